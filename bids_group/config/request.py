@@ -1,0 +1,143 @@
+"""What a user asked for: `RunConfig` and its parts.
+
+What changes a number (`Inputs`, `Selection`, `AnalysisSpec`, `InferenceSpec`) is kept apart from
+what must not (`Execution`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+CORRECTIONS = ("none", "fdr", "bonferroni", "ari", "fwe-voxel", "fwe-size", "fwe-mass", "fwe-tfce")
+"""Every correction a user can name; those of the ``fwe-`` family need shuffling."""
+
+FilterValue = str | int | None | tuple[str | int | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """Where the maps and the tables are.
+
+    ``derivatives`` holds (name or None, folder) pairs in the order given; empty means: look for them.
+    """
+
+    bids_dir: Path
+    derivatives: tuple[tuple[str | None, Path], ...] = ()
+    maps_table: Path | None = None
+    participants_tsv: Path | None = None
+    phenotype: tuple[Path, ...] = ()
+    categorical: tuple[str, ...] = ()
+    numeric: tuple[str, ...] = ()
+    skip_bids_validation: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which maps of which people: labels without ``sub-`` etc.; an empty tuple means all."""
+
+    participant_labels: tuple[str, ...] = ()
+    exclude_participant_labels: tuple[str, ...] = ()
+    session_labels: tuple[str, ...] = ()
+    task_labels: tuple[str, ...] = ()
+    run_labels: tuple[str, ...] = ()
+    space: str | None = None
+    res: str | None = None
+    den: str | None = None
+    node: str | None = None
+    first_level_contrasts: tuple[str, ...] = ()
+    bids_filter: Mapping[str, FilterValue] = field(default_factory=dict)
+    exclude_where: str | None = None
+    input_stat: Literal["effect", "z"] = "effect"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContrastRequest:
+    """A group contrast as the user wrote it: a name and an expression (contract, section 3).
+
+    ``name`` is None for an expression without ``NAME =``. ``test`` is ``"pass"`` only for a
+    BIDS Stats Models contrast that hands maps on without a test.
+    """
+
+    expression: str
+    name: str | None = None
+    test: Literal["auto", "t", "F", "pass"] = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceSpec:
+    """How significance is judged."""
+
+    alpha: float = 0.05
+    is_two_sided: bool = True
+    corrections: tuple[str, ...] = ("fdr", "bonferroni")
+    cluster_forming_p: float = 0.001
+    n_permutations: int = 10_000
+    random_seed: int = 0
+    connectivity: Literal[6, 18, 26] = 6
+    exchangeability_blocks: str | None = None
+    block_scheme: Literal["within", "whole"] | None = None
+    variance_groups: str | None = None
+    shuffle: Literal["auto", "flips", "permutations", "both"] = "auto"
+    familywise: Literal["within-contrast", "across-contrasts"] = "within-contrast"
+    has_tail_approximation: bool = False
+
+    @property
+    def needs_shuffling(self) -> bool:
+        """Whether any correction is judged by permutations or sign flips."""
+        return any(name.startswith("fwe-") for name in self.corrections)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisSpec:
+    """What changes the result, beyond which maps and tables are read.
+
+    ``centering`` is ``grand``, ``none`` or ``within:FACTOR``; ``pooling`` None means: precision
+    where every selected map of the dataset has a variance, else mean.
+    ``contrasts`` empty means: the mean and one test per term.
+    """
+
+    model_file: Path | None = None
+    formula: str = "~ 1"
+    contrasts: tuple[ContrastRequest, ...] = ()
+    centering: str = "grand"
+    missing: Literal["error", "drop"] = "error"
+    pooling: Literal["precision", "mean", "none"] | None = None
+    mask: Path | None = None
+    min_coverage: float = 1.0
+    smoothing_fwhm_mm: float = 0.0
+    inference: InferenceSpec = field(default_factory=InferenceSpec)
+    atlas: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """How the work is done. None of this changes a number in the outputs."""
+
+    n_procs: int = 1
+    mem_gb: float | None = None
+    work_dir: Path | None = None
+    is_overwrite: bool = False
+    is_dry_run: bool = False
+    output_format: Literal["text", "json"] = "text"
+    is_reports_only: bool = False
+    has_report: bool = True
+    executor: Literal["local", "dask"] = "local"
+    dask_scheduler: str | None = None
+    dask_slurm: Path | None = None
+    verbosity: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """One request, whole."""
+
+    output_dir: Path
+    level: Literal["participant", "group"]
+    inputs: Inputs
+    selection: Selection = field(default_factory=Selection)
+    analysis: AnalysisSpec = field(default_factory=AnalysisSpec)
+    execution: Execution = field(default_factory=Execution)
+    command: tuple[str, ...] = ()

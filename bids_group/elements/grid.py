@@ -1,0 +1,85 @@
+"""Geometry: the grid a map lies on, and the elements of it that are analysed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Grid:
+    """A voxel grid: ``shape`` (3 ints) and ``affine`` (4 × 4, voxel indices to mm)."""
+
+    shape: tuple[int, int, int]
+    affine: npt.NDArray[np.float64]
+
+    @property
+    def n_elements(self) -> int:
+        """Number of voxels."""
+        return int(np.prod(self.shape))
+
+    @property
+    def element_mm3(self) -> float:
+        """Volume of one voxel in mm³."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    @property
+    def element_sizes_mm(self) -> tuple[float, float, float]:
+        """Edge lengths of a voxel in mm."""
+        x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
+        return float(x), float(y), float(z)
+
+    def is_same(self, other: Grid) -> bool:
+        """Whether shape is equal and affine equal to 1e-3 mm (writers round differently)."""
+        return self.shape == other.shape and bool(np.allclose(self.affine, other.affine, rtol=0, atol=1e-3))
+
+    def describe(self) -> str:
+        """Shape, voxel size and origin in words."""
+        sizes = " × ".join(f"{size:.4g}" for size in self.element_sizes_mm)
+        origin = ", ".join(f"{value:.4g}" for value in self.affine[:3, 3])
+        return f"{' × '.join(map(str, self.shape))} voxels of {sizes} mm, origin ({origin})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Elements:
+    """The analysed elements of a grid.
+
+    ``indices``: flat C-order positions in the grid, ascending, of shape ``(n_elements,)``.
+    """
+
+    grid: Grid
+    indices: npt.NDArray[np.intp]
+
+    @classmethod
+    def from_mask(cls, grid: Grid, mask: npt.NDArray[np.bool_]) -> Elements:
+        """Make the elements where ``mask`` (of the grid's shape) is true."""
+        return cls(grid=grid, indices=np.flatnonzero(np.ascontiguousarray(mask)))
+
+    @property
+    def n_elements(self) -> int:
+        """Number of analysed elements."""
+        return int(self.indices.size)
+
+    @property
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """Boolean volume of the grid's shape."""
+        volume = np.zeros(self.grid.n_elements, dtype=bool)
+        volume[self.indices] = True
+        return volume.reshape(self.grid.shape)
+
+    def pack(self, volume: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Take the analysed elements of a volume: shape ``(n_elements,)``."""
+        return volume.reshape(-1)[self.indices]
+
+    def unpack(self, row: npt.NDArray[np.float32], fill: float = 0.0) -> npt.NDArray[np.float32]:
+        """Put a row ``(n_elements,)`` into a volume of the grid's shape; ``fill`` elsewhere."""
+        volume = np.full(self.grid.n_elements, fill, dtype=row.dtype)
+        volume[self.indices] = row
+        return volume.reshape(self.grid.shape)
+
+    def coordinates_mm(self, which: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+        """Centres in mm, shape ``(n, 3)``, of the elements numbered ``which`` (0 … n_elements − 1)."""
+        voxels = np.column_stack(np.unravel_index(self.indices[which], self.grid.shape))
+        return voxels @ self.grid.affine[:3, :3].T + self.grid.affine[:3, 3]

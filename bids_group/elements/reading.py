@@ -1,0 +1,78 @@
+"""One map file, read once: its numbers, its grid and the hash of its bytes."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+
+from bids_group.elements.grid import Grid
+from bids_group.errors import DataError, MissingInputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LoadedMap:
+    """Numbers of a map file: ``data`` float32 of the grid's shape (or 4D where the file is)."""
+
+    path: Path
+    grid: Grid
+    data: npt.NDArray[np.float32]
+    sha256: str
+
+
+def read_map(path: Path) -> LoadedMap:
+    """Read a NIfTI file from its bytes, once.
+
+    Trailing axes of length one are dropped. NaN and infinities are kept as they are.
+
+    Raises
+    ------
+    MissingInputError
+        The file is not there (a link that points nowhere is named with ``datalad get``).
+    DataError
+        The file is truncated or is not NIfTI.
+    """
+    payload = _read_bytes(path)
+    digest = hashlib.sha256(payload).hexdigest()
+    try:
+        raw = gzip.decompress(payload) if payload[:2] == b"\x1f\x8b" else payload
+        image = nib.Nifti2Image.from_bytes(raw) if raw[:4] in _NIFTI2_SIZES else nib.Nifti1Image.from_bytes(raw)
+        data = np.asarray(image.dataobj, dtype=np.float32)
+    except (EOFError, OSError, ValueError, zlib.error, nib.filebasedimages.ImageFileError) as error:
+        raise DataError(
+            f"The image {path} cannot be read.",
+            found=f"{len(payload)} bytes; {str(error) or type(error).__name__}",
+            expected="a whole NIfTI image (.nii or .nii.gz)",
+            fix="Copy or compute the file again.",
+        ) from error
+    while data.ndim > 3 and data.shape[-1] == 1:
+        data = data[..., 0]
+    if data.ndim < 3:
+        data = data.reshape(data.shape + (1,) * (3 - data.ndim))
+    grid = Grid(shape=data.shape[:3], affine=np.asarray(image.affine, dtype=np.float64))
+    return LoadedMap(path=path, grid=grid, data=np.ascontiguousarray(data), sha256=digest)
+
+
+_NIFTI2_SIZES = (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise MissingInputError(
+                f"The file {path} is a link that points nowhere.",
+                found=f"a link to {path.readlink()}",
+                expected="the file's content (DataLad and git-annex keep it elsewhere until it is fetched)",
+                fix=f"datalad get {path}",
+            ) from error
+        raise MissingInputError(f"There is no file {path}.") from error
+    except OSError as error:
+        raise MissingInputError(f"The file {path} cannot be read.", found=error.strerror) from error

@@ -1,0 +1,126 @@
+"""What can go wrong for a user, and the exit code of each.
+
+::
+
+    BidsGroupError            70  a bug in this program, when raised bare
+    ├── NotBidsError          16  BIDS_DIR is not a BIDS dataset
+    ├── AnalysisLevelError    17  neither ``participant`` nor ``group``
+    ├── SelectionError        18  the selection matches nothing
+    ├── UsageError            64  options, model file, formula, contrast, column
+    │   ├── FormulaError
+    │   └── ContrastError
+    ├── DataError             65  the data cannot support the request
+    │   ├── DesignError           (rank, estimability, cells, identity of rows)
+    │   └── GridError             (differing affine or shape)
+    ├── MissingInputError     66  an input is missing or unreadable
+    ├── OutputError           73  the output cannot be created
+    ├── RunError              74  input/output error while running
+    └── LockedError           75  another run holds OUTPUT_DIR
+"""
+
+from __future__ import annotations
+
+
+class BidsGroupError(Exception):
+    """One sentence that names the culprit, and up to three lines of help.
+
+    Parameters
+    ----------
+    sentence
+        What is wrong, naming the file, column, participant or contrast.
+    found, expected, fix
+        What is there, what should be, and what to type or change.
+    """
+
+    exit_code = 70
+
+    def __init__(
+        self,
+        sentence: str,
+        *,
+        found: str | None = None,
+        expected: str | None = None,
+        fix: str | None = None,
+    ) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.found = found
+        self.expected = expected
+        self.fix = fix
+
+    def __str__(self) -> str:
+        lines = [self.sentence]
+        for word, text in (("found", self.found), ("expected", self.expected), ("fix", self.fix)):
+            if text is not None:
+                lines.append(f"  {word:<8} {text}")
+        return "\n".join(lines)
+
+
+class NotBidsError(BidsGroupError):
+    """BIDS_DIR is not a BIDS dataset."""
+
+    exit_code = 16
+
+
+class AnalysisLevelError(BidsGroupError):
+    """The analysis level is neither ``participant`` nor ``group``."""
+
+    exit_code = 17
+
+
+class SelectionError(BidsGroupError):
+    """The selection matches nothing."""
+
+    exit_code = 18
+
+
+class UsageError(BidsGroupError):
+    """The request is not well formed."""
+
+    exit_code = 64
+
+
+class FormulaError(UsageError):
+    """The formula cannot be read, or asks for what is not allowed."""
+
+
+class ContrastError(UsageError):
+    """A contrast cannot be read, or names what does not exist."""
+
+
+class DataError(BidsGroupError):
+    """The data cannot support the request."""
+
+    exit_code = 65
+
+
+class DesignError(DataError):
+    """The design cannot be estimated from these rows."""
+
+
+class GridError(DataError):
+    """Two maps do not lie on the same grid."""
+
+
+class MissingInputError(BidsGroupError):
+    """An input file or folder is missing or unreadable."""
+
+    exit_code = 66
+
+
+class OutputError(BidsGroupError):
+    """The output cannot be created."""
+
+    exit_code = 73
+
+
+class RunError(BidsGroupError):
+    """Input/output failed while running."""
+
+    exit_code = 74
+
+
+class LockedError(BidsGroupError):
+    """Another run holds OUTPUT_DIR."""
+
+    exit_code = 75
