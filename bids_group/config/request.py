@@ -6,13 +6,32 @@ what must not (`Execution`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from bids_group.errors import UsageError
+
 CORRECTIONS = ("none", "fdr", "bonferroni", "ari", "fwe-voxel", "fwe-size", "fwe-mass", "fwe-tfce")
 """Every correction a user can name; those of the ``fwe-`` family need shuffling."""
+
+
+def _check_between(
+    option: str, value: float, low: float, high: float, *, is_upper_allowed: bool = False
+) -> None:
+    if not (low < value < high or (is_upper_allowed and value == high)):
+        brackets = "and at most" if is_upper_allowed else "and below"
+        raise UsageError(
+            f"{option} is out of range.", found=f"{value:g}", expected=f"above {low:g} {brackets} {high:g}"
+        )
+
+
+def _check_at_least(option: str, value: float, low: float) -> None:
+    if not low <= value < math.inf:
+        raise UsageError(f"{option} is out of range.", found=f"{value:g}", expected=f"at least {low:g}")
+
 
 FilterValue = str | int | None | tuple[str | int | None, ...]
 
@@ -84,6 +103,17 @@ class InferenceSpec:
     familywise: Literal["within-contrast", "across-contrasts"] = "within-contrast"
     has_tail_approximation: bool = False
 
+    def __post_init__(self) -> None:
+        _check_between("--alpha", self.alpha, 0, 1)
+        _check_between("--cluster-forming-p", self.cluster_forming_p, 0, 0.5)
+        _check_at_least("--n-permutations", self.n_permutations, 1)
+        _check_at_least("--random-seed", self.random_seed, 0)
+        if self.block_scheme and not self.exchangeability_blocks:
+            raise UsageError(
+                f"--{self.block_scheme}-blocks needs to know the blocks.",
+                fix="Name their column: --exchangeability-blocks COL",
+            )
+
     @property
     def needs_shuffling(self) -> bool:
         """Whether any correction is judged by permutations or sign flips."""
@@ -110,6 +140,21 @@ class AnalysisSpec:
     smoothing_fwhm_mm: float = 0.0
     inference: InferenceSpec = field(default_factory=InferenceSpec)
     atlas: Path | None = None
+
+    def __post_init__(self) -> None:
+        _check_between("--min-coverage", self.min_coverage, 0, 1, is_upper_allowed=True)
+        _check_at_least("--smoothing-fwhm", self.smoothing_fwhm_mm, 0)
+        if self.centering not in ("grand", "none") and not self.centering.startswith("within:"):
+            raise UsageError(
+                f"--center {self.centering} is not known.", expected="grand, none or within:FACTOR"
+            )
+        if self.min_coverage < 1 and self.inference.needs_shuffling:
+            raise UsageError(
+                "Corrections by shuffling need every participant at every element.",
+                found=f"--min-coverage {self.min_coverage:g} with --correction "
+                + " ".join(name for name in self.inference.corrections if name.startswith("fwe-")),
+                fix="Leave --min-coverage at 1, or use fdr or bonferroni.",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

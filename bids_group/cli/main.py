@@ -1,0 +1,114 @@
+"""The entry point: parse, run, and turn every outcome into an exit code."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from bids_group.cli.parser import read_arguments
+from bids_group.errors import BidsGroupError, MissingInputError, OutputError, RunError
+
+LOGGER = logging.getLogger("bids_group")
+EXIT_BUG = 70
+EXIT_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``bids-group`` with the arguments ``argv`` (default: the command line's); return its exit code."""
+    typed = list(sys.argv[1:] if argv is None else argv)
+    output_dir: Path | None = None
+    try:
+        arguments = read_arguments(typed)
+        _start_log(arguments.verbose - arguments.quiet)
+        output_dir = arguments.output_dir
+        _run(arguments, typed)
+    except BidsGroupError as error:
+        return _refuse(error)
+    except OSError as error:
+        return _refuse(_described(error))
+    except KeyboardInterrupt:
+        print(
+            "Interrupted. The same command goes on from the pooled maps and batches that are finished.",
+            file=sys.stderr,
+        )
+        return EXIT_INTERRUPTED
+    except Exception:  # a bug: say so, keep the traceback
+        return _report_bug(output_dir)
+    return 0
+
+
+def _run(arguments: object, typed: Sequence[str]) -> None:
+    from bids_group.cli.translation import translate
+
+    config = translate(arguments, typed)  # type: ignore[arg-type]  # the one Namespace that goes further
+    signal.signal(signal.SIGTERM, _terminate)
+    from bids_group.workflow import run  # imports numpy, nilearn …: after the arguments are known to be good
+
+    run(config)
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _start_log(verbosity: int) -> None:
+    level = {-1: logging.WARNING, 0: logging.INFO}.get(
+        verbosity, logging.DEBUG if verbosity > 0 else logging.ERROR
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    LOGGER.handlers[:] = [handler]
+    LOGGER.setLevel(level)
+    LOGGER.propagate = False
+
+
+def _refuse(error: BidsGroupError) -> int:
+    print(f"ERROR {error}", file=sys.stderr)
+    return error.exit_code
+
+
+_DISK = {errno.ENOSPC: "The disk is full", errno.EDQUOT: "The disk quota is used up"}
+
+
+def _described(error: OSError) -> BidsGroupError:
+    """Name the file of an error of the operating system, and its kind."""
+    place = error.filename or "a file"
+    if error.errno in _DISK:
+        return RunError(
+            f"{_DISK[error.errno]} while writing {place}.",
+            fix="Make room, then run the same command again: finished parts are used.",
+        )
+    if error.errno == errno.EROFS:
+        return OutputError(
+            f"{place} lies on a read-only file system.", fix="Choose another OUTPUT_DIR or --work-dir."
+        )
+    if error.errno in (errno.ENOENT, errno.EACCES, errno.EPERM):
+        return MissingInputError(f"{place} cannot be opened.", found=error.strerror)
+    return RunError(f"Reading or writing {place} failed.", found=str(error))
+
+
+def _report_bug(output_dir: Path | None) -> int:
+    text = traceback.format_exc()
+    print(text, file=sys.stderr)
+    place = _write_crash(output_dir, text)
+    print(
+        "ERROR This is a bug in bids-group; please report it with the traceback above"
+        + (f" (kept in {place})." if place else "."),
+        file=sys.stderr,
+    )
+    return EXIT_BUG
+
+
+def _write_crash(output_dir: Path | None, text: str) -> Path | None:
+    try:
+        from bids_group.workflow import write_crash
+
+        return write_crash(output_dir, text) if output_dir is not None and output_dir.is_dir() else None
+    except Exception:  # reporting a bug must not hide it
+        return None
