@@ -97,7 +97,8 @@ class Table:
     """Covariates of people (or of their sessions).
 
     ``frame``: index = subject label, or (subject, session) for ``level="session"``; categorical columns have pandas
-    ``category`` dtype with the levels in their order (first = reference), numeric columns ``float64``; missing = NaN.
+    ``category`` dtype with the levels in their order (first = reference), numeric columns ``float64``;
+    missing = NaN.
     """
 
     level: Literal["subject", "session"]
@@ -110,7 +111,8 @@ class Cohort:
     """The maps of an analysis and the people they belong to: every row has a map, every map a row.
 
     ``tables`` holds the participants table first (phenotype columns joined to it), then a sessions table
-    where there is one. ``everyone`` lists all ids of participants.tsv and of the maps, sorted: the denominator of the ledger.
+    where there is one. ``everyone`` lists all ids of participants.tsv and of the maps, sorted: the
+    denominator of the ledger.
     """
 
     maps: tuple[FirstLevelMap, ...]
@@ -121,7 +123,7 @@ class Cohort:
     dataset_names: Mapping[str, Path] = field(default_factory=dict)
     """Name of each input dataset in BIDS URIs (``raw``, ``firstlevel`` …) and its root."""
     has_variance_everywhere: bool = False
-    """Whether every effect of the *dataset* (before labels narrowed it) has a variance: settles the pooling."""
+    """Whether every effect of the dataset (before labels narrowed it) has a variance: settles pooling."""
 
 
 # --------------------------------------------------------------------------------------------
@@ -162,7 +164,8 @@ class Observation:
 class PooledMap:
     """An observation's numbers on the whole grid, C order, float32, NaN = observed in no map.
 
-    ``dof`` is one number, an array of the grid's shape, or None where unknown; ``n_maps`` counts the maps at each element
+    ``dof`` is one number, an array of the grid's shape, or None where unknown; ``n_maps`` counts the maps at
+    each element
     (0 = missing); ``input_hashes`` maps each file read to the SHA-256 of its bytes.
     """
 
@@ -179,8 +182,10 @@ class PooledMap:
 class GroupAnalysis:
     """One group model to be fitted: rows, formula and requested contrasts, before a design exists.
 
-    ``rows``: index = observation labels in the order of ``observations``; columns ``subject``, ``session`` (where rows are
-    sessions), then every covariate (dtypes as in `Table`). ``node`` names the Dataset node of a Stats Model (None when there is
+    ``rows``: index = observation labels in the order of ``observations``; columns ``subject``, ``session``
+    (where rows are
+    sessions), then every covariate (dtypes as in `Table`). ``node`` names the Dataset node of a Stats Model
+    (None when there is
     only one); ``group_labels`` are the levels of a GroupBy on participants columns, ``{"group": "patient"}``.
     """
 
@@ -213,7 +218,8 @@ class GroupAnalysis:
 class Contrast:
     """A group contrast: weights of shape ``(q, n_regressors)`` (independent rows), q = 1 for t.
 
-    ``name`` is as the user wrote it, or generated; ``label`` is the part of the file name that it adds (empty for the default
+    ``name`` is as the user wrote it, or generated; ``label`` is the part of the file name that it adds (empty
+    for the default
     mean); ``words`` say what is tested, ``expression`` what was typed.
     """
 
@@ -229,9 +235,12 @@ class Contrast:
 class Design:
     """A design matrix with its contrasts; index = observation labels, columns = regressors.
 
-    ``terms`` maps each term of the formula to its column names. ``variables`` holds the raw values (uncentred) of the columns that the
-    formula uses, by row. ``centers`` maps each centred covariate to the value(s) subtracted, as text for people and sidecars.
-    ``details`` is JSON-able: rank, condition_number, vif (by term), leverage (by row), n_per_cell, covariate summaries.
+    ``terms`` maps each term of the formula to its column names. ``variables`` holds the raw values
+    (uncentred) of the columns that the
+    formula uses, by row. ``centers`` maps each centred covariate to the value(s) subtracted, as text for
+    people and sidecars.
+    ``details`` is JSON-able: rank, condition_number, vif (by term), leverage (by row), n_per_cell, covariate
+    summaries.
     """
 
     matrix: pd.DataFrame
@@ -303,8 +312,10 @@ class GroupData:
 class ContrastResult:
     """The numbers of one group contrast.
 
-    ``maps``: by stat, float32 of shape ``(n_elements,)``: ``effect``, ``variance``, ``t`` or ``F``, ``z`` (signed for t), ``p`` (two-sided
-    unless one-sided was asked for); for F of several rows ``effect`` and ``variance`` have shape ``(q, n_elements)``. Where coverage is
+    ``maps``: by stat, float32 of shape ``(n_elements,)``: ``effect``, ``variance``, ``t`` or ``F``, ``z``
+    (signed for t), ``p`` (two-sided
+    unless one-sided was asked for); for F of several rows ``effect`` and ``variance`` have shape ``(q,
+    n_elements)``. Where coverage is
     below 1 also ``dof`` and ``n``. Effect sizes: ``g``, ``gLower``, ``gUpper`` or ``partialR2`` …
     ``dof`` is the residual one (None where it differs between elements), ``dof_numerator`` is q for F.
     """
@@ -338,7 +349,10 @@ class Peak:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cluster:
-    """Connected elements of one sign above a threshold. ``p_corrected`` by measure (``size``, ``mass``, ``tfce``, ``peak``)."""
+    """Connected elements of one sign above a threshold.
+
+    ``p_corrected`` by measure: ``size``, ``mass``, ``tfce``, ``peak``.
+    """
 
     index: int
     sign: Literal[1, -1]
@@ -354,9 +368,12 @@ class Cluster:
 class Significance:
     """One contrast judged by one correction.
 
-    ``p_corrected``: float32 ``(n_elements,)`` in (0, 1], or None (``ari``, ``none``). ``threshold`` is on the scale of the statistic named by
-    ``threshold_stat`` (``t``, ``F``, ``z``, ``size``, ``mass``, ``tfce``; ``p`` for fdr); None where nothing can pass. ``null`` holds the
-    null distribution(s) by name, the unshuffled value first. ``details`` is JSON-able and ends in the sidecars.
+    ``p_corrected``: float32 ``(n_elements,)`` in (0, 1], or None (``ari``, ``none``). ``threshold`` is on the
+    scale of the statistic named by
+    ``threshold_stat`` (``t``, ``F``, ``z``, ``size``, ``mass``, ``tfce``; ``p`` for fdr); None where nothing
+    can pass. ``null`` holds the
+    null distribution(s) by name, the unshuffled value first. ``details`` is JSON-able and ends in the
+    sidecars.
     """
 
     contrast: str
