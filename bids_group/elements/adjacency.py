@@ -1,0 +1,58 @@
+"""Who is next to whom: the neighbours of every analysed element, as a graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_group.elements.grid import Elements
+
+Connectivity = Literal[6, 18, 26]
+
+_MAX_STEPS = {6: 1, 18: 2, 26: 3}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Adjacency:
+    """Neighbours in compressed rows: those of element i are ``indices[indptr[i]:indptr[i + 1]]``.
+
+    ``indptr`` int32 ``(n_elements + 1,)``; ``indices`` int32, ascending within a row; every edge stands twice.
+    """
+
+    indptr: npt.NDArray[np.int32]
+    indices: npt.NDArray[np.int32]
+
+    @property
+    def n_elements(self) -> int:
+        """Number of elements."""
+        return int(self.indptr.size - 1)
+
+
+def build_adjacency(elements: Elements, connectivity: Connectivity) -> Adjacency:
+    """Connect voxels that share a face (6), also an edge (18), also a corner (26)."""
+    padded_shape = tuple(size + 2 for size in elements.grid.shape)
+    voxels = np.unravel_index(elements.indices, elements.grid.shape)
+    places = np.ravel_multi_index(tuple(axis + 1 for axis in voxels), padded_shape)
+    number_at = np.full(int(np.prod(padded_shape)), -1, dtype=np.int32)
+    number_at[places] = np.arange(elements.n_elements, dtype=np.int32)
+    steps = sorted(_flat_steps(padded_shape, connectivity))
+    neighbours = np.empty((elements.n_elements, len(steps)), dtype=np.int32)
+    for column, step in enumerate(steps):
+        neighbours[:, column] = number_at[places + step]
+    is_neighbour = neighbours >= 0
+    indptr = np.zeros(elements.n_elements + 1, dtype=np.int32)
+    np.cumsum(is_neighbour.sum(axis=1), out=indptr[1:])
+    return Adjacency(indptr=indptr, indices=neighbours[is_neighbour])
+
+
+def _flat_steps(shape: tuple[int, ...], connectivity: Connectivity) -> list[int]:
+    strides = (shape[1] * shape[2], shape[2], 1)
+    return [
+        sum(step * stride for step, stride in zip(offset, strides, strict=True))
+        for offset in product((-1, 0, 1), repeat=3)
+        if 0 < sum(map(abs, offset)) <= _MAX_STEPS[connectivity]
+    ]
