@@ -1,0 +1,14 @@
+"""Small datasets of first-level maps with known effects: for a first look, for teaching and for the tests.
+
+The truth (where an effect lies, how large it is, which contrast finds it) is written into the dataset and
+returned. Importing this package is cheap; numpy and nibabel are imported when a dataset is written.
+"""
+
+from __future__ import annotations
+
+from bids_group.demo.cli import main
+from bids_group.demo.dataset import write_demo
+from bids_group.demo.kinds import KINDS
+from bids_group.demo.truth import DemoTruth, Irregularity, Place
+
+__all__ = ["KINDS", "DemoTruth", "Irregularity", "Place", "main", "write_demo"]

@@ -1,0 +1,76 @@
+"""The command ``bids-group-demo``."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from bids_group import __version__
+from bids_group.demo.dataset import write_demo
+from bids_group.demo.kinds import KINDS
+from bids_group.demo.truth import DemoTruth
+from bids_group.errors import BidsGroupError, UsageError
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(UsageError.exit_code, f"{self.prog}: {message}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write a demo dataset, and say what is in it and how to analyse it.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    options = build_parser().parse_args(arguments)
+    try:
+        truth = write_demo(options.output_dir, kind=options.kind, seed=options.seed)
+    except BidsGroupError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    print(describe_demo(truth, options.output_dir))
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of ``bids-group-demo``."""
+    kinds = "\n".join(f"  {name:<12}{kind.words}" for name, kind in KINDS.items())
+    parser = _Parser(
+        prog="bids-group-demo",
+        description="Write a small dataset of first-level maps with known effects, and say how to analyse it.",
+        epilog=f"kinds:\n{kinds}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("output_dir", metavar="OUTPUT_DIR", type=Path, help="a new or empty folder")
+    parser.add_argument("--kind", choices=tuple(KINDS), default="slopes", help="default: slopes")
+    parser.add_argument("--seed", type=int, default=0, help="of the random generator; default: 0")
+    parser.add_argument("--version", action="version", version=f"bids-group-demo {__version__}")
+    return parser
+
+
+def describe_demo(truth: DemoTruth, bids_dir: Path) -> str:
+    """Say what was written, what is true in it, and the commands that analyse it."""
+    out = (
+        bids_dir.with_name(bids_dir.name + "-out") if bids_dir.name else truth.bids_dir.with_name("demo-out")
+    )
+    main_job = shlex.join(["bids-group", str(bids_dir), str(out), "group", *truth.options])
+    lines = [
+        f"{truth.n_maps} maps of {len(truth.subjects)} people in {truth.derivative_dir}",
+        "",
+        "What is true:",
+    ]
+    for place in truth.places:
+        centre = ", ".join(f"{mm:g}" for mm in place.centre_mm)
+        lines.append(
+            f"  {place.words}: {place.value:g} {place.units}, within {place.radius_mm:g} mm of ({centre}) mm"
+        )
+    lines += [f"  sub-{odd.subject} {odd.words}" for odd in truth.irregular]
+    return "\n".join([*lines, "", "Look first, then run:", f"  {main_job} --dry-run", f"  {main_job}"])

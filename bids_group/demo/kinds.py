@@ -1,0 +1,157 @@
+"""The kinds of demo: which people, which sessions and runs, which effects where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bids_group.demo.truth import Place
+
+What = Literal["missing run", "missing value", "no maps", "reduced coverage"]
+PERCENT = "percent signal change"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A recipe.
+
+    ``factors`` pairs a column of participants.tsv with its levels (the first is the reference), crossed and
+    balanced over people; ``irregular`` pairs what is odd with the position (from 0) of the person; ``n_people``
+    counts those with maps; ``sessions`` and ``runs`` are labels (empty: the names carry no such entity).
+    """
+
+    words: str
+    n_people: int
+    size_mm: int
+    factors: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    covariates: tuple[str, ...] = ()
+    sessions: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
+    places: tuple[Place, ...]
+    irregular: tuple[tuple[What, int], ...] = ()
+    options: tuple[str, ...] = ()
+
+
+def _place(
+    name: str,
+    words: str,
+    contrast: str,
+    value: float,
+    centre_mm: tuple[float, float, float],
+    units: str = PERCENT,
+) -> Place:
+    return Place(
+        name=name,
+        words=words,
+        contrast=contrast,
+        value=value,
+        units=units,
+        centre_mm=centre_mm,
+        radius_mm=14.0,
+    )
+
+
+_RIGHT_FUSIFORM = (35.0, -55.0, -15.0)
+_LEFT_INSULA = (-40.0, 10.0, 0.0)
+_MEDIAL_FRONTAL = (0.0, 35.0, 35.0)
+_LEFT_PARIETAL = (-35.0, -55.0, 45.0)
+
+KINDS: dict[str, Kind] = {
+    "slopes": Kind(
+        words="two groups of 12 whose response depends on how much they smoke; two sessions of two runs",
+        n_people=24,
+        size_mm=5,
+        factors=(("group", ("control", "patient")), ("sex", ("F", "M"))),
+        covariates=("age", "n_cigs"),
+        sessions=("1", "2"),
+        runs=("1", "2"),
+        places=(
+            _place("mean", "mean effect of everybody", "mean()", 1.2, _RIGHT_FUSIFORM),
+            _place(
+                "groupDifference",
+                "patients respond more than controls",
+                "mean(group=patient) - mean(group=control)",
+                2.4,
+                _LEFT_INSULA,
+            ),
+            _place(
+                "slopeDifference",
+                "the slope on n_cigs is steeper in patients",
+                "slope(n_cigs, group=patient) - slope(n_cigs, group=control)",
+                0.36,
+                _MEDIAL_FRONTAL,
+                "percent signal change per cigarette a day",
+            ),
+        ),
+        irregular=(("missing run", 4), ("missing value", 8), ("reduced coverage", 13), ("no maps", 24)),
+        options=("--formula", "~ group * n_cigs + age", "--missing", "drop"),
+    ),
+    "one-sample": Kind(
+        words="12 people, one map each",
+        n_people=12,
+        size_mm=8,
+        covariates=("age",),
+        places=(_place("mean", "mean effect of everybody", "mean()", 2.4, _RIGHT_FUSIFORM),),
+        options=("--formula", "~ 1"),
+    ),
+    "paired": Kind(
+        words="two groups of 8, each person before and after",
+        n_people=16,
+        size_mm=8,
+        factors=(("group", ("control", "treated")),),
+        covariates=("age",),
+        sessions=("post", "pre"),
+        places=(
+            _place("mean", "mean effect of everybody", "mean()", 2.4, _RIGHT_FUSIFORM),
+            _place(
+                "change",
+                "more after than before",
+                "mean(session=post) - mean(session=pre)",
+                2.4,
+                _LEFT_INSULA,
+            ),
+            _place(
+                "changeDifference",
+                "the treated change more",
+                "(mean(session=post, group=treated) - mean(session=pre, group=treated))"
+                " - (mean(session=post, group=control) - mean(session=pre, group=control))",
+                4.8,
+                _MEDIAL_FRONTAL,
+            ),
+        ),
+        options=("--formula", "~ session + subject", "--pooling", "none"),
+    ),
+    "factorial": Kind(
+        words="two groups by two sexes, 8 people in each cell, one map each",
+        n_people=32,
+        size_mm=8,
+        factors=(("group", ("control", "patient")), ("sex", ("F", "M"))),
+        covariates=("age",),
+        places=(
+            _place("mean", "mean effect of everybody", "mean()", 1.6, _RIGHT_FUSIFORM),
+            _place(
+                "groupDifference",
+                "patients respond more than controls",
+                "mean(group=patient) - mean(group=control)",
+                3.2,
+                _LEFT_INSULA,
+            ),
+            _place(
+                "sexDifference",
+                "men respond more than women",
+                "mean(sex=M) - mean(sex=F)",
+                3.2,
+                _MEDIAL_FRONTAL,
+            ),
+            _place(
+                "interaction",
+                "the difference between groups is larger in men",
+                "(mean(group=patient, sex=M) - mean(group=control, sex=M))"
+                " - (mean(group=patient, sex=F) - mean(group=control, sex=F))",
+                6.4,
+                _LEFT_PARIETAL,
+            ),
+        ),
+        options=("--formula", "~ group * sex"),
+    ),
+}
