@@ -1,0 +1,226 @@
+"""What each row does to the result: quality of the maps, and the raw points behind a peak."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from bids_group.records import Contrast, Design, GroupData
+
+OUTLIER_SD = 3.5
+"""Robust standard deviations (median, MAD) beyond which a row is marked; Iglewicz & Hoaglin 1993."""
+_BLOCK = 1 << 15
+
+Float64 = npt.NDArray[np.float64]
+
+
+def tabulate_quality(data: GroupData, n_lost_only: Mapping[str, int]) -> pd.DataFrame:
+    """Describe each row's map beside the others.
+
+    Parameters
+    ----------
+    data
+        Stack of shape ``(n_obs, n_elements)``; elements that some row lacks are left out of the
+        spatial measures.
+    n_lost_only
+        By row: elements that only this row keeps out of the analysis.
+
+    Returns
+    -------
+    DataFrame
+        Index = labels; ``n_elements_lost_only_by_this_row``, ``mean_effect``, ``sd_effect`` (over elements),
+        ``correlation_loo`` (with the mean of the other rows), ``mahalanobis`` (of these three together; NaN
+        below six rows), ``leverage`` of the row in the design, ``is_outlier`` and ``outlier_reasons``
+        (`OUTLIER_SD` on any of them, or Mahalanobis beyond the 99.9 % point of χ²₃). Marked, never removed.
+    """
+    table = _spatial_measures(data)
+    table.insert(0, "n_elements_observed", _count_observed(data))
+    table.insert(1, "n_elements_lost_only_by_this_row", [n_lost_only.get(str(row), 0) for row in table.index])
+    table["mahalanobis"] = _mahalanobis(table)
+    table["leverage"] = [data.design.details.get("leverage", {}).get(row, np.nan) for row in table.index]
+    table["outlier_reasons"] = _outlier_reasons(table)
+    table.insert(len(table.columns) - 1, "is_outlier", table["outlier_reasons"] != "")
+    return table
+
+
+def _outlier_reasons(table: pd.DataFrame) -> list[str]:
+    marks = {
+        "mean effect far from the others": np.abs(_robust_z(table["mean_effect"])) > OUTLIER_SD,
+        "spread over elements far from the others": np.abs(_robust_z(table["sd_effect"])) > OUTLIER_SD,
+        "pattern unlike the mean of the others": _robust_z(table["correlation_loo"]) < -OUTLIER_SD,
+        "unusual in all three together": table["mahalanobis"].to_numpy() ** 2 > stats.chi2.ppf(0.999, 3),
+    }
+    return ["; ".join(reason for reason, is_so in marks.items() if is_so[row]) for row in range(len(table))]
+
+
+def _count_observed(data: GroupData) -> list[int]:
+    return [int(np.isfinite(row).sum()) for row in data.stack.data]
+
+
+def _spatial_measures(data: GroupData) -> pd.DataFrame:
+    """Means, SDs and leave-one-out correlations from sums and inner products, block by block."""
+    n_obs, n_elements = data.stack.data.shape
+    sums, squares, with_total = np.zeros(n_obs), np.zeros(n_obs), np.zeros(n_obs)
+    total_sum = total_square = 0.0
+    n_used = 0
+    for start in range(0, n_elements, _BLOCK):
+        block = data.stack.data[:, start : start + _BLOCK].astype(np.float64)
+        block = block[:, np.isfinite(block).all(axis=0)]
+        total = block.sum(axis=0)
+        sums += block.sum(axis=1)
+        squares += np.einsum("ij,ij->i", block, block)
+        with_total += block @ total
+        total_sum, total_square, n_used = (
+            total_sum + total.sum(),
+            total_square + total @ total,
+            n_used + total.size,
+        )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = sums / n_used
+        deviation = squares / n_used - mean**2
+        others_mean = (total_sum - sums) / n_used
+        others_deviation = (total_square - 2 * with_total + squares) / n_used - others_mean**2
+        covariance = (with_total - squares) / n_used - mean * others_mean
+        correlation = covariance / np.sqrt(deviation * others_deviation)
+    columns = {"mean_effect": mean, "sd_effect": np.sqrt(deviation), "correlation_loo": correlation}
+    return pd.DataFrame(columns, index=pd.Index(data.stack.labels, name="label"))
+
+
+def _robust_z(values: pd.Series) -> Float64:
+    array = values.to_numpy(dtype=np.float64)
+    spread = stats.median_abs_deviation(array, scale="normal", nan_policy="omit")
+    if not spread > 0:
+        return np.zeros(array.size)
+    return np.asarray((array - np.nanmedian(array)) / spread, dtype=np.float64)
+
+
+def _mahalanobis(table: pd.DataFrame) -> Float64:
+    measures = table[["mean_effect", "sd_effect", "correlation_loo"]].to_numpy(dtype=np.float64)
+    if len(measures) < 6 or not np.isfinite(measures).all():
+        return np.full(len(measures), np.nan)
+    centred = measures - measures.mean(axis=0)
+    precision = np.linalg.pinv(np.cov(centred, rowvar=False))
+    return np.asarray(np.sqrt(np.einsum("ij,jk,ik->i", centred, precision, centred)), dtype=np.float64)
+
+
+def tabulate_peaks(data: GroupData, contrast: Contrast, elements: Sequence[int]) -> pd.DataFrame:
+    """Raw points, fit and influence of each row at some elements, for one contrast.
+
+    Returns
+    -------
+    DataFrame
+        One row per element and observation: ``peak`` (1 …), ``x``, ``y``, ``z`` (mm), ``label``, ``effect``
+        (the
+        number that went into the model), ``fitted``, ``partial_residual`` (effect without the centred
+        contribution of the terms that hold a variable the contrast does not ask about; Larsen & McCleary
+        1972),
+        ``cooks_distance`` (Cook 1977), ``statistic_without_row`` (t or F without this row, closed form; NaN
+        where there are too few rows or the row alone carries a regressor), and the design's raw variables.
+    """
+    nuisance = _nuisance_columns(data.design, contrast)
+    parts = [
+        _one_peak(data, contrast, nuisance, number, element)
+        for number, element in enumerate(elements, start=1)
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _nuisance_columns(design: Design, contrast: Contrast) -> npt.NDArray[np.bool_]:
+    """Columns of the terms with a variable that no term weighted by the contrast has."""
+    columns = list(design.matrix.columns)
+    weighted = {columns[k] for k in np.flatnonzero(np.abs(contrast.weights).max(axis=0) > 1e-12)}
+    used = {term: _variables_of(term, design) for term in design.terms}
+    asked = set().union(*(used[term] for term, names in design.terms.items() if weighted & set(names)))
+    outside = {name for term, names in design.terms.items() if used[term] - asked for name in names}
+    return np.array([name in outside for name in columns], dtype=bool)
+
+
+def _variables_of(term: str, design: Design) -> set[str]:
+    words = set(re.findall(r"`([^`]+)`|([A-Za-z_]\w*)", term))
+    return {name for pair in words for name in pair if name in design.variables.columns}
+
+
+def _one_peak(
+    data: GroupData, contrast: Contrast, nuisance: npt.NDArray[np.bool_], number: int, element: int
+) -> pd.DataFrame:
+    values = data.stack.data[:, element].astype(np.float64)
+    is_here = np.isfinite(values)
+    matrix = data.design.matrix.to_numpy(dtype=np.float64)[is_here]
+    precision = None
+    if data.estimator == "meta" and data.stack.variance is not None:
+        precision = 1 / data.stack.variance[is_here, element].astype(np.float64)
+    influence = _influence(matrix, values[is_here], contrast.weights, precision, nuisance)
+    x, y, z = data.elements.coordinates_mm(np.array([element]))[0]
+    table = pd.DataFrame({"peak": number, "x": x, "y": y, "z": z, "label": data.design.matrix.index[is_here]})
+    table["effect"] = values[is_here]
+    for name, column in influence.items():
+        table[name] = column
+    return table.join(_plain_variables(data.design, is_here))
+
+
+def _plain_variables(design: Design, is_here: npt.NDArray[np.bool_]) -> pd.DataFrame:
+    variables = design.variables.loc[is_here].reset_index(drop=True)
+    taken = {"peak", "x", "y", "z", "label", "effect", "fitted", "partial_residual"}
+    return variables.rename(columns={name: f"{name}_" for name in variables.columns if name in taken})
+
+
+def _influence(
+    matrix: Float64,
+    values: Float64,
+    weights: Float64,
+    precision: Float64 | None,
+    nuisance: npt.NDArray[np.bool_],
+) -> dict[str, Float64]:
+    """Fit one element; ``precision`` (1/v) makes it weighted least squares with known variances."""
+    root = np.ones(len(values)) if precision is None else np.sqrt(precision)
+    scale = np.linalg.norm(matrix, axis=0)
+    scale[scale == 0] = 1
+    X, C, y = matrix / scale * root[:, None], weights / scale, values * root
+    D = np.linalg.pinv(X.T @ X, rcond=1e-12, hermitian=True)
+    beta = D @ X.T @ y
+    residual, leverage = y - X @ beta, np.einsum("ij,jk,ik->i", X, D, X)
+    aside = (matrix / scale)[:, nuisance] @ beta[nuisance]
+    rank = int(np.linalg.matrix_rank(X))
+    dof = len(y) - rank
+    noise = residual @ residual / dof if precision is None and dof > 0 else 1.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cook = residual**2 * leverage / (rank * noise * (1 - leverage) ** 2)
+    return {
+        "fitted": X @ beta / root,
+        "partial_residual": values - (aside - aside.mean()),
+        "cooks_distance": np.where(leverage > 1 - 1e-9, np.nan, cook),
+        "statistic_without_row": _without_each(X, C, D, beta, residual, leverage, dof, precision is not None),
+    }
+
+
+def _without_each(
+    X: Float64,
+    C: Float64,
+    D: Float64,
+    beta: Float64,
+    residual: Float64,
+    leverage: Float64,
+    dof: int,
+    is_meta: bool,
+) -> Float64:
+    """Statistic without each row: rank-one update of (X'X)⁻¹ (Sherman & Morrison 1950)."""
+    statistic = np.full(len(residual), np.nan)
+    total = residual @ residual
+    for row in np.flatnonzero(leverage < 1 - 1e-9):
+        gap = 1 - leverage[row]
+        step = D @ X[row]
+        noise = 1.0 if is_meta else (total - residual[row] ** 2 / gap) / max(dof - 1, 1)
+        effect = C @ (beta - step * residual[row] / gap)
+        covariance = C @ (D + np.outer(step, step) / gap) @ C.T * noise
+        if (not is_meta and dof < 2) or not noise > 0:
+            continue
+        if len(C) == 1:
+            statistic[row] = effect[0] / np.sqrt(covariance[0, 0])
+        else:
+            statistic[row] = effect @ np.linalg.solve(covariance, effect) / len(C)
+    return statistic

@@ -1,0 +1,112 @@
+"""Quality of maps and influence of rows, against plain refits and numpy."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+
+from bids_group.elements import Elements, Grid
+from bids_group.model.diagnostics import tabulate_peaks, tabulate_quality
+from bids_group.records import Contrast, Design, GroupData, MapStack
+
+N_OBS, N_ELEMENTS = 14, 60
+
+
+def make_data(*, missing=False, seed=3):
+    rng = np.random.default_rng(seed)
+    labels = tuple(f"sub-{k:02d}" for k in range(N_OBS))
+    group, age, dose = np.repeat([0.0, 1.0], 7), rng.normal(40, 9, N_OBS), rng.normal(10, 3, N_OBS)
+    matrix = pd.DataFrame(
+        {
+            "Intercept": 1.0,
+            "group[T.b]": group,
+            "dose": dose - dose.mean(),
+            "group[T.b]:dose": group * (dose - dose.mean()),
+            "age": age - age.mean(),
+        },
+        index=labels,
+    )
+    variables = pd.DataFrame({"group": np.where(group, "b", "a"), "dose": dose, "age": age}, index=labels)
+    terms = {
+        "1": ("Intercept",),
+        "group": ("group[T.b]",),
+        "dose": ("dose",),
+        "group:dose": ("group[T.b]:dose",),
+        "age": ("age",),
+    }
+    design = Design(
+        matrix=matrix, contrasts=(), formula="~ group * dose + age", terms=terms, variables=variables,
+        centering="grand", centers={}, rank=5, details={"leverage": {}},
+    )  # fmt: skip
+    maps = rng.normal(size=(N_OBS, N_ELEMENTS)).astype(np.float32)
+    if missing:
+        maps[2, 5] = np.nan
+    grid = Grid(shape=(N_ELEMENTS, 1, 1), affine=np.diag([2.0, 2, 2, 1]))
+    elements = Elements(grid=grid, indices=np.arange(N_ELEMENTS))
+    return GroupData(design=design, stack=MapStack(labels=labels, data=maps), elements=elements)
+
+
+def contrast(*rows):
+    weights = np.atleast_2d(np.array(rows, dtype=float))
+    return Contrast(
+        name="c", label="C", weights=weights, test="t" if len(weights) == 1 else "F", expression="", words=""
+    )
+
+
+SLOPES = contrast([0, 0, 0, 1, 0])
+
+
+@pytest.mark.parametrize("asked", [SLOPES, contrast([0, 1, 0, 0, 0], [0, 0, 0, 1, 0])], ids=["t", "F"])
+@pytest.mark.parametrize("missing", [False, True])
+def test_the_statistic_without_a_row_is_that_of_a_refit(asked, missing):
+    data = make_data(missing=missing)
+    table = tabulate_peaks(data, asked, [5])
+    values, matrix = data.stack.data[:, 5].astype(float), data.design.matrix
+    here = np.isfinite(values)
+    for label, found in zip(table["label"], table["statistic_without_row"], strict=True):
+        keep = here & (matrix.index != label)
+        fit = sm.OLS(values[keep], matrix.to_numpy()[keep]).fit()
+        if asked.test == "t":
+            expected = fit.t_test(asked.weights).tvalue.item()
+        else:
+            expected = fit.f_test(asked.weights).fvalue
+        assert found == pytest.approx(float(expected), rel=1e-8)
+
+
+def test_cooks_distance_and_fit_are_those_of_statsmodels():
+    data = make_data()
+    table = tabulate_peaks(data, SLOPES, [0])
+    fit = sm.OLS(data.stack.data[:, 0].astype(float), data.design.matrix.to_numpy()).fit()
+    np.testing.assert_allclose(table["cooks_distance"], fit.get_influence().cooks_distance[0], rtol=1e-9)
+    np.testing.assert_allclose(table["fitted"], fit.fittedvalues, rtol=1e-9)
+
+
+def test_a_slope_difference_keeps_group_and_dose_in_its_points_and_sets_only_age_aside():
+    data = make_data()
+    table = tabulate_peaks(data, SLOPES, [0])
+    fit = sm.OLS(data.stack.data[:, 0].astype(float), data.design.matrix.to_numpy()).fit()
+    age = data.design.matrix["age"].to_numpy() * fit.params[4]
+    np.testing.assert_allclose(
+        table["partial_residual"], data.stack.data[:, 0] - (age - age.mean()), rtol=1e-6
+    )
+
+
+def test_leave_one_out_correlation_is_the_plain_one_over_elements_seen_in_all():
+    data = make_data(missing=True)
+    quality = tabulate_quality(data, {"sub-02": 1})
+    maps = np.delete(data.stack.data.astype(float), 5, axis=1)
+    for row in range(N_OBS):
+        others = np.delete(maps, row, axis=0).mean(axis=0)
+        assert quality["correlation_loo"].iloc[row] == pytest.approx(
+            np.corrcoef(maps[row], others)[0, 1], abs=1e-9
+        )
+    assert quality.loc["sub-02", "n_elements_lost_only_by_this_row"] == 1
+    assert quality.loc["sub-02", "n_elements_observed"] == N_ELEMENTS - 1
+
+
+def test_a_shifted_map_is_marked_with_its_reason_and_the_others_are_not():
+    data = make_data()
+    data.stack.data[4] += 8
+    quality = tabulate_quality(data, {})
+    assert list(quality.index[quality["is_outlier"]]) == ["sub-04"]
+    assert "mean effect" in quality.loc["sub-04", "outlier_reasons"]
