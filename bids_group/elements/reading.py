@@ -11,6 +11,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
+from nibabel.filebasedimages import ImageFileError
 
 from bids_group.elements.grid import Grid
 from bids_group.errors import DataError, MissingInputError
@@ -41,10 +42,12 @@ def read_map(path: Path) -> LoadedMap:
     payload = _read_bytes(path)
     digest = hashlib.sha256(payload).hexdigest()
     try:
-        raw = gzip.decompress(payload) if payload[:2] == b"\x1f\x8b" else payload
-        image = nib.Nifti2Image.from_bytes(raw) if raw[:4] in _NIFTI2_SIZES else nib.Nifti1Image.from_bytes(raw)
+        raw = _unzip(payload) if payload[:2] == b"\x1f\x8b" else payload
+        image = (
+            nib.Nifti2Image.from_bytes(raw) if raw[:4] in _NIFTI2_SIZES else nib.Nifti1Image.from_bytes(raw)
+        )
         data = np.asarray(image.dataobj, dtype=np.float32)
-    except (EOFError, OSError, ValueError, zlib.error, nib.filebasedimages.ImageFileError) as error:
+    except (EOFError, OSError, ValueError, zlib.error, ImageFileError) as error:
         raise DataError(
             f"The image {path} cannot be read.",
             found=f"{len(payload)} bytes; {str(error) or type(error).__name__}",
@@ -59,6 +62,17 @@ def read_map(path: Path) -> LoadedMap:
     return LoadedMap(path=path, grid=grid, data=np.ascontiguousarray(data), sha256=digest)
 
 
+def _unzip(payload: bytes) -> bytes:
+    """Inflate in one piece where the file is one gzip member (its last four bytes give the size)."""
+    inflate = zlib.decompressobj(wbits=31)
+    size = int.from_bytes(payload[-4:], "little")
+    raw = inflate.decompress(payload, min(size, _LARGEST_IN_ONE_PIECE) + 1)
+    if inflate.eof and not inflate.unused_data.strip(b"\0"):
+        return raw
+    return gzip.decompress(payload)
+
+
+_LARGEST_IN_ONE_PIECE = 2**31
 _NIFTI2_SIZES = (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
 
 
