@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     kinds = "\n".join(f"  {name:<12}{kind.words}" for name, kind in KINDS.items())
     parser = _Parser(
         prog="bids-group-demo",
-        description="Write a small dataset of first-level maps with known effects, and say how to analyse it.",
+        description="Write a small dataset of first-level maps with known effects, and say how to run it.",
         epilog=f"kinds:\n{kinds}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -38,8 +38,10 @@ class Signal:
 
     def effect(self, subject: str, session: str | None) -> npt.NDArray[np.float64]:
         """Sum of the true effects of a row over the places, of the grid's shape."""
-        row = self.loadings.loc[(subject, session or "")]
-        return np.sum([row[name] * sphere for name, sphere in self.spheres.items()], axis=0, dtype=np.float64)
+        position = self.loadings.index.get_loc((subject, session or ""))
+        weights = self.loadings.to_numpy()[position]
+        volumes = np.array(list(self.spheres.values()), dtype=np.float64)
+        return np.asarray(np.tensordot(weights, volumes, axes=1))
 
 
 def build_signal(recipe: Kind, people: People, grid: Grid, between_sd: float) -> Signal:

@@ -16,8 +16,9 @@ class Kind:
     """A recipe.
 
     ``factors`` pairs a column of participants.tsv with its levels (the first is the reference), crossed and
-    balanced over people; ``irregular`` pairs what is odd with the position (from 0) of the person; ``n_people``
-    counts those with maps; ``sessions`` and ``runs`` are labels (empty: the names carry no such entity).
+    balanced over people; ``irregular`` pairs what is odd with the position (from 0) of the person;
+    ``n_people`` counts those with maps; ``sessions`` and ``runs`` are labels (empty: the names
+    carry no such entity).
     """
 
     words: str

@@ -17,7 +17,7 @@ _RANGES = {"age": _AGE_YEARS, "n_cigs": _CIGARETTES_A_DAY}
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class People:
-    """Everybody's true values: ``table`` has index ``01`` … and no missing value; people with maps come first."""
+    """Everybody's true values: ``table`` has index ``01`` … and no gaps; people with maps come first."""
 
     table: pd.DataFrame
     n_with_maps: int

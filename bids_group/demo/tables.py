@@ -76,7 +76,7 @@ def _write_participants(root: Path, recipe: Kind, people: People) -> None:
     table = people.table.astype(str)
     for what, position in recipe.irregular:
         if what == "missing value":
-            table.iloc[position, table.columns.get_loc(recipe.covariates[-1])] = "n/a"
+            table.loc[table.index[position], recipe.covariates[-1]] = "n/a"
     table.insert(0, "participant_id", [f"sub-{label}" for label in table.index])
     table.to_csv(root / "participants.tsv", sep="\t", index=False, lineterminator="\n")
     _write_json(
@@ -128,6 +128,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 _RESPONSES = {
+    "TaskName": "faces",
     "trial_type": {"Description": "What was shown", "Levels": {"face": "a face", "house": "a house"}},
     "response_time": {"Description": "Time from the picture to the button press", "Units": "s"},
 }
@@ -137,9 +138,10 @@ _README = """\
 
 Simulated data: {words}.
 
-{n_subjects} people have first-level maps ({n_maps} pairs of effect and variance) of the contrast faces − houses,
-in `derivatives/firstlevel`. An effect is the person's true effect plus smooth noise whose variance at each voxel
-is what the variance map says. The true effects of people differ with a standard deviation of {between_sd:g}.
+{n_subjects} people have first-level maps ({n_maps} pairs of effect and variance) of the contrast
+faces − houses, in `derivatives/firstlevel`. An effect is the person's true effect plus smooth noise whose
+variance at each voxel is what the variance map says. The true effects of people differ with a
+standard deviation of {between_sd:g}.
 
 ## What is true
 

@@ -42,7 +42,8 @@ class DemoTruth:
     """A dataset that was written, and what is true in it.
 
     ``subjects`` are the labels of the people with maps; ``n_rows`` counts the rows of participants.tsv.
-    ``options`` are the arguments after ``group`` that recover the effects. ``true_centers`` are the covariate values at which the effects were defined.
+    ``options`` are the arguments after ``group`` that recover the effects.
+    ``true_centers`` are the covariate values at which the effects were defined.
     """
 
     kind: str

@@ -29,7 +29,7 @@ def build_grid(size_mm: float) -> Grid:
 
 def build_mask(grid: Grid) -> npt.NDArray[np.bool_]:
     """Whether a voxel lies in the brain: of the grid's shape."""
-    return _superellipsoid(grid, *_CEREBRUM) | _superellipsoid(grid, *_CEREBELLUM)
+    return np.logical_or(_superellipsoid(grid, *_CEREBRUM), _superellipsoid(grid, *_CEREBELLUM))
 
 
 def build_sphere(
@@ -37,17 +37,14 @@ def build_sphere(
 ) -> npt.NDArray[np.bool_]:
     """Whether a voxel's centre lies within a sphere: of the grid's shape."""
     distances = _coordinates_mm(grid) - np.asarray(centre_mm)[:, None, None, None]
-    return (distances**2).sum(axis=0) <= radius_mm**2
+    return np.asarray((distances**2).sum(axis=0) <= radius_mm**2)
 
 
 def build_variance(grid: Grid, level: float) -> FloatVolume:
     """Make a variance map around ``level``: larger at the bottom and the front, never below 0.6 of it."""
     _, y, z = _coordinates_mm(grid)
-    return level * (
-        0.6
-        + 0.8 / (1 + np.exp((z + 10) / 15)) / (1 + np.exp(-(y - 10) / 20))
-        + 0.4 * np.exp(-((z / 60) ** 2))
-    )
+    bottom, front = 1 / (1 + np.exp((z + 10) / 15)), 1 / (1 + np.exp((10 - y) / 20))
+    return np.asarray(level * (0.6 + 0.8 * bottom * front + 0.4 * np.exp(-((z / 60) ** 2))))
 
 
 def draw_noise(rng: np.random.Generator, grid: Grid, fwhm_mm: float) -> FloatVolume:
