@@ -1,0 +1,156 @@
+"""The group level: pool, stack, fit, judge and write, one analysis after the other."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bids_group import output
+from bids_group.bids import build_ledger
+from bids_group.config.stats_model import write_model_json
+from bids_group.inference import correct_group
+from bids_group.model import Stack, build_stack, fit_group, tabulate_peaks, tabulate_quality
+from bids_group.records import ContrastResult, GroupData, Significance
+from bids_group.workflow.pooling import pooled_maps
+from bids_group.workflow.preparation import Job, PlannedAnalysis
+from bids_group.workflow.progress import progress
+from bids_group.workflow.provenance import Provenance
+
+LOGGER = logging.getLogger(__name__)
+MAX_PEAKS = 12
+
+
+def analyse_group(job: Job) -> None:
+    """Fit every planned analysis and write its results; the work folder goes when all is done."""
+    config, provenance = job.config, Provenance.start(job.config)
+    model = write_model_json(job.model)
+    output.check_same_analysis(config.output_dir, model, is_overwrite=config.execution.is_overwrite)
+    output.write_dataset(config.output_dir, job.cohort)
+    output.write_model(config.output_dir, model)
+    work_dir = config.execution.work_dir or config.output_dir / ".work"
+    for planned in job.planned:
+        _analyse(job, planned, work_dir, provenance)
+    analyses = [one.analysis for one in job.planned]
+    output.write_ledger(config.output_dir, build_ledger(job.cohort, analyses, job.exclusions))
+    output.write_participants(config.output_dir, job.cohort, analyses)
+    output.finish(config.output_dir)
+    output.write_command(config.output_dir, provenance.finish())
+    shutil.rmtree(work_dir, ignore_errors=True)
+
+
+def _analyse(job: Job, planned: PlannedAnalysis, work_dir: Path, provenance: Provenance) -> None:
+    stack = _stack(job, planned, work_dir, provenance)
+    data = _join(planned, stack)
+    results = fit_group(
+        data, is_two_sided=job.spec.inference.is_two_sided, n_procs=job.config.execution.n_procs
+    )
+    with progress(planned.analysis.first_level_contrast) as on_progress:
+        significances = correct_group(
+            data,
+            results,
+            job.spec.inference,
+            n_procs=job.config.execution.n_procs,
+            mem_gb=job.config.execution.mem_gb,
+            work_dir=work_dir,
+            on_progress=on_progress,
+        )
+    output.write_group(
+        job.config.output_dir,
+        planned.analysis,
+        data,
+        results,
+        significances,
+        spec=job.spec,
+        cohort=job.cohort,
+        coverage=stack.coverage,
+        notices=planned.notices,
+        quality=_quality(data, stack, results),
+        peaks=_peaks(data, results, significances),
+    )
+    _log(planned, data, significances)
+
+
+def _stack(job: Job, planned: PlannedAnalysis, work_dir: Path, provenance: Provenance) -> Stack:
+    """Read (or pool) each row's map once, in the design's order."""
+    execution = job.config.execution
+    observations = planned.analysis.observations
+    maps = pooled_maps(observations, job.config.output_dir, n_procs=execution.n_procs)
+    return build_stack(
+        provenance.watch(maps),
+        labels=tuple(one.label for one in observations),
+        mask=job.spec.mask,
+        min_coverage=job.spec.min_coverage,
+        fwhm_mm=job.spec.smoothing_fwhm_mm,
+        work_dir=work_dir,
+        mem_gb=execution.mem_gb,
+        needs_variance=planned.analysis.estimator == "meta",
+    )
+
+
+def _join(planned: PlannedAnalysis, stack: Stack) -> GroupData:
+    return GroupData(
+        design=planned.design,
+        stack=stack.stack,
+        elements=stack.elements,
+        is_complete=stack.is_complete,
+        estimator=planned.analysis.estimator,
+        blocks=planned.blocks,
+        variance_groups=planned.variance_groups,
+    )
+
+
+def _quality(data: GroupData, stack: Stack, results: Sequence[ContrastResult]) -> pd.DataFrame:
+    """Describe each row's map; Cook's distance is the largest over the contrasts' strongest elements."""
+    quality = tabulate_quality(data, stack.n_lost_only)
+    strongest = [tabulate_peaks(data, one.contrast, [_strongest(one)]) for one in results]
+    influence = pd.concat(strongest).groupby("label")["cooks_distance"].max()
+    quality["cooks_at_peak"] = influence.reindex(quality.index)
+    return quality
+
+
+def _peaks(
+    data: GroupData, results: Sequence[ContrastResult], significances: Sequence[Significance]
+) -> Mapping[str, pd.DataFrame]:
+    """By contrast: raw points at the main peaks of its significant clusters, or at its strongest element."""
+    tables = {}
+    for result in results:
+        name = result.contrast.name
+        found = [
+            cluster.peaks[0].element
+            for one in significances
+            if one.contrast == name and one.correction != "none"
+            for cluster in one.clusters
+            if cluster.peaks and one.is_significant[cluster.peaks[0].element]
+        ]
+        elements = list(dict.fromkeys(found))[:MAX_PEAKS] or [_strongest(result)]
+        table = tabulate_peaks(data, result.contrast, elements)
+        table.insert(4, "is_significant", bool(found))
+        tables[name] = table
+    return tables
+
+
+def _strongest(result: ContrastResult) -> int:
+    return int(np.argmax(np.abs(result.maps[result.contrast.test])))
+
+
+def _log(planned: PlannedAnalysis, data: GroupData, significances: Sequence[Significance]) -> None:
+    LOGGER.info(
+        "%s: %d rows, %d elements, %d contrasts",
+        planned.analysis.first_level_contrast,
+        len(data.stack.labels),
+        data.elements.n_elements,
+        len(planned.design.contrasts),
+    )
+    for one in significances:
+        LOGGER.info(
+            "  %s, %s: %d elements in %d clusters",
+            one.contrast,
+            one.correction,
+            int(one.is_significant.sum()),
+            len(one.clusters),
+        )

@@ -1,0 +1,52 @@
+"""Pooled maps, one after the other: from the cache in OUTPUT_DIR where it fits, else pooled now."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from bids_group.model import pool
+from bids_group.output import pooling_key, read_pooled, write_pooled
+from bids_group.records import Observation, PooledMap
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def pooled_maps(
+    observations: Sequence[Observation], output_dir: Path, *, n_procs: int
+) -> Iterator[PooledMap]:
+    """Yield the pooled map of each observation, in order; `n_procs` threads read ahead.
+
+    Reading, unpacking and arithmetic release the interpreter's lock; the numbers do not depend on `n_procs`.
+    """
+    return read_ahead(lambda one: pool_one(one, output_dir), observations, n_procs=n_procs)
+
+
+def pool_one(observation: Observation, output_dir: Path) -> PooledMap:
+    """Take one observation from the cache, or pool and write it."""
+    key = pooling_key(observation)
+    cached = read_pooled(output_dir, observation, key)
+    if cached is not None:
+        return cached
+    pooled = pool(observation)
+    write_pooled(output_dir, pooled, key)
+    return pooled
+
+
+def read_ahead(do: Callable[[Item], Result], items: Sequence[Item], *, n_procs: int) -> Iterator[Result]:
+    """Map `do` over `items` in order with at most ``2 n_procs`` results waiting."""
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(max_workers=n_procs) as threads:
+        try:
+            for item in items:
+                waiting.append(threads.submit(do, item))
+                if len(waiting) > 2 * n_procs:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            threads.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,175 @@
+"""Everything that can be known before a single map is read: people, models, designs, shuffles."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from bids_group.bids import gather_cohort, keep_complete
+from bids_group.config import AnalysisSpec, RunConfig, Selection
+from bids_group.config.stats_model import StatsModel, compile_request, read_model, settings_from_model
+from bids_group.errors import DataError
+from bids_group.inference import check_inference
+from bids_group.model import build_design, needed_variables, plan_analyses, restrict
+from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation
+
+LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlannedAnalysis:
+    """One group model, ready to be fitted."""
+
+    analysis: GroupAnalysis
+    design: Design
+    blocks: pd.Series | None
+    variance_groups: pd.Series | None
+    notices: tuple[Notice, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Job:
+    """A request together with the people, maps and models that it stands for."""
+
+    config: RunConfig
+    spec: AnalysisSpec
+    model: StatsModel
+    cohort: Cohort
+    planned: tuple[PlannedAnalysis, ...]
+    observations: tuple[Observation, ...]
+    exclusions: tuple[Exclusion, ...]
+    notices: tuple[Notice, ...]
+
+
+def prepare(config: RunConfig) -> Job:
+    """Find people and maps, settle the model, and build and check every design."""
+    model, selection, spec, notices = _settle_model(config)
+    cohort = gather_cohort(config.inputs, selection, config.output_dir)
+    spec, pooling_notices = _settle_pooling(spec, cohort)
+    if model is None:
+        model = compile_request(spec, selection, spec.pooling or "mean")
+    analyses = plan_analyses(cohort, model, spec)
+    planned, exclusions = _plan_designs(analyses, spec, config)
+    job = Job(
+        config=config,
+        spec=spec,
+        model=model,
+        cohort=cohort,
+        planned=planned,
+        observations=_distinct_observations(planned, analyses, config),
+        exclusions=exclusions,
+        notices=_distinct(
+            [*notices, *cohort.notices, *pooling_notices, *(n for p in planned for n in p.notices)]
+        ),
+    )
+    _log(job)
+    return job
+
+
+def _settle_model(
+    config: RunConfig,
+) -> tuple[StatsModel | None, Selection, AnalysisSpec, tuple[Notice, ...]]:
+    """Read a model file and let its settings speak; without one the command line is the model."""
+    if config.analysis.model_file is None:
+        return None, config.selection, config.analysis, ()
+    model, notices = read_model(config.analysis.model_file)
+    spec, selection = settings_from_model(model, config.analysis, config.selection)
+    return model, selection, spec, notices
+
+
+def _settle_pooling(spec: AnalysisSpec, cohort: Cohort) -> tuple[AnalysisSpec, tuple[Notice, ...]]:
+    """Precision where every map of the dataset has a variance, else the mean, with a warning."""
+    if spec.pooling is not None:
+        return spec, ()
+    if cohort.has_variance_everywhere:
+        return replace(spec, pooling="precision"), ()
+    several = len({(one.subject, one.contrast) for one in cohort.maps}) < len(cohort.maps)
+    notice = Notice(
+        severity="warning" if several else "note",
+        topic="pooling",
+        sentence="Not every effect map has a variance map, so maps of one participant are pooled by their plain mean.",
+        fix="Give variance maps for all runs, or say --pooling mean to silence this.",
+    )
+    return replace(spec, pooling="mean"), (notice,)
+
+
+def _plan_designs(
+    analyses: Iterable[GroupAnalysis], spec: AnalysisSpec, config: RunConfig
+) -> tuple[tuple[PlannedAnalysis, ...], tuple[Exclusion, ...]]:
+    if config.level == "participant":
+        return (), ()
+    planned, exclusions = [], []
+    for analysis in analyses:
+        complete, left_out = _complete(analysis, spec)
+        exclusions.extend(left_out)
+        planned.append(_plan_design(complete, spec))
+    return tuple(planned), tuple(dict.fromkeys(exclusions))
+
+
+def _complete(analysis: GroupAnalysis, spec: AnalysisSpec) -> tuple[GroupAnalysis, tuple[Exclusion, ...]]:
+    """Keep the rows that have every value the model needs."""
+    inference = spec.inference
+    extra = [name for name in (inference.exchangeability_blocks, inference.variance_groups) if name]
+    used = needed_variables(analysis.formula, analysis.rows.columns, centering=analysis.centering)
+    labels, left_out = keep_complete(analysis.rows, tuple(dict.fromkeys([*used, *extra])), spec.missing)
+    if not labels:
+        raise DataError(
+            f"Nobody is left in the analysis of {analysis.first_level_contrast}.",
+            found=f"{len(left_out)} rows without {', '.join(used)}",
+            fix="Fill in the missing values, or use another formula.",
+        )
+    return restrict(analysis, labels), left_out
+
+
+def _plan_design(analysis: GroupAnalysis, spec: AnalysisSpec) -> PlannedAnalysis:
+    design = build_design(analysis)
+    blocks = _blocks(analysis, spec)
+    groups = spec.inference.variance_groups
+    variance_groups = analysis.rows[groups] if groups else None
+    inference_notices = check_inference(
+        design,
+        spec.inference,
+        is_complete=spec.min_coverage >= 1,
+        blocks=blocks,
+        variance_groups=variance_groups,
+    )
+    return PlannedAnalysis(
+        analysis=analysis,
+        design=design,
+        blocks=blocks,
+        variance_groups=variance_groups,
+        notices=_distinct([*analysis.notices, *design.notices, *inference_notices]),
+    )
+
+
+def _blocks(analysis: GroupAnalysis, spec: AnalysisSpec) -> pd.Series | None:
+    """Take the column that was named; several rows per person are a block of their own by default."""
+    if spec.inference.exchangeability_blocks:
+        return analysis.rows[spec.inference.exchangeability_blocks]
+    has_several = analysis.rows["subject"].duplicated().any()
+    return analysis.rows["subject"] if has_several else None
+
+
+def _distinct_observations(
+    planned: Iterable[PlannedAnalysis], analyses: Iterable[GroupAnalysis], config: RunConfig
+) -> tuple[Observation, ...]:
+    used = analyses if config.level == "participant" else [one.analysis for one in planned]
+    return tuple(dict.fromkeys(observation for analysis in used for observation in analysis.observations))
+
+
+def _distinct(notices: Iterable[Notice]) -> tuple[Notice, ...]:
+    return tuple(dict.fromkeys(notices))
+
+
+def _log(job: Job) -> None:
+    people = {one.subject for one in job.observations}
+    n_maps = sum(len(one.maps) for one in job.observations)
+    LOGGER.info("%d maps of %d participants, %d group models", n_maps, len(people), len(job.planned))
+    for notice in job.notices:
+        say = LOGGER.warning if notice.severity == "warning" else LOGGER.info
+        say("%s%s", notice.sentence, f" {notice.fix}" if notice.fix else "")
+    for exclusion in (*job.cohort.exclusions, *job.exclusions):
+        LOGGER.info("sub-%s is not in the analysis: %s", exclusion.subject, exclusion.reason)

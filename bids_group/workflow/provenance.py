@@ -1,0 +1,61 @@
+"""What ran, on what, with which seed, for how long: the content of ``code/command.json``."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from bids_group import __version__
+from bids_group.config import RunConfig
+from bids_group.records import PooledMap
+
+PACKAGES = ("numpy", "scipy", "pandas", "nibabel", "nilearn", "pybids", "formulaic", "numba", "matplotlib")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Provenance:
+    """The start of a run, and the hashes of the maps it has read so far."""
+
+    config: RunConfig
+    started: datetime
+    clock_s: float
+    hashes: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def start(cls, config: RunConfig) -> Provenance:
+        """Note the time."""
+        return cls(config=config, started=datetime.now(UTC), clock_s=time.monotonic())
+
+    def watch(self, maps: Iterable[PooledMap]) -> Iterator[PooledMap]:
+        """Pass the maps on and keep the hashes of the files behind them."""
+        for one in maps:
+            self.hashes.update(one.input_hashes)
+            yield one
+
+    def finish(self) -> dict[str, Any]:
+        """Sum the run up, JSON-able."""
+        return {
+            "Command": ["bids-group", *self.config.command],
+            "Version": __version__,
+            "Versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+            "Container": os.environ.get("BIDS_GROUP_CONTAINER"),
+            "Platform": f"{platform.system()} {platform.machine()}",
+            "RandomSeed": self.config.analysis.inference.random_seed,
+            "StartTime": self.started.isoformat(timespec="seconds"),
+            "RunTimeSeconds": round(time.monotonic() - self.clock_s, 2),
+            "PeakMemoryMb": _peak_memory_mb(),
+            "InputHashes": dict(sorted(self.hashes.items())),
+        }
+
+
+def _peak_memory_mb() -> float:
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return round(peak / (1024**2 if sys.platform == "darwin" else 1024), 1)

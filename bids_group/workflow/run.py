@@ -1,0 +1,58 @@
+"""The whole app in one screen: prepare, then show, pool, or analyse and report."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from bids_group import output
+from bids_group.config import RunConfig
+from bids_group.workflow.group import analyse_group
+from bids_group.workflow.participant import pool_participants
+from bids_group.workflow.preparation import Job, prepare
+
+LOGGER = logging.getLogger(__name__)
+
+
+def run(config: RunConfig) -> None:
+    """Do what was asked for.
+
+    Raises
+    ------
+    BidsGroupError
+        One of its kinds, for everything that a user can cause.
+    """
+    if config.execution.is_reports_only:
+        _say_where(output.build_report(config.output_dir))
+        return
+    if config.execution.is_dry_run:
+        _show(prepare(config))
+        return
+    with output.claim_output(config.output_dir, config.inputs.bids_dir, level=config.level):
+        job = prepare(config)
+        if config.level == "participant":
+            pool_participants(job)
+            return
+        analyse_group(job)
+        if config.execution.has_report:
+            _say_where(output.build_report(config.output_dir))
+
+
+def write_crash(output_dir: Path, text: str) -> Path:
+    """Keep the traceback of a bug under ``logs/``; return the file."""
+    return output.write_crash(output_dir, text)
+
+
+def _show(job: Job) -> None:
+    description = output.describe_dry_run(
+        job.cohort,
+        [one.analysis for one in job.planned],
+        [one.design for one in job.planned],
+        job.exclusions,
+        job.notices,
+    )
+    output.print_dry_run(description, output_format=job.config.execution.output_format)
+
+
+def _say_where(report: Path) -> None:
+    LOGGER.info("The report: %s", report)
