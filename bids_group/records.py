@@ -96,9 +96,9 @@ class Column:
 class Table:
     """Covariates of people (or of their sessions).
 
-    ``frame``: index = subject label, or (subject, session) for ``level="session"``; categorical columns have pandas
-    ``category`` dtype with the levels in their order (first = reference), numeric columns ``float64``;
-    missing = NaN.
+    ``frame``: index = subject label, or (subject, session) for ``level="session"``; categorical columns
+    have pandas ``category`` dtype with the levels in their order (first = reference), numeric columns
+    ``float64``; missing = NaN.
     """
 
     level: Literal["subject", "session"]
@@ -136,7 +136,8 @@ class Observation:
 
     ``sources`` are maps or, where a model has several steps below the group, other observations.
     ``combine``: ``precision`` and ``mean`` are fixed effects; ``weights`` is a weighted sum (a contrast made
-    below the group level) with one number of ``weights`` per source.
+    below the group level) with one number of ``weights`` per source. ``is_one_of_several`` says that the design
+    has a row for each first-level contrast of a person, so that the label names the contrast.
     """
 
     subject: str
@@ -145,11 +146,14 @@ class Observation:
     session: str | None = None
     combine: Literal["precision", "mean", "weights"] = "precision"
     weights: tuple[float, ...] = ()
+    is_one_of_several: bool = False
 
     @property
     def label(self) -> str:
-        """``sub-01`` or ``sub-01_ses-a``."""
-        return f"sub-{self.subject}" + (f"_ses-{self.session}" if self.session else "")
+        """``sub-01``, ``sub-01_ses-a`` or ``sub-01_contrast-faces``."""
+        session = f"_ses-{self.session}" if self.session else ""
+        contrast = f"_contrast-{self.contrast}" if self.is_one_of_several else ""
+        return f"sub-{self.subject}{session}{contrast}"
 
     @property
     def maps(self) -> tuple[FirstLevelMap, ...]:
@@ -174,7 +178,7 @@ class PooledMap:
     effect: npt.NDArray[np.float32]
     variance: npt.NDArray[np.float32] | None
     dof: npt.NDArray[np.float32] | None
-    n_maps: npt.NDArray[np.uint8]
+    n_maps: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
     input_hashes: Mapping[str, str]
 
 
@@ -202,6 +206,11 @@ class GroupAnalysis:
     group_labels: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, Column] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
+    exclusions: tuple[Exclusion, ...] = ()
+    """Who a Filter, a DropNA or a missing GroupBy value left out of this analysis."""
+    raw_rows: pd.DataFrame | None = None
+    """The rows before ``instructions`` (a Stats Model's transformations): a restricted analysis applies them anew."""
+    instructions: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         labels = [row.label for row in self.observations]

@@ -1,0 +1,297 @@
+"""Fixed effects below the group: several maps of one person (or session) become one.
+
+At each element the maps *observed* there are pooled; an element observed in none is missing (NaN). Algebra in
+float64, storage in float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_group.elements import Grid, LoadedMap, observed, read_map
+from bids_group.errors import DataError, GridError
+from bids_group.records import FirstLevelMap, Observation, PooledMap
+
+Doubles = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+Counts = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Source:
+    """A map to be pooled: NaN where not observed. ``name`` and ``path`` are for messages."""
+
+    name: str
+    path: Path
+    grid: Grid
+    effect: npt.NDArray[np.float32]
+    variance: npt.NDArray[np.float32] | None
+    dof: npt.NDArray[np.float32] | None
+    n_maps: Counts
+    input_hashes: dict[str, str]
+
+
+def pool(observation: Observation) -> PooledMap:
+    """Read the maps an observation stands on and pool them.
+
+    ``precision``: e = Σ(e/v) / Σ(1/v), v = 1/Σ(1/v). ``mean``: e = Σe/S, v = Σv/S² (where all maps have a
+    variance), over the S maps observed at the element. ``weights``: e = Σ w e, v = Σ w² v where every map
+    with a weight other than 0 is observed. Degrees of freedom add up where all are known. A single map is
+    returned unchanged, bit for bit, but for its unobserved elements, which become NaN.
+
+    Parameters
+    ----------
+    observation
+        A person (or session) and its maps, or other observations (pooled first, by their own rule).
+
+    Raises
+    ------
+    MissingInputError
+        A file is missing or unreadable.
+    GridError
+        Maps of one observation, or the parts of one map, do not lie on the same grid.
+    DataError
+        A map is 4D, corrupt, or observed nowhere; or precision weights are asked of maps without variance.
+    """
+    source = _pool(observation)
+    return PooledMap(
+        observation=observation,
+        grid=source.grid,
+        effect=source.effect,
+        variance=source.variance,
+        dof=source.dof,
+        n_maps=source.n_maps,
+        input_hashes=source.input_hashes,
+    )
+
+
+def _pool(observation: Observation) -> _Source:
+    weights = _weights(observation)
+    parts = [part for part, weight in zip(observation.sources, weights, strict=True) if weight != 0]
+    weights = tuple(weight for weight in weights if weight != 0)
+    if len(parts) == 1 and weights == (1.0,):
+        return _load(parts[0])
+    total = _Total(observation, weights)
+    for part, weight in zip(parts, weights, strict=True):
+        total.add(_load(part), weight)
+    return total.result()
+
+
+def _weights(observation: Observation) -> tuple[float, ...]:
+    if not observation.sources:
+        raise DataError(f"There is no map to pool for {observation.label}, {observation.contrast}.")
+    if observation.combine != "weights":
+        return (1.0,) * len(observation.sources)
+    if len(observation.weights) != len(observation.sources) or not any(observation.weights):
+        raise DataError(
+            f"The weights of {observation.label}, {observation.contrast} do not fit its maps.",
+            found=f"weights {observation.weights} for {len(observation.sources)} maps",
+            expected="one weight per map, not all 0",
+        )
+    return observation.weights
+
+
+def _load(part: FirstLevelMap | Observation) -> _Source:
+    return _pool(part) if isinstance(part, Observation) else _read(part)
+
+
+# --------------------------------------------------------------------------------------------
+# One map
+
+
+def _read(source: FirstLevelMap) -> _Source:
+    """Read one first-level map with its variance, dof and mask; set NaN where it was not observed."""
+    effect = _read_volume(source.effect)
+    paths = {
+        "variance": source.variance if source.input_stat == "effect" else None,
+        "mask": source.mask,
+        "dof": source.dof if isinstance(source.dof, Path) else None,
+    }
+    others = {name: _read_volume(path) for name, path in paths.items() if path is not None}
+    for other in others.values():
+        check_same_grid(effect.path, effect.grid, other.path, other.grid)
+    variance = others["variance"].data if "variance" in others else None
+    own_mask = np.nan_to_num(others["mask"].data) > 0 if "mask" in others else None
+    is_observed = observed(effect.data, variance, own_mask)
+    if not is_observed.any():
+        raise _nowhere_observed(effect, list(others.values()))
+    dof = others["dof"].data if "dof" in others else source.dof
+    return _Source(
+        name=f"sub-{source.subject}",
+        path=source.effect,
+        grid=effect.grid,
+        effect=_missing_outside(is_observed, effect.data),
+        variance=None if variance is None else _missing_outside(is_observed, variance),
+        dof=_dof(dof, is_observed),
+        n_maps=is_observed.view(np.uint8),
+        input_hashes={str(one.path): one.sha256 for one in (effect, *others.values())},
+    )
+
+
+def _read_volume(path: Path) -> LoadedMap:
+    loaded = read_map(path)
+    if loaded.data.ndim != 3:
+        raise DataError(
+            f"The map {path} holds several volumes.",
+            found=f"shape {' × '.join(map(str, loaded.data.shape))}",
+            expected="one volume (the effect of a t contrast)",
+            fix="Leave this contrast out (--first-level-contrast); effects of F tests cannot be pooled.",
+        )
+    return loaded
+
+
+def check_same_grid(reference: Path, grid: Grid, path: Path, other: Grid) -> None:
+    """Refuse the file at ``path`` where its grid is not that of ``reference``; name both."""
+    if grid.is_same(other):
+        return
+    raise GridError(
+        f"The grid of {path} differs from that of {reference}.",
+        found=f"{other.describe()} in {path.name}{_affine_difference(grid, other)}",
+        expected=f"{grid.describe()} as in {reference.name}",
+        fix="Resample the maps to one grid first, or select one --space and --res.",
+    )
+
+
+def _affine_difference(grid: Grid, other: Grid) -> str:
+    """Say how far affines are apart where shape, size and origin read the same."""
+    if grid.describe() != other.describe():
+        return ""
+    return f" (affines differ by up to {np.abs(grid.affine - other.affine).max():.3g})"
+
+
+def _nowhere_observed(effect: LoadedMap, others: list[LoadedMap]) -> DataError:
+    finite = effect.data[np.isfinite(effect.data)]
+    if finite.size == 0:
+        found = "no finite value"
+    elif not finite.any():
+        found = "zeros only"
+    else:
+        found = f"no overlap with {', '.join(one.path.name for one in others)}"
+    return DataError(
+        f"The map {effect.path} is observed nowhere.",
+        found=found,
+        expected="finite effects that are not 0, with finite variances above 0 and inside the map's own mask",
+        fix="Leave this map out, or compute it again.",
+    )
+
+
+def _missing_outside(is_observed: Mask, data: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return np.where(is_observed, data, np.float32(np.nan))
+
+
+def _dof(
+    dof: float | npt.NDArray[np.float32] | Path | None, is_observed: Mask
+) -> npt.NDArray[np.float32] | None:
+    """Take a number as it is; a map only where the effect was observed."""
+    if dof is None or isinstance(dof, Path):
+        return None
+    values = np.asarray(dof, dtype=np.float32)
+    return values if values.ndim == 0 else _missing_outside(is_observed, values)
+
+
+# --------------------------------------------------------------------------------------------
+# Several maps
+
+
+class _Total:
+    """Running sums over the maps of one observation, so that one map is in memory at a time."""
+
+    def __init__(self, observation: Observation, weights: tuple[float, ...]) -> None:
+        self._observation = observation
+        self._is_precision = observation.combine == "precision"
+        self._n_sources = len(weights)
+        self._first: _Source | None = None
+        self._has_variance = True
+        self._is_dof_known = True
+        self._hashes: dict[str, str] = {}
+
+    def add(self, source: _Source, weight: float) -> None:
+        """Add one map; NaN adds nothing."""
+        first = self._start(source) if self._first is None else self._first
+        check_same_grid(first.path, first.grid, source.path, source.grid)
+        self._has_variance &= source.variance is not None
+        if self._is_precision and source.variance is None:
+            raise _no_variance(self._observation, source)
+        is_observed = ~np.isnan(source.effect)
+        self._add_values(source, weight, is_observed)
+        self._n_observed += is_observed
+        self._n_maps += source.n_maps
+        self._is_dof_known &= source.dof is not None
+        self._dof += 0 if source.dof is None else np.where(is_observed, source.dof, 0)
+        self._hashes.update(source.input_hashes)
+
+    def _start(self, source: _Source) -> _Source:
+        shape = source.grid.shape
+        self._first = source
+        self._effect, self._variance, self._dof = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        self._n_observed, self._n_maps = np.zeros(shape, np.uint16), np.zeros(shape, np.uint16)
+        return source
+
+    def _add_values(self, source: _Source, weight: float, is_observed: Mask) -> None:
+        effect = source.effect[is_observed].astype(np.float64)
+        variance = None if source.variance is None else source.variance[is_observed].astype(np.float64)
+        if self._is_precision and variance is not None:
+            self._effect[is_observed] += effect / variance
+            self._variance[is_observed] += 1 / variance
+            return
+        self._effect[is_observed] += weight * effect
+        if variance is not None:
+            self._variance[is_observed] += weight**2 * variance
+
+    def result(self) -> _Source:
+        """Divide the sums and set NaN where nothing was observed."""
+        first = self._first
+        assert first is not None
+        is_kept = self._n_observed >= (self._n_sources if self._observation.combine == "weights" else 1)
+        if not is_kept.any():
+            raise DataError(
+                f"The {self._n_sources} maps of {self._observation.label} have no element in common.",
+                found=f"contrast {self._observation.contrast}: nothing observed in all of them",
+            )
+        effect, variance = self._divided()
+        return _Source(
+            name=self._observation.label,
+            path=first.path,
+            grid=first.grid,
+            effect=_missing_outside(is_kept, effect.astype(np.float32)),
+            variance=_missing_outside(is_kept, variance.astype(np.float32)) if self._has_variance else None,
+            dof=self._summed_dof(is_kept),
+            n_maps=_counts(np.where(is_kept, self._n_maps, 0)),
+            input_hashes=self._hashes,
+        )
+
+    def _divided(self) -> tuple[Doubles, Doubles]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if self._is_precision:
+                return self._effect / self._variance, 1 / self._variance
+            if self._observation.combine == "mean":
+                return self._effect / self._n_observed, self._variance / self._n_observed.astype(
+                    np.float64
+                ) ** 2
+        return self._effect, self._variance
+
+    def _summed_dof(self, is_kept: Mask) -> npt.NDArray[np.float32] | None:
+        """Sum over the maps observed at each element; one number where that is the same everywhere."""
+        if not self._is_dof_known:
+            return None
+        distinct = np.unique(self._dof[is_kept])
+        if distinct.size == 1:
+            return np.asarray(distinct[0], dtype=np.float32)
+        return _missing_outside(is_kept, self._dof.astype(np.float32))
+
+
+def _counts(n_maps: npt.NDArray[np.uint16]) -> Counts:
+    return n_maps.astype(np.uint8) if n_maps.max(initial=0) <= np.iinfo(np.uint8).max else n_maps
+
+
+def _no_variance(observation: Observation, source: _Source) -> DataError:
+    return DataError(
+        f"The maps of {observation.label} cannot be weighted by their precision.",
+        found=f"{source.path} has no variance map beside it",
+        expected="a variance map for every effect map",
+        fix="Use --pooling mean.",
+    )
