@@ -1,0 +1,121 @@
+"""What this process may use: the processors and the memory that scheduler, container and system granted.
+
+The smallest of all limits that are set counts: Slurm's variables, control groups (versions 1 and 2, every
+group above the process), processor affinity, and what the machine has. None of this changes a number.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+_MIB_PER_GIB = 1024
+_BYTES_PER_GIB = 1024**3
+_UNLIMITED_BYTES = 2**60
+"""Control groups of version 1 write a number near 2⁶³ where there is no limit."""
+
+
+def granted_processes(environment: Mapping[str, str] | None = None, root: Path = Path("/")) -> int:
+    """Count the processors that this process may use, at least 1.
+
+    Parameters
+    ----------
+    environment
+        Default: that of this process. ``SLURM_CPUS_PER_TASK`` is read.
+    root
+        Where ``proc`` and ``sys`` are.
+    """
+    environment = os.environ if environment is None else environment
+    limits = [float(_affinity())]
+    limits += _numbers(environment, "SLURM_CPUS_PER_TASK")
+    limits += [quota for folder in _groups(root, "cpu") for quota in _cpu_quota(folder)]
+    return max(1, math.floor(min(limits)))
+
+
+def granted_memory_gb(environment: Mapping[str, str] | None = None, root: Path = Path("/")) -> float:
+    """Find the memory in GB (of 1024³ bytes) that this process may use.
+
+    Parameters
+    ----------
+    environment
+        Default: that of this process. ``SLURM_MEM_PER_NODE``, or ``SLURM_MEM_PER_CPU`` times the processors
+        of the task, is read (both in units of 1024² bytes; 0 is no limit).
+    root
+        Where ``proc`` and ``sys`` are.
+    """
+    environment = os.environ if environment is None else environment
+    limits = [_physical_gb(root), *_slurm_memory_gb(environment)]
+    limits += [
+        limit / _BYTES_PER_GIB for folder in _groups(root, "memory") for limit in _memory_limit(folder)
+    ]
+    return min(limits)
+
+
+def _affinity() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # systems that have no affinity
+
+
+def _slurm_memory_gb(environment: Mapping[str, str]) -> Iterator[float]:
+    for per_node in _numbers(environment, "SLURM_MEM_PER_NODE"):
+        yield per_node / _MIB_PER_GIB
+    n_cpus = [*_numbers(environment, "SLURM_CPUS_PER_TASK"), 1.0][0]
+    for per_cpu in _numbers(environment, "SLURM_MEM_PER_CPU"):
+        yield per_cpu * n_cpus / _MIB_PER_GIB
+
+
+def _numbers(environment: Mapping[str, str], name: str) -> list[float]:
+    """Read the positive number in a variable: a list of one, or of none."""
+    value = environment.get(name, "").strip()
+    return [float(value)] if value.isdigit() and int(value) > 0 else []
+
+
+def _physical_gb(root: Path) -> float:
+    for line in _read(root / "proc/meminfo").splitlines():
+        if line.startswith("MemTotal:"):
+            return float(line.split()[1]) * 1024 / _BYTES_PER_GIB
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / _BYTES_PER_GIB
+
+
+def _groups(root: Path, controller: str) -> Iterator[Path]:
+    """Folders of the control groups of this process that rule ``controller``, from its own up to the top."""
+    top = root / "sys/fs/cgroup"
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, controllers, name = line.split(":", 2)
+        names = controllers.split(",")
+        if not controllers:
+            bases = [top, top / "unified"]
+        elif controller in names:
+            bases = [top / controllers, top / controller]
+        else:
+            continue
+        inside = PurePosixPath(name.lstrip("/"))
+        for base in bases:
+            yield from (base / step for step in (inside, *inside.parents))
+
+
+def _cpu_quota(folder: Path) -> Iterator[float]:
+    """Processors' worth of time per period: version 2 (``cpu.max``), then version 1."""
+    quota, _, period = _read(folder / "cpu.max").strip().partition(" ")
+    quota = quota or _read(folder / "cpu.cfs_quota_us").strip()
+    period = period or _read(folder / "cpu.cfs_period_us").strip()
+    if quota.isdigit() and period.isdigit() and int(period) > 0:
+        yield int(quota) / int(period)
+
+
+def _memory_limit(folder: Path) -> Iterator[int]:
+    """Bytes: version 2 (``memory.max``), then version 1."""
+    for name in ("memory.max", "memory.limit_in_bytes"):
+        text = _read(folder / name).strip()
+        if text.isdigit() and 0 < int(text) < _UNLIMITED_BYTES:
+            yield int(text)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
