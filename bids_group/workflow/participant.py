@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 from bids_group import output
-from bids_group.workflow.preparation import Job
 from bids_group.workflow.pooling import pool_one, read_ahead
+from bids_group.workflow.preparation import Job
 
 LOGGER = logging.getLogger(__name__)
 

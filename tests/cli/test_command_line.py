@@ -1,0 +1,136 @@
+"""What is typed becomes a request, or one clear error with its exit code."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bids_group.cli import main
+from bids_group.cli.parser import build_parser, read_arguments
+from bids_group.cli.translation import translate
+from bids_group.errors import AnalysisLevelError, UsageError
+
+
+def request(*options, level="group"):
+    return translate(read_arguments(["data", "out", level, *options]))
+
+
+def test_help_and_version_do_not_import_the_numbers():
+    code = (
+        "import sys; from bids_group.cli.parser import build_parser; build_parser().format_help();"
+        "print([name for name in ('numpy', 'nilearn', 'bids', 'pandas') if name in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "option",
+    sorted(
+        name
+        for action in build_parser()._actions
+        for name in action.option_strings
+        if name.startswith("--") and "-" in name[2:]
+    ),
+)
+def test_every_option_has_both_spellings(option):
+    dashed = next(a for a in build_parser()._actions if option in a.option_strings)
+    value = {} if dashed.nargs == 0 else {int: "6", float: "0.5"}.get(dashed.type)
+    if value is None:
+        value = dashed.choices[0] if dashed.choices else "x"
+    typed = [value] if dashed.nargs != 0 else []
+    plain = read_arguments(["a", "b", "group", option, *typed])
+    underscored = read_arguments(["a", "b", "group", "--" + option[2:].replace("-", "_"), *typed])
+    assert vars(plain) == vars(underscored)
+
+
+def test_labels_may_carry_their_prefix():
+    selection = request("--participant-label", "sub-01", "02", "01", "--task-label", "task-faces").selection
+    assert selection.participant_labels == ("01", "02")
+    assert selection.task_labels == ("faces",)
+
+
+def test_the_first_equals_sign_outside_of_brackets_parts_name_and_expression():
+    contrasts = request(
+        "--contrast",
+        "slopeDiff = slope(n_cigs, group=patient) - slope(n_cigs, group=control)",
+        "mean(group=patient)",
+    ).analysis.contrasts
+    assert contrasts[0].name == "slopeDiff"
+    assert contrasts[0].expression == "slope(n_cigs, group=patient) - slope(n_cigs, group=control)"
+    assert contrasts[1].name is None
+    assert contrasts[1].expression == "mean(group=patient)"
+
+
+def test_what_was_not_typed_takes_the_default_of_the_contract():
+    analysis = request().analysis
+    assert (analysis.formula, analysis.centering, analysis.missing) == ("~ 1", "grand", "error")
+    assert (analysis.pooling, analysis.min_coverage, analysis.smoothing_fwhm_mm) == (None, 1.0, 0.0)
+    assert (analysis.inference.alpha, analysis.inference.is_two_sided) == (0.05, True)
+    assert analysis.inference.corrections == ("fdr", "bonferroni")
+    assert (analysis.inference.n_permutations, analysis.inference.cluster_forming_p) == (10_000, 0.001)
+
+
+def test_named_and_nameless_derivatives_are_told_apart():
+    derivatives = request("-d", "fl=first", "/x/a=b").inputs.derivatives
+    assert derivatives == (("fl", Path("first").absolute()), (None, Path("/x/a=b")))
+
+
+WRONG = {
+    "unknown option": (["--smoothing-fhwm", "5"], "Did you mean --smoothing-fwhm?"),
+    "unknown correction": (["--correction", "fwe-vox"], "Did you mean fwe-voxel?"),
+    "abbreviated option": (["--partic", "01"], "There is no option --partic."),
+    "alpha of 1": (["--alpha", "1"], "--alpha is out of range"),
+    "alpha of nan": (["--alpha", "nan"], "--alpha is out of range"),
+    "no shuffles": (["--n-permutations", "0"], "--n-permutations is out of range"),
+    "negative smoothing": (["--smoothing-fwhm", "-1"], "--smoothing-fwhm is out of range"),
+    "coverage above 1": (["--min-coverage", "1.2"], "--min-coverage is out of range"),
+    "coverage with shuffling": (["--min-coverage", "0.8", "--correction", "fwe-voxel"], "every participant"),
+    "blocks without a column": (["--whole-blocks"], "needs to know the blocks"),
+    "both kinds of blocks": (["--whole-blocks", "--within-blocks"], "not allowed with"),
+    "unknown centring": (["--center", "mean"], "grand, none or within:FACTOR"),
+    "dask": (["--executor", "dask"], "not yet available"),
+    "dask scheduler": (["--dask-scheduler", "tcp://x"], "not yet available"),
+    "format without dry run": (["--output-format", "json"], "belongs to --dry-run"),
+    "contrast without expression": (["--contrast", "a ="], "lacks its name or its expression"),
+    "no processes": (["--nprocs", "0"], "--nprocs must be above 0"),
+    "a word for a number": (["--alpha", "small"], "invalid float value"),
+}
+
+
+@pytest.mark.parametrize(("options", "words"), WRONG.values(), ids=WRONG.keys())
+def test_wrong_options_are_refused_with_64_and_a_hint(options, words, capsys):
+    with pytest.raises(UsageError) as refusal:
+        request(*options)
+    assert words in str(refusal.value)
+    assert main(["data", "out", "group", *options]) == 64
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_an_unknown_level_exits_with_17(capsys):
+    with pytest.raises(AnalysisLevelError):
+        request(level="grop")
+    assert main(["data", "out", "session"]) == 17
+
+
+def test_missing_positionals_exit_with_64_and_never_with_2():
+    assert main([]) == 64
+
+
+def test_a_filter_file_of_fmriprep_is_read(tmp_path):
+    file = tmp_path / "filter.json"
+    file.write_text('{"statmap": {"task": "faces", "session": null, "run": ["1", "2"]}}')
+    assert request("--bids-filter-file", str(file)).selection.bids_filter == {
+        "task": "faces",
+        "session": None,
+        "run": ("1", "2"),
+    }
+
+
+@pytest.mark.parametrize(("content", "code"), [("{", 64), ("[]", 64), (None, 66)])
+def test_a_broken_filter_file_is_refused(tmp_path, content, code):
+    file = tmp_path / "filter.json"
+    if content is not None:
+        file.write_text(content)
+    assert main(["data", "out", "group", "--bids-filter-file", str(file)]) == code
