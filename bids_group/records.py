@@ -333,6 +333,7 @@ class ContrastResult:
     dof: float | None
     dof_numerator: int
     maps: Mapping[str, npt.NDArray[np.float32]]
+    notices: tuple[Notice, ...] = ()
 
 
 # --------------------------------------------------------------------------------------------

@@ -1,0 +1,263 @@
+"""The group model: every contrast of a design at every element, in tiles of one fixed size.
+
+Where everybody is observed the fit is nilearn's ``SecondLevelModel`` on packed images; where people are
+missing or variances are known it is `least_squares`. A tile is the same whatever the number of processes or
+the memory, and computes with one BLAS thread, so that neither can change a bit of the result.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from nilearn.glm import compute_contrast
+from nilearn.glm.second_level import SecondLevelModel
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from bids_group.distributions import f_p, f_to_z, t_p, t_to_z
+from bids_group.model.effect_size import hedges_g, partial_r2
+from bids_group.model.least_squares import (
+    Basis,
+    Estimate,
+    fit_known_variances,
+    fit_observed,
+    orthonormal_basis,
+    residual_variance,
+)
+from bids_group.records import Contrast, ContrastResult, GroupData, Notice
+
+Maps = dict[str, npt.NDArray[np.float32]]
+
+_LARGEST_TILE, _SMALLEST_TILE, _VALUES_PER_TILE = 32_767, 1024, 2**22
+
+
+def fit_group(
+    data: GroupData,
+    *,
+    is_two_sided: bool,
+    n_procs: int = 1,
+    mem_gb: float | None = None,
+    has_effect_sizes: bool = True,
+) -> tuple[ContrastResult, ...]:
+    """Fit the group model and test its contrasts.
+
+    Ordinary least squares: t = cβ / √(σ² c(X'X)⁻c'), F = (Cβ)'[C(X'X)⁻C']⁻¹(Cβ)/(qσ²), dof = N − rank(X).
+    Where ``data.is_complete`` is false each element uses the people observed there, with its own dof; maps
+    ``n`` and ``dof`` say how many. ``estimator="meta"`` weights by known variances, with the
+    normal distribution as its reference.
+
+    Elements where a contrast cannot be judged (not estimable from the people observed there, no residual
+    degree of freedom, or data without any residual variance) have statistic 0, z 0, p 1, and a notice.
+
+    Parameters
+    ----------
+    data
+        Design, stack and elements.
+    is_two_sided
+        Whether the p-values of t contrasts are two-sided; F has one tail.
+    n_procs
+        Tiles fitted at the same time (threads). Does not change a bit.
+    mem_gb
+        Memory for tiles in flight: fewer than ``n_procs`` where it is small.
+    has_effect_sizes
+        Whether to add Hedges' g (``g``, ``gLower``, ``gUpper``) to t and ``partialR2`` to F contrasts.
+
+    Returns
+    -------
+    One result per contrast of the design, in its order; maps float32.
+    """
+    basis = orthonormal_basis(data.design)
+    found = [_empty_maps(contrast, data, has_effect_sizes) for contrast in data.design.contrasts]
+    unjudged = np.zeros((len(found), 2), dtype=np.int64)
+
+    def fit(tile: slice) -> npt.NDArray[np.int64]:
+        estimates = _fit_tile(data, basis, tile)
+        for maps, contrast, estimate in zip(found, data.design.contrasts, estimates, strict=True):
+            _fill(maps, tile, contrast, estimate, is_two_sided)
+        return np.array([_count_unjudged(estimate) for estimate in estimates])
+
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with ThreadPoolExecutor(_n_threads(data, n_procs, mem_gb)) as threads:
+            for counts in threads.map(fit, _tiles(*data.stack.data.shape)):
+                unjudged += counts
+    return tuple(
+        _result(contrast, data, maps, counts)
+        for contrast, maps, counts in zip(data.design.contrasts, found, unjudged, strict=True)
+    )
+
+
+def _tiles(n_obs: int, n_elements: int) -> Iterator[slice]:
+    size = _tile_size(n_obs)
+    for start in range(0, n_elements, size):
+        yield slice(start, min(start + size, n_elements))
+
+
+def _tile_size(n_obs: int) -> int:
+    """Count the elements of a tile, by the shape of the data alone (NIfTI-1 axes end at 32,767)."""
+    return min(_LARGEST_TILE, max(_SMALLEST_TILE, _VALUES_PER_TILE // n_obs))
+
+
+def _n_threads(data: GroupData, n_procs: int, mem_gb: float | None) -> int:
+    """Count the tiles in flight; one takes about six float64 copies of its data."""
+    if mem_gb is None:
+        return n_procs
+    n_obs = len(data.stack.labels)
+    tile_gb = 48 * _tile_size(n_obs) * n_obs / 1e9
+    return max(1, min(n_procs, int(mem_gb / 2 / tile_gb)))
+
+
+# --------------------------------------------------------------------------------------------
+# One tile
+
+
+def _fit_tile(data: GroupData, basis: Basis, tile: slice) -> list[Estimate]:
+    values = np.ascontiguousarray(data.stack.data[:, tile])
+    contrasts = data.design.contrasts
+    if data.estimator == "meta":
+        assert data.stack.variance is not None
+        return fit_known_variances(values, np.asarray(data.stack.variance[:, tile]), basis, contrasts)
+    if not data.is_complete:
+        return fit_observed(values, basis, contrasts)
+    return _fit_by_nilearn(values, basis, contrasts)
+
+
+def _fit_by_nilearn(
+    values: npt.NDArray[np.float32], basis: Basis, contrasts: tuple[Contrast, ...]
+) -> list[Estimate]:
+    """Fit once by ``SecondLevelModel`` on packed images, then read every contrast from that fit."""
+    shape = (values.shape[1], 1, 1)
+    images = [nib.Nifti1Image(row.reshape(shape), np.eye(4)) for row in values]
+    mask = nib.Nifti1Image(np.ones(shape, dtype=np.int8), np.eye(4))
+    regressors = pd.DataFrame(basis.columns, columns=[f"basis{i}" for i in range(basis.rank)])
+    model = SecondLevelModel(mask_img=mask, minimize_memory=True, reports=False)
+    model.fit(images, design_matrix=regressors)
+    model.compute_contrast(np.eye(basis.rank)[0], output_type="effect_size")  # the regression runs here
+    return [
+        _estimate_by_nilearn(model, values, weights, contrast)
+        for weights, contrast in zip(basis.weights, contrasts, strict=True)
+    ]
+
+
+def _estimate_by_nilearn(
+    model: SecondLevelModel,
+    values: npt.NDArray[np.float32],
+    weights: npt.NDArray[np.float64],
+    contrast: Contrast,
+) -> Estimate:
+    (fitted,) = model.results_.values()
+    tested = compute_contrast(
+        model.labels_, model.results_, weights[0] if contrast.test == "t" else weights, contrast.test
+    )
+    dof = np.full(values.shape[1], float(fitted.df_residuals))
+    scale = np.einsum("ij,ij->j", values, values, dtype=np.float64)
+    variance = residual_variance(fitted.dispersion * dof, dof, scale)
+    spread = np.einsum("qi,ij,qj->q", weights, fitted.cov, weights)[:, None]
+    is_estimable = variance > 0
+    return Estimate(
+        effect=weights @ fitted.theta,
+        variance=spread * variance,
+        statistic=np.where(is_estimable, tested.stat(), 0.0),
+        spread=np.broadcast_to(spread, (len(weights), values.shape[1])),
+        dof=dof,
+        n_observed=np.full(values.shape[1], float(len(values))),
+        is_estimable=is_estimable,
+        is_determined=np.ones(values.shape[1], dtype=bool),
+    )
+
+
+# --------------------------------------------------------------------------------------------
+# Maps
+
+
+def _empty_maps(contrast: Contrast, data: GroupData, has_effect_sizes: bool) -> Maps:
+    """Reserve the maps of one contrast."""
+    n_elements, q = data.elements.n_elements, len(np.atleast_2d(contrast.weights))
+    rows = (n_elements,) if q == 1 else (q, n_elements)
+    names = [contrast.test, "z", "p"]
+    if not data.is_complete:
+        names += ["n", *([] if data.estimator == "meta" else ["dof"])]
+    if has_effect_sizes and data.estimator == "ols":
+        names += ["g", "gLower", "gUpper"] if contrast.test == "t" else ["partialR2"]
+    maps = {name: np.empty(rows, dtype=np.float32) for name in ("effect", "variance")}
+    return maps | {name: np.empty(n_elements, dtype=np.float32) for name in names}
+
+
+def _fill(maps: Maps, tile: slice, contrast: Contrast, estimate: Estimate, is_two_sided: bool) -> None:
+    """Write a tile's numbers into the maps of its contrast."""
+    q = len(estimate.effect)
+    judged = estimate.is_estimable
+    dof = _one_if_equal(np.where(judged, estimate.dof, 1.0))
+    statistic = estimate.statistic
+    maps["effect"][..., tile] = estimate.effect if q > 1 else estimate.effect[0]
+    maps["variance"][..., tile] = estimate.variance if q > 1 else estimate.variance[0]
+    maps[contrast.test][tile] = statistic
+    z = t_to_z(statistic, dof) if contrast.test == "t" else f_to_z(statistic, q, dof)
+    p = t_p(statistic, dof, is_two_sided) if contrast.test == "t" else f_p(statistic, q, dof)
+    maps["z"][tile] = np.where(judged, z, 0.0)
+    maps["p"][tile] = np.where(judged, p, 1.0)
+    if "n" in maps:
+        maps["n"][tile] = estimate.n_observed
+    if "dof" in maps:
+        maps["dof"][tile] = np.where(judged, estimate.dof, 0.0)
+    if "g" in maps:
+        sizes = hedges_g(statistic, estimate.spread[0], dof)
+        for name, values in zip(("g", "gLower", "gUpper"), sizes, strict=True):
+            maps[name][tile] = np.where(judged, values, 0.0)
+    if "partialR2" in maps:
+        maps["partialR2"][tile] = partial_r2(statistic, q, dof)
+
+
+def _one_if_equal(dof: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Give one number where all are the same (the fast way through the tables)."""
+    return dof[:1].reshape(()) if dof.size and (dof == dof[0]).all() else dof
+
+
+def _count_unjudged(estimate: Estimate) -> tuple[int, int]:
+    """Count elements without estimate or dof, and elements without residual variance."""
+    return int((~estimate.is_determined).sum()), int(estimate.is_exact.sum())
+
+
+def _result(contrast: Contrast, data: GroupData, maps: Maps, counts: npt.NDArray[np.int64]) -> ContrastResult:
+    if data.estimator == "meta":
+        dof: float | None = float("inf")
+    else:
+        dof = float(data.design.dof) if data.is_complete else None
+    return ContrastResult(
+        contrast=contrast,
+        dof=dof,
+        dof_numerator=len(np.atleast_2d(contrast.weights)),
+        maps=maps,
+        notices=_notices(contrast, data, int(counts[0]), int(counts[1])),
+    )
+
+
+def _notices(contrast: Contrast, data: GroupData, n_unestimable: int, n_exact: int) -> tuple[Notice, ...]:
+    n_elements = data.elements.n_elements
+    notices = []
+    if n_unestimable:
+        notices.append(
+            Notice(
+                severity="warning",
+                topic="coverage",
+                sentence=f"'{contrast.name}' cannot be tested at {n_unestimable} of {n_elements} elements: "
+                "the people observed there do not determine it. They have statistic 0 and p 1.",
+                fix="Raise --min-coverage.",
+            )
+        )
+    if n_exact:
+        notices.append(
+            Notice(
+                severity="warning",
+                topic="variance",
+                sentence=f"'{contrast.name}' cannot be tested at {n_exact} of {n_elements} elements: all "
+                "rows are fitted exactly there, without residual variance. They have statistic 0 and p 1.",
+                fix="Use a --mask that leaves out elements with constant values.",
+            )
+        )
+    return tuple(notices)

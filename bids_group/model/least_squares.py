@@ -1,0 +1,276 @@
+"""Least squares where nilearn's cannot be used: missing people at some elements, known variances.
+
+Both work in an orthonormal basis of the design's columns (`Basis`), element by element in batches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_group.records import Contrast, Design
+
+Doubles = npt.NDArray[np.float64]
+
+RELATIVE_TOLERANCE = 1e-8
+"""Below this share of the largest singular value a direction of the (scaled) design does not exist."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Basis:
+    """An orthonormal basis of the column space of a design, and each contrast's weights in it.
+
+    ``columns``: ``(n_obs, rank)``; ``weights``: one ``(q, rank)`` array per contrast, so that
+    ``weights @ coefficients`` is the contrast's effect in the units of the design as the user wrote it.
+    """
+
+    columns: Doubles
+    weights: tuple[Doubles, ...]
+
+    @property
+    def rank(self) -> int:
+        """Number of columns of the basis."""
+        return int(self.columns.shape[1])
+
+
+def orthonormal_basis(design: Design) -> Basis:
+    """Rewrite a design, columns scaled to unit norm first, in an orthonormal basis of its column space.
+
+    With X D⁻¹ = U S V' the coefficients are β = D⁻¹ V S⁻¹ θ, so that C β = (C D⁻¹ V S⁻¹) θ: the same effects,
+    variances and tests for every estimable contrast, also where X is badly scaled or rank-deficient.
+    """
+    matrix = design.matrix.to_numpy(dtype=np.float64)
+    norms = np.linalg.norm(matrix, axis=0)
+    norms[norms == 0] = 1.0
+    left, sizes, right = np.linalg.svd(matrix / norms, full_matrices=False)
+    rank = design.rank
+    to_basis = (right[:rank].T / sizes[:rank]) / norms[:, None]
+    return Basis(
+        columns=np.ascontiguousarray(left[:, :rank]),
+        weights=tuple(np.atleast_2d(contrast.weights) @ to_basis for contrast in design.contrasts),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Estimate:
+    """A contrast at the elements of a tile.
+
+    ``effect`` and ``variance``: ``(q, n)``; ``statistic``: t or F, ``(n,)``; ``spread``: the factor of the
+    residual variance in the variance of the effect, ``(q, n)``; ``dof`` and ``n_observed``: ``(n,)``.
+    Elements that cannot be judged have ``is_estimable`` false and statistic 0; ``is_determined``: the people
+    observed there determine the contrast and leave a residual degree of freedom.
+    """
+
+    effect: Doubles
+    variance: Doubles
+    statistic: Doubles
+    spread: Doubles
+    dof: Doubles
+    n_observed: Doubles
+    is_estimable: npt.NDArray[np.bool_]
+    is_determined: npt.NDArray[np.bool_]
+
+    @property
+    def is_exact(self) -> npt.NDArray[np.bool_]:
+        """Whether the only reason not to judge an element is that it has no residual variance."""
+        return ~self.is_estimable & self.is_determined
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Solution:
+    """Coefficients ``(n, rank)`` and, per group of elements, what their covariance is made of.
+
+    ``covariances``: ``(k, rank, rank)`` generalised inverses of the normal equations; ``directions``:
+    projectors on the directions that exist, same shape; ``group``: ``(n,)`` number of each element's group.
+    """
+
+    coefficients: Doubles
+    covariances: Doubles
+    directions: Doubles
+    ranks: npt.NDArray[np.intp]
+    group: npt.NDArray[np.intp]
+
+
+def fit_observed(
+    values: npt.NDArray[np.float32], basis: Basis, contrasts: tuple[Contrast, ...]
+) -> list[Estimate]:
+    """Ordinary least squares at each element over the people observed there.
+
+    Elements are grouped by the pattern of who is observed: rank, estimability and dof are the pattern's.
+
+    Parameters
+    ----------
+    values
+        ``(n_obs, n)``, NaN = not observed.
+    basis
+        Of the whole design.
+    contrasts
+        Of the design, in the order of ``basis.weights``.
+
+    Returns
+    -------
+    One estimate per contrast.
+    """
+    is_observed = ~np.isnan(values)
+    filled = np.where(is_observed, values, 0.0).astype(np.float64)
+    solution = _solve_by_pattern(filled, is_observed, basis.columns)
+    residuals = (filled - basis.columns @ solution.coefficients.T) * is_observed
+    squares = np.einsum("ij,ij->j", residuals, residuals)
+    n_observed = is_observed.sum(axis=0).astype(np.float64)
+    dof = n_observed - solution.ranks[solution.group]
+    scale = np.einsum("ij,ij->j", filled, filled)
+    variance = residual_variance(squares, dof, scale)
+    return [
+        _estimate(weights, contrast, solution, variance, dof, n_observed)
+        for weights, contrast in zip(basis.weights, contrasts, strict=True)
+    ]
+
+
+def fit_known_variances(
+    values: npt.NDArray[np.float32],
+    variances: npt.NDArray[np.float32],
+    basis: Basis,
+    contrasts: tuple[Contrast, ...],
+) -> list[Estimate]:
+    """Weighted least squares with known variances: β = (X'WX)⁻X'We, W = diag(1/v).
+
+    The variance of Cβ is C(X'WX)⁻C' itself, nothing is estimated from residuals; the reference is the normal
+    distribution (χ²/q for several rows), dof = ∞: fixed effects across people (Hedges & Olkin 1985, ch. 8).
+
+    Parameters
+    ----------
+    values, variances
+        ``(n_obs, n)``, NaN = not observed.
+    basis
+        Of the whole design.
+    contrasts
+        Of the design, in the order of ``basis.weights``.
+    """
+    is_observed = ~np.isnan(values)
+    filled = np.where(is_observed, values, 0.0).astype(np.float64)
+    weights = np.where(is_observed, 1 / np.where(is_observed, variances, 1.0).astype(np.float64), 0.0)
+    solution = _solve_weighted(filled, weights, basis.columns)
+    n_observed = is_observed.sum(axis=0).astype(np.float64)
+    dof = np.full(n_observed.shape, np.inf)
+    return [
+        _estimate(rows, contrast, solution, np.ones(n_observed.shape), dof, n_observed)
+        for rows, contrast in zip(basis.weights, contrasts, strict=True)
+    ]
+
+
+def residual_variance(squares: Doubles, dof: Doubles, scale: Doubles) -> Doubles:
+    """Divide residual sums of squares by dof; 0 where they are rounding errors (``scale``: Σy²)."""
+    is_exact = squares <= EXACT_FIT * scale
+    return np.where(is_exact | (dof < 1), 0.0, squares / np.maximum(dof, 1.0))
+
+
+EXACT_FIT = 1e-24
+"""Share of the data's sum of squares below which residuals of float32 data can only be rounding errors."""
+
+
+def _solve_by_pattern(filled: Doubles, is_observed: npt.NDArray[np.bool_], columns: Doubles) -> _Solution:
+    patterns, group = _patterns(is_observed)
+    covariances, directions, ranks = _inverses(patterns[:, :, None] * columns)
+    moments = filled.T @ columns
+    coefficients = _apply(covariances, group, moments)
+    residuals = (filled - columns @ coefficients.T) * is_observed
+    coefficients += _apply(covariances, group, residuals.T @ columns)
+    return _Solution(
+        coefficients=coefficients, covariances=covariances, directions=directions, ranks=ranks, group=group
+    )
+
+
+def _patterns(is_observed: npt.NDArray[np.bool_]) -> tuple[Doubles, npt.NDArray[np.intp]]:
+    """Distinct columns as rows of 0 and 1 ``(k, n_obs)``, and which of them each element has."""
+    packed = np.ascontiguousarray(np.packbits(is_observed, axis=0).T)
+    keys = packed.view(np.dtype((np.void, packed.shape[1]))).reshape(-1)
+    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    return is_observed[:, first].T.astype(np.float64), group.reshape(-1)
+
+
+def _inverses(designs: Doubles) -> tuple[Doubles, Doubles, npt.NDArray[np.intp]]:
+    """Invert X'X, find projectors on the row space of X, and ranks, for designs ``(k, n_obs, p)``."""
+    _, sizes, right = np.linalg.svd(designs, full_matrices=False)
+    exists = sizes > RELATIVE_TOLERANCE * np.maximum(sizes[:, :1], np.finfo(np.float64).tiny)
+    inverse_squares = np.where(exists, 1 / np.where(exists, sizes, 1.0) ** 2, 0.0)
+    covariances = np.einsum("kri,kr,krj->kij", right, inverse_squares, right)
+    directions = np.einsum("kri,kr,krj->kij", right, exists.astype(np.float64), right)
+    return covariances, directions, exists.sum(axis=1)
+
+
+def _apply(covariances: Doubles, group: npt.NDArray[np.intp], moments: Doubles) -> Doubles:
+    return np.asarray(np.einsum("nij,nj->ni", covariances[group], moments))
+
+
+def _solve_weighted(filled: Doubles, weights: Doubles, columns: Doubles) -> _Solution:
+    """Solve the normal equations of each element; weights are brought to a maximum of 1 first."""
+    n_obs, rank = columns.shape
+    largest = np.maximum(weights.max(axis=0), np.finfo(np.float64).tiny)
+    relative = weights / largest
+    products = (columns[:, :, None] * columns[:, None, :]).reshape(n_obs, rank * rank)
+    normal = (relative.T @ products).reshape(-1, rank, rank)
+    covariances, directions, ranks = _hermitian_inverses(normal)
+    group = np.arange(filled.shape[1])
+    coefficients = _apply(covariances, group, (relative * filled).T @ columns)
+    residuals = relative * (filled - columns @ coefficients.T)
+    coefficients += _apply(covariances, group, residuals.T @ columns)
+    return _Solution(
+        coefficients=coefficients,
+        covariances=covariances / largest[:, None, None],
+        directions=directions,
+        ranks=ranks,
+        group=group,
+    )
+
+
+def _hermitian_inverses(normal: Doubles) -> tuple[Doubles, Doubles, npt.NDArray[np.intp]]:
+    """As `_inverses`, from X'WX ``(k, p, p)``; its eigenvalues are squares of singular values."""
+    sizes, vectors = np.linalg.eigh(normal)
+    exists = sizes > 1e-13 * np.maximum(sizes[:, -1:], np.finfo(np.float64).tiny)
+    inverse = np.where(exists, 1 / np.where(exists, sizes, 1.0), 0.0)
+    covariances = np.einsum("kir,kr,kjr->kij", vectors, inverse, vectors)
+    directions = np.einsum("kir,kr,kjr->kij", vectors, exists.astype(np.float64), vectors)
+    return covariances, directions, exists.sum(axis=1)
+
+
+def _estimate(
+    weights: Doubles,
+    contrast: Contrast,
+    solution: _Solution,
+    variance: Doubles,
+    dof: Doubles,
+    n_observed: Doubles,
+) -> Estimate:
+    spreads = np.einsum("qi,kij,rj->kqr", weights, solution.covariances, weights)
+    lost = np.linalg.norm(weights - weights @ solution.directions, axis=(1, 2))
+    exists = lost <= 1e-6 * np.linalg.norm(weights)
+    is_determined = exists[solution.group] & (dof >= 1)
+    is_estimable = is_determined & (variance > 0)
+    effect = solution.coefficients @ weights.T
+    spread = np.einsum("kqq->kq", spreads)[solution.group]
+    effect_variance = spread * variance[:, None]
+    statistic = np.zeros(len(effect))
+    here = np.flatnonzero(is_estimable)
+    if contrast.test == "t":
+        statistic[here] = effect[here, 0] / np.sqrt(effect_variance[here, 0])
+    else:
+        inverse = _safe_inverse(spreads, exists)[solution.group[here]]
+        quadratic = np.einsum("nq,nqr,nr->n", effect[here], inverse, effect[here])
+        statistic[here] = quadratic / (len(weights) * variance[here])
+    return Estimate(
+        effect=effect.T,
+        variance=effect_variance.T,
+        statistic=statistic,
+        spread=spread.T,
+        dof=dof,
+        n_observed=n_observed,
+        is_estimable=is_estimable,
+        is_determined=is_determined,
+    )
+
+
+def _safe_inverse(spreads: Doubles, exists: npt.NDArray[np.bool_]) -> Doubles:
+    identity = np.eye(spreads.shape[1])
+    return np.asarray(np.linalg.inv(np.where(exists[:, None, None], spreads, identity)))
