@@ -1,0 +1,249 @@
+"""A BIDS Stats Model: nodes that estimate, edges that hand their contrasts on, and the command line as one.
+
+The records are what is left of the JSON once it was read (`bids_group.config.stats_model_reading`) or
+compiled from the command line (`compile_request`); `write_model_json` turns them back into JSON.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Literal
+
+from bids_group.config.request import AnalysisSpec, ContrastRequest, Inputs, Selection
+from bids_group.config.stats_model_settings import list_settings
+from bids_group.errors import UsageError
+
+Level = Literal["run", "session", "subject", "dataset"]
+Test = Literal["t", "F", "pass"]
+Weight = int | float | str
+
+INTERCEPT = "1"
+"""The name of the constant in ``X`` and ``ConditionList``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeContrast:
+    """A contrast of a node: a row of weights over ``conditions``, or several for F; weights as written."""
+
+    name: str
+    conditions: tuple[str, ...]
+    weights: tuple[tuple[Weight, ...], ...]
+    test: Test = "t"
+
+    @property
+    def numbers(self) -> tuple[tuple[float, ...], ...]:
+        """The weights as numbers, ``"1/3"`` read as a fraction."""
+        return tuple(tuple(float(Fraction(str(weight))) for weight in row) for row in self.weights)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DummyContrasts:
+    """One contrast for each of ``conditions`` (None: for every variable of ``X``), named after it."""
+
+    test: Test = "t"
+    conditions: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One estimator: the maps it receives are split by ``group_by``, each part is fitted by itself."""
+
+    name: str
+    level: Level
+    group_by: tuple[str, ...] = ()
+    type: Literal["glm", "meta"] = "glm"
+    x: tuple[str, ...] = (INTERCEPT,)
+    formula: str | None = None
+    instructions: tuple[Mapping[str, Any], ...] = ()
+    contrasts: tuple[NodeContrast, ...] = ()
+    dummy_contrasts: DummyContrasts | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
+    """The node as it stood in its file (empty where it was compiled): what is written out again."""
+
+    @property
+    def all_contrasts(self) -> tuple[NodeContrast, ...]:
+        """The named contrasts and, before them, the dummy contrasts spelled out."""
+        dummies = self.dummy_contrasts
+        if dummies is None:
+            return self.contrasts
+        names = self.x if dummies.conditions is None else dummies.conditions
+        unit = tuple(
+            NodeContrast(name=name, conditions=(name,), weights=((1,),), test=dummies.test) for name in names
+        )
+        return unit + self.contrasts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """What ``source`` hands on: maps that have, for every key of ``filter``, one of its values."""
+
+    source: str
+    destination: str
+    filter: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatsModel:
+    """A hierarchical model.
+
+    ``remarks`` are sentences about what was read leniently; ``settings`` hold for the whole run.
+    """
+
+    name: str
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...] = ()
+    description: str = ""
+    input: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    version: str = "1.0.0"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    is_compiled: bool = False
+    """Whether it stands for a command line (so that only its own options say how it is run)."""
+
+    @property
+    def dataset_nodes(self) -> tuple[Node, ...]:
+        """The nodes that end in a group analysis."""
+        return tuple(node for node in self.nodes if node.level == "dataset")
+
+    @property
+    def nodes_in_order(self) -> tuple[Node, ...]:
+        """The nodes, each after those whose contrasts it receives."""
+        waiting, ordered = list(self.nodes), list[Node]()
+        while waiting:
+            ready = [node for node in waiting if not self._sources(node) & {each.name for each in waiting}]
+            if not ready:
+                raise UsageError(
+                    f"The edges of the model {self.name!r} run in a circle.",
+                    found=", ".join(node.name for node in waiting),
+                    fix="Let every edge lead up to a Dataset node.",
+                )
+            ordered.extend(ready)
+            waiting = [node for node in waiting if node not in ready]
+        return tuple(ordered)
+
+    def _sources(self, node: Node) -> set[str]:
+        return {edge.source for edge in self.edges if edge.destination == node.name}
+
+
+def compile_request(
+    analysis: AnalysisSpec,
+    selection: Selection,
+    pooling: Literal["precision", "mean", "none"] | None = None,
+    inputs: Inputs | None = None,
+) -> StatsModel:
+    """Turn the options of the command line into a model of two nodes: pooling, and the group.
+
+    Parameters
+    ----------
+    pooling
+        What the pooling of this run was settled to; None: what ``analysis`` says. Where neither says
+        ``mean``, the lower node is of type ``meta`` (weights of precision; the mean without variances).
+    inputs
+        The options about tables, so that the file can say them too.
+    """
+    settled = pooling or analysis.pooling
+    lower = _pooling_node(settled)
+    dataset = Node(
+        name="group",
+        level="dataset",
+        group_by=() if "contrast" in formula_names(analysis.formula) else ("contrast",),
+        x=_variables(analysis.formula),
+        formula=analysis.formula,
+        settings={**list_settings(analysis, selection, inputs), **_contrast_setting(analysis.contrasts)},
+    )
+    return StatsModel(
+        name="commandLine",
+        description="The options of a command line, as a model.",
+        nodes=(lower, dataset),
+        edges=(Edge(source=lower.name, destination=dataset.name),),
+        settings=dataset.settings,
+        is_compiled=True,
+    )
+
+
+def _pooling_node(pooling: str | None) -> Node:
+    level: Level = "session" if pooling == "none" else "subject"
+    return Node(
+        name=level,
+        level=level,
+        group_by=("subject", "session", "contrast") if pooling == "none" else ("subject", "contrast"),
+        type="glm" if pooling == "mean" else "meta",
+        dummy_contrasts=DummyContrasts(test="t"),
+    )
+
+
+def _contrast_setting(contrasts: tuple[ContrastRequest, ...]) -> dict[str, Any]:
+    """Contrasts by meaning have no place in the standard's keys; an empty list asks for the default ones."""
+    return {
+        "contrast": [
+            request.expression if request.name is None else f"{request.name} = {request.expression}"
+            for request in contrasts
+        ]
+    }
+
+
+_NAME = re.compile(r"`(?P<quoted>[^`]+)`|(?<![\w.])(?P<plain>[^\W\d]\w*)(?![\w.]*\s*\()(?!\w|\s*=[^=])")
+
+
+def formula_names(formula: str) -> tuple[str, ...]:
+    """Names of variables in a formula, in order of appearance, without functions and their keywords."""
+    text = re.sub(r"'[^']*'|\"[^\"]*\"", "", formula)
+    found = [match["quoted"] or match["plain"] for match in _NAME.finditer(text)]
+    return tuple(dict.fromkeys(found))
+
+
+def _variables(formula: str) -> tuple[str, ...]:
+    has_constant = not re.search(r"(?:^|~|\+)\s*0(?![\w.])|-\s*1(?![\w.])", formula)
+    return ((INTERCEPT,) if has_constant else ()) + formula_names(formula)
+
+
+def write_model_json(model: StatsModel) -> dict[str, Any]:
+    """Write a model as a BIDS Stats Models object that, given as ``--model``, does the same again."""
+    whole: dict[str, Any] = {"Name": model.name, "BIDSModelVersion": model.version}
+    if model.description:
+        whole["Description"] = model.description
+    if model.input:
+        whole["Input"] = {key: list(values) for key, values in model.input.items()}
+    whole["Nodes"] = [_node_json(node) for node in model.nodes]
+    if model.edges:
+        whole["Edges"] = [_edge_json(edge) for edge in model.edges]
+    return whole
+
+
+def _edge_json(edge: Edge) -> dict[str, Any]:
+    written: dict[str, Any] = {"Source": edge.source, "Destination": edge.destination}
+    if edge.filter:
+        written["Filter"] = {key: list(values) for key, values in edge.filter.items()}
+    return written
+
+
+def _node_json(node: Node) -> dict[str, Any]:
+    written = dict(node.source) or _compiled_json(node)
+    if node.settings:
+        model = dict(written["Model"])
+        model["Software"] = {**model.get("Software", {}), "bids_group": dict(node.settings)}
+        written["Model"] = model
+    return written
+
+
+def _compiled_json(node: Node) -> dict[str, Any]:
+    model: dict[str, Any] = {"X": [_variable_json(name) for name in node.x], "Type": node.type}
+    if node.formula is not None:
+        model["Formula"] = node.formula
+    written: dict[str, Any] = {
+        "Level": node.level.capitalize(),
+        "Name": node.name,
+        "GroupBy": list(node.group_by),
+        "Model": model,
+    }
+    if node.dummy_contrasts is not None:
+        written["DummyContrasts"] = {"Test": node.dummy_contrasts.test}
+    return written
+
+
+def _variable_json(name: str) -> str | int:
+    return 1 if name == INTERCEPT else name
