@@ -1,0 +1,24 @@
+"""Labels of file names: letters and digits only, made from whatever people call their contrasts."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+
+def camel_label(text: str) -> str:
+    """Turn a name into a label of letters and digits, case kept.
+
+    ``>`` becomes ``Gt`` and `` - `` between blanks ``Minus``; accents are dropped; every other character goes and the
+    letter after it is upper-cased: ``f-test`` → ``fTest``, ``faces > houses`` → ``facesGtHouses``.
+    Empty where nothing is left.
+    """
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    spelled = re.sub(r"(?<=\s)-(?=\s)", " Minus ", plain).replace(">", " Gt ")
+    first, *others = re.findall(r"[A-Za-z0-9]+", spelled) or [""]
+    return first + "".join(upper_first(word) for word in others)
+
+
+def upper_first(text: str) -> str:
+    """Upper-case the first letter and keep the rest: what a label looks like behind another."""
+    return text[:1].upper() + text[1:]
