@@ -1,0 +1,7 @@
+"""Files and people: which first-level maps, which participants, what their tables say."""
+
+from bids_group.bids.cohort import gather_cohort
+from bids_group.bids.completeness import keep_complete
+from bids_group.bids.ledger import build_ledger
+
+__all__ = ["build_ledger", "gather_cohort", "keep_complete"]

@@ -1,0 +1,74 @@
+"""Complete rows: who has every value that a model needs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pandas as pd
+
+from bids_group.bids.entities import name_some, suggest
+from bids_group.errors import DataError, UsageError
+from bids_group.records import Exclusion
+
+
+def keep_complete(
+    rows: pd.DataFrame, variables: tuple[str, ...], missing: Literal["error", "drop"]
+) -> tuple[list[str], tuple[Exclusion, ...]]:
+    """Keep the rows in which no variable is missing.
+
+    Parameters
+    ----------
+    rows
+        Index = observation labels; columns ``subject``, ``session`` (where rows are sessions) and covariates.
+    variables
+        The columns that the model needs.
+    missing
+        ``error`` refuses missing values, ``drop`` leaves their rows out.
+
+    Returns
+    -------
+    The labels of the rows that stay, in their order, and an exclusion for each row that leaves.
+
+    Raises
+    ------
+    DataError
+        A value is missing and ``missing`` is ``error``; names participants and columns.
+    UsageError
+        A variable is no column.
+    """
+    for name in variables:
+        if name not in rows.columns:
+            known = [str(column) for column in rows.columns]
+            raise UsageError(
+                f"There is no column '{name}'.", found=", ".join(known), fix=suggest(name, known)
+            )
+    gaps = rows.loc[:, list(variables)].isna()
+    incomplete = gaps.any(axis=1)
+    if incomplete.any() and missing == "error":
+        raise _missing_values(gaps[incomplete])
+    exclusions = [_exclude(rows, str(label), gaps) for label in rows.index[incomplete]]
+    return [str(label) for label in rows.index[~incomplete]], tuple(exclusions)
+
+
+def _missing_values(gaps: pd.DataFrame) -> DataError:
+    by_column = {
+        str(name): [str(label) for label in gaps.index[gaps[name]]] for name in gaps.columns[gaps.any()]
+    }
+    words = "; ".join(f"{name}: {name_some(labels)}" for name, labels in by_column.items())
+    n_rows = len(gaps)
+    return DataError(
+        f"{n_rows} {'rows lack' if n_rows > 1 else 'row lacks'} a value that the model needs.",
+        found=f"n/a in {words}",
+        expected="a value for every analysed participant",
+        fix="Leave them out with --missing drop, or fill in the table.",
+    )
+
+
+def _exclude(rows: pd.DataFrame, label: str, gaps: pd.DataFrame) -> Exclusion:
+    lacking = [str(name) for name in gaps.columns if gaps.at[label, name]]
+    session = rows.at[label, "session"] if "session" in rows.columns else None
+    return Exclusion(
+        subject=str(rows.at[label, "subject"]),
+        session=None if session is None or pd.isna(session) else str(session),
+        reason=f"no value (n/a) of {', '.join(lacking)} (--missing drop)",
+    )

@@ -1,0 +1,230 @@
+"""Datasets: is this BIDS, who made it, and which of them hold first-level maps?"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bids_group.bids.entities import suggest
+from bids_group.config import Inputs
+from bids_group.errors import MissingInputError, NotBidsError, SelectionError, UsageError
+
+OWN_NAME = "bids_group"
+"""Our name in ``GeneratedBy``: what we wrote is never a source."""
+
+_SKIPPED_FOLDERS = {"anat", "figures", "freesurfer", "sourcedata", "code", "logs", "stimuli"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A dataset of first-level maps: its name in BIDS URIs, its folder, and the programs that made it."""
+
+    name: str
+    root: Path
+    producers: tuple[str, ...]
+    has_own_maps: bool = False
+
+    @property
+    def producer(self) -> str | None:
+        """The programs in one string, None where nothing says who made it."""
+        return " + ".join(self.producers) or None
+
+
+def check_bids_dir(bids_dir: Path, *, is_skipped: bool = False) -> None:
+    """Refuse a folder that is no BIDS dataset. Of it only the description is asked for, no ``sub-*`` folder.
+
+    Raises
+    ------
+    MissingInputError
+        There is no such folder.
+    NotBidsError
+        ``dataset_description.json`` is missing, is not JSON, or lacks ``Name`` or ``BIDSVersion``.
+    """
+    if not bids_dir.is_dir():
+        raise MissingInputError(f"There is no folder {bids_dir}.", fix="Check BIDS_DIR, the first argument.")
+    if is_skipped:
+        return
+    path = bids_dir / "dataset_description.json"
+    if not path.is_file():
+        raise NotBidsError(
+            f"{bids_dir} is not a BIDS dataset.",
+            found="no dataset_description.json" + (" (a link points nowhere)" if path.is_symlink() else ""),
+            expected='a dataset_description.json with at least {"Name": …, "BIDSVersion": …}',
+            fix="Check BIDS_DIR, the first argument, or use --skip-bids-validation.",
+        )
+    description = read_description(bids_dir)
+    absent = [key for key in ("Name", "BIDSVersion") if not (description or {}).get(key)]
+    if description is None or absent:
+        raise NotBidsError(
+            f"{path} does not describe a BIDS dataset.",
+            found="not a JSON object" if description is None else f"no {' and no '.join(absent)}",
+            expected="a JSON object with Name and BIDSVersion",
+            fix="Mend the file, or use --skip-bids-validation.",
+        )
+
+
+def read_description(root: Path) -> Mapping[str, Any] | None:
+    """Read ``dataset_description.json``; None where it is missing or is not a JSON object."""
+    try:
+        content = json.loads((root / "dataset_description.json").read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def read_producers(root: Path) -> tuple[str, ...]:
+    """Names of the programs in ``GeneratedBy``, each once, in their order (nilearn repeats itself)."""
+    description = read_description(root) or {}
+    entries = description.get("GeneratedBy") or description.get("PipelineDescription") or []
+    entries = [entries] if isinstance(entries, dict) else entries
+    names = [entry["Name"] for entry in entries if isinstance(entry, dict) and entry.get("Name")]
+    return tuple(dict.fromkeys(str(name) for name in names))
+
+
+def find_sources(inputs: Inputs, output_dir: Path) -> tuple[Source, ...]:
+    """Find the datasets of first-level maps: those that were named, else the only one there is.
+
+    Without ``--derivatives``: the dataset in ``BIDS_DIR/derivatives`` that holds statmaps of people, or OUTPUT_DIR where
+    another program wrote some there. Datasets that this program made are never a source.
+
+    Raises
+    ------
+    MissingInputError
+        A named folder is not there.
+    UsageError
+        Several candidates, or one of our own outputs was named.
+    SelectionError
+        No dataset holds a statmap.
+    """
+    if inputs.derivatives:
+        pairs = [(name, root.absolute()) for name, root in inputs.derivatives]
+        for _, root in pairs:
+            _check_named(root, inputs.bids_dir, output_dir)
+        return _name_sources(pairs, output_dir)
+    candidates = _list_candidates(inputs.bids_dir.absolute(), output_dir.absolute())
+    if not candidates:
+        raise _no_statmaps(inputs.bids_dir)
+    if len(candidates) > 1:
+        raise UsageError(
+            "More than one dataset holds first-level maps.",
+            found="; ".join(_describe(root) for root in candidates),
+            expected="one, or a choice",
+            fix=f"Choose with --derivatives, for example --derivatives {candidates[0]}",
+        )
+    return _name_sources([(None, candidates[0])], output_dir)
+
+
+def _check_named(root: Path, bids_dir: Path, output_dir: Path) -> None:
+    if not root.is_dir():
+        there = _folders(bids_dir / "derivatives")
+        raise MissingInputError(
+            f"There is no folder {root}.",
+            found=f"in {bids_dir / 'derivatives'}: {', '.join(f.name for f in there) or 'nothing'}",
+            fix=suggest(root.name, (f.name for f in there)) or "Check --derivatives.",
+        )
+    producers = read_producers(root)
+    if OWN_NAME in producers and not (root.resolve() == output_dir.resolve() and len(producers) > 1):
+        raise UsageError(
+            f"{root} was written by this program and cannot be a source.",
+            found=f"GeneratedBy {', '.join(producers)}",
+            expected="a dataset of first-level maps",
+            fix="Name the dataset that the first-level analysis wrote.",
+        )
+    inner = [f for f in _folders(root) if (f / "dataset_description.json").exists() and holds_statmaps(f)]
+    if inner and not (root / "dataset_description.json").exists():
+        raise UsageError(
+            f"{root} is not a dataset but a folder of datasets.",
+            found="; ".join(_describe(folder) for folder in inner),
+            expected="a folder with dataset_description.json",
+            fix=f"--derivatives {inner[0]}",
+        )
+
+
+def _list_candidates(bids_dir: Path, output_dir: Path) -> list[Path]:
+    derivatives = bids_dir / "derivatives"
+    folders = [derivatives] if (derivatives / "dataset_description.json").exists() else _folders(derivatives)
+    others = [f for f in folders if f.resolve() != output_dir.resolve()]
+    found = [f for f in others if OWN_NAME not in read_producers(f) and holds_statmaps(f)]
+    if _is_foreign_output(output_dir):
+        found.append(output_dir)
+    return found
+
+
+def _is_foreign_output(output_dir: Path) -> bool:
+    """Whether another program wrote maps of people into OUTPUT_DIR."""
+    others = [name for name in read_producers(output_dir) if name != OWN_NAME]
+    return bool(others) and any(not is_own_map(path) for path in list_statmaps(output_dir))
+
+
+def holds_statmaps(root: Path) -> bool:
+    """Whether there is a statmap of a person anywhere below."""
+    return next(list_statmaps(root), None) is not None
+
+
+def list_statmaps(root: Path) -> Iterator[Path]:
+    """Walk through the statmaps of people below a folder."""
+    for folder, inner, names in os.walk(root, followlinks=True):
+        inner[:] = sorted(name for name in inner if name not in _SKIPPED_FOLDERS and not name.startswith("."))
+        person = f"{os.sep}sub-" in folder[len(str(root)) :]
+        for name in sorted(names):
+            if "_statmap." in name and not name.endswith(".json") and (person or name.startswith("sub-")):
+                yield Path(folder, name)
+
+
+def is_own_map(path: Path) -> bool:
+    """Whether this program wrote a map: its sidecar says how it was pooled, and from what."""
+    sidecar = path.with_name(path.name.split(".")[0] + ".json")
+    try:
+        content = json.loads(sidecar.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and "Pooling" in content and "Sources" in content
+
+
+def _name_sources(pairs: list[tuple[str | None, Path]], output_dir: Path) -> tuple[Source, ...]:
+    sources: dict[str, Source] = {}
+    for given, root in dict.fromkeys(pairs):
+        name = given or _free_name(root.name, sources)
+        if name in sources:
+            raise UsageError(
+                f"Two derivatives are called '{name}'.",
+                found=f"{sources[name].root} and {root}",
+                fix="Give each its own name: --derivatives NAME=PATH",
+            )
+        is_output = root.resolve() == output_dir.resolve()
+        producers = tuple(p for p in read_producers(root) if p != OWN_NAME)
+        sources[name] = Source(name=name, root=root, producers=producers, has_own_maps=is_output)
+    return tuple(sources.values())
+
+
+def _free_name(folder: str, taken: Mapping[str, Source]) -> str:
+    stem = re.sub(r"[^A-Za-z0-9_-]", "", folder) or "firstlevel"
+    stem = "firstlevel" if stem == "raw" else stem
+    names = [stem, *(f"{stem}{number}" for number in range(2, len(taken) + 3))]
+    return next(name for name in names if name not in taken)
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(f for f in root.iterdir() if f.is_dir() and f.name[0] != ".") if root.is_dir() else []
+
+
+def _describe(root: Path) -> str:
+    return f"{root} ({', '.join(read_producers(root)) or 'made by an unknown program'})"
+
+
+def _no_statmaps(bids_dir: Path) -> SelectionError:
+    there = _folders(bids_dir / "derivatives")
+    in_raw = any(bids_dir / "derivatives" not in path.parents for path in list_statmaps(bids_dir))
+    return SelectionError(
+        f"No first-level maps were found in {bids_dir / 'derivatives'}.",
+        found=f"{', '.join(f.name for f in there) or 'no folders'} there, none with …_statmap files of people",
+        expected="sub-…_contrast-…_stat-effect_statmap.nii.gz",
+        fix=f"--derivatives {bids_dir} (it holds statmaps itself)"
+        if in_raw
+        else "Name the folder with --derivatives PATH, or list the maps in a table with --maps.",
+    )

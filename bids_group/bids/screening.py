@@ -1,0 +1,192 @@
+"""Screening: leaving out people, sessions or scans whose row in a table fulfils a condition (``--exclude-where``)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from bids_group.bids.conditions import Condition, Row, parse_condition
+from bids_group.bids.covariates import Study
+from bids_group.bids.entities import name_some, same_label
+from bids_group.bids.index import parse_names
+from bids_group.bids.scans import read_scans
+from bids_group.bids.selection import Choice, exclude
+from bids_group.bids.statmaps import Candidate
+from bids_group.errors import DataError
+from bids_group.records import Column, Exclusion, Notice
+
+_ID = "participant_id"
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A table as conditions see it: ``rows`` by (participant,), (participant, session) or (participant, file)."""
+
+    kind: Literal["participant", "session", "scan"]
+    columns: Mapping[str, Column]
+    rows: Mapping[Key, Row]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """What a condition is judged on: whom it is about (entities), and the values."""
+
+    entities: Mapping[str, str]
+    values: Row
+
+
+def screen(
+    choice: Choice, text: str, study: Study, bids_dir: Path
+) -> tuple[tuple[Exclusion, ...], tuple[Notice, ...]]:
+    """Leave out what a condition on participants, sessions or scans holds for.
+
+    A condition on participants takes the whole person, one on sessions or scans the maps that stand on them.
+
+    Returns
+    -------
+    The people who left as a whole, and a notice where missing values leave the condition open.
+
+    Raises
+    ------
+    UsageError
+        The condition is malformed, or names unknown columns or values.
+    DataError
+        It holds for a part of what a map was made of: the map can neither stay nor go.
+    """
+    people = sorted({candidate.map.subject for candidate in choice.candidates})
+    layers = _gather_layers(study, bids_dir, people)
+    condition = parse_condition(
+        text, {name: c for layer in reversed(layers) for name, c in layer.columns.items()}
+    )
+    used = _layers_used(layers, condition)
+    lines = _join_lines(used, people)
+    reasons: dict[Path, str] = {}
+    is_open: set[str] = set()
+    for candidate in choice.candidates:
+        relevant = [line for line in lines[candidate.map.subject] if _is_about(line, candidate)]
+        verdicts = [condition.holds(line.values) for line in relevant]
+        if True in verdicts:
+            _check_whole(candidate, verdicts, text)
+            reasons[candidate.map.effect] = _say_reason(condition, relevant[0])
+        elif None in verdicts or not verdicts:
+            is_open.add(candidate.map.subject)
+    exclusions = _leave(choice, reasons, is_personal=used[-1].kind == "participant")
+    return exclusions, _say_open(condition, sorted(is_open))
+
+
+def _gather_layers(study: Study, bids_dir: Path, people: Sequence[str]) -> list[Layer]:
+    """Make layers of all tables; a column that two of them have is read from the coarser one."""
+    labels = sorted({*map(str, study.people.frame.index), *people})
+    ids = [f"sub-{label}" for label in labels]
+    frame = study.people.frame.reindex(labels).assign(**{_ID: ids})
+    id_column = Column(
+        name=_ID,
+        kind="categorical",
+        kind_source="labels",
+        source=bids_dir / "participants.tsv",
+        levels=tuple(ids),
+    )
+    columns = {**study.people.columns, _ID: id_column}
+    layers = [Layer(kind="participant", columns=columns, rows=_rows(frame))]
+    if study.sessions is not None:
+        layers.append(Layer(kind="session", columns=study.sessions.columns, rows=_rows(study.sessions.frame)))
+    scans = read_scans(bids_dir, people)
+    if scans is not None:
+        layers.append(Layer(kind="scan", columns=scans.columns, rows=_rows(scans.frame)))
+    return layers
+
+
+def _rows(frame: pd.DataFrame) -> dict[Key, Row]:
+    plain = frame.astype(object).where(frame.notna(), None)
+    keys = [key if isinstance(key, tuple) else (key,) for key in plain.index]
+    return dict(zip(keys, plain.to_dict("records"), strict=True))
+
+
+def _layers_used(layers: Sequence[Layer], condition: Condition) -> list[Layer]:
+    homes = {name: layer.kind for layer in reversed(layers) for name in layer.columns}
+    kinds = {homes[name] for name in condition.columns}
+    return [layer for layer in layers if layer.kind in kinds]
+
+
+def _join_lines(used: Sequence[Layer], people: Sequence[str]) -> dict[str, list[Line]]:
+    """Give each person the rows of the finest table, with the values of the coarser ones beside them."""
+    finest, known = used[-1], set(people)
+    keys = [key for key in finest.rows if key[0] in known]
+    named = _entities_of(finest.kind, keys)
+    lines: dict[str, list[Line]] = defaultdict(list)
+    for key, entities in zip(keys, named, strict=True):
+        values = {
+            name: value for layer in reversed(used) for name, value in _look_up(layer, key, entities).items()
+        }
+        lines[key[0]].append(Line(entities=entities, values=values))
+    return lines
+
+
+def _entities_of(kind: str, keys: Sequence[Key]) -> list[Mapping[str, str]]:
+    if kind == "participant":
+        return [{} for _ in keys]
+    if kind == "session":
+        return [{"session": key[1]} for key in keys]
+    parsed = parse_names(key[1] for key in keys)
+    return [parsed[key[1]] for key in keys]
+
+
+def _look_up(layer: Layer, key: Key, entities: Mapping[str, str]) -> Row:
+    own = {"participant": key[:1], "session": (key[0], entities.get("session", "")), "scan": key}[layer.kind]
+    return layer.rows.get(own, dict.fromkeys(layer.columns))
+
+
+def _is_about(line: Line, candidate: Candidate) -> bool:
+    """Whether a map stands on this row: nothing that both name differs."""
+    shared = set(line.entities) & set(candidate.entities) - {
+        "suffix",
+        "extension",
+        "space",
+        "res",
+        "den",
+        "desc",
+    }
+    return all(same_label(name, line.entities[name], candidate.entities[name]) for name in shared)
+
+
+def _check_whole(candidate: Candidate, verdicts: Sequence[bool | None], text: str) -> None:
+    if not all(verdicts):
+        raise DataError(
+            f"The condition '{text}' holds for a part of what {candidate.map.effect} was made of.",
+            found=f"it holds for {verdicts.count(True)} of {len(verdicts)} sessions or scans of sub-{candidate.map.subject}",
+            expected="all of them, or none",
+            fix="Use the maps of single runs, or leave the participant out with --exclude-participant-label.",
+        )
+
+
+def _say_reason(condition: Condition, line: Line) -> str:
+    values = ", ".join(f"{name} is {_say_value(line.values[name])}" for name in condition.columns)
+    return f"--exclude-where {condition.text}: {values}"
+
+
+def _say_value(value: object) -> str:
+    return "n/a" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _leave(choice: Choice, reasons: Mapping[Path, str], *, is_personal: bool) -> tuple[Exclusion, ...]:
+    gone = [candidate for candidate in choice.candidates if candidate.map.effect in reasons]
+    choice.candidates = [candidate for candidate in choice.candidates if candidate.map.effect not in reasons]
+    if not is_personal:
+        choice.exclusions.extend(exclude(candidate, reasons[candidate.map.effect]) for candidate in gone)
+        return ()
+    by_person = {candidate.map.subject: reasons[candidate.map.effect] for candidate in gone}
+    return tuple(Exclusion(subject=subject, reason=by_person[subject]) for subject in sorted(by_person))
+
+
+def _say_open(condition: Condition, people: Iterable[str]) -> tuple[Notice, ...]:
+    names = [f"sub-{label}" for label in people]
+    if not names:
+        return ()
+    sentence = f"--exclude-where {condition.text} is open for {name_some(names)}, who stay: a value is missing there."
+    return (Notice(severity="warning", topic="exclusions", sentence=sentence),)
