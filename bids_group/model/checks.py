@@ -1,0 +1,268 @@
+"""Checks before fitting: each finding is a plain sentence with a fix."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from bids_group.errors import DesignError
+from bids_group.model.coding import Coding, as_levels, is_numeric, levels_of
+from bids_group.model.contrasts import Fitted
+from bids_group.model.pointing import list_some
+from bids_group.model.words import say_number
+from bids_group.records import GroupAnalysis, Notice
+
+_FEW_DOF = 10
+_HIGH_INFLATION = 10.0
+_HIGH_CONDITION = 1e4
+_HIGH_LEVERAGE = 0.5
+_MOST_CODES = 10
+
+
+def check_variables(analysis: GroupAnalysis, variables: pd.DataFrame) -> list[Notice]:
+    """Check the columns that the formula needs, before anything is built from them.
+
+    Raises
+    ------
+    DesignError
+        No rows, missing values, or a factor with one level.
+    """
+    if not len(variables):
+        raise DesignError(f"The analysis of '{analysis.first_level_contrast}' has no rows.")
+    _check_missing(variables)
+    return [notice for name in variables for notice in _check_column(str(name), variables[name], analysis)]
+
+
+def check_design(fitted: Fitted, variables: pd.DataFrame, details: Mapping[str, Any]) -> list[Notice]:
+    """Check rank, degrees of freedom, cells, covariates, collinearity and leverage.
+
+    Raises
+    ------
+    DesignError
+        No degrees of freedom are left.
+    """
+    n_rows, rank = fitted.X.shape[0], fitted.space.rank
+    if n_rows - rank < 1:
+        raise DesignError(
+            f"The design has as many independent columns ({rank}) as rows ({n_rows}): nothing is left to judge noise by.",
+            found=f"{n_rows} rows, rank {rank}",
+            expected="at least one row more than the rank",
+            fix="Use fewer terms, or more people.",
+        )
+    return [
+        *_check_rank(details),
+        *_check_dof(n_rows, rank),
+        *_check_cells(fitted.coding, variables),
+        *_check_covariates(fitted.coding, variables),
+        *_check_collinearity(details, is_full_rank=rank == fitted.X.shape[1]),
+        *_check_leverage(details, rank),
+    ]
+
+
+def _check_missing(variables: pd.DataFrame) -> None:
+    for name in variables:
+        values = variables[name]
+        bad = values.isna() | (~np.isfinite(values) if is_numeric(values) else False)
+        if bad.any():
+            raise DesignError(
+                f"The column '{name}' has no value for {list_some(variables.index[bad])}.",
+                expected="a value for every row of the analysis",
+                fix="Fill the values in, or drop these people with --missing drop.",
+            )
+
+
+def _check_column(name: str, values: pd.Series, analysis: GroupAnalysis) -> Iterator[Notice]:
+    column = analysis.columns.get(name)
+    is_settled = column is not None and any(
+        word in column.kind_source for word in ("participants.json", "--", "Levels")
+    )
+    if is_numeric(values):
+        if not is_settled:
+            yield from _check_codes(name, values)
+        return
+    yield from _check_levels(name, values)
+    if not is_settled and name not in ("subject", "session"):
+        yield from _check_text_numbers(name, values)
+
+
+def _check_codes(name: str, values: pd.Series) -> Iterator[Notice]:
+    unique = np.unique(values)
+    if not 2 < len(unique) <= _MOST_CODES or (unique % 1).any() or len(unique) * 2 > len(values):
+        return
+    yield Notice(
+        severity="warning",
+        topic="codes",
+        sentence=f"The column '{name}' has few whole numbers ({list_some(map(int, unique))}) and is used as a number.",
+        fix=f"If they are codes of groups, say --categorical {name}.",
+    )
+
+
+def _check_levels(name: str, values: pd.Series) -> Iterator[Notice]:
+    present = levels_of(values)
+    if len(present) == 1:
+        raise DesignError(
+            f"The factor '{name}' has one level in the analysed rows.",
+            found=f"{present[0]} in all {len(values)} rows",
+            expected="at least 2 levels",
+            fix=f"Leave '{name}' out of the formula, or select more people.",
+        )
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        absent = [str(level) for level in values.cat.categories if str(level) not in present]
+        if absent:
+            yield Notice(
+                severity="note",
+                topic="levels",
+                sentence=f"No analysed row has {name} = {list_some(absent)}: the design has no column for it.",
+            )
+
+
+def _check_text_numbers(name: str, values: pd.Series) -> Iterator[Notice]:
+    present = levels_of(values)
+    numbers = pd.to_numeric(pd.Series(present), errors="coerce")
+    share = float(numbers.notna().mean())
+    if share < 0.5 or (share == 1 and len(present) <= _MOST_CODES):
+        return
+    odd = [level for level, number in zip(present, numbers, strict=True) if pd.isna(number)]
+    sentence = f"The column '{name}' looks like numbers stored as text ({len(present)} levels)"
+    yield Notice(
+        severity="warning",
+        topic="text",
+        sentence=sentence + (f"; no numbers are: {list_some(odd)}." if odd else "."),
+        fix=f"Say --numeric {name}" + (", after correcting these values." if odd else "."),
+    )
+
+
+def _check_rank(details: Mapping[str, Any]) -> Iterator[Notice]:
+    if details["dependent_columns"]:
+        yield Notice(
+            severity="warning",
+            topic="rank",
+            sentence=f"The design has {details['n_regressors']} columns but rank {details['rank']}: "
+            f"{list_some(details['dependent_columns'])} depend on each other.",
+            fix="Leave out a term that says the same as others; contrasts that depend on it are refused.",
+        )
+
+
+def _check_dof(n_rows: int, rank: int) -> Iterator[Notice]:
+    if n_rows - rank < _FEW_DOF:
+        yield Notice(
+            severity="warning",
+            topic="dof",
+            sentence=f"Only {n_rows - rank} degrees of freedom are left ({n_rows} rows, rank {rank}).",
+            fix="Use fewer terms, or more people.",
+        )
+
+
+def _check_cells(coding: Coding, variables: pd.DataFrame) -> Iterator[Notice]:
+    """Empty and one-row cells of every factor and every crossing of factors that the formula has."""
+    crossings = dict.fromkeys(
+        tuple(column for column in term.columns if column in coding.levels and column != "subject")
+        for term in coding.formula.terms
+    )
+    for factors in crossings:
+        if not factors:
+            continue
+        named = pd.DataFrame({name: as_levels(variables[name]) for name in factors})
+        counts = named.value_counts().to_dict()
+        cells = list(itertools.product(*(coding.levels[name] for name in factors)))
+        for wanted, what in ((0, "no row"), (1, "one row only")):
+            found = [cell for cell in cells if counts.get(cell, 0) == wanted]
+            if found:
+                yield _cell_notice(factors, found, what)
+
+
+def _cell_notice(factors: tuple[str, ...], cells: list[tuple[str, ...]], what: str) -> Notice:
+    said = [
+        ", ".join(f"{name} = {level}" for name, level in zip(factors, cell, strict=True)) for cell in cells
+    ]
+    fix = "Join levels, or leave out " + ("the interaction." if len(factors) > 1 else f"'{factors[0]}'.")
+    return Notice(
+        severity="warning", topic="cells", sentence=f"There is {what} with {'; '.join(said[:8])}.", fix=fix
+    )
+
+
+def _check_covariates(coding: Coding, variables: pd.DataFrame) -> Iterator[Notice]:
+    for name in coding.covariates:
+        values = variables[name].to_numpy(dtype=np.float64)
+        if np.ptp(values) == 0:
+            yield Notice(
+                severity="warning",
+                topic="constant",
+                sentence=f"The covariate '{name}' is {say_number(values[0])} in every row.",
+                fix=f"Leave '{name}' out of the formula.",
+            )
+            continue
+        for factor, levels in coding.levels.items():
+            if factor == "subject":
+                continue
+            groups = {level: values[as_levels(variables[factor]) == level] for level in levels}
+            yield from _check_groups(name, factor, groups)
+
+
+def _check_groups(name: str, factor: str, groups: Mapping[str, Any]) -> Iterator[Notice]:
+    constant = [level for level, values in groups.items() if len(values) > 1 and np.ptp(values) == 0]
+    for level in constant:
+        yield Notice(
+            severity="warning",
+            topic="constant",
+            sentence=f"The covariate '{name}' is {say_number(groups[level][0])} for everyone with {factor} = {level}: "
+            "there is no slope in that group.",
+            fix=f"Leave '{name}' out, or analyse the other groups alone.",
+        )
+    if len(groups) < 2 or sum(map(len, groups.values())) <= len(groups) or len(constant) == len(groups):
+        return
+    p = stats.f_oneway(*groups.values()).pvalue
+    total = np.concatenate(list(groups.values()))
+    between = sum(len(values) * (values.mean() - total.mean()) ** 2 for values in groups.values())
+    share = between / ((total - total.mean()) ** 2).sum()
+    if p < 0.05 and share > 0.14:
+        means = ", ".join(f"{level} {say_number(values.mean())}" for level, values in groups.items())
+        yield Notice(
+            severity="warning",
+            topic="confounding",
+            sentence=f"The covariate '{name}' differs between the levels of '{factor}' (means: {means}; "
+            f"{share:.0%} of its variance).",
+            fix=f"Effects of {factor} and {name} cannot be told apart fully; compare with a fit without '{name}'.",
+        )
+
+
+def _check_collinearity(details: Mapping[str, Any], *, is_full_rank: bool) -> Iterator[Notice]:
+    high = {name: value for name, value in details["vif"].items() if value > _HIGH_INFLATION}
+    if high:
+        said = ", ".join(f"{name} {say_number(value)}" for name, value in high.items())
+        yield Notice(
+            severity="warning",
+            topic="collinearity",
+            sentence=f"Terms are nearly told by the others (variance inflation: {said}).",
+            fix="Expect wide intervals; leave one of them out, or combine them.",
+        )
+    condition = details["condition_number"]
+    if is_full_rank and not high and condition is not None and condition > _HIGH_CONDITION:
+        yield Notice(
+            severity="warning",
+            topic="collinearity",
+            sentence=f"The columns of the design nearly depend on each other (condition number {say_number(condition)}).",
+            fix="Centre the covariates (--center grand), or leave one of the terms out.",
+        )
+
+
+def _check_leverage(details: Mapping[str, Any], rank: int) -> Iterator[Notice]:
+    limit = max(_HIGH_LEVERAGE, 3 * rank / details["n_rows"])
+    high = {
+        label: value
+        for label, value in details["leverage"].items()
+        if value > limit and value > 3 * rank / details["n_rows"]
+    }
+    if high:
+        said = ", ".join(f"{label} {value:.2f}" for label, value in list(high.items())[:8])
+        yield Notice(
+            severity="warning",
+            topic="leverage",
+            sentence=f"These rows settle the fit nearly by themselves (leverage of 1 at most: {said}).",
+            fix="Check their covariates for typing errors, and see whether results hold without them.",
+        )

@@ -1,0 +1,256 @@
+"""From an expression to weights: every term of the grammar becomes a row over the design's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bids_group.config import ContrastRequest
+from bids_group.errors import ContrastError, DesignError
+from bids_group.model.coding import Array, Coding
+from bids_group.model.estimability import RowSpace
+from bids_group.model.formula import Term
+from bids_group.model.grammar import (
+    Combination,
+    Expression,
+    Joint,
+    Mean,
+    Meaning,
+    Regressor,
+    Slope,
+    TermTest,
+    Weights,
+    read_expression,
+)
+from bids_group.model.marginal import mean_row, slope_row
+from bids_group.model.naming import label_contrast, label_term
+from bids_group.model.pointing import list_some, point_at, suggest
+from bids_group.model.terms import HierarchicalForm, find_term, term_rows
+from bids_group.model.words import join_rows, say_combination, say_held, say_weights
+from bids_group.records import Contrast
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fitted:
+    """All that a contrast is made from: the coding, its design matrix, and the hierarchical form of both."""
+
+    coding: Coding
+    matrix: pd.DataFrame
+    space: RowSpace
+    form: HierarchicalForm
+
+    @property
+    def X(self) -> Array:
+        """Design matrix, ``(n_rows, n_regressors)``."""
+        return np.asarray(self.matrix.to_numpy(), dtype=np.float64)
+
+
+def build_contrast(request: ContrastRequest, fitted: Fitted) -> Contrast:
+    """Turn one requested contrast into independent rows of weights.
+
+    Raises
+    ------
+    ContrastError
+        The expression cannot be read, or names what the design does not have.
+    DesignError
+        The rows cannot estimate it.
+    """
+    expression = read_expression(request.expression, fitted.coding.columns)
+    weights, words = _weigh(request.expression, expression, fitted)
+    name = request.name or request.expression.strip()
+    weights = _clean(weights, fitted.space)
+    _check_weights(name, weights, fitted)
+    rows = fitted.space.independent_rows(weights)
+    return Contrast(
+        name=name,
+        label=_label(request, expression, fitted),
+        weights=rows,
+        test=_choose_test(request, name, len(rows), is_list=len(weights) > 1),
+        expression=request.expression.strip(),
+        words=words,
+    )
+
+
+def default_requests(coding: Coding) -> tuple[ContrastRequest, ...]:
+    """The mean, and one test per term of the formula."""
+    tests = [
+        ContrastRequest(expression=f"test({term.name})") for term in coding.formula.terms if term.factors
+    ]
+    return (ContrastRequest(expression="mean()", name="mean"), *tests)
+
+
+def _label(request: ContrastRequest, expression: Expression, fitted: Fitted) -> str:
+    if request.name is None and isinstance(expression, TermTest):
+        return label_term(find_term(fitted.form, expression.term).name)
+    return label_contrast(request.name or request.expression)
+
+
+def _weigh(text: str, expression: Expression, fitted: Fitted) -> tuple[Array, str]:
+    if isinstance(expression, TermTest):
+        return term_rows(fitted.form, fitted.X, expression.term), _say_test(expression.term, fitted)
+    if isinstance(expression, Weights):
+        return _weigh_numbers(text, expression, fitted.coding.columns)
+    rows = [_weigh_combination(text, row, fitted.coding) for row in expression.rows]
+    said = [say_combination(row, fitted.coding) for row in expression.rows]
+    return np.array(rows), said[0] if len(said) == 1 else join_rows(said)
+
+
+def _weigh_numbers(text: str, expression: Weights, columns: Sequence[str]) -> tuple[Array, str]:
+    for row in expression.rows:
+        if len(row) != len(columns):
+            raise ContrastError(
+                f"The contrast '{text.strip()}' has {len(row)} weights for a design of {len(columns)} columns.",
+                found=f"{len(row)} weights",
+                expected=f"one weight for each of: {list_some(columns, 30)}",
+                fix="Run --dry-run to see the columns and their order, or name them in the contrast.",
+            )
+    said = [say_weights(row, columns) for row in expression.rows]
+    return np.array(expression.rows), said[0] if len(said) == 1 else join_rows(said)
+
+
+def _weigh_combination(text: str, combination: Combination, coding: Coding) -> Array:
+    return np.sum(
+        [weight * _weigh_meaning(text, meaning, coding) for weight, meaning in combination.parts], axis=0
+    )
+
+
+def _weigh_meaning(text: str, meaning: Meaning, coding: Coding) -> Array:
+    if isinstance(meaning, Regressor):
+        return np.eye(len(coding.columns))[coding.columns.index(meaning.column)]
+    levels, values = _place(text, meaning, coding)
+    if isinstance(meaning, Mean):
+        return mean_row(coding, levels, values)
+    if meaning.covariate not in coding.covariates:
+        _refuse_covariate(text, meaning, coding)
+    return slope_row(coding, meaning.covariate, levels, values)
+
+
+def _refuse_covariate(text: str, meaning: Slope, coding: Coding) -> None:
+    is_factor = meaning.covariate in coding.levels
+    what = "is a factor, so it has no slope" if is_factor else "is not a covariate of the formula"
+    means = (
+        f"Write mean({meaning.covariate}={coding.levels[meaning.covariate][-1]}) - …" if is_factor else None
+    )
+    raise ContrastError(
+        f"The contrast '{text.strip()}' asks for a slope, but '{meaning.covariate}' {what}.",
+        found=point_at(text, meaning.position),
+        expected=f"one of {list_some(coding.covariates)}",
+        fix=means or suggest(meaning.covariate, coding.covariates),
+    )
+
+
+def _place(text: str, meaning: Mean | Slope, coding: Coding) -> tuple[dict[str, str], dict[str, float]]:
+    """Sort the arguments into levels of factors and values of covariates."""
+    levels: dict[str, str] = {}
+    values: dict[str, float] = {}
+    for name, typed in meaning.arguments:
+        if name in coding.levels:
+            levels[name] = _find_level(text, name, typed, coding.levels[name], meaning.position)
+        elif name in coding.covariates:
+            values[name] = _read_value(text, name, typed, meaning.position)
+        else:
+            known = (*coding.levels, *coding.covariates)
+            raise ContrastError(
+                f"The contrast '{text.strip()}' names '{name}', which is not in the formula.",
+                found=point_at(text, meaning.position),
+                expected=f"one of {list_some(known)}",
+                fix=suggest(name, known) or f"Add {name} to the formula.",
+            )
+    return levels, values
+
+
+def _find_level(text: str, name: str, typed: str, levels: tuple[str, ...], position: int) -> str:
+    if typed in levels:
+        return typed
+    numbers = {float(level): level for level in levels if _as_number(level) is not None}
+    if (number := _as_number(typed)) in numbers and number is not None:
+        return numbers[number]
+    raise ContrastError(
+        f"The contrast '{text.strip()}' names the level '{typed}' of {name}, which no analysed row has.",
+        found=point_at(text, position),
+        expected=f"one of {list_some(levels)}",
+        fix=suggest(typed, levels),
+    )
+
+
+def _read_value(text: str, name: str, typed: str, position: int) -> float:
+    value = _as_number(typed)
+    if value is not None and np.isfinite(value):
+        return value
+    raise ContrastError(
+        f"The contrast '{text.strip()}' holds the covariate {name} at '{typed}', which is not a number.",
+        found=point_at(text, position),
+        expected=f"a number, such as {name}=30",
+    )
+
+
+def _as_number(typed: str) -> float | None:
+    try:
+        return float(typed)
+    except ValueError:
+        return None
+
+
+def _say_test(typed: str, fitted: Fitted) -> str:
+    """Say what the test of a term compares: means of levels, slopes, or differences of them."""
+    coding, term = fitted.coding, find_term(fitted.form, typed)
+    factors = [column for column in term.columns if column in coding.levels]
+    covariates = [factor.text for factor in term.factors if factor.columns[0] not in coding.levels]
+    what = f"slope of {' and '.join(covariates)}" if covariates else "mean"
+    others = [name for name in coding.levels if name not in factors]
+    held = {name: c.mean for name, c in coding.covariates.items() if name not in term.columns}
+    place = [*say_held(held), *([f"averaged over {list_some(others)}"] if others else [])]
+    return ", ".join([_say_comparison(what, factors, coding.levels, term), *place])
+
+
+def _say_comparison(what: str, factors: list[str], levels: Mapping[str, tuple[str, ...]], term: Term) -> str:
+    if not factors:
+        return f"{what} against zero"
+    if len(factors) == 1 and len(levels[factors[0]]) == 2:
+        first, second = levels[factors[0]]
+        return f"{what} in {second} minus {what} in {first}"
+    if len(factors) == 1:
+        return f"whether the {what} differs between {list_some(levels[factors[0]])}"
+    return f"whether the {what} depends on {' and '.join(factors)} together ({term.name})"
+
+
+def _clean(weights: Array, space: RowSpace) -> Array:
+    """Remove rounding noise: what does not matter beside the largest weight, in columns of equal length."""
+    scaled = np.abs(weights) / space.norms
+    return np.where(scaled <= 1e-13 * scaled.max(axis=1, keepdims=True), 0.0, weights)
+
+
+def _check_weights(name: str, weights: Array, fitted: Fitted) -> None:
+    if not weights.any():
+        raise ContrastError(
+            f"The contrast '{name}' has no weight other than zero.",
+            found=str(weights.tolist()),
+            fix="Its terms cancel each other, or the formula makes them equal; change the contrast or the formula.",
+        )
+    for row in weights[~fitted.space.is_estimable(weights)]:
+        columns = fitted.coding.columns
+        involved = [columns[index] for index in fitted.space.dependent_columns()]
+        raise DesignError(
+            f"The contrast '{name}' cannot be estimated from this design.",
+            found=f"columns that depend on each other: {list_some(involved)}; weights {say_weights(row, columns)}",
+            expected="a contrast whose value these rows settle",
+            fix="Leave out a term that says the same as others, or compare levels that have rows in every cell.",
+        )
+
+
+def _choose_test(request: ContrastRequest, name: str, n_rows: int, *, is_list: bool) -> str:
+    if request.test == "pass":
+        raise ContrastError(
+            f"The contrast '{name}' has the test 'pass', but there is no level above the group to pass it on to.",
+            expected="t or F",
+        )
+    if request.test == "t" and n_rows > 1:
+        raise ContrastError(
+            f"The contrast '{name}' has {n_rows} independent rows, which a t test cannot take.", expected="F"
+        )
+    if request.test in ("t", "F"):
+        return request.test
+    return "F" if is_list else "t"

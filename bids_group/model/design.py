@@ -1,0 +1,167 @@
+"""The design of a group analysis: matrix, contrasts, and everything checked before a single map is fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bids_group.config import ContrastRequest
+from bids_group.errors import BidsGroupError, ContrastError, DesignError
+from bids_group.model.checks import check_design, check_variables
+from bids_group.model.coding import Coding, build_coding
+from bids_group.model.contrasts import Fitted, build_contrast, default_requests
+from bids_group.model.details import describe
+from bids_group.model.estimability import RowSpace
+from bids_group.model.formula import needed_variables, read_formula
+from bids_group.model.pointing import list_some
+from bids_group.model.repeated import check_within, has_repeats
+from bids_group.model.terms import build_hierarchical
+from bids_group.model.words import say_number
+from bids_group.records import Contrast, Design, GroupAnalysis, Notice
+
+
+def build_design(analysis: GroupAnalysis) -> Design:
+    """Build and check the design matrix and the contrasts of a group analysis.
+
+    Parameters
+    ----------
+    analysis
+        Rows without missing values in the columns that the formula needs; index = labels of the observations.
+
+    Returns
+    -------
+    Design
+        ``matrix`` of shape ``(n_rows, n_regressors)``, float64, rows in the order of ``analysis.rows``; contrasts as asked for, else the
+        mean and one test per term; ``notices`` hold every warning.
+
+    Raises
+    ------
+    FormulaError, ContrastError
+        What was typed cannot be read, or names what does not exist.
+    DesignError
+        These rows cannot answer the question: missing values, too few rows, a contrast that cannot be estimated, or one that
+        compares people who have several rows each.
+    """
+    names = needed_variables(analysis.formula, analysis.rows.columns, centering=analysis.centering)
+    variables = analysis.rows[list(names)]
+    notices = [*analysis.notices, *check_variables(analysis, variables)]
+    formula = read_formula(analysis.formula, tuple(analysis.rows.columns))
+    coding, matrix = build_coding(formula, variables, analysis.centering)
+    X = matrix.to_numpy(dtype=np.float64)
+    form = build_hierarchical(coding, variables, X)
+    fitted = Fitted(coding=coding, matrix=matrix, space=RowSpace.of(X), form=form)
+    details = describe(coding, variables, matrix, form)
+    notices += check_design(fitted, variables, details)
+    contrasts, more = _build_contrasts(analysis, fitted)
+    details["within_terms"] = [c.expression for c in contrasts] if _repeats(analysis) else []
+    return Design(
+        matrix=matrix,
+        contrasts=contrasts,
+        formula=formula.text,
+        terms={term.name: tuple(coding.columns[i] for i in at) for term, at in coding.positions.items()},
+        variables=variables,
+        centering=analysis.centering,
+        centers=_say_centers(coding),
+        rank=fitted.space.rank,
+        details=details,
+        notices=tuple([*notices, *more]),
+    )
+
+
+def _repeats(analysis: GroupAnalysis) -> bool:
+    return "subject" in analysis.rows and has_repeats(analysis.rows["subject"])
+
+
+def _build_contrasts(analysis: GroupAnalysis, fitted: Fitted) -> tuple[tuple[Contrast, ...], list[Notice]]:
+    if not analysis.has_default_contrasts and analysis.contrasts:
+        contrasts = tuple(_build_one(request, analysis, fitted) for request in analysis.contrasts)
+        _check_labels(contrasts)
+        return contrasts, []
+    contrasts, notices = _build_defaults(analysis, fitted)
+    _check_labels(contrasts)
+    return contrasts, notices
+
+
+def _build_one(request: ContrastRequest, analysis: GroupAnalysis, fitted: Fitted) -> Contrast:
+    contrast = build_contrast(request, fitted)
+    if _repeats(analysis):
+        check_within(contrast, fitted.coding.formula, fitted.X, analysis.rows["subject"])
+    return contrast
+
+
+def _build_defaults(analysis: GroupAnalysis, fitted: Fitted) -> tuple[tuple[Contrast, ...], list[Notice]]:
+    """Default contrasts; those that these rows cannot answer are left out and named."""
+    contrasts: list[Contrast] = []
+    left_out: list[tuple[str, BidsGroupError]] = []
+    for request in default_requests(fitted.coding):
+        try:
+            contrasts.append(_build_one(request, analysis, fitted))
+        except (DesignError, ContrastError) as error:
+            left_out.append((request.name or request.expression, error))
+    if not contrasts:
+        raise left_out[0][1]
+    return tuple(_without_label(contrast) for contrast in contrasts), _report_left_out(
+        left_out, _repeats(analysis)
+    )
+
+
+def _without_label(contrast: Contrast) -> Contrast:
+    if contrast.expression != "mean()":
+        return contrast
+    return Contrast(
+        name=contrast.name, label="", weights=contrast.weights, test=contrast.test,
+        expression=contrast.expression, words=contrast.words,
+    )  # fmt: skip
+
+
+def _report_left_out(left_out: list[tuple[str, BidsGroupError]], is_repeated: bool) -> list[Notice]:
+    between = [name for name, error in left_out if "compares people" in error.sentence]
+    notices = [
+        Notice(
+            severity="warning",
+            topic="contrasts",
+            sentence=f"The default contrast '{name}' is left out: {error.sentence} ({error.found})",
+            fix=error.fix,
+        )
+        for name, error in left_out
+        if name not in between
+    ]
+    if is_repeated:
+        said = f" Left out, because they compare people: {list_some(between)}." if between else ""
+        sentence = (
+            "People have several rows: only what changes within people is tested, and blocks are people."
+            + said
+        )
+        notices.append(Notice(severity="note", topic="within", sentence=sentence))
+    return notices
+
+
+def _check_labels(contrasts: tuple[Contrast, ...]) -> None:
+    seen: dict[str, Contrast] = {}
+    for contrast in contrasts:
+        other = seen.setdefault(contrast.label.casefold(), contrast)
+        if other is not contrast:
+            raise ContrastError(
+                f"The contrasts '{other.name}' and '{contrast.name}' would get the same file name.",
+                found=f"both become '{contrast.label}'",
+                expected="names that differ in their letters and digits",
+                fix='Rename one: --contrast "NAME = EXPRESSION".',
+            )
+
+
+def _say_centers(coding: Coding) -> Mapping[str, Any]:
+    centers: dict[str, Any] = {}
+    for name, covariate in coding.covariates.items():
+        is_centered = any(
+            use.column == name and use.role in ("bare", "inner")
+            for factor in coding.formula.factors
+            for use in factor.uses
+        )
+        if is_centered and isinstance(covariate.centers, Mapping):
+            centers[name] = {level: say_number(center) for level, center in covariate.centers.items()}
+        elif is_centered and covariate.centers:
+            centers[name] = say_number(float(covariate.centers))  # type: ignore[arg-type]
+    return centers

@@ -1,0 +1,372 @@
+"""The grammar of contrast expressions: read into records, nothing evaluated.
+
+::
+
+    contrast   = list | sum
+    list       = "[" entry { "," entry } "]"          a vector, a matrix, or a joint F test
+    entry      = list of numbers | sum
+    sum        = ["+" | "-"] product { ("+" | "-") product }
+    product    = atom { ("*" | "/") atom }            at most one of them is not a number
+    atom       = number | "(" sum ")" | mean(...) | slope(...) | test(...) | regressor
+
+A regressor is found by its whole name, so that brackets, colons and operators inside names need no quoting.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from bids_group.errors import ContrastError
+from bids_group.model.pointing import list_some, point_at, suggest
+from bids_group.model.regressors import find_regressor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Regressor:
+    """A coefficient of the design: ``column`` as the design names it, ``typed`` as the user did."""
+
+    column: str
+    typed: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mean:
+    """``mean(group=patient, age=30)``: names and values as typed."""
+
+    arguments: tuple[tuple[str, str], ...]
+    position: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slope:
+    """``slope(n_cigs, group=patient)``."""
+
+    covariate: str
+    arguments: tuple[tuple[str, str], ...]
+    position: int
+
+
+Meaning = Regressor | Mean | Slope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Combination:
+    """``0.5 * A - B``: coefficients and what they multiply; ``constant`` is what has no term."""
+
+    parts: tuple[tuple[float, Meaning], ...] = ()
+    constant: float = 0.0
+
+    def scaled(self, by: float) -> Combination:
+        """Multiply everything by a number."""
+        parts = tuple((by * weight, meaning) for weight, meaning in self.parts)
+        return Combination(parts=parts, constant=by * self.constant)
+
+    def plus(self, other: Combination) -> Combination:
+        """Add another combination."""
+        return Combination(parts=self.parts + other.parts, constant=self.constant + other.constant)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TermTest:
+    """``test(group:n_cigs)``."""
+
+    term: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joint:
+    """Rows tested together (one row: by itself)."""
+
+    rows: tuple[Combination, ...]
+    is_list: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """A vector or a matrix of numbers, one per regressor in each row."""
+
+    rows: tuple[tuple[float, ...], ...]
+    is_matrix: bool = field(default=False)
+
+
+Expression = Joint | Weights | TermTest
+
+
+def read_expression(text: str, columns: Sequence[str]) -> Expression:
+    """Read a contrast expression against the names of the design's columns.
+
+    Raises
+    ------
+    ContrastError
+        The expression cannot be read (a caret points at the character), or names a column that does not exist.
+    """
+    return _Parser(text, columns).parse()
+
+
+_NUMBER = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])")
+_CALL = re.compile(r"(mean|slope|test)\s*\(")
+_NAME = re.compile(r"`([^`]*)`|[^\s=,()]+")
+_DEEPEST = 50
+
+
+class _Parser:
+    """Recursive descent over the characters of an expression."""
+
+    def __init__(self, text: str, columns: Sequence[str]) -> None:
+        self.text, self.columns = text, columns
+        self.position = 0
+        self.depth = 0
+
+    def refuse(
+        self, sentence: str, position: int, *, expected: str | None = None, fix: str | None = None
+    ) -> NoReturn:
+        raise ContrastError(sentence, found=point_at(self.text, position), expected=expected, fix=fix)
+
+    def peek(self) -> str:
+        while self.position < len(self.text) and self.text[self.position].isspace():
+            self.position += 1
+        return self.text[self.position : self.position + 1]
+
+    def take(self, characters: str) -> str:
+        character = self.peek()
+        if not character or character not in characters:
+            return ""
+        self.position += 1
+        return character
+
+    def parse(self) -> Expression:
+        if not self.text.strip():
+            raise ContrastError(
+                "A contrast is empty.", expected="for example slope(age), or mean(group=patient)"
+            )
+        if len(self.text) > 10_000:
+            raise ContrastError("A contrast is too long.", found=f"{len(self.text)} characters")
+        expression = self.read_list() if self.is_list() else self.read_single()
+        if self.peek():
+            self.refuse(
+                f"The contrast '{self.text.strip()}' cannot be read at '{self.peek()}'.",
+                self.position,
+                expected="+, -, *, / or the end of the expression",
+            )
+        return expression
+
+    def is_list(self) -> bool:
+        return self.peek() == "[" and find_regressor(self.text, self.position, self.columns) is None
+
+    def read_single(self) -> Expression:
+        match = _CALL.match(self.text, self.position)
+        if match and match[1] == "test":
+            return self.read_test()
+        start = self.position
+        return Joint(rows=(self.as_row(self.read_sum(), start),))
+
+    def as_row(self, combination: Combination, start: int) -> Combination:
+        if not combination.parts:
+            fix = "Name a coefficient, mean(...) or slope(...); a vector of weights stands in [brackets]."
+            self.refuse(f"The contrast '{self.text.strip()}' has numbers only.", start, fix=fix)
+        if combination.constant != 0:
+            fix = "Take the number away; a contrast is tested against zero."
+            self.refuse(f"The contrast '{self.text.strip()}' adds a number to an effect.", start, fix=fix)
+        return combination
+
+    # lists
+
+    def read_list(self) -> Expression:
+        start = self.position
+        self.take("[")
+        entries = [self.read_entry()]
+        while self.take(","):
+            entries.append(self.read_entry())
+        self.close("]", start)
+        if all(isinstance(entry, tuple) for entry in entries):
+            return Weights(rows=tuple(entry for entry in entries if isinstance(entry, tuple)), is_matrix=True)
+        combinations = [entry for entry in entries if isinstance(entry, Combination)]
+        if len(combinations) < len(entries):
+            self.refuse("The contrast mixes vectors with expressions.", start, expected="one kind in a list")
+        if not any(entry.parts for entry in combinations):
+            return Weights(rows=(tuple(entry.constant for entry in combinations),))
+        return Joint(rows=tuple(self.as_row(entry, start) for entry in combinations), is_list=True)
+
+    def read_entry(self) -> Combination | tuple[float, ...]:
+        if not self.is_list():
+            match = _CALL.match(self.text, self.position)
+            if match and match[1] == "test":
+                self.refuse_test(self.position)
+            return self.read_sum()
+        start = self.position
+        inner = self.read_list()
+        if not isinstance(inner, Weights) or inner.is_matrix:
+            self.refuse("A list inside the list is not a vector of numbers.", start)
+        return inner.rows[0]
+
+    def close(self, bracket: str, opening: int) -> None:
+        if not self.take(bracket):
+            found = f"'{self.peek()}'" if self.peek() else "the end"
+            self.refuse(
+                f"The contrast '{self.text.strip()}' has {found} where '{bracket}' or ',' should be.",
+                self.position if self.peek() else opening,
+                fix=f"Close the bracket with '{bracket}'.",
+            )
+
+    # sums
+
+    def read_sum(self) -> Combination:
+        sign = -1.0 if self.take("+-") == "-" else 1.0
+        total = self.read_product().scaled(sign)
+        while operator := self.take("+-"):
+            total = total.plus(self.read_product().scaled(-1.0 if operator == "-" else 1.0))
+        return total
+
+    def read_product(self) -> Combination:
+        left = self.read_atom()
+        while operator := self.take("*/"):
+            position = self.position - 1
+            right = self.read_atom()
+            if operator == "*" and right.parts and not left.parts:
+                left, right = right, left
+            if right.parts:
+                sentence = "multiplies two effects" if operator == "*" else "divides by an effect"
+                self.refuse(f"The contrast '{self.text.strip()}' {sentence}.", position, expected="a number")
+            if operator == "/" and right.constant == 0:
+                self.refuse(f"The contrast '{self.text.strip()}' divides by zero.", position)
+            left = left.scaled(right.constant if operator == "*" else 1 / right.constant)
+        return left
+
+    def read_atom(self) -> Combination:
+        self.peek()
+        start = self.position
+        regressor = find_regressor(self.text, start, self.columns)
+        call = _CALL.match(self.text, start)
+        if regressor is not None and (call is None or regressor.end > call.end()):
+            self.position = regressor.end
+            typed = self.text[start : regressor.end]
+            return _single(Regressor(column=regressor.column, typed=typed, position=start))
+        if call is not None:
+            return self.read_call(call)
+        if number := _NUMBER.match(self.text, start):
+            self.position = number.end()
+            return Combination(constant=float(number[0]))
+        if self.take("("):
+            return self.read_parentheses(start)
+        if self.peek() in ("-", "+"):
+            sign = -1.0 if self.take("+-") == "-" else 1.0
+            return self.read_atom().scaled(sign)
+        self.refuse_atom(start)
+
+    def read_parentheses(self, start: int) -> Combination:
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            self.refuse("The contrast has too many nested parentheses.", start)
+        inner = self.read_sum()
+        self.close(")", start)
+        self.depth -= 1
+        return inner
+
+    def refuse_atom(self, start: int) -> NoReturn:
+        rest = self.text[start:]
+        if not rest.strip():
+            self.refuse(f"The contrast '{self.text.strip()}' ends where a term should be.", start)
+        if rest[0] in "[":
+            fix = "A joint test is one list: [A - B, B - C]."
+            self.refuse(
+                f"The contrast '{self.text.strip()}' has a list inside an expression.", start, fix=fix
+            )
+        match = re.match(r"`[^`]*`|[^\s+*/()-]+", rest)
+        name = match[0].strip("`") if match else rest[0]
+        self.refuse(
+            f"The contrast '{self.text.strip()}' names '{name}', which is not a column of the design.",
+            start,
+            expected=f"mean(...), slope(...), test(...), or one of {list_some(self.columns)}",
+            fix=suggest(name, (*self.columns, "mean", "slope", "test")),
+        )
+
+    # calls
+
+    def read_call(self, match: re.Match[str]) -> Combination:
+        start = self.position
+        self.position = match.end()
+        if match[1] == "test":
+            self.refuse_test(start)
+        if match[1] == "mean":
+            return _single(Mean(arguments=self.read_arguments(start, is_first=True), position=start))
+        return _single(self.read_slope(start))
+
+    def refuse_test(self, start: int) -> NoReturn:
+        fix = "Give test(...) a contrast of its own, or write the sum of means or slopes that you want."
+        self.refuse("A test(...) stands alone: it cannot be part of a sum or a list.", start, fix=fix)
+
+    def read_slope(self, start: int) -> Slope:
+        self.peek()
+        name = _NAME.match(self.text, self.position)
+        if name is None:
+            self.refuse("A slope needs a covariate.", self.position, expected="for example slope(age)")
+        self.position = name.end()
+        covariate = name[0] if name[1] is None else name[1]
+        return Slope(
+            covariate=covariate, arguments=self.read_arguments(start, is_first=False), position=start
+        )
+
+    def read_arguments(self, start: int, *, is_first: bool) -> tuple[tuple[str, str], ...]:
+        """``group=patient, sex=F)``, each with a comma before it unless ``is_first``."""
+        arguments: list[tuple[str, str]] = []
+        while not self.take(")"):
+            if (arguments or not is_first) and not self.take(","):
+                self.close(")", start)
+            arguments.append(self.read_argument(start))
+        names = [name for name, _ in arguments]
+        for name in names:
+            if names.count(name) > 1:
+                self.refuse(f"The contrast '{self.text.strip()}' names '{name}' twice.", start)
+        return tuple(arguments)
+
+    def read_argument(self, start: int) -> tuple[str, str]:
+        self.peek()
+        name = _NAME.match(self.text, self.position)
+        if name is None:
+            self.close(")", start)
+            self.refuse("A name is missing.", self.position)
+        at, self.position = self.position, name.end()
+        column = name[0] if name[1] is None else name[1]
+        if not self.take("="):
+            fix = f"Write {column}=LEVEL."
+            self.refuse(f"The contrast '{self.text.strip()}' has no level for '{column}'.", at, fix=fix)
+        self.peek()
+        value = _VALUE.match(self.text, self.position)
+        if value is None or not value[0].strip():
+            self.refuse(f"The contrast '{self.text.strip()}' has no level after '{column}='.", self.position)
+        self.position = value.end()
+        typed = value[0].strip()
+        return column, typed[1:-1] if typed[0] in "'\"" else typed
+
+    def read_test(self) -> TermTest:
+        match = _CALL.match(self.text, self.position)
+        start = self.position
+        self.position = match.end() if match else start
+        end = self._find_closing(start)
+        term = self.text[self.position : end].strip()
+        if not term:
+            self.refuse("A test needs a term.", start, expected="for example test(group:age)")
+        self.position = end + 1
+        if self.peek():
+            self.refuse_test(start)
+        return TermTest(term=term, position=start)
+
+    def _find_closing(self, start: int) -> int:
+        depth = 1
+        for position in range(self.position, len(self.text)):
+            depth += (self.text[position] == "(") - (self.text[position] == ")")
+            if depth == 0:
+                return position
+        self.refuse("The bracket of test(...) is never closed.", start, fix="Close the bracket with ')'.")
+
+
+_VALUE = re.compile(r"'[^']*'|\"[^\"]*\"|[^,()]+")
+
+
+def _single(meaning: Meaning) -> Combination:
+    return Combination(parts=((1.0, meaning),))

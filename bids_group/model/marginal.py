@@ -1,0 +1,107 @@
+"""Estimated marginal means and slopes, as rows of the design (Searle, Speed & Milliken 1980; Lenth's emmeans).
+
+A mean is the average of the rows of hypothetical people, one for every combination of levels of the factors that are not named,
+with covariates at their analysed mean. A slope is the derivative of such a row with respect to a covariate.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from bids_group.errors import ContrastError
+from bids_group.model.coding import Array, Coding
+
+_STENCIL = np.array([-4.0, -3.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0])
+_COEFFICIENTS = np.array([1 / 280, -4 / 105, 1 / 5, -4 / 5, 4 / 5, -1 / 5, 4 / 105, -1 / 280])
+"""Central difference of eighth order (Fornberg 1988): exact for polynomials of degree 8 and less."""
+_STEP = 1e-3
+"""Step in standard deviations of the covariate."""
+
+
+def mean_row(coding: Coding, levels: Mapping[str, str], values: Mapping[str, float]) -> Array:
+    """Row ``(n_regressors,)`` of an estimated marginal mean.
+
+    Parameters
+    ----------
+    coding
+        The fitted formula.
+    levels
+        Factors held at one level; every other factor is averaged with equal weight over its levels.
+    values
+        Covariates held at a value; every other covariate is at its analysed mean.
+    """
+    return _average(coding, levels, values, None)[0]
+
+
+def slope_row(
+    coding: Coding, covariate: str, levels: Mapping[str, str], values: Mapping[str, float]
+) -> Array:
+    """Row ``(n_regressors,)`` of the derivative of an estimated marginal mean with respect to ``covariate``.
+
+    ``values`` may hold the covariate itself: the point of the derivative, else its analysed mean.
+
+    Raises
+    ------
+    ContrastError
+        The fitted curve has a corner there, so that it has no slope.
+    """
+    step = _STEP * (coding.covariates[covariate].sd or 1.0)
+    center = values.get(covariate, coding.covariates[covariate].mean)
+    rows = _average(coding, levels, values, (covariate, center + step * np.append(_STENCIL, 0.0)))
+    _check_smooth(rows, covariate, center)
+    return _COEFFICIENTS @ rows[:-1] / step
+
+
+def _check_smooth(rows: Array, covariate: str, center: float) -> None:
+    """Refuse a corner: the differences to either side do not approach each other as the step shrinks."""
+    deviations = rows - rows[-1]
+    near, far = np.abs(deviations[3] + deviations[4]), np.abs(deviations[0] + deviations[7])
+    reach = np.abs(deviations).max(axis=0)
+    is_moving = reach > 1e-9 * np.abs(rows).max(axis=0)
+    has_corner = is_moving & (near > 1e-2 * reach) & (far < 8 * near)  # a smooth curve has far = 16 near
+    if has_corner.any():
+        raise ContrastError(
+            f"The fitted curve has a corner at {covariate} = {center:.6g}, and so no slope there.",
+            fix=f"Ask for the slope beside it, for example slope({covariate}, {covariate}={center * 1.01:.6g}).",
+        )
+
+
+def _average(
+    coding: Coding, levels: Mapping[str, str], values: Mapping[str, float], moved: tuple[str, Array] | None
+) -> Array:
+    """Average rows over the levels not named, ``(n_points, n_regressors)``; term by term, so that grids stay small."""
+    points = np.zeros(1) if moved is None else moved[1]
+    rows = np.zeros((points.size, len(coding.columns)))
+    by_factors: dict[frozenset[str], list[int]] = {}
+    for term, positions in coding.positions.items():
+        by_factors.setdefault(frozenset(coding.factors_of(term)), []).extend(positions)
+    for factors, positions in by_factors.items():
+        people = _make_people(coding, factors, levels, values)
+        crowd = pd.concat([people] * points.size, ignore_index=True)
+        if moved is not None:
+            crowd[moved[0]] = np.repeat(points, len(people))
+        made = coding.evaluate(crowd).reshape(points.size, len(people), -1).mean(axis=1)
+        rows[:, positions] = made[:, positions]
+    return rows
+
+
+def _make_people(
+    coding: Coding, factors: frozenset[str], levels: Mapping[str, str], values: Mapping[str, float]
+) -> pd.DataFrame:
+    """One hypothetical person per combination of levels of ``factors``; other factors stay at one level."""
+    choices = []
+    for name, known in coding.levels.items():
+        if name in levels:
+            choices.append((levels[name],))
+        else:
+            choices.append(known if name in factors else known[:1])
+    people = pd.DataFrame(list(itertools.product(*choices)), columns=list(coding.levels), dtype=object)
+    for name, covariate in coding.covariates.items():
+        people[name] = values.get(name, covariate.mean)
+    if not len(people.columns):
+        return pd.DataFrame(index=range(1))
+    return people if len(people) else people.reindex(range(1))

@@ -1,0 +1,56 @@
+"""Several rows per person: which contrasts are made within people, and which compare people.
+
+The estimate of a contrast is a weighted sum of the rows. A person's own level cancels exactly where the weights sum to zero
+over the rows of every person; else the contrast compares people, and the rows of one person are not independent.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bids_group.errors import DesignError
+from bids_group.model.coding import Array
+from bids_group.model.estimability import TOLERANCE, RowSpace
+from bids_group.model.formula import Formula
+from bids_group.model.pointing import list_some
+from bids_group.records import Contrast
+
+
+def has_repeats(subjects: pd.Series) -> bool:
+    """Whether some person has several rows."""
+    return bool(subjects.duplicated().any())
+
+
+def is_within(weights: Array, X: Array, subjects: pd.Series) -> npt.NDArray[np.bool_]:
+    """Say for each row of ``weights`` ``(q, n_regressors)`` whether its estimate is made within people."""
+    space = RowSpace.of(X)
+    inverse = np.linalg.pinv(X / space.norms, rcond=TOLERANCE)
+    shares = (np.atleast_2d(weights) / space.norms) @ inverse
+    codes, people = pd.factorize(subjects)
+    sums = shares @ (codes[:, None] == np.arange(len(people)))
+    return np.asarray(np.abs(sums).max(axis=1) <= 1e-7 * np.abs(shares).max(axis=1), dtype=np.bool_)
+
+
+def check_within(contrast: Contrast, formula: Formula, X: Array, subjects: pd.Series) -> None:
+    """Refuse a contrast that compares people who have several rows each.
+
+    Raises
+    ------
+    DesignError
+        Some row of the contrast is not made within people.
+    """
+    if is_within(contrast.weights, X, subjects).all():
+        return
+    several = sorted(set(subjects[subjects.duplicated()].astype(str)))
+    if "subject" in formula.columns:
+        fix = "Give every person one row (--pooling precision), or contrast what changes within people."
+    else:
+        fix = "Give every person one row (--pooling precision); for what changes within people, add '+ subject' to the formula."
+    raise DesignError(
+        f"The contrast '{contrast.name}' compares people, but {len(several)} people have several rows.",
+        found=f"several rows of {list_some(several, 6)}, which are not independent of each other",
+        expected="one row per person, or a contrast of what changes within people",
+        fix=fix,
+    )

@@ -1,0 +1,197 @@
+"""The test of a term, independent of the coding (Type III: Yates' weighted squares of means).
+
+The column space of the formula is written anew with an intercept, every lower-order term, factors whose columns sum to zero
+over their levels, and centred covariates; the coefficients of the term in that form are tested against zero.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bids_group.errors import ContrastError, DesignError
+from bids_group.model.coding import Array, Coding, as_levels, build_coding
+from bids_group.model.estimability import RowSpace, independent
+from bids_group.model.factors import Factor
+from bids_group.model.formula import Formula, Term
+from bids_group.model.pointing import list_some, suggest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HierarchicalForm:
+    """The analysed rows in the hierarchical form of a formula.
+
+    ``matrix``: ``(n_rows, n_columns)``; ``blocks``: columns of each term, lower-order terms first, the intercept (the term
+    without factors) among them; ``missing``: terms whose columns the formula cannot express: it is not hierarchical there.
+    """
+
+    matrix: Array
+    blocks: dict[frozenset[str], tuple[int, ...]]
+    terms: dict[frozenset[str], Term]
+    missing: tuple[Term, ...]
+
+
+def build_hierarchical(coding: Coding, variables: pd.DataFrame, X: Array) -> HierarchicalForm:
+    """Write the formula's column space hierarchically, with covariates centred at their overall mean.
+
+    Where that is another space (covariates centred within a factor that the formula lacks), covariates are centred as the
+    design centres them.
+    """
+    grand = _build(coding, variables, X, "grand")
+    if not grand.missing or coding.within is None:
+        return grand
+    own = _build(coding, variables, X, f"within:{coding.within}")
+    return grand if own.missing else own
+
+
+def term_rows(form: HierarchicalForm, X: Array, typed: str) -> Array:
+    """Weights ``(q, n_regressors)`` whose product with the coefficients of X is the term's coefficients.
+
+    Raises
+    ------
+    ContrastError
+        The formula has no such term.
+    DesignError
+        The formula is not hierarchical, or the rows cannot tell the term from others.
+    """
+    term = find_term(form, typed)
+    if form.missing:
+        lacking = list_some(dict.fromkeys(term.name for term in form.missing))
+        raise DesignError(
+            f"The test of '{typed}' has no meaning of its own in this formula.",
+            found=f"a formula that lacks {lacking}",
+            expected="a hierarchical formula: with each interaction also its lower-order terms, and the intercept",
+            fix=f"Add {lacking} to the formula, or write the contrast as a sum of means, slopes or coefficients.",
+        )
+    positions = list(form.blocks[term.key])
+    space = RowSpace.of(form.matrix)
+    chosen = np.eye(form.matrix.shape[1])[positions]
+    if not positions or not space.is_estimable(chosen).all():
+        raise DesignError(
+            f"The test of '{typed}' cannot be made from these rows.",
+            found=f"rows in which {term.name} cannot be told from the other terms (empty cells, or columns that depend on each other)",
+            expected="rows in every cell of the term, and no other term that says the same",
+            fix="Leave out the term that says the same, or join levels so that no cell is empty.",
+        )
+    return _solve(form.matrix, space, positions) @ X
+
+
+def _solve(matrix: Array, space: RowSpace, positions: list[int]) -> Array:
+    inverse: Array = np.linalg.pinv(matrix / space.norms, rcond=1e-8)
+    return np.asarray(inverse[positions] / space.norms[positions, None])
+
+
+def find_term(form: HierarchicalForm, typed: str) -> Term:
+    """Find a term by its name, in any order of its factors and with or without ``C()``."""
+    wanted = _normalise(typed)
+    for term in form.terms.values():
+        if term.factors and wanted in _names(term):
+            return term
+    known = [term.name for term in form.terms.values() if term.factors]
+    raise ContrastError(
+        f"The contrast 'test({typed})' names a term that the formula does not have.",
+        expected=f"one of {list_some(known)}",
+        fix=suggest(typed, known),
+    )
+
+
+def _names(term: Term) -> set[frozenset[str]]:
+    choices = []
+    for factor in term.factors:
+        names = {re.sub(r"[\s`]", "", factor.text)}
+        if factor.is_coded or factor.is_bare:
+            column = re.sub(r"\s", "", factor.columns[0])
+            names |= {column, f"C({column})"}
+        choices.append(names)
+    return {frozenset(names) for names in itertools.product(*choices)}
+
+
+def _normalise(typed: str) -> frozenset[str]:
+    parts, depth, part = [], 0, ""
+    for character in re.sub(r"[\s`]", "", typed):
+        depth += (character in "([") - (character in ")]")
+        if character == ":" and depth == 0:
+            parts.append(part)
+            part = ""
+        else:
+            part += character
+    return frozenset([*parts, part])
+
+
+def _build(coding: Coding, variables: pd.DataFrame, X: Array, centering: str) -> HierarchicalForm:
+    terms = {term.key: term for term in _closure(coding.formula.terms)}
+    bases = {
+        factor.code: _factor_columns(factor, coding, variables, centering)
+        for factor in coding.formula.factors
+    }
+    columns = [np.empty((len(variables), 0))]
+    blocks: dict[frozenset[str], tuple[int, ...]] = {}
+    start = 0
+    for key, term in terms.items():
+        block = functools.reduce(
+            _products, (bases[f.code] for f in term.factors), np.ones((len(variables), 1))
+        )
+        blocks[key] = tuple(range(start, start + block.shape[1]))
+        columns.append(block)
+        start += block.shape[1]
+    matrix = np.column_stack(columns)
+    return HierarchicalForm(
+        matrix=matrix, blocks=blocks, terms=terms, missing=_missing(terms, blocks, matrix, X)
+    )
+
+
+def _missing(
+    terms: dict[frozenset[str], Term], blocks: dict[frozenset[str], tuple[int, ...]], matrix: Array, X: Array
+) -> tuple[Term, ...]:
+    """Terms of the hierarchical form that X does not span; all of X's where X has more than the form."""
+    rank = RowSpace.of(X).rank
+    missing = tuple(
+        term
+        for key, term in terms.items()
+        if blocks[key] and RowSpace.of(np.column_stack([X, matrix[:, blocks[key]]])).rank > rank
+    )
+    return missing
+
+
+def _closure(terms: Iterable[Term]) -> list[Term]:
+    """Terms with all lower-order terms and the intercept, by number of factors."""
+    found: dict[frozenset[str], Term] = {}
+    every = list(terms)
+    for term in every:
+        found.setdefault(term.key, term)
+    for term in every:
+        for size in range(len(term.factors)):
+            for factors in itertools.combinations(term.factors, size):
+                lower = Term(factors=factors)
+                found.setdefault(lower.key, lower)
+    return sorted(found.values(), key=lambda term: len(term.factors))
+
+
+def _products(left: Array, right: Array) -> Array:
+    """Products of every column of ``left`` with every column of ``right``."""
+    return np.asarray((left[:, :, None] * right[:, None, :]).reshape(len(left), -1))
+
+
+def _factor_columns(factor: Factor, coding: Coding, variables: pd.DataFrame, centering: str) -> Array:
+    column = factor.columns[0]
+    if column in coding.levels and (factor.is_bare or factor.is_coded):
+        return _level_columns(variables[column], coding.levels[column])
+    alone = Formula(text=factor.text, terms=(Term(factors=()), Term(factors=(factor,))))
+    made = build_coding(alone, variables, centering)[1].to_numpy()[:, 1:]
+    if not (factor.is_bare or factor.is_inner):
+        made = made - made.mean(axis=0)
+    return made[:, independent(made)]
+
+
+def _level_columns(values: pd.Series, levels: tuple[str, ...]) -> Array:
+    """Columns that sum to zero over the levels; their coefficients are the differences from the first level."""
+    names = as_levels(values).to_numpy()
+    return np.column_stack(
+        [np.empty((len(values), 0))] + [(names == level) - 1 / len(levels) for level in levels[1:]]
+    )

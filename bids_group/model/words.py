@@ -1,0 +1,93 @@
+"""Contrasts in plain English."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from bids_group.model.coding import Coding
+from bids_group.model.factors import quote
+from bids_group.model.grammar import Combination, Mean, Meaning, Regressor
+from bids_group.model.pointing import list_some
+
+
+def say_number(value: float) -> str:
+    """Write a number with four digits that matter."""
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
+def say_combination(combination: Combination, coding: Coding) -> str:
+    """Say what a row of a contrast is, and where it is evaluated: ``slope of n_cigs in patient minus …, at age 41.2``."""
+    text = ""
+    for index, (weight, meaning) in enumerate(combination.parts):
+        if index:
+            text += " minus " if weight < 0 else " plus "
+        elif weight < 0:
+            text += "minus "
+        text += _say_weight(abs(weight)) + _say_meaning(meaning)
+    return ", ".join([text, *_say_place(combination, coding)])
+
+
+def _say_weight(weight: float) -> str:
+    return "" if weight == 1 else f"{say_number(weight)} times the "
+
+
+def _say_meaning(meaning: Meaning) -> str:
+    if isinstance(meaning, Regressor):
+        return f"coefficient {meaning.column}"
+    if isinstance(meaning, Mean):
+        return "mean" + _say_levels(meaning.arguments)
+    others = tuple(pair for pair in meaning.arguments if pair[0] != meaning.covariate)
+    at = "".join(f" at {value}" for name, value in meaning.arguments if name == meaning.covariate)
+    return f"slope of {meaning.covariate}{at}" + _say_levels(others)
+
+
+def _say_levels(arguments: Sequence[tuple[str, str]]) -> str:
+    levels = [value if not _is_number(value) else f"{name} {value}" for name, value in arguments]
+    return f" in {', '.join(levels)}" if levels else ""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _say_place(combination: Combination, coding: Coding) -> list[str]:
+    """Where covariates are held, and which factors are averaged over, in every part alike."""
+    marginal = [meaning for _, meaning in combination.parts if not isinstance(meaning, Regressor)]
+    if not marginal:
+        return []
+    moved = {meaning.covariate for meaning in marginal if not isinstance(meaning, Mean)}
+    named = [{name for name, _ in meaning.arguments} for meaning in marginal]
+    held = {
+        name: covariate.mean
+        for name, covariate in coding.covariates.items()
+        if name not in moved and not any(name in names for names in named)
+    }
+    averaged = [name for name in coding.levels if not all(name in names for names in named)]
+    return [*say_held(held), *([f"averaged over {list_some(averaged)}"] if averaged else [])]
+
+
+def say_held(held: Mapping[str, float]) -> list[str]:
+    """``at age 41.2, volume 1,200,000``."""
+    if not held:
+        return []
+    return ["at " + " and ".join(f"{quote(name)} {say_number(value)}" for name, value in held.items())]
+
+
+def join_rows(rows: Iterable[str]) -> str:
+    """Say a joint test."""
+    return "joint test: " + "; ".join(rows)
+
+
+def say_weights(weights: Sequence[float], columns: Sequence[str]) -> str:
+    """Say a vector of weights: ``group[patient] minus group[control]``."""
+    text = ""
+    for weight, column in zip(weights, columns, strict=True):
+        if weight == 0:
+            continue
+        sign = ("minus " if weight < 0 else "") if not text else (" minus " if weight < 0 else " plus ")
+        text += f"{sign}{_say_weight(abs(weight))}coefficient {column}"
+    return text
