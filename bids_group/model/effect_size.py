@@ -16,16 +16,20 @@ from scipy.interpolate import CubicSpline
 Doubles = npt.NDArray[np.float64]
 
 CONFIDENCE = 0.95
-_LOWER_TAIL, _UPPER_TAIL = (1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2
+_HIGH, _LOW = (1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2
 
-_T_KNOTS = np.linspace(-np.arcsinh(5e3), np.arcsinh(5e3), 1201)  # of asinh(t)
+_LARGEST_T = 100.0
+_T_KNOTS = np.linspace(-np.arcsinh(_LARGEST_T), np.arcsinh(_LARGEST_T), 301)  # of asinh(t)
+_LARGEST_F = 1e6
+_N_F_KNOTS = 300  # of log(F)
+_N_HALVINGS = 60
 
 
-def hedges_g(t: Doubles, spread: Doubles, dof: Doubles | float) -> tuple[Doubles, Doubles, Doubles]:
-    """Standardised effect and its 95 % limits.
+def hedges_g(t: Doubles, spread: npt.ArrayLike, dof: npt.ArrayLike) -> tuple[Doubles, Doubles, Doubles]:
+    """Standardise an effect, with its 95 % limits.
 
     g = J·t·√(c(X'X)⁺c') with J = 1 − 3/(4·dof − 1) (Hedges 1981): the effect in units of the residual SD,
-    nearly unbiased. The limits are those of the non-centrality δ of t, scaled alike.
+    nearly unbiased. The limits are those of the non-centrality of t, scaled alike.
 
     Parameters
     ----------
@@ -41,34 +45,102 @@ def hedges_g(t: Doubles, spread: Doubles, dof: Doubles | float) -> tuple[Doubles
     g, lower limit, upper limit, each ``(n,)``.
     """
     degrees = np.broadcast_to(np.asarray(dof, dtype=np.float64), t.shape)
-    unit = (1 - 3 / (4 * degrees - 1)) * np.sqrt(spread)
+    unit = (1 - 3 / (4 * degrees - 1)) * np.sqrt(np.asarray(spread, dtype=np.float64))
     lower, upper = np.empty(t.shape), np.empty(t.shape)
     for value in np.unique(degrees):
         here = degrees == value
-        lower[here] = _noncentrality(t[here], float(value))
-        upper[here] = -_noncentrality(-t[here], float(value))
+        lower[here] = _lower_noncentrality(t[here], float(value))
+        upper[here] = -_lower_noncentrality(-t[here], float(value))
     return unit * t, unit * lower, unit * upper
 
 
-def _noncentrality(t: Doubles, dof: float) -> Doubles:
-    """Lower 95 % limit of the non-centrality δ given t; the upper one is minus that of −t.
+def partial_r2(
+    f: Doubles, q: int, dof: npt.ArrayLike, n_obs: npt.ArrayLike
+) -> tuple[Doubles, Doubles, Doubles]:
+    """Give the share of variance, left by the other regressors, that a contrast explains, with 95 % limits.
 
-    Beyond |t| = 5000 the limit is proportional to t (the numerator's noise no longer counts).
+    Partial R² = qF/(qF + dof); the limits are λ/(λ + n_obs) at those of the non-centrality λ of F (Steiger
+    2004). The lower limit is 0 where F is not significant at 0.025.
+
+    Parameters
+    ----------
+    f
+        Statistic, ``(n,)``.
+    q
+        Numerator degrees of freedom.
+    dof, n_obs
+        Residual degrees of freedom and number of rows, one number or ``(n,)``.
+
+    Returns
+    -------
+    Partial R², lower limit, upper limit, each ``(n,)`` in [0, 1].
+    """
+    degrees = np.broadcast_to(np.asarray(dof, dtype=np.float64), f.shape)
+    lower, upper = np.empty(f.shape), np.empty(f.shape)
+    for value in np.unique(degrees):
+        here = degrees == value
+        lower[here] = _noncentrality_of_f(f[here], q, float(value), _HIGH)
+        upper[here] = _noncentrality_of_f(f[here], q, float(value), _LOW)
+    rows = np.asarray(n_obs, dtype=np.float64)
+    return q * f / (q * f + degrees), lower / (lower + rows), upper / (upper + rows)
+
+
+# --------------------------------------------------------------------------------------------
+# Limits of the non-centrality
+
+
+def _lower_noncentrality(t: Doubles, dof: float) -> Doubles:
+    """Lower limit of the non-centrality δ given t; the upper one is minus that of −t.
+
+    Beyond |t| = 100 it is r·t + c/t, with r² a quantile of χ²/dof: the numerator's noise hardly counts there.
     """
     spline = _t_table(dof)
-    largest = 5e3
-    inside = np.clip(t, -largest, largest)
-    return np.asarray(spline(np.arcsinh(inside)) * np.where(np.abs(t) > largest, t / inside, 1.0))
+    inside = np.clip(t, -_LARGEST_T, _LARGEST_T)
+    limits = np.asarray(spline(np.arcsinh(inside)))
+    far = np.abs(t) > _LARGEST_T
+    slope = np.sqrt(special.chdtri(dof, np.where(t[far] > 0, _HIGH, _LOW)) / dof)
+    edge = inside[far]
+    limits[far] = slope * t[far] + (limits[far] - slope * edge) * edge / t[far]
+    return limits
 
 
 @lru_cache(maxsize=512)
 def _t_table(dof: float) -> CubicSpline:
     values = np.sinh(_T_KNOTS)
-    from_positive = special.nctdtrinc(dof, _LOWER_TAIL, np.abs(values))
-    from_negative = -special.nctdtrinc(dof, _UPPER_TAIL, np.abs(values))
-    return CubicSpline(_T_KNOTS, np.where(values >= 0, from_positive, from_negative))
+    of_positive = special.nctdtrinc(dof, _HIGH, np.abs(values))
+    of_negative = -special.nctdtrinc(dof, _LOW, np.abs(values))
+    return CubicSpline(_T_KNOTS, np.where(values >= 0, of_positive, of_negative))
 
 
-def partial_r2(f: Doubles, q: int, dof: Doubles | float) -> Doubles:
-    """Share of the variance left by the other regressors that the contrast explains: qF/(qF + dof)."""
-    return np.asarray(q * f / (q * f + dof))
+def _noncentrality_of_f(f: Doubles, q: int, dof: float, probability: float) -> Doubles:
+    """Non-centrality λ at which P(F ≤ f) = ``probability``; 0 where none is that small."""
+    spline = _f_table(q, dof, probability)
+    with np.errstate(divide="ignore"):
+        at = np.clip(np.log(f), spline.x[0], spline.x[-1])
+    ratio = np.clip(spline(at), 0.0, None)  # λ/(λ + dof)
+    limits = dof * ratio / (1 - ratio)
+    limits = np.where(f > _LARGEST_F, limits * f / _LARGEST_F, limits)
+    return np.where(f <= special.fdtri(q, dof, probability), 0.0, limits)
+
+
+@lru_cache(maxsize=512)
+def _f_table(q: int, dof: float, probability: float) -> CubicSpline:
+    smallest = special.fdtri(q, dof, probability)  # λ = 0 here
+    knots = np.linspace(np.log(smallest), max(np.log(_LARGEST_F), np.log(smallest) + 1), _N_F_KNOTS)
+    limits = _invert_noncentral_f(np.exp(knots), q, dof, probability)
+    return CubicSpline(knots, limits / (limits + dof))
+
+
+def _invert_noncentral_f(f: Doubles, q: int, dof: float, probability: float) -> Doubles:
+    """Halve intervals until λ is found; the probability of F ≤ f falls as λ grows."""
+    low, high = np.zeros(f.shape), np.maximum(4 * q * f * _largest_share(dof), 100.0)
+    for _ in range(_N_HALVINGS):
+        middle = (low + high) / 2
+        is_low = special.ncfdtr(q, dof, middle, f) > probability
+        low, high = np.where(is_low, middle, low), np.where(is_low, high, middle)
+    return np.where(f <= f[0], 0.0, (low + high) / 2)
+
+
+def _largest_share(dof: float) -> float:
+    """Bound of λ/(qF) for large F: a high quantile of χ²/dof."""
+    return float(special.chdtri(dof, 1e-3) / dof)

@@ -65,7 +65,8 @@ def fit_group(
     mem_gb
         Memory for tiles in flight: fewer than ``n_procs`` where it is small.
     has_effect_sizes
-        Whether to add Hedges' g (``g``, ``gLower``, ``gUpper``) to t and ``partialR2`` to F contrasts.
+        Whether to add Hedges' g (``g``, ``gLower``, ``gUpper``) to t contrasts and partial R² (``partialR2``,
+        ``partialR2Lower``, ``partialR2Upper``) to F contrasts; there are none for ``estimator="meta"``.
 
     Returns
     -------
@@ -183,7 +184,11 @@ def _empty_maps(contrast: Contrast, data: GroupData, has_effect_sizes: bool) -> 
     if not data.is_complete:
         names += ["n", *([] if data.estimator == "meta" else ["dof"])]
     if has_effect_sizes and data.estimator == "ols":
-        names += ["g", "gLower", "gUpper"] if contrast.test == "t" else ["partialR2"]
+        names += (
+            ["g", "gLower", "gUpper"]
+            if contrast.test == "t"
+            else ["partialR2", "partialR2Lower", "partialR2Upper"]
+        )
     maps = {name: np.empty(rows, dtype=np.float32) for name in ("effect", "variance")}
     return maps | {name: np.empty(n_elements, dtype=np.float32) for name in names}
 
@@ -210,7 +215,9 @@ def _fill(maps: Maps, tile: slice, contrast: Contrast, estimate: Estimate, is_tw
         for name, values in zip(("g", "gLower", "gUpper"), sizes, strict=True):
             maps[name][tile] = np.where(judged, values, 0.0)
     if "partialR2" in maps:
-        maps["partialR2"][tile] = partial_r2(statistic, q, dof)
+        shares = partial_r2(statistic, q, dof, estimate.n_observed)
+        for name, values in zip(("partialR2", "partialR2Lower", "partialR2Upper"), shares, strict=True):
+            maps[name][tile] = np.where(judged, values, 0.0)
 
 
 def _one_if_equal(dof: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

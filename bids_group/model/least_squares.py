@@ -17,6 +17,11 @@ Doubles = npt.NDArray[np.float64]
 RELATIVE_TOLERANCE = 1e-8
 """Below this share of the largest singular value a direction of the (scaled) design does not exist."""
 
+EXACT_FIT = 1e-24
+"""Share of the data's sum of squares below which residuals of float32 data can only be rounding errors."""
+
+_PATTERNS_PER_BATCH = 2048
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Basis:
@@ -166,13 +171,9 @@ def residual_variance(squares: Doubles, dof: Doubles, scale: Doubles) -> Doubles
     return np.where(is_exact | (dof < 1), 0.0, squares / np.maximum(dof, 1.0))
 
 
-EXACT_FIT = 1e-24
-"""Share of the data's sum of squares below which residuals of float32 data can only be rounding errors."""
-
-
 def _solve_by_pattern(filled: Doubles, is_observed: npt.NDArray[np.bool_], columns: Doubles) -> _Solution:
     patterns, group = _patterns(is_observed)
-    covariances, directions, ranks = _inverses(patterns[:, :, None] * columns)
+    covariances, directions, ranks = _inverses(patterns, columns)
     moments = filled.T @ columns
     coefficients = _apply(covariances, group, moments)
     residuals = (filled - columns @ coefficients.T) * is_observed
@@ -190,14 +191,28 @@ def _patterns(is_observed: npt.NDArray[np.bool_]) -> tuple[Doubles, npt.NDArray[
     return is_observed[:, first].T.astype(np.float64), group.reshape(-1)
 
 
-def _inverses(designs: Doubles) -> tuple[Doubles, Doubles, npt.NDArray[np.intp]]:
-    """Invert X'X, find projectors on the row space of X, and ranks, for designs ``(k, n_obs, p)``."""
-    _, sizes, right = np.linalg.svd(designs, full_matrices=False)
+def _inverses(patterns: Doubles, columns: Doubles) -> tuple[Doubles, Doubles, npt.NDArray[np.intp]]:
+    """Invert X'X, find projectors on the row space of X, and ranks, X being the rows of each pattern."""
+    batches = [
+        _inverses_of(patterns[start : start + _PATTERNS_PER_BATCH, :, None] * columns)
+        for start in range(0, len(patterns), _PATTERNS_PER_BATCH)
+    ]
+    covariances, directions, ranks = zip(*batches, strict=True)
+    return np.concatenate(covariances), np.concatenate(directions), np.concatenate(ranks)
+
+
+def _inverses_of(designs: Doubles) -> tuple[Doubles, Doubles, npt.NDArray[np.intp]]:
+    """Work on designs ``(k, n_obs, p)``; their triangular factors have the same singular values."""
+    triangles = np.linalg.qr(designs, mode="r")
+    _, sizes, right = np.linalg.svd(triangles, full_matrices=False)
     exists = sizes > RELATIVE_TOLERANCE * np.maximum(sizes[:, :1], np.finfo(np.float64).tiny)
     inverse_squares = np.where(exists, 1 / np.where(exists, sizes, 1.0) ** 2, 0.0)
-    covariances = np.einsum("kri,kr,krj->kij", right, inverse_squares, right)
-    directions = np.einsum("kri,kr,krj->kij", right, exists.astype(np.float64), right)
-    return covariances, directions, exists.sum(axis=1)
+    left = right.transpose(0, 2, 1)
+    return (
+        left @ (inverse_squares[:, :, None] * right),
+        left @ (exists[:, :, None] * right),
+        exists.sum(axis=1),
+    )
 
 
 def _apply(covariances: Doubles, group: npt.NDArray[np.intp], moments: Doubles) -> Doubles:
@@ -230,9 +245,8 @@ def _hermitian_inverses(normal: Doubles) -> tuple[Doubles, Doubles, npt.NDArray[
     sizes, vectors = np.linalg.eigh(normal)
     exists = sizes > 1e-13 * np.maximum(sizes[:, -1:], np.finfo(np.float64).tiny)
     inverse = np.where(exists, 1 / np.where(exists, sizes, 1.0), 0.0)
-    covariances = np.einsum("kir,kr,kjr->kij", vectors, inverse, vectors)
-    directions = np.einsum("kir,kr,kjr->kij", vectors, exists.astype(np.float64), vectors)
-    return covariances, directions, exists.sum(axis=1)
+    right = vectors.transpose(0, 2, 1)
+    return vectors @ (inverse[:, :, None] * right), vectors @ (exists[:, :, None] * right), exists.sum(axis=1)
 
 
 def _estimate(
