@@ -1,6 +1,7 @@
 """Numbers: from pooled maps and a design to the estimates and tests of every group contrast."""
 
 from bids_group.model.design import build_design
+from bids_group.model.diagnostics import tabulate_peaks, tabulate_quality
 from bids_group.model.formula import needed_variables
 from bids_group.model.group import fit_group
 from bids_group.model.naming import contrast_entity, make_label
@@ -19,4 +20,6 @@ __all__ = [
     "plan_analyses",
     "pool",
     "restrict",
+    "tabulate_peaks",
+    "tabulate_quality",
 ]

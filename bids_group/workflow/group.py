@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bids_group import output
+from bids_group import __version__, output
 from bids_group.bids import build_ledger
 from bids_group.config.stats_model import write_model_json
 from bids_group.inference import correct_group
-from bids_group.model import Stack, build_stack, fit_group, tabulate_peaks, tabulate_quality
+from bids_group.model import StackedMaps, build_stack, fit_group, tabulate_peaks, tabulate_quality
 from bids_group.records import ContrastResult, GroupData, Significance
 from bids_group.workflow.pooling import pooled_maps
 from bids_group.workflow.preparation import Job, PlannedAnalysis
@@ -30,14 +30,14 @@ def analyse_group(job: Job) -> None:
     config, provenance = job.config, Provenance.start(job.config)
     model = write_model_json(job.model)
     output.check_same_analysis(config.output_dir, model, is_overwrite=config.execution.is_overwrite)
-    output.write_dataset(config.output_dir, job.cohort)
-    output.write_model(config.output_dir, model)
+    output.write_dataset(config.output_dir, version=__version__, source_datasets=job.cohort.dataset_names)
+    output.write_model(config.output_dir, job.model.name, model)
     work_dir = config.execution.work_dir or config.output_dir / ".work"
     for planned in job.planned:
         _analyse(job, planned, work_dir, provenance)
     analyses = [one.analysis for one in job.planned]
     output.write_ledger(config.output_dir, build_ledger(job.cohort, analyses, job.exclusions))
-    output.write_participants(config.output_dir, job.cohort, analyses)
+    output.write_participants(config.output_dir, analysed={one.subject for one in job.observations})
     output.finish(config.output_dir)
     output.write_command(config.output_dir, provenance.finish())
     shutil.rmtree(work_dir, ignore_errors=True)
@@ -75,38 +75,48 @@ def _analyse(job: Job, planned: PlannedAnalysis, work_dir: Path, provenance: Pro
     _log(planned, data, significances)
 
 
-def _stack(job: Job, planned: PlannedAnalysis, work_dir: Path, provenance: Provenance) -> Stack:
+def _stack(job: Job, planned: PlannedAnalysis, work_dir: Path, provenance: Provenance) -> StackedMaps:
     """Read (or pool) each row's map once, in the design's order."""
     execution = job.config.execution
     observations = planned.analysis.observations
-    maps = pooled_maps(observations, job.config.output_dir, n_procs=execution.n_procs)
+    maps = pooled_maps(
+        observations,
+        job.config.output_dir,
+        dataset_names=job.cohort.dataset_names,
+        n_procs=execution.n_procs,
+    )
     return build_stack(
         provenance.watch(maps),
         labels=tuple(one.label for one in observations),
         mask=job.spec.mask,
         min_coverage=job.spec.min_coverage,
         fwhm_mm=job.spec.smoothing_fwhm_mm,
+        n_obs=len(observations),
         work_dir=work_dir,
         mem_gb=execution.mem_gb,
         needs_variance=planned.analysis.estimator == "meta",
     )
 
 
-def _join(planned: PlannedAnalysis, stack: Stack) -> GroupData:
+def _join(planned: PlannedAnalysis, stack: StackedMaps) -> GroupData:
     return GroupData(
         design=planned.design,
         stack=stack.stack,
         elements=stack.elements,
-        is_complete=stack.is_complete,
+        is_complete=bool(
+            (stack.coverage.reshape(-1)[stack.elements.indices] == len(stack.stack.labels)).all()
+        ),
         estimator=planned.analysis.estimator,
         blocks=planned.blocks,
         variance_groups=planned.variance_groups,
     )
 
 
-def _quality(data: GroupData, stack: Stack, results: Sequence[ContrastResult]) -> pd.DataFrame:
+def _quality(data: GroupData, stack: StackedMaps, results: Sequence[ContrastResult]) -> pd.DataFrame:
     """Describe each row's map; Cook's distance is the largest over the contrasts' strongest elements."""
-    quality = tabulate_quality(data, stack.n_lost_only)
+    quality = tabulate_quality(
+        data, dict(zip(stack.costs["observation"], stack.costs["n_lost_by_this_row_alone"], strict=True))
+    )
     strongest = [tabulate_peaks(data, one.contrast, [_strongest(one)]) for one in results]
     influence = pd.concat(strongest).groupby("label")["cooks_distance"].max()
     quality["cooks_at_peak"] = influence.reindex(quality.index)

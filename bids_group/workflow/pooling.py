@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -17,23 +17,31 @@ Result = TypeVar("Result")
 
 
 def pooled_maps(
-    observations: Sequence[Observation], output_dir: Path, *, n_procs: int
+    observations: Sequence[Observation],
+    output_dir: Path,
+    *,
+    dataset_names: Mapping[str, Path],
+    n_procs: int,
 ) -> Iterator[PooledMap]:
     """Yield the pooled map of each observation, in order; `n_procs` threads read ahead.
 
     Reading, unpacking and arithmetic release the interpreter's lock; the numbers do not depend on `n_procs`.
     """
-    return read_ahead(lambda one: pool_one(one, output_dir), observations, n_procs=n_procs)
+
+    def take(one: Observation) -> PooledMap:
+        return pool_one(one, output_dir, dataset_names)
+
+    return read_ahead(take, observations, n_procs=n_procs)
 
 
-def pool_one(observation: Observation, output_dir: Path) -> PooledMap:
+def pool_one(observation: Observation, output_dir: Path, dataset_names: Mapping[str, Path]) -> PooledMap:
     """Take one observation from the cache, or pool and write it."""
-    key = pooling_key(observation)
+    key = pooling_key(observation, {})
     cached = read_pooled(output_dir, observation, key)
     if cached is not None:
         return cached
     pooled = pool(observation)
-    write_pooled(output_dir, pooled, key)
+    write_pooled(output_dir, pooled, key, dataset_names=dataset_names)
     return pooled
 
 

@@ -90,7 +90,7 @@ def _settle_pooling(spec: AnalysisSpec, cohort: Cohort) -> tuple[AnalysisSpec, t
     notice = Notice(
         severity="warning" if several else "note",
         topic="pooling",
-        sentence="Not every effect map has a variance map: maps of a participant are pooled by their plain mean.",
+        sentence="Not every effect has a variance map: maps of a participant are pooled by their plain mean.",
         fix="Give variance maps for all runs, or say --pooling mean to silence this.",
     )
     return replace(spec, pooling="mean"), (notice,)

@@ -25,11 +25,11 @@ def run(config: RunConfig) -> None:
     if config.execution.is_reports_only:
         _say_where(output.build_report(config.output_dir))
         return
+    job = prepare(config)
     if config.execution.is_dry_run:
-        _show(prepare(config))
+        _show(job)
         return
     with output.claim_output(config.output_dir, config.inputs.bids_dir, level=config.level):
-        job = prepare(config)
         if config.level == "participant":
             pool_participants(job)
             return
