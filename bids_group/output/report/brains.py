@@ -1,0 +1,267 @@
+"""Pictures of maps: mosaics, views at a peak, projections, one tile per person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.figure import Figure
+
+from bids_group.output.report.canvas import AXES, Box
+from bids_group.output.report.palette import effect_colours, positive_colours, signed_colours
+
+BACKDROP = "#07090d"
+LINE = "#ffffff"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Layers:
+    """What is drawn on top of each other, from below: anatomy (or the mask), statistic, outline of what is significant.
+
+    Opacity of the statistic rises with its square and is full from ``opaque_at`` on (Taylor et al. 2023: highlight,
+    do not hide). ``limit`` is the end of the colour scale.
+    """
+
+    mask: Box
+    statistic: Box
+    significant: Box
+    anatomy: Box | None
+    limit: float
+    opaque_at: float
+    is_signed: bool
+    name: str
+
+    @property
+    def colours(self) -> Colormap:
+        """Colour map of the statistic."""
+        return signed_colours() if self.is_signed else positive_colours()
+
+    @property
+    def norm(self) -> Normalize:
+        """Colour scale of the statistic."""
+        return Normalize(-self.limit if self.is_signed else 0.0, self.limit)
+
+
+def draw_mosaic(layers: Layers, cuts: Sequence[Sequence[float]]) -> Figure:
+    """Draw a row of cuts for each of z, y and x (``cuts`` in the order x, y, z), with the colour scale."""
+    figure = Figure(figsize=(12.0, 5.6), facecolor=BACKDROP)
+    rows = [axis for axis in (2, 1, 0) if len(cuts[axis])]
+    grid = figure.add_gridspec(
+        len(rows),
+        max(len(row) for row in cuts),
+        left=0.005,
+        right=0.925,
+        top=0.995,
+        bottom=0.005,
+        wspace=0.02,
+        hspace=0.04,
+    )
+    for row, axis in enumerate(rows):
+        for column, at_mm in enumerate(cuts[axis]):
+            axes = figure.add_subplot(grid[row, column])
+            _draw_cut(axes, layers, axis, at_mm)
+            if column == 0 and axis != 0:
+                _mark_sides(axes)
+    _draw_scale(figure, layers, (0.945, 0.15, 0.012, 0.7))
+    return figure
+
+
+def draw_views(layers: Layers, at_mm: Sequence[float]) -> Figure:
+    """Draw three cuts through one point, with a cross at it."""
+    figure = Figure(figsize=(6.6, 2.3), facecolor=BACKDROP)
+    grid = figure.add_gridspec(1, 3, left=0.005, right=0.995, top=0.99, bottom=0.01, wspace=0.02)
+    for column, axis in enumerate((0, 1, 2)):
+        axes = figure.add_subplot(grid[0, column])
+        _draw_cut(axes, layers, axis, at_mm[axis])
+        across, up = (other for other in range(3) if other != axis)
+        axes.axvline(at_mm[across], color=LINE, linewidth=0.5, alpha=0.6)
+        axes.axhline(at_mm[up], color=LINE, linewidth=0.5, alpha=0.6)
+        if axis != 0:
+            _mark_sides(axes)
+    return figure
+
+
+def draw_projection(layers: Layers) -> Figure:
+    """Project the significant values of largest magnitude along each axis onto the silhouette of the brain."""
+    figure = Figure(figsize=(12.0, 3.9), facecolor="none")
+    grid = figure.add_gridspec(1, 3, left=0.01, right=0.915, top=0.98, bottom=0.02, wspace=0.04)
+    shown = layers.statistic.data * (layers.significant.data > 0)
+    for column, axis in enumerate((0, 1, 2)):
+        axes = figure.add_subplot(grid[0, column])
+        _draw_silhouette(axes, layers, axis)
+        _draw_projected(axes, layers, shown, axis)
+        if axis != 0:
+            _mark_sides(axes, colour="#1c2430")
+    _draw_scale(figure, layers, (0.935, 0.15, 0.012, 0.7), ink="#1c2430")
+    return figure
+
+
+def draw_coverage(counts: Box, mask: Box, anatomy: Box | None, cuts: Sequence[float], n_rows: int) -> Figure:
+    """Draw how many rows are observed at each element, at axial ``cuts``, with the outline of the analysed elements."""
+    figure = Figure(figsize=(12.0, 2.1), facecolor=BACKDROP)
+    grid = figure.add_gridspec(1, len(cuts), left=0.005, right=0.925, top=0.99, bottom=0.01, wspace=0.02)
+    norm = Normalize(0, max(n_rows, 1))
+    for column, at_mm in enumerate(cuts):
+        axes = figure.add_subplot(grid[0, column])
+        _draw_anatomy(axes, anatomy, 2, at_mm)
+        _draw_values(axes, counts, 2, at_mm, "viridis", norm)
+        _draw_outline(axes, mask, 2, at_mm)
+        _finish(axes, mask, 2, at_mm)
+    bar = figure.colorbar(ScalarMappable(norm, "viridis"), cax=figure.add_axes((0.945, 0.15, 0.012, 0.7)))
+    _style_scale(bar.ax, "rows", LINE)
+    return figure
+
+
+def draw_people(
+    tiles: Sequence[npt.NDArray[np.float32]], titles: Sequence[str], marked: Sequence[bool], limit: float
+) -> Figure:
+    """Draw one tile per observation on one scale; NaN is not observed; ``marked`` titles stand out.
+
+    ``tiles``: arrays of one shape, rows running up the page.
+    """
+    n_columns = min(len(tiles), max(4, int(np.ceil(np.sqrt(len(tiles) * 1.1)))), 10)
+    n_rows = -(-len(tiles) // n_columns)
+    height, width = tiles[0].shape
+    caption = int(np.ceil(height * 0.16))
+    sheet = np.full((n_rows * (height + caption), n_columns * width), np.nan, dtype=np.float32)
+    figure = Figure(figsize=(12.0, 12.0 / 1.08 * sheet.shape[0] / sheet.shape[1]), facecolor=BACKDROP)
+    axes = figure.add_axes((0.0, 0.0, 0.925, 1.0))
+    for index, tile in enumerate(tiles):
+        row, column = divmod(index, n_columns)
+        top = row * (height + caption) + caption
+        sheet[top : top + height, column * width : (column + 1) * width] = tile[::-1]
+        _title_tile(axes, titles[index], marked[index], column * width + width / 2, top - caption * 0.25)
+    norm = Normalize(-limit, limit)
+    axes.imshow(sheet, cmap=effect_colours(), norm=norm, interpolation="nearest", aspect="equal")
+    axes.set_axis_off()
+    bar = figure.colorbar(
+        ScalarMappable(norm, effect_colours()), cax=figure.add_axes((0.94, 0.3, 0.012, 0.4))
+    )
+    _style_scale(bar.ax, "effect", LINE)
+    return figure
+
+
+def _title_tile(axes: Axes, title: str, is_marked: bool, x: float, y: float) -> None:
+    text = f"▲ {title}" if is_marked else title
+    colour = "#ffb454" if is_marked else "#cfd6e0"
+    axes.text(x, y, text, color=colour, fontsize=7, ha="center", va="bottom", parse_math=False)
+
+
+def _draw_cut(axes: Axes, layers: Layers, axis: int, at_mm: float) -> None:
+    """One cut: anatomy or mask below, the statistic over it, the outline of what is significant on top."""
+    if layers.anatomy is None:
+        _draw_values(axes, layers.mask, axis, at_mm, "gray", Normalize(0, 4))
+    _draw_anatomy(axes, layers.anatomy, axis, at_mm)
+    values = layers.statistic.cut(axis, at_mm)
+    if values is not None:
+        opacity = np.clip(np.abs(values) / layers.opaque_at, 0, 1) ** 2
+        axes.imshow(
+            values,
+            cmap=layers.colours,
+            norm=layers.norm,
+            alpha=opacity,
+            extent=layers.statistic.extent(axis),
+            origin="lower",
+            interpolation="nearest",
+        )
+    _draw_outline(axes, layers.significant, axis, at_mm)
+    _finish(axes, layers.anatomy or layers.mask, axis, at_mm)
+
+
+def _draw_anatomy(axes: Axes, anatomy: Box | None, axis: int, at_mm: float) -> None:
+    if anatomy is not None:
+        _draw_values(axes, anatomy, axis, at_mm, "gray", Normalize(0, 1.15))
+
+
+def _draw_values(axes: Axes, box: Box, axis: int, at_mm: float, colours: str, norm: Normalize) -> None:
+    values = box.cut(axis, at_mm)
+    if values is not None:
+        shown = np.where(values > 0, values, np.nan)
+        axes.imshow(
+            shown, cmap=colours, norm=norm, extent=box.extent(axis), origin="lower", interpolation="nearest"
+        )
+
+
+def _draw_outline(axes: Axes, box: Box, axis: int, at_mm: float) -> None:
+    inside = box.cut(axis, at_mm)
+    if inside is None or not (inside > 0).any():
+        return
+    fine = np.pad(np.kron(inside > 0, np.ones((5, 5))), 1)
+    left, right, bottom, top = box.extent(axis)
+    edge_x, edge_y = (
+        (high - low) / (5 * size)
+        for low, high, size in ((left, right, inside.shape[1]), (bottom, top, inside.shape[0]))
+    )
+    x = np.linspace(left - edge_x / 2, right + edge_x / 2, fine.shape[1])
+    y = np.linspace(bottom - edge_y / 2, top + edge_y / 2, fine.shape[0])
+    axes.contour(x, y, fine, levels=[0.5], colors=LINE, linewidths=0.7)
+
+
+def _draw_silhouette(axes: Axes, layers: Layers, axis: int) -> None:
+    """The shadow of the brain: of the anatomy where there is one, and of the analysed elements."""
+    for box, shade in ((layers.anatomy, 0.9), (layers.mask, 0.82)):
+        if box is None:
+            continue
+        shadow = (box.data > 0).any(axis=axis).T
+        axes.imshow(
+            np.where(shadow, shade, np.nan),
+            cmap="gray",
+            vmin=0,
+            vmax=1,
+            extent=box.extent(axis),
+            origin="lower",
+        )
+    _frame(axes, layers.anatomy or layers.mask, axis)
+
+
+def _draw_projected(axes: Axes, layers: Layers, shown: npt.NDArray[np.float32], axis: int) -> None:
+    largest = (
+        np.take_along_axis(shown, np.abs(shown).argmax(axis=axis, keepdims=True), axis=axis).squeeze(axis).T
+    )
+    axes.imshow(
+        np.where(largest != 0, largest, np.nan),
+        cmap=layers.colours,
+        norm=layers.norm,
+        extent=layers.statistic.extent(axis),
+        origin="lower",
+        interpolation="nearest",
+    )
+
+
+def _finish(axes: Axes, box: Box, axis: int, at_mm: float) -> None:
+    _frame(axes, box, axis)
+    axes.text(
+        0.03, 0.03, f"{AXES[axis]} = {at_mm:.0f}", transform=axes.transAxes, color="#cfd6e0", fontsize=8
+    )
+
+
+def _frame(axes: Axes, box: Box, axis: int) -> None:
+    left, right, bottom, top = box.extent(axis)
+    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
+    axes.set_axis_off()
+
+
+def _mark_sides(axes: Axes, colour: str = "#cfd6e0") -> None:
+    for x, side in ((0.03, "L"), (0.93, "R")):
+        axes.text(x, 0.93, side, transform=axes.transAxes, color=colour, fontsize=8, va="top")
+
+
+def _draw_scale(
+    figure: Figure, layers: Layers, place: tuple[float, float, float, float], ink: str = LINE
+) -> None:
+    bar = figure.colorbar(ScalarMappable(layers.norm, layers.colours), cax=figure.add_axes(place))
+    for at in (layers.opaque_at, -layers.opaque_at) if layers.is_signed else (layers.opaque_at,):
+        bar.ax.axhline(at, color=ink, linewidth=0.8)
+    _style_scale(bar.ax, layers.name, ink)
+
+
+def _style_scale(axes: Axes, name: str, ink: str) -> None:
+    axes.set_title(name, color=ink, fontsize=9, parse_math=False)
+    axes.tick_params(colors=ink, labelsize=8)
+    for spine in axes.spines.values():
+        spine.set_visible(False)

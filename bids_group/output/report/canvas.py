@@ -1,0 +1,140 @@
+"""Where a map lies on the page: axis-aligned volumes in mm, and the anatomy behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+from scipy.ndimage import affine_transform
+
+from bids_group.elements import Grid
+
+Volume = npt.NDArray[np.float32]
+
+AXES = ("x", "y", "z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Box:
+    """A volume whose axes run right, anterior and superior.
+
+    ``origin_mm`` is the centre of the first element, ``step_mm`` the distance between elements.
+    """
+
+    data: Volume
+    origin_mm: tuple[float, float, float]
+    step_mm: tuple[float, float, float]
+
+    def position(self, axis: int, at_mm: float) -> int | None:
+        """Index along ``axis`` of the element that holds ``at_mm``; None outside."""
+        index = int(np.floor((at_mm - self.origin_mm[axis]) / self.step_mm[axis] + 0.5))
+        return index if 0 <= index < self.data.shape[axis] else None
+
+    def bounds_mm(self, axis: int) -> tuple[float, float]:
+        """Outer edges along ``axis``."""
+        low = self.origin_mm[axis] - self.step_mm[axis] / 2
+        return low, low + self.step_mm[axis] * self.data.shape[axis]
+
+    def cut(self, axis: int, at_mm: float) -> Volume | None:
+        """Take the slice at ``at_mm``, rows running up the page; None outside the box."""
+        index = self.position(axis, at_mm)
+        return None if index is None else np.take(self.data, index, axis=axis).T
+
+    def extent(self, axis: int) -> tuple[float, float, float, float]:
+        """Left, right, bottom and top of a cut in mm (for pictures drawn from below)."""
+        across, up = (other for other in range(3) if other != axis)
+        return *self.bounds_mm(across), *self.bounds_mm(up)
+
+
+def place(volume: Volume, grid: Grid, *, order: int = 0, fill: float = 0.0) -> Box:
+    """Turn a volume on ``grid`` into a box: by reordering axes where they are aligned, else by resampling.
+
+    Oblique grids are resampled (``order`` 0: nearest element, so that no value is invented).
+    """
+    if _is_axis_aligned(grid.affine):
+        return _reorder(volume, grid)
+    return _resample(volume, grid, order=order, fill=fill)
+
+
+def _is_axis_aligned(affine: npt.NDArray[np.float64]) -> bool:
+    axes = np.abs(affine[:3, :3])
+    largest = axes.max(axis=0, keepdims=True)
+    return bool(((axes > 1e-3 * largest).sum(axis=0) == 1).all())
+
+
+def _reorder(volume: Volume, grid: Grid) -> Box:
+    turn = ornt_transform(io_orientation(grid.affine), axcodes2ornt(("R", "A", "S")))
+    affine = grid.affine @ nib.orientations.inv_ornt_aff(turn, grid.shape)
+    return Box(
+        data=np.ascontiguousarray(apply_orientation(volume, turn)),
+        origin_mm=_triple(affine[:3, 3]),
+        step_mm=_triple(np.diag(affine)[:3]),
+    )
+
+
+def _resample(volume: Volume, grid: Grid, *, order: int, fill: float) -> Box:
+    corners = np.array(np.meshgrid(*[(0, size - 1) for size in grid.shape])).reshape(3, -1)
+    corners_mm = grid.affine[:3, :3] @ corners + grid.affine[:3, 3:]
+    step = min(grid.element_sizes_mm)
+    low = corners_mm.min(axis=1)
+    shape = tuple(int(size) for size in np.ceil((corners_mm.max(axis=1) - low) / step) + 1)
+    inverse = np.linalg.inv(grid.affine)
+    data = affine_transform(
+        volume,
+        inverse[:3, :3] * step,
+        inverse[:3, :3] @ low + inverse[:3, 3],
+        output_shape=shape,
+        order=order,
+        cval=fill,
+    )
+    return Box(data=data, origin_mm=_triple(low), step_mm=(step, step, step))
+
+
+def _triple(values: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+    x, y, z = (float(value) for value in values)
+    return x, y, z
+
+
+def read_anatomy(space: str | None) -> Box | None:
+    """Return the MNI152 template at 1 mm for spaces named MNI…, cropped to the head; None for any other space.
+
+    The template (Fonov et al. 2011) ships inside nilearn: nothing is downloaded. Values are 0 to 1.
+    """
+    return _mni152() if space is not None and space.upper().startswith("MNI") else None
+
+
+@cache
+def _mni152() -> Box:
+    from nilearn.datasets import load_mni152_template
+
+    image = load_mni152_template(resolution=1)
+    data = np.asarray(image.dataobj, dtype=np.float32)
+    filled = [np.flatnonzero((data > 0).any(axis=tuple(set(range(3)) - {axis}))) for axis in range(3)]
+    crop = tuple(slice(int(where[0]), int(where[-1]) + 1) for where in filled)
+    affine = np.asarray(image.affine) @ nib.affines.from_matvec(np.eye(3), [part.start for part in crop])
+    grid = Grid(shape=data[crop].shape, affine=affine)
+    return place(data[crop] / data.max(), grid)
+
+
+def halve(box: Box) -> Box:
+    """Average blocks of 2 × 2 × 2 elements (an odd last layer is left out)."""
+    x, y, z = (size // 2 for size in box.data.shape)
+    blocks = box.data[: 2 * x, : 2 * y, : 2 * z].reshape(x, 2, y, 2, z, 2)
+    return Box(
+        data=blocks.mean(axis=(1, 3, 5), dtype=np.float32),
+        origin_mm=_triple(np.add(box.origin_mm, np.divide(box.step_mm, 2))),
+        step_mm=_triple(np.multiply(box.step_mm, 2)),
+    )
+
+
+def common_cuts(mask: Box, axis: int, n_cuts: int) -> tuple[float, ...]:
+    """Positions in mm, equally spaced through the part of the box where the mask is, outermost tenths left out."""
+    other = tuple(set(range(3)) - {axis})
+    inside = np.flatnonzero((mask.data > 0).any(axis=other))
+    low, high = (mask.origin_mm[axis] + mask.step_mm[axis] * int(end) for end in (inside[0], inside[-1]))
+    margin = 0.1 * (high - low)
+    return tuple(float(np.round(at)) for at in np.linspace(low + margin, high - margin, n_cuts))

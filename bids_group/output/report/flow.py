@@ -1,0 +1,145 @@
+"""Who is in: from everyone in the ledger to the analysed rows, with reasons."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+
+import pandas as pd
+
+_BOX, _SIDE, _GAP, _LINE = 320, 400, 34, 17
+_TRUE = ("true", "yes", "1", "used")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """Some people (or single maps) that are not in, and the reason. ``people`` are named."""
+
+    reason: str
+    people: tuple[str, ...]
+    n_maps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """Counts of people and maps; ``lost`` are people out altogether, ``trimmed`` maps of people who are in."""
+
+    n_everyone: int
+    n_people: int
+    n_rows: int
+    n_maps_used: int
+    lost: tuple[Loss, ...]
+    trimmed: tuple[Loss, ...]
+
+
+def count_flow(ledger: pd.DataFrame, labels: list[str], first_level_contrast: str | None) -> Flow:
+    """Count people and maps of one analysis.
+
+    Parameters
+    ----------
+    ledger
+        Text columns ``participant_id``, ``used``, ``reason`` and, where there are several, ``contrast``.
+    labels
+        Rows of the design (``sub-01`` or ``sub-01_ses-a``).
+    first_level_contrast
+        Rows of the ledger about other first-level contrasts are left out.
+    """
+    rows = _of_contrast(ledger, first_level_contrast)
+    analysed = {label.split("_ses-")[0] for label in labels}
+    people = rows["participant_id"].map(_with_prefix)
+    used = rows["used"].str.lower().isin(_TRUE)
+    is_in = people.isin(analysed)
+    everyone = ledger["participant_id"].map(_with_prefix).nunique()
+    return Flow(
+        n_everyone=everyone,
+        n_people=len(analysed),
+        n_rows=len(labels),
+        n_maps_used=int((used & is_in & rows[_map_column(rows)].notna()).sum()),
+        lost=_losses(rows[~is_in], people[~is_in]),
+        trimmed=_losses(rows[is_in & ~used], people[is_in & ~used]),
+    )
+
+
+def _of_contrast(ledger: pd.DataFrame, contrast: str | None) -> pd.DataFrame:
+    if contrast is None or "contrast" not in ledger:
+        return ledger
+    return ledger[ledger["contrast"].isna() | (ledger["contrast"] == contrast)]
+
+
+def _map_column(ledger: pd.DataFrame) -> str:
+    return next((name for name in ("map", "effect", "path", "file") if name in ledger), "participant_id")
+
+
+def _with_prefix(label: str) -> str:
+    return label if label.startswith("sub-") else f"sub-{label}"
+
+
+def _losses(rows: pd.DataFrame, people: pd.Series[str]) -> tuple[Loss, ...]:
+    reasons = rows["reason"].fillna("no reason noted")
+    losses = [
+        Loss(reason=str(reason), people=tuple(sorted(set(people[members.index]))), n_maps=len(members))
+        for reason, members in reasons.groupby(reasons, sort=False)
+    ]
+    return tuple(sorted(losses, key=lambda loss: (-len(loss.people), loss.reason)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowBox:
+    """A box of the picture: corner, size and lines of text, in pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    lines: tuple[str, ...]
+    is_side: bool
+
+
+def lay_out(flow: Flow) -> tuple[list[FlowBox], int, int]:
+    """Place the boxes of a CONSORT-like picture; returns them with the width and height of the whole."""
+    side = [_loss_lines(loss, "people") for loss in flow.lost]
+    trimmed = [_loss_lines(loss, "maps") for loss in flow.trimmed]
+    boxes, y = [_box(0, ("Everyone in the participants table", f"or with maps: {flow.n_everyone}"))], 0
+    y = boxes[0].height
+    for lines, after in ((side, _people_lines(flow)), (trimmed, _rows_lines(flow))):
+        for text in lines:
+            boxes.append(_box(y + _GAP // 2, text, is_side=True))
+            y = boxes[-1].y + boxes[-1].height
+        boxes.append(_box(y + _GAP, after))
+        y = boxes[-1].y + boxes[-1].height
+    return boxes, _BOX + 40 + _SIDE, y
+
+
+def _people_lines(flow: Flow) -> tuple[str, ...]:
+    return (f"In the analysis: {flow.n_people} {_plural(flow.n_people, 'person', 'people')}",)
+
+
+def _rows_lines(flow: Flow) -> tuple[str, ...]:
+    maps = f"{flow.n_maps_used} first-level {_plural(flow.n_maps_used, 'map', 'maps')}"
+    return (
+        f"Analysed: {flow.n_rows} {_plural(flow.n_rows, 'row', 'rows')} of the design",
+        f"pooled from {maps}",
+    )
+
+
+def _loss_lines(loss: Loss, unit: str) -> tuple[str, ...]:
+    count = len(loss.people) if unit == "people" else loss.n_maps
+    noun = _plural(count, "person", "people") if unit == "people" else _plural(count, "map", "maps")
+    names = ", ".join(loss.people[:8]) + (f" and {len(loss.people) - 8} more" if len(loss.people) > 8 else "")
+    return (*textwrap.wrap(f"Out: {count} {noun}: {loss.reason}", 56), *textwrap.wrap(names, 56))
+
+
+def _plural(count: int, one: str, many: str) -> str:
+    return one if count == 1 else many
+
+
+def _box(y: int, lines: tuple[str, ...], *, is_side: bool = False) -> FlowBox:
+    height = 18 + _LINE * len(lines)
+    return FlowBox(
+        x=_BOX + 40 if is_side else 0,
+        y=y,
+        width=_SIDE if is_side else _BOX,
+        height=height,
+        lines=lines,
+        is_side=is_side,
+    )

@@ -1,0 +1,267 @@
+"""OUTPUT_DIR read back: which analyses it holds, and the files of each contrast. Nothing else is looked at."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bids_group.errors import DataError, MissingInputError
+
+CORRECTION_ORDER = ("fweTfce", "fweVoxel", "fweMass", "fweSize", "bonferroni", "fdr", "ari", "none")
+"""The strictest control comes first: its outline is the one drawn on the pictures."""
+
+_ENTITY = re.compile(r"(?:^|_)([a-zA-Z]+)-([a-zA-Z0-9+]+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContrastFiles:
+    """Files of one group contrast. ``stem`` is their common beginning, relative to OUTPUT_DIR, up to the contrast.
+
+    Keys of ``maps``: ``effect``, ``t`` …; of ``corrected``, ``clusters`` and ``nulls``: the correction as in
+    file names (``fdr``, ``fweVoxel`` …).
+    """
+
+    label: str
+    stem: str
+    sidecar: Mapping[str, Any]
+    maps: Mapping[str, Path]
+    corrected: Mapping[str, Path]
+    clusters: Mapping[str, Path]
+    nulls: Mapping[str, Path]
+    peaks: Path | None
+
+    @property
+    def test(self) -> str:
+        """``t`` or ``F``."""
+        return "F" if "F" in self.maps else "t"
+
+    @property
+    def name(self) -> str:
+        """The group contrast as the user wrote it, else its label in file names."""
+        return str(self.sidecar.get("GroupContrast") or self.label)
+
+    @property
+    def corrections(self) -> tuple[str, ...]:
+        """Corrections that left a map or a cluster table, the strictest first."""
+        known = {*self.corrected, *self.clusters}
+        return tuple(sorted(known, key=lambda name: (*_rank(name), name)))
+
+
+def _rank(name: str) -> tuple[int]:
+    return (CORRECTION_ORDER.index(name) if name in CORRECTION_ORDER else len(CORRECTION_ORDER),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AnalysisFiles:
+    """One group model: its design and its contrasts. ``matrix``: index = observation labels, columns = regressors."""
+
+    stem: str
+    matrix: pd.DataFrame
+    info: Mapping[str, Any]
+    mask: Path | None
+    coverage: Path | None
+    quality: Path | None
+    contrasts: tuple[ContrastFiles, ...]
+
+    @property
+    def variables(self) -> pd.DataFrame:
+        """Raw values of the covariates by row; numbers are float64, anything else text."""
+        raw = self.info.get("Variables") or {}
+        frame = pd.DataFrame(raw) if isinstance(raw, Mapping) else pd.DataFrame(list(raw))
+        return (
+            frame.reindex(self.matrix.index)
+            if isinstance(raw, Mapping)
+            else frame.set_index("label").reindex(self.matrix.index)
+        )
+
+    @property
+    def terms(self) -> Mapping[str, Sequence[str]]:
+        """Columns of the design by term of the formula."""
+        return {str(term): tuple(names) for term, names in dict(self.info.get("Terms") or {}).items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Folder:
+    """Everything the report stands on."""
+
+    root: Path
+    analyses: tuple[AnalysisFiles, ...]
+    ledger: pd.DataFrame | None
+    command: Mapping[str, Any] = field(default_factory=dict)
+    description: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def contrasts(self) -> list[tuple[AnalysisFiles, ContrastFiles]]:
+        """Every contrast with its analysis, in the order of the page."""
+        return [(analysis, contrast) for analysis in self.analyses for contrast in analysis.contrasts]
+
+
+def read_folder(root: Path) -> Folder:
+    """Find the analyses in OUTPUT_DIR.
+
+    Raises
+    ------
+    MissingInputError
+        There is no group analysis in it.
+    """
+    designs = sorted((root / "group").rglob("*_design.tsv"))
+    if not designs:
+        raise MissingInputError(
+            f"There is no group analysis to report in {root}.",
+            found="no group/*_design.tsv",
+            expected="the outputs of a finished group run",
+            fix="Run the group level first, without --reports-only.",
+        )
+    ledger = root / "ledger.tsv"
+    return Folder(
+        root=root,
+        analyses=tuple(_read_analysis(root, path, designs) for path in designs),
+        ledger=read_table(ledger) if ledger.is_file() else None,
+        command=_read_json_if_there(root / "code" / "command.json"),
+        description=_read_json_if_there(root / "dataset_description.json"),
+    )
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a BIDS TSV as text; ``n/a`` is the only code for missing (NaN)."""
+    try:
+        return pd.read_csv(path, sep="\t", dtype=str, na_values=["n/a"], keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"The table {path} cannot be read.", found=str(error)) from error
+
+
+def read_numbers(path: Path, text_columns: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a BIDS TSV and turn each column into numbers or booleans where all its values are such."""
+    table = read_table(path)
+    for name in table.columns.difference(list(text_columns)):
+        table[name] = _typed(table[name])
+    return table
+
+
+def _typed(column: pd.Series[str]) -> pd.Series[Any]:
+    present = column.dropna()
+    if present.isin(["true", "false"]).all() and len(present):
+        return column == "true"
+    numbers = pd.to_numeric(column, errors="coerce")
+    return numbers if numbers.notna().sum() == len(present) else column
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"The file {path} cannot be read.", found=str(error)) from error
+    return dict(content)
+
+
+def _read_json_if_there(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}
+
+
+def sidecar_of(path: Path) -> dict[str, Any]:
+    """Return the JSON beside a map or table; empty where there is none."""
+    name = path.name.removesuffix(".gz")
+    return _read_json_if_there(path.with_name(name[: name.rindex(".")] + ".json"))
+
+
+def entities_of(name: str) -> dict[str, str]:
+    """Entities in a file name, in order."""
+    return dict(_ENTITY.findall(name))
+
+
+def _read_analysis(root: Path, path: Path, designs: Sequence[Path]) -> AnalysisFiles:
+    stem = path.name.removesuffix("_design.tsv")
+    table = read_table(path)
+    label = table.columns[0]
+    folder = path.parent
+    rivals = [other.name.removesuffix("_design.tsv") for other in designs if other.parent == folder]
+    files = [
+        file
+        for file in sorted(folder.glob(f"{_without_contrast(stem)}*"))
+        if _owner(file.name, rivals) == stem
+    ]
+    info = _read_json_if_there(path.with_name(f"{stem}_design.json"))
+    return AnalysisFiles(
+        stem=str((folder / stem).relative_to(root)),
+        matrix=table.set_index(label).astype(float),
+        info=info,
+        mask=_first(folder, stem, "desc-analysis_mask.nii.gz"),
+        coverage=_first(folder, stem, "stat-n_statmap.nii.gz"),
+        quality=_first(folder, stem, "desc-quality_table.tsv"),
+        contrasts=_in_order(_gather_contrasts(root, files), info),
+    )
+
+
+def _first(folder: Path, stem: str, ending: str) -> Path | None:
+    path = folder / f"{stem}_{ending}"
+    return path if path.is_file() else None
+
+
+def _without_contrast(stem: str) -> str:
+    return re.sub(r"_?contrast-[a-zA-Z0-9+]+$", "", stem)
+
+
+def _owner(name: str, stems: Sequence[str]) -> str | None:
+    """The design a file belongs to: the one whose name (up to the contrast label) is the longest beginning of its own."""
+    fitting = [stem for stem in stems if name.startswith(stem)]
+    return max(fitting, key=len, default=None)
+
+
+def _gather_contrasts(root: Path, files: Sequence[Path]) -> list[ContrastFiles]:
+    by_label: dict[str, list[Path]] = {}
+    for file in files:
+        label = entities_of(file.name).get("contrast")
+        if label is not None:
+            by_label.setdefault(label, []).append(file)
+    found = [_contrast(root, label, paths) for label, paths in by_label.items()]
+    return [contrast for contrast in found if contrast is not None]
+
+
+def _contrast(root: Path, label: str, paths: Sequence[Path]) -> ContrastFiles | None:
+    maps, corrected = {}, {}
+    tables: dict[str, dict[str, Path]] = {"clusters": {}, "null": {}, "data": {}}
+    for path in paths:
+        entities = entities_of(path.name)
+        if path.name.endswith("_statmap.nii.gz"):
+            desc = entities.get("desc")
+            (maps if desc is None else corrected)[desc or entities.get("stat", "")] = path
+        for suffix, group in tables.items():
+            if path.name.endswith(f"_{suffix}.tsv"):
+                group[entities.get("desc", "")] = path
+    statistic = maps.get("t") or maps.get("F")
+    if statistic is None:
+        return None
+    return ContrastFiles(
+        label=label,
+        stem=str(statistic.relative_to(root)).split("_stat-")[0],
+        sidecar=sidecar_of(statistic),
+        maps=maps,
+        corrected=corrected,
+        clusters=tables["clusters"],
+        nulls=tables["null"],
+        peaks=tables["data"].get("peaks"),
+    )
+
+
+def _in_order(contrasts: Sequence[ContrastFiles], info: Mapping[str, Any]) -> tuple[ContrastFiles, ...]:
+    """Contrasts in the order of the design's sidecar, others after them by name."""
+    names = [str(entry.get("Name")) for entry in info.get("Contrasts") or []]
+    place = {name: index for index, name in reversed(list(enumerate(names)))}
+    return tuple(
+        sorted(contrasts, key=lambda contrast: (place.get(contrast.name, len(names)), contrast.label))
+    )
+
+
+def weights_of(contrast: ContrastFiles, n_columns: int) -> npt.NDArray[np.float64] | None:
+    """Weights of shape ``(q, n_regressors)`` from the sidecar; None where absent or of another shape."""
+    weights = np.atleast_2d(np.asarray(contrast.sidecar.get("Weights", []), dtype=float))
+    return weights if weights.shape[1] == n_columns else None

@@ -1,0 +1,178 @@
+"""The page: assembled from OUTPUT_DIR alone, written whole."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bids_group.output.disk import write_text
+from bids_group.output.report.analysis_view import AnalysisView, view_analysis
+from bids_group.output.report.canvas import read_anatomy
+from bids_group.output.report.folder import Folder, entities_of, read_folder
+from bids_group.output.report.methods import citations
+from bids_group.output.report.palette import SIGNED
+from bids_group.output.report.paper import Paper
+from bids_group.output.report.pictures import Album, style
+from bids_group.output.report.references import Reference
+from bids_group.output.report.tables import TableView, view_table
+from bids_group.output.report.viewer import pack_anatomy
+
+_EXECUTION_OPTIONS = {
+    "--nprocs": 1,
+    "--mem-gb": 1,
+    "-w": 1,
+    "--work-dir": 1,
+    "--executor": 1,
+    "--dask-scheduler": 1,
+    "--dask-slurm": 1,
+    "--overwrite": 0,
+    "--reports-only": 0,
+    "-v": 0,
+    "-vv": 0,
+    "-q": 0,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageView:
+    """Everything on the page."""
+
+    title: str
+    version: str
+    analyses: tuple[AnalysisView, ...]
+    notices: tuple[Mapping[str, Any], ...]
+    ledger: TableView | None
+    references: tuple[Reference, ...]
+    bibtex: str
+    provenance: tuple[tuple[str, str], ...]
+    command: str
+    hashes: TableView | None
+    errors: tuple[str, ...]
+    palette: tuple[str, ...]
+    anatomy: Mapping[str, Any] | None
+
+
+def build_report(output_dir: Path) -> Path:
+    """Draw the figures, write ``report.html`` and the list of references, from OUTPUT_DIR alone.
+
+    Nothing that differs between two runs of the same analysis is on the page: the same outputs give the same bytes.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    MissingInputError
+        OUTPUT_DIR holds no group analysis.
+    """
+    folder = read_folder(output_dir)
+    paper = Paper.unroll()
+    with style():
+        album = Album(root=output_dir)
+        analyses = tuple(view_analysis(folder, analysis, album, paper) for analysis in folder.analyses)
+    page = output_dir / "report.html"
+    write_text(page, paper.print_page(_view_page(folder, analyses)))
+    return page
+
+
+def _view_page(folder: Folder, analyses: Sequence[AnalysisView]) -> PageView:
+    references = tuple(dict.fromkeys(entry for analysis in analyses for entry in citations(analysis.facts)))
+    return PageView(
+        title=_title(analyses),
+        version=str(analyses[0].facts["version"] or ""),
+        analyses=tuple(analyses),
+        notices=_notices(analyses),
+        ledger=None
+        if folder.ledger is None
+        else view_table(folder.ledger, name="ledger.tsv", caption="Every participant and map."),
+        references=references,
+        bibtex=_as_uri("\n\n".join(entry.bibtex for entry in references)),
+        provenance=tuple(_provenance(folder)),
+        command=_plain_command(folder.command.get("Command") or []),
+        hashes=_hashes(folder),
+        errors=tuple(
+            sorted(str(path.relative_to(folder.root)) for path in (folder.root / "logs").glob("crash*"))
+        ),
+        palette=SIGNED,
+        anatomy=_anatomy(folder),
+    )
+
+
+def _title(analyses: Sequence[AnalysisView]) -> str:
+    names = list(dict.fromkeys(analysis.title for analysis in analyses))
+    shown = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+    return f"Group analysis: {shown}"
+
+
+def _notices(analyses: Sequence[AnalysisView]) -> tuple[Mapping[str, Any], ...]:
+    """Distinct notices of all analyses, warnings first."""
+    keys = ("severity", "sentence", "fix")
+    found = [{key: notice.get(key) for key in keys} for analysis in analyses for notice in analysis.notices]
+    distinct = [notice for index, notice in enumerate(found) if notice not in found[:index]]
+    return tuple(sorted(distinct, key=lambda notice: notice["severity"] != "warning"))
+
+
+def _provenance(folder: Folder) -> list[tuple[str, str]]:
+    command = folder.command
+    versions = dict(command.get("Versions") or {})
+    found = [
+        ("bids_group", command.get("Version")),
+        ("Container", command.get("Container") or "none noted"),
+        ("Random seed", command.get("RandomSeed")),
+        *((name, version) for name, version in versions.items()),
+        ("Platform", command.get("Platform")),
+    ]
+    return [(name, str(value)) for name, value in found if value is not None]
+
+
+def _plain_command(words: Sequence[str]) -> str:
+    """Spell the command with the two folders by their role and without options that cannot change a number."""
+    kept: list[str] = []
+    skip = n_folders = 0
+    for word in map(str, words):
+        option = word.split("=", 1)[0].replace("_", "-")
+        if skip:
+            skip -= 1
+        elif option in _EXECUTION_OPTIONS:
+            skip = 0 if "=" in word else _EXECUTION_OPTIONS[option]
+        elif not word.startswith("-") and len(kept) > 0 and n_folders < 2:
+            kept.append(("BIDS_DIR", "OUTPUT_DIR")[n_folders])
+            n_folders += 1
+        else:
+            kept.append(word)
+    return " ".join(word if word in ("BIDS_DIR", "OUTPUT_DIR") else shlex.quote(word) for word in kept)
+
+
+def _hashes(folder: Folder) -> TableView | None:
+    hashes = dict(folder.command.get("InputHashes") or {})
+    if not hashes:
+        return None
+    base = (
+        os.path.commonpath([Path(path).parent for path in hashes])
+        if len(hashes) > 1
+        else str(Path(next(iter(hashes))).parent)
+    )
+    rows = [(os.path.relpath(path, base), digest) for path, digest in hashes.items()]
+    table = pd.DataFrame(rows, columns=["file", "sha256"])
+    return view_table(
+        table, name="input_hashes.tsv", caption="Files that were read, with the hash of their bytes."
+    )
+
+
+def _anatomy(folder: Folder) -> Mapping[str, Any] | None:
+    spaces = {entities_of(Path(analysis.stem).name).get("space") for analysis in folder.analyses}
+    found = [box for box in map(read_anatomy, sorted(space for space in spaces if space)) if box is not None]
+    return pack_anatomy(found[0]) if found else None
+
+
+def _as_uri(text: str) -> str:
+    return f"data:application/x-bibtex;base64,{base64.b64encode(text.encode()).decode('ascii')}"

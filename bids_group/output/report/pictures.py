@@ -1,0 +1,96 @@
+"""Figures as files with BIDS names, and as parts of the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from bids_group.output.disk import write_bytes
+
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.edgecolor": "#5b6675",
+    "axes.labelcolor": "#1c2430",
+    "xtick.color": "#1c2430",
+    "ytick.color": "#1c2430",
+    "text.color": "#1c2430",
+    "svg.fonttype": "path",
+    "svg.hashsalt": "bids_group",
+    "text.parse_math": False,
+    "axes.formatter.use_mathtext": False,
+    "axes.unicode_minus": True,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A figure on the page. ``path`` is relative to OUTPUT_DIR; ``alt`` says what is seen, ``caption`` how to read it.
+
+    ``ground`` is ``dark`` for pictures with a ground of their own, ``page`` for charts that take that of the page.
+    """
+
+    path: Path
+    source: str
+    alt: str
+    caption: str
+    ground: Literal["dark", "page"]
+    width: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Album:
+    """Where the figures of a report go."""
+
+    root: Path
+
+    def add(self, figure: Figure, name: str, *, alt: str, caption: str = "") -> Picture:
+        """Write a figure to ``group/figures/<name>`` (``.png`` or ``.svg``), whole, the same bytes for the same figure."""
+        path = Path("group") / "figures" / name
+        payload = _render(figure, path.suffix.removeprefix("."))
+        return self._store(
+            path, payload, alt, caption, "dark" if path.suffix == ".png" else "page", figure.get_figwidth()
+        )
+
+    def add_svg(
+        self, text: str, name: str, *, alt: str, caption: str = "", width_inches: float = 8.0
+    ) -> Picture:
+        """Write an SVG that was drawn as text."""
+        path = Path("group") / "figures" / name
+        return self._store(path, text.encode(), alt, caption, "page", width_inches)
+
+    def _store(
+        self,
+        path: Path,
+        payload: bytes,
+        alt: str,
+        caption: str,
+        ground: Literal["dark", "page"],
+        inches: float,
+    ) -> Picture:
+        write_bytes(self.root / path, payload)
+        kind = {".png": "image/png", ".svg": "image/svg+xml"}[path.suffix]
+        source = f"data:{kind};base64,{base64.b64encode(payload).decode('ascii')}"
+        return Picture(
+            path=path, source=source, alt=alt, caption=caption, ground=ground, width=round(inches * 96)
+        )
+
+
+def style() -> mpl.rc_context:  # type: ignore[name-defined]
+    """Return the context in which every figure is made and rendered."""
+    return mpl.rc_context(_STYLE)
+
+
+def _render(figure: Figure, kind: str) -> bytes:
+    stream = io.BytesIO()
+    if kind == "svg":
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    else:
+        figure.savefig(stream, format="png", dpi=125, metadata={"Software": None})
+    return stream.getvalue()

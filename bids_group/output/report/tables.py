@@ -1,0 +1,134 @@
+"""Tables on the page: what a cell shows, the exact value it stands for, and the TSV behind it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+HEADINGS: Mapping[str, str] = {
+    "cluster": "cluster",
+    "peak": "peak",
+    "sign": "sign",
+    "x": "x (mm)",
+    "y": "y (mm)",
+    "z": "z (mm)",
+    "t": "t",
+    "F": "F",
+    "z_score": "z score",
+    "p_uncorrected": "p uncorrected",
+    "p_corrected": "p corrected",
+    "size_mm3": "size (mm³)",
+    "n_elements": "voxels",
+    "mass": "mass",
+    "p_size": "p of size",
+    "p_mass": "p of mass",
+    "p_tfce": "p of TFCE",
+    "p_peak": "p of peak",
+    "true_discovery_proportion": "true discoveries, at least",
+    "effect": "effect",
+    "effect_lower": "lower limit",
+    "effect_upper": "upper limit",
+    "g": "Hedges' g",
+    "g_lower": "g, lower limit",
+    "g_upper": "g, upper limit",
+    "partial_r2": "partial R²",
+    "region": "region at the peak",
+    "cluster_regions": "regions of the cluster",
+    "participant_id": "participant",
+    "label": "row",
+    "n_elements_observed": "voxels observed",
+    "n_elements_lost_only_by_this_row": "voxels lost by this row alone",
+    "mean_effect": "mean effect",
+    "sd_effect": "SD over voxels",
+    "correlation_loo": "correlation with the others' mean",
+    "mahalanobis": "Mahalanobis distance",
+    "cooks_at_peak": "Cook's distance at the peak",
+    "leverage": "leverage",
+    "is_outlier": "marked",
+    "outlier_reasons": "why marked",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """``raw`` is the text in the TSV, ``shown`` what the reader sees."""
+
+    raw: str
+    shown: str
+    is_number: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableView:
+    """A table ready to print. ``download`` is the TSV as a data URI; ``points`` are the x, y, z of each row or None."""
+
+    name: str
+    caption: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    download: str
+    is_number: tuple[bool, ...]
+    points: tuple[str | None, ...]
+    minor: tuple[bool, ...]
+
+
+def view_table(table: pd.DataFrame, *, name: str, caption: str, hidden: Sequence[str] = ()) -> TableView:
+    """Prepare a table of text (as `read_table` gives it); empty columns and ``hidden`` ones are not shown."""
+    shown = table.drop(columns=[*hidden], errors="ignore").dropna(axis=1, how="all")
+    numeric = tuple(_is_numeric(shown[column]) for column in shown.columns)
+    rows = tuple(
+        tuple(_cell(value, is_number) for value, is_number in zip(row, numeric, strict=True))
+        for row in shown.itertuples(index=False, name=None)
+    )
+    return TableView(
+        name=name,
+        caption=caption,
+        headings=tuple(HEADINGS.get(str(column), str(column)) for column in shown.columns),
+        rows=rows,
+        download=_as_uri(table),
+        is_number=numeric,
+        points=_points(table),
+        minor=tuple(_is_sub_peak(table)),
+    )
+
+
+def show_number(text: str) -> str:
+    """Shorten a number for reading: four significant digits, whole numbers whole."""
+    value = float(text)
+    if value.is_integer() and abs(value) < 1e15:
+        return f"{value:,.0f}".replace(",", "\u202f").replace("-", "−")
+    small = abs(value) < 1e-4
+    return (f"{value:.2e}" if small else f"{value:.4g}").replace("-", "−")
+
+
+def _cell(value: object, is_number: bool) -> Cell:
+    if pd.isna(value):
+        return Cell(raw="n/a", shown="–", is_number=is_number)
+    text = str(value)
+    return Cell(raw=text, shown=show_number(text) if is_number else text, is_number=is_number)
+
+
+def _is_numeric(column: pd.Series[str]) -> bool:
+    present = column.dropna()
+    return bool(len(present)) and bool(pd.to_numeric(present, errors="coerce").notna().all())
+
+
+def _points(table: pd.DataFrame) -> tuple[str | None, ...]:
+    if not {"x", "y", "z"} <= set(table.columns):
+        return (None,) * len(table)
+    columns = [table[axis].fillna("") for axis in ("x", "y", "z")]
+    return tuple(",".join(point) if all(point) else None for point in zip(*columns, strict=True))
+
+
+def _is_sub_peak(table: pd.DataFrame) -> list[bool]:
+    if "peak" not in table or "cluster" not in table:
+        return [False] * len(table)
+    return list(table["cluster"].duplicated())
+
+
+def _as_uri(table: pd.DataFrame) -> str:
+    text = table.to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n")
+    return f"data:text/tab-separated-values;base64,{base64.b64encode(text.encode()).decode('ascii')}"

@@ -1,0 +1,147 @@
+"""Maps of one analysis, read from OUTPUT_DIR and laid out for the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_group.elements import Grid, read_map
+from bids_group.errors import DataError
+from bids_group.output.report.brains import Layers
+from bids_group.output.report.canvas import Box, common_cuts, place, read_anatomy
+from bids_group.output.report.folder import AnalysisFiles, ContrastFiles, entities_of, sidecar_of
+
+N_CUTS = 8
+MAX_LIMIT = 12.0
+"""Colours end here at most: beyond it pictures would show strong effects only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Stage:
+    """What all pictures of an analysis share: grid, mask, anatomy, cuts and the end of each colour scale."""
+
+    grid: Grid
+    inside: npt.NDArray[np.bool_]
+    mask: Box
+    anatomy: Box | None
+    cuts: tuple[tuple[float, ...], ...]
+    limits: dict[str, float]
+
+    @property
+    def n_elements(self) -> int:
+        """Number of analysed elements."""
+        return int(self.inside.sum())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ContrastMaps:
+    """Numbers of one contrast on the whole grid; ``significant`` by correction."""
+
+    statistic: npt.NDArray[np.float32]
+    z: npt.NDArray[np.float32] | None
+    p: npt.NDArray[np.float32] | None
+    significant: dict[str, npt.NDArray[np.bool_]]
+
+
+def set_stage(analysis: AnalysisFiles) -> Stage:
+    """Read the mask and find common cuts and scales.
+
+    Raises
+    ------
+    DataError
+        The analysis mask is not there.
+    """
+    if analysis.mask is None:
+        raise DataError(
+            f"The analysis {analysis.stem} has no analysis mask, so its maps cannot be shown.",
+            expected=f"{analysis.stem}_desc-analysis_mask.nii.gz",
+            fix="Run the group level again.",
+        )
+    loaded = read_map(analysis.mask)
+    inside = loaded.data > 0
+    mask = place(inside.astype(np.float32), loaded.grid)
+    return Stage(
+        grid=loaded.grid,
+        inside=inside,
+        mask=mask,
+        anatomy=read_anatomy(entities_of(analysis.mask.name).get("space")),
+        cuts=tuple(common_cuts(mask, axis, N_CUTS) for axis in range(3)),
+        limits=_limits(analysis, inside),
+    )
+
+
+def _limits(analysis: AnalysisFiles, inside: npt.NDArray[np.bool_]) -> dict[str, float]:
+    """One scale for all t maps of the analysis and one for all F maps."""
+    largest: dict[str, float] = {}
+    for contrast in analysis.contrasts:
+        values = np.abs(read_map(contrast.maps[contrast.test]).data[inside])
+        largest[contrast.test] = max(largest.get(contrast.test, 1.0), float(values.max(initial=0.0)))
+    return {test: min(value, MAX_LIMIT) for test, value in largest.items()}
+
+
+def read_contrast(contrast: ContrastFiles, stage: Stage) -> ContrastMaps:
+    """Read the maps of a contrast that the report shows."""
+    return ContrastMaps(
+        statistic=np.where(stage.inside, read_map(contrast.maps[contrast.test]).data, 0).astype(np.float32),
+        z=_read_if_there(contrast.maps.get("z")),
+        p=_read_if_there(contrast.maps.get("p")),
+        significant={name: _significant(path) & stage.inside for name, path in contrast.corrected.items()},
+    )
+
+
+def _read_if_there(path: Path | None) -> npt.NDArray[np.float32] | None:
+    return None if path is None else read_map(path).data
+
+
+def alpha_of(sidecar: dict[str, object]) -> float:
+    """Significance level noted in a sidecar; 0.05 where none is noted."""
+    return float(str(sidecar.get("Alpha") or 0.05))
+
+
+def _significant(path: Path) -> npt.NDArray[np.bool_]:
+    return read_map(path).data <= alpha_of(sidecar_of(path))
+
+
+def outlined_correction(contrast: ContrastFiles) -> str | None:
+    """Return the correction whose result is outlined on the pictures: the strictest with a map."""
+    return next((name for name in contrast.corrections if name in contrast.corrected), None)
+
+
+def layers_of(contrast: ContrastFiles, maps: ContrastMaps, stage: Stage) -> Layers:
+    """Lay the maps of a contrast on top of each other."""
+    correction = outlined_correction(contrast)
+    significant = (
+        maps.significant.get(correction, np.zeros_like(stage.inside))
+        if correction
+        else np.zeros_like(stage.inside)
+    )
+    limit = stage.limits[contrast.test]
+    return Layers(
+        mask=stage.mask,
+        statistic=place(maps.statistic, stage.grid),
+        significant=place(significant.astype(np.float32), stage.grid),
+        anatomy=stage.anatomy,
+        limit=limit,
+        opaque_at=min(_opaque_at(maps, significant), limit),
+        is_signed=contrast.test == "t",
+        name=contrast.test,
+    )
+
+
+def _opaque_at(maps: ContrastMaps, significant: npt.NDArray[np.bool_]) -> float:
+    """The smallest significant magnitude; where nothing is significant the one at p = 0.001, else the largest."""
+    sizes = np.abs(maps.statistic)
+    for chosen in (significant, None if maps.p is None else (maps.p <= 0.001) & (sizes > 0)):
+        if chosen is not None and chosen.any():
+            return max(float(sizes[chosen].min()), 0.1)
+    return max(float(sizes.max()), 0.1)
+
+
+def strongest_mm(maps: ContrastMaps, grid: Grid) -> tuple[float, float, float]:
+    """Where the magnitude of the statistic is largest, in mm."""
+    voxel = np.unravel_index(int(np.abs(maps.statistic).argmax()), grid.shape)
+    x, y, z = (float(value) for value in grid.affine[:3, :3] @ np.asarray(voxel) + grid.affine[:3, 3])
+    return x, y, z
