@@ -12,6 +12,8 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from bids_group.elements.grid import Grid
 from bids_group.errors import DataError, MissingInputError
@@ -47,7 +49,7 @@ def read_map(path: Path) -> LoadedMap:
             nib.Nifti2Image.from_bytes(raw) if raw[:4] in _NIFTI2_SIZES else nib.Nifti1Image.from_bytes(raw)
         )
         data = np.asarray(image.dataobj, dtype=np.float32)
-    except (EOFError, OSError, ValueError, zlib.error, ImageFileError) as error:
+    except _UNREADABLE as error:
         raise DataError(
             f"The image {path} cannot be read.",
             found=f"{len(payload)} bytes; {str(error) or type(error).__name__}",
@@ -72,6 +74,7 @@ def _unzip(payload: bytes) -> bytes:
     return gzip.decompress(payload)
 
 
+_UNREADABLE = (EOFError, OSError, ValueError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
 _LARGEST_IN_ONE_PIECE = 2**31
 _NIFTI2_SIZES = (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
 

@@ -1,0 +1,102 @@
+"""Reading map files."""
+
+import gzip
+import hashlib
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_group.elements import read_map
+from bids_group.errors import DataError, MissingInputError
+
+AFFINE = np.array([[-2.0, 0, 0, 90], [0, 2, 0, -126], [0, 0, 2, -72], [0, 0, 0, 1]])
+
+
+@pytest.fixture
+def values():
+    return np.random.default_rng(0).normal(size=(6, 7, 8)).astype(np.float32)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_values_grid_and_hash_are_those_of_the_file(tmp_path, values, suffix, kind):
+    path = tmp_path / f"map{suffix}"
+    nib.save(kind(values, AFFINE), path)
+    loaded = read_map(path)
+    np.testing.assert_array_equal(loaded.data, values)
+    assert loaded.data.flags.c_contiguous
+    np.testing.assert_array_equal(loaded.grid.affine, AFFINE)
+    assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_scaled_integers_are_read_as_their_real_values(tmp_path):
+    path = tmp_path / "map.nii.gz"
+    image = nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), AFFINE)
+    image.header.set_slope_inter(0.5, 3)
+    nib.save(image, path)
+    np.testing.assert_allclose(read_map(path).data, nib.load(path).get_fdata(), rtol=1e-6)
+
+
+def test_a_file_of_several_gzip_members_is_read_whole(tmp_path, values):
+    path = tmp_path / "map.nii.gz"
+    raw = nib.Nifti1Image(values, AFFINE).to_bytes()
+    path.write_bytes(gzip.compress(raw[:500]) + gzip.compress(raw[500:]))
+    np.testing.assert_array_equal(read_map(path).data, values)
+
+
+def test_trailing_axes_of_one_are_dropped_and_others_kept(tmp_path, values):
+    path = tmp_path / "map.nii.gz"
+    nib.save(nib.Nifti1Image(values[..., None], AFFINE), path)
+    assert read_map(path).data.shape == values.shape
+    nib.save(nib.Nifti1Image(np.stack([values] * 2, axis=-1), AFFINE), path)
+    assert read_map(path).data.shape == (*values.shape, 2)
+
+
+def test_nan_and_infinity_survive(tmp_path, values):
+    values[0, 0, :2] = np.nan, np.inf
+    path = tmp_path / "map.nii.gz"
+    nib.save(nib.Nifti1Image(values, AFFINE), path)
+    assert np.isnan(read_map(path).data[0, 0, 0])
+    assert np.isposinf(read_map(path).data[0, 0, 1])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_truncated_file_is_named(tmp_path, values, suffix, share):
+    path = tmp_path / f"broken{suffix}"
+    nib.save(nib.Nifti1Image(values, AFFINE), path)
+    payload = path.read_bytes()
+    path.write_bytes(payload[: int(share * len(payload))])
+    with pytest.raises(DataError, match=f"broken{suffix}"):
+        read_map(path)
+
+
+def test_damaged_bytes_are_noticed(tmp_path, values):
+    path = tmp_path / "broken.nii.gz"
+    nib.save(nib.Nifti1Image(values, AFFINE), path)
+    payload = bytearray(path.read_bytes())
+    payload[len(payload) // 2] ^= 0xFF
+    path.write_bytes(bytes(payload))
+    with pytest.raises(DataError, match="broken"):
+        read_map(path)
+
+
+def test_a_file_that_is_no_image_is_named(tmp_path):
+    path = tmp_path / "notes.nii.gz"
+    path.write_text("hello")
+    with pytest.raises(DataError, match=r"notes\.nii\.gz"):
+        read_map(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(MissingInputError, match="nothing"):
+        read_map(tmp_path / "nothing.nii.gz")
+
+
+def test_a_link_that_points_nowhere_says_how_to_fetch_it(tmp_path):
+    link = tmp_path / "annexed.nii.gz"
+    link.symlink_to(tmp_path / ".git" / "annex" / "key")
+    with pytest.raises(MissingInputError) as raised:
+        read_map(link)
+    assert raised.value.fix == f"datalad get {link}"

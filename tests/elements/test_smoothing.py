@@ -1,0 +1,69 @@
+"""Smoothing over observed elements, against nilearn and against a direct sum."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from nilearn.image import smooth_img
+
+from bids_group.elements import Grid, Smoother, smooth
+
+OBLIQUE = np.array([[2.0, 0.3, 0, -20], [-0.3, 2.5, 0.2, -30], [0, -0.2, 3.5, 10], [0, 0, 0, 1]])
+
+
+def make(shape=(17, 15, 12), affine=OBLIQUE, seed=0):
+    volume = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    return volume, Grid(shape=shape, affine=affine)
+
+
+def test_a_fully_observed_map_equals_nilearns_everywhere():
+    volume, grid = make()
+    reference = smooth_img(nib.Nifti1Image(volume, grid.affine), 6.0).get_fdata()
+    np.testing.assert_allclose(smooth(volume, grid, 6.0), reference, atol=2e-6)
+
+
+def test_inside_the_observed_region_beyond_the_kernels_reach_nothing_changes():
+    volume, grid = make((41, 12, 12), np.diag([2.0, 2, 2, 1]))
+    missing = volume.copy()
+    missing[30:] = np.nan
+    reach = int(4 * 5 / 2.3548 / 2 + 0.5)
+    whole, part = smooth(volume, grid, 5.0), smooth(missing, grid, 5.0)
+    np.testing.assert_allclose(part[: 30 - reach], whole[: 30 - reach], atol=1e-6)
+    assert np.abs(part[29] - whole[29]).max() > 1e-3
+
+
+def test_no_zeros_bleed_in_from_outside():
+    grid = Grid(shape=(10, 10, 10), affine=np.diag([3.0, 3, 3, 1]))
+    volume = np.full(grid.shape, 7.0, dtype=np.float32)
+    volume[:, :, 5:] = np.nan
+    volume[2, 2, 2] = np.nan
+    smoothed = smooth(volume, grid, 8.0)
+    np.testing.assert_array_equal(np.isnan(smoothed), np.isnan(volume))
+    np.testing.assert_allclose(smoothed[np.isfinite(volume)], 7.0, rtol=1e-6)
+
+
+def test_each_value_is_the_gaussian_mean_of_the_observed_values_around_it():
+    volume, grid = make((9, 9, 9), np.diag([2.0, 3.0, 4.0, 1]))
+    volume[np.random.default_rng(1).random(volume.shape) < 0.3] = np.nan
+    volume[4, 4, 4] = 1.0
+    fwhm = 3.0
+    sd = fwhm / 2.354820045 / np.array(grid.element_sizes_mm)
+    places = np.argwhere(np.isfinite(volume))
+    steps = places - 4
+    is_near = (np.abs(steps) <= (4 * sd + 0.5).astype(int)).all(axis=1)
+    weights = np.exp(-0.5 * ((steps / sd) ** 2).sum(axis=1)) * is_near
+    expected = (weights * volume[tuple(places.T)]).sum() / weights.sum()
+    assert smooth(volume, grid, fwhm)[4, 4, 4] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_smoother_that_saw_other_masks_gives_the_same_as_a_fresh_one():
+    first, grid = make(seed=1)
+    second = make(seed=2)[0]
+    second[:4] = np.nan
+    smoother = Smoother(grid, 5.0)
+    for volume in (first, second, second, first):
+        np.testing.assert_array_equal(smoother.smooth(volume), smooth(volume, grid, 5.0))
+
+
+def test_no_width_means_no_change():
+    volume, grid = make()
+    assert smooth(volume, grid, 0.0) is volume
