@@ -1,0 +1,37 @@
+"""Where and how is it written and shown? Files of OUTPUT_DIR, the dry-run page and the report."""
+
+from bids_group.output.dataset import (
+    write_command,
+    write_crash,
+    write_dataset,
+    write_ledger,
+    write_model,
+    write_participants,
+)
+from bids_group.output.dry_run import describe_dry_run, print_dry_run
+from bids_group.output.group import write_group
+from bids_group.output.lock import claim_output
+from bids_group.output.manifest import check_same_analysis, finish_outputs, record_outputs
+from bids_group.output.names import check_output_names, pooled_path
+from bids_group.output.pooled import pooling_key, read_pooled, write_pooled
+
+__all__ = [
+    "check_output_names",
+    "check_same_analysis",
+    "claim_output",
+    "describe_dry_run",
+    "finish_outputs",
+    "pooled_path",
+    "pooling_key",
+    "print_dry_run",
+    "read_pooled",
+    "record_outputs",
+    "write_command",
+    "write_crash",
+    "write_dataset",
+    "write_group",
+    "write_ledger",
+    "write_model",
+    "write_participants",
+    "write_pooled",
+]

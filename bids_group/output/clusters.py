@@ -1,0 +1,121 @@
+"""Clusters as a table and as an image of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import special
+
+from bids_group.elements import Elements
+from bids_group.records import Cluster, ContrastResult, Peak, Significance
+
+_MEASURES = ("size", "mass", "tfce", "peak")
+
+
+class RegionNamer(Protocol):
+    """An atlas: names points and sets of elements."""
+
+    def name_points(self, xyz_mm: npt.NDArray[np.float64]) -> Sequence[str | None]:
+        """Region at each point of shape ``(n, 3)``; None outside all regions."""
+        ...
+
+    def describe_elements(self, elements: Elements, which: npt.NDArray[np.intp]) -> str:
+        """Regions that a set of elements reaches, with its share in each."""
+        ...
+
+
+def tabulate_clusters(
+    result: ContrastResult, significance: Significance, elements: Elements, atlas: RegionNamer | None = None
+) -> pd.DataFrame:
+    """List every peak of every cluster, one row each; what belongs to the cluster stands in each of its rows.
+
+    ``effect_lower`` and ``effect_upper`` limit the effect at the peak with confidence 1 − alpha (t contrasts). Columns in which
+    no row has a value are kept (``n/a``), so that every table of one kind of test has the same columns.
+    """
+    rows = [
+        _row(result, significance, cluster, number, peak)
+        for cluster in significance.clusters
+        for number, peak in enumerate(cluster.peaks, start=1)
+    ]
+    table = pd.DataFrame(rows, columns=_columns(result.contrast.test))
+    return table if atlas is None else _name_regions(table, significance, elements, atlas)
+
+
+def label_clusters(significance: Significance, elements: Elements) -> npt.NDArray[np.int32]:
+    """Number each element by its cluster: a volume of the grid's shape, 0 = in none."""
+    labels = np.zeros(elements.n_elements, dtype=np.int32)
+    for cluster in significance.clusters:
+        labels[cluster.elements] = cluster.index
+    volume = np.zeros(elements.grid.n_elements, dtype=np.int32)
+    volume[elements.indices] = labels
+    return volume.reshape(elements.grid.shape)
+
+
+def _columns(test: str) -> list[str]:
+    return [
+        *("cluster", "peak", "sign", "x", "y", "z", test, "z_score", "p_uncorrected", "p_corrected"),
+        *("size_mm3", "n_elements", "mass", *(f"p_{measure}" for measure in _MEASURES)),
+        *("true_discovery_proportion", "effect", "effect_lower", "effect_upper", "g", "g_lower", "g_upper"),
+    ]
+
+
+def _row(
+    result: ContrastResult, significance: Significance, cluster: Cluster, number: int, peak: Peak
+) -> dict[str, Any]:
+    lower, upper = _effect_limits(result, significance, peak)
+    return {
+        "cluster": cluster.index,
+        "peak": number,
+        "sign": "positive" if cluster.sign > 0 else "negative",
+        **dict(zip("xyz", peak.xyz_mm, strict=True)),
+        result.contrast.test: peak.statistic,
+        "z_score": peak.z,
+        "p_uncorrected": peak.p_uncorrected,
+        "p_corrected": peak.p_corrected,
+        "size_mm3": cluster.size_mm3,
+        "n_elements": len(cluster.elements),
+        "mass": cluster.mass,
+        **{f"p_{measure}": cluster.p_corrected.get(measure) for measure in _MEASURES},
+        "true_discovery_proportion": cluster.true_discovery_proportion,
+        "effect": peak.effect,
+        "effect_lower": lower,
+        "effect_upper": upper,
+        "g": peak.g,
+        "g_lower": peak.g_lower,
+        "g_upper": peak.g_upper,
+    }
+
+
+def _effect_limits(
+    result: ContrastResult, significance: Significance, peak: Peak
+) -> tuple[float | None, float | None]:
+    """Limits effect ± t(1 − alpha/2, dof) · SE; None for F, where an effect has no sign."""
+    if result.contrast.test != "t" or "variance" not in result.maps or "effect" not in result.maps:
+        return None, None
+    effect = float(result.maps["effect"][peak.element])
+    dof = result.dof if result.dof is not None else float(result.maps["dof"][peak.element])
+    quantile = (
+        special.stdtrit(dof, 1 - significance.alpha / 2)
+        if np.isfinite(dof)
+        else special.ndtri(1 - significance.alpha / 2)
+    )
+    width = float(quantile) * float(np.sqrt(result.maps["variance"][peak.element]))
+    return effect - width, effect + width
+
+
+def _name_regions(
+    table: pd.DataFrame, significance: Significance, elements: Elements, atlas: RegionNamer
+) -> pd.DataFrame:
+    points = table[["x", "y", "z"]].to_numpy(dtype=np.float64).reshape(-1, 3)
+    shares = {one.index: atlas.describe_elements(elements, one.elements) for one in significance.clusters}
+    is_main = table["peak"] == 1
+    return table.assign(
+        region=list(atlas.name_points(points)),
+        cluster_regions=[
+            shares[cluster] if main else None for cluster, main in zip(table["cluster"], is_main, strict=True)
+        ],
+    )

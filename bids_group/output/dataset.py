@@ -1,0 +1,210 @@
+"""What makes OUTPUT_DIR a BIDS derivative dataset: description, people, ledger, code and logs."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from bids_group import __version__
+from bids_group.errors import BidsGroupError, OutputError
+from bids_group.labels import camel_label
+from bids_group.output.disk import json_text, table_text, write_if_changed, write_json, write_text
+from bids_group.output.lock import take_turn
+from bids_group.output.manifest import record_outputs
+from bids_group.output.texts import BIDSIGNORE, PARTICIPANTS_JSON, README
+from bids_group.records import Cohort, GroupAnalysis, OutputFile
+
+APP_NAME = "bids_group"
+_BIDS_VERSION = "1.11.0"
+
+
+def write_dataset(output_dir: Path, cohort: Cohort) -> None:
+    """Write dataset_description.json, README.md and .bidsignore; many jobs may do it at the same time.
+
+    What another program or person wrote there is kept: its description gets this app's entry, its README stays,
+    its .bidsignore grows by the lines that are missing.
+    """
+    with take_turn(output_dir):
+        _write_description(output_dir, cohort.dataset_names)
+        if not (output_dir / "README.md").exists():
+            write_text(output_dir / "README.md", README)
+        _write_bidsignore(output_dir / ".bidsignore")
+
+
+def write_participants(
+    output_dir: Path, analyses: Iterable[GroupAnalysis] | None = None
+) -> OutputFile | None:
+    """Write participants.tsv/.json: everyone with a ``sub-*`` folder here, and whether a group model has them.
+
+    Parameters
+    ----------
+    analyses
+        The group models; None in ``participant`` jobs, which keep what stands there and add people with ``n/a``.
+
+    Returns
+    -------
+    OutputFile or None
+        None where there is no ``sub-*`` folder: BIDS then wants no table.
+    """
+    with take_turn(output_dir):
+        people = sorted(path.name for path in output_dir.glob("sub-*") if path.is_dir())
+        if not people:
+            return None
+        marks = _analysed_before(output_dir) if analyses is None else _analysed_in(analyses)
+        absent = "n/a" if analyses is None else "no"
+        table = pd.DataFrame(
+            {"participant_id": people, "analysed": [marks.get(one, absent) for one in people]}
+        )
+        write_if_changed(output_dir / "participants.tsv", table_text(table))
+        write_if_changed(output_dir / "participants.json", json_text(PARTICIPANTS_JSON))
+    return OutputFile(path=Path("participants.tsv"))
+
+
+def write_ledger(
+    output_dir: Path, ledger: pd.DataFrame, *, labels: Collection[str] | None = None
+) -> OutputFile:
+    """Write ledger.tsv, one row per participant and map.
+
+    Parameters
+    ----------
+    ledger
+        Has a column ``participant_id``; sorted already.
+    labels
+        In ``participant`` jobs, the people this job is about (without ``sub-``): their rows replace the earlier ones, the rows of
+        all others stay as they are. None: the ledger is complete.
+    """
+    path = output_dir / "ledger.tsv"
+    with take_turn(output_dir):
+        table = ledger if labels is None else _merge_ledger(path, ledger, {f"sub-{one}" for one in labels})
+        write_if_changed(path, table_text(table))
+    return OutputFile(path=Path("ledger.tsv"))
+
+
+def write_model(output_dir: Path, model: Mapping[str, Any]) -> OutputFile:
+    """Write the resolved BIDS Stats Model, which reproduces the run, to ``code/model-<Name>_smdl.json``."""
+    path = Path("code") / f"model-{camel_label(str(model.get('Name', ''))) or 'unnamed'}_smdl.json"
+    record_outputs(output_dir, [path])
+    write_json(output_dir / path, model)
+    return OutputFile(path=path)
+
+
+def write_command(output_dir: Path, info: Mapping[str, Any], *, label: str | None = None) -> OutputFile:
+    """Write arguments, versions, seeds and input hashes to ``code/command.json``.
+
+    ``label``: of a ``participant`` job, whose record goes to ``logs/command_<label>.json`` so that jobs keep out of each
+    other's way.
+    """
+    path = Path("code/command.json") if label is None else Path("logs") / f"command_{label}.json"
+    write_json(output_dir / path, info)
+    return OutputFile(path=path)
+
+
+def write_crash(output_dir: Path, text: str) -> Path | None:
+    """Keep the traceback of a bug in ``logs/``; None where even that cannot be written (the bug must still be told)."""
+    now = datetime.now(tz=UTC)
+    path = output_dir / "logs" / f"crash-{now:%Y%m%dT%H%M%SZ}-{os.getpid()}.txt"
+    about = f"bids_group {__version__}, Python {platform.python_version()}, {platform.platform()}"
+    try:
+        write_text(path, f"{about}\n\n{text}\n")
+    except BidsGroupError:
+        return None
+    return path
+
+
+def _write_description(output_dir: Path, source_datasets: Mapping[str, Path]) -> None:
+    path = output_dir / "dataset_description.json"
+    earlier = _read_description(path)
+    links = {name: _relative_link(root, output_dir) for name, root in sorted(source_datasets.items())}
+    description = {
+        **{key: value for key, value in earlier.items() if key not in ("Name", "BIDSVersion", "DatasetType")},
+        "Name": earlier.get("Name", "Group analysis of first-level maps"),
+        "BIDSVersion": earlier.get("BIDSVersion", _BIDS_VERSION),
+        "DatasetType": "derivative",
+        "GeneratedBy": _generators(earlier, output_dir),
+        "SourceDatasets": [{"URL": link} for link in links.values()],
+        "DatasetLinks": {**earlier.get("DatasetLinks", {}), **links},
+    }
+    write_if_changed(path, json_text({key: description[key] for key in sorted(description)}))
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise OutputError(
+            f"The file {path} is not JSON.", found=str(error), fix="Repair or remove it."
+        ) from error
+    return content if isinstance(content, dict) else {}
+
+
+def _generators(earlier: Mapping[str, Any], output_dir: Path) -> list[dict[str, Any]]:
+    """Keep other programs' entries in front; BIDS wants the first name to be part of the folder's in derivatives/."""
+    about = "Group-level analysis of first-level maps"
+    own = {"Name": APP_NAME, "Version": __version__, "Description": about, **_container()}
+    others = [entry for entry in earlier.get("GeneratedBy", []) if entry.get("Name") != APP_NAME]
+    folder = output_dir.resolve()
+    if not others and folder.parent.name == "derivatives" and APP_NAME not in folder.name:
+        others = [
+            {"Name": folder.name, "Description": f"A group analysis; the program that made it is {APP_NAME}"}
+        ]
+    return [*others, own]
+
+
+def _container() -> dict[str, Any]:
+    """Describe the container from its environment: the image sets the tag, Apptainer its own variable."""
+    tag = os.environ.get("BIDS_GROUP_CONTAINER")
+    image = os.environ.get("APPTAINER_CONTAINER") or os.environ.get("SINGULARITY_CONTAINER")
+    if not tag and not image:
+        return {}
+    return {"Container": {"Type": "apptainer" if image else "docker", "Tag": tag or Path(str(image)).name}}
+
+
+def _relative_link(root: Path, output_dir: Path) -> str:
+    relative = os.path.relpath(root.resolve(), output_dir.resolve())
+    return quote(Path(relative).as_posix())
+
+
+def _write_bidsignore(path: Path) -> None:
+    earlier = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    missing = [line for line in BIDSIGNORE if line not in earlier]
+    write_if_changed(path, "\n".join([*earlier, *missing]) + "\n")
+
+
+def _analysed_in(analyses: Iterable[GroupAnalysis]) -> dict[str, str]:
+    return {f"sub-{row.subject}": "yes" for analysis in analyses for row in analysis.observations}
+
+
+def _analysed_before(output_dir: Path) -> dict[str, str]:
+    table = _read_table(output_dir / "participants.tsv")
+    if table is None or not {"participant_id", "analysed"} <= set(table.columns):
+        return {}
+    return dict(zip(table["participant_id"], table["analysed"], strict=True))
+
+
+def _merge_ledger(path: Path, ledger: pd.DataFrame, people: Collection[str]) -> pd.DataFrame:
+    """Join as text, so that the rows of others come out as they went in."""
+    own = pd.DataFrame(
+        [line.split("\t") for line in table_text(ledger).splitlines()[1:]], columns=ledger.columns
+    )
+    own = own[own["participant_id"].isin(people)]
+    earlier = _read_table(path)
+    if earlier is None or list(earlier.columns) != list(own.columns):
+        return own
+    others = earlier[~earlier["participant_id"].isin(people)]
+    return pd.concat([others, own]).sort_values("participant_id", kind="stable")
+
+
+def _read_table(path: Path) -> pd.DataFrame | None:
+    if not path.is_file():
+        return None
+    return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, quoting=3)

@@ -1,0 +1,225 @@
+"""OUTPUT_DIR belongs to one group run at a time; participant jobs share it and take turns at its common files."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bids_group.errors import LockedError, OutputError
+from bids_group.output import process
+from bids_group.output.disk import output_failure, sweep_parts
+
+_RUN_LOCK = ".bids_group.lock"
+_TURN_LOCK = ".bids_group.turn"
+_RUN_STALE_S = 600.0
+_TURN_STALE_S = 60.0
+_BEAT_S = 20.0
+
+
+@contextlib.contextmanager
+def claim_output(output_dir: Path, bids_dir: Path, *, level: str) -> Iterator[None]:
+    """Make OUTPUT_DIR, prove that it can be written, and hold it for the time of a ``group`` run.
+
+    ``participant`` jobs run side by side and hold nothing. A lock left by a killed run is recognised: its process
+    is gone (same machine), or nobody has touched it for ten minutes (other machines and containers).
+
+    Raises
+    ------
+    OutputError
+        OUTPUT_DIR is BIDS_DIR, holds it, lies in one of its ``sub-*`` folders, or cannot be written.
+    LockedError
+        Another group run holds OUTPUT_DIR.
+    """
+    _check_place(output_dir, bids_dir)
+    _check_writable(output_dir)
+    sweep_parts(output_dir)
+    if level != "group":
+        yield
+        return
+    with _hold(output_dir / _RUN_LOCK, stale_s=_RUN_STALE_S, wait_s=0.0):
+        yield
+
+
+@contextlib.contextmanager
+def take_turn(output_dir: Path, wait_s: float = 120.0) -> Iterator[None]:
+    """Hold the common files (description, tables) for the moment of a read and a write."""
+    with _hold(output_dir / _TURN_LOCK, stale_s=_TURN_STALE_S, wait_s=wait_s):
+        yield
+
+
+def _check_place(output_dir: Path, bids_dir: Path) -> None:
+    output, bids = output_dir.resolve(), bids_dir.resolve()
+    if output == bids or output in bids.parents:
+        what = "is BIDS_DIR" if output == bids else "holds BIDS_DIR"
+        raise OutputError(
+            f"OUTPUT_DIR {what}: {output_dir}.",
+            expected="a folder of its own, so that the input stays as it is",
+            fix=f"Use {bids_dir / 'derivatives' / 'bids_group'}.",
+        )
+    if bids in output.parents and output.relative_to(bids).parts[0].startswith("sub-"):
+        raise OutputError(
+            f"OUTPUT_DIR lies among the raw data of a participant: {output_dir}.",
+            expected="a folder outside BIDS_DIR, or in its derivatives/",
+            fix=f"Use {bids_dir / 'derivatives' / 'bids_group'}.",
+        )
+
+
+def _check_writable(output_dir: Path) -> None:
+    probe = output_dir / f".part-{process.place()}-{os.getpid()}-0"
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"OUTPUT_DIR cannot be written: {output_dir}.",
+            found=error.strerror,
+            expected="a folder that you may write to",
+            fix="Give another OUTPUT_DIR, or change its permissions.",
+        ) from error
+
+
+@contextlib.contextmanager
+def _hold(lock: Path, *, stale_s: float, wait_s: float) -> Iterator[None]:
+    me = json.dumps(_introduce_myself())
+    deadline = time.monotonic() + wait_s
+    while not _try_create(lock, me):
+        if _remove_stale(lock, stale_s):
+            continue
+        if time.monotonic() >= deadline:
+            raise _refusal(lock)
+        time.sleep(0.02)
+    stop = threading.Event()
+    threading.Thread(target=_beat, args=(lock, stop), daemon=True).start()
+    try:
+        yield
+    finally:
+        stop.set()
+        if _content(lock) == me:
+            lock.unlink(missing_ok=True)
+
+
+def _introduce_myself() -> dict[str, Any]:
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "user": _user(),
+        "since": datetime.now(tz=UTC).isoformat(timespec="seconds"),
+        "place": process.place(),
+        "started": process.started(os.getpid()),
+        "token": os.urandom(8).hex(),
+    }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return str(os.getuid())
+
+
+def _try_create(lock: Path, content: str) -> bool:
+    """Put a whole file in place only if there is none: a link is exclusive on network file systems, too."""
+    draft = lock.with_name(f".part-{process.place()}-{os.getpid()}-{threading.get_ident()}")
+    try:
+        draft.write_text(content)
+        return _link(draft, lock, content)
+    except OSError as error:
+        raise output_failure(lock, error) from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _link(draft: Path, lock: Path, content: str) -> bool:
+    try:
+        lock.hardlink_to(draft)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        return _create_exclusively(lock, content)
+    return True
+
+
+def _create_exclusively(lock: Path, content: str) -> bool:
+    try:
+        with lock.open("x") as stream:
+            stream.write(content)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _content(lock: Path) -> str:
+    try:
+        return lock.read_text()
+    except OSError:
+        return ""
+
+
+def _holder(content: str) -> dict[str, Any]:
+    try:
+        holder = json.loads(content)
+    except ValueError:
+        return {}
+    return holder if isinstance(holder, dict) else {}
+
+
+def _remove_stale(lock: Path, stale_s: float) -> bool:
+    """Remove the lock where its holder is gone; True where it is worth trying again."""
+    content = _content(lock)
+    if not _is_stale(lock, content, stale_s):
+        return not lock.exists()
+    taken = lock.with_name(f".part-{process.place()}-{os.getpid()}-{threading.get_ident()}")
+    try:
+        lock.rename(taken)
+    except FileNotFoundError:
+        return True
+    if _content(taken) != content:  # somebody was faster and this is the new holder's lock: give it back
+        _link(taken, lock, _content(taken))
+    taken.unlink(missing_ok=True)
+    return True
+
+
+def _is_stale(lock: Path, content: str, stale_s: float) -> bool:
+    holder = _holder(content)
+    if holder.get("place") == process.place():
+        return not process.is_alive(int(holder["pid"]), str(holder["started"]))
+    return _silent_s(lock) > stale_s
+
+
+def _silent_s(lock: Path) -> float:
+    """Seconds since the holder's last sign of life, by the clock of the file system (clocks of machines differ)."""
+    probe = lock.with_name(f".part-{process.place()}-{os.getpid()}-{threading.get_ident()}")
+    try:
+        probe.write_text("")
+        return probe.stat().st_mtime - lock.stat().st_mtime
+    except OSError:
+        return 0.0
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _beat(lock: Path, stop: threading.Event) -> None:
+    while not stop.wait(_BEAT_S):
+        with contextlib.suppress(OSError):
+            os.utime(lock)
+
+
+def _refusal(lock: Path) -> LockedError:
+    holder = _holder(_content(lock))
+    who = f"process {holder.get('pid', '?')} of {holder.get('user', '?')} on {holder.get('host', '?')}"
+    return LockedError(
+        f"Another run holds OUTPUT_DIR: {lock.parent}.",
+        found=f"{who}, since {holder.get('since', '?')}",
+        expected="one group run at a time",
+        fix=f"Wait for it, or give another OUTPUT_DIR. If that run is gone, remove {lock}.",
+    )

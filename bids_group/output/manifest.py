@@ -1,0 +1,125 @@
+"""One OUTPUT_DIR, one analysis: what it is, and which files belong to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from bids_group.errors import OutputError
+from bids_group.output.disk import json_text, plain, write_if_changed
+
+_IDENTITY = Path("code/analysis.json")
+_MANIFEST = Path("code/outputs.json")
+_ABSENT = object()
+
+
+def check_same_analysis(output_dir: Path, identity: Mapping[str, Any], *, is_overwrite: bool) -> None:
+    """Refuse to mix two analyses in one OUTPUT_DIR; with ``is_overwrite`` remove what the other wrote under ``group/``.
+
+    ``identity`` (JSON-able) is everything that changes the result; it is kept in ``code/analysis.json``. Files that this app did
+    not write are never touched. An analysis that wrote nothing yet does not bind.
+
+    Raises
+    ------
+    OutputError
+        Another analysis wrote here; names the first setting that differs.
+    """
+    wanted = plain(identity)
+    stored = _read_json(output_dir / _IDENTITY)
+    difference = _first_difference(stored, wanted) if stored else None
+    own = [path for path in _all_listed(output_dir) if (output_dir / path).exists()]
+    if difference is not None and own:
+        if not is_overwrite:
+            raise _other_analysis(output_dir, *difference)
+        _remove(output_dir, (path for path in own if path.parts[0] == "group"))
+    write_if_changed(output_dir / _IDENTITY, json_text(wanted))
+    _store(output_dir, (), own)
+
+
+def record_outputs(output_dir: Path, paths: Iterable[Path]) -> None:
+    """Note files (relative to OUTPUT_DIR) as this run's own, before they are written."""
+    _store(output_dir, {*_listed(output_dir, "Files"), *paths}, _listed(output_dir, "Earlier"))
+
+
+def finish_outputs(output_dir: Path) -> tuple[Path, ...]:
+    """Remove what an earlier run of the same analysis wrote and this one did not; returns what was removed."""
+    kept = set(_listed(output_dir, "Files"))
+    stale = tuple(path for path in _listed(output_dir, "Earlier") if path not in kept)
+    _remove(output_dir, stale)
+    _store(output_dir, kept, ())
+    return stale
+
+
+def _other_analysis(output_dir: Path, setting: str, stored: Any, wanted: Any) -> OutputError:
+    return OutputError(
+        f"OUTPUT_DIR holds another analysis: {output_dir}; the setting '{setting}' differs.",
+        found=f"{setting} = {_show(stored)} ({_IDENTITY})",
+        expected=f"{setting} = {_show(wanted)}",
+        fix="Give another OUTPUT_DIR, or add --overwrite, which removes what the earlier run wrote under group/.",
+    )
+
+
+def _show(value: Any) -> str:
+    return "not set" if value is _ABSENT else json.dumps(value, ensure_ascii=False)
+
+
+def _first_difference(stored: Any, wanted: Any, where: str = "") -> tuple[str, Any, Any] | None:
+    if isinstance(stored, dict) and isinstance(wanted, dict):
+        keys = [*wanted, *(key for key in stored if key not in wanted)]
+        pairs = ((str(key), stored.get(key, _ABSENT), wanted.get(key, _ABSENT)) for key in keys)
+    elif isinstance(stored, list) and isinstance(wanted, list) and len(stored) == len(wanted):
+        pairs = ((str(i), *pair) for i, pair in enumerate(zip(stored, wanted, strict=True)))
+    else:
+        return None if stored == wanted else (where, stored, wanted)
+    found = (_first_difference(old, new, f"{where}.{key}".lstrip(".")) for key, old, new in pairs)
+    return next((difference for difference in found if difference is not None), None)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise OutputError(
+            f"The file {path} is not JSON; somebody changed it.",
+            found=str(error),
+            fix="Restore it, or give another OUTPUT_DIR.",
+        ) from error
+    return content if isinstance(content, dict) else {}
+
+
+def _listed(output_dir: Path, when: Literal["Files", "Earlier"]) -> list[Path]:
+    names = _read_json(output_dir / _MANIFEST).get(when, [])
+    return [path for path in map(Path, names) if not path.is_absolute() and ".." not in path.parts]
+
+
+def _all_listed(output_dir: Path) -> list[Path]:
+    return sorted({*_listed(output_dir, "Files"), *_listed(output_dir, "Earlier")})
+
+
+def _store(output_dir: Path, files: Iterable[Path], earlier: Iterable[Path]) -> None:
+    """Keep two lists: of the run that writes (or wrote last), and of runs before it that is not settled yet."""
+    lists = {"Files": _names(files), "Earlier": _names(earlier)}
+    about = "Files of this analysis; --overwrite removes those under group/, and no other file."
+    content = {"Description": about, **{when: names for when, names in lists.items() if names}}
+    write_if_changed(output_dir / _MANIFEST, json_text(content))
+
+
+def _names(paths: Iterable[Path]) -> list[str]:
+    return sorted({path.as_posix() for path in paths})
+
+
+def _remove(output_dir: Path, paths: Iterable[Path]) -> None:
+    for path in paths:
+        (output_dir / path).unlink(missing_ok=True)
+        for folder in _folders_between(output_dir, path):
+            with contextlib.suppress(OSError):  # not empty: somebody else's files stay
+                (output_dir / folder).rmdir()
+
+
+def _folders_between(output_dir: Path, path: Path) -> Iterator[Path]:
+    return (folder for folder in path.parents if folder.parts)

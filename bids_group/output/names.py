@@ -1,0 +1,134 @@
+"""What the files of an analysis are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from bids_group.errors import UsageError
+from bids_group.labels import camel_label, upper_first
+from bids_group.records import Contrast, Design, FirstLevelMap, GroupAnalysis, Observation
+
+
+def pooled_path(output_dir: Path, observation: Observation, stat: str, extension: str = ".nii.gz") -> Path:
+    """Name the file of one pooled map: ``OUTPUT_DIR/sub-01/func/sub-01_task-T_space-S_contrast-C_stat-effect_statmap.nii.gz``.
+
+    Entities that the maps below the observation do not agree on (``run``, mostly) or do not carry are left out.
+    """
+    folder = output_dir / f"sub-{observation.subject}"
+    if observation.session is not None:
+        folder /= f"ses-{observation.session}"
+    entities = {
+        "sub": observation.subject,
+        "ses": observation.session,
+        **shared_entities(observation.maps),
+        "contrast": first_level_label(observation.contrast),
+        "stat": stat,
+    }
+    return folder / "func" / f"{_spell(entities)}_statmap{extension}"
+
+
+def shared_entities(maps: Iterable[FirstLevelMap]) -> dict[str, str | None]:
+    """Find task, space, resolution and density, each where all maps agree."""
+    listed = tuple(maps)
+    return {name: _agreed({getattr(one, name) for one in listed}) for name in ("task", "space", "res", "den")}
+
+
+def group_folder(output_dir: Path, analysis: GroupAnalysis) -> Path:
+    """Name the folder of an analysis: ``group/``, or ``group/node-<N>/`` where a model has several."""
+    folder = output_dir / "group"
+    return folder if analysis.node is None else folder / f"node-{_need_label(analysis.node, 'node')}"
+
+
+def analysis_stem(output_dir: Path, analysis: GroupAnalysis) -> Path:
+    """Start of the names of everything that belongs to an analysis as a whole (design, mask, coverage)."""
+    return group_folder(output_dir, analysis) / _group_stem(analysis, "")
+
+
+def contrast_stem(output_dir: Path, analysis: GroupAnalysis, contrast: Contrast) -> Path:
+    """Start of the names of everything that belongs to one group contrast."""
+    return group_folder(output_dir, analysis) / _group_stem(analysis, contrast.label)
+
+
+def contrast_label(analysis: GroupAnalysis, contrast_part: str) -> str:
+    """Join ``<G>``: first-level contrast, group contrast, and the levels of a GroupBy on participants columns."""
+    levels = "".join(
+        upper_first(camel_label(column)) + upper_first(camel_label(level))
+        for column, level in analysis.group_labels.items()
+    )
+    return first_level_label(analysis.first_level_contrast) + upper_first(contrast_part) + levels
+
+
+def first_level_label(contrast: str) -> str:
+    """Turn the name of a first-level contrast into a label."""
+    return _need_label(contrast, "first-level contrast")
+
+
+def check_output_names(planned: Sequence[tuple[GroupAnalysis, Design]]) -> None:
+    """Refuse group contrasts whose files would have the same names (compared without case, as some disks do).
+
+    Raises
+    ------
+    UsageError
+        Two names collide, or a name has no letter or digit.
+    """
+    owners: dict[str, str] = {}
+    for analysis, design in planned:
+        names = {contrast.name: contrast.label for contrast in design.contrasts}
+        if len(names) < len(design.contrasts):
+            _refuse_double(design)
+        for name, label in names.items():
+            stem = contrast_stem(Path(), analysis, _named(design, name))
+            owner = f"'{name}' of '{analysis.first_level_contrast}'"
+            earlier = owners.setdefault(str(stem).casefold(), owner)
+            if earlier is not owner:
+                raise UsageError(
+                    f"The contrasts {earlier} and {owner} would be written to the same files.",
+                    found=f"{stem}… for both (label '{label}')",
+                    expected="names that differ in their letters and digits, not in case or signs alone",
+                    fix="Rename one of them.",
+                )
+
+
+def bids_uri(path: Path, roots: Mapping[str, Path]) -> str:
+    """Spell a file as a BIDS URI of the dataset that holds it; ``roots`` maps dataset names to folders ('' = this one)."""
+    for name, root in sorted(roots.items(), key=lambda item: -len(item[1].parts)):
+        if path.is_relative_to(root):
+            return f"bids:{name}:{path.relative_to(root).as_posix()}"
+    return path.resolve().as_uri()
+
+
+def _group_stem(analysis: GroupAnalysis, contrast_part: str) -> str:
+    maps = tuple(one for observation in analysis.observations for one in observation.maps)
+    session = _agreed({observation.session for observation in analysis.observations})
+    return _spell(
+        {"ses": session, **shared_entities(maps), "contrast": contrast_label(analysis, contrast_part)}
+    )
+
+
+def _spell(entities: Mapping[str, str | None]) -> str:
+    return "_".join(f"{key}-{value}" for key, value in entities.items() if value is not None)
+
+
+def _agreed(values: set[str | None]) -> str | None:
+    return values.pop() if len(values) == 1 else None
+
+
+def _named(design: Design, name: str) -> Contrast:
+    return next(contrast for contrast in design.contrasts if contrast.name == name)
+
+
+def _refuse_double(design: Design) -> None:
+    names = [contrast.name for contrast in design.contrasts]
+    double = next(name for name in names if names.count(name) > 1)
+    raise UsageError(f"Two group contrasts are called '{double}'.", fix="Rename one of them.")
+
+
+def _need_label(name: str, what: str) -> str:
+    label = camel_label(name)
+    if not label:
+        raise UsageError(
+            f"The {what} '{name}' has no letter or digit, so no file can be named after it.",
+            fix="Rename it.",
+        )
+    return label

@@ -1,0 +1,191 @@
+"""Pooled maps on disk: a cache of what runs and sessions add up to, keyed by the bytes that went in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_group.elements import Grid, read_map
+from bids_group.errors import BidsGroupError, MissingInputError, OutputError
+from bids_group.output.disk import write_json, write_volume
+from bids_group.output.names import bids_uri, pooled_path, shared_entities
+from bids_group.output.sidecars import pooled_sidecar
+from bids_group.records import FirstLevelMap, Observation, OutputFile, PooledMap
+
+_FORMAT = 1
+"""Raised when the same inputs would give other pooled numbers or files."""
+
+_KEY = "PoolingKey"
+
+
+def pooling_key(observation: Observation, settings: Mapping[str, Any] | None = None) -> str:
+    """Hash what a pooled map depends on: the bytes of every input file, how they are combined, and ``settings`` beyond that.
+
+    Raises
+    ------
+    MissingInputError
+        An input file cannot be read.
+    """
+    content = {"format": _FORMAT, "observation": _fingerprint(observation), "settings": dict(settings or {})}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def write_pooled(
+    output_dir: Path, pooled: PooledMap, key: str, *, dataset_names: Mapping[str, Path]
+) -> tuple[OutputFile, ...]:
+    """Write effect, variance, dof and number of maps of one observation, each with its sidecar.
+
+    Missing elements are 0 in every map and 0 in ``stat-n``. The effect's sidecar is marked as pending first and gets the key
+    last, so that a killed run leaves nothing that looks finished.
+
+    Raises
+    ------
+    OutputError
+        A file of that name was written by another program (or is an input).
+    """
+    stats = _stats(pooled)
+    paths = {stat: pooled_path(output_dir, pooled.observation, stat) for stat in stats}
+    _refuse_foreign(paths["effect"], pooled.observation)
+    write_json(_sidecar_path(paths["effect"]), {_KEY: "pending"})
+    _remove_absent(output_dir, pooled.observation, stats)
+    space = shared_entities(pooled.observation.maps)["space"]
+    for stat, volume in stats.items():
+        write_volume(paths[stat], volume, pooled.grid, space=space)
+    base = pooled_sidecar(pooled, stats, dataset_names)
+    hashes = {stat: hashlib.sha256(path.read_bytes()).hexdigest() for stat, path in paths.items()}
+    for stat in reversed(tuple(stats)):  # the effect comes last
+        own = {_KEY: key, "Files": hashes, "Affine": pooled.grid.affine} if stat == "effect" else {}
+        write_json(_sidecar_path(paths[stat]), {**base[stat], **own})
+    sources = tuple(bids_uri(one.effect, dataset_names) for one in pooled.observation.maps)
+    return tuple(
+        OutputFile(
+            path=path.relative_to(output_dir),
+            stat=stat,
+            contrast=pooled.observation.contrast,
+            sources=sources,
+        )
+        for stat, path in paths.items()
+    )
+
+
+def read_pooled(
+    output_dir: Path, observation: Observation, key: str, *, dataset_names: Mapping[str, Path]
+) -> PooledMap | None:
+    """Read a pooled map written under the same key, bit for bit; None where there is none or where its files were changed."""
+    sidecar = _read_sidecar(_sidecar_path(pooled_path(output_dir, observation, "effect")))
+    if sidecar.get(_KEY) != key:
+        return None
+    volumes: dict[str, npt.NDArray[np.float32]] = {}
+    for stat, sha256 in sidecar["Files"].items():
+        try:
+            loaded = read_map(pooled_path(output_dir, observation, stat))
+        except BidsGroupError:
+            return None
+        if loaded.sha256 != sha256:
+            return None
+        volumes[stat] = loaded.data
+    files = {bids_uri(path, dataset_names): str(path) for path in _files(observation)}
+    hashes = {files.get(uri, uri): digest for uri, digest in sidecar["InputHashes"].items()}
+    return _restore(observation, volumes, sidecar, hashes)
+
+
+def _restore(
+    observation: Observation,
+    volumes: Mapping[str, npt.NDArray[np.float32]],
+    sidecar: Mapping[str, Any],
+    input_hashes: Mapping[str, str],
+) -> PooledMap:
+    n_maps = volumes["n"].astype(np.uint8 if volumes["n"].max() <= np.iinfo(np.uint8).max else np.uint16)
+    missing = n_maps == 0
+    maps = {stat: np.where(missing, np.float32(np.nan), volumes[stat]) for stat in volumes if stat != "n"}
+    if isinstance(sidecar["DegreesOfFreedom"], (int, float)):
+        maps["dof"] = np.asarray(sidecar["DegreesOfFreedom"], dtype=np.float32)
+    return PooledMap(
+        observation=observation,
+        grid=Grid(shape=n_maps.shape, affine=np.asarray(sidecar["Affine"], dtype=np.float64)),
+        effect=maps["effect"],
+        variance=maps.get("variance"),
+        dof=maps.get("dof"),
+        n_maps=n_maps,
+        input_hashes=input_hashes,
+    )
+
+
+def _stats(pooled: PooledMap) -> dict[str, npt.NDArray[Any]]:
+    """Fill what is missing with 0, and prove that nothing else is not a number."""
+    seen = pooled.n_maps > 0
+    found: dict[str, npt.NDArray[Any]] = {}
+    for stat in ("effect", "variance", "dof"):
+        values = getattr(pooled, stat)
+        if values is None:
+            continue
+        volume = np.where(seen, values, np.float32(0)).astype(np.float32, copy=False)
+        if not np.isfinite(volume).all():
+            raise BidsGroupError(
+                f"The pooled {stat} of {pooled.observation.label} has values that are no numbers."
+            )
+        found[stat] = volume
+    return {**found, "n": pooled.n_maps}
+
+
+def _fingerprint(source: Observation | FirstLevelMap) -> dict[str, Any]:
+    if isinstance(source, FirstLevelMap):
+        files = {"effect": source.effect, "variance": source.variance, "dof": source.dof, "mask": source.mask}
+        hashes = {stat: _hash(file) if isinstance(file, Path) else file for stat, file in files.items()}
+        return {"name": source.effect.name, "input_stat": source.input_stat, **hashes}
+    return {
+        "label": source.label,
+        "contrast": source.contrast,
+        "combine": source.combine,
+        "weights": source.weights,
+        "sources": [_fingerprint(one) for one in source.sources],
+    }
+
+
+def _files(observation: Observation) -> Iterator[Path]:
+    for one in observation.maps:
+        yield from (path for path in (one.effect, one.variance, one.dof, one.mask) if isinstance(path, Path))
+
+
+def _hash(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        fix = f"datalad get {path}" if path.is_symlink() else None
+        raise MissingInputError(f"The file {path} cannot be read.", found=error.strerror, fix=fix) from error
+
+
+def _refuse_foreign(path: Path, observation: Observation) -> None:
+    inputs = {one.effect.resolve() for one in observation.maps}
+    if path.resolve() in inputs or (path.exists() and _KEY not in _read_sidecar(_sidecar_path(path))):
+        raise OutputError(
+            f"The pooled map of {observation.label} would overwrite a file of another program: {path}.",
+            expected="an OUTPUT_DIR in which no other program wrote a map of this name",
+            fix="Give another OUTPUT_DIR.",
+        )
+
+
+def _remove_absent(output_dir: Path, observation: Observation, stats: Mapping[str, Any]) -> None:
+    for stat in {"variance", "dof"} - set(stats):
+        path = pooled_path(output_dir, observation, stat)
+        path.unlink(missing_ok=True)
+        _sidecar_path(path).unlink(missing_ok=True)
+
+
+def _sidecar_path(path: Path) -> Path:
+    return path.with_name(path.name.removesuffix(".nii.gz") + ".json")
+
+
+def _read_sidecar(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

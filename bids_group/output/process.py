@@ -1,0 +1,48 @@
+"""Which process is this, and is that one still alive? For locks and for what killed processes left behind."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from pathlib import Path
+
+
+def place() -> str:
+    """Name the set of processes that this one can see: host, boot and process namespace (containers have their own)."""
+    facts = (socket.gethostname(), _read("/proc/sys/kernel/random/boot_id"), _link("/proc/self/ns/pid"))
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
+
+
+def started(pid: int) -> str:
+    """When a process of this place started, in clock ticks since boot; empty where that is not known.
+
+    With it a process number that was given to another process is recognised.
+    """
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return fields[19] if len(fields) > 19 else ""
+
+
+def is_alive(pid: int, start: str | None = None) -> bool:
+    """Whether a process of this place runs (and started at ``start``, where that is given)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return not start or started(pid) in ("", start)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+def _link(path: str) -> str:
+    try:
+        return str(Path(path).readlink())
+    except OSError:
+        return ""
