@@ -77,6 +77,8 @@ class Exclusion:
     session: str | None = None
     contrast: str | None = None
     path: Path | None = None
+    run: str | None = None
+    task: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,7 +117,7 @@ def _subjects(found: Found) -> set[str]:
 
 
 def _check_candidates(found: Found, selection: Selection) -> None:
-    """Refuse a dataset, or a contrast that was asked for, of which there are only other stats than effects."""
+    """Refuse a dataset, or a contrast that was asked for, that has other stats than effects only."""
     usable = {candidate.map.contrast for candidate in found.candidates}
     asked = {label.removeprefix("contrast-") for label in selection.first_level_contrasts} - usable
     lacking = [leftover for leftover in found.leftovers if leftover.contrast in asked or not usable]
@@ -163,7 +163,7 @@ def _refuse_surfaces(candidates: Iterable[Candidate]) -> None:
 
 
 def _leave_many_volumes(choice: Choice, selection: Selection) -> list[Notice]:
-    """Leave out effects of several volumes (F contrasts); refuse them where they were asked for, or are all there is."""
+    """Leave out effects of several volumes (F contrasts); refuse them where nothing else remains."""
     shapes = find_many_volumes(c.map for c in choice.candidates)
     gone = [c for c in choice.candidates if c.map.effect in shapes]
     if not gone:

@@ -38,8 +38,8 @@ def type_column(
 ) -> tuple[pd.Series, Column, tuple[Notice, ...]]:
     """Give a column of text its kind.
 
-    In this order: the user's word, ``Levels`` (a category, in their order), ``Units`` (a number), else a number where every
-    value is one. Missing values stay missing.
+    In this order: the user's word, ``Levels`` (a category, in their order), ``Units`` (a number), else a
+    number where every value is one. Missing values stay missing.
 
     Raises
     ------
@@ -137,9 +137,10 @@ def _notice_text(values: pd.Series, said: str, source: Path) -> tuple[Notice, ..
     looks_numeric = n_odd * 2 <= len(texts) or all(text.lower() in _LIKE_MISSING for text in odd)
     if said != "its values are text" or not looks_numeric or n_odd == len(texts):
         return ()
+    words = name_some(repr(text) for text in odd) + (" is" if len(odd) == 1 else " are")
     sentence = (
-        f"Column '{values.name}' of {source.name} is read as categories: {name_some(repr(text) for text in odd)} "
-        f"{'is' if len(odd) == 1 else 'are'} no number, the other {len(texts) - n_odd} values are."
+        f"Column '{values.name}' of {source.name} is read as categories: {words} no number, "
+        f"the other {len(texts) - n_odd} values are."
     )
     fix = "Write n/a where a value is missing (BIDS knows no other word for it), and a point before decimals."
     return (Notice(severity="warning", topic="columns", sentence=sentence, fix=fix),)

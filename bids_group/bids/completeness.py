@@ -65,10 +65,10 @@ def _missing_values(gaps: pd.DataFrame) -> DataError:
 
 
 def _exclude(rows: pd.DataFrame, label: str, gaps: pd.DataFrame) -> Exclusion:
-    lacking = [str(name) for name in gaps.columns if gaps.at[label, name]]
-    session = rows.at[label, "session"] if "session" in rows.columns else None
+    lacking = [str(name) for name in gaps.columns if gaps.loc[label, name]]
+    session = rows["session"].to_dict()[label] if "session" in rows.columns else None
     return Exclusion(
-        subject=str(rows.at[label, "subject"]),
+        subject=str(rows["subject"].to_dict()[label]),
         session=None if session is None or pd.isna(session) else str(session),
         reason=f"no value (n/a) of {', '.join(lacking)} (--missing drop)",
     )

@@ -7,6 +7,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from bids_group.bids.entities import name_some, suggest
 from bids_group.errors import UsageError
@@ -15,15 +16,15 @@ from bids_group.records import Column
 Value = str | float | None
 Row = Mapping[str, Value]
 
-_COMPARISONS: Mapping[type[ast.cmpop], Callable[[object, object], bool]] = {
+_COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
-    ast.In: lambda value, among: value in among,  # type: ignore[operator]
-    ast.NotIn: lambda value, among: value not in among,  # type: ignore[operator]
+    ast.In: lambda value, among: value in among,
+    ast.NotIn: lambda value, among: value not in among,
 }
 _LONGEST = 2_000
 _ALLOWED = "comparisons of columns with numbers or quoted text (== != < <= > >= in), joined by and, or, not"
@@ -165,7 +166,7 @@ class _Reader:
             is_number = column.kind == "numeric"
             raise _refuse(
                 self.text,
-                f"column '{column.name}' holds {'numbers' if is_number else 'text'}, but is compared with {value!r}",
+                f"column '{column.name}' holds {'numbers' if is_number else 'text'}; compared with {value!r}",
                 "Write the number without quotes." if is_number else f'Put the value in quotes: "{value}"',
             )
         if isinstance(value, str) and value not in column.levels:

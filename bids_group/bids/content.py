@@ -1,4 +1,4 @@
-"""What can be said of map files without reading their numbers: are they there, how many axes, are two the same?"""
+"""Map files, unread: are they there, how many axes do they have, are two the same."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _not_fetched(absent: Sequence[Path]) -> MissingInputError:
     plural = "files are" if len(absent) > 1 else "file is"
     are_links = all(path.is_symlink() or path.exists() for path in absent)
     return MissingInputError(
-        f"{len(absent)} selected {plural} not here or cannot be read: {name_some(str(path) for path in absent)}",
+        f"{len(absent)} selected {plural} not here or unreadable: {name_some(str(path) for path in absent)}",
         found="links that point nowhere, or unreadable files" if are_links else "no such files",
         expected="the content of the files (DataLad and git-annex keep it elsewhere until it is fetched)",
         fix=f"datalad get {' '.join(str(path) for path in absent[:10])}",
@@ -97,8 +97,8 @@ def _parse_shape(header: bytes) -> tuple[int, ...]:
 def check_twins(maps: Iterable[FirstLevelMap]) -> tuple[Notice, ...]:
     """Refuse the same effect map, by content, under two people; warn of one that a person has twice.
 
-    Candidates share the checksum and length that stand at the end of a gzip file (or length and the bytes in the middle of
-    an uncompressed one); they are confirmed on the whole decompressed content.
+    Suspects share the checksum and length that stand at the end of a gzip file (or length and the bytes in
+    the middle of an uncompressed one); they are confirmed on the whole decompressed content.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def check_twins(maps: Iterable[FirstLevelMap]) -> tuple[Notice, ...]:
 
 
 def _judge(group: Sequence[FirstLevelMap]) -> list[Notice]:
-    by_content = sorted(((_content_hash(m.effect), m.subject, str(m.effect)) for m in group))
+    by_content = sorted((_content_hash(m.effect), m.subject, str(m.effect)) for m in group)
     notices = []
     for _, twins in groupby(by_content, key=lambda item: item[0]):
         same = list(twins)

@@ -32,7 +32,7 @@ class TextTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Study:
-    """Everything the tables say: ``people`` by participant, ``sessions`` by (participant, session) or None."""
+    """What the tables say: ``people`` by participant, ``sessions`` by (participant, session) or None."""
 
     people: Table
     sessions: Table | None
@@ -43,8 +43,9 @@ class Study:
 def read_study(inputs: Inputs, people_with_maps: Iterable[str]) -> Study:
     """Read all tables that an analysis may draw covariates from.
 
-    ``listed`` holds the labels of participants.tsv, in its order. Where ``--participants-tsv`` and ``BIDS_DIR/participants.tsv`` both
-    have a column, the one that was named speaks, with a notice where they differ.
+    ``listed`` holds the labels of participants.tsv, in its order. Where the table of
+    ``--participants-tsv`` and that of BIDS_DIR both have a column, the first speaks, with a notice where
+    they differ.
 
     Raises
     ------
@@ -100,8 +101,8 @@ def _prefer(first: TextTable, other: TextTable, notices: list[Notice]) -> TextTa
         differing = _differing_rows(first.frame[column], other.frame[column])
         if differing:
             sentence = (
-                f"Column '{column}' is taken from {first.sources[column]}; {other.sources[column]} has other values "
-                f"for {name_some(f'sub-{label}' for label in differing)}."
+                f"Column '{column}' is taken from {first.sources[column]}; {other.sources[column]} has other "
+                f"values for {name_some(f'sub-{label}' for label in differing)}."
             )
             notices.append(Notice(severity="warning", topic="tables", sentence=sentence))
     new = [c for c in other.frame.columns if c not in first.frame.columns]
@@ -121,7 +122,9 @@ def _differing_rows(one: pd.Series, other: pd.Series) -> list[str]:
 
 def _read_sessions(bids_dir: Path, people: Sequence[str]) -> list[TextTable]:
     """Read ``sub-X/sub-X_sessions.tsv`` of everybody who has one, as one table."""
-    frames, sources, dictionary = [], {}, dict(_dictionary_at(bids_dir / "sessions.json"))
+    frames: list[pd.DataFrame] = []
+    sources: dict[str, Path] = {}
+    dictionary = dict(read_dictionary(bids_dir / "sessions.tsv"))
     for label in people:
         path = bids_dir / f"sub-{label}" / f"sub-{label}_sessions.tsv"
         if path.exists() or path.is_symlink():
@@ -135,10 +138,6 @@ def _read_sessions(bids_dir: Path, people: Sequence[str]) -> list[TextTable]:
     frame = pd.concat(frames).astype(object)
     described = {c: dictionary[c] for c in frame.columns if isinstance(dictionary.get(c), Mapping)}
     return [TextTable(frame=frame.where(frame.notna(), None), sources=sources, dictionary=described)]
-
-
-def _dictionary_at(path: Path) -> Mapping[str, Any]:
-    return read_dictionary(path.with_suffix(".tsv"))
 
 
 def find_phenotype(given: Path, bids_dir: Path) -> Path:
@@ -244,5 +243,5 @@ def _check_typing(typing: Typing, people: Table, sessions: Table | None) -> None
 
 
 def align(table: Table, index: pd.Index) -> Table:
-    """Give a table the rows of the maps: people without a row get missing values, people without maps leave."""
+    """Give a table the rows of the maps: people without a row get missing values, others leave."""
     return Table(level=table.level, frame=table.frame.reindex(index), columns=table.columns)

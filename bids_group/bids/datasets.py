@@ -1,4 +1,4 @@
-"""Datasets: is this BIDS, who made it, and which of them hold first-level maps?"""
+"""Datasets: whether they are BIDS, who made them, and which of them hold first-level maps."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def read_producers(root: Path) -> tuple[str, ...]:
 def find_sources(inputs: Inputs, output_dir: Path) -> tuple[Source, ...]:
     """Find the datasets of first-level maps: those that were named, else the only one there is.
 
-    Without ``--derivatives``: the dataset in ``BIDS_DIR/derivatives`` that holds statmaps of people, or OUTPUT_DIR where
-    another program wrote some there. Datasets that this program made are never a source.
+    Without ``--derivatives``: the dataset in ``BIDS_DIR/derivatives`` that holds statmaps of people, or
+    OUTPUT_DIR where another program wrote some there. Datasets that this program made are never a source.
 
     Raises
     ------
@@ -222,7 +222,7 @@ def _no_statmaps(bids_dir: Path) -> SelectionError:
     in_raw = any(bids_dir / "derivatives" not in path.parents for path in list_statmaps(bids_dir))
     return SelectionError(
         f"No first-level maps were found in {bids_dir / 'derivatives'}.",
-        found=f"{', '.join(f.name for f in there) or 'no folders'} there, none with …_statmap files of people",
+        found=f"{', '.join(f.name for f in there) or 'no folders'}; no …_statmap files of people in them",
         expected="sub-…_contrast-…_stat-effect_statmap.nii.gz",
         fix=f"--derivatives {bids_dir} (it holds statmaps itself)"
         if in_raw

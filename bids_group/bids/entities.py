@@ -41,7 +41,7 @@ def same_label(entity: str, one: str | None, other: str | None) -> bool:
 
 
 def run_key(run: str | None) -> str | None:
-    """The run as it is compared: without the zeros in front."""
+    """Give the run as it is compared: without the zeros in front."""
     return str(int(run)) if run is not None and run.isdigit() else run
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from bids_group.bids.entities import read_vocabulary
 
-_NOT_MAPS = r"\.(?:html?|svg|png|jpe?g|gif|pdf|tsv(?:\.gz)?|csv|txt|log|md|rst|h5|mat|npz?|pkl|toml|ya?ml|css|js|bib)$"
+_NOT_MAPS = r"\.(?:html?|svg|png|jpe?g|gif|pdf|tsv(?:\.gz)?|csv|txt|log|md|h5|mat|npz?|pkl|toml|ya?ml|bib)$"
 _NOT_FIRST_LEVEL = r"^/(?:code|sourcedata|stimuli|logs)(?:/|$)"
 
 

@@ -33,8 +33,9 @@ def build_ledger(
 
     Returns
     -------
-    Table of ``COLUMNS``, sorted; missing entries are None. ``n_maps`` is the number of maps that the person's effect
-    of that contrast stands on (0: not analysed); ``note`` names runs and sessions that most others have.
+    Table of ``COLUMNS``, sorted; missing entries are None. ``n_maps`` is the number of maps that
+    the person's effect of that contrast stands on (0: not analysed); ``note`` names runs and sessions
+    that most others have.
     """
     everything = list(dict.fromkeys([*cohort.exclusions, *exclusions]))
     by_file = {exclusion.path: exclusion for exclusion in everything if exclusion.path is not None}
@@ -106,6 +107,8 @@ def _lost_row(exclusion: Exclusion, cohort: Cohort) -> Row:
     return _row(
         exclusion.subject,
         session=exclusion.session,
+        run=exclusion.run,
+        task=exclusion.task,
         contrast=exclusion.contrast,
         file=file,
         used="no",
@@ -178,4 +181,5 @@ def _sorted_frame(rows: Iterable[Row]) -> pd.DataFrame:
             str(row["file"] or ""),
         )
 
-    return pd.DataFrame(sorted(rows, key=key), columns=list(COLUMNS), dtype=object)
+    cells = [[row[name] for name in COLUMNS] for row in sorted(rows, key=key)]
+    return pd.DataFrame(cells, columns=list(COLUMNS), dtype=object)

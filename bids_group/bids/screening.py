@@ -1,4 +1,4 @@
-"""Screening: leaving out people, sessions or scans whose row in a table fulfils a condition (``--exclude-where``)."""
+"""Screening: leaving out people, sessions or scans that fulfil a condition (``--exclude-where``)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """A table as conditions see it: ``rows`` by (participant,), (participant, session) or (participant, file)."""
+    """A table as conditions see it: rows by (participant,), (participant, session) or (participant, file)."""
 
     kind: Literal["participant", "session", "scan"]
     columns: Mapping[str, Column]
@@ -35,10 +35,10 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """What a condition is judged on: whom it is about (entities), and the values."""
+    """What a condition is judged on: whom it is about (entities), and the cells."""
 
     entities: Mapping[str, str]
-    values: Row
+    cells: Row
 
 
 def screen(
@@ -70,7 +70,7 @@ def screen(
     is_open: set[str] = set()
     for candidate in choice.candidates:
         relevant = [line for line in lines[candidate.map.subject] if _is_about(line, candidate)]
-        verdicts = [condition.holds(line.values) for line in relevant]
+        verdicts = [condition.holds(line.cells) for line in relevant]
         if True in verdicts:
             _check_whole(candidate, verdicts, text)
             reasons[candidate.map.effect] = _say_reason(condition, relevant[0])
@@ -105,7 +105,8 @@ def _gather_layers(study: Study, bids_dir: Path, people: Sequence[str]) -> list[
 def _rows(frame: pd.DataFrame) -> dict[Key, Row]:
     plain = frame.astype(object).where(frame.notna(), None)
     keys = [key if isinstance(key, tuple) else (key,) for key in plain.index]
-    return dict(zip(keys, plain.to_dict("records"), strict=True))
+    rows = [{str(name): cell for name, cell in row.items()} for row in plain.to_dict("records")]
+    return dict(zip(keys, rows, strict=True))
 
 
 def _layers_used(layers: Sequence[Layer], condition: Condition) -> list[Layer]:
@@ -121,10 +122,10 @@ def _join_lines(used: Sequence[Layer], people: Sequence[str]) -> dict[str, list[
     named = _entities_of(finest.kind, keys)
     lines: dict[str, list[Line]] = defaultdict(list)
     for key, entities in zip(keys, named, strict=True):
-        values = {
+        cells = {
             name: value for layer in reversed(used) for name, value in _look_up(layer, key, entities).items()
         }
-        lines[key[0]].append(Line(entities=entities, values=values))
+        lines[key[0]].append(Line(entities=entities, cells=cells))
     return lines
 
 
@@ -159,14 +160,14 @@ def _check_whole(candidate: Candidate, verdicts: Sequence[bool | None], text: st
     if not all(verdicts):
         raise DataError(
             f"The condition '{text}' holds for a part of what {candidate.map.effect} was made of.",
-            found=f"it holds for {verdicts.count(True)} of {len(verdicts)} sessions or scans of sub-{candidate.map.subject}",
+            found=f"it holds for {verdicts.count(True)} of {len(verdicts)} sessions or scans",
             expected="all of them, or none",
             fix="Use the maps of single runs, or leave the participant out with --exclude-participant-label.",
         )
 
 
 def _say_reason(condition: Condition, line: Line) -> str:
-    values = ", ".join(f"{name} is {_say_value(line.values[name])}" for name in condition.columns)
+    values = ", ".join(f"{name} is {_say_value(line.cells[name])}" for name in condition.columns)
     return f"--exclude-where {condition.text}: {values}"
 
 
@@ -188,5 +189,7 @@ def _say_open(condition: Condition, people: Iterable[str]) -> tuple[Notice, ...]
     names = [f"sub-{label}" for label in people]
     if not names:
         return ()
-    sentence = f"--exclude-where {condition.text} is open for {name_some(names)}, who stay: a value is missing there."
+    sentence = (
+        f"--exclude-where {condition.text} is open for {name_some(names)}, who stay: a value is missing."
+    )
     return (Notice(severity="warning", topic="exclusions", sentence=sentence),)

@@ -42,7 +42,15 @@ class Choice:
 def exclude(candidate: Candidate, reason: str) -> Exclusion:
     """Name a map that leaves the analysis."""
     m = candidate.map
-    return Exclusion(subject=m.subject, session=m.session, contrast=m.contrast, path=m.effect, reason=reason)
+    return Exclusion(
+        subject=m.subject,
+        session=m.session,
+        run=m.run,
+        task=m.task,
+        contrast=m.contrast,
+        path=m.effect,
+        reason=reason,
+    )
 
 
 def select_results(choice: Choice, selection: Selection) -> None:
@@ -102,7 +110,7 @@ def select_people(choice: Choice, selection: Selection, people: Iterable[str]) -
 
 
 def normal_filters(selection: Selection) -> dict[str, tuple[str | None, ...]]:
-    """Give the filters the names and types of entities: each a tuple of labels, ``"*"`` (any) or None (absent).
+    """Give the filters the names and types of entities: tuples of labels, ``"*"`` (any) or None (absent).
 
     Raises
     ------
@@ -281,7 +289,7 @@ def _check_levels(candidates: Sequence[Candidate]) -> None:
             f"sub-{m.subject} has maps of contrast '{m.contrast}' with and without {entity}.",
             found=name_some(c.map.effect.name for c in candidates),
             expected="maps of one level: the ones may be pooled from the others",
-            fix=f'--bids-filter-file with {{"{entity}": null}} for those without, {{"{entity}": "*"}} for those with',
+            fix=f'--bids-filter-file with {{"{entity}": null}} without, {{"{entity}": "*"}} with',
         )
 
 

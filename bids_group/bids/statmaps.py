@@ -200,7 +200,7 @@ def _only(effect: IndexedFile, by_stat: Mapping[str, Sequence[IndexedFile]], sta
 
 
 def _find_mask(entities: Entities, masks: Iterable[IndexedFile]) -> Path | None:
-    """Find the mask that fits best: the same person, space and resolution, nothing that contradicts, most in common."""
+    """Find the mask that fits best: same person and grid, nothing that contradicts, most in common."""
     fitting = [mask for mask in masks if _mask_fits(_shared(mask.entities), entities)]
     fitting.sort(
         key=lambda mask: (

@@ -16,10 +16,10 @@ _SEPARATORS = {",": "commas", ";": "semicolons", "|": "bars"}
 
 
 def read_tsv(path: Path) -> pd.DataFrame:
-    """Read a table as text: every cell a stripped string, or missing (None) for ``n/a`` and for nothing at all.
+    """Read a table as text: every cell a stripped string, or None for ``n/a`` and for nothing at all.
 
-    Byte-order marks, CRLF and blank lines are harmless; "NA", "None" and "nan" are text. The index is the line number
-    in the file, for messages.
+    Byte-order marks, CRLF and blank lines are harmless; "NA", "None" and "nan" are text. The index is the
+    number of the line in the file, for messages.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def require_columns(frame: pd.DataFrame, path: Path, names: Sequence[str]) -> No
 
 
 def index_by_label(frame: pd.DataFrame, path: Path, keys: Sequence[tuple[str, str]]) -> pd.DataFrame:
-    """Index rows by bare labels; ``keys`` are (column, entity key), for example ``("participant_id", "sub")``.
+    """Index rows by bare labels; ``keys`` are (column, entity key), such as ``("participant_id", "sub")``.
 
     Raises
     ------
