@@ -1,67 +1,103 @@
-"""The options of the command line as settings in a model file (``Model.Software.bids_group``), and back."""
+"""The options of the command line as settings in a model file (``Model.Software.bids_group``), and back.
+
+A setting has the name of its option: ``smoothing_fwhm`` or ``smoothing-fwhm`` for ``--smoothing-fwhm``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from bids_group.config.request import AnalysisSpec, ContrastRequest, InferenceSpec, Inputs, Selection
+from bids_group.config.places import Place, suggest
+from bids_group.config.request import (
+    CORRECTIONS,
+    AnalysisSpec,
+    ContrastRequest,
+    InferenceSpec,
+    Inputs,
+    Selection,
+)
 from bids_group.errors import UsageError
 
-ANALYSIS = {
-    "center": "centering",
-    "missing": "missing",
-    "pooling": "pooling",
-    "mask": "mask",
-    "min_coverage": "min_coverage",
-    "smoothing_fwhm": "smoothing_fwhm_mm",
-    "atlas": "atlas",
-}
-"""Name of each setting, and of the field of `AnalysisSpec` that it fills."""
+Kind = Literal["number", "integer", "flag", "text", "texts", "path", "paths", "filter"]
 
-INFERENCE = {
-    "alpha": "alpha",
-    "two_sided": "is_two_sided",
-    "correction": "corrections",
-    "cluster_forming_p": "cluster_forming_p",
-    "n_permutations": "n_permutations",
-    "random_seed": "random_seed",
-    "connectivity": "connectivity",
-    "exchangeability_blocks": "exchangeability_blocks",
-    "block_scheme": "block_scheme",
-    "variance_groups": "variance_groups",
-    "shuffle": "shuffle",
-    "familywise": "familywise",
-    "tail_approximation": "has_tail_approximation",
+ANALYSIS: Mapping[str, tuple[str, Kind]] = {
+    "center": ("centering", "text"),
+    "missing": ("missing", "text"),
+    "pooling": ("pooling", "text"),
+    "mask": ("mask", "path"),
+    "min_coverage": ("min_coverage", "number"),
+    "smoothing_fwhm": ("smoothing_fwhm_mm", "number"),
+    "atlas": ("atlas", "path"),
+}
+"""Name of each setting, the field of `AnalysisSpec` that it fills, and what it holds."""
+
+INFERENCE: Mapping[str, tuple[str, Kind]] = {
+    "alpha": ("alpha", "number"),
+    "two_sided": ("is_two_sided", "flag"),
+    "correction": ("corrections", "texts"),
+    "cluster_forming_p": ("cluster_forming_p", "number"),
+    "n_permutations": ("n_permutations", "integer"),
+    "random_seed": ("random_seed", "integer"),
+    "connectivity": ("connectivity", "integer"),
+    "exchangeability_blocks": ("exchangeability_blocks", "text"),
+    "block_scheme": ("block_scheme", "text"),
+    "variance_groups": ("variance_groups", "text"),
+    "shuffle": ("shuffle", "text"),
+    "familywise": ("familywise", "text"),
+    "tail_approximation": ("has_tail_approximation", "flag"),
 }
 """The same for `InferenceSpec`."""
 
-SELECTION = {
-    "participant_label": "participant_labels",
-    "exclude_participant_label": "exclude_participant_labels",
-    "session_label": "session_labels",
-    "task_label": "task_labels",
-    "run_label": "run_labels",
-    "space": "space",
-    "res": "res",
-    "den": "den",
-    "node": "node",
-    "first_level_contrast": "first_level_contrasts",
-    "bids_filter": "bids_filter",
-    "exclude_where": "exclude_where",
-    "input_stat": "input_stat",
+SELECTION: Mapping[str, tuple[str, Kind]] = {
+    "participant_label": ("participant_labels", "texts"),
+    "exclude_participant_label": ("exclude_participant_labels", "texts"),
+    "session_label": ("session_labels", "texts"),
+    "task_label": ("task_labels", "texts"),
+    "run_label": ("run_labels", "texts"),
+    "space": ("space", "text"),
+    "res": ("res", "text"),
+    "den": ("den", "text"),
+    "node": ("node", "text"),
+    "first_level_contrast": ("first_level_contrasts", "texts"),
+    "bids_filter": ("bids_filter", "filter"),
+    "exclude_where": ("exclude_where", "text"),
+    "input_stat": ("input_stat", "text"),
 }
 """The same for `Selection`."""
 
-INPUTS = {
-    "participants_tsv": "participants_tsv",
-    "phenotype": "phenotype",
-    "categorical": "categorical",
-    "numeric": "numeric",
+INPUTS: Mapping[str, tuple[str, Kind]] = {
+    "participants_tsv": ("participants_tsv", "path"),
+    "phenotype": ("phenotype", "paths"),
+    "categorical": ("categorical", "texts"),
+    "numeric": ("numeric", "texts"),
 }
 """The same for `Inputs`: the tables; which folders hold the maps is not the model's to say."""
+
+OF_NODE = ("center", "contrast")
+"""Settings that each Dataset node has for itself; the others hold for the whole run."""
+
+CHOICES: Mapping[str, tuple[Any, ...]] = {
+    "missing": ("error", "drop"),
+    "pooling": ("precision", "mean", "none"),
+    "correction": CORRECTIONS,
+    "connectivity": (6, 18, 26),
+    "block_scheme": ("within", "whole"),
+    "shuffle": ("auto", "flips", "permutations", "both"),
+    "familywise": ("within-contrast", "across-contrasts"),
+    "input_stat": ("effect", "z"),
+}
+
+FLAGS: Mapping[str, tuple[str, Any, Any]] = {
+    "one_sided": ("two_sided", False, True),
+    "within_blocks": ("block_scheme", "within", None),
+    "whole_blocks": ("block_scheme", "whole", None),
+}
+"""Options that are flags: the setting each stands for, and what it is where the flag is true, or false."""
+
+NAMES = (*ANALYSIS, *INFERENCE, *SELECTION, *INPUTS, "contrast")
 
 
 def list_settings(
@@ -77,16 +113,20 @@ def list_settings(
     return {**listed, **chosen, **tables}
 
 
-def _listed(record: AnalysisSpec | InferenceSpec, names: Mapping[str, str]) -> dict[str, Any]:
-    values = {setting: getattr(record, name) for setting, name in names.items()}
+def _listed(record: AnalysisSpec | InferenceSpec, names: Mapping[str, tuple[str, Kind]]) -> dict[str, Any]:
+    values = {setting: getattr(record, name) for setting, (name, _) in names.items()}
     return {setting: _plain(value) for setting, value in values.items() if value is not None}
 
 
-def _changed(record: Selection | Inputs, names: Mapping[str, str]) -> dict[str, Any]:
-    usual = {item.name: item.default for item in fields(record)}
-    usual["bids_filter"] = {}
-    values = {setting: (getattr(record, name), usual[name]) for setting, name in names.items()}
+def _changed(record: Selection | Inputs, names: Mapping[str, tuple[str, Kind]]) -> dict[str, Any]:
+    usual = defaults_of(record)
+    values = {setting: (getattr(record, name), usual[name]) for setting, (name, _) in names.items()}
     return {setting: _plain(value) for setting, (value, default) in values.items() if value != default}
+
+
+def defaults_of(record: Any) -> dict[str, Any]:
+    """Give the value that each field of a record of the request has where nothing was said."""
+    return {item.name: item.default for item in fields(record)} | {"bids_filter": {}}
 
 
 def _plain(value: Any) -> Any:
@@ -110,3 +150,62 @@ def parse_contrast(text: str) -> ContrastRequest:
                 )
             return ContrastRequest(name=name, expression=expression)
     return ContrastRequest(expression=text.strip())
+
+
+# --------------------------------------------------------------------------------------------
+# Reading
+
+
+def read_settings(place: Place) -> dict[str, Any]:
+    """Read and check the settings of a node; underscores and hyphens in names are the same."""
+    if place.is_absent:
+        return {}
+    if not isinstance(place.value, Mapping):
+        place.refuse("is not an object", expected='{"alpha": 0.05}')
+    settings: dict[str, Any] = {}
+    for key in place.value:
+        name = key.replace("-", "_")
+        if name not in NAMES and name not in FLAGS:
+            place.at(key).refuse("is not known", expected=", ".join(NAMES), fix=suggest(name, NAMES))
+        name, value = _setting(place.at(key), name)
+        if settings.setdefault(name, value) != value:
+            place.at(key).refuse(f"contradicts what is said of {name} beside it")
+    return settings
+
+
+def _setting(place: Place, name: str) -> tuple[str, Any]:
+    if name in FLAGS:
+        name, value, otherwise = FLAGS[name]
+        return name, value if _single(place, "flag") else otherwise
+    return name, _value(place, name)
+
+
+def _value(place: Place, name: str) -> Any:
+    if name == "contrast":
+        return [each.text() for each in place.lenient_list().items()]
+    _, kind = {**ANALYSIS, **INFERENCE, **SELECTION, **INPUTS}[name]
+    if kind in ("texts", "paths"):
+        values = [each.label() for each in place.list().items()]
+    else:
+        values = [_single(place, kind)]
+    for value in values:
+        if value not in CHOICES.get(name, (value,)):
+            place.refuse("is not known", expected=" or ".join(str(one) for one in CHOICES[name]))
+    return values if kind in ("texts", "paths") else values[0]
+
+
+def _single(place: Place, kind: Kind) -> Any:
+    expected: dict[str, tuple[type, ...]] = {
+        "number": (int, float),
+        "integer": (int,),
+        "flag": (bool,),
+        "text": (str,),
+        "path": (str,),
+        "filter": (dict,),
+    }
+    is_right = isinstance(place.value, expected[kind]) and (
+        kind == "flag" or not isinstance(place.value, bool)
+    )
+    if not is_right:
+        place.refuse(f"is not a {kind}")
+    return str((place.file.parent / place.value).absolute()) if kind == "path" else place.value

@@ -9,11 +9,14 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from bids_group.bids import gather_cohort, keep_complete
-from bids_group.config import AnalysisSpec, RunConfig, Selection
-from bids_group.config.stats_model import StatsModel, compile_request, read_model, settings_from_model
+from bids_group.config import AnalysisSpec, RunConfig
+from bids_group.config.stats_model import StatsModel, compile_request
+from bids_group.config.stats_model_reading import read_model
+from bids_group.config.stats_model_request import settle_request
 from bids_group.errors import DataError
 from bids_group.inference import check_inference
 from bids_group.model import build_design, needed_variables, plan_analyses, restrict
+from bids_group.output import check_output_names
 from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation
 
 LOGGER = logging.getLogger(__name__)
@@ -46,13 +49,16 @@ class Job:
 
 def prepare(config: RunConfig) -> Job:
     """Find people and maps, settle the model, and build and check every design."""
-    model, selection, spec, notices = _settle_model(config)
-    cohort = gather_cohort(config.inputs, selection, config.output_dir)
-    spec, pooling_notices = _settle_pooling(spec, cohort)
+    model = None
+    if config.analysis.model_file is not None:
+        model, config = settle_request(read_model(config.analysis.model_file), config)
+    cohort = gather_cohort(config.inputs, config.selection, config.output_dir)
+    spec, pooling_notices = _settle_pooling(config.analysis, cohort)
     if model is None:
-        model = compile_request(spec, selection, spec.pooling or "mean")
+        model = compile_request(spec, config.selection, spec.pooling, config.inputs)
     analyses = plan_analyses(cohort, model, spec)
     planned, exclusions = _plan_designs(analyses, spec, config)
+    check_output_names([(one.analysis, one.design) for one in planned])
     job = Job(
         config=config,
         spec=spec,
@@ -61,23 +67,10 @@ def prepare(config: RunConfig) -> Job:
         planned=planned,
         observations=_distinct_observations(planned, analyses, config),
         exclusions=exclusions,
-        notices=_distinct(
-            [*notices, *cohort.notices, *pooling_notices, *(n for p in planned for n in p.notices)]
-        ),
+        notices=_distinct([*cohort.notices, *pooling_notices, *(n for p in planned for n in p.notices)]),
     )
     _log(job)
     return job
-
-
-def _settle_model(
-    config: RunConfig,
-) -> tuple[StatsModel | None, Selection, AnalysisSpec, tuple[Notice, ...]]:
-    """Read a model file and let its settings speak; without one the command line is the model."""
-    if config.analysis.model_file is None:
-        return None, config.selection, config.analysis, ()
-    model, notices = read_model(config.analysis.model_file)
-    spec, selection = settings_from_model(model, config.analysis, config.selection)
-    return model, selection, spec, notices
 
 
 def _settle_pooling(spec: AnalysisSpec, cohort: Cohort) -> tuple[AnalysisSpec, tuple[Notice, ...]]:

@@ -1,0 +1,326 @@
+"""Reading a BIDS Stats Models file: what it may say, and what is refused by name.
+
+The package `bsmschema` knows the standard's types but lets unknown keys pass; every key is checked here
+instead, so that nothing in a file is ever skipped.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from bids_group.config.places import Place
+from bids_group.config.stats_model import (
+    INTERCEPT,
+    DummyContrasts,
+    Edge,
+    Level,
+    Node,
+    NodeContrast,
+    StatsModel,
+    Test,
+    Weight,
+)
+from bids_group.config.stats_model_settings import OF_NODE, read_settings
+from bids_group.errors import MissingInputError, UsageError
+
+MODEL_KEYS = ("Name", "BIDSModelVersion", "Description", "Input", "Nodes", "Edges")
+NODE_KEYS = (
+    "Level", "Name", "Description", "GroupBy", "Transformations", "Model", "Contrasts", "DummyContrasts",
+)  # fmt: skip
+ESTIMATOR_KEYS = ("Type", "X", "Formula", "HRF", "Options", "Software", "Description")
+CONTRAST_KEYS = ("Name", "ConditionList", "Weights", "Test", "Description")
+DUMMY_KEYS = ("Contrasts", "Conditions", "Test", "Description")
+EDGE_KEYS = ("Source", "Destination", "Filter", "Description")
+LEVELS = ("Run", "Session", "Subject", "Dataset")
+ORDER = tuple(level.lower() for level in LEVELS)
+TRANSFORMER = "pybids-transforms-v1"
+
+
+def read_model(path: Path) -> StatsModel:
+    """Read a BIDS Stats Models file.
+
+    Single values where the standard has a list, a missing ``Type``, ``Test`` or ``BIDSModelVersion``, and
+    levels in lower case are understood; `StatsModel.remarks` says where.
+
+    Raises
+    ------
+    MissingInputError
+        The file cannot be read.
+    UsageError
+        It is not JSON, lacks a key, has one that is not known (with a guess at what was meant), or asks for
+        what is not supported.
+    """
+    place = Place(file=path, value=_load(path))
+    place.check_keys(MODEL_KEYS, required=("Name", "Nodes"))
+    if place.at("BIDSModelVersion").is_absent:
+        place.at("BIDSModelVersion").remark("is missing; 1.0.0 was assumed")
+    nodes = tuple(_node(each) for each in place.at("Nodes").list().items())
+    _check_nodes(place.at("Nodes"), nodes)
+    model = StatsModel(
+        name=place.at("Name").text(),
+        description=place.value.get("Description") or "",
+        version=str(place.value.get("BIDSModelVersion", "1.0.0")),
+        input=_filter(place.at("Input")),
+        nodes=nodes,
+        edges=_edges(place.at("Edges"), nodes),
+        settings=_merge_settings(place.at("Nodes"), nodes),
+        remarks=tuple(place.remarks),
+    )
+    _check_graph(place.at("Edges"), model)
+    return model
+
+
+def _load(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise MissingInputError(f"The model file {path} cannot be read.", found=error.strerror) from error
+    except ValueError as error:
+        raise UsageError(f"The model file {path} is not JSON.", found=str(error)) from error
+
+
+# --------------------------------------------------------------------------------------------
+# Nodes
+
+
+def _node(place: Place) -> Node:
+    place.check_keys(NODE_KEYS, required=("Level", "Name", "GroupBy", "Model"))
+    level = _level(place.at("Level"))
+    model = place.at("Model").check_keys(ESTIMATOR_KEYS, required=("X",))
+    contrasts = place.at("Contrasts")
+    node = Node(
+        name=place.at("Name").text(),
+        level=level,
+        group_by=tuple(each.text() for each in place.at("GroupBy").lenient_list().items()),
+        type=_type(model.at("Type"), level),
+        x=tuple(_variable(each) for each in model.at("X").lenient_list().items()),
+        formula=None if model.at("Formula").is_absent else model.at("Formula").text(),
+        instructions=_instructions(place.at("Transformations"), level),
+        contrasts=() if contrasts.is_absent else tuple(_contrast(each) for each in contrasts.list().items()),
+        dummy_contrasts=_dummy_contrasts(place.at("DummyContrasts")),
+        settings=read_settings(_software(model)),
+        source=place.value,
+    )
+    _check_node(place, node)
+    return node
+
+
+def _level(place: Place) -> Level:
+    if isinstance(place.value, str) and place.value not in LEVELS and place.value.capitalize() in LEVELS:
+        place.remark("should be capitalised")
+        return cast(Level, place.value.lower())
+    return cast(Level, place.choice(*LEVELS).lower())
+
+
+def _type(place: Place, level: Level) -> Literal["glm", "meta"]:
+    if place.is_absent:
+        if level != "run":
+            place.remark('is missing; "glm" was assumed')
+        return "glm"
+    return cast(Literal["glm", "meta"], place.choice("glm", "meta"))
+
+
+def _variable(place: Place) -> str:
+    name = place.label()
+    return INTERCEPT if name.lower() == "intercept" else name
+
+
+def _software(model: Place) -> Place:
+    software = model.at("Software")
+    if software.is_absent:
+        return software
+    if not isinstance(software.value, Mapping):
+        software.refuse("is not an object", expected='{"bids_group": {…}}')
+    return software.at("bids_group")
+
+
+def _instructions(place: Place, level: Level) -> tuple[Mapping[str, Any], ...]:
+    """Instructions above the run level; those of runs were carried out by the program that made the maps."""
+    if place.is_absent or level == "run":
+        return ()
+    place.check_keys(("Transformer", "Instructions", "Description"), required=("Transformer", "Instructions"))
+    place.at("Transformer").choice(TRANSFORMER)
+    instructions = []
+    for each in place.at("Instructions").list().items():
+        if not isinstance(each.value, Mapping):
+            each.refuse("is not an object", expected='{"Name": …, "Input": […]}')
+        each.at("Name").text()
+        instructions.append(dict(each.value))
+    return tuple(instructions)
+
+
+def _check_node(place: Place, node: Node) -> None:
+    """Refuse what is written well but cannot be done above the run level."""
+    if node.level == "run":
+        return
+    for key in ("HRF", "Options"):
+        if not place.at("Model").at(key).is_absent:
+            place.at("Model").at(key).refuse(
+                f"is not supported at the {node.level} level",
+                fix="Remove it; a mask is given by --mask or the setting mask of Model.Software.bids_group.",
+            )
+    for name in node.x:
+        if any(character in name for character in "*?") and name != INTERCEPT:
+            place.at("Model").at("X").refuse(
+                f"has the wildcard {name!r}, which is not supported above the run level",
+                fix="Name the variables.",
+            )
+    if node.level == "dataset" and "subject" in node.group_by:
+        place.at("GroupBy").refuse("has a model for each subject, which is no group analysis")
+    if node.level in ("session", "subject") and "subject" not in node.group_by:
+        place.at("GroupBy").refuse(
+            f"would mix people in a node of Level {node.level.capitalize()}", fix='Add "subject".'
+        )
+
+
+def _check_nodes(place: Place, nodes: tuple[Node, ...]) -> None:
+    names = [node.name for node in nodes]
+    for name in names:
+        if names.count(name) > 1:
+            place.refuse(f"has two nodes of the name {name!r}", fix="Give each node a name of its own.")
+    if not any(node.level == "dataset" for node in nodes):
+        place.refuse("has no node of Level Dataset, so that there is no group analysis")
+
+
+def _merge_settings(place: Place, nodes: tuple[Node, ...]) -> dict[str, Any]:
+    """Join the settings of all nodes: one run has one alpha, one mask and so on."""
+    merged: dict[str, Any] = {}
+    for node in nodes:
+        for name, value in node.settings.items():
+            if name not in OF_NODE and merged.setdefault(name, value) != value:
+                place.refuse(
+                    f"has two values of the setting {name}",
+                    expected="one value for the whole run",
+                    fix="Run the nodes one by one, each into an output folder of its own.",
+                )
+    return merged
+
+
+# --------------------------------------------------------------------------------------------
+# Contrasts
+
+
+def _contrast(place: Place) -> NodeContrast:
+    place.check_keys(CONTRAST_KEYS, required=("Name", "ConditionList", "Weights"))
+    conditions = tuple(_variable(each) for each in place.at("ConditionList").lenient_list().items())
+    contrast = NodeContrast(
+        name=place.at("Name").label(),
+        conditions=conditions,
+        weights=_weights(place.at("Weights"), len(conditions)),
+        test=_test(place.at("Test")),
+    )
+    if len(set(conditions)) < len(conditions):
+        place.at("ConditionList").refuse("names a condition twice")
+    if contrast.test != "F" and len(contrast.weights) != 1:
+        place.at("Weights").refuse(
+            f"has {len(contrast.weights)} rows for a {contrast.test} contrast", fix='Use "Test": "F".'
+        )
+    return contrast
+
+
+def _test(place: Place) -> Test:
+    if place.is_absent:
+        place.remark('is missing; "t" was assumed')
+        return "t"
+    return cast(Test, place.choice("t", "F", "pass"))
+
+
+def _weights(place: Place, n_conditions: int) -> tuple[tuple[Weight, ...], ...]:
+    rows = list(place.lenient_list().items())
+    is_matrix = bool(rows) and all(isinstance(row.value, list) for row in rows)
+    weights = (
+        [_row(row, n_conditions) for row in rows] if is_matrix else [_row(place.lenient_list(), n_conditions)]
+    )
+    return tuple(weights)
+
+
+def _row(place: Place, n_conditions: int) -> tuple[Weight, ...]:
+    row = tuple(_weight(each) for each in place.items())
+    if len(row) != n_conditions:
+        place.refuse(f"has {len(row)} weights for {n_conditions} conditions")
+    if not any(Fraction(str(weight)) for weight in row):
+        place.refuse("has no weight but 0")
+    return row
+
+
+def _weight(place: Place) -> Weight:
+    value = place.value
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError(value)
+        Fraction(str(value).replace(" ", ""))
+    except (ValueError, ZeroDivisionError):
+        place.refuse("is not a weight", expected='a number, or a fraction such as "1/3"')
+    return value.replace(" ", "") if isinstance(value, str) else value
+
+
+def _dummy_contrasts(place: Place) -> DummyContrasts | None:
+    if place.is_absent:
+        return None
+    place.check_keys(DUMMY_KEYS)
+    listed = place.at("Contrasts")
+    if listed.is_absent and not place.at("Conditions").is_absent:
+        listed = place.at("Conditions")
+        listed.remark('is an old name of "Contrasts"')
+    conditions = (
+        None if listed.is_absent else tuple(_variable(each) for each in listed.lenient_list().items())
+    )
+    return DummyContrasts(test=_test(place.at("Test")), conditions=conditions)
+
+
+# --------------------------------------------------------------------------------------------
+# Edges
+
+
+def _edges(place: Place, nodes: tuple[Node, ...]) -> tuple[Edge, ...]:
+    """Edges as written; without any, each node hands on to the next."""
+    if place.is_absent:
+        return tuple(Edge(source=one.name, destination=two.name) for one, two in itertools.pairwise(nodes))
+    return tuple(_edge(each, nodes) for each in place.list().items())
+
+
+def _edge(place: Place, nodes: tuple[Node, ...]) -> Edge:
+    place.check_keys(EDGE_KEYS, required=("Source", "Destination"))
+    names = tuple(node.name for node in nodes)
+    return Edge(
+        source=place.at("Source").choice(*names),
+        destination=place.at("Destination").choice(*names),
+        filter=_filter(place.at("Filter")),
+    )
+
+
+def _filter(place: Place) -> dict[str, tuple[str, ...]]:
+    if place.is_absent:
+        return {}
+    if not isinstance(place.value, Mapping):
+        place.refuse("is not an object", expected='{"contrast": ["faces"]}')
+    return {key: tuple(each.label() for each in place.at(key).lenient_list().items()) for key in place.value}
+
+
+def _check_graph(place: Place, model: StatsModel) -> None:
+    """One node receives the maps, every other the contrasts of another; results of a group go nowhere."""
+    levels = {node.name: node.level for node in model.nodes}
+    for edge in model.edges:
+        if levels[edge.source] == "dataset":
+            place.refuse(
+                f"hands on results of the Dataset node {edge.source!r}, which is not supported",
+                fix="Give Edges that start at nodes of Level Run, Session or Subject.",
+            )
+        if ORDER.index(levels[edge.source]) > ORDER.index(levels[edge.destination]):
+            place.refuse(f"leads down from the node {edge.source!r} to {edge.destination!r}")
+    roots = [node.name for node in model.nodes if all(edge.destination != node.name for edge in model.edges)]
+    if len(roots) > 1:
+        place.refuse(
+            f"leaves {len(roots)} nodes without inputs: {', '.join(roots)}",
+            expected="one first node, and edges into all others",
+        )
+    ends = {edge.source for edge in model.edges}
+    idle = [node.name for node in model.nodes if node.level != "dataset" and node.name not in ends]
+    if idle:
+        place.refuse(f"has no edge out of {', '.join(idle)}", fix="Remove the node, or add the edge.")
+    _ = model.nodes_in_order
