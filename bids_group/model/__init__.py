@@ -4,7 +4,6 @@ from bids_group.model.design import build_design
 from bids_group.model.diagnostics import tabulate_peaks, tabulate_quality
 from bids_group.model.formula import needed_variables
 from bids_group.model.group import fit_group
-from bids_group.model.naming import contrast_entity, make_label
 from bids_group.model.plan import plan_analyses, restrict
 from bids_group.model.pooling import pool
 from bids_group.model.stack import StackedMaps, build_stack
@@ -13,9 +12,7 @@ __all__ = [
     "StackedMaps",
     "build_design",
     "build_stack",
-    "contrast_entity",
     "fit_group",
-    "make_label",
     "needed_variables",
     "plan_analyses",
     "pool",

@@ -31,8 +31,8 @@ _FUNCTIONS = {"log1p": np.log1p, "sqrt": np.sqrt, "abs": np.abs}
 class Covariate:
     """A numeric column over the analysed rows, in its own units.
 
-    ``centers``: what is subtracted where it stands bare, in ``I()`` or in ``poly()``: one number, or one per level of the
-    factor of ``within:FACTOR``.
+    ``centers``: what is subtracted where it stands bare, in ``I()`` or in ``poly()``: one number, or one
+    per level of the factor of ``within:FACTOR``.
     """
 
     name: str
@@ -47,8 +47,8 @@ class Covariate:
 class Coding:
     """A formula with everything that the analysed rows settle.
 
-    ``levels``: of each categorical column, first = reference; ``within``: the factor of ``within:FACTOR``; ``columns``: names
-    of the regressors; ``positions``: of each term's regressors among them.
+    ``levels``: of each categorical column, first = reference; ``within``: the factor of ``within:FACTOR``;
+    ``columns``: names of the regressors; ``positions``: of each term's regressors among them.
     """
 
     formula: Formula
@@ -111,6 +111,7 @@ def build_coding(formula: Formula, variables: pd.DataFrame, centering: str) -> t
         for name in formula.columns
         if name not in categorical
     }
+    _check_divisors(formula, covariates)
     symbols = code_people(formula, variables, levels, covariates, within)
     matrix, spec = _evaluate(formula, None, symbols)
     columns = tuple(_display(formula, name) for name in spec.column_names)
@@ -210,6 +211,17 @@ def _categorical_columns(formula: Formula, variables: pd.DataFrame) -> tuple[str
                     fix="Use one of the two.",
                 )
     return tuple(found)
+
+
+def _check_divisors(formula: Formula, covariates: Mapping[str, Covariate]) -> None:
+    for factor in formula.factors:
+        for name in factor.divisors:
+            if covariates[name].centers:
+                raise FormulaError(
+                    f"'{factor.text}' in the formula divides by '{name}' (or takes a root of it), which is centred first.",
+                    found=f"{name} minus its mean, which is near 0 for some",
+                    fix="Say --center none, or add the finished column to participants.tsv.",
+                )
 
 
 def _summarise(name: str, variables: pd.DataFrame, centering: str, within: str | None) -> Covariate:

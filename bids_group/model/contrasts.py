@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from bids_group.config import ContrastRequest
 from bids_group.errors import ContrastError, DesignError
+from bids_group.labels import camel_label, upper_first
 from bids_group.model.coding import Array, Coding
 from bids_group.model.estimability import RowSpace
 from bids_group.model.formula import Term
 from bids_group.model.grammar import (
     Combination,
     Expression,
-    Joint,
     Mean,
     Meaning,
     Regressor,
@@ -26,11 +28,10 @@ from bids_group.model.grammar import (
     read_expression,
 )
 from bids_group.model.marginal import mean_row, slope_row
-from bids_group.model.naming import label_contrast, label_term
 from bids_group.model.pointing import list_some, point_at, suggest
 from bids_group.model.terms import HierarchicalForm, find_term, term_rows
-from bids_group.model.words import join_rows, say_combination, say_held, say_weights
-from bids_group.records import Contrast
+from bids_group.model.words import join_rows, say_combination, say_held, say_number, say_weights
+from bids_group.records import Contrast, Notice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,7 +76,7 @@ def build_contrast(request: ContrastRequest, fitted: Fitted) -> Contrast:
 
 
 def default_requests(coding: Coding) -> tuple[ContrastRequest, ...]:
-    """The mean, and one test per term of the formula."""
+    """Ask for the mean, and for one test per term of the formula."""
     tests = [
         ContrastRequest(expression=f"test({term.name})") for term in coding.formula.terms if term.factors
     ]
@@ -84,8 +85,14 @@ def default_requests(coding: Coding) -> tuple[ContrastRequest, ...]:
 
 def _label(request: ContrastRequest, expression: Expression, fitted: Fitted) -> str:
     if request.name is None and isinstance(expression, TermTest):
-        return label_term(find_term(fitted.form, expression.term).name)
-    return label_contrast(request.name or request.expression)
+        return label_term(find_term(fitted.form, expression.term))
+    return upper_first(camel_label(request.expression if request.name is None else request.name))
+
+
+def label_term(term: Term) -> str:
+    """Name the file of a term's test: ``group:n_cigs`` → ``GroupByNCigs``; the coding of a factor is left out."""
+    names = [f.columns[0] if f.is_coded or f.is_bare else f.text for f in term.factors]
+    return "By".join(upper_first(camel_label(name)) for name in names)
 
 
 def _weigh(text: str, expression: Expression, fitted: Fitted) -> tuple[Array, str]:
@@ -112,14 +119,16 @@ def _weigh_numbers(text: str, expression: Weights, columns: Sequence[str]) -> tu
 
 
 def _weigh_combination(text: str, combination: Combination, coding: Coding) -> Array:
-    return np.sum(
+    row: Array = np.sum(
         [weight * _weigh_meaning(text, meaning, coding) for weight, meaning in combination.parts], axis=0
     )
+    return row
 
 
 def _weigh_meaning(text: str, meaning: Meaning, coding: Coding) -> Array:
     if isinstance(meaning, Regressor):
-        return np.eye(len(coding.columns))[coding.columns.index(meaning.column)]
+        unit: Array = np.eye(len(coding.columns))[coding.columns.index(meaning.column)]
+        return unit
     levels, values = _place(text, meaning, coding)
     if isinstance(meaning, Mean):
         return mean_row(coding, levels, values)
@@ -217,6 +226,41 @@ def _say_comparison(what: str, factors: list[str], levels: Mapping[str, tuple[st
     return f"whether the {what} depends on {' and '.join(factors)} together ({term.name})"
 
 
+def remark(request: ContrastRequest, fitted: Fitted) -> Iterator[Notice]:
+    """Say what a reader of the contrast should know: names read tolerantly, values beyond the analysed range."""
+    expression = read_expression(request.expression, fitted.coding.columns)
+    for meaning in _meanings(expression):
+        if not isinstance(meaning, Regressor):
+            yield from _remark_range(meaning, fitted.coding)
+        elif re.sub(r"[\s`]", "", meaning.typed) != re.sub(r"[\s`]", "", meaning.column):
+            yield Notice(
+                severity="note",
+                topic="names",
+                sentence=f"'{meaning.typed}' is read as the column '{meaning.column}' of the design"
+                + (", a difference from the reference level." if "[T." in meaning.column else "."),
+            )
+
+
+def _meanings(expression: Expression) -> list[Meaning]:
+    if isinstance(expression, TermTest | Weights):
+        return []
+    return [meaning for row in expression.rows for _, meaning in row.parts]
+
+
+def _remark_range(meaning: Mean | Slope, coding: Coding) -> Iterator[Notice]:
+    for name, typed in meaning.arguments:
+        covariate, value = coding.covariates.get(name), _as_number(typed)
+        if covariate is None or value is None or covariate.minimum <= value <= covariate.maximum:
+            continue
+        yield Notice(
+            severity="warning",
+            topic="extrapolation",
+            sentence=f"A contrast is evaluated at {name} = {typed}, beyond the analysed rows "
+            f"({say_number(covariate.minimum)} to {say_number(covariate.maximum)}).",
+            fix=f"Ask at a value of {name} that was observed.",
+        )
+
+
 def _clean(weights: Array, space: RowSpace) -> Array:
     """Remove rounding noise: what does not matter beside the largest weight, in columns of equal length."""
     scaled = np.abs(weights) / space.norms
@@ -241,7 +285,7 @@ def _check_weights(name: str, weights: Array, fitted: Fitted) -> None:
         )
 
 
-def _choose_test(request: ContrastRequest, name: str, n_rows: int, *, is_list: bool) -> str:
+def _choose_test(request: ContrastRequest, name: str, n_rows: int, *, is_list: bool) -> Literal["t", "F"]:
     if request.test == "pass":
         raise ContrastError(
             f"The contrast '{name}' has the test 'pass', but there is no level above the group to pass it on to.",

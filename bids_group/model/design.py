@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from bids_group.config import ContrastRequest
 from bids_group.errors import BidsGroupError, ContrastError, DesignError
 from bids_group.model.checks import check_design, check_variables
 from bids_group.model.coding import Coding, build_coding
-from bids_group.model.contrasts import Fitted, build_contrast, default_requests
+from bids_group.model.contrasts import Fitted, build_contrast, default_requests, remark
 from bids_group.model.details import describe
 from bids_group.model.estimability import RowSpace
 from bids_group.model.formula import needed_variables, read_formula
 from bids_group.model.pointing import list_some
-from bids_group.model.repeated import check_within, has_repeats
+from bids_group.model.repeated import changes_within, check_within, has_repeats
 from bids_group.model.terms import build_hierarchical
 from bids_group.model.words import say_number
 from bids_group.records import Contrast, Design, GroupAnalysis, Notice
@@ -34,16 +34,16 @@ def build_design(analysis: GroupAnalysis) -> Design:
     Returns
     -------
     Design
-        ``matrix`` of shape ``(n_rows, n_regressors)``, float64, rows in the order of ``analysis.rows``; contrasts as asked for, else the
-        mean and one test per term; ``notices`` hold every warning.
+        ``matrix`` of shape ``(n_rows, n_regressors)``, float64, rows in the order of ``analysis.rows``;
+        contrasts as asked for, else the mean and one test per term; ``notices`` hold every warning.
 
     Raises
     ------
     FormulaError, ContrastError
         What was typed cannot be read, or names what does not exist.
     DesignError
-        These rows cannot answer the question: missing values, too few rows, a contrast that cannot be estimated, or one that
-        compares people who have several rows each.
+        These rows cannot answer the question: missing values, too few rows, a contrast that cannot be
+        estimated, or one that compares people who have several rows each.
     """
     names = needed_variables(analysis.formula, analysis.rows.columns, centering=analysis.centering)
     variables = analysis.rows[list(names)]
@@ -76,11 +76,11 @@ def _repeats(analysis: GroupAnalysis) -> bool:
 
 
 def _build_contrasts(analysis: GroupAnalysis, fitted: Fitted) -> tuple[tuple[Contrast, ...], list[Notice]]:
-    if not analysis.has_default_contrasts and analysis.contrasts:
+    if analysis.has_default_contrasts or not analysis.contrasts:
+        contrasts, notices = _build_defaults(analysis, fitted)
+    else:
         contrasts = tuple(_build_one(request, analysis, fitted) for request in analysis.contrasts)
-        _check_labels(contrasts)
-        return contrasts, []
-    contrasts, notices = _build_defaults(analysis, fitted)
+        notices = [notice for request in analysis.contrasts for notice in remark(request, fitted)]
     _check_labels(contrasts)
     return contrasts, notices
 
@@ -93,50 +93,60 @@ def _build_one(request: ContrastRequest, analysis: GroupAnalysis, fitted: Fitted
 
 
 def _build_defaults(analysis: GroupAnalysis, fitted: Fitted) -> tuple[tuple[Contrast, ...], list[Notice]]:
-    """Default contrasts; those that these rows cannot answer are left out and named."""
+    """Build the default contrasts; those that these rows cannot answer are left out and named."""
+    requests, between = _split_defaults(analysis, fitted)
     contrasts: list[Contrast] = []
     left_out: list[tuple[str, BidsGroupError]] = []
-    for request in default_requests(fitted.coding):
+    for request in requests:
         try:
             contrasts.append(_build_one(request, analysis, fitted))
         except (DesignError, ContrastError) as error:
             left_out.append((request.name or request.expression, error))
+    notices = [_say_left_out(name, error) for name, error in left_out] + _say_within(analysis, between)
     if not contrasts:
-        raise left_out[0][1]
-    return tuple(_without_label(contrast) for contrast in contrasts), _report_left_out(
-        left_out, _repeats(analysis)
+        raise left_out[0][1] if left_out else _no_contrast(between)
+    return tuple(_without_label(contrast) for contrast in contrasts), notices
+
+
+def _split_defaults(analysis: GroupAnalysis, fitted: Fitted) -> tuple[list[ContrastRequest], list[str]]:
+    """Split the default contrasts into those to build, and names of those that compare people with several rows."""
+    requests = default_requests(fitted.coding)
+    if not _repeats(analysis):
+        return list(requests), []
+    columns = {f"test({term.name})": list(term.columns) for term in fitted.coding.formula.terms}
+    within = [
+        request
+        for request in requests
+        if changes_within(analysis.rows[columns.get(request.expression, [])], analysis.rows["subject"])
+    ]
+    return within, [request.name or request.expression for request in requests if request not in within]
+
+
+def _no_contrast(between: list[str]) -> DesignError:
+    return DesignError(
+        "No default contrast can be tested: people have several rows, and no term changes within people.",
+        found=f"only contrasts that compare people: {list_some(between)}",
+        expected="a term that changes within people, such as session",
+        fix="Give every person one row (--pooling precision), or add '+ session'.",
     )
 
 
+def _say_left_out(name: str, error: BidsGroupError) -> Notice:
+    sentence = f"The default contrast '{name}' is left out: {error.sentence}"
+    return Notice(severity="warning", topic="contrasts", sentence=sentence, fix=error.fix)
+
+
+def _say_within(analysis: GroupAnalysis, between: list[str]) -> list[Notice]:
+    if not _repeats(analysis):
+        return []
+    said = f" Left out, because they compare people: {list_some(between)}." if between else ""
+    sentence = "People have several rows: only what changes within people is tested, and blocks are people."
+    return [Notice(severity="note", topic="within", sentence=sentence + said)]
+
+
 def _without_label(contrast: Contrast) -> Contrast:
-    if contrast.expression != "mean()":
-        return contrast
-    return Contrast(
-        name=contrast.name, label="", weights=contrast.weights, test=contrast.test,
-        expression=contrast.expression, words=contrast.words,
-    )  # fmt: skip
-
-
-def _report_left_out(left_out: list[tuple[str, BidsGroupError]], is_repeated: bool) -> list[Notice]:
-    between = [name for name, error in left_out if "compares people" in error.sentence]
-    notices = [
-        Notice(
-            severity="warning",
-            topic="contrasts",
-            sentence=f"The default contrast '{name}' is left out: {error.sentence} ({error.found})",
-            fix=error.fix,
-        )
-        for name, error in left_out
-        if name not in between
-    ]
-    if is_repeated:
-        said = f" Left out, because they compare people: {list_some(between)}." if between else ""
-        sentence = (
-            "People have several rows: only what changes within people is tested, and blocks are people."
-            + said
-        )
-        notices.append(Notice(severity="note", topic="within", sentence=sentence))
-    return notices
+    """Give the default mean no part in the file name: its maps are called after the first-level contrast alone."""
+    return replace(contrast, label="") if contrast.expression == "mean()" else contrast
 
 
 def _check_labels(contrasts: tuple[Contrast, ...]) -> None:

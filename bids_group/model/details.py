@@ -17,8 +17,8 @@ def describe(
 ) -> dict[str, Any]:
     """Collect rank, condition number, inflation of variance, leverage, cells, covariates and correlations.
 
-    Infinite numbers are left out: the inflation of a term that depends on others, the condition number (None) of a design
-    whose rank is deficient.
+    Infinite numbers are left out: the inflation of a term that depends on others, the condition number
+    (None) of a design whose rank is deficient.
     """
     X = matrix.to_numpy(dtype=np.float64)
     space = RowSpace.of(X)
@@ -43,8 +43,8 @@ def describe(
 def inflate(form: HierarchicalForm) -> dict[str, float]:
     """Generalised variance inflation factor of each term (Fox & Monette 1992), factors in sum-to-zero form.
 
-    ``det R₁₁ det R₂₂ / det R`` with R the correlations of all columns but the intercept; terms that depend on others are left
-    out.
+    ``det R₁₁ det R₂₂ / det R`` with R the correlations of all columns but the intercept; terms that depend
+    on others are left out.
     """
     inflation: dict[str, float] = {}
     blocks = {
@@ -74,13 +74,13 @@ def _inflation(own: Array, others: Array) -> float | None:
 
 
 def count_cells(coding: Coding, variables: pd.DataFrame) -> list[dict[str, Any]]:
-    """Number of rows in every cell of the formula's factors (``subject`` aside), empty cells included."""
+    """Count the rows in every cell of the formula's factors (``subject`` aside), empty cells included."""
     factors = [name for name in coding.levels if name != "subject"]
     if not factors:
         return [{"n": len(variables)}]
     levels = [coding.levels[name] for name in factors]
     named = pd.DataFrame({name: as_levels(variables[name]) for name in factors})
-    counts = named.value_counts().to_dict()
+    counts: dict[Any, int] = named.value_counts().to_dict()
     cells = pd.MultiIndex.from_product(levels, names=factors)
     if len(cells) > 1000:
         cells = pd.MultiIndex.from_tuples(sorted(counts), names=factors)
@@ -90,7 +90,7 @@ def count_cells(coding: Coding, variables: pd.DataFrame) -> list[dict[str, Any]]
 def summarise_covariates(coding: Coding, variables: pd.DataFrame) -> list[dict[str, Any]]:
     """Mean, SD and range of every covariate: of all rows, then in each level of each factor (``subject`` aside)."""
     summaries = []
-    for name, covariate in coding.covariates.items():
+    for covariate in coding.covariates.values():
         summaries.append(_summary(covariate, {}, variables))
         for factor, levels in coding.levels.items():
             if factor == "subject":

@@ -20,8 +20,9 @@ Array = npt.NDArray[np.float64]
 class RowSpace:
     """Row space of a design X of shape ``(n_rows, n_regressors)``.
 
-    ``norms``: length of each column (1 for an empty column); ``basis``: orthonormal, ``(n_regressors, rank)``, in scaled
-    coordinates; ``null``: its complement; ``singular_values``: of the scaled X, descending.
+    ``norms``: length of each column (1 for an empty column); ``basis``: orthonormal,
+    ``(n_regressors, rank)``, in scaled coordinates; ``null``: its complement; ``singular_values``: of the
+    scaled X, descending.
     """
 
     norms: Array
@@ -34,14 +35,18 @@ class RowSpace:
         """Decompose X, which must be finite."""
         norms = np.linalg.norm(X, axis=0)
         norms = np.where(norms == 0, 1.0, norms)
-        _, values, rows = np.linalg.svd(X / norms, full_matrices=True)
+        n_missing = max(X.shape[1] - X.shape[0], 0)
+        square = np.vstack(
+            [X / norms, np.zeros((n_missing, X.shape[1]))]
+        )  # so that the null space is complete
+        _, values, rows = np.linalg.svd(square, full_matrices=False)
         rank = int((values > TOLERANCE * values.max(initial=0.0)).sum())
         return cls(norms=norms, basis=rows[:rank].T, null=rows[rank:].T, singular_values=values)
 
     @property
     def rank(self) -> int:
         """Number of independent columns."""
-        return self.basis.shape[1]
+        return int(self.basis.shape[1])
 
     @property
     def condition_number(self) -> float:
@@ -54,10 +59,11 @@ class RowSpace:
         """Positions of the columns that take part in a linear dependency."""
         if not self.null.shape[1]:
             return []
-        return np.flatnonzero(np.abs(self.null).max(axis=1) > TOLERANCE).tolist()
+        moved = np.abs(self.null).max(axis=1)
+        return [int(index) for index in np.flatnonzero(moved > TOLERANCE)]
 
     def is_estimable(self, weights: Array) -> npt.NDArray[np.bool_]:
-        """Say for each row of ``weights`` ``(q, n_regressors)`` whether it lies in the row space: C = C X⁺ X."""
+        """Say of each row of ``weights`` ``(q, n_regressors)`` whether C = C X⁺ X."""
         scaled = np.atleast_2d(weights) / self.norms
         outside = np.linalg.norm(scaled @ self.null, axis=1)
         return np.asarray(outside <= TOLERANCE * np.linalg.norm(scaled, axis=1), dtype=np.bool_)
@@ -65,13 +71,14 @@ class RowSpace:
     def independent_rows(self, weights: Array) -> Array:
         """Keep the rows of ``weights`` that are not combinations of the rows before them."""
         scaled = (np.atleast_2d(weights) / self.norms) @ self.basis
-        return weights[independent(scaled.T)]
+        kept: Array = weights[independent(scaled.T)]
+        return kept
 
 
 def independent(columns: Array) -> list[int]:
-    """Positions of the columns that are not combinations of the columns before them (modified Gram–Schmidt, twice)."""
+    """Find the columns that are not combinations of the columns before them (Gram–Schmidt, twice)."""
     kept: list[int] = []
-    basis = np.empty((columns.shape[0], 0))
+    basis: Array = np.empty((columns.shape[0], 0))
     for index, column in enumerate(columns.T):
         rest = column.copy()
         for _ in range(2):
@@ -88,4 +95,5 @@ def row_leverage(X: Array) -> Array:
     norms = np.linalg.norm(X, axis=0)
     left, values, _ = np.linalg.svd(X / np.where(norms == 0, 1.0, norms), full_matrices=False)
     left = left[:, values > TOLERANCE * values.max(initial=0.0)]
-    return np.clip((left**2).sum(axis=1), 0.0, 1.0)
+    leverage: Array = np.clip((left**2).sum(axis=1), 0.0, 1.0)
+    return leverage

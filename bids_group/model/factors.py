@@ -11,7 +11,7 @@ import ast
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal, NoReturn
+from typing import Literal
 
 from bids_group.errors import FormulaError
 from bids_group.model.pointing import list_some, point_at, suggest
@@ -51,7 +51,8 @@ class Use:
 class Factor:
     """A factor as people read it (``text``), as it is evaluated (``code``), and the columns it uses.
 
-    ``divisors`` are the columns it divides by, or raises to a power that is no natural number.
+    ``divisors`` are the columns, centred where centring is on, that it divides by or raises to a power
+    that is no natural number.
     """
 
     text: str
@@ -141,7 +142,7 @@ class _Reader:
         tree = self._parse()
         code = ast.unparse(self._visit(tree, "inner"))
         if not self.uses:
-            self._refuse("has no column in it", self.source, "Name a column, for example I(age**2).")
+            raise self._error("has no column in it", self.source, "Name a column, for example I(age**2).")
         text = code
         for use in self.uses:
             text = text.replace(use.symbol, quote(use.column))
@@ -152,20 +153,24 @@ class _Reader:
         try:
             return ast.parse(_hide_backticks(self.source).strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
-            self._refuse("cannot be read", self.source, "Check the brackets, commas and operators.")
+            raise self._error("cannot be read", self.source, "Check the brackets, commas and operators.")
 
-    def _refuse(self, what: str, piece: str, fix: str) -> NoReturn:
+    def _error(self, what: str, piece: str, fix: str) -> FormulaError:
         offset = self.source.find(piece)
-        raise FormulaError(
+        return FormulaError(
             f"'{_shorten(piece)}' in the formula {what}.",
             found=point_at(self.formula, self.position + max(offset, 0)),
             expected=f"column names, numbers, arithmetic inside I(), and {', '.join(FUNCTIONS)}",
             fix=fix,
         )
 
-    def _refuse_node(self, node: ast.AST, what: str = "is not allowed", fix: str | None = None) -> NoReturn:
+    def _node_error(
+        self, node: ast.AST, what: str = "is not allowed", fix: str | None = None
+    ) -> FormulaError:
         piece = re.sub(r"b_(?:[0-9a-f]{2})+_", lambda match: f"`{_unhide(match[0])}`", ast.unparse(node))
-        self._refuse(what, piece, fix or "Compute the column beforehand and add it to participants.tsv.")
+        return self._error(
+            what, piece, fix or "Compute the column beforehand and add it to participants.tsv."
+        )
 
     def _visit(self, node: ast.expr, role: Role) -> ast.expr:
         if isinstance(node, ast.Call):
@@ -178,7 +183,7 @@ class _Reader:
             return ast.UnaryOp(op=node.op, operand=self._visit(node.operand, role))
         if isinstance(node, ast.Constant) and type(node.value) in (int, float):
             return node
-        self._refuse_node(node)
+        raise self._node_error(node)
 
     def _visit_name(self, node: ast.Name, role: Role) -> ast.expr:
         column = _unhide(node.id)
@@ -190,16 +195,19 @@ class _Reader:
 
     def _visit_arithmetic(self, node: ast.BinOp, role: Role) -> ast.expr:
         if isinstance(node.op, ast.Pow) and not self._is_tame_power(node):
-            self._refuse_node(node, "has a power that is not allowed", "Use a power between -20 and 20.")
+            raise self._node_error(node, "has a power that is not allowed", "Use a power between -20 and 20.")
         n_uses = len(self.uses)
         left = self._visit(node.left, role)
         if isinstance(node.op, ast.Pow) and not _is_natural(node.right):
-            self.divisors += [use.column for use in self.uses[n_uses:]]
+            self._divide_by(self.uses[n_uses:])
         n_uses = len(self.uses)
         right = self._visit(node.right, role)
         if isinstance(node.op, ast.Div):
-            self.divisors += [use.column for use in self.uses[n_uses:]]
+            self._divide_by(self.uses[n_uses:])
         return ast.BinOp(left=left, op=node.op, right=right)
+
+    def _divide_by(self, uses: list[Use]) -> None:
+        self.divisors += [use.column for use in uses if use.role == "inner"]
 
     @staticmethod
     def _is_tame_power(node: ast.BinOp) -> bool:
@@ -210,7 +218,7 @@ class _Reader:
     def _visit_call(self, node: ast.Call, role: Role) -> ast.expr:
         name = self._function_name(node.func)
         if not node.args or any(isinstance(argument, ast.Starred) for argument in node.args):
-            self._refuse_node(node, "needs a column", f"Write {name}(age).")
+            raise self._node_error(node, "needs a column", f"Write {name}(age).")
         if name == "C":
             return self._visit_coding(node)
         inner: Role = role if name in ("I", "poly") else "raw"
@@ -226,17 +234,19 @@ class _Reader:
         )
         if is_numpy and isinstance(func, ast.Attribute) and func.attr in NUMPY_FUNCTIONS:
             return func.attr
-        self._refuse_node(func, "is not a function that a formula may call")
+        raise self._node_error(func, "is not a function that a formula may call")
 
     def _visit_coding(self, node: ast.Call) -> ast.expr:
         column, *coding = node.args
         if not isinstance(column, ast.Name) or len(coding) > 1:
-            self._refuse_node(node, "is not a column and a coding", "Write C(group) or C(group, contr.sum).")
+            raise self._node_error(
+                node, "is not a column and a coding", "Write C(group) or C(group, contr.sum)."
+            )
         arguments = [self._visit_name(column, "factor"), *map(self._coding, coding)]
         for keyword in node.keywords:
             if keyword.arg != "contrasts":
                 fix = "The order of levels stands in participants.json ('Levels')."
-                self._refuse_node(node, f"has the option '{keyword.arg}', which is not allowed", fix)
+                raise self._node_error(node, f"has the option '{keyword.arg}', which is not allowed", fix)
         keywords = [ast.keyword(arg=k.arg, value=self._coding(k.value)) for k in node.keywords]
         return ast.Call(func=node.func, args=arguments, keywords=keywords)
 
@@ -247,7 +257,7 @@ class _Reader:
             isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name) and func.value.id == "contr"
         )
         if not (is_short or (is_long and isinstance(func, ast.Attribute) and func.attr in CODINGS)):
-            self._refuse_node(
+            raise self._node_error(
                 node, "is not a coding", "Use contr.treatment('level'), contr.sum or contr.helmert."
             )
         if isinstance(node, ast.Call):
@@ -258,7 +268,7 @@ class _Reader:
     def _keywords(self, node: ast.Call) -> list[ast.keyword]:
         for keyword in node.keywords:
             if keyword.arg not in OPTIONS:
-                self._refuse_node(node, f"has the option '{keyword.arg}', which is not allowed")
+                raise self._node_error(node, f"has the option '{keyword.arg}', which is not allowed")
         return [ast.keyword(arg=keyword.arg, value=self._option(keyword.value)) for keyword in node.keywords]
 
     def _option(self, node: ast.expr) -> ast.expr:
@@ -268,7 +278,7 @@ class _Reader:
             return node
         value = _number(node)
         if value is None:
-            self._refuse_node(node, "is not a number, a text or a list of numbers")
+            raise self._node_error(node, "is not a number, a text or a list of numbers")
         if isinstance(value, int) and value > _LARGEST_COUNT and isinstance(node, ast.Constant):
             return ast.Constant(
                 value=float(value)
@@ -280,8 +290,12 @@ def _number(node: ast.expr) -> int | float | None:
     sign = 1
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         sign, node = -1, node.operand
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        return sign * node.value  # type: ignore[operator]
+    if (
+        isinstance(node, ast.Constant)
+        and isinstance(node.value, int | float)
+        and not isinstance(node.value, bool)
+    ):
+        return sign * node.value
     return None
 
 

@@ -9,7 +9,6 @@ import itertools
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import NoReturn
 
 from bids_group.errors import FormulaError, UsageError
 from bids_group.model.factors import Factor, read_call, read_column
@@ -143,7 +142,7 @@ def _tokenize(text: str) -> list[_Token]:
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None:
-            _refuse_character(text, position)
+            raise _character_error(text, position)
         kind, end = str(match.lastgroup), match.end()
         opening = re.compile(r"\s*\(").match(text, end) if kind == "name" else None
         if opening:
@@ -164,9 +163,9 @@ _FORBIDDEN = {
 }
 
 
-def _refuse_character(text: str, position: int) -> NoReturn:
+def _character_error(text: str, position: int) -> FormulaError:
     character = text[position]
-    raise FormulaError(
+    return FormulaError(
         f"The formula has a character that is not allowed: '{character}'.",
         found=point_at(text, position),
         expected="column names (odd ones in `backticks`), + - * / : ** ( ) and functions",
@@ -231,19 +230,19 @@ class _Parser:
         self.index += 1
         return token
 
-    def refuse(self, sentence: str, position: int, fix: str | None = None) -> NoReturn:
-        raise FormulaError(sentence, found=point_at(self.text, position), fix=fix)
+    def error(self, sentence: str, position: int, fix: str | None = None) -> FormulaError:
+        return FormulaError(sentence, found=point_at(self.text, position), fix=fix)
 
     def parse(self) -> Formula:
         self.take("~")
         terms = self.read_sum(_collect([_INTERCEPT]) if self.token.kind != "end" else {})
         if self.token.text == "~":
             fix = "Leave out what stands before '~': the maps are the data."
-            self.refuse("The formula has something before '~'.", self.token.position, fix)
+            raise self.error("The formula has something before '~'.", self.token.position, fix)
         if self.token.kind != "end":
-            self.refuse(f"The formula cannot be read at '{self.token.text}'.", self.token.position)
+            raise self.error(f"The formula cannot be read at '{self.token.text}'.", self.token.position)
         if not terms:
-            self.refuse("The formula has no term.", 0, "Write '~ 1' for the mean of all rows.")
+            raise self.error("The formula has no term.", 0, "Write '~ 1' for the mean of all rows.")
         ordered = sorted(terms.values(), key=lambda term: len(term.factors))
         return Formula(text=self.text.strip(), terms=tuple(ordered))
 
@@ -253,7 +252,7 @@ class _Parser:
         while True:
             self._add(terms, is_minus=sign is not None and sign.text == "-")
             if len(terms) > _MOST_TERMS:
-                self.refuse(f"The formula has more than {_MOST_TERMS} terms.", self.token.position)
+                raise self.error(f"The formula has more than {_MOST_TERMS} terms.", self.token.position)
             sign = self.take("+", "-")
             if sign is None:
                 return terms
@@ -275,7 +274,7 @@ class _Parser:
         for key, term in read.items():
             if terms.pop(key, None) is None and term.factors:
                 fix = "Remove the '-' and the term; subtracting what is not there does nothing."
-                self.refuse(
+                raise self.error(
                     f"The formula takes away '{term.name}', which it does not have.", start.position, fix
                 )
 
@@ -301,7 +300,7 @@ class _Parser:
 
     def _cross(self, left: _Terms, right: _Terms) -> list[Term]:
         if len(left) * len(right) > _MOST_TERMS:
-            self.refuse(f"The formula has more than {_MOST_TERMS} terms.", self.token.position)
+            raise self.error(f"The formula has more than {_MOST_TERMS} terms.", self.token.position)
         return [_product(a, b) for a, b in itertools.product(left.values(), right.values())]
 
     def read_power(self) -> _Terms:
@@ -312,13 +311,13 @@ class _Parser:
             exponent = self.token
             if len(base) < 2:
                 piece = self.text[start.position : operator.position].strip()
-                self.refuse(
+                raise self.error(
                     f"'{piece}{operator.text}{exponent.text}' would silently mean '{piece}' in a formula.",
                     operator.position,
                     f"Write I({piece}**{exponent.text}) for the power of the number.",
                 )
             if exponent.kind != "number" or not re.fullmatch(r"[1-9]", exponent.text):
-                self.refuse("A power of terms must be a number from 1 to 9.", exponent.position)
+                raise self.error("A power of terms must be a number from 1 to 9.", exponent.position)
             self.index += 1
             whole = base
             for _ in range(int(exponent.text) - 1):
@@ -341,7 +340,7 @@ class _Parser:
         if token.text == "(":
             return self._read_parentheses(token)
         what = f"'{token.text}'" if token.text else "the end of the formula"
-        self.refuse(
+        raise self.error(
             f"The formula has {what} where a column should be.", token.position, "Name a column there."
         )
 
@@ -353,22 +352,22 @@ class _Parser:
         if "." in token.text:
             fix = f"Write `{token.text}` in backticks." if token.text in self.columns else None
             fix = fix or "Attributes are not allowed; a column with a dot in its name needs `backticks`."
-            self.refuse(f"'{token.text}' in the formula is not a column name.", token.position, fix)
+            raise self.error(f"'{token.text}' in the formula is not a column name.", token.position, fix)
         return read_column(token.text, token.position, self.text, self.columns)
 
     def _read_number(self, token: _Token) -> _Terms:
         if token.text == "1":
             return _collect([_INTERCEPT])
         fix = "Put arithmetic inside I(), for example I(2*age); 0 and 1 stand for the intercept."
-        self.refuse(f"The formula has the number {token.text} as a term.", token.position, fix)
+        raise self.error(f"The formula has the number {token.text} as a term.", token.position, fix)
 
     def _read_parentheses(self, token: _Token) -> _Terms:
         self.depth += 1
         if self.depth > _DEEPEST:
-            self.refuse("The formula has too many nested parentheses.", token.position)
+            raise self.error("The formula has too many nested parentheses.", token.position)
         terms = self.read_sum({})
         if self.take(")") is None:
-            self.refuse(
+            raise self.error(
                 "A parenthesis in the formula is never closed.", token.position, "Add the missing ')'."
             )
         self.depth -= 1

@@ -17,7 +17,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
 
 from bids_group.errors import ContrastError
 from bids_group.model.pointing import list_some, point_at, suggest
@@ -103,7 +102,8 @@ def read_expression(text: str, columns: Sequence[str]) -> Expression:
     Raises
     ------
     ContrastError
-        The expression cannot be read (a caret points at the character), or names a column that does not exist.
+        The expression cannot be read (a caret points at the character), or names a column that does not
+        exist.
     """
     return _Parser(text, columns).parse()
 
@@ -122,10 +122,10 @@ class _Parser:
         self.position = 0
         self.depth = 0
 
-    def refuse(
+    def error(
         self, sentence: str, position: int, *, expected: str | None = None, fix: str | None = None
-    ) -> NoReturn:
-        raise ContrastError(sentence, found=point_at(self.text, position), expected=expected, fix=fix)
+    ) -> ContrastError:
+        return ContrastError(sentence, found=point_at(self.text, position), expected=expected, fix=fix)
 
     def peek(self) -> str:
         while self.position < len(self.text) and self.text[self.position].isspace():
@@ -148,7 +148,7 @@ class _Parser:
             raise ContrastError("A contrast is too long.", found=f"{len(self.text)} characters")
         expression = self.read_list() if self.is_list() else self.read_single()
         if self.peek():
-            self.refuse(
+            raise self.error(
                 f"The contrast '{self.text.strip()}' cannot be read at '{self.peek()}'.",
                 self.position,
                 expected="+, -, *, / or the end of the expression",
@@ -168,10 +168,12 @@ class _Parser:
     def as_row(self, combination: Combination, start: int) -> Combination:
         if not combination.parts:
             fix = "Name a coefficient, mean(...) or slope(...); a vector of weights stands in [brackets]."
-            self.refuse(f"The contrast '{self.text.strip()}' has numbers only.", start, fix=fix)
+            raise self.error(f"The contrast '{self.text.strip()}' has numbers only.", start, fix=fix)
         if combination.constant != 0:
             fix = "Take the number away; a contrast is tested against zero."
-            self.refuse(f"The contrast '{self.text.strip()}' adds a number to an effect.", start, fix=fix)
+            raise self.error(
+                f"The contrast '{self.text.strip()}' adds a number to an effect.", start, fix=fix
+            )
         return combination
 
     # lists
@@ -187,7 +189,9 @@ class _Parser:
             return Weights(rows=tuple(entry for entry in entries if isinstance(entry, tuple)), is_matrix=True)
         combinations = [entry for entry in entries if isinstance(entry, Combination)]
         if len(combinations) < len(entries):
-            self.refuse("The contrast mixes vectors with expressions.", start, expected="one kind in a list")
+            raise self.error(
+                "The contrast mixes vectors with expressions.", start, expected="one kind in a list"
+            )
         if not any(entry.parts for entry in combinations):
             return Weights(rows=(tuple(entry.constant for entry in combinations),))
         return Joint(rows=tuple(self.as_row(entry, start) for entry in combinations), is_list=True)
@@ -196,18 +200,18 @@ class _Parser:
         if not self.is_list():
             match = _CALL.match(self.text, self.position)
             if match and match[1] == "test":
-                self.refuse_test(self.position)
+                raise self.test_error(self.position)
             return self.read_sum()
         start = self.position
         inner = self.read_list()
         if not isinstance(inner, Weights) or inner.is_matrix:
-            self.refuse("A list inside the list is not a vector of numbers.", start)
+            raise self.error("A list inside the list is not a vector of numbers.", start)
         return inner.rows[0]
 
     def close(self, bracket: str, opening: int) -> None:
         if not self.take(bracket):
             found = f"'{self.peek()}'" if self.peek() else "the end"
-            self.refuse(
+            raise self.error(
                 f"The contrast '{self.text.strip()}' has {found} where '{bracket}' or ',' should be.",
                 self.position if self.peek() else opening,
                 fix=f"Close the bracket with '{bracket}'.",
@@ -231,9 +235,11 @@ class _Parser:
                 left, right = right, left
             if right.parts:
                 sentence = "multiplies two effects" if operator == "*" else "divides by an effect"
-                self.refuse(f"The contrast '{self.text.strip()}' {sentence}.", position, expected="a number")
+                raise self.error(
+                    f"The contrast '{self.text.strip()}' {sentence}.", position, expected="a number"
+                )
             if operator == "/" and right.constant == 0:
-                self.refuse(f"The contrast '{self.text.strip()}' divides by zero.", position)
+                raise self.error(f"The contrast '{self.text.strip()}' divides by zero.", position)
             left = left.scaled(right.constant if operator == "*" else 1 / right.constant)
         return left
 
@@ -256,29 +262,29 @@ class _Parser:
         if self.peek() in ("-", "+"):
             sign = -1.0 if self.take("+-") == "-" else 1.0
             return self.read_atom().scaled(sign)
-        self.refuse_atom(start)
+        raise self.atom_error(start)
 
     def read_parentheses(self, start: int) -> Combination:
         self.depth += 1
         if self.depth > _DEEPEST:
-            self.refuse("The contrast has too many nested parentheses.", start)
+            raise self.error("The contrast has too many nested parentheses.", start)
         inner = self.read_sum()
         self.close(")", start)
         self.depth -= 1
         return inner
 
-    def refuse_atom(self, start: int) -> NoReturn:
+    def atom_error(self, start: int) -> ContrastError:
         rest = self.text[start:]
         if not rest.strip():
-            self.refuse(f"The contrast '{self.text.strip()}' ends where a term should be.", start)
+            return self.error(f"The contrast '{self.text.strip()}' ends where a term should be.", start)
         if rest[0] in "[":
             fix = "A joint test is one list: [A - B, B - C]."
-            self.refuse(
+            return self.error(
                 f"The contrast '{self.text.strip()}' has a list inside an expression.", start, fix=fix
             )
         match = re.match(r"`[^`]*`|[^\s+*/()-]+", rest)
         name = match[0].strip("`") if match else rest[0]
-        self.refuse(
+        return self.error(
             f"The contrast '{self.text.strip()}' names '{name}', which is not a column of the design.",
             start,
             expected=f"mean(...), slope(...), test(...), or one of {list_some(self.columns)}",
@@ -291,20 +297,20 @@ class _Parser:
         start = self.position
         self.position = match.end()
         if match[1] == "test":
-            self.refuse_test(start)
+            raise self.test_error(start)
         if match[1] == "mean":
             return _single(Mean(arguments=self.read_arguments(start, is_first=True), position=start))
         return _single(self.read_slope(start))
 
-    def refuse_test(self, start: int) -> NoReturn:
+    def test_error(self, start: int) -> ContrastError:
         fix = "Give test(...) a contrast of its own, or write the sum of means or slopes that you want."
-        self.refuse("A test(...) stands alone: it cannot be part of a sum or a list.", start, fix=fix)
+        return self.error("A test(...) stands alone: it cannot be part of a sum or a list.", start, fix=fix)
 
     def read_slope(self, start: int) -> Slope:
         self.peek()
         name = _NAME.match(self.text, self.position)
         if name is None:
-            self.refuse("A slope needs a covariate.", self.position, expected="for example slope(age)")
+            raise self.error("A slope needs a covariate.", self.position, expected="for example slope(age)")
         self.position = name.end()
         covariate = name[0] if name[1] is None else name[1]
         return Slope(
@@ -321,7 +327,7 @@ class _Parser:
         names = [name for name, _ in arguments]
         for name in names:
             if names.count(name) > 1:
-                self.refuse(f"The contrast '{self.text.strip()}' names '{name}' twice.", start)
+                raise self.error(f"The contrast '{self.text.strip()}' names '{name}' twice.", start)
         return tuple(arguments)
 
     def read_argument(self, start: int) -> tuple[str, str]:
@@ -329,16 +335,18 @@ class _Parser:
         name = _NAME.match(self.text, self.position)
         if name is None:
             self.close(")", start)
-            self.refuse("A name is missing.", self.position)
+            raise self.error("A name is missing.", self.position)
         at, self.position = self.position, name.end()
         column = name[0] if name[1] is None else name[1]
         if not self.take("="):
             fix = f"Write {column}=LEVEL."
-            self.refuse(f"The contrast '{self.text.strip()}' has no level for '{column}'.", at, fix=fix)
+            raise self.error(f"The contrast '{self.text.strip()}' has no level for '{column}'.", at, fix=fix)
         self.peek()
         value = _VALUE.match(self.text, self.position)
         if value is None or not value[0].strip():
-            self.refuse(f"The contrast '{self.text.strip()}' has no level after '{column}='.", self.position)
+            raise self.error(
+                f"The contrast '{self.text.strip()}' has no level after '{column}='.", self.position
+            )
         self.position = value.end()
         typed = value[0].strip()
         return column, typed[1:-1] if typed[0] in "'\"" else typed
@@ -350,10 +358,10 @@ class _Parser:
         end = self._find_closing(start)
         term = self.text[self.position : end].strip()
         if not term:
-            self.refuse("A test needs a term.", start, expected="for example test(group:age)")
+            raise self.error("A test needs a term.", start, expected="for example test(group:age)")
         self.position = end + 1
         if self.peek():
-            self.refuse_test(start)
+            raise self.test_error(start)
         return TermTest(term=term, position=start)
 
     def _find_closing(self, start: int) -> int:
@@ -362,7 +370,9 @@ class _Parser:
             depth += (self.text[position] == "(") - (self.text[position] == ")")
             if depth == 0:
                 return position
-        self.refuse("The bracket of test(...) is never closed.", start, fix="Close the bracket with ')'.")
+        raise self.error(
+            "The bracket of test(...) is never closed.", start, fix="Close the bracket with ')'."
+        )
 
 
 _VALUE = re.compile(r"'[^']*'|\"[^\"]*\"|[^,()]+")

@@ -1,7 +1,9 @@
-"""Estimated marginal means and slopes, as rows of the design (Searle, Speed & Milliken 1980; Lenth's emmeans).
+"""Estimated marginal means and slopes, as rows of the design (Searle, Speed & Milliken 1980; Lenth's
+emmeans).
 
-A mean is the average of the rows of hypothetical people, one for every combination of levels of the factors that are not named,
-with covariates at their analysed mean. A slope is the derivative of such a row with respect to a covariate.
+A mean is the average of the rows of hypothetical people, one for every combination of levels of the
+factors that are not named, with covariates at their analysed mean. A slope is the derivative of such a row
+with respect to a covariate.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ def mean_row(coding: Coding, levels: Mapping[str, str], values: Mapping[str, flo
     values
         Covariates held at a value; every other covariate is at its analysed mean.
     """
-    return _average(coding, levels, values, None)[0]
+    row: Array = _average(coding, levels, values, None)[0]
+    return row
 
 
 def slope_row(
@@ -53,7 +56,8 @@ def slope_row(
     center = values.get(covariate, coding.covariates[covariate].mean)
     rows = _average(coding, levels, values, (covariate, center + step * np.append(_STENCIL, 0.0)))
     _check_smooth(rows, covariate, center)
-    return _COEFFICIENTS @ rows[:-1] / step
+    row: Array = _COEFFICIENTS @ rows[:-1] / step
+    return row
 
 
 def _check_smooth(rows: Array, covariate: str, center: float) -> None:
@@ -79,13 +83,13 @@ def _average(
     by_factors: dict[frozenset[str], list[int]] = {}
     for term, positions in coding.positions.items():
         by_factors.setdefault(frozenset(coding.factors_of(term)), []).extend(positions)
-    for factors, positions in by_factors.items():
+    for factors, columns in by_factors.items():
         people = _make_people(coding, factors, levels, values)
         crowd = pd.concat([people] * points.size, ignore_index=True)
         if moved is not None:
             crowd[moved[0]] = np.repeat(points, len(people))
         made = coding.evaluate(crowd).reshape(points.size, len(people), -1).mean(axis=1)
-        rows[:, positions] = made[:, positions]
+        rows[:, columns] = made[:, columns]
     return rows
 
 
@@ -93,7 +97,7 @@ def _make_people(
     coding: Coding, factors: frozenset[str], levels: Mapping[str, str], values: Mapping[str, float]
 ) -> pd.DataFrame:
     """One hypothetical person per combination of levels of ``factors``; other factors stay at one level."""
-    choices = []
+    choices: list[tuple[str, ...]] = []
     for name, known in coding.levels.items():
         if name in levels:
             choices.append((levels[name],))

@@ -29,13 +29,31 @@ def find_regressor(text: str, start: int, columns: Sequence[str]) -> Found | Non
 
     Where two columns would be found by names of equal length, neither of them exact, there is none.
     """
+    if text[start : start + 1] == "`":
+        return _find_quoted(text, start, columns)
     found: list[Found] = []
     for column in columns:
         for spelling in spellings(column):
             end = _match(text, start, spelling)
             if end is not None:
-                is_exact = text[start:end].strip("`") == column
-                found.append(Found(column=column, end=end, is_exact=is_exact))
+                found.append(Found(column=column, end=end, is_exact=text[start:end] == column))
+    return _choose(found)
+
+
+def _find_quoted(text: str, start: int, columns: Sequence[str]) -> Found | None:
+    closing = text.find("`", start + 1)
+    name, end = text[start + 1 : closing], closing + 1
+    if closing < 0:
+        return None
+    found = [
+        Found(column=column, end=end, is_exact=name == column)
+        for column in columns
+        if any(_match(name, 0, spelling) == len(name) for spelling in spellings(column))
+    ]
+    return _choose(found)
+
+
+def _choose(found: Sequence[Found]) -> Found | None:
     if not found:
         return None
     longest = max(match.end for match in found)
@@ -53,7 +71,6 @@ def spellings(column: str) -> tuple[str, ...]:
 
 def _spell(column: str) -> Iterator[str]:
     yield column
-    yield f"`{column}`"
     parts = _split(column)
     choices = [_spell_part(part) for part in parts]
     if len(parts) > _MOST_REORDERED:

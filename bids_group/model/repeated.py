@@ -1,7 +1,8 @@
 """Several rows per person: which contrasts are made within people, and which compare people.
 
-The estimate of a contrast is a weighted sum of the rows. A person's own level cancels exactly where the weights sum to zero
-over the rows of every person; else the contrast compares people, and the rows of one person are not independent.
+The estimate of a contrast is a weighted sum of the rows. A person's own level cancels exactly where the
+weights sum to zero over the rows of every person; else the contrast compares people, and the rows of one
+person are not independent.
 """
 
 from __future__ import annotations
@@ -31,6 +32,13 @@ def is_within(weights: Array, X: Array, subjects: pd.Series) -> npt.NDArray[np.b
     codes, people = pd.factorize(subjects)
     sums = shares @ (codes[:, None] == np.arange(len(people)))
     return np.asarray(np.abs(sums).max(axis=1) <= 1e-7 * np.abs(shares).max(axis=1), dtype=np.bool_)
+
+
+def changes_within(variables: pd.DataFrame, subjects: pd.Series) -> bool:
+    """Say whether any of these columns differs between the rows of one person."""
+    changing = [name for name in variables if name != "subject"]
+    counts = variables[changing].groupby(subjects.to_numpy(), observed=True).nunique()
+    return bool((counts > 1).any(axis=None))
 
 
 def check_within(contrast: Contrast, formula: Formula, X: Array, subjects: pd.Series) -> None:

@@ -1,7 +1,8 @@
 """The test of a term, independent of the coding (Type III: Yates' weighted squares of means).
 
-The column space of the formula is written anew with an intercept, every lower-order term, factors whose columns sum to zero
-over their levels, and centred covariates; the coefficients of the term in that form are tested against zero.
+The column space of the formula is written anew with an intercept, every lower-order term, factors whose
+columns sum to zero over their levels, and centred covariates; the coefficients of the term in that form
+are tested against zero.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from bids_group.model.pointing import list_some, suggest
 class HierarchicalForm:
     """The analysed rows in the hierarchical form of a formula.
 
-    ``matrix``: ``(n_rows, n_columns)``; ``blocks``: columns of each term, lower-order terms first, the intercept (the term
-    without factors) among them; ``missing``: terms whose columns the formula cannot express: it is not hierarchical there.
+    ``matrix``: ``(n_rows, n_columns)``; ``blocks``: columns of each term, lower-order terms first, the
+    intercept (the term without factors) among them; ``missing``: terms whose columns the formula cannot
+    express: it is not hierarchical there.
     """
 
     matrix: Array
@@ -40,8 +42,8 @@ class HierarchicalForm:
 def build_hierarchical(coding: Coding, variables: pd.DataFrame, X: Array) -> HierarchicalForm:
     """Write the formula's column space hierarchically, with covariates centred at their overall mean.
 
-    Where that is another space (covariates centred within a factor that the formula lacks), covariates are centred as the
-    design centres them.
+    Where that is another space (covariates centred within a factor that the formula lacks), covariates are
+    centred as the design centres them.
     """
     grand = _build(coding, variables, X, "grand")
     if not grand.missing or coding.within is None:
@@ -134,11 +136,11 @@ def _build(coding: Coding, variables: pd.DataFrame, X: Array, centering: str) ->
     blocks: dict[frozenset[str], tuple[int, ...]] = {}
     start = 0
     for key, term in terms.items():
-        block = functools.reduce(
+        block: Array = functools.reduce(
             _products, (bases[f.code] for f in term.factors), np.ones((len(variables), 1))
         )
         blocks[key] = tuple(range(start, start + block.shape[1]))
-        columns.append(block)
+        columns.append(np.asarray(block))
         start += block.shape[1]
     matrix = np.column_stack(columns)
     return HierarchicalForm(
