@@ -55,7 +55,7 @@ def prepare(config: RunConfig) -> Job:
     cohort = gather_cohort(config.inputs, config.selection, config.output_dir)
     spec, pooling_notices = _settle_pooling(config.analysis, cohort)
     if model is None:
-        model = compile_request(spec, config.selection, spec.pooling, config.inputs)
+        model = compile_request(config.analysis, config.selection, spec.pooling, config.inputs)
     analyses = plan_analyses(cohort, model, spec)
     planned, exclusions = _plan_designs(analyses, spec, config)
     check_output_names([(one.analysis, one.design) for one in planned])
