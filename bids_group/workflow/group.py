@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bids_group import __version__, output
+from bids_group import output
 from bids_group.bids import build_ledger
 from bids_group.config.stats_model import write_model_json
 from bids_group.inference import correct_group
@@ -30,15 +30,15 @@ def analyse_group(job: Job) -> None:
     config, provenance = job.config, Provenance.start(job.config)
     model = write_model_json(job.model)
     output.check_same_analysis(config.output_dir, model, is_overwrite=config.execution.is_overwrite)
-    output.write_dataset(config.output_dir, version=__version__, source_datasets=job.cohort.dataset_names)
-    output.write_model(config.output_dir, job.model.name, model)
+    output.write_dataset(config.output_dir, job.cohort)
+    output.write_model(config.output_dir, model)
     work_dir = config.execution.work_dir or config.output_dir / ".work"
     for planned in job.planned:
         _analyse(job, planned, work_dir, provenance)
     analyses = [one.analysis for one in job.planned]
     output.write_ledger(config.output_dir, build_ledger(job.cohort, analyses, job.exclusions))
-    output.write_participants(config.output_dir, analysed={one.subject for one in job.observations})
-    output.finish(config.output_dir)
+    output.write_participants(config.output_dir, analyses)
+    output.finish_outputs(config.output_dir)
     output.write_command(config.output_dir, provenance.finish())
     shutil.rmtree(work_dir, ignore_errors=True)
 

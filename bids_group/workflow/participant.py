@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
-from bids_group import __version__, output
+from bids_group import output
 from bids_group.workflow.pooling import pooled_maps
 from bids_group.workflow.preparation import Job
 from bids_group.workflow.provenance import Provenance
@@ -16,12 +16,12 @@ LOGGER = logging.getLogger(__name__)
 def pool_participants(job: Job) -> None:
     """Pool every observation of the job that is not in OUTPUT_DIR yet; safe beside other participant jobs."""
     config, names, provenance = job.config, job.cohort.dataset_names, Provenance.start(job.config)
-    output.write_dataset(config.output_dir, version=__version__, source_datasets=names)
+    output.write_dataset(config.output_dir, job.cohort)
     maps = pooled_maps(
         job.observations, config.output_dir, dataset_names=names, n_procs=config.execution.n_procs
     )
     n_pooled = sum(1 for _ in provenance.watch(maps))
     people = sorted({one.subject for one in job.observations})
-    output.write_participants(config.output_dir, analysed=None)
+    output.write_participants(config.output_dir)
     output.write_command(config.output_dir, provenance.finish(), label=f"sub-{people[0]}_pid-{os.getpid()}")
     LOGGER.info("Pooled: %d maps of %d participants", n_pooled, len(people))

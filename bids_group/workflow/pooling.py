@@ -36,8 +36,8 @@ def pooled_maps(
 
 def pool_one(observation: Observation, output_dir: Path, dataset_names: Mapping[str, Path]) -> PooledMap:
     """Take one observation from the cache, or pool and write it."""
-    key = pooling_key(observation, {})
-    cached = read_pooled(output_dir, observation, key)
+    key = pooling_key(observation)
+    cached = read_pooled(output_dir, observation, key, dataset_names=dataset_names)
     if cached is not None:
         return cached
     pooled = pool(observation)

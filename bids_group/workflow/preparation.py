@@ -94,7 +94,8 @@ def _plan_designs(
 ) -> tuple[tuple[PlannedAnalysis, ...], tuple[Exclusion, ...]]:
     if config.level == "participant":
         return (), ()
-    planned, exclusions = [], []
+    planned: list[PlannedAnalysis] = []
+    exclusions: list[Exclusion] = []
     for analysis in analyses:
         complete, left_out = _complete(analysis, spec)
         exclusions.extend(left_out)

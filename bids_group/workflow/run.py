@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bids_group import output
 from bids_group.config import RunConfig
+from bids_group.output.report import build_report
 from bids_group.workflow.group import analyse_group
 from bids_group.workflow.participant import pool_participants
 from bids_group.workflow.preparation import Job, prepare
@@ -23,7 +24,7 @@ def run(config: RunConfig) -> None:
         One of its kinds, for everything that a user can cause.
     """
     if config.execution.is_reports_only:
-        _say_where(output.build_report(config.output_dir))
+        _say_where(build_report(config.output_dir))
         return
     job = prepare(config)
     if config.execution.is_dry_run:
@@ -35,10 +36,10 @@ def run(config: RunConfig) -> None:
             return
         analyse_group(job)
         if config.execution.has_report:
-            _say_where(output.build_report(config.output_dir))
+            _say_where(build_report(config.output_dir))
 
 
-def write_crash(output_dir: Path, text: str) -> Path:
+def write_crash(output_dir: Path, text: str) -> Path | None:
     """Keep the traceback of a bug under ``logs/``; return the file."""
     return output.write_crash(output_dir, text)
 
