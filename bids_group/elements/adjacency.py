@@ -20,7 +20,8 @@ _MAX_STEPS = {6: 1, 18: 2, 26: 3}
 class Adjacency:
     """Neighbours in compressed rows: those of element i are ``indices[indptr[i]:indptr[i + 1]]``.
 
-    ``indptr`` int32 ``(n_elements + 1,)``; ``indices`` int32, ascending within a row; every edge stands twice.
+    ``indptr`` int32 ``(n_elements + 1,)``; ``indices`` int32, ascending within a row; every edge stands
+    twice.
     """
 
     indptr: npt.NDArray[np.int32]

@@ -19,7 +19,7 @@ Labels = npt.NDArray[np.int32]
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def label_components(is_in: npt.NDArray[np.bool_], indptr: Labels, indices: Labels) -> Labels:
-    """Number the connected components from 0 in the order of their first element; -1 outside."""
+    """Label connected components from 0 in the order of their first element; -1 outside."""
     labels = np.full(is_in.size, -1, np.int32)
     stack = np.empty(is_in.size, np.int32)
     n_found = 0

@@ -28,7 +28,8 @@ def hommel_value(p: Doubles, alpha: float) -> int:
     n = ranked.size
     if ranked[-1] <= alpha:
         return 0
-    # p_(n-i+j) > j·alpha/i for j = 1 … i  ⇔  i·slope < alpha for slope = max over k of (alpha − p_(k))/(n − k)
+    # p_(n-i+j) > j·alpha/i for j = 1 … i  ⇔  i·slope < alpha for slope = max over k of (alpha − p_(k))/(n −
+    # k)
     slope = np.max((alpha - ranked[:-1]) / np.arange(n - 1, 0, -1), initial=-np.inf)
     if slope <= 0:
         return n

@@ -17,7 +17,7 @@ MAX_SUB_PEAKS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PeakNumbers:
-    """Maps of shape ``(n_elements,)`` that a peak is described with; ``p_corrected`` None where there is none."""
+    """Maps ``(n_elements,)`` that a peak is described with; ``p_corrected`` None where there is none."""
 
     statistic: npt.NDArray[np.float32]
     z: npt.NDArray[np.float32]
@@ -60,7 +60,7 @@ def local_maxima(
 def spaced_peaks(
     candidates: npt.NDArray[np.intp], elements: Elements, *, min_distance_mm: float = MIN_DISTANCE_MM
 ) -> list[int]:
-    """Keep candidates, highest first, at least ``min_distance_mm`` from every one kept; one peak and three sub-peaks."""
+    """Keep the highest candidate, and up to three at least ``min_distance_mm`` from every one kept."""
     points = elements.coordinates_mm(candidates)
     kept: list[int] = []
     for number in range(candidates.size):

@@ -1,0 +1,162 @@
+"""What can be said before any map is read: refusals, and how rows will be shuffled, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+
+import pandas as pd
+
+from bids_group.config import InferenceSpec
+from bids_group.elements import Elements
+from bids_group.errors import DataError, UsageError
+from bids_group.inference.scheme import Scheme, choose_scheme
+from bids_group.records import Contrast, Design, Notice
+
+CLUSTERWISE = ("fwe-size", "fwe-mass", "fwe-tfce", "ari")
+
+
+def check_inference(
+    design: Design,
+    spec: InferenceSpec,
+    *,
+    is_complete: bool = True,
+    blocks: pd.Series | None = None,
+    variance_groups: pd.Series | None = None,
+    estimator: str = "ols",
+) -> tuple[Notice, ...]:
+    """Check a request against a design, and say for each contrast how rows will be shuffled.
+
+    Parameters
+    ----------
+    is_complete
+        Whether every row is to be observed at every element (coverage 1).
+    blocks, variance_groups
+        Label of each row of the design (index = observation labels), or None.
+    estimator
+        ``ols`` or ``meta``; the latter cannot be shuffled.
+
+    Raises
+    ------
+    UsageError
+        The request contradicts itself, or asks for too few shuffles.
+    DataError
+        The design, blocks or variance groups do not allow the shuffles.
+    """
+    notices = _sides(design, spec)
+    if not spec.needs_shuffling:
+        return notices
+    _check_request(spec, is_complete=is_complete, estimator=estimator)
+    for labels in (blocks, variance_groups):
+        _check_people(design, labels)
+    schemes = [
+        checked_scheme(design, contrast, spec, blocks=blocks, variance_groups=variance_groups)
+        for contrast in design.contrasts
+    ]
+    for contrast, scheme in zip(design.contrasts, schemes, strict=True):
+        sentence = f"The contrast '{contrast.name}' is judged by {scheme.words}."
+        notices += (Notice(severity="note", topic="shuffling", sentence=sentence),)
+    return notices
+
+
+def checked_scheme(
+    design: Design,
+    contrast: Contrast,
+    spec: InferenceSpec,
+    *,
+    blocks: pd.Series | None,
+    variance_groups: pd.Series | None,
+) -> Scheme:
+    """Choose how rows are shuffled; refuse where no result could ever be significant."""
+    scheme = choose_scheme(design, contrast, spec, blocks=blocks, variance_groups=variance_groups)
+    is_two_sided = spec.is_two_sided or contrast.test == "F"
+    smallest = scheme.smallest_p(is_two_sided=is_two_sided)
+    if smallest > spec.alpha * (1 + 1e-9):
+        raise DataError(
+            f"There are too few ways to shuffle the rows for the contrast '{contrast.name}'.",
+            found=f"{scheme.words}; the smallest possible p is {smallest:.3g}",
+            expected=f"a smallest possible p of at most alpha = {spec.alpha:g}",
+            fix="Include more people, or use a correction without shuffling (fdr, bonferroni, ari).",
+        )
+    return scheme
+
+
+def check_geometry(elements: Elements, spec: InferenceSpec) -> tuple[Notice, ...]:
+    """Say so where clusters cannot extend in all three dimensions."""
+    if not set(spec.corrections) & set(CLUSTERWISE):
+        return ()
+    thin = [axis for axis, size in zip("xyz", _extent(elements), strict=True) if size == 1]
+    if not thin:
+        return ()
+    words = {1: "clusters are flat", 2: "clusters are runs along a line", 3: "a cluster is one element"}
+    return (
+        Notice(
+            severity="warning",
+            topic="clusters",
+            sentence=f"The mask is one voxel thick along {' and '.join(thin)}: {words[len(thin)]}.",
+            fix="Check the mask; use fwe-voxel where clusters have no meaning.",
+        ),
+    )
+
+
+def _extent(elements: Elements) -> tuple[int, ...]:
+    where = elements.mask.nonzero()
+    return tuple(int(axis.max() - axis.min() + 1) if axis.size else 0 for axis in where)
+
+
+def _sides(design: Design, spec: InferenceSpec) -> tuple[Notice, ...]:
+    names = [contrast.name for contrast in design.contrasts if contrast.test == "F"]
+    if spec.is_two_sided or not names:
+        return ()
+    listed = ", ".join(f"'{name}'" for name in names)
+    return (
+        Notice(
+            severity="warning",
+            topic="sides",
+            sentence=f"An F test has no direction: --one-sided does not apply to {listed}.",
+            fix="Ask for a t contrast where a direction is meant.",
+        ),
+    )
+
+
+def _check_request(spec: InferenceSpec, *, is_complete: bool, estimator: str) -> None:
+    shuffled = ", ".join(name for name in spec.corrections if name.startswith("fwe-"))
+    if spec.n_permutations < 1:
+        raise UsageError(
+            f"The corrections {shuffled} need shuffles.",
+            found=f"--n-permutations {spec.n_permutations}",
+            expected="at least 1; 10000 is usual",
+        )
+    if 1 / (spec.n_permutations + 1) > spec.alpha:
+        raise UsageError(
+            "There are too few permutations for this alpha.",
+            found=f"--n-permutations {spec.n_permutations}",
+            expected=f"at least {ceil(1 / spec.alpha) - 1} for alpha = {spec.alpha:g}",
+        )
+    if not is_complete:
+        raise UsageError(
+            f"The corrections {shuffled} need everybody at every element.",
+            found="--min-coverage below 1",
+            fix="Use --min-coverage 1, or corrections without shuffling (fdr, bonferroni, ari).",
+        )
+    if estimator == "meta":
+        raise UsageError(
+            f"The corrections {shuffled} are not available for a weighted model (Type: meta).",
+            fix="Use Type: glm in the model's last node, or fdr, bonferroni, ari.",
+        )
+
+
+def _check_people(design: Design, labels: pd.Series | None) -> None:
+    """Rows of one person may not carry different labels: they are not independent of each other."""
+    if labels is None:
+        return
+    people = [str(row).partition("_ses-")[0] for row in design.matrix.index]
+    n_labels = labels.reindex(design.matrix.index).groupby(people).nunique()
+    split: Sequence[str] = list(n_labels.index[n_labels > 1])
+    if split:
+        raise DataError(
+            f"The column '{labels.name}' divides the rows of one person.",
+            found=f"several values for {', '.join(split[:5])}",
+            expected="all rows of a person in one block or variance group",
+            fix="Use a column that is constant within each person.",
+        )

@@ -1,0 +1,163 @@
+"""Family-wise significance from the null distribution of maxima."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_group.inference.clusters import find_clusters
+from bids_group.inference.engine import Job
+from bids_group.inference.forest import tfce_map
+from bids_group.inference.verdict import Members, Question, Row, Sign, gather, judge
+from bids_group.records import Notice, Significance
+
+Doubles = npt.NDArray[np.float64]
+
+TIE = 1e-5
+"""Values that differ by less than this, relatively, are the same value computed in another order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Null:
+    """What shuffling said about one contrast.
+
+    ``values`` and ``z``: the unshuffled data by element, shape ``(n_elements,)``. ``maxima``: by measure,
+    of every shuffle, the unshuffled data first, shape ``(n_shuffles,)``; ``own_maxima`` are those of this
+    contrast where ``maxima`` are of several together. ``n_families``: sets of contrasts that are judged
+    together without sharing shuffles; p is multiplied by it.
+    """
+
+    job: Job
+    values: Row
+    z: Row
+    maxima: Mapping[str, Doubles]
+    is_in_z: bool = False
+    n_families: int = 1
+    details: Mapping[str, Any]
+    notices: tuple[Notice, ...] = ()
+
+    def p(self, measure: str, observed: npt.ArrayLike) -> Doubles:
+        """Share of the maxima that reach each value (ties count), times ``n_families``, at most 1."""
+        ranked = np.sort(self.maxima[measure])
+        reached = np.asarray(observed, dtype=np.float64) * (1 - TIE)
+        n_reaching = ranked.size - np.searchsorted(ranked, reached, side="left")
+        return np.minimum(np.maximum(n_reaching, 1) / ranked.size * self.n_families, 1.0)
+
+    def threshold(self, measure: str, alpha: float) -> float | None:
+        """Value that at most the share alpha of the maxima exceed; None where the shuffles are too few."""
+        ranked = np.sort(self.maxima[measure])[::-1]
+        n_allowed = int(np.floor(alpha / self.n_families * ranked.size + 1e-9))
+        return float(ranked[n_allowed]) if n_allowed >= 1 else None
+
+
+def judge_familywise(question: Question, null: Null, correction: str) -> Significance:
+    """Judge a contrast by ``fwe-voxel``, ``fwe-size``, ``fwe-mass`` or ``fwe-tfce``."""
+    measure = correction.removeprefix("fwe-")
+    if measure in ("size", "mass"):
+        return _clusterwise(question, null, measure)
+    return _elementwise(question, null, measure)
+
+
+def _elementwise(question: Question, null: Null, measure: str) -> Significance:
+    p_by = {name: _element_p(question, null, name) for name in ("voxel", "tfce") if name in null.maxima}
+    p_corrected = p_by[measure]
+    is_significant = question.is_tested & (p_corrected <= np.float32(question.spec.alpha))
+
+    def corrected(members: Members, _: Sign) -> dict[str, float]:
+        return {_column(name): float(p[members].min()) for name, p in p_by.items()}
+
+    return judge(
+        question,
+        f"fwe-{measure}",
+        is_significant=is_significant,
+        threshold=_threshold(question, null, measure),
+        clusters=gather(question, is_significant, p_corrected=p_corrected, corrected=corrected),
+        p_corrected=p_corrected,
+        null=_readable_null(question, null, measure),
+        details=null.details,
+        notices=null.notices,
+    )
+
+
+def _clusterwise(question: Question, null: Null, measure: str) -> Significance:
+    """Judge clusters above the cluster-forming threshold; elements have the p of their cluster, others 1."""
+    signs: tuple[Sign, ...] = (1, -1) if question.is_two_sided else (1,)
+    p_by = {name: _element_p(question, null, name) for name in ("voxel", "tfce") if name in null.maxima}
+    p_corrected = np.ones(null.z.size, dtype=np.float32)
+    forming = question.cluster_forming_z
+
+    def corrected(members: Members, _: Sign) -> dict[str, float]:
+        mass = float((np.abs(null.z[members]).astype(np.float64) - forming).sum())
+        of_cluster = {"size": float(null.p("size", members.size)), "mass": float(null.p("mass", mass))}
+        return of_cluster | {_column(name): float(p[members].min()) for name, p in p_by.items()}
+
+    for sign in signs:
+        for members in find_clusters(null.z * sign > forming, question.adjacency):
+            p_corrected[members] = corrected(members, sign)[measure]
+    is_significant = p_corrected <= np.float32(question.spec.alpha)
+    clusters = gather(
+        question,
+        is_significant,
+        p_corrected=p_corrected,
+        mass_threshold_z=forming,
+        corrected=corrected,
+    )
+    return judge(
+        question,
+        f"fwe-{measure}",
+        is_significant=is_significant,
+        threshold=_threshold(question, null, measure),
+        clusters=clusters,
+        p_corrected=p_corrected,
+        null=_readable_null(question, null, measure),
+        details={
+            **null.details,
+            "ClusterFormingP": question.spec.cluster_forming_p,
+            "ClusterFormingZ": forming,
+        },
+        notices=null.notices,
+    )
+
+
+def _element_p(question: Question, null: Null, measure: str) -> Row:
+    if measure == "tfce":
+        assert null.job.heights is not None
+        observed: npt.NDArray[Any] = tfce_map(null.z, null.job.heights, question.adjacency)
+    else:
+        values = null.job.statistic.z_of(null.values) if null.is_in_z else null.values
+        observed = np.abs(values) if question.is_two_sided else values
+    return null.p(measure, observed).astype(np.float32)
+
+
+def _column(measure: str) -> str:
+    return "peak" if measure == "voxel" else measure
+
+
+def _threshold(question: Question, null: Null, measure: str) -> tuple[float | None, str]:
+    limit = null.threshold(measure, question.spec.alpha)
+    name = _name(null) if measure == "voxel" else measure
+    if limit is None:
+        return None, name
+    return float(_readable(question, null, measure, np.array([limit]))[0]), name
+
+
+def _readable_null(question: Question, null: Null, measure: str) -> dict[str, Row]:
+    readable = _readable(question, null, measure, null.maxima[measure])
+    return {measure: readable.astype(np.float32)}
+
+
+def _readable(question: Question, null: Null, measure: str, maxima: Doubles) -> Doubles:
+    """Maxima on the scale that people read: t, F or z; mm³ for sizes."""
+    if measure == "size":
+        return maxima * question.data.elements.grid.element_mm3
+    if measure == "voxel" and not null.is_in_z:
+        return null.job.statistic.statistic_of(maxima)
+    return maxima
+
+
+def _name(null: Null) -> str:
+    return "z" if null.is_in_z else null.job.statistic.name()

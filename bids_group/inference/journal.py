@@ -1,0 +1,61 @@
+"""Finished batches, kept in the work folder so that a run that was killed goes on where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_group.errors import RunError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journal:
+    """Results by batch number in one folder; without a folder nothing is kept."""
+
+    folder: Path | None
+
+    def read(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64] | None:
+        """Read a finished batch; None where there is none or it is not whole."""
+        if self.folder is None:
+            return None
+        try:
+            found = np.load(self.folder / f"{name}.npy", allow_pickle=False)
+        except (FileNotFoundError, ValueError, EOFError):
+            return None
+        return np.asarray(found, dtype=np.float64) if found.shape == shape else None
+
+    def write(self, name: str, values: npt.NDArray[np.float64]) -> None:
+        """Keep a batch: the file is there whole or not at all."""
+        if self.folder is None:
+            return
+        unfinished = self.folder / f".{name}.{os.getpid()}.npy"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            np.save(unfinished, values)
+            unfinished.replace(self.folder / f"{name}.npy")
+        except OSError as error:
+            raise RunError(
+                f"A batch of shuffles cannot be kept in {self.folder}.",
+                found=error.strerror,
+                fix="Free some space, or name another place: --work-dir.",
+            ) from error
+
+
+def digest(parts: Iterable[bytes | str | npt.NDArray[np.generic]]) -> str:
+    """Hash what a result depends on; arrays by type, shape and bytes, a row at a time."""
+    total = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            total.update(f"{part.dtype.str}{part.shape}".encode())
+            for row in np.atleast_2d(part):
+                total.update(np.ascontiguousarray(row).data)
+        else:
+            total.update(part.encode() if isinstance(part, str) else part)
+            total.update(b"\0")
+    return total.hexdigest()

@@ -1,0 +1,113 @@
+"""Corrections without shuffling: uncorrected, false discovery rate, Bonferroni, true-discovery bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from bids_group.inference.discoveries import hommel_value, true_discovery_proportion
+from bids_group.inference.multiplicity import adjust_bonferroni, adjust_fdr
+from bids_group.inference.verdict import Members, Question, Row, Sign, gather, judge
+from bids_group.records import Notice, Significance
+
+
+def judge_without_shuffling(question: Question, correction: str) -> Significance:
+    """Judge a contrast by ``none``, ``fdr``, ``bonferroni`` or ``ari``."""
+    return {"none": _uncorrected, "fdr": _fdr, "bonferroni": _bonferroni, "ari": _ari}[correction](question)
+
+
+def _uncorrected(question: Question) -> Significance:
+    """Mark p ≤ the cluster-forming p, uncorrected, and say so."""
+    level = question.spec.cluster_forming_p
+    notice = Notice(
+        severity="warning",
+        topic="uncorrected",
+        sentence=f"The contrast '{question.result.contrast.name}' is shown at p ≤ {level:g} without any"
+        " correction for the number of elements: expect false positives.",
+        fix="Report a corrected result: --correction fdr, bonferroni, ari or one of the fwe- family.",
+    )
+    return judge(
+        question,
+        "none",
+        is_significant=question.is_tested & (question.p <= level),
+        threshold=_statistic_at(question, level),
+        alpha=level,
+        notices=(notice,),
+    )
+
+
+def _bonferroni(question: Question) -> Significance:
+    p_corrected = _adjusted(question, adjust_bonferroni)
+    level = question.spec.alpha / max(question.n_tested, 1)
+    return judge(
+        question,
+        "bonferroni",
+        is_significant=question.is_tested & (p_corrected <= question.spec.alpha),
+        threshold=_statistic_at(question, level),
+        p_corrected=p_corrected,
+        details={"NumberOfTests": question.n_tested},
+    )
+
+
+def _fdr(question: Question) -> Significance:
+    p_corrected = _adjusted(question, adjust_fdr)
+    is_significant = question.is_tested & (p_corrected <= question.spec.alpha)
+    passed = question.p[is_significant]
+    return judge(
+        question,
+        "fdr",
+        is_significant=is_significant,
+        threshold=(float(passed.max()), "p") if passed.size else (None, "p"),
+        p_corrected=p_corrected,
+        details={"NumberOfTests": question.n_tested},
+    )
+
+
+def _ari(question: Question) -> Significance:
+    """Bound the true discoveries of clusters above the cluster-forming threshold; signs at half of alpha."""
+    z = question.z.astype(np.float64)
+    alpha = question.spec.alpha / (2 if question.is_two_sided else 1)
+    signs: tuple[Sign, ...] = (1, -1) if question.is_two_sided else (1,)
+    p_of = {sign: special.ndtr(-sign * z) for sign in signs}
+    hommel = {sign: hommel_value(p_of[sign][question.is_tested], alpha) for sign in signs}
+
+    def bound(members: Members, sign: Sign) -> float:
+        return true_discovery_proportion(p_of[sign][members], hommel[sign], alpha)
+
+    heights = np.abs(z) if question.is_two_sided else z
+    clusters = gather(question, question.is_tested & (heights > question.cluster_forming_z), bound=bound)
+    is_significant = np.zeros(z.size, dtype=bool)
+    for cluster in clusters:
+        is_significant[cluster.elements] = (cluster.true_discovery_proportion or 0) > 0
+    details = {
+        "ClusterFormingZ": question.cluster_forming_z,
+        "HommelValue": {("positive" if sign > 0 else "negative"): hommel[sign] for sign in signs},
+        "AlphaPerSign": alpha,
+    }
+    return judge(
+        question,
+        "ari",
+        is_significant=is_significant,
+        threshold=(question.cluster_forming_z, "z"),
+        clusters=clusters,
+        details=details,
+    )
+
+
+def _adjusted(question: Question, adjust: Callable[[Row], npt.NDArray[np.float64]]) -> Row:
+    adjusted = np.ones(question.is_tested.size, dtype=np.float32)
+    adjusted[question.is_tested] = adjust(question.p[question.is_tested])
+    return adjusted
+
+
+def _statistic_at(question: Question, p: float) -> tuple[float, str]:
+    """Threshold of the statistic at an uncorrected p; of z where the dof differ between elements."""
+    result, tail = question.result, p / 2 if question.is_two_sided else p
+    if result.dof is None or not np.isfinite(result.dof):
+        return float(-special.ndtri(tail)), "z"
+    if result.contrast.test == "F":
+        return float(special.fdtri(result.dof_numerator, result.dof, 1 - p)), "F"
+    return float(-special.stdtrit(result.dof, tail)), "t"

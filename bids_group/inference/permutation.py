@@ -1,0 +1,201 @@
+"""From questions to null distributions: what is computed, where it is kept, what is judged together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_group import __version__
+from bids_group.errors import BidsGroupError
+from bids_group.inference.checks import checked_scheme
+from bids_group.inference.engine import Job, observed_map, run_null
+from bids_group.inference.familywise import Null
+from bids_group.inference.forest import Heights
+from bids_group.inference.journal import Journal, digest
+from bids_group.inference.residuals import Residuals, build_residuals
+from bids_group.inference.scheme import Scheme
+from bids_group.inference.statistic import build_statistic
+from bids_group.inference.verdict import Question
+
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """How the shuffling is done; none of this changes a bit of the result."""
+
+    n_procs: int = 1
+    mem_gb: float | None = None
+    work_dir: Path | None = None
+    on_progress: Callable[[int, int], None] | None = None
+
+    def n_workers(self, job: Job) -> int:
+        """Batches in flight: as many as processes, and as memory allows beside the residuals."""
+        if self.mem_gb is None:
+            return max(self.n_procs, 1)
+        free = self.mem_gb * 1e9 - job.residuals.tiles.nbytes
+        return max(1, min(self.n_procs, int(free // job.bytes_per_worker)))
+
+
+def build_nulls(questions: Sequence[Question], execution: Execution) -> list[Null]:
+    """Shuffle for every question, one after the other."""
+    schemes = [_scheme(question) for question in questions]
+    total = sum(scheme.shuffles.n_others + 1 for scheme in schemes)
+    n_done = 0
+
+    def on_batch(n_shuffles: int) -> None:
+        nonlocal n_done
+        n_done += n_shuffles
+        if execution.on_progress is not None:
+            execution.on_progress(n_done, total)
+
+    nulls = [
+        _null(question, scheme, execution, on_batch)
+        for question, scheme in zip(questions, schemes, strict=True)
+    ]
+    if questions and questions[0].spec.familywise == "across-contrasts":
+        return judge_together(nulls)
+    return nulls
+
+
+def _scheme(question: Question) -> Scheme:
+    data = question.data
+    return checked_scheme(
+        data.design,
+        question.result.contrast,
+        question.spec,
+        blocks=data.blocks,
+        variance_groups=data.variance_groups,
+    )
+
+
+def _null(question: Question, scheme: Scheme, execution: Execution, on_batch: Callable[[int], None]) -> Null:
+    residuals = _residuals(question, scheme, execution)
+    job = _job(question, scheme, residuals)
+    values = observed_map(job)
+    _check_against_fit(question, job, values)
+    journal = Journal(folder=_folder(question, job, execution))
+    maxima = run_null(job, n_workers=execution.n_workers(job), journal=journal, on_batch=on_batch)
+    z = np.empty((1, values.size), np.float32)
+    job.statistic.fill_z(values[None], z)
+    return Null(
+        job=job,
+        values=values,
+        z=z[0],
+        maxima=dict(zip(job.measures, maxima.T, strict=True)),
+        details=_details(question, scheme),
+    )
+
+
+def _job(question: Question, scheme: Scheme, residuals: Residuals) -> Job:
+    spec, test = question.spec, question.result.contrast.test
+    has_clusters = bool({"fwe-size", "fwe-mass", "fwe-tfce"} & set(spec.corrections))
+    heights = Heights(
+        threshold=question.cluster_forming_z,
+        is_two_sided=question.is_two_sided,
+        has_tfce="fwe-tfce" in spec.corrections,
+    )
+    return Job(
+        scheme=scheme,
+        statistic=build_statistic(scheme, test, is_two_sided=question.is_two_sided),
+        residuals=residuals,
+        heights=heights if has_clusters else None,
+        adjacency=question.adjacency if has_clusters else None,
+    )
+
+
+def _residuals(question: Question, scheme: Scheme, execution: Execution) -> Residuals:
+    """Residuals in memory, or in a file of the work folder where the maps themselves are in a file."""
+    maps, backing = question.data.stack.data, None
+    if isinstance(maps, np.memmap) and execution.work_dir is not None:
+        execution.work_dir.mkdir(parents=True, exist_ok=True)
+        backing = execution.work_dir / "residuals.npy"
+    return build_residuals(maps, scheme.partition, scheme.groups, backing=backing)
+
+
+def _check_against_fit(question: Question, job: Job, values: npt.NDArray[np.float32]) -> None:
+    """Refuse to go on if the unshuffled statistic is not that of the fit: one of the two would be wrong."""
+    if job.statistic.name() != question.result.contrast.test:
+        return
+    fitted = job.statistic.correlation_of(question.statistic)
+    is_comparable = question.is_tested & np.isfinite(fitted) & (values != 0)
+    worst = float(np.abs(fitted - values)[is_comparable].max(initial=0.0))
+    if worst > 1e-4:
+        raise BidsGroupError(
+            f"Shuffling and fit disagree about the contrast '{question.result.contrast.name}'.",
+            found=f"partial correlations that differ by up to {worst:.2g}",
+            expected="equal statistics of the unshuffled data",
+            fix="This is a bug; please report it with the design.",
+        )
+
+
+def _folder(question: Question, job: Job, execution: Execution) -> Path | None:
+    """Where finished batches are kept: named after everything that they depend on."""
+    if execution.work_dir is None:
+        return None
+    shuffles, statistic = job.scheme.shuffles, job.statistic
+    settings = (
+        __version__, statistic.name(), statistic.is_two_sided, shuffles.has_permutations, shuffles.has_flips,
+        shuffles.n_requested, shuffles.seed, job.heights, job.batch_size, question.spec.connectivity,
+        question.data.elements.grid.shape,
+    )  # fmt: skip
+    arrays: list[npt.NDArray[Any]] = [
+        question.data.stack.data, question.data.elements.indices, statistic.columns,
+        job.scheme.partition.nuisance, shuffles.units.unit_of_row, shuffles.units.cell_of_unit,
+        shuffles.kinds,
+    ]  # fmt: skip
+    if job.scheme.groups is not None:
+        arrays.append(job.scheme.groups)
+    return execution.work_dir / f"shuffles-{digest([repr(settings), *arrays])}"
+
+
+def _details(question: Question, scheme: Scheme) -> dict[str, Any]:
+    """Say for the sidecars how the rows were shuffled."""
+    data, shuffles = question.data, scheme.shuffles
+    return {
+        "NumberOfPermutations": shuffles.n_others,
+        "RandomSeed": None if shuffles.is_exhaustive else shuffles.seed,
+        "Shuffling": scheme.shuffling,
+        "ShufflingScheme": scheme.words,
+        "IsExhaustive": shuffles.is_exhaustive,
+        "ExchangeabilityBlocks": None if data.blocks is None else str(data.blocks.name),
+        "VarianceGroups": None if data.variance_groups is None else str(data.variance_groups.name),
+        "Familywise": question.spec.familywise,
+    }
+
+
+def judge_together(nulls: Sequence[Null]) -> list[Null]:
+    """Replace each contrast's maxima by those over all contrasts of the run, on the scale of z.
+
+    Contrasts that share their shuffles have joint maxima. Sets of contrasts with other shuffles are joined by
+    Bonferroni: p times the number of sets.
+    """
+    sets: dict[tuple[Any, ...], list[Null]] = {}
+    for null in nulls:
+        sets.setdefault(_shuffling_of(null), []).append(null)
+    joint = {key: _joint_maxima(members) for key, members in sets.items()}
+    return [
+        replace(null, maxima=joint[_shuffling_of(null)], is_in_z=True, n_families=len(sets)) for null in nulls
+    ]
+
+
+def _joint_maxima(nulls: Sequence[Null]) -> dict[str, Doubles]:
+    joint = {name: np.max([null.maxima[name] for null in nulls], axis=0) for name in nulls[0].maxima}
+    joint["voxel"] = np.max([null.job.statistic.z_of(null.maxima["voxel"]) for null in nulls], axis=0)
+    return joint
+
+
+def _shuffling_of(null: Null) -> tuple[Any, ...]:
+    shuffles = null.job.scheme.shuffles
+    units = shuffles.units
+    return (
+        units.unit_of_row.tobytes(),
+        units.cell_of_unit.tobytes(),
+        shuffles.has_permutations,
+        shuffles.has_flips,
+    )

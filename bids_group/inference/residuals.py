@@ -1,0 +1,81 @@
+"""The maps without their nuisance part, of unit length at every element, in tiles of one fixed shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_group.inference.partition import Partition
+from bids_group.inference.shuffles import Codes
+
+TILE = 1024
+"""Elements of a tile. Floating-point sums depend on the shape of the work: this shape never changes."""
+
+_NO_VARIANCE = 1e-12
+"""Share of the sum of squares below which what is left is rounding of float32 maps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Residuals:
+    """Residuals on the nuisance part: ``tiles`` float32 ``(n_tiles, n_obs, TILE)``, padded with zeros.
+
+    Each element's residuals have unit sum of squares, or are 0 where the maps do not vary beyond the
+    nuisance part. ``group_squares`` float32 ``(n_tiles, n_groups, TILE)``: the part of that sum in each
+    variance group.
+    """
+
+    tiles: npt.NDArray[np.float32]
+    n_elements: int
+    group_squares: npt.NDArray[np.float32]
+
+    @property
+    def n_tiles(self) -> int:
+        """Number of tiles."""
+        return int(self.tiles.shape[0])
+
+    def elements_of(self, tile: int) -> slice:
+        """Elements that a tile holds, padding left out."""
+        return slice(tile * TILE, min((tile + 1) * TILE, self.n_elements))
+
+
+def build_residuals(
+    maps: npt.NDArray[np.float32],
+    partition: Partition,
+    groups: Codes | None = None,
+    *,
+    backing: Path | None = None,
+) -> Residuals:
+    """Take the nuisance part out of maps ``(n_obs, n_elements)``, which must be finite.
+
+    ``backing``: a file to keep the tiles in (memory-mapped) where the maps themselves are too big for memory.
+    """
+    n_obs, n_elements = maps.shape
+    shape = (-(-n_elements // TILE), n_obs, TILE)
+    n_groups = 0 if groups is None else int(groups.max()) + 1
+    tiles = np.zeros(shape, np.float32) if backing is None else _mapped(backing, shape)
+    squares = np.zeros((shape[0], n_groups, TILE), np.float32)
+    for number in range(shape[0]):
+        columns = slice(number * TILE, min((number + 1) * TILE, n_elements))
+        unit = _unit_residuals(maps[:, columns].astype(np.float64), partition.nuisance)
+        tiles[number, :, : unit.shape[1]] = unit
+        for group in range(n_groups):
+            squares[number, group, : unit.shape[1]] = (unit[groups == group] ** 2).sum(axis=0)
+    return Residuals(tiles=tiles, n_elements=n_elements, group_squares=squares)
+
+
+def _unit_residuals(
+    maps: npt.NDArray[np.float64], nuisance: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    whole = (maps**2).sum(axis=0)
+    rest = maps - nuisance @ (nuisance.T @ maps)
+    rest -= nuisance @ (nuisance.T @ rest)
+    squares = (rest**2).sum(axis=0)
+    is_varying = squares > _NO_VARIANCE * whole
+    return np.where(is_varying, rest / np.sqrt(np.where(is_varying, squares, 1.0)), 0.0)
+
+
+def _mapped(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)

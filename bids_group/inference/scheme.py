@@ -1,0 +1,203 @@
+"""How the rows are shuffled for a contrast: chosen from the design, overridden by request, said in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bids_group.config import InferenceSpec
+from bids_group.errors import DataError, UsageError
+from bids_group.inference.partition import Partition, split_design
+from bids_group.inference.shuffles import Codes, Shuffles, Units
+from bids_group.records import Contrast, Design
+
+_VARIES = 1e-7
+_MOST_COUNTED = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scheme:
+    """A contrast's partition and its shuffles. ``groups``: variance group of each row, or None."""
+
+    partition: Partition
+    shuffles: Shuffles
+    groups: Codes | None
+    shuffling: str
+    words: str
+
+    def smallest_p(self, *, is_two_sided: bool) -> float:
+        """Share of the shuffles that cannot differ from the unshuffled data, whatever the data are."""
+        if self.shuffles.n_others >= _MOST_COUNTED:
+            return 1 / (self.shuffles.n_others + 1)
+        batch = self.shuffles.batch(0, self.shuffles.n_others + 1)
+        same = np.ones(len(batch.sources), dtype=bool)
+        if self.partition.q == 1 and not is_two_sided:
+            same &= batch.moved(self.partition.tested)[0] @ self.partition.tested[:, 0] > 0
+        for basis in (self.partition.tested, self.partition.nuisance):
+            overlap = ((batch.moved(basis) @ basis) ** 2).sum(axis=(0, 2))
+            same &= overlap > basis.shape[1] - _VARIES
+        return float(same.mean())
+
+
+def choose_scheme(
+    design: Design,
+    contrast: Contrast,
+    spec: InferenceSpec,
+    *,
+    blocks: pd.Series | None,
+    variance_groups: pd.Series | None,
+) -> Scheme:
+    """Decide how the rows are shuffled for one contrast.
+
+    Sign flips where the constant is not in the span of the nuisance part, permutations where it is; with
+    variance groups, permutations within them where each group's mean is nuisance, else sign flips. Blocks:
+    rows within blocks where the tested part varies within them, else whole blocks; sign flips turn whole
+    blocks unless within-blocks is asked for.
+
+    Raises
+    ------
+    DataError
+        The blocks or variance groups do not allow these shuffles.
+    UsageError
+        The request contradicts itself.
+    """
+    partition = split_design(design, contrast)
+    block_of_row = _codes(blocks, design, "exchangeability block")
+    group_of_row = _codes(variance_groups, design, "variance group")
+    if spec.block_scheme is not None and block_of_row is None:
+        raise UsageError(
+            f"--{spec.block_scheme}-blocks needs blocks.",
+            found="no exchangeability blocks",
+            fix="Name their column: --exchangeability-blocks COLUMN.",
+        )
+    kind = spec.shuffle if spec.shuffle != "auto" else _natural_kind(partition, group_of_row)
+    is_whole = block_of_row is not None and _moves_whole(partition, block_of_row, spec, kind)
+    units = _units(partition.n_obs, block_of_row, group_of_row, contrast, is_whole=is_whole, kind=kind)
+    shuffles = Shuffles(
+        units=units,
+        kinds=_kinds(design),
+        has_permutations=kind in ("permutations", "both"),
+        has_flips=kind in ("flips", "both"),
+        n_requested=spec.n_permutations,
+        seed=spec.random_seed,
+    )
+    if kind == "permutations" and not _varies_within(partition.tested, units.orbits):
+        raise _cannot_change(contrast, is_within=block_of_row is not None and not is_whole)
+    shuffling = {"flips": "sign flips", "both": "permutations and sign flips"}.get(kind, kind)
+    return Scheme(
+        partition=partition,
+        shuffles=shuffles,
+        groups=group_of_row,
+        shuffling=shuffling,
+        words=_in_words(shuffling, shuffles, blocks, variance_groups, is_whole=is_whole),
+    )
+
+
+def _natural_kind(partition: Partition, groups: Codes | None) -> str:
+    if groups is None:
+        return "permutations" if partition.has_constant_nuisance else "flips"
+    indicators = [(groups == group).astype(np.float64) for group in np.unique(groups)]
+    return "permutations" if all(map(partition.is_nuisance, indicators)) else "flips"
+
+
+def _moves_whole(partition: Partition, blocks: Codes, spec: InferenceSpec, kind: str) -> bool:
+    if spec.block_scheme is not None:
+        return spec.block_scheme == "whole"
+    return kind == "flips" or not _varies_within(partition.tested, blocks)
+
+
+def _varies_within(columns: npt.NDArray[np.float64], cells: Codes) -> bool:
+    """Whether any column differs between rows of the same cell."""
+    means = np.array([columns[cells == cell].mean(axis=0) for cell in range(int(cells.max()) + 1)])
+    return bool(np.abs(columns - means[cells]).max() > _VARIES)
+
+
+def _units(
+    n_rows: int, blocks: Codes | None, groups: Codes | None, contrast: Contrast, *, is_whole: bool, kind: str
+) -> Units:
+    if blocks is None or not is_whole:
+        return Units.of_rows(_crossed(n_rows, blocks, groups))
+    sizes = np.bincount(blocks)
+    if kind != "flips" and np.unique(sizes).size > 1:
+        raise DataError(
+            f"Whole blocks can only be permuted where they have equal sizes (contrast '{contrast.name}').",
+            found=f"blocks of {', '.join(map(str, np.unique(sizes)))} rows",
+            expected="blocks with the same number of rows",
+            fix="Use --within-blocks, --shuffle flips, or leave out people with missing rows.",
+        )
+    return Units(unit_of_row=blocks, cell_of_unit=_group_of_block(blocks, groups))
+
+
+def _group_of_block(blocks: Codes, groups: Codes | None) -> Codes:
+    n_blocks = int(blocks.max()) + 1
+    if groups is None:
+        return np.zeros(n_blocks, dtype=np.intp)
+    found = [np.unique(groups[blocks == block]) for block in range(n_blocks)]
+    if any(several.size > 1 for several in found):
+        raise DataError(
+            "Whole blocks cannot be shuffled where a block holds rows of several variance groups.",
+            fix="Use --within-blocks, or variance groups that keep each block together.",
+        )
+    return np.array([one[0] for one in found], dtype=np.intp)
+
+
+def _crossed(n_rows: int, *codes: Codes | None) -> Codes:
+    """Rows that agree in all codes share a number; without codes all rows do."""
+    given = [one for one in codes if one is not None]
+    if not given:
+        return np.zeros(n_rows, dtype=np.intp)
+    return np.asarray(np.unique(np.column_stack(given), axis=0, return_inverse=True)[1]).reshape(-1)
+
+
+def _codes(labels: pd.Series | None, design: Design, what: str) -> Codes | None:
+    """Turn labels into numbers from 0, in the order of the design's rows."""
+    if labels is None:
+        return None
+    aligned = labels.reindex(design.matrix.index)
+    if aligned.isna().any():
+        missing = ", ".join(map(str, aligned.index[aligned.isna()][:5]))
+        raise DataError(
+            f"The column '{labels.name}' does not give every row its {what}.",
+            found=f"no value for {missing}",
+            fix="Complete the column, or leave these people out with --exclude-participant-label.",
+        )
+    return np.asarray(pd.factorize(aligned, sort=True)[0], dtype=np.intp)
+
+
+def _kinds(design: Design) -> Codes:
+    """Rows of the design that are equal have the same number."""
+    matrix = design.matrix.to_numpy(dtype=np.float64)
+    scale = np.linalg.norm(matrix, axis=0)
+    rounded = np.round(matrix / np.where(scale == 0, 1, scale), 10) + 0.0
+    return np.asarray(np.unique(rounded, axis=0, return_inverse=True)[1]).reshape(-1)
+
+
+def _cannot_change(contrast: Contrast, *, is_within: bool) -> DataError:
+    where = " within blocks" if is_within else ""
+    return DataError(
+        f"Permutations cannot test the contrast '{contrast.name}': what it tests does not vary{where}.",
+        expected="a contrast that changes when rows are exchanged",
+        fix="Use --whole-blocks." if is_within else "Use --shuffle flips (or auto).",
+    )
+
+
+def _in_words(
+    shuffling: str,
+    shuffles: Shuffles,
+    blocks: pd.Series | None,
+    groups: pd.Series | None,
+    *,
+    is_whole: bool,
+) -> str:
+    units = "rows"
+    if blocks is not None:
+        units = f"whole blocks of '{blocks.name}'" if is_whole else f"rows within blocks of '{blocks.name}'"
+    inside = "" if groups is None else f", never between variance groups of '{groups.name}'"
+    if shuffles.is_exhaustive:
+        count = f"all {shuffles.n_distinct} distinct ones"
+    else:
+        count = f"{shuffles.n_others} drawn at random (seed {shuffles.seed}) beside the unshuffled data"
+    return f"{shuffling} of {units}{inside}: {count}"

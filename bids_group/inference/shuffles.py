@@ -1,0 +1,224 @@
+"""Shuffles of the rows of the data: permutations and sign flips of units within cells.
+
+A unit is a row, or a whole block of rows. Units change places only with units of the same cell. Shuffle
+number k is a function of the seed and of k alone; number 0 leaves everything in place.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import factorial, prod
+
+import numpy as np
+import numpy.typing as npt
+
+Codes = npt.NDArray[np.intp]
+
+SHUFFLES_PER_STREAM = 32
+"""Shuffles drawn from one random stream; a part of what shuffle number k is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Units:
+    """What moves together, and what may change places.
+
+    ``unit_of_row``: ``(n_obs,)``, numbered from 0; ``cell_of_unit``: ``(n_units,)``. Units of a cell that
+    is permuted have the same number of rows; their rows correspond in the order they stand in.
+    """
+
+    unit_of_row: Codes
+    cell_of_unit: Codes
+
+    @property
+    def n_units(self) -> int:
+        """Number of units."""
+        return int(self.cell_of_unit.size)
+
+    @property
+    def rows_of_unit(self) -> list[Codes]:
+        """Rows of each unit in their order."""
+        return [np.flatnonzero(self.unit_of_row == unit) for unit in range(self.n_units)]
+
+    @property
+    def orbits(self) -> Codes:
+        """Rows that permutations can exchange have the same number, shape ``(n_obs,)``."""
+        orbits = np.empty(self.unit_of_row.size, dtype=np.intp)
+        for unit, rows in enumerate(self.rows_of_unit):
+            orbits[rows] = self.cell_of_unit[unit] * self.unit_of_row.size + np.arange(rows.size)
+        return np.unique(orbits, return_inverse=True)[1]
+
+    @classmethod
+    def of_rows(cls, cells: Codes) -> Units:
+        """Every row moves alone, within its cell."""
+        return cls(unit_of_row=np.arange(cells.size), cell_of_unit=cells)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Batch:
+    """Consecutive shuffles: row i of a shuffled map is ``signs[k, i] * map[sources[k, i]]``."""
+
+    sources: Codes
+    signs: npt.NDArray[np.float64]
+
+    def moved(self, columns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Arrange columns ``(n_obs, m)`` so that times the map they give the products with the shuffled map.
+
+        Returns
+        -------
+        Shape ``(m, n_shuffles, n_obs)``.
+        """
+        moved = np.empty((columns.shape[1], *self.sources.shape))
+        for row, column in zip(moved, columns.T, strict=True):
+            np.put_along_axis(row, self.sources, self.signs * column, axis=1)
+        return moved
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shuffles:
+    """All shuffles of an analysis: every distinct one once, or ``n_requested`` beside the unshuffled data.
+
+    ``kinds``: rows of the design that are equal have the same number; exchanging them changes nothing.
+    """
+
+    units: Units
+    kinds: Codes
+    has_permutations: bool
+    has_flips: bool
+    n_requested: int
+    seed: int
+
+    @cached_property
+    def n_distinct(self) -> int:
+        """Number of shuffles that can differ, the unshuffled data included."""
+        flips = 2**self.units.n_units if self.has_flips else 1
+        arrangements = prod(_n_arrangements(kinds) for kinds in self._kinds_by_cell().values())
+        return flips * (arrangements if self.has_permutations else 1)
+
+    @property
+    def is_exhaustive(self) -> bool:
+        """Whether every distinct shuffle is done once."""
+        return self.n_distinct - 1 <= self.n_requested
+
+    @property
+    def n_others(self) -> int:
+        """Number of shuffles beside the unshuffled data."""
+        return self.n_distinct - 1 if self.is_exhaustive else self.n_requested
+
+    def batch(self, start: int, stop: int) -> Batch:
+        """Shuffles number ``start`` … ``stop − 1``; at most ``n_others + 1``."""
+        stop = min(stop, self.n_others + 1)
+        orders, signs = self._listed(start, stop) if self.is_exhaustive else self._drawn(start, stop)
+        return self._on_rows(orders, signs)
+
+    def _kinds_by_cell(self) -> dict[int, list[Hashable]]:
+        """For each cell the kind of every unit in it: the kinds of its rows."""
+        cells: dict[int, list[Hashable]] = {}
+        for unit, rows in enumerate(self.units.rows_of_unit):
+            cells.setdefault(int(self.units.cell_of_unit[unit]), []).append(tuple(self.kinds[rows]))
+        return cells
+
+    def _drawn(self, start: int, stop: int) -> tuple[Codes, npt.NDArray[np.float64]]:
+        first = start // SHUFFLES_PER_STREAM
+        streams = range(first, -(-stop // SHUFFLES_PER_STREAM))
+        drawn = [self._stream(number) for number in streams]
+        here = slice(start - first * SHUFFLES_PER_STREAM, stop - first * SHUFFLES_PER_STREAM)
+        orders = np.concatenate([orders for orders, _ in drawn])[here]
+        signs = np.concatenate([signs for _, signs in drawn])[here]
+        return orders, signs
+
+    def _stream(self, number: int) -> tuple[Codes, npt.NDArray[np.float64]]:
+        """Draw one stream of shuffles; the very first shuffle of all leaves everything in place."""
+        random = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, number]))
+        n_units = self.units.n_units
+        orders = np.tile(np.arange(n_units), (SHUFFLES_PER_STREAM, 1))
+        signs = np.ones((SHUFFLES_PER_STREAM, n_units))
+        if self.has_permutations:
+            keys = random.random((SHUFFLES_PER_STREAM, n_units))
+            by_cell = np.argsort(self.units.cell_of_unit, kind="stable")
+            orders[:, by_cell] = np.argsort(_ranks(self.units.cell_of_unit) + keys, axis=1, kind="stable")
+        if self.has_flips:
+            signs = 1.0 - 2.0 * random.integers(0, 2, size=(SHUFFLES_PER_STREAM, n_units))
+        if number == 0:
+            orders[0], signs[0] = np.arange(n_units), 1.0
+        return orders, signs
+
+    def _listed(self, start: int, stop: int) -> tuple[Codes, npt.NDArray[np.float64]]:
+        """List distinct shuffles in a fixed order: arrangements of cells, then signs, in mixed radix."""
+        n_units = self.units.n_units
+        orders = np.tile(np.arange(n_units), (stop - start, 1))
+        signs = np.ones((stop - start, n_units))
+        numbers = np.arange(start, stop)
+        if self.has_permutations:
+            for cell, kinds in self._kinds_by_cell().items():
+                members = np.flatnonzero(self.units.cell_of_unit == cell)
+                arrangements = members[_arrangements(kinds)]
+                orders[:, members] = arrangements[numbers % len(arrangements)]
+                numbers = numbers // len(arrangements)
+        if self.has_flips:
+            signs -= 2.0 * ((numbers[:, None] >> np.arange(n_units)) & 1)
+        return orders, signs
+
+    def _on_rows(self, orders: Codes, signs: npt.NDArray[np.float64]) -> Batch:
+        """Spell out for rows what happens to units."""
+        unit_of_row = self.units.unit_of_row
+        if self.units.n_units == unit_of_row.size:
+            places = np.argsort(unit_of_row)
+            return Batch(sources=places[orders[:, unit_of_row]], signs=signs[:, unit_of_row])
+        if not self.has_permutations:
+            return Batch(
+                sources=np.tile(np.arange(unit_of_row.size), (len(orders), 1)), signs=signs[:, unit_of_row]
+            )
+        rows = self.units.rows_of_unit
+        longest = max(map(len, rows))
+        table = np.full((self.units.n_units, longest), -1, dtype=np.intp)
+        position = np.empty(unit_of_row.size, dtype=np.intp)
+        for unit, members in enumerate(rows):
+            table[unit, : members.size] = members
+            position[members] = np.arange(members.size)
+        return Batch(sources=table[orders[:, unit_of_row], position], signs=signs[:, unit_of_row])
+
+
+def _ranks(codes: Codes) -> Codes:
+    return np.unique(codes, return_inverse=True)[1]
+
+
+def _n_arrangements(kinds: Sequence[Hashable]) -> int:
+    """Count the distinct orders of a list with repetitions."""
+    return factorial(len(kinds)) // prod(factorial(count) for count in Counter(kinds).values())
+
+
+def _arrangements(kinds: Sequence[Hashable]) -> Codes:
+    """All distinct ways to deal units to the places of their kinds, the unchanged one first.
+
+    Row r of the result says which unit (position in ``kinds``) comes to each place; shape
+    ``(n_arrangements, n_units)``.
+    """
+    numbered = np.array([list(dict.fromkeys(kinds)).index(kind) for kind in kinds], dtype=np.intp)
+    places = np.argsort(numbered, kind="stable")
+    found = []
+    for dealt in _multiset_orders(sorted(numbered.tolist())):
+        order = np.empty(len(kinds), dtype=np.intp)
+        order[places] = np.argsort(dealt, kind="stable")
+        found.append(order)
+    unchanged = next(i for i, order in enumerate(found) if np.array_equal(order, np.arange(len(kinds))))
+    found.insert(0, found.pop(unchanged))
+    return np.array(found)
+
+
+def _multiset_orders(items: list[int]) -> Iterator[list[int]]:
+    """Distinct orders of a sorted list, lexicographically (Knuth, algorithm 7.2.1.2 L)."""
+    while True:
+        yield list(items)
+        pivot = len(items) - 2
+        while pivot >= 0 and items[pivot] >= items[pivot + 1]:
+            pivot -= 1
+        if pivot < 0:
+            return
+        other = len(items) - 1
+        while items[other] <= items[pivot]:
+            other -= 1
+        items[pivot], items[other] = items[other], items[pivot]
+        items[pivot + 1 :] = items[:pivot:-1]
