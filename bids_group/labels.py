@@ -9,14 +9,14 @@ import unicodedata
 def camel_label(text: str) -> str:
     """Turn a name into a label of letters and digits, case kept.
 
-    ``>`` becomes ``Gt`` and `` - `` between blanks ``Minus``; accents are dropped; every other character goes and the
-    letter after it is upper-cased: ``f-test`` → ``fTest``, ``faces > houses`` → ``facesGtHouses``.
+    ``>`` becomes ``Gt`` and `` - `` between blanks ``Minus``; accents are dropped; every other character goes
+    and the letter after it is upper-cased: ``f-test`` → ``fTest``, ``faces > houses`` → ``facesGtHouses``.
     Empty where nothing is left.
     """
     plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     spelled = re.sub(r"(?<=\s)-(?=\s)", " Minus ", plain).replace(">", " Gt ")
-    first, *others = re.findall(r"[A-Za-z0-9]+", spelled) or [""]
-    return first + "".join(upper_first(word) for word in others)
+    words: list[str] = re.findall(r"[A-Za-z0-9]+", spelled)
+    return "".join(words[:1]) + "".join(upper_first(word) for word in words[1:])
 
 
 def upper_first(text: str) -> str:

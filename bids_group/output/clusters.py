@@ -33,8 +33,8 @@ def tabulate_clusters(
 ) -> pd.DataFrame:
     """List every peak of every cluster, one row each; what belongs to the cluster stands in each of its rows.
 
-    ``effect_lower`` and ``effect_upper`` limit the effect at the peak with confidence 1 − alpha (t contrasts). Columns in which
-    no row has a value are kept (``n/a``), so that every table of one kind of test has the same columns.
+    ``effect_lower`` and ``effect_upper`` limit the effect at the peak with confidence 1 − alpha (for t).
+    Columns in which no row has a value are kept (``n/a``): tables of one kind of test have the same columns.
     """
     rows = [
         _row(result, significance, cluster, number, peak)
@@ -46,7 +46,7 @@ def tabulate_clusters(
 
 
 def label_clusters(significance: Significance, elements: Elements) -> npt.NDArray[np.int32]:
-    """Number each element by its cluster: a volume of the grid's shape, 0 = in none."""
+    """Make a volume of the grid's shape with each element's cluster number, 0 = in none."""
     labels = np.zeros(elements.n_elements, dtype=np.int32)
     for cluster in significance.clusters:
         labels[cluster.elements] = cluster.index
@@ -112,10 +112,6 @@ def _name_regions(
 ) -> pd.DataFrame:
     points = table[["x", "y", "z"]].to_numpy(dtype=np.float64).reshape(-1, 3)
     shares = {one.index: atlas.describe_elements(elements, one.elements) for one in significance.clusters}
-    is_main = table["peak"] == 1
-    return table.assign(
-        region=list(atlas.name_points(points)),
-        cluster_regions=[
-            shares[cluster] if main else None for cluster, main in zip(table["cluster"], is_main, strict=True)
-        ],
-    )
+    named = table.assign(region=pd.Series(atlas.name_points(points), dtype=object))
+    named["cluster_regions"] = named["cluster"].map(shares).where(named["peak"] == 1, None)
+    return named

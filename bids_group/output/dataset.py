@@ -29,8 +29,8 @@ _BIDS_VERSION = "1.11.0"
 def write_dataset(output_dir: Path, cohort: Cohort) -> None:
     """Write dataset_description.json, README.md and .bidsignore; many jobs may do it at the same time.
 
-    What another program or person wrote there is kept: its description gets this app's entry, its README stays,
-    its .bidsignore grows by the lines that are missing.
+    What another program or person wrote there is kept: its description gets this app's entry, its README
+    stays, its .bidsignore grows by the lines that are missing.
     """
     with take_turn(output_dir):
         _write_description(output_dir, cohort.dataset_names)
@@ -42,12 +42,13 @@ def write_dataset(output_dir: Path, cohort: Cohort) -> None:
 def write_participants(
     output_dir: Path, analyses: Iterable[GroupAnalysis] | None = None
 ) -> OutputFile | None:
-    """Write participants.tsv/.json: everyone with a ``sub-*`` folder here, and whether a group model has them.
+    """Write participants.tsv/.json: everyone with a ``sub-*`` folder here, and who is in a group model.
 
     Parameters
     ----------
     analyses
-        The group models; None in ``participant`` jobs, which keep what stands there and add people with ``n/a``.
+        The group models; None in ``participant`` jobs, which keep what stands there and add people with
+        ``n/a``.
 
     Returns
     -------
@@ -78,8 +79,8 @@ def write_ledger(
     ledger
         Has a column ``participant_id``; sorted already.
     labels
-        In ``participant`` jobs, the people this job is about (without ``sub-``): their rows replace the earlier ones, the rows of
-        all others stay as they are. None: the ledger is complete.
+        In ``participant`` jobs, the people this job is about (without ``sub-``): their rows replace the
+        earlier ones, the rows of all others stay as they are. None: the ledger is complete.
     """
     path = output_dir / "ledger.tsv"
     with take_turn(output_dir):
@@ -99,8 +100,8 @@ def write_model(output_dir: Path, model: Mapping[str, Any]) -> OutputFile:
 def write_command(output_dir: Path, info: Mapping[str, Any], *, label: str | None = None) -> OutputFile:
     """Write arguments, versions, seeds and input hashes to ``code/command.json``.
 
-    ``label``: of a ``participant`` job, whose record goes to ``logs/command_<label>.json`` so that jobs keep out of each
-    other's way.
+    ``label``: of a ``participant`` job, whose record goes to ``logs/command_<label>.json`` so that jobs keep
+    out of each other's way.
     """
     path = Path("code/command.json") if label is None else Path("logs") / f"command_{label}.json"
     write_json(output_dir / path, info)
@@ -108,7 +109,7 @@ def write_command(output_dir: Path, info: Mapping[str, Any], *, label: str | Non
 
 
 def write_crash(output_dir: Path, text: str) -> Path | None:
-    """Keep the traceback of a bug in ``logs/``; None where even that cannot be written (the bug must still be told)."""
+    """Keep the traceback of a bug in ``logs/``; None where even that cannot be written."""
     now = datetime.now(tz=UTC)
     path = output_dir / "logs" / f"crash-{now:%Y%m%dT%H%M%SZ}-{os.getpid()}.txt"
     about = f"bids_group {__version__}, Python {platform.python_version()}, {platform.platform()}"
@@ -148,7 +149,7 @@ def _read_description(path: Path) -> dict[str, Any]:
 
 
 def _generators(earlier: Mapping[str, Any], output_dir: Path) -> list[dict[str, Any]]:
-    """Keep other programs' entries in front; BIDS wants the first name to be part of the folder's in derivatives/."""
+    """Keep other programs in front; in derivatives/ BIDS wants the first name to be part of the folder's."""
     about = "Group-level analysis of first-level maps"
     own = {"Name": APP_NAME, "Version": __version__, "Description": about, **_container()}
     others = [entry for entry in earlier.get("GeneratedBy", []) if entry.get("Name") != APP_NAME]

@@ -51,7 +51,7 @@ def write_bytes(path: Path, payload: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text with ``\\n`` line ends."""
+    """Write UTF-8 text, with line feeds on every system."""
     write_bytes(path, text.encode())
 
 
@@ -136,7 +136,7 @@ def write_volume(
     space: str | None = None,
     intent: tuple[str, tuple[float, ...]] | None = None,
 ) -> None:
-    """Write a NIfTI-1 volume ``(x, y, z)`` or ``(x, y, z, q)`` in its own dtype, gzipped with nothing that varies.
+    """Write a NIfTI-1 volume ``(x, y, z)`` or ``(x, y, z, q)`` in its own dtype, gzipped.
 
     The sform code says MNI where the space is one of MNI's, else "aligned".
     """
@@ -159,7 +159,7 @@ def gzip_bytes(payload: bytes) -> bytes:
 
 
 def output_failure(path: Path, error: OSError) -> BidsGroupError:
-    """Name the file and what to do: 74 where the disk failed on the way, 73 where it cannot be written at all."""
+    """Name the file and what to do: 74 where the disk failed on the way, 73 where nothing can be written."""
     reason = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return RunError(
@@ -178,7 +178,7 @@ def output_failure(path: Path, error: OSError) -> BidsGroupError:
 
 
 def sweep_parts(folder: Path) -> int:
-    """Remove what killed processes left half-written (of dead processes here, or an hour old); say how many."""
+    """Remove parts left by killed processes (dead ones of this place, or an hour old); say how many."""
     left = [Path(root, name) for root, _, names in os.walk(folder) for name in names if _PART.match(name)]
     abandoned = [part for part in left if _is_abandoned(part)]
     for part in abandoned:

@@ -158,7 +158,8 @@ def _print_people(console: Console, maps: Mapping[str, Any], people: Mapping[str
         f"{name.lower()} {maps[name]}" for name in ("Task", "Space", "Res", "Den") if name in maps
     )
     console.print(
-        f"{maps['Found']} effect maps found, {maps['WithVariance']} with variance; {maps['Used']} used  {escape(where)}"
+        f"{maps['Found']} effect maps found, {maps['WithVariance']} with variance; "
+        f"{maps['Used']} used  {escape(where)}"
     )
     console.print(f"First-level contrasts: {escape(', '.join(maps['Contrasts']) or 'none')}")
     console.print(f"{people['Analysed']} of {people['Listed']} participants in")
@@ -233,7 +234,8 @@ def _print_contrasts(console: Console, analysis: Mapping[str, Any]) -> None:
     console.print("\n[bold]Contrasts")
     for one in analysis["Contrasts"]:
         console.print(
-            f"[bold]{escape(one['Name'])}[/]  {one['Test']} test, estimable, files contrast-{one['FileLabel']}"
+            f"[bold]{escape(one['Name'])}[/]  {one['Test']} test, estimable, "
+            f"files contrast-{one['FileLabel']}"
         )
         console.print(f"  {escape(one['Words'])}")
         for weights in one["Weights"]:

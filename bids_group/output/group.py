@@ -114,7 +114,7 @@ def write_group(
 
 
 def _write(output_dir: Path, drafts: Sequence[_Draft]) -> tuple[OutputFile, ...]:
-    """Note every name first, so that what a killed run wrote is known; of two drafts of one name the later counts."""
+    """Note every name first: what a killed run wrote is known. Of two drafts of one name the later counts."""
     last = {draft.path: draft for draft in drafts}
     own = (path for draft in last.values() for path in (draft.path, draft.sidecar_path))
     record_outputs(output_dir, (path.relative_to(output_dir) for path in own))
@@ -275,7 +275,6 @@ def _significance_drafts(
 ) -> Iterator[_Draft]:
     name = correction_label(significance.correction)
     stem = contrast_stem(context.output_dir, context.analysis, result.contrast)
-    named = {"contrast": result.contrast.name}
     if significance.p_corrected is not None:
         _check_numbers(result, "p", significance.p_corrected)
         yield _volume(
@@ -287,13 +286,13 @@ def _significance_drafts(
             ),
             stat="p",
             intent=("p value", ()),
-            **named,
+            contrast=result.contrast.name,
         )
     yield _table(
         f"{stem}_desc-{name}_clusters.tsv",
         tabulate_clusters(result, significance, context.data.elements, atlas),
         corrected_sidecar(context, result, significance, "Clusters and their peaks"),
-        **named,
+        contrast=result.contrast.name,
     )
     yield _volume(
         context,
@@ -302,13 +301,13 @@ def _significance_drafts(
         corrected_sidecar(
             context, result, significance, "Clusters: each element's number in the cluster table, 0 = none"
         ),
-        **named,
+        contrast=result.contrast.name,
     )
     if significance.null:
         words = "Null distribution, one row per shuffle; the first row is the unshuffled data"
         sidecar = corrected_sidecar(context, result, significance, words)
         null = pd.DataFrame({name: pd.Series(values) for name, values in significance.null.items()})
-        yield _table(f"{stem}_desc-{name}_null.tsv", null, sidecar, **named)
+        yield _table(f"{stem}_desc-{name}_null.tsv", null, sidecar, contrast=result.contrast.name)
 
 
 def _unpack(context: Context, row: npt.NDArray[np.float32], fill: float) -> npt.NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""OUTPUT_DIR belongs to one group run at a time; participant jobs share it and take turns at its common files."""
+"""OUTPUT_DIR belongs to one group run at a time; participant jobs take turns at its common files."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _BEAT_S = 20.0
 def claim_output(output_dir: Path, bids_dir: Path, *, level: str) -> Iterator[None]:
     """Make OUTPUT_DIR, prove that it can be written, and hold it for the time of a ``group`` run.
 
-    ``participant`` jobs run side by side and hold nothing. A lock left by a killed run is recognised: its process
-    is gone (same machine), or nobody has touched it for ten minutes (other machines and containers).
+    ``participant`` jobs run side by side and hold nothing. A lock left by a killed run is recognised: its
+    process is gone (same machine), or has not touched it for ten minutes (other machines and containers).
 
     Raises
     ------
@@ -197,7 +197,7 @@ def _is_stale(lock: Path, content: str, stale_s: float) -> bool:
 
 
 def _silent_s(lock: Path) -> float:
-    """Seconds since the holder's last sign of life, by the clock of the file system (clocks of machines differ)."""
+    """Count seconds since the holder's last sign of life, by the clock of the file system: others differ."""
     probe = lock.with_name(f".part-{process.place()}-{os.getpid()}-{threading.get_ident()}")
     try:
         probe.write_text("")

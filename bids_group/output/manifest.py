@@ -17,10 +17,10 @@ _ABSENT = object()
 
 
 def check_same_analysis(output_dir: Path, identity: Mapping[str, Any], *, is_overwrite: bool) -> None:
-    """Refuse to mix two analyses in one OUTPUT_DIR; with ``is_overwrite`` remove what the other wrote under ``group/``.
+    """Refuse to mix two analyses in one OUTPUT_DIR; overwriting removes what stands under ``group/``.
 
-    ``identity`` (JSON-able) is everything that changes the result; it is kept in ``code/analysis.json``. Files that this app did
-    not write are never touched. An analysis that wrote nothing yet does not bind.
+    ``identity`` (JSON-able) is everything that changes the result; it is kept in ``code/analysis.json``.
+    Files that this app did not write are never touched. An analysis that wrote nothing yet does not bind.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def record_outputs(output_dir: Path, paths: Iterable[Path]) -> None:
 
 
 def finish_outputs(output_dir: Path) -> tuple[Path, ...]:
-    """Remove what an earlier run of the same analysis wrote and this one did not; returns what was removed."""
+    """Remove what an earlier run of this analysis wrote and this one did not; say what that was."""
     kept = set(_listed(output_dir, "Files"))
     stale = tuple(path for path in _listed(output_dir, "Earlier") if path not in kept)
     _remove(output_dir, stale)
@@ -58,7 +58,7 @@ def _other_analysis(output_dir: Path, setting: str, stored: Any, wanted: Any) ->
         f"OUTPUT_DIR holds another analysis: {output_dir}; the setting '{setting}' differs.",
         found=f"{setting} = {_show(stored)} ({_IDENTITY})",
         expected=f"{setting} = {_show(wanted)}",
-        fix="Give another OUTPUT_DIR, or add --overwrite, which removes what the earlier run wrote under group/.",
+        fix="Give another OUTPUT_DIR, or add --overwrite: what the earlier run wrote under group/ goes.",
     )
 
 
@@ -102,7 +102,7 @@ def _all_listed(output_dir: Path) -> list[Path]:
 
 
 def _store(output_dir: Path, files: Iterable[Path], earlier: Iterable[Path]) -> None:
-    """Keep two lists: of the run that writes (or wrote last), and of runs before it that is not settled yet."""
+    """Keep two lists: files of the run that writes (or wrote last), and of those before, until it is done."""
     lists = {"Files": _names(files), "Earlier": _names(earlier)}
     about = "Files of this analysis; --overwrite removes those under group/, and no other file."
     content = {"Description": about, **{when: names for when, names in lists.items() if names}}

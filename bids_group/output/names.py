@@ -11,9 +11,10 @@ from bids_group.records import Contrast, Design, FirstLevelMap, GroupAnalysis, O
 
 
 def pooled_path(output_dir: Path, observation: Observation, stat: str, extension: str = ".nii.gz") -> Path:
-    """Name the file of one pooled map: ``OUTPUT_DIR/sub-01/func/sub-01_task-T_space-S_contrast-C_stat-effect_statmap.nii.gz``.
+    """Name a pooled map: ``sub-01/func/sub-01_task-T_space-S_contrast-C_stat-effect_statmap.nii.gz``.
 
-    Entities that the maps below the observation do not agree on (``run``, mostly) or do not carry are left out.
+    Entities that the maps below the observation do not agree on (``run``, mostly) or do not carry are left
+    out.
     """
     folder = output_dir / f"sub-{observation.subject}"
     if observation.session is not None:
@@ -51,7 +52,7 @@ def contrast_stem(output_dir: Path, analysis: GroupAnalysis, contrast: Contrast)
 
 
 def contrast_label(analysis: GroupAnalysis, contrast_part: str) -> str:
-    """Join ``<G>``: first-level contrast, group contrast, and the levels of a GroupBy on participants columns."""
+    """Join first-level contrast, group contrast, and the levels of a GroupBy on participants columns."""
     levels = "".join(
         upper_first(camel_label(column)) + upper_first(camel_label(level))
         for column, level in analysis.group_labels.items()
@@ -91,7 +92,10 @@ def check_output_names(planned: Sequence[tuple[GroupAnalysis, Design]]) -> None:
 
 
 def bids_uri(path: Path, roots: Mapping[str, Path]) -> str:
-    """Spell a file as a BIDS URI of the dataset that holds it; ``roots`` maps dataset names to folders ('' = this one)."""
+    """Spell a file as a BIDS URI of the dataset that holds it.
+
+    ``roots`` maps dataset names to folders; '' names OUTPUT_DIR.
+    """
     for name, root in sorted(roots.items(), key=lambda item: -len(item[1].parts)):
         if path.is_relative_to(root):
             return f"bids:{name}:{path.relative_to(root).as_posix()}"

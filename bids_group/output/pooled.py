@@ -25,7 +25,7 @@ _KEY = "PoolingKey"
 
 
 def pooling_key(observation: Observation, settings: Mapping[str, Any] | None = None) -> str:
-    """Hash what a pooled map depends on: the bytes of every input file, how they are combined, and ``settings`` beyond that.
+    """Hash what a pooled map depends on: the bytes of its inputs, how they are combined, and ``settings``.
 
     Raises
     ------
@@ -41,8 +41,8 @@ def write_pooled(
 ) -> tuple[OutputFile, ...]:
     """Write effect, variance, dof and number of maps of one observation, each with its sidecar.
 
-    Missing elements are 0 in every map and 0 in ``stat-n``. The effect's sidecar is marked as pending first and gets the key
-    last, so that a killed run leaves nothing that looks finished.
+    Missing elements are 0 in every map and 0 in ``stat-n``. The effect's sidecar is marked as pending first
+    and gets the key last, so that a killed run leaves nothing that looks finished.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def write_pooled(
 def read_pooled(
     output_dir: Path, observation: Observation, key: str, *, dataset_names: Mapping[str, Path]
 ) -> PooledMap | None:
-    """Read a pooled map written under the same key, bit for bit; None where there is none or where its files were changed."""
+    """Read a pooled map written under the same key, bit for bit; None where none stands as written."""
     sidecar = _read_sidecar(_sidecar_path(pooled_path(output_dir, observation, "effect")))
     if sidecar.get(_KEY) != key:
         return None
@@ -101,7 +101,8 @@ def _restore(
     sidecar: Mapping[str, Any],
     input_hashes: Mapping[str, str],
 ) -> PooledMap:
-    n_maps = volumes["n"].astype(np.uint8 if volumes["n"].max() <= np.iinfo(np.uint8).max else np.uint16)
+    counts = volumes["n"]
+    n_maps = counts.astype(np.uint8) if counts.max() <= np.iinfo(np.uint8).max else counts.astype(np.uint16)
     missing = n_maps == 0
     maps = {stat: np.where(missing, np.float32(np.nan), volumes[stat]) for stat in volumes if stat != "n"}
     if isinstance(sidecar["DegreesOfFreedom"], (int, float)):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def place() -> str:
-    """Name the set of processes that this one can see: host, boot and process namespace (containers have their own)."""
+    """Name the set of processes that this one can see: host, boot, and process namespace (of a container)."""
     facts = (socket.gethostname(), _read("/proc/sys/kernel/random/boot_id"), _link("/proc/self/ns/pid"))
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
 

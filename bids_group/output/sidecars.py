@@ -126,7 +126,7 @@ def contrast_sidecar(context: Context, result: ContrastResult, description: str)
 def corrected_sidecar(
     context: Context, result: ContrastResult, significance: Significance, description: str
 ) -> dict[str, Any]:
-    """Keys of what one correction says about one contrast; keys of shuffling are null where nothing was shuffled."""
+    """Keys of one correction of one contrast; those of shuffling are null where nothing was shuffled."""
     return {
         **contrast_sidecar(context, result, description),
         "TwoSided": significance.is_two_sided,

@@ -33,7 +33,7 @@ Written by bids_group. Start with `report.html`.
 | `report.html` | the whole analysis on one page |
 | `ledger.tsv` | every participant and map: used or not, and why |
 | `participants.tsv` | everyone with maps here; `analysed` says who is in a group model |
-| `sub-*/` | maps pooled over runs (and sessions): `stat-effect`, `stat-variance`, `stat-dof`, and `stat-n`, the number of maps at each voxel |
+| `sub-*/` | maps pooled over runs and sessions; `stat-n` is the number of maps at each voxel |
 | `group/` | group maps, designs, masks, cluster tables and null distributions |
 | `code/model-*_smdl.json` | the resolved model: run it again to get the same results |
 | `code/command.json` | the command, versions, seeds and hashes of the inputs |
@@ -41,8 +41,8 @@ Written by bids_group. Start with `report.html`.
 
 ## How to read the maps
 
-* `stat-p` holds plain p-values in (0, 1]; those with `desc-` are corrected, the sidecar says how. They are two-sided unless the sidecar
-  says otherwise.
+* `stat-p` holds plain p-values in (0, 1]; those with `desc-` are corrected, the sidecar says how. They are
+  two-sided unless the sidecar says otherwise.
 * `stat-z` is signed and does not depend on sidedness.
 * Outside the analysis mask (`desc-analysis_mask`) maps are 0, and 1 where they hold p-values.
 * In pooled maps, a voxel where `stat-n` is 0 was observed in no map; its effect is missing, not zero.
@@ -89,7 +89,7 @@ COLUMNS = {
     "cluster_regions": "Regions of the atlas that the cluster reaches, with its share in each",
     "is_significant": "Whether the peak is significant",
     "fitted": "Fitted value of the model",
-    "partial_residual": "Effect without the centred contribution of the regressors that the contrast does not weight",
+    "partial_residual": "Effect without the centred share of regressors that the contrast does not weight",
     "statistic_without_row": "Statistic at the peak when this row is left out",
 }
 """What the columns of our tables mean."""
