@@ -1,0 +1,295 @@
+"""The group fit against nilearn by hand, statsmodels and closed forms."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+from nilearn.glm.second_level import SecondLevelModel
+from scipy import stats
+
+from bids_group.elements import Elements, Grid
+from bids_group.model import build_stack, fit_group, pool
+from bids_group.records import Contrast, Design, FirstLevelMap, GroupData, MapStack, Observation
+
+SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
+
+
+def make_contrast(*rows, test=None):
+    weights = np.atleast_2d(np.array(rows, dtype=float))
+    test = test or ("t" if len(weights) == 1 else "F")
+    return Contrast(name="c", label="C", weights=weights, test=test, expression="", words="")
+
+
+def make_data(matrix, values, contrasts, *, variances=None, **settings):
+    values = np.asarray(values, dtype=np.float32)
+    labels = tuple(f"sub-{k:03d}" for k in range(len(values)))
+    frame = pd.DataFrame(matrix, index=labels, columns=[f"x{k}" for k in range(np.shape(matrix)[1])])
+    norms = np.linalg.norm(matrix, axis=0)
+    design = Design(
+        matrix=frame, contrasts=tuple(contrasts), formula="~ x", terms={}, variables=frame, centering="none",
+        centers={}, rank=int(np.linalg.matrix_rank(matrix / np.where(norms == 0, 1, norms))), details={},
+    )  # fmt: skip
+    grid = Grid(shape=(values.shape[1], 1, 1), affine=np.diag([2.0, 2, 2, 1]))
+    return GroupData(
+        design=design,
+        stack=MapStack(labels=labels, data=values, variance=variances),
+        elements=Elements(grid=grid, indices=np.arange(values.shape[1])),
+        **settings,
+    )
+
+
+def random_design(n_obs=20, seed=0):
+    rng = np.random.default_rng(seed)
+    return np.column_stack([np.ones(n_obs), rng.normal(size=n_obs), rng.integers(0, 2, n_obs)]), rng
+
+
+CONTRASTS = (
+    make_contrast([1, 0, 0]),
+    make_contrast([0, 1, -2]),
+    make_contrast([0, 1, 0], [0, 0, 1]),
+    make_contrast([0, 0, 1], test="F"),
+)
+
+
+def by_nilearn(values, matrix, weights, test):
+    """Call ``SecondLevelModel`` the usual way, on a list of volumes."""
+    shape = (values.shape[1] // 10, 10, 1)
+    images = [nib.Nifti1Image(row.reshape(shape), np.eye(4)) for row in values.astype(np.float32)]
+    mask = nib.Nifti1Image(np.ones(shape, dtype=np.int8), np.eye(4))
+    model = SecondLevelModel(mask_img=mask).fit(images, design_matrix=pd.DataFrame(matrix))
+    weights = weights[0] if test == "t" else weights
+    maps = model.compute_contrast(weights, second_level_stat_type=test, output_type="all")
+    return {name: image.get_fdata().reshape(-1) for name, image in maps.items() if image.ndim == 3}
+
+
+@pytest.mark.parametrize("contrast", CONTRASTS, ids=["mean", "combination", "joint", "single F"])
+def test_numbers_equal_second_level_model_by_hand(contrast):
+    matrix, rng = random_design()
+    values = rng.normal(0.5, 1, (20, 300)).astype(np.float32)
+    (result,) = fit_group(make_data(matrix, values, [contrast]), is_two_sided=True)
+    nilearn = by_nilearn(values, matrix, contrast.weights, contrast.test)
+    np.testing.assert_allclose(result.maps[contrast.test], nilearn["stat"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(result.maps["z"], nilearn["z_score"], rtol=1e-5, atol=1e-5)
+    one_sided = nilearn["p_value"]
+    expected = 2 * np.minimum(one_sided, 1 - one_sided) if contrast.test == "t" else one_sided
+    np.testing.assert_allclose(result.maps["p"], expected, rtol=1e-5)
+    if contrast.test == "t":
+        np.testing.assert_allclose(result.maps["effect"], nilearn["effect_size"], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(result.maps["variance"], nilearn["effect_variance"], rtol=1e-5)
+    assert result.dof == 17
+    assert result.dof_numerator == len(contrast.weights)
+
+
+def test_numbers_equal_statsmodels_on_single_elements():
+    matrix, rng = random_design()
+    values = rng.normal(0.5, 1, (20, 30)).astype(np.float32)
+    results = fit_group(make_data(matrix, values, CONTRASTS), is_two_sided=True)
+    for element in range(30):
+        fitted = sm.OLS(values[:, element].astype(float), matrix).fit()
+        for contrast, result in zip(CONTRASTS, results, strict=True):
+            if contrast.test == "t":
+                tested = fitted.t_test(contrast.weights)
+                assert result.maps["t"][element] == pytest.approx(tested.tvalue.item(), rel=1e-5)
+                assert result.maps["variance"][element] == pytest.approx(tested.sd.item() ** 2, rel=1e-5)
+            else:
+                tested = fitted.f_test(contrast.weights)
+                assert result.maps["F"][element] == pytest.approx(tested.fvalue, rel=1e-5)
+            assert result.maps["p"][element] == pytest.approx(float(np.squeeze(tested.pvalue)), rel=1e-5)
+
+
+def test_a_joint_test_gives_effects_and_variances_by_row():
+    matrix, rng = random_design()
+    values = rng.normal(0.5, 1, (20, 5)).astype(np.float32)
+    result = fit_group(make_data(matrix, values, [CONTRASTS[2]]), is_two_sided=True)[0]
+    assert result.maps["effect"].shape == result.maps["variance"].shape == (2, 5)
+    fitted = sm.OLS(values[:, 3].astype(float), matrix).fit()
+    np.testing.assert_allclose(result.maps["effect"][:, 3], fitted.params[1:], rtol=1e-5)
+    np.testing.assert_allclose(result.maps["variance"][:, 3], np.diag(fitted.cov_params())[1:], rtol=1e-5)
+
+
+def test_badly_scaled_columns_do_not_disturb_the_numbers():
+    rng = np.random.default_rng(4)
+    volume = rng.normal(1.4e6, 1e5, 40)
+    raw = np.column_stack([np.ones(40), volume, volume**2])
+    unit = (volume - volume.mean()) / volume.std()
+    well = np.column_stack([np.ones(40), unit, unit**2])
+    values = rng.normal(size=(40, 50)) + unit[:, None] ** 2
+    bad, good = (
+        fit_group(make_data(m, values, [make_contrast([0, 0, 1])]), is_two_sided=True)[0] for m in (raw, well)
+    )
+    np.testing.assert_allclose(bad.maps["t"], good.maps["t"], rtol=1e-5, atol=1e-5)
+    assert np.abs(good.maps["t"]).max() > 4
+
+
+def test_a_rank_deficient_design_gives_the_numbers_of_its_full_rank_form():
+    rng = np.random.default_rng(5)
+    group, age = np.repeat([1.0, 0.0], [8, 12]), rng.normal(size=20)
+    redundant = np.column_stack([np.ones(20), group, 1 - group, age])
+    plain = np.column_stack([group, 1 - group, age])
+    values = rng.normal(size=(20, 40)) + group[:, None]
+    asked = (make_contrast([0, 1, -1, 0]), make_contrast([0, 1, -1, 0], [0, 0, 0, 1]))
+    same = (make_contrast([1, -1, 0]), make_contrast([1, -1, 0], [0, 0, 1]))
+    for left, right in zip(
+        fit_group(make_data(redundant, values, asked), is_two_sided=True),
+        fit_group(make_data(plain, values, same), is_two_sided=True),
+        strict=True,
+    ):
+        assert left.dof == right.dof == 17
+        for name, values_of in right.maps.items():
+            np.testing.assert_allclose(left.maps[name], values_of, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_rows_in_another_order_give_the_same_numbers():
+    matrix, rng = random_design()
+    values, order = rng.normal(size=(20, 50)).astype(np.float32), rng.permutation(20)
+    first = fit_group(make_data(matrix, values, CONTRASTS), is_two_sided=True)
+    second = fit_group(make_data(matrix[order], values[order], CONTRASTS), is_two_sided=True)
+    for left, right in zip(first, second, strict=True):
+        for name in left.maps:
+            np.testing.assert_allclose(left.maps[name], right.maps[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_one_sample_t_over_several_tiles_equals_scipy():
+    values = np.random.default_rng(6).normal(0.3, 1, (6, 70_000)).astype(np.float32)
+    (result,) = fit_group(make_data(np.ones((6, 1)), values, [make_contrast([1])]), is_two_sided=True)
+    reference = stats.ttest_1samp(values.astype(float), 0)
+    np.testing.assert_allclose(result.maps["t"], reference.statistic, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(result.maps["p"], reference.pvalue, rtol=1e-4)
+
+
+@pytest.mark.parametrize("settings", [{}, {"is_complete": False}])
+def test_the_number_of_processes_and_the_memory_do_not_change_a_bit(settings):
+    matrix, rng = random_design()
+    data = make_data(matrix, rng.normal(size=(20, 70_000)), CONTRASTS, **settings)
+    one = fit_group(data, is_two_sided=True)
+    for other in (
+        fit_group(data, is_two_sided=True, n_procs=3),
+        fit_group(data, is_two_sided=True, n_procs=2, mem_gb=0.01),
+    ):
+        for left, right in zip(one, other, strict=True):
+            for name in left.maps:
+                assert left.maps[name].tobytes() == right.maps[name].tobytes()
+
+
+def test_one_sided_p_is_the_upper_tail_and_z_does_not_change():
+    matrix, rng = random_design()
+    data = make_data(matrix, rng.normal(size=(20, 50)), CONTRASTS[:1])
+    (two,), (one,) = (fit_group(data, is_two_sided=sided) for sided in (True, False))
+    np.testing.assert_allclose(one.maps["p"], stats.t.sf(one.maps["t"].astype(float), 17), rtol=1e-5)
+    np.testing.assert_allclose(two.maps["p"], 2 * np.minimum(one.maps["p"], 1 - one.maps["p"]), rtol=1e-4)
+    np.testing.assert_array_equal(one.maps["z"], two.maps["z"])
+
+
+def test_p_is_uniform_under_the_null():
+    matrix, rng = random_design(12, seed=8)
+    n = 20_000
+    results = fit_group(make_data(matrix, rng.normal(size=(12, n)), CONTRASTS), is_two_sided=True)
+    low, high = stats.binom.interval(0.999, n, 0.05)
+    for result in results:
+        assert low <= (result.maps["p"] < 0.05).sum() <= high
+
+
+def test_a_constant_element_has_no_statistic_and_a_notice():
+    matrix, rng = random_design()
+    values = rng.normal(size=(20, 10)).astype(np.float32)
+    values[:, 3], values[:, 7] = 2.7, 0.0
+    (result,) = fit_group(make_data(matrix, values, CONTRASTS[:1]), is_two_sided=True)
+    assert result.maps["t"][[3, 7]].tolist() == [0, 0]
+    assert result.maps["p"][[3, 7]].tolist() == [1, 1]
+    assert result.maps["effect"][3] == pytest.approx(2.7)
+    assert "2 of 10 elements" in result.notices[0].sentence
+    assert all(np.isfinite(values).all() for values in result.maps.values())
+
+
+def test_a_nearly_constant_element_is_still_tested():
+    values = np.full((20, 1), 1.0, dtype=np.float32)
+    values[::2] = np.nextafter(np.float32(1), np.float32(2))
+    (result,) = fit_group(make_data(np.ones((20, 1)), values, [make_contrast([1])]), is_two_sided=True)
+    assert result.notices == ()
+    assert result.maps["t"][0] > 1e6
+    assert result.maps["p"][0] > 0
+    assert np.isfinite(result.maps["z"]).all()
+
+
+def test_effect_sizes_are_left_out_where_nobody_asks():
+    matrix, rng = random_design()
+    data = make_data(matrix, rng.normal(size=(20, 5)), CONTRASTS)
+    for result in fit_group(data, is_two_sided=True, has_effect_sizes=False):
+        assert set(result.maps) == {"effect", "variance", result.contrast.test, "z", "p"}
+
+
+@pytest.mark.shared_data
+@pytest.mark.skipif(not (SHARED / "emoreg").exists(), reason="needs ../shared/data/emoreg")
+class TestEmotionRegulation:
+    """Thirty people, one contrast, grey matter (Wager et al. 2008)."""
+
+    FOLDER = SHARED / "emoreg"
+
+    @pytest.fixture(scope="class")
+    def stacked(self):
+        paths = sorted((self.FOLDER / "derivatives").glob("**/*stat-effect_statmap.nii.gz"))
+        labels = tuple(path.name.split("_")[0] for path in paths)
+        maps = (
+            pool(Observation(subject=label[4:], contrast="c", sources=(self.first_level(path, label),)))
+            for path, label in zip(paths, labels, strict=True)
+        )
+        stacked = build_stack(
+            maps, labels=labels, mask=self.FOLDER / "desc-gm_mask.nii.gz", min_coverage=1.0, fwhm_mm=0,
+            n_obs=len(labels), work_dir=None, mem_gb=None,
+        )  # fmt: skip
+        return paths, stacked
+
+    def first_level(self, path, label):
+        return FirstLevelMap(subject=label[4:], contrast="c", dataset=self.FOLDER, effect=path)
+
+    @pytest.fixture(scope="class")
+    def covariate(self, stacked):
+        table = pd.read_csv(self.FOLDER / "participants.tsv", sep="\t", index_col=0)
+        values = table.loc[list(stacked[1].stack.labels), "reappraisal_success"].to_numpy()
+        return values - values.mean()
+
+    def data(self, stacked, matrix, contrasts):
+        labels, elements = stacked[1].stack.labels, stacked[1].elements
+        frame = pd.DataFrame(matrix, index=labels, columns=list("ab")[: matrix.shape[1]])
+        design = Design(
+            matrix=frame, contrasts=contrasts, formula="", terms={}, variables=frame, centering="grand",
+            centers={}, rank=matrix.shape[1], details={},
+        )  # fmt: skip
+        return GroupData(design=design, stack=stacked[1].stack, elements=elements)
+
+    def test_four_elements_of_the_mask_are_not_observed_in_everybody(self, stacked):
+        mask = nib.load(self.FOLDER / "desc-gm_mask.nii.gz").get_fdata() > 0
+        finite = np.all([np.isfinite(nib.load(path).get_fdata()) for path in stacked[0]], axis=0)
+        assert (mask & ~finite).sum() == 4
+        np.testing.assert_array_equal(stacked[1].elements.mask, mask & finite)
+
+    @pytest.mark.parametrize("has_covariate", [False, True])
+    def test_maps_equal_second_level_model_by_hand(self, stacked, covariate, has_covariate):
+        paths, (_, elements, _, _) = stacked
+        matrix = np.column_stack([np.ones(30), covariate])[:, : 2 if has_covariate else 1]
+        contrasts = tuple(make_contrast(row) for row in np.eye(matrix.shape[1]))
+        mask = nib.Nifti1Image(elements.mask.astype(np.int8), elements.grid.affine)
+        frame = pd.DataFrame(matrix, columns=list("ab")[: matrix.shape[1]])
+        model = SecondLevelModel(mask_img=mask).fit([str(path) for path in paths], design_matrix=frame)
+        results = fit_group(self.data(stacked, matrix, contrasts), is_two_sided=True)
+        for contrast, result in zip(contrasts, results, strict=True):
+            nilearn = {
+                name: image.get_fdata()[elements.mask]
+                for name, image in model.compute_contrast(contrast.weights[0], output_type="all").items()
+            }
+            assert np.abs(result.maps["t"] - nilearn["stat"]).max() < 1e-5
+            assert np.abs(result.maps["z"] - nilearn["z_score"]).max() < 1e-5
+            np.testing.assert_allclose(result.maps["effect"], nilearn["effect_size"], rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(result.maps["variance"], nilearn["effect_variance"], rtol=1e-5)
+            one_sided = nilearn["p_value"]
+            np.testing.assert_allclose(result.maps["p"], 2 * np.minimum(one_sided, 1 - one_sided), rtol=1e-5)
+
+    def test_the_peak_of_the_mean_is_where_it_is_known_to_be(self, stacked):
+        (result,) = fit_group(self.data(stacked, np.ones((30, 1)), (make_contrast([1]),)), is_two_sided=True)
+        peak = np.argmax(result.maps["t"])
+        place = stacked[1].elements.coordinates_mm(np.array([peak]))[0]
+        np.testing.assert_allclose(place, (-6.9, 24.1, 54.0), atol=0.05)
+        assert result.maps["t"][peak] == pytest.approx(7.25, abs=0.005)

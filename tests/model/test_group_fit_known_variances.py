@@ -1,0 +1,151 @@
+"""Weighted least squares with known variances (nodes of type meta)."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+from scipy import stats
+
+from bids_group.elements import Elements, Grid
+from bids_group.model import build_stack, fit_group, pool
+from bids_group.records import Contrast, Design, FirstLevelMap, GroupData, MapStack, Observation
+
+PAIN = Path(__file__).parents[2] / ".." / "shared" / "data" / "pain21"
+
+
+def make_contrast(*rows):
+    weights = np.atleast_2d(np.array(rows, dtype=float))
+    test = "t" if len(weights) == 1 else "F"
+    return Contrast(name="c", label="C", weights=weights, test=test, expression="", words="")
+
+
+def make_data(matrix, stack, contrasts, elements=None, is_complete=True):
+    frame = pd.DataFrame(matrix, index=stack.labels, columns=[f"x{k}" for k in range(np.shape(matrix)[1])])
+    design = Design(
+        matrix=frame, contrasts=tuple(contrasts), formula="~ x", terms={}, variables=frame, centering="none",
+        centers={}, rank=int(np.linalg.matrix_rank(matrix)), details={},
+    )  # fmt: skip
+    n = stack.data.shape[1]
+    grid = Grid(shape=(n, 1, 1), affine=np.eye(4))
+    elements = elements or Elements(grid=grid, indices=np.arange(n))
+    return GroupData(design=design, stack=stack, elements=elements, is_complete=is_complete, estimator="meta")
+
+
+def random_stack(n_obs=15, n=40, seed=0):
+    rng = np.random.default_rng(seed)
+    variances = 10.0 ** rng.uniform(-3, 3, (n_obs, n))
+    values = rng.normal(0.3, np.sqrt(variances))
+    labels = tuple(f"sub-{k:02d}" for k in range(n_obs))
+    stack = MapStack(labels=labels, data=values.astype(np.float32), variance=variances.astype(np.float32))
+    return np.column_stack([np.ones(n_obs), rng.normal(size=n_obs), rng.integers(0, 2, n_obs)]), stack
+
+
+CONTRASTS = (make_contrast([1, 0, 0]), make_contrast([0, 1, 0]), make_contrast([0, 1, 0], [0, 0, 1]))
+
+
+def test_a_mean_is_the_precision_weighted_mean():
+    _, stack = random_stack()
+    (result,) = fit_group(make_data(np.ones((15, 1)), stack, [make_contrast([1])]), is_two_sided=True)
+    e, v = stack.data.astype(float), stack.variance.astype(float)
+    effect, variance = (e / v).sum(0) / (1 / v).sum(0), 1 / (1 / v).sum(0)
+    np.testing.assert_allclose(result.maps["effect"], effect, rtol=1e-5)
+    np.testing.assert_allclose(result.maps["variance"], variance, rtol=1e-5)
+    np.testing.assert_allclose(result.maps["t"], effect / np.sqrt(variance), rtol=1e-5)
+    np.testing.assert_allclose(result.maps["z"], result.maps["t"], rtol=1e-5)
+    expected = 2 * stats.norm.sf(np.abs(effect / np.sqrt(variance)))
+    np.testing.assert_allclose(result.maps["p"], np.maximum(expected, np.finfo(np.float32).tiny), rtol=2e-5)
+    assert result.dof == np.inf
+
+
+def test_with_regressors_it_equals_weighted_least_squares_with_known_scale():
+    matrix, stack = random_stack()
+    results = fit_group(make_data(matrix, stack, CONTRASTS), is_two_sided=True)
+    for element in range(40):
+        weights = 1 / stack.variance[:, element].astype(float)
+        fitted = sm.WLS(stack.data[:, element].astype(float), matrix, weights=weights).fit(
+            cov_type="fixed scale"
+        )
+        for contrast, result in zip(CONTRASTS[:2], results[:2], strict=True):
+            tested = fitted.t_test(contrast.weights, use_t=False)
+            assert result.maps["t"][element] == pytest.approx(tested.tvalue.item(), rel=1e-5, abs=1e-6)
+            assert result.maps["p"][element] == pytest.approx(tested.pvalue.item(), rel=1e-5)
+        wald = fitted.wald_test(CONTRASTS[2].weights, use_f=False, scalar=True)
+        assert 2 * results[2].maps["F"][element] == pytest.approx(wald.statistic, rel=1e-5)
+        assert results[2].maps["p"][element] == pytest.approx(wald.pvalue, rel=1e-4)
+
+
+def test_people_missing_at_an_element_have_no_weight():
+    matrix, stack = random_stack()
+    values, variances = stack.data.copy(), stack.variance.copy()
+    values[4:7, 1] = variances[4:7, 1] = np.nan
+    data = make_data(
+        matrix, MapStack(labels=stack.labels, data=values, variance=variances), CONTRASTS, is_complete=False
+    )
+    result = fit_group(data, is_two_sided=True)[1]
+    here = np.isfinite(values[:, 1])
+    weights = 1 / variances[here, 1].astype(float)
+    fitted = sm.WLS(values[here, 1].astype(float), matrix[here], weights=weights).fit(cov_type="fixed scale")
+    assert result.maps["t"][1] == pytest.approx(fitted.tvalues[1], rel=1e-5)
+    assert result.maps["n"][1] == 12
+
+
+def test_there_are_no_effect_sizes_without_a_residual_standard_deviation():
+    matrix, stack = random_stack()
+    for result in fit_group(make_data(matrix, stack, CONTRASTS), is_two_sided=True):
+        assert not {"g", "partialR2"} & set(result.maps)
+
+
+def test_the_normal_reference_holds_its_level():
+    rng = np.random.default_rng(3)
+    variances = rng.uniform(0.1, 10, (10, 20_000)).astype(np.float32)
+    values = rng.normal(0, np.sqrt(variances)).astype(np.float32)
+    labels = tuple(f"sub-{k}" for k in range(10))
+    matrix = np.column_stack([np.ones(10), np.arange(10.0)])
+    stack = MapStack(labels=labels, data=values, variance=variances)
+    contrasts = [make_contrast([0, 1]), make_contrast([1, 0], [0, 1])]
+    low, high = stats.binom.interval(0.999, 20_000, 0.05)
+    for result in fit_group(make_data(matrix, stack, contrasts), is_two_sided=True):
+        assert low <= (result.maps["p"] < 0.05).sum() <= high
+
+
+@pytest.mark.shared_data
+@pytest.mark.skipif(not PAIN.exists(), reason="needs ../shared/data/pain21")
+def test_real_variances_that_differ_by_orders_of_magnitude():
+    paths = sorted(PAIN.glob("derivatives/**/*contrast-pain_stat-effect_statmap.nii.gz"))
+    labels = tuple(path.name.split("_")[0] for path in paths)
+    maps = [
+        pool(
+            Observation(
+                subject=label[4:],
+                contrast="pain",
+                sources=(
+                    FirstLevelMap(
+                        subject=label[4:],
+                        contrast="pain",
+                        dataset=PAIN,
+                        effect=path,
+                        variance=path.with_name(path.name.replace("stat-effect", "stat-variance")),
+                    ),
+                ),
+            )
+        )
+        for path, label in zip(paths, labels, strict=True)
+    ]
+    stacked = build_stack(
+        maps, labels=labels, mask=None, min_coverage=1.0, fwhm_mm=0, n_obs=len(labels), work_dir=None,
+        mem_gb=None, needs_variance=True,
+    )  # fmt: skip
+    data = make_data(np.ones((len(labels), 1)), stacked.stack, [make_contrast([1])], stacked.elements)
+    (result,) = fit_group(data, is_two_sided=True)
+    mask = stacked.elements.mask
+    e = np.array([nib.load(path).get_fdata()[mask] for path in paths])
+    v = np.array(
+        [nib.load(str(path).replace("stat-effect", "stat-variance")).get_fdata()[mask] for path in paths]
+    )
+    np.testing.assert_allclose(result.maps["effect"], (e / v).sum(0) / (1 / v).sum(0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(result.maps["variance"], 1 / (1 / v).sum(0), rtol=1e-5)
+    assert len(paths) == 21
+    assert v.max() / v.min() > 100

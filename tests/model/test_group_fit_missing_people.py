@@ -1,0 +1,156 @@
+"""The group fit where people are missing at some elements."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+
+from bids_group.elements import Elements, Grid
+from bids_group.model import fit_group
+from bids_group.records import Contrast, Design, GroupData, MapStack
+
+
+def make_contrast(*rows):
+    weights = np.atleast_2d(np.array(rows, dtype=float))
+    test = "t" if len(weights) == 1 else "F"
+    return Contrast(name="c", label="C", weights=weights, test=test, expression="", words="")
+
+
+def make_data(matrix, values, contrasts, is_complete=False):
+    labels = tuple(f"sub-{k:03d}" for k in range(len(values)))
+    frame = pd.DataFrame(matrix, index=labels, columns=[f"x{k}" for k in range(np.shape(matrix)[1])])
+    design = Design(
+        matrix=frame, contrasts=tuple(contrasts), formula="~ x", terms={}, variables=frame, centering="none",
+        centers={}, rank=int(np.linalg.matrix_rank(matrix)), details={},
+    )  # fmt: skip
+    grid = Grid(shape=(values.shape[1], 1, 1), affine=np.eye(4))
+    return GroupData(
+        design=design,
+        stack=MapStack(labels=labels, data=values.astype(np.float32)),
+        elements=Elements(grid=grid, indices=np.arange(values.shape[1])),
+        is_complete=is_complete,
+    )
+
+
+def random_data(n_obs=24, n=400, share=0.3, seed=0):
+    rng = np.random.default_rng(seed)
+    matrix = np.column_stack([np.ones(n_obs), rng.normal(40, 10, n_obs), rng.integers(0, 2, n_obs)])
+    values = rng.normal(1, 1, (n_obs, n)).astype(np.float32)
+    values[rng.random(values.shape) < share] = np.nan
+    return matrix, values
+
+
+CONTRASTS = (make_contrast([1, 40, 0.5]), make_contrast([0, 1, 0]), make_contrast([0, 1, 0], [0, 0, 1]))
+
+
+def test_with_everybody_there_it_equals_nilearns_fit():
+    matrix, values = random_data(share=0)
+    own = fit_group(make_data(matrix, values, CONTRASTS), is_two_sided=True)
+    nilearn = fit_group(make_data(matrix, values, CONTRASTS, is_complete=True), is_two_sided=True)
+    for left, right in zip(own, nilearn, strict=True):
+        for name in right.maps:
+            np.testing.assert_allclose(left.maps[name], right.maps[name], rtol=1e-5, atol=1e-7, err_msg=name)
+        assert (left.maps["n"] == 24).all()
+        assert (left.maps["dof"] == 21).all()
+        assert left.dof is None
+        assert right.dof == 21
+
+
+def test_each_element_is_fitted_to_the_people_observed_there():
+    matrix, values = random_data()
+    results = fit_group(make_data(matrix, values, CONTRASTS), is_two_sided=True)
+    for element in range(0, 400, 7):
+        here = np.isfinite(values[:, element])
+        fitted = sm.OLS(values[here, element].astype(float), matrix[here]).fit()
+        for contrast, result in zip(CONTRASTS, results, strict=True):
+            assert result.maps["n"][element] == here.sum()
+            assert result.maps["dof"][element] == fitted.df_resid
+            if contrast.test == "t":
+                tested = fitted.t_test(contrast.weights)
+                assert result.maps["effect"][element] == pytest.approx(tested.effect.item(), rel=1e-5)
+                assert result.maps["t"][element] == pytest.approx(tested.tvalue.item(), rel=1e-5, abs=1e-6)
+                spread = tested.sd.item() ** 2 / fitted.scale
+                g = (1 - 3 / (4 * fitted.df_resid - 1)) * tested.tvalue.item() * np.sqrt(spread)
+                assert result.maps["g"][element] == pytest.approx(g, rel=1e-4)
+            else:
+                tested = fitted.f_test(contrast.weights)
+                assert result.maps["F"][element] == pytest.approx(tested.fvalue, rel=1e-5)
+            assert result.maps["p"][element] == pytest.approx(float(np.squeeze(tested.pvalue)), rel=1e-5)
+
+
+def test_half_the_people_missing_are_not_counted_as_zero():
+    rng = np.random.default_rng(1)
+    values = rng.normal(1.0, 0.1, (12, 3)).astype(np.float32)
+    values[6:, 1] = np.nan
+    (result,) = fit_group(make_data(np.ones((12, 1)), values, [make_contrast([1])]), is_two_sided=True)
+    assert result.maps["effect"][1] == pytest.approx(values[:6, 1].mean(), rel=1e-6)
+    assert result.maps["n"].tolist() == [12, 6, 12]
+    assert result.maps["dof"].tolist() == [11, 5, 11]
+
+
+def test_a_group_that_is_not_there_makes_its_contrast_untestable_but_not_the_others():
+    rng = np.random.default_rng(2)
+    matrix = np.column_stack([np.repeat([1.0, 0], 6), np.repeat([0, 1.0], 6)])
+    values = rng.normal(1, 1, (12, 4)).astype(np.float32)
+    values[6:, 2] = np.nan
+    difference, first = fit_group(
+        make_data(matrix, values, [make_contrast([1, -1]), make_contrast([1, 0])]), is_two_sided=True
+    )
+    assert difference.maps["t"][2] == 0
+    assert difference.maps["p"][2] == 1
+    assert difference.maps["z"][2] == 0
+    assert difference.maps["dof"][2] == 0
+    assert difference.maps["n"][2] == 6
+    assert "1 of 4 elements" in difference.notices[0].sentence
+    assert first.notices == ()
+    reference = sm.OLS(values[:6, 2].astype(float), np.ones(6)).fit()
+    assert first.maps["t"][2] == pytest.approx(reference.tvalues[0], rel=1e-5)
+    assert first.maps["dof"][2] == 5
+
+
+def test_a_joint_test_that_lost_a_row_is_untestable():
+    rng = np.random.default_rng(3)
+    cells = np.kron(np.eye(3), np.ones((4, 1)))
+    values = rng.normal(size=(12, 3)).astype(np.float32)
+    values[8:, 0] = np.nan
+    (result,) = fit_group(
+        make_data(cells, values, [make_contrast([1, -1, 0], [0, 1, -1])]), is_two_sided=True
+    )
+    assert result.maps["F"][0] == 0
+    assert result.maps["p"][0] == 1
+    assert (result.maps["F"][1:] > 0).all()
+
+
+def test_no_degree_of_freedom_left_is_untestable():
+    matrix, values = random_data(n=4, share=0)
+    values[3:, 1] = np.nan
+    results = fit_group(make_data(matrix, values, CONTRASTS), is_two_sided=True)
+    for result in results:
+        assert result.maps["dof"][1] == 0
+        assert result.maps["p"][1] == 1
+        assert all(np.isfinite(one).all() for one in result.maps.values())
+
+
+def test_rank_is_that_of_the_people_observed():
+    rng = np.random.default_rng(4)
+    matrix = np.column_stack([np.ones(12), np.repeat([0.0, 1.0], 6), rng.normal(size=12)])
+    values = rng.normal(size=(12, 2)).astype(np.float32)
+    values[6:, 1] = np.nan
+    (result,) = fit_group(make_data(matrix, values, [make_contrast([0, 0, 1])]), is_two_sided=True)
+    reference = sm.OLS(values[:6, 1].astype(float), matrix[:6][:, [0, 2]]).fit()
+    assert result.maps["dof"][1] == 4
+    assert result.maps["t"][1] == pytest.approx(reference.tvalues[1], rel=1e-5)
+
+
+def test_nearly_collinear_and_far_from_zero_is_still_exact():
+    rng = np.random.default_rng(5)
+    age = rng.normal(40, 10, 30)
+    matrix = np.column_stack([np.ones(30), age, age + rng.normal(0, 1e-3, 30)])
+    values = rng.normal(1000, 1, (30, 20)).astype(np.float32)
+    values[rng.random(values.shape) < 0.2] = np.nan
+    (result,) = fit_group(make_data(matrix, values, [make_contrast([0, 1, 1])]), is_two_sided=True)
+    for element in range(20):
+        here = np.isfinite(values[:, element])
+        centred = matrix[here] - [0, *matrix[here][:, 1:].mean(axis=0)]
+        reference = sm.OLS(values[here, element].astype(float), centred).fit().t_test([0, 1, 1])
+        assert result.maps["t"][element] == pytest.approx(reference.tvalue.item(), rel=1e-4, abs=1e-4)
