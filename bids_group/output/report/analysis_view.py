@@ -15,7 +15,7 @@ from bids_group.elements import read_map
 from bids_group.output.report import brains, charts
 from bids_group.output.report.canvas import Box, place
 from bids_group.output.report.contrast_view import ContrastView, view_contrast
-from bids_group.output.report.facts import entry_of, gather_facts, words_of
+from bids_group.output.report.facts import gather_facts
 from bids_group.output.report.flow import count_flow, lay_out
 from bids_group.output.report.folder import AnalysisFiles, Folder, read_numbers, read_table, weights_of
 from bids_group.output.report.methods import methods_text
@@ -66,7 +66,7 @@ def view_analysis(folder: Folder, analysis: AnalysisFiles, album: Album, paper: 
         None if analysis.quality is None else read_numbers(analysis.quality, ("label", "outlier_reasons"))
     )
     return AnalysisView(
-        title=str(facts["first_level_contrast"] or stem),
+        title=analysis.title,
         question=_question(facts),
         flow=_flow(folder, analysis, album, paper, stem, facts),
         covariates=_covariates(analysis, album, stem),
@@ -110,7 +110,7 @@ def _question(facts: Mapping[str, Any]) -> str:
 def _flow(
     folder: Folder, analysis: AnalysisFiles, album: Album, paper: Paper, stem: str, facts: Mapping[str, Any]
 ) -> Picture | None:
-    if folder.ledger is None or not {"participant_id", "used", "reason"} <= set(folder.ledger.columns):
+    if folder.ledger is None:
         return None
     flow = count_flow(
         folder.ledger, [str(label) for label in analysis.matrix.index], facts["first_level_contrast"]
@@ -152,36 +152,28 @@ def _covariates(analysis: AnalysisFiles, album: Album, stem: str) -> Picture | N
 
 
 def _covariate_tables(analysis: AnalysisFiles, stem: str) -> list[TableView]:
-    variables = analysis.variables
-    numeric, factors = _kinds(variables)
-    groups = variables[factors[0]].astype(str) if factors else pd.Series("all", index=variables.index)
+    """Covariates by group and rows per cell, as the design's sidecar has them."""
+    details = dict(analysis.info.get("Details") or {})
     tables = []
-    if numeric:
-        rows = [
-            _summary(name, level, variables.loc[groups == level, name])
-            for name in numeric
-            for level in groups.unique()
-        ]
-        tables.append(
-            view_table(
-                pd.DataFrame(rows),
-                name=f"{stem}_covariates.tsv",
-                caption="Numeric covariates of the analysed rows.",
-            )
-        )
-    if factors:
-        cells = variables[factors].astype(str).value_counts(sort=False).rename("n").reset_index().astype(str)
-        tables.append(
-            view_table(cells, name=f"{stem}_cells.tsv", caption="Number of analysed rows per cell.")
-        )
+    if details.get("covariates"):
+        rows = [_covariate_row(dict(entry)) for entry in details["covariates"]]
+        caption = "Numeric covariates of the analysed rows."
+        tables.append(view_table(pd.DataFrame(rows), name=f"{stem}_covariates.tsv", caption=caption))
+    cells = [{name: str(value) for name, value in cell.items()} for cell in details.get("n_per_cell") or []]
+    if len(cells) > 1:
+        caption = "Number of analysed rows per cell."
+        tables.append(view_table(pd.DataFrame(cells), name=f"{stem}_cells.tsv", caption=caption))
     return tables
 
 
-def _summary(name: str, level: str, values: pd.Series[float]) -> dict[str, str]:
-    numbers = {"mean": values.mean(), "SD": values.std(), "smallest": values.min(), "largest": values.max()}
-    return {"covariate": name, "group": level, "n": str(values.notna().sum())} | {
-        key: str(value) for key, value in numbers.items()
+def _covariate_row(entry: Mapping[str, Any]) -> dict[str, str | None]:
+    group = ", ".join(f"{factor} {level}" for factor, level in dict(entry["group"]).items())
+    numbers = {
+        name: entry[key]
+        for name, key in (("n", "n"), ("mean", "mean"), ("SD", "sd"), ("smallest", "min"), ("largest", "max"))
     }
+    shown = {name: None if value is None else str(value) for name, value in numbers.items()}
+    return {"covariate": str(entry["name"]), "group": group or "all", **shown}
 
 
 # ------------------------------------------------------------------------------------ quality
@@ -372,10 +364,8 @@ def _contrast_table(analysis: AnalysisFiles, stem: str) -> TableView | None:
         {
             "contrast": contrast.name,
             "test": contrast.test,
-            "in words": words_of(analysis, contrast),
-            "as written": str(
-                entry_of(analysis, contrast).get("Expression") or contrast.sidecar.get("Expression") or ""
-            ),
+            "in words": contrast.words,
+            "as written": contrast.expression,
         }
         for contrast in analysis.contrasts
     ]

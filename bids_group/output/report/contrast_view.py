@@ -13,7 +13,6 @@ import pandas as pd
 from bids_group.output.report import brains, charts
 from bids_group.output.report.brains import Layers
 from bids_group.output.report.canvas import place
-from bids_group.output.report.facts import words_of
 from bids_group.output.report.folder import (
     AnalysisFiles,
     ContrastFiles,
@@ -123,7 +122,7 @@ def view_contrast(
     return ContrastView(
         id=f"contrast-{desk.stem}",
         name=contrast.name,
-        words=words_of(analysis, contrast),
+        words=contrast.words,
         test=contrast.test,
         answers=tuple(_answer(desk, name) for name in contrast.corrections),
         thumbnail=_thumbnail(desk),
@@ -157,9 +156,9 @@ def title_of(correction: str) -> str:
 
 def _answer(desk: Desk, correction: str) -> Answer:
     clusters = _significant_clusters(desk, correction)
-    alpha = alpha_of(sidecar_of(_source(desk.contrast, correction)))
+    alpha = alpha_of(sidecar_of(desk.contrast.clusters[correction]))
     head = f"{title_of(correction)}, α = {alpha:g}: "
-    if clusters is None or clusters.empty:
+    if clusters.empty:
         return Answer(sentence=f"{head}nothing is significant.", is_found=False)
     n_clusters = clusters["cluster"].nunique()
     noun = "cluster" if n_clusters == 1 else "clusters"
@@ -168,28 +167,20 @@ def _answer(desk: Desk, correction: str) -> Answer:
     )
 
 
-def _source(contrast: ContrastFiles, correction: str) -> Path:
-    return contrast.corrected.get(correction) or contrast.clusters[correction]
-
-
-def _significant_clusters(desk: Desk, correction: str) -> pd.DataFrame | None:
-    """Rows of the cluster table whose cluster is significant (all rows where the table has no corrected p)."""
-    path = desk.contrast.clusters.get(correction)
-    if path is None:
-        return None
+def _significant_clusters(desk: Desk, correction: str) -> pd.DataFrame:
+    """Return the rows of the significant clusters: for ``ari`` of those with a true discovery."""
+    path = desk.contrast.clusters[correction]
     table = read_table(path)
-    column = next((name for name in _P_COLUMNS.get(correction, ("p_corrected",)) if name in table), None)
-    if column is None or table.empty:
+    if correction == "ari":
+        return table[pd.to_numeric(table["true_discovery_proportion"]) > 0]
+    column = _P_COLUMNS.get(correction, "p_corrected")
+    if table.empty or column not in table or table[column].isna().all():
         return table
     best = pd.to_numeric(table[column]).groupby(table["cluster"]).transform("min")
-    return table[best <= alpha_of(sidecar_of(path))]
+    return table[best <= np.float32(alpha_of(sidecar_of(path)))]
 
 
-_P_COLUMNS = {
-    "fweSize": ("p_size", "p_corrected"),
-    "fweMass": ("p_mass", "p_corrected"),
-    "fweTfce": ("p_tfce", "p_corrected"),
-}
+_P_COLUMNS = {"fweSize": "p_size", "fweMass": "p_mass", "fweTfce": "p_tfce"}
 
 
 def _describe_peak(desk: Desk, clusters: pd.DataFrame) -> str:
@@ -269,7 +260,7 @@ def _nulls(desk: Desk) -> list[Picture]:
     pictures = []
     for correction, path in desk.contrast.nulls.items():
         sidecar = (
-            sidecar_of(_source(desk.contrast, correction)) if correction in desk.contrast.corrections else {}
+            sidecar_of(desk.contrast.clusters[correction]) if correction in desk.contrast.corrections else {}
         )
         threshold = sidecar.get("Threshold")
         table = read_numbers(path)
@@ -296,7 +287,7 @@ def _nulls(desk: Desk) -> list[Picture]:
 def _side_by_side(desk: Desk) -> TableView | None:
     rows = []
     for correction in desk.contrast.corrections:
-        sidecar = sidecar_of(_source(desk.contrast, correction))
+        sidecar = sidecar_of(desk.contrast.clusters[correction])
         clusters = _significant_clusters(desk, correction)
         n_voxels = desk.maps.significant.get(correction)
         rows.append(
@@ -324,7 +315,7 @@ def _threshold_text(sidecar: Mapping[str, Any]) -> str | None:
     threshold = sidecar.get("Threshold")
     if threshold is None:
         return "none passes"
-    stat = sidecar.get("ThresholdStat")
+    stat = sidecar.get("ThresholdStatistic")
     shown = f"{threshold:.4g}" if isinstance(threshold, (int, float)) else str(threshold)
     return f"{stat} {shown}" if stat else shown
 

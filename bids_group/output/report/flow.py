@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 _BOX, _SIDE, _GAP, _LINE = 320, 400, 34, 17
-_TRUE = ("true", "yes", "1", "used")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,55 +32,58 @@ class Flow:
     trimmed: tuple[Loss, ...]
 
 
-def count_flow(ledger: pd.DataFrame, labels: list[str], first_level_contrast: str | None) -> Flow:
+def count_flow(ledger: pd.DataFrame, labels: Sequence[str], first_level_contrast: str | None) -> Flow:
     """Count people and maps of one analysis.
 
     Parameters
     ----------
     ledger
-        Text columns ``participant_id``, ``used``, ``reason`` and, where there are several, ``contrast``.
+        Text columns ``participant_id``, ``contrast``, ``file``, ``used`` and ``reason``.
     labels
         Rows of the design (``sub-01`` or ``sub-01_ses-a``).
     first_level_contrast
         Rows of the ledger about other first-level contrasts are left out.
     """
-    rows = _of_contrast(ledger, first_level_contrast)
+    is_about = ledger["contrast"].isna() | (ledger["contrast"] == first_level_contrast)
+    rows = ledger[is_about] if first_level_contrast in set(ledger["contrast"]) else ledger
+    people, used = rows["participant_id"], rows["used"] == "yes"
     analysed = {label.split("_ses-")[0] for label in labels}
-    people = rows["participant_id"].map(_with_prefix)
-    used = rows["used"].str.lower().isin(_TRUE)
     is_in = people.isin(analysed)
-    everyone = ledger["participant_id"].map(_with_prefix).nunique()
     return Flow(
-        n_everyone=everyone,
+        n_everyone=ledger["participant_id"].nunique(),
         n_people=len(analysed),
         n_rows=len(labels),
-        n_maps_used=int((used & is_in & rows[_map_column(rows)].notna()).sum()),
-        lost=_losses(rows[~is_in], people[~is_in]),
-        trimmed=_losses(rows[is_in & ~used], people[is_in & ~used]),
+        n_maps_used=int((used & is_in & rows["file"].notna()).sum()),
+        lost=_lost_people(ledger[~ledger["participant_id"].isin(analysed)], first_level_contrast),
+        trimmed=_lost_maps(rows[is_in & ~used]),
     )
 
 
-def _of_contrast(ledger: pd.DataFrame, contrast: str | None) -> pd.DataFrame:
-    if contrast is None or "contrast" not in ledger:
-        return ledger
-    return ledger[ledger["contrast"].isna() | (ledger["contrast"] == contrast)]
+def _lost_people(rows: pd.DataFrame, contrast: str | None) -> tuple[Loss, ...]:
+    """Name everybody who is out once, with every reason noted for them."""
+    by_reason: dict[str, list[str]] = {}
+    for person, own in rows.groupby("participant_id", sort=True):
+        about = own[own["contrast"].isna() | (own["contrast"] == contrast)]
+        reasons = list(dict.fromkeys(about["reason"].dropna()))
+        if not reasons:
+            is_elsewhere = (own["used"] == "yes").any()
+            reasons = ["in another group model of this run" if is_elsewhere else "no reason noted"]
+        by_reason.setdefault("; ".join(reasons), []).append(str(person))
+    losses = [Loss(reason=reason, people=tuple(people), n_maps=0) for reason, people in by_reason.items()]
+    return tuple(sorted(losses, key=lambda loss: (-len(loss.people), loss.reason)))
 
 
-def _map_column(ledger: pd.DataFrame) -> str:
-    return next((name for name in ("map", "effect", "path", "file") if name in ledger), "participant_id")
-
-
-def _with_prefix(label: str) -> str:
-    return label if label.startswith("sub-") else f"sub-{label}"
-
-
-def _losses(rows: pd.DataFrame, people: pd.Series[str]) -> tuple[Loss, ...]:
+def _lost_maps(rows: pd.DataFrame) -> tuple[Loss, ...]:
     reasons = rows["reason"].fillna("no reason noted")
     losses = [
-        Loss(reason=str(reason), people=tuple(sorted(set(people[members.index]))), n_maps=len(members))
+        Loss(
+            reason=str(reason),
+            people=tuple(sorted(set(rows.loc[members.index, "participant_id"]))),
+            n_maps=len(members),
+        )
         for reason, members in reasons.groupby(reasons, sort=False)
     ]
-    return tuple(sorted(losses, key=lambda loss: (-len(loss.people), loss.reason)))
+    return tuple(sorted(losses, key=lambda loss: (-loss.n_maps, loss.reason)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

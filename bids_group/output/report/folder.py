@@ -26,11 +26,13 @@ class ContrastFiles:
     """Files of one group contrast. ``stem`` is their common beginning, relative to OUTPUT_DIR, up to the contrast.
 
     Keys of ``maps``: ``effect``, ``t`` …; of ``corrected``, ``clusters`` and ``nulls``: the correction as in
-    file names (``fdr``, ``fweVoxel`` …).
+    file names (``fdr``, ``fweVoxel`` …). ``entry`` is what the design's sidecar says of it, ``sidecar`` that of
+    its statistic.
     """
 
     label: str
     stem: str
+    entry: Mapping[str, Any]
     sidecar: Mapping[str, Any]
     maps: Mapping[str, Path]
     corrected: Mapping[str, Path]
@@ -46,7 +48,17 @@ class ContrastFiles:
     @property
     def name(self) -> str:
         """The group contrast as the user wrote it, else its label in file names."""
-        return str(self.sidecar.get("GroupContrast") or self.label)
+        return str(self.entry.get("Name") or self.label)
+
+    @property
+    def words(self) -> str:
+        """What is tested, in words."""
+        return str(self.entry.get("Words") or self.name)
+
+    @property
+    def expression(self) -> str:
+        """What was typed."""
+        return str(self.entry.get("Expression") or "")
 
     @property
     def corrections(self) -> tuple[str, ...]:
@@ -74,13 +86,19 @@ class AnalysisFiles:
     @property
     def variables(self) -> pd.DataFrame:
         """Raw values of the covariates by row; numbers are float64, anything else text."""
-        raw = self.info.get("Variables") or {}
-        frame = pd.DataFrame(raw) if isinstance(raw, Mapping) else pd.DataFrame(list(raw))
-        return (
-            frame.reindex(self.matrix.index)
-            if isinstance(raw, Mapping)
-            else frame.set_index("label").reindex(self.matrix.index)
-        )
+        return pd.DataFrame(self.info.get("Variables") or {}, index=self.matrix.index)
+
+    @property
+    def people(self) -> list[str]:
+        """Everybody in the analysis (``sub-01``), in the order of the rows."""
+        return list(dict.fromkeys(str(label).split("_ses-")[0] for label in self.matrix.index))
+
+    @property
+    def title(self) -> str:
+        """The first-level contrast, with the levels and the node that this analysis is about."""
+        levels = ", ".join(f"{name} {level}" for name, level in dict(self.info.get("GroupBy") or {}).items())
+        parts = (self.info.get("FirstLevelContrast") or Path(self.stem).name, levels, self.info.get("Node"))
+        return ", ".join(str(part) for part in parts if part)
 
     @property
     def terms(self) -> Mapping[str, Sequence[str]]:
@@ -96,6 +114,7 @@ class Folder:
     analyses: tuple[AnalysisFiles, ...]
     ledger: pd.DataFrame | None
     command: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
     description: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -123,9 +142,10 @@ def read_folder(root: Path) -> Folder:
     ledger = root / "ledger.tsv"
     return Folder(
         root=root,
-        analyses=tuple(_read_analysis(root, path, designs) for path in designs),
+        analyses=tuple(_read_analysis(root, path) for path in designs),
         ledger=read_table(ledger) if ledger.is_file() else None,
         command=_read_json_if_there(root / "code" / "command.json"),
+        model=next(map(read_json, sorted((root / "code").glob("model-*_smdl.json"))), {}),
         description=_read_json_if_there(root / "dataset_description.json"),
     )
 
@@ -178,58 +198,35 @@ def entities_of(name: str) -> dict[str, str]:
     return dict(_ENTITY.findall(name))
 
 
-def _read_analysis(root: Path, path: Path, designs: Sequence[Path]) -> AnalysisFiles:
+def _read_analysis(root: Path, path: Path) -> AnalysisFiles:
     stem = path.name.removesuffix("_design.tsv")
     table = read_table(path)
-    label = table.columns[0]
-    folder = path.parent
-    rivals = [other.name.removesuffix("_design.tsv") for other in designs if other.parent == folder]
-    files = [
-        file
-        for file in sorted(folder.glob(f"{_without_contrast(stem)}*"))
-        if _owner(file.name, rivals) == stem
-    ]
     info = _read_json_if_there(path.with_name(f"{stem}_design.json"))
+    shared = re.sub(r"contrast-[a-zA-Z0-9+]+$", "", stem)
+    found = [_read_contrast(root, path.parent, shared, entry) for entry in info.get("Contrasts") or []]
     return AnalysisFiles(
-        stem=str((folder / stem).relative_to(root)),
-        matrix=table.set_index(label).astype(float),
+        stem=str((path.parent / stem).relative_to(root)),
+        matrix=table.set_index(table.columns[0]).astype(float),
         info=info,
-        mask=_first(folder, stem, "desc-analysis_mask.nii.gz"),
-        coverage=_first(folder, stem, "stat-n_statmap.nii.gz"),
-        quality=_first(folder, stem, "desc-quality_table.tsv"),
-        contrasts=_in_order(_gather_contrasts(root, files), info),
+        mask=_first(path.parent, stem, "desc-analysis_mask.nii.gz"),
+        coverage=_first(path.parent, stem, "desc-coverage_map.nii.gz", "stat-n_statmap.nii.gz"),
+        quality=_first(path.parent, stem, "desc-quality_table.tsv"),
+        contrasts=tuple(contrast for contrast in found if contrast is not None),
     )
 
 
-def _first(folder: Path, stem: str, ending: str) -> Path | None:
-    path = folder / f"{stem}_{ending}"
-    return path if path.is_file() else None
+def _first(folder: Path, stem: str, *endings: str) -> Path | None:
+    paths = [folder / f"{stem}_{ending}" for ending in endings]
+    return next((path for path in paths if path.is_file()), None)
 
 
-def _without_contrast(stem: str) -> str:
-    return re.sub(r"_?contrast-[a-zA-Z0-9+]+$", "", stem)
-
-
-def _owner(name: str, stems: Sequence[str]) -> str | None:
-    """The design a file belongs to: the one whose name (up to the contrast label) is the longest beginning of its own."""
-    fitting = [stem for stem in stems if name.startswith(stem)]
-    return max(fitting, key=len, default=None)
-
-
-def _gather_contrasts(root: Path, files: Sequence[Path]) -> list[ContrastFiles]:
-    by_label: dict[str, list[Path]] = {}
-    for file in files:
-        label = entities_of(file.name).get("contrast")
-        if label is not None:
-            by_label.setdefault(label, []).append(file)
-    found = [_contrast(root, label, paths) for label, paths in by_label.items()]
-    return [contrast for contrast in found if contrast is not None]
-
-
-def _contrast(root: Path, label: str, paths: Sequence[Path]) -> ContrastFiles | None:
+def _read_contrast(root: Path, folder: Path, shared: str, entry: Mapping[str, Any]) -> ContrastFiles | None:
+    """Gather the files of one contrast of the design's sidecar; None where it left no statistic (``pass``)."""
+    label = str(entry["FileLabel"])
+    stem = f"{shared}contrast-{label}"
     maps, corrected = {}, {}
     tables: dict[str, dict[str, Path]] = {"clusters": {}, "null": {}, "data": {}}
-    for path in paths:
+    for path in sorted(folder.glob(f"{stem}_*")):
         entities = entities_of(path.name)
         if path.name.endswith("_statmap.nii.gz"):
             desc = entities.get("desc")
@@ -242,7 +239,8 @@ def _contrast(root: Path, label: str, paths: Sequence[Path]) -> ContrastFiles | 
         return None
     return ContrastFiles(
         label=label,
-        stem=str(statistic.relative_to(root)).split("_stat-")[0],
+        stem=str((folder / stem).relative_to(root)),
+        entry=dict(entry),
         sidecar=sidecar_of(statistic),
         maps=maps,
         corrected=corrected,
@@ -252,16 +250,7 @@ def _contrast(root: Path, label: str, paths: Sequence[Path]) -> ContrastFiles | 
     )
 
 
-def _in_order(contrasts: Sequence[ContrastFiles], info: Mapping[str, Any]) -> tuple[ContrastFiles, ...]:
-    """Contrasts in the order of the design's sidecar, others after them by name."""
-    names = [str(entry.get("Name")) for entry in info.get("Contrasts") or []]
-    place = {name: index for index, name in reversed(list(enumerate(names)))}
-    return tuple(
-        sorted(contrasts, key=lambda contrast: (place.get(contrast.name, len(names)), contrast.label))
-    )
-
-
 def weights_of(contrast: ContrastFiles, n_columns: int) -> npt.NDArray[np.float64] | None:
-    """Weights of shape ``(q, n_regressors)`` from the sidecar; None where absent or of another shape."""
-    weights = np.atleast_2d(np.asarray(contrast.sidecar.get("Weights", []), dtype=float))
+    """Weights of shape ``(q, n_regressors)``; None where absent or of another shape."""
+    weights = np.atleast_2d(np.asarray(contrast.entry.get("Weights") or [], dtype=float))
     return weights if weights.shape[1] == n_columns else None

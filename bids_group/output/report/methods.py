@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bids_group.output.report.references import REFERENCES, Reference
@@ -11,15 +11,23 @@ from bids_group.output.report.references import REFERENCES, Reference
 Facts = Mapping[str, Any]
 
 ALWAYS_CITED = ("gorgolewski2016", "yarkoni2019", "abraham2014", "taylor2023")
-_CORRECTION_WORDS = {
-    "none": "uncorrected p-values",
-    "fdr": "the false discovery rate ({benjamini1995})",
-    "bonferroni": "the Bonferroni correction",
-    "ari": "all-resolutions inference, a lower bound of the proportion of true discoveries in each cluster ({rosenblatt2018})",
-    "fweVoxel": "the permutation distribution of the maximum statistic over voxels ({nichols2002})",
-    "fweSize": "the permutation distribution of the largest cluster size ({nichols2002})",
-    "fweMass": "the permutation distribution of the largest cluster mass ({bullmore1999})",
-    "fweTfce": "threshold-free cluster enhancement (E = 0.5, H = 2) and the permutation distribution of its maximum ({smith2009})",
+_CORRECTIONS = {
+    "none": "uncorrected p-values (α = {alpha:g})",
+    "fdr": "the false discovery rate (q = {alpha:g}; {{benjamini1995}})",
+    "bonferroni": "the Bonferroni correction (α = {alpha:g})",
+    "ari": "all-resolutions inference, which bounds the share of true discoveries in a cluster from below "
+    "(α = {alpha:g}; {{rosenblatt2018}})",
+    "fweVoxel": "the permutation distribution of the maximum over voxels (α = {alpha:g}; {{nichols2002}})",
+    "fweSize": "the permutation distribution of the largest cluster size (α = {alpha:g}; {{nichols2002}})",
+    "fweMass": "the permutation distribution of the largest cluster mass (α = {alpha:g}; {{bullmore1999}})",
+    "fweTfce": "the permutation distribution of the maximum of threshold-free cluster enhancement "
+    "(E = 0.5, H = 2; α = {alpha:g}; {{smith2009}})",
+}
+_POOLINGS = {
+    "precision": " Several maps of one participant were pooled as fixed effects, weighted by the inverse "
+    "of their variances.",
+    "mean": " Several maps of one participant were pooled by their unweighted mean.",
+    "weights": " Maps of one participant were combined by the contrast weights of the model.",
 }
 
 
@@ -29,9 +37,10 @@ def methods_text(facts: Facts) -> str:
     Parameters
     ----------
     facts
-        As `bids_group.output.report.facts.gather_facts` gives them. A missing or None fact leaves its sentence out.
+        As `bids_group.output.report.facts.gather_facts` gives them; a missing or None fact leaves its
+        sentence out.
     """
-    return cite(_draft(facts))
+    return re.sub(r"\{(\w+)\}", lambda match: REFERENCES[match[1]].short, _draft(facts))
 
 
 def citations(facts: Facts) -> tuple[Reference, ...]:
@@ -40,13 +49,8 @@ def citations(facts: Facts) -> tuple[Reference, ...]:
     return tuple(sorted((REFERENCES[key] for key in used), key=lambda entry: (entry.authors, entry.year)))
 
 
-def cite(text: str) -> str:
-    """Replace ``{key}`` of a reference by its short form."""
-    return re.sub(r"\{(\w+)\}", lambda match: REFERENCES[match[1]].short, text)
-
-
 def _draft(facts: Facts) -> str:
-    """The paragraph with ``{key}`` in place of citations; braces in names are spelled as parentheses."""
+    """Write the paragraph with ``{key}`` for citations; braces in names are spelled as parentheses."""
     plain = {name: _without_braces(value) for name, value in facts.items()}
     writers = (_software, _who, _model, _centering, _contrasts, _elements, _tests, _effect_sizes)
     return " ".join(sentence for writer in writers if (sentence := writer(plain)))
@@ -61,137 +65,139 @@ def _without_braces(value: Any) -> Any:
 
 
 def _software(facts: Facts) -> str:
-    versions = facts.get("versions") or {}
-    with_nilearn = f" and nilearn {versions['nilearn']}" if "nilearn" in versions else ""
+    nilearn = dict(facts.get("versions") or {}).get("nilearn")
+    with_nilearn = f" and nilearn {nilearn} ({{abraham2014}})" if nilearn else ""
     version = f" {facts['version']}" if facts.get("version") else ""
-    return f"The group analysis was done with bids_group{version}{with_nilearn} ({{abraham2014}})."
+    return f"The group analysis was done with bids_group{version}{with_nilearn}."
 
 
 def _who(facts: Facts) -> str:
     people, rows = facts.get("n_people"), facts.get("n_rows")
     if not people:
         return ""
-    effect = (
-        f"the first-level contrast '{facts['first_level_contrast']}'"
-        if facts.get("first_level_contrast")
-        else "the effect"
-    )
-    of = f"Maps of {effect} of {people} participant{'s' if people != 1 else ''}"
-    entered = f" ({rows} rows: sessions were kept apart)" if rows and rows != people else ""
-    return f"{of} entered the analysis{entered}.{_pooling(facts)}{_input_stat(facts)}"
-
-
-def _pooling(facts: Facts) -> str:
-    return (
-        {
-            "precision": " Several maps of one participant were pooled by fixed effects with weights inverse to their variances.",
-            "mean": " Several maps of one participant were pooled by their unweighted mean.",
-            "none": " Runs were pooled within sessions, sessions were not pooled.",
-        }.get(str(facts.get("pooling")), "")
-        if facts.get("has_pooled_maps")
-        else ""
-    )
-
-
-def _input_stat(facts: Facts) -> str:
-    return " The maps were z statistics, not effects." if facts.get("input_stat") == "z" else ""
+    contrast = facts.get("first_level_contrast")
+    effect = f" of the first-level contrast '{contrast}'" if contrast else ""
+    noun = "participant" if people == 1 else "participants"
+    entered = f" as {rows} rows, sessions kept apart," if rows and rows != people else ""
+    pooled = _POOLINGS.get(str(facts.get("pooling")), "") if facts.get("has_pooled_maps") else ""
+    warned = " The maps held z statistics in place of effects." if facts.get("input_stat") == "z" else ""
+    return f"Maps{effect} of {people} {noun}{entered} entered the analysis.{pooled}{warned}"
 
 
 def _model(facts: Facts) -> str:
     if not facts.get("formula"):
         return ""
-    how = {
-        "ols": "ordinary least squares",
-        "meta": "weighted least squares with the first-level variances taken as known",
-    }.get(str(facts.get("estimator")), "least squares")
+    how = f" by {facts['estimator']}" if facts.get("estimator") else ""
     dof = f" ({facts['dof']:g} residual degrees of freedom)" if facts.get("dof") else ""
-    return f"At each voxel the model {facts['formula']} was fitted by {how}{dof}."
+    return f"At each voxel the model '{facts['formula']}' was fitted{how}{dof}."
 
 
 def _centering(facts: Facts) -> str:
-    centers = facts.get("centers") or {}
+    centers = dict(facts.get("centers") or {})
     if not centers:
         return ""
     how = str(facts.get("centering") or "")
-    around = (
-        f"their mean within each level of {how.removeprefix('within:')}"
-        if how.startswith("within:")
-        else "their mean over the analysed rows"
-    )
-    return f"Numeric covariates were centred at {around} ({_listed(f'{name}: {value}' for name, value in centers.items())})."
+    within = f"within each level of {how.removeprefix('within:')}"
+    around = within if how.startswith("within:") else "over the analysed rows"
+    values = _listed(f"{name}: {_say_center(value)}" for name, value in centers.items())
+    return f"Numeric covariates were centred at their mean {around} ({values})."
+
+
+def _say_center(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{center} in {level}" for level, center in value.items())
+    return str(value)
 
 
 def _contrasts(facts: Facts) -> str:
-    words = facts.get("contrasts") or []
+    words = list(facts.get("contrasts") or [])
     if not words:
         return ""
-    source = " Marginal means and slopes follow {searle1980}." if facts.get("has_marginal_means") else ""
-    return f"Tested {'was' if len(words) == 1 else 'were'}: {'; '.join(words)}.{source}"
+    source = (
+        " Marginal means and slopes are those of {searle1980}." if facts.get("has_marginal_means") else ""
+    )
+    return f"The following {'was' if len(words) == 1 else 'were'} tested: {'; '.join(words)}.{source}"
 
 
 def _elements(facts: Facts) -> str:
     parts = []
     if facts.get("n_elements"):
-        n_elements, coverage = facts["n_elements"], facts.get("min_coverage", 1.0)
+        coverage = facts.get("min_coverage", 1.0)
         observed = "every row" if coverage == 1.0 else f"at least {100 * coverage:g} % of the rows"
-        where = f" within the mask {facts['mask_name']}" if facts.get("mask_name") else ""
-        parts.append(
-            f"The {n_elements:,} voxels{where} that were observed in {observed} were analysed.".replace(
-                ",", "\u202f"
-            )
-        )
-    if facts.get("smoothing_mm") is not None:
-        fwhm = facts["smoothing_mm"]
-        done = (
-            f"smoothed with a Gaussian kernel of {fwhm:g} mm full width at half maximum"
-            if fwhm
-            else "not smoothed further"
-        )
-        parts.append(f"Before the group model the maps were {done}.")
+        where = f" of the mask {facts['mask_name']}" if facts.get("mask_name") else ""
+        count = f"{facts['n_elements']:,}".replace(",", "\u202f")
+        parts.append(f"The {count} voxels{where} that were observed in {observed} were analysed.")
+    if facts.get("smoothing_mm"):
+        kernel = f"a Gaussian kernel of {facts['smoothing_mm']:g} mm full width at half maximum"
+        parts.append(f"Before the group model the maps were smoothed with {kernel}.")
+    elif facts.get("smoothing_mm") is not None:
+        parts.append("The maps were not smoothed before the group model.")
     return " ".join(parts)
 
 
 def _tests(facts: Facts) -> str:
-    corrections: Sequence[Facts] = facts.get("corrections") or []
+    corrections: Sequence[Facts] = list(facts.get("corrections") or [])
     if not corrections:
         return ""
-    sides = {True: "two-sided", False: "one-sided"}.get(facts.get("is_two_sided"), "")  # type: ignore[arg-type]
-    judged = _listed(_CORRECTION_WORDS.get(str(entry["name"]), str(entry["name"])) for entry in corrections)
-    level = f" at α = {facts['alpha']:g}" if facts.get("alpha") else ""
-    first = f"Significance{f' ({sides} for t tests)' if sides else ''} was judged{level} by {judged}."
-    return " ".join(part for part in (first, _forming(corrections), _shuffling(corrections)) if part)
+    sides = {True: "Tests were two-sided (t). ", False: "Tests were one-sided. "}
+    side = sides.get(bool(facts["is_two_sided"]), "") if facts.get("is_two_sided") is not None else ""
+    judged = "; ".join(_say_correction(entry) for entry in corrections)
+    first = f"{side}Significance was judged by {judged}."
+    parts = (first, _forming(corrections), *_shuffling(corrections))
+    return " ".join(part for part in parts if part)
+
+
+def _say_correction(entry: Facts) -> str:
+    words = _CORRECTIONS.get(str(entry["name"]), str(entry["name"]))
+    return words.format(alpha=float(entry.get("alpha") or 0.05))
 
 
 def _forming(corrections: Sequence[Facts]) -> str:
+    """Say how clusters were formed where their extent was tested."""
     for entry in corrections:
-        if entry.get("cluster_forming_p"):
+        if entry["name"] in ("fweSize", "fweMass", "ari") and entry.get("cluster_forming_z"):
+            p = f" (uncorrected p < {entry['cluster_forming_p']:g})" if entry.get("cluster_forming_p") else ""
             near = f", {entry['connectivity']} neighbours" if entry.get("connectivity") else ""
-            return f"Clusters were formed at p < {entry['cluster_forming_p']:g} (uncorrected{near})."
+            return f"Clusters were formed at |z| > {entry['cluster_forming_z']:.3f}{p}{near}."
     return ""
 
 
-def _shuffling(corrections: Sequence[Facts]) -> str:
+def _shuffling(corrections: Sequence[Facts]) -> list[str]:
+    """Say how the data were shuffled; the schemes of several contrasts may differ, the first is described."""
     entry = next((entry for entry in corrections if entry.get("n_permutations")), None)
     if entry is None:
-        return ""
-    how = f" by {entry['shuffling']}" if entry.get("shuffling") else ""
+        return []
+    scheme = f" ({entry['scheme']})" if entry.get("scheme") else ""
     seed = f", random seed {entry['random_seed']}" if entry.get("random_seed") is not None else ""
-    text = f"Permutation tests shuffled the residuals of the nuisance model ({{freedman1983}}; {{winkler2014}}){how}: {entry['n_permutations']} shuffles{seed}."
-    if entry.get("has_blocks"):
-        text += " Rows were exchanged with respect to exchangeability blocks ({winkler2015})."
+    count = f"{'all ' if entry.get('is_exhaustive') else ''}{entry['n_permutations']} shuffles"
+    text = "The residuals of the nuisance model were shuffled ({freedman1983}; {winkler2014})"
+    sentences = [f"{text}{scheme}: {count}{seed}."]
+    if entry.get("blocks"):
+        sentences.append(f"Exchangeability blocks were given by {entry['blocks']} ({{winkler2015}}).")
+    if entry.get("variance_groups"):
+        sentences.append(
+            f"Variances were allowed to differ between the levels of {entry['variance_groups']}."
+        )
+    if entry.get("is_across_contrasts"):
+        sentences.append("The family of tests spans all contrasts.")
     if entry.get("has_tail_approximation"):
-        text += " Small p-values were taken from a generalised Pareto distribution fitted to the tail ({winkler2016})."
-    return text
+        sentences.append(
+            "Small p-values come from a generalised Pareto distribution fitted to the tail ({winkler2016})."
+        )
+    return sentences
 
 
 def _effect_sizes(facts: Facts) -> str:
-    return (
-        "Effect sizes are Hedges' g ({hedges1981}) with limits from the non-central t distribution."
-        if facts.get("has_g")
-        else ""
-    )
+    sizes = []
+    if facts.get("has_g"):
+        sizes.append("Hedges' g ({hedges1981}) with limits from the non-central t distribution")
+    if facts.get("has_partial_r2"):
+        sizes.append("partial R² with limits from the non-central F distribution")
+    return f"Effect sizes are {_listed(sizes)}." if sizes else ""
 
 
-def _listed(words: Any) -> str:
+def _listed(words: Iterable[str]) -> str:
     items = list(words)
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} and {items[-1]}"

@@ -15,14 +15,16 @@ import pandas as pd
 from bids_group.output.disk import write_text
 from bids_group.output.report.analysis_view import AnalysisView, view_analysis
 from bids_group.output.report.canvas import read_anatomy
+from bids_group.output.report.facts import gather_facts
 from bids_group.output.report.folder import Folder, entities_of, read_folder
-from bids_group.output.report.methods import citations
+from bids_group.output.report.methods import citations, methods_text
 from bids_group.output.report.palette import SIGNED
 from bids_group.output.report.paper import Paper
 from bids_group.output.report.pictures import Album, style
 from bids_group.output.report.references import Reference
 from bids_group.output.report.tables import TableView, view_table
 from bids_group.output.report.viewer import pack_anatomy
+from bids_group.output.report.volumes import set_stage
 
 _EXECUTION_OPTIONS = {
     "--nprocs": 1,
@@ -79,13 +81,42 @@ def build_report(output_dir: Path) -> Path:
     with style():
         album = Album(root=output_dir)
         analyses = tuple(view_analysis(folder, analysis, album, paper) for analysis in folder.analyses)
+    _write_citations(output_dir, [analysis.facts for analysis in analyses])
     page = output_dir / "report.html"
     write_text(page, paper.print_page(_view_page(folder, analyses)))
     return page
 
 
+def write_citations(output_dir: Path) -> tuple[Path, Path]:
+    """Write ``logs/CITATION.md`` (methods text and references) and ``logs/CITATION.bib``, from OUTPUT_DIR alone."""
+    folder = read_folder(output_dir)
+    return _write_citations(
+        output_dir,
+        [gather_facts(folder, analysis, set_stage(analysis).n_elements) for analysis in folder.analyses],
+    )
+
+
+def _write_citations(output_dir: Path, facts: Sequence[Mapping[str, Any]]) -> tuple[Path, Path]:
+    references = _references(facts)
+    parts = ["# Methods", *(methods_text(one) for one in facts)]
+    parts += ["# References", "\n".join(f"- {entry.text}" for entry in references)]
+    markdown, bibtex = (output_dir / "logs" / f"CITATION.{ending}" for ending in ("md", "bib"))
+    write_text(markdown, "\n\n".join(parts) + "\n")
+    write_text(bibtex, _bibtex(references))
+    return markdown, bibtex
+
+
+def _references(facts: Sequence[Mapping[str, Any]]) -> tuple[Reference, ...]:
+    found = {entry for one in facts for entry in citations(one)}
+    return tuple(sorted(found, key=lambda entry: (entry.authors, entry.year)))
+
+
+def _bibtex(references: Sequence[Reference]) -> str:
+    return "\n\n".join(entry.bibtex for entry in references) + "\n"
+
+
 def _view_page(folder: Folder, analyses: Sequence[AnalysisView]) -> PageView:
-    references = tuple(dict.fromkeys(entry for analysis in analyses for entry in citations(analysis.facts)))
+    references = _references([analysis.facts for analysis in analyses])
     return PageView(
         title=_title(analyses),
         version=str(analyses[0].facts["version"] or ""),
@@ -95,7 +126,7 @@ def _view_page(folder: Folder, analyses: Sequence[AnalysisView]) -> PageView:
         if folder.ledger is None
         else view_table(folder.ledger, name="ledger.tsv", caption="Every participant and map."),
         references=references,
-        bibtex=_as_uri("\n\n".join(entry.bibtex for entry in references)),
+        bibtex=_as_uri(_bibtex(references)),
         provenance=tuple(_provenance(folder)),
         command=_plain_command(folder.command.get("Command") or []),
         hashes=_hashes(folder),

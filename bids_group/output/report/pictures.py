@@ -12,6 +12,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from bids_group.output.disk import write_bytes
+from bids_group.output.manifest import record_outputs
 
 _STYLE = {
     "font.family": "DejaVu Sans",
@@ -74,6 +75,7 @@ class Album:
         ground: Literal["dark", "page"],
         inches: float,
     ) -> Picture:
+        record_outputs(self.root, [path])
         write_bytes(self.root / path, payload)
         kind = {".png": "image/png", ".svg": "image/svg+xml"}[path.suffix]
         source = f"data:{kind};base64,{base64.b64encode(payload).decode('ascii')}"

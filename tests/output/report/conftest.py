@@ -128,10 +128,10 @@ def _write_people(root: Path, world: _World) -> None:
         folder.mkdir(parents=True)
         _save(world, folder / f"{label}_{world.stem()}_stat-effect_statmap.nii.gz", volume[world.mask])
         _save(world, folder / f"{label}_{world.stem()}_stat-n_statmap.nii.gz", np.full(world.mask.sum(), 2))
-        rows += [(label, world.recipe.first_level, f"{label}/run-{run}.nii.gz", "true", None) for run in (1, 2)]
-    rows[1] = (*rows[1][:3], "false", "second run is all zero")
-    rows.append(("sub-99", None, None, "false", world.recipe.reason))
-    _save_table(pd.DataFrame(rows, columns=["participant_id", "contrast", "map", "used", "reason"]), root / "ledger.tsv")
+        rows += [(label, world.recipe.first_level, f"{label}/run-{run}.nii.gz", "yes", None) for run in (1, 2)]
+    rows[1] = (*rows[1][:3], "no", "second run is all zero")
+    rows.append(("sub-99", None, None, "no", world.recipe.reason))
+    _save_table(pd.DataFrame(rows, columns=["participant_id", "contrast", "file", "used", "reason"]), root / "ledger.tsv")
 
 
 def _write_design(root: Path, world: _World) -> None:
@@ -149,7 +149,11 @@ def _write_design(root: Path, world: _World) -> None:
             f"{recipe.group}:{recipe.covariate}": [world.matrix.columns[3]],
         },
         "Variables": {name: dict(zip(world.labels, values.tolist(), strict=True)) for name, values in world.variables.items()},
-        "Centering": "grand",
+        "Estimator": "ordinary least squares",
+        "Pooling": "precision",
+        "MinimumCoverage": 1.0,
+        "Smoothing": {"Kernel": "Gaussian", "FullWidthAtHalfMaximum": 6.0, "Units": "mm"},
+        "Centering": {"Method": "grand", "Values": {}},
         "Centers": {recipe.covariate: f"{world.variables[recipe.covariate].mean():.4g}"},
         "Rank": 4,
         "DegreesOfFreedom": recipe.n_people - 4,
@@ -157,10 +161,21 @@ def _write_design(root: Path, world: _World) -> None:
             "condition_number": 12.5,
             "vif": {recipe.group: 1.2, recipe.covariate: 2.3},
             "leverage": dict(zip(world.labels, np.diag(hat).tolist(), strict=True)),
+            "n_per_cell": [{recipe.group: level, "n": recipe.n_people // 2} for level in recipe.levels],
+            "covariates": [
+                {"name": recipe.covariate, "group": {}, "n": recipe.n_people, "mean": 15.25, "sd": 7.5, "min": 2.0, "max": 30.0}
+            ],
         },
         "Contrasts": [
-            {"Name": name or "mean", "Words": f"{name or 'mean'} in words", "Expression": f"expression of {name or 'mean'}"}
-            for name in world.contrasts
+            {
+                "Name": name or "mean",
+                "FileLabel": world.stem(name).split("_contrast-")[1],
+                "Test": "t",
+                "Words": f"{name or 'mean'} in words",
+                "Expression": f"slope({recipe.covariate}) for {name or 'mean'}",
+                "Weights": weights.tolist(),
+            }
+            for name, weights in world.contrasts.items()
         ],
         "Notices": [{"severity": "warning", "topic": "rank", "sentence": f"Mind the {recipe.covariate}.", "fix": None}],
         "Observations": [{"label": label, "n_maps": 2} for label in world.labels],
@@ -190,10 +205,6 @@ def _write_contrast(root: Path, world: _World, name: str, weights: np.ndarray) -
         "Estimator": "ordinary least squares",
         "DegreesOfFreedom": recipe.n_people - 4,
         "SampleSize": recipe.n_people,
-        "Smoothing": 6.0,
-        "Mask": None,
-        "Pooling": "precision",
-        "Centering": "grand",
         "TwoSided": True,
     }
     for stat in ("effect", "variance", "t", "z", "p", "g"):
@@ -210,7 +221,7 @@ def _write_correction(world: _World, stem: Path, correction: str, maps: dict[str
         "bonferroni": np.minimum(maps["p"] * maps["p"].size, 1),
         "fweVoxel": np.minimum(maps["p"] * 60, 1),
     }[correction]
-    sidecar = {**common, "Correction": correction, "Alpha": 0.05, "Threshold": 4.5, "ThresholdStat": "t"}
+    sidecar = {**common, "Correction": correction, "Alpha": 0.05, "Threshold": 4.5, "ThresholdStatistic": "t"}
     if correction.startswith("fwe"):
         sidecar |= {"NumberOfPermutations": 500, "RandomSeed": 7, "Shuffling": "permutations"}
         null = np.abs(np.random.default_rng(5).normal(4, 0.5, 501))
