@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -79,14 +80,16 @@ def _settle_pooling(spec: AnalysisSpec, cohort: Cohort) -> tuple[AnalysisSpec, t
         return spec, ()
     if cohort.has_variance_everywhere:
         return replace(spec, pooling="precision"), ()
-    several = len({(one.subject, one.contrast) for one in cohort.maps}) < len(cohort.maps)
+    mean = replace(spec, pooling="mean")
+    if len({(one.subject, one.contrast) for one in cohort.maps}) == len(cohort.maps):
+        return mean, ()
     notice = Notice(
-        severity="warning" if several else "note",
+        severity="warning",
         topic="pooling",
         sentence="Not every effect has a variance map: maps of a participant are pooled by their plain mean.",
         fix="Give variance maps for all runs, or say --pooling mean to silence this.",
     )
-    return replace(spec, pooling="mean"), (notice,)
+    return mean, (notice,)
 
 
 def _plan_designs(
@@ -165,5 +168,11 @@ def _log(job: Job) -> None:
     for notice in job.notices:
         say = LOGGER.warning if notice.severity == "warning" else LOGGER.info
         say("%s%s", notice.sentence, f" {notice.fix}" if notice.fix else "")
-    for exclusion in (*job.cohort.exclusions, *job.exclusions):
-        LOGGER.info("sub-%s is not in the analysis: %s", exclusion.subject, exclusion.reason)
+    reasons = Counter(_reason(one) for one in (*job.cohort.exclusions, *job.exclusions))
+    for reason, n in reasons.items():
+        LOGGER.info("not in the analysis: %s%s", reason, f" ({n} maps)" if n > 1 else "")
+
+
+def _reason(exclusion: Exclusion) -> str:
+    """Name people one by one; maps are counted by their reason (the ledger names each)."""
+    return exclusion.reason if exclusion.path else f"sub-{exclusion.subject}, {exclusion.reason}"

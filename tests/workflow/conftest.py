@@ -1,0 +1,44 @@
+"""Datasets for whole runs, written once per session by the demo writer."""
+
+import hashlib
+import shutil
+
+import pytest
+
+from bids_group.demo import write_demo
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory):
+    """The demo dataset: never write into it."""
+    folder = tmp_path_factory.mktemp("demo") / "data"
+    write_demo(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory):
+    """Twelve people, one map each: never write into it."""
+    folder = tmp_path_factory.mktemp("small") / "data"
+    write_demo(folder, kind="one-sample")
+    return folder
+
+
+@pytest.fixture
+def small_copy(small, tmp_path):
+    """The small dataset, to be spoiled by one test."""
+    return shutil.copytree(small, tmp_path / "data")
+
+
+def contents(folder, *, leave_out=("logs", "code/command.json")):
+    """Hash of every file below a folder but those that hold times."""
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not (name := path.relative_to(folder).as_posix()).startswith(leave_out)
+    }
+
+
+@pytest.fixture(scope="session")
+def contents_of():
+    return contents
