@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -46,8 +47,10 @@ def write_bytes(path: Path, payload: bytes) -> None:
         part.write_bytes(payload)
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise output_failure(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -101,11 +104,14 @@ def _plain_scalar(value: Any) -> Any:
 def table_text(table: pd.DataFrame) -> str:
     """Spell a table as BIDS TSV: tabs, ``n/a`` for what is missing, shortest exact numbers, no index."""
     lines = ["\t".join(_cell(name) for name in table.columns)]
-    columns = [
-        table[name].tolist() if table[name].dtype != np.float32 else list(table[name]) for name in table
-    ]
+    columns = [_column(table[name]) for name in table]
     lines.extend("\t".join(map(_cell, row)) for row in zip(*columns, strict=True))
     return "\n".join(lines) + "\n"
+
+
+def _column(values: pd.Series[Any]) -> list[Any]:
+    """List values in their own precision: pandas would widen float32."""
+    return list(values.to_numpy()) if values.dtype == np.float32 else values.tolist()
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

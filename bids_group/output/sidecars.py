@@ -195,9 +195,11 @@ def _pooled_dof(pooled: PooledMap) -> float | str | None:
 
 
 def _pooled_sources(observation: Observation, stat: str, dataset_names: Mapping[str, Path]) -> list[str]:
+    """List the maps of the same kind where there are such, else the effects."""
     own = {"variance": "variance", "dof": "dof"}.get(stat, "effect")
     paths = [getattr(one, own) for one in observation.maps]
-    return [bids_uri(path, dataset_names) for path in paths if isinstance(path, Path)]
+    files = [path for path in paths if isinstance(path, Path)] or [one.effect for one in observation.maps]
+    return [bids_uri(path, dataset_names) for path in files]
 
 
 def spatial_reference(maps: tuple[FirstLevelMap, ...], dataset_names: Mapping[str, Path]) -> str:

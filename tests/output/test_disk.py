@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import errno
+import gzip
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from bids_group.elements import Grid
+from bids_group.errors import OutputError, RunError
+from bids_group.output import process
+from bids_group.output.disk import (
+    gzip_bytes,
+    json_text,
+    sweep_parts,
+    table_text,
+    write_bytes,
+    write_text,
+    write_volume,
+)
+
+GRID = Grid(shape=(4, 5, 6), affine=np.diag([2.0, 2, 2, 1]))
+
+
+def test_a_table_is_spelled_as_bids_wants_it() -> None:
+    table = pd.DataFrame(
+        {
+            "who": ["sub-01", "a\tb\nc", ""],
+            "x": [1.0, np.nan, 0.1],
+            "small": np.array([0.1, 1e-30, 2], dtype=np.float32),
+            "n": [1, 2, 3],
+            "is_in": [True, False, True],
+            "maybe": [None, "yes", pd.NA],
+        }
+    )
+    assert table_text(table) == (
+        "who\tx\tsmall\tn\tis_in\tmaybe\n"
+        "sub-01\t1\t0.1\t1\ttrue\tn/a\n"
+        "a b c\tn/a\t1e-30\t2\tfalse\tyes\n"
+        "n/a\t0.1\t2\t3\ttrue\tn/a\n"
+    )
+
+
+def test_numbers_of_a_table_come_back_exactly() -> None:
+    values = np.random.default_rng(0).standard_normal(500) * 10.0 ** np.arange(-250, 250)
+    lines = table_text(pd.DataFrame({"x": values})).splitlines()[1:]
+    assert [float(line) for line in lines] == values.tolist()
+
+
+def test_json_holds_plain_types_only() -> None:
+    content = {
+        "a": np.float32(0.1),
+        "b": np.arange(2),
+        "c": float("nan"),
+        "d": Path("x"),
+        "e": np.True_,
+        5: {2, 1},
+    }
+    assert json.loads(json_text(content)) == {
+        "a": 0.1,
+        "b": [0, 1],
+        "c": None,
+        "d": "x",
+        "e": True,
+        "5": [1, 2],
+    }
+
+
+def test_compressed_bytes_are_plain_gzip_and_do_not_vary() -> None:
+    payload = np.random.default_rng(0).bytes(100_000) + bytes(100_000)
+    first = gzip_bytes(payload)
+    time.sleep(1.1)  # a time stamp would count seconds
+    assert gzip.decompress(first) == payload
+    assert gzip_bytes(payload) == first
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.int32])
+def test_a_volume_comes_back_with_its_type_and_place(tmp_path: Path, dtype: type) -> None:
+    affine = np.array([[-2.0, 0.1, 0, 90], [0.1, 2, 0, -126], [0, 0, 2.5, -72], [0, 0, 0, 1]])
+    volume = (np.random.default_rng(0).random(GRID.shape) * 100).astype(dtype)
+    write_volume(tmp_path / "a.nii.gz", volume, Grid(shape=GRID.shape, affine=affine), space="MNI152Lin")
+    image = nib.load(tmp_path / "a.nii.gz")
+    assert image.get_data_dtype() == dtype
+    assert np.array_equal(np.asarray(image.dataobj), volume)
+    assert np.allclose(image.affine, affine, atol=1e-5)
+    assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (4, 4)
+
+
+def test_the_same_volume_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    volume = np.random.default_rng(0).random(GRID.shape).astype(np.float32)
+    for name in ("a", "another_name"):
+        write_volume(tmp_path / f"{name}.nii.gz", volume, GRID, intent=("t test", (4.0,)))
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "another_name.nii.gz").read_bytes()
+
+
+def test_a_failed_write_leaves_the_earlier_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_text(tmp_path / "a.txt", "earlier")
+
+    def fill_disk(self: Path, payload: bytes) -> int:
+        with self.open("wb") as stream:
+            stream.write(payload[:2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fill_disk)
+    with pytest.raises(RunError, match="no space left") as caught:
+        write_bytes(tmp_path / "a.txt", b"later")
+    assert caught.value.exit_code == 74
+    assert (tmp_path / "a.txt").read_text() == "earlier"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_file_in_the_way_of_a_folder_is_an_output_error(tmp_path: Path) -> None:
+    (tmp_path / "group").write_text("a file")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_text(tmp_path / "group" / "a.txt", "text")
+
+
+def test_files_obey_the_umask_of_the_user(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_text(tmp_path / "a.txt", "text")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_process_killed_while_writing_leaves_whole_files_and_parts_that_are_swept(tmp_path: Path) -> None:
+    """Rewrites one file without end, is killed, five times over."""
+    program = (
+        "import sys, pathlib, os\n"
+        "from bids_group.output.disk import write_bytes\n"
+        "path = pathlib.Path(sys.argv[1]) / 'map.bin'\n"
+        "print('go', flush=True)\n"
+        "for i in range(10**9): write_bytes(path, bytes([i % 256]) * 8_000_000)\n"
+    )
+    for wait_s in (0.02, 0.05, 0.08, 0.11, 0.14):
+        child = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        child.stdout.readline()
+        while not (tmp_path / "map.bin").exists():
+            time.sleep(0.01)
+        time.sleep(wait_s)
+        child.kill()
+        child.wait()
+        payload = (tmp_path / "map.bin").read_bytes()
+        assert len(payload) == 8_000_000
+        assert set(payload) == {payload[0]}
+    sweep_parts(tmp_path)
+    assert os.listdir(tmp_path) == ["map.bin"]
+
+
+def test_parts_of_living_processes_stay_and_of_dead_ones_go(tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    mine = tmp_path / f".part-{process.place()}-{os.getpid()}-1"
+    dead = tmp_path / f".part-{process.place()}-{child.pid}-1"
+    elsewhere = tmp_path / f".part-{'0' * 12}-{child.pid}-1"
+    forgotten = tmp_path / f".part-{'1' * 12}-{child.pid}-1"
+    for part in (mine, dead, elsewhere, forgotten):
+        part.touch()
+    os.utime(forgotten, (time.time() - 7200, time.time() - 7200))
+    assert sweep_parts(tmp_path) == 2
+    assert sorted(tmp_path.iterdir()) == sorted([mine, elsewhere])
