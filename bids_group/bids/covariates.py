@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,17 +56,17 @@ def read_study(inputs: Inputs, people_with_maps: Iterable[str]) -> Study:
     """
     notices: list[Notice] = []
     main, listed = _read_participants(inputs, notices)
-    session_parts = _read_sessions(inputs.bids_dir, sorted({*listed, *people_with_maps}))
-    person_parts = [main]
+    people = sorted({*listed, *people_with_maps})
+    session_parts = _read_sessions(inputs.bids_dir, people)
+    person_parts = [replace(main, frame=main.frame.reindex(people))]
     for path in (find_phenotype(given, inputs.bids_dir) for given in inputs.phenotype):
         table = _read_phenotype(path)
         (session_parts if table.frame.index.nlevels == 2 else person_parts).append(table)
     typing = Typing(categorical=inputs.categorical, numeric=inputs.numeric)
-    joined = _join(person_parts)
-    people = _type_table(joined, "subject", typing, notices)
+    persons = _type_table(_join(person_parts), "subject", typing, notices)
     sessions = _type_table(_join(session_parts), "session", typing, notices) if session_parts else None
-    _check_typing(typing, people, sessions)
-    return Study(people=people, sessions=sessions, listed=tuple(listed), notices=tuple(notices))
+    _check_typing(typing, persons, sessions)
+    return Study(people=persons, sessions=sessions, listed=tuple(listed), notices=tuple(notices))
 
 
 def _read_participants(inputs: Inputs, notices: list[Notice]) -> tuple[TextTable, list[str]]:

@@ -87,8 +87,8 @@ def _check_names(names: Sequence[str], path: Path) -> None:
                 expected="tabs between the columns",
             )
     twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        what = "columns without a name" if twice[0] == "" else f"two columns called '{twice[0]}'"
+    if twice or "" in names:
+        what = "a column without a name" if "" in names else f"two columns called '{twice[0]}'"
         raise DataError(f"The table {path} has {what}.", fix="Give every column a name of its own.")
 
 

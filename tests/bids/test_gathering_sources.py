@@ -1,0 +1,147 @@
+"""Which dataset the maps come from, and whether BIDS_DIR is one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from bids_group.errors import MissingInputError, NotBidsError, SelectionError, UsageError
+
+
+def test_a_folder_without_description_is_not_bids(study):
+    study.people(study.derivative(), "01")
+    (study.raw / "dataset_description.json").unlink()
+    with pytest.raises(NotBidsError, match="not a BIDS dataset") as caught:
+        study.gather()
+    assert caught.value.exit_code == 16
+    assert len(study.gather({"skip_bids_validation": True}).maps) == 1
+
+
+@pytest.mark.parametrize(
+    "content, found", [("{", "not a JSON object"), ('{"Name": "x"}', "no BIDSVersion"), ("[]", "not a")]
+)
+def test_a_description_that_says_too_little_is_not_bids(study, content, found):
+    (study.raw / "dataset_description.json").write_text(content)
+    with pytest.raises(NotBidsError) as caught:
+        study.gather()
+    assert found in caught.value.found
+
+
+def test_a_missing_bids_dir_is_a_missing_input(study):
+    study.raw = study.raw / "nowhere"
+    with pytest.raises(MissingInputError, match="There is no folder"):
+        study.gather()
+
+
+def test_raw_folders_of_people_are_not_needed(study):
+    study.people(study.derivative(), "01 02")
+    study.table("participant_id age\n sub-01 20\n sub-02 30")
+    assert not list(study.raw.glob("sub-*"))
+    assert len(study.gather().maps) == 2
+
+
+def test_two_candidates_are_refused_and_listed(study):
+    study.people(study.derivative("one", "nilearn"), "01")
+    study.people(study.derivative("two", "FitLins"), "01")
+    with pytest.raises(UsageError, match="More than one dataset") as caught:
+        study.gather()
+    assert "one (nilearn)" in caught.value.found
+    assert "two (FitLins)" in caught.value.found
+
+
+def test_datasets_without_statmaps_of_people_are_no_candidates(study):
+    study.image(study.derivative("fmriprep", "fMRIPrep") / "sub-01/func/sub-01_desc-preproc_bold.nii.gz")
+    study.image(study.derivative("group", "FitLins") / "contrast-a_stat-effect_statmap.nii.gz")
+    study.people(study.derivative("glm"), "01")
+    assert set(study.gather().dataset_names) == {"raw", "glm"}
+
+
+def test_what_this_program_wrote_is_never_a_source(study):
+    study.people(study.derivative("glm"), "01")
+    ours = study.derivative("pooled", "bids_group")
+    study.people(ours, "01")
+    assert set(study.gather().dataset_names) == {"raw", "glm"}
+    with pytest.raises(UsageError, match="written by this program"):
+        study.gather({"derivatives": ((None, ours),)})
+
+
+def test_pooled_maps_in_output_dir_are_no_source_but_maps_of_another_program_are(study):
+    study.describe(study.output, GeneratedBy=[{"Name": "bids_group"}])
+    study.people(study.output, "01 02")
+    with pytest.raises(SelectionError):
+        study.gather()
+    study.describe(study.output, GeneratedBy=[{"Name": "bids_group"}, {"Name": "FitLins"}])
+    assert [m.subject for m in study.gather().maps] == ["01", "02"]
+    sidecar = study.output / "sub-02/func/sub-02_contrast-a_stat-effect_statmap.json"
+    sidecar.write_text(json.dumps({"Pooling": "precision", "Sources": []}))
+    cohort = study.gather()
+    assert [m.subject for m in cohort.maps] == ["01"]
+    assert cohort.maps[0].producer == "FitLins"
+
+
+def test_output_dir_inside_derivatives_is_not_found_as_a_candidate(study):
+    study.people(study.derivative("glm"), "01")
+    study.output = study.raw / "derivatives" / "mine"
+    study.describe(study.output, GeneratedBy=[{"Name": "bids_group"}])
+    study.people(study.output, "01")
+    assert set(study.gather().dataset_names) == {"raw", "glm"}
+
+
+def test_named_derivatives_keep_their_name_in_uris(study):
+    folder = study.derivative("my glm.v1")
+    study.people(folder, "01")
+    assert study.gather().dataset_names["myglmv1"] == folder
+    assert study.gather({"derivatives": (("glm", folder),)}).dataset_names["glm"] == folder
+
+
+def test_two_derivatives_of_one_name_are_refused(study):
+    one, other = study.derivative("one"), study.derivative("two")
+    with pytest.raises(UsageError, match="Two derivatives are called 'glm'"):
+        study.gather({"derivatives": (("glm", one), ("glm", other))})
+
+
+def test_a_missing_derivative_lists_what_exists(study):
+    study.derivative("fitlins")
+    with pytest.raises(MissingInputError) as caught:
+        study.gather({"derivatives": ((None, study.raw / "derivatives/fitlns"),)})
+    assert "fitlins" in caught.value.found
+    assert caught.value.fix == "Did you mean 'fitlins'?"
+
+
+def test_a_folder_of_datasets_is_refused_and_lists_them(study):
+    study.people(study.derivative("one"), "01")
+    with pytest.raises(UsageError, match="folder of datasets") as caught:
+        study.gather({"derivatives": ((None, study.raw / "derivatives"),)})
+    assert "one (nilearn)" in caught.value.found
+
+
+def test_maps_in_bids_dir_itself_are_found_when_named_and_hinted_at_otherwise(study):
+    study.people(study.raw, "01")
+    with pytest.raises(SelectionError) as caught:
+        study.gather()
+    assert "it holds statmaps itself" in caught.value.fix
+    assert len(study.gather({"derivatives": ((None, study.raw),)}).maps) == 1
+
+
+def test_an_older_dataset_description_names_its_pipeline(study):
+    folder = study.raw / "derivatives" / "old"
+    study.describe(folder, Name="x", BIDSVersion="1.2.0", PipelineDescription={"Name": "fitlins"})
+    study.people(folder, "01")
+    assert study.gather().maps[0].producer == "fitlins"
+
+
+def test_pybids_is_imported_where_home_cannot_be_read(tmp_path):
+    """Looking for anything in this HOME raises an error, even for root: its name is too long."""
+    environment = {**os.environ, "HOME": "/" + "x" * 5_000}
+    settings = {"env": environment, "cwd": tmp_path, "capture_output": True, "text": True}
+    plain = subprocess.run([sys.executable, "-c", "import bids"], **settings)
+    assert plain.returncode != 0, "the trap is gone: pybids no longer looks into HOME"
+    (tmp_path / "sub-01_contrast-a_stat-effect_statmap.nii.gz").touch()
+    code = "from bids_group.bids.index import index_dataset; from pathlib import Path; import os\n"
+    code += "print(len(index_dataset(Path('.'))), os.environ['HOME'])"
+    done = subprocess.run([sys.executable, "-c", code], **settings)
+    assert done.stdout.split() == ["1", environment["HOME"]], done.stderr

@@ -1,0 +1,317 @@
+"""Tables as people write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bids_group.bids.tables import read_tsv
+from bids_group.errors import DataError, MissingInputError, UsageError
+
+
+@pytest.fixture
+def three(study):
+    """Three people with maps."""
+    study.people(study.derivative(), "01 02 03")
+    return study
+
+
+def column(study, name, **inputs):
+    return study.gather(inputs).tables[0].columns[name]
+
+
+def values(study, name, **inputs):
+    return study.gather(inputs).tables[0].frame[name].tolist()
+
+
+def test_only_n_a_is_missing(three):
+    three.table("participant_id site\n sub-01 NA\n sub-02 None\n sub-03 n/a")
+    assert values(three, "site")[:2] == ["NA", "None"]
+    assert three.gather().tables[0].frame["site"].isna().tolist() == [False, False, True]
+
+
+def test_byte_order_mark_crlf_blanks_and_blank_lines_are_harmless(three):
+    content = "\ufeffparticipant_id\tage \r\nsub-01\t20 \r\n\r\nsub-02\t 30\r\nsub-03\tn/a\r\n\r\n"
+    (three.raw / "participants.tsv").write_bytes(content.encode())
+    assert values(three, "age")[:2] == [20.0, 30.0]
+
+
+def test_ids_with_and_without_prefix_meet_their_maps(three):
+    three.table("participant_id age\n 01 20\n sub-02 30\n 03 40")
+    assert values(three, "age") == [20.0, 30.0, 40.0]
+
+
+def test_quoted_cells_of_a_spreadsheet_are_unquoted(three):
+    (three.raw / "participants.tsv").write_text(
+        '"participant_id"\t"age"\n"sub-01"\t20\n"sub-02"\t30\n"sub-03"\t"40"\n'
+    )
+    assert values(three, "age") == [20.0, 30.0, 40.0]
+
+
+@pytest.mark.parametrize("twin", ["sub-02", "02"])
+def test_a_participant_in_two_rows_is_refused_by_name(three, twin):
+    three.table(f"participant_id age\n sub-01 20\n sub-02 30\n {twin} 31")
+    with pytest.raises(DataError, match="more than one row for sub-02") as caught:
+        three.gather()
+    assert caught.value.found == "lines 3, 4"
+
+
+@pytest.mark.parametrize("mark, word", [(",", "commas"), (";", "semicolons"), ("|", "bars")])
+def test_other_separators_are_refused_by_name(three, mark, word):
+    (three.raw / "participants.tsv").write_text(f"participant_id{mark}age\nsub-01{mark}20\n")
+    with pytest.raises(DataError, match=f"separated by {word}"):
+        three.gather()
+
+
+def test_blanks_as_separators_are_refused(three):
+    (three.raw / "participants.tsv").write_text("participant_id age\nsub-01 20\n")
+    with pytest.raises(DataError, match="separated by blanks"):
+        three.gather()
+
+
+def test_rows_of_another_length_are_named_by_line(three):
+    (three.raw / "participants.tsv").write_text("participant_id\tage\nsub-01\t20\n\nsub-02\n")
+    with pytest.raises(DataError, match=r"Line 4 of .*participants\.tsv has 1 cells"):
+        three.gather()
+
+
+@pytest.mark.parametrize(
+    "content, sentence",
+    [
+        (b"", "is empty"),
+        (b"participant_id\tag\xe9\nsub-01\t1\n", "not UTF-8"),
+        (b"participant_id\tage\tage\n", "two columns called 'age'"),
+        (b"participant_id\t\nsub-01\t1\n", "a column without a name"),
+        (b"participant\tage\nsub-01\t1\n", "no column 'participant_id'"),
+        (b"participant_id\tage\nn/a\t1\n", "Line 2 of"),
+    ],
+)
+def test_malformed_tables_are_refused(three, content, sentence):
+    (three.raw / "participants.tsv").write_bytes(content)
+    with pytest.raises(DataError, match=sentence):
+        three.gather()
+
+
+def test_a_table_that_is_not_there_is_a_missing_input(three):
+    with pytest.raises(MissingInputError, match=r"covariates\.tsv"):
+        three.gather({"participants_tsv": three.raw / "covariates.tsv"})
+
+
+def test_levels_give_the_kind_the_order_and_the_reference(three):
+    three.table(
+        "participant_id group\n sub-01 control\n sub-02 patient\n sub-03 n/a",
+        group={"Levels": {"patient": "ill", "control": "well", "other": "x"}, "Description": "diagnosis"},
+    )
+    group = column(three, "group")
+    assert (group.kind, group.levels, group.description) == (
+        "categorical",
+        ("patient", "control", "other"),
+        "diagnosis",
+    )
+    frame = three.gather().tables[0].frame
+    assert list(frame["group"].cat.categories) == ["patient", "control", "other"]
+    assert frame["group"].cat.codes.tolist() == [1, 0, -1]
+
+
+def test_levels_of_numbers_are_categories(three):
+    three.table("participant_id sex\n sub-01 1\n sub-02 2\n sub-03 1", sex={"Levels": {"1": "M", "2": "F"}})
+    assert column(three, "sex").levels == ("1", "2")
+    assert column(three, "sex", numeric=("sex",)).kind == "numeric"
+
+
+def test_unknown_levels_are_refused_by_name(three):
+    three.table(
+        "participant_id group\n sub-01 control\n sub-02 pateint\n sub-03 patient",
+        group={"Levels": {"control": "", "patient": ""}},
+    )
+    with pytest.raises(DataError, match="'pateint', which is not among its Levels") as caught:
+        three.gather()
+    assert caught.value.found == "'pateint' in sub-02"
+    assert caught.value.fix == "Did you mean 'patient'?"
+
+
+def test_units_make_a_number_and_refuse_what_is_none(three):
+    three.table("participant_id age\n sub-01 20\n sub-02 NA\n sub-03 n/a", age={"Units": "years"})
+    with pytest.raises(DataError, match="should hold numbers") as caught:
+        three.gather()
+    assert caught.value.found == "'NA' in sub-02"
+    three.table("participant_id age\n sub-01 20\n sub-02 21.5\n sub-03 n/a", age={"Units": "years"})
+    assert column(three, "age").units == "years"
+
+
+def test_integer_codes_with_a_missing_value_stay_numbers_and_say_so(three):
+    three.table("participant_id site\n sub-01 1\n sub-02 n/a\n sub-03 1")
+    site = column(three, "site")
+    assert site.kind == "numeric"
+    assert "--categorical" in site.kind_source
+    recoded = column(three, "site", categorical=("site",))
+    assert (recoded.kind, recoded.levels) == ("categorical", ("1",))
+
+
+def test_levels_found_in_the_data_are_ordered_as_people_count(three):
+    three.table("participant_id site\n sub-01 10\n sub-02 9\n sub-03 1")
+    assert column(three, "site", categorical=("site",)).levels == ("1", "9", "10")
+
+
+@pytest.mark.parametrize("word", ["NA", "nan", "1,5", "."])
+def test_a_number_column_with_another_word_is_text_and_a_warning(three, word):
+    three.table(f"participant_id age\n sub-01 20\n sub-02 {word}\n sub-03 40")
+    cohort = three.gather()
+    assert cohort.tables[0].columns["age"].kind == "categorical"
+    (notice,) = [n for n in cohort.notices if n.topic == "columns"]
+    assert repr(word) in notice.sentence
+    assert "n/a" in notice.fix
+
+
+def test_text_is_categories_without_a_warning(three):
+    three.table("participant_id site\n sub-01 a\n sub-02 b1\n sub-03 7")
+    assert column(three, "site").kind == "categorical"
+    assert not [n for n in three.gather().notices if n.topic == "columns"]
+
+
+def test_types_can_be_said_by_option_and_unknown_columns_are_refused(three):
+    three.table("participant_id age\n sub-01 20\n sub-02 21\n sub-03 old")
+    with pytest.raises(DataError, match="--numeric") as caught:
+        three.gather({"numeric": ("age",)})
+    assert "'old' in sub-03" in caught.value.found
+    with pytest.raises(UsageError, match="--categorical names a column 'aeg'") as unknown:
+        three.gather({"categorical": ("aeg",)})
+    assert unknown.value.fix == "Did you mean 'age'?"
+    with pytest.raises(UsageError, match="--categorical and by --numeric"):
+        three.gather({"categorical": ("age",), "numeric": ("age",)})
+
+
+def test_rows_follow_the_maps_and_not_the_table(three):
+    three.table("participant_id age\n sub-03 40\n sub-04 50\n sub-01 20\n sub-02 30")
+    cohort = three.gather()
+    assert cohort.tables[0].frame.index.tolist() == ["01", "02", "03"]
+    assert cohort.tables[0].frame["age"].tolist() == [20.0, 30.0, 40.0]
+    assert cohort.everyone == ("01", "02", "03", "04")
+
+
+def test_people_without_maps_are_named(three, reason_of):
+    three.table("participant_id age\n sub-01 20\n sub-02 30\n sub-03 40\n sub-04 50")
+    assert reason_of(three.gather(), "04") == ["no first-level map"]
+
+
+def test_maps_without_a_row_stay_with_missing_values_and_a_warning(three):
+    three.table("participant_id age\n sub-01 20\n sub-02 30")
+    cohort = three.gather()
+    assert cohort.tables[0].frame["age"].isna().tolist() == [False, False, True]
+    assert any("no row in participants.tsv" in n.sentence and "sub-03" in n.sentence for n in cohort.notices)
+
+
+def test_zeros_in_front_are_reported_and_not_guessed(three, reason_of):
+    three.table("participant_id age\n sub-1 20\n sub-2 30\n sub-3 40")
+    cohort = three.gather()
+    assert cohort.tables[0].frame["age"].isna().all()
+    assert any("sub-01 (maps) and sub-1 (table)" in n.sentence for n in cohort.notices)
+    assert reason_of(cohort, "1") == ["no first-level map"]
+    assert cohort.everyone == ("01", "02", "03", "1", "2", "3")
+
+
+def test_a_study_without_participants_table_has_no_covariates(three):
+    (table,) = three.gather().tables
+    assert table.frame.shape == (3, 0)
+    assert table.frame.index.tolist() == ["01", "02", "03"]
+
+
+def test_a_named_table_adds_columns_and_speaks_first(three):
+    three.table("participant_id age site\n sub-01 20 a\n sub-02 30 b\n sub-03 40 a")
+    more = three.table("participant_id age n_cigs\n sub-01 20 5\n sub-02 31 0\n sub-03 40 9", "more.tsv")
+    cohort = three.gather({"participants_tsv": more})
+    frame = cohort.tables[0].frame
+    assert frame["age"].tolist() == [20.0, 31.0, 40.0]
+    assert frame["n_cigs"].tolist() == [5.0, 0.0, 9.0]
+    assert frame["site"].tolist() == ["a", "b", "a"]
+    assert any("'age' is taken from" in n.sentence and "sub-02" in n.sentence for n in cohort.notices)
+
+
+def test_a_column_called_subject_is_hidden_with_a_warning(three):
+    three.table("participant_id subject\n sub-01 x\n sub-02 y\n sub-03 z")
+    cohort = three.gather()
+    assert "subject" not in cohort.tables[0].columns
+    assert any("'subject'" in n.sentence for n in cohort.notices)
+
+
+@pytest.mark.parametrize("given", ["cigs", "cigs.tsv", "raw/phenotype/cigs.tsv"])
+def test_phenotype_is_found_by_name_and_by_path(three, given, monkeypatch):
+    monkeypatch.chdir(three.raw.parent)
+    three.table(
+        "participant_id n_cigs\n sub-01 5\n sub-02 0\n 03 9\n sub-99 1",
+        "phenotype/cigs.tsv",
+        n_cigs={"Units": "1/d"},
+    )
+    cohort = three.gather({"phenotype": (Path(given),)})
+    assert cohort.tables[0].frame["n_cigs"].tolist() == [5.0, 0.0, 9.0]
+    assert cohort.tables[0].columns["n_cigs"].units == "1/d"
+    assert "99" not in cohort.everyone
+
+
+def test_an_unknown_phenotype_lists_what_exists(three):
+    three.table("participant_id n_cigs\n sub-01 5", "phenotype/cigs.tsv")
+    with pytest.raises(MissingInputError) as caught:
+        three.gather({"phenotype": (Path("cig"),)})
+    assert caught.value.fix == "Did you mean 'cigs'?"
+
+
+def test_two_tables_with_other_values_in_one_column_are_refused(three):
+    three.table("participant_id age\n sub-01 20\n sub-02 30\n sub-03 40")
+    path = three.table("participant_id age\n sub-01 20\n sub-02 33\n sub-03 n/a", "phenotype/again.tsv")
+    with pytest.raises(UsageError, match="column 'age' with other values") as caught:
+        three.gather({"phenotype": (path,)})
+    assert "differ for 02" in caught.value.found
+
+
+@pytest.fixture
+def sessions(study):
+    """Two people, two sessions."""
+    folder = study.derivative()
+    for s in ("01", "02"):
+        study.maps(folder, [f"sub-{s}/ses-{t}/sub-{s}_ses-{t}_contrast-a" for t in ("pre", "post")])
+        study.table(f"session_id mood\n ses-pre {s}\n post 1{s}", f"sub-{s}/sub-{s}_sessions.tsv")
+    return study
+
+
+def test_sessions_tables_of_people_become_one(sessions):
+    people, table = sessions.gather().tables
+    assert people.level == "subject"
+    assert table.level == "session"
+    assert table.frame["mood"].to_dict() == {
+        ("01", "post"): 101.0,
+        ("01", "pre"): 1.0,
+        ("02", "post"): 102.0,
+        ("02", "pre"): 2.0,
+    }
+
+
+def test_phenotype_with_sessions_joins_the_sessions(sessions):
+    rows = "participant_id session_id score\n sub-01 ses-pre 7\n sub-01 ses-post 8\n sub-02 ses-post 9"
+    path = sessions.table(rows, "phenotype/scale.tsv")
+    _, table = sessions.gather({"phenotype": (path,)}).tables
+    assert list(table.frame.columns) == ["mood", "score"]
+    assert table.frame["score"].isna().to_dict()[("02", "pre")]
+    assert table.frame["score"].to_dict()[("01", "post")] == 8.0
+
+
+def test_a_session_in_two_rows_is_refused(sessions):
+    sessions.table("session_id mood\n ses-pre 1\n pre 2", "sub-02/sub-02_sessions.tsv")
+    with pytest.raises(DataError, match="more than one row for ses-pre"):
+        sessions.gather()
+
+
+def test_a_phenotype_session_in_two_rows_is_named_whole(sessions):
+    rows = "participant_id session_id score\n sub-01 ses-pre 7\n 01 pre 8"
+    path = sessions.table(rows, "phenotype/scale.tsv")
+    with pytest.raises(DataError, match="more than one row for sub-01_ses-pre"):
+        sessions.gather({"phenotype": (path,)})
+
+
+def test_cells_are_text_and_lines_are_counted(tmp_path):
+    path = tmp_path / "t.tsv"
+    path.write_text("a\tb\n007\tn/a\n\n1e3\t\n")
+    frame = read_tsv(path)
+    assert frame.index.tolist() == [2, 4]
+    assert frame["a"].tolist() == ["007", "1e3"]
+    assert frame["b"].tolist() == [None, None]
