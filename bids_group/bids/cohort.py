@@ -66,7 +66,7 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
     people_out = [*select_people(choice, selection, everyone)]
     _check_someone_left(choice, selection)
     notices = list(study.notices)
-    if selection.exclude_where:
+    if selection.exclude_where is not None:
         screened, said = screen(choice, selection.exclude_where, study, inputs.bids_dir)
         people_out.extend(screened)
         notices.extend(said)

@@ -1,0 +1,79 @@
+"""Thousands of maps, and real ones."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import time
+from pathlib import Path
+
+import pytest
+
+from bids_group.bids import gather_cohort
+from bids_group.config import Inputs, Selection
+from bids_group.errors import UsageError
+
+SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
+needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared first-level maps are not here")
+
+
+def write_tiny(path, number):
+    """A NIfTI header and one number: enough for gathering."""
+    header = bytearray(352)
+    struct.pack_into("<i", header, 0, 348)
+    struct.pack_into("<8h", header, 40, 3, 1, 1, 1, 1, 1, 1, 1)
+    path.write_bytes(gzip.compress(bytes(header) + struct.pack("<f", number), compresslevel=1, mtime=0))
+
+
+def test_five_thousand_maps_with_sidecars_are_gathered_in_seconds(study):
+    folder = study.derivative()
+    for person in range(250):
+        place = folder / f"sub-{person:03d}" / "func"
+        place.mkdir(parents=True)
+        for run in range(4):
+            for contrast in range(5):
+                stem = f"sub-{person:03d}_task-x_run-{run}_space-S_contrast-c{contrast}_stat-effect_statmap"
+                write_tiny(place / f"{stem}.nii.gz", person * 20 + run * 5 + contrast)
+                (place / f"{stem}.json").write_text('{"DegreesOfFreedom": 90}')
+    start = time.process_time()
+    cohort = study.gather()
+    seconds = time.process_time() - start
+    assert len(cohort.maps) == 5_000
+    assert {m.dof for m in cohort.maps} == {90.0}
+    assert seconds < 20
+
+
+@needs_data
+@pytest.mark.shared_data
+def test_emoreg_is_gathered_without_variance():
+    cohort = gather_cohort(Inputs(bids_dir=SHARED / "emoreg"), Selection(), Path("nowhere"))
+    assert len(cohort.maps) == len(cohort.everyone) == 30
+    assert not cohort.has_variance_everywhere
+    table = cohort.tables[0]
+    assert table.columns["reappraisal_success"].units == "rating points"
+    assert table.frame["reappraisal_success"].to_dict()["03"] == 1.2941
+    assert cohort.exclusions == ()
+
+
+@needs_data
+@pytest.mark.shared_data
+def test_haxby_runs_need_a_resolution():
+    inputs = Inputs(bids_dir=SHARED / "haxby_runs", skip_bids_validation=True)
+    with pytest.raises(UsageError, match="2 resolutions") as caught:
+        gather_cohort(inputs, Selection(), Path("nowhere"))
+    assert caught.value.found == "slice (36 maps), 25mm (36 maps)"
+    cohort = gather_cohort(
+        inputs, Selection(res="25mm", first_level_contrasts=("faceVsHouse",)), Path("nowhere")
+    )
+    assert [m.run for m in cohort.maps] == [f"{run:02d}" for run in range(1, 13)]
+    assert {m.dof for m in cohort.maps} == {102.0}
+    assert all(m.variance and m.mask and "res-25mm" in m.mask.name for m in cohort.maps)
+    assert cohort.has_variance_everywhere
+
+
+@needs_data
+@pytest.mark.shared_data
+def test_pain21_is_gathered_with_variance():
+    cohort = gather_cohort(Inputs(bids_dir=SHARED / "pain21"), Selection(), Path("nowhere"))
+    assert len(cohort.maps) == 42
+    assert cohort.has_variance_everywhere

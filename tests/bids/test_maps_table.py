@@ -1,0 +1,105 @@
+"""The table that lists maps one by one."""
+
+from __future__ import annotations
+
+import pytest
+
+from bids_group.errors import DataError, MissingInputError, SelectionError, UsageError
+
+
+@pytest.fixture
+def spm(study):
+    """Two people as SPM and FSL leave them, in a folder beside the table."""
+    for s in ("01", "02"):
+        study.image(study.raw / "spm" / s / "con_0001.nii")
+        study.image(study.raw / "spm" / s / "var.nii.gz")
+        study.image(study.raw / "spm" / s / "dof.nii.gz")
+    return study
+
+
+def gather(study, rows, **selection):
+    return study.gather({"maps_table": study.table(rows, "lists/maps.tsv")}, **selection)
+
+
+def test_paths_are_relative_to_the_table_and_labels_may_carry_prefixes(spm):
+    rows = """participant_id session run task contrast effect variance dof
+    sub-01 n/a run-1 task-x faces>houses ../spm/01/con_0001.nii ../spm/01/var.nii.gz 42
+    02 n/a 1 x faces>houses ../spm/02/con_0001.nii ../spm/02/var.nii.gz ../spm/02/dof.nii.gz"""
+    cohort = gather(spm, rows)
+    first, second = cohort.maps
+    assert (first.subject, first.session, first.run, first.task) == ("01", None, "1", "x")
+    assert first.contrast == "faces>houses"
+    assert first.effect == spm.raw / "spm/01/con_0001.nii"
+    assert first.dof == 42.0
+    assert second.dof == spm.raw / "spm/02/dof.nii.gz"
+    assert first.dataset == spm.raw
+    assert cohort.has_variance_everywhere
+
+
+def test_without_optional_columns_nothing_is_invented(spm):
+    rows = "participant_id contrast effect\n 01 a ../spm/01/con_0001.nii\n 02 a ../spm/02/con_0001.nii"
+    cohort = gather(spm, rows)
+    m = cohort.maps[0]
+    assert (m.session, m.run, m.task, m.variance, m.dof, m.mask) == (None,) * 6
+    assert not cohort.has_variance_everywhere
+
+
+@pytest.mark.parametrize(
+    "rows, error, sentence",
+    [
+        ("participant_id contrast effetc\n 01 a x.nii", DataError, "no column 'effect'"),
+        (
+            "participant_id contrast effect varaince\n 01 a ../spm/01/con_0001.nii n/a",
+            UsageError,
+            "column 'varaince'",
+        ),
+        (
+            "participant_id contrast effect\n 01 n/a ../spm/01/con_0001.nii",
+            DataError,
+            "Line 2 of .* has no contrast",
+        ),
+        ("participant_id contrast effect\n P_01 a ../spm/01/con_0001.nii", UsageError, "label 'P_01'"),
+        ("participant_id contrast effect\n 01 a ../spm/01/con_0001.img", UsageError, "no NIfTI volume"),
+        ("participant_id contrast effect\n 01 a ../spm/09/con_0001.nii", MissingInputError, "1 files that"),
+        ("participant_id contrast effect dof\n 01 a ../spm/01/con_0001.nii 0", DataError, "dof 0"),
+        (
+            "participant_id contrast effect dof\n 01 a ../spm/01/con_0001.nii many",
+            UsageError,
+            "no NIfTI volume",
+        ),
+    ],
+)
+def test_mistakes_name_the_line_or_column(spm, rows, error, sentence):
+    with pytest.raises(error, match=sentence):
+        gather(spm, rows)
+
+
+def test_the_same_file_under_two_people_is_refused(spm):
+    rows = "participant_id contrast effect\n 01 a ../spm/01/con_0001.nii\n 02 a ../spm/01/con_0001.nii"
+    with pytest.raises(DataError, match="same map stands under sub-01, sub-02"):
+        gather(spm, rows)
+
+
+def test_two_lines_for_one_row_are_refused(spm):
+    rows = "participant_id contrast effect\n 01 a ../spm/01/con_0001.nii\n sub-01 a ../spm/02/con_0001.nii"
+    with pytest.raises(UsageError, match="sub-01 has 2 maps"):
+        gather(spm, rows)
+
+
+def test_selection_works_on_the_table_too(spm):
+    rows = "participant_id contrast effect\n 01 a ../spm/01/con_0001.nii\n 02 b ../spm/02/con_0001.nii"
+    assert [m.subject for m in gather(spm, rows, first_level_contrasts=("b",)).maps] == ["02"]
+    with pytest.raises(SelectionError, match="contrast 'c'"):
+        gather(spm, rows, first_level_contrasts=("c",))
+
+
+def test_a_table_and_a_derivative_together_are_refused(spm):
+    table = spm.table("participant_id contrast effect\n 01 a x.nii", "maps.tsv")
+    with pytest.raises(UsageError, match="--maps and by --derivatives"):
+        spm.gather({"maps_table": table, "derivatives": ((None, spm.derivative()),)})
+
+
+def test_z_maps_of_a_table_have_no_variance(spm):
+    rows = "participant_id contrast effect variance\n 01 a ../spm/01/con_0001.nii ../spm/01/var.nii.gz"
+    with pytest.raises(UsageError, match="z maps have none"):
+        gather(spm, rows, input_stat="z")
