@@ -42,19 +42,22 @@ class AnalysisView:
     covariates: Picture | None
     covariate_tables: tuple[TableView, ...]
     coverage: Picture | None
+    costs: TableView | None
     people: Picture | None
     quality: Picture | None
     quality_table: TableView | None
     design: Picture
     design_facts: tuple[tuple[str, str], ...]
     design_table: TableView
-    design_tables: tuple[TableView, ...]
+    inflation: TableView | None
+    leverage: TableView | None
     contrast_table: TableView | None
     correlations: Picture | None
     contrasts: tuple[ContrastView, ...]
     methods: str
     facts: Mapping[str, Any]
     notices: tuple[Mapping[str, Any], ...]
+    remarks: TableView | None
 
 
 def view_analysis(folder: Folder, analysis: AnalysisFiles, album: Album, paper: Paper) -> AnalysisView:
@@ -72,6 +75,7 @@ def view_analysis(folder: Folder, analysis: AnalysisFiles, album: Album, paper: 
         covariates=_covariates(analysis, album, stem),
         covariate_tables=tuple(_covariate_tables(analysis, stem)),
         coverage=_coverage(analysis, stage, album, stem),
+        costs=_costs(quality, stem),
         people=_people(folder, analysis, stage, album, stem, facts, quality),
         quality=_quality(quality, album, stem),
         quality_table=None
@@ -84,7 +88,16 @@ def view_analysis(folder: Folder, analysis: AnalysisFiles, album: Album, paper: 
         design=_design(analysis, album, stem),
         design_facts=tuple(_design_facts(analysis, facts)),
         design_table=_design_table(folder, analysis),
-        design_tables=tuple(_design_tables(analysis, stem)),
+        inflation=_detail_table(
+            analysis, stem, "vif", ["term", "VIF"], "Generalised variance inflation factor of each term."
+        ),
+        leverage=_detail_table(
+            analysis,
+            stem,
+            "leverage",
+            ["row", "leverage"],
+            "How much each row can pull the fit towards itself.",
+        ),
         contrast_table=_contrast_table(analysis, stem),
         correlations=_correlations(analysis, album, stem),
         contrasts=tuple(
@@ -92,6 +105,7 @@ def view_analysis(folder: Folder, analysis: AnalysisFiles, album: Album, paper: 
         ),
         methods=methods_text(facts),
         facts=facts,
+        remarks=_remarks(folder, analysis, stem),
         notices=tuple(dict(notice) for notice in analysis.info.get("Notices") or []),
     )
 
@@ -123,6 +137,21 @@ def _flow(
         alt=f"From {flow.n_everyone} people to {flow.n_people} in the analysis ({flow.n_rows} rows); {out}.",
         caption="From everyone who is known to the rows of the design. Orange: who or what is out, and why.",
         width_inches=width / 96,
+    )
+
+
+def _remarks(folder: Folder, analysis: AnalysisFiles, stem: str) -> TableView | None:
+    """List what the ledger notes about people who are in (missing runs and the like)."""
+    if folder.ledger is None or "note" not in folder.ledger:
+        return None
+    rows = folder.ledger[
+        folder.ledger["note"].notna() & folder.ledger["participant_id"].isin(analysis.people)
+    ]
+    noted = rows[["participant_id", "note"]].drop_duplicates()
+    if noted.empty:
+        return None
+    return view_table(
+        noted, name=f"{stem}_remarks.tsv", caption="People in the analysis with a remark in the ledger."
     )
 
 
@@ -194,6 +223,16 @@ def _coverage(analysis: AnalysisFiles, stage: Stage, album: Album, stem: str) ->
         alt=f"Number of rows observed at each voxel; {full} voxels are observed in all {n_rows} rows.",
         caption=f"How many of the {n_rows} rows are observed at each voxel. White: outline of the {stage.n_elements} analysed voxels.",
     )
+
+
+def _costs(quality: pd.DataFrame | None, stem: str) -> TableView | None:
+    """List who costs the mask most: rows without which it would be larger."""
+    column = "n_elements_lost_only_by_this_row"
+    if quality is None or column not in quality or not (quality[column] > 0).any():
+        return None
+    worst = quality[quality[column] > 0].sort_values(column, ascending=False, kind="stable").head(20)
+    table = worst[["label", column]].astype(str)
+    return view_table(table, name=f"{stem}_mask_costs.tsv", caption="Who costs the mask most.")
 
 
 def _people(
@@ -342,21 +381,15 @@ def _design_table(folder: Folder, analysis: AnalysisFiles) -> TableView:
     return view_table(read_table(path), name=path.name, caption="The design matrix.")
 
 
-def _design_tables(analysis: AnalysisFiles, stem: str) -> list[TableView]:
-    details = dict(analysis.info.get("Details") or {})
-    named = (
-        ("vif", ("term", "VIF"), "Generalised variance inflation factor of each term."),
-        ("leverage", ("row", "leverage"), "Leverage: how much each row can pull the fit towards itself."),
-    )
-    tables = []
-    for key, columns, caption in named:
-        values = details.get(key)
-        if isinstance(values, Mapping) and values:
-            frame = pd.DataFrame(
-                [(str(name), str(value)) for name, value in values.items()], columns=list(columns)
-            )
-            tables.append(view_table(frame, name=f"{stem}_{key}.tsv", caption=caption))
-    return tables
+def _detail_table(
+    analysis: AnalysisFiles, stem: str, key: str, columns: list[str], caption: str
+) -> TableView | None:
+    """Prepare a table of one number per name that the design's sidecar holds."""
+    values = dict(analysis.info.get("Details") or {}).get(key)
+    if not values:
+        return None
+    rows = [(str(name), str(value)) for name, value in dict(values).items()]
+    return view_table(pd.DataFrame(rows, columns=columns), name=f"{stem}_{key}.tsv", caption=caption)
 
 
 def _contrast_table(analysis: AnalysisFiles, stem: str) -> TableView | None:

@@ -49,17 +49,21 @@ class Layers:
 
 def draw_mosaic(layers: Layers, cuts: Sequence[Sequence[float]]) -> Figure:
     """Draw a row of cuts for each of z, y and x (``cuts`` in the order x, y, z), with the colour scale."""
-    figure = Figure(figsize=(12.0, 5.6), facecolor=BACKDROP)
-    rows = [axis for axis in (2, 1, 0) if len(cuts[axis])]
+    rows = (2, 1, 0)
+    shapes = [_shape_mm(layers, axis) for axis in rows]
+    heights = [height / width for width, height in shapes]
+    n_columns = max(len(row) for row in cuts)
+    figure = Figure(figsize=(12.0, 12.0 * 0.92 * sum(heights) / n_columns), facecolor=BACKDROP)
     grid = figure.add_gridspec(
-        len(rows),
-        max(len(row) for row in cuts),
+        3,
+        n_columns,
+        height_ratios=heights,
         left=0.005,
         right=0.925,
         top=0.995,
         bottom=0.005,
-        wspace=0.02,
-        hspace=0.04,
+        wspace=0,
+        hspace=0,
     )
     for row, axis in enumerate(rows):
         for column, at_mm in enumerate(cuts[axis]):
@@ -67,16 +71,24 @@ def draw_mosaic(layers: Layers, cuts: Sequence[Sequence[float]]) -> Figure:
             _draw_cut(axes, layers, axis, at_mm)
             if column == 0 and axis != 0:
                 _mark_sides(axes)
-    _draw_scale(figure, layers, (0.945, 0.15, 0.012, 0.7))
+    _draw_scale(figure, layers)
     return figure
+
+
+def _shape_mm(layers: Layers, axis: int) -> tuple[float, float]:
+    """Width and height in mm of a cut across ``axis``."""
+    left, right, bottom, top = (layers.anatomy or layers.mask).extent(axis)
+    return right - left, top - bottom
 
 
 def draw_views(layers: Layers, at_mm: Sequence[float]) -> Figure:
     """Draw three cuts through one point, with a cross at it."""
-    figure = Figure(figsize=(6.6, 2.3), facecolor=BACKDROP)
-    grid = figure.add_gridspec(1, 3, left=0.005, right=0.995, top=0.99, bottom=0.01, wspace=0.02)
-    for column, axis in enumerate((0, 1, 2)):
-        axes = figure.add_subplot(grid[0, column])
+    shapes = [_shape_mm(layers, axis) for axis in range(3)]
+    widths, height = [width for width, _ in shapes], max(height for _, height in shapes)
+    figure = Figure(figsize=(5.6, 5.6 * height / sum(widths)), facecolor=BACKDROP)
+    grid = figure.add_gridspec(1, 3, width_ratios=widths, left=0, right=1, top=1, bottom=0, wspace=0)
+    for axis in range(3):
+        axes = figure.add_subplot(grid[0, axis])
         _draw_cut(axes, layers, axis, at_mm[axis])
         across, up = (other for other in range(3) if other != axis)
         axes.axvline(at_mm[across], color=LINE, linewidth=0.5, alpha=0.6)
@@ -87,17 +99,21 @@ def draw_views(layers: Layers, at_mm: Sequence[float]) -> Figure:
 
 
 def draw_projection(layers: Layers) -> Figure:
-    """Project the significant values of largest magnitude along each axis onto the silhouette of the brain."""
-    figure = Figure(figsize=(12.0, 3.9), facecolor="none")
-    grid = figure.add_gridspec(1, 3, left=0.01, right=0.915, top=0.98, bottom=0.02, wspace=0.04)
+    """Project the largest significant values along each axis onto the silhouette of the brain."""
+    shapes = [_shape_mm(layers, axis) for axis in range(3)]
+    widths, height = [width for width, _ in shapes], max(height for _, height in shapes)
+    figure = Figure(figsize=(12.0, 12.0 * 0.92 * height / sum(widths)), facecolor=BACKDROP)
+    grid = figure.add_gridspec(
+        1, 3, width_ratios=widths, left=0.005, right=0.925, top=1, bottom=0, wspace=0.02
+    )
     shown = layers.statistic.data * (layers.significant.data > 0)
-    for column, axis in enumerate((0, 1, 2)):
-        axes = figure.add_subplot(grid[0, column])
+    for axis in range(3):
+        axes = figure.add_subplot(grid[0, axis])
         _draw_silhouette(axes, layers, axis)
         _draw_projected(axes, layers, shown, axis)
         if axis != 0:
-            _mark_sides(axes, colour="#1c2430")
-    _draw_scale(figure, layers, (0.935, 0.15, 0.012, 0.7), ink="#1c2430")
+            _mark_sides(axes)
+    _draw_scale(figure, layers)
     return figure
 
 
@@ -113,7 +129,7 @@ def draw_coverage(counts: Box, mask: Box, anatomy: Box | None, cuts: Sequence[fl
         _draw_outline(axes, mask, 2, at_mm)
         _finish(axes, mask, 2, at_mm)
     bar = figure.colorbar(ScalarMappable(norm, "viridis"), cax=figure.add_axes((0.945, 0.15, 0.012, 0.7)))
-    _style_scale(bar.ax, "rows", LINE)
+    _style_scale(bar.ax, "rows")
     return figure
 
 
@@ -142,7 +158,7 @@ def draw_people(
     bar = figure.colorbar(
         ScalarMappable(norm, effect_colours()), cax=figure.add_axes((0.94, 0.3, 0.012, 0.4))
     )
-    _style_scale(bar.ax, "effect", LINE)
+    _style_scale(bar.ax, "effect")
     return figure
 
 
@@ -204,7 +220,7 @@ def _draw_outline(axes: Axes, box: Box, axis: int, at_mm: float) -> None:
 
 def _draw_silhouette(axes: Axes, layers: Layers, axis: int) -> None:
     """The shadow of the brain: of the anatomy where there is one, and of the analysed elements."""
-    for box, shade in ((layers.anatomy, 0.9), (layers.mask, 0.82)):
+    for box, shade in ((layers.anatomy, 0.2), (layers.mask, 0.3)):
         if box is None:
             continue
         shadow = (box.data > 0).any(axis=axis).T
@@ -236,7 +252,12 @@ def _draw_projected(axes: Axes, layers: Layers, shown: npt.NDArray[np.float32], 
 def _finish(axes: Axes, box: Box, axis: int, at_mm: float) -> None:
     _frame(axes, box, axis)
     axes.text(
-        0.03, 0.03, f"{AXES[axis]} = {at_mm:.0f}", transform=axes.transAxes, color="#cfd6e0", fontsize=8
+        0.03,
+        0.03,
+        f"{AXES[axis]} = {at_mm:.0f}".replace("-", "−"),
+        transform=axes.transAxes,
+        color="#cfd6e0",
+        fontsize=8,
     )
 
 
@@ -246,22 +267,21 @@ def _frame(axes: Axes, box: Box, axis: int) -> None:
     axes.set_axis_off()
 
 
-def _mark_sides(axes: Axes, colour: str = "#cfd6e0") -> None:
+def _mark_sides(axes: Axes) -> None:
     for x, side in ((0.03, "L"), (0.93, "R")):
-        axes.text(x, 0.93, side, transform=axes.transAxes, color=colour, fontsize=8, va="top")
+        axes.text(x, 0.93, side, transform=axes.transAxes, color="#cfd6e0", fontsize=8, va="top")
 
 
-def _draw_scale(
-    figure: Figure, layers: Layers, place: tuple[float, float, float, float], ink: str = LINE
-) -> None:
-    bar = figure.colorbar(ScalarMappable(layers.norm, layers.colours), cax=figure.add_axes(place))
+def _draw_scale(figure: Figure, layers: Layers) -> None:
+    place = figure.add_axes((0.945, 0.15, 0.012, 0.7))
+    bar = figure.colorbar(ScalarMappable(layers.norm, layers.colours), cax=place)
     for at in (layers.opaque_at, -layers.opaque_at) if layers.is_signed else (layers.opaque_at,):
-        bar.ax.axhline(at, color=ink, linewidth=0.8)
-    _style_scale(bar.ax, layers.name, ink)
+        bar.ax.axhline(at, color=LINE, linewidth=0.8)
+    _style_scale(bar.ax, layers.name)
 
 
-def _style_scale(axes: Axes, name: str, ink: str) -> None:
-    axes.set_title(name, color=ink, fontsize=9, parse_math=False)
-    axes.tick_params(colors=ink, labelsize=8)
+def _style_scale(axes: Axes, name: str) -> None:
+    axes.set_title(name, color=LINE, fontsize=9, parse_math=False)
+    axes.tick_params(colors=LINE, labelsize=8)
     for spine in axes.spines.values():
         spine.set_visible(False)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 from bids_group.output.report.palette import ABOVE, BELOW, CATEGORIES, FAINT, INK
@@ -125,7 +126,7 @@ def draw_covariates(variables: pd.DataFrame, numeric: Sequence[str], factor: str
     figure, panels = _figure(len(numeric), (min(3.0 * len(numeric) + 0.5, 12.0), 2.4))
     for axes, name in zip(panels, numeric, strict=True):
         groups = _groups(variables, name, factor)
-        for index, (level, values) in enumerate(groups.items()):
+        for index, values in enumerate(groups.values()):
             colour = CATEGORIES[index % len(CATEGORIES)]
             axes.scatter(values, index + _spread(len(values)), s=14, color=colour, alpha=0.75, linewidths=0)
             axes.plot([values.mean()] * 2, [index - 0.35, index + 0.35], color=INK, linewidth=1.4)
@@ -169,6 +170,7 @@ def draw_quality(quality: pd.DataFrame, metrics: Mapping[str, str]) -> Figure:
                 parse_math=False,
             )
         axes.margins(y=0.15)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("rows in order of value")
         axes.set_title(name, fontsize=9, color=INK)
     return figure

@@ -49,9 +49,10 @@ CORRECTION_TITLES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What one correction says of a contrast."""
+    """What one correction says of a contrast; ``short`` is for one glance."""
 
     sentence: str
+    short: str
     is_found: bool
 
 
@@ -157,14 +158,15 @@ def title_of(correction: str) -> str:
 def _answer(desk: Desk, correction: str) -> Answer:
     clusters = _significant_clusters(desk, correction)
     alpha = alpha_of(sidecar_of(desk.contrast.clusters[correction]))
-    head = f"{title_of(correction)}, α = {alpha:g}: "
-    if clusters.empty:
-        return Answer(sentence=f"{head}nothing is significant.", is_found=False)
     n_clusters = clusters["cluster"].nunique()
+    short = f"{title_of(correction)}: {n_clusters}"
+    head = f"{title_of(correction)}, α = {alpha:g}: "
+    if not n_clusters:
+        return Answer(sentence=f"{head}nothing is significant.", short=short, is_found=False)
     noun = "cluster" if n_clusters == 1 else "clusters"
-    return Answer(
-        sentence=f"{head}{n_clusters} {noun}; the strongest {_describe_peak(desk, clusters)}.", is_found=True
-    )
+    with_discoveries = " with true discoveries" if correction == "ari" else ""
+    sentence = f"{head}{n_clusters} {noun}{with_discoveries}; the strongest {_describe_peak(desk, clusters)}."
+    return Answer(sentence=sentence, short=short, is_found=True)
 
 
 def _significant_clusters(desk: Desk, correction: str) -> pd.DataFrame:

@@ -41,6 +41,7 @@ def gather_facts(folder: Folder, analysis: AnalysisFiles, n_elements: int) -> di
         "smoothing_mm": dict(info.get("Smoothing") or {}).get("FullWidthAtHalfMaximum"),
         "is_two_sided": _is_two_sided(analysis),
         "corrections": corrections,
+        "schemes": _schemes(analysis),
         "has_g": any("g" in contrast.maps for contrast in analysis.contrasts),
         "has_partial_r2": any("partialR2" in contrast.maps for contrast in analysis.contrasts),
         "has_atlas": (folder.root / f"{analysis.stem}_desc-regions_effects.tsv").is_file(),
@@ -56,14 +57,22 @@ def _corrections(analysis: AnalysisFiles) -> list[dict[str, Any]]:
     return list(found.values())
 
 
+def _schemes(analysis: AnalysisFiles) -> dict[str, list[str]]:
+    """How the data were shuffled, in words, and for which contrasts."""
+    found: dict[str, list[str]] = {}
+    for contrast in analysis.contrasts:
+        sidecars = [sidecar_of(path) for path in contrast.clusters.values()]
+        words = next((one["ShufflingScheme"] for one in sidecars if one.get("ShufflingScheme")), None)
+        if words:
+            found.setdefault(str(words), []).append(contrast.name)
+    return found
+
+
 def _correction(name: str, sidecar: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": name,
         "alpha": sidecar.get("Alpha"),
         "n_permutations": sidecar.get("NumberOfPermutations"),
-        "is_exhaustive": bool(sidecar.get("IsExhaustive")),
-        "random_seed": sidecar.get("RandomSeed"),
-        "scheme": sidecar.get("ShufflingScheme") or sidecar.get("Shuffling"),
         "cluster_forming_p": sidecar.get("ClusterFormingP"),
         "cluster_forming_z": sidecar.get("ClusterFormingZ"),
         "connectivity": sidecar.get("Connectivity"),

@@ -143,7 +143,7 @@ def _tests(facts: Facts) -> str:
     side = sides.get(bool(facts["is_two_sided"]), "") if facts.get("is_two_sided") is not None else ""
     judged = "; ".join(_say_correction(entry) for entry in corrections)
     first = f"{side}Significance was judged by {judged}."
-    parts = (first, _forming(corrections), *_shuffling(corrections))
+    parts = (first, _forming(corrections), *_shuffling(facts))
     return " ".join(part for part in parts if part)
 
 
@@ -162,16 +162,17 @@ def _forming(corrections: Sequence[Facts]) -> str:
     return ""
 
 
-def _shuffling(corrections: Sequence[Facts]) -> list[str]:
-    """Say how the data were shuffled; the schemes of several contrasts may differ, the first is described."""
-    entry = next((entry for entry in corrections if entry.get("n_permutations")), None)
-    if entry is None:
+def _shuffling(facts: Facts) -> list[str]:
+    schemes = dict(facts.get("schemes") or {})
+    entry = next((one for one in facts["corrections"] if one.get("n_permutations")), None)
+    if entry is None or not schemes:
         return []
-    scheme = f" ({entry['scheme']})" if entry.get("scheme") else ""
-    seed = f", random seed {entry['random_seed']}" if entry.get("random_seed") is not None else ""
-    count = f"{'all ' if entry.get('is_exhaustive') else ''}{entry['n_permutations']} shuffles"
     text = "The residuals of the nuisance model were shuffled ({freedman1983}; {winkler2014})"
-    sentences = [f"{text}{scheme}: {count}{seed}."]
+    if len(schemes) == 1:
+        how = next(iter(schemes))
+    else:
+        how = "; ".join(f"for {_listed(names)}, {words}" for words, names in schemes.items())
+    sentences = [f"{text}: {how}."]
     if entry.get("blocks"):
         sentences.append(f"Exchangeability blocks were given by {entry['blocks']} ({{winkler2015}}).")
     if entry.get("variance_groups"):
@@ -181,9 +182,8 @@ def _shuffling(corrections: Sequence[Facts]) -> list[str]:
     if entry.get("is_across_contrasts"):
         sentences.append("The family of tests spans all contrasts.")
     if entry.get("has_tail_approximation"):
-        sentences.append(
-            "Small p-values come from a generalised Pareto distribution fitted to the tail ({winkler2016})."
-        )
+        tail = "a generalised Pareto distribution fitted to the tail ({winkler2016})"
+        sentences.append(f"Small p-values come from {tail}.")
     return sentences
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -98,10 +99,13 @@ def view_table(table: pd.DataFrame, *, name: str, caption: str, hidden: Sequence
 def show_number(text: str) -> str:
     """Shorten a number for reading: four significant digits, whole numbers whole."""
     value = float(text)
-    if value.is_integer() and abs(value) < 1e15:
+    if not math.isfinite(value) or abs(value) >= 1e15:
+        return text
+    if value.is_integer():
         return f"{value:,.0f}".replace(",", "\u202f").replace("-", "−")
-    small = abs(value) < 1e-4
-    return (f"{value:.2e}" if small else f"{value:.4g}").replace("-", "−")
+    if abs(value) >= 1e4:
+        return f"{value:,.0f}".replace(",", "\u202f").replace("-", "−")
+    return (f"{value:.2e}" if abs(value) < 1e-4 else f"{value:.4g}").replace("-", "−")
 
 
 def _cell(value: object, is_number: bool) -> Cell:
