@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import gzip
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -116,7 +117,7 @@ def test_a_failed_write_leaves_the_earlier_file_and_nothing_else(
         write_bytes(tmp_path / "a.txt", b"later")
     assert caught.value.exit_code == 74
     assert (tmp_path / "a.txt").read_text() == "earlier"
-    assert os.listdir(tmp_path) == ["a.txt"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.txt"]
 
 
 def test_a_file_in_the_way_of_a_folder_is_an_output_error(tmp_path: Path) -> None:
@@ -134,29 +135,28 @@ def test_files_obey_the_umask_of_the_user(tmp_path: Path) -> None:
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
 
 
+def rewrite_without_end(path: Path) -> None:
+    for number in range(10**9):
+        write_bytes(path, bytes([number % 256]) * 8_000_000)
+
+
 def test_a_process_killed_while_writing_leaves_whole_files_and_parts_that_are_swept(tmp_path: Path) -> None:
     """Rewrites one file without end, is killed, five times over."""
-    program = (
-        "import sys, pathlib, os\n"
-        "from bids_group.output.disk import write_bytes\n"
-        "path = pathlib.Path(sys.argv[1]) / 'map.bin'\n"
-        "print('go', flush=True)\n"
-        "for i in range(10**9): write_bytes(path, bytes([i % 256]) * 8_000_000)\n"
-    )
     for wait_s in (0.02, 0.05, 0.08, 0.11, 0.14):
-        child = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE)
-        assert child.stdout is not None
-        child.stdout.readline()
+        child = multiprocessing.get_context("fork").Process(
+            target=rewrite_without_end, args=(tmp_path / "map.bin",)
+        )
+        child.start()
         while not (tmp_path / "map.bin").exists():
             time.sleep(0.01)
         time.sleep(wait_s)
         child.kill()
-        child.wait()
+        child.join()
         payload = (tmp_path / "map.bin").read_bytes()
         assert len(payload) == 8_000_000
         assert set(payload) == {payload[0]}
     sweep_parts(tmp_path)
-    assert os.listdir(tmp_path) == ["map.bin"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "map.bin"]
 
 
 def test_parts_of_living_processes_stay_and_of_dead_ones_go(tmp_path: Path) -> None:

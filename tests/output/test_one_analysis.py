@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bids_group.errors import OutputError
+from bids_group.output import check_same_analysis, finish_outputs, record_outputs, write_model
+
+IDENTITY = {"Formula": "~ 1", "Inference": {"alpha": 0.05, "corrections": ["fdr"]}, "Labels": ["01", "02"]}
+
+
+def run(
+    folder: Path, *names: str, identity: Any = None, is_overwrite: bool = False, is_killed: bool = False
+) -> None:
+    check_same_analysis(folder, identity or IDENTITY, is_overwrite=is_overwrite)
+    paths = [Path("group") / name for name in names]
+    record_outputs(folder, paths)
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text("written")
+    if not is_killed:
+        finish_outputs(folder)
+
+
+def below(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in (folder / "group").rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "setting", "found", "expected"),
+    [
+        ({"Formula": "~ age"}, "Formula", '"~ 1"', '"~ age"'),
+        ({"Inference": {"alpha": 0.01, "corrections": ["fdr"]}}, "Inference.alpha", "0.05", "0.01"),
+        ({"Labels": ["01", "03"]}, "Labels.1", '"02"', '"03"'),
+        ({"Labels": ["01"]}, "Labels", '["01", "02"]', '["01"]'),
+        ({"Mask": "m.nii"}, "Mask", "not set", '"m.nii"'),
+    ],
+)
+def test_another_analysis_is_refused_and_the_setting_named(
+    tmp_path: Path, changes: dict[str, Any], setting: str, found: str, expected: str
+) -> None:
+    run(tmp_path, "a.nii.gz")
+    with pytest.raises(OutputError) as caught:
+        check_same_analysis(tmp_path, {**IDENTITY, **changes}, is_overwrite=False)
+    error = caught.value
+    assert error.exit_code == 73
+    assert f"'{setting}'" in error.sentence
+    assert error.found == f"{setting} = {found} (code/analysis.json)"
+    assert error.expected == f"{setting} = {expected}"
+    assert "--overwrite" in str(error.fix)
+    assert below(tmp_path) == {"group/a.nii.gz"}
+
+
+def test_a_setting_that_is_gone_counts_as_a_difference(tmp_path: Path) -> None:
+    run(tmp_path, "a.nii.gz", identity={**IDENTITY, "Mask": "m.nii"})
+    with pytest.raises(OutputError, match="'Mask'"):
+        check_same_analysis(tmp_path, IDENTITY, is_overwrite=False)
+
+
+def test_the_order_of_settings_does_not_matter(tmp_path: Path) -> None:
+    run(tmp_path, "a.nii.gz")
+    check_same_analysis(tmp_path, dict(reversed(IDENTITY.items())), is_overwrite=False)
+
+
+def test_overwriting_removes_the_earlier_run_below_group_and_nothing_else(tmp_path: Path) -> None:
+    run(tmp_path, "a.nii.gz", "node-x/b.tsv", "figures/c.svg")
+    write_model(tmp_path, {"Name": "first"})
+    for name in ("group/notes.txt", "group/figures/mine.png", "sub-01/func/pooled.nii.gz", "report.html"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("stays")
+    check_same_analysis(tmp_path, {"Formula": "~ age"}, is_overwrite=True)
+    assert below(tmp_path) == {"group/notes.txt", "group/figures/mine.png"}
+    assert not (tmp_path / "group" / "node-x").exists()
+    assert (tmp_path / "sub-01/func/pooled.nii.gz").exists()
+    assert (tmp_path / "report.html").exists()
+    assert (tmp_path / "code/model-first_smdl.json").exists()
+    assert json.loads((tmp_path / "code/analysis.json").read_text()) == {"Formula": "~ age"}
+
+
+def test_overwriting_with_the_same_analysis_removes_nothing(tmp_path: Path) -> None:
+    run(tmp_path, "a.nii.gz")
+    check_same_analysis(tmp_path, IDENTITY, is_overwrite=True)
+    assert below(tmp_path) == {"group/a.nii.gz"}
+
+
+def test_what_a_killed_run_wrote_is_removed_too(tmp_path: Path) -> None:
+    run(tmp_path, "a.nii.gz", is_killed=True)
+    run(tmp_path, "b.nii.gz", is_killed=True)
+    run(tmp_path, "c.nii.gz", identity={"Formula": "~ age"}, is_overwrite=True)
+    assert below(tmp_path) == {"group/c.nii.gz"}
+
+
+def test_a_run_that_wrote_nothing_does_not_bind(tmp_path: Path) -> None:
+    check_same_analysis(tmp_path, IDENTITY, is_overwrite=False)
+    check_same_analysis(tmp_path, {"Formula": "~ age"}, is_overwrite=False)
+
+
+def test_files_of_an_earlier_run_of_the_same_analysis_go_when_the_new_one_is_done(tmp_path: Path) -> None:
+    run(tmp_path, "a.nii.gz", "figures/old.svg")
+    run(tmp_path, "a.nii.gz", "b.nii.gz", is_killed=True)
+    assert below(tmp_path) == {"group/a.nii.gz", "group/b.nii.gz", "group/figures/old.svg"}
+    run(tmp_path, "a.nii.gz", "b.nii.gz")
+    assert below(tmp_path) == {"group/a.nii.gz", "group/b.nii.gz"}
+
+
+def test_a_killed_and_repeated_run_leaves_the_same_bytes(tmp_path: Path) -> None:
+    run(tmp_path / "x", "a.nii.gz", is_killed=True)
+    run(tmp_path / "x", "a.nii.gz", "b.nii.gz")
+    run(tmp_path / "y", "a.nii.gz", "b.nii.gz")
+    for name in ("code/analysis.json", "code/outputs.json"):
+        assert (tmp_path / "x" / name).read_bytes() == (tmp_path / "y" / name).read_bytes()
+
+
+def test_a_list_that_somebody_changed_removes_nothing_outside(tmp_path: Path) -> None:
+    run(tmp_path / "out", "a.nii.gz")
+    (tmp_path / "mine.txt").write_text("stays")
+    lists = {"Files": ["../mine.txt", "group/../../mine.txt", str(tmp_path / "mine.txt"), "group/a.nii.gz"]}
+    (tmp_path / "out/code/outputs.json").write_text(json.dumps(lists))
+    check_same_analysis(tmp_path / "out", {"Formula": "~ age"}, is_overwrite=True)
+    assert (tmp_path / "mine.txt").exists()
+    assert below(tmp_path / "out") == set()
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    run(tmp_path, "a.nii.gz")
+    (tmp_path / "code/analysis.json").write_text("{")
+    with pytest.raises(OutputError, match=r"analysis\.json"):
+        check_same_analysis(tmp_path, IDENTITY, is_overwrite=False)

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bids_group.errors import LockedError, OutputError
+from bids_group.output import claim_output, process
+from bids_group.output.lock import take_turn
+
+LOCK = ".bids_group.lock"
+
+
+@pytest.fixture
+def bids_dir(tmp_path: Path) -> Path:
+    folder = tmp_path / "bids"
+    (folder / "sub-01").mkdir(parents=True)
+    return folder
+
+
+def lock_of(folder: Path, **changes: object) -> None:
+    holder = {
+        "host": "node7",
+        "pid": 1,
+        "user": "ann",
+        "since": "2024-01-01",
+        "place": "elsewhere",
+        "started": "",
+    }
+    folder.mkdir(exist_ok=True)
+    (folder / LOCK).write_text(json.dumps({**holder, **changes}))
+
+
+@pytest.mark.parametrize("where", [".", "..", "sub-01/out", "derivatives/.."])
+def test_places_that_would_spoil_the_input_are_refused(bids_dir: Path, where: str) -> None:
+    with pytest.raises(OutputError) as caught, claim_output(bids_dir / where, bids_dir, level="group"):
+        pass
+    assert caught.value.exit_code == 73
+    assert not (bids_dir / "sub-01" / "out").exists()
+
+
+def test_a_link_to_the_input_is_seen_through(bids_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(bids_dir)
+    with (
+        pytest.raises(OutputError, match="is BIDS_DIR"),
+        claim_output(tmp_path / "link", bids_dir, level="group"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("where", ["derivatives/group", "../out/deep"])
+def test_other_places_are_made_and_left_clean(bids_dir: Path, where: str) -> None:
+    with claim_output(bids_dir / where, bids_dir, level="group"):
+        assert (bids_dir / where / LOCK).is_file()
+    assert list((bids_dir / where).iterdir()) == []
+
+
+def test_a_place_that_cannot_be_made_is_an_output_error(bids_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(OutputError, match="cannot be written"),
+        claim_output(tmp_path / "file/out", bids_dir, level="group"),
+    ):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_read_only_place_is_an_output_error(bids_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir(mode=0o500)
+    with (
+        pytest.raises(OutputError, match="cannot be written"),
+        claim_output(tmp_path / "out", bids_dir, level="group"),
+    ):
+        pass
+
+
+def test_the_second_group_run_is_told_who_holds_the_first(bids_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with claim_output(out, bids_dir, level="group"):
+        with (
+            pytest.raises(LockedError, match=f"process {os.getpid()} of") as caught,
+            claim_output(out, bids_dir, level="group"),
+        ):
+            pass
+        assert caught.value.exit_code == 75
+        with claim_output(out, bids_dir, level="participant"):
+            pass
+        assert (out / LOCK).is_file()
+    assert not (out / LOCK).exists()
+
+
+def test_an_error_inside_releases_the_lock(bids_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), claim_output(tmp_path / "out", bids_dir, level="group"):
+        _ = 1 / 0
+    assert not (tmp_path / "out" / LOCK).exists()
+
+
+def test_the_lock_of_a_killed_run_here_is_stale(bids_dir: Path, tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    lock_of(tmp_path / "out", place=process.place(), pid=child.pid)
+    with claim_output(tmp_path / "out", bids_dir, level="group"):
+        assert json.loads((tmp_path / "out" / LOCK).read_text())["pid"] == os.getpid()
+
+
+def test_a_process_number_given_to_another_process_is_recognised(bids_dir: Path, tmp_path: Path) -> None:
+    lock_of(tmp_path / "out", place=process.place(), pid=os.getpid(), started="12")
+    with claim_output(tmp_path / "out", bids_dir, level="group"):
+        pass
+    lock_of(tmp_path / "out", place=process.place(), pid=os.getpid(), started=process.started(os.getpid()))
+    with pytest.raises(LockedError), claim_output(tmp_path / "out", bids_dir, level="group"):
+        pass
+
+
+def test_the_lock_of_another_machine_counts_while_it_shows_signs_of_life(
+    bids_dir: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    lock_of(out)
+    with (
+        pytest.raises(LockedError, match="process 1 of ann on node7, since 2024-01-01"),
+        claim_output(out, bids_dir, level="group"),
+    ):
+        pass
+    old = time.time() - 700
+    os.utime(out / LOCK, (old, old))
+    with claim_output(out, bids_dir, level="group"):
+        pass
+
+
+def test_a_lock_that_cannot_be_read_is_not_removed(bids_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / LOCK).write_text("{half")
+    with pytest.raises(LockedError), claim_output(tmp_path / "out", bids_dir, level="group"):
+        pass
+
+
+FORK = multiprocessing.get_context("fork")  # starts at once: nothing is imported again
+
+
+def claim(out: Path, bids_dir: Path, start: Any, said: Any) -> None:
+    start.wait()
+    try:
+        with claim_output(out, bids_dir, level="group"):
+            said.put("won")
+            time.sleep(1.0)
+    except LockedError:
+        said.put("lost")
+
+
+def test_of_six_runs_that_find_a_stale_lock_at_once_one_goes_on(bids_dir: Path, tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    lock_of(tmp_path / "out", place=process.place(), pid=child.pid)
+    start, said = FORK.Event(), FORK.Queue()
+    runs = [FORK.Process(target=claim, args=(tmp_path / "out", bids_dir, start, said)) for _ in range(6)]
+    for run in runs:
+        run.start()
+    start.set()
+    assert sorted(said.get() for _ in runs) == ["lost"] * 5 + ["won"]
+    for run in runs:
+        run.join()
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def add_ones(folder: Path) -> None:
+    for _ in range(50):
+        with take_turn(folder):
+            number = folder / "number"
+            number.write_text(str(int(number.read_text()) + 1))
+
+
+def test_jobs_take_turns(tmp_path: Path) -> None:
+    """Eight processes add one to a number in a file fifty times each; no addition is lost."""
+    (tmp_path / "number").write_text("0")
+    jobs = [FORK.Process(target=add_ones, args=(tmp_path,)) for _ in range(8)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    assert [job.exitcode for job in jobs] == [0] * 8
+    assert (tmp_path / "number").read_text() == "400"
+
+
+def test_waiting_for_a_turn_ends(tmp_path: Path) -> None:
+    with take_turn(tmp_path), pytest.raises(LockedError), take_turn(tmp_path, wait_s=0.1):
+        pass
