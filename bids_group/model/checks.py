@@ -49,7 +49,7 @@ def check_design(fitted: Fitted, variables: pd.DataFrame, details: Mapping[str, 
     n_rows, rank = fitted.X.shape[0], fitted.space.rank
     if n_rows - rank < 1:
         raise DesignError(
-            f"The design has as many independent columns ({rank}) as rows ({n_rows}): nothing is left to judge noise by.",
+            "The design has as many independent columns as rows: nothing is left to judge noise by.",
             found=f"{n_rows} rows, rank {rank}",
             expected="at least one row more than the rank",
             fix="Use fewer terms, or more people.",
@@ -97,7 +97,8 @@ def _check_codes(name: str, values: pd.Series) -> Iterator[Notice]:
     yield Notice(
         severity="warning",
         topic="codes",
-        sentence=f"The column '{name}' has few whole numbers ({list_some(map(int, unique))}) and is used as a number.",
+        sentence=f"The column '{name}' holds few whole numbers ({list_some(map(int, unique))}) "
+        "and is used as a number.",
         fix=f"If they are codes of groups, say --categorical {name}.",
     )
 
@@ -117,7 +118,7 @@ def _check_levels(name: str, values: pd.Series) -> Iterator[Notice]:
             yield Notice(
                 severity="note",
                 topic="levels",
-                sentence=f"No analysed row has {name} = {list_some(absent)}: the design has no column for it.",
+                sentence=f"No analysed row has {name} = {list_some(absent)}: it has no column.",
             )
 
 
@@ -210,8 +211,8 @@ def _check_groups(name: str, factor: str, groups: Mapping[str, Any]) -> Iterator
         yield Notice(
             severity="warning",
             topic="constant",
-            sentence=f"The covariate '{name}' is {say_number(groups[level][0])} for everyone with {factor} = {level}: "
-            "there is no slope in that group.",
+            sentence=f"The covariate '{name}' is {say_number(groups[level][0])} for everyone with "
+            f"{factor} = {level}: there is no slope in that group.",
             fix=f"Leave '{name}' out, or analyse the other groups alone.",
         )
     if len(groups) < 2 or sum(map(len, groups.values())) <= len(groups) or len(constant) == len(groups):
@@ -227,7 +228,7 @@ def _check_groups(name: str, factor: str, groups: Mapping[str, Any]) -> Iterator
             topic="confounding",
             sentence=f"The covariate '{name}' differs between the levels of '{factor}' (means: {means}; "
             f"{share:.0%} of its variance).",
-            fix=f"Effects of {factor} and {name} cannot be told apart fully; compare with a fit without '{name}'.",
+            fix=f"Their effects cannot be told apart fully; compare with a fit without '{name}'.",
         )
 
 
@@ -246,7 +247,8 @@ def _check_collinearity(details: Mapping[str, Any], *, is_full_rank: bool) -> It
         yield Notice(
             severity="warning",
             topic="collinearity",
-            sentence=f"The columns of the design nearly depend on each other (condition number {say_number(condition)}).",
+            sentence="The columns of the design nearly depend on each other "
+            f"(condition number {say_number(condition)}).",
             fix="Centre the covariates (--center grand), or leave one of the terms out.",
         )
 

@@ -60,7 +60,7 @@ class Coding:
     positions: Mapping[Term, tuple[int, ...]]
 
     def evaluate(self, people: pd.DataFrame) -> Array:
-        """Rows of the design, ``(n_people, n_regressors)``, for people given by the raw values of the formula's columns."""
+        """Make rows of the design, ``(n_people, n_regressors)``, from raw values of the formula's columns."""
         symbols = code_people(self.formula, people, self.levels, self.covariates, self.within)
         return _evaluate(self.formula, self.spec, symbols)[0]
 
@@ -198,7 +198,7 @@ def _categorical_columns(formula: Formula, variables: pd.DataFrame) -> tuple[str
                     f"'{factor.text}' computes with the column '{use.column}', which is categorical.",
                     found=f"levels {list_some(levels_of(variables[use.column]), 6)}",
                     expected="a numeric column",
-                    fix=f"Use '{quote(use.column)}' by itself, or say --numeric {use.column} if these are numbers.",
+                    fix=f"Use '{quote(use.column)}' by itself, or say --numeric {use.column}.",
                 )
             if is_text or use.role == "factor":
                 found.setdefault(use.column, factor)
@@ -218,7 +218,7 @@ def _check_divisors(formula: Formula, covariates: Mapping[str, Covariate]) -> No
         for name in factor.divisors:
             if covariates[name].centers:
                 raise FormulaError(
-                    f"'{factor.text}' in the formula divides by '{name}' (or takes a root of it), which is centred first.",
+                    f"'{factor.text}' in the formula divides by '{name}', which is centred.",
                     found=f"{name} minus its mean, which is near 0 for some",
                     fix="Say --center none, or add the finished column to participants.tsv.",
                 )

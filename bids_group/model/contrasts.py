@@ -44,7 +44,7 @@ class Fitted:
     form: HierarchicalForm
 
     @property
-    def X(self) -> Array:
+    def X(self) -> Array:  # noqa: N802
         """Design matrix, ``(n_rows, n_regressors)``."""
         return np.asarray(self.matrix.to_numpy(), dtype=np.float64)
 
@@ -90,7 +90,7 @@ def _label(request: ContrastRequest, expression: Expression, fitted: Fitted) -> 
 
 
 def label_term(term: Term) -> str:
-    """Name the file of a term's test: ``group:n_cigs`` → ``GroupByNCigs``; the coding of a factor is left out."""
+    """Name the file of a term's test: ``group:n_cigs`` → ``GroupByNCigs``; codings are left out."""
     names = [f.columns[0] if f.is_coded or f.is_bare else f.text for f in term.factors]
     return "By".join(upper_first(camel_label(name)) for name in names)
 
@@ -109,7 +109,7 @@ def _weigh_numbers(text: str, expression: Weights, columns: Sequence[str]) -> tu
     for row in expression.rows:
         if len(row) != len(columns):
             raise ContrastError(
-                f"The contrast '{text.strip()}' has {len(row)} weights for a design of {len(columns)} columns.",
+                f"The contrast '{text.strip()}' does not have one weight per column of the design.",
                 found=f"{len(row)} weights",
                 expected=f"one weight for each of: {list_some(columns, 30)}",
                 fix="Run --dry-run to see the columns and their order, or name them in the contrast.",
@@ -227,7 +227,7 @@ def _say_comparison(what: str, factors: list[str], levels: Mapping[str, tuple[st
 
 
 def remark(request: ContrastRequest, fitted: Fitted) -> Iterator[Notice]:
-    """Say what a reader of the contrast should know: names read tolerantly, values beyond the analysed range."""
+    """Tell which names were read tolerantly, and which values lie beyond the analysed range."""
     expression = read_expression(request.expression, fitted.coding.columns)
     for meaning in _meanings(expression):
         if not isinstance(meaning, Regressor):
@@ -272,23 +272,23 @@ def _check_weights(name: str, weights: Array, fitted: Fitted) -> None:
         raise ContrastError(
             f"The contrast '{name}' has no weight other than zero.",
             found=str(weights.tolist()),
-            fix="Its terms cancel each other, or the formula makes them equal; change the contrast or the formula.",
+            fix="Its terms cancel each other, or the formula makes them equal: change one of the two.",
         )
     for row in weights[~fitted.space.is_estimable(weights)]:
         columns = fitted.coding.columns
         involved = [columns[index] for index in fitted.space.dependent_columns()]
         raise DesignError(
             f"The contrast '{name}' cannot be estimated from this design.",
-            found=f"columns that depend on each other: {list_some(involved)}; weights {say_weights(row, columns)}",
+            found=f"{say_weights(row, columns)}, where {list_some(involved)} depend on each other",
             expected="a contrast whose value these rows settle",
-            fix="Leave out a term that says the same as others, or compare levels that have rows in every cell.",
+            fix="Leave out a term that says the same as others, or compare what has rows in every cell.",
         )
 
 
 def _choose_test(request: ContrastRequest, name: str, n_rows: int, *, is_list: bool) -> Literal["t", "F"]:
     if request.test == "pass":
         raise ContrastError(
-            f"The contrast '{name}' has the test 'pass', but there is no level above the group to pass it on to.",
+            f"The contrast '{name}' has the test 'pass', but no level is above the group.",
             expected="t or F",
         )
     if request.test == "t" and n_rows > 1:

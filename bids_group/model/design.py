@@ -67,7 +67,7 @@ def build_design(analysis: GroupAnalysis) -> Design:
         centers=_say_centers(coding),
         rank=fitted.space.rank,
         details=details,
-        notices=tuple([*notices, *more]),
+        notices=(*notices, *more),
     )
 
 
@@ -109,7 +109,7 @@ def _build_defaults(analysis: GroupAnalysis, fitted: Fitted) -> tuple[tuple[Cont
 
 
 def _split_defaults(analysis: GroupAnalysis, fitted: Fitted) -> tuple[list[ContrastRequest], list[str]]:
-    """Split the default contrasts into those to build, and names of those that compare people with several rows."""
+    """Split the default contrasts into those to build, and names of those that compare people."""
     requests = default_requests(fitted.coding)
     if not _repeats(analysis):
         return list(requests), []
@@ -145,7 +145,7 @@ def _say_within(analysis: GroupAnalysis, between: list[str]) -> list[Notice]:
 
 
 def _without_label(contrast: Contrast) -> Contrast:
-    """Give the default mean no part in the file name: its maps are called after the first-level contrast alone."""
+    """Give the default mean no part in the file name."""
     return replace(contrast, label="") if contrast.expression == "mean()" else contrast
 
 

@@ -43,8 +43,8 @@ def describe(
 def inflate(form: HierarchicalForm) -> dict[str, float]:
     """Generalised variance inflation factor of each term (Fox & Monette 1992), factors in sum-to-zero form.
 
-    ``det R₁₁ det R₂₂ / det R`` with R the correlations of all columns but the intercept; terms that depend
-    on others are left out.
+    ``det R₁₁ det R₂₂ / det R`` with R the correlations of all columns but the intercept; terms that
+    depend on others are left out.
     """
     inflation: dict[str, float] = {}
     blocks = {
@@ -88,7 +88,7 @@ def count_cells(coding: Coding, variables: pd.DataFrame) -> list[dict[str, Any]]
 
 
 def summarise_covariates(coding: Coding, variables: pd.DataFrame) -> list[dict[str, Any]]:
-    """Mean, SD and range of every covariate: of all rows, then in each level of each factor (``subject`` aside)."""
+    """Summarise every covariate: over all rows, then in each level of each factor (``subject`` aside)."""
     summaries = []
     for covariate in coding.covariates.values():
         summaries.append(_summary(covariate, {}, variables))

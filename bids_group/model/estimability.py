@@ -50,7 +50,7 @@ class RowSpace:
 
     @property
     def condition_number(self) -> float:
-        """Largest over smallest singular value of the scaled columns; infinite where the rank is deficient."""
+        """Ratio of the extreme singular values of the scaled columns; infinite for deficient rank."""
         if self.null.shape[1]:
             return float("inf")
         return float(self.singular_values[0] / self.singular_values[-1])

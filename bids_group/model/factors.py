@@ -17,7 +17,7 @@ from bids_group.errors import FormulaError
 from bids_group.model.pointing import list_some, point_at, suggest
 
 Role = Literal["bare", "inner", "raw", "factor"]
-"""How a factor uses a column: alone, inside ``I()``/``poly()``, inside another function, or inside ``C()``."""
+"""How a factor uses a column: alone, in ``I()``/``poly()``, in another function, or in ``C()``."""
 
 FUNCTIONS = (
     *("C", "I", "log", "log2", "log10", "log1p", "exp", "sqrt", "abs"),
@@ -131,7 +131,7 @@ def _unhide(name: str) -> str:
 
 
 class _Reader:
-    """Walks the syntax tree of one call, checks every node, and writes it twice: for people and for formulaic."""
+    """Walks the syntax tree of one call, checks every node, and writes it anew."""
 
     def __init__(self, source: str, position: int, formula: str, columns: Collection[str]) -> None:
         self.source, self.position, self.formula, self.columns = source, position, formula, columns
@@ -152,8 +152,9 @@ class _Reader:
     def _parse(self) -> ast.expr:
         try:
             return ast.parse(_hide_backticks(self.source).strip(), mode="eval").body
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            raise self._error("cannot be read", self.source, "Check the brackets, commas and operators.")
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            fix = "Check the brackets, commas and operators."
+            raise self._error("cannot be read", self.source, fix) from error
 
     def _error(self, what: str, piece: str, fix: str) -> FormulaError:
         offset = self.source.find(piece)

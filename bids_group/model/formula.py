@@ -247,7 +247,7 @@ class _Parser:
         return Formula(text=self.text.strip(), terms=tuple(ordered))
 
     def read_sum(self, terms: _Terms) -> _Terms:
-        """``a + b - c``; ``terms`` is what the sum starts from (the implied intercept at the top)."""
+        """Read ``a + b - c``; ``terms`` is what the sum starts from (the implied intercept at the top)."""
         sign = self.take("+", "-")
         while True:
             self._add(terms, is_minus=sign is not None and sign.text == "-")
@@ -279,7 +279,7 @@ class _Parser:
                 )
 
     def read_product(self) -> _Terms:
-        """``a * b``, ``a / b`` and ``b %in% a``."""
+        """Read ``a * b``, ``a / b`` and ``b %in% a``."""
         left = self.read_interaction()
         while operator := self.take("*", "/", "%in%"):
             right = self.read_interaction()
@@ -292,7 +292,7 @@ class _Parser:
         return left
 
     def read_interaction(self) -> _Terms:
-        """``a:b``."""
+        """Read ``a:b``."""
         left = self.read_power()
         while self.take(":"):
             left = _collect(self._cross(left, self.read_power()))
@@ -304,7 +304,7 @@ class _Parser:
         return [_product(a, b) for a, b in itertools.product(left.values(), right.values())]
 
     def read_power(self) -> _Terms:
-        """``(a + b + c) ** 2``: all interactions up to that order."""
+        """Read ``(a + b + c) ** 2``: all interactions up to that order."""
         start = self.token
         base = self.read_atom()
         while operator := self.take("**", "^"):
@@ -326,7 +326,7 @@ class _Parser:
         return base
 
     def read_atom(self) -> _Terms:
-        """A column, a call, ``1``, or a sum in parentheses."""
+        """Read a column, a call, ``1``, or a sum in parentheses."""
         token = self.token
         self.index += 1
         if token.kind == "quoted":

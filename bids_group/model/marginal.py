@@ -1,9 +1,8 @@
-"""Estimated marginal means and slopes, as rows of the design (Searle, Speed & Milliken 1980; Lenth's
-emmeans).
+"""Estimated marginal means and slopes, as rows of the design (Searle, Speed & Milliken 1980; Lenth).
 
-A mean is the average of the rows of hypothetical people, one for every combination of levels of the
-factors that are not named, with covariates at their analysed mean. A slope is the derivative of such a row
-with respect to a covariate.
+A mean is the average of the rows of hypothetical people, one for every combination of levels of the factors
+that are not named, with covariates at their analysed mean. A slope is the derivative of such a row with
+respect to a covariate.
 """
 
 from __future__ import annotations
@@ -70,14 +69,14 @@ def _check_smooth(rows: Array, covariate: str, center: float) -> None:
     if has_corner.any():
         raise ContrastError(
             f"The fitted curve has a corner at {covariate} = {center:.6g}, and so no slope there.",
-            fix=f"Ask for the slope beside it, for example slope({covariate}, {covariate}={center * 1.01:.6g}).",
+            fix=f"Ask for the slope beside it: slope({covariate}, {covariate}={center * 1.01:.6g}).",
         )
 
 
 def _average(
     coding: Coding, levels: Mapping[str, str], values: Mapping[str, float], moved: tuple[str, Array] | None
 ) -> Array:
-    """Average rows over the levels not named, ``(n_points, n_regressors)``; term by term, so that grids stay small."""
+    """Average rows over the levels not named, ``(n_points, n_regressors)``, term by term."""
     points = np.zeros(1) if moved is None else moved[1]
     rows = np.zeros((points.size, len(coding.columns)))
     by_factors: dict[frozenset[str], list[int]] = {}

@@ -55,7 +55,7 @@ def check_within(contrast: Contrast, formula: Formula, X: Array, subjects: pd.Se
     if "subject" in formula.columns:
         fix = "Give every person one row (--pooling precision), or contrast what changes within people."
     else:
-        fix = "Give every person one row (--pooling precision); for what changes within people, add '+ subject' to the formula."
+        fix = "Give every person one row (--pooling precision); what changes within people needs '+ subject'."
     raise DesignError(
         f"The contrast '{contrast.name}' compares people, but {len(several)} people have several rows.",
         found=f"several rows of {list_some(several, 6)}, which are not independent of each other",

@@ -7,10 +7,9 @@ are tested against zero.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +36,7 @@ class HierarchicalForm:
     blocks: dict[frozenset[str], tuple[int, ...]]
     terms: dict[frozenset[str], Term]
     missing: tuple[Term, ...]
+    formula: Formula
 
 
 def build_hierarchical(coding: Coding, variables: pd.DataFrame, X: Array) -> HierarchicalForm:
@@ -64,24 +64,32 @@ def term_rows(form: HierarchicalForm, X: Array, typed: str) -> Array:
     """
     term = find_term(form, typed)
     if form.missing:
-        lacking = list_some(dict.fromkeys(term.name for term in form.missing))
-        raise DesignError(
-            f"The test of '{typed}' has no meaning of its own in this formula.",
-            found=f"a formula that lacks {lacking}",
-            expected="a hierarchical formula: with each interaction also its lower-order terms, and the intercept",
-            fix=f"Add {lacking} to the formula, or write the contrast as a sum of means, slopes or coefficients.",
-        )
+        raise _hierarchy_error(form, typed)
     positions = list(form.blocks[term.key])
     space = RowSpace.of(form.matrix)
     chosen = np.eye(form.matrix.shape[1])[positions]
     if not positions or not space.is_estimable(chosen).all():
         raise DesignError(
             f"The test of '{typed}' cannot be made from these rows.",
-            found=f"rows in which {term.name} cannot be told from the other terms (empty cells, or columns that depend on each other)",
+            found=f"rows in which {term.name} cannot be told from the other terms "
+            "(empty cells, or columns that depend on each other)",
             expected="rows in every cell of the term, and no other term that says the same",
             fix="Leave out the term that says the same, or join levels so that no cell is empty.",
         )
     return _solve(form.matrix, space, positions) @ X
+
+
+def _hierarchy_error(form: HierarchicalForm, typed: str) -> DesignError:
+    given = {term.key for term in form.formula.terms}
+    lacking = [
+        term.name if term.key not in given else f"the lower powers in {term.name}" for term in form.missing
+    ]
+    return DesignError(
+        f"The test of '{typed}' has no meaning of its own in this formula.",
+        found=f"a formula that lacks {list_some(lacking)}",
+        expected="a hierarchical formula: with interactions also their lower-order terms, and the intercept",
+        fix=f"Add {list_some(lacking)} to the formula, or contrast means, slopes or coefficients.",
+    )
 
 
 def _solve(matrix: Array, space: RowSpace, positions: list[int]) -> Array:
@@ -132,33 +140,36 @@ def _build(coding: Coding, variables: pd.DataFrame, X: Array, centering: str) ->
         factor.code: _factor_columns(factor, coding, variables, centering)
         for factor in coding.formula.factors
     }
-    columns = [np.empty((len(variables), 0))]
+    columns: list[Array] = []
     blocks: dict[frozenset[str], tuple[int, ...]] = {}
     start = 0
     for key, term in terms.items():
-        block: Array = functools.reduce(
-            _products, (bases[f.code] for f in term.factors), np.ones((len(variables), 1))
-        )
+        block = _multiply([bases[factor.code] for factor in term.factors], len(variables))
         blocks[key] = tuple(range(start, start + block.shape[1]))
-        columns.append(np.asarray(block))
+        columns.append(block)
         start += block.shape[1]
     matrix = np.column_stack(columns)
     return HierarchicalForm(
-        matrix=matrix, blocks=blocks, terms=terms, missing=_missing(terms, blocks, matrix, X)
+        matrix=matrix,
+        blocks=blocks,
+        terms=terms,
+        missing=_missing(terms, blocks, matrix, X),
+        formula=coding.formula,
     )
 
 
 def _missing(
     terms: dict[frozenset[str], Term], blocks: dict[frozenset[str], tuple[int, ...]], matrix: Array, X: Array
 ) -> tuple[Term, ...]:
-    """Terms of the hierarchical form that X does not span; all of X's where X has more than the form."""
+    """Find terms of the hierarchical form that X does not span; all, where X spans more than the form."""
     rank = RowSpace.of(X).rank
-    missing = tuple(
+    if RowSpace.of(matrix).rank < rank:
+        return tuple(terms.values())
+    return tuple(
         term
         for key, term in terms.items()
         if blocks[key] and RowSpace.of(np.column_stack([X, matrix[:, blocks[key]]])).rank > rank
     )
-    return missing
 
 
 def _closure(terms: Iterable[Term]) -> list[Term]:
@@ -175,9 +186,12 @@ def _closure(terms: Iterable[Term]) -> list[Term]:
     return sorted(found.values(), key=lambda term: len(term.factors))
 
 
-def _products(left: Array, right: Array) -> Array:
-    """Products of every column of ``left`` with every column of ``right``."""
-    return np.asarray((left[:, :, None] * right[:, None, :]).reshape(len(left), -1))
+def _multiply(bases: Sequence[Array], n_rows: int) -> Array:
+    """Multiply the columns of each basis by those of the others; a column of ones where there is none."""
+    product: Array = np.ones((n_rows, 1))
+    for basis in bases:
+        product = (product[:, :, None] * basis[:, None, :]).reshape(n_rows, -1)
+    return product
 
 
 def _factor_columns(factor: Factor, coding: Coding, variables: pd.DataFrame, centering: str) -> Array:
@@ -192,7 +206,7 @@ def _factor_columns(factor: Factor, coding: Coding, variables: pd.DataFrame, cen
 
 
 def _level_columns(values: pd.Series, levels: tuple[str, ...]) -> Array:
-    """Columns that sum to zero over the levels; their coefficients are the differences from the first level."""
+    """Code levels by columns that sum to zero over them; coefficients are differences from the first."""
     names = as_levels(values).to_numpy()
     return np.column_stack(
         [np.empty((len(values), 0))] + [(names == level) - 1 / len(levels) for level in levels[1:]]

@@ -16,7 +16,7 @@ def say_number(value: float) -> str:
 
 
 def say_combination(combination: Combination, coding: Coding) -> str:
-    """Say what a row of a contrast is, and where it is evaluated: ``slope of n_cigs in patient minus …, at age 41.2``."""
+    """Say what a row of a contrast is, and where: ``slope of n_cigs in patient minus …, at age 41.2``."""
     text = ""
     for index, (weight, meaning) in enumerate(combination.parts):
         if index:
