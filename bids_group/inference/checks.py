@@ -121,12 +121,6 @@ def _sides(design: Design, spec: InferenceSpec) -> tuple[Notice, ...]:
 
 def _check_request(spec: InferenceSpec, *, is_complete: bool, estimator: str) -> None:
     shuffled = ", ".join(name for name in spec.corrections if name.startswith("fwe-"))
-    if spec.n_permutations < 1:
-        raise UsageError(
-            f"The corrections {shuffled} need shuffles.",
-            found=f"--n-permutations {spec.n_permutations}",
-            expected="at least 1; 10000 is usual",
-        )
     if 1 / (spec.n_permutations + 1) > spec.alpha:
         raise UsageError(
             "There are too few permutations for this alpha.",

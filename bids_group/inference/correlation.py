@@ -8,6 +8,7 @@ shuffling moves, ``R² = Σb² / (1 − Σg²)``; for a t contrast R has the sig
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numba as nb
 import numpy as np
@@ -67,6 +68,7 @@ class Table:
     high: Doubles
 
     @classmethod
+    @lru_cache(maxsize=16)
     def of(cls, scale: Scale) -> Table:
         """Tabulate a scale."""
         first, last = -np.log(1 - _KNEE**2), -np.log(1 - LARGEST**2)

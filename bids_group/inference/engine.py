@@ -70,8 +70,8 @@ class Job:
         n_rows = self.statistic.columns.shape[1] + 1
         scratch = 4 * n_rows * self.batch_size * TILE
         if self.heights is None:
-            return scratch
-        return scratch + self.residuals.n_tiles * TILE * (4 * self.batch_size + BYTES_PER_ELEMENT)
+            return int(scratch)
+        return int(scratch + self.residuals.n_tiles * TILE * (4 * self.batch_size + BYTES_PER_ELEMENT))
 
 
 class Scratch:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
 from bids_group.inference.clusters import find_clusters
 from bids_group.inference.engine import Job
@@ -40,6 +41,11 @@ class Null:
     details: Mapping[str, Any]
     notices: tuple[Notice, ...] = ()
 
+    @property
+    def has_group_variances(self) -> bool:
+        """Whether each variance group has its own variance: then the fit's statistic is another one."""
+        return self.job.scheme.groups is not None
+
     def p(self, measure: str, observed: npt.ArrayLike) -> Doubles:
         """Share of the maxima that reach each value (ties count), times ``n_families``, at most 1."""
         ranked = np.sort(self.maxima[measure])
@@ -57,6 +63,8 @@ class Null:
 def judge_familywise(question: Question, null: Null, correction: str) -> Significance:
     """Judge a contrast by ``fwe-voxel``, ``fwe-size``, ``fwe-mass`` or ``fwe-tfce``."""
     measure = correction.removeprefix("fwe-")
+    if null.has_group_variances:
+        question = replace(question, statistic=null.z, z=null.z, p=_tail(null.z, question))
     if measure in ("size", "mass"):
         return _clusterwise(question, null, measure)
     return _elementwise(question, null, measure)
@@ -131,6 +139,12 @@ def _element_p(question: Question, null: Null, measure: str) -> Row:
         values = null.job.statistic.z_of(null.values) if null.is_in_z else null.values
         observed = np.abs(values) if question.is_two_sided else values
     return null.p(measure, observed).astype(np.float32)
+
+
+def _tail(z: Row, question: Question) -> Row:
+    """Uncorrected p of normal deviates."""
+    tail = special.ndtr(-np.abs(z.astype(np.float64))) * 2 if question.is_two_sided else special.ndtr(-z)
+    return np.asarray(np.maximum(tail, np.finfo(np.float32).tiny), dtype=np.float32)
 
 
 def _column(measure: str) -> str:

@@ -21,6 +21,7 @@ from bids_group.inference.residuals import Residuals, build_residuals
 from bids_group.inference.scheme import Scheme
 from bids_group.inference.statistic import build_statistic
 from bids_group.inference.verdict import Question
+from bids_group.records import Notice
 
 Doubles = npt.NDArray[np.float64]
 
@@ -89,6 +90,7 @@ def _null(question: Question, scheme: Scheme, execution: Execution, on_batch: Ca
         z=z[0],
         maxima=dict(zip(job.measures, maxima.T, strict=True)),
         details=_details(question, scheme),
+        notices=_notices(question, scheme),
     )
 
 
@@ -120,9 +122,9 @@ def _residuals(question: Question, scheme: Scheme, execution: Execution) -> Resi
 
 def _check_against_fit(question: Question, job: Job, values: npt.NDArray[np.float32]) -> None:
     """Refuse to go on if the unshuffled statistic is not that of the fit: one of the two would be wrong."""
-    if job.statistic.name() != question.result.contrast.test:
+    fitted = job.statistic.expected_values(question.statistic)
+    if fitted is None:
         return
-    fitted = job.statistic.correlation_of(question.statistic)
     is_comparable = question.is_tested & np.isfinite(fitted) & (values != 0)
     worst = float(np.abs(fitted - values)[is_comparable].max(initial=0.0))
     if worst > 1e-4:
@@ -167,6 +169,17 @@ def _details(question: Question, scheme: Scheme) -> dict[str, Any]:
         "VarianceGroups": None if data.variance_groups is None else str(data.variance_groups.name),
         "Familywise": question.spec.familywise,
     }
+
+
+def _notices(question: Question, scheme: Scheme) -> tuple[Notice, ...]:
+    if scheme.groups is None:
+        return ()
+    name, groups = question.result.contrast.name, question.data.variance_groups
+    sentence = (
+        f"Shuffling allows each group of '{groups.name if groups is not None else ''}' its own variance for '{name}'"
+        " (Welch's v, as z); the statistic map of the fit pools the variance, so the two differ."
+    )
+    return (Notice(severity="note", topic="variance", sentence=sentence),)
 
 
 def judge_together(nulls: Sequence[Null]) -> list[Null]:

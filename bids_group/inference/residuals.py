@@ -22,9 +22,9 @@ _NO_VARIANCE = 1e-12
 class Residuals:
     """Residuals on the nuisance part: ``tiles`` float32 ``(n_tiles, n_obs, TILE)``, padded with zeros.
 
-    Each element's residuals have unit sum of squares, or are 0 where the maps do not vary beyond the
-    nuisance part. ``group_squares`` float32 ``(n_tiles, n_groups, TILE)``: the part of that sum in each
-    variance group.
+    Each element's residuals (those of each variance group, where there are any) have unit sum of squares,
+    or are 0 where the maps do not vary beyond the nuisance part. ``group_squares`` float32 ``(n_tiles,
+    n_groups, TILE)``: the part of that sum in each variance group.
     """
 
     tiles: npt.NDArray[np.float32]
@@ -60,9 +60,11 @@ def build_residuals(
     for number in range(shape[0]):
         columns = slice(number * TILE, min((number + 1) * TILE, n_elements))
         unit = _unit_residuals(maps[:, columns].astype(np.float64), partition.nuisance)
-        tiles[number, :, : unit.shape[1]] = unit
+        width = unit.shape[1]
         for group in range(n_groups):
-            squares[number, group, : unit.shape[1]] = (unit[groups == group] ** 2).sum(axis=0)
+            squares[number, group, :width] = (unit[groups == group] ** 2).sum(axis=0)
+            unit[groups == group] = _unit_columns(unit[groups == group])
+        tiles[number, :, :width] = unit
     return Residuals(tiles=tiles, n_elements=n_elements, group_squares=squares)
 
 
@@ -73,8 +75,13 @@ def _unit_residuals(
     rest = maps - nuisance @ (nuisance.T @ maps)
     rest -= nuisance @ (nuisance.T @ rest)
     squares = (rest**2).sum(axis=0)
-    is_varying = squares > _NO_VARIANCE * whole
-    return np.where(is_varying, rest / np.sqrt(np.where(is_varying, squares, 1.0)), 0.0)
+    return _unit_columns(np.where(squares > _NO_VARIANCE * whole, rest, 0.0))
+
+
+def _unit_columns(columns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Bring columns to unit length; those of zeros stay."""
+    lengths = np.sqrt((columns**2).sum(axis=0))
+    return np.asarray(columns / np.where(lengths > 0, lengths, 1.0))
 
 
 def _mapped(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:

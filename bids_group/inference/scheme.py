@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bids_group.config import InferenceSpec
-from bids_group.errors import DataError, UsageError
+from bids_group.errors import DataError
 from bids_group.inference.partition import Partition, split_design
 from bids_group.inference.shuffles import Codes, Shuffles, Units
 from bids_group.records import Contrast, Design
@@ -61,18 +61,12 @@ def choose_scheme(
     ------
     DataError
         The blocks or variance groups do not allow these shuffles.
-    UsageError
-        The request contradicts itself.
     """
     partition = split_design(design, contrast)
     block_of_row = _codes(blocks, design, "exchangeability block")
     group_of_row = _codes(variance_groups, design, "variance group")
-    if spec.block_scheme is not None and block_of_row is None:
-        raise UsageError(
-            f"--{spec.block_scheme}-blocks needs blocks.",
-            found="no exchangeability blocks",
-            fix="Name their column: --exchangeability-blocks COLUMN.",
-        )
+    if group_of_row is not None and group_of_row.max() == 0:
+        group_of_row = None
     kind = spec.shuffle if spec.shuffle != "auto" else _natural_kind(partition, group_of_row)
     is_whole = block_of_row is not None and _moves_whole(partition, block_of_row, spec, kind)
     units = _units(partition.n_obs, block_of_row, group_of_row, contrast, is_whole=is_whole, kind=kind)

@@ -134,13 +134,13 @@ class Shuffles:
         random = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, number]))
         n_units = self.units.n_units
         orders = np.tile(np.arange(n_units), (SHUFFLES_PER_STREAM, 1))
-        signs = np.ones((SHUFFLES_PER_STREAM, n_units))
+        signs: npt.NDArray[np.float64] = np.ones((SHUFFLES_PER_STREAM, n_units))
         if self.has_permutations:
             keys = random.random((SHUFFLES_PER_STREAM, n_units))
             by_cell = np.argsort(self.units.cell_of_unit, kind="stable")
             orders[:, by_cell] = np.argsort(_ranks(self.units.cell_of_unit) + keys, axis=1, kind="stable")
         if self.has_flips:
-            signs = 1.0 - 2.0 * random.integers(0, 2, size=(SHUFFLES_PER_STREAM, n_units))
+            signs -= 2.0 * random.integers(0, 2, size=(SHUFFLES_PER_STREAM, n_units))
         if number == 0:
             orders[0], signs[0] = np.arange(n_units), 1.0
         return orders, signs

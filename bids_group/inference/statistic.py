@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from bids_group.inference.correlation import LARGEST, Scale, Table, correlate, deviates
 from bids_group.inference.scheme import Scheme
+from bids_group.inference.welch import allow_group_variances
 
 Single = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -48,8 +49,8 @@ class Statistic(Protocol):
     def statistic_of(self, values: npt.ArrayLike) -> Doubles:
         """Values on the scale that people read: t, F, or z."""
 
-    def correlation_of(self, statistic: npt.ArrayLike) -> Doubles:
-        """Turn t or F of a fit into the values of this statistic."""
+    def expected_values(self, fitted: npt.ArrayLike) -> Doubles | None:
+        """Turn t or F of the fit into values of this statistic; None where they cannot be compared."""
 
     def name(self) -> str:
         """Name of the scale that people read."""
@@ -90,9 +91,9 @@ class PooledVariance:
         """Turn R into t or F."""
         return self.scale.statistic(values)
 
-    def correlation_of(self, statistic: npt.ArrayLike) -> Doubles:
+    def expected_values(self, fitted: npt.ArrayLike) -> Doubles | None:
         """Turn t or F into R."""
-        return self.scale.correlation(statistic)
+        return self.scale.correlation(fitted)
 
     def name(self) -> str:
         """``t`` or ``F``."""
@@ -102,6 +103,8 @@ class PooledVariance:
 def build_statistic(scheme: Scheme, test: str, *, is_two_sided: bool) -> Statistic:
     """Choose the columns whose products a contrast's statistic needs."""
     split = scheme.partition
+    if scheme.groups is not None:
+        return allow_group_variances(split, scheme.groups, test, is_two_sided=is_two_sided)
     scale = Scale(test=test, q=split.q, dof=split.dof)
     return PooledVariance(
         columns=np.column_stack([split.tested, moved_nuisance(scheme)]),

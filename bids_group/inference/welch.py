@@ -1,0 +1,262 @@
+"""Statistics that allow each group of rows its own variance: Welch's v, and G for several rows of a contrast.
+
+Winkler et al. 2014 (doi:10.1016/j.neuroimage.2014.01.060), equations 3–5: with M the model, ψ its
+least-squares estimate, W the inverse of each group's residual variance and s the rank of the contrast C,
+``G = ψ'C (C'(M'WM)⁻¹C)⁻¹ C'ψ / (Λ s)``; v is its signed root for s = 1. Each value becomes z with its own
+degrees of freedom.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from bids_group.distributions import log_upper_tail_of_f
+from bids_group.errors import DataError
+from bids_group.inference.partition import Partition
+from bids_group.inference.shuffles import Codes
+
+Single = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+
+_STEP, _DEEPEST, _N_DOF = 0.05, 60.0, 96
+_LOWEST_Z = -8.0
+_SMALLEST_SHARE = 1e-7
+"""Residual sum of squares of a group, relative to that of all rows, below which it counts as this much."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DofTable:
+    """z at knots of the deviance root ``sqrt(dof·log(1 + q·F/dof))`` (columns), of log(dof) (rows); cubic."""
+
+    z: Doubles
+    first: float
+    last: float
+
+    @classmethod
+    @lru_cache(maxsize=16)
+    def between(cls, q: int, smallest_dof: float, largest_dof: float) -> DofTable:
+        """Tabulate for degrees of freedom in a range."""
+        first, last = np.log(smallest_dof), np.log(max(largest_dof, smallest_dof * (1 + 1e-6)))
+        dof = np.exp(np.linspace(first, last, _N_DOF))[:, None]
+        roots = np.arange(0, _DEEPEST + 4 * _STEP, _STEP)
+        tails = log_upper_tail_of_f(np.expm1(np.minimum(roots**2 / dof, 600)) * dof / q, q, dof)
+        z = -special.ndtri_exp(tails - np.log(2) * (q == 1))
+        return cls(z=np.maximum(z, _LOWEST_Z), first=first, last=last)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GroupVariances:
+    """v or G, as z. ``columns``: those of the model (tested ones last) once for each group, 0 elsewhere.
+
+    ``gram`` ``(n_groups, p, p)``, ``sizes`` and ``dof`` ``(n_groups,)``: rows of each group, and their
+    share of the residual degrees of freedom.
+    """
+
+    columns: Doubles
+    is_two_sided: bool
+    q: int
+    is_signed: bool
+    gram: Doubles
+    sizes: Doubles
+    dof: Doubles
+    table: DofTable
+
+    def values(self, products: Single, squares: Single, room: Single) -> Single:
+        """Compute z from the products."""
+        _welch(
+            products, squares, self.q, self.is_signed, self.gram, self.sizes, self.dof, self.table.z,
+            self.table.first, self.table.last, room,
+        )  # fmt: skip
+        return room
+
+    def fill_z(self, values: Single, z: Single) -> None:
+        """Copy: values are normal deviates already."""
+        z[:] = values
+
+    def largest_value(self) -> float:
+        """There is no limit."""
+        return float(np.finfo(np.float32).max)
+
+    def z_of(self, values: npt.ArrayLike) -> Doubles:
+        """Return the values."""
+        return np.asarray(values, dtype=np.float64)
+
+    def statistic_of(self, values: npt.ArrayLike) -> Doubles:
+        """Return the values."""
+        return np.asarray(values, dtype=np.float64)
+
+    def expected_values(self, fitted: npt.ArrayLike) -> None:
+        """Say nothing: the fit pools the variance."""
+
+    def name(self) -> str:
+        """``z``."""
+        return "z"
+
+
+def allow_group_variances(
+    split: Partition, groups: Codes, test: str, *, is_two_sided: bool
+) -> GroupVariances:
+    """Prepare v (t contrasts) or G (F contrasts).
+
+    Raises
+    ------
+    DataError
+        A group has no residual degrees of freedom of its own.
+    """
+    model = np.column_stack([split.nuisance, split.tested])
+    indicators = np.eye(int(groups.max()) + 1)[groups]
+    parts = model[:, None, :] * indicators[:, :, None]  # (n_obs, n_groups, p)
+    sizes = indicators.sum(axis=0)
+    dof = sizes - (parts**2).sum(axis=(0, 2))
+    if dof.min() < 1e-6:
+        raise DataError(
+            "A variance group has no residual degrees of freedom: its variance cannot be estimated.",
+            found=f"groups of {', '.join(f'{size:.0f}' for size in sizes)} rows",
+            expected="more rows in each group than the model fits there",
+            fix="Merge variance groups, or leave --variance-groups out.",
+        )
+    factor = split.q * (split.q + 2) / 3
+    bounds = factor / (1 / dof).sum(), factor * dof.sum() / (sizes.size - 1) ** 2
+    return GroupVariances(
+        columns=parts.reshape(len(parts), -1),
+        is_two_sided=is_two_sided and test == "t",
+        q=split.q,
+        is_signed=test == "t",
+        gram=np.einsum("ngi,ngj->gij", parts, parts),
+        sizes=sizes,
+        dof=dof,
+        table=DofTable.between(split.q, *bounds),
+    )
+
+
+@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+def _cubic(place: float, left: float, here: float, right: float, beyond: float) -> float:
+    """Lagrange's cubic through four knots at −1, 0, 1, 2."""
+    return (
+        -place * (place - 1) * (place - 2) / 6 * left
+        + (place + 1) * (place - 1) * (place - 2) / 2 * here
+        - (place + 1) * place * (place - 2) / 2 * right
+        + (place + 1) * place * (place - 1) / 6 * beyond
+    )
+
+
+@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+def _along(table: Doubles, row: int, column: int, shift: float) -> float:
+    height: float = _cubic(
+        shift, table[row, column - 1], table[row, column], table[row, column + 1], table[row, column + 2]
+    )
+    return height
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def look_up(f: float, q: int, dof: float, table: Doubles, first: float, last: float) -> float:
+    """Turn F with its own dof into z (of half the tail for q = 1) by a `DofTable`; linear far out."""
+    root = np.sqrt(dof * np.log1p(q * f / dof)) / _STEP
+    along = (np.log(dof) - first) / (last - first) * (table.shape[0] - 1)
+    column = min(max(int(root), 1), table.shape[1] - 3)
+    row = min(max(int(along), 1), table.shape[0] - 3)
+    far = max(root - (table.shape[1] - 2), 0.0)
+    shift = min(root, float(table.shape[1] - 2)) - column
+    left = _along(table, row - 1, column, shift)
+    here = _along(table, row, column, shift)
+    right = _along(table, row + 1, column, shift)
+    beyond = _along(table, row + 2, column, shift)
+    height: float = _cubic(along - row, left, here, right, beyond) + far * _STEP
+    return height
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _welch(
+    products: Single,
+    squares: Single,
+    q: int,
+    is_signed: bool,
+    gram: Doubles,
+    sizes: Doubles,
+    dof: Doubles,
+    table: Doubles,
+    first: float,
+    last: float,
+    z: Single,
+) -> None:
+    """Fill ``z`` (n_shuffles, n) from products ``(n_groups · p, n_shuffles, n)`` of unit residuals."""
+    n_groups, p = gram.shape[0], gram.shape[1]
+    own, whole = np.empty((n_groups, p)), np.empty(p)
+    weights, information = np.empty(n_groups), np.empty((p, p))
+    for k in range(z.shape[0]):
+        for j in range(z.shape[1]):
+            for i in range(p):
+                whole[i] = 0.0
+            for g in range(n_groups):
+                scale = np.sqrt(np.float64(squares[g, j]))
+                for i in range(p):
+                    own[g, i] = products[g * p + i, k, j] * scale
+                    whole[i] += own[g, i]
+            f, own_dof = _ratio(own, whole, squares, j, q, gram, sizes, dof, weights, information)
+            height = look_up(f, q, own_dof, table, first, last) if f > 0 else (0.0 if q == 1 else _LOWEST_Z)
+            z[k, j] = -height if is_signed and whole[p - 1] < 0 else height
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _ratio(
+    own: Doubles,
+    whole: Doubles,
+    squares: Single,
+    element: int,
+    q: int,
+    gram: Doubles,
+    sizes: Doubles,
+    dof: Doubles,
+    weights: Doubles,
+    information: Doubles,
+) -> tuple[float, float]:
+    """G and its dof from the products of each group with the model, and their sums; the last two are scratch."""
+    n_groups, p = own.shape
+    information[:] = 0.0
+    trace = 0.0
+    for g in range(n_groups):
+        rest = np.float64(squares[g, element])
+        for i in range(p):
+            fitted = 0.0
+            for j in range(p):
+                fitted += gram[g, i, j] * whole[j]
+            rest += whole[i] * (fitted - 2 * own[g, i])
+        weights[g] = dof[g] / max(rest, _SMALLEST_SHARE)
+        trace += weights[g] * sizes[g]
+        for i in range(p):
+            for j in range(i + 1):
+                information[i, j] += weights[g] * gram[g, i, j]
+    spread = 0.0
+    for g in range(n_groups):
+        spread += (1 - weights[g] * sizes[g] / trace) ** 2 / dof[g]
+    ratio = _explained(information, whole, q) / q
+    own_dof = q * (q + 2) / (3 * spread)
+    return ratio / (1 + 2 * (q - 1) / (q * (q + 2)) * spread), own_dof
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _explained(information: Doubles, estimate: Doubles, q: int) -> float:
+    """Weigh the tested (last q) estimates by the Schur complement of the information, in place."""
+    p = estimate.size
+    for i in range(p):
+        for j in range(i + 1):
+            total = information[i, j]
+            for k in range(j):
+                total -= information[i, k] * information[j, k]
+            if i == j:
+                information[i, i] = np.sqrt(max(total, 1e-300))
+            else:
+                information[i, j] = total / information[j, j]
+    explained = 0.0
+    for j in range(p - q, p):
+        total = 0.0
+        for i in range(j, p):
+            total += information[i, j] * estimate[i]
+        explained += total * total
+    return explained
