@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from bids_group.errors import DataError, UsageError
+from bids_group.model.pointing import list_some, suggest
 from bids_group.records import Column, Table
 
 ENTITIES = ("subject", "session", "run", "contrast")
@@ -50,33 +51,31 @@ def join_covariates(keys: Sequence[RowKey], tables: Sequence[Table]) -> Covariat
     """Join the tables to the rows: by person, and by person and session.
 
     A session's column is a covariate of a row of several sessions only where it is the same in all of them.
-    A missing value stays missing.
+    A missing value stays missing. Rows of equal labels are allowed.
     """
-    frame = _entity_frame(keys)
-    columns: dict[str, Column] = {}
-    refusals: dict[str, str] = {}
+    entities = _entity_frame(keys)
+    found: dict[str, list[tuple[Table, pd.Series | None, str]]] = {}
     for table in tables:
         for name in table.frame.columns:
-            if name in frame.columns and name not in columns:
-                continue  # an entity of the maps goes before a column of the same name
-            if name in columns or name in refusals:
-                refusals[name] = _clash(name, columns.get(name), table.columns.get(name))
-                continue
-            values, refusal = _column_values(keys, table, name)
-            if refusal is None:
-                frame[name] = values
-                columns[name] = table.columns[name]
-            else:
-                refusals[name] = refusal
-    kept = [name for name in frame.columns if name not in refusals]
-    return Covariates(
-        frame=frame[kept], columns={k: v for k, v in columns.items() if k in kept}, refusals=refusals
-    )
+            if name not in entities.columns:  # an entity of the maps goes before a column of the same name
+                found.setdefault(name, []).append((table, *_column_values(keys, table, name)))
+    values, columns, refusals = {}, {}, {}
+    for name, sources in found.items():
+        table, series, refusal = sources[0]
+        if len(sources) > 1:
+            files = " and ".join(str(each.columns[name].source) for each, _, _ in sources)
+            refusals[name] = f"The column {name!r} stands in two tables: {files}."
+        elif series is None:
+            refusals[name] = refusal
+        else:
+            values[name], columns[name] = series, table.columns[name]
+    frame = pd.concat([entities, pd.DataFrame(values, index=entities.index)], axis=1)
+    index = pd.Index([key.label for key in keys], name="observation")
+    return Covariates(frame=frame.set_axis(index, axis=0), columns=columns, refusals=refusals)
 
 
 def _entity_frame(keys: Sequence[RowKey]) -> pd.DataFrame:
-    index = pd.Index([key.label for key in keys], name="observation")
-    frame = pd.DataFrame(index=index)
+    frame = pd.DataFrame(index=range(len(keys)))
     for entity in ENTITIES:
         values = [key.entities.get(entity) for key in keys]
         if any(value is not None for value in values):
@@ -89,39 +88,36 @@ def _natural(label: str) -> tuple[bool, int, str]:
     return (not label.isdigit(), int(label) if label.isdigit() else 0, label)
 
 
-def _column_values(keys: Sequence[RowKey], table: Table, name: str) -> tuple[pd.Series | None, str | None]:
-    """Values by row, or the reason why there are none."""
-    index = pd.Index([key.label for key in keys], name="observation")
+def _column_values(keys: Sequence[RowKey], table: Table, name: str) -> tuple[pd.Series | None, str]:
+    """Values by position of the row; None and the reason where a row has no single value."""
+    column = table.frame[name]
     if table.level == "subject":
-        values = table.frame[name].reindex([key.subject for key in keys])
-        return values.set_axis(index), None
+        return column.reindex([key.subject for key in keys]).reset_index(drop=True), ""
     pairs = [(key.subject, session or "") for key in keys for session in key.sessions]
-    looked_up = table.frame[name].reindex(pd.MultiIndex.from_tuples(pairs))
-    owners = pd.Index([key.label for key in keys for _ in key.sessions])
-    by_row = looked_up.set_axis(owners)
+    owners = [position for position, key in enumerate(keys) for _ in key.sessions]
+    by_row = column.reindex(pd.MultiIndex.from_tuples(pairs)).set_axis(pd.Index(owners))
     n_values = by_row.groupby(level=0, observed=True).nunique(dropna=False)
     varying = n_values.index[n_values > 1]
     if len(varying):
         return None, (
             f"The column {name!r} of {table.columns[name].source} varies between the sessions of "
-            f"{sorted(varying)[0]}, and its row of the design stands for several sessions."
+            f"{keys[varying[0]].label}, and a row of this design stands for several sessions."
         )
-    return by_row[~by_row.index.duplicated()].reindex(index), None
+    return by_row[~by_row.index.duplicated()].reindex(range(len(keys))), ""
 
 
-def _clash(name: str, first: Column | None, second: Column | None) -> str:
-    files = " and ".join(str(column.source) for column in (first, second) if column is not None)
-    return f"The column {name!r} stands in two tables: {files}."
+def level_text(value: object) -> str | None:
+    """Write a value as a label: text, whole numbers without a decimal point; None where it is missing."""
+    if value is None or value is pd.NA or value != value:
+        return None
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 def unknown_column(name: str, known: Iterable[str], where: str) -> UsageError:
     """Make the error about a name that is no column, with what exists."""
-    import difflib
-
     available = sorted(known)
-    close = difflib.get_close_matches(name, available, n=1)
     return UsageError(
-        f"There is no column {name!r}, which {where} uses.",
-        found=", ".join(available) or "no columns",
-        fix=f"Did you mean {close[0]!r}?" if close else None,
+        f"There is no column {name!r}, which {where} names.",
+        found=list_some(available) or "no columns",
+        fix=suggest(name, available),
     )

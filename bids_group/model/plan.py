@@ -6,51 +6,65 @@ A model's nodes are walked from the maps up. Nodes below the group make observat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
 
 from bids_group.config import AnalysisSpec
-from bids_group.config.stats_model import INTERCEPT, Node, StatsModel, formula_names
-from bids_group.errors import DataError, UsageError
-from bids_group.model.covariates import Covariates, RowKey, join_covariates
-from bids_group.model.factors import quote
-from bids_group.model.graph import receive
+from bids_group.config.stats_model import Node, StatsModel
+from bids_group.errors import DataError, SelectionError, UsageError
+from bids_group.labels import camel_label
+from bids_group.model.covariates import RowKey
+from bids_group.model.graph import Flow, receive
 from bids_group.model.lower_nodes import lower_outputs
+from bids_group.model.node_rows import build_node_rows, check_one_contrast, node_formula
 from bids_group.model.requests import contrast_requests
-from bids_group.model.signals import Labels, Signal, split
-from bids_group.records import Cohort, GroupAnalysis, Notice, Observation
+from bids_group.model.signals import Labels, Signal, split, values_of
+from bids_group.model.transformations import transform
+from bids_group.records import Cohort, Exclusion, GroupAnalysis, Notice, Observation
+
+UNNAMED = ("contrast", "task", "space", "res", "den", "node")
+"""Keys of GroupBy that the names of output files carry anyway, or that have one value in an analysis."""
 
 
 def plan_analyses(cohort: Cohort, model: StatsModel, spec: AnalysisSpec) -> tuple[GroupAnalysis, ...]:
     """Plan every group model that a Stats Model (or a command line, compiled to one) asks for.
 
-    Rows are sorted by label, analyses by node and group: nothing depends on the order of maps and tables.
+    Rows are sorted by label, analyses by node and group: nothing depends on the order of maps and tables. A
+    missing value stays missing; a value that the model needs is asked for later (`keep_complete`).
 
     Raises
     ------
     UsageError
         A node, filter or contrast names what does not exist, or asks for what is not supported.
     DataError
-        A covariate has no single value in a row; two maps stand for one row.
+        A covariate has no single value in a row; two maps stand for one row; a person's maps do not settle a
+        contrast below the group; a value by which GroupBy splits is missing (``spec.missing`` ``error``).
     SelectionError
         A node receives no map.
     """
-    outputs: dict[str, tuple[Signal, ...]] = {}
+    outputs: dict[str, Flow] = {}
     analyses: list[GroupAnalysis] = []
     for node in model.nodes_in_order:
         received = receive(node, model, outputs, cohort)
         if node.level == "dataset":
-            analyses.extend(_dataset_analyses(node, received, cohort, spec))
+            analyses.extend(_Planning(node=node, received=received, cohort=cohort, spec=spec).analyses())
         else:
-            outputs[node.name] = lower_outputs(node, received, cohort)
-    if len(model.dataset_nodes) < 2:
-        analyses = [replace(analysis, node=None) for analysis in analyses]
+            outputs[node.name] = lower_outputs(node, received, cohort, spec)
+    _check_names(one for analysis in analyses for one in analysis.observations)
     remarks = tuple(Notice(severity="warning", topic="model", sentence=one) for one in model.remarks)
-    return tuple(replace(analysis, notices=remarks + analysis.notices) for analysis in analyses)
+    has_names = len(model.dataset_nodes) > 1
+    return tuple(
+        replace(one, node=one.node if has_names else None, notices=remarks + one.notices) for one in analyses
+    )
 
 
 def restrict(analysis: GroupAnalysis, labels: Sequence[str]) -> GroupAnalysis:
-    """Keep the rows named by ``labels`` (their own order stays)."""
+    """Keep the rows named by ``labels``, in the analysis' own order, and transform them anew.
+
+    Means and the like are over the rows that are left, so that nobody who is not analysed counts in them.
+    """
     kept = set(labels)
     unknown = kept - set(analysis.rows.index)
     if unknown:
@@ -59,70 +73,128 @@ def restrict(analysis: GroupAnalysis, labels: Sequence[str]) -> GroupAnalysis:
             fix="This is a bug; please report it.",
         )
     observations = tuple(one for one in analysis.observations if one.label in kept)
-    rows = analysis.rows.loc[[one.label for one in observations]]
-    return replace(analysis, observations=observations, rows=rows)
+    wanted = [one.label for one in observations]
+    if analysis.raw_rows is None:
+        return replace(analysis, observations=observations, rows=analysis.rows.loc[wanted])
+    raw = analysis.raw_rows.loc[wanted]
+    transformed = transform(raw, analysis.instructions, analysis.node or "group")
+    return _with_rows(analysis, observations, transformed.rows, transformed.dropped, raw)
 
 
-def _dataset_analyses(
-    node: Node, signals: Sequence[Signal], cohort: Cohort, spec: AnalysisSpec
-) -> list[GroupAnalysis]:
-    groups = _split_by(node, signals, cohort)
-    return [_analysis(node, group, dict(labels), cohort, spec) for labels, group in groups.items()]
-
-
-def _split_by(node: Node, signals: Sequence[Signal], cohort: Cohort) -> dict[Labels, list[Signal]]:
-    values = [tuple((name, signal.entities[name]) for name in node.group_by) for signal in signals]
-    return split(signals, values)
-
-
-def _analysis(
-    node: Node, signals: Sequence[Signal], labels: dict[str, str], cohort: Cohort, spec: AnalysisSpec
+def _with_rows(
+    analysis: GroupAnalysis,
+    observations: Sequence[Observation],
+    rows: pd.DataFrame,
+    reasons: Mapping[str, str],
+    raw: pd.DataFrame,
 ) -> GroupAnalysis:
-    contrasts = sorted({signal.entities["contrast"] for signal in signals})
-    _check_one_contrast(node, contrasts)
-    observations = _observations(node, signals, is_mixed=len(contrasts) > 1)
-    covariates = _covariates(observations, cohort)
-    covariates.require(_used_names(node, spec))
-    requests = contrast_requests(node)
-    return GroupAnalysis(
-        first_level_contrast=" and ".join(contrasts),
-        observations=observations,
-        rows=covariates.frame,
-        formula=node.formula or _formula(node),
-        contrasts=requests,
-        centering=node.settings.get("center", "none"),
-        has_default_contrasts=not requests,
-        estimator="meta" if node.type == "meta" else "ols",
-        node=node.name,
-        group_labels={name: value for name, value in labels.items() if name != "contrast"},
-        columns=covariates.columns,
+    """Join observations and transformed rows; ``reasons``, by label, say why others were left out."""
+    exclusions = [
+        exclusion
+        for one in observations
+        if one.label in reasons
+        for exclusion in _excluded(one, reasons[one.label])
+    ]
+    stay = tuple(one for one in observations if one.label not in reasons)
+    return replace(
+        analysis,
+        observations=stay,
+        rows=rows.loc[[one.label for one in stay]],
+        raw_rows=raw.loc[[one.label for one in stay]],
+        exclusions=(*analysis.exclusions, *exclusions),
     )
 
 
-def _formula(node: Node) -> str:
-    """``X`` as a formula: its variables as they are, with the constant only where it is named."""
-    terms = [quote(name) for name in node.x if name != INTERCEPT]
-    return "~ " + " + ".join(["1" if INTERCEPT in node.x else "0", *terms])
+def _excluded(one: Observation, reason: str) -> list[Exclusion]:
+    entities = {"subject": one.subject, "contrast": one.contrast}
+    return Signal(entities=entities, source=one).exclude(reason)
 
 
-def _check_one_contrast(node: Node, contrasts: Sequence[str]) -> None:
-    used = {"contrast", *contrasts} & set(_model_names(node))
-    if len(contrasts) > 1 and not used:
-        raise UsageError(
-            f"The node {node.name!r} would mix {len(contrasts)} first-level contrasts in one model.",
-            found=", ".join(contrasts),
-            expected="one contrast, or a model in which the contrast is a variable",
-            fix='Add "contrast" to GroupBy.',
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Planning:
+    """One Dataset node and the maps that it receives."""
+
+    node: Node
+    received: Flow
+    cohort: Cohort
+    spec: AnalysisSpec
+
+    def analyses(self) -> list[GroupAnalysis]:
+        groups, exclusions = self._groups()
+        if not groups:
+            raise SelectionError(f"The node {self.node.name!r} receives no map that it could analyse.")
+        return [self._analysis(dict(labels), group, exclusions) for labels, group in groups.items()]
+
+    def _groups(self) -> tuple[dict[Labels, list[Signal]], tuple[Exclusion, ...]]:
+        """Split the maps by GroupBy; who lacks a value is in no group."""
+        signals, where = self.received.signals, f"GroupBy of the node {self.node.name!r}"
+        by_name = {name: values_of(name, signals, self.cohort, where) for name in self.node.group_by}
+        by_name = {name: values for name, values in by_name.items() if not _is_absent(name, values)}
+        complete, exclusions = [], []
+        for position, signal in enumerate(signals):
+            lacking = [name for name, values in by_name.items() if values[position] is None]
+            if lacking:
+                self._refuse_missing(signal, lacking[0])
+                exclusions += signal.exclude(f"no value (n/a) of {lacking[0]} for GroupBy (--missing drop)")
+            else:
+                complete.append(position)
+        labels = [
+            tuple((name, str(values[position])) for name, values in by_name.items()) for position in complete
+        ]
+        groups = split([signals[position] for position in complete], labels)
+        return groups, (*self.received.exclusions, *exclusions)
+
+    def _refuse_missing(self, signal: Signal, name: str) -> None:
+        if self.spec.missing == "error":
+            raise DataError(
+                f"The node {self.node.name!r} has a model for each {name}, "
+                f"but sub-{signal.entities['subject']} has no value of it.",
+                found="n/a",
+                fix="Leave such participants out with --missing drop, or fill in the table.",
+            )
+
+    def _analysis(
+        self, labels: dict[str, str], signals: Sequence[Signal], exclusions: tuple[Exclusion, ...]
+    ) -> GroupAnalysis:
+        node = self.node
+        contrasts = sorted({signal.contrast for signal in signals})
+        check_one_contrast(node, contrasts)
+        observations = _observations(node, signals, is_mixed=len(contrasts) > 1)
+        inference = self.spec.inference
+        judged = [name for name in (inference.exchangeability_blocks, inference.variance_groups) if name]
+        rows = build_node_rows(node, [_row_key(one) for one in observations], self.cohort, judged_by=judged)
+        requests = contrast_requests(node)
+        analysis = GroupAnalysis(
+            first_level_contrast=" and ".join(contrasts),
+            observations=observations,
+            rows=rows.raw,
+            formula=node_formula(node, map(str, rows.transformed.rows.columns)),
+            contrasts=requests,
+            centering=node.settings.get("center", "none"),
+            has_default_contrasts=not requests,
+            estimator="meta" if node.type == "meta" else "ols",
+            node=node.name,
+            group_labels={name: value for name, value in labels.items() if name not in UNNAMED},
+            columns=rows.columns,
+            notices=(*self.received.notices, *self._say_defaults(requests)),
+            exclusions=exclusions,
+            instructions=node.instructions,
         )
+        transformed = rows.transformed
+        if not node.instructions:
+            return analysis
+        return _with_rows(analysis, observations, transformed.rows, transformed.dropped, rows.raw)
+
+    def _say_defaults(self, requests: Sequence[object]) -> tuple[Notice, ...]:
+        if requests or "contrast" in self.node.settings:
+            return ()
+        sentence = f"The node {self.node.name!r} has no contrasts; the mean and each term are tested."
+        return (Notice(severity="warning", topic="model", sentence=sentence),)
 
 
-def _model_names(node: Node) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*node.x, *formula_names(node.formula or ""))))
-
-
-def _used_names(node: Node, spec: AnalysisSpec) -> tuple[str, ...]:
-    judged = (spec.inference.exchangeability_blocks, spec.inference.variance_groups)
-    return (*_model_names(node), *(name for name in judged if name))
+def _is_absent(name: str, values: Sequence[str | None]) -> bool:
+    """Whether no map carries an entity at all (FitLins' maps have neither task nor space)."""
+    return name in (*UNNAMED, "session", "run") and all(value is None for value in values)
 
 
 def _observations(node: Node, signals: Sequence[Signal], *, is_mixed: bool) -> tuple[Observation, ...]:
@@ -146,15 +218,11 @@ def _observation(signal: Signal, *, is_mixed: bool) -> Observation:
     return Observation(
         subject=signal.entities["subject"],
         session=signal.entities.get("session"),
-        contrast=signal.entities["contrast"],
+        contrast=signal.contrast,
         sources=(signal.source,),
         combine="mean",
         is_one_of_several=is_mixed,
     )
-
-
-def _covariates(observations: Sequence[Observation], cohort: Cohort) -> Covariates:
-    return join_covariates([_row_key(one) for one in observations], cohort.tables)
 
 
 def _row_key(one: Observation) -> RowKey:
@@ -164,3 +232,18 @@ def _row_key(one: Observation) -> RowKey:
         entities["contrast"] = one.contrast
     sessions = tuple(sorted({each.session for each in one.maps}, key=str))
     return RowKey(label=one.label, entities=entities, sessions=sessions)
+
+
+def _check_names(observations: Iterable[Observation]) -> None:
+    """Refuse two different maps of a person that would be written to one file."""
+    seen: dict[tuple[str, str | None, str], Observation] = {}
+    for one in observations:
+        one = replace(one, is_one_of_several=False)
+        other = seen.setdefault((one.subject, one.session, camel_label(one.contrast).casefold()), one)
+        if other != one:
+            raise UsageError(
+                f"Two different maps of {one.label} would have the same name.",
+                found=f"{other.contrast!r} ({len(other.maps)} maps) and {one.contrast!r} ({len(one.maps)})",
+                expected="contrasts below the group whose names differ in letters and digits",
+                fix="Rename a contrast of a Session or Subject node, or run the Dataset nodes one by one.",
+            )

@@ -101,7 +101,7 @@ def _plan_designs(
     exclusions: list[Exclusion] = []
     for analysis in analyses:
         complete, left_out = _complete(analysis, spec)
-        exclusions.extend(left_out)
+        exclusions.extend((*complete.exclusions, *left_out))
         planned.append(_plan_design(complete, spec))
     return tuple(planned), tuple(dict.fromkeys(exclusions))
 

@@ -1,0 +1,136 @@
+"""The rows of a node: entities and covariates, transformed as the node says, and its variables as a formula."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from bids_group.config.stats_model import INTERCEPT, Node, formula_names
+from bids_group.errors import UsageError
+from bids_group.model.covariates import RowKey, join_covariates, unknown_column
+from bids_group.model.factors import quote
+from bids_group.model.instructions import Transformed
+from bids_group.model.pointing import list_some
+from bids_group.model.signals import find_contrast
+from bids_group.model.transformations import transform
+from bids_group.records import Cohort, Column
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NodeRows:
+    """``raw``: before the transformations; ``transformed``: after; ``columns``: what is known of each covariate."""
+
+    raw: pd.DataFrame
+    transformed: Transformed
+    columns: Mapping[str, Column]
+
+
+def build_node_rows(
+    node: Node, keys: Sequence[RowKey], cohort: Cohort, *, judged_by: Iterable[str] = ()
+) -> NodeRows:
+    """Join the covariates to rows and transform them.
+
+    Parameters
+    ----------
+    judged_by
+        Further columns that the analysis needs (blocks, variance groups).
+
+    Raises
+    ------
+    UsageError
+        A variable of ``X``, or an input of a transformation, does not exist.
+    DataError
+        A column that is used has no single value in some row.
+    """
+    covariates = join_covariates(keys, cohort.tables)
+    covariates.require((*model_names(node), *_inputs(node), *judged_by))
+    raw = pd.concat([covariates.frame, _indicators(node, covariates.frame)], axis=1)
+    transformed = transform(raw, node.instructions, node.name)
+    _check_variables(node, transformed.rows, cohort)
+    return NodeRows(
+        raw=raw,
+        transformed=transformed,
+        columns={**covariates.columns, **_made_columns(node, transformed, cohort)},
+    )
+
+
+def check_one_contrast(node: Node, contrasts: Collection[str]) -> None:
+    """Refuse a model of several first-level contrasts in which the contrast is no variable."""
+    names = (*model_names(node), *_inputs(node))
+    if len(contrasts) > 1 and not any(n == "contrast" or find_contrast(n, contrasts) for n in names):
+        raise UsageError(
+            f"The node {node.name!r} would mix {len(contrasts)} first-level contrasts in one model.",
+            found=list_some(sorted(contrasts)),
+            expected="one contrast, or a model in which the contrast is a variable",
+            fix='Add "contrast" to its GroupBy.',
+        )
+
+
+def model_names(node: Node) -> tuple[str, ...]:
+    """Variables that ``X`` and the formula name."""
+    return tuple(dict.fromkeys((*node.x, *formula_names(node.formula or ""))))
+
+
+def node_formula(node: Node, columns: Iterable[str]) -> str:
+    """Write the node's formula, or ``X`` as one: its variables, and the constant only where it is named."""
+    if node.formula is not None:
+        return _quote_names(node.formula, columns)
+    terms = [quote(name) for name in node.x if name != INTERCEPT]
+    return "~ " + " + ".join(["1" if INTERCEPT in node.x else "0", *terms])
+
+
+def _quote_names(formula: str, columns: Iterable[str]) -> str:
+    """Put backticks around names that are no plain words (``sex.F``), as formulas of the standard have them bare."""
+    odd = sorted((name for name in columns if not name.isidentifier()), key=len, reverse=True)
+    if not odd:
+        return formula
+    names = "|".join(re.escape(name) for name in odd)
+    pattern = re.compile(rf"`[^`]*`|(?<![\w.])(?P<odd>{names})(?![\w.(])")
+    return pattern.sub(lambda match: f"`{match[0]}`" if match["odd"] else match[0], formula)
+
+
+def _inputs(node: Node) -> list[str]:
+    """Columns that the transformations read."""
+    values = (step.get(key, ()) for step in node.instructions for key in ("Input", "By", "Wrt"))
+    lists = ([value] if isinstance(value, str) else value for value in values)
+    return [
+        name for each in lists if isinstance(each, list | tuple) for name in each if isinstance(name, str)
+    ]
+
+
+def _indicators(node: Node, frame: pd.DataFrame) -> pd.DataFrame:
+    """Make a column of 0 and 1 of each first-level contrast that the model uses as a variable."""
+    made = pd.DataFrame(index=frame.index)
+    if "contrast" not in frame.columns:
+        return made
+    for name in (*model_names(node), *_inputs(node)):
+        found = find_contrast(name, frame["contrast"].cat.categories)
+        if found is not None and name not in frame.columns:
+            made[name] = (frame["contrast"] == found).astype(float)
+    return made
+
+
+def _check_variables(node: Node, rows: pd.DataFrame, cohort: Cohort) -> None:
+    for name in node.x:
+        if name != INTERCEPT and name not in rows.columns and node.formula is None:
+            raise unknown_column(name, map(str, rows.columns), f"X of the node {node.name!r}")
+
+
+def _made_columns(node: Node, transformed: Transformed, cohort: Cohort) -> dict[str, Column]:
+    source = next((table.columns[name].source for table in cohort.tables for name in table.columns), None)
+    if source is None:
+        return {}
+    rows = transformed.rows
+    return {
+        name: Column(
+            name=name,
+            kind="numeric" if pd.api.types.is_numeric_dtype(rows[name]) else "categorical",
+            kind_source=f"made by the transformation {instruction} of the model",
+            source=source,
+        )
+        for name, instruction in transformed.made_by.items()
+        if name in rows.columns
+    }
