@@ -1,7 +1,7 @@
 """The group model: every contrast of a design at every element, in tiles of one fixed size.
 
-Where everybody is observed the fit is nilearn's ``SecondLevelModel`` on packed images; where people are
-missing or variances are known it is `least_squares`. A tile is the same whatever the number of processes or
+Where everybody is observed the fit is the one of nilearn's ``SecondLevelModel``; where people are missing or
+variances are known it is `least_squares`. A tile is the same whatever the number of processes or
 the memory, and computes with one BLAS thread, so that neither can change a bit of the result.
 """
 
@@ -10,13 +10,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from nilearn.glm import compute_contrast
-from nilearn.glm.second_level import SecondLevelModel
+from nilearn.glm.first_level import run_glm
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group.distributions import f_p, f_to_z, t_p, t_to_z
@@ -33,7 +32,7 @@ from bids_group.records import Contrast, ContrastResult, GroupData, Notice
 
 Maps = dict[str, npt.NDArray[np.float32]]
 
-_LARGEST_TILE, _SMALLEST_TILE, _VALUES_PER_TILE = 32_767, 1024, 2**22
+_LARGEST_TILE, _SMALLEST_TILE, _VALUES_PER_TILE = 2**15, 2**10, 2**21
 
 
 def fit_group(
@@ -100,7 +99,7 @@ def _tiles(n_obs: int, n_elements: int) -> Iterator[slice]:
 
 
 def _tile_size(n_obs: int) -> int:
-    """Count the elements of a tile, by the shape of the data alone (NIfTI-1 axes end at 32,767)."""
+    """Count the elements of a tile, by the shape of the data alone."""
     return min(_LARGEST_TILE, max(_SMALLEST_TILE, _VALUES_PER_TILE // n_obs))
 
 
@@ -131,44 +130,43 @@ def _fit_tile(data: GroupData, basis: Basis, tile: slice) -> list[Estimate]:
 def _fit_by_nilearn(
     values: npt.NDArray[np.float32], basis: Basis, contrasts: tuple[Contrast, ...]
 ) -> list[Estimate]:
-    """Fit once by ``SecondLevelModel`` on packed images, then read every contrast from that fit."""
-    shape = (values.shape[1], 1, 1)
-    images = [nib.Nifti1Image(row.reshape(shape), np.eye(4)) for row in values]
-    mask = nib.Nifti1Image(np.ones(shape, dtype=np.int8), np.eye(4))
-    regressors = pd.DataFrame(basis.columns, columns=[f"basis{i}" for i in range(basis.rank)])
-    model = SecondLevelModel(mask_img=mask, minimize_memory=True, reports=False)
-    model.fit(images, design_matrix=regressors)
-    model.compute_contrast(np.eye(basis.rank)[0], output_type="effect_size")  # the regression runs here
+    """Run the regression of ``SecondLevelModel`` once and read every contrast from that fit.
+
+    ``SecondLevelModel.compute_contrast`` is ``run_glm`` and ``compute_contrast`` behind a masker; the masker
+    would compare each pair of people's images in every tile.
+    """
+    labels, fits = run_glm(values, basis.columns, noise_model="ols")
+    (fitted,) = fits.values()
+    scale = np.einsum("ij,ij->j", values, values, dtype=np.float64)
+    dof = np.full(values.shape[1], float(fitted.df_residuals))
+    variance = residual_variance(fitted.dispersion * dof, dof, scale)
     return [
-        _estimate_by_nilearn(model, values, weights, contrast)
+        _estimate_by_nilearn((labels, fits), weights, contrast, variance, len(values))
         for weights, contrast in zip(basis.weights, contrasts, strict=True)
     ]
 
 
 def _estimate_by_nilearn(
-    model: SecondLevelModel,
-    values: npt.NDArray[np.float32],
+    fit: tuple[npt.NDArray[np.float64], dict[float, Any]],
     weights: npt.NDArray[np.float64],
     contrast: Contrast,
+    variance: npt.NDArray[np.float64],
+    n_obs: int,
 ) -> Estimate:
-    (fitted,) = model.results_.values()
-    tested = compute_contrast(
-        model.labels_, model.results_, weights[0] if contrast.test == "t" else weights, contrast.test
-    )
-    dof = np.full(values.shape[1], float(fitted.df_residuals))
-    scale = np.einsum("ij,ij->j", values, values, dtype=np.float64)
-    variance = residual_variance(fitted.dispersion * dof, dof, scale)
+    labels, fits = fit
+    (fitted,) = fits.values()
+    tested = compute_contrast(labels, fits, weights[0] if contrast.test == "t" else weights, contrast.test)
     spread = np.einsum("qi,ij,qj->q", weights, fitted.cov, weights)[:, None]
     is_estimable = variance > 0
     return Estimate(
         effect=weights @ fitted.theta,
         variance=spread * variance,
         statistic=np.where(is_estimable, tested.stat(), 0.0),
-        spread=np.broadcast_to(spread, (len(weights), values.shape[1])),
-        dof=dof,
-        n_observed=np.full(values.shape[1], float(len(values))),
+        spread=np.broadcast_to(spread, (len(weights), variance.size)),
+        dof=np.full(variance.size, float(fitted.df_residuals)),
+        n_observed=np.full(variance.size, float(n_obs)),
         is_estimable=is_estimable,
-        is_determined=np.ones(values.shape[1], dtype=bool),
+        is_determined=np.ones(variance.size, dtype=bool),
     )
 
 

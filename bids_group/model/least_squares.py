@@ -1,4 +1,4 @@
-"""Least squares where nilearn's cannot be used: missing people at some elements, known variances.
+"""Least squares where nilearn's cannot be used: people missing at some elements, known variances.
 
 Both work in an orthonormal basis of the design's columns (`Basis`), element by element in batches.
 """

@@ -1,0 +1,224 @@
+"""How long a group analysis takes and how much memory, beside the plain nilearn script.
+
+100 synthetic effect maps on the 2 mm MNI grid (235,375 voxels in the mask), smoothed by 5 mm, three contrasts,
+from the first byte read to the group maps written. Each way runs in a process of its own; imports are not
+timed, their memory is part of the peak. Run with ``python benchmarks/parametric.py [--n-obs N] [--n-procs N]``;
+prints a table in Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+FWHM_MM = 5.0
+CONTRASTS = {"mean": [1, 0, 0], "age": [0, 1, 0], "group": [0, 0, 1]}
+
+
+def main() -> None:
+    """Run every way in its own process and print the table."""
+    arguments = _arguments()
+    if arguments.way:
+        print(json.dumps(_measure(arguments.way, arguments.folder, arguments.n_procs)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        _call("data", folder, arguments.n_obs)
+        ways = [("plain nilearn script", "nilearn", 1), ("bids_group, one process", "own", 1)]
+        if arguments.n_procs > 1:
+            ways.append((f"bids_group, {arguments.n_procs} processes", "own", arguments.n_procs))
+        rows = [(title, _call(way, folder, n)) for title, way, n in ways]
+        pooled = _call("pooled", folder, 1)
+        print(_table(rows, pooled["seconds"]))
+        print(f"\nLargest difference of t: {_largest_difference(Path(folder)):.1e}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--n-obs", type=int, default=100)
+    parser.add_argument("--n-procs", type=int, default=2)
+    parser.add_argument("--way", choices=["data", "nilearn", "own", "pooled"], help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _call(way: str, folder: str, n: int) -> dict[str, float]:
+    size = ["--n-procs", str(n)]
+    command = [sys.executable, __file__, "--way", way, "--folder", folder, *size]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def _measure(way: str, folder: Path, n: int) -> dict[str, float]:
+    """Time one way and read the peak of resident memory of this process."""
+    job = {"data": _prepare_data, "nilearn": _prepare_nilearn, "own": _prepare_own, "pooled": _prepare_pooled}
+    run = job[way](folder, n)
+    at_rest = _peak_gb()
+    start = time.perf_counter()
+    run()
+    return {"seconds": time.perf_counter() - start, "peak_gb": _peak_gb(), "imports_gb": at_rest}
+
+
+def _peak_gb() -> float:
+    """Peak of resident memory so far, of this process alone."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024**2
+    raise RuntimeError("no VmHWM in /proc/self/status")
+
+
+def _table(rows: list[tuple[str, dict[str, float]]], pooled_seconds: float) -> str:
+    first = rows[0][1]
+    lines = ["| | time | times faster | peak memory | share of the script's |", "|---|---|---|---|---|"]
+    for title, one in rows:
+        lines.append(
+            f"| {title} | {one['seconds']:.1f} s | {first['seconds'] / one['seconds']:.1f} "
+            f"| {one['peak_gb']:.2f} GB | {one['peak_gb'] / first['peak_gb']:.2f} |"
+        )
+    lines.append(f"| writing the pooled maps beside it | {pooled_seconds:.1f} s | | | |")
+    return "\n".join(lines)
+
+
+def _largest_difference(folder: Path) -> float:
+    import nibabel as nib
+
+    return max(
+        float(np.abs(
+            nib.load(folder / "nilearn" / f"{name}_stat.nii.gz").get_fdata()
+            - nib.load(folder / "own1" / f"{name}_t.nii.gz").get_fdata()
+        ).max())
+        for name in CONTRASTS
+    )  # fmt: skip
+
+
+# --------------------------------------------------------------------------------------------
+# The data
+
+
+def _prepare_data(folder: Path, n_obs: int) -> Callable[[], None]:
+    import nibabel as nib
+    import pandas as pd
+    from nilearn.datasets import load_mni152_brain_mask
+
+    def run() -> None:
+        mask = load_mni152_brain_mask(resolution=2)
+        inside = mask.get_fdata() > 0
+        nib.save(nib.Nifti1Image(inside.astype(np.uint8), mask.affine), folder / "mask.nii.gz")
+        for number in range(n_obs):
+            rng = np.random.default_rng([number])
+            volume = np.zeros(inside.shape, dtype=np.float32)
+            volume[inside] = rng.normal(0.1, 1, int(inside.sum()))
+            nib.save(nib.Nifti1Image(volume, mask.affine), folder / f"sub-{number:03d}_effect.nii.gz")
+        rng = np.random.default_rng(1)
+        table = pd.DataFrame(
+            {"mean": 1.0, "age": rng.normal(0, 10, n_obs), "group": rng.integers(0, 2, n_obs)},
+            index=[f"sub-{number:03d}" for number in range(n_obs)],
+        )
+        table.to_csv(folder / "design.tsv", sep="\t")
+
+    return run
+
+
+def _inputs(folder: Path) -> tuple[list[Path], object]:
+    import pandas as pd
+
+    return sorted(folder.glob("*_effect.nii.gz")), pd.read_csv(folder / "design.tsv", sep="\t", index_col=0)
+
+
+# --------------------------------------------------------------------------------------------
+# The ways
+
+
+def _prepare_nilearn(folder: Path, n: int) -> Callable[[], None]:
+    from nilearn.glm.second_level import SecondLevelModel
+
+    paths, design = _inputs(folder)
+
+    def run() -> None:
+        target = folder / "nilearn"
+        target.mkdir()
+        model = SecondLevelModel(mask_img=folder / "mask.nii.gz", smoothing_fwhm=FWHM_MM)
+        model.fit([str(path) for path in paths], design_matrix=design)
+        for name, weights in CONTRASTS.items():
+            maps = model.compute_contrast(np.array(weights, dtype=float), output_type="all")
+            for stat, image in maps.items():
+                image.to_filename(target / f"{name}_{stat}.nii.gz")
+
+    return run
+
+
+def _observations(folder: Path) -> list:
+    from bids_group.records import FirstLevelMap, Observation
+
+    return [
+        Observation(
+            subject=path.name[4:7],
+            contrast="c",
+            sources=(FirstLevelMap(subject=path.name[4:7], contrast="c", effect=path, dataset=folder),),
+        )
+        for path in _inputs(folder)[0]
+    ]
+
+
+def _prepare_own(folder: Path, n_procs: int) -> Callable[[], None]:
+    import nibabel as nib
+
+    from bids_group.model import build_stack, fit_group, pool
+    from bids_group.records import Contrast, Design, GroupData
+    from bids_group.workflow.pooling import read_ahead
+
+    observations = _observations(folder)
+    table = _inputs(folder)[1]
+    design = Design(
+        matrix=table.astype(float), formula="~ age + group", terms={}, variables=table, centering="none",
+        centers={}, rank=3, details={},
+        contrasts=tuple(
+            Contrast(name=name, label=name, weights=np.array([row], dtype=float), test="t", expression=name, words=name)
+            for name, row in CONTRASTS.items()
+        ),
+    )  # fmt: skip
+
+    def run() -> None:
+        stacked = build_stack(
+            read_ahead(pool, observations, n_procs=n_procs),
+            labels=tuple(one.label for one in observations),
+            mask=folder / "mask.nii.gz",
+            min_coverage=1.0,
+            fwhm_mm=FWHM_MM,
+            n_obs=len(observations),
+            work_dir=None,
+            mem_gb=None,
+        )
+        data = GroupData(design=design, stack=stacked.stack, elements=stacked.elements)
+        results = fit_group(data, is_two_sided=True, n_procs=n_procs, has_effect_sizes=False)
+        target = folder / f"own{n_procs}"
+        target.mkdir()
+        for result in results:
+            for stat, values in result.maps.items():
+                image = nib.Nifti1Image(data.elements.unpack(values), data.elements.grid.affine)
+                nib.save(image, target / f"{result.contrast.name}_{stat}.nii.gz")
+
+    return run
+
+
+def _prepare_pooled(folder: Path, n: int) -> Callable[[], None]:
+    from bids_group.model import pool
+    from bids_group.output import pooling_key, write_pooled
+
+    pooled = [(pool(one), pooling_key(one)) for one in _observations(folder)]
+
+    def run() -> None:
+        for one, key in pooled:
+            write_pooled(folder / "out", one, key, dataset_names={"firstlevel": folder})
+
+    return run
+
+
+if __name__ == "__main__":
+    main()
