@@ -90,6 +90,8 @@ def _read_bytes(path: Path) -> bytes:
                 expected="the file's content (DataLad and git-annex keep it elsewhere until it is fetched)",
                 fix=f"datalad get {path}",
             ) from error
-        raise MissingInputError(f"There is no file {path}.") from error
+        raise MissingInputError(
+            f"There is no file {path}.", expected="a NIfTI image", fix="Correct the path."
+        ) from error
     except OSError as error:
         raise MissingInputError(f"The file {path} cannot be read.", found=error.strerror) from error

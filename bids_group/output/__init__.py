@@ -10,13 +10,14 @@ from bids_group.output.dataset import (
 )
 from bids_group.output.dry_run import describe_dry_run, print_dry_run
 from bids_group.output.group import write_group
-from bids_group.output.lock import claim_output
+from bids_group.output.lock import check_place, claim_output
 from bids_group.output.manifest import check_same_analysis, finish_outputs, record_outputs
 from bids_group.output.names import check_output_names, pooled_path
 from bids_group.output.pooled import pooling_key, read_pooled, write_pooled
 
 __all__ = [
     "check_output_names",
+    "check_place",
     "check_same_analysis",
     "claim_output",
     "describe_dry_run",

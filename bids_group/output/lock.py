@@ -39,7 +39,7 @@ def claim_output(output_dir: Path, bids_dir: Path, *, level: str) -> Iterator[No
     LockedError
         Another group run holds OUTPUT_DIR.
     """
-    _check_place(output_dir, bids_dir)
+    check_place(output_dir, bids_dir)
     _check_writable(output_dir)
     sweep_parts(output_dir)
     if level != "group":
@@ -56,7 +56,8 @@ def take_turn(output_dir: Path, wait_s: float = 120.0) -> Iterator[None]:
         yield
 
 
-def _check_place(output_dir: Path, bids_dir: Path) -> None:
+def check_place(output_dir: Path, bids_dir: Path) -> None:
+    """Refuse an OUTPUT_DIR that is BIDS_DIR, holds it, or lies among its raw data."""
     output, bids = output_dir.resolve(), bids_dir.resolve()
     if output == bids or output in bids.parents:
         what = "is BIDS_DIR" if output == bids else "holds BIDS_DIR"

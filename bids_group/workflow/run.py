@@ -26,6 +26,7 @@ def run(config: RunConfig) -> None:
     if config.execution.is_reports_only:
         _say_where(build_report(config.output_dir))
         return
+    output.check_place(config.output_dir, config.inputs.bids_dir)
     job = prepare(config)
     if config.execution.is_dry_run:
         _show(job)

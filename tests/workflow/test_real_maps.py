@@ -36,7 +36,17 @@ def emoreg(tmp_path_factory):
     for name, formula in (("mean", "~ 1"), ("covariate", "~ reappraisal_success")):
         out = tmp_path_factory.mktemp("emoreg") / name
         mask = str(EMOREG / "desc-gm_mask.nii.gz")
-        arguments = [str(EMOREG), str(out), "group", "--mask", mask, "--formula", formula, "--no-report", "-q"]
+        arguments = [
+            str(EMOREG),
+            str(out),
+            "group",
+            "--mask",
+            mask,
+            "--formula",
+            formula,
+            "--no-report",
+            "-q",
+        ]
         assert main(arguments) == 0
         outputs[name] = out / "group"
     return outputs
@@ -49,7 +59,9 @@ def by_hand():
     table = pd.read_csv(EMOREG / "participants.tsv", sep="\t")
     assert [file.name[:6] for file in files] == list(table["participant_id"])
     mask_image = nib.load(EMOREG / "desc-gm_mask.nii.gz")
-    observed = (mask_image.get_fdata() > 0) & np.all([np.isfinite(read(f)) & (read(f) != 0) for f in files], axis=0)
+    observed = (mask_image.get_fdata() > 0) & np.all(
+        [np.isfinite(read(f)) & (read(f) != 0) for f in files], axis=0
+    )
     mask = nib.Nifti1Image(observed.astype(np.uint8), mask_image.affine)
     covariate = table["reappraisal_success"] - table["reappraisal_success"].mean()
     design = pd.DataFrame({"Intercept": 1.0, "reappraisal_success": covariate})
@@ -78,9 +90,13 @@ def test_effect_variance_t_and_z_are_those_of_nilearn_by_hand(emoreg, by_hand, n
     assert np.array_equal(read(only(emoreg[name], "*_desc-analysis_mask.nii.gz")) > 0, observed)
     pairs = {"effect": "effect_size", "variance": "effect_variance", "t": "stat", "z": "z_score"}
     for stat, key in pairs.items():
-        np.testing.assert_allclose(ours[stat][observed], expected[key].get_fdata()[observed], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(
+            ours[stat][observed], expected[key].get_fdata()[observed], rtol=1e-5, atol=1e-5
+        )
     one_sided = expected["p_value"].get_fdata()[observed]
-    np.testing.assert_allclose(ours["p"][observed], 2 * np.minimum(one_sided, 1 - one_sided), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(
+        ours["p"][observed], 2 * np.minimum(one_sided, 1 - one_sided), rtol=1e-4, atol=1e-7
+    )
     assert (ours["t"][~observed] == 0).all()
     assert (ours["p"][~observed] == 1).all()
 
@@ -95,7 +111,9 @@ def test_the_peak_of_the_mean_is_where_the_data_have_it(emoreg):
 def test_pooled_runs_equal_the_closed_form(tmp_path):
     out = tmp_path / "out"
     assert main([str(HAXBY), str(out), "participant", "--res", "25mm", "-q"]) == 0
-    contrasts = sorted({f.name.split("contrast-")[1].split("_")[0] for f in HAXBY.rglob("*res-25mm*effect*.nii.gz")})
+    contrasts = sorted(
+        {f.name.split("contrast-")[1].split("_")[0] for f in HAXBY.rglob("*res-25mm*effect*.nii.gz")}
+    )
     assert contrasts
     for contrast in contrasts:
         efforts = sorted(HAXBY.rglob(f"*res-25mm_contrast-{contrast}_stat-effect_statmap.nii.gz"))

@@ -1,0 +1,78 @@
+"""A run that is killed at any moment, and the same command again."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from bids_group.cli import main
+
+JOB = ["group", "--formula", "~ group * n_cigs + age", "--missing", "drop", "--no-report", "-q"]
+SLOWLY = """
+import sys, time
+import bids_group.output.disk as disk
+place = disk.os.replace
+def slowly(source, target):
+    place(source, target)
+    print(target, flush=True)
+    time.sleep(0.01)
+disk.os.replace = slowly
+from bids_group.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def kill_after(arguments, n_files):
+    """Start a run and kill it, with no chance to clean up, once it has written ``n_files`` files."""
+    process = subprocess.Popen([sys.executable, "-c", SLOWLY, *arguments], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for _ in range(n_files):
+        assert process.stdout.readline(), "the run ended before it was killed"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(demo, tmp_path_factory, contents_of):
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    assert main([str(demo), str(out), *JOB]) == 0
+    return contents_of(out)
+
+
+@pytest.mark.parametrize("n_files", [3, 80, 200], ids=lambda n: f"after {n} files")
+def test_a_killed_run_goes_on_to_the_same_bytes(demo, tmp_path, undisturbed, contents_of, n_files):
+    out = tmp_path / "out"
+    kill_after([str(demo), str(out), *JOB, "--nprocs", "1"], n_files)
+    assert main([str(demo), str(out), *JOB]) == 0
+    assert contents_of(out) == undisturbed
+
+
+def test_a_terminated_run_ends_with_130_and_lets_the_place_go(demo, tmp_path):
+    out = tmp_path / "out"
+    arguments = [str(demo), str(out), *JOB, "--nprocs", "1"]
+    process = subprocess.Popen([sys.executable, "-c", SLOWLY, *arguments], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    process.stdout.read()
+    assert process.wait() == 130
+    assert not [path for path in out.iterdir() if "lock" in path.name]
+
+
+def test_a_second_run_into_a_place_that_is_held_is_refused_with_75(demo, tmp_path):
+    out = tmp_path / "out"
+    arguments = [str(demo), str(out), *JOB, "--nprocs", "1"]
+    first = subprocess.Popen([sys.executable, "-c", SLOWLY, *arguments], stdout=subprocess.PIPE, text=True)
+    try:
+        assert first.stdout is not None
+        first.stdout.readline()
+        second = subprocess.run(
+            [sys.executable, "-m", "bids_group", *arguments], capture_output=True, text=True, check=False
+        )
+        assert second.returncode == 75
+        assert str(first.pid) in second.stderr
+    finally:
+        first.kill()
+        first.wait()
