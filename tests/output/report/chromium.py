@@ -24,8 +24,19 @@ class Browser:
         assert PROGRAM is not None
         to_browser, self._send = os.pipe()
         self._receive, from_browser = os.pipe()
-        options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run"]
-        options += ["--disable-background-networking", "--hide-scrollbars", f"--user-data-dir={profile}", "about:blank"]
+        options = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--remote-debugging-pipe",
+            "--no-first-run",
+        ]
+        options += [
+            "--disable-background-networking",
+            "--hide-scrollbars",
+            f"--user-data-dir={profile}",
+            "about:blank",
+        ]
         shell = f'exec "$@" 3<&{to_browser} 4>&{from_browser}'
         self._process = subprocess.Popen(
             ["bash", "-c", shell, "bash", PROGRAM, *options], pass_fds=(to_browser, from_browser),
@@ -44,7 +55,9 @@ class Browser:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._process.kill()
         self._process.wait()
         os.close(self._send)
@@ -87,7 +100,13 @@ class Browser:
 
     def show(self, page: Path, *, width: int = 1440, height: int = 900, theme: str = "light") -> None:
         """Open a file at a window size and a colour scheme."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
         self.requests.clear()
         self.call("Page.navigate", url=page.resolve().as_uri())
@@ -112,7 +131,10 @@ class Browser:
         """Save a picture of the whole page, or of a part."""
         options: dict[str, Any] = {"format": "png", "captureBeyondViewport": True}
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-        options["clip"] = {**(clip or {"x": 0, "y": 0, "width": size["width"], "height": size["height"]}), "scale": 1}
+        options["clip"] = {
+            **(clip or {"x": 0, "y": 0, "width": size["width"], "height": size["height"]}),
+            "scale": 1,
+        }
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", **options)["data"]))
 
 

@@ -71,7 +71,9 @@ class _World:
         columns = ["Intercept", f"{recipe.group}[T.{recipe.levels[1]}]", recipe.covariate]
         columns.append(f"{columns[1]}:{recipe.covariate}")
         self.matrix = pd.DataFrame(
-            np.column_stack([np.ones_like(centred), patient, centred, patient * centred]), columns=columns, index=self.labels
+            np.column_stack([np.ones_like(centred), patient, centred, patient * centred]),
+            columns=columns,
+            index=self.labels,
         )
         noise = generator.normal(size=(recipe.n_people, *self.shape))
         noise = ndimage.gaussian_filter(noise, (0, 1, 1, 1)) * 3
@@ -109,7 +111,9 @@ class _World:
         }
 
 
-def _save(world: _World, path: Path, values: np.ndarray, fill: float = 0.0, sidecar: dict[str, Any] | None = None) -> None:
+def _save(
+    world: _World, path: Path, values: np.ndarray, fill: float = 0.0, sidecar: dict[str, Any] | None = None
+) -> None:
     volume = np.full(world.shape, fill, dtype=np.float32)
     volume[world.mask] = values
     nib.Nifti1Image(volume, world.affine).to_filename(path)
@@ -128,10 +132,15 @@ def _write_people(root: Path, world: _World) -> None:
         folder.mkdir(parents=True)
         _save(world, folder / f"{label}_{world.stem()}_stat-effect_statmap.nii.gz", volume[world.mask])
         _save(world, folder / f"{label}_{world.stem()}_stat-n_statmap.nii.gz", np.full(world.mask.sum(), 2))
-        rows += [(label, world.recipe.first_level, f"{label}/run-{run}.nii.gz", "yes", None) for run in (1, 2)]
+        rows += [
+            (label, world.recipe.first_level, f"{label}/run-{run}.nii.gz", "yes", None) for run in (1, 2)
+        ]
     rows[1] = (*rows[1][:3], "no", "second run is all zero")
     rows.append(("sub-99", None, None, "no", world.recipe.reason))
-    _save_table(pd.DataFrame(rows, columns=["participant_id", "contrast", "file", "used", "reason"]), root / "ledger.tsv")
+    _save_table(
+        pd.DataFrame(rows, columns=["participant_id", "contrast", "file", "used", "reason"]),
+        root / "ledger.tsv",
+    )
 
 
 def _write_design(root: Path, world: _World) -> None:
@@ -148,7 +157,10 @@ def _write_design(root: Path, world: _World) -> None:
             recipe.covariate: [recipe.covariate],
             f"{recipe.group}:{recipe.covariate}": [world.matrix.columns[3]],
         },
-        "Variables": {name: dict(zip(world.labels, values.tolist(), strict=True)) for name, values in world.variables.items()},
+        "Variables": {
+            name: dict(zip(world.labels, values.tolist(), strict=True))
+            for name, values in world.variables.items()
+        },
         "Estimator": "ordinary least squares",
         "Pooling": "precision",
         "MinimumCoverage": 1.0,
@@ -163,7 +175,15 @@ def _write_design(root: Path, world: _World) -> None:
             "leverage": dict(zip(world.labels, np.diag(hat).tolist(), strict=True)),
             "n_per_cell": [{recipe.group: level, "n": recipe.n_people // 2} for level in recipe.levels],
             "covariates": [
-                {"name": recipe.covariate, "group": {}, "n": recipe.n_people, "mean": 15.25, "sd": 7.5, "min": 2.0, "max": 30.0}
+                {
+                    "name": recipe.covariate,
+                    "group": {},
+                    "n": recipe.n_people,
+                    "mean": 15.25,
+                    "sd": 7.5,
+                    "min": 2.0,
+                    "max": 30.0,
+                }
             ],
         },
         "Contrasts": [
@@ -177,7 +197,9 @@ def _write_design(root: Path, world: _World) -> None:
             }
             for name, weights in world.contrasts.items()
         ],
-        "Notices": [{"severity": "warning", "topic": "rank", "sentence": f"Mind the {recipe.covariate}.", "fix": None}],
+        "Notices": [
+            {"severity": "warning", "topic": "rank", "sentence": f"Mind the {recipe.covariate}.", "fix": None}
+        ],
         "Observations": [{"label": label, "n_maps": 2} for label in world.labels],
     }
     Path(f"{stem}_design.json").write_text(json.dumps(info))
@@ -188,7 +210,9 @@ def _write_design(root: Path, world: _World) -> None:
     for name in ("mean_effect", "correlation_loo", "mahalanobis", "cooks_at_peak"):
         quality[name] = generator.uniform(0.1, 0.9, len(quality))
     quality["is_outlier"] = ["true" if index == 3 else "false" for index in range(len(quality))]
-    quality["outlier_reasons"] = [f"far off in {recipe.covariate}" if index == 3 else None for index in range(len(quality))]
+    quality["outlier_reasons"] = [
+        f"far off in {recipe.covariate}" if index == 3 else None for index in range(len(quality))
+    ]
     _save_table(quality, Path(f"{stem}_desc-quality_table.tsv"))
 
 
@@ -214,7 +238,9 @@ def _write_contrast(root: Path, world: _World, name: str, weights: np.ndarray) -
     _write_points(world, stem, maps, weights)
 
 
-def _write_correction(world: _World, stem: Path, correction: str, maps: dict[str, np.ndarray], common: dict[str, Any]) -> None:
+def _write_correction(
+    world: _World, stem: Path, correction: str, maps: dict[str, np.ndarray], common: dict[str, Any]
+) -> None:
     adjusted = {
         "none": maps["p"],
         "fdr": stats.false_discovery_control(maps["p"]),
@@ -252,7 +278,21 @@ def _clusters(world: _World, maps: dict[str, np.ndarray], adjusted: np.ndarray) 
                     "size_mm3": len(members) * world.recipe.step_mm**3, "effect": maps["effect"][element], "g": maps["g"][element],
                 }
             )  # fmt: skip
-    columns = ["cluster", "peak", "sign", "x", "y", "z", "t", "z_score", "p_uncorrected", "p_corrected", "size_mm3", "effect", "g"]
+    columns = [
+        "cluster",
+        "peak",
+        "sign",
+        "x",
+        "y",
+        "z",
+        "t",
+        "z_score",
+        "p_uncorrected",
+        "p_corrected",
+        "size_mm3",
+        "effect",
+        "g",
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -262,7 +302,9 @@ def _write_points(world: _World, stem: Path, maps: dict[str, np.ndarray], weight
     values = world.data[:, world.mask][:, element]
     everyone = np.arange(len(values))
     without = [world.fit(weights, everyone[everyone != row])["t"][element] for row in everyone]
-    table = pd.DataFrame({"peak": 1, "x": x, "y": y, "z": z, "label": world.labels, "is_significant": "true", "effect": values})
+    table = pd.DataFrame(
+        {"peak": 1, "x": x, "y": y, "z": z, "label": world.labels, "is_significant": "true", "effect": values}
+    )
     table["fitted"] = maps["fitted"][:, element]
     table["partial_residual"] = values
     table["statistic_without_row"] = without
@@ -271,7 +313,16 @@ def _write_points(world: _World, stem: Path, maps: dict[str, np.ndarray], weight
 
 def _write_common(root: Path, world: _World) -> None:
     command = {
-        "Command": ["bids-group", "/data/bids", "/data/out", "group", "--nprocs", "4", "--formula", "~ group * n_cigs"],
+        "Command": [
+            "bids-group",
+            "/data/bids",
+            "/data/out",
+            "group",
+            "--nprocs",
+            "4",
+            "--formula",
+            "~ group * n_cigs",
+        ],
         "Version": "0.1.0",
         "Versions": {"python": "3.12.1", "nilearn": "0.14.1"},
         "Container": None,
