@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,40 +11,14 @@ import numpy as np
 import pandas as pd
 
 from bids_group.output.report import brains, charts
-from bids_group.output.report.brains import Layers
 from bids_group.output.report.canvas import place
-from bids_group.output.report.folder import (
-    AnalysisFiles,
-    ContrastFiles,
-    read_numbers,
-    read_table,
-    sidecar_of,
-    weights_of,
-)
-from bids_group.output.report.pictures import Album, Picture
-from bids_group.output.report.points import Focus, draw_peaks, find_focus
+from bids_group.output.report.desk import ContrastDesk, title_of
+from bids_group.output.report.folder import read_numbers, read_table, sidecar_of
+from bids_group.output.report.influence_view import view_influence
+from bids_group.output.report.pictures import Picture
 from bids_group.output.report.tables import TableView, show_number, view_table
 from bids_group.output.report.viewer import pack_flags, pack_statistic
-from bids_group.output.report.volumes import (
-    ContrastMaps,
-    Stage,
-    alpha_of,
-    layers_of,
-    outlined_correction,
-    read_contrast,
-    strongest_mm,
-)
-
-CORRECTION_TITLES: Mapping[str, str] = {
-    "none": "uncorrected",
-    "fdr": "false discovery rate",
-    "bonferroni": "Bonferroni",
-    "ari": "all-resolutions inference",
-    "fweVoxel": "family-wise error, voxel (permutation)",
-    "fweSize": "family-wise error, cluster size (permutation)",
-    "fweMass": "family-wise error, cluster mass (permutation)",
-    "fweTfce": "family-wise error, TFCE (permutation)",
-}
+from bids_group.output.report.volumes import Stage, alpha_of, outlined_correction, strongest_mm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +32,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterPart:
-    """Clusters under one correction; ``empty`` says why there is no table."""
+    """Clusters under one correction; no table where there is none."""
 
     title: str
     table: TableView | None
-    empty: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,39 +60,10 @@ class ContrastView:
     files: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Desk:
-    """What is at hand while one contrast is drawn."""
-
-    root: Path
-    album: Album
-    analysis: AnalysisFiles
-    contrast: ContrastFiles
-    stage: Stage
-    maps: ContrastMaps
-    layers: Layers
-
-    @property
-    def stem(self) -> str:
-        """Beginning of the names of this contrast's figures."""
-        return "_".join(Path(self.contrast.stem).parts[1:])
-
-
-def view_contrast(
-    root: Path, album: Album, analysis: AnalysisFiles, contrast: ContrastFiles, stage: Stage
-) -> ContrastView:
+def view_contrast(desk: ContrastDesk) -> ContrastView:
     """Draw the figures of a contrast and prepare its tables."""
-    maps = read_contrast(contrast, stage)
-    desk = Desk(
-        root=root,
-        album=album,
-        analysis=analysis,
-        contrast=contrast,
-        stage=stage,
-        maps=maps,
-        layers=layers_of(contrast, maps, stage),
-    )
-    peaks, leave_one_out = _what_drives_it(desk)
+    contrast = desk.contrast
+    peaks, leave_one_out = view_influence(desk)
     return ContrastView(
         id=f"contrast-{desk.stem}",
         name=contrast.name,
@@ -132,30 +76,24 @@ def view_contrast(
         distributions=_distributions(desk),
         nulls=tuple(_nulls(desk)),
         side_by_side=_side_by_side(desk),
-        clusters=tuple(
-            _cluster_part(desk, name) for name in contrast.corrections if name in contrast.clusters
-        ),
+        clusters=tuple(_cluster_part(desk, name) for name in contrast.corrections),
         peaks=peaks,
         leave_one_out=leave_one_out,
         volume=_volume(desk),
-        files=tuple(
-            sorted(
-                str(path.relative_to(root))
-                for path in (root / contrast.stem).parent.glob(f"{Path(contrast.stem).name}_*")
-            )
-        ),
+        files=_files(desk),
     )
 
 
-def title_of(correction: str) -> str:
-    """Say a correction in words."""
-    return CORRECTION_TITLES.get(correction, correction)
+def _files(desk: ContrastDesk) -> tuple[str, ...]:
+    root, stem = desk.of_analysis.folder.root, Path(desk.contrast.stem)
+    found = (root / stem.parent).glob(f"{stem.name}_*")
+    return tuple(sorted(str(path.relative_to(root)) for path in found))
 
 
 # ------------------------------------------------------------------------------------- answers
 
 
-def _answer(desk: Desk, correction: str) -> Answer:
+def _answer(desk: ContrastDesk, correction: str) -> Answer:
     clusters = _significant_clusters(desk, correction)
     alpha = alpha_of(sidecar_of(desk.contrast.clusters[correction]))
     n_clusters = clusters["cluster"].nunique()
@@ -169,7 +107,7 @@ def _answer(desk: Desk, correction: str) -> Answer:
     return Answer(sentence=sentence, short=short, is_found=True)
 
 
-def _significant_clusters(desk: Desk, correction: str) -> pd.DataFrame:
+def _significant_clusters(desk: ContrastDesk, correction: str) -> pd.DataFrame:
     """Return the rows of the significant clusters: for ``ari`` of those with a true discovery."""
     path = desk.contrast.clusters[correction]
     table = read_table(path)
@@ -185,11 +123,10 @@ def _significant_clusters(desk: Desk, correction: str) -> pd.DataFrame:
 _P_COLUMNS = {"fweSize": "p_size", "fweMass": "p_mass", "fweTfce": "p_tfce"}
 
 
-def _describe_peak(desk: Desk, clusters: pd.DataFrame) -> str:
+def _describe_peak(desk: ContrastDesk, clusters: pd.DataFrame) -> str:
     test = desk.contrast.test
-    if test not in clusters:
-        return "is in the table below"
-    row = clusters.loc[pd.to_numeric(clusters[test]).abs().idxmax()]
+    sizes = pd.to_numeric(clusters[test]).abs().to_numpy()
+    row = clusters.iloc[int(sizes.argmax())]
     where = ", ".join(show_number(row[axis]) for axis in ("x", "y", "z"))
     region = f", {row['region']}" if pd.notna(row.get("region")) else ""
     return f"at ({where}) mm{region}, {test} = {show_number(row[test])}"
@@ -198,7 +135,7 @@ def _describe_peak(desk: Desk, clusters: pd.DataFrame) -> str:
 # ------------------------------------------------------------------------------------ pictures
 
 
-def _thumbnail(desk: Desk) -> Picture:
+def _thumbnail(desk: ContrastDesk) -> Picture:
     at_mm = strongest_mm(desk.maps, desk.stage.grid)
     where = ", ".join(f"{value:.0f}" for value in at_mm)
     return desk.album.add(
@@ -208,212 +145,114 @@ def _thumbnail(desk: Desk) -> Picture:
     )
 
 
-def _mosaic(desk: Desk) -> Picture:
+def _mosaic(desk: ContrastDesk) -> Picture:
+    test, layers = desk.contrast.test, desk.layers
     correction = outlined_correction(desk.contrast)
-    n_significant = int((desk.layers.significant.data > 0).sum())
-    outlined = (
-        f"{n_significant} voxels outlined ({title_of(correction)})"
-        if correction and n_significant
-        else "nothing outlined: nothing is significant"
-    )
+    n_significant = int((layers.significant.data > 0).sum())
+    outlined = f"{n_significant} voxels outlined ({title_of(correction)})"
+    outlined = outlined if n_significant else "nothing outlined: nothing is significant"
     return desk.album.add(
-        brains.draw_mosaic(desk.layers, desk.stage.cuts),
+        brains.draw_mosaic(layers, desk.stage.cuts),
         f"{desk.stem}_desc-mosaic_statmap.png",
-        alt=f"Slices of the {desk.contrast.test} map of {desk.contrast.name}; {outlined}.",
+        alt=f"Slices of the {test} map of {desk.contrast.name}; {outlined}.",
         caption=(
-            f"The whole {desk.contrast.test} map; {outlined}. Opacity grows with the square of the statistic and is full from "
-            f"{desk.layers.opaque_at:.2f} on (line in the colour scale), so that weak evidence is faint, not hidden. "
-            f"Colours end at {desk.layers.limit:.1f}; cuts and scale are the same for all {desk.contrast.test} contrasts of this analysis. "
-            f"Left is left.{_ground_note(desk.stage)}"
+            f"The whole {test} map; {outlined}. Opacity grows with the square of the statistic and is full "
+            f"from {layers.opaque_at:.2f} on (line in the colour scale): weak evidence is faint, not hidden. "
+            f"Colours end at {layers.limit:.1f}; cuts and scale are those of all {test} contrasts of this "
+            f"analysis. Left is left. {_ground_note(desk.stage)}"
         ),
     )
 
 
 def _ground_note(stage: Stage) -> str:
     if stage.anatomy is None:
-        return " The space of these maps is not one of MNI's by its name, so no anatomy is drawn behind them, only the analysis mask."
-    return " Behind it: the MNI152 template."
+        return "No anatomy is drawn: the name of the maps does not say that they are in an MNI space."
+    return "Behind it: the MNI152 template."
 
 
-def _projection(desk: Desk) -> Picture | None:
+def _projection(desk: ContrastDesk) -> Picture | None:
     if not (desk.layers.significant.data > 0).any():
         return None
+    correction = title_of(outlined_correction(desk.contrast))
     return desk.album.add(
         brains.draw_projection(desk.layers),
         f"{desk.stem}_desc-projection_statmap.png",
-        alt=f"Significant {desk.contrast.test} values projected through the brain from the right, the front and above.",
-        caption=f"Glass brain: of the significant voxels ({title_of(str(outlined_correction(desk.contrast)))}) the strongest along each line of sight.",
+        alt=f"Significant {desk.contrast.test} values seen through the brain from the right, the back and above.",
+        caption=f"Glass brain: the strongest of the significant voxels ({correction}) along each line of sight.",
     )
 
 
-def _distributions(desk: Desk) -> Picture:
-    z, p = (
-        np.zeros(1) if volume is None else volume[desk.stage.inside] for volume in (desk.maps.z, desk.maps.p)
-    )
+def _distributions(desk: ContrastDesk) -> Picture:
+    inside = desk.stage.inside
+    z, p = desk.maps.z[inside], desk.maps.p[inside]
+    observed = f"z (mean {z.mean():.2f}, SD {z.std():.2f}) and p over {z.size} voxels"
     return desk.album.add(
         charts.draw_distributions(z, p),
         f"{desk.stem}_desc-distributions_statmap.svg",
-        alt=f"Histograms of z (mean {z.mean():.2f}, SD {z.std():.2f}) and of p over {z.size} voxels beside the null.",
+        alt=f"Histograms of {observed}, beside the null.",
         caption="Without any effect z would follow the curve and p the line.",
     )
 
 
-def _nulls(desk: Desk) -> list[Picture]:
-    pictures = []
+def _nulls(desk: ContrastDesk) -> Iterator[Picture]:
+    """Draw each null distribution, with the observed maximum (its first row) and the threshold."""
     for correction, path in desk.contrast.nulls.items():
-        sidecar = (
-            sidecar_of(desk.contrast.clusters[correction]) if correction in desk.contrast.corrections else {}
-        )
-        threshold = sidecar.get("Threshold")
+        threshold = sidecar_of(desk.contrast.clusters[correction]).get("Threshold")
         table = read_numbers(path)
-        for column in table.columns:
+        for column in map(str, table.columns):
             values = table[column].to_numpy(dtype=float)
             name = f"maximum of {column} over the brain"
-            figure = charts.draw_null(
-                values[1:], values[0], float(threshold) if isinstance(threshold, (int, float)) else None, name
+            label = f"{correction}Null{''.join(filter(str.isalnum, column)).capitalize()}"
+            yield desk.album.add(
+                charts.draw_null(values[1:], values[0], threshold, name),
+                f"{desk.stem}_desc-{label}_statmap.svg",
+                alt=f"Histogram of the {name} in {len(values) - 1} shuffles; observed {values[0]:.4g}.",
+                caption=f"{title_of(correction)}: the {name} in the shuffled data.",
             )
-            pictures.append(
-                desk.album.add(
-                    figure,
-                    f"{desk.stem}_desc-{correction}Null{''.join(filter(str.isalnum, str(column))).capitalize()}_statmap.svg",
-                    alt=f"Histogram of the {name} in {len(values) - 1} shuffles; observed {values[0]:.4g}.",
-                    caption=f"{title_of(correction)}: the {name} in the shuffled data.",
-                )
-            )
-    return pictures
 
 
 # -------------------------------------------------------------------------------------- tables
 
 
-def _side_by_side(desk: Desk) -> TableView | None:
-    rows = []
-    for correction in desk.contrast.corrections:
-        sidecar = sidecar_of(desk.contrast.clusters[correction])
-        clusters = _significant_clusters(desk, correction)
-        n_voxels = desk.maps.significant.get(correction)
-        rows.append(
-            {
-                "correction": title_of(correction),
-                "α": str(alpha_of(sidecar)),
-                "threshold": _threshold_text(sidecar),
-                "significant voxels": None if n_voxels is None else str(int(n_voxels.sum())),
-                "clusters": None
-                if clusters is None
-                else str(clusters["cluster"].nunique() if len(clusters) else 0),
-                "shuffles": None
-                if sidecar.get("NumberOfPermutations") is None
-                else str(sidecar["NumberOfPermutations"]),
-            }
-        )
-    if len(rows) < 2:
+def _side_by_side(desk: ContrastDesk) -> TableView | None:
+    if len(desk.contrast.corrections) < 2:
         return None
-    return view_table(
-        pd.DataFrame(rows), name=f"{desk.stem}_corrections.tsv", caption="What each correction finds."
-    )
+    table = pd.DataFrame([_verdict(desk, correction) for correction in desk.contrast.corrections])
+    return view_table(table, name=f"{desk.stem}_corrections.tsv", caption="What each correction finds.")
 
 
-def _threshold_text(sidecar: Mapping[str, Any]) -> str | None:
-    threshold = sidecar.get("Threshold")
-    if threshold is None:
-        return "none passes"
-    stat = sidecar.get("ThresholdStatistic")
-    shown = f"{threshold:.4g}" if isinstance(threshold, (int, float)) else str(threshold)
-    return f"{stat} {shown}" if stat else shown
-
-
-def _cluster_part(desk: Desk, correction: str) -> ClusterPart:
-    path = desk.contrast.clusters[correction]
-    table = read_table(path)
-    view = None
-    if len(table):
-        caption = "Clusters with their peaks and sub-peaks (paler rows); exact values are in the file."
-        view = view_table(table, name=path.name, caption=caption)
-    return ClusterPart(title=title_of(correction), table=view, empty="No cluster.")
-
-
-# ------------------------------------------------------------------------------- what drives it
-
-
-def _what_drives_it(desk: Desk) -> tuple[Picture | None, TableView | None]:
-    if desk.contrast.peaks is None:
-        return None, None
-    points = read_numbers(desk.contrast.peaks, text_columns=("label",))
-    if points.empty:
-        return None, None
-    titles = _peak_titles(points)
-    focus = _focus(desk)
-    picture = desk.album.add(
-        draw_peaks(points, titles, focus, desk.analysis.variables),
-        f"{desk.stem}_desc-peaks_statmap.svg",
-        alt=f"Values of {points['label'].nunique()} rows at {len(titles)} peaks: {'; '.join(titles.values())}.",
-        caption=_peaks_caption(points, focus),
-    )
-    return picture, _leave_one_out(desk, points, titles)
-
-
-def _peak_titles(points: pd.DataFrame) -> dict[int, str]:
-    firsts = points.drop_duplicates("peak").set_index("peak")
+def _verdict(desk: ContrastDesk, correction: str) -> dict[str, str | None]:
+    sidecar = sidecar_of(desk.contrast.clusters[correction])
+    n_shuffles = sidecar.get("NumberOfPermutations")
     return {
-        int(peak): f"({row['x']:.0f}, {row['y']:.0f}, {row['z']:.0f}) mm".replace("-", "−")
-        for peak, row in firsts.iterrows()
+        "correction": title_of(correction),
+        "α": str(alpha_of(sidecar)),
+        "threshold": _threshold_text(sidecar),
+        "significant voxels": str(sidecar.get("NumberOfSignificantElements", "n/a")),
+        "clusters": str(_significant_clusters(desk, correction)["cluster"].nunique()),
+        "shuffles": None if n_shuffles is None else str(n_shuffles),
     }
 
 
-def _focus(desk: Desk) -> Focus:
-    weights = weights_of(desk.contrast, desk.analysis.matrix.shape[1])
-    if weights is None:
-        return Focus(numeric=None, factors=())
-    return find_focus(
-        weights, list(desk.analysis.matrix.columns), desk.analysis.terms, desk.analysis.variables
-    )
+def _threshold_text(sidecar: Mapping[str, Any]) -> str:
+    threshold = sidecar.get("Threshold")
+    if threshold is None:
+        return "none passes"
+    return f"{sidecar.get('ThresholdStatistic') or ''} {threshold:.4g}".strip()
 
 
-def _peaks_caption(points: pd.DataFrame, focus: Focus) -> str:
-    is_significant = bool(points["is_significant"].all()) if "is_significant" in points else True
-    which = (
-        "Raw points at the peaks of the significant clusters."
-        if is_significant
-        else "Nothing is significant; raw points at the strongest voxel."
-    )
-    how = (
-        f" Lines are the fitted model against {focus.numeric}."
-        if focus.numeric
-        else " Black: mean and 95 % interval of the points shown."
-    )
-    return f"{which}{how} A peak is chosen because it is extreme, so what it shows is larger than what a new sample would show."
-
-
-def _leave_one_out(desk: Desk, points: pd.DataFrame, titles: Mapping[int, str]) -> TableView | None:
-    if "statistic_without_row" not in points:
-        return None
-    rows = []
-    for peak, values in points.groupby("peak"):
-        without = values.set_index("label")["statistic_without_row"].astype(float).dropna()
-        if without.empty:
-            continue
-        low, high = without.abs().idxmin(), without.abs().idxmax()
-        rows.append(
-            {
-                "peak": titles[int(peak)],  # type: ignore[call-overload]
-                f"weakest {desk.contrast.test} without one row": str(without[low]),
-                "that row": str(low),
-                f"strongest {desk.contrast.test} without one row": str(without[high]),
-                "that row ": str(high),
-            }
-        )
-    caption = f"Range of {desk.contrast.test} at each peak when one row is left out."
-    return (
-        view_table(pd.DataFrame(rows), name=f"{desk.stem}_leave_one_out.tsv", caption=caption)
-        if rows
-        else None
-    )
+def _cluster_part(desk: ContrastDesk, correction: str) -> ClusterPart:
+    path = desk.contrast.clusters[correction]
+    table = read_table(path)
+    caption = "Clusters with their peaks and sub-peaks (paler rows); exact values are in the file."
+    view = view_table(table, name=path.name, caption=caption) if len(table) else None
+    return ClusterPart(title=title_of(correction), table=view)
 
 
 # -------------------------------------------------------------------------------------- viewer
 
 
-def _volume(desk: Desk) -> Mapping[str, Any]:
+def _volume(desk: ContrastDesk) -> Mapping[str, Any]:
     correction = outlined_correction(desk.contrast)
     return {
         "name": desk.contrast.test,

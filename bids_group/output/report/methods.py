@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bids_group.output.report.references import REFERENCES, Reference
+from bids_group.output.report.references import Reference, references
 
 Facts = Mapping[str, Any]
 
@@ -40,13 +40,13 @@ def methods_text(facts: Facts) -> str:
         As `bids_group.output.report.facts.gather_facts` gives them; a missing or None fact leaves its
         sentence out.
     """
-    return re.sub(r"\{(\w+)\}", lambda match: REFERENCES[match[1]].short, _draft(facts))
+    return re.sub(r"\{(\w+)\}", lambda match: references()[match[1]].short, _draft(facts))
 
 
 def citations(facts: Facts) -> tuple[Reference, ...]:
     """Return the references of the paragraph and of the software, in alphabetical order."""
     used = {*ALWAYS_CITED, *re.findall(r"\{(\w+)\}", _draft(facts))}
-    return tuple(sorted((REFERENCES[key] for key in used), key=lambda entry: (entry.authors, entry.year)))
+    return tuple(sorted((references()[key] for key in used), key=lambda entry: (entry.authors, entry.year)))
 
 
 def _draft(facts: Facts) -> str:

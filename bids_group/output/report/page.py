@@ -15,6 +15,7 @@ import pandas as pd
 from bids_group.output.disk import write_text
 from bids_group.output.report.analysis_view import AnalysisView, view_analysis
 from bids_group.output.report.canvas import read_anatomy
+from bids_group.output.report.desk import lay_analysis
 from bids_group.output.report.facts import gather_facts
 from bids_group.output.report.folder import Folder, entities_of, read_folder
 from bids_group.output.report.methods import citations, methods_text
@@ -80,7 +81,9 @@ def build_report(output_dir: Path) -> Path:
     paper = Paper.unroll()
     with style():
         album = Album(root=output_dir)
-        analyses = tuple(view_analysis(folder, analysis, album, paper) for analysis in folder.analyses)
+        analyses = tuple(
+            view_analysis(lay_analysis(folder, analysis, album, paper)) for analysis in folder.analyses
+        )
     _write_citations(output_dir, [analysis.facts for analysis in analyses])
     page = output_dir / "report.html"
     write_text(page, paper.print_page(_view_page(folder, analyses)))

@@ -41,8 +41,8 @@ class ContrastMaps:
     """Numbers of one contrast on the whole grid; ``significant`` by correction."""
 
     statistic: npt.NDArray[np.float32]
-    z: npt.NDArray[np.float32] | None
-    p: npt.NDArray[np.float32] | None
+    z: npt.NDArray[np.float32]
+    p: npt.NDArray[np.float32]
     significant: dict[str, npt.NDArray[np.bool_]]
 
 
@@ -86,14 +86,10 @@ def read_contrast(contrast: ContrastFiles, stage: Stage) -> ContrastMaps:
     """Read the maps of a contrast that the report shows."""
     return ContrastMaps(
         statistic=np.where(stage.inside, read_map(contrast.maps[contrast.test]).data, 0).astype(np.float32),
-        z=_read_if_there(contrast.maps.get("z")),
-        p=_read_if_there(contrast.maps.get("p")),
+        z=read_map(contrast.maps["z"]).data,
+        p=read_map(contrast.maps["p"]).data,
         significant={name: _significant(path) & stage.inside for name, path in contrast.corrected.items()},
     )
-
-
-def _read_if_there(path: Path | None) -> npt.NDArray[np.float32] | None:
-    return None if path is None else read_map(path).data
 
 
 def alpha_of(sidecar: dict[str, object]) -> float:
@@ -132,12 +128,14 @@ def layers_of(contrast: ContrastFiles, maps: ContrastMaps, stage: Stage) -> Laye
 
 
 def _opaque_at(maps: ContrastMaps, significant: npt.NDArray[np.bool_]) -> float:
-    """The smallest significant magnitude; where nothing is significant the one at p = 0.001, else the largest."""
-    sizes = np.abs(maps.statistic)
-    for chosen in (significant, None if maps.p is None else (maps.p <= 0.001) & (sizes > 0)):
-        if chosen is not None and chosen.any():
-            return max(float(sizes[chosen].min()), 0.1)
-    return max(float(sizes.max()), 0.1)
+    """Find the smallest significant magnitude, or that at p = 1e-6 where this is smaller.
+
+    Where nothing is significant it is the magnitude at p = 0.001, else the largest.
+    """
+    sizes, p = np.abs(maps.statistic), maps.p
+    level = 1e-6 if significant.any() else 1e-3
+    chosen = significant | ((p <= level) & (sizes > 0))
+    return max(float(sizes[chosen].min() if chosen.any() else sizes.max()), 0.1)
 
 
 def strongest_mm(maps: ContrastMaps, grid: Grid) -> tuple[float, float, float]:

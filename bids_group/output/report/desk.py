@@ -1,0 +1,108 @@
+"""What is at hand while a part of the page is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bids_group.output.report.brains import Layers
+from bids_group.output.report.facts import gather_facts
+from bids_group.output.report.folder import AnalysisFiles, ContrastFiles, Folder, read_numbers
+from bids_group.output.report.paper import Paper
+from bids_group.output.report.pictures import Album
+from bids_group.output.report.volumes import ContrastMaps, Stage, layers_of, read_contrast, set_stage
+
+CORRECTION_TITLES: Mapping[str, str] = {
+    "none": "uncorrected",
+    "fdr": "false discovery rate",
+    "bonferroni": "Bonferroni",
+    "ari": "all-resolutions inference",
+    "fweVoxel": "family-wise error, voxel (permutation)",
+    "fweSize": "family-wise error, cluster size (permutation)",
+    "fweMass": "family-wise error, cluster mass (permutation)",
+    "fweTfce": "family-wise error, TFCE (permutation)",
+}
+
+
+def title_of(correction: str | None) -> str:
+    """Say a correction in words."""
+    return CORRECTION_TITLES.get(str(correction), str(correction))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AnalysisDesk:
+    """One group model, its files and what all its pictures share. ``quality``: one row per observation."""
+
+    folder: Folder
+    analysis: AnalysisFiles
+    album: Album
+    paper: Paper
+    stage: Stage
+    facts: Mapping[str, Any]
+    quality: pd.DataFrame | None
+
+    @property
+    def stem(self) -> str:
+        """Beginning of the names of figures and tables."""
+        return "_".join(Path(self.analysis.stem).parts[1:])
+
+    @property
+    def labels(self) -> list[str]:
+        """Labels of the rows."""
+        return [str(label) for label in self.analysis.matrix.index]
+
+
+def lay_analysis(folder: Folder, analysis: AnalysisFiles, album: Album, paper: Paper) -> AnalysisDesk:
+    """Read what the parts about a group model need."""
+    stage, path = set_stage(analysis), analysis.quality
+    return AnalysisDesk(
+        folder=folder,
+        analysis=analysis,
+        album=album,
+        paper=paper,
+        stage=stage,
+        facts=gather_facts(folder, analysis, stage.n_elements),
+        quality=None if path is None else read_numbers(path, ("label", "outlier_reasons")),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ContrastDesk:
+    """One contrast, its maps and the desk of its group model."""
+
+    of_analysis: AnalysisDesk
+    contrast: ContrastFiles
+    maps: ContrastMaps
+    layers: Layers
+
+    @property
+    def stem(self) -> str:
+        """Beginning of the names of this contrast's figures and tables."""
+        return "_".join(Path(self.contrast.stem).parts[1:])
+
+    @property
+    def analysis(self) -> AnalysisFiles:
+        """Files of the group model."""
+        return self.of_analysis.analysis
+
+    @property
+    def album(self) -> Album:
+        """Where figures go."""
+        return self.of_analysis.album
+
+    @property
+    def stage(self) -> Stage:
+        """What all pictures of the group model share."""
+        return self.of_analysis.stage
+
+
+def lay_contrast(desk: AnalysisDesk, contrast: ContrastFiles) -> ContrastDesk:
+    """Read the maps of a contrast."""
+    maps = read_contrast(contrast, desk.stage)
+    return ContrastDesk(
+        of_analysis=desk, contrast=contrast, maps=maps, layers=layers_of(contrast, maps, desk.stage)
+    )
