@@ -15,7 +15,8 @@ from bids_group.bids import build_ledger
 from bids_group.config.stats_model import write_model_json
 from bids_group.inference import correct_group
 from bids_group.model import StackedMaps, build_stack, fit_group, tabulate_peaks, tabulate_quality
-from bids_group.records import ContrastResult, GroupData, Significance
+from bids_group.output.report import region_effects
+from bids_group.records import ContrastResult, GroupData, Notice, Significance
 from bids_group.workflow.pooling import pooled_maps
 from bids_group.workflow.preparation import Job, PlannedAnalysis
 from bids_group.workflow.progress import progress
@@ -35,9 +36,8 @@ def analyse_group(job: Job) -> None:
     work_dir = config.execution.work_dir or config.output_dir / ".work"
     for planned in job.planned:
         _analyse(job, planned, work_dir, provenance)
-    analyses = [one.analysis for one in job.planned]
-    output.write_ledger(config.output_dir, build_ledger(job.cohort, analyses, job.exclusions))
-    output.write_participants(config.output_dir, analyses)
+    output.write_ledger(config.output_dir, build_ledger(job.cohort, job.analyses, job.exclusions))
+    output.write_participants(config.output_dir, job.analyses)
     output.finish_outputs(config.output_dir)
     output.write_command(config.output_dir, provenance.finish())
     shutil.rmtree(work_dir, ignore_errors=True)
@@ -68,9 +68,11 @@ def _analyse(job: Job, planned: PlannedAnalysis, work_dir: Path, provenance: Pro
         spec=job.spec,
         cohort=job.cohort,
         coverage=stack.coverage,
-        notices=planned.notices,
+        notices=_notices(job, planned),
         quality=_quality(data, stack, results),
         peaks=_peaks(data, results, significances),
+        regions=_regions(job, data),
+        atlas=job.atlas,
     )
     _log(planned, data, significances)
 
@@ -110,6 +112,18 @@ def _join(planned: PlannedAnalysis, stack: StackedMaps) -> GroupData:
         blocks=planned.blocks,
         variance_groups=planned.variance_groups,
     )
+
+
+def _notices(job: Job, planned: PlannedAnalysis) -> list[Notice]:
+    """Select what concerns this analysis: its own notices, and those of no analysis in particular."""
+    others = {notice for one in job.planned if one is not planned for notice in one.notices}
+    return [one for one in job.notices if one in planned.notices or one not in others]
+
+
+def _regions(job: Job, data: GroupData) -> pd.DataFrame | None:
+    if job.atlas is None:
+        return None
+    return region_effects(job.atlas, data.stack.labels, data.stack.data, data.elements).set_index("label")
 
 
 def _quality(data: GroupData, stack: StackedMaps, results: Sequence[ContrastResult]) -> pd.DataFrame:

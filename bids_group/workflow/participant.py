@@ -6,6 +6,7 @@ import logging
 import os
 
 from bids_group import output
+from bids_group.bids import build_ledger
 from bids_group.workflow.pooling import pooled_maps
 from bids_group.workflow.preparation import Job
 from bids_group.workflow.provenance import Provenance
@@ -22,6 +23,8 @@ def pool_participants(job: Job) -> None:
     )
     n_pooled = sum(1 for _ in provenance.watch(maps))
     people = sorted({one.subject for one in job.observations})
+    ledger = build_ledger(job.cohort, job.analyses, job.exclusions)
+    output.write_ledger(config.output_dir, ledger, labels=people)
     output.write_participants(config.output_dir)
     output.write_command(config.output_dir, provenance.finish(), label=f"sub-{people[0]}_pid-{os.getpid()}")
     LOGGER.info("Pooled: %d maps of %d participants", n_pooled, len(people))

@@ -18,6 +18,7 @@ from bids_group.errors import DataError
 from bids_group.inference import check_inference
 from bids_group.model import build_design, needed_variables, plan_analyses, restrict
 from bids_group.output import check_output_names
+from bids_group.output.report import Atlas, read_atlas
 from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation
 
 LOGGER = logging.getLogger(__name__)
@@ -42,10 +43,18 @@ class Job:
     spec: AnalysisSpec
     model: StatsModel
     cohort: Cohort
+    analyses: tuple[GroupAnalysis, ...]
+    """Every group model with its rows; at the participant level also rows without a covariate."""
     planned: tuple[PlannedAnalysis, ...]
-    observations: tuple[Observation, ...]
+    """Their designs; none at the participant level."""
     exclusions: tuple[Exclusion, ...]
     notices: tuple[Notice, ...]
+    atlas: Atlas | None
+
+    @property
+    def observations(self) -> tuple[Observation, ...]:
+        """What has to be pooled, each once."""
+        return tuple(dict.fromkeys(one for analysis in self.analyses for one in analysis.observations))
 
 
 def prepare(config: RunConfig) -> Job:
@@ -60,15 +69,19 @@ def prepare(config: RunConfig) -> Job:
     analyses = plan_analyses(cohort, model, spec)
     planned, exclusions = _plan_designs(analyses, spec, config)
     check_output_names([(one.analysis, one.design) for one in planned])
+    atlas, atlas_notices = _read_atlas(spec, cohort)
     job = Job(
         config=config,
         spec=spec,
         model=model,
         cohort=cohort,
+        analyses=tuple(one.analysis for one in planned) if config.level == "group" else analyses,
         planned=planned,
-        observations=_distinct_observations(planned, analyses, config),
         exclusions=exclusions,
-        notices=_distinct([*cohort.notices, *pooling_notices, *(n for p in planned for n in p.notices)]),
+        notices=_distinct(
+            [*cohort.notices, *pooling_notices, *atlas_notices, *(n for p in planned for n in p.notices)]
+        ),
+        atlas=atlas,
     )
     _log(job)
     return job
@@ -90,6 +103,23 @@ def _settle_pooling(spec: AnalysisSpec, cohort: Cohort) -> tuple[AnalysisSpec, t
         fix="Give variance maps for all runs, or say --pooling mean to silence this.",
     )
     return mean, (notice,)
+
+
+def _read_atlas(spec: AnalysisSpec, cohort: Cohort) -> tuple[Atlas | None, tuple[Notice, ...]]:
+    """Read the atlas before anything is computed; one of another space is used, with a warning."""
+    if spec.atlas is None:
+        return None, ()
+    atlas = read_atlas(spec.atlas)
+    spaces = {one.space for one in cohort.maps if one.space is not None}
+    if atlas.space is None or not spaces or atlas.space in spaces:
+        return atlas, ()
+    notice = Notice(
+        severity="warning",
+        topic="atlas",
+        sentence=f"The atlas lies in the space {atlas.space}, the maps in {', '.join(sorted(spaces))}.",
+        fix="Region names can be off by millimetres; take an atlas of the maps' space.",
+    )
+    return atlas, (notice,)
 
 
 def _plan_designs(
@@ -148,13 +178,6 @@ def _blocks(analysis: GroupAnalysis, spec: AnalysisSpec) -> pd.Series | None:
         return analysis.rows[spec.inference.exchangeability_blocks]
     has_several = analysis.rows["subject"].duplicated().any()
     return analysis.rows["subject"] if has_several else None
-
-
-def _distinct_observations(
-    planned: Iterable[PlannedAnalysis], analyses: Iterable[GroupAnalysis], config: RunConfig
-) -> tuple[Observation, ...]:
-    used = analyses if config.level == "participant" else [one.analysis for one in planned]
-    return tuple(dict.fromkeys(observation for analysis in used for observation in analysis.observations))
 
 
 def _distinct(notices: Iterable[Notice]) -> tuple[Notice, ...]:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bids_group import output
 from bids_group.config import RunConfig
-from bids_group.output.report import build_report
+from bids_group.output.report import build_report, write_citations
 from bids_group.workflow.group import analyse_group
 from bids_group.workflow.participant import pool_participants
 from bids_group.workflow.preparation import Job, prepare
@@ -31,13 +36,36 @@ def run(config: RunConfig) -> None:
     if config.execution.is_dry_run:
         _show(job)
         return
-    with output.claim_output(config.output_dir, config.inputs.bids_dir, level=config.level):
+    with (
+        output.claim_output(config.output_dir, config.inputs.bids_dir, level=config.level),
+        _log_file(config),
+    ):
         if config.level == "participant":
             pool_participants(job)
             return
         analyse_group(job)
         if config.execution.has_report:
             _say_where(build_report(config.output_dir))
+        else:
+            write_citations(config.output_dir)
+
+
+@contextmanager
+def _log_file(config: RunConfig) -> Iterator[None]:
+    """Keep what is said under ``logs/`` too, one file per run."""
+    folder = config.output_dir / "logs"
+    folder.mkdir(exist_ok=True)
+    name = f"{config.level}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.log"
+    handler = logging.FileHandler(folder / name, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    logger = logging.getLogger("bids_group")
+    logger.addHandler(handler)
+    try:
+        logger.info("bids-group %s", shlex.join(config.command))
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
 
 
 def write_crash(output_dir: Path, text: str) -> Path | None:
