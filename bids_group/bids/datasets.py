@@ -82,8 +82,14 @@ def read_producers(root: Path) -> tuple[str, ...]:
     description = read_description(root) or {}
     entries = description.get("GeneratedBy") or description.get("PipelineDescription") or []
     entries = [entries] if isinstance(entries, dict) else entries
-    names = [entry["Name"] for entry in entries if isinstance(entry, dict) and entry.get("Name")]
-    return tuple(dict.fromkeys(str(name) for name in names))
+    programs = [entry for entry in entries if isinstance(entry, dict) and entry.get("Name")]
+    names = [str(one["Name"]) for one in programs if not _is_stand_in(one)]
+    return tuple(dict.fromkeys(names))
+
+
+def _is_stand_in(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry is our own under another name: below derivatives/, BIDS wants the folder's."""
+    return entry["Name"] != OWN_NAME and OWN_NAME in str(entry.get("Description"))
 
 
 def find_sources(inputs: Inputs, output_dir: Path) -> tuple[Source, ...]:
@@ -104,8 +110,8 @@ def find_sources(inputs: Inputs, output_dir: Path) -> tuple[Source, ...]:
     if inputs.derivatives:
         pairs = [(name, root.absolute()) for name, root in inputs.derivatives]
         for _, root in pairs:
-            _check_named(root, inputs.bids_dir, output_dir)
-        return _name_sources(pairs, output_dir)
+            _check_named(root, inputs.bids_dir)
+        return _name_sources(pairs)
     candidates = _list_candidates(inputs.bids_dir.absolute(), output_dir.absolute())
     if not candidates:
         raise _no_statmaps(inputs.bids_dir)
@@ -116,10 +122,10 @@ def find_sources(inputs: Inputs, output_dir: Path) -> tuple[Source, ...]:
             expected="one, or a choice",
             fix=f"Choose with --derivatives, for example --derivatives {candidates[0]}",
         )
-    return _name_sources([(None, candidates[0])], output_dir)
+    return _name_sources([(None, candidates[0])])
 
 
-def _check_named(root: Path, bids_dir: Path, output_dir: Path) -> None:
+def _check_named(root: Path, bids_dir: Path) -> None:
     if not root.is_dir():
         there = _folders(bids_dir / "derivatives")
         raise MissingInputError(
@@ -127,11 +133,10 @@ def _check_named(root: Path, bids_dir: Path, output_dir: Path) -> None:
             found=f"in {bids_dir / 'derivatives'}: {', '.join(f.name for f in there) or 'nothing'}",
             fix=suggest(root.name, (f.name for f in there)) or "Check --derivatives.",
         )
-    producers = read_producers(root)
-    if OWN_NAME in producers and not (root.resolve() == output_dir.resolve() and len(producers) > 1):
+    if read_producers(root) == (OWN_NAME,):
         raise UsageError(
             f"{root} was written by this program and cannot be a source.",
-            found=f"GeneratedBy {', '.join(producers)}",
+            found=f"GeneratedBy {OWN_NAME}",
             expected="a dataset of first-level maps",
             fix="Name the dataset that the first-level analysis wrote.",
         )
@@ -148,17 +153,17 @@ def _check_named(root: Path, bids_dir: Path, output_dir: Path) -> None:
 def _list_candidates(bids_dir: Path, output_dir: Path) -> list[Path]:
     derivatives = bids_dir / "derivatives"
     folders = [derivatives] if (derivatives / "dataset_description.json").exists() else _folders(derivatives)
-    others = [f for f in folders if f.resolve() != output_dir.resolve()]
-    found = [f for f in others if OWN_NAME not in read_producers(f) and holds_statmaps(f)]
-    if _is_foreign_output(output_dir):
-        found.append(output_dir)
-    return found
+    found = [f for f in folders if f.resolve() != output_dir.resolve() and _is_source(f)]
+    is_foreign = any(name != OWN_NAME for name in read_producers(output_dir))
+    return [*found, output_dir] if is_foreign and _is_source(output_dir) else found
 
 
-def _is_foreign_output(output_dir: Path) -> bool:
-    """Whether another program wrote maps of people into OUTPUT_DIR."""
-    others = [name for name in read_producers(output_dir) if name != OWN_NAME]
-    return bool(others) and any(not is_own_map(path) for path in list_statmaps(output_dir))
+def _is_source(root: Path) -> bool:
+    """Whether a dataset holds maps of people that this program did not write."""
+    producers = read_producers(root)
+    if OWN_NAME not in producers:
+        return holds_statmaps(root)
+    return len(producers) > 1 and any(not is_own_map(path) for path in list_statmaps(root))
 
 
 def holds_statmaps(root: Path) -> bool:
@@ -177,16 +182,20 @@ def list_statmaps(root: Path) -> Iterator[Path]:
 
 
 def is_own_map(path: Path) -> bool:
-    """Whether this program wrote a map: its sidecar says how it was pooled, and from what."""
-    sidecar = path.with_name(path.name.split(".")[0] + ".json")
+    """Whether this program wrote a map: the sidecar of its effect has the key of the pooling.
+
+    That sidecar is written before any map, so a run that was killed leaves no map that looks foreign.
+    """
+    stem = re.sub(r"_stat-[a-zA-Z0-9]+_", "_stat-effect_", path.name.split(".")[0])
+    sidecar = path.with_name(f"{stem}.json")
     try:
         content = json.loads(sidecar.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(content, dict) and "Pooling" in content and "Sources" in content
+    return isinstance(content, dict) and "PoolingKey" in content
 
 
-def _name_sources(pairs: list[tuple[str | None, Path]], output_dir: Path) -> tuple[Source, ...]:
+def _name_sources(pairs: list[tuple[str | None, Path]]) -> tuple[Source, ...]:
     sources: dict[str, Source] = {}
     for given, root in dict.fromkeys(pairs):
         name = given or _free_name(root.name, sources)
@@ -196,9 +205,9 @@ def _name_sources(pairs: list[tuple[str | None, Path]], output_dir: Path) -> tup
                 found=f"{sources[name].root} and {root}",
                 fix="Give each its own name: --derivatives NAME=PATH",
             )
-        is_output = root.resolve() == output_dir.resolve()
-        producers = tuple(p for p in read_producers(root) if p != OWN_NAME)
-        sources[name] = Source(name=name, root=root, producers=producers, has_own_maps=is_output)
+        producers = read_producers(root)
+        others = tuple(producer for producer in producers if producer != OWN_NAME)
+        sources[name] = Source(name=name, root=root, producers=others, has_own_maps=OWN_NAME in producers)
     return tuple(sources.values())
 
 

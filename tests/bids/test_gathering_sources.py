@@ -7,9 +7,14 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from bids_group import output
+from bids_group.bids.datasets import is_own_map, list_statmaps
+from bids_group.elements import Grid
 from bids_group.errors import MissingInputError, NotBidsError, SelectionError, UsageError
+from bids_group.records import Observation, PooledMap
 
 
 def test_a_folder_without_description_is_not_bids(study):
@@ -77,10 +82,47 @@ def test_pooled_maps_in_output_dir_are_no_source_but_maps_of_another_program_are
     study.describe(study.output, GeneratedBy=[{"Name": "bids_group"}, {"Name": "FitLins"}])
     assert [m.subject for m in study.gather().maps] == ["01", "02"]
     sidecar = study.output / "sub-02/func/sub-02_contrast-a_stat-effect_statmap.json"
-    sidecar.write_text(json.dumps({"Pooling": "precision", "Sources": []}))
+    sidecar.write_text(json.dumps({"PoolingKey": "pending"}))
     cohort = study.gather()
     assert [m.subject for m in cohort.maps] == ["01"]
     assert cohort.maps[0].producer == "FitLins"
+
+
+def test_the_output_of_an_earlier_run_inside_a_foreign_dataset_does_not_hide_its_maps(study):
+    folder = study.derivative("fitlins", "FitLins")
+    study.people(folder, "01", task="x")
+    study.describe(folder, GeneratedBy=[{"Name": "FitLins"}, {"Name": "bids_group"}])
+    study.people(folder, "01")
+    (folder / "sub-01/func/sub-01_contrast-a_stat-effect_statmap.json").write_text('{"PoolingKey": "k"}')
+    for inputs in ({}, {"derivatives": ((None, folder),)}):
+        assert [m.task for m in study.gather(inputs).maps] == ["x"]
+
+
+def test_what_output_really_writes_is_known_as_our_own(study):
+    """Output and gathering share no code: the marks that the one leaves are what the other looks for."""
+    source = study.derivative("glm")
+    study.people(source, "01", task="x")
+    cohort = study.gather()
+    study.output = study.raw / "derivatives" / "mine"
+    study.output.mkdir()
+    output.write_dataset(study.output, cohort)
+    observation = Observation(subject="01", contrast="a", sources=cohort.maps)
+    grid = Grid(shape=(3, 4, 2), affine=np.eye(4))
+    ones = np.ones(grid.shape, dtype=np.float32)
+    counts = np.ones(grid.shape, dtype=np.uint8)
+    pooled = PooledMap(
+        observation=observation,
+        grid=grid,
+        effect=ones,
+        variance=ones,
+        dof=None,
+        n_maps=counts,
+        input_hashes={},
+    )
+    output.write_pooled(study.output, pooled, "key", dataset_names=cohort.dataset_names)
+    assert list(study.output.rglob("*_stat-effect_statmap.nii.gz"))
+    assert all(is_own_map(path) for path in list_statmaps(study.output))
+    assert set(study.gather().dataset_names) == {"raw", "glm"}
 
 
 def test_output_dir_inside_derivatives_is_not_found_as_a_candidate(study):

@@ -12,7 +12,11 @@ def screened(study):
     """Four people with motion and site; sub-04 has no motion value."""
     study.people(study.derivative(), "01 02 03 04")
     study.table(
-        "participant_id fd_mean site odd-name\n sub-01 0.1 a 1\n sub-02 0.6 b 2\n sub-03 0.9 a 3\n sub-04 n/a b 4",
+        """participant_id fd_mean site odd-name
+        sub-01 0.1 a 1
+        sub-02 0.6 b 2
+        sub-03 0.9 a 3
+        sub-04 n/a b 4""",
         site={"Levels": {"a": "", "b": "", "c": ""}},
     )
     return study
