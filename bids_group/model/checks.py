@@ -13,9 +13,10 @@ from scipy import stats
 from bids_group.errors import DesignError
 from bids_group.model.coding import Coding, as_levels, is_numeric, levels_of
 from bids_group.model.contrasts import Fitted
+from bids_group.model.formula import Formula
 from bids_group.model.pointing import list_some
 from bids_group.model.words import say_number
-from bids_group.records import GroupAnalysis, Notice
+from bids_group.records import Column, GroupAnalysis, Notice
 
 _FEW_DOF = 10
 _HIGH_INFLATION = 10.0
@@ -24,7 +25,7 @@ _HIGH_LEVERAGE = 0.5
 _MOST_CODES = 10
 
 
-def check_variables(analysis: GroupAnalysis, variables: pd.DataFrame) -> list[Notice]:
+def check_variables(analysis: GroupAnalysis, formula: Formula, variables: pd.DataFrame) -> list[Notice]:
     """Check the columns that the formula needs, before anything is built from them.
 
     Raises
@@ -35,7 +36,14 @@ def check_variables(analysis: GroupAnalysis, variables: pd.DataFrame) -> list[No
     if not len(variables):
         raise DesignError(f"The analysis of '{analysis.first_level_contrast}' has no rows.")
     _check_missing(variables)
-    return [notice for name in variables for notice in _check_column(str(name), variables[name], analysis)]
+    coded = {use.column for factor in formula.factors for use in factor.uses if use.role == "factor"}
+    return [
+        notice
+        for name in variables
+        for notice in _check_column(
+            str(name), variables[name], analysis.columns.get(str(name)), is_coded=name in coded
+        )
+    ]
 
 
 def check_design(fitted: Fitted, variables: pd.DataFrame, details: Mapping[str, Any]) -> list[Notice]:
@@ -76,17 +84,16 @@ def _check_missing(variables: pd.DataFrame) -> None:
             )
 
 
-def _check_column(name: str, values: pd.Series, analysis: GroupAnalysis) -> Iterator[Notice]:
-    column = analysis.columns.get(name)
+def _check_column(name: str, values: pd.Series, column: Column | None, *, is_coded: bool) -> Iterator[Notice]:
     is_settled = column is not None and any(
         word in column.kind_source for word in ("participants.json", "--", "Levels")
     )
-    if is_numeric(values):
+    if is_numeric(values) and not is_coded:
         if not is_settled:
             yield from _check_codes(name, values)
         return
     yield from _check_levels(name, values)
-    if not is_settled and name not in ("subject", "session"):
+    if not (is_settled or is_coded) and name not in ("subject", "session"):
         yield from _check_text_numbers(name, values)
 
 

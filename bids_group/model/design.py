@@ -47,14 +47,14 @@ def build_design(analysis: GroupAnalysis) -> Design:
     """
     names = needed_variables(analysis.formula, analysis.rows.columns, centering=analysis.centering)
     variables = analysis.rows[list(names)]
-    notices = [*analysis.notices, *check_variables(analysis, variables)]
     formula = read_formula(analysis.formula, tuple(analysis.rows.columns))
+    notices = [*analysis.notices, *check_variables(analysis, formula, variables)]
     coding, matrix = build_coding(formula, variables, analysis.centering)
     X = matrix.to_numpy(dtype=np.float64)
     form = build_hierarchical(coding, variables, X)
     fitted = Fitted(coding=coding, matrix=matrix, space=RowSpace.of(X), form=form)
     details = describe(coding, variables, matrix, form)
-    notices += check_design(fitted, variables, details)
+    notices += [*check_design(fitted, variables, details), *_check_subjects(analysis, coding)]
     contrasts, more = _build_contrasts(analysis, fitted)
     details["within_terms"] = [c.expression for c in contrasts] if _repeats(analysis) else []
     return Design(
@@ -142,6 +142,15 @@ def _say_within(analysis: GroupAnalysis, between: list[str]) -> list[Notice]:
     said = f" Left out, because they compare people: {list_some(between)}." if between else ""
     sentence = "People have several rows: only what changes within people is tested, and blocks are people."
     return [Notice(severity="note", topic="within", sentence=sentence + said)]
+
+
+def _check_subjects(analysis: GroupAnalysis, coding: Coding) -> list[Notice]:
+    if not _repeats(analysis) or "subject" in coding.formula.columns:
+        return []
+    sentence = "People have several rows, but the formula does not model how people differ from each other."
+    return [
+        Notice(severity="warning", topic="subjects", sentence=sentence, fix="Add '+ subject' to the formula.")
+    ]
 
 
 def _without_label(contrast: Contrast) -> Contrast:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from bids_group.errors import ContrastError, DesignError
 from bids_group.model.coding import Array, Coding, as_levels, build_coding
-from bids_group.model.estimability import RowSpace, independent
+from bids_group.model.estimability import TOLERANCE, RowSpace, independent
 from bids_group.model.factors import Factor
 from bids_group.model.formula import Formula, Term
 from bids_group.model.pointing import list_some, suggest
@@ -93,8 +93,8 @@ def _hierarchy_error(form: HierarchicalForm, typed: str) -> DesignError:
 
 
 def _solve(matrix: Array, space: RowSpace, positions: list[int]) -> Array:
-    inverse: Array = np.linalg.pinv(matrix / space.norms, rcond=1e-8)
-    return np.asarray(inverse[positions] / space.norms[positions, None])
+    inverse = np.linalg.pinv(matrix / space.norms, rcond=TOLERANCE)
+    return np.asarray(inverse[positions] / space.norms[positions, None], dtype=np.float64)
 
 
 def find_term(form: HierarchicalForm, typed: str) -> Term:

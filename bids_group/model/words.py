@@ -9,6 +9,8 @@ from bids_group.model.factors import quote
 from bids_group.model.grammar import Combination, Mean, Meaning, Regressor
 from bids_group.model.pointing import list_some
 
+_MOST_SAID = 8
+
 
 def say_number(value: float) -> str:
     """Write a number with four digits that matter."""
@@ -84,10 +86,10 @@ def join_rows(rows: Iterable[str]) -> str:
 
 def say_weights(weights: Sequence[float], columns: Sequence[str]) -> str:
     """Say a vector of weights: ``group[patient] minus group[control]``."""
+    weighed = [(weight, column) for weight, column in zip(weights, columns, strict=True) if weight != 0]
     text = ""
-    for weight, column in zip(weights, columns, strict=True):
-        if weight == 0:
-            continue
+    for weight, column in weighed[:_MOST_SAID]:
         sign = ("minus " if weight < 0 else "") if not text else (" minus " if weight < 0 else " plus ")
         text += f"{sign}{_say_weight(abs(weight))}coefficient {column}"
-    return text
+    n_more = len(weighed) - _MOST_SAID
+    return text + (f" and {n_more} more" if n_more > 0 else "")

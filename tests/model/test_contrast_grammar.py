@@ -107,7 +107,8 @@ def test_tolerant_reading_of_a_difference_as_a_level_is_said(people, analyse):
     design = build_design(analyse(people, "~ group + age", "group[patient]"))
     [notice] = [notice for notice in design.notices if notice.topic == "names"]
     assert notice.sentence == (
-        "'group[patient]' is read as the column 'group[T.patient]' of the design, a difference from the reference level."
+        "'group[patient]' is read as the column 'group[T.patient]' of the design, "
+        "a difference from the reference level."
     )
     design = build_design(analyse(people, "~ group + age", "group[T.patient]"))
     assert not [notice for notice in design.notices if notice.topic == "names"]

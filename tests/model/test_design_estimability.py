@@ -1,4 +1,4 @@
-"""Estimability: exactly those contrasts are refused that two solutions of the normal equations disagree on."""
+"""Estimability: refused is exactly what two solutions of the normal equations disagree on."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from bids_group.model.estimability import RowSpace, independent, row_leverage
 
 
 def random_design(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A rank-deficient design of whole numbers, its columns in units of very different size; and contrasts."""
+    """A rank-deficient design of whole numbers, columns of very different size; and contrasts."""
     draw = np.random.default_rng(seed)
     n_rows, n_free, n_tied = draw.integers(6, 20), draw.integers(1, 5), draw.integers(1, 4)
     free = draw.integers(-3, 4, (n_rows, n_free)).astype(float)
@@ -25,7 +25,7 @@ def random_design(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def solutions_agree(X: np.ndarray, contrast: np.ndarray, seed: int) -> bool:
-    """Move one least-squares solution along the null space, found in exact units, and look at the contrast."""
+    """Move one least-squares solution along the null space, and look at the contrast."""
     scale = np.where(np.abs(X).max(axis=0) == 0, 1.0, np.abs(X).max(axis=0))
     y = np.random.default_rng(seed).normal(size=len(X))
     one = np.linalg.pinv(X / scale) @ y

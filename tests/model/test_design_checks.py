@@ -1,0 +1,193 @@
+"""Checks before fitting: each finding a sentence with a fix, and silence where there is nothing to say."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+import statsmodels.formula.api as smf
+from statsmodels.stats.outliers_influence import variance_inflation_factor
+
+from bids_group.errors import DesignError
+from bids_group.model import build_design
+from bids_group.records import Column
+
+
+def sentences(design, topic: str) -> list[str]:
+    return [notice.sentence for notice in design.notices if notice.topic == topic]
+
+
+def test_sound_design_has_nothing_to_say(people, analyse):
+    rows = people.assign(age=np.random.default_rng(1).normal(40, 9, len(people)))
+    design = build_design(analyse(rows, "~ sex + age", "slope(age)", "mean(sex=M) - mean(sex=F)"))
+    assert design.notices == ()
+
+
+def test_empty_cells_and_cells_of_one_row_are_named(people, analyse):
+    is_out = (people["group"] == "relative") & (people["sex"] == "M")
+    design = build_design(analyse(people[~is_out], "~ group*sex", "mean(group=patient, sex=M)"))
+    assert sentences(design, "cells") == ["There is no row with group = relative, sex = M."]
+    one = people[~is_out | (is_out.cumsum() == 1)]
+    design = build_design(analyse(one, "~ group*sex", "mean(group=patient, sex=M)"))
+    assert sentences(design, "cells") == ["There is one row only with group = relative, sex = M."]
+
+
+def test_covariate_constant_in_a_group_is_named(people, analyse):
+    rows = people.assign(n_cigs=people["n_cigs"].where(people["group"] != "control", 0.0))
+    design = build_design(analyse(rows, "~ group + n_cigs", "slope(n_cigs)"))
+    assert sentences(design, "constant") == [
+        "The covariate 'n_cigs' is 0 for everyone with group = control: there is no slope in that group."
+    ]
+    rows = people.assign(n_cigs=3.0)
+    design = build_design(analyse(rows, "~ group + n_cigs", "mean(group=patient) - mean(group=control)"))
+    assert sentences(design, "constant") == ["The covariate 'n_cigs' is 3 in every row."]
+
+
+def test_covariate_that_differs_between_groups_is_shown_with_its_means(people, analyse):
+    ages = people["age"] - people.groupby("sex", observed=True)["age"].transform("mean")
+    rows = people.assign(age=30 + ages + 20 * (people["sex"] == "M"))
+    [sentence] = sentences(build_design(analyse(rows, "~ sex + age", "slope(age)")), "confounding")
+    assert sentence.startswith("The covariate 'age' differs between the levels of 'sex' (means: F 30, M 50; ")
+
+
+def test_collinear_terms_are_named_with_their_inflation(people, analyse):
+    rows = people.assign(twin=people["age"] + np.random.default_rng(0).normal(0, 0.5, len(people)))
+    design = build_design(analyse(rows, "~ age + twin", "slope(age)"))
+    [sentence] = sentences(design, "collinearity")
+    assert sentence.startswith("Terms are nearly told by the others (variance inflation: age ")
+    X = sm.add_constant(rows[["age", "twin"]].to_numpy())
+    assert design.details["vif"]["age"] == pytest.approx(variance_inflation_factor(X, 1), rel=1e-8)
+
+
+def test_uncentred_square_is_warned_about_by_its_inflation_and_not_when_centred(people, analyse):
+    raw = build_design(analyse(people, "~ volume + I(volume**2)", "slope(volume)", centering="none"))
+    assert raw.rank == 3
+    assert raw.details["condition_number"] > 100
+    centred = build_design(analyse(people, "~ volume + I(volume**2)", "slope(volume)"))
+    assert not sentences(centred, "collinearity")
+
+
+def test_few_degrees_of_freedom_are_warned_about_and_none_refused(people, analyse):
+    design = build_design(analyse(people[:6], "~ age", "slope(age)"))
+    assert sentences(design, "dof") == ["Only 4 degrees of freedom are left (6 rows, rank 2)."]
+    with pytest.raises(DesignError, match="as many independent columns as rows"):
+        build_design(analyse(people[:2], "~ age", "slope(age)"))
+    with pytest.raises(DesignError, match="as many independent columns as rows"):
+        build_design(analyse(people, "~ subject"))
+
+
+def test_factor_with_one_level_is_refused_and_absent_levels_are_noted(people, analyse):
+    with pytest.raises(DesignError, match="'group' has one level") as caught:
+        build_design(analyse(people[people["group"] == "patient"], "~ group"))
+    assert "Leave 'group' out" in caught.value.fix
+    two = people[people["group"] != "relative"]
+    design = build_design(analyse(two, "~ group"))
+    assert list(design.matrix) == ["Intercept", "group[T.patient]"]
+    assert sentences(design, "levels") == ["No analysed row has group = relative: it has no column."]
+
+
+def test_whole_numbers_that_look_like_codes_are_asked_about(people, analyse):
+    design = build_design(analyse(people, "~ scanner", "slope(scanner)"))
+    [notice] = [notice for notice in design.notices if notice.topic == "codes"]
+    assert (
+        notice.sentence == "The column 'scanner' holds few whole numbers (1, 2, 3) and is used as a number."
+    )
+    assert notice.fix == "If they are codes of groups, say --categorical scanner."
+    assert not sentences(build_design(analyse(people, "~ C(scanner)")), "codes")
+    told = {
+        "scanner": Column(
+            name="scanner", kind="numeric", kind_source="--numeric", source=Path("participants.tsv")
+        )
+    }
+    settled = build_design(analyse(people, "~ scanner", "slope(scanner)", columns=told))
+    assert not sentences(settled, "codes")
+
+
+def test_numbers_stored_as_text_are_asked_about(people, analyse):
+    ages = [f"{age:.0f}" for age in people["age"]]
+    rows = people.assign(years=pd.Categorical([*ages[:-1], "41,5"]))
+    design = build_design(analyse(rows, "~ years", "years[T.41,5]"))
+    [notice] = [notice for notice in design.notices if notice.topic == "text"]
+    assert "looks like numbers stored as text" in notice.sentence
+    assert "no numbers are: 41,5" in notice.sentence
+
+
+def test_row_that_settles_the_fit_by_itself_is_named(people, analyse):
+    ages = people["age"].to_numpy().copy()
+    ages[4] = 420.0
+    design = build_design(analyse(people.assign(age=ages), "~ age", "slope(age)"))
+    [sentence] = sentences(design, "leverage")
+    assert "sub-05 0." in sentence
+    assert design.details["leverage"]["sub-05"] > 0.9
+
+
+def test_missing_values_are_refused_by_name(people, analyse):
+    ages = people["age"].to_numpy().copy()
+    ages[[2, 7]] = np.nan
+    with pytest.raises(DesignError, match="'age' has no value for sub-03, sub-08"):
+        build_design(analyse(people.assign(age=ages), "~ age"))
+    ages[[2, 7]] = np.inf
+    with pytest.raises(DesignError, match="'age' has no value for sub-03, sub-08"):
+        build_design(analyse(people.assign(age=ages), "~ age"))
+
+
+def test_details_agree_with_statsmodels_and_are_json(people, analyse):
+    design = build_design(analyse(people, "~ group*sex + age", "slope(age)"))
+    fit = smf.ols("y ~ group*sex + age", people.assign(y=people["n_cigs"])).fit()
+    details = json.loads(json.dumps(design.details, allow_nan=False))
+    assert list(details["leverage"].values()) == pytest.approx(fit.get_influence().hat_matrix_diag, abs=1e-9)
+    X = design.matrix.to_numpy()
+    assert details["condition_number"] == pytest.approx(
+        np.linalg.cond(X / np.linalg.norm(X, axis=0)), rel=1e-9
+    )
+    assert (details["rank"], details["n_rows"], details["n_regressors"]) == (7, 36, 7)
+    counts = people.groupby(["group", "sex"], observed=False).size()
+    assert {(cell["group"], cell["sex"]): cell["n"] for cell in details["n_per_cell"]} == counts.to_dict()
+    men = next(entry for entry in details["covariates"] if entry["group"] == {"sex": "M"})
+    assert men["mean"] == pytest.approx(people.loc[people["sex"] == "M", "age"].mean())
+    table = design.matrix.drop(columns="Intercept").corr().to_numpy()
+    assert np.array(details["correlations"]["matrix"]) == pytest.approx(table, abs=1e-9)
+
+
+def test_generalised_inflation_is_that_of_fox_and_monette_and_free_of_the_coding(people, analyse):
+    centred = people.assign(age=people["age"] - people["age"].mean())
+    X = smf.ols("n_cigs ~ C(group, Sum) + C(sex, Sum) + age", centred).fit().model.exog[:, 1:]
+    R = np.corrcoef(X.T)
+    expected = np.linalg.det(R[:2, :2]) * np.linalg.det(R[2:, 2:]) / np.linalg.det(R)
+    for formula in ("~ group + sex + age", "~ 0 + C(group, contr.helmert) + sex + age"):
+        vif = build_design(analyse(people, formula, "slope(age)")).details["vif"]
+        assert next(iter(vif.values())) == pytest.approx(expected, rel=1e-9)
+
+
+def test_centres_are_reported_in_the_units_of_the_column(people, analyse):
+    grand = build_design(analyse(people, "~ age + log(n_cigs)", "slope(age)"))
+    assert grand.centers == {"age": f"{people['age'].mean():.4g}"}
+    assert grand.matrix["age"].mean() == pytest.approx(0, abs=1e-9)
+    within = build_design(analyse(people, "~ sex + age", "slope(age)", centering="within:sex"))
+    assert within.centers["age"]["M"] == f"{people.loc[people['sex'] == 'M', 'age'].mean():.4g}"
+    assert within.matrix["age"].groupby(people["sex"].to_numpy()).mean().to_numpy() == pytest.approx(
+        0, abs=1e-9
+    )
+    none = build_design(analyse(people, "~ sex + age", "slope(age)", centering="none"))
+    assert none.centers == {}
+    assert none.matrix["age"].to_numpy() == pytest.approx(people["age"].to_numpy())
+
+
+def test_centring_reaches_bare_columns_i_and_poly_but_no_other_function(people, analyse):
+    design = build_design(analyse(people, "~ age + I(age**2) + log(age) + scale(age)", "slope(age)"))
+    age = people["age"].to_numpy()
+    deviation = age - age.mean()
+    assert design.matrix["I(age ** 2)"].to_numpy() == pytest.approx(deviation**2)
+    assert design.matrix["log(age)"].to_numpy() == pytest.approx(np.log(age))
+    assert design.matrix["scale(age)"].to_numpy() == pytest.approx(deviation / age.std(ddof=1))
+
+
+def test_rows_keep_their_order_and_their_labels(people, analyse):
+    design = build_design(analyse(people[::-1], "~ group*age"))
+    assert list(design.matrix.index) == [f"sub-{subject}" for subject in people["subject"][::-1]]
+    forward = build_design(analyse(people, "~ group*age"))
+    assert design.matrix.sort_index().to_numpy() == pytest.approx(
+        forward.matrix.sort_index().to_numpy(), abs=1e-12
+    )

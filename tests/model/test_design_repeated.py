@@ -1,0 +1,111 @@
+"""Several rows per person: what is within people is tested, what compares people is refused."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from bids_group.errors import DesignError
+from bids_group.model import build_design
+
+
+def t_value(design, y) -> float:
+    X, c = design.matrix.to_numpy(), design.contrasts[0].weights[0]
+    beta = np.linalg.pinv(X) @ y
+    sigma2 = ((y - X @ beta) ** 2).sum() / design.dof
+    return float(c @ beta / np.sqrt(sigma2 * c @ np.linalg.pinv(X.T @ X) @ c))
+
+
+def test_paired_design_equals_the_paired_t_test(pairs, analyse):
+    y = np.random.default_rng(2).normal(size=len(pairs)) + 0.4 * (pairs["session"] == "post")
+    design = build_design(analyse(pairs, "~ session + subject", "mean(session=post) - mean(session=pre)"))
+    post, pre = (y[pairs["session"].to_numpy() == level] for level in ("post", "pre"))
+    assert t_value(design, y.to_numpy()) == pytest.approx(stats.ttest_rel(post, pre).statistic, abs=1e-9)
+
+
+def test_mixed_design_equals_the_t_test_of_differences_between_groups(pairs, analyse):
+    y = np.random.default_rng(3).normal(size=len(pairs))
+    text = (
+        "(mean(session=post, group=patient) - mean(session=pre, group=patient))"
+        " - (mean(session=post, group=control) - mean(session=pre, group=control))"
+    )
+    design = build_design(analyse(pairs, "~ session*group + subject", text))
+    values = pairs.assign(y=y).set_index(["subject", "group", "session"])["y"]
+    change = values.xs("post", level="session") - values.xs("pre", level="session")
+    is_patient = change.index.get_level_values("group") == "patient"
+    expected = stats.ttest_ind(change[is_patient], change[~is_patient]).statistic
+    assert t_value(design, y) == pytest.approx(expected, abs=1e-9)
+    by_term = build_design(analyse(pairs, "~ session*group + subject", "test(group:session)"))
+    assert t_value(by_term, y) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("formula", "text"),
+    [
+        ("~ session + subject", "mean()"),
+        ("~ session + subject", "mean(session=post)"),
+        ("~ session + group", "mean(group=patient) - mean(group=control)"),
+        ("~ session*group", "test(group)"),
+        ("~ session*group", "group[T.patient]"),
+        ("~ age", "slope(age)"),
+        ("~ 1", "mean()"),
+        ("~ session + age", "[slope(age), mean(session=post) - mean(session=pre)]"),
+    ],
+)
+def test_contrast_between_people_is_refused_with_the_reason(formula, text, pairs, analyse):
+    with pytest.raises(DesignError, match="compares people, but 14 people have several rows") as caught:
+        build_design(analyse(pairs, formula, text))
+    assert "--pooling precision" in caught.value.fix
+
+
+def test_group_is_settled_by_subjects_and_cannot_be_estimated_beside_them(pairs, analyse):
+    with pytest.raises(DesignError, match="cannot be estimated"):
+        build_design(analyse(pairs, "~ session*group + subject", "mean(group=patient) - mean(group=control)"))
+
+
+def test_covariate_that_changes_within_people_is_tested_beside_subjects(pairs, analyse):
+    design = build_design(analyse(pairs, "~ subject + n_cigs", "slope(n_cigs)"))
+    y = np.random.default_rng(4).normal(size=len(pairs))
+    within = (
+        pd.DataFrame({"y": y, "x": pairs["n_cigs"]})
+        .groupby(pairs["subject"])
+        .transform(lambda v: v - v.mean())
+    )
+    slope = (within["x"] @ within["y"]) / (within["x"] @ within["x"])
+    beta = np.linalg.pinv(design.matrix.to_numpy()) @ y
+    assert design.contrasts[0].weights[0] @ beta == pytest.approx(slope, abs=1e-9)
+    with pytest.raises(DesignError, match="compares people"):
+        build_design(analyse(pairs, "~ n_cigs", "slope(n_cigs)"))
+
+
+def test_uneven_sessions_without_subjects_mix_people_and_are_refused(pairs, analyse):
+    uneven = pairs.drop(index=[1, 4])
+    with pytest.raises(DesignError, match="compares people") as caught:
+        build_design(analyse(uneven, "~ session", "test(session)"))
+    assert "'+ subject'" in caught.value.fix
+    assert build_design(analyse(uneven, "~ session + subject", "test(session)")).contrasts
+
+
+def test_defaults_are_what_changes_within_people_and_the_rest_is_named(pairs, analyse):
+    design = build_design(analyse(pairs, "~ session*group + subject + n_cigs"))
+    names = ["test(session)", "test(n_cigs)", "test(session:group)"]
+    assert [contrast.name for contrast in design.contrasts] == names
+    assert design.details["within_terms"] == names
+    [notice] = [notice for notice in design.notices if notice.topic == "within"]
+    assert notice.sentence.endswith(
+        "Left out, because they compare people: mean, test(group), test(subject)."
+    )
+
+
+def test_nothing_to_test_within_people_is_refused(pairs, analyse):
+    with pytest.raises(DesignError, match="no term changes within people"):
+        build_design(analyse(pairs, "~ group"))
+
+
+def test_sessions_without_subjects_in_the_formula_are_warned_about(pairs, analyse):
+    design = build_design(analyse(pairs, "~ session"))
+    assert [notice.fix for notice in design.notices if notice.topic == "subjects"] == [
+        "Add '+ subject' to the formula."
+    ]
+    beside = build_design(analyse(pairs, "~ session + subject"))
+    assert not [notice for notice in beside.notices if notice.topic == "subjects"]
