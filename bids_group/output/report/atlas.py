@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ MIN_SHARE = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Atlas:
-    """Regions on a grid of their own: ``labels`` (integers, 0 = none) of the grid's shape; ``names`` by label."""
+    """Regions on a grid of their own: ``labels`` (0 = none) of the grid's shape; ``names`` by label."""
 
     path: Path
     grid: Grid
@@ -55,7 +56,7 @@ class Atlas:
         return [(self.names[int(found[k])], float(counts[k] / len(which))) for k in order]
 
     def describe_elements(self, elements: Elements, which: npt.NDArray[np.intp]) -> str:
-        """Spell the regions with at least `MIN_SHARE` of the elements: ``Insula L 62 %; Putamen L 21 %``."""
+        """Spell the regions with `MIN_SHARE` of the elements or more: ``Insula L 62 %; Putamen 9 %``."""
         shares = [(name, share) for name, share in self.share_elements(elements, which) if share >= MIN_SHARE]
         return "; ".join(f"{name} {100 * share:.0f} %" for name, share in shares)
 
@@ -111,7 +112,7 @@ def region_effects(
         observed in none of them. Names that occur twice are told apart by their label.
     """
     where = atlas.label_points(elements.coordinates_mm(np.arange(elements.n_elements)))
-    table = {"label": list(labels)}
+    table: dict[str, Any] = {"label": list(labels)}
     for label in np.unique(where[where > 0]):
         part = data[:, where == label].astype(np.float64)
         observed = np.isfinite(part)

@@ -21,10 +21,10 @@ LINE = "#ffffff"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Layers:
-    """What is drawn on top of each other, from below: anatomy (or the mask), statistic, outline of what is significant.
+    """What is drawn, from below: anatomy (or the mask), statistic, outline of what is significant.
 
-    Opacity of the statistic rises with its square and is full from ``opaque_at`` on (Taylor et al. 2023: highlight,
-    do not hide). ``limit`` is the end of the colour scale.
+    Opacity of the statistic rises with its square and is full from ``opaque_at`` on (Taylor et al. 2023:
+    highlight, do not hide). ``limit`` is the end of the colour scale.
     """
 
     mask: Box
@@ -118,7 +118,7 @@ def draw_projection(layers: Layers) -> Figure:
 
 
 def draw_coverage(counts: Box, mask: Box, anatomy: Box | None, cuts: Sequence[float], n_rows: int) -> Figure:
-    """Draw how many rows are observed at each element, at axial ``cuts``, with the outline of the analysed elements."""
+    """Draw how many rows are observed at each element, and the outline of the analysed elements."""
     figure = Figure(figsize=(12.0, 2.1), facecolor=BACKDROP)
     grid = figure.add_gridspec(1, len(cuts), left=0.005, right=0.925, top=0.99, bottom=0.01, wspace=0.02)
     norm = Normalize(0, max(n_rows, 1))
@@ -219,7 +219,7 @@ def _draw_outline(axes: Axes, box: Box, axis: int, at_mm: float) -> None:
 
 
 def _draw_silhouette(axes: Axes, layers: Layers, axis: int) -> None:
-    """The shadow of the brain: of the anatomy where there is one, and of the analysed elements."""
+    """Draw the shadow of the anatomy, where there is one, and of the analysed elements."""
     for box, shade in ((layers.anatomy, 0.2), (layers.mask, 0.3)):
         if box is None:
             continue

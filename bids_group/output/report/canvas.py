@@ -5,10 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+from nibabel.affines import from_matvec
+from nibabel.orientations import (
+    apply_orientation,
+    axcodes2ornt,
+    inv_ornt_aff,
+    io_orientation,
+    ornt_transform,
+)
 from scipy.ndimage import affine_transform
 
 from bids_group.elements import Grid
@@ -50,14 +56,14 @@ class Box:
         return *self.bounds_mm(across), *self.bounds_mm(up)
 
 
-def place(volume: Volume, grid: Grid, *, order: int = 0, fill: float = 0.0) -> Box:
+def place(volume: Volume, grid: Grid, *, fill: float = 0.0) -> Box:
     """Turn a volume on ``grid`` into a box: by reordering axes where they are aligned, else by resampling.
 
-    Oblique grids are resampled (``order`` 0: nearest element, so that no value is invented).
+    Oblique grids are resampled to the nearest element, so that no value is invented.
     """
     if _is_axis_aligned(grid.affine):
         return _reorder(volume, grid)
-    return _resample(volume, grid, order=order, fill=fill)
+    return _resample(volume, grid, fill=fill)
 
 
 def _is_axis_aligned(affine: npt.NDArray[np.float64]) -> bool:
@@ -68,7 +74,7 @@ def _is_axis_aligned(affine: npt.NDArray[np.float64]) -> bool:
 
 def _reorder(volume: Volume, grid: Grid) -> Box:
     turn = ornt_transform(io_orientation(grid.affine), axcodes2ornt(("R", "A", "S")))
-    affine = grid.affine @ nib.orientations.inv_ornt_aff(turn, grid.shape)
+    affine = grid.affine @ inv_ornt_aff(turn, grid.shape)
     return Box(
         data=np.ascontiguousarray(apply_orientation(volume, turn)),
         origin_mm=_triple(affine[:3, 3]),
@@ -76,7 +82,7 @@ def _reorder(volume: Volume, grid: Grid) -> Box:
     )
 
 
-def _resample(volume: Volume, grid: Grid, *, order: int, fill: float) -> Box:
+def _resample(volume: Volume, grid: Grid, *, fill: float) -> Box:
     corners = np.array(np.meshgrid(*[(0, size - 1) for size in grid.shape])).reshape(3, -1)
     corners_mm = grid.affine[:3, :3] @ corners + grid.affine[:3, 3:]
     step = min(grid.element_sizes_mm)
@@ -88,7 +94,7 @@ def _resample(volume: Volume, grid: Grid, *, order: int, fill: float) -> Box:
         inverse[:3, :3] * step,
         inverse[:3, :3] @ low + inverse[:3, 3],
         output_shape=shape,
-        order=order,
+        order=0,
         cval=fill,
     )
     return Box(data=data, origin_mm=_triple(low), step_mm=(step, step, step))
@@ -100,7 +106,7 @@ def _triple(values: npt.NDArray[np.float64]) -> tuple[float, float, float]:
 
 
 def read_anatomy(space: str | None) -> Box | None:
-    """Return the MNI152 template at 1 mm for spaces named MNI…, cropped to the head; None for any other space.
+    """Return the MNI152 template at 1 mm for spaces named MNI…, cropped to the head, else None.
 
     The template (Fonov et al. 2011) ships inside nilearn: nothing is downloaded. Values are 0 to 1.
     """
@@ -115,7 +121,7 @@ def _mni152() -> Box:
     data = np.asarray(image.dataobj, dtype=np.float32)
     filled = [np.flatnonzero((data > 0).any(axis=tuple(set(range(3)) - {axis}))) for axis in range(3)]
     crop = tuple(slice(int(where[0]), int(where[-1]) + 1) for where in filled)
-    affine = np.asarray(image.affine) @ nib.affines.from_matvec(np.eye(3), [part.start for part in crop])
+    affine = np.asarray(image.affine) @ from_matvec(np.eye(3), [part.start for part in crop])
     grid = Grid(shape=data[crop].shape, affine=affine)
     return place(data[crop] / data.max(), grid)
 
@@ -132,7 +138,7 @@ def halve(box: Box) -> Box:
 
 
 def common_cuts(mask: Box, axis: int, n_cuts: int) -> tuple[float, ...]:
-    """Positions in mm, equally spaced through the part of the box where the mask is, outermost tenths left out."""
+    """Space cuts equally (mm) through the part of the box where the mask is, less its outermost tenths."""
     other = tuple(set(range(3)) - {axis})
     inside = np.flatnonzero((mask.data > 0).any(axis=other))
     low, high = (mask.origin_mm[axis] + mask.step_mm[axis] * int(end) for end in (inside[0], inside[-1]))

@@ -1,4 +1,4 @@
-"""Charts of numbers: distributions, designs, quality. Each function returns a figure on a transparent ground."""
+"""Charts of numbers: distributions, designs, quality. Every figure has a transparent ground."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ def draw_distributions(z: Floats, p: Floats) -> Figure:
     figure, (left, right) = _figure(2, (8.0, 2.5))
     finite = z[np.isfinite(z)]
     edges = np.linspace(min(-5.0, float(finite.min())), max(5.0, float(finite.max())), 81)
-    left.hist(finite, bins=edges, density=True, color=BELOW, alpha=0.75, label="observed")
+    left.hist(finite, bins=edges.tolist(), density=True, color=BELOW, alpha=0.75, label="observed")
     left.plot(edges, stats.norm.pdf(edges), color=ABOVE, label="null: N(0, 1)")
     _label(left, "z", "density over elements")
-    right.hist(p, bins=np.linspace(0, 1, 41), density=True, color=BELOW, alpha=0.75, label="observed")
+    right.hist(
+        p, bins=np.linspace(0, 1, 41).tolist(), density=True, color=BELOW, alpha=0.75, label="observed"
+    )
     right.axhline(1.0, color=ABOVE, label="null: uniform")
     _label(right, "p (uncorrected)", "density over elements")
     for axes in (left, right):
@@ -50,7 +52,7 @@ def draw_null(null: Floats, observed: float, threshold: float | None, name: str)
 
 
 def draw_design(matrix: pd.DataFrame, contrasts: Mapping[str, Floats]) -> Figure:
-    """Draw the design matrix (each column scaled to its largest magnitude) above the weights of each contrast.
+    """Draw the design matrix (columns scaled to their largest magnitude) above the weights of each contrast.
 
     ``contrasts``: name to weights of shape ``(q, n_regressors)``.
     """
@@ -122,7 +124,7 @@ def draw_correlations(matrix: pd.DataFrame) -> Figure | None:
 
 
 def draw_covariates(variables: pd.DataFrame, numeric: Sequence[str], factor: str | None) -> Figure:
-    """Draw the distribution of each numeric covariate, one strip per level of ``factor`` (all together where None)."""
+    """Draw each numeric covariate, one strip per level of ``factor`` (all together where None)."""
     figure, panels = _figure(len(numeric), (min(3.0 * len(numeric) + 0.5, 12.0), 2.4))
     for axes, name in zip(panels, numeric, strict=True):
         groups = _groups(variables, name, factor)
@@ -197,5 +199,5 @@ def _short(text: str, n_characters: int) -> str:
 
 
 def _spread(n_values: int, width: float = 0.22) -> Floats:
-    """Fixed offsets in (−width, width), so that points do not hide each other and pictures repeat."""
+    """Return fixed offsets in (−width, width): points do not hide each other, and pictures repeat."""
     return width * (2 * ((np.arange(n_values) * 0.618033988749895) % 1.0) - 1)

@@ -177,8 +177,8 @@ def _projection(desk: ContrastDesk) -> Picture | None:
     return desk.album.add(
         brains.draw_projection(desk.layers),
         f"{desk.stem}_desc-projection_statmap.png",
-        alt=f"Significant {desk.contrast.test} values seen through the brain from the right, the back and above.",
-        caption=f"Glass brain: the strongest of the significant voxels ({correction}) along each line of sight.",
+        alt=f"Significant {desk.contrast.test} seen through the brain from the right, the back and above.",
+        caption=f"Glass brain: the strongest significant voxel ({correction}) along each line of sight.",
     )
 
 

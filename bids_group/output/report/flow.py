@@ -13,7 +13,7 @@ _BOX, _SIDE, _GAP, _LINE = 320, 400, 34, 17
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """Some people (or single maps) that are not in, and the reason. ``people`` are named."""
+    """Some people (or single maps) that are not in, and the reason."""
 
     reason: str
     people: tuple[str, ...]
@@ -22,7 +22,7 @@ class Loss:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
-    """Counts of people and maps; ``lost`` are people out altogether, ``trimmed`` maps of people who are in."""
+    """Counts of people and maps: ``lost`` people are out, ``trimmed`` maps are of people who are in."""
 
     n_everyone: int
     n_people: int

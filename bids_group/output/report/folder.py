@@ -1,4 +1,4 @@
-"""OUTPUT_DIR read back: which analyses it holds, and the files of each contrast. Nothing else is looked at."""
+"""OUTPUT_DIR read back: which analyses it holds, and the files of each contrast."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _ENTITY = re.compile(r"(?:^|_)([a-zA-Z]+)-([a-zA-Z0-9+]+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContrastFiles:
-    """Files of one group contrast. ``stem`` is their common beginning, relative to OUTPUT_DIR, up to the contrast.
+    """Files of one group contrast; ``stem`` is their common beginning, relative to OUTPUT_DIR.
 
     Keys of ``maps``: ``effect``, ``t`` …; of ``corrected``, ``clusters`` and ``nulls``: the correction as in
-    file names (``fdr``, ``fweVoxel`` …). ``entry`` is what the design's sidecar says of it, ``sidecar`` that of
-    its statistic.
+    file names (``fdr``, ``fweVoxel`` …). ``entry`` is what the design's sidecar says of it,
+    ``sidecar`` that of its statistic.
     """
 
     label: str
@@ -73,7 +73,7 @@ def _rank(name: str) -> tuple[int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AnalysisFiles:
-    """One group model: its design and its contrasts. ``matrix``: index = observation labels, columns = regressors."""
+    """One group model: its design and its contrasts; rows of ``matrix`` are observations."""
 
     stem: str
     matrix: pd.DataFrame
@@ -221,10 +221,11 @@ def _first(folder: Path, stem: str, *endings: str) -> Path | None:
 
 
 def _read_contrast(root: Path, folder: Path, shared: str, entry: Mapping[str, Any]) -> ContrastFiles | None:
-    """Gather the files of one contrast of the design's sidecar; None where it left no statistic (``pass``)."""
+    """Gather the files of a contrast of the design's sidecar; None where it left no statistic (``pass``)."""
     label = str(entry["FileLabel"])
     stem = f"{shared}contrast-{label}"
-    maps, corrected = {}, {}
+    maps: dict[str, Path] = {}
+    corrected: dict[str, Path] = {}
     tables: dict[str, dict[str, Path]] = {"clusters": {}, "null": {}, "data": {}}
     for path in sorted(folder.glob(f"{stem}_*")):
         entities = entities_of(path.name)

@@ -65,7 +65,7 @@ class PageView:
 def build_report(output_dir: Path) -> Path:
     """Draw the figures, write ``report.html`` and the list of references, from OUTPUT_DIR alone.
 
-    Nothing that differs between two runs of the same analysis is on the page: the same outputs give the same bytes.
+    Nothing that differs between two runs of one analysis is on the page: equal outputs give equal bytes.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def build_report(output_dir: Path) -> Path:
 
 
 def write_citations(output_dir: Path) -> tuple[Path, Path]:
-    """Write ``logs/CITATION.md`` (methods text and references) and ``logs/CITATION.bib``, from OUTPUT_DIR alone."""
+    """Write ``logs/CITATION.md`` (methods text and references) and ``.bib``, from OUTPUT_DIR alone."""
     folder = read_folder(output_dir)
     return _write_citations(
         output_dir,
@@ -169,7 +169,7 @@ def _provenance(folder: Folder) -> list[tuple[str, str]]:
 
 
 def _plain_command(words: Sequence[str]) -> str:
-    """Spell the command with the two folders by their role and without options that cannot change a number."""
+    """Spell the command: folders by their role, without options that cannot change a number."""
     kept: list[str] = []
     skip = n_folders = 0
     for word in map(str, words):

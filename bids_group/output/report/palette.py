@@ -1,7 +1,7 @@
 """Colours that people with any colour vision tell apart.
 
-Categories: Okabe & Ito (2008). Signed maps: orange to yellow above zero, blue to pale cyan below, so that both lightness and
-hue say the sign on a dark background.
+Categories: Okabe & Ito (2008). Signed maps: orange to yellow above zero, blue to pale cyan below, so that
+hue says the sign and lightness the size on a dark ground.
 """
 
 from __future__ import annotations

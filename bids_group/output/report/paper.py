@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -50,7 +51,7 @@ def _arrows(boxes: Sequence[FlowBox]) -> list[tuple[int, int, int, int]]:
     main = [box for box in boxes if not box.is_side]
     down = [
         (above.width // 2, above.y + above.height, above.width // 2, below.y)
-        for above, below in zip(main, main[1:], strict=False)
+        for above, below in pairwise(main)
     ]
     across = [
         (main[0].width // 2, box.y + box.height // 2, box.x, box.y + box.height // 2)

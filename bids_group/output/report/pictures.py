@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -32,9 +33,9 @@ _STYLE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A figure on the page. ``path`` is relative to OUTPUT_DIR; ``alt`` says what is seen, ``caption`` how to read it.
+    """A figure on the page: ``alt`` says what is seen, ``caption`` how to read it.
 
-    ``ground`` is ``dark`` for pictures with a ground of their own, ``page`` for charts that take that of the page.
+    ``path`` is relative to OUTPUT_DIR. ``ground``: ``dark`` is one of its own, ``page`` that of the page.
     """
 
     path: Path
@@ -52,7 +53,7 @@ class Album:
     root: Path
 
     def add(self, figure: Figure, name: str, *, alt: str, caption: str = "") -> Picture:
-        """Write a figure to ``group/figures/<name>`` (``.png`` or ``.svg``), whole, the same bytes for the same figure."""
+        """Write a figure to ``group/figures/<name>`` (``.png`` or ``.svg``): equal figures, equal bytes."""
         path = Path("group") / "figures" / name
         payload = _render(figure, path.suffix.removeprefix("."))
         return self._store(
@@ -84,9 +85,9 @@ class Album:
         )
 
 
-def style() -> mpl.rc_context:  # type: ignore[name-defined]
+def style() -> AbstractContextManager[None]:
     """Return the context in which every figure is made and rendered."""
-    return mpl.rc_context(_STYLE)
+    return mpl.rc_context(cast("Any", _STYLE))
 
 
 def _render(figure: Figure, kind: str) -> bytes:

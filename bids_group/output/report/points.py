@@ -26,7 +26,7 @@ class Focus:
 def find_focus(
     weights: np.ndarray, columns: Sequence[str], terms: Mapping[str, Sequence[str]], variables: pd.DataFrame
 ) -> Focus:
-    """Find the variables in the terms that a contrast weights; ``weights`` has shape ``(q, n_regressors)``."""
+    """Find the variables in the terms that a contrast weights (``weights``: ``(q, n_regressors)``)."""
     used = {name for name, weight in zip(columns, np.abs(weights).max(axis=0), strict=True) if weight > 1e-10}
     named = [
         name for term, names in terms.items() if used & set(names) for name in _variables_of(term, variables)
@@ -44,9 +44,10 @@ def _variables_of(term: str, variables: pd.DataFrame) -> list[str]:
 
 
 def draw_peaks(points: pd.DataFrame, titles: dict[int, str], focus: Focus, variables: pd.DataFrame) -> Figure:
-    """Draw a panel per peak: slopes as points with a line per group, else groups with means and 95 % intervals.
+    """Draw a panel per peak: slopes with a line per group, else groups with means and 95 % intervals.
 
-    ``points`` holds ``peak``, ``label``, ``effect``, ``fitted`` and ``partial_residual``; ``variables`` is indexed by label.
+    ``points`` holds ``peak``, ``label``, ``effect``, ``fitted`` and ``partial_residual``; the index of
+    ``variables`` is the label.
     """
     n_columns = min(len(titles), 3)
     n_rows = -(-len(titles) // n_columns)

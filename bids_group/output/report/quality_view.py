@@ -69,7 +69,7 @@ def view_metrics(desk: AnalysisDesk) -> Picture | None:
         charts.draw_quality(quality, metrics),
         f"{desk.stem}_desc-quality_participants.svg",
         alt=f"{', '.join(metrics.values())} of each row; marked: {outliers}.",
-        caption="Each row's map beside the others. Triangles are marked as unusual; the table has the reasons.",
+        caption="Each row's map beside the others. Triangles are unusual; the table has the reasons.",
     )
 
 
@@ -103,8 +103,8 @@ def view_tiles(desk: AnalysisDesk) -> Picture | None:
         f"{desk.stem}_desc-people_statmap.png",
         alt=f"Effect maps of {len(tiles)} rows as tiles on one scale; {len(outliers)} marked as unusual.",
         caption=(
-            f"The pooled, unsmoothed effect of each row at z = {at_mm[2]:.0f} and x = {at_mm[0]:.0f} mm, all on "
-            f"one scale; black is not observed. ▲ marks rows that stand out in the table below.{gaps}"
+            f"The pooled, unsmoothed effect of each row at z = {at_mm[2]:.0f} and x = {at_mm[0]:.0f} mm, "
+            f"all on one scale; black is not observed. ▲ marks rows that stand out in the table below.{gaps}"
         ).replace("= -", "= −"),
     )
 

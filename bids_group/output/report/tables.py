@@ -64,7 +64,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableView:
-    """A table ready to print. ``download`` is the TSV as a data URI; ``points`` are the x, y, z of each row or None."""
+    """A table ready to print: ``download`` is its TSV as a data URI, ``points`` the x, y, z of each row."""
 
     name: str
     caption: str
@@ -109,7 +109,7 @@ def show_number(text: str) -> str:
 
 
 def _cell(value: object, is_number: bool) -> Cell:
-    if pd.isna(value):
+    if value is None or value != value:
         return Cell(raw="n/a", shown="–", is_number=is_number)
     text = str(value)
     return Cell(raw=text, shown=show_number(text) if is_number else text, is_number=is_number)

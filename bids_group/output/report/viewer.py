@@ -17,26 +17,24 @@ LEVELS = 32_000
 
 
 def pack_statistic(box: Box) -> dict[str, Any]:
-    """Pack a statistic as 16-bit numbers, low bytes first and high bytes after them (they compress better apart)."""
+    """Pack a statistic as 16-bit numbers: all low bytes, then all high bytes (they compress better apart)."""
     scale = float(np.abs(box.data).max()) / LEVELS or 1.0
     numbers = np.round(box.data / scale).astype("<i2")
     planes = numbers.reshape(-1, order="F").view(np.uint8).reshape(-1, 2).T
-    return _describe(box) | {"scale": scale, "bytes": _pack(np.ascontiguousarray(planes))}
+    return {**_describe(box), "scale": scale, "bytes": _pack(np.ascontiguousarray(planes))}
 
 
 def pack_flags(box: Box) -> dict[str, Any]:
     """Pack a yes/no volume, eight elements to a byte."""
-    return _describe(box) | {
-        "bytes": _pack(np.packbits((box.data > 0).reshape(-1, order="F"), bitorder="little"))
-    }
+    bits = np.packbits((box.data > 0).reshape(-1, order="F"), bitorder="little")
+    return {**_describe(box), "bytes": _pack(bits)}
 
 
 def pack_anatomy(anatomy: Box) -> dict[str, Any]:
     """Pack the anatomy (values 0 to 1) at half its resolution, one byte per element."""
     small = halve(anatomy)
-    return _describe(small) | {
-        "bytes": _pack(np.round(small.data * 255).astype(np.uint8).reshape(-1, order="F"))
-    }
+    grey = np.round(small.data * 255).astype(np.uint8).reshape(-1, order="F")
+    return {**_describe(small), "bytes": _pack(grey)}
 
 
 def _describe(box: Box) -> Mapping[str, Any]:
