@@ -85,7 +85,8 @@ def _table(rows: list[tuple[str, dict[str, float]]], pooled: dict[str, float]) -
         lines.append(
             f"| {title} | {one['seconds']:.1f} s | {first['seconds'] / one['seconds']:.1f} "
             f"| {one['cpu']:.1f} s | {first['cpu'] / one['cpu']:.1f} "
-            f"| {one['peak_gb']:.2f} GB | {one['imports_gb']:.2f} GB | {one['peak_gb'] / first['peak_gb']:.2f} |"
+            f"| {one['peak_gb']:.2f} GB | {one['imports_gb']:.2f} GB "
+            f"| {one['peak_gb'] / first['peak_gb']:.2f} |"
         )
     lines.append(f"| pooled maps beside it | {pooled['seconds']:.1f} s | | {pooled['cpu']:.1f} s | | | | |")
     return "\n".join(lines)
