@@ -26,6 +26,8 @@ def describe_dry_run(
     exclusions: Sequence[Exclusion],
     notices: Sequence[Notice],
     shuffling_notices: Sequence[Notice] = (),
+    *,
+    observations: Sequence[Observation] | None = None,
 ) -> dict[str, Any]:
     """Gather what can be said before any map is read, JSON-able.
 
@@ -37,8 +39,11 @@ def describe_dry_run(
         Beyond those of the cohort.
     notices, shuffling_notices
         Of all steps; repeated ones are said once.
+    observations
+        What is pooled, where that is not the rows of ``analyses`` (``participant`` level).
     """
-    observations = tuple(one for analysis in analyses for one in analysis.observations)
+    if observations is None:
+        observations = tuple(one for analysis in analyses for one in analysis.observations)
     all_exclusions = tuple(dict.fromkeys([*cohort.exclusions, *exclusions]))
     said = dict.fromkeys([*cohort.notices, *notices, *shuffling_notices])
     description = {
@@ -292,4 +297,4 @@ def _print_grid(
 def _number(value: Any) -> str:
     if value is None:
         return "n/a"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value + 0.0:.4g}" if isinstance(value, float) else str(value)  # + 0.0: no minus before zero

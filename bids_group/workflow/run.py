@@ -80,6 +80,7 @@ def _show(job: Job) -> None:
         [one.design for one in job.planned],
         job.exclusions,
         job.notices,
+        observations=job.observations,
     )
     output.print_dry_run(description, output_format=job.config.execution.output_format)
 
