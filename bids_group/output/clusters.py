@@ -76,7 +76,7 @@ def _row(
         "z_score": peak.z,
         "p_uncorrected": peak.p_uncorrected,
         "p_corrected": peak.p_corrected,
-        "size_mm3": cluster.size_mm3,
+        "size_mm3": round(cluster.size_mm3, 6),  # 10125, not 10124.999999999995
         "n_elements": len(cluster.elements),
         "mass": cluster.mass,
         **{f"p_{measure}": cluster.p_corrected.get(measure) for measure in _MEASURES},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -24,8 +25,8 @@ from bids_group.elements import Grid
 from bids_group.errors import BidsGroupError, OutputError, RunError
 from bids_group.output import process
 
-GZIP_LEVEL = 2
-"""Measured on pooled maps at 2 mm: levels above cost twice the time for 3 % of the size."""
+GZIP_LEVEL = 1
+"""Measured on float32 maps at 2 mm: three times as fast as level 6, and 10 to 20 % larger."""
 
 _PART = re.compile(r"^\.part-(?P<place>[0-9a-f]+)-(?P<pid>\d+)-\d+$")
 _PART_AGE_S = 3600.0
@@ -141,8 +142,8 @@ def write_volume(
     *,
     space: str | None = None,
     intent: tuple[str, tuple[float, ...]] | None = None,
-) -> None:
-    """Write a NIfTI-1 volume ``(x, y, z)`` or ``(x, y, z, q)`` in its own dtype, gzipped.
+) -> str:
+    """Write a NIfTI-1 volume ``(x, y, z)`` or ``(x, y, z, q)`` in its own dtype, gzipped; return its SHA-256.
 
     The sform code says MNI where the space is one of MNI's, else "aligned".
     """
@@ -153,7 +154,9 @@ def write_volume(
     image.header.set_xyzt_units("mm")
     if intent is not None:
         image.header.set_intent(*intent)
-    write_bytes(path, gzip_bytes(image.to_bytes()))
+    payload = gzip_bytes(image.to_bytes())
+    write_bytes(path, payload)
+    return hashlib.sha256(payload).hexdigest()
 
 
 def gzip_bytes(payload: bytes) -> bytes:

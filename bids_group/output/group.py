@@ -46,7 +46,7 @@ class _Draft:
     """A file to be written, with its sidecar. ``write`` makes the content when its turn has come."""
 
     path: Path
-    write: Callable[[Path], None]
+    write: Callable[[Path], object]
     sidecar: Mapping[str, Any]
     stat: str | None = None
     contrast: str | None = None
@@ -360,6 +360,6 @@ def _table(
     return _Draft(
         path=Path(path),
         write=lambda target: write_table(target, table),
-        sidecar={**sidecar, "TableColumns": described},
+        sidecar={**sidecar, **described},
         contrast=contrast,
     )

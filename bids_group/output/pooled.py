@@ -55,10 +55,10 @@ def write_pooled(
     write_json(_sidecar_path(paths["effect"]), {_KEY: "pending"})
     _remove_absent(output_dir, pooled.observation, stats)
     space = shared_entities(pooled.observation.maps)["space"]
-    for stat, volume in stats.items():
-        write_volume(paths[stat], volume, pooled.grid, space=space)
+    hashes = {
+        stat: write_volume(paths[stat], volume, pooled.grid, space=space) for stat, volume in stats.items()
+    }
     base = pooled_sidecar(pooled, stats, dataset_names)
-    hashes = {stat: hashlib.sha256(path.read_bytes()).hexdigest() for stat, path in paths.items()}
     for stat in reversed(tuple(stats)):  # the effect comes last
         own = {_KEY: key, "Files": hashes, "Affine": pooled.grid.affine} if stat == "effect" else {}
         write_json(_sidecar_path(paths[stat]), {**base[stat], **own})

@@ -256,3 +256,12 @@ def test_values_that_cannot_be_are_never_written(made: Any, stat: str, value: fl
     made.results[0].maps[stat][3] = value
     with pytest.raises(BidsGroupError, match=f"The {stat} map of the contrast 'mean'"):
         made.write()
+
+
+def test_sidecars_of_tables_describe_their_columns(made: Any) -> None:
+    made.write(peaks={"mean": pd.DataFrame({"peak": [1], "label": ["sub-01"], "effect": [0.25]})})
+    for ending in ("desc-fdr_clusters", "desc-peaks_data"):
+        columns = (made.group / f"{STEM}_{ending}.tsv").read_text().splitlines()[0].split("\t")
+        sidecar = json.loads((made.group / f"{STEM}_{ending}.json").read_text())
+        assert all(sidecar[name]["Description"] for name in columns)
+        assert sidecar["GroupContrast"] == "mean"
