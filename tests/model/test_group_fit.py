@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from nilearn.glm.second_level import SecondLevelModel
 from scipy import stats
 
@@ -140,6 +142,43 @@ def test_a_rank_deficient_design_gives_the_numbers_of_its_full_rank_form():
         assert left.dof == right.dof == 17
         for name, values_of in right.maps.items():
             np.testing.assert_allclose(left.maps[name], values_of, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    rank=st.integers(1, 4),
+    n_redundant=st.integers(0, 2),
+    q=st.integers(1, 3),
+    magnitude=st.sampled_from([1e-6, 1.0, 1e6]),
+    is_complete=st.booleans(),
+)
+def test_random_designs_and_estimable_contrasts_equal_the_pseudoinverse_form(
+    seed, rank, n_redundant, q, magnitude, is_complete
+):
+    rng = np.random.default_rng(seed)
+    columns = rng.normal(size=(14, rank))
+    matrix = np.hstack([columns, columns @ rng.normal(size=(rank, n_redundant))])
+    matrix *= magnitude ** rng.integers(0, 2, matrix.shape[1])
+    q = min(q, rank)
+    weights = rng.normal(size=(q, 14)) @ matrix  # rows of the row space: estimable
+    values = rng.normal(1, 1, (14, 6)).astype(np.float32)
+    data = make_data(matrix, values, [make_contrast(*weights)], is_complete=is_complete)
+    (result,) = fit_group(data, is_two_sided=True)
+
+    basis = np.linalg.svd(columns, full_matrices=False)[0]
+    residuals = values - basis @ (basis.T @ values.astype(float))
+    variance = (residuals**2).sum(axis=0) / (14 - rank)
+    scale = np.where(np.linalg.norm(matrix, axis=0) > 0, np.linalg.norm(matrix, axis=0), 1)
+    inverse = np.linalg.pinv(matrix / scale, rcond=1e-10)
+    effect = (weights / scale) @ inverse @ values
+    spread = (weights / scale) @ inverse @ inverse.T @ (weights / scale).T
+    if q == 1:
+        expected = effect[0] / np.sqrt(variance * spread[0, 0])
+        np.testing.assert_allclose(result.maps["t"], expected, rtol=1e-4, atol=1e-5)
+    else:
+        expected = np.einsum("qn,qr,rn->n", effect, np.linalg.inv(spread), effect) / (q * variance)
+        np.testing.assert_allclose(result.maps["F"], expected, rtol=1e-3, atol=1e-5)
 
 
 def test_rows_in_another_order_give_the_same_numbers():
