@@ -1,0 +1,13 @@
+#!/bin/sh
+# What the container runs: bids-group, with a private place for what numba and matplotlib cache.
+# The temporary folder may be the host's (Apptainer), so a folder of somebody else is never used.
+set -eu
+umask_before=$(umask)
+umask 077
+user=$(id -u)
+cache=${TMPDIR:-/tmp}/bids-group-$user
+mkdir "$cache" 2>/dev/null || [ "$(stat -c '%u %F' "$cache" 2>/dev/null)" = "$user directory" ] || cache=$(mktemp -d)
+export MPLCONFIGDIR="$cache/matplotlib" NUMBA_CACHE_DIR="$cache/numba"
+[ -d "$NUMBA_CACHE_DIR" ] || cp -r /opt/bids-group/kernels "$NUMBA_CACHE_DIR"
+umask "$umask_before"
+exec /opt/bids-group/bin/bids-group "$@"
