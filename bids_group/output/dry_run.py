@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table as Grid
+from rich.text import Text
 
 from bids_group.output.disk import json_text, plain
 from bids_group.output.names import contrast_label, shared_entities
@@ -157,17 +157,27 @@ def _describe_analysis(analysis: GroupAnalysis, design: Design) -> dict[str, Any
 # How it is shown
 
 
+def _head(console: Console, title: str) -> None:
+    console.rule(Text(title, style="bold"))
+
+
+def _say(console: Console, text: str, *, start: str = "", style: str = "") -> None:
+    """Print names as they are, even where they look like markup; ``style`` is that of ``start``, or of all."""
+    console.print(Text.assemble((start, style), text) if start else Text(text, style=style))
+
+
 def _print_people(console: Console, maps: Mapping[str, Any], people: Mapping[str, Any]) -> None:
-    console.rule("[bold]Maps and participants")
+    _head(console, "Maps and participants")
     where = "  ".join(
         f"{name.lower()} {maps[name]}" for name in ("Task", "Space", "Res", "Den") if name in maps
     )
-    console.print(
+    _say(
+        console,
         f"{maps['Found']} effect maps found, {maps['WithVariance']} with variance; "
-        f"{maps['Used']} used  {escape(where)}"
+        f"{maps['Used']} used  {where}",
     )
-    console.print(f"First-level contrasts: {escape(', '.join(maps['Contrasts']) or 'none')}")
-    console.print(f"{people['Analysed']} of {people['Listed']} participants in")
+    _say(console, f"First-level contrasts: {', '.join(maps['Contrasts']) or 'none'}")
+    _say(console, f"{people['Analysed']} of {people['Listed']} participants in")
     _print_reasons(console, "out", people["Out"])
     _print_reasons(console, "in, with less", people["InWithLess"])
 
@@ -181,8 +191,8 @@ def _print_reasons(console: Console, title: str, reasons: Mapping[str, Sequence[
 def _print_analysis(console: Console, analysis: Mapping[str, Any]) -> None:
     levels = "".join(f", {column} {level}" for column, level in analysis["GroupBy"].items())
     node = f" (node {analysis['Node']})" if analysis["Node"] else ""
-    console.rule(f"[bold]{escape(analysis['FirstLevelContrast'] + levels + node)}")
-    console.print(f"Formula  {escape(analysis['Formula'])}   {len(analysis['Rows'])} rows")
+    _head(console, analysis["FirstLevelContrast"] + levels + node)
+    _say(console, f"Formula  {analysis['Formula']}   {len(analysis['Rows'])} rows")
     _print_centering(console, analysis["Centering"])
     _print_cells(console, analysis["NPerCell"])
     _print_covariates(console, analysis["Covariates"])
@@ -193,7 +203,7 @@ def _print_analysis(console: Console, analysis: Mapping[str, Any]) -> None:
 
 def _print_centering(console: Console, centering: Mapping[str, Any]) -> None:
     values = ", ".join(f"{name} at {_number(value)}" for name, value in centering["Values"].items())
-    console.print(f"Centring {escape(centering['Method'])}{escape(': ' + values) if values else ''}")
+    _say(console, f"Centring {centering['Method']}{': ' + values if values else ''}")
 
 
 def _print_cells(console: Console, cells: Sequence[Mapping[str, Any]]) -> None:
@@ -230,21 +240,23 @@ def _print_matrix(console: Console, analysis: Mapping[str, Any]) -> None:
     ]
     _print_grid(console, ["row", *shown], body, title=f"Design: {len(rows)} rows x {len(columns)} columns")
     if len(columns) > _MAX_COLUMNS:
-        console.print(f"  … columns {escape(', '.join(columns[_MAX_COLUMNS:]))}")
+        _say(console, f"  … columns {', '.join(columns[_MAX_COLUMNS:])}")
     if n_more > 0:
-        console.print(f"  … and {n_more} more rows (all with --output-format json)")
+        _say(console, f"  … and {n_more} more rows (all with --output-format json)")
 
 
 def _print_contrasts(console: Console, analysis: Mapping[str, Any]) -> None:
-    console.print("\n[bold]Contrasts")
+    _say(console, "\nContrasts", style="bold")
     for one in analysis["Contrasts"]:
-        console.print(
-            f"[bold]{escape(one['Name'])}[/]  {one['Test']} test, estimable, "
-            f"files contrast-{one['FileLabel']}"
+        _say(
+            console,
+            f"  {one['Test']} test, estimable, files contrast-{one['FileLabel']}",
+            start=one["Name"],
+            style="bold",
         )
-        console.print(f"  {escape(one['Words'])}")
+        _say(console, f"  {one['Words']}")
         for weights in one["Weights"]:
-            console.print(f"  {escape(_spell_weights(weights, analysis['Columns']))}")
+            _say(console, f"  {_spell_weights(weights, analysis['Columns'])}")
 
 
 def _spell_weights(weights: Sequence[float], columns: Sequence[str]) -> str:
@@ -261,26 +273,27 @@ def _print_checks(console: Console, analysis: Mapping[str, Any]) -> None:
         if rank == n_columns
         else f"deficient: {', '.join(analysis['DependentColumns'])} depend on each other"
     )
-    console.print("\n[bold]Checks")
-    console.print(
-        f"  rank {rank} of {n_columns} ({escape(verdict)}), {analysis['DegreesOfFreedom']} degrees of freedom"
+    _say(console, "\nChecks", style="bold")
+    _say(
+        console,
+        f"  rank {rank} of {n_columns} ({verdict}), {analysis['DegreesOfFreedom']} degrees of freedom",
     )
-    console.print(f"  condition number {_number(analysis['ConditionNumber'])}")
+    _say(console, f"  condition number {_number(analysis['ConditionNumber'])}")
     inflation = ", ".join(f"{term} {_number(value)}" for term, value in analysis["VIF"].items())
     if inflation:
-        console.print(f"  variance inflation (VIF): {escape(inflation)}")
+        _say(console, f"  variance inflation (VIF): {inflation}")
 
 
 def _print_notices(console: Console, notices: Iterable[Mapping[str, Any]]) -> None:
     listed = list(notices)
     if not listed:
         return
-    console.rule("[bold]Notices")
+    _head(console, "Notices")
     for one in sorted(listed, key=lambda one: str(one["Severity"]) != "warning"):
         style = "yellow" if one["Severity"] == "warning" else "cyan"
-        console.print(f"[{style}]{one['Severity']}[/]  {escape(one['Sentence'])}")
+        _say(console, f"  {one['Sentence']}", start=one["Severity"], style=style)
         if one["Fix"]:
-            console.print(f"         fix: {escape(one['Fix'])}")
+            _say(console, f"         fix: {one['Fix']}")
 
 
 def _print_grid(
@@ -288,9 +301,9 @@ def _print_grid(
 ) -> None:
     grid = Grid(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
-        grid.add_column(escape(str(name)), overflow="fold")
+        grid.add_column(Text(str(name)), overflow="fold")
     for row in rows:
-        grid.add_row(*(escape(str(cell)) for cell in row))
+        grid.add_row(*(Text(str(cell)) for cell in row))
     console.print(grid)
 
 

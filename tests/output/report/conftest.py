@@ -14,6 +14,8 @@ import pandas as pd
 import pytest
 from scipy import ndimage, stats
 
+from bids_group.output.report import build_report
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
@@ -30,6 +32,14 @@ class Recipe:
     reason: str = "no first-level map"
     corrections: tuple[str, ...] = ("fweVoxel", "bonferroni", "fdr", "none")
     seed: int = 1
+
+
+@pytest.fixture(scope="session")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An example with its report."""
+    root = _write(tmp_path_factory.mktemp("example") / "out", Recipe())
+    build_report(root)
+    return root
 
 
 @pytest.fixture(scope="session")
@@ -149,6 +159,7 @@ def _write_design(root: Path, world: _World) -> None:
     hat = world.matrix.to_numpy() @ np.linalg.pinv(world.matrix.to_numpy())
     info = {
         "FirstLevelContrast": recipe.first_level,
+        "Sources": [f"bids::{label}/func/{label}_{world.stem()}_stat-effect_statmap.nii.gz" for label in world.labels],
         "Formula": f"~ {recipe.group} * {recipe.covariate}",
         "Columns": list(world.matrix.columns),
         "Terms": {
@@ -247,9 +258,12 @@ def _write_correction(
         "bonferroni": np.minimum(maps["p"] * maps["p"].size, 1),
         "fweVoxel": np.minimum(maps["p"] * 60, 1),
     }[correction]
+    n_significant = int((adjusted <= 0.05).sum())
+    common = {**common, "NumberOfSignificantElements": n_significant}
     sidecar = {**common, "Correction": correction, "Alpha": 0.05, "Threshold": 4.5, "ThresholdStatistic": "t"}
     if correction.startswith("fwe"):
         sidecar |= {"NumberOfPermutations": 500, "RandomSeed": 7, "Shuffling": "permutations"}
+        sidecar["ShufflingScheme"] = "permutations of rows: 500 drawn at random (seed 7)"
         null = np.abs(np.random.default_rng(5).normal(4, 0.5, 501))
         _save_table(pd.DataFrame({"t": null}), Path(f"{stem}_desc-{correction}_null.tsv"))
     if correction != "none":

@@ -1,0 +1,101 @@
+"""The methods paragraph names what was done, and nothing that was not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bids_group.output.report import citations, methods_text
+from bids_group.output.report.references import references
+
+FDR = {"name": "fdr", "alpha": 0.05}
+VOXEL = {"name": "fweVoxel", "alpha": 0.05, "n_permutations": 500}
+MASS = {"name": "fweMass", "alpha": 0.05, "n_permutations": 500, "cluster_forming_z": 3.2905, "cluster_forming_p": 0.001, "connectivity": 6}  # fmt: skip
+
+
+def _facts(**changes: Any) -> dict[str, Any]:
+    facts = {
+        "version": "1.2.3",
+        "versions": {"nilearn": "0.14.1"},
+        "n_people": 12,
+        "n_rows": 12,
+        "formula": "~ 1",
+        "estimator": "ordinary least squares",
+        "n_elements": 235_375,
+        "is_two_sided": True,
+        "corrections": [FDR],
+    }
+    return facts | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "phrase"),
+    [
+        ({"pooling": "precision", "has_pooled_maps": True}, "weighted by the inverse of their variances"),
+        ({"pooling": "mean", "has_pooled_maps": True}, "pooled by their unweighted mean"),
+        ({"input_stat": "z"}, "z statistics in place of effects"),
+        ({"n_rows": 24}, "as 24 rows, sessions kept apart,"),
+        ({"dof": 9.0}, "(9 residual degrees of freedom)"),
+        ({"centers": {"age": 30.5}, "centering": "grand"}, "mean over the analysed rows (age: 30.5)"),
+        ({"centers": {"age": {"a": 1, "b": 2}}, "centering": "within:group"}, "mean within each level of group (age: 1 in a, 2 in b)"),  # fmt: skip
+        ({"smoothing_mm": 5.0}, "Gaussian kernel of 5 mm full width at half maximum"),
+        ({"smoothing_mm": 0.0}, "not smoothed"),
+        ({"min_coverage": 0.8}, "observed in at least 80 % of the rows"),
+        ({"mask_name": "gm_mask.nii.gz"}, "of the mask gm_mask.nii.gz"),
+        ({"is_two_sided": False}, "one-sided"),
+        ({"corrections": [MASS], "schemes": {"sign flips of rows": ["mean"]}}, "largest cluster mass"),
+        ({"corrections": [MASS], "schemes": {"sign flips of rows": ["mean"]}}, "|z| > 3.290 (uncorrected p < 0.001), 6 neighbours"),  # fmt: skip
+        ({"corrections": [VOXEL], "schemes": {"sign flips of rows": ["mean"]}}, "shuffled (Freedman & Lane, 1983; Winkler et al., 2014): sign flips of rows."),  # fmt: skip
+        ({"corrections": [VOXEL | {"blocks": "family"}], "schemes": {"x": ["m"]}}, "blocks were given by family"),
+        ({"corrections": [VOXEL | {"variance_groups": "site"}], "schemes": {"x": ["m"]}}, "between the levels of site"),
+        ({"corrections": [VOXEL | {"has_tail_approximation": True}], "schemes": {"x": ["m"]}}, "generalised Pareto"),
+        ({"has_g": True}, "Hedges' g"),
+        ({"has_partial_r2": True}, "partial R²"),
+        ({"has_marginal_means": True, "contrasts": ["mean of a"]}, "Searle et al., 1980"),
+    ],
+)
+def test_a_sentence_comes_and_goes_with_its_setting(changes: dict[str, Any], phrase: str) -> None:
+    assert phrase in methods_text(_facts(**changes))
+    assert phrase not in methods_text(_facts())
+
+
+def test_nothing_about_shuffling_is_said_where_nothing_was_shuffled() -> None:
+    text = methods_text(_facts())
+    assert not any(word in text for word in ("shuffle", "permutation", "Freedman", "random seed", "cluster"))
+    keys = {entry.key for entry in citations(_facts())}
+    assert "benjamini1995" in keys
+    assert keys.isdisjoint({"freedman1983", "winkler2014", "smith2009", "hedges1981"})
+
+
+def test_schemes_that_differ_between_contrasts_are_told_apart() -> None:
+    schemes = {"permutations of rows": ["slope", "group"], "sign flips of rows": ["mean"]}
+    text = methods_text(_facts(corrections=[VOXEL], schemes=schemes))
+    assert "for slope and group, permutations of rows; for mean, sign flips of rows." in text
+
+
+def test_every_citation_of_the_paragraph_is_in_the_list() -> None:
+    facts = _facts(corrections=[FDR, VOXEL, MASS], schemes={"x": ["m"]}, has_g=True)
+    short = {entry.short for entry in citations(facts)}
+    text = methods_text(facts)
+    for author in ("Benjamini & Hochberg, 1995", "Nichols & Holmes, 2002", "Hedges, 1981", "Bullmore et al., 1999"):
+        assert author in text
+        assert author in short
+
+
+def test_braces_in_names_do_no_harm() -> None:
+    text = methods_text(_facts(formula="~ {hedges1981}", contrasts=["{nobody}"], first_level_contrast="{x}"))
+    assert "~ (hedges1981)" in text
+    assert "(nobody)" in text
+
+
+def test_facts_that_are_not_known_leave_no_trace() -> None:
+    assert methods_text({}) == "The group analysis was done with bids_group."
+
+
+def test_references_are_whole() -> None:
+    for key, entry in references().items():
+        assert entry.bibtex.startswith(f"@article{{{key},")
+        assert entry.bibtex.count("{") == entry.bibtex.count("}")
+        assert f"({entry.year})" in entry.text
+        assert entry.doi.startswith("10.")
