@@ -85,16 +85,11 @@ def _check_missing(variables: pd.DataFrame) -> None:
 
 
 def _check_column(name: str, values: pd.Series, column: Column | None, *, is_coded: bool) -> Iterator[Notice]:
-    is_settled = column is not None and any(
-        word in column.kind_source for word in ("participants.json", "--", "Levels")
-    )
-    if is_numeric(values) and not is_coded:
-        if not is_settled:
-            yield from _check_codes(name, values)
-        return
-    yield from _check_levels(name, values)
-    if not (is_settled or is_coded) and name not in ("subject", "session"):
-        yield from _check_text_numbers(name, values)
+    is_settled = column is not None and column.kind_source.startswith(("--", "Levels", "Units"))
+    if not is_numeric(values) or is_coded:
+        yield from _check_levels(name, values)
+    elif not is_settled:
+        yield from _check_codes(name, values)
 
 
 def _check_codes(name: str, values: pd.Series) -> Iterator[Notice]:
@@ -127,22 +122,6 @@ def _check_levels(name: str, values: pd.Series) -> Iterator[Notice]:
                 topic="levels",
                 sentence=f"No analysed row has {name} = {list_some(absent)}: it has no column.",
             )
-
-
-def _check_text_numbers(name: str, values: pd.Series) -> Iterator[Notice]:
-    present = levels_of(values)
-    numbers = pd.to_numeric(pd.Series(present), errors="coerce")
-    share = float(numbers.notna().mean())
-    if share < 0.5 or (share == 1 and len(present) <= _MOST_CODES):
-        return
-    odd = [level for level, number in zip(present, numbers, strict=True) if pd.isna(number)]
-    sentence = f"The column '{name}' looks like numbers stored as text ({len(present)} levels)"
-    yield Notice(
-        severity="warning",
-        topic="text",
-        sentence=sentence + (f"; no numbers are: {list_some(odd)}." if odd else "."),
-        fix=f"Say --numeric {name}" + (", after correcting these values." if odd else "."),
-    )
 
 
 def _check_rank(details: Mapping[str, Any]) -> Iterator[Notice]:

@@ -5,6 +5,7 @@ The same `Coding` turns the analysed people into the design matrix and hypotheti
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -258,6 +259,8 @@ def _explain(formula: Formula, symbols: pd.DataFrame, error: Exception | None) -
     culprit = next((factor for factor in formula.factors if not _is_computable(factor, symbols)), None)
     text = culprit.text if culprit else formula.text
     reason = _display(formula, str(error)) if error else "values that are not finite"
+    inner = re.search(r"\[\w+: (.*)\]", reason)
+    reason = inner[1] if inner else reason
     if "null values" in reason or error is None:
         reason = "values that are not finite (a logarithm or root of a number ≤ 0, or a division by 0)"
     return FormulaError(

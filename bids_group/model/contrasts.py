@@ -21,6 +21,7 @@ from bids_group.model.grammar import (
     Expression,
     Mean,
     Meaning,
+    Place,
     Regressor,
     Slope,
     TermTest,
@@ -152,47 +153,48 @@ def _refuse_covariate(text: str, meaning: Slope, coding: Coding) -> None:
 
 
 def _place(text: str, meaning: Mean | Slope, coding: Coding) -> tuple[dict[str, str], dict[str, float]]:
-    """Sort the arguments into levels of factors and values of covariates."""
+    """Sort the places into levels of factors and values of covariates."""
     levels: dict[str, str] = {}
     values: dict[str, float] = {}
-    for name, typed in meaning.arguments:
-        if name in coding.levels:
-            levels[name] = _find_level(text, name, typed, coding.levels[name], meaning.position)
-        elif name in coding.covariates:
-            values[name] = _read_value(text, name, typed, meaning.position)
+    for place in meaning.places:
+        if place.name in coding.levels:
+            levels[place.name] = _find_level(text, place, coding.levels[place.name])
+        elif place.name in coding.covariates:
+            values[place.name] = _read_value(text, place)
         else:
             known = (*coding.levels, *coding.covariates)
             raise ContrastError(
-                f"The contrast '{text.strip()}' names '{name}', which is not in the formula.",
-                found=point_at(text, meaning.position),
+                f"The contrast '{text.strip()}' names '{place.name}', which is not in the formula.",
+                found=point_at(text, place.position),
                 expected=f"one of {list_some(known)}",
-                fix=suggest(name, known) or f"Add {name} to the formula.",
+                fix=suggest(place.name, known) or f"Add {place.name} to the formula.",
             )
     return levels, values
 
 
-def _find_level(text: str, name: str, typed: str, levels: tuple[str, ...], position: int) -> str:
-    if typed in levels:
-        return typed
-    numbers = {float(level): level for level in levels if _as_number(level) is not None}
-    if (number := _as_number(typed)) in numbers and number is not None:
+def _find_level(text: str, place: Place, levels: tuple[str, ...]) -> str:
+    if place.value in levels:
+        return place.value
+    numbers = {_as_number(level): level for level in levels}
+    number = _as_number(place.value)
+    if number is not None and number in numbers:
         return numbers[number]
     raise ContrastError(
-        f"The contrast '{text.strip()}' names the level '{typed}' of {name}, which no analysed row has.",
-        found=point_at(text, position),
+        f"The contrast '{text.strip()}' names {place.name} = '{place.value}', which no analysed row has.",
+        found=point_at(text, place.position),
         expected=f"one of {list_some(levels)}",
-        fix=suggest(typed, levels),
+        fix=suggest(place.value, levels),
     )
 
 
-def _read_value(text: str, name: str, typed: str, position: int) -> float:
-    value = _as_number(typed)
+def _read_value(text: str, place: Place) -> float:
+    value = _as_number(place.value)
     if value is not None and np.isfinite(value):
         return value
     raise ContrastError(
-        f"The contrast '{text.strip()}' holds the covariate {name} at '{typed}', which is not a number.",
-        found=point_at(text, position),
-        expected=f"a number, such as {name}=30",
+        f"The contrast '{text.strip()}' holds {place.name} at '{place.value}', which is not a number.",
+        found=point_at(text, place.position),
+        expected=f"a number, such as {place.name}=30",
     )
 
 
@@ -248,16 +250,16 @@ def _meanings(expression: Expression) -> list[Meaning]:
 
 
 def _remark_range(meaning: Mean | Slope, coding: Coding) -> Iterator[Notice]:
-    for name, typed in meaning.arguments:
-        covariate, value = coding.covariates.get(name), _as_number(typed)
+    for place in meaning.places:
+        covariate, value = coding.covariates.get(place.name), _as_number(place.value)
         if covariate is None or value is None or covariate.minimum <= value <= covariate.maximum:
             continue
         yield Notice(
             severity="warning",
             topic="extrapolation",
-            sentence=f"A contrast is evaluated at {name} = {typed}, beyond the analysed rows "
+            sentence=f"A contrast is evaluated at {place.name} = {place.value}, beyond the analysed rows "
             f"({say_number(covariate.minimum)} to {say_number(covariate.maximum)}).",
-            fix=f"Ask at a value of {name} that was observed.",
+            fix=f"Ask at a value of {place.name} that was observed.",
         )
 
 
@@ -271,7 +273,7 @@ def _check_weights(name: str, weights: Array, fitted: Fitted) -> None:
     if not weights.any():
         raise ContrastError(
             f"The contrast '{name}' has no weight other than zero.",
-            found=str(weights.tolist()),
+            found="0 for every column of the design",
             fix="Its terms cancel each other, or the formula makes them equal: change one of the two.",
         )
     for row in weights[~fitted.space.is_estimable(weights)]:

@@ -107,11 +107,16 @@ def read_call(source: str, position: int, formula: str, columns: Collection[str]
 def _check_column(column: str, position: int, formula: str, columns: Collection[str]) -> None:
     if column in columns:
         return
+    odd = next(
+        (name for name in columns if len(name) > len(column) and formula.startswith(name, position)), None
+    )
     raise FormulaError(
         f"The formula names the column '{column}', which does not exist.",
         found=point_at(formula, position),
         expected=f"one of {list_some(columns)}",
-        fix=suggest(column, columns) or "Correct the name, or add the column to participants.tsv.",
+        fix=f"Write `{odd}` in backticks."
+        if odd
+        else suggest(column, columns) or "Correct the name, or add the column to participants.tsv.",
     )
 
 
@@ -156,22 +161,26 @@ class _Reader:
             fix = "Check the brackets, commas and operators."
             raise self._error("cannot be read", self.source, fix) from error
 
-    def _error(self, what: str, piece: str, fix: str) -> FormulaError:
+    def _error(self, what: str, piece: str, fix: str, expected: str | None = None) -> FormulaError:
         offset = self.source.find(piece)
         return FormulaError(
             f"'{_shorten(piece)}' in the formula {what}.",
             found=point_at(self.formula, self.position + max(offset, 0)),
-            expected=f"column names, numbers, arithmetic inside I(), and {', '.join(FUNCTIONS)}",
+            expected=expected or f"column names, numbers, arithmetic inside I(), and {', '.join(FUNCTIONS)}",
             fix=fix,
         )
 
     def _node_error(
-        self, node: ast.AST, what: str = "is not allowed", fix: str | None = None
+        self, node: ast.AST, what: str = "is not allowed", fix: str | None = None, expected: str | None = None
     ) -> FormulaError:
         piece = re.sub(r"b_(?:[0-9a-f]{2})+_", lambda match: f"`{_unhide(match[0])}`", ast.unparse(node))
-        return self._error(
-            what, piece, fix or "Compute the column beforehand and add it to participants.tsv."
-        )
+        fix = fix or "Compute the column beforehand and add it to participants.tsv."
+        return self._error(what, piece, fix, expected)
+
+    def _option_error(self, node: ast.AST, option: str | None) -> FormulaError:
+        known = ", ".join(OPTIONS)
+        fix = suggest(str(option), OPTIONS) or "Leave the option out."
+        return self._node_error(node, f"has the option '{option}', which is not allowed", fix, known)
 
     def _visit(self, node: ast.expr, role: Role) -> ast.expr:
         if isinstance(node, ast.Call):
@@ -247,7 +256,9 @@ class _Reader:
         for keyword in node.keywords:
             if keyword.arg != "contrasts":
                 fix = "The order of levels stands in participants.json ('Levels')."
-                raise self._node_error(node, f"has the option '{keyword.arg}', which is not allowed", fix)
+                raise self._node_error(
+                    node, f"has the option '{keyword.arg}', which is not allowed", fix, "a coding alone"
+                )
         keywords = [ast.keyword(arg=k.arg, value=self._coding(k.value)) for k in node.keywords]
         return ast.Call(func=node.func, args=arguments, keywords=keywords)
 
@@ -259,7 +270,10 @@ class _Reader:
         )
         if not (is_short or (is_long and isinstance(func, ast.Attribute) and func.attr in CODINGS)):
             raise self._node_error(
-                node, "is not a coding", "Use contr.treatment('level'), contr.sum or contr.helmert."
+                node,
+                "is not a coding",
+                "Use contr.treatment('level'), contr.sum or contr.helmert.",
+                ", ".join(f"contr.{name}" for name in CODINGS),
             )
         if isinstance(node, ast.Call):
             arguments = [self._option(argument) for argument in node.args]
@@ -269,7 +283,7 @@ class _Reader:
     def _keywords(self, node: ast.Call) -> list[ast.keyword]:
         for keyword in node.keywords:
             if keyword.arg not in OPTIONS:
-                raise self._node_error(node, f"has the option '{keyword.arg}', which is not allowed")
+                raise self._option_error(node, keyword.arg)
         return [ast.keyword(arg=keyword.arg, value=self._option(keyword.value)) for keyword in node.keywords]
 
     def _option(self, node: ast.expr) -> ast.expr:

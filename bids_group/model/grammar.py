@@ -33,10 +33,19 @@ class Regressor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mean:
-    """``mean(group=patient, age=30)``: names and values as typed."""
+class Place:
+    """``group=patient``: where a mean or slope is held, as typed."""
 
-    arguments: tuple[tuple[str, str], ...]
+    name: str
+    value: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mean:
+    """``mean(group=patient, age=30)``."""
+
+    places: tuple[Place, ...]
     position: int
 
 
@@ -45,7 +54,7 @@ class Slope:
     """``slope(n_cigs, group=patient)``."""
 
     covariate: str
-    arguments: tuple[tuple[str, str], ...]
+    places: tuple[Place, ...]
     position: int
 
 
@@ -299,7 +308,7 @@ class _Parser:
         if match[1] == "test":
             raise self.test_error(start)
         if match[1] == "mean":
-            return _single(Mean(arguments=self.read_arguments(start, is_first=True), position=start))
+            return _single(Mean(places=self.read_places(start, is_first=True), position=start))
         return _single(self.read_slope(start))
 
     def test_error(self, start: int) -> ContrastError:
@@ -313,43 +322,42 @@ class _Parser:
             raise self.error("A slope needs a covariate.", self.position, expected="for example slope(age)")
         self.position = name.end()
         covariate = name[0] if name[1] is None else name[1]
-        return Slope(
-            covariate=covariate, arguments=self.read_arguments(start, is_first=False), position=start
-        )
+        return Slope(covariate=covariate, places=self.read_places(start, is_first=False), position=start)
 
-    def read_arguments(self, start: int, *, is_first: bool) -> tuple[tuple[str, str], ...]:
-        """``group=patient, sex=F)``, each with a comma before it unless ``is_first``."""
-        arguments: list[tuple[str, str]] = []
+    def read_places(self, start: int, *, is_first: bool) -> tuple[Place, ...]:
+        """Read ``group=patient, sex=F)``, each with a comma before it unless ``is_first``."""
+        places: dict[str, Place] = {}
         while not self.take(")"):
-            if (arguments or not is_first) and not self.take(","):
+            if (places or not is_first) and not self.take(","):
                 self.close(")", start)
-            arguments.append(self.read_argument(start))
-        names = [name for name, _ in arguments]
-        for name in names:
-            if names.count(name) > 1:
-                raise self.error(f"The contrast '{self.text.strip()}' names '{name}' twice.", start)
-        return tuple(arguments)
+            place = self.read_place(start)
+            if place.name in places:
+                raise self.error(
+                    f"The contrast '{self.text.strip()}' names '{place.name}' twice.", place.position
+                )
+            places[place.name] = place
+        return tuple(places.values())
 
-    def read_argument(self, start: int) -> tuple[str, str]:
+    def read_place(self, start: int) -> Place:
         self.peek()
-        name = _NAME.match(self.text, self.position)
-        if name is None:
+        match = _NAME.match(self.text, self.position)
+        if match is None:
             self.close(")", start)
             raise self.error("A name is missing.", self.position)
-        at, self.position = self.position, name.end()
-        column = name[0] if name[1] is None else name[1]
+        position, self.position = self.position, match.end()
+        name = match[0] if match[1] is None else match[1]
         if not self.take("="):
-            fix = f"Write {column}=LEVEL."
-            raise self.error(f"The contrast '{self.text.strip()}' has no level for '{column}'.", at, fix=fix)
+            sentence = f"The contrast '{self.text.strip()}' has no level for '{name}'."
+            raise self.error(sentence, position, fix=f"Write {name}=LEVEL.")
         self.peek()
         value = _VALUE.match(self.text, self.position)
         if value is None or not value[0].strip():
             raise self.error(
-                f"The contrast '{self.text.strip()}' has no level after '{column}='.", self.position
+                f"The contrast '{self.text.strip()}' has no level after '{name}='.", self.position
             )
         self.position = value.end()
         typed = value[0].strip()
-        return column, typed[1:-1] if typed[0] in "'\"" else typed
+        return Place(name=name, value=typed[1:-1] if typed[0] in "'\"" else typed, position=position)
 
     def read_test(self) -> TermTest:
         match = _CALL.match(self.text, self.position)

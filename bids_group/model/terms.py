@@ -106,6 +106,7 @@ def find_term(form: HierarchicalForm, typed: str) -> Term:
     known = [term.name for term in form.terms.values() if term.factors]
     raise ContrastError(
         f"The contrast 'test({typed})' names a term that the formula does not have.",
+        found=f"the formula {form.formula.text}",
         expected=f"one of {list_some(known)}",
         fix=suggest(typed, known),
     )

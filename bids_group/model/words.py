@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bids_group.model.coding import Coding
 from bids_group.model.factors import quote
-from bids_group.model.grammar import Combination, Mean, Meaning, Regressor
+from bids_group.model.grammar import Combination, Mean, Meaning, Place, Regressor
 from bids_group.model.pointing import list_some
 
 _MOST_SAID = 8
@@ -37,14 +37,14 @@ def _say_meaning(meaning: Meaning) -> str:
     if isinstance(meaning, Regressor):
         return f"coefficient {meaning.column}"
     if isinstance(meaning, Mean):
-        return "mean" + _say_levels(meaning.arguments)
-    others = tuple(pair for pair in meaning.arguments if pair[0] != meaning.covariate)
-    at = "".join(f" at {value}" for name, value in meaning.arguments if name == meaning.covariate)
+        return "mean" + _say_levels(meaning.places)
+    others = [place for place in meaning.places if place.name != meaning.covariate]
+    at = "".join(f" at {place.value}" for place in meaning.places if place.name == meaning.covariate)
     return f"slope of {meaning.covariate}{at}" + _say_levels(others)
 
 
-def _say_levels(arguments: Sequence[tuple[str, str]]) -> str:
-    levels = [value if not _is_number(value) else f"{name} {value}" for name, value in arguments]
+def _say_levels(places: Sequence[Place]) -> str:
+    levels = [f"{place.name} {place.value}" if _is_number(place.value) else place.value for place in places]
     return f" in {', '.join(levels)}" if levels else ""
 
 
@@ -62,7 +62,7 @@ def _say_place(combination: Combination, coding: Coding) -> list[str]:
     if not marginal:
         return []
     moved = {meaning.covariate for meaning in marginal if not isinstance(meaning, Mean)}
-    named = [{name for name, _ in meaning.arguments} for meaning in marginal]
+    named = [{place.name for place in meaning.places} for meaning in marginal]
     held = {
         name: covariate.mean
         for name, covariate in coding.covariates.items()

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import statsmodels.api as sm
 import statsmodels.formula.api as smf
@@ -103,15 +102,6 @@ def test_whole_numbers_that_look_like_codes_are_asked_about(people, analyse):
     }
     settled = build_design(analyse(people, "~ scanner", "slope(scanner)", columns=told))
     assert not sentences(settled, "codes")
-
-
-def test_numbers_stored_as_text_are_asked_about(people, analyse):
-    ages = [f"{age:.0f}" for age in people["age"]]
-    rows = people.assign(years=pd.Categorical([*ages[:-1], "41,5"]))
-    design = build_design(analyse(rows, "~ years", "years[T.41,5]"))
-    [notice] = [notice for notice in design.notices if notice.topic == "text"]
-    assert "looks like numbers stored as text" in notice.sentence
-    assert "no numbers are: 41,5" in notice.sentence
 
 
 def test_row_that_settles_the_fit_by_itself_is_named(people, analyse):

@@ -1,0 +1,33 @@
+"""Wrong formulas, contrasts and centrings: the whole message that a user reads, and its exit code.
+
+The messages stand in ``wrong_designs.txt``: a line ``>>> formula ;; contrast ;; centring ;; exit code``, then
+the message.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bids_group.errors import BidsGroupError
+from bids_group.model import build_design
+
+TABLE = (Path(__file__).parent / "wrong_designs.txt").read_text()
+CASES = [
+    (*(part.strip() for part in head.removeprefix(">>> ").split(";;")), message.removesuffix("\n"))
+    for head, message in re.findall(r"^(>>> .*)\n((?:(?!>>> ).*\n)+?)(?=\n>>> |\Z)", TABLE, re.MULTILINE)
+]
+
+
+def test_the_table_is_read_whole():
+    assert len(CASES) == TABLE.count(">>> ") >= 70
+
+
+@pytest.mark.parametrize(("formula", "contrast", "centering", "code", "message"), CASES)
+def test_wrong_input_gets_its_message(formula, contrast, centering, code, message, people, analyse):
+    rows = people.assign(**{"odd name": people["age"], "negative": -people["age"]})
+    contrasts = () if contrast == "(default)" else (contrast,)
+    with pytest.raises(BidsGroupError) as caught:
+        build_design(analyse(rows, formula, *contrasts, centering=centering))
+    assert [line.rstrip() for line in str(caught.value).splitlines()] == message.splitlines()
+    assert caught.value.exit_code == int(code)
