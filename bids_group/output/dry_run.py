@@ -162,7 +162,7 @@ def _head(console: Console, title: str) -> None:
 
 
 def _say(console: Console, text: str, *, start: str = "", style: str = "") -> None:
-    """Print names as they are, even where they look like markup; ``style`` is that of ``start``, or of all."""
+    """Print names as they are, even if they look like markup; ``style`` is that of ``start``, or of all."""
     console.print(Text.assemble((start, style), text) if start else Text(text, style=style))
 
 
@@ -196,6 +196,7 @@ def _print_analysis(console: Console, analysis: Mapping[str, Any]) -> None:
     _print_centering(console, analysis["Centering"])
     _print_cells(console, analysis["NPerCell"])
     _print_covariates(console, analysis["Covariates"])
+    _print_columns(console, analysis)
     _print_matrix(console, analysis)
     _print_contrasts(console, analysis)
     _print_checks(console, analysis)
@@ -229,6 +230,13 @@ def _print_covariates(console: Console, covariates: Sequence[Mapping[str, Any]])
 
 def _levels(group: Mapping[str, Any] | None) -> str:
     return ", ".join(f"{name} {level}" for name, level in (group or {}).items()) or "all"
+
+
+def _print_columns(console: Console, analysis: Mapping[str, Any]) -> None:
+    """List the columns by term, unbroken: contrasts name them exactly like this."""
+    _say(console, "Columns by term", style="italic")
+    for term, columns in analysis["Terms"].items():
+        console.print(Text(f"  {term}: {', '.join(columns)}"), soft_wrap=True)
 
 
 def _print_matrix(console: Console, analysis: Mapping[str, Any]) -> None:

@@ -95,6 +95,12 @@ def test_weights_are_spelled_with_their_signs(made: Any) -> None:
     assert "− 1 · group[control] + 0.3333 · group[patient]" in show(describe(made, contrasts=(difference,)))
 
 
+def test_long_column_names_are_not_broken(made: Any) -> None:
+    name = "group[T.patient]:" + "n_cigs_per_day_in_the_last_year_" * 4
+    page = show(describe(made, terms={"group": (name, "b")}), width=60)
+    assert f"  group: {name}, b" in page
+
+
 def test_a_deficient_rank_is_named(made: Any) -> None:
     details = {**made.data.design.details, "dependent_columns": ["a", "b"]}
     page = show(describe(made, rank=1, details=details))

@@ -11,7 +11,7 @@ from bids_group.output.report.references import references
 
 FDR = {"name": "fdr", "alpha": 0.05}
 VOXEL = {"name": "fweVoxel", "alpha": 0.05, "n_permutations": 500}
-MASS = {"name": "fweMass", "alpha": 0.05, "n_permutations": 500, "cluster_forming_z": 3.2905, "cluster_forming_p": 0.001, "connectivity": 6}  # fmt: skip
+MASS = {"name": "fweMass", "alpha": 0.05, "n_permutations": 500, "cluster_forming_z": 3.29053, "cluster_forming_p": 0.001, "connectivity": 6}  # fmt: skip
 
 
 def _facts(**changes: Any) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def _facts(**changes: Any) -> dict[str, Any]:
         ({"mask_name": "gm_mask.nii.gz"}, "of the mask gm_mask.nii.gz"),
         ({"is_two_sided": False}, "one-sided"),
         ({"corrections": [MASS], "schemes": {"sign flips of rows": ["mean"]}}, "largest cluster mass"),
-        ({"corrections": [MASS], "schemes": {"sign flips of rows": ["mean"]}}, "|z| > 3.290 (uncorrected p < 0.001), 6 neighbours"),  # fmt: skip
+        ({"corrections": [MASS], "schemes": {"sign flips of rows": ["mean"]}}, "|z| > 3.291 (uncorrected p < 0.001), 6 neighbours"),  # fmt: skip
         ({"corrections": [VOXEL], "schemes": {"sign flips of rows": ["mean"]}}, "shuffled (Freedman & Lane, 1983; Winkler et al., 2014): sign flips of rows."),  # fmt: skip
         ({"corrections": [VOXEL | {"blocks": "family"}], "schemes": {"x": ["m"]}}, "blocks were given by family"),
         ({"corrections": [VOXEL | {"variance_groups": "site"}], "schemes": {"x": ["m"]}}, "between the levels of site"),
