@@ -13,7 +13,7 @@ from bids_group.errors import UsageError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """``value`` stands in ``file`` at ``where`` (``Nodes[1].Model.X``); ``remarks`` says what was read leniently."""
+    """``value`` stands in ``file`` at ``where`` (``Nodes[1].X``); ``remarks`` says what was read leniently."""
 
     file: Path
     value: Any

@@ -1,4 +1,4 @@
-"""The rows of a node: entities and covariates, transformed as the node says, and its variables as a formula."""
+"""The rows of a node: entities and covariates, transformed as the node says; its variables as a formula."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bids_group.records import Cohort, Column
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NodeRows:
-    """``raw``: before the transformations; ``transformed``: after; ``columns``: what is known of each covariate."""
+    """``raw``: before the transformations; ``transformed``: after; ``columns``: what is known of each."""
 
     raw: pd.DataFrame
     transformed: Transformed
@@ -83,7 +83,7 @@ def node_formula(node: Node, columns: Iterable[str]) -> str:
 
 
 def _quote_names(formula: str, columns: Iterable[str]) -> str:
-    """Put backticks around names that are no plain words (``sex.F``), as formulas of the standard have them bare."""
+    """Put backticks around names that are no plain words: formulas of the standard have ``sex.F`` bare."""
     odd = sorted((name for name in columns if not name.isidentifier()), key=len, reverse=True)
     if not odd:
         return formula

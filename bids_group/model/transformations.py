@@ -38,7 +38,7 @@ import numpy as np
 import pandas as pd
 
 from bids_group.errors import DataError
-from bids_group.model.covariates import ENTITIES
+from bids_group.model.covariates import ENTITIES, level_text
 from bids_group.model.instructions import Call, Transformed
 from bids_group.model.pointing import suggest
 from bids_group.model.queries import evaluate_query
@@ -199,7 +199,7 @@ def _joined(compute: Callable[[Call, pd.DataFrame], pd.Series]) -> Callable[...,
     """Make an instruction that turns all inputs into one output."""
 
     def instruction(state: Transformed, call: Call) -> Transformed:
-        inputs = pd.DataFrame({name: call.numbers(name) for name in call.inputs()})
+        inputs = pd.concat([call.numbers(name) for name in call.inputs()], axis=1)
         return _assigned(state, call, {call.output(): compute(call, inputs)})
 
     return instruction
@@ -238,12 +238,12 @@ def _replace(state: Transformed, call: Call) -> Transformed:
 def _replaced(call: Call, values: pd.Series, table: Mapping[str, Any]) -> pd.Series:
     """Values looked up by their text; a column stays numeric where all its values are."""
     is_number = pd.api.types.is_numeric_dtype(values)
-    text = ["n/a" if pd.isna(value) else f"{value:.15g}" if is_number else str(value) for value in values]
-    new = [table.get(key, value) for key, value in zip(text, values, strict=True)]
+    text = [level_text(value) or "n/a" for value in values.astype(object)]
+    new = [table.get(key, value) for key, value in zip(text, values.astype(object), strict=True)]
     missing = [value is None or bool(pd.isna(value)) for value in new]
     if is_number and all(isinstance(v, int | float) for v, gap in zip(new, missing, strict=True) if not gap):
         return pd.Series(new, index=values.index, dtype=float)
-    words = [None if gap else str(value) for value, gap in zip(new, missing, strict=True)]
+    words = [None if gap else level_text(value) for value, gap in zip(new, missing, strict=True)]
     order = [str(level) for level in getattr(values.dtype, "categories", [])]
     levels = [level for level in order if level in words]
     levels += sorted({word for word in words if word is not None} - set(levels))

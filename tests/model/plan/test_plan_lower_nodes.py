@@ -1,0 +1,239 @@
+"""Nodes below the group, by the numbers: pooled maps against least squares written out."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from bids_group.errors import ContrastError, DataError, UsageError
+from bids_group.model import pool
+from bids_group.records import Cohort, FirstLevelMap
+
+DUMMY = {"DummyContrasts": {"Test": "t"}}
+SHAPE = (3, 2, 2)
+
+
+@pytest.fixture
+def numbers(cohort_of: Any, tmp_path: Path) -> tuple[Cohort, Any]:
+    """Maps of three people, two sessions of three runs, as files; and a function that looks them up."""
+    people = pd.DataFrame({"age": [1.0, 2, 3]}, index=["01", "02", "03"])
+    draw = np.random.default_rng(3)
+    values: dict[tuple[str, ...], tuple[Any, Any]] = {}
+
+    def write(one: FirstLevelMap) -> FirstLevelMap:
+        effect = draw.normal(size=SHAPE).astype(np.float32)
+        variance = draw.gamma(3, size=SHAPE).astype(np.float32)
+        values[one.subject, str(one.session), str(one.run)] = (effect, variance)
+        paths = {"effect": tmp_path / one.effect, "variance": tmp_path / str(one.variance)}
+        nib.save(nib.Nifti1Image(effect, np.eye(4)), paths["effect"])
+        nib.save(nib.Nifti1Image(variance, np.eye(4)), paths["variance"])
+        return replace(one, **paths)
+
+    cohort = cohort_of(people, sessions=("a", "b"))
+    return replace(cohort, maps=tuple(write(one) for one in cohort.maps)), values
+
+
+def lower(write: Any, x: list[Any], contrasts: list[Any], steps: Any = (), **changes: Any) -> dict[str, Any]:
+    node = write.dataset_node(x, steps=steps, Name="lower", Level="Subject", Contrasts=contrasts)
+    node["GroupBy"] = changes.pop("GroupBy", ["subject", "contrast"])
+    node["Model"] |= changes
+    return node
+
+
+def regress(X: Any, effects: Any, weights: Any, inverse_variances: Any = None) -> Any:
+    """Solve the weighted normal equations at every element."""
+    flat = np.stack([effect.ravel() for effect in effects]).astype(float)
+    out = np.empty(flat.shape[1])
+    for element in range(flat.shape[1]):
+        W = np.eye(len(X)) if inverse_variances is None else np.diag(inverse_variances[:, element])
+        out[element] = weights @ np.linalg.solve(X.T @ W @ X, X.T @ W @ flat[:, element])
+    return out.reshape(SHAPE)
+
+
+LATE = {"Name": "Threshold", "Input": "run", "Threshold": 3, "Binarize": True, "Output": "late"}
+EARLY = {"Name": "Not", "Input": "late", "Output": "early"}
+SESSION = {"Name": "Factor", "Input": "session"}
+
+
+def test_a_slope_over_runs_by_ordinary_least_squares(bench: Any, write: Any, numbers: Any) -> None:
+    cohort, values = numbers
+    steps = [{"Name": "Sum", "Input": ["run"], "Output": "time"}]
+    node = lower(write, [1, "time"], [write.contrast("slope", ["time"], [2])], steps, Type="glm")
+    (analysis,) = bench.plan(write.model_of(node, write.dataset_node([1], **DUMMY)), cohort)
+    X = np.column_stack([np.ones(6), np.tile([1.0, 2, 3], 2)])
+    for row in analysis.observations:
+        effects, variances = zip(*[values[row.subject, s, r] for s in "ab" for r in "123"], strict=True)
+        pooled = pool(row)
+        np.testing.assert_allclose(
+            pooled.effect, regress(X, effects, np.array([0, 2.0])), rtol=1e-5, atol=1e-6
+        )
+        shares = 2 * np.linalg.pinv(X)[1]
+        expected = np.tensordot(shares**2, np.stack(variances), 1)
+        np.testing.assert_allclose(pooled.variance, expected, rtol=1e-5)
+
+
+def test_conditions_by_precision_and_their_difference(bench: Any, write: Any, numbers: Any) -> None:
+    cohort, values = numbers
+    node = lower(
+        write,
+        ["early", "late"],
+        [write.contrast("late-early", ["late", "early"], ["1/2", "-1/2"])],
+        [LATE, EARLY],
+        Type="meta",
+    )
+    (analysis,) = bench.plan(write.model_of(node, write.dataset_node([1], **DUMMY)), cohort)
+    late = np.tile([0.0, 0, 1], 2)
+    X = np.column_stack([1 - late, late])
+    for row in analysis.observations:
+        effects, variances = zip(*[values[row.subject, s, r] for s in "ab" for r in "123"], strict=True)
+        inverse = 1 / np.stack([v.ravel() for v in variances]).astype(float)
+        expected = regress(X, effects, np.array([-0.5, 0.5]), inverse)
+        np.testing.assert_allclose(pool(row).effect, expected, rtol=1e-5, atol=1e-6)
+        spread = [0.25 / inverse[late == one].sum(axis=0) for one in (0, 1)]
+        np.testing.assert_allclose(pool(row).variance.ravel(), sum(spread), rtol=1e-5)
+
+
+def test_a_constant_beside_a_condition_gives_the_same_difference(
+    bench: Any, write: Any, numbers: Any
+) -> None:
+    cohort, _ = numbers
+    cells = lower(
+        write,
+        ["early", "late"],
+        [write.contrast("d", ["late", "early"], [1, -1])],
+        [LATE, EARLY],
+        Type="meta",
+    )
+    coded = lower(write, [1, "late"], [write.contrast("d", ["late"], [1])], [LATE], Type="meta")
+    by_formula = lower(
+        write, [1, "late"], [write.contrast("d", ["late"], [1])], [LATE], Type="meta", Formula="late"
+    )
+    maps = []
+    for node in (cells, coded, by_formula):
+        (analysis,) = bench.plan(write.model_of(node, write.dataset_node([1], **DUMMY)), cohort)
+        maps.append(pool(analysis.observations[0]).effect)
+    np.testing.assert_allclose(maps[1], maps[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(maps[2], maps[1])
+
+
+def test_sessions_after_runs_then_their_difference(bench: Any, write: Any, numbers: Any) -> None:
+    cohort, values = numbers
+    runs = lower(write, [1], [], GroupBy=["subject", "session", "contrast"], Type="meta")
+    runs |= {"Level": "Session", "Name": "runs", **DUMMY}
+    change = lower(
+        write,
+        ["session.a", "session.b"],
+        [write.contrast("change", ["session.b", "session.a"], [1, -1])],
+        [SESSION],
+    )
+    (analysis,) = bench.plan(write.model_of(runs, change, write.dataset_node([1], **DUMMY)), cohort)
+    assert [row.label for row in analysis.observations] == ["sub-01", "sub-02", "sub-03"]
+    for row in analysis.observations:
+        pooled = {}
+        for session in "ab":
+            effects, variances = zip(*[values[row.subject, session, run] for run in "123"], strict=True)
+            weights = 1 / np.stack(variances).astype(float)
+            pooled[session] = (weights * np.stack(effects)).sum(axis=0) / weights.sum(axis=0)
+        np.testing.assert_allclose(pool(row).effect, pooled["b"] - pooled["a"], rtol=1e-5, atol=1e-6)
+
+
+def test_the_weight_of_the_constant_scales_the_pooled_map(bench: Any, write: Any, numbers: Any) -> None:
+    cohort, _ = numbers
+    contrasts = [write.contrast("same", [1], [1]), write.contrast("negative", [1], [-2])]
+    node = lower(write, [1], contrasts, Type="meta")
+    same, negative = sorted(
+        bench.plan(write.model_of(node, write.dataset_node([1], **DUMMY)), cohort),
+        key=lambda one: one.first_level_contrast == "negative",
+    )
+    assert same.observations[0].combine == "precision"
+    one, other = pool(same.observations[0]), pool(negative.observations[0])
+    np.testing.assert_allclose(other.effect, -2 * one.effect, rtol=1e-6)
+    np.testing.assert_allclose(other.variance, 4 * one.variance, rtol=1e-6)
+
+
+def test_contrasts_across_first_level_contrasts(bench: Any, write: Any, cohort_of: Any) -> None:
+    node = lower(
+        write,
+        ["gain", "loss"],
+        [write.contrast("gainGtLoss", ["gain", "loss"], [1, -1])],
+        GroupBy=["subject"],
+    )
+    cohort = cohort_of(contrasts=("gain", "loss"), runs=("1", "2"))
+    (analysis,) = bench.plan(write.model_of(node, write.dataset_node([1], **DUMMY)), cohort)
+    assert analysis.first_level_contrast == "gainGtLoss"
+    row = analysis.observations[0]
+    shares = {(one.contrast, one.run): weight for one, weight in zip(row.sources, row.weights, strict=True)}
+    assert shares == {("gain", "1"): 0.5, ("gain", "2"): 0.5, ("loss", "1"): -0.5, ("loss", "2"): -0.5}
+
+
+def test_new_contrasts_of_several_first_level_contrasts_keep_apart(
+    bench: Any, write: Any, cohort_of: Any
+) -> None:
+    node = lower(write, ["early", "late"], [write.contrast("d", ["late", "early"], [1, -1])], [LATE, EARLY])
+    edges = [{"Source": "lower", "Destination": "group", "Filter": {"contrast": ["d"]}}]
+    model = write.model_of(node, write.dataset_node([1], **DUMMY), edges=edges)
+    analyses = bench.plan(model, cohort_of(contrasts=("gain", "loss")))
+    assert [one.first_level_contrast for one in analyses] == ["gain d", "loss d"]
+    assert {one.contrast for one in analyses[0].observations[0].maps} == {"gain"}
+
+
+def test_who_lacks_a_condition_is_named_or_left_out(bench: Any, write: Any, cohort_of: Any) -> None:
+    node = lower(write, ["early", "late"], [write.contrast("d", ["late", "early"], [1, -1])], [LATE, EARLY])
+    model = write.model_of(node, write.dataset_node([1], **DUMMY))
+    cohort = cohort_of(without=[("05", None, "3")])
+    with pytest.raises(DataError, match="The contrast 'd' cannot be estimated for subject 05"):
+        bench.plan(model, cohort)
+    (analysis,) = bench.plan(model, cohort, missing="drop")
+    assert "sub-05" not in analysis.rows.index
+    assert len(analysis.rows) == 7
+    assert {one.reason for one in analysis.exclusions} == {
+        "the contrast 'd' cannot be estimated from these 2 maps"
+    }
+
+
+@pytest.mark.parametrize(
+    ("x", "contrasts", "changes", "kind", "sentence"),
+    [
+        (
+            [1, "time"],
+            [("slope", ["time"], [1], "t")],
+            {"Type": "meta"},
+            UsageError,
+            "regressors that overlap",
+        ),
+        (
+            [1],
+            [("all", [1], [1], "F")],
+            {},
+            ContrastError,
+            "has the F contrast 'all', which is not supported",
+        ),
+        ([1], [], {}, UsageError, "'lower' has no contrasts, so that it hands nothing on"),
+        ([1], [("x", ["late"], [1], "t")], {}, ContrastError, "names 'late', which is not in X"),
+        (
+            ["tme"],
+            [("x", ["tme"], [1], "t")],
+            {},
+            UsageError,
+            "There is no column 'tme', which X of the node",
+        ),
+        (
+            [1, "time"],
+            [("x", ["tme"], [1], "t")],
+            {"Formula": "time"},
+            ContrastError,
+            "'tme', which is not a column",
+        ),
+    ],
+)
+def test_what_cannot_be_done_below_the_group_is_refused(
+    bench: Any, write: Any, cohort_of: Any, x: Any, contrasts: Any, changes: Any, kind: Any, sentence: str
+) -> None:
+    steps = [{"Name": "Sum", "Input": ["run"], "Output": "time"}]
+    node = lower(write, x, [write.contrast(*one) for one in contrasts], steps, **changes)
+    with pytest.raises(kind, match=sentence):
+        bench.plan(write.model_of(node, write.dataset_node([1], **DUMMY)), cohort_of())
