@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from bids_group.bids.sidecars import read_json_object
 from bids_group.errors import DataError
 from bids_group.records import Column, Notice
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _LIKE_MISSING = {"na", "nan", "none", "null", "n.a.", "n\\a", ".", "-", "?", "missing"}
 
 
@@ -84,7 +85,7 @@ def _found_levels(values: pd.Series) -> tuple[str, ...]:
 
 def is_number(text: str) -> bool:
     """Whether a text is a number as BIDS writes it: decimal point, no blanks, no nan."""
-    return _NUMBER.fullmatch(text) is not None
+    return _NUMBER.fullmatch(text) is not None and math.isfinite(float(text))
 
 
 def _are_numbers(values: pd.Series) -> bool:

@@ -59,6 +59,26 @@ def parse_condition(text: str, columns: Mapping[str, Column]) -> Condition:
     UsageError
         Syntax, unknown columns or levels, text compared with numbers, or anything but a comparison.
     """
+    tree, quoted = _parse_tree(text)
+    reader = _Reader(text=text, columns=columns, quoted=quoted, used={})
+    reader.check(tree)
+    return Condition(text=text, tree=tree, names=reader.used)
+
+
+def names_in(text: str) -> set[str]:
+    """Collect the names in a condition, columns or not.
+
+    Raises
+    ------
+    UsageError
+        The condition cannot be read.
+    """
+    tree, quoted = _parse_tree(text)
+    return {quoted.get(node.id, node.id) for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def _parse_tree(text: str) -> tuple[ast.expr, dict[str, str]]:
+    """Read a condition as a syntax tree; names in backticks get a stand-in."""
     quoted: dict[str, str] = {}
 
     def stand_in(match: re.Match[str]) -> str:
@@ -75,9 +95,7 @@ def parse_condition(text: str, columns: Mapping[str, Column]) -> Condition:
         tree = ast.parse(plain.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise _refuse(text, getattr(error, "msg", None) or "it cannot be read", _hint(plain)) from error
-    reader = _Reader(text=text, columns=columns, quoted=quoted, used={})
-    reader.check(tree)
-    return Condition(text=text, tree=tree, names=reader.used)
+    return tree, quoted
 
 
 def _refuse(text: str, found: str, fix: str | None = None) -> UsageError:

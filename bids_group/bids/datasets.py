@@ -199,6 +199,7 @@ def _name_sources(pairs: list[tuple[str | None, Path]]) -> tuple[Source, ...]:
     sources: dict[str, Source] = {}
     for given, root in dict.fromkeys(pairs):
         name = given or _free_name(root.name, sources)
+        _check_name(name)
         if name in sources:
             raise UsageError(
                 f"Two derivatives are called '{name}'.",
@@ -209,6 +210,15 @@ def _name_sources(pairs: list[tuple[str | None, Path]]) -> tuple[Source, ...]:
         others = tuple(producer for producer in producers if producer != OWN_NAME)
         sources[name] = Source(name=name, root=root, producers=others, has_own_maps=OWN_NAME in producers)
     return tuple(sources.values())
+
+
+def _check_name(name: str) -> None:
+    if name == "raw" or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise UsageError(
+            f"A derivative cannot be called '{name}'.",
+            expected="letters, digits, - and _; 'raw' stands for BIDS_DIR",
+            fix="Choose another name: --derivatives NAME=PATH",
+        )
 
 
 def _free_name(folder: str, taken: Mapping[str, Source]) -> str:

@@ -65,6 +65,9 @@ def _layout_config(root: Path) -> dict[str, Any]:
         name: rf"(?:^|[_/\\]){key}-([a-zA-Z0-9+]+)(?=[^/\\]*$)"
         for name, key in vocabulary["file_entities"].items()
     }
+    rest = r"(?=(?:_[a-zA-Z0-9]+-[a-zA-Z0-9+]+)*_[a-zA-Z0-9]+\.[^/\\]+$)"  # a label cut short is no label
+    for name in ("contrast", "taskcontrast"):
+        in_file[name] = rf"(?:^|[_/\\]){name}-([a-zA-Z0-9+]+){rest}"
     in_folder = {name: rf"{below}{pattern}[/\\]" for name, pattern in vocabulary["folder_entities"].items()}
     whole = {"suffix": r"(?:^|[_/\\])([a-zA-Z0-9+]+)\.[^/\\]+$", "extension": r"[^./\\](\.[^/\\]+)$"}
     patterns = {**in_file, **in_folder, **whole}

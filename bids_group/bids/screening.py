@@ -10,7 +10,7 @@ from typing import Literal
 
 import pandas as pd
 
-from bids_group.bids.conditions import Condition, Row, parse_condition
+from bids_group.bids.conditions import Condition, Row, names_in, parse_condition
 from bids_group.bids.covariates import Study
 from bids_group.bids.entities import name_some, same_label
 from bids_group.bids.index import parse_names
@@ -41,16 +41,11 @@ class Line:
     cells: Row
 
 
-def screen(
-    choice: Choice, text: str, study: Study, bids_dir: Path
-) -> tuple[tuple[Exclusion, ...], tuple[Notice, ...]]:
+def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
     """Leave out what a condition on participants, sessions or scans holds for.
 
     A condition on participants takes the whole person, one on sessions or scans the maps that stand on them.
-
-    Returns
-    -------
-    The people who left as a whole, and a notice where missing values leave the condition open.
+    Where missing values leave it open, the person stays, with a notice.
 
     Raises
     ------
@@ -60,10 +55,9 @@ def screen(
         It holds for a part of what a map was made of: the map can neither stay nor go.
     """
     people = sorted({candidate.map.subject for candidate in choice.candidates})
-    layers = _gather_layers(study, bids_dir, people)
-    condition = parse_condition(
-        text, {name: c for layer in reversed(layers) for name, c in layer.columns.items()}
-    )
+    layers = _gather_layers(text, study, bids_dir, people)
+    columns = {name: column for layer in reversed(layers) for name, column in layer.columns.items()}
+    condition = parse_condition(text, columns)
     used = _layers_used(layers, condition)
     lines = _join_lines(used, people)
     reasons: dict[Path, str] = {}
@@ -73,15 +67,18 @@ def screen(
         verdicts = [condition.holds(line.cells) for line in relevant]
         if True in verdicts:
             _check_whole(candidate, verdicts, text)
-            reasons[candidate.map.effect] = _say_reason(condition, relevant[0])
+            reasons[candidate.map.effect] = _say_reason(condition, relevant[verdicts.index(True)])
         elif None in verdicts or not verdicts:
             is_open.add(candidate.map.subject)
-    exclusions = _leave(choice, reasons, is_personal=used[-1].kind == "participant")
-    return exclusions, _say_open(condition, sorted(is_open))
+    _leave(choice, reasons, is_personal=used[-1].kind == "participant")
+    choice.notices.extend(_say_open(condition, sorted(is_open)))
 
 
-def _gather_layers(study: Study, bids_dir: Path, people: Sequence[str]) -> list[Layer]:
-    """Make layers of all tables; a column that two of them have is read from the coarser one."""
+def _gather_layers(text: str, study: Study, bids_dir: Path, people: Sequence[str]) -> list[Layer]:
+    """Make layers of the tables; scans are read only where the other tables lack a name of the condition.
+
+    A column that two tables have is read from the coarser one.
+    """
     labels = sorted({*map(str, study.people.frame.index), *people})
     ids = [f"sub-{label}" for label in labels]
     frame = study.people.frame.reindex(labels).assign(**{_ID: ids})
@@ -96,7 +93,8 @@ def _gather_layers(study: Study, bids_dir: Path, people: Sequence[str]) -> list[
     layers = [Layer(kind="participant", columns=columns, rows=_rows(frame))]
     if study.sessions is not None:
         layers.append(Layer(kind="session", columns=study.sessions.columns, rows=_rows(study.sessions.frame)))
-    scans = read_scans(bids_dir, people)
+    is_enough = names_in(text) <= {name for layer in layers for name in layer.columns}
+    scans = None if is_enough else read_scans(bids_dir, people)
     if scans is not None:
         layers.append(Layer(kind="scan", columns=scans.columns, rows=_rows(scans.frame)))
     return layers
@@ -157,7 +155,7 @@ def _is_about(line: Line, candidate: Candidate) -> bool:
 
 
 def _check_whole(candidate: Candidate, verdicts: Sequence[bool | None], text: str) -> None:
-    if not all(verdicts):
+    if False in verdicts:
         raise DataError(
             f"The condition '{text}' holds for a part of what {candidate.map.effect} was made of.",
             found=f"it holds for {verdicts.count(True)} of {len(verdicts)} sessions or scans",
@@ -175,14 +173,16 @@ def _say_value(value: object) -> str:
     return "n/a" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _leave(choice: Choice, reasons: Mapping[Path, str], *, is_personal: bool) -> tuple[Exclusion, ...]:
+def _leave(choice: Choice, reasons: Mapping[Path, str], *, is_personal: bool) -> None:
     gone = [candidate for candidate in choice.candidates if candidate.map.effect in reasons]
     choice.candidates = [candidate for candidate in choice.candidates if candidate.map.effect not in reasons]
-    if not is_personal:
+    if is_personal:
+        by_person = {candidate.map.subject: reasons[candidate.map.effect] for candidate in gone}
+        choice.exclusions.extend(
+            Exclusion(subject=label, reason=by_person[label]) for label in sorted(by_person)
+        )
+    else:
         choice.exclusions.extend(exclude(candidate, reasons[candidate.map.effect]) for candidate in gone)
-        return ()
-    by_person = {candidate.map.subject: reasons[candidate.map.effect] for candidate in gone}
-    return tuple(Exclusion(subject=subject, reason=by_person[subject]) for subject in sorted(by_person))
 
 
 def _say_open(condition: Condition, people: Iterable[str]) -> tuple[Notice, ...]:

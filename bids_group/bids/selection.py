@@ -19,7 +19,7 @@ from bids_group.bids.entities import (
 from bids_group.bids.statmaps import Candidate, contrast_of
 from bids_group.config import Selection
 from bids_group.errors import SelectionError, UsageError
-from bids_group.records import Exclusion
+from bids_group.records import Exclusion, Notice
 
 _PERSONAL = ("subject", "session", "run")
 _ONE_OF = ("node", "task", "space", "res", "den")
@@ -27,10 +27,11 @@ _ONE_OF = ("node", "task", "space", "res", "den")
 
 @dataclass(slots=True)
 class Choice:
-    """Candidates that are still in, and those that went, with reasons."""
+    """Candidates that are still in, what went and why, and what is to be said of it."""
 
     candidates: list[Candidate]
     exclusions: list[Exclusion] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
 
     def keep(self, is_kept: Callable[[Candidate], bool], reason: str) -> None:
         """Keep the candidates that pass; the others leave with a reason."""
@@ -76,10 +77,10 @@ def select_results(choice: Choice, selection: Selection) -> None:
     _narrow(choice, "contrast", contrasts, "--first-level-contrast")
 
 
-def select_people(choice: Choice, selection: Selection, people: Iterable[str]) -> tuple[Exclusion, ...]:
+def select_people(choice: Choice, selection: Selection, people: Iterable[str]) -> None:
     """Narrow by person, session and run. ``people``: every participant of table and maps.
 
-    Returns the people who were not selected, as exclusions of their own.
+    People who were not selected become exclusions of their own, without naming each of their maps.
 
     Raises
     ------
@@ -98,6 +99,7 @@ def select_people(choice: Choice, selection: Selection, people: Iterable[str]) -
     }
     reasons |= dict.fromkeys(unwanted, "left out (--exclude-participant-label)")
     choice.candidates = [candidate for candidate in choice.candidates if candidate.map.subject not in reasons]
+    choice.exclusions.extend(Exclusion(subject=label, reason=reasons[label]) for label in sorted(reasons))
     for entity, wanted_filter in normal_filters(selection).items():
         if entity in _PERSONAL:
             _filter(choice, entity, wanted_filter)
@@ -106,7 +108,6 @@ def select_people(choice: Choice, selection: Selection, people: Iterable[str]) -
         ("run", "run", selection.run_labels),
     ):
         _narrow(choice, entity, tuple(bare_label(label, key) for label in labels), OPTION_OF[entity])
-    return tuple(Exclusion(subject=subject, reason=reasons[subject]) for subject in sorted(reasons))
 
 
 def normal_filters(selection: Selection) -> dict[str, tuple[str | None, ...]]:

@@ -146,7 +146,7 @@ def _why_not(
     stats = tuple(sorted(by_stat))
     contrast = contrast_of(group[0].entities)
     if contrast is None:
-        reason = "its name has no contrast"
+        reason = "its name has no contrast of letters and digits"
     elif input_stat not in by_stat:
         words = name_some(f"stat-{stat}" if stat else "no stat" for stat in stats)
         reason = f"no stat-{input_stat} map of this contrast, only {words}"

@@ -235,7 +235,28 @@ def test_a_statmap_without_contrast_is_named(study, reason_of):
     folder = study.derivative()
     study.people(folder, "01")
     study.maps(folder, ["sub-01/func/sub-01_seed-pcc"], ("effect",))
-    assert reason_of(study.gather(), "01") == ["its name has no contrast"]
+    assert reason_of(study.gather(), "01") == ["its name has no contrast of letters and digits"]
+
+
+@pytest.mark.parametrize("label", ["face_vs_house", "face-house", "face>house"])
+def test_a_contrast_is_not_cut_short_at_a_character_that_no_label_has(study, label):
+    folder = study.derivative()
+    study.maps(folder, [f"sub-01/func/sub-01_contrast-{label}"], ("effect",))
+    with pytest.raises(SelectionError, match="cannot be told apart by contrast"):
+        study.gather()
+
+
+def test_any_prefix_may_stand_before_the_contrast(study):
+    study.maps(study.derivative(), ["sub-01/my_first level_contrast-a"])
+    assert [(m.subject, m.contrast) for m in study.gather().maps] == [("01", "a")]
+
+
+def test_people_with_and_without_runs_side_by_side_are_a_warning(study):
+    folder = study.derivative()
+    study.people(folder, "01 02", run="1")
+    study.people(folder, "03")
+    (notice,) = [n for n in study.gather().notices if n.severity == "warning"]
+    assert notice.sentence == "Maps without run stand beside others: sub-03."
 
 
 def test_maps_of_different_producers_in_one_analysis_are_refused(study):

@@ -140,6 +140,27 @@ def test_named_derivatives_keep_their_name_in_uris(study):
     assert study.gather({"derivatives": (("glm", folder),)}).dataset_names["glm"] == folder
 
 
+@pytest.mark.parametrize("name", ["raw", "a b", ""])
+def test_a_name_that_cannot_stand_in_a_uri_is_refused(study, name):
+    study.people(study.derivative("glm"), "01")
+    if name:
+        with pytest.raises(UsageError, match="cannot be called"):
+            study.gather({"derivatives": ((name, study.derivative("glm")),)})
+    else:
+        assert "glm" in study.gather({"derivatives": ((name, study.derivative("glm")),)}).dataset_names
+
+
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_a_named_derivative_without_maps_is_told_from_one_not_installed(study, is_empty):
+    folder = study.raw / "derivatives" / "glm"
+    folder.mkdir(parents=True)
+    if not is_empty:
+        study.image(folder / "sub-01" / "sub-01_desc-x_bold.nii.gz")
+    with pytest.raises(SelectionError, match="no first-level maps in") as caught:
+        study.gather({"derivatives": ((None, folder),)})
+    assert caught.value.fix.startswith("datalad get -n" if is_empty else "Check --derivatives")
+
+
 def test_two_derivatives_of_one_name_are_refused(study):
     one, other = study.derivative("one"), study.derivative("two")
     with pytest.raises(UsageError, match="Two derivatives are called 'glm'"):

@@ -156,6 +156,13 @@ def test_a_scan_takes_its_run_and_no_more(scanned):
     assert lost.reason == "--exclude-where fd_mean > 0.5: fd_mean is 0.7"
 
 
+def test_a_malformed_scans_table_does_no_harm_where_it_is_not_asked(scanned):
+    scanned.table("file motion\n x 1", "sub-01/ses-1/sub-01_ses-1_scans.tsv")
+    assert len(scanned.gather(exclude_where="site == 'a'").maps) == 2
+    with pytest.raises(DataError, match="no column 'filename'"):
+        scanned.gather(exclude_where="motion > 1")
+
+
 def test_scans_and_participants_are_asked_together(scanned):
     cohort = scanned.gather(exclude_where="fd_mean > 0.15 and site == 'b'")
     assert [(m.subject, m.run) for m in cohort.maps] == [("01", "1"), ("01", "2")]

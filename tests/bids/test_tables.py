@@ -154,7 +154,7 @@ def test_levels_found_in_the_data_are_ordered_as_people_count(three):
     assert column(three, "site", categorical=("site",)).levels == ("1", "9", "10")
 
 
-@pytest.mark.parametrize("word", ["NA", "nan", "1,5", "."])
+@pytest.mark.parametrize("word", ["NA", "nan", "1,5", ".", "inf", "1e999", "٣", "0x1"])
 def test_a_number_column_with_another_word_is_text_and_a_warning(three, word):
     three.table(f"participant_id age\n sub-01 20\n sub-02 {word}\n sub-03 40")
     cohort = three.gather()
@@ -284,6 +284,14 @@ def test_sessions_tables_of_people_become_one(sessions):
         ("02", "post"): 102.0,
         ("02", "pre"): 2.0,
     }
+
+
+def test_sessions_tables_without_sessions_in_the_maps_are_said_not_to_be_used(study):
+    study.people(study.derivative(), "01")
+    study.table("session_id mood\n ses-1 1", "sub-01/sub-01_sessions.tsv")
+    cohort = study.gather()
+    assert [table.level for table in cohort.tables] == ["subject"]
+    assert any("(mood) are not used" in n.sentence for n in cohort.notices)
 
 
 def test_phenotype_with_sessions_joins_the_sessions(sessions):

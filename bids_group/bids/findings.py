@@ -1,0 +1,102 @@
+"""Findings: what was gathered, in sentences for the log, the dry run and the report."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from bids_group.bids.covariates import Study
+from bids_group.bids.datasets import Source
+from bids_group.bids.entities import name_some, natural_order
+from bids_group.bids.statmaps import Candidate
+from bids_group.records import FirstLevelMap, Notice
+
+
+def describe_findings(
+    maps: Sequence[FirstLevelMap],
+    sources: Sequence[Source],
+    study: Study,
+    in_dataset: Sequence[Candidate],
+    without_variance: Sequence[FirstLevelMap],
+) -> list[Notice]:
+    """Say what was found, and what a user may not expect of it."""
+    return [
+        *_say_found(maps, sources),
+        *_say_levels(maps),
+        *_say_labels(study, maps),
+        *_say_sessions(study, maps),
+        *_say_variance(without_variance, in_dataset),
+    ]
+
+
+def _say_found(maps: Sequence[FirstLevelMap], sources: Sequence[Source]) -> list[Notice]:
+    people = {m.subject for m in maps}
+    contrasts = natural_order({m.contrast for m in maps})
+    places = "; ".join(
+        f"{source.root} ({source.producer or 'made by an unknown program'})" for source in sources
+    )
+    sentence = (
+        f"Found {len(maps)} effect maps of {len(people)} participants, "
+        f"contrast{'s' if len(contrasts) > 1 else ''} {name_some(contrasts, 20)}, in {places}."
+    )
+    said = [Notice(severity="note", topic="maps", sentence=sentence)]
+    if any(m.input_stat == "z" for m in maps):
+        sentence = (
+            "The data are z maps (--input-stat z): they mix the size of each effect with its precision."
+        )
+        said.append(Notice(severity="warning", topic="maps", sentence=sentence))
+    return said
+
+
+def _say_labels(study: Study, maps: Iterable[FirstLevelMap]) -> list[Notice]:
+    """Tell of people without a row, and of labels that differ only in zeros in front."""
+    subjects = {m.subject for m in maps}
+    rowless = natural_order(subjects - set(study.listed))
+    if not rowless or not study.listed:
+        return []
+    by_number = {label.lstrip("0"): label for label in study.listed if label not in subjects}
+    padded = [(label, by_number[label.lstrip("0")]) for label in rowless if label.lstrip("0") in by_number]
+    said = []
+    if padded:
+        pairs = name_some(f"sub-{one} (maps) and sub-{other} (table)" for one, other in padded)
+        sentence = f"Labels differ in the zeros in front, and are not taken as the same: {pairs}."
+        fix = "Write the labels in participants.tsv as they stand in the names of the maps."
+        said.append(Notice(severity="warning", topic="labels", sentence=sentence, fix=fix))
+    names = name_some(f"sub-{label}" for label in rowless)
+    sentence = (
+        f"{len(rowless)} of the people with maps have no row in participants.tsv, so no covariates: {names}."
+    )
+    return [*said, Notice(severity="warning", topic="labels", sentence=sentence)]
+
+
+def _say_variance(without: Sequence[FirstLevelMap], in_dataset: Sequence[Candidate]) -> list[Notice]:
+    if not without or any(m.input_stat == "z" for m in without):
+        return []
+    share = "None" if len(without) == len(in_dataset) else f"{len(in_dataset) - len(without)}"
+    examples = "" if share == "None" else f"; without: {name_some((m.effect.name for m in without), 3)}"
+    sentence = f"{share} of the {len(in_dataset)} effect maps of the dataset has a variance map{examples}."
+    return [Notice(severity="note", topic="variance", sentence=sentence)]
+
+
+def _say_levels(maps: Sequence[FirstLevelMap]) -> list[Notice]:
+    """Warn where some people have maps of runs or sessions, and others have not."""
+    said = []
+    for entity in ("session", "run"):
+        by_presence: dict[bool, set[str]] = defaultdict(set)
+        for m in maps:
+            by_presence[getattr(m, entity) is not None].add(m.subject)
+        if by_presence[True] and by_presence[False]:
+            rare = min(by_presence.items(), key=lambda item: (len(item[1]), item[0]))
+            names = name_some(f"sub-{label}" for label in natural_order(rare[1]))
+            sentence = f"Maps {'with' if rare[0] else 'without'} {entity} stand beside others: {names}."
+            fix = "Check that all maps are of one level; some may be pooled from several already."
+            said.append(Notice(severity="warning", topic="maps", sentence=sentence, fix=fix))
+    return said
+
+
+def _say_sessions(study: Study, maps: Iterable[FirstLevelMap]) -> list[Notice]:
+    if study.sessions is None or any(m.session is not None for m in maps):
+        return []
+    columns = name_some(study.sessions.columns) or "no covariates"
+    sentence = f"The tables of sessions ({columns}) are not used: the maps name no session."
+    return [Notice(severity="note", topic="tables", sentence=sentence)]
