@@ -118,13 +118,22 @@ def deviates(r: Single, low: Doubles, high: Doubles, z: Single) -> None:
 def raise_maxima(bits: npt.NDArray[np.int32], is_two_sided: bool, maxima: npt.NDArray[np.int32]) -> None:
     """Raise ``maxima`` (n_shuffles,) to the largest value (or size) of each row of ``bits`` (n_shuffles, n).
 
-    Both are float32 seen as integers, which order non-negative numbers alike and negative ones below them:
-    this runs ten times faster than a maximum of floats.
+    ``bits`` are float32 seen as integers: non-negative ones are in order, negative ones once all their bits
+    but the sign are turned over (`as_floats` undoes this). Ten times faster than a maximum of floats.
     """
-    mask = np.int32(0x7FFFFFFF) if is_two_sided else np.int32(-1)
+    size_bits = np.int32(0x7FFFFFFF)
     for k in range(bits.shape[0]):
         most = maxima[k]
         row = bits[k]
-        for j in range(row.size):
-            most = max(most, row[j] & mask)
+        if is_two_sided:
+            for j in range(row.size):
+                most = max(most, row[j] & size_bits)
+        else:
+            for j in range(row.size):
+                most = max(most, row[j] ^ ((row[j] >> np.int32(31)) & size_bits))
         maxima[k] = most
+
+
+def as_floats(ordered: npt.NDArray[np.int32]) -> Single:
+    """Turn the integers of `raise_maxima` back into numbers."""
+    return np.asarray((ordered ^ ((ordered >> 31) & np.int32(0x7FFFFFFF))).view(np.float32))

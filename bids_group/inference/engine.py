@@ -19,7 +19,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group.elements.adjacency import Adjacency
-from bids_group.inference.correlation import raise_maxima
+from bids_group.inference.correlation import as_floats, raise_maxima
 from bids_group.inference.forest import BYTES_PER_ELEMENT, Heights, Workspace, cluster_maxima
 from bids_group.inference.journal import Journal
 from bids_group.inference.residuals import TILE, Residuals
@@ -71,7 +71,7 @@ class Job:
         scratch = 4 * n_rows * self.batch_size * TILE
         if self.heights is None:
             return int(scratch)
-        return int(scratch + self.residuals.n_tiles * TILE * (4 * self.batch_size + BYTES_PER_ELEMENT))
+        return int(scratch + self.residuals.n_elements * (4 * self.batch_size + BYTES_PER_ELEMENT))
 
 
 class Scratch:
@@ -81,9 +81,9 @@ class Scratch:
         n_rows = job.statistic.columns.shape[1]
         self.products = np.empty((n_rows, job.batch_size, TILE), np.float32)
         self.room = np.empty((job.batch_size, TILE), np.float32)
-        n_all = 0 if job.heights is None else job.residuals.n_tiles * TILE
+        n_all = 0 if job.heights is None else job.residuals.n_elements
         self.z = np.empty((job.batch_size, n_all), np.float32)
-        self.workspace = Workspace.for_elements(job.residuals.n_elements if n_all else 0)
+        self.workspace = Workspace.for_elements(n_all)
 
 
 def run_null(
@@ -124,7 +124,7 @@ def observed_map(job: Job) -> Single:
         rows = _weights(job, 0)
         pieces = [values[0].copy() for _, values in _tiles(job, rows, scratch)]
     limit = np.float32(job.statistic.largest_value())
-    return np.asarray(np.clip(np.concatenate(pieces)[: job.residuals.n_elements], -limit, limit))
+    return np.asarray(np.clip(np.concatenate(pieces), -limit, limit))
 
 
 def _batch(job: Job, start: int, idle: SimpleQueue[Scratch], journal: Journal) -> Doubles:
@@ -145,27 +145,29 @@ def _batch(job: Job, start: int, idle: SimpleQueue[Scratch], journal: Journal) -
 def _maxima(job: Job, start: int, scratch: Scratch) -> Doubles:
     """Maxima of one batch over all tiles, ``(batch_size, n_measures)``."""
     maxima = np.zeros((job.batch_size, len(job.measures)))
-    largest = np.zeros(job.batch_size, np.float32)
-    for columns, values in _tiles(job, _weights(job, start), scratch):
-        raise_maxima(values.view(np.int32), job.statistic.is_two_sided, largest.view(np.int32))
+    largest = np.full(job.batch_size, np.iinfo(np.int32).min, np.int32)
+    for elements, values in _tiles(job, _weights(job, start), scratch):
+        raise_maxima(values.view(np.int32), job.statistic.is_two_sided, largest)
         if job.heights is not None:
-            job.statistic.fill_z(values, scratch.z[:, columns])
-    maxima[:, 0] = np.minimum(largest, job.statistic.largest_value())
+            job.statistic.fill_z(values, scratch.z[:, elements])
+    maxima[:, 0] = np.minimum(as_floats(largest), job.statistic.largest_value())
     if job.heights is not None and job.adjacency is not None:
-        for shuffle, z in enumerate(scratch.z[:, : job.residuals.n_elements]):
+        for shuffle, z in enumerate(scratch.z):
             of_clusters = cluster_maxima(z, job.heights, job.adjacency, scratch.workspace)
             maxima[shuffle, 1:] = of_clusters[: len(job.measures) - 1]
     return maxima
 
 
 def _tiles(job: Job, rows: Single, scratch: Scratch) -> Iterator[tuple[slice, Single]]:
-    """Yield the elements (with padding) and the values ``(batch_size, TILE)`` of one tile after the other."""
+    """Yield the elements of one tile after the other, and the values there ``(batch_size, n)``."""
     flat = scratch.products.reshape(rows.shape[0], TILE)
     for number, tile in enumerate(job.residuals.tiles):
         np.matmul(rows, tile, out=flat)
         squares = job.residuals.group_squares[number]
         values = job.statistic.values(scratch.products, squares, scratch.room)
-        yield slice(number * TILE, (number + 1) * TILE), values
+        elements = job.residuals.elements_of(number)
+        n_here = elements.stop - elements.start
+        yield elements, values if n_here == TILE else values[:, :n_here]
 
 
 def _weights(job: Job, start: int) -> Single:

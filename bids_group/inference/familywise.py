@@ -49,7 +49,8 @@ class Null:
     def p(self, measure: str, observed: npt.ArrayLike) -> Doubles:
         """Share of the maxima that reach each value (ties count), times ``n_families``, at most 1."""
         ranked = np.sort(self.maxima[measure])
-        reached = np.asarray(observed, dtype=np.float64) * (1 - TIE)
+        values = np.asarray(observed, dtype=np.float64)
+        reached = values - TIE * np.abs(values)
         n_reaching = ranked.size - np.searchsorted(ranked, reached, side="left")
         return np.minimum(np.maximum(n_reaching, 1) / ranked.size * self.n_families, 1.0)
 

@@ -113,6 +113,15 @@ class Shuffles:
         orders, signs = self._listed(start, stop) if self.is_exhaustive else self._drawn(start, stop)
         return self._on_rows(orders, signs)
 
+    @cached_property
+    def _arranged(self) -> list[tuple[Codes, Codes]]:
+        """Units of each cell, and all distinct ways to deal them to its places."""
+        arranged = []
+        for cell, kinds in self._kinds_by_cell().items():
+            members = np.flatnonzero(self.units.cell_of_unit == cell)
+            arranged.append((members, members[_arrangements(kinds)]))
+        return arranged
+
     def _kinds_by_cell(self) -> dict[int, list[Hashable]]:
         """For each cell the kind of every unit in it: the kinds of its rows."""
         cells: dict[int, list[Hashable]] = {}
@@ -152,9 +161,7 @@ class Shuffles:
         signs = np.ones((stop - start, n_units))
         numbers = np.arange(start, stop)
         if self.has_permutations:
-            for cell, kinds in self._kinds_by_cell().items():
-                members = np.flatnonzero(self.units.cell_of_unit == cell)
-                arrangements = members[_arrangements(kinds)]
+            for members, arrangements in self._arranged:
                 orders[:, members] = arrangements[numbers % len(arrangements)]
                 numbers = numbers // len(arrangements)
         if self.has_flips:

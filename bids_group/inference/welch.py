@@ -242,7 +242,7 @@ def _ratio(
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _explained(information: Doubles, estimate: Doubles, q: int) -> float:
-    """Weigh the tested (last q) estimates by the Schur complement of the information, in place."""
+    """Weigh the tested (last q) estimates by their information, the rest allowed for (Schur complement)."""
     p = estimate.size
     for i in range(p):
         for j in range(i + 1):
