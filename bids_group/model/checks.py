@@ -46,8 +46,13 @@ def check_variables(analysis: GroupAnalysis, formula: Formula, variables: pd.Dat
     ]
 
 
-def check_design(fitted: Fitted, variables: pd.DataFrame, details: Mapping[str, Any]) -> list[Notice]:
+def check_design(
+    fitted: Fitted, variables: pd.DataFrame, details: Mapping[str, Any], *, has_noise: bool = True
+) -> list[Notice]:
     """Check rank, degrees of freedom, cells, covariates, collinearity and leverage.
+
+    ``has_noise``: the noise is estimated from the rows, which takes degrees of freedom; it is not where
+    variances are known.
 
     Raises
     ------
@@ -55,7 +60,7 @@ def check_design(fitted: Fitted, variables: pd.DataFrame, details: Mapping[str, 
         No degrees of freedom are left.
     """
     n_rows, rank = fitted.X.shape[0], fitted.space.rank
-    if n_rows - rank < 1:
+    if has_noise and n_rows - rank < 1:
         raise DesignError(
             "The design has as many independent columns as rows: nothing is left to judge noise by.",
             found=f"{n_rows} rows, rank {rank}",
@@ -64,11 +69,27 @@ def check_design(fitted: Fitted, variables: pd.DataFrame, details: Mapping[str, 
         )
     return [
         *_check_rank(details),
-        *_check_dof(n_rows, rank),
+        *(_check_dof(n_rows, rank) if has_noise else ()),
         *_check_cells(fitted.coding, variables),
         *_check_covariates(fitted.coding, variables),
         *_check_collinearity(details, is_full_rank=rank == fitted.X.shape[1]),
         *_check_leverage(details, rank),
+    ]
+
+
+def check_centering(coding: Coding) -> list[Notice]:
+    """Say what centring within a factor of the formula does, and what it does not."""
+    if coding.within is None or coding.within not in coding.levels or not coding.covariates:
+        return []
+    names = list_some(coding.covariates)
+    return [
+        Notice(
+            severity="note",
+            topic="centering",
+            sentence=f"Covariates are centred within {coding.within}, which changes the coefficients; mean(), "
+            f"slope() and test() hold {names} at the same value for everyone, as under any centring.",
+            fix=f"To compare levels of {coding.within} each at its own mean, contrast the coefficients.",
+        )
     ]
 
 

@@ -100,7 +100,7 @@ def build_coding(formula: Formula, variables: pd.DataFrame, centering: str) -> t
     """
     within = centering_factor(centering, variables.columns)
     categorical = _categorical_columns(formula, variables)
-    if within is not None and is_numeric(variables[within]):
+    if within is not None and within not in categorical and is_numeric(variables[within]):
         raise DesignError(
             f"The centring 'within:{within}' needs a categorical column.",
             found=f"{within} is numeric",

@@ -223,6 +223,9 @@ def _say_comparison(what: str, factors: list[str], levels: Mapping[str, tuple[st
     if len(factors) == 1 and len(levels[factors[0]]) == 2:
         first, second = levels[factors[0]]
         return f"{what} in {second} minus {what} in {first}"
+    if len(factors) == 2 and all(len(levels[factor]) == 2 for factor in factors):
+        (first, second), (outer_first, outer_second) = (levels[factor] for factor in factors)
+        return f"({what} in {second} minus {what} in {first}) in {outer_second} minus in {outer_first}"
     if len(factors) == 1:
         return f"whether the {what} differs between {list_some(levels[factors[0]])}"
     return f"whether the {what} depends on {' and '.join(factors)} together ({term.name})"

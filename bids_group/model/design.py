@@ -10,7 +10,7 @@ import numpy as np
 
 from bids_group.config import ContrastRequest
 from bids_group.errors import BidsGroupError, ContrastError, DesignError
-from bids_group.model.checks import check_design, check_variables
+from bids_group.model.checks import check_centering, check_design, check_variables
 from bids_group.model.coding import Coding, build_coding
 from bids_group.model.contrasts import Fitted, build_contrast, default_requests, remark
 from bids_group.model.details import describe
@@ -54,7 +54,8 @@ def build_design(analysis: GroupAnalysis) -> Design:
     form = build_hierarchical(coding, variables, X)
     fitted = Fitted(coding=coding, matrix=matrix, space=RowSpace.of(X), form=form)
     details = describe(coding, variables, matrix, form)
-    notices += [*check_design(fitted, variables, details), *_check_subjects(analysis, coding)]
+    notices += check_design(fitted, variables, details, has_noise=analysis.estimator == "ols")
+    notices += [*check_centering(coding), *_check_subjects(analysis, coding)]
     contrasts, more = _build_contrasts(analysis, fitted)
     details["within_terms"] = [c.expression for c in contrasts] if _repeats(analysis) else []
     return Design(

@@ -1,6 +1,7 @@
 """Contrast expressions: what each form means as weights, and in words."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bids_group.config import ContrastRequest
@@ -155,9 +156,12 @@ def test_longest_name_wins_and_the_exact_one_before_others():
         ("~ sex + age", "test(sex)", "mean in M minus mean in F, at age 42.46"),
         ("~ sex*age", "test(sex:age)", "slope of age in M minus slope of age in F"),
         ("~ C(scanner)", "mean(scanner=2)", "mean in scanner 2"),
+        ("~ sex*half", "test(sex:half)", "(mean in M minus mean in F) in right minus in left"),
+        ("~ sex*half", "test(half:sex)", "(mean in M minus mean in F) in right minus in left"),
     ],
 )
 def test_words_say_what_is_tested_and_where(formula, text, words, people, analyse):
+    people["half"] = pd.Categorical(["left", "right"] * 18)
     people["age"] += 42.46 - people["age"].mean()
     assert build_design(analyse(people, formula, text)).contrasts[0].words == words
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import statsmodels.api as sm
 import statsmodels.formula.api as smf
@@ -163,6 +164,19 @@ def test_centres_are_reported_in_the_units_of_the_column(people, analyse):
     none = build_design(analyse(people, "~ sex + age", "slope(age)", centering="none"))
     assert none.centers == {}
     assert none.matrix["age"].to_numpy() == pytest.approx(people["age"].to_numpy())
+
+
+def test_centring_within_a_factor_of_the_formula_says_what_it_does_not_change(people, analyse):
+    design = build_design(analyse(people, "~ sex*age", "test(sex)", centering="within:sex"))
+    [sentence] = sentences(design, "centering")
+    assert "hold age at the same value for everyone" in sentence
+    grand = build_design(analyse(people, "~ sex*age", "test(sex)"))
+    assert not sentences(grand, "centering")
+
+
+def test_known_variances_need_no_degrees_of_freedom(people, analyse):
+    two = people[:2].assign(sex=pd.Categorical(["F", "M"]))
+    assert build_design(analyse(two, "~ sex", "sex[T.M]", estimator="meta")).dof == 0
 
 
 def test_centring_reaches_bare_columns_i_and_poly_but_no_other_function(people, analyse):
