@@ -13,7 +13,7 @@ from bids_group.errors import UsageError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """``value`` stands in ``file`` at ``where`` (``Nodes[1].X``); ``remarks`` says what was read leniently."""
+    """``value`` stands in ``file`` at ``where`` (``Nodes[1].X``); ``remarks``: what was read leniently."""
 
     file: Path
     value: Any
@@ -88,7 +88,7 @@ class Place:
             return self
         if isinstance(self.value, Mapping) or self.value is None:
             self.refuse("is not a list", expected="[…]")
-        self.remark("should be a list; the single value was taken as a list of one")
+        self.remark("should be a list; it was taken as a list of one")
         return self._place([self.value], self.where)
 
     def label(self) -> str:

@@ -311,6 +311,10 @@ def _check_graph(place: Place, model: StatsModel) -> None:
                 f"hands on results of the Dataset node {edge.source!r}, which is not supported",
                 fix="Give Edges that start at nodes of Level Run, Session or Subject.",
             )
+        if levels[edge.destination] == "run":
+            place.refuse(
+                f"has an edge into the node {edge.destination!r} of Level Run, which receives the maps"
+            )
         if ORDER.index(levels[edge.source]) > ORDER.index(levels[edge.destination]):
             place.refuse(f"leads down from the node {edge.source!r} to {edge.destination!r}")
     roots = [node.name for node in model.nodes if all(edge.destination != node.name for edge in model.edges)]
