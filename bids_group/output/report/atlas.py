@@ -64,7 +64,7 @@ class Atlas:
 def read_atlas(path: Path) -> Atlas:
     """Read a labelled image and the table of its regions.
 
-    The table stands beside the image or above it, with the same name or with fewer entities (BIDS inheritance):
+    The table stands beside the image or above it, with the same name or fewer entities (BIDS inheritance):
     ``.tsv`` or ``.csv`` with the columns ``index`` and ``name``.
 
     Raises

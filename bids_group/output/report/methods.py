@@ -143,7 +143,7 @@ def _tests(facts: Facts) -> str:
     side = sides.get(bool(facts["is_two_sided"]), "") if facts.get("is_two_sided") is not None else ""
     judged = "; ".join(_say_correction(entry) for entry in corrections)
     first = f"{side}Significance was judged by {judged}."
-    parts = (first, _forming(corrections), *_shuffling(facts))
+    parts = (first, _forming(facts), *_shuffling(facts))
     return " ".join(part for part in parts if part)
 
 
@@ -152,13 +152,14 @@ def _say_correction(entry: Facts) -> str:
     return words.format(alpha=float(entry.get("alpha") or 0.05))
 
 
-def _forming(corrections: Sequence[Facts]) -> str:
+def _forming(facts: Facts) -> str:
     """Say how clusters were formed where their extent was tested."""
-    for entry in corrections:
+    for entry in facts["corrections"]:
         if entry["name"] in ("fweSize", "fweMass", "ari") and entry.get("cluster_forming_z"):
+            size = "z" if facts.get("is_two_sided") is False else "|z|"
             p = f" (uncorrected p < {entry['cluster_forming_p']:g})" if entry.get("cluster_forming_p") else ""
             near = f", {entry['connectivity']} neighbours" if entry.get("connectivity") else ""
-            return f"Clusters were formed at |z| > {entry['cluster_forming_z']:.3f}{p}{near}."
+            return f"Clusters were formed at {size} > {entry['cluster_forming_z']:.3f}{p}{near}."
     return ""
 
 

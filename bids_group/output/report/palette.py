@@ -6,7 +6,7 @@ hue says the sign and lightness the size on a dark ground.
 
 from __future__ import annotations
 
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import Colormap, LinearSegmentedColormap
 
 CATEGORIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F6A00", "#555555")
 INK, FAINT = "#1c2430", "#8a94a3"
@@ -27,10 +27,9 @@ def positive_colours() -> LinearSegmentedColormap:
     return LinearSegmentedColormap.from_list("positive", POSITIVE, N=256)
 
 
-def effect_colours() -> LinearSegmentedColormap:
+def effect_colours() -> Colormap:
     """From blue over light grey to orange, for effects of single people; not observed is nearly black."""
     colours = LinearSegmentedColormap.from_list(
         "effect", ("#08519c", "#6baed6", "#e8e8e8", "#fd8d3c", "#a63603"), N=256
     )
-    colours.set_bad("#07090d")
-    return colours
+    return colours.with_extremes(bad="#07090d")

@@ -159,7 +159,9 @@ def _write_design(root: Path, world: _World) -> None:
     hat = world.matrix.to_numpy() @ np.linalg.pinv(world.matrix.to_numpy())
     info = {
         "FirstLevelContrast": recipe.first_level,
-        "Sources": [f"bids::{label}/func/{label}_{world.stem()}_stat-effect_statmap.nii.gz" for label in world.labels],
+        "Sources": [
+            f"bids::{label}/func/{label}_{world.stem()}_stat-effect_statmap.nii.gz" for label in world.labels
+        ],
         "Formula": f"~ {recipe.group} * {recipe.covariate}",
         "Columns": list(world.matrix.columns),
         "Terms": {
@@ -286,12 +288,21 @@ def _clusters(world: _World, maps: dict[str, np.ndarray], adjusted: np.ndarray) 
             x, y, z = places[element] * world.recipe.step_mm + world.affine[:3, 3]
             rows.append(
                 {
-                    "cluster": cluster, "peak": peak, "sign": "positive" if maps["t"][element] > 0 else "negative",
-                    "x": x, "y": y, "z": z, "t": maps["t"][element], "z_score": maps["z"][element],
-                    "p_uncorrected": maps["p"][element], "p_corrected": adjusted[element],
-                    "size_mm3": len(members) * world.recipe.step_mm**3, "effect": maps["effect"][element], "g": maps["g"][element],
+                    "cluster": cluster,
+                    "peak": peak,
+                    "sign": "positive" if maps["t"][element] > 0 else "negative",
+                    "x": x,
+                    "y": y,
+                    "z": z,
+                    "t": maps["t"][element],
+                    "z_score": maps["z"][element],
+                    "p_uncorrected": maps["p"][element],
+                    "p_corrected": adjusted[element],
+                    "size_mm3": len(members) * world.recipe.step_mm**3,
+                    "effect": maps["effect"][element],
+                    "g": maps["g"][element],
                 }
-            )  # fmt: skip
+            )
     columns = [
         "cluster",
         "peak",

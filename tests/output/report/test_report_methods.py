@@ -11,7 +11,14 @@ from bids_group.output.report.references import references
 
 FDR = {"name": "fdr", "alpha": 0.05}
 VOXEL = {"name": "fweVoxel", "alpha": 0.05, "n_permutations": 500}
-MASS = {"name": "fweMass", "alpha": 0.05, "n_permutations": 500, "cluster_forming_z": 3.29053, "cluster_forming_p": 0.001, "connectivity": 6}  # fmt: skip
+MASS = {
+    "name": "fweMass",
+    "alpha": 0.05,
+    "n_permutations": 500,
+    "cluster_forming_z": 3.29053,
+    "cluster_forming_p": 0.001,
+    "connectivity": 6,
+}
 
 
 def _facts(**changes: Any) -> dict[str, Any]:
@@ -38,18 +45,36 @@ def _facts(**changes: Any) -> dict[str, Any]:
         ({"n_rows": 24}, "as 24 rows, sessions kept apart,"),
         ({"dof": 9.0}, "(9 residual degrees of freedom)"),
         ({"centers": {"age": 30.5}, "centering": "grand"}, "mean over the analysed rows (age: 30.5)"),
-        ({"centers": {"age": {"a": 1, "b": 2}}, "centering": "within:group"}, "mean within each level of group (age: 1 in a, 2 in b)"),  # fmt: skip
+        (
+            {"centers": {"age": {"a": 1, "b": 2}}, "centering": "within:group"},
+            "mean within each level of group (age: 1 in a, 2 in b)",
+        ),
         ({"smoothing_mm": 5.0}, "Gaussian kernel of 5 mm full width at half maximum"),
         ({"smoothing_mm": 0.0}, "not smoothed"),
         ({"min_coverage": 0.8}, "observed in at least 80 % of the rows"),
         ({"mask_name": "gm_mask.nii.gz"}, "of the mask gm_mask.nii.gz"),
         ({"is_two_sided": False}, "one-sided"),
         ({"corrections": [MASS], "schemes": {"sign flips of rows": ["mean"]}}, "largest cluster mass"),
-        ({"corrections": [MASS], "schemes": {"sign flips of rows": ["mean"]}}, "|z| > 3.291 (uncorrected p < 0.001), 6 neighbours"),  # fmt: skip
-        ({"corrections": [VOXEL], "schemes": {"sign flips of rows": ["mean"]}}, "shuffled (Freedman & Lane, 1983; Winkler et al., 2014): sign flips of rows."),  # fmt: skip
-        ({"corrections": [VOXEL | {"blocks": "family"}], "schemes": {"x": ["m"]}}, "blocks were given by family"),
-        ({"corrections": [VOXEL | {"variance_groups": "site"}], "schemes": {"x": ["m"]}}, "between the levels of site"),
-        ({"corrections": [VOXEL | {"has_tail_approximation": True}], "schemes": {"x": ["m"]}}, "generalised Pareto"),
+        (
+            {"corrections": [MASS], "schemes": {"sign flips of rows": ["mean"]}},
+            "|z| > 3.291 (uncorrected p < 0.001), 6 neighbours",
+        ),
+        (
+            {"corrections": [VOXEL], "schemes": {"sign flips of rows": ["mean"]}},
+            "shuffled (Freedman & Lane, 1983; Winkler et al., 2014): sign flips of rows.",
+        ),
+        (
+            {"corrections": [VOXEL | {"blocks": "family"}], "schemes": {"x": ["m"]}},
+            "blocks were given by family",
+        ),
+        (
+            {"corrections": [VOXEL | {"variance_groups": "site"}], "schemes": {"x": ["m"]}},
+            "between the levels of site",
+        ),
+        (
+            {"corrections": [VOXEL | {"has_tail_approximation": True}], "schemes": {"x": ["m"]}},
+            "generalised Pareto",
+        ),
         ({"has_g": True}, "Hedges' g"),
         ({"has_partial_r2": True}, "partial R²"),
         ({"has_marginal_means": True, "contrasts": ["mean of a"]}, "Searle et al., 1980"),
@@ -78,7 +103,12 @@ def test_every_citation_of_the_paragraph_is_in_the_list() -> None:
     facts = _facts(corrections=[FDR, VOXEL, MASS], schemes={"x": ["m"]}, has_g=True)
     short = {entry.short for entry in citations(facts)}
     text = methods_text(facts)
-    for author in ("Benjamini & Hochberg, 1995", "Nichols & Holmes, 2002", "Hedges, 1981", "Bullmore et al., 1999"):
+    for author in (
+        "Benjamini & Hochberg, 1995",
+        "Nichols & Holmes, 2002",
+        "Hedges, 1981",
+        "Bullmore et al., 1999",
+    ):
         assert author in text
         assert author in short
 

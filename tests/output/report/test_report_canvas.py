@@ -1,0 +1,156 @@
+"""What is drawn lies where it lies: boxes, cuts and the data of the viewer."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bids_group.elements import Grid
+from bids_group.output.report.canvas import Box, common_cuts, halve, place, read_anatomy
+from bids_group.output.report.points import Focus, find_focus
+from bids_group.output.report.viewer import pack_anatomy, pack_flags, pack_statistic
+
+
+def _grid(orientation: str, step: tuple[float, float, float] = (2.0, 3.0, 4.0)) -> Grid:
+    turn = nib.orientations.axcodes2ornt(tuple(orientation))
+    affine = np.eye(4)
+    for axis, (where, sign) in enumerate(turn.astype(int)):
+        affine[axis, axis] = 0
+        affine[where, axis] = sign * step[axis]
+    affine[:3, 3] = (11.0, -7.0, 5.0)
+    return Grid(shape=(5, 6, 7), affine=affine)
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LAS", "LPS", "PIR", "SAR", "ILP"])
+def test_an_element_is_found_where_its_affine_puts_it(orientation: str) -> None:
+    grid = _grid(orientation)
+    volume = np.arange(grid.n_elements, dtype=np.float32).reshape(grid.shape)
+    box = place(volume, grid)
+    for voxel in [(0, 0, 0), (4, 5, 6), (2, 3, 1)]:
+        x, y, z = nib.affines.apply_affine(grid.affine, voxel)
+        for axis, at in enumerate((x, y, z)):
+            assert float(volume[voxel]) in np.asarray(box.cut(axis, at))
+        where = tuple(box.position(axis, at) for axis, at in enumerate((x, y, z)))
+        assert box.data[where] == volume[voxel]
+    assert min(box.step_mm) > 0
+
+
+def test_an_oblique_grid_is_resampled_to_the_nearest_element() -> None:
+    angle = np.deg2rad(20)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = 2 * turn, (-10, 4, 3)
+    grid = Grid(shape=(20, 20, 5), affine=affine)
+    volume = np.random.default_rng(0).integers(1, 1000, grid.shape).astype(np.float32)
+    box = place(volume, grid)
+    assert set(np.unique(box.data)) <= {0.0, *np.unique(volume)}
+    for voxel in [(10, 10, 2), (3, 15, 0), (15, 4, 4)]:
+        centre = nib.affines.apply_affine(affine, voxel)
+        where = tuple(box.position(axis, at) for axis, at in enumerate(centre))
+        nearest = nib.affines.apply_affine(
+            np.linalg.inv(affine), np.add(box.origin_mm, np.multiply(where, box.step_mm))
+        )
+        assert box.data[where] == volume[tuple(np.rint(nearest).astype(int))]
+
+
+def test_a_cut_outside_the_box_is_none() -> None:
+    box = place(np.zeros((5, 6, 7), dtype=np.float32), _grid("RAS"))
+    assert box.cut(0, 1000) is None
+
+
+def test_the_template_has_its_anterior_commissure_inside_and_air_outside() -> None:
+    anatomy = read_anatomy("MNI152NLin6Asym")
+    assert anatomy is not None
+    assert anatomy.bounds_mm(1)[0] < -100 < 70 < anatomy.bounds_mm(1)[1]
+    cut = anatomy.cut(0, 0.0)
+    assert cut is not None
+    assert 0.2 < float(cut[anatomy.position(2, 0), anatomy.position(1, 0)]) <= 1  # type: ignore[index]
+    assert read_anatomy("T1w") is None
+    assert read_anatomy(None) is None
+
+
+def test_halving_keeps_the_mean_and_the_place() -> None:
+    data = np.random.default_rng(1).random((8, 6, 4), dtype=np.float32)
+    small = halve(Box(data=data, origin_mm=(1, 2, 3), step_mm=(1, 1, 2)))
+    assert small.data.mean() == pytest.approx(data.mean(), rel=1e-5)
+    assert small.origin_mm == (1.5, 2.5, 4.0)
+    assert small.bounds_mm(0) == (0.5, 8.5)
+
+
+def test_cuts_lie_inside_the_mask() -> None:
+    data = np.zeros((40, 40, 40), dtype=np.float32)
+    data[5:30] = 1
+    cuts = common_cuts(Box(data=data, origin_mm=(-40, -40, -40), step_mm=(2, 2, 2)), 0, 6)
+    assert len(cuts) == 6
+    assert -30 < min(cuts) < max(cuts) < 18
+
+
+def _bytes(packed: dict[str, Any]) -> np.ndarray:
+    return np.frombuffer(gzip.decompress(base64.b64decode(packed["bytes"])), dtype=np.uint8)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0.01, 500))
+def test_the_viewer_gets_every_value_to_a_hundredth_of_a_percent_of_the_largest(
+    seed: int, size: float
+) -> None:
+    data = (np.random.default_rng(seed).normal(size=(4, 5, 6)) * size).astype(np.float32)
+    packed = pack_statistic(Box(data=data, origin_mm=(0, 0, 0), step_mm=(1, 1, 1)))
+    low, high = _bytes(packed).reshape(2, -1).astype(np.int32)
+    numbers = low | (high << 8)
+    numbers[numbers >= 2**15] -= 2**16
+    values = (numbers * packed["scale"]).reshape(data.shape, order="F")
+    assert np.abs(values - data).max() <= 1e-4 * np.abs(data).max()
+
+
+def test_flags_and_anatomy_come_back() -> None:
+    data = (np.random.default_rng(2).random((5, 7, 9)) > 0.5).astype(np.float32)
+    box = Box(data=data, origin_mm=(0, 0, 0), step_mm=(1, 1, 1))
+    flags = np.unpackbits(_bytes(pack_flags(box)), bitorder="little")[: data.size].reshape(
+        data.shape, order="F"
+    )
+    assert np.array_equal(flags, data)
+    grey = _bytes(pack_anatomy(box)).reshape((2, 3, 4), order="F") / 255
+    assert grey == pytest.approx(halve(box).data, abs=1 / 255)
+
+
+def test_a_statistic_of_zero_everywhere_is_packed() -> None:
+    packed = pack_statistic(
+        Box(data=np.zeros((2, 2, 2), dtype=np.float32), origin_mm=(0, 0, 0), step_mm=(1, 1, 1))
+    )
+    assert (_bytes(packed) == 0).all()
+
+
+TERMS = {
+    "1": ["Intercept"],
+    "group": ["group[T.p]"],
+    "age": ["age"],
+    "group:age": ["group[T.p]:age"],
+    "subject": ["subject[T.2]"],
+}
+VARIABLES = pd.DataFrame(
+    {"group": ["c", "p"], "age": [1.0, 2.0], "subject": ["1", "2"]}, index=["sub-1", "sub-2"]
+)
+
+
+@pytest.mark.parametrize(
+    ("weights", "focus"),
+    [
+        ([1, 0.5, 0, 0, 0], Focus(numeric=None, factors=("group",))),
+        ([0, 0, 1, 0, 0], Focus(numeric="age", factors=())),
+        ([0, 0, 0, 1, 0], Focus(numeric="age", factors=("group",))),
+        ([1, 0, 0, 0, 0], Focus(numeric=None, factors=())),
+        ([0, 0, 0, 0, 1], Focus(numeric=None, factors=())),
+    ],
+)
+def test_a_contrast_is_drawn_against_what_it_weights(weights: list[float], focus: Focus) -> None:
+    columns = [name for names in TERMS.values() for name in names]
+    assert find_focus(np.array([weights]), columns, TERMS, VARIABLES) == focus
