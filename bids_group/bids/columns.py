@@ -55,7 +55,7 @@ def type_column(
         levels, said = (), "--numeric"
     elif levels:
         said = f"Levels in {source.with_suffix('.json').name}"
-    elif description.get("Units"):
+    elif _declared_units(description):
         said = f"Units in {source.with_suffix('.json').name}"
     elif _are_numbers(values):
         said = _say_numbers(values)
@@ -68,7 +68,7 @@ def type_column(
         kind_source=said,
         source=source,
         levels=levels,
-        units=_text(description.get("Units")),
+        units=_declared_units(description),
         description=_text(description.get("Description")),
     )
     return typed, column, _notice_text(values, said, source)
@@ -77,6 +77,12 @@ def type_column(
 def _declared_levels(description: Mapping[str, Any]) -> tuple[str, ...]:
     levels = description.get("Levels")
     return tuple(str(level) for level in levels) if isinstance(levels, Mapping | list) else ()
+
+
+def _declared_units(description: Mapping[str, Any]) -> str | None:
+    """Give the Units, unless they say that there are none."""
+    units = str(description.get("Units") or "").strip()
+    return None if units.lower() in {"", "n/a", "na", "none"} else units
 
 
 def _found_levels(values: pd.Series) -> tuple[str, ...]:
@@ -123,7 +129,7 @@ def _as_numbers(values: pd.Series, source: Path, said: str) -> pd.Series:
             f"Column '{values.name}' of {source} should hold numbers ({said}), but has '{bad.iloc[0]}'.",
             found=f"'{bad.iloc[0]}' in {_name_rows(bad.index)}",
             expected="a number with a decimal point, or n/a where it is missing",
-            fix="Mend the value in the table.",
+            fix=f"Mend the value in the table, or use --categorical {values.name}.",
         )
     return pd.Series(
         [float("nan") if v is None else float(v) for v in values], index=values.index, name=values.name

@@ -79,3 +79,14 @@ def study(tmp_path: Path) -> Study:
 def reason_of() -> Callable[[Cohort, str], list[str]]:
     """Reasons of the exclusions of a person."""
     return lambda cohort, subject: [e.reason for e in cohort.exclusions if e.subject == subject]
+
+
+@pytest.fixture
+def study_at() -> Callable[[Path], Study]:
+    """Make a study in a folder of one's own choice."""
+
+    def make(path: Path) -> Study:
+        path.mkdir()
+        return Study(path)
+
+    return make

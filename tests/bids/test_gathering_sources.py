@@ -190,6 +190,28 @@ def test_maps_in_bids_dir_itself_are_found_when_named_and_hinted_at_otherwise(st
     assert len(study.gather({"derivatives": ((None, study.raw),)}).maps) == 1
 
 
+@pytest.mark.parametrize("name", ["a b", "x[1]", "50%", "a#b", "q?x=1", "ü{}", "a+b", "c:d"])
+def test_odd_folder_names_above_a_dataset_do_no_harm(tmp_path, name, study_at):
+    odd = study_at(tmp_path / name)
+    odd.people(odd.derivative(), "01 02", task="x")
+    maps = odd.gather().maps
+    assert [(m.subject, m.task, m.variance is not None) for m in maps] == [
+        ("01", "x", True),
+        ("02", "x", True),
+    ]
+    assert all(m.effect.is_file() for m in maps)
+
+
+def test_linked_datasets_and_linked_people_are_followed(tmp_path, study):
+    folder = study.derivative()
+    study.people(folder, "01 02", task="x")
+    folder.rename(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "sub-02").rename(tmp_path / "sub-02")
+    (tmp_path / "elsewhere" / "sub-02").symlink_to(tmp_path / "sub-02")
+    folder.symlink_to(tmp_path / "elsewhere")
+    assert [m.subject for m in study.gather().maps] == ["01", "02"]
+
+
 def test_an_older_dataset_description_names_its_pipeline(study):
     folder = study.raw / "derivatives" / "old"
     study.describe(folder, Name="x", BIDSVersion="1.2.0", PipelineDescription={"Name": "fitlins"})

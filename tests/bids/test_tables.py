@@ -140,6 +140,13 @@ def test_units_make_a_number_and_refuse_what_is_none(three):
     assert column(three, "age").units == "years"
 
 
+@pytest.mark.parametrize("units", ["n/a", "", None, "None"])
+def test_units_that_say_nothing_make_no_number(three, units):
+    three.table("participant_id sex\n sub-01 M\n sub-02 F\n sub-03 M", sex={"Units": units})
+    sex = column(three, "sex")
+    assert (sex.kind, sex.units) == ("categorical", None)
+
+
 def test_integer_codes_with_a_missing_value_stay_numbers_and_say_so(three):
     three.table("participant_id site\n sub-01 1\n sub-02 n/a\n sub-03 1")
     site = column(three, "site")

@@ -1,0 +1,65 @@
+"""Conditions against Python's own evaluation of the same text (in the test only)."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bids_group.bids.conditions import parse_condition
+from bids_group.records import Column
+
+COLUMNS = {
+    "x": Column(name="x", kind="numeric", kind_source="", source=Path()),
+    "y": Column(name="y", kind="numeric", kind_source="", source=Path()),
+    "site": Column(name="site", kind="categorical", kind_source="", source=Path(), levels=("a", "b", "c")),
+}
+numbers = st.sampled_from(["-1", "0", "1.5", "2", "x", "y"])
+atoms = st.one_of(
+    st.builds(
+        "{} {} {}".format, st.sampled_from("xy"), st.sampled_from(["<", "<=", ">", ">=", "==", "!="]), numbers
+    ),
+    st.builds("{} < {} <= {}".format, numbers, st.sampled_from("xy"), numbers),
+    st.builds("site {} '{}'".format, st.sampled_from(["==", "!="]), st.sampled_from("abc")),
+    st.builds("site {} ['a', '{}']".format, st.sampled_from(["in", "not in"]), st.sampled_from("bc")),
+)
+conditions = st.recursive(
+    atoms,
+    lambda inner: st.one_of(
+        st.builds("({} and {})".format, inner, inner),
+        st.builds("({} or {})".format, inner, inner),
+        st.builds("not ({})".format, inner),
+    ),
+    max_leaves=8,
+)
+VALUES = {"x": (-1.0, 0.0, 1.5, 2.0), "y": (0.0, 2.0), "site": ("a", "b", "c")}
+
+
+def evaluate(text, row):
+    return eval(text, {"__builtins__": {}}, row)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    text=conditions,
+    x=st.sampled_from(VALUES["x"]),
+    y=st.sampled_from(VALUES["y"]),
+    site=st.sampled_from("abc"),
+)
+def test_a_complete_row_is_judged_as_python_would(text, x, y, site):
+    row = {"x": x, "y": y, "site": site}
+    assert parse_condition(text, COLUMNS).holds(row) is evaluate(text, row)
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=conditions, missing=st.sets(st.sampled_from(["x", "y", "site"]), min_size=1))
+def test_a_verdict_on_a_row_with_gaps_holds_whatever_stands_in_the_gaps(text, missing):
+    row = {"x": 1.5, "y": 2.0, "site": "b"}
+    verdict = parse_condition(text, COLUMNS).holds({**row, **dict.fromkeys(missing)})
+    fillings = itertools.product(*(VALUES[name] for name in sorted(missing)))
+    possible = {
+        evaluate(text, {**row, **dict(zip(sorted(missing), values, strict=True))}) for values in fillings
+    }
+    assert verdict is None or possible == {verdict}
