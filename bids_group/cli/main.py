@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from bids_group.cli.parser import read_arguments
+from bids_group.cli.surroundings import settle_home
 from bids_group.errors import BidsGroupError, MissingInputError, OutputError, RunError
 
 LOGGER = logging.getLogger("bids_group")
@@ -48,6 +49,7 @@ def _run(arguments: object, typed: Sequence[str]) -> None:
 
     config = translate(arguments, typed)  # type: ignore[arg-type]  # the one Namespace that goes further
     signal.signal(signal.SIGTERM, _terminate)
+    settle_home()
     from bids_group.workflow import run  # imports numpy, nilearn …: after the arguments are known to be good
 
     run(config)
