@@ -138,7 +138,8 @@ class Observation:
 
     ``sources`` are maps or, where a model has several steps below the group, other observations.
     ``combine``: ``precision`` and ``mean`` are fixed effects; ``weights`` is a weighted sum (a contrast made
-    below the group level) with one number of ``weights`` per source. ``is_one_of_several`` says that the design
+    below the group level) with one number of ``weights`` per source. ``is_one_of_several`` says that the
+    design
     has a row for each first-level contrast of a person, so that the label names the contrast.
     """
 
@@ -211,7 +212,8 @@ class GroupAnalysis:
     exclusions: tuple[Exclusion, ...] = ()
     """Who a Filter, a DropNA or a missing GroupBy value left out of this analysis."""
     raw_rows: pd.DataFrame | None = None
-    """The rows before ``instructions`` (a Stats Model's transformations): a restricted analysis applies them anew."""
+    """The rows before ``instructions`` (transformations of a Stats Model), which a restricted analysis
+    applies anew."""
     instructions: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Bad input, end to end: its exit code, one message that names the culprit and the fix, nothing half-written."""
+"""Bad input, end to end: its exit code, a message that names culprit and fix, nothing half-written."""
 
 import json
 import os
