@@ -174,9 +174,8 @@ def _details(question: Question, scheme: Scheme) -> dict[str, Any]:
 def _notices(question: Question, scheme: Scheme) -> tuple[Notice, ...]:
     if scheme.groups is None:
         return ()
-    name, groups = question.result.contrast.name, question.data.variance_groups
     sentence = (
-        f"Shuffling allows each group of '{groups.name if groups is not None else ''}' its own variance for '{name}'"
+        f"Shuffling allows each variance group its own variance for '{question.result.contrast.name}'"
         " (Welch's v, as z); the statistic map of the fit pools the variance, so the two differ."
     )
     return (Notice(severity="note", topic="variance", sentence=sentence),)

@@ -216,7 +216,7 @@ def _ratio(
     weights: Doubles,
     information: Doubles,
 ) -> tuple[float, float]:
-    """G and its dof from the products of each group with the model, and their sums; the last two are scratch."""
+    """G and its dof from each group's products with the model, and their sums; the last two are scratch."""
     n_groups, p = own.shape
     information[:] = 0.0
     trace = 0.0

@@ -1,0 +1,392 @@
+"""Does the inference keep what it promises? Writes docs/validation.md.
+
+Run from the repository's root::
+
+    python benchmarks/validation.py                      # everything, about an hour on one core
+    python benchmarks/validation.py --n-datasets 100     # a quick look
+
+Family-wise error under the null for every shuffle scheme, agreement with nilearn where both test the same,
+and power beside nilearn's threshold-free cluster enhancement where a weak blob stands beside a strong one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from nilearn.image import new_img_like
+from nilearn.maskers import NiftiMasker
+from nilearn.mass_univariate import permuted_ols
+from scipy.ndimage import gaussian_filter
+from scipy.stats import binom
+
+from bids_group.config import InferenceSpec
+from bids_group.distributions import f_p, f_to_z, t_p, t_to_z
+from bids_group.elements import Elements, Grid
+from bids_group.inference import correct_group
+from bids_group.records import Contrast, ContrastResult, Design, GroupData, MapStack
+
+Doubles = npt.NDArray[np.float64]
+
+SHAPE = (12, 12, 10)
+MEASURES = ("fwe-voxel", "fwe-size", "fwe-mass", "fwe-tfce")
+ALPHA = 0.05
+N_SHUFFLES = 199
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scheme:
+    """A design under the null.
+
+    ``scale``: standard deviation of each row; ``block_share``: share of the variance that rows of a block
+    have in common.
+    """
+
+    name: str
+    matrix: Doubles
+    weights: Doubles
+    test: str = "t"
+    scale: Doubles | None = None
+    is_skewed: bool = False
+    block_share: float = 0.0
+    blocks: tuple[int, ...] | None = None
+    block_scheme: str | None = None
+    groups: tuple[int, ...] | None = None
+
+
+def schemes() -> Iterator[Scheme]:
+    """Yield the designs whose family-wise error is measured."""
+    random = np.random.default_rng(2024)
+    yield Scheme(name="one sample, 16 people", matrix=np.ones((16, 1)), weights=np.array([[1.0]]))
+    unequal = np.repeat([0.0, 1.0], (8, 20))
+    two_groups = np.column_stack([np.ones(28), unequal])
+    yield Scheme(name="two samples, 8 and 20", matrix=two_groups, weights=np.array([[0.0, 1.0]]))
+    yield Scheme(
+        name="two samples, 8 and 20, SD 3 : 1, variance groups",
+        matrix=two_groups,
+        weights=np.array([[0.0, 1.0]]),
+        scale=np.where(unequal == 0, 3.0, 1.0),
+        groups=tuple(unequal.astype(int)),
+    )
+    skewed = random.exponential(size=20)
+    yield Scheme(
+        name="covariate with intercept, skewed covariate and errors",
+        matrix=np.column_stack([np.ones(20), skewed]),
+        weights=np.array([[0.0, 1.0]]),
+        is_skewed=True,
+    )
+    group, covariate = np.repeat([0.0, 1.0], 12), random.normal(size=24)
+    yield Scheme(
+        name="difference of slopes, two groups of 12",
+        matrix=np.column_stack([1 - group, group, (1 - group) * covariate, group * covariate]),
+        weights=np.array([[0.0, 0, 1, -1]]),
+    )
+    three = np.eye(3)[np.repeat([0, 1, 2], (6, 8, 10))]
+    yield Scheme(
+        name="three groups (6, 8, 10), F",
+        matrix=three,
+        weights=np.array([[1.0, -1, 0], [0, 1, -1]]),
+        test="F",
+    )
+    people = np.repeat(np.arange(12), 2)
+    session = np.tile([0.0, 1.0], 12)
+    yield Scheme(
+        name="paired, 12 people, within blocks",
+        matrix=np.column_stack([np.eye(12)[people], session]),
+        weights=np.eye(13)[12:],
+        block_share=0.7,
+        blocks=tuple(people),
+    )
+    families = np.repeat(np.arange(14), 3)
+    yield Scheme(
+        name="covariate of 14 families of 3, whole blocks",
+        matrix=np.column_stack([np.ones(42), random.normal(size=14)[families]]),
+        weights=np.array([[0.0, 1.0]]),
+        block_share=0.7,
+        blocks=tuple(families),
+        block_scheme="whole",
+    )
+    yield Scheme(
+        name="mean of 14 families of 3, whole blocks flipped",
+        matrix=np.ones((42, 1)),
+        weights=np.array([[1.0]]),
+        block_share=0.7,
+        blocks=tuple(families),
+        block_scheme="whole",
+    )
+    yield Scheme(
+        name="mean beside a covariate, 16 people",
+        matrix=np.column_stack([np.ones(16), (age := random.normal(size=16)) - age.mean()]),
+        weights=np.array([[1.0, 0.0]]),
+    )
+
+
+def draw_maps(scheme: Scheme, random: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Smooth noise without any effect, ``(n_obs, n_elements)``; rows of a block share a part of it."""
+    own = smooth_noise(len(scheme.matrix), scheme, random)
+    if scheme.blocks is not None:
+        codes = np.asarray(scheme.blocks)
+        shared = smooth_noise(codes.max() + 1, scheme, random)[codes]
+        own = np.sqrt(1 - scheme.block_share) * own + np.sqrt(scheme.block_share) * shared
+    if scheme.scale is not None:
+        own *= scheme.scale[:, None]
+    return own.astype(np.float32)
+
+
+def smooth_noise(n_rows: int, scheme: Scheme, random: np.random.Generator) -> Doubles:
+    """Gaussian (or exponentially skewed) noise with a smoothness of 2.4 voxels, unit variance."""
+    noise = np.stack([gaussian_filter(random.normal(size=SHAPE), 1.0) for _ in range(n_rows)])
+    rows = (noise / noise.std()).reshape(n_rows, -1)
+    return np.expm1(rows) if scheme.is_skewed else rows
+
+
+def as_group_data(scheme: Scheme, maps: npt.NDArray[np.float32]) -> GroupData:
+    """Wrap maps and design as the tool has them."""
+    labels = tuple(f"sub-{number:03d}" for number in range(len(maps)))
+    matrix = pd.DataFrame(
+        scheme.matrix, index=list(labels), columns=[f"x{i}" for i in range(scheme.matrix.shape[1])]
+    )
+    contrast = Contrast(
+        name="c", label="C", weights=scheme.weights, test=scheme.test, expression="", words=""
+    )
+    design = Design(
+        matrix=matrix,
+        contrasts=(contrast,),
+        formula="",
+        terms={},
+        variables=pd.DataFrame(index=matrix.index),
+        centering="none",
+        centers={},
+        rank=int(np.linalg.matrix_rank(scheme.matrix)),
+        details={},
+    )
+    grid = Grid(shape=SHAPE, affine=np.diag([2.0, 2, 2, 1]))
+    return GroupData(
+        design=design,
+        stack=MapStack(labels=labels, data=maps),
+        elements=Elements.from_mask(grid, np.ones(SHAPE, dtype=bool)),
+        blocks=None if scheme.blocks is None else pd.Series(scheme.blocks, index=matrix.index, name="block"),
+        variance_groups=None
+        if scheme.groups is None
+        else pd.Series(scheme.groups, index=matrix.index, name="group"),
+    )
+
+
+def fit(data: GroupData) -> ContrastResult:
+    """Least squares in closed form."""
+    contrast, matrix = data.design.contrasts[0], data.design.matrix.to_numpy()
+    inverse = np.linalg.pinv(matrix)
+    maps = data.stack.data.astype(np.float64)
+    beta = inverse @ maps
+    dof = data.design.dof
+    variance = ((maps - matrix @ beta) ** 2).sum(axis=0) / dof
+    effect, spread = contrast.weights @ beta, contrast.weights @ inverse @ inverse.T @ contrast.weights.T
+    q = len(effect)
+    squared = np.einsum("iv,ij,jv->v", effect, np.linalg.inv(spread), effect) / q / variance
+    if contrast.test == "F":
+        maps_by_stat = {"F": squared, "z": f_to_z(squared, q, dof), "p": f_p(squared, q, dof)}
+    else:
+        t = np.copysign(np.sqrt(squared), effect[0])
+        maps_by_stat = {"t": t, "z": t_to_z(t, dof), "p": t_p(t, dof, True), "effect": effect[0]}
+    rows = {stat: values.astype(np.float32) for stat, values in maps_by_stat.items()}
+    return ContrastResult(contrast=contrast, dof=dof, dof_numerator=q, maps=rows)
+
+
+def has_finding(job: tuple[int, int]) -> list[bool]:
+    """Whether each measure finds anything in one data set of one scheme, where nothing is."""
+    position, seed = job
+    scheme = list(schemes())[position]
+    random = np.random.default_rng([position, seed])
+    data = as_group_data(scheme, draw_maps(scheme, random))
+    spec = InferenceSpec(
+        alpha=ALPHA,
+        corrections=MEASURES,
+        n_permutations=N_SHUFFLES,
+        cluster_forming_p=0.01,
+        random_seed=seed,
+        exchangeability_blocks=None if scheme.blocks is None else "block",
+        block_scheme=scheme.block_scheme,  # type: ignore[arg-type]
+    )
+    return [bool(verdict.is_significant.any()) for verdict in correct_group(data, [fit(data)], spec)]
+
+
+def family_wise_error(position: int, n_datasets: int, n_procs: int) -> list[float]:
+    """Share of data sets with a finding, by measure, for one scheme."""
+    jobs = [(position, seed) for seed in range(n_datasets)]
+    with ProcessPoolExecutor(n_procs) as processes:
+        found = np.array(list(processes.map(has_finding, jobs, chunksize=20)))
+    return [float(share) for share in found.mean(axis=0)]
+
+
+def interval(n_datasets: int) -> tuple[float, float]:
+    """99.9 % binomial interval of the share of findings at alpha."""
+    low, high = binom.interval(0.999, n_datasets, ALPHA)
+    return low / n_datasets, high / n_datasets
+
+
+# --------------------------------------------------------------------------------------------
+# Beside nilearn
+
+
+def two_blobs(random: np.random.Generator, n_people: int = 16) -> tuple[GroupData, npt.NDArray[np.bool_]]:
+    """One-sample maps with a weak wide blob beside a strong one; and where the weak one is."""
+    shape = (24, 14, 14)
+    noise = np.stack([gaussian_filter(random.normal(size=shape), 1.2) for _ in range(n_people)])
+    noise /= noise.std()
+    weak, strong = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+    weak[3:8, 4:9, 4:9], strong[15:20, 4:9, 4:9] = True, True
+    maps = (noise + 0.75 * weak + 6.0 * strong).reshape(n_people, -1).astype(np.float32)
+    scheme = Scheme(name="", matrix=np.ones((n_people, 1)), weights=np.array([[1.0]]))
+    data = as_group_data(scheme, np.zeros((n_people, int(np.prod(SHAPE))), np.float32))
+    grid = Grid(shape=shape, affine=np.diag([2.0, 2, 2, 1]))
+    elements = Elements.from_mask(grid, np.ones(shape, dtype=bool))
+    stack = MapStack(labels=data.stack.labels, data=maps)
+    return GroupData(design=data.design, stack=stack, elements=elements), weak.reshape(-1)
+
+
+def power_beside_nilearn(n_datasets: int) -> dict[str, float]:
+    """Share of data sets in which the weak blob is found by exact TFCE and by nilearn's."""
+    found = {"bids_group": 0, "nilearn": 0}
+    for seed in range(n_datasets):
+        data, weak = two_blobs(np.random.default_rng([99, seed]))
+        spec = InferenceSpec(corrections=("fwe-tfce",), n_permutations=499, random_seed=seed)
+        (verdict,) = correct_group(data, [fit(data)], spec)
+        found["bids_group"] += bool(verdict.is_significant[weak].any())
+        found["nilearn"] += bool((nilearn_tfce_p(data, 499, seed)[weak] <= ALPHA).any())
+    return {name: count / n_datasets for name, count in found.items()}
+
+
+def nilearn_tfce_p(data: GroupData, n_shuffles: int, seed: int) -> Doubles:
+    """Two-sided family-wise p of nilearn's TFCE."""
+    mask = new_img_like(
+        _image(data, np.ones(data.elements.n_elements)), np.ones(data.elements.grid.shape, np.int8)
+    )
+    masker = NiftiMasker(mask_img=mask).fit()
+    found = permuted_ols(
+        data.design.matrix.to_numpy(), data.stack.data.astype(np.float64), model_intercept=False,
+        n_perm=n_shuffles, two_sided_test=True, random_state=seed, n_jobs=1, masker=masker, tfce=True,
+        output_type="dict",
+    )  # fmt: skip
+    return np.asarray(10 ** -found["logp_max_tfce"][0])
+
+
+def _image(data: GroupData, row: Doubles) -> object:
+    import nibabel as nib
+
+    return nib.Nifti1Image(data.elements.unpack(row.astype(np.float32)), data.elements.grid.affine)
+
+
+def agreement_with_nilearn() -> dict[str, float]:
+    """Largest differences in t and in voxelwise family-wise p for a difference of two groups."""
+    scheme = next(scheme for scheme in schemes() if scheme.name == "two samples, 8 and 20")
+    maps = draw_maps(scheme, np.random.default_rng(5))
+    maps[:, :40] += scheme.matrix[:, 1:].astype(np.float32) * 2
+    data = as_group_data(scheme, maps)
+    result = fit(data)
+    spec = InferenceSpec(corrections=("fwe-voxel",), n_permutations=9999)
+    (verdict,) = correct_group(data, [result], spec)
+    theirs = permuted_ols(
+        scheme.matrix[:, 1:], maps.astype(np.float64), confounding_vars=None, model_intercept=True,
+        n_perm=9999, two_sided_test=True, random_state=1, n_jobs=1, output_type="dict",
+    )  # fmt: skip
+    assert verdict.p_corrected is not None
+    difference = np.abs(10 ** -theirs["logp_max_t"][0] - verdict.p_corrected)
+    return {
+        "t": float(np.abs(theirs["t"][0] - result.maps["t"]).max()),
+        "p": float(difference.max()),
+        "standard error of p": float(np.sqrt(2 * 0.25 / 10000)),
+    }
+
+
+# --------------------------------------------------------------------------------------------
+# The page
+
+
+def page(
+    errors: pd.DataFrame, n_datasets: int, power: dict[str, float], n_power: int, same: dict[str, float]
+) -> str:
+    """Write what was measured as Markdown."""
+    low, high = interval(n_datasets)
+    cells = errors.copy()
+    for measure in MEASURES:
+        cells[measure] = [
+            f"{100 * share:.1f}{'' if low <= share <= high else ' (!)'}" for share in errors[measure]
+        ]
+    header = "| scheme | voxel | size | mass | TFCE |\n|---|---|---|---|---|\n"
+    body = "\n".join("| " + " | ".join(map(str, row)) + " |" for row in cells.itertuples(index=False))
+    return f"""# Validation of the inference
+
+Written by `python benchmarks/validation.py`; no figure on this page is typed by hand.
+
+## Family-wise error under the null
+
+Share (%) of {n_datasets} data sets without any effect in which anything is significant at {ALPHA:g},
+two-sided (F: upper tail); {N_SHUFFLES} shuffles, smooth noise on a {SHAPE[0]} × {SHAPE[1]} × {SHAPE[2]} grid,
+clusters formed at p = 0.01. If the error is exactly {100 * ALPHA:g} %, 99.9 % of such shares lie between
+{100 * low:.1f} and {100 * high:.1f} %; shares outside carry an exclamation mark.
+
+{header}{body}
+
+Where rows of a block share noise, 70 % of the variance is shared.
+
+## Agreement with nilearn, where nilearn is right
+
+Difference of two groups (8 and 20 people, one regressor and an intercept), 9,999 permutations each, drawn
+separately: t differs by at most {same["t"]:.1e}, the family-wise p by at most {same["p"]:.3f}
+(the standard error of such a difference is at most {same["standard error of p"]:.3f}).
+
+## A weak blob beside a strong one
+
+One sample of 16 people, a wide weak blob (0.75 SD) and a strong one (6 SD) far from it, {n_power} data sets,
+499 shuffles. Exact TFCE finds the weak blob in {100 * power["bids_group"]:.0f} % of them, nilearn's TFCE
+(a sum over 100 steps scaled to the maximum of each map) in {100 * power["nilearn"]:.0f} %.
+"""
+
+
+def measured(figures: Path, name: str, measure: Callable[[], object]) -> Any:
+    """Take a figure from the file of an earlier call of this script, or measure it now and keep it there."""
+    known = json.loads(figures.read_text(encoding="utf-8")) if figures.exists() else {}
+    if name not in known:
+        start = time.perf_counter()
+        known[name] = measure()
+        print(name, known[name], f"{time.perf_counter() - start:.0f} s", flush=True)
+        figures.write_text(json.dumps(known, indent=1), encoding="utf-8")
+    return known[name]
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--n-datasets", type=int, default=1000)
+    parser.add_argument("--n-power", type=int, default=20)
+    parser.add_argument("--nprocs", type=int, default=1)
+    parser.add_argument("--figures", type=Path, default=Path("build/validation.json"))
+    parser.add_argument("--output", type=Path, default=Path("docs/validation.md"))
+    given = parser.parse_args()
+    given.figures.parent.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for position, scheme in enumerate(schemes()):
+        key = f"{scheme.name} ({given.n_datasets})"
+        measure = partial(family_wise_error, position, given.n_datasets, given.nprocs)
+        shares = measured(given.figures, key, measure)
+        rows.append({"scheme": scheme.name, **dict(zip(MEASURES, shares, strict=True))})
+    same = measured(given.figures, "agreement", agreement_with_nilearn)
+    power = measured(given.figures, f"power ({given.n_power})", partial(power_beside_nilearn, given.n_power))
+    text = page(pd.DataFrame(rows), given.n_datasets, power, given.n_power, same)
+    given.output.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
