@@ -86,8 +86,8 @@ def check_centering(coding: Coding) -> list[Notice]:
         Notice(
             severity="note",
             topic="centering",
-            sentence=f"Covariates are centred within {coding.within}, which changes the coefficients; mean(), "
-            f"slope() and test() hold {names} at the same value for everyone, as under any centring.",
+            sentence=f"Covariates are centred within {coding.within}, which changes coefficients; mean(), "
+            f"slope() and test() hold {names} at the same value for everyone.",
             fix=f"To compare levels of {coding.within} each at its own mean, contrast the coefficients.",
         )
     ]

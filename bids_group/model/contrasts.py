@@ -214,10 +214,15 @@ def _say_test(typed: str, fitted: Fitted) -> str:
     others = [name for name in coding.levels if name not in factors]
     held = {name: c.mean for name, c in coding.covariates.items() if name not in term.columns}
     place = [*say_held(held), *([f"averaged over {list_some(others)}"] if others else [])]
-    return ", ".join([_say_comparison(what, factors, coding.levels, term), *place])
+    n_columns = len(fitted.form.blocks[term.key])
+    return ", ".join([_say_comparison(what, factors, coding.levels, term, n_columns), *place])
 
 
-def _say_comparison(what: str, factors: list[str], levels: Mapping[str, tuple[str, ...]], term: Term) -> str:
+def _say_comparison(
+    what: str, factors: list[str], levels: Mapping[str, tuple[str, ...]], term: Term, n_columns: int
+) -> str:
+    if not factors and n_columns > 1:
+        return f"whether the mean depends on {term.name}"
     if not factors:
         return f"{what} against zero"
     if len(factors) == 1 and len(levels[factors[0]]) == 2:

@@ -87,6 +87,7 @@ def join_rows(rows: Iterable[str]) -> str:
 def say_weights(weights: Sequence[float], columns: Sequence[str]) -> str:
     """Say a vector of weights: ``group[patient] minus group[control]``."""
     weighed = [(weight, column) for weight, column in zip(weights, columns, strict=True) if weight != 0]
+    weighed.sort(key=lambda pair: pair[0] < 0)
     text = ""
     for weight, column in weighed[:_MOST_SAID]:
         sign = ("minus " if weight < 0 else "") if not text else (" minus " if weight < 0 else " plus ")
