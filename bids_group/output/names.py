@@ -73,6 +73,7 @@ def check_output_names(planned: Sequence[tuple[GroupAnalysis, Design]]) -> None:
     UsageError
         Two names collide, or a name has no letter or digit.
     """
+    _check_pooled_names([row for analysis, _ in planned for row in analysis.observations])
     owners: dict[str, str] = {}
     for analysis, design in planned:
         names = {contrast.name: contrast.label for contrast in design.contrasts}
@@ -89,6 +90,20 @@ def check_output_names(planned: Sequence[tuple[GroupAnalysis, Design]]) -> None:
                     expected="names that differ in their letters and digits, not in case or signs alone",
                     fix="Rename one of them.",
                 )
+
+
+def _check_pooled_names(observations: Sequence[Observation]) -> None:
+    """Refuse two ways of pooling one person that would be written to one file."""
+    owners: dict[str, Observation] = {}
+    for one in observations:
+        name = pooled_path(Path(), one, "effect").name
+        if owners.setdefault(name.casefold(), one) != one:
+            raise UsageError(
+                f"Two models pool the maps of {one.label} differently under the same file name.",
+                found=f"{name} for contrast '{one.contrast}'",
+                expected="one way of pooling for each participant and first-level contrast",
+                fix="Give each model an OUTPUT_DIR, or rename a contrast made below the group.",
+            )
 
 
 def bids_uri(path: Path, roots: Mapping[str, Path]) -> str:

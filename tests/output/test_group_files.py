@@ -265,3 +265,10 @@ def test_sidecars_of_tables_describe_their_columns(made: Any) -> None:
         sidecar = json.loads((made.group / f"{STEM}_{ending}.json").read_text())
         assert all(sidecar[name]["Description"] for name in columns)
         assert sidecar["GroupContrast"] == "mean"
+
+
+def test_two_ways_of_pooling_one_person_are_refused(made: Any) -> None:
+    rows = tuple(replace(row, sources=row.sources[:1]) for row in made.analysis.observations)
+    other = replace(made.analysis, observations=rows, node="second")
+    with pytest.raises(UsageError, match="pool the maps of sub-01 differently"):
+        check_output_names([(made.analysis, made.data.design), (other, made.data.design)])
