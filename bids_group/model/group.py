@@ -7,8 +7,6 @@ the memory, and computes with one BLAS thread, so that neither can change a bit 
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -81,34 +79,30 @@ def fit_group(
             _fill(maps, tile, contrast, estimate, is_two_sided)
         return np.array([_count_unjudged(estimate) for estimate in estimates])
 
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with ThreadPoolExecutor(_n_threads(data, n_procs, mem_gb)) as threads:
-            for counts in threads.map(fit, _tiles(*data.stack.data.shape)):
-                unjudged += counts
+    tiles = _tiles(data, basis)
+    n_threads = _n_threads(data, tiles, n_procs, mem_gb)
+    with threadpool_limits(1), ThreadPoolExecutor(n_threads) as threads:
+        for counts in threads.map(fit, tiles):
+            unjudged += counts
     return tuple(
         _result(contrast, data, maps, counts)
         for contrast, maps, counts in zip(data.design.contrasts, found, unjudged, strict=True)
     )
 
 
-def _tiles(n_obs: int, n_elements: int) -> Iterator[slice]:
-    size = _tile_size(n_obs)
-    for start in range(0, n_elements, size):
-        yield slice(start, min(start + size, n_elements))
+def _tiles(data: GroupData, basis: Basis) -> list[slice]:
+    """Cut the elements into tiles whose size follows from the shapes of data and design alone."""
+    n_obs, n_elements = data.stack.data.shape
+    size = _VALUES_PER_TILE // max(n_obs, basis.rank**2)
+    size = min(_LARGEST_TILE, max(_SMALLEST_TILE, size))
+    return [slice(start, min(start + size, n_elements)) for start in range(0, n_elements, size)]
 
 
-def _tile_size(n_obs: int) -> int:
-    """Count the elements of a tile, by the shape of the data alone."""
-    return min(_LARGEST_TILE, max(_SMALLEST_TILE, _VALUES_PER_TILE // n_obs))
-
-
-def _n_threads(data: GroupData, n_procs: int, mem_gb: float | None) -> int:
+def _n_threads(data: GroupData, tiles: list[slice], n_procs: int, mem_gb: float | None) -> int:
     """Count the tiles in flight; one takes about six float64 copies of its data."""
     if mem_gb is None:
         return n_procs
-    n_obs = len(data.stack.labels)
-    tile_gb = 48 * _tile_size(n_obs) * n_obs / 1e9
+    tile_gb = 48 * (tiles[0].stop - tiles[0].start) * len(data.stack.labels) / 1e9
     return max(1, min(n_procs, int(mem_gb / 2 / tile_gb)))
 
 
@@ -140,28 +134,28 @@ def _fit_by_nilearn(
     scale = np.einsum("ij,ij->j", values, values, dtype=np.float64)
     dof = np.full(values.shape[1], float(fitted.df_residuals))
     variance = residual_variance(fitted.dispersion * dof, dof, scale)
-    return [
-        _estimate_by_nilearn((labels, fits), weights, contrast, variance, len(values))
-        for weights, contrast in zip(basis.weights, contrasts, strict=True)
-    ]
+    estimates = []
+    for contrast, weights, directions in zip(contrasts, basis.weights, basis.directions, strict=True):
+        rows = directions[0] if contrast.test == "t" else directions
+        with np.errstate(divide="ignore", invalid="ignore"):  # where there is no residual variance
+            statistic = compute_contrast(labels, fits, rows, contrast.test).stat()
+        estimates.append(_complete_estimate(fitted, weights, statistic, variance, len(values)))
+    return estimates
 
 
-def _estimate_by_nilearn(
-    fit: tuple[npt.NDArray[np.float64], dict[float, Any]],
+def _complete_estimate(
+    fitted: Any,
     weights: npt.NDArray[np.float64],
-    contrast: Contrast,
+    statistic: npt.NDArray[np.float64],
     variance: npt.NDArray[np.float64],
     n_obs: int,
 ) -> Estimate:
-    labels, fits = fit
-    (fitted,) = fits.values()
-    tested = compute_contrast(labels, fits, weights[0] if contrast.test == "t" else weights, contrast.test)
     spread = np.einsum("qi,ij,qj->q", weights, fitted.cov, weights)[:, None]
     is_estimable = variance > 0
     return Estimate(
         effect=weights @ fitted.theta,
         variance=spread * variance,
-        statistic=np.where(is_estimable, tested.stat(), 0.0),
+        statistic=np.where(is_estimable, statistic, 0.0),
         spread=np.broadcast_to(spread, (len(weights), variance.size)),
         dof=np.full(variance.size, float(fitted.df_residuals)),
         n_observed=np.full(variance.size, float(n_obs)),

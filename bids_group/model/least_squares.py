@@ -20,6 +20,9 @@ RELATIVE_TOLERANCE = 1e-8
 EXACT_FIT = 1e-24
 """Share of the data's sum of squares below which residuals of float32 data can only be rounding errors."""
 
+_ESTIMABLE = 1e-6
+"""Largest part of a contrast's unit direction that may lie outside what the people observed determine."""
+
 _PATTERNS_PER_BATCH = 2048
 
 
@@ -28,11 +31,13 @@ class Basis:
     """An orthonormal basis of the column space of a design, and each contrast's weights in it.
 
     ``columns``: ``(n_obs, rank)``; ``weights``: one ``(q, rank)`` array per contrast, so that
-    ``weights @ coefficients`` is the contrast's effect in the units of the design as the user wrote it.
+    ``weights @ coefficients`` is the contrast's effect in the units of the design as the user wrote it;
+    ``directions``: orthonormal rows that span the same, for tests that no scale of a covariate can disturb.
     """
 
     columns: Doubles
     weights: tuple[Doubles, ...]
+    directions: tuple[Doubles, ...]
 
     @property
     def rank(self) -> int:
@@ -52,10 +57,18 @@ def orthonormal_basis(design: Design) -> Basis:
     left, sizes, right = np.linalg.svd(matrix / norms, full_matrices=False)
     rank = design.rank
     to_basis = (right[:rank].T / sizes[:rank]) / norms[:, None]
+    weights = tuple(np.atleast_2d(contrast.weights) @ to_basis for contrast in design.contrasts)
     return Basis(
         columns=np.ascontiguousarray(left[:, :rank]),
-        weights=tuple(np.atleast_2d(contrast.weights) @ to_basis for contrast in design.contrasts),
+        weights=weights,
+        directions=tuple(_orthonormal_rows(rows) for rows in weights),
     )
+
+
+def _orthonormal_rows(weights: Doubles) -> Doubles:
+    """Span the same by orthonormal rows; a single row keeps its sign."""
+    unit = weights / np.linalg.norm(weights, axis=1, keepdims=True)
+    return unit if len(unit) == 1 else np.ascontiguousarray(np.linalg.qr(unit.T)[0].T)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -128,8 +141,8 @@ def fit_observed(
     scale = np.einsum("ij,ij->j", filled, filled)
     variance = residual_variance(squares, dof, scale)
     return [
-        _estimate(weights, contrast, solution, variance, dof, n_observed)
-        for weights, contrast in zip(basis.weights, contrasts, strict=True)
+        _estimate(basis, number, contrast, solution, variance, dof, n_observed)
+        for number, contrast in enumerate(contrasts)
     ]
 
 
@@ -160,8 +173,8 @@ def fit_known_variances(
     n_observed = is_observed.sum(axis=0).astype(np.float64)
     dof = np.full(n_observed.shape, np.inf)
     return [
-        _estimate(rows, contrast, solution, np.ones(n_observed.shape), dof, n_observed)
-        for rows, contrast in zip(basis.weights, contrasts, strict=True)
+        _estimate(basis, number, contrast, solution, np.ones(n_observed.shape), dof, n_observed)
+        for number, contrast in enumerate(contrasts)
     ]
 
 
@@ -250,34 +263,33 @@ def _hermitian_inverses(normal: Doubles) -> tuple[Doubles, Doubles, npt.NDArray[
 
 
 def _estimate(
-    weights: Doubles,
+    basis: Basis,
+    number: int,
     contrast: Contrast,
     solution: _Solution,
     variance: Doubles,
     dof: Doubles,
     n_observed: Doubles,
 ) -> Estimate:
-    spreads = np.einsum("qi,kij,rj->kqr", weights, solution.covariances, weights)
-    lost = np.linalg.norm(weights - weights @ solution.directions, axis=(1, 2))
-    exists = lost <= 1e-6 * np.linalg.norm(weights)
+    weights, directions = basis.weights[number], basis.directions[number]
+    exists = _is_spanned(directions, solution.directions)
     is_determined = exists[solution.group] & (dof >= 1)
     is_estimable = is_determined & (variance > 0)
-    effect = solution.coefficients @ weights.T
-    spread = np.einsum("kqq->kq", spreads)[solution.group]
-    effect_variance = spread * variance[:, None]
-    statistic = np.zeros(len(effect))
+    spread = np.einsum("qi,kij,qj->kq", weights, solution.covariances, weights)[solution.group].T
+    statistic = np.zeros(variance.shape)
     here = np.flatnonzero(is_estimable)
+    spreads = _spreads(directions, solution.covariances, exists)[solution.group[here]]
+    effects = solution.coefficients[here] @ directions.T
     if contrast.test == "t":
-        statistic[here] = effect[here, 0] / np.sqrt(effect_variance[here, 0])
+        statistic[here] = effects[:, 0] / np.sqrt(spreads[:, 0, 0] * variance[here])
     else:
-        inverse = _safe_inverse(spreads, exists)[solution.group[here]]
-        quadratic = np.einsum("nq,nqr,nr->n", effect[here], inverse, effect[here])
-        statistic[here] = quadratic / (len(weights) * variance[here])
+        solved = np.linalg.solve(spreads, effects[:, :, None])[:, :, 0]
+        statistic[here] = (effects * solved).sum(axis=1) / (len(weights) * variance[here])
     return Estimate(
-        effect=effect.T,
-        variance=effect_variance.T,
+        effect=weights @ solution.coefficients.T,
+        variance=spread * variance,
         statistic=statistic,
-        spread=spread.T,
+        spread=spread,
         dof=dof,
         n_observed=n_observed,
         is_estimable=is_estimable,
@@ -285,6 +297,13 @@ def _estimate(
     )
 
 
-def _safe_inverse(spreads: Doubles, exists: npt.NDArray[np.bool_]) -> Doubles:
-    identity = np.eye(spreads.shape[1])
-    return np.asarray(np.linalg.inv(np.where(exists[:, None, None], spreads, identity)))
+def _is_spanned(directions: Doubles, projectors: Doubles) -> npt.NDArray[np.bool_]:
+    """Say for each projector on what exists, ``(k, rank, rank)``, whether it keeps all of a contrast."""
+    lost = np.linalg.norm(directions - directions @ projectors, axis=2)
+    return np.asarray((lost <= _ESTIMABLE).all(axis=1))
+
+
+def _spreads(directions: Doubles, covariances: Doubles, exists: npt.NDArray[np.bool_]) -> Doubles:
+    """Covariances of a contrast's directions ``(k, q, q)``; the identity where it does not exist."""
+    spreads = directions @ covariances @ directions.T
+    return np.asarray(np.where(exists[:, None, None], spreads, np.eye(len(directions))))

@@ -1,7 +1,5 @@
 """The group fit against nilearn by hand, statsmodels and closed forms."""
 
-from pathlib import Path
-
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -13,10 +11,8 @@ from nilearn.glm.second_level import SecondLevelModel
 from scipy import stats
 
 from bids_group.elements import Elements, Grid
-from bids_group.model import build_stack, fit_group, pool
-from bids_group.records import Contrast, Design, FirstLevelMap, GroupData, MapStack, Observation
-
-SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
+from bids_group.model import fit_group
+from bids_group.records import Contrast, Design, GroupData, MapStack
 
 
 def make_contrast(*rows, test=None):
@@ -124,6 +120,24 @@ def test_badly_scaled_columns_do_not_disturb_the_numbers():
     )
     np.testing.assert_allclose(bad.maps["t"], good.maps["t"], rtol=1e-5, atol=1e-5)
     assert np.abs(good.maps["t"]).max() > 4
+
+
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_a_joint_test_of_regressors_on_very_different_scales_is_that_of_scaled_ones(is_complete):
+    rng = np.random.default_rng(14)
+    volume, age = rng.normal(1.4e6, 2e5, 40), rng.normal(size=40)
+    cube, unit = volume**3, (volume - volume.mean()) / volume.std()
+    raw = np.column_stack([np.ones(40), cube, age + 0.5 * unit])
+    well = np.column_stack([np.ones(40), cube / 1e18, age + 0.5 * unit])
+    values = rng.normal(size=(40, 50)) * 1e-4 + age[:, None] * 3e-5
+    asked = [make_contrast([0, 1, 0], [0, 0, 1]), make_contrast([0, 1, 0])]
+    for left, right in zip(
+        fit_group(make_data(raw, values, asked, is_complete=is_complete), is_two_sided=True),
+        fit_group(make_data(well, values, asked, is_complete=is_complete), is_two_sided=True),
+        strict=True,
+    ):
+        name = left.contrast.test
+        np.testing.assert_allclose(left.maps[name], right.maps[name], rtol=1e-5, atol=1e-6)
 
 
 def test_a_rank_deficient_design_gives_the_numbers_of_its_full_rank_form():
@@ -258,77 +272,3 @@ def test_effect_sizes_are_left_out_where_nobody_asks():
     data = make_data(matrix, rng.normal(size=(20, 5)), CONTRASTS)
     for result in fit_group(data, is_two_sided=True, has_effect_sizes=False):
         assert set(result.maps) == {"effect", "variance", result.contrast.test, "z", "p"}
-
-
-@pytest.mark.shared_data
-@pytest.mark.skipif(not (SHARED / "emoreg").exists(), reason="needs ../shared/data/emoreg")
-class TestEmotionRegulation:
-    """Thirty people, one contrast, grey matter (Wager et al. 2008)."""
-
-    FOLDER = SHARED / "emoreg"
-
-    @pytest.fixture(scope="class")
-    def stacked(self):
-        paths = sorted((self.FOLDER / "derivatives").glob("**/*stat-effect_statmap.nii.gz"))
-        labels = tuple(path.name.split("_")[0] for path in paths)
-        maps = (
-            pool(Observation(subject=label[4:], contrast="c", sources=(self.first_level(path, label),)))
-            for path, label in zip(paths, labels, strict=True)
-        )
-        stacked = build_stack(
-            maps, labels=labels, mask=self.FOLDER / "desc-gm_mask.nii.gz", min_coverage=1.0, fwhm_mm=0,
-            n_obs=len(labels), work_dir=None, mem_gb=None,
-        )  # fmt: skip
-        return paths, stacked
-
-    def first_level(self, path, label):
-        return FirstLevelMap(subject=label[4:], contrast="c", dataset=self.FOLDER, effect=path)
-
-    @pytest.fixture(scope="class")
-    def covariate(self, stacked):
-        table = pd.read_csv(self.FOLDER / "participants.tsv", sep="\t", index_col=0)
-        values = table.loc[list(stacked[1].stack.labels), "reappraisal_success"].to_numpy()
-        return values - values.mean()
-
-    def data(self, stacked, matrix, contrasts):
-        labels, elements = stacked[1].stack.labels, stacked[1].elements
-        frame = pd.DataFrame(matrix, index=labels, columns=list("ab")[: matrix.shape[1]])
-        design = Design(
-            matrix=frame, contrasts=contrasts, formula="", terms={}, variables=frame, centering="grand",
-            centers={}, rank=matrix.shape[1], details={},
-        )  # fmt: skip
-        return GroupData(design=design, stack=stacked[1].stack, elements=elements)
-
-    def test_four_elements_of_the_mask_are_not_observed_in_everybody(self, stacked):
-        mask = nib.load(self.FOLDER / "desc-gm_mask.nii.gz").get_fdata() > 0
-        finite = np.all([np.isfinite(nib.load(path).get_fdata()) for path in stacked[0]], axis=0)
-        assert (mask & ~finite).sum() == 4
-        np.testing.assert_array_equal(stacked[1].elements.mask, mask & finite)
-
-    @pytest.mark.parametrize("has_covariate", [False, True])
-    def test_maps_equal_second_level_model_by_hand(self, stacked, covariate, has_covariate):
-        paths, (_, elements, _, _) = stacked
-        matrix = np.column_stack([np.ones(30), covariate])[:, : 2 if has_covariate else 1]
-        contrasts = tuple(make_contrast(row) for row in np.eye(matrix.shape[1]))
-        mask = nib.Nifti1Image(elements.mask.astype(np.int8), elements.grid.affine)
-        frame = pd.DataFrame(matrix, columns=list("ab")[: matrix.shape[1]])
-        model = SecondLevelModel(mask_img=mask).fit([str(path) for path in paths], design_matrix=frame)
-        results = fit_group(self.data(stacked, matrix, contrasts), is_two_sided=True)
-        for contrast, result in zip(contrasts, results, strict=True):
-            nilearn = {
-                name: image.get_fdata()[elements.mask]
-                for name, image in model.compute_contrast(contrast.weights[0], output_type="all").items()
-            }
-            assert np.abs(result.maps["t"] - nilearn["stat"]).max() < 1e-5
-            assert np.abs(result.maps["z"] - nilearn["z_score"]).max() < 1e-5
-            np.testing.assert_allclose(result.maps["effect"], nilearn["effect_size"], rtol=1e-5, atol=1e-6)
-            np.testing.assert_allclose(result.maps["variance"], nilearn["effect_variance"], rtol=1e-5)
-            one_sided = nilearn["p_value"]
-            np.testing.assert_allclose(result.maps["p"], 2 * np.minimum(one_sided, 1 - one_sided), rtol=1e-5)
-
-    def test_the_peak_of_the_mean_is_where_it_is_known_to_be(self, stacked):
-        (result,) = fit_group(self.data(stacked, np.ones((30, 1)), (make_contrast([1]),)), is_two_sided=True)
-        peak = np.argmax(result.maps["t"])
-        place = stacked[1].elements.coordinates_mm(np.array([peak]))[0]
-        np.testing.assert_allclose(place, (-6.9, 24.1, 54.0), atol=0.05)
-        assert result.maps["t"][peak] == pytest.approx(7.25, abs=0.005)
