@@ -263,11 +263,13 @@ def _stat_words(context: Context, result: ContrastResult, stat: str) -> str:
 
 
 def _intent(result: ContrastResult, stat: str) -> tuple[str, tuple[float, ...]] | None:
-    if stat == "t" and result.dof is not None:
-        return "t test", (float(result.dof),)
-    if stat == "F" and result.dof is not None:
-        return "f test", (float(result.dof_numerator), float(result.dof))
-    return (_STATISTIC_INTENTS[stat], ()) if stat in _STATISTIC_INTENTS else None
+    """Tell viewers what the numbers are; t and F only where their degrees of freedom are the same everywhere."""
+    if stat in _STATISTIC_INTENTS:
+        return _STATISTIC_INTENTS[stat], ()
+    if stat not in ("t", "F") or result.dof is None or not np.isfinite(result.dof):
+        return None
+    numerator = (float(result.dof_numerator),) if stat == "F" else ()
+    return f"{stat.lower()} test", (*numerator, float(result.dof))
 
 
 def _significance_drafts(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bids_group.config import AnalysisSpec
 from bids_group.elements import Grid
 from bids_group.labels import camel_label
@@ -47,6 +49,10 @@ _POOLINGS = {
     "mean": "fixed effects, unweighted mean",
     "weights": "weighted sum",
 }
+
+
+_DOF_DIFFERS = "differs between elements: see stat-dof"
+_DOF_INFINITE = "infinite: variances are known, the reference is normal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -95,7 +101,7 @@ def analysis_sidecar(context: Context, description: str) -> dict[str, Any]:
         "Columns": list(design.matrix.columns),
         "Formula": design.formula,
         "Estimator": _ESTIMATORS[data.estimator],
-        "DegreesOfFreedom": design.dof if data.is_complete else None,
+        "DegreesOfFreedom": _analysis_dof(data),
         "SampleSize": len(design.matrix),
         "NumberOfParticipants": len({one.subject for one in analysis.observations}),
         "Smoothing": {"Kernel": "Gaussian", "FullWidthAtHalfMaximum": spec.smoothing_fwhm_mm, "Units": "mm"},
@@ -214,9 +220,11 @@ def describe_resolution(grid: Grid, maps: tuple[FirstLevelMap, ...]) -> str:
 
 
 def degrees_of_freedom(result: ContrastResult) -> float | list[float] | str:
-    """One number for t, numerator and denominator for F; where it differs between elements, where to look."""
+    """One number for t, numerator and denominator for F; words where it differs or variances are known."""
     if result.dof is None:
-        return "differs between elements: see stat-dof"
+        return _DOF_DIFFERS
+    if not np.isfinite(result.dof):
+        return _DOF_INFINITE
     dof = float(result.dof)
     return [float(result.dof_numerator), dof] if result.contrast.test == "F" else dof
 
@@ -237,6 +245,12 @@ def contrast_entry(contrast: Contrast, file_label: str) -> dict[str, Any]:
         "Words": contrast.words,
         "Weights": contrast.weights.tolist(),
     }
+
+
+def _analysis_dof(data: GroupData) -> int | str:
+    if data.estimator == "meta":
+        return _DOF_INFINITE
+    return data.design.dof if data.is_complete else _DOF_DIFFERS
 
 
 def _participant_groups(analysis: GroupAnalysis) -> dict[str, Any]:

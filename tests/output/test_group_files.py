@@ -272,3 +272,50 @@ def test_two_ways_of_pooling_one_person_are_refused(made: Any) -> None:
     other = replace(made.analysis, observations=rows, node="second")
     with pytest.raises(UsageError, match="pool the maps of sub-01 differently"):
         check_output_names([(made.analysis, made.data.design), (other, made.data.design)])
+
+
+def test_where_coverage_differs_the_maps_say_how_many_rows_and_degrees_of_freedom(made: Any) -> None:
+    n = made.data.elements.n_elements
+    rows = np.arange(n, dtype=np.float32) % 3 + 4
+    results = tuple(
+        replace(one, dof=None, maps={**one.maps, "n": rows, "dof": np.maximum(rows - 4, 0)})
+        for one in made.results
+    )
+    made.but(results=results, data=replace(made.data, is_complete=False)).write()
+    mask = made.data.elements.mask
+    assert np.array_equal(read(made.group / f"{STEM}_stat-n_statmap.nii.gz")[mask], rows)
+    assert np.array_equal(read(made.group / f"{STEM}EitherGroup_stat-dof_statmap.nii.gz")[mask], rows - 4)
+    for ending in ("stat-t_statmap", "stat-n_statmap", "design"):
+        sidecar = json.loads((made.group / f"{STEM}_{ending}.json").read_text())
+        assert "see stat-dof" in sidecar["DegreesOfFreedom"]
+    table = pd.read_csv(made.group / f"{STEM}_desc-fdr_clusters.tsv", sep="\t", na_values="n/a")
+    assert table["effect_lower"].isna().tolist() == [True, False]  # no degree of freedom, and one
+    limits = stats.t.interval(
+        0.95, 1, loc=results[0].maps["effect"][1], scale=math.sqrt(results[0].maps["variance"][1])
+    )
+    assert table.loc[1, ["effect_lower", "effect_upper"]].tolist() == pytest.approx(limits, rel=1e-6)
+
+
+def test_known_variances_have_no_degrees_of_freedom(made: Any) -> None:
+    results = tuple(replace(one, dof=math.inf) for one in made.results)
+    made.but(results=results, data=replace(made.data, estimator="meta")).write()
+    sidecar = json.loads((made.group / f"{STEM}_stat-t_statmap.json").read_text())
+    assert "normal" in sidecar["DegreesOfFreedom"]
+    assert "known variances" in sidecar["Estimator"]
+    table = pd.read_csv(made.group / f"{STEM}_desc-fdr_clusters.tsv", sep="\t", na_values="n/a")
+    limits = stats.norm.interval(
+        0.95, loc=results[0].maps["effect"][0], scale=math.sqrt(results[0].maps["variance"][0])
+    )
+    assert table.loc[0, ["effect_lower", "effect_upper"]].tolist() == pytest.approx(limits, rel=1e-6)
+
+
+def test_headers_tell_viewers_what_the_numbers_are(made: Any) -> None:
+    made.write()
+    intents = {
+        f"{STEM}_stat-t_statmap": ("t test", (4.0,)),
+        f"{STEM}EitherGroup_stat-F_statmap": ("f test", (2.0, 4.0)),
+        f"{STEM}_stat-z_statmap": ("z score", ()),
+        f"{STEM}_stat-effect_statmap": ("none", ()),
+    }
+    for name, intent in intents.items():
+        assert nib.load(made.group / f"{name}.nii.gz").header.get_intent()[:2] == intent
