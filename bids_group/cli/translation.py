@@ -12,7 +12,6 @@ from typing import Any, cast
 from bids_group.config import (
     CORRECTIONS,
     AnalysisSpec,
-    ContrastRequest,
     Execution,
     InferenceSpec,
     Inputs,
@@ -21,6 +20,7 @@ from bids_group.config import (
 )
 from bids_group.config.machine import granted_memory_gb, granted_processes
 from bids_group.config.request import FilterValue
+from bids_group.config.stats_model_settings import parse_contrast
 from bids_group.errors import AnalysisLevelError, MissingInputError, UsageError
 
 LEVELS = ("participant", "group")
@@ -122,7 +122,7 @@ def _bids_filter(path: Path | None) -> Mapping[str, FilterValue]:
 def _analysis(arguments: argparse.Namespace) -> AnalysisSpec:
     return AnalysisSpec(
         model_file=_absolute(arguments.model),
-        contrasts=tuple(_contrast(text) for text in arguments.contrast),
+        contrasts=tuple(parse_contrast(text) for text in arguments.contrast),
         mask=_absolute(arguments.mask),
         atlas=_absolute(arguments.atlas),
         inference=_inference(arguments),
@@ -135,21 +135,6 @@ def _analysis(arguments: argparse.Namespace) -> AnalysisSpec:
             smoothing_fwhm_mm=arguments.smoothing_fwhm,
         ),
     )
-
-
-def _contrast(text: str) -> ContrastRequest:
-    """``NAME = EXPR`` or ``EXPR``: the first ``=`` outside of brackets parts them."""
-    depth = 0
-    for position, character in enumerate(text):
-        depth += (character in "([") - (character in ")]")
-        if character == "=" and depth == 0:
-            name, expression = text[:position].strip(), text[position + 1 :].strip()
-            if not name or not expression:
-                raise UsageError(
-                    f"The contrast {text!r} lacks its name or its expression.", expected="NAME = EXPR"
-                )
-            return ContrastRequest(name=name, expression=expression)
-    return ContrastRequest(expression=text.strip())
 
 
 def _inference(arguments: argparse.Namespace) -> InferenceSpec:

@@ -4,7 +4,7 @@ from bids_group.model.design import build_design
 from bids_group.model.diagnostics import tabulate_peaks, tabulate_quality
 from bids_group.model.formula import needed_variables
 from bids_group.model.group import fit_group
-from bids_group.model.plan import plan_analyses, restrict
+from bids_group.model.plan import plan_analyses, plan_pooling, restrict
 from bids_group.model.pooling import pool
 from bids_group.model.stack import StackedMaps, build_stack
 
@@ -15,6 +15,7 @@ __all__ = [
     "fit_group",
     "needed_variables",
     "plan_analyses",
+    "plan_pooling",
     "pool",
     "restrict",
     "tabulate_peaks",

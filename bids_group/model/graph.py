@@ -42,6 +42,8 @@ def _filtered(flow: Flow, edge: Edge, cohort: Cohort) -> Flow:
 
 def _keep(flow: Flow, edge: Edge, key: str, wanted: Sequence[str], cohort: Cohort) -> Flow:
     """Keep the maps whose value of ``key`` is one of those wanted; n/a is none of them."""
+    if not flow.signals:
+        return flow
     name = f"the edge from {edge.source!r} to {edge.destination!r}"
     if key == "contrast":
         values: list[str | None] = [signal.contrast for signal in flow.signals]

@@ -31,6 +31,8 @@ Combine = Literal["precision", "mean"]
 
 def lower_outputs(node: Node, received: Flow, cohort: Cohort, spec: AnalysisSpec) -> Flow:
     """Make the output maps of a Run, Session or Subject node."""
+    if not received.signals:
+        return received
     if node.level == "run":
         return _declared(node, received)
     signals: list[Signal] = []
@@ -40,7 +42,7 @@ def lower_outputs(node: Node, received: Flow, cohort: Cohort, spec: AnalysisSpec
         fit = _NodeFit(node=node, labels=labels, signals=tuple(group), cohort=cohort, n_contrasts=n_contrasts)
         try:
             signals.extend(fit.outputs())
-        except _UnestimableError as error:
+        except _PersonError as error:
             if spec.missing == "error":
                 raise error.as_data_error() from None
             exclusions.extend(one for signal in group for one in signal.exclude(error.reason))
@@ -110,23 +112,16 @@ def _groups(node: Node, signals: Sequence[Signal], cohort: Cohort) -> dict[Label
     return split(signals, values)
 
 
-class _UnestimableError(Exception):
-    """A person's maps do not settle a contrast of a lower node."""
+class _PersonError(Exception):
+    """The maps or values of one person do not settle a node; ``reason`` is for the ledger."""
 
-    def __init__(self, who: str, contrast: str, n_maps: int) -> None:
-        super().__init__(who)
-        self.who, self.contrast, self.n_maps = who, contrast, n_maps
-
-    @property
-    def reason(self) -> str:
-        return f"the contrast {self.contrast!r} cannot be estimated from these {self.n_maps} maps"
+    def __init__(self, sentence: str, reason: str, found: str) -> None:
+        super().__init__(sentence)
+        self.sentence, self.reason, self.found = sentence, reason, found
 
     def as_data_error(self) -> DataError:
-        return DataError(
-            f"The contrast {self.contrast!r} cannot be estimated for {self.who}.",
-            found=f"{self.n_maps} maps, which lack a condition that it compares",
-            fix="Leave such participants out with --missing drop, or with --exclude-participant-label.",
-        )
+        fix = "Leave such participants out with --missing drop, or with --exclude-participant-label."
+        return DataError(self.sentence, found=self.found, fix=fix)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,8 +230,10 @@ class _NodeFit:
         variables = frame[list(formula.columns)]
         missing = [name for name in variables if variables[name].isna().any()]
         if missing:
-            raise DataError(
-                f"A value of {missing[0]!r} is missing (n/a) for {self.who}, in the node {self.node.name!r}."
+            raise _PersonError(
+                f"The node {self.node.name!r} lacks a value of {missing[0]!r} for {self.who}.",
+                reason=f"no value (n/a) of {missing[0]} in the node {self.node.name}",
+                found="n/a",
             )
         return build_coding(formula, variables, "none")[1]
 
@@ -267,7 +264,12 @@ class _NodeFit:
         X = design.to_numpy(dtype=np.float64)
         row = _contrast_row(self.node, contrast, list(design.columns))
         if not RowSpace.of(X).is_estimable(row[None, :])[0]:
-            raise _UnestimableError(self.who, contrast.name, len(self.signals))
+            n_maps = len(self.signals)
+            raise _PersonError(
+                f"The contrast {contrast.name!r} cannot be estimated for {self.who}.",
+                reason=f"the contrast {contrast.name!r} cannot be estimated from these {n_maps} maps",
+                found=f"{n_maps} maps, which lack a condition that it compares",
+            )
         weights = np.round(row @ np.linalg.pinv(X), 12)
         kept = [(part, float(weight)) for part, weight in zip(parts, weights, strict=True) if weight != 0]
         name = "intercept" if contrast.name == INTERCEPT else contrast.name

@@ -15,7 +15,7 @@ from bids_group.config import AnalysisSpec
 from bids_group.config.stats_model import Node, StatsModel
 from bids_group.errors import DataError, SelectionError, UsageError
 from bids_group.labels import camel_label
-from bids_group.model.covariates import RowKey
+from bids_group.model.covariates import RowKey, join_covariates
 from bids_group.model.graph import Flow, receive
 from bids_group.model.lower_nodes import lower_outputs
 from bids_group.model.node_rows import build_node_rows, check_one_contrast, node_formula
@@ -58,6 +58,53 @@ def plan_analyses(cohort: Cohort, model: StatsModel, spec: AnalysisSpec) -> tupl
     return tuple(
         replace(one, node=one.node if has_names else None, notices=remarks + one.notices) for one in analyses
     )
+
+
+def plan_pooling(cohort: Cohort, model: StatsModel, spec: AnalysisSpec) -> tuple[GroupAnalysis, ...]:
+    """Plan what enters the group models, without the models: the work of the participant level.
+
+    Tables are read only as far as the nodes below the group and the Filters need them, so that the job of one
+    person does not depend on the others; a Filter may let none of the maps of a job through.
+
+    Returns
+    -------
+    For each Dataset node and contrast its observations, with no covariates and the formula ``~ 1``.
+    """
+    outputs: dict[str, Flow] = {}
+    analyses: list[GroupAnalysis] = []
+    for node in model.nodes_in_order:
+        try:
+            received = receive(node, model, outputs, cohort)
+            if node.level == "dataset":
+                analyses.extend(_bare_analyses(node, received))
+            else:
+                outputs[node.name] = lower_outputs(node, received, cohort, spec)
+        except SelectionError:
+            outputs[node.name] = Flow(signals=())
+    _check_names(one for analysis in analyses for one in analysis.observations)
+    return tuple(analyses)
+
+
+def _bare_analyses(node: Node, received: Flow) -> list[GroupAnalysis]:
+    by_contrast: dict[str, list[Signal]] = {}
+    for signal in received.signals:
+        by_contrast.setdefault(signal.contrast, []).append(signal)
+    analyses = []
+    for contrast, signals in sorted(by_contrast.items()):
+        observations = _observations(node, signals, is_mixed=False)
+        rows = join_covariates([_row_key(one) for one in observations], ()).frame
+        analyses.append(
+            GroupAnalysis(
+                first_level_contrast=contrast,
+                observations=observations,
+                rows=rows,
+                formula="~ 1",
+                contrasts=(),
+                node=node.name,
+                exclusions=received.exclusions,
+            )
+        )
+    return analyses
 
 
 def restrict(analysis: GroupAnalysis, labels: Sequence[str]) -> GroupAnalysis:

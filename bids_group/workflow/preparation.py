@@ -16,7 +16,7 @@ from bids_group.config.stats_model_reading import read_model
 from bids_group.config.stats_model_request import settle_request
 from bids_group.errors import DataError
 from bids_group.inference import check_inference
-from bids_group.model import build_design, needed_variables, plan_analyses, restrict
+from bids_group.model import build_design, needed_variables, plan_analyses, plan_pooling, restrict
 from bids_group.output import check_output_names
 from bids_group.output.report import Atlas, read_atlas
 from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation
@@ -66,7 +66,8 @@ def prepare(config: RunConfig) -> Job:
     spec, pooling_notices = _settle_pooling(config.analysis, cohort)
     if model is None:
         model = compile_request(config.analysis, config.selection, spec.pooling, config.inputs)
-    analyses = plan_analyses(cohort, model, spec)
+    plan = plan_analyses if config.level == "group" else plan_pooling
+    analyses = plan(cohort, model, spec)
     planned, exclusions = _plan_designs(analyses, spec, config)
     check_output_names([(one.analysis, one.design) for one in planned])
     atlas, atlas_notices = _read_atlas(spec, cohort)

@@ -195,6 +195,24 @@ def test_who_lacks_a_condition_is_named_or_left_out(bench: Any, write: Any, coho
     }
 
 
+def test_who_lacks_a_value_below_the_group_is_named_or_left_out(
+    bench: Any, write: Any, cohort_of: Any, people: Any
+) -> None:
+    index = pd.MultiIndex.from_product([people.index, ["a", "b"]])
+    dose = pd.DataFrame({"dose": np.tile([0.0, 2], 8)}, index=index)
+    dose.loc[("03", "b"), "dose"] = np.nan
+    node = lower(write, [1, "dose"], [write.contrast("slope", ["dose"], [1])])
+    model = write.model_of(node, write.dataset_node([1], **DUMMY))
+    cohort = cohort_of(runs=(None,), sessions=("a", "b"), session_table=dose)
+    with pytest.raises(DataError, match="'lower' lacks a value of 'dose' for subject 03"):
+        bench.plan(model, cohort)
+    (analysis,) = bench.plan(model, cohort, missing="drop")
+    assert {row.weights for row in analysis.observations} == {(-0.5, 0.5)}
+    assert {(one.subject, one.reason) for one in analysis.exclusions} == {
+        ("03", "no value (n/a) of dose in the node lower")
+    }
+
+
 @pytest.mark.parametrize(
     ("x", "contrasts", "changes", "kind", "sentence"),
     [

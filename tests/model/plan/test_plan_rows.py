@@ -12,7 +12,7 @@ from bids_group.bids import keep_complete
 from bids_group.config import AnalysisSpec, ContrastRequest, InferenceSpec, Selection
 from bids_group.config.stats_model import compile_request
 from bids_group.errors import ContrastError, DataError, SelectionError, UsageError
-from bids_group.model import build_design, needed_variables, plan_analyses, restrict
+from bids_group.model import build_design, needed_variables, plan_analyses, plan_pooling, restrict
 from bids_group.records import GroupAnalysis
 
 DUMMY = {"DummyContrasts": {"Test": "t"}}
@@ -255,6 +255,35 @@ def test_entities_are_variables(bench: Any, write: Any, cohort_of: Any) -> None:
     design = build_design(analysis)
     assert design.matrix["session.b"].tolist() == [0.0, 1] * 8
     assert design.contrasts[0].weights.tolist() == [[-1.0, 1] + [0] * 7]
+
+
+# --------------------------------------------------------------------------------------------
+# The participant level
+
+
+def test_the_job_of_one_person_does_not_need_the_others(
+    bench: Any, write: Any, cohort_of: Any, people: Any
+) -> None:
+    subject = write.subject_node(GroupBy=["subject", "contrast"])
+    steps = [{"Name": "Scale", "Input": ["age"]}]
+    dataset = write.dataset_node([1, "age"], steps=steps, GroupBy=["contrast", "group"], **DUMMY)
+    edges = [{"Source": "subject", "Destination": "group", "Filter": {"group": ["range"]}}]
+    settled, config = bench.read(write.model_of(subject, dataset, edges=edges))
+    (whole,) = plan_analyses(cohort_of(), settled, config.analysis)
+    for number in people.index:
+        alone = plan_pooling(cohort_of(people.loc[[number]]), settled, config.analysis)
+        pooled = [row for one in alone for row in one.observations]
+        assert pooled == [row for row in whole.observations if row.subject == number]
+
+
+def test_values_that_a_group_model_lacks_do_not_stop_the_pooling(cohort_of: Any, people: Any) -> None:
+    spec = AnalysisSpec(formula="~ age + group")
+    people.loc["02", "age"] = np.nan
+    first, second = plan_pooling(
+        cohort_of(people, contrasts=("b", "a")), compile_request(spec, Selection()), spec
+    )
+    assert (first.first_level_contrast, second.first_level_contrast) == ("a", "b")
+    assert len(first.observations) == 8
 
 
 # --------------------------------------------------------------------------------------------
