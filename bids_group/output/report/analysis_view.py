@@ -39,6 +39,7 @@ class AnalysisView:
     correlations: Picture | None
     inflation: TableView | None
     leverage: TableView | None
+    regions: TableView | None
     contrasts: tuple[ContrastView, ...]
     methods: str
     facts: Mapping[str, Any]
@@ -66,6 +67,7 @@ def view_analysis(desk: AnalysisDesk) -> AnalysisView:
         correlations=_correlations(desk),
         inflation=_detail_table(desk, "vif", "Generalised variance inflation factor of each term."),
         leverage=_detail_table(desk, "leverage", "How much each row can pull the fit towards itself."),
+        regions=_regions(desk),
         contrasts=tuple(view_contrast(lay_contrast(desk, one)) for one in desk.analysis.contrasts),
         methods=methods_text(desk.facts),
         facts=desk.facts,
@@ -140,3 +142,9 @@ def _contrast_table(desk: AnalysisDesk) -> TableView | None:
         return None
     table = pd.DataFrame(rows, columns=["contrast", "test", "in words", "as written"])
     return view_table(table, name=f"{desk.stem}_contrasts.tsv", caption="The contrasts in words.")
+
+
+def _regions(desk: AnalysisDesk) -> TableView | None:
+    """Take up each row's mean effect per region; None without an atlas."""
+    path = desk.folder.root / f"{desk.analysis.stem}_desc-regions_effects.tsv"
+    return view_table(read_table(path), name=path.name, caption="") if path.is_file() else None

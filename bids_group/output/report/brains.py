@@ -125,12 +125,28 @@ def draw_coverage(counts: Box, mask: Box, anatomy: Box | None, cuts: Sequence[fl
     for column, at_mm in enumerate(cuts):
         axes = figure.add_subplot(grid[0, column])
         _draw_anatomy(axes, anatomy, 2, at_mm)
-        _draw_values(axes, counts, 2, at_mm, "viridis", norm)
+        _draw_counts(axes, counts, at_mm, n_rows)
         _draw_outline(axes, mask, 2, at_mm)
         _finish(axes, mask, 2, at_mm)
     bar = figure.colorbar(ScalarMappable(norm, "viridis"), cax=figure.add_axes((0.945, 0.15, 0.012, 0.7)))
     _style_scale(bar.ax, "rows")
     return figure
+
+
+def _draw_counts(axes: Axes, counts: Box, at_mm: float, n_rows: int) -> None:
+    """Draw an axial cut of counts; where everybody is observed the anatomy shows through."""
+    values = counts.cut(2, at_mm)
+    if values is not None:
+        opacity = np.where(values <= 0, 0.0, np.where(values >= n_rows, 0.3, 0.9))
+        axes.imshow(
+            values,
+            cmap="viridis",
+            norm=Normalize(0, n_rows),
+            alpha=opacity,
+            extent=counts.extent(2),
+            origin="lower",
+            interpolation="nearest",
+        )
 
 
 def draw_people(

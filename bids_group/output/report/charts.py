@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 from bids_group.output.report.palette import ABOVE, BELOW, CATEGORIES, FAINT, INK
+from bids_group.output.report.tables import show_number
 
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
@@ -43,9 +44,11 @@ def draw_null(null: Floats, observed: float, threshold: float | None, name: str)
     figure, (axes,) = _figure(1, (5.2, 2.4))
     finite = null[np.isfinite(null)]
     axes.hist(finite, bins=min(60, max(10, int(np.sqrt(finite.size)))), color=FAINT, label="shuffled data")
-    axes.axvline(observed, color=ABOVE, label=f"observed: {observed:.4g}")
+    axes.axvline(observed, color=ABOVE, label=f"observed: {show_number(str(observed))}")
     if threshold is not None:
-        axes.axvline(threshold, color=BELOW, linestyle="--", label=f"threshold: {threshold:.4g}")
+        axes.axvline(
+            threshold, color=BELOW, linestyle="--", label=f"threshold: {show_number(str(threshold))}"
+        )
     _label(axes, name, "number of shuffles")
     axes.legend(frameon=False, fontsize=8)
     return figure

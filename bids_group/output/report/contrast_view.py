@@ -98,7 +98,8 @@ def _answer(desk: ContrastDesk, correction: str) -> Answer:
     alpha = alpha_of(sidecar_of(desk.contrast.clusters[correction]))
     n_clusters = clusters["cluster"].nunique()
     short = f"{title_of(correction)}: {n_clusters}"
-    head = f"{title_of(correction)}, α = {alpha:g}: "
+    title = title_of(correction)
+    head = f"{title[0].upper()}{title[1:]}, α = {alpha:g}: "
     if not n_clusters:
         return Answer(sentence=f"{head}nothing is significant.", short=short, is_found=False)
     noun = "cluster" if n_clusters == 1 else "clusters"
@@ -127,7 +128,7 @@ def _describe_peak(desk: ContrastDesk, clusters: pd.DataFrame) -> str:
     test = desk.contrast.test
     sizes = pd.to_numeric(clusters[test]).abs().to_numpy()
     row = clusters.iloc[int(sizes.argmax())]
-    where = ", ".join(show_number(row[axis]) for axis in ("x", "y", "z"))
+    where = ", ".join(show_number(row[axis], is_mm=True) for axis in ("x", "y", "z"))
     region = f", {row['region']}" if pd.notna(row.get("region")) else ""
     return f"at ({where}) mm{region}, {test} = {show_number(row[test])}"
 
@@ -196,12 +197,13 @@ def _distributions(desk: ContrastDesk) -> Picture:
 
 def _nulls(desk: ContrastDesk) -> Iterator[Picture]:
     """Draw each null distribution, with the observed maximum (its first row) and the threshold."""
-    for correction, path in desk.contrast.nulls.items():
+    shuffled = [name for name in desk.contrast.corrections if name in desk.contrast.nulls]
+    for correction in shuffled:
         threshold = sidecar_of(desk.contrast.clusters[correction]).get("Threshold")
-        table = read_numbers(path)
+        table = read_numbers(desk.contrast.nulls[correction])
         for column in map(str, table.columns):
             values = table[column].to_numpy(dtype=float)
-            name = f"maximum of {column} over the brain"
+            name = f"maximum of {_measure(column, desk.contrast.test)} over the brain"
             label = f"{correction}Null{''.join(filter(str.isalnum, column)).capitalize()}"
             yield desk.album.add(
                 charts.draw_null(values[1:], values[0], threshold, name),
@@ -209,6 +211,12 @@ def _nulls(desk: ContrastDesk) -> Iterator[Picture]:
                 alt=f"Histogram of the {name} in {len(values) - 1} shuffles; observed {values[0]:.4g}.",
                 caption=f"{title_of(correction)}: the {name} in the shuffled data.",
             )
+
+
+def _measure(column: str, test: str) -> str:
+    """Say what a null distribution is about."""
+    words = {"voxel": test, "size": "cluster size (mm³)", "mass": "cluster mass", "tfce": "TFCE"}
+    return words.get(column, column)
 
 
 # -------------------------------------------------------------------------------------- tables

@@ -44,7 +44,6 @@ def gather_facts(folder: Folder, analysis: AnalysisFiles, n_elements: int) -> di
         "schemes": _schemes(analysis),
         "has_g": any("g" in contrast.maps for contrast in analysis.contrasts),
         "has_partial_r2": any("partialR2" in contrast.maps for contrast in analysis.contrasts),
-        "has_atlas": (folder.root / f"{analysis.stem}_desc-regions_effects.tsv").is_file(),
     }
 
 

@@ -59,6 +59,7 @@ class PageView:
     hashes: TableView | None
     errors: tuple[str, ...]
     palette: tuple[str, ...]
+    has_atlas: bool
     anatomy: Mapping[str, Any] | None
 
 
@@ -137,6 +138,7 @@ def _view_page(folder: Folder, analyses: Sequence[AnalysisView]) -> PageView:
             sorted(str(path.relative_to(folder.root)) for path in (folder.root / "logs").glob("crash*"))
         ),
         palette=SIGNED,
+        has_atlas=any(analysis.regions is not None for analysis in analyses),
         anatomy=_anatomy(folder),
     )
 

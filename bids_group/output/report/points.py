@@ -69,7 +69,7 @@ def draw_peaks(points: pd.DataFrame, titles: dict[int, str], focus: Focus, varia
 
 def _value_name(rows: pd.DataFrame) -> str:
     same = np.allclose(rows["effect"], rows["partial_residual"], rtol=1e-5, atol=1e-12)
-    return "effect" if same else "effect, adjusted for the rest of the model"
+    return "effect" if same else "effect, adjusted for the rest"
 
 
 def _draw_slopes(axes: Axes, rows: pd.DataFrame, focus: Focus) -> None:
@@ -137,7 +137,7 @@ def _join_people(axes: Axes, rows: pd.DataFrame, places: dict[str, float]) -> No
 
 def _by_level(rows: pd.DataFrame, factors: tuple[str, ...]) -> list[tuple[str, list[str]]]:
     if not factors:
-        return [("all", list(rows.index))]
+        return [("all rows", list(rows.index))]
     keys = rows[list(factors)].astype(str).agg(", ".join, axis=1)
     return [(level, list(rows.index[keys == level])) for level in sorted(keys.unique())]
 

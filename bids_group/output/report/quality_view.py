@@ -39,7 +39,7 @@ def view_coverage(desk: AnalysisDesk) -> Picture | None:
         alt=f"Number of rows observed at each voxel; {n_full} voxels are observed in all {n_rows} rows.",
         caption=(
             f"How many of the {n_rows} rows are observed at each voxel. "
-            f"White: outline of the {stage.n_elements} analysed voxels."
+            f"White: outline of the {stage.n_elements} analysed voxels. Pale: observed in every row."
         ),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -76,12 +76,13 @@ class TableView:
     minor: tuple[bool, ...]
 
 
-def view_table(table: pd.DataFrame, *, name: str, caption: str, hidden: Sequence[str] = ()) -> TableView:
-    """Prepare a table of text (as `read_table` gives it); empty columns and ``hidden`` ones are not shown."""
-    shown = table.drop(columns=[*hidden], errors="ignore").dropna(axis=1, how="all")
+def view_table(table: pd.DataFrame, *, name: str, caption: str) -> TableView:
+    """Prepare a table of text (as `read_table` gives it); columns without any value are not shown."""
+    shown = table.dropna(axis=1, how="all")
     numeric = tuple(_is_numeric(shown[column]) for column in shown.columns)
+    columns = [*zip(map(str, shown.columns), numeric, strict=True)]
     rows = tuple(
-        tuple(_cell(value, is_number) for value, is_number in zip(row, numeric, strict=True))
+        tuple(_cell(value, *column) for value, column in zip(row, columns, strict=True))
         for row in shown.itertuples(index=False, name=None)
     )
     return TableView(
@@ -96,28 +97,32 @@ def view_table(table: pd.DataFrame, *, name: str, caption: str, hidden: Sequence
     )
 
 
-def show_number(text: str) -> str:
-    """Shorten a number for reading: four significant digits, whole numbers whole."""
+def show_number(text: str, *, is_mm: bool = False) -> str:
+    """Shorten a number for reading: four significant digits, whole numbers whole, places to 0.1 mm."""
     value = float(text)
     if not math.isfinite(value) or abs(value) >= 1e15:
         return text
-    if value.is_integer():
-        return f"{value:,.0f}".replace(",", "\u202f").replace("-", "−")
-    if abs(value) >= 1e4:
-        return f"{value:,.0f}".replace(",", "\u202f").replace("-", "−")
-    return (f"{value:.2e}" if abs(value) < 1e-4 else f"{value:.4g}").replace("-", "−")
+    if is_mm:
+        shown = f"{value:.1f}".removesuffix(".0")
+    elif value.is_integer() or abs(value) >= 1e4:
+        shown = f"{value:,.0f}".replace(",", "\u202f")
+    else:
+        shown = f"{value:.2e}" if abs(value) < 1e-4 else f"{value:.4g}"
+    return shown.replace("-", "−")
 
 
-def _cell(value: object, is_number: bool) -> Cell:
+def _cell(value: object, column: str, is_number: bool) -> Cell:
     if value is None or value != value:
         return Cell(raw="n/a", shown="–", is_number=is_number)
     text = str(value)
-    return Cell(raw=text, shown=show_number(text) if is_number else text, is_number=is_number)
+    shown = show_number(text, is_mm=column in ("x", "y", "z")) if is_number else text
+    return Cell(raw=text, shown=shown, is_number=is_number)
 
 
 def _is_numeric(column: pd.Series[str]) -> bool:
-    present = column.dropna()
-    return bool(len(present)) and bool(pd.to_numeric(present, errors="coerce").notna().all())
+    """Whether every value is spelled as a number; labels such as ``01`` are not."""
+    present = column.dropna().astype(str)
+    return bool(len(present)) and bool(present.str.fullmatch(_NUMBER).all())
 
 
 def _points(table: pd.DataFrame) -> tuple[str | None, ...]:
@@ -136,3 +141,6 @@ def _is_sub_peak(table: pd.DataFrame) -> list[bool]:
 def _as_uri(table: pd.DataFrame) -> str:
     text = table.to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n")
     return f"data:text/tab-separated-values;base64,{base64.b64encode(text.encode()).decode('ascii')}"
+
+
+_NUMBER = r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?"

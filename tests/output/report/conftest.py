@@ -98,10 +98,12 @@ class _World:
         space = f"_space-{self.recipe.space}" if self.recipe.space else ""
         return f"task-faces{space}_contrast-{letters}{extra[:1].upper()}{extra[1:]}"
 
-    def fit(self, weights: np.ndarray, rows: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """Least squares by hand over all voxels."""
+    def fit(
+        self, weights: np.ndarray, rows: np.ndarray | None = None, elements: slice = slice(None)
+    ) -> dict[str, np.ndarray]:
+        """Least squares by hand over all voxels, or over some voxels and rows."""
         X = self.matrix.to_numpy()
-        Y = self.data[:, self.mask].astype(float)
+        Y = self.data[:, self.mask][:, elements].astype(float)
         if rows is not None:
             X, Y = X[rows], Y[rows]
         inverse = np.linalg.inv(X.T @ X)
@@ -326,7 +328,8 @@ def _write_points(world: _World, stem: Path, maps: dict[str, np.ndarray], weight
     x, y, z = np.argwhere(world.mask)[element] * world.recipe.step_mm + world.affine[:3, 3]
     values = world.data[:, world.mask][:, element]
     everyone = np.arange(len(values))
-    without = [world.fit(weights, everyone[everyone != row])["t"][element] for row in everyone]
+    here = slice(element, element + 1)
+    without = [world.fit(weights, everyone[everyone != row], here)["t"][0] for row in everyone]
     table = pd.DataFrame(
         {"peak": 1, "x": x, "y": y, "z": z, "label": world.labels, "is_significant": "true", "effect": values}
     )

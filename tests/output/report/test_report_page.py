@@ -17,6 +17,7 @@ import pytest
 
 from bids_group.errors import DataError, MissingInputError
 from bids_group.output.report import build_report, write_citations
+from bids_group.output.report.tables import view_table
 
 HOSTILE = """<script>alert(1)</script>&"'"""
 
@@ -99,7 +100,7 @@ def test_shown_numbers_are_the_exact_ones_rounded(example: Path, page: Page) -> 
     for name, rows in page.tables.items():
         for exact, shown in zip(rows, page.shown[name], strict=True):
             for raw, text in zip(exact, shown, strict=True):
-                if re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", raw):
+                if re.fullmatch(r"-?(0|[1-9]\d*)(\.\d+)?(e-?\d+)?", raw):
                     value = float(text.replace("−", "-").replace("\u202f", ""))
                     assert value == pytest.approx(float(raw), rel=5.1e-3, abs=1e-300)
                     n_numbers += 1
@@ -286,3 +287,13 @@ def test_two_analyses_share_one_page(write_outputs: Callable[..., Path], tmp_pat
     assert all(f'<article id="{card}"' in page.source for card in cards)
     assert "facesVsHouses" in cards[0]
     assert "wordsVsRest" in cards[3]
+
+
+def test_labels_that_look_like_numbers_keep_their_zeros() -> None:
+    table = pd.DataFrame({"run": ["01", "02"], "t": ["-0.00001", "2.34567"], "x": ["-6.875", "24.0625"]})
+    view = view_table(table, name="x.tsv", caption="x")
+    assert [[cell.shown for cell in row] for row in view.rows] == [
+        ["01", "−1.00e−05", "−6.9"],
+        ["02", "2.346", "24.1"],
+    ]
+    assert view.is_number == (False, True, True)
