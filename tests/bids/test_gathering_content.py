@@ -106,6 +106,18 @@ def test_equal_checksums_of_different_maps_are_not_taken_for_copies(study):
     assert len(study.gather().maps) == 2
 
 
+def test_maps_that_agree_where_they_are_first_compared_are_compared_whole(study):
+    """Uncompressed maps are first told apart by the bytes in their middle."""
+    folder = study.derivative()
+    for label in ("01", "02"):
+        path = folder / f"sub-{label}/sub-{label}_contrast-a_stat-effect_statmap.nii"
+        study.image(path, (50, 50, 50), seed=1)
+        if label == "02":
+            content = path.read_bytes()
+            path.write_bytes(content[:400] + bytes(4) + content[404:])
+    assert len(study.gather().maps) == 2
+
+
 def test_the_same_map_twice_in_one_person_is_a_warning(study):
     folder = study.derivative()
     study.maps(folder, ["sub-01/sub-01_run-1_contrast-a", "sub-01/sub-01_run-2_contrast-a"])

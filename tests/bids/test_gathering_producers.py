@@ -154,7 +154,13 @@ def test_a_mask_of_another_person_run_space_or_kind_is_not_taken(study):
     folder = study.derivative()
     name = "sub-01/func/sub-01_task-x_run-{}_space-S_contrast-a"
     study.maps(folder, [name.format(1), name.format(2)])
-    for mask in ("run-1_space-S_desc-brain", "run-2_space-T", "run-2_space-S_desc-gm", "space-S_label-GM"):
+    for mask in (
+        "run-1_space-S_desc-brain",
+        "run-2_space-T",
+        "run-2_space-S_desc-gm",
+        "space-S_label-GM",
+        "run-2",
+    ):
         study.image(folder / f"sub-01/func/sub-01_task-x_{mask}_mask.nii.gz")
     study.image(folder / "sub-02/func/sub-02_task-x_run-2_space-S_mask.nii.gz")
     assert [m.mask and m.mask.name for m in study.gather().maps] == [

@@ -86,6 +86,13 @@ def test_pooled_maps_in_output_dir_are_no_source_but_maps_of_another_program_are
     cohort = study.gather()
     assert [m.subject for m in cohort.maps] == ["01"]
     assert cohort.maps[0].producer == "FitLins"
+    study.people(study.derivative("glm"), "03")
+    with pytest.raises(UsageError, match="More than one dataset"):
+        study.gather()
+    (study.output / "sub-01/func/sub-01_contrast-a_stat-effect_statmap.json").write_text(
+        '{"PoolingKey": "k"}'
+    )
+    assert [m.subject for m in study.gather().maps] == ["03"]
 
 
 def test_the_output_of_an_earlier_run_inside_a_foreign_dataset_does_not_hide_its_maps(study):

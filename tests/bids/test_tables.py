@@ -310,6 +310,17 @@ def test_phenotype_with_sessions_joins_the_sessions(sessions):
     assert table.frame["score"].to_dict()[("01", "post")] == 8.0
 
 
+def test_a_map_whose_session_has_no_row_stays_with_missing_values(sessions):
+    sessions.table("session_id mood\n ses-pre 1", "sub-02/sub-02_sessions.tsv")
+    _, table = sessions.gather().tables
+    assert table.frame["mood"].isna().to_dict() == {
+        ("01", "post"): False,
+        ("01", "pre"): False,
+        ("02", "post"): True,
+        ("02", "pre"): False,
+    }
+
+
 def test_a_session_in_two_rows_is_refused(sessions):
     sessions.table("session_id mood\n ses-pre 1\n pre 2", "sub-02/sub-02_sessions.tsv")
     with pytest.raises(DataError, match="more than one row for ses-pre"):
