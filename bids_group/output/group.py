@@ -263,7 +263,7 @@ def _stat_words(context: Context, result: ContrastResult, stat: str) -> str:
 
 
 def _intent(result: ContrastResult, stat: str) -> tuple[str, tuple[float, ...]] | None:
-    """Tell viewers what the numbers are; t and F only where their degrees of freedom are the same everywhere."""
+    """Tell viewers what the numbers are; t and F where their degrees of freedom are the same everywhere."""
     if stat in _STATISTIC_INTENTS:
         return _STATISTIC_INTENTS[stat], ()
     if stat not in ("t", "F") or result.dof is None or not np.isfinite(result.dof):

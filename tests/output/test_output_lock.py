@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bids_group.errors import LockedError, OutputError
-from bids_group.output import claim_output, process
+from bids_group.output import claim_output, lock, process
 from bids_group.output.lock import take_turn
 
 LOCK = ".bids_group.lock"
@@ -133,6 +133,23 @@ def test_the_lock_of_another_machine_counts_while_it_shows_signs_of_life(
     os.utime(out / LOCK, (old, old))
     with claim_output(out, bids_dir, level="group"):
         pass
+
+
+def test_a_lock_taken_over_by_a_faster_run_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at a stale lock and its removal another run replaces it."""
+    path = tmp_path / LOCK
+    path.write_text("stale")
+
+    def replaced_meanwhile(lock_file: Path, content: str, stale_s: float) -> bool:
+        lock_file.write_text("of the faster run")
+        return content == "stale"
+
+    monkeypatch.setattr(lock, "_is_stale", replaced_meanwhile)
+    lock._remove_stale(path, 600)
+    assert path.read_text() == "of the faster run"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_lock_that_cannot_be_read_is_not_removed(bids_dir: Path, tmp_path: Path) -> None:
