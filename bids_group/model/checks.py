@@ -68,7 +68,7 @@ def check_design(
             fix="Use fewer terms, or more people.",
         )
     return [
-        *_check_rank(details),
+        *_check_rank(fitted.matrix, details),
         *(_check_dof(n_rows, rank) if has_noise else ()),
         *_check_cells(fitted.coding, variables),
         *_check_covariates(fitted.coding, variables),
@@ -145,13 +145,17 @@ def _check_levels(name: str, values: pd.Series) -> Iterator[Notice]:
             )
 
 
-def _check_rank(details: Mapping[str, Any]) -> Iterator[Notice]:
+def _check_rank(matrix: pd.DataFrame, details: Mapping[str, Any]) -> Iterator[Notice]:
     if details["dependent_columns"]:
+        empty = [name for name in details["dependent_columns"] if not matrix[name].any()]
+        tied = [name for name in details["dependent_columns"] if name not in empty]
+        said = [f"{list_some(tied)} depend on each other"] if tied else []
+        said += [f"{list_some(empty)} {'is' if len(empty) == 1 else 'are'} 0 in every row"] if empty else []
         yield Notice(
             severity="warning",
             topic="rank",
             sentence=f"The design has {details['n_regressors']} columns but rank {details['rank']}: "
-            f"{list_some(details['dependent_columns'])} depend on each other.",
+            f"{', and '.join(said)}.",
             fix="Leave out a term that says the same as others; contrasts that depend on it are refused.",
         )
 

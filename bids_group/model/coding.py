@@ -17,7 +17,7 @@ import pandas as pd
 from formulaic import Formula as FormulaicFormula
 from formulaic.errors import FormulaicError
 
-from bids_group.errors import DesignError, FormulaError
+from bids_group.errors import BidsGroupError, DesignError, FormulaError
 from bids_group.model.factors import Factor, Use, quote
 from bids_group.model.formula import Formula, Term, centering_factor
 from bids_group.model.pointing import list_some
@@ -26,6 +26,9 @@ Array = npt.NDArray[np.float64]
 
 _FUNCTIONS = {"log1p": np.log1p, "sqrt": np.sqrt, "abs": np.abs}
 """What the allow-list names beyond formulaic's own transforms; nothing else can be seen by a formula."""
+
+_FAILURES = (FormulaicError, ValueError, TypeError, ArithmeticError, KeyError)
+"""What formulaic and its transforms raise where a factor cannot be computed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +66,7 @@ class Coding:
     def evaluate(self, people: pd.DataFrame) -> Array:
         """Make rows of the design, ``(n_people, n_regressors)``, from raw values of the formula's columns."""
         symbols = code_people(self.formula, people, self.levels, self.covariates, self.within)
-        return _evaluate(self.formula, self.spec, symbols)[0]
+        return _evaluate(self.formula, self.spec, symbols, "the values that a contrast asks for")[0]
 
     def factors_of(self, term: Term) -> tuple[str, ...]:
         """Categorical columns that the regressors of a term depend on, the factor of centring among them."""
@@ -241,45 +244,56 @@ def _summarise(name: str, variables: pd.DataFrame, centering: str, within: str |
     )
 
 
-def _evaluate(formula: Formula, spec: Any, symbols: pd.DataFrame) -> tuple[Array, Any]:
+def _evaluate(
+    formula: Formula, spec: Any, symbols: pd.DataFrame, whom: str = "these rows"
+) -> tuple[Array, Any]:
+    maker = FormulaicFormula(formula.code) if spec is None else spec
     try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            maker = FormulaicFormula(formula.code) if spec is None else spec
-            matrix = maker.get_model_matrix(symbols, na_action="raise", context=_FUNCTIONS)
-    except (FormulaicError, ValueError, TypeError, ArithmeticError, KeyError) as error:
-        raise _explain(formula, symbols, error) from error
+        matrix = _make_matrix(maker, symbols)
+    except _FAILURES as error:
+        raise _explain(formula, symbols, str(error), whom) from error
     numbers = np.asarray(matrix, dtype=np.float64)
     if not np.isfinite(numbers).all():
-        raise _explain(formula, symbols, None)
+        raise _explain(formula, symbols, "", whom)
     return numbers.reshape(len(symbols), -1), matrix.model_spec
 
 
-def _explain(formula: Formula, symbols: pd.DataFrame, error: Exception | None) -> FormulaError:
-    culprit = next((factor for factor in formula.factors if not _is_computable(factor, symbols)), None)
-    text = culprit.text if culprit else formula.text
-    reason = _display(formula, str(error)) if error else "values that are not finite"
-    inner = re.search(r"\[\w+: (.*)\]", reason)
-    reason = inner[1] if inner else reason
-    if "null values" in reason or error is None:
-        reason = "values that are not finite (a logarithm or root of a number ≤ 0, or a division by 0)"
-    return FormulaError(
-        f"'{text}' in the formula cannot be computed from these rows.",
-        found=reason,
-        fix="Change the function or its options, or add the finished column to participants.tsv.",
-    )
+def _make_matrix(maker: Any, symbols: pd.DataFrame, na_action: str = "raise") -> Any:
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        return maker.get_model_matrix(symbols, na_action=na_action, context=_FUNCTIONS)
 
 
-def _is_computable(factor: Factor, symbols: pd.DataFrame) -> bool:
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            made = FormulaicFormula(f"0 + {factor.code}").get_model_matrix(
-                symbols, na_action="raise", context=_FUNCTIONS
+def _explain(formula: Formula, symbols: pd.DataFrame, reason: str, whom: str) -> BidsGroupError:
+    """Find the factor that cannot be computed, and the rows that are to blame, else what formulaic says."""
+    for factor in formula.factors:
+        bad = _uncomputable_rows(factor, symbols)
+        if bad is None:
+            inner = re.search(r"\[\w+: (.*)\]", reason)
+            return FormulaError(
+                f"'{factor.text}' in the formula cannot be computed from {whom}.",
+                found=_display(formula, inner[1] if inner else reason),
+                fix="Change the function or its options, or add the finished column to participants.tsv.",
             )
-    except (FormulaicError, ValueError, TypeError, ArithmeticError, KeyError):
-        return False
-    return bool(np.isfinite(np.asarray(made, dtype=np.float64)).all())
+        if bad:
+            return DesignError(
+                f"'{factor.text}' in the formula is not a finite number for {list_some(bad, 6)}.",
+                found="a logarithm or root of a number ≤ 0, or a division by 0",
+                expected=f"a finite number from {whom}",
+                fix="Correct these values, or use another function.",
+            )
+    return FormulaError(f"The formula '{formula.text}' cannot be computed from {whom}.", found=reason)
+
+
+def _uncomputable_rows(factor: Factor, symbols: pd.DataFrame) -> list[str] | None:
+    """Name the rows for which a factor is not finite; None where it cannot be computed at all."""
+    try:
+        made = _make_matrix(FormulaicFormula(f"0 + {factor.code}"), symbols, na_action="ignore")
+        numbers = np.asarray(made, dtype=np.float64)
+    except _FAILURES:
+        return None
+    bad = np.flatnonzero(~np.isfinite(numbers).all(axis=1))
+    return [str(symbols.index[int(row)]) for row in bad]
 
 
 def _display(formula: Formula, name: str) -> str:

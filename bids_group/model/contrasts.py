@@ -272,9 +272,10 @@ def _remark_range(meaning: Mean | Slope, coding: Coding) -> Iterator[Notice]:
 
 
 def _clean(weights: Array, space: RowSpace) -> Array:
-    """Remove rounding noise: what does not matter beside the largest weight, in columns of equal length."""
+    """Remove rounding noise: digits beyond the twelfth, and what is nothing beside the largest weight."""
     scaled = np.abs(weights) / space.norms
-    return np.where(scaled <= 1e-13 * scaled.max(axis=1, keepdims=True), 0.0, weights)
+    kept = np.where(scaled <= 1e-13 * scaled.max(axis=1, keepdims=True), 0.0, weights)
+    return np.array([[float(f"{weight:.12g}") for weight in row] for row in kept])
 
 
 def _check_weights(name: str, weights: Array, fitted: Fitted) -> None:

@@ -144,8 +144,12 @@ class _Reader:
         self.divisors: list[str] = []
 
     def read(self) -> Factor:
-        tree = self._parse()
-        code = ast.unparse(self._visit(tree, "inner"))
+        try:
+            code = ast.unparse(self._visit(self._parse(), "inner"))
+        except RecursionError as error:
+            raise self._error(
+                "is nested too deeply", self.source, "Compute the column beforehand."
+            ) from error
         if not self.uses:
             raise self._error("has no column in it", self.source, "Name a column, for example I(age**2).")
         text = code

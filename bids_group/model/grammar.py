@@ -190,10 +190,12 @@ class _Parser:
     def read_list(self) -> Expression:
         start = self.position
         self.take("[")
+        self.deepen(start)
         entries = [self.read_entry()]
         while self.take(","):
             entries.append(self.read_entry())
         self.close("]", start)
+        self.depth -= 1
         if all(isinstance(entry, tuple) for entry in entries):
             return Weights(rows=tuple(entry for entry in entries if isinstance(entry, tuple)), is_matrix=True)
         combinations = [entry for entry in entries if isinstance(entry, Combination)]
@@ -229,8 +231,7 @@ class _Parser:
     # sums
 
     def read_sum(self) -> Combination:
-        sign = -1.0 if self.take("+-") == "-" else 1.0
-        total = self.read_product().scaled(sign)
+        total = self.read_product()
         while operator := self.take("+-"):
             total = total.plus(self.read_product().scaled(-1.0 if operator == "-" else 1.0))
         return total
@@ -253,6 +254,12 @@ class _Parser:
         return left
 
     def read_atom(self) -> Combination:
+        sign = 1.0
+        while operator := self.take("+-"):
+            sign = -sign if operator == "-" else sign
+        return self.read_unsigned().scaled(sign)
+
+    def read_unsigned(self) -> Combination:
         self.peek()
         start = self.position
         regressor = find_regressor(self.text, start, self.columns)
@@ -268,15 +275,15 @@ class _Parser:
             return Combination(constant=float(number[0]))
         if self.take("("):
             return self.read_parentheses(start)
-        if self.peek() in ("-", "+"):
-            sign = -1.0 if self.take("+-") == "-" else 1.0
-            return self.read_atom().scaled(sign)
         raise self.atom_error(start)
 
-    def read_parentheses(self, start: int) -> Combination:
+    def deepen(self, start: int) -> None:
         self.depth += 1
         if self.depth > _DEEPEST:
-            raise self.error("The contrast has too many nested parentheses.", start)
+            raise self.error("The contrast has too many nested brackets.", start)
+
+    def read_parentheses(self, start: int) -> Combination:
+        self.deepen(start)
         inner = self.read_sum()
         self.close(")", start)
         self.depth -= 1

@@ -29,9 +29,7 @@ def find_regressor(text: str, start: int, columns: Sequence[str]) -> Found | Non
 
     Where two columns would be found by names of equal length, neither of them exact, there is none.
     """
-    if text[start : start + 1] == "`":
-        return _find_quoted(text, start, columns)
-    found: list[Found] = []
+    found = _find_quoted(text, start, columns)
     for column in columns:
         for spelling in spellings(column):
             end = _match(text, start, spelling)
@@ -40,17 +38,17 @@ def find_regressor(text: str, start: int, columns: Sequence[str]) -> Found | Non
     return _choose(found)
 
 
-def _find_quoted(text: str, start: int, columns: Sequence[str]) -> Found | None:
+def _find_quoted(text: str, start: int, columns: Sequence[str]) -> list[Found]:
+    """Find names that stand whole in backticks."""
     closing = text.find("`", start + 1)
-    name, end = text[start + 1 : closing], closing + 1
-    if closing < 0:
-        return None
-    found = [
-        Found(column=column, end=end, is_exact=name == column)
+    if text[start : start + 1] != "`" or closing < 0:
+        return []
+    name = text[start + 1 : closing]
+    return [
+        Found(column=column, end=closing + 1, is_exact=name == column)
         for column in columns
         if any(_match(name, 0, spelling) == len(name) for spelling in spellings(column))
     ]
-    return _choose(found)
 
 
 def _choose(found: Sequence[Found]) -> Found | None:

@@ -58,7 +58,7 @@ def test_table_of_the_page_is_what_the_program_says(name):
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_picture_of_the_page_belongs_to_the_command(name, tmp_path):
-    """Compare the size: it follows the columns and contrasts; pixels differ between versions of matplotlib."""
+    """Compare the size: it follows the design; pixels differ between versions of matplotlib."""
     from matplotlib.image import imread
 
     script.draw(design_of(name), tmp_path / "drawn.png")
