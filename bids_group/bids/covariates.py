@@ -79,15 +79,23 @@ def _read_participants(inputs: Inputs, notices: list[Notice]) -> tuple[TextTable
         sentence = f"There is no participants.tsv in {inputs.bids_dir}: no covariates."
         notices.append(Notice(severity="note", topic="tables", sentence=sentence))
         return TextTable(frame=pd.DataFrame(index=pd.Index([], dtype=object))), []
-    first, *others = [_read_person_table(path) for path in paths]
+    first, *others = [_read_person_table(path, notices) for path in paths]
     for other in others:
         first = _prefer(first, other, notices)
     return first, [str(label) for label in first.frame.index]
 
 
-def _read_person_table(path: Path) -> TextTable:
+def _read_person_table(path: Path, notices: list[Notice]) -> TextTable:
     frame = index_by_label(read_tsv(path), path, [PERSON])
-    return _with_sources(frame, path, read_dictionary(path))
+    dictionary = read_dictionary(path)
+    by_lower = {str(column).lower(): column for column in frame.columns if column not in dictionary}
+    for name in (name for name in dictionary if name not in frame.columns and name.lower() in by_lower):
+        sentence = (
+            f"{path.with_suffix('.json')} describes '{name}', but the column is '{by_lower[name.lower()]}'."
+        )
+        fix = "Write both alike: its Levels and Units are not used so far."
+        notices.append(Notice(severity="warning", topic="columns", sentence=sentence, fix=fix))
+    return _with_sources(frame, path, dictionary)
 
 
 def _with_sources(frame: pd.DataFrame, path: Path, dictionary: Mapping[str, Any]) -> TextTable:

@@ -69,7 +69,7 @@ def check_someone_left(choice: Choice, selection: Selection) -> None:
     raise SelectionError(
         f"No first-level map is left of {labels}.",
         found=name_some(reasons) or "these people have no maps",
-        fix="Widen the selection; --dry-run lists what is there.",
+        fix="Widen the selection.",
     )
 
 

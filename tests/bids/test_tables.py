@@ -177,6 +177,12 @@ def test_text_is_categories_without_a_warning(three):
     assert not [n for n in three.gather().notices if n.topic == "columns"]
 
 
+def test_a_description_in_another_spelling_is_not_used_and_says_so(three):
+    three.table("participant_id group\n sub-01 1\n sub-02 2\n sub-03 1", Group={"Levels": {"1": "", "2": ""}})
+    (notice,) = [n for n in three.gather().notices if n.topic == "columns"]
+    assert "describes 'Group', but the column is 'group'" in notice.sentence
+
+
 def test_types_can_be_said_by_option_and_unknown_columns_are_refused(three):
     three.table("participant_id age\n sub-01 20\n sub-02 21\n sub-03 old")
     with pytest.raises(DataError, match="--numeric") as caught:
