@@ -1,0 +1,228 @@
+"""Time per shuffle beside nilearn, share of the processor's peak, and memory. Prints a table in Markdown.
+
+Run from the repository's root, with nothing else on the machine if you can::
+
+    OMP_NUM_THREADS=1 python benchmarks/permutation.py
+
+100 smooth maps on nilearn's 2 mm brain mask, one covariate beside an intercept, two-sided; one process and one BLAS
+thread for all. Rounds of both programs alternate, so that other work on the machine meets both; ratios are those of
+the medians. nilearn's time per shuffle is the difference of two runs of different length, without reading and fitting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from nilearn.datasets import load_mni152_brain_mask
+from nilearn.glm.second_level import non_parametric_inference
+from scipy.ndimage import gaussian_filter
+from threadpoolctl import threadpool_limits
+
+from bids_group.config import InferenceSpec
+from bids_group.distributions import t_p, t_to_z
+from bids_group.elements import Elements, Grid
+from bids_group.elements.adjacency import build_adjacency
+from bids_group.inference import correct_group
+from bids_group.inference.engine import Job, run_null
+from bids_group.inference.forest import Heights
+from bids_group.inference.residuals import build_residuals
+from bids_group.inference.scheme import choose_scheme
+from bids_group.inference.statistic import build_statistic
+from bids_group.records import Contrast, ContrastResult, Design, GroupData, MapStack
+
+N_OBS = 100
+FORMING_Z = 3.29
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Setting:
+    """Maps on the 2 mm mask, their design, and the mask as nilearn wants it."""
+
+    data: GroupData
+    mask: nib.Nifti1Image
+
+    @property
+    def images(self) -> list[nib.Nifti1Image]:
+        """Maps as images in memory."""
+        unpack, affine = self.data.elements.unpack, self.data.elements.grid.affine
+        return [nib.Nifti1Image(unpack(row), affine) for row in self.data.stack.data]
+
+
+def build_setting() -> Setting:
+    """Make 100 maps of noise with a smoothness of 5 mm (FWHM), one at a time."""
+    mask = load_mni152_brain_mask(resolution=2)
+    inside = mask.get_fdata() > 0
+    grid = Grid(shape=inside.shape, affine=np.asarray(mask.affine, dtype=np.float64))
+    elements = Elements.from_mask(grid, inside)
+    random = np.random.default_rng(0)
+    maps = np.empty((N_OBS, elements.n_elements), np.float32)
+    for row in maps:
+        smooth = gaussian_filter(random.standard_normal(grid.shape, dtype=np.float32), 5 / 2.355 / 2)
+        row[:] = elements.pack(smooth / smooth.std())
+    labels = tuple(f"sub-{number:03d}" for number in range(N_OBS))
+    matrix = pd.DataFrame({"Intercept": 1.0, "age": random.normal(size=N_OBS)}, index=list(labels))
+    contrast = Contrast(
+        name="age", label="Age", weights=np.array([[0.0, 1.0]]), test="t", expression="age", words=""
+    )
+    design = Design(
+        matrix=matrix, contrasts=(contrast,), formula="~ age", terms={}, variables=matrix, centering="none",
+        centers={}, rank=2, details={},
+    )  # fmt: skip
+    data = GroupData(design=design, stack=MapStack(labels=labels, data=maps), elements=elements)
+    return Setting(data=data, mask=nib.Nifti1Image(inside.astype(np.uint8), mask.affine))
+
+
+def build_job(setting: Setting, n_shuffles: int, *, has_clusters: bool) -> Job:
+    """Prepare shuffles for the voxelwise maximum, or for TFCE, cluster size and mass as well."""
+    data, contrast = setting.data, setting.data.design.contrasts[0]
+    spec = InferenceSpec(n_permutations=n_shuffles)
+    scheme = choose_scheme(data.design, contrast, spec, blocks=None, variance_groups=None)
+    heights = Heights(threshold=FORMING_Z, is_two_sided=True, has_tfce=True)
+    return Job(
+        scheme=scheme,
+        statistic=build_statistic(scheme, "t", is_two_sided=True),
+        residuals=build_residuals(data.stack.data, scheme.partition),
+        heights=heights if has_clusters else None,
+        adjacency=build_adjacency(data.elements, 6) if has_clusters else None,
+    )
+
+
+def seconds_per_shuffle(job: Job) -> float:
+    """Time of one shuffle in a run of whole batches."""
+    start = time.perf_counter()
+    run_null(job)
+    return (time.perf_counter() - start) / job.n_shuffles
+
+
+def nilearn_seconds_per_shuffle(setting: Setting, shorter: int, longer: int, *, has_tfce: bool) -> float:
+    """Difference of two runs of nilearn's permutation test, per shuffle."""
+    images, taken = setting.images, []
+    for n_shuffles in (shorter, longer):
+        start = time.perf_counter()
+        non_parametric_inference(
+            images, design_matrix=setting.data.design.matrix, second_level_contrast="age", mask=setting.mask,
+            model_intercept=True, n_perm=n_shuffles, two_sided_test=True, n_jobs=1, tfce=has_tfce, verbose=0,
+        )  # fmt: skip
+        taken.append(time.perf_counter() - start)
+    return (taken[1] - taken[0]) / (longer - shorter)
+
+
+def peak_flops() -> float:
+    """Floating-point operations per second of a large single-precision product."""
+    square = np.random.default_rng(0).standard_normal((2048, 2048), dtype=np.float32)
+    out = np.empty_like(square)
+    best = np.inf
+    for _ in range(5):
+        start = time.perf_counter()
+        np.matmul(square, square, out=out)
+        best = min(best, time.perf_counter() - start)
+    return float(2 * 2048**3 / best)
+
+
+def repeat(measures: dict[str, Callable[[], float]], n_rounds: int) -> dict[str, float]:
+    """Median of every measure over rounds that take all of them in turn."""
+    found: dict[str, list[float]] = {name: [] for name in measures}
+    for _ in range(n_rounds):
+        for name, measure in measures.items():
+            found[name].append(measure())
+            print(f"  {name}: {found[name][-1]:.4g}", file=sys.stderr, flush=True)
+    return {name: float(np.median(values)) for name, values in found.items()}
+
+
+def compare(setting: Setting, n_rounds: int) -> str:
+    """Measure everything that is compared, as rows of a table."""
+    voxelwise = build_job(setting, 2047, has_clusters=False)
+    clusters = build_job(setting, 63, has_clusters=True)
+    for job in (build_job(setting, 31, has_clusters=False), build_job(setting, 31, has_clusters=True)):
+        run_null(job)  # compiles
+    with threadpool_limits(1, user_api="blas"):
+        found = repeat(
+            {
+                "sgemm peak": peak_flops,
+                "voxelwise": lambda: seconds_per_shuffle(voxelwise),
+                "nilearn voxelwise": lambda: nilearn_seconds_per_shuffle(setting, 10, 40, has_tfce=False),
+                "TFCE, size and mass": lambda: seconds_per_shuffle(clusters),
+                "nilearn TFCE": lambda: nilearn_seconds_per_shuffle(setting, 1, 4, has_tfce=True),
+            },
+            n_rounds,
+        )
+    flops = 2 * N_OBS * setting.data.elements.n_elements / found["voxelwise"]
+    rows = [
+        ("voxelwise maximum", found["voxelwise"], found["nilearn voxelwise"]),
+        ("TFCE, cluster size and mass", found["TFCE, size and mass"], found["nilearn TFCE"]),
+    ]
+    lines = ["| per shuffle | bids_group | nilearn | ratio |", "|---|---|---|---|"]
+    for name, ours, theirs in rows:
+        lines.append(f"| {name} | {1e3 * ours:.2f} ms | {1e3 * theirs:.0f} ms | {theirs / ours:.0f} |")
+    share = f"voxelwise: {flops / 1e9:.0f} of {found['sgemm peak'] / 1e9:.0f} GFLOP/s"
+    lines += ["", f"Share of the measured sgemm peak, {share} = {100 * flops / found['sgemm peak']:.0f} %."]
+    return "\n".join(lines)
+
+
+def ten_thousand(setting: Setting) -> str:
+    """Time 10,000 shuffles on two cores."""
+    job = build_job(setting, 9999, has_clusters=False)
+    start = time.perf_counter()
+    run_null(job, n_workers=2)
+    return f"10,000 shuffles voxelwise with two threads: {time.perf_counter() - start:.1f} s."
+
+
+def peak_memory() -> str:
+    """Run all four familywise corrections in this process; report the peak above the imports."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    setting = build_setting()
+    t = np.empty(setting.data.elements.n_elements, np.float32)
+    x = setting.data.design.matrix.to_numpy()
+    inverse = np.linalg.inv(x.T @ x)
+    for start in range(0, t.size, 4096):
+        maps = setting.data.stack.data[:, start : start + 4096].astype(np.float64)
+        beta = inverse @ x.T @ maps
+        variance = ((maps - x @ beta) ** 2).sum(axis=0) / (N_OBS - 2)
+        t[start : start + 4096] = beta[1] / np.sqrt(variance * inverse[1, 1])
+    numbers: dict[str, npt.NDArray[np.float32]] = {
+        "t": t,
+        "z": t_to_z(t, N_OBS - 2).astype(np.float32),
+        "p": t_p(t, N_OBS - 2, True).astype(np.float32),
+    }
+    contrast = setting.data.design.contrasts[0]
+    result = ContrastResult(contrast=contrast, dof=N_OBS - 2, dof_numerator=1, maps=numbers)
+    spec = InferenceSpec(corrections=("fwe-voxel", "fwe-size", "fwe-mass", "fwe-tfce"), n_permutations=63)
+    correct_group(setting.data, [result], spec)
+    above = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    size = setting.data.stack.data.nbytes
+    return (
+        f"Peak memory of all four corrections above the imports: {above / 1e6:.0f} MB,"
+        f" {above / size:.2f} times the maps ({size / 1e6:.0f} MB)."
+    )
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--memory-only", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.memory_only:
+        print(peak_memory())
+        return
+    setting = build_setting()
+    print(f"{N_OBS} maps of {setting.data.elements.n_elements:,} voxels, one process, one BLAS thread.\n")
+    print(compare(setting, given.rounds), flush=True)
+    print(ten_thousand(setting), flush=True)
+    subprocess.run([sys.executable, __file__, "--memory-only"], check=True)
+
+
+if __name__ == "__main__":
+    main()
