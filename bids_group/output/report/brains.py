@@ -16,6 +16,7 @@ from bids_group.output.report.canvas import AXES, Box
 from bids_group.output.report.palette import effect_colours, positive_colours, signed_colours
 
 BACKDROP = "#07090d"
+MAX_COLUMNS = 24
 LINE = "#ffffff"
 
 
@@ -156,7 +157,7 @@ def draw_people(
 
     ``tiles``: arrays of one shape, rows running up the page.
     """
-    n_columns = min(len(tiles), max(4, int(np.ceil(np.sqrt(len(tiles) * 1.1)))), 10)
+    n_columns = min(len(tiles), max(4, int(np.ceil(np.sqrt(len(tiles) * 1.1)))), MAX_COLUMNS)
     n_rows = -(-len(tiles) // n_columns)
     height, width = tiles[0].shape
     caption = int(np.ceil(height * 0.16))
@@ -167,7 +168,10 @@ def draw_people(
         row, column = divmod(index, n_columns)
         top = row * (height + caption) + caption
         sheet[top : top + height, column * width : (column + 1) * width] = tile[::-1]
-        _title_tile(axes, titles[index], marked[index], column * width + width / 2, top - caption * 0.25)
+        title = axes.text(column * width + width / 2, top - caption * 0.25, titles[index], ha="center")
+        title.set(fontsize=7 * min(1, 11 / n_columns), color="#cfd6e0", parse_math=False)
+        if marked[index]:
+            title.set(color="#ffb454", text=f"▲ {titles[index]}")
     norm = Normalize(-limit, limit)
     axes.imshow(sheet, cmap=effect_colours(), norm=norm, interpolation="nearest", aspect="equal")
     axes.set_axis_off()
@@ -176,12 +180,6 @@ def draw_people(
     )
     _style_scale(bar.ax, "effect")
     return figure
-
-
-def _title_tile(axes: Axes, title: str, is_marked: bool, x: float, y: float) -> None:
-    text = f"▲ {title}" if is_marked else title
-    colour = "#ffb454" if is_marked else "#cfd6e0"
-    axes.text(x, y, text, color=colour, fontsize=7, ha="center", va="bottom", parse_math=False)
 
 
 def _draw_cut(axes: Axes, layers: Layers, axis: int, at_mm: float) -> None:

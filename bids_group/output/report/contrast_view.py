@@ -20,6 +20,9 @@ from bids_group.output.report.tables import TableView, show_number, view_table
 from bids_group.output.report.viewer import pack_flags, pack_statistic
 from bids_group.output.report.volumes import Stage, alpha_of, outlined_correction, strongest_mm
 
+MAX_PEAKS = 250
+"""Rows of a cluster table on the page: uncorrected maps have hundreds of clusters."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -36,6 +39,7 @@ class ClusterPart:
 
     title: str
     table: TableView | None
+    n_peaks: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,8 +257,8 @@ def _cluster_part(desk: ContrastDesk, correction: str) -> ClusterPart:
     path = desk.contrast.clusters[correction]
     table = read_table(path)
     caption = "Clusters with their peaks and sub-peaks (paler rows); exact values are in the file."
-    view = view_table(table, name=path.name, caption=caption) if len(table) else None
-    return ClusterPart(title=title_of(correction), table=view)
+    view = view_table(table, name=path.name, caption=caption, max_rows=MAX_PEAKS) if len(table) else None
+    return ClusterPart(title=title_of(correction), table=view, n_peaks=len(table))
 
 
 # -------------------------------------------------------------------------------------- viewer

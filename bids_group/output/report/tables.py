@@ -76,9 +76,14 @@ class TableView:
     minor: tuple[bool, ...]
 
 
-def view_table(table: pd.DataFrame, *, name: str, caption: str) -> TableView:
-    """Prepare a table of text (as `read_table` gives it); columns without any value are not shown."""
-    shown = table.dropna(axis=1, how="all")
+def view_table(table: pd.DataFrame, *, name: str, caption: str, max_rows: int = 5000) -> TableView:
+    """Prepare a table of text (as `read_table` gives it); columns without any value are not shown.
+
+    Of more than ``max_rows`` rows the first are shown, and the caption says so; the download holds all.
+    """
+    shown = table.dropna(axis=1, how="all").head(max_rows)
+    if len(table) > max_rows:
+        caption = f"{caption} The first {max_rows} of {len(table)} rows; the download holds all."
     numeric = tuple(_is_numeric(shown[column]) for column in shown.columns)
     columns = [*zip(map(str, shown.columns), numeric, strict=True)]
     rows = tuple(

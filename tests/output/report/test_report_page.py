@@ -297,3 +297,13 @@ def test_labels_that_look_like_numbers_keep_their_zeros() -> None:
         ["02", "2.346", "24.1"],
     ]
     assert view.is_number == (False, True, True)
+
+
+def test_a_long_table_is_cut_on_the_page_but_not_in_the_download() -> None:
+    table = pd.DataFrame({"cluster": [str(k) for k in range(300)]})
+    view = view_table(table, name="x.tsv", caption="Clusters.", max_rows=250)
+    assert len(view.rows) == 250
+    assert view.caption == "Clusters. The first 250 of 300 rows; the download holds all."
+    assert (
+        base64.b64decode(view.download.split(",")[1]).decode().splitlines()[1:] == table["cluster"].tolist()
+    )
