@@ -56,7 +56,7 @@ def write_participants(
         None where there is no ``sub-*`` folder: BIDS then wants no table.
     """
     with take_turn(output_dir):
-        people = sorted(path.name for path in output_dir.glob("sub-*") if path.is_dir())
+        people = _people_with_folders(output_dir)
         if not people:
             return None
         marks = _analysed_before(output_dir) if analyses is None else _analysed_in(analyses)
@@ -179,6 +179,11 @@ def _write_bidsignore(path: Path) -> None:
     earlier = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     missing = [line for line in BIDSIGNORE if line not in earlier]
     write_if_changed(path, "\n".join([*earlier, *missing]) + "\n")
+
+
+def _people_with_folders(output_dir: Path) -> list[str]:
+    with os.scandir(output_dir) as entries:  # no look at each of thousands of folders
+        return sorted(one.name for one in entries if one.name.startswith("sub-") and one.is_dir())
 
 
 def _analysed_in(analyses: Iterable[GroupAnalysis]) -> dict[str, str]:

@@ -131,7 +131,7 @@ def _cell(value: Any) -> str:
     ):
         return "n/a"
     if isinstance(value, (float, np.floating)):
-        return str(value).removesuffix(".0")
+        return str(value + 0.0).removesuffix(".0")  # + 0.0: no minus before zero
     return " ".join(str(value).split("\t")).replace("\r", " ").replace("\n", " ") or "n/a"
 
 

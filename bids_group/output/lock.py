@@ -41,11 +41,11 @@ def claim_output(output_dir: Path, bids_dir: Path, *, level: str) -> Iterator[No
     """
     check_place(output_dir, bids_dir)
     _check_writable(output_dir)
-    sweep_parts(output_dir)
     if level != "group":
         yield
         return
     with _hold(output_dir / _RUN_LOCK, stale_s=_RUN_STALE_S, wait_s=0.0):
+        sweep_parts(output_dir)
         yield
 
 
@@ -221,6 +221,6 @@ def _refusal(lock: Path) -> LockedError:
     return LockedError(
         f"Another run holds OUTPUT_DIR: {lock.parent}.",
         found=f"{who}, since {holder.get('since', '?')}",
-        expected="one group run at a time",
+        expected="one writer at a time",
         fix=f"Wait for it, or give another OUTPUT_DIR. If that run is gone, remove {lock}.",
     )

@@ -36,7 +36,7 @@ def test_a_table_is_spelled_as_bids_wants_it() -> None:
         {
             "who": ["sub-01", "a\tb\nc", ""],
             "x": [1.0, np.nan, 0.1],
-            "small": np.array([0.1, 1e-30, 2], dtype=np.float32),
+            "small": np.array([0.1, 1e-30, -0.0], dtype=np.float32),
             "n": [1, 2, 3],
             "is_in": [True, False, True],
             "maybe": [None, "yes", pd.NA],
@@ -46,7 +46,7 @@ def test_a_table_is_spelled_as_bids_wants_it() -> None:
         "who\tx\tsmall\tn\tis_in\tmaybe\n"
         "sub-01\t1\t0.1\t1\ttrue\tn/a\n"
         "a b c\tn/a\t1e-30\t2\tfalse\tyes\n"
-        "n/a\t0.1\t2\t3\ttrue\tn/a\n"
+        "n/a\t0.1\t0\t3\ttrue\tn/a\n"
     )
 
 

@@ -96,6 +96,18 @@ def test_the_second_group_run_is_told_who_holds_the_first(bids_dir: Path, tmp_pa
     assert not (out / LOCK).exists()
 
 
+def test_a_group_run_sweeps_what_killed_processes_left(bids_dir: Path, tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    part = tmp_path / "out" / "sub-01" / f".part-{process.place()}-{child.pid}-1"
+    part.parent.mkdir(parents=True)
+    part.touch()
+    with claim_output(tmp_path / "out", bids_dir, level="participant"):
+        assert part.exists()
+    with claim_output(tmp_path / "out", bids_dir, level="group"):
+        assert not part.exists()
+
+
 def test_an_error_inside_releases_the_lock(bids_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), claim_output(tmp_path / "out", bids_dir, level="group"):
         _ = 1 / 0
