@@ -71,22 +71,22 @@ def fit_group(
     """
     basis = orthonormal_basis(data.design)
     found = [_empty_maps(contrast, data, has_effect_sizes) for contrast in data.design.contrasts]
-    unjudged = np.zeros((len(found), 2), dtype=np.int64)
+    unusual = np.zeros((len(found), 3), dtype=np.int64)
 
     def fit(tile: slice) -> npt.NDArray[np.int64]:
         estimates = _fit_tile(data, basis, tile)
         for maps, contrast, estimate in zip(found, data.design.contrasts, estimates, strict=True):
             _fill(maps, tile, contrast, estimate, is_two_sided)
-        return np.array([_count_unjudged(estimate) for estimate in estimates])
+        return np.array([_count_unusual(estimate) for estimate in estimates])
 
     tiles = _tiles(data, basis)
     n_threads = _n_threads(data, tiles, n_procs, mem_gb)
     with threadpool_limits(1), ThreadPoolExecutor(n_threads) as threads:
         for counts in threads.map(fit, tiles):
-            unjudged += counts
+            unusual += counts
     return tuple(
         _result(contrast, data, maps, counts)
-        for contrast, maps, counts in zip(data.design.contrasts, found, unjudged, strict=True)
+        for contrast, maps, counts in zip(data.design.contrasts, found, unusual, strict=True)
     )
 
 
@@ -217,9 +217,10 @@ def _one_if_equal(dof: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return dof[:1].reshape(()) if dof.size and (dof == dof[0]).all() else dof
 
 
-def _count_unjudged(estimate: Estimate) -> tuple[int, int]:
-    """Count elements without estimate or dof, and elements without residual variance."""
-    return int((~estimate.is_determined).sum()), int(estimate.is_exact.sum())
+def _count_unusual(estimate: Estimate) -> tuple[int, int, int]:
+    """Count elements without estimate or dof, without residual variance, and with a variance below float32."""
+    is_tiny = (estimate.variance < np.finfo(np.float32).tiny).any(axis=0) & estimate.is_estimable
+    return int((~estimate.is_determined).sum()), int(estimate.is_exact.sum()), int(is_tiny.sum())
 
 
 def _result(contrast: Contrast, data: GroupData, maps: Maps, counts: npt.NDArray[np.int64]) -> ContrastResult:
@@ -232,31 +233,39 @@ def _result(contrast: Contrast, data: GroupData, maps: Maps, counts: npt.NDArray
         dof=dof,
         dof_numerator=len(np.atleast_2d(contrast.weights)),
         maps=maps,
-        notices=_notices(contrast, data, int(counts[0]), int(counts[1])),
+        notices=_notices(contrast, data, counts),
     )
 
 
-def _notices(contrast: Contrast, data: GroupData, n_unestimable: int, n_exact: int) -> tuple[Notice, ...]:
-    n_elements = data.elements.n_elements
-    notices = []
-    if n_unestimable:
-        notices.append(
-            Notice(
-                severity="warning",
-                topic="coverage",
-                sentence=f"'{contrast.name}' cannot be tested at {n_unestimable} of {n_elements} elements: "
-                "the people observed there do not determine it. They have statistic 0 and p 1.",
-                fix="Raise --min-coverage.",
-            )
+def _notices(contrast: Contrast, data: GroupData, counts: npt.NDArray[np.int64]) -> tuple[Notice, ...]:
+    """Say what is unusual at how many elements, in the order of `_count_unusual`."""
+    said = (
+        (
+            "coverage",
+            "cannot be tested at {}: the people observed there do not determine it. "
+            "They have statistic 0 and p 1.",
+            "Raise --min-coverage.",
+        ),
+        (
+            "variance",
+            "cannot be tested at {}: all rows are fitted exactly there, without residual variance. "
+            "They have statistic 0 and p 1.",
+            "Use a --mask that leaves out elements with constant values.",
+        ),
+        (
+            "units",
+            "has a variance too small for the map's number format (float32) at {}: 0 there; "
+            "its statistic, z and p are right.",
+            "Give the covariate in larger units, or use scale().",
+        ),
+    )
+    return tuple(
+        Notice(
+            severity="warning",
+            topic=topic,
+            sentence=f"'{contrast.name}' {words.format(f'{count} of {data.elements.n_elements} elements')}",
+            fix=fix,
         )
-    if n_exact:
-        notices.append(
-            Notice(
-                severity="warning",
-                topic="variance",
-                sentence=f"'{contrast.name}' cannot be tested at {n_exact} of {n_elements} elements: all "
-                "rows are fitted exactly there, without residual variance. They have statistic 0 and p 1.",
-                fix="Use a --mask that leaves out elements with constant values.",
-            )
-        )
-    return tuple(notices)
+        for count, (topic, words, fix) in zip(counts, said, strict=True)
+        if count
+    )

@@ -269,9 +269,8 @@ class _Total:
             if self._is_precision:
                 return self._effect / self._variance, 1 / self._variance
             if self._observation.combine == "mean":
-                return self._effect / self._n_observed, self._variance / self._n_observed.astype(
-                    np.float64
-                ) ** 2
+                n_observed = self._n_observed.astype(np.float64)
+                return self._effect / n_observed, self._variance / n_observed**2
         return self._effect, self._variance
 
     def _summed_dof(self, is_kept: Mask) -> npt.NDArray[np.float32] | None:

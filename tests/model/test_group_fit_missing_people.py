@@ -128,6 +128,7 @@ def test_no_degree_of_freedom_left_is_untestable():
     for result in results:
         assert result.maps["dof"][1] == 0
         assert result.maps["p"][1] == 1
+        assert [notice.topic for notice in result.notices] == ["coverage"]
         assert all(np.isfinite(one).all() for one in result.maps.values())
 
 
