@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
 from bids_group import output
 from bids_group.config import RunConfig
 from bids_group.output.report import build_report, write_citations
@@ -32,6 +34,11 @@ def run(config: RunConfig) -> None:
         _say_where(build_report(config.output_dir))
         return
     output.check_place(config.output_dir, config.inputs.bids_dir)
+    with threadpool_limits(1):  # sums in one order, whatever the number of processors
+        _work(config)
+
+
+def _work(config: RunConfig) -> None:
     job = prepare(config)
     if config.execution.is_dry_run:
         _show(job)
