@@ -218,7 +218,7 @@ def _one_if_equal(dof: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _count_unusual(estimate: Estimate) -> tuple[int, int, int]:
-    """Count elements without estimate or dof, without residual variance, and with a variance below float32."""
+    """Count elements without estimate or dof, without residual variance, with a variance below float32."""
     is_tiny = (estimate.variance < np.finfo(np.float32).tiny).any(axis=0) & estimate.is_estimable
     return int((~estimate.is_determined).sum()), int(estimate.is_exact.sum()), int(is_tiny.sum())
 
