@@ -226,14 +226,25 @@ def test_an_older_dataset_description_names_its_pipeline(study):
     assert study.gather().maps[0].producer == "fitlins"
 
 
-def test_pybids_is_imported_where_home_cannot_be_read(tmp_path):
-    """Looking for anything in this HOME raises an error, even for root: its name is too long."""
-    environment = {**os.environ, "HOME": "/" + "x" * 5_000}
-    settings = {"env": environment, "cwd": tmp_path, "capture_output": True, "text": True}
-    plain = subprocess.run([sys.executable, "-c", "import bids"], **settings)
-    assert plain.returncode != 0, "the trap is gone: pybids no longer looks into HOME"
-    (tmp_path / "sub-01_contrast-a_stat-effect_statmap.nii.gz").touch()
+def import_with_home(home, folder, code):
+    environment = {**os.environ, "HOME": home}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=folder, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("is_long", [True, False])
+def test_pybids_is_imported_where_home_cannot_be_read(tmp_path, is_long):
+    """A HOME whose name is too long (an error on looking, even for root), and one with broken settings."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "pybids_config.json").write_text("{")
+    assert import_with_home(str(home), tmp_path, "import bids").returncode != 0, "the trap is gone"
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "sub-01_contrast-a_stat-effect_statmap.nii.gz").touch()
     code = "from bids_group.bids.index import index_dataset; from pathlib import Path; import os\n"
     code += "print(len(index_dataset(Path('.'))), os.environ['HOME'])"
-    done = subprocess.run([sys.executable, "-c", code], **settings)
-    assert done.stdout.split() == ["1", environment["HOME"]], done.stderr
+    wanted = "/" + "x" * 5_000 if is_long else str(home)
+    done = import_with_home(wanted, data, code)
+    assert done.stdout.split() == ["1", wanted], done.stderr

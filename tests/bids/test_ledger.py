@@ -7,7 +7,7 @@ import pytest
 
 from bids_group.bids import build_ledger, keep_complete
 from bids_group.errors import DataError, UsageError
-from bids_group.records import GroupAnalysis, Observation
+from bids_group.records import Exclusion, GroupAnalysis, Observation
 
 
 def analyse(cohort, contrast, leave=()):
@@ -87,6 +87,16 @@ def test_lost_maps_keep_their_run_and_task(cohort):
 def test_a_map_in_no_analysis_and_without_a_reason_says_so(cohort):
     ledger = build_ledger(cohort, [])
     assert set(ledger[ledger["contrast"] == "a"]["reason"]) == {"in no analysis"}
+
+
+def test_a_map_that_left_later_keeps_its_own_reason(cohort):
+    lost = cohort.maps[0]
+    gone = Exclusion(subject=lost.subject, path=lost.effect, reason="it holds no number")
+    ledger = build_ledger(cohort, [], [gone])
+    assert ledger[ledger["reason"] == "it holds no number"]["file"].tolist() == [
+        f"bids:glm:sub-01/ses-1/{lost.effect.name}"
+    ]
+    assert len(ledger) == len(build_ledger(cohort, []))
 
 
 def test_the_order_of_maps_and_exclusions_does_not_matter(cohort):
