@@ -98,10 +98,12 @@ def _design(desk: AnalysisDesk) -> Picture:
 
 
 def _correlations(desk: AnalysisDesk) -> Picture | None:
-    figure = charts.draw_correlations(desk.analysis.matrix)
+    of_people = desk.analysis.terms.get("subject", ())
+    figure = charts.draw_correlations(desk.analysis.matrix.drop(columns=list(of_people)))
     if figure is None:
         return None
-    what = "Correlations between the columns of the design that vary."
+    what = "Correlations between the columns of the design that vary"
+    what += ", without those of single people." if of_people else "."
     return desk.album.add(figure, f"{desk.stem}_desc-correlations_design.svg", alt=what, caption=what)
 
 

@@ -15,6 +15,9 @@ from scipy import stats
 from bids_group.output.report.palette import ABOVE, BELOW, CATEGORIES, FAINT, INK
 from bids_group.output.report.tables import show_number
 
+MAX_NUMBERED = 14
+"""Columns up to which numbers are written into pictures of matrices."""
+
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
 
@@ -33,6 +36,7 @@ def draw_distributions(z: Floats, p: Floats) -> Figure:
         p, bins=np.linspace(0, 1, 41).tolist(), density=True, color=BELOW, alpha=0.75, label="observed"
     )
     right.axhline(1.0, color=ABOVE, label="null: uniform")
+    right.set_ylim(top=1.3 * right.get_ylim()[1])
     _label(right, "p (uncorrected)", "density over elements")
     for axes in (left, right):
         axes.legend(frameon=False, fontsize=8)
@@ -61,7 +65,7 @@ def draw_design(matrix: pd.DataFrame, contrasts: Mapping[str, Floats]) -> Figure
     """
     n_weights = sum(len(weights) for weights in contrasts.values())
     columns = [_short(str(name), 26) for name in matrix.columns]
-    width = 2.6 + 0.62 * len(columns)
+    width = 2.6 + min(0.62 * len(columns), 10.0)
     figure = Figure(figsize=(max(width, 4.5), 5.0 + 0.28 * n_weights), facecolor="none", layout="constrained")
     top, bottom = figure.subplots(2, 1, height_ratios=(4.0, max(0.3 * n_weights, 0.35)))
     scaled = matrix.to_numpy(dtype=float)
@@ -74,10 +78,17 @@ def draw_design(matrix: pd.DataFrame, contrasts: Mapping[str, Floats]) -> Figure
         interpolation="nearest",
     )
     top.xaxis.tick_top()
-    top.set_xticks(range(len(columns)), columns, rotation=40, ha="left", parse_math=False)
+    top.set_xticks(
+        range(len(columns)), columns, rotation=40, ha="left", parse_math=False, fontsize=_font_size(columns)
+    )
     _label_rows(top, [str(label) for label in matrix.index])
     _draw_weights(bottom, contrasts)
     return figure
+
+
+def _font_size(names: Sequence[str]) -> float:
+    """Return a size at which that many names fit beside each other."""
+    return min(9.0, max(2.5, 9.0 * 24 / len(names)))
 
 
 def _label_rows(axes: Axes, labels: Sequence[str]) -> None:
@@ -98,7 +109,8 @@ def _draw_weights(axes: Axes, contrasts: Mapping[str, Floats]) -> None:
     axes.set_xticks([])
     for (row, column), weight in np.ndenumerate(rows):
         ink = "white" if abs(weight) > 0.6 * limit else INK
-        axes.text(column, row, f"{weight:.3g}", ha="center", va="center", fontsize=7, color=ink)
+        if len(rows[0]) <= MAX_NUMBERED:
+            axes.text(column, row, f"{weight:.3g}", ha="center", va="center", fontsize=7, color=ink)
 
 
 def draw_correlations(matrix: pd.DataFrame) -> Figure | None:
@@ -108,21 +120,17 @@ def draw_correlations(matrix: pd.DataFrame) -> Figure | None:
         return None
     values = varying.corr().to_numpy()
     names = [_short(str(name), 26) for name in varying.columns]
-    side = 2.2 + 0.5 * len(names)
+    side = 2.2 + min(0.5 * len(names), 8.0)
     figure, (axes,) = _figure(1, (side, side * 0.85))
     axes.imshow(values, cmap="PuOr_r", vmin=-1, vmax=1)
-    axes.set_xticks(range(len(names)), names, rotation=40, ha="right", parse_math=False)
-    axes.set_yticks(range(len(names)), names, parse_math=False)
-    for (row, column), value in np.ndenumerate(values):
-        axes.text(
-            column,
-            row,
-            f"{value:.2f}",
-            ha="center",
-            va="center",
-            fontsize=7,
-            color="white" if abs(value) > 0.6 else INK,
-        )
+    axes.set_xticks(
+        range(len(names)), names, rotation=40, ha="right", parse_math=False, fontsize=_font_size(names)
+    )
+    axes.set_yticks(range(len(names)), names, parse_math=False, fontsize=_font_size(names))
+    for (row, column), value in np.ndenumerate(values if len(names) <= MAX_NUMBERED else values[:0]):
+        ink = "white" if abs(value) > 0.6 else INK
+        shown = f"{value:.2f}".replace("-0.00", "0.00")
+        axes.text(column, row, shown, ha="center", va="center", fontsize=7, color=ink)
     return figure
 
 

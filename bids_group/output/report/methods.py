@@ -156,7 +156,7 @@ def _forming(facts: Facts) -> str:
     """Say how clusters were formed where their extent was tested."""
     for entry in facts["corrections"]:
         if entry["name"] in ("fweSize", "fweMass", "ari") and entry.get("cluster_forming_z"):
-            size = "z" if facts.get("is_two_sided") is False else "|z|"
+            size = "|z|" if facts.get("is_two_sided") else "z"
             p = f" (uncorrected p < {entry['cluster_forming_p']:g})" if entry.get("cluster_forming_p") else ""
             near = f", {entry['connectivity']} neighbours" if entry.get("connectivity") else ""
             return f"Clusters were formed at {size} > {entry['cluster_forming_z']:.3f}{p}{near}."

@@ -57,7 +57,6 @@ class PageView:
     provenance: tuple[tuple[str, str], ...]
     command: str
     hashes: TableView | None
-    errors: tuple[str, ...]
     palette: tuple[str, ...]
     has_atlas: bool
     anatomy: Mapping[str, Any] | None
@@ -134,9 +133,6 @@ def _view_page(folder: Folder, analyses: Sequence[AnalysisView]) -> PageView:
         provenance=tuple(_provenance(folder)),
         command=_plain_command(folder.command.get("Command") or []),
         hashes=_hashes(folder),
-        errors=tuple(
-            sorted(str(path.relative_to(folder.root)) for path in (folder.root / "logs").glob("crash*"))
-        ),
         palette=SIGNED,
         has_atlas=any(analysis.regions is not None for analysis in analyses),
         anatomy=_anatomy(folder),

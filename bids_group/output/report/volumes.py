@@ -15,7 +15,7 @@ from bids_group.output.report.canvas import Box, common_cuts, place, read_anatom
 from bids_group.output.report.folder import AnalysisFiles, ContrastFiles, entities_of, sidecar_of
 
 N_CUTS = 8
-MAX_LIMIT = 12.0
+MAX_LIMIT = {"t": 12.0, "F": 60.0}
 """Colours end here at most: beyond it pictures would show strong effects only."""
 
 
@@ -79,7 +79,7 @@ def _limits(analysis: AnalysisFiles, inside: npt.NDArray[np.bool_]) -> dict[str,
     for contrast in analysis.contrasts:
         values = np.abs(read_map(contrast.maps[contrast.test]).data[inside])
         largest[contrast.test] = max(largest.get(contrast.test, 1.0), float(values.max(initial=0.0)))
-    return {test: min(value, MAX_LIMIT) for test, value in largest.items()}
+    return {test: min(value, MAX_LIMIT[test]) for test, value in largest.items()}
 
 
 def read_contrast(contrast: ContrastFiles, stage: Stage) -> ContrastMaps:
