@@ -254,7 +254,7 @@ def _notices(contrast: Contrast, data: GroupData, counts: npt.NDArray[np.int64])
         ),
         (
             "units",
-            "has a variance too small for the map's number format (float32) at {}: 0 there; "
+            "has a variance too small for the map's number format (float32) at {}: rounded there; "
             "its statistic, z and p are right.",
             "Give the covariate in larger units, or use scale().",
         ),
