@@ -28,8 +28,7 @@ def check_same_analysis(output_dir: Path, identity: Mapping[str, Any], *, is_ove
         Another analysis wrote here; names the first setting that differs.
     """
     wanted = plain(identity)
-    stored = _read_json(output_dir / _IDENTITY)
-    difference = _first_difference(stored, wanted) if stored else None
+    difference = _first_difference(_read_json(output_dir / _IDENTITY), wanted)
     own = [path for path in _all_listed(output_dir) if (output_dir / path).exists()]
     if difference is not None and own:
         if not is_overwrite:
@@ -67,15 +66,21 @@ def _show(value: Any) -> str:
 
 
 def _first_difference(stored: Any, wanted: Any, where: str = "") -> tuple[str, Any, Any] | None:
+    """Find a setting that differs, plain values before lists: a formula says more than its terms."""
     if isinstance(stored, dict) and isinstance(wanted, dict):
-        keys = [*wanted, *(key for key in stored if key not in wanted)]
+        keys = sorted({**wanted, **stored}, key=lambda key: isinstance(wanted.get(key), (dict, list)))
         pairs = ((str(key), stored.get(key, _ABSENT), wanted.get(key, _ABSENT)) for key in keys)
     elif isinstance(stored, list) and isinstance(wanted, list) and len(stored) == len(wanted):
-        pairs = ((str(i), *pair) for i, pair in enumerate(zip(stored, wanted, strict=True)))
+        pairs = ((_name(new, i), old, new) for i, (old, new) in enumerate(zip(stored, wanted, strict=True)))
     else:
         return None if stored == wanted else (where, stored, wanted)
     found = (_first_difference(old, new, f"{where}.{key}".lstrip(".")) for key, old, new in pairs)
     return next((difference for difference in found if difference is not None), None)
+
+
+def _name(item: Any, number: int) -> str:
+    """Name an item of a list as the list does, else by its number."""
+    return str(item.get("Name", number)) if isinstance(item, dict) else str(number)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

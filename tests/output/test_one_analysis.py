@@ -54,6 +54,15 @@ def test_another_analysis_is_refused_and_the_setting_named(
     assert below(tmp_path) == {"group/a.nii.gz"}
 
 
+def test_the_formula_is_named_before_its_terms_and_a_node_by_its_name(tmp_path: Path) -> None:
+    def model(*terms: str) -> dict[str, Any]:
+        return {"Nodes": [{"Name": "group", "Model": {"X": list(terms), "Formula": " + ".join(terms)}}]}
+
+    run(tmp_path, "a.nii.gz", identity=model("1", "age"))
+    with pytest.raises(OutputError, match=r"'Nodes\.group\.Model\.Formula' differs"):
+        check_same_analysis(tmp_path, model("1", "sex"), is_overwrite=False)
+
+
 def test_a_setting_that_is_gone_counts_as_a_difference(tmp_path: Path) -> None:
     run(tmp_path, "a.nii.gz", identity={**IDENTITY, "Mask": "m.nii"})
     with pytest.raises(OutputError, match="'Mask'"):
@@ -122,6 +131,13 @@ def test_a_list_that_somebody_changed_removes_nothing_outside(tmp_path: Path) ->
     check_same_analysis(tmp_path / "out", {"Formula": "~ age"}, is_overwrite=True)
     assert (tmp_path / "mine.txt").exists()
     assert below(tmp_path / "out") == set()
+
+
+def test_results_of_an_unknown_analysis_are_not_mixed_with_others(tmp_path: Path) -> None:
+    run(tmp_path, "a.nii.gz")
+    (tmp_path / "code/analysis.json").unlink()
+    with pytest.raises(OutputError, match="another analysis"):
+        check_same_analysis(tmp_path, IDENTITY, is_overwrite=False)
 
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def _caption(points: pd.DataFrame, focus: Focus) -> str:
     if focus.numeric:
         how = f"Lines are the fitted model against {focus.numeric}."
     else:
-        how = "Beside the points: their mean and 95 % interval."
+        how = "Beside the points: their mean and 95 % interval (of the points shown; the test is that above)."
     chosen = "A peak is chosen because it is extreme: a new sample would show less."
     return f"{which} {how} {chosen}"
 

@@ -108,6 +108,7 @@ def _draw_levels(axes: Axes, rows: pd.DataFrame, focus: Focus) -> None:
     _join_people(axes, rows, places)
     axes.set_xticks(range(len(groups)), [level for level, _ in groups], fontsize=8, parse_math=False)
     axes.set_xlim(-0.6, len(groups) - 0.4)
+    axes.set_xlabel(", ".join(focus.factors), fontsize=8, parse_math=False)
 
 
 def _draw_interval(axes: Axes, at: float, values: pd.Series[float]) -> None:
