@@ -146,21 +146,30 @@ def _one(label: str | None) -> tuple[str, ...]:
 
 
 def _filter(choice: Choice, entity: str, wanted: Sequence[str | None]) -> None:
-    def passes(candidate: Candidate) -> bool:
+    def passes(candidate: Candidate, item: str | None) -> bool:
         label = candidate.entities.get(entity)
         if entity == "contrast" and label is None:
             label = contrast_of(candidate.entities)
-        return any((item == "*" and label is not None) or same_label(entity, item, label) for item in wanted)
+        return (item == "*" and label is not None) or same_label(entity, item, label)
 
     there = choice.candidates
-    choice.keep(passes, f"not selected (--bids-filter-file, {entity})")
-    if there and not choice.candidates:
+    void = [item for item in wanted if not any(passes(candidate, item) for candidate in there)]
+    if len(void) == len(wanted):
         words = name_some("null" if item is None else item for item in wanted)
         raise SelectionError(
             f"No first-level map passes the BIDS filter {entity} = {words}.",
             found=f"{entity}: {_describe_labels(there, entity)}",
             fix="Change the file given with --bids-filter-file.",
         )
+    if void and entity != "extension":
+        words = name_some("null" if item is None else item for item in void)
+        sentence = (
+            f"The BIDS filter {entity} = {words} passes no map; there are {_describe_labels(there, entity)}."
+        )
+        choice.notices.append(Notice(severity="warning", topic="selection", sentence=sentence))
+    choice.keep(
+        lambda c: any(passes(c, item) for item in wanted), f"not selected (--bids-filter-file, {entity})"
+    )
 
 
 def _narrow(choice: Choice, entity: str, wanted: Sequence[str], option: str) -> None:

@@ -66,6 +66,7 @@ def test_a_person_left_without_maps_is_named_with_the_reason(two_sessions, reaso
         ({"node": "run"}, "node 'run'", "Leave --node out."),
         ({"first_level_contrasts": ("Stop", "goo")}, "contrast 'Stop'", "Did you mean 'stop'?"),
         ({"bids_filter": {"session": "c"}}, "BIDS filter session = c", "--bids-filter-file"),
+        ({"bids_filter": {"space": None}}, "BIDS filter space = null", "--bids-filter-file"),
         ({"bids_filter": {"desc": "*"}}, "BIDS filter desc = *", "--bids-filter-file"),
     ],
 )
@@ -161,6 +162,12 @@ def test_filters_take_lists_and_short_names(two_sessions):
     maps = two_sessions.gather(bids_filter={"ses": ("a",), "run": (1, 2), "contrast": "go"}).maps
     assert {(m.session, m.contrast) for m in maps} == {("a", "go")}
     assert len(maps) == 6
+
+
+def test_a_part_of_a_filter_that_passes_nothing_is_a_warning(two_sessions):
+    cohort = two_sessions.gather(bids_filter={"session": ("a", "c")})
+    assert {m.session for m in cohort.maps} == {"a"}
+    assert any("session = c passes no map" in n.sentence for n in cohort.notices if n.severity == "warning")
 
 
 def test_a_filter_on_an_unknown_entity_is_refused(two_sessions):
