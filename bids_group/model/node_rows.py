@@ -46,10 +46,10 @@ def build_node_rows(
         A column that is used has no single value in some row.
     """
     covariates = join_covariates(keys, cohort.tables)
-    covariates.require((*model_names(node), *_inputs(node), *judged_by))
+    covariates.require((*model_names(node), *input_names(node), *judged_by))
     raw = pd.concat([covariates.frame, _indicators(node, covariates.frame)], axis=1)
     transformed = transform(raw, node.instructions, node.name)
-    _check_variables(node, transformed.rows, cohort)
+    check_variables(node, transformed.rows)
     return NodeRows(
         raw=raw,
         transformed=transformed,
@@ -57,9 +57,17 @@ def build_node_rows(
     )
 
 
+def join_node_rows(node: Node, keys: Sequence[RowKey], cohort: Cohort) -> pd.DataFrame:
+    """Join the covariates to the maps of a node below the group, before transformations: index 0 … n − 1."""
+    covariates = join_covariates(keys, cohort.tables)
+    covariates.require((*model_names(node), *input_names(node)))
+    raw = pd.concat([covariates.frame, _indicators(node, covariates.frame)], axis=1)
+    return raw.set_axis(range(len(keys)), axis=0)
+
+
 def check_one_contrast(node: Node, contrasts: Collection[str]) -> None:
     """Refuse a model of several first-level contrasts in which the contrast is no variable."""
-    names = (*model_names(node), *_inputs(node))
+    names = (*model_names(node), *input_names(node))
     if len(contrasts) > 1 and not any(n == "contrast" or find_contrast(n, contrasts) for n in names):
         raise UsageError(
             f"The node {node.name!r} would mix {len(contrasts)} first-level contrasts in one model.",
@@ -92,7 +100,7 @@ def _quote_names(formula: str, columns: Iterable[str]) -> str:
     return pattern.sub(lambda match: f"`{match[0]}`" if match["odd"] else match[0], formula)
 
 
-def _inputs(node: Node) -> list[str]:
+def input_names(node: Node) -> list[str]:
     """Columns that the transformations read."""
     values = (step.get(key, ()) for step in node.instructions for key in ("Input", "By", "Wrt"))
     lists = ([value] if isinstance(value, str) else value for value in values)
@@ -106,14 +114,15 @@ def _indicators(node: Node, frame: pd.DataFrame) -> pd.DataFrame:
     made = pd.DataFrame(index=frame.index)
     if "contrast" not in frame.columns:
         return made
-    for name in (*model_names(node), *_inputs(node)):
+    for name in (*model_names(node), *input_names(node)):
         found = find_contrast(name, frame["contrast"].cat.categories)
         if found is not None and name not in frame.columns:
             made[name] = (frame["contrast"] == found).astype(float)
     return made
 
 
-def _check_variables(node: Node, rows: pd.DataFrame, cohort: Cohort) -> None:
+def check_variables(node: Node, rows: pd.DataFrame) -> None:
+    """Refuse variables of ``X`` that do not exist; those of a formula are checked with the formula."""
     for name in node.x:
         if name != INTERCEPT and name not in rows.columns and node.formula is None:
             raise unknown_column(name, map(str, rows.columns), f"X of the node {node.name!r}")

@@ -185,10 +185,11 @@ class _Planning:
                 exclusions += signal.exclude(f"no value (n/a) of {lacking[0]} for GroupBy (--missing drop)")
             else:
                 complete.append(position)
-        labels = [
-            tuple((name, str(values[position])) for name, values in by_name.items()) for position in complete
-        ]
-        groups = split([signals[position] for position in complete], labels)
+        labels = {
+            position: tuple((name, str(values[position])) for name, values in by_name.items())
+            for position in complete
+        }
+        groups = {one: [signals[position] for position in at] for one, at in split(labels).items()}
         return groups, (*self.received.exclusions, *exclusions)
 
     def _refuse_missing(self, signal: Signal, name: str) -> None:

@@ -80,11 +80,11 @@ def _map_signal(one: FirstLevelMap) -> Signal:
     return Signal(entities={key: value for key, value in named.items() if value is not None}, source=one)
 
 
-def split(signals: Sequence[Signal], values: Sequence[Labels]) -> dict[Labels, list[Signal]]:
-    """Split signals by the values of each, groups in sorted order."""
-    groups: dict[Labels, list[Signal]] = {}
-    for signal, value in zip(signals, values, strict=True):
-        groups.setdefault(value, []).append(signal)
+def split(values: Mapping[int, Labels]) -> dict[Labels, list[int]]:
+    """Split positions by the values of each, groups in sorted order."""
+    groups: dict[Labels, list[int]] = {}
+    for position, value in values.items():
+        groups.setdefault(value, []).append(position)
     return dict(sorted(groups.items()))
 
 
