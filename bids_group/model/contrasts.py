@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,7 +31,7 @@ from bids_group.model.grammar import (
 from bids_group.model.marginal import mean_row, slope_row
 from bids_group.model.pointing import list_some, point_at, suggest
 from bids_group.model.terms import HierarchicalForm, find_term, term_rows
-from bids_group.model.words import join_rows, say_combination, say_held, say_number, say_weights
+from bids_group.model.words import join_rows, say_combination, say_number, say_test, say_weights
 from bids_group.records import Contrast, Notice
 
 
@@ -98,7 +98,9 @@ def label_term(term: Term) -> str:
 
 def _weigh(text: str, expression: Expression, fitted: Fitted) -> tuple[Array, str]:
     if isinstance(expression, TermTest):
-        return term_rows(fitted.form, fitted.X, expression.term), _say_test(expression.term, fitted)
+        term = find_term(fitted.form, expression.term)
+        words = say_test(term, len(fitted.form.blocks[term.key]), fitted.coding)
+        return term_rows(fitted.form, fitted.X, expression.term), words
     if isinstance(expression, Weights):
         return _weigh_numbers(text, expression, fitted.coding.columns)
     rows = [_weigh_combination(text, row, fitted.coding) for row in expression.rows]
@@ -203,37 +205,6 @@ def _as_number(typed: str) -> float | None:
         return float(typed)
     except ValueError:
         return None
-
-
-def _say_test(typed: str, fitted: Fitted) -> str:
-    """Say what the test of a term compares: means of levels, slopes, or differences of them."""
-    coding, term = fitted.coding, find_term(fitted.form, typed)
-    factors = [column for column in term.columns if column in coding.levels]
-    covariates = [factor.text for factor in term.factors if factor.columns[0] not in coding.levels]
-    what = f"slope of {' and '.join(covariates)}" if covariates else "mean"
-    others = [name for name in coding.levels if name not in factors]
-    held = {name: c.mean for name, c in coding.covariates.items() if name not in term.columns}
-    place = [*say_held(held), *([f"averaged over {list_some(others)}"] if others else [])]
-    n_columns = len(fitted.form.blocks[term.key])
-    return ", ".join([_say_comparison(what, factors, coding.levels, term, n_columns), *place])
-
-
-def _say_comparison(
-    what: str, factors: list[str], levels: Mapping[str, tuple[str, ...]], term: Term, n_columns: int
-) -> str:
-    if not factors and n_columns > 1:
-        return f"whether the mean depends on {term.name}"
-    if not factors:
-        return f"{what} against zero"
-    if len(factors) == 1 and len(levels[factors[0]]) == 2:
-        first, second = levels[factors[0]]
-        return f"{what} in {second} minus {what} in {first}"
-    if len(factors) == 2 and all(len(levels[factor]) == 2 for factor in factors):
-        (first, second), (outer_first, outer_second) = (levels[factor] for factor in factors)
-        return f"({what} in {second} minus {what} in {first}) in {outer_second} minus in {outer_first}"
-    if len(factors) == 1:
-        return f"whether the {what} differs between {list_some(levels[factors[0]])}"
-    return f"whether the {what} depends on {' and '.join(factors)} together ({term.name})"
 
 
 def remark(request: ContrastRequest, fitted: Fitted) -> Iterator[Notice]:

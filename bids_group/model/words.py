@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bids_group.model.coding import Coding
 from bids_group.model.factors import quote
+from bids_group.model.formula import Term
 from bids_group.model.grammar import Combination, Mean, Meaning, Place, Regressor
 from bids_group.model.pointing import list_some
 
@@ -72,11 +73,52 @@ def _say_place(combination: Combination, coding: Coding) -> list[str]:
     return [*say_held(held), *([f"averaged over {list_some(averaged)}"] if averaged else [])]
 
 
-def say_held(held: Mapping[str, float]) -> list[str]:
-    """``at age 41.2, volume 1,200,000``."""
-    if not held:
-        return []
-    return ["at " + " and ".join(f"{quote(name)} {say_number(value)}" for name, value in held.items())]
+def say_held(held: Mapping[str, float], functions: Sequence[str] = ()) -> list[str]:
+    """Say where covariates are held: ``at age 41.2 and the mean of log(volume)``."""
+    said = [f"{quote(name)} {say_number(value)}" for name, value in held.items()]
+    said += [f"the mean of {function}" for function in functions]
+    return ["at " + " and ".join(said)] if said else []
+
+
+def say_test(term: Term, n_columns: int, coding: Coding) -> str:
+    """Say what the test of a term compares: means of levels, slopes, or differences of them.
+
+    ``n_columns``: of the term in hierarchical form, its degrees of freedom.
+    """
+    factors = [column for column in term.columns if column in coding.levels]
+    covariates = [factor.text for factor in term.factors if factor.columns[0] not in coding.levels]
+    what = f"slope of {' and '.join(covariates)}" if covariates else "mean"
+    averaged = [name for name in coding.levels if name not in factors]
+    place = [*_say_centres(term, coding), *([f"averaged over {list_some(averaged)}"] if averaged else [])]
+    return ", ".join([_say_comparison(what, factors, term, n_columns, coding), *place])
+
+
+def _say_centres(term: Term, coding: Coding) -> list[str]:
+    """Covariates are held at their mean, functions of them (``log(age)``) at the mean of the function."""
+    held: dict[str, float] = {}
+    functions: list[str] = []
+    for factor in coding.formula.factors:
+        others = [name for name in factor.columns if name in coding.covariates and name not in term.columns]
+        if factor.is_bare or factor.is_inner:
+            held |= {name: coding.covariates[name].mean for name in others}
+        elif others:
+            functions.append(factor.text)
+    return say_held(held, functions)
+
+
+def _say_comparison(what: str, factors: Sequence[str], term: Term, n_columns: int, coding: Coding) -> str:
+    levels = [coding.levels[factor] for factor in factors]
+    if not factors:
+        return f"whether the mean depends on {term.name}" if n_columns > 1 else f"{what} against zero"
+    if len(factors) == 1 and len(levels[0]) == 2:
+        first, second = levels[0]
+        return f"{what} in {second} minus {what} in {first}"
+    if len(factors) == 2 and all(len(known) == 2 for known in levels):
+        (first, second), (outer_first, outer_second) = levels
+        return f"({what} in {second} minus {what} in {first}) in {outer_second} minus in {outer_first}"
+    if len(factors) == 1:
+        return f"whether the {what} differs between {list_some(levels[0])}"
+    return f"whether the {what} depends on {' and '.join(factors)} together ({term.name})"
 
 
 def join_rows(rows: Iterable[str]) -> str:

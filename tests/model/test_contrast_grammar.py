@@ -151,6 +151,8 @@ def test_longest_name_wins_and_the_exact_one_before_others():
             "[0, -1, 1, 0]",
             "coefficient group[T.relative] minus coefficient group[T.patient]",
         ),
+        ("~ sex*log(age)", "test(sex)", "mean in M minus mean in F, at the mean of log(age)"),
+        ("~ sex*log(age)", "test(sex:log(age))", "slope of log(age) in M minus slope of log(age) in F"),
         ("~ poly(age, 2)", "test(poly(age, 2))", "whether the mean depends on poly(age, 2)"),
         ("~ group + age", "[age, Intercept]", "joint test: coefficient age; coefficient Intercept"),
         ("~ age + I(age**2)", "slope(age, age=30)", "slope of age at 30"),

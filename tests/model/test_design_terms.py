@@ -71,7 +71,8 @@ def test_highest_terms_equal_the_comparison_with_the_model_without_them(
 
 def type_three(people, formula: str, term: str) -> tuple[float, int]:
     data = people.assign(y=response(people))
-    for name in ("age", "n_cigs"):
+    data["log_age"] = np.log(data["age"])
+    for name in ("age", "n_cigs", "log_age"):
         data[name] -= data[name].mean()
     table = anova_lm(smf.ols(formula, data).fit(), typ=3)
     return float(table.loc[term, "F"]), int(table.loc[term, "df"])
@@ -79,6 +80,7 @@ def type_three(people, formula: str, term: str) -> tuple[float, int]:
 
 FACTORIAL = "y ~ C(group, Sum)*C(sex, Sum)*age + n_cigs"
 SLOPES = "y ~ C(group, Sum)*age + C(sex, Sum)"
+LOGARITHM = "y ~ C(group, Sum)*log_age"
 CURVE = "y ~ C(group, Sum)*(age + I(age**2))"
 
 
@@ -114,6 +116,11 @@ CURVE = "y ~ C(group, Sum)*(age + I(age**2))"
                 ),
                 SLOPES,
                 (("group", "C(group, Sum)"), ("age", "age"), ("group:age", "C(group, Sum):age")),
+            ),
+            (
+                ("~ group*log(age)", "~ 0 + C(group, contr.helmert)/np.log(age)"),
+                LOGARITHM,
+                (("group", "C(group, Sum)"),),
             ),
             (
                 ("~ group*(age + I(age**2))", "~ 0 + group/(age + I(age**2))"),
