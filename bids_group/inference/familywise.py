@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from scipy import special
 from bids_group.inference.clusters import find_clusters
 from bids_group.inference.engine import Job
 from bids_group.inference.forest import tfce_map
+from bids_group.inference.tail import Tail, fit_tail
 from bids_group.inference.verdict import Members, Question, Row, Sign, gather, judge
 from bids_group.records import Notice, Significance
 
@@ -38,6 +39,7 @@ class Null:
     maxima: Mapping[str, Doubles]
     is_in_z: bool = False
     n_families: int = 1
+    tails: Mapping[str, Tail] = field(default_factory=dict)
     details: Mapping[str, Any]
     notices: tuple[Notice, ...] = ()
 
@@ -52,13 +54,39 @@ class Null:
         values = np.asarray(observed, dtype=np.float64)
         reached = values - TIE * np.abs(values)
         n_reaching = ranked.size - np.searchsorted(ranked, reached, side="left")
-        return np.minimum(np.maximum(n_reaching, 1) / ranked.size * self.n_families, 1.0)
+        p = np.maximum(n_reaching, 1) / ranked.size
+        if measure in self.tails:
+            tail, heights = self.tails[measure], self.without_end(measure, values)
+            p = np.where(heights > tail.start, tail.p(heights), p)
+        return np.asarray(np.minimum(p * self.n_families, 1.0))
 
     def threshold(self, measure: str, alpha: float) -> float | None:
         """Value that at most the share alpha of the maxima exceed; None where the shuffles are too few."""
         ranked = np.sort(self.maxima[measure])[::-1]
         n_allowed = int(np.floor(alpha / self.n_families * ranked.size + 1e-9))
         return float(ranked[n_allowed]) if n_allowed >= 1 else None
+
+    def without_end(self, measure: str, values: npt.ArrayLike) -> Doubles:
+        """Values of a measure on a scale without an end: correlations become z."""
+        if measure == "voxel" and not self.is_in_z:
+            return self.job.statistic.z_of(values)
+        return np.asarray(values, dtype=np.float64)
+
+
+def approximate_tails(null: Null) -> Null:
+    """Fit the tail of every measure; where none fits, p stay counts, with a notice."""
+    if null.job.scheme.shuffles.is_exhaustive:
+        return null
+    fitted = {name: fit_tail(null.without_end(name, maxima[1:])) for name, maxima in null.maxima.items()}
+    tails = {name: tail for name, tail in fitted.items() if tail is not None}
+    unfitted = ", ".join(name for name in fitted if name not in tails)
+    notices = null.notices
+    if unfitted:
+        sentence = (
+            f"No generalised Pareto tail fits the null of {unfitted}: its p-values are counts of shuffles."
+        )
+        notices += (Notice(severity="warning", topic="tail", sentence=sentence, fix="Do more permutations."),)
+    return replace(null, tails=tails, notices=notices)
 
 
 def judge_familywise(question: Question, null: Null, correction: str) -> Significance:
@@ -87,7 +115,7 @@ def _elementwise(question: Question, null: Null, measure: str) -> Significance:
         clusters=gather(question, is_significant, p_corrected=p_corrected, corrected=corrected),
         p_corrected=p_corrected,
         null=_readable_null(question, null, measure),
-        details=null.details,
+        details=_details(null, measure),
         notices=null.notices,
     )
 
@@ -124,7 +152,7 @@ def _clusterwise(question: Question, null: Null, measure: str) -> Significance:
         p_corrected=p_corrected,
         null=_readable_null(question, null, measure),
         details={
-            **null.details,
+            **_details(null, measure),
             "ClusterFormingP": question.spec.cluster_forming_p,
             "ClusterFormingZ": forming,
         },
@@ -153,11 +181,22 @@ def _column(measure: str) -> str:
 
 
 def _threshold(question: Question, null: Null, measure: str) -> tuple[float | None, str]:
-    limit = null.threshold(measure, question.spec.alpha)
     name = _name(null) if measure == "voxel" else measure
+    alpha = question.spec.alpha / null.n_families
+    if measure in null.tails and alpha <= null.tails[measure].share:
+        value = np.array([null.tails[measure].value_at(alpha)])
+        if measure == "voxel":
+            return float(value[0]), "z"
+        return float(_readable(question, null, measure, value)[0]), name
+    limit = null.threshold(measure, question.spec.alpha)
     if limit is None:
         return None, name
     return float(_readable(question, null, measure, np.array([limit]))[0]), name
+
+
+def _details(null: Null, measure: str) -> dict[str, Any]:
+    tail = null.tails.get(measure)
+    return {**null.details, "TailApproximation": None if tail is None else asdict(tail)}
 
 
 def _readable_null(question: Question, null: Null, measure: str) -> dict[str, Row]:

@@ -14,7 +14,7 @@ from bids_group import __version__
 from bids_group.errors import BidsGroupError
 from bids_group.inference.checks import checked_scheme
 from bids_group.inference.engine import Job, observed_map, run_null
-from bids_group.inference.familywise import Null
+from bids_group.inference.familywise import Null, approximate_tails
 from bids_group.inference.forest import Heights
 from bids_group.inference.journal import Journal, digest
 from bids_group.inference.residuals import Residuals, build_residuals
@@ -60,7 +60,9 @@ def build_nulls(questions: Sequence[Question], execution: Execution) -> list[Nul
         for question, scheme in zip(questions, schemes, strict=True)
     ]
     if questions and questions[0].spec.familywise == "across-contrasts":
-        return judge_together(nulls)
+        nulls = judge_together(nulls)
+    if questions and questions[0].spec.has_tail_approximation:
+        nulls = [approximate_tails(null) for null in nulls]
     return nulls
 
 
