@@ -307,3 +307,24 @@ def test_a_long_table_is_cut_on_the_page_but_not_in_the_download() -> None:
     assert (
         base64.b64decode(view.download.split(",")[1]).decode().splitlines()[1:] == table["cluster"].tolist()
     )
+
+
+def test_an_f_contrast_has_an_unsigned_scale_of_its_own(example: Path, tmp_path: Path) -> None:
+    root = tmp_path / "out"
+    shutil.copytree(
+        example, root, ignore=shutil.ignore_patterns("figures", "sub-*", "*desc-fwe*", "*desc-none*")
+    )
+    for path in sorted((root / "group").glob("*SlopeDiff_stat-t_statmap.*")):
+        if path.suffix == ".gz":
+            image = nib.load(path)
+            nib.Nifti1Image(image.get_fdata(dtype=np.float32) ** 2, image.affine).to_filename(path)
+        path.rename(path.with_name(path.name.replace("stat-t", "stat-F")))
+    for path in (root / "group").glob("*SlopeDiff_desc-*_clusters.tsv"):
+        table = pd.read_csv(path, sep="\t").rename(columns={"t": "F"})
+        table.assign(F=table["F"] ** 2).to_csv(path, sep="\t", index=False)
+    page = Page(build_report(root))
+    volumes = [json.loads(text) for text in re.findall(r'id="volume[^>]*>(.*?)</script>', page.source)]
+    assert [(one["name"], one["is_signed"]) for one in volumes] == [("t", True), ("F", False)]
+    assert 12 < volumes[1]["limit"] <= 60
+    assert "The whole F map;" in page.text
+    assert re.search(r"strongest at \([^)]*\) mm, F = \d", page.text)

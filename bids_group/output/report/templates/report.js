@@ -11,7 +11,7 @@
   wantsDark.addEventListener("change", (event) => { if (!recall()) show(event.matches ? "dark" : "light"); });
   button.addEventListener("click", () => { const next = root.dataset.theme === "dark" ? "light" : "dark"; show(next); remember(next); });
   let printedFrom = null;
-  addEventListener("beforeprint", () => { printedFrom = root.dataset.theme; show("light"); document.querySelectorAll("details").forEach((one) => { one.open = true; }); });
+  addEventListener("beforeprint", () => { printedFrom = root.dataset.theme; show("light"); });
   addEventListener("afterprint", () => { if (printedFrom) show(printedFrom); });
 
   // Tables: sort by a click on a heading; missing values stay last.
