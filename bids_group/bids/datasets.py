@@ -12,7 +12,7 @@ from typing import Any
 
 from bids_group.bids.entities import suggest
 from bids_group.config import Inputs
-from bids_group.errors import MissingInputError, NotBidsError, SelectionError, UsageError
+from bids_group.errors import DataError, MissingInputError, NotBidsError, SelectionError, UsageError
 
 OWN_NAME = "bids_group"
 """Our name in ``GeneratedBy``: what we wrote is never a source."""
@@ -206,10 +206,21 @@ def _name_sources(pairs: list[tuple[str | None, Path]]) -> tuple[Source, ...]:
                 found=f"{sources[name].root} and {root}",
                 fix="Give each its own name: --derivatives NAME=PATH",
             )
+        _check_description(root)
         producers = read_producers(root)
         others = tuple(producer for producer in producers if producer != OWN_NAME)
         sources[name] = Source(name=name, root=root, producers=others, has_own_maps=OWN_NAME in producers)
     return tuple(sources.values())
+
+
+def _check_description(root: Path) -> None:
+    path = root / "dataset_description.json"
+    if path.exists() and read_description(root) is None:
+        raise DataError(
+            f"{path} is not a JSON object, so nothing says which program made the maps.",
+            expected='{"GeneratedBy": [{"Name": …}], …}',
+            fix="Mend the file.",
+        )
 
 
 def _check_name(name: str) -> None:

@@ -39,6 +39,7 @@ def index_dataset(root: Path) -> tuple[IndexedFile, ...]:
     indexer = BIDSLayoutIndexer(
         validate=False,
         index_metadata=False,
+        config_filename=".no-settings-of-pybids-inside-a-dataset",
         ignore=[re.compile(_NOT_MAPS, re.IGNORECASE), re.compile(_NOT_FIRST_LEVEL)],
     )
     layout = BIDSLayout(str(root), validate=False, config=[_layout_config(root)], indexer=indexer)

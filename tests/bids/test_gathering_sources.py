@@ -13,7 +13,7 @@ import pytest
 from bids_group import output
 from bids_group.bids.datasets import is_own_map, list_statmaps
 from bids_group.elements import Grid
-from bids_group.errors import MissingInputError, NotBidsError, SelectionError, UsageError
+from bids_group.errors import DataError, MissingInputError, NotBidsError, SelectionError, UsageError
 from bids_group.records import Observation, PooledMap
 
 
@@ -166,6 +166,23 @@ def test_a_named_derivative_without_maps_is_told_from_one_not_installed(study, i
     with pytest.raises(SelectionError, match="no first-level maps in") as caught:
         study.gather({"derivatives": ((None, folder),)})
     assert caught.value.fix.startswith("datalad get -n" if is_empty else "Check --derivatives")
+
+
+def test_a_derivative_whose_description_cannot_be_read_is_refused(study):
+    folder = study.derivative("glm")
+    study.people(folder, "01")
+    (folder / "dataset_description.json").write_text("{broken")
+    with pytest.raises(DataError, match="which program made the maps"):
+        study.gather()
+
+
+def test_settings_of_pybids_inside_a_dataset_are_not_followed(study):
+    folder = study.derivative("glm")
+    study.people(folder, "01")
+    (folder / "layout_config.json").write_text(
+        '{"name": "own", "entities": [{"name": "stat", "pattern": "(x)"}]}'
+    )
+    assert len(study.gather().maps) == 1
 
 
 def test_two_derivatives_of_one_name_are_refused(study):
