@@ -13,7 +13,6 @@ import pandas as pd
 from bids_group.config.stats_model import INTERCEPT, Node, NodeContrast
 from bids_group.errors import ContrastError, DataError, UsageError
 from bids_group.model.coding import build_coding
-from bids_group.model.covariates import ENTITIES
 from bids_group.model.estimability import RowSpace
 from bids_group.model.formula import read_formula
 from bids_group.model.node_rows import (
@@ -63,14 +62,21 @@ class NodeDesigns:
         """Join the covariates of all maps, check every name once against all columns, and keep those used."""
         raw = join_node_rows(self.node, [signal.key for signal in signals], cohort)
         check_variables(self.node, transform(raw, self.node.instructions, self.node.name).rows)
-        used = {*ENTITIES, *model_names(self.node), *input_names(self.node)}
+        used = {*model_names(self.node), *input_names(self.node)}
         has_query = any("Query" in step for step in self.node.instructions)
         return raw if has_query else raw[[name for name in raw.columns if name in used]]
 
     def matrix(self, positions: Sequence[int], who: str) -> pd.DataFrame:
         """Build the design matrix of the maps at some positions, ``(n_maps, n_regressors)``."""
         assert self._raw is not None
-        transformed = transform(self._raw.iloc[list(positions)], self.node.instructions, self.node.name)
+        raw = self._raw.iloc[list(positions)]
+        key = tuple(tuple(raw[name]) for name in raw)
+        if key not in self._made:
+            self._made[key] = self._build(raw, who)
+        return self._made[key]
+
+    def _build(self, raw: pd.DataFrame, who: str) -> pd.DataFrame:
+        transformed = transform(raw, self.node.instructions, self.node.name)
         if transformed.dropped:
             raise UsageError(
                 f"The node {self.node.name!r} leaves out rows below the group, which is not supported.",
@@ -80,10 +86,7 @@ class NodeDesigns:
         formula = read_formula(node_formula(self.node, rows.columns), tuple(rows.columns))
         variables = rows[list(formula.columns)]
         self._check_complete(variables, who)
-        key = (formula.text, *(tuple(variables[name]) for name in variables))
-        if key not in self._made:
-            self._made[key] = build_coding(formula, variables, "none")[1]
-        return self._made[key]
+        return build_coding(formula, variables, "none")[1]
 
     def _check_complete(self, variables: pd.DataFrame, who: str) -> None:
         missing = [name for name in variables if variables[name].isna().any()]
