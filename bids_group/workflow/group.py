@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,19 @@ import pandas as pd
 
 from bids_group import output
 from bids_group.bids import build_ledger
+from bids_group.config import RunConfig
 from bids_group.config.stats_model import write_model_json
 from bids_group.inference import correct_group
 from bids_group.model import StackedMaps, build_stack, fit_group, tabulate_peaks, tabulate_quality
 from bids_group.output.report import region_effects
-from bids_group.records import ContrastResult, GroupData, Notice, Significance
+from bids_group.records import (
+    ContrastResult,
+    GroupData,
+    Notice,
+    Observation,
+    PooledMap,
+    Significance,
+)
 from bids_group.workflow.pooling import pooled_maps
 from bids_group.workflow.preparation import Job, PlannedAnalysis
 from bids_group.workflow.progress import progress
@@ -30,10 +39,12 @@ def analyse_group(job: Job) -> None:
     """Fit every planned analysis and write its results; the work folder goes when all is done."""
     config, provenance = job.config, Provenance.start(job.config)
     model = write_model_json(job.model)
-    output.check_same_analysis(config.output_dir, model, is_overwrite=config.execution.is_overwrite)
+    identity = {**model, "Datasets": sorted(job.cohort.dataset_names)}
+    output.check_same_analysis(config.output_dir, identity, is_overwrite=config.execution.is_overwrite)
     output.write_dataset(config.output_dir, job.cohort)
     output.write_model(config.output_dir, model)
-    work_dir = config.execution.work_dir or config.output_dir / ".work"
+    work_dir = _work_folder(config)
+    _pool_the_rest(job, provenance)
     for planned in job.planned:
         _analyse(job, planned, work_dir, provenance)
     output.write_ledger(config.output_dir, build_ledger(job.cohort, job.analyses, job.exclusions))
@@ -41,6 +52,31 @@ def analyse_group(job: Job) -> None:
     output.finish_outputs(config.output_dir)
     output.write_command(config.output_dir, provenance.finish())
     shutil.rmtree(work_dir, ignore_errors=True)
+
+
+def _work_folder(config: RunConfig) -> Path:
+    """Choose a folder of this run's own, which is removed after success: never the folder that was named."""
+    if config.execution.work_dir is None:
+        return config.output_dir / ".work"
+    key = hashlib.sha256(str(config.output_dir.resolve()).encode()).hexdigest()[:12]
+    return config.execution.work_dir / f"bids_group-{key}"
+
+
+def _pool_the_rest(job: Job, provenance: Provenance) -> None:
+    """Pool those whom the group models leave out too, so that OUTPUT_DIR is that of participant jobs."""
+    used = {one for analysis in job.analyses for one in analysis.observations}
+    rest = [one for one in job.observations if one not in used]
+    for _ in provenance.watch(_maps(job, rest)):
+        pass
+
+
+def _maps(job: Job, observations: Sequence[Observation]) -> Iterator[PooledMap]:
+    return pooled_maps(
+        observations,
+        job.config.output_dir,
+        dataset_names=job.cohort.dataset_names,
+        n_procs=job.config.execution.n_procs,
+    )
 
 
 def _analyse(job: Job, planned: PlannedAnalysis, work_dir: Path, provenance: Provenance) -> None:
@@ -81,14 +117,8 @@ def _stack(job: Job, planned: PlannedAnalysis, work_dir: Path, provenance: Prove
     """Read (or pool) each row's map once, in the design's order."""
     execution = job.config.execution
     observations = planned.analysis.observations
-    maps = pooled_maps(
-        observations,
-        job.config.output_dir,
-        dataset_names=job.cohort.dataset_names,
-        n_procs=execution.n_procs,
-    )
     return build_stack(
-        provenance.watch(maps),
+        provenance.watch(_maps(job, observations)),
         labels=tuple(one.label for one in observations),
         mask=job.spec.mask,
         min_coverage=job.spec.min_coverage,

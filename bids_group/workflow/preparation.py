@@ -47,14 +47,11 @@ class Job:
     """Every group model with its rows; at the participant level also rows without a covariate."""
     planned: tuple[PlannedAnalysis, ...]
     """Their designs; none at the participant level."""
+    observations: tuple[Observation, ...]
+    """What is pooled, each once: also that of people whom a group model leaves out."""
     exclusions: tuple[Exclusion, ...]
     notices: tuple[Notice, ...]
     atlas: Atlas | None
-
-    @property
-    def observations(self) -> tuple[Observation, ...]:
-        """What has to be pooled, each once."""
-        return tuple(dict.fromkeys(one for analysis in self.analyses for one in analysis.observations))
 
 
 def prepare(config: RunConfig) -> Job:
@@ -66,9 +63,9 @@ def prepare(config: RunConfig) -> Job:
     spec, pooling_notices = _settle_pooling(config.analysis, cohort)
     if model is None:
         model = compile_request(config.analysis, config.selection, spec.pooling, config.inputs)
-    plan = plan_analyses if config.level == "group" else plan_pooling
-    analyses = plan(cohort, model, spec)
-    planned, exclusions = _plan_designs(analyses, spec, config)
+    pooling = plan_pooling(cohort, model, spec)
+    analyses = plan_analyses(cohort, model, spec) if config.level == "group" else ()
+    planned, exclusions = _plan_designs(analyses, spec)
     check_output_names([(one.analysis, one.design) for one in planned])
     atlas, atlas_notices = _read_atlas(spec, cohort)
     job = Job(
@@ -76,8 +73,11 @@ def prepare(config: RunConfig) -> Job:
         spec=spec,
         model=model,
         cohort=cohort,
-        analyses=tuple(one.analysis for one in planned) if config.level == "group" else analyses,
+        analyses=tuple(one.analysis for one in planned) if config.level == "group" else pooling,
         planned=planned,
+        observations=tuple(
+            dict.fromkeys(one for analysis in (*pooling, *analyses) for one in analysis.observations)
+        ),
         exclusions=exclusions,
         notices=_distinct(
             [*cohort.notices, *pooling_notices, *atlas_notices, *(n for p in planned for n in p.notices)]
@@ -124,10 +124,8 @@ def _read_atlas(spec: AnalysisSpec, cohort: Cohort) -> tuple[Atlas | None, tuple
 
 
 def _plan_designs(
-    analyses: Iterable[GroupAnalysis], spec: AnalysisSpec, config: RunConfig
+    analyses: Iterable[GroupAnalysis], spec: AnalysisSpec
 ) -> tuple[tuple[PlannedAnalysis, ...], tuple[Exclusion, ...]]:
-    if config.level == "participant":
-        return (), ()
     planned: list[PlannedAnalysis] = []
     exclusions: list[Exclusion] = []
     for analysis in analyses:
@@ -186,8 +184,8 @@ def _distinct(notices: Iterable[Notice]) -> tuple[Notice, ...]:
 
 
 def _log(job: Job) -> None:
-    people = {one.subject for one in job.observations}
-    n_maps = sum(len(one.maps) for one in job.observations)
+    people = {one.subject for analysis in job.analyses for one in analysis.observations}
+    n_maps = sum(len(one.maps) for one in {one for each in job.analyses for one in each.observations})
     LOGGER.info("%d maps of %d participants, %d group models", n_maps, len(people), len(job.planned))
     for notice in job.notices:
         say = LOGGER.warning if notice.severity == "warning" else LOGGER.info

@@ -52,6 +52,7 @@ def _work(config: RunConfig) -> None:
             return
         analyse_group(job)
         if config.execution.has_report:
+            output.record_outputs(config.output_dir, [Path("report.html")])
             _say_where(build_report(config.output_dir))
         else:
             write_citations(config.output_dir)

@@ -73,7 +73,7 @@ def test_participant_jobs_first_and_the_group_after_give_the_same_bytes(
     analysed, demo, tmp_path, contents_of
 ):
     out = tmp_path / "jobs"
-    for label in ("01", "02", "sub-14"):
+    for label in ("01", "02", "09", "sub-14"):
         assert main([str(demo), str(out), "participant", "--participant-label", label, "-q"]) == 0
     assert not (out / "group").exists()
     assert main([str(demo), str(out), *JOB]) == 0
@@ -99,3 +99,35 @@ def test_the_resolved_model_reproduces_the_run(analysed, demo, tmp_path, content
     out = tmp_path / "model"
     assert main([str(demo), str(out), "group", "--model", str(model), "--no-report", "-q"]) == 0
     assert contents_of(out) == contents_of(analysed)
+
+
+def test_only_the_run_s_own_part_of_a_named_work_folder_is_removed(small, tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    (scratch / "mine.txt").write_text("keep")
+    assert main([str(small), str(tmp_path / "out"), "group", "--no-report", "-q", "-w", str(scratch)]) == 0
+    assert [path.name for path in scratch.iterdir()] == ["mine.txt"]
+
+
+def test_people_without_a_needed_value_are_pooled_and_marked_as_not_analysed(analysed):
+    people = pd.read_csv(analysed / "participants.tsv", sep="\t").set_index("participant_id")
+    assert people.loc["sub-09", "analysed"] == "no"
+    assert list((analysed / "sub-09").rglob("*stat-effect_statmap.nii.gz"))
+
+
+def test_maps_of_another_dataset_into_the_same_place_are_refused(small, tmp_path, capsys):
+    other = shutil.copytree(small, tmp_path / "data")
+    (other / "derivatives" / "firstlevel").rename(other / "derivatives" / "elsewhere")
+    out = tmp_path / "out"
+    assert main([str(small), str(out), "group", "--no-report", "-q"]) == 0
+    assert main([str(other), str(out), "group", "--no-report", "-q"]) == 73
+    assert "elsewhere" in capsys.readouterr().err
+
+
+def test_a_run_without_a_report_leaves_no_report_of_an_earlier_run(small, tmp_path):
+    out = tmp_path / "out"
+    assert main([str(small), str(out), "group", "-q"]) == 0
+    assert (out / "report.html").is_file()
+    assert main([str(small), str(out), "group", "-q", "--no-report"]) == 0
+    assert not (out / "report.html").exists()
+    assert not list((out / "group" / "figures").glob("*"))
