@@ -18,7 +18,10 @@ Row = dict[str, str | int | None]
 
 
 def build_ledger(
-    cohort: Cohort, analyses: Sequence[GroupAnalysis], exclusions: Sequence[Exclusion] = ()
+    cohort: Cohort,
+    analyses: Sequence[GroupAnalysis],
+    exclusions: Sequence[Exclusion] = (),
+    remarks: Mapping[tuple[str, str], str] | None = None,
 ) -> pd.DataFrame:
     """List every map that was found, and everybody without one.
 
@@ -30,6 +33,9 @@ def build_ledger(
         The analyses as they are fitted: a map is used where one of their observations stands on it.
     exclusions
         Those that came later (missing covariates), beside the cohort's.
+    remarks
+        What else is to be noted, by subject label and first-level contrast (reduced coverage, which only
+        the numbers tell).
 
     Returns
     -------
@@ -43,6 +49,7 @@ def build_ledger(
     n_maps = _count_maps(analyses)
     used = {m.effect for analysis in analyses for row in analysis.observations for m in row.maps}
     notes = _find_gaps(cohort.maps)
+    said = {(f"sub-{subject}", contrast): text for (subject, contrast), text in (remarks or {}).items()}
 
     rows = [_map_row(m, cohort, used, by_file, of_people) for m in cohort.maps]
     in_cohort = {m.effect for m in cohort.maps}
@@ -60,7 +67,7 @@ def build_ledger(
     for row in rows:
         key = (str(row["participant_id"]), row["contrast"])
         row["n_maps"] = n_maps[key]
-        row["note"] = notes.get(key)
+        row["note"] = "; ".join(filter(None, (notes.get(key), said.get(key)))) or None
     return _sorted_frame(rows)
 
 

@@ -68,6 +68,18 @@ def test_it_counts_the_maps_behind_each_effect_and_names_what_is_missing(cohort)
     assert notes["sub-01"] is None
 
 
+def test_remarks_of_later_stages_stand_in_the_note(cohort):
+    remarks = {("01", "a"): "covers 88 % of the mask", ("02", "a"): "covers 70 % of the mask"}
+    ledger = build_ledger(cohort, [analyse(cohort, "a")], remarks=remarks)
+    rows = ledger[ledger["contrast"] == "a"].drop_duplicates("participant_id").set_index("participant_id")
+    assert rows["note"].to_dict() == {
+        "sub-01": "covers 88 % of the mask",
+        "sub-02": "1 of 2 runs in ses-2; covers 70 % of the mask",
+        "sub-03": "0 of 2 runs in ses-1",
+        "sub-04": None,
+    }
+
+
 def test_files_are_bids_uris_and_rows_are_sorted(cohort):
     ledger = build_ledger(cohort, [analyse(cohort, "a")])
     name = "sub-01_ses-1_task-x_run-1_contrast-a_stat-effect_statmap.nii.gz"
