@@ -49,7 +49,9 @@ def build_ledger(
     n_maps = _count_maps(analyses)
     used = {m.effect for analysis in analyses for row in analysis.observations for m in row.maps}
     notes = _find_gaps(cohort.maps)
-    said = {(f"sub-{subject}", contrast): text for (subject, contrast), text in (remarks or {}).items()}
+    said: dict[tuple[str, str | int | None], str] = {
+        (f"sub-{subject}", contrast): text for (subject, contrast), text in (remarks or {}).items()
+    }
 
     rows = [_map_row(m, cohort, used, by_file, of_people) for m in cohort.maps]
     in_cohort = {m.effect for m in cohort.maps}
