@@ -276,6 +276,6 @@ def _check_leverage(details: Mapping[str, Any], rank: int) -> Iterator[Notice]:
         yield Notice(
             severity="warning",
             topic="leverage",
-            sentence=f"These rows settle the fit nearly by themselves (leverage of 1 at most: {said}).",
+            sentence=f"These rows weigh heavily on the fit (leverage, 1 at most: {said}).",
             fix="Check their covariates for typing errors, and see whether results hold without them.",
         )

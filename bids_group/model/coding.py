@@ -27,7 +27,7 @@ Array = npt.NDArray[np.float64]
 _FUNCTIONS = {"log1p": np.log1p, "sqrt": np.sqrt, "abs": np.abs}
 """What the allow-list names beyond formulaic's own transforms; nothing else can be seen by a formula."""
 
-_FAILURES = (FormulaicError, ValueError, TypeError, ArithmeticError, KeyError)
+_FAILURES = (FormulaicError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError)
 """What formulaic and its transforms raise where a factor cannot be computed."""
 
 

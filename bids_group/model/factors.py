@@ -282,7 +282,8 @@ class _Reader:
         if isinstance(node, ast.Call):
             arguments = [self._option(argument) for argument in node.args]
             return ast.Call(func=func, args=arguments, keywords=self._keywords(node))
-        return node
+        is_bare_treatment = isinstance(func, ast.Name) and func.id == "Treatment"
+        return ast.parse("contr.treatment", mode="eval").body if is_bare_treatment else node
 
     def _keywords(self, node: ast.Call) -> list[ast.keyword]:
         for keyword in node.keywords:

@@ -195,3 +195,14 @@ def test_rows_keep_their_order_and_their_labels(people, analyse):
     assert design.matrix.sort_index().to_numpy() == pytest.approx(
         forward.matrix.sort_index().to_numpy(), abs=1e-12
     )
+
+
+def test_coefficients_of_groups_centred_within_compare_each_at_its_own_mean(people, analyse):
+    y = np.random.default_rng(6).normal(size=len(people)) + 0.2 * people["age"].to_numpy()
+    design = build_design(analyse(people, "~ 0 + sex + age", "sex[M] - sex[F]", centering="within:sex"))
+    beta = np.linalg.pinv(design.matrix.to_numpy()) @ y
+    means = pd.Series(y).groupby(people["sex"].to_numpy()).mean()
+    assert design.contrasts[0].weights[0] @ beta == pytest.approx(means["M"] - means["F"], abs=1e-9)
+    same_age = build_design(analyse(people, "~ 0 + sex + age", "mean(sex=M) - mean(sex=F)", centering="within:sex"))
+    fit = smf.ols("y ~ sex + age", people.assign(y=y)).fit()
+    assert same_age.contrasts[0].weights[0] @ beta == pytest.approx(fit.params["sex[T.M]"], abs=1e-9)

@@ -188,3 +188,34 @@ def test_mean_does_not_depend_on_how_many_people_a_level_has(people, analyse):
     """Equal weights for levels, not for people: the two differ in these unbalanced rows."""
     design = build_design(analyse(people, "~ 0 + group", "mean()"))
     assert design.contrasts[0].weights == pytest.approx(np.full((1, 3), 1 / 3))
+
+
+@pytest.mark.parametrize(
+    "coding",
+    [
+        *(
+            "contr.treatment",
+            "contr.treatment('patient')",
+            "contr.treatment(base='relative')",
+            "contr.sum",
+            "contr.SAS",
+        ),
+        *(
+            "contr.helmert",
+            "contr.diff",
+            "contr.poly",
+            "Treatment",
+            "Treatment(reference='patient')",
+            "Sum",
+            "Poly",
+        ),
+        *("Helmert", "Diff", "contr.sum()", "Sum()"),
+    ],
+)
+def test_every_coding_that_may_be_named_gives_the_same_difference(coding, people, analyse):
+    fit = smf.ols(
+        "y ~ group*age", people.assign(y=response(people), age=people["age"] - people["age"].mean())
+    ).fit()
+    text = "mean(group=patient) - mean(group=control)"
+    value = ours(analyse, people, f"~ C(group, {coding})*age", text, "{}", "grand")
+    assert value == pytest.approx(fit.params["group[T.patient]"], abs=1e-8)
