@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -313,7 +315,12 @@ def agreement_with_nilearn() -> dict[str, float]:
 
 
 def page(
-    errors: pd.DataFrame, n_datasets: int, power: dict[str, float], n_power: int, same: dict[str, float]
+    timing: str,
+    errors: pd.DataFrame,
+    n_datasets: int,
+    power: dict[str, float],
+    n_power: int,
+    same: dict[str, float],
 ) -> str:
     """Write what was measured as Markdown."""
     low, high = interval(n_datasets)
@@ -350,7 +357,23 @@ separately: t differs by at most {same["t"]:.1e}, the family-wise p by at most {
 One sample of 16 people, a wide weak blob (0.75 SD) and a strong one (6 SD) far from it, {n_power} data sets,
 499 shuffles. Exact TFCE finds the weak blob in {100 * power["bids_group"]:.0f} % of them, nilearn's TFCE
 (a sum over 100 steps scaled to the maximum of each map) in {100 * power["nilearn"]:.0f} %.
+
+## Time and memory
+
+`python benchmarks/permutation.py`, run on the same machine: rounds of both programs alternate, so the ratios hold
+although other work was running.
+
+{timing}
 """
+
+
+def time_beside_nilearn() -> str:
+    """Run the benchmark of the permutation engine, and take its table."""
+    script = Path(__file__).with_name("permutation.py")
+    ran = subprocess.run(
+        [sys.executable, str(script), "--rounds", "2"], check=True, capture_output=True, text=True
+    )
+    return ran.stdout.strip()
 
 
 def measured(figures: Path, name: str, measure: Callable[[], object]) -> Any:
@@ -384,7 +407,8 @@ def main() -> None:
         rows.append({"scheme": scheme.name, **dict(zip(MEASURES, shares, strict=True))})
     same = measured(given.figures, "agreement", agreement_with_nilearn)
     power = measured(given.figures, f"power ({given.n_power})", partial(power_beside_nilearn, given.n_power))
-    text = page(pd.DataFrame(rows), given.n_datasets, power, given.n_power, same)
+    timing = measured(given.figures, "timing", time_beside_nilearn)
+    text = page(timing, pd.DataFrame(rows), given.n_datasets, power, given.n_power, same)
     given.output.write_text(text, encoding="utf-8")
 
 

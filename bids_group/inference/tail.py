@@ -1,8 +1,8 @@
 """The tail of a null distribution as a generalised Pareto distribution, so that few shuffles can do for many.
 
-Winkler et al. 2016 (doi:10.1016/j.neuroimage.2016.05.068): the largest maxima are fitted by moments (Hosking &
-Wallis 1987); the tail starts at the upper quarter and is shortened until an Anderson–Darling test no longer
-rejects the fit.
+Winkler et al. 2016 (doi:10.1016/j.neuroimage.2016.05.068): the largest maxima are fitted by moments
+(Hosking & Wallis 1987); the tail starts at the upper quarter and is shortened until a Cramér–von Mises test,
+by parametric bootstrap, no longer rejects the fit.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ FURTHEST = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tail:
-    """Beyond ``start`` lies the share ``share`` of the null: P(X > start + y) = share · (1 − k y/scale)^(1/k).
+    """Beyond ``start`` lies the share ``share`` of the null: P(X > start + y) = share·(1 − k y/scale)^(1/k).
 
-    ``goodness_p``: of the Anderson–Darling test by parametric bootstrap. ``n``: number of shuffles.
+    ``goodness_p``: of the Cramér–von Mises test. ``n``: number of shuffles.
     """
 
     start: float
@@ -71,6 +71,8 @@ def fit_tail(maxima: Doubles) -> Tail | None:
         if beyond[0] <= 0:
             continue  # ties at the start: a discrete statistic
         k, scale = _moments(beyond)
+        if _survival(beyond[-1:], k, scale)[0] <= 0:
+            continue  # the fit ends before the data do
         goodness = _goodness(beyond, k, scale)
         if goodness > _REJECTED:
             n = ranked.size
@@ -91,10 +93,9 @@ def _survival(beyond: Doubles, k: float, scale: float) -> Doubles:
 
 
 def _distance(beyond: Doubles, k: float, scale: float) -> float:
-    """Anderson–Darling distance between ordered values and the distribution."""
-    upper = np.clip(_survival(beyond, k, scale), 1e-12, 1 - 1e-12)
-    weights = 2 * np.arange(1, beyond.size + 1) - 1
-    return float(-beyond.size - np.mean(weights * (np.log1p(-upper) + np.log(upper[::-1]))))
+    """Cramér–von Mises distance of ordered values from the distribution."""
+    middles = (2 * np.arange(1, beyond.size + 1) - 1) / (2 * beyond.size)
+    return float(1 / (12 * beyond.size) + ((1 - _survival(beyond, k, scale) - middles) ** 2).sum())
 
 
 def _goodness(beyond: Doubles, k: float, scale: float) -> float:

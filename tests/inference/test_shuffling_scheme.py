@@ -17,15 +17,15 @@ VOXEL = InferenceSpec(corrections=("fwe-voxel",), n_permutations=999)
 GROUP = np.repeat([0.0, 1.0], (5, 7))
 COVARIATE = np.random.default_rng(1).normal(size=12)
 ONES = np.ones(12)
+SLOPES = np.column_stack([1 - GROUP, GROUP, (1 - GROUP) * COVARIATE, GROUP * COVARIATE])
 PAIRS = np.repeat(np.arange(6), 2)
 
 
 def shuffling(make_problem, matrix, weights, spec=VOXEL, test="t", **rows):
     data, _ = make_problem(matrix, [(test, weights)], **rows)
-    scheme = choose_scheme(
+    return choose_scheme(
         data.design, data.design.contrasts[0], spec, blocks=data.blocks, variance_groups=data.variance_groups
     )
-    return scheme
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def shuffling(make_problem, matrix, weights, spec=VOXEL, test="t", **rows):
         (np.column_stack([1 - GROUP, GROUP]), [-1, 1], "permutations"),
         (np.column_stack([1 - GROUP, GROUP]), [1, 0], "sign flips"),
         (np.column_stack([1 - GROUP, GROUP]), [0.5, 0.5], "sign flips"),
-        (np.column_stack([1 - GROUP, GROUP, (1 - GROUP) * COVARIATE, GROUP * COVARIATE]), [0, 0, 1, -1], "permutations"),
+        (SLOPES, [0, 0, 1, -1], "permutations"),
     ],
 )  # fmt: skip
 def test_flips_where_the_constant_is_tested_permutations_where_it_is_nuisance(
@@ -200,7 +200,7 @@ def test_permutations_cannot_test_a_mean(make_problem):
 
 def test_a_row_without_a_block_is_named(make_problem):
     data, _ = make_problem(ONES[:, None], [("t", [1])], blocks=[1.0, np.nan, *ONES[2:]])
-    with pytest.raises(DataError, match="(?s)'family'.*sub-01"):
+    with pytest.raises(DataError, match=r"(?s)'family'.*sub-01"):
         check_inference(data.design, VOXEL, blocks=data.blocks)
 
 
@@ -247,9 +247,10 @@ def test_a_mask_of_one_slice_is_said_to_make_flat_clusters(make_problem, make_ma
 def test_dry_run_says_how_each_contrast_is_shuffled(make_problem):
     data, _ = make_problem(np.column_stack([ONES, COVARIATE]), [("t", [1, 0]), ("t", [0, 1])])
     sentences = [notice.sentence for notice in check_inference(data.design, VOXEL)]
+    drawn = "999 drawn at random (seed 0) beside the unshuffled data."
     assert sentences == [
-        "The contrast 'c0' is judged by sign flips of rows: 999 drawn at random (seed 0) beside the unshuffled data.",
-        "The contrast 'c1' is judged by permutations of rows: 999 drawn at random (seed 0) beside the unshuffled data.",
+        f"The contrast 'c0' is judged by sign flips of rows: {drawn}",
+        f"The contrast 'c1' is judged by permutations of rows: {drawn}",
     ]
     assert check_inference(data.design, InferenceSpec()) == ()
 
