@@ -203,6 +203,7 @@ def test_coefficients_of_groups_centred_within_compare_each_at_its_own_mean(peop
     beta = np.linalg.pinv(design.matrix.to_numpy()) @ y
     means = pd.Series(y).groupby(people["sex"].to_numpy()).mean()
     assert design.contrasts[0].weights[0] @ beta == pytest.approx(means["M"] - means["F"], abs=1e-9)
-    same_age = build_design(analyse(people, "~ 0 + sex + age", "mean(sex=M) - mean(sex=F)", centering="within:sex"))
+    text = "mean(sex=M) - mean(sex=F)"
+    same_age = build_design(analyse(people, "~ 0 + sex + age", text, centering="within:sex"))
     fit = smf.ols("y ~ sex + age", people.assign(y=y)).fit()
     assert same_age.contrasts[0].weights[0] @ beta == pytest.approx(fit.params["sex[T.M]"], abs=1e-9)
