@@ -33,7 +33,7 @@ def atlas(tmp_path: Path) -> Atlas:
 
 
 def test_points_get_the_region_of_the_nearest_voxel(atlas: Atlas) -> None:
-    inside = AFFINE @ [6, 3, 2, 1]
+    inside = AFFINE @ [5, 3, 2, 1]
     points = np.array([inside[:3] + 1.9, AFFINE[:3, 3], [500, 0, 0], (AFFINE @ [9, 9, 0, 1])[:3]])
     assert atlas.name_points(points) == ["Insula", "Left & right", None, None]
 

@@ -22,6 +22,7 @@ def test_a_person_with_two_reasons_is_out_once_with_both() -> None:
         ("sub-01", "a", "1", "yes", None),
         ("sub-02", "a", "2", "no", "too much motion"),
         ("sub-02", "a", "3", "no", "no value of age"),
+        ("sub-02", "a", "4", "no", "too much motion"),
     )
     flow = count_flow(ledger, ["sub-01"], "a")
     assert [(loss.reason, loss.people) for loss in flow.lost] == [
