@@ -145,6 +145,16 @@ def test_a_command_line_written_as_a_model_asks_for_the_same(
     assert json.dumps(write_model_json(model), indent=2) == path.read_text()
 
 
+@pytest.mark.parametrize("pooling", [None, "precision", "mean", "none"])
+def test_a_compiled_model_fits_the_standard_schema(pooling: Any) -> None:
+    schema = pytest.importorskip("bsmschema.models", reason="the standard's schema is not installed")
+    compiled = compile_request(AnalysisSpec(formula="~ group * age", pooling=pooling), Selection(space="MNI"))
+    parsed = schema.BIDSStatsModel.model_validate(write_model_json(compiled))
+    assert parsed.Nodes[1].Model.X == [1, "group", "age"]
+    assert parsed.Nodes[0].Model.Type == ("glm" if pooling == "mean" else "meta")
+    assert parsed.Edges[0].Destination == "group"
+
+
 @pytest.mark.parametrize(
     ("formula", "found"),
     [
