@@ -51,9 +51,7 @@ def read_results(output_dir: Path) -> dict[str, bytes]:
     }
 
 
-def test_eight_jobs_at_once_lose_nothing_and_tear_nothing(
-    demo: DemoTruth, tmp_path: Path
-) -> None:
+def test_eight_jobs_at_once_lose_nothing_and_tear_nothing(demo: DemoTruth, tmp_path: Path) -> None:
     one_by_one = tmp_path / "one-by-one"
     for label in demo.subjects:
         assert run_at_once(demo, one_by_one, [label]) == [0]
