@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from bids_group.records import (
     PooledMap,
     Significance,
 )
+from bids_group.workflow.coverage import Remarks, remark_on_coverage
 from bids_group.workflow.pooling import pooled_maps
 from bids_group.workflow.preparation import Job, PlannedAnalysis
 from bids_group.workflow.progress import progress
@@ -33,6 +34,9 @@ from bids_group.workflow.provenance import Provenance
 
 LOGGER = logging.getLogger(__name__)
 MAX_PEAKS = 12
+
+Watch = Callable[[Iterable[PooledMap]], Iterator[PooledMap]]
+"""Looks at maps on their way."""
 
 
 def analyse_group(job: Job) -> None:
@@ -44,10 +48,16 @@ def analyse_group(job: Job) -> None:
     output.write_dataset(config.output_dir, job.cohort)
     output.write_model(config.output_dir, model)
     work_dir = _work_folder(config)
-    _pool_the_rest(job, provenance)
+    remarks: Remarks = {}
+
+    def watch(maps: Iterable[PooledMap]) -> Iterator[PooledMap]:
+        return remark_on_coverage(provenance.watch(maps), remarks)
+
+    _pool_the_rest(job, watch)
     for planned in job.planned:
-        _analyse(job, planned, work_dir, provenance)
-    output.write_ledger(config.output_dir, build_ledger(job.cohort, job.analyses, job.exclusions))
+        _analyse(job, planned, work_dir, watch)
+    ledger = build_ledger(job.cohort, job.analyses, job.exclusions, remarks)
+    output.write_ledger(config.output_dir, ledger)
     output.write_participants(config.output_dir, job.analyses)
     output.finish_outputs(config.output_dir)
     output.write_command(config.output_dir, provenance.finish())
@@ -62,11 +72,11 @@ def _work_folder(config: RunConfig) -> Path:
     return config.execution.work_dir / f"bids_group-{key}"
 
 
-def _pool_the_rest(job: Job, provenance: Provenance) -> None:
+def _pool_the_rest(job: Job, watch: Watch) -> None:
     """Pool those whom the group models leave out too, so that OUTPUT_DIR is that of participant jobs."""
     used = {one for analysis in job.analyses for one in analysis.observations}
     rest = [one for one in job.observations if one not in used]
-    for _ in provenance.watch(_maps(job, rest)):
+    for _ in watch(_maps(job, rest)):
         pass
 
 
@@ -79,8 +89,8 @@ def _maps(job: Job, observations: Sequence[Observation]) -> Iterator[PooledMap]:
     )
 
 
-def _analyse(job: Job, planned: PlannedAnalysis, work_dir: Path, provenance: Provenance) -> None:
-    stack = _stack(job, planned, work_dir, provenance)
+def _analyse(job: Job, planned: PlannedAnalysis, work_dir: Path, watch: Watch) -> None:
+    stack = _stack(job, planned, work_dir, watch)
     data = _join(planned, stack)
     results = fit_group(
         data, is_two_sided=job.spec.inference.is_two_sided, n_procs=job.config.execution.n_procs
@@ -113,12 +123,12 @@ def _analyse(job: Job, planned: PlannedAnalysis, work_dir: Path, provenance: Pro
     _log(planned, data, significances)
 
 
-def _stack(job: Job, planned: PlannedAnalysis, work_dir: Path, provenance: Provenance) -> StackedMaps:
+def _stack(job: Job, planned: PlannedAnalysis, work_dir: Path, watch: Watch) -> StackedMaps:
     """Read (or pool) each row's map once, in the design's order."""
     execution = job.config.execution
     observations = planned.analysis.observations
     return build_stack(
-        provenance.watch(_maps(job, observations)),
+        watch(_maps(job, observations)),
         labels=tuple(one.label for one in observations),
         mask=job.spec.mask,
         min_coverage=job.spec.min_coverage,

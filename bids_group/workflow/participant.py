@@ -7,6 +7,7 @@ import os
 
 from bids_group import output
 from bids_group.bids import build_ledger
+from bids_group.workflow.coverage import Remarks, remark_on_coverage
 from bids_group.workflow.pooling import pooled_maps
 from bids_group.workflow.preparation import Job
 from bids_group.workflow.provenance import Provenance
@@ -21,9 +22,10 @@ def pool_participants(job: Job) -> None:
     maps = pooled_maps(
         job.observations, config.output_dir, dataset_names=names, n_procs=config.execution.n_procs
     )
-    n_pooled = sum(1 for _ in provenance.watch(maps))
+    remarks: Remarks = {}
+    n_pooled = sum(1 for _ in remark_on_coverage(provenance.watch(maps), remarks))
     people = sorted({one.subject for one in job.observations})
-    ledger = build_ledger(job.cohort, job.analyses, job.exclusions)
+    ledger = build_ledger(job.cohort, job.analyses, job.exclusions, remarks)
     output.write_ledger(config.output_dir, ledger, labels=people)
     output.write_participants(config.output_dir)
     output.write_command(config.output_dir, provenance.finish(), label=f"sub-{people[0]}_pid-{os.getpid()}")

@@ -48,6 +48,8 @@ def test_the_ledger_names_the_four_irregular_people(analysed):
     missing_run = by_person.get_group("sub-05")
     assert set(missing_run["n_maps"].astype(int)) == {3}
     assert missing_run["note"].str.contains("run").any()
+    assert by_person.get_group("sub-14")["note"].str.contains("fewer than 4 maps observed at").all()
+    assert set(by_person.get_group("sub-01")["note"]) == {"n/a"}
     assert set(by_person.get_group("sub-01")["n_maps"].astype(int)) == {4}
 
 
