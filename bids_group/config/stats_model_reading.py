@@ -155,7 +155,12 @@ def _instructions(place: Place, level: Level) -> tuple[Mapping[str, Any], ...]:
 
 
 def _check_node(place: Place, node: Node) -> None:
-    """Refuse what is written well but cannot be done above the run level."""
+    """Refuse what is written well but cannot be done above the run level, or says nothing where it stands."""
+    for name in OF_NODE:
+        if node.level != "dataset" and name in node.settings:
+            place.at("Model").at("Software").refuse(
+                f"has the setting {name}, which belongs to Dataset nodes", fix="Move it there."
+            )
     if node.level == "run":
         return
     for key in ("HRF", "Options"):

@@ -213,7 +213,7 @@ class _Planning:
         rows = build_node_rows(node, [_row_key(one) for one in observations], self.cohort, judged_by=judged)
         requests = contrast_requests(node)
         analysis = GroupAnalysis(
-            first_level_contrast=" and ".join(contrasts),
+            first_level_contrast=_join(contrasts),
             observations=observations,
             rows=rows.raw,
             formula=node_formula(node, map(str, rows.transformed.rows.columns)),
@@ -238,6 +238,11 @@ class _Planning:
             return ()
         sentence = f"The node {self.node.name!r} has no contrasts; the mean and each term are tested."
         return (Notice(severity="warning", topic="model", sentence=sentence),)
+
+
+def _join(contrasts: Sequence[str]) -> str:
+    """Name several first-level contrasts together, briefly enough for a file name."""
+    return " and ".join(contrasts) if len(contrasts) <= 3 else f"{len(contrasts)} contrasts"
 
 
 def _is_absent(name: str, values: Sequence[str | None]) -> bool:

@@ -366,6 +366,11 @@ WRONG: list[tuple[Change, str, str | None]] = [
         None,
     ),
     (
+        put("Nodes 1 Model", "Software", {"bids_group": {"center": "grand"}}),
+        "Nodes[1].Model.Software in {} has the setting center, which belongs to Dataset nodes",
+        "Move it there.",
+    ),
+    (
         put("Nodes 1 Model", "Software", {"bids_group": {"alpha": 0.2}}),
         "Nodes in {} has two values of the setting alpha",
         None,

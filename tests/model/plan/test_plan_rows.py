@@ -89,6 +89,12 @@ def test_the_first_level_contrast_can_be_the_factor_within_people(cohort_of: Any
     np.testing.assert_allclose(design.contrasts[0].weights @ beta, [3.0])
 
 
+def test_many_contrasts_in_one_model_have_a_short_name(cohort_of: Any) -> None:
+    (analysis,) = plan_line(cohort_of(contrasts=("a", "b", "c", "d"), runs=("1",)), "~ contrast + subject")
+    assert analysis.first_level_contrast == "4 contrasts"
+    assert len(analysis.rows) == 32
+
+
 def test_the_order_of_maps_and_tables_changes_nothing(cohort_of: Any, sessions: Any) -> None:
     def plan(seed: int | None) -> Any:
         cohort = cohort_of(
