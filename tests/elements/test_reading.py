@@ -72,6 +72,14 @@ def test_a_truncated_file_is_named(tmp_path, values, suffix, share):
         read_map(path)
 
 
+def test_a_file_that_lacks_only_its_last_bytes_is_named(tmp_path, values):
+    path = tmp_path / "broken.nii.gz"
+    nib.save(nib.Nifti1Image(values, AFFINE), path)
+    path.write_bytes(path.read_bytes()[:-6])
+    with pytest.raises(DataError, match="broken"):
+        read_map(path)
+
+
 def test_damaged_bytes_are_noticed(tmp_path, values):
     path = tmp_path / "broken.nii.gz"
     nib.save(nib.Nifti1Image(values, AFFINE), path)

@@ -118,6 +118,7 @@ def test_a_joint_test_that_lost_a_row_is_untestable():
     )
     assert result.maps["F"][0] == 0
     assert result.maps["p"][0] == 1
+    assert result.maps["z"][0] == 0
     assert (result.maps["F"][1:] > 0).all()
 
 
@@ -155,3 +156,17 @@ def test_nearly_collinear_and_far_from_zero_is_still_exact():
         centred = matrix[here] - [0, *matrix[here][:, 1:].mean(axis=0)]
         reference = sm.OLS(values[here, element].astype(float), centred).fit().t_test([0, 1, 1])
         assert result.maps["t"][element] == pytest.approx(reference.tvalue.item(), rel=1e-4, abs=1e-4)
+
+
+def test_people_whose_absence_leaves_regressors_nearly_collinear():
+    rng = np.random.default_rng(6)
+    x, apart = rng.normal(size=30), rng.normal(0, 1e-6, 30)
+    apart[0] = 1.0
+    matrix = np.column_stack([np.ones(30), x, x + apart])
+    values = rng.normal(100, 1, (30, 40)).astype(np.float32)
+    values[0, :] = np.nan
+    (result,) = fit_group(make_data(matrix, values, [make_contrast([0, 0, 1])]), is_two_sided=True)
+    here = np.column_stack([np.ones(29), x[1:], apart[1:] * 1e6])
+    for element in range(40):
+        reference = sm.OLS(values[1:, element].astype(float), here).fit()
+        assert result.maps["t"][element] == pytest.approx(reference.tvalues[2], rel=1e-5, abs=1e-5)
