@@ -360,7 +360,7 @@ One sample of 16 people, a wide weak blob (0.75 SD) and a strong one (6 SD) far 
 
 ## Time and memory
 
-`python benchmarks/permutation.py`, run on the same machine: rounds of both programs alternate, so the ratios hold
+`python benchmarks/permutation.py`: rounds of both programs alternate, so the ratios hold
 although other work was running.
 
 {timing}

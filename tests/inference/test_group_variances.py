@@ -1,0 +1,130 @@
+"""Welch's v and G against scipy and statsmodels, and against every shuffle done by hand."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy.stats import f as f_distribution
+from scipy.stats import norm, t, ttest_ind
+from statsmodels.stats.oneway import anova_oneway
+
+from bids_group.config import InferenceSpec
+from bids_group.distributions import f_to_z, t_to_z
+from bids_group.inference import correct_group
+from bids_group.inference.engine import Job, observed_map
+from bids_group.inference.residuals import build_residuals
+from bids_group.inference.scheme import choose_scheme
+from bids_group.inference.statistic import build_statistic
+from bids_group.inference.welch import DofTable, look_up
+
+GROUP = np.repeat([0, 1], (6, 9))
+
+
+def unshuffled_z(data, test):
+    scheme = choose_scheme(
+        data.design,
+        data.design.contrasts[0],
+        InferenceSpec(),
+        blocks=None,
+        variance_groups=data.variance_groups,
+    )
+    residuals = build_residuals(data.stack.data, scheme.partition, scheme.groups)
+    return observed_map(
+        Job(scheme=scheme, statistic=build_statistic(scheme, test, is_two_sided=True), residuals=residuals)
+    )
+
+
+@pytest.fixture
+def uneven_maps(make_maps):
+    maps = make_maps(15, (8, 7, 6), 4)
+    maps[GROUP == 0] *= 3
+    maps[:, :40] += 2 * GROUP[:, None].astype(np.float32)
+    return maps
+
+
+@pytest.mark.parametrize("coding", ["treatment", "means"])
+def test_v_is_welch_s_t(make_problem, uneven_maps, coding):
+    means = np.column_stack([1 - GROUP, GROUP])
+    matrix, weights = {
+        "treatment": (np.column_stack([np.ones(15), GROUP]), [0, 1]), "means": (means, [-1, 1])
+    }[coding]  # fmt: skip
+    data, _ = make_problem(matrix, [("t", weights)], maps=uneven_maps, groups=GROUP)
+    theirs = ttest_ind(uneven_maps[GROUP == 1], uneven_maps[GROUP == 0], equal_var=False)
+    np.testing.assert_allclose(unshuffled_z(data, "t"), t_to_z(theirs.statistic, theirs.df), atol=3e-5)
+
+
+def test_g_is_welch_s_analysis_of_variance(make_problem, make_maps):
+    three = np.repeat([0, 1, 2], (5, 7, 8))
+    maps = make_maps(20, (6, 5, 4), 4) * np.array([1, 2, 4], np.float32)[three][:, None]
+    maps[:, :30] += three[:, None]
+    data, _ = make_problem(
+        np.eye(3)[three], [("F", [[1, -1, 0], [0, 1, -1]])], maps=maps, shape=(6, 5, 4), groups=three
+    )
+    ours = unshuffled_z(data, "F")
+    for element in range(0, 120, 7):
+        column = maps[:, element].astype(float)
+        theirs = anova_oneway([column[three == g] for g in range(3)], use_var="unequal")
+        z = norm.isf(f_distribution.sf(theirs.statistic, 2, theirs.df[1]))
+        assert ours[element] == pytest.approx(z, abs=1e-4 if z > -1 else 1e-2)
+
+
+def test_with_equal_weights_groups_of_one_variance_are_close_to_the_pooled_test(make_problem, make_maps):
+    half = np.repeat([0, 1], (40, 40))
+    maps = make_maps(80, (6, 5, 4), 1)
+    data, results = make_problem(
+        np.column_stack([np.ones(80), half]), [("t", [0, 1])], maps=maps, shape=(6, 5, 4), groups=half
+    )
+    np.testing.assert_allclose(unshuffled_z(data, "t"), results[0].maps["z"], atol=0.05)
+
+
+def test_p_with_variance_groups_equals_every_flip_done_by_hand(make_problem, make_maps):
+    group = np.repeat([0, 1], (3, 5))
+    maps = make_maps(8, (5, 4, 3), 6) * np.where(group == 0, 3, 1).astype(np.float32)[:, None]
+    maps[:, :9] += 2 * group[:, None]
+    data, results = make_problem(
+        np.column_stack([np.ones(8), group]), [("t", [0, 1])], maps=maps, shape=(5, 4, 3), groups=group
+    )
+    spec = InferenceSpec(corrections=("fwe-voxel",), n_permutations=500, variance_groups="scanner")
+    (verdict,) = correct_group(data, results, spec)
+
+    rest = maps - maps.mean(axis=0, dtype=float)
+    maxima = []
+    for signs in product((1, -1), repeat=8):
+        flipped = rest * np.array(signs)[:, None]
+        theirs = ttest_ind(flipped[group == 1], flipped[group == 0], equal_var=False)
+        maxima.append(norm.isf(t.sf(np.abs(theirs.statistic), theirs.df)))
+    observed, largest = maxima[0], np.array(maxima).max(axis=1)
+    expected = (largest[:, None] >= observed * (1 - 1e-5)).mean(axis=0)
+    np.testing.assert_allclose(verdict.p_corrected, expected, atol=1 / 256 + 1e-6)
+    assert (np.abs(verdict.p_corrected - expected) > 1e-6).sum() <= 2  # near ties at the limit of float32
+    assert verdict.threshold_stat == "z"
+    assert any(notice.topic == "variance" for notice in verdict.notices)
+
+
+def test_one_variance_group_is_no_variance_group(make_problem, make_maps):
+    maps = make_maps(10, (6, 5, 4), 2)
+    spec = InferenceSpec(corrections=("fwe-voxel",), n_permutations=99)
+    with_one = make_problem(np.ones((10, 1)), [("t", [1])], maps=maps, shape=(6, 5, 4), groups=["a"] * 10)
+    without = make_problem(np.ones((10, 1)), [("t", [1])], maps=maps, shape=(6, 5, 4))
+    np.testing.assert_array_equal(
+        correct_group(*with_one, spec)[0].p_corrected, correct_group(*without, spec)[0].p_corrected
+    )
+
+
+@pytest.mark.parametrize("q", [1, 2, 4])
+@pytest.mark.parametrize("smallest, largest", [(1, 5), (3, 30), (7, 26), (1, 200), (50, 500)])
+def test_table_of_dof_is_exact_to_a_millionth(q, smallest, largest):
+    table = DofTable.between(q, smallest, largest)
+    random = np.random.default_rng(0)
+    for _ in range(400):
+        dof, value = np.exp(random.uniform(np.log(smallest), np.log(largest))), np.exp(random.uniform(-2, 8))
+        exact = float(t_to_z(np.sqrt(value), dof)) if q == 1 else float(f_to_z(value, q, dof))
+        if exact > 0:
+            assert look_up(value, q, dof, table.z, table.first, table.last) == pytest.approx(exact, abs=1e-6)
+
+
+def test_t_of_a_square_is_the_two_sided_f():
+    table = DofTable.between(1, 2, 40)
+    assert look_up(4.0, 1, 10.0, table.z, table.first, table.last) == pytest.approx(
+        norm.isf(t.sf(2.0, 10)), abs=1e-7
+    )
