@@ -187,10 +187,7 @@ def residual_variance(squares: Doubles, dof: Doubles, scale: Doubles) -> Doubles
 def _solve_by_pattern(filled: Doubles, is_observed: npt.NDArray[np.bool_], columns: Doubles) -> _Solution:
     patterns, group = _patterns(is_observed)
     covariances, directions, ranks = _inverses(patterns, columns)
-    moments = filled.T @ columns
-    coefficients = _apply(covariances, group, moments)
-    residuals = (filled - columns @ coefficients.T) * is_observed
-    coefficients += _apply(covariances, group, residuals.T @ columns)
+    coefficients = _apply(covariances, group, filled.T @ columns)
     return _Solution(
         coefficients=coefficients, covariances=covariances, directions=directions, ranks=ranks, group=group
     )
