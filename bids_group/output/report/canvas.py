@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -22,6 +23,7 @@ from bids_group.elements import Grid
 Volume = npt.NDArray[np.float32]
 
 AXES = ("x", "y", "z")
+_ADULT_MNI = re.compile(r"MNI(152|305|Colin27|ICBM152|$)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -106,11 +108,11 @@ def _triple(values: npt.NDArray[np.float64]) -> tuple[float, float, float]:
 
 
 def read_anatomy(space: str | None) -> Box | None:
-    """Return the MNI152 template at 1 mm for spaces named MNI…, cropped to the head, else None.
+    """Return the MNI152 template at 1 mm for spaces of adult MNI templates, cropped, else None.
 
     The template (Fonov et al. 2011) ships inside nilearn: nothing is downloaded. Values are 0 to 1.
     """
-    return _mni152() if space is not None and space.upper().startswith("MNI") else None
+    return _mni152() if space is not None and _ADULT_MNI.match(space) else None
 
 
 @cache

@@ -171,7 +171,7 @@ def _mosaic(desk: ContrastDesk) -> Picture:
 
 def _ground_note(stage: Stage) -> str:
     if stage.anatomy is None:
-        return "No anatomy is drawn: the name of the maps does not say that they are in an MNI space."
+        return "No anatomy is drawn: the name of the maps does not say that they are in an adult MNI space."
     return "Behind it: the MNI152 template."
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from bids_group.output.report.tables import TableView, view_table
 from bids_group.output.report.viewer import pack_anatomy
 from bids_group.output.report.volumes import set_stage
 
+_LEVELS = ("group", "participant")
 _EXECUTION_OPTIONS = {
     "--nprocs": 1,
     "--mem-gb": 1,
@@ -167,21 +168,36 @@ def _provenance(folder: Folder) -> list[tuple[str, str]]:
 
 
 def _plain_command(words: Sequence[str]) -> str:
-    """Spell the command: folders by their role, without options that cannot change a number."""
-    kept: list[str] = []
-    skip = n_folders = 0
-    for word in map(str, words):
+    """Spell the command: folders by their role, without options that cannot change a number.
+
+    Empty where the folders do not stand before the level, so that no path is taken for something else.
+    """
+    plain = [str(word) for word in words]
+    level = next((at for at, word in enumerate(plain) if at > 2 and word in _LEVELS), None)
+    if level is None or any(word.startswith("-") for word in plain[level - 2 : level]):
+        return ""
+    if _takes_value(plain[level - 3]):
+        return ""
+    plain[level - 2 : level] = ["BIDS_DIR", "OUTPUT_DIR"]
+    return shlex.join(_without_execution(plain))
+
+
+def _takes_value(word: str) -> bool:
+    """Whether the next word may belong to this one."""
+    return word.startswith("-") and "=" not in word and _EXECUTION_OPTIONS.get(word) != 0
+
+
+def _without_execution(words: Sequence[str]) -> Iterator[str]:
+    """Pass on the words that are not options of execution or their values."""
+    skip = 0
+    for word in words:
         option = word.split("=", 1)[0].replace("_", "-")
         if skip:
             skip -= 1
         elif option in _EXECUTION_OPTIONS:
             skip = 0 if "=" in word else _EXECUTION_OPTIONS[option]
-        elif not word.startswith("-") and len(kept) > 0 and n_folders < 2:
-            kept.append(("BIDS_DIR", "OUTPUT_DIR")[n_folders])
-            n_folders += 1
         else:
-            kept.append(word)
-    return " ".join(word if word in ("BIDS_DIR", "OUTPUT_DIR") else shlex.quote(word) for word in kept)
+            yield word
 
 
 def _hashes(folder: Folder) -> TableView | None:

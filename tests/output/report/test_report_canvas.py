@@ -74,6 +74,7 @@ def test_the_template_has_its_anterior_commissure_inside_and_air_outside() -> No
     assert cut is not None
     assert 0.2 < float(cut[anatomy.position(2, 0), anatomy.position(1, 0)]) <= 1  # type: ignore[index]
     assert read_anatomy("T1w") is None
+    assert read_anatomy("MNIInfant") is None
     assert read_anatomy(None) is None
 
 

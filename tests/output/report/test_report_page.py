@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -17,6 +18,7 @@ import pytest
 
 from bids_group.errors import DataError, MissingInputError
 from bids_group.output.report import build_report, write_citations
+from bids_group.output.report.page import _plain_command
 from bids_group.output.report.tables import view_table
 
 HOSTILE = """<script>alert(1)</script>&"'"""
@@ -328,3 +330,18 @@ def test_an_f_contrast_has_an_unsigned_scale_of_its_own(example: Path, tmp_path:
     assert 12 < volumes[1]["limit"] <= 60
     assert "The whole F map;" in page.text
     assert re.search(r"strongest at \([^)]*\) mm, F = \d", page.text)
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("B O group --formula '~ 1'", "BIDS_DIR OUTPUT_DIR group --formula '~ 1'"),
+        ("--formula '~ 1' --nprocs 3 /b /o group", "--formula '~ 1' BIDS_DIR OUTPUT_DIR group"),
+        ("--mem_gb=4 -w /scratch B O group -v --random-seed 3", "BIDS_DIR OUTPUT_DIR group --random-seed 3"),
+        ("B --formula '~ 1' O group", None),
+        ("B O --formula group", None),
+    ],
+)
+def test_a_command_is_shown_as_what_was_asked(words: str, shown: str | None) -> None:
+    expected = "" if shown is None else f"bids-group {shown}"
+    assert _plain_command(["bids-group", *shlex.split(words)]) == expected
