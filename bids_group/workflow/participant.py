@@ -24,7 +24,7 @@ def pool_participants(job: Job) -> None:
     )
     remarks: Remarks = {}
     n_pooled = sum(1 for _ in remark_on_coverage(provenance.watch(maps), remarks))
-    people = sorted({one.subject for one in job.observations})
+    people = sorted({one.subject for one in job.cohort.maps})  # a Filter may leave no map of them to pool
     ledger = build_ledger(job.cohort, job.analyses, job.exclusions, remarks)
     output.write_ledger(config.output_dir, ledger, labels=people)
     output.write_participants(config.output_dir)

@@ -258,6 +258,24 @@ def test_the_model_that_a_run_writes_gives_the_same_bytes(runs, tmp_path, conten
     assert contents_of(tmp_path / "two") == contents_of(tmp_path / "one")
 
 
+def test_the_job_of_a_person_whom_a_filter_leaves_out_pools_nothing(runs, tmp_path):
+    node = dataset([1, "age"], [{"Name": "Scale", "Input": ["age"]}], DummyContrasts={"Test": "t"})
+    edges = [{"Source": "subject", "Destination": "group", "Filter": {"sex": ["M"], "contrast": ["gain"]}}]
+    path, out = tmp_path / "model.json", tmp_path / "out"
+    path.write_text(json.dumps(model(SUBJECT, node, edges=edges)))
+    for person in ("01", "02"):
+        options = ["participant", "--model", str(path), "--participant-label", person, "-q"]
+        assert main([str(runs[0]), str(out), *options]) == 0
+    assert [file.name.split("_")[0] for file in out.glob("sub-*/**/*stat-effect_statmap.nii.gz")] == [
+        "sub-01"
+    ]
+    assert main([str(runs[0]), str(out), "group", "--model", str(path), "--no-report", "-q"]) == 0
+    ledger = pd.read_csv(out / "ledger.tsv", sep="\t", keep_default_na=False)
+    gain = ledger[ledger["contrast"] == "gain"].drop_duplicates("participant_id").set_index("participant_id")
+    assert gain.loc["sub-01", "used"] == "yes"
+    assert gain.loc["sub-02", "reason"].startswith("sex is F: not let through by the Filter")
+
+
 def test_a_file_contradicted_by_an_option_is_refused(runs, tmp_path, capsys):
     node = dataset([1], DummyContrasts={"Test": "t"})
     node["Model"]["Software"] = {"bids_group": {"alpha": 0.01}}
