@@ -11,8 +11,9 @@ import numpy.typing as npt
 from scipy import special
 
 from bids_group.inference.clusters import find_clusters
-from bids_group.inference.engine import Job
-from bids_group.inference.forest import tfce_map
+from bids_group.inference.forest import Heights, tfce_map
+from bids_group.inference.scheme import Scheme
+from bids_group.inference.statistic import Statistic
 from bids_group.inference.tail import Tail, fit_tail
 from bids_group.inference.verdict import Members, Question, Row, Sign, gather, judge
 from bids_group.records import Notice, Significance
@@ -33,7 +34,9 @@ class Null:
     together without sharing shuffles; p is multiplied by it.
     """
 
-    job: Job
+    scheme: Scheme
+    statistic: Statistic
+    heights: Heights | None
     values: Row
     z: Row
     maxima: Mapping[str, Doubles]
@@ -46,7 +49,7 @@ class Null:
     @property
     def has_group_variances(self) -> bool:
         """Whether each variance group has its own variance: then the fit's statistic is another one."""
-        return self.job.scheme.groups is not None
+        return self.scheme.groups is not None
 
     def p(self, measure: str, observed: npt.ArrayLike) -> Doubles:
         """Share of the maxima that reach each value (ties count), times ``n_families``, at most 1."""
@@ -69,13 +72,13 @@ class Null:
     def without_end(self, measure: str, values: npt.ArrayLike) -> Doubles:
         """Values of a measure on a scale without an end: correlations become z."""
         if measure == "voxel" and not self.is_in_z:
-            return self.job.statistic.z_of(values)
+            return self.statistic.z_of(values)
         return np.asarray(values, dtype=np.float64)
 
 
 def approximate_tails(null: Null) -> Null:
     """Fit the tail of every measure; where none fits, p stay counts, with a notice."""
-    if null.job.scheme.shuffles.is_exhaustive:
+    if null.scheme.shuffles.is_exhaustive:
         return null
     fitted = {name: fit_tail(null.without_end(name, maxima[1:])) for name, maxima in null.maxima.items()}
     tails = {name: tail for name, tail in fitted.items() if tail is not None}
@@ -162,10 +165,10 @@ def _clusterwise(question: Question, null: Null, measure: str) -> Significance:
 
 def _element_p(question: Question, null: Null, measure: str) -> Row:
     if measure == "tfce":
-        assert null.job.heights is not None
-        observed: npt.NDArray[Any] = tfce_map(null.z, null.job.heights, question.adjacency)
+        assert null.heights is not None
+        observed: npt.NDArray[Any] = tfce_map(null.z, null.heights, question.adjacency)
     else:
-        values = null.job.statistic.z_of(null.values) if null.is_in_z else null.values
+        values = null.statistic.z_of(null.values) if null.is_in_z else null.values
         observed = np.abs(values) if question.is_two_sided else values
     return null.p(measure, observed).astype(np.float32)
 
@@ -209,9 +212,9 @@ def _readable(question: Question, null: Null, measure: str, maxima: Doubles) -> 
     if measure == "size":
         return maxima * question.data.elements.grid.element_mm3
     if measure == "voxel" and not null.is_in_z:
-        return null.job.statistic.statistic_of(maxima)
+        return null.statistic.statistic_of(maxima)
     return maxima
 
 
 def _name(null: Null) -> str:
-    return "z" if null.is_in_z else null.job.statistic.name()
+    return "z" if null.is_in_z else null.statistic.name()

@@ -87,7 +87,9 @@ def _null(question: Question, scheme: Scheme, execution: Execution, on_batch: Ca
     z = np.empty((1, values.size), np.float32)
     job.statistic.fill_z(values[None], z)
     return Null(
-        job=job,
+        scheme=scheme,
+        statistic=job.statistic,
+        heights=job.heights,
         values=values,
         z=z[0],
         maxima=dict(zip(job.measures, maxima.T, strict=True)),
@@ -200,12 +202,12 @@ def judge_together(nulls: Sequence[Null]) -> list[Null]:
 
 def _joint_maxima(nulls: Sequence[Null]) -> dict[str, Doubles]:
     joint = {name: np.max([null.maxima[name] for null in nulls], axis=0) for name in nulls[0].maxima}
-    joint["voxel"] = np.max([null.job.statistic.z_of(null.maxima["voxel"]) for null in nulls], axis=0)
+    joint["voxel"] = np.max([null.statistic.z_of(null.maxima["voxel"]) for null in nulls], axis=0)
     return joint
 
 
 def _shuffling_of(null: Null) -> tuple[Any, ...]:
-    shuffles = null.job.scheme.shuffles
+    shuffles = null.scheme.shuffles
     units = shuffles.units
     return (
         units.unit_of_row.tobytes(),
