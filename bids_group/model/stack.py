@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -77,7 +78,7 @@ def build_stack(
     GridError
         A map or the mask lies on another grid than the first map.
     DataError
-        No element is left, or a variance is needed and missing.
+        No element is left, two rows hold the same numbers, or a variance is needed and missing.
     DesignError
         The maps that came are not those of ``labels``.
     UsageError
@@ -116,6 +117,7 @@ class _Building:
         self._smoother = Smoother(first.grid, fwhm_mm) if fwhm_mm > 0 else None
         self._counts = np.zeros(first.grid.shape, dtype=np.uint16)
         self._seen: list[npt.NDArray[np.uint8]] = []
+        self._digests: dict[bytes, str] = {}
         self.n_added = 0
 
     def allocate(self, work_dir: Path | None, mem_gb: float | None, needs_variance: bool) -> None:
@@ -132,6 +134,7 @@ class _Building:
     def add(self, number: int, one: PooledMap) -> None:
         """Put one map into its row."""
         check_same_grid(_path_of(self._first), self._first.grid, _path_of(one), one.grid)
+        self._check_new(one)
         is_observed = np.isfinite(one.effect)
         self._counts += is_observed
         self._seen.append(np.packbits(is_observed[self._in_mask]))
@@ -140,6 +143,18 @@ class _Building:
         if self._variance is not None:
             self._variance[number] = self._candidates.pack(_variance_of(one))
         self.n_added += 1
+
+    def _check_new(self, one: PooledMap) -> None:
+        """Refuse numbers that another row has already, whatever the files are called."""
+        digest = hashlib.blake2b(one.effect.tobytes(), digest_size=16).digest()
+        twin = self._digests.setdefault(digest, one.observation.label)
+        if twin != one.observation.label:
+            raise DataError(
+                f"The maps of {twin} and {one.observation.label} hold the same numbers.",
+                found=f"equal effects at every element ({_path_of(one)})",
+                expected="a map of each person's own",
+                fix="Find out whose map it is, and leave the other person out.",
+            )
 
     def finish(self, labels: tuple[str, ...]) -> StackedMaps:
         """Keep the elements with enough coverage."""

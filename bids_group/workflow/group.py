@@ -28,7 +28,7 @@ from bids_group.records import (
 )
 from bids_group.workflow.coverage import Remarks, remark_on_coverage
 from bids_group.workflow.pooling import pooled_maps
-from bids_group.workflow.preparation import Job, PlannedAnalysis
+from bids_group.workflow.preparation import Job, PlannedAnalysis, say
 from bids_group.workflow.progress import progress
 from bids_group.workflow.provenance import Provenance
 
@@ -93,7 +93,10 @@ def _analyse(job: Job, planned: PlannedAnalysis, work_dir: Path, watch: Watch) -
     stack = _stack(job, planned, work_dir, watch)
     data = _join(planned, stack)
     results = fit_group(
-        data, is_two_sided=job.spec.inference.is_two_sided, n_procs=job.config.execution.n_procs
+        data,
+        is_two_sided=job.spec.inference.is_two_sided,
+        n_procs=job.config.execution.n_procs,
+        mem_gb=job.config.execution.mem_gb,
     )
     with progress(planned.analysis.first_level_contrast) as on_progress:
         significances = correct_group(
@@ -105,6 +108,9 @@ def _analyse(job: Job, planned: PlannedAnalysis, work_dir: Path, watch: Watch) -
             work_dir=work_dir,
             on_progress=on_progress,
         )
+    numeric = [one for each in results for one in each.notices]
+    numeric += [one for each in significances for one in each.notices]
+    say(numeric)
     output.write_group(
         job.config.output_dir,
         planned.analysis,
@@ -114,7 +120,7 @@ def _analyse(job: Job, planned: PlannedAnalysis, work_dir: Path, watch: Watch) -
         spec=job.spec,
         cohort=job.cohort,
         coverage=stack.coverage,
-        notices=_notices(job, planned),
+        notices=[*_notices(job, planned), *numeric],
         quality=_quality(data, stack, results),
         peaks=_peaks(data, results, significances),
         regions=_regions(job, data),

@@ -187,12 +187,17 @@ def _log(job: Job) -> None:
     people = {one.subject for analysis in job.analyses for one in analysis.observations}
     n_maps = sum(len(one.maps) for one in {one for each in job.analyses for one in each.observations})
     LOGGER.info("%d maps of %d participants, %d group models", n_maps, len(people), len(job.planned))
-    for notice in job.notices:
-        say = LOGGER.warning if notice.severity == "warning" else LOGGER.info
-        say("%s%s", notice.sentence, f" {notice.fix}" if notice.fix else "")
+    say(job.notices)
     reasons = Counter(_reason(one) for one in (*job.cohort.exclusions, *job.exclusions))
     for reason, n in reasons.items():
         LOGGER.info("not in the analysis: %s%s", reason, f" ({n} maps)" if n > 1 else "")
+
+
+def say(notices: Iterable[Notice]) -> None:
+    """Put notices into the log."""
+    for notice in dict.fromkeys(notices):
+        level = logging.WARNING if notice.severity == "warning" else logging.INFO
+        LOGGER.log(level, "%s%s", notice.sentence, f" {notice.fix}" if notice.fix else "")
 
 
 def _reason(exclusion: Exclusion) -> str:

@@ -1,0 +1,49 @@
+"""Two people with the same numbers are one person twice."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bids_group.elements import Grid
+from bids_group.errors import DataError
+from bids_group.model import build_stack
+from bids_group.records import FirstLevelMap, Observation, PooledMap
+
+
+def pooled(subject, effect):
+    one = FirstLevelMap(subject=subject, contrast="c", effect=Path(f"sub-{subject}.nii"), dataset=Path())
+    observation = Observation(subject=subject, contrast="c", sources=(one,))
+    return PooledMap(
+        observation=observation,
+        grid=Grid(shape=effect.shape, affine=np.eye(4)),
+        effect=effect,
+        variance=None,
+        dof=None,
+        n_maps=np.isfinite(effect).astype(np.uint8),
+        input_hashes={},
+    )
+
+
+def stack(maps):
+    labels = tuple(one.observation.label for one in maps)
+    return build_stack(
+        maps,
+        labels=labels,
+        mask=None,
+        min_coverage=1.0,
+        fwhm_mm=0.0,
+        n_obs=len(maps),
+        work_dir=None,
+        mem_gb=None,
+    )
+
+
+def test_equal_numbers_of_two_people_are_refused_by_name():
+    effect = np.random.default_rng(0).normal(size=(3, 3, 3)).astype(np.float32)
+    maps = [pooled("01", effect), pooled("02", effect + 1), pooled("03", effect.copy())]
+    with pytest.raises(DataError, match="sub-01 and sub-03 hold the same numbers"):
+        stack(maps)
+    maps[2] = replace(maps[2], effect=np.nextafter(effect, np.float32(9)))
+    assert stack(maps).stack.data.shape == (3, 27)
