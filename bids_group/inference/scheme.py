@@ -30,7 +30,7 @@ class Scheme:
 
     def smallest_p(self, *, is_two_sided: bool) -> float:
         """Share of the shuffles that cannot differ from the unshuffled data, whatever the data are."""
-        if self.shuffles.n_others >= _MOST_COUNTED:
+        if not self.shuffles.is_exhaustive or self.shuffles.n_others >= _MOST_COUNTED:
             return 1 / (self.shuffles.n_others + 1)
         batch = self.shuffles.batch(0, self.shuffles.n_others + 1)
         same = np.ones(len(batch.sources), dtype=bool)

@@ -106,6 +106,12 @@ def test_drawn_permutations_are_uniform():
     assert abs(signs.mean()) < 4 / np.sqrt(signs.size)
 
 
+def test_smallest_p_of_drawn_shuffles_is_not_counted_out(make_problem, monkeypatch):
+    scheme = shuffling(make_problem, ONES[:, None], [1])
+    monkeypatch.setattr(Shuffles, "batch", None)
+    assert scheme.smallest_p(is_two_sided=True) == 1 / 1000
+
+
 # --------------------------------------------------------------------------------------------
 # Refusals
 
