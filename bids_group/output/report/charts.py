@@ -154,8 +154,8 @@ def _groups(variables: pd.DataFrame, name: str, factor: str | None) -> dict[str,
     values = variables[name].astype(float)
     if factor is None:
         return {"all": values}
-    levels = variables[factor].astype(str)
-    return {level: values[levels == level] for level in levels.unique()}
+    groups = variables.groupby(factor, observed=True, sort=True).groups
+    return {str(level): values[list(members)] for level, members in groups.items()}
 
 
 def draw_quality(quality: pd.DataFrame, metrics: Mapping[str, str]) -> Figure:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from bids_group.errors import DataError, MissingInputError
 
@@ -85,8 +86,15 @@ class AnalysisFiles:
 
     @property
     def variables(self) -> pd.DataFrame:
-        """Raw values of the covariates by row; numbers are float64, anything else text."""
-        return pd.DataFrame(self.info.get("Variables") or {}, index=self.matrix.index)
+        """Raw values of the covariates by row: float64, or categories in the order of their levels."""
+        frame = pd.DataFrame(self.info.get("Variables") or {}, index=self.matrix.index)
+        kinds = dict(self.info.get("VariableKinds") or {})
+        for name in frame.columns[[not is_numeric_dtype(kind) for kind in frame.dtypes]]:
+            texts = frame[name].astype(str)
+            known = [str(level) for level in dict(kinds.get(name) or {}).get("Levels") or []]
+            levels = known if set(texts) <= set(known) else sorted(set(texts))
+            frame[name] = pd.Categorical(texts, categories=levels)
+        return frame
 
     @property
     def people(self) -> list[str]:

@@ -54,8 +54,8 @@ def draw_peaks(points: pd.DataFrame, titles: dict[int, str], focus: Focus, varia
     figure = Figure(figsize=(4.1 * n_columns, 3.0 * n_rows), facecolor="none", layout="constrained")
     panels = np.atleast_1d(figure.subplots(n_rows, n_columns, squeeze=False)).ravel()
     for axes, (peak, title) in zip(panels, titles.items(), strict=False):
-        rows = points[points["peak"] == peak].set_index("label")
-        rows = rows.join(variables, rsuffix="_variable")
+        rows = points.loc[points["peak"] == peak, ["label", *_VALUES]].set_index("label")
+        rows = rows.join(variables.add_prefix(_OWN))
         _draw_slopes(axes, rows, focus) if focus.numeric else _draw_levels(axes, rows, focus)
         axes.set_title(title, fontsize=9, color=INK, parse_math=False)
         axes.set_ylabel(_value_name(rows), fontsize=8)
@@ -76,7 +76,7 @@ def _draw_slopes(axes: Axes, rows: pd.DataFrame, focus: Focus) -> None:
     line = rows["partial_residual"] - (rows["effect"] - rows["fitted"])
     for index, (level, members) in enumerate(_by_level(rows, focus.factors)):
         colour = CATEGORIES[index % len(CATEGORIES)]
-        x = rows.loc[members, focus.numeric].astype(float)
+        x = rows.loc[members, f"{_OWN}{focus.numeric}"].astype(float)
         axes.scatter(
             x,
             rows.loc[members, "partial_residual"],
@@ -139,9 +139,11 @@ def _join_people(axes: Axes, rows: pd.DataFrame, places: dict[str, float]) -> No
 def _by_level(rows: pd.DataFrame, factors: tuple[str, ...]) -> list[tuple[str, list[str]]]:
     if not factors:
         return [("all rows", list(rows.index))]
-    keys = rows[list(factors)].astype(str).agg(", ".join, axis=1)
-    return [(level, list(rows.index[keys == level])) for level in sorted(keys.unique())]
+    groups = rows.groupby([f"{_OWN}{name}" for name in factors], observed=True, sort=True)
+    return [(", ".join(map(str, key)), list(part.index)) for key, part in groups]
 
 
+_VALUES = ("effect", "fitted", "partial_residual")
+_OWN = "variable "  # before names of covariates, which may be called as our own columns are
 _MARKERS = ("o", "s", "^", "D")
 _WORDS = re.compile(r"`[^`]+`|[^\W\d]\w*")

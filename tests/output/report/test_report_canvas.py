@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bids_group.elements import Grid
 from bids_group.output.report.canvas import Box, common_cuts, halve, place, read_anatomy
-from bids_group.output.report.points import Focus, find_focus
+from bids_group.output.report.points import Focus, draw_peaks, find_focus
 from bids_group.output.report.viewer import pack_anatomy, pack_flags, pack_statistic
 
 
@@ -140,6 +140,23 @@ TERMS = {
 VARIABLES = pd.DataFrame(
     {"group": ["c", "p"], "age": [1.0, 2.0], "subject": ["1", "2"]}, index=["sub-1", "sub-2"]
 )
+
+
+def test_points_stand_over_their_covariate_and_in_the_order_of_the_levels() -> None:
+    """Also where a covariate is called as one of our own columns, and levels are not alphabetical."""
+    labels = [f"sub-{k}" for k in range(6)]
+    levels = pd.Categorical(["low", "high", "low", "high", "low", "high"], categories=["low", "high"])
+    variables = pd.DataFrame({"effect": [3.0, 1, 4, 1.5, 9, 2], "dose": levels}, index=labels)
+    values = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    points = pd.DataFrame(
+        {"peak": 1, "label": labels, "effect": values, "fitted": values, "partial_residual": values}
+    )
+    (slopes,) = draw_peaks(points, {1: "a"}, Focus(numeric="effect", factors=("dose",)), variables).axes
+    drawn = [collection.get_offsets().tolist() for collection in slopes.collections]
+    assert drawn == [[[3.0, 0.1], [4.0, 0.3], [9.0, 0.5]], [[1.0, 0.2], [1.5, 0.4], [2.0, 0.6]]]
+    (strips,) = draw_peaks(points, {1: "a"}, Focus(numeric=None, factors=("dose",)), variables).axes
+    assert [label.get_text() for label in strips.get_xticklabels()] == ["low", "high"]
+    assert strips.collections[0].get_offsets()[:, 1].tolist() == [0.1, 0.3, 0.5]
 
 
 @pytest.mark.parametrize(
