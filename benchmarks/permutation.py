@@ -5,9 +5,9 @@ Run from the repository's root, with nothing else on the machine if you can::
     OMP_NUM_THREADS=1 python benchmarks/permutation.py
 
 100 smooth maps on nilearn's 2 mm brain mask, one covariate beside an intercept, two-sided; one process and
-one BLAS thread for all. Rounds of both programs alternate, so that other work on the machine meets both;
-ratios are those of the quietest rounds. nilearn's time per shuffle is the difference of two runs of different
-length, without reading and fitting.
+one BLAS thread for all. Times are processor time, and rounds of both programs alternate, so that other work
+on the machine disturbs little; ratios are those of the quietest rounds. nilearn's time per shuffle is the
+difference of two runs of different length, without reading and fitting.
 """
 
 from __future__ import annotations
@@ -107,20 +107,20 @@ def build_job(setting: Setting, n_shuffles: int, *, has_clusters: bool) -> Job:
 
 def seconds_per_shuffle(job: Job) -> float:
     """Time of one shuffle in a run of whole batches."""
-    start = time.perf_counter()
+    start = time.process_time()
     run_null(job)
-    return (time.perf_counter() - start) / job.n_shuffles
+    return (time.process_time() - start) / job.n_shuffles
 
 
 def nilearn_seconds(setting: Setting, n_shuffles: int, *, has_tfce: bool) -> float:
     """Time of nilearn's permutation test, reading and fitting included."""
     images = setting.images
-    start = time.perf_counter()
+    start = time.process_time()
     non_parametric_inference(
         images, design_matrix=setting.data.design.matrix, second_level_contrast="age", mask=setting.mask,
         model_intercept=True, n_perm=n_shuffles, two_sided_test=True, n_jobs=1, tfce=has_tfce, verbose=0,
     )  # fmt: skip
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def seconds_of_sgemm() -> float:
@@ -129,9 +129,9 @@ def seconds_of_sgemm() -> float:
     out = np.empty_like(square)
     taken = []
     for _ in range(8):
-        start = time.perf_counter()
+        start = time.process_time()
         np.matmul(square, square, out=out)
-        taken.append(time.perf_counter() - start)
+        taken.append(time.process_time() - start)
     return min(taken)
 
 

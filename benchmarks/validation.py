@@ -360,8 +360,7 @@ One sample of 16 people, a wide weak blob (0.75 SD) and a strong one (6 SD) far 
 
 ## Time and memory
 
-`python benchmarks/permutation.py`: rounds of both programs alternate, so the ratios hold
-although other work was running.
+`python benchmarks/permutation.py`, in processor time, while other work was running on the machine.
 
 {timing}
 """
