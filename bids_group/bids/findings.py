@@ -33,7 +33,7 @@ def _say_found(maps: Sequence[FirstLevelMap], sources: Sequence[Source]) -> list
     people = {m.subject for m in maps}
     contrasts = natural_order({m.contrast for m in maps})
     places = "; ".join(
-        f"{source.root} ({source.producer or 'made by an unknown program'})" for source in sources
+        f"{source.root.name} ({source.producer or 'made by an unknown program'})" for source in sources
     )
     sentence = (
         f"Found {len(maps)} effect maps of {len(people)} participants, "
