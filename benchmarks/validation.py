@@ -333,7 +333,7 @@ def page(
     body = "\n".join("| " + " | ".join(map(str, row)) + " |" for row in cells.itertuples(index=False))
     return f"""# Validation of the inference
 
-Written by `python benchmarks/validation.py`; no figure on this page is typed by hand.
+Written by `python benchmarks/validation.py` from its own figures, measured over several calls.
 
 ## Family-wise error under the null
 
