@@ -57,6 +57,12 @@ _LEFT_INSULA = (-40.0, 10.0, 0.0)
 _MEDIAL_FRONTAL = (0.0, 35.0, 35.0)
 _LEFT_PARIETAL = (-35.0, -55.0, 45.0)
 
+_CHANGE = "mean(session=post) - mean(session=pre)"
+_CHANGE_DIFFERENCE = (
+    "(mean(session=post, group=treated) - mean(session=pre, group=treated))"
+    " - (mean(session=post, group=control) - mean(session=pre, group=control))"
+)
+
 KINDS: dict[str, Kind] = {
     "slopes": Kind(
         words="two groups of 12 whose response depends on how much they smoke; two sessions of two runs",
@@ -107,20 +113,23 @@ KINDS: dict[str, Kind] = {
             _place(
                 "change",
                 "more after than before",
-                "mean(session=post) - mean(session=pre)",
+                _CHANGE,
                 2.4,
                 _LEFT_INSULA,
             ),
             _place(
                 "changeDifference",
                 "the treated change more",
-                "(mean(session=post, group=treated) - mean(session=pre, group=treated))"
-                " - (mean(session=post, group=control) - mean(session=pre, group=control))",
+                _CHANGE_DIFFERENCE,
                 4.8,
                 _MEDIAL_FRONTAL,
             ),
         ),
-        options=("--formula", "~ session + subject", "--pooling", "none"),
+        options=(
+            *("--formula", "~ session * group + subject", "--pooling", "none", "--contrast"),
+            f"change = {_CHANGE}",
+            f"changeDifference = {_CHANGE_DIFFERENCE}",
+        ),
     ),
     "factorial": Kind(
         words="two groups by two sexes, 8 people in each cell, one map each",
