@@ -143,7 +143,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--pooling",
         choices=("precision", "mean", "none"),
-        help="runs and sessions of a participant: precision weights where all maps have a variance, else mean; "
+        help="runs and sessions of a person: precision weights where all maps have a variance, else mean; "
         "none keeps sessions as rows",
     )
 

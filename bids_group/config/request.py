@@ -108,11 +108,6 @@ class InferenceSpec:
         _check_between("--cluster-forming-p", self.cluster_forming_p, 0, 0.5)
         _check_at_least("--n-permutations", self.n_permutations, 1)
         _check_at_least("--random-seed", self.random_seed, 0)
-        if self.block_scheme and not self.exchangeability_blocks:
-            raise UsageError(
-                f"--{self.block_scheme}-blocks needs to know the blocks.",
-                fix="Name their column: --exchangeability-blocks COL",
-            )
 
     @property
     def needs_shuffling(self) -> bool:

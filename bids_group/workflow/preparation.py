@@ -14,7 +14,7 @@ from bids_group.config import AnalysisSpec, RunConfig
 from bids_group.config.stats_model import StatsModel, compile_request
 from bids_group.config.stats_model_reading import read_model
 from bids_group.config.stats_model_request import settle_request
-from bids_group.errors import DataError
+from bids_group.errors import DataError, UsageError
 from bids_group.inference import check_inference
 from bids_group.model import build_design, needed_variables, plan_analyses, plan_pooling, restrict
 from bids_group.output import check_output_names
@@ -161,6 +161,7 @@ def _plan_design(analysis: GroupAnalysis, spec: AnalysisSpec) -> PlannedAnalysis
         is_complete=spec.min_coverage >= 1,
         blocks=blocks,
         variance_groups=variance_groups,
+        estimator=analysis.estimator,
     )
     return PlannedAnalysis(
         analysis=analysis,
@@ -175,8 +176,15 @@ def _blocks(analysis: GroupAnalysis, spec: AnalysisSpec) -> pd.Series | None:
     """Take the column that was named; several rows per person are a block of their own by default."""
     if spec.inference.exchangeability_blocks:
         return analysis.rows[spec.inference.exchangeability_blocks]
-    has_several = analysis.rows["subject"].duplicated().any()
-    return analysis.rows["subject"] if has_several else None
+    if analysis.rows["subject"].duplicated().any():
+        return analysis.rows["subject"]
+    if spec.inference.block_scheme is not None:
+        raise UsageError(
+            f"--{spec.inference.block_scheme}-blocks needs to know the blocks.",
+            found="one row per person, and no column of blocks",
+            fix="Name their column: --exchangeability-blocks COL",
+        )
+    return None
 
 
 def _distinct(notices: Iterable[Notice]) -> tuple[Notice, ...]:

@@ -87,7 +87,6 @@ WRONG = {
     "negative smoothing": (["--smoothing-fwhm", "-1"], "--smoothing-fwhm is out of range"),
     "coverage above 1": (["--min-coverage", "1.2"], "--min-coverage is out of range"),
     "coverage with shuffling": (["--min-coverage", "0.8", "--correction", "fwe-voxel"], "every participant"),
-    "blocks without a column": (["--whole-blocks"], "needs to know the blocks"),
     "both kinds of blocks": (["--whole-blocks", "--within-blocks"], "not allowed with"),
     "unknown centring": (["--center", "mean"], "grand, none or within:FACTOR"),
     "dask": (["--executor", "dask"], "not yet available"),

@@ -150,6 +150,12 @@ BAD = {
         64,
         ["famly"],
     ),
+    "blocks without a column": (
+        nothing,
+        ["--correction", "fwe-voxel", "--whole-blocks"],
+        64,
+        ["--whole-blocks"],
+    ),
     "no such variance groups": (
         nothing,
         ["--correction", "fwe-voxel", "--variance-groups", "sx"],
