@@ -198,7 +198,7 @@ def _log(job: Job) -> None:
     say(job.notices)
     reasons = Counter(_reason(one) for one in (*job.cohort.exclusions, *job.exclusions))
     for reason, n in reasons.items():
-        LOGGER.info("not in the analysis: %s%s", reason, f" ({n} maps)" if n > 1 else "")
+        LOGGER.info("not in the analysis: %s%s", reason, f" ({n})" if n > 1 else "")
 
 
 def say(notices: Iterable[Notice]) -> None:
@@ -209,5 +209,6 @@ def say(notices: Iterable[Notice]) -> None:
 
 
 def _reason(exclusion: Exclusion) -> str:
-    """Name people one by one; maps are counted by their reason (the ledger names each)."""
-    return exclusion.reason if exclusion.path else f"sub-{exclusion.subject}, {exclusion.reason}"
+    """Name people one by one; maps, and people nobody asked for, are counted (the ledger names each)."""
+    is_counted = exclusion.path is not None or exclusion.reason.startswith("not selected")
+    return exclusion.reason if is_counted else f"sub-{exclusion.subject}, {exclusion.reason}"
