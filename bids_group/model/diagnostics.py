@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from bids_group.model.estimability import TOLERANCE
 from bids_group.records import Contrast, Design, GroupData
 
 OUTLIER_SD = 3.5
@@ -103,7 +104,8 @@ def _mahalanobis(table: pd.DataFrame) -> Float64:
     measures = table[["mean_effect", "sd_effect", "correlation_loo"]].to_numpy(dtype=np.float64)
     if len(measures) < 6 or not np.isfinite(measures).all():
         return np.full(len(measures), np.nan)
-    centred = measures - measures.mean(axis=0)
+    spread = measures.std(axis=0)
+    centred = (measures - measures.mean(axis=0)) / np.where(spread > 0, spread, 1)
     precision = np.linalg.pinv(np.cov(centred, rowvar=False))
     return np.asarray(np.sqrt(np.einsum("ij,jk,ik->i", centred, precision, centred)), dtype=np.float64)
 
@@ -181,46 +183,54 @@ def _influence(
     scale = np.linalg.norm(matrix, axis=0)
     scale[scale == 0] = 1
     X, C, y = matrix / scale * root[:, None], weights / scale, values * root
-    D = np.linalg.pinv(X.T @ X, rcond=1e-12, hermitian=True)
-    beta = D @ X.T @ y
-    residual, leverage = y - X @ beta, np.einsum("ij,jk,ik->i", X, D, X)
-    aside = (matrix / scale)[:, nuisance] @ beta[nuisance]
-    rank = int(np.linalg.matrix_rank(X))
+    basis, back = _orthonormal(X)
+    scores = basis.T @ y
+    residual, leverage = y - basis @ scores, (basis**2).sum(axis=1)
+    aside = (matrix / scale)[:, nuisance] @ (back @ scores)[nuisance]
+    rank = basis.shape[1]
     dof = len(y) - rank
     noise = residual @ residual / dof if precision is None and dof > 0 else 1.0
     with np.errstate(divide="ignore", invalid="ignore"):
         cook = residual**2 * leverage / (rank * noise * (1 - leverage) ** 2)
     return {
-        "fitted": X @ beta / root,
+        "fitted": basis @ scores / root,
         "partial_residual": values - (aside - aside.mean()),
         "cooks_distance": np.where(leverage > 1 - 1e-9, np.nan, cook),
-        "statistic_without_row": _without_each(X, C, D, beta, residual, leverage, dof, precision is not None),
+        "statistic_without_row": _without_each(
+            basis, C @ back, scores, residual, leverage, dof, precision is not None
+        ),
     }
 
 
+def _orthonormal(X: Float64) -> tuple[Float64, Float64]:
+    """Basis of the column space ``(n, rank)``; scores along it to coefficients ``(p, rank)``."""
+    left, size, right = np.linalg.svd(X, full_matrices=False)
+    is_kept = size > TOLERANCE * size[0]
+    return left[:, is_kept], right[is_kept].T / size[is_kept]
+
+
 def _without_each(
-    X: Float64,
-    C: Float64,
-    D: Float64,
-    beta: Float64,
+    basis: Float64,
+    weights: Float64,
+    scores: Float64,
     residual: Float64,
     leverage: Float64,
     dof: int,
     is_meta: bool,
 ) -> Float64:
-    """Statistic without each row: rank-one update of (X'X)⁻¹ (Sherman & Morrison 1950)."""
+    """Statistic without each row, along an orthonormal basis: rank-one update (Sherman & Morrison 1950)."""
     statistic = np.full(len(residual), np.nan)
     total = residual @ residual
     for row in np.flatnonzero(leverage < 1 - 1e-9):
         gap = 1 - leverage[row]
-        step = D @ X[row]
+        step = basis[row]
         noise = 1.0 if is_meta else (total - residual[row] ** 2 / gap) / max(dof - 1, 1)
-        effect = C @ (beta - step * residual[row] / gap)
-        covariance = C @ (D + np.outer(step, step) / gap) @ C.T * noise
+        effect = weights @ (scores - step * residual[row] / gap)
+        covariance = weights @ (np.eye(step.size) + np.outer(step, step) / gap) @ weights.T * noise
         if (not is_meta and dof < 2) or not noise > 0:
             continue
-        if len(C) == 1:
+        if len(weights) == 1:
             statistic[row] = effect[0] / np.sqrt(covariance[0, 0])
         else:
-            statistic[row] = effect @ np.linalg.solve(covariance, effect) / len(C)
+            statistic[row] = effect @ np.linalg.solve(covariance, effect) / len(weights)
     return statistic

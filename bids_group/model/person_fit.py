@@ -13,7 +13,7 @@ import pandas as pd
 from bids_group.config.stats_model import INTERCEPT, Node, NodeContrast
 from bids_group.errors import ContrastError, DataError, UsageError
 from bids_group.model.coding import build_coding
-from bids_group.model.estimability import RowSpace
+from bids_group.model.estimability import TOLERANCE, RowSpace
 from bids_group.model.formula import read_formula
 from bids_group.model.node_rows import (
     check_one_contrast,
@@ -192,7 +192,7 @@ class PersonFit:
         if self.node.type == "glm":
             return [signal.source for signal in self.signals], matrix
         cells = matrix.drop_duplicates(ignore_index=True)
-        if np.linalg.matrix_rank(cells.to_numpy()) < len(cells):
+        if RowSpace.of(cells.to_numpy(dtype=np.float64)).rank < len(cells):
             raise UsageError(
                 f"The node {self.node.name!r} of Type meta has regressors that overlap, which is not "
                 "supported below the group.",
@@ -220,7 +220,7 @@ class PersonFit:
                 reason=f"the contrast {contrast.name!r} cannot be estimated from these {n_maps} maps",
                 found=f"{n_maps} maps, which lack a condition that it compares",
             )
-        weights = np.round(row @ np.linalg.pinv(X), 12)
+        weights = _solve(X, row)
         kept = [(part, float(weight)) for part, weight in zip(parts, weights, strict=True) if weight != 0]
         name = "intercept" if contrast.name == INTERCEPT else contrast.name
         observation = replace(
@@ -229,6 +229,15 @@ class PersonFit:
             weights=tuple(weight for _, weight in kept),
         )
         return self._signal(observation, name)
+
+
+def _solve(X: Doubles, row: Doubles) -> Doubles:
+    """Weights of the maps whose sum is the contrast, on columns of unit norm; rounding errors become 0."""
+    norms = RowSpace.of(X).norms
+    weights = (row / norms) @ np.linalg.pinv(X / norms, rcond=TOLERANCE)
+    return np.asarray(
+        np.where(np.abs(weights) > 1e-12 * np.abs(weights).max(), weights, 0.0), dtype=np.float64
+    )
 
 
 def _contrast_row(node: Node, contrast: NodeContrast, columns: Sequence[str]) -> Doubles:

@@ -1,5 +1,7 @@
 """Quality of maps and influence of rows, against plain refits and numpy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -110,3 +112,26 @@ def test_a_shifted_map_is_marked_with_its_reason_and_the_others_are_not():
     quality = tabulate_quality(data, {})
     assert list(quality.index[quality["is_outlier"]]) == ["sub-04"]
     assert "mean effect" in quality.loc["sub-04", "outlier_reasons"]
+
+
+def test_nearly_collinear_columns_give_the_influence_of_the_centred_ones():
+    data = make_data()
+    year = np.linspace(2015, 2020, N_OBS)
+    age = year - year.mean()
+    plain = data.design.matrix[["Intercept"]].assign(year=year, squared=year**2)
+    centred = data.design.matrix[["Intercept"]].assign(year=age, squared=age**2)
+    tables = []
+    for matrix in (plain, centred):
+        terms = {name: (name,) for name in matrix.columns}
+        design = replace(data.design, matrix=matrix, terms=terms, rank=3)
+        tables.append(tabulate_peaks(replace(data, design=design), contrast([0, 0, 1]), [0]))
+    for name in ("fitted", "cooks_distance", "statistic_without_row"):
+        np.testing.assert_allclose(tables[0][name], tables[1][name], rtol=1e-4)
+
+
+def test_the_mahalanobis_distance_does_not_depend_on_units():
+    data = make_data()
+    data.stack.data[4] += 3
+    before = tabulate_quality(data, {})["mahalanobis"].to_numpy()
+    data.stack.data[:] *= np.float32(1e7)
+    np.testing.assert_allclose(tabulate_quality(data, {})["mahalanobis"], before, rtol=1e-4)
