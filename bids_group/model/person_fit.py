@@ -232,12 +232,11 @@ class PersonFit:
 
 
 def _solve(X: Doubles, row: Doubles) -> Doubles:
-    """Weights of the maps whose sum is the contrast, on columns of unit norm; rounding errors become 0."""
+    """Weights of the maps whose sum is the contrast, on columns of unit norm, to 12 digits."""
     norms = RowSpace.of(X).norms
     weights = (row / norms) @ np.linalg.pinv(X / norms, rcond=TOLERANCE)
-    return np.asarray(
-        np.where(np.abs(weights) > 1e-12 * np.abs(weights).max(), weights, 0.0), dtype=np.float64
-    )
+    weights[np.abs(weights) <= 1e-12 * np.abs(weights).max()] = 0.0
+    return np.array([float(f"{weight:.12g}") for weight in weights])
 
 
 def _contrast_row(node: Node, contrast: NodeContrast, columns: Sequence[str]) -> Doubles:

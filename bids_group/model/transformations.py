@@ -18,7 +18,7 @@ regressions are over the rows at hand, which are the analysed ones. What each in
 ``And``, ``Or``, ``Not``
     of what differs from 0, as 0 and 1
 ``Orthogonalize``
-    x minus its regression on ``Wrt`` (slopes only: the mean stays)
+    x minus its regression on ``Wrt`` (slopes only: the mean stays where ``Wrt`` is centred)
 ``Replace``
     values by others, ``{"2": "1"}``; null is missing
 ``Copy``, ``Rename``, ``Select``, ``Delete``
