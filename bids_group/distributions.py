@@ -143,9 +143,10 @@ def _exact(
 
 def _z_of_f(f: Doubles, q: int, dof: Values, log_tail: Doubles) -> Doubles:
     lower = np.maximum(_lower_tail_of_f(f, q, dof), SMALLEST_P)
-    return np.where(
+    z: Doubles = np.where(
         log_tail < np.log(0.5), -special.ndtri_exp(np.minimum(log_tail, -1e-300)), special.ndtri(lower)
     )
+    return z
 
 
 # --------------------------------------------------------------------------------------------
@@ -221,6 +222,7 @@ def _lower_tail_of_f(f: Doubles, q: int, dof: Values) -> Doubles:
     finite = np.where(is_infinite, 1.0, degrees)
     ratio = q * f / finite
     share = np.where(np.isinf(ratio), 1.0, ratio / (1 + ratio))
-    return np.where(
+    tail: Doubles = np.where(
         is_infinite, special.gammainc(q / 2, q * f / 2), special.betainc(q / 2, finite / 2, share)
     )
+    return tail
