@@ -1,12 +1,13 @@
-"""What only the numbers show of a person's maps, for the ledger."""
+"""What only the numbers show: whose maps cover less, and what that costs the analysis."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, MutableMapping
 
 import numpy as np
+import pandas as pd
 
-from bids_group.records import PooledMap
+from bids_group.records import Notice, PooledMap
 
 MIN_SHARE = 0.05
 """Maps of one person always differ a little at the rim; smaller shares than this are not remarked on."""
@@ -32,3 +33,30 @@ def describe_coverage(pooled: PooledMap) -> str | None:
     if n_partly < MIN_SHARE * n_observed:
         return None
     return f"fewer than {n_most} maps observed at {100 * n_partly / n_observed:.0f} % of its elements"
+
+
+def tell_costs(costs: pd.DataFrame, n_analysed: int) -> list[Notice]:
+    """Name those without whom more elements could be analysed; a warning from `MIN_SHARE` on.
+
+    ``costs``: columns ``observation`` and ``n_lost_by_this_row_alone``.
+    """
+    lost = costs[costs["n_lost_by_this_row_alone"] > 0].sort_values(
+        "n_lost_by_this_row_alone", ascending=False
+    )
+    if lost.empty:
+        return []
+    total = int(lost["n_lost_by_this_row_alone"].sum())
+    first = lost.head(5)
+    names = ", ".join(
+        f"{row} ({n})" for row, n in zip(first["observation"], first["n_lost_by_this_row_alone"], strict=True)
+    )
+    more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
+    return [
+        Notice(
+            severity="warning" if total >= MIN_SHARE * n_analysed else "note",
+            topic="coverage",
+            sentence=f"{n_analysed} elements are analysed; {total} more are lost because a single row "
+            f"lacks them: {names}{more}.",
+            fix="Look at these maps; leave a person out, or lower --min-coverage.",
+        )
+    ]

@@ -26,7 +26,7 @@ from bids_group.records import (
     PooledMap,
     Significance,
 )
-from bids_group.workflow.coverage import Remarks, remark_on_coverage
+from bids_group.workflow.coverage import Remarks, remark_on_coverage, tell_costs
 from bids_group.workflow.pooling import pooled_maps
 from bids_group.workflow.preparation import Job, PlannedAnalysis, say
 from bids_group.workflow.progress import progress
@@ -108,7 +108,8 @@ def _analyse(job: Job, planned: PlannedAnalysis, work_dir: Path, watch: Watch) -
             work_dir=work_dir,
             on_progress=on_progress,
         )
-    numeric = [one for each in results for one in each.notices]
+    numeric = tell_costs(stack.costs, data.elements.n_elements)
+    numeric += [one for each in results for one in each.notices]
     numeric += [one for each in significances for one in each.notices]
     say(numeric)
     output.write_group(

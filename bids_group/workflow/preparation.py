@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from bids_group.bids import gather_cohort, keep_complete
-from bids_group.config import AnalysisSpec, RunConfig
+from bids_group.config import AnalysisSpec, InferenceSpec, RunConfig
 from bids_group.config.stats_model import StatsModel, compile_request
 from bids_group.config.stats_model_reading import read_model
 from bids_group.config.stats_model_request import settle_request
@@ -80,7 +80,13 @@ def prepare(config: RunConfig) -> Job:
         ),
         exclusions=exclusions,
         notices=_distinct(
-            [*cohort.notices, *pooling_notices, *atlas_notices, *(n for p in planned for n in p.notices)]
+            [
+                *cohort.notices,
+                *pooling_notices,
+                *atlas_notices,
+                *_tell_idle_options(spec.inference),
+                *(notice for one in planned for notice in one.notices),
+            ]
         ),
         atlas=atlas,
     )
@@ -121,6 +127,27 @@ def _read_atlas(spec: AnalysisSpec, cohort: Cohort) -> tuple[Atlas | None, tuple
         fix="Region names can be off by millimetres; take an atlas of the maps' space.",
     )
     return atlas, (notice,)
+
+
+def _tell_idle_options(inference: InferenceSpec) -> list[Notice]:
+    """Name settings of shuffling that do nothing because no correction shuffles."""
+    if inference.needs_shuffling:
+        return []
+    default = InferenceSpec()
+    names = ("n_permutations", "shuffle", "block_scheme", "exchangeability_blocks", "variance_groups",
+             "has_tail_approximation")  # fmt: skip
+    idle = [name for name in names if getattr(inference, name) != getattr(default, name)]
+    if not idle:
+        return []
+    options = ", ".join("--" + name.removeprefix("has_").replace("_", "-") for name in idle)
+    return [
+        Notice(
+            severity="warning",
+            topic="shuffling",
+            sentence=f"Nothing is shuffled by the corrections asked for: {options} change nothing.",
+            fix="Add --correction fwe-voxel (or fwe-size, fwe-mass, fwe-tfce).",
+        )
+    ]
 
 
 def _plan_designs(

@@ -56,6 +56,7 @@ def _work(config: RunConfig) -> None:
             _say_where(build_report(config.output_dir))
         else:
             write_citations(config.output_dir)
+            LOGGER.info("Done: %s", config.output_dir)
 
 
 @contextmanager
@@ -88,7 +89,7 @@ def _show(job: Job) -> None:
         [one.design for one in job.planned],
         job.exclusions,
         job.notices,
-        observations=job.observations,
+        observations=job.observations if job.config.level == "participant" else None,
     )
     output.print_dry_run(description, output_format=job.config.execution.output_format)
 

@@ -88,8 +88,18 @@ def _model(facts: Facts) -> str:
     if not facts.get("formula"):
         return ""
     how = f" by {facts['estimator']}" if facts.get("estimator") else ""
-    dof = f" ({facts['dof']:g} residual degrees of freedom)" if facts.get("dof") else ""
-    return f"At each voxel the model '{facts['formula']}' was fitted{how}{dof}."
+    return f"At each voxel the model '{facts['formula']}' was fitted{how}{_spell_dof(facts.get('dof'))}."
+
+
+def _spell_dof(dof: float | str | None) -> str:
+    """Spell the degrees of freedom; where they differ between voxels the sidecars say so in words."""
+    if not dof:
+        return ""
+    return (
+        f" (residual degrees of freedom: {dof})"
+        if isinstance(dof, str)
+        else f" ({dof:g} residual degrees of freedom)"
+    )
 
 
 def _centering(facts: Facts) -> str:

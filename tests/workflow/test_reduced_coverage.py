@@ -1,0 +1,48 @@
+"""One person whose field of view is cut: told, and analysed with the people who are there."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_group.cli import main
+
+
+@pytest.fixture
+def cut(small_copy):
+    (path,) = small_copy.glob("derivatives/firstlevel/sub-03/**/*stat-effect_statmap.nii.gz")
+    image = nib.load(path)
+    numbers = image.get_fdata().astype(np.float32)
+    numbers[:, :, : numbers.shape[2] // 2] = np.nan
+    nib.save(nib.Nifti1Image(numbers, image.affine), path)
+    return small_copy
+
+
+def test_who_costs_the_mask_much_is_named_in_a_warning(cut, tmp_path, capsys):
+    assert main([str(cut), str(tmp_path / "out"), "group", "--no-report"]) == 0
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if "more are lost" in line]
+    assert "WARNING" in warning
+    assert "sub-03 (" in warning
+
+
+def test_a_relaxed_coverage_fits_the_people_who_are_there_and_reports_it(cut, tmp_path):
+    out = tmp_path / "out"
+    assert main([str(cut), str(out), "group", "--min-coverage", "0.8", "-q"]) == 0
+    effects = [
+        np.asarray(nib.load(path).dataobj, dtype=float)
+        for path in sorted(cut.glob("derivatives/firstlevel/sub-*/**/*stat-effect_statmap.nii.gz"))
+    ]
+    maps = np.where(np.stack(effects) == 0, np.nan, np.stack(effects))
+    (file,) = (out / "group").glob("*_stat-t_statmap.nii.gz")
+    ours = np.asarray(nib.load(file).dataobj, dtype=float)
+    n = np.isfinite(maps).sum(axis=0)
+    where = n == len(maps) - 1
+    with np.errstate(invalid="ignore"):
+        expected = np.nanmean(maps, axis=0) / np.nanstd(maps, axis=0, ddof=1) * np.sqrt(n)
+    assert where.sum() > 100
+    np.testing.assert_allclose(ours[where], expected[where], rtol=1e-4, atol=1e-4)
+    assert "degrees of freedom" in (out / "logs" / "CITATION.md").read_text()
+
+
+def test_settings_of_shuffling_without_shuffling_are_told(small, tmp_path, capsys):
+    assert main([str(small), str(tmp_path / "out"), "group", "--n-permutations", "200", "--dry-run"]) == 0
+    assert "--n-permutations change nothing" in capsys.readouterr().err
