@@ -26,7 +26,7 @@ def hommel_value(p: Doubles, alpha: float) -> int:
     """
     ranked = np.sort(p)
     n = ranked.size
-    if ranked[-1] <= alpha:
+    if n == 0 or ranked[-1] <= alpha:
         return 0
     # p_(n-i+j) > j·alpha/i for j = 1 … i  ⇔  i·slope < alpha for slope = max over k of (alpha − p_(k))/(n −
     # k)

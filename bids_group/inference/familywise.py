@@ -164,13 +164,14 @@ def _clusterwise(question: Question, null: Null, measure: str) -> Significance:
 
 
 def _element_p(question: Question, null: Null, measure: str) -> Row:
+    """Corrected p of every element; 1 where it was not tested."""
     if measure == "tfce":
         assert null.heights is not None
         observed: npt.NDArray[Any] = tfce_map(null.z, null.heights, question.adjacency)
     else:
         values = null.statistic.z_of(null.values) if null.is_in_z else null.values
         observed = np.abs(values) if question.is_two_sided else values
-    return null.p(measure, observed).astype(np.float32)
+    return np.where(question.is_tested, null.p(measure, observed), 1.0).astype(np.float32)
 
 
 def _tail(z: Row, question: Question) -> Row:

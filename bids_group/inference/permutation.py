@@ -121,7 +121,9 @@ def _residuals(question: Question, scheme: Scheme, execution: Execution) -> Resi
     if isinstance(maps, np.memmap) and execution.work_dir is not None:
         execution.work_dir.mkdir(parents=True, exist_ok=True)
         backing = execution.work_dir / "residuals.npy"
-    return build_residuals(maps, scheme.partition, scheme.groups, backing=backing)
+    return build_residuals(
+        maps, scheme.partition, scheme.groups, is_tested=question.is_tested, backing=backing
+    )
 
 
 def _check_against_fit(question: Question, job: Job, values: npt.NDArray[np.float32]) -> None:
@@ -153,7 +155,7 @@ def _folder(question: Question, job: Job, execution: Execution) -> Path | None:
     arrays: list[npt.NDArray[Any]] = [
         question.data.stack.data, question.data.elements.indices, statistic.columns,
         job.scheme.partition.nuisance, shuffles.units.unit_of_row, shuffles.units.cell_of_unit,
-        shuffles.kinds,
+        shuffles.kinds, question.is_tested,
     ]  # fmt: skip
     if job.scheme.groups is not None:
         arrays.append(job.scheme.groups)

@@ -23,7 +23,7 @@ class Residuals:
     """Residuals on the nuisance part: ``tiles`` float32 ``(n_tiles, n_obs, TILE)``, padded with zeros.
 
     Each element's residuals (those of each variance group, where there are any) have unit sum of squares,
-    or are 0 where the maps do not vary beyond the nuisance part. ``group_squares`` float32 ``(n_tiles,
+    or are 0 where the maps do not vary beyond the nuisance part or are not tested. ``group_squares`` float32 ``(n_tiles,
     n_groups, TILE)``: the part of that sum in each variance group.
     """
 
@@ -46,10 +46,12 @@ def build_residuals(
     partition: Partition,
     groups: Codes | None = None,
     *,
+    is_tested: npt.NDArray[np.bool_] | None = None,
     backing: Path | None = None,
 ) -> Residuals:
     """Take the nuisance part out of maps ``(n_obs, n_elements)``, which must be finite.
 
+    ``is_tested`` ``(n_elements,)``: the others are 0, so that they take no part in any maximum.
     ``backing``: a file to keep the tiles in (memory-mapped) where the maps themselves are too big for memory.
     """
     n_obs, n_elements = maps.shape
@@ -60,6 +62,8 @@ def build_residuals(
     for number in range(shape[0]):
         columns = slice(number * TILE, min((number + 1) * TILE, n_elements))
         unit = _unit_residuals(maps[:, columns].astype(np.float64), partition.nuisance)
+        if is_tested is not None:
+            unit[:, ~is_tested[columns]] = 0.0
         width = unit.shape[1]
         for group in range(n_groups):
             squares[number, group, :width] = (unit[groups == group] ** 2).sum(axis=0)

@@ -25,7 +25,7 @@ Sign = Literal[1, -1]
 class Question:
     """One contrast on its way to a verdict: its numbers, where it was tested, and how it is judged.
 
-    ``is_tested``: elements at which the contrast could be estimated; ``statistic``, ``z`` and uncorrected
+    ``is_tested``: elements at which the fit could judge the contrast; ``statistic``, ``z`` and uncorrected
     ``p`` are what is judged: those of the fit, or those of a permutation that allows for unequal variances.
     All of shape ``(n_elements,)``.
     """
@@ -43,14 +43,18 @@ class Question:
     def about(
         cls, data: GroupData, result: ContrastResult, spec: InferenceSpec, adjacency: Adjacency
     ) -> Question:
-        """Take statistic, z and p from the fit; an element without degrees of freedom is not tested."""
+        """Take statistic, z and p from the fit.
+
+        Elements without degrees of freedom or without residual variance are not tested.
+        """
         statistic, dof = result.maps[result.contrast.test], result.maps.get("dof")
+        is_tested = np.isfinite(statistic) & ~_is_fitted_exactly(result)
         return cls(
             data=data,
             result=result,
             spec=spec,
             adjacency=adjacency,
-            is_tested=np.isfinite(statistic) & (True if dof is None else dof > 0),
+            is_tested=is_tested if dof is None else is_tested & (dof > 0),
             statistic=statistic,
             z=result.maps["z"],
             p=result.maps["p"],
@@ -70,6 +74,18 @@ class Question:
     def cluster_forming_z(self) -> float:
         """The z whose upper tail is the cluster-forming p (half of it per sign when two-sided)."""
         return forming_z(self.spec, is_two_sided=self.is_two_sided)
+
+
+def _is_fitted_exactly(result: ContrastResult) -> npt.NDArray[np.bool_]:
+    """Say where the fit found no residual variance: statistic 0, p 1, and every effect of variance 0.
+
+    A variance alone may be 0 because it is too small for float32; its statistic then is another number.
+    """
+    statistic, variance = result.maps[result.contrast.test], result.maps.get("variance")
+    if variance is None:
+        return np.zeros(statistic.shape, dtype=np.bool_)
+    is_zero = (np.atleast_2d(variance) == 0).all(axis=0)
+    return np.asarray(is_zero & (statistic == 0) & (result.maps["p"] == 1))
 
 
 def forming_z(spec: InferenceSpec, *, is_two_sided: bool) -> float:
