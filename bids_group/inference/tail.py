@@ -68,8 +68,8 @@ def fit_tail(maxima: Doubles) -> Tail | None:
             return None
         start = float((ranked[-n_beyond] + ranked[-n_beyond - 1]) / 2)
         beyond = ranked[-n_beyond:] - start
-        if beyond[0] <= 0:
-            continue  # ties at the start: a discrete statistic
+        if beyond[0] <= 0 or beyond[-1] == beyond[0]:
+            continue  # ties at the start, or nothing but ties: a discrete statistic
         k, scale = _moments(beyond)
         if _survival(beyond[-1:], k, scale)[0] <= 0:
             continue  # the fit ends before the data do

@@ -33,6 +33,11 @@ def test_a_discrete_null_is_not_fitted():
     assert fit_tail(np.random.default_rng(0).integers(0, 3, size=500).astype(float)) is None
 
 
+@pytest.mark.parametrize("n_largest", [25, 125])
+def test_a_tail_of_nothing_but_ties_is_not_fitted(n_largest):
+    assert fit_tail(np.repeat([0.0, 1.0], [500 - n_largest, n_largest])) is None
+
+
 def test_a_tail_of_another_kind_is_rejected():
     random = np.random.default_rng(1)
     two_humps = np.r_[random.normal(0, 1, 480), random.normal(30, 0.01, 20)]
