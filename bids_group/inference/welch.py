@@ -40,13 +40,13 @@ class DofTable:
 
     @classmethod
     @lru_cache(maxsize=16)
-    def between(cls, q: int, smallest_dof: float, largest_dof: float) -> DofTable:
-        """Tabulate for degrees of freedom in a range."""
+    def between(cls, q: int, smallest_dof: float, largest_dof: float, *, is_signed: bool) -> DofTable:
+        """Tabulate for degrees of freedom in a range; ``is_signed``: z is that of half the tail (t)."""
         first, last = np.log(smallest_dof), np.log(max(largest_dof, smallest_dof * (1 + 1e-6)))
         dof = np.exp(np.linspace(first, last, _N_DOF))[:, None]
         roots = np.arange(0, _DEEPEST + 4 * _STEP, _STEP)
         tails = log_upper_tail_of_f(np.expm1(np.minimum(roots**2 / dof, 600)) * dof / q, q, dof)
-        z = -special.ndtri_exp(tails - np.log(2) * (q == 1))
+        z = -special.ndtri_exp(tails - np.log(2) * is_signed)
         return cls(z=np.maximum(z, _LOWEST_Z), first=first, last=last)
 
 
@@ -131,7 +131,7 @@ def allow_group_variances(
         gram=np.einsum("ngi,ngj->gij", parts, parts),
         sizes=sizes,
         dof=dof,
-        table=DofTable.between(split.q, *bounds),
+        table=DofTable.between(split.q, *bounds, is_signed=test == "t"),
     )
 
 
@@ -156,7 +156,7 @@ def _along(table: Doubles, row: int, column: int, shift: float) -> float:
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def look_up(f: float, q: int, dof: float, table: Doubles, first: float, last: float) -> float:
-    """Turn F with its own dof into z (of half the tail for q = 1) by a `DofTable`; linear far out."""
+    """Turn F with its own dof into z (of half the tail where signed) by a `DofTable`; linear far out."""
     root = np.sqrt(dof * np.log1p(q * f / dof)) / _STEP
     along = (np.log(dof) - first) / (last - first) * (table.shape[0] - 1)
     column = min(max(int(root), 1), table.shape[1] - 3)
@@ -199,7 +199,9 @@ def _welch(
                     own[g, i] = products[g * p + i, k, j] * scale
                     whole[i] += own[g, i]
             f, own_dof = _ratio(own, whole, squares, j, q, gram, sizes, dof, weights, information)
-            height = look_up(f, q, own_dof, table, first, last) if f > 0 else (0.0 if q == 1 else _LOWEST_Z)
+            height = (
+                look_up(f, q, own_dof, table, first, last) if f > 0 else (0.0 if is_signed else _LOWEST_Z)
+            )
             z[k, j] = -height if is_signed and whole[p - 1] < 0 else height
 
 

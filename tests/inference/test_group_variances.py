@@ -114,7 +114,7 @@ def test_one_variance_group_is_no_variance_group(make_problem, make_maps):
 @pytest.mark.parametrize("q", [1, 2, 4])
 @pytest.mark.parametrize("smallest, largest", [(1, 5), (3, 30), (7, 26), (1, 200), (50, 500)])
 def test_table_of_dof_is_exact_to_a_millionth(q, smallest, largest):
-    table = DofTable.between(q, smallest, largest)
+    table = DofTable.between(q, smallest, largest, is_signed=q == 1)
     random = np.random.default_rng(0)
     for _ in range(400):
         dof, value = np.exp(random.uniform(np.log(smallest), np.log(largest))), np.exp(random.uniform(-2, 8))
@@ -124,7 +124,17 @@ def test_table_of_dof_is_exact_to_a_millionth(q, smallest, largest):
 
 
 def test_t_of_a_square_is_the_two_sided_f():
-    table = DofTable.between(1, 2, 40)
+    table = DofTable.between(1, 2, 40, is_signed=True)
     assert look_up(4.0, 1, 10.0, table.z, table.first, table.last) == pytest.approx(
         norm.isf(t.sf(2.0, 10)), abs=1e-7
     )
+
+
+def test_f_of_one_row_has_the_two_sided_p_of_its_t(make_problem, uneven_maps):
+    matrix = np.column_stack([np.ones(15), GROUP])
+    data, _ = make_problem(matrix, [("t", [0, 1])], maps=uneven_maps, groups=GROUP)
+    same, _ = make_problem(matrix, [("F", [[0, 1]])], maps=uneven_maps, groups=GROUP)
+    two_sided = 2 * norm.sf(np.abs(unshuffled_z(data, "t").astype(float)))
+    p = norm.sf(unshuffled_z(same, "F").astype(float))
+    np.testing.assert_allclose(p, two_sided, atol=0.01)  # the table is coarse close to p = 1
+    np.testing.assert_allclose(p[two_sided < 0.9], two_sided[two_sided < 0.9], atol=1e-5)
