@@ -45,22 +45,40 @@ def keep_complete(
     gaps = rows.loc[:, list(variables)].isna()
     incomplete = gaps.any(axis=1)
     if incomplete.any() and missing == "error":
-        raise _missing_values(gaps[incomplete])
+        raise _missing_values(gaps[incomplete], _without_values(rows))
     exclusions = [_exclude(rows, str(label), gaps) for label in rows.index[incomplete]]
     return [str(label) for label in rows.index[~incomplete]], tuple(exclusions)
 
 
-def _missing_values(gaps: pd.DataFrame) -> DataError:
+def _without_values(rows: pd.DataFrame) -> pd.Index:
+    """Find the rows that have a value in no column, as those of people whom no table lists."""
+    covariates = rows.drop(columns=["subject", "session"], errors="ignore")
+    return rows.index[covariates.isna().all(axis=1) & bool(covariates.shape[1])]
+
+
+def _missing_values(gaps: pd.DataFrame, without_values: pd.Index) -> DataError:
+    is_rowless = gaps.index.isin(without_values)
+    rowless, listed = [str(label) for label in gaps.index[is_rowless]], gaps[~is_rowless]
     by_column = {
-        str(name): [str(label) for label in gaps.index[gaps[name]]] for name in gaps.columns[gaps.any()]
+        str(name): [str(label) for label in listed.index[listed[name]]]
+        for name in listed.columns[listed.any()]
     }
-    words = "; ".join(f"{name}: {name_some(labels)}" for name, labels in by_column.items())
+    found = [f"n/a in {'; '.join(f'{name}: {name_some(labels)}' for name, labels in by_column.items())}"]
+    fix = "Leave them out with --missing drop, or fill in the table."
+    if rowless:
+        has = "have" if len(rowless) > 1 else "has"
+        said = f"{name_some(rowless)} {has} no value in any column (no row in participants.tsv?)"
+        found = [said, *(found if by_column else [])]
+        fix = (
+            "Write the labels in participants.tsv as in the names of the maps (sub-1 is not sub-01: "
+            "spreadsheets strip zeros in front), fill in the table, or say --missing drop."
+        )
     n_rows = len(gaps)
     return DataError(
         f"{n_rows} {'rows lack' if n_rows > 1 else 'row lacks'} a value that the model needs.",
-        found=f"n/a in {words}",
+        found="; ".join(found),
         expected="a value for every analysed participant",
-        fix="Leave them out with --missing drop, or fill in the table.",
+        fix=fix,
     )
 
 

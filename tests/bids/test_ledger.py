@@ -147,8 +147,25 @@ def test_nothing_is_asked_of_variables_that_the_model_does_not_use():
 def test_missing_values_are_an_error_that_names_people_and_columns():
     with pytest.raises(DataError, match="2 rows lack a value") as caught:
         keep_complete(ROWS, ("age", "group"), "error")
-    assert caught.value.found == "n/a in age: sub-02_ses-a; group: sub-02_ses-a, sub-03_ses-b"
+    assert caught.value.found == (
+        "sub-02_ses-a has no value in any column (no row in participants.tsv?); n/a in group: sub-03_ses-b"
+    )
     assert "--missing drop" in caught.value.fix
+
+
+def test_people_without_a_row_in_the_table_are_not_told_as_missing_values():
+    rows = pd.DataFrame(
+        {"subject": ["01", "02", "3"], "age": [None, None, 30.0]}, index=["sub-01", "sub-02", "sub-3"]
+    )
+    with pytest.raises(DataError) as caught:
+        keep_complete(rows, ("age",), "error")
+    assert caught.value.found == "sub-01, sub-02 have no value in any column (no row in participants.tsv?)"
+    assert "sub-1 is not sub-01" in caught.value.fix
+    beside = rows.assign(site=["a", "b", "a"])
+    with pytest.raises(DataError) as caught:
+        keep_complete(beside, ("age",), "error")
+    assert caught.value.found == "n/a in age: sub-01, sub-02"
+    assert caught.value.fix == "Leave them out with --missing drop, or fill in the table."
 
 
 def test_an_unknown_variable_is_refused():
