@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bids_group.errors import FormulaError
-from bids_group.model.pointing import list_some, point_at, suggest
+from bids_group.model.pointing import fix_column, point_at, say_columns, suggest
 
 Role = Literal["bare", "inner", "raw", "factor"]
 """How a factor uses a column: alone, in ``I()``/``poly()``, in another function, or in ``C()``."""
@@ -113,10 +113,10 @@ def _check_column(column: str, position: int, formula: str, columns: Collection[
     raise FormulaError(
         f"The formula names the column '{column}', which does not exist.",
         found=point_at(formula, position),
-        expected=f"one of {list_some(columns)}",
+        expected=say_columns(columns),
         fix=f"Write `{odd}` in backticks."
         if odd
-        else suggest(column, columns) or "Correct the name, or add the column to participants.tsv.",
+        else fix_column(column, columns) or "Correct the name, or add the column to participants.tsv.",
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from bids_group.errors import FormulaError, UsageError
 from bids_group.model.factors import Factor, read_call, read_column
-from bids_group.model.pointing import list_some, point_at, suggest
+from bids_group.model.pointing import fix_column, point_at, say_columns
 
 _MOST_TERMS = 500
 _LONGEST = 10_000
@@ -107,8 +107,8 @@ def centering_factor(centering: str, columns: Collection[str]) -> str | None:
     if factor not in columns:
         raise UsageError(
             f"The centring 'within:{factor}' names the column '{factor}', which does not exist.",
-            expected=f"one of {list_some(columns)}",
-            fix=suggest(factor, columns),
+            expected=say_columns(columns),
+            fix=fix_column(factor, columns),
         )
     return factor
 

@@ -151,6 +151,20 @@ def test_caret_stands_under_the_culprit_in_the_printed_error():
     assert caught.value.fix == "Did you mean 'age'?"
 
 
+def test_sessions_that_are_pooled_are_no_column_and_the_fix_says_so():
+    for formula, centering in (("~ session", "grand"), ("~ age", "within:session")):
+        with pytest.raises(UsageError, match="'session', which does not exist") as caught:
+            needed_variables(formula, COLUMNS, centering=centering)
+        assert caught.value.fix.startswith("Sessions are pooled; add --pooling none to keep them as rows")
+
+
+@pytest.mark.parametrize("columns", [("subject",), ("subject", "session")])
+def test_no_table_of_covariates_is_said(columns):
+    with pytest.raises(FormulaError) as caught:
+        needed_variables("~ age", columns)
+    assert caught.value.expected.endswith("(there is no participants.tsv, or it has no columns)")
+
+
 def test_column_called_like_a_function_does_not_shadow_it(people, analyse):
     people["log"] = people["age"]
     people["C"] = people["group"]
