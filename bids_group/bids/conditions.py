@@ -26,6 +26,7 @@ _COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.In: lambda value, among: value in among,
     ast.NotIn: lambda value, among: value not in among,
 }
+_SYMBOLS: Mapping[type[ast.cmpop], str] = {ast.Eq: "==", ast.NotEq: "!="}
 _LONGEST = 2_000
 _ALLOWED = "comparisons of columns with numbers or quoted text (== != < <= > >= in), joined by and, or, not"
 
@@ -133,7 +134,7 @@ class _Reader:
 
     def _check_compare(self, node: ast.Compare) -> None:
         sides = [node.left, *node.comparators]
-        columns = [self._column(side) for side in sides if isinstance(side, ast.Name)]
+        columns = [self._column(side, node) for side in sides if isinstance(side, ast.Name)]
         if not columns:
             raise _refuse(self.text, f"'{ast.unparse(node)}' names no column")
         for operation, side in zip(node.ops, node.comparators, strict=True):
@@ -160,23 +161,38 @@ class _Reader:
                 self.text, f"'{ast.unparse(node)}' compares a column of text with a column of numbers"
             )
 
-    def _column(self, node: ast.Name) -> Column:
+    def _column(self, node: ast.Name, comparison: ast.Compare) -> Column:
         name = self.quoted.get(node.id, node.id)
         if name not in self.columns:
             raise UsageError(
                 f"The condition '{self.text}' names a column '{name}' that no table has.",
                 found=", ".join(self.columns) or "no columns",
-                fix=suggest(name, self.columns) or f"If '{name}' is a value, put it in quotes: \"{name}\"",
+                fix=self._quoting(node, comparison)
+                or suggest(name, self.columns)
+                or f"If '{name}' is a value, put it in quotes: \"{name}\"",
             )
         self.used[node.id] = name
         return self.columns[name]
+
+    def _quoting(self, node: ast.Name, comparison: ast.Compare) -> str | None:
+        """Tell how to write a word that is compared with a column of text: in quotes."""
+        left, symbol = comparison.left, _SYMBOLS.get(type(comparison.ops[0]))
+        if symbol is None or comparison.comparators != [node] or not isinstance(left, ast.Name):
+            return None
+        column = self.quoted.get(left.id, left.id)
+        if column not in self.columns or self.columns[column].kind != "categorical":
+            return None
+        written = f"`{column}`" if left.id in self.quoted else column
+        return f'Put text in quotes: {written} {symbol} "{self.quoted.get(node.id, node.id)}"'
 
     def _values(self, node: ast.expr) -> list[Value]:
         if isinstance(node, ast.List | ast.Tuple | ast.Set):
             return [value for item in node.elts for value in self._values(item)]
         value = _constant(node)
         if value is None:
-            raise _refuse(self.text, f"'{ast.unparse(node)}' is neither a column, a number nor quoted text")
+            fix = f'Put text in quotes: "{node.id}"' if isinstance(node, ast.Name) else None
+            found = f"'{ast.unparse(node)}' is neither a column, a number nor quoted text"
+            raise _refuse(self.text, found, fix)
         return [value]
 
     def _check_value(self, column: Column, value: Value) -> None:

@@ -71,6 +71,9 @@ def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
         elif None in verdicts or not verdicts:
             is_open.add(candidate.map.subject)
     _leave(choice, reasons, is_personal=used[-1].kind == "participant")
+    if not reasons:
+        sentence = f"--exclude-where '{text}' matches nobody."
+        choice.notices.append(Notice(severity="note", topic="exclusions", sentence=sentence))
     choice.notices.extend(_say_open(condition, sorted(is_open)))
 
 

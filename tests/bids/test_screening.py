@@ -63,6 +63,13 @@ def test_missing_values_that_leave_it_open_are_a_warning(screened):
     assert "sub-01" not in notice.sentence
 
 
+def test_a_condition_that_holds_for_nobody_is_noted(screened):
+    cohort = screened.gather(exclude_where="fd_mean > 400 and site == 'a'")
+    (notice,) = [n for n in cohort.notices if n.topic == "exclusions"]
+    assert notice.severity == "note"
+    assert notice.sentence == "--exclude-where 'fd_mean > 400 and site == 'a'' matches nobody."
+
+
 def test_a_condition_that_holds_for_everybody_leaves_nothing(screened):
     with pytest.raises(SelectionError, match="No first-level map is left") as caught:
         screened.gather(exclude_where="fd_mean > 0 or site == 'b'")
@@ -115,7 +122,10 @@ def test_everything_but_comparisons_is_refused(screened, condition):
     [
         ("fd_maen > 0.5", "names a column 'fd_maen'", "Did you mean 'fd_mean'?"),
         ("site == 'aa'", "names a value 'aa'", None),
-        ("site == b", "names a column 'b'", 'put it in quotes: "b"'),
+        ("site == b", "names a column 'b'", 'in quotes: site == "b"'),
+        ("site != participant", "names a column 'participant'", 'in quotes: site != "participant"'),
+        ("site in [a, 'b']", "cannot be used", 'in quotes: "a"'),
+        ("fd_mean > b", "names a column 'b'", 'put it in quotes: "b"'),
         ("fd_mean > '0.5'", "cannot be used", "without quotes"),
         ("site == 1", "cannot be used", "in quotes"),
         ("site = 'a'", "cannot be used", "two equal signs"),
