@@ -116,6 +116,16 @@ def _bids_filter(path: Path | None) -> Mapping[str, FilterValue]:
             f"The filter file {path} is not an object.", expected='{"task": "faces", "session": null}'
         )
     nested = content.get("statmap", content)  # fMRIPrep's files have one object per query
+    if not isinstance(nested, dict) or any(isinstance(value, dict) for value in nested.values()):
+        queries = [repr(key) for key, value in content.items() if isinstance(value, dict)]
+        raise UsageError(
+            f"The filter file {path} has no filter of statistical maps.",
+            found="statmap, which is not an object of labels"
+            if "statmap" in content
+            else f"queries {', '.join(queries)}",
+            expected='the query "statmap", such as {"statmap": {"run": "1", "session": null}}',
+            fix="Call the query of this program 'statmap'; those of other programs may stay beside it.",
+        )
     return {key: tuple(value) if isinstance(value, list) else value for key, value in nested.items()}
 
 

@@ -127,6 +127,17 @@ def test_a_filter_file_of_fmriprep_is_read(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    "content", ['{"bold": {"run": "1"}}', '{"statmap": {"run": {"a": 1}}}', '{"statmap": null}']
+)
+def test_a_filter_file_without_the_query_of_this_program_names_it(tmp_path, content):
+    file = tmp_path / "filter.json"
+    file.write_text(content)
+    with pytest.raises(UsageError, match="no filter of statistical maps") as caught:
+        request("--bids-filter-file", str(file))
+    assert '{"statmap": {"run": "1", "session": null}}' in str(caught.value)
+
+
 @pytest.mark.parametrize(("content", "code"), [("{", 64), ("[]", 64), (None, 66)])
 def test_a_broken_filter_file_is_refused(tmp_path, content, code):
     file = tmp_path / "filter.json"
