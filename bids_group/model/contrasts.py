@@ -30,6 +30,7 @@ from bids_group.model.grammar import (
 )
 from bids_group.model.marginal import mean_row, slope_row
 from bids_group.model.pointing import list_some, point_at, suggest
+from bids_group.model.repeated import check_within
 from bids_group.model.terms import HierarchicalForm, find_term, term_rows
 from bids_group.model.words import join_rows, say_combination, say_number, say_test, say_weights
 from bids_group.records import Contrast, Notice
@@ -50,21 +51,28 @@ class Fitted:
         return np.asarray(self.matrix.to_numpy(), dtype=np.float64)
 
 
-def build_contrast(request: ContrastRequest, fitted: Fitted) -> Contrast:
+def build_contrast(
+    request: ContrastRequest, fitted: Fitted, *, subjects: pd.Series | None = None
+) -> Contrast:
     """Turn one requested contrast into independent rows of weights.
+
+    ``subjects``: whose row each is, where people have several rows.
 
     Raises
     ------
     ContrastError
         The expression cannot be read, or names what the design does not have.
     DesignError
-        The rows cannot estimate it.
+        The rows cannot estimate it, or it compares people who have several rows each.
     """
     expression = read_expression(request.expression, fitted.coding.columns)
     weights, words = _weigh(request.expression, expression, fitted)
     name = request.name or request.expression.strip()
     weights = _clean(weights, fitted.space)
-    _check_weights(name, weights, fitted)
+    _check_zero(name, weights)
+    if subjects is not None:
+        check_within(name, weights, fitted.coding.formula, fitted.space, fitted.X, subjects)
+    _check_estimable(name, weights, fitted)
     rows = fitted.space.independent_rows(weights)
     return Contrast(
         name=name,
@@ -249,13 +257,16 @@ def _clean(weights: Array, space: RowSpace) -> Array:
     return np.array([[float(f"{weight:.12g}") for weight in row] for row in kept])
 
 
-def _check_weights(name: str, weights: Array, fitted: Fitted) -> None:
+def _check_zero(name: str, weights: Array) -> None:
     if not weights.any():
         raise ContrastError(
             f"The contrast '{name}' has no weight other than zero.",
             found="0 for every column of the design",
             fix="Its terms cancel each other, or the formula makes them equal: change one of the two.",
         )
+
+
+def _check_estimable(name: str, weights: Array, fitted: Fitted) -> None:
     for row in weights[~fitted.space.is_estimable(weights)]:
         columns = fitted.coding.columns
         involved = [columns[index] for index in fitted.space.dependent_columns()]

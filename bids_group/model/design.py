@@ -17,7 +17,7 @@ from bids_group.model.details import describe
 from bids_group.model.estimability import RowSpace
 from bids_group.model.formula import needed_variables, read_formula
 from bids_group.model.pointing import list_some
-from bids_group.model.repeated import changes_within, check_within, has_repeats
+from bids_group.model.repeated import changes_within, has_repeats
 from bids_group.model.terms import build_hierarchical
 from bids_group.model.words import say_number
 from bids_group.records import Contrast, Design, GroupAnalysis, Notice
@@ -87,10 +87,8 @@ def _build_contrasts(analysis: GroupAnalysis, fitted: Fitted) -> tuple[tuple[Con
 
 
 def _build_one(request: ContrastRequest, analysis: GroupAnalysis, fitted: Fitted) -> Contrast:
-    contrast = build_contrast(request, fitted)
-    if _repeats(analysis):
-        check_within(contrast, fitted.coding.formula, fitted.X, analysis.rows["subject"])
-    return contrast
+    subjects = analysis.rows["subject"] if _repeats(analysis) else None
+    return build_contrast(request, fitted, subjects=subjects)
 
 
 def _build_defaults(analysis: GroupAnalysis, fitted: Fitted) -> tuple[tuple[Contrast, ...], list[Notice]]:

@@ -16,7 +16,6 @@ from bids_group.model.coding import Array
 from bids_group.model.estimability import TOLERANCE, RowSpace
 from bids_group.model.formula import Formula
 from bids_group.model.pointing import list_some
-from bids_group.records import Contrast
 
 
 def has_repeats(subjects: pd.Series) -> bool:
@@ -34,6 +33,14 @@ def is_within(weights: Array, X: Array, subjects: pd.Series) -> npt.NDArray[np.b
     return np.asarray(np.abs(sums).max(axis=1) <= 1e-7 * np.abs(shares).max(axis=1), dtype=np.bool_)
 
 
+def _weighs_people(weights: Array, X: Array, subjects: pd.Series) -> npt.NDArray[np.bool_]:
+    """Say for each row of ``weights`` whether it has one for a column that no person's rows differ in."""
+    codes, _ = pd.factorize(subjects)
+    first = X[np.unique(codes, return_index=True)[1]]
+    is_constant = (first[codes] == X).all(axis=0)
+    return np.asarray((weights[:, is_constant] != 0).any(axis=1), dtype=np.bool_)
+
+
 def changes_within(variables: pd.DataFrame, subjects: pd.Series) -> bool:
     """Say whether any of these columns differs between the rows of one person."""
     changing = [name for name in variables if name != "subject"]
@@ -41,15 +48,20 @@ def changes_within(variables: pd.DataFrame, subjects: pd.Series) -> bool:
     return bool((counts > 1).any(axis=None))
 
 
-def check_within(contrast: Contrast, formula: Formula, X: Array, subjects: pd.Series) -> None:
+def check_within(
+    name: str, weights: Array, formula: Formula, space: RowSpace, X: Array, subjects: pd.Series
+) -> None:
     """Refuse a contrast that compares people who have several rows each.
 
     Raises
     ------
     DesignError
-        Some row of the contrast is not made within people.
+        Some row of the contrast is not made within people. Of a row that these rows cannot estimate, that
+        is only said where it weighs a column that is constant within people.
     """
-    if is_within(contrast.weights, X, subjects).all():
+    is_between = ~is_within(weights, X, subjects)
+    is_known = space.is_estimable(weights) | _weighs_people(weights, X, subjects)
+    if not (is_between & is_known).any():
         return
     several = sorted(set(subjects[subjects.duplicated()].astype(str)))
     if "subject" in formula.columns:
@@ -57,7 +69,7 @@ def check_within(contrast: Contrast, formula: Formula, X: Array, subjects: pd.Se
     else:
         fix = "Give every person one row (--pooling precision); what changes within people needs '+ subject'."
     raise DesignError(
-        f"The contrast '{contrast.name}' compares people, but {len(several)} people have several rows.",
+        f"The contrast '{name}' compares people, but {len(several)} people have several rows.",
         found=f"several rows of {list_some(several, 6)}, which are not independent of each other",
         expected="one row per person, or a contrast of what changes within people",
         fix=fix,

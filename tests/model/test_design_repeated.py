@@ -44,6 +44,9 @@ def test_mixed_design_equals_the_t_test_of_differences_between_groups(pairs, ana
     [
         ("~ session + subject", "mean()"),
         ("~ session + subject", "mean(session=post)"),
+        ("~ session * group + subject", "mean(group=control)"),
+        ("~ session * group + subject", "mean(group=patient) - mean(group=control)"),
+        ("~ session * group + subject", "mean()"),
         ("~ session + group", "mean(group=patient) - mean(group=control)"),
         ("~ session*group", "test(group)"),
         ("~ session*group", "group[T.patient]"),
@@ -58,9 +61,11 @@ def test_contrast_between_people_is_refused_with_the_reason(formula, text, pairs
     assert "--pooling precision" in caught.value.fix
 
 
-def test_group_is_settled_by_subjects_and_cannot_be_estimated_beside_them(pairs, analyse):
+def test_change_within_a_cell_without_rows_cannot_be_estimated_and_does_not_compare_people(pairs, analyse):
+    lacking = pairs[(pairs["group"] != "patient") | (pairs["session"] != "post")]
+    text = "mean(session=post, group=patient) - mean(session=pre, group=patient)"
     with pytest.raises(DesignError, match="cannot be estimated"):
-        build_design(analyse(pairs, "~ session*group + subject", "mean(group=patient) - mean(group=control)"))
+        build_design(analyse(lacking, "~ session*group + subject", text))
 
 
 def test_covariate_that_changes_within_people_is_tested_beside_subjects(pairs, analyse):
