@@ -55,7 +55,7 @@ def check_inference(
     ]
     for contrast, scheme in zip(design.contrasts, schemes, strict=True):
         sentence = f"The contrast '{contrast.name}' is judged by {scheme.words}."
-        notices += (Notice(severity="note", topic="shuffling", sentence=sentence),)
+        notices += (Notice(severity="note", topic="shuffling", sentence=sentence), *scheme.notices)
     return notices
 
 

@@ -23,8 +23,8 @@ class Residuals:
     """Residuals on the nuisance part: ``tiles`` float32 ``(n_tiles, n_obs, TILE)``, padded with zeros.
 
     Each element's residuals (those of each variance group, where there are any) have unit sum of squares,
-    or are 0 where the maps do not vary beyond the nuisance part or are not tested. ``group_squares`` float32 ``(n_tiles,
-    n_groups, TILE)``: the part of that sum in each variance group.
+    or are 0 where the maps do not vary beyond the nuisance part or are not tested. ``group_squares``
+    float32 ``(n_tiles, n_groups, TILE)``: the part of that sum in each variance group.
     """
 
     tiles: npt.NDArray[np.float32]

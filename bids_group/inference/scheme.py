@@ -12,21 +12,27 @@ from bids_group.config import InferenceSpec
 from bids_group.errors import DataError
 from bids_group.inference.partition import Partition, split_design
 from bids_group.inference.shuffles import Codes, Shuffles, Units
-from bids_group.records import Contrast, Design
+from bids_group.records import Contrast, Design, Notice
 
 _VARIES = 1e-7
 _MOST_COUNTED = 20_000
+_MOSTLY_TESTED = 0.5
+"""Share of a tested direction that shuffling should change; where it changes less, a notice says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scheme:
-    """A contrast's partition and its shuffles. ``groups``: variance group of each row, or None."""
+    """A contrast's partition and its shuffles. ``groups``: variance group of each row, or None.
+
+    ``notices``: what the shuffles cannot test well.
+    """
 
     partition: Partition
     shuffles: Shuffles
     groups: Codes | None
     shuffling: str
     words: str
+    notices: tuple[Notice, ...] = ()
 
     def smallest_p(self, *, is_two_sided: bool) -> float:
         """Share of the shuffles that cannot differ from the unshuffled data, whatever the data are."""
@@ -80,6 +86,9 @@ def choose_scheme(
     )
     if kind == "permutations" and not _varies_within(partition.tested, units.orbits):
         raise _cannot_change(contrast, is_within=block_of_row is not None and not is_whole)
+    changed = _least_changed(partition.tested, units.orbits) if kind == "permutations" else 1.0
+    if changed <= _VARIES:
+        raise _cannot_change_all(contrast, is_within=block_of_row is not None and not is_whole)
     shuffling = {"flips": "sign flips", "both": "permutations and sign flips"}.get(kind, kind)
     return Scheme(
         partition=partition,
@@ -87,6 +96,7 @@ def choose_scheme(
         groups=group_of_row,
         shuffling=shuffling,
         words=_in_words(shuffling, shuffles, blocks, variance_groups, is_whole=is_whole),
+        notices=() if changed >= _MOSTLY_TESTED else (_changes_little(contrast, changed),),
     )
 
 
@@ -107,6 +117,12 @@ def _varies_within(columns: npt.NDArray[np.float64], cells: Codes) -> bool:
     """Whether any column differs between rows of the same cell."""
     means = np.array([columns[cells == cell].mean(axis=0) for cell in range(int(cells.max()) + 1)])
     return bool(np.abs(columns - means[cells]).max() > _VARIES)
+
+
+def _least_changed(columns: npt.NDArray[np.float64], orbits: Codes) -> float:
+    """Smallest share of any direction of an orthonormal basis that permutations within orbits change."""
+    means = np.array([columns[orbits == orbit].mean(axis=0) for orbit in range(int(orbits.max()) + 1)])
+    return float(np.linalg.svd(columns - means[orbits], compute_uv=False)[-1] ** 2)
 
 
 def _units(
@@ -175,6 +191,28 @@ def _cannot_change(contrast: Contrast, *, is_within: bool) -> DataError:
         f"Permutations cannot test the contrast '{contrast.name}': what it tests does not vary{where}.",
         expected="a contrast that changes when rows are exchanged",
         fix="Use --whole-blocks." if is_within else "Use --shuffle flips (or auto).",
+    )
+
+
+def _cannot_change_all(contrast: Contrast, *, is_within: bool) -> DataError:
+    where = " within blocks" if is_within else ""
+    return DataError(
+        f"Permutations{where} cannot test all of the contrast '{contrast.name}':"
+        f" a part of what it tests does not vary{where}.",
+        expected="a joint test whose every part changes when rows are exchanged",
+        fix="Use --whole-blocks, or contrast only what varies within blocks."
+        if is_within
+        else "Use --shuffle flips (or auto), or contrast only what varies between the rows exchanged.",
+    )
+
+
+def _changes_little(contrast: Contrast, share: float) -> Notice:
+    return Notice(
+        severity="warning",
+        topic="shuffling",
+        sentence=f"Permutations change only {share:.0%} of what the contrast '{contrast.name}' tests: the"
+        " rest does not vary between the rows that are exchanged, and the test has little power for it.",
+        fix="Use other blocks (--whole-blocks), or contrast what varies within blocks.",
     )
 
 

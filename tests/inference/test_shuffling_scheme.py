@@ -269,3 +269,21 @@ def test_elements_of_the_mask_alone_decide_what_is_flat():
     elements = Elements.from_mask(Grid(shape=(5, 5, 5), affine=np.eye(4)), mask)
     (notice,) = check_geometry(elements, InferenceSpec(corrections=("fwe-tfce",)))
     assert "along y and z: clusters are runs along a line" in notice.sentence
+
+
+SITES, KIND = np.repeat([0, 1, 2], 8), np.array([0, 1] * 8 + [2] * 8)
+
+
+def test_a_joint_f_of_which_a_part_is_constant_in_every_block_is_refused(make_problem):
+    spec = replace(VOXEL, block_scheme="within")
+    weights = [[1, -1, 0], [0, 1, -1]]
+    refused(
+        make_problem, DataError, "within blocks cannot test all of .*'c0'", np.eye(3)[KIND], weights, spec,
+        test="F", blocks=SITES,
+    )  # fmt: skip
+
+
+def test_a_contrast_that_varies_little_within_blocks_is_warned_of(make_problem):
+    scheme = shuffling(make_problem, np.eye(3)[KIND], [-1, 0, 1], blocks=SITES)
+    assert [notice.severity for notice in scheme.notices] == ["warning"]
+    assert not shuffling(make_problem, np.eye(3)[KIND], [-1, 1, 0], blocks=SITES).notices
