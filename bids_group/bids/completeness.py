@@ -73,9 +73,9 @@ def _missing_values(gaps: pd.DataFrame, without_values: pd.Index) -> DataError:
             "Write the labels in participants.tsv as in the names of the maps (sub-1 is not sub-01: "
             "spreadsheets strip zeros in front), fill in the table, or say --missing drop."
         )
-    n_rows = len(gaps)
+    n_rows, names = len(gaps), ", ".join(str(name) for name in gaps.columns[gaps.any()])
     return DataError(
-        f"{n_rows} {'rows lack' if n_rows > 1 else 'row lacks'} a value that the model needs.",
+        f"{n_rows} {'rows lack' if n_rows > 1 else 'row lacks'} a value that the model needs ({names}).",
         found="; ".join(found),
         expected="a value for every analysed participant",
         fix=fix,
