@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,7 +62,7 @@ def describe_demo(truth: DemoTruth, bids_dir: Path) -> str:
     out = (
         bids_dir.with_name(bids_dir.name + "-out") if bids_dir.name else truth.bids_dir.with_name("demo-out")
     )
-    main_job = shlex.join(["bids-group", str(bids_dir), str(out), "group", *truth.options])
+    main_job = shlex.join([name_program(), str(bids_dir), str(out), "group", *truth.options])
     lines = [
         f"{truth.n_maps} maps of {len(truth.subjects)} people in {truth.derivative_dir}",
         "",
@@ -74,3 +75,12 @@ def describe_demo(truth: DemoTruth, bids_dir: Path) -> str:
         )
     lines += [f"  sub-{odd.subject} {odd.words}" for odd in truth.irregular]
     return "\n".join([*lines, "", "Look first, then run:", f"  {main_job} --dry-run", f"  {main_job}"])
+
+
+def name_program() -> str:
+    """Say how ``bids-group`` is called here: bare on the path, else by its place beside this Python."""
+    beside = Path(sys.executable).with_name("bids-group")
+    if shutil.which("bids-group") is not None or not beside.exists():
+        return "bids-group"
+    is_below = beside.is_relative_to(Path.cwd())
+    return str(beside.relative_to(Path.cwd()) if is_below else beside)

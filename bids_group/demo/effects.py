@@ -77,6 +77,6 @@ def _weigh(
     elif place == "interaction":
         weights = half["group"] * half["sex"]
     elif place in ("change", "changeDifference"):
-        weights = np.where(frame.index.get_level_values("session") == "post", 0.5, -0.5)
+        weights = np.where(frame.index.get_level_values("session") == recipe.sessions[-1], 0.5, -0.5)
         weights = weights * half["group"] if place == "changeDifference" else weights
     return np.asarray(weights, dtype=np.float64)

@@ -17,8 +17,8 @@ class Kind:
 
     ``factors`` pairs a column of participants.tsv with its levels (the first is the reference), crossed and
     balanced over people; ``irregular`` pairs what is odd with the position (from 0) of the person;
-    ``n_people`` counts those with maps; ``sessions`` and ``runs`` are labels (empty: the names
-    carry no such entity).
+    ``n_people`` counts those with maps; ``sessions`` and ``runs`` are labels in the order of time, in which
+    they sort too (the first is the reference); empty: the names carry no such entity.
     """
 
     words: str
@@ -57,10 +57,10 @@ _LEFT_INSULA = (-40.0, 10.0, 0.0)
 _MEDIAL_FRONTAL = (0.0, 35.0, 35.0)
 _LEFT_PARIETAL = (-35.0, -55.0, 45.0)
 
-_CHANGE = "mean(session=post) - mean(session=pre)"
+_CHANGE = "mean(session=followup) - mean(session=baseline)"
 _CHANGE_DIFFERENCE = (
-    "(mean(session=post, group=treated) - mean(session=pre, group=treated))"
-    " - (mean(session=post, group=control) - mean(session=pre, group=control))"
+    "(mean(session=followup, group=treated) - mean(session=baseline, group=treated))"
+    " - (mean(session=followup, group=control) - mean(session=baseline, group=control))"
 )
 
 KINDS: dict[str, Kind] = {
@@ -102,17 +102,17 @@ KINDS: dict[str, Kind] = {
         options=("--formula", "~ 1"),
     ),
     "paired": Kind(
-        words="two groups of 8, each person before and after",
+        words="two groups of 8, each person at baseline and at follow-up",
         n_people=16,
         size_mm=8,
         factors=(("group", ("control", "treated")),),
         covariates=("age",),
-        sessions=("post", "pre"),
+        sessions=("baseline", "followup"),
         places=(
             _place("mean", "mean effect of everybody", "mean()", 2.4, _RIGHT_FUSIFORM),
             _place(
                 "change",
-                "more after than before",
+                "more at follow-up than at baseline",
                 _CHANGE,
                 2.4,
                 _LEFT_INSULA,

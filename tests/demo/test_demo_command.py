@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bids_group.demo import KINDS, main, write_demo
+from bids_group.demo.cli import name_program
 
 
 def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -37,6 +38,20 @@ def test_the_command_writes_within_20_s_and_prints_commands_that_name_the_folder
     folder = f"'{tmp_path / 'my demo'}'"
     assert f"bids-group {folder} '{tmp_path / 'my demo'}-out' group" in done.stdout
     assert (tmp_path / "my demo" / "participants.tsv").read_text().count("\n") == 26
+
+
+def test_the_printed_commands_can_be_pasted_where_the_program_is_not_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / ".venv" / "bin" / "bids-group"
+    program.parent.mkdir(parents=True)
+    program.touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(program.with_name("python")))
+    monkeypatch.setenv("PATH", str(tmp_path / "elsewhere"))
+    assert name_program() == str(Path(".venv", "bin", "bids-group"))
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert name_program() == "bids-group"
 
 
 def test_help_imports_nothing_heavy() -> None:

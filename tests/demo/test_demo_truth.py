@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from bids_group.cli import main
 from bids_group.demo import KINDS, DemoTruth, write_demo
 from bids_group.demo.volumes import build_grid, build_sphere, draw_noise
 from bids_group.errors import OutputError, UsageError
@@ -162,7 +163,7 @@ def test_effects_of_the_small_kinds_lie_in_their_places(kind: str, tmp_path: Pat
     treated = np.isin(group, ["patient", "treated"])
     men = table["sex"].to_numpy() == "M" if "sex" in table else np.ones(len(table), bool)
     person = maps.mean(axis=1)
-    change = maps[:, 0] - maps[:, -1]
+    change = maps[:, -1] - maps[:, 0]
     estimates = {"mean": person.mean(axis=0), "change": change.mean(axis=0)}
     if treated.any():
         estimates["groupDifference"] = person[treated].mean(axis=0) - person[~treated].mean(axis=0)
@@ -177,6 +178,18 @@ def test_effects_of_the_small_kinds_lie_in_their_places(kind: str, tmp_path: Pat
         assert estimates[place.name][inside].mean() == pytest.approx(place.value, rel=0.15)
         outside = np.isfinite(estimates[place.name]) & ~inside
         assert abs(estimates[place.name][outside].mean()) < 0.1 * place.value
+
+
+def test_the_default_test_of_sessions_is_the_later_minus_the_earlier(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The reference is the session whose label sorts first: labels of a demo sort in the order of time."""
+    truth = write_demo(tmp_path / "demo", kind="paired", size_mm=20)
+    job = [str(truth.bids_dir), str(tmp_path / "out"), "group", "--formula", "~ session + subject"]
+    assert main([*job, "--pooling", "none", "--dry-run", "--output-format", "json", "-q"]) == 0
+    (contrast,) = json.loads(capsys.readouterr().out)["Analyses"][0]["Contrasts"]
+    assert contrast["Words"] == "mean in followup minus mean in baseline, averaged over subject"
+    assert all(kind.sessions == tuple(sorted(kind.sessions)) for kind in KINDS.values())
 
 
 def test_fewer_people_keep_the_shape_of_the_kind(tmp_path: Path) -> None:
