@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import pandas as pd
+
 from bids_group.bids.columns import is_number
 from bids_group.bids.datasets import Source
-from bids_group.bids.entities import name_some, suggest
+from bids_group.bids.entities import name_some, run_key, suggest
 from bids_group.bids.statmaps import VOLUMES, Candidate, Found
 from bids_group.bids.tables import read_tsv, require_columns
 from bids_group.errors import DataError, MissingInputError, UsageError
@@ -30,11 +33,12 @@ def read_maps_table(path: Path, input_stat: Literal["effect", "z"] = "effect") -
     Raises
     ------
     UsageError
-        An unknown column, a label that is not letters and digits, a file that is no NIfTI volume.
+        An unknown column, a label that is not letters and digits, a file that is no NIfTI volume, two lines
+        about the same map.
     MissingInputError
         Files of the table are not there.
     DataError
-        A cell that must be filled is empty.
+        A cell that must be filled is empty, or a file of effects or variances stands in several lines.
     """
     frame = read_tsv(path)
     require_columns(frame, path, _REQUIRED)
@@ -47,10 +51,13 @@ def read_maps_table(path: Path, input_stat: Literal["effect", "z"] = "effect") -
                 fix=suggest(str(column), known) or "Remove the column: covariates stand in participants.tsv.",
             )
     records = [{str(name): cell for name, cell in row.items()} for row in frame.to_dict("records")]
-    maps = [
-        _read_row(row, f"Line {number} of {path}", path, input_stat)
+    by_line = {
+        int(number): _read_row(row, f"Line {number} of {path}", path, input_stat)
         for number, row in zip(frame.index, records, strict=True)
-    ]
+    }
+    _check_files(by_line, frame, path)
+    _check_rows(by_line, frame, path)
+    maps = list(by_line.values())
     _check_there(maps, path)
     root = _common_folder(maps, path)
     candidates = tuple(_as_candidate(replace(m, dataset=root)) for m in maps)
@@ -114,6 +121,48 @@ def _read_dof(text: str | None, folder: Path, where: str) -> float | Path | None
 
 def _files_of(maps: Iterable[FirstLevelMap]) -> list[Path]:
     return [path for m in maps for path in (m.effect, m.variance, m.dof, m.mask) if isinstance(path, Path)]
+
+
+def _check_files(by_line: Mapping[int, FirstLevelMap], frame: pd.DataFrame, table: Path) -> None:
+    """Refuse a result that stands in several lines (masks and degrees of freedom may be shared)."""
+    for column in ("effect", "variance"):
+        lines: dict[Path, list[int]] = defaultdict(list)
+        for number, m in by_line.items():
+            lines[getattr(m, column)].append(number)
+        for path, numbers in lines.items():
+            if path is not None and len(numbers) > 1:
+                where = (f"line {number} (sub-{by_line[number].subject})" for number in numbers)
+                raise DataError(
+                    f"The table {table} names the same file in several lines of its column '{column}'.",
+                    found=f"{frame.loc[numbers[0], column]} in {_name_all(where)}",
+                    expected="a file of its own in each line",
+                    fix="Mend the path in the line that is wrong, or remove the line.",
+                )
+
+
+def _check_rows(by_line: Mapping[int, FirstLevelMap], frame: pd.DataFrame, table: Path) -> None:
+    """Refuse two lines whose labels are the same, as one of them must be wrong."""
+    lines: dict[tuple[str | None, ...], list[int]] = defaultdict(list)
+    for number, m in by_line.items():
+        labels = (getattr(m, name) for name in _LABELS if name != "run")
+        lines[m.subject, m.contrast, run_key(m.run), *labels].append(number)
+    for numbers in (found for found in lines.values() if len(found) > 1):
+        m = by_line[numbers[0]]
+        labelled = ((name, getattr(m, name)) for name in ("session", "run", "task"))
+        said = [f"{name} {label}" for name, label in labelled if label is not None]
+        where = (f"line {number} ({frame.loc[number, 'effect']})" for number in numbers)
+        raise UsageError(
+            f"The table {table} has {len(numbers)} lines about the same map: "
+            f"{', '.join([f'sub-{m.subject}', *said, f'contrast {m.contrast}'])}.",
+            found=_name_all(where),
+            expected="one line for each person, session, run and contrast",
+            fix="Mend the labels (or add a column run or session), or remove a line.",
+        )
+
+
+def _name_all(parts: Iterable[str]) -> str:
+    *most, last = parts
+    return f"{', '.join(most)} and {last}"
 
 
 def _check_there(maps: Iterable[FirstLevelMap], table: Path) -> None:

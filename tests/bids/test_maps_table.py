@@ -74,16 +74,57 @@ def test_mistakes_name_the_line_or_column(spm, rows, error, sentence):
         gather(spm, rows)
 
 
-def test_the_same_file_under_two_people_is_refused(spm):
-    rows = "participant_id contrast effect\n 01 a ../spm/01/con_0001.nii\n 02 a ../spm/01/con_0001.nii"
+@pytest.mark.parametrize("column", ["effect", "variance"])
+def test_a_file_in_several_lines_is_refused_with_these_lines(spm, column):
+    cells = {"effect": ["con_0001.nii"] * 2, "variance": ["var.nii.gz"] * 2}
+    people = {"effect": ["01", "02"], "variance": ["01", "02"]} | {column: ["01", "01"]}
+    lines = ["participant_id contrast effect variance"]
+    lines += [
+        f"{s} a " + " ".join(f"../spm/{people[name][i]}/{cells[name][i]}" for name in ("effect", "variance"))
+        for i, s in enumerate(("sub-01", "02"))
+    ]
+    with pytest.raises(DataError) as caught:
+        gather(spm, "\n\n".join(lines))
+    assert f"in several lines of its column '{column}'" in caught.value.sentence
+    assert caught.value.found == f"../spm/01/{cells[column][0]} in line 3 (sub-01) and line 5 (sub-02)"
+
+
+def test_a_line_pasted_twice_is_refused_with_these_lines(spm):
+    line = "01 a ../spm/01/con_0001.nii"
+    with pytest.raises(DataError, match="in several lines") as caught:
+        gather(spm, f"participant_id contrast effect\n {line}\n {line}")
+    assert "in line 2 (sub-01) and line 3 (sub-01)" in str(caught.value)
+    assert "remove" in str(caught.value.fix)
+
+
+def test_one_way_to_a_file_written_in_two_ways_is_one_file(spm):
+    rows = "participant_id contrast effect\n 01 a ../spm/01/con_0001.nii\n 02 a ../spm/02/../01/con_0001.nii"
+    with pytest.raises(DataError, match="in several lines"):
+        gather(spm, rows)
+
+
+def test_a_mask_may_serve_several_lines(spm):
+    rows = """participant_id contrast effect mask
+    01 a ../spm/01/con_0001.nii ../spm/01/dof.nii.gz
+    02 a ../spm/02/con_0001.nii ../spm/01/dof.nii.gz"""
+    assert len(gather(spm, rows).maps) == 2
+
+
+def test_copies_of_a_map_under_two_people_are_refused(spm):
+    (spm.raw / "spm/02/con_0001.nii").write_bytes((spm.raw / "spm/01/con_0001.nii").read_bytes())
+    rows = "participant_id contrast effect\n 01 a ../spm/01/con_0001.nii\n 02 a ../spm/02/con_0001.nii"
     with pytest.raises(DataError, match="same map stands under sub-01, sub-02"):
         gather(spm, rows)
 
 
-def test_two_lines_for_one_row_are_refused(spm):
-    rows = "participant_id contrast effect\n 01 a ../spm/01/con_0001.nii\n sub-01 a ../spm/02/con_0001.nii"
-    with pytest.raises(UsageError, match="sub-01 has 2 maps"):
+def test_two_lines_for_one_row_are_refused_with_these_lines(spm):
+    rows = """participant_id run contrast effect
+    01 1 a ../spm/01/con_0001.nii
+    sub-01 01 a ../spm/02/con_0001.nii"""
+    with pytest.raises(UsageError, match="lines about the same map: sub-01, run 1, contrast a") as caught:
         gather(spm, rows)
+    assert caught.value.found == "line 2 (../spm/01/con_0001.nii) and line 3 (../spm/02/con_0001.nii)"
+    assert "--maps" not in str(caught.value.fix)
 
 
 def test_selection_works_on_the_table_too(spm):
