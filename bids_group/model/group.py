@@ -17,6 +17,7 @@ from nilearn.glm.first_level import run_glm
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group.distributions import f_p, f_to_z, t_p, t_to_z
+from bids_group.errors import DataError
 from bids_group.model.effect_size import hedges_g, partial_r2
 from bids_group.model.least_squares import (
     Basis,
@@ -30,6 +31,8 @@ from bids_group.records import Contrast, ContrastResult, GroupData, Notice
 
 Maps = dict[str, npt.NDArray[np.float32]]
 
+_EXACTNESS = {"ols": "right", "meta": "as exact as the variances of the maps"}
+_SMALLEST = float(np.finfo(np.float32).tiny)
 _LARGEST_TILE, _SMALLEST_TILE, _VALUES_PER_TILE = 2**15, 2**10, 2**21
 
 
@@ -50,6 +53,7 @@ def fit_group(
 
     Elements where a contrast cannot be judged (not estimable from the people observed there, no residual
     degree of freedom, or data without any residual variance) have statistic 0, z 0, p 1, and a notice.
+    Variances too small for float32 have one too; statistics are computed in float64.
 
     Parameters
     ----------
@@ -68,6 +72,11 @@ def fit_group(
     Returns
     -------
     One result per contrast of the design, in its order; maps float32.
+
+    Raises
+    ------
+    DataError
+        A number is too large for float32 (effects beyond about 1e19 have such variances).
     """
     basis = orthonormal_basis(data.design)
     found = [_empty_maps(contrast, data, has_effect_sizes) for contrast in data.design.contrasts]
@@ -77,7 +86,8 @@ def fit_group(
         estimates = _fit_tile(data, basis, tile)
         for maps, contrast, estimate in zip(found, data.design.contrasts, estimates, strict=True):
             _fill(maps, tile, contrast, estimate, is_two_sided)
-        return np.array([_count_unusual(estimate) for estimate in estimates])
+        is_rounded = _has_tiny_variance(data, tile)
+        return np.array([_count_unusual(estimate, is_rounded) for estimate in estimates])
 
     tiles = _tiles(data, basis)
     n_threads = _n_threads(data, tiles, n_procs, mem_gb)
@@ -138,7 +148,9 @@ def _fit_by_nilearn(
     for contrast, weights, directions in zip(contrasts, basis.weights, basis.directions, strict=True):
         rows = directions[0] if contrast.test == "t" else directions
         with np.errstate(divide="ignore", invalid="ignore"):  # where there is no residual variance
-            statistic = compute_contrast(labels, fits, rows, contrast.test).stat()
+            tested = compute_contrast(labels, fits, rows, contrast.test)
+            tested.tiny = 0.0  # nilearn takes variances below 1e-50 for 1e-50: effects in units such as T²
+            statistic = tested.stat()
         estimates.append(_complete_estimate(fitted, weights, statistic, variance, len(values)))
     return estimates
 
@@ -185,6 +197,7 @@ def _empty_maps(contrast: Contrast, data: GroupData, has_effect_sizes: bool) -> 
     return maps | {name: np.empty(n_elements, dtype=np.float32) for name in names}
 
 
+@np.errstate(over="ignore")  # `_check_range` looks at the finished maps
 def _fill(maps: Maps, tile: slice, contrast: Contrast, estimate: Estimate, is_two_sided: bool) -> None:
     """Write a tile's numbers into the maps of its contrast."""
     q = len(estimate.effect)
@@ -217,9 +230,16 @@ def _one_if_equal(dof: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return dof[:1].reshape(()) if dof.size and (dof == dof[0]).all() else dof
 
 
-def _count_unusual(estimate: Estimate) -> tuple[int, int, int]:
+def _has_tiny_variance(data: GroupData, tile: slice) -> npt.NDArray[np.bool_]:
+    """Say at which elements a known variance is below float32's normal range, and so is rounded itself."""
+    if data.estimator != "meta" or data.stack.variance is None:
+        return np.zeros(tile.stop - tile.start, dtype=np.bool_)
+    return np.asarray((data.stack.variance[:, tile] < _SMALLEST).any(axis=0))
+
+
+def _count_unusual(estimate: Estimate, is_rounded: npt.NDArray[np.bool_]) -> tuple[int, int, int]:
     """Count elements without estimate or dof, without residual variance, with a variance below float32."""
-    is_tiny = (estimate.variance < np.finfo(np.float32).tiny).any(axis=0) & estimate.is_estimable
+    is_tiny = ((estimate.variance < _SMALLEST).any(axis=0) | is_rounded) & estimate.is_estimable
     return int((~estimate.is_determined).sum()), int(estimate.is_exact.sum()), int(is_tiny.sum())
 
 
@@ -228,6 +248,7 @@ def _result(contrast: Contrast, data: GroupData, maps: Maps, counts: npt.NDArray
         dof: float | None = float("inf")
     else:
         dof = float(data.design.dof) if data.is_complete else None
+    _check_range(contrast, data, maps)
     return ContrastResult(
         contrast=contrast,
         dof=dof,
@@ -235,6 +256,24 @@ def _result(contrast: Contrast, data: GroupData, maps: Maps, counts: npt.NDArray
         maps=maps,
         notices=_notices(contrast, data, counts),
     )
+
+
+def _check_range(contrast: Contrast, data: GroupData, maps: Maps) -> None:
+    """Refuse numbers that float32 cannot hold; name the row with the largest value where that happens."""
+    for stat, values in maps.items():
+        is_over = np.isinf(np.atleast_2d(values)).any(axis=0)
+        if not is_over.any():
+            continue
+        largest = np.nanmax(np.abs(data.stack.data[:, is_over]), axis=1, initial=0.0)
+        row = int(largest.argmax())
+        raise DataError(
+            f"The {stat} of the contrast '{contrast.name}' is too large for float32.",
+            found=f"{int(is_over.sum())} of {is_over.size} elements; the effects of {data.stack.labels[row]} "
+            f"there reach {largest[row]:.3g}",
+            expected=f"numbers up to {np.finfo(np.float32).max:.1e}; the variance is a square",
+            fix="Leave out that map (--exclude-participant-label) or these elements (--mask), "
+            "or give maps and covariates in other units.",
+        )
 
 
 def _notices(contrast: Contrast, data: GroupData, counts: npt.NDArray[np.int64]) -> tuple[Notice, ...]:
@@ -255,8 +294,8 @@ def _notices(contrast: Contrast, data: GroupData, counts: npt.NDArray[np.int64])
         (
             "units",
             "has a variance too small for the map's number format (float32) at {}: rounded there; "
-            "its statistic, z and p are right.",
-            "Give the covariate in larger units, or use scale().",
+            f"its statistic, z and p are {_EXACTNESS[data.estimator]}.",
+            "Give the maps in smaller units (larger numbers), or the covariate in larger ones (scale()).",
         ),
     )
     return tuple(

@@ -20,6 +20,9 @@ Doubles = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
+_SMALLEST = np.finfo(np.float32).smallest_subnormal
+"""A pooled variance is at least this: 0 would say that nothing was observed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Source:
@@ -55,7 +58,8 @@ def pool(observation: Observation) -> PooledMap:
     GridError
         Maps of one observation, or the parts of one map, do not lie on the same grid.
     DataError
-        A map is 4D, corrupt, or observed nowhere; or precision weights are asked of maps without variance.
+        A map is 4D, corrupt, or observed nowhere; precision weights are asked of maps without variance; or
+        a weighted sum is too large for float32.
     """
     source = _pool(observation)
     return PooledMap(
@@ -257,8 +261,8 @@ class _Total:
             name=self._observation.label,
             path=first.path,
             grid=first.grid,
-            effect=_missing_outside(is_kept, effect.astype(np.float32)),
-            variance=_missing_outside(is_kept, variance.astype(np.float32)) if self._has_variance else None,
+            effect=self._stored(effect, is_kept),
+            variance=self._stored(np.maximum(variance, _SMALLEST), is_kept) if self._has_variance else None,
             dof=self._summed_dof(is_kept),
             n_maps=_counts(np.where(is_kept, self._n_maps, 0)),
             input_hashes=self._hashes,
@@ -272,6 +276,21 @@ class _Total:
                 n_observed = self._n_observed.astype(np.float64)
                 return self._effect / n_observed, self._variance / n_observed**2
         return self._effect, self._variance
+
+    def _stored(self, sums: Doubles, is_kept: Mask) -> npt.NDArray[np.float32]:
+        """Turn into float32, NaN where not kept."""
+        with np.errstate(over="ignore"):
+            numbers = _missing_outside(is_kept, sums.astype(np.float32))
+        is_over = np.isinf(numbers)
+        if is_over.any():
+            one = self._observation
+            raise DataError(
+                f"The maps of {one.label}, {one.contrast} add up to numbers that are too large.",
+                found=f"up to {np.abs(sums[is_over]).max():.3g} at {int(is_over.sum())} elements",
+                expected=f"effects and variances up to {np.finfo(np.float32).max:.1e} (float32)",
+                fix="Look at these maps, and leave out what is not right.",
+            )
+        return numbers
 
     def _summed_dof(self, is_kept: Mask) -> npt.NDArray[np.float32] | None:
         """Sum over the maps observed at each element; one number where that is the same everywhere."""

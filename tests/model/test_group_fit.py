@@ -11,6 +11,7 @@ from nilearn.glm.second_level import SecondLevelModel
 from scipy import stats
 
 from bids_group.elements import Elements, Grid
+from bids_group.errors import DataError
 from bids_group.model import fit_group
 from bids_group.records import Contrast, Design, GroupData, MapStack
 
@@ -265,6 +266,33 @@ def test_a_nearly_constant_element_is_still_tested():
     assert result.maps["t"][0] > 1e6
     assert result.maps["p"][0] > 0
     assert np.isfinite(result.maps["z"]).all()
+
+
+@pytest.mark.parametrize("is_complete", [True, False])
+@pytest.mark.parametrize("scale", [1e-40, 1e-26, 1e-15, 1e15])
+def test_the_units_of_the_maps_do_not_change_a_statistic(is_complete, scale):
+    matrix, rng = random_design()
+    values = (rng.normal(0.5, 1, (20, 50)) * scale).astype(np.float32)
+    data = make_data(matrix, values, CONTRASTS, is_complete=is_complete)
+    plain = make_data(matrix, np.ldexp(values.astype(float), -np.frexp(scale)[1]), CONTRASTS)
+    for found, expected in zip(
+        fit_group(data, is_two_sided=True), fit_group(plain, is_two_sided=True), strict=True
+    ):
+        for name in set(expected.maps) - {"effect", "variance"}:
+            np.testing.assert_allclose(found.maps[name], expected.maps[name], rtol=1e-5, atol=1e-6)
+        assert [notice.topic for notice in found.notices] == (["units"] if scale < 1e-20 else [])
+
+
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_effects_whose_variance_no_map_can_hold_are_refused(is_complete):
+    matrix, rng = random_design()
+    values = rng.normal(0.5, 1, (20, 10)).astype(np.float32)
+    values[7, 3] = 1e30
+    message = (
+        r"variance of the contrast 'c' is too large(.|\n)*1 of 10 elements; .*sub-007 there reach 1e\+30"
+    )
+    with pytest.raises(DataError, match=message):
+        fit_group(make_data(matrix, values, CONTRASTS, is_complete=is_complete), is_two_sided=True)
 
 
 def test_effect_sizes_are_left_out_where_nobody_asks():

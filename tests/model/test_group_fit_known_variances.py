@@ -111,6 +111,29 @@ def test_the_normal_reference_holds_its_level():
         assert low <= (result.maps["p"] < 0.05).sum() <= high
 
 
+@pytest.mark.parametrize("scale", [1e-15, 1e-19, 1e15])
+def test_the_units_of_the_maps_do_not_change_a_statistic(scale):
+    matrix, plain = random_stack()
+    variances = (plain.variance * scale).astype(np.float32).astype(float) * scale
+    stack = MapStack(
+        labels=plain.labels,
+        data=(plain.data * scale).astype(np.float32),
+        variance=variances.astype(np.float32),
+    )
+    expected = fit_group(make_data(matrix, plain, CONTRASTS), is_two_sided=True)
+    for found, one in zip(
+        fit_group(make_data(matrix, stack, CONTRASTS), is_two_sided=True), expected, strict=True
+    ):
+        rtol = 1e-3 if scale == 1e-19 else 1e-5  # such variances are rounded in the files already
+        for name in set(one.maps) - {"effect", "variance"}:
+            np.testing.assert_allclose(found.maps[name], one.maps[name], rtol=rtol, atol=1e-5)
+        words = [f"{notice.topic}: {notice.sentence}" for notice in found.notices]
+        assert len(words) == (scale == 1e-19)
+        assert all(
+            word.startswith("units") and "as exact as the variances of the maps" in word for word in words
+        )
+
+
 @pytest.mark.shared_data
 @pytest.mark.skipif(not PAIN.exists(), reason="needs ../shared/data/pain21")
 def test_real_variances_that_differ_by_orders_of_magnitude():

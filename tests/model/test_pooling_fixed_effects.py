@@ -87,6 +87,33 @@ def test_a_weighted_sum_needs_every_map_with_a_weight(write):
     assert np.isfinite(pooled.effect[1, 1, 1])
 
 
+def test_a_variance_below_the_smallest_number_is_kept_above_0(write):
+    variance = np.full(SHAPE, 2e-45)
+    maps = [write(str(run), random(run)[0] * 1e-22, variance) for run in range(4)]
+    assert (pool(observe(*maps)).variance > 0).all()
+    assert (pool(observe(*maps, combine="mean")).variance > 0).all()
+
+
+@pytest.mark.parametrize("combine", ["precision", "mean"])
+@pytest.mark.parametrize("scale", [1e-18, 1e18])
+def test_numbers_near_the_ends_of_the_format_are_pooled_like_any_others(write, combine, scale):
+    runs = [random(run) for run in range(3)]
+    plain = pool(observe(*(write(f"{k}", *one) for k, one in enumerate(runs)), combine=combine))
+    maps = (
+        write(f"{k}x", e.astype(float) * scale, v.astype(float) * scale**2) for k, (e, v) in enumerate(runs)
+    )
+    scaled = pool(observe(*maps, combine=combine))
+    np.testing.assert_allclose(scaled.effect / scale, plain.effect, rtol=1e-6)
+    np.testing.assert_allclose(scaled.variance.astype(float) / scale**2, plain.variance, rtol=1e-6)
+
+
+def test_a_weighted_sum_beyond_the_format_is_refused(write):
+    e, v = random(1)
+    v[0, 0, 0] = 1e38
+    with pytest.raises(DataError, match=r"sub-01, c add up to numbers that are too large(.|\n)*4e\+38"):
+        pool(observe(write("1", e, v), combine="weights", weights=(2.0,)))
+
+
 @pytest.mark.parametrize("bad", [0.0, np.nan])
 @pytest.mark.parametrize("combine", ["precision", "mean"])
 def test_where_the_second_run_has_no_data_the_first_runs_value_stands_exactly(write, bad, combine):
