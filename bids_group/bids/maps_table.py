@@ -134,7 +134,7 @@ def _check_files(by_line: Mapping[int, FirstLevelMap], frame: pd.DataFrame, tabl
                 where = (f"line {number} (sub-{by_line[number].subject})" for number in numbers)
                 raise DataError(
                     f"The table {table} names the same file in several lines of its column '{column}'.",
-                    found=f"{frame.loc[numbers[0], column]} in {_name_all(where)}",
+                    found=f"{frame[column][numbers[0]]} in {_name_all(where)}",
                     expected="a file of its own in each line",
                     fix="Mend the path in the line that is wrong, or remove the line.",
                 )
@@ -150,7 +150,7 @@ def _check_rows(by_line: Mapping[int, FirstLevelMap], frame: pd.DataFrame, table
         m = by_line[numbers[0]]
         labelled = ((name, getattr(m, name)) for name in ("session", "run", "task"))
         said = [f"{name} {label}" for name, label in labelled if label is not None]
-        where = (f"line {number} ({frame.loc[number, 'effect']})" for number in numbers)
+        where = (f"line {number} ({frame['effect'][number]})" for number in numbers)
         raise UsageError(
             f"The table {table} has {len(numbers)} lines about the same map: "
             f"{', '.join([f'sub-{m.subject}', *said, f'contrast {m.contrast}'])}.",
