@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,7 @@ import pandas as pd
 
 from bids_group.bids.conditions import Condition, Row, names_in, parse_condition
 from bids_group.bids.covariates import Study
-from bids_group.bids.entities import name_some, same_label
+from bids_group.bids.entities import name_some, natural_order, same_label
 from bids_group.bids.index import parse_names
 from bids_group.bids.scans import read_scans
 from bids_group.bids.selection import Choice, exclude
@@ -21,6 +21,7 @@ from bids_group.errors import DataError
 from bids_group.records import Column, Exclusion, Notice
 
 _ID = "participant_id"
+_MOST_NAMED = 10
 Key = tuple[str, ...]
 
 
@@ -61,7 +62,7 @@ def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
     used = _layers_used(layers, condition)
     lines = _join_lines(used, people)
     reasons: dict[Path, str] = {}
-    is_open: set[str] = set()
+    lacking: dict[str, str] = {}
     for candidate in choice.candidates:
         relevant = [line for line in lines[candidate.map.subject] if _is_about(line, candidate)]
         verdicts = [condition.holds(line.cells) for line in relevant]
@@ -69,12 +70,12 @@ def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
             _check_whole(candidate, verdicts, text)
             reasons[candidate.map.effect] = _say_reason(condition, relevant[verdicts.index(True)])
         elif None in verdicts or not verdicts:
-            is_open.add(candidate.map.subject)
+            lacking[candidate.map.subject] = _say_lacking(condition, relevant, verdicts, used[-1].kind)
     _leave(choice, reasons, is_personal=used[-1].kind == "participant")
     if not reasons:
         sentence = f"--exclude-where '{text}' matches nobody."
         choice.notices.append(Notice(severity="note", topic="exclusions", sentence=sentence))
-    choice.notices.extend(_say_open(condition, sorted(is_open)))
+    choice.notices.extend(_say_open(condition, lacking))
 
 
 def _gather_layers(text: str, study: Study, bids_dir: Path, people: Sequence[str]) -> list[Layer]:
@@ -188,11 +189,28 @@ def _leave(choice: Choice, reasons: Mapping[Path, str], *, is_personal: bool) ->
         choice.exclusions.extend(exclude(candidate, reasons[candidate.map.effect]) for candidate in gone)
 
 
-def _say_open(condition: Condition, people: Iterable[str]) -> tuple[Notice, ...]:
-    names = [f"sub-{label}" for label in people]
-    if not names:
+def _say_lacking(
+    condition: Condition, lines: Sequence[Line], verdicts: Sequence[bool | None], kind: str
+) -> str:
+    """Say what a condition lacks to be judged: values of columns, or a row at all."""
+    if not lines:
+        return f"no row in the {kind}s table"
+    cells = [line.cells for line, verdict in zip(lines, verdicts, strict=True) if verdict is None]
+    names = [name for name in condition.columns if any(row[name] is None for row in cells)]
+    return f"no value (n/a) of {', '.join(names)}"
+
+
+def _say_open(condition: Condition, lacking: Mapping[str, str]) -> tuple[Notice, ...]:
+    """Name those who stay because values are missing; ``lacking``, by label, says which."""
+    if not lacking:
         return ()
-    sentence = (
-        f"--exclude-where {condition.text} is open for {name_some(names)}, who stay: a value is missing."
-    )
-    return (Notice(severity="warning", topic="exclusions", sentence=sentence),)
+    people = natural_order(lacking)
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for label in people:
+        by_reason[lacking[label]].append(f"sub-{label}")
+    said = "; ".join(f"{reason} for {name_some(names)}" for reason, names in sorted(by_reason.items()))
+    who = "1 participant, who stays" if len(people) == 1 else f"{len(people)} participants, who stay"
+    sentence = f"--exclude-where '{condition.text}' cannot be judged for {who} in the analysis: {said}."
+    fix = "Fill in the table, or leave out who should not stay: --exclude-participant-label "
+    labels = people if len(people) <= _MOST_NAMED else ["…"]
+    return (Notice(severity="warning", topic="exclusions", sentence=sentence, fix=fix + " ".join(labels)),)

@@ -55,12 +55,32 @@ def test_the_reason_gives_the_condition_and_the_value(screened, reason_of):
     assert reason_of(cohort, "04") == []
 
 
-def test_missing_values_that_leave_it_open_are_a_warning(screened):
+def test_people_whose_value_is_missing_are_named_and_said_to_stay(screened):
     cohort = screened.gather(exclude_where="fd_mean > 0.5")
     (notice,) = [n for n in cohort.notices if n.topic == "exclusions"]
     assert notice.severity == "warning"
-    assert "sub-04" in notice.sentence
-    assert "sub-01" not in notice.sentence
+    assert notice.sentence == (
+        "--exclude-where 'fd_mean > 0.5' cannot be judged for 1 participant, who stays in the analysis: "
+        "no value (n/a) of fd_mean for sub-04."
+    )
+    assert notice.fix == "Fill in the table, or leave out who should not stay: --exclude-participant-label 04"
+
+
+def test_a_condition_that_the_known_values_settle_leaves_nothing_open(screened):
+    cohort = screened.gather(exclude_where="fd_mean > 0.5 and site == 'a'")
+    assert not [n for n in cohort.notices if n.topic == "exclusions"]
+
+
+def test_people_without_a_row_in_the_tables_asked_are_told_apart_from_those_without_a_value(scanned):
+    (scanned.raw / "sub-01/sub-01_sessions.tsv").unlink()
+    scanned.table("session_id mood\n ses-1 n/a", "sub-02/sub-02_sessions.tsv")
+    folder = scanned.raw / "derivatives" / "firstlevel"
+    scanned.maps(folder, ["sub-03/ses-1/func/sub-03_ses-1_task-x_run-1_contrast-a"])
+    scanned.table("session_id mood\n ses-1 3", "sub-03/sub-03_sessions.tsv")
+    notices = scanned.gather(exclude_where="mood == 2").notices
+    (notice,) = [n for n in notices if n.topic == "exclusions" and n.severity == "warning"]
+    said = "no row in the sessions table for sub-01; no value (n/a) of mood for sub-02."
+    assert notice.sentence.endswith(f"for 2 participants, who stay in the analysis: {said}")
 
 
 def test_a_condition_that_holds_for_nobody_is_noted(screened):
