@@ -134,23 +134,26 @@ def _table(statistic: Statistic, target: Literal["z", "log_tail"], q: int, dof: 
 def _exact(
     statistic: Statistic, target: Literal["z", "log_tail"], q: int, values: Doubles, dof: Values
 ) -> Doubles:
-    if statistic == "t":
-        log_tail = log_upper_tail_of_t(values, dof)
-        return log_tail if target == "log_tail" else np.asarray(-special.ndtri_exp(log_tail))
-    log_tail = log_upper_tail_of_f(values, q, dof)
-    return log_tail if target == "log_tail" else _z_of_f(values, q, dof, log_tail)
-
-
-def _z_of_f(f: Doubles, q: int, dof: Values, log_tail: Doubles) -> Doubles:
-    lower = np.maximum(_lower_tail_of_f(f, q, dof), SMALLEST_P)
-    z: Doubles = np.where(
-        log_tail < np.log(0.5), -special.ndtri_exp(np.minimum(log_tail, -1e-300)), special.ndtri(lower)
-    )
-    return z
+    if target == "z":
+        return exact_z(statistic, q, values, dof)
+    return log_upper_tail_of_t(values, dof) if statistic == "t" else log_upper_tail_of_f(values, q, dof)
 
 
 # --------------------------------------------------------------------------------------------
 # Exact values
+
+
+def exact_z(statistic: Statistic, q: int, values: Doubles, dof: Values) -> Doubles:
+    """Turn t ≥ 0 or F into the normal deviate of its upper tail, without tables."""
+    if statistic == "t":
+        return np.asarray(-special.ndtri_exp(log_upper_tail_of_t(values, dof)))
+    values, degrees = np.broadcast_arrays(values, np.asarray(dof, dtype=np.float64))
+    log_tail = log_upper_tail_of_f(values, q, degrees)
+    z = np.asarray(-special.ndtri_exp(np.minimum(log_tail, -1e-300)))
+    below = log_tail > np.log(0.5)
+    lower = _lower_tail_of_f(values[below], q, degrees[below])
+    z[below] = special.ndtri(np.maximum(lower, SMALLEST_P))
+    return z
 
 
 def log_upper_tail_of_t(t: Values, dof: Values) -> Doubles:
@@ -176,10 +179,18 @@ def log_upper_tail_of_f(f: Values, q: int, dof: Values) -> Doubles:
 def _log_beta_tail(q: int, f: Doubles, dof: Doubles) -> Doubles:
     ratio = q * f / dof
     with np.errstate(divide="ignore"):
-        logs = np.log(special.betainc(dof / 2, q / 2, 1 / (1 + ratio)))
+        logs = np.log(_upper_share(q, ratio, dof))
     is_tiny = logs < -600
     logs[is_tiny] = _log_beta_by_fraction(dof[is_tiny] / 2, q / 2, ratio[is_tiny])
     return np.asarray(logs)
+
+
+def _upper_share(q: int, ratio: Doubles, dof: Doubles) -> Doubles:
+    """P(F ≥ f) from ``ratio = q·f/dof``; next to f = 0 by its complement, which keeps the digits of f."""
+    shares = np.asarray(special.betainc(dof / 2, q / 2, 1 / (1 + ratio)), dtype=np.float64)
+    near = ratio * np.maximum(dof, 1.0) < 1e-2
+    shares[near] = special.betaincc(q / 2, dof[near] / 2, ratio[near] / (1 + ratio[near]))
+    return shares
 
 
 def _log_beta_by_fraction(a: Doubles, b: float, ratio: Doubles) -> Doubles:
@@ -216,13 +227,12 @@ def _log_chi2_tail(q: int, x: Doubles) -> Doubles:
     return np.asarray(logs)
 
 
-def _lower_tail_of_f(f: Doubles, q: int, dof: Values) -> Doubles:
-    degrees = np.broadcast_to(np.asarray(dof, dtype=np.float64), f.shape)
-    is_infinite = np.isinf(degrees)
-    finite = np.where(is_infinite, 1.0, degrees)
+def _lower_tail_of_f(f: Doubles, q: int, dof: Doubles) -> Doubles:
+    is_infinite = np.isinf(dof)
+    finite = np.where(is_infinite, 1.0, dof)
     ratio = q * f / finite
-    share = np.where(np.isinf(ratio), 1.0, ratio / (1 + ratio))
-    tail: Doubles = np.where(
-        is_infinite, special.gammainc(q / 2, q * f / 2), special.betainc(q / 2, finite / 2, share)
-    )
+    tail = np.asarray(special.betainc(q / 2, finite / 2, ratio / (1 + ratio)), dtype=np.float64)
+    far = ratio > 1  # f/(1 + f) loses its digits there
+    tail[far] = special.betaincc(finite[far] / 2, q / 2, 1 / (1 + ratio[far]))
+    tail[is_infinite] = special.gammainc(q / 2, q * f[is_infinite] / 2)
     return tail

@@ -73,6 +73,21 @@ def test_extremes_are_neither_infinite_nor_zero(dof):
         assert f_p(np.array([0.0, 1e8]), q, dof)[0] == 1.0
 
 
+@pytest.mark.parametrize("dof", [1e4, 1e6, 1e8])
+def test_tails_next_to_0_keep_their_digits_with_many_dof(dof):
+    t = np.geomspace(1e-12, 1e-2, 60)
+    np.testing.assert_allclose(np.exp(log_upper_tail_of_t(t, dof)), stats.t.sf(t, dof), atol=1e-14)
+
+
+@pytest.mark.parametrize("dof", [0.005, 0.02, 0.5])
+@pytest.mark.parametrize("q", [1, 2, 9])
+def test_z_of_f_is_that_of_its_tail_for_dof_below_1(q, dof):
+    f = np.geomspace(1e-6, 1e30, 400)
+    z, tail = f_to_z(f, q, dof), f_p(f, q, dof)
+    assert (np.diff(z) > 0).all()
+    np.testing.assert_allclose(stats.norm.sf(z), tail, rtol=1e-6)
+
+
 @pytest.mark.parametrize("dof", [1, 7, 98])
 def test_conversion_is_monotone_and_odd(dof):
     t = np.sort(np.random.default_rng(2).standard_t(3, 20_000).astype(np.float32) * 5)
