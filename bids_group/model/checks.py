@@ -111,6 +111,8 @@ def _check_column(name: str, values: pd.Series, column: Column | None, *, is_cod
         yield from _check_levels(name, values)
     elif not is_settled:
         yield from _check_codes(name, values)
+        if column is not None:  # else a transformation made it, such as the dummies of Factor
+            yield from _check_pair(name, values, column)
 
 
 def _check_codes(name: str, values: pd.Series) -> Iterator[Notice]:
@@ -123,6 +125,22 @@ def _check_codes(name: str, values: pd.Series) -> Iterator[Notice]:
         sentence=f"The column '{name}' holds few whole numbers ({list_some(map(int, unique))}) "
         "and is used as a number.",
         fix=f"If they are codes of groups, say --categorical {name}.",
+    )
+
+
+def _check_pair(name: str, values: pd.Series, column: Column) -> Iterator[Notice]:
+    """Ask about two neighbouring whole numbers, as codes of two groups are (0 and 1, 1 and 2, -1 and 1)."""
+    unique = np.unique(values)
+    if len(unique) != 2 or (unique % 1).any() or not (np.ptp(unique) == 1 or (unique == (-1, 1)).all()):
+        return
+    low, high = map(int, unique)
+    yield Notice(
+        severity="note",
+        topic="codes",
+        sentence=f"The column '{name}' holds two numbers ({low}, {high}) and is used as a number, without "
+        f"levels: mean() is taken at its average, {say_number(float(values.mean()))}.",
+        fix=f"If they are codes of two groups, say --categorical {name}, or write their Levels into "
+        f"{column.source.with_suffix('.json').name}.",
     )
 
 

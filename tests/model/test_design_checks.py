@@ -105,6 +105,44 @@ def test_whole_numbers_that_look_like_codes_are_asked_about(people, analyse):
     assert not sentences(settled, "codes")
 
 
+def told(name, kind_source):
+    source = Path("participants.tsv")
+    return {name: Column(name=name, kind="numeric", kind_source=kind_source, source=source)}
+
+
+@pytest.mark.parametrize("codes", [(0, 1), (1, 2), (-1, 1)])
+def test_two_whole_numbers_that_may_be_codes_get_a_note(people, analyse, codes):
+    rows = people.assign(sex=np.where(people["sex"] == "M", *codes).astype(float))
+    columns = told("sex", "every value is a number")
+    design = build_design(analyse(rows, "~ sex + age", "slope(age)", columns=columns))
+    [notice] = [notice for notice in design.notices if notice.topic == "codes"]
+    assert notice.severity == "note"
+    low, high = sorted(codes)
+    assert notice.sentence == (
+        f"The column 'sex' holds two numbers ({low}, {high}) and is used as a number, without levels: "
+        f"mean() is taken at its average, {rows['sex'].mean():.4g}."
+    )
+    said = "If they are codes of two groups, say --categorical sex, or write their Levels into "
+    assert notice.fix == f"{said}participants.json."
+
+
+@pytest.mark.parametrize(
+    "kind_source", ["--numeric", "Units in participants.json", "--categorical", "Levels in participants.json"]
+)
+def test_two_numbers_are_no_question_where_it_is_settled(people, analyse, kind_source):
+    rows = people.assign(sex=(people["sex"] == "M").astype(float))
+    design = build_design(analyse(rows, "~ sex", "slope(sex)", columns=told("sex", kind_source)))
+    assert not sentences(design, "codes")
+
+
+def test_two_numbers_are_no_question_where_they_are_made_by_a_model_or_far_apart(people, analyse):
+    dummy = people.assign(sex=(people["sex"] == "M").astype(float))
+    assert not sentences(build_design(analyse(dummy, "~ sex", "slope(sex)")), "codes")
+    dose = people.assign(dose=np.where(people["sex"] == "M", 10.0, 20.0))
+    columns = told("dose", "every value is a number")
+    assert not sentences(build_design(analyse(dose, "~ dose", "slope(dose)", columns=columns)), "codes")
+
+
 def test_row_that_settles_the_fit_by_itself_is_named(people, analyse):
     ages = people["age"].to_numpy().copy()
     ages[4] = 420.0
