@@ -52,7 +52,8 @@ def fit_group(
     normal distribution as its reference.
 
     Elements where a contrast cannot be judged (not estimable from the people observed there, no residual
-    degree of freedom, or data without any residual variance) have statistic 0, z 0, p 1, and a notice.
+    degree of freedom, or data without any residual variance) have statistic 0, z 0, p 1, and a notice; the
+    effect is 0 where the people observed do not determine it, and the variance is 0 at all of them.
     Variances too small for float32 have one too; statistics are computed in float64.
 
     Parameters
@@ -281,8 +282,8 @@ def _notices(contrast: Contrast, data: GroupData, counts: npt.NDArray[np.int64])
     said = (
         (
             "coverage",
-            "cannot be tested at {}: the people observed there do not determine it. "
-            "They have statistic 0 and p 1.",
+            "cannot be tested at {}: the people observed there do not determine it, or leave no degree of "
+            "freedom. They have statistic 0 and p 1; an effect that is not determined is 0.",
             "Raise --min-coverage.",
         ),
         (

@@ -78,7 +78,8 @@ class Estimate:
     ``effect`` and ``variance``: ``(q, n)``; ``statistic``: t or F, ``(n,)``; ``spread``: the factor of the
     residual variance in the variance of the effect, ``(q, n)``; ``dof`` and ``n_observed``: ``(n,)``.
     Elements that cannot be judged have ``is_estimable`` false and statistic 0; ``is_determined``: the people
-    observed there determine the contrast and leave a residual degree of freedom.
+    observed there determine the contrast and leave a residual degree of freedom. Where they do not determine
+    it, effect, variance and spread are 0 (what a generalised inverse gives there depends on the coding).
     """
 
     effect: Doubles
@@ -270,9 +271,11 @@ def _estimate(
 ) -> Estimate:
     weights, directions = basis.weights[number], basis.directions[number]
     exists = _is_spanned(directions, solution.directions)
-    is_determined = exists[solution.group] & (dof >= 1)
+    has_value = exists[solution.group]
+    is_determined = has_value & (dof >= 1)
     is_estimable = is_determined & (variance > 0)
-    spread = np.einsum("qi,kij,qj->kq", weights, solution.covariances, weights)[solution.group].T
+    own_spreads = np.einsum("qi,kij,qj->kq", weights, solution.covariances, weights)
+    spread = np.where(has_value, own_spreads[solution.group].T, 0.0)
     statistic = np.zeros(variance.shape)
     here = np.flatnonzero(is_estimable)
     spreads = _spreads(directions, solution.covariances, exists)[solution.group[here]]
@@ -283,7 +286,7 @@ def _estimate(
         solved = np.linalg.solve(spreads, effects[:, :, None])[:, :, 0]
         statistic[here] = (effects * solved).sum(axis=1) / (len(weights) * variance[here])
     return Estimate(
-        effect=weights @ solution.coefficients.T,
+        effect=np.where(has_value, weights @ solution.coefficients.T, 0.0),
         variance=spread * variance,
         statistic=statistic,
         spread=spread,

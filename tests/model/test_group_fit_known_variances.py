@@ -9,7 +9,9 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
+from bids_group.config import InferenceSpec
 from bids_group.elements import Elements, Grid
+from bids_group.inference import correct_group
 from bids_group.model import build_stack, fit_group, pool
 from bids_group.records import Contrast, Design, FirstLevelMap, GroupData, MapStack, Observation
 
@@ -90,6 +92,30 @@ def test_people_missing_at_an_element_have_no_weight():
     fitted = sm.WLS(values[here, 1].astype(float), matrix[here], weights=weights).fit(cov_type="fixed scale")
     assert result.maps["t"][1] == pytest.approx(fitted.tvalues[1], rel=1e-5)
     assert result.maps["n"][1] == 12
+
+
+def test_people_who_do_not_determine_a_contrast_count_among_no_tests():
+    cells = np.kron(np.eye(3), np.ones((5, 1)))
+    _, stack = random_stack()
+    values, variances = stack.data.copy(), stack.variance.copy()
+    values[:5, :8] = variances[:5, :8] = np.nan
+    data = make_data(
+        cells,
+        MapStack(labels=stack.labels, data=values, variance=variances),
+        [make_contrast([1, -1, 0]), make_contrast([1, -1, 0], [0, 1, -1]), make_contrast([0, 1, -1])],
+        is_complete=False,
+    )
+    results = fit_group(data, is_two_sided=True)
+    for result in results[:2]:
+        for name, one in result.maps.items():
+            assert (one[..., :8] == {"p": 1, "n": 10}.get(name, 0)).all(), name
+        assert "8 of 40 elements" in result.notices[0].sentence
+    here = sm.WLS(values[5:, 0].astype(float), cells[5:, 1:], weights=1 / variances[5:, 0].astype(float))
+    expected = here.fit(cov_type="fixed scale").t_test([1, -1], use_t=False)
+    assert results[2].maps["t"][0] == pytest.approx(expected.tvalue.item(), rel=1e-5)
+    spec = InferenceSpec(corrections=("bonferroni",))
+    counts = [one.details["NumberOfTests"] for one in correct_group(data, results, spec)]
+    assert counts == [32, 32, 40]
 
 
 def test_there_are_no_effect_sizes_without_a_residual_standard_deviation():

@@ -97,6 +97,7 @@ def test_a_group_that_is_not_there_makes_its_contrast_untestable_but_not_the_oth
         make_data(matrix, values, [make_contrast([1, -1]), make_contrast([1, 0])]), is_two_sided=True
     )
     assert difference.maps["t"][2] == 0
+    assert difference.maps["effect"][2] == 0
     assert difference.maps["p"][2] == 1
     assert difference.maps["z"][2] == 0
     assert difference.maps["dof"][2] == 0
