@@ -8,7 +8,8 @@ from bids_group.output.dataset import (
     write_model,
     write_participants,
 )
-from bids_group.output.dry_run import describe_dry_run, print_dry_run
+from bids_group.output.dry_run import describe_dry_run
+from bids_group.output.dry_run_page import print_dry_run
 from bids_group.output.group import write_group
 from bids_group.output.lock import check_place, claim_output
 from bids_group.output.manifest import check_same_analysis, finish_outputs, record_outputs

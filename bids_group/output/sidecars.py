@@ -40,11 +40,11 @@ STAT_WORDS = {
     "partialR2Lower": "Lower 95 % confidence limit of partial R squared",
     "partialR2Upper": "Upper 95 % confidence limit of partial R squared",
 }
-_ESTIMATORS = {
+ESTIMATORS = {
     "ols": "ordinary least squares",
     "meta": "weighted least squares with known variances",
 }
-_POOLINGS = {
+POOLINGS = {
     "precision": "fixed effects, weighted by precision (1/variance)",
     "mean": "fixed effects, unweighted mean",
     "weights": "weighted sum",
@@ -100,11 +100,11 @@ def analysis_sidecar(context: Context, description: str) -> dict[str, Any]:
         "Weights": None,
         "Columns": list(design.matrix.columns),
         "Formula": design.formula,
-        "Estimator": _ESTIMATORS[data.estimator],
+        "Estimator": ESTIMATORS[data.estimator],
         "DegreesOfFreedom": _analysis_dof(data),
         "SampleSize": len(design.matrix),
         "NumberOfParticipants": len({one.subject for one in analysis.observations}),
-        "Smoothing": {"Kernel": "Gaussian", "FullWidthAtHalfMaximum": spec.smoothing_fwhm_mm, "Units": "mm"},
+        "Smoothing": describe_smoothing(spec.smoothing_fwhm_mm),
         "Mask": bids_uri(Path(f"{context.stem}_desc-analysis_mask.nii.gz"), context.roots),
         "MinimumCoverage": spec.min_coverage,
         "Pooling": ", ".join(pooling),
@@ -112,6 +112,11 @@ def analysis_sidecar(context: Context, description: str) -> dict[str, Any]:
         **_participant_groups(analysis),
         **_input_stat(context.maps),
     }
+
+
+def describe_smoothing(fwhm_mm: float) -> dict[str, Any]:
+    """Describe the kernel, of no width where nothing is smoothed."""
+    return {"Kernel": "Gaussian", "FullWidthAtHalfMaximum": fwhm_mm, "Units": "mm"}
 
 
 def contrast_sidecar(context: Context, result: ContrastResult, description: str) -> dict[str, Any]:
@@ -164,7 +169,7 @@ def pooled_sidecar(
         "Weights": list(observation.weights) or None,
         "Columns": None,
         "Formula": None,
-        "Estimator": _POOLINGS[observation.combine] if len(maps) > 1 else "the only map, unchanged",
+        "Estimator": POOLINGS[observation.combine] if len(maps) > 1 else "the only map, unchanged",
         "DegreesOfFreedom": _pooled_dof(pooled),
         "SampleSize": len(maps),
         "Smoothing": None,

@@ -89,6 +89,7 @@ def _show(job: Job) -> None:
         [one.design for one in job.planned],
         job.exclusions,
         job.notices,
+        spec=job.spec,
         observations=job.observations if job.config.level == "participant" else None,
     )
     output.print_dry_run(description, output_format=job.config.execution.output_format)

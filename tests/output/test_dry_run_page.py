@@ -10,22 +10,24 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from bids_group.config import AnalysisSpec, InferenceSpec
 from bids_group.output import describe_dry_run, print_dry_run
 from bids_group.records import Contrast, Exclusion, Notice
 
+DEFAULT = AnalysisSpec()
 WARNING = Notice(
     severity="warning", topic="rank", sentence="Two columns depend on each other.", fix="Drop one."
 )
 
 
-def describe(made: Any, **changes: Any) -> dict[str, Any]:
+def describe(made: Any, spec: AnalysisSpec = DEFAULT, **changes: Any) -> dict[str, Any]:
     design = replace(made.data.design, **changes)
     exclusions = (
         Exclusion(subject="07", reason="no map"),
         Exclusion(subject="02", session="b", reason="zeros only", path=Path("x/map.nii.gz")),
     )
     notices = (WARNING, WARNING, Notice(severity="note", topic="shuffling", sentence="Signs are flipped."))
-    return describe_dry_run(made.cohort, [made.analysis], [design], exclusions, notices)
+    return describe_dry_run(made.cohort, [made.analysis], [design], exclusions, notices, spec=spec)
 
 
 def show(description: dict[str, Any], output_format: Any = "text", width: int = 100) -> str:
@@ -40,7 +42,7 @@ def test_people_are_counted_and_nobody_is_out_without_a_reason(made: Any) -> Non
     assert people["Out"] == {"07": ["no map"]}
     assert people["InWithLess"] == {"02": ["ses-b (map.nii.gz): zeros only"]}
     assert (people["Analysed"], people["Listed"]) == (6, 7)
-    unexplained = describe_dry_run(made.cohort, [made.analysis], [made.data.design], (), ())
+    unexplained = describe_dry_run(made.cohort, [made.analysis], [made.data.design], (), (), spec=DEFAULT)
     assert unexplained["Participants"]["Out"] == {"07": ["no map of the selection"]}
 
 
@@ -59,6 +61,8 @@ def test_the_design_and_its_contrasts_are_given_whole(made: Any) -> None:
     assert [one["Weights"] for one in analysis["Contrasts"]] == [[[0.5, 0.5]], [[1, 0], [0, 1]]]
     assert analysis["MapsPerRow"]["sub-01"] == 2
     assert "Centring grand: age at 41.2" in show(describe(made, centers={"age": 41.2}))
+    assert "Centring" not in show(describe(made, centers={}))
+    assert "Centring none" in show(describe(made, centers={}, centering="none"))
 
 
 def test_a_notice_is_said_once(made: Any) -> None:
@@ -77,7 +81,7 @@ def test_the_page_says_it_all(made: Any) -> None:
         "12 effect maps found, 12 with variance; 12 used",
         "6 of 7 participants in",
         "sub-07        no map",
-        "~ 0 + group",
+        "~ 0 + group   6 rows, ordinary least squares",
         "0.5 · group[control] + 0.5 · group[patient]",
         "files contrast-facesVsHousesEitherGroup",
         "rank 2 of 2 (full), 4 degrees of freedom",
@@ -111,7 +115,7 @@ def test_long_designs_are_cut_and_the_cut_is_said(made: Any) -> None:
     matrix = made.data.design.matrix
     wide = matrix.assign(**{f"extra{i}": 0.0 for i in range(14)})
     page = show(describe(made, matrix=wide, contrasts=()), width=220)
-    assert "… columns extra10, extra11, extra12, extra13" in page
+    assert "… not shown: extra10, extra11, extra12, extra13" in page
 
 
 @pytest.mark.parametrize("name", ["[bold]x[/]", "[/]", "[red", ":smile:", "a\\[b"])
@@ -123,6 +127,110 @@ def test_names_that_look_like_markup_are_shown_as_they_are(made: Any, name: str)
     design = replace(made.data.design, contrasts=(contrast,), formula=name)
     exclusion = Exclusion(subject="07", reason=name)
     notice = Notice(severity="note", topic="t", sentence=f"About {name}.", fix=name)
-    description = describe_dry_run(made.cohort, [analysis], [design], (exclusion,), (notice,))
+    description = describe_dry_run(made.cohort, [analysis], [design], (exclusion,), (notice,), spec=DEFAULT)
     page = show(description)
     assert page.count(name) >= 7
+
+
+def test_images_and_inference_are_said_as_they_will_be(made: Any) -> None:
+    page = show(describe(made))
+    for line in (
+        "Smoothing    none (beyond that of the first level)",
+        "Elements     observed in every row",
+        "Tests        two-sided, alpha 0.05",
+        "Corrections  fdr, bonferroni",
+        "Pooling  fixed effects, weighted by precision (1/variance); 2 maps per row",
+    ):
+        assert line in page
+    assert "Shuffling" not in page
+    assert "Clusters" not in page
+
+
+def test_settings_that_were_asked_for_are_said_too(made: Any) -> None:
+    inference = InferenceSpec(
+        alpha=0.01,
+        is_two_sided=False,
+        corrections=("fwe-voxel", "fwe-size"),
+        cluster_forming_p=0.01,
+        connectivity=26,
+        n_permutations=500,
+        random_seed=7,
+        exchangeability_blocks="family",
+        block_scheme="whole",
+        variance_groups="group",
+        shuffle="flips",
+        familywise="across-contrasts",
+        has_tail_approximation=True,
+    )
+    spec = AnalysisSpec(mask=Path("/masks/gm.nii.gz"), smoothing_fwhm_mm=5.0, inference=inference)
+    description = describe(made, spec=spec)
+    page = show(description, width=200)
+    for line in (
+        "Smoothing    5 mm (FWHM)",
+        "Elements     observed in every row, inside /masks/gm.nii.gz",
+        "Tests        one-sided (positive effects only), alpha 0.01",
+        "Corrections  fwe-voxel, fwe-size, over all contrasts together",
+        "Clusters     formed at p < 0.01, 26 neighbours",
+        "Shuffling    500 times, seed 7, flips, whole blocks of family, variance groups of group, "
+        "tail approximated",
+    ):
+        assert line in page
+    assert description["Inference"]["NumberOfPermutations"] == 500
+    assert description["Inference"]["TwoSided"] is False
+    assert description["Images"]["Mask"] == "/masks/gm.nii.gz"
+    assert description["Images"]["Smoothing"]["FullWidthAtHalfMaximum"] == 5
+
+
+def test_a_relaxed_coverage_is_said(made: Any) -> None:
+    page = show(describe(made, spec=AnalysisSpec(min_coverage=0.8)))
+    assert "Elements     observed in at least 80 % of the rows" in page
+
+
+def test_nothing_is_said_of_images_and_inference_where_no_group_is_analysed(made: Any) -> None:
+    observations = made.analysis.observations
+    description = describe_dry_run(made.cohort, [], [], (), (), spec=DEFAULT, observations=observations)
+    assert "Tests" not in show(description)
+    assert description["Inference"]["Alpha"] == 0.05
+
+
+def test_one_map_per_row_is_not_called_pooled(made: Any) -> None:
+    observations = tuple(replace(one, sources=one.sources[:1]) for one in made.analysis.observations)
+    analysis = replace(made.analysis, observations=observations)
+    description = describe_dry_run(made.cohort, [analysis], [made.data.design], (), (), spec=DEFAULT)
+    assert "Pooling  nothing to pool: 1 map per row" in show(description)
+
+
+def with_people(made: Any, n: int = 15) -> dict[str, Any]:
+    people = [f"subject[T.{i + 2:02d}]" for i in range(n)]
+    matrix = made.data.design.matrix.assign(**dict.fromkeys(people, 0.0))
+    terms = {"group": tuple(matrix.columns[:2]), "subject": tuple(people)}
+    details = {**made.data.design.details, "dependent_columns": ["group[patient]", *people[:8]]}
+    return describe(made, matrix=matrix, terms=terms, details=details, rank=2, contrasts=())
+
+
+def test_a_column_for_each_person_is_folded_in_the_page_and_whole_in_the_json(made: Any) -> None:
+    description = with_people(made)
+    page = show(description, width=80)
+    assert "subject: 15 columns (subject[T.02] … subject[T.16])" in page
+    assert "subject[T.03]" not in page
+    assert "(deficient: group[patient], 8 of the 15 columns of subject depend on each other)" in " ".join(
+        page.split()
+    )
+    assert "… not shown: the 15 columns of subject" in page
+    assert description["Analyses"][0]["Columns"][-1] == "subject[T.16]"
+    assert description["Analyses"][0]["Terms"]["subject"][1] == "subject[T.03]"
+
+
+def test_a_few_people_are_listed(made: Any) -> None:
+    assert "subject: subject[T.02], subject[T.03], subject[T.04]" in show(with_people(made, n=3))
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_no_name_in_the_design_table_is_broken(made: Any, width: int) -> None:
+    matrix = made.data.design.matrix
+    wide = matrix.assign(**{f"a_rather_long_name_{i}": 0.0 for i in range(9)})
+    page = show(describe(made, matrix=wide, contrasts=()), width=width)
+    table = page.split("Design: ")[1].split("Checks")[0]
+    for name in (*wide.columns, *wide.index):
+        assert name in table
+    assert max(map(len, table.split("  … ")[0].splitlines())) <= max(width, 60)

@@ -1,0 +1,316 @@
+"""What a run would do, for people (a page in the terminal) and for programs (one JSON object)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from bids_group.output.disk import json_text
+from bids_group.output.sidecars import ESTIMATORS, POOLINGS
+
+_MAX_ROWS = 8
+_MAX_COLUMNS = 12
+_MOST_PEOPLE = 6
+"""Columns of a term of `subject` that are listed; more of them are folded into one line."""
+_FORMED = ("fwe-size", "fwe-mass", "ari", "none")
+"""Corrections that use the cluster-forming p."""
+_GAP = 3
+"""Blanks that the table puts between two columns."""
+
+
+def print_dry_run(
+    description: Mapping[str, Any],
+    *,
+    output_format: Literal["text", "json"] = "text",
+    console: Console | None = None,
+) -> None:
+    """Show the description on standard output: tables for people, or one JSON object."""
+    console = console or Console()
+    if output_format == "json":
+        console.out(json_text(description), end="", highlight=False)
+        return
+    _print_people(console, description["Maps"], description["Participants"])
+    if description["Analyses"]:
+        _print_settings(console, description["Images"], description["Inference"])
+    for analysis in description["Analyses"]:
+        _print_analysis(console, analysis)
+    _print_notices(console, description["Notices"])
+
+
+def _head(console: Console, title: str) -> None:
+    console.rule(Text(title, style="bold"))
+
+
+def _say(console: Console, text: str, *, start: str = "", style: str = "") -> None:
+    """Print names as they are, even if they look like markup; ``style`` is that of ``start``, or of all."""
+    console.print(Text.assemble((start, style), text) if start else Text(text, style=style))
+
+
+def _print_people(console: Console, maps: Mapping[str, Any], people: Mapping[str, Any]) -> None:
+    _head(console, "Maps and participants")
+    where = "  ".join(
+        f"{name.lower()} {maps[name]}" for name in ("Task", "Space", "Res", "Den") if name in maps
+    )
+    _say(
+        console,
+        f"{maps['Found']} effect maps found, {maps['WithVariance']} with variance; "
+        f"{maps['Used']} used  {where}",
+    )
+    _say(console, f"First-level contrasts: {', '.join(maps['Contrasts']) or 'none'}")
+    _say(console, f"{people['Analysed']} of {people['Listed']} participants in")
+    _print_reasons(console, "out", people["Out"])
+    _print_reasons(console, "in, with less", people["InWithLess"])
+
+
+def _print_settings(console: Console, images: Mapping[str, Any], inference: Mapping[str, Any]) -> None:
+    _head(console, "Images and inference")
+    fwhm_mm = images["Smoothing"]["FullWidthAtHalfMaximum"]
+    lines = {
+        "Smoothing": f"{_number(fwhm_mm)} mm (FWHM)" if fwhm_mm else "none (beyond that of the first level)",
+        "Elements": _spell_elements(images),
+        "Tests": _spell_tests(inference),
+        "Corrections": _spell_corrections(inference),
+        "Clusters": _spell_clusters(inference),
+        "Shuffling": _spell_shuffling(inference),
+    }
+    for name, words in lines.items():
+        if words:
+            _say(console, words, start=f"{name:<13}")
+
+
+def _spell_elements(images: Mapping[str, Any]) -> str:
+    share = images["MinimumCoverage"]
+    observed = "every row" if share >= 1 else f"at least {100 * share:.4g} % of the rows"
+    inside = f", inside {images['Mask']}" if images["Mask"] else ""
+    return f"observed in {observed}{inside}"
+
+
+def _spell_tests(inference: Mapping[str, Any]) -> str:
+    sides = "two-sided" if inference["TwoSided"] else "one-sided (positive effects only)"
+    return f"{sides}, alpha {_number(inference['Alpha'])}"
+
+
+def _spell_corrections(inference: Mapping[str, Any]) -> str:
+    scope = ", over all contrasts together" if inference["Familywise"] == "across-contrasts" else ""
+    return ", ".join(inference["Corrections"]) + scope
+
+
+def _spell_clusters(inference: Mapping[str, Any]) -> str | None:
+    neighbours = f"{inference['Connectivity']} neighbours"
+    if set(_FORMED) & set(inference["Corrections"]):
+        return f"formed at p < {_number(inference['ClusterFormingP'])}, {neighbours}"
+    return neighbours if "fwe-tfce" in inference["Corrections"] or inference["Connectivity"] != 6 else None
+
+
+def _spell_shuffling(inference: Mapping[str, Any]) -> str | None:
+    """Say what was asked for; how the rows of each contrast are shuffled stands in the notices."""
+    if not inference["IsShuffled"]:
+        return None
+    scheme, column = inference["BlockScheme"], inference["ExchangeabilityBlocks"]
+    blocks = [scheme and f"{scheme} blocks", column and f"of {column}" if scheme else f"blocks of {column}"]
+    parts = [
+        f"{inference['NumberOfPermutations']} times, seed {inference['RandomSeed']}",
+        None if inference["Shuffle"] == "auto" else inference["Shuffle"],
+        " ".join(filter(None, blocks)) if scheme or column else None,
+        inference["VarianceGroups"] and f"variance groups of {inference['VarianceGroups']}",
+        "tail approximated" if inference["TailApproximation"] else None,
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _print_reasons(console: Console, title: str, reasons: Mapping[str, Sequence[str]]) -> None:
+    if reasons:
+        rows = [[f"sub-{who}", "; ".join(why)] for who, why in reasons.items()]
+        _print_grid(console, ["participant", title], rows)
+
+
+def _print_analysis(console: Console, analysis: Mapping[str, Any]) -> None:
+    levels = "".join(f", {column} {level}" for column, level in analysis["GroupBy"].items())
+    node = f" (node {analysis['Node']})" if analysis["Node"] else ""
+    _head(console, analysis["FirstLevelContrast"] + levels + node)
+    estimator = ESTIMATORS[analysis["Estimator"]]
+    _say(console, f"Formula  {analysis['Formula']}   {len(analysis['Rows'])} rows, {estimator}")
+    _print_pooling(console, analysis["Pooling"], analysis["MapsPerRow"])
+    _print_centering(console, analysis["Centering"])
+    _print_cells(console, analysis["NPerCell"])
+    _print_covariates(console, analysis["Covariates"])
+    _print_columns(console, analysis)
+    _print_matrix(console, analysis)
+    _print_contrasts(console, analysis)
+    _print_checks(console, analysis)
+
+
+def _print_pooling(console: Console, pooling: Sequence[str], maps_per_row: Mapping[str, int]) -> None:
+    fewest, most = min(maps_per_row.values()), max(maps_per_row.values())
+    counts = str(most) if fewest == most else f"{fewest} to {most}"
+    words = " and ".join(POOLINGS[name] for name in pooling) if most > 1 else "nothing to pool"
+    mark = ";" if most > 1 else ":"
+    _say(console, f"Pooling  {words}{mark} {counts} map{'s' if most > 1 else ''} per row")
+
+
+def _print_centering(console: Console, centering: Mapping[str, Any]) -> None:
+    values = ", ".join(f"{name} at {_number(value)}" for name, value in centering["Values"].items())
+    if values or centering["Method"] != "grand":
+        _say(console, f"Centring {centering['Method']}{': ' + values if values else ''}")
+
+
+def _print_cells(console: Console, cells: Sequence[Mapping[str, Any]]) -> None:
+    if cells:
+        columns = list(dict.fromkeys(name for cell in cells for name in cell))
+        _print_grid(
+            console,
+            columns,
+            [[_number(cell.get(name)) for name in columns] for cell in cells],
+            title="N per cell",
+        )
+
+
+def _print_covariates(console: Console, covariates: Sequence[Mapping[str, Any]]) -> None:
+    if covariates:
+        columns = ["covariate", "group", "n", "mean", "sd", "min", "max"]
+        rows = [
+            [str(one["name"]), _levels(one.get("group")), *(_number(one.get(name)) for name in columns[2:])]
+            for one in covariates
+        ]
+        _print_grid(console, columns, rows, title="Covariates")
+
+
+def _levels(group: Mapping[str, Any] | None) -> str:
+    return ", ".join(f"{name} {level}" for name, level in (group or {}).items()) or "all"
+
+
+def _print_columns(console: Console, analysis: Mapping[str, Any]) -> None:
+    """List the columns by term, unbroken: contrasts name them exactly like this."""
+    _say(console, "Columns by term", style="italic")
+    folded = _folded_terms(analysis)
+    for term, columns in analysis["Terms"].items():
+        listed = ", ".join(columns)
+        if term in folded:
+            listed = f"{len(columns)} columns ({columns[0]} … {columns[-1]})"
+        console.print(Text(f"  {term}: {listed}"), soft_wrap=True)
+
+
+def _folded_terms(analysis: Mapping[str, Any]) -> dict[str, Sequence[str]]:
+    """Find the terms that have a column for each of many people."""
+    return {
+        term: columns
+        for term, columns in analysis["Terms"].items()
+        if "subject" in term.split(":") and len(columns) > _MOST_PEOPLE
+    }
+
+
+def _fold(names: Sequence[str], folded: Mapping[str, Sequence[str]]) -> list[str]:
+    """Shorten a list of columns: those of a folded term become one entry that counts them."""
+    term_of = {name: term for term, columns in folded.items() for name in columns}
+    parts: dict[str, int] = {}
+    for name in names:
+        parts[term_of.get(name, name)] = parts.get(term_of.get(name, name), 0) + 1
+    return [
+        f"{'' if n == len(folded[part]) else f'{n} of '}the {len(folded[part])} columns of {part}"
+        if part in folded
+        else part
+        for part, n in parts.items()
+    ]
+
+
+def _print_matrix(console: Console, analysis: Mapping[str, Any]) -> None:
+    """Show as much of the design as fits without breaking a name, and say what is not shown."""
+    columns, rows = analysis["Columns"], analysis["Rows"]
+    folded = _folded_terms(analysis)
+    hidden = {name for names in folded.values() for name in names}
+    labels = rows[:_MAX_ROWS]
+    cells = {
+        name: [_number(values[at]) for values in analysis["Matrix"][:_MAX_ROWS]]
+        for at, name in enumerate(columns)
+        if name not in hidden
+    }
+    shown = _fitting(["row", *labels], cells, console.width)
+    body = [[label, *(cells[name][at] for name in shown)] for at, label in enumerate(labels)]
+    _print_grid(console, ["row", *shown], body, title=f"Design: {len(rows)} rows x {len(columns)} columns")
+    rest = _fold([name for name in columns if name not in shown], folded)
+    if rest:
+        console.print(Text(f"  … not shown: {', '.join(rest)}"), soft_wrap=True)
+    if len(rows) > _MAX_ROWS:
+        _say(console, f"  … and {len(rows) - _MAX_ROWS} more rows (all with --output-format json)")
+
+
+def _fitting(labels: Sequence[str], cells: Mapping[str, Sequence[str]], width: int) -> list[str]:
+    """Choose the columns, from the left, that stand side by side in the page; one at least."""
+    left = width - max(map(len, labels)) - _GAP
+    shown: list[str] = []
+    for name, texts in cells.items():
+        left -= max(map(len, [name, *texts])) + _GAP
+        if len(shown) == _MAX_COLUMNS or (shown and left < 0):
+            break
+        shown.append(name)
+    return shown
+
+
+def _print_contrasts(console: Console, analysis: Mapping[str, Any]) -> None:
+    _say(console, "\nContrasts", style="bold")
+    for one in analysis["Contrasts"]:
+        _say(
+            console,
+            f"  {one['Test']} test, estimable, files contrast-{one['FileLabel']}",
+            start=one["Name"],
+            style="bold",
+        )
+        _say(console, f"  {one['Words']}")
+        for weights in one["Weights"]:
+            _say(console, f"  {_spell_weights(weights, analysis['Columns'])}")
+
+
+def _spell_weights(weights: Sequence[float], columns: Sequence[str]) -> str:
+    """Spell the weights that are not 0 beside their columns: ``0.5 · group[a] − 0.5 · group[b]``."""
+    parts = [(weight, name) for weight, name in zip(weights, columns, strict=True) if weight != 0]
+    text = " ".join(f"{'−' if weight < 0 else '+'} {_number(abs(weight))} · {name}" for weight, name in parts)
+    return text.removeprefix("+ ") or "0"
+
+
+def _print_checks(console: Console, analysis: Mapping[str, Any]) -> None:
+    rank, n_columns = analysis["Rank"], len(analysis["Columns"])
+    tied = _fold(analysis["DependentColumns"], _folded_terms(analysis))
+    verdict = "full" if rank == n_columns else f"deficient: {', '.join(tied)} depend on each other"
+    _say(console, "\nChecks", style="bold")
+    _say(
+        console,
+        f"  rank {rank} of {n_columns} ({verdict}), {analysis['DegreesOfFreedom']} degrees of freedom",
+    )
+    _say(console, f"  condition number {_number(analysis['ConditionNumber'])}")
+    inflation = ", ".join(f"{term} {_number(value)}" for term, value in analysis["VIF"].items())
+    if inflation:
+        _say(console, f"  variance inflation (VIF): {inflation}")
+
+
+def _print_notices(console: Console, notices: Iterable[Mapping[str, Any]]) -> None:
+    listed = list(notices)
+    if not listed:
+        return
+    _head(console, "Notices")
+    for one in sorted(listed, key=lambda one: str(one["Severity"]) != "warning"):
+        style = "yellow" if one["Severity"] == "warning" else "cyan"
+        _say(console, f"  {one['Sentence']}", start=one["Severity"], style=style)
+        if one["Fix"]:
+            _say(console, f"         fix: {one['Fix']}")
+
+
+def _print_grid(
+    console: Console, columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None
+) -> None:
+    grid = Grid(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        grid.add_column(Text(str(name)), overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(str(cell)) for cell in row))
+    console.print(grid)
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "n/a"
+    return f"{value + 0.0:.4g}" if isinstance(value, float) else str(value)  # + 0.0: no minus before zero
