@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import ast
-import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from bids_group.bids.entities import name_some, suggest
+from bids_group.comparisons import COMPARISONS, Row, Value, constant, is_listing, judge, read_expression
 from bids_group.errors import UsageError
 from bids_group.records import Column
 
-Value = str | float | None
-Row = Mapping[str, Value]
-
-_COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.In: lambda value, among: value in among,
-    ast.NotIn: lambda value, among: value not in among,
-}
 _SYMBOLS: Mapping[type[ast.cmpop], str] = {ast.Eq: "==", ast.NotEq: "!="}
 _LONGEST = 2_000
 _ALLOWED = "comparisons of columns with numbers or quoted text (== != < <= > >= in), joined by and, or, not"
@@ -47,7 +33,7 @@ class Condition:
 
     def holds(self, row: Row) -> bool | None:
         """Judge one row; None where a missing value leaves it open."""
-        return _judge(self.tree, {name: row[column] for name, column in self.names.items()})
+        return judge(self.tree, {name: row[column] for name, column in self.names.items()})
 
 
 def parse_condition(text: str, columns: Mapping[str, Column]) -> Condition:
@@ -80,23 +66,14 @@ def names_in(text: str) -> set[str]:
 
 def _parse_tree(text: str) -> tuple[ast.expr, dict[str, str]]:
     """Read a condition as a syntax tree; names in backticks get a stand-in."""
-    quoted: dict[str, str] = {}
-
-    def stand_in(match: re.Match[str]) -> str:
-        name = f"quoted_column_{len(quoted)}"
-        quoted[name] = match[1]
-        return name
-
-    plain = re.sub(r"`([^`]*)`", stand_in, text)
     if len(text) > _LONGEST:
         raise _refuse(
             text[:40] + "…", f"{len(text)} characters", "Add a column to the table, and compare that."
         )
     try:
-        tree = ast.parse(plain.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise _refuse(text, getattr(error, "msg", None) or "it cannot be read", _hint(plain)) from error
-    return tree, quoted
+        return read_expression(text)
+    except ValueError as error:
+        raise _refuse(text, str(error), _hint(re.sub(r"`[^`]*`", "", text))) from error
 
 
 def _refuse(text: str, found: str, fix: str | None = None) -> UsageError:
@@ -137,16 +114,16 @@ class _Reader:
         columns = [self._column(side, node) for side in sides if isinstance(side, ast.Name)]
         if not columns:
             raise _refuse(self.text, f"'{ast.unparse(node)}' names no column")
-        for operation, side in zip(node.ops, node.comparators, strict=True):
-            if type(operation) not in _COMPARISONS:
+        for operation, left, side in zip(node.ops, sides, sides[1:], strict=False):
+            if type(operation) not in COMPARISONS:
                 raise _refuse(self.text, f"'{ast.unparse(node)}'", "Compare with == or !=.")
-            is_listing = isinstance(operation, ast.In | ast.NotIn)
+            wants_list = isinstance(operation, ast.In | ast.NotIn)
             is_order = isinstance(operation, ast.Lt | ast.LtE | ast.Gt | ast.GtE)
             if is_order and any(column.kind == "categorical" for column in columns):
                 raise _refuse(
                     self.text, f"'{ast.unparse(node)}' asks for an order of text", "Compare with == or in."
                 )
-            if is_listing != isinstance(side, ast.List | ast.Tuple | ast.Set):
+            if wants_list != is_listing(side) or is_listing(left):
                 raise _refuse(
                     self.text, f"'{ast.unparse(node)}'", 'After in stands a list: site in ["a", "b"]'
                 )
@@ -188,7 +165,7 @@ class _Reader:
     def _values(self, node: ast.expr) -> list[Value]:
         if isinstance(node, ast.List | ast.Tuple | ast.Set):
             return [value for item in node.elts for value in self._values(item)]
-        value = _constant(node)
+        value = constant(node)
         if value is None:
             fix = f'Put text in quotes: "{node.id}"' if isinstance(node, ast.Name) else None
             found = f"'{ast.unparse(node)}' is neither a column, a number nor quoted text"
@@ -209,56 +186,3 @@ class _Reader:
                 found=name_some(column.levels, 20),
                 fix=suggest(value, column.levels),
             )
-
-
-def _constant(node: ast.expr) -> Value:
-    """Value of a number (with a sign) or a text; None for everything else."""
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
-        value = _constant(node.operand)
-        return (
-            None
-            if value is None or isinstance(value, str)
-            else -value
-            if isinstance(node.op, ast.USub)
-            else value
-        )
-    if not isinstance(node, ast.Constant) or isinstance(node.value, bool):
-        return None
-    if isinstance(node.value, str):
-        return node.value
-    return float(node.value) if isinstance(node.value, int | float) else None
-
-
-def _judge(node: ast.expr, row: Row) -> bool | None:
-    if isinstance(node, ast.BoolOp):
-        verdicts = [_judge(value, row) for value in node.values]
-        decisive = isinstance(node.op, ast.Or)
-        if decisive in verdicts:
-            return decisive
-        return None if None in verdicts else not decisive
-    if isinstance(node, ast.UnaryOp):
-        verdict = _judge(node.operand, row)
-        return None if verdict is None else not verdict
-    assert isinstance(node, ast.Compare)
-    return _judge_compare(node, row)
-
-
-def _judge_compare(node: ast.Compare, row: Row) -> bool | None:
-    left = _value(node.left, row)
-    verdicts: list[bool | None] = []
-    for operation, side in zip(node.ops, node.comparators, strict=True):
-        right = _value(side, row)
-        is_open = left is None or right is None
-        verdicts.append(None if is_open else _COMPARISONS[type(operation)](left, right))
-        left = right
-    if False in verdicts:
-        return False
-    return None if None in verdicts else True
-
-
-def _value(node: ast.expr, row: Row) -> object:
-    if isinstance(node, ast.Name):
-        return row[node.id]
-    if isinstance(node, ast.List | ast.Tuple | ast.Set):
-        return [_constant(item) for item in node.elts]
-    return _constant(node)

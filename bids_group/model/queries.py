@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import ast
-import operator
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from bids_group.comparisons import COMPARISONS, constant, is_listing, judge, read_expression
 from bids_group.errors import UsageError
 from bids_group.model.pointing import list_some, suggest
 
-COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.In: lambda value, among: value in among,
-    ast.NotIn: lambda value, among: value not in among,
-}
 ALLOWED = "comparisons (== != < <= > >= in) of columns with numbers or quoted text, joined by and, or, not"
 
 
@@ -43,76 +33,73 @@ def evaluate_query(text: str, frame: pd.DataFrame) -> pd.Series:
     Raises
     ------
     UsageError
-        The query cannot be read, or names a column that does not exist.
+        The query cannot be read, names a column that does not exist, or compares text with numbers.
     """
-    quoted: dict[str, str] = {}
-
-    def stand_in(match: re.Match[str]) -> str:
-        quoted[f"quoted_{len(quoted)}"] = match[1]
-        return f"quoted_{len(quoted) - 1}"
-
     try:
-        tree = ast.parse(re.sub(r"`([^`]*)`", stand_in, text).strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        tree, quoted = read_expression(text)
+    except ValueError as error:
         raise _refusal(text, str(error)) from error
-    return _Judge(text, frame, quoted).judge(tree)
+    reader = _Reader(text=text, frame=frame, quoted=quoted, used={})
+    reader.check(tree)
+    cells = zip(*reader.used.values(), strict=True) if reader.used else [()] * len(frame)
+    verdicts = [judge(tree, dict(zip(reader.used, row, strict=True))) for row in cells]
+    return pd.Series(verdicts, index=frame.index, dtype="boolean")
 
 
 def _refusal(text: str, found: str) -> UsageError:
     return UsageError(f"The query {text!r} cannot be used.", found=found, expected=ALLOWED)
 
 
-class _Judge:
-    """Walks through a query; what it does not know it refuses."""
+@dataclass(slots=True)
+class _Reader:
+    """Walks through a query and refuses what it does not know.
 
-    def __init__(self, text: str, frame: pd.DataFrame, quoted: Mapping[str, str]) -> None:
-        self.text, self.frame, self.quoted = text, frame, quoted
+    ``used``: by name in the tree, the values of its column, None where missing.
+    """
 
-    def judge(self, node: ast.expr) -> pd.Series:
-        if isinstance(node, ast.BoolOp):
-            parts = [self.judge(each) for each in node.values]  # noqa: PD011
-            return self._join(parts, isinstance(node.op, ast.And))
-        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitAnd | ast.BitOr):
-            return self._join(
-                [self.judge(node.left), self.judge(node.right)], isinstance(node.op, ast.BitAnd)
-            )
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.Invert):
-            return ~self.judge(node.operand)
+    text: str
+    frame: pd.DataFrame
+    quoted: Mapping[str, str]
+    used: dict[str, list[Any]]
+
+    def check(self, node: ast.expr) -> None:
         if isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]
-            pairs = zip(node.ops, sides, sides[1:], strict=False)
-            return self._join([self._compare(*pair) for pair in pairs], True)
+            for operation, left, right in zip(node.ops, sides, sides[1:], strict=False):
+                self._check_pair(node, operation, left, right)
+            return
+        for part in self._parts(node):
+            self.check(part)
+
+    def _parts(self, node: ast.expr) -> list[ast.expr]:
+        if isinstance(node, ast.BoolOp):
+            return list(node.values)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitAnd | ast.BitOr):
+            return [node.left, node.right]
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.Invert):
+            return [node.operand]
         raise _refusal(self.text, f"{ast.unparse(node)!r} is no comparison")
 
-    @staticmethod
-    def _join(parts: list[pd.Series], is_and: bool) -> pd.Series:
-        joined = parts[0]
-        for part in parts[1:]:
-            joined = joined & part if is_and else joined | part
-        return joined
-
-    def _compare(self, operation: ast.cmpop, left: ast.expr, right: ast.expr) -> pd.Series:
+    def _check_pair(self, node: ast.expr, operation: ast.cmpop, left: ast.expr, right: ast.expr) -> None:
         if type(operation) not in COMPARISONS:
             raise _refusal(self.text, f"{type(operation).__name__} is no comparison")
-        compare = COMPARISONS[type(operation)]
-        verdicts = [
-            pd.NA if pd.isna(one) is True or other is None or (not isinstance(other, list) and pd.isna(other))
-            else self._apply(compare, one, other)
-            for one, other in zip(self._values(left), self._values(right), strict=True)
-        ]  # fmt: skip
-        return pd.Series(verdicts, index=self.frame.index, dtype="boolean")
-
-    def _apply(self, compare: Callable[[Any, Any], bool], one: Any, other: Any) -> bool:
-        others = other if isinstance(other, list) else [other]
-        for each in others:
-            if isinstance(one, str) != isinstance(each, str):
-                raise _refusal(self.text, f"{one!r} and {each!r} are text and number")
-        return bool(compare(one, other))
+        if is_listing(left) or is_listing(right) != isinstance(operation, ast.In | ast.NotIn):
+            raise _refusal(self.text, f"{ast.unparse(node)!r}: a list stands after in, and nowhere else")
+        values = [value for value in (*self._values(left), *self._values(right)) if value is not None]
+        if len({isinstance(value, str) for value in values}) > 1:
+            one, other = (
+                next(v for v in values if isinstance(v, str) == is_text) for is_text in (True, False)
+            )
+            raise _refusal(self.text, f"{one!r} and {other!r} are text and number")
 
     def _values(self, node: ast.expr) -> list[Any]:
         if isinstance(node, ast.Name):
-            return self._column(self.quoted.get(node.id, node.id))
-        return [self._constant(node)] * len(self.frame)
+            return self.used.setdefault(node.id, self._column(self.quoted.get(node.id, node.id)))
+        items = node.elts if isinstance(node, ast.List | ast.Tuple | ast.Set) else [node]
+        values = [constant(item) for item in items]
+        if None in values:
+            raise _refusal(self.text, f"{ast.unparse(node)!r} is no value")
+        return values
 
     def _column(self, name: str) -> list[Any]:
         if name not in self.frame.columns:
@@ -122,14 +109,5 @@ class _Judge:
                 found=list_some(known),
                 fix=suggest(name, known),
             )
-        return list(self.frame[name].astype(object))
-
-    def _constant(self, node: ast.expr) -> Any:
-        try:
-            value = ast.literal_eval(node)
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
-            raise _refusal(self.text, f"{ast.unparse(node)!r} is no value") from error
-        values = list(value) if isinstance(value, list | tuple | set) else [value]
-        if not all(isinstance(one, str | int | float) for one in values):
-            raise _refusal(self.text, f"{ast.unparse(node)!r} is no value")
-        return values if isinstance(value, list | tuple | set) else value
+        column = self.frame[name]
+        return list(column.astype(object).where(column.notna(), None))

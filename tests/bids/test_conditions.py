@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bids_group.bids.conditions import parse_condition
+from bids_group.errors import UsageError
 from bids_group.records import Column
 
 COLUMNS = {
@@ -63,3 +65,20 @@ def test_a_verdict_on_a_row_with_gaps_holds_whatever_stands_in_the_gaps(text, mi
         evaluate(text, {**row, **dict(zip(sorted(missing), values, strict=True))}) for values in fillings
     }
     assert verdict is None or possible == {verdict}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("[1, 2] == x", "[1, 2] == x"),
+        ("x in [1, 2] == y", "x in [1, 2] == y"),
+        ("x > " + "-" * 1900 + "1", "nested more than 100 levels deep"),
+        ("~" * 950 + "(x > 1)", "nested more than 100 levels deep"),
+        ("~(x > 1)", "no comparison"),
+        ("(x > 1) & (y > 1)", "instead of & and |"),
+    ],
+)
+def test_what_is_no_comparison_is_refused(text, found):
+    with pytest.raises(UsageError) as error:
+        parse_condition(text, COLUMNS)
+    assert found in str(error.value)

@@ -241,6 +241,12 @@ def test_the_rows_given_are_left_as_they_are(rows: pd.DataFrame) -> None:
         ({"Name": "Filter", "Input": ["x"], "Query": "x.mean() > 1"}, UsageError, "cannot be used"),
         ({"Name": "Filter", "Input": ["x"], "Query": "@x > 1"}, UsageError, "cannot be used"),
         ({"Name": "Filter", "Input": ["x"], "Query": "x is 1"}, UsageError, "cannot be used"),
+        ({"Name": "Filter", "Input": ["x"], "Query": "x > [1]"}, UsageError, "a list stands after in"),
+        ({"Name": "Filter", "Input": ["x"], "Query": "x == [1]"}, UsageError, "a list stands after in"),
+        ({"Name": "Filter", "Input": ["x"], "Query": "[1] in x"}, UsageError, "a list stands after in"),
+        ({"Name": "Filter", "Input": ["x"], "Query": "sex in 'F, M'"}, UsageError, "a list stands after in"),
+        ({"Name": "Filter", "Input": ["x"], "Query": f"x > {'-' * 900}1"}, UsageError, "100 levels deep"),
+        ({"Name": "Filter", "Input": ["x"], "Query": f"{'~' * 2000}(x > 1)"}, UsageError, "levels deep"),
     ],
 )
 def test_what_cannot_be_done_is_refused_by_name(
