@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -36,11 +36,12 @@ from bids_group.distributions import t_p, t_to_z
 from bids_group.elements import Elements, Grid
 from bids_group.elements.adjacency import build_adjacency
 from bids_group.inference import correct_group
-from bids_group.inference.engine import Job, run_null
+from bids_group.inference.engine import Job, observed_map, run_null
 from bids_group.inference.forest import Heights
 from bids_group.inference.residuals import build_residuals
 from bids_group.inference.scheme import choose_scheme
 from bids_group.inference.statistic import build_statistic
+from bids_group.inference.tally import Tally
 from bids_group.records import Contrast, ContrastResult, Design, GroupData, MapStack
 
 N_OBS = 100
@@ -149,13 +150,15 @@ def compare(setting: Setting, n_rounds: int) -> str:
     """Measure everything that is compared, as rows of a table."""
     voxelwise = build_job(setting, 1023, has_clusters=False)
     clusters = build_job(setting, 31, has_clusters=True)
-    for has_clusters in (False, True):
-        run_null(build_job(setting, 15, has_clusters=has_clusters))  # compiles
+    counting = replace(voxelwise, tally=Tally.against(observed_map(voxelwise), is_two_sided=True))
+    for job in (counting, clusters):
+        run_null(replace(job, scheme=build_job(setting, 15, has_clusters=False).scheme))  # compiles
     with threadpool_limits(1, user_api="blas"):
         found = repeat(
             {
                 "sgemm": seconds_of_sgemm,
                 "voxelwise": lambda: seconds_per_shuffle(voxelwise),
+                "uncorrected": lambda: seconds_per_shuffle(counting),
                 "nilearn, 10": lambda: nilearn_seconds(setting, 10, has_tfce=False),
                 "nilearn, 210": lambda: nilearn_seconds(setting, 210, has_tfce=False),
                 "clusters": lambda: seconds_per_shuffle(clusters),
@@ -168,6 +171,7 @@ def compare(setting: Setting, n_rounds: int) -> str:
     nilearn_tfce = (found["nilearn TFCE, 5"] - found["nilearn TFCE, 2"]) / 3
     rows = [
         ("voxelwise maximum", found["voxelwise"], nilearn_voxelwise),
+        ("voxelwise maximum and uncorrected p", found["uncorrected"], nilearn_voxelwise),
         ("TFCE, cluster size and mass", found["clusters"], nilearn_tfce),
     ]
     lines = ["| per shuffle | bids_group | nilearn | ratio |", "|---|---|---|---|"]

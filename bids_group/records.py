@@ -379,6 +379,17 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class UncorrectedP:
+    """Share of the shuffles that reach each element's own statistic: float32 ``(n_elements,)`` in (0, 1].
+
+    ``details`` is JSON-able and says how the rows were shuffled.
+    """
+
+    p: npt.NDArray[np.float32]
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Significance:
     """One contrast judged by one correction.
 
@@ -387,7 +398,7 @@ class Significance:
     ``threshold_stat`` (``t``, ``F``, ``z``, ``size``, ``mass``, ``tfce``; ``p`` for fdr); None where nothing
     can pass. ``null`` holds the
     null distribution(s) by name, the unshuffled value first. ``details`` is JSON-able and ends in the
-    sidecars.
+    sidecars. ``by_shuffling``: the contrast's uncorrected p from the same shuffles, where it was asked for.
     """
 
     contrast: str
@@ -402,6 +413,7 @@ class Significance:
     null: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
+    by_shuffling: UncorrectedP | None = None
 
 
 # --------------------------------------------------------------------------------------------

@@ -205,6 +205,12 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--tail-approximation", action="store_true", default=None, help="Pareto tail for few shuffles"
     )
+    group.add_argument(
+        "--permutation-p",
+        action="store_true",
+        default=None,
+        help="also a map of each element's uncorrected p by shuffling (stat-p_desc-permutation)",
+    )
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:

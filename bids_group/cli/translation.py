@@ -163,6 +163,7 @@ def _inference(arguments: argparse.Namespace) -> InferenceSpec:
             shuffle=arguments.shuffle,
             familywise=arguments.familywise,
             has_tail_approximation=arguments.tail_approximation,
+            has_permutation_p=arguments.permutation_p,
         ),
     )
 

@@ -102,6 +102,7 @@ class InferenceSpec:
     shuffle: Literal["auto", "flips", "permutations", "both"] = "auto"
     familywise: Literal["within-contrast", "across-contrasts"] = "within-contrast"
     has_tail_approximation: bool = False
+    has_permutation_p: bool = False
 
     def __post_init__(self) -> None:
         _check_between("--alpha", self.alpha, 0, 1)
@@ -111,8 +112,14 @@ class InferenceSpec:
 
     @property
     def needs_shuffling(self) -> bool:
-        """Whether any correction is judged by permutations or sign flips."""
-        return any(name.startswith("fwe-") for name in self.corrections)
+        """Whether anything is judged by permutations or sign flips."""
+        return bool(self.shuffled)
+
+    @property
+    def shuffled(self) -> tuple[str, ...]:
+        """What needs permutations or sign flips, as options that ask for it."""
+        corrections = tuple(f"--correction {name}" for name in self.corrections if name.startswith("fwe-"))
+        return (*corrections, "--permutation-p") if self.has_permutation_p else corrections
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,9 +152,8 @@ class AnalysisSpec:
             )
         if self.min_coverage < 1 and self.inference.needs_shuffling:
             raise UsageError(
-                "Corrections by shuffling need every participant at every element.",
-                found=f"--min-coverage {self.min_coverage:g} with --correction "
-                + " ".join(name for name in self.inference.corrections if name.startswith("fwe-")),
+                "Shuffling needs every participant at every element.",
+                found=f"--min-coverage {self.min_coverage:g} with {', '.join(self.inference.shuffled)}",
                 fix="Leave --min-coverage at 1, or use fdr or bonferroni.",
             )
 

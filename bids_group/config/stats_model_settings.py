@@ -48,6 +48,7 @@ INFERENCE: Mapping[str, tuple[str, Kind]] = {
     "shuffle": ("shuffle", "text"),
     "familywise": ("familywise", "text"),
     "tail_approximation": ("has_tail_approximation", "flag"),
+    "permutation_p": ("has_permutation_p", "flag"),
 }
 """The same for `InferenceSpec`."""
 

@@ -120,7 +120,6 @@ def _sides(design: Design, spec: InferenceSpec) -> tuple[Notice, ...]:
 
 
 def _check_request(spec: InferenceSpec, *, is_complete: bool, estimator: str) -> None:
-    shuffled = ", ".join(name for name in spec.corrections if name.startswith("fwe-"))
     if 1 / (spec.n_permutations + 1) > spec.alpha:
         raise UsageError(
             "There are too few permutations for this alpha.",
@@ -129,13 +128,14 @@ def _check_request(spec: InferenceSpec, *, is_complete: bool, estimator: str) ->
         )
     if not is_complete:
         raise UsageError(
-            f"The corrections {shuffled} need everybody at every element.",
-            found="--min-coverage below 1",
+            "Shuffling needs everybody at every element.",
+            found=f"--min-coverage below 1 with {', '.join(spec.shuffled)}",
             fix="Use --min-coverage 1, or corrections without shuffling (fdr, bonferroni, ari).",
         )
     if estimator == "meta":
         raise UsageError(
-            f"The corrections {shuffled} are not available for a weighted model (Type: meta).",
+            "Shuffling is not available for a weighted model (Type: meta).",
+            found=", ".join(spec.shuffled),
             fix="Use Type: glm in the model's last node, or fdr, bonferroni, ari.",
         )
 

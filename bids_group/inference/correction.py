@@ -9,11 +9,11 @@ from pathlib import Path
 from bids_group.config import InferenceSpec
 from bids_group.elements.adjacency import build_adjacency
 from bids_group.inference.checks import CLUSTERWISE, check_geometry, check_inference
-from bids_group.inference.familywise import judge_familywise
+from bids_group.inference.familywise import Null, judge_familywise
 from bids_group.inference.parametric import judge_without_shuffling
 from bids_group.inference.permutation import Execution, build_nulls
 from bids_group.inference.verdict import Question
-from bids_group.records import ContrastResult, GroupData, Significance
+from bids_group.records import ContrastResult, GroupData, Significance, UncorrectedP
 
 
 def correct_group(
@@ -72,5 +72,11 @@ def correct_group(
             else:
                 verdict = judge_without_shuffling(question, name)
             notices = geometry if name in CLUSTERWISE else ()
-            found.append(replace(verdict, notices=verdict.notices + notices))
+            found.append(replace(verdict, notices=verdict.notices + notices, by_shuffling=_alone(null)))
     return tuple(found)
+
+
+def _alone(null: Null | None) -> UncorrectedP | None:
+    if null is None or null.p_uncorrected is None:
+        return None
+    return UncorrectedP(p=null.p_uncorrected, details=null.details)

@@ -9,10 +9,12 @@ a bit of the result.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +28,7 @@ from bids_group.inference.residuals import TILE, Residuals
 from bids_group.inference.scheme import Scheme
 from bids_group.inference.shuffles import Batch
 from bids_group.inference.statistic import Statistic
+from bids_group.inference.tally import Counts, Tally
 
 Single = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -39,13 +42,17 @@ MEASURES = ("voxel", "size", "mass", "tfce")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Job:
-    """All that the null of one contrast depends on; ``heights`` and ``adjacency`` only for clusters."""
+    """All that the null of one contrast depends on; ``heights`` and ``adjacency`` only for clusters.
+
+    ``tally``: where elements are also judged each for itself.
+    """
 
     scheme: Scheme
     statistic: Statistic
     residuals: Residuals
     heights: Heights | None = None
     adjacency: Adjacency | None = None
+    tally: Tally | None = None
 
     @property
     def n_shuffles(self) -> int:
@@ -74,6 +81,19 @@ class Job:
         return int(scratch + self.residuals.n_elements * (4 * self.batch_size + BYTES_PER_ELEMENT))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sample:
+    """What a run of shuffles found.
+
+    ``maxima`` ``(n_shuffles, n_measures)``, columns as ``Job.measures``: the largest value (in size, when
+    two-sided), cluster size (elements), mass and TFCE. ``n_reaching`` ``(n_elements,)``: shuffles that reach
+    the unshuffled value; None without a tally.
+    """
+
+    maxima: Doubles
+    n_reaching: npt.NDArray[np.integer[Any]] | None
+
+
 class Scratch:
     """Buffers that one batch in flight writes into."""
 
@@ -92,29 +112,29 @@ def run_null(
     n_workers: int = 1,
     journal: Journal | None = None,
     on_batch: Callable[[int], None] | None = None,
-) -> Doubles:
-    """Maxima of every shuffle, the unshuffled data first: shape ``(n_shuffles, n_measures)``.
-
-    Columns as ``job.measures``: the largest value (in size, when two-sided), cluster size (elements), mass
-    and TFCE.
-    """
+) -> Sample:
+    """Do every shuffle, the unshuffled data first."""
     starts = range(0, job.n_shuffles, job.batch_size)
     idle: SimpleQueue[Scratch] = SimpleQueue()
     for _ in range(min(n_workers, len(starts))):
         idle.put(Scratch(job))
     found: list[Doubles] = []
+    n_reaching = None if job.tally is None else np.zeros(job.residuals.n_elements, np.int64)
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(n_workers) as threads:
-        waiting = [
+        waiting = deque(
             threads.submit(_batch, job, start, idle, journal or Journal(folder=None)) for start in starts
-        ]
+        )
         try:
-            for future in waiting:
-                found.append(future.result())
+            while waiting:
+                batch = waiting.popleft().result()
+                found.append(batch.maxima)
+                if n_reaching is not None and batch.n_reaching is not None:
+                    n_reaching += batch.n_reaching
                 if on_batch is not None:
-                    on_batch(len(found[-1]))
+                    on_batch(len(batch.maxima))
         finally:
             threads.shutdown(cancel_futures=True)
-    return np.concatenate(found)
+    return Sample(maxima=np.concatenate(found), n_reaching=n_reaching)
 
 
 def observed_map(job: Job) -> Single:
@@ -127,27 +147,33 @@ def observed_map(job: Job) -> Single:
     return np.asarray(np.clip(np.concatenate(pieces), -limit, limit))
 
 
-def _batch(job: Job, start: int, idle: SimpleQueue[Scratch], journal: Journal) -> Doubles:
-    name = f"batch-{start:08d}"
-    shape = (min(job.batch_size, job.n_shuffles - start), len(job.measures))
-    finished = journal.read(name, shape)
-    if finished is not None:
-        return finished
+def _batch(job: Job, start: int, idle: SimpleQueue[Scratch], journal: Journal) -> Sample:
+    """Do one batch, or read it if an earlier run has finished it: both of its parts are there."""
+    name, n_shuffles = f"batch-{start:08d}", min(job.batch_size, job.n_shuffles - start)
+    maxima = journal.read(name, (n_shuffles, len(job.measures)))
+    n_reaching = None if job.tally is None else journal.read(f"{name}-tally", job.tally.limits.shape)
+    if maxima is not None and (job.tally is None or n_reaching is not None):
+        return Sample(maxima=maxima, n_reaching=n_reaching)
     scratch = idle.get()
     try:
-        maxima = _maxima(job, start, scratch)[: shape[0]]
+        sample = _shuffled(job, start, n_shuffles, scratch)
     finally:
         idle.put(scratch)
-    journal.write(name, maxima)
-    return maxima
+    if sample.n_reaching is not None:
+        journal.write(f"{name}-tally", sample.n_reaching)
+    journal.write(name, sample.maxima)
+    return sample
 
 
-def _maxima(job: Job, start: int, scratch: Scratch) -> Doubles:
-    """Maxima of one batch over all tiles, ``(batch_size, n_measures)``."""
+def _shuffled(job: Job, start: int, n_shuffles: int, scratch: Scratch) -> Sample:
+    """Maxima (and counts) of one batch over all tiles."""
     maxima = np.zeros((job.batch_size, len(job.measures)))
     largest = np.full(job.batch_size, np.iinfo(np.int32).min, np.int32)
+    counts: Counts | None = None if job.tally is None else np.zeros(job.residuals.n_elements, np.uint16)
     for elements, values in _tiles(job, _weights(job, start), scratch):
         raise_maxima(values.view(np.int32), job.statistic.is_two_sided, largest)
+        if job.tally is not None and counts is not None:
+            job.tally.count(values[:n_shuffles], elements, counts)
         if job.heights is not None:
             job.statistic.fill_z(values, scratch.z[:, elements])
     maxima[:, 0] = np.minimum(as_floats(largest), job.statistic.largest_value())
@@ -155,7 +181,7 @@ def _maxima(job: Job, start: int, scratch: Scratch) -> Doubles:
         for shuffle, z in enumerate(scratch.z):
             of_clusters = cluster_maxima(z, job.heights, job.adjacency, scratch.workspace)
             maxima[shuffle, 1:] = of_clusters[: len(job.measures) - 1]
-    return maxima
+    return Sample(maxima=maxima[:n_shuffles], n_reaching=counts)
 
 
 def _tiles(job: Job, rows: Single, scratch: Scratch) -> Iterator[tuple[slice, Single]]:

@@ -15,13 +15,11 @@ from bids_group.inference.forest import Heights, tfce_map
 from bids_group.inference.scheme import Scheme
 from bids_group.inference.statistic import Statistic
 from bids_group.inference.tail import Tail, fit_tail
+from bids_group.inference.tally import reaching_from
 from bids_group.inference.verdict import Members, Question, Row, Sign, gather, judge
 from bids_group.records import Notice, Significance
 
 Doubles = npt.NDArray[np.float64]
-
-TIE = 1e-5
-"""Values that differ by less than this, relatively, are the same value computed in another order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -31,7 +29,8 @@ class Null:
     ``values`` and ``z``: the unshuffled data by element, shape ``(n_elements,)``. ``maxima``: by measure,
     of every shuffle, the unshuffled data first, shape ``(n_shuffles,)``; ``own_maxima`` are those of this
     contrast where ``maxima`` are of several together. ``n_families``: sets of contrasts that are judged
-    together without sharing shuffles; p is multiplied by it.
+    together without sharing shuffles; p is multiplied by it. ``p_uncorrected``: each element's own p by
+    shuffling, where it is asked for.
     """
 
     scheme: Scheme
@@ -43,6 +42,7 @@ class Null:
     is_in_z: bool = False
     n_families: int = 1
     tails: Mapping[str, Tail] = field(default_factory=dict)
+    p_uncorrected: Row | None = None
     details: Mapping[str, Any]
     notices: tuple[Notice, ...] = ()
 
@@ -55,8 +55,7 @@ class Null:
         """Share of the maxima that reach each value (ties count), times ``n_families``, at most 1."""
         ranked = np.sort(self.maxima[measure])
         values = np.asarray(observed, dtype=np.float64)
-        reached = values - TIE * np.abs(values)
-        n_reaching = ranked.size - np.searchsorted(ranked, reached, side="left")
+        n_reaching = ranked.size - np.searchsorted(ranked, reaching_from(values), side="left")
         p = np.maximum(n_reaching, 1) / ranked.size
         if measure in self.tails:
             tail, heights = self.tails[measure], self.without_end(measure, values)

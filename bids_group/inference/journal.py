@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,17 +21,17 @@ class Journal:
 
     folder: Path | None
 
-    def read(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64] | None:
+    def read(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[Any] | None:
         """Read a finished batch; None where there is none or it is not whole."""
         if self.folder is None:
             return None
         try:
-            found = np.load(self.folder / f"{name}.npy", allow_pickle=False)
+            found: npt.NDArray[Any] = np.load(self.folder / f"{name}.npy", allow_pickle=False)
         except (FileNotFoundError, ValueError, EOFError):
             return None
-        return np.asarray(found, dtype=np.float64) if found.shape == shape else None
+        return found if found.shape == shape else None
 
-    def write(self, name: str, values: npt.NDArray[np.float64]) -> None:
+    def write(self, name: str, values: npt.NDArray[Any]) -> None:
         """Keep a batch: the file is there whole or not at all."""
         if self.folder is None:
             return

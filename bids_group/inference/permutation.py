@@ -13,14 +13,15 @@ import numpy.typing as npt
 from bids_group import __version__
 from bids_group.errors import BidsGroupError
 from bids_group.inference.checks import checked_scheme
-from bids_group.inference.engine import Job, observed_map, run_null
+from bids_group.inference.engine import Job, Sample, observed_map, run_null
 from bids_group.inference.familywise import Null, approximate_tails
 from bids_group.inference.forest import Heights
 from bids_group.inference.journal import Journal, digest
 from bids_group.inference.residuals import Residuals, build_residuals
 from bids_group.inference.scheme import Scheme
 from bids_group.inference.statistic import build_statistic
-from bids_group.inference.verdict import Question
+from bids_group.inference.tally import Tally
+from bids_group.inference.verdict import Question, Row
 from bids_group.records import Notice
 
 Doubles = npt.NDArray[np.float64]
@@ -82,8 +83,10 @@ def _null(question: Question, scheme: Scheme, execution: Execution, on_batch: Ca
     job = _job(question, scheme, residuals)
     values = observed_map(job)
     _check_against_fit(question, job, values)
+    if question.spec.has_permutation_p:
+        job = replace(job, tally=Tally.against(values, is_two_sided=job.statistic.is_two_sided))
     journal = Journal(folder=_folder(question, job, execution))
-    maxima = run_null(job, n_workers=execution.n_workers(job), journal=journal, on_batch=on_batch)
+    sample = run_null(job, n_workers=execution.n_workers(job), journal=journal, on_batch=on_batch)
     z = np.empty((1, values.size), np.float32)
     job.statistic.fill_z(values[None], z)
     return Null(
@@ -92,10 +95,19 @@ def _null(question: Question, scheme: Scheme, execution: Execution, on_batch: Ca
         heights=job.heights,
         values=values,
         z=z[0],
-        maxima=dict(zip(job.measures, maxima.T, strict=True)),
+        maxima=dict(zip(job.measures, sample.maxima.T, strict=True)),
+        p_uncorrected=_own_p(question, sample),
         details=_details(question, scheme),
         notices=_notices(question, scheme),
     )
+
+
+def _own_p(question: Question, sample: Sample) -> Row | None:
+    """Share of the shuffles that reach each element's value; 1 where the contrast was not tested."""
+    if sample.n_reaching is None:
+        return None
+    shares = sample.n_reaching / len(sample.maxima)
+    return np.where(question.is_tested, shares, 1.0).astype(np.float32)
 
 
 def _job(question: Question, scheme: Scheme, residuals: Residuals) -> Job:

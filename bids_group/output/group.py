@@ -108,6 +108,7 @@ def write_group(
             for one in significances
             for draft in _significance_drafts(context, by_name[one.contrast], one, atlas)
         ),
+        *(draft for result in results for draft in _shuffling_drafts(context, result, significances)),
         *_peak_tables(context, by_name, peaks or {}),
     ]
     return _write(output_dir, drafts)
@@ -310,6 +311,28 @@ def _significance_drafts(
         sidecar = corrected_sidecar(context, result, significance, words)
         null = pd.DataFrame({name: pd.Series(values) for name, values in significance.null.items()})
         yield _table(f"{stem}_desc-{name}_null.tsv", null, sidecar, contrast=result.contrast.name)
+
+
+def _shuffling_drafts(
+    context: Context, result: ContrastResult, significances: Sequence[Significance]
+) -> Iterator[_Draft]:
+    """Draft the uncorrected p by shuffling, which is the same under every correction of the contrast."""
+    own = (one.by_shuffling for one in significances if one.contrast == result.contrast.name)
+    found = next((one for one in own if one is not None), None)
+    if found is None:
+        return
+    _check_numbers(result, "p", found.p)
+    words = "Uncorrected p-value by shuffling: share of the shuffles that reach the element's own statistic"
+    yield _volume(
+        context,
+        f"{contrast_stem(context.output_dir, context.analysis, result.contrast)}"
+        "_stat-p_desc-permutation_statmap.nii.gz",
+        partial(_unpack, context, found.p, fill=1.0),
+        {**contrast_sidecar(context, result, words), "Correction": "none", **found.details},
+        stat="p",
+        intent=("p value", ()),
+        contrast=result.contrast.name,
+    )
 
 
 def _unpack(context: Context, row: npt.NDArray[np.float32], fill: float) -> npt.NDArray[np.float32]:

@@ -97,6 +97,7 @@ analyses = st.builds(
         shuffle=st.sampled_from(["auto", "flips"]),
         familywise=st.sampled_from(["within-contrast", "across-contrasts"]),
         has_tail_approximation=st.booleans(),
+        has_permutation_p=st.booleans(),
     ),
 )
 selections = st.builds(

@@ -27,19 +27,24 @@ def statistics_by_hand(matrix, weights, maps, test):
 
 
 def p_by_hand(matrix, weights, maps, test, shuffles, is_two_sided=True):
-    """Freedman & Lane: shuffle the residuals on the nuisance, put its fit back, fit all, take maxima."""
+    """Freedman & Lane: shuffle the residuals on the nuisance, put its fit back, fit all.
+
+    Returns p of each element by the maxima of the shuffles, and by its own values.
+    """
     matrix, weights = np.asarray(matrix, float), np.atleast_2d(np.asarray(weights, float))
     maps = maps.astype(np.float64)
     nuisance = matrix @ null_space(weights)
     fitted = nuisance @ np.linalg.lstsq(nuisance, maps, rcond=None)[0] if nuisance.shape[1] else 0 * maps
     size = np.abs if is_two_sided and test == "t" else np.asarray
     observed = size(statistics_by_hand(matrix, weights, maps, test))
-    maxima = []
+    reached = observed - 1e-5 * np.abs(observed)
+    by_maximum, by_itself = [], []
     for order, signs in shuffles:
         shuffled = fitted + np.asarray(signs, float)[:, None] * (maps - fitted)[list(order)]
-        maxima.append(size(statistics_by_hand(matrix, weights, shuffled, test)).max())
-    reached = np.array(maxima)[:, None] >= observed - 1e-5 * np.abs(observed)
-    return reached.mean(axis=0)
+        values = size(statistics_by_hand(matrix, weights, shuffled, test))
+        by_maximum.append(values.max() >= reached)
+        by_itself.append(values >= reached)
+    return np.mean(by_maximum, axis=0), np.mean(by_itself, axis=0)
 
 
 def all_permutations(n):
@@ -194,11 +199,13 @@ def test_p_equals_every_shuffle_done_by_hand(name, make_problem, make_maps):
         exchangeability_blocks="family" if "blocks" in case else None,
         block_scheme=case.get("scheme"),
         shuffle=case.get("shuffle", "auto"),
+        has_permutation_p=True,
     )
     (verdict,) = correct_group(data, results, spec)
     assert verdict.details["IsExhaustive"]
-    expected = p_by_hand(matrix, case["weights"], maps, test, case["shuffles"])
+    expected, uncorrected = p_by_hand(matrix, case["weights"], maps, test, case["shuffles"])
     np.testing.assert_allclose(verdict.p_corrected, expected, rtol=1e-6)
+    np.testing.assert_allclose(verdict.by_shuffling.p, uncorrected, rtol=1e-6)
     assert expected.min() < 0.8  # the comparison is not about ones only
 
 
@@ -206,10 +213,13 @@ def test_one_sided_p_equals_every_flip_done_by_hand(make_problem, make_maps):
     maps = make_maps(7, SHAPE, seed=4)
     maps[:, :10] -= 1
     data, results = make_problem(np.ones((7, 1)), [("t", [1])], maps=maps, shape=SHAPE)
-    spec = InferenceSpec(corrections=("fwe-voxel",), n_permutations=1000, is_two_sided=False)
+    spec = InferenceSpec(
+        corrections=("fwe-voxel",), n_permutations=1000, is_two_sided=False, has_permutation_p=True
+    )
     (verdict,) = correct_group(data, results, spec)
-    expected = p_by_hand(np.ones((7, 1)), [1], maps, "t", all_flips(7), is_two_sided=False)
+    expected, uncorrected = p_by_hand(np.ones((7, 1)), [1], maps, "t", all_flips(7), is_two_sided=False)
     np.testing.assert_allclose(verdict.p_corrected, expected, rtol=1e-6)
+    np.testing.assert_allclose(verdict.by_shuffling.p, uncorrected, rtol=1e-6)
 
 
 def test_drawn_shuffles_come_close_to_all_of_them(make_problem, make_maps):

@@ -16,7 +16,8 @@ from scipy import stats
 from bids_group.elements import Elements
 from bids_group.errors import BidsGroupError, UsageError
 from bids_group.output import check_output_names
-from bids_group.records import Contrast
+from bids_group.output.report.folder import read_folder
+from bids_group.records import Contrast, UncorrectedP
 
 STEM = "task-faces_space-MNI152NLin2009cAsym_contrast-facesVsHouses"
 EVERY_SIDECAR = {
@@ -174,6 +175,28 @@ def test_the_label_image_numbers_the_clusters(made: Any) -> None:
 def test_null_distributions_start_with_the_unshuffled_value(made: Any) -> None:
     made.write()
     assert (made.group / f"{STEM}_desc-fweVoxel_null.tsv").read_text() == "t\n4.5\n3.1\n2.2\n"
+
+
+def test_uncorrected_p_by_shuffling_have_a_map_of_their_own(made: Any) -> None:
+    n_elements = made.data.elements.n_elements
+    p = np.linspace(0.01, 1, n_elements, dtype=np.float32)
+    own = UncorrectedP(p=p, details={"NumberOfPermutations": 99, "Shuffling": "sign flips"})
+    name = made.significances[0].contrast
+    several = tuple(
+        replace(one, by_shuffling=own if one.contrast == name else None) for one in made.significances
+    )
+    made.but(significances=several).write()
+    (path,) = made.group.glob("*_stat-p_desc-permutation_statmap.nii.gz")
+    values = read(path)
+    np.testing.assert_array_equal(values[made.data.elements.mask], p)
+    assert (values[~made.data.elements.mask] == 1).all()
+    sidecar = json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text())
+    assert sidecar["GroupContrast"] == name
+    assert sidecar["Correction"] == "none"
+    assert sidecar["NumberOfPermutations"] == 99
+    assert "Uncorrected" in sidecar["Description"]
+    (found,) = (one for _, one in read_folder(made.output_dir).contrasts if "permutation" in one.maps)
+    assert "permutation" not in found.corrections
 
 
 def test_the_design_says_everything_about_its_rows(made: Any) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bids_group.output.report.folder import AnalysisFiles, Folder, sidecar_of
+from bids_group.output.report.folder import UNCORRECTED, AnalysisFiles, ContrastFiles, Folder, sidecar_of
 
 
 def gather_facts(folder: Folder, analysis: AnalysisFiles, n_elements: int) -> dict[str, Any]:
@@ -42,6 +42,7 @@ def gather_facts(folder: Folder, analysis: AnalysisFiles, n_elements: int) -> di
         "is_two_sided": _is_two_sided(analysis),
         "corrections": corrections,
         "schemes": _schemes(analysis),
+        "permutation_p": _permutation_p(analysis),
         "has_g": any("g" in contrast.maps for contrast in analysis.contrasts),
         "has_partial_r2": any("partialR2" in contrast.maps for contrast in analysis.contrasts),
     }
@@ -60,7 +61,7 @@ def _schemes(analysis: AnalysisFiles) -> dict[str, list[str]]:
     """How the data were shuffled, in words, and for which contrasts."""
     found: dict[str, list[str]] = {}
     for contrast in analysis.contrasts:
-        sidecars = [sidecar_of(path) for path in contrast.clusters.values()]
+        sidecars = [sidecar_of(path) for path in (*contrast.clusters.values(), *_uncorrected(contrast))]
         words = next((one["ShufflingScheme"] for one in sidecars if one.get("ShufflingScheme")), None)
         if words:
             found.setdefault(str(words), []).append(contrast.name)
@@ -80,6 +81,17 @@ def _correction(name: str, sidecar: Mapping[str, Any]) -> dict[str, Any]:
         "is_across_contrasts": sidecar.get("Familywise") == "across-contrasts",
         "has_tail_approximation": bool(sidecar.get("TailApproximation")),
     }
+
+
+def _permutation_p(analysis: AnalysisFiles) -> dict[str, Any] | None:
+    """Say how uncorrected p by shuffling came about; None where there are none."""
+    found = (sidecar_of(path) for contrast in analysis.contrasts for path in _uncorrected(contrast))
+    return next((_correction(UNCORRECTED, sidecar) for sidecar in found), None)
+
+
+def _uncorrected(contrast: ContrastFiles) -> tuple[Path, ...]:
+    path = contrast.maps.get(UNCORRECTED)
+    return () if path is None else (path,)
 
 
 def _is_two_sided(analysis: AnalysisFiles) -> bool | None:

@@ -19,6 +19,9 @@ from bids_group.errors import DataError, MissingInputError
 CORRECTION_ORDER = ("fweTfce", "fweVoxel", "fweMass", "fweSize", "bonferroni", "fdr", "ari", "none")
 """The strictest control comes first: its outline is the one drawn on the pictures."""
 
+UNCORRECTED = "permutation"
+"""``desc`` of a p map that is by shuffling, but no correction."""
+
 _ENTITY = re.compile(r"(?:^|_)([a-zA-Z]+)-([a-zA-Z0-9+]+)")
 
 
@@ -26,8 +29,8 @@ _ENTITY = re.compile(r"(?:^|_)([a-zA-Z]+)-([a-zA-Z0-9+]+)")
 class ContrastFiles:
     """Files of one group contrast; ``stem`` is their common beginning, relative to OUTPUT_DIR.
 
-    Keys of ``maps``: ``effect``, ``t`` …; of ``corrected``, ``clusters`` and ``nulls``: the correction as in
-    file names (``fdr``, ``fweVoxel`` …). ``entry`` is what the design's sidecar says of it,
+    Keys of ``maps``: ``effect``, ``t`` …, `UNCORRECTED`; of ``corrected``, ``clusters`` and ``nulls``: the
+    correction as in file names (``fdr``, ``fweVoxel`` …). ``entry`` is what the design's sidecar says of it,
     ``sidecar`` that of its statistic.
     """
 
@@ -239,7 +242,7 @@ def _read_contrast(root: Path, folder: Path, shared: str, entry: Mapping[str, An
         entities = entities_of(path.name)
         if path.name.endswith("_statmap.nii.gz"):
             desc = entities.get("desc")
-            (maps if desc is None else corrected)[desc or entities.get("stat", "")] = path
+            (maps if desc in (None, UNCORRECTED) else corrected)[desc or entities.get("stat", "")] = path
         for suffix, group in tables.items():
             if path.name.endswith(f"_{suffix}.tsv"):
                 group[entities.get("desc", "")] = path

@@ -175,7 +175,9 @@ def _forming(facts: Facts) -> str:
 
 def _shuffling(facts: Facts) -> list[str]:
     schemes = dict(facts.get("schemes") or {})
-    entry = next((one for one in facts["corrections"] if one.get("n_permutations")), None)
+    own = facts.get("permutation_p")
+    entries = [*facts["corrections"], *([own] if own else [])]
+    entry = next((one for one in entries if one.get("n_permutations")), None)
     if entry is None or not schemes:
         return []
     text = "The residuals of the nuisance model were shuffled ({freedman1983}; {winkler2014})"
@@ -195,6 +197,8 @@ def _shuffling(facts: Facts) -> list[str]:
     if entry.get("has_tail_approximation"):
         tail = "a generalised Pareto distribution fitted to the tail ({winkler2016})"
         sentences.append(f"Small p-values come from {tail}.")
+    if own:
+        sentences.append("Uncorrected p-values by shuffling are given for each element.")
     return sentences
 
 

@@ -75,6 +75,10 @@ def _facts(**changes: Any) -> dict[str, Any]:
             {"corrections": [VOXEL | {"has_tail_approximation": True}], "schemes": {"x": ["m"]}},
             "generalised Pareto",
         ),
+        (
+            {"permutation_p": VOXEL | {"name": "permutation"}, "schemes": {"sign flips of rows": ["mean"]}},
+            "2014): sign flips of rows. Uncorrected p-values by shuffling are given for each element.",
+        ),
         ({"has_g": True}, "Hedges' g"),
         ({"has_partial_r2": True}, "partial R²"),
         ({"has_marginal_means": True, "contrasts": ["mean of a"]}, "Searle et al., 1980"),

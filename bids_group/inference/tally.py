@@ -1,0 +1,51 @@
+"""How often shuffled data reach what was observed, each element for itself: the uncorrected permutation p."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+
+Single = npt.NDArray[np.float32]
+Counts = npt.NDArray[np.uint16]
+
+TIE = 1e-5
+"""Values that differ by less than this, relatively, are the same value computed in another order."""
+
+
+def reaching_from(observed: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Values from which on a shuffle counts as reaching each observed one: ties count."""
+    values = np.asarray(observed, dtype=np.float64)
+    return values - TIE * np.abs(values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tally:
+    """What each element's shuffled values are held against; ``limits`` float32 ``(n_elements,)``."""
+
+    limits: Single
+    is_two_sided: bool
+
+    @classmethod
+    def against(cls, observed: Single, *, is_two_sided: bool) -> Tally:
+        """Hold shuffled values (their size, when two-sided) against those of the unshuffled data."""
+        sizes = np.abs(observed) if is_two_sided else observed
+        return cls(limits=reaching_from(sizes).astype(np.float32), is_two_sided=is_two_sided)
+
+    def count(self, values: Single, elements: slice, counts: Counts) -> None:
+        """Add to ``counts`` ``(n_elements,)`` how many rows of ``values`` ``(n_shuffles, n)`` reach."""
+        _count_reaching(values, self.limits[elements], self.is_two_sided, counts[elements])
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _count_reaching(values: Single, limits: Single, is_two_sided: bool, counts: Counts) -> None:
+    for k in range(values.shape[0]):
+        row = values[k]
+        if is_two_sided:
+            for j in range(limits.size):
+                counts[j] += abs(row[j]) >= limits[j]
+        else:
+            for j in range(limits.size):
+                counts[j] += row[j] >= limits[j]
