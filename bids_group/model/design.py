@@ -22,6 +22,10 @@ from bids_group.model.terms import build_hierarchical
 from bids_group.model.words import say_number
 from bids_group.records import Contrast, Design, GroupAnalysis, Notice
 
+_ONE_ROW = (
+    "To compare people, give everybody one row: leave out --pooling none, or pool in a node of Level Subject."
+)
+
 
 def build_design(analysis: GroupAnalysis) -> Design:
     """Build and check the design matrix and the contrasts of a group analysis.
@@ -126,7 +130,7 @@ def _no_contrast(between: list[str]) -> DesignError:
         "No default contrast can be tested: people have several rows, and no term changes within people.",
         found=f"only contrasts that compare people: {list_some(between)}",
         expected="a term that changes within people, such as session",
-        fix="Give every person one row (--pooling precision), or add '+ session'.",
+        fix="Give every person one row (leave out --pooling none), or add '+ session + subject'.",
     )
 
 
@@ -139,17 +143,20 @@ def _say_within(analysis: GroupAnalysis, between: list[str]) -> list[Notice]:
     if not _repeats(analysis):
         return []
     said = f" Left out, because they compare people: {list_some(between)}." if between else ""
-    sentence = "People have several rows: only what changes within people is tested, and blocks are people."
-    return [Notice(severity="note", topic="within", sentence=sentence + said)]
+    sentence = f"People have several rows: only what changes within people is tested.{said}"
+    return [Notice(severity="note", topic="within", sentence=sentence, fix=_ONE_ROW if between else None)]
 
 
 def _check_subjects(analysis: GroupAnalysis, coding: Coding) -> list[Notice]:
     if not _repeats(analysis) or "subject" in coding.formula.columns:
         return []
-    sentence = "People have several rows, but the formula does not model how people differ from each other."
-    return [
-        Notice(severity="warning", topic="subjects", sentence=sentence, fix="Add '+ subject' to the formula.")
-    ]
+    sentence = (
+        "People have several rows, but the formula has no term for the person: rows of one person are "
+        "treated as independent. p without shuffling is too large where a person's rows are alike, and too "
+        "small where they are opposed."
+    )
+    fix = f'Write the formula as "{analysis.formula} + subject".'
+    return [Notice(severity="warning", topic="subjects", sentence=sentence, fix=fix)]
 
 
 def _without_label(contrast: Contrast) -> Contrast:

@@ -65,9 +65,15 @@ def check_within(
         return
     several = sorted(set(subjects[subjects.duplicated()].astype(str)))
     if "subject" in formula.columns:
-        fix = "Give every person one row (--pooling precision), or contrast what changes within people."
+        fix = (
+            "Give every person one row (--pooling precision, or mean without variance maps), "
+            "or contrast what changes within people."
+        )
     else:
-        fix = "Give every person one row (--pooling precision); what changes within people needs '+ subject'."
+        fix = (
+            "Give every person one row (--pooling precision, or mean without variance maps); "
+            "what changes within people needs '+ subject'."
+        )
     raise DesignError(
         f"The contrast '{name}' compares people, but {len(several)} people have several rows.",
         found=f"several rows of {list_some(several, 6)}, which are not independent of each other",

@@ -107,10 +107,41 @@ def test_nothing_to_test_within_people_is_refused(pairs, analyse):
         build_design(analyse(pairs, "~ group"))
 
 
-def test_sessions_without_subjects_in_the_formula_are_warned_about(pairs, analyse):
-    design = build_design(analyse(pairs, "~ session"))
-    assert [notice.fix for notice in design.notices if notice.topic == "subjects"] == [
-        "Add '+ subject' to the formula."
-    ]
+def test_sessions_without_subjects_are_warned_about_with_what_is_wrong_and_what_to_type(pairs, analyse):
+    design = build_design(analyse(pairs, "~ session + group"))
+    [notice] = [notice for notice in design.notices if notice.topic == "subjects"]
+    assert notice.severity == "warning"
+    assert notice.sentence == (
+        "People have several rows, but the formula has no term for the person: rows of one person are "
+        "treated as independent. p without shuffling is too large where a person's rows are alike, and too "
+        "small where they are opposed."
+    )
+    assert notice.fix == 'Write the formula as "~ session + group + subject".'
     beside = build_design(analyse(pairs, "~ session + subject"))
     assert not [notice for notice in beside.notices if notice.topic == "subjects"]
+
+
+def test_without_subjects_the_same_change_is_judged_against_another_noise(pairs, analyse):
+    """What the warning says: people who differ make the p of a change too large, opposed rows too small."""
+    draw = np.random.default_rng(5)
+    person = pd.Series(draw.normal(size=14), index=pairs["subject"].unique()).reindex(pairs["subject"])
+    change = np.where(pairs["session"] == "post", 0.5, -0.5)
+    noise = draw.normal(size=len(pairs))
+    text = "mean(session=post) - mean(session=pre)"
+    alone, beside = (build_design(analyse(pairs, f, text)) for f in ("~ session", "~ session + subject"))
+    alike = 3 * person.to_numpy() + change + 0.5 * noise
+    assert abs(t_value(alone, alike)) < abs(t_value(beside, alike))
+    opposed = 3 * person.to_numpy() * 2 * change + change + 0.5 * noise
+    assert abs(t_value(alone, opposed)) > abs(t_value(beside, opposed))
+
+
+def test_what_was_left_out_of_the_defaults_is_said_with_how_to_get_it(pairs, analyse):
+    [notice] = [n for n in build_design(analyse(pairs, "~ session + group")).notices if n.topic == "within"]
+    assert notice.sentence == (
+        "People have several rows: only what changes within people is tested. "
+        "Left out, because they compare people: mean, test(group)."
+    )
+    assert notice.fix == (
+        "To compare people, give everybody one row: leave out --pooling none, or pool in a node of Level "
+        "Subject."
+    )
