@@ -15,7 +15,8 @@ Doubles = npt.NDArray[np.float64]
 def hommel_value(p: Doubles, alpha: float) -> int:
     """Largest number of elements that could all be null: Hommel's h.
 
-    The largest i such that the i largest p-values satisfy ``p_(n-i+j) > j·alpha/i`` for every j = 1 … i.
+    The largest i such that the i largest p-values satisfy ``p_(n-i+j) > j·alpha/i`` for every j = 1 … i. An
+    i at which they are equal counts too, as in nilearn: h may be one above the definition, and bounds lower.
 
     Parameters
     ----------
@@ -26,14 +27,20 @@ def hommel_value(p: Doubles, alpha: float) -> int:
     """
     ranked = np.sort(p)
     n = ranked.size
-    if n == 0 or ranked[-1] <= alpha:
+    if n == 0 or ranked[-1] < alpha:
         return 0
-    # p_(n-i+j) > j·alpha/i for j = 1 … i  ⇔  i·slope < alpha for slope = max over k of (alpha − p_(k))/(n −
-    # k)
+    # p_(n-i+j) ≥ j·alpha/i for j = 1 … i  ⇔  i·slope ≤ alpha, slope = max over k of (alpha − p_(k))/(n − k)
     slope = np.max((alpha - ranked[:-1]) / np.arange(n - 1, 0, -1), initial=-np.inf)
     if slope <= 0:
         return n
-    return int(min(np.floor(alpha / slope), n))
+    h = int(min(np.floor(alpha / slope), n))
+    return h + 1 if h < n and _can_be_null(ranked[n - h - 1 :], alpha) else h
+
+
+def _can_be_null(largest: Doubles, alpha: float) -> bool:
+    """Whether the i largest p-values pass for i: a division that rounds down may have lost one."""
+    n = largest.size
+    return bool((n * largest > np.arange(1, n + 1) * alpha).all())
 
 
 def true_discovery_proportion(p: Doubles, hommel: int, alpha: float) -> float:
@@ -45,6 +52,10 @@ def true_discovery_proportion(p: Doubles, hommel: int, alpha: float) -> float:
         One-sided p-values of the set, shape ``(n,)``, n > 0.
     hommel
         `hommel_value` of all elements.
+
+    Notes
+    -----
+    No element counts before the first category, where nilearn has those with p = 0 discover one too many.
     """
     categories, counts = np.unique(np.maximum(np.ceil(hommel * p / alpha), 1), return_counts=True)
     return float(max(0.0, np.max(1 - categories + np.cumsum(counts)) / p.size))

@@ -1,7 +1,13 @@
+"""Hommel's h and the bounds on true discoveries: by their definition and by nilearn."""
+
+import operator
+from fractions import Fraction
+from types import SimpleNamespace
+
 import nibabel as nib
 import numpy as np
 import pytest
-from nilearn.glm import cluster_level_inference
+from nilearn.glm import cluster_level_inference, thresholding
 from scipy.stats import norm
 
 from bids_group.config import InferenceSpec
@@ -9,16 +15,82 @@ from bids_group.inference import correct_group
 from bids_group.inference.discoveries import hommel_value, true_discovery_proportion
 
 
-def hommel_by_definition(p, alpha):
-    ranked, n = np.sort(p), p.size
-    fits = [i for i in range(1, n + 1) if all(ranked[n - i + j - 1] > j * alpha / i for j in range(1, i + 1))]
+def hommel_by_definition(p, alpha, holds=operator.gt):
+    """Try every number; exact where p and alpha are fractions."""
+    ranked, n = sorted(p), len(p)
+    fits = [
+        i
+        for i in range(1, n + 1)
+        if all(holds(i * ranked[n - i + j - 1], j * alpha) for j in range(1, i + 1))
+    ]
     return max(fits, default=0)
+
+
+@pytest.fixture
+def of_nilearn(monkeypatch):
+    """nilearn's two functions, fed with −p in place of z: no p is rounded by way of a z."""
+    monkeypatch.setattr(thresholding, "norm", SimpleNamespace(sf=np.negative))
+    return thresholding
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_hommel_value_equals_its_definition(seed):
     p = np.random.default_rng(seed).beta(0.4, 1.5, size=40)
     assert hommel_value(p, 0.05) == hommel_by_definition(p, 0.05)
+
+
+@pytest.mark.parametrize("alpha", [Fraction(1, 20), Fraction(1, 40), Fraction(1, 16)])
+def test_hommel_value_at_ties_is_nilearn_s_and_never_below_its_definition(of_nilearn, alpha):
+    """Where p is exactly j·alpha/i: nilearn counts i, which the definition does not, so its bound is lower.
+
+    Where rounding takes nilearn's value below the definition, ours stays with the definition.
+    """
+    random = np.random.default_rng(0)
+    n_ties, n_rounded, others = 0, 0, [Fraction(0), Fraction(1, 4), Fraction(1)]
+    for _ in range(400):
+        p = [
+            random.integers(0, i + 1) * alpha / i if random.random() < 0.6 else others[random.integers(3)]
+            for i in random.integers(1, 30, size=random.integers(1, 30)).tolist()
+        ]
+        as_floats = np.array(p, dtype=float)
+        ours, theirs = (
+            hommel_value(as_floats, float(alpha)),
+            of_nilearn._compute_hommel_value(-as_floats, float(alpha)),
+        )
+        lowest, highest = hommel_by_definition(p, alpha), hommel_by_definition(p, alpha, operator.ge)
+        assert max(lowest, theirs) <= ours <= highest
+        assert ours == theirs or theirs < highest
+        n_ties += theirs == highest > lowest
+        n_rounded += theirs < lowest
+    assert n_ties > 20
+    assert n_rounded > 0 or alpha == Fraction(1, 16)
+
+
+def test_strong_effects_beside_11_null_elements_leave_all_11(of_nilearn):
+    p = np.r_[np.full(200, 1e-21), np.full(11, 0.5)]
+    assert of_nilearn._compute_hommel_value(-p, 0.05) == 10  # 0.05 / (0.05 / 11) < 11 in floating point
+    assert hommel_value(p, 0.05) == hommel_by_definition(p, 0.05) == 11
+
+
+@pytest.mark.parametrize("n_null", [0, 7])
+def test_no_more_discoveries_than_elements_where_p_is_0(of_nilearn, n_null):
+    p = np.r_[np.zeros(5), np.full(n_null, 0.5)]
+    h = hommel_value(p, 0.05)
+    assert h == n_null
+    assert of_nilearn._true_positive_fraction(-p[:5], h, 0.05) == 6 / 5
+    assert true_discovery_proportion(p[:5], h, 0.05) == 1
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_bounds_of_any_set_are_nilearn_s(of_nilearn, seed):
+    random = np.random.default_rng(seed)
+    p = random.beta(0.3, 1.5, size=60)
+    h = hommel_value(p, 0.05)
+    for size in (1, 5, 20, 60):
+        chosen = p[:size]
+        assert true_discovery_proportion(chosen, h, 0.05) == pytest.approx(
+            of_nilearn._true_positive_fraction(-chosen, h, 0.05), abs=1e-12
+        )
 
 
 def test_hommel_value_at_the_ends():
