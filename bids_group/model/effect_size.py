@@ -92,16 +92,27 @@ def partial_r2(
 def _lower_noncentrality(t: Doubles, dof: float) -> Doubles:
     """Lower limit of the non-centrality δ given t; the upper one is minus that of −t.
 
-    Beyond |t| = 100 it is r·t + c/t, with r² a quantile of χ²/dof: the numerator's noise hardly counts there.
+    Beyond |t| = 100 it is `_far_noncentrality`, and what that lacks at 100 fades as 1/t.
     """
     spline = _t_table(dof)
     inside = np.clip(t, -_LARGEST_T, _LARGEST_T)
     limits = np.asarray(spline(np.arcsinh(inside)))
     far = np.abs(t) > _LARGEST_T
-    slope = np.sqrt(special.chdtri(dof, np.where(t[far] > 0, _HIGH, _LOW)) / dof)
     edge = inside[far]
-    limits[far] = slope * t[far] + (limits[far] - slope * edge) * edge / t[far]
+    lacking = limits[far] - _far_noncentrality(edge, dof)
+    limits[far] = _far_noncentrality(t[far], dof) + lacking * edge / t[far]
     return limits
+
+
+def _far_noncentrality(t: Doubles, dof: float) -> Doubles:
+    """Lower limit for large |t|: the noise of the numerator and that of the residual SD, √(z² + z²t²/2dof).
+
+    For t → ±∞ it is r·t with r² a quantile of χ²/dof, as it must be.
+    """
+    ratio = np.sqrt(special.chdtri(dof, np.where(t > 0, _HIGH, _LOW)) / dof)
+    z = special.ndtri(_HIGH)
+    own = z / np.sqrt(2 * dof)
+    return np.asarray(ratio * t + own * np.abs(t) - np.sqrt(z**2 + (own * t) ** 2))
 
 
 @lru_cache(maxsize=512)

@@ -76,6 +76,26 @@ def test_limits_of_huge_statistics_are_finite_and_monotone(dof):
         assert (values <= 1).all()
 
 
+@pytest.mark.parametrize("dof", [5, 200, 5_000, 40_000])
+def test_limits_of_t_beyond_100_are_those_of_the_noncentral_t_in_large_samples_too(dof):
+    z, weight = np.polynomial.legendre.leggauss(200)
+    z, weight = 9 * z, 9 * weight * stats.norm.pdf(9 * z)
+
+    def lower_tail(t, noncentrality):
+        """P(Z + δ ≤ t·S), S² being χ²/dof, as an integral over Z."""
+        return weight @ stats.chi2.sf(dof * ((z + noncentrality) / t).clip(0) ** 2, dof)
+
+    t = np.array([101.0, 150.0, 300.0, 1000.0])
+    for sign in (1, -1):
+        limits = np.sort(np.abs(hedges_g(sign * t, 1.0, dof)[1:]), axis=0) / (1 - 3 / (4 * dof - 1))
+        for k, value in enumerate(t):
+            expected = [
+                optimize.brentq(lambda nc, v=value, p=p: lower_tail(v, nc) - p, value / 9, value * 9)
+                for p in (0.975, 0.025)
+            ]
+            np.testing.assert_allclose(limits[:, k], expected, atol=2e-4 * np.ptp(expected))
+
+
 def test_dof_may_differ_between_elements():
     t, dof = np.array([2.0, 2.0, 3.0]), np.array([5.0, 9.0, 5.0])
     together = np.array(hedges_g(t, np.array([0.1, 0.2, 0.3]), dof))
