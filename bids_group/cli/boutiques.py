@@ -16,10 +16,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from bids_group import __version__, errors
-from bids_group.cli.parser import DESCRIPTION, build_parser
+from bids_group.cli.parser import DESCRIPTION, LEVELS, build_parser
 from bids_group.errors import BidsGroupError
 
-_LEVELS = ("participant", "group")
 _SHOWS_AND_LEAVES = ("help", "version")
 _OUTPUTS = (
     ("results", "Results: a BIDS derivative dataset (nothing with --dry-run)", "[OUTPUT_DIR]"),
@@ -71,7 +70,7 @@ def _describe_input(action: argparse.Action) -> dict[str, Any]:
     }
     if action.option_strings:
         described["command-line-flag"] = action.option_strings[-1]
-    choices = _LEVELS if action.dest == "level" else action.choices
+    choices = LEVELS if action.dest == "level" else action.choices
     if choices:
         described["value-choices"] = list(choices)
     if action.nargs == "+":

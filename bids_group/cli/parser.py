@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,6 +13,7 @@ from bids_group import __version__
 from bids_group.config import CORRECTIONS
 from bids_group.errors import UsageError
 
+LEVELS = ("participant", "group")
 DESCRIPTION = "Group-level analysis of first-level fMRI maps, as a BIDS App."
 EPILOG = """\
 examples:
@@ -23,24 +24,70 @@ examples:
       does the slope differ between the groups, controlling for age? (shown, not yet fitted)
 """
 
+_USAGE = "bids-group BIDS_DIR OUTPUT_DIR {participant,group} [options]"
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are `UsageError` (exit 64) with "did you mean"."""
 
+    typed: Sequence[str] = ()
+    """What was typed, for messages."""
+
     def error(self, message: str) -> NoReturn:
         """Raise instead of exiting with 2."""
-        unknown = re.match(r"unrecognized arguments: (\S+)", message)
-        if unknown and unknown[1].startswith("-"):
-            known = [option for action in self._actions for option in action.option_strings]
-            close = difflib.get_close_matches(unknown[1].split("=")[0], known, n=1)
+        unknown = re.match(r"unrecognized arguments: ((\S+).*)", message, re.DOTALL)
+        if unknown and unknown[2].startswith("-"):
+            raise self._unknown_option(unknown[2].split("=")[0])
+        if unknown:
             raise UsageError(
-                f"There is no option {unknown[1].split('=')[0]}.",
-                fix=f"Did you mean {close[0]}?" if close else "See bids-group --help.",
+                f"The command line has words that belong to no option: {unknown[1]}",
+                expected=_USAGE,
+                fix='Put text that has blanks in quotes, such as --formula "~ group + age".',
             )
+        missing = re.match(r"the following arguments are required: (.*)", message)
+        if missing:
+            raise self._missing(missing[1].split(", "))
         raise UsageError(f"The command line cannot be read: {message}.", fix="See bids-group --help.")
 
+    def _unknown_option(self, name: str) -> UsageError:
+        known = [option for action in self._actions for option in action.option_strings]
+        if name in known and "--" in self.typed:
+            return UsageError(
+                f"The option {name} stands behind --, where everything is a folder or the level.",
+                fix="Move it before the --.",
+            )
+        close = difflib.get_close_matches(name, known, n=1)
+        return UsageError(
+            f"There is no option {name}.",
+            fix=f"Did you mean {close[0]}?" if close else "See bids-group --help.",
+        )
 
-def build_parser() -> argparse.ArgumentParser:
+    def _missing(self, names: Sequence[str]) -> UsageError:
+        """Name what is missing, and the list that took it where one ends in an analysis level."""
+        lacking = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+        sentence = f"The command line lacks {lacking}."
+        for option, values, is_last in self._lists_typed():
+            if len(values) > len(names) and values[-1] in LEVELS:
+                kept, taken = " ".join(values[: -len(names)]), " ".join(values[-len(names) :])
+                end = f", or end the list with --: {option} {kept} -- {taken}" if is_last else "."
+                return UsageError(
+                    sentence,
+                    found=f"{option} took '{kept} {taken}': a list ends only at the next option",
+                    expected=_USAGE,
+                    fix=f"Put these three in front of all options{end}",
+                )
+        return UsageError(sentence, expected=_USAGE, fix="See bids-group --help.")
+
+    def _lists_typed(self) -> Iterator[tuple[str, list[str], bool]]:
+        """Find the options that take several values, the words that each took, and whether it is the last."""
+        flags = {flag for action in self._actions if action.nargs == "+" for flag in action.option_strings}
+        places = [at for at, word in enumerate(self.typed) if word.startswith("-")]
+        for at, end in zip(places, [*places, len(self.typed)][1:], strict=True):
+            if self.typed[at] in flags:
+                yield self.typed[at], list(self.typed[at + 1 : end]), end == len(self.typed)
+
+
+def build_parser() -> Parser:
     """Build the parser; every option in the groups of the manual."""
     parser = Parser(
         prog="bids-group",
@@ -63,7 +110,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def read_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse ``argv``; ``--a_b`` is read as ``--a-b``."""
-    return build_parser().parse_args([_dashed(token) for token in argv])
+    parser = build_parser()
+    parser.typed = [_dashed(token) for token in argv]
+    return parser.parse_args(parser.typed)
 
 
 def _dashed(token: str) -> str:

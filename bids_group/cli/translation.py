@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from bids_group.cli.parser import LEVELS
 from bids_group.config import (
     CORRECTIONS,
     AnalysisSpec,
@@ -22,8 +23,6 @@ from bids_group.config.machine import granted_memory_gb, granted_processes
 from bids_group.config.request import FilterValue
 from bids_group.config.stats_model_settings import parse_contrast
 from bids_group.errors import AnalysisLevelError, MissingInputError, UsageError
-
-LEVELS = ("participant", "group")
 
 
 def translate(arguments: argparse.Namespace, command: Sequence[str] = ()) -> RunConfig:

@@ -117,6 +117,55 @@ def test_missing_positionals_exit_with_64_and_never_with_2():
     assert main([]) == 64
 
 
+SWALLOWED = {
+    "all three": ("-d maps data out group", "-d", "maps", "data out group"),
+    "after another option": (
+        "--space S --derivatives m data out group",
+        "--derivatives",
+        "m",
+        "data out group",
+    ),
+    "the level": ("data out --participant-label 01 02 group", "--participant-label", "01 02", "group"),
+    "two of them": ("data --task_label rest out group", "--task-label", "rest", "out group"),
+}
+
+
+@pytest.mark.parametrize(("typed", "option", "values", "taken"), SWALLOWED.values(), ids=SWALLOWED)
+def test_a_list_that_took_the_folders_is_named_with_two_ways_out(typed, option, values, taken, capsys):
+    assert main(typed.split()) == 64
+    said = capsys.readouterr().err
+    assert f"found    {option} took '{values} {taken}': a list ends only at the next option" in said
+    assert "expected bids-group BIDS_DIR OUTPUT_DIR {participant,group} [options]" in said
+    assert "fix      Put these three in front of all options" in said
+    assert f"or end the list with --: {option} {values} -- {taken}" in said
+    mended = typed.replace(f"{values} {taken}", f"{values} -- {taken}")
+    arguments = read_arguments(mended.split())
+    assert [str(arguments.bids_dir), str(arguments.output_dir), arguments.level] == ["data", "out", "group"]
+
+
+def test_the_end_of_a_list_is_no_way_out_where_options_follow(capsys):
+    """After ``--`` nothing is an option any more."""
+    assert main(["-d", "maps", "data", "out", "group", "--contrast", "a"]) == 64
+    said = capsys.readouterr().err
+    assert "fix      Put these three in front of all options." in said
+    assert main(["-d", "maps", "--", "data", "out", "group", "--contrast", "a"]) == 64
+    assert "The option --contrast stands behind --, where everything is a folder" in capsys.readouterr().err
+
+
+def test_folders_that_were_forgotten_are_not_laid_on_a_list(capsys):
+    assert main(["data", "--participant-label", "01"]) == 64
+    said = capsys.readouterr().err
+    assert "The command line lacks OUTPUT_DIR and {participant,group}." in said
+    assert "took" not in said
+
+
+def test_words_that_belong_to_nothing_ask_for_quotes(capsys):
+    assert main(["data", "out", "group", "--formula", "~", "group", "+", "age"]) == 64
+    said = capsys.readouterr().err
+    assert "belong to no option: group + age" in said
+    assert '--formula "~ group + age"' in said
+
+
 def test_a_filter_file_of_fmriprep_is_read(tmp_path):
     file = tmp_path / "filter.json"
     file.write_text('{"statmap": {"task": "faces", "session": null, "run": ["1", "2"]}}')
