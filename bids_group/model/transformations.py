@@ -5,7 +5,7 @@ regressions are over the rows at hand, which are the analysed ones. What each in
 
 ``Factor``
     a column of 0 and 1 for each level, ``sex.F``; ``Constraint`` ``drop_one`` leaves out ``RefLevel``
-    (default: the first), ``mean_zero`` also makes its rows −1
+    (default: the first), ``mean_zero`` also makes its rows −1/(k − 1) for k levels that occur, as pybids does
 ``Demean``
     x − mean
 ``Scale``
@@ -135,7 +135,8 @@ def _dummies(call: Call, name: str, constraint: str) -> Columns:
             continue
         values = is_level.astype(float)
         if constraint == "mean_zero":
-            values = values.mask(levels[reference], -1.0)
+            n_levels = sum(bool(one.any()) for one in levels.values())
+            values = values.mask(levels[reference], -1.0 / max(n_levels - 1, 1))
         columns[f"{name}{call.given.get('Sep', '.')}{level}"] = values.mask(call.rows[name].isna())
     return columns
 

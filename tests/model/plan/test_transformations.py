@@ -51,6 +51,9 @@ def test_factor_can_leave_out_its_reference(rows: pd.DataFrame) -> None:
     assert [name for name in done.columns if "_" in name] == ["sex_M", "sex_other"]
     done = do(rows, {"Name": "Factor", "Input": "sex", "Constraint": "mean_zero"})
     np.testing.assert_allclose(done["sex.F"], [1, -1, 1, -1, NAN, 1])
+    done = do(rows, {"Name": "Factor", "Input": "site", "Constraint": "mean_zero"})
+    np.testing.assert_allclose(done["site.2"], [-0.5, 1, 1, 0, -0.5, NAN])
+    np.testing.assert_allclose(done["site.10"], [-0.5, 0, 0, 1, -0.5, NAN])
 
 
 def test_demean_and_scale_use_the_values_that_are_there(rows: pd.DataFrame) -> None:
