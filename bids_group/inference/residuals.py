@@ -14,8 +14,12 @@ from bids_group.inference.shuffles import Codes
 TILE = 1024
 """Elements of a tile. Floating-point sums depend on the shape of the work: this shape never changes."""
 
-_NO_VARIANCE = 1e-12
-"""Share of the sum of squares below which what is left is rounding of float32 maps."""
+_NO_VARIANCE = 1e-26
+"""Share of the sum of squares below which what is left can only be rounding of this computation.
+
+Below the fit's own share for residuals of the whole model (1e-24), so that no element that the fit tests is 0
+here: float32 maps that differ at all differ by more than either.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -16,6 +16,8 @@ from bids_group.inference.partition import partition
 from bids_group.inference.residuals import build_residuals
 from bids_group.inference.scheme import choose_scheme
 from bids_group.inference.statistic import build_statistic
+from bids_group.inference.verdict import Question
+from bids_group.model.group import fit_group
 from bids_group.records import Contrast, Design
 
 
@@ -143,3 +145,32 @@ def test_elements_without_variance_beyond_the_nuisance_part_are_zero():
     tiles = build_residuals(maps, split).tiles[0, :, :3]
     assert np.all(tiles[:, [0, 2]] == 0)
     assert np.linalg.norm(tiles[:, 1]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "test, weights", [("t", [[0.0, 1.0, 0.0]]), ("F", [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])]
+)
+def test_elements_are_shuffled_exactly_where_the_fit_tests_them(make_problem, test, weights):
+    """Spreads from the size of the values down to the last digits of float32, and none at all."""
+    random, n_obs = np.random.default_rng(5), 18
+    group = np.arange(n_obs) % 2
+    matrix = np.column_stack([np.ones(n_obs), group, random.normal(size=n_obs)])
+    spreads = np.repeat(10.0 ** -np.arange(0, 8.0), 20)
+    maps = np.ones((n_obs, 180), np.float32)
+    maps[:, :160] = 1 + spreads * (random.normal(size=(n_obs, 160)) + group[:, None])
+    maps[:, 160:170] = np.float32(1) / 3
+    maps[:, 170:] += group[:, None]  # fitted exactly, though not by the nuisance part
+    data, _ = make_problem(matrix, [(test, weights)], maps=maps, shape=(18, 10, 1))
+    (result,) = fit_group(data, is_two_sided=True)
+    (contrast,) = data.design.contrasts
+    question = Question.about(data, result, InferenceSpec(), None)
+    assert question.is_tested.sum() == 160
+    scheme = choose_scheme(data.design, contrast, InferenceSpec(), blocks=None, variance_groups=None)
+    residuals = build_residuals(maps, scheme.partition, is_tested=question.is_tested)
+    lengths = np.linalg.norm(residuals.tiles[0, :, :180], axis=0)
+    np.testing.assert_allclose(lengths, question.is_tested, atol=1e-6)
+    statistic = build_statistic(scheme, test, is_two_sided=True)
+    ours = statistic.statistic_of(observed_map(Job(scheme=scheme, statistic=statistic, residuals=residuals)))
+    np.testing.assert_allclose(ours[:160], result.maps[test][:160], rtol=1e-5, atol=1e-5)
+    without_mask = build_residuals(maps, scheme.partition).tiles[0, :, :170]
+    assert (np.any(without_mask != 0, axis=0) == question.is_tested[:170]).all()
