@@ -34,7 +34,7 @@ Single = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
 VOXELWISE_BATCH = 256
-CLUSTER_BATCH = 16
+CLUSTER_BATCH = 8
 """Shuffles of a batch with clusters; results depend on the shape of the work, so both never change."""
 
 MEASURES = ("voxel", "size", "mass", "tfce")

@@ -49,7 +49,7 @@ def test_threads_and_memory_change_no_bit(problem, execution):
 def test_finished_batches_are_used_again(problem, tmp_path):
     first = correct_group(*problem, SPEC, work_dir=tmp_path)
     kept = sorted(tmp_path.rglob("*.npy"))
-    assert len(kept) == 3 * 19  # contrasts × batches of 16 shuffles
+    assert len(kept) == 3 * 38  # contrasts × batches of 8 shuffles
     for path in kept[::2]:
         path.unlink()
     half = {path: path.stat().st_mtime_ns for path in kept[1::2]}
@@ -117,7 +117,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, request):
     os.kill(victim.pid, signal.SIGKILL)
     victim.wait()
     n_kept = len(list(tmp_path.glob("work/shuffles-*/batch-*.npy")))
-    assert 3 <= n_kept < 40
+    assert 3 <= n_kept < 80
     assert not (tmp_path / "first.npy").exists()
     subprocess.run(command, check=True)
     fresh = [*command[:3], str(tmp_path / "other"), str(tmp_path / "fresh.npy")]
