@@ -102,7 +102,7 @@ def _quote_names(formula: str, columns: Iterable[str]) -> str:
 
 def input_names(node: Node) -> list[str]:
     """Columns that the transformations read."""
-    values = (step.get(key, ()) for step in node.instructions for key in ("Input", "By", "Wrt"))
+    values = (step.get(key, ()) for step in node.instructions for key in ("Input", "By", "Wrt", "Other"))
     lists = ([value] if isinstance(value, str) else value for value in values)
     return [
         name for each in lists if isinstance(each, list | tuple) for name in each if isinstance(name, str)

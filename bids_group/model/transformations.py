@@ -18,7 +18,7 @@ regressions are over the rows at hand, which are the analysed ones. What each in
 ``And``, ``Or``, ``Not``
     of what differs from 0, as 0 and 1
 ``Orthogonalize``
-    x minus its regression on ``Wrt`` (slopes only: the mean stays where ``Wrt`` is centred)
+    x minus its regression on ``Wrt`` (pybids: ``Other``; slopes only: the mean stays where it is centred)
 ``Replace``
     values by others, ``{"2": "1"}``; null is missing
 ``Copy``, ``Rename``, ``Select``, ``Delete``
@@ -188,7 +188,10 @@ def _not(call: Call, values: pd.Series, name: str) -> pd.Series:
 
 
 def _orthogonalize(call: Call, values: pd.Series, name: str) -> pd.Series:
-    others = pd.DataFrame({other: call.numbers(other) for other in call.inputs("Wrt")})
+    key = "Other" if "Other" in call.given else "Wrt"
+    if "Wrt" in call.given and key == "Other":
+        call.refuse("has both Wrt and Other, which are two names of one thing")
+    others = pd.DataFrame({other: call.numbers(other) for other in call.inputs(key)})
     known = values.notna() & others.notna().all(axis=1)
     X = np.column_stack([np.ones(int(known.sum())), others[known].to_numpy()])
     slopes = np.linalg.lstsq(X, values[known].to_numpy(), rcond=None)[0][1:]
@@ -334,7 +337,7 @@ INSTRUCTIONS: Mapping[str, tuple[Callable[[Transformed, Call], Transformed], tup
     "Copy": (_copy, ()),
     "Select": (_select, ()),
     "Delete": (_delete, ()),
-    "Orthogonalize": (_elementwise(_orthogonalize), ("Wrt",)),
+    "Orthogonalize": (_elementwise(_orthogonalize), ("Wrt", "Other")),
     "And": (_joined(_and), ()),
     "Or": (_joined(_or), ()),
     "Not": (_elementwise(_not), ()),

@@ -101,6 +101,8 @@ def test_orthogonalize_leaves_nothing_of_the_others_and_keeps_the_mean(rows: pd.
     slope = np.polyfit(y, rows["x"][known], 1)[0]
     np.testing.assert_allclose(r, rows["x"][known] - slope * y)
     assert done["r"].isna().tolist() == [False] * 4 + [True, True]
+    as_pybids = do(rows, {"Name": "Orthogonalize", "Input": ["x"], "Other": ["y"], "Output": ["r"]})
+    pd.testing.assert_series_equal(as_pybids["r"], done["r"])
 
 
 def test_replace_changes_values_by_their_text(rows: pd.DataFrame) -> None:
@@ -231,6 +233,7 @@ def test_the_rows_given_are_left_as_they_are(rows: pd.DataFrame) -> None:
             "InputAttr of events",
         ),
         ({"Name": "Orthogonalize", "Input": ["x"]}, UsageError, "needs Wrt"),
+        ({"Name": "Orthogonalize", "Input": ["x"], "Wrt": ["y"], "Other": "y"}, UsageError, "has both"),
         ({"Name": "Filter", "Input": ["x"]}, UsageError, "needs Query"),
         ({"Name": "Filter", "Input": ["x"], "Query": "x >"}, UsageError, "The query 'x >' cannot be used"),
         ({"Name": "Filter", "Input": ["x"], "Query": "z > 1"}, UsageError, "names the column 'z'"),
