@@ -15,7 +15,7 @@ SPEC = InferenceSpec(corrections=("fdr",), n_permutations=1999, has_permutation_
 @pytest.fixture
 def problem(make_problem, make_maps):
     age = np.random.default_rng(1).normal(size=30)
-    matrix = np.column_stack([np.ones(30), age, age > 0.3])
+    matrix = np.column_stack([np.ones(30), age - age.mean(), (age > 0.3) - (age > 0.3).mean()])
     contrasts = [("t", [1, 0, 0]), ("t", [0, 1, 0]), ("F", [[0, 1, 0], [0, 0, 1]])]
     return make_problem(matrix, contrasts, maps=make_maps(30, (12, 11, 10), 8), shape=(12, 11, 10))
 
