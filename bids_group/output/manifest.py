@@ -30,10 +30,11 @@ def check_same_analysis(output_dir: Path, identity: Mapping[str, Any], *, is_ove
     wanted = plain(identity)
     difference = _first_difference(_read_json(output_dir / _IDENTITY), wanted)
     own = [path for path in _all_listed(output_dir) if (output_dir / path).exists()]
-    if difference is not None and own:
+    results = [path for path in own if path.parts[0] == "group"]
+    if difference is not None and results:
         if not is_overwrite:
             raise _other_analysis(output_dir, *difference)
-        _remove(output_dir, (path for path in own if path.parts[0] == "group"))
+        _remove(output_dir, results)
     write_if_changed(output_dir / _IDENTITY, json_text(wanted))
     _store(output_dir, (), own)
 

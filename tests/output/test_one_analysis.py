@@ -107,6 +107,15 @@ def test_a_run_that_wrote_nothing_does_not_bind(tmp_path: Path) -> None:
     check_same_analysis(tmp_path, {"Formula": "~ age"}, is_overwrite=False)
 
 
+def test_a_run_that_stopped_before_its_first_result_does_not_bind(tmp_path: Path) -> None:
+    """A mask that is not there is found after the model was written: the mended command just runs."""
+    check_same_analysis(tmp_path, IDENTITY, is_overwrite=False)
+    write_model(tmp_path, {"Name": "first"})
+    run(tmp_path, "a.nii.gz", identity={**IDENTITY, "Mask": "m.nii"})
+    assert below(tmp_path) == {"group/a.nii.gz"}
+    assert not (tmp_path / "code/model-first_smdl.json").exists()
+
+
 def test_files_of_an_earlier_run_of_the_same_analysis_go_when_the_new_one_is_done(tmp_path: Path) -> None:
     run(tmp_path, "a.nii.gz", "figures/old.svg")
     run(tmp_path, "a.nii.gz", "b.nii.gz", is_killed=True)

@@ -215,3 +215,11 @@ def test_maps_of_two_producers_are_refused(small_copy, tmp_path, capsys):
     assert main([str(small_copy), str(tmp_path / "a"), "group", "-q"]) == 64  # two candidates
     assert main([str(small_copy), str(tmp_path / "b"), "group", "-q", "-d", *folders]) in (64, 65)
     assert "AnotherProgram" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [["--dry-run"], []], ids=["dry run", "run"])
+def test_a_mask_that_is_not_there_is_told_before_anything_is_written(small, tmp_path, capsys, more):
+    out = tmp_path / "out"
+    assert main([str(small), str(out), "group", "--mask", str(tmp_path / "brain.nii.gz"), *more]) == 66
+    assert f"There is no file {tmp_path / 'brain.nii.gz'}" in capsys.readouterr().err
+    assert not out.exists()
