@@ -97,6 +97,7 @@ def _describe_inference(spec: InferenceSpec) -> dict[str, Any]:
         "ExchangeabilityBlocks": spec.exchangeability_blocks,
         "BlockScheme": spec.block_scheme,
         "VarianceGroups": spec.variance_groups,
+        "PermutationP": spec.has_permutation_p,
         "TailApproximation": spec.has_tail_approximation,
     }
 

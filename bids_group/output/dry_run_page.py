@@ -118,6 +118,7 @@ def _spell_shuffling(inference: Mapping[str, Any]) -> str | None:
         None if inference["Shuffle"] == "auto" else inference["Shuffle"],
         " ".join(filter(None, blocks)) if scheme or column else None,
         inference["VarianceGroups"] and f"variance groups of {inference['VarianceGroups']}",
+        "uncorrected p too" if inference["PermutationP"] else None,
         "tail approximated" if inference["TailApproximation"] else None,
     ]
     return ", ".join(part for part in parts if part)
@@ -160,8 +161,8 @@ def _print_centering(console: Console, centering: Mapping[str, Any]) -> None:
 
 
 def _print_cells(console: Console, cells: Sequence[Mapping[str, Any]]) -> None:
-    if cells:
-        columns = list(dict.fromkeys(name for cell in cells for name in cell))
+    columns = list(dict.fromkeys(name for cell in cells for name in cell))
+    if len(columns) > 1:  # else there is no factor, and one cell
         _print_grid(
             console,
             columns,
@@ -231,7 +232,8 @@ def _print_matrix(console: Console, analysis: Mapping[str, Any]) -> None:
     }
     shown = _fitting(["row", *labels], cells, console.width)
     body = [[label, *(cells[name][at] for name in shown)] for at, label in enumerate(labels)]
-    _print_grid(console, ["row", *shown], body, title=f"Design: {len(rows)} rows x {len(columns)} columns")
+    size = f"{len(rows)} rows x {len(columns)} column{'s' if len(columns) > 1 else ''}"
+    _print_grid(console, ["row", *shown], body, title=f"Design: {size}")
     rest = _fold([name for name in columns if name not in shown], folded)
     if rest:
         console.print(Text(f"  … not shown: {', '.join(rest)}"), soft_wrap=True)
@@ -302,7 +304,9 @@ def _print_notices(console: Console, notices: Iterable[Mapping[str, Any]]) -> No
 def _print_grid(
     console: Console, columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None
 ) -> None:
-    grid = Grid(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    if title:
+        _say(console, title, style="italic")
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
         grid.add_column(Text(str(name)), overflow="fold")
     for row in rows:

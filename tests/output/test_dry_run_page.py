@@ -221,6 +221,22 @@ def test_a_column_for_each_person_is_folded_in_the_page_and_whole_in_the_json(ma
     assert description["Analyses"][0]["Terms"]["subject"][1] == "subject[T.03]"
 
 
+def test_titles_are_not_broken_above_narrow_tables_and_a_single_cell_is_not_shown(made: Any) -> None:
+    matrix = made.data.design.matrix.iloc[:, :1].set_axis(["Intercept"], axis=1)
+    details = {**made.data.design.details, "n_per_cell": [{"n": 6}]}
+    page = show(describe(made, matrix=matrix, details=details, rank=1, contrasts=()))
+    assert "Design: 6 rows x 1 column\n" in page
+    assert "per cell" not in page
+    assert "N per cell\n" in show(describe(made))
+
+
+def test_p_of_each_element_by_shuffling_is_said(made: Any) -> None:
+    spec = AnalysisSpec(inference=InferenceSpec(has_permutation_p=True))
+    description = describe(made, spec=spec)
+    assert "Shuffling    10000 times, seed 0, uncorrected p too" in show(description)
+    assert description["Inference"]["PermutationP"] is True
+
+
 def test_a_few_people_are_listed(made: Any) -> None:
     assert "subject: subject[T.02], subject[T.03], subject[T.04]" in show(with_people(made, n=3))
 
