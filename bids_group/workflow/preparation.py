@@ -93,7 +93,10 @@ def prepare(config: RunConfig) -> Job:
         ),
         atlas=atlas,
     )
-    _log(job)
+    if config.execution.is_dry_run and config.execution.output_format == "text":
+        say(one for one in job.notices if one.severity == "warning")  # the page says the rest
+    else:
+        _log(job)
     return job
 
 
@@ -224,7 +227,9 @@ def _distinct(notices: Iterable[Notice]) -> tuple[Notice, ...]:
 def _log(job: Job) -> None:
     people = {one.subject for analysis in job.analyses for one in analysis.observations}
     n_maps = sum(len(one.maps) for one in {one for each in job.analyses for one in each.observations})
-    LOGGER.info("%d maps of %d participants, %d group models", n_maps, len(people), len(job.planned))
+    n_models = len(job.planned)
+    models = f"{n_models} group model{'' if n_models == 1 else 's'}"
+    LOGGER.info("%d maps of %d participants, %s", n_maps, len(people), models)
     say(job.notices)
     reasons = Counter(_reason(one) for one in (*job.cohort.exclusions, *job.exclusions))
     for reason, n in reasons.items():

@@ -133,3 +133,16 @@ def test_a_run_without_a_report_leaves_no_report_of_an_earlier_run(small, tmp_pa
     assert main([str(small), str(out), "group", "-q", "--no-report"]) == 0
     assert not (out / "report.html").exists()
     assert not list((out / "group" / "figures").glob("*"))
+
+
+def test_the_log_of_a_dry_run_leaves_to_the_page_what_is_no_warning(demo, tmp_path, capsys):
+    out = tmp_path / "out"
+    typed = [str(demo), str(out), "group", "--missing", "drop", "--formula", "~ n_cigs", "--dry-run"]
+    assert main(typed) == 0
+    page, log = capsys.readouterr()
+    assert "Found 95 effect maps" in page
+    assert "no value (n/a) of n_cigs" in page
+    assert log == ""
+    assert main([*typed, "--output-format", "json"]) == 0
+    assert "Found 95 effect maps" in capsys.readouterr().err
+    assert not out.exists()
