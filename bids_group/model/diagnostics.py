@@ -122,7 +122,8 @@ def tabulate_peaks(data: GroupData, contrast: Contrast, elements: Sequence[int])
         contribution of the terms that hold a variable the contrast does not ask about; Larsen & McCleary
         1972),
         ``cooks_distance`` (Cook 1977), ``statistic_without_row`` (t or F without this row, closed form; NaN
-        where there are too few rows or the row alone carries a regressor), and the design's raw variables.
+        where there are too few rows, the row alone carries a regressor, or the rows observed do not determine
+        the contrast), and the design's raw variables.
     """
     nuisance = _nuisance_columns(data.design, contrast)
     parts = [
@@ -198,7 +199,9 @@ def _influence(
         "cooks_distance": np.where(leverage > 1 - 1e-9, np.nan, cook),
         "statistic_without_row": _without_each(
             basis, C @ back, scores, residual, leverage, dof, precision is not None
-        ),
+        )
+        if _is_determined(C, C @ back @ (basis.T @ X))
+        else np.full(len(y), np.nan),
     }
 
 
@@ -207,6 +210,11 @@ def _orthonormal(X: Float64) -> tuple[Float64, Float64]:
     left, size, right = np.linalg.svd(X, full_matrices=False)
     is_kept = size > TOLERANCE * size[0]
     return left[:, is_kept], right[is_kept].T / size[is_kept]
+
+
+def _is_determined(weights: Float64, seen: Float64) -> bool:
+    """Whether the part of a contrast that lies in the row space is all of it."""
+    return bool(np.linalg.norm(weights - seen) <= 1e-6 * np.linalg.norm(weights))
 
 
 def _without_each(

@@ -75,6 +75,15 @@ def test_the_statistic_without_a_row_is_that_of_a_refit(asked, missing):
         assert found == pytest.approx(float(expected), rel=1e-8)
 
 
+def test_there_is_no_statistic_without_a_row_where_the_people_observed_do_not_determine_the_contrast():
+    data = make_data()
+    data.stack.data[7:, 5] = np.nan
+    table = tabulate_peaks(data, contrast([0, 1, 0, 0, 0]), [5])
+    assert len(table) == 7
+    assert table["statistic_without_row"].isna().all()
+    assert tabulate_peaks(data, contrast([0, 0, 0, 0, 1]), [5])["statistic_without_row"].notna().any()
+
+
 def test_cooks_distance_and_fit_are_those_of_statsmodels():
     data = make_data()
     table = tabulate_peaks(data, SLOPES, [0])
