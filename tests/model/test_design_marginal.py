@@ -184,6 +184,41 @@ def test_slope_at_a_corner_is_refused(people, analyse):
         build_design(analyse(people, "~ I(abs(age - 40))", request))
 
 
+@pytest.mark.parametrize("formula", ["~ I(abs(age - 40))", "~ bs(age, degree=1, knots=[40])"])
+def test_a_corner_beside_the_point_leaves_the_slope_right_or_is_refused(formula, people, analyse):
+    """The derivative is a difference over four steps of a thousandth of an SD to either side."""
+    from bids_group.errors import ContrastError
+
+    people = people.assign(age=np.linspace(20, 60.5, len(people)))
+    step = float(people["age"].std()) / 1000
+    left, right = (ours(analyse, people, formula, f"slope(age, age={at})", "{}", "none") for at in (39, 41))
+    for steps in (0.3, 0.8, 1, 1.7, 2.5, 3.5, 4.5):
+        for sign, expected in ((-1, left), (1, right)):
+            text = f"slope(age, age={40 + sign * steps * step!r})"
+            if steps < 4:
+                with pytest.raises(ContrastError, match="has a corner at age"):
+                    ours(analyse, people, formula, text, "{}", "none")
+            else:
+                value = ours(analyse, people, formula, text, "{}", "none")
+                assert value == pytest.approx(expected, abs=1e-3 * abs(right - left))
+
+
+@pytest.mark.parametrize("at", [25.0, 38.7, 40.0, 40.0001, 50.5])
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "~ I(age**2)",
+        "~ bs(age, knots=[40])",
+        "~ bs(age, degree=2, knots=[30, 40, 50])",
+        "~ poly(age, 3)",
+        "~ cr(age, df=4)",
+    ],
+)
+def test_the_slope_of_a_smooth_curve_is_not_taken_for_a_corner(formula, at, people, analyse):
+    people = people.assign(age=np.linspace(20, 60, len(people)))
+    ours(analyse, people, formula, f"slope(age, age={at})", "{}", "none")
+
+
 def test_mean_does_not_depend_on_how_many_people_a_level_has(people, analyse):
     """Equal weights for levels, not for people: the two differ in these unbalanced rows."""
     design = build_design(analyse(people, "~ 0 + group", "mean()"))
