@@ -23,6 +23,8 @@ Counts = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 _SMALLEST = np.finfo(np.float32).smallest_subnormal
 """A pooled variance is at least this: 0 would say that nothing was observed."""
 
+_UNDERFLOW = f"numbers below {_SMALLEST:.0e} become 0 in float32"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Source:
@@ -169,10 +171,13 @@ def _affine_difference(grid: Grid, other: Grid) -> str:
 
 def _nowhere_observed(effect: LoadedMap, others: list[LoadedMap]) -> DataError:
     finite = effect.data[np.isfinite(effect.data)]
+    empty = [one.path.name for one in others if not (np.nan_to_num(one.data) > 0).any()]
     if finite.size == 0:
         found = "no finite value"
     elif not finite.any():
         found = "zeros only"
+    elif empty:
+        found = f"no value above 0 in {', '.join(empty)} ({_UNDERFLOW})"
     else:
         found = f"no overlap with {', '.join(one.path.name for one in others)}"
     return DataError(

@@ -87,6 +87,12 @@ def test_a_weighted_sum_needs_every_map_with_a_weight(write):
     assert np.isfinite(pooled.effect[1, 1, 1])
 
 
+def test_a_variance_too_small_for_the_format_is_named(write):
+    effect, _ = random(1)
+    with pytest.raises(DataError, match=r"no value above 0 in run-1_variance.nii.gz \(numbers below 1e-45"):
+        pool(observe(write("1", effect, np.full(SHAPE, 1e-58))))
+
+
 def test_a_variance_below_the_smallest_number_is_kept_above_0(write):
     variance = np.full(SHAPE, 2e-45)
     maps = [write(str(run), random(run)[0] * 1e-22, variance) for run in range(4)]
