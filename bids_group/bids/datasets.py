@@ -22,12 +22,23 @@ _SKIPPED_FOLDERS = {"anat", "figures", "freesurfer", "sourcedata", "code", "logs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A dataset of first-level maps: its name in BIDS URIs, its folder, and the programs that made it."""
+    """A dataset of first-level maps: its name in BIDS URIs, its folder, and the programs that made it.
+
+    ``table`` is that of ``--maps``, where the maps are no dataset but a list.
+    """
 
     name: str
     root: Path
     producers: tuple[str, ...]
     has_own_maps: bool = False
+    table: Path | None = None
+
+    @property
+    def words(self) -> str:
+        """What it is called in a sentence."""
+        if self.table is not None:
+            return f"the table {self.table.name}"
+        return f"{self.root.name} ({self.producer or 'made by an unknown program'})"
 
     @property
     def producer(self) -> str | None:

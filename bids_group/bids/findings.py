@@ -32,9 +32,7 @@ def describe_findings(
 def _say_found(maps: Sequence[FirstLevelMap], sources: Sequence[Source]) -> list[Notice]:
     people = {m.subject for m in maps}
     contrasts = natural_order({m.contrast for m in maps})
-    places = "; ".join(
-        f"{source.root.name} ({source.producer or 'made by an unknown program'})" for source in sources
-    )
+    places = "; ".join(source.words for source in sources)
     sentence = (
         f"Found {len(maps)} effect maps of {len(people)} participants, "
         f"contrast{'s' if len(contrasts) > 1 else ''} {name_some(contrasts, 20)}, in {places}."

@@ -57,11 +57,13 @@ def read_maps_table(path: Path, input_stat: Literal["effect", "z"] = "effect") -
     }
     _check_files(by_line, frame, path)
     _check_rows(by_line, frame, path)
+    _check_there(by_line, frame, path)
     maps = list(by_line.values())
-    _check_there(maps, path)
     root = _common_folder(maps, path)
     candidates = tuple(_as_candidate(replace(m, dataset=root)) for m in maps)
-    return Source(name="maps", root=root, producers=()), Found(candidates=candidates, leftovers=())
+    return Source(name="maps", root=root, producers=(), table=path), Found(
+        candidates=candidates, leftovers=()
+    )
 
 
 def _read_row(
@@ -165,11 +167,18 @@ def _name_all(parts: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}"
 
 
-def _check_there(maps: Iterable[FirstLevelMap], table: Path) -> None:
-    absent = [path for path in _files_of(maps) if not path.exists() and not path.is_symlink()]
+def _check_there(by_line: Mapping[int, FirstLevelMap], frame: pd.DataFrame, table: Path) -> None:
+    absent = [
+        f"line {number}: {frame[column][number]}"
+        for number, m in by_line.items()
+        for column in ("effect", "variance", "dof", "mask")
+        if isinstance(path := getattr(m, column), Path) and not path.exists() and not path.is_symlink()
+    ]
     if absent:
+        n_files = "1 file that" if len(absent) == 1 else f"{len(absent)} files that"
         raise MissingInputError(
-            f"{len(absent)} files that {table} names are not there: {name_some(map(str, absent))}",
+            f"{n_files} {table} names {'is' if len(absent) == 1 else 'are'} not there.",
+            found=name_some(absent),
             expected=f"paths relative to {table.parent}",
             fix="Mend the paths in the table.",
         )

@@ -60,7 +60,7 @@ def test_without_optional_columns_nothing_is_invented(spm):
         ),
         ("participant_id contrast effect\n P_01 a ../spm/01/con_0001.nii", UsageError, "label 'P_01'"),
         ("participant_id contrast effect\n 01 a ../spm/01/con_0001.img", UsageError, "no NIfTI volume"),
-        ("participant_id contrast effect\n 01 a ../spm/09/con_0001.nii", MissingInputError, "1 files that"),
+        ("participant_id contrast effect\n 01 a ../spm/09/con_0001.nii", MissingInputError, "1 file that"),
         ("participant_id contrast effect dof\n 01 a ../spm/01/con_0001.nii 0", DataError, "dof 0"),
         (
             "participant_id contrast effect dof\n 01 a ../spm/01/con_0001.nii many",
@@ -101,6 +101,21 @@ def test_one_way_to_a_file_written_in_two_ways_is_one_file(spm):
     rows = "participant_id contrast effect\n 01 a ../spm/01/con_0001.nii\n 02 a ../spm/02/../01/con_0001.nii"
     with pytest.raises(DataError, match="in several lines"):
         gather(spm, rows)
+
+
+def test_files_that_are_not_there_are_named_with_their_lines(spm):
+    rows = """participant_id contrast effect variance
+    01 a ../spm/01/con_0001.nii ../spm/01/nothing.nii
+    02 a ../spm/09/con_0001.nii ../spm/02/var.nii.gz"""
+    with pytest.raises(MissingInputError, match=r"2 files that .* names are not there") as caught:
+        gather(spm, rows)
+    assert caught.value.found == "line 2: ../spm/01/nothing.nii, line 3: ../spm/09/con_0001.nii"
+
+
+def test_what_was_found_is_said_to_stand_in_the_table(spm):
+    rows = "participant_id contrast effect\n 01 a ../spm/01/con_0001.nii\n 02 a ../spm/02/con_0001.nii"
+    said = [notice.sentence for notice in gather(spm, rows).notices]
+    assert "Found 2 effect maps of 2 participants, contrast a, in the table maps.tsv." in said
 
 
 def test_a_mask_may_serve_several_lines(spm):
