@@ -68,9 +68,11 @@ def split_design(design: Design, contrast: Contrast) -> Partition:
 
 def partition(matrix: Doubles, weights: Doubles, *, name: str = "contrast") -> Partition:
     """Split a matrix ``(n_obs, p)`` with columns of like size for weights ``(q, p)``."""
-    row_space, singular = _row_space(matrix)
-    outside = weights - weights @ row_space.T @ row_space
-    if np.linalg.norm(outside) > 1e-7 * np.linalg.norm(weights):
+    left, singular, row_space = _decompose(matrix)
+    sizes = np.linalg.norm(weights, axis=1, keepdims=True)
+    unit = weights / np.where(sizes > 0, sizes, 1.0)
+    outside = unit - unit @ row_space.T @ row_space
+    if np.linalg.norm(outside, axis=1).max() > 1e-7:
         raise DesignError(
             f"The contrast '{name}' cannot be estimated from this design.",
             found="weights outside the row space of the design",
@@ -83,18 +85,17 @@ def partition(matrix: Doubles, weights: Doubles, *, name: str = "contrast") -> P
             found=f"{matrix.shape[0]} rows and rank {singular.size}",
             expected="more rows than the rank of the design",
         )
-    reduced = weights @ row_space.T  # (q, rank): the contrast on scores along the row space
-    left = matrix @ row_space.T / singular  # (n_obs, rank) orthonormal: X = left · diag(singular) · row_space
-    tested = left @ (reduced / singular).T  # X D C'
-    basis = _directed_basis(tested)
-    rest, size, _ = np.linalg.svd(left - basis @ (basis.T @ left), full_matrices=False)
-    return Partition(tested=basis, nuisance=np.ascontiguousarray(rest[:, size > 0.5]), dof=dof)
+    directions = _directed_basis(row_space @ unit.T)  # of the contrast, on scores along the row space
+    tested = _directed_basis(directions / singular[:, None])  # X D C' on the orthonormal columns of left
+    rest = np.linalg.svd(tested)[0][:, tested.shape[1] :]
+    return Partition(tested=left @ tested, nuisance=left @ rest, dof=dof)
 
 
-def _row_space(matrix: Doubles) -> tuple[Doubles, Doubles]:
-    _, singular, right = np.linalg.svd(matrix, full_matrices=False)
+def _decompose(matrix: Doubles) -> tuple[Doubles, Doubles, Doubles]:
+    """Singular vectors and values as far as they exist: (n_obs, rank), (rank,), (rank, p)."""
+    left, singular, right = np.linalg.svd(matrix, full_matrices=False)
     rank = int((singular > RELATIVE_TOLERANCE * singular[0]).sum())
-    return right[:rank], singular[:rank]
+    return left[:, :rank], singular[:rank], right[:rank]
 
 
 def _directed_basis(columns: Doubles) -> Doubles:
