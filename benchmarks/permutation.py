@@ -213,15 +213,15 @@ def correct_all(setting: Setting) -> None:
 
 
 def fit(data: GroupData) -> ContrastResult:
-    """Least squares, a few thousand voxels at a time."""
+    """Least squares, a thousand voxels at a time."""
     x, dof = data.design.matrix.to_numpy(), N_OBS - 2
     inverse = np.linalg.inv(x.T @ x)
     t = np.empty(data.elements.n_elements, np.float32)
-    for start in range(0, t.size, 4096):
-        maps = data.stack.data[:, start : start + 4096].astype(np.float64)
+    for start in range(0, t.size, 1024):
+        maps = data.stack.data[:, start : start + 1024].astype(np.float64)
         beta = inverse @ x.T @ maps
         variance = ((maps - x @ beta) ** 2).sum(axis=0) / dof
-        t[start : start + 4096] = beta[1] / np.sqrt(variance * inverse[1, 1])
+        t[start : start + 1024] = beta[1] / np.sqrt(variance * inverse[1, 1])
     maps_by_stat = {"t": t, "z": t_to_z(t, dof).astype(np.float32), "p": t_p(t, dof, True).astype(np.float32)}
     return ContrastResult(contrast=data.design.contrasts[0], dof=dof, dof_numerator=1, maps=maps_by_stat)
 

@@ -35,12 +35,11 @@ class Adjacency:
 
 def build_adjacency(elements: Elements, connectivity: Connectivity) -> Adjacency:
     """Connect voxels that share a face (6), also an edge (18), also a corner (26)."""
-    padded_shape = tuple(size + 2 for size in elements.grid.shape)
-    voxels = np.unravel_index(elements.indices, elements.grid.shape)
-    places = np.ravel_multi_index(tuple(axis + 1 for axis in voxels), padded_shape)
-    number_at = np.full(int(np.prod(padded_shape)), -1, dtype=np.int32)
+    padded = np.pad(elements.mask, 1)
+    places = np.flatnonzero(padded)
+    number_at = np.full(padded.size, -1, dtype=np.int32)
     number_at[places] = np.arange(elements.n_elements, dtype=np.int32)
-    steps = sorted(_flat_steps(padded_shape, connectivity))
+    steps = sorted(_flat_steps(padded.shape, connectivity))
     neighbours = np.empty((elements.n_elements, len(steps)), dtype=np.int32)
     for column, step in enumerate(steps):
         neighbours[:, column] = number_at[places + step]

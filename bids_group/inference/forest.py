@@ -20,7 +20,7 @@ EXTENT_POWER = 0.5
 HEIGHT_POWER = 2.0
 
 _BITS, _PASSES = 11, 3
-BYTES_PER_ELEMENT = 8 + 8 + 4 + 8 + 8 * 5
+BYTES_PER_ELEMENT = 4 + 4 + 8 + 8 * 5
 """Memory of a `Workspace` per element."""
 
 _SIZE, _MASS, _SUM, _BEST, _LAST, _N_FIELDS = 0, 1, 2, 3, 4, 5
@@ -28,7 +28,10 @@ _SIZE, _MASS, _SUM, _BEST, _LAST, _N_FIELDS = 0, 1, 2, 3, 4, 5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Workspace:
-    """Arrays that one worker reuses for every map of ``n`` elements."""
+    """Arrays that one worker reuses for every map of ``n`` elements.
+
+    Those of the sort and of the forest that is grown afterwards share memory, but for the sorted order.
+    """
 
     keys: npt.NDArray[np.uint32]  # (2, n) heights as integers: of the sorted order, and scratch
     order: npt.NDArray[np.int32]  # (2, n)
@@ -39,11 +42,12 @@ class Workspace:
     @classmethod
     def for_elements(cls, n: int) -> Workspace:
         """Allocate for maps of ``n`` elements."""
+        order, delta = np.empty((2, n), np.int32), np.empty(n)
         return cls(
-            keys=np.empty((2, n), np.uint32),
-            order=np.empty((2, n), np.int32),
-            parent=np.empty(n, np.int32),
-            delta=np.empty(n),
+            keys=delta.view(np.uint32).reshape(2, n),
+            order=order,
+            parent=order[(_PASSES + 1) % 2],
+            delta=delta,
             state=np.empty((n, _N_FIELDS)),
         )
 

@@ -83,12 +83,12 @@ def _null(question: Question, scheme: Scheme, execution: Execution, on_batch: Ca
     job = _job(question, scheme, residuals)
     values = observed_map(job)
     _check_against_fit(question, job, values)
+    z = np.empty((1, values.size), np.float32)
+    job.statistic.fill_z(values[None], z)
     if question.spec.has_permutation_p:
         job = replace(job, tally=Tally.against(values, is_two_sided=job.statistic.is_two_sided))
     journal = Journal(folder=_folder(question, job, execution))
     sample = run_null(job, n_workers=execution.n_workers(job), journal=journal, on_batch=on_batch)
-    z = np.empty((1, values.size), np.float32)
-    job.statistic.fill_z(values[None], z)
     return Null(
         scheme=scheme,
         statistic=job.statistic,
