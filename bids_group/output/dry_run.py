@@ -61,6 +61,8 @@ def _describe_maps(cohort: Cohort, observations: Sequence[Observation]) -> dict[
     return {
         "Found": len(cohort.maps),
         "Used": len(used),
+        "Pooling": sorted({one.combine for one in observations}),
+        "MapsPerRow": sorted({len(one.maps) for one in observations}),
         "WithVariance": sum(one.variance is not None for one in cohort.maps),
         "Contrasts": sorted({one.contrast for one in cohort.maps}),
         "Sessions": sorted({one.session for one in cohort.maps if one.session is not None}),

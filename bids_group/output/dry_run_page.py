@@ -37,6 +37,8 @@ def print_dry_run(
     _print_people(console, description["Maps"], description["Participants"])
     if description["Analyses"]:
         _print_settings(console, description["Images"], description["Inference"])
+    elif description["Maps"]["Used"]:  # the participant level pools, and no more
+        _print_pooling(console, description["Maps"]["Pooling"], description["Maps"]["MapsPerRow"])
     for analysis in description["Analyses"]:
         _print_analysis(console, analysis)
     _print_notices(console, description["Notices"])
@@ -136,7 +138,7 @@ def _print_analysis(console: Console, analysis: Mapping[str, Any]) -> None:
     _head(console, analysis["FirstLevelContrast"] + levels + node)
     estimator = ESTIMATORS[analysis["Estimator"]]
     _say(console, f"Formula  {analysis['Formula']}   {len(analysis['Rows'])} rows, {estimator}")
-    _print_pooling(console, analysis["Pooling"], analysis["MapsPerRow"])
+    _print_pooling(console, analysis["Pooling"], list(analysis["MapsPerRow"].values()))
     _print_centering(console, analysis["Centering"])
     _print_cells(console, analysis["NPerCell"])
     _print_covariates(console, analysis["Covariates"])
@@ -146,8 +148,8 @@ def _print_analysis(console: Console, analysis: Mapping[str, Any]) -> None:
     _print_checks(console, analysis)
 
 
-def _print_pooling(console: Console, pooling: Sequence[str], maps_per_row: Mapping[str, int]) -> None:
-    fewest, most = min(maps_per_row.values()), max(maps_per_row.values())
+def _print_pooling(console: Console, pooling: Sequence[str], maps_per_row: Sequence[int]) -> None:
+    fewest, most = min(maps_per_row), max(maps_per_row)
     counts = str(most) if fewest == most else f"{fewest} to {most}"
     words = " and ".join(POOLINGS[name] for name in pooling) if most > 1 else "nothing to pool"
     mark = ";" if most > 1 else ":"

@@ -190,6 +190,7 @@ def test_nothing_is_said_of_images_and_inference_where_no_group_is_analysed(made
     observations = made.analysis.observations
     description = describe_dry_run(made.cohort, [], [], (), (), spec=DEFAULT, observations=observations)
     assert "Tests" not in show(description)
+    assert "Pooling  fixed effects, weighted by precision (1/variance); 2 maps per row" in show(description)
     assert description["Inference"]["Alpha"] == 0.05
 
 
