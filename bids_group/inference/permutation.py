@@ -143,7 +143,7 @@ def _check_against_fit(question: Question, job: Job, values: npt.NDArray[np.floa
     fitted = job.statistic.expected_values(question.statistic)
     if fitted is None:
         return
-    is_comparable = question.is_tested & np.isfinite(fitted) & (values != 0)
+    is_comparable = question.is_tested & np.isfinite(fitted)
     worst = float(np.abs(fitted - values)[is_comparable].max(initial=0.0))
     if worst > 1e-4:
         raise BidsGroupError(

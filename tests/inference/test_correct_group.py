@@ -11,6 +11,7 @@ from scipy.stats import f, t
 
 from bids_group.config import CORRECTIONS, InferenceSpec
 from bids_group.inference import correct_group
+from bids_group.model import fit_group
 
 EVERYTHING = InferenceSpec(corrections=CORRECTIONS, n_permutations=199, cluster_forming_p=0.02)
 
@@ -189,15 +190,14 @@ def test_elements_without_dof_are_no_tests(problem):
     np.testing.assert_allclose(verdict.p_corrected[1::2], np.minimum(tested, 1), rtol=1e-6)
 
 
-def test_an_element_that_never_varies_disturbs_nothing(make_problem, make_maps, fit_by_hand):
+def test_an_element_that_never_varies_disturbs_nothing(make_problem, make_maps):
     maps = make_maps(12, (8, 7, 6), 1)
     matrix = np.column_stack([np.ones(12), np.arange(12.0)])
     spec = InferenceSpec(corrections=("fwe-voxel",), n_permutations=99)
     constant = maps.copy()
     constant[:, 5] = 3.0
-    data, results = make_problem(matrix, [("t", [0, 1])], maps=constant)
-    with np.errstate(all="ignore"):
-        (verdict,) = correct_group(data, results, spec)
+    data, _ = make_problem(matrix, [("t", [0, 1])], maps=constant)
+    (verdict,) = correct_group(data, fit_group(data, is_two_sided=True), spec)
     assert verdict.p_corrected[5] == 1
     assert np.isfinite(verdict.null["voxel"]).all()
 
