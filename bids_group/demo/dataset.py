@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_group.demo.kinds import KINDS, Kind
+from bids_group.demo.plan import CONTRAST, SPACE, MapPlan, plan_maps
 from bids_group.demo.truth import DemoTruth, Irregularity
 from bids_group.errors import OutputError, UsageError
 
@@ -18,34 +17,13 @@ if TYPE_CHECKING:
     from bids_group.demo.effects import Signal
     from bids_group.demo.people import People
 
-TASK, CONTRAST, SPACE = "faces", "facesVsHouses", "MNI152NLin2009cAsym"
 BETWEEN_SD = 0.4
-RUN_SD = (0.35, 0.65)
-MAP_DOF = 180
 _WORDS = {
     "missing run": "has no map of session {session}, run {run}",
     "missing value": "has n/a for {covariate}",
     "reduced coverage": "the map of session {session}, run {run} does not cover the brain below z = −20 mm",
     "no maps": "stands in participants.tsv and has no maps",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MapPlan:
-    """One first-level map to be written."""
-
-    subject: str
-    session: str | None
-    run: str | None
-    is_reduced: bool
-
-    def stem(self, res: str) -> str:
-        """File name up to the ``stat`` entity, with the folders before it."""
-        session = f"_ses-{self.session}" if self.session else ""
-        run = f"_run-{self.run}" if self.run else ""
-        folder = f"sub-{self.subject}/" + (f"ses-{self.session}/" if self.session else "") + "func/"
-        who = f"sub-{self.subject}{session}"
-        return f"{folder}{who}_task-{TASK}{run}_space-{SPACE}_res-{res}_contrast-{CONTRAST}"
 
 
 def write_demo(
@@ -93,7 +71,7 @@ def write_demo(
     people = draw_people(rng, recipe)
     signal = build_signal(recipe, people, build_grid(size_mm or recipe.size_mm), BETWEEN_SD)
     res = f"{size_mm or recipe.size_mm:g}mm".replace(".", "p")
-    plans = tuple(_plan_maps(recipe, people))
+    plans = tuple(plan_maps(recipe, people.labels))
     root = output_dir.absolute()
     truth = DemoTruth(
         kind=kind,
@@ -134,7 +112,7 @@ def _write(
     from bids_group.demo.tables import write_tables
 
     write_tables(truth, recipe, people, rng)
-    write_maps(truth, people, signal, plans, rng)
+    write_maps(truth, signal, plans, rng)
 
 
 def _find_kind(name: str, n_people: int | None) -> Kind:
@@ -165,19 +143,6 @@ def _create(root: Path) -> None:
             expected="a new or empty folder",
             fix="Name another folder, or remove this one.",
         )
-
-
-def _plan_maps(recipe: Kind, people: People) -> Iterator[MapPlan]:
-    """All maps in the order in which they are drawn; of an irregular person the last one is odd."""
-    odd = {position: what for what, position in recipe.irregular}
-    sessions, runs = recipe.sessions or (None,), recipe.runs or (None,)
-    for position, subject in enumerate(people.labels):
-        for session, run in product(sessions, runs):
-            is_last = (session, run) == (sessions[-1], runs[-1])
-            if is_last and odd.get(position) == "missing run":
-                continue
-            is_reduced = is_last and odd.get(position) == "reduced coverage"
-            yield MapPlan(subject=subject, session=session, run=run, is_reduced=is_reduced)
 
 
 def _name_irregular(recipe: Kind, people: People) -> Iterator[Irregularity]:

@@ -12,20 +12,19 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.demo.dataset import CONTRAST, MAP_DOF, RUN_SD, MapPlan
 from bids_group.demo.effects import Signal
-from bids_group.demo.people import People
+from bids_group.demo.plan import CONTRAST, MapPlan
 from bids_group.demo.truth import DemoTruth
 from bids_group.demo.volumes import build_variance, draw_noise
 from bids_group.elements import Grid
 
+_RUN_SD = (0.35, 0.65)
+_MAP_DOF = 180
 _NOISE_FWHM_MM = 7.0
 _COVERED_ABOVE_MM = -20.0
 
 
-def write_maps(
-    truth: DemoTruth, people: People, signal: Signal, plans: Iterable[MapPlan], rng: np.random.Generator
-) -> None:
+def write_maps(truth: DemoTruth, signal: Signal, plans: Iterable[MapPlan], rng: np.random.Generator) -> None:
     """Draw every person, then every map of that person, and write effect, variance and sidecar."""
     for _, of_person in groupby(plans, key=lambda plan: plan.subject):
         person = signal.draw_person(rng)
@@ -36,7 +35,7 @@ def write_maps(
 def _write_map(
     truth: DemoTruth, signal: Signal, plan: MapPlan, person: npt.NDArray[np.float64], rng: np.random.Generator
 ) -> None:
-    variance = build_variance(signal.grid, rng.uniform(*RUN_SD) ** 2).astype(np.float32)
+    variance = build_variance(signal.grid, rng.uniform(*_RUN_SD) ** 2).astype(np.float32)
     noise = np.sqrt(variance) * draw_noise(rng, signal.grid, _NOISE_FWHM_MM)
     effect = signal.effect(plan.subject, plan.session) + person + noise
     observed = signal.mask & _covered(signal.grid) if plan.is_reduced else signal.mask
@@ -44,7 +43,7 @@ def _write_map(
     stem.parent.mkdir(parents=True, exist_ok=True)
     _save(Path(f"{stem}_stat-effect_statmap.nii.gz"), signal.grid, np.where(observed, effect, 0))
     _save(Path(f"{stem}_stat-variance_statmap.nii.gz"), signal.grid, np.where(observed, variance, 0))
-    sidecar = {"Contrast": CONTRAST, "DegreesOfFreedom": MAP_DOF, "Units": "percent signal change"}
+    sidecar = {"Contrast": CONTRAST, "DegreesOfFreedom": _MAP_DOF, "Units": "percent signal change"}
     Path(f"{stem}_stat-effect_statmap.json").write_text(
         json.dumps(sidecar, indent=2) + "\n", encoding="utf-8"
     )

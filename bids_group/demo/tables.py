@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from bids_group import __version__
-from bids_group.demo.dataset import TASK
 from bids_group.demo.kinds import Kind
 from bids_group.demo.people import People
+from bids_group.demo.plan import TASK
 from bids_group.demo.truth import DemoTruth
 
 _BIDS_VERSION = "1.10.0"
@@ -128,7 +128,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 _RESPONSES = {
-    "TaskName": "faces",
+    "TaskName": TASK,
     "trial_type": {"Description": "What was shown", "Levels": {"face": "a face", "house": "a house"}},
     "response_time": {"Description": "Time from the picture to the button press", "Units": "s"},
 }
