@@ -249,7 +249,9 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--variance-groups", metavar="COL", help="groups with a variance of their own")
     group.add_argument("--shuffle", choices=("auto", "flips", "permutations", "both"), help="default auto")
     group.add_argument(
-        "--familywise", choices=("within-contrast", "across-contrasts"), help="default within-contrast"
+        "--familywise",
+        choices=("within-contrast", "across-contrasts"),
+        help="count family-wise errors in each contrast (default), or over all contrasts of the run",
     )
     group.add_argument(
         "--tail-approximation", action="store_true", default=None, help="Pareto tail for few shuffles"

@@ -24,6 +24,7 @@ def check_inference(
     blocks: pd.Series | None = None,
     variance_groups: pd.Series | None = None,
     estimator: str = "ols",
+    n_contrasts: int | None = None,
 ) -> tuple[Notice, ...]:
     """Check a request against a design, and say for each contrast how rows will be shuffled.
 
@@ -35,6 +36,8 @@ def check_inference(
         Label of each row of the design (index = observation labels), or None.
     estimator
         ``ols`` or ``meta``; the latter cannot be shuffled.
+    n_contrasts
+        Contrasts of the whole run, those of the design unless given.
 
     Raises
     ------
@@ -43,7 +46,7 @@ def check_inference(
     DataError
         The design, blocks or variance groups do not allow the shuffles.
     """
-    notices = _sides(design, spec)
+    notices = _sides(design, spec) + _family(spec)
     if not spec.needs_shuffling:
         return notices
     _check_request(spec, is_complete=is_complete, estimator=estimator)
@@ -53,6 +56,8 @@ def check_inference(
         checked_scheme(design, contrast, spec, blocks=blocks, variance_groups=variance_groups)
         for contrast in design.contrasts
     ]
+    if spec.familywise == "across-contrasts":
+        _check_families(schemes, spec, max(n_contrasts or 1, len(schemes)))
     for contrast, scheme in zip(design.contrasts, schemes, strict=True):
         sentence = f"The contrast '{contrast.name}' is judged by {scheme.words}."
         notices += (Notice(severity="note", topic="shuffling", sentence=sentence), *scheme.notices)
@@ -79,6 +84,20 @@ def checked_scheme(
             fix="Include more people, or use a correction without shuffling (fdr, bonferroni, ari).",
         )
     return scheme
+
+
+def _check_families(schemes: Sequence[Scheme], spec: InferenceSpec, n_together: int) -> None:
+    """Refuse where contrasts that are judged together leave none enough shuffles for its share of alpha."""
+    n_families = len({scheme.shared for scheme in schemes}) * n_together / max(len(schemes), 1)
+    for scheme in schemes:
+        smallest = n_families / (scheme.shuffles.n_others + 1)
+        if smallest > spec.alpha * (1 + 1e-9):
+            raise DataError(
+                "There are too few shuffles for contrasts that are judged together.",
+                found=f"{scheme.words}; p counts {n_families:g} times, so the smallest is {smallest:.3g}",
+                expected=f"a smallest possible p of at most alpha = {spec.alpha:g}",
+                fix="Do more permutations, or judge each contrast alone: --familywise within-contrast.",
+            )
 
 
 def check_geometry(elements: Elements, spec: InferenceSpec) -> tuple[Notice, ...]:
@@ -115,6 +134,20 @@ def _sides(design: Design, spec: InferenceSpec) -> tuple[Notice, ...]:
             topic="sides",
             sentence=f"An F test has no direction: --one-sided does not apply to {listed}.",
             fix="Ask for a t contrast where a direction is meant.",
+        ),
+    )
+
+
+def _family(spec: InferenceSpec) -> tuple[Notice, ...]:
+    names = [name for name in ("none", "fdr") if name in spec.corrections]
+    if spec.familywise != "across-contrasts" or not names:
+        return ()
+    return (
+        Notice(
+            severity="note",
+            topic="family",
+            sentence=f"{' and '.join(names)}: each contrast is judged alone, as no family-wise error is"
+            " controlled; --familywise across-contrasts is about bonferroni, ari and the fwe- corrections.",
         ),
     )
 

@@ -21,6 +21,7 @@ def correct_group(
     results: Sequence[ContrastResult],
     spec: InferenceSpec,
     *,
+    n_contrasts: int | None = None,
     n_procs: int = 1,
     mem_gb: float | None = None,
     work_dir: Path | None = None,
@@ -36,6 +37,9 @@ def correct_group(
         The fitted contrasts, those of the design.
     spec
         What changes the result.
+    n_contrasts
+        Contrasts of the whole run, of which these may be a part; with ``across-contrasts`` family-wise errors
+        are counted over all of them.
     n_procs, mem_gb, work_dir
         How the work is done: threads, memory for them, and where finished batches of shuffles are kept so
         that a run that was killed goes on. None of these changes a bit of the result.
@@ -58,9 +62,11 @@ def correct_group(
         blocks=data.blocks,
         variance_groups=data.variance_groups,
         estimator=data.estimator,
+        n_contrasts=n_contrasts,
     )
     adjacency = build_adjacency(data.elements, spec.connectivity)
-    questions = [Question.about(data, result, spec, adjacency) for result in results]
+    n_together = max(n_contrasts or 1, len(results)) if spec.familywise == "across-contrasts" else 1
+    questions = [Question.about(data, result, spec, adjacency, n_together) for result in results]
     execution = Execution(n_procs=n_procs, mem_gb=mem_gb, work_dir=work_dir, on_progress=on_progress)
     nulls = build_nulls(questions, execution) if spec.needs_shuffling else [None] * len(questions)
     geometry = check_geometry(data.elements, spec)

@@ -27,10 +27,10 @@ class Null:
     """What shuffling said about one contrast.
 
     ``values`` and ``z``: the unshuffled data by element, shape ``(n_elements,)``. ``maxima``: by measure,
-    of every shuffle, the unshuffled data first, shape ``(n_shuffles,)``; ``own_maxima`` are those of this
-    contrast where ``maxima`` are of several together. ``n_families``: sets of contrasts that are judged
-    together without sharing shuffles; p is multiplied by it. ``p_uncorrected``: each element's own p by
-    shuffling, where it is asked for.
+    of every shuffle, the unshuffled data first, shape ``(n_shuffles,)``; over several contrasts where these
+    are judged together, then in z (``is_in_z``). ``n_families``: p is multiplied by it, as sets of contrasts
+    that are judged together without sharing shuffles share alpha. ``p_uncorrected``: each element's own p
+    by shuffling, where it is asked for.
     """
 
     scheme: Scheme
@@ -40,7 +40,7 @@ class Null:
     z: Row
     maxima: Mapping[str, Doubles]
     is_in_z: bool = False
-    n_families: int = 1
+    n_families: float = 1
     tails: Mapping[str, Tail] = field(default_factory=dict)
     p_uncorrected: Row | None = None
     details: Mapping[str, Any]

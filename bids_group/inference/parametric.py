@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,15 +41,17 @@ def _uncorrected(question: Question) -> Significance:
 
 
 def _bonferroni(question: Question) -> Significance:
-    p_corrected = _adjusted(question, adjust_bonferroni)
-    level = question.spec.alpha / max(question.n_tested, 1)
+    """Count the tests of all contrasts that are judged together: each has the same share of alpha."""
+    p_corrected = _adjusted(question, lambda p: np.minimum(adjust_bonferroni(p) * question.n_together, 1))
+    n_tests = question.n_tested * question.n_together
+    level = question.spec.alpha / max(n_tests, 1)
     return judge(
         question,
         "bonferroni",
         is_significant=question.is_tested & (p_corrected <= question.spec.alpha),
         threshold=_statistic_at(question, level),
         p_corrected=p_corrected,
-        details={"NumberOfTests": question.n_tested},
+        details={"NumberOfTests": n_tests, **_family(question)},
     )
 
 
@@ -69,7 +72,7 @@ def _fdr(question: Question) -> Significance:
 def _ari(question: Question) -> Significance:
     """Bound the true discoveries of clusters above the cluster-forming threshold; signs at half of alpha."""
     z = question.z.astype(np.float64)
-    alpha = question.spec.alpha / (2 if question.is_two_sided else 1)
+    alpha = question.spec.alpha / question.n_together / (2 if question.is_two_sided else 1)
     signs: tuple[Sign, ...] = (1, -1) if question.is_two_sided else (1,)
     p_of = {sign: special.ndtr(-sign * z) for sign in signs}
     hommel = {sign: hommel_value(p_of[sign][question.is_tested], alpha) for sign in signs}
@@ -86,6 +89,7 @@ def _ari(question: Question) -> Significance:
         "ClusterFormingZ": question.cluster_forming_z,
         "HommelValue": {("positive" if sign > 0 else "negative"): hommel[sign] for sign in signs},
         "AlphaPerSign": alpha,
+        **_family(question),
     }
     return judge(
         question,
@@ -95,6 +99,10 @@ def _ari(question: Question) -> Significance:
         clusters=clusters,
         details=details,
     )
+
+
+def _family(question: Question) -> dict[str, Any]:
+    return {"Familywise": question.spec.familywise, "NumberOfContrastsTogether": question.n_together}
 
 
 def _adjusted(question: Question, adjust: Callable[[Row], npt.NDArray[np.float64]]) -> Row:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def build_nulls(questions: Sequence[Question], execution: Execution) -> list[Nul
         for question, scheme in zip(questions, schemes, strict=True)
     ]
     if questions and questions[0].spec.familywise == "across-contrasts":
-        nulls = judge_together(nulls)
+        nulls = judge_together(nulls, questions[0].n_together)
     if questions and questions[0].spec.has_tail_approximation:
         nulls = [approximate_tails(null) for null in nulls]
     return nulls
@@ -186,6 +186,7 @@ def _details(question: Question, scheme: Scheme) -> dict[str, Any]:
         "ExchangeabilityBlocks": None if data.blocks is None else str(data.blocks.name),
         "VarianceGroups": None if data.variance_groups is None else str(data.variance_groups.name),
         "Familywise": question.spec.familywise,
+        "NumberOfContrastsTogether": question.n_together,
     }
 
 
@@ -199,18 +200,20 @@ def _notices(question: Question, scheme: Scheme) -> tuple[Notice, ...]:
     return (Notice(severity="note", topic="variance", sentence=sentence),)
 
 
-def judge_together(nulls: Sequence[Null]) -> list[Null]:
-    """Replace each contrast's maxima by those over all contrasts of the run, on the scale of z.
+def judge_together(nulls: Sequence[Null], n_together: int) -> list[Null]:
+    """Replace each contrast's maxima by those over all contrasts of the model, on the scale of z.
 
     Contrasts that share their shuffles have joint maxima. Sets of contrasts with other shuffles are joined by
-    Bonferroni: p times the number of sets.
+    Bonferroni: p times the number of sets. So are the models of a run, each with a share of alpha in
+    proportion to its contrasts among all ``n_together``.
     """
-    sets: dict[tuple[Any, ...], list[Null]] = {}
+    sets: dict[tuple[Hashable, ...], list[Null]] = {}
     for null in nulls:
-        sets.setdefault(_shuffling_of(null), []).append(null)
+        sets.setdefault(null.scheme.shared, []).append(null)
     joint = {key: _joint_maxima(members) for key, members in sets.items()}
+    n_families = len(sets) * n_together / len(nulls)
     return [
-        replace(null, maxima=joint[_shuffling_of(null)], is_in_z=True, n_families=len(sets)) for null in nulls
+        replace(null, maxima=joint[null.scheme.shared], is_in_z=True, n_families=n_families) for null in nulls
     ]
 
 
@@ -218,14 +221,3 @@ def _joint_maxima(nulls: Sequence[Null]) -> dict[str, Doubles]:
     joint = {name: np.max([null.maxima[name] for null in nulls], axis=0) for name in nulls[0].maxima}
     joint["voxel"] = np.max([null.statistic.z_of(null.maxima["voxel"]) for null in nulls], axis=0)
     return joint
-
-
-def _shuffling_of(null: Null) -> tuple[Any, ...]:
-    shuffles = null.scheme.shuffles
-    units = shuffles.units
-    return (
-        units.unit_of_row.tobytes(),
-        units.cell_of_unit.tobytes(),
-        shuffles.has_permutations,
-        shuffles.has_flips,
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,17 @@ class Scheme:
     shuffling: str
     words: str
     notices: tuple[Notice, ...] = ()
+
+    @property
+    def shared(self) -> tuple[Hashable, ...]:
+        """What contrasts of the same rows whose shuffle number k is the same have in common."""
+        units = self.shuffles.units
+        return (
+            units.unit_of_row.tobytes(),
+            units.cell_of_unit.tobytes(),
+            self.shuffles.has_permutations,
+            self.shuffles.has_flips,
+        )
 
     def smallest_p(self, *, is_two_sided: bool) -> float:
         """Share of the shuffles that cannot differ from the unshuffled data, whatever the data are."""

@@ -27,7 +27,7 @@ class Question:
 
     ``is_tested``: elements at which the fit could judge the contrast; ``statistic``, ``z`` and uncorrected
     ``p`` are what is judged: those of the fit, or those of a permutation that allows for unequal variances.
-    All of shape ``(n_elements,)``.
+    All of shape ``(n_elements,)``. ``n_together``: contrasts whose family-wise errors are counted together.
     """
 
     data: GroupData
@@ -38,10 +38,16 @@ class Question:
     statistic: Row
     z: Row
     p: Row
+    n_together: int = 1
 
     @classmethod
     def about(
-        cls, data: GroupData, result: ContrastResult, spec: InferenceSpec, adjacency: Adjacency
+        cls,
+        data: GroupData,
+        result: ContrastResult,
+        spec: InferenceSpec,
+        adjacency: Adjacency,
+        n_together: int = 1,
     ) -> Question:
         """Take statistic, z and p from the fit.
 
@@ -58,6 +64,7 @@ class Question:
             statistic=statistic,
             z=result.maps["z"],
             p=result.maps["p"],
+            n_together=n_together,
         )
 
     @property

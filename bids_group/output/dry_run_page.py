@@ -98,7 +98,8 @@ def _spell_tests(inference: Mapping[str, Any]) -> str:
 
 
 def _spell_corrections(inference: Mapping[str, Any]) -> str:
-    scope = ", over all contrasts together" if inference["Familywise"] == "across-contrasts" else ""
+    is_joint = inference["Familywise"] == "across-contrasts"
+    scope = "; family-wise errors over all contrasts of the run together" if is_joint else ""
     return ", ".join(inference["Corrections"]) + scope
 
 

@@ -103,6 +103,7 @@ def _analyse(job: Job, planned: PlannedAnalysis, work_dir: Path, watch: Watch) -
             data,
             results,
             job.spec.inference,
+            n_contrasts=sum(len(one.design.contrasts) for one in job.planned),
             n_procs=job.config.execution.n_procs,
             mem_gb=job.config.execution.mem_gb,
             work_dir=work_dir,

@@ -159,13 +159,15 @@ def _tell_idle_options(inference: InferenceSpec) -> list[Notice]:
 def _plan_designs(
     analyses: Iterable[GroupAnalysis], spec: AnalysisSpec
 ) -> tuple[tuple[PlannedAnalysis, ...], tuple[Exclusion, ...]]:
-    planned: list[PlannedAnalysis] = []
+    designs: list[tuple[GroupAnalysis, Design]] = []
     exclusions: list[Exclusion] = []
     for analysis in analyses:
         complete, left_out = _complete(analysis, spec)
         exclusions.extend((*complete.exclusions, *left_out))
-        planned.append(_plan_design(complete, spec))
-    return tuple(planned), tuple(dict.fromkeys(exclusions))
+        designs.append((complete, build_design(complete)))
+    n_contrasts = sum(len(design.contrasts) for _, design in designs)
+    planned = tuple(_plan_design(analysis, design, spec, n_contrasts) for analysis, design in designs)
+    return planned, tuple(dict.fromkeys(exclusions))
 
 
 def _complete(analysis: GroupAnalysis, spec: AnalysisSpec) -> tuple[GroupAnalysis, tuple[Exclusion, ...]]:
@@ -183,8 +185,9 @@ def _complete(analysis: GroupAnalysis, spec: AnalysisSpec) -> tuple[GroupAnalysi
     return restrict(analysis, labels), left_out
 
 
-def _plan_design(analysis: GroupAnalysis, spec: AnalysisSpec) -> PlannedAnalysis:
-    design = build_design(analysis)
+def _plan_design(
+    analysis: GroupAnalysis, design: Design, spec: AnalysisSpec, n_contrasts: int
+) -> PlannedAnalysis:
     blocks = _blocks(analysis, spec)
     groups = spec.inference.variance_groups
     variance_groups = analysis.rows[groups] if groups else None
@@ -195,6 +198,7 @@ def _plan_design(analysis: GroupAnalysis, spec: AnalysisSpec) -> PlannedAnalysis
         blocks=blocks,
         variance_groups=variance_groups,
         estimator=analysis.estimator,
+        n_contrasts=n_contrasts,
     )
     return PlannedAnalysis(
         analysis=analysis,

@@ -10,7 +10,8 @@ from nilearn.reporting import get_clusters_table
 from scipy.stats import f, t
 
 from bids_group.config import CORRECTIONS, InferenceSpec
-from bids_group.inference import correct_group
+from bids_group.errors import DataError
+from bids_group.inference import check_inference, correct_group
 from bids_group.model import fit_group
 
 EVERYTHING = InferenceSpec(corrections=CORRECTIONS, n_permutations=199, cluster_forming_p=0.02)
@@ -173,6 +174,53 @@ def test_contrasts_with_other_shuffles_join_by_bonferroni(problem):
     _, slope, _ = correct_group(data, results, replace(spec, familywise="across-contrasts"))
     (lonely,) = correct_group(alone, results[1:2], spec)
     np.testing.assert_allclose(slope.p_corrected, np.minimum(2 * lonely.p_corrected, 1), rtol=1e-6)
+
+
+def test_bonferroni_and_ari_over_contrasts_share_alpha_among_them(problem):
+    spec = replace(EVERYTHING, corrections=("bonferroni", "ari", "fdr"), familywise="across-contrasts")
+    joint = correct_group(*problem, spec)
+    thirds = correct_group(*problem, replace(spec, alpha=0.05 / 3, familywise="within-contrast"))
+    for one, other in zip(joint, thirds, strict=True):
+        if one.correction == "fdr":  # no family-wise error: each contrast alone
+            continue
+        np.testing.assert_array_equal(one.is_significant, other.is_significant)
+        assert one.threshold == pytest.approx(other.threshold, rel=1e-12)
+        bounds = [[each.true_discovery_proportion for each in v.clusters] for v in (one, other)]
+        assert bounds[0] == bounds[1]
+        if one.correction == "bonferroni":
+            expected = np.minimum(other.p_corrected.astype(float) * 3, 1)
+            np.testing.assert_allclose(one.p_corrected, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("correction", ["bonferroni", "fwe-voxel", "fwe-tfce"])
+def test_contrasts_of_other_models_of_the_run_belong_to_the_family(problem, correction):
+    spec = replace(EVERYTHING, corrections=(correction,), familywise="across-contrasts", alpha=0.1)
+    alone = correct_group(*problem, spec)
+    among_nine = correct_group(*problem, spec, n_contrasts=9)
+    within = replace(spec, familywise="within-contrast")
+    for one, other in zip(alone, among_nine, strict=True):
+        expected = np.minimum(one.p_corrected.astype(float) * 3, 1)
+        is_below = one.p_corrected < 0.3
+        np.testing.assert_allclose(other.p_corrected[is_below], expected[is_below], rtol=1e-6)
+        assert other.details["NumberOfContrastsTogether"] == 9
+    for one, other in zip(
+        correct_group(*problem, within), correct_group(*problem, within, n_contrasts=9), strict=True
+    ):
+        np.testing.assert_array_equal(one.p_corrected, other.p_corrected)
+
+
+def test_too_few_shuffles_for_a_family_are_refused(problem):
+    spec = replace(EVERYTHING, corrections=("fwe-voxel",), familywise="across-contrasts", n_permutations=99)
+    correct_group(*problem, spec, n_contrasts=6)
+    with pytest.raises(DataError, match="too few shuffles for contrasts that are judged together"):
+        correct_group(*problem, spec, n_contrasts=9)
+
+
+def test_fdr_is_said_to_stay_within_each_contrast(problem):
+    spec = InferenceSpec(familywise="across-contrasts")
+    (notice,) = check_inference(problem[0].design, spec)
+    assert notice.sentence.startswith("fdr: each contrast is judged alone")
+    assert check_inference(problem[0].design, replace(spec, corrections=("bonferroni",))) == ()
 
 
 def test_elements_without_dof_are_no_tests(problem):

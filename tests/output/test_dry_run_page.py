@@ -169,7 +169,7 @@ def test_settings_that_were_asked_for_are_said_too(made: Any) -> None:
         "Smoothing    5 mm (FWHM)",
         "Elements     observed in every row, inside /masks/gm.nii.gz",
         "Tests        one-sided (positive effects only), alpha 0.01",
-        "Corrections  fwe-voxel, fwe-size, over all contrasts together",
+        "Corrections  fwe-voxel, fwe-size; family-wise errors over all contrasts of the run together",
         "Clusters     formed at p < 0.01, 26 neighbours",
         "Shuffling    500 times, seed 7, flips, whole blocks of family, variance groups of group, "
         "tail approximated",

@@ -258,6 +258,18 @@ def test_the_model_that_a_run_writes_gives_the_same_bytes(runs, tmp_path, conten
     assert contents_of(tmp_path / "two") == contents_of(tmp_path / "one")
 
 
+def test_a_family_holds_the_contrasts_of_all_first_level_contrasts(runs, tmp_path):
+    options = ["--formula", "~ age", "--first-level-contrast", "gain", "loss", "--no-report", "-q"]
+    command = ["--correction", "bonferroni", "--familywise", "across-contrasts"]
+    assert main([str(runs[0]), str(tmp_path), "group", *options, *command]) == 0
+    paths = sorted((tmp_path / "group").glob("*_stat-p_desc-bonferroni_statmap.json"))
+    sidecars = [json.loads(path.read_text()) for path in paths]
+    assert [one["NumberOfContrastsTogether"] for one in sidecars] == [4, 4, 4, 4]
+    (mask,) = (tmp_path / "group").glob("*contrast-gain_desc-analysis_mask.json")
+    n_elements = json.loads(mask.read_text())["NumberOfElements"]
+    assert {one["NumberOfTests"] for one in sidecars} == {4 * n_elements}
+
+
 def test_the_job_of_a_person_whom_a_filter_leaves_out_pools_nothing(runs, tmp_path):
     node = dataset([1, "age"], [{"Name": "Scale", "Input": ["age"]}], DummyContrasts={"Test": "t"})
     edges = [{"Source": "subject", "Destination": "group", "Filter": {"sex": ["M"], "contrast": ["gain"]}}]

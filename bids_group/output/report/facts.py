@@ -78,7 +78,7 @@ def _correction(name: str, sidecar: Mapping[str, Any]) -> dict[str, Any]:
         "connectivity": sidecar.get("Connectivity"),
         "blocks": sidecar.get("ExchangeabilityBlocks"),
         "variance_groups": sidecar.get("VarianceGroups"),
-        "is_across_contrasts": sidecar.get("Familywise") == "across-contrasts",
+        "n_together": sidecar.get("NumberOfContrastsTogether"),
         "has_tail_approximation": bool(sidecar.get("TailApproximation")),
     }
 

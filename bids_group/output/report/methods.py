@@ -153,8 +153,13 @@ def _tests(facts: Facts) -> str:
     side = sides.get(bool(facts["is_two_sided"]), "") if facts.get("is_two_sided") is not None else ""
     judged = "; ".join(_say_correction(entry) for entry in corrections)
     first = f"{side}Significance was judged by {judged}."
-    parts = (first, _forming(facts), *_shuffling(facts))
+    parts = (first, _family(corrections), _forming(facts), *_shuffling(facts))
     return " ".join(part for part in parts if part)
+
+
+def _family(corrections: Sequence[Facts]) -> str:
+    n_together = max((int(entry.get("n_together") or 1) for entry in corrections), default=1)
+    return f"Family-wise errors were counted over {n_together} contrasts together." if n_together > 1 else ""
 
 
 def _say_correction(entry: Facts) -> str:
@@ -192,8 +197,6 @@ def _shuffling(facts: Facts) -> list[str]:
         sentences.append(
             f"Variances were allowed to differ between the levels of {entry['variance_groups']}."
         )
-    if entry.get("is_across_contrasts"):
-        sentences.append("The family of tests spans all contrasts.")
     if entry.get("has_tail_approximation"):
         tail = "a generalised Pareto distribution fitted to the tail ({winkler2016})"
         sentences.append(f"Small p-values come from {tail}.")

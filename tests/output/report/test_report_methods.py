@@ -79,6 +79,10 @@ def _facts(**changes: Any) -> dict[str, Any]:
             {"permutation_p": VOXEL | {"name": "permutation"}, "schemes": {"sign flips of rows": ["mean"]}},
             "2014): sign flips of rows. Uncorrected p-values by shuffling are given for each element.",
         ),
+        (
+            {"corrections": [FDR, FDR | {"name": "bonferroni", "n_together": 6}]},
+            "Family-wise errors were counted over 6 contrasts together.",
+        ),
         ({"has_g": True}, "Hedges' g"),
         ({"has_partial_r2": True}, "partial R²"),
         ({"has_marginal_means": True, "contrasts": ["mean of a"]}, "Searle et al., 1980"),
