@@ -1,0 +1,45 @@
+"""The nouns that cross the walls between rooms: what each is called, and which axes it has.
+
+Frozen, without input/output and without algorithms; a record checks its own invariant. By the room that
+makes them: `people` (`bids`), `numbers` (`model`), `significance` (`inference`), `files` (`output`);
+`notices` come from every room.
+"""
+
+from __future__ import annotations
+
+from bids_group.records.files import OutputFile
+from bids_group.records.notices import Notice
+from bids_group.records.numbers import (
+    Contrast,
+    ContrastResult,
+    Design,
+    GroupAnalysis,
+    GroupData,
+    MapStack,
+    Observation,
+    PooledMap,
+)
+from bids_group.records.people import Cohort, Column, Exclusion, FirstLevelMap, Table
+from bids_group.records.significance import Cluster, Peak, Significance, UncorrectedP
+
+__all__ = [
+    "Cluster",
+    "Cohort",
+    "Column",
+    "Contrast",
+    "ContrastResult",
+    "Design",
+    "Exclusion",
+    "FirstLevelMap",
+    "GroupAnalysis",
+    "GroupData",
+    "MapStack",
+    "Notice",
+    "Observation",
+    "OutputFile",
+    "Peak",
+    "PooledMap",
+    "Significance",
+    "Table",
+    "UncorrectedP",
+]

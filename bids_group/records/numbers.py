@@ -1,0 +1,218 @@
+"""Numbers (made by `model`): rows, maps, designs and what is estimated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bids_group.config import ContrastRequest
+from bids_group.elements import Elements, Grid
+from bids_group.errors import DesignError
+from bids_group.records.notices import Notice
+from bids_group.records.people import Column, Exclusion, FirstLevelMap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """A row of the design: one person (or session), one first-level contrast, and the maps it stands on.
+
+    ``sources`` are maps or, where a model has several steps below the group, other observations.
+    ``combine``: ``precision`` and ``mean`` are fixed effects; ``weights`` is a weighted sum (a contrast made
+    below the group level) with one number of ``weights`` per source. ``is_one_of_several`` says that the
+    design has a row for each first-level contrast of a person, so that the label names the contrast.
+    """
+
+    subject: str
+    contrast: str
+    sources: tuple[FirstLevelMap | Observation, ...]
+    session: str | None = None
+    combine: Literal["precision", "mean", "weights"] = "precision"
+    weights: tuple[float, ...] = ()
+    is_one_of_several: bool = False
+
+    @property
+    def label(self) -> str:
+        """``sub-01``, ``sub-01_ses-a`` or ``sub-01_contrast-faces``."""
+        session = f"_ses-{self.session}" if self.session else ""
+        contrast = f"_contrast-{self.contrast}" if self.is_one_of_several else ""
+        return f"sub-{self.subject}{session}{contrast}"
+
+    @property
+    def maps(self) -> tuple[FirstLevelMap, ...]:
+        """All first-level maps below this observation, in order."""
+        found: list[FirstLevelMap] = []
+        for source in self.sources:
+            found.extend(source.maps if isinstance(source, Observation) else (source,))
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PooledMap:
+    """An observation's numbers on the whole grid, C order, float32, NaN = observed in no map.
+
+    ``dof`` is one number, an array of the grid's shape, or None where unknown; ``n_maps`` counts the maps at
+    each element (0 = missing); ``input_hashes`` maps each file read to the SHA-256 of its bytes.
+    """
+
+    observation: Observation
+    grid: Grid
+    effect: npt.NDArray[np.float32]
+    variance: npt.NDArray[np.float32] | None
+    dof: npt.NDArray[np.float32] | None
+    n_maps: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+    input_hashes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GroupAnalysis:
+    """One group model to be fitted: rows, formula and requested contrasts, before a design exists.
+
+    ``rows``: index = observation labels in the order of ``observations``; columns ``subject``, ``session``
+    (where rows are sessions), then every covariate (dtypes as in `Table`). ``node`` names the Dataset node of
+    a Stats Model (None when there is only one); ``group_labels`` are the levels of a GroupBy on participants
+    columns, ``{"group": "patient"}``.
+    """
+
+    first_level_contrast: str
+    observations: tuple[Observation, ...]
+    rows: pd.DataFrame
+    formula: str
+    contrasts: tuple[ContrastRequest, ...]
+    centering: str = "grand"
+    has_default_contrasts: bool = False
+    """No contrast was named: the mean, and one test per term."""
+    estimator: Literal["ols", "meta"] = "ols"
+    node: str | None = None
+    group_labels: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    notices: tuple[Notice, ...] = ()
+    exclusions: tuple[Exclusion, ...] = ()
+    """Who a Filter, a DropNA or a missing GroupBy value left out of this analysis."""
+    raw_rows: pd.DataFrame | None = None
+    """The rows before ``instructions`` (transformations of a Stats Model), which a restricted analysis
+    applies anew."""
+    instructions: tuple[Mapping[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        labels = [row.label for row in self.observations]
+        if labels != list(self.rows.index):
+            raise DesignError(
+                "The observations and the covariates are not about the same rows.",
+                found=", ".join(map(str, self.rows.index)),
+                expected=", ".join(labels),
+                fix="This is a bug; please report it.",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Contrast:
+    """A group contrast: weights of shape ``(q, n_regressors)`` (independent rows), q = 1 for t.
+
+    ``name`` is as the user wrote it, or generated; ``label`` is the part of the file name that it adds (empty
+    for the default mean); ``words`` say what is tested, ``expression`` what was typed.
+    """
+
+    name: str
+    label: str
+    weights: npt.NDArray[np.float64]
+    test: Literal["t", "F"]
+    expression: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Design:
+    """A design matrix with its contrasts; index = observation labels, columns = regressors.
+
+    ``terms`` maps each term of the formula to its column names. ``variables`` holds the raw values
+    (uncentred) of the columns that the formula uses, by row. ``centers`` maps each centred covariate to the
+    value(s) subtracted, as text for people and sidecars. ``details`` is JSON-able: rank, condition_number,
+    vif (by term), leverage (by row), n_per_cell, covariate summaries.
+    """
+
+    matrix: pd.DataFrame
+    contrasts: tuple[Contrast, ...]
+    formula: str
+    terms: Mapping[str, tuple[str, ...]]
+    variables: pd.DataFrame
+    centering: str
+    centers: Mapping[str, Any]
+    rank: int
+    details: Mapping[str, Any]
+    notices: tuple[Notice, ...] = ()
+
+    @property
+    def dof(self) -> int:
+        """Residual degrees of freedom, N − rank."""
+        return len(self.matrix) - self.rank
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MapStack:
+    """All maps of an analysis: ``data`` of shape ``(n_obs, n_elements)``, float32, NaN = not observed there.
+
+    In memory or memory-mapped. ``variance`` has the same shape where the estimator needs it.
+    """
+
+    labels: tuple[str, ...]
+    data: npt.NDArray[np.float32]
+    variance: npt.NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        if self.data.ndim != 2 or self.data.shape[0] != len(self.labels):
+            raise DesignError(
+                "A stack of maps needs one row per label.",
+                found=f"{self.data.shape} for {len(self.labels)} labels",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GroupData:
+    """Design and maps, proven to describe the same rows in the same order."""
+
+    design: Design
+    stack: MapStack
+    elements: Elements
+    is_complete: bool = True
+    """Whether every row is observed at every element (coverage 1)."""
+    estimator: Literal["ols", "meta"] = "ols"
+    blocks: pd.Series | None = None
+    variance_groups: pd.Series | None = None
+
+    def __post_init__(self) -> None:
+        if self.stack.labels != tuple(self.design.matrix.index):
+            raise DesignError(
+                "The maps and the design matrix are not about the same rows.",
+                found=f"maps of {', '.join(self.stack.labels)}",
+                expected=f"maps of {', '.join(map(str, self.design.matrix.index))}",
+                fix="Order the maps by the design's index before joining them.",
+            )
+        if self.stack.data.shape[1] != self.elements.n_elements:
+            raise DesignError(
+                "The maps and the mask have different numbers of elements.",
+                found=str(self.stack.data.shape[1]),
+                expected=str(self.elements.n_elements),
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ContrastResult:
+    """The numbers of one group contrast.
+
+    ``maps``: by stat, float32 of shape ``(n_elements,)``: ``effect``, ``variance``, ``t`` or ``F``, ``z``
+    (signed for t), ``p`` (two-sided unless one-sided was asked for); for F of several rows ``effect`` and
+    ``variance`` have shape ``(q, n_elements)``. Where coverage is below 1 also ``dof`` and ``n``. Effect
+    sizes: ``g``, ``gLower``, ``gUpper`` or ``partialR2`` … ``dof`` is the residual one (None where it differs
+    between elements), ``dof_numerator`` is q for F.
+    """
+
+    contrast: Contrast
+    dof: float | None
+    dof_numerator: int
+    maps: Mapping[str, npt.NDArray[np.float32]]
+    notices: tuple[Notice, ...] = ()

@@ -1,0 +1,102 @@
+"""Files and people (made by `bids`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from bids_group.records.notices import Notice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstLevelMap:
+    """One first-level result of one person: an effect map and what belongs to it.
+
+    Labels carry no prefix (``01``, not ``sub-01``). ``dof`` is a number, a map, or unknown.
+    ``mask`` is the map's own mask where the producer wrote one. ``dataset`` is the root that BIDS
+    URIs are relative to; ``input_stat`` is ``z`` only where the user insisted on it.
+    """
+
+    subject: str
+    contrast: str
+    effect: Path
+    dataset: Path
+    session: str | None = None
+    run: str | None = None
+    task: str | None = None
+    space: str | None = None
+    res: str | None = None
+    den: str | None = None
+    node: str | None = None
+    variance: Path | None = None
+    dof: float | Path | None = None
+    mask: Path | None = None
+    input_stat: Literal["effect", "z"] = "effect"
+    producer: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exclusion:
+    """Who (or which map of whom) is not in the analysis, and why. Nobody leaves unnamed.
+
+    ``path`` None: the whole person (or the session, where ``session`` is given).
+    """
+
+    subject: str
+    reason: str
+    session: str | None = None
+    contrast: str | None = None
+    path: Path | None = None
+    run: str | None = None
+    task: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """What is known of a covariate. ``kind_source`` says why it has this kind (for people)."""
+
+    name: str
+    kind: Literal["categorical", "numeric"]
+    kind_source: str
+    source: Path
+    levels: tuple[str, ...] = ()
+    units: str | None = None
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Table:
+    """Covariates of people (or of their sessions).
+
+    ``frame``: index = subject label, or (subject, session) for ``level="session"``; categorical columns
+    have pandas ``category`` dtype with the levels in their order (first = reference), numeric columns
+    ``float64``; missing = NaN.
+    """
+
+    level: Literal["subject", "session"]
+    frame: pd.DataFrame
+    columns: Mapping[str, Column]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Cohort:
+    """The maps of an analysis and the people they belong to: every row has a map, every map a row.
+
+    ``tables`` holds the participants table first (phenotype columns joined to it), then a sessions table
+    where there is one. ``everyone`` lists all ids of participants.tsv and of the maps, sorted: the
+    denominator of the ledger.
+    """
+
+    maps: tuple[FirstLevelMap, ...]
+    tables: tuple[Table, ...]
+    everyone: tuple[str, ...]
+    exclusions: tuple[Exclusion, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    dataset_names: Mapping[str, Path] = field(default_factory=dict)
+    """Name of each input dataset in BIDS URIs (``raw``, ``firstlevel`` …) and its root."""
+    has_variance_everywhere: bool = False
+    """Whether every effect of the dataset (before labels narrowed it) has a variance: settles pooling."""

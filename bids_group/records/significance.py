@@ -1,0 +1,83 @@
+"""Significance (made by `inference`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_group.records.notices import Notice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peak:
+    """A local maximum. ``element`` indexes the analysed elements; a sub-peak has ``is_sub_peak``."""
+
+    element: int
+    xyz_mm: tuple[float, float, float]
+    statistic: float
+    z: float
+    p_uncorrected: float
+    p_corrected: float | None
+    is_sub_peak: bool = False
+    effect: float | None = None
+    g: float | None = None
+    g_lower: float | None = None
+    g_upper: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Cluster:
+    """Connected elements of one sign above a threshold.
+
+    ``p_corrected`` by measure: ``size``, ``mass``, ``tfce``, ``peak``.
+    """
+
+    index: int
+    sign: Literal[1, -1]
+    elements: npt.NDArray[np.intp]
+    size_mm3: float
+    peaks: tuple[Peak, ...]
+    mass: float | None = None
+    p_corrected: Mapping[str, float] = field(default_factory=dict)
+    true_discovery_proportion: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class UncorrectedP:
+    """Share of the shuffles that reach each element's own statistic: float32 ``(n_elements,)`` in (0, 1].
+
+    ``details`` is JSON-able and says how the rows were shuffled.
+    """
+
+    p: npt.NDArray[np.float32]
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Significance:
+    """One contrast judged by one correction.
+
+    ``p_corrected``: float32 ``(n_elements,)`` in (0, 1], or None (``ari``, ``none``). ``threshold`` is on the
+    scale of the statistic named by ``threshold_stat`` (``t``, ``F``, ``z``, ``size``, ``mass``, ``tfce``;
+    ``p`` for fdr); None where nothing can pass. ``null`` holds the null distribution(s) by name, the
+    unshuffled value first. ``details`` is JSON-able and ends in the sidecars. ``by_shuffling``: the
+    contrast's uncorrected p from the same shuffles, where it was asked for.
+    """
+
+    contrast: str
+    correction: str
+    alpha: float
+    is_two_sided: bool
+    threshold: float | None
+    threshold_stat: str
+    p_corrected: npt.NDArray[np.float32] | None
+    is_significant: npt.NDArray[np.bool_]
+    clusters: tuple[Cluster, ...]
+    null: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    notices: tuple[Notice, ...] = ()
+    by_shuffling: UncorrectedP | None = None
