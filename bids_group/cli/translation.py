@@ -201,5 +201,4 @@ def _execution(arguments: argparse.Namespace) -> Execution:
         output_format=cast(Any, arguments.output_format),
         is_reports_only=arguments.reports_only,
         has_report=not arguments.no_report,
-        verbosity=arguments.verbose - arguments.quiet,
     )

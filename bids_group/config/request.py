@@ -170,10 +170,6 @@ class Execution:
     output_format: Literal["text", "json"] = "text"
     is_reports_only: bool = False
     has_report: bool = True
-    executor: Literal["local", "dask"] = "local"
-    dask_scheduler: str | None = None
-    dask_slurm: Path | None = None
-    verbosity: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,8 +101,6 @@ class StatsModel:
     version: str = "1.0.0"
     settings: Mapping[str, Any] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
-    is_compiled: bool = False
-    """Whether it stands for a command line (so that only its own options say how it is run)."""
 
     @property
     def dataset_nodes(self) -> tuple[Node, ...]:
@@ -161,7 +159,6 @@ def compile_request(
         nodes=(lower, dataset),
         edges=(Edge(source=lower.name, destination=dataset.name),),
         settings=dataset.settings,
-        is_compiled=True,
     )
 
 

@@ -122,10 +122,10 @@ def _names(paths: Iterable[Path]) -> list[str]:
 def _remove(output_dir: Path, paths: Iterable[Path]) -> None:
     for path in paths:
         (output_dir / path).unlink(missing_ok=True)
-        for folder in _folders_between(output_dir, path):
+        for folder in _folders_above(path):
             with contextlib.suppress(OSError):  # not empty: somebody else's files stay
                 (output_dir / folder).rmdir()
 
 
-def _folders_between(output_dir: Path, path: Path) -> Iterator[Path]:
+def _folders_above(path: Path) -> Iterator[Path]:
     return (folder for folder in path.parents if folder.parts)
