@@ -16,6 +16,7 @@ from bids_group.bids.index import index_dataset
 from bids_group.bids.maps_table import read_maps_table
 from bids_group.bids.screening import screen
 from bids_group.bids.selection import Choice, check_one_of_each, check_rows, select_people, select_results
+from bids_group.bids.sessions import order_sessions
 from bids_group.bids.statmaps import Candidate, Found, pair_statmaps
 from bids_group.bids.suitability import (
     check_effects,
@@ -73,6 +74,8 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
     _check_maps(choice, selection)
 
     maps = _sort_maps(choice.candidates)
+    labels = [m.session for m in maps if m.session is not None]
+    sessions, order_notices = order_sessions(labels, study.session_levels)
     contrasts = {m.contrast for m in maps}
     without_variance = [c.map for c in in_dataset if c.map.contrast in contrasts and c.map.variance is None]
     exclusions = [*choice.exclusions, *exclude_leftovers(found.leftovers)]
@@ -82,9 +85,14 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
         tables=_align_tables(study, maps),
         everyone=tuple(everyone),
         exclusions=sort_exclusions(exclusions),
-        notices=(*choice.notices, *describe_findings(maps, sources, study, in_dataset, without_variance)),
+        notices=(
+            *choice.notices,
+            *order_notices,
+            *describe_findings(maps, sources, study, in_dataset, without_variance),
+        ),
         dataset_names={"raw": inputs.bids_dir, **{source.name: source.root for source in sources}},
         has_variance_everywhere=not without_variance,
+        sessions=sessions,
     )
 
 

@@ -47,7 +47,7 @@ def type_column(
     DataError
         A value is not among the Levels, or no number where one is expected; names value and row.
     """
-    levels = _declared_levels(description)
+    levels = declared_levels(description)
     name = str(values.name)
     if name in typing.categorical:
         levels, said = levels or _found_levels(values), "--categorical"
@@ -74,7 +74,8 @@ def type_column(
     return typed, column, _notice_text(values, said, source)
 
 
-def _declared_levels(description: Mapping[str, Any]) -> tuple[str, ...]:
+def declared_levels(description: Mapping[str, Any]) -> tuple[str, ...]:
+    """Give the Levels of a dictionary's entry in their order; none where it has none."""
     levels = description.get("Levels")
     return tuple(str(level) for level in levels) if isinstance(levels, Mapping | list) else ()
 

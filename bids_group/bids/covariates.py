@@ -11,6 +11,7 @@ import pandas as pd
 
 from bids_group.bids.columns import Typing, read_dictionary, type_column
 from bids_group.bids.entities import name_some, suggest
+from bids_group.bids.sessions import Levels, read_session_levels
 from bids_group.bids.tables import index_by_label, read_tsv
 from bids_group.config import Inputs
 from bids_group.errors import MissingInputError, UsageError
@@ -32,12 +33,16 @@ class TextTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Study:
-    """What the tables say: ``people`` by participant, ``sessions`` by (participant, session) or None."""
+    """What the tables say: ``people`` by participant, ``sessions`` by (participant, session) or None.
+
+    ``session_levels``: the order of session labels, by each JSON file that gives one.
+    """
 
     people: Table
     sessions: Table | None
     listed: tuple[str, ...]
     notices: tuple[Notice, ...]
+    session_levels: Mapping[Path, Levels]
 
 
 def read_study(inputs: Inputs, people_with_maps: Iterable[str]) -> Study:
@@ -55,28 +60,43 @@ def read_study(inputs: Inputs, people_with_maps: Iterable[str]) -> Study:
         An option names a column that no table has, or two tables have the same column with other values.
     """
     notices: list[Notice] = []
-    main, listed = _read_participants(inputs, notices)
+    paths = _participants_tables(inputs)
+    main, listed = _read_participants(paths, inputs.bids_dir, notices)
     people = sorted({*listed, *people_with_maps})
     session_parts = _read_sessions(inputs.bids_dir, people)
     person_parts = [replace(main, frame=main.frame.reindex(people))]
-    for path in (find_phenotype(given, inputs.bids_dir) for given in inputs.phenotype):
+    phenotypes = [find_phenotype(given, inputs.bids_dir) for given in inputs.phenotype]
+    for path in phenotypes:
         table = _read_phenotype(path)
         (session_parts if table.frame.index.nlevels == 2 else person_parts).append(table)
     typing = Typing(categorical=inputs.categorical, numeric=inputs.numeric)
     persons = _type_table(_join(person_parts), "subject", typing, notices)
     sessions = _type_table(_join(session_parts), "session", typing, notices) if session_parts else None
     _check_typing(typing, persons, sessions)
-    return Study(people=persons, sessions=sessions, listed=tuple(listed), notices=tuple(notices))
+    tables = [*paths, *phenotypes, *_sessions_tables(inputs.bids_dir, people)]
+    return Study(
+        people=persons,
+        sessions=sessions,
+        listed=tuple(listed),
+        notices=tuple(notices),
+        session_levels=read_session_levels(tables),
+    )
 
 
-def _read_participants(inputs: Inputs, notices: list[Notice]) -> tuple[TextTable, list[str]]:
+def _participants_tables(inputs: Inputs) -> list[Path]:
     standard = inputs.bids_dir / "participants.tsv"
     paths = [] if inputs.participants_tsv is None else [inputs.participants_tsv]
     is_there = standard.exists() or standard.is_symlink()
     if is_there and not any(path.resolve() == standard.resolve() for path in paths):
         paths.append(standard)
+    return paths
+
+
+def _read_participants(
+    paths: Sequence[Path], bids_dir: Path, notices: list[Notice]
+) -> tuple[TextTable, list[str]]:
     if not paths:
-        sentence = f"There is no participants.tsv in {inputs.bids_dir}: no covariates."
+        sentence = f"There is no participants.tsv in {bids_dir}: no covariates."
         notices.append(Notice(severity="note", topic="tables", sentence=sentence))
         return TextTable(frame=pd.DataFrame(index=pd.Index([], dtype=object))), []
     first, *others = [_read_person_table(path, notices) for path in paths]
@@ -128,13 +148,19 @@ def _differing_rows(one: pd.Series, other: pd.Series) -> list[str]:
     return [str(label) for label, a, b in pairs if a is not None and b is not None and a != b]
 
 
+def _sessions_tables(bids_dir: Path, people: Sequence[str]) -> list[Path]:
+    """Where sessions are described: for everybody, and for each person."""
+    own = [bids_dir / f"sub-{label}" / f"sub-{label}_sessions.tsv" for label in people]
+    return [bids_dir / "sessions.tsv", *own]
+
+
 def _read_sessions(bids_dir: Path, people: Sequence[str]) -> list[TextTable]:
     """Read ``sub-X/sub-X_sessions.tsv`` of everybody who has one, as one table."""
     frames: list[pd.DataFrame] = []
     sources: dict[str, Path] = {}
-    dictionary = dict(read_dictionary(bids_dir / "sessions.tsv"))
-    for label in people:
-        path = bids_dir / f"sub-{label}" / f"sub-{label}_sessions.tsv"
+    shared, *own = _sessions_tables(bids_dir, people)
+    dictionary = dict(read_dictionary(shared))
+    for label, path in zip(people, own, strict=True):
         if path.exists() or path.is_symlink():
             frame = index_by_label(read_tsv(path), path, [SESSION])
             frame.index = pd.MultiIndex.from_product([[label], frame.index])

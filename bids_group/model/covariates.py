@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -47,19 +48,24 @@ class Covariates:
                 )
 
 
-def join_covariates(keys: Sequence[RowKey], tables: Sequence[Table]) -> Covariates:
+def join_covariates(
+    keys: Sequence[RowKey], tables: Sequence[Table], sessions: Column | None = None
+) -> Covariates:
     """Join the tables to the rows: by person, and by person and session.
 
     A session's column is a covariate of a row of several sessions only where it is the same in all of them.
-    A missing value stays missing. Rows of equal labels are allowed.
+    A missing value stays missing. Rows of equal labels are allowed. ``sessions`` gives the order of their
+    labels; else, as for all entities, it is alphabetical with numbers as numbers.
     """
-    entities = _entity_frame(keys)
+    entities = _entity_frame(keys, () if sessions is None else sessions.levels)
     found: dict[str, list[tuple[Table, pd.Series | None, str]]] = {}
     for table in tables:
         for name in table.frame.columns:
             if name not in entities.columns:  # an entity of the maps goes before a column of the same name
                 found.setdefault(name, []).append((table, *_column_values(keys, table, name)))
     values, columns, refusals = {}, {}, {}
+    if sessions is not None and "session" in entities:
+        columns["session"] = sessions
     for name, sources in found.items():
         table, series, refusal = sources[0]
         if len(sources) > 1:
@@ -74,18 +80,22 @@ def join_covariates(keys: Sequence[RowKey], tables: Sequence[Table]) -> Covariat
     return Covariates(frame=frame.set_axis(index, axis=0), columns=columns, refusals=refusals)
 
 
-def _entity_frame(keys: Sequence[RowKey]) -> pd.DataFrame:
+def _entity_frame(keys: Sequence[RowKey], session_levels: Sequence[str]) -> pd.DataFrame:
     frame = pd.DataFrame(index=range(len(keys)))
     for entity in ENTITIES:
         values = [key.entities.get(entity) for key in keys]
         if any(value is not None for value in values):
             levels = sorted({value for value in values if value is not None}, key=_natural)
+            if entity == "session" and set(levels) <= set(session_levels):
+                levels = [level for level in session_levels if level in levels]
             frame[entity] = pd.Categorical(values, categories=levels)
     return frame
 
 
-def _natural(label: str) -> tuple[bool, int, str]:
-    return (not label.isdigit(), int(label) if label.isdigit() else 0, label)
+def _natural(label: str) -> tuple[tuple[bool, int, str], ...]:
+    """Sort numbers as numbers, also within labels, and before letters: 2, 10, wk2, wk10."""
+    parts = (part for part in re.split(r"(\d+)", label) if part)
+    return tuple((not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts)
 
 
 def _column_values(keys: Sequence[RowKey], table: Table, name: str) -> tuple[pd.Series | None, str]:

@@ -45,7 +45,7 @@ def build_node_rows(
     DataError
         A column that is used has no single value in some row.
     """
-    covariates = join_covariates(keys, cohort.tables)
+    covariates = join_covariates(keys, cohort.tables, cohort.sessions)
     covariates.require((*model_names(node), *input_names(node), *judged_by))
     raw = pd.concat([covariates.frame, _indicators(node, covariates.frame)], axis=1)
     transformed = transform(raw, node.instructions, node.name)
@@ -59,7 +59,7 @@ def build_node_rows(
 
 def join_node_rows(node: Node, keys: Sequence[RowKey], cohort: Cohort) -> pd.DataFrame:
     """Join the covariates to the maps of a node below the group, before transformations: index 0 … n − 1."""
-    covariates = join_covariates(keys, cohort.tables)
+    covariates = join_covariates(keys, cohort.tables, cohort.sessions)
     covariates.require((*model_names(node), *input_names(node)))
     raw = pd.concat([covariates.frame, _indicators(node, covariates.frame)], axis=1)
     return raw.set_axis(range(len(keys)), axis=0)

@@ -131,6 +131,16 @@ def _reason(exclusion: Exclusion) -> str:
     return f"{what}: {exclusion.reason}" if what else exclusion.reason
 
 
+def _describe_sessions(analysis: GroupAnalysis) -> dict[str, Any] | None:
+    """Sessions in the order of their levels, and who says so; None where rows are not several sessions."""
+    if "session" not in analysis.rows:
+        return None
+    levels = list(analysis.rows["session"].astype("category").cat.remove_unused_categories().cat.categories)
+    column = analysis.columns.get("session")
+    said = "alphabetical, numbers as numbers" if column is None else column.kind_source
+    return {"Levels": levels, "Order": said} if len(levels) > 1 else None
+
+
 def _describe_analysis(analysis: GroupAnalysis, design: Design) -> dict[str, Any]:
     details = design.details
     return {
@@ -139,6 +149,7 @@ def _describe_analysis(analysis: GroupAnalysis, design: Design) -> dict[str, Any
         "GroupBy": dict(analysis.group_labels),
         "Formula": design.formula,
         "Estimator": analysis.estimator,
+        "Sessions": _describe_sessions(analysis),
         "Pooling": sorted({one.combine for one in analysis.observations}),
         "MapsPerRow": {one.label: len(one.maps) for one in analysis.observations},
         "Centering": {"Method": design.centering, "Values": dict(design.centers)},

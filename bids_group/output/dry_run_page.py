@@ -139,6 +139,9 @@ def _print_analysis(console: Console, analysis: Mapping[str, Any]) -> None:
     _head(console, analysis["FirstLevelContrast"] + levels + node)
     estimator = ESTIMATORS[analysis["Estimator"]]
     _say(console, f"Formula  {analysis['Formula']}   {len(analysis['Rows'])} rows, {estimator}")
+    if analysis["Sessions"]:
+        order = analysis["Sessions"]
+        _say(console, f"Sessions {', '.join(order['Levels'])}   (order: {order['Order']})")
     _print_pooling(console, analysis["Pooling"], list(analysis["MapsPerRow"].values()))
     _print_centering(console, analysis["Centering"])
     _print_cells(console, analysis["NPerCell"])

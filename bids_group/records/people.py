@@ -100,3 +100,5 @@ class Cohort:
     """Name of each input dataset in BIDS URIs (``raw``, ``firstlevel`` …) and its root."""
     has_variance_everywhere: bool = False
     """Whether every effect of the dataset (before labels narrowed it) has a variance: settles pooling."""
+    sessions: Column | None = None
+    """The sessions of the maps in the order that a JSON file gives them; None: alphabetical."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -305,6 +306,40 @@ def test_sessions_tables_without_sessions_in_the_maps_are_said_not_to_be_used(st
     cohort = study.gather()
     assert [table.level for table in cohort.tables] == ["subject"]
     assert any("(mood) are not used" in n.sentence for n in cohort.notices)
+
+
+@pytest.mark.parametrize("key", ["session_id", "session"])
+@pytest.mark.parametrize("name", ["sessions", "participants", "sub-01/sub-01_sessions"])
+@pytest.mark.parametrize("levels", [["ses-pre", "ses-post"], {"pre": "before", "post": "after"}])
+def test_levels_of_a_json_order_the_sessions(sessions, key, name, levels):
+    sessions.table("participant_id age\n sub-01 20\n sub-02 30")
+    (sessions.raw / f"{name}.json").write_text(json.dumps({key: {"Levels": levels}}))
+    column = sessions.gather().sessions
+    assert (column.levels, column.kind_source) == (("pre", "post"), f"Levels in {Path(name).name}.json")
+
+
+def test_sessions_without_levels_have_no_order(sessions):
+    (sessions.raw / "sessions.json").write_text(json.dumps({"session_id": {"Description": "visit"}}))
+    cohort = sessions.gather()
+    assert cohort.sessions is None
+    assert "sessions" not in {notice.topic for notice in cohort.notices}
+
+
+@pytest.mark.parametrize(
+    "levels, sentence",
+    [
+        ((["pre", "mid"],), "its Levels lack post"),
+        ((["pre", "post"], ["post", "pre"]), "order the sessions differently"),
+    ],
+)
+def test_an_order_of_sessions_that_cannot_be_used_says_so(sessions, levels, sentence):
+    for name, labels in zip(("sessions", "sub-01/sub-01_sessions"), levels, strict=False):
+        (sessions.raw / f"{name}.json").write_text(json.dumps({"session_id": {"Levels": labels}}))
+    cohort = sessions.gather()
+    (notice,) = [one for one in cohort.notices if one.topic == "sessions"]
+    assert cohort.sessions is None
+    assert sentence in notice.sentence
+    assert "alphabetical order" in notice.sentence
 
 
 def test_phenotype_with_sessions_joins_the_sessions(sessions):

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 
 from bids_group.config import AnalysisSpec, InferenceSpec
 from bids_group.output import describe_dry_run, print_dry_run
-from bids_group.records import Contrast, Exclusion, Notice
+from bids_group.records import Column, Contrast, Exclusion, Notice
 
 DEFAULT = AnalysisSpec()
 WARNING = Notice(
@@ -50,6 +51,22 @@ def test_maps_are_counted(made: Any) -> None:
     maps = describe(made)["Maps"]
     assert (maps["Found"], maps["Used"], maps["WithVariance"]) == (12, 12, 12)
     assert (maps["Contrasts"], maps["Runs"], maps["Task"]) == (["facesVsHouses"], ["1", "2"], "faces")
+
+
+def test_the_order_of_sessions_is_told_with_its_source(made: Any) -> None:
+    rows = made.analysis.rows.assign(session=pd.Categorical(["pre", "post"] * 3, categories=["pre", "post"]))
+    order = Column(
+        name="session", kind="categorical", kind_source="Levels in sessions.json", source=Path("s.json")
+    )
+    told = made.but(analysis=replace(made.analysis, rows=rows, columns={"session": order}))
+    assert describe(told)["Analyses"][0]["Sessions"] == {
+        "Levels": ["pre", "post"],
+        "Order": "Levels in sessions.json",
+    }
+    assert "Sessions pre, post   (order: Levels in sessions.json)" in show(describe(told))
+    untold = made.but(analysis=replace(made.analysis, rows=rows))
+    assert "(order: alphabetical, numbers as numbers)" in show(describe(untold))
+    assert "Sessions" not in show(describe(made))
 
 
 def test_the_design_and_its_contrasts_are_given_whole(made: Any) -> None:

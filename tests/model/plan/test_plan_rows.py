@@ -1,6 +1,7 @@
 """From the options of a command line to rows: who is a row, with which covariates, in which order."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from bids_group.config import AnalysisSpec, ContrastRequest, InferenceSpec, Sele
 from bids_group.config.stats_model import compile_request
 from bids_group.errors import DataError
 from bids_group.model import build_design, plan_analyses, plan_pooling, restrict
+from bids_group.records import Column
 
 
 def plan_line(cohort: Any, formula: str = "~ 1", pooling: Any = None, **analysis: Any) -> Any:
@@ -43,6 +45,25 @@ def test_without_pooling_sessions_are_rows_and_runs_are_pooled_within_them(cohor
     assert list(analysis.rows.index[:3]) == ["sub-01_ses-10", "sub-01_ses-2", "sub-02_ses-10"]
     assert analysis.rows["session"].cat.categories.tolist() == ["2", "10"]
     assert [one.run for one in analysis.observations[0].sources] == ["1", "2", "3"]
+
+
+def test_sessions_are_in_their_declared_order_else_numbers_within_labels_count(cohort_of: Any) -> None:
+    cohort = cohort_of(sessions=("pre", "post", "wk10", "wk2"))
+    (alphabetical,) = plan_line(cohort, "~ session + subject", "none")
+    assert alphabetical.rows["session"].cat.categories.tolist() == ["post", "pre", "wk2", "wk10"]
+    order = Column(
+        name="session",
+        kind="categorical",
+        kind_source="Levels in sessions.json",
+        source=Path("sessions.json"),
+        levels=("pre", "absent", "post", "wk2", "wk10"),
+    )
+    (analysis,) = plan_line(replace(cohort, sessions=order), "~ session + subject", "none")
+    assert analysis.rows["session"].cat.categories.tolist() == ["pre", "post", "wk2", "wk10"]
+    assert analysis.columns["session"] is order
+    two = replace(cohort, sessions=order, maps=[one for one in cohort.maps if one.session in ("pre", "post")])
+    (change,) = build_design(plan_line(two, "~ session + subject", "none")[0]).contrasts
+    assert change.words == "mean in post minus mean in pre, averaged over subject"
 
 
 @pytest.mark.parametrize(
