@@ -169,7 +169,7 @@ def _shuffled(job: Job, start: int, n_shuffles: int, scratch: Scratch) -> Sample
     """Maxima (and counts) of one batch over all tiles."""
     maxima = np.zeros((job.batch_size, len(job.measures)))
     largest = np.full(job.batch_size, np.iinfo(np.int32).min, np.int32)
-    counts: Counts | None = None if job.tally is None else np.zeros(job.residuals.n_elements, np.uint16)
+    counts: Counts | None = None if job.tally is None else job.tally.zeros(job.batch_size)
     for elements, values in _tiles(job, _weights(job, start), scratch):
         raise_maxima(values.view(np.int32), job.statistic.is_two_sided, largest)
         if job.tally is not None and counts is not None:

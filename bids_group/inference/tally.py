@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 Single = npt.NDArray[np.float32]
-Counts = npt.NDArray[np.uint16]
+Counts = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 TIE = 1e-5
 """Values that differ by less than this, relatively, are the same value computed in another order."""
@@ -33,6 +33,10 @@ class Tally:
         """Hold shuffled values (their size, when two-sided) against those of the unshuffled data."""
         sizes = np.abs(observed) if is_two_sided else observed
         return cls(limits=reaching_from(sizes).astype(np.float32), is_two_sided=is_two_sided)
+
+    def zeros(self, n_shuffles: int) -> Counts:
+        """Start counting up to ``n_shuffles``, in as few bytes as they need: finished batches are kept."""
+        return np.zeros(self.limits.size, np.uint8 if n_shuffles < 2**8 else np.uint16)
 
     def count(self, values: Single, elements: slice, counts: Counts) -> None:
         """Add to ``counts`` ``(n_elements,)`` how many rows of ``values`` ``(n_shuffles, n)`` reach."""
