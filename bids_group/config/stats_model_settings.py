@@ -5,6 +5,7 @@ A setting has the name of its option: ``smoothing_fwhm`` or ``smoothing-fwhm`` f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -138,12 +139,18 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
+_EQUALS = re.compile(r"(?<![<>=!])=(?!=)")
+
+
 def parse_contrast(text: str) -> ContrastRequest:
-    """Read ``NAME = EXPR`` or ``EXPR``: the first ``=`` outside of brackets parts them."""
+    """Read ``NAME = EXPR`` or ``EXPR``: the first ``=`` outside of brackets parts them.
+
+    ``==``, ``>=`` and the like are left to the expression, which refuses them.
+    """
     depth = 0
     for position, character in enumerate(text):
         depth += (character in "([") - (character in ")]")
-        if character == "=" and depth == 0:
+        if depth == 0 and _EQUALS.match(text, position):
             name, expression = text[:position].strip(), text[position + 1 :].strip()
             if not name or not expression:
                 raise UsageError(

@@ -119,11 +119,14 @@ def _weigh(text: str, expression: Expression, fitted: Fitted) -> tuple[Array, st
 def _weigh_numbers(text: str, expression: Weights, columns: Sequence[str]) -> tuple[Array, str]:
     for row in expression.rows:
         if len(row) != len(columns):
+            glued = re.search(r"[\d.]+\s+[+-][\d.]+", text)
             raise ContrastError(
                 f"The contrast '{text.strip()}' does not have one weight per column of the design.",
-                found=f"{len(row)} weights",
+                found=f"{len(row)} weight{'' if len(row) == 1 else 's'}",
                 expected=f"one weight for each of: {list_some(columns, 30)}",
-                fix="Run --dry-run to see the columns and their order, or name them in the contrast.",
+                fix=f"Put a comma between the weights: '{glued[0]}' without one is a sum or difference."
+                if glued
+                else "Run --dry-run to see the columns and their order, or name them in the contrast.",
             )
     said = [say_weights(row, columns) for row in expression.rows]
     return np.array(expression.rows), said[0] if len(said) == 1 else join_rows(said)

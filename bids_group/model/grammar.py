@@ -161,6 +161,7 @@ class _Parser:
                 f"The contrast '{self.text.strip()}' cannot be read at '{self.peek()}'.",
                 self.position,
                 expected="+, -, *, / or the end of the expression",
+                fix=_fix_rest(self.text, self.position),
             )
         return expression
 
@@ -176,7 +177,9 @@ class _Parser:
 
     def as_row(self, combination: Combination, start: int) -> Combination:
         if not combination.parts:
-            fix = "Name a coefficient, mean(...) or slope(...); a vector of weights stands in [brackets]."
+            fix = (
+                "Name a coefficient, mean(...) or slope(...); weights stand in brackets, with commas: [0, 1]."
+            )
             raise self.error(f"The contrast '{self.text.strip()}' has numbers only.", start, fix=fix)
         if combination.constant != 0:
             fix = "Take the number away; a contrast is tested against zero."
@@ -219,14 +222,20 @@ class _Parser:
             raise self.error("A list inside the list is not a vector of numbers.", start)
         return inner.rows[0]
 
-    def close(self, bracket: str, opening: int) -> None:
-        if not self.take(bracket):
-            found = f"'{self.peek()}'" if self.peek() else "the end"
-            raise self.error(
-                f"The contrast '{self.text.strip()}' has {found} where '{bracket}' or ',' should be.",
-                self.position if self.peek() else opening,
-                fix=f"Close the bracket with '{bracket}'.",
-            )
+    def close(self, bracket: str, opening: int, *, is_list: bool = True) -> None:
+        if self.take(bracket):
+            return
+        found = f"'{self.peek()}'" if self.peek() else "the end"
+        wanted = f"'{bracket}' or ','" if is_list else f"'{bracket}'"
+        fix = f"Close the bracket with '{bracket}'."
+        if is_list and self.peek():
+            example = " (as in [0, 1])" if bracket == "]" else ""
+            fix = f"Put a comma between the entries{example}, or close the bracket with '{bracket}'."
+        raise self.error(
+            f"The contrast '{self.text.strip()}' has {found} where {wanted} should be.",
+            self.position if self.peek() else opening,
+            fix=fix,
+        )
 
     # sums
 
@@ -285,7 +294,7 @@ class _Parser:
     def read_parentheses(self, start: int) -> Combination:
         self.deepen(start)
         inner = self.read_sum()
-        self.close(")", start)
+        self.close(")", start, is_list=False)
         self.depth -= 1
         return inner
 
@@ -304,7 +313,7 @@ class _Parser:
             f"The contrast '{self.text.strip()}' names '{name}', which is not a column of the design.",
             start,
             expected=f"mean(...), slope(...), test(...), or one of {list_some(self.columns)}",
-            fix=suggest(name, (*self.columns, "mean", "slope", "test")),
+            fix=_suggest(name, self.columns),
         )
 
     # calls
@@ -388,6 +397,42 @@ class _Parser:
         raise self.error(
             "The bracket of test(...) is never closed.", start, fix="Close the bracket with ')'."
         )
+
+
+_CALLS = {"mean": "mean()", "slope": "slope(COVARIATE)", "test": "test(TERM)"}
+
+
+def _suggest(name: str, columns: Sequence[str]) -> str | None:
+    """Suggest the nearest column, or a call as it is written."""
+    said = suggest(name, (*columns, *_CALLS))
+    call = next((call for word, call in _CALLS.items() if said == f"Did you mean '{word}'?"), None)
+    return f"Did you mean {call}?" if call else said
+
+
+def _fix_rest(text: str, position: int) -> str:
+    """Say what to do about an expression that goes on where it should end."""
+    character = text[position]
+    if character in _COMPARISONS:
+        left, right = text[:position].strip(), text[position:].lstrip(_COMPARISONS).strip()
+        difference = _subtract(right, left) if character in "<≤" else _subtract(left, right)
+        sides = "with --one-sided, for positive effects only"
+        return f"Write '{difference}': a contrast is tested against 0 ({sides})."
+    if character == ",":
+        return f"A joint test stands in brackets: [{text.strip()}]."
+    if character in ")]":
+        return "Open the bracket before, or take it away."
+    return "Write +, -, * or / between the terms."
+
+
+_COMPARISONS = "<>=!≤≥ "
+
+
+def _subtract(left: str, right: str) -> str:
+    """Write a difference; what is 0 is left out."""
+    minus = f"({right})" if re.search(r"[+-]", right) else right
+    if not right or re.fullmatch(r"0*\.?0*", right):
+        return left
+    return f"-{minus}" if not left or re.fullmatch(r"0*\.?0*", left) else f"{left} - {minus}"
 
 
 _VALUE = re.compile(r"'[^']*'|\"[^\"]*\"|[^,()]+")

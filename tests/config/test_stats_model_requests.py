@@ -281,6 +281,9 @@ def test_labels_narrow_the_selection_of_the_file(tmp_path: Path) -> None:
         ("d = mean(group=a) - mean(group=b)", "d", "mean(group=a) - mean(group=b)"),
         ("mean(group=a)", None, "mean(group=a)"),
         (" a > b = [A - B, B] ", "a > b", "[A - B, B]"),
+        ("age >= 0", None, "age >= 0"),
+        ("up = age == 0", "up", "age == 0"),
+        ("age == 0", None, "age == 0"),
     ],
 )
 def test_the_name_of_a_contrast_stands_before_the_first_equals_sign(
