@@ -39,9 +39,9 @@ Watch = Callable[[Iterable[PooledMap]], Iterator[PooledMap]]
 """Looks at maps on their way."""
 
 
-def analyse_group(job: Job) -> None:
+def analyse_group(job: Job, provenance: Provenance) -> None:
     """Fit every planned analysis and write its results; the work folder goes when all is done."""
-    config, provenance = job.config, Provenance.start(job.config)
+    config = job.config
     model = write_model_json(job.model)
     identity = {**model, "Datasets": sorted(job.cohort.dataset_names)}
     output.check_same_analysis(config.output_dir, identity, is_overwrite=config.execution.is_overwrite)
@@ -60,7 +60,7 @@ def analyse_group(job: Job) -> None:
     output.write_ledger(config.output_dir, ledger)
     output.write_participants(config.output_dir, job.analyses)
     output.finish_outputs(config.output_dir)
-    output.write_command(config.output_dir, provenance.finish())
+    output.write_command(config.output_dir, provenance.finish(config))
     shutil.rmtree(work_dir, ignore_errors=True)
 
 

@@ -15,9 +15,9 @@ from bids_group.workflow.provenance import Provenance
 LOGGER = logging.getLogger(__name__)
 
 
-def pool_participants(job: Job) -> None:
+def pool_participants(job: Job, provenance: Provenance) -> None:
     """Pool every observation of the job that is not in OUTPUT_DIR yet; safe beside other participant jobs."""
-    config, names, provenance = job.config, job.cohort.dataset_names, Provenance.start(job.config)
+    config, names = job.config, job.cohort.dataset_names
     output.write_dataset(config.output_dir, job.cohort)
     maps = pooled_maps(
         job.observations, config.output_dir, dataset_names=names, n_procs=config.execution.n_procs
@@ -28,5 +28,6 @@ def pool_participants(job: Job) -> None:
     ledger = build_ledger(job.cohort, job.analyses, job.exclusions, remarks)
     output.write_ledger(config.output_dir, ledger, labels=people)
     output.write_participants(config.output_dir)
-    output.write_command(config.output_dir, provenance.finish(), label=f"sub-{people[0]}_pid-{os.getpid()}")
+    label = f"sub-{people[0]}_pid-{os.getpid()}"
+    output.write_command(config.output_dir, provenance.finish(config), label=label)
     LOGGER.info("Pooled: %d maps of %d participants", n_pooled, len(people))

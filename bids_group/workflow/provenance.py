@@ -24,15 +24,14 @@ PACKAGES = ("numpy", "scipy", "pandas", "nibabel", "nilearn", "pybids", "formula
 class Provenance:
     """The start of a run, and the hashes of the maps it has read so far."""
 
-    config: RunConfig
     started: datetime
     clock_s: float
     hashes: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def start(cls, config: RunConfig) -> Provenance:
+    def start(cls) -> Provenance:
         """Note the time."""
-        return cls(config=config, started=datetime.now(UTC), clock_s=time.monotonic())
+        return cls(started=datetime.now(UTC), clock_s=time.monotonic())
 
     def watch(self, maps: Iterable[PooledMap]) -> Iterator[PooledMap]:
         """Pass the maps on and keep the hashes of the files behind them."""
@@ -40,15 +39,15 @@ class Provenance:
             self.hashes.update(one.input_hashes)
             yield one
 
-    def finish(self) -> dict[str, Any]:
-        """Sum the run up, JSON-able."""
+    def finish(self, config: RunConfig) -> dict[str, Any]:
+        """Sum up the run, JSON-able: its time from the known request to here, its memory up to here."""
         return {
-            "Command": ["bids-group", *self.config.command],
+            "Command": ["bids-group", *config.command],
             "Version": __version__,
             "Versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
             "Container": os.environ.get("BIDS_GROUP_CONTAINER"),
             "Platform": f"{platform.system()} {platform.machine()}",
-            "RandomSeed": self.config.analysis.inference.random_seed,
+            "RandomSeed": config.analysis.inference.random_seed,
             "StartTime": self.started.isoformat(timespec="seconds"),
             "RunTimeSeconds": round(time.monotonic() - self.clock_s, 2),
             "PeakMemoryMb": _peak_memory_mb(),

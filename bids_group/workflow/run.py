@@ -18,6 +18,7 @@ from bids_group.output.report import build_report, write_citations
 from bids_group.workflow.group import analyse_group
 from bids_group.workflow.participant import pool_participants
 from bids_group.workflow.preparation import Job, prepare
+from bids_group.workflow.provenance import Provenance
 
 LOGGER = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ def run(config: RunConfig) -> None:
 
 
 def _work(config: RunConfig) -> None:
+    provenance = Provenance.start()
     job = prepare(config)
     if config.execution.is_dry_run:
         _show(job)
@@ -48,9 +50,9 @@ def _work(config: RunConfig) -> None:
         _log_file(config),
     ):
         if config.level == "participant":
-            pool_participants(job)
+            pool_participants(job, provenance)
             return
-        analyse_group(job)
+        analyse_group(job, provenance)
         if config.execution.has_report:
             output.record_outputs(config.output_dir, [Path("report.html")])
             _say_where(build_report(config.output_dir))
