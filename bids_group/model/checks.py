@@ -68,7 +68,7 @@ def check_design(
             fix="Use fewer terms, or more people.",
         )
     return [
-        *_check_rank(fitted.matrix, details),
+        *_check_rank(fitted, details),
         *(_check_dof(n_rows, rank) if has_noise else ()),
         *_check_cells(fitted.coding, variables),
         *_check_covariates(fitted.coding, variables),
@@ -163,12 +163,14 @@ def _check_levels(name: str, values: pd.Series) -> Iterator[Notice]:
             )
 
 
-def _check_rank(matrix: pd.DataFrame, details: Mapping[str, Any]) -> Iterator[Notice]:
+def _check_rank(fitted: Fitted, details: Mapping[str, Any]) -> Iterator[Notice]:
     if details["dependent_columns"]:
-        empty = [name for name in details["dependent_columns"] if not matrix[name].any()]
+        fold = fitted.coding.fold
+        empty = [name for name in details["dependent_columns"] if not fitted.matrix[name].any()]
         tied = [name for name in details["dependent_columns"] if name not in empty]
-        said = [f"{list_some(tied)} depend on each other"] if tied else []
-        said += [f"{list_some(empty)} {'is' if len(empty) == 1 else 'are'} 0 in every row"] if empty else []
+        said = [f"{list_some(fold(tied))} depend on each other"] if tied else []
+        is_or_are = "is" if len(empty) == 1 else "are"
+        said += [f"{list_some(fold(empty))} {is_or_are} 0 in every row"] if empty else []
         yield Notice(
             severity="warning",
             topic="rank",

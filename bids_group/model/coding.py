@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,9 @@ Array = npt.NDArray[np.float64]
 
 _FUNCTIONS = {"log1p": np.log1p, "sqrt": np.sqrt, "abs": np.abs}
 """What the allow-list names beyond formulaic's own transforms; nothing else can be seen by a formula."""
+
+_MOST_PEOPLE = 6
+"""Columns of a term of ``subject`` that are named one by one."""
 
 _FAILURES = (FormulaicError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError)
 """What formulaic and its transforms raise where a factor cannot be computed."""
@@ -80,6 +84,18 @@ class Coding:
         if is_centered and self.within in self.formula.columns and self.within not in named:
             named.append(str(self.within))
         return tuple(named)
+
+    def fold(self, columns: Sequence[str]) -> list[str]:
+        """Name columns briefly: those of a term of ``subject`` with many people are counted."""
+        people = {
+            self.columns[at]: f"the {len(positions)} columns of {term.name}"
+            for term, positions in self.positions.items()
+            if "subject" in term.columns and len(positions) > _MOST_PEOPLE
+            for at in positions
+        }
+        n_of = Counter(people.get(column, column) for column in columns)
+        whole = Counter(people.values())
+        return [name if n == whole.get(name, n) else f"{n} of {name}" for name, n in n_of.items()]
 
 
 def build_coding(formula: Formula, variables: pd.DataFrame, centering: str) -> tuple[Coding, pd.DataFrame]:

@@ -272,7 +272,7 @@ def _check_zero(name: str, weights: Array) -> None:
 def _check_estimable(name: str, weights: Array, fitted: Fitted) -> None:
     for row in weights[~fitted.space.is_estimable(weights)]:
         columns = fitted.coding.columns
-        involved = [columns[index] for index in fitted.space.dependent_columns()]
+        involved = fitted.coding.fold([columns[index] for index in fitted.space.dependent_columns()])
         raise DesignError(
             f"The contrast '{name}' cannot be estimated from this design.",
             found=f"{say_weights(row, columns)}, where {list_some(involved)} depend on each other",

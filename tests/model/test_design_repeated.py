@@ -39,6 +39,22 @@ def test_mixed_design_equals_the_t_test_of_differences_between_groups(pairs, ana
     assert t_value(by_term, y) == pytest.approx(expected, abs=1e-9)
 
 
+def test_columns_of_people_are_counted_and_not_listed(pairs, analyse):
+    design = build_design(analyse(pairs, "~ session*group + subject"))
+    [notice] = [notice for notice in design.notices if notice.topic == "rank"]
+    assert notice.sentence == (
+        "The design has 17 columns but rank 16: group[T.patient], 7 of the 13 columns of subject depend on "
+        "each other."
+    )
+    few = build_design(analyse(pairs[:8], "~ session*group + subject"))
+    [notice] = [notice for notice in few.notices if notice.topic == "rank"]
+    assert "group[T.patient], subject[T.02], subject[T.04] depend" in notice.sentence
+    copied = pairs.assign(copy=pairs["n_cigs"])
+    with pytest.raises(DesignError) as caught:
+        build_design(analyse(copied, "~ session*group + n_cigs + copy + subject", "slope(copy)"))
+    assert "7 of the 13 columns of subject depend on each other" in str(caught.value.found)
+
+
 @pytest.mark.parametrize(
     ("formula", "text"),
     [
