@@ -10,4 +10,5 @@ mkdir "$cache" 2>/dev/null || [ "$(stat -c '%u %F' "$cache" 2>/dev/null)" = "$us
 export MPLCONFIGDIR="$cache/matplotlib" NUMBA_CACHE_DIR="$cache/numba"
 [ -d "$NUMBA_CACHE_DIR" ] || cp -r /opt/bids-group/kernels "$NUMBA_CACHE_DIR"
 umask "$umask_before"
+export BIDS_GROUP_CONTAINER="${BIDS_GROUP_CONTAINER:-bids-group:$(cat /version)}" # noted in the results
 exec /opt/bids-group/bin/bids-group "$@"
