@@ -23,6 +23,9 @@ Weight = int | float | str
 INTERCEPT = "1"
 """The name of the constant in ``X`` and ``ConditionList``."""
 
+COMMAND_LINE = "commandLine"
+"""The name of a model that was compiled from options."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeContrast:
@@ -154,7 +157,7 @@ def compile_request(
         settings={**list_settings(analysis, selection, inputs), **_contrast_setting(analysis.contrasts)},
     )
     return StatsModel(
-        name="commandLine",
+        name=COMMAND_LINE,
         description="The options of a command line, as a model.",
         nodes=(lower, dataset),
         edges=(Edge(source=lower.name, destination=dataset.name),),

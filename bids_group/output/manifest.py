@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from bids_group.config.differences import Difference, find_differences
 from bids_group.errors import OutputError
 from bids_group.output.disk import json_text, plain, write_if_changed
 
 _IDENTITY = Path("code/analysis.json")
 _MANIFEST = Path("code/outputs.json")
-_ABSENT = object()
+_MOST = 4
+"""Settings that a refusal names."""
 
 
 def check_same_analysis(output_dir: Path, identity: Mapping[str, Any], *, is_overwrite: bool) -> None:
@@ -25,15 +27,15 @@ def check_same_analysis(output_dir: Path, identity: Mapping[str, Any], *, is_ove
     Raises
     ------
     OutputError
-        Another analysis wrote here; names the first setting that differs.
+        Another analysis wrote here; names the settings that differ.
     """
     wanted = plain(identity)
-    difference = _first_difference(_read_json(output_dir / _IDENTITY), wanted)
+    differences = find_differences(_read_json(output_dir / _IDENTITY), wanted)
     own = [path for path in _all_listed(output_dir) if (output_dir / path).exists()]
     results = [path for path in own if path.parts[0] == "group"]
-    if difference is not None and results:
+    if differences and results:
         if not is_overwrite:
-            raise _other_analysis(output_dir, *difference)
+            raise _other_analysis(output_dir, differences)
         _remove(output_dir, results)
     write_if_changed(output_dir / _IDENTITY, json_text(wanted))
     _store(output_dir, (), own)
@@ -53,35 +55,16 @@ def finish_outputs(output_dir: Path) -> tuple[Path, ...]:
     return stale
 
 
-def _other_analysis(output_dir: Path, setting: str, stored: Any, wanted: Any) -> OutputError:
+def _other_analysis(output_dir: Path, differences: Sequence[Difference]) -> OutputError:
+    told, n_more = differences[:_MOST], len(differences) - _MOST
+    names = " and ".join(dict.fromkeys(one.name for one in told))
+    more = f" and {n_more} more" if n_more > 0 else ""
     return OutputError(
-        f"OUTPUT_DIR holds another analysis: {output_dir}; the setting '{setting}' differs.",
-        found=f"{setting} = {_show(stored)} ({_IDENTITY})",
-        expected=f"{setting} = {_show(wanted)}",
+        f"OUTPUT_DIR holds another analysis: {output_dir}; what differs is {names}{more}.",
+        found=f"{'; '.join(one.stored for one in told)} (the earlier run: {_IDENTITY})",
+        expected=f"{'; '.join(one.wanted for one in told)} (this run)",
         fix="Give another OUTPUT_DIR, or add --overwrite: what the earlier run wrote under group/ goes.",
     )
-
-
-def _show(value: Any) -> str:
-    return "not set" if value is _ABSENT else json.dumps(value, ensure_ascii=False)
-
-
-def _first_difference(stored: Any, wanted: Any, where: str = "") -> tuple[str, Any, Any] | None:
-    """Find a setting that differs, plain values before lists: a formula says more than its terms."""
-    if isinstance(stored, dict) and isinstance(wanted, dict):
-        keys = sorted({**wanted, **stored}, key=lambda key: isinstance(wanted.get(key), (dict, list)))
-        pairs = ((str(key), stored.get(key, _ABSENT), wanted.get(key, _ABSENT)) for key in keys)
-    elif isinstance(stored, list) and isinstance(wanted, list) and len(stored) == len(wanted):
-        pairs = ((_name(new, i), old, new) for i, (old, new) in enumerate(zip(stored, wanted, strict=True)))
-    else:
-        return None if stored == wanted else (where, stored, wanted)
-    found = (_first_difference(old, new, f"{where}.{key}".lstrip(".")) for key, old, new in pairs)
-    return next((difference for difference in found if difference is not None), None)
-
-
-def _name(item: Any, number: int) -> str:
-    """Name an item of a list as the list does, else by its number."""
-    return str(item.get("Name", number)) if isinstance(item, dict) else str(number)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -87,9 +87,13 @@ def test_another_model_into_the_same_place_is_refused_unless_it_may_overwrite(
 ):
     out = shutil.copytree(analysed, tmp_path / "copy")
     (out / "group" / "mine.txt").write_text("a note of the user")
-    other = [str(demo), str(out), "group", "--formula", "~ 1", "--no-report", "-q"]
+    other = [str(demo), str(out), "group", "--formula", "~ 1", "--missing", "drop", "--no-report", "-q"]
     assert main(other) == 73
-    assert "holds another analysis" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "holds another analysis" in said
+    assert "what differs is --formula." in said
+    assert 'found    --formula "~ group * n_cigs + age"' in said
+    assert 'expected --formula "~ 1" (this run)' in said
     assert main([*other, "--overwrite"]) == 0
     left = {path.name for path in (out / "group").iterdir()}
     assert "mine.txt" in left
