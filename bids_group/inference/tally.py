@@ -36,7 +36,8 @@ class Tally:
 
     def zeros(self, n_shuffles: int) -> Counts:
         """Start counting up to ``n_shuffles``, in as few bytes as they need: finished batches are kept."""
-        return np.zeros(self.limits.size, np.uint8 if n_shuffles < 2**8 else np.uint16)
+        n_elements = self.limits.size
+        return np.zeros(n_elements, np.uint8) if n_shuffles < 2**8 else np.zeros(n_elements, np.uint16)
 
     def count(self, values: Single, elements: slice, counts: Counts) -> None:
         """Add to ``counts`` ``(n_elements,)`` how many rows of ``values`` ``(n_shuffles, n)`` reach."""
