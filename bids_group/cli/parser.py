@@ -204,7 +204,8 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
         "--min-coverage",
         metavar="F",
         type=float,
-        help="analyse elements observed in at least this share of the rows (default 1.0; below it no fwe-*)",
+        help="analyse elements observed in at least this share of the rows (default 1.0; below it "
+        "nothing can be shuffled: no fwe-*, no --permutation-p)",
     )
     group.add_argument(
         "--smoothing-fwhm", metavar="MM", type=float, help="smooth the pooled effects (default 0)"
