@@ -29,12 +29,15 @@ class StackedMaps(NamedTuple):
     ``coverage``: uint16 volume of the grid, people observed at each element (also outside the mask).
     ``costs``: one row per observation in their order: ``observation``, ``n_unobserved`` (elements of the mask
     that this row lacks), ``n_lost_by_this_row_alone`` (elements the analysis would gain without this row).
+    ``n_lost``: elements of the mask that are observed in some rows, but in fewer than ``n_needed``.
     """
 
     stack: MapStack
     elements: Elements
     coverage: npt.NDArray[np.uint16]
     costs: pd.DataFrame
+    n_lost: int
+    n_needed: int
 
 
 def build_stack(
@@ -169,7 +172,8 @@ class _Building:
             data=_compressed(self._data, is_kept),
             variance=None if self._variance is None else _compressed(self._variance, is_kept),
         )
-        return StackedMaps(stack, elements, self._counts, costs)
+        n_lost = int(np.count_nonzero(in_mask_counts)) - elements.n_elements
+        return StackedMaps(stack, elements, self._counts, costs, n_lost, self._n_needed)
 
     def _costs(self, labels: tuple[str, ...], counts: npt.NDArray[np.uint16]) -> pd.DataFrame:
         is_analysed = counts >= self._n_needed

@@ -12,6 +12,9 @@ from bids_group.records import Notice, PooledMap
 MIN_SHARE = 0.05
 """Maps of one person always differ a little at the rim; smaller shares than this are not remarked on."""
 
+LARGE_SHARE = 0.25
+"""Several rows always lack some of the rim; from this share on the loss is a warning."""
+
 Remarks = MutableMapping[tuple[str, str], str]
 """By (subject label, first-level contrast)."""
 
@@ -35,28 +38,62 @@ def describe_coverage(pooled: PooledMap) -> str | None:
     return f"fewer than {n_most} maps observed at {100 * n_partly / n_observed:.0f} % of its elements"
 
 
-def tell_costs(costs: pd.DataFrame, n_analysed: int) -> list[Notice]:
-    """Name those without whom more elements could be analysed; a warning from `MIN_SHARE` on.
+def tell_costs(costs: pd.DataFrame, *, n_analysed: int, n_lost: int, n_needed: int) -> list[Notice]:
+    """Say what incomplete coverage costs, and name those without whom more elements could be analysed.
 
-    ``costs``: columns ``observation`` and ``n_lost_by_this_row_alone``.
+    Parameters
+    ----------
+    costs
+        Columns ``observation`` and ``n_lost_by_this_row_alone``.
+    n_analysed, n_lost
+        Elements that are analysed, and that are observed in some rows but not in ``n_needed`` of them.
     """
-    lost = costs[costs["n_lost_by_this_row_alone"] > 0].sort_values(
-        "n_lost_by_this_row_alone", ascending=False
+    alone = costs.set_index("observation")["n_lost_by_this_row_alone"].sort_values(
+        ascending=False, kind="stable"
     )
-    if lost.empty:
+    alone = alone[alone > 0]
+    if n_lost == 0:
         return []
-    total = int(lost["n_lost_by_this_row_alone"].sum())
-    first = lost.head(5)
-    names = ", ".join(
-        f"{row} ({n})" for row, n in zip(first["observation"], first["n_lost_by_this_row_alone"], strict=True)
+    is_complete = n_needed == len(costs)
+    is_large = alone.sum() >= MIN_SHARE * n_analysed or n_lost >= LARGE_SHARE * n_analysed
+    said = (
+        _say_complete(alone, n_lost, len(costs)) if is_complete else _say_reduced(alone, n_needed, len(costs))
     )
-    more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
     return [
         Notice(
-            severity="warning" if total >= MIN_SHARE * n_analysed else "note",
+            severity="warning" if is_large else "note",
             topic="coverage",
-            sentence=f"{n_analysed} elements are analysed; {total} more are lost because a single row "
-            f"lacks them: {names}{more}.",
-            fix="Look at these maps; leave a person out, or lower --min-coverage.",
+            sentence=f"{n_analysed} elements are analysed; {n_lost} more{said}",
+            fix="Look at these maps; leave a person out, or lower --min-coverage."
+            if len(alone)
+            else "The maps stat-n say where; lower --min-coverage to analyse them.",
         )
     ]
+
+
+def _say_complete(alone: pd.Series, n_lost: int, n_rows: int) -> str:
+    """Part the loss into what one row lacks and what several do."""
+    n_alone = int(alone.sum())
+    are, them = ("is", "it") if n_lost == 1 else ("are", "them")
+    if n_alone == n_lost:
+        return f" {are} lost because a single row lacks {them}: {_name_rows(alone)}."
+    some = f", observed in some of the {n_rows} rows, {are} lost"
+    if n_alone == 0:
+        return f"{some} because several rows lack {them}."
+    single = f"{n_alone} because a single row lacks {'it' if n_alone == 1 else 'them'}, {_name_rows(alone)}"
+    return f"{some}: {single}; {n_lost - n_alone} because several rows do."
+
+
+def _say_reduced(alone: pd.Series, n_needed: int, n_rows: int) -> str:
+    """With a lower coverage an element may be gained without one row or without another: no sum is made."""
+    said = f" are lost because they are observed in fewer than {n_needed} of the {n_rows} rows."
+    return (
+        f"{said} Without one of these rows, so many would be gained: {_name_rows(alone)}."
+        if len(alone)
+        else said
+    )
+
+
+def _name_rows(alone: pd.Series) -> str:
+    names = ", ".join(f"{row} ({n})" for row, n in alone.head(5).items())
+    return names + (f" and {len(alone) - 5} more" if len(alone) > 5 else "")

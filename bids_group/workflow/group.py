@@ -109,7 +109,9 @@ def _analyse(job: Job, planned: PlannedAnalysis, work_dir: Path, watch: Watch) -
             work_dir=work_dir,
             on_progress=on_progress,
         )
-    numeric = tell_costs(stack.costs, data.elements.n_elements)
+    numeric = tell_costs(
+        stack.costs, n_analysed=data.elements.n_elements, n_lost=stack.n_lost, n_needed=stack.n_needed
+    )
     numeric += [one for each in results for one in each.notices]
     numeric += [one for each in significances for one in each.notices]
     say(numeric)

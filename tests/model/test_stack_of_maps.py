@@ -52,7 +52,7 @@ def save_mask(path, mask, affine=GRID.affine):
 
 def test_the_elements_are_those_observed_in_everybody(volumes):
     volumes[0, 0, 0, 0] = volumes[2, 1, 2, 3] = volumes[3, 4, 5, 6] = np.nan
-    stack, elements, coverage, _ = build(pooled(volumes))
+    stack, elements, coverage, *_ = build(pooled(volumes))
     expected = np.isfinite(volumes).all(axis=0)
     np.testing.assert_array_equal(elements.mask, expected)
     np.testing.assert_array_equal(stack.data, volumes[:, expected])
@@ -92,10 +92,16 @@ def test_who_costs_the_mask_is_counted(volumes, tmp_path):
     assert stacked.costs["observation"].tolist() == list(LABELS)
     assert stacked.costs["n_unobserved"].tolist() == [42, 42, 42, 7]
     assert stacked.costs["n_lost_by_this_row_alone"].tolist() == [42, 0, 0, 7]
+    assert (stacked.n_lost, stacked.n_needed) == (91, 4)
     mask = np.zeros(GRID.shape, dtype=bool)
     mask[0, 0], mask[3] = True, True
     stacked = build(pooled(volumes), mask=save_mask(tmp_path / "mask.nii.gz", mask))
     assert stacked.costs["n_lost_by_this_row_alone"].tolist() == [7, 0, 0, 0]
+    assert stacked.n_lost == 7
+    volumes[:, 4] = np.nan  # observed in no row: not lost
+    assert build(pooled(volumes)).n_lost == 91
+    half = build(pooled(volumes), min_coverage=0.5)
+    assert (half.n_lost, half.n_needed) == (0, 2)
 
 
 def test_the_cost_equals_a_run_without_that_row(volumes):
