@@ -34,7 +34,8 @@ def _say_found(maps: Sequence[FirstLevelMap], sources: Sequence[Source]) -> list
     contrasts = natural_order({m.contrast for m in maps})
     places = "; ".join(source.words for source in sources)
     sentence = (
-        f"Found {len(maps)} effect maps of {len(people)} participants, "
+        f"Found {len(maps)} effect map{'' if len(maps) == 1 else 's'} of "
+        f"{len(people)} participant{'' if len(people) == 1 else 's'}, "
         f"contrast{'s' if len(contrasts) > 1 else ''} {name_some(contrasts, 20)}, in {places}."
     )
     said = [Notice(severity="note", topic="maps", sentence=sentence)]

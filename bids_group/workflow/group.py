@@ -28,7 +28,7 @@ from bids_group.records import (
 )
 from bids_group.workflow.coverage import Remarks, remark_on_coverage, tell_costs
 from bids_group.workflow.pooling import pooled_maps
-from bids_group.workflow.preparation import Job, PlannedAnalysis, say
+from bids_group.workflow.preparation import Job, PlannedAnalysis, counted, say
 from bids_group.workflow.progress import progress
 from bids_group.workflow.provenance import Provenance
 
@@ -214,17 +214,17 @@ def _strongest(result: ContrastResult) -> int:
 
 def _log(planned: PlannedAnalysis, data: GroupData, significances: Sequence[Significance]) -> None:
     LOGGER.info(
-        "%s: %d rows, %d elements, %d contrasts",
+        "%s: %d rows, %d elements, %s",
         planned.analysis.first_level_contrast,
         len(data.stack.labels),
         data.elements.n_elements,
-        len(planned.design.contrasts),
+        counted(len(planned.design.contrasts), "contrast"),
     )
     for one in significances:
         LOGGER.info(
-            "  %s, %s: %d elements in %d clusters",
+            "  %s, %s: %s in %s",
             one.contrast,
             one.correction,
-            int(one.is_significant.sum()),
-            len(one.clusters),
+            counted(int(one.is_significant.sum()), "element"),
+            counted(len(one.clusters), "cluster"),
         )

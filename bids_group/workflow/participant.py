@@ -9,7 +9,7 @@ from bids_group import output
 from bids_group.bids import build_ledger
 from bids_group.workflow.coverage import Remarks, remark_on_coverage
 from bids_group.workflow.pooling import pooled_maps
-from bids_group.workflow.preparation import Job
+from bids_group.workflow.preparation import Job, counted
 from bids_group.workflow.provenance import Provenance
 
 LOGGER = logging.getLogger(__name__)
@@ -30,4 +30,4 @@ def pool_participants(job: Job, provenance: Provenance) -> None:
     output.write_participants(config.output_dir)
     label = f"sub-{people[0]}_pid-{os.getpid()}"
     output.write_command(config.output_dir, provenance.finish(config), label=label)
-    LOGGER.info("Pooled: %d maps of %d participants", n_pooled, len(people))
+    LOGGER.info("Pooled: %s of %s", counted(n_pooled, "map"), counted(len(people), "participant"))

@@ -231,13 +231,17 @@ def _distinct(notices: Iterable[Notice]) -> tuple[Notice, ...]:
 def _log(job: Job) -> None:
     people = {one.subject for analysis in job.analyses for one in analysis.observations}
     n_maps = sum(len(one.maps) for one in {one for each in job.analyses for one in each.observations})
-    n_models = len(job.planned)
-    models = f"{n_models} group model{'' if n_models == 1 else 's'}"
-    LOGGER.info("%d maps of %d participants, %s", n_maps, len(people), models)
+    models = f", {counted(len(job.planned), 'group model')}" if job.config.level == "group" else ""
+    LOGGER.info("%s of %s%s", counted(n_maps, "map"), counted(len(people), "participant"), models)
     say(job.notices)
     reasons = Counter(_reason(one) for one in (*job.cohort.exclusions, *job.exclusions))
     for reason, n in reasons.items():
         LOGGER.info("not in the analysis: %s%s", reason, f" ({n})" if n > 1 else "")
+
+
+def counted(n: int, noun: str) -> str:
+    """Spell a number of things: ``1 map``, ``2 maps``."""
+    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def say(notices: Iterable[Notice]) -> None:
