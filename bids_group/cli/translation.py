@@ -39,7 +39,7 @@ def translate(arguments: argparse.Namespace, command: Sequence[str] = ()) -> Run
             fix="bids-group BIDS_DIR OUTPUT_DIR group",
         )
     return RunConfig(
-        output_dir=arguments.output_dir.absolute(),
+        output_dir=_folder(arguments.output_dir),
         level=arguments.level,
         inputs=_inputs(arguments),
         selection=_selection(arguments),
@@ -49,6 +49,11 @@ def translate(arguments: argparse.Namespace, command: Sequence[str] = ()) -> Run
     )
 
 
+def _folder(path: Path) -> Path:
+    """Make a path absolute as it was typed; steps back (``..``) are taken, from where links point to."""
+    return path.resolve() if ".." in path.parts else path.absolute()
+
+
 def _given(**values: Any) -> dict[str, Any]:
     """Keep what was typed; the rest takes the record's default."""
     return {name: value for name, value in values.items() if value is not None}
@@ -56,7 +61,7 @@ def _given(**values: Any) -> dict[str, Any]:
 
 def _inputs(arguments: argparse.Namespace) -> Inputs:
     return Inputs(
-        bids_dir=arguments.bids_dir.absolute(),
+        bids_dir=_folder(arguments.bids_dir),
         derivatives=tuple(_named_path(text) for text in arguments.derivatives),
         maps_table=_absolute(arguments.maps),
         participants_tsv=_absolute(arguments.participants_tsv),

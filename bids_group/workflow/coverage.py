@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bids_group.records import Notice, PooledMap
+from bids_group.workflow.preparation import counted
 
 MIN_SHARE = 0.05
 """Maps of one person always differ a little at the rim; smaller shares than this are not remarked on."""
@@ -54,6 +55,7 @@ def tell_costs(costs: pd.DataFrame, *, n_analysed: int, n_lost: int, n_needed: i
     alone = alone[alone > 0]
     if n_lost == 0:
         return []
+    are = "is" if n_analysed == 1 else "are"
     is_complete = n_needed == len(costs)
     is_large = alone.sum() >= MIN_SHARE * n_analysed or n_lost >= LARGE_SHARE * n_analysed
     said = (
@@ -63,7 +65,7 @@ def tell_costs(costs: pd.DataFrame, *, n_analysed: int, n_lost: int, n_needed: i
         Notice(
             severity="warning" if is_large else "note",
             topic="coverage",
-            sentence=f"{n_analysed} elements are analysed; {n_lost} more{said}",
+            sentence=f"{counted(n_analysed, 'element')} {are} analysed; {n_lost} more{said}",
             fix="Look at these maps; leave a person out, or lower --min-coverage."
             if len(alone)
             else "The maps stat-n say where; lower --min-coverage to analyse them.",

@@ -45,6 +45,18 @@ def test_every_option_has_both_spellings(option):
     assert vars(plain) == vars(underscored)
 
 
+def test_folders_are_shown_without_steps_back(tmp_path, monkeypatch):
+    here, link = tmp_path / "a" / "b", tmp_path / "link"
+    here.mkdir(parents=True)
+    link.symlink_to(here)
+    monkeypatch.chdir(here)
+    config = translate(read_arguments(["../data", str(link / ".." / "out"), "group"]))
+    assert config.inputs.bids_dir == tmp_path / "a" / "data"
+    assert config.output_dir == tmp_path / "a" / "out"  # up from where the link points to
+    assert translate(read_arguments(["..", str(link), "group"])).inputs.bids_dir == tmp_path / "a"
+    assert translate(read_arguments(["..", str(link), "group"])).output_dir == link
+
+
 def test_labels_may_carry_their_prefix():
     selection = request("--participant-label", "sub-01", "02", "01", "--task-label", "task-faces").selection
     assert selection.participant_labels == ("01", "02")

@@ -16,6 +16,11 @@ def told(*lost_alone, n_analysed=1000, n_lost=0, n_needed=None):
     return tell_costs(costs, n_analysed=n_analysed, n_lost=n_lost, n_needed=n_needed or len(costs))
 
 
+def test_one_is_said_as_one():
+    (notice,) = told(1, 0, n_lost=1, n_analysed=1)
+    assert notice.sentence.startswith("1 element is analysed; 1 more is lost because a single row lacks it")
+
+
 def test_nothing_lost_is_not_told():
     assert told(0, 0, 0) == []
 

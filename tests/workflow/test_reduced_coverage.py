@@ -19,7 +19,9 @@ def cut(small_copy):
 
 def test_who_costs_the_mask_much_is_named_in_a_warning(cut, tmp_path, capsys):
     assert main([str(cut), str(tmp_path / "out"), "group", "--no-report"]) == 0
-    (warning,) = [line for line in capsys.readouterr().err.splitlines() if "more are lost" in line]
+    said = capsys.readouterr().err
+    (warning,) = [line for line in said.splitlines() if "more are lost" in line]
+    assert " elements, 1 contrast\n" in said
     assert "WARNING" in warning
     assert "sub-03 (" in warning
 
