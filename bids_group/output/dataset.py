@@ -162,7 +162,7 @@ def _generators(earlier: Mapping[str, Any], output_dir: Path) -> list[dict[str, 
 
 
 def _container() -> dict[str, Any]:
-    """Describe the container from its environment: container/start.sh sets the tag, Apptainer its own variable."""
+    """Describe the container by its environment: container/start.sh sets the tag, Apptainer its variable."""
     tag = os.environ.get("BIDS_GROUP_CONTAINER")
     image = os.environ.get("APPTAINER_CONTAINER") or os.environ.get("SINGULARITY_CONTAINER")
     if not tag and not image:

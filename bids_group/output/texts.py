@@ -34,7 +34,7 @@ Written by bids_group. Start with `report.html`.
 | `ledger.tsv` | every participant and map: used or not, and why |
 | `participants.tsv` | everyone with maps here; `analysed` says who is in a group model |
 | `sub-*/` | maps pooled over runs and sessions; `stat-n` is the number of maps at each voxel |
-| `group/` | group maps, designs, masks, cluster tables and label images, values at peaks, null distributions, figures |
+| `group/` | group maps, designs, masks, cluster tables and labels, values at peaks, nulls, figures |
 | `code/model-*_smdl.json` | the resolved model: run it again to get the same results |
 | `code/command.json` | the command, versions, seeds and hashes of the inputs |
 | `code/analysis.json`, `code/outputs.json` | which analysis this folder holds, and which files are its own |
@@ -43,7 +43,8 @@ Written by bids_group. Start with `report.html`.
 ## How to read the maps
 
 * `stat-p` holds plain p-values in (0, 1]; those with `desc-` are corrected, the sidecar says how (but
-  `desc-permutation`: each element's own p by shuffling). They are two-sided unless the sidecar says otherwise.
+  `desc-permutation`: each element's own p by shuffling). They are two-sided unless the sidecar says
+  otherwise.
 * `stat-z` is signed and does not depend on sidedness.
 * Outside the analysis mask (`desc-analysis_mask`) maps are 0, and 1 where they hold p-values.
 * In pooled maps, a voxel where `stat-n` is 0 was observed in no map; its effect is missing, not zero.
