@@ -35,11 +35,6 @@ class Residuals:
     n_elements: int
     group_squares: npt.NDArray[np.float32]
 
-    @property
-    def n_tiles(self) -> int:
-        """Number of tiles."""
-        return int(self.tiles.shape[0])
-
     def elements_of(self, tile: int) -> slice:
         """Elements that a tile holds, padding left out."""
         return slice(tile * TILE, min((tile + 1) * TILE, self.n_elements))
