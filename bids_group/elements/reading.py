@@ -7,6 +7,7 @@ import hashlib
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -39,7 +40,8 @@ def read_map(path: Path) -> LoadedMap:
     MissingInputError
         The file is not there (a link that points nowhere is named with ``datalad get``).
     DataError
-        The file is truncated or is not NIfTI.
+        The file is truncated or is not NIfTI, or holds a number that float32 does not (beyond 3.4e38, or not
+        0 and below 1.4e-45): as infinity or 0 it would count as not observed.
     """
     payload = _read_bytes(path)
     digest = hashlib.sha256(payload).hexdigest()
@@ -48,7 +50,7 @@ def read_map(path: Path) -> LoadedMap:
         image = (
             nib.Nifti2Image.from_bytes(raw) if raw[:4] in _NIFTI2_SIZES else nib.Nifti1Image.from_bytes(raw)
         )
-        data = np.asarray(image.dataobj, dtype=np.float32)
+        data = _narrowed(np.asarray(image.dataobj), path)
     except _UNREADABLE as error:
         raise DataError(
             f"The image {path} cannot be read.",
@@ -62,6 +64,37 @@ def read_map(path: Path) -> LoadedMap:
         data = data.reshape(data.shape + (1,) * (3 - data.ndim))
     grid = Grid(shape=data.shape[:3], affine=np.asarray(image.affine, dtype=np.float64))
     return LoadedMap(path=path, grid=grid, data=np.ascontiguousarray(data), sha256=digest)
+
+
+def _narrowed(data: npt.NDArray[Any], path: Path) -> npt.NDArray[np.float32]:
+    """Round to float32, which maps are computed in; refuse what is no number there, or 0."""
+    with np.errstate(over="ignore", under="ignore"):
+        rounded = data.astype(np.float32, copy=False)
+    if data.dtype.kind == "f" and data.dtype.itemsize > rounded.dtype.itemsize:
+        is_over = np.isinf(rounded)
+        if np.count_nonzero(rounded) < np.count_nonzero(data) or is_over.any():
+            _check_range(data, is_over & np.isfinite(data), f"beyond {_FLOAT32.max:.1e}", path)
+            is_under = (rounded == 0) & (data != 0)
+            _check_range(data, is_under, f"not 0 but below {_FLOAT32.smallest_subnormal:.1e}", path)
+    return rounded
+
+
+def _check_range(data: npt.NDArray[Any], is_lost: npt.NDArray[np.bool_], what: str, path: Path) -> None:
+    if not is_lost.any():
+        return
+    first = np.unravel_index(int(np.argmax(is_lost)), data.shape)
+    n = int(np.count_nonzero(is_lost))
+    numbers = "1 number that is" if n == 1 else f"{n} numbers that are"
+    where = ", ".join(str(int(index)) for index in first[:3])
+    raise DataError(
+        f"The image {path} holds numbers that cannot be kept.",
+        found=f"{numbers} {what}, such as {float(data[first]):.4g} at voxel ({where})",
+        expected="0, NaN, or numbers that float32 can hold",
+        fix="Compute the map in other units, its variance in their square; write NaN where there is no value.",
+    )
+
+
+_FLOAT32 = np.finfo(np.float32)
 
 
 def _unzip(payload: bytes) -> bytes:

@@ -61,6 +61,53 @@ def test_nan_and_infinity_survive(tmp_path, values):
     assert np.isposinf(read_map(path).data[0, 0, 1])
 
 
+@pytest.mark.parametrize(
+    ("number", "found"),
+    [
+        (1e40, "1 number that is beyond 3.4e+38, such as 1e+40 at voxel (1, 2, 3)"),
+        (-4e38, "1 number that is beyond 3.4e+38, such as -4e+38 at voxel (1, 2, 3)"),
+        (1e-50, "1 number that is not 0 but below 1.4e-45, such as 1e-50 at voxel (1, 2, 3)"),
+        (-5e-46, "1 number that is not 0 but below 1.4e-45, such as -5e-46 at voxel (1, 2, 3)"),
+    ],
+)
+def test_a_number_that_float32_cannot_hold_is_named_and_not_lost(tmp_path, values, number, found):
+    path = tmp_path / "map.nii.gz"
+    wide = values.astype(np.float64)
+    wide[0, 0, :3], wide[1, 2, 3] = (0, np.nan, np.inf), number
+    nib.save(nib.Nifti1Image(wide, AFFINE), path)
+    with pytest.raises(DataError, match=r"map\.nii\.gz") as caught:
+        read_map(path)
+    assert caught.value.found == found
+
+
+def test_float64_is_rounded_where_float32_can_hold_it(tmp_path, values):
+    path = tmp_path / "map.nii.gz"
+    wide = values.astype(np.float64) / 3
+    wide[0, 0, :6] = 0, np.nan, np.inf, -np.inf, 3.4e38, 1e-45
+    nib.save(nib.Nifti1Image(wide, AFFINE), path)
+    np.testing.assert_array_equal(read_map(path).data, wide.astype(np.float32))
+
+
+@pytest.mark.parametrize(("dtype", "slope"), [(np.int16, 1e36), (np.float32, 1e38), (np.float32, 1e-44)])
+def test_a_scale_beyond_float32_is_noticed(tmp_path, dtype, slope):
+    path = tmp_path / "map.nii"
+    image = nib.Nifti1Image(np.array([0, 1000, 1e-3]).astype(dtype).reshape(1, 1, 3), AFFINE)
+    image.header.set_slope_inter(slope, 0)
+    nib.save(image, path)
+    header = nib.load(path).dataobj
+    assert header.slope == pytest.approx(slope, rel=0.1)
+    with pytest.raises(DataError, match="cannot be kept"):
+        read_map(path)
+
+
+def test_a_scaled_number_that_is_0_but_for_rounding_is_0(tmp_path):
+    path = tmp_path / "map.nii"
+    image = nib.Nifti1Image(np.array([30, 60], dtype=np.int16).reshape(1, 1, 2), AFFINE)
+    image.header.set_slope_inter(0.1, -3)
+    nib.save(image, path)
+    assert abs(read_map(path).data[0, 0, 0]) < 1e-6
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 def test_a_truncated_file_is_named(tmp_path, values, suffix, share):
