@@ -90,7 +90,7 @@ def _check_range(data: npt.NDArray[Any], is_lost: npt.NDArray[np.bool_], what: s
         f"The image {path} holds numbers that cannot be kept.",
         found=f"{numbers} {what}, such as {float(data[first]):.4g} at voxel ({where})",
         expected="0, NaN, or numbers that float32 can hold",
-        fix="Compute the map in other units, its variance in their square; write NaN where there is no value.",
+        fix="Compute the map in other units, its variance in their square; NaN where there is no value.",
     )
 
 

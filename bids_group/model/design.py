@@ -19,7 +19,6 @@ from bids_group.model.formula import needed_variables, read_formula
 from bids_group.model.pointing import list_some
 from bids_group.model.repeated import changes_within, has_repeats
 from bids_group.model.terms import build_hierarchical
-from bids_group.model.words import say_number
 from bids_group.records import Contrast, Design, GroupAnalysis, Notice
 
 _ONE_ROW = (
@@ -186,7 +185,7 @@ def _say_centers(coding: Coding) -> Mapping[str, Any]:
             for use in factor.uses
         )
         if is_centered and isinstance(covariate.centers, Mapping):
-            centers[name] = {level: say_number(center) for level, center in covariate.centers.items()}
+            centers[name] = dict(covariate.centers)
         elif is_centered and covariate.centers:
-            centers[name] = say_number(float(covariate.centers))  # type: ignore[arg-type]
+            centers[name] = covariate.centers
     return centers

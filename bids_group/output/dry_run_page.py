@@ -11,7 +11,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from bids_group.output.disk import json_text
-from bids_group.output.sidecars import ESTIMATORS, POOLINGS
+from bids_group.output.sidecars import ESTIMATORS, POOLINGS, say_center
 
 _MAX_ROWS = 8
 _MAX_COLUMNS = 12
@@ -161,7 +161,7 @@ def _print_pooling(console: Console, pooling: Sequence[str], maps_per_row: Seque
 
 
 def _print_centering(console: Console, centering: Mapping[str, Any]) -> None:
-    values = ", ".join(f"{name} at {_number(value)}" for name, value in centering["Values"].items())
+    values = ", ".join(f"{name} at {say_center(value)}" for name, value in centering["Values"].items())
     if values or centering["Method"] != "grand":
         _say(console, f"Centring {centering['Method']}{': ' + values if values else ''}")
 

@@ -114,6 +114,15 @@ def analysis_sidecar(context: Context, description: str) -> dict[str, Any]:
     }
 
 
+def say_center(value: Any) -> str:
+    """Say with four digits that matter what a covariate is centred at (by level of a factor, or once)."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{say_center(center)} in {level}" for level, center in value.items())
+    if isinstance(value, str):  # in the files of an earlier version
+        return value
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
 def describe_smoothing(fwhm_mm: float) -> dict[str, Any]:
     """Describe the kernel, of no width where nothing is smoothed."""
     return {"Kernel": "Gaussian", "FullWidthAtHalfMaximum": fwhm_mm, "Units": "mm"}

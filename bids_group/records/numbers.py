@@ -131,7 +131,7 @@ class Design:
 
     ``terms`` maps each term of the formula to its column names. ``variables`` holds the raw values
     (uncentred) of the columns that the formula uses, by row. ``centers`` maps each centred covariate to the
-    value(s) subtracted, as text for people and sidecars. ``details`` is JSON-able: rank, condition_number,
+    value(s) subtracted, every digit of them. ``details`` is JSON-able: rank, condition_number,
     vif (by term), leverage (by row), n_per_cell, covariate summaries.
     """
 

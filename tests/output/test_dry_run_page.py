@@ -78,6 +78,9 @@ def test_the_design_and_its_contrasts_are_given_whole(made: Any) -> None:
     assert [one["Weights"] for one in analysis["Contrasts"]] == [[[0.5, 0.5]], [[1, 0], [0, 1]]]
     assert analysis["MapsPerRow"]["sub-01"] == 2
     assert "Centring grand: age at 41.2" in show(describe(made, centers={"age": 41.2}))
+    within = {"age": {"F": 40.123456, "M": 1234567.5}}
+    page = show(describe(made, centers=within, centering="within:sex"))
+    assert "Centring within:sex: age at 40.12 in F, 1,234,568 in M" in page
     assert "Centring" not in show(describe(made, centers={}))
     assert "Centring none" in show(describe(made, centers={}, centering="none"))
 

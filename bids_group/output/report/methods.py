@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bids_group.output.report.references import Reference, references
+from bids_group.output.sidecars import say_center
 
 Facts = Mapping[str, Any]
 
@@ -109,14 +110,8 @@ def _centering(facts: Facts) -> str:
     how = str(facts.get("centering") or "")
     within = f"within each level of {how.removeprefix('within:')}"
     around = within if how.startswith("within:") else "over the analysed rows"
-    values = _listed(f"{name}: {_say_center(value)}" for name, value in centers.items())
+    values = _listed(f"{name}: {say_center(value)}" for name, value in centers.items())
     return f"Numeric covariates were centred at their mean {around} ({values})."
-
-
-def _say_center(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{center} in {level}" for level, center in value.items())
-    return str(value)
 
 
 def _contrasts(facts: Facts) -> str:

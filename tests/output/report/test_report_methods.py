@@ -44,7 +44,7 @@ def _facts(**changes: Any) -> dict[str, Any]:
         ({"input_stat": "z"}, "z statistics in place of effects"),
         ({"n_rows": 24}, "as 24 rows, sessions kept apart,"),
         ({"dof": 9.0}, "(9 residual degrees of freedom)"),
-        ({"centers": {"age": 30.5}, "centering": "grand"}, "mean over the analysed rows (age: 30.5)"),
+        ({"centers": {"age": 30.512345}, "centering": "grand"}, "mean over the analysed rows (age: 30.51)"),
         (
             {"centers": {"age": {"a": 1, "b": 2}}, "centering": "within:group"},
             "mean within each level of group (age: 1 in a, 2 in b)",
