@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from nilearn.glm import compute_contrast
 from nilearn.glm.first_level import run_glm
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -52,8 +53,9 @@ def fit_group(
     normal distribution as its reference.
 
     Elements where a contrast cannot be judged (not estimable from the people observed there, no residual
-    degree of freedom, or data without any residual variance) have statistic 0, z 0, p 1, and a notice; the
-    effect is 0 where the people observed do not determine it, and the variance is 0 at all of them.
+    degree of freedom, data without any residual variance, or a contrast within people that the rows observed
+    would make one between them) have statistic 0, z 0, p 1, and a notice; the effect is 0 where the people
+    observed do not determine it, and the variance is 0 at all of them.
     Variances too small for float32 have one too; statistics are computed in float64.
 
     Parameters
@@ -81,7 +83,7 @@ def fit_group(
     """
     basis = orthonormal_basis(data.design)
     found = [_empty_maps(contrast, data, has_effect_sizes) for contrast in data.design.contrasts]
-    unusual = np.zeros((len(found), 3), dtype=np.int64)
+    unusual = np.zeros((len(found), 4), dtype=np.int64)
 
     def fit(tile: slice) -> npt.NDArray[np.int64]:
         estimates = _fit_tile(data, basis, tile)
@@ -128,7 +130,8 @@ def _fit_tile(data: GroupData, basis: Basis, tile: slice) -> list[Estimate]:
         assert data.stack.variance is not None
         return fit_known_variances(values, np.asarray(data.stack.variance[:, tile]), basis, contrasts)
     if not data.is_complete:
-        return fit_observed(values, basis, contrasts)
+        subjects = None if data.subjects is None else pd.factorize(data.subjects)[0]
+        return fit_observed(values, basis, contrasts, subjects)
     return _fit_by_nilearn(values, basis, contrasts)
 
 
@@ -174,6 +177,7 @@ def _complete_estimate(
         n_observed=np.full(variance.size, float(n_obs)),
         is_estimable=is_estimable,
         is_determined=np.ones(variance.size, dtype=bool),
+        compares_people=np.zeros(variance.size, dtype=bool),
     )
 
 
@@ -238,10 +242,13 @@ def _has_tiny_variance(data: GroupData, tile: slice) -> npt.NDArray[np.bool_]:
     return np.asarray((data.stack.variance[:, tile] < _SMALLEST).any(axis=0))
 
 
-def _count_unusual(estimate: Estimate, is_rounded: npt.NDArray[np.bool_]) -> tuple[int, int, int]:
-    """Count elements without estimate or dof, without residual variance, with a variance below float32."""
+def _count_unusual(estimate: Estimate, is_rounded: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Count elements without estimate or dof, between people, of no residual variance, or below float32."""
+    is_undetermined = ~estimate.is_determined & ~estimate.compares_people
     is_tiny = ((estimate.variance < _SMALLEST).any(axis=0) | is_rounded) & estimate.is_estimable
-    return int((~estimate.is_determined).sum()), int(estimate.is_exact.sum()), int(is_tiny.sum())
+    kinds = (is_undetermined, estimate.compares_people, estimate.is_exact, is_tiny)
+    n_undetermined, n_between, n_exact, n_tiny = (int(kind.sum()) for kind in kinds)
+    return n_undetermined, n_between, n_exact, n_tiny
 
 
 def _result(contrast: Contrast, data: GroupData, maps: Maps, counts: npt.NDArray[np.int64]) -> ContrastResult:
@@ -285,6 +292,13 @@ def _notices(contrast: Contrast, data: GroupData, counts: npt.NDArray[np.int64])
             "cannot be tested at {}: the people observed there do not determine it, or leave no degree of "
             "freedom. They have statistic 0 and p 1; an effect that is not determined is 0.",
             "Raise --min-coverage.",
+        ),
+        (
+            "coverage",
+            "is not tested at {}: of some people not all rows are observed there, so that it would compare "
+            "people. These elements have effect 0, statistic 0 and p 1.",
+            "Add '+ subject' to the formula (each person is then compared with themselves), or raise "
+            "--min-coverage.",
         ),
         (
             "variance",

@@ -23,6 +23,9 @@ EXACT_FIT = 1e-24
 _ESTIMABLE = 1e-6
 """Largest part of a contrast's unit direction that may lie outside what the people observed determine."""
 
+_WITHIN = 1e-7
+"""Largest sum of a contrast's weights over the rows of a person, beside its largest weight, that is zero."""
+
 _PATTERNS_PER_BATCH = 2048
 
 
@@ -79,7 +82,8 @@ class Estimate:
     residual variance in the variance of the effect, ``(q, n)``; ``dof`` and ``n_observed``: ``(n,)``.
     Elements that cannot be judged have ``is_estimable`` false and statistic 0; ``is_determined``: the people
     observed there determine the contrast and leave a residual degree of freedom. Where they do not determine
-    it, effect, variance and spread are 0 (what a generalised inverse gives there depends on the coding).
+    it, effect, variance and spread are 0 (what a generalised inverse gives there depends on the coding); so
+    are they where ``compares_people``: the rows observed make a contrast within people one between them.
     """
 
     effect: Doubles
@@ -90,11 +94,12 @@ class Estimate:
     n_observed: Doubles
     is_estimable: npt.NDArray[np.bool_]
     is_determined: npt.NDArray[np.bool_]
+    compares_people: npt.NDArray[np.bool_]
 
     @property
     def is_exact(self) -> npt.NDArray[np.bool_]:
         """Whether the only reason not to judge an element is that it has no residual variance."""
-        return ~self.is_estimable & self.is_determined
+        return ~self.is_estimable & self.is_determined & ~self.compares_people
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -113,7 +118,10 @@ class _Solution:
 
 
 def fit_observed(
-    values: npt.NDArray[np.float32], basis: Basis, contrasts: tuple[Contrast, ...]
+    values: npt.NDArray[np.float32],
+    basis: Basis,
+    contrasts: tuple[Contrast, ...],
+    subjects: npt.NDArray[np.intp] | None = None,
 ) -> list[Estimate]:
     """Ordinary least squares at each element over the people observed there.
 
@@ -127,6 +135,9 @@ def fit_observed(
         Of the whole design.
     contrasts
         Of the design, in the order of ``basis.weights``.
+    subjects
+        Number of the person of each row, where people have several: contrasts are judged only where they are
+        made within people.
 
     Returns
     -------
@@ -134,15 +145,22 @@ def fit_observed(
     """
     is_observed = ~np.isnan(values)
     filled = np.where(is_observed, values, 0.0).astype(np.float64)
-    solution = _solve_by_pattern(filled, is_observed, basis.columns)
+    patterns, group = _patterns(is_observed)
+    solution = _solve_by_pattern(filled, patterns, group, basis.columns)
     residuals = (filled - basis.columns @ solution.coefficients.T) * is_observed
     squares = np.einsum("ij,ij->j", residuals, residuals)
     n_observed = is_observed.sum(axis=0).astype(np.float64)
     dof = n_observed - solution.ranks[solution.group]
     scale = np.einsum("ij,ij->j", filled, filled)
     variance = residual_variance(squares, dof, scale)
+    is_within = [
+        None
+        if subjects is None
+        else _is_within(rows, solution.covariances, basis.columns, patterns, subjects)
+        for rows in basis.directions
+    ]
     return [
-        _estimate(basis, number, contrast, solution, variance, dof, n_observed)
+        _estimate(basis, number, contrast, solution, variance, dof, n_observed, is_within[number])
         for number, contrast in enumerate(contrasts)
     ]
 
@@ -185,8 +203,9 @@ def residual_variance(squares: Doubles, dof: Doubles, scale: Doubles) -> Doubles
     return np.where(is_exact | (dof < 1), 0.0, squares / np.maximum(dof, 1.0))
 
 
-def _solve_by_pattern(filled: Doubles, is_observed: npt.NDArray[np.bool_], columns: Doubles) -> _Solution:
-    patterns, group = _patterns(is_observed)
+def _solve_by_pattern(
+    filled: Doubles, patterns: Doubles, group: npt.NDArray[np.intp], columns: Doubles
+) -> _Solution:
     covariances, directions, ranks = _inverses(patterns, columns)
     coefficients = _apply(covariances, group, filled.T @ columns)
     return _Solution(
@@ -268,9 +287,12 @@ def _estimate(
     variance: Doubles,
     dof: Doubles,
     n_observed: Doubles,
+    is_within: npt.NDArray[np.bool_] | None = None,
 ) -> Estimate:
     weights, directions = basis.weights[number], basis.directions[number]
     exists = _is_spanned(directions, solution.directions)
+    compares_people = np.zeros_like(exists) if is_within is None else exists & ~is_within
+    exists &= ~compares_people
     has_value = exists[solution.group]
     is_determined = has_value & (dof >= 1)
     is_estimable = is_determined & (variance > 0)
@@ -294,7 +316,22 @@ def _estimate(
         n_observed=n_observed,
         is_estimable=is_estimable,
         is_determined=is_determined,
+        compares_people=compares_people[solution.group],
     )
+
+
+def _is_within(
+    directions: Doubles,
+    covariances: Doubles,
+    columns: Doubles,
+    patterns: Doubles,
+    subjects: npt.NDArray[np.intp],
+) -> npt.NDArray[np.bool_]:
+    """Say for each pattern whether a contrast's weights of the rows sum to zero over those of each person."""
+    shares = (directions @ covariances @ columns.T) * patterns[:, None, :]
+    sums = shares @ (subjects[:, None] == np.arange(subjects.max() + 1)).astype(np.float64)
+    largest = np.abs(shares).max(axis=(1, 2))
+    return np.asarray(np.abs(sums).max(axis=(1, 2)) <= _WITHIN * largest, dtype=np.bool_)
 
 
 def _is_spanned(directions: Doubles, projectors: Doubles) -> npt.NDArray[np.bool_]:

@@ -183,6 +183,8 @@ class GroupData:
     estimator: Literal["ols", "meta"] = "ols"
     blocks: pd.Series | None = None
     variance_groups: pd.Series | None = None
+    subjects: pd.Series | None = None
+    """Whose row each is, where people have several."""
 
     def __post_init__(self) -> None:
         if self.stack.labels != tuple(self.design.matrix.index):

@@ -161,7 +161,12 @@ def _join(planned: PlannedAnalysis, stack: StackedMaps) -> GroupData:
         estimator=planned.analysis.estimator,
         blocks=planned.blocks,
         variance_groups=planned.variance_groups,
+        subjects=_repeated(planned.analysis.rows["subject"]),
     )
+
+
+def _repeated(subjects: pd.Series) -> pd.Series | None:
+    return subjects if subjects.duplicated().any() else None
 
 
 def _notices(job: Job, planned: PlannedAnalysis) -> list[Notice]:

@@ -69,7 +69,7 @@ def test_four_elements_of_the_mask_are_not_observed_in_everybody(stacked):
 
 @pytest.mark.parametrize("has_covariate", [False, True])
 def test_maps_equal_second_level_model_by_hand(stacked, covariate, has_covariate):
-    paths, (_, elements, _, _) = stacked
+    paths, (_, elements, *_) = stacked
     matrix = np.column_stack([np.ones(30), covariate])[:, : 2 if has_covariate else 1]
     contrasts = tuple(make_contrast(row) for row in np.eye(matrix.shape[1]))
     mask = nib.Nifti1Image(elements.mask.astype(np.int8), elements.grid.affine)

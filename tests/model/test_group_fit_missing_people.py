@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+from scipy import stats
 
 from bids_group.elements import Elements, Grid
 from bids_group.model import fit_group
@@ -16,7 +17,7 @@ def make_contrast(*rows):
     return Contrast(name="c", label="C", weights=weights, test=test, expression="", words="")
 
 
-def make_data(matrix, values, contrasts, is_complete=False):
+def make_data(matrix, values, contrasts, is_complete=False, subjects=None):
     labels = tuple(f"sub-{k:03d}" for k in range(len(values)))
     frame = pd.DataFrame(matrix, index=labels, columns=[f"x{k}" for k in range(np.shape(matrix)[1])])
     design = Design(
@@ -29,6 +30,7 @@ def make_data(matrix, values, contrasts, is_complete=False):
         stack=MapStack(labels=labels, data=values.astype(np.float32)),
         elements=Elements(grid=grid, indices=np.arange(values.shape[1])),
         is_complete=is_complete,
+        subjects=None if subjects is None else pd.Series(subjects, index=labels),
     )
 
 
@@ -171,3 +173,55 @@ def test_people_whose_absence_leaves_regressors_nearly_collinear():
     for element in range(40):
         reference = sm.OLS(values[1:, element].astype(float), here).fit()
         assert result.maps["t"][element] == pytest.approx(reference.tvalues[2], rel=1e-5, abs=1e-5)
+
+
+@pytest.fixture
+def two_sessions():
+    """Eight people, before and after; elements 1 to 3 lack a row, a person, and all pairs."""
+    subjects = np.repeat(np.arange(8), 2)
+    is_after = np.tile([0.0, 1.0], 8)
+    values = np.random.default_rng(7).normal(size=(16, 5)).astype(np.float32)
+    values[1, 1] = values[0:2, 2] = np.nan
+    values[is_after == np.repeat([0.0, 1.0], 8), 3] = np.nan
+    return subjects, is_after, values
+
+
+def test_a_contrast_within_people_is_not_tested_where_it_would_compare_people(two_sessions):
+    subjects, is_after, values = two_sessions
+    matrix = np.column_stack([np.ones(16), is_after])
+    contrasts = [make_contrast([0, 1]), make_contrast([0, -3])]
+    results = fit_group(make_data(matrix, values, contrasts, subjects=subjects), is_two_sided=True)
+    for result in results:
+        assert (result.maps["t"] != 0).tolist() == [True, False, True, False, True]
+        for name, value in (("effect", 0), ("z", 0), ("p", 1), ("variance", 0)):
+            assert result.maps[name][[1, 3]].tolist() == [value, value]
+        (notice,) = result.notices
+        assert "2 of 5 elements" in notice.sentence
+        assert "compare people" in notice.sentence
+        assert "'+ subject'" in notice.fix
+    reference = sm.OLS(values[2:, 2].astype(float), matrix[2:]).fit()
+    assert results[0].maps["t"][2] == pytest.approx(reference.tvalues[1], rel=1e-5)
+
+
+def test_with_a_column_for_each_person_all_pairs_that_are_there_are_tested(two_sessions):
+    subjects, is_after, values = two_sessions
+    matrix = np.column_stack([is_after, subjects[:, None] == np.arange(8)])
+    data = make_data(matrix, values, [make_contrast([1, *[0] * 8])], subjects=subjects)
+    (result,) = fit_group(data, is_two_sided=True)
+    assert (result.maps["t"] != 0).tolist() == [True, True, True, False, True]
+    (notice,) = result.notices
+    assert "do not determine it" in notice.sentence
+    paired = stats.ttest_rel(values[3::2, 1], values[2::2, 1]).statistic
+    assert result.maps["t"][1] == pytest.approx(paired, rel=1e-5)
+
+
+def test_a_joint_contrast_within_people_needs_all_its_rows_within():
+    rng = np.random.default_rng(8)
+    subjects = np.repeat(np.arange(6), 3)
+    matrix = np.tile(np.eye(3), (6, 1))
+    values = rng.normal(size=(18, 2)).astype(np.float32)
+    values[4, 1] = np.nan
+    contrasts = [make_contrast([1, -1, 0], [0, 1, -1]), make_contrast([1, 0, -1])]
+    joint, single = fit_group(make_data(matrix, values, contrasts, subjects=subjects), is_two_sided=True)
+    assert (joint.maps["F"] != 0).tolist() == [True, False]
+    assert (single.maps["t"] != 0).tolist() == [True, True]

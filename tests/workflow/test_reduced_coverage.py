@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from bids_group.cli import main
+from bids_group.demo import write_demo
 
 
 @pytest.fixture
@@ -43,6 +44,27 @@ def test_a_relaxed_coverage_fits_the_people_who_are_there_and_reports_it(cut, tm
     assert where.sum() > 100
     np.testing.assert_allclose(ours[where], expected[where], rtol=1e-4, atol=1e-4)
     assert "degrees of freedom" in (out / "logs" / "CITATION.md").read_text()
+
+
+def test_sessions_are_compared_within_people_only_where_both_are_there(tmp_path, capsys):
+    write_demo(tmp_path / "data", kind="paired")
+    path = sorted(tmp_path.glob("data/derivatives/*/sub-03/**/*stat-effect_statmap.nii.gz"))[1]
+    image = nib.load(path)
+    numbers = image.get_fdata().astype(np.float32)
+    numbers[:, :, : numbers.shape[2] // 2] = np.nan
+    nib.save(nib.Nifti1Image(numbers, image.affine), path)
+    options = ["group", "--pooling", "none", "--min-coverage", "0.9", "--correction", "fdr", "--no-report"]
+    for name, formula in (("alone", "~ session"), ("paired", "~ session + subject")):
+        out = tmp_path / name
+        assert main([str(tmp_path / "data"), str(out), *options, "--formula", formula]) == 0
+        said = capsys.readouterr().err
+        (counts,) = (out / "group").glob("*_contrast-*Session_stat-n_statmap.nii.gz")
+        (file,) = (out / "group").glob("*_contrast-*Session_stat-t_statmap.nii.gz")
+        n, t = (np.asarray(nib.load(path).dataobj) for path in (counts, file))
+        n_partly = int(((n > 0) & (n < n.max())).sum())
+        assert n_partly > 100
+        assert (f"is not tested at {n_partly} of" in said) == (name == "alone")
+        assert (t[(n > 0) & (n < n.max())] == 0).all() == (name == "alone")
 
 
 def test_settings_of_shuffling_without_shuffling_are_told(small, tmp_path, capsys):
