@@ -150,7 +150,7 @@ def compare(setting: Setting, n_rounds: int) -> str:
     """Measure everything that is compared, as rows of a table."""
     voxelwise = build_job(setting, 1023, has_clusters=False)
     clusters = build_job(setting, 31, has_clusters=True)
-    counting = replace(voxelwise, tally=Tally.against(observed_map(voxelwise), is_two_sided=True))
+    counting = replace(voxelwise, tally=Tally.against(observed_map(voxelwise), voxelwise.statistic))
     for job in (counting, clusters):
         run_null(replace(job, scheme=build_job(setting, 15, has_clusters=False).scheme))  # compiles
     with threadpool_limits(1, user_api="blas"):

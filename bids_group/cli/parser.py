@@ -255,7 +255,10 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
         help="count family-wise errors in each contrast (default), or over all contrasts of the run",
     )
     group.add_argument(
-        "--tail-approximation", action="store_true", default=None, help="Pareto tail for few shuffles"
+        "--tail-approximation",
+        action="store_true",
+        default=None,
+        help="Pareto tail for few shuffles (sound to p of about 0.005)",
     )
     group.add_argument(
         "--permutation-p",

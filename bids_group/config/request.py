@@ -116,6 +116,11 @@ class InferenceSpec:
         return bool(self.shuffled)
 
     @property
+    def is_judged_by_shuffling(self) -> bool:
+        """Whether a correction is by shuffling: a map of uncorrected p alone is held against no alpha."""
+        return any(name.startswith("fwe-") for name in self.corrections)
+
+    @property
     def shuffled(self) -> tuple[str, ...]:
         """What needs permutations or sign flips, as options that ask for it."""
         corrections = tuple(f"--correction {name}" for name in self.corrections if name.startswith("fwe-"))

@@ -11,8 +11,10 @@ from bids_group.config import InferenceSpec
 from bids_group.elements import Elements
 from bids_group.errors import DataError, UsageError
 from bids_group.inference.scheme import Scheme, choose_scheme
+from bids_group.inference.statistic import build_statistic
 from bids_group.records import Contrast, Design, Notice
 
+_FEW_DOF = 2
 CLUSTERWISE = ("fwe-size", "fwe-mass", "fwe-tfce", "ari")
 
 
@@ -56,11 +58,14 @@ def check_inference(
         checked_scheme(design, contrast, spec, blocks=blocks, variance_groups=variance_groups)
         for contrast in design.contrasts
     ]
-    if spec.familywise == "across-contrasts":
+    for contrast, scheme in zip(design.contrasts, schemes, strict=True):
+        build_statistic(scheme, contrast.test, is_two_sided=spec.is_two_sided)  # each group has a variance
+    if spec.familywise == "across-contrasts" and spec.is_judged_by_shuffling:
         _check_families(schemes, spec, max(n_contrasts or 1, len(schemes)))
     for contrast, scheme in zip(design.contrasts, schemes, strict=True):
         sentence = f"The contrast '{contrast.name}' is judged by {scheme.words}."
         notices += (Notice(severity="note", topic="shuffling", sentence=sentence), *scheme.notices)
+        notices += _precision(contrast, scheme)
     return notices
 
 
@@ -76,7 +81,7 @@ def checked_scheme(
     scheme = choose_scheme(design, contrast, spec, blocks=blocks, variance_groups=variance_groups)
     is_two_sided = spec.is_two_sided or contrast.test == "F"
     smallest = scheme.smallest_p(is_two_sided=is_two_sided)
-    if smallest > spec.alpha * (1 + 1e-9):
+    if spec.is_judged_by_shuffling and smallest > spec.alpha * (1 + 1e-9):
         raise DataError(
             f"There are too few ways to shuffle the rows for the contrast '{contrast.name}'.",
             found=f"{scheme.words}; the smallest possible p is {smallest:.3g}",
@@ -86,17 +91,35 @@ def checked_scheme(
     return scheme
 
 
+def _precision(contrast: Contrast, scheme: Scheme) -> tuple[Notice, ...]:
+    """Say so where so few degrees of freedom are left that statistics crowd at the end of their scale."""
+    dof = scheme.partition.dof
+    if dof > _FEW_DOF:
+        return ()
+    return (
+        Notice(
+            severity="warning",
+            topic="shuffling",
+            sentence=f"With {dof} residual degree{'s' if dof > 1 else ''} of freedom, single precision"
+            f" does not tell strong statistics of '{contrast.name}' apart: they count as ties,"
+            " and p may be too large.",
+            fix="Include more people, or fit fewer regressors.",
+        ),
+    )
+
+
 def _check_families(schemes: Sequence[Scheme], spec: InferenceSpec, n_together: int) -> None:
     """Refuse where contrasts that are judged together leave none enough shuffles for its share of alpha."""
     n_families = len({scheme.shared for scheme in schemes}) * n_together / max(len(schemes), 1)
     for scheme in schemes:
         smallest = n_families / (scheme.shuffles.n_others + 1)
+        more = "Include more people" if scheme.shuffles.is_exhaustive else "Do more permutations"
         if smallest > spec.alpha * (1 + 1e-9):
             raise DataError(
                 "There are too few shuffles for contrasts that are judged together.",
                 found=f"{scheme.words}; p counts {n_families:g} times, so the smallest is {smallest:.3g}",
                 expected=f"a smallest possible p of at most alpha = {spec.alpha:g}",
-                fix="Do more permutations, or judge each contrast alone: --familywise within-contrast.",
+                fix=f"{more}, or judge each contrast alone: --familywise within-contrast.",
             )
 
 
@@ -153,7 +176,7 @@ def _family(spec: InferenceSpec) -> tuple[Notice, ...]:
 
 
 def _check_request(spec: InferenceSpec, *, is_complete: bool, estimator: str) -> None:
-    if 1 / (spec.n_permutations + 1) > spec.alpha:
+    if spec.is_judged_by_shuffling and 1 / (spec.n_permutations + 1) > spec.alpha:
         raise UsageError(
             "There are too few permutations for this alpha.",
             found=f"--n-permutations {spec.n_permutations}",

@@ -23,6 +23,9 @@ Doubles = npt.NDArray[np.float64]
 LARGEST = float(np.float32(1) - np.float32(2) ** -24)
 """R never reaches 1: what float32 cannot tell from a perfect fit counts as this."""
 
+TIE = 1e-5
+"""Values that differ by less than this, relatively, are the same value computed in another order."""
+
 _KNEE = 0.9
 _N_KNOTS = 1 << 15
 

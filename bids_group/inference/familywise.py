@@ -11,11 +11,11 @@ import numpy.typing as npt
 from scipy import special
 
 from bids_group.inference.clusters import find_clusters
+from bids_group.inference.correlation import TIE
 from bids_group.inference.forest import Heights, tfce_map
 from bids_group.inference.scheme import Scheme
 from bids_group.inference.statistic import Statistic
 from bids_group.inference.tail import Tail, fit_tail
-from bids_group.inference.tally import reaching_from
 from bids_group.inference.verdict import Members, Question, Row, Sign, gather, judge
 from bids_group.records import Notice, Significance
 
@@ -55,12 +55,18 @@ class Null:
         """Share of the maxima that reach each value (ties count), times ``n_families``, at most 1."""
         ranked = np.sort(self.maxima[measure])
         values = np.asarray(observed, dtype=np.float64)
-        n_reaching = ranked.size - np.searchsorted(ranked, reaching_from(values), side="left")
+        reaching = values - self.tolerance(measure, values)
+        n_reaching = ranked.size - np.searchsorted(ranked, reaching, side="left")
         p = np.maximum(n_reaching, 1) / ranked.size
         if measure in self.tails:
             tail, heights = self.tails[measure], self.without_end(measure, values)
             p = np.where(heights > tail.start, tail.p(heights), p)
         return np.asarray(np.minimum(p * self.n_families, 1.0))
+
+    def tolerance(self, measure: str, values: Doubles) -> Doubles:
+        """Differences from these values that are ties."""
+        is_statistic = measure == "voxel" and not self.is_in_z
+        return self.statistic.tolerance(values) if is_statistic else TIE * np.abs(values)
 
     def threshold(self, measure: str, alpha: float) -> float | None:
         """Value that at most the share alpha of the maxima exceed; None where the shuffles are too few."""
@@ -79,7 +85,10 @@ def approximate_tails(null: Null) -> Null:
     """Fit the tail of every measure; where none fits, p stay counts, with a notice."""
     if null.scheme.shuffles.is_exhaustive:
         return null
-    fitted = {name: fit_tail(null.without_end(name, maxima[1:])) for name, maxima in null.maxima.items()}
+    n_distinct = null.scheme.shuffles.n_distinct
+    fitted = {
+        name: fit_tail(null.without_end(name, maxima[1:]), n_distinct) for name, maxima in null.maxima.items()
+    }
     tails = {name: tail for name, tail in fitted.items() if tail is not None}
     unfitted = ", ".join(name for name in fitted if name not in tails)
     notices = null.notices
@@ -95,10 +104,10 @@ def judge_familywise(question: Question, null: Null, correction: str) -> Signifi
     """Judge a contrast by ``fwe-voxel``, ``fwe-size``, ``fwe-mass`` or ``fwe-tfce``."""
     measure = correction.removeprefix("fwe-")
     if null.has_group_variances:
-        question = replace(question, statistic=null.z, z=null.z, p=_tail(null.z, question))
-    if measure in ("size", "mass"):
-        return _clusterwise(question, null, measure)
-    return _elementwise(question, null, measure)
+        question = replace(question, z=null.z, p=_tail(null.z, question))
+    judge_by = _clusterwise if measure in ("size", "mass") else _elementwise
+    verdict = judge_by(question, null, measure)
+    return replace(verdict, z=null.z) if null.has_group_variances else verdict
 
 
 def _elementwise(question: Question, null: Null, measure: str) -> Significance:
@@ -210,7 +219,7 @@ def _readable_null(question: Question, null: Null, measure: str) -> dict[str, Ro
 def _readable(question: Question, null: Null, measure: str, maxima: Doubles) -> Doubles:
     """Maxima on the scale that people read: t, F or z; mm³ for sizes."""
     if measure == "size":
-        return maxima * question.data.elements.grid.element_mm3
+        return np.round(maxima * question.data.elements.grid.element_mm3, 6)  # 72, not 71.99999999999997
     if measure == "voxel" and not null.is_in_z:
         return null.statistic.statistic_of(maxima)
     return maxima

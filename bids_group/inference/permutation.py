@@ -86,7 +86,7 @@ def _null(question: Question, scheme: Scheme, execution: Execution, on_batch: Ca
     z = np.empty((1, values.size), np.float32)
     job.statistic.fill_z(values[None], z)
     if question.spec.has_permutation_p:
-        job = replace(job, tally=Tally.against(values, is_two_sided=job.statistic.is_two_sided))
+        job = replace(job, tally=Tally.against(values, job.statistic))
     journal = Journal(folder=_folder(question, job, execution))
     sample = run_null(job, n_workers=execution.n_workers(job), journal=journal, on_batch=on_batch)
     return Null(

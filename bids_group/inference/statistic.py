@@ -8,12 +8,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.inference.correlation import LARGEST, Scale, Table, correlate, deviates
+from bids_group.inference.correlation import LARGEST, TIE, Scale, Table, correlate, deviates
 from bids_group.inference.scheme import Scheme
 from bids_group.inference.welch import allow_group_variances
 
 Single = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
+
+SMALLEST_TIE = 4e-7
+"""Difference of partial correlations in single precision that the order of computing can make."""
 
 
 class Statistic(Protocol):
@@ -45,6 +48,9 @@ class Statistic(Protocol):
 
     def z_of(self, values: npt.ArrayLike) -> Doubles:
         """Exact normal deviates of a few values."""
+
+    def tolerance(self, values: npt.ArrayLike) -> Doubles:
+        """Values that differ by up to this are the same value computed in another order: ties."""
 
     def statistic_of(self, values: npt.ArrayLike) -> Doubles:
         """Values on the scale that people read: t, F, or z."""
@@ -86,6 +92,12 @@ class PooledVariance:
     def z_of(self, values: npt.ArrayLike) -> Doubles:
         """Turn R into a normal deviate."""
         return self.scale.z(values)
+
+    def tolerance(self, values: npt.ArrayLike) -> Doubles:
+        """Take a relative difference of `TIE` in t or F, but no less than single precision resolves."""
+        r = np.asarray(values, dtype=np.float64)
+        power = 2 if self.scale.test == "F" else 1
+        return np.maximum(TIE / power * np.abs(r) * (1 - r**2), SMALLEST_TIE)
 
     def statistic_of(self, values: npt.ArrayLike) -> Doubles:
         """Turn R into t or F."""

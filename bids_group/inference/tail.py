@@ -18,15 +18,15 @@ _LONGEST, _SHORTEST, _STEP = 0.25, 0.05, 0.02
 _FEWEST = 25
 _N_DRAWS = 499
 _REJECTED = 0.05
-FURTHEST = 100
-"""p is never made smaller than that of this many times as many shuffles."""
+FURTHEST = 20
+"""p is never made smaller than that of this many times as many shuffles: far out the fit is too confident."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tail:
     """Beyond ``start`` lies the share ``share`` of the null: P(X > start + y) = share·(1 − k y/scale)^(1/k).
 
-    ``goodness_p``: of the Cramér–von Mises test. ``n``: number of shuffles.
+    ``goodness_p``: of the Cramér–von Mises test. ``n``: number of shuffles. No p is below ``smallest_p``.
     """
 
     start: float
@@ -35,11 +35,7 @@ class Tail:
     scale: float
     goodness_p: float
     n: int
-
-    @property
-    def smallest_p(self) -> float:
-        """No p is smaller."""
-        return 1 / (FURTHEST * self.n)
+    smallest_p: float
 
     def p(self, values: npt.ArrayLike) -> Doubles:
         """Tail probability of values beyond ``start``."""
@@ -53,13 +49,15 @@ class Tail:
         return float(self.start + self.scale * beyond)
 
 
-def fit_tail(maxima: Doubles) -> Tail | None:
+def fit_tail(maxima: Doubles, n_distinct: float = np.inf) -> Tail | None:
     """Fit the tail of null maxima (without the unshuffled data); None where no tail fits.
 
     Parameters
     ----------
     maxima
         Shape ``(n,)``, on a scale without an end that the data come close to (z rather than a correlation).
+    n_distinct
+        Number of shuffles that can differ: no p is below that of one of them.
     """
     ranked = np.sort(maxima)
     for share in np.arange(_LONGEST, _SHORTEST - 1e-9, -_STEP):
@@ -76,7 +74,10 @@ def fit_tail(maxima: Doubles) -> Tail | None:
         goodness = _goodness(beyond, k, scale)
         if goodness > _REJECTED:
             n = ranked.size
-            return Tail(start=start, share=n_beyond / n, k=k, scale=scale, goodness_p=goodness, n=n)
+            return Tail(
+                start=start, share=n_beyond / n, k=k, scale=scale, goodness_p=goodness, n=n,
+                smallest_p=max(1 / (FURTHEST * n), float(1 / n_distinct)),
+            )  # fmt: skip
     return None
 
 

@@ -8,17 +8,10 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
+from bids_group.inference.statistic import Statistic
+
 Single = npt.NDArray[np.float32]
 Counts = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-
-TIE = 1e-5
-"""Values that differ by less than this, relatively, are the same value computed in another order."""
-
-
-def reaching_from(observed: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Values from which on a shuffle counts as reaching each observed one: ties count."""
-    values = np.asarray(observed, dtype=np.float64)
-    return values - TIE * np.abs(values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,10 +22,11 @@ class Tally:
     is_two_sided: bool
 
     @classmethod
-    def against(cls, observed: Single, *, is_two_sided: bool) -> Tally:
-        """Hold shuffled values (their size, when two-sided) against those of the unshuffled data."""
-        sizes = np.abs(observed) if is_two_sided else observed
-        return cls(limits=reaching_from(sizes).astype(np.float32), is_two_sided=is_two_sided)
+    def against(cls, observed: Single, statistic: Statistic) -> Tally:
+        """Hold shuffled values (their size, when two-sided) against the unshuffled ones; ties count."""
+        sizes = np.abs(observed) if statistic.is_two_sided else observed
+        limits = sizes - statistic.tolerance(sizes)
+        return cls(limits=limits.astype(np.float32), is_two_sided=statistic.is_two_sided)
 
     def zeros(self, n_shuffles: int) -> Counts:
         """Start counting up to ``n_shuffles``, in as few bytes as they need: finished batches are kept."""

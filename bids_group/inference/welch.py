@@ -18,6 +18,7 @@ from scipy import special
 
 from bids_group.distributions import exact_z
 from bids_group.errors import DataError
+from bids_group.inference.correlation import TIE
 from bids_group.inference.partition import Partition
 from bids_group.inference.shuffles import Codes
 
@@ -26,6 +27,7 @@ Doubles = npt.NDArray[np.float64]
 
 _STEP, _NEAREST, _FARTHEST, _DOF_STEP = 0.05, -17.5, 62.0, 0.04
 _LOWEST_Z = -8.0
+_SMALLEST_TIE = 4e-6
 _SMALLEST_SHARE = 1e-7
 """Residual sum of squares of a group, relative to that of all rows, below which it counts as this much."""
 
@@ -93,6 +95,10 @@ class GroupVariances:
     def z_of(self, values: npt.ArrayLike) -> Doubles:
         """Return the values."""
         return np.asarray(values, dtype=np.float64)
+
+    def tolerance(self, values: npt.ArrayLike) -> Doubles:
+        """Take a relative difference of `TIE`, but no less than single precision resolves."""
+        return np.maximum(TIE * np.abs(np.asarray(values, dtype=np.float64)), _SMALLEST_TIE)
 
     def statistic_of(self, values: npt.ArrayLike) -> Doubles:
         """Return the values."""

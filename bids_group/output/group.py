@@ -38,6 +38,7 @@ from bids_group.records import (
     Significance,
 )
 
+_WELCH = "Statistic that allows each variance group its own variance (Welch's v or G), as a normal deviate"
 _STATISTIC_INTENTS = {"z": "z score", "p": "p value"}
 
 
@@ -289,6 +290,16 @@ def _significance_drafts(
             ),
             stat="p",
             intent=("p value", ()),
+            contrast=result.contrast.name,
+        )
+    if significance.z is not None:
+        yield _volume(
+            context,
+            f"{stem}_stat-z_desc-varianceGroups_statmap.nii.gz",
+            partial(_unpack, context, significance.z, fill=0.0),
+            {**contrast_sidecar(context, result, _WELCH), **significance.details},
+            stat="z",
+            intent=("z score", ()),
             contrast=result.contrast.name,
         )
     yield _table(

@@ -45,7 +45,8 @@ Written by bids_group. Start with `report.html`.
 * `stat-p` holds plain p-values in (0, 1]; those with `desc-` are corrected, the sidecar says how (but
   `desc-permutation`: each element's own p by shuffling). They are two-sided unless the sidecar says
   otherwise.
-* `stat-z` is signed and does not depend on sidedness.
+* `stat-z` is signed and does not depend on sidedness (`desc-varianceGroups`: what corrections by
+  shuffling judged where groups have variances of their own).
 * Outside the analysis mask (`desc-analysis_mask`) maps are 0, and 1 where they hold p-values.
 * In pooled maps, a voxel where `stat-n` is 0 was observed in no map; its effect is missing, not zero.
 """
@@ -68,9 +69,9 @@ COLUMNS = {
     "x": {"Description": "Position in the space of the maps", "Units": "mm"},
     "y": {"Description": "Position in the space of the maps", "Units": "mm"},
     "z": {"Description": "Position in the space of the maps", "Units": "mm"},
-    "t": "t value at the peak",
-    "F": "F value at the peak",
-    "z_score": "Statistic at the peak as a normal deviate",
+    "t": "t value of the fit at the peak",
+    "F": "F value of the fit at the peak",
+    "z_score": "Statistic that was judged at the peak as a normal deviate (variance groups: Welch's v or G)",
     "p_uncorrected": "Uncorrected p-value at the peak",
     "p_corrected": "Corrected p-value at the peak",
     "size_mm3": {"Description": "Volume of the cluster", "Units": "mm^3"},
@@ -79,7 +80,7 @@ COLUMNS = {
     "p_size": "Family-wise corrected p-value of the cluster's size",
     "p_mass": "Family-wise corrected p-value of the cluster's mass",
     "p_tfce": "Family-wise corrected p-value of threshold-free cluster enhancement, smallest in the cluster",
-    "p_peak": "Family-wise corrected p-value of the cluster's peak",
+    "p_peak": "Smallest corrected p-value in the cluster (fwe-: of the voxelwise maximum)",
     "true_discovery_proportion": "Lower bound of the share of truly active elements in the cluster",
     "effect": "Effect, in the units of the input maps",
     "effect_lower": "Lower limit of the effect's confidence interval (1 - alpha)",

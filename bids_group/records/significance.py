@@ -66,6 +66,7 @@ class Significance:
     ``p`` for fdr); None where nothing can pass. ``null`` holds the null distribution(s) by name, the
     unshuffled value first. ``details`` is JSON-able and ends in the sidecars. ``by_shuffling``: the
     contrast's uncorrected p from the same shuffles, where it was asked for.
+    ``z``: the normal deviates that were judged, where they are not those of the fit (variance groups).
     """
 
     contrast: str
@@ -81,3 +82,4 @@ class Significance:
     details: Mapping[str, Any] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
     by_shuffling: UncorrectedP | None = None
+    z: npt.NDArray[np.float32] | None = None

@@ -13,17 +13,14 @@ SHAPE = (5, 4, 3)
 
 
 def statistics_by_hand(matrix, weights, maps, test):
-    """t or F of every element by least squares, as partial correlation: there ties are told apart."""
+    """t or F of every element by least squares."""
     beta = np.linalg.lstsq(matrix, maps, rcond=None)[0]
     rank = np.linalg.matrix_rank(matrix)
     variance = ((maps - matrix @ beta) ** 2).sum(axis=0) / (len(maps) - rank)
     effect, spread = weights @ beta, weights @ np.linalg.pinv(matrix.T @ matrix) @ weights.T
-    dof = len(maps) - rank
     if test == "t":
-        t = effect[0] / np.sqrt(variance * spread[0, 0])
-        return t / np.sqrt(t**2 + dof)
-    f = np.einsum("iv,ij,jv->v", effect, np.linalg.inv(spread), effect) / len(weights) / variance
-    return np.sqrt(f * len(weights) / (f * len(weights) + dof))
+        return effect[0] / np.sqrt(variance * spread[0, 0])
+    return np.einsum("iv,ij,jv->v", effect, np.linalg.inv(spread), effect) / len(weights) / variance
 
 
 def p_by_hand(matrix, weights, maps, test, shuffles, is_two_sided=True):

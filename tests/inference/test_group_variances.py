@@ -101,6 +101,30 @@ def test_p_with_variance_groups_equals_every_flip_done_by_hand(make_problem, mak
     assert any(notice.topic == "variance" for notice in verdict.notices)
 
 
+def test_tables_keep_the_fits_t_and_say_the_z_that_was_judged(make_problem, make_maps):
+    group = np.repeat([0, 1], (6, 14))
+    maps = make_maps(20, (6, 5, 4), 6) * np.where(group == 0, 3, 1).astype(np.float32)[:, None]
+    maps[:, :20] += 6 * group[:, None]
+    data, results = make_problem(
+        np.column_stack([np.ones(20), group]), [("t", [0, 1])], maps=maps, shape=(6, 5, 4), groups=group
+    )
+    spec = InferenceSpec(
+        corrections=("fwe-voxel", "fwe-mass", "fdr"), n_permutations=199, cluster_forming_p=0.01
+    )
+    voxel, mass, fdr = correct_group(data, results, spec)
+    assert fdr.z is None
+    for verdict in (voxel, mass):
+        np.testing.assert_allclose(verdict.z, unshuffled_z(data, "t"), atol=1e-5)
+        peaks = [peak for cluster in verdict.clusters for peak in cluster.peaks]
+        assert peaks
+        for peak in peaks:
+            assert peak.statistic == results[0].maps["t"][peak.element]
+            assert peak.z == verdict.z[peak.element]
+            assert peak.p_uncorrected == pytest.approx(2 * norm.sf(abs(peak.z)), rel=1e-5)
+    significant = np.abs(voxel.z) > voxel.threshold
+    np.testing.assert_array_equal(significant, voxel.is_significant)
+
+
 def test_one_variance_group_is_no_variance_group(make_problem, make_maps):
     maps = make_maps(10, (6, 5, 4), 2)
     spec = InferenceSpec(corrections=("fwe-voxel",), n_permutations=99)

@@ -287,3 +287,35 @@ def test_a_contrast_that_varies_little_within_blocks_is_warned_of(make_problem):
     scheme = shuffling(make_problem, np.eye(3)[KIND], [-1, 0, 1], blocks=SITES)
     assert [notice.severity for notice in scheme.notices] == ["warning"]
     assert not shuffling(make_problem, np.eye(3)[KIND], [-1, 1, 0], blocks=SITES).notices
+
+
+def test_a_map_of_uncorrected_p_is_held_against_no_alpha(make_problem):
+    data, results = make_problem(np.ones((4, 1)), [("t", [1])])
+    spec = InferenceSpec(corrections=("fdr",), has_permutation_p=True)
+    (verdict,) = correct_group(data, results, spec)
+    assert verdict.by_shuffling.p.min() >= 2 / 16
+    with pytest.raises(DataError, match="too few ways"):
+        correct_group(data, results, replace(spec, corrections=("fwe-voxel",)))
+
+
+def test_more_people_are_the_way_out_where_all_shuffles_are_done(make_problem):
+    matrix = np.column_stack([np.ones(7), np.repeat([0, 1], (3, 4))])
+    data, _ = make_problem(matrix, [("t", [1, 0]), ("t", [0, 1])])
+    spec = replace(VOXEL, familywise="across-contrasts")
+    with pytest.raises(DataError) as caught:
+        check_inference(data.design, spec)
+    assert caught.value.fix.startswith("Include more people")
+
+
+def test_a_variance_group_without_dof_is_refused_before_any_map_is_read(make_problem):
+    groups = [0, 1, 1, 1, 1, 1, 1, 1]
+    data, _ = make_problem(np.eye(2)[groups], [("t", [1, -1])], groups=groups)
+    with pytest.raises(DataError, match="no residual degrees of freedom"):
+        check_inference(data.design, VOXEL, variance_groups=data.variance_groups)
+
+
+def test_single_precision_is_confessed_where_statistics_crowd(make_problem):
+    matrix = np.column_stack([np.ones(8), np.random.default_rng(0).normal(size=(8, 5))])
+    data, _ = make_problem(matrix, [("t", [0, 1, 0, 0, 0, 0])])
+    warnings = [one.sentence for one in check_inference(data.design, VOXEL) if one.severity == "warning"]
+    assert any("2 residual degrees of freedom, single precision" in sentence for sentence in warnings)

@@ -29,6 +29,12 @@ def test_value_and_p_are_inverse():
         assert tail.p(tail.value_at(p)) == pytest.approx(p, rel=1e-9)
 
 
+def test_p_go_no_further_than_the_shuffles_carry():
+    maxima = np.random.default_rng(3).gumbel(size=500)
+    assert fit_tail(maxima).p(1e3) == 1 / 10_000
+    assert fit_tail(maxima, n_distinct=2**12).p(1e3) == 1 / 2**12
+
+
 def test_a_discrete_null_is_not_fitted():
     assert fit_tail(np.random.default_rng(0).integers(0, 3, size=500).astype(float)) is None
 

@@ -63,6 +63,17 @@ def test_the_smallest_is_that_of_the_maximum_of_one_element(make_problem, make_m
     np.testing.assert_array_equal(verdict.by_shuffling.p, verdict.p_corrected)
 
 
+def test_a_statistic_of_0_has_p_1(make_problem):
+    """Integer maps: group means are equal, and other orders of computing leave other roundings of 0."""
+    group = np.repeat([0.0, 1.0], 5)
+    maps = np.array([[1, 2, 3, 4, 5, 5, 4, 3, 2, 1]] * 6, np.float32).T * np.arange(1, 7, dtype=np.float32)
+    data, results = make_problem(
+        np.column_stack([np.ones(10), group]), [("t", [0, 1])], maps=maps, shape=(6, 1, 1)
+    )
+    (verdict,) = correct_group(data, results, SPEC)
+    np.testing.assert_array_equal(verdict.by_shuffling.p, 1)
+
+
 def test_elements_that_are_not_tested_have_p_1(make_problem, make_maps):
     maps = make_maps(10, (5, 4, 3), 4)
     maps[:, 7] = 0

@@ -199,6 +199,23 @@ def test_uncorrected_p_by_shuffling_have_a_map_of_their_own(made: Any) -> None:
     assert "permutation" not in found.corrections
 
 
+def test_the_z_that_was_judged_in_place_of_the_fits_has_a_map(made: Any) -> None:
+    z = np.linspace(-3, 5, made.data.elements.n_elements, dtype=np.float32)
+    name = made.significances[0].contrast
+    several = tuple(replace(one, z=z if one.contrast == name else None) for one in made.significances)
+    made.but(significances=several).write()
+    (path,) = made.group.glob("*_stat-z_desc-varianceGroups_statmap.nii.gz")
+    np.testing.assert_array_equal(read(path)[made.data.elements.mask], z)
+    assert (read(path)[~made.data.elements.mask] == 0).all()
+    assert (
+        "Welch"
+        in json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text())["Description"]
+    )
+    found = [one for _, one in read_folder(made.output_dir).contrasts if "varianceGroups" in one.maps]
+    assert len(found) == 1
+    assert "varianceGroups" not in found[0].corrections
+
+
 def test_the_design_says_everything_about_its_rows(made: Any) -> None:
     made.write()
     table = pd.read_csv(made.group / f"{STEM}_design.tsv", sep="\t", index_col="label")

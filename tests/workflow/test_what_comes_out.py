@@ -9,7 +9,7 @@ import pytest
 from bids_group.cli import main
 
 README = Path(__file__).parents[2] / "README.md"
-ON_REQUEST = ("dof", "regions_effects")  # --min-coverage, --atlas
+ON_REQUEST = ("dof", "regions_effects", "varianceGroups")  # --min-coverage, --atlas, --variance-groups
 CORRECTIONS = ["fdr", "bonferroni", "ari", "fwe-voxel", "fwe-size", "fwe-mass", "fwe-tfce"]
 
 

@@ -242,7 +242,8 @@ def _read_contrast(root: Path, folder: Path, shared: str, entry: Mapping[str, An
         entities = entities_of(path.name)
         if path.name.endswith("_statmap.nii.gz"):
             desc = entities.get("desc")
-            (maps if desc in (None, UNCORRECTED) else corrected)[desc or entities.get("stat", "")] = path
+            is_corrected = entities.get("stat") == "p" and desc not in (None, UNCORRECTED)
+            (corrected if is_corrected else maps)[desc or entities.get("stat", "")] = path
         for suffix, group in tables.items():
             if path.name.endswith(f"_{suffix}.tsv"):
                 group[entities.get("desc", "")] = path
