@@ -15,8 +15,7 @@ from bids_group.errors import ContrastError, DesignError
 from bids_group.labels import camel_label, upper_first
 from bids_group.model.coding import Array, Coding
 from bids_group.model.estimability import RowSpace
-from bids_group.model.formula import Term
-from bids_group.model.grammar import (
+from bids_group.model.expressions import (
     Combination,
     Expression,
     Mean,
@@ -26,8 +25,9 @@ from bids_group.model.grammar import (
     Slope,
     TermTest,
     Weights,
-    read_expression,
 )
+from bids_group.model.formula import Term
+from bids_group.model.grammar import read_expression
 from bids_group.model.marginal import mean_row, slope_row
 from bids_group.model.pointing import list_some, point_at, suggest
 from bids_group.model.repeated import check_within

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from bids_group.model.coding import Coding
+from bids_group.model.expressions import Combination, Mean, Meaning, Place, Regressor
 from bids_group.model.factors import quote
 from bids_group.model.formula import Term
-from bids_group.model.grammar import Combination, Mean, Meaning, Place, Regressor
 from bids_group.model.pointing import list_some
 
 _MOST_SAID = 8
