@@ -57,15 +57,13 @@ def local_maxima(
     return found[np.argsort(-heights[found], kind="stable")]
 
 
-def spaced_peaks(
-    candidates: npt.NDArray[np.intp], elements: Elements, *, min_distance_mm: float = MIN_DISTANCE_MM
-) -> list[int]:
-    """Keep the highest candidate, and up to three at least ``min_distance_mm`` from every one kept."""
+def spaced_peaks(candidates: npt.NDArray[np.intp], elements: Elements) -> list[int]:
+    """Keep the highest candidate, and up to three at least `MIN_DISTANCE_MM` from every one kept."""
     points = elements.coordinates_mm(candidates)
     kept: list[int] = []
     for number in range(candidates.size):
         gaps = np.linalg.norm(points[kept] - points[number], axis=1)
-        if np.all(gaps >= min_distance_mm):
+        if np.all(gaps >= MIN_DISTANCE_MM):
             kept.append(number)
         if len(kept) > MAX_SUB_PEAKS:
             break
