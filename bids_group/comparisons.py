@@ -7,6 +7,7 @@ own words what it does not take.
 from __future__ import annotations
 
 import ast
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -81,7 +82,14 @@ def constant(node: ast.expr) -> Value:
         return None
     if isinstance(node.value, str):
         return node.value
-    return float(node.value) if isinstance(node.value, int | float) else None
+    return _as_float(node.value) if isinstance(node.value, int | float) else None
+
+
+def _as_float(number: float) -> float:
+    try:
+        return float(number)
+    except OverflowError:  # a whole number of hundreds of digits
+        return math.inf
 
 
 def judge(node: ast.expr, row: Row) -> bool | None:

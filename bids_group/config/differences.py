@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bids_group.config.request import InferenceSpec
 from bids_group.config.stats_model import COMMAND_LINE
-from bids_group.config.stats_model_settings import OF_NODE
+from bids_group.config.stats_model_settings import INFERENCE, OF_NODE, defaults_of
 
 _ABSENT = object()
 _SOFTWARE = ("Model", "Software", "bids_group")
@@ -26,6 +27,9 @@ _OPTIONS = {
     "Datasets": "--derivatives",
 }
 """Options that are not called like their setting."""
+_USUAL = defaults_of(InferenceSpec())
+_OFF_UNLESS_SAID = tuple(setting for setting, (field, _) in INFERENCE.items() if _USUAL[field] is False)
+"""Settings that say nothing where they are False, as in runs of versions that did not know them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +47,9 @@ def find_differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> tu
     Returns
     -------
     Settings in the order of ``wanted``: options where both are command lines, else also keys of the model.
-    Empty exactly where both are equal.
+    Empty exactly where both are equal; a flag that is off is the same as one that is not there.
     """
+    stored, wanted = _without_idle_flags(stored), _without_idle_flags(wanted)
     if stored == wanted:
         return ()
     if stored.get("Name") != wanted.get("Name"):
@@ -62,6 +67,17 @@ def find_differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> tu
         if one.get(setting, _ABSENT) != other.get(setting, _ABSENT)
     )
     return found or (Difference(name="--model", stored="another model", wanted="this model"),)
+
+
+def _without_idle_flags(value: Any, key: str = "") -> Any:
+    """Leave out what is False by default and here; ``key``: under which the value stands."""
+    if isinstance(value, Mapping):
+        return {
+            name: _without_idle_flags(each, name)
+            for name, each in value.items()
+            if not (key == _SOFTWARE[-1] and name in _OFF_UNLESS_SAID and each is False)
+        }
+    return [_without_idle_flags(each) for each in value] if isinstance(value, list) else value
 
 
 def _options(model: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -82,3 +82,10 @@ def test_what_is_no_comparison_is_refused(text, found):
     with pytest.raises(UsageError) as error:
         parse_condition(text, COLUMNS)
     assert found in str(error.value)
+
+
+def test_a_whole_number_beyond_every_float_is_larger_than_all():
+    digits = "9" * 400
+    row = {"x": 1.0}
+    assert parse_condition(f"x > {digits}", COLUMNS).holds(row) is False
+    assert parse_condition(f"x > -{digits}", COLUMNS).holds(row) is True

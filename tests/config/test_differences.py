@@ -123,3 +123,14 @@ def test_what_has_no_name_is_a_difference_all_the_same() -> None:
     twice = {**identity(), "Nodes": [{"Name": "a", "X": 2}, {"Name": "a", "X": 1}]}
     assert said(one, twice) == [("--model", "another model", "this model")]
     assert not find_differences(one, deepcopy(one))
+
+
+def test_a_setting_that_an_earlier_version_did_not_know_is_at_its_default() -> None:
+    stored, wanted = identity(), identity()
+    for node in stored["Nodes"]:
+        settings = node["Model"].get("Software", {}).get("bids_group", {})
+        settings.pop("permutation_p", None)
+    assert stored != wanted
+    assert said(stored, wanted) == []
+    asked = identity(inference=InferenceSpec(has_permutation_p=True))
+    assert said(stored, asked) == [("--permutation-p", "no --permutation-p", "--permutation-p")]
