@@ -2,7 +2,7 @@
 
 Run from the repository's root::
 
-    python benchmarks/validation.py                      # everything, about an hour on one core
+    python benchmarks/validation.py                      # everything, about 15 minutes on one core
     python benchmarks/validation.py --n-datasets 100     # a quick look
 
 Family-wise error under the null for every shuffle scheme, agreement with nilearn where both test the same,
