@@ -10,7 +10,7 @@ import pandas as pd
 from bids_group.config import InferenceSpec
 from bids_group.elements import Elements
 from bids_group.errors import DataError, UsageError
-from bids_group.inference.scheme import Scheme, choose_scheme
+from bids_group.inference.scheme import Scheme, choose_scheme, count_families
 from bids_group.inference.statistic import build_statistic
 from bids_group.records import Contrast, Design, Notice
 
@@ -110,7 +110,7 @@ def _precision(contrast: Contrast, scheme: Scheme) -> tuple[Notice, ...]:
 
 def _check_families(schemes: Sequence[Scheme], spec: InferenceSpec, n_together: int) -> None:
     """Refuse where contrasts that are judged together leave none enough shuffles for its share of alpha."""
-    n_families = len({scheme.shared for scheme in schemes}) * n_together / max(len(schemes), 1)
+    n_families = count_families(schemes, n_together)
     for scheme in schemes:
         smallest = n_families / (scheme.shuffles.n_others + 1)
         more = "Include more people" if scheme.shuffles.is_exhaustive else "Do more permutations"

@@ -18,7 +18,7 @@ from bids_group.inference.familywise import Null, approximate_tails
 from bids_group.inference.forest import Heights
 from bids_group.inference.journal import Journal, digest
 from bids_group.inference.residuals import Residuals, build_residuals
-from bids_group.inference.scheme import Scheme
+from bids_group.inference.scheme import Scheme, count_families
 from bids_group.inference.statistic import build_statistic
 from bids_group.inference.tally import Tally
 from bids_group.inference.verdict import Question, Row
@@ -201,17 +201,15 @@ def _notices(question: Question, scheme: Scheme) -> tuple[Notice, ...]:
 
 
 def judge_together(nulls: Sequence[Null], n_together: int) -> list[Null]:
-    """Replace each contrast's maxima by those over all contrasts of the model, on the scale of z.
+    """Replace each contrast's maxima by those over the contrasts of its model that share its shuffles, as z.
 
-    Contrasts that share their shuffles have joint maxima. Sets of contrasts with other shuffles are joined by
-    Bonferroni: p times the number of sets. So are the models of a run, each with a share of alpha in
-    proportion to its contrasts among all ``n_together``.
+    Other sets of contrasts, and the other models of the run, are joined by Bonferroni (`count_families`).
     """
     sets: dict[tuple[Hashable, ...], list[Null]] = {}
     for null in nulls:
         sets.setdefault(null.scheme.shared, []).append(null)
     joint = {key: _joint_maxima(members) for key, members in sets.items()}
-    n_families = len(sets) * n_together / len(nulls)
+    n_families = count_families([null.scheme for null in nulls], n_together)
     return [
         replace(null, maxima=joint[null.scheme.shared], is_in_z=True, n_families=n_families) for null in nulls
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +58,15 @@ class Scheme:
             overlap = ((batch.moved(basis) @ basis) ** 2).sum(axis=(0, 2))
             same &= overlap > basis.shape[1] - _VARIES
         return float(same.mean())
+
+
+def count_families(schemes: Sequence[Scheme], n_together: int) -> float:
+    """By how much p counts for contrasts of a model that are judged together, among ``n_together`` of a run.
+
+    Sets of contrasts without shared shuffles divide the model's share of alpha, which is in proportion to
+    its contrasts.
+    """
+    return len({scheme.shared for scheme in schemes}) * n_together / max(len(schemes), 1)
 
 
 def choose_scheme(

@@ -79,11 +79,15 @@ def draft_significance(
             contrast=result.contrast.name,
         )
     if significance.z is not None:
+        _check_numbers(result, "z", significance.z)
         yield draft_volume(
             context,
             f"{stem}_stat-z_desc-varianceGroups_statmap.nii.gz",
             partial(_unpack, context, significance.z, fill=0.0),
-            {**contrast_sidecar(context, result, _WELCH), **significance.details},
+            {
+                **contrast_sidecar(context, result, _WELCH),
+                "VarianceGroups": significance.details.get("VarianceGroups"),
+            },
             stat="z",
             intent=("z score", ()),
             contrast=result.contrast.name,
