@@ -13,7 +13,7 @@ from bids_group.inference.familywise import Null, judge_familywise
 from bids_group.inference.parametric import judge_without_shuffling
 from bids_group.inference.permutation import Execution, build_nulls
 from bids_group.inference.verdict import Question
-from bids_group.records import ContrastResult, GroupData, Significance, UncorrectedP
+from bids_group.records import ContrastResult, GroupData, Notice, Significance, UncorrectedP
 
 
 def correct_group(
@@ -77,9 +77,16 @@ def correct_group(
                 verdict = judge_familywise(question, null, name)
             else:
                 verdict = judge_without_shuffling(question, name)
-            notices = geometry if name in CLUSTERWISE else ()
-            found.append(replace(verdict, notices=verdict.notices + notices, by_shuffling=_alone(null)))
+            notices = verdict.notices + (geometry if name in CLUSTERWISE else ()) + _of_variance(null)
+            found.append(replace(verdict, notices=tuple(dict.fromkeys(notices)), by_shuffling=_alone(null)))
     return tuple(found)
+
+
+def _of_variance(null: Null | None) -> tuple[Notice, ...]:
+    """Say whose statistic the uncorrected p by shuffling is, whatever the correction beside it."""
+    if null is None or null.p_uncorrected is None:
+        return ()
+    return tuple(one for one in null.notices if one.topic == "variance")
 
 
 def _alone(null: Null | None) -> UncorrectedP | None:

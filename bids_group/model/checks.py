@@ -111,7 +111,7 @@ def _check_column(name: str, values: pd.Series, column: Column | None, *, is_cod
         yield from _check_levels(name, values)
     elif not is_settled:
         yield from _check_codes(name, values)
-        if column is not None:  # else a transformation made it, such as the dummies of Factor
+        if column is not None and not column.kind_source.startswith("made by"):  # such as dummies of Factor
             yield from _check_pair(name, values, column)
 
 

@@ -185,3 +185,14 @@ def test_f_of_one_row_has_the_two_sided_p_of_its_t(make_problem, uneven_maps):
     p = norm.sf(unshuffled_z(same, "F").astype(float))
     assert two_sided.max() > 0.95
     np.testing.assert_allclose(p, two_sided, atol=1e-6)
+
+
+@pytest.mark.parametrize("correction", ["fdr", "fwe-voxel"])
+def test_that_p_by_shuffling_is_of_another_statistic_is_said(make_problem, make_maps, correction):
+    """Also where no correction shuffles: the p map then stands beside a t of pooled variance."""
+    matrix = np.column_stack([np.ones(16), np.repeat([0.0, 1.0], 8)])
+    maps = make_maps(16, (4, 4, 4), 0)
+    problem = make_problem(matrix, [("t", [0, 1])], maps=maps, shape=(4, 4, 4), groups=["a"] * 8 + ["b"] * 8)
+    spec = InferenceSpec(corrections=(correction,), n_permutations=40, has_permutation_p=True)
+    (verdict,) = correct_group(*problem, spec)
+    assert [one.topic for one in verdict.notices] == ["variance"]

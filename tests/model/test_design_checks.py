@@ -138,6 +138,8 @@ def test_two_numbers_are_no_question_where_it_is_settled(people, analyse, kind_s
 def test_two_numbers_are_no_question_where_they_are_made_by_a_model_or_far_apart(people, analyse):
     dummy = people.assign(sex=(people["sex"] == "M").astype(float))
     assert not sentences(build_design(analyse(dummy, "~ sex", "slope(sex)")), "codes")
+    made = told("sex", "made by the transformation Factor of the model")  # as rows of a node have it
+    assert not sentences(build_design(analyse(dummy, "~ sex", "slope(sex)", columns=made)), "codes")
     dose = people.assign(dose=np.where(people["sex"] == "M", 10.0, 20.0))
     columns = told("dose", "every value is a number")
     assert not sentences(build_design(analyse(dose, "~ dose", "slope(dose)", columns=columns)), "codes")
