@@ -87,13 +87,15 @@ def _spatial_measures(data: GroupData) -> pd.DataFrame:
         others_mean = (total_sum - sums) / n_used
         others_deviation = (total_square - 2 * with_total + squares) / n_used - others_mean**2
         covariance = (with_total - squares) / n_used - mean * others_mean
-        correlation = covariance / np.sqrt(deviation * others_deviation)
+        correlation = covariance / np.sqrt(deviation * others_deviation) if n_used > 1 else mean * np.nan
     columns = {"mean_effect": mean, "sd_effect": np.sqrt(deviation), "correlation_loo": correlation}
     return pd.DataFrame(columns, index=pd.Index(data.stack.labels, name="label"))
 
 
 def _robust_z(values: pd.Series) -> Float64:
     array = values.to_numpy(dtype=np.float64)
+    if np.isnan(array).all():
+        return np.zeros(array.size)
     spread = stats.median_abs_deviation(array, scale="normal", nan_policy="omit")
     if not spread > 0:
         return np.zeros(array.size)

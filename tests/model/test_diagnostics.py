@@ -144,3 +144,15 @@ def test_the_mahalanobis_distance_does_not_depend_on_units():
     before = tabulate_quality(data, {})["mahalanobis"].to_numpy()
     data.stack.data[:] *= np.float32(1e7)
     np.testing.assert_allclose(tabulate_quality(data, {})["mahalanobis"], before, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("n_shared", [0, 1])
+def test_without_elements_seen_in_all_nobody_is_marked_and_nothing_is_warned(n_shared):
+    data = make_data()
+    values = data.stack.data.copy()
+    values[np.arange(values.shape[1] - n_shared) % len(values), np.arange(values.shape[1] - n_shared)] = np.nan
+    stack = MapStack(labels=data.stack.labels, data=values)
+    table = tabulate_quality(replace(data, stack=stack, is_complete=False), {})
+    assert not table["is_outlier"].any()
+    assert table["correlation_loo"].isna().all()
