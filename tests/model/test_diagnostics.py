@@ -151,7 +151,8 @@ def test_the_mahalanobis_distance_does_not_depend_on_units():
 def test_without_elements_seen_in_all_nobody_is_marked_and_nothing_is_warned(n_shared):
     data = make_data()
     values = data.stack.data.copy()
-    values[np.arange(values.shape[1] - n_shared) % len(values), np.arange(values.shape[1] - n_shared)] = np.nan
+    lacked = np.arange(N_ELEMENTS - n_shared)  # each by one row
+    values[lacked % N_OBS, lacked] = np.nan
     stack = MapStack(labels=data.stack.labels, data=values)
     table = tabulate_quality(replace(data, stack=stack, is_complete=False), {})
     assert not table["is_outlier"].any()
