@@ -68,6 +68,13 @@ def read_map(path: Path) -> LoadedMap:
 
 def _narrowed(data: npt.NDArray[Any], path: Path) -> npt.NDArray[np.float32]:
     """Round to float32, which maps are computed in; refuse what is no number there, or 0."""
+    if data.dtype.kind not in "biuf":
+        raise DataError(
+            f"The image {path} holds no real numbers.",
+            found=f"complex numbers or colours ({data.dtype})",
+            expected="one real number at each voxel",
+            fix="Give the map that the question is about, such as the magnitude.",
+        )
     with np.errstate(over="ignore", under="ignore"):
         rounded = data.astype(np.float32, copy=False)
     if data.dtype.kind == "f" and data.dtype.itemsize > rounded.dtype.itemsize:

@@ -86,6 +86,7 @@ def draft_significance(
             partial(_unpack, context, significance.z, fill=0.0),
             {
                 **contrast_sidecar(context, result, _WELCH),
+                "DegreesOfFreedom": "each element's own (Welch–Satterthwaite)",
                 "VarianceGroups": significance.details.get("VarianceGroups"),
             },
             stat="z",

@@ -137,11 +137,12 @@ def _read_atlas(spec: AnalysisSpec, cohort: Cohort) -> tuple[Atlas | None, tuple
 
 def _tell_idle_options(inference: InferenceSpec) -> list[Notice]:
     """Name settings of shuffling that do nothing because no correction shuffles."""
-    if inference.needs_shuffling:
-        return []
     default = InferenceSpec()
-    names = ("n_permutations", "shuffle", "block_scheme", "exchangeability_blocks", "variance_groups",
-             "has_tail_approximation")  # fmt: skip
+    of_any = ("n_permutations", "shuffle", "block_scheme", "exchangeability_blocks", "variance_groups")
+    names = (
+        *(() if inference.needs_shuffling else of_any),
+        *(() if inference.is_judged_by_shuffling else ("has_tail_approximation",)),
+    )
     idle = [name for name in names if getattr(inference, name) != getattr(default, name)]
     if not idle:
         return []

@@ -155,3 +155,11 @@ def test_a_link_that_points_nowhere_says_how_to_fetch_it(tmp_path):
     with pytest.raises(MissingInputError) as raised:
         read_map(link)
     assert raised.value.fix == f"datalad get {link}"
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])])
+def test_complex_numbers_and_colours_are_refused(tmp_path, dtype):
+    path = tmp_path / "map.nii"
+    nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), dtype), AFFINE), path)
+    with pytest.raises(DataError, match=r"map\.nii holds no real numbers"):
+        read_map(path)

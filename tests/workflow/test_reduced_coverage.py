@@ -70,3 +70,6 @@ def test_sessions_are_compared_within_people_only_where_both_are_there(tmp_path,
 def test_settings_of_shuffling_without_shuffling_are_told(small, tmp_path, capsys):
     assert main([str(small), str(tmp_path / "out"), "group", "--n-permutations", "200", "--dry-run"]) == 0
     assert "--n-permutations change nothing" in capsys.readouterr().err
+    options = ["--permutation-p", "--tail-approximation", "--n-permutations", "200", "--dry-run"]
+    assert main([str(small), str(tmp_path / "out"), "group", *options]) == 0
+    assert "asked for: --tail-approximation change nothing" in capsys.readouterr().err
