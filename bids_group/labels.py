@@ -4,6 +4,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
+
+
+def natural_order(labels: Iterable[str]) -> list[str]:
+    """Sort numbers as numbers, also within labels, and before letters: 2, 10, wk2, wk10."""
+    return sorted(labels, key=_natural_key)
+
+
+def _natural_key(label: str) -> tuple[tuple[bool, int, str], ...]:
+    parts = (part for part in re.split(r"(\d+)", label) if part)
+    return tuple((not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts)
 
 
 def camel_label(text: str) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from bids_group.bids.entities import name_some, natural_order, suggest
+from bids_group.bids.entities import name_some, suggest
 from bids_group.bids.sidecars import read_json_object
 from bids_group.errors import DataError
+from bids_group.labels import natural_order
 from bids_group.records import Column, Notice
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)

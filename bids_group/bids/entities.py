@@ -45,16 +45,6 @@ def run_key(run: str | None) -> str | None:
     return str(int(run)) if run is not None and run.isdigit() else run
 
 
-def natural_order(labels: Iterable[str]) -> list[str]:
-    """Sort labels as people count: 2 before 10."""
-    return sorted(labels, key=_natural_key)
-
-
-def _natural_key(label: str) -> tuple[tuple[bool, int, str], ...]:
-    parts = re.split(r"(\d+)", label)
-    return tuple((part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts if part)
-
-
 def name_some(names: Iterable[str], limit: int = 10) -> str:
     """Join up to ``limit`` names, and say how many more there are."""
     listed = list(names)

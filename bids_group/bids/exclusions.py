@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from bids_group.bids.entities import name_some, natural_order
+from bids_group.bids.entities import name_some
 from bids_group.bids.statmaps import Leftover
+from bids_group.labels import natural_order
 from bids_group.records import Exclusion, FirstLevelMap
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from bids_group.bids.covariates import Study
 from bids_group.bids.datasets import Source
-from bids_group.bids.entities import name_some, natural_order
+from bids_group.bids.entities import name_some
 from bids_group.bids.statmaps import Candidate
+from bids_group.labels import natural_order
 from bids_group.records import FirstLevelMap, Notice
 
 

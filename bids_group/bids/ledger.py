@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from bids_group.bids.entities import natural_order, run_key
+from bids_group.bids.entities import run_key
+from bids_group.labels import natural_order
 from bids_group.records import Cohort, Exclusion, FirstLevelMap, GroupAnalysis
 
 COLUMNS = ("participant_id", "session", "run", "task", "contrast", "file", "used", "reason", "n_maps", "note")

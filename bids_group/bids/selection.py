@@ -10,7 +10,6 @@ from bids_group.bids.entities import (
     OPTION_OF,
     bare_label,
     name_some,
-    natural_order,
     read_vocabulary,
     run_key,
     same_label,
@@ -19,6 +18,7 @@ from bids_group.bids.entities import (
 from bids_group.bids.statmaps import Candidate, contrast_of
 from bids_group.config import Selection
 from bids_group.errors import SelectionError, UsageError
+from bids_group.labels import natural_order
 from bids_group.records import Exclusion, Notice
 
 _PERSONAL = ("subject", "session", "run")

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bids_group.bids.columns import declared_levels, read_dictionary
-from bids_group.bids.entities import bare_label, name_some, natural_order
+from bids_group.bids.entities import bare_label, name_some
+from bids_group.labels import natural_order
 from bids_group.records import Column, Notice
 
 _KEYS = ("session_id", "session")

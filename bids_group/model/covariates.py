@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
 
 from bids_group.errors import DataError, UsageError
+from bids_group.labels import natural_order
 from bids_group.model.pointing import list_some, suggest
 from bids_group.records import Column, Table
 
@@ -85,17 +85,11 @@ def _entity_frame(keys: Sequence[RowKey], session_levels: Sequence[str]) -> pd.D
     for entity in ENTITIES:
         values = [key.entities.get(entity) for key in keys]
         if any(value is not None for value in values):
-            levels = sorted({value for value in values if value is not None}, key=_natural)
+            levels = natural_order({value for value in values if value is not None})
             if entity == "session" and set(levels) <= set(session_levels):
                 levels = [level for level in session_levels if level in levels]
             frame[entity] = pd.Categorical(values, categories=levels)
     return frame
-
-
-def _natural(label: str) -> tuple[tuple[bool, int, str], ...]:
-    """Sort numbers as numbers, also within labels, and before letters: 2, 10, wk2, wk10."""
-    parts = (part for part in re.split(r"(\d+)", label) if part)
-    return tuple((not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts)
 
 
 def _column_values(keys: Sequence[RowKey], table: Table, name: str) -> tuple[pd.Series | None, str]:

@@ -61,7 +61,7 @@ def test_haxby_runs_need_a_resolution():
     inputs = Inputs(bids_dir=SHARED / "haxby_runs", skip_bids_validation=True)
     with pytest.raises(UsageError, match="2 resolutions") as caught:
         gather_cohort(inputs, Selection(), Path("nowhere"))
-    assert caught.value.found == "slice (36 maps), 25mm (36 maps)"
+    assert caught.value.found == "25mm (36 maps), slice (36 maps)"
     cohort = gather_cohort(
         inputs, Selection(res="25mm", first_level_contrasts=("faceVsHouse",)), Path("nowhere")
     )

@@ -1,6 +1,6 @@
 import pytest
 
-from bids_group.labels import camel_label
+from bids_group.labels import camel_label, natural_order
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,8 @@ from bids_group.labels import camel_label
 )
 def test_names_become_letters_and_digits(name: str, label: str) -> None:
     assert camel_label(name) == label
+
+
+def test_numbers_sort_as_numbers_and_before_letters():
+    labels = ["wk10", "b", "10", "2", "wk2", "x²", "a"]
+    assert natural_order(labels) == ["2", "10", "a", "b", "wk2", "wk10", "x²"]

@@ -15,6 +15,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from bids_group.errors import DataError, MissingInputError
+from bids_group.labels import natural_order
 
 CORRECTION_ORDER = ("fweTfce", "fweVoxel", "fweMass", "fweSize", "bonferroni", "fdr", "ari", "none")
 """The strictest control comes first: its outline is the one drawn on the pictures."""
@@ -95,7 +96,7 @@ class AnalysisFiles:
         for name in frame.columns[[not is_numeric_dtype(kind) for kind in frame.dtypes]]:
             texts = frame[name].astype(str)
             known = [str(level) for level in dict(kinds.get(name) or {}).get("Levels") or []]
-            levels = known if set(texts) <= set(known) else sorted(set(texts))
+            levels = known if set(texts) <= set(known) else natural_order(set(texts))
             frame[name] = pd.Categorical(texts, categories=levels)
         return frame
 
