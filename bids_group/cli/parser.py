@@ -258,7 +258,7 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
         "--tail-approximation",
         action="store_true",
         default=None,
-        help="Pareto tail for few shuffles (sound to p of about 0.005)",
+        help="Pareto tail for few shuffles (sound to p of about 0.01)",
     )
     group.add_argument(
         "--permutation-p",
