@@ -25,6 +25,7 @@ def check_inference(
     is_complete: bool = True,
     blocks: pd.Series | None = None,
     variance_groups: pd.Series | None = None,
+    subjects: pd.Series | None = None,
     estimator: str = "ols",
     n_contrasts: int | None = None,
 ) -> tuple[Notice, ...]:
@@ -36,6 +37,8 @@ def check_inference(
         Whether every row is to be observed at every element (coverage 1).
     blocks, variance_groups
         Label of each row of the design (index = observation labels), or None.
+    subjects
+        Whose row each is, or None where every row is another person.
     estimator
         ``ols`` or ``meta``; the latter cannot be shuffled.
     n_contrasts
@@ -49,11 +52,11 @@ def check_inference(
         The design, blocks or variance groups do not allow the shuffles.
     """
     notices = _sides(design, spec) + _family(spec)
+    _check_people(variance_groups, subjects)
     if not spec.needs_shuffling:
         return notices
     _check_request(spec, is_complete=is_complete, estimator=estimator)
-    for labels in (blocks, variance_groups):
-        _check_people(design, labels)
+    _check_people(blocks, subjects)
     schemes = [
         checked_scheme(design, contrast, spec, blocks=blocks, variance_groups=variance_groups)
         for contrast in design.contrasts
@@ -196,13 +199,12 @@ def _check_request(spec: InferenceSpec, *, is_complete: bool, estimator: str) ->
         )
 
 
-def _check_people(design: Design, labels: pd.Series | None) -> None:
+def _check_people(labels: pd.Series | None, subjects: pd.Series | None) -> None:
     """Rows of one person may not carry different labels: they are not independent of each other."""
-    if labels is None:
+    if labels is None or subjects is None:
         return
-    people = [str(row).partition("_ses-")[0] for row in design.matrix.index]
-    n_labels = labels.reindex(design.matrix.index).groupby(people).nunique()
-    split: Sequence[str] = list(n_labels.index[n_labels > 1])
+    n_labels = labels.groupby(subjects.reindex(labels.index), observed=True).nunique()
+    split = [f"sub-{person}" for person in n_labels.index[n_labels > 1]]
     if split:
         raise DataError(
             f"The column '{labels.name}' divides the rows of one person.",

@@ -61,6 +61,7 @@ def correct_group(
         is_complete=data.is_complete,
         blocks=data.blocks,
         variance_groups=data.variance_groups,
+        subjects=data.subjects,
         estimator=data.estimator,
         n_contrasts=n_contrasts,
     )

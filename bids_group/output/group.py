@@ -137,6 +137,7 @@ def _design_sidecar(context: Context, notices: Sequence[Notice]) -> dict[str, An
                 "participant_id": f"sub-{one.subject}",
                 "session": one.session,
                 "n_maps": len(one.maps),
+                **({"contrast": one.contrast} if one.is_one_of_several else {}),
             }
             for one in analysis.observations
         ],

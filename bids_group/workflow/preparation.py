@@ -198,6 +198,7 @@ def _plan_design(
         is_complete=spec.min_coverage >= 1,
         blocks=blocks,
         variance_groups=variance_groups,
+        subjects=analysis.rows["subject"],
         estimator=analysis.estimator,
         n_contrasts=n_contrasts,
     )

@@ -54,6 +54,7 @@ def build_problem(
     blocks: Sequence[object] | None = None,
     groups: Sequence[object] | None = None,
     labels: Sequence[str] | None = None,
+    subjects: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Problem:
     """Group data of a design and its fit; contrasts are (test, weights), named c0, c1 …"""
@@ -80,6 +81,7 @@ def build_problem(
         elements=Elements.from_mask(grid, np.ones(shape, dtype=bool)),
         blocks=None if blocks is None else pd.Series(blocks, index=frame.index, name="family"),
         variance_groups=None if groups is None else pd.Series(groups, index=frame.index, name="scanner"),
+        subjects=None if subjects is None else pd.Series(subjects, index=frame.index),
     )
     return data, least_squares(data)
 

@@ -119,7 +119,13 @@ def test_smallest_p_of_drawn_shuffles_is_not_counted_out(make_problem, monkeypat
 def refused(make_problem, error, pattern, matrix, weights, spec=VOXEL, test="t", **rows):
     data, results = make_problem(matrix, [(test, weights)], **rows)
     with pytest.raises(error, match=pattern):
-        check_inference(data.design, spec, blocks=data.blocks, variance_groups=data.variance_groups)
+        check_inference(
+            data.design,
+            spec,
+            blocks=data.blocks,
+            variance_groups=data.variance_groups,
+            subjects=data.subjects,
+        )
     with pytest.raises(error, match=pattern):
         correct_group(data, results, spec)
 
@@ -174,13 +180,25 @@ def test_whole_blocks_of_unequal_size(make_problem):
     )
 
 
-def test_blocks_that_split_a_person(make_problem):
-    labels = [f"sub-{number:02d}_ses-{session}" for number in range(6) for session in "ab"]
+@pytest.mark.parametrize("row", ["sub-{}_ses-{}", "sub-{}_contrast-{}", "{}{}"])
+@pytest.mark.parametrize("kind, column", [("blocks", "family"), ("groups", "scanner")])
+def test_blocks_and_variance_groups_that_split_a_person(make_problem, row, kind, column):
+    """Whose rows they are is told, never read from their labels."""
+    subjects = [f"{number:02d}" for number in range(6) for _ in "ab"]
+    rows = {
+        kind: [0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 4, 4],
+        "labels": [row.format(one, part) for one, part in zip(subjects, "ab" * 6, strict=True)],
+        "subjects": subjects,
+    }
     matrix = np.column_stack([ONES, np.tile([0.0, 1.0], 6)])
     refused(
-        make_problem, DataError, "(?s)'family' divides the rows of one person.*sub-01", matrix, [0, 1],
-        blocks=[0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 4, 4], labels=labels,
-    )  # fmt: skip
+        make_problem,
+        DataError,
+        f"(?s)'{column}' divides the rows of one person.*sub-01",
+        matrix,
+        [0, 1],
+        **rows,
+    )
 
 
 def test_within_blocks_cannot_test_what_does_not_vary_there(make_problem):

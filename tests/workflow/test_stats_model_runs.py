@@ -297,3 +297,27 @@ def test_a_file_contradicted_by_an_option_is_refused(runs, tmp_path, capsys):
     assert main(command) == 64
     assert "contradict each other about alpha" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_first_level_contrasts_as_rows_are_not_more_people(runs, tmp_path):
+    """Sixteen people, two rows each: in report, methods, reference list, picture and after --reports-only."""
+    out, few = tmp_path / "out", ["--n-permutations", "40", "--correction", "fwe-voxel"]
+    rows = ["--formula", "~ contrast + subject", "--first-level-contrast", "gain", "loss"]
+    assert main([str(runs[0]), str(out), "group", *rows, *few, "-q"]) == 0
+    pages = [(out / name).read_text() for name in ("report.html", "logs/CITATION.md")]
+    assert main([str(runs[0]), str(out), "group", "--reports-only", "-q"]) == 0
+    assert pages == [(out / name).read_text() for name in ("report.html", "logs/CITATION.md")]
+    assert "of 16 participants as 32 rows, first-level contrasts kept apart," in pages[1]
+    assert "16 participants (32 rows)" in pages[0]
+    (flow,) = (out / "group" / "figures").glob("*_desc-flow_participants.svg")
+    assert "16 people" in flow.read_text()
+    assert "32 rows of the design" in flow.read_text()
+    assert "pooled from 96 first-level maps" in flow.read_text()
+
+
+@pytest.mark.parametrize("option", ["--variance-groups", "--exchangeability-blocks"])
+def test_a_column_that_splits_a_person_is_refused_whatever_the_rows_are(runs, tmp_path, capsys, option):
+    rows = ["--formula", "~ contrast + subject", "--first-level-contrast", "gain", "loss"]
+    command = [str(runs[0]), str(tmp_path / "out"), "group", *rows, option, "contrast", "--dry-run", "-q"]
+    assert main([*command, "--correction", "fwe-voxel"]) == 65
+    assert "'contrast' divides the rows of one person" in capsys.readouterr().err

@@ -9,12 +9,15 @@ from typing import Any
 
 from bids_group.output.report.folder import UNCORRECTED, AnalysisFiles, ContrastFiles, Folder, sidecar_of
 
+_KEPT_APART = {"session": "sessions", "contrast": "first-level contrasts"}
+"""What makes several rows of a person, by key of the design's list of observations."""
+
 
 def gather_facts(folder: Folder, analysis: AnalysisFiles, n_elements: int) -> dict[str, Any]:
     """Gather the facts of `bids_group.output.report.methods.methods_text`; what no file says is None."""
     info = analysis.info
     corrections = _corrections(analysis)
-    coverage = info.get("MinimumCoverage")
+    coverage, rows = info.get("MinimumCoverage"), info.get("Observations") or []
     return {
         "version": folder.command.get("Version") or _generator_version(folder),
         "versions": dict(folder.command.get("Versions") or {}),
@@ -22,8 +25,9 @@ def gather_facts(folder: Folder, analysis: AnalysisFiles, n_elements: int) -> di
         "first_level_contrast": info.get("FirstLevelContrast"),
         "n_rows": len(analysis.matrix),
         "n_people": len(analysis.people),
+        "kept_apart": [words for key, words in _KEPT_APART.items() if any(row.get(key) for row in rows)],
         "pooling": info.get("Pooling"),
-        "has_pooled_maps": any(int(row.get("n_maps") or 1) > 1 for row in info.get("Observations") or []),
+        "has_pooled_maps": any(int(row.get("n_maps") or 1) > 1 for row in rows),
         "input_stat": info.get("InputStatistic"),
         "estimator": info.get("Estimator"),
         "formula": info.get("Formula"),

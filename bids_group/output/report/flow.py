@@ -32,38 +32,41 @@ class Flow:
     trimmed: tuple[Loss, ...]
 
 
-def count_flow(ledger: pd.DataFrame, labels: Sequence[str], first_level_contrast: str | None) -> Flow:
+def count_flow(ledger: pd.DataFrame, people_of_rows: Sequence[str], contrasts: Sequence[str]) -> Flow:
     """Count people and maps of one analysis.
 
     Parameters
     ----------
     ledger
         Text columns ``participant_id``, ``contrast``, ``file``, ``used`` and ``reason``.
-    labels
-        Rows of the design (``sub-01`` or ``sub-01_ses-a``).
-    first_level_contrast
-        Rows of the ledger about other first-level contrasts are left out.
+    people_of_rows
+        Whose row each row of the design is (``sub-01``).
+    contrasts
+        First-level contrasts that the analysis stands on; rows of the ledger about others are left out.
     """
-    is_about = ledger["contrast"].isna() | (ledger["contrast"] == first_level_contrast)
-    rows = ledger[is_about] if first_level_contrast in set(ledger["contrast"]) else ledger
+    rows = ledger[_is_about(ledger, contrasts)]
     people, used = rows["participant_id"], rows["used"] == "yes"
-    analysed = {label.split("_ses-")[0] for label in labels}
+    analysed = set(people_of_rows)
     is_in = people.isin(analysed)
     return Flow(
         n_everyone=ledger["participant_id"].nunique(),
         n_people=len(analysed),
-        n_rows=len(labels),
+        n_rows=len(people_of_rows),
         n_maps_used=int((used & is_in & rows["file"].notna()).sum()),
-        lost=_lost_people(ledger[~ledger["participant_id"].isin(analysed)], first_level_contrast),
+        lost=_lost_people(ledger[~ledger["participant_id"].isin(analysed)], contrasts),
         trimmed=_lost_maps(rows[is_in & ~used]),
     )
 
 
-def _lost_people(rows: pd.DataFrame, contrast: str | None) -> tuple[Loss, ...]:
+def _is_about(rows: pd.DataFrame, contrasts: Sequence[str]) -> pd.Series[bool]:
+    return rows["contrast"].isna() | rows["contrast"].isin(list(contrasts))
+
+
+def _lost_people(rows: pd.DataFrame, contrasts: Sequence[str]) -> tuple[Loss, ...]:
     """Name everybody who is out once, with every reason noted for them."""
     by_reason: dict[str, list[str]] = {}
     for person, own in rows.groupby("participant_id", sort=True):
-        about = own[own["contrast"].isna() | (own["contrast"] == contrast)]
+        about = own[_is_about(own, contrasts)]
         reasons = list(dict.fromkeys(about["reason"].dropna()))
         if not reasons:
             is_elsewhere = (own["used"] == "yes").any()

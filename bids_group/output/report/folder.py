@@ -101,9 +101,29 @@ class AnalysisFiles:
         return frame
 
     @property
+    def people_of_rows(self) -> pd.Series[str]:
+        """Whose row each is (``sub-01``), by label of the row, as the design's sidecar says."""
+        told = {str(row["label"]): row.get("participant_id") for row in self.info.get("Observations") or []}
+        people = self.matrix.index.to_series().map(told)
+        if people.isna().any():
+            raise DataError(
+                f"The sidecar of {self.stem}_design.tsv does not say whose rows these are.",
+                found=", ".join(map(str, people.index[people.isna()][:5])),
+                expected="an entry of Observations with label and participant_id for each row",
+                fix="Run the group level again.",
+            )
+        return people
+
+    @property
     def people(self) -> list[str]:
         """Everybody in the analysis (``sub-01``), in the order of the rows."""
-        return list(dict.fromkeys(str(label).split("_ses-")[0] for label in self.matrix.index))
+        return list(self.people_of_rows.unique())
+
+    @property
+    def first_level_contrasts(self) -> list[str]:
+        """First-level contrasts of the maps that the rows stand on."""
+        listed = self.info.get("FirstLevelContrasts") or [self.info.get("FirstLevelContrast")]
+        return [str(name) for name in listed]
 
     @property
     def title(self) -> str:

@@ -23,7 +23,7 @@ def view_influence(desk: ContrastDesk) -> tuple[Picture | None, TableView | None
     titles, focus = _peak_titles(points), _focus(desk)
     n_rows = points["label"].nunique()
     picture = desk.album.add(
-        draw_peaks(points, titles, focus, desk.analysis.variables),
+        draw_peaks(points, titles, focus, desk.analysis.variables, desk.analysis.people_of_rows),
         f"{desk.stem}_desc-peaks_statmap.svg",
         alt=f"Values of {n_rows} rows at {len(titles)} peaks: {'; '.join(titles.values())}.",
         caption=_caption(points, focus),

@@ -79,7 +79,8 @@ def _who(facts: Facts) -> str:
     contrast = facts.get("first_level_contrast")
     effect = f" of the first-level contrast '{contrast}'" if contrast else ""
     noun = "participant" if people == 1 else "participants"
-    entered = f" as {rows} rows, sessions kept apart," if rows and rows != people else ""
+    apart = " and ".join(facts.get("kept_apart") or ["maps"])
+    entered = f" as {rows} rows, {apart} kept apart," if rows and rows != people else ""
     pooled = _POOLINGS.get(str(facts.get("pooling")), "") if facts.get("has_pooled_maps") else ""
     warned = " The maps held z statistics in place of effects." if facts.get("input_stat") == "z" else ""
     return f"Maps{effect} of {people} {noun}{entered} entered the analysis.{pooled}{warned}"

@@ -22,7 +22,9 @@ def view_flow(desk: AnalysisDesk) -> Picture | None:
     """Draw the way from everybody to the analysed rows; None without a ledger."""
     if desk.folder.ledger is None:
         return None
-    flow = count_flow(desk.folder.ledger, desk.labels, desk.facts["first_level_contrast"])
+    flow = count_flow(
+        desk.folder.ledger, list(desk.analysis.people_of_rows), desk.analysis.first_level_contrasts
+    )
     boxes, width, height = lay_out(flow)
     out = "; ".join(f"{len(loss.people)} out: {loss.reason}" for loss in flow.lost) or "nobody left out"
     return desk.album.add_svg(

@@ -43,11 +43,17 @@ def _variables_of(term: str, variables: pd.DataFrame) -> list[str]:
     return [str(name) for name in variables.columns if str(name) in words]
 
 
-def draw_peaks(points: pd.DataFrame, titles: dict[int, str], focus: Focus, variables: pd.DataFrame) -> Figure:
+def draw_peaks(
+    points: pd.DataFrame,
+    titles: dict[int, str],
+    focus: Focus,
+    variables: pd.DataFrame,
+    people: pd.Series[str],
+) -> Figure:
     """Draw a panel per peak: slopes with a line per group, else groups with means and 95 % intervals.
 
     ``points`` holds ``peak``, ``label``, ``effect``, ``fitted`` and ``partial_residual``; the index of
-    ``variables`` is the label.
+    ``variables`` and of ``people`` (whose row each is) is the label.
     """
     n_columns = min(len(titles), 3)
     n_rows = -(-len(titles) // n_columns)
@@ -56,7 +62,7 @@ def draw_peaks(points: pd.DataFrame, titles: dict[int, str], focus: Focus, varia
     for axes, (peak, title) in zip(panels, titles.items(), strict=False):
         rows = points.loc[points["peak"] == peak, ["label", *_VALUES]].set_index("label")
         rows = rows.join(variables.add_prefix(_OWN))
-        _draw_slopes(axes, rows, focus) if focus.numeric else _draw_levels(axes, rows, focus)
+        _draw_slopes(axes, rows, focus) if focus.numeric else _draw_levels(axes, rows, focus, people)
         axes.set_title(title, fontsize=9, color=INK, parse_math=False)
         axes.set_ylabel(_value_name(rows), fontsize=8)
         axes.set_facecolor("none")
@@ -93,7 +99,7 @@ def _draw_slopes(axes: Axes, rows: pd.DataFrame, focus: Focus) -> None:
         axes.legend(frameon=False, fontsize=7)
 
 
-def _draw_levels(axes: Axes, rows: pd.DataFrame, focus: Focus) -> None:
+def _draw_levels(axes: Axes, rows: pd.DataFrame, focus: Focus, people: pd.Series[str]) -> None:
     groups = _by_level(rows, focus.factors)
     axes.axhline(0, color=FAINT, linewidth=0.8)
     places: dict[str, float] = {}
@@ -105,7 +111,7 @@ def _draw_levels(axes: Axes, rows: pd.DataFrame, focus: Focus) -> None:
             index + offsets, values, s=16, color=CATEGORIES[index % len(CATEGORIES)], alpha=0.7, linewidths=0
         )
         _draw_interval(axes, index + 0.3, values)
-    _join_people(axes, rows, places)
+    _join_people(axes, rows, places, people[rows.index])
     axes.set_xticks(range(len(groups)), [level for level, _ in groups], fontsize=8, parse_math=False)
     axes.set_xlim(-0.6, len(groups) - 0.4)
     axes.set_xlabel(", ".join(focus.factors), fontsize=8, parse_math=False)
@@ -121,9 +127,8 @@ def _draw_interval(axes: Axes, at: float, values: pd.Series[float]) -> None:
     )
 
 
-def _join_people(axes: Axes, rows: pd.DataFrame, places: dict[str, float]) -> None:
-    """Join the rows of one person (``sub-01_ses-a``, ``sub-01_ses-b``) by a line."""
-    people = pd.Series({label: str(label).split("_ses-")[0] for label in rows.index})
+def _join_people(axes: Axes, rows: pd.DataFrame, places: dict[str, float], people: pd.Series[str]) -> None:
+    """Join the rows of one person (sessions, or first-level contrasts) by a line."""
     for _, labels in people.groupby(people, sort=False):
         if len(labels) > 1:
             members = list(labels.index)

@@ -215,7 +215,7 @@ def _write_design(root: Path, world: _World) -> None:
         "Notices": [
             {"severity": "warning", "topic": "rank", "sentence": f"Mind the {recipe.covariate}.", "fix": None}
         ],
-        "Observations": [{"label": label, "n_maps": 2} for label in world.labels],
+        "Observations": [{"label": label, "participant_id": label, "n_maps": 2} for label in world.labels],
     }
     Path(f"{stem}_design.json").write_text(json.dumps(info))
     _save(world, Path(f"{stem}_desc-analysis_mask.nii.gz"), np.ones(world.mask.sum()))

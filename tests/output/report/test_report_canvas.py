@@ -151,12 +151,29 @@ def test_points_stand_over_their_covariate_and_in_the_order_of_the_levels() -> N
     points = pd.DataFrame(
         {"peak": 1, "label": labels, "effect": values, "fitted": values, "partial_residual": values}
     )
-    (slopes,) = draw_peaks(points, {1: "a"}, Focus(numeric="effect", factors=("dose",)), variables).axes
+    people = pd.Series(labels, index=labels)
+    focus = Focus(numeric="effect", factors=("dose",))
+    (slopes,) = draw_peaks(points, {1: "a"}, focus, variables, people).axes
     drawn = [collection.get_offsets().tolist() for collection in slopes.collections]
     assert drawn == [[[3.0, 0.1], [4.0, 0.3], [9.0, 0.5]], [[1.0, 0.2], [1.5, 0.4], [2.0, 0.6]]]
-    (strips,) = draw_peaks(points, {1: "a"}, Focus(numeric=None, factors=("dose",)), variables).axes
+    focus = Focus(numeric=None, factors=("dose",))
+    (strips,) = draw_peaks(points, {1: "a"}, focus, variables, people).axes
     assert [label.get_text() for label in strips.get_xticklabels()] == ["low", "high"]
     assert strips.collections[0].get_offsets()[:, 1].tolist() == [0.1, 0.3, 0.5]
+
+
+def test_rows_of_one_person_are_joined_whatever_their_labels_look_like() -> None:
+    labels = ["sub-1_contrast-a", "sub-1_contrast-b", "sub-2_ses-x", "sub-2_ses-y", "sub-3"]
+    people = pd.Series(["sub-1", "sub-1", "sub-2", "sub-2", "sub-3"], index=labels)
+    variables = pd.DataFrame({"when": pd.Categorical(["a", "b", "a", "b", "a"])}, index=labels)
+    values = [0.1, 0.2, 0.3, 0.4, 0.5]
+    points = pd.DataFrame(
+        {"peak": 1, "label": labels, "effect": values, "fitted": values, "partial_residual": values}
+    )
+    focus = Focus(numeric=None, factors=("when",))
+    (axes,) = draw_peaks(points, {1: "p"}, focus, variables, people).axes
+    joined = [list(line.get_ydata()) for line in axes.lines if line.get_zorder() == 0]
+    assert joined == [[0.1, 0.2], [0.3, 0.4]]
 
 
 @pytest.mark.parametrize(

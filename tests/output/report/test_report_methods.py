@@ -42,7 +42,8 @@ def _facts(**changes: Any) -> dict[str, Any]:
         ({"pooling": "precision", "has_pooled_maps": True}, "weighted by the inverse of their variances"),
         ({"pooling": "mean", "has_pooled_maps": True}, "pooled by their unweighted mean"),
         ({"input_stat": "z"}, "z statistics in place of effects"),
-        ({"n_rows": 24}, "as 24 rows, sessions kept apart,"),
+        ({"n_rows": 24, "kept_apart": ["sessions"]}, "as 24 rows, sessions kept apart,"),
+        ({"n_rows": 24, "kept_apart": ["first-level contrasts"]}, "as 24 rows, first-level contrasts kept"),
         ({"dof": 9.0}, "(9 residual degrees of freedom)"),
         ({"centers": {"age": 30.512345}, "centering": "grand"}, "mean over the analysed rows (age: 30.51)"),
         (
