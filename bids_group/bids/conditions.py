@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bids_group.bids.entities import name_some, suggest
-from bids_group.comparisons import COMPARISONS, Row, Value, constant, is_listing, judge, read_expression
 from bids_group.errors import UsageError
+from bids_group.predicates import COMPARISONS, Row, Value, constant, is_listing, judge, read_expression
 from bids_group.records import Column
 
 _SYMBOLS: Mapping[type[ast.cmpop], str] = {ast.Eq: "==", ast.NotEq: "!="}

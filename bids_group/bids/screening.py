@@ -17,9 +17,9 @@ from bids_group.bids.index import parse_names
 from bids_group.bids.scans import read_scans
 from bids_group.bids.selection import Choice, exclude
 from bids_group.bids.statmaps import Candidate
-from bids_group.comparisons import Row
 from bids_group.errors import DataError
 from bids_group.labels import natural_order
+from bids_group.predicates import Row
 from bids_group.records import Column, Exclusion, Notice
 
 _ID = "participant_id"

@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -23,12 +23,21 @@ EXIT_INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``bids-group`` with the arguments ``argv`` (default: the command line's); return its exit code."""
     typed = list(sys.argv[1:] if argv is None else argv)
-    output_dir: Path | None = None
-    try:
+    places: list[Path] = []
+
+    def job() -> None:
         arguments = read_arguments(typed)
-        _start_log(arguments.verbose - arguments.quiet)
-        output_dir = arguments.output_dir
+        start_log(arguments.verbose - arguments.quiet)
+        places.append(arguments.output_dir)
         _run(arguments, typed)
+
+    return exit_code_of(job, places)
+
+
+def exit_code_of(job: Callable[[], None], places: Sequence[Path] = ()) -> int:
+    """Do a job and turn its outcome into an exit code; a crash report goes into the first of ``places``."""
+    try:
+        job()
     except BidsGroupError as error:
         return _refuse(error)
     except OSError as error:
@@ -40,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return EXIT_INTERRUPTED
     except Exception:  # a bug: say so, keep the traceback
-        return _report_bug(output_dir)
+        return _report_bug(places[0] if places else None)
     return 0
 
 
@@ -59,7 +68,8 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _start_log(verbosity: int) -> None:
+def start_log(verbosity: int) -> None:
+    """Say on standard error what happens: 0 stages, -1 warnings only, 1 everything."""
     level = {-1: logging.WARNING, 0: logging.INFO}.get(
         verbosity, logging.DEBUG if verbosity > 0 else logging.ERROR
     )

@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from bids_group.comparisons import COMPARISONS, constant, is_listing, judge, read_expression
 from bids_group.errors import UsageError
 from bids_group.model.pointing import list_some, suggest
+from bids_group.predicates import COMPARISONS, constant, is_listing, judge, read_expression
 
 ALLOWED = "comparisons (== != < <= > >= in) of columns with numbers or quoted text, joined by and, or, not"
 

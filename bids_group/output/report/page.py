@@ -132,7 +132,7 @@ def _view_page(folder: Folder, analyses: Sequence[AnalysisView]) -> PageView:
         references=references,
         bibtex=_as_uri(_bibtex(references)),
         provenance=tuple(_provenance(folder)),
-        command=_plain_command(folder.command.get("Command") or []),
+        command=plain_command(folder.command.get("Command") or []),
         hashes=_hashes(folder),
         palette=SIGNED,
         has_atlas=any(analysis.regions is not None for analysis in analyses),
@@ -167,7 +167,7 @@ def _provenance(folder: Folder) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in found if value is not None]
 
 
-def _plain_command(words: Sequence[str]) -> str:
+def plain_command(words: Sequence[str]) -> str:
     """Spell the command: folders by their role, without options that cannot change a number.
 
     Empty where the folders do not stand before the level, so that no path is taken for something else.

@@ -34,11 +34,12 @@ class Paper:
             boxes=boxes, arrows=_arrows(boxes), width=width, height=height
         )
 
-    def print_page(self, page: Any) -> str:
-        """Spell the page."""
+    def print_page(self, page: Any, template: str = "report.html.j2") -> str:
+        """Spell a page by its template."""
         source = {name: self._text(name) for name in ("style.css", "report.js")}
-        template = self.environment.get_template("report.html.j2")
-        return template.render(page=page, style=source["style.css"], script=source["report.js"])
+        return self.environment.get_template(template).render(
+            page=page, style=source["style.css"], script=source["report.js"]
+        )
 
     def _text(self, name: str) -> str:
         loader = self.environment.loader

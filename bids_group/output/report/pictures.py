@@ -45,6 +45,19 @@ class Picture:
     ground: Literal["dark", "page"]
     width: int
 
+    @classmethod
+    def of(cls, payload: bytes, path: Path, *, alt: str, caption: str, inches: float) -> Picture:
+        """Take the bytes of a ``.png`` (on dark ground) or ``.svg``."""
+        kind = {".png": "image/png", ".svg": "image/svg+xml"}[path.suffix]
+        return cls(
+            path=path,
+            source=f"data:{kind};base64,{base64.b64encode(payload).decode('ascii')}",
+            alt=alt,
+            caption=caption,
+            ground="dark" if path.suffix == ".png" else "page",
+            width=round(inches * 96),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Album:
@@ -55,34 +68,18 @@ class Album:
     def add(self, figure: Figure, name: str, *, alt: str, caption: str = "") -> Picture:
         """Write a figure to ``group/figures/<name>`` (``.png`` or ``.svg``): equal figures, equal bytes."""
         path = Path("group") / "figures" / name
-        payload = _render(figure, path.suffix.removeprefix("."))
-        return self._store(
-            path, payload, alt, caption, "dark" if path.suffix == ".png" else "page", figure.get_figwidth()
-        )
+        return self._store(path, render(figure, path), alt, caption, figure.get_figwidth())
 
     def add_svg(
         self, text: str, name: str, *, alt: str, caption: str = "", width_inches: float = 8.0
     ) -> Picture:
         """Write an SVG that was drawn as text."""
-        path = Path("group") / "figures" / name
-        return self._store(path, text.encode(), alt, caption, "page", width_inches)
+        return self._store(Path("group") / "figures" / name, text.encode(), alt, caption, width_inches)
 
-    def _store(
-        self,
-        path: Path,
-        payload: bytes,
-        alt: str,
-        caption: str,
-        ground: Literal["dark", "page"],
-        inches: float,
-    ) -> Picture:
+    def _store(self, path: Path, payload: bytes, alt: str, caption: str, inches: float) -> Picture:
         record_outputs(self.root, [path])
         write_bytes(self.root / path, payload)
-        kind = {".png": "image/png", ".svg": "image/svg+xml"}[path.suffix]
-        source = f"data:{kind};base64,{base64.b64encode(payload).decode('ascii')}"
-        return Picture(
-            path=path, source=source, alt=alt, caption=caption, ground=ground, width=round(inches * 96)
-        )
+        return Picture.of(payload, path, alt=alt, caption=caption, inches=inches)
 
 
 def style() -> AbstractContextManager[None]:
@@ -90,9 +87,10 @@ def style() -> AbstractContextManager[None]:
     return mpl.rc_context(cast("Any", _STYLE))
 
 
-def _render(figure: Figure, kind: str) -> bytes:
+def render(figure: Figure, path: Path) -> bytes:
+    """Spell a figure in the format of a file name: equal figures, equal bytes."""
     stream = io.BytesIO()
-    if kind == "svg":
+    if path.suffix == ".svg":
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     else:
         figure.savefig(stream, format="png", dpi=125, metadata={"Software": None})

@@ -19,7 +19,7 @@ import pytest
 
 from bids_group.errors import DataError, MissingInputError
 from bids_group.output.report import build_report, write_citations
-from bids_group.output.report.page import _plain_command
+from bids_group.output.report.page import plain_command
 from bids_group.output.report.tables import view_table
 
 HOSTILE = """<script>alert(1)</script>&"'"""
@@ -345,7 +345,7 @@ def test_an_f_contrast_has_an_unsigned_scale_of_its_own(example: Path, tmp_path:
 )
 def test_a_command_is_shown_as_what_was_asked(words: str, shown: str | None) -> None:
     expected = "" if shown is None else f"bids-group {shown}"
-    assert _plain_command(["bids-group", *shlex.split(words)]) == expected
+    assert plain_command(["bids-group", *shlex.split(words)]) == expected
 
 
 def test_a_report_at_2_mm_is_small_and_quick(write_outputs: Callable[..., Path], tmp_path: Path) -> None:
