@@ -13,7 +13,7 @@ import pandas as pd
 
 from bids_group import output
 from bids_group.bids import build_ledger
-from bids_group.config import RunConfig
+from bids_group.config import InferenceSpec, RunConfig
 from bids_group.config.stats_model import write_model_json
 from bids_group.inference import correct_group
 from bids_group.model import StackedMaps, build_stack, fit_group, tabulate_peaks, tabulate_quality
@@ -125,8 +125,8 @@ def _analyse(job: Job, planned: PlannedAnalysis, work_dir: Path, watch: Watch) -
         cohort=job.cohort,
         coverage=stack.coverage,
         notices=[*_notices(job, planned), *numeric],
-        quality=_quality(data, stack, results),
-        peaks=_peaks(data, results, significances),
+        quality=_quality(data, stack, results, spec=job.spec.inference),
+        peaks=_peaks(data, results, significances, spec=job.spec.inference),
         regions=_regions(job, data),
         atlas=job.atlas,
     )
@@ -181,19 +181,25 @@ def _regions(job: Job, data: GroupData) -> pd.DataFrame | None:
     return region_effects(job.atlas, data.stack.labels, data.stack.data, data.elements).set_index("label")
 
 
-def _quality(data: GroupData, stack: StackedMaps, results: Sequence[ContrastResult]) -> pd.DataFrame:
+def _quality(
+    data: GroupData, stack: StackedMaps, results: Sequence[ContrastResult], *, spec: InferenceSpec
+) -> pd.DataFrame:
     """Describe each row's map; Cook's distance is the largest over the contrasts' strongest elements."""
     quality = tabulate_quality(
         data, dict(zip(stack.costs["observation"], stack.costs["n_lost_by_this_row_alone"], strict=True))
     )
-    strongest = [tabulate_peaks(data, one.contrast, [_strongest(one)]) for one in results]
+    strongest = [tabulate_peaks(data, one.contrast, [_strongest(one, spec)]) for one in results]
     influence = pd.concat(strongest).groupby("label")["cooks_distance"].max()
     quality["cooks_at_peak"] = influence.reindex(quality.index)
     return quality
 
 
 def _peaks(
-    data: GroupData, results: Sequence[ContrastResult], significances: Sequence[Significance]
+    data: GroupData,
+    results: Sequence[ContrastResult],
+    significances: Sequence[Significance],
+    *,
+    spec: InferenceSpec,
 ) -> Mapping[str, pd.DataFrame]:
     """By contrast: raw points at the main peaks of its significant clusters, or at its strongest element."""
     tables = {}
@@ -206,15 +212,18 @@ def _peaks(
             for cluster in one.clusters
             if cluster.peaks and one.is_significant[cluster.peaks[0].element]
         ]
-        elements = list(dict.fromkeys(found))[:MAX_PEAKS] or [_strongest(result)]
+        elements = list(dict.fromkeys(found))[:MAX_PEAKS] or [_strongest(result, spec)]
         table = tabulate_peaks(data, result.contrast, elements)
         table.insert(4, "is_significant", bool(found))
         tables[name] = table
     return tables
 
 
-def _strongest(result: ContrastResult) -> int:
-    return int(np.argmax(np.abs(result.maps[result.contrast.test])))
+def _strongest(result: ContrastResult, spec: InferenceSpec) -> int:
+    """Element with the most evidence: of t, where the test is one-sided, the largest positive."""
+    statistic = result.maps[result.contrast.test]
+    is_signed = result.contrast.test == "t" and not spec.is_two_sided
+    return int(np.argmax(statistic if is_signed else np.abs(statistic)))
 
 
 def _log(planned: PlannedAnalysis, data: GroupData, significances: Sequence[Significance]) -> None:

@@ -18,6 +18,8 @@ from bids_group.output.report.palette import effect_colours, positive_colours, s
 BACKDROP = "#07090d"
 MAX_COLUMNS = 24
 LINE = "#ffffff"
+UNTESTED = 0.3
+"""Opacity, at most, of the sign that a one-sided test does not ask about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -25,7 +27,8 @@ class Layers:
     """What is drawn, from below: anatomy (or the mask), statistic, outline of what is significant.
 
     Opacity of the statistic rises with its square and is full from ``opaque_at`` on (Taylor et al. 2023:
-    highlight, do not hide). ``limit`` is the end of the colour scale.
+    highlight, do not hide). ``limit`` is the end of the colour scale. Where the test is one-sided, negative
+    values are no evidence and stay faint.
     """
 
     mask: Box
@@ -36,6 +39,7 @@ class Layers:
     opaque_at: float
     is_signed: bool
     name: str
+    is_one_sided: bool = False
 
     @property
     def colours(self) -> Colormap:
@@ -46,6 +50,11 @@ class Layers:
     def norm(self) -> Normalize:
         """Colour scale of the statistic."""
         return Normalize(-self.limit if self.is_signed else 0.0, self.limit)
+
+    def opacity(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.floating]:
+        """Opacity of values of the statistic, 0 to 1."""
+        opacity = np.clip(np.abs(values) / self.opaque_at, 0, 1) ** 2
+        return np.where(values < 0, UNTESTED * opacity, opacity) if self.is_one_sided else opacity
 
 
 def draw_mosaic(layers: Layers, cuts: Sequence[Sequence[float]]) -> Figure:
@@ -189,12 +198,11 @@ def _draw_cut(axes: Axes, layers: Layers, axis: int, at_mm: float) -> None:
     _draw_anatomy(axes, layers.anatomy, axis, at_mm)
     values = layers.statistic.cut(axis, at_mm)
     if values is not None:
-        opacity = np.clip(np.abs(values) / layers.opaque_at, 0, 1) ** 2
         axes.imshow(
             values,
             cmap=layers.colours,
             norm=layers.norm,
-            alpha=opacity,
+            alpha=layers.opacity(values),
             extent=layers.statistic.extent(axis),
             origin="lower",
             interpolation="nearest",
@@ -289,7 +297,8 @@ def _mark_sides(axes: Axes) -> None:
 def _draw_scale(figure: Figure, layers: Layers) -> None:
     place = figure.add_axes((0.945, 0.15, 0.012, 0.7))
     bar = figure.colorbar(ScalarMappable(layers.norm, layers.colours), cax=place)
-    for at in (layers.opaque_at, -layers.opaque_at) if layers.is_signed else (layers.opaque_at,):
+    is_mirrored = layers.is_signed and not layers.is_one_sided
+    for at in (layers.opaque_at, -layers.opaque_at) if is_mirrored else (layers.opaque_at,):
         bar.ax.axhline(at, color=LINE, linewidth=0.8)
     _style_scale(bar.ax, layers.name)
 

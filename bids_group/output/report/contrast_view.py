@@ -50,6 +50,7 @@ class ContrastView:
     name: str
     words: str
     test: str
+    is_one_sided: bool
     answers: tuple[Answer, ...]
     thumbnail: Picture
     mosaic: Picture
@@ -73,6 +74,7 @@ def view_contrast(desk: ContrastDesk) -> ContrastView:
         name=contrast.name,
         words=contrast.words,
         test=contrast.test,
+        is_one_sided=contrast.is_one_sided,
         answers=tuple(_answer(desk, name) for name in contrast.corrections),
         thumbnail=_thumbnail(desk),
         mosaic=_mosaic(desk),
@@ -163,10 +165,14 @@ def _mosaic(desk: ContrastDesk) -> Picture:
         caption=(
             f"The whole {test} map; {outlined}. Opacity grows with the square of the statistic and is full "
             f"from {layers.opaque_at:.2f} on (line in the colour scale): weak evidence is faint, not hidden. "
+            f"{_SIDES if layers.is_one_sided else ''}"
             f"Colours end at {layers.limit:.1f}; cuts and scale are those of all {test} contrasts of this "
             f"analysis. Left is left. {_ground_note(desk.stage)}"
         ),
     )
+
+
+_SIDES = "The test is one-sided: negative values are no evidence, and stay faint at any size. "
 
 
 def _ground_note(stage: Stage) -> str:
@@ -269,6 +275,7 @@ def _volume(desk: ContrastDesk) -> Mapping[str, Any]:
     return {
         "name": desk.contrast.test,
         "is_signed": desk.layers.is_signed,
+        "is_one_sided": desk.layers.is_one_sided,
         "limit": desk.layers.limit,
         "opaque_at": desk.layers.opaque_at,
         "strongest": list(strongest_mm(desk.maps, desk.stage.grid)),

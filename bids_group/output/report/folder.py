@@ -51,6 +51,11 @@ class ContrastFiles:
         return "F" if "F" in self.maps else "t"
 
     @property
+    def is_one_sided(self) -> bool:
+        """Whether only positive values of t are evidence."""
+        return self.test == "t" and self.sidecar.get("TwoSided") is False
+
+    @property
     def name(self) -> str:
         """The group contrast as the user wrote it, else its label in file names."""
         return str(self.entry.get("Name") or self.label)

@@ -38,9 +38,13 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ContrastMaps:
-    """Numbers of one contrast on the whole grid; ``significant`` by correction."""
+    """Numbers of one contrast on the whole grid; ``significant`` by correction.
+
+    ``strength`` is the statistic as evidence: its magnitude, or with a one-sided test its positive part.
+    """
 
     statistic: npt.NDArray[np.float32]
+    strength: npt.NDArray[np.float32]
     z: npt.NDArray[np.float32]
     p: npt.NDArray[np.float32]
     significant: dict[str, npt.NDArray[np.bool_]]
@@ -77,19 +81,25 @@ def _limits(analysis: AnalysisFiles, inside: npt.NDArray[np.bool_]) -> dict[str,
     """One scale for all t maps of the analysis and one for all F maps."""
     largest: dict[str, float] = {}
     for contrast in analysis.contrasts:
-        values = np.abs(read_map(contrast.maps[contrast.test]).data[inside])
+        values = _strength(contrast, read_map(contrast.maps[contrast.test]).data[inside])
         largest[contrast.test] = max(largest.get(contrast.test, 1.0), float(values.max(initial=0.0)))
     return {test: min(value, MAX_LIMIT[test]) for test, value in largest.items()}
 
 
 def read_contrast(contrast: ContrastFiles, stage: Stage) -> ContrastMaps:
     """Read the maps of a contrast that the report shows."""
+    statistic = np.where(stage.inside, read_map(contrast.maps[contrast.test]).data, 0).astype(np.float32)
     return ContrastMaps(
-        statistic=np.where(stage.inside, read_map(contrast.maps[contrast.test]).data, 0).astype(np.float32),
+        statistic=statistic,
+        strength=_strength(contrast, statistic),
         z=read_map(contrast.maps["z"]).data,
         p=read_map(contrast.maps["p"]).data,
         significant={name: _significant(path) & stage.inside for name, path in contrast.corrected.items()},
     )
+
+
+def _strength(contrast: ContrastFiles, statistic: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return np.maximum(statistic, 0) if contrast.is_one_sided else np.abs(statistic)
 
 
 def alpha_of(sidecar: dict[str, object]) -> float:
@@ -124,22 +134,23 @@ def layers_of(contrast: ContrastFiles, maps: ContrastMaps, stage: Stage) -> Laye
         opaque_at=min(_opaque_at(maps, significant), limit),
         is_signed=contrast.test == "t",
         name=contrast.test,
+        is_one_sided=contrast.is_one_sided,
     )
 
 
 def _opaque_at(maps: ContrastMaps, significant: npt.NDArray[np.bool_]) -> float:
-    """Find the smallest significant magnitude, or that at p = 1e-6 where this is smaller.
+    """Find the smallest significant strength, or that at p = 1e-6 where this is smaller.
 
-    Where nothing is significant it is the magnitude at p = 0.001, else the largest.
+    Where nothing is significant it is the strength at p = 0.001, else the largest.
     """
-    sizes, p = np.abs(maps.statistic), maps.p
+    sizes, p = maps.strength, maps.p
     level = 1e-6 if significant.any() else 1e-3
     chosen = significant | ((p <= level) & (sizes > 0))
     return max(float(sizes[chosen].min() if chosen.any() else sizes.max()), 0.1)
 
 
 def strongest_mm(maps: ContrastMaps, grid: Grid) -> tuple[float, float, float]:
-    """Where the magnitude of the statistic is largest, in mm."""
-    voxel = np.unravel_index(int(np.abs(maps.statistic).argmax()), grid.shape)
+    """Where the evidence is strongest, in mm."""
+    voxel = np.unravel_index(int(maps.strength.argmax()), grid.shape)
     x, y, z = (float(value) for value in grid.affine[:3, :3] @ np.asarray(voxel) + grid.affine[:3, 3])
     return x, y, z

@@ -104,7 +104,8 @@
         if (i >= 0 && mask.numbers[i]) {
           if (!behind) red = green = blue = 60;
           const value = statistic.numbers[i] * statistic.scale, size = Math.abs(value);
-          const share = size >= state.threshold ? 1 : faded.checked ? (size / state.threshold) ** 2 * 0.85 : 0;
+          const untested = volume.is_one_sided && value < 0 ? 0.3 : 1;
+          const share = untested * (size >= state.threshold ? 1 : faded.checked ? (size / state.threshold) ** 2 * 0.85 : 0);
           const colour = colours[Math.round(511 * Math.min(Math.max(volume.is_signed ? 0.5 + 0.5 * value / volume.limit : value / volume.limit, 0), 1))];
           red += share * (colour[0] - red); green += share * (colour[1] - green); blue += share * (colour[2] - blue);
           if (outline.checked && isSignificant(mm)) {
