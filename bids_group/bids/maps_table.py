@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -76,7 +76,7 @@ def _read_row(
         raise UsageError(f"{where} names a variance, but z maps have none (--input-stat z).")
     folder = table.absolute().parent
     files = {name: _read_path(row.get(name), folder, where) for name in ("effect", "variance", "mask")}
-    labels = {name: _read_label(row.get(name), key, where) for name, key in _LABELS.items()}
+    labels: dict[str, Any] = {name: _read_label(row.get(name), key, where) for name, key in _LABELS.items()}
     return FirstLevelMap(
         subject=_read_label(row["participant_id"], "sub", where) or "",
         contrast=row["contrast"] or "",

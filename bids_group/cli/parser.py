@@ -201,6 +201,13 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("images")
     group.add_argument("--mask", metavar="FILE", type=Path, help="analyse inside this mask only")
     group.add_argument(
+        "--mask-threshold",
+        metavar="F",
+        type=float,
+        help="voxels above F are inside a mask that is not of two values (0 and one other): a probability "
+        "map, a mask that was resampled; holds for --mask and for the masks of maps",
+    )
+    group.add_argument(
         "--min-coverage",
         metavar="F",
         type=float,

@@ -138,6 +138,7 @@ def _analysis(arguments: argparse.Namespace) -> AnalysisSpec:
         model_file=_absolute(arguments.model),
         contrasts=tuple(parse_contrast(text) for text in arguments.contrast),
         mask=_absolute(arguments.mask),
+        mask_threshold=arguments.mask_threshold,
         atlas=_absolute(arguments.atlas),
         inference=_inference(arguments),
         **_given(

@@ -143,6 +143,7 @@ class AnalysisSpec:
     missing: Literal["error", "drop"] = "error"
     pooling: Literal["precision", "mean", "none"] | None = None
     mask: Path | None = None
+    mask_threshold: float | None = None
     min_coverage: float = 1.0
     smoothing_fwhm_mm: float = 0.0
     inference: InferenceSpec = field(default_factory=InferenceSpec)
@@ -151,6 +152,8 @@ class AnalysisSpec:
     def __post_init__(self) -> None:
         _check_between("--min-coverage", self.min_coverage, 0, 1, is_upper_allowed=True)
         _check_at_least("--smoothing-fwhm", self.smoothing_fwhm_mm, 0)
+        if self.mask_threshold is not None:
+            _check_at_least("--mask-threshold", self.mask_threshold, 0)
         if self.centering not in ("grand", "none") and not self.centering.startswith("within:"):
             raise UsageError(
                 f"--center {self.centering} is not known.", expected="grand, none or within:FACTOR"

@@ -29,6 +29,7 @@ ANALYSIS: Mapping[str, tuple[str, Kind]] = {
     "missing": ("missing", "text"),
     "pooling": ("pooling", "text"),
     "mask": ("mask", "path"),
+    "mask_threshold": ("mask_threshold", "number"),
     "min_coverage": ("min_coverage", "number"),
     "smoothing_fwhm": ("smoothing_fwhm_mm", "number"),
     "atlas": ("atlas", "path"),

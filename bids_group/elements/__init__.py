@@ -4,7 +4,8 @@ An element is a voxel of a volume (later: a vertex of a surface). A map is a row
 """
 
 from bids_group.elements.adjacency import Adjacency, Connectivity, build_adjacency
-from bids_group.elements.grid import Elements, Grid
+from bids_group.elements.grid import Elements, Grid, check_same_grid
+from bids_group.elements.masks import LoadedMask, read_mask
 from bids_group.elements.observation import observed
 from bids_group.elements.reading import LoadedMap, read_map
 from bids_group.elements.smoothing import Smoother, smooth
@@ -15,9 +16,12 @@ __all__ = [
     "Elements",
     "Grid",
     "LoadedMap",
+    "LoadedMask",
     "Smoother",
     "build_adjacency",
+    "check_same_grid",
     "observed",
     "read_map",
+    "read_mask",
     "smooth",
 ]

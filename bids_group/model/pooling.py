@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.elements import Grid, LoadedMap, observed, read_map
-from bids_group.errors import DataError, GridError
+from bids_group.elements import Grid, LoadedMap, check_same_grid, observed, read_map, read_mask
+from bids_group.errors import DataError
 from bids_group.records import FirstLevelMap, Observation, PooledMap
 
 Doubles = npt.NDArray[np.float64]
@@ -114,17 +114,17 @@ def _read(source: FirstLevelMap) -> _Source:
     effect = _read_volume(source.effect)
     paths = {
         "variance": source.variance if source.input_stat == "effect" else None,
-        "mask": source.mask,
         "dof": source.dof if isinstance(source.dof, Path) else None,
     }
     others = {name: _read_volume(path) for name, path in paths.items() if path is not None}
-    for other in others.values():
-        check_same_grid(effect.path, effect.grid, other.path, other.grid)
+    mask = None if source.mask is None else read_mask(source.mask, source.mask_threshold, is_own=True)
+    masks = () if mask is None else (mask,)
+    for other in (*others.values(), *masks):
+        check_same_grid(effect.path, effect.grid, other.path, other.grid, is_mask=other is mask)
     variance = others["variance"].data if "variance" in others else None
-    own_mask = np.nan_to_num(others["mask"].data) > 0 if "mask" in others else None
-    is_observed = observed(effect.data, variance, own_mask)
+    is_observed = observed(effect.data, variance, None if mask is None else mask.inside)
     if not is_observed.any():
-        raise _nowhere_observed(effect, list(others.values()))
+        raise _nowhere_observed(effect, list(others.values()), source.mask)
     dof = others["dof"].data if "dof" in others else source.dof
     return _Source(
         name=f"sub-{source.subject}",
@@ -134,7 +134,7 @@ def _read(source: FirstLevelMap) -> _Source:
         variance=None if variance is None else _missing_outside(is_observed, variance),
         dof=_dof(dof, is_observed),
         n_maps=is_observed.view(np.uint8),
-        input_hashes={str(one.path): one.sha256 for one in (effect, *others.values())},
+        input_hashes={str(one.path): one.sha256 for one in (effect, *others.values(), *masks)},
     )
 
 
@@ -150,26 +150,7 @@ def _read_volume(path: Path) -> LoadedMap:
     return loaded
 
 
-def check_same_grid(reference: Path, grid: Grid, path: Path, other: Grid) -> None:
-    """Refuse the file at ``path`` where its grid is not that of ``reference``; name both."""
-    if grid.is_same(other):
-        return
-    raise GridError(
-        f"The grid of {path} differs from that of {reference}.",
-        found=f"{other.describe()} in {path.name}{_affine_difference(grid, other)}",
-        expected=f"{grid.describe()} as in {reference.name}",
-        fix="Resample the maps to one grid first, or select one --space and --res.",
-    )
-
-
-def _affine_difference(grid: Grid, other: Grid) -> str:
-    """Say how far affines are apart where shape, size and origin read the same."""
-    if grid.describe() != other.describe():
-        return ""
-    return f" (affines differ by up to {np.abs(grid.affine - other.affine).max():.3g})"
-
-
-def _nowhere_observed(effect: LoadedMap, others: list[LoadedMap]) -> DataError:
+def _nowhere_observed(effect: LoadedMap, others: list[LoadedMap], mask: Path | None) -> DataError:
     finite = effect.data[np.isfinite(effect.data)]
     empty = [one.path.name for one in others if not (np.nan_to_num(one.data) > 0).any()]
     if finite.size == 0:
@@ -179,7 +160,8 @@ def _nowhere_observed(effect: LoadedMap, others: list[LoadedMap]) -> DataError:
     elif empty:
         found = f"no value above 0 in {', '.join(empty)} ({_UNDERFLOW})"
     else:
-        found = f"no overlap with {', '.join(one.path.name for one in others)}"
+        names = [one.path.name for one in others] + ([mask.name] if mask else [])
+        found = f"no overlap with {', '.join(names)}"
     return DataError(
         f"The map {effect.path} is observed nowhere.",
         found=found,

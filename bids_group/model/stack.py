@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bids_group.elements import Elements, Smoother, read_map
+from bids_group.elements import Elements, Smoother, check_same_grid, read_mask
 from bids_group.errors import DataError, DesignError, UsageError
-from bids_group.model.pooling import check_same_grid
 from bids_group.records import MapStack, PooledMap
 
 Mask = npt.NDArray[np.bool_]
@@ -45,6 +44,7 @@ def build_stack(
     *,
     labels: tuple[str, ...],
     mask: Path | None,
+    mask_threshold: float | None = None,
     min_coverage: float,
     fwhm_mm: float,
     n_obs: int,
@@ -63,8 +63,8 @@ def build_stack(
         One map per label, in the order of ``labels``.
     labels
         Rows of the design.
-    mask
-        NIfTI file on the grid of the maps; analysed where it is above 0.
+    mask, mask_threshold
+        File on the grid of the maps; analysed are the elements inside (`read_mask`).
     min_coverage
         Share of rows in (0, 1]; below 1 the stack holds NaN where a row is not observed.
     fwhm_mm
@@ -93,7 +93,7 @@ def build_stack(
     for number, one in enumerate(pooled):
         _check_label(one, number, labels)
         if building is None:
-            building = _Building(one, n_obs, mask, min_coverage, fwhm_mm)
+            building = _Building(one, n_obs, mask, mask_threshold, min_coverage, fwhm_mm)
             building.allocate(work_dir, mem_gb, needs_variance)
         building.add(number, one)
     if building is None or building.n_added != len(labels):
@@ -109,13 +109,19 @@ class _Building:
     """The stack while it is being filled."""
 
     def __init__(
-        self, first: PooledMap, n_obs: int, mask: Path | None, min_coverage: float, fwhm_mm: float
+        self,
+        first: PooledMap,
+        n_obs: int,
+        mask: Path | None,
+        mask_threshold: float | None,
+        min_coverage: float,
+        fwhm_mm: float,
     ) -> None:
         self._first = first
         self._n_obs = n_obs
         self._n_needed = _n_needed(min_coverage, n_obs)
         self._n_needed_without_one = _n_needed(min_coverage, n_obs - 1)
-        self._in_mask = _read_mask(mask, first)
+        self._in_mask = _read_mask(mask, mask_threshold, first)
         self._mask = mask
         self._smoother = Smoother(first.grid, fwhm_mm) if fwhm_mm > 0 else None
         self._counts = np.zeros(first.grid.shape, dtype=np.uint16)
@@ -227,20 +233,13 @@ def _smoothed_variance() -> UsageError:
     )
 
 
-def _read_mask(path: Path | None, first: PooledMap) -> Mask:
+def _read_mask(path: Path | None, threshold: float | None, first: PooledMap) -> Mask:
     """Read the analysis mask; without one the whole grid."""
     if path is None:
         return np.ones(first.grid.shape, dtype=bool)
-    loaded = read_map(path)
-    check_same_grid(_path_of(first), first.grid, path, loaded.grid)
-    if loaded.data.ndim != 3:
-        raise DataError(
-            f"The mask {path} holds several volumes.", found=str(loaded.data.shape), expected="one volume"
-        )
-    mask = np.nan_to_num(loaded.data) > 0
-    if not mask.any():
-        raise DataError(f"The mask {path} is empty.", found="no value above 0", fix="Give another --mask.")
-    return np.asarray(mask)
+    mask = read_mask(path, threshold)
+    check_same_grid(_path_of(first), first.grid, path, mask.grid, is_mask=True)
+    return mask.inside
 
 
 def _empty(costs: pd.DataFrame, mask: Path | None, n_needed: int, n_obs: int) -> DataError:

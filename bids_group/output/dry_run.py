@@ -80,6 +80,7 @@ def _describe_images(spec: AnalysisSpec) -> dict[str, Any]:
     return {
         "Smoothing": describe_smoothing(spec.smoothing_fwhm_mm),
         "Mask": None if spec.mask is None else str(spec.mask),
+        **({} if spec.mask_threshold is None else {"MaskThreshold": spec.mask_threshold}),
         "MinimumCoverage": spec.min_coverage,
     }
 

@@ -89,7 +89,8 @@ def _spell_elements(images: Mapping[str, Any]) -> str:
     share = images["MinimumCoverage"]
     observed = "every row" if share >= 1 else f"at least {100 * share:.4g} % of the rows"
     inside = f", inside {images['Mask']}" if images["Mask"] else ""
-    return f"observed in {observed}{inside}"
+    above = f" (values above {images['MaskThreshold']:g})" if inside and "MaskThreshold" in images else ""
+    return f"observed in {observed}{inside}{above}"
 
 
 def _spell_tests(inference: Mapping[str, Any]) -> str:

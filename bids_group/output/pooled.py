@@ -139,7 +139,9 @@ def _fingerprint(source: Observation | FirstLevelMap) -> dict[str, Any]:
     if isinstance(source, FirstLevelMap):
         files = {"effect": source.effect, "variance": source.variance, "dof": source.dof, "mask": source.mask}
         hashes = {stat: _hash(file) if isinstance(file, Path) else file for stat, file in files.items()}
-        return {"name": source.effect.name, "input_stat": source.input_stat, **hashes}
+        name = {"name": source.effect.name, "input_stat": source.input_stat}
+        has_own = source.mask is not None and source.mask_threshold is not None
+        return {**name, **hashes, **({"mask_threshold": source.mask_threshold} if has_own else {})}
     return {
         "label": source.label,
         "contrast": source.contrast,

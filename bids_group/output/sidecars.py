@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,7 @@ def analysis_sidecar(context: Context, description: str) -> dict[str, Any]:
         "NumberOfParticipants": len({one.subject for one in analysis.observations}),
         "Smoothing": describe_smoothing(spec.smoothing_fwhm_mm),
         "Mask": bids_uri(Path(f"{context.stem}_desc-analysis_mask.nii.gz"), context.roots),
+        **mask_threshold(context.maps, spec),
         "MinimumCoverage": spec.min_coverage,
         "Pooling": ", ".join(pooling),
         "Centering": {"Method": design.centering, "Values": dict(design.centers)},
@@ -183,6 +184,7 @@ def pooled_sidecar(
         "SampleSize": len(maps),
         "Smoothing": None,
         "Mask": None,
+        **mask_threshold(maps),
         "Pooling": observation.combine,
         "Centering": None,
         **_input_stat(maps),
@@ -269,6 +271,13 @@ def _analysis_dof(data: GroupData) -> int | str:
 
 def _participant_groups(analysis: GroupAnalysis) -> dict[str, Any]:
     return {"GroupBy": dict(analysis.group_labels)} if analysis.group_labels else {}
+
+
+def mask_threshold(maps: Iterable[FirstLevelMap], spec: AnalysisSpec | None = None) -> dict[str, Any]:
+    """Say above which value voxels were inside masks that are not of two values; nothing without masks."""
+    of_maps = next((one.mask_threshold for one in maps if one.mask is not None), None)
+    threshold = spec.mask_threshold if spec is not None and spec.mask is not None else of_maps
+    return {} if threshold is None else {"MaskThreshold": threshold}
 
 
 def _input_stat(maps: tuple[FirstLevelMap, ...]) -> dict[str, Any]:

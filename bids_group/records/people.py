@@ -17,7 +17,8 @@ class FirstLevelMap:
     """One first-level result of one person: an effect map and what belongs to it.
 
     Labels carry no prefix (``01``, not ``sub-01``). ``dof`` is a number, a map, or unknown.
-    ``mask`` is the map's own mask where the producer wrote one. ``dataset`` is the root that BIDS
+    ``mask`` is the map's own mask where the producer wrote one, ``mask_threshold`` what counts as inside
+    where it is not of two values. ``dataset`` is the root that BIDS
     URIs are relative to; ``input_stat`` is ``z`` only where the user insisted on it.
     """
 
@@ -35,6 +36,7 @@ class FirstLevelMap:
     variance: Path | None = None
     dof: float | Path | None = None
     mask: Path | None = None
+    mask_threshold: float | None = None
     input_stat: Literal["effect", "z"] = "effect"
     producer: str | None = None
 

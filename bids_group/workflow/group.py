@@ -141,6 +141,7 @@ def _stack(job: Job, planned: PlannedAnalysis, work_dir: Path, watch: Watch) -> 
         watch(_maps(job, observations)),
         labels=tuple(one.label for one in observations),
         mask=job.spec.mask,
+        mask_threshold=job.spec.mask_threshold,
         min_coverage=job.spec.min_coverage,
         fwhm_mm=job.spec.smoothing_fwhm_mm,
         n_obs=len(observations),

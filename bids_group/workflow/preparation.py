@@ -14,13 +14,13 @@ from bids_group.config import AnalysisSpec, InferenceSpec, RunConfig
 from bids_group.config.stats_model import StatsModel, compile_request
 from bids_group.config.stats_model_reading import read_model
 from bids_group.config.stats_model_request import settle_request
-from bids_group.elements import read_map
 from bids_group.errors import DataError, UsageError
 from bids_group.inference import check_inference
 from bids_group.model import build_design, needed_variables, plan_analyses, plan_pooling, restrict
 from bids_group.output import check_output_names
 from bids_group.output.report import Atlas, read_atlas
 from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation
+from bids_group.workflow.images import settle_masks
 
 LOGGER = logging.getLogger(__name__)
 
@@ -64,8 +64,7 @@ def prepare(config: RunConfig) -> Job:
     spec, pooling_notices = _settle_pooling(config.analysis, cohort)
     if model is None:
         model = compile_request(config.analysis, config.selection, spec.pooling, config.inputs)
-    if spec.mask is not None and config.level == "group":
-        read_map(spec.mask)  # a mistyped path is told now; its grid, once there is a map beside it
+    cohort, mask_notices = settle_masks(spec, cohort, is_group=config.level == "group")
     pooling = plan_pooling(cohort, model, spec)
     analyses = plan_analyses(cohort, model, spec) if config.level == "group" else ()
     planned, exclusions = _plan_designs(analyses, spec)
@@ -86,6 +85,7 @@ def prepare(config: RunConfig) -> Job:
             [
                 *cohort.notices,
                 *pooling_notices,
+                *mask_notices,
                 *atlas_notices,
                 *_tell_idle_options(spec.inference),
                 *(notice for one in planned for notice in one.notices),

@@ -243,9 +243,26 @@ def test_a_map_observed_nowhere_is_refused_by_name(write, value, found):
 
 
 def test_a_map_outside_its_own_mask_is_refused(write):
-    with pytest.raises(DataError) as raised:
+    with pytest.raises(DataError, match=r"run-1_mask\.nii\.gz is empty"):
         pool(observe(write("1", random(1)[0], mask=np.zeros(SHAPE))))
-    assert "run-1_mask" in raised.value.found
+
+
+@pytest.mark.parametrize("inside", [1, 255, 0.3])
+def test_an_own_mask_of_two_values_needs_no_threshold(write, inside):
+    effect, is_in = random(1)[0], np.arange(np.prod(SHAPE)).reshape(SHAPE) % 3 > 0
+    source = write("1", effect, mask=np.where(is_in, inside, 0), mask_threshold=0.5)
+    np.testing.assert_array_equal(np.isfinite(pool(observe(source)).effect), is_in)
+
+
+def test_noise_outside_an_own_mask_is_refused_or_left_out_by_the_threshold(write):
+    effect, is_in = random(1)[0], np.arange(np.prod(SHAPE)).reshape(SHAPE) % 3 > 0
+    noise = np.abs(np.random.default_rng(0).normal(size=SHAPE)) * 1e-15
+    mask = np.where(is_in, 1 - noise, noise)
+    with pytest.raises(DataError, match=r"run-1_mask\.nii\.gz is not of two values") as caught:
+        pool(observe(write("1", effect, mask=mask)))
+    assert "--mask-threshold 0.5" in caught.value.fix
+    pooled = pool(observe(write("1", effect, mask=mask, mask_threshold=0.5)))
+    np.testing.assert_array_equal(np.isfinite(pooled.effect), is_in)
 
 
 def test_maps_of_several_volumes_are_refused(write):

@@ -42,6 +42,7 @@ def gather_facts(folder: Folder, analysis: AnalysisFiles, n_elements: int) -> di
         "n_elements": n_elements,
         "min_coverage": 1.0 if coverage is None else float(coverage),
         "mask_name": _mask_name(folder.model),
+        "mask_threshold": info.get("MaskThreshold"),
         "smoothing_mm": dict(info.get("Smoothing") or {}).get("FullWidthAtHalfMaximum"),
         "is_two_sided": _is_two_sided(analysis),
         "corrections": corrections,

@@ -131,6 +131,8 @@ def _elements(facts: Facts) -> str:
         coverage = facts.get("min_coverage", 1.0)
         observed = "every row" if coverage == 1.0 else f"at least {100 * coverage:g} % of the rows"
         where = f" of the mask {facts['mask_name']}" if facts.get("mask_name") else ""
+        if facts.get("mask_threshold") is not None:
+            where += f" (masks that are not of two values: values above {facts['mask_threshold']:g})"
         count = f"{facts['n_elements']:,}".replace(",", "\u202f")
         parts.append(f"The {count} voxels{where} that were observed in {observed} were analysed.")
     if facts.get("smoothing_mm"):
