@@ -15,7 +15,14 @@ from bids_group.bids.findings import describe_findings
 from bids_group.bids.index import index_dataset
 from bids_group.bids.maps_table import read_maps_table
 from bids_group.bids.screening import screen
-from bids_group.bids.selection import Choice, check_one_of_each, check_rows, select_people, select_results
+from bids_group.bids.selection import (
+    Choice,
+    check_listed,
+    check_one_of_each,
+    check_rows,
+    select_people,
+    select_results,
+)
 from bids_group.bids.sessions import order_sessions
 from bids_group.bids.statmaps import Candidate, Found, pair_statmaps
 from bids_group.bids.suitability import (
@@ -114,7 +121,11 @@ def _find_maps(inputs: Inputs, selection: Selection, output_dir: Path) -> tuple[
         source, found = read_maps_table(inputs.maps_table, selection.input_stat)
         return (source,), found
     sources = find_sources(inputs, output_dir)
-    parts = [pair_statmaps(source, index_dataset(source.root), selection.input_stat) for source in sources]
+    parts = []
+    for source in sources:
+        index = index_dataset(source.root)
+        check_listed(index.unlisted, selection)
+        parts.append(pair_statmaps(source, index.files, selection.input_stat))
     return sources, Found(
         candidates=tuple(candidate for part in parts for candidate in part.candidates),
         leftovers=tuple(leftover for part in parts for leftover in part.leftovers),

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bids_group.bids.entities import suggest
+from bids_group.bids.index import Folder, list_folders, refuse_unlisted, walk
 from bids_group.config import Inputs
 from bids_group.errors import DataError, MissingInputError, NotBidsError, SelectionError, UsageError
 
 OWN_NAME = "bids_group"
 """Our name in ``GeneratedBy``: what we wrote is never a source."""
 
-_SKIPPED_FOLDERS = {"anat", "figures", "freesurfer", "sourcedata", "code", "logs", "stimuli"}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """A dataset of first-level maps: its name in BIDS URIs, its folder, and the programs that made it.
 
-    ``table`` is that of ``--maps``, where the maps are no dataset but a list.
+    ``table`` is that of ``--maps``, where the maps are no dataset but a list. ``unsearched``: folders of
+    other datasets that could not be listed when this one was found.
     """
 
     name: str
@@ -32,6 +31,7 @@ class Source:
     producers: tuple[str, ...]
     has_own_maps: bool = False
     table: Path | None = None
+    unsearched: tuple[Path, ...] = ()
 
     @property
     def words(self) -> str:
@@ -123,8 +123,10 @@ def find_sources(inputs: Inputs, output_dir: Path) -> tuple[Source, ...]:
         for _, root in pairs:
             _check_named(root, inputs.bids_dir)
         return _name_sources(pairs)
-    candidates = _list_candidates(inputs.bids_dir.absolute(), output_dir.absolute())
+    candidates, unlisted = _list_candidates(inputs.bids_dir.absolute(), output_dir.absolute())
     if not candidates:
+        for folder in unlisted:
+            raise refuse_unlisted(folder.path, str(folder.problem))
         raise _no_statmaps(inputs.bids_dir)
     if len(candidates) > 1:
         raise UsageError(
@@ -133,12 +135,13 @@ def find_sources(inputs: Inputs, output_dir: Path) -> tuple[Source, ...]:
             expected="one, or a choice",
             fix=f"Choose with --derivatives, for example --derivatives {candidates[0]}",
         )
-    return _name_sources([(None, candidates[0])])
+    (source,) = _name_sources([(None, candidates[0])])
+    return (replace(source, unsearched=tuple(Path(folder.path) for folder in unlisted)),)
 
 
 def _check_named(root: Path, bids_dir: Path) -> None:
     if not root.is_dir():
-        there = _folders(bids_dir / "derivatives")
+        there = list_folders(bids_dir / "derivatives")
         raise MissingInputError(
             f"There is no folder {root}.",
             found=f"in {bids_dir / 'derivatives'}: {', '.join(f.name for f in there) or 'nothing'}",
@@ -151,8 +154,12 @@ def _check_named(root: Path, bids_dir: Path) -> None:
             expected="a dataset of first-level maps",
             fix="Name the dataset that the first-level analysis wrote.",
         )
-    inner = [f for f in _folders(root) if (f / "dataset_description.json").exists() and holds_statmaps(f)]
-    if inner and not (root / "dataset_description.json").exists():
+    if (root / "dataset_description.json").exists():
+        return
+    inner = [
+        f for f in list_folders(root) if (f / "dataset_description.json").exists() and holds_statmaps(f, [])
+    ]
+    if inner:
         raise UsageError(
             f"{root} is not a dataset but a folder of datasets.",
             found="; ".join(_describe(folder) for folder in inner),
@@ -161,35 +168,46 @@ def _check_named(root: Path, bids_dir: Path) -> None:
         )
 
 
-def _list_candidates(bids_dir: Path, output_dir: Path) -> list[Path]:
+def _list_candidates(bids_dir: Path, output_dir: Path) -> tuple[list[Path], list[Folder]]:
+    """List the datasets with maps of people, and the folders of the others that could not be listed."""
     derivatives = bids_dir / "derivatives"
-    folders = [derivatives] if (derivatives / "dataset_description.json").exists() else _folders(derivatives)
-    found = [f for f in folders if f.resolve() != output_dir.resolve() and _is_source(f)]
-    is_foreign = any(name != OWN_NAME for name in read_producers(output_dir))
-    return [*found, output_dir] if is_foreign and _is_source(output_dir) else found
+    is_one = (derivatives / "dataset_description.json").exists()
+    folders = [derivatives] if is_one else list_folders(derivatives)
+    places = [folder for folder in folders if folder.resolve() != output_dir.resolve()]
+    if any(name != OWN_NAME for name in read_producers(output_dir)):
+        places.append(output_dir)
+    found, unlisted = [], []
+    for place in places:
+        problems: list[Folder] = []
+        if _is_source(place, problems):
+            found.append(place)
+        else:
+            unlisted += problems
+    return found, unlisted
 
 
-def _is_source(root: Path) -> bool:
+def _is_source(root: Path, unlisted: list[Folder]) -> bool:
     """Whether a dataset holds maps of people that this program did not write."""
     producers = read_producers(root)
     if OWN_NAME not in producers:
-        return holds_statmaps(root)
-    return len(producers) > 1 and any(not is_own_map(path) for path in list_statmaps(root))
+        return holds_statmaps(root, unlisted)
+    return len(producers) > 1 and any(not is_own_map(path) for path in list_statmaps(root, unlisted))
 
 
-def holds_statmaps(root: Path) -> bool:
+def holds_statmaps(root: Path, unlisted: list[Folder]) -> bool:
     """Whether there is a statmap of a person anywhere below."""
-    return next(list_statmaps(root), None) is not None
+    return next(list_statmaps(root, unlisted), None) is not None
 
 
-def list_statmaps(root: Path) -> Iterator[Path]:
-    """Walk through the statmaps of people below a folder."""
-    for folder, inner, names in os.walk(root, followlinks=True):
-        inner[:] = sorted(name for name in inner if name not in _SKIPPED_FOLDERS and not name.startswith("."))
-        person = f"{os.sep}sub-" in folder[len(str(root)) :]
-        for name in sorted(names):
-            if "_statmap." in name and not name.endswith(".json") and (person or name.startswith("sub-")):
-                yield Path(folder, name)
+def list_statmaps(root: Path, unlisted: list[Folder]) -> Iterator[Path]:
+    """Walk through the statmaps of people below a folder; ``unlisted`` gets the folders that hide theirs."""
+    for folder in walk(root):
+        if folder.problem is not None:
+            unlisted.append(folder)
+        is_person = "subject_folder" in folder.entities
+        for name in folder.names:
+            if "_statmap." in name and not name.endswith(".json") and (is_person or name.startswith("sub-")):
+                yield Path(folder.path, name)
 
 
 def is_own_map(path: Path) -> bool:
@@ -250,22 +268,17 @@ def _free_name(folder: str, taken: Mapping[str, Source]) -> str:
     return next(name for name in names if name not in taken)
 
 
-def _folders(root: Path) -> list[Path]:
-    return sorted(f for f in root.iterdir() if f.is_dir() and f.name[0] != ".") if root.is_dir() else []
-
-
 def _describe(root: Path) -> str:
     return f"{root} ({', '.join(read_producers(root)) or 'made by an unknown program'})"
 
 
 def _no_statmaps(bids_dir: Path) -> SelectionError:
-    there = _folders(bids_dir / "derivatives")
-    in_raw = any(bids_dir / "derivatives" not in path.parents for path in list_statmaps(bids_dir))
+    there = list_folders(bids_dir / "derivatives")
     return SelectionError(
         f"No first-level maps were found in {bids_dir / 'derivatives'}.",
         found=f"{', '.join(f.name for f in there) or 'no folders'}; no …_statmap files of people in them",
         expected="sub-…_contrast-…_stat-effect_statmap.nii.gz",
         fix=f"--derivatives {bids_dir} (it holds statmaps itself)"
-        if in_raw
+        if holds_statmaps(bids_dir, [])
         else "Name the folder with --derivatives PATH, or list the maps in a table with --maps.",
     )

@@ -40,6 +40,11 @@ def _say_found(maps: Sequence[FirstLevelMap], sources: Sequence[Source]) -> list
         f"contrast{'s' if len(contrasts) > 1 else ''} {name_some(contrasts, 20)}, in {places}."
     )
     said = [Notice(severity="note", topic="maps", sentence=sentence)]
+    unsearched = [folder for source in sources for folder in source.unsearched]
+    if unsearched:
+        sentence = f"Not searched for maps, as they cannot be listed: {name_some(map(str, unsearched))}."
+        fix = "Name the dataset of the maps with --derivatives."
+        said.append(Notice(severity="warning", topic="maps", sentence=sentence, fix=fix))
     if any(m.input_stat == "z" for m in maps):
         sentence = (
             "The data are z maps (--input-stat z): they mix the size of each effect with its precision."

@@ -1,20 +1,27 @@
-"""The files of a dataset and their entities, as pybids sees them."""
+"""The files of a dataset and their entities: folders are walked here, names are read by pybids' patterns."""
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from bids_group.bids.entities import read_vocabulary
+from bids_group.errors import MissingInputError
 
-_NOT_MAPS = r"\.(?:html?|svg|png|jpe?g|gif|pdf|tsv(?:\.gz)?|csv|txt|log|md|h5|mat|npz?|pkl|toml|ya?ml|bib)$"
-_NOT_FIRST_LEVEL = r"^/(?:code|sourcedata|stimuli|logs)(?:/|$)"
+_NOT_MAPS = re.compile(
+    r"\.(?:html?|svg|png|jpe?g|gif|pdf|tsv(?:\.gz)?|csv|txt|log|md|h5|mat|npz?|pkl|toml|ya?ml|bib)$",
+    re.IGNORECASE,
+)
+_NOT_FIRST_LEVEL = {"code", "sourcedata", "stimuli", "logs", "derivatives"}
+_FOLDERS_WITHOUT_MAPS = {"figures"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,41 +32,178 @@ class IndexedFile:
     entities: Mapping[str, str]
 
 
-def index_dataset(root: Path) -> tuple[IndexedFile, ...]:
-    """List the images and sidecars of one dataset, sorted by path.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """A folder below a dataset: the names of its files, or the ``problem`` that kept it from being listed.
+
+    ``entities`` are those of the folders from the dataset down to it.
+    """
+
+    path: str
+    entities: Mapping[str, str]
+    names: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """The images and sidecars of a dataset, sorted by path, and the folders that could not be listed."""
+
+    files: tuple[IndexedFile, ...]
+    unlisted: tuple[Folder, ...]
+
+
+def index_dataset(root: Path) -> Index:
+    """List the images and sidecars of one dataset.
 
     Entities are read from the file name alone, ``node`` and the folders of subject and session from the
     folders below ``root``: what a folder above the dataset is called does not matter.
     Sidecars are not opened; links that point nowhere are listed like any file.
     """
-    with _readable_home():
-        from bids.layout import BIDSLayout, BIDSLayoutIndexer, Tag
+    found: dict[str, Mapping[str, str]] = {}
+    unlisted = []
+    for folder in walk(root.absolute()):
+        if folder.problem is not None:
+            unlisted.append(folder)
+        for name in folder.names:
+            entities = {} if _NOT_MAPS.search(name) else {**folder.entities, **read_name(name)}
+            if entities:
+                found[os.path.join(folder.path, name)] = entities  # noqa: PTH118
+    listed = tuple(IndexedFile(path=Path(path), entities=found[path]) for path in sorted(found))
+    return Index(files=listed, unlisted=tuple(unlisted))
 
-    root = root.absolute()
-    indexer = BIDSLayoutIndexer(
-        validate=False,
-        index_metadata=False,
-        config_filename=".no-settings-of-pybids-inside-a-dataset",
-        ignore=[re.compile(_NOT_MAPS, re.IGNORECASE), re.compile(_NOT_FIRST_LEVEL)],
+
+def walk(root: Path) -> Iterator[Folder]:
+    """Walk once through the folders of a dataset, by name; links are followed, but never back up.
+
+    Left out are hidden folders and files, and folders that hold no first-level maps by their name.
+    """
+    waiting = [str(root)]
+    while waiting:
+        path = waiting.pop()
+        below = path[len(str(root)) :]
+        entities = _read_folders(f"{below}/")
+        try:
+            inner, names = _list(path)
+        except OSError as error:
+            yield Folder(path=path, entities=entities, problem=error.strerror or str(error))
+            continue
+        yield Folder(path=path, entities=entities, names=tuple(sorted(names)))
+        left_out = _FOLDERS_WITHOUT_MAPS if below else _FOLDERS_WITHOUT_MAPS | _NOT_FIRST_LEVEL
+        waiting += [os.path.join(path, one) for one in sorted(inner, reverse=True) if one not in left_out]  # noqa: PTH118
+
+
+def list_folders(path: Path) -> list[Path]:
+    """List the folders in a folder, by name, hidden ones left out; none where there is no such folder.
+
+    Raises
+    ------
+    MissingInputError
+        The folder is there and cannot be listed.
+    """
+    return [path / name for name in sorted(_listed(path)[0])]
+
+
+def list_files(path: Path) -> list[Path]:
+    """List the files in a folder as `list_folders` lists the folders."""
+    return [path / name for name in sorted(_listed(path)[1])]
+
+
+def refuse_unlisted(path: Path | str, problem: str, *, fix: str | None = None) -> MissingInputError:
+    """Say that a folder cannot be listed."""
+    return MissingInputError(
+        f"The folder {path} cannot be listed, so what lies in it would be left out.",
+        found=problem,
+        expected="a folder that may be read",
+        fix=fix or f"chmod u+rx {path}, or see what is wrong with the disk.",
     )
-    layout = BIDSLayout(str(root), validate=False, config=[_layout_config(root)], indexer=indexer)
-    rows = layout.session.query(Tag.file_path, Tag.entity_name, Tag._value).all()
-    by_path: dict[str, dict[str, str]] = {}
-    for path, entity, value in rows:
-        by_path.setdefault(path, {})[entity] = value
-    return tuple(IndexedFile(path=Path(path), entities=by_path[path]) for path in sorted(by_path))
+
+
+def _listed(path: Path) -> tuple[list[str], list[str]]:
+    try:
+        return _list(str(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return [], []
+    except OSError as error:
+        raise refuse_unlisted(path, error.strerror or str(error)) from error
+
+
+def _list(path: str) -> tuple[list[str], list[str]]:
+    """List folders and files of a folder."""
+    inner: list[str] = []
+    names: list[str] = []
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            is_folder = _is_folder(entry)
+            if not is_folder:
+                names.append(entry.name)
+            elif not (entry.is_symlink() and _leads_back(entry.path, path)):
+                inner.append(entry.name)
+    return inner, names
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir() and not entry.name.endswith(".zarr")  # one image, spread over files
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link to itself points nowhere
+            return False
+        raise
+
+
+def _leads_back(link: str, folder: str) -> bool:
+    """Whether a link in a folder leads to that folder or one above it."""
+    return Path(folder).resolve().is_relative_to(Path(link).resolve())
 
 
 def parse_names(names: Iterable[str]) -> dict[str, Mapping[str, str]]:
-    """Read the entities of file names, as they stand in a scans table."""
+    """Read the entities of file names with their folders, as they stand in a scans table."""
+    return {
+        name: {**_read_folders(f"/{name.rpartition('/')[0]}/"), **read_name(name.rpartition("/")[2])}
+        for name in names
+    }
+
+
+def read_name(name: str) -> dict[str, str]:
+    """Read the entities of a file name."""
+    found = {}
+    for entity, key, pattern in _patterns()[0]:
+        if key in name:  # most keys are not there, which is seen faster than by the pattern
+            match = pattern.search(name)
+            if match is not None:
+                found[entity] = match[1]
+    return found
+
+
+def _read_folders(below: str) -> dict[str, str]:
+    """Read the entities of folders, ``/sub-01/func/``."""
+    matches = ((entity, pattern.search(below)) for entity, _, pattern in _patterns()[1])
+    return {entity: match[1] for entity, match in matches if match is not None}
+
+
+Pattern = tuple[str, str, re.Pattern[str]]
+"""An entity, the text that a name with it must have, and how it is read."""
+
+
+@cache
+def _patterns() -> tuple[tuple[Pattern, ...], tuple[Pattern, ...]]:
+    """Compile the patterns of pybids once: those of file names, and those of the folders above."""
     with _readable_home():
-        from bids.layout import Config, parse_file_entities
+        from bids.layout import Config
 
-    entities = list(Config.load(_layout_config(Path("/"))).entities.values())
-    return {name: {k: str(v) for k, v in parse_file_entities(f"/{name}", entities).items()} for name in names}
+    keys = {name: f"{key}-" for name, key in read_vocabulary()["file_entities"].items()}
+    in_folders = read_vocabulary()["folder_entities"]
+    every = [(one.name, one.regex) for one in Config.load(layout_config(Path("/"))).entities.values()]
+    return (
+        tuple((name, keys.get(name, "."), regex) for name, regex in every if name not in in_folders),
+        tuple((name, "", regex) for name, regex in every if name in in_folders),
+    )
 
 
-def _layout_config(root: Path) -> dict[str, Any]:
+def layout_config(root: Path) -> dict[str, Any]:
+    """Spell our vocabulary as a configuration of pybids, for a dataset at ``root``."""
     vocabulary = read_vocabulary()
     below = rf"^{re.escape(str(root).rstrip(os.sep))}[/\\](?:.*[/\\])?"
     in_file = {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from bids_group.bids.columns import Typing, type_column
+from bids_group.bids.index import list_files, list_folders
 from bids_group.bids.tables import index_by_label, read_tsv
 from bids_group.records import Table
 
@@ -39,6 +41,7 @@ def read_scans(bids_dir: Path, people: Iterable[str]) -> Table | None:
 
 
 def _scans_tables(folder: Path, label: str) -> list[Path]:
-    return sorted(
-        [*folder.glob(f"sub-{label}_scans.tsv"), *folder.glob(f"ses-*/sub-{label}_ses-*_scans.tsv")]
-    )
+    sessions = [one for one in list_folders(folder) if one.name.startswith("ses-")]
+    found = [path for place in (folder, *sessions) for path in list_files(place)]
+    names = re.compile(rf"sub-{re.escape(label)}(?:_ses-.*)?_scans\.tsv")
+    return sorted(path for path in found if names.fullmatch(path.name))

@@ -15,6 +15,7 @@ from bids_group.bids.entities import (
     same_label,
     suggest,
 )
+from bids_group.bids.index import Folder, refuse_unlisted
 from bids_group.bids.statmaps import Candidate, contrast_of
 from bids_group.config import Selection
 from bids_group.errors import SelectionError, UsageError
@@ -52,6 +53,44 @@ def exclude(candidate: Candidate, reason: str) -> Exclusion:
         path=m.effect,
         reason=reason,
     )
+
+
+def check_listed(unlisted: Iterable[Folder], selection: Selection) -> None:
+    """Refuse to go on without a folder in which selected maps could lie.
+
+    Raises
+    ------
+    MissingInputError
+        Names the folder, and the option that leaves it out.
+    """
+    for folder in unlisted:
+        if _could_hold(folder.entities, selection):
+            label = folder.entities.get("subject_folder")
+            fix = f"Make it readable, or leave out its participant: --exclude-participant-label {label}"
+            raise refuse_unlisted(folder.path, str(folder.problem), fix=fix if label else None)
+
+
+def _could_hold(folders: Mapping[str, str], selection: Selection) -> bool:
+    """Whether maps in a folder of this person, session and node could be selected."""
+    person = folders.get("subject_folder")
+    if person in {bare_label(label, "sub") for label in selection.exclude_participant_labels}:
+        return False
+    filters = normal_filters(selection)
+    for name, entity, key, labels in (
+        ("subject_folder", "subject", "sub", selection.participant_labels),
+        ("session_folder", "session", "ses", selection.session_labels),
+        ("node", "node", "node", _one(selection.node)),
+    ):
+        label = folders.get(name)
+        wanted = {bare_label(one, key) for one in labels}
+        if label is not None and not _passes(label, wanted, filters.get(entity)):
+            return False
+    return True
+
+
+def _passes(label: str, wanted: set[str], allowed: tuple[str | None, ...] | None) -> bool:
+    is_wanted = not wanted or label in wanted
+    return is_wanted and (allowed is None or label in allowed or "*" in allowed)
 
 
 def select_results(choice: Choice, selection: Selection) -> None:

@@ -24,6 +24,7 @@ class Sidecars:
             defaultdict(dict)
         )
         self._contents: dict[Path, Mapping[str, Any]] = {}
+        self._above: dict[Path, tuple[Path, ...]] = {}
         for file in files:
             named = _named(file.entities)
             self._by_folder[file.path.parent].setdefault(frozenset(named), {})[frozenset(named.items())] = (
@@ -39,14 +40,21 @@ class Sidecars:
 
     def _applying(self, file: IndexedFile) -> Iterable[Path]:
         named = _named(file.entities)
-        folders = [file.path.parent, *file.path.parent.parents]
-        depth = folders.index(self._root) if self._root in folders else 0
-        for folder in reversed(folders[: depth + 1]):
-            shapes = self._by_folder.get(folder, {})
+        for folder in self._folders_down_to(file.path.parent):
+            shapes = self._by_folder[folder]
             for shape in sorted(shapes, key=lambda names: (len(names), sorted(names))):
                 label_set = frozenset((name, named[name]) for name in shape if name in named)
                 if label_set in shapes[shape]:
                     yield shapes[shape][label_set]
+
+    def _folders_down_to(self, folder: Path) -> tuple[Path, ...]:
+        """Find the folders with sidecars from the dataset down to a folder."""
+        if folder not in self._above:
+            folders = [folder, *folder.parents]
+            depth = folders.index(self._root) if self._root in folders else 0
+            with_sidecars = [one for one in reversed(folders[: depth + 1]) if one in self._by_folder]
+            self._above[folder] = tuple(with_sidecars)
+        return self._above[folder]
 
     def _read(self, path: Path) -> Mapping[str, Any]:
         if path not in self._contents:
