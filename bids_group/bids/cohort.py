@@ -10,6 +10,7 @@ import pandas as pd
 from bids_group.bids.content import check_presence, check_twins
 from bids_group.bids.covariates import Study, align, read_study
 from bids_group.bids.datasets import Source, check_bids_dir, find_sources
+from bids_group.bids.design_matrix import read_design_matrix, settle_tables
 from bids_group.bids.exclusions import exclude_leftovers, exclude_mapless, sort_exclusions
 from bids_group.bids.findings import describe_findings
 from bids_group.bids.index import index_dataset
@@ -64,11 +65,13 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
         Tables are malformed, producers differ, only t or z maps, the same map under two people.
     """
     check_bids_dir(inputs.bids_dir, is_skipped=inputs.skip_bids_validation)
+    matrix = None if inputs.design_matrix is None else read_design_matrix(inputs.design_matrix)
     sources, found = _find_maps(inputs, selection, output_dir)
     check_found(found, sources)
     check_effects(found, selection)
     study = read_study(inputs, _subjects(found))
-    everyone = sorted({*study.listed, *_subjects(found)})
+    in_matrix = () if matrix is None else matrix.frame.index.get_level_values(0)
+    everyone = sorted({*study.listed, *_subjects(found), *in_matrix})
 
     choice = Choice(candidates=list(found.candidates), notices=list(study.notices))
     select_results(choice, selection)
@@ -89,7 +92,7 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
     exclusions.extend(exclude_mapless(maps, everyone, exclusions))
     return Cohort(
         maps=maps,
-        tables=_align_tables(study, maps),
+        tables=settle_tables(_align_tables(study, maps), matrix),
         everyone=tuple(everyone),
         exclusions=sort_exclusions(exclusions),
         notices=(
@@ -100,6 +103,7 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
         dataset_names={"raw": inputs.bids_dir, **{source.name: source.root for source in sources}},
         has_variance_everywhere=not without_variance,
         sessions=sessions,
+        design_matrix=matrix,
     )
 
 

@@ -176,6 +176,14 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model")
     group.add_argument("--model", metavar="FILE", type=Path, help="a BIDS Stats Models file")
     group.add_argument("--formula", metavar="F", help='Wilkinson formula over the covariates (default "~ 1")')
+    group.add_argument(
+        "--design-matrix",
+        metavar="TSV",
+        type=Path,
+        help="a design of your own in place of --formula: a column participant_id, subject_label or subject "
+        "(and session_id where --pooling none makes sessions rows), every other column a number, taken as it "
+        "is; without --contrast each column is tested",
+    )
     _several(
         group,
         "--contrast",
@@ -194,6 +202,12 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         choices=("precision", "mean", "none"),
         help="runs and sessions of a person: precision weights where all maps have a variance, else mean; "
         "none keeps sessions as rows",
+    )
+    group.add_argument(
+        "--print-design",
+        metavar="FILE",
+        type=Path,
+        help="write the design as a table that --design-matrix reads (also with --dry-run)",
     )
 
 

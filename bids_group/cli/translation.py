@@ -68,8 +68,39 @@ def _inputs(arguments: argparse.Namespace) -> Inputs:
         phenotype=tuple(Path(text) for text in arguments.phenotype),
         categorical=tuple(arguments.categorical),
         numeric=tuple(arguments.numeric),
+        design_matrix=_design_matrix(arguments),
         skip_bids_validation=arguments.skip_bids_validation,
     )
+
+
+def _design_matrix(arguments: argparse.Namespace) -> Path | None:
+    """Refuse what would make another design beside the one that is given."""
+    if arguments.design_matrix is not None:
+        for option, value in (("--model", arguments.model), ("--formula", arguments.formula)):
+            if value is not None:
+                raise UsageError(
+                    f"A design matrix was given, and {option} beside it.",
+                    found=f"--design-matrix {arguments.design_matrix} and {option} {value}",
+                    fix="Use one of the two.",
+                )
+        if arguments.center not in (None, "none"):
+            raise UsageError(
+                "The columns of a design matrix are taken as they are: nothing is centred.",
+                found=f"--design-matrix with --center {arguments.center}",
+                fix="Leave out --center, and centre the columns in the table where you want it.",
+            )
+    return _absolute(arguments.design_matrix)
+
+
+def _print_design(arguments: argparse.Namespace) -> Path | None:
+    if arguments.print_design is not None and (arguments.level != "group" or arguments.reports_only):
+        raise UsageError(
+            "There is no design to print.",
+            found="--reports-only" if arguments.reports_only else f"the level {arguments.level}",
+            expected="the level group",
+            fix="Leave out --print-design, or run the level group.",
+        )
+    return _absolute(arguments.print_design)
 
 
 def _absolute(path: Path | None) -> Path | None:
@@ -207,4 +238,5 @@ def _execution(arguments: argparse.Namespace) -> Execution:
         output_format=cast(Any, arguments.output_format),
         is_reports_only=arguments.reports_only,
         has_report=not arguments.no_report,
+        print_design=_print_design(arguments),
     )

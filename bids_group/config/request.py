@@ -50,6 +50,7 @@ class Inputs:
     phenotype: tuple[Path, ...] = ()
     categorical: tuple[str, ...] = ()
     numeric: tuple[str, ...] = ()
+    design_matrix: Path | None = None
     skip_bids_validation: bool = False
 
 
@@ -178,6 +179,7 @@ class Execution:
     output_format: Literal["text", "json"] = "text"
     is_reports_only: bool = False
     has_report: bool = True
+    print_design: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

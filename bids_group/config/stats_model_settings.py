@@ -76,6 +76,7 @@ INPUTS: Mapping[str, tuple[str, Kind]] = {
     "phenotype": ("phenotype", "paths"),
     "categorical": ("categorical", "texts"),
     "numeric": ("numeric", "texts"),
+    "design_matrix": ("design_matrix", "path"),
 }
 """The same for `Inputs`: the tables; which folders hold the maps is not the model's to say."""
 

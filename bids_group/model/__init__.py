@@ -2,7 +2,7 @@
 
 from bids_group.model.design import build_design
 from bids_group.model.diagnostics import tabulate_peaks, tabulate_quality
-from bids_group.model.formula import needed_variables
+from bids_group.model.formula import add_columns, needed_variables
 from bids_group.model.group import fit_group
 from bids_group.model.plan import plan_analyses, plan_pooling, restrict
 from bids_group.model.pooling import pool
@@ -10,6 +10,7 @@ from bids_group.model.stack import StackedMaps, build_stack
 
 __all__ = [
     "StackedMaps",
+    "add_columns",
     "build_design",
     "build_stack",
     "fit_group",

@@ -71,8 +71,8 @@ def check_design(
         *_check_rank(fitted, details),
         *(_check_dof(n_rows, rank) if has_noise else ()),
         *_check_cells(fitted.coding, variables),
-        *_check_covariates(fitted.coding, variables),
-        *_check_collinearity(details, is_full_rank=rank == fitted.X.shape[1]),
+        *(() if fitted.is_own else _check_covariates(fitted.coding, variables)),
+        *_check_collinearity(details, is_full_rank=rank == fitted.X.shape[1], is_own=fitted.is_own),
         *_check_leverage(details, rank),
     ]
 
@@ -263,7 +263,7 @@ def _check_groups(name: str, factor: str, groups: Mapping[str, Any]) -> Iterator
         )
 
 
-def _check_collinearity(details: Mapping[str, Any], *, is_full_rank: bool) -> Iterator[Notice]:
+def _check_collinearity(details: Mapping[str, Any], *, is_full_rank: bool, is_own: bool) -> Iterator[Notice]:
     high = {name: value for name, value in details["vif"].items() if value > _HIGH_INFLATION}
     if high:
         said = ", ".join(f"{name} {say_number(value)}" for name, value in high.items())
@@ -280,7 +280,8 @@ def _check_collinearity(details: Mapping[str, Any], *, is_full_rank: bool) -> It
             topic="collinearity",
             sentence="The columns of the design nearly depend on each other "
             f"(condition number {say_number(condition)}).",
-            fix="Centre the covariates (--center grand), or leave one of the terms out.",
+            fix=f"Centre the covariates ({'in the table' if is_own else '--center grand'}), "
+            "or leave one of the terms out.",
         )
 
 

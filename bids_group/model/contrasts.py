@@ -26,6 +26,7 @@ from bids_group.model.expressions import (
     TermTest,
     Weights,
 )
+from bids_group.model.factors import quote
 from bids_group.model.formula import Term
 from bids_group.model.grammar import read_expression
 from bids_group.model.marginal import mean_row, slope_row
@@ -38,12 +39,16 @@ from bids_group.records import Contrast, Notice
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fitted:
-    """All that a contrast is made from: the coding, its design matrix, and the hierarchical form of both."""
+    """All that a contrast is made from: the coding, its design matrix, and the hierarchical form of both.
+
+    ``is_own``: the design is a matrix of the user's own, so that nothing is known of what its columns mean.
+    """
 
     coding: Coding
     matrix: pd.DataFrame
     space: RowSpace
     form: HierarchicalForm
+    is_own: bool = False
 
     @property
     def X(self) -> Array:  # noqa: N802
@@ -66,6 +71,8 @@ def build_contrast(
         The rows cannot estimate it, or it compares people who have several rows each.
     """
     expression = read_expression(request.expression, fitted.coding.columns)
+    if fitted.is_own:
+        _refuse_meanings(request.expression, expression, fitted.coding.columns)
     weights, words = _weigh(request.expression, expression, fitted)
     name = request.name or request.expression.strip()
     weights = _clean(weights, fitted.space)
@@ -84,11 +91,23 @@ def build_contrast(
     )
 
 
-def default_requests(coding: Coding) -> tuple[ContrastRequest, ...]:
-    """Ask for the mean, and for one test per term of the formula."""
-    tests = [
-        ContrastRequest(expression=f"test({term.name})") for term in coding.formula.terms if term.factors
-    ]
+def _refuse_meanings(text: str, expression: Expression, columns: Sequence[str]) -> None:
+    """Refuse means, slopes and tests of terms where only columns are known."""
+    if isinstance(expression, TermTest) or not all(isinstance(m, Regressor) for m in _meanings(expression)):
+        raise ContrastError(
+            f"The contrast '{text.strip()}' asks for a mean, slope or term, which only a formula tells.",
+            found="a design matrix of your own, of which nothing but its columns is known",
+            expected=f"a sum of columns or a vector over: {list_some(columns, 30)}",
+            fix="Name columns ('a - b', '[a, b]' for a joint F test), or use --formula.",
+        )
+
+
+def default_requests(fitted: Fitted) -> tuple[ContrastRequest, ...]:
+    """Ask for the mean and one test per term of the formula, or for each column of a matrix of one's own."""
+    if fitted.is_own:
+        return tuple(ContrastRequest(expression=quote(name), name=name) for name in fitted.coding.columns)
+    terms = [term for term in fitted.coding.formula.terms if term.factors]
+    tests = [ContrastRequest(expression=f"test({term.name})") for term in terms]
     return (ContrastRequest(expression="mean()", name="mean"), *tests)
 
 

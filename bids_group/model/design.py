@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from bids_group.config import ContrastRequest
 from bids_group.errors import BidsGroupError, ContrastError, DesignError
@@ -15,6 +16,7 @@ from bids_group.model.coding import Coding, build_coding
 from bids_group.model.contrasts import Fitted, build_contrast, default_requests, remark
 from bids_group.model.details import describe
 from bids_group.model.estimability import RowSpace
+from bids_group.model.factors import quote
 from bids_group.model.formula import needed_variables, read_formula
 from bids_group.model.pointing import list_some
 from bids_group.model.repeated import changes_within, has_repeats
@@ -55,10 +57,11 @@ def build_design(analysis: GroupAnalysis) -> Design:
     coding, matrix = build_coding(formula, variables, analysis.centering)
     X = matrix.to_numpy(dtype=np.float64)
     form = build_hierarchical(coding, variables, X)
-    fitted = Fitted(coding=coding, matrix=matrix, space=RowSpace.of(X), form=form)
+    is_own = analysis.design_matrix is not None
+    fitted = Fitted(coding=coding, matrix=matrix, space=RowSpace.of(X), form=form, is_own=is_own)
     details = describe(coding, variables, matrix, form)
     notices += check_design(fitted, variables, details, has_noise=analysis.estimator == "ols")
-    notices += [*check_centering(coding), *_check_subjects(analysis, coding)]
+    notices += [*check_centering(coding), *_check_subjects(analysis, fitted), *_say_own(analysis)]
     contrasts, more = _build_contrasts(analysis, fitted)
     details["within_terms"] = [c.expression for c in contrasts] if _repeats(analysis) else []
     return Design(
@@ -112,10 +115,11 @@ def _build_defaults(analysis: GroupAnalysis, fitted: Fitted) -> tuple[tuple[Cont
 
 def _split_defaults(analysis: GroupAnalysis, fitted: Fitted) -> tuple[list[ContrastRequest], list[str]]:
     """Split the default contrasts into those to build, and names of those that compare people."""
-    requests = default_requests(fitted.coding)
+    requests = default_requests(fitted)
     if not _repeats(analysis):
         return list(requests), []
-    columns = {f"test({term.name})": list(term.columns) for term in fitted.coding.formula.terms}
+    terms = fitted.coding.formula.terms
+    columns = {text: list(t.columns) for t in terms for text in (f"test({t.name})", quote(t.name))}
     within = [
         request
         for request in requests
@@ -146,8 +150,20 @@ def _say_within(analysis: GroupAnalysis, between: list[str]) -> list[Notice]:
     return [Notice(severity="note", topic="within", sentence=sentence, fix=_ONE_ROW if between else None)]
 
 
-def _check_subjects(analysis: GroupAnalysis, coding: Coding) -> list[Notice]:
-    if not _repeats(analysis) or "subject" in coding.formula.columns:
+def _say_own(analysis: GroupAnalysis) -> list[Notice]:
+    if analysis.design_matrix is None:
+        return []
+    sentence = (
+        f"The design is that of {analysis.design_matrix.name}: its columns are taken as they are, "
+        "nothing is centred or coded."
+    )
+    return [Notice(severity="note", topic="design", sentence=sentence)]
+
+
+def _check_subjects(analysis: GroupAnalysis, fitted: Fitted) -> list[Notice]:
+    if not _repeats(analysis) or "subject" in fitted.coding.formula.columns:
+        return []
+    if fitted.is_own and _tells_people_apart(analysis.rows["subject"], fitted):
         return []
     sentence = (
         "People have several rows, but the formula has no term for the person: rows of one person are "
@@ -155,7 +171,15 @@ def _check_subjects(analysis: GroupAnalysis, coding: Coding) -> list[Notice]:
         "small where they are opposed."
     )
     fix = f'Write the formula as "{analysis.formula} + subject".'
+    if fitted.is_own:
+        fix = "Add a column of 0 and 1 for each person."
     return [Notice(severity="warning", topic="subjects", sentence=sentence, fix=fix)]
+
+
+def _tells_people_apart(subjects: pd.Series, fitted: Fitted) -> bool:
+    """Whether the columns span those of a term of the person."""
+    X, people = fitted.X, pd.get_dummies(subjects.astype(str)).to_numpy(dtype=np.float64)
+    return RowSpace.of(np.column_stack([X, people])).rank == fitted.space.rank
 
 
 def _without_label(contrast: Contrast) -> Contrast:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from bids_group.errors import FormulaError, UsageError
-from bids_group.model.factors import Factor, read_call, read_column
+from bids_group.model.factors import Factor, quote, read_call, read_column
 from bids_group.model.pointing import fix_column, point_at, say_columns
 
 _MOST_TERMS = 500
@@ -93,6 +93,11 @@ def needed_variables(formula: str, columns: Iterable[str], *, centering: str = "
     needed = read_formula(formula, known).columns
     factor = centering_factor(centering, known)
     return needed if factor is None or factor in needed or not needed else (*needed, factor)
+
+
+def add_columns(columns: Iterable[str]) -> str:
+    """Write the formula whose design has these columns as they are, in their order, without a constant."""
+    return " + ".join(["~ 0", *map(quote, columns)])
 
 
 def centering_factor(centering: str, columns: Collection[str]) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pandas as pd
 
@@ -227,6 +228,7 @@ class _Planning:
             notices=(*self.received.notices, *self._say_defaults(requests)),
             exclusions=exclusions,
             instructions=node.instructions,
+            design_matrix=Path(matrix) if (matrix := node.settings.get("design_matrix")) else None,
         )
         transformed = rows.transformed
         if not node.instructions:

@@ -72,7 +72,7 @@ def check_within(
     else:
         fix = (
             "Give every person one row (--pooling precision, or mean without variance maps); "
-            "what changes within people needs '+ subject'."
+            "what changes within people needs '+ subject' (a column for each person)."
         )
     raise DesignError(
         f"The contrast '{name}' compares people, but {len(several)} people have several rows.",

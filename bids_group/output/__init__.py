@@ -15,6 +15,7 @@ from bids_group.output.lock import check_place, claim_output
 from bids_group.output.manifest import check_same_analysis, finish_outputs, record_outputs
 from bids_group.output.names import check_output_names, pooled_path
 from bids_group.output.pooled import pooling_key, read_pooled, write_pooled
+from bids_group.output.printed_design import print_design
 
 __all__ = [
     "check_output_names",
@@ -25,6 +26,7 @@ __all__ = [
     "finish_outputs",
     "pooled_path",
     "pooling_key",
+    "print_design",
     "print_dry_run",
     "read_pooled",
     "record_outputs",

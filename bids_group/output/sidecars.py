@@ -100,6 +100,7 @@ def analysis_sidecar(context: Context, description: str) -> dict[str, Any]:
         "Weights": None,
         "Columns": list(design.matrix.columns),
         "Formula": design.formula,
+        **({} if (own := analysis.design_matrix) is None else {"DesignMatrix": own.name}),
         "Estimator": ESTIMATORS[data.estimator],
         "DegreesOfFreedom": _analysis_dof(data),
         "SampleSize": len(design.matrix),

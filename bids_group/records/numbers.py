@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -97,6 +98,8 @@ class GroupAnalysis:
     """The rows before ``instructions`` (transformations of a Stats Model), which a restricted analysis
     applies anew."""
     instructions: tuple[Mapping[str, Any], ...] = ()
+    design_matrix: Path | None = None
+    """The table whose columns the formula adds up, where the design is the user's own."""
 
     def __post_init__(self) -> None:
         labels = [row.label for row in self.observations]

@@ -104,3 +104,5 @@ class Cohort:
     """Whether every effect of the dataset (before labels narrowed it) has a variance: settles pooling."""
     sessions: Column | None = None
     """The sessions of the maps in the order that a JSON file gives them; None: alphabetical."""
+    design_matrix: Table | None = None
+    """The rows of ``--design-matrix`` as they were given; its columns are those of the last of ``tables``."""

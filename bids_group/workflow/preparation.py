@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from bids_group.bids import gather_cohort, keep_complete
+from bids_group.bids import check_matrix_rows, gather_cohort, keep_complete
 from bids_group.config import AnalysisSpec, InferenceSpec, RunConfig
 from bids_group.config.stats_model import StatsModel, compile_request
 from bids_group.config.stats_model_reading import read_model
 from bids_group.config.stats_model_request import settle_request
 from bids_group.errors import DataError, UsageError
 from bids_group.inference import check_inference
-from bids_group.model import build_design, needed_variables, plan_analyses, plan_pooling, restrict
+from bids_group.model import (
+    add_columns,
+    build_design,
+    needed_variables,
+    plan_analyses,
+    plan_pooling,
+    restrict,
+)
 from bids_group.output import check_output_names
 from bids_group.output.report import Atlas, read_atlas
 from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation
@@ -61,13 +68,15 @@ def prepare(config: RunConfig) -> Job:
     if config.analysis.model_file is not None:
         model, config = settle_request(read_model(config.analysis.model_file), config)
     cohort = gather_cohort(config.inputs, config.selection, config.output_dir)
+    config = _settle_design(config, cohort, model)
     spec, pooling_notices = _settle_pooling(config.analysis, cohort)
     if model is None:
         model = compile_request(config.analysis, config.selection, spec.pooling, config.inputs)
     cohort, mask_notices = settle_masks(spec, cohort, is_group=config.level == "group")
     pooling = plan_pooling(cohort, model, spec)
     analyses = plan_analyses(cohort, model, spec) if config.level == "group" else ()
-    planned, exclusions = _plan_designs(analyses, spec)
+    rowless = check_matrix_rows(analyses, cohort, spec.missing)
+    planned, exclusions = _plan_designs(analyses, spec, rowless)
     check_output_names([(one.analysis, one.design) for one in planned])
     atlas, atlas_notices = _read_atlas(spec, cohort)
     job = Job(
@@ -98,6 +107,22 @@ def prepare(config: RunConfig) -> Job:
     else:
         _log(job)
     return job
+
+
+def _settle_design(config: RunConfig, cohort: Cohort, model: StatsModel | None) -> RunConfig:
+    """Write a design matrix of the user's own as a formula of its columns; a model's must be the same."""
+    if cohort.design_matrix is None:
+        return config
+    formula = add_columns(cohort.design_matrix.columns)
+    for node in () if model is None else model.dataset_nodes:
+        if node.formula != formula or node.settings["center"] != "none":
+            raise UsageError(
+                f"The node {node.name!r} has another design than its design_matrix.",
+                found=f"the formula {node.formula or 'of X'}, centring {node.settings['center']}",
+                expected=f"{formula}, centring none",
+                fix="Leave design_matrix out of the model's settings, or mend its Formula.",
+            )
+    return replace(config, analysis=replace(config.analysis, formula=formula, centering="none"))
 
 
 def _settle_pooling(spec: AnalysisSpec, cohort: Cohort) -> tuple[AnalysisSpec, tuple[Notice, ...]]:
@@ -158,17 +183,25 @@ def _tell_idle_options(inference: InferenceSpec) -> list[Notice]:
 
 
 def _plan_designs(
-    analyses: Iterable[GroupAnalysis], spec: AnalysisSpec
+    analyses: Iterable[GroupAnalysis], spec: AnalysisSpec, rowless: Collection[str]
 ) -> tuple[tuple[PlannedAnalysis, ...], tuple[Exclusion, ...]]:
     designs: list[tuple[GroupAnalysis, Design]] = []
     exclusions: list[Exclusion] = []
     for analysis in analyses:
         complete, left_out = _complete(analysis, spec)
-        exclusions.extend((*complete.exclusions, *left_out))
+        exclusions.extend((*complete.exclusions, *_name_rowless(left_out, rowless)))
         designs.append((complete, build_design(complete)))
     n_contrasts = sum(len(design.contrasts) for _, design in designs)
     planned = tuple(_plan_design(analysis, design, spec, n_contrasts) for analysis, design in designs)
     return planned, tuple(dict.fromkeys(exclusions))
+
+
+def _name_rowless(left_out: Iterable[Exclusion], rowless: Collection[str]) -> Iterator[Exclusion]:
+    """Say of whom the design matrix has no row that this is so, in place of its columns."""
+    for one in left_out:
+        session = f"_ses-{one.session}" if one.session else ""
+        is_rowless = f"sub-{one.subject}{session}" in rowless
+        yield replace(one, reason="no row in the design matrix (--missing drop)") if is_rowless else one
 
 
 def _complete(analysis: GroupAnalysis, spec: AnalysisSpec) -> tuple[GroupAnalysis, tuple[Exclusion, ...]]:

@@ -43,6 +43,7 @@ def _work(config: RunConfig) -> None:
     provenance = Provenance.start()
     job = prepare(config)
     if config.execution.is_dry_run:
+        _print_design(job)
         _show(job)
         return
     with (
@@ -52,6 +53,7 @@ def _work(config: RunConfig) -> None:
         if config.level == "participant":
             pool_participants(job, provenance)
             return
+        _print_design(job)
         analyse_group(job, provenance)
         if config.execution.has_report:
             output.record_outputs(config.output_dir, [Path("report.html")])
@@ -95,6 +97,15 @@ def _show(job: Job) -> None:
         observations=job.observations if job.config.level == "participant" else None,
     )
     output.print_dry_run(description, output_format=job.config.execution.output_format)
+
+
+def _print_design(job: Job) -> None:
+    """Write the design to the file that the user named, before the work begins."""
+    execution = job.config.execution
+    if execution.print_design is not None:
+        planned = [(one.analysis, one.design) for one in job.planned]
+        output.print_design(execution.print_design, planned, is_overwrite=execution.is_overwrite)
+        LOGGER.info("The design: %s", execution.print_design)
 
 
 def _say_where(report: Path) -> None:

@@ -31,6 +31,8 @@ def gather_facts(folder: Folder, analysis: AnalysisFiles, n_elements: int) -> di
         "input_stat": info.get("InputStatistic"),
         "estimator": info.get("Estimator"),
         "formula": info.get("Formula"),
+        "design_matrix": info.get("DesignMatrix"),
+        "columns": list(info.get("Columns") or []),
         "dof": info.get("DegreesOfFreedom"),
         "centering": dict(info.get("Centering") or {}).get("Method"),
         "centers": dict(info.get("Centers") or {}),

@@ -24,6 +24,7 @@ _CORRECTIONS = {
     "fweTfce": "the permutation distribution of the maximum of threshold-free cluster enhancement "
     "(E = 0.5, H = 2; α = {alpha:g}; {{smith2009}})",
 }
+_MOST_COLUMNS = 12
 _POOLINGS = {
     "precision": " Several maps of one participant were pooled as fixed effects, weighted by the inverse "
     "of their variances.",
@@ -90,7 +91,12 @@ def _model(facts: Facts) -> str:
     if not facts.get("formula"):
         return ""
     how = f" by {facts['estimator']}" if facts.get("estimator") else ""
-    return f"At each voxel the model '{facts['formula']}' was fitted{how}{_spell_dof(facts.get('dof'))}."
+    what = f"the model '{facts['formula']}'"
+    if facts.get("design_matrix"):
+        n_more = len(facts["columns"]) - _MOST_COLUMNS
+        named = f"{', '.join(facts['columns'][:_MOST_COLUMNS])}{f' and {n_more} more' if n_more > 0 else ''}"
+        what = f"a design matrix made by hand (columns {named})"
+    return f"At each voxel {what} was fitted{how}{_spell_dof(facts.get('dof'))}."
 
 
 def _spell_dof(dof: float | str | None) -> str:

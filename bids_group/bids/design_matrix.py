@@ -1,0 +1,225 @@
+"""A design matrix of one's own (``--design-matrix``): rows by label, every column a number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from bids_group.bids.columns import is_number
+from bids_group.bids.entities import name_some
+from bids_group.bids.tables import index_by_label, read_tsv
+from bids_group.errors import DataError, UsageError
+from bids_group.records import Cohort, Column, Exclusion, GroupAnalysis, Table
+
+PERSON_NAMES = ("participant_id", "subject_label", "subject")
+SESSION_NAMES = ("session_id", "session_label", "session")
+_KIND_SOURCE = "--design-matrix"
+
+
+def read_design_matrix(path: Path) -> Table:
+    """Read a design matrix: a column of labels, of sessions where these are rows, and a number in each other.
+
+    Raises
+    ------
+    MissingInputError, DataError
+        The file is missing or malformed, a column holds text, or a label stands in two rows.
+    UsageError
+        No column (or more than one) names the people, or a column has a name that cannot be used.
+    """
+    text = read_tsv(path)
+    names = [str(name) for name in text.columns]
+    keys = [
+        (name, prefix)
+        for known, prefix in ((PERSON_NAMES, "sub"), (SESSION_NAMES, "ses"))
+        if (name := _one_of(known, names, path, is_needed=prefix == "sub")) is not None
+    ]
+    frame = index_by_label(text, path, keys)
+    if not len(frame.columns) or not len(frame):
+        raise DataError(
+            f"The design matrix {path} has no {'row' if len(frame.columns) else 'column of numbers'}.",
+            expected="a row per person, and a column per regressor beside the labels",
+        )
+    for name in frame.columns:
+        _check_column(str(name), frame[name], path)
+    return Table(
+        level="session" if len(keys) == 2 else "subject",
+        frame=frame.astype(float),
+        columns={
+            str(name): Column(name=str(name), kind="numeric", kind_source=_KIND_SOURCE, source=path)
+            for name in frame.columns
+        },
+    )
+
+
+def _one_of(known: Sequence[str], names: Sequence[str], path: Path, *, is_needed: bool) -> str | None:
+    found = [name for name in names if name in known]
+    if len(found) > 1 or (is_needed and not found):
+        raise UsageError(
+            f"The design matrix {path} has {len(found) or 'no'} column{'s' if found else ''} of labels.",
+            found=", ".join(found or names),
+            expected=f"one of {', '.join(known)}",
+            fix="Keep one of them." if found else f"Call the column of the people {known[0]}.",
+        )
+    return found[0] if found else None
+
+
+def _check_column(name: str, values: pd.Series, path: Path) -> None:
+    if name == "contrast" or "`" in name or not re.search(r"[^\W_]", name):
+        raise UsageError(
+            f"A column of the design matrix {path} cannot be called '{name}'.",
+            expected="a name with a letter or digit, without backticks, other than contrast",
+            fix="Rename the column.",
+        )
+    text = values[[value is not None and not is_number(str(value)) for value in values]]
+    if len(text):
+        raise DataError(
+            f"The column '{name}' of the design matrix {path} holds text.",
+            found=f"'{text.iloc[0]}' in {_say_label(text.index[0])}",
+            expected="a finite number in every row (n/a where it is missing)",
+            fix="Code each category as columns of numbers, or let --formula do that.",
+        )
+
+
+def _say_label(label: object) -> str:
+    return f"sub-{label[0]}_ses-{label[1]}" if isinstance(label, tuple) else f"sub-{label}"
+
+
+def settle_tables(tables: Iterable[Table], matrix: Table | None) -> tuple[Table, ...]:
+    """Put the design matrix behind the other tables, which lose the columns that it has too."""
+    if matrix is None:
+        return tuple(tables)
+    others = (
+        Table(
+            level=table.level,
+            frame=table.frame.drop(columns=[name for name in matrix.columns if name in table.columns]),
+            columns={name: column for name, column in table.columns.items() if name not in matrix.columns},
+        )
+        for table in tables
+    )
+    return (*others, matrix)
+
+
+def check_matrix_rows(
+    analyses: Sequence[GroupAnalysis], cohort: Cohort, missing: Literal["error", "drop"]
+) -> frozenset[str]:
+    """Compare the rows of the analyses with those of the design matrix.
+
+    Returns
+    -------
+    Labels of the observations that have no row (with ``missing`` ``drop``; else there are none).
+
+    Raises
+    ------
+    UsageError
+        Rows are people where the analysis has sessions, or the other way round.
+    DataError
+        An observation has no row, or a row has no map and nothing said so (``missing`` ``error``).
+    """
+    matrix = cohort.design_matrix
+    if matrix is None:
+        return frozenset()
+    rowless: set[str] = set()
+    for analysis in analyses:
+        _check_level(analysis, matrix)
+        lacking = [label for label, key in _keys(analysis).items() if key not in matrix.frame.index]
+        rowless.update(lacking)
+        if lacking and missing == "error":
+            raise _no_row(lacking, matrix)
+    if missing == "error":
+        _check_mapless(analyses, cohort, matrix)
+    return frozenset(rowless)
+
+
+def _keys(analysis: GroupAnalysis) -> Mapping[str, object]:
+    """Index in the matrix of each row, by label."""
+    subjects = [str(subject) for subject in analysis.rows["subject"]]
+    keys: Iterable[object] = subjects
+    if "session" in analysis.rows:
+        keys = zip(subjects, map(str, analysis.rows["session"]), strict=True)
+    return dict(zip(map(str, analysis.rows.index), keys, strict=True))
+
+
+def _check_level(analysis: GroupAnalysis, matrix: Table) -> None:
+    path = _path(matrix)
+    has_sessions = "session" in analysis.rows
+    if "contrast" in analysis.rows:
+        raise UsageError(
+            "A design matrix has no place for several first-level contrasts in one model.",
+            fix="Leave out --design-matrix, or the model's rows of several contrasts.",
+        )
+    if has_sessions and matrix.level == "subject":
+        raise UsageError(
+            f"The rows of the analysis are sessions, those of the design matrix {path} are people.",
+            expected=f"a column {SESSION_NAMES[0]} beside that of the people",
+            fix="Add the column, or leave out --pooling none.",
+        )
+    if matrix.level == "session" and not has_sessions:
+        raise UsageError(
+            f"The rows of the design matrix {path} are sessions, those of the analysis are people.",
+            found="sessions pooled within people",
+            fix="Add --pooling none, or give each person one row without a column of sessions.",
+        )
+
+
+def _path(matrix: Table) -> Path:
+    return next(iter(matrix.columns.values())).source
+
+
+def _no_row(lacking: Sequence[str], matrix: Table) -> DataError:
+    listed = [_say_label(label) for label in matrix.frame.index]
+    people = " ".join(dict.fromkeys(label.split("_")[0].removeprefix("sub-") for label in lacking))
+    unpadded = {_without_zeros(label): label for label in listed if label not in lacking}
+    close = next((unpadded[name] for label in lacking if (name := _without_zeros(label)) in unpadded), None)
+    return DataError(
+        f"The design matrix {_path(matrix)} has no row for {name_some(lacking)}.",
+        found=f"{len(listed)} rows: {name_some(listed, 6)}",
+        expected="a row for everybody with a map",
+        fix=f"Write the labels as in the names of the maps ({close} is another label)."
+        if close
+        else f"Add the rows, or leave these people out: --exclude-participant-label {people}, or "
+        "--missing drop.",
+    )
+
+
+def _without_zeros(label: str) -> str:
+    return re.sub(r"^sub-0+", "sub-", label)
+
+
+def _check_mapless(analyses: Sequence[GroupAnalysis], cohort: Cohort, matrix: Table) -> None:
+    """Refuse rows that have no map, unless the user left them out."""
+    by_contrast: dict[str, set[object]] = {}
+    for analysis in analyses:
+        by_contrast.setdefault(analysis.first_level_contrast, set()).update(_keys(analysis).values())
+    filtered = {one.subject for analysis in analyses for one in analysis.exclusions}
+    for contrast, present in by_contrast.items():
+        chosen = {_key(e) for e in cohort.exclusions if _is_chosen(e) and e.contrast in (None, contrast)}
+        absent = [label for label in matrix.frame.index if label not in present]
+        extra = [_say_label(one) for one in absent if not {one, _subject(one)} & (chosen | filtered)]
+        if extra:
+            raise DataError(
+                f"The design matrix {_path(matrix)} has {len(extra)} rows without a map of {contrast}.",
+                found=name_some(extra),
+                expected=f"rows of the {len(present)} that have one",
+                fix="Remove these rows, or say --missing drop to leave them out.",
+            )
+
+
+def _subject(label: object) -> str:
+    return str(label[0]) if isinstance(label, tuple) else str(label)
+
+
+def _key(exclusion: Exclusion) -> object:
+    is_session = exclusion.path is not None and exclusion.session is not None
+    return (exclusion.subject, exclusion.session) if is_session else exclusion.subject
+
+
+def _is_chosen(exclusion: Exclusion) -> bool:
+    """Whether the user named who (or which session) is to be left out: then rows may be there."""
+    words = ["left out (--exclude-participant-label", "--exclude-where", "not selected (--participant-label"]
+    if exclusion.session is not None:
+        words.append("not selected (--session-label")
+    return exclusion.reason.startswith(tuple(words))
