@@ -11,6 +11,8 @@ from bids_group.output.names import contrast_label, shared_entities
 from bids_group.output.sidecars import contrast_entry, describe_smoothing
 from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation
 
+_NO_MAP = "no map of the selection"
+
 
 def describe_dry_run(
     cohort: Cohort,
@@ -117,11 +119,19 @@ def _describe_people(
         "Listed": len(everyone),
         "Analysed": len(included),
         "In": sorted(included),
-        "Out": {
-            who: reasons.get(who, ["no map of the selection"]) for who in everyone if who not in included
-        },
+        "Out": {who: reasons.get(who, [_NO_MAP]) for who in everyone if who not in included},
         "InWithLess": {who: reasons[who] for who in everyone if who in included and who in reasons},
+        "Reasons": _count_reasons(exclusions, [who for who in everyone if who not in {*included, *reasons}]),
     }
+
+
+def _count_reasons(exclusions: Sequence[Exclusion], unexplained: Sequence[str]) -> dict[str, dict[str, int]]:
+    """By reason: whom it concerns, and how many single maps of them (0: the whole person)."""
+    found: dict[str, dict[str, int]] = {}
+    for one in exclusions:
+        maps = found.setdefault(one.reason, {})
+        maps[one.subject] = maps.get(one.subject, 0) + (one.path is not None)
+    return {**found, **({_NO_MAP: dict.fromkeys(unexplained, 0)} if unexplained else {})}
 
 
 def _reason(exclusion: Exclusion) -> str:

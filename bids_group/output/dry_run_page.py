@@ -11,12 +11,13 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from bids_group.output.disk import json_text
+from bids_group.output.folding import fold_columns, fold_reasons, fold_weights, folded_terms
 from bids_group.output.sidecars import ESTIMATORS, POOLINGS, say_center
 
 _MAX_ROWS = 8
 _MAX_COLUMNS = 12
-_MOST_PEOPLE = 6
-"""Columns of a term of `subject` that are listed; more of them are folded into one line."""
+_MAX_LISTED = 12
+"""Rows of a table of cells or covariates."""
 _FORMED = ("fwe-size", "fwe-mass", "ari", "none")
 """Corrections that use the cluster-forming p."""
 _GAP = 3
@@ -35,12 +36,13 @@ def print_dry_run(
         console.out(json_text(description), end="", highlight=False)
         return
     _print_people(console, description["Maps"], description["Participants"])
+    shown: list[Mapping[str, Any]] = []
+    for analysis in description["Analyses"]:
+        _print_analysis(console, analysis, shown)
     if description["Analyses"]:
         _print_settings(console, description["Images"], description["Inference"])
     elif description["Maps"]["Used"]:  # the participant level pools, and no more
         _print_pooling(console, description["Maps"]["Pooling"], description["Maps"]["MapsPerRow"])
-    for analysis in description["Analyses"]:
-        _print_analysis(console, analysis)
     _print_notices(console, description["Notices"])
 
 
@@ -65,8 +67,9 @@ def _print_people(console: Console, maps: Mapping[str, Any], people: Mapping[str
     )
     _say(console, f"First-level contrasts: {', '.join(maps['Contrasts']) or 'none'}")
     _say(console, f"{people['Analysed']} of {people['Listed']} participants in")
-    _print_reasons(console, "out", people["Out"])
-    _print_reasons(console, "in, with less", people["InWithLess"])
+    for title, whose in (("out", people["Out"]), ("in, with less", people["InWithLess"])):
+        for words in fold_reasons(people["Reasons"], whose):
+            _say(console, words, start=f"  {title:<15}", style="italic")
 
 
 def _print_settings(console: Console, images: Mapping[str, Any], inference: Mapping[str, Any]) -> None:
@@ -128,16 +131,16 @@ def _spell_shuffling(inference: Mapping[str, Any]) -> str | None:
     return ", ".join(part for part in parts if part)
 
 
-def _print_reasons(console: Console, title: str, reasons: Mapping[str, Sequence[str]]) -> None:
-    if reasons:
-        rows = [[f"sub-{who}", "; ".join(why)] for who, why in reasons.items()]
-        _print_grid(console, ["participant", title], rows)
-
-
-def _print_analysis(console: Console, analysis: Mapping[str, Any]) -> None:
+def _print_analysis(console: Console, analysis: Mapping[str, Any], shown: list[Mapping[str, Any]]) -> None:
     levels = "".join(f", {column} {level}" for column, level in analysis["GroupBy"].items())
     node = f" (node {analysis['Node']})" if analysis["Node"] else ""
     _head(console, analysis["FirstLevelContrast"] + levels + node)
+    earlier = next((one for one in shown if _essence(one) == _essence(analysis)), None)
+    if earlier is not None:
+        files = ", ".join(f"contrast-{one['FileLabel']}" for one in analysis["Contrasts"])
+        _say(console, f"Rows, design, contrasts and checks of {earlier['FirstLevelContrast']}; files {files}")
+        return
+    shown.append(analysis)
     estimator = ESTIMATORS[analysis["Estimator"]]
     _say(console, f"Formula  {analysis['Formula']}   {len(analysis['Rows'])} rows, {estimator}")
     if analysis["Sessions"]:
@@ -151,6 +154,12 @@ def _print_analysis(console: Console, analysis: Mapping[str, Any]) -> None:
     _print_matrix(console, analysis)
     _print_contrasts(console, analysis)
     _print_checks(console, analysis)
+
+
+def _essence(analysis: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the maps that a group model is about, and the names of its files."""
+    contrasts = [{**one, "FileLabel": None} for one in analysis["Contrasts"]]
+    return {**analysis, "FirstLevelContrast": None, "Contrasts": contrasts}
 
 
 def _print_pooling(console: Console, pooling: Sequence[str], maps_per_row: Sequence[int]) -> None:
@@ -195,7 +204,7 @@ def _levels(group: Mapping[str, Any] | None) -> str:
 def _print_columns(console: Console, analysis: Mapping[str, Any]) -> None:
     """List the columns by term, unbroken: contrasts name them exactly like this."""
     _say(console, "Columns by term", style="italic")
-    folded = _folded_terms(analysis)
+    folded = folded_terms(analysis["Terms"])
     for term, columns in analysis["Terms"].items():
         listed = ", ".join(columns)
         if term in folded:
@@ -203,33 +212,10 @@ def _print_columns(console: Console, analysis: Mapping[str, Any]) -> None:
         console.print(Text(f"  {term}: {listed}"), soft_wrap=True)
 
 
-def _folded_terms(analysis: Mapping[str, Any]) -> dict[str, Sequence[str]]:
-    """Find the terms that have a column for each of many people."""
-    return {
-        term: columns
-        for term, columns in analysis["Terms"].items()
-        if "subject" in term.split(":") and len(columns) > _MOST_PEOPLE
-    }
-
-
-def _fold(names: Sequence[str], folded: Mapping[str, Sequence[str]]) -> list[str]:
-    """Shorten a list of columns: those of a folded term become one entry that counts them."""
-    term_of = {name: term for term, columns in folded.items() for name in columns}
-    parts: dict[str, int] = {}
-    for name in names:
-        parts[term_of.get(name, name)] = parts.get(term_of.get(name, name), 0) + 1
-    return [
-        f"{'' if n == len(folded[part]) else f'{n} of '}the {len(folded[part])} columns of {part}"
-        if part in folded
-        else part
-        for part, n in parts.items()
-    ]
-
-
 def _print_matrix(console: Console, analysis: Mapping[str, Any]) -> None:
     """Show as much of the design as fits without breaking a name, and say what is not shown."""
     columns, rows = analysis["Columns"], analysis["Rows"]
-    folded = _folded_terms(analysis)
+    folded = folded_terms(analysis["Terms"])
     hidden = {name for names in folded.values() for name in names}
     labels = rows[:_MAX_ROWS]
     cells = {
@@ -241,7 +227,7 @@ def _print_matrix(console: Console, analysis: Mapping[str, Any]) -> None:
     body = [[label, *(cells[name][at] for name in shown)] for at, label in enumerate(labels)]
     size = f"{len(rows)} rows x {len(columns)} column{'s' if len(columns) > 1 else ''}"
     _print_grid(console, ["row", *shown], body, title=f"Design: {size}")
-    rest = _fold([name for name in columns if name not in shown], folded)
+    rest = fold_columns([name for name in columns if name not in shown], folded)
     if rest:
         console.print(Text(f"  … not shown: {', '.join(rest)}"), soft_wrap=True)
     if len(rows) > _MAX_ROWS:
@@ -261,6 +247,7 @@ def _fitting(labels: Sequence[str], cells: Mapping[str, Sequence[str]], width: i
 
 
 def _print_contrasts(console: Console, analysis: Mapping[str, Any]) -> None:
+    folded = folded_terms(analysis["Terms"])
     _say(console, "\nContrasts", style="bold")
     for one in analysis["Contrasts"]:
         _say(
@@ -271,19 +258,21 @@ def _print_contrasts(console: Console, analysis: Mapping[str, Any]) -> None:
         )
         _say(console, f"  {one['Words']}")
         for weights in one["Weights"]:
-            _say(console, f"  {_spell_weights(weights, analysis['Columns'])}")
+            by_name = dict(zip(analysis["Columns"], weights, strict=True))
+            _say(console, f"  {_spell_weights(fold_weights(by_name, folded))}")
 
 
-def _spell_weights(weights: Sequence[float], columns: Sequence[str]) -> str:
-    """Spell the weights that are not 0 beside their columns: ``0.5 · group[a] − 0.5 · group[b]``."""
-    parts = [(weight, name) for weight, name in zip(weights, columns, strict=True) if weight != 0]
-    text = " ".join(f"{'−' if weight < 0 else '+'} {_number(abs(weight))} · {name}" for weight, name in parts)
-    return text.removeprefix("+ ") or "0"
+def _spell_weights(weights: Mapping[str, float]) -> str:
+    """Spell weights beside their columns: ``0.5 · group[a] − 0.5 · group[b]``."""
+    parts = (
+        f"{'−' if weight < 0 else '+'} {_number(abs(weight))} · {name}" for name, weight in weights.items()
+    )
+    return " ".join(parts).removeprefix("+ ") or "0"
 
 
 def _print_checks(console: Console, analysis: Mapping[str, Any]) -> None:
     rank, n_columns = analysis["Rank"], len(analysis["Columns"])
-    tied = _fold(analysis["DependentColumns"], _folded_terms(analysis))
+    tied = fold_columns(analysis["DependentColumns"], folded_terms(analysis["Terms"]))
     verdict = "full" if rank == n_columns else f"deficient: {', '.join(tied)} depend on each other"
     _say(console, "\nChecks", style="bold")
     _say(
@@ -316,9 +305,12 @@ def _print_grid(
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
         grid.add_column(Text(str(name)), overflow="fold")
-    for row in rows:
+    listed = list(rows)
+    for row in listed[:_MAX_LISTED]:
         grid.add_row(*(Text(str(cell)) for cell in row))
     console.print(grid)
+    if len(listed) > _MAX_LISTED:
+        _say(console, f"  … and {len(listed) - _MAX_LISTED} more rows (all with --output-format json)")
 
 
 def _number(value: Any) -> str:

@@ -100,7 +100,7 @@ def test_the_page_says_it_all(made: Any) -> None:
     for text in (
         "12 effect maps found, 12 with variance; 12 used",
         "6 of 7 participants in",
-        "sub-07        no map",
+        "out            1: no map: sub-07",
         "~ 0 + group   6 rows, ordinary least squares",
         "0.5 · group[control] + 0.5 · group[patient]",
         "files contrast-facesVsHousesEitherGroup",
