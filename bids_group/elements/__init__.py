@@ -7,7 +7,7 @@ from bids_group.elements.adjacency import Adjacency, Connectivity, build_adjacen
 from bids_group.elements.grid import Elements, Grid, check_same_grid
 from bids_group.elements.masks import LoadedMask, read_mask
 from bids_group.elements.observation import observed
-from bids_group.elements.reading import LoadedMap, read_map
+from bids_group.elements.reading import LoadedMap, hash_map, read_map
 from bids_group.elements.smoothing import Smoother, smooth
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Smoother",
     "build_adjacency",
     "check_same_grid",
+    "hash_map",
     "observed",
     "read_map",
     "read_mask",

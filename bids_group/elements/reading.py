@@ -66,6 +66,11 @@ def read_map(path: Path) -> LoadedMap:
     return LoadedMap(path=path, grid=grid, data=np.ascontiguousarray(data), sha256=digest)
 
 
+def hash_map(path: Path) -> str:
+    """Hash the bytes of a map file as `read_map` does, without looking at the numbers."""
+    return hashlib.sha256(_read_bytes(path)).hexdigest()
+
+
 def _narrowed(data: npt.NDArray[Any], path: Path) -> npt.NDArray[np.float32]:
     """Round to float32, which maps are computed in; refuse what is no number there, or 0."""
     if data.dtype.kind not in "biuf":

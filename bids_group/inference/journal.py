@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,28 +18,39 @@ from bids_group.errors import RunError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Journal:
-    """Results by batch number in one folder; without a folder nothing is kept."""
+    """Results by batch number in one folder; without a folder nothing is kept.
+
+    A file is an array as numpy saves it, and behind it a checksum of these bytes, of their name and of the
+    folder: what the disk changed, or what was written for another batch or question, is done again.
+    """
 
     folder: Path | None
 
     def read(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[Any] | None:
-        """Read a finished batch; None where there is none or it is not whole."""
+        """Read a finished batch; None where there is none or it is not as it was written."""
         if self.folder is None:
             return None
         try:
-            found: npt.NDArray[Any] = np.load(self.folder / f"{name}.npy", allow_pickle=False)
-        except (FileNotFoundError, ValueError, EOFError):
+            content = (self.folder / f"{name}.npy").read_bytes()
+        except OSError:
             return None
+        payload = content[:-_CHECKSUM_BYTES]
+        if content != payload + self._checksum(name, payload):
+            return None
+        found: npt.NDArray[Any] = np.load(io.BytesIO(payload), allow_pickle=False)
         return found if found.shape == shape else None
 
     def write(self, name: str, values: npt.NDArray[Any]) -> None:
         """Keep a batch: the file is there whole or not at all."""
         if self.folder is None:
             return
+        stream = io.BytesIO()
+        np.save(stream, values)
+        payload = stream.getvalue()
         unfinished = self.folder / f".{name}.{os.getpid()}.npy"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            np.save(unfinished, values)
+            unfinished.write_bytes(payload + self._checksum(name, payload))
             unfinished.replace(self.folder / f"{name}.npy")
         except OSError as error:
             raise RunError(
@@ -46,6 +58,13 @@ class Journal:
                 found=error.strerror,
                 fix="Free some space, or name another place: --work-dir.",
             ) from error
+
+    def _checksum(self, name: str, payload: bytes) -> bytes:
+        place = "" if self.folder is None else self.folder.name
+        return bytes.fromhex(digest([place, name, payload]))
+
+
+_CHECKSUM_BYTES = 16
 
 
 def digest(parts: Iterable[bytes | str | npt.NDArray[np.generic]]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_group.elements import Grid, LoadedMap, check_same_grid, observed, read_map, read_mask
-from bids_group.errors import DataError
+from bids_group.errors import DataError, RunError
 from bids_group.records import FirstLevelMap, Observation, PooledMap
 
 Doubles = npt.NDArray[np.float64]
@@ -213,7 +213,18 @@ class _Total:
         self._n_maps += source.n_maps
         self._is_dof_known &= source.dof is not None
         self._dof += 0 if source.dof is None else np.where(is_observed, source.dof, 0)
-        self._hashes.update(source.input_hashes)
+        self._note(source.input_hashes)
+
+    def _note(self, hashes: dict[str, str]) -> None:
+        """Keep the hashes of the files; one file that was read twice must have had the same bytes."""
+        for path in self._hashes.keys() & hashes.keys():
+            if self._hashes[path] != hashes[path]:
+                raise RunError(
+                    f"The file {path} changed while it was read.",
+                    found=f"two contents for maps of {self._observation.label}",
+                    fix="Wait until nothing writes to the inputs, then run the same command again.",
+                )
+        self._hashes.update(hashes)
 
     def _start(self, source: _Source) -> _Source:
         shape = source.grid.shape

@@ -14,7 +14,7 @@ from bids_group.output.group import write_group
 from bids_group.output.lock import check_place, claim_output
 from bids_group.output.manifest import check_same_analysis, finish_outputs, record_outputs
 from bids_group.output.names import check_output_names, pooled_path
-from bids_group.output.pooled import pooling_key, read_pooled, write_pooled
+from bids_group.output.pooled import is_pooled, pooling_key, read_pooled, write_pooled
 from bids_group.output.printed_design import print_design
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "claim_output",
     "describe_dry_run",
     "finish_outputs",
+    "is_pooled",
     "pooled_path",
     "pooling_key",
     "print_design",

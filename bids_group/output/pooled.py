@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.elements import Grid, read_map
-from bids_group.errors import BidsGroupError, MissingInputError, OutputError
+from bids_group.elements import Grid, hash_map, read_map
+from bids_group.errors import BidsGroupError, OutputError
 from bids_group.output.disk import write_json, write_volume
 from bids_group.output.names import bids_uri, pooled_path, shared_entities
 from bids_group.output.sidecars import pooled_sidecar
@@ -22,18 +22,32 @@ _FORMAT = 1
 """Raised when the same inputs would give other pooled numbers or files."""
 
 _KEY = "PoolingKey"
+_PENDING = "pending"
 
 
-def pooling_key(observation: Observation, settings: Mapping[str, Any] | None = None) -> str:
-    """Hash what a pooled map depends on: the bytes of its inputs, how they are combined, and ``settings``.
+def pooling_key(observation: Observation, input_hashes: Mapping[str, str] | None = None) -> str:
+    """Hash what a pooled map depends on: the bytes of its inputs, and how they are combined.
+
+    Parameters
+    ----------
+    input_hashes
+        Hashes of the files that were read, by path: those of the very bytes that were pooled. Files that are
+        not in it are read now.
 
     Raises
     ------
     MissingInputError
         An input file cannot be read.
     """
-    content = {"format": _FORMAT, "observation": _fingerprint(observation), "settings": dict(settings or {})}
+    fingerprint = _fingerprint(observation, input_hashes or {})
+    content = {"format": _FORMAT, "observation": fingerprint, "settings": {}}
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def is_pooled(output_dir: Path, observation: Observation) -> bool:
+    """Whether a finished pooled map of some key stands in OUTPUT_DIR: only then is there a key to compare."""
+    sidecar = _read_sidecar(_sidecar_path(pooled_path(output_dir, observation, "effect")))
+    return bool(sidecar.get(_KEY, _PENDING) != _PENDING)
 
 
 def write_pooled(
@@ -52,7 +66,7 @@ def write_pooled(
     stats = _stats(pooled)
     paths = {stat: pooled_path(output_dir, pooled.observation, stat) for stat in stats}
     _refuse_foreign(paths["effect"], pooled.observation)
-    write_json(_sidecar_path(paths["effect"]), {_KEY: "pending"})
+    write_json(_sidecar_path(paths["effect"]), {_KEY: _PENDING})
     _remove_absent(output_dir, pooled.observation, stats)
     space = shared_entities(pooled.observation.maps)["space"]
     hashes = {
@@ -135,10 +149,13 @@ def _stats(pooled: PooledMap) -> dict[str, npt.NDArray[Any]]:
     return {**found, "n": pooled.n_maps}
 
 
-def _fingerprint(source: Observation | FirstLevelMap) -> dict[str, Any]:
+def _fingerprint(source: Observation | FirstLevelMap, known: Mapping[str, str]) -> dict[str, Any]:
     if isinstance(source, FirstLevelMap):
         files = {"effect": source.effect, "variance": source.variance, "dof": source.dof, "mask": source.mask}
-        hashes = {stat: _hash(file) if isinstance(file, Path) else file for stat, file in files.items()}
+        hashes = {
+            stat: known.get(str(file)) or hash_map(file) if isinstance(file, Path) else file
+            for stat, file in files.items()
+        }
         name = {"name": source.effect.name, "input_stat": source.input_stat}
         has_own = source.mask is not None and source.mask_threshold is not None
         return {**name, **hashes, **({"mask_threshold": source.mask_threshold} if has_own else {})}
@@ -147,22 +164,13 @@ def _fingerprint(source: Observation | FirstLevelMap) -> dict[str, Any]:
         "contrast": source.contrast,
         "combine": source.combine,
         "weights": source.weights,
-        "sources": [_fingerprint(one) for one in source.sources],
+        "sources": [_fingerprint(one, known) for one in source.sources],
     }
 
 
 def _files(observation: Observation) -> Iterator[Path]:
     for one in observation.maps:
         yield from (path for path in (one.effect, one.variance, one.dof, one.mask) if isinstance(path, Path))
-
-
-def _hash(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        fix = f"datalad get {path}" if path.is_symlink() else None
-        raise MissingInputError(f"The file {path} cannot be read.", found=error.strerror, fix=fix) from error
 
 
 def _refuse_foreign(path: Path, observation: Observation) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bids_group.model import pool
-from bids_group.output import pooling_key, read_pooled, write_pooled
+from bids_group.output import is_pooled, pooling_key, read_pooled, write_pooled
 from bids_group.records import Observation, PooledMap
 
 Item = TypeVar("Item")
@@ -35,12 +35,18 @@ def pooled_maps(
 
 
 def pool_one(observation: Observation, output_dir: Path, dataset_names: Mapping[str, Path]) -> PooledMap:
-    """Take one observation from the cache, or pool and write it."""
-    key = pooling_key(observation)
-    cached = read_pooled(output_dir, observation, key, dataset_names=dataset_names)
-    if cached is not None:
-        return cached
+    """Take one observation from the cache, or pool and write it.
+
+    The key of what is written comes from the bytes that were pooled, which are read once: a file that changes
+    meanwhile is never kept under the key of other bytes. Inputs are hashed first only where a key stands.
+    """
+    if is_pooled(output_dir, observation):
+        key = pooling_key(observation)
+        cached = read_pooled(output_dir, observation, key, dataset_names=dataset_names)
+        if cached is not None:
+            return cached
     pooled = pool(observation)
+    key = pooling_key(observation, pooled.input_hashes)
     write_pooled(output_dir, pooled, key, dataset_names=dataset_names)
     return pooled
 

@@ -110,7 +110,7 @@ def test_the_key_knows_every_byte_every_weight_and_every_setting(make_map: MakeM
     ]
     keys = [pooling_key(one) for one in variants]
     assert len(set(keys)) == len(variants)
-    assert pooling_key(observation, {"fwhm": 5}) != keys[0]
+    assert pooling_key(observation, {str(maps[0].effect): "a" * 64}) != keys[0]
     maps[0].effect.write_text("other bytes")
     assert pooling_key(observation) != keys[0]
 
