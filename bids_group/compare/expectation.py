@@ -1,0 +1,265 @@
+"""Must two tests give the same numbers? Answered from what each does with the first-level maps."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_group.compare.agreement import Comparison, Ground
+from bids_group.compare.matching import Pair
+from bids_group.compare.sources import Tested
+from bids_group.output.report.folder import entities_of, read_json, sidecar_of, weights_of
+from bids_group.output.sidecars import ESTIMATORS
+
+Unit = tuple[str, ...]
+"""A first-level map (file name, hash), or maps that are pooled with weights of their own at each element."""
+
+N_TRIALS = 5
+_TOLERANCE = 1e-9
+_ROUNDING = 1e-5
+"""Relative difference that float32 maps may show where the tests are the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """Whether effect and statistic must agree, why, and what was checked."""
+
+    effect: bool
+    statistic: bool
+    sentence: str
+    facts: tuple[str, ...]
+    alarm: str | None = None
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether both must agree."""
+        return self.effect and self.statistic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Rows:
+    """Rows of a design as sums of units: ``weights[row][unit]``; what stands in the way of knowing them."""
+
+    weights: tuple[Mapping[Unit, float], ...]
+    files: tuple[str, ...]
+    is_complete: bool
+
+    @property
+    def units(self) -> set[Unit]:
+        return {unit for row in self.weights for unit in row}
+
+
+def expect(pair: Pair, ground: Ground, comparisons: tuple[Comparison, ...]) -> Expectation:
+    """Derive from designs, pooling and coverage whether the two tests are the same function of the maps.
+
+    Both least-squares fits are put to the same random numbers in place of first-level maps: two such
+    functions that give one result for those give it for all maps (but for sets of measure zero).
+    """
+    rows = _read_rows(pair.a, ground.read_a), _read_rows(pair.b, ground.read_b)
+    facts = (_balance(rows), _completeness(rows), _maps(rows))
+    obstacles = tuple(_obstacles(pair, rows))
+    if obstacles:
+        return Expectation(
+            effect=False, statistic=False, facts=facts,
+            sentence=f"The two tests need not agree: {'; '.join(obstacles)}.",
+        )  # fmt: skip
+    effect, statistic = _try_random_maps(pair, rows)
+    return Expectation(
+        effect=effect,
+        statistic=statistic,
+        sentence=_say(pair, rows, effect, statistic),
+        facts=facts,
+        alarm=_alarm(comparisons, effect, statistic),
+    )
+
+
+def _say(pair: Pair, rows: tuple[_Rows, _Rows], effect: bool, statistic: bool) -> str:
+    if effect and statistic:
+        return (
+            "The two tests must agree to rounding, effect and statistic: both are the same function of the "
+            f"same {len(rows[0].units)} maps (least squares, the same weights, the same residual variance), "
+            "shown by putting both to the same random numbers."
+        )
+    if effect:
+        dof = [one.contrast.sidecar.get("DegreesOfFreedom") for one in (pair.a, pair.b)]
+        return (
+            "The effects must agree to rounding (the same weights on the same maps), the statistics need "
+            f"not: the residual variance is another (degrees of freedom {dof[0]} in A, {dof[1]} in B)."
+        )
+    what = "the same statistic in other units" if statistic else "another weighting of the same maps"
+    return f"The two tests need not agree: each is {what}."
+
+
+def _alarm(comparisons: tuple[Comparison, ...], effect: bool, statistic: bool) -> str | None:
+    """Look whether what must agree does."""
+    for one in comparisons:
+        must = one.correction is None and (effect if one.stat == "effect" else effect and statistic)
+        if not must or one.difference is None or one.a is None or not one.difference.size:
+            continue
+        size = np.sqrt(np.mean(np.square(one.a[np.isfinite(one.a)], dtype=float)))
+        largest = float(np.abs(one.difference).max())
+        if largest > _ROUNDING * max(1.0 if one.stat != "effect" else 0.0, 10 * size):
+            return (
+                f"The {one.stat} maps must agree and differ by up to {largest:.3g}: the files in one of the "
+                "folders are not those of its design. Run both analyses again."
+            )
+    return None
+
+
+# ------------------------------------------------------------------------------- rows and maps
+
+_Reader = Callable[[Path], npt.NDArray[np.float32] | None]
+
+
+def _read_rows(one: Tested, read: _Reader) -> _Rows:
+    info = one.analysis.info
+    observations, sources = info.get("Observations") or [], info.get("Sources") or []
+    listed = {entry["label"]: uri for entry, uri in zip(observations, sources, strict=True)}
+    paths = [one.root / str(listed[str(label)]).removeprefix("bids::") for label in one.analysis.matrix.index]
+    sidecars = [sidecar_of(path) for path in paths]
+    return _Rows(
+        weights=tuple(map(_weigh, sidecars)),
+        files=tuple(sorted({_name(uri) for sidecar in sidecars for uri in sidecar["Sources"]})),
+        is_complete=isinstance(info.get("DegreesOfFreedom"), int | float)
+        and all(_is_whole(path, sidecar, read) for path, sidecar in zip(paths, sidecars, strict=True)),
+    )
+
+
+def _is_whole(path: Path, sidecar: Mapping[str, Any], read: _Reader) -> bool:
+    """Whether each of the maps pooled into a row is observed at every common element."""
+    n_maps, counts = len(sidecar["Sources"]), path.with_name(path.name.replace("_stat-effect_", "_stat-n_"))
+    if n_maps < 2 or not counts.is_file():
+        return True
+    values = read(counts)
+    return values is not None and bool((values >= n_maps).all())
+
+
+def _weigh(sidecar: Mapping[str, Any]) -> dict[Unit, float]:
+    """Spell a row as a sum of maps; precision weights differ between elements, so their sum is a unit."""
+    hashes = dict(sidecar.get("InputHashes") or {})
+    maps = [(_name(uri), str(hashes.get(uri))) for uri in sidecar["Sources"]]
+    if sidecar.get("Pooling") == "weights":
+        return dict(zip(maps, map(float, sidecar["Weights"]), strict=True))
+    if sidecar.get("Pooling") == "mean" or len(maps) == 1:
+        return {unit: 1 / len(maps) for unit in maps}
+    return {(_PRECISION, *(part for unit in sorted(maps) for part in unit)): 1.0}
+
+
+_PRECISION = "precision"
+
+
+def _name(uri: str) -> str:
+    return uri.rsplit("/", 1)[-1]
+
+
+# ------------------------------------------------------------------------------------- verdict
+
+
+def _obstacles(pair: Pair, rows: tuple[_Rows, _Rows]) -> Iterator[str]:
+    """What stands in the way of deriving equality from the designs."""
+    (a, b), sides = rows, (pair.a, pair.b)
+    if a.units != b.units:
+        if any(unit[0] == _PRECISION for unit in a.units ^ b.units):
+            yield "rows pool several maps by precision, with other weights at each element, not the same in both"
+        else:
+            n_a, n_b = len(a.units - b.units), len(b.units - a.units)
+            yield f"they are not about the same maps ({n_a} only in A, {n_b} only in B)"
+    tests = [one.contrast.test for one in sides]
+    if tests[0] != tests[1]:
+        yield f"one is a {tests[0]} test, the other a {tests[1]} test"
+    estimators = [str(one.analysis.info.get("Estimator")) for one in sides]
+    if set(estimators) != {ESTIMATORS["ols"]}:
+        yield f"not both are least squares over rows of equal weight (A: {estimators[0]}; B: {estimators[1]})"
+    widths = [_width_mm(one) for one in sides]
+    if widths[0] != widths[1]:
+        yield f"the smoothing differs ({widths[0]:g} mm and {widths[1]:g} mm)"
+    if not (a.is_complete and b.is_complete):
+        yield "the data are not complete: not every map is observed at every element"
+
+
+def _width_mm(one: Tested) -> float:
+    return float(dict(one.analysis.info.get("Smoothing") or {}).get("FullWidthAtHalfMaximum") or 0.0)
+
+
+def _try_random_maps(pair: Pair, rows: tuple[_Rows, _Rows]) -> tuple[bool, bool]:
+    """Fit both designs to random numbers in place of maps; say whether effects and statistics are equal."""
+    units = sorted(rows[0].units)
+    values = np.random.default_rng(0).standard_normal((len(units), N_TRIALS))
+    (effect_a, statistic_a), (effect_b, statistic_b) = (
+        _fit(one, _stack(side, units) @ values) for one, side in zip((pair.a, pair.b), rows, strict=True)
+    )
+    return (
+        effect_a.shape == effect_b.shape and np.allclose(effect_a, effect_b, rtol=_TOLERANCE, atol=_TOLERANCE),
+        bool(np.allclose(statistic_a, statistic_b, rtol=_TOLERANCE, atol=_TOLERANCE)),
+    )
+
+
+def _stack(rows: _Rows, units: list[Unit]) -> npt.NDArray[np.float64]:
+    """Pooling as a matrix of shape ``(n_rows, n_units)``."""
+    return np.array([[row.get(unit, 0.0) for unit in units] for row in rows.weights])
+
+
+def _fit(
+    one: Tested, values: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Least squares: effect of shape ``(q, n_trials)``, and t (q = 1, test t) or F of shape ``(n_trials,)``."""
+    X = one.analysis.matrix.to_numpy()
+    weights = weights_of(one.contrast, X.shape[1])
+    assert weights is not None
+    inverse = np.linalg.pinv(X)
+    effect = weights @ inverse @ values
+    residuals = values - X @ (inverse @ values)
+    variance = (residuals**2).sum(axis=0) / (len(X) - np.linalg.matrix_rank(X))
+    spread = weights @ inverse @ inverse.T @ weights.T
+    if one.contrast.test == "t":
+        return effect, effect[0] / np.sqrt(spread[0, 0] * variance)
+    numerator = (effect * (np.linalg.pinv(spread) @ effect)).sum(axis=0)
+    return effect, numerator / (np.linalg.matrix_rank(weights) * variance)
+
+
+# --------------------------------------------------------------------------------------- facts
+
+
+def _balance(rows: tuple[_Rows, _Rows]) -> str:
+    """Say whether everybody has the same sessions and runs."""
+    sets: dict[str, list[str]] = defaultdict(list)
+    for name in sorted({name for side in rows for name in side.files}):
+        entities = entities_of(name)
+        what = [f"{key}-{entities[key]}" for key in ("ses", "run", "contrast") if key in entities]
+        sets[entities.get("sub", "?")].append(" ".join(what))
+    kinds: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for person, own in sets.items():
+        kinds[tuple(own)].append(person)
+    usual = max(kinds, key=lambda kind: len(kinds[kind]))
+    others = [person for kind, people in kinds.items() if kind != usual for person in people]
+    head = f"{len(kinds[usual])} of {len(sets)} people have {_counted(len(usual))} ({'; '.join(usual)})"
+    if not others:
+        return f"Balanced: all {head.replace(' of ' + str(len(sets)), '', 1)}."
+    some = ", ".join(f"sub-{one}" for one in others[:5]) + (" …" if len(others) > 5 else "")
+    return f"Not balanced: {head}; not so {some}."
+
+
+def _counted(n_maps: int) -> str:
+    return "1 map" if n_maps == 1 else f"{n_maps} maps"
+
+
+def _completeness(rows: tuple[_Rows, _Rows]) -> str:
+    whole = [side.is_complete for side in rows]
+    if all(whole):
+        return "Complete: every map is observed at every element that is compared."
+    where = " and ".join(side for side, one in zip("AB", whole, strict=True) if not one)
+    return f"Not complete: in {where}, maps do not cover all elements that are compared."
+
+
+def _maps(rows: tuple[_Rows, _Rows]) -> str:
+    a, b = (set(side.files) for side in rows)
+    if a == b and rows[0].units == rows[1].units:
+        return f"The same maps: {_counted(len(a))}, equal to the byte."
+    shared = f"{_counted(len(a & b))} of one name in both"
+    return f"First-level maps: {shared}, {len(a - b)} only in A, {len(b - a)} only in B."
