@@ -41,13 +41,13 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             raise UsageError(
                 f"The command line has words that belong to no option: {unknown[1]}",
-                expected=_USAGE,
+                expected=self.usage or _USAGE,
                 fix='Put text that has blanks in quotes, such as --formula "~ group + age".',
             )
         missing = re.match(r"the following arguments are required: (.*)", message)
         if missing:
             raise self._missing(missing[1].split(", "))
-        raise UsageError(f"The command line cannot be read: {message}.", fix="See bids-group --help.")
+        raise UsageError(f"The command line cannot be read: {message}.", fix=f"See {self.prog} --help.")
 
     def _unknown_option(self, name: str) -> UsageError:
         known = [option for action in self._actions for option in action.option_strings]
@@ -59,7 +59,7 @@ class Parser(argparse.ArgumentParser):
         close = difflib.get_close_matches(name, known, n=1)
         return UsageError(
             f"There is no option {name}.",
-            fix=f"Did you mean {close[0]}?" if close else "See bids-group --help.",
+            fix=f"Did you mean {close[0]}?" if close else f"See {self.prog} --help.",
         )
 
     def _missing(self, names: Sequence[str]) -> UsageError:
@@ -73,10 +73,10 @@ class Parser(argparse.ArgumentParser):
                 return UsageError(
                     sentence,
                     found=f"{option} took '{kept} {taken}': a list ends only at the next option",
-                    expected=_USAGE,
+                    expected=self.usage or _USAGE,
                     fix=f"Put these three in front of all options{end}",
                 )
-        return UsageError(sentence, expected=_USAGE, fix="See bids-group --help.")
+        return UsageError(sentence, expected=self.usage or _USAGE, fix=f"See {self.prog} --help.")
 
     def _lists_typed(self) -> Iterator[tuple[str, list[str], bool]]:
         """Find the options that take several values, the words that each took, and whether it is the last."""
@@ -111,11 +111,12 @@ def build_parser() -> Parser:
 def read_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse ``argv``; ``--a_b`` is read as ``--a-b``."""
     parser = build_parser()
-    parser.typed = [_dashed(token) for token in argv]
+    parser.typed = [dashed(token) for token in argv]
     return parser.parse_args(parser.typed)
 
 
-def _dashed(token: str) -> str:
+def dashed(token: str) -> str:
+    """Spell an option with dashes: ``--a_b`` is ``--a-b``."""
     if not token.startswith("--"):
         return token
     name, equals, value = token.partition("=")

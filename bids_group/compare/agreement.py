@@ -49,9 +49,7 @@ class Ground:
         return _pick(path, self.shape_b, self.in_b)
 
 
-def _pick(
-    path: Path, shape: tuple[int, ...], at: npt.NDArray[np.intp]
-) -> npt.NDArray[np.float32] | None:
+def _pick(path: Path, shape: tuple[int, ...], at: npt.NDArray[np.intp]) -> npt.NDArray[np.float32] | None:
     data = read_map(path).data
     if data.ndim != 3:
         return None
@@ -203,7 +201,9 @@ def compare_maps(a: Tested, b: Tested, ground: Ground) -> tuple[Comparison, ...]
 
 def _compare(a: Tested, b: Tested, ground: Ground, stat: str) -> Comparison | None:
     values = _values(a.contrast.maps.get(stat), b.contrast.maps.get(stat), ground)
-    return None if values is None else Comparison(stat, None, ground.n, *values)
+    if values is None:
+        return None
+    return Comparison(stat=stat, correction=None, n=ground.n, a=values[0], b=values[1])
 
 
 def _values(
@@ -224,8 +224,17 @@ def _compare_correction(a: Tested, b: Tested, ground: Ground, correction: str) -
     reached[ground.in_b] = True
     outside = int(found_a.sum() - is_a.sum()), int((found_b.reshape(-1) & ~reached).sum())
     stat = "tdp" if correction == "ari" else "p"
-    maps = (None, None) if values is None else values
-    return Comparison(None if values is None else stat, correction, ground.n, *maps, is_a, is_b, outside)
+    a_values, b_values = (None, None) if values is None else values
+    return Comparison(
+        stat=None if values is None else stat,
+        correction=correction,
+        n=ground.n,
+        a=a_values,
+        b=b_values,
+        is_a=is_a,
+        is_b=is_b,
+        outside=outside,
+    )
 
 
 def _judged(one: Tested, correction: str) -> Path | None:

@@ -37,7 +37,10 @@ def _describe(source: Source, one: Tested, n_elements: int) -> Iterator[tuple[st
     found: list[tuple[str, Any]] = [
         ("participants", facts["n_people"]),
         ("rows of the design", facts["n_rows"]),
-        ("first-level contrast", ", ".join(info.get("FirstLevelContrasts") or [facts["first_level_contrast"]])),
+        (
+            "first-level contrast",
+            ", ".join(info.get("FirstLevelContrasts") or [facts["first_level_contrast"]]),
+        ),
         ("maps of the rows", facts["first_level_contrast"]),
         ("input statistic", facts["input_stat"] or "effect"),
         ("pooling within people", facts["pooling"]),
@@ -81,7 +84,7 @@ def _say_correction(entry: Mapping[str, Any]) -> str:
 
 
 def _options(a: Source, b: Source) -> list[tuple[str, str, str]]:
-    """Settings of the command or model file that differ and stand in no file of the analysis."""
+    """List settings of the command or model file that differ and stand in no file of the analysis."""
     told = {"--formula", "--contrast", "--smoothing-fwhm", "--min-coverage", "--one-sided"}
     return [
         (one.name, one.stored, one.wanted)
@@ -106,7 +109,8 @@ def say_people(a: Source, b: Source, pair: Pair) -> tuple[str, ...]:
 def _name(people: set[str], other: Source) -> str:
     reasons = _reasons(other)
     named = [
-        f"{one} (in {other.side}: {reasons[one]})" if one in reasons else one for one in sorted(people)[:_MOST]
+        f"{one} (in {other.side}: {reasons[one]})" if one in reasons else one
+        for one in sorted(people)[:_MOST]
     ]
     return ", ".join(named) + (f" and {len(people) - _MOST} more" if len(people) > _MOST else "")
 

@@ -14,7 +14,9 @@ import numpy.typing as npt
 from bids_group.compare.agreement import Comparison, Ground
 from bids_group.compare.matching import Pair
 from bids_group.compare.sources import Tested
-from bids_group.output.report.folder import entities_of, read_json, sidecar_of, weights_of
+from bids_group.errors import GridError
+from bids_group.output.report.folder import entities_of, sidecar_of, weights_of
+from bids_group.output.report.tables import show_number
 from bids_group.output.sidecars import ESTIMATORS
 
 Unit = tuple[str, ...]
@@ -62,18 +64,29 @@ def expect(pair: Pair, ground: Ground, comparisons: tuple[Comparison, ...]) -> E
     functions that give one result for those give it for all maps (but for sets of measure zero).
     """
     rows = _read_rows(pair.a, ground.read_a), _read_rows(pair.b, ground.read_b)
+    unknown = [side for side, one in zip("AB", rows, strict=True) if one is None]
+    if rows[0] is None or rows[1] is None:
+        sentence = (
+            f"Whether the two tests must agree is not known: OUT_{' and OUT_'.join(unknown)} lacks files "
+            f"below sub-* that say which maps its rows stand on. {_found(comparisons)}"
+        )
+        return Expectation(effect=False, statistic=False, facts=(), sentence=sentence)
+    return _derive(pair, (rows[0], rows[1]), comparisons)
+
+
+def _derive(pair: Pair, rows: tuple[_Rows, _Rows], comparisons: tuple[Comparison, ...]) -> Expectation:
     facts = (_balance(rows), _completeness(rows), _maps(rows))
     obstacles = tuple(_obstacles(pair, rows))
     if obstacles:
         return Expectation(
             effect=False, statistic=False, facts=facts,
-            sentence=f"The two tests need not agree: {'; '.join(obstacles)}.",
+            sentence=f"The two tests need not agree: {'; '.join(obstacles)}. {_found(comparisons)}",
         )  # fmt: skip
     effect, statistic = _try_random_maps(pair, rows)
     return Expectation(
         effect=effect,
         statistic=statistic,
-        sentence=_say(pair, rows, effect, statistic),
+        sentence=f"{_say(pair, rows, effect, statistic)} {_found(comparisons)}",
         facts=facts,
         alarm=_alarm(comparisons, effect, statistic),
     )
@@ -94,6 +107,16 @@ def _say(pair: Pair, rows: tuple[_Rows, _Rows], effect: bool, statistic: bool) -
         )
     what = "the same statistic in other units" if statistic else "another weighting of the same maps"
     return f"The two tests need not agree: each is {what}."
+
+
+def _found(comparisons: tuple[Comparison, ...]) -> str:
+    """Say how large the differences are."""
+    largest = [
+        f"of {one.stat} {show_number(str(float(np.abs(one.difference).max())))}"
+        for one in comparisons
+        if one.correction is None and one.difference is not None and one.difference.size
+    ]
+    return f"The largest difference found: {', '.join(largest)}." if largest else "No map is in both."
 
 
 def _alarm(comparisons: tuple[Comparison, ...], effect: bool, statistic: bool) -> str | None:
@@ -117,12 +140,14 @@ def _alarm(comparisons: tuple[Comparison, ...], effect: bool, statistic: bool) -
 _Reader = Callable[[Path], npt.NDArray[np.float32] | None]
 
 
-def _read_rows(one: Tested, read: _Reader) -> _Rows:
+def _read_rows(one: Tested, read: _Reader) -> _Rows | None:
     info = one.analysis.info
     observations, sources = info.get("Observations") or [], info.get("Sources") or []
-    listed = {entry["label"]: uri for entry, uri in zip(observations, sources, strict=True)}
-    paths = [one.root / str(listed[str(label)]).removeprefix("bids::") for label in one.analysis.matrix.index]
+    listed = {entry["label"]: uri for entry, uri in zip(observations, sources, strict=False)}
+    paths = [one.root / str(listed.get(label)).removeprefix("bids::") for label in one.analysis.matrix.index]
     sidecars = [sidecar_of(path) for path in paths]
+    if not all("Sources" in sidecar for sidecar in sidecars):
+        return None
     return _Rows(
         weights=tuple(map(_weigh, sidecars)),
         files=tuple(sorted({_name(uri) for sidecar in sidecars for uri in sidecar["Sources"]})),
@@ -136,7 +161,10 @@ def _is_whole(path: Path, sidecar: Mapping[str, Any], read: _Reader) -> bool:
     n_maps, counts = len(sidecar["Sources"]), path.with_name(path.name.replace("_stat-effect_", "_stat-n_"))
     if n_maps < 2 or not counts.is_file():
         return True
-    values = read(counts)
+    try:
+        values = read(counts)
+    except GridError:
+        return False
     return values is not None and bool((values >= n_maps).all())
 
 
@@ -162,11 +190,11 @@ def _name(uri: str) -> str:
 
 
 def _obstacles(pair: Pair, rows: tuple[_Rows, _Rows]) -> Iterator[str]:
-    """What stands in the way of deriving equality from the designs."""
+    """Say what stands in the way of deriving equality from the designs."""
     (a, b), sides = rows, (pair.a, pair.b)
     if a.units != b.units:
         if any(unit[0] == _PRECISION for unit in a.units ^ b.units):
-            yield "rows pool several maps by precision, with other weights at each element, not the same in both"
+            yield "rows pool several maps by precision (weights differ between elements), not alike in both"
         else:
             n_a, n_b = len(a.units - b.units), len(b.units - a.units)
             yield f"they are not about the same maps ({n_a} only in A, {n_b} only in B)"
@@ -195,9 +223,13 @@ def _try_random_maps(pair: Pair, rows: tuple[_Rows, _Rows]) -> tuple[bool, bool]
         _fit(one, _stack(side, units) @ values) for one, side in zip((pair.a, pair.b), rows, strict=True)
     )
     return (
-        effect_a.shape == effect_b.shape and np.allclose(effect_a, effect_b, rtol=_TOLERANCE, atol=_TOLERANCE),
-        bool(np.allclose(statistic_a, statistic_b, rtol=_TOLERANCE, atol=_TOLERANCE)),
+        effect_a.shape == effect_b.shape and _is_equal(effect_a, effect_b),
+        _is_equal(statistic_a, statistic_b),
     )
+
+
+def _is_equal(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> bool:
+    return bool(np.allclose(a, b, rtol=_TOLERANCE, atol=_TOLERANCE))
 
 
 def _stack(rows: _Rows, units: list[Unit]) -> npt.NDArray[np.float64]:
@@ -208,7 +240,7 @@ def _stack(rows: _Rows, units: list[Unit]) -> npt.NDArray[np.float64]:
 def _fit(
     one: Tested, values: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Least squares: effect of shape ``(q, n_trials)``, and t (q = 1, test t) or F of shape ``(n_trials,)``."""
+    """Fit by least squares: effect of shape ``(q, n_trials)``, t or F of shape ``(n_trials,)``."""
     X = one.analysis.matrix.to_numpy()
     weights = weights_of(one.contrast, X.shape[1])
     assert weights is not None

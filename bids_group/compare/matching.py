@@ -40,9 +40,7 @@ def match_contrasts(a: Source, b: Source, pairs: Sequence[str]) -> tuple[Pair, .
     if pairs:
         return tuple(_read_pair(text, a, b) for text in dict.fromkeys(pairs))
     others = {one.key: one for one in b.tested}
-    matched = tuple(
-        Pair(label=one.key, a=one, b=others[one.key]) for one in a.tested if one.key in others
-    )
+    matched = tuple(Pair(label=one.key, a=one, b=others[one.key]) for one in a.tested if one.key in others)
     if not matched:
         raise SelectionError(
             "The two outputs have no contrast in common.",

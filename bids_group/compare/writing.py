@@ -1,0 +1,113 @@
+"""The files of a comparison: a folder of its own, recognised when it is written again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bids_group import __version__
+from bids_group.errors import OutputError
+from bids_group.output.disk import sweep_parts, write_bytes, write_json, write_table, write_text
+
+_SIDECAR = "comparison.json"
+_PROGRAM = "bids-group-compare"
+COLUMNS = {
+    "contrast": "Label of the contrast in file names; A=B where two labels were paired",
+    "stat": "Map that was compared: effect, t, F, z; of a correction p (corrected, but for none), or tdp "
+    "(proportion of true discoveries)",
+    "correction": "Correction, as in file names; n/a for maps that are none",
+    "n": "Number of elements that both analyses have (and where both maps are finite)",
+    "r": "Pearson's correlation over these elements",
+    "bias": "Mean of the differences B - A",
+    "limit_lower": "Lower limit of agreement: bias - 1.96 SD of the differences (SD with n - 1)",
+    "limit_upper": "Upper limit of agreement: bias + 1.96 SD of the differences (SD with n - 1)",
+    "n_a": "Significant elements in A, of those that both have",
+    "n_b": "Significant elements in B, of those that both have",
+    "n_both": "Elements that are significant in both",
+    "dice": "2 n_both / (n_a + n_b); n/a where nothing is significant",
+}
+
+
+def check_place(folder: Path, out_a: Path, out_b: Path) -> None:
+    """Refuse a folder that holds anything but an earlier comparison, or lies in one of the outputs.
+
+    Raises
+    ------
+    OutputError
+    """
+    place = folder.resolve()
+    for side, out in (("A", out_a), ("B", out_b)):
+        if out.resolve() == place or out.resolve() in place.parents:
+            raise OutputError(
+                f"The folder for the comparison lies in OUT_{side}: {folder}.",
+                expected="a folder of its own, so that both analyses stay as they are",
+                fix="Name another folder.",
+            )
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(
+            f"{folder} is a file.", expected="a new or empty folder", fix="Name another folder."
+        )
+    try:
+        holds = (
+            [one.name for one in folder.iterdir() if not one.name.startswith(".part-")]
+            if folder.is_dir()
+            else []
+        )
+    except OSError as error:
+        raise OutputError(f"The folder {folder} cannot be read.", found=error.strerror) from error
+    if holds and not _read_own(folder):
+        raise OutputError(
+            f"The folder {folder} is not empty, and what it holds is no comparison.",
+            found=", ".join(sorted(holds)[:4]) + (" …" if len(holds) > 4 else ""),
+            expected="a new or empty folder, or an earlier comparison (which is replaced)",
+            fix="Name another folder.",
+        )
+
+
+def _read_own(folder: Path) -> Mapping[str, Any]:
+    """Read the sidecar of an earlier comparison; empty where there is none."""
+    try:
+        content = json.loads((folder / _SIDECAR).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    is_own = isinstance(content, dict) and dict(content.get("GeneratedBy") or {}).get("Name") == _PROGRAM
+    return content if is_own else {}
+
+
+def write_comparison(
+    folder: Path,
+    table: pd.DataFrame,
+    page: str,
+    figures: Mapping[Path, bytes],
+    *,
+    sources: tuple[Path, Path],
+) -> Path:
+    """Write all files, each whole; the sidecar comes first, so that the folder of a killed run is known."""
+    earlier = [Path(name) for name in _read_own(folder).get("Figures", [])]
+    own = sorted(path.as_posix() for path in {*figures, *earlier})
+    sweep_parts(folder)
+    write_json(folder / _SIDECAR, _sidecar(own, sources))
+    for path, payload in figures.items():
+        write_bytes(folder / path, payload)
+    write_table(folder / "comparison.tsv", table)
+    write_text(folder / "report.html", page)
+    for path in earlier:
+        if path not in figures and not path.is_absolute() and ".." not in path.parts:
+            (folder / path).unlink(missing_ok=True)
+    write_json(folder / _SIDECAR, _sidecar(sorted(path.as_posix() for path in figures), sources))
+    return folder / "report.html"
+
+
+def _sidecar(figures: list[str], sources: tuple[Path, Path]) -> dict[str, Any]:
+    return {
+        "Description": "Agreement of two group analyses, map by map",
+        "GeneratedBy": {"Name": _PROGRAM, "Version": __version__},
+        "A": str(sources[0]),
+        "B": str(sources[1]),
+        "Figures": figures,
+        **{name: {"Description": text} for name, text in COLUMNS.items()},
+    }
