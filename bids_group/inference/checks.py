@@ -10,6 +10,7 @@ import pandas as pd
 from bids_group.config import InferenceSpec
 from bids_group.elements import Elements
 from bids_group.errors import DataError, UsageError
+from bids_group.inference.assumptions import check_variance_groups, tell_ignored_blocks
 from bids_group.inference.scheme import Scheme, choose_scheme, count_families
 from bids_group.inference.statistic import build_statistic
 from bids_group.records import Contrast, Design, Notice
@@ -51,12 +52,17 @@ def check_inference(
     DataError
         The design, blocks or variance groups do not allow the shuffles.
     """
-    notices = _sides(design, spec) + _family(spec)
     _check_people(variance_groups, subjects)
+    notices = (
+        *_sides(design, spec),
+        *_family(spec),
+        *tell_ignored_blocks(spec, blocks),
+        *check_variance_groups(design, spec, variance_groups, estimator),
+    )
     if not spec.needs_shuffling:
         return notices
-    _check_request(spec, is_complete=is_complete, estimator=estimator)
     _check_people(blocks, subjects)
+    _check_request(spec, is_complete=is_complete, estimator=estimator)
     schemes = [
         checked_scheme(design, contrast, spec, blocks=blocks, variance_groups=variance_groups)
         for contrast in design.contrasts

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
 from bids_group.inference.clusters import find_clusters
 from bids_group.inference.correlation import TIE
@@ -104,7 +103,7 @@ def judge_familywise(question: Question, null: Null, correction: str) -> Signifi
     """Judge a contrast by ``fwe-voxel``, ``fwe-size``, ``fwe-mass`` or ``fwe-tfce``."""
     measure = correction.removeprefix("fwe-")
     if null.has_group_variances:
-        question = replace(question, z=null.z, p=_tail(null.z, question))
+        question = replace(question, z=null.z)
     judge_by = _clusterwise if measure in ("size", "mass") else _elementwise
     verdict = judge_by(question, null, measure)
     return replace(verdict, z=null.z) if null.has_group_variances else verdict
@@ -180,12 +179,6 @@ def _element_p(question: Question, null: Null, measure: str) -> Row:
         values = null.statistic.z_of(null.values) if null.is_in_z else null.values
         observed = np.abs(values) if question.is_two_sided else values
     return np.where(question.is_tested, null.p(measure, observed), 1.0).astype(np.float32)
-
-
-def _tail(z: Row, question: Question) -> Row:
-    """Uncorrected p of normal deviates."""
-    tail = special.ndtr(-np.abs(z.astype(np.float64))) * 2 if question.is_two_sided else special.ndtr(-z)
-    return np.asarray(np.maximum(tail, np.finfo(np.float32).tiny), dtype=np.float32)
 
 
 def _column(measure: str) -> str:

@@ -193,9 +193,11 @@ def _details(question: Question, scheme: Scheme) -> dict[str, Any]:
 def _notices(question: Question, scheme: Scheme) -> tuple[Notice, ...]:
     if scheme.groups is None:
         return ()
+    contrast = question.result.contrast
+    judged = "v" if contrast.test == "t" else "G"
     sentence = (
-        f"Shuffling allows each variance group its own variance for '{question.result.contrast.name}'"
-        " (Welch's v, as z); the statistic map of the fit pools the variance, so the two differ."
+        f"Shuffling judges '{contrast.name}' by Welch's {judged} of the variance groups, as z; the "
+        f"{contrast.test} of the fit, which has their variances too, is another statistic."
     )
     return (Notice(severity="note", topic="variance", sentence=sentence),)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,15 @@ class Scheme:
             self.shuffles.has_flips,
         )
 
+    @property
+    def mean_change(self) -> float:
+        """Mean of ‖P x̃ − x̃‖² over all permutations P, beside its largest value 2‖x̃‖².
+
+        The mean of P x̃ is the mean of x̃ over each orbit.
+        """
+        rest = _within(self.partition.tested, self.shuffles.units.orbits)
+        return float((rest**2).sum() / self.partition.q)
+
     def smallest_p(self, *, is_two_sided: bool) -> float:
         """Share of the shuffles that cannot differ from the unshuffled data, whatever the data are."""
         if not self.shuffles.is_exhaustive or self.shuffles.n_others >= _MOST_COUNTED:
@@ -80,9 +90,9 @@ def choose_scheme(
     """Decide how the rows are shuffled for one contrast.
 
     Sign flips where the constant is not in the span of the nuisance part, permutations where it is; with
-    variance groups, permutations within them where each group's mean is nuisance, else sign flips. Blocks:
-    rows within blocks where the tested part varies within them, else whole blocks; sign flips turn whole
-    blocks unless within-blocks is asked for.
+    variance groups, permutations within them where each group's mean is nuisance, else sign flips. Blocks are
+    flipped whole unless within-blocks is asked for. They are permuted whole, or their rows within them,
+    whichever changes more of the tested part x̃: the larger mean ‖P x̃ − x̃‖² over the shuffles P.
 
     Raises
     ------
@@ -90,12 +100,30 @@ def choose_scheme(
         The blocks or variance groups do not allow these shuffles.
     """
     partition = split_design(design, contrast)
-    block_of_row = _codes(blocks, design, "exchangeability block")
     group_of_row = _codes(variance_groups, design, "variance group")
     if group_of_row is not None and group_of_row.max() == 0:
         group_of_row = None
     kind = spec.shuffle if spec.shuffle != "auto" else _natural_kind(partition, group_of_row)
-    is_whole = block_of_row is not None and _moves_whole(partition, block_of_row, spec, kind)
+    build = partial(_build, design, contrast, spec, partition, kind, blocks, variance_groups, group_of_row)
+    if blocks is None or spec.block_scheme is not None or kind == "flips":
+        return build(is_whole=blocks is not None and spec.block_scheme != "within")
+    return _changing_more(build, spec, contrast)
+
+
+def _build(
+    design: Design,
+    contrast: Contrast,
+    spec: InferenceSpec,
+    partition: Partition,
+    kind: str,
+    blocks: pd.Series | None,
+    variance_groups: pd.Series | None,
+    group_of_row: Codes | None,
+    *,
+    is_whole: bool,
+) -> Scheme:
+    """Shuffle rows, rows within blocks, or whole blocks."""
+    block_of_row = _codes(blocks, design, "exchangeability block")
     units = _units(partition.n_obs, block_of_row, group_of_row, contrast, is_whole=is_whole, kind=kind)
     shuffles = Shuffles(
         units=units,
@@ -121,6 +149,39 @@ def choose_scheme(
     )
 
 
+def _changing_more(build: Callable[..., Scheme], spec: InferenceSpec, contrast: Contrast) -> Scheme:
+    """Of rows within blocks and whole blocks take what changes more of the tested part, and say so."""
+    allowed: dict[bool, Scheme] = {}
+    for is_whole in (False, True):
+        try:
+            allowed[is_whole] = build(is_whole=is_whole)
+        except DataError as error:
+            refusal = error
+    if len(allowed) < 2:
+        if not allowed:
+            raise refusal
+        return next(iter(allowed.values()))
+    is_two_sided = spec.is_two_sided or contrast.test == "F"
+    enough = {
+        is_whole: scheme
+        for is_whole, scheme in allowed.items()
+        if scheme.smallest_p(is_two_sided=is_two_sided) <= spec.alpha * (1 + 1e-9)
+    }
+    changed = {is_whole: scheme.mean_change for is_whole, scheme in allowed.items()}
+    is_whole = max(enough or allowed, key=lambda which: (round(changed[which], 9), not which))
+    taken = "whole blocks" if is_whole else "rows within blocks"
+    shares = f"{changed[True]:.0%} by whole blocks, {changed[False]:.0%} by rows within blocks"
+    notice = Notice(
+        severity="note",
+        topic="shuffling",
+        sentence=f"For '{contrast.name}' {taken} are shuffled: of what it tests permutations change on "
+        f"average {shares}"
+        f"{'' if len(enough) != 1 else ', and only the scheme taken has shuffles enough for alpha'}.",
+        fix="--within-blocks or --whole-blocks decide it otherwise.",
+    )
+    return replace(allowed[is_whole], notices=(notice, *allowed[is_whole].notices))
+
+
 def _natural_kind(partition: Partition, groups: Codes | None) -> str:
     if groups is None:
         return "permutations" if partition.has_constant_nuisance else "flips"
@@ -128,22 +189,20 @@ def _natural_kind(partition: Partition, groups: Codes | None) -> str:
     return "permutations" if all(map(partition.is_nuisance, indicators)) else "flips"
 
 
-def _moves_whole(partition: Partition, blocks: Codes, spec: InferenceSpec, kind: str) -> bool:
-    if spec.block_scheme is not None:
-        return spec.block_scheme == "whole"
-    return kind == "flips" or not _varies_within(partition.tested, blocks)
-
-
 def _varies_within(columns: npt.NDArray[np.float64], cells: Codes) -> bool:
     """Whether any column differs between rows of the same cell."""
-    means = np.array([columns[cells == cell].mean(axis=0) for cell in range(int(cells.max()) + 1)])
-    return bool(np.abs(columns - means[cells]).max() > _VARIES)
+    return bool(np.abs(_within(columns, cells)).max() > _VARIES)
 
 
 def _least_changed(columns: npt.NDArray[np.float64], orbits: Codes) -> float:
     """Smallest share of any direction of an orthonormal basis that permutations within orbits change."""
+    return float(np.linalg.svd(_within(columns, orbits), compute_uv=False)[-1] ** 2)
+
+
+def _within(columns: npt.NDArray[np.float64], orbits: Codes) -> npt.NDArray[np.float64]:
+    """Columns less their means over each orbit, which are those over its permutations."""
     means = np.array([columns[orbits == orbit].mean(axis=0) for orbit in range(int(orbits.max()) + 1)])
-    return float(np.linalg.svd(columns - means[orbits], compute_uv=False)[-1] ** 2)
+    return np.asarray(columns - means[orbits], dtype=np.float64)
 
 
 def _units(

@@ -26,7 +26,7 @@ class Question:
     """One contrast on its way to a verdict: its numbers, where it was tested, and how it is judged.
 
     ``is_tested``: elements at which the fit could judge the contrast; ``statistic``, ``z`` and uncorrected
-    ``p`` are what is judged: those of the fit, or those of a permutation that allows for unequal variances.
+    ``p`` are those of the fit, but that z is the one judged where shuffling allows for unequal variances.
     All of shape ``(n_elements,)``. ``n_together``: contrasts whose family-wise errors are counted together.
     """
 
@@ -49,11 +49,12 @@ class Question:
         adjacency: Adjacency,
         n_together: int = 1,
     ) -> Question:
-        """Take statistic, z and p from the fit.
+        """Take statistic, z and p from the fit; NaN where it has none (F with variance groups).
 
         Elements without degrees of freedom or without residual variance are not tested.
         """
         statistic, dof = result.maps[result.contrast.test], result.maps.get("dof")
+        none = np.full(statistic.shape, np.nan, dtype=np.float32)
         is_tested = np.isfinite(statistic) & ~_is_fitted_exactly(result)
         return cls(
             data=data,
@@ -62,8 +63,8 @@ class Question:
             adjacency=adjacency,
             is_tested=is_tested if dof is None else is_tested & (dof > 0),
             statistic=statistic,
-            z=result.maps["z"],
-            p=result.maps["p"],
+            z=result.maps.get("z", none),
+            p=result.maps.get("p", none),
             n_together=n_together,
         )
 
@@ -91,8 +92,8 @@ def _is_fitted_exactly(result: ContrastResult) -> npt.NDArray[np.bool_]:
     statistic, variance = result.maps[result.contrast.test], result.maps.get("variance")
     if variance is None:
         return np.zeros(statistic.shape, dtype=np.bool_)
-    is_zero = (np.atleast_2d(variance) == 0).all(axis=0)
-    return np.asarray(is_zero & (statistic == 0) & (result.maps["p"] == 1))
+    is_zero = (np.atleast_2d(variance) == 0).all(axis=0) & (statistic == 0)
+    return np.asarray(is_zero & (result.maps["p"] == 1) if "p" in result.maps else is_zero)
 
 
 def forming_z(spec: InferenceSpec, *, is_two_sided: bool) -> float:

@@ -159,7 +159,10 @@ def _one_peak(
     precision = None
     if data.estimator == "meta" and data.stack.variance is not None:
         precision = 1 / data.stack.variance[is_here, element].astype(np.float64)
-    influence = _influence(matrix, values[is_here], contrast.weights, precision, nuisance)
+    groups = None
+    if data.has_group_variances and data.variance_groups is not None:
+        groups = pd.factorize(data.variance_groups.reindex(data.design.matrix.index)[is_here])[0]
+    influence = _influence(matrix, values[is_here], contrast.weights, precision, nuisance, groups)
     x, y, z = data.elements.coordinates_mm(np.array([element]))[0]
     table = pd.DataFrame({"peak": number, "x": x, "y": y, "z": z, "label": data.design.matrix.index[is_here]})
     table["effect"] = values[is_here]
@@ -180,8 +183,12 @@ def _influence(
     weights: Float64,
     precision: Float64 | None,
     nuisance: npt.NDArray[np.bool_],
+    groups: npt.NDArray[np.intp] | None = None,
 ) -> dict[str, Float64]:
-    """Fit one element; ``precision`` (1/v) makes it weighted least squares with known variances."""
+    """Fit one element; ``precision`` (1/v) makes it weighted least squares with known variances.
+
+    ``groups``: variance group of each row, of which only the statistic makes use.
+    """
     root = np.ones(len(values)) if precision is None else np.sqrt(precision)
     scale = np.linalg.norm(matrix, axis=0)
     scale[scale == 0] = 1
@@ -200,7 +207,7 @@ def _influence(
         "partial_residual": values - (aside - aside.mean()),
         "cooks_distance": np.where(leverage > 1 - 1e-9, np.nan, cook),
         "statistic_without_row": _without_each(
-            basis, C @ back, scores, residual, leverage, dof, precision is not None
+            basis, C @ back, scores, residual, leverage, dof, precision is not None, groups
         )
         if _is_determined(C, C @ back @ (basis.T @ X))
         else np.full(len(y), np.nan),
@@ -227,6 +234,7 @@ def _without_each(
     leverage: Float64,
     dof: int,
     is_meta: bool,
+    groups: npt.NDArray[np.intp] | None,
 ) -> Float64:
     """Statistic without each row, along an orthonormal basis: rank-one update (Sherman & Morrison 1950)."""
     statistic = np.full(len(residual), np.nan)
@@ -236,7 +244,13 @@ def _without_each(
         step = basis[row]
         noise = 1.0 if is_meta else (total - residual[row] ** 2 / gap) / max(dof - 1, 1)
         effect = weights @ (scores - step * residual[row] / gap)
-        covariance = weights @ (np.eye(step.size) + np.outer(step, step) / gap) @ weights.T * noise
+        inverse = np.eye(step.size) + np.outer(step, step) / gap
+        covariance = weights @ inverse @ weights.T * noise
+        if groups is not None:
+            left = np.arange(len(residual)) != row
+            now = (residual + basis @ step * residual[row] / gap)[left]
+            covariance = _grouped_covariance(basis[left], inverse, weights, now, groups[left])
+            noise = float(covariance.trace())
         if (not is_meta and dof < 2) or not noise > 0:
             continue
         if len(weights) == 1:
@@ -244,3 +258,17 @@ def _without_each(
         else:
             statistic[row] = effect @ np.linalg.solve(covariance, effect) / len(weights)
     return statistic
+
+
+def _grouped_covariance(
+    basis: Float64, inverse: Float64, weights: Float64, residual: Float64, groups: npt.NDArray[np.intp]
+) -> Float64:
+    """Covariance of an estimate whose rows have a variance by group; NaN where one that counts has none."""
+    loadings, gaps = weights @ inverse @ basis.T, 1 - np.einsum("ij,jk,ik->i", basis, inverse, basis)
+    covariance = np.zeros((len(weights), len(weights)))
+    for group in np.unique(groups):
+        here = groups == group
+        share, dof = loadings[:, here] @ loadings[:, here].T, gaps[here].sum()
+        if share.trace() > 1e-12 * (loadings**2).sum():
+            covariance += share * ((residual[here] ** 2).sum() / dof if dof > 1e-6 else np.nan)
+    return covariance

@@ -8,6 +8,7 @@ the memory, and computes with one BLAS thread, so that neither can change a bit 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from bids_group.distributions import f_p, f_to_z, t_p, t_to_z
 from bids_group.errors import DataError
 from bids_group.model.effect_size import hedges_g, partial_r2
+from bids_group.model.group_variances import fit_group_variances
 from bids_group.model.least_squares import (
     Basis,
     Estimate,
@@ -50,7 +52,8 @@ def fit_group(
     Ordinary least squares: t = cβ / √(σ² c(X'X)⁻c'), F = (Cβ)'[C(X'X)⁻C']⁻¹(Cβ)/(qσ²), dof = N − rank(X).
     Where ``data.is_complete`` is false each element uses the people observed there, with its own dof; maps
     ``n`` and ``dof`` say how many. ``estimator="meta"`` weights by known variances, with the
-    normal distribution as its reference.
+    normal distribution as its reference. Variance groups: `group_variances`; F of several rows then has
+    neither z nor p.
 
     Elements where a contrast cannot be judged (not estimable from the people observed there, no residual
     degree of freedom, data without any residual variance, or a contrast within people that the rows observed
@@ -70,7 +73,8 @@ def fit_group(
         Memory for tiles in flight: fewer than ``n_procs`` where it is small.
     has_effect_sizes
         Whether to add Hedges' g (``g``, ``gLower``, ``gUpper``) to t contrasts and partial R² (``partialR2``,
-        ``partialR2Lower``, ``partialR2Upper``) to F contrasts; there are none for ``estimator="meta"``.
+        ``partialR2Lower``, ``partialR2Upper``) to F contrasts; there are none for ``estimator="meta"`` and
+        with variance groups, where no residual SD is everybody's.
 
     Returns
     -------
@@ -83,12 +87,15 @@ def fit_group(
     """
     basis = orthonormal_basis(data.design)
     found = [_empty_maps(contrast, data, has_effect_sizes) for contrast in data.design.contrasts]
+    smallest_dof = np.zeros((len(found), data.elements.n_elements)) if data.has_group_variances else None
     unusual = np.zeros((len(found), 4), dtype=np.int64)
 
     def fit(tile: slice) -> npt.NDArray[np.int64]:
         estimates = _fit_tile(data, basis, tile)
-        for maps, contrast, estimate in zip(found, data.design.contrasts, estimates, strict=True):
-            _fill(maps, tile, contrast, estimate, is_two_sided)
+        for number, (contrast, estimate) in enumerate(zip(data.design.contrasts, estimates, strict=True)):
+            _fill(found[number], tile, contrast, estimate, is_two_sided)
+            if smallest_dof is not None:
+                smallest_dof[number, tile] = estimate.smallest_dof
         is_rounded = _has_tiny_variance(data, tile)
         return np.array([_count_unusual(estimate, is_rounded) for estimate in estimates])
 
@@ -97,9 +104,15 @@ def fit_group(
     with threadpool_limits(1), ThreadPoolExecutor(n_threads) as threads:
         for counts in threads.map(fit, tiles):
             unusual += counts
-    return tuple(
+    results = tuple(
         _result(contrast, data, maps, counts)
         for contrast, maps, counts in zip(data.design.contrasts, found, unusual, strict=True)
+    )
+    if smallest_dof is None:
+        return results
+    return tuple(
+        replace(result, smallest_dof=float(dof[0]) if (dof == dof[0]).all() else dof)
+        for result, dof in zip(results, smallest_dof, strict=True)
     )
 
 
@@ -129,8 +142,12 @@ def _fit_tile(data: GroupData, basis: Basis, tile: slice) -> list[Estimate]:
     if data.estimator == "meta":
         assert data.stack.variance is not None
         return fit_known_variances(values, np.asarray(data.stack.variance[:, tile]), basis, contrasts)
+    subjects = None if data.subjects is None or data.is_complete else pd.factorize(data.subjects)[0]
+    if data.has_group_variances:
+        assert data.variance_groups is not None
+        groups = pd.factorize(data.variance_groups.reindex(data.design.matrix.index), sort=True)[0]
+        return fit_group_variances(values, basis, contrasts, groups, subjects)
     if not data.is_complete:
-        subjects = None if data.subjects is None else pd.factorize(data.subjects)[0]
         return fit_observed(values, basis, contrasts, subjects)
     return _fit_by_nilearn(values, basis, contrasts)
 
@@ -189,10 +206,11 @@ def _empty_maps(contrast: Contrast, data: GroupData, has_effect_sizes: bool) -> 
     """Reserve the maps of one contrast."""
     n_elements, q = data.elements.n_elements, len(np.atleast_2d(contrast.weights))
     rows = (n_elements,) if q == 1 else (q, n_elements)
-    names = [contrast.test, "z", "p"]
-    if not data.is_complete:
-        names += ["n", *([] if data.estimator == "meta" else ["dof"])]
-    if has_effect_sizes and data.estimator == "ols":
+    has_p = q == 1 or not data.has_group_variances
+    names = [contrast.test, *(("z", "p") if has_p else ()), *(() if data.is_complete else ("n",))]
+    if has_p and data.estimator == "ols" and not (data.is_complete and not data.has_group_variances):
+        names.append("dof")
+    if has_effect_sizes and data.estimator == "ols" and not data.has_group_variances:
         names += (
             ["g", "gLower", "gUpper"]
             if contrast.test == "t"
@@ -212,10 +230,11 @@ def _fill(maps: Maps, tile: slice, contrast: Contrast, estimate: Estimate, is_tw
     maps["effect"][..., tile] = estimate.effect if q > 1 else estimate.effect[0]
     maps["variance"][..., tile] = estimate.variance if q > 1 else estimate.variance[0]
     maps[contrast.test][tile] = statistic
-    z = t_to_z(statistic, dof) if contrast.test == "t" else f_to_z(statistic, q, dof)
-    p = t_p(statistic, dof, is_two_sided) if contrast.test == "t" else f_p(statistic, q, dof)
-    maps["z"][tile] = np.where(judged, z, 0.0)
-    maps["p"][tile] = np.where(judged, p, 1.0)
+    if "p" in maps:
+        z = t_to_z(statistic, dof) if contrast.test == "t" else f_to_z(statistic, q, dof)
+        p = t_p(statistic, dof, is_two_sided) if contrast.test == "t" else f_p(statistic, q, dof)
+        maps["z"][tile] = np.where(judged, z, 0.0)
+        maps["p"][tile] = np.where(judged, p, 1.0)
     if "n" in maps:
         maps["n"][tile] = estimate.n_observed
     if "dof" in maps:
@@ -255,7 +274,7 @@ def _result(contrast: Contrast, data: GroupData, maps: Maps, counts: npt.NDArray
     if data.estimator == "meta":
         dof: float | None = float("inf")
     else:
-        dof = float(data.design.dof) if data.is_complete else None
+        dof = float(data.design.dof) if data.is_complete and not data.has_group_variances else None
     _check_range(contrast, data, maps)
     return ContrastResult(
         contrast=contrast,

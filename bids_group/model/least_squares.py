@@ -95,6 +95,8 @@ class Estimate:
     is_estimable: npt.NDArray[np.bool_]
     is_determined: npt.NDArray[np.bool_]
     compares_people: npt.NDArray[np.bool_]
+    smallest_dof: Doubles | None = None
+    """With variance groups: dof of the smallest group on which the contrast depends, ``(n,)``."""
 
     @property
     def is_exact(self) -> npt.NDArray[np.bool_]:
@@ -103,7 +105,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Solution:
+class Solution:
     """Coefficients ``(n, rank)`` and, per group of elements, what their covariance is made of.
 
     ``covariances``: ``(k, rank, rank)`` generalised inverses of the normal equations; ``directions``:
@@ -115,6 +117,21 @@ class _Solution:
     directions: Doubles
     ranks: npt.NDArray[np.intp]
     group: npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fit:
+    """Least squares at the elements of a tile.
+
+    ``patterns``: who is observed, ``(k, n_obs)`` of 0 and 1, one row per group of elements of ``solution``;
+    ``residuals``: ``(n_obs, n)``, 0 where not observed; ``scale``: Σy², ``(n,)``.
+    """
+
+    solution: Solution
+    patterns: Doubles
+    residuals: Doubles
+    scale: Doubles
+    estimates: list[Estimate]
 
 
 def fit_observed(
@@ -143,6 +160,16 @@ def fit_observed(
     -------
     One estimate per contrast.
     """
+    return fit_by_pattern(values, basis, contrasts, subjects).estimates
+
+
+def fit_by_pattern(
+    values: npt.NDArray[np.float32],
+    basis: Basis,
+    contrasts: tuple[Contrast, ...],
+    subjects: npt.NDArray[np.intp] | None = None,
+) -> Fit:
+    """Do as `fit_observed`, and keep what the estimates are made of."""
     is_observed = ~np.isnan(values)
     filled = np.where(is_observed, values, 0.0).astype(np.float64)
     patterns, group = _patterns(is_observed)
@@ -159,10 +186,11 @@ def fit_observed(
         else _is_within(rows, solution.covariances, basis.columns, patterns, subjects)
         for rows in basis.directions
     ]
-    return [
+    estimates = [
         _estimate(basis, number, contrast, solution, variance, dof, n_observed, is_within[number])
         for number, contrast in enumerate(contrasts)
     ]
+    return Fit(solution=solution, patterns=patterns, residuals=residuals, scale=scale, estimates=estimates)
 
 
 def fit_known_variances(
@@ -205,10 +233,10 @@ def residual_variance(squares: Doubles, dof: Doubles, scale: Doubles) -> Doubles
 
 def _solve_by_pattern(
     filled: Doubles, patterns: Doubles, group: npt.NDArray[np.intp], columns: Doubles
-) -> _Solution:
+) -> Solution:
     covariances, directions, ranks = _inverses(patterns, columns)
     coefficients = _apply(covariances, group, filled.T @ columns)
-    return _Solution(
+    return Solution(
         coefficients=coefficients, covariances=covariances, directions=directions, ranks=ranks, group=group
     )
 
@@ -249,7 +277,7 @@ def _apply(covariances: Doubles, group: npt.NDArray[np.intp], moments: Doubles) 
     return np.asarray(np.einsum("nij,nj->ni", covariances[group], moments))
 
 
-def _solve_weighted(filled: Doubles, weights: Doubles, columns: Doubles) -> _Solution:
+def _solve_weighted(filled: Doubles, weights: Doubles, columns: Doubles) -> Solution:
     """Solve the normal equations of each element; weights are brought to a maximum of 1 first."""
     n_obs, rank = columns.shape
     largest = np.maximum(weights.max(axis=0), np.finfo(np.float64).tiny)
@@ -261,7 +289,7 @@ def _solve_weighted(filled: Doubles, weights: Doubles, columns: Doubles) -> _Sol
     coefficients = _apply(covariances, group, (relative * filled).T @ columns)
     residuals = relative * (filled - columns @ coefficients.T)
     coefficients += _apply(covariances, group, residuals.T @ columns)
-    return _Solution(
+    return Solution(
         coefficients=coefficients,
         covariances=covariances / largest[:, None, None],
         directions=directions,
@@ -283,7 +311,7 @@ def _estimate(
     basis: Basis,
     number: int,
     contrast: Contrast,
-    solution: _Solution,
+    solution: Solution,
     variance: Doubles,
     dof: Doubles,
     n_observed: Doubles,

@@ -19,6 +19,7 @@ from bids_group.output.sidecars import (
     contrast_sidecar,
     corrected_sidecar,
     correction_label,
+    fit_sidecar,
 )
 from bids_group.records import ContrastResult, Significance
 
@@ -35,7 +36,10 @@ def draft_contrast(context: Context, result: ContrastResult) -> Iterator[Draft]:
             context,
             f"{stem}_stat-{stat}_statmap.nii.gz",
             partial(_unpack, context, row, fill=1.0 if stat == "p" else 0.0),
-            contrast_sidecar(context, result, _stat_words(context, result, stat)),
+            {
+                **contrast_sidecar(context, result, _stat_words(context, result, stat)),
+                **({} if stat in ("effect", "n") else fit_sidecar(context)),
+            },
             stat=stat,
             contrast=result.contrast.name,
             intent=_intent(result, stat),

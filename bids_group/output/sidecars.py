@@ -22,6 +22,7 @@ from bids_group.records import (
     Observation,
     PooledMap,
     Significance,
+    are_told_apart,
 )
 
 STAT_WORDS = {
@@ -52,6 +53,7 @@ POOLINGS = {
 
 
 _DOF_DIFFERS = "differs between elements: see stat-dof"
+_DOF_NONE = "none that hold: an F of several rows with variance groups is judged by shuffling alone"
 _DOF_INFINITE = "infinite: variances are known, the reference is normal"
 
 
@@ -145,6 +147,21 @@ def contrast_sidecar(context: Context, result: ContrastResult, description: str)
     }
 
 
+def fit_sidecar(context: Context) -> dict[str, Any]:
+    """Say what the fit, and what needs no shuffling, makes of variance groups and blocks."""
+    groups, blocks = context.data.variance_groups, context.data.blocks
+    said: dict[str, Any] = {}
+    if groups is not None and context.data.has_group_variances:
+        said["VarianceGroups"] = str(groups.name)
+        said["VarianceEstimate"] = (
+            "each variance group's own residual variance: t = effect / sqrt(sum of a_g) on "
+            "(sum of a_g)^2 / sum(a_g^2 / dof_g) degrees of freedom (Satterthwaite)"
+        )
+    if blocks is not None and are_told_apart(blocks):
+        said["IgnoredExchangeabilityBlocks"] = str(blocks.name)
+    return said
+
+
 def corrected_sidecar(
     context: Context, result: ContrastResult, significance: Significance, description: str
 ) -> dict[str, Any]:
@@ -162,6 +179,7 @@ def corrected_sidecar(
         "NumberOfSignificantElements": int(significance.is_significant.sum()),
         "NumberOfClusters": len(significance.clusters),
         "Notices": [one.sentence for one in significance.notices],
+        **({} if "ShufflingScheme" in significance.details else fit_sidecar(context)),
         **significance.details,
     }
 
@@ -239,7 +257,7 @@ def describe_resolution(grid: Grid, maps: tuple[FirstLevelMap, ...]) -> str:
 def degrees_of_freedom(result: ContrastResult) -> float | list[float] | str:
     """One number for t, numerator and denominator for F; words where it differs or variances are known."""
     if result.dof is None:
-        return _DOF_DIFFERS
+        return _DOF_DIFFERS if "p" in result.maps else _DOF_NONE
     if not np.isfinite(result.dof):
         return _DOF_INFINITE
     dof = float(result.dof)

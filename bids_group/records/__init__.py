@@ -18,6 +18,7 @@ from bids_group.records.numbers import (
     MapStack,
     Observation,
     PooledMap,
+    are_told_apart,
 )
 from bids_group.records.people import Cohort, Column, Exclusion, FirstLevelMap, Table
 from bids_group.records.significance import Cluster, Peak, Significance, UncorrectedP
@@ -42,4 +43,5 @@ __all__ = [
     "Significance",
     "Table",
     "UncorrectedP",
+    "are_told_apart",
 ]

@@ -174,6 +174,11 @@ class MapStack:
             )
 
 
+def are_told_apart(blocks: pd.Series | None) -> bool:
+    """Whether blocks hold several rows and are not people, whose rows a model tells apart by its columns."""
+    return blocks is not None and blocks.name != "subject" and bool(blocks.duplicated().any())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GroupData:
     """Design and maps, proven to describe the same rows in the same order."""
@@ -188,6 +193,12 @@ class GroupData:
     variance_groups: pd.Series | None = None
     subjects: pd.Series | None = None
     """Whose row each is, where people have several."""
+
+    @property
+    def has_group_variances(self) -> bool:
+        """Whether rows of several variance groups are fitted, each group with a variance of its own."""
+        groups = self.variance_groups
+        return self.estimator == "ols" and groups is not None and len(set(groups)) > 1
 
     def __post_init__(self) -> None:
         if self.stack.labels != tuple(self.design.matrix.index):
@@ -214,10 +225,15 @@ class ContrastResult:
     ``variance`` have shape ``(q, n_elements)``. Where coverage is below 1 also ``dof`` and ``n``. Effect
     sizes: ``g``, ``gLower``, ``gUpper`` or ``partialR2`` … ``dof`` is the residual one (None where it differs
     between elements), ``dof_numerator`` is q for F.
+
+    With variance groups ``dof`` are Satterthwaite's, and ``smallest_dof`` is what corrections that reach into
+    the far tail take instead: those of the smallest group on which the contrast depends, one number or
+    ``(n_elements,)``. F of several rows then has neither ``z``, ``p`` nor dof: only shuffling can judge it.
     """
 
     contrast: Contrast
     dof: float | None
     dof_numerator: int
     maps: Mapping[str, npt.NDArray[np.float32]]
+    smallest_dof: float | npt.NDArray[np.float64] | None = None
     notices: tuple[Notice, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -26,7 +26,7 @@ from bids_group.model import (
 )
 from bids_group.output import check_output_names
 from bids_group.output.report import Atlas, read_atlas
-from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation
+from bids_group.records import Cohort, Design, Exclusion, FirstLevelMap, GroupAnalysis, Notice, Observation
 from bids_group.workflow.images import settle_masks
 
 LOGGER = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def prepare(config: RunConfig) -> Job:
         model, config = settle_request(read_model(config.analysis.model_file), config)
     cohort = gather_cohort(config.inputs, config.selection, config.output_dir)
     config = _settle_design(config, cohort, model)
-    spec, pooling_notices = _settle_pooling(config.analysis, cohort)
+    spec, cohort, pooling_notices = _settle_pooling(config.analysis, cohort)
     if model is None:
         model = compile_request(config.analysis, config.selection, spec.pooling, config.inputs)
     cohort, mask_notices = settle_masks(spec, cohort, is_group=config.level == "group")
@@ -125,22 +125,44 @@ def _settle_design(config: RunConfig, cohort: Cohort, model: StatsModel | None) 
     return replace(config, analysis=replace(config.analysis, formula=formula, centering="none"))
 
 
-def _settle_pooling(spec: AnalysisSpec, cohort: Cohort) -> tuple[AnalysisSpec, tuple[Notice, ...]]:
-    """Precision where every map of the dataset has a variance, else the mean, with a warning."""
-    if spec.pooling is not None:
-        return spec, ()
-    if cohort.has_variance_everywhere:
-        return replace(spec, pooling="precision"), ()
-    mean = replace(spec, pooling="mean")
-    if len({(one.subject, one.contrast) for one in cohort.maps}) == len(cohort.maps):
-        return mean, ()
+def _settle_pooling(spec: AnalysisSpec, cohort: Cohort) -> tuple[AnalysisSpec, Cohort, tuple[Notice, ...]]:
+    """Precision where every map of the dataset has a variance, else the mean, with a warning.
+
+    Precision that was asked for is precision: it needs the variances of the maps that are pooled, no others.
+    """
+    together = Counter(_pooled_as(one, spec) for one in cohort.maps)
+    lacking = [one for one in cohort.maps if one.variance is None and together[_pooled_as(one, spec)] > 1]
+    if spec.pooling == "precision":
+        if lacking:
+            raise _no_precision(lacking)
+        return spec, replace(cohort, has_variance_everywhere=True), ()
+    if cohort.has_variance_everywhere or spec.pooling == "mean":
+        return replace(spec, pooling=spec.pooling or "precision"), cohort, ()
+    settled = replace(spec, pooling=spec.pooling or "mean")
+    if max(together.values(), default=0) < 2:
+        return settled, cohort, ()
     notice = Notice(
         severity="warning",
         topic="pooling",
         sentence="Not every effect has a variance map: maps of a participant are pooled by their plain mean.",
         fix="Give variance maps for all runs, or say --pooling mean to silence this.",
     )
-    return mean, (notice,)
+    return settled, cohort, (notice,)
+
+
+def _pooled_as(one: FirstLevelMap, spec: AnalysisSpec) -> tuple[str | None, ...]:
+    """Name what a map becomes a part of."""
+    return one.subject, one.contrast, one.session if spec.pooling == "none" else None
+
+
+def _no_precision(lacking: Sequence[FirstLevelMap]) -> DataError:
+    more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
+    return DataError(
+        "Maps cannot be pooled by their precision (--pooling precision).",
+        found=f"no variance map for {lacking[0].effect}{more}",
+        expected="a variance map for every effect map that is pooled with others",
+        fix="Give the variance, leave the map out, or use --pooling mean.",
+    )
 
 
 def _read_atlas(spec: AnalysisSpec, cohort: Cohort) -> tuple[Atlas | None, tuple[Notice, ...]]:
@@ -163,7 +185,7 @@ def _read_atlas(spec: AnalysisSpec, cohort: Cohort) -> tuple[Atlas | None, tuple
 def _tell_idle_options(inference: InferenceSpec) -> list[Notice]:
     """Name settings of shuffling that do nothing because no correction shuffles."""
     default = InferenceSpec()
-    of_any = ("n_permutations", "shuffle", "block_scheme", "exchangeability_blocks", "variance_groups")
+    of_any = ("n_permutations", "shuffle", "block_scheme")
     names = (
         *(() if inference.needs_shuffling else of_any),
         *(() if inference.is_judged_by_shuffling else ("has_tail_approximation",)),

@@ -21,24 +21,26 @@ MAX_NUMBERED = 14
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
 
-def draw_distributions(z: Floats, p: Floats) -> Figure:
-    """Histograms of z and of p over the analysed elements, each with what the null would give.
+def draw_distributions(z: Floats, p: Floats | None) -> Figure:
+    """Histograms of z and, where there is one, of p over the analysed elements, each with the null's.
 
     ``z`` and ``p`` have shape ``(n_elements,)``.
     """
-    figure, (left, right) = _figure(2, (8.0, 2.5))
+    figure, (left, *others) = _figure(1, (4.0, 2.5)) if p is None else _figure(2, (8.0, 2.5))
     finite = z[np.isfinite(z)]
     edges = np.linspace(min(-5.0, float(finite.min())), max(5.0, float(finite.max())), 81)
     left.hist(finite, bins=edges.tolist(), density=True, color=BELOW, alpha=0.75, label="observed")
     left.plot(edges, stats.norm.pdf(edges), color=ABOVE, label="null: N(0, 1)")
     _label(left, "z", "density over elements")
-    right.hist(
-        p, bins=np.linspace(0, 1, 41).tolist(), density=True, color=BELOW, alpha=0.75, label="observed"
-    )
-    right.axhline(1.0, color=ABOVE, label="null: uniform")
-    right.set_ylim(top=1.3 * right.get_ylim()[1])
-    _label(right, "p (uncorrected)", "density over elements")
-    for axes in (left, right):
+    for right in others:
+        assert p is not None
+        right.hist(
+            p, bins=np.linspace(0, 1, 41).tolist(), density=True, color=BELOW, alpha=0.75, label="observed"
+        )
+        right.axhline(1.0, color=ABOVE, label="null: uniform")
+        right.set_ylim(top=1.3 * right.get_ylim()[1])
+        _label(right, "p (uncorrected)", "density over elements")
+    for axes in (left, *others):
         axes.legend(frameon=False, fontsize=8)
     return figure
 

@@ -195,13 +195,14 @@ def _projection(desk: ContrastDesk) -> Picture | None:
 
 def _distributions(desk: ContrastDesk) -> Picture:
     inside = desk.stage.inside
-    z, p = desk.maps.z[inside], desk.maps.p[inside]
-    observed = f"z (mean {z.mean():.2f}, SD {z.std():.2f}) and p over {z.size} voxels"
+    z, p = desk.maps.z[inside], None if desk.maps.p is None else desk.maps.p[inside]
+    of_p = "" if p is None else " and p"
+    observed = f"z (mean {z.mean():.2f}, SD {z.std():.2f}){of_p} over {z.size} voxels"
     return desk.album.add(
         charts.draw_distributions(z, p),
         f"{desk.stem}_desc-distributions_statmap.svg",
         alt=f"Histograms of {observed}, beside the null.",
-        caption="Without any effect z would follow the curve and p the line.",
+        caption=f"Without any effect z would follow the curve{' and p the line' if of_p else ''}.",
     )
 
 

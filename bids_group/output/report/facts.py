@@ -50,6 +50,8 @@ def gather_facts(folder: Folder, analysis: AnalysisFiles, n_elements: int) -> di
         "corrections": corrections,
         "schemes": _schemes(analysis),
         "permutation_p": _permutation_p(analysis),
+        "variance_groups": _of_fit(analysis, "VarianceGroups"),
+        "ignored_blocks": _of_fit(analysis, "IgnoredExchangeabilityBlocks"),
         "has_g": any("g" in contrast.maps for contrast in analysis.contrasts),
         "has_partial_r2": any("partialR2" in contrast.maps for contrast in analysis.contrasts),
     }
@@ -104,6 +106,11 @@ def _uncorrected(contrast: ContrastFiles) -> tuple[Path, ...]:
 def _is_two_sided(analysis: AnalysisFiles) -> bool | None:
     sides = [contrast.sidecar.get("TwoSided") for contrast in analysis.contrasts if contrast.test == "t"]
     return None if not sides or sides[0] is None else bool(sides[0])
+
+
+def _of_fit(analysis: AnalysisFiles, key: str) -> str | None:
+    """Find what the sidecars of the contrasts' statistics say."""
+    return next((str(one.sidecar[key]) for one in analysis.contrasts if one.sidecar.get(key)), None)
 
 
 def _generator_version(folder: Folder) -> str | None:

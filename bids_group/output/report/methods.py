@@ -96,7 +96,13 @@ def _model(facts: Facts) -> str:
         n_more = len(facts["columns"]) - _MOST_COLUMNS
         named = f"{', '.join(facts['columns'][:_MOST_COLUMNS])}{f' and {n_more} more' if n_more > 0 else ''}"
         what = f"a design matrix made by hand (columns {named})"
-    return f"At each voxel {what} was fitted{how}{_spell_dof(facts.get('dof'))}."
+    fitted = f"At each voxel {what} was fitted{how}{_spell_dof(facts.get('dof'))}."
+    if not facts.get("variance_groups"):
+        return fitted
+    return (
+        f"{fitted} Each level of {facts['variance_groups']} had a residual variance of its own, with the "
+        "degrees of freedom of {satterthwaite1946}."
+    )
 
 
 def _spell_dof(dof: float | str | None) -> str:
@@ -157,13 +163,30 @@ def _tests(facts: Facts) -> str:
     side = sides.get(bool(facts["is_two_sided"]), "") if facts.get("is_two_sided") is not None else ""
     judged = "; ".join(_say_correction(entry) for entry in corrections)
     first = f"{side}Significance was judged by {judged}."
-    parts = (first, _family(corrections), _forming(facts), *_shuffling(facts))
+    parts = (first, _parametric(facts), _family(corrections), _forming(facts), *_shuffling(facts))
     return " ".join(part for part in parts if part)
 
 
 def _family(corrections: Sequence[Facts]) -> str:
     n_together = max((int(entry.get("n_together") or 1) for entry in corrections), default=1)
     return f"Family-wise errors were counted over {n_together} contrasts together." if n_together > 1 else ""
+
+
+def _parametric(facts: Facts) -> str:
+    """Say what corrections without shuffling make of variance groups and blocks."""
+    names = [str(one["name"]) for one in facts["corrections"] if not str(one["name"]).startswith("fwe")]
+    sentences = []
+    if facts.get("variance_groups") and set(names) & {"fdr", "bonferroni", "ari"}:
+        sentences.append(
+            "Corrections without shuffling took the degrees of freedom of the smallest variance group on "
+            "which a contrast depends."
+        )
+    if facts.get("ignored_blocks"):
+        which = " and corrections without shuffling" if names else ""
+        sentences.append(
+            f"Parametric p-values{which} take rows for independent, also within {facts['ignored_blocks']}."
+        )
+    return " ".join(sentences)
 
 
 def _say_correction(entry: Facts) -> str:
@@ -199,7 +222,7 @@ def _shuffling(facts: Facts) -> list[str]:
         sentences.append(f"Exchangeability blocks were given by {entry['blocks']} ({{winkler2015}}).")
     if entry.get("variance_groups"):
         sentences.append(
-            f"Variances were allowed to differ between the levels of {entry['variance_groups']}."
+            f"Shuffling judged Welch's v or G of the levels of {entry['variance_groups']} ({{winkler2014}})."
         )
     if entry.get("has_tail_approximation"):
         tail = "a generalised Pareto distribution fitted to the tail ({winkler2016})"

@@ -12,7 +12,7 @@ from bids_group.elements import Grid, read_map
 from bids_group.errors import DataError
 from bids_group.output.report.brains import Layers
 from bids_group.output.report.canvas import Box, common_cuts, place, read_anatomy
-from bids_group.output.report.folder import AnalysisFiles, ContrastFiles, entities_of, sidecar_of
+from bids_group.output.report.folder import UNCORRECTED, AnalysisFiles, ContrastFiles, entities_of, sidecar_of
 
 N_CUTS = 8
 MAX_LIMIT = {"t": 12.0, "F": 60.0}
@@ -41,12 +41,13 @@ class ContrastMaps:
     """Numbers of one contrast on the whole grid; ``significant`` by correction.
 
     ``strength`` is the statistic as evidence: its magnitude, or with a one-sided test its positive part.
+    An F of several rows with variance groups has the z that shuffling judged, and p only by shuffling.
     """
 
     statistic: npt.NDArray[np.float32]
     strength: npt.NDArray[np.float32]
     z: npt.NDArray[np.float32]
-    p: npt.NDArray[np.float32]
+    p: npt.NDArray[np.float32] | None
     significant: dict[str, npt.NDArray[np.bool_]]
 
 
@@ -89,11 +90,12 @@ def _limits(analysis: AnalysisFiles, inside: npt.NDArray[np.bool_]) -> dict[str,
 def read_contrast(contrast: ContrastFiles, stage: Stage) -> ContrastMaps:
     """Read the maps of a contrast that the report shows."""
     statistic = np.where(stage.inside, read_map(contrast.maps[contrast.test]).data, 0).astype(np.float32)
+    p = contrast.maps.get("p") or contrast.maps.get(UNCORRECTED)
     return ContrastMaps(
         statistic=statistic,
         strength=_strength(contrast, statistic),
-        z=read_map(contrast.maps["z"]).data,
-        p=read_map(contrast.maps["p"]).data,
+        z=read_map(contrast.maps.get("z") or contrast.maps["varianceGroups"]).data,
+        p=None if p is None else read_map(p).data,
         significant={name: _significant(path) & stage.inside for name, path in contrast.corrected.items()},
     )
 
@@ -143,9 +145,8 @@ def _opaque_at(maps: ContrastMaps, significant: npt.NDArray[np.bool_]) -> float:
 
     Where nothing is significant it is the strength at p = 0.001, else the largest.
     """
-    sizes, p = maps.strength, maps.p
-    level = 1e-6 if significant.any() else 1e-3
-    chosen = significant | ((p <= level) & (sizes > 0))
+    sizes, level = maps.strength, 1e-6 if significant.any() else 1e-3
+    chosen = significant | ((maps.p <= level) & (sizes > 0)) if maps.p is not None else significant
     return max(float(sizes[chosen].min() if chosen.any() else sizes.max()), 0.1)
 
 
