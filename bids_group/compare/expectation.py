@@ -43,6 +43,17 @@ class Expectation:
         """Whether both must agree."""
         return self.effect and self.statistic
 
+    @property
+    def sidecar(self) -> dict[str, Any]:
+        """What comparison.json says of it."""
+        return {
+            "EffectMustAgree": self.effect,
+            "StatisticMustAgree": self.statistic,
+            "Sentence": self.sentence,
+            "Facts": list(self.facts),
+            "Alarm": self.alarm,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Rows:
@@ -75,7 +86,7 @@ def expect(pair: Pair, ground: Ground, comparisons: tuple[Comparison, ...]) -> E
 
 
 def _derive(pair: Pair, rows: tuple[_Rows, _Rows], comparisons: tuple[Comparison, ...]) -> Expectation:
-    facts = (_balance(rows), _completeness(rows), _maps(rows))
+    facts = (*_rule(pair), _balance(rows), _completeness(rows), _maps(rows))
     obstacles = tuple(_obstacles(pair, rows))
     if obstacles:
         return Expectation(
@@ -93,11 +104,13 @@ def _derive(pair: Pair, rows: tuple[_Rows, _Rows], comparisons: tuple[Comparison
 
 
 def _say(pair: Pair, rows: tuple[_Rows, _Rows], effect: bool, statistic: bool) -> str:
+    (a, b) = (one.units for one in rows)
     if effect and statistic:
+        idle = f"; {_counted(len(a ^ b))} that only one of them has can change neither" if a != b else ""
         return (
             "The two tests must agree to rounding, effect and statistic: both are the same function of the "
-            f"same {len(rows[0].units)} maps (least squares, the same weights, the same residual variance), "
-            "shown by putting both to the same random numbers."
+            f"same {_counted(len(a & b))} (least squares, the same weights, the same residual "
+            f"variance{idle}), shown by putting both to the same random numbers."
         )
     if effect:
         dof = [one.contrast.sidecar.get("DegreesOfFreedom") for one in (pair.a, pair.b)]
@@ -105,8 +118,15 @@ def _say(pair: Pair, rows: tuple[_Rows, _Rows], effect: bool, statistic: bool) -
             "The effects must agree to rounding (the same weights on the same maps), the statistics need "
             f"not: the residual variance is another (degrees of freedom {dof[0]} in A, {dof[1]} in B)."
         )
-    what = "the same statistic in other units" if statistic else "another weighting of the same maps"
-    return f"The two tests need not agree: each is {what}."
+    if statistic:
+        return "The statistics must agree to rounding, the effects need not: they are in other units."
+    if any(unit[0] == _PRECISION for unit in a ^ b):
+        why = "rows pool several maps by precision (weights differ between elements), not alike in both"
+    elif a != b:
+        why = f"they weigh the maps differently ({len(a - b)} only in A, {len(b - a)} only in B)"
+    else:
+        why = "they weigh the same maps differently"
+    return f"The two tests need not agree: {why}."
 
 
 def _found(comparisons: tuple[Comparison, ...]) -> str:
@@ -122,7 +142,7 @@ def _found(comparisons: tuple[Comparison, ...]) -> str:
 def _alarm(comparisons: tuple[Comparison, ...], effect: bool, statistic: bool) -> str | None:
     """Look whether what must agree does."""
     for one in comparisons:
-        must = one.correction is None and (effect if one.stat == "effect" else effect and statistic)
+        must = one.correction is None and (effect if one.stat == "effect" else statistic)
         if not must or one.difference is None or one.a is None or not one.difference.size:
             continue
         size = np.sqrt(np.mean(np.square(one.a[np.isfinite(one.a)], dtype=float)))
@@ -192,12 +212,6 @@ def _name(uri: str) -> str:
 def _obstacles(pair: Pair, rows: tuple[_Rows, _Rows]) -> Iterator[str]:
     """Say what stands in the way of deriving equality from the designs."""
     (a, b), sides = rows, (pair.a, pair.b)
-    if a.units != b.units:
-        if any(unit[0] == _PRECISION for unit in a.units ^ b.units):
-            yield "rows pool several maps by precision (weights differ between elements), not alike in both"
-        else:
-            n_a, n_b = len(a.units - b.units), len(b.units - a.units)
-            yield f"they are not about the same maps ({n_a} only in A, {n_b} only in B)"
     tests = [one.contrast.test for one in sides]
     if tests[0] != tests[1]:
         yield f"one is a {tests[0]} test, the other a {tests[1]} test"
@@ -217,7 +231,7 @@ def _width_mm(one: Tested) -> float:
 
 def _try_random_maps(pair: Pair, rows: tuple[_Rows, _Rows]) -> tuple[bool, bool]:
     """Fit both designs to random numbers in place of maps; say whether effects and statistics are equal."""
-    units = sorted(rows[0].units)
+    units = sorted(rows[0].units | rows[1].units)
     values = np.random.default_rng(0).standard_normal((len(units), N_TRIALS))
     (effect_a, statistic_a), (effect_b, statistic_b) = (
         _fit(one, _stack(side, units) @ values) for one, side in zip((pair.a, pair.b), rows, strict=True)
@@ -256,6 +270,19 @@ def _fit(
 
 
 # --------------------------------------------------------------------------------------- facts
+
+
+def _rule(pair: Pair) -> Iterator[str]:
+    """Say when rows for each session and one row per person are the same test."""
+    repeats = [not one.analysis.people_of_rows.is_unique for one in (pair.a, pair.b)]
+    if repeats[0] != repeats[1]:
+        one, other = ("A", "B") if repeats[0] else ("B", "A")
+        yield (
+            f"{one} has several rows per person, {other} has one. Least squares gives both the same t where "
+            "everybody has the same sessions (balanced), every map is observed at every element (complete), "
+            "maps are weighted alike within people, and the rows' design holds the people and no other term "
+            "that varies within them. Elsewhere the two differ."
+        )
 
 
 def _balance(rows: tuple[_Rows, _Rows]) -> str:

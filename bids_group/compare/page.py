@@ -112,7 +112,14 @@ def compare_outputs(out_a: Path, out_b: Path, folder: Path, pairs: Sequence[str]
         left_out=tuple(_left_out(matched, *sides)) if not pairs else (),
     )
     text = Paper.unroll().print_page(page, "compare.html.j2")
-    return write_comparison(folder, table, text, portfolio.payloads, sources=(out_a, out_b))
+    return write_comparison(
+        folder,
+        table,
+        text,
+        portfolio.payloads,
+        sources=(out_a, out_b),
+        expectations={view.label: view.expectation.sidecar for view, _ in found},
+    )
 
 
 def _say_side(one: Source) -> tuple[str, str, str]:

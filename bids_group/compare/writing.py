@@ -85,12 +85,14 @@ def write_comparison(
     figures: Mapping[Path, bytes],
     *,
     sources: tuple[Path, Path],
+    expectations: Mapping[str, Mapping[str, Any]],
 ) -> Path:
     """Write all files, each whole; the sidecar comes first, so that the folder of a killed run is known."""
     earlier = [Path(name) for name in _read_own(folder).get("Figures", [])]
     own = sorted(path.as_posix() for path in {*figures, *earlier})
+    about = _sidecar(sources, expectations)
     sweep_parts(folder)
-    write_json(folder / _SIDECAR, _sidecar(own, sources))
+    write_json(folder / _SIDECAR, {**about, "Figures": own})
     for path, payload in figures.items():
         write_bytes(folder / path, payload)
     write_table(folder / "comparison.tsv", table)
@@ -98,16 +100,16 @@ def write_comparison(
     for path in earlier:
         if path not in figures and not path.is_absolute() and ".." not in path.parts:
             (folder / path).unlink(missing_ok=True)
-    write_json(folder / _SIDECAR, _sidecar(sorted(path.as_posix() for path in figures), sources))
+    write_json(folder / _SIDECAR, {**about, "Figures": sorted(path.as_posix() for path in figures)})
     return folder / "report.html"
 
 
-def _sidecar(figures: list[str], sources: tuple[Path, Path]) -> dict[str, Any]:
+def _sidecar(sources: tuple[Path, Path], expectations: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "Description": "Agreement of two group analyses, map by map",
         "GeneratedBy": {"Name": _PROGRAM, "Version": __version__},
         "A": str(sources[0]),
         "B": str(sources[1]),
-        "Figures": figures,
+        "Expectations": expectations,
         **{name: {"Description": text} for name, text in COLUMNS.items()},
     }

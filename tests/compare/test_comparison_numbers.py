@@ -121,17 +121,33 @@ def test_sessions_as_rows_and_differences_within_people_agree(out_rows, out_pool
     assert "Complete: every map" in page
 
 
-def test_they_need_not_agree_where_somebody_lacks_a_session(data, copy, compare, tmp_path):
+@pytest.fixture
+def lacking(data, copy):
+    """The data with one session of one person gone."""
     spoiled = copy(data, "data")
     for path in (spoiled / "derivatives").rglob("sub-03_ses-followup_*"):
         path.unlink()
-    a, b = rows(spoiled, tmp_path / "a"), pooled(spoiled, tmp_path / "b", "--missing", "drop")
+    return spoiled
+
+
+def test_a_map_that_can_change_nothing_is_told_from_one_that_can(lacking, compare, tmp_path):
+    """With a term for each person, somebody with one session has no say in their difference."""
+    b = pooled(lacking, tmp_path / "b", "--missing", "drop")
+    a = rows(lacking, tmp_path / "a")
     code, _, folder = compare(a, b, "--pairs", PAIR)
     page = (folder / "report.html").read_text()
     assert code == 0
-    assert "need not agree" in page
+    np.testing.assert_allclose(read(a, "Change_stat-t_statmap.nii.gz"), read(b, "stat-t_statmap.nii.gz"), rtol=2e-6, atol=1e-6)  # fmt: skip # noqa: E501
+    assert "1 map that only one of them has can change neither" in page
     assert "not so sub-03" in page
     assert "The people differ" in page
+    a = rows(lacking, tmp_path / "c", formula="~ session * group + subject")
+    code, _, folder = compare(a, b, "--pairs", PAIR)
+    assert code == 0
+    assert (
+        "need not agree: they weigh the maps differently (1 only in A" in (folder / "report.html").read_text()
+    )
+    assert np.abs(read(a, "Change_stat-t_statmap.nii.gz") - read(b, "stat-t_statmap.nii.gz")).max() > 0.01
 
 
 def test_another_residual_variance_is_told_from_another_effect(data, out_pooled, compare, tmp_path):
