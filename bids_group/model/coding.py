@@ -56,7 +56,8 @@ class Coding:
     """A formula with everything that the analysed rows settle.
 
     ``levels``: of each categorical column, first = reference; ``within``: the factor of ``within:FACTOR``;
-    ``columns``: names of the regressors; ``positions``: of each term's regressors among them.
+    ``columns``: names of the regressors; ``positions``: of each term's regressors among them; ``reach``: of
+    what size the numbers are from which each regressor is computed, in its own units, ``(n_regressors,)``.
     """
 
     formula: Formula
@@ -66,6 +67,7 @@ class Coding:
     spec: Any
     columns: tuple[str, ...]
     positions: Mapping[Term, tuple[int, ...]]
+    reach: Array
 
     def evaluate(self, people: pd.DataFrame) -> Array:
         """Make rows of the design, ``(n_people, n_regressors)``, from raw values of the formula's columns."""
@@ -84,6 +86,16 @@ class Coding:
         if is_centered and self.within in self.formula.columns and self.within not in named:
             named.append(str(self.within))
         return tuple(named)
+
+    @property
+    def n_covariates(self) -> tuple[int, ...]:
+        """How many covariates each regressor is made of."""
+        by_column = {
+            at: sum(name in self.covariates for name in term.columns)
+            for term, positions in self.positions.items()
+            for at in positions
+        }
+        return tuple(by_column[at] for at in range(len(self.columns)))
 
     def fold(self, columns: Sequence[str]) -> list[str]:
         """Name columns briefly: those of a term of ``subject`` with many people are counted."""
@@ -146,6 +158,7 @@ def build_coding(formula: Formula, variables: pd.DataFrame, centering: str) -> t
         spec=spec,
         columns=columns,
         positions=positions,
+        reach=_reach(matrix, positions, covariates),
     )
     return coding, pd.DataFrame(matrix, index=variables.index, columns=list(columns))
 
@@ -258,6 +271,18 @@ def _summarise(name: str, variables: pd.DataFrame, centering: str, within: str |
         maximum=float(values.max()),
         centers=centers,
     )
+
+
+def _reach(
+    matrix: Array, positions: Mapping[Term, tuple[int, ...]], covariates: Mapping[str, Covariate]
+) -> Array:
+    """Size of each regressor, times how far from zero its covariates lie for their SD: 2000 ± 5 has 400."""
+    reach: Array = np.abs(matrix).max(axis=0)
+    for term, columns in positions.items():
+        known = [covariates[name] for name in term.columns if name in covariates]
+        far = sum(max(abs(one.minimum), abs(one.maximum)) / one.sd for one in known if one.sd)
+        reach[list(columns)] *= max(1.0, far)
+    return reach
 
 
 def _evaluate(

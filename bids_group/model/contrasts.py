@@ -16,11 +16,10 @@ from bids_group.labels import camel_label, upper_first
 from bids_group.model.coding import Array, Coding
 from bids_group.model.estimability import RowSpace
 from bids_group.model.expressions import (
-    Combination,
     Expression,
+    Joint,
     Mean,
     Meaning,
-    Place,
     Regressor,
     Slope,
     TermTest,
@@ -29,11 +28,13 @@ from bids_group.model.expressions import (
 from bids_group.model.factors import quote
 from bids_group.model.formula import Term
 from bids_group.model.grammar import read_expression
-from bids_group.model.marginal import mean_row, slope_row
-from bids_group.model.pointing import list_some, point_at, suggest
+from bids_group.model.pointing import list_some
 from bids_group.model.repeated import check_within
+from bids_group.model.rows import Row
 from bids_group.model.terms import HierarchicalForm, find_term, term_rows
+from bids_group.model.weighing import as_number, weigh_combination
 from bids_group.model.words import join_rows, say_combination, say_number, say_test, say_weights
+from bids_group.model.zero import explain_zero
 from bids_group.records import Contrast, Notice
 
 
@@ -45,6 +46,8 @@ class Fitted:
     """
 
     coding: Coding
+    variables: pd.DataFrame
+    centering: str
     matrix: pd.DataFrame
     space: RowSpace
     form: HierarchicalForm
@@ -73,19 +76,19 @@ def build_contrast(
     expression = read_expression(request.expression, fitted.coding.columns)
     if fitted.is_own:
         _refuse_meanings(request.expression, expression, fitted.coding.columns)
-    weights, words = _weigh(request.expression, expression, fitted)
+    rows, words = _weigh(request.expression, expression, fitted)
     name = request.name or request.expression.strip()
-    weights = _clean(weights, fitted.space)
-    _check_zero(name, weights)
+    weights = np.array([row.settled for row in rows])
+    _check_zero(name, weights, request.expression, expression, fitted)
     if subjects is not None:
         check_within(name, weights, fitted.coding.formula, fitted.space, fitted.X, subjects)
     _check_estimable(name, weights, fitted)
-    rows = fitted.space.independent_rows(weights)
+    kept = fitted.space.independent_rows(weights)
     return Contrast(
         name=name,
         label=_label(request, expression, fitted),
-        weights=rows,
-        test=_choose_test(request, name, len(rows), is_list=len(weights) > 1),
+        weights=kept,
+        test=_choose_test(request, name, len(kept), is_list=len(weights) > 1),
         expression=request.expression.strip(),
         words=words,
     )
@@ -123,19 +126,19 @@ def label_term(term: Term) -> str:
     return "By".join(upper_first(camel_label(name)) for name in names)
 
 
-def _weigh(text: str, expression: Expression, fitted: Fitted) -> tuple[Array, str]:
+def _weigh(text: str, expression: Expression, fitted: Fitted) -> tuple[list[Row], str]:
     if isinstance(expression, TermTest):
         term = find_term(fitted.form, expression.term)
         words = say_test(term, len(fitted.form.blocks[term.key]), fitted.coding)
         return term_rows(fitted.form, fitted.X, expression.term), words
     if isinstance(expression, Weights):
         return _weigh_numbers(text, expression, fitted.coding.columns)
-    rows = [_weigh_combination(text, row, fitted.coding) for row in expression.rows]
+    rows = [weigh_combination(text, row, fitted.coding) for row in expression.rows]
     said = [say_combination(row, fitted.coding) for row in expression.rows]
-    return np.array(rows), said[0] if len(said) == 1 else join_rows(said)
+    return rows, said[0] if len(said) == 1 else join_rows(said)
 
 
-def _weigh_numbers(text: str, expression: Weights, columns: Sequence[str]) -> tuple[Array, str]:
+def _weigh_numbers(text: str, expression: Weights, columns: Sequence[str]) -> tuple[list[Row], str]:
     for row in expression.rows:
         if len(row) != len(columns):
             glued = re.search(r"[\d.]+\s+[+-][\d.]+", text)
@@ -148,93 +151,8 @@ def _weigh_numbers(text: str, expression: Weights, columns: Sequence[str]) -> tu
                 else "Run --dry-run to see the columns and their order, or name them in the contrast.",
             )
     said = [say_weights(row, columns) for row in expression.rows]
-    return np.array(expression.rows), said[0] if len(said) == 1 else join_rows(said)
-
-
-def _weigh_combination(text: str, combination: Combination, coding: Coding) -> Array:
-    row: Array = np.sum(
-        [weight * _weigh_meaning(text, meaning, coding) for weight, meaning in combination.parts], axis=0
-    )
-    return row
-
-
-def _weigh_meaning(text: str, meaning: Meaning, coding: Coding) -> Array:
-    if isinstance(meaning, Regressor):
-        unit: Array = np.eye(len(coding.columns))[coding.columns.index(meaning.column)]
-        return unit
-    levels, values = _place(text, meaning, coding)
-    if isinstance(meaning, Mean):
-        return mean_row(coding, levels, values)
-    if meaning.covariate not in coding.covariates:
-        _refuse_covariate(text, meaning, coding)
-    return slope_row(coding, meaning.covariate, levels, values)
-
-
-def _refuse_covariate(text: str, meaning: Slope, coding: Coding) -> None:
-    is_factor = meaning.covariate in coding.levels
-    what = "is a factor, so it has no slope" if is_factor else "is not a covariate of the formula"
-    means = (
-        f"Write mean({meaning.covariate}={coding.levels[meaning.covariate][-1]}) - …" if is_factor else None
-    )
-    raise ContrastError(
-        f"The contrast '{text.strip()}' asks for a slope, but '{meaning.covariate}' {what}.",
-        found=point_at(text, meaning.position),
-        expected=f"one of {list_some(coding.covariates)}",
-        fix=means or suggest(meaning.covariate, coding.covariates),
-    )
-
-
-def _place(text: str, meaning: Mean | Slope, coding: Coding) -> tuple[dict[str, str], dict[str, float]]:
-    """Sort the places into levels of factors and values of covariates."""
-    levels: dict[str, str] = {}
-    values: dict[str, float] = {}
-    for place in meaning.places:
-        if place.name in coding.levels:
-            levels[place.name] = _find_level(text, place, coding.levels[place.name])
-        elif place.name in coding.covariates:
-            values[place.name] = _read_value(text, place)
-        else:
-            known = (*coding.levels, *coding.covariates)
-            raise ContrastError(
-                f"The contrast '{text.strip()}' names '{place.name}', which is not in the formula.",
-                found=point_at(text, place.position),
-                expected=f"one of {list_some(known)}",
-                fix=suggest(place.name, known) or f"Add {place.name} to the formula.",
-            )
-    return levels, values
-
-
-def _find_level(text: str, place: Place, levels: tuple[str, ...]) -> str:
-    if place.value in levels:
-        return place.value
-    numbers = {_as_number(level): level for level in levels}
-    number = _as_number(place.value)
-    if number is not None and number in numbers:
-        return numbers[number]
-    raise ContrastError(
-        f"The contrast '{text.strip()}' names {place.name} = '{place.value}', which no analysed row has.",
-        found=point_at(text, place.position),
-        expected=f"one of {list_some(levels)}",
-        fix=suggest(place.value, levels),
-    )
-
-
-def _read_value(text: str, place: Place) -> float:
-    value = _as_number(place.value)
-    if value is not None and np.isfinite(value):
-        return value
-    raise ContrastError(
-        f"The contrast '{text.strip()}' holds {place.name} at '{place.value}', which is not a number.",
-        found=point_at(text, place.position),
-        expected=f"a number, such as {place.name}=30",
-    )
-
-
-def _as_number(typed: str) -> float | None:
-    try:
-        return float(typed)
-    except ValueError:
-        return None
+    rows = [Row(weights=np.array(row), errors=np.zeros(len(columns))) for row in expression.rows]
+    return rows, said[0] if len(said) == 1 else join_rows(said)
 
 
 def remark(request: ContrastRequest, fitted: Fitted) -> Iterator[Notice]:
@@ -260,7 +178,7 @@ def _meanings(expression: Expression) -> list[Meaning]:
 
 def _remark_range(meaning: Mean | Slope, coding: Coding) -> Iterator[Notice]:
     for place in meaning.places:
-        covariate, value = coding.covariates.get(place.name), _as_number(place.value)
+        covariate, value = coding.covariates.get(place.name), as_number(place.value)
         if covariate is None or value is None or covariate.minimum <= value <= covariate.maximum:
             continue
         yield Notice(
@@ -272,19 +190,22 @@ def _remark_range(meaning: Mean | Slope, coding: Coding) -> Iterator[Notice]:
         )
 
 
-def _clean(weights: Array, space: RowSpace) -> Array:
-    """Remove rounding noise: digits beyond the twelfth, and what is nothing beside the largest weight."""
-    scaled = np.abs(weights) / space.norms
-    kept = np.where(scaled <= 1e-13 * scaled.max(axis=1, keepdims=True), 0.0, weights)
-    return np.array([[float(f"{weight:.12g}") for weight in row] for row in kept])
-
-
-def _check_zero(name: str, weights: Array) -> None:
-    if not weights.any():
+def _check_zero(name: str, weights: Array, text: str, expression: Expression, fitted: Fitted) -> None:
+    """Refuse a contrast, and a row of a joint one, that is 0 whatever the maps are."""
+    for number, row in enumerate(weights):
+        if row.any():
+            continue
+        whole = (
+            f"The contrast '{name}'" if len(weights) == 1 else f"Row {number + 1} of the contrast '{name}'"
+        )
+        if isinstance(expression, Joint):
+            raise explain_zero(
+                whole, text, expression.rows[number], fitted.coding, fitted.variables, fitted.centering
+            )
         raise ContrastError(
-            f"The contrast '{name}' has no weight other than zero.",
+            f"{whole} has no weight other than zero.",
             found="0 for every column of the design",
-            fix="Its terms cancel each other, or the formula makes them equal: change one of the two.",
+            fix="Give a column a weight, or take the row away.",
         )
 
 

@@ -58,7 +58,15 @@ def build_design(analysis: GroupAnalysis) -> Design:
     X = matrix.to_numpy(dtype=np.float64)
     form = build_hierarchical(coding, variables, X)
     is_own = analysis.design_matrix is not None
-    fitted = Fitted(coding=coding, matrix=matrix, space=RowSpace.of(X), form=form, is_own=is_own)
+    fitted = Fitted(
+        coding=coding,
+        variables=variables,
+        centering=analysis.centering,
+        matrix=matrix,
+        space=RowSpace.of(X),
+        form=form,
+        is_own=is_own,
+    )
     details = describe(coding, variables, matrix, form)
     notices += check_design(fitted, variables, details, has_noise=analysis.estimator == "ols")
     notices += [*check_centering(coding), *_check_subjects(analysis, fitted), *_say_own(analysis)]

@@ -15,16 +15,21 @@ import pandas as pd
 
 from bids_group.errors import ContrastError
 from bids_group.model.coding import Array, Coding
+from bids_group.model.rows import ROUNDING, Row
 
 _STENCIL = np.array([-4.0, -3.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0])
-_COEFFICIENTS = np.array([1 / 280, -4 / 105, 1 / 5, -4 / 5, 4 / 5, -1 / 5, 4 / 105, -1 / 280])
-"""Central difference of eighth order (Fornberg 1988): exact for polynomials of degree 8 and less."""
+_EIGHTH = np.array([4 / 5, -1 / 5, 4 / 105, -1 / 280])
+_SIXTH = np.array([3 / 4, -3 / 20, 1 / 60, 0.0])
+"""Central differences of eighth and sixth order (Fornberg 1988), exact for polynomials of that degree; how
+far the two lie apart bounds the error of the better one."""
 _STEP = 1e-3
-"""Step in standard deviations of the covariate."""
+"""Shortest step in standard deviations of the covariate."""
+_SHARES = np.array([1 / 4.07, 1 / 32, 1 / 256])
+"""Longer steps, as shares of the way from the point to the nearer end of the covariate's range."""
 
 
-def mean_row(coding: Coding, levels: Mapping[str, str], values: Mapping[str, float]) -> Array:
-    """Row ``(n_regressors,)`` of an estimated marginal mean.
+def mean_row(coding: Coding, levels: Mapping[str, str], values: Mapping[str, float]) -> Row:
+    """Row of an estimated marginal mean.
 
     Parameters
     ----------
@@ -35,16 +40,16 @@ def mean_row(coding: Coding, levels: Mapping[str, str], values: Mapping[str, flo
     values
         Covariates held at a value; every other covariate is at its analysed mean.
     """
-    row: Array = _average(coding, levels, values, None)[0]
-    return row
+    weights: Array = _average(coding, levels, values, None)[0]
+    return Row(weights=weights, errors=ROUNDING * (np.abs(weights) + coding.reach))
 
 
-def slope_row(
-    coding: Coding, covariate: str, levels: Mapping[str, str], values: Mapping[str, float]
-) -> Array:
-    """Row ``(n_regressors,)`` of the derivative of an estimated marginal mean with respect to ``covariate``.
+def slope_row(coding: Coding, covariate: str, levels: Mapping[str, str], values: Mapping[str, float]) -> Row:
+    """Row of the derivative of an estimated marginal mean with respect to ``covariate``.
 
-    ``values`` may hold the covariate itself: the point of the derivative, else its analysed mean.
+    Each regressor takes, of several steps of a central difference, the one with the smallest bound of its
+    error: long steps where it is a polynomial, short ones beside a knot. ``values`` may hold the covariate
+    itself: the point of the derivative, else its analysed mean.
 
     Raises
     ------
@@ -52,17 +57,40 @@ def slope_row(
         The fitted curve has a corner there, so that it has no slope.
     """
     known = coding.covariates[covariate]
-    step = _STEP * (known.sd or 1.0)
     center = values.get(covariate, known.mean)
-    points = np.array([*(center + step * _STENCIL), center, known.minimum, known.maximum])
+    shortest = _STEP * (known.sd or 1.0)
+    longer = _SHARES * min(center - known.minimum, known.maximum - center)
+    steps = [shortest, *longer[longer > shortest]]
+    around = (center + np.outer(steps, _STENCIL)).ravel()
+    points = np.array([*around, center, known.minimum, known.maximum])
     rows = _average(coding, levels, values, (covariate, points))
-    if _has_corner(rows[:8] - rows[8], rows[9:] - rows[8]):
+    middle, ends = rows[-3], rows[-2:]
+    if _has_corner(rows[:8] - middle, ends - middle):
         raise ContrastError(
             f"The fitted curve has a corner at {covariate} = {center:.6g}, and so no slope there.",
-            fix=f"Ask for the slope beside it: slope({covariate}, {covariate}={center + 10 * step:.6g}).",
+            fix=f"Ask for the slope beside it: slope({covariate}, {covariate}={center + 10 * shortest:.6g}).",
         )
-    row: Array = _COEFFICIENTS @ rows[:8] / step
-    return row
+    stencils = zip(rows[:-3].reshape(len(steps), 8, -1), steps, strict=True)
+    slopes, errors = np.array([_differentiate(each, step, abs(center)) for each, step in stencils]).swapaxes(
+        0, 1
+    )
+    best = errors.argmin(axis=0), np.arange(rows.shape[1])
+    is_joined = rows.any(axis=0) & (np.array(coding.n_covariates) > 1)
+    others = np.where(is_joined, ROUNDING * coding.reach / (known.sd or 1.0), 0.0)
+    return Row(weights=slopes[best], errors=errors[best] + others)
+
+
+def _differentiate(stencil: Array, step: float, far: float) -> tuple[Array, Array]:
+    """Derive each regressor from its values at eight points, and bound the error.
+
+    Values round by their own size, and by that of the covariate (``far`` from zero) times their slope. A
+    regressor that does not move has no error.
+    """
+    pairs = stencil[4:] - stencil[3::-1]
+    slope = _EIGHTH @ pairs / step
+    reach = np.abs(stencil).max(axis=0) + np.abs(pairs).max(axis=0) * (far / step + 1)
+    errors = np.abs(slope - _SIXTH @ pairs / step) + 2 * ROUNDING * reach / step
+    return slope, np.where(pairs.any(axis=0), errors, 0.0)
 
 
 def _has_corner(near: Array, far: Array) -> bool:
@@ -82,12 +110,16 @@ def _has_corner(near: Array, far: Array) -> bool:
 def _average(
     coding: Coding, levels: Mapping[str, str], values: Mapping[str, float], moved: tuple[str, Array] | None
 ) -> Array:
-    """Average rows over the levels not named, ``(n_points, n_regressors)``, term by term."""
+    """Average rows over the levels not named, ``(n_points, n_regressors)``, term by term.
+
+    Where a covariate is moved, the columns of terms without it stay 0.
+    """
     points = np.zeros(1) if moved is None else moved[1]
     rows = np.zeros((points.size, len(coding.columns)))
     by_factors: dict[frozenset[str], list[int]] = {}
     for term, positions in coding.positions.items():
-        by_factors.setdefault(frozenset(coding.factors_of(term)), []).extend(positions)
+        if moved is None or moved[0] in term.columns:
+            by_factors.setdefault(frozenset(coding.factors_of(term)), []).extend(positions)
     for factors, columns in by_factors.items():
         people = _make_people(coding, factors, levels, values)
         crowd = pd.concat([people] * points.size, ignore_index=True)

@@ -21,6 +21,7 @@ from bids_group.model.estimability import TOLERANCE, RowSpace, independent
 from bids_group.model.factors import Factor
 from bids_group.model.formula import Formula, Term
 from bids_group.model.pointing import list_some, suggest
+from bids_group.model.rows import ROUNDING, Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,8 +53,8 @@ def build_hierarchical(coding: Coding, variables: pd.DataFrame, X: Array) -> Hie
     return grand if own.missing else own
 
 
-def term_rows(form: HierarchicalForm, X: Array, typed: str) -> Array:
-    """Weights ``(q, n_regressors)`` whose product with the coefficients of X is the term's coefficients.
+def term_rows(form: HierarchicalForm, X: Array, typed: str) -> list[Row]:
+    """Rows of weights whose products with the coefficients of X are the term's coefficients.
 
     Raises
     ------
@@ -76,7 +77,9 @@ def term_rows(form: HierarchicalForm, X: Array, typed: str) -> Array:
             expected="rows in every cell of the term, and no other term that says the same",
             fix="Leave out the term that says the same, or join levels so that no cell is empty.",
         )
-    return _solve(form.matrix, space, positions) @ X
+    rows = _solve(form.matrix, space, positions)
+    weights, sizes = rows @ X, np.outer(np.linalg.norm(rows, axis=1), np.linalg.norm(X, axis=0))
+    return [Row(weights=one, errors=ROUNDING * size) for one, size in zip(weights, sizes, strict=True)]
 
 
 def _hierarchy_error(form: HierarchicalForm, typed: str) -> DesignError:
@@ -200,8 +203,9 @@ def _factor_columns(factor: Factor, coding: Coding, variables: pd.DataFrame, cen
     if column in coding.levels and (factor.is_bare or factor.is_coded):
         return _level_columns(variables[column], coding.levels[column])
     alone = Formula(text=factor.text, terms=(Term(factors=()), Term(factors=(factor,))))
-    made = build_coding(alone, variables, centering)[1].to_numpy()[:, 1:]
-    if not (factor.is_bare or factor.is_inner):
+    own = "none" if factor.divisors else centering  # what is divided by is not centred in the design either
+    made = build_coding(alone, variables, own)[1].to_numpy()[:, 1:]
+    if factor.divisors or not (factor.is_bare or factor.is_inner):
         made = made - made.mean(axis=0)
     return made[:, independent(made)]
 
