@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -67,7 +68,7 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
     check_bids_dir(inputs.bids_dir, is_skipped=inputs.skip_bids_validation)
     matrix = None if inputs.design_matrix is None else read_design_matrix(inputs.design_matrix)
     sources, found = _find_maps(inputs, selection, output_dir)
-    check_found(found, sources)
+    check_found(found, sources, selection.input_suffix)
     check_effects(found, selection)
     study = read_study(inputs, _subjects(found))
     in_matrix = () if matrix is None else matrix.frame.index.get_level_values(0)
@@ -123,17 +124,23 @@ def _find_maps(inputs: Inputs, selection: Selection, output_dir: Path) -> tuple[
         if inputs.derivatives:
             raise UsageError("Maps are named by --maps and by --derivatives.", fix="Use one of them.")
         source, found = read_maps_table(inputs.maps_table, selection.input_stat)
-        return (source,), found
-    sources = find_sources(inputs, output_dir)
+        return (source,), _with_suffix(found, selection.input_suffix)
+    sources = find_sources(inputs, output_dir, selection.input_suffix)
     parts = []
     for source in sources:
         index = index_dataset(source.root)
         check_listed(index.unlisted, selection)
-        parts.append(pair_statmaps(source, index.files, selection.input_stat))
+        parts.append(pair_statmaps(source, index.files, selection.input_stat, selection.input_suffix))
     return sources, Found(
         candidates=tuple(candidate for part in parts for candidate in part.candidates),
         leftovers=tuple(leftover for part in parts for leftover in part.leftovers),
     )
+
+
+def _with_suffix(found: Found, suffix: str) -> Found:
+    """Say of the maps of a table, whose names say nothing, what they are."""
+    candidates = (replace(one, map=replace(one.map, suffix=suffix)) for one in found.candidates)
+    return replace(found, candidates=tuple(candidates))
 
 
 def _subjects(found: Found) -> set[str]:

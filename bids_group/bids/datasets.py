@@ -103,7 +103,7 @@ def _is_stand_in(entry: Mapping[str, Any]) -> bool:
     return entry["Name"] != OWN_NAME and OWN_NAME in str(entry.get("Description"))
 
 
-def find_sources(inputs: Inputs, output_dir: Path) -> tuple[Source, ...]:
+def find_sources(inputs: Inputs, output_dir: Path, suffix: str = "statmap") -> tuple[Source, ...]:
     """Find the datasets of first-level maps: those that were named, else the only one there is.
 
     Without ``--derivatives``: the dataset in ``BIDS_DIR/derivatives`` that holds statmaps of people, or
@@ -121,16 +121,16 @@ def find_sources(inputs: Inputs, output_dir: Path) -> tuple[Source, ...]:
     if inputs.derivatives:
         pairs = [(name, root.absolute()) for name, root in inputs.derivatives]
         for _, root in pairs:
-            _check_named(root, inputs.bids_dir)
+            _check_named(root, inputs.bids_dir, suffix)
         return _name_sources(pairs)
-    candidates, unlisted = _list_candidates(inputs.bids_dir.absolute(), output_dir.absolute())
+    candidates, unlisted = _list_candidates(inputs.bids_dir.absolute(), output_dir.absolute(), suffix)
     if not candidates:
         for folder in unlisted:
             raise refuse_unlisted(folder.path, str(folder.problem))
-        raise _no_statmaps(inputs.bids_dir)
+        raise _no_maps(inputs.bids_dir, suffix)
     if len(candidates) > 1:
         raise UsageError(
-            "More than one dataset holds first-level maps.",
+            f"More than one dataset holds {say_maps(suffix)}.",
             found="; ".join(_describe(root) for root in candidates),
             expected="one, or a choice",
             fix=f"Choose with --derivatives, for example --derivatives {candidates[0]}",
@@ -139,7 +139,7 @@ def find_sources(inputs: Inputs, output_dir: Path) -> tuple[Source, ...]:
     return (replace(source, unsearched=tuple(Path(folder.path) for folder in unlisted)),)
 
 
-def _check_named(root: Path, bids_dir: Path) -> None:
+def _check_named(root: Path, bids_dir: Path, suffix: str) -> None:
     if not root.is_dir():
         there = list_folders(bids_dir / "derivatives")
         raise MissingInputError(
@@ -157,7 +157,9 @@ def _check_named(root: Path, bids_dir: Path) -> None:
     if (root / "dataset_description.json").exists():
         return
     inner = [
-        f for f in list_folders(root) if (f / "dataset_description.json").exists() and holds_statmaps(f, [])
+        f
+        for f in list_folders(root)
+        if (f / "dataset_description.json").exists() and holds_maps(f, [], suffix)
     ]
     if inner:
         raise UsageError(
@@ -168,7 +170,7 @@ def _check_named(root: Path, bids_dir: Path) -> None:
         )
 
 
-def _list_candidates(bids_dir: Path, output_dir: Path) -> tuple[list[Path], list[Folder]]:
+def _list_candidates(bids_dir: Path, output_dir: Path, suffix: str) -> tuple[list[Path], list[Folder]]:
     """List the datasets with maps of people, and the folders of the others that could not be listed."""
     derivatives = bids_dir / "derivatives"
     is_one = (derivatives / "dataset_description.json").exists()
@@ -179,34 +181,38 @@ def _list_candidates(bids_dir: Path, output_dir: Path) -> tuple[list[Path], list
     found, unlisted = [], []
     for place in places:
         problems: list[Folder] = []
-        if _is_source(place, problems):
+        if _is_source(place, problems, suffix):
             found.append(place)
         else:
             unlisted += problems
     return found, unlisted
 
 
-def _is_source(root: Path, unlisted: list[Folder]) -> bool:
+def _is_source(root: Path, unlisted: list[Folder], suffix: str) -> bool:
     """Whether a dataset holds maps of people that this program did not write."""
     producers = read_producers(root)
     if OWN_NAME not in producers:
-        return holds_statmaps(root, unlisted)
-    return len(producers) > 1 and any(not is_own_map(path) for path in list_statmaps(root, unlisted))
+        return holds_maps(root, unlisted, suffix)
+    return len(producers) > 1 and any(not is_own_map(path) for path in list_maps(root, unlisted, suffix))
 
 
-def holds_statmaps(root: Path, unlisted: list[Folder]) -> bool:
-    """Whether there is a statmap of a person anywhere below."""
-    return next(list_statmaps(root, unlisted), None) is not None
+def holds_maps(root: Path, unlisted: list[Folder], suffix: str) -> bool:
+    """Whether there is a map of a person anywhere below."""
+    return next(list_maps(root, unlisted, suffix), None) is not None
 
 
-def list_statmaps(root: Path, unlisted: list[Folder]) -> Iterator[Path]:
-    """Walk through the statmaps of people below a folder; ``unlisted`` gets the folders that hide theirs."""
+def list_maps(root: Path, unlisted: list[Folder], suffix: str) -> Iterator[Path]:
+    """Walk through the maps of people below a folder; ``unlisted`` gets the folders that hide theirs."""
     for folder in walk(root):
         if folder.problem is not None:
             unlisted.append(folder)
         is_person = "subject_folder" in folder.entities
         for name in folder.names:
-            if "_statmap." in name and not name.endswith(".json") and (is_person or name.startswith("sub-")):
+            if (
+                f"_{suffix}." in name
+                and not name.endswith(".json")
+                and (is_person or name.startswith("sub-"))
+            ):
                 yield Path(folder.path, name)
 
 
@@ -222,6 +228,16 @@ def is_own_map(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and "PoolingKey" in content
+
+
+def say_maps(suffix: str) -> str:
+    """Say what maps of a suffix are called."""
+    return "first-level maps" if suffix == "statmap" else f"{suffix} maps"
+
+
+def name_example(suffix: str) -> str:
+    """Show the name of a map."""
+    return "sub-…_contrast-…_stat-effect_statmap.nii.gz" if suffix == "statmap" else f"sub-…_{suffix}.nii.gz"
 
 
 def _name_sources(pairs: list[tuple[str | None, Path]]) -> tuple[Source, ...]:
@@ -272,13 +288,13 @@ def _describe(root: Path) -> str:
     return f"{root} ({', '.join(read_producers(root)) or 'made by an unknown program'})"
 
 
-def _no_statmaps(bids_dir: Path) -> SelectionError:
+def _no_maps(bids_dir: Path, suffix: str) -> SelectionError:
     there = list_folders(bids_dir / "derivatives")
     return SelectionError(
-        f"No first-level maps were found in {bids_dir / 'derivatives'}.",
-        found=f"{', '.join(f.name for f in there) or 'no folders'}; no …_statmap files of people in them",
-        expected="sub-…_contrast-…_stat-effect_statmap.nii.gz",
-        fix=f"--derivatives {bids_dir} (it holds statmaps itself)"
-        if holds_statmaps(bids_dir, [])
+        f"No {say_maps(suffix)} were found in {bids_dir / 'derivatives'}.",
+        found=f"{', '.join(f.name for f in there) or 'no folders'}; no …_{suffix} files of people in them",
+        expected=name_example(suffix),
+        fix=f"--derivatives {bids_dir} (it holds {suffix}s itself)"
+        if holds_maps(bids_dir, [], suffix)
         else "Name the folder with --derivatives PATH, or list the maps in a table with --maps.",
     )

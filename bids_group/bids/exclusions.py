@@ -37,7 +37,12 @@ def exclude_mapless(
     for subject in (label for label in everyone if label not in said):
         if subject not in with_maps:
             reasons = name_some(dict.fromkeys(lost[subject]), 3)
-            reason = f"no map left: {reasons}" if reasons else "no first-level map"
+            what = (
+                "no first-level map"
+                if not maps or maps[0].suffix == "statmap"
+                else f"no {maps[0].suffix} map"
+            )
+            reason = f"no map left: {reasons}" if reasons else what
             found.append(Exclusion(subject=subject, reason=reason))
         else:
             absent = natural_order(contrast for contrast in contrasts if (subject, contrast) not in have)

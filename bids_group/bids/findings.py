@@ -34,10 +34,13 @@ def _say_found(maps: Sequence[FirstLevelMap], sources: Sequence[Source]) -> list
     people = {m.subject for m in maps}
     contrasts = natural_order({m.contrast for m in maps})
     places = "; ".join(source.words for source in sources)
+    is_contrast = maps[0].suffix == "statmap"
+    kind = "effect" if is_contrast else maps[0].suffix
+    what = f"contrast{'s' if len(contrasts) > 1 else ''} " if is_contrast else ""
     sentence = (
-        f"Found {len(maps)} effect map{'' if len(maps) == 1 else 's'} of "
+        f"Found {len(maps)} {kind} map{'' if len(maps) == 1 else 's'} of "
         f"{len(people)} participant{'' if len(people) == 1 else 's'}, "
-        f"contrast{'s' if len(contrasts) > 1 else ''} {name_some(contrasts, 20)}, in {places}."
+        f"{what}{name_some(contrasts, 20)}, in {places}."
     )
     said = [Notice(severity="note", topic="maps", sentence=sentence)]
     unsearched = [folder for source in sources for folder in source.unsearched]
@@ -50,6 +53,9 @@ def _say_found(maps: Sequence[FirstLevelMap], sources: Sequence[Source]) -> list
             "The data are z maps (--input-stat z): they mix the size of each effect with its precision."
         )
         said.append(Notice(severity="warning", topic="maps", sentence=sentence))
+    if not is_contrast and any(m.mask is None for m in maps):
+        sentence = "Where a map has no mask beside it, an exact 0 counts as not observed."
+        said.append(Notice(severity="note", topic="maps", sentence=sentence))
     return said
 
 
@@ -75,7 +81,7 @@ def _say_labels(study: Study, maps: Iterable[FirstLevelMap]) -> list[Notice]:
 
 
 def _say_variance(without: Sequence[FirstLevelMap], in_dataset: Sequence[Candidate]) -> list[Notice]:
-    if not without or any(m.input_stat == "z" for m in without):
+    if not without or any(m.input_stat == "z" or m.suffix != "statmap" for m in without):
         return []
     share = "None" if len(without) == len(in_dataset) else f"{len(in_dataset) - len(without)}"
     examples = "" if share == "None" else f"; without: {name_some((m.effect.name for m in without), 3)}"

@@ -198,7 +198,9 @@ def _filter(choice: Choice, entity: str, wanted: Sequence[str | None]) -> None:
         raise SelectionError(
             f"No first-level map passes the BIDS filter {entity} = {words}.",
             found=f"{entity}: {_describe_labels(there, entity)}",
-            fix="Change the file given with --bids-filter-file.",
+            fix=f"Say --input-suffix {wanted[0]}."
+            if entity == "suffix" and wanted[0] not in (None, "*")
+            else "Change the file given with --bids-filter-file.",
         )
     if void and entity != "extension":
         words = name_some("null" if item is None else item for item in void)

@@ -13,6 +13,7 @@ from bids_group.bids.entities import name_some
 from bids_group.bids.index import IndexedFile
 from bids_group.bids.sidecars import Sidecars, read_dof
 from bids_group.errors import DataError, UsageError
+from bids_group.labels import upper_first
 from bids_group.records import FirstLevelMap
 
 VOLUMES = (".nii", ".nii.gz")
@@ -50,12 +51,16 @@ class Found:
 
 
 def pair_statmaps(
-    source: Source, files: Iterable[IndexedFile], input_stat: Literal["effect", "z"] = "effect"
+    source: Source,
+    files: Iterable[IndexedFile],
+    input_stat: Literal["effect", "z"] = "effect",
+    suffix: str = "statmap",
 ) -> Found:
     """Put together what belongs to one effect: variance, dof and mask of the same entities.
 
     A file without subject (a group result) is no first-level map. The contrast is ``taskcontrast`` where a
-    name has it (HALFpipe calls its group contrasts ``contrast``), else ``contrast``.
+    name has it (HALFpipe calls its group contrasts ``contrast``), else ``contrast``. Files of another
+    ``suffix`` are effects by themselves.
 
     Raises
     ------
@@ -64,17 +69,17 @@ def pair_statmaps(
     UsageError
         An effect has two variance or dof maps.
     """
-    listed = [_with_person(file) for file in files]
+    listed = [_with_person(file, suffix) for file in files]
     groups: dict[frozenset[tuple[str, str]], list[IndexedFile]] = defaultdict(list)
     masks: dict[str, list[IndexedFile]] = defaultdict(list)
     for file in listed:
         if not _is_ours(source, file):
-            _sort_in(file, groups, masks)
+            _sort_in(file, groups, masks, suffix)
     sidecars = Sidecars(source.root, [file for file in listed if file.entities.get("extension") == ".json"])
     candidates: list[Candidate] = []
     leftovers: list[Leftover] = []
     for group in groups.values():
-        by_stat = _by_stat(group)
+        by_stat = _by_stat(group) if suffix == "statmap" else {"effect": group}
         leftover = _why_not(group, by_stat, input_stat)
         if leftover:
             leftovers.append(leftover)
@@ -88,17 +93,21 @@ def pair_statmaps(
 
 
 def contrast_of(entities: Entities) -> str | None:
-    """Name of the first-level contrast."""
+    """Name of the first-level contrast; of other maps label (or parameter) and suffix: ``GMProbseg``."""
+    suffix = entities.get("suffix", "statmap")
+    if suffix != "statmap":
+        label = entities.get("label") or entities.get("param")
+        return suffix if label is None else label + upper_first(suffix)
     return entities.get("taskcontrast") or entities.get("contrast")
 
 
-def _with_person(file: IndexedFile) -> IndexedFile:
+def _with_person(file: IndexedFile, suffix: str) -> IndexedFile:
     """Take subject and session from the folders where the name lacks them; refuse a disagreement."""
     entities = dict(file.entities)
     for entity, key in (("subject", "sub"), ("session", "ses")):
         folder = entities.get(f"{entity}_folder")
         named = entities.setdefault(entity, folder) if folder else entities.get(entity)
-        if folder and named != folder and entities.get("suffix") in {"statmap", "mask"}:
+        if folder and named != folder and entities.get("suffix") in {suffix, "mask"}:
             raise DataError(
                 f"Folder and file name disagree about the {entity} of {file.path}.",
                 found=f"{key}-{folder} and {key}-{named}",
@@ -117,14 +126,15 @@ def _sort_in(
     file: IndexedFile,
     groups: dict[frozenset[tuple[str, str]], list[IndexedFile]],
     masks: dict[str, list[IndexedFile]],
+    suffix: str,
 ) -> None:
     entities = file.entities
     extension = entities.get("extension", "")
     if "subject" not in entities or extension == ".json":
         return
-    if entities.get("suffix") == "mask" and extension in VOLUMES:
+    if entities.get("suffix") == "mask" != suffix and extension in VOLUMES:
         masks[entities["subject"]].append(file)
-    elif entities.get("suffix") == "statmap":
+    elif entities.get("suffix") == suffix:
         kind = "volume" if extension in VOLUMES else extension
         groups[frozenset({*_shared(entities).items(), ("extension", kind)})].append(file)
 
@@ -184,6 +194,7 @@ def _build_map(
         mask=_find_mask(entities, masks.get(entities["subject"], ())),
         input_stat=input_stat,
         producer=source.producer,
+        suffix=entities.get("suffix", "statmap"),
     )
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from bids_group.bids.content import find_many_volumes
-from bids_group.bids.datasets import Source
+from bids_group.bids.datasets import Source, name_example, say_maps
 from bids_group.bids.entities import name_some
 from bids_group.bids.selection import Choice, exclude
 from bids_group.bids.statmaps import VOLUMES, Candidate, Found
@@ -15,15 +15,15 @@ from bids_group.errors import DataError, SelectionError, UsageError
 from bids_group.records import FirstLevelMap, Notice
 
 
-def check_found(found: Found, sources: Sequence[Source]) -> None:
+def check_found(found: Found, sources: Sequence[Source], suffix: str = "statmap") -> None:
     """Refuse datasets without any result of a person, and results that name no contrast."""
     roots = ", ".join(str(source.root) for source in sources)
     if not found.candidates and not found.leftovers:
         is_empty = all(not any(source.root.iterdir()) for source in sources)
         raise SelectionError(
-            f"There are no first-level maps in {roots}.",
-            found="an empty folder" if is_empty else "no …_statmap file of a person",
-            expected="sub-…_contrast-…_stat-effect_statmap.nii.gz",
+            f"There are no {say_maps(suffix)} in {roots}.",
+            found="an empty folder" if is_empty else f"no …_{suffix} file of a person",
+            expected=name_example(suffix),
             fix=f"datalad get -n {roots}"
             if is_empty
             else "Check --derivatives, or list the maps with --maps.",

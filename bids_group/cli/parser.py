@@ -161,7 +161,18 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         default="effect",
         help="z: insist on z maps where a dataset has no effects; said in every sidecar",
     )
-    group.add_argument("--bids-filter-file", metavar="JSON", type=Path, help="entity filters, as in fMRIPrep")
+    group.add_argument(
+        "--input-suffix",
+        metavar="SUFFIX",
+        help="maps that are no contrasts: files of this suffix, such as probseg; each label (GM, WM …) is an "
+        "analysis of its own",
+    )
+    group.add_argument(
+        "--bids-filter-file",
+        metavar="JSON",
+        type=Path,
+        help="entity filters, as in fMRIPrep; also label, desc, suffix and extension",
+    )
     group.add_argument(
         "--participants-tsv", metavar="F", type=Path, help="this table instead of BIDS_DIR/participants.tsv"
     )
@@ -231,6 +242,12 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--smoothing-fwhm", metavar="MM", type=float, help="smooth the pooled effects (default 0)"
+    )
+    group.add_argument(
+        "--scale-by",
+        metavar="COLUMN",
+        help="proportional scaling: each map times the mean of this column (such as total volume) over the "
+        "participant's value",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -125,12 +126,29 @@ def _selection(arguments: argparse.Namespace) -> Selection:
         bids_filter=_bids_filter(arguments.bids_filter_file),
         exclude_where=arguments.exclude_where,
         input_stat=arguments.input_stat,
+        input_suffix=_input_suffix(arguments),
         **{
             name: getattr(arguments, name).removeprefix(f"{name}-")
             for name in ("space", "res", "den", "node")
             if getattr(arguments, name) is not None
         },
     )
+
+
+def _input_suffix(arguments: argparse.Namespace) -> str:
+    suffix = "statmap" if arguments.input_suffix is None else str(arguments.input_suffix).removeprefix("_")
+    if not re.fullmatch(r"[A-Za-z0-9]+", suffix):
+        raise UsageError(
+            f"--input-suffix {arguments.input_suffix} is no suffix of a BIDS name.",
+            expected="letters and digits: the last part before the extension, such as probseg",
+        )
+    if suffix != "statmap" and arguments.input_stat != "effect":
+        raise UsageError(
+            f"Maps of the suffix {suffix} have no stat to choose.",
+            found=f"--input-stat {arguments.input_stat}",
+            fix="Leave out --input-stat.",
+        )
+    return suffix
 
 
 def _labels(texts: Sequence[str], prefix: str) -> tuple[str, ...]:
@@ -179,6 +197,7 @@ def _analysis(arguments: argparse.Namespace) -> AnalysisSpec:
             pooling=arguments.pooling,
             min_coverage=arguments.min_coverage,
             smoothing_fwhm_mm=arguments.smoothing_fwhm,
+            scale_by=arguments.scale_by,
         ),
     )
 

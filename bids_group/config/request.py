@@ -71,6 +71,7 @@ class Selection:
     bids_filter: Mapping[str, FilterValue] = field(default_factory=dict)
     exclude_where: str | None = None
     input_stat: Literal["effect", "z"] = "effect"
+    input_suffix: str = "statmap"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +148,7 @@ class AnalysisSpec:
     mask_threshold: float | None = None
     min_coverage: float = 1.0
     smoothing_fwhm_mm: float = 0.0
+    scale_by: str | None = None
     inference: InferenceSpec = field(default_factory=InferenceSpec)
     atlas: Path | None = None
 

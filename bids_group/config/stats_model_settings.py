@@ -32,6 +32,7 @@ ANALYSIS: Mapping[str, tuple[str, Kind]] = {
     "mask_threshold": ("mask_threshold", "number"),
     "min_coverage": ("min_coverage", "number"),
     "smoothing_fwhm": ("smoothing_fwhm_mm", "number"),
+    "scale_by": ("scale_by", "text"),
     "atlas": ("atlas", "path"),
 }
 """Name of each setting, the field of `AnalysisSpec` that it fills, and what it holds."""
@@ -68,6 +69,7 @@ SELECTION: Mapping[str, tuple[str, Kind]] = {
     "bids_filter": ("bids_filter", "filter"),
     "exclude_where": ("exclude_where", "text"),
     "input_stat": ("input_stat", "text"),
+    "input_suffix": ("input_suffix", "text"),
 }
 """The same for `Selection`."""
 

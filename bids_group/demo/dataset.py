@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_group.demo.kinds import KINDS, Kind
-from bids_group.demo.plan import CONTRAST, SPACE, MapPlan, plan_maps
+from bids_group.demo.plan import CONTRAST, LABEL, SPACE, MapPlan, plan_maps
 from bids_group.demo.truth import DemoTruth, Irregularity
 from bids_group.errors import OutputError, UsageError
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from bids_group.demo.effects import Signal
     from bids_group.demo.people import People
 
-BETWEEN_SD = 0.4
 _WORDS = {
     "missing run": "has no map of session {session}, run {run}",
     "missing value": "has n/a for {covariate}",
@@ -38,7 +37,7 @@ def write_demo(
 
     The same arguments write the same bytes. Maps are float32, 0 outside the brain and where a map does not
     cover it. A map's effect is the person's true effect plus smooth noise whose variance at each voxel is the
-    value of its variance map; true effects differ between people with SD `BETWEEN_SD`.
+    value of its variance map; true effects differ between people with the SD of the kind.
 
     Parameters
     ----------
@@ -69,7 +68,7 @@ def write_demo(
     recipe = _find_kind(kind, n_people)
     rng = np.random.default_rng(seed)
     people = draw_people(rng, recipe)
-    signal = build_signal(recipe, people, build_grid(size_mm or recipe.size_mm), BETWEEN_SD)
+    signal = build_signal(recipe, people, build_grid(size_mm or recipe.size_mm))
     res = f"{size_mm or recipe.size_mm:g}mm".replace(".", "p")
     plans = tuple(plan_maps(recipe, people.labels))
     root = output_dir.absolute()
@@ -78,7 +77,9 @@ def write_demo(
         seed=seed,
         bids_dir=root,
         derivative_dir=root / "derivatives" / "firstlevel",
-        first_level_contrast=CONTRAST,
+        first_level_contrast=CONTRAST
+        if recipe.suffix == "statmap"
+        else f"{LABEL}{recipe.suffix.capitalize()}",
         space=SPACE,
         res=res,
         shape=signal.grid.shape,
@@ -90,7 +91,7 @@ def write_demo(
         irregular=tuple(_name_irregular(recipe, people)),
         options=recipe.options,
         true_centers=signal.centers,
-        between_sd=BETWEEN_SD,
+        between_sd=recipe.between_sd,
     )
     _create(root)
     try:

@@ -31,6 +31,9 @@ class Signal:
     loadings: pd.DataFrame
     centers: Mapping[str, float]
     between_sd: float
+    baseline: float
+    scales: Mapping[str, float]
+    """What everything of a person is multiplied by: 1, or the total volume over its mean."""
 
     def draw_person(self, rng: np.random.Generator) -> npt.NDArray[np.float64]:
         """Draw how a person differs from the others, of the grid's shape."""
@@ -41,10 +44,10 @@ class Signal:
         position = self.loadings.index.get_loc((subject, session or ""))
         weights = self.loadings.to_numpy()[position]
         volumes = np.array(list(self.spheres.values()), dtype=np.float64)
-        return np.asarray(np.tensordot(weights, volumes, axes=1))
+        return np.asarray(self.baseline + np.tensordot(weights, volumes, axes=1))
 
 
-def build_signal(recipe: Kind, people: People, grid: Grid, between_sd: float) -> Signal:
+def build_signal(recipe: Kind, people: People, grid: Grid) -> Signal:
     """Lay a kind's places over a grid and weigh them for each person and session."""
     complete = [i for i in range(people.n_with_maps) if ("missing value", i) not in recipe.irregular]
     centers = {name: float(people.table[name].iloc[complete].mean()) for name in recipe.covariates}
@@ -56,9 +59,16 @@ def build_signal(recipe: Kind, people: People, grid: Grid, between_sd: float) ->
         index=index,
     )
     spheres = {place.name: build_sphere(grid, place.centre_mm, place.radius_mm) for place in recipe.places}
-    mask = build_mask(grid)
+    tiv = people.table.loc[list(people.labels), "tiv"] if "tiv" in recipe.covariates else None
     return Signal(
-        grid=grid, mask=mask, spheres=spheres, loadings=loadings, centers=centers, between_sd=between_sd
+        grid=grid,
+        mask=build_mask(grid),
+        spheres=spheres,
+        loadings=loadings,
+        centers=centers,
+        between_sd=recipe.between_sd,
+        baseline=recipe.baseline,
+        scales={} if tiv is None else dict(tiv / tiv.mean()),
     )
 
 
@@ -70,6 +80,8 @@ def _weigh(
     weights = np.ones(len(frame))
     if place == "slopeDifference":
         weights = half["group"] * (frame["n_cigs"].to_numpy(dtype=float) - centers["n_cigs"])
+    elif place == "ageSlope":
+        weights = frame["age"].to_numpy(dtype=float) - centers["age"]
     elif place == "groupDifference":
         weights = half["group"]
     elif place == "sexDifference":

@@ -18,11 +18,16 @@ class Kind:
     ``factors`` pairs a column of participants.tsv with its levels (the first is the reference), crossed and
     balanced over people; ``irregular`` pairs what is odd with the position (from 0) of the person;
     ``n_people`` counts those with maps; ``sessions`` and ``runs`` are labels in the order of time, in which
-    they sort too (the first is the reference); empty: the names carry no such entity.
+    they sort too (the first is the reference); empty: the names carry no such entity. ``suffix`` other than
+    ``statmap``: maps of grey matter, whose values are in proportion to the covariate ``tiv``. True values
+    differ between people around ``baseline`` with SD ``between_sd``.
     """
 
     words: str
     n_people: int
+    suffix: str = "statmap"
+    between_sd: float = 0.4
+    baseline: float = 0.0
     size_mm: int
     factors: tuple[tuple[str, tuple[str, ...]], ...] = ()
     covariates: tuple[str, ...] = ()
@@ -163,5 +168,34 @@ KINDS: dict[str, Kind] = {
             ),
         ),
         options=("--formula", "~ group * sex"),
+    ),
+    "vbm": Kind(
+        words="grey matter of 40 people (voxel-based morphometry), less of it with age, more in men",
+        n_people=40,
+        suffix="probseg",
+        between_sd=0.05,
+        baseline=0.5,
+        size_mm=6,
+        factors=(("sex", ("F", "M")),),
+        covariates=("age", "tiv"),
+        places=(
+            _place(
+                "ageSlope",
+                "less grey matter in older people",
+                "slope(age)",
+                -0.006,
+                _MEDIAL_FRONTAL,
+                "share of the voxel per year",
+            ),
+            _place(
+                "sexDifference",
+                "more grey matter in men",
+                "mean(sex=M) - mean(sex=F)",
+                0.12,
+                _LEFT_INSULA,
+                "share of the voxel",
+            ),
+        ),
+        options=("--input-suffix", "probseg", "--formula", "~ age + sex", "--scale-by", "tiv"),
     ),
 }

@@ -29,7 +29,8 @@ def write_maps(truth: DemoTruth, signal: Signal, plans: Iterable[MapPlan], rng: 
     for _, of_person in groupby(plans, key=lambda plan: plan.subject):
         person = signal.draw_person(rng)
         for plan in of_person:
-            _write_map(truth, signal, plan, person, rng)
+            write = _write_map if plan.suffix == "statmap" else _write_tissue
+            write(truth, signal, plan, person, rng)
 
 
 def _write_map(
@@ -47,6 +48,16 @@ def _write_map(
     Path(f"{stem}_stat-effect_statmap.json").write_text(
         json.dumps(sidecar, indent=2) + "\n", encoding="utf-8"
     )
+
+
+def _write_tissue(
+    truth: DemoTruth, signal: Signal, plan: MapPlan, person: npt.NDArray[np.float64], rng: np.random.Generator
+) -> None:
+    """Write a map of grey matter, in proportion to the person's total volume; ``person`` is all its noise."""
+    share = np.clip(signal.effect(plan.subject, plan.session) + person, 0.01, 0.8)
+    path = truth.derivative_dir / f"{plan.stem(truth.res)}.nii.gz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _save(path, signal.grid, np.where(signal.mask, share * signal.scales[plan.subject], 0))
 
 
 def _covered(grid: Grid) -> npt.NDArray[np.bool_]:

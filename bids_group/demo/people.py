@@ -12,7 +12,8 @@ from bids_group.demo.kinds import Kind
 
 _AGE_YEARS = (21, 58)
 _CIGARETTES_A_DAY = (1, 25)
-_RANGES = {"age": _AGE_YEARS, "n_cigs": _CIGARETTES_A_DAY}
+_VOLUME_ML, _MORE_IN_MEN_ML = (1250, 1550), 150
+_RANGES = {"age": _AGE_YEARS, "n_cigs": _CIGARETTES_A_DAY, "tiv": _VOLUME_ML}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,6 +43,8 @@ def draw_people(rng: np.random.Generator, kind: Kind) -> People:
     strata = table.iloc[:, 0].to_numpy() if kind.factors else np.zeros(len(rows))
     for name in kind.covariates:
         table[name] = _draw_covariate(rng, strata[:n_with_maps], n_without, _RANGES[name])
+        if name == "tiv":
+            table[name] += np.where(table["sex"] == "M", _MORE_IN_MEN_ML, 0)
     return People(table=table, n_with_maps=n_with_maps)
 
 

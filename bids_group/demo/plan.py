@@ -9,6 +9,8 @@ from itertools import product
 from bids_group.demo.kinds import Kind
 
 TASK, CONTRAST, SPACE = "faces", "facesVsHouses", "MNI152NLin2009cAsym"
+LABEL = "GM"
+"""Of maps that are no contrasts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,13 +21,18 @@ class MapPlan:
     session: str | None
     run: str | None
     is_reduced: bool
+    suffix: str = "statmap"
 
     def stem(self, res: str) -> str:
-        """File name up to the ``stat`` entity, with the folders before it."""
+        """File name up to the ``stat`` entity (all but the extension: no contrast), with its folders."""
         session = f"_ses-{self.session}" if self.session else ""
         run = f"_run-{self.run}" if self.run else ""
-        folder = f"sub-{self.subject}/" + (f"ses-{self.session}/" if self.session else "") + "func/"
+        is_contrast = self.suffix == "statmap"
+        datatype = "func" if is_contrast else "anat"
+        folder = f"sub-{self.subject}/" + (f"ses-{self.session}/" if self.session else "") + f"{datatype}/"
         who = f"sub-{self.subject}{session}"
+        if not is_contrast:
+            return f"{folder}{who}{run}_space-{SPACE}_res-{res}_label-{LABEL}_{self.suffix}"
         return f"{folder}{who}_task-{TASK}{run}_space-{SPACE}_res-{res}_contrast-{CONTRAST}"
 
 
@@ -39,4 +46,6 @@ def plan_maps(recipe: Kind, labels: Sequence[str]) -> Iterator[MapPlan]:
             if is_last and odd.get(position) == "missing run":
                 continue
             is_reduced = is_last and odd.get(position) == "reduced coverage"
-            yield MapPlan(subject=subject, session=session, run=run, is_reduced=is_reduced)
+            yield MapPlan(
+                subject=subject, session=session, run=run, is_reduced=is_reduced, suffix=recipe.suffix
+            )

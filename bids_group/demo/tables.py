@@ -32,6 +32,7 @@ _DESCRIPTIONS = {
 _COVARIATES = {
     "age": {"Description": "Age at the first session", "Units": "year"},
     "n_cigs": {"Description": "Cigarettes smoked per day", "Units": "cigarettes per day"},
+    "tiv": {"Description": "Total intracranial volume", "Units": "mL"},
 }
 _N_TRIALS = 8
 
@@ -40,9 +41,8 @@ def write_tables(truth: DemoTruth, recipe: Kind, people: People, rng: np.random.
     """Write the descriptions, participants.tsv/.json, a few responses per person, README.md and the truth."""
     root = truth.bids_dir
     _write_json(root / "dataset_description.json", _describe(f"bids-group demo, {truth.kind}", "raw"))
-    _write_json(
-        truth.derivative_dir / "dataset_description.json", _describe("First-level maps", "derivative")
-    )
+    name = "First-level maps" if recipe.suffix == "statmap" else "Maps of grey matter"
+    _write_json(truth.derivative_dir / "dataset_description.json", _describe(name, "derivative"))
     (truth.derivative_dir / ".bidsignore").write_text("*_statmap.*\n", encoding="utf-8")
     _write_participants(root, recipe, people)
     for subject in people.table.index:
@@ -63,9 +63,9 @@ def describe_truth(truth: DemoTruth, recipe: Kind) -> str:
     return _README.format(
         kind=truth.kind,
         words=recipe.words,
-        n_subjects=len(truth.subjects),
-        n_maps=truth.n_maps,
-        between_sd=truth.between_sd,
+        about=(_CONTRASTS if recipe.suffix == "statmap" else _TISSUE).format(
+            n_subjects=len(truth.subjects), n_maps=truth.n_maps, between_sd=truth.between_sd
+        ),
         places=places,
         irregular=irregular,
         seed=truth.seed,
@@ -133,15 +133,23 @@ _RESPONSES = {
     "response_time": {"Description": "Time from the picture to the button press", "Units": "s"},
 }
 
+_CONTRASTS = """\
+{n_subjects} people have first-level maps ({n_maps} pairs of effect and variance) of the contrast
+faces − houses, in `derivatives/firstlevel`. An effect is the person's true effect plus smooth noise whose
+variance at each voxel is what the variance map says. The true effects of people differ with a
+standard deviation of {between_sd:g}."""
+
+_TISSUE = """\
+{n_subjects} people have a map of grey matter in `derivatives/firstlevel`, one value for each voxel: the share
+of grey matter, which differs between people with a standard deviation of {between_sd:g}, times the person's
+total volume (`tiv`) over its mean. Men have larger heads: without scaling they have more of everything."""
+
 _README = """\
 # bids-group demo: {kind}
 
 Simulated data: {words}.
 
-{n_subjects} people have first-level maps ({n_maps} pairs of effect and variance) of the contrast
-faces − houses, in `derivatives/firstlevel`. An effect is the person's true effect plus smooth noise whose
-variance at each voxel is what the variance map says. The true effects of people differ with a
-standard deviation of {between_sd:g}.
+{about}
 
 ## What is true
 

@@ -6,6 +6,7 @@ from bids_group.model.formula import add_columns, needed_variables
 from bids_group.model.group import fit_group
 from bids_group.model.plan import plan_analyses, plan_pooling, restrict
 from bids_group.model.pooling import pool
+from bids_group.model.scaling import plan_scaling, scale
 from bids_group.model.stack import StackedMaps, build_stack
 
 __all__ = [
@@ -17,8 +18,10 @@ __all__ = [
     "needed_variables",
     "plan_analyses",
     "plan_pooling",
+    "plan_scaling",
     "pool",
     "restrict",
+    "scale",
     "tabulate_peaks",
     "tabulate_quality",
 ]

@@ -210,7 +210,8 @@ class _Planning:
         check_one_contrast(node, contrasts)
         observations = _observations(node, signals, is_mixed=len(contrasts) > 1)
         inference = self.spec.inference
-        judged = [name for name in (inference.exchangeability_blocks, inference.variance_groups) if name]
+        others = (inference.exchangeability_blocks, inference.variance_groups, self.spec.scale_by)
+        judged = [name for name in others if name]
         rows = build_node_rows(node, [_row_key(one) for one in observations], self.cohort, judged_by=judged)
         requests = contrast_requests(node)
         analysis = GroupAnalysis(

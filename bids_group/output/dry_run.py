@@ -67,6 +67,7 @@ def _describe_maps(cohort: Cohort, observations: Sequence[Observation]) -> dict[
         "MapsPerRow": sorted({len(one.maps) for one in observations}),
         "WithVariance": sum(one.variance is not None for one in cohort.maps),
         "Contrasts": sorted({one.contrast for one in cohort.maps}),
+        **({} if cohort.maps[0].suffix == "statmap" else {"Suffix": cohort.maps[0].suffix}),
         "Sessions": sorted({one.session for one in cohort.maps if one.session is not None}),
         "Runs": sorted({one.run for one in cohort.maps if one.run is not None}),
         **{
@@ -175,6 +176,9 @@ def _describe_analysis(analysis: GroupAnalysis, design: Design) -> dict[str, Any
         "DependentColumns": details.get("dependent_columns", []),
         "NPerCell": details.get("n_per_cell", []),
         "Covariates": details.get("covariates", []),
+        **(
+            {} if (own := analysis.scaling) is None else {"Scaling": {"Column": own.column, "Mean": own.mean}}
+        ),
         "Contrasts": [
             {**contrast_entry(one, contrast_label(analysis, one.label)), "Estimable": True}
             for one in design.contrasts

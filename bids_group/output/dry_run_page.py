@@ -40,7 +40,8 @@ def print_dry_run(
     for analysis in description["Analyses"]:
         _print_analysis(console, analysis, shown)
     if description["Analyses"]:
-        _print_settings(console, description["Images"], description["Inference"])
+        is_contrast = "Suffix" not in description["Maps"]
+        _print_settings(console, description["Images"], description["Inference"], is_contrast=is_contrast)
     elif description["Maps"]["Used"]:  # the participant level pools, and no more
         _print_pooling(console, description["Maps"]["Pooling"], description["Maps"]["MapsPerRow"])
     _print_notices(console, description["Notices"])
@@ -62,21 +63,25 @@ def _print_people(console: Console, maps: Mapping[str, Any], people: Mapping[str
     )
     _say(
         console,
-        f"{maps['Found']} effect maps found, {maps['WithVariance']} with variance; "
+        f"{maps['Found']} {maps.get('Suffix', 'effect')} maps found, {maps['WithVariance']} with variance; "
         f"{maps['Used']} used  {where}",
     )
-    _say(console, f"First-level contrasts: {', '.join(maps['Contrasts']) or 'none'}")
+    what = "Maps of" if "Suffix" in maps else "First-level contrasts"
+    _say(console, f"{what}: {', '.join(maps['Contrasts']) or 'none'}")
     _say(console, f"{people['Analysed']} of {people['Listed']} participants in")
     for title, whose in (("out", people["Out"]), ("in, with less", people["InWithLess"])):
         for words in fold_reasons(people["Reasons"], whose):
             _say(console, words, start=f"  {title:<15}", style="italic")
 
 
-def _print_settings(console: Console, images: Mapping[str, Any], inference: Mapping[str, Any]) -> None:
+def _print_settings(
+    console: Console, images: Mapping[str, Any], inference: Mapping[str, Any], *, is_contrast: bool
+) -> None:
     _head(console, "Images and inference")
     fwhm_mm = images["Smoothing"]["FullWidthAtHalfMaximum"]
+    none = "none (beyond that of the first level)" if is_contrast else "none"
     lines = {
-        "Smoothing": f"{_number(fwhm_mm)} mm (FWHM)" if fwhm_mm else "none (beyond that of the first level)",
+        "Smoothing": f"{_number(fwhm_mm)} mm (FWHM)" if fwhm_mm else none,
         "Elements": _spell_elements(images),
         "Tests": _spell_tests(inference),
         "Corrections": _spell_corrections(inference),

@@ -26,7 +26,14 @@ def pooled_path(output_dir: Path, observation: Observation, stat: str, extension
         "contrast": first_level_label(observation.contrast),
         "stat": stat,
     }
-    return folder / "func" / f"{_spell(entities)}_statmap{extension}"
+    return folder / _datatype(observation.maps) / f"{_spell(entities)}_statmap{extension}"
+
+
+def _datatype(maps: Sequence[FirstLevelMap]) -> str:
+    """Name the folder below the person: that of the input where maps are no contrasts."""
+    is_contrast = not maps or maps[0].suffix == "statmap"
+    folder = "func" if is_contrast else maps[0].effect.parent.name
+    return folder if folder in ("func", "anat", "dwi", "perf", "pet") else "anat"
 
 
 def shared_entities(maps: Iterable[FirstLevelMap]) -> dict[str, str | None]:

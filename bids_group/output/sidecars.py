@@ -108,6 +108,7 @@ def analysis_sidecar(context: Context, description: str) -> dict[str, Any]:
         "SampleSize": len(design.matrix),
         "NumberOfParticipants": len({one.subject for one in analysis.observations}),
         "Smoothing": describe_smoothing(spec.smoothing_fwhm_mm),
+        **_scaling(analysis),
         "Mask": bids_uri(Path(f"{context.stem}_desc-analysis_mask.nii.gz"), context.roots),
         **mask_threshold(context.maps, spec),
         "MinimumCoverage": spec.min_coverage,
@@ -115,6 +116,7 @@ def analysis_sidecar(context: Context, description: str) -> dict[str, Any]:
         "Centering": {"Method": design.centering, "Values": dict(design.centers)},
         **_participant_groups(analysis),
         **_input_stat(context.maps),
+        **_input_suffix(context.maps),
     }
 
 
@@ -125,6 +127,19 @@ def say_center(value: Any) -> str:
     if isinstance(value, str):  # in the files of an earlier version
         return value
     return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
+def _scaling(analysis: GroupAnalysis) -> dict[str, Any]:
+    """Say in every sidecar what each map was multiplied by, where that is not 1."""
+    if (scaling := analysis.scaling) is None:
+        return {}
+    return {
+        "Scaling": {
+            "Column": scaling.column,
+            "Mean": scaling.mean,
+            "Method": "each map times Mean / its value of Column; variance times the square",
+        }
+    }
 
 
 def describe_smoothing(fwhm_mm: float) -> dict[str, Any]:
@@ -207,6 +222,7 @@ def pooled_sidecar(
         "Pooling": observation.combine,
         "Centering": None,
         **_input_stat(maps),
+        **_input_suffix(maps),
         "InputHashes": {
             bids_uri(Path(path), dataset_names): digest for path, digest in pooled.input_hashes.items()
         },
@@ -215,9 +231,10 @@ def pooled_sidecar(
         **STAT_WORDS,
         "n": "Number of maps observed at each element; 0 = missing in every other map of this set",
     }
+    kind = "first-level" if maps[0].suffix == "statmap" else maps[0].suffix
     return {
         stat: {
-            "Description": f"{words[stat]}; pooled over {len(maps)} first-level {_plural(len(maps))}",
+            "Description": f"{words[stat]}; pooled over {len(maps)} {kind} {_plural(len(maps))}",
             "Sources": _pooled_sources(observation, stat, dataset_names),
             **base,
         }
@@ -307,3 +324,8 @@ def _input_stat(maps: tuple[FirstLevelMap, ...]) -> dict[str, Any]:
         "InputStatistic": "z",
         "InputStatisticWarning": "z maps were analysed in place of effects: effects have no units",
     }
+
+
+def _input_suffix(maps: tuple[FirstLevelMap, ...]) -> dict[str, Any]:
+    """Say in every sidecar that the maps are no contrasts."""
+    return {} if maps[0].suffix == "statmap" else {"InputSuffix": maps[0].suffix}

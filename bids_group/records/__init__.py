@@ -18,6 +18,7 @@ from bids_group.records.numbers import (
     MapStack,
     Observation,
     PooledMap,
+    Scaling,
     are_told_apart,
 )
 from bids_group.records.people import Cohort, Column, Exclusion, FirstLevelMap, Table
@@ -40,6 +41,7 @@ __all__ = [
     "OutputFile",
     "Peak",
     "PooledMap",
+    "Scaling",
     "Significance",
     "Table",
     "UncorrectedP",

@@ -69,6 +69,15 @@ class PooledMap:
     input_hashes: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaling:
+    """Proportional scaling: what each row's map is multiplied by, ``mean`` of ``column`` over its value."""
+
+    column: str
+    mean: float
+    factors: Mapping[str, float]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GroupAnalysis:
     """One group model to be fitted: rows, formula and requested contrasts, before a design exists.
@@ -98,6 +107,7 @@ class GroupAnalysis:
     """The rows before ``instructions`` (transformations of a Stats Model), which a restricted analysis
     applies anew."""
     instructions: tuple[Mapping[str, Any], ...] = ()
+    scaling: Scaling | None = None
     design_matrix: Path | None = None
     """The table whose columns the formula adds up, where the design is the user's own."""
 

@@ -19,7 +19,8 @@ class FirstLevelMap:
     Labels carry no prefix (``01``, not ``sub-01``). ``dof`` is a number, a map, or unknown.
     ``mask`` is the map's own mask where the producer wrote one, ``mask_threshold`` what counts as inside
     where it is not of two values. ``dataset`` is the root that BIDS
-    URIs are relative to; ``input_stat`` is ``z`` only where the user insisted on it.
+    URIs are relative to; ``input_stat`` is ``z`` only where the user insisted on it. ``suffix`` other than
+    ``statmap`` (``probseg``): the map is no contrast, and ``contrast`` is made of its label and suffix.
     """
 
     subject: str
@@ -39,6 +40,7 @@ class FirstLevelMap:
     mask_threshold: float | None = None
     input_stat: Literal["effect", "z"] = "effect"
     producer: str | None = None
+    suffix: str = "statmap"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

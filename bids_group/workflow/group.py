@@ -16,7 +16,7 @@ from bids_group.bids import build_ledger
 from bids_group.config import InferenceSpec, RunConfig
 from bids_group.config.stats_model import write_model_json
 from bids_group.inference import correct_group
-from bids_group.model import StackedMaps, build_stack, fit_group, tabulate_peaks, tabulate_quality
+from bids_group.model import StackedMaps, build_stack, fit_group, scale, tabulate_peaks, tabulate_quality
 from bids_group.output.report import region_effects
 from bids_group.records import (
     ContrastResult,
@@ -138,7 +138,7 @@ def _stack(job: Job, planned: PlannedAnalysis, work_dir: Path, watch: Watch) -> 
     execution = job.config.execution
     observations = planned.analysis.observations
     return build_stack(
-        watch(_maps(job, observations)),
+        scale(watch(_maps(job, observations)), planned.analysis.scaling),
         labels=tuple(one.label for one in observations),
         mask=job.spec.mask,
         mask_threshold=job.spec.mask_threshold,

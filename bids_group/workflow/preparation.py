@@ -22,6 +22,7 @@ from bids_group.model import (
     needed_variables,
     plan_analyses,
     plan_pooling,
+    plan_scaling,
     restrict,
 )
 from bids_group.output import check_output_names
@@ -212,6 +213,7 @@ def _plan_designs(
     for analysis in analyses:
         complete, left_out = _complete(analysis, spec)
         exclusions.extend((*complete.exclusions, *_name_rowless(left_out, rowless)))
+        complete = plan_scaling(complete, spec.scale_by)
         designs.append((complete, build_design(complete)))
     n_contrasts = sum(len(design.contrasts) for _, design in designs)
     planned = tuple(_plan_design(analysis, design, spec, n_contrasts) for analysis, design in designs)
@@ -229,7 +231,8 @@ def _name_rowless(left_out: Iterable[Exclusion], rowless: Collection[str]) -> It
 def _complete(analysis: GroupAnalysis, spec: AnalysisSpec) -> tuple[GroupAnalysis, tuple[Exclusion, ...]]:
     """Keep the rows that have every value the model needs."""
     inference = spec.inference
-    extra = [name for name in (inference.exchangeability_blocks, inference.variance_groups) if name]
+    others = (inference.exchangeability_blocks, inference.variance_groups, spec.scale_by)
+    extra = [name for name in others if name]
     used = needed_variables(analysis.formula, analysis.rows.columns, centering=analysis.centering)
     labels, left_out = keep_complete(analysis.rows, tuple(dict.fromkeys([*used, *extra])), spec.missing)
     if not labels:

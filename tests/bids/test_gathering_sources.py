@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bids_group import output
-from bids_group.bids.datasets import is_own_map, list_statmaps
+from bids_group.bids.datasets import is_own_map, list_maps
 from bids_group.elements import Grid
 from bids_group.errors import DataError, MissingInputError, NotBidsError, SelectionError, UsageError
 from bids_group.records import Observation, PooledMap
@@ -128,7 +128,7 @@ def test_what_output_really_writes_is_known_as_our_own(study):
     )
     output.write_pooled(study.output, pooled, "key", dataset_names=cohort.dataset_names)
     assert list(study.output.rglob("*_stat-effect_statmap.nii.gz"))
-    assert all(is_own_map(path) for path in list_statmaps(study.output, []))
+    assert all(is_own_map(path) for path in list_maps(study.output, [], "statmap"))
     assert set(study.gather().dataset_names) == {"raw", "glm"}
 
 

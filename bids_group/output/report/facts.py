@@ -29,6 +29,8 @@ def gather_facts(folder: Folder, analysis: AnalysisFiles, n_elements: int) -> di
         "pooling": info.get("Pooling"),
         "has_pooled_maps": any(int(row.get("n_maps") or 1) > 1 for row in rows),
         "input_stat": info.get("InputStatistic"),
+        "input_suffix": info.get("InputSuffix"),
+        "scaling": info.get("Scaling"),
         "estimator": info.get("Estimator"),
         "formula": info.get("Formula"),
         "design_matrix": info.get("DesignMatrix"),

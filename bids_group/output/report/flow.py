@@ -30,9 +30,15 @@ class Flow:
     n_maps_used: int
     lost: tuple[Loss, ...]
     trimmed: tuple[Loss, ...]
+    kind: str = "first-level"
 
 
-def count_flow(ledger: pd.DataFrame, people_of_rows: Sequence[str], contrasts: Sequence[str]) -> Flow:
+def count_flow(
+    ledger: pd.DataFrame,
+    people_of_rows: Sequence[str],
+    contrasts: Sequence[str],
+    kind: str = "first-level",
+) -> Flow:
     """Count people and maps of one analysis.
 
     Parameters
@@ -43,6 +49,8 @@ def count_flow(ledger: pd.DataFrame, people_of_rows: Sequence[str], contrasts: S
         Whose row each row of the design is (``sub-01``).
     contrasts
         First-level contrasts that the analysis stands on; rows of the ledger about others are left out.
+    kind
+        What the maps are called.
     """
     rows = ledger[_is_about(ledger, contrasts)]
     people, used = rows["participant_id"], rows["used"] == "yes"
@@ -55,6 +63,7 @@ def count_flow(ledger: pd.DataFrame, people_of_rows: Sequence[str], contrasts: S
         n_maps_used=int((used & is_in & rows["file"].notna()).sum()),
         lost=_lost_people(ledger[~ledger["participant_id"].isin(analysed)], contrasts),
         trimmed=_lost_maps(rows[is_in & ~used]),
+        kind=kind,
     )
 
 
@@ -121,7 +130,7 @@ def _people_lines(flow: Flow) -> tuple[str, ...]:
 
 
 def _rows_lines(flow: Flow) -> tuple[str, ...]:
-    maps = f"{flow.n_maps_used} first-level {_plural(flow.n_maps_used, 'map', 'maps')}"
+    maps = f"{flow.n_maps_used} {flow.kind} {_plural(flow.n_maps_used, 'map', 'maps')}"
     return (
         f"Analysed: {flow.n_rows} {_plural(flow.n_rows, 'row', 'rows')} of the design",
         f"pooled from {maps}",

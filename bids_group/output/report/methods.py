@@ -79,6 +79,8 @@ def _who(facts: Facts) -> str:
         return ""
     contrast = facts.get("first_level_contrast")
     effect = f" of the first-level contrast '{contrast}'" if contrast else ""
+    if facts.get("input_suffix"):
+        effect = f" '{contrast}' (files with the suffix {facts['input_suffix']})"
     noun = "participant" if people == 1 else "participants"
     apart = " and ".join(facts.get("kept_apart") or ["maps"])
     entered = f" as {rows} rows, {apart} kept apart," if rows and rows != people else ""
@@ -147,6 +149,12 @@ def _elements(facts: Facts) -> str:
             where += f" (masks that are not of two values: values above {facts['mask_threshold']:g})"
         count = f"{facts['n_elements']:,}".replace(",", "\u202f")
         parts.append(f"The {count} voxels{where} that were observed in {observed} were analysed.")
+    if facts.get("scaling"):
+        column, mean = facts["scaling"]["Column"], float(facts["scaling"]["Mean"])
+        parts.append(
+            f"Maps were scaled in proportion to {column}: each was multiplied by its mean ({mean:.4g}) over "
+            "the participant's value."
+        )
     if facts.get("smoothing_mm"):
         kernel = f"a Gaussian kernel of {facts['smoothing_mm']:g} mm full width at half maximum"
         parts.append(f"Before the group model the maps were smoothed with {kernel}.")

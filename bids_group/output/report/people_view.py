@@ -23,7 +23,10 @@ def view_flow(desk: AnalysisDesk) -> Picture | None:
     if desk.folder.ledger is None:
         return None
     flow = count_flow(
-        desk.folder.ledger, list(desk.analysis.people_of_rows), desk.analysis.first_level_contrasts
+        desk.folder.ledger,
+        list(desk.analysis.people_of_rows),
+        desk.analysis.first_level_contrasts,
+        desk.facts.get("input_suffix") or "first-level",
     )
     boxes, width, height = lay_out(flow)
     out = "; ".join(f"{len(loss.people)} out: {loss.reason}" for loss in flow.lost) or "nobody left out"
