@@ -45,9 +45,7 @@ def _write_map(
     _save(Path(f"{stem}_stat-effect_statmap.nii.gz"), signal.grid, np.where(observed, effect, 0))
     _save(Path(f"{stem}_stat-variance_statmap.nii.gz"), signal.grid, np.where(observed, variance, 0))
     sidecar = {"Contrast": CONTRAST, "DegreesOfFreedom": _MAP_DOF, "Units": "percent signal change"}
-    Path(f"{stem}_stat-effect_statmap.json").write_text(
-        json.dumps(sidecar, indent=2) + "\n", encoding="utf-8"
-    )
+    _write_sidecar(Path(f"{stem}_stat-effect_statmap.json"), sidecar)
 
 
 def _write_tissue(
@@ -58,11 +56,21 @@ def _write_tissue(
     path = truth.derivative_dir / f"{plan.stem(truth.res)}.nii.gz"
     path.parent.mkdir(parents=True, exist_ok=True)
     _save(path, signal.grid, np.where(signal.mask, share * signal.scales[plan.subject], 0))
+    sidecar = {
+        "Description": "Simulated share of grey matter in each voxel, times total volume over its mean",
+        "SpatialReference": f"https://templateflow.s3.amazonaws.com/tpl-{truth.space}",
+        "Resolution": f"Voxels of {signal.grid.element_sizes_mm[0]:g} mm",
+    }
+    _write_sidecar(Path(f"{truth.derivative_dir / plan.stem(truth.res)}.json"), sidecar)
 
 
 def _covered(grid: Grid) -> npt.NDArray[np.bool_]:
     z_mm = grid.affine[2, 3] + grid.affine[2, 2] * np.arange(grid.shape[2])
     return np.broadcast_to(z_mm >= _COVERED_ABOVE_MM, grid.shape)
+
+
+def _write_sidecar(path: Path, content: dict[str, object]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _save(path: Path, grid: Grid, volume: npt.NDArray[np.floating]) -> None:
