@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def _covered(grid: Grid) -> npt.NDArray[np.bool_]:
     return np.broadcast_to(z_mm >= _COVERED_ABOVE_MM, grid.shape)
 
 
-def _write_sidecar(path: Path, content: dict[str, object]) -> None:
+def _write_sidecar(path: Path, content: Mapping[str, object]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
