@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Literal
 
 import pandas as pd
@@ -40,7 +42,7 @@ def keep_complete(
         if name not in rows.columns:
             known = [str(column) for column in rows.columns]
             raise UsageError(
-                f"There is no column '{name}'.", found=", ".join(known), fix=suggest(name, known)
+                f"There is no column '{name}'.", found=", ".join(known), fix=_one_column(name, known)
             )
     gaps = rows.loc[:, list(variables)].isna()
     incomplete = gaps.any(axis=1)
@@ -90,3 +92,14 @@ def _exclude(rows: pd.DataFrame, label: str, gaps: pd.DataFrame) -> Exclusion:
         session=None if session is None or pd.isna(session) else str(session),
         reason=f"no value (n/a) of {', '.join(lacking)} (--missing drop)",
     )
+
+
+def _one_column(name: str, known: Sequence[str]) -> str | None:
+    """Say so where several columns were named as one; else what is close."""
+    parts = [part for part in re.split(r"[,;\s]+", name) if part]
+    if len(parts) > 1 and set(parts) <= set(known):
+        return (
+            "Only one column can be named here (blocks within blocks are not supported): make one of "
+            f"{' and '.join(parts)} in participants.tsv, whose values name both."
+        )
+    return suggest(name, known)

@@ -27,6 +27,13 @@ examples:
 _USAGE = "bids-group BIDS_DIR OUTPUT_DIR {participant,group} [options]"
 
 
+ONE_COLUMN = {
+    "--exchangeability-blocks": "blocks within blocks are not supported",
+    "--variance-groups": "each row belongs to one variance group",
+}
+"""Options of one column for which people type two."""
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are `UsageError` (exit 64) with "did you mean"."""
 
@@ -39,6 +46,7 @@ class Parser(argparse.ArgumentParser):
         if unknown and unknown[2].startswith("-"):
             raise self._unknown_option(unknown[2].split("=")[0])
         if unknown:
+            self._check_one_column(unknown[2])
             raise UsageError(
                 f"The command line has words that belong to no option: {unknown[1]}",
                 expected=self.usage or _USAGE,
@@ -47,7 +55,21 @@ class Parser(argparse.ArgumentParser):
         missing = re.match(r"the following arguments are required: (.*)", message)
         if missing:
             raise self._missing(missing[1].split(", "))
+        both = re.match(r"argument (\S+): not allowed with argument (\S+)", message)
+        if both:
+            raise UsageError(f"{both[2]} and {both[1]} contradict each other.", fix="Leave one of them out.")
         raise UsageError(f"The command line cannot be read: {message}.", fix=f"See {self.prog} --help.")
+
+    def _check_one_column(self, word: str) -> None:
+        """Say so where the words are columns too many for an option."""
+        at = list(self.typed).index(word) if word in self.typed else 0
+        option, first = self.typed[at - 2 : at] if at > 1 else ("", "")
+        if option in ONE_COLUMN:
+            raise UsageError(
+                f"{option} takes one column: {ONE_COLUMN[option]}.",
+                found=f"{first} {word}",
+                fix="Make one column of them in participants.tsv, whose values name both.",
+            )
 
     def _unknown_option(self, name: str) -> UsageError:
         known = [option for action in self._actions for option in action.option_strings]

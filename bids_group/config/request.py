@@ -33,6 +33,19 @@ def _check_at_least(option: str, value: float, low: float) -> None:
         raise UsageError(f"{option} is out of range.", found=f"{value:g}", expected=f"at least {low:g}")
 
 
+def _is_no_p(value: float, *, is_two_sided: bool) -> UsageError:
+    """Say which p a threshold stands for that was typed as a z."""
+    tail = math.erfc(value / math.sqrt(2)) / 2
+    sides = (f"{2 * tail:.3g} (both tails)", f"{tail:.3g} (one tail, with --one-sided)")
+    first, other = sides if is_two_sided else sides[::-1]
+    return UsageError(
+        "--cluster-forming-p wants a p, not a threshold of z or t.",
+        found=f"{value:g}",
+        expected="above 0 and below 0.5",
+        fix=f"For clusters above z = {value:g} write --cluster-forming-p {first}; it is {other} otherwise.",
+    )
+
+
 FilterValue = str | int | None | tuple[str | int | None, ...]
 
 
@@ -108,6 +121,8 @@ class InferenceSpec:
 
     def __post_init__(self) -> None:
         _check_between("--alpha", self.alpha, 0, 1)
+        if self.cluster_forming_p >= 1:
+            raise _is_no_p(self.cluster_forming_p, is_two_sided=self.is_two_sided)
         _check_between("--cluster-forming-p", self.cluster_forming_p, 0, 0.5)
         _check_at_least("--n-permutations", self.n_permutations, 1)
         _check_at_least("--random-seed", self.random_seed, 0)
