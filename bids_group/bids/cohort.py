@@ -6,10 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-
 from bids_group.bids.content import check_presence, check_twins
-from bids_group.bids.covariates import Study, align, read_study
+from bids_group.bids.covariates import Study, read_study
 from bids_group.bids.datasets import Source, check_bids_dir, find_sources
 from bids_group.bids.design_matrix import read_design_matrix, settle_tables
 from bids_group.bids.exclusions import exclude_leftovers, exclude_mapless, sort_exclusions
@@ -70,7 +68,8 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
     sources, found = _find_maps(inputs, selection, output_dir)
     check_found(found, sources, selection.input_suffix)
     check_effects(found, selection)
-    study = read_study(inputs, _subjects(found))
+    has_sessions = any(candidate.map.session is not None for candidate in found.candidates)
+    study = read_study(inputs, _subjects(found), has_sessions=has_sessions)
     in_matrix = () if matrix is None else matrix.frame.index.get_level_values(0)
     everyone = sorted({*study.listed, *_subjects(found), *in_matrix})
 
@@ -93,7 +92,7 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
     exclusions.extend(exclude_mapless(maps, everyone, exclusions))
     return Cohort(
         maps=maps,
-        tables=settle_tables(_align_tables(study, maps), matrix),
+        tables=settle_tables(_type_tables(study, maps), matrix),
         everyone=tuple(everyone),
         exclusions=sort_exclusions(exclusions),
         notices=(
@@ -157,9 +156,8 @@ def _sort_maps(candidates: Iterable[Candidate]) -> tuple[FirstLevelMap, ...]:
     return tuple(sorted((candidate.map for candidate in candidates), key=key))
 
 
-def _align_tables(study: Study, maps: Sequence[FirstLevelMap]) -> tuple[Table, ...]:
-    people = align(study.people, pd.Index(sorted({m.subject for m in maps}), dtype=object))
-    rows = sorted({(m.subject, m.session) for m in maps if m.session is not None})
-    if study.sessions is None or not rows:
-        return (people,)
-    return people, align(study.sessions, pd.MultiIndex.from_tuples(rows))
+def _type_tables(study: Study, maps: Sequence[FirstLevelMap]) -> tuple[Table, ...]:
+    """Type the columns over the people and sessions that have maps: nobody else settles a kind."""
+    visits = study.visits((m.subject, m.session) for m in maps if m.session is not None)
+    people = study.people({m.subject for m in maps})
+    return (people,) if visits is None else (people, visits)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 import pandas as pd
 
 from bids_group.bids.entities import name_some, suggest
 from bids_group.errors import DataError, UsageError
-from bids_group.records import Exclusion
+from bids_group.labels import natural_order
+from bids_group.records import Column, Exclusion, Notice
 
 
 def keep_complete(
-    rows: pd.DataFrame, variables: tuple[str, ...], missing: Literal["error", "drop"]
+    rows: pd.DataFrame,
+    variables: tuple[str, ...],
+    missing: Literal["error", "drop"],
+    columns: Mapping[str, Column] | None = None,
+    about_labels: Notice | None = None,
 ) -> tuple[list[str], tuple[Exclusion, ...]]:
     """Keep the rows in which no variable is missing.
 
@@ -26,6 +31,10 @@ def keep_complete(
         The columns that the model needs.
     missing
         ``error`` refuses missing values, ``drop`` leaves their rows out.
+    columns
+        What is known of the variables; their problems come before missing values.
+    about_labels
+        What was found of labels that are in the maps, but not in the table of participants.
 
     Returns
     -------
@@ -34,7 +43,7 @@ def keep_complete(
     Raises
     ------
     DataError
-        A value is missing and ``missing`` is ``error``; names participants and columns.
+        A value is missing and ``missing`` is ``error``, or nobody is left; names participants and columns.
     UsageError
         A variable is no column.
     """
@@ -44,10 +53,14 @@ def keep_complete(
             raise UsageError(
                 f"There is no column '{name}'.", found=", ".join(known), fix=_one_column(name, known)
             )
+    described = {name: columns[name] for name in variables if columns is not None and name in columns}
+    for column in described.values():
+        column.check_usable()
     gaps = rows.loc[:, list(variables)].isna()
     incomplete = gaps.any(axis=1)
-    if incomplete.any() and missing == "error":
-        raise _missing_values(gaps[incomplete], _without_values(rows))
+    if incomplete.any() and (missing == "error" or incomplete.all()):
+        empty = {name: column.empty for name, column in described.items()}
+        raise _missing_values(gaps, _without_values(rows), about_labels, empty)
     exclusions = [_exclude(rows, str(label), gaps) for label in rows.index[incomplete]]
     return [str(label) for label in rows.index[~incomplete]], tuple(exclusions)
 
@@ -58,30 +71,50 @@ def _without_values(rows: pd.DataFrame) -> pd.Index:
     return rows.index[covariates.isna().all(axis=1) & bool(covariates.shape[1])]
 
 
-def _missing_values(gaps: pd.DataFrame, without_values: pd.Index) -> DataError:
+def _missing_values(
+    all_gaps: pd.DataFrame,
+    without_values: pd.Index,
+    labels: Notice | None,
+    empty: Mapping[str, tuple[str, ...]],
+) -> DataError:
+    gaps = all_gaps[all_gaps.any(axis=1)]
+    is_nobody_left = len(gaps) == len(all_gaps)
     is_rowless = gaps.index.isin(without_values)
     rowless, listed = [str(label) for label in gaps.index[is_rowless]], gaps[~is_rowless]
     by_column = {
         str(name): [str(label) for label in listed.index[listed[name]]]
         for name in listed.columns[listed.any()]
     }
-    found = [f"n/a in {'; '.join(f'{name}: {name_some(labels)}' for name, labels in by_column.items())}"]
+    found = [_say_gaps(name, names, len(all_gaps), empty.get(name, ())) for name, names in by_column.items()]
     fix = "Leave them out with --missing drop, or fill in the table."
+    if is_nobody_left:
+        fix = "Fill in the table, or leave the column out of the model."
     if rowless:
         has = "have" if len(rowless) > 1 else "has"
-        said = f"{name_some(rowless)} {has} no value in any column (no row in participants.tsv?)"
-        found = [said, *(found if by_column else [])]
+        found.insert(0, f"{name_some(rowless)} {has} no value in any column (no row in participants.tsv?)")
         fix = (
             "Write the labels in participants.tsv as in the names of the maps (sub-1 is not sub-01: "
             "spreadsheets strip zeros in front), fill in the table, or say --missing drop."
         )
+        if labels is not None:
+            found[0], fix = labels.sentence, labels.fix or fix
     n_rows, names = len(gaps), ", ".join(str(name) for name in gaps.columns[gaps.any()])
+    lack = f"{n_rows} {'rows lack' if n_rows > 1 else 'row lacks'} a value that the model needs ({names})."
     return DataError(
-        f"{n_rows} {'rows lack' if n_rows > 1 else 'row lacks'} a value that the model needs ({names}).",
+        f"Nobody is left: {lack}" if is_nobody_left else lack,
         found="; ".join(found),
         expected="a value for every analysed participant",
         fix=fix,
     )
+
+
+def _say_gaps(name: str, rows: Sequence[str], n_rows: int, empty: Collection[str]) -> str:
+    """Say who lacks a value of a column, and whose cell is empty instead of n/a."""
+    if len(rows) == n_rows:
+        return f"no row has a value of {name}"
+    blank = [label for label in rows if label in empty]
+    parts = (("n/a", [label for label in rows if label not in empty]), ("an empty cell", blank))
+    return "; ".join(f"{word} in {name}: {name_some(labels)}" for word, labels in parts if labels)
 
 
 def _exclude(rows: pd.DataFrame, label: str, gaps: pd.DataFrame) -> Exclusion:
@@ -103,3 +136,30 @@ def _one_column(name: str, known: Sequence[str]) -> str | None:
             f"{' and '.join(parts)} in participants.tsv, whose values name both."
         )
     return suggest(name, known)
+
+
+def tell_lost_levels(
+    before: pd.DataFrame, after: pd.DataFrame, columns: Mapping[str, Column]
+) -> list[Notice]:
+    """Warn of levels that lose all their rows with missing values, with the counts of all levels."""
+    notices = []
+    for name in (name for name, column in columns.items() if column.kind == "categorical"):
+        had = before[name].dropna().astype(str).value_counts()
+        left = after[name].dropna().astype(str).value_counts() if name in after else had
+        lost = [level for level in had.index if had[level] > 1 and level not in left.index]
+        if not lost or len(had) * 2 > had.sum():
+            continue
+        counts = ", ".join(
+            f"{left.get(level, 0)} of {had[level]} with {level}"
+            for level in natural_order(map(str, had.index))
+        )
+        notices.append(
+            Notice(
+                severity="warning",
+                topic="missing",
+                sentence=f"--missing drop leaves nobody with {name} = {name_some(natural_order(lost))}: "
+                f"{counts} are left.",
+                fix="Fill in their values, or leave the column that they lack out of the model.",
+            )
+        )
+    return notices

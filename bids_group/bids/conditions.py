@@ -119,6 +119,9 @@ class _Reader:
                 raise _refuse(self.text, f"'{ast.unparse(node)}'", "Compare with == or !=.")
             wants_list = isinstance(operation, ast.In | ast.NotIn)
             is_order = isinstance(operation, ast.Lt | ast.LtE | ast.Gt | ast.GtE)
+            if is_order:
+                for column in columns:
+                    column.check_usable()
             if is_order and any(column.kind == "categorical" for column in columns):
                 raise _refuse(
                     self.text, f"'{ast.unparse(node)}' asks for an order of text", "Compare with == or in."
@@ -173,6 +176,8 @@ class _Reader:
         return [value]
 
     def _check_value(self, column: Column, value: Value) -> None:
+        if not isinstance(value, str):
+            column.check_usable()
         if (column.kind == "numeric") == isinstance(value, str):
             is_number = column.kind == "numeric"
             raise _refuse(

@@ -1,20 +1,20 @@
-"""The tables of a study: participants, sessions and phenotype, joined and typed."""
+"""The tables of a study: participants, sessions and phenotype, read as text, joined and typed where used."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
-from bids_group.bids.columns import Typing, read_dictionary, type_column
+from bids_group.bids.columns import Description, Typing, read_dictionary, type_column
 from bids_group.bids.entities import name_some, suggest
-from bids_group.bids.sessions import Levels, read_session_levels
-from bids_group.bids.tables import index_by_label, read_tsv
+from bids_group.bids.sessions import Levels, session_levels
+from bids_group.bids.tables import SESSION_NAMES, Sheet, index_rows, read_sheet, repeated_rows
 from bids_group.config import Inputs
-from bids_group.errors import MissingInputError, UsageError
+from bids_group.errors import BidsGroupError, DataError, MissingInputError, UsageError
 from bids_group.records import Column, Notice, Table
 
 PERSON = ("participant_id", "sub")
@@ -24,128 +24,212 @@ _RESERVED = ("subject", "session", "participant_id", "session_id")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TextTable:
-    """A table as text: rows by label, with the file and the dictionary entry of each column."""
+    """A table as text: rows by label, with the file and the dictionary entry of each column.
+
+    ``problems``: why a column cannot be used; ``repeated``: labels of several rows, of which the first
+    counts; ``by_person``: what rows without a session say of all sessions of a person.
+    """
 
     frame: pd.DataFrame
     sources: Mapping[str, Path] = field(default_factory=dict)
     dictionary: Mapping[str, Any] = field(default_factory=dict)
+    problems: Mapping[str, BidsGroupError] = field(default_factory=dict)
+    repeated: Mapping[Hashable, DataError] = field(default_factory=dict)
+    by_person: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Study:
-    """What the tables say: ``people`` by participant, ``sessions`` by (participant, session) or None.
+    """What the tables say, as text: those with a row per person, and those with a row per session.
 
-    ``session_levels``: the order of session labels, by each JSON file that gives one.
+    ``listing``: the participants table, whose labels are ``listed``; ``session_levels``: the order of
+    session labels, by each JSON file that gives one.
     """
 
-    people: Table
-    sessions: Table | None
+    persons: tuple[TextTable, ...]
+    sessions: tuple[TextTable, ...]
+    typing: Typing
     listed: tuple[str, ...]
+    listing: Path | None
     notices: tuple[Notice, ...]
     session_levels: Mapping[Path, Levels]
 
+    def people(self, labels: Collection[str], names: Collection[str] | None = None) -> Table:
+        """Type the columns of people over these labels; people without a row get missing values.
 
-def read_study(inputs: Inputs, people_with_maps: Iterable[str]) -> Study:
+        ``names``: the columns that are used; else none is, so far, and their problems are kept.
+        """
+        index = pd.Index(sorted(labels), dtype=object)
+        return self._typed(self.persons, index, "subject", names)
+
+    def visits(self, rows: Iterable[tuple[str, str]], names: Collection[str] | None = None) -> Table | None:
+        """Type the columns of sessions over rows of (participant, session); None without such a table."""
+        index = pd.MultiIndex.from_tuples(sorted(rows)) if (rows := {*rows}) else None
+        return (
+            None
+            if index is None or not self.sessions
+            else self._typed(self.sessions, index, "session", names)
+        )
+
+    def visits_of(self, people: Collection[str]) -> set[tuple[str, str]]:
+        """Collect the rows of the tables of sessions that are about these people."""
+        return {label for part in self.sessions for label in part.frame.index if label[0] in people}
+
+    def texts(self, name: str) -> set[str]:
+        """Collect the values of a column in all tables, whoever has them."""
+        parts = (part for part in (*self.persons, *self.sessions) if name in part.frame)
+        return {str(cell) for part in parts for cell in part.frame[name] if cell}
+
+    def columns_of_sessions(self) -> list[str]:
+        """Name the columns of the tables of sessions."""
+        return list(dict.fromkeys(str(name) for part in self.sessions for name in part.frame.columns))
+
+    def _typed(
+        self,
+        parts: Sequence[TextTable],
+        index: pd.Index,
+        level: Literal["subject", "session"],
+        names: Collection[str] | None,
+    ) -> Table:
+        table = _join([_take_rows(part, index) for part in parts])
+        series: dict[str, pd.Series] = {}
+        columns: dict[str, Column] = {}
+        for name in (name for name in map(str, table.frame.columns) if name not in _RESERVED):
+            if names is None or name in names:
+                if name in table.problems and names is not None:
+                    raise table.problems[name]
+                entry, source = table.dictionary.get(name), table.sources[name]
+                series[name], column = type_column(table.frame[name], entry, self.typing, source)
+                columns[name] = replace(column, problem=table.problems.get(name, column.problem))
+        return Table(level=level, frame=pd.DataFrame(series, index=index), columns=columns)
+
+
+def read_study(inputs: Inputs, people_with_maps: Iterable[str], *, has_sessions: bool) -> Study:
     """Read all tables that an analysis may draw covariates from.
 
-    ``listed`` holds the labels of participants.tsv, in its order. Where the table of
-    ``--participants-tsv`` and that of BIDS_DIR both have a column, the first speaks, with a notice where
-    they differ.
+    The table of ``--participants-tsv`` stands instead of that in BIDS_DIR; where it has no JSON beside it,
+    ``participants.json`` describes it. ``listed`` holds the labels of that table, in its order;
+    ``has_sessions`` says whether any map names its session.
 
     Raises
     ------
     MissingInputError, DataError
         A table is missing or malformed.
     UsageError
-        An option names a column that no table has, or two tables have the same column with other values.
+        An option names a column that no table has.
     """
     notices: list[Notice] = []
-    paths = _participants_tables(inputs)
-    main, listed = _read_participants(paths, inputs.bids_dir, notices)
-    people = sorted({*listed, *people_with_maps})
-    session_parts = _read_sessions(inputs.bids_dir, people)
-    person_parts = [replace(main, frame=main.frame.reindex(people))]
+    people = sorted(set(people_with_maps))
+    path = _participants_table(inputs)
+    persons: list[TextTable] = [_read_persons(path, inputs.bids_dir, people, notices)]
+    sessions = _read_sessions(inputs.bids_dir, people, notices, is_used=has_sessions)
     phenotypes = [find_phenotype(given, inputs.bids_dir) for given in inputs.phenotype]
-    for path in phenotypes:
-        table = _read_phenotype(path)
-        (session_parts if table.frame.index.nlevels == 2 else person_parts).append(table)
+    for table in phenotypes:
+        of_people, of_sessions = _read_phenotype(table, notices, has_sessions=has_sessions)
+        persons += of_people
+        sessions += of_sessions
     typing = Typing(categorical=inputs.categorical, numeric=inputs.numeric)
-    persons = _type_table(_join(person_parts), "subject", typing, notices)
-    sessions = _type_table(_join(session_parts), "session", typing, notices) if session_parts else None
-    _check_typing(typing, persons, sessions)
-    tables = [*paths, *phenotypes, *_sessions_tables(inputs.bids_dir, people)]
+    _check_typing(typing, [str(name) for part in (*persons, *sessions) for name in part.frame.columns])
+    _tell_hidden([*persons, *sessions], notices)
+    described = [*([path] if path else []), *phenotypes, *_sessions_tables(inputs.bids_dir, people)]
     return Study(
-        people=persons,
-        sessions=sessions,
-        listed=tuple(listed),
+        persons=tuple(persons),
+        sessions=tuple(sessions),
+        typing=typing,
+        listed=tuple(dict.fromkeys(str(label) for label in persons[0].frame.index)),
+        listing=path,
         notices=tuple(notices),
-        session_levels=read_session_levels(tables),
+        session_levels=session_levels({one: _read_dictionary(one)[0] for one in described}),
     )
 
 
-def _participants_tables(inputs: Inputs) -> list[Path]:
+def _participants_table(inputs: Inputs) -> Path | None:
     standard = inputs.bids_dir / "participants.tsv"
-    paths = [] if inputs.participants_tsv is None else [inputs.participants_tsv]
     is_there = standard.exists() or standard.is_symlink()
-    if is_there and not any(path.resolve() == standard.resolve() for path in paths):
-        paths.append(standard)
-    return paths
+    return inputs.participants_tsv or (standard if is_there else None)
 
 
-def _read_participants(
-    paths: Sequence[Path], bids_dir: Path, notices: list[Notice]
-) -> tuple[TextTable, list[str]]:
-    if not paths:
+def _read_persons(
+    path: Path | None, bids_dir: Path, people: Sequence[str], notices: list[Notice]
+) -> TextTable:
+    if path is None:
         sentence = f"There is no participants.tsv in {bids_dir}: no covariates."
         notices.append(Notice(severity="note", topic="tables", sentence=sentence))
-        return TextTable(frame=pd.DataFrame(index=pd.Index([], dtype=object))), []
-    first, *others = [_read_person_table(path, notices) for path in paths]
-    for other in others:
-        first = _prefer(first, other, notices)
-    return first, [str(label) for label in first.frame.index]
+        return TextTable(frame=pd.DataFrame(index=pd.Index([], dtype=object)))
+    sheet = read_sheet(path)
+    if PERSON[0] not in sheet.frame and sheet.frame.shape[1]:
+        _refuse_without_labels(sheet, path, people)
+    return _as_text_table(sheet, path, [PERSON], notices, lender=bids_dir / "participants.tsv")
 
 
-def _read_person_table(path: Path, notices: list[Notice]) -> TextTable:
-    frame = index_by_label(read_tsv(path), path, [PERSON])
-    dictionary = read_dictionary(path)
-    by_lower = {str(column).lower(): column for column in frame.columns if column not in dictionary}
-    for name in (name for name in dictionary if name not in frame.columns and name.lower() in by_lower):
-        sentence = (
-            f"{path.with_suffix('.json')} describes '{name}', but the column is '{by_lower[name.lower()]}'."
-        )
-        fix = "Write both alike: its Levels and Units are not used so far."
-        notices.append(Notice(severity="warning", topic="columns", sentence=sentence, fix=fix))
-    return _with_sources(frame, path, dictionary)
-
-
-def _with_sources(frame: pd.DataFrame, path: Path, dictionary: Mapping[str, Any]) -> TextTable:
-    described = {c: dictionary[c] for c in frame.columns if isinstance(dictionary.get(c), Mapping)}
-    return TextTable(frame=frame, sources=dict.fromkeys(frame.columns, path), dictionary=described)
-
-
-def _prefer(first: TextTable, other: TextTable, notices: list[Notice]) -> TextTable:
-    """Add the columns and rows that only the second table has."""
-    for column in (c for c in other.frame.columns if c in first.frame.columns):
-        differing = _differing_rows(first.frame[column], other.frame[column])
-        if differing:
-            sentence = (
-                f"Column '{column}' is taken from {first.sources[column]}; {other.sources[column]} has other "
-                f"values for {name_some(f'sub-{label}' for label in differing)}."
+def _refuse_without_labels(sheet: Sheet, path: Path, people: Sequence[str]) -> None:
+    """Point to the column that holds the labels of the maps, where one does."""
+    known = {*people, *(f"sub-{label}" for label in people)}
+    for name in sheet.frame.columns:
+        found = [str(cell) for cell in sheet.frame[name] if cell in known]
+        if found:
+            raise DataError(
+                f"The table {path} has no column '{PERSON[0]}'.",
+                found=f"{name} ({name_some(map(str, sheet.frame[name]), 3)}); "
+                f"the maps are of {name_some((f'sub-{label}' for label in people), 3)}",
+                fix=f"Rename the column {name} to {PERSON[0]}.",
             )
-            notices.append(Notice(severity="warning", topic="tables", sentence=sentence))
-    new = [c for c in other.frame.columns if c not in first.frame.columns]
-    frame = first.frame.join(other.frame[new], how="outer", sort=False)
+
+
+def _as_text_table(
+    sheet: Sheet,
+    path: Path,
+    keys: Sequence[tuple[str, str]],
+    notices: list[Notice],
+    *,
+    lender: Path | None = None,
+) -> TextTable:
+    """Index a table by its labels; its columns are described by the JSON beside it, else by ``lender``'s."""
+    frame = index_rows(sheet.frame, path, keys)
+    repeated = repeated_rows(frame, sheet.frame.index, path, [key for _, key in keys])
+    dictionary, problem = _read_dictionary(path)
+    if lender is not None and lender != path and not path.with_suffix(".json").exists():
+        dictionary = {
+            name: entry
+            for name, entry in _read_dictionary(lender)[0].items()
+            if name in frame and _fits(frame[name], entry, path)
+        }
+    if "" in sheet.problems:
+        sentence = f"{sheet.problems[''].sentence} It is not used."
+        notices.append(Notice(severity="note", topic="tables", sentence=sentence))
+    problems: dict[str, BidsGroupError] = dict.fromkeys(map(str, frame.columns), problem) if problem else {}
+    if any(str(name).lower() in SESSION_NAMES for name in frame.columns) and len(keys) == 1:
+        problems |= dict.fromkeys(map(str, frame.columns), next(iter(repeated.values()))) if repeated else {}
+        repeated = {}
     return TextTable(
-        frame=frame.astype(object).where(frame.notna(), None),
-        sources={**other.sources, **first.sources},
-        dictionary={**other.dictionary, **first.dictionary},
+        frame=frame.loc[~frame.index.duplicated()],
+        sources=dict.fromkeys(map(str, frame.columns), path),
+        dictionary=_matched(dictionary, list(map(str, frame.columns))),
+        problems={**problems, **sheet.problems},
+        repeated=repeated,
     )
 
 
-def _differing_rows(one: pd.Series, other: pd.Series) -> list[str]:
-    shared = one.index.intersection(other.index)
-    pairs = zip(shared, one.loc[shared], other.loc[shared], strict=True)
-    return [str(label) for label, a, b in pairs if a is not None and b is not None and a != b]
+def _fits(cells: pd.Series, entry: object, path: Path) -> bool:
+    """Whether the entry of another table's dictionary describes this column without a problem."""
+    return type_column(cells, entry, Typing(), path)[1].problem is None
+
+
+def _matched(dictionary: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+    """Give each column its entry; where only the spelling differs, a description that says so."""
+    by_lower = {name.lower(): name for name in dictionary if name not in columns}
+    found = {name: dictionary[name] for name in columns if name in dictionary}
+    for name in (name for name in columns if name not in found and name.lower() in by_lower):
+        found[name] = Description(remarks=(f"it writes '{by_lower[name.lower()]}'",))
+    return found
+
+
+def _read_dictionary(path: Path) -> tuple[Mapping[str, Any], BidsGroupError | None]:
+    """Read the JSON beside a table; where it cannot be read, nothing, and why."""
+    try:
+        return read_dictionary(path), None
+    except BidsGroupError as error:
+        return {}, error
 
 
 def _sessions_tables(bids_dir: Path, people: Sequence[str]) -> list[Path]:
@@ -154,24 +238,44 @@ def _sessions_tables(bids_dir: Path, people: Sequence[str]) -> list[Path]:
     return [bids_dir / "sessions.tsv", *own]
 
 
-def _read_sessions(bids_dir: Path, people: Sequence[str]) -> list[TextTable]:
-    """Read ``sub-X/sub-X_sessions.tsv`` of everybody who has one, as one table."""
-    frames: list[pd.DataFrame] = []
-    sources: dict[str, Path] = {}
+def _read_sessions(
+    bids_dir: Path, people: Sequence[str], notices: list[Notice], *, is_used: bool
+) -> list[TextTable]:
+    """Read ``sub-X/sub-X_sessions.tsv`` of everybody who has one, as one table.
+
+    Where no map names its session, a table that cannot be read is passed over.
+    """
     shared, *own = _sessions_tables(bids_dir, people)
-    dictionary = dict(read_dictionary(shared))
+    parts = []
     for label, path in zip(people, own, strict=True):
-        if path.exists() or path.is_symlink():
-            frame = index_by_label(read_tsv(path), path, [SESSION])
-            frame.index = pd.MultiIndex.from_product([[label], frame.index])
-            frames.append(frame)
-            sources |= {column: sources.get(column, path) for column in frame.columns}
-            dictionary |= read_dictionary(path)
-    if not frames:
+        if not (path.exists() or path.is_symlink()):
+            continue
+        try:
+            part = _as_text_table(read_sheet(path), path, [SESSION], notices)
+        except DataError:
+            if is_used:
+                raise
+            continue
+        frame = part.frame.set_axis(pd.MultiIndex.from_product([[label], part.frame.index]), axis=0)
+        repeated: dict[Hashable, DataError] = {(label, one): error for one, error in part.repeated.items()}
+        parts.append(replace(part, frame=frame, repeated=repeated))
+    if not parts:
         return []
-    frame = pd.concat(frames).astype(object)
-    described = {c: dictionary[c] for c in frame.columns if isinstance(dictionary.get(c), Mapping)}
-    return [TextTable(frame=frame.where(frame.notna(), None), sources=sources, dictionary=described)]
+    frame = pd.concat([part.frame for part in parts]).astype(object)
+    lent, problem = _read_dictionary(shared)
+    joined = [lent, *(part.dictionary for part in parts)]
+    return [
+        TextTable(
+            frame=frame.where(frame.notna(), None),
+            sources={name: path for part in reversed(parts) for name, path in part.sources.items()},
+            dictionary={name: entry for each in joined for name, entry in each.items() if name in frame},
+            problems={
+                **(dict.fromkeys(map(str, frame.columns), problem) if problem else {}),
+                **{name: error for part in parts for name, error in part.problems.items()},
+            },
+            repeated={label: error for part in parts for label, error in part.repeated.items()},
+        )
+    ]
 
 
 def find_phenotype(given: Path, bids_dir: Path) -> Path:
@@ -195,78 +299,99 @@ def find_phenotype(given: Path, bids_dir: Path) -> Path:
     )
 
 
-def _read_phenotype(path: Path) -> TextTable:
-    text = read_tsv(path)
-    keys = [PERSON, SESSION] if "session_id" in text.columns else [PERSON]
-    return _with_sources(index_by_label(text, path, keys), path, read_dictionary(path))
+def _read_phenotype(
+    path: Path, notices: list[Notice], *, has_sessions: bool
+) -> tuple[list[TextTable], list[TextTable]]:
+    """Read a phenotype table: rows per person, and rows per session where it has ``session_id``.
+
+    A row whose session is ``n/a`` is about the person: about all sessions, where other rows name theirs.
+    """
+    sheet = read_sheet(path)
+    if SESSION[0] not in sheet.frame:
+        return [_as_text_table(sheet, path, [PERSON], notices)], []
+    is_personal = [not cell for cell in sheet.frame[SESSION[0]]]
+    own = replace(sheet, frame=sheet.frame[is_personal].drop(columns=SESSION[0]))
+    visits = replace(sheet, frame=sheet.frame[[not one for one in is_personal]])
+    of_people = _as_text_table(own, path, [PERSON], notices)
+    if not len(visits.frame):
+        return [of_people], []
+    of_sessions = _as_text_table(visits, path, [PERSON, SESSION], notices)
+    if not len(own.frame):
+        return [], [of_sessions]
+    varying = [name for name in of_sessions.frame if has_sessions and of_sessions.frame[name].notna().any()]
+    return (
+        [replace(of_people, frame=of_people.frame.drop(columns=varying))],
+        [replace(of_sessions, frame=of_sessions.frame[varying], by_person=of_people.frame[varying])],
+    )
+
+
+def _take_rows(part: TextTable, index: pd.Index) -> TextTable:
+    """Take the rows that are analysed, and refuse those that stand twice."""
+    for label in index.intersection(list(part.repeated)) if part.repeated else ():
+        raise part.repeated[label]
+    frame = part.frame.reindex(index)
+    if part.by_person is not None:
+        lent = part.by_person.reindex(index.get_level_values(0)).set_axis(index, axis=0)
+        frame = frame.where(frame.notna(), lent)
+    return replace(part, frame=frame.astype(object).where(frame.notna(), None))
 
 
 def _join(parts: Sequence[TextTable]) -> TextTable:
-    """Put tables of one level side by side; the same column twice must say the same.
-
-    Raises
-    ------
-    UsageError
-        Two tables disagree about a column.
-    """
-    frame = parts[0].frame
-    sources: dict[str, Path] = dict(parts[0].sources)
-    dictionary: dict[str, Any] = dict(parts[0].dictionary)
+    """Put tables of the same rows side by side; a column of which two tables disagree has a problem."""
+    joined = parts[0]
     for part in parts[1:]:
-        for column in (c for c in part.frame.columns if c in frame.columns):
-            _check_same(frame[column], part.frame[column], sources[column], part.sources[column])
-        new = [c for c in part.frame.columns if c not in frame.columns]
-        how: Literal["left", "outer"] = "outer" if frame.index.nlevels == 2 else "left"
-        frame = frame.join(part.frame[new], how=how, sort=False)
-        sources |= {c: part.sources[c] for c in new}
-        dictionary |= {c: part.dictionary[c] for c in new if c in part.dictionary}
-    frame = frame.astype(object)
-    return TextTable(frame=frame.where(frame.notna(), None), sources=sources, dictionary=dictionary)
-
-
-def _check_same(one: pd.Series, other: pd.Series, source: Path, other_source: Path) -> None:
-    differing = _differing_rows(one, other)
-    if differing:
-        raise UsageError(
-            f"Two tables have a column '{one.name}' with other values.",
-            found=f"{source} and {other_source} differ for {name_some(differing)}",
-            expected="a name of its own for each covariate",
-            fix=f"Rename the column in {other_source}.",
+        names = list(map(str, part.frame.columns))
+        again = [name for name in names if name in joined.frame]
+        new = [name for name in names if name not in joined.frame]
+        disagreeing = {name: _disagreement(joined, part, name) for name in again}
+        joined = TextTable(
+            frame=joined.frame.assign(**{name: _merged(joined, part, name) for name in names}),
+            sources={**part.sources, **joined.sources},
+            dictionary={**part.dictionary, **joined.dictionary},
+            problems={
+                **joined.problems,
+                **{name: part.problems[name] for name in new if name in part.problems},
+                **{name: error for name, error in disagreeing.items() if error is not None},
+            },
         )
+    return joined
 
 
-def _type_table(
-    table: TextTable, level: Literal["subject", "session"], typing: Typing, notices: list[Notice]
-) -> Table:
-    series: dict[str, pd.Series] = {}
-    columns: dict[str, Column] = {}
-    for name in table.frame.columns:
-        if name in _RESERVED:
-            notices.append(_hidden(str(name), table.sources[name]))
-            continue
-        typed, column, said = type_column(
-            table.frame[name], table.dictionary.get(name, {}), typing, table.sources[name]
-        )
-        series[str(name)], columns[str(name)] = typed, column
-        notices.extend(said)
-    return Table(level=level, frame=pd.DataFrame(series, index=table.frame.index), columns=columns)
+def _merged(one: TextTable, other: TextTable, name: str) -> pd.Series:
+    return one.frame[name] if name in one.frame else other.frame[name]
 
 
-def _hidden(name: str, source: Path) -> Notice:
-    sentence = (
-        f"Column '{name}' of {source} is not available as a covariate: the name stands for the row's label."
+def _disagreement(one: TextTable, other: TextTable, name: str) -> UsageError | None:
+    pairs = zip(one.frame.index, one.frame[name], other.frame[name], strict=True)
+    differing = [str(label) for label, a, b in pairs if a and b and a != b]
+    if not differing:
+        return None
+    return UsageError(
+        f"Two tables have a column '{name}' with other values.",
+        found=f"{one.sources[name]} and {other.sources[name]} differ for {name_some(differing)}",
+        expected="a name of its own for each covariate",
+        fix=f"Rename the column in {other.sources[name]}.",
     )
-    return Notice(severity="warning", topic="columns", sentence=sentence, fix="Rename the column to use it.")
 
 
-def _check_typing(typing: Typing, people: Table, sessions: Table | None) -> None:
-    known = [*people.columns, *(sessions.columns if sessions else ())]
+def _tell_hidden(parts: Iterable[TextTable], notices: list[Notice]) -> None:
+    for part in parts:
+        for name in (name for name in _RESERVED if name in part.frame.columns):
+            sentence = (
+                f"Column '{name}' of {part.sources[name]} is not available as a covariate: the name stands "
+                "for the row's label."
+            )
+            fix = "Rename the column to use it."
+            notices.append(Notice(severity="note", topic="columns", sentence=sentence, fix=fix))
+
+
+def _check_typing(typing: Typing, known: Sequence[str]) -> None:
     for option, names in (("--categorical", typing.categorical), ("--numeric", typing.numeric)):
         for name in names:
             if name not in known:
                 raise UsageError(
                     f"{option} names a column '{name}' that no table has.",
-                    found=", ".join(known) or "no columns",
+                    found=", ".join(dict.fromkeys(known)) or "no columns",
                     fix=suggest(name, known),
                 )
     both = sorted({*typing.categorical} & {*typing.numeric})
@@ -274,8 +399,3 @@ def _check_typing(typing: Typing, people: Table, sessions: Table | None) -> None
         raise UsageError(
             f"Column '{both[0]}' is named by --categorical and by --numeric.", fix="Name it once."
         )
-
-
-def align(table: Table, index: pd.Index) -> Table:
-    """Give a table the rows of the maps: people without a row get missing values, others leave."""
-    return Table(level=table.level, frame=table.frame.reindex(index), columns=table.columns)

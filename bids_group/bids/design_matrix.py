@@ -9,7 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
-from bids_group.bids.columns import is_number
+from bids_group.bids.cells import is_number
 from bids_group.bids.entities import name_some
 from bids_group.bids.tables import index_by_label, read_tsv
 from bids_group.errors import DataError, UsageError

@@ -60,24 +60,39 @@ def _say_found(maps: Sequence[FirstLevelMap], sources: Sequence[Source]) -> list
 
 
 def _say_labels(study: Study, maps: Iterable[FirstLevelMap]) -> list[Notice]:
-    """Tell of people without a row, and of labels that differ only in zeros in front."""
+    """Tell of people without a row, and show the labels of the table beside those of the maps."""
     subjects = {m.subject for m in maps}
     rowless = natural_order(subjects - set(study.listed))
     if not rowless or not study.listed:
         return []
-    by_number = {label.lstrip("0"): label for label in study.listed if label not in subjects}
+    names = name_some(f"sub-{label}" for label in rowless)
+    sentence = (
+        f"{len(rowless)} of the people with maps have no row in {study.listing}, so no covariates: {names}."
+    )
+    said = [Notice(severity="warning", topic="labels", sentence=sentence)]
+    spare = [label for label in natural_order(study.listed) if label not in subjects]
+    by_number = {label.lstrip("0"): label for label in spare}
     padded = [(label, by_number[label.lstrip("0")]) for label in rowless if label.lstrip("0") in by_number]
-    said = []
     if padded:
         pairs = name_some(f"sub-{one} (maps) and sub-{other} (table)" for one, other in padded)
         sentence = f"Labels differ in the zeros in front, and are not taken as the same: {pairs}."
-        fix = "Write the labels in participants.tsv as they stand in the names of the maps."
-        said.append(Notice(severity="warning", topic="labels", sentence=sentence, fix=fix))
-    names = name_some(f"sub-{label}" for label in rowless)
-    sentence = (
-        f"{len(rowless)} of the people with maps have no row in participants.tsv, so no covariates: {names}."
-    )
-    return [*said, Notice(severity="warning", topic="labels", sentence=sentence)]
+        said.insert(0, _warn_of_labels(sentence, study))
+    elif doubled := [label for label in spare if label.startswith("sub-")]:
+        pairs = name_some((f"sub-{label}" for label in doubled), 3)
+        sentence = f"The prefix sub- stands twice in labels of {study.listing}: {pairs}."
+        said.insert(0, _warn_of_labels(sentence, study))
+    elif len(rowless) == len(subjects):
+        shown = name_some((f"sub-{label}" for label in spare), 3)
+        sentence = (
+            f"No label of {study.listing} ({shown}) is that of a map ({name_some(names.split(', '), 3)})."
+        )
+        said.insert(0, _warn_of_labels(sentence, study))
+    return said
+
+
+def _warn_of_labels(sentence: str, study: Study) -> Notice:
+    fix = f"Write the labels in {study.listing} as they stand in the names of the maps."
+    return Notice(severity="warning", topic="labels", sentence=sentence, fix=fix)
 
 
 def _say_variance(without: Sequence[FirstLevelMap], in_dataset: Sequence[Candidate]) -> list[Notice]:
@@ -106,8 +121,8 @@ def _say_levels(maps: Sequence[FirstLevelMap]) -> list[Notice]:
 
 
 def _say_sessions(study: Study, maps: Iterable[FirstLevelMap]) -> list[Notice]:
-    if study.sessions is None or any(m.session is not None for m in maps):
+    if not study.sessions or any(m.session is not None for m in maps):
         return []
-    columns = name_some(study.sessions.columns) or "no covariates"
+    columns = name_some(study.columns_of_sessions()) or "no covariates"
     sentence = f"The tables of sessions ({columns}) are not used: the maps name no session."
     return [Notice(severity="note", topic="tables", sentence=sentence)]

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from bids_group.bids.columns import is_number
+from bids_group.bids.cells import is_number
 from bids_group.bids.datasets import Source
 from bids_group.bids.entities import name_some, run_key, suggest
 from bids_group.bids.statmaps import VOLUMES, Candidate, Found

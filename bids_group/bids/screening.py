@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -59,7 +59,11 @@ def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
     """
     people = sorted({candidate.map.subject for candidate in choice.candidates})
     layers = _gather_layers(text, study, bids_dir, people)
-    columns = {name: column for layer in reversed(layers) for name, column in layer.columns.items()}
+    columns = {
+        name: _with_levels_of_all(column, study)
+        for layer in reversed(layers)
+        for name, column in layer.columns.items()
+    }
     condition = parse_condition(text, columns)
     used = _layers_used(layers, condition)
     lines = _join_lines(used, people)
@@ -83,27 +87,35 @@ def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
 def _gather_layers(text: str, study: Study, bids_dir: Path, people: Sequence[str]) -> list[Layer]:
     """Make layers of the tables; scans are read only where the other tables lack a name of the condition.
 
-    A column that two tables have is read from the coarser one.
+    A column that two tables have is read from the coarser one. Columns are typed over these people alone.
     """
-    labels = sorted({*map(str, study.people.frame.index), *people})
-    ids = [f"sub-{label}" for label in labels]
-    frame = study.people.frame.reindex(labels).assign(**{_ID: ids})
+    names = names_in(text)
+    table = study.people(people, names)
+    ids = [f"sub-{label}" for label in people]
+    frame = table.frame.assign(**{_ID: ids})
     id_column = Column(
         name=_ID,
         kind="categorical",
         kind_source="labels",
         source=bids_dir / "participants.tsv",
-        levels=tuple(ids),
+        levels=tuple(dict.fromkeys([*ids, *(f"sub-{label}" for label in study.listed)])),
     )
-    columns = {**study.people.columns, _ID: id_column}
+    columns = {**table.columns, _ID: id_column}
     layers = [Layer(kind="participant", columns=columns, rows=_rows(frame))]
-    if study.sessions is not None:
-        layers.append(Layer(kind="session", columns=study.sessions.columns, rows=_rows(study.sessions.frame)))
-    is_enough = names_in(text) <= {name for layer in layers for name in layer.columns}
-    scans = None if is_enough else read_scans(bids_dir, people)
+    visits = study.visits(study.visits_of(people), names)
+    if visits is not None:
+        layers.append(Layer(kind="session", columns=visits.columns, rows=_rows(visits.frame)))
+    is_enough = names <= {name for layer in layers for name in layer.columns}
+    scans = None if is_enough else read_scans(bids_dir, people, names)
     if scans is not None:
         layers.append(Layer(kind="scan", columns=scans.columns, rows=_rows(scans.frame)))
     return layers
+
+
+def _with_levels_of_all(column: Column, study: Study) -> Column:
+    """Let a condition name a value that only people without maps have."""
+    others = natural_order(study.texts(column.name) - {*column.levels})
+    return replace(column, levels=(*column.levels, *others)) if column.kind == "categorical" else column
 
 
 def _rows(frame: pd.DataFrame) -> dict[Key, Row]:

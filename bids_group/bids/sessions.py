@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from bids_group.bids.columns import declared_levels, read_dictionary
+from bids_group.bids.columns import describe_column
 from bids_group.bids.entities import bare_label, name_some
 from bids_group.labels import natural_order
 from bids_group.records import Column, Notice
@@ -15,13 +16,17 @@ _KEYS = ("session_id", "session")
 Levels = tuple[str, ...]
 
 
-def read_session_levels(tables: Iterable[Path]) -> dict[Path, Levels]:
-    """Read Levels of ``session_id`` (or ``session``) beside tables, by JSON file; labels without ``ses-``."""
+def session_levels(dictionaries: Mapping[Path, Mapping[str, Any]]) -> dict[Path, Levels]:
+    """Find Levels of ``session_id`` (or ``session``) by the table that they describe; no ``ses-`` in labels.
+
+    Returns
+    -------
+    The labels by JSON file.
+    """
     found: dict[Path, Levels] = {}
-    for table in tables:
-        dictionary = read_dictionary(table)
-        entries = [dictionary[key] for key in _KEYS if isinstance(dictionary.get(key), Mapping)]
-        if levels := next(filter(None, map(declared_levels, entries)), ()):
+    for table, dictionary in dictionaries.items():
+        entries = (describe_column(dictionary.get(key)).levels for key in _KEYS)
+        if levels := next(filter(None, entries), ()):
             found[table.with_suffix(".json")] = tuple(bare_label(level, "ses") for level in levels)
     return found
 

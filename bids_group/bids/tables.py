@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,19 @@ import pandas as pd
 from bids_group.bids.entities import name_some, suggest
 from bids_group.errors import DataError, MissingInputError
 
+SESSION_NAMES = ("session_id", "session", "ses", "visit", "timepoint", "wave")
+"""Names of columns, in lower case, that tell rows of one person apart."""
+
+_LABEL = re.compile(r"(?i).*(_id|_label)|subject|session|filename|effect")
 _SEPARATORS = {",": "commas", ";": "semicolons", "|": "bars"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sheet:
+    """A table as text; ``problems``: why a column of it cannot be used, by its name."""
+
+    frame: pd.DataFrame
+    problems: Mapping[str, DataError] = field(default_factory=dict)
 
 
 def read_tsv(path: Path) -> pd.DataFrame:
@@ -26,14 +39,29 @@ def read_tsv(path: Path) -> pd.DataFrame:
     MissingInputError
         The file is missing or cannot be read.
     DataError
-        It is empty, not UTF-8, has another separator, two columns of one name, or rows of another length.
+        It is empty, not UTF-8, has another separator, no line of names, two columns of one name, or rows of
+        another length.
+    """
+    sheet = read_sheet(path)
+    for problem in sheet.problems.values():
+        raise problem
+    return sheet.frame.mask(sheet.frame.isin([""]), None)
+
+
+def read_sheet(path: Path) -> Sheet:
+    """Read a table whose columns are not all used: as `read_tsv`, but an empty cell stays an empty text.
+
+    Two columns of one name are a problem of that name (one, where they hold the same); columns without a
+    name are left out, as nothing can name them.
     """
     lines = [(number, line) for number, line in enumerate(_read_lines(path), start=1) if line.strip()]
     if not lines:
         raise DataError(f"The table {path} is empty.", expected="a line of column names and a line per row")
-    names = _split(lines[0][1])
+    widest = max((len(_without_empty_end(_split(line), 1)) for _, line in lines[1:]), default=1)
+    names = _without_empty_end(_split(lines[0][1]), widest)
     _check_names(names, path)
-    rows = [(number, _split(line)) for number, line in lines[1:]]
+    rows = [(number, _without_empty_end(_split(line), len(names))) for number, line in lines[1:]]
+    rows = [(number, cells) for number, cells in rows if not {*cells} <= {"", "n/a"}]
     for number, cells in rows:
         if len(cells) != len(names):
             raise DataError(
@@ -42,18 +70,42 @@ def read_tsv(path: Path) -> pd.DataFrame:
                 expected=f"{len(names)} cells, as the first line has, separated by tabs",
                 fix="Write n/a where a value is missing.",
             )
-    frame = pd.DataFrame(
-        [cells for _, cells in rows], columns=names, index=[n for n, _ in rows], dtype=object
-    )
-    return frame.mask(frame.isin(["n/a", ""]), None)
+    columns: dict[str, list[str]] = {}
+    problems: dict[str, DataError] = {}
+    for position, name in enumerate(names):
+        cells = [row[position] for _, row in rows]
+        if columns.setdefault(name, cells) != cells:
+            problems[name] = DataError(
+                f"The table {path} has two columns called '{name}'.",
+                fix="Give every column a name of its own.",
+            )
+    nameless = columns.pop("", [])
+    if any(nameless):
+        problems[""] = DataError(f"The table {path} has a column without a name.", fix="Give it a name.")
+    frame = pd.DataFrame(columns, index=[number for number, _ in rows], dtype=object)
+    return Sheet(frame=frame.mask(frame.isin(["n/a"]), None), problems=problems)
+
+
+def _without_empty_end(cells: list[str], n_names: int) -> list[str]:
+    """Take off the empty cells that spreadsheets write behind the last column."""
+    while len(cells) > n_names and not cells[-1]:
+        cells = cells[:-1]
+    return cells
+
+
+_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        encoding = _ENCODINGS.get(content[:2], "ISO-8859-1")
         raise DataError(
-            f"The table {path} is not UTF-8 text.", found=str(error), fix="Save it as UTF-8."
+            f"The table {path} is not UTF-8 text.",
+            found=f"{error}; it looks like {encoding}",
+            fix=f"Save it as UTF-8: iconv -f {encoding} -t UTF-8",
         ) from error
     except OSError as error:
         is_link = path.is_symlink()
@@ -62,34 +114,46 @@ def _read_lines(path: Path) -> list[str]:
             found="a link that points nowhere" if is_link else error.strerror,
             fix=f"datalad get {path}" if is_link else "Check the path.",
         ) from error
+    if "\0" in text:
+        raise DataError(
+            f"The table {path} is not text.", found="bytes of value 0", fix="Save it as UTF-8, tab delimited."
+        )
     return re.split(r"\r\n|\n|\r", text)
 
 
 def _split(line: str) -> list[str]:
     cells = [cell.strip() for cell in line.split("\t")]
-    return [cell[1:-1] if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell for cell in cells]
+    return [cell[1:-1].strip() if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell for cell in cells]
 
 
 def _check_names(names: Sequence[str], path: Path) -> None:
-    if len(names) == 1:
-        for mark, word in _SEPARATORS.items():
-            if mark in names[0]:
-                raise DataError(
-                    f"The table {path} is separated by {word}.",
-                    found=names[0],
-                    expected="tabs between the columns",
-                    fix="Save it with tabs (in a spreadsheet: text, tab delimited).",
-                )
-        if " " in names[0]:
+    """Refuse a first line that cannot be the names of columns."""
+    if not any(map(_LABEL.fullmatch, names)) and _looks_like_data(names):
+        raise DataError(
+            f"The first line of the table {path} looks like data, not like the names of columns.",
+            found=" | ".join(names),
+            expected="a line of names, with participant_id among them",
+            fix="Write the names of the columns into a line of their own, before the first row.",
+        )
+    if len(names) > 1:
+        return
+    for mark, word in _SEPARATORS.items():
+        if mark in names[0]:
             raise DataError(
-                f"The table {path} is separated by blanks.",
+                f"The table {path} is separated by {word}.",
                 found=names[0],
                 expected="tabs between the columns",
+                fix="Save it with tabs (in a spreadsheet: text, tab delimited).",
             )
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice or "" in names:
-        what = "a column without a name" if "" in names else f"two columns called '{twice[0]}'"
-        raise DataError(f"The table {path} has {what}.", fix="Give every column a name of its own.")
+    if " " in names[0]:
+        raise DataError(
+            f"The table {path} is separated by blanks.", found=names[0], expected="tabs between the columns"
+        )
+
+
+def _looks_like_data(names: Sequence[str]) -> bool:
+    is_row = names[0].startswith(("sub-", "ses-")) or "n/a" in names
+    return is_row or any(re.fullmatch(r"[+-]?\d+([.,]\d+)?", name) for name in names)
 
 
 def require_columns(frame: pd.DataFrame, path: Path, names: Sequence[str]) -> None:
@@ -104,41 +168,101 @@ def require_columns(frame: pd.DataFrame, path: Path, names: Sequence[str]) -> No
         if name not in frame.columns:
             raise DataError(
                 f"The table {path} has no column '{name}'.",
-                found=", ".join(frame.columns),
+                found=_first_row(frame),
                 fix=suggest(name, frame.columns) or f"Call the column of the labels {name}.",
             )
 
 
-def index_by_label(frame: pd.DataFrame, path: Path, keys: Sequence[tuple[str, str]]) -> pd.DataFrame:
+def _first_row(frame: pd.DataFrame) -> str:
+    """Name the columns, each with its first value."""
+    first = frame.iloc[0].to_dict() if len(frame) else {}
+    return ", ".join(f"{name} ({first[name]})" if first.get(name) else str(name) for name in frame.columns)
+
+
+def index_rows(frame: pd.DataFrame, path: Path, keys: Sequence[tuple[str, str]]) -> pd.DataFrame:
     """Index rows by bare labels; ``keys`` are (column, entity key), such as ``("participant_id", "sub")``.
+
+    A label can stand in several rows; `repeated_rows` tells which do.
+
+    Raises
+    ------
+    DataError
+        A label is missing.
+    """
+    require_columns(frame, path, [column for column, _ in keys])
+    labels = []
+    for column, key in keys:
+        gaps = frame.index[[not label for label in frame[column]]]
+        if len(gaps):
+            raise DataError(
+                f"Line {gaps[0]} of {path} has no {column}.", fix="Write the label, or remove the line."
+            )
+        labels.append([str(label).removeprefix(f"{key}-") for label in frame[column]])
+    index = pd.Index(labels[0], dtype=object) if len(keys) == 1 else pd.MultiIndex.from_arrays(labels)
+    return frame.drop(columns=[column for column, _ in keys]).set_axis(index, axis=0)
+
+
+def index_by_label(frame: pd.DataFrame, path: Path, keys: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """Index rows by bare labels, as `index_rows` does; a label that stands in two rows is refused.
 
     Raises
     ------
     DataError
         A label is missing, or stands in two rows (with and without its key counts as the same).
     """
-    require_columns(frame, path, [column for column, _ in keys])
-    labels = frame[[column for column, _ in keys]].copy()
-    for column, key in keys:
-        gaps = frame.index[frame[column].isna()]
-        if len(gaps):
-            raise DataError(
-                f"Line {gaps[0]} of {path} has no {column}.", fix="Write the label, or remove the line."
-            )
-        labels[column] = [str(label).removeprefix(f"{key}-") for label in frame[column]]
-    twice = labels[labels.duplicated(keep=False)]
-    if len(twice):
-        same = twice[(twice == twice.iloc[0]).all(axis=1)]
-        raise DataError(
-            f"{path} has more than one row for {_name_row(twice.iloc[0], keys)}.",
-            found=f"lines {name_some(str(number) for number in same.index)}",
+    indexed = index_rows(frame, path, keys)
+    for error in repeated_rows(indexed, frame.index, path, [key for _, key in keys]).values():
+        raise error
+    return indexed
+
+
+def repeated_rows(
+    indexed: pd.DataFrame, lines: pd.Index, path: Path, keys: Sequence[str]
+) -> dict[Hashable, DataError]:
+    """Find the labels that stand in more than one row (with and without prefix counts as the same).
+
+    Parameters
+    ----------
+    indexed
+        Rows by label, as `index_rows` gives them.
+    lines
+        Line of each row in the file.
+    keys
+        Entity key of each part of a label, such as ``sub``.
+
+    Returns
+    -------
+    An error for each such label.
+    """
+    found: dict[Hashable, list[str]] = defaultdict(list)
+    for label, line in zip(indexed.index, lines, strict=True):
+        found[label].append(str(line))
+    return {
+        label: DataError(
+            f"{path} has more than one row for {_name_row(label, keys)}.",
+            found=f"lines {name_some(numbers)}",
             expected="one row each (with and without the prefix is the same label)",
-            fix="Remove the row that is wrong.",
+            fix=_how_to_split(indexed.columns, path, keys),
         )
-    columns = [labels[column].tolist() for column, _ in keys]
-    index = pd.Index(columns[0]) if len(keys) == 1 else pd.MultiIndex.from_arrays(columns)
-    return frame.drop(columns=[column for column, _ in keys]).set_axis(index, axis=0)
+        for label, numbers in found.items()
+        if len(numbers) > 1
+    }
 
 
-def _name_row(row: pd.Series, keys: Sequence[tuple[str, str]]) -> str:
-    return "_".join(f"{key}-{row[column]}" for column, key in keys)
+def _how_to_split(columns: Iterable[object], path: Path, keys: Sequence[str]) -> str:
+    """Say where rows per session belong; a session in two rows is a mistake."""
+    if "ses" in keys or "sub" not in keys:
+        return "Remove the row that is wrong."
+    named = [str(name) for name in columns if str(name).lower() in SESSION_NAMES]
+    of_sessions = (
+        "columns that change between sessions belong into sub-<label>/sub-<label>_sessions.tsv, or into a "
+        "table with a column session_id given by --phenotype"
+    )
+    if named:
+        return f"It has a row per session (column {named[0]}): keep one row per person here; {of_sessions}."
+    return f"Remove the row that is wrong. If there is a row per session or day: {of_sessions}."
+
+
+def _name_row(label: Hashable, keys: Sequence[str]) -> str:
+    parts = label if isinstance(label, tuple) else (label,)
+    return "_".join(f"{key}-{part}" for key, part in zip(keys, parts, strict=True))

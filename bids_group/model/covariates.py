@@ -39,8 +39,10 @@ class Covariates:
     refusals: Mapping[str, str] = field(default_factory=dict)
 
     def require(self, names: Iterable[str]) -> None:
-        """Refuse a model that uses a column which has no one value in each row."""
+        """Refuse a model that uses a column which has a problem, or no one value in each row."""
         for name in names:
+            if name in self.columns:
+                self.columns[name].check_usable()
             if name in self.refusals:
                 raise DataError(
                     self.refusals[name],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -46,7 +47,7 @@ def build_node_rows(
         A column that is used has no single value in some row.
     """
     covariates = join_covariates(keys, cohort.tables, cohort.sessions)
-    covariates.require((*model_names(node), *input_names(node), *judged_by))
+    covariates.require((*model_names(node), *input_names(node.instructions), *judged_by))
     raw = pd.concat([covariates.frame, _indicators(node, covariates.frame)], axis=1)
     transformed = transform(raw, node.instructions, node.name)
     check_variables(node, transformed.rows)
@@ -60,14 +61,14 @@ def build_node_rows(
 def join_node_rows(node: Node, keys: Sequence[RowKey], cohort: Cohort) -> pd.DataFrame:
     """Join the covariates to the maps of a node below the group, before transformations: index 0 … n − 1."""
     covariates = join_covariates(keys, cohort.tables, cohort.sessions)
-    covariates.require((*model_names(node), *input_names(node)))
+    covariates.require((*model_names(node), *input_names(node.instructions)))
     raw = pd.concat([covariates.frame, _indicators(node, covariates.frame)], axis=1)
     return raw.set_axis(range(len(keys)), axis=0)
 
 
 def check_one_contrast(node: Node, contrasts: Collection[str]) -> None:
     """Refuse a model of several first-level contrasts in which the contrast is no variable."""
-    names = (*model_names(node), *input_names(node))
+    names = (*model_names(node), *input_names(node.instructions))
     if len(contrasts) > 1 and not any(n == "contrast" or find_contrast(n, contrasts) for n in names):
         raise UsageError(
             f"The node {node.name!r} would mix {len(contrasts)} first-level contrasts in one model.",
@@ -100,12 +101,17 @@ def _quote_names(formula: str, columns: Iterable[str]) -> str:
     return pattern.sub(lambda match: f"`{match[0]}`" if match["odd"] else match[0], formula)
 
 
-def input_names(node: Node) -> list[str]:
+def input_names(instructions: Sequence[Mapping[str, Any]]) -> list[str]:
     """Columns that the transformations read."""
-    values = (step.get(key, ()) for step in node.instructions for key in ("Input", "By", "Wrt", "Other"))
+    values = (step.get(key, ()) for step in instructions for key in ("Input", "By", "Wrt", "Other"))
     lists = ([value] if isinstance(value, str) else value for value in values)
+    queried = (formula_names(str(step["Query"])) for step in instructions if "Query" in step)
     return [
-        name for each in lists if isinstance(each, list | tuple) for name in each if isinstance(name, str)
+        name
+        for each in (*lists, *queried)
+        if isinstance(each, list | tuple)
+        for name in each
+        if isinstance(name, str)
     ]
 
 
@@ -114,7 +120,7 @@ def _indicators(node: Node, frame: pd.DataFrame) -> pd.DataFrame:
     made = pd.DataFrame(index=frame.index)
     if "contrast" not in frame.columns:
         return made
-    for name in (*model_names(node), *input_names(node)):
+    for name in (*model_names(node), *input_names(node.instructions)):
         found = find_contrast(name, frame["contrast"].cat.categories)
         if found is not None and name not in frame.columns:
             made[name] = (frame["contrast"] == found).astype(float)

@@ -62,7 +62,7 @@ class NodeDesigns:
         """Join the covariates of all maps, check every name once against all columns, and keep those used."""
         raw = join_node_rows(self.node, [signal.key for signal in signals], cohort)
         check_variables(self.node, transform(raw, self.node.instructions, self.node.name).rows)
-        used = {*model_names(self.node), *input_names(self.node)}
+        used = {*model_names(self.node), *input_names(self.node.instructions)}
         has_query = any("Query" in step for step in self.node.instructions)
         return raw if has_query else raw[[name for name in raw.columns if name in used]]
 

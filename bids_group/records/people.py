@@ -9,6 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
+from bids_group.errors import BidsGroupError
 from bids_group.records.notices import Notice
 
 
@@ -61,7 +62,11 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """What is known of a covariate. ``kind_source`` says why it has this kind (for people)."""
+    """What is known of a covariate. ``kind_source`` says why it has this kind (for people).
+
+    ``problem`` and ``notices`` are told only where the column is used; ``empty`` names the rows whose cell
+    is empty, where ``n/a`` should stand.
+    """
 
     name: str
     kind: Literal["categorical", "numeric"]
@@ -70,6 +75,14 @@ class Column:
     levels: tuple[str, ...] = ()
     units: str | None = None
     description: str | None = None
+    problem: BidsGroupError | None = None
+    notices: tuple[Notice, ...] = ()
+    empty: tuple[str, ...] = ()
+
+    def check_usable(self) -> None:
+        """Raise the column's problem, if it has one."""
+        if self.problem is not None:
+            raise self.problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

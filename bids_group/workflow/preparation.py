@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from bids_group.bids import check_matrix_rows, gather_cohort, keep_complete
+from bids_group.bids import check_matrix_rows, gather_cohort, keep_complete, tell_lost_levels
 from bids_group.config import AnalysisSpec, InferenceSpec, RunConfig
 from bids_group.config.stats_model import StatsModel, compile_request
 from bids_group.config.stats_model_reading import read_model
@@ -19,6 +19,7 @@ from bids_group.inference import check_inference
 from bids_group.model import (
     add_columns,
     build_design,
+    input_names,
     needed_variables,
     plan_analyses,
     plan_pooling,
@@ -77,7 +78,7 @@ def prepare(config: RunConfig) -> Job:
     pooling = plan_pooling(cohort, model, spec)
     analyses = plan_analyses(cohort, model, spec) if config.level == "group" else ()
     rowless = check_matrix_rows(analyses, cohort, spec.missing)
-    planned, exclusions = _plan_designs(analyses, spec, rowless)
+    planned, exclusions = _plan_designs(analyses, spec, cohort, rowless)
     check_output_names([(one.analysis, one.design) for one in planned])
     atlas, atlas_notices = _read_atlas(spec, cohort)
     job = Job(
@@ -206,15 +207,15 @@ def _tell_idle_options(inference: InferenceSpec) -> list[Notice]:
 
 
 def _plan_designs(
-    analyses: Iterable[GroupAnalysis], spec: AnalysisSpec, rowless: Collection[str]
+    analyses: Iterable[GroupAnalysis], spec: AnalysisSpec, cohort: Cohort, rowless: Collection[str]
 ) -> tuple[tuple[PlannedAnalysis, ...], tuple[Exclusion, ...]]:
     designs: list[tuple[GroupAnalysis, Design]] = []
     exclusions: list[Exclusion] = []
     for analysis in analyses:
-        complete, left_out = _complete(analysis, spec)
+        complete, left_out = _complete(analysis, spec, cohort)
         exclusions.extend((*complete.exclusions, *_name_rowless(left_out, rowless)))
         complete = plan_scaling(complete, spec.scale_by)
-        designs.append((complete, build_design(complete)))
+        designs.append((complete, _build_design(complete)))
     n_contrasts = sum(len(design.contrasts) for _, design in designs)
     planned = tuple(_plan_design(analysis, design, spec, n_contrasts) for analysis, design in designs)
     return planned, tuple(dict.fromkeys(exclusions))
@@ -228,20 +229,32 @@ def _name_rowless(left_out: Iterable[Exclusion], rowless: Collection[str]) -> It
         yield replace(one, reason="no row in the design matrix (--missing drop)") if is_rowless else one
 
 
-def _complete(analysis: GroupAnalysis, spec: AnalysisSpec) -> tuple[GroupAnalysis, tuple[Exclusion, ...]]:
-    """Keep the rows that have every value the model needs."""
+def _build_design(analysis: GroupAnalysis) -> Design:
+    """Build a design; where these rows cannot support it, what was found of their columns is told first."""
+    try:
+        return build_design(analysis)
+    except DataError:
+        say(one for one in analysis.notices if one.severity == "warning")
+        raise
+
+
+def _complete(
+    analysis: GroupAnalysis, spec: AnalysisSpec, cohort: Cohort
+) -> tuple[GroupAnalysis, tuple[Exclusion, ...]]:
+    """Keep the rows that have every value the model needs, and tell what is odd about the columns used."""
     inference = spec.inference
     others = (inference.exchangeability_blocks, inference.variance_groups, spec.scale_by)
     extra = [name for name in others if name]
     used = needed_variables(analysis.formula, analysis.rows.columns, centering=analysis.centering)
-    labels, left_out = keep_complete(analysis.rows, tuple(dict.fromkeys([*used, *extra])), spec.missing)
-    if not labels:
-        raise DataError(
-            f"Nobody is left in the analysis of {analysis.first_level_contrast}.",
-            found=f"{len(left_out)} rows without {', '.join(used)}",
-            fix="Fill in the missing values, or use another formula.",
-        )
-    return restrict(analysis, labels), left_out
+    needed = tuple(dict.fromkeys([*used, *extra]))
+    about_labels = next((one for one in cohort.notices if one.topic == "labels"), None)
+    labels, left_out = keep_complete(analysis.rows, needed, spec.missing, analysis.columns, about_labels)
+    read = dict.fromkeys([*needed, *input_names(analysis.instructions), *analysis.group_labels])
+    columns = [analysis.columns[name] for name in read if name in analysis.columns]
+    notices = [one for column in columns for one in column.notices]
+    complete = restrict(analysis, labels)
+    notices += tell_lost_levels(analysis.rows, complete.rows, analysis.columns)
+    return replace(complete, notices=(*complete.notices, *notices)), left_out
 
 
 def _plan_design(
