@@ -54,22 +54,20 @@ class Study:
     notices: tuple[Notice, ...]
     session_levels: Mapping[Path, Levels]
 
-    def people(self, labels: Collection[str], names: Collection[str] | None = None) -> Table:
+    def people(self, labels: Collection[str], used: Collection[str] = ()) -> Table:
         """Type the columns of people over these labels; people without a row get missing values.
 
-        ``names``: the columns that are used; else none is, so far, and their problems are kept.
+        ``used``: columns whose table must have no problem; values that do not fit are kept as a problem.
         """
         index = pd.Index(sorted(labels), dtype=object)
-        return self._typed(self.persons, index, "subject", names)
+        return self._typed(self.persons, index, "subject", used)
 
-    def visits(self, rows: Iterable[tuple[str, str]], names: Collection[str] | None = None) -> Table | None:
+    def visits(self, rows: Iterable[tuple[str, str]], used: Collection[str] = ()) -> Table | None:
         """Type the columns of sessions over rows of (participant, session); None without such a table."""
-        index = pd.MultiIndex.from_tuples(sorted(rows)) if (rows := {*rows}) else None
-        return (
-            None
-            if index is None or not self.sessions
-            else self._typed(self.sessions, index, "session", names)
-        )
+        found = sorted(set(rows))
+        if not found or not self.sessions:
+            return None
+        return self._typed(self.sessions, pd.MultiIndex.from_tuples(found), "session", used)
 
     def visits_of(self, people: Collection[str]) -> set[tuple[str, str]]:
         """Collect the rows of the tables of sessions that are about these people."""
@@ -89,18 +87,17 @@ class Study:
         parts: Sequence[TextTable],
         index: pd.Index,
         level: Literal["subject", "session"],
-        names: Collection[str] | None,
+        used: Collection[str],
     ) -> Table:
         table = _join([_take_rows(part, index) for part in parts])
         series: dict[str, pd.Series] = {}
         columns: dict[str, Column] = {}
         for name in (name for name in map(str, table.frame.columns) if name not in _RESERVED):
-            if names is None or name in names:
-                if name in table.problems and names is not None:
-                    raise table.problems[name]
-                entry, source = table.dictionary.get(name), table.sources[name]
-                series[name], column = type_column(table.frame[name], entry, self.typing, source)
-                columns[name] = replace(column, problem=table.problems.get(name, column.problem))
+            if name in used and name in table.problems:
+                raise table.problems[name]
+            entry, source = table.dictionary.get(name), table.sources[name]
+            series[name], column = type_column(table.frame[name], entry, self.typing, source)
+            columns[name] = replace(column, problem=table.problems.get(name, column.problem))
         return Table(level=level, frame=pd.DataFrame(series, index=index), columns=columns)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -16,8 +16,8 @@ from bids_group.records import Table
 _FUNCTIONAL = ("_bold.nii", "_bold.nii.gz", "_cbv.nii", "_cbv.nii.gz", "_bold.dtseries.nii")
 
 
-def read_scans(bids_dir: Path, people: Iterable[str], names: Collection[str]) -> Table | None:
-    """Read columns of the scans tables of these people, rows of functional images. None without tables.
+def read_scans(bids_dir: Path, people: Iterable[str]) -> Table | None:
+    """Read the scans tables of these people, rows of functional images only. None where there are none.
 
     The index is (participant, file name); columns of all people are typed together.
     """
@@ -33,9 +33,7 @@ def read_scans(bids_dir: Path, people: Iterable[str], names: Collection[str]) ->
         return None
     text = pd.concat(frames).astype(object)
     text = text.where(text.notna(), None)
-    typed = {
-        str(name): type_column(text[name], None, Typing(), source) for name in text.columns if name in names
-    }
+    typed = {str(name): type_column(text[name], None, Typing(), source) for name in text.columns}
     frame = pd.DataFrame({name: values for name, (values, _) in typed.items()}, index=text.index)
     return Table(level="session", frame=frame, columns={name: column for name, (_, column) in typed.items()})
 

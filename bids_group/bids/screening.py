@@ -106,7 +106,7 @@ def _gather_layers(text: str, study: Study, bids_dir: Path, people: Sequence[str
     if visits is not None:
         layers.append(Layer(kind="session", columns=visits.columns, rows=_rows(visits.frame)))
     is_enough = names <= {name for layer in layers for name in layer.columns}
-    scans = None if is_enough else read_scans(bids_dir, people, names)
+    scans = None if is_enough else read_scans(bids_dir, people)
     if scans is not None:
         layers.append(Layer(kind="scan", columns=scans.columns, rows=_rows(scans.frame)))
     return layers

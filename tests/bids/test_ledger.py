@@ -44,7 +44,9 @@ def cohort(study):
 def test_every_person_and_map_has_a_row_with_reason(cohort):
     analysis = analyse(cohort, "a", leave=("04",))
     _, gone = keep_complete(
-        pd.DataFrame({"subject": ["04"], "n_cigs": [float("nan")]}, index=["sub-04"]), ("n_cigs",), "drop"
+        pd.DataFrame({"subject": ["01", "04"], "n_cigs": [5.0, float("nan")]}, index=["sub-01", "sub-04"]),
+        ("n_cigs",),
+        "drop",
     )
     ledger = build_ledger(cohort, [analysis], gone)
     used = ledger[ledger["used"] == "yes"]

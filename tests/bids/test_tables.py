@@ -22,6 +22,13 @@ def column(study, name, **inputs):
     return study.gather(inputs).tables[0].columns[name]
 
 
+def use(study, name, **inputs):
+    """Use a column, as a model does that names it."""
+    (found,) = [t.columns[name] for t in study.gather(inputs).tables if name in t.columns]
+    found.check_usable()
+    return found
+
+
 def values(study, name, **inputs):
     return study.gather(inputs).tables[0].frame[name].tolist()
 
@@ -82,8 +89,6 @@ def test_rows_of_another_length_are_named_by_line(three):
     [
         (b"", "is empty"),
         (b"participant_id\tag\xe9\nsub-01\t1\n", "not UTF-8"),
-        (b"participant_id\tage\tage\n", "two columns called 'age'"),
-        (b"participant_id\t\nsub-01\t1\n", "a column without a name"),
         (b"participant\tage\nsub-01\t1\n", "no column 'participant_id'"),
         (b"participant_id\tage\nn/a\t1\n", "Line 2 of"),
     ],
@@ -127,16 +132,16 @@ def test_unknown_levels_are_refused_by_name(three):
         group={"Levels": {"control": "", "patient": ""}},
     )
     with pytest.raises(DataError, match="'pateint', which is not among its Levels") as caught:
-        three.gather()
+        use(three, "group")
     assert caught.value.found == "'pateint' in sub-02"
     assert caught.value.fix == "Did you mean 'patient'?"
 
 
 def test_units_make_a_number_and_refuse_what_is_none(three):
     three.table("participant_id age\n sub-01 20\n sub-02 NA\n sub-03 n/a", age={"Units": "years"})
-    with pytest.raises(DataError, match="should hold numbers") as caught:
-        three.gather()
-    assert caught.value.found == "'NA' in sub-02"
+    with pytest.raises(DataError, match="'NA' is no number") as caught:
+        use(three, "age")
+    assert caught.value.found == "'NA' in sub-02; the other 1 values are numbers"
     three.table("participant_id age\n sub-01 20\n sub-02 21.5\n sub-03 n/a", age={"Units": "years"})
     assert column(three, "age").units == "years"
 
@@ -163,13 +168,14 @@ def test_levels_found_in_the_data_are_ordered_as_people_count(three):
 
 
 @pytest.mark.parametrize("word", ["NA", "nan", "1,5", ".", "inf", "1e999", "٣", "0x1"])
-def test_a_number_column_with_another_word_is_text_and_a_warning(three, word):
+def test_a_number_column_with_another_word_is_refused_where_it_is_used(three, word):
     three.table(f"participant_id age\n sub-01 20\n sub-02 {word}\n sub-03 40")
-    cohort = three.gather()
-    assert cohort.tables[0].columns["age"].kind == "categorical"
-    (notice,) = [n for n in cohort.notices if n.topic == "columns"]
-    assert repr(word) in notice.sentence
-    assert "n/a" in notice.fix
+    assert not [n for n in three.gather().notices if n.topic == "columns"]
+    with pytest.raises(DataError, match="would be read as categories") as caught:
+        use(three, "age")
+    assert f"'{word}' in sub-02" in caught.value.found
+    assert "--categorical age" in caught.value.fix
+    assert use(three, "age", categorical=("age",)).kind == "categorical"
 
 
 def test_text_is_categories_without_a_warning(three):
@@ -180,14 +186,16 @@ def test_text_is_categories_without_a_warning(three):
 
 def test_a_description_in_another_spelling_is_not_used_and_says_so(three):
     three.table("participant_id group\n sub-01 1\n sub-02 2\n sub-03 1", Group={"Levels": {"1": "", "2": ""}})
-    (notice,) = [n for n in three.gather().notices if n.topic == "columns"]
-    assert "describes 'Group', but the column is 'group'" in notice.sentence
+    assert not [n for n in three.gather().notices if n.topic == "columns"]
+    (notice,) = use(three, "group").notices
+    assert notice.severity == "warning"
+    assert "describes 'group' in a way that is not used: it writes 'Group'" in notice.sentence
 
 
 def test_types_can_be_said_by_option_and_unknown_columns_are_refused(three):
     three.table("participant_id age\n sub-01 20\n sub-02 21\n sub-03 old")
     with pytest.raises(DataError, match="--numeric") as caught:
-        three.gather({"numeric": ("age",)})
+        use(three, "age", numeric=("age",))
     assert "'old' in sub-03" in caught.value.found
     with pytest.raises(UsageError, match="--categorical names a column 'aeg'") as unknown:
         three.gather({"categorical": ("aeg",)})
@@ -213,7 +221,9 @@ def test_maps_without_a_row_stay_with_missing_values_and_a_warning(three):
     three.table("participant_id age\n sub-01 20\n sub-02 30")
     cohort = three.gather()
     assert cohort.tables[0].frame["age"].isna().tolist() == [False, False, True]
-    assert any("no row in participants.tsv" in n.sentence and "sub-03" in n.sentence for n in cohort.notices)
+    (notice,) = [n for n in cohort.notices if n.topic == "labels"]
+    assert f"have no row in {three.raw / 'participants.tsv'}" in notice.sentence
+    assert "sub-03" in notice.sentence
 
 
 def test_zeros_in_front_are_reported_and_not_guessed(three, reason_of):
@@ -231,15 +241,22 @@ def test_a_study_without_participants_table_has_no_covariates(three):
     assert table.frame.index.tolist() == ["01", "02", "03"]
 
 
-def test_a_named_table_adds_columns_and_speaks_first(three):
-    three.table("participant_id age site\n sub-01 20 a\n sub-02 30 b\n sub-03 40 a")
+def test_a_named_table_stands_instead_of_that_of_the_dataset(three, reason_of):
+    three.table("participant_id session_id age site\n sub-01 a 20 a\n sub-01 b 30 b\n sub-09 a 40 a")
     more = three.table("participant_id age n_cigs\n sub-01 20 5\n sub-02 31 0\n sub-03 40 9", "more.tsv")
     cohort = three.gather({"participants_tsv": more})
-    frame = cohort.tables[0].frame
-    assert frame["age"].tolist() == [20.0, 31.0, 40.0]
-    assert frame["n_cigs"].tolist() == [5.0, 0.0, 9.0]
-    assert frame["site"].tolist() == ["a", "b", "a"]
-    assert any("'age' is taken from" in n.sentence and "sub-02" in n.sentence for n in cohort.notices)
+    assert sorted(cohort.tables[0].columns) == ["age", "n_cigs"]
+    assert cohort.tables[0].frame["age"].tolist() == [20.0, 31.0, 40.0]
+    assert cohort.everyone == ("01", "02", "03")
+
+
+def test_a_named_table_without_a_json_is_described_by_that_of_the_dataset_where_it_fits(three):
+    three.table(
+        "participant_id group site\n sub-01 1 a", group={"Levels": {"1": "", "2": ""}}, site={"Levels": ["a"]}
+    )
+    more = three.table("participant_id group site\n sub-01 2\tz\n sub-02 1 y\n sub-03 1 y", "more.tsv")
+    assert use(three, "group", participants_tsv=more).levels == ("1", "2")
+    assert use(three, "site", participants_tsv=more).levels == ("y", "z")
 
 
 def test_a_column_called_subject_is_hidden_with_a_warning(three):
@@ -274,7 +291,7 @@ def test_two_tables_with_other_values_in_one_column_are_refused(three):
     three.table("participant_id age\n sub-01 20\n sub-02 30\n sub-03 40")
     path = three.table("participant_id age\n sub-01 20\n sub-02 33\n sub-03 n/a", "phenotype/again.tsv")
     with pytest.raises(UsageError, match="column 'age' with other values") as caught:
-        three.gather({"phenotype": (path,)})
+        use(three, "age", phenotype=(path,))
     assert "differ for 02" in caught.value.found
 
 

@@ -1,0 +1,369 @@
+"""Columns as people write them: judged only where they are used, and only over the people who have maps."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bids_group.bids.cells import is_nearly_numbers, look_of
+from bids_group.bids.columns import Typing, describe_column, type_column
+from bids_group.errors import DataError, UsageError
+
+SOURCE = Path("participants.tsv")
+LABELS = [f"{n:02d}" for n in range(1, 13)]
+numbers = st.one_of(
+    st.integers(-50, 120).map(str), st.floats(0, 100, allow_nan=False).map(lambda x: f"{x:.1f}")
+)
+ODD = ("-", ".", "NA", "NaN", "nan", "N/A", "None", "null", "unknown", "?", "#N/A", "--", "\N{EN DASH}")
+ODD += ("89+", ">89", "<18", "31,5", "1,234.5", "023Y", "25y", "1e999", "0x10", "inf")
+odd = st.sampled_from(ODD)
+words = st.sampled_from(("control", "patient", "siteA", "left", "right", "3T", "7T", "10mg", "20mg"))
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=5)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(["Levels", "Units", "1", "F"]), inner)
+    ),
+    max_leaves=8,
+)
+
+
+def judge(cells, entry=None, **said):
+    series = pd.Series(cells, index=LABELS[: len(cells)], name="x", dtype=object)
+    return type_column(series, entry, Typing(**dict.fromkeys(said, ("x",))), SOURCE)
+
+
+def sentences(column, severity="warning"):
+    return [notice.sentence for notice in column.notices if notice.severity == severity]
+
+
+@settings(max_examples=100, deadline=None)
+@given(cells=st.lists(numbers, min_size=4, max_size=8), strange=st.lists(odd, min_size=1, max_size=4))
+def test_numbers_with_odd_cells_among_them_are_never_a_factor_in_silence(cells, strange):
+    _, column = judge([*strange, *cells])
+    assert column.problem is not None
+    assert column.problem.exit_code == 65
+    said = f"{column.problem.sentence} {column.problem.found}"
+    assert repr(strange[0]) in said
+    assert "sub-01" in column.problem.found
+    assert "--categorical x" in column.problem.fix
+
+
+@settings(max_examples=60, deadline=None)
+@given(cells=st.lists(numbers, min_size=4, max_size=8), strange=st.lists(odd, min_size=1, max_size=4))
+def test_whoever_says_that_it_is_categories_gets_categories(cells, strange):
+    typed, column = judge([*strange, *cells], categorical=True)
+    assert column.problem is None
+    assert typed.notna().all()
+    _, described = judge([*strange, *cells], {"Levels": dict.fromkeys([*strange, *cells], "")})
+    assert (described.kind, described.problem) == ("categorical", None)
+
+
+@settings(max_examples=60, deadline=None)
+@given(cells=st.lists(numbers, min_size=1, max_size=12), gaps=st.sets(st.integers(0, 11)))
+def test_numbers_are_numbers_whatever_is_missing(cells, gaps):
+    written = [None if n in gaps else cell for n, cell in enumerate(cells)]
+    typed, column = judge(written)
+    assert (column.kind, column.problem) == ("numeric", None)
+    expected = [float("nan") if cell is None else float(cell) for cell in written]
+    pd.testing.assert_series_equal(typed, pd.Series(expected, index=typed.index, name="x"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(cells=st.lists(words, min_size=2, max_size=12))
+def test_words_are_categories_without_a_problem(cells):
+    _, column = judge(cells)
+    assert (column.kind, column.problem) == ("categorical", None)
+    assert set(column.levels) == set(cells)
+
+
+@settings(max_examples=150, deadline=None)
+@given(entry=JSON, cells=st.lists(st.one_of(numbers, odd, words), min_size=1, max_size=8))
+def test_no_dictionary_breaks_the_reading_of_a_table(entry, cells):
+    typed, column = judge(cells, entry)
+    assert len(typed) == len(cells)
+    assert column.problem is None or column.problem.fix
+
+
+@pytest.mark.parametrize(
+    "cells", [["023Y", "031Y"], ["98,5", "99,5"], ["25 years", "31 yrs"], ["30+", "40+"]]
+)
+def test_ages_of_the_scanner_and_decimal_commas_are_refused_though_all_are_alike(cells):
+    _, column = judge(cells * 3)
+    with pytest.raises(DataError, match="would be read as categories"):
+        column.check_usable()
+
+
+@pytest.mark.parametrize("cells", [["3T", "7T"], ["10mg", "20mg"], ["2D", "3D"], ["5 %", "10 %"]])
+def test_numbers_with_a_unit_are_categories_with_a_note(cells):
+    _, column = judge(cells * 3)
+    assert (column.kind, column.problem, column.levels) == ("categorical", None, tuple(cells))
+    (note,) = sentences(column, "note")
+    assert "read as categories" in note
+    assert is_nearly_numbers("age_at_scan", ["18mo", "20mo"])
+    assert not is_nearly_numbers("dosage", ["10mg", "20mg"])
+
+
+@pytest.mark.parametrize("levels", [{"1": "a", "2": "b", "n/a": ""}, [1, 2], [1.0, 2.0], ["1.0", "2"]])
+def test_whole_numbers_as_floats_are_the_levels(levels):
+    typed, column = judge(["1.0", "2.0", None, "1"], {"Levels": levels})
+    assert (column.levels, column.problem) == (("1", "2"), None)
+    assert typed.tolist()[:2] == ["1", "2"]
+    assert typed.isna().tolist() == [False, False, True, False]
+    typed, _ = judge(["1.0", "2.0", "1"], categorical=True)
+    assert list(typed.cat.categories) == ["1", "2"]
+
+
+@pytest.mark.parametrize("levels", [{}, [], None, ""])
+def test_empty_levels_say_nothing(levels):
+    _, column = judge(["F", "M", "F"], {"Levels": levels, "Units": ""})
+    assert (column.levels, column.problem, column.notices) == (("F", "M"), None, ())
+
+
+@pytest.mark.parametrize("entry", [{"Levels": "F, M"}, {"Levels": 2}, "sex", ["F"], {"levels": {"F": ""}}])
+def test_a_description_that_cannot_be_read_is_told(entry):
+    _, column = judge(["F", "M", "F"], entry)
+    assert column.problem is None
+    (said,) = sentences(column)
+    assert "describes 'x' in a way that is not used" in said
+
+
+@pytest.mark.parametrize("units", ["M/F", "string", "category"])
+def test_units_of_a_column_of_text_do_not_refuse_it(units):
+    _, column = judge(["F", "M", "F"], {"Units": units})
+    assert (column.kind, column.problem) == ("categorical", None)
+    assert f"Units ({units}) are not used" in sentences(column)[0]
+
+
+@pytest.mark.parametrize(
+    "cells, twins", [(["f", "F", "M"], "'F' (1), 'f' (1)"), (["old man", "Old  man"], ""), (["01", "1"], "")]
+)
+def test_twins_of_a_level_are_told(cells, twins):
+    _, column = judge(cells, categorical=True)
+    (said,) = sentences(column)
+    assert "differ only in case, blanks or zeros" in said
+    assert twins in said
+
+
+@pytest.mark.parametrize("code", ["9999", "-999", "999", "-1", "99", "88888"])
+@pytest.mark.parametrize("n_codes", [1, 4])
+def test_codes_for_missing_values_are_told_with_their_rows(code, n_codes):
+    cells = ["20", "23.5", "31", "45", "52", "38", "29", "41"]
+    _, column = judge([code] * n_codes + cells)
+    (said,) = sentences(column)
+    assert f"{code} in {n_codes} of {n_codes + 8} (sub-01" in said
+    assert "from 20 to 52" in said
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["0", "0", "0", "5", "20", "12", "0", "3"],
+        ["-1", "1", "-1", "1"],
+        ["-1", "0", "1", "0"],
+        ["60", "71", "77", "88", "95", "99", "66"],
+        ["-1.2", "0.3", "0.8", "-0.4", "1.9", "-1"],
+        ["9", "8", "7", "9"],
+    ],
+)
+def test_ordinary_numbers_are_not_called_codes(cells):
+    assert judge(cells)[1].notices == ()
+
+
+def test_a_value_far_from_all_others_is_told():
+    (said,) = sentences(judge(["31", "42", "420", "38", "35", "40"])[1])
+    assert "420 in 1 of 6 (sub-03)" in said
+
+
+def test_an_empty_cell_is_missing_and_told():
+    typed, column = judge(["20", "", "40", None])
+    assert typed.isna().tolist() == [False, True, False, True]
+    assert column.empty == ("sub-02",)
+    assert "has an empty cell for sub-02" in sentences(column)[0]
+
+
+def test_words_for_missing_values_among_categories_are_told():
+    _, column = judge(["F", "M", "NA", "-"])
+    assert column.problem is None
+    assert [re.findall(r"'(.*?)' is a level", said) for said in sentences(column)] == [["-"], ["NA"]]
+
+
+@pytest.mark.parametrize(
+    "cell, look",
+    [
+        ("12", "number"),
+        ("-1.5e3", "number"),
+        ("N/A", "missing"),
+        ("not available", "missing"),
+        ("1 234,5", "odd number"),
+        ("\N{MINUS SIGN}5", "odd number"),
+        ("3T", "unit"),
+        ("1.5 mg", "unit"),
+        ("1a", "unit"),
+        ("sub-01_gm.nii.gz", "text"),
+        ("1.2.3", "text"),
+        ("2001-01-31", "text"),
+    ],
+)
+def test_what_a_cell_looks_like(cell, look):
+    assert look_of(cell) == look
+
+
+def test_a_description_of_a_list_of_objects_is_read():
+    assert describe_column({"Levels": [{"F": "female"}, {"M": "male"}]}).levels == ("F", "M")
+
+
+@pytest.fixture
+def three(study):
+    """Three people with maps."""
+    study.people(study.derivative(), "01 02 03")
+    return study
+
+
+def test_people_without_maps_and_excluded_people_do_not_settle_a_kind(three):
+    three.table(
+        "participant_id age sex\n sub-01 20 F\n sub-02 89+ U\n sub-03 40 M\n sub-04 old X",
+        sex={"Levels": {"F": "", "M": ""}},
+    )
+    columns = three.gather(exclude_participant_labels=("02",)).tables[0].columns
+    assert (columns["age"].kind, columns["age"].problem) == ("numeric", None)
+    assert columns["sex"].problem is None
+    columns = three.gather().tables[0].columns
+    assert "sub-04" not in columns["age"].problem.found
+    assert columns["sex"].problem.found == "'U' in sub-02"
+
+
+def test_a_condition_can_leave_out_the_odd_value_and_cannot_compare_with_it(three):
+    three.table("participant_id age group\n sub-01 20 a\n sub-02 89+ b\n sub-03 40 a\n sub-04 50 pilot")
+    cohort = three.gather(exclude_where='age == "89+"')
+    assert cohort.tables[0].columns["age"].kind == "numeric"
+    assert cohort.tables[0].frame.index.tolist() == ["01", "03"]
+    with pytest.raises(DataError, match=re.escape("'89+' is no number")):
+        three.gather(exclude_where="age > 30")
+    assert len(three.gather(exclude_where='group == "pilot"').maps) == 3
+
+
+def test_two_columns_of_one_name_are_refused_where_they_are_used_and_differ(three):
+    (three.raw / "participants.tsv").write_text(
+        "participant_id\tage\tage\tiq\tiq\t\n"
+        + "".join(f"sub-0{n}\t2{n}\t3{n}\t9{n}\t9{n}\t\n" for n in (1, 2, 3))
+    )
+    columns = three.gather().tables[0].columns
+    assert columns["iq"].problem is None
+    with pytest.raises(DataError, match="two columns called 'age'"):
+        columns["age"].check_usable()
+    with pytest.raises(DataError, match="two columns called 'age'"):
+        three.gather(exclude_where="age > 30")
+
+
+def test_a_broken_dictionary_refuses_only_columns_of_its_table(three):
+    three.table("participant_id age\n sub-01 20\n sub-02 30\n sub-03 40")
+    (three.raw / "participants.json").write_text("{not json")
+    column = three.gather().tables[0].columns["age"]
+    with pytest.raises(DataError, match="is not JSON"):
+        column.check_usable()
+
+
+def test_a_row_per_session_points_to_tables_of_sessions(three):
+    rows = [f"sub-0{n} {session} 2{n}" for n in (1, 2, 3) for session in "ab"]
+    three.table("participant_id session_id age\n" + "\n".join(rows))
+    column = three.gather().tables[0].columns["age"]
+    with pytest.raises(DataError, match="more than one row for sub-01") as caught:
+        column.check_usable()
+    assert "sub-<label>_sessions.tsv" in caught.value.fix
+    assert "session_id" in caught.value.fix
+
+
+@pytest.mark.parametrize("row", ["sub-09 1\nsub-09 2", "09 1\nsub-09 2"])
+def test_somebody_without_maps_may_stand_twice(three, row):
+    three.table(f"participant_id age\nsub-01 1\nsub-02 2\nsub-03 3\n{row}")
+    assert three.gather().tables[0].columns["age"].problem is None
+
+
+def test_a_table_without_names_or_with_labels_elsewhere_says_so(three):
+    table = three.raw / "participants.tsv"
+    table.write_text("sub-01\tF\t20\nsub-02\tM\t30\n")
+    with pytest.raises(DataError, match="looks like data, not like the names of columns"):
+        three.gather()
+    table.write_text("id\tage\nsub-01\t20\nsub-02\t30\n")
+    with pytest.raises(DataError, match="no column 'participant_id'") as caught:
+        three.gather()
+    assert caught.value.found == "id (sub-01, sub-02); the maps are of sub-01, sub-02, sub-03"
+    assert caught.value.fix == "Rename the column id to participant_id."
+
+
+def test_a_prefix_that_stands_twice_is_told(three):
+    three.table("participant_id age\n sub-sub-01 1\n sub-sub-02 2\n sub-sub-03 3")
+    said = [notice.sentence for notice in three.gather().notices if notice.topic == "labels"]
+    assert "stands twice" in said[0]
+    assert "sub-sub-01" in said[0]
+    assert str(three.raw / "participants.tsv") in said[0]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_other_encodings_are_named(three, encoding):
+    (three.raw / "participants.tsv").write_bytes("participant_id\tsite\nsub-01\tZürich\n".encode(encoding))
+    with pytest.raises(DataError, match="not UTF-8") as caught:
+        three.gather()
+    assert "iconv -f " + {"latin-1": "ISO-8859-1", "utf-16": "UTF-16"}[encoding] in caught.value.fix
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n", "\t\t\r\n"])
+def test_line_ends_trailing_cells_and_rows_of_blanks_are_harmless(three, end):
+    lines = ["participant_id\tage", "sub-01\t20 ", "sub-02\t 30", "\t", "n/a\tn/a", "03\t40"]
+    (three.raw / "participants.tsv").write_bytes(end.join(lines).encode())
+    assert three.gather().tables[0].frame["age"].tolist() == [20.0, 30.0, 40.0]
+
+
+@pytest.fixture
+def visits(study):
+    """Two people with two sessions each."""
+    for label in ("01", "02"):
+        for session in ("pre", "post"):
+            study.maps(study.derivative(), [f"sub-{label}/sub-{label}_ses-{session}_contrast-a"])
+    return study
+
+
+def test_a_phenotype_row_without_session_is_about_the_person(visits):
+    rows = "participant_id session_id iq mood\n sub-01 n/a 100 n/a\n sub-01 pre n/a 1\n sub-01 post n/a 2\n"
+    path = visits.table(rows + " sub-02 n/a 90 7\n sub-02 post n/a 9", "phenotype/scale.tsv")
+    people, sessions = visits.gather({"phenotype": (path,)}).tables
+    assert people.frame["iq"].to_dict() == {"01": 100.0, "02": 90.0}
+    assert sessions.frame["mood"].to_dict() == {
+        ("01", "post"): 2.0,
+        ("01", "pre"): 1.0,
+        ("02", "post"): 9.0,
+        ("02", "pre"): 7.0,
+    }
+
+
+def test_a_phenotype_whose_sessions_are_all_n_a_is_about_people(three):
+    rows = "participant_id session_id iq\n sub-01 n/a 100\n sub-02 n/a 90\n sub-03 n/a 95"
+    path = three.table(rows, "phenotype/iq.tsv")
+    (people,) = three.gather({"phenotype": (path,)}).tables
+    assert people.frame["iq"].tolist() == [100.0, 90.0, 95.0]
+
+
+def test_tables_that_disagree_refuse_only_where_the_column_is_used_and_the_people_are_analysed(three):
+    three.table("participant_id age\n sub-01 20\n sub-02 30\n sub-03 40")
+    path = three.table("participant_id age\n sub-01 20\n sub-02 33\n sub-03 40", "phenotype/again.tsv")
+    columns = three.gather({"phenotype": (path,)}, exclude_participant_labels=("02",)).tables[0].columns
+    assert columns["age"].problem is None
+    with pytest.raises(UsageError, match="with other values"):
+        three.gather({"phenotype": (path,)}).tables[0].columns["age"].check_usable()
+
+
+def test_a_table_of_sessions_that_cannot_be_read_hinders_only_whom_it_is_about(visits, tmp_path):
+    visits.table("session_id mood\n pre 1 2", "sub-01/sub-01_sessions.tsv")
+    with pytest.raises(DataError, match="Line 2"):
+        visits.gather()
+    json_path = visits.raw / "sub-02" / "sub-02_sessions.json"
+    json_path.parent.mkdir(exist_ok=True)
+    json_path.write_text(json.dumps([1]))
+    (visits.raw / "sub-01" / "sub-01_sessions.tsv").unlink()
+    assert len(visits.gather().maps) == 4
