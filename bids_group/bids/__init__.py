@@ -2,7 +2,15 @@
 
 from bids_group.bids.cohort import gather_cohort
 from bids_group.bids.completeness import keep_complete, tell_lost_levels
+from bids_group.bids.content import check_grids
 from bids_group.bids.design_matrix import check_matrix_rows
 from bids_group.bids.ledger import build_ledger
 
-__all__ = ["build_ledger", "check_matrix_rows", "gather_cohort", "keep_complete", "tell_lost_levels"]
+__all__ = [
+    "build_ledger",
+    "check_grids",
+    "check_matrix_rows",
+    "gather_cohort",
+    "keep_complete",
+    "tell_lost_levels",
+]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bids_group.bids.content import check_presence, check_twins
+from bids_group.bids.content import check_presence, check_twins, check_volumes, read_headers
 from bids_group.bids.covariates import Study, read_study
 from bids_group.bids.datasets import Source, check_bids_dir, find_sources
 from bids_group.bids.design_matrix import read_design_matrix, settle_tables
@@ -24,6 +24,7 @@ from bids_group.bids.selection import (
     select_results,
 )
 from bids_group.bids.sessions import order_sessions
+from bids_group.bids.statistics import check_statistics
 from bids_group.bids.statmaps import Candidate, Found, pair_statmaps
 from bids_group.bids.suitability import (
     check_effects,
@@ -33,6 +34,7 @@ from bids_group.bids.suitability import (
     leave_many_volumes,
     refuse_surfaces,
 )
+from bids_group.bids.zeros import tell_zeros
 from bids_group.config import Inputs, Selection
 from bids_group.errors import UsageError
 from bids_group.records import Cohort, FirstLevelMap, Table
@@ -81,7 +83,7 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
     if selection.exclude_where is not None:
         screen(choice, selection.exclude_where, study, inputs.bids_dir)
         check_someone_left(choice, selection)
-    _check_maps(choice, selection)
+    _check_maps(choice, selection, is_table=inputs.maps_table is not None)
 
     maps = _sort_maps(choice.candidates)
     labels = [m.session for m in maps if m.session is not None]
@@ -107,29 +109,35 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
     )
 
 
-def _check_maps(choice: Choice, selection: Selection) -> None:
+def _check_maps(choice: Choice, selection: Selection, *, is_table: bool) -> None:
     """Check what is selected: first names, then whether the files are here, then what is in them."""
     check_one_of_each(choice.candidates)
     refuse_surfaces(choice.candidates)
     check_rows(choice.candidates)
     check_presence(candidate.map for candidate in choice.candidates)
-    leave_many_volumes(choice, selection)
-    check_producers(candidate.map for candidate in choice.candidates)
-    choice.notices.extend(check_twins(candidate.map for candidate in choice.candidates))
+    headers = read_headers(candidate.map for candidate in choice.candidates)
+    leave_many_volumes(choice, selection, headers)
+    maps = [candidate.map for candidate in choice.candidates]
+    check_volumes(maps, headers)
+    choice.notices.extend(check_statistics(maps, headers, selection, is_name_free=is_table))
+    check_producers(maps)
+    choice.notices.extend(check_twins(maps))
+    choice.notices.extend(tell_zeros(maps, headers))
 
 
 def _find_maps(inputs: Inputs, selection: Selection, output_dir: Path) -> tuple[tuple[Source, ...], Found]:
+    stat = selection.input_stat or "effect"
     if inputs.maps_table is not None:
         if inputs.derivatives:
             raise UsageError("Maps are named by --maps and by --derivatives.", fix="Use one of them.")
-        source, found = read_maps_table(inputs.maps_table, selection.input_stat)
+        source, found = read_maps_table(inputs.maps_table, stat)
         return (source,), _with_suffix(found, selection.input_suffix)
     sources = find_sources(inputs, output_dir, selection.input_suffix)
     parts = []
     for source in sources:
         index = index_dataset(source.root)
         check_listed(index.unlisted, selection)
-        parts.append(pair_statmaps(source, index.files, selection.input_stat, selection.input_suffix))
+        parts.append(pair_statmaps(source, index.files, stat, selection.input_suffix))
     return sources, Found(
         candidates=tuple(candidate for part in parts for candidate in part.candidates),
         leftovers=tuple(leftover for part in parts for leftover in part.leftovers),

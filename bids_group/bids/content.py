@@ -1,23 +1,24 @@
-"""Map files, unread: are they there, how many axes do they have, are two the same."""
+"""Map files, unread but for their headers: are they there, on one grid, and are two the same."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-import struct
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
 from bids_group.bids.entities import name_some
+from bids_group.elements import MapHeader, check_same_grid, find_pointer, locate, read_header
 from bids_group.errors import DataError, MissingInputError
 from bids_group.records import FirstLevelMap, Notice
 
-_HEADER_BYTES = 544
 _SAMPLE_BYTES = 65_536
-_ANNEX_POINTER = b"/annex/objects/"
+_POINTER_BYTES = 32
+
+Headers = Mapping[Path, MapHeader]
 
 
 def check_presence(maps: Iterable[FirstLevelMap]) -> None:
@@ -28,70 +29,80 @@ def check_presence(maps: Iterable[FirstLevelMap]) -> None:
     MissingInputError
         Names up to ten of them, and how many there are.
     """
-    absent: list[Path] = []
-    for path in _all_files(maps):
+    absent: dict[Path, str] = {}
+    for path in sorted({one for m in maps for named in _files_of(m) for one in locate(named).all}):
         try:
             with path.open("rb") as stream:
-                is_pointer = stream.read(len(_ANNEX_POINTER)) == _ANNEX_POINTER
+                pointer = find_pointer(stream.read(_POINTER_BYTES))
         except OSError:
-            is_pointer = True
-        if is_pointer:
-            absent.append(path)
+            pointer = "git-annex"
+        if pointer is not None:
+            absent[path] = pointer
     if absent:
         raise _not_fetched(absent)
 
 
-def _all_files(maps: Iterable[FirstLevelMap]) -> list[Path]:
-    return sorted(
-        {path for m in maps for path in (m.effect, m.variance, m.dof, m.mask) if isinstance(path, Path)}
-    )
+def _files_of(m: FirstLevelMap) -> list[Path]:
+    return [path for path in (m.effect, m.variance, m.dof, m.mask) if isinstance(path, Path)]
 
 
-def _not_fetched(absent: Sequence[Path]) -> MissingInputError:
+def _not_fetched(absent: Mapping[Path, str]) -> MissingInputError:
     plural = "files are" if len(absent) > 1 else "file is"
-    are_links = all(path.is_symlink() or path.exists() for path in absent)
+    in_annex = [path for path, pointer in absent.items() if pointer == "git-annex"]
+    are_links = all(path.is_symlink() or path.exists() for path in in_annex)
+    commands = [f"datalad get {' '.join(str(path) for path in in_annex[:10])}"] if in_annex else []
+    found = ["links that point nowhere, or unreadable files" if are_links else "no such files"]
+    if len(in_annex) < len(absent):
+        found = [*(found if in_annex else []), "pointers of Git LFS"]
+        commands.append("git lfs pull")
     return MissingInputError(
         f"{len(absent)} selected {plural} not here or unreadable: {name_some(str(path) for path in absent)}",
-        found="links that point nowhere, or unreadable files" if are_links else "no such files",
-        expected="the content of the files (DataLad and git-annex keep it elsewhere until it is fetched)",
-        fix=f"datalad get {' '.join(str(path) for path in absent[:10])}",
+        found="; ".join(found),
+        expected="the content of the files (DataLad, git-annex and Git LFS keep it elsewhere)",
+        fix="; ".join(commands),
     )
 
 
-def find_many_volumes(maps: Iterable[FirstLevelMap]) -> dict[Path, tuple[int, ...]]:
-    """Find effect maps with more than one volume (F contrasts of several rows), and their shapes.
+def read_headers(maps: Iterable[FirstLevelMap]) -> dict[Path, MapHeader]:
+    """Read the header of every file that belongs to these maps; one that cannot be read is refused."""
+    return {path: read_header(path) for path in sorted({one for m in maps for one in _files_of(m)})}
 
-    A file whose header cannot be read is left to the reader of maps, which says what is wrong with it.
+
+def find_many_volumes(maps: Iterable[FirstLevelMap], headers: Headers) -> dict[Path, tuple[int, ...]]:
+    """Find effect maps with more than one volume (F contrasts of several rows), and their shapes."""
+    shapes = {m.effect: headers[m.effect].shape for m in maps}
+    return {path: shape for path, shape in shapes.items() if len(shape) > 3}
+
+
+def check_volumes(maps: Iterable[FirstLevelMap], headers: Headers) -> None:
+    """Refuse variances, masks and degrees of freedom of several volumes."""
+    for path in (one for m in maps for one in _files_of(m)):
+        if len(headers[path].shape) > 3:
+            raise DataError(
+                f"The image {path} holds several volumes.",
+                found=f"shape {' × '.join(map(str, headers[path].shape))}",
+                expected="one volume, as its effect has",
+                fix="Give the volume that belongs to the effect.",
+            )
+
+
+def check_grids(groups: Iterable[tuple[Sequence[FirstLevelMap], Path | None]]) -> None:
+    """Refuse what is pooled or analysed together and lies on different grids, by the headers.
+
+    Parameters
+    ----------
+    groups
+        Maps whose effects, variances, masks and degrees of freedom must lie on one grid; the mask of the
+        analysis, if there is one.
     """
-    shapes = ((m.effect, _shape(m.effect)) for m in maps)
-    return {path: shape for path, shape in shapes if any(size > 1 for size in shape[3:])}
-
-
-def _shape(path: Path) -> tuple[int, ...]:
-    try:
-        return _parse_shape(_read_start(path))
-    except (OSError, EOFError, zlib.error, struct.error):
-        return ()
-
-
-def _read_start(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        start = stream.read(_HEADER_BYTES)
-    if start[:2] != b"\x1f\x8b":
-        return start
-    with gzip.open(path) as unzipped:
-        return unzipped.read(_HEADER_BYTES)
-
-
-def _parse_shape(header: bytes) -> tuple[int, ...]:
-    """Read ``dim`` of a NIfTI-1 or NIfTI-2 header of either byte order."""
-    for order in "<>":
-        (size,) = struct.unpack_from(f"{order}i", header)
-        if size in (348, 540):
-            count, offset = ("8h", 40) if size == 348 else ("8q", 16)
-            n_axes, *sizes = struct.unpack_from(order + count, header, offset)
-            return tuple(sizes[:n_axes])
-    return ()
+    read: dict[Path, MapHeader] = {}
+    for maps, mask in groups:
+        files = dict.fromkeys((path, path == m.mask) for m in maps for path in _files_of(m))
+        for path, is_mask in (*files, *(() if mask is None else ((mask, True),))):
+            if path not in read:
+                read[path] = read_header(path)
+            first = read[maps[0].effect]
+            check_same_grid(first.path, first.grid, path, read[path].grid, is_mask=is_mask)
 
 
 def check_twins(maps: Iterable[FirstLevelMap]) -> tuple[Notice, ...]:
@@ -107,7 +118,8 @@ def check_twins(maps: Iterable[FirstLevelMap]) -> tuple[Notice, ...]:
     """
     suspects: dict[bytes, list[FirstLevelMap]] = defaultdict(list)
     for first_level in maps:
-        suspects[_fingerprint(first_level.effect)].append(first_level)
+        if locate(first_level.effect).volume is None:  # two volumes of one file: the rows are compared later
+            suspects[_fingerprint(first_level.effect)].append(first_level)
     notices: list[Notice] = []
     for group in suspects.values():
         if len(group) > 1:
@@ -135,7 +147,8 @@ def _judge(group: Sequence[FirstLevelMap]) -> list[Notice]:
     return notices
 
 
-def _fingerprint(path: Path) -> bytes:
+def _fingerprint(effect: Path) -> bytes:
+    path = locate(effect).data
     size = path.stat().st_size
     with path.open("rb") as stream:
         is_gzip = stream.read(2) == b"\x1f\x8b"
@@ -144,7 +157,8 @@ def _fingerprint(path: Path) -> bytes:
     return sample if is_gzip else size.to_bytes(8, "big") + hashlib.sha256(sample).digest()
 
 
-def _content_hash(path: Path) -> str:
+def _content_hash(effect: Path) -> str:
+    path = locate(effect).data
     try:
         payload = path.read_bytes()
         content = gzip.decompress(payload) if payload[:2] == b"\x1f\x8b" else payload

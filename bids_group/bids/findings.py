@@ -48,10 +48,10 @@ def _say_found(maps: Sequence[FirstLevelMap], sources: Sequence[Source]) -> list
         sentence = f"Not searched for maps, as they cannot be listed: {name_some(map(str, unsearched))}."
         fix = "Name the dataset of the maps with --derivatives."
         said.append(Notice(severity="warning", topic="maps", sentence=sentence, fix=fix))
-    if any(m.input_stat == "z" for m in maps):
-        sentence = (
-            "The data are z maps (--input-stat z): they mix the size of each effect with its precision."
-        )
+    stat = maps[0].input_stat
+    if stat != "effect":
+        mixed = "they mix the size of each effect with its precision"
+        sentence = f"The data are {stat} maps (--input-stat {stat}): {mixed}."
         said.append(Notice(severity="warning", topic="maps", sentence=sentence))
     if not is_contrast and any(m.mask is None for m in maps):
         sentence = "Where a map has no mask beside it, an exact 0 counts as not observed."
@@ -96,7 +96,7 @@ def _warn_of_labels(sentence: str, study: Study) -> Notice:
 
 
 def _say_variance(without: Sequence[FirstLevelMap], in_dataset: Sequence[Candidate]) -> list[Notice]:
-    if not without or any(m.input_stat == "z" or m.suffix != "statmap" for m in without):
+    if not without or any(m.input_stat != "effect" or m.suffix != "statmap" for m in without):
         return []
     share = "None" if len(without) == len(in_dataset) else f"{len(in_dataset) - len(without)}"
     examples = "" if share == "None" else f"; without: {name_some((m.effect.name for m in without), 3)}"

@@ -15,8 +15,9 @@ import pandas as pd
 from bids_group.bids.cells import is_number
 from bids_group.bids.datasets import Source
 from bids_group.bids.entities import name_some, run_key, suggest
-from bids_group.bids.statmaps import VOLUMES, Candidate, Found
+from bids_group.bids.statmaps import Candidate, Found
 from bids_group.bids.tables import read_tsv, require_columns
+from bids_group.elements import FORMATS, ImageFiles, is_cifti_name, is_volume_name, locate
 from bids_group.errors import DataError, MissingInputError, UsageError
 from bids_group.records import FirstLevelMap
 
@@ -24,7 +25,7 @@ _REQUIRED = ("participant_id", "contrast", "effect")
 _LABELS = {"session": "ses", "run": "run", "task": "task", "space": "space", "res": "res", "den": "den"}
 
 
-def read_maps_table(path: Path, input_stat: Literal["effect", "z"] = "effect") -> tuple[Source, Found]:
+def read_maps_table(path: Path, input_stat: Literal["effect", "z", "t"] = "effect") -> tuple[Source, Found]:
     """Read the table of ``--maps``; paths in it are relative to its own folder.
 
     Columns: ``participant_id``, ``contrast``, ``effect``, and where wanted ``session``, ``run``, ``task``,
@@ -67,13 +68,15 @@ def read_maps_table(path: Path, input_stat: Literal["effect", "z"] = "effect") -
 
 
 def _read_row(
-    row: Mapping[str, str | None], where: str, table: Path, input_stat: Literal["effect", "z"]
+    row: Mapping[str, str | None], where: str, table: Path, input_stat: Literal["effect", "z", "t"]
 ) -> FirstLevelMap:
     for name in _REQUIRED:
         if row[name] is None:
             raise DataError(f"{where} has no {name}.", fix="Fill the cell, or remove the line.")
-    if input_stat == "z" and row.get("variance"):
-        raise UsageError(f"{where} names a variance, but z maps have none (--input-stat z).")
+    if input_stat != "effect" and row.get("variance"):
+        raise UsageError(
+            f"{where} names a variance, but {input_stat} maps have none (--input-stat {input_stat})."
+        )
     folder = table.absolute().parent
     files = {name: _read_path(row.get(name), folder, where) for name in ("effect", "variance", "mask")}
     labels: dict[str, Any] = {name: _read_label(row.get(name), key, where) for name, key in _LABELS.items()}
@@ -104,11 +107,12 @@ def _read_label(text: str | None, key: str, where: str) -> str | None:
 def _read_path(text: str | None, folder: Path, where: str) -> Path | None:
     if text is None:
         return None
-    if not text.endswith(VOLUMES):
+    if not is_volume_name(Path(text).name):
+        is_cifti = is_cifti_name(Path(text).name)
         raise UsageError(
-            f"{where} names {text}, which is no NIfTI volume.",
-            expected=" or ".join(VOLUMES),
-            fix="Convert the file (surfaces, CIFTI, Analyze and AFNI files cannot be read so far).",
+            f"{where} names {text}, which is {'a CIFTI file' if is_cifti else 'no volume that can be read'}.",
+            expected=FORMATS,
+            fix="Give the maps of the volume: surfaces and CIFTI files cannot be analysed so far.",
         )
     return Path(os.path.normpath(folder / text))
 
@@ -128,17 +132,19 @@ def _files_of(maps: Iterable[FirstLevelMap]) -> list[Path]:
 def _check_files(by_line: Mapping[int, FirstLevelMap], frame: pd.DataFrame, table: Path) -> None:
     """Refuse a result that stands in several lines (masks and degrees of freedom may be shared)."""
     for column in ("effect", "variance"):
-        lines: dict[Path, list[int]] = defaultdict(list)
+        lines: dict[ImageFiles | None, list[int]] = defaultdict(list)
         for number, m in by_line.items():
-            lines[getattr(m, column)].append(number)
-        for path, numbers in lines.items():
-            if path is not None and len(numbers) > 1:
+            path = getattr(m, column)
+            lines[None if path is None else locate(path)].append(number)
+        for files, numbers in lines.items():
+            if files is not None and len(numbers) > 1:
                 where = (f"line {number} (sub-{by_line[number].subject})" for number in numbers)
                 raise DataError(
                     f"The table {table} names the same file in several lines of its column '{column}'.",
                     found=f"{frame[column][numbers[0]]} in {_name_all(where)}",
                     expected="a file of its own in each line",
-                    fix="Mend the path in the line that is wrong, or remove the line.",
+                    fix="Mend the path in the line that is wrong, or remove the line; of a 4D file that "
+                    "holds the volumes of several lines, name the volume in each: all.nii.gz,1",
                 )
 
 
@@ -172,7 +178,8 @@ def _check_there(by_line: Mapping[int, FirstLevelMap], frame: pd.DataFrame, tabl
         f"line {number}: {frame[column][number]}"
         for number, m in by_line.items()
         for column in ("effect", "variance", "dof", "mask")
-        if isinstance(path := getattr(m, column), Path) and not path.exists() and not path.is_symlink()
+        if isinstance(path := getattr(m, column), Path)
+        and not all(one.exists() or one.is_symlink() for one in locate(path).all)
     ]
     if absent:
         n_files = "1 file that" if len(absent) == 1 else f"{len(absent)} files that"

@@ -53,7 +53,7 @@ class Found:
 def pair_statmaps(
     source: Source,
     files: Iterable[IndexedFile],
-    input_stat: Literal["effect", "z"] = "effect",
+    input_stat: Literal["effect", "z", "t"] = "effect",
     suffix: str = "statmap",
 ) -> Found:
     """Put together what belongs to one effect: variance, dof and mask of the same entities.
@@ -172,7 +172,7 @@ def _build_map(
     by_stat: Mapping[str, Sequence[IndexedFile]],
     masks: Mapping[str, Sequence[IndexedFile]],
     sidecars: Sidecars,
-    input_stat: Literal["effect", "z"],
+    input_stat: Literal["effect", "z", "t"],
 ) -> FirstLevelMap:
     entities = effect.entities
     has_effect = input_stat == "effect"

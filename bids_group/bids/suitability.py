@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from bids_group.bids.content import find_many_volumes
+from bids_group.bids.content import Headers, find_many_volumes
 from bids_group.bids.datasets import Source, name_example, say_maps
 from bids_group.bids.entities import name_some
 from bids_group.bids.selection import Choice, exclude
@@ -50,13 +50,18 @@ def check_effects(found: Found, selection: Selection) -> None:
         if usable
         else "in this dataset"
     )
-    has_z = selection.input_stat == "effect" and all("z" in leftover.stats for leftover in lacking)
+    wanted = selection.input_stat or "effect"
+    others = [stat for stat in ("z", "t") if all(stat in leftover.stats for leftover in lacking)]
     raise DataError(
-        f"There is no stat-{selection.input_stat} map {only}.",
+        f"There is no stat-{wanted} map {only}.",
         found=f"{example.path}: {example.reason}",
         expected="maps of effects (contrast estimates): t and z mix the size of an effect with its precision",
         fix="Let the first-level analysis write stat-effect maps"
-        + (", or insist with --input-stat z." if has_z else ", or list the maps in a table with --maps."),
+        + (
+            f", or insist with --input-stat {others[0]}."
+            if others and wanted == "effect"
+            else ", or list the maps in a table with --maps."
+        ),
     )
 
 
@@ -85,21 +90,25 @@ def refuse_surfaces(candidates: Iterable[Candidate]) -> None:
         )
 
 
-def leave_many_volumes(choice: Choice, selection: Selection) -> None:
+def leave_many_volumes(choice: Choice, selection: Selection, headers: Headers) -> None:
     """Leave out effects of several volumes (F contrasts); refuse them where nothing else remains."""
-    shapes = find_many_volumes(c.map for c in choice.candidates)
+    shapes = find_many_volumes((c.map for c in choice.candidates), headers)
     gone = [c for c in choice.candidates if c.map.effect in shapes]
     if not gone:
         return
     contrasts = name_some(sorted({c.map.contrast for c in gone}))
     reason = "its effect has several volumes (an F contrast of several rows), not one value per voxel"
     if selection.first_level_contrasts or len(gone) == len(choice.candidates):
-        shape = " × ".join(str(size) for size in shapes[gone[0].map.effect])
+        first = gone[0].map.effect
+        shape = " × ".join(str(size) for size in shapes[first])
+        labels = headers[first].labels
+        example = f"{first.name}[{labels[0]}]" if labels else f"{first.name},1"
         raise UsageError(
             f"First-level contrast {contrasts} cannot be analysed: {reason}.",
-            found=f"{gone[0].map.effect} with {shape}",
+            found=f"{first} with {shape}" + (f": {name_some(labels)}" if labels else ""),
             expected="a first-level t contrast",
-            fix="Choose other contrasts with --first-level-contrast.",
+            fix="Choose other contrasts with --first-level-contrast; of a 4D file that holds the maps of "
+            f"several people or contrasts, name one volume in each line of the table of --maps: {example}",
         )
     choice.candidates = [c for c in choice.candidates if c.map.effect not in shapes]
     choice.exclusions.extend(exclude(candidate, reason) for candidate in gone)

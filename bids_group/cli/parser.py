@@ -179,9 +179,9 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--input-stat",
-        choices=("effect", "z"),
-        default="effect",
-        help="z: insist on z maps where a dataset has no effects; said in every sidecar",
+        choices=("effect", "z", "t"),
+        help="z or t: insist on maps of z or t where there are no effects, said in every sidecar; "
+        "effect: these are effects, whatever their names and headers say",
     )
     group.add_argument(
         "--input-suffix",

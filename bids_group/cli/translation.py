@@ -142,7 +142,7 @@ def _input_suffix(arguments: argparse.Namespace) -> str:
             f"--input-suffix {arguments.input_suffix} is no suffix of a BIDS name.",
             expected="letters and digits: the last part before the extension, such as probseg",
         )
-    if suffix != "statmap" and arguments.input_stat != "effect":
+    if suffix != "statmap" and arguments.input_stat not in (None, "effect"):
         raise UsageError(
             f"Maps of the suffix {suffix} have no stat to choose.",
             found=f"--input-stat {arguments.input_stat}",

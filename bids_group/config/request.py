@@ -83,7 +83,7 @@ class Selection:
     first_level_contrasts: tuple[str, ...] = ()
     bids_filter: Mapping[str, FilterValue] = field(default_factory=dict)
     exclude_where: str | None = None
-    input_stat: Literal["effect", "z"] = "effect"
+    input_stat: Literal["effect", "z", "t"] | None = None
     input_suffix: str = "statmap"
 
 

@@ -93,7 +93,7 @@ CHOICES: Mapping[str, tuple[Any, ...]] = {
     "block_scheme": ("within", "whole"),
     "shuffle": ("auto", "flips", "permutations", "both"),
     "familywise": ("within-contrast", "across-contrasts"),
-    "input_stat": ("effect", "z"),
+    "input_stat": ("effect", "z", "t"),
 }
 
 FLAGS: Mapping[str, tuple[str, Any, Any]] = {

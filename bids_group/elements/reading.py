@@ -1,23 +1,29 @@
-"""One map file, read once: its numbers, its grid and the hash of its bytes."""
+"""One map, read once: its header, or its numbers, its grid and the hash of its bytes."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
+from nibabel.brikhead import AFNIHeader, AFNIImage
 from nibabel.filebasedimages import ImageFileError
+from nibabel.fileholders import FileHolder
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
+from scipy.io import loadmat
 
 from bids_group.elements.grid import Grid
-from bids_group.errors import DataError, MissingInputError
+from bids_group.elements.image_files import FORMATS, ImageFiles, locate
+from bids_group.errors import DataError, MissingInputError, UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -30,45 +36,236 @@ class LoadedMap:
     sha256: str
 
 
-def read_map(path: Path) -> LoadedMap:
-    """Read a NIfTI file from its bytes, once.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MapHeader:
+    """What a map says of itself before its numbers are read.
 
-    Trailing axes of length one are dropped. NaN and infinities are kept as they are.
+    ``shape`` is without trailing axes of length one; ``statistic`` is the code of NIfTI's ``intent`` (AFNI's
+    are the same numbers), ``texts`` what is written in it: description, name of the intent, label of the
+    sub-brick; ``labels`` are those of all sub-bricks. ``is_integer``: numbers are stored as integers.
+    """
+
+    path: Path
+    grid: Grid
+    shape: tuple[int, ...]
+    statistic: int
+    texts: tuple[str, ...]
+    labels: tuple[str, ...]
+    is_integer: bool
+
+
+def read_header(path: Path) -> MapHeader:
+    """Read the header of an image alone: of a compressed file, its beginning.
+
+    Raises
+    ------
+    MissingInputError, UsageError, DataError
+        As `read_map`, as far as a header tells.
+    """
+    files = locate(path)
+    try:
+        start = _read_start(files.header) if len(files.all) == 1 else _unzipped(_read_bytes(files.header))
+        header, affine = _parse_header(files, start)
+        shape = _trimmed(tuple(int(size) for size in header.get_data_shape()))
+        volume = _find_volume(files, shape, header)
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from error
+    shape = shape if volume is None else shape[:3]
+    code, texts = _statistic_of(header, volume)
+    return MapHeader(
+        path=path,
+        grid=Grid(shape=(shape[0], shape[1], shape[2]), affine=np.asarray(affine, dtype=np.float64)),
+        shape=shape,
+        statistic=code,
+        texts=texts,
+        labels=tuple(header.get_volume_labels() or ()) if files.is_afni else (),
+        is_integer=header.get_data_dtype().kind in "iu",
+    )
+
+
+def read_map(path: Path) -> LoadedMap:
+    """Read an image from its bytes, once; of several volumes the one that is named (`locate`).
+
+    Trailing axes of length one are dropped. NaN and infinities are kept as they are. The hash is that of all
+    files of the image, one behind the other.
 
     Raises
     ------
     MissingInputError
         The file is not there (a link that points nowhere is named with ``datalad get``).
+    UsageError
+        It is a CIFTI file.
     DataError
-        The file is truncated or is not NIfTI, or holds a number that float32 does not (beyond 3.4e38, or not
-        0 and below 1.4e-45): as infinity or 0 it would count as not observed.
+        The file is truncated or has no format that is read, is bare Analyze, has no such volume, or holds a
+        number that float32 does not (beyond 3.4e38, or not 0 and below 1.4e-45): as infinity or 0 it would
+        count as not observed.
     """
-    payload = _read_bytes(path)
-    digest = hashlib.sha256(payload).hexdigest()
+    files = locate(path)
+    payloads = [_read_bytes(one) for one in files.all]
     try:
-        raw = _unzip(payload) if payload[:2] == b"\x1f\x8b" else payload
-        image = (
-            nib.Nifti2Image.from_bytes(raw) if raw[:4] in _NIFTI2_SIZES else nib.Nifti1Image.from_bytes(raw)
-        )
-        data = _narrowed(np.asarray(image.dataobj), path)
+        image = _open(files, [_unzipped(payload) for payload in payloads])
+        shape = _trimmed(image.shape)
+        volume = _find_volume(files, shape, image.header)
+        numbers = image.dataobj if volume is None else _slice_of(image, volume)
+        data = _zero_restored(image.dataobj, _narrowed(np.asarray(numbers), path))
     except _UNREADABLE as error:
-        raise DataError(
-            f"The image {path} cannot be read.",
-            found=f"{len(payload)} bytes; {str(error) or type(error).__name__}",
-            expected="a whole NIfTI image (.nii or .nii.gz)",
-            fix="Copy or compute the file again.",
-        ) from error
-    while data.ndim > 3 and data.shape[-1] == 1:
-        data = data[..., 0]
-    if data.ndim < 3:
-        data = data.reshape(data.shape + (1,) * (3 - data.ndim))
+        raise _unreadable(path, error, sum(map(len, payloads))) from error
+    data = data.reshape(shape if volume is None else shape[:3])
     grid = Grid(shape=data.shape[:3], affine=np.asarray(image.affine, dtype=np.float64))
-    return LoadedMap(path=path, grid=grid, data=np.ascontiguousarray(data), sha256=digest)
+    return LoadedMap(path=path, grid=grid, data=np.ascontiguousarray(data), sha256=_hash(payloads))
+
+
+def _trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Drop trailing axes of length one; at least three axes."""
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape + (1,) * (3 - len(shape))
+
+
+def _unreadable(path: Path, error: Exception, n_bytes: int | None = None) -> DataError:
+    size = "" if n_bytes is None else f"{n_bytes} bytes; "
+    return DataError(
+        f"The image {path} cannot be read.",
+        found=f"{size}{str(error) or type(error).__name__}",
+        expected=f"a whole image: {FORMATS}",
+        fix="Copy or compute the file again.",
+    )
+
+
+# --------------------------------------------------------------------------------------------
+# Formats
+
+
+def _image_class(files: ImageFiles, start: bytes) -> Any:
+    """Choose nibabel's class; refuse CIFTI, and Analyze without SPM's affine."""
+    is_single = len(files.all) == 1
+    if files.is_afni:
+        return AFNIImage
+    if start[:4] in _NIFTI2_SIZES:
+        code = int.from_bytes(start[504:508], "little" if start[0] else "big")
+        if code // 100 == _CIFTI_INTENTS:
+            raise UsageError(
+                f"{files.header} is a CIFTI file, and only volumes can be analysed so far.",
+                expected=FORMATS,
+                fix="Give the maps of the volume.",
+            )
+        return nib.Nifti2Image if is_single else nib.Nifti2Pair
+    if is_single:
+        return nib.Nifti1Image
+    if start[344:347] in (b"ni1", b"n+1"):
+        return nib.Nifti1Pair
+    if files.mat is None:
+        raise DataError(
+            f"{files.header} is an Analyze image without an affine: its left and right would be a guess.",
+            found=f"neither NIfTI's mark in the header nor {files.header.with_suffix('.mat').name} beside it",
+            expected=FORMATS,
+            fix="Put SPM's .mat beside it, or convert it to NIfTI with a program that knows its orientation.",
+        )
+    return nib.Spm2AnalyzeImage
+
+
+def _parse_header(files: ImageFiles, start: bytes) -> tuple[Any, npt.NDArray[np.float64]]:
+    """Header and affine, as the image of them has it."""
+    kind = _image_class(files, start)
+    if files.is_afni:
+        header = AFNIHeader.from_fileobj(StringIO(start.decode("latin-1")))
+        return header, header.get_affine()
+    size = kind.header_class.template_dtype.itemsize
+    if len(start) < size:
+        raise EOFError("the header is cut short")
+    if files.mat is None:
+        header = kind.header_class(start[:size])
+        return header, header.get_best_affine()
+    image = _open(files, [start, b"", _read_bytes(files.mat)])
+    return image.header, image.affine
+
+
+def _open(files: ImageFiles, parts: Sequence[bytes]) -> Any:
+    """Make nibabel's image of the bytes of its files."""
+    kind = _image_class(files, parts[0])
+    if len(parts) == 1:
+        return kind.from_bytes(parts[0])
+    header = StringIO(parts[0].decode("latin-1")) if files.is_afni else BytesIO(parts[0])
+    holders = {"header": FileHolder(fileobj=header), "image": FileHolder(fileobj=BytesIO(parts[1]))}
+    if files.mat is None:
+        return kind.from_file_map(holders)
+    if kind is nib.Spm2AnalyzeImage:
+        return kind.from_file_map({**holders, "mat": FileHolder(fileobj=BytesIO(parts[2]))})
+    image = kind.from_file_map(holders)
+    _check_affines(files, image.affine, parts[2])
+    return image
+
+
+def _check_affines(files: ImageFiles, affine: npt.NDArray[np.float64], mat: bytes) -> None:
+    """Refuse a NIfTI pair whose ``.mat``, which SPM would follow, says another affine."""
+    stored = loadmat(BytesIO(mat))
+    from_1 = np.eye(4)
+    from_1[:3, 3] = 1
+    theirs = np.array(stored.get("mat", stored.get("M")), dtype=np.float64).reshape(4, 4, -1)[..., 0] @ from_1
+    if not np.allclose(theirs, affine, rtol=0, atol=1e-3):
+        raise DataError(
+            f"{files.header} and {files.mat} say different affines.",
+            found=f"up to {np.abs(theirs - affine).max():.3g} apart",
+            expected="one affine",
+            fix="Write the right one into the header (spm_get_space), and remove the .mat.",
+        )
+
+
+def _find_volume(files: ImageFiles, shape: tuple[int, ...], header: Any) -> int | None:
+    """Find the number of the volume that is named; None where none is."""
+    n_volumes = int(np.prod(shape[3:]))
+    labels = list(header.get_volume_labels() or ()) if files.is_afni else []
+    if files.volume is None or (isinstance(files.volume, int) and 0 <= files.volume < n_volumes):
+        return files.volume
+    named = [at for at, label in enumerate(labels) if label.casefold() == str(files.volume).casefold()]
+    if len(named) == 1:
+        return named[0]
+    raise DataError(
+        f"The image {files.header} has no volume {files.volume!r}."
+        if isinstance(files.volume, str)
+        else f"The image {files.header} has no volume number {files.volume + 1}.",
+        found=", ".join(labels) or f"{n_volumes} volume{'' if n_volumes == 1 else 's'}",
+        expected="a volume that is there: [number from 0] or [label] (AFNI), ,number from 1 (SPM)",
+    )
+
+
+def _slice_of(image: Any, volume: int) -> npt.NDArray[Any]:
+    at = np.unravel_index(volume, image.shape[3:] or (1,), order="F")
+    return np.asarray(image.dataobj[(..., *map(int, at))] if len(image.shape) > 3 else image.dataobj)
+
+
+def _statistic_of(header: Any, volume: int | None) -> tuple[int, tuple[str, ...]]:
+    """Code of the statistic (0: none said), and the texts in a header."""
+    if isinstance(header, AFNIHeader):
+        labels = list(header.get_volume_labels() or ())
+        at = volume or 0
+        auxiliary = list(header.info.get("BRICK_STATAUX") or ())
+        codes: dict[int, int] = {}
+        while len(auxiliary) >= 3:  # number of the brick, code, how many parameters, these
+            brick, code, n_parameters = (int(number) for number in auxiliary[:3])
+            codes[brick] = code
+            auxiliary = auxiliary[3 + n_parameters :]
+        return codes.get(at, 0), tuple(labels[at : at + 1])
+    if "intent_code" not in header:
+        return 0, (_text(header["descrip"]),)
+    return int(header["intent_code"]), (_text(header["descrip"]), _text(header["intent_name"]))
+
+
+def _text(field: Any) -> str:
+    return bytes(field.item()).decode("latin-1").strip("\0 ")
+
+
+def _hash(payloads: Sequence[bytes]) -> str:
+    """Hash the files of an image, one behind the other."""
+    digest = hashlib.sha256()
+    for payload in payloads:
+        digest.update(payload)
+    return digest.hexdigest()
 
 
 def hash_map(path: Path) -> str:
     """Hash the bytes of a map file as `read_map` does, without looking at the numbers."""
-    return hashlib.sha256(_read_bytes(path)).hexdigest()
+    return _hash([_read_bytes(one) for one in locate(path).all])
 
 
 def _narrowed(data: npt.NDArray[Any], path: Path) -> npt.NDArray[np.float32]:
@@ -91,6 +288,14 @@ def _narrowed(data: npt.NDArray[Any], path: Path) -> npt.NDArray[np.float32]:
     return rounded
 
 
+def _zero_restored(stored: Any, data: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Set to 0 what is 0 but for the rounding of a scale with an intercept, as 0 says where nothing is."""
+    slope, intercept = getattr(stored, "slope", 1), getattr(stored, "inter", 0)
+    if stored.dtype.kind not in "iu" or not np.isscalar(intercept) or intercept == 0:
+        return data
+    return np.where(np.abs(data) < 1e-2 * abs(slope), np.float32(0), data)
+
+
 def _check_range(data: npt.NDArray[Any], is_lost: npt.NDArray[np.bool_], what: str, path: Path) -> None:
     if not is_lost.any():
         return
@@ -109,6 +314,10 @@ def _check_range(data: npt.NDArray[Any], is_lost: npt.NDArray[np.bool_], what: s
 _FLOAT32 = np.finfo(np.float32)
 
 
+def _unzipped(payload: bytes) -> bytes:
+    return _unzip(payload) if payload[:2] == _GZIP else payload
+
+
 def _unzip(payload: bytes) -> bytes:
     """Inflate in one piece where the file is one gzip member (its last four bytes give the size)."""
     inflate = zlib.decompressobj(wbits=31)
@@ -122,11 +331,40 @@ def _unzip(payload: bytes) -> bytes:
 _UNREADABLE = (EOFError, OSError, ValueError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
 _LARGEST_IN_ONE_PIECE = 2**31
 _NIFTI2_SIZES = (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
+_CIFTI_INTENTS = 30
+"""Hundreds of the intent codes that CIFTI files have."""
+_HEADER_BYTES = 544
+_SHORTEST_HEADER = 348
+_CHUNK_BYTES = 4096
+_GZIP = b"\x1f\x8b"
+_POINTERS = {b"/annex/objects/": "git-annex", b"version https://git-lfs": "Git LFS"}
 
 
-def _read_bytes(path: Path) -> bytes:
+def find_pointer(start: bytes) -> str | None:
+    """Whose pointer stands in place of a file's content: git-annex, Git LFS, or nobody's (None)."""
+    return next((name for mark, name in _POINTERS.items() if start.startswith(mark)), None)
+
+
+def _read_start(path: Path) -> bytes:
+    """Read as much of a file as a NIfTI header is long, inflated."""
+    start = _read_bytes(path, _CHUNK_BYTES)
+    if start[:2] != _GZIP:
+        return start
+    inflate = zlib.decompressobj(wbits=31)
+    header = inflate.decompress(start, _SHORTEST_HEADER)
+    if header[:4] in _NIFTI2_SIZES:
+        header += inflate.decompress(inflate.unconsumed_tail, _HEADER_BYTES - _SHORTEST_HEADER)
+    if len(header) >= _SHORTEST_HEADER:
+        return header
+    with gzip.open(path) as unzipped:  # several members, or a member that begins with much beside its data
+        return unzipped.read(_HEADER_BYTES)
+
+
+def _read_bytes(path: Path, n_bytes: int = -1) -> bytes:
+    """Read a file, or its first ``n_bytes``."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as stream:
+            payload = stream.read(n_bytes)
     except FileNotFoundError as error:
         if path.is_symlink():
             raise MissingInputError(
@@ -136,7 +374,16 @@ def _read_bytes(path: Path) -> bytes:
                 fix=f"datalad get {path}",
             ) from error
         raise MissingInputError(
-            f"There is no file {path}.", expected="a NIfTI image", fix="Correct the path."
+            f"There is no file {path}.", expected="an image", fix="Correct the path."
         ) from error
     except OSError as error:
         raise MissingInputError(f"The file {path} cannot be read.", found=error.strerror) from error
+    pointer = find_pointer(payload)
+    if pointer is not None:
+        raise MissingInputError(
+            f"The file {path} is not here.",
+            found=f"a pointer of {pointer}",
+            expected="the file's content",
+            fix="git lfs pull" if pointer == "Git LFS" else f"datalad get {path}",
+        )
+    return payload

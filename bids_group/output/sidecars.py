@@ -317,12 +317,13 @@ def mask_threshold(maps: Iterable[FirstLevelMap], spec: AnalysisSpec | None = No
 
 
 def _input_stat(maps: tuple[FirstLevelMap, ...]) -> dict[str, Any]:
-    """Say in every sidecar that z maps were taken for effects."""
-    if all(one.input_stat == "effect" for one in maps):
+    """Say in every sidecar that z or t maps were taken for effects."""
+    stat = maps[0].input_stat
+    if stat == "effect":
         return {}
     return {
-        "InputStatistic": "z",
-        "InputStatisticWarning": "z maps were analysed in place of effects: effects have no units",
+        "InputStatistic": stat,
+        "InputStatisticWarning": f"{stat} maps were analysed in place of effects: effects have no units",
     }
 
 

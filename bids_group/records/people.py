@@ -19,8 +19,8 @@ class FirstLevelMap:
 
     Labels carry no prefix (``01``, not ``sub-01``). ``dof`` is a number, a map, or unknown.
     ``mask`` is the map's own mask where the producer wrote one, ``mask_threshold`` what counts as inside
-    where it is not of two values. ``dataset`` is the root that BIDS
-    URIs are relative to; ``input_stat`` is ``z`` only where the user insisted on it. ``suffix`` other than
+    where it is not of two values. ``dataset`` is the root that BIDS URIs are
+    relative to; ``input_stat`` is ``z`` or ``t`` only where the user insisted on it. ``suffix`` other than
     ``statmap`` (``probseg``): the map is no contrast, and ``contrast`` is made of its label and suffix.
     """
 
@@ -39,7 +39,7 @@ class FirstLevelMap:
     dof: float | Path | None = None
     mask: Path | None = None
     mask_threshold: float | None = None
-    input_stat: Literal["effect", "z"] = "effect"
+    input_stat: Literal["effect", "z", "t"] = "effect"
     producer: str | None = None
     suffix: str = "statmap"
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
+from bids_group.bids import check_grids
 from bids_group.config import AnalysisSpec
 from bids_group.elements import read_mask
-from bids_group.records import Cohort, Notice
+from bids_group.records import Cohort, GroupAnalysis, Notice, Observation
 
 
 def settle_masks(spec: AnalysisSpec, cohort: Cohort, *, is_group: bool) -> tuple[Cohort, tuple[Notice, ...]]:
@@ -26,3 +29,11 @@ def settle_masks(spec: AnalysisSpec, cohort: Cohort, *, is_group: bool) -> tuple
         notices.append(Notice(severity="warning", topic="mask", sentence=sentence))
     maps = tuple(replace(one, mask_threshold=spec.mask_threshold) for one in cohort.maps)
     return replace(cohort, maps=maps), tuple(notices)
+
+
+def check_one_grid(
+    analyses: Iterable[GroupAnalysis], observations: Iterable[Observation], mask: Path | None
+) -> None:
+    """Refuse maps of one analysis, or of one person, on different grids, and a mask on another one."""
+    together = [(tuple(m for row in one.observations for m in row.maps), mask) for one in analyses]
+    check_grids([*together, *((one.maps, None) for one in observations)])

@@ -29,7 +29,7 @@ from bids_group.model import (
 from bids_group.output import check_output_names
 from bids_group.output.report import Atlas, read_atlas
 from bids_group.records import Cohort, Design, Exclusion, FirstLevelMap, GroupAnalysis, Notice, Observation
-from bids_group.workflow.images import settle_masks
+from bids_group.workflow.images import check_one_grid, settle_masks
 
 LOGGER = logging.getLogger(__name__)
 
@@ -81,6 +81,10 @@ def prepare(config: RunConfig) -> Job:
     planned, exclusions = _plan_designs(analyses, spec, cohort, rowless)
     check_output_names([(one.analysis, one.design) for one in planned])
     atlas, atlas_notices = _read_atlas(spec, cohort)
+    observations = tuple(
+        dict.fromkeys(one for analysis in (*pooling, *analyses) for one in analysis.observations)
+    )
+    check_one_grid((one.analysis for one in planned), observations, spec.mask)
     job = Job(
         config=config,
         spec=spec,
@@ -88,9 +92,7 @@ def prepare(config: RunConfig) -> Job:
         cohort=cohort,
         analyses=tuple(one.analysis for one in planned) if config.level == "group" else pooling,
         planned=planned,
-        observations=tuple(
-            dict.fromkeys(one for analysis in (*pooling, *analyses) for one in analysis.observations)
-        ),
+        observations=observations,
         exclusions=exclusions,
         notices=_distinct(
             [

@@ -59,13 +59,16 @@ def test_without_optional_columns_nothing_is_invented(spm):
             "Line 2 of .* has no contrast",
         ),
         ("participant_id contrast effect\n P_01 a ../spm/01/con_0001.nii", UsageError, "label 'P_01'"),
-        ("participant_id contrast effect\n 01 a ../spm/01/con_0001.img", UsageError, "no NIfTI volume"),
+        ("participant_id contrast effect\n 01 a ../spm/01/con_0001.img", MissingInputError, "1 file that"),
+        ("participant_id contrast effect\n 01 a ../spm/01/con_0001.mgz", UsageError, "no volume that can be"),
+        ("participant_id contrast effect\n 01 a ../spm/01/con.dscalar.nii", UsageError, "a CIFTI file"),
+        ("participant_id contrast effect\n 01 a ../spm/01/lh.con.func.gii", UsageError, "no volume that can"),
         ("participant_id contrast effect\n 01 a ../spm/09/con_0001.nii", MissingInputError, "1 file that"),
         ("participant_id contrast effect dof\n 01 a ../spm/01/con_0001.nii 0", DataError, "dof 0"),
         (
             "participant_id contrast effect dof\n 01 a ../spm/01/con_0001.nii many",
             UsageError,
-            "no NIfTI volume",
+            "no volume that can be read",
         ),
     ],
 )

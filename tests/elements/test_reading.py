@@ -105,7 +105,19 @@ def test_a_scaled_number_that_is_0_but_for_rounding_is_0(tmp_path):
     image = nib.Nifti1Image(np.array([30, 60], dtype=np.int16).reshape(1, 1, 2), AFFINE)
     image.header.set_slope_inter(0.1, -3)
     nib.save(image, path)
-    assert abs(read_map(path).data[0, 0, 0]) < 1e-6
+    assert read_map(path).data[0, 0, 0] == 0
+    assert read_map(path).data[0, 0, 1] == pytest.approx(3)
+
+
+@pytest.mark.parametrize("slope", [0.1, 1 / 3, 1e-3, -0.7, 1e4])
+@pytest.mark.parametrize("stored", [1, 30, 32000])
+def test_zeros_stay_zeros_in_integers_with_an_intercept(tmp_path, slope, stored):
+    image = nib.Nifti1Image(np.array([stored, stored - 1, 0], dtype=np.int16).reshape(1, 1, 3), AFFINE)
+    image.header.set_slope_inter(slope, -slope * stored)
+    nib.save(image, tmp_path / "map.nii")
+    data = read_map(tmp_path / "map.nii").data.ravel()
+    assert data[0] == 0
+    np.testing.assert_allclose(data[1:], [-slope, -slope * stored], rtol=1e-2)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])

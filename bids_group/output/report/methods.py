@@ -85,7 +85,8 @@ def _who(facts: Facts) -> str:
     apart = " and ".join(facts.get("kept_apart") or ["maps"])
     entered = f" as {rows} rows, {apart} kept apart," if rows and rows != people else ""
     pooled = _POOLINGS.get(str(facts.get("pooling")), "") if facts.get("has_pooled_maps") else ""
-    warned = " The maps held z statistics in place of effects." if facts.get("input_stat") == "z" else ""
+    stat = facts.get("input_stat")
+    warned = f" The maps held {stat} statistics in place of effects." if stat else ""
     return f"Maps{effect} of {people} {noun}{entered} entered the analysis.{pooled}{warned}"
 
 
