@@ -8,6 +8,7 @@ from bids_group.model.node_rows import input_names
 from bids_group.model.plan import plan_analyses, plan_pooling, restrict
 from bids_group.model.pooling import pool
 from bids_group.model.scaling import plan_scaling, scale
+from bids_group.model.spread import compare_spread
 from bids_group.model.stack import StackedMaps, build_stack
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "add_columns",
     "build_design",
     "build_stack",
+    "compare_spread",
     "fit_group",
     "input_names",
     "needed_variables",

@@ -20,7 +20,9 @@ _BLOCK = 1 << 15
 Float64 = npt.NDArray[np.float64]
 
 
-def tabulate_quality(data: GroupData, n_lost_only: Mapping[str, int]) -> pd.DataFrame:
+def tabulate_quality(
+    data: GroupData, n_lost_only: Mapping[str, int], groups: pd.Series | None = None
+) -> pd.DataFrame:
     """Describe each row's map beside the others.
 
     Parameters
@@ -30,6 +32,9 @@ def tabulate_quality(data: GroupData, n_lost_only: Mapping[str, int]) -> pd.Data
         spatial measures.
     n_lost_only
         By row: elements that only this row keeps out of the analysis.
+    groups
+        Rows of which each group has a spread of its own (named in ``attrs["compared_within"]``): a row stands
+        out among its own group, and no group as a whole.
 
     Returns
     -------
@@ -42,19 +47,37 @@ def tabulate_quality(data: GroupData, n_lost_only: Mapping[str, int]) -> pd.Data
     table = _spatial_measures(data)
     table.insert(0, "n_elements_observed", _count_observed(data))
     table.insert(1, "n_elements_lost_only_by_this_row", [n_lost_only.get(str(row), 0) for row in table.index])
-    table["mahalanobis"] = _mahalanobis(table)
+    measures = table if groups is None else _beside_own_group(table, groups.reindex(table.index))
+    table["mahalanobis"] = _mahalanobis(measures)
     table["leverage"] = [data.design.details.get("leverage", {}).get(row, np.nan) for row in table.index]
-    table["outlier_reasons"] = _outlier_reasons(table)
+    table["outlier_reasons"] = _outlier_reasons(measures, table["mahalanobis"])
     table.insert(len(table.columns) - 1, "is_outlier", table["outlier_reasons"] != "")
+    if groups is not None:
+        table.attrs["compared_within"] = str(groups.name)
     return table
 
 
-def _outlier_reasons(table: pd.DataFrame) -> list[str]:
+def _beside_own_group(table: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
+    """Centre the measures at the medians of each group, in units in which groups scatter alike."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        typical = table["sd_effect"].groupby(groups.to_numpy()).transform("median")
+        alike = pd.DataFrame(
+            {
+                "mean_effect": table["mean_effect"] / typical,
+                "sd_effect": np.log(table["sd_effect"]),
+                "correlation_loo": np.arctanh(np.clip(table["correlation_loo"], -1 + 1e-12, 1 - 1e-12)),
+            }
+        )
+    centred = alike - alike.groupby(groups.to_numpy()).transform("median")
+    return centred.replace([np.inf, -np.inf], np.nan)
+
+
+def _outlier_reasons(table: pd.DataFrame, distances: pd.Series) -> list[str]:
     marks = {
         "mean effect far from the others": np.abs(_robust_z(table["mean_effect"])) > OUTLIER_SD,
         "spread over elements far from the others": np.abs(_robust_z(table["sd_effect"])) > OUTLIER_SD,
         "pattern unlike the mean of the others": _robust_z(table["correlation_loo"]) < -OUTLIER_SD,
-        "unusual in all three together": table["mahalanobis"].to_numpy() ** 2 > stats.chi2.ppf(0.999, 3),
+        "unusual in all three together": distances.to_numpy() ** 2 > stats.chi2.ppf(0.999, 3),
     }
     return ["; ".join(reason for reason, is_so in marks.items() if is_so[row]) for row in range(len(table))]
 

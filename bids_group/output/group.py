@@ -186,4 +186,6 @@ def _row_tables(
     for ending, table in endings.items():
         if table is not None:
             named = table if "label" in table.columns else table.rename_axis("label").reset_index()
-            yield draft_table(f"{context.stem}_{ending}.tsv", named, analysis_sidecar(context, words[ending]))
+            own = table.attrs.get("compared_within")
+            sidecar = analysis_sidecar(context, words[ending]) | ({"OutliersWithin": own} if own else {})
+            yield draft_table(f"{context.stem}_{ending}.tsv", named, sidecar)

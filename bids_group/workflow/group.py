@@ -16,7 +16,15 @@ from bids_group.bids import build_ledger
 from bids_group.config import InferenceSpec, RunConfig
 from bids_group.config.stats_model import write_model_json
 from bids_group.inference import correct_group
-from bids_group.model import StackedMaps, build_stack, fit_group, scale, tabulate_peaks, tabulate_quality
+from bids_group.model import (
+    StackedMaps,
+    build_stack,
+    compare_spread,
+    fit_group,
+    scale,
+    tabulate_peaks,
+    tabulate_quality,
+)
 from bids_group.output.report import region_effects
 from bids_group.records import (
     ContrastResult,
@@ -112,6 +120,8 @@ def _analyse(job: Job, planned: PlannedAnalysis, work_dir: Path, watch: Watch) -
     numeric = tell_costs(
         stack.costs, n_analysed=data.elements.n_elements, n_lost=stack.n_lost, n_needed=stack.n_needed
     )
+    uneven, told = compare_spread(data)
+    numeric += told
     numeric += [one for each in results for one in each.notices]
     numeric += [one for each in significances for one in each.notices]
     say(numeric)
@@ -125,7 +135,7 @@ def _analyse(job: Job, planned: PlannedAnalysis, work_dir: Path, watch: Watch) -
         cohort=job.cohort,
         coverage=stack.coverage,
         notices=[*_notices(job, planned), *numeric],
-        quality=_quality(data, stack, results, spec=job.spec.inference),
+        quality=_quality(data, stack, results, uneven, spec=job.spec.inference),
         peaks=_peaks(data, results, significances, spec=job.spec.inference),
         regions=_regions(job, data),
         atlas=job.atlas,
@@ -183,11 +193,17 @@ def _regions(job: Job, data: GroupData) -> pd.DataFrame | None:
 
 
 def _quality(
-    data: GroupData, stack: StackedMaps, results: Sequence[ContrastResult], *, spec: InferenceSpec
+    data: GroupData,
+    stack: StackedMaps,
+    results: Sequence[ContrastResult],
+    uneven: pd.Series | None,
+    *,
+    spec: InferenceSpec,
 ) -> pd.DataFrame:
     """Describe each row's map; Cook's distance is the largest over the contrasts' strongest elements."""
+    n_lost_only = dict(zip(stack.costs["observation"], stack.costs["n_lost_by_this_row_alone"], strict=True))
     quality = tabulate_quality(
-        data, dict(zip(stack.costs["observation"], stack.costs["n_lost_by_this_row_alone"], strict=True))
+        data, n_lost_only, data.variance_groups if data.has_group_variances else uneven
     )
     strongest = [tabulate_peaks(data, one.contrast, [_strongest(one, spec)]) for one in results]
     influence = pd.concat(strongest).groupby("label")["cooks_distance"].max()

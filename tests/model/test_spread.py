@@ -1,0 +1,128 @@
+"""Groups that differ in residual variance: a warning, and no group of outliers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from statsmodels.stats.oneway import anova_oneway
+
+from bids_group.elements import Elements, Grid
+from bids_group.model import compare_spread, tabulate_quality
+from bids_group.model.spread import brown_forsythe_p
+from bids_group.records import Design, GroupData, MapStack
+
+GROUP = np.repeat(["patient", "control"], (6, 24))
+
+
+def make(sd, *, variables=None, seed=0, n_elements=400, columns=None, **more):
+    """Rows whose noise has the given SDs; the design holds a mean of each group."""
+    rng = np.random.default_rng(seed)
+    n = len(sd)
+    labels = [f"sub-{k:02d}" for k in range(n)]
+    variables = pd.DataFrame({"group": GROUP} if variables is None else variables)
+    variables.index = labels
+    if columns is None:
+        columns = np.column_stack([np.ones(n), GROUP == "patient"])
+    design = Design(
+        matrix=pd.DataFrame(np.asarray(columns, float), index=labels), contrasts=(), formula="", terms={},
+        variables=variables, centering="none", centers={},
+        rank=int(np.linalg.matrix_rank(columns)), details={},
+    )  # fmt: skip
+    maps = (rng.normal(size=(n, n_elements)) * np.asarray(sd)[:, None]).astype(np.float32)
+    return GroupData(
+        design=design,
+        stack=MapStack(labels=tuple(labels), data=maps),
+        elements=Elements(
+            grid=Grid(shape=(n_elements, 1, 1), affine=np.eye(4)), indices=np.arange(n_elements)
+        ),
+        **more,
+    )
+
+
+UNEVEN = np.where(GROUP == "patient", 3.0, 1.0)
+
+
+def test_p_is_that_of_statsmodels():
+    rng = np.random.default_rng(1)
+    groups = [rng.normal(m, s, n) for m, s, n in [(0, 1, 6), (0.5, 3, 9), (1, 1, 14)]]
+    theirs = anova_oneway(groups, use_var="bf")
+    assert brown_forsythe_p(groups) == pytest.approx(theirs.pvalue2, rel=1e-10)
+
+
+def test_levels_of_unequal_variance_are_told_with_their_sds_and_the_way_out():
+    factor, (told,) = compare_spread(make(UNEVEN))
+    assert told.severity == "warning"
+    assert "SD 2.98 in patient (6 people) against 0.996 in control (24 people)" in told.sentence
+    assert told.fix == "Use --variance-groups group."
+    assert factor.name == "group"
+
+
+def test_leverage_does_not_pass_for_variance():
+    """Of 3 people the mean fits a third of each; without the scaling their residual SD would be 0.82."""
+    group = np.repeat(["few", "many"], (3, 27))
+    columns = np.column_stack([np.ones(30), group == "few"])
+    data = make(np.ones(30), variables={"group": group}, columns=columns, n_elements=4000)
+    assert compare_spread(data) == (None, ())
+    doubled = make(
+        np.where(group == "few", 1.3, 1), variables={"group": group}, columns=columns, n_elements=4000
+    )
+    told = compare_spread(doubled)[1][0].sentence
+    assert float(told.split("SD ")[1].split(" ")[0]) == pytest.approx(1.3, abs=0.05)
+
+
+def test_a_small_ratio_and_variances_that_are_stated_are_not_told():
+    assert compare_spread(make(np.where(GROUP == "patient", 1.2, 1.0), n_elements=4000)) == (None, ())
+    data = make(UNEVEN)
+    groups = pd.Series(GROUP, index=data.design.matrix.index, name="group")
+    assert compare_spread(make(UNEVEN, variance_groups=groups)) == (None, ())
+    assert compare_spread(make(UNEVEN, estimator="meta")) == (None, ())
+
+
+def test_equal_variances_are_told_as_rarely_as_p_says():
+    told = sum(bool(compare_spread(make(np.ones(30), seed=seed, n_elements=40))[1]) for seed in range(200))
+    assert told <= 8  # 2 expected; P(> 8) < 0.001
+
+
+def test_factors_within_people_are_not_judged_and_people_count_once():
+    people = np.repeat(np.arange(15), 2)
+    session = np.tile(["a", "b"], 15)
+    group = np.repeat(["x", "y"], (12, 18))
+    labels = [f"sub-{k:02d}" for k in range(30)]
+    more = {
+        "variables": {"session": session, "group": group, "subject": people.astype(str)},
+        "columns": np.column_stack([np.ones(30), session == "b", group == "x"]),
+        "subjects": pd.Series(people.astype(str), index=labels),
+    }
+    assert compare_spread(make(np.where(session == "a", 3, 1), **more)) == (None, ())
+    factor, (told,) = compare_spread(make(np.where(group == "x", 3, 1), **more))
+    assert factor.name == "group"
+    assert "in x (6 people)" in told.sentence
+
+
+def test_no_whole_group_is_marked_as_outliers_but_an_odd_person_is():
+    is_patient, n_marked = GROUP == "patient", 0
+    for seed in range(10):
+        data = make(UNEVEN, seed=seed)
+        before = tabulate_quality(data, {})
+        assert before.loc[is_patient, "is_outlier"].all()  # why the groups must be known
+        factor, _ = compare_spread(data)
+        after = tabulate_quality(data, {}, factor)
+        assert after.loc[is_patient, "is_outlier"].sum() <= 2
+        n_marked += after["is_outlier"].sum()
+        assert after.attrs["compared_within"] == "group"
+        pd.testing.assert_frame_equal(after.iloc[:, :5], before.iloc[:, :5])
+    assert n_marked <= 15  # of 300 rows
+    data = make(UNEVEN, seed=2)
+    already = set(tabulate_quality(data, {}, factor).query("is_outlier").index)
+    data.stack.data[2] += 6  # a patient whose map is off
+    data.stack.data[20] *= 4  # a control as noisy as patients
+    marked = tabulate_quality(data, {}, factor)
+    assert set(marked.index[marked["is_outlier"]]) - already >= {"sub-02", "sub-20"} - already
+    assert marked["is_outlier"].sum() <= 2 + len(already)
+
+
+def test_elements_that_somebody_lacks_are_left_out():
+    data = make(UNEVEN, is_complete=False)
+    data.stack.data[4, :300] = np.nan
+    assert compare_spread(data)[1]
+    data.stack.data[4] = np.nan
+    assert compare_spread(data) == (None, ())
