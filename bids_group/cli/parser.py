@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +14,8 @@ from bids_group.config import CORRECTIONS
 from bids_group.errors import UsageError
 
 LEVELS = ("participant", "group")
+_SIGNED = ("--cut-coords", "--cluster-extent")
+"""Options whose value may begin with a minus."""
 DESCRIPTION = "Group-level analysis of first-level fMRI maps, as a BIDS App."
 EPILOG = """\
 examples:
@@ -133,7 +135,7 @@ def build_parser() -> Parser:
 def read_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse ``argv``; ``--a_b`` is read as ``--a-b``."""
     parser = build_parser()
-    parser.typed = [dashed(token) for token in argv]
+    parser.typed = list(_joined(dashed(token) for token in argv))
     return parser.parse_args(parser.typed)
 
 
@@ -143,6 +145,19 @@ def dashed(token: str) -> str:
         return token
     name, equals, value = token.partition("=")
     return name.replace("_", "-") + equals + value
+
+
+def _joined(tokens: Iterable[str]) -> Iterator[str]:
+    """Join an option of coordinates to its value, which may begin with a minus: argparse would part them."""
+    waiting = ""
+    for token in tokens:
+        if waiting:
+            yield f"{waiting}={token}"
+        elif token not in _SIGNED:
+            yield token
+        waiting = "" if waiting or token not in _SIGNED else token
+    if waiting:
+        yield waiting
 
 
 def _several(group: Any, name: str, help_: str, *, metavar: str = "L", short: str | None = None) -> None:
@@ -287,6 +302,13 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
         group, "--correction", f"any of {', '.join(CORRECTIONS)} (default fdr bonferroni)", metavar="NAME"
     )
     group.add_argument("--cluster-forming-p", metavar="P", type=float, help="default 0.001")
+    group.add_argument(
+        "--cluster-extent",
+        metavar="MM3",
+        type=float,
+        help="of the uncorrected result (--correction none, which this asks for), clusters of at least MM3 "
+        "cubic millimetres only; controls no error rate",
+    )
     group.add_argument("--n-permutations", metavar="N", type=int, help="default 10000")
     group.add_argument("--random-seed", metavar="S", type=int, help="default 0")
     group.add_argument(
@@ -327,11 +349,20 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="also a map of each element's uncorrected p by shuffling (stat-p_desc-permutation)",
     )
+    group.add_argument(
+        "--log10-p",
+        action="store_true",
+        default=None,
+        help="beside each stat-p map one of -log10 p (stat-log10p), with its threshold in the sidecar",
+    )
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("report")
     group.add_argument("--atlas", metavar="FILE", type=Path, help="name clusters and peaks by this atlas")
+    group.add_argument(
+        "--cut-coords", metavar="X,Y,Z", help="slices of the pictures go through this point, in mm"
+    )
     group.add_argument("--no-report", action="store_true", help="write no report.html")
 
 

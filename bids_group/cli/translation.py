@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -189,6 +190,7 @@ def _analysis(arguments: argparse.Namespace) -> AnalysisSpec:
         mask=_absolute(arguments.mask),
         mask_threshold=arguments.mask_threshold,
         atlas=_absolute(arguments.atlas),
+        cut_coords_mm=_cut_coords(arguments.cut_coords),
         inference=_inference(arguments),
         **_given(
             formula=arguments.formula,
@@ -200,6 +202,20 @@ def _analysis(arguments: argparse.Namespace) -> AnalysisSpec:
             scale_by=arguments.scale_by,
         ),
     )
+
+
+def _cut_coords(text: str | None) -> tuple[float, float, float] | None:
+    if text is None:
+        return None
+    try:
+        x, y, z = (float(part) for part in text.split(","))
+    except ValueError:
+        x = y = z = math.nan
+    if not math.isfinite(x + y + z):
+        raise UsageError(
+            "--cut-coords is not a point.", found=text, expected="three numbers in mm: --cut-coords -42,10,3"
+        )
+    return x, y, z
 
 
 def _inference(arguments: argparse.Namespace) -> InferenceSpec:
@@ -219,6 +235,8 @@ def _inference(arguments: argparse.Namespace) -> InferenceSpec:
             familywise=arguments.familywise,
             has_tail_approximation=arguments.tail_approximation,
             has_permutation_p=arguments.permutation_p,
+            cluster_extent_mm3=arguments.cluster_extent,
+            has_log10_p=arguments.log10_p,
         ),
     )
 

@@ -22,10 +22,8 @@ def _check_between(
     option: str, value: float, low: float, high: float, *, is_upper_allowed: bool = False
 ) -> None:
     if not (low < value < high or (is_upper_allowed and value == high)):
-        brackets = "and at most" if is_upper_allowed else "and below"
-        raise UsageError(
-            f"{option} is out of range.", found=f"{value:g}", expected=f"above {low:g} {brackets} {high:g}"
-        )
+        upper = "" if high == math.inf else f" {'and at most' if is_upper_allowed else 'and below'} {high:g}"
+        raise UsageError(f"{option} is out of range.", found=f"{value:g}", expected=f"above {low:g}{upper}")
 
 
 def _check_at_least(option: str, value: float, low: float) -> None:
@@ -118,8 +116,12 @@ class InferenceSpec:
     familywise: Literal["within-contrast", "across-contrasts"] = "within-contrast"
     has_tail_approximation: bool = False
     has_permutation_p: bool = False
+    cluster_extent_mm3: float | None = None
+    has_log10_p: bool = False
 
     def __post_init__(self) -> None:
+        if self.cluster_extent_mm3 is not None:
+            _check_between("--cluster-extent", self.cluster_extent_mm3, 0, math.inf)
         _check_between("--alpha", self.alpha, 0, 1)
         if self.cluster_forming_p >= 1:
             raise _is_no_p(self.cluster_forming_p, is_two_sided=self.is_two_sided)
@@ -150,7 +152,7 @@ class AnalysisSpec:
 
     ``centering`` is ``grand``, ``none`` or ``within:FACTOR``; ``pooling`` None means: precision
     where every selected map of the dataset has a variance, else mean.
-    ``contrasts`` empty means: the mean and one test per term.
+    ``contrasts`` empty means: the mean and one test per term. ``cut_coords_mm`` is about pictures alone.
     """
 
     model_file: Path | None = None
@@ -166,6 +168,7 @@ class AnalysisSpec:
     scale_by: str | None = None
     inference: InferenceSpec = field(default_factory=InferenceSpec)
     atlas: Path | None = None
+    cut_coords_mm: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         _check_between("--min-coverage", self.min_coverage, 0, 1, is_upper_allowed=True)

@@ -42,6 +42,7 @@ INFERENCE: Mapping[str, tuple[str, Kind]] = {
     "two_sided": ("is_two_sided", "flag"),
     "correction": ("corrections", "texts"),
     "cluster_forming_p": ("cluster_forming_p", "number"),
+    "cluster_extent": ("cluster_extent_mm3", "number"),
     "n_permutations": ("n_permutations", "integer"),
     "random_seed": ("random_seed", "integer"),
     "connectivity": ("connectivity", "integer"),
@@ -52,6 +53,7 @@ INFERENCE: Mapping[str, tuple[str, Kind]] = {
     "familywise": ("familywise", "text"),
     "tail_approximation": ("has_tail_approximation", "flag"),
     "permutation_p": ("has_permutation_p", "flag"),
+    "log10_p": ("has_log10_p", "flag"),
 }
 """The same for `InferenceSpec`."""
 
@@ -103,6 +105,9 @@ FLAGS: Mapping[str, tuple[str, Any, Any]] = {
 }
 """Options that are flags: the setting each stands for, and what it is where the flag is true, or false."""
 
+_LISTED_WHERE_ON = ("log10_p",)
+"""Flags that earlier versions did not know: the model of a run without them stays as it was."""
+
 NAMES = (*ANALYSIS, *INFERENCE, *SELECTION, *INPUTS, "contrast")
 
 
@@ -121,7 +126,11 @@ def list_settings(
 
 def _listed(record: AnalysisSpec | InferenceSpec, names: Mapping[str, tuple[str, Kind]]) -> dict[str, Any]:
     values = {setting: getattr(record, name) for setting, (name, _) in names.items()}
-    return {setting: _plain(value) for setting, value in values.items() if value is not None}
+    return {
+        setting: _plain(value)
+        for setting, value in values.items()
+        if value is not None and (value is not False or setting not in _LISTED_WHERE_ON)
+    }
 
 
 def _changed(record: Selection | Inputs, names: Mapping[str, tuple[str, Kind]]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from bids_group.inference.multiplicity import adjust_bonferroni, adjust_fdr
 from bids_group.inference.verdict import Members, Question, Row, Sign, gather, judge
 from bids_group.records import Notice, Significance
 
+UNCONTROLLED = "none: neither the height nor the extent of a cluster is corrected for the number of elements"
+
 
 def judge_without_shuffling(question: Question, correction: str) -> Significance:
     """Judge a contrast by ``none``, ``fdr``, ``bonferroni`` or ``ari``.
@@ -59,21 +61,32 @@ def _tail_details(question: Question) -> dict[str, Any]:
 
 
 def _uncorrected(question: Question) -> Significance:
-    """Mark p ≤ the cluster-forming p, uncorrected, and say so."""
-    level = question.spec.cluster_forming_p
+    """Mark p ≤ the cluster-forming p, uncorrected, in clusters of the extent asked for; say so."""
+    level, extent = question.spec.cluster_forming_p, question.spec.cluster_extent_mm3
+    is_significant = question.is_tested & (question.p <= level)
+    clusters = gather(question, is_significant)
+    if extent is not None:
+        large = [one for one in clusters if one.size_mm3 >= extent * (1 - 1e-9)]
+        clusters = tuple(replace(one, index=number) for number, one in enumerate(large, start=1))
+        is_significant = np.zeros_like(is_significant)
+        for one in clusters:
+            is_significant[one.elements] = True
+    shown = "" if extent is None else f", in clusters of at least {extent:g} mm³,"
     notice = Notice(
         severity="warning",
         topic="uncorrected",
-        sentence=f"The contrast '{question.result.contrast.name}' is shown at p ≤ {level:g} without any"
-        " correction for the number of elements: expect false positives.",
+        sentence=f"The contrast '{question.result.contrast.name}' is shown at p ≤ {level:g}{shown}"
+        " without any correction for the number of elements: expect false positives.",
         fix="Report a corrected result: --correction fdr, bonferroni, ari or one of the fwe- family.",
     )
     return judge(
         question,
         "none",
-        is_significant=question.is_tested & (question.p <= level),
+        is_significant=is_significant,
+        clusters=clusters,
         threshold=_statistic_at(question, level, question.result.dof),
         alpha=level,
+        details={} if extent is None else {"ClusterExtentMm3": extent, "ErrorControl": UNCONTROLLED},
         notices=(notice,),
     )
 
@@ -122,9 +135,11 @@ def _ari(question: Question) -> Significance:
     heights = np.abs(z) if question.is_two_sided else z
     clusters = gather(question, question.is_tested & (heights > question.cluster_forming_z), bound=bound)
     is_significant = np.zeros(z.size, dtype=bool)
-    for cluster in clusters:
-        is_significant[cluster.elements] = (cluster.true_discovery_proportion or 0) > 0
+    found = [cluster for cluster in clusters if cluster.has_true_discoveries]
+    for cluster in found:
+        is_significant[cluster.elements] = True
     details = {
+        "NumberOfClustersWithTrueDiscoveries": len(found),
         "ClusterFormingZ": question.cluster_forming_z,
         "HommelValue": {("positive" if sign > 0 else "negative"): hommel[sign] for sign in signs},
         "AlphaPerSign": alpha,

@@ -1,5 +1,6 @@
 """Where and how is it written and shown? Files of OUTPUT_DIR, the dry-run page and the report."""
 
+from bids_group.output.clusters import spell_clusters
 from bids_group.output.dataset import (
     write_command,
     write_crash,
@@ -31,6 +32,7 @@ __all__ = [
     "print_dry_run",
     "read_pooled",
     "record_outputs",
+    "spell_clusters",
     "write_command",
     "write_crash",
     "write_dataset",

@@ -45,6 +45,20 @@ def tabulate_clusters(
     return table if atlas is None else _name_regions(table, significance, elements, atlas)
 
 
+def spell_clusters(n_clusters: int, n_found: int | None = None) -> str:
+    """Count clusters; of all-resolutions inference (``n_found``) also those with true discoveries."""
+    counted = f"{n_clusters} cluster{'' if n_clusters == 1 else 's'}"
+    return counted if n_found is None else f"{counted}, {n_found} with true discoveries"
+
+
+def map_discoveries(significance: Significance, n_elements: int) -> npt.NDArray[np.float32]:
+    """Give each element the true-discovery proportion of its cluster, 0 outside clusters."""
+    row = np.zeros(n_elements, dtype=np.float32)
+    for cluster in significance.clusters:
+        row[cluster.elements] = cluster.true_discovery_proportion or 0.0
+    return row
+
+
 def label_clusters(significance: Significance, elements: Elements) -> npt.NDArray[np.int32]:
     """Make a volume of the grid's shape with each element's cluster number, 0 = in none."""
     labels = np.zeros(elements.n_elements, dtype=np.int32)

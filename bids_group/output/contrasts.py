@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from bids_group.errors import BidsGroupError
-from bids_group.output.clusters import RegionNamer, label_clusters, tabulate_clusters
+from bids_group.output.clusters import RegionNamer, label_clusters, map_discoveries, tabulate_clusters
 from bids_group.output.drafts import Draft, draft_table, draft_volume
 from bids_group.output.names import contrast_stem
 from bids_group.output.sidecars import (
@@ -24,26 +26,85 @@ from bids_group.output.sidecars import (
 from bids_group.records import ContrastResult, Significance
 
 _WELCH = "Statistic that allows each variance group its own variance (Welch's v or G), as a normal deviate"
-_STATISTIC_INTENTS = {"z": "z score", "p": "p value"}
+_STATISTIC_INTENTS: Mapping[str, tuple[str, tuple[float, ...]]] = {
+    "z": ("z score", ()),
+    "p": ("p value", ()),
+    "log10p": ("log10 p value", ()),
+}
+_TDP = (
+    "True-discovery proportion: with confidence 1 − alpha, at least this share of the elements of the cluster"
+    " carries an effect; every element has the bound of its cluster, signs share alpha (AlphaPerSign)"
+)
 
 
 def draft_contrast(context: Context, result: ContrastResult) -> Iterator[Draft]:
     """Draft the maps of the fit."""
     stem = contrast_stem(context.output_dir, context.analysis, result.contrast)
     for stat, row in result.maps.items():
+        sidecar = {
+            **contrast_sidecar(context, result, _stat_words(context, result, stat)),
+            **({} if stat in ("effect", "n") else fit_sidecar(context)),
+        }
+        if stat == "p":
+            yield from _draft_p(context, result, f"{stem}_stat-{{}}_statmap.nii.gz", row, sidecar)
+            continue
         _check_numbers(result, stat, row)
         yield draft_volume(
             context,
             f"{stem}_stat-{stat}_statmap.nii.gz",
-            partial(_unpack, context, row, fill=1.0 if stat == "p" else 0.0),
-            {
-                **contrast_sidecar(context, result, _stat_words(context, result, stat)),
-                **({} if stat in ("effect", "n") else fit_sidecar(context)),
-            },
+            partial(_unpack, context, row, fill=0.0),
+            sidecar,
             stat=stat,
             contrast=result.contrast.name,
             intent=_intent(result, stat),
         )
+
+
+def _draft_p(
+    context: Context,
+    result: ContrastResult,
+    path: str,
+    p: npt.NDArray[np.float32],
+    sidecar: Mapping[str, Any],
+) -> Iterator[Draft]:
+    """Draft a p map (``path`` with a place for the stat) and, where asked for, its −log10.
+
+    Uncorrected p are held against the cluster-forming p, corrected ones against alpha. No p is below the
+    smallest number of float32, so that −log10 p is at most 37.9; shuffles stop at 1 / (shuffles + 1).
+    """
+    _check_numbers(result, "p", p)
+    draft = partial(draft_volume, context, contrast=result.contrast.name)
+    yield draft(
+        path.format("p"),
+        partial(_unpack, context, p, fill=1.0),
+        sidecar,
+        stat="p",
+        intent=_STATISTIC_INTENTS["p"],
+    )
+    inference = context.spec.inference
+    if not inference.has_log10_p:
+        return
+    is_corrected = sidecar.get("Correction") not in (None, "none")
+    level = inference.alpha if is_corrected else inference.cluster_forming_p
+    n_shuffles = sidecar.get("NumberOfPermutations") if not sidecar.get("TailApproximation") else None
+    smallest = float(np.finfo(np.float32).tiny) if n_shuffles is None else 1 / (n_shuffles + 1)
+    yield draft(
+        path.format("log10p"),
+        partial(_unpack, context, np.abs(np.log10(p.astype(np.float64))), fill=0.0),
+        {
+            **sidecar,
+            "Description": f"−log10 of: {sidecar['Description']}",
+            "Alpha": level,
+            "Threshold": -math.log10(level),
+            "ThresholdStatistic": "log10p",
+            "Cap": -math.log10(smallest),
+            "CapReason": "no p is below the smallest normal number of float32"
+            if n_shuffles is None
+            else f"no p is below 1 / ({n_shuffles} shuffles + 1)",
+        },
+        stat="log10p",
+        intent=_STATISTIC_INTENTS["log10p"],
+    )
 
 
 def _stat_words(context: Context, result: ContrastResult, stat: str) -> str:
@@ -56,7 +117,7 @@ def _stat_words(context: Context, result: ContrastResult, stat: str) -> str:
 def _intent(result: ContrastResult, stat: str) -> tuple[str, tuple[float, ...]] | None:
     """Tell viewers what the numbers are; t and F where their degrees of freedom are the same everywhere."""
     if stat in _STATISTIC_INTENTS:
-        return _STATISTIC_INTENTS[stat], ()
+        return _STATISTIC_INTENTS[stat]
     if stat not in ("t", "F") or result.dof is None or not np.isfinite(result.dof):
         return None
     numerator = (float(result.dof_numerator),) if stat == "F" else ()
@@ -70,16 +131,22 @@ def draft_significance(
     name = correction_label(significance.correction)
     stem = contrast_stem(context.output_dir, context.analysis, result.contrast)
     if significance.p_corrected is not None:
-        _check_numbers(result, "p", significance.p_corrected)
+        words = f"p-value corrected by {significance.correction}"
+        yield from _draft_p(
+            context,
+            result,
+            f"{stem}_stat-{{}}_desc-{name}_statmap.nii.gz",
+            significance.p_corrected,
+            corrected_sidecar(context, result, significance, words),
+        )
+    if significance.correction == "ari":
+        proportions = map_discoveries(significance, context.data.elements.n_elements)
         yield draft_volume(
             context,
-            f"{stem}_stat-p_desc-{name}_statmap.nii.gz",
-            partial(_unpack, context, significance.p_corrected, fill=1.0),
-            corrected_sidecar(
-                context, result, significance, f"p-value corrected by {significance.correction}"
-            ),
-            stat="p",
-            intent=("p value", ()),
+            f"{stem}_stat-tdp_desc-{name}_statmap.nii.gz",
+            partial(_unpack, context, proportions, fill=0.0),
+            corrected_sidecar(context, result, significance, _TDP),
+            stat="tdp",
             contrast=result.contrast.name,
         )
     if significance.z is not None:
@@ -127,17 +194,14 @@ def draft_shuffling(
     found = next((one for one in own if one is not None), None)
     if found is None:
         return
-    _check_numbers(result, "p", found.p)
     words = "Uncorrected p-value by shuffling: share of the shuffles that reach the element's own statistic"
-    yield draft_volume(
+    stem = contrast_stem(context.output_dir, context.analysis, result.contrast)
+    yield from _draft_p(
         context,
-        f"{contrast_stem(context.output_dir, context.analysis, result.contrast)}"
-        "_stat-p_desc-permutation_statmap.nii.gz",
-        partial(_unpack, context, found.p, fill=1.0),
+        result,
+        f"{stem}_stat-{{}}_desc-permutation_statmap.nii.gz",
+        found.p,
         {**contrast_sidecar(context, result, words), "Correction": "none", **found.details},
-        stat="p",
-        intent=("p value", ()),
-        contrast=result.contrast.name,
     )
 
 

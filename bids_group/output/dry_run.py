@@ -95,6 +95,7 @@ def _describe_inference(spec: InferenceSpec) -> dict[str, Any]:
         "Corrections": list(spec.corrections),
         "Familywise": spec.familywise,
         "ClusterFormingP": spec.cluster_forming_p,
+        "ClusterExtentMm3": spec.cluster_extent_mm3,
         "Connectivity": spec.connectivity,
         "IsShuffled": spec.needs_shuffling,
         "NumberOfPermutations": spec.n_permutations,
@@ -105,6 +106,7 @@ def _describe_inference(spec: InferenceSpec) -> dict[str, Any]:
         "VarianceGroups": spec.variance_groups,
         "PermutationP": spec.has_permutation_p,
         "TailApproximation": spec.has_tail_approximation,
+        "Log10P": spec.has_log10_p,
     }
 
 

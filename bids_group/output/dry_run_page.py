@@ -115,7 +115,9 @@ def _spell_corrections(inference: Mapping[str, Any]) -> str:
 def _spell_clusters(inference: Mapping[str, Any]) -> str | None:
     neighbours = f"{inference['Connectivity']} neighbours"
     if set(_FORMED) & set(inference["Corrections"]):
-        return f"formed at p < {_number(inference['ClusterFormingP'])}, {neighbours}"
+        extent = inference["ClusterExtentMm3"]
+        least = "" if extent is None else f"; uncorrected ones of at least {_number(extent)} mm³"
+        return f"formed at p < {_number(inference['ClusterFormingP'])}, {neighbours}{least}"
     return neighbours if "fwe-tfce" in inference["Corrections"] or inference["Connectivity"] != 6 else None
 
 

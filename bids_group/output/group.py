@@ -120,7 +120,7 @@ def _analysis_drafts(
 
 
 def _design_sidecar(context: Context, notices: Sequence[Notice]) -> dict[str, Any]:
-    design, analysis = context.data.design, context.analysis
+    design, analysis, cut = context.data.design, context.analysis, context.spec.cut_coords_mm
     return {
         **analysis_sidecar(context, "Design matrix: one row per observation, one column per regressor"),
         "Terms": {term: list(columns) for term, columns in design.terms.items()},
@@ -144,6 +144,7 @@ def _design_sidecar(context: Context, notices: Sequence[Notice]) -> dict[str, An
         "Blocks": _labels_of(context.data.blocks),
         "VarianceGroups": _labels_of(context.data.variance_groups),
         "Node": analysis.node,
+        **({} if cut is None else {"CutCoordinates": list(cut)}),
     }
 
 

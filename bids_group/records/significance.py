@@ -45,6 +45,11 @@ class Cluster:
     p_corrected: Mapping[str, float] = field(default_factory=dict)
     true_discovery_proportion: float | None = None
 
+    @property
+    def has_true_discoveries(self) -> bool:
+        """Whether all-resolutions inference finds an effect in it."""
+        return (self.true_discovery_proportion or 0) > 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class UncorrectedP:

@@ -253,9 +253,12 @@ def _log(planned: PlannedAnalysis, data: GroupData, significances: Sequence[Sign
     )
     for one in significances:
         LOGGER.info(
-            "  %s, %s: %s in %s",
+            "  %s, %s: %s, %s",
             one.contrast,
             one.correction,
+            output.spell_clusters(
+                len(one.clusters),
+                sum(each.has_true_discoveries for each in one.clusters) if one.correction == "ari" else None,
+            ),
             counted(int(one.is_significant.sum()), "element"),
-            counted(len(one.clusters), "cluster"),
         )

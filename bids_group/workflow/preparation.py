@@ -72,6 +72,7 @@ def prepare(config: RunConfig) -> Job:
     cohort = gather_cohort(config.inputs, config.selection, config.output_dir)
     config = _settle_design(config, cohort, model)
     spec, cohort, pooling_notices = _settle_pooling(config.analysis, cohort)
+    spec, extent_notices = _settle_extent(spec)
     if model is None:
         model = compile_request(config.analysis, config.selection, spec.pooling, config.inputs)
     cohort, mask_notices = settle_masks(spec, cohort, is_group=config.level == "group")
@@ -98,6 +99,7 @@ def prepare(config: RunConfig) -> Job:
             [
                 *cohort.notices,
                 *pooling_notices,
+                *extent_notices,
                 *mask_notices,
                 *atlas_notices,
                 *_tell_idle_options(spec.inference),
@@ -167,6 +169,20 @@ def _no_precision(lacking: Sequence[FirstLevelMap]) -> DataError:
         expected="a variance map for every effect map that is pooled with others",
         fix="Give the variance, leave the map out, or use --pooling mean.",
     )
+
+
+def _settle_extent(spec: AnalysisSpec) -> tuple[AnalysisSpec, tuple[Notice, ...]]:
+    """Judge the uncorrected height that a cluster extent belongs to, with a note."""
+    inference = spec.inference
+    if inference.cluster_extent_mm3 is None or "none" in inference.corrections:
+        return spec, ()
+    sentence = (
+        f"--cluster-extent {inference.cluster_extent_mm3:g} belongs to the uncorrected height"
+        f" p ≤ {inference.cluster_forming_p:g}, which is shown beside {', '.join(inference.corrections)}."
+    )
+    with_height = replace(inference, corrections=(*inference.corrections, "none"))
+    notice = Notice(severity="note", topic="extent", sentence=sentence)
+    return replace(spec, inference=with_height), (notice,)
 
 
 def _read_atlas(spec: AnalysisSpec, cohort: Cohort) -> tuple[Atlas | None, tuple[Notice, ...]]:

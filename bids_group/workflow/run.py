@@ -32,7 +32,7 @@ def run(config: RunConfig) -> None:
         One of its kinds, for everything that a user can cause.
     """
     if config.execution.is_reports_only:
-        _say_where(build_report(config.output_dir))
+        _say_where(build_report(config.output_dir, config.analysis.cut_coords_mm))
         return
     output.check_place(config.output_dir, config.inputs.bids_dir)
     with threadpool_limits(1):  # sums in one order, whatever the number of processors

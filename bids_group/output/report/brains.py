@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ from bids_group.output.report.palette import effect_colours, positive_colours, s
 BACKDROP = "#07090d"
 MAX_COLUMNS = 24
 LINE = "#ffffff"
+_WORDS = 0.16
+"""Share of the width that words beside rows of slices take."""
 UNTESTED = 0.3
 """Opacity, at most, of the sign that a one-sided test does not ask about."""
 
@@ -28,7 +31,7 @@ class Layers:
 
     Opacity of the statistic rises with its square and is full from ``opaque_at`` on (Taylor et al. 2023:
     highlight, do not hide). ``limit`` is the end of the colour scale. Where the test is one-sided, negative
-    values are no evidence and stay faint.
+    values are no evidence and stay faint. ``is_thresholded``: only what is significant is drawn.
     """
 
     mask: Box
@@ -40,6 +43,7 @@ class Layers:
     is_signed: bool
     name: str
     is_one_sided: bool = False
+    is_thresholded: bool = False
 
     @property
     def colours(self) -> Colormap:
@@ -105,6 +109,36 @@ def draw_views(layers: Layers, at_mm: Sequence[float]) -> Figure:
         axes.axhline(at_mm[up], color=LINE, linewidth=0.5, alpha=0.6)
         if axis != 0:
             _mark_sides(axes)
+    return figure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Row:
+    """What is significant under one correction, and the lines of text beside it."""
+
+    words: tuple[str, ...]
+    significant: Box
+
+
+def draw_rows(layers: Layers, rows: Sequence[Row], cuts: Sequence[float]) -> Figure:
+    """Draw a row of axial cuts for each correction: only what is significant under it."""
+    width, height = _shape_mm(layers, 2)
+    share = 0.925 - _WORDS
+    row_height = 12.0 * share / len(cuts) * height / width
+    figure = Figure(figsize=(12.0, row_height * len(rows)), facecolor=BACKDROP)
+    grid = figure.add_gridspec(
+        len(rows), len(cuts), left=_WORDS, right=0.925, top=1, bottom=0, wspace=0, hspace=0
+    )
+    for at, row in enumerate(rows):
+        shown = replace(layers, significant=row.significant, is_thresholded=True)
+        for column, at_mm in enumerate(cuts):
+            axes = figure.add_subplot(grid[at, column])
+            _draw_cut(axes, shown, 2, at_mm)
+        middle = 1 - (at + 0.5) / len(rows)
+        lines = [line for words in row.words for line in textwrap.wrap(words, 24)]
+        text = figure.text(0.008, middle, "\n".join(lines), va="center", color="#cfd6e0", fontsize=9)
+        text.set_parse_math(False)
+    _draw_scale(figure, replace(layers, is_thresholded=True))
     return figure
 
 
@@ -202,13 +236,20 @@ def _draw_cut(axes: Axes, layers: Layers, axis: int, at_mm: float) -> None:
             values,
             cmap=layers.colours,
             norm=layers.norm,
-            alpha=layers.opacity(values),
+            alpha=layers.opacity(values) if not layers.is_thresholded else _is_in(layers, axis, at_mm),
             extent=layers.statistic.extent(axis),
             origin="lower",
             interpolation="nearest",
         )
     _draw_outline(axes, layers.significant, axis, at_mm)
     _finish(axes, layers.anatomy or layers.mask, axis, at_mm)
+
+
+def _is_in(layers: Layers, axis: int, at_mm: float) -> npt.NDArray[np.floating]:
+    """1 where a cut is significant, else 0."""
+    inside = layers.significant.cut(axis, at_mm)
+    assert inside is not None  # it lies on the grid of the statistic
+    return (inside > 0).astype(np.float32)
 
 
 def _draw_anatomy(axes: Axes, anatomy: Box | None, axis: int, at_mm: float) -> None:
@@ -298,7 +339,8 @@ def _draw_scale(figure: Figure, layers: Layers) -> None:
     place = figure.add_axes((0.945, 0.15, 0.012, 0.7))
     bar = figure.colorbar(ScalarMappable(layers.norm, layers.colours), cax=place)
     is_mirrored = layers.is_signed and not layers.is_one_sided
-    for at in (layers.opaque_at, -layers.opaque_at) if is_mirrored else (layers.opaque_at,):
+    lines = (layers.opaque_at, -layers.opaque_at) if is_mirrored else (layers.opaque_at,)
+    for at in () if layers.is_thresholded else lines:
         bar.ax.axhline(at, color=LINE, linewidth=0.8)
     _style_scale(bar.ax, layers.name)
 

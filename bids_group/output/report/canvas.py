@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -146,3 +147,9 @@ def common_cuts(mask: Box, axis: int, n_cuts: int) -> tuple[float, ...]:
     low, high = (mask.origin_mm[axis] + mask.step_mm[axis] * int(end) for end in (inside[0], inside[-1]))
     margin = 0.1 * (high - low)
     return tuple(float(np.round(at)) for at in np.linspace(low + margin, high - margin, n_cuts))
+
+
+def cuts_through(cuts: Sequence[float], at_mm: float) -> tuple[float, ...]:
+    """Move the nearest cut to a place, so that one goes through it."""
+    nearest = min(range(len(cuts)), key=lambda index: abs(cuts[index] - at_mm))
+    return tuple(at_mm if index == nearest else cut for index, cut in enumerate(cuts))

@@ -8,29 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from bids_group.output.report import brains, charts
 from bids_group.output.report.canvas import place
+from bids_group.output.report.corrections_view import (
+    Answer,
+    Finding,
+    answer,
+    find,
+    view_rows,
+    view_verdicts,
+)
 from bids_group.output.report.desk import ContrastDesk, title_of
-from bids_group.output.report.folder import read_numbers, read_table, sidecar_of
+from bids_group.output.report.folder import read_numbers, sidecar_of
 from bids_group.output.report.influence_view import view_influence
 from bids_group.output.report.pictures import Picture
-from bids_group.output.report.tables import TableView, show_number, view_table
+from bids_group.output.report.tables import TableView, view_table
 from bids_group.output.report.viewer import pack_flags, pack_statistic
-from bids_group.output.report.volumes import Stage, alpha_of, outlined_correction, strongest_mm
+from bids_group.output.report.volumes import Stage, outlined_correction
 
 MAX_PEAKS = 250
 """Rows of a cluster table on the page: uncorrected maps have hundreds of clusters."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What one correction says of a contrast; ``short`` is for one glance."""
-
-    sentence: str
-    short: str
-    is_found: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +36,7 @@ class ClusterPart:
     """Clusters under one correction; no table where there is none."""
 
     title: str
+    counted: str
     table: TableView | None
     n_peaks: int
 
@@ -57,6 +56,7 @@ class ContrastView:
     projection: Picture | None
     distributions: Picture
     nulls: tuple[Picture, ...]
+    corrections: Picture
     side_by_side: TableView | None
     clusters: tuple[ClusterPart, ...]
     peaks: Picture | None
@@ -68,6 +68,7 @@ class ContrastView:
 def view_contrast(desk: ContrastDesk) -> ContrastView:
     """Draw the figures of a contrast and prepare its tables."""
     contrast = desk.contrast
+    findings = {name: find(desk, name) for name in contrast.corrections}
     peaks, leave_one_out = view_influence(desk)
     return ContrastView(
         id=f"contrast-{desk.stem}",
@@ -75,14 +76,15 @@ def view_contrast(desk: ContrastDesk) -> ContrastView:
         words=contrast.words,
         test=contrast.test,
         is_one_sided=contrast.is_one_sided,
-        answers=tuple(_answer(desk, name) for name in contrast.corrections),
+        answers=tuple(answer(desk, finding) for finding in findings.values()),
         thumbnail=_thumbnail(desk),
         mosaic=_mosaic(desk),
         projection=_projection(desk),
         distributions=_distributions(desk),
         nulls=tuple(_nulls(desk)),
-        side_by_side=_side_by_side(desk),
-        clusters=tuple(_cluster_part(desk, name) for name in contrast.corrections),
+        corrections=view_rows(desk, findings),
+        side_by_side=view_verdicts(desk, findings),
+        clusters=tuple(_cluster_part(desk, finding) for finding in findings.values()),
         peaks=peaks,
         leave_one_out=leave_one_out,
         volume=_volume(desk),
@@ -96,59 +98,16 @@ def _files(desk: ContrastDesk) -> tuple[str, ...]:
     return tuple(sorted(str(path.relative_to(root)) for path in found))
 
 
-# ------------------------------------------------------------------------------------- answers
-
-
-def _answer(desk: ContrastDesk, correction: str) -> Answer:
-    clusters = _significant_clusters(desk, correction)
-    alpha = alpha_of(sidecar_of(desk.contrast.clusters[correction]))
-    n_clusters = clusters["cluster"].nunique()
-    short = f"{title_of(correction)}: {n_clusters}"
-    title = title_of(correction)
-    head = f"{title[0].upper()}{title[1:]}, α = {alpha:g}: "
-    if not n_clusters:
-        return Answer(sentence=f"{head}nothing is significant.", short=short, is_found=False)
-    noun = "cluster" if n_clusters == 1 else "clusters"
-    with_discoveries = " with true discoveries" if correction == "ari" else ""
-    sentence = f"{head}{n_clusters} {noun}{with_discoveries}; the strongest {_describe_peak(desk, clusters)}."
-    return Answer(sentence=sentence, short=short, is_found=True)
-
-
-def _significant_clusters(desk: ContrastDesk, correction: str) -> pd.DataFrame:
-    """Return the rows of the significant clusters: for ``ari`` of those with a true discovery."""
-    path = desk.contrast.clusters[correction]
-    table = read_table(path)
-    if correction == "ari":
-        return table[pd.to_numeric(table["true_discovery_proportion"]) > 0]
-    column = _P_COLUMNS.get(correction, "p_corrected")
-    if table.empty or column not in table or table[column].isna().all():
-        return table
-    best = pd.to_numeric(table[column]).groupby(table["cluster"]).transform("min")
-    return table[best <= np.float32(alpha_of(sidecar_of(path)))]
-
-
-_P_COLUMNS = {"fweSize": "p_size", "fweMass": "p_mass", "fweTfce": "p_tfce"}
-
-
-def _describe_peak(desk: ContrastDesk, clusters: pd.DataFrame) -> str:
-    test = desk.contrast.test
-    sizes = pd.to_numeric(clusters[test]).abs().to_numpy()
-    row = clusters.iloc[int(sizes.argmax())]
-    where = ", ".join(show_number(row[axis], is_mm=True) for axis in ("x", "y", "z"))
-    region = f", {row['region']}" if pd.notna(row.get("region")) else ""
-    return f"at ({where}) mm{region}, {test} = {show_number(row[test])}"
-
-
 # ------------------------------------------------------------------------------------ pictures
 
 
 def _thumbnail(desk: ContrastDesk) -> Picture:
-    at_mm = strongest_mm(desk.maps, desk.stage.grid)
+    at_mm = desk.focus_mm
     where = ", ".join(f"{value:.0f}" for value in at_mm)
     return desk.album.add(
         brains.draw_views(desk.layers, at_mm),
         f"{desk.stem}_desc-views_statmap.png",
-        alt=f"Three slices through the strongest {desk.contrast.test}, at {where} mm.",
+        alt=f"Three slices through {where} mm, {desk.focus_words}.",
     )
 
 
@@ -233,39 +192,11 @@ def _measure(column: str, test: str) -> str:
 # -------------------------------------------------------------------------------------- tables
 
 
-def _side_by_side(desk: ContrastDesk) -> TableView | None:
-    if len(desk.contrast.corrections) < 2:
-        return None
-    table = pd.DataFrame([_verdict(desk, correction) for correction in desk.contrast.corrections])
-    return view_table(table, name=f"{desk.stem}_corrections.tsv", caption="What each correction finds.")
-
-
-def _verdict(desk: ContrastDesk, correction: str) -> dict[str, str | None]:
-    sidecar = sidecar_of(desk.contrast.clusters[correction])
-    n_shuffles = sidecar.get("NumberOfPermutations")
-    return {
-        "correction": title_of(correction),
-        "α": str(alpha_of(sidecar)),
-        "threshold": _threshold_text(sidecar),
-        "significant voxels": str(sidecar.get("NumberOfSignificantElements", "n/a")),
-        "clusters": str(_significant_clusters(desk, correction)["cluster"].nunique()),
-        "shuffles": None if n_shuffles is None else str(n_shuffles),
-    }
-
-
-def _threshold_text(sidecar: Mapping[str, Any]) -> str:
-    threshold = sidecar.get("Threshold")
-    if threshold is None:
-        return "none passes"
-    return f"{sidecar.get('ThresholdStatistic') or ''} {threshold:.4g}".strip()
-
-
-def _cluster_part(desk: ContrastDesk, correction: str) -> ClusterPart:
-    path = desk.contrast.clusters[correction]
-    table = read_table(path)
+def _cluster_part(desk: ContrastDesk, finding: Finding) -> ClusterPart:
+    path, table = desk.contrast.clusters[finding.correction], finding.table
     caption = "Clusters with their peaks and sub-peaks (paler rows); exact values are in the file."
     view = view_table(table, name=path.name, caption=caption, max_rows=MAX_PEAKS) if len(table) else None
-    return ClusterPart(title=title_of(correction), table=view, n_peaks=len(table))
+    return ClusterPart(title=finding.title, counted=finding.counted, table=view, n_peaks=len(table))
 
 
 # -------------------------------------------------------------------------------------- viewer
@@ -279,7 +210,8 @@ def _volume(desk: ContrastDesk) -> Mapping[str, Any]:
         "is_one_sided": desk.layers.is_one_sided,
         "limit": desk.layers.limit,
         "opaque_at": desk.layers.opaque_at,
-        "strongest": list(strongest_mm(desk.maps, desk.stage.grid)),
+        "strongest": list(desk.strongest_mm),
+        "start": list(desk.focus_mm),
         "correction": title_of(correction) if correction else "",
         "statistic": pack_statistic(desk.layers.statistic),
         "mask": pack_flags(place(desk.stage.inside.astype(np.float32), desk.stage.grid)),

@@ -14,7 +14,14 @@ from bids_group.output.report.facts import gather_facts
 from bids_group.output.report.folder import AnalysisFiles, ContrastFiles, Folder, read_numbers
 from bids_group.output.report.paper import Paper
 from bids_group.output.report.pictures import Album
-from bids_group.output.report.volumes import ContrastMaps, Stage, layers_of, read_contrast, set_stage
+from bids_group.output.report.volumes import (
+    ContrastMaps,
+    Stage,
+    layers_of,
+    read_contrast,
+    set_stage,
+    strongest_mm,
+)
 
 CORRECTION_TITLES: Mapping[str, str] = {
     "none": "uncorrected",
@@ -98,6 +105,21 @@ class ContrastDesk:
     def stage(self) -> Stage:
         """What all pictures of the group model share."""
         return self.of_analysis.stage
+
+    @property
+    def strongest_mm(self) -> tuple[float, float, float]:
+        """Where the evidence is strongest."""
+        return strongest_mm(self.maps, self.stage.grid)
+
+    @property
+    def focus_mm(self) -> tuple[float, float, float]:
+        """The point that pictures go through: the one asked for, else that of the strongest evidence."""
+        return self.stage.cut_mm or self.strongest_mm
+
+    @property
+    def focus_words(self) -> str:
+        """What the point is."""
+        return f"the strongest {self.contrast.test}" if self.stage.cut_mm is None else "the point asked for"
 
 
 def lay_contrast(desk: AnalysisDesk, contrast: ContrastFiles) -> ContrastDesk:

@@ -23,6 +23,9 @@ CORRECTION_ORDER = ("fweTfce", "fweVoxel", "fweMass", "fweSize", "bonferroni", "
 UNCORRECTED = "permutation"
 """``desc`` of a p map that is by shuffling, but no correction."""
 
+DERIVED = ("log10p", "tdp")
+"""Maps that say what others say too."""
+
 _ENTITY = re.compile(r"(?:^|_)([a-zA-Z]+)-([a-zA-Z0-9+]+)")
 
 
@@ -30,9 +33,9 @@ _ENTITY = re.compile(r"(?:^|_)([a-zA-Z]+)-([a-zA-Z0-9+]+)")
 class ContrastFiles:
     """Files of one group contrast; ``stem`` is their common beginning, relative to OUTPUT_DIR.
 
-    Keys of ``maps``: ``effect``, ``t`` …, `UNCORRECTED`; of ``corrected``, ``clusters`` and ``nulls``: the
-    correction as in file names (``fdr``, ``fweVoxel`` …). ``entry`` is what the design's sidecar says of it,
-    ``sidecar`` that of its statistic.
+    Keys of ``maps``: ``effect``, ``t`` …, `UNCORRECTED`; of ``corrected`` (p), ``labels`` (clusters in the
+    brain), ``clusters`` and ``nulls``: the correction as in file names (``fdr``, ``fweVoxel`` …).
+    ``entry`` is what the design's sidecar says of it, ``sidecar`` that of its statistic.
     """
 
     label: str
@@ -41,6 +44,7 @@ class ContrastFiles:
     sidecar: Mapping[str, Any]
     maps: Mapping[str, Path]
     corrected: Mapping[str, Path]
+    labels: Mapping[str, Path]
     clusters: Mapping[str, Path]
     nulls: Mapping[str, Path]
     peaks: Path | None
@@ -263,13 +267,16 @@ def _read_contrast(root: Path, folder: Path, shared: str, entry: Mapping[str, An
     stem = f"{shared}contrast-{label}"
     maps: dict[str, Path] = {}
     corrected: dict[str, Path] = {}
+    labels: dict[str, Path] = {}
     tables: dict[str, dict[str, Path]] = {"clusters": {}, "null": {}, "data": {}}
     for path in sorted(folder.glob(f"{stem}_*")):
         entities = entities_of(path.name)
-        if path.name.endswith("_statmap.nii.gz"):
-            desc = entities.get("desc")
-            is_corrected = entities.get("stat") == "p" and desc not in (None, UNCORRECTED)
-            (corrected if is_corrected else maps)[desc or entities.get("stat", "")] = path
+        stat, desc = entities.get("stat", ""), entities.get("desc")
+        if path.name.endswith("_dseg.nii.gz"):
+            labels[str(desc)] = path
+        if path.name.endswith("_statmap.nii.gz") and stat not in DERIVED:
+            is_corrected = stat == "p" and desc not in (None, UNCORRECTED)
+            (corrected if is_corrected else maps)[desc or stat] = path
         for suffix, group in tables.items():
             if path.name.endswith(f"_{suffix}.tsv"):
                 group[entities.get("desc", "")] = path
@@ -283,6 +290,7 @@ def _read_contrast(root: Path, folder: Path, shared: str, entry: Mapping[str, An
         sidecar=sidecar_of(statistic),
         maps=maps,
         corrected=corrected,
+        labels=labels,
         clusters=tables["clusters"],
         nulls=tables["null"],
         peaks=tables["data"].get("peaks"),

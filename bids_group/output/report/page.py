@@ -6,7 +6,7 @@ import base64
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +63,15 @@ class PageView:
     anatomy: Mapping[str, Any] | None
 
 
-def build_report(output_dir: Path) -> Path:
+def build_report(output_dir: Path, cut_mm: Sequence[float] | None = None) -> Path:
     """Draw the figures, write ``report.html`` and the list of references, from OUTPUT_DIR alone.
 
     Nothing that differs between two runs of one analysis is on the page: equal outputs give equal bytes.
+
+    Parameters
+    ----------
+    cut_mm
+        A point that slices go through; None: the one that the run asked for, else the strongest evidence.
 
     Returns
     -------
@@ -79,15 +84,19 @@ def build_report(output_dir: Path) -> Path:
         OUTPUT_DIR holds no group analysis.
     """
     folder = read_folder(output_dir)
+    if cut_mm is not None:
+        cut = {"CutCoordinates": list(cut_mm)}
+        analyses = tuple(replace(one, info={**one.info, **cut}) for one in folder.analyses)
+        folder = replace(folder, analyses=analyses)
     paper = Paper.unroll()
     with style():
         album = Album(root=output_dir)
-        analyses = tuple(
+        views = tuple(
             view_analysis(lay_analysis(folder, analysis, album, paper)) for analysis in folder.analyses
         )
-    _write_citations(output_dir, [analysis.facts for analysis in analyses])
+    _write_citations(output_dir, [analysis.facts for analysis in views])
     page = output_dir / "report.html"
-    write_text(page, paper.print_page(_view_page(folder, analyses)))
+    write_text(page, paper.print_page(_view_page(folder, views)))
     return page
 
 

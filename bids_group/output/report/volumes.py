@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +13,10 @@ import numpy.typing as npt
 from bids_group.elements import Grid, read_map
 from bids_group.errors import DataError
 from bids_group.output.report.brains import Layers
-from bids_group.output.report.canvas import Box, common_cuts, place, read_anatomy
+from bids_group.output.report.canvas import Box, common_cuts, cuts_through, place, read_anatomy
 from bids_group.output.report.folder import UNCORRECTED, AnalysisFiles, ContrastFiles, entities_of, sidecar_of
 
+LOGGER = logging.getLogger(__name__)
 N_CUTS = 8
 MAX_LIMIT = {"t": 12.0, "F": 60.0}
 """Colours end here at most: beyond it pictures would show strong effects only."""
@@ -21,7 +24,10 @@ MAX_LIMIT = {"t": 12.0, "F": 60.0}
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Stage:
-    """What all pictures of an analysis share: grid, mask, anatomy, cuts and the end of each colour scale."""
+    """What all pictures of an analysis share: grid, mask, anatomy, cuts and the end of each colour scale.
+
+    ``cut_mm``: a point that pictures go through, where one was asked for.
+    """
 
     grid: Grid
     inside: npt.NDArray[np.bool_]
@@ -29,6 +35,7 @@ class Stage:
     anatomy: Box | None
     cuts: tuple[tuple[float, ...], ...]
     limits: dict[str, float]
+    cut_mm: tuple[float, float, float] | None = None
 
     @property
     def n_elements(self) -> int:
@@ -38,7 +45,9 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ContrastMaps:
-    """Numbers of one contrast on the whole grid; ``significant`` by correction.
+    """Numbers of one contrast on the whole grid; ``significant`` by correction with a p map.
+
+    ``labels``: cluster numbers, 0 = none, by correction without one.
 
     ``strength`` is the statistic as evidence: its magnitude, or with a one-sided test its positive part.
     An F of several rows with variance groups has the z that shuffling judged, and p only by shuffling.
@@ -49,6 +58,7 @@ class ContrastMaps:
     z: npt.NDArray[np.float32]
     p: npt.NDArray[np.float32] | None
     significant: dict[str, npt.NDArray[np.bool_]]
+    labels: dict[str, npt.NDArray[np.int32]]
 
 
 def set_stage(analysis: AnalysisFiles) -> Stage:
@@ -68,14 +78,30 @@ def set_stage(analysis: AnalysisFiles) -> Stage:
     loaded = read_map(analysis.mask)
     inside = loaded.data > 0
     mask = place(inside.astype(np.float32), loaded.grid)
+    cut_mm = _point_inside(analysis.info.get("CutCoordinates"), mask)
+    cuts = tuple(common_cuts(mask, axis, N_CUTS) for axis in range(3))
     return Stage(
         grid=loaded.grid,
         inside=inside,
         mask=mask,
         anatomy=read_anatomy(entities_of(analysis.mask.name).get("space")),
-        cuts=tuple(common_cuts(mask, axis, N_CUTS) for axis in range(3)),
+        cuts=cuts
+        if cut_mm is None
+        else tuple(cuts_through(row, at) for row, at in zip(cuts, cut_mm, strict=True)),
         limits=_limits(analysis, inside),
+        cut_mm=cut_mm,
     )
+
+
+def _point_inside(point: Sequence[float] | None, mask: Box) -> tuple[float, float, float] | None:
+    """Take the point that was asked for; None, with a warning, where it lies outside the maps."""
+    if point is None:
+        return None
+    x, y, z = point
+    if any(mask.position(axis, at) is None for axis, at in enumerate((x, y, z))):
+        LOGGER.warning("--cut-coords %g,%g,%g lies outside the maps: pictures go elsewhere.", x, y, z)
+        return None
+    return x, y, z
 
 
 def _limits(analysis: AnalysisFiles, inside: npt.NDArray[np.bool_]) -> dict[str, float]:
@@ -97,6 +123,11 @@ def read_contrast(contrast: ContrastFiles, stage: Stage) -> ContrastMaps:
         z=read_map(contrast.maps.get("z") or contrast.maps["varianceGroups"]).data,
         p=None if p is None else read_map(p).data,
         significant={name: _significant(path) & stage.inside for name, path in contrast.corrected.items()},
+        labels={
+            name: read_map(path).data.astype(np.int32)
+            for name, path in contrast.labels.items()
+            if name not in contrast.corrected
+        },
     )
 
 
@@ -104,7 +135,7 @@ def _strength(contrast: ContrastFiles, statistic: npt.NDArray[np.float32]) -> np
     return np.maximum(statistic, 0) if contrast.is_one_sided else np.abs(statistic)
 
 
-def alpha_of(sidecar: dict[str, object]) -> float:
+def alpha_of(sidecar: Mapping[str, object]) -> float:
     """Significance level noted in a sidecar; 0.05 where none is noted."""
     return float(str(sidecar.get("Alpha") or 0.05))
 

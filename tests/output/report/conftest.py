@@ -272,6 +272,11 @@ def _write_correction(
         _save_table(pd.DataFrame({"t": null}), Path(f"{stem}_desc-{correction}_null.tsv"))
     if correction != "none":
         _save(world, Path(f"{stem}_stat-p_desc-{correction}_statmap.nii.gz"), adjusted, 1.0, sidecar)
+    else:
+        kept = np.zeros(world.shape, dtype=bool)
+        kept[world.mask] = adjusted <= 0.05
+        labelled = ndimage.label(kept)[0][world.mask]
+        _save(world, Path(f"{stem}_desc-{correction}_dseg.nii.gz"), labelled, 0.0, sidecar)
     table = _clusters(world, maps, adjusted)
     _save_table(table, Path(f"{stem}_desc-{correction}_clusters.tsv"))
     Path(f"{stem}_desc-{correction}_clusters.json").write_text(json.dumps(sidecar))

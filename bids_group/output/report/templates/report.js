@@ -84,7 +84,7 @@
       unpackNumbers(volume.statistic), unpackBits(volume.mask), unpackBits(volume.significant), anatomy(),
     ]);
     const frame = behind ?? statistic;
-    const state = { at: [...volume.strongest], threshold: volume.opaque_at };
+    const state = { at: [...volume.start], threshold: volume.opaque_at };
     const slider = box.querySelector(".threshold"), output = box.querySelector(".threshold-value"), readout = box.querySelector(".readout");
     const faded = box.querySelector(".faded"), outline = box.querySelector(".outline"), canvases = [...box.querySelectorAll("canvas")];
     const colours = Array.from({ length: 512 }, (_, i) => palette(volume.is_signed ? i / 511 : 0.5 + i / 1022));

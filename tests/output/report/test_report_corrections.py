@@ -1,0 +1,118 @@
+"""Corrections side by side: what is drawn and counted is what the files of each correction say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import ndimage
+
+from bids_group.output.report import brains, corrections_view
+from bids_group.output.report.canvas import cuts_through
+from bids_group.output.report.desk import lay_analysis, lay_contrast
+from bids_group.output.report.folder import read_folder
+from bids_group.output.report.paper import Paper
+from bids_group.output.report.pictures import Album
+
+CORRECTIONS = ("fweVoxel", "bonferroni", "fdr", "none")
+
+
+def drawn(root: Path, monkeypatch: pytest.MonkeyPatch, **info: Any) -> tuple[Any, list[Any], Any]:
+    """Rows and cuts of the picture of the first contrast, and its desk."""
+    folder = read_folder(root)
+    analysis = folder.analyses[0]
+    analysis.info.update(info)  # type: ignore[attr-defined]
+    of_analysis = lay_analysis(folder, analysis, Album(root=root), Paper.unroll())
+    desk = lay_contrast(of_analysis, analysis.contrasts[0])
+    seen: list[Any] = []
+
+    def remember(layers: Any, rows: Any, cuts: Any) -> Any:
+        seen.extend((rows, cuts))
+        return brains.draw_rows(layers, rows[:1], cuts[:1])
+
+    monkeypatch.setattr(corrections_view, "draw_rows", remember)
+    findings = {name: corrections_view.find(desk, name) for name in desk.contrast.corrections}
+    corrections_view.view_rows(desk, findings)
+    return desk, *seen
+
+
+@pytest.mark.parametrize("corrections", [CORRECTIONS, ("fdr",)])
+def test_each_row_has_the_voxels_and_clusters_of_its_correction(
+    write_outputs: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    corrections: tuple[str, ...],
+) -> None:
+    root = write_outputs(tmp_path / "out", n_people=8, corrections=corrections, space="T1w")
+    desk, rows, _ = drawn(root, monkeypatch)
+    stem = root / desk.contrast.stem
+    p = np.asarray(nib.load(f"{stem}_stat-p_statmap.nii.gz").dataobj)
+    t = np.asarray(nib.load(f"{stem}_stat-t_statmap.nii.gz").dataobj)
+    expected = []
+    if "none" not in corrections:
+        is_in = p <= np.float32(0.001)
+        n = sum(ndimage.label(is_in & (t * sign > 0))[1] for sign in (1, -1))
+        expected.append(("uncorrected, p ≤ 0.001", is_in, n))
+    for name in ("none", "fdr", "bonferroni", "fweVoxel"):
+        if name in corrections:
+            own = p if name == "none" else nib.load(f"{stem}_stat-p_desc-{name}_statmap.nii.gz").get_fdata()
+            table = pd.read_csv(f"{stem}_desc-{name}_clusters.tsv", sep="\t", na_values="n/a")
+            title = corrections_view.title_of(name) + (", p ≤ 0.05" if name == "none" else "")
+            expected.append((title, own <= np.float32(0.05), table["cluster"].nunique()))
+    assert [row.words[0] for row in rows] == [title for title, _, _ in expected]
+    for row, (_, is_in, n_clusters) in zip(rows, expected, strict=True):
+        np.testing.assert_array_equal(row.significant.data > 0, is_in)
+        n_voxels = int(is_in.sum())
+        voxels = f"{n_voxels} voxel{'s' * (n_voxels != 1)}"
+        assert row.words[1] == f"{voxels}, {n_clusters} cluster{'s' * (n_clusters != 1)}"
+
+
+def test_only_what_is_significant_is_drawn_on_the_scale_of_all(
+    write_outputs: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_outputs(tmp_path / "out", n_people=8, corrections=("none",), space="T1w")
+    desk, rows, cuts = drawn(root, monkeypatch)
+    axes = brains.draw_rows(desk.layers, rows, cuts).axes[:-1]
+    assert len(axes) == len(rows) * len(cuts)
+    for panel, at_mm in zip(axes, cuts, strict=True):
+        statistic = panel.images[-1]
+        np.testing.assert_array_equal(statistic.get_alpha(), rows[0].significant.cut(2, at_mm) > 0)
+        assert statistic.norm.vmax == desk.layers.limit
+
+
+def test_pictures_go_through_the_point_that_was_asked_for(
+    write_outputs: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    root = write_outputs(tmp_path / "out", n_people=8, corrections=("fdr",), space="T1w")
+    desk, _, cuts = drawn(root, monkeypatch, CutCoordinates=[-42.0, 10.0, 3.0])
+    assert desk.focus_mm == (-42.0, 10.0, 3.0)
+    assert desk.strongest_mm != desk.focus_mm
+    assert 3.0 in cuts
+    for axis, at_mm in enumerate(desk.focus_mm):
+        assert at_mm in desk.stage.cuts[axis]
+        assert len(desk.stage.cuts[axis]) == 8
+    desk, _, cuts = drawn(root, monkeypatch, CutCoordinates=[-42.0, 10.0, 3000.0])
+    assert desk.focus_mm == desk.strongest_mm
+    assert "--cut-coords -42,10,3000 lies outside the maps" in caplog.text
+
+
+def test_an_extent_is_called_uncontrolled(
+    write_outputs: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_outputs(tmp_path / "out", n_people=8, corrections=("none",), space="T1w")
+    for path in (root / "group").glob("*_desc-none_clusters.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"ClusterExtentMm3": 600.0}))
+    desk, _, _ = drawn(root, monkeypatch)
+    said = corrections_view.answer(desk, corrections_view.find(desk, "none")).sentence
+    assert said.startswith("Uncorrected, at least 600 mm³ (no error rate is controlled), α = 0.05: ")
+
+
+def test_one_cut_of_the_same_number_moves_to_the_point() -> None:
+    assert cuts_through((-20.0, 0.0, 20.0), 7.0) == (-20.0, 7.0, 20.0)
+    assert cuts_through((-20.0, 0.0, 20.0), 90.0) == (-20.0, 0.0, 90.0)
