@@ -32,7 +32,7 @@ def patterns():
 def files(small, tmp_path_factory):
     out = tmp_path_factory.mktemp("files") / "out"
     options = ["--formula", "~ poly(age, 2)", "--correction", *CORRECTIONS, "--n-permutations", "20"]
-    assert main([str(small), str(out), "group", *options, "--permutation-p", "-q"]) == 0
+    assert main([str(small), str(out), "group", *options, "--permutation-p", "--log10-p", "-q"]) == 0
     return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
 
 
