@@ -56,6 +56,7 @@ def read_model(path: Path) -> StatsModel:
         what is not supported.
     """
     place = Place(file=path, value=_load(path))
+    _refuse_draft(place)
     place.check_keys(MODEL_KEYS, required=("Name", "Nodes"))
     if place.at("BIDSModelVersion").is_absent:
         place.at("BIDSModelVersion").remark("is missing; 1.0.0 was assumed")
@@ -65,7 +66,7 @@ def read_model(path: Path) -> StatsModel:
         name=place.at("Name").text(),
         description=place.value.get("Description") or "",
         version=str(place.value.get("BIDSModelVersion", "1.0.0")),
-        input=_filter(place.at("Input")),
+        input=_input(place.at("Input")),
         nodes=nodes,
         edges=_edges(place.at("Edges"), nodes),
         settings=_merge_settings(place.at("Nodes"), nodes),
@@ -73,6 +74,25 @@ def read_model(path: Path) -> StatsModel:
     )
     _check_graph(place.at("Edges"), model)
     return model
+
+
+def _refuse_draft(place: Place) -> None:
+    """Refuse the drafts of the standard, with the way from steps to today's nodes."""
+    for key in ("Steps", "steps", "Blocks", "blocks"):
+        if isinstance(place.value, Mapping) and key in place.value:
+            place.at(key).refuse(
+                "is of a draft of BIDS Stats Models (before 2021) and cannot be read",
+                expected='"Nodes", each with Level, Name, GroupBy and Model',
+                fix=_FROM_DRAFT,
+            )
+
+
+_FROM_DRAFT = (
+    "Write Steps as Nodes, each with a Name and GroupBy (Run: run, subject; Subject: subject, contrast; "
+    "Dataset: contrast). Transformations are {'Transformer': 'pybids-transforms-v1', 'Instructions': […]}; "
+    "split by a column is Factor of it, whose columns (group.patient, group.control) stand in X and in the "
+    "ConditionList; Type of a contrast is Test, AutoContrasts is DummyContrasts."
+)
 
 
 def _load(path: Path) -> Any:
@@ -305,6 +325,18 @@ def _filter(place: Place) -> dict[str, tuple[str, ...]]:
     if not isinstance(place.value, Mapping):
         place.refuse("is not an object", expected='{"contrast": ["faces"]}')
     return {key: tuple(each.label() for each in place.at(key).lenient_list().items()) for key in place.value}
+
+
+def _input(place: Place) -> dict[str, tuple[str, ...]]:
+    """``Input``, with ``Task`` and ``Subject`` read as ``task`` and ``subject``."""
+    read: dict[str, tuple[str, ...]] = {}
+    for key, values in _filter(place).items():
+        if key != key.lower():
+            place.at(key).remark(f"should be {key.lower()}")
+        if key.lower() in read:
+            place.refuse(f"has {key.lower()} twice, in capitals and without", fix="Keep one of the two.")
+        read[key.lower()] = values
+    return read
 
 
 def _check_graph(place: Place, model: StatsModel) -> None:

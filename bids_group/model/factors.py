@@ -248,6 +248,9 @@ class _Reader:
         )
         if is_numpy and isinstance(func, ast.Attribute) and func.attr in NUMPY_FUNCTIONS:
             return func.attr
+        if isinstance(func, ast.Name) and func.id in ("Error", "random", "re"):
+            fix = "There are no mixed models: write '+ subject' for what changes within people."
+            raise self._node_error(func, "is a random term", fix)
         raise self._node_error(func, "is not a function that a formula may call")
 
     def _visit_coding(self, node: ast.Call) -> ast.expr:

@@ -159,9 +159,9 @@ def _tokenize(text: str) -> list[_Token]:
 
 
 _FORBIDDEN = {
+    "|": "Write one formula; group-specific parts are interactions such as group:age.",
     "{": "Braces run code and are not allowed; compute the column beforehand.",
     "[": "Square brackets are not allowed.",
-    "|": "Write one formula; group-specific parts are interactions such as group:age.",
     "=": "Write the name of a column; levels belong into contrasts, as in mean(group=patient).",
     "`": "Close the backtick.",
     ".": "Name each column; '.' for all columns is not allowed.",
@@ -170,11 +170,27 @@ _FORBIDDEN = {
 
 def _character_error(text: str, position: int) -> FormulaError:
     character = text[position]
+    is_inside = text[:position].count("(") > text[:position].count(")")
+    if character == "|" and (is_inside or re.match(r"\|+\s*`?subject\b", text[position:])):
+        return _random_error(text, position)
     return FormulaError(
         f"The formula has a character that is not allowed: '{character}'.",
         found=point_at(text, position),
         expected="column names (odd ones in `backticks`), + - * / : ** ( ) and functions",
         fix=_FORBIDDEN.get(character, "Remove it; put the name of a column that has it in `backticks`."),
+    )
+
+
+def _random_error(text: str, position: int) -> FormulaError:
+    """Say what there is in place of random terms: a column per person, or one row per person."""
+    fixed = re.sub(r"\(?[^()+~|]*(?:\+[^()+~|]*)?\|+\s*(`[^`]+`|\w+)\s*\)?", r" \1", text)
+    fixed = re.sub(r"\s+", " ", fixed).strip()
+    return FormulaError(
+        "The formula has a random term ('|'), and there are no mixed models here.",
+        found=point_at(text, position),
+        expected="fixed terms alone",
+        fix=f"For what changes within people write '{fixed}' (--pooling none keeps sessions as rows); to "
+        "compare people give each one row (--pooling precision or mean).",
     )
 
 

@@ -106,3 +106,9 @@ class Call:
         if isinstance(value, bool) or not isinstance(value, int | float):
             self.refuse(f"needs a number for {key}")
         return float(value)
+
+
+def say_factor(name: str, levels: Sequence[str]) -> str:
+    """Say how a column of categories becomes variables of ``X``."""
+    made = ", ".join(f'"{name}.{level}"' for level in levels[:4]) + (", …" if len(levels) > 4 else "")
+    return f'Add {{"Name": "Factor", "Input": ["{name}"]}} to the Instructions and write "X": [{made}]'

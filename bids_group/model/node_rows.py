@@ -11,9 +11,10 @@ import pandas as pd
 
 from bids_group.config.stats_model import INTERCEPT, Node, formula_names
 from bids_group.errors import UsageError
+from bids_group.model.coding import is_numeric, levels_of
 from bids_group.model.covariates import RowKey, join_covariates, unknown_column
 from bids_group.model.factors import quote
-from bids_group.model.instructions import Transformed
+from bids_group.model.instructions import Transformed, say_factor
 from bids_group.model.pointing import list_some
 from bids_group.model.signals import find_contrast
 from bids_group.model.transformations import transform
@@ -51,6 +52,7 @@ def build_node_rows(
     raw = pd.concat([covariates.frame, _indicators(node, covariates.frame)], axis=1)
     transformed = transform(raw, node.instructions, node.name)
     check_variables(node, transformed.rows)
+    _check_numbers(node, transformed.rows)
     return NodeRows(
         raw=raw,
         transformed=transformed,
@@ -132,6 +134,24 @@ def check_variables(node: Node, rows: pd.DataFrame) -> None:
     for name in node.x:
         if name != INTERCEPT and name not in rows.columns and node.formula is None:
             raise unknown_column(name, map(str, rows.columns), f"X of the node {node.name!r}")
+
+
+def _check_numbers(node: Node, rows: pd.DataFrame) -> None:
+    """Refuse categories in ``X``: it takes numbers, as pybids has it, and nothing is coded in silence."""
+    for name in node.x if node.formula is None else ():
+        if name == INTERCEPT or is_numeric(rows[name]):
+            continue
+        levels = levels_of(rows[name].dropna())
+        formula = " + ".join(["1" if INTERCEPT in node.x else "0", *(n for n in node.x if n != INTERCEPT)])
+        fix = f'{say_factor(name, levels)}, or add "Formula": "{formula}" to the Model.'
+        if all(re.fullmatch(r"[-+]?\d+\.?\d*", level) for level in levels):
+            fix += f" Where it is a number, say --numeric {name}."
+        raise UsageError(
+            f"X of the node {node.name!r} has the column {name!r}, which holds categories: X takes numbers.",
+            found=f"levels {list_some(levels, 6)}",
+            expected="numbers, or a column of 0 and 1 for each level",
+            fix=fix,
+        )
 
 
 def _made_columns(node: Node, transformed: Transformed, cohort: Cohort) -> dict[str, Column]:

@@ -9,6 +9,7 @@ from bids_group.config import ContrastRequest
 from bids_group.config.stats_model import INTERCEPT, Node, NodeContrast, Weight
 from bids_group.config.stats_model_settings import parse_contrast
 from bids_group.errors import ContrastError
+from bids_group.model.instructions import say_factor
 from bids_group.model.pointing import list_some, suggest
 
 
@@ -38,8 +39,18 @@ def check_conditions(node: Node) -> None:
                     f"The contrast {contrast.name!r} of the node {node.name!r} names {condition!r}, "
                     "which is not in X.",
                     found=list_some(node.x),
-                    fix=suggest(condition, node.x),
+                    fix=_advise(condition, node),
                 )
+
+
+def _advise(condition: str, node: Node) -> str | None:
+    """Guess what was meant by a condition; ``Group.blind`` is made of ``Group`` by Factor."""
+    name, _, level = condition.rpartition(".")
+    siblings = tuple(dict.fromkeys(c for one in node.all_contrasts for c in one.conditions))
+    if name and not any(one.startswith(f"{name}.") for one in node.x):
+        levels = [one.rpartition(".")[2] for one in siblings if one.rpartition(".")[0] == name]
+        return f"{say_factor(name, levels or [level])}, or use a Formula and mean({name}={level})."
+    return suggest(condition, node.x)
 
 
 def _request(contrast: NodeContrast) -> ContrastRequest:

@@ -39,7 +39,7 @@ import pandas as pd
 
 from bids_group.errors import DataError
 from bids_group.model.covariates import ENTITIES, level_text
-from bids_group.model.instructions import Call, Transformed
+from bids_group.model.instructions import Call, Transformed, say_factor
 from bids_group.model.pointing import suggest
 from bids_group.model.queries import evaluate_query
 
@@ -76,6 +76,9 @@ def _apply(state: Transformed, call: Call) -> Transformed:
     name = "DropNA" if call.name == "DropNa" else call.name
     if name not in INSTRUCTIONS:
         fix = suggest(name, INSTRUCTIONS) or "Remove it, or add the finished column to participants.tsv."
+        if name.lower() == "split":
+            by = str(call.given.get("By", "group"))
+            fix = f"{say_factor(by, ['A', 'B'])}: split is of an old draft."
         call.refuse("is not supported above the run level", expected=", ".join(INSTRUCTIONS), fix=fix)
     function, parameters = INSTRUCTIONS[name]
     known = ("Name", "Input", "Output", "Description", *parameters)

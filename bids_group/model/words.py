@@ -26,7 +26,7 @@ def say_combination(combination: Combination, coding: Coding) -> str:
             text += " minus " if weight < 0 else " plus "
         elif weight < 0:
             text += "minus "
-        text += _say_weight(abs(weight)) + _say_meaning(meaning)
+        text += _say_weight(abs(weight)) + _say_meaning(meaning, coding)
     return ", ".join([text, *_say_place(combination, coding)])
 
 
@@ -34,14 +34,23 @@ def _say_weight(weight: float) -> str:
     return "" if weight == 1 else f"{say_number(weight)} times the "
 
 
-def _say_meaning(meaning: Meaning) -> str:
+def _say_meaning(meaning: Meaning, coding: Coding) -> str:
     if isinstance(meaning, Regressor):
         return f"coefficient {meaning.column}"
     if isinstance(meaning, Mean):
         return "mean" + _say_levels(meaning.places)
     others = [place for place in meaning.places if place.name != meaning.covariate]
     at = "".join(f" at {place.value}" for place in meaning.places if place.name == meaning.covariate)
+    at = at or _say_where(meaning.covariate, coding)
     return f"slope of {meaning.covariate}{at}" + _say_levels(others)
+
+
+def _say_where(covariate: str, coding: Coding) -> str:
+    """Say at which value a slope is, where the formula has a curve: ``at 41.2``."""
+    uses = [factor for factor in coding.formula.factors if covariate in factor.columns]
+    if all(factor.is_bare or factor.text.startswith(("center(", "scale(")) for factor in uses):
+        return ""
+    return f" at {say_number(coding.covariates[covariate].mean)}"
 
 
 def _say_levels(places: Sequence[Place]) -> str:
@@ -86,7 +95,11 @@ def say_test(term: Term, n_columns: int, coding: Coding) -> str:
     ``n_columns``: of the term in hierarchical form, its degrees of freedom.
     """
     factors = [column for column in term.columns if column in coding.levels]
-    covariates = [factor.text for factor in term.factors if factor.columns[0] not in coding.levels]
+    covariates = [
+        factor.text + (_say_where(factor.text, coding) if factor.is_bare else "")
+        for factor in term.factors
+        if factor.columns[0] not in coding.levels
+    ]
     what = f"slope of {' and '.join(covariates)}" if covariates else "mean"
     averaged = [name for name in coding.levels if name not in factors]
     place = [*_say_centres(term, coding), *([f"averaged over {list_some(averaged)}"] if averaged else [])]

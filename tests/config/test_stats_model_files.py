@@ -412,3 +412,26 @@ def test_edges_in_a_circle_are_refused(good: dict[str, Any], save: Any) -> None:
     ]
     with pytest.raises(UsageError, match="run in a circle"):
         read_model(save(good))
+
+
+@pytest.mark.parametrize("key", ["Steps", "Blocks"])
+def test_a_draft_of_the_standard_is_refused_with_the_way_to_nodes(key, tmp_path):
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps({"Name": "old", "Input": {"task": "t"}, key: [{"Level": "run"}]}))
+    with pytest.raises(UsageError, match="draft") as caught:
+        read_model(path)
+    assert "Nodes" in caught.value.fix
+    assert "Factor" in caught.value.fix
+
+
+def test_capitals_in_input_are_understood(tmp_path):
+    path = tmp_path / "model.json"
+    node = {"Level": "Dataset", "Name": "d", "GroupBy": ["contrast"], "Model": {"X": [1], "Type": "glm"}}
+    whole = {"Name": "m", "BIDSModelVersion": "1.0.0", "Nodes": [node]}
+    path.write_text(json.dumps({**whole, "Input": {"Task": ["rest"], "Subject": ["01", "02"]}}))
+    model = read_model(path)
+    assert model.input == {"task": ("rest",), "subject": ("01", "02")}
+    assert [remark.split()[0] for remark in model.remarks] == ["Input.Task", "Input.Subject"]
+    path.write_text(json.dumps({**whole, "Input": {"Task": ["rest"], "task": ["other"]}}))
+    with pytest.raises(UsageError, match="twice"):
+        read_model(path)

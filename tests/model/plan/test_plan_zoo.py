@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bids_group.errors import DesignError
+from bids_group.errors import DesignError, UsageError
 from bids_group.model import build_design
 
 FEMALE = np.array([0.0, 1] * 4)
@@ -293,3 +293,20 @@ def test_a_t_test_per_contrast_beside_a_joint_test_of_two(bench: Any, write: Any
     np.testing.assert_array_equal(joint.rows[names].to_numpy(), np.tile([[0.0, 1], [1, 0]], (8, 1)))
     with pytest.raises(DesignError, match="compares people, but 8 people have several rows"):
         build_design(joint)
+
+
+def test_categories_in_x_are_refused_and_taken_by_factor_or_formula(plan_one: Any, write: Any) -> None:
+    with pytest.raises(UsageError, match="holds categories: X takes numbers") as caught:
+        plan_one(write.dataset_node([1, "sex"], DummyContrasts={"Test": "t"}))
+    assert '"Factor", "Input": ["sex"]' in caught.value.fix
+    assert '"Formula": "1 + sex"' in caught.value.fix
+    plan_one(write.dataset_node([1, "sex"], formula="1 + sex"))
+    plan_one(write.dataset_node([1, "sex.F"], steps=[FACTOR_SEX]))
+
+
+def test_a_level_in_a_contrast_without_factor_points_to_factor(plan_one: Any, write: Any) -> None:
+    contrasts = [write.contrast("d", ["sex.F", "sex.M"], [1, -1])]
+    with pytest.raises(UsageError, match="which is not in X") as caught:
+        plan_one(write.dataset_node([1], Contrasts=contrasts))
+    assert 'Factor", "Input": ["sex"]' in caught.value.fix
+    assert '"sex.F", "sex.M"' in caught.value.fix
