@@ -183,7 +183,7 @@ def _character_error(text: str, position: int) -> FormulaError:
 
 def _random_error(text: str, position: int) -> FormulaError:
     """Say what there is in place of random terms: a column per person, or one row per person."""
-    fixed = re.sub(r"\(?[^()+~|]*(?:\+[^()+~|]*)?\|+\s*(`[^`]+`|\w+)\s*\)?", r" \1", text)
+    fixed = re.sub(r"(?:\([^()|]*|[^()+~|]*)\|+\s*(`[^`]+`|\w+)\s*\)?", r" \1", text)
     fixed = re.sub(r"\s+", " ", fixed).strip()
     return FormulaError(
         "The formula has a random term ('|'), and there are no mixed models here.",
