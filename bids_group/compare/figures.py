@@ -22,8 +22,6 @@ from bids_group.output.report.tables import show_number
 
 N_BINS = 160
 N_CUTS = 8
-TINY = 1e-37
-"""Stands for the end of a colour scale where nothing differs."""
 _DENSITY = LinearSegmentedColormap.from_list("density", ("#c9ddef", BELOW, "#001a33"))
 
 
@@ -61,14 +59,14 @@ class Canvas:
         self, values: npt.NDArray[np.float32], outlined: npt.NDArray[np.bool_], name: str, opaque_at: float
     ) -> Figure:
         """Draw signed values at the common elements, and an outline."""
-        limit = max(float(np.abs(values).max(initial=0.0)), TINY)
+        limit = float(np.abs(values).max(initial=0.0)) or 1.0
         layers = Layers(
             mask=self.mask,
             statistic=self._box(values),
             significant=self._box(outlined.astype(np.float32)),
             anatomy=self.anatomy,
             limit=limit,
-            opaque_at=min(max(opaque_at, TINY), limit),
+            opaque_at=min(opaque_at or limit, limit),
             is_signed=True,
             name=name,
         )

@@ -1,0 +1,85 @@
+"""The gallery: every command of it does what its page says, and the numbers of the pages are right."""
+
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+GALLERY = Path(__file__).parents[1] / "docs" / "gallery"
+
+
+def _load():
+    spec = importlib.util.spec_from_file_location("gallery_build", GALLERY / "build.py")
+    module = importlib.util.module_from_spec(spec)
+    before = list(sys.path)
+    spec.loader.exec_module(module)
+    sys.path[:] = before
+    return module
+
+
+BUILD = _load()
+
+
+@pytest.fixture(scope="session", params=BUILD.QUESTIONS, ids=lambda one: one.name)
+def built(request, tmp_path_factory):
+    """A question, the folder its commands ran in, and its page."""
+    work, into = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("gallery")
+    BUILD.build_page(request.param, work, into)
+    return request.param, work, into / f"{request.param.name}.md"
+
+
+def test_every_command_and_picture_of_a_page_is_there(built):
+    question, _, page = built
+    text = page.read_text()
+    for command in question.commands:
+        assert command.words[0] in text
+    pictures = re.findall(r"\]\((images/[^)]+)\)", text)
+    assert len(pictures) == len(question.figures)
+    assert all((page.parent / name).stat().st_size > 1000 for name in pictures)
+
+
+def test_the_page_that_stands_in_the_repository_is_of_these_commands(built):
+    """Numbers may differ in their last digits between processors; commands, words and pictures do not."""
+    _, _, page = built
+    stands = (GALLERY / page.name).read_text()
+    number = re.compile(r"-?\d[\d.]*(e[-+]?\d+)?")
+    assert number.sub("#", stands) == number.sub("#", page.read_text())
+    for name in re.findall(r"\]\((images/[^)]+)\)", stands):
+        assert (GALLERY / name).is_file()
+    assert f"({page.name})" in (GALLERY / "README.md").read_text()
+
+
+def _read(folder, pattern):
+    (path,) = (folder / "group").glob(pattern)
+    return np.asarray(nib.load(path).dataobj, dtype=np.float64)
+
+
+def test_sessions_as_rows_are_differences_within_people(built):
+    question, work, _ = built
+    if question.name != "sessions":
+        pytest.skip("another question")
+    rows, differences = work / "rows", work / "differences"
+    t = _read(rows, "*Change_stat-t_statmap.nii.gz"), _read(differences, "*change_stat-t_statmap.nii.gz")
+    np.testing.assert_allclose(*t, rtol=1e-6, atol=1e-6)
+    inside = _read(rows, "*_desc-analysis_mask.nii.gz") > 0
+    a, b = (one[inside] for one in t)
+    table = pd.read_csv(work / "same-question" / "comparison.tsv", sep="\t", keep_default_na=False)
+    (row,) = table.query("stat == 't'").itertuples()
+    spread = 1.96 * np.std(b - a, ddof=1)
+    wanted = [np.corrcoef(a, b)[0, 1], np.mean(b - a), np.mean(b - a) - spread, np.mean(b - a) + spread]
+    found = [float(row.r), float(row.bias), float(row.limit_lower), float(row.limit_upper)]
+    np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-15)
+    page = (work / "same-question" / "report.html").read_text()
+    assert all(f'data-value="{value}"' in page for value in (row.r, row.bias, row.limit_lower))
+    said = [
+        json.loads((work / name / "comparison.json").read_text())["Expectations"]
+        for name in ("same-question", "other-question")
+    ]
+    assert said[0]["facesVsHousesChange=change"]["StatisticMustAgree"]
+    assert not said[1]["facesVsHousesChange=facesVsHouses"]["StatisticMustAgree"]
