@@ -12,7 +12,14 @@ from typing import Any
 from bids_group.bids.entities import suggest
 from bids_group.bids.index import Folder, list_folders, refuse_unlisted, walk
 from bids_group.config import Inputs
-from bids_group.errors import DataError, MissingInputError, NotBidsError, SelectionError, UsageError
+from bids_group.errors import (
+    DataError,
+    MissingInputError,
+    NotBidsError,
+    OutputError,
+    SelectionError,
+    UsageError,
+)
 
 OWN_NAME = "bids_group"
 """Our name in ``GeneratedBy``: what we wrote is never a source."""
@@ -115,6 +122,8 @@ def find_sources(inputs: Inputs, output_dir: Path, suffix: str = "statmap") -> t
         A named folder is not there.
     UsageError
         Several candidates, or one of our own outputs was named.
+    OutputError
+        OUTPUT_DIR lies inside of one.
     SelectionError
         No dataset holds a statmap.
     """
@@ -122,6 +131,7 @@ def find_sources(inputs: Inputs, output_dir: Path, suffix: str = "statmap") -> t
         pairs = [(name, root.absolute()) for name, root in inputs.derivatives]
         for _, root in pairs:
             _check_named(root, inputs.bids_dir, suffix)
+            _check_outside(output_dir, root)
         return _name_sources(pairs)
     candidates, unlisted = _list_candidates(inputs.bids_dir.absolute(), output_dir.absolute(), suffix)
     if not candidates:
@@ -135,8 +145,21 @@ def find_sources(inputs: Inputs, output_dir: Path, suffix: str = "statmap") -> t
             expected="one, or a choice",
             fix=f"Choose with --derivatives, for example --derivatives {candidates[0]}",
         )
+    _check_outside(output_dir, candidates[0])
     (source,) = _name_sources([(None, candidates[0])])
     return (replace(source, unsearched=tuple(Path(folder.path) for folder in unlisted)),)
+
+
+def _check_outside(output_dir: Path, root: Path) -> None:
+    """Refuse an OUTPUT_DIR among the maps of a dataset; the dataset itself and its derivatives/ are fine."""
+    output, source = output_dir.resolve(), root.resolve()
+    if source in output.parents and output.relative_to(source).parts[0] != "derivatives":
+        raise OutputError(
+            f"OUTPUT_DIR lies inside a dataset of first-level maps: {output_dir}.",
+            found=f"first-level maps in {root}",
+            expected="a folder outside of it: what is written there must never be taken for its maps",
+            fix="Give a folder beside it, for example derivatives/bids_group.",
+        )
 
 
 def _check_named(root: Path, bids_dir: Path, suffix: str) -> None:

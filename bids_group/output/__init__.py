@@ -2,6 +2,8 @@
 
 from bids_group.output.clusters import spell_clusters
 from bids_group.output.dataset import (
+    check_description,
+    model_path,
     write_command,
     write_crash,
     write_dataset,
@@ -13,19 +15,36 @@ from bids_group.output.dry_run import describe_dry_run
 from bids_group.output.dry_run_page import print_dry_run
 from bids_group.output.group import write_group
 from bids_group.output.lock import check_place, claim_output
-from bids_group.output.manifest import check_same_analysis, finish_outputs, record_outputs
+from bids_group.output.manifest import (
+    CITATIONS,
+    COMMAND,
+    REPORT,
+    TABLES,
+    check_names,
+    check_same_analysis,
+    finish_outputs,
+    record_outputs,
+)
 from bids_group.output.names import check_output_names, pooled_path
-from bids_group.output.pooled import is_pooled, pooling_key, read_pooled, write_pooled
+from bids_group.output.pooled import check_pooled_names, is_pooled, pooling_key, read_pooled, write_pooled
 from bids_group.output.printed_design import print_design
 
 __all__ = [
+    "CITATIONS",
+    "COMMAND",
+    "REPORT",
+    "TABLES",
+    "check_description",
+    "check_names",
     "check_output_names",
     "check_place",
+    "check_pooled_names",
     "check_same_analysis",
     "claim_output",
     "describe_dry_run",
     "finish_outputs",
     "is_pooled",
+    "model_path",
     "pooled_path",
     "pooling_key",
     "print_design",

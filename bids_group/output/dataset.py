@@ -16,9 +16,16 @@ import pandas as pd
 from bids_group import __version__
 from bids_group.errors import BidsGroupError, OutputError
 from bids_group.labels import camel_label
-from bids_group.output.disk import json_text, table_text, write_if_changed, write_json, write_text
+from bids_group.output.disk import (
+    json_text,
+    table_text,
+    write_bytes,
+    write_if_changed,
+    write_json,
+    write_text,
+)
 from bids_group.output.lock import take_turn
-from bids_group.output.manifest import record_outputs
+from bids_group.output.manifest import COMMAND, TABLES, record_outputs
 from bids_group.output.texts import BIDSIGNORE, PARTICIPANTS_JSON, README
 from bids_group.records import Cohort, GroupAnalysis, OutputFile
 
@@ -55,10 +62,11 @@ def write_participants(
     OutputFile or None
         None where there is no ``sub-*`` folder: BIDS then wants no table.
     """
+    if not _people_with_folders(output_dir):
+        return None
+    record_outputs(output_dir, TABLES[:2])
     with take_turn(output_dir):
         people = _people_with_folders(output_dir)
-        if not people:
-            return None
         marks = _analysed_before(output_dir) if analyses is None else _analysed_in(analyses)
         absent = "n/a" if analyses is None else "no"
         table = pd.DataFrame(
@@ -83,15 +91,21 @@ def write_ledger(
         earlier ones, the rows of all others stay as they are. None: the ledger is complete.
     """
     path = output_dir / "ledger.tsv"
+    record_outputs(output_dir, TABLES[2:])
     with take_turn(output_dir):
         table = ledger if labels is None else _merge_ledger(path, ledger, {f"sub-{one}" for one in labels})
         write_if_changed(path, table_text(table))
     return OutputFile(path=Path("ledger.tsv"))
 
 
+def model_path(model: Mapping[str, Any]) -> Path:
+    """Name the file of the resolved model."""
+    return Path("code") / f"model-{camel_label(str(model.get('Name', ''))) or 'unnamed'}_smdl.json"
+
+
 def write_model(output_dir: Path, model: Mapping[str, Any]) -> OutputFile:
     """Write the resolved BIDS Stats Model, which reproduces the run, to ``code/model-<Name>_smdl.json``."""
-    path = Path("code") / f"model-{camel_label(str(model.get('Name', ''))) or 'unnamed'}_smdl.json"
+    path = model_path(model)
     record_outputs(output_dir, [path])
     write_json(output_dir / path, model)
     return OutputFile(path=path)
@@ -103,7 +117,9 @@ def write_command(output_dir: Path, info: Mapping[str, Any], *, label: str | Non
     ``label``: of a ``participant`` job, whose record goes to ``logs/command_<label>.json`` so that jobs keep
     out of each other's way.
     """
-    path = Path("code/command.json") if label is None else Path("logs") / f"command_{label}.json"
+    path = COMMAND if label is None else Path("logs") / f"command_{label}.json"
+    if label is None:
+        record_outputs(output_dir, [path])
     write_json(output_dir / path, info)
     return OutputFile(path=path)
 
@@ -136,6 +152,11 @@ def _write_description(output_dir: Path, source_datasets: Mapping[str, Path]) ->
     write_if_changed(path, json_text({key: description[key] for key in sorted(description)}))
 
 
+def check_description(output_dir: Path) -> None:
+    """Refuse a ``dataset_description.json`` that ours cannot be joined with, before anything is written."""
+    _read_description(output_dir / "dataset_description.json")
+
+
 def _read_description(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -145,14 +166,31 @@ def _read_description(path: Path) -> dict[str, Any]:
         raise OutputError(
             f"The file {path} is not JSON.", found=str(error), fix="Repair or remove it."
         ) from error
-    return content if isinstance(content, dict) else {}
+    kinds = {"GeneratedBy": list, "DatasetLinks": dict}
+    if not isinstance(content, dict) or any(
+        not isinstance(content.get(key, kind()), kind) for key, kind in kinds.items()
+    ):
+        raise OutputError(
+            f"The file {path} cannot be joined with ours.",
+            expected='{"GeneratedBy": [{"Name": …}], …}',
+            fix="Repair or remove it.",
+        )
+    if content.get("DatasetType") == "raw":
+        raise OutputError(
+            f"OUTPUT_DIR is a raw dataset: {path.parent}.",
+            found=f'"DatasetType": "raw" in {path.name}',
+            expected="a folder of its own, or a dataset of first-level maps",
+            fix="Give another OUTPUT_DIR.",
+        )
+    return content
 
 
 def _generators(earlier: Mapping[str, Any], output_dir: Path) -> list[dict[str, Any]]:
     """Keep other programs in front; in derivatives/ BIDS wants the first name to be part of the folder's."""
     about = "Group-level analysis of first-level maps"
     own = {"Name": APP_NAME, "Version": __version__, "Description": about, **_container()}
-    others = [entry for entry in earlier.get("GeneratedBy", []) if entry.get("Name") != APP_NAME]
+    entries = earlier.get("GeneratedBy", [])
+    others = [one for one in entries if not isinstance(one, dict) or one.get("Name") != APP_NAME]
     folder = output_dir.resolve()
     if not others and folder.parent.name == "derivatives" and APP_NAME not in folder.name:
         others = [
@@ -176,9 +214,10 @@ def _relative_link(root: Path, output_dir: Path) -> str:
 
 
 def _write_bidsignore(path: Path) -> None:
-    earlier = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    missing = [line for line in BIDSIGNORE if line not in earlier]
-    write_if_changed(path, "\n".join([*earlier, *missing]) + "\n")
+    earlier = path.read_bytes().splitlines() if path.is_file() else []
+    missing = [line.encode() for line in BIDSIGNORE if line.encode() not in earlier]
+    if missing:
+        write_bytes(path, b"\n".join([*earlier, *missing]) + b"\n")
 
 
 def _people_with_folders(output_dir: Path) -> list[str]:

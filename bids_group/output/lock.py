@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bids_group.errors import LockedError, OutputError
+from bids_group.errors import LockedError, OutputError, RunError
 from bids_group.output import process
 from bids_group.output.disk import output_failure, sweep_parts
 
@@ -38,40 +38,87 @@ def claim_output(output_dir: Path, bids_dir: Path, *, level: str) -> Iterator[No
         OUTPUT_DIR is BIDS_DIR, holds it, lies in one of its ``sub-*`` folders, or cannot be written.
     LockedError
         Another group run holds OUTPUT_DIR.
+    RunError
+        OUTPUT_DIR was removed or moved meanwhile: what was written is not, or not all, where it should be.
     """
     check_place(output_dir, bids_dir)
     _check_writable(output_dir)
     if level != "group":
-        yield
+        with _watch(output_dir):
+            yield
         return
-    with _hold(output_dir / _RUN_LOCK, stale_s=_RUN_STALE_S, wait_s=0.0):
+    with _hold(output_dir / _RUN_LOCK, stale_s=_RUN_STALE_S, wait_s=0.0), _watch(output_dir):
         sweep_parts(output_dir)
         yield
 
 
 @contextlib.contextmanager
+def _watch(output_dir: Path) -> Iterator[None]:
+    """Keep the folder open, so that another one of the same name is told from it."""
+    folder = os.open(output_dir, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield
+        _check_still_there(output_dir, folder)
+    except Exception:
+        _check_still_there(output_dir, folder)  # whatever failed, failed for this
+        raise
+    finally:
+        os.close(folder)
+
+
+def _check_still_there(output_dir: Path, folder: int) -> None:
+    try:
+        is_there = os.path.samestat(output_dir.stat(), os.fstat(folder))
+    except OSError:
+        is_there = False
+    if not is_there:
+        raise RunError(
+            f"OUTPUT_DIR was removed or moved while the run wrote into it: {output_dir}.",
+            found="another folder of this name, made anew"
+            if output_dir.is_dir()
+            else "no folder of this name",
+            fix="Remove what is there now, and run the same command again.",
+        )
+
+
+@contextlib.contextmanager
 def take_turn(output_dir: Path, wait_s: float = 120.0) -> Iterator[None]:
-    """Hold the common files (description, tables) for the moment of a read and a write."""
+    """Hold the common files (description, lists, tables) for the moment of a read and a write."""
+    output_dir.mkdir(parents=True, exist_ok=True)
     with _hold(output_dir / _TURN_LOCK, stale_s=_TURN_STALE_S, wait_s=wait_s):
         yield
 
 
 def check_place(output_dir: Path, bids_dir: Path) -> None:
-    """Refuse an OUTPUT_DIR that is BIDS_DIR, holds it, or lies among its raw data."""
+    """Refuse an OUTPUT_DIR that is BIDS_DIR, holds it, or lies among its data, or holds its derivatives."""
     output, bids = output_dir.resolve(), bids_dir.resolve()
+    advice = f"Use {bids_dir / 'derivatives' / 'bids_group'}."
     if output == bids or output in bids.parents:
         what = "is BIDS_DIR" if output == bids else "holds BIDS_DIR"
         raise OutputError(
             f"OUTPUT_DIR {what}: {output_dir}.",
             expected="a folder of its own, so that the input stays as it is",
-            fix=f"Use {bids_dir / 'derivatives' / 'bids_group'}.",
+            fix=advice,
         )
     if bids in output.parents and output.relative_to(bids).parts[0].startswith("sub-"):
         raise OutputError(
             f"OUTPUT_DIR lies among the raw data of a participant: {output_dir}.",
             expected="a folder outside BIDS_DIR, or in its derivatives/",
-            fix=f"Use {bids_dir / 'derivatives' / 'bids_group'}.",
+            fix=advice,
         )
+    if output == bids / "derivatives" and not _is_dataset_of_others(output):
+        raise OutputError(
+            f"OUTPUT_DIR is the folder of all derivatives: {output_dir}.",
+            expected="a folder of its own in it",
+            fix=advice,
+        )
+
+
+def _is_dataset_of_others(folder: Path) -> bool:
+    """Whether another program says that it made the dataset in this folder."""
+    made_by = _holder(_content(folder / "dataset_description.json")).get("GeneratedBy")
+    entries = made_by if isinstance(made_by, list) else []
+    return any(isinstance(one, dict) and one.get("Name") != "bids_group" for one in entries)
 
 
 def _check_writable(output_dir: Path) -> None:

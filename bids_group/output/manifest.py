@@ -4,25 +4,97 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from bids_group.config.differences import Difference, find_differences
-from bids_group.errors import OutputError
+from bids_group.errors import OutputError, RunError
 from bids_group.output.disk import json_text, plain, write_if_changed
+from bids_group.output.lock import take_turn
 
 _IDENTITY = Path("code/analysis.json")
 _MANIFEST = Path("code/outputs.json")
+_ABOUT = "Files of this analysis; --overwrite removes those under group/, and no other file."
+_FORMAT = 2
+"""Since then every file outside ``sub-*`` is listed before it is written."""
+
+TABLES = (Path("participants.tsv"), Path("participants.json"), Path("ledger.tsv"))
+COMMAND = Path("code/command.json")
+CITATIONS = (Path("logs/CITATION.md"), Path("logs/CITATION.bib"))
+REPORT = Path("report.html")
+
 _MOST = 4
 """Settings that a refusal names."""
+
+
+def check_names(output_dir: Path, names: Iterable[Path], *, has_results: bool) -> None:
+    """Refuse to write where somebody else's file stands; nothing has been written yet.
+
+    Parameters
+    ----------
+    names
+        Files that will be written, relative to OUTPUT_DIR.
+    has_results
+        Results will be written below ``group/``, too, where then no other file may stand (hidden ones may).
+
+    Raises
+    ------
+    OutputError
+        A file of such a name is not in ``code/outputs.json``, or a folder of ours is a link or no folder.
+    """
+    own = {path for lists in _read_lists(output_dir).values() for path in lists}
+    own |= {_IDENTITY, _MANIFEST} if (output_dir / _MANIFEST).is_file() else set()
+    wanted = {*names, _MANIFEST, *([_IDENTITY] if has_results else [])}
+    folders = {folder for path in wanted for folder in path.parents if folder.parts} | {Path("logs")}
+    for folder in sorted(folders | ({Path("group")} if has_results else set())):
+        path = output_dir / folder
+        if path.is_symlink() or (os.path.lexists(path) and not path.is_dir()):
+            _refuse_foreign(path, "a link" if path.is_symlink() else "no folder")
+    for name in sorted(wanted):
+        if os.path.lexists(output_dir / name) and (name not in own or _is_folder(output_dir / name)):
+            _refuse_foreign(output_dir / name, f"a file that is not in {_MANIFEST}")
+    if has_results:
+        for name in _list_results(output_dir):
+            if name not in own:
+                _refuse_foreign(output_dir / name, f"a file below group/ that is not in {_MANIFEST}")
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _list_results(output_dir: Path) -> Iterator[Path]:
+    """List what stands below ``group/``: files, and links to folders; hidden ones are nobody's results."""
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    for folder, inner, names in os.walk(output_dir / "group", onerror=refuse):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        links = (name for name in inner if Path(folder, name).is_symlink())
+        for name in sorted([*names, *links]):
+            if not name.startswith("."):
+                yield Path(folder, name).relative_to(output_dir)
+
+
+def _refuse_foreign(path: Path, what: str) -> NoReturn:
+    raise OutputError(
+        f"OUTPUT_DIR holds what this program did not write, where it would write: {path}.",
+        found=what,
+        expected="none of our file names taken, and nothing of others below group/",
+        fix="Move it away, or give another OUTPUT_DIR.",
+    )
 
 
 def check_same_analysis(output_dir: Path, identity: Mapping[str, Any], *, is_overwrite: bool) -> None:
     """Refuse to mix two analyses in one OUTPUT_DIR; overwriting removes what stands under ``group/``.
 
-    ``identity`` (JSON-able) is everything that changes the result; it is kept in ``code/analysis.json``.
-    Files that this app did not write are never touched. An analysis that wrote nothing yet does not bind.
+    ``identity`` (JSON-able) is everything that changes the result; it is kept in ``code/analysis.json``, the
+    new one before anything of the old one is removed. Files that this app did not write are never touched.
+    An analysis that wrote nothing yet does not bind.
 
     Raises
     ------
@@ -30,28 +102,45 @@ def check_same_analysis(output_dir: Path, identity: Mapping[str, Any], *, is_ove
         Another analysis wrote here; names the settings that differ.
     """
     wanted = plain(identity)
-    differences = find_differences(_read_json(output_dir / _IDENTITY), wanted)
-    own = [path for path in _all_listed(output_dir) if (output_dir / path).exists()]
-    results = [path for path in own if path.parts[0] == "group"]
-    if differences and results:
-        if not is_overwrite:
+    with take_turn(output_dir):
+        differences = find_differences(_read_json(output_dir / _IDENTITY), wanted)
+        own = [path for path in _all_listed(output_dir) if os.path.lexists(output_dir / path)]
+        results = [path for path in own if path.parts[0] == "group"]
+        if differences and results and not is_overwrite:
             raise _other_analysis(output_dir, differences)
+        _store(output_dir, (), own)
+        write_if_changed(output_dir / _IDENTITY, json_text(wanted))
+    if differences:
         _remove(output_dir, results)
-    write_if_changed(output_dir / _IDENTITY, json_text(wanted))
-    _store(output_dir, (), own)
 
 
 def record_outputs(output_dir: Path, paths: Iterable[Path]) -> None:
     """Note files (relative to OUTPUT_DIR) as this run's own, before they are written."""
-    _store(output_dir, {*_listed(output_dir, "Files"), *paths}, _listed(output_dir, "Earlier"))
+    with take_turn(output_dir):
+        lists = _read_lists(output_dir)
+        _store(output_dir, {*lists["Files"], *paths}, lists["Earlier"])
 
 
 def finish_outputs(output_dir: Path) -> tuple[Path, ...]:
-    """Remove what an earlier run of this analysis wrote and this one did not; say what that was."""
-    kept = set(_listed(output_dir, "Files"))
-    stale = tuple(path for path in _listed(output_dir, "Earlier") if path not in kept)
-    _remove(output_dir, stale)
-    _store(output_dir, kept, ())
+    """Remove what an earlier run of this analysis wrote and this one did not; say what that was.
+
+    Raises
+    ------
+    RunError
+        Somebody removed what this run wrote.
+    """
+    with take_turn(output_dir):
+        lists = _read_lists(output_dir)
+        lost = [path for path in (_IDENTITY, *lists["Files"]) if not os.path.lexists(output_dir / path)]
+        if lost:
+            raise RunError(
+                f"Files of this run were removed while it went on: {output_dir / lost[0]}.",
+                found=f"{len(lost)} missing",
+                fix="Run the same command again.",
+            )
+        stale = tuple(path for path in lists["Earlier"] if path not in lists["Files"])
+        _remove(output_dir, stale)
+        _store(output_dir, lists["Files"], ())
     return stale
 
 
@@ -81,20 +170,41 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _listed(output_dir: Path, when: Literal["Files", "Earlier"]) -> list[Path]:
-    names = _read_json(output_dir / _MANIFEST).get(when, [])
-    return [path for path in map(Path, names) if not path.is_absolute() and ".." not in path.parts]
+def _read_lists(output_dir: Path) -> dict[Literal["Files", "Earlier"], list[Path]]:
+    """Read the lists of own files; what release 0.1 wrote without listing it is added."""
+    path = output_dir / _MANIFEST
+    content = {} if path.is_dir() else _read_json(path)
+    if os.path.lexists(path) and content.get("Description") != _ABOUT:
+        _refuse_foreign(path, "a file of another program")
+    lists: dict[Literal["Files", "Earlier"], list[Path]] = {"Files": [], "Earlier": []}
+    for when, listed in lists.items():
+        listed += [
+            path
+            for path in map(Path, content.get(when, []))
+            if not path.is_absolute() and ".." not in path.parts
+        ]
+    if "Format" not in content and (content or _is_of_0_1(output_dir)):
+        unlisted = (*TABLES, COMMAND, *CITATIONS, REPORT)
+        lists["Files"] += [path for path in unlisted if os.path.lexists(output_dir / path)]
+    return lists
+
+
+def _is_of_0_1(output_dir: Path) -> bool:
+    """Whether ``participant`` jobs of release 0.1 wrote here, which left no list: today it comes first."""
+    generators = _read_json(output_dir / "dataset_description.json").get("GeneratedBy")
+    entries = generators if isinstance(generators, list) else []
+    return any(isinstance(entry, dict) and entry.get("Name") == "bids_group" for entry in entries)
 
 
 def _all_listed(output_dir: Path) -> list[Path]:
-    return sorted({*_listed(output_dir, "Files"), *_listed(output_dir, "Earlier")})
+    return sorted({path for listed in _read_lists(output_dir).values() for path in listed})
 
 
 def _store(output_dir: Path, files: Iterable[Path], earlier: Iterable[Path]) -> None:
     """Keep two lists: files of the run that writes (or wrote last), and of those before, until it is done."""
     lists = {"Files": _names(files), "Earlier": _names(earlier)}
-    about = "Files of this analysis; --overwrite removes those under group/, and no other file."
-    content = {"Description": about, **{when: names for when, names in lists.items() if names}}
+    filled = {when: names for when, names in lists.items() if names}
+    content = {"Description": _ABOUT, "Format": _FORMAT, **filled}
     write_if_changed(output_dir / _MANIFEST, json_text(content))
 
 
@@ -103,7 +213,10 @@ def _names(paths: Iterable[Path]) -> list[str]:
 
 
 def _remove(output_dir: Path, paths: Iterable[Path]) -> None:
+    """Remove files, not what lies behind a link to a folder, and the folders that are empty then."""
     for path in paths:
+        if any((output_dir / folder).is_symlink() for folder in _folders_above(path)):
+            continue
         (output_dir / path).unlink(missing_ok=True)
         for folder in _folders_above(path):
             with contextlib.suppress(OSError):  # not empty: somebody else's files stay

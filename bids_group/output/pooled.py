@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ _FORMAT = 1
 
 _KEY = "PoolingKey"
 _PENDING = "pending"
+_STATS = ("effect", "variance", "dof", "n")
 
 
 def pooling_key(observation: Observation, input_hashes: Mapping[str, str] | None = None) -> str:
@@ -65,7 +67,7 @@ def write_pooled(
     """
     stats = _stats(pooled)
     paths = {stat: pooled_path(output_dir, pooled.observation, stat) for stat in stats}
-    _refuse_foreign(paths["effect"], pooled.observation)
+    check_pooled_names(output_dir, [pooled.observation])
     write_json(_sidecar_path(paths["effect"]), {_KEY: _PENDING})
     _remove_absent(output_dir, pooled.observation, stats)
     space = shared_entities(pooled.observation.maps)["space"]
@@ -173,14 +175,48 @@ def _files(observation: Observation) -> Iterator[Path]:
         yield from (path for path in (one.effect, one.variance, one.dof, one.mask) if isinstance(path, Path))
 
 
-def _refuse_foreign(path: Path, observation: Observation) -> None:
-    inputs = {one.effect.resolve() for one in observation.maps}
-    if path.resolve() in inputs or (path.exists() and _KEY not in _read_sidecar(_sidecar_path(path))):
-        raise OutputError(
-            f"The pooled map of {observation.label} would overwrite a file of another program: {path}.",
-            expected="an OUTPUT_DIR in which no other program wrote a map of this name",
-            fix="Give another OUTPUT_DIR.",
-        )
+def check_pooled_names(output_dir: Path, observations: Iterable[Observation]) -> None:
+    """Refuse to write pooled maps where files of others, or inputs, stand.
+
+    Ours are known by the key in the effect's sidecar, which is written before the maps.
+
+    Raises
+    ------
+    OutputError
+        Names the file.
+    """
+    there: dict[Path, frozenset[str]] = {}
+    for one in observations:
+        folder = pooled_path(output_dir, one, "effect").parent
+        if folder not in there:
+            there[folder] = _names_in(folder)
+        _check_names_of(output_dir, one, there[folder])
+
+
+def _names_in(folder: Path) -> frozenset[str]:
+    """List what is in a folder that may still have to be made."""
+    nearest = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+    if not nearest.is_dir():
+        raise OutputError(f"A folder for pooled maps cannot be made: {nearest} is no folder.")
+    return frozenset(one.name for one in folder.iterdir()) if nearest == folder else frozenset()
+
+
+def _check_names_of(output_dir: Path, observation: Observation, there: Collection[str]) -> None:
+    images = {pooled_path(output_dir, observation, stat): stat for stat in _STATS}
+    wanted = images | {_sidecar_path(path): stat for path, stat in images.items()}
+    wanted = {path: stat for path, stat in wanted.items() if path.name in there}
+    if not wanted:
+        return
+    sidecar = _read_sidecar(_sidecar_path(pooled_path(output_dir, observation, "effect")))
+    own = _STATS if sidecar.get(_KEY) == _PENDING else sidecar.get("Files", ()) if _KEY in sidecar else ()
+    inputs = {file.name: file.resolve() for file in _files(observation)}
+    for path, stat in wanted.items():
+        if stat not in own or inputs.get(path.name) == path.resolve():
+            raise OutputError(
+                f"The pooled map of {observation.label} would overwrite a file of another program: {path}.",
+                expected="an OUTPUT_DIR in which no other program wrote a map of this name",
+                fix="Give another OUTPUT_DIR.",
+            )
 
 
 def _remove_absent(output_dir: Path, observation: Observation, stats: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -67,15 +68,18 @@ def analyse_group(job: Job, provenance: Provenance) -> None:
     ledger = build_ledger(job.cohort, job.analyses, job.exclusions, remarks)
     output.write_ledger(config.output_dir, ledger)
     output.write_participants(config.output_dir, job.analyses)
-    output.finish_outputs(config.output_dir)
     output.write_command(config.output_dir, provenance.finish(config))
+    output.finish_outputs(config.output_dir)
     shutil.rmtree(work_dir, ignore_errors=True)
+    if config.execution.work_dir is None:
+        with suppress(OSError):  # not empty: what others keep there stays
+            work_dir.parent.rmdir()
 
 
 def _work_folder(config: RunConfig) -> Path:
     """Choose a folder of this run's own, which is removed after success: never the folder that was named."""
     if config.execution.work_dir is None:
-        return config.output_dir / ".work"
+        return config.output_dir / ".work" / "bids_group"
     key = hashlib.sha256(str(config.output_dir.resolve()).encode()).hexdigest()[:12]
     return config.execution.work_dir / f"bids_group-{key}"
 

@@ -6,7 +6,7 @@ import logging
 import os
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group import output
 from bids_group.config import RunConfig
+from bids_group.config.stats_model import write_model_json
 from bids_group.output.report import build_report, write_citations
 from bids_group.workflow.group import analyse_group
 from bids_group.workflow.participant import pool_participants
@@ -32,7 +33,7 @@ def run(config: RunConfig) -> None:
         One of its kinds, for everything that a user can cause.
     """
     if config.execution.is_reports_only:
-        _say_where(build_report(config.output_dir, config.analysis.cut_coords_mm))
+        _report_again(config)
         return
     output.check_place(config.output_dir, config.inputs.bids_dir)
     with threadpool_limits(1):  # sums in one order, whatever the number of processors
@@ -48,19 +49,47 @@ def _work(config: RunConfig) -> None:
         return
     with (
         output.claim_output(config.output_dir, config.inputs.bids_dir, level=config.level),
-        _log_file(config),
+        ExitStack() as log,
     ):
+        _check_names(job)
+        log.enter_context(_log_file(config))
         if config.level == "participant":
             pool_participants(job, provenance)
             return
         _print_design(job)
         analyse_group(job, provenance)
         if config.execution.has_report:
-            output.record_outputs(config.output_dir, [Path("report.html")])
+            output.record_outputs(config.output_dir, [output.REPORT, *output.CITATIONS])
             _say_where(build_report(config.output_dir))
         else:
+            output.record_outputs(config.output_dir, output.CITATIONS)
             write_citations(config.output_dir)
             LOGGER.info("Done: %s", config.output_dir)
+
+
+def _check_names(job: Job) -> None:
+    """Refuse, before anything is written, to replace what others wrote."""
+    config = job.config
+    output.check_description(config.output_dir)
+    output.check_pooled_names(config.output_dir, job.observations)
+    if config.level == "participant":
+        output.check_names(config.output_dir, output.TABLES, has_results=False)
+        return
+    model = output.model_path(write_model_json(job.model))
+    report = [output.REPORT] if config.execution.has_report else []
+    names = [*output.TABLES, output.COMMAND, *output.CITATIONS, model, *report]
+    output.check_names(config.output_dir, names, has_results=True)
+
+
+def _report_again(config: RunConfig) -> None:
+    """Build the report of a folder that no run is writing into."""
+    if not config.output_dir.is_dir():
+        build_report(config.output_dir, config.analysis.cut_coords_mm)  # says what is missing
+    with output.claim_output(config.output_dir, config.inputs.bids_dir, level="group"):
+        names = [output.REPORT, *output.CITATIONS]
+        output.check_names(config.output_dir, names, has_results=True)
+        output.record_outputs(config.output_dir, names)
+        _say_where(build_report(config.output_dir, config.analysis.cut_coords_mm))
 
 
 @contextmanager

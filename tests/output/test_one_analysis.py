@@ -130,7 +130,11 @@ def test_a_killed_and_repeated_run_leaves_the_same_bytes(tmp_path: Path) -> None
 def test_a_list_that_somebody_changed_removes_nothing_outside(tmp_path: Path) -> None:
     run(tmp_path / "out", "a.nii.gz")
     (tmp_path / "mine.txt").write_text("stays")
-    lists = {"Files": ["../mine.txt", "group/../../mine.txt", str(tmp_path / "mine.txt"), "group/a.nii.gz"]}
+    about = json.loads((tmp_path / "out/code/outputs.json").read_text())
+    lists = {
+        **about,
+        "Files": ["../mine.txt", "group/../../mine.txt", str(tmp_path / "mine.txt"), "group/a.nii.gz"],
+    }
     (tmp_path / "out/code/outputs.json").write_text(json.dumps(lists))
     check_same_analysis(tmp_path / "out", {"Formula": "~ age"}, is_overwrite=True)
     assert (tmp_path / "mine.txt").exists()
@@ -149,3 +153,36 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     (tmp_path / "code/analysis.json").write_text("{")
     with pytest.raises(OutputError, match=r"analysis\.json"):
         check_same_analysis(tmp_path, IDENTITY, is_overwrite=False)
+
+
+def test_the_new_identity_is_written_before_anything_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path, "a.nii.gz", "b.nii.gz")
+    unlink = Path.unlink
+
+    def die(self: Path, missing_ok: bool = False) -> None:
+        if self.suffix == ".gz":
+            raise KeyboardInterrupt
+        unlink(self, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", die)
+        with pytest.raises(KeyboardInterrupt):
+            check_same_analysis(tmp_path, {"Formula": "~ age"}, is_overwrite=True)
+    assert json.loads((tmp_path / "code/analysis.json").read_text()) == {"Formula": "~ age"}
+    assert below(tmp_path) == {"group/a.nii.gz", "group/b.nii.gz"}
+    run(tmp_path, "c.nii.gz", identity={"Formula": "~ age"})
+    assert below(tmp_path) == {"group/c.nii.gz"}
+
+
+def test_overwriting_follows_no_link_below_group(tmp_path: Path) -> None:
+    run(tmp_path / "out", "a.nii.gz", "node-x/b.tsv")
+    (tmp_path / "out/group/node-x").rename(tmp_path / "elsewhere")
+    (tmp_path / "out/group/node-x").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "out/group/a.nii.gz").rename(tmp_path / "a.nii.gz")
+    (tmp_path / "out/group/a.nii.gz").symlink_to(tmp_path / "a.nii.gz")
+    check_same_analysis(tmp_path / "out", {"Formula": "~ age"}, is_overwrite=True)
+    assert (tmp_path / "elsewhere/b.tsv").exists()
+    assert (tmp_path / "a.nii.gz").exists()
+    assert not (tmp_path / "out/group/a.nii.gz").is_symlink()
