@@ -41,7 +41,7 @@ def exit_code_of(job: Callable[[], None], places: Sequence[Path] = ()) -> int:
     except BidsGroupError as error:
         return _refuse(error)
     except OSError as error:
-        return _refuse(_described(error))
+        return _refuse(describe_failure(error))
     except KeyboardInterrupt:
         print(
             "Interrupted. The same command goes on from the pooled maps and batches that are finished.",
@@ -88,7 +88,7 @@ def _refuse(error: BidsGroupError) -> int:
 _DISK = {errno.ENOSPC: "The disk is full", errno.EDQUOT: "The disk quota is used up"}
 
 
-def _described(error: OSError) -> BidsGroupError:
+def describe_failure(error: OSError) -> BidsGroupError:
     """Name the file of an error of the operating system, and its kind."""
     place = error.filename or "a file"
     if error.errno in _DISK:

@@ -1,0 +1,147 @@
+"""The command line as a function, for notebooks and scripts: ``bids_group.analyse``."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bids_group.cli.main import describe_failure, start_log
+from bids_group.cli.parser import build_parser, read_arguments
+from bids_group.cli.surroundings import settle_home
+from bids_group.cli.translation import translate
+from bids_group.errors import UsageError
+
+if TYPE_CHECKING:
+    from bids_group.output.results import Results
+
+LOGGER = logging.getLogger("bids_group")
+_NOT_OPTIONS = ("help", "version")
+
+
+def analyse(
+    bids_dir: str | Path,
+    output_dir: str | Path,
+    formula: str | None = None,
+    contrasts: Mapping[str, Any] | Sequence[str] | None = None,
+    **options: Any,
+) -> Results:
+    """Do what ``bids-group BIDS_DIR OUTPUT_DIR group`` does, and return what it wrote.
+
+    Parameters
+    ----------
+    bids_dir, output_dir
+        As on the command line.
+    formula
+        Wilkinson formula; default ``~ 1``.
+    contrasts
+        Expressions (or vectors of weights) by name, or a list of ``"NAME = EXPRESSION"``.
+    options
+        Every option of the command line, with underscores: ``smoothing_fwhm=6``,
+        ``correction=["fdr", "fwe-voxel"]``, ``one_sided=True``. None and False say nothing.
+
+    Returns
+    -------
+    Results
+        Tables as DataFrames, maps as nibabel images, read when they are asked for.
+
+    Raises
+    ------
+    BidsGroupError
+        What ends the command line with an exit code (its `exit_code`), one of `bids_group.errors`.
+    """
+    from bids_group.output.results import Results
+
+    if contrasts is not None and "contrast" in options:
+        raise UsageError("Contrasts are given twice.", found="contrasts and contrast", fix="Keep contrasts.")
+    typed = spell_command(bids_dir, output_dir, {"formula": formula, "contrast": contrasts} | options)
+    arguments = read_arguments(typed)
+    config = translate(arguments, typed)
+    settle_home()
+    with _log(arguments.verbose - arguments.quiet):
+        from bids_group.workflow import run
+
+        try:
+            run(config)
+        except OSError as error:
+            raise describe_failure(error) from error
+    return Results(output_dir=config.output_dir)
+
+
+def spell_command(bids_dir: str | Path, output_dir: str | Path, options: Mapping[str, Any]) -> list[str]:
+    """Write a call as the words of a command line.
+
+    Raises
+    ------
+    UsageError
+        There is no such option, or its value is of the wrong kind.
+    """
+    known = {
+        action.option_strings[-1].removeprefix("--").replace("-", "_"): action
+        for action in build_parser()._actions
+        if action.option_strings and action.dest not in _NOT_OPTIONS
+    }
+    words = [str(bids_dir), str(output_dir), "group"]
+    for name, value in options.items():
+        if name not in known:
+            raise _unknown(name, [*known, "contrasts"])
+        if value is not None and value is not False:
+            words += _spell(name, known[name], value)
+    return words
+
+
+def _unknown(name: str, known: Sequence[str]) -> UsageError:
+    close = difflib.get_close_matches(name.replace("-", "_"), known, n=1)
+    return UsageError(
+        f"There is no option {name!r}.",
+        expected="the options of bids-group --help, with underscores",
+        fix=f"Did you mean {close[0]!r}?" if close else None,
+    )
+
+
+def _spell(name: str, action: argparse.Action, value: Any) -> list[str]:
+    option = action.option_strings[-1]
+    if action.nargs == 0:
+        is_count = isinstance(action.default, int) and not isinstance(action.default, bool)
+        if value is not True and not (is_count and isinstance(value, int)):
+            raise UsageError(
+                f"The option {name!r} is switched on or off.", found=repr(value), expected="True or False"
+            )
+        return [option] * int(value)
+    if value is True:
+        raise UsageError(f"The option {name!r} needs a value.", found="True")
+    values = _listed(value)
+    if action.nargs is None and len(values) != 1:
+        raise UsageError(f"The option {name!r} takes one value.", found=repr(value))
+    return [f"{option}={one}" for one in values]
+
+
+def _listed(value: Any) -> list[str]:
+    """List the values of an option as text; a mapping names them (contrasts, derivatives)."""
+    if isinstance(value, Mapping):
+        return [f"{name}={_plain(one)}" for name, one in value.items()]
+    if isinstance(value, str | Path) or not hasattr(value, "__iter__"):
+        return [str(value)]
+    return [str(_plain(one)) for one in value]
+
+
+def _plain(value: Any) -> Any:
+    """Turn an array of weights into lists, whose text a contrast can read."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+@contextmanager
+def _log(verbosity: int) -> Iterator[None]:
+    """Say what happens as the command line does, unless the user's own logging listens already."""
+    before = (LOGGER.handlers[:], LOGGER.level, LOGGER.propagate)
+    if not LOGGER.handlers:
+        start_log(verbosity)
+    try:
+        yield
+    finally:
+        LOGGER.handlers[:], LOGGER.propagate = before[0], before[2]
+        LOGGER.setLevel(before[1])

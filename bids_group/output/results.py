@@ -1,0 +1,175 @@
+"""What a group analysis wrote, for notebooks: tables as DataFrames, maps as nibabel images."""
+
+from __future__ import annotations
+
+import difflib
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+from bids_group.errors import DataError, MissingInputError, UsageError
+from bids_group.labels import camel_label
+from bids_group.output.report.folder import (
+    AnalysisFiles,
+    ContrastFiles,
+    Folder,
+    read_folder,
+    read_numbers,
+    sidecar_of,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """A finished OUTPUT_DIR; files are read when they are asked for.
+
+    A contrast is named as it was asked for (``slopeDiff``; ``mean`` and ``test(group)`` by default), or,
+    where several analyses have one of that name, by its label in file names (``facesVsHousesSlopeDiff``).
+    """
+
+    output_dir: Path
+
+    @cached_property
+    def _folder(self) -> Folder:
+        return read_folder(self.output_dir)
+
+    @property
+    def contrasts(self) -> list[str]:
+        """Names of the group contrasts; labels of file names where names are not unique."""
+        found = [contrast for _, contrast in self._folder.contrasts]
+        names = [contrast.name for contrast in found]
+        return [one.name if names.count(one.name) == 1 else one.label for one in found]
+
+    @property
+    def design(self) -> pd.DataFrame:
+        """Design matrix, rows by label.
+
+        Raises
+        ------
+        UsageError
+            The analyses have different designs: see ``designs``.
+        """
+        first, *others = self.designs.values()
+        if not all(first.equals(other) for other in others):
+            raise UsageError(
+                "The analyses of this run have different designs.",
+                found=", ".join(self.designs),
+                fix=f"Choose one: .designs[{next(iter(self.designs))!r}]",
+            )
+        return first
+
+    @property
+    def designs(self) -> dict[str, pd.DataFrame]:
+        """Design matrix of each analysis, by its first-level contrast."""
+        return {one.title: one.matrix.copy() for one in self._folder.analyses}
+
+    @property
+    def ledger(self) -> pd.DataFrame:
+        """Every participant and map: used or not, and why."""
+        path = self._need(self.output_dir / "ledger.tsv")
+        return read_numbers(path, text_columns=("participant_id", "session", "run", "task", "used"))
+
+    @property
+    def report(self) -> Path:
+        """The page that shows all of it."""
+        return self._need(self.output_dir / "report.html")
+
+    def table(self, contrast: str) -> pd.DataFrame:
+        """Sum up what each correction finds of a contrast, a row per correction.
+
+        Columns ``correction``, ``alpha``, ``threshold`` (of the statistic ``threshold_statistic``),
+        ``n_elements`` and ``n_clusters`` that are significant, ``smallest_p`` (NaN where there is no p map).
+        """
+        _, found = self._find(contrast)
+        return pd.DataFrame([_sum_up(found, name) for name in found.corrections])
+
+    def image(self, contrast: str, stat: str, correction: str | None = None) -> nib.Nifti1Image:
+        """Read a map of a contrast: ``stat`` as in file names (``effect``, ``t``, ``z``, ``p``, ``n`` …).
+
+        ``correction``: as on the command line (``fdr``, ``fwe-voxel`` …; also ``permutation``), for p.
+        """
+        analysis, found = self._find(contrast)
+        desc = "" if correction is None else f"_desc-{camel_label(correction)}"
+        ending = f"_stat-{stat}{desc}_statmap.nii.gz"
+        path = self.output_dir / f"{found.stem}{ending}"
+        shared = self.output_dir / f"{analysis.stem}{ending}"
+        image = nib.load(self._need(shared if shared.exists() and not path.exists() else path))
+        assert isinstance(image, nib.Nifti1Image)
+        return image
+
+    def clusters(self, contrast: str, correction: str) -> pd.DataFrame:
+        """Read the table of significant clusters and their peaks."""
+        _, found = self._find(contrast)
+        path = self.output_dir / f"{found.stem}_desc-{camel_label(correction)}_clusters.tsv"
+        return read_numbers(self._need(path), text_columns=("region", "cluster_regions"))
+
+    def _find(self, contrast: str) -> tuple[AnalysisFiles, ContrastFiles]:
+        every = self._folder.contrasts
+        found = [pair for pair in every if pair[1].name == contrast]
+        labelled = [pair for pair in every if pair[1].label == contrast]
+        for pairs in (found, labelled):
+            if len(pairs) == 1:
+                return pairs[0]
+        raise UsageError(
+            f"There is {'more than one' if found else 'no'} contrast {contrast!r}.",
+            found=", ".join(pair[1].label for pair in found) if found else ", ".join(self.contrasts),
+            fix="Name one by its label." if found else _suggest(contrast, self.contrasts),
+        )
+
+    def _need(self, path: Path) -> Path:
+        if path.is_file():
+            return path
+        near = sorted(path.parent.glob(f"{path.name.split('_stat-')[0].split('_desc-')[0]}_*{path.suffix}"))
+        raise MissingInputError(
+            f"This analysis has no {path.relative_to(self.output_dir)}.",
+            found=", ".join(one.name for one in near) or None,
+            fix="See that the statistic and the correction were asked for.",
+        )
+
+    def __repr__(self) -> str:
+        return f"Results({str(self.output_dir)!r})"
+
+    def _repr_html_(self) -> str:
+        """Show the glance: who, which model, and what each correction finds of each contrast."""
+        parts = []
+        for analysis in self._folder.analyses:
+            head = f"{analysis.title}: {len(analysis.people)} participants, {analysis.info.get('Formula')}"
+            parts.append(f"<p><b>{html.escape(head)}</b></p>")
+            rows = [{"contrast": one.name, "in words": one.words} | row for one, row in _glance(analysis)]
+            parts.append(
+                pd.DataFrame(rows).to_html(index=False, na_rep="", float_format=lambda x: f"{x:.4g}")
+            )
+        return "\n".join([*parts, f"<p>{html.escape(str(self.output_dir / 'report.html'))}</p>"])
+
+
+def _suggest(word: str, known: Sequence[str]) -> str | None:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"Did you mean {close[0]!r}?" if close else None
+
+
+def _glance(analysis: AnalysisFiles) -> list[tuple[ContrastFiles, dict[str, Any]]]:
+    return [(one, _sum_up(one, name)) for one in analysis.contrasts for name in one.corrections]
+
+
+def _sum_up(contrast: ContrastFiles, correction: str) -> dict[str, Any]:
+    table = contrast.clusters.get(correction)
+    if table is None:
+        raise DataError(f"The correction {correction} of {contrast.label} has no table of clusters.")
+    said = sidecar_of(table)
+    path = contrast.corrected.get(correction)
+    return {
+        "correction": said["Correction"],
+        "alpha": said["Alpha"],
+        "threshold": said["Threshold"],
+        "threshold_statistic": said["ThresholdStatistic"],
+        "n_elements": said["NumberOfSignificantElements"],
+        "n_clusters": said["NumberOfClusters"],
+        "smallest_p": np.nan if path is None else float(np.min(np.asanyarray(nib.load(path).dataobj))),
+    }
