@@ -114,16 +114,18 @@ def _spell(name: str, action: argparse.Action, value: Any) -> list[str]:
         return [option] * int(value)
     if value is True:
         raise UsageError(f"The option {name!r} needs a value.", found="True")
-    values = _listed(value)
+    values = _listed(value, " = " if name == "contrast" else "=")
     if action.nargs is None and len(values) != 1:
         raise UsageError(f"The option {name!r} takes one value.", found=repr(value))
-    return [f"{option}={one}" for one in values]
+    if any(not one or one.startswith("-") for one in values):  # not to be taken for options
+        return [f"{option}={one}" for one in values]
+    return [option, *values] if values else []
 
 
-def _listed(value: Any) -> list[str]:
+def _listed(value: Any, equals: str) -> list[str]:
     """List the values of an option as text; a mapping names them (contrasts, derivatives)."""
     if isinstance(value, Mapping):
-        return [f"{name}={_plain(one)}" for name, one in value.items()]
+        return [f"{name}{equals}{_plain(one)}" for name, one in value.items()]
     if isinstance(value, str | Path) or not hasattr(value, "__iter__"):
         return [str(value)]
     return [str(_plain(one)) for one in value]

@@ -53,16 +53,8 @@ def contents(folder):
 def test_the_bytes_are_those_of_the_command_line(data, results, tmp_path):
     words = "--correction fdr fwe-size --n-permutations 40 --alpha 0.1 --permutation-p -qq"
     contrasts = ["--contrast", f"diff = {CONTRASTS['diff']}", "age = [0, 0, 1]"]
-    command = [
-        str(data),
-        str(tmp_path / "out"),
-        "group",
-        "--formula",
-        "~ group + age",
-        *words.split(),
-        *contrasts,
-    ]
-    assert main(command) == 0
+    command = ["--formula", "~ group + age", *contrasts, *words.split()]
+    assert main([str(data), str(tmp_path / "out"), "group", *command]) == 0
     ours, theirs = contents(results.output_dir), contents(tmp_path / "out")
     assert list(ours) == list(theirs)
     assert [name for name in ours if ours[name] != theirs[name]] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,10 +39,11 @@ _EXECUTION_OPTIONS = {
     "--dask-slurm": 1,
     "--overwrite": 0,
     "--reports-only": 0,
-    "-v": 0,
-    "-vv": 0,
-    "-q": 0,
+    "--print-design": 1,
+    "--verbose": 0,
+    "--quiet": 0,
 }
+_LOUDNESS = re.compile(r"-[vq]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +195,8 @@ def plain_command(words: Sequence[str]) -> str:
 
 def _takes_value(word: str) -> bool:
     """Whether the next word may belong to this one."""
-    return word.startswith("-") and "=" not in word and _EXECUTION_OPTIONS.get(word) != 0
+    is_flag = _EXECUTION_OPTIONS.get(word) == 0 or _LOUDNESS.fullmatch(word)
+    return word.startswith("-") and "=" not in word and not is_flag
 
 
 def _without_execution(words: Sequence[str]) -> Iterator[str]:
@@ -203,6 +206,8 @@ def _without_execution(words: Sequence[str]) -> Iterator[str]:
         option = word.split("=", 1)[0].replace("_", "-")
         if skip:
             skip -= 1
+        elif _LOUDNESS.fullmatch(option):
+            continue
         elif option in _EXECUTION_OPTIONS:
             skip = 0 if "=" in word else _EXECUTION_OPTIONS[option]
         else:

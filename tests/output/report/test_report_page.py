@@ -339,6 +339,10 @@ def test_an_f_contrast_has_an_unsigned_scale_of_its_own(example: Path, tmp_path:
         ("B O group --formula '~ 1'", "BIDS_DIR OUTPUT_DIR group --formula '~ 1'"),
         ("--formula '~ 1' --nprocs 3 /b /o group", "--formula '~ 1' BIDS_DIR OUTPUT_DIR group"),
         ("--mem_gb=4 -w /scratch B O group -v --random-seed 3", "BIDS_DIR OUTPUT_DIR group --random-seed 3"),
+        (
+            "-qq B O group --verbose --print-design d.tsv --alpha 0.1 -vvv",
+            "BIDS_DIR OUTPUT_DIR group --alpha 0.1",
+        ),
         ("B --formula '~ 1' O group", None),
         ("B O --formula group", None),
     ],
