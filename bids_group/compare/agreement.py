@@ -239,8 +239,11 @@ def _compare_correction(a: Tested, b: Tested, ground: Ground, correction: str) -
 
 def _judged(one: Tested, correction: str) -> Path | None:
     """Find the map that a correction judged: corrected p, uncorrected p, or true-discovery proportions."""
-    plain = {"none": "p", "ari": "ari"}.get(correction, "")
-    return one.contrast.corrected.get(correction) or one.contrast.maps.get(plain)
+    if correction == "ari":
+        path = one.root / f"{one.contrast.stem}_stat-tdp_desc-ari_statmap.nii.gz"
+        return path if path.is_file() else None
+    uncorrected = one.contrast.maps.get("p") if correction == "none" else None
+    return one.contrast.corrected.get(correction) or uncorrected
 
 
 def _significant(one: Tested, correction: str) -> Flags:
@@ -248,7 +251,7 @@ def _significant(one: Tested, correction: str) -> Flags:
     path = one.contrast.corrected.get(correction)
     if path is not None:
         return np.asarray(read_map(path).data <= alpha_of(sidecar_of(path)))
-    labels = read_map(one.root / f"{one.contrast.stem}_desc-{correction}_dseg.nii.gz").data
+    labels = read_map(one.contrast.labels[correction]).data
     if correction != "ari":
         return np.asarray(labels > 0)
     table = read_table(one.contrast.clusters[correction])

@@ -51,6 +51,7 @@ def _describe(source: Source, one: Tested, n_elements: int) -> Iterator[tuple[st
         ("estimator", facts["estimator"]),
         ("degrees of freedom", _spell(contrast.sidecar.get("DegreesOfFreedom"))),
         ("smoothing", f"{float(coverage or 0):g} mm"),
+        ("scaled by", dict(info.get("Scaling") or {}).get("Column") or "nothing"),
         ("mask given", facts["mask_name"] or "none"),
         ("minimum coverage", f"{facts['min_coverage']:g}"),
         ("elements analysed", n_elements),

@@ -216,8 +216,14 @@ def _obstacles(pair: Pair, rows: tuple[_Rows, _Rows]) -> Iterator[str]:
     if tests[0] != tests[1]:
         yield f"one is a {tests[0]} test, the other a {tests[1]} test"
     estimators = [str(one.analysis.info.get("Estimator")) for one in sides]
-    if set(estimators) != {ESTIMATORS["ols"]}:
+    weights = [weights_of(one.contrast, one.analysis.matrix.shape[1]) for one in sides]
+    if set(estimators) != {ESTIMATORS["ols"]} or weights[0] is None or weights[1] is None:
         yield f"not both are least squares over rows of equal weight (A: {estimators[0]}; B: {estimators[1]})"
+    if any("VarianceEstimate" in one.contrast.sidecar for one in sides):
+        yield "groups have residual variances of their own"
+    scalings = [one.analysis.info.get("Scaling") for one in sides]
+    if scalings[0] != scalings[1]:
+        yield "the maps are not scaled alike"
     widths = [_width_mm(one) for one in sides]
     if widths[0] != widths[1]:
         yield f"the smoothing differs ({widths[0]:g} mm and {widths[1]:g} mm)"
@@ -278,10 +284,11 @@ def _rule(pair: Pair) -> Iterator[str]:
     if repeats[0] != repeats[1]:
         one, other = ("A", "B") if repeats[0] else ("B", "A")
         yield (
-            f"{one} has several rows per person, {other} has one. Least squares gives both the same t where "
-            "everybody has the same sessions (balanced), every map is observed at every element (complete), "
-            "maps are weighted alike within people, and the rows' design holds the people and no other term "
-            "that varies within them. Elsewhere the two differ."
+            f"{one} has several rows per person, {other} has one. For a difference between two sessions, "
+            "least squares gives the same t on rows for each session and on differences within people where "
+            "everybody has both (balanced), every map is observed at every element (complete), runs are "
+            "weighted alike, and the rows' design holds the people and no other term that varies within "
+            "them. Elsewhere it differs."
         )
 
 

@@ -22,7 +22,7 @@ from bids_group.output.report.tables import show_number
 
 N_BINS = 160
 N_CUTS = 8
-_DENSITY = LinearSegmentedColormap.from_list("density", ("#c9ddef", BELOW, "#001a33"))
+_DENSITY = LinearSegmentedColormap.from_list("density", ("#7fb2de", BELOW, "#00284d"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +101,8 @@ def picture_agreement(one: Comparison, pair: Pair, portfolio: Portfolio) -> Pict
         alt=f"Scatter of {value} in B against A, and their differences against their means: {numbers}.",
         caption=(
             f"Left: {value} in B against A at each of {one.n} elements, with the line of identity. Right: "
-            f"the difference B − A against the mean of both (Bland & Altman, 1986): {numbers}. The darker, "
-            "the more elements."
+            f"the difference B − A against the mean of both (Bland & Altman, 1986): {numbers}. The "
+            "stronger the colour, the more elements."
         ),
     )
 

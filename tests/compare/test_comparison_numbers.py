@@ -1,5 +1,6 @@
 """The numbers of a comparison against numpy on the maps themselves, and the page against its table."""
 
+import json
 import re
 import shutil
 
@@ -10,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bids_group.cli import main as run_group
 from bids_group.compare.agreement import Comparison
-from tests.compare.conftest import PAIR, pooled, rows
+from tests.compare.conftest import OPTIONS, PAIR, pooled, rows
 
 COLUMNS = ["contrast", "stat", "correction", "n", "r", "bias", "limit_lower", "limit_upper", "n_a", "n_b", "n_both", "dice"]  # fmt: skip # noqa: E501
 
@@ -55,7 +57,7 @@ def test_numbers_are_those_of_numpy_on_the_maps(out_all, out_mean, both_contrast
     assert list(table.columns) == COLUMNS
     assert set(table["contrast"]) == {"facesVsHouses"}
     kinds = {(row.stat, row.correction) for row in table.fillna("n/a").itertuples()}
-    assert kinds == {("effect", "n/a"), ("t", "n/a"), ("z", "n/a"), ("p", "none"), ("p", "fdr"), ("p", "bonferroni"), ("n/a", "ari")}  # fmt: skip # noqa: E501
+    assert kinds == {("effect", "n/a"), ("t", "n/a"), ("z", "n/a"), ("p", "none"), ("p", "fdr"), ("p", "bonferroni"), ("tdp", "ari")}  # fmt: skip # noqa: E501
     for row in table[table["correction"] != "ari"].itertuples():
         correction = None if pd.isna(row.correction) else row.correction
         wanted = expected(out_all, out_mean, "facesVsHouses", "facesVsHouses", row.stat, correction)
@@ -73,7 +75,9 @@ def test_true_discoveries_are_clusters_that_hold_some(out_all, out_mean, both_co
         clusters = pd.read_csv(path, sep="\t").drop_duplicates("cluster")
         counts.append(clusters.loc[clusters["true_discovery_proportion"] > 0, "n_elements"].sum())
     assert [row.n_a, row.n_b] == counts
-    assert pd.isna([row.r, row.bias]).all()
+    maps = [read(out, "_stat-tdp_desc-ari_statmap.nii.gz") for out in (out_all, out_mean)]
+    inside = read(out_all, "_desc-analysis_mask.nii.gz") * read(out_mean, "_desc-analysis_mask.nii.gz") > 0
+    assert row.bias == pytest.approx((maps[1] - maps[0])[inside].mean(), rel=1e-9)
 
 
 def test_the_page_shows_the_numbers_of_its_table(both_contrasts):
@@ -225,3 +229,30 @@ def test_maps_without_variation_have_no_correlation():
     row = Comparison(stat="t", correction=None, n=5, a=flat, b=flat).row("c")
     assert row["r"] is None
     assert (row["bias"], row["limit_lower"], row["limit_upper"]) == (0, 0, 0)
+
+
+def test_variance_groups_are_another_test(data, out_all, compare, tmp_path):
+    out = tmp_path / "welch"
+    words = ["group", "--formula", "~ 0 + group", "--contrast", "mean = mean()"]
+    assert run_group([str(data), str(out), *words, *OPTIONS, "--variance-groups", "group"]) == 0
+    code, _, folder = compare(out_all, out, "--pairs", "facesVsHouses=facesVsHousesMean")
+    assert code == 0
+    assert "groups have residual variances of their own" in (folder / "report.html").read_text()
+
+
+def test_the_same_fit_under_another_coding_must_agree(data, compare, tmp_path):
+    """Two spellings of one model, t and F: other columns, the same tests."""
+    outs = []
+    for number, formula in enumerate(("~ group + age", "~ 0 + C(group, contr.sum) + scale(age)")):
+        outs.append(tmp_path / str(number))
+        words = ["group", "--formula", formula, "--contrast", "d = mean(group=treated) - mean(group=control)"]
+        joint = "both = [mean(group=treated), mean(group=control)]"
+        assert run_group([str(data), str(outs[-1]), *words, joint, *OPTIONS]) == 0
+    code, _, folder = compare(*outs)
+    assert code == 0
+    said = json.loads((folder / "comparison.json").read_text())["Expectations"]
+    assert {name: (one["StatisticMustAgree"], one["Alarm"]) for name, one in said.items()} == {
+        "facesVsHousesBoth": (True, None),
+        "facesVsHousesD": (True, None),
+    }
+    assert set(table_of(folder)["stat"]) >= {"t", "F"}
