@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bids_group.bids.cells_of_design import find_cell_factors, type_factors
 from bids_group.bids.content import check_presence, check_twins, check_volumes, read_headers
 from bids_group.bids.covariates import Study, read_study
 from bids_group.bids.datasets import Source, check_bids_dir, find_sources
@@ -71,11 +72,12 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
     check_found(found, sources, selection.input_suffix)
     check_effects(found, selection)
     has_sessions = any(candidate.map.session is not None for candidate in found.candidates)
-    study = read_study(inputs, _subjects(found), has_sessions=has_sessions)
+    factors = {name for candidate in found.candidates for name, _ in candidate.map.factors}
+    study = read_study(inputs, _subjects(found), has_sessions=has_sessions, further=factors)
     in_matrix = () if matrix is None else matrix.frame.index.get_level_values(0)
     everyone = sorted({*study.listed, *_subjects(found), *in_matrix})
 
-    choice = Choice(candidates=list(found.candidates), notices=list(study.notices))
+    choice = Choice(candidates=list(found.candidates), notices=[*study.notices, *found.notices])
     select_results(choice, selection)
     in_dataset = tuple(choice.candidates)
     select_people(choice, selection, everyone)
@@ -94,7 +96,8 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
     exclusions.extend(exclude_mapless(maps, everyone, exclusions))
     return Cohort(
         maps=maps,
-        tables=settle_tables(_type_tables(study, maps), matrix),
+        tables=settle_tables(_type_tables(study, maps, inputs.maps_table), matrix),
+        cell_factors=find_cell_factors(maps),
         everyone=tuple(everyone),
         exclusions=sort_exclusions(exclusions),
         notices=(
@@ -164,8 +167,9 @@ def _sort_maps(candidates: Iterable[Candidate]) -> tuple[FirstLevelMap, ...]:
     return tuple(sorted((candidate.map for candidate in candidates), key=key))
 
 
-def _type_tables(study: Study, maps: Sequence[FirstLevelMap]) -> tuple[Table, ...]:
+def _type_tables(study: Study, maps: Sequence[FirstLevelMap], listing: Path | None) -> tuple[Table, ...]:
     """Type the columns over the people and sessions that have maps: nobody else settles a kind."""
     visits = study.visits((m.subject, m.session) for m in maps if m.session is not None)
     people = study.people({m.subject for m in maps})
-    return (people,) if visits is None else (people, visits)
+    of_maps = type_factors(maps, study.typing, listing)
+    return tuple(table for table in (people, visits, of_maps) if table is not None)

@@ -101,12 +101,14 @@ class Study:
         return Table(level=level, frame=pd.DataFrame(series, index=index), columns=columns)
 
 
-def read_study(inputs: Inputs, people_with_maps: Iterable[str], *, has_sessions: bool) -> Study:
+def read_study(
+    inputs: Inputs, people_with_maps: Iterable[str], *, has_sessions: bool, further: Collection[str] = ()
+) -> Study:
     """Read all tables that an analysis may draw covariates from.
 
     The table of ``--participants-tsv`` stands instead of that in BIDS_DIR; where it has no JSON beside it,
     ``participants.json`` describes it. ``listed`` holds the labels of that table, in its order;
-    ``has_sessions`` says whether any map names its session.
+    ``has_sessions`` says whether any map names its session, ``further`` names columns of other tables.
 
     Raises
     ------
@@ -126,7 +128,8 @@ def read_study(inputs: Inputs, people_with_maps: Iterable[str], *, has_sessions:
         persons += of_people
         sessions += of_sessions
     typing = Typing(categorical=inputs.categorical, numeric=inputs.numeric)
-    _check_typing(typing, [str(name) for part in (*persons, *sessions) for name in part.frame.columns])
+    known = [str(name) for part in (*persons, *sessions) for name in part.frame.columns]
+    _check_typing(typing, [*known, *further])
     _tell_hidden([*persons, *sessions], notices)
     described = [*([path] if path else []), *phenotypes, *_sessions_tables(inputs.bids_dir, people)]
     return Study(

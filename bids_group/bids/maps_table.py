@@ -13,6 +13,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from bids_group.bids.cells import is_number
+from bids_group.bids.cells_of_design import name_cells
 from bids_group.bids.datasets import Source
 from bids_group.bids.entities import name_some, run_key, suggest
 from bids_group.bids.statmaps import Candidate, Found
@@ -23,13 +24,15 @@ from bids_group.records import FirstLevelMap
 
 _REQUIRED = ("participant_id", "contrast", "effect")
 _LABELS = {"session": "ses", "run": "run", "task": "task", "space": "space", "res": "res", "den": "den"}
+_KNOWN = (*_REQUIRED, *_LABELS, "variance", "dof", "mask")
 
 
 def read_maps_table(path: Path, input_stat: Literal["effect", "z", "t"] = "effect") -> tuple[Source, Found]:
     """Read the table of ``--maps``; paths in it are relative to its own folder.
 
     Columns: ``participant_id``, ``contrast``, ``effect``, and where wanted ``session``, ``run``, ``task``,
-    ``space``, ``res``, ``den``, ``variance``, ``dof`` (a number or a file) and ``mask``.
+    ``space``, ``res``, ``den``, ``variance``, ``dof`` (a number or a file) and ``mask``. Other columns are
+    covariates and factors of the maps.
 
     Raises
     ------
@@ -43,19 +46,21 @@ def read_maps_table(path: Path, input_stat: Literal["effect", "z", "t"] = "effec
     """
     frame = read_tsv(path)
     require_columns(frame, path, _REQUIRED)
-    known = [*_REQUIRED, *_LABELS, "variance", "dof", "mask"]
+    known = list(_KNOWN)
     for column in frame.columns:
-        if column not in known:
+        if column not in known and suggest(str(column), known):
             raise UsageError(
                 f"The table {path} has an unknown column '{column}'.",
-                expected=", ".join(known),
-                fix=suggest(str(column), known) or "Remove the column: covariates stand in participants.tsv.",
+                expected=f"{', '.join(known)}; other columns, as factors of the maps, under names less alike",
+                fix=suggest(str(column), known),
             )
     records = [{str(name): cell for name, cell in row.items()} for row in frame.to_dict("records")]
     by_line = {
         int(number): _read_row(row, f"Line {number} of {path}", path, input_stat)
         for number, row in zip(frame.index, records, strict=True)
     }
+    named, notices = name_cells(list(by_line.values()))
+    by_line = dict(zip(by_line, named, strict=True))
     _check_files(by_line, frame, path)
     _check_rows(by_line, frame, path)
     _check_there(by_line, frame, path)
@@ -63,7 +68,7 @@ def read_maps_table(path: Path, input_stat: Literal["effect", "z", "t"] = "effec
     root = _common_folder(maps, path)
     candidates = tuple(_as_candidate(replace(m, dataset=root)) for m in maps)
     return Source(name="maps", root=root, producers=(), table=path), Found(
-        candidates=candidates, leftovers=()
+        candidates=candidates, leftovers=(), notices=notices
     )
 
 
@@ -89,6 +94,7 @@ def _read_row(
         dof=_read_dof(row.get("dof"), folder, where),
         dataset=folder,
         input_stat=input_stat,
+        factors=tuple((name, cell) for name, cell in row.items() if name not in _KNOWN),
         **labels,
     )
 

@@ -14,7 +14,7 @@ from bids_group.bids.index import IndexedFile
 from bids_group.bids.sidecars import Sidecars, read_dof
 from bids_group.errors import DataError, UsageError
 from bids_group.labels import upper_first
-from bids_group.records import FirstLevelMap
+from bids_group.records import FirstLevelMap, Notice
 
 VOLUMES = (".nii", ".nii.gz")
 _NOT_SHARED = {"stat", "extension", "suffix", "subject_folder", "session_folder"}
@@ -48,6 +48,7 @@ class Found:
 
     candidates: tuple[Candidate, ...]
     leftovers: tuple[Leftover, ...]
+    notices: tuple[Notice, ...] = ()
 
 
 def pair_statmaps(

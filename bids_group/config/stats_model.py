@@ -7,7 +7,7 @@ compiled from the command line (`compile_request`); `write_model_json` turns the
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
@@ -135,6 +135,7 @@ def compile_request(
     selection: Selection,
     pooling: Literal["precision", "mean", "none"] | None = None,
     inputs: Inputs | None = None,
+    cell_factors: Collection[str] = (),
 ) -> StatsModel:
     """Turn the options of the command line into a model of two nodes: pooling, and the group.
 
@@ -145,13 +146,15 @@ def compile_request(
         ``mean``, the lower node is of type ``meta`` (weights of precision; the mean without variances).
     inputs
         The options about tables, so that the file can say them too.
+    cell_factors
+        Columns that tell first-level contrasts apart: a formula of them needs the contrasts as rows.
     """
     settled = pooling or analysis.pooling
     lower = _pooling_node(settled)
     dataset = Node(
         name="group",
         level="dataset",
-        group_by=() if "contrast" in formula_names(analysis.formula) else ("contrast",),
+        group_by=() if {"contrast", *cell_factors} & set(formula_names(analysis.formula)) else ("contrast",),
         x=_variables(analysis.formula),
         formula=analysis.formula,
         settings={**list_settings(analysis, selection, inputs), **_contrast_setting(analysis.contrasts)},

@@ -18,11 +18,12 @@ ENTITIES = ("subject", "session", "run", "contrast")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowKey:
-    """What a row is about: its entities, and the sessions of the maps below it."""
+    """What a row is about: its entities, and the sessions and files of the maps below it."""
 
     label: str
     entities: Mapping[str, str]
     sessions: tuple[str | None, ...]
+    effects: tuple[str, ...] = ()
 
     @property
     def subject(self) -> str:
@@ -99,15 +100,21 @@ def _column_values(keys: Sequence[RowKey], table: Table, name: str) -> tuple[pd.
     column = table.frame[name]
     if table.level == "subject":
         return column.reindex([key.subject for key in keys]).reset_index(drop=True), ""
-    pairs = [(key.subject, session or "") for key in keys for session in key.sessions]
-    owners = [position for position, key in enumerate(keys) for _ in key.sessions]
-    by_row = column.reindex(pd.MultiIndex.from_tuples(pairs)).set_axis(pd.Index(owners))
+    if table.level == "map":
+        pairs = pd.Index([effect for key in keys for effect in key.effects])
+        owners = [position for position, key in enumerate(keys) for _ in key.effects]
+    else:
+        pairs = pd.MultiIndex.from_tuples(
+            [(key.subject, session or "") for key in keys for session in key.sessions]
+        )
+        owners = [position for position, key in enumerate(keys) for _ in key.sessions]
+    by_row = column.reindex(pairs).set_axis(pd.Index(owners))
     n_values = by_row.groupby(level=0, observed=True).nunique(dropna=False)
     varying = n_values.index[n_values > 1]
     if len(varying):
         return None, (
-            f"The column {name!r} of {table.columns[name].source} varies between the sessions of "
-            f"{keys[varying[0]].label}, and a row of this design stands for several sessions."
+            f"The column {name!r} of {table.columns[name].source} varies between the {table.level}s of "
+            f"{keys[varying[0]].label}, and a row of this design stands for several {table.level}s."
         )
     return by_row[~by_row.index.duplicated()].reindex(range(len(keys))), ""
 

@@ -68,10 +68,12 @@ def join_node_rows(node: Node, keys: Sequence[RowKey], cohort: Cohort) -> pd.Dat
     return raw.set_axis(range(len(keys)), axis=0)
 
 
-def check_one_contrast(node: Node, contrasts: Collection[str]) -> None:
-    """Refuse a model of several first-level contrasts in which the contrast is no variable."""
+def check_one_contrast(node: Node, contrasts: Collection[str], cell_factors: Collection[str] = ()) -> None:
+    """Refuse a model of several first-level contrasts in which neither they nor their factors vary."""
     names = (*model_names(node), *input_names(node.instructions))
-    if len(contrasts) > 1 and not any(n == "contrast" or find_contrast(n, contrasts) for n in names):
+    if len(contrasts) > 1 and not any(
+        name in ("contrast", *cell_factors) or find_contrast(name, contrasts) for name in names
+    ):
         raise UsageError(
             f"The node {node.name!r} would mix {len(contrasts)} first-level contrasts in one model.",
             found=list_some(sorted(contrasts)),

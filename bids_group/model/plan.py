@@ -207,7 +207,7 @@ class _Planning:
     ) -> GroupAnalysis:
         node = self.node
         contrasts = sorted({signal.contrast for signal in signals})
-        check_one_contrast(node, contrasts)
+        check_one_contrast(node, contrasts, self.cohort.cell_factors)
         observations = _observations(node, signals, is_mixed=len(contrasts) > 1)
         inference = self.spec.inference
         others = (inference.exchangeability_blocks, inference.variance_groups, self.spec.scale_by)
@@ -287,7 +287,8 @@ def _row_key(one: Observation) -> RowKey:
     if one.is_one_of_several:
         entities["contrast"] = one.contrast
     sessions = tuple(sorted({each.session for each in one.maps}, key=str))
-    return RowKey(label=one.label, entities=entities, sessions=sessions)
+    effects = tuple(str(each.effect) for each in one.maps)
+    return RowKey(label=one.label, entities=entities, sessions=sessions, effects=effects)
 
 
 def _check_names(observations: Iterable[Observation]) -> None:

@@ -42,7 +42,8 @@ class Signal:
         """What a row of this map is about; its label is for messages."""
         words = (f"{prefix}-{self.entities[name]}" for name, prefix in PREFIXES if name in self.entities)
         sessions = tuple(sorted({one.session for one in self.maps}, key=str))
-        return RowKey(label="_".join(words), entities=self.entities, sessions=sessions)
+        effects = tuple(str(one.effect) for one in self.maps)
+        return RowKey(label="_".join(words), entities=self.entities, sessions=sessions, effects=effects)
 
     def exclude(self, reason: str) -> list[Exclusion]:
         """Say of all maps below why they are left out."""

@@ -42,6 +42,8 @@ class FirstLevelMap:
     input_stat: Literal["effect", "z", "t"] = "effect"
     producer: str | None = None
     suffix: str = "statmap"
+    factors: tuple[tuple[str, str | None], ...] = ()
+    """Further columns of the table that lists the maps, with the cell of this one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,14 +89,14 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Table:
-    """Covariates of people (or of their sessions).
+    """Covariates of people (or of their sessions, or of single maps).
 
-    ``frame``: index = subject label, or (subject, session) for ``level="session"``; categorical columns
-    have pandas ``category`` dtype with the levels in their order (first = reference), numeric columns
-    ``float64``; missing = NaN.
+    ``frame``: index = subject label, (subject, session) for ``level="session"``, or the path of the effect;
+    categorical columns have pandas ``category`` dtype with the levels in their order (first = reference),
+    numeric columns ``float64``; missing = NaN.
     """
 
-    level: Literal["subject", "session"]
+    level: Literal["subject", "session", "map"]
     frame: pd.DataFrame
     columns: Mapping[str, Column]
 
@@ -119,5 +121,7 @@ class Cohort:
     """Whether every effect of the dataset (before labels narrowed it) has a variance: settles pooling."""
     sessions: Column | None = None
     """The sessions of the maps in the order that a JSON file gives them; None: alphabetical."""
+    cell_factors: tuple[str, ...] = ()
+    """Columns of the table of maps that have one value for each first-level contrast, several over all."""
     design_matrix: Table | None = None
     """The rows of ``--design-matrix`` as they were given; its columns are those of the last of ``tables``."""

@@ -74,7 +74,9 @@ def prepare(config: RunConfig) -> Job:
     spec, cohort, pooling_notices = _settle_pooling(config.analysis, cohort)
     spec, extent_notices = _settle_extent(spec)
     if model is None:
-        model = compile_request(config.analysis, config.selection, spec.pooling, config.inputs)
+        model = compile_request(
+            config.analysis, config.selection, spec.pooling, config.inputs, cohort.cell_factors
+        )
     cohort, mask_notices = settle_masks(spec, cohort, is_group=config.level == "group")
     pooling = plan_pooling(cohort, model, spec)
     analyses = plan_analyses(cohort, model, spec) if config.level == "group" else ()
