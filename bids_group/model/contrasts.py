@@ -31,7 +31,7 @@ from bids_group.model.grammar import read_expression
 from bids_group.model.pointing import list_some
 from bids_group.model.repeated import check_within
 from bids_group.model.rows import Row
-from bids_group.model.terms import HierarchicalForm, find_term, term_rows
+from bids_group.model.terms import HierarchicalForm, find_term, settled_part, term_rows
 from bids_group.model.weighing import as_number, weigh_combination
 from bids_group.model.words import join_rows, say_combination, say_number, say_test, say_weights
 from bids_group.model.zero import explain_zero
@@ -60,11 +60,15 @@ class Fitted:
 
 
 def build_contrast(
-    request: ContrastRequest, fitted: Fitted, *, subjects: pd.Series | None = None
+    request: ContrastRequest,
+    fitted: Fitted,
+    *,
+    subjects: pd.Series | None = None,
+    are_conditions: bool = False,
 ) -> Contrast:
     """Turn one requested contrast into independent rows of weights.
 
-    ``subjects``: whose row each is, where people have several rows.
+    ``subjects``: whose row each is, where people have several rows (``are_conditions``: one per condition).
 
     Raises
     ------
@@ -81,7 +85,15 @@ def build_contrast(
     weights = np.array([row.settled for row in rows])
     _check_zero(name, weights, request.expression, expression, fitted)
     if subjects is not None:
-        check_within(name, weights, fitted.coding.formula, fitted.space, fitted.X, subjects)
+        check_within(
+            name,
+            weights,
+            fitted.coding,
+            fitted.space,
+            fitted.X,
+            subjects,
+            are_conditions=are_conditions,
+        )
     _check_estimable(name, weights, fitted)
     kept = fitted.space.independent_rows(weights)
     return Contrast(
@@ -92,6 +104,28 @@ def build_contrast(
         expression=request.expression.strip(),
         words=words,
     )
+
+
+def build_settled_part(request: ContrastRequest, fitted: Fitted) -> tuple[Contrast, int] | None:
+    """Test of a term what these rows settle, if anything; also give the degrees of freedom of the whole."""
+    expression = read_expression(request.expression, fitted.coding.columns)
+    if not isinstance(expression, TermTest):
+        return None
+    term = find_term(fitted.form, expression.term)
+    rows, n_whole = settled_part(fitted.form, fitted.X, term), len(fitted.form.blocks[term.key])
+    weights = [row.settled for row in rows if row.settled.any()]
+    if not weights:
+        return None
+    part = f"{len(rows)} of {n_whole} degrees of freedom, those that have rows"
+    contrast = Contrast(
+        name=request.expression,
+        label=label_term(term),
+        weights=np.array(weights),
+        test="F" if len(weights) > 1 else "t",
+        expression=request.expression,
+        words=f"{say_test(term, n_whole, fitted.coding)} ({part})",
+    )
+    return contrast, n_whole
 
 
 def _refuse_meanings(text: str, expression: Expression, columns: Sequence[str]) -> None:

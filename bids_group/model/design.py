@@ -13,7 +13,7 @@ from bids_group.config import ContrastRequest
 from bids_group.errors import BidsGroupError, ContrastError, DesignError
 from bids_group.model.checks import check_centering, check_design, check_variables
 from bids_group.model.coding import Coding, build_coding
-from bids_group.model.contrasts import Fitted, build_contrast, default_requests, remark
+from bids_group.model.contrasts import Fitted, build_contrast, build_settled_part, default_requests, remark
 from bids_group.model.details import describe
 from bids_group.model.estimability import RowSpace
 from bids_group.model.factors import quote
@@ -102,7 +102,8 @@ def _build_contrasts(analysis: GroupAnalysis, fitted: Fitted) -> tuple[tuple[Con
 
 def _build_one(request: ContrastRequest, analysis: GroupAnalysis, fitted: Fitted) -> Contrast:
     subjects = analysis.rows["subject"] if _repeats(analysis) else None
-    return build_contrast(request, fitted, subjects=subjects)
+    are_conditions = any(one.is_one_of_several for one in analysis.observations)
+    return build_contrast(request, fitted, subjects=subjects, are_conditions=are_conditions)
 
 
 def _build_defaults(analysis: GroupAnalysis, fitted: Fitted) -> tuple[tuple[Contrast, ...], list[Notice]]:
@@ -116,6 +117,10 @@ def _build_defaults(analysis: GroupAnalysis, fitted: Fitted) -> tuple[tuple[Cont
         except (DesignError, ContrastError) as error:
             left_out.append((request.name or request.expression, error))
     notices = [_say_left_out(name, error) for name, error in left_out] + _say_within(analysis, between)
+    if not contrasts and not _repeats(analysis):
+        parts = [part for request in requests if (part := build_settled_part(request, fitted))]
+        contrasts = [contrast for contrast, _ in parts]
+        notices += [_say_part(*part) for part in parts]
     if not contrasts:
         raise left_out[0][1] if left_out else _no_contrast(between)
     return tuple(_without_label(contrast) for contrast in contrasts), notices
@@ -148,6 +153,15 @@ def _no_contrast(between: list[str]) -> DesignError:
 def _say_left_out(name: str, error: BidsGroupError) -> Notice:
     sentence = f"The default contrast '{name}' is left out: {error.sentence}"
     return Notice(severity="warning", topic="contrasts", sentence=sentence, fix=error.fix)
+
+
+def _say_part(contrast: Contrast, n_whole: int) -> Notice:
+    sentence = (
+        f"No default contrast can be tested whole: of {contrast.name} the part that these rows settle is "
+        f"tested, {len(contrast.weights)} of {n_whole} degrees of freedom."
+    )
+    fix = "Name the contrasts that you want, or leave out or join levels with too few rows."
+    return Notice(severity="warning", topic="contrasts", sentence=sentence, fix=fix)
 
 
 def _say_within(analysis: GroupAnalysis, between: list[str]) -> list[Notice]:

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from bids_group.errors import DesignError
-from bids_group.model.coding import Array
+from bids_group.model.coding import Array, Coding
 from bids_group.model.estimability import TOLERANCE, RowSpace
-from bids_group.model.formula import Formula
 from bids_group.model.pointing import list_some
+from bids_group.model.words import say_weights
 
 
 def has_repeats(subjects: pd.Series) -> bool:
@@ -49,9 +49,18 @@ def changes_within(variables: pd.DataFrame, subjects: pd.Series) -> bool:
 
 
 def check_within(
-    name: str, weights: Array, formula: Formula, space: RowSpace, X: Array, subjects: pd.Series
+    name: str,
+    weights: Array,
+    coding: Coding,
+    space: RowSpace,
+    X: Array,
+    subjects: pd.Series,
+    *,
+    are_conditions: bool = False,
 ) -> None:
     """Refuse a contrast that compares people who have several rows each.
+
+    ``are_conditions``: the rows of a person are first-level contrasts, which pooling does not join.
 
     Raises
     ------
@@ -63,8 +72,17 @@ def check_within(
     is_known = space.is_estimable(weights) | _weighs_people(weights, X, subjects)
     if not (is_between & is_known).any():
         return
+    row = weights[is_between & is_known][0]
     several = sorted(set(subjects[subjects.duplicated()].astype(str)))
-    if "subject" in formula.columns:
+    people = [at for term, columns in coding.positions.items() if "subject" in term.columns for at in columns]
+    if are_conditions:
+        fix = (
+            "Make the contrast of conditions within each person first, in a node of Level Subject, or "
+            "analyse each condition by itself: GroupBy contrast, --first-level-contrast."
+        )
+    elif row[people].any() and not row.sum():
+        fix = "The weights fall on columns of subject: see the order by --dry-run, or write means or columns."
+    elif "subject" in coding.formula.columns:
         fix = (
             "Give every person one row (--pooling precision, or mean without variance maps), "
             "or contrast what changes within people."
@@ -76,7 +94,8 @@ def check_within(
         )
     raise DesignError(
         f"The contrast '{name}' compares people, but {len(several)} people have several rows.",
-        found=f"several rows of {list_some(several, 6)}, which are not independent of each other",
+        found=f"several rows of {list_some(several, 6)}, which are not independent of each other; "
+        f"its weights: {say_weights(row, coding.columns)}",
         expected="one row per person, or a contrast of what changes within people",
         fix=fix,
     )

@@ -66,20 +66,32 @@ def term_rows(form: HierarchicalForm, X: Array, typed: str) -> list[Row]:
     term = find_term(form, typed)
     if form.missing:
         raise _hierarchy_error(form, typed)
-    positions = list(form.blocks[term.key])
-    space = RowSpace.of(form.matrix)
-    chosen = np.eye(form.matrix.shape[1])[positions]
-    if not positions or not space.is_estimable(chosen).all():
+    chosen = np.eye(form.matrix.shape[1])[list(form.blocks[term.key])]
+    if not len(chosen) or not RowSpace.of(form.matrix).is_estimable(chosen).all():
+        n_settled = len(settled_part(form, X, term))
         raise DesignError(
             f"The test of '{typed}' cannot be made from these rows.",
             found=f"rows in which {term.name} cannot be told from the other terms "
             "(empty cells, or columns that depend on each other)",
             expected="rows in every cell of the term, and no other term that says the same",
-            fix="Leave out the term that says the same, or join levels so that no cell is empty.",
+            fix="Leave out the term that says the same, or join levels so that no cell is empty."
+            if not n_settled
+            else f"{n_settled} of its {len(chosen)} degrees of freedom can be tested: write them as a joint "
+            "test of differences between cells that have rows, [mean(…) - mean(…), …], or join levels.",
         )
-    rows = _solve(form.matrix, space, positions)
-    weights, sizes = rows @ X, np.outer(np.linalg.norm(rows, axis=1), np.linalg.norm(X, axis=0))
-    return [Row(weights=one, errors=ROUNDING * size) for one, size in zip(weights, sizes, strict=True)]
+    return _solve(form.matrix, chosen, X)
+
+
+def settled_part(form: HierarchicalForm, X: Array, term: Term) -> list[Row]:
+    """Weigh as much of a term as these rows settle: its hypotheses that lie in the row space, if any."""
+    space, positions = RowSpace.of(form.matrix), list(form.blocks[term.key])
+    if form.missing or not positions:
+        return []
+    left, values, _ = np.linalg.svd(space.null[positions])
+    free = left[:, int((values > TOLERANCE).sum()) :].T  # combinations that no dependency moves
+    chosen = np.zeros((len(free), form.matrix.shape[1]))
+    chosen[:, positions] = free * space.norms[positions]
+    return _solve(form.matrix, chosen, X)
 
 
 def _hierarchy_error(form: HierarchicalForm, typed: str) -> DesignError:
@@ -95,9 +107,12 @@ def _hierarchy_error(form: HierarchicalForm, typed: str) -> DesignError:
     )
 
 
-def _solve(matrix: Array, space: RowSpace, positions: list[int]) -> Array:
-    inverse = np.linalg.pinv(matrix / space.norms, rcond=TOLERANCE)
-    return np.asarray(inverse[positions] / space.norms[positions, None], dtype=np.float64)
+def _solve(matrix: Array, chosen: Array, X: Array) -> list[Row]:
+    """Weigh the columns of X so that combinations (``chosen``) of the coefficients of ``matrix`` come out."""
+    norms = RowSpace.of(matrix).norms
+    rows = (chosen / norms) @ np.linalg.pinv(matrix / norms, rcond=TOLERANCE)
+    weights, sizes = rows @ X, np.outer(np.linalg.norm(rows, axis=1), np.linalg.norm(X, axis=0))
+    return [Row(weights=one, errors=ROUNDING * size) for one, size in zip(weights, sizes, strict=True)]
 
 
 def find_term(form: HierarchicalForm, typed: str) -> Term:
