@@ -44,21 +44,19 @@ def check_names(output_dir: Path, names: Iterable[Path], *, has_results: bool) -
     OutputError
         A file of such a name is not in ``code/outputs.json``, or a folder of ours is a link or no folder.
     """
-    own = {path for lists in _read_lists(output_dir).values() for path in lists}
-    own |= {_IDENTITY, _MANIFEST} if (output_dir / _MANIFEST).is_file() else set()
     wanted = {*names, _MANIFEST, *([_IDENTITY] if has_results else [])}
     folders = {folder for path in wanted for folder in path.parents if folder.parts} | {Path("logs")}
     for folder in sorted(folders | ({Path("group")} if has_results else set())):
         path = output_dir / folder
         if path.is_symlink() or (os.path.lexists(path) and not path.is_dir()):
             _refuse_foreign(path, "a link" if path.is_symlink() else "no folder")
-    for name in sorted(wanted):
-        if os.path.lexists(output_dir / name) and (name not in own or _is_folder(output_dir / name)):
+    there = [name for name in sorted(wanted) if os.path.lexists(output_dir / name)]
+    there += _list_results(output_dir) if has_results else []
+    own = set(own_files(output_dir))  # after looking: a job beside this one lists a name, then writes it
+    own |= {_IDENTITY, _MANIFEST} if (output_dir / _MANIFEST).is_file() else set()
+    for name in there:
+        if name not in own or _is_folder(output_dir / name):
             _refuse_foreign(output_dir / name, f"a file that is not in {_MANIFEST}")
-    if has_results:
-        for name in _list_results(output_dir):
-            if name not in own:
-                _refuse_foreign(output_dir / name, f"a file below group/ that is not in {_MANIFEST}")
 
 
 def _is_folder(path: Path) -> bool:
@@ -104,7 +102,7 @@ def check_same_analysis(output_dir: Path, identity: Mapping[str, Any], *, is_ove
     wanted = plain(identity)
     with take_turn(output_dir):
         differences = find_differences(_read_json(output_dir / _IDENTITY), wanted)
-        own = [path for path in _all_listed(output_dir) if os.path.lexists(output_dir / path)]
+        own = [path for path in own_files(output_dir) if os.path.lexists(output_dir / path)]
         results = [path for path in own if path.parts[0] == "group"]
         if differences and results and not is_overwrite:
             raise _other_analysis(output_dir, differences)
@@ -196,7 +194,8 @@ def _is_of_0_1(output_dir: Path) -> bool:
     return any(isinstance(entry, dict) and entry.get("Name") == "bids_group" for entry in entries)
 
 
-def _all_listed(output_dir: Path) -> list[Path]:
+def own_files(output_dir: Path) -> list[Path]:
+    """List the files of this run and of earlier ones, relative to OUTPUT_DIR; pooled maps are not listed."""
     return sorted({path for listed in _read_lists(output_dir).values() for path in listed})
 
 

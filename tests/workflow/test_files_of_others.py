@@ -50,6 +50,15 @@ def names_written(finished: Path) -> list[str]:
     return [one for one in names if one not in {*people, *results}] + people[:4] + people[-4:] + results[::9]
 
 
+def test_every_file_that_is_written_is_listed(finished):
+    """But pooled maps, which are known by their key, what is joined with others' and logs with a time."""
+    listed = set(json.loads((finished / "code" / "outputs.json").read_text())["Files"])
+    written = {
+        name for name in files_below(finished) if not name.startswith("sub-") and not name.endswith(".log")
+    }
+    assert written - MERGED - {"code/outputs.json", "code/analysis.json"} == listed
+
+
 def test_a_foreign_file_of_any_name_of_ours_is_refused_and_kept(small, finished, tmp_path, capsys):
     names = names_written(finished)
     assert {"participants.tsv", "ledger.tsv", "report.html", "code/command.json", "code/outputs.json"} < {

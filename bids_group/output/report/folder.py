@@ -16,6 +16,7 @@ from pandas.api.types import is_numeric_dtype
 
 from bids_group.errors import DataError, MissingInputError
 from bids_group.labels import natural_order
+from bids_group.output.manifest import own_files
 
 CORRECTION_ORDER = ("fweTfce", "fweVoxel", "fweMass", "fweSize", "bonferroni", "fdr", "ari", "none")
 """The strictest control comes first: its outline is the one drawn on the pictures."""
@@ -186,9 +187,16 @@ def read_folder(root: Path) -> Folder:
         analyses=tuple(_read_analysis(root, path) for path in designs),
         ledger=read_table(ledger) if ledger.is_file() else None,
         command=_read_json_if_there(root / "code" / "command.json"),
-        model=next(map(read_json, sorted((root / "code").glob("model-*_smdl.json"))), {}),
+        model=_read_model(root),
         description=_read_json_if_there(root / "dataset_description.json"),
     )
+
+
+def _read_model(root: Path) -> dict[str, Any]:
+    """Read the resolved model of this analysis, not one that another program keeps beside it."""
+    there = sorted((root / "code").glob("model-*_smdl.json"))
+    own = [path for path in there if path.relative_to(root) in own_files(root)]
+    return next(map(read_json, own or there), {})
 
 
 def read_table(path: Path) -> pd.DataFrame:
