@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -39,11 +40,29 @@ def check_variables(analysis: GroupAnalysis, formula: Formula, variables: pd.Dat
     coded = {use.column for factor in formula.factors for use in factor.uses if use.role == "factor"}
     return [
         notice
-        for name in variables
-        for notice in _check_column(
-            str(name), variables[name], analysis.columns.get(str(name)), is_coded=name in coded
+        for name in map(str, variables)
+        for notice in (
+            *_check_column(name, variables[name], analysis.columns.get(name), is_coded=name in coded),
+            *_check_lone(name, variables[name], analysis.rows, is_coded=name in coded),
         )
     ]
+
+
+def _check_lone(name: str, values: pd.Series, rows: pd.DataFrame, *, is_coded: bool) -> Iterator[Notice]:
+    """Tell of a level in which several rows are of one person, where levels are of people."""
+    if "subject" not in rows or name == "subject" or (is_numeric(values) and not is_coded):
+        return
+    people = pd.DataFrame({"level": as_levels(values), "subject": rows["subject"].astype(str)})
+    if people.groupby("subject")["level"].nunique().max() > 1:
+        return
+    for level, group in people.groupby("level"):
+        if len(group) > 1 and len(set(group["subject"])) == 1:
+            yield Notice(
+                severity="warning",
+                topic="cells",
+                sentence=f"Only sub-{group['subject'].iloc[0]} has {name} = {level}: one person is no group.",
+                fix=f"Join levels, or leave out '{name}'.",
+            )
 
 
 def check_design(
@@ -61,6 +80,7 @@ def check_design(
     """
     n_rows, rank = fitted.X.shape[0], fitted.space.rank
     if has_noise and n_rows - rank < 1:
+        _refuse_level_per_row(fitted.coding, n_rows)
         raise DesignError(
             "The design has as many independent columns as rows: nothing is left to judge noise by.",
             found=f"{n_rows} rows, rank {rank}",
@@ -75,6 +95,22 @@ def check_design(
         *_check_collinearity(details, is_full_rank=rank == fitted.X.shape[1], is_own=fitted.is_own),
         *_check_leverage(details, rank),
     ]
+
+
+def _refuse_level_per_row(coding: Coding, n_rows: int) -> None:
+    """Name the factor that leaves nothing to judge noise by, because each row has a level of its own."""
+    for name, levels in coding.levels.items():
+        if name == "subject" or len(levels) < n_rows:
+            continue
+        are_files = all(re.search(r"/|\.[A-Za-z]\w*$", level) for level in levels)
+        what = ": a map per person is no covariate here" if are_files else ""
+        raise DesignError(
+            f"The column '{name}' has a level of its own in each row{what}.",
+            found=f"{list_some(levels, 3)}: {len(levels)} levels in {n_rows} rows",
+            expected="a number, or a category with several people in each level",
+            fix=f"Leave '{name}' out of the formula"
+            + (", or give one number per person, such as its mean within a mask." if are_files else "."),
+        )
 
 
 def check_centering(coding: Coding) -> list[Notice]:

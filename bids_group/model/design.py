@@ -17,7 +17,7 @@ from bids_group.model.contrasts import Fitted, build_contrast, build_settled_par
 from bids_group.model.details import describe
 from bids_group.model.estimability import RowSpace
 from bids_group.model.factors import quote
-from bids_group.model.formula import needed_variables, read_formula
+from bids_group.model.formula import Formula, needed_variables, read_formula
 from bids_group.model.pointing import list_some
 from bids_group.model.repeated import changes_within, has_repeats
 from bids_group.model.terms import build_hierarchical
@@ -48,12 +48,25 @@ def build_design(analysis: GroupAnalysis) -> Design:
         What was typed cannot be read, or names what does not exist.
     DesignError
         These rows cannot answer the question: missing values, too few rows, a contrast that cannot be
-        estimated, or one that compares people who have several rows each.
+        estimated, or one that compares people who have several rows each. The notes of an error are the
+        warnings that were found before it.
     """
     names = needed_variables(analysis.formula, analysis.rows.columns, centering=analysis.centering)
     variables = analysis.rows[list(names)]
     formula = read_formula(analysis.formula, tuple(analysis.rows.columns))
     notices = [*analysis.notices, *check_variables(analysis, formula, variables)]
+    try:
+        return _build(analysis, formula, variables, notices)
+    except BidsGroupError as error:  # what was found of the columns may be its cause
+        for one in notices:
+            if one.severity == "warning":
+                error.add_note(f"{one.sentence} {one.fix or ''}".rstrip())
+        raise
+
+
+def _build(
+    analysis: GroupAnalysis, formula: Formula, variables: pd.DataFrame, notices: list[Notice]
+) -> Design:
     coding, matrix = build_coding(formula, variables, analysis.centering)
     X = matrix.to_numpy(dtype=np.float64)
     form = build_hierarchical(coding, variables, X)

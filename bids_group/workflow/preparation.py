@@ -14,7 +14,7 @@ from bids_group.config import AnalysisSpec, InferenceSpec, RunConfig
 from bids_group.config.stats_model import StatsModel, compile_request
 from bids_group.config.stats_model_reading import read_model
 from bids_group.config.stats_model_request import settle_request
-from bids_group.errors import DataError, UsageError
+from bids_group.errors import BidsGroupError, DataError, UsageError
 from bids_group.inference import check_inference
 from bids_group.model import (
     add_columns,
@@ -253,8 +253,9 @@ def _build_design(analysis: GroupAnalysis) -> Design:
     """Build a design; where these rows cannot support it, what was found of their columns is told first."""
     try:
         return build_design(analysis)
-    except DataError:
-        say(one for one in analysis.notices if one.severity == "warning")
+    except BidsGroupError as error:
+        for note in dict.fromkeys(getattr(error, "__notes__", ())):
+            LOGGER.warning(note)
         raise
 
 

@@ -1,0 +1,112 @@
+"""From a table to the first message: the column that is to blame comes before rank and estimability."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_group.cli import main
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Make a dataset of twelve people from the rows of a table; returns a function that runs the program."""
+    raw, first = tmp_path / "raw", tmp_path / "raw" / "derivatives" / "first"
+    first.mkdir(parents=True)
+    (raw / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.8.0"}')
+    generated = {
+        "Name": "f",
+        "BIDSVersion": "1.8.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "f"}],
+    }
+    (first / "dataset_description.json").write_text(json.dumps(generated))
+
+    def run(columns, *options, sessions=(None,), is_dry=True):
+        names = list(columns)
+        lines = ["\t".join(["participant_id", *names])]
+        for n in range(12):
+            lines.append("\t".join([f"sub-{n:02d}", *(str(columns[name][n]) for name in names)]))
+            for session in sessions:
+                stem = f"sub-{n:02d}" + (f"_ses-{session}" if session else "")
+                data = np.random.default_rng([n, *(session or "").encode()]).normal(size=(3, 3, 3))
+                path = first / f"{stem}_task-x_contrast-c_stat-effect_statmap.nii.gz"
+                nib.Nifti1Image(data.astype(np.float32), np.eye(4) * 9).to_filename(path)
+        (raw / "participants.tsv").write_text("\n".join(lines) + "\n")
+        dry = ["--dry-run"] if is_dry else ["--no-report"]
+        return main([str(raw), str(tmp_path / "out"), "group", *dry, *options])
+
+    return run
+
+
+AGES = [20, 23, 31, 45, 52, 38, 29, 41, 33, 27, 36, 48]
+GROUPS = ["a", "b", "c"] * 4
+
+
+def test_a_group_that_is_lost_with_missing_values_is_a_warning_also_when_quiet(dataset, capsys):
+    ages = [age if group != "b" else "n/a" for age, group in zip(AGES, GROUPS, strict=True)]
+    options = ("--formula", "~ age", "--missing", "drop", "-q")
+    assert dataset({"group": GROUPS, "age": ages}, *options) == 0
+    (line,) = [one for one in capsys.readouterr().err.splitlines() if "WARNING --missing" in one]
+    assert "leaves nobody with group = b: 4 of 4 with a, 0 of 4 with b, 4 of 4 with c are left" in line
+
+
+def test_a_group_that_is_lost_stands_in_the_report(dataset, tmp_path):
+    ages = [age if group != "b" else "n/a" for age, group in zip(AGES, GROUPS, strict=True)]
+    columns = {"group": GROUPS, "age": ages}
+    assert dataset(columns, "--formula", "~ group + age", "--missing", "drop", "-qq", is_dry=False) == 0
+    sidecar = next((tmp_path / "out" / "group").glob("*_design.json")).read_text()
+    assert "leaves nobody with group = b" in sidecar
+
+
+def test_a_map_per_person_is_no_covariate(dataset, capsys):
+    columns = {"group": GROUPS, "gm": [f"sub-{n:02d}_gm.nii.gz" for n in range(12)]}
+    assert dataset(columns, "--formula", "~ group + gm", "-q") == 65
+    said = capsys.readouterr().err
+    assert (
+        "The column 'gm' has a level of its own in each row: a map per person is no covariate here." in said
+    )
+    assert "rank" not in said
+
+
+@pytest.mark.parametrize("odd", ["-", ".", "NA", "NaN", "89+", "31,5"])
+@pytest.mark.parametrize("formula", ["~ age", "~ age + group", "~ group * age", "~ I(age**2)", "~ C(age)"])
+def test_a_column_that_is_nearly_numbers_is_named_before_anything_about_rank(dataset, capsys, odd, formula):
+    ages = [odd, *AGES[1:]]
+    assert dataset({"group": GROUPS, "age": ages}, "--formula", formula, "-q") == 65
+    said = capsys.readouterr().err
+    assert said.startswith("ERROR Column 'age' of ")
+    assert f"'{odd}' in sub-00" in said
+    assert "rank" not in said
+
+
+@pytest.mark.parametrize("option", ["--exchangeability-blocks", "--variance-groups"])
+def test_columns_of_blocks_and_variance_groups_are_used_too(dataset, capsys, option):
+    sites = ["-", *([1, 2] * 6)[1:]]
+    options = ("--correction", "fwe-voxel", option, "site", "-q")
+    assert dataset({"site": sites, "age": AGES}, "--formula", "~ age", *options) == 65
+    assert "Column 'site'" in capsys.readouterr().err
+
+
+def test_twins_of_a_level_are_told_before_the_error_that_they_cause(dataset, capsys):
+    sex = ["F", "f", *"FM" * 5]
+    contrast = ("--contrast", "d = slope(age, sex=f) - slope(age, sex=F)")
+    assert dataset({"sex": sex, "age": AGES}, "--formula", "~ sex * age", *contrast, "-q") == 65
+    said = capsys.readouterr().err
+    assert said.index("differ only in case") < said.index("ERROR")
+
+
+def test_one_person_alone_in_a_level_is_told_where_sessions_are_rows(dataset, capsys):
+    columns = {"group": ["p", *["c"] * 11]}
+    options = ("--pooling", "none", "--formula", "~ group + session", "-q")
+    assert dataset(columns, *options, sessions=("1", "2")) == 0
+    assert "Only sub-00 has group = p: one person is no group." in capsys.readouterr().err
+
+
+def test_nobody_left_names_the_column_without_values(dataset, capsys):
+    columns = {"age": AGES, "note": ["n/a"] * 12}
+    assert dataset(columns, "--formula", "~ age + note", "--missing", "drop", "-q") == 65
+    said = capsys.readouterr().err
+    assert "no row has a value of note" in said
+    assert "age" not in said.splitlines()[0]
