@@ -91,7 +91,8 @@ def _significant(correction: str, table: pd.DataFrame, alpha: float) -> pd.DataF
 def answer(desk: ContrastDesk, finding: Finding) -> Answer:
     """Say in a sentence what a correction found."""
     title, n_found = finding.title, finding.n_significant
-    short = f"{title_of(finding.correction)}: {n_found}"
+    n_all = f" of {finding.table['cluster'].nunique()}" if finding.correction == "ari" else ""
+    short = f"{title_of(finding.correction)}: {n_found}{n_all}"
     head = f"{title[0].upper()}{title[1:]}, α = {alpha_of(finding.sidecar):g}: "
     if not n_found:
         return Answer(sentence=f"{head}nothing is significant.", short=short, is_found=False)

@@ -85,6 +85,7 @@ def _correction(name: str, sidecar: Mapping[str, Any]) -> dict[str, Any]:
         "alpha": sidecar.get("Alpha"),
         "n_permutations": sidecar.get("NumberOfPermutations"),
         "cluster_forming_p": sidecar.get("ClusterFormingP"),
+        "cluster_extent_mm3": sidecar.get("ClusterExtentMm3"),
         "cluster_forming_z": sidecar.get("ClusterFormingZ"),
         "connectivity": sidecar.get("Connectivity"),
         "blocks": sidecar.get("ExchangeabilityBlocks"),

@@ -172,8 +172,22 @@ def _tests(facts: Facts) -> str:
     side = sides.get(bool(facts["is_two_sided"]), "") if facts.get("is_two_sided") is not None else ""
     judged = "; ".join(_say_correction(entry) for entry in corrections)
     first = f"{side}Significance was judged by {judged}."
-    parts = (first, _parametric(facts), _family(corrections), _forming(facts), *_shuffling(facts))
+    parts = (
+        first,
+        _extent(corrections),
+        _parametric(facts),
+        _family(corrections),
+        _forming(facts),
+        *_shuffling(facts),
+    )
     return " ".join(part for part in parts if part)
+
+
+def _extent(corrections: Sequence[Facts]) -> str:
+    extent = next((one["cluster_extent_mm3"] for one in corrections if one.get("cluster_extent_mm3")), None)
+    if extent is None:
+        return ""
+    return f"Uncorrected clusters of less than {extent:g} mm³ were left out, which controls no error rate."
 
 
 def _family(corrections: Sequence[Facts]) -> str:

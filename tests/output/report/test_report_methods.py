@@ -55,6 +55,10 @@ def _facts(**changes: Any) -> dict[str, Any]:
         ({"min_coverage": 0.8}, "observed in at least 80 % of the rows"),
         ({"mask_name": "gm_mask.nii.gz"}, "of the mask gm_mask.nii.gz"),
         ({"is_two_sided": False}, "one-sided"),
+        (
+            {"corrections": [FDR, {"name": "none", "alpha": 0.001, "cluster_extent_mm3": 200.0}]},
+            "clusters of less than 200 mm³ were left out, which controls no error rate",
+        ),
         ({"corrections": [MASS], "schemes": {"sign flips of rows": ["mean"]}}, "largest cluster mass"),
         (
             {"corrections": [MASS], "schemes": {"sign flips of rows": ["mean"]}},
