@@ -15,10 +15,6 @@ from bids_group.bids import gather_cohort
 from bids_group.config import Inputs, Selection
 from bids_group.errors import UsageError
 
-SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
-needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared first-level maps are not here")
-
-
 HEADER = nib.Nifti1Image(np.zeros((1, 1, 1), np.float32), np.eye(4)).to_bytes()[:352]
 
 
@@ -45,10 +41,8 @@ def test_five_thousand_maps_with_sidecars_are_gathered_in_seconds(study):
     assert seconds < 20
 
 
-@needs_data
-@pytest.mark.shared_data
-def test_emoreg_is_gathered_without_variance():
-    cohort = gather_cohort(Inputs(bids_dir=SHARED / "emoreg"), Selection(), Path("nowhere"))
+def test_emoreg_is_gathered_without_variance(emoreg):
+    cohort = gather_cohort(Inputs(bids_dir=emoreg.root), Selection(), Path("nowhere"))
     assert len(cohort.maps) == len(cohort.everyone) == 30
     assert not cohort.has_variance_everywhere
     table = cohort.tables[0]
@@ -57,10 +51,8 @@ def test_emoreg_is_gathered_without_variance():
     assert cohort.exclusions == ()
 
 
-@needs_data
-@pytest.mark.shared_data
-def test_haxby_runs_need_a_resolution():
-    inputs = Inputs(bids_dir=SHARED / "haxby_runs", skip_bids_validation=True)
+def test_haxby_runs_need_a_resolution(haxby_runs):
+    inputs = Inputs(bids_dir=haxby_runs.root, skip_bids_validation=True)
     with pytest.raises(UsageError, match="2 resolutions") as caught:
         gather_cohort(inputs, Selection(), Path("nowhere"))
     assert caught.value.found == "25mm (36 maps), slice (36 maps)"
@@ -73,9 +65,7 @@ def test_haxby_runs_need_a_resolution():
     assert cohort.has_variance_everywhere
 
 
-@needs_data
-@pytest.mark.shared_data
-def test_pain21_is_gathered_with_variance():
-    cohort = gather_cohort(Inputs(bids_dir=SHARED / "pain21"), Selection(), Path("nowhere"))
+def test_pain21_is_gathered_with_variance(pain21):
+    cohort = gather_cohort(Inputs(bids_dir=pain21.root), Selection(), Path("nowhere"))
     assert len(cohort.maps) == 42
     assert cohort.has_variance_everywhere

@@ -1,7 +1,5 @@
 """Weighted least squares with known variances (nodes of type meta)."""
 
-from pathlib import Path
-
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -14,8 +12,6 @@ from bids_group.elements import Elements, Grid
 from bids_group.inference import correct_group
 from bids_group.model import build_stack, fit_group, pool
 from bids_group.records import Contrast, Design, FirstLevelMap, GroupData, MapStack, Observation
-
-PAIN = Path(__file__).parents[2] / ".." / "shared" / "data" / "pain21"
 
 
 def make_contrast(*rows):
@@ -160,10 +156,8 @@ def test_the_units_of_the_maps_do_not_change_a_statistic(scale):
         )
 
 
-@pytest.mark.shared_data
-@pytest.mark.skipif(not PAIN.exists(), reason="needs ../shared/data/pain21")
-def test_real_variances_that_differ_by_orders_of_magnitude():
-    paths = sorted(PAIN.glob("derivatives/**/*contrast-pain_stat-effect_statmap.nii.gz"))
+def test_real_variances_that_differ_by_orders_of_magnitude(pain21):
+    paths = sorted(pain21.root.glob("derivatives/**/*contrast-pain_stat-effect_statmap.nii.gz"))
     labels = tuple(path.name.split("_")[0] for path in paths)
     maps = [
         pool(
@@ -174,7 +168,7 @@ def test_real_variances_that_differ_by_orders_of_magnitude():
                     FirstLevelMap(
                         subject=label[4:],
                         contrast="pain",
-                        dataset=PAIN,
+                        dataset=pain21.root,
                         effect=path,
                         variance=path.with_name(path.name.replace("stat-effect", "stat-variance")),
                     ),

@@ -1,7 +1,5 @@
 """Pooling below the group: closed forms, and what is not observed."""
 
-from pathlib import Path
-
 import nibabel as nib
 import numpy as np
 import pytest
@@ -13,7 +11,6 @@ from bids_group.records import FirstLevelMap, Observation
 
 AFFINE = np.diag([3.0, 3.0, 4.0, 1.0])
 SHAPE = (4, 5, 6)
-HAXBY = Path(__file__).parents[2] / ".." / "shared" / "data" / "haxby_runs"
 
 
 @pytest.fixture
@@ -284,14 +281,12 @@ def test_maps_that_share_no_element_cannot_be_subtracted(write):
         pool(observe(write("1", e1), write("2", e2), combine="weights", weights=(1.0, -1.0)))
 
 
-@pytest.mark.shared_data
-@pytest.mark.skipif(not HAXBY.exists(), reason="needs ../shared/data/haxby_runs")
-def test_twelve_real_runs_pool_to_the_closed_form():
-    folder = HAXBY / "derivatives" / "firstlevel" / "sub-01" / "func"
+def test_twelve_runs_pool_to_the_closed_form(haxby_runs):
+    folder = haxby_runs.root / "derivatives" / "firstlevel" / "sub-01" / "func"
     effects = sorted(folder.glob("*_res-25mm_contrast-faceVsHouse_stat-effect_statmap.nii.gz"))
     variances = [path.with_name(path.name.replace("stat-effect", "stat-variance")) for path in effects]
     maps = [
-        FirstLevelMap(subject="01", contrast="faceVsHouse", dataset=HAXBY, effect=e, variance=v)
+        FirstLevelMap(subject="01", contrast="faceVsHouse", dataset=haxby_runs.root, effect=e, variance=v)
         for e, v in zip(effects, variances, strict=True)
     ]
     pooled = pool(observe(*maps))

@@ -1,4 +1,4 @@
-"""The whole job on real first-level maps, against nilearn called by hand and closed forms."""
+"""The whole job on first-level maps (real ones where they are), by nilearn called by hand and closed forms."""
 
 from pathlib import Path
 
@@ -9,14 +9,6 @@ import pytest
 from nilearn.glm.second_level import SecondLevelModel
 
 from bids_group.cli import main
-
-SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
-EMOREG, HAXBY = SHARED / "emoreg", SHARED / "haxby_runs"
-
-pytestmark = [
-    pytest.mark.shared_data,
-    pytest.mark.skipif(not EMOREG.is_dir(), reason="the real maps of ../shared/data are not here"),
-]
 
 
 def read(path):
@@ -30,14 +22,14 @@ def only(folder, pattern):
 
 
 @pytest.fixture(scope="module")
-def emoreg(tmp_path_factory):
+def outputs_of(emoreg, tmp_path_factory):
     """The one-sample and the covariate analysis, by the app."""
     outputs = {}
     for name, formula in (("mean", "~ 1"), ("covariate", "~ reappraisal_success")):
         out = tmp_path_factory.mktemp("emoreg") / name
-        mask = str(EMOREG / "desc-gm_mask.nii.gz")
+        mask = str(emoreg.root / "desc-gm_mask.nii.gz")
         arguments = [
-            str(EMOREG),
+            str(emoreg.root),
             str(out),
             "group",
             "--mask",
@@ -53,12 +45,12 @@ def emoreg(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def by_hand():
+def by_hand(emoreg):
     """`SecondLevelModel` over the elements of the grey-matter mask that are observed in everybody."""
-    files = sorted(EMOREG.glob("derivatives/firstlevel/sub-*/**/*stat-effect_statmap.nii.gz"))
-    table = pd.read_csv(EMOREG / "participants.tsv", sep="\t")
+    files = sorted(emoreg.root.glob("derivatives/firstlevel/sub-*/**/*stat-effect_statmap.nii.gz"))
+    table = pd.read_csv(emoreg.root / "participants.tsv", sep="\t")
     assert [file.name[:6] for file in files] == list(table["participant_id"])
-    mask_image = nib.load(EMOREG / "desc-gm_mask.nii.gz")
+    mask_image = nib.load(emoreg.root / "desc-gm_mask.nii.gz")
     observed = (mask_image.get_fdata() > 0) & np.all(
         [np.isfinite(read(f)) & (read(f) != 0) for f in files], axis=0
     )
@@ -80,14 +72,14 @@ def by_hand():
 @pytest.mark.parametrize(
     ("name", "label"), [("mean", "reappraiseVsLook"), ("covariate", "reappraiseVsLookReappraisalSuccess")]
 )
-def test_effect_variance_t_and_z_are_those_of_nilearn_by_hand(emoreg, by_hand, name, label):
+def test_effect_variance_t_and_z_are_those_of_nilearn_by_hand(outputs_of, by_hand, name, label):
     observed, images = by_hand
     expected = images[name]
     ours = {
-        stat: read(only(emoreg[name], f"*_contrast-{label}_stat-{stat}_statmap.nii.gz"))
+        stat: read(only(outputs_of[name], f"*_contrast-{label}_stat-{stat}_statmap.nii.gz"))
         for stat in ("effect", "variance", "t", "z", "p")
     }
-    assert np.array_equal(read(only(emoreg[name], "*_desc-analysis_mask.nii.gz")) > 0, observed)
+    assert np.array_equal(read(only(outputs_of[name], "*_desc-analysis_mask.nii.gz")) > 0, observed)
     pairs = {"effect": "effect_size", "variance": "effect_variance", "t": "stat", "z": "z_score"}
     for stat, key in pairs.items():
         np.testing.assert_allclose(
@@ -101,22 +93,25 @@ def test_effect_variance_t_and_z_are_those_of_nilearn_by_hand(emoreg, by_hand, n
     assert (ours["p"][~observed] == 1).all()
 
 
-def test_the_peak_of_the_mean_is_where_the_data_have_it(emoreg):
-    table = only(emoreg["mean"], "*_contrast-reappraiseVsLook_desc-bonferroni_clusters.tsv")
+def test_the_peak_of_the_mean_is_where_the_data_have_it(emoreg, outputs_of):
+    table = only(outputs_of["mean"], "*_contrast-reappraiseVsLook_desc-bonferroni_clusters.tsv")
     peak = pd.read_csv(table, sep="\t").sort_values("t").iloc[-1]
-    np.testing.assert_allclose(peak[["x", "y", "z"]].astype(float), [-6.9, 24.1, 54.0], atol=0.1)
-    assert peak["t"] == pytest.approx(7.25, abs=0.005)
+    np.testing.assert_allclose(peak[["x", "y", "z"]].astype(float), emoreg.peak_mm, atol=0.1)
+    assert peak["t"] == pytest.approx(emoreg.peak_t, abs=0.005)
 
 
-def test_pooled_runs_equal_the_closed_form(tmp_path):
+def test_pooled_runs_equal_the_closed_form(haxby_runs, tmp_path):
     out = tmp_path / "out"
-    assert main([str(HAXBY), str(out), "participant", "--res", "25mm", "-q"]) == 0
+    assert main([str(haxby_runs.root), str(out), "participant", "--res", "25mm", "-q"]) == 0
     contrasts = sorted(
-        {f.name.split("contrast-")[1].split("_")[0] for f in HAXBY.rglob("*res-25mm*effect*.nii.gz")}
+        {
+            f.name.split("contrast-")[1].split("_")[0]
+            for f in haxby_runs.root.rglob("*res-25mm*effect*.nii.gz")
+        }
     )
     assert contrasts
     for contrast in contrasts:
-        efforts = sorted(HAXBY.rglob(f"*res-25mm_contrast-{contrast}_stat-effect_statmap.nii.gz"))
+        efforts = sorted(haxby_runs.root.rglob(f"*res-25mm_contrast-{contrast}_stat-effect_statmap.nii.gz"))
         effect = np.stack([read(f) for f in efforts])
         variance = np.stack([read(Path(str(f).replace("stat-effect", "stat-variance"))) for f in efforts])
         seen = np.isfinite(effect) & (effect != 0) & np.isfinite(variance) & (variance > 0)
@@ -131,8 +126,8 @@ def test_pooled_runs_equal_the_closed_form(tmp_path):
             assert (ours[~any_seen] == 0).all()
 
 
-def test_two_resolutions_are_refused_with_the_choices(tmp_path, capsys):
-    assert main([str(HAXBY), str(tmp_path / "out"), "participant"]) == 64
+def test_two_resolutions_are_refused_with_the_choices(haxby_runs, tmp_path, capsys):
+    assert main([str(haxby_runs.root), str(tmp_path / "out"), "participant"]) == 64
     said = capsys.readouterr().err
     assert "25mm" in said
     assert "slice" in said

@@ -1,0 +1,154 @@
+"""First-level maps of three studies: the real ones where they are, else look-alikes written here.
+
+The tests that use them are the same; what they expect of the real ones (a peak and its t) is known from
+elsewhere, what they expect of look-alikes is computed here from the numbers that were written.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import ndimage
+
+REAL = Path(__file__).parents[1] / ".." / "shared" / "data"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A dataset, and what its maps are known to hold (thirty people: place and t of the peak)."""
+
+    root: Path
+    peak_mm: tuple[float, ...] = ()
+    peak_with_covariate_mm: tuple[float, ...] = ()
+    peak_t: float = 0.0
+
+
+@pytest.fixture(scope="session")
+def emoreg(tmp_path_factory):
+    """Thirty people, one contrast, no variance, NaN outside each person's mask; a mask of grey matter."""
+    if (REAL / "emoreg").is_dir():
+        return Study(
+            root=REAL / "emoreg",
+            peak_mm=(-6.9, 24.1, 54.0),
+            peak_with_covariate_mm=(-6.9, 24.1, 49.5),
+            peak_t=7.25,
+        )
+    return _write_thirty_people(tmp_path_factory.mktemp("look-alike") / "emoreg")
+
+
+@pytest.fixture(scope="session")
+def haxby_runs(tmp_path_factory):
+    """Twelve runs of one person, three contrasts with variances, in two resolutions."""
+    if (REAL / "haxby_runs").is_dir():
+        return Study(root=REAL / "haxby_runs")
+    return _write_twelve_runs(tmp_path_factory.mktemp("look-alike") / "haxby_runs")
+
+
+@pytest.fixture(scope="session")
+def pain21(tmp_path_factory):
+    """Twenty-one people, two contrasts, variances that differ by orders of magnitude."""
+    if (REAL / "pain21").is_dir():
+        return Study(root=REAL / "pain21")
+    return _write_twenty_one_people(tmp_path_factory.mktemp("look-alike") / "pain21")
+
+
+def _write_dataset(root, program, people):
+    folder = root / "derivatives" / "firstlevel"
+    folder.mkdir(parents=True)
+    made = {"DatasetType": "derivative", "GeneratedBy": [{"Name": program}]}
+    for place, more in ((root, {"DatasetType": "raw"}), (folder, made)):
+        content = {"Name": place.name, "BIDSVersion": "1.10.0", **more}
+        (place / "dataset_description.json").write_text(json.dumps(content))
+    people.to_csv(root / "participants.tsv", sep="\t", index=False)
+    return folder
+
+
+def _save(path, values, affine):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(np.asarray(values, dtype=np.float32), affine), path)
+
+
+def _write_thirty_people(root):
+    random, shape = np.random.default_rng(2008), (20, 22, 16)
+    labels = [f"sub-{number:02d}" for number in range(1, 31)]
+    success = random.normal(0.8, 0.5, 30).round(4)
+    success[2] = 1.2941
+    people = pd.DataFrame({"participant_id": labels, "reappraisal_success": success})
+    folder = _write_dataset(root, "lookalike", people)
+    described = {"reappraisal_success": {"Description": "Drop in rating", "Units": "rating points"}}
+    (root / "participants.json").write_text(json.dumps(described))
+    affine = np.diag([3.4375, 3.4375, 4.5, 1.0])
+    affine[:3, 3] = (-34.0, -20.0, -30.0)
+    distance = np.sqrt((((np.indices(shape).T - np.array(shape) / 2 + 0.5) / np.array(shape)) ** 2).sum(-1)).T
+    grey, lost = distance < 0.4, np.zeros((30, *shape), dtype=bool)
+    for number, element in enumerate(random.permutation(np.argwhere(grey))[:4]):
+        lost[(7 * number, *element)] = True  # four elements, each in one person
+    noise = np.stack([ndimage.gaussian_filter(random.normal(size=shape), 1.5) for _ in labels])
+    bump = np.exp(-((np.indices(shape).T - (7, 13, 10)) ** 2).sum(-1).T / 8)
+    maps = (noise / noise.std() + 1.4 * bump).astype(np.float32)
+    maps[lost | (distance > 0.45 + 0.02 * random.uniform(size=30)[:, None, None, None])] = np.nan
+    stem = "task-emoreg_space-MNI152Lin_contrast-reappraiseVsLook_stat-effect_statmap.nii.gz"
+    for label, values in zip(labels, maps, strict=True):
+        _save(folder / label / "func" / f"{label}_{stem}", values, affine)
+    _save(root / "desc-gm_mask.nii.gz", grey, affine)
+    seen = grey & np.isfinite(maps).all(axis=0)
+    observed = maps[:, seen].astype(np.float64)
+    t = observed.mean(axis=0) / observed.std(axis=0, ddof=1) * np.sqrt(30)
+    centred = success - success.mean()
+    slope = centred @ observed / (centred @ centred)
+    residuals = observed - observed.mean(axis=0) - centred[:, None] * slope
+    with_covariate = observed.mean(axis=0) / np.sqrt((residuals**2).sum(axis=0) / 28 / 30)
+    peaks = [
+        tuple(nib.affines.apply_affine(affine, np.argwhere(seen)[values.argmax()]))
+        for values in (t, with_covariate)
+    ]
+    return Study(root=root, peak_mm=peaks[0], peak_with_covariate_mm=peaks[1], peak_t=float(t.max()))
+
+
+def _write_twelve_runs(root):
+    random = np.random.default_rng(2001)
+    folder = (
+        _write_dataset(root, "lookalike", pd.DataFrame({"participant_id": ["sub-01"]})) / "sub-01" / "func"
+    )
+    grids = {
+        "25mm": ((6, 10, 10), np.diag([-25.0, 25.0, 25.0, 1.0])),
+        "slice": ((40, 20, 1), np.diag([-3.1, 3.75, 3.75, 1.0])),
+    }
+    for res, (shape, affine) in grids.items():
+        stem = f"sub-01_task-objectviewing{{}}_space-orig_res-{res}"
+        mask = random.uniform(size=shape) < 0.6
+        _save(folder / f"{stem.format('')}_desc-brain_mask.nii.gz", mask, affine)
+        for run in range(1, 13):
+            for contrast in ("face", "faceVsHouse", "objectVsScrambled"):
+                own = (
+                    folder
+                    / f"{stem.format(f'_run-{run:02d}')}_contrast-{contrast}_stat-effect_statmap.nii.gz"
+                )
+                effect = np.where(mask, random.normal(0.5, 2, shape), 0)
+                variance = np.where(mask, random.gamma(2, 1, shape) * 10.0 ** random.integers(-1, 2), 0)
+                _save(own, effect, affine)
+                _save(Path(str(own).replace("stat-effect", "stat-variance")), variance, affine)
+                sidecar = {"ContrastName": contrast, "DegreesOfFreedom": 102}
+                Path(str(own).replace(".nii.gz", ".json")).write_text(json.dumps(sidecar))
+    return Study(root=root)
+
+
+def _write_twenty_one_people(root):
+    random, shape = np.random.default_rng(21), (10, 10, 10)
+    labels = [f"sub-{number:02d}" for number in range(1, 22)]
+    folder = _write_dataset(root, "lookalike", pd.DataFrame({"participant_id": labels}))
+    affine = np.diag([-2.0, 2.0, 2.0, 1.0])
+    for label in labels:
+        for contrast in ("pain", "painHedges"):
+            own = (
+                folder / label / "func" / f"{label}_task-pain_space-MNI152NLin6Asym_res-2_contrast-{contrast}"
+            )
+            scale = 10.0 ** random.uniform(-1, 2)
+            variance = scale * random.gamma(4, 0.25, shape)
+            _save(Path(f"{own}_stat-effect_statmap.nii.gz"), random.normal(1, np.sqrt(variance)), affine)
+            _save(Path(f"{own}_stat-variance_statmap.nii.gz"), variance, affine)
+    return Study(root=root)
