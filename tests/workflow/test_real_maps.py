@@ -1,4 +1,4 @@
-"""The whole job on first-level maps (real ones where they are), by nilearn called by hand and closed forms."""
+"""The whole job on first-level maps (real ones where they are), by nilearn by hand and closed forms."""
 
 from pathlib import Path
 
