@@ -30,6 +30,7 @@ from bids_group.model.formula import Term
 from bids_group.model.grammar import read_expression
 from bids_group.model.pointing import list_some
 from bids_group.model.repeated import check_within
+from bids_group.model.rewriting import rewrite
 from bids_group.model.rows import Row
 from bids_group.model.terms import HierarchicalForm, find_term, settled_part, term_rows
 from bids_group.model.weighing import as_number, weigh_combination
@@ -77,7 +78,7 @@ def build_contrast(
     DesignError
         The rows cannot estimate it, or it compares people who have several rows each.
     """
-    expression = read_expression(request.expression, fitted.coding.columns)
+    expression = _read(request.expression, fitted.coding)
     if fitted.is_own:
         _refuse_meanings(request.expression, expression, fitted.coding.columns)
     rows, words = _weigh(request.expression, expression, fitted)
@@ -104,6 +105,30 @@ def build_contrast(
         expression=request.expression.strip(),
         words=words,
     )
+
+
+def _read(text: str, coding: Coding) -> Expression:
+    """Read an expression; of one that cannot be read, show how it would be where that can be told."""
+    try:
+        return read_expression(text, coding.columns)
+    except ContrastError as error:
+        better = rewrite(text, coding.levels)
+        if better == text.strip() or not _is_readable(better, coding):
+            raise
+        sided = ", with --one-sided for positive effects only" if re.search("[<>]", text) else ""
+        raise ContrastError(
+            error.sentence, found=error.found, expected=error.expected, fix=f"Write '{better}'{sided}."
+        ) from None
+
+
+def _is_readable(text: str, coding: Coding) -> bool:
+    try:
+        expression = read_expression(text, coding.columns)
+        for row in expression.rows if isinstance(expression, Joint) else ():
+            weigh_combination(text, row, coding)
+    except ContrastError:
+        return False
+    return True
 
 
 def build_settled_part(request: ContrastRequest, fitted: Fitted) -> tuple[Contrast, int] | None:
