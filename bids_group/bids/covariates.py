@@ -185,6 +185,9 @@ def _as_text_table(
     lender: Path | None = None,
 ) -> TextTable:
     """Index a table by its labels; its columns are described by the JSON beside it, else by ``lender``'s."""
+    for name, _ in keys:
+        if name in sheet.problems:
+            raise sheet.problems[name]
     frame = index_rows(sheet.frame, path, keys)
     repeated = repeated_rows(frame, sheet.frame.index, path, [key for _, key in keys])
     dictionary, problem = _read_dictionary(path)
@@ -309,9 +312,9 @@ def _read_phenotype(
     sheet = read_sheet(path)
     if SESSION[0] not in sheet.frame:
         return [_as_text_table(sheet, path, [PERSON], notices)], []
-    is_personal = [not cell for cell in sheet.frame[SESSION[0]]]
-    own = replace(sheet, frame=sheet.frame[is_personal].drop(columns=SESSION[0]))
-    visits = replace(sheet, frame=sheet.frame[[not one for one in is_personal]])
+    is_personal = sheet.frame[SESSION[0]].isin([None, ""]).to_numpy(dtype=bool)
+    own = replace(sheet, frame=sheet.frame.loc[is_personal].drop(columns=SESSION[0]))
+    visits = replace(sheet, frame=sheet.frame.loc[~is_personal])
     of_people = _as_text_table(own, path, [PERSON], notices)
     if not len(visits.frame):
         return [of_people], []

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from bids_group.bids.cells import is_nearly_numbers, look_of
 from bids_group.bids.columns import Typing, describe_column, type_column
+from bids_group.bids.covariates import read_study
+from bids_group.config import Inputs
 from bids_group.errors import DataError, UsageError
 
 SOURCE = Path("participants.tsv")
@@ -367,3 +369,31 @@ def test_a_table_of_sessions_that_cannot_be_read_hinders_only_whom_it_is_about(v
     json_path.write_text(json.dumps([1]))
     (visits.raw / "sub-01" / "sub-01_sessions.tsv").unlink()
     assert len(visits.gather().maps) == 4
+
+
+cell_texts = st.sampled_from(("sub-01", "02", "n/a", "", "-", "20", "31,5", "F", "f", '"x"', "ses-1", "1.0"))
+heads = st.sampled_from(("participant_id", "age", "age", "Age", "session_id", "subject", "", "sub-01", "20"))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    rows=st.lists(st.lists(cell_texts, min_size=1, max_size=4), max_size=6),
+    names=st.lists(heads, min_size=1, max_size=4),
+    entry=JSON,
+    has_sessions=st.booleans(),
+)
+def test_whatever_stands_in_a_table_is_read_or_refused(tmp_path_factory, rows, names, entry, has_sessions):
+    raw = tmp_path_factory.mktemp("raw")
+    text = "\n".join("\t".join(row) for row in (["participant_id", *names], *rows))
+    for name in ("participants", "other"):
+        (raw / f"{name}.tsv").write_text(text)
+        (raw / f"{name}.json").write_text(json.dumps({"age": entry}))
+    inputs = Inputs(bids_dir=raw, phenotype=(raw / "other.tsv",))
+    try:
+        study = read_study(inputs, ["01", "02"], has_sessions=has_sessions)
+        people, visits = study.people(["01", "02"]), study.visits([("01", "1"), ("02", "1")])
+    except (DataError, UsageError):
+        return
+    assert people.frame.index.tolist() == ["01", "02"]
+    for table in (one for one in (people, visits) if one is not None):
+        assert sorted(table.columns) == sorted(map(str, table.frame.columns))
