@@ -200,8 +200,9 @@ def _check_mapless(analyses: Sequence[GroupAnalysis], cohort: Cohort, matrix: Ta
         absent = [label for label in matrix.frame.index if label not in present]
         extra = [_say_label(one) for one in absent if not {one, _subject(one)} & (chosen | filtered)]
         if extra:
+            n_rows = f"{len(extra)} row{'s' if len(extra) > 1 else ''}"
             raise DataError(
-                f"The design matrix {_path(matrix)} has {len(extra)} rows without a map of {contrast}.",
+                f"The design matrix {_path(matrix)} has {n_rows} without a map of {contrast}.",
                 found=name_some(extra),
                 expected=f"rows of the {len(present)} that have one",
                 fix="Remove these rows, or say --missing drop to leave them out.",

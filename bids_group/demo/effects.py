@@ -80,8 +80,9 @@ def _weigh(
     weights = np.ones(len(frame))
     if place == "slopeDifference":
         weights = half["group"] * (frame["n_cigs"].to_numpy(dtype=float) - centers["n_cigs"])
-    elif place == "ageSlope":
-        weights = frame["age"].to_numpy(dtype=float) - centers["age"]
+    elif place in ("ageSlope", "readingSlope"):
+        name = "age" if place == "ageSlope" else "reading_speed"
+        weights = frame[name].to_numpy(dtype=float) - centers[name]
     elif place == "groupDifference":
         weights = half["group"]
     elif place == "sexDifference":

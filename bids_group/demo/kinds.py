@@ -169,6 +169,25 @@ KINDS: dict[str, Kind] = {
         ),
         options=("--formula", "~ group * sex"),
     ),
+    "association": Kind(
+        words="94 people whose response depends on how fast they read; three scores are missing",
+        n_people=94,
+        size_mm=5,
+        covariates=("reading_speed",),
+        places=(
+            _place("mean", "mean effect of everybody", "mean()", 1.2, _RIGHT_FUSIFORM),
+            _place(
+                "readingSlope",
+                "more response in fast readers",
+                "slope(reading_speed)",
+                0.024,
+                _LEFT_PARIETAL,
+                "percent signal change per word a minute",
+            ),
+        ),
+        irregular=(("missing value", 10), ("missing value", 47), ("missing value", 71)),
+        options=("--formula", "~ reading_speed", "--missing", "drop", "--smoothing-fwhm", "5"),
+    ),
     "vbm": Kind(
         words="grey matter of 40 people (voxel-based morphometry), less of it with age, more in men",
         n_people=40,

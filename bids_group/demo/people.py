@@ -12,8 +12,14 @@ from bids_group.demo.kinds import Kind
 
 _AGE_YEARS = (21, 58)
 _CIGARETTES_A_DAY = (1, 25)
+_WORDS_A_MINUTE = (40, 120)
 _VOLUME_ML, _MORE_IN_MEN_ML = (1250, 1550), 150
-_RANGES = {"age": _AGE_YEARS, "n_cigs": _CIGARETTES_A_DAY, "tiv": _VOLUME_ML}
+_RANGES = {
+    "age": _AGE_YEARS,
+    "n_cigs": _CIGARETTES_A_DAY,
+    "reading_speed": _WORDS_A_MINUTE,
+    "tiv": _VOLUME_ML,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

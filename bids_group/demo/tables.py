@@ -32,6 +32,7 @@ _DESCRIPTIONS = {
 _COVARIATES = {
     "age": {"Description": "Age at the first session", "Units": "year"},
     "n_cigs": {"Description": "Cigarettes smoked per day", "Units": "cigarettes per day"},
+    "reading_speed": {"Description": "Words read aloud", "Units": "words per minute"},
     "tiv": {"Description": "Total intracranial volume", "Units": "mL"},
 }
 _N_TRIALS = 8

@@ -153,7 +153,7 @@ def test_an_unknown_kind_is_refused_with_the_list(tmp_path: Path) -> None:
     assert not (tmp_path / "demo").exists()
 
 
-@pytest.mark.parametrize("kind", [name for name in KINDS if name not in ("slopes", "vbm")])
+@pytest.mark.parametrize("kind", [name for name in KINDS if name not in ("slopes", "vbm", "association")])
 def test_effects_of_the_small_kinds_lie_in_their_places(kind: str, tmp_path: Path) -> None:
     """Contrasts by cell means: the value inside the place, no more than noise outside."""
     truth = write_demo(tmp_path, kind=kind)
