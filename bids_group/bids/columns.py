@@ -14,7 +14,7 @@ from bids_group.bids.cells import is_like_missing, is_nearly_numbers, is_number,
 from bids_group.bids.entities import name_some, suggest
 from bids_group.bids.oddities import name_rows, say_odd_numbers, say_odd_words
 from bids_group.bids.sidecars import read_json_object
-from bids_group.errors import DataError
+from bids_group.errors import DataError, UsageError
 from bids_group.labels import natural_order
 from bids_group.records import Column, Notice
 
@@ -35,6 +35,28 @@ class Description:
     units: str | None = None
     text: str | None = None
     remarks: tuple[str, ...] = ()
+
+
+def check_typing(typing: Typing, known: Sequence[str]) -> None:
+    """Refuse options that name unknown columns, or one column as both kinds.
+
+    Raises
+    ------
+    UsageError
+    """
+    for option, names in (("--categorical", typing.categorical), ("--numeric", typing.numeric)):
+        for name in names:
+            if name not in known:
+                raise UsageError(
+                    f"{option} names a column '{name}' that no table has.",
+                    found=", ".join(dict.fromkeys(known)) or "no columns",
+                    fix=suggest(name, known),
+                )
+    both = sorted({*typing.categorical} & {*typing.numeric})
+    if both:
+        raise UsageError(
+            f"Column '{both[0]}' is named by --categorical and by --numeric.", fix="Name it once."
+        )
 
 
 def read_dictionary(path: Path) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from bids_group.bids.columns import Description, Typing, read_dictionary, type_column
+from bids_group.bids.columns import Description, Typing, check_typing, read_dictionary, type_column
 from bids_group.bids.entities import name_some, suggest
 from bids_group.bids.sessions import Levels, session_levels
 from bids_group.bids.tables import SESSION_NAMES, Sheet, index_rows, read_sheet, repeated_rows
@@ -129,7 +129,7 @@ def read_study(
         sessions += of_sessions
     typing = Typing(categorical=inputs.categorical, numeric=inputs.numeric)
     known = [str(name) for part in (*persons, *sessions) for name in part.frame.columns]
-    _check_typing(typing, [*known, *further])
+    check_typing(typing, [*known, *further])
     _tell_hidden([*persons, *sessions], notices)
     described = [*([path] if path else []), *phenotypes, *_sessions_tables(inputs.bids_dir, people)]
     return Study(
@@ -386,19 +386,3 @@ def _tell_hidden(parts: Iterable[TextTable], notices: list[Notice]) -> None:
             )
             fix = "Rename the column to use it."
             notices.append(Notice(severity="note", topic="columns", sentence=sentence, fix=fix))
-
-
-def _check_typing(typing: Typing, known: Sequence[str]) -> None:
-    for option, names in (("--categorical", typing.categorical), ("--numeric", typing.numeric)):
-        for name in names:
-            if name not in known:
-                raise UsageError(
-                    f"{option} names a column '{name}' that no table has.",
-                    found=", ".join(dict.fromkeys(known)) or "no columns",
-                    fix=suggest(name, known),
-                )
-    both = sorted({*typing.categorical} & {*typing.numeric})
-    if both:
-        raise UsageError(
-            f"Column '{both[0]}' is named by --categorical and by --numeric.", fix="Name it once."
-        )
