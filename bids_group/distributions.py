@@ -28,7 +28,7 @@ SMALLEST_P = float(np.finfo(np.float32).tiny)
 
 _T_KNOTS = np.linspace(0.0, np.arcsinh(1e4), 1001)  # of asinh(t)
 _F_KNOTS = np.linspace(-40.0, 20.0, 3001)  # of log(F)
-_MOST_TABLES_PER_CALL = 256
+_MOST_TABLES_PER_CALL, _FEWEST_PER_TABLE = 256, 4
 
 
 def t_p(t: Values, dof: Values, is_two_sided: bool) -> Doubles:
@@ -102,7 +102,7 @@ def _convert(
         return _by_table(statistic, target, q, values, float(degrees))
     values, degrees = np.broadcast_arrays(values, degrees)
     distinct, which = np.unique(degrees, return_inverse=True)
-    if distinct.size > _MOST_TABLES_PER_CALL:
+    if distinct.size > min(_MOST_TABLES_PER_CALL, max(values.size // _FEWEST_PER_TABLE, 1)):
         return _exact(statistic, target, q, values, degrees)
     converted = np.empty(values.shape)
     for number, value in enumerate(distinct):

@@ -78,6 +78,18 @@ def _check_dof(design: Design, contrast: Contrast, groups: pd.Series, *, is_shuf
             )
 
 
+def tell_fixed_effects(estimator: str) -> tuple[Notice, ...]:
+    """Say what known variances alone can test."""
+    if estimator != "meta":
+        return ()
+    sentence = (
+        "A node of Type meta across people is fixed effects: its standard errors hold no variance between "
+        "people, so that p is about these people alone, and far too small for people in general."
+    )
+    fix = 'Use "Type": "glm" in the node of Level Dataset, unless that is what is asked.'
+    return (Notice(severity="warning", topic="model", sentence=sentence, fix=fix),)
+
+
 def tell_ignored_blocks(spec: InferenceSpec, blocks: pd.Series | None) -> tuple[Notice, ...]:
     """Say that what is not shuffled takes rows for independent; silent for the rows of a person."""
     if blocks is None or not are_told_apart(blocks):

@@ -10,7 +10,11 @@ import pandas as pd
 from bids_group.config import InferenceSpec
 from bids_group.elements import Elements
 from bids_group.errors import DataError, UsageError
-from bids_group.inference.assumptions import check_variance_groups, tell_ignored_blocks
+from bids_group.inference.assumptions import (
+    check_variance_groups,
+    tell_fixed_effects,
+    tell_ignored_blocks,
+)
 from bids_group.inference.scheme import Scheme, choose_scheme, count_families
 from bids_group.inference.statistic import build_statistic
 from bids_group.records import Contrast, Design, Notice
@@ -56,6 +60,7 @@ def check_inference(
     notices = (
         *_sides(design, spec),
         *_family(spec),
+        *tell_fixed_effects(estimator),
         *tell_ignored_blocks(spec, blocks),
         *check_variance_groups(design, spec, variance_groups, estimator),
     )

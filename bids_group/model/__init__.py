@@ -4,6 +4,7 @@ from bids_group.model.design import build_design
 from bids_group.model.diagnostics import tabulate_peaks, tabulate_quality
 from bids_group.model.formula import add_columns, needed_variables
 from bids_group.model.group import fit_group
+from bids_group.model.heterogeneity import tell_heterogeneity
 from bids_group.model.node_rows import input_names
 from bids_group.model.plan import plan_analyses, plan_pooling, restrict
 from bids_group.model.pooling import pool
@@ -28,4 +29,5 @@ __all__ = [
     "scale",
     "tabulate_peaks",
     "tabulate_quality",
+    "tell_heterogeneity",
 ]

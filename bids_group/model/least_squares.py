@@ -214,8 +214,7 @@ def fit_known_variances(
         Of the design, in the order of ``basis.weights``.
     """
     is_observed = ~np.isnan(values)
-    filled = np.where(is_observed, values, 0.0).astype(np.float64)
-    weights = np.where(is_observed, 1 / np.where(is_observed, variances, 1.0).astype(np.float64), 0.0)
+    filled, weights = _weighed(values, variances)
     solution = _solve_weighted(filled, weights, basis.columns)
     n_observed = is_observed.sum(axis=0).astype(np.float64)
     dof = np.full(n_observed.shape, np.inf)
@@ -223,6 +222,24 @@ def fit_known_variances(
         _estimate(basis, number, contrast, solution, np.ones(n_observed.shape), dof, n_observed)
         for number, contrast in enumerate(contrasts)
     ]
+
+
+def heterogeneity(
+    values: npt.NDArray[np.float32], variances: npt.NDArray[np.float32], basis: Basis
+) -> tuple[Doubles, Doubles]:
+    """Cochran's Q = Σ (y − Xβ)²/v of the weighted fit, and its degrees of freedom, each ``(n,)``."""
+    filled, weights = _weighed(values, variances)
+    solution = _solve_weighted(filled, weights, basis.columns)
+    residuals = filled - basis.columns @ solution.coefficients.T
+    dof = (weights > 0).sum(axis=0) - solution.ranks[solution.group]
+    return np.einsum("ij,ij->j", weights, residuals**2), dof.astype(np.float64)
+
+
+def _weighed(values: npt.NDArray[np.float32], variances: npt.NDArray[np.float32]) -> tuple[Doubles, Doubles]:
+    """Values and precisions, both 0 where not observed."""
+    is_observed = ~np.isnan(values)
+    weights = np.where(is_observed, 1 / np.where(is_observed, variances, 1.0).astype(np.float64), 0.0)
+    return np.where(is_observed, values, 0.0).astype(np.float64), weights
 
 
 def residual_variance(squares: Doubles, dof: Doubles, scale: Doubles) -> Doubles:

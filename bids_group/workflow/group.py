@@ -25,6 +25,7 @@ from bids_group.model import (
     scale,
     tabulate_peaks,
     tabulate_quality,
+    tell_heterogeneity,
 )
 from bids_group.output.report import region_effects
 from bids_group.records import (
@@ -125,7 +126,7 @@ def _analyse(job: Job, planned: PlannedAnalysis, work_dir: Path, watch: Watch) -
         stack.costs, n_analysed=data.elements.n_elements, n_lost=stack.n_lost, n_needed=stack.n_needed
     )
     uneven, told = compare_spread(data)
-    numeric += told
+    numeric += (*told, *tell_heterogeneity(data))
     numeric += [one for each in results for one in each.notices]
     numeric += [one for each in significances for one in each.notices]
     say(numeric)
