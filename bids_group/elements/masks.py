@@ -100,6 +100,8 @@ def _not_two(path: Path, values: npt.NDArray[np.float32]) -> DataError:
         f"The mask {path} is not of two values.",
         found=f"{describe_values(values)}; {', '.join(counts)}",
         expected="0 outside (NaN is 0) and one value above 0 inside",
-        fix=f"Say above which value voxels are inside, such as --mask-threshold {half:.3g}, "
-        "or make a mask of two values (one that was resampled: with nearest neighbours).",
+        fix=f"Say above which value voxels are inside, such as --mask-threshold {half:.3g}, or make a mask "
+        "of two values (one that was resampled: with nearest neighbours)."
+        if high > 0
+        else "Make a mask of two values (--mask-threshold is at least 0).",
     )

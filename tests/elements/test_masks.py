@@ -78,6 +78,7 @@ def test_other_values_are_refused_with_range_counts_and_fix(save, name):
     assert f"{int((NOT_OF_TWO[name] > 0).sum())} above 0" in caught.value.found
     assert f"{int((NOT_OF_TWO[name] > 0.5).sum())} above 0.5" in caught.value.found
     assert "--mask-threshold" in caught.value.fix
+    assert ("such as" in caught.value.fix) == bool((NOT_OF_TWO[name] > 0).any())
 
 
 @pytest.mark.parametrize("name", ["interpolated", "probability", "minus one", "noise outside"])

@@ -115,13 +115,14 @@ def test_a_sidecar_says_what_was_done(made: Any) -> None:
     assert sidecar["Smoothing"]["FullWidthAtHalfMaximum"] == 5.0
 
 
-def test_z_maps_taken_for_effects_are_confessed_in_every_sidecar(made: Any) -> None:
+@pytest.mark.parametrize("stat", ["z", "t"])
+def test_z_and_t_maps_taken_for_effects_are_confessed_in_every_sidecar(made: Any, stat: Any) -> None:
     observations = tuple(
-        replace(row, sources=tuple(replace(one, input_stat="z") for one in row.sources))
+        replace(row, sources=tuple(replace(one, input_stat=stat) for one in row.sources))
         for row in made.analysis.observations
     )
     made.but(analysis=replace(made.analysis, observations=observations)).write()
-    assert all(json.loads(path.read_text())["InputStatistic"] == "z" for path in made.group.glob("*.json"))
+    assert all(json.loads(path.read_text())["InputStatistic"] == stat for path in made.group.glob("*.json"))
 
 
 def test_the_cluster_table_lists_peaks_with_their_limits(made: Any) -> None:
