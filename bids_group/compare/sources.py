@@ -57,7 +57,10 @@ def read_source(side: Side, path: Path) -> Source:
     """
     if not path.is_dir():
         raise MissingInputError(
-            f"OUT_{side} is not a folder: {path}.", expected="the OUTPUT_DIR of a finished group run"
+            f"OUT_{side} is not a folder: {path}.",
+            found="a file" if path.exists() else "nothing",
+            expected="the OUTPUT_DIR of a finished group run",
+            fix="Correct the path.",
         )
     identity = path / "code" / "analysis.json"
     if not identity.is_file() or not any((path / "group").rglob("*_design.tsv")):

@@ -81,6 +81,24 @@ _DIFFERENCES = {
     ],
 }
 
+_SESSIONS_PYTHON = """
+import bids_group
+import numpy as np
+
+rows = bids_group.analyse(
+    "data",
+    "rows-python",
+    formula="~ session + subject",
+    pooling="none",
+    contrasts={"change": "mean(session=followup) - mean(session=baseline)"},
+    no_report=True,
+)
+differences = bids_group.analyse("data", "differences-python", model="differences.json", no_report=True)
+t_rows = rows.image("change", "t").get_fdata()
+t_differences = differences.image("Intercept", "t").get_fdata()
+np.testing.assert_allclose(t_rows, t_differences, rtol=1e-6, atol=1e-6)
+"""
+
 _NUMBERS = (
     "contrast",
     "stat",
@@ -127,6 +145,7 @@ SESSIONS = Question(
         "of their difference, so that neither effects nor t have to do with each other, and a scatter off "
         "the line of identity says nothing against either way.",
     ),
+    python=_SESSIONS_PYTHON,
     figures=(
         Shown(
             name="same-t",
