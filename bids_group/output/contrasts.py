@@ -23,6 +23,7 @@ from bids_group.output.sidecars import (
     correction_label,
     fit_sidecar,
 )
+from bids_group.output.standardiser import name_standardiser
 from bids_group.records import ContrastResult, Significance
 
 _WELCH = "Statistic that allows each variance group its own variance (Welch's v or G), as a normal deviate"
@@ -45,6 +46,8 @@ def draft_contrast(context: Context, result: ContrastResult) -> Iterator[Draft]:
             **contrast_sidecar(context, result, _stat_words(context, result, stat)),
             **({} if stat in ("effect", "n") else fit_sidecar(context)),
         }
+        if stat in ("g", "gLower", "gUpper"):
+            sidecar["Standardiser"] = name_standardiser(context.data, result.contrast)
         if stat == "p":
             yield from _draft_p(context, result, f"{stem}_stat-{{}}_statmap.nii.gz", row, sidecar)
             continue

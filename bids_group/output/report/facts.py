@@ -55,6 +55,11 @@ def gather_facts(folder: Folder, analysis: AnalysisFiles, n_elements: int) -> di
         "variance_groups": _of_fit(analysis, "VarianceGroups"),
         "ignored_blocks": _of_fit(analysis, "IgnoredExchangeabilityBlocks"),
         "has_g": any("g" in contrast.maps for contrast in analysis.contrasts),
+        "standardisers": {
+            contrast.name: sidecar_of(contrast.maps["g"]).get("Standardiser")
+            for contrast in analysis.contrasts
+            if "g" in contrast.maps
+        },
         "has_partial_r2": any("partialR2" in contrast.maps for contrast in analysis.contrasts),
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from bids_group.output.report.references import Reference, references
 from bids_group.output.sidecars import say_center
+from bids_group.output.standardiser import PLAIN
 
 Facts = Mapping[str, Any]
 
@@ -258,7 +259,10 @@ def _shuffling(facts: Facts) -> list[str]:
 def _effect_sizes(facts: Facts) -> str:
     sizes = []
     if facts.get("has_g"):
-        sizes.append("Hedges' g ({hedges1981}) with limits from the non-central t distribution")
+        others = {name: unit for name, unit in dict(facts.get("standardisers") or {}).items() if unit}
+        told = "; ".join(f"{unit} for {name}" for name, unit in others.items() if unit != PLAIN)
+        units = f", in units of the residual SD (but {told})," if told else ""
+        sizes.append(f"Hedges' g ({{hedges1981}}){units} with limits from the non-central t distribution")
     if facts.get("has_partial_r2"):
         sizes.append("partial R² with limits from the non-central F distribution")
     return f"Effect sizes are {_listed(sizes)}." if sizes else ""
