@@ -25,12 +25,12 @@ from bids_group.config.stats_model_settings import ANALYSIS, INFERENCE, INPUTS, 
 from bids_group.errors import UsageError
 
 OUTSIDE_OF_SETTINGS = {
-    AnalysisSpec: {"model_file", "formula", "contrasts", "inference"},
+    AnalysisSpec: {"model_file", "formula", "contrasts", "inference", "cut_coords_mm"},
     InferenceSpec: set(),
     Selection: set(),
     Inputs: {"bids_dir", "derivatives", "maps_table", "skip_bids_validation"},
 }
-"""What the file says by its own keys, and what is about folders."""
+"""What the file says by its own keys, and what is about folders or pictures."""
 
 
 @pytest.mark.parametrize(
@@ -98,6 +98,8 @@ analyses = st.builds(
         familywise=st.sampled_from(["within-contrast", "across-contrasts"]),
         has_tail_approximation=st.booleans(),
         has_permutation_p=st.booleans(),
+        cluster_extent_mm3=st.sampled_from([None, 100.0, 250.5]),
+        has_log10_p=st.booleans(),
     ),
 )
 selections = st.builds(

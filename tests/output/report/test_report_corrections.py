@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
-from bids_group.output.report import brains, corrections_view
+from bids_group.output.report import brains, build_report, corrections_view
 from bids_group.output.report.canvas import cuts_through
 from bids_group.output.report.desk import lay_analysis, lay_contrast
 from bids_group.output.report.folder import read_folder
@@ -100,6 +101,17 @@ def test_pictures_go_through_the_point_that_was_asked_for(
     desk, _, cuts = drawn(root, monkeypatch, CutCoordinates=[-42.0, 10.0, 3000.0])
     assert desk.focus_mm == desk.strongest_mm
     assert "--cut-coords -42,10,3000 lies outside the maps" in caplog.text
+
+
+def test_the_page_can_be_built_again_with_another_point(
+    write_outputs: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = write_outputs(tmp_path / "out", n_people=6, corrections=("fdr",), space="T1w", step_mm=16.0)
+    before = build_report(root).read_text()
+    assert '"start": [-40.0, 8.0, 4.0]' not in before
+    moved = build_report(root, (-40.0, 8.0, 4.0)).read_text()
+    assert re.search(r'"start":\s*\[-40\.0,\s*8\.0,\s*4\.0\]', moved)
+    assert build_report(root).read_text() == before
 
 
 def test_an_extent_is_called_uncontrolled(
