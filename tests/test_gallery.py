@@ -83,3 +83,23 @@ def test_sessions_as_rows_are_differences_within_people(built):
     ]
     assert said[0]["facesVsHousesChange=change"]["StatisticMustAgree"]
     assert not said[1]["facesVsHousesChange=facesVsHouses"]["StatisticMustAgree"]
+
+
+def test_the_slope_difference_is_one_t_both_ways_and_the_trap_names_its_formula(built):
+    question, work, page = built
+    if question.name != "slopes":
+        pytest.skip("another question")
+    t = [_read(work / one, "*SlopeDiff_stat-t_statmap.nii.gz") for one in ("meaning", "vector", "python")]
+    np.testing.assert_allclose(t[0], t[1], rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(t[0], t[2])
+    assert '--formula "~ group + n_cigs + age + group:n_cigs"' in page.read_text()
+
+
+def test_grey_matter_is_larger_in_men_everywhere_until_it_is_scaled(built):
+    question, work, _ = built
+    if question.name != "vbm":
+        pytest.skip("another question")
+    names = ("scaled", "unscaled")
+    p = {one: _read(work / one, "*Sex_stat-p_desc-bonferroni_statmap.nii.gz") for one in names}
+    n = {one: int((p[one] < 0.05).sum()) for one in names}
+    assert 20 < n["scaled"] < 100 < n["unscaled"] / 10

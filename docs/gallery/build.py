@@ -20,7 +20,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from questions import QUESTIONS, Command, Question, Shown
+from covariates import COVARIATES
+from questions import QUESTIONS as REPEATED
+from questions import Command, Question, Shown
+
+QUESTIONS = (*REPEATED, *COVARIATES)
 
 HERE = Path(__file__).parent
 PROGRAMS = {
