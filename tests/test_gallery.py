@@ -95,11 +95,18 @@ def test_the_slope_difference_is_one_t_both_ways_and_the_trap_names_its_formula(
     assert '--formula "~ group + n_cigs + age + group:n_cigs"' in page.read_text()
 
 
-def test_grey_matter_is_larger_in_men_everywhere_until_it_is_scaled(built):
+def test_grey_matter_is_larger_in_men_all_over_until_it_is_scaled(built):
     question, work, _ = built
     if question.name != "vbm":
         pytest.skip("another question")
-    names = ("scaled", "unscaled")
-    p = {one: _read(work / one, "*Sex_stat-p_desc-bonferroni_statmap.nii.gz") for one in names}
-    n = {one: int((p[one] < 0.05).sum()) for one in names}
-    assert 20 < n["scaled"] < 100 < n["unscaled"] / 10
+    scaled, unscaled = (
+        (
+            _read(work / one, "*Sex_stat-effect_statmap.nii.gz"),
+            _read(work / one, "*Sex_stat-p_desc-bonferroni_statmap.nii.gz") < 0.05,
+        )
+        for one in ("scaled", "unscaled")
+    )
+    inside = _read(work / "scaled", "*GMProbseg_desc-analysis_mask.nii.gz") > 0
+    assert abs(np.median(scaled[0][inside])) < 0.01 < 0.03 < np.median(unscaled[0][inside])
+    assert 20 < scaled[1].sum() < 100
+    assert (unscaled[1] & ~scaled[1]).sum() > 20

@@ -159,9 +159,8 @@ results.table("test(age)")
     reading=(
         "Cold colours in the map of age: less grey matter in older people, at the place where "
         "the demo put it.",
-        "Scaled, the sexes differ at one place; unscaled, men have more grey matter nearly "
-        "everywhere, because "
-        "their heads are larger.",
+        "Scaled, the sexes differ at one place (outlined: significant both ways); unscaled, voxels all over "
+        "the brain are significant too (warm), because the heads of men are larger.",
         "Scaling supposes that grey matter grows in proportion to the head; '+ tiv' in the "
         "formula supposes a "
         "straight line at each voxel instead, and both at once would take the same thing away twice.",
