@@ -105,6 +105,7 @@ def prepare(config: RunConfig) -> Job:
                 *mask_notices,
                 *atlas_notices,
                 *_tell_idle_options(spec.inference),
+                *_tell_zeros(spec, cohort),
                 *(notice for one in planned for notice in one.notices),
             ]
         ),
@@ -224,6 +225,18 @@ def _tell_idle_options(inference: InferenceSpec) -> list[Notice]:
             fix="Add --correction fwe-voxel (or fwe-size, fwe-mass, fwe-tfce).",
         )
     ]
+
+
+def _tell_zeros(spec: AnalysisSpec, cohort: Cohort) -> list[Notice]:
+    """Warn where a value of 0 may be data, and people who have it are left out element by element."""
+    if spec.min_coverage >= 1 or not any(m.suffix != "statmap" and m.mask is None for m in cohort.maps):
+        return []
+    sentence = (
+        f"With --min-coverage {spec.min_coverage:g} people whose map is exactly 0 somewhere are left out there: "
+        "means are of those above 0."
+    )
+    fix = "Put a mask of each person (…_desc-brain_mask) beside the maps, or leave --min-coverage at 1."
+    return [Notice(severity="warning", topic="maps", sentence=sentence, fix=fix)]
 
 
 def _plan_designs(

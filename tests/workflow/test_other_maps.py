@@ -258,3 +258,11 @@ def test_the_resolved_model_gives_the_same_bytes_and_nothing_speaks_of_contrasts
     sidecar = json.loads(next((tmp_path / "a").glob("sub-01/anat/*_stat-effect_statmap.json")).read_text())
     assert sidecar["InputSuffix"] == "probseg"
     assert "first-level" not in sidecar["Description"]
+
+
+def test_less_than_full_coverage_warns_that_zeros_are_left_out(vbm, tmp_path, capsys):
+    command = [*SUFFIX, "--min-coverage", "0.8", "--dry-run"]
+    assert run(vbm.bids_dir, tmp_path / "o", *command) == 0
+    assert "means are of those above 0" in " ".join(capsys.readouterr().out.split())
+    assert run(vbm.bids_dir, tmp_path / "o", *SUFFIX, "--dry-run") == 0
+    assert "means are of those above 0" not in " ".join(capsys.readouterr().out.split())
