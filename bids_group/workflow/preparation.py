@@ -232,8 +232,8 @@ def _tell_zeros(spec: AnalysisSpec, cohort: Cohort) -> list[Notice]:
     if spec.min_coverage >= 1 or not any(m.suffix != "statmap" and m.mask is None for m in cohort.maps):
         return []
     sentence = (
-        f"With --min-coverage {spec.min_coverage:g} people whose map is exactly 0 somewhere are left out there: "
-        "means are of those above 0."
+        f"With --min-coverage {spec.min_coverage:g} people whose map is exactly 0 somewhere are left out "
+        "there: means are of those above 0."
     )
     fix = "Put a mask of each person (…_desc-brain_mask) beside the maps, or leave --min-coverage at 1."
     return [Notice(severity="warning", topic="maps", sentence=sentence, fix=fix)]
