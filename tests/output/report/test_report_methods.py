@@ -74,7 +74,7 @@ def _facts(**changes: Any) -> dict[str, Any]:
         ),
         (
             {"corrections": [VOXEL | {"variance_groups": "site"}], "schemes": {"x": ["m"]}},
-            "between the levels of site",
+            "Welch's v or G of the levels of site",
         ),
         (
             {"corrections": [VOXEL | {"has_tail_approximation": True}], "schemes": {"x": ["m"]}},
