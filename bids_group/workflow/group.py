@@ -59,6 +59,8 @@ def analyse_group(job: Job, provenance: Provenance) -> None:
     output.write_model(config.output_dir, model)
     work_dir = _work_folder(config)
     remarks: Remarks = {}
+    if config.inputs.design_matrix is not None:
+        provenance.note(config.inputs.design_matrix)
 
     def watch(maps: Iterable[PooledMap]) -> Iterator[PooledMap]:
         return remark_on_coverage(provenance.watch(maps), remarks)

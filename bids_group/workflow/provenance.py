@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import resource
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from bids_group import __version__
@@ -38,6 +40,10 @@ class Provenance:
         for one in maps:
             self.hashes.update(one.input_hashes)
             yield one
+
+    def note(self, path: Path) -> None:
+        """Keep the hash of a file that is no map."""
+        self.hashes[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
 
     def finish(self, config: RunConfig) -> dict[str, Any]:
         """Sum up the run, JSON-able: its time from the known request to here, its memory up to here."""

@@ -1,5 +1,6 @@
 """A design matrix of one's own: the numbers of the formula of the same columns; bad tables, by name."""
 
+import hashlib
 import json
 import shutil
 
@@ -118,6 +119,8 @@ def test_without_contrasts_each_column_is_tested_as_least_squares_do(datasets, t
         t = nib.load(next(out.glob(f"group/*Houses{label}_stat-t_statmap.nii.gz"))).get_fdata()[mask]
         np.testing.assert_allclose(t, beta[at] / np.sqrt(variance), rtol=2e-5, atol=2e-5)
     assert len(list(out.glob("group/*_stat-t_statmap.nii.gz"))) == 2
+    command = json.loads((out / "code/command.json").read_text())
+    assert command["InputHashes"][str(design)] == hashlib.sha256(design.read_bytes()).hexdigest()
     sidecar = json.loads(next(out.glob("group/*HousesAge_stat-t_statmap.json")).read_text())
     assert sidecar["DesignMatrix"] == "d.tsv"
     assert sidecar["Centering"] == {"Method": "none", "Values": {}}
