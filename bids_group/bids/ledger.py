@@ -11,6 +11,7 @@ import pandas as pd
 from bids_group.bids.entities import run_key
 from bids_group.labels import natural_order
 from bids_group.records import Cohort, Exclusion, FirstLevelMap, GroupAnalysis
+from bids_group.words import bids_uri
 
 COLUMNS = ("participant_id", "session", "run", "task", "contrast", "file", "used", "reason", "n_maps", "note")
 _NOWHERE = "in no analysis"
@@ -137,12 +138,9 @@ def _person_row(exclusion: Exclusion) -> Row:
 
 
 def _uri(path: Path, datasets: Mapping[str, Path]) -> str:
-    """Name a file as a BIDS URI of the innermost dataset that holds it."""
-    holding = [(name, root) for name, root in datasets.items() if path.is_relative_to(root)]
-    if not holding:
-        return str(path)
-    name, root = max(holding, key=lambda pair: len(pair[1].parts))
-    return f"bids:{name}:{path.relative_to(root).as_posix()}"
+    """Name a file as a BIDS URI of the innermost dataset that holds it, or by its path."""
+    uri = bids_uri(path, datasets)
+    return str(path) if uri.startswith("file:") else uri
 
 
 def _count_maps(analyses: Iterable[GroupAnalysis]) -> Counter[tuple[str, str | int | None]]:

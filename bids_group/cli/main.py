@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import signal
 import sys
@@ -13,7 +12,8 @@ from types import FrameType
 
 from bids_group.cli.parser import read_arguments
 from bids_group.cli.surroundings import settle_home
-from bids_group.errors import BidsGroupError, MissingInputError, OutputError, RunError
+from bids_group.errors import BidsGroupError
+from bids_group.words import os_failure
 
 LOGGER = logging.getLogger("bids_group")
 EXIT_BUG = 70
@@ -41,7 +41,7 @@ def exit_code_of(job: Callable[[], None], places: Sequence[Path] = ()) -> int:
     except BidsGroupError as error:
         return _refuse(error)
     except OSError as error:
-        return _refuse(describe_failure(error))
+        return _refuse(os_failure(error))
     except KeyboardInterrupt:
         print(
             "Interrupted. The same command goes on from the pooled maps and batches that are finished.",
@@ -83,26 +83,6 @@ def start_log(verbosity: int) -> None:
 def _refuse(error: BidsGroupError) -> int:
     print(f"ERROR {error}", file=sys.stderr)
     return error.exit_code
-
-
-_DISK = {errno.ENOSPC: "The disk is full", errno.EDQUOT: "The disk quota is used up"}
-
-
-def describe_failure(error: OSError) -> BidsGroupError:
-    """Name the file of an error of the operating system, and its kind."""
-    place = error.filename or "a file"
-    if error.errno in _DISK:
-        return RunError(
-            f"{_DISK[error.errno]} while writing {place}.",
-            fix="Make room, then run the same command again: finished parts are used.",
-        )
-    if error.errno == errno.EROFS:
-        return OutputError(
-            f"{place} lies on a read-only file system.", fix="Choose another OUTPUT_DIR or --work-dir."
-        )
-    if error.errno in (errno.ENOENT, errno.EACCES, errno.EPERM):
-        return MissingInputError(f"{place} cannot be opened.", found=error.strerror)
-    return RunError(f"Reading or writing {place} failed.", found=str(error))
 
 
 def _report_bug(output_dir: Path | None) -> int:

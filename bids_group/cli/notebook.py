@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bids_group.cli.main import describe_failure, start_log
+from bids_group.cli.main import start_log
 from bids_group.cli.parser import build_parser, read_arguments
 from bids_group.cli.surroundings import settle_home
 from bids_group.cli.translation import translate
 from bids_group.errors import UsageError
+from bids_group.words import os_failure
 
 if TYPE_CHECKING:
     from bids_group.output.results import Results
@@ -68,7 +69,7 @@ def analyse(
         try:
             run(config)
         except OSError as error:
-            raise describe_failure(error) from error
+            raise os_failure(error) from error
     return Results(output_dir=config.output_dir)
 
 

@@ -13,6 +13,7 @@ from bids_group.compare.sources import Source, Tested
 from bids_group.config.differences import find_differences
 from bids_group.output.report.desk import title_of
 from bids_group.output.report.facts import gather_facts
+from bids_group.words import list_some
 
 _MOST = 8
 """Names that are written out."""
@@ -109,11 +110,10 @@ def say_people(a: Source, b: Source, pair: Pair) -> tuple[str, ...]:
 
 def _name(people: set[str], other: Source) -> str:
     reasons = _reasons(other)
-    named = [
-        f"{one} (in {other.side}: {reasons[one]})" if one in reasons else one
-        for one in sorted(people)[:_MOST]
-    ]
-    return ", ".join(named) + (f" and {len(people) - _MOST} more" if len(people) > _MOST else "")
+    return list_some(
+        (f"{one} (in {other.side}: {reasons[one]})" if one in reasons else one for one in sorted(people)),
+        _MOST,
+    )
 
 
 def _reasons(source: Source) -> dict[str, str]:

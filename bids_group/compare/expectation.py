@@ -18,6 +18,7 @@ from bids_group.errors import GridError
 from bids_group.output.report.folder import entities_of, sidecar_of, weights_of
 from bids_group.output.report.tables import show_number
 from bids_group.output.sidecars import ESTIMATORS
+from bids_group.words import counted
 
 Unit = tuple[str, ...]
 """A first-level map (file name, hash), or maps that are pooled with weights of their own at each element."""
@@ -312,7 +313,7 @@ def _balance(rows: tuple[_Rows, _Rows]) -> str:
 
 
 def _counted(n_maps: int) -> str:
-    return "1 map" if n_maps == 1 else f"{n_maps} maps"
+    return counted(n_maps, "map")
 
 
 def _completeness(rows: tuple[_Rows, _Rows]) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bids_group.compare.sources import Source, Tested
-from bids_group.config.places import suggest
 from bids_group.errors import DataError, SelectionError, UsageError
+from bids_group.words import suggest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -17,6 +17,7 @@ from bids_group.output.report.folder import (
     read_folder,
     read_json,
 )
+from bids_group.words import and_more
 
 Side = Literal["A", "B"]
 
@@ -85,7 +86,7 @@ def _check_finished(side: Side, path: Path) -> None:
     planned = [name for name in lists.get("Files", []) if not name.startswith("group/figures/")]
     lacking = [name for name in planned if name != "report.html" and not (path / name).exists()]
     if lacking:
-        found = f"no {lacking[0]}" + (f" and {len(lacking) - 1} more files" if len(lacking) > 1 else "")
+        found = f"no {lacking[0]}{and_more(len(lacking) - 1, 'files')}"
     elif lists.get("Earlier") or not (path / "code" / "command.json").is_file():
         found = "a run that wrote files and did not come to its end"
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -22,8 +21,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from bids_group.elements import Grid
-from bids_group.errors import BidsGroupError, OutputError, RunError
 from bids_group.output import process
+from bids_group.words import os_failure
 
 GZIP_LEVEL = 1
 """Measured on float32 maps at 2 mm: three times as fast as level 6, and 10 to 20 % larger."""
@@ -48,7 +47,7 @@ def write_bytes(path: Path, payload: bytes) -> None:
         part.write_bytes(payload)
         part.replace(path)
     except OSError as error:
-        raise output_failure(path, error) from error
+        raise os_failure(error, path) from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
@@ -165,25 +164,6 @@ def gzip_bytes(payload: bytes) -> bytes:
     header = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
     trailer = struct.pack("<LL", zlib.crc32(payload), len(payload) & 0xFFFFFFFF)
     return b"".join((header, deflate.compress(payload), deflate.flush(), trailer))
-
-
-def output_failure(path: Path, error: OSError) -> BidsGroupError:
-    """Name the file and what to do: 74 where the disk failed on the way, 73 where nothing can be written."""
-    reason = error.strerror or str(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return RunError(
-            f"There is no space left to write {path}.",
-            found=reason,
-            fix="Free some space, then run it again.",
-        )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-        return OutputError(
-            f"The file {path} cannot be written.",
-            found=reason,
-            expected="a folder that you may write to",
-            fix="Give another OUTPUT_DIR, or change its permissions.",
-        )
-    return RunError(f"Writing {path} failed.", found=reason)
 
 
 def sweep_parts(folder: Path) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from bids_group.words import counted, list_some
+
 _MOST_PEOPLE = 6
 """People, and columns of a term of `subject`, that are listed; more of them are folded."""
 
@@ -41,10 +43,9 @@ def _halves(reason: str) -> tuple[str, str]:
 
 def _spell_reason(reason: str, people: Sequence[tuple[str, str, int]]) -> str:
     n_people, n_maps = len({who for who, _, _ in people}), sum(n for _, _, n in people)
-    named = [f"sub-{who}" + (f" ({own})" if own else "") for who, own, _ in people[:_MOST_PEOPLE]]
-    more = f" and {len(people) - _MOST_PEOPLE} more" if len(people) > _MOST_PEOPLE else ""
-    maps = f", {n_maps} map{'s' if n_maps > 1 else ''}" if n_maps else ""
-    return f"{n_people}{maps}: {reason}: {', '.join(named)}{more}"
+    named = (f"sub-{who}" + (f" ({own})" if own else "") for who, own, _ in people)
+    maps = f", {counted(n_maps, 'map')}" if n_maps else ""
+    return f"{n_people}{maps}: {reason}: {list_some(named, _MOST_PEOPLE)}"
 
 
 def folded_terms(terms: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:

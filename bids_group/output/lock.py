@@ -16,7 +16,8 @@ from typing import Any
 
 from bids_group.errors import LockedError, OutputError, RunError
 from bids_group.output import process
-from bids_group.output.disk import output_failure, sweep_parts
+from bids_group.output.disk import sweep_parts
+from bids_group.words import os_failure
 
 _RUN_LOCK = ".bids_group.lock"
 _TURN_LOCK = ".bids_group.turn"
@@ -182,7 +183,7 @@ def _try_create(lock: Path, content: str) -> bool:
         draft.write_text(content)
         return _link(draft, lock, content)
     except OSError as error:
-        raise output_failure(lock, error) from error
+        raise os_failure(error, lock) from error
     finally:
         draft.unlink(missing_ok=True)
 

@@ -13,6 +13,7 @@ from bids_group.config.differences import Difference, find_differences
 from bids_group.errors import OutputError, RunError
 from bids_group.output.disk import json_text, plain, write_if_changed
 from bids_group.output.lock import take_turn
+from bids_group.words import and_more
 
 _IDENTITY = Path("code/analysis.json")
 _MANIFEST = Path("code/outputs.json")
@@ -143,11 +144,10 @@ def finish_outputs(output_dir: Path) -> tuple[Path, ...]:
 
 
 def _other_analysis(output_dir: Path, differences: Sequence[Difference]) -> OutputError:
-    told, n_more = differences[:_MOST], len(differences) - _MOST
+    told = differences[:_MOST]
     names = " and ".join(dict.fromkeys(one.name for one in told))
-    more = f" and {n_more} more" if n_more > 0 else ""
     return OutputError(
-        f"OUTPUT_DIR holds another analysis: {output_dir}; what differs is {names}{more}.",
+        f"OUTPUT_DIR holds another analysis: {output_dir}; what differs is {names}{and_more(len(differences) - _MOST)}.",
         found=f"{'; '.join(one.stored for one in told)} (the earlier run: {_IDENTITY})",
         expected=f"{'; '.join(one.wanted for one in told)} (this run)",
         fix="Give another OUTPUT_DIR, or add --overwrite: what the earlier run wrote under group/ goes.",

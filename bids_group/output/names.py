@@ -113,17 +113,6 @@ def _check_pooled_names(observations: Sequence[Observation]) -> None:
             )
 
 
-def bids_uri(path: Path, roots: Mapping[str, Path]) -> str:
-    """Spell a file as a BIDS URI of the dataset that holds it.
-
-    ``roots`` maps dataset names to folders; '' names OUTPUT_DIR.
-    """
-    for name, root in sorted(roots.items(), key=lambda item: -len(item[1].parts)):
-        if path.is_relative_to(root):
-            return f"bids:{name}:{path.relative_to(root).as_posix()}"
-    return path.resolve().as_uri()
-
-
 def _group_stem(analysis: GroupAnalysis, contrast_part: str) -> str:
     maps = tuple(one for observation in analysis.observations for one in observation.maps)
     session = _agreed({observation.session for observation in analysis.observations})

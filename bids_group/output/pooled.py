@@ -15,9 +15,10 @@ import numpy.typing as npt
 from bids_group.elements import Grid, hash_map, read_map
 from bids_group.errors import BidsGroupError, OutputError
 from bids_group.output.disk import write_json, write_volume
-from bids_group.output.names import bids_uri, pooled_path, shared_entities
+from bids_group.output.names import pooled_path, shared_entities
 from bids_group.output.sidecars import pooled_sidecar
 from bids_group.records import FirstLevelMap, Observation, OutputFile, PooledMap
+from bids_group.words import bids_uri
 
 _FORMAT = 1
 """Raised when the same inputs would give other pooled numbers or files."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import html
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +22,7 @@ from bids_group.output.report.folder import (
     read_numbers,
     sidecar_of,
 )
+from bids_group.words import suggest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +119,7 @@ class Results:
         raise UsageError(
             f"There is {'more than one' if found else 'no'} contrast {contrast!r}.",
             found=", ".join(pair[1].label for pair in found) if found else ", ".join(self.contrasts),
-            fix="Name one by its label." if found else _suggest(contrast, self.contrasts),
+            fix="Name one by its label." if found else suggest(contrast, self.contrasts),
         )
 
     def _need(self, path: Path) -> Path:
@@ -147,11 +146,6 @@ class Results:
                 pd.DataFrame(rows).to_html(index=False, na_rep="", float_format=lambda x: f"{x:.4g}")
             )
         return "\n".join([*parts, f"<p>{html.escape(str(self.output_dir / 'report.html'))}</p>"])
-
-
-def _suggest(word: str, known: Sequence[str]) -> str | None:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"Did you mean {close[0]!r}?" if close else None
 
 
 def _glance(analysis: AnalysisFiles) -> list[tuple[ContrastFiles, dict[str, Any]]]:

@@ -12,7 +12,7 @@ import numpy as np
 from bids_group.config import AnalysisSpec
 from bids_group.elements import Grid
 from bids_group.labels import camel_label
-from bids_group.output.names import analysis_stem, bids_uri, pooled_path
+from bids_group.output.names import analysis_stem, pooled_path
 from bids_group.records import (
     Contrast,
     ContrastResult,
@@ -24,6 +24,7 @@ from bids_group.records import (
     Significance,
     are_told_apart,
 )
+from bids_group.words import bids_uri, plural
 
 STAT_WORDS = {
     "effect": "Effect (contrast estimate), in the units of the input maps",
@@ -234,16 +235,12 @@ def pooled_sidecar(
     kind = "first-level" if maps[0].suffix == "statmap" else maps[0].suffix
     return {
         stat: {
-            "Description": f"{words[stat]}; pooled over {len(maps)} {kind} {_plural(len(maps))}",
+            "Description": f"{words[stat]}; pooled over {len(maps)} {kind} {plural(len(maps), 'map')}",
             "Sources": _pooled_sources(observation, stat, dataset_names),
             **base,
         }
         for stat in stats
     }
-
-
-def _plural(n_maps: int) -> str:
-    return "map" if n_maps == 1 else "maps"
 
 
 def _pooled_dof(pooled: PooledMap) -> float | str | None:

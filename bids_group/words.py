@@ -1,0 +1,89 @@
+"""The sentences that messages share: lists, counts, guesses, names of files, failures of the disk."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from bids_group.errors import BidsGroupError, MissingInputError, OutputError, RunError
+
+
+def list_some(names: Iterable[object], limit: int = 12, *, none: str = "none") -> str:
+    """Join names by commas; beyond ``limit`` the rest is counted. Says ``none`` where there is no name."""
+    texts = [str(name) for name in names]
+    return ", ".join(texts[:limit]) + and_more(len(texts) - limit) if texts else none
+
+
+def and_more(n: int, noun: str = "") -> str:
+    """Continue a list by what it leaves out: `` and 3 more``; nothing where nothing is left out."""
+    return f" and {n} more {noun}".rstrip() if n > 0 else ""
+
+
+def plural(n: int, one: str, many: str | None = None) -> str:
+    """Choose the word for ``n`` things; ``many`` is ``one`` with an s where not given."""
+    return one if n == 1 else many or f"{one}s"
+
+
+def counted(n: int, one: str, many: str | None = None) -> str:
+    """Say how many: ``1 map``, ``2 maps``, ``3 people``."""
+    return f"{n} {plural(n, one, many)}"
+
+
+def suggest(typed: str, known: Iterable[str], *, mark: str = "'") -> str | None:
+    """Say what was probably meant, between two ``mark``; None where nothing known is close."""
+    by_plain = {_plain(name): name for name in known}
+    close = difflib.get_close_matches(_plain(typed), by_plain, n=1)
+    return f"Did you mean {mark}{by_plain[close[0]]}{mark}?" if close else None
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.casefold()) or name
+
+
+def quote_column(column: str) -> str:
+    """Write a column name as a formula needs it: in backticks unless it is a plain name."""
+    return column if column.isidentifier() else f"`{column}`"
+
+
+def bids_uri(path: Path, roots: Mapping[str, Path]) -> str:
+    """Spell a file as a BIDS URI of the innermost dataset that holds it, or as a file URI outside all.
+
+    ``roots`` maps names of datasets to folders; '' names OUTPUT_DIR.
+    """
+    for name, root in sorted(roots.items(), key=lambda item: -len(item[1].parts)):
+        if path.is_relative_to(root):
+            return f"bids:{name}:{path.relative_to(root).as_posix()}"
+    return path.resolve().as_uri()
+
+
+def own_file(uri: str, root: Path) -> Path | None:
+    """Find the file of a BIDS URI of the dataset ``root`` itself; None where it names another dataset."""
+    return root / uri.removeprefix("bids::") if uri.startswith("bids::") else None
+
+
+def os_failure(error: OSError, written: Path | None = None) -> BidsGroupError:
+    """Name the file of an error of the operating system, what happened to it, and what to do.
+
+    ``written`` is the file that was being written; where it is not given, the error names its file.
+    """
+    place, reason = written or error.filename or "a file", error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RunError(
+            f"There is no space left to write {place}.",
+            found=reason,
+            fix="Free some space, then run the same command again: finished parts are used.",
+        )
+    denied = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST) if written else ()
+    if error.errno in (errno.EROFS, *denied):
+        return OutputError(
+            f"The file {place} cannot be written.",
+            found=reason,
+            expected="a folder that you may write to",
+            fix="Give another OUTPUT_DIR or --work-dir, or change its permissions.",
+        )
+    if error.errno in (errno.ENOENT, errno.EACCES, errno.EPERM):
+        return MissingInputError(f"{place} cannot be opened.", found=reason)
+    return RunError(f"{'Writing' if written else 'Reading or writing'} {place} failed.", found=reason)
