@@ -110,10 +110,8 @@ def say_people(a: Source, b: Source, pair: Pair) -> tuple[str, ...]:
 
 def _name(people: set[str], other: Source) -> str:
     reasons = _reasons(other)
-    return list_some(
-        (f"{one} (in {other.side}: {reasons[one]})" if one in reasons else one for one in sorted(people)),
-        _MOST,
-    )
+    told = (f"{one} (in {other.side}: {reasons[one]})" if one in reasons else one for one in sorted(people))
+    return list_some(told, _MOST)
 
 
 def _reasons(source: Source) -> dict[str, str]:

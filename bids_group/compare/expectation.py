@@ -305,15 +305,11 @@ def _balance(rows: tuple[_Rows, _Rows]) -> str:
         kinds[tuple(own)].append(person)
     usual = max(kinds, key=lambda kind: len(kinds[kind]))
     others = [person for kind, people in kinds.items() if kind != usual for person in people]
-    head = f"{len(kinds[usual])} of {len(sets)} people have {_counted(len(usual))} ({'; '.join(usual)})"
+    head = f"{len(kinds[usual])} of {len(sets)} people have {counted(len(usual), 'map')} ({'; '.join(usual)})"
     if not others:
         return f"Balanced: all {head.replace(' of ' + str(len(sets)), '', 1)}."
     some = ", ".join(f"sub-{one}" for one in others[:5]) + (" …" if len(others) > 5 else "")
     return f"Not balanced: {head}; not so {some}."
-
-
-def _counted(n_maps: int) -> str:
-    return counted(n_maps, "map")
 
 
 def _completeness(rows: tuple[_Rows, _Rows]) -> str:

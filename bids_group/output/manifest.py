@@ -145,9 +145,9 @@ def finish_outputs(output_dir: Path) -> tuple[Path, ...]:
 
 def _other_analysis(output_dir: Path, differences: Sequence[Difference]) -> OutputError:
     told = differences[:_MOST]
-    names = " and ".join(dict.fromkeys(one.name for one in told))
+    names = " and ".join(dict.fromkeys(one.name for one in told)) + and_more(len(differences) - _MOST)
     return OutputError(
-        f"OUTPUT_DIR holds another analysis: {output_dir}; what differs is {names}{and_more(len(differences) - _MOST)}.",
+        f"OUTPUT_DIR holds another analysis: {output_dir}; what differs is {names}.",
         found=f"{'; '.join(one.stored for one in told)} (the earlier run: {_IDENTITY})",
         expected=f"{'; '.join(one.wanted for one in told)} (this run)",
         fix="Give another OUTPUT_DIR, or add --overwrite: what the earlier run wrote under group/ goes.",
