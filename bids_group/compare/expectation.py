@@ -107,10 +107,12 @@ def _derive(pair: Pair, rows: tuple[_Rows, _Rows], comparisons: tuple[Comparison
 def _say(pair: Pair, rows: tuple[_Rows, _Rows], effect: bool, statistic: bool) -> str:
     (a, b) = (one.units for one in rows)
     if effect and statistic:
-        idle = f"; {_counted(len(a ^ b))} that only one of them has can change neither" if a != b else ""
+        idle = (
+            f"; {counted(len(a ^ b), 'map')} that only one of them has can change neither" if a != b else ""
+        )
         return (
             "The two tests must agree to rounding, effect and statistic: both are the same function of the "
-            f"same {_counted(len(a & b))} (least squares, the same weights, the same residual "
+            f"same {counted(len(a & b), 'map')} (least squares, the same weights, the same residual "
             f"variance{idle}), shown by putting both to the same random numbers."
         )
     if effect:
@@ -323,6 +325,6 @@ def _completeness(rows: tuple[_Rows, _Rows]) -> str:
 def _maps(rows: tuple[_Rows, _Rows]) -> str:
     a, b = (set(side.files) for side in rows)
     if a == b and rows[0].units == rows[1].units:
-        return f"The same maps: {_counted(len(a))}, equal to the byte."
-    shared = f"{_counted(len(a & b))} of one name in both"
+        return f"The same maps: {counted(len(a), 'map')}, equal to the byte."
+    shared = f"{counted(len(a & b), 'map')} of one name in both"
     return f"First-level maps: {shared}, {len(a - b)} only in A, {len(b - a)} only in B."
