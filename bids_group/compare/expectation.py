@@ -15,9 +15,9 @@ from bids_group.compare.agreement import Comparison, Ground
 from bids_group.compare.matching import Pair
 from bids_group.compare.sources import Tested
 from bids_group.errors import GridError
+from bids_group.output.files.sidecars import ESTIMATORS
 from bids_group.output.report.folder import entities_of, sidecar_of, weights_of
 from bids_group.output.report.tables import show_number
-from bids_group.output.sidecars import ESTIMATORS
 from bids_group.words import counted
 
 Unit = tuple[str, ...]

@@ -18,7 +18,7 @@ from bids_group.compare.matching import Pair, match_contrasts
 from bids_group.compare.sources import Source, read_source
 from bids_group.compare.writing import check_place, write_comparison
 from bids_group.errors import UsageError
-from bids_group.output.disk import table_text
+from bids_group.output.disk.writing import table_text
 from bids_group.output.report.page import plain_command
 from bids_group.output.report.paper import Paper
 from bids_group.output.report.pictures import Picture, style

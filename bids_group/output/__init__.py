@@ -1,21 +1,7 @@
 """Where and how is it written and shown? Files of OUTPUT_DIR, the dry-run page and the report."""
 
-from bids_group.output.clusters import spell_clusters
-from bids_group.output.dataset import (
-    check_description,
-    model_path,
-    write_command,
-    write_crash,
-    write_dataset,
-    write_ledger,
-    write_model,
-    write_participants,
-)
-from bids_group.output.dry_run import describe_dry_run
-from bids_group.output.dry_run_page import print_dry_run
-from bids_group.output.group import write_group
-from bids_group.output.lock import check_place, claim_output
-from bids_group.output.manifest import (
+from bids_group.output.disk.lock import check_place, claim_output
+from bids_group.output.disk.manifest import (
     CITATIONS,
     COMMAND,
     REPORT,
@@ -25,9 +11,29 @@ from bids_group.output.manifest import (
     finish_outputs,
     record_outputs,
 )
-from bids_group.output.names import check_output_names, pooled_path
-from bids_group.output.pooled import check_pooled_names, is_pooled, pooling_key, read_pooled, write_pooled
-from bids_group.output.printed_design import print_design
+from bids_group.output.files.analysis import write_group
+from bids_group.output.files.clusters import spell_clusters
+from bids_group.output.files.dataset import (
+    check_description,
+    model_path,
+    write_command,
+    write_crash,
+    write_dataset,
+    write_ledger,
+    write_model,
+    write_participants,
+)
+from bids_group.output.files.names import check_output_names, pooled_path
+from bids_group.output.files.pooled import (
+    check_pooled_names,
+    is_pooled,
+    pooling_key,
+    read_pooled,
+    write_pooled,
+)
+from bids_group.output.files.printed_design import print_design
+from bids_group.output.preview.description import describe_dry_run
+from bids_group.output.preview.page import print_dry_run
 
 __all__ = [
     "CITATIONS",

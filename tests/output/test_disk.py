@@ -17,8 +17,8 @@ import pytest
 
 from bids_group.elements import Grid
 from bids_group.errors import OutputError, RunError
-from bids_group.output import process
-from bids_group.output.disk import (
+from bids_group.output.disk import process
+from bids_group.output.disk.writing import (
     gzip_bytes,
     json_text,
     sweep_parts,

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from bids_group.config import AnalysisSpec
 from bids_group.output import describe_dry_run, print_dry_run
-from bids_group.output.folding import fold_columns, fold_reasons, fold_weights
+from bids_group.output.preview.folding import fold_columns, fold_reasons, fold_weights
 from bids_group.records import Exclusion
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from bids_group.errors import LockedError, OutputError
-from bids_group.output import claim_output, lock, process
-from bids_group.output.lock import take_turn
+from bids_group.output import claim_output
+from bids_group.output.disk import lock, process
+from bids_group.output.disk.lock import take_turn
 
 LOCK = ".bids_group.lock"
 

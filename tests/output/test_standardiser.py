@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bids_group.output.files.standardiser import name_standardiser
 from bids_group.output.report.methods import methods_text
-from bids_group.output.standardiser import name_standardiser
 from bids_group.records import Contrast, Design
 
 TERMS = {

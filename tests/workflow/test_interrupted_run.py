@@ -12,7 +12,7 @@ from bids_group.cli import main
 JOB = ["group", "--formula", "~ group * n_cigs + age", "--missing", "drop", "--no-report", "-q"]
 SLOWLY = """
 import sys, time
-import bids_group.output.disk as disk
+import bids_group.output.disk.writing as disk
 place = disk.os.replace
 def slowly(source, target):
     place(source, target)

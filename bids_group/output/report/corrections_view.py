@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import ndimage
 
-from bids_group.output.clusters import spell_clusters
+from bids_group.output.files.clusters import spell_clusters
 from bids_group.output.report.brains import Row, draw_rows
 from bids_group.output.report.canvas import cuts_through, place
 from bids_group.output.report.desk import ContrastDesk, title_of

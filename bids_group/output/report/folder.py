@@ -16,7 +16,7 @@ from pandas.api.types import is_numeric_dtype
 
 from bids_group.errors import DataError, MissingInputError
 from bids_group.labels import natural_order
-from bids_group.output.manifest import own_files
+from bids_group.output.disk.manifest import own_files
 
 CORRECTION_ORDER = ("fweTfce", "fweVoxel", "fweMass", "fweSize", "bonferroni", "fdr", "ari", "none")
 """The strictest control comes first: its outline is the one drawn on the pictures."""

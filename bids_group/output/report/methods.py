@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from bids_group.output.files.sidecars import say_center
+from bids_group.output.files.standardiser import PLAIN
 from bids_group.output.report.references import Reference, references
-from bids_group.output.sidecars import say_center
-from bids_group.output.standardiser import PLAIN
 
 Facts = Mapping[str, Any]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from bids_group.output.disk import write_text
+from bids_group.output.disk.writing import write_text
 from bids_group.output.report.analysis_view import AnalysisView, view_analysis
 from bids_group.output.report.canvas import read_anatomy
 from bids_group.output.report.desk import lay_analysis

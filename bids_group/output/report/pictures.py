@@ -12,8 +12,8 @@ from typing import Any, Literal, cast
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from bids_group.output.disk import write_bytes
-from bids_group.output.manifest import record_outputs
+from bids_group.output.disk.manifest import record_outputs
+from bids_group.output.disk.writing import write_bytes
 
 _STYLE = {
     "font.family": "DejaVu Sans",

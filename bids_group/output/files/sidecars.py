@@ -12,7 +12,7 @@ import numpy as np
 from bids_group.config import AnalysisSpec
 from bids_group.elements import Grid
 from bids_group.labels import camel_label
-from bids_group.output.names import analysis_stem, pooled_path
+from bids_group.output.files.names import analysis_stem, pooled_path
 from bids_group.records import (
     Contrast,
     ContrastResult,

@@ -11,12 +11,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from bids_group.config import AnalysisSpec
-from bids_group.output.clusters import RegionNamer
-from bids_group.output.contrasts import draft_contrast, draft_peaks, draft_shuffling, draft_significance
-from bids_group.output.disk import write_table
-from bids_group.output.drafts import Draft, draft_table, draft_volume, write_drafts
-from bids_group.output.names import contrast_label
-from bids_group.output.sidecars import STAT_WORDS, Context, analysis_sidecar, contrast_entry
+from bids_group.output.disk.writing import write_table
+from bids_group.output.files.clusters import RegionNamer
+from bids_group.output.files.contrasts import draft_contrast, draft_peaks, draft_shuffling, draft_significance
+from bids_group.output.files.drafts import Draft, draft_table, draft_volume, write_drafts
+from bids_group.output.files.names import contrast_label
+from bids_group.output.files.sidecars import STAT_WORDS, Context, analysis_sidecar, contrast_entry
 from bids_group.records import (
     Cohort,
     ContrastResult,

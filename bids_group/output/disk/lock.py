@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from bids_group.errors import LockedError, OutputError, RunError
-from bids_group.output import process
-from bids_group.output.disk import sweep_parts
+from bids_group.output.disk import process
+from bids_group.output.disk.writing import sweep_parts
 from bids_group.words import os_failure
 
 _RUN_LOCK = ".bids_group.lock"

@@ -11,8 +11,8 @@ from typing import Any, Literal, NoReturn
 
 from bids_group.config.differences import Difference, find_differences
 from bids_group.errors import OutputError, RunError
-from bids_group.output.disk import json_text, plain, write_if_changed
-from bids_group.output.lock import take_turn
+from bids_group.output.disk.lock import take_turn
+from bids_group.output.disk.writing import json_text, plain, write_if_changed
 from bids_group.words import and_more
 
 _IDENTITY = Path("code/analysis.json")

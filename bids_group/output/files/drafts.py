@@ -10,11 +10,11 @@ from typing import Any
 import numpy.typing as npt
 import pandas as pd
 
-from bids_group.output.disk import write_json, write_table, write_volume
-from bids_group.output.manifest import record_outputs
-from bids_group.output.names import shared_entities
-from bids_group.output.sidecars import Context
-from bids_group.output.texts import COLUMNS
+from bids_group.output.disk.manifest import record_outputs
+from bids_group.output.disk.writing import write_json, write_table, write_volume
+from bids_group.output.files.names import shared_entities
+from bids_group.output.files.sidecars import Context
+from bids_group.output.files.texts import COLUMNS
 from bids_group.records import OutputFile
 
 

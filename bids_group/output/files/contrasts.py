@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from bids_group.errors import BidsGroupError
-from bids_group.output.clusters import RegionNamer, label_clusters, map_discoveries, tabulate_clusters
-from bids_group.output.drafts import Draft, draft_table, draft_volume
-from bids_group.output.names import contrast_stem
-from bids_group.output.sidecars import (
+from bids_group.output.files.clusters import RegionNamer, label_clusters, map_discoveries, tabulate_clusters
+from bids_group.output.files.drafts import Draft, draft_table, draft_volume
+from bids_group.output.files.names import contrast_stem
+from bids_group.output.files.sidecars import (
     STAT_WORDS,
     Context,
     contrast_sidecar,
@@ -23,7 +23,7 @@ from bids_group.output.sidecars import (
     correction_label,
     fit_sidecar,
 )
-from bids_group.output.standardiser import name_standardiser
+from bids_group.output.files.standardiser import name_standardiser
 from bids_group.records import ContrastResult, Significance
 
 _WELCH = "Statistic that allows each variance group its own variance (Welch's v or G), as a normal deviate"

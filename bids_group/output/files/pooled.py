@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from bids_group.elements import Grid, hash_map, read_map
 from bids_group.errors import BidsGroupError, OutputError
-from bids_group.output.disk import write_json, write_volume
-from bids_group.output.names import pooled_path, shared_entities
-from bids_group.output.sidecars import pooled_sidecar
+from bids_group.output.disk.writing import write_json, write_volume
+from bids_group.output.files.names import pooled_path, shared_entities
+from bids_group.output.files.sidecars import pooled_sidecar
 from bids_group.records import FirstLevelMap, Observation, OutputFile, PooledMap
 from bids_group.words import bids_uri
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bids_group.elements import Grid
-from bids_group.output import process
+from bids_group.output.disk import process
 from bids_group.words import os_failure
 
 GZIP_LEVEL = 1

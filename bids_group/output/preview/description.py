@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from bids_group.config import AnalysisSpec, InferenceSpec
-from bids_group.output.disk import plain
-from bids_group.output.names import contrast_label, shared_entities
-from bids_group.output.sidecars import contrast_entry, describe_smoothing
+from bids_group.output.disk.writing import plain
+from bids_group.output.files.names import contrast_label, shared_entities
+from bids_group.output.files.sidecars import contrast_entry, describe_smoothing
 from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation
 
 _NO_MAP = "no map of the selection"

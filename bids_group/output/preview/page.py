@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from bids_group.output.disk import json_text
-from bids_group.output.folding import fold_columns, fold_reasons, fold_weights, folded_terms
-from bids_group.output.sidecars import ESTIMATORS, POOLINGS, say_center
+from bids_group.output.disk.writing import json_text
+from bids_group.output.files.sidecars import ESTIMATORS, POOLINGS, say_center
+from bids_group.output.preview.folding import fold_columns, fold_reasons, fold_weights, folded_terms
 
 _MAX_ROWS = 8
 _MAX_COLUMNS = 12

@@ -16,7 +16,9 @@ import pandas as pd
 from bids_group import __version__
 from bids_group.errors import BidsGroupError, OutputError
 from bids_group.labels import camel_label
-from bids_group.output.disk import (
+from bids_group.output.disk.lock import take_turn
+from bids_group.output.disk.manifest import COMMAND, TABLES, record_outputs
+from bids_group.output.disk.writing import (
     json_text,
     table_text,
     write_bytes,
@@ -24,9 +26,7 @@ from bids_group.output.disk import (
     write_json,
     write_text,
 )
-from bids_group.output.lock import take_turn
-from bids_group.output.manifest import COMMAND, TABLES, record_outputs
-from bids_group.output.texts import BIDSIGNORE, PARTICIPANTS_JSON, README
+from bids_group.output.files.texts import BIDSIGNORE, PARTICIPANTS_JSON, README
 from bids_group.records import Cohort, GroupAnalysis, OutputFile
 
 APP_NAME = "bids_group"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from bids_group.errors import OutputError, UsageError
-from bids_group.output.disk import table_text, write_text
+from bids_group.output.disk.writing import table_text, write_text
 from bids_group.records import Design, GroupAnalysis
 
 
