@@ -5,7 +5,7 @@ import pytest
 
 from bids_group.config import InferenceSpec
 from bids_group.inference import correct_group
-from bids_group.model.group import fit_group
+from bids_group.model.fitting.group_fit import fit_group
 
 ALL = ("fwe-voxel", "fwe-size", "fwe-mass", "fwe-tfce", "bonferroni", "fdr", "ari")
 GROUP = np.repeat([0, 1], (8, 9))

@@ -23,7 +23,7 @@ from bids_group.inference.residuals import build_residuals
 from bids_group.inference.scheme import choose_scheme
 from bids_group.inference.statistic import build_statistic
 from bids_group.inference.verdict import Question
-from bids_group.model.group import fit_group
+from bids_group.model.fitting.group_fit import fit_group
 from bids_group.records import Contrast, Design
 
 

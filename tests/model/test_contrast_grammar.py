@@ -7,7 +7,7 @@ import pytest
 from bids_group.config import ContrastRequest
 from bids_group.errors import ContrastError
 from bids_group.model import build_design
-from bids_group.model.regressors import find_regressor
+from bids_group.model.contrast.regressor_names import find_regressor
 
 
 def weights(analyse, people, formula, text, **more):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bids_group.errors import DesignError
 from bids_group.model import build_design
-from bids_group.model.estimability import RowSpace, independent, row_leverage
+from bids_group.row_space import RowSpace, independent, row_leverage
 
 
 def random_design(seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from bids_group.errors import BidsGroupError
 from bids_group.model import needed_variables
-from bids_group.model.grammar import read_expression
-from bids_group.model.regressors import find_regressor, spellings
+from bids_group.model.contrast.grammar import read_expression
+from bids_group.model.contrast.regressor_names import find_regressor, spellings
 
 COLUMNS = ("age", "group", "my col", "x.y", "log")
 REGRESSORS = ("Intercept", "group[T.patient]", "age", "group[T.patient]:age", "poly(age, 2)[1]", "my col")

@@ -5,7 +5,7 @@ from formulaic import Formula as FormulaicFormula
 
 from bids_group.errors import FormulaError, UsageError
 from bids_group.model import build_design, needed_variables
-from bids_group.model.formula import read_formula
+from bids_group.model.formula.parser import read_formula
 
 COLUMNS = ("age", "group", "sex", "site", "my col", "C", "log", "a.b", "n_cigs", "groupe", "1st", "2*age")
 

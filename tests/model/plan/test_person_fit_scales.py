@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bids_group.model.person_fit import _solve
+from bids_group.model.planning.person_fit import _solve
 
 
 def test_a_slope_over_a_time_stamp_has_the_weights_of_the_centred_slope():

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from bids_group.errors import BidsGroupError, DataError, UsageError
-from bids_group.model.transformations import INSTRUCTIONS, transform
+from bids_group.model.planning.transformations import INSTRUCTIONS, transform
 
 NAN = np.nan
 
@@ -269,6 +269,6 @@ def test_a_constant_cannot_be_scaled(rows: pd.DataFrame) -> None:
 
 
 def test_the_manual_lists_every_instruction() -> None:
-    from bids_group.model import transformations
+    from bids_group.model.planning import transformations
 
     assert all(f"``{name}``" in str(transformations.__doc__) for name in INSTRUCTIONS)

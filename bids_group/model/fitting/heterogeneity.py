@@ -1,0 +1,51 @@
+"""How much more people differ than their known variances say, which fixed effects leave out."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from bids_group.model.fitting.least_squares import heterogeneity, orthonormal_basis
+from bids_group.records import GroupData, Notice
+
+_BLOCK = 1 << 12
+
+
+def tell_heterogeneity(data: GroupData) -> tuple[Notice, ...]:
+    """Warn of fixed effects across people, with Cochran's Q and I² (Higgins & Thompson 2002).
+
+    Q = Σ (y − Xβ)²/v on N − rank(X) degrees of freedom, I² = max(0, 1 − dof/Q).
+    """
+    if data.estimator != "meta":
+        return ()
+    q, dof = _all(data)
+    where = dof > 0
+    if not where.any():
+        return ()
+    q, dof = q[where], dof[where]
+    share = float((special.chdtrc(dof, q) < 0.05).mean())
+    i2 = float(np.median(np.maximum(0.0, 1 - dof / np.maximum(q, np.finfo(np.float64).tiny))))
+    return (
+        Notice(
+            severity="warning",
+            topic="heterogeneity",
+            sentence=f"Fixed effects across people: Cochran's Q is {np.median(q):.3g} on {np.median(dof):g} "
+            f"degrees of freedom in the median, with p < 0.05 at {share:.0%} of the elements; I² is {i2:.0%} "
+            "in the median. What people differ in beyond their own variances is in no standard error.",
+            fix='Use "Type": "glm" in the node of Level Dataset to say something about people in general.',
+        ),
+    )
+
+
+def _all(data: GroupData) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    values, variances = data.stack.data, data.stack.variance
+    assert variances is not None
+    basis = orthonormal_basis(data.design)
+    parts = [
+        heterogeneity(
+            np.asarray(values[:, start : start + _BLOCK]), variances[:, start : start + _BLOCK], basis
+        )
+        for start in range(0, data.elements.n_elements, _BLOCK)
+    ]
+    return np.concatenate([q for q, _ in parts]), np.concatenate([dof for _, dof in parts])

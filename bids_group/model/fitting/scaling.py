@@ -1,0 +1,99 @@
+"""Proportional scaling: each map times the mean of a column over the row's own value (``--scale-by``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_group.errors import DataError, UsageError
+from bids_group.model.contrast.sentences import say_number
+from bids_group.model.formula.coding import is_numeric
+from bids_group.model.formula.parser import needed_variables
+from bids_group.records import GroupAnalysis, Notice, PooledMap, Scaling
+
+_SMALLEST = np.finfo(np.float32).smallest_subnormal
+
+
+def plan_scaling(analysis: GroupAnalysis, column: str | None) -> GroupAnalysis:
+    """Give each row of an analysis its factor, mean(column) / value, over the analysed rows.
+
+    Values are those of the tables, before transformations of a Stats Model; none is missing.
+
+    Raises
+    ------
+    UsageError
+        The column is categorical.
+    DataError
+        A value is not above 0.
+    """
+    if column is None:
+        return analysis
+    values = (analysis.rows if analysis.raw_rows is None else analysis.raw_rows)[column]
+    if not is_numeric(values):
+        raise UsageError(
+            f"Maps cannot be scaled by '{column}', which is categorical.",
+            expected="a column of numbers above 0, such as a total volume",
+            fix=f"Name another column, or say --numeric {column}.",
+        )
+    if (values <= 0).any():
+        raise DataError(
+            f"Maps cannot be scaled by '{column}': it is not above 0 for everybody.",
+            found=", ".join(f"{label}: {value:g}" for label, value in values[values <= 0].items()),
+            expected="numbers above 0",
+            fix="Correct these values (n/a where unknown), or leave these people out.",
+        )
+    mean = float(values.mean())
+    factors = {str(label): mean / float(value) for label, value in values.items()}
+    scaling = Scaling(column=column, mean=mean, factors=factors)
+    return replace(analysis, scaling=scaling, notices=(*analysis.notices, *_say(analysis, scaling)))
+
+
+def _say(analysis: GroupAnalysis, scaling: Scaling) -> Iterator[Notice]:
+    smallest, largest = min(scaling.factors.values()), max(scaling.factors.values())
+    sentence = (
+        f"Each map is multiplied by the mean of {scaling.column} ({say_number(scaling.mean)}) over the value "
+        f"of its row (factors {say_number(smallest)} to {say_number(largest)}): effects are those at the "
+        f"mean {scaling.column}, if maps grow in proportion to it."
+    )
+    fix = (
+        f"'+ {scaling.column}' in the formula asks for no proportion, only for a straight line; "
+        "use one of the two."
+    )
+    yield Notice(severity="note", topic="scaling", sentence=sentence, fix=fix)
+    used = needed_variables(analysis.formula, analysis.rows.columns, centering=analysis.centering)
+    if scaling.column in used:
+        sentence = f"The maps are scaled by {scaling.column}, and {scaling.column} is a covariate too."
+        yield Notice(severity="warning", topic="scaling", sentence=sentence, fix="Use one of the two.")
+
+
+def scale(maps: Iterable[PooledMap], scaling: Scaling | None) -> Iterator[PooledMap]:
+    """Multiply effects by the factor of their row, and variances by its square; NaN stays NaN.
+
+    Raises
+    ------
+    DataError
+        A product is too large for float32.
+    """
+    for one in maps:
+        factor = 1.0 if scaling is None else scaling.factors[one.observation.label]
+        if factor == 1.0:
+            yield one
+            continue
+        effect = _times(one.effect, factor)
+        variance = None if one.variance is None else np.maximum(_times(one.variance, factor**2), _SMALLEST)
+        for made, before in ((effect, one.effect), (variance, one.variance)):
+            if made is not None and before is not None and (np.isinf(made) & np.isfinite(before)).any():
+                raise DataError(
+                    f"The scaled map of {one.observation.label} is too large for float32.",
+                    found=f"a factor of {factor:g}",
+                    fix="See whether the value that it was scaled by is right.",
+                )
+        yield replace(one, effect=effect, variance=variance)
+
+
+def _times(values: npt.NDArray[np.float32], factor: float) -> npt.NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        return np.asarray(values.astype(np.float64) * factor, dtype=np.float32)

@@ -1,0 +1,1 @@
+"""Formulas: read into terms behind an allow-list, and coded as regressors."""

@@ -1,0 +1,395 @@
+"""A Wilkinson formula, read into its terms without evaluating anything (Wilkinson & Rogers 1973).
+
+The grammar is that of formulaic (``+ - * / : %in% ** ^`` and parentheses) for one right-hand side.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from bids_group.errors import FormulaError, UsageError
+from bids_group.model.formula.factors import Factor, quote, read_call, read_column
+from bids_group.model.formula.pointing import fix_column, point_at, say_columns
+
+_MOST_TERMS = 500
+_LONGEST = 10_000
+_DEEPEST = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """A product of factors; the intercept is the term without factors."""
+
+    factors: tuple[Factor, ...]
+
+    @property
+    def name(self) -> str:
+        """``group:age``; ``Intercept`` for the term without factors."""
+        return ":".join(factor.text for factor in self.factors) or "Intercept"
+
+    @property
+    def key(self) -> frozenset[str]:
+        """Identity: ``a:b`` and ``b:a`` are the same term."""
+        return frozenset(factor.code for factor in self.factors)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the table that the term uses."""
+        return tuple(dict.fromkeys(column for factor in self.factors for column in factor.columns))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Formula:
+    """The terms of a formula, intercept first, then by number of factors (as formulaic orders them)."""
+
+    text: str
+    terms: tuple[Term, ...]
+
+    @property
+    def has_intercept(self) -> bool:
+        """Whether there is an explicit constant."""
+        return any(not term.factors for term in self.terms)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the table that the formula uses, in the order of their first appearance."""
+        return tuple(dict.fromkeys(column for term in self.terms for column in term.columns))
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:
+        """Every factor, each once."""
+        return tuple({factor.code: factor for term in self.terms for factor in term.factors}.values())
+
+    @property
+    def code(self) -> str:
+        """The formula as formulaic gets it: flat, with neutral symbols in place of column names."""
+        products = [":".join(factor.code for factor in term.factors) for term in self.terms if term.factors]
+        return " + ".join(["1" if self.has_intercept else "0", *products])
+
+
+def needed_variables(formula: str, columns: Iterable[str], *, centering: str = "grand") -> tuple[str, ...]:
+    """Name the columns of the table that a formula (and its centring) needs.
+
+    Parameters
+    ----------
+    formula
+        Wilkinson formula, with or without the leading ``~``.
+    columns
+        Names of the columns that exist.
+    centering
+        ``grand``, ``none`` or ``within:FACTOR``; the factor is needed where a column is centred by it.
+
+    Raises
+    ------
+    FormulaError
+        The formula cannot be read, asks for what is not allowed, or names a column that does not exist.
+    UsageError
+        ``centering`` is none of the three, or its factor does not exist.
+    """
+    known = tuple(columns)
+    needed = read_formula(formula, known).columns
+    factor = centering_factor(centering, known)
+    return needed if factor is None or factor in needed or not needed else (*needed, factor)
+
+
+def add_columns(columns: Iterable[str]) -> str:
+    """Write the formula whose design has these columns as they are, in their order, without a constant."""
+    return " + ".join(["~ 0", *map(quote, columns)])
+
+
+def centering_factor(centering: str, columns: Collection[str]) -> str | None:
+    """Check ``centering`` and give the factor of ``within:FACTOR`` (None for ``grand`` and ``none``)."""
+    kind, _, factor = centering.partition(":")
+    if centering in ("grand", "none"):
+        return None
+    if kind != "within" or not factor:
+        raise UsageError(
+            f"The centring '{centering}' is not known.", expected="grand, none, or within: and a factor"
+        )
+    if factor not in columns:
+        raise UsageError(
+            f"The centring 'within:{factor}' names the column '{factor}', which does not exist.",
+            expected=say_columns(columns),
+            fix=fix_column(factor, columns),
+        )
+    return factor
+
+
+def read_formula(text: str, columns: Collection[str]) -> Formula:
+    """Read a formula into terms; nothing is evaluated. See `needed_variables` for the errors."""
+    if len(text) > _LONGEST:
+        raise FormulaError("The formula is too long.", found=f"{len(text)} characters")
+    return _Parser(text, columns).parse()
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    kind: str
+    text: str
+    position: int
+
+
+_TOKEN = re.compile(
+    r"(?P<space>\s+)"
+    r"|(?P<quoted>`[^`]+`)"
+    r"|(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
+    r"|(?P<name>[^\W\d]\w*(?:\.[^\W\d]\w*)*)"
+    r"|(?P<operator>\*\*|%in%|[-+*/:^()~])",
+)
+
+
+def _tokenize(text: str) -> list[_Token]:
+    tokens: list[_Token] = []
+    position = 0
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        if match is None:
+            raise _character_error(text, position)
+        kind, end = str(match.lastgroup), match.end()
+        opening = re.compile(r"\s*\(").match(text, end) if kind == "name" else None
+        if opening:
+            kind, end = "call", _find_closing(text, opening.end() - 1) + 1
+        if kind != "space":
+            tokens.append(_Token(kind, text[position:end], position))
+        position = end
+    return [*tokens, _Token("end", "", len(text))]
+
+
+_FORBIDDEN = {
+    "|": "Write one formula; group-specific parts are interactions such as group:age.",
+    "{": "Braces run code and are not allowed; compute the column beforehand.",
+    "[": "Square brackets are not allowed.",
+    "=": "Write the name of a column; levels belong into contrasts, as in mean(group=patient).",
+    "`": "Close the backtick.",
+    ".": "Name each column; '.' for all columns is not allowed.",
+}
+
+
+def _character_error(text: str, position: int) -> FormulaError:
+    character = text[position]
+    is_inside = text[:position].count("(") > text[:position].count(")")
+    if character == "|" and (is_inside or re.match(r"\|+\s*`?subject\b", text[position:])):
+        return _random_error(text, position)
+    return FormulaError(
+        f"The formula has a character that is not allowed: '{character}'.",
+        found=point_at(text, position),
+        expected="column names (odd ones in `backticks`), + - * / : ** ( ) and functions",
+        fix=_FORBIDDEN.get(character, "Remove it; put the name of a column that has it in `backticks`."),
+    )
+
+
+def _random_error(text: str, position: int) -> FormulaError:
+    """Say what there is in place of random terms: a column per person, or one row per person."""
+    fixed = re.sub(r"(?:\([^()|]*|[^()+~|]*)\|+\s*(`[^`]+`|\w+)\s*\)?", r" \1", text)
+    fixed = re.sub(r"\s+", " ", fixed).strip()
+    return FormulaError(
+        "The formula has a random term ('|'), and there are no mixed models here.",
+        found=point_at(text, position),
+        expected="fixed terms alone",
+        fix=f"For what changes within people write '{fixed}' (--pooling none keeps sessions as rows); to "
+        "compare people give each one row (--pooling precision or mean).",
+    )
+
+
+def _find_closing(text: str, opening: int) -> int:
+    depth, quote_mark = 0, ""
+    for position in range(opening, len(text)):
+        character = text[position]
+        if quote_mark:
+            quote_mark = "" if character == quote_mark else quote_mark
+        elif character in "'\"`":
+            quote_mark = character
+        else:
+            depth += (character == "(") - (character == ")")
+            if depth == 0:
+                return position
+            if depth > _DEEPEST:
+                break
+    raise FormulaError(
+        "A parenthesis in the formula is never closed.",
+        found=point_at(text, opening),
+        fix="Add the missing ')'.",
+    )
+
+
+_Terms = dict[frozenset[str], Term]
+_INTERCEPT = Term(factors=())
+
+
+def _collect(terms: Iterable[Term]) -> _Terms:
+    found: _Terms = {}
+    for term in terms:
+        found.setdefault(term.key, term)
+    return found
+
+
+def _product(*terms: Term) -> Term:
+    factors = {factor.code: factor for term in terms for factor in term.factors}
+    return Term(factors=tuple(factors.values()))
+
+
+class _Parser:
+    """Recursive descent; each method reads one level of precedence and returns its terms."""
+
+    def __init__(self, text: str, columns: Collection[str]) -> None:
+        self.text, self.columns = text, columns
+        self.tokens = _tokenize(text)
+        self.index = 0
+        self.depth = 0
+
+    @property
+    def token(self) -> _Token:
+        return self.tokens[self.index]
+
+    def take(self, *texts: str) -> _Token | None:
+        token = self.token
+        if token.kind != "operator" or token.text not in texts:
+            return None
+        self.index += 1
+        return token
+
+    def error(self, sentence: str, position: int, fix: str | None = None) -> FormulaError:
+        return FormulaError(sentence, found=point_at(self.text, position), fix=fix)
+
+    def parse(self) -> Formula:
+        self.take("~")
+        terms = self.read_sum(_collect([_INTERCEPT]) if self.token.kind != "end" else {})
+        if self.token.text == "~":
+            fix = "Leave out what stands before '~': the maps are the data."
+            raise self.error("The formula has something before '~'.", self.token.position, fix)
+        if self.token.kind != "end":
+            raise self.error(f"The formula cannot be read at '{self.token.text}'.", self.token.position)
+        if not terms:
+            raise self.error("The formula has no term.", 0, "Write '~ 1' for the mean of all rows.")
+        ordered = sorted(terms.values(), key=lambda term: len(term.factors))
+        return Formula(text=self.text.strip(), terms=tuple(ordered))
+
+    def read_sum(self, terms: _Terms) -> _Terms:
+        """Read ``a + b - c``; ``terms`` is what the sum starts from (the implied intercept at the top)."""
+        sign = self.take("+", "-")
+        while True:
+            self._add(terms, is_minus=sign is not None and sign.text == "-")
+            if len(terms) > _MOST_TERMS:
+                raise self.error(f"The formula has more than {_MOST_TERMS} terms.", self.token.position)
+            sign = self.take("+", "-")
+            if sign is None:
+                return terms
+
+    def _add(self, terms: _Terms, *, is_minus: bool) -> None:
+        start = self.token
+        if start.kind == "number" and start.text == "0" and self.depth == 0:
+            self.index += 1
+            if is_minus:
+                terms.setdefault(_INTERCEPT.key, _INTERCEPT)
+            else:
+                terms.pop(_INTERCEPT.key, None)
+            return
+        read = self.read_product()
+        if not is_minus:
+            for key, term in read.items():
+                terms.setdefault(key, term)
+            return
+        for key, term in read.items():
+            if terms.pop(key, None) is None and term.factors:
+                fix = "Remove the '-' and the term; subtracting what is not there does nothing."
+                raise self.error(
+                    f"The formula takes away '{term.name}', which it does not have.", start.position, fix
+                )
+
+    def read_product(self) -> _Terms:
+        """Read ``a * b``, ``a / b`` and ``b %in% a``."""
+        left = self.read_interaction()
+        while operator := self.take("*", "/", "%in%"):
+            right = self.read_interaction()
+            if operator.text == "*":
+                left = _collect([*left.values(), *right.values(), *self._cross(left, right)])
+            else:
+                outer, inner = (left, right) if operator.text == "/" else (right, left)
+                whole = _product(*outer.values())
+                left = _collect([*outer.values(), *(_product(whole, term) for term in inner.values())])
+        return left
+
+    def read_interaction(self) -> _Terms:
+        """Read ``a:b``."""
+        left = self.read_power()
+        while self.take(":"):
+            left = _collect(self._cross(left, self.read_power()))
+        return left
+
+    def _cross(self, left: _Terms, right: _Terms) -> list[Term]:
+        if len(left) * len(right) > _MOST_TERMS:
+            raise self.error(f"The formula has more than {_MOST_TERMS} terms.", self.token.position)
+        return [_product(a, b) for a, b in itertools.product(left.values(), right.values())]
+
+    def read_power(self) -> _Terms:
+        """Read ``(a + b + c) ** 2``: all interactions up to that order."""
+        start = self.token
+        base = self.read_atom()
+        while operator := self.take("**", "^"):
+            exponent = self.token
+            if len(base) < 2:
+                piece = self.text[start.position : operator.position].strip()
+                raise self.error(
+                    f"'{piece}{operator.text}{exponent.text}' would silently mean '{piece}' in a formula.",
+                    operator.position,
+                    f"Write I({piece}**{exponent.text}) for the power of the number.",
+                )
+            if exponent.kind != "number" or not re.fullmatch(r"[1-9]", exponent.text):
+                raise self.error("A power of terms must be a number from 1 to 9.", exponent.position)
+            self.index += 1
+            whole = base
+            for _ in range(int(exponent.text) - 1):
+                whole = _collect([*whole.values(), *self._cross(whole, base)])
+            base = whole
+        return base
+
+    def read_atom(self) -> _Terms:
+        """Read a column, a call, ``1``, or a sum in parentheses."""
+        token = self.token
+        self.index += 1
+        if token.kind == "quoted":
+            return self._term(read_column(token.text[1:-1], token.position, self.text, self.columns))
+        if token.kind == "name":
+            return self._term(self._read_name(token))
+        if token.kind == "call":
+            return self._term(read_call(token.text, token.position, self.text, self.columns))
+        if token.kind == "number":
+            return self._read_number(token)
+        if token.text == "(":
+            return self._read_parentheses(token)
+        what = f"'{token.text}'" if token.text else "the end of the formula"
+        raise self.error(
+            f"The formula has {what} where a column should be.", token.position, "Name a column there."
+        )
+
+    @staticmethod
+    def _term(factor: Factor) -> _Terms:
+        return _collect([Term(factors=(factor,))])
+
+    def _read_name(self, token: _Token) -> Factor:
+        if "." in token.text:
+            fix = f"Write `{token.text}` in backticks." if token.text in self.columns else None
+            fix = fix or "Attributes are not allowed; a column with a dot in its name needs `backticks`."
+            raise self.error(f"'{token.text}' in the formula is not a column name.", token.position, fix)
+        return read_column(token.text, token.position, self.text, self.columns)
+
+    def _read_number(self, token: _Token) -> _Terms:
+        if token.text == "1":
+            return _collect([_INTERCEPT])
+        fix = "Put arithmetic inside I(), for example I(2*age); 0 and 1 stand for the intercept."
+        raise self.error(f"The formula has the number {token.text} as a term.", token.position, fix)
+
+    def _read_parentheses(self, token: _Token) -> _Terms:
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise self.error("The formula has too many nested parentheses.", token.position)
+        terms = self.read_sum({})
+        if self.take(")") is None:
+            raise self.error(
+                "A parenthesis in the formula is never closed.", token.position, "Add the missing ')'."
+            )
+        self.depth -= 1
+        return terms

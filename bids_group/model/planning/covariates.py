@@ -1,0 +1,136 @@
+"""The table behind a design: one row per observation, its entities and its covariates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from bids_group.errors import DataError, UsageError
+from bids_group.labels import natural_order
+from bids_group.model.formula.pointing import list_some, suggest
+from bids_group.records import Column, Table
+
+ENTITIES = ("subject", "session", "run", "contrast")
+"""Entities that a design can use as factors."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowKey:
+    """What a row is about: its entities, and the sessions and files of the maps below it."""
+
+    label: str
+    entities: Mapping[str, str]
+    sessions: tuple[str | None, ...]
+    effects: tuple[str, ...] = ()
+
+    @property
+    def subject(self) -> str:
+        """The person's label."""
+        return self.entities["subject"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Covariates:
+    """``frame``: index = labels of the rows; ``refusals``: why a column of the tables is not in it."""
+
+    frame: pd.DataFrame
+    columns: Mapping[str, Column]
+    refusals: Mapping[str, str] = field(default_factory=dict)
+
+    def require(self, names: Iterable[str]) -> None:
+        """Refuse a model that uses a column which has a problem, or no one value in each row."""
+        for name in names:
+            if name in self.columns:
+                self.columns[name].check_usable()
+            if name in self.refusals:
+                raise DataError(
+                    self.refusals[name],
+                    fix="Use --pooling none to have a row per session, or leave the column out.",
+                )
+
+
+def join_covariates(
+    keys: Sequence[RowKey], tables: Sequence[Table], sessions: Column | None = None
+) -> Covariates:
+    """Join the tables to the rows: by person, and by person and session.
+
+    A session's column is a covariate of a row of several sessions only where it is the same in all of them.
+    A missing value stays missing. Rows of equal labels are allowed. ``sessions`` gives the order of their
+    labels; else, as for all entities, it is alphabetical with numbers as numbers.
+    """
+    entities = _entity_frame(keys, () if sessions is None else sessions.levels)
+    found: dict[str, list[tuple[Table, pd.Series | None, str]]] = {}
+    for table in tables:
+        for name in table.frame.columns:
+            if name not in entities.columns:  # an entity of the maps goes before a column of the same name
+                found.setdefault(name, []).append((table, *_column_values(keys, table, name)))
+    values, columns, refusals = {}, {}, {}
+    if sessions is not None and "session" in entities:
+        columns["session"] = sessions
+    for name, sources in found.items():
+        table, series, refusal = sources[0]
+        if len(sources) > 1:
+            files = " and ".join(str(each.columns[name].source) for each, _, _ in sources)
+            refusals[name] = f"The column {name!r} stands in two tables: {files}."
+        elif series is None:
+            refusals[name] = refusal
+        else:
+            values[name], columns[name] = series, table.columns[name]
+    frame = pd.concat([entities, pd.DataFrame(values, index=entities.index)], axis=1)
+    index = pd.Index([key.label for key in keys], name="observation")
+    return Covariates(frame=frame.set_axis(index, axis=0), columns=columns, refusals=refusals)
+
+
+def _entity_frame(keys: Sequence[RowKey], session_levels: Sequence[str]) -> pd.DataFrame:
+    frame = pd.DataFrame(index=range(len(keys)))
+    for entity in ENTITIES:
+        values = [key.entities.get(entity) for key in keys]
+        if any(value is not None for value in values):
+            levels = natural_order({value for value in values if value is not None})
+            if entity == "session" and set(levels) <= set(session_levels):
+                levels = [level for level in session_levels if level in levels]
+            frame[entity] = pd.Categorical(values, categories=levels)
+    return frame
+
+
+def _column_values(keys: Sequence[RowKey], table: Table, name: str) -> tuple[pd.Series | None, str]:
+    """Values by position of the row; None and the reason where a row has no single value."""
+    column = table.frame[name]
+    if table.level == "subject":
+        return column.reindex([key.subject for key in keys]).reset_index(drop=True), ""
+    if table.level == "map":
+        pairs = pd.Index([effect for key in keys for effect in key.effects])
+        owners = [position for position, key in enumerate(keys) for _ in key.effects]
+    else:
+        pairs = pd.MultiIndex.from_tuples(
+            [(key.subject, session or "") for key in keys for session in key.sessions]
+        )
+        owners = [position for position, key in enumerate(keys) for _ in key.sessions]
+    by_row = column.reindex(pairs).set_axis(pd.Index(owners))
+    n_values = by_row.groupby(level=0, observed=True).nunique(dropna=False)
+    varying = n_values.index[n_values > 1]
+    if len(varying):
+        return None, (
+            f"The column {name!r} of {table.columns[name].source} varies between the {table.level}s of "
+            f"{keys[varying[0]].label}, and a row of this design stands for several {table.level}s."
+        )
+    return by_row[~by_row.index.duplicated()].reindex(range(len(keys))), ""
+
+
+def level_text(value: object) -> str | None:
+    """Write a value as a label: text, whole numbers without a decimal point; None where it is missing."""
+    if value is None or value is pd.NA or value != value:
+        return None
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
+
+
+def unknown_column(name: str, known: Iterable[str], where: str) -> UsageError:
+    """Make the error about a name that is no column, with what exists."""
+    available = sorted(known)
+    return UsageError(
+        f"There is no column {name!r}, which {where} names.",
+        found=list_some(available) or "no columns",
+        fix=suggest(name, available),
+    )

@@ -1,0 +1,173 @@
+"""The rows of a node: entities and covariates, transformed as the node says; its variables as a formula."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from bids_group.config.stats_model import INTERCEPT, Node, formula_names
+from bids_group.errors import UsageError
+from bids_group.model.formula.coding import is_numeric, levels_of
+from bids_group.model.formula.factors import quote
+from bids_group.model.formula.pointing import list_some
+from bids_group.model.planning.covariates import RowKey, join_covariates, unknown_column
+from bids_group.model.planning.instructions import Transformed, say_factor
+from bids_group.model.planning.node_maps import find_contrast
+from bids_group.model.planning.transformations import transform
+from bids_group.records import Cohort, Column
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NodeRows:
+    """``raw``: before the transformations; ``transformed``: after; ``columns``: what is known of each."""
+
+    raw: pd.DataFrame
+    transformed: Transformed
+    columns: Mapping[str, Column]
+
+
+def build_node_rows(
+    node: Node, keys: Sequence[RowKey], cohort: Cohort, *, judged_by: Iterable[str] = ()
+) -> NodeRows:
+    """Join the covariates to rows and transform them.
+
+    Parameters
+    ----------
+    judged_by
+        Further columns that the analysis needs (blocks, variance groups).
+
+    Raises
+    ------
+    UsageError
+        A variable of ``X``, or an input of a transformation, does not exist.
+    DataError
+        A column that is used has no single value in some row.
+    """
+    covariates = join_covariates(keys, cohort.tables, cohort.sessions)
+    covariates.require((*model_names(node), *input_names(node.instructions), *judged_by))
+    raw = pd.concat([covariates.frame, _indicators(node, covariates.frame)], axis=1)
+    transformed = transform(raw, node.instructions, node.name)
+    check_variables(node, transformed.rows)
+    _check_numbers(node, transformed.rows)
+    return NodeRows(
+        raw=raw,
+        transformed=transformed,
+        columns={**covariates.columns, **_made_columns(node, transformed, cohort)},
+    )
+
+
+def join_node_rows(node: Node, keys: Sequence[RowKey], cohort: Cohort) -> pd.DataFrame:
+    """Join the covariates to the maps of a node below the group, before transformations: index 0 … n − 1."""
+    covariates = join_covariates(keys, cohort.tables, cohort.sessions)
+    covariates.require((*model_names(node), *input_names(node.instructions)))
+    raw = pd.concat([covariates.frame, _indicators(node, covariates.frame)], axis=1)
+    return raw.set_axis(range(len(keys)), axis=0)
+
+
+def check_one_contrast(node: Node, contrasts: Collection[str], cell_factors: Collection[str] = ()) -> None:
+    """Refuse a model of several first-level contrasts in which neither they nor their factors vary."""
+    names = (*model_names(node), *input_names(node.instructions))
+    if len(contrasts) > 1 and not any(
+        name in ("contrast", *cell_factors) or find_contrast(name, contrasts) for name in names
+    ):
+        raise UsageError(
+            f"The node {node.name!r} would mix {len(contrasts)} first-level contrasts in one model.",
+            found=list_some(sorted(contrasts)),
+            expected="one contrast, or a model in which the contrast is a variable",
+            fix='Add "contrast" to its GroupBy.',
+        )
+
+
+def model_names(node: Node) -> tuple[str, ...]:
+    """Variables that ``X`` and the formula name."""
+    return tuple(dict.fromkeys((*node.x, *formula_names(node.formula or ""))))
+
+
+def node_formula(node: Node, columns: Iterable[str]) -> str:
+    """Write the node's formula, or ``X`` as one: its variables, and the constant only where it is named."""
+    if node.formula is not None:
+        return _quote_names(node.formula, columns)
+    terms = [quote(name) for name in node.x if name != INTERCEPT]
+    return "~ " + " + ".join(["1" if INTERCEPT in node.x else "0", *terms])
+
+
+def _quote_names(formula: str, columns: Iterable[str]) -> str:
+    """Put backticks around names that are no plain words: formulas of the standard have ``sex.F`` bare."""
+    odd = sorted((name for name in columns if not name.isidentifier()), key=len, reverse=True)
+    if not odd:
+        return formula
+    names = "|".join(re.escape(name) for name in odd)
+    pattern = re.compile(rf"`[^`]*`|(?<![\w.])(?P<odd>{names})(?![\w.(])")
+    return pattern.sub(lambda match: f"`{match[0]}`" if match["odd"] else match[0], formula)
+
+
+def input_names(instructions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Columns that the transformations read."""
+    values = (step.get(key, ()) for step in instructions for key in ("Input", "By", "Wrt", "Other"))
+    lists = ([value] if isinstance(value, str) else value for value in values)
+    queried = (formula_names(str(step["Query"])) for step in instructions if "Query" in step)
+    return [
+        name
+        for each in (*lists, *queried)
+        if isinstance(each, list | tuple)
+        for name in each
+        if isinstance(name, str)
+    ]
+
+
+def _indicators(node: Node, frame: pd.DataFrame) -> pd.DataFrame:
+    """Make a column of 0 and 1 of each first-level contrast that the model uses as a variable."""
+    made = pd.DataFrame(index=frame.index)
+    if "contrast" not in frame.columns:
+        return made
+    for name in (*model_names(node), *input_names(node.instructions)):
+        found = find_contrast(name, frame["contrast"].cat.categories)
+        if found is not None and name not in frame.columns:
+            made[name] = (frame["contrast"] == found).astype(float)
+    return made
+
+
+def check_variables(node: Node, rows: pd.DataFrame) -> None:
+    """Refuse variables of ``X`` that do not exist; those of a formula are checked with the formula."""
+    for name in node.x:
+        if name != INTERCEPT and name not in rows.columns and node.formula is None:
+            raise unknown_column(name, map(str, rows.columns), f"X of the node {node.name!r}")
+
+
+def _check_numbers(node: Node, rows: pd.DataFrame) -> None:
+    """Refuse categories in ``X``: it takes numbers, as pybids has it, and nothing is coded in silence."""
+    for name in node.x if node.formula is None else ():
+        if name == INTERCEPT or is_numeric(rows[name]):
+            continue
+        levels = levels_of(rows[name].dropna())
+        formula = " + ".join(["1" if INTERCEPT in node.x else "0", *(n for n in node.x if n != INTERCEPT)])
+        fix = f'{say_factor(name, levels)}, or add "Formula": "{formula}" to the Model.'
+        if all(re.fullmatch(r"[-+]?\d+\.?\d*", level) for level in levels):
+            fix += f" Where it is a number, say --numeric {name}."
+        raise UsageError(
+            f"X of the node {node.name!r} has the column {name!r}, which holds categories: X takes numbers.",
+            found=f"levels {list_some(levels, 6)}",
+            expected="numbers, or a column of 0 and 1 for each level",
+            fix=fix,
+        )
+
+
+def _made_columns(node: Node, transformed: Transformed, cohort: Cohort) -> dict[str, Column]:
+    source = next((table.columns[name].source for table in cohort.tables for name in table.columns), None)
+    if source is None:
+        return {}
+    rows = transformed.rows
+    return {
+        name: Column(
+            name=name,
+            kind="numeric" if pd.api.types.is_numeric_dtype(rows[name]) else "categorical",
+            kind_source=f"made by the transformation {instruction} of the model",
+            source=source,
+        )
+        for name, instruction in transformed.made_by.items()
+        if name in rows.columns
+    }

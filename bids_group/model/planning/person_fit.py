@@ -1,0 +1,255 @@
+"""The maps of one person in a node below the group: fixed effects, and contrasts as weighted sums of maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bids_group.config.stats_model import INTERCEPT, Node, NodeContrast
+from bids_group.errors import ContrastError, DataError, UsageError
+from bids_group.model.contrast.regressor_names import find_regressor
+from bids_group.model.formula.coding import build_coding
+from bids_group.model.formula.parser import read_formula
+from bids_group.model.formula.pointing import list_some
+from bids_group.model.planning.node_contrasts import check_conditions
+from bids_group.model.planning.node_maps import Labels, Signal
+from bids_group.model.planning.node_rows import (
+    check_one_contrast,
+    check_variables,
+    input_names,
+    join_node_rows,
+    model_names,
+    node_formula,
+)
+from bids_group.model.planning.transformations import transform
+from bids_group.records import Cohort, FirstLevelMap, Observation
+from bids_group.row_space import TOLERANCE, RowSpace
+
+Doubles = npt.NDArray[np.float64]
+Combine = Literal["precision", "mean"]
+
+
+class PersonError(Exception):
+    """The maps or values of one person do not settle a node; ``reason`` is for the ledger."""
+
+    def __init__(self, sentence: str, reason: str, found: str) -> None:
+        super().__init__(sentence)
+        self.sentence, self.reason, self.found = sentence, reason, found
+
+    def as_data_error(self) -> DataError:
+        """Make the error of ``--missing error``."""
+        fix = "Leave such participants out with --missing drop, or with --exclude-participant-label."
+        return DataError(self.sentence, found=self.found, fix=fix)
+
+
+class NodeDesigns:
+    """The design matrices of a node below the group: one for each set of maps that go into one model."""
+
+    def __init__(self, node: Node, signals: Sequence[Signal], cohort: Cohort) -> None:
+        self.node = node
+        self.is_constant = node.x == (INTERCEPT,) and node.formula is None
+        if node.formula is None:
+            check_conditions(node)
+        self._raw = None if self.is_constant else self._join(signals, cohort)
+        self._made: dict[tuple[object, ...], pd.DataFrame] = {}
+
+    def _join(self, signals: Sequence[Signal], cohort: Cohort) -> pd.DataFrame:
+        """Join the covariates of all maps, check every name once against all columns, and keep those used."""
+        raw = join_node_rows(self.node, [signal.key for signal in signals], cohort)
+        check_variables(self.node, transform(raw, self.node.instructions, self.node.name).rows)
+        used = {*model_names(self.node), *input_names(self.node.instructions)}
+        has_query = any("Query" in step for step in self.node.instructions)
+        return raw if has_query else raw[[name for name in raw.columns if name in used]]
+
+    def matrix(self, positions: Sequence[int], who: str) -> pd.DataFrame:
+        """Build the design matrix of the maps at some positions, ``(n_maps, n_regressors)``."""
+        assert self._raw is not None
+        raw = self._raw.iloc[list(positions)]
+        key = tuple(tuple(raw[name]) for name in raw)
+        if key not in self._made:
+            self._made[key] = self._build(raw, who)
+        return self._made[key]
+
+    def _build(self, raw: pd.DataFrame, who: str) -> pd.DataFrame:
+        transformed = transform(raw, self.node.instructions, self.node.name)
+        if transformed.dropped:
+            raise UsageError(
+                f"The node {self.node.name!r} leaves out rows below the group, which is not supported.",
+                fix="Use the Filter of an Edge.",
+            )
+        rows = transformed.rows.reset_index(drop=True)
+        formula = read_formula(node_formula(self.node, rows.columns), tuple(rows.columns))
+        variables = rows[list(formula.columns)]
+        self._check_complete(variables, who)
+        return build_coding(formula, variables, "none")[1]
+
+    def _check_complete(self, variables: pd.DataFrame, who: str) -> None:
+        missing = [name for name in variables if variables[name].isna().any()]
+        if missing:
+            raise PersonError(
+                f"The node {self.node.name!r} lacks a value of {missing[0]!r} for {who}.",
+                reason=f"no value (n/a) of {missing[0]} in the node {self.node.name}",
+                found="n/a",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonFit:
+    """One group of a lower node: the maps of a person that go into one model."""
+
+    node: Node
+    designs: NodeDesigns
+    labels: Labels
+    positions: Sequence[int]
+    signals: tuple[Signal, ...]
+    has_variance: bool
+    n_contrasts: int
+    """How many contrasts the whole node receives: with several, the names of new ones begin with theirs."""
+
+    def outputs(self) -> list[Signal]:
+        """Make the maps that the node hands on for this person."""
+        check_one_contrast(self.node, {signal.contrast for signal in self.signals})
+        if self.designs.is_constant:
+            return [self._from_constant(contrast) for contrast in self._contrasts]
+        return self._from_model()
+
+    @property
+    def who(self) -> str:
+        """Say whose maps these are."""
+        return ", ".join(f"{name} {value}" for name, value in self.labels)
+
+    @property
+    def _combine(self) -> Combine:
+        """``meta`` weighs by precision where every map of the dataset has a variance."""
+        return "precision" if self.node.type == "meta" and self.has_variance else "mean"
+
+    @property
+    def _contrasts(self) -> tuple[NodeContrast, ...]:
+        """Contrasts that are handed on; F contrasts would end here."""
+        for contrast in self.node.all_contrasts:
+            if contrast.test == "F":
+                raise ContrastError(
+                    f"The node {self.node.name!r} has the F contrast {contrast.name!r}, which is not "
+                    "supported below the group.",
+                    fix="Test it in a Dataset node.",
+                )
+        if not self.node.all_contrasts:
+            raise UsageError(
+                f"The node {self.node.name!r} has no contrasts, so that it hands nothing on.",
+                fix='Add "DummyContrasts": {"Test": "t"}.',
+            )
+        return self.node.all_contrasts
+
+    def _observe(
+        self, contrast: str, sources: Iterable[FirstLevelMap | Observation], combine: Combine
+    ) -> Observation:
+        entities = dict(self.labels)
+        return Observation(
+            subject=self.signals[0].entities["subject"],
+            session=entities.get("session"),
+            contrast=contrast,
+            sources=tuple(sources),
+            combine=combine,
+        )
+
+    def _signal(self, observation: Observation, made_as: str | None) -> Signal:
+        entities = {"subject": observation.subject, "contrast": observation.contrast}
+        if observation.session is not None:
+            entities["session"] = observation.session
+        return Signal(entities=entities, source=observation, made_as=made_as)
+
+    def _name(self, contrast: str) -> str:
+        """Name of a new contrast; where the node receives several, it begins with the name of its own."""
+        names = {signal.contrast for signal in self.signals}
+        if self.n_contrasts > 1 and len(names) == 1:
+            return f"{next(iter(names))} {contrast}"
+        return contrast
+
+    def _from_constant(self, contrast: NodeContrast) -> Signal:
+        """Make fixed effects: the pooled maps, times the weight of the constant."""
+        own = self.signals[0].contrast
+        pooled = self._observe(own, (signal.source for signal in self.signals), self._combine)
+        if contrast.name == INTERCEPT:
+            return self._signal(pooled, self.signals[0].made_as)
+        name, weight = self._name(contrast.name), contrast.numbers[0][0]
+        if weight == 1:
+            return self._signal(replace(pooled, contrast=name), contrast.name)
+        weighted = replace(pooled, contrast=name, sources=(pooled,), combine="weights", weights=(weight,))
+        return self._signal(weighted, contrast.name)
+
+    def _from_model(self) -> list[Signal]:
+        """Solve the node's model: each contrast is a weighted sum of the person's maps."""
+        parts, cells = self._parts(self.designs.matrix(self.positions, self.who))
+        return [self._weighted(contrast, parts, cells) for contrast in self._contrasts]
+
+    def _parts(self, matrix: pd.DataFrame) -> tuple[list[FirstLevelMap | Observation], pd.DataFrame]:
+        """Take the maps (``glm``), or pool them by cells of equal rows (``meta``), with their design rows."""
+        if self.node.type == "glm":
+            return [signal.source for signal in self.signals], matrix
+        cells = matrix.drop_duplicates(ignore_index=True)
+        if RowSpace.of(cells.to_numpy(dtype=np.float64)).rank < len(cells):
+            raise UsageError(
+                f"The node {self.node.name!r} of Type meta has regressors that overlap, which is not "
+                "supported below the group.",
+                found=f"{list_some(model_names(self.node))}: {len(cells)} different rows for {self.who}",
+                expected="as many regressors as different rows (a mean per condition)",
+                fix='Use "Type": "glm", or one column of 0 and 1 per condition.',
+            )
+        return [self._cell(matrix.eq(cell).all(axis=1).tolist()) for _, cell in cells.iterrows()], cells
+
+    def _cell(self, is_member: Sequence[bool]) -> FirstLevelMap | Observation:
+        members = [signal for signal, is_in in zip(self.signals, is_member, strict=True) if is_in]
+        if len(members) == 1:
+            return members[0].source
+        return self._observe(members[0].contrast, (signal.source for signal in members), self._combine)
+
+    def _weighted(
+        self, contrast: NodeContrast, parts: Sequence[FirstLevelMap | Observation], design: pd.DataFrame
+    ) -> Signal:
+        X = design.to_numpy(dtype=np.float64)
+        row = _contrast_row(self.node, contrast, list(design.columns))
+        if not RowSpace.of(X).is_estimable(row[None, :])[0]:
+            n_maps = len(self.signals)
+            raise PersonError(
+                f"The contrast {contrast.name!r} cannot be estimated for {self.who}.",
+                reason=f"the contrast {contrast.name!r} cannot be estimated from these {n_maps} maps",
+                found=f"{n_maps} maps, which lack a condition that it compares",
+            )
+        weights = _solve(X, row)
+        kept = [(part, float(weight)) for part, weight in zip(parts, weights, strict=True) if weight != 0]
+        name = "intercept" if contrast.name == INTERCEPT else contrast.name
+        observation = replace(
+            self._observe(self._name(name), (part for part, _ in kept), "mean"),
+            combine="weights",
+            weights=tuple(weight for _, weight in kept),
+        )
+        return self._signal(observation, name)
+
+
+def _solve(X: Doubles, row: Doubles) -> Doubles:
+    """Weights of the maps whose sum is the contrast, on columns of unit norm, to 12 digits."""
+    norms = RowSpace.of(X).norms
+    weights = (row / norms) @ np.linalg.pinv(X / norms, rcond=TOLERANCE)
+    weights[np.abs(weights) <= 1e-12 * np.abs(weights).max()] = 0.0
+    return np.array([float(f"{weight:.12g}") for weight in weights])
+
+
+def _contrast_row(node: Node, contrast: NodeContrast, columns: Sequence[str]) -> Doubles:
+    """Weights of a contrast over the columns of the design."""
+    row = np.zeros(len(columns))
+    for condition, weight in zip(contrast.conditions, contrast.numbers[0], strict=True):
+        name = "Intercept" if condition == INTERCEPT else condition
+        found = find_regressor(name, 0, columns)
+        if found is None or found.end < len(name):
+            raise ContrastError(
+                f"The contrast {contrast.name!r} of the node {node.name!r} names {condition!r}, "
+                "which is not a column of its design.",
+                found=list_some(columns),
+            )
+        row[list(columns).index(found.column)] += weight
+    return row

@@ -1,0 +1,349 @@
+"""Transformations of a Stats Model (``pybids-transforms-v1``) above the run level, on the rows of a design.
+
+A missing value stays missing in everything that is computed from it. Means, standard deviations and
+regressions are over the rows at hand, which are the analysed ones. What each instruction does:
+
+``Factor``
+    a column of 0 and 1 for each level, ``sex.F``; ``Constraint`` ``drop_one`` leaves out ``RefLevel``
+    (default: the first), ``mean_zero`` also makes its rows −1/(k − 1) for k levels that occur, as pybids does
+``Demean``
+    x − mean
+``Scale``
+    (x − mean) / SD with N − 1; ``Demean`` and ``Rescale`` switch the parts off
+``Product``, ``Sum``
+    of the inputs; ``Weights`` for the sum
+``Threshold``
+    0 where x is below ``Threshold`` (default 0); ``Above`` false: where above; ``Signed`` false: by the
+    absolute value; ``Binarize`` makes the rest 1
+``And``, ``Or``, ``Not``
+    of what differs from 0, as 0 and 1
+``Orthogonalize``
+    x minus its regression on ``Wrt`` (pybids: ``Other``; slopes only: the mean stays where it is centred)
+``Replace``
+    values by others, ``{"2": "1"}``; null is missing
+``Copy``, ``Rename``, ``Select``, ``Delete``
+    columns
+``Assign``
+    the values of ``Input`` to ``Target`` (or ``Output``)
+``Filter``, ``DropNA``
+    leave out rows: where ``Query`` is not true, where an input is missing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bids_group.errors import DataError
+from bids_group.model.formula.pointing import suggest
+from bids_group.model.planning.covariates import ENTITIES, level_text
+from bids_group.model.planning.instructions import Call, Transformed, say_factor
+from bids_group.model.planning.queries import evaluate_query
+
+Columns = dict[str, pd.Series]
+
+
+def transform(rows: pd.DataFrame, instructions: Sequence[Mapping[str, Any]], node: str) -> Transformed:
+    """Apply the instructions of a node, one after the other.
+
+    Parameters
+    ----------
+    rows
+        One row per observation; numeric and categorical columns, missing = NaN.
+    instructions
+        As the model file has them: ``Name``, ``Input`` and what else each takes.
+    node
+        The name of the node, for messages.
+
+    Raises
+    ------
+    UsageError
+        An instruction or a parameter that is not known or not supported above the run level; a column that
+        does not exist, or that is text where numbers are needed.
+    DataError
+        A column cannot be scaled because all its values are the same.
+    """
+    state = Transformed(rows=rows)
+    for number, instruction in enumerate(instructions):
+        state = _apply(state, Call(node=node, number=number, given=instruction, rows=state.rows))
+    return state
+
+
+def _apply(state: Transformed, call: Call) -> Transformed:
+    name = "DropNA" if call.name == "DropNa" else call.name
+    if name not in INSTRUCTIONS:
+        fix = suggest(name, INSTRUCTIONS) or "Remove it, or add the finished column to participants.tsv."
+        if name.lower() == "split":
+            by = str(call.given.get("By", "group"))
+            fix = f"{say_factor(by, ['A', 'B'])}: split is of an old draft."
+        call.refuse("is not supported above the run level", expected=", ".join(INSTRUCTIONS), fix=fix)
+    function, parameters = INSTRUCTIONS[name]
+    known = ("Name", "Input", "Output", "Description", *parameters)
+    for key in call.given:
+        if key not in known:
+            call.refuse(f"has {key}, which is not known or not supported", fix=suggest(key, known))
+    return function(state, call)
+
+
+def _assigned(state: Transformed, call: Call, columns: Columns) -> Transformed:
+    """Put new columns into the rows; entities of the maps are not overwritten."""
+    for name in columns:
+        if name in ENTITIES:
+            call.refuse(f"would overwrite '{name}', which says what a row is", fix="Name another Output.")
+    others = state.rows.drop(columns=[name for name in columns if name in state.rows.columns])
+    rows = pd.concat([others, pd.DataFrame(columns, index=state.rows.index)], axis=1)
+    made_by = {**state.made_by, **dict.fromkeys(columns, call.name)}
+    return Transformed(rows=rows, dropped=state.dropped, made_by=made_by)
+
+
+def _elementwise(compute: Callable[[Call, pd.Series, str], pd.Series]) -> Callable[..., Transformed]:
+    """Make an instruction that turns each input into one output."""
+
+    def instruction(state: Transformed, call: Call) -> Transformed:
+        inputs = call.inputs()
+        outputs = call.outputs(len(inputs))
+        pairs = zip(inputs, outputs, strict=True)
+        return _assigned(state, call, {to: compute(call, call.numbers(name), name) for name, to in pairs})
+
+    return instruction
+
+
+# --------------------------------------------------------------------------------------------
+# Columns
+
+
+def _factor(state: Transformed, call: Call) -> Transformed:
+    constraint = call.given.get("Constraint", "none")
+    if constraint not in ("none", "drop_one", "mean_zero"):
+        call.refuse("has a Constraint that is not known", expected="none, drop_one or mean_zero")
+    if "Output" in call.given:
+        call.refuse("has Output, but names its columns after the levels")
+    columns: Columns = {}
+    for name in call.inputs():
+        columns.update(_dummies(call, name, constraint))
+    return _assigned(state, call, columns)
+
+
+def _dummies(call: Call, name: str, constraint: str) -> Columns:
+    levels = _levels(call.rows[name])
+    reference = str(call.given.get("RefLevel", next(iter(levels), "")))
+    if constraint != "none" and reference not in levels:
+        call.refuse(f"has the RefLevel {reference!r}, which '{name}' lacks", expected=", ".join(levels))
+    columns = {}
+    for level, is_level in levels.items():
+        if constraint != "none" and level == reference:
+            continue
+        values = is_level.astype(float)
+        if constraint == "mean_zero":
+            n_levels = sum(bool(one.any()) for one in levels.values())
+            values = values.mask(levels[reference], -1.0 / max(n_levels - 1, 1))
+        columns[f"{name}{call.given.get('Sep', '.')}{level}"] = values.mask(call.rows[name].isna())
+    return columns
+
+
+def _levels(values: pd.Series) -> dict[str, pd.Series]:
+    """Where each level stands: declared order, else sorted; whole numbers without a decimal point."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return {str(level): values == level for level in values.cat.categories}
+    numbers = pd.api.types.is_numeric_dtype(values)
+    return {
+        f"{level:.15g}" if numbers else str(level): values == level
+        for level in sorted(values.dropna().unique())
+    }
+
+
+def _demean(call: Call, values: pd.Series, name: str) -> pd.Series:
+    return values - values.mean()
+
+
+def _scale(call: Call, values: pd.Series, name: str) -> pd.Series:
+    if call.given.get("ReplaceNa") not in (None, False, "none", "off"):
+        call.refuse("has ReplaceNa, which would invent values", fix="Use --missing drop to leave people out.")
+    scaled = values - values.mean() if call.flag("Demean", True) else values
+    if not call.flag("Rescale", True):
+        return scaled
+    deviation = float(values.std(ddof=1))
+    if not deviation > 0:
+        raise DataError(
+            f"The column '{name}' cannot be scaled in the node {call.node!r}.",
+            found=f"the same value in all {int(values.notna().sum())} rows",
+            fix="Leave it out of the model.",
+        )
+    return scaled / deviation
+
+
+def _threshold(call: Call, values: pd.Series, name: str) -> pd.Series:
+    limit = call.number_of("Threshold", 0.0)
+    if not call.flag("Signed", True):
+        values, limit = values.abs(), abs(limit)
+    passes = values >= limit if call.flag("Above", True) else values <= limit
+    kept = values.where(passes, 0.0)
+    if call.flag("Binarize", False):
+        kept = kept.mask(passes, 1.0)
+    return kept.mask(values.isna())
+
+
+def _not(call: Call, values: pd.Series, name: str) -> pd.Series:
+    return (values == 0).astype(float).mask(values.isna())
+
+
+def _orthogonalize(call: Call, values: pd.Series, name: str) -> pd.Series:
+    key = "Other" if "Other" in call.given else "Wrt"
+    if "Wrt" in call.given and key == "Other":
+        call.refuse("has both Wrt and Other, which are two names of one thing")
+    others = pd.DataFrame({other: call.numbers(other) for other in call.inputs(key)})
+    known = values.notna() & others.notna().all(axis=1)
+    X = np.column_stack([np.ones(int(known.sum())), others[known].to_numpy()])
+    slopes = np.linalg.lstsq(X, values[known].to_numpy(), rcond=None)[0][1:]
+    explained: pd.Series = others @ slopes
+    return values - explained
+
+
+def _joined(compute: Callable[[Call, pd.DataFrame], pd.Series]) -> Callable[..., Transformed]:
+    """Make an instruction that turns all inputs into one output."""
+
+    def instruction(state: Transformed, call: Call) -> Transformed:
+        inputs = pd.concat([call.numbers(name) for name in call.inputs()], axis=1)
+        return _assigned(state, call, {call.output(): compute(call, inputs)})
+
+    return instruction
+
+
+def _product(call: Call, inputs: pd.DataFrame) -> pd.Series:
+    return inputs.prod(axis=1, skipna=False)
+
+
+def _sum(call: Call, inputs: pd.DataFrame) -> pd.Series:
+    weights = call.given.get("Weights", [1] * inputs.shape[1])
+    if not isinstance(weights, list) or len(weights) != inputs.shape[1]:
+        call.refuse("needs one of Weights for each input")
+    return (inputs * np.array(weights, dtype=float)).sum(axis=1, skipna=False)
+
+
+def _and(call: Call, inputs: pd.DataFrame) -> pd.Series:
+    return (inputs != 0).all(axis=1).astype(float).mask(inputs.isna().any(axis=1))
+
+
+def _or(call: Call, inputs: pd.DataFrame) -> pd.Series:
+    return (inputs != 0).any(axis=1).astype(float).mask(inputs.isna().any(axis=1))
+
+
+def _replace(state: Transformed, call: Call) -> Transformed:
+    table = call.given.get("Replace")
+    if not isinstance(table, Mapping) or not table:
+        call.refuse('needs Replace: an object such as {"2": "1"}')
+    if call.given.get("Attribute", "amplitude") not in ("amplitude", "all"):
+        call.refuse("has an Attribute of events, which rows do not have")
+    inputs = call.inputs()
+    pairs = zip(inputs, call.outputs(len(inputs)), strict=True)
+    return _assigned(state, call, {to: _replaced(call, state.rows[name], table) for name, to in pairs})
+
+
+def _replaced(call: Call, values: pd.Series, table: Mapping[str, Any]) -> pd.Series:
+    """Values looked up by their text; a column stays numeric where all its values are."""
+    is_number = pd.api.types.is_numeric_dtype(values)
+    text = [level_text(value) or "n/a" for value in values.astype(object)]
+    new = [table.get(key, value) for key, value in zip(text, values.astype(object), strict=True)]
+    missing = [value is None or bool(pd.isna(value)) for value in new]
+    if is_number and all(isinstance(v, int | float) for v, gap in zip(new, missing, strict=True) if not gap):
+        return pd.Series(new, index=values.index, dtype=float)
+    words = [None if gap else level_text(value) for value, gap in zip(new, missing, strict=True)]
+    order = [str(level) for level in getattr(values.dtype, "categories", [])]
+    levels = [level for level in order if level in words]
+    levels += sorted({word for word in words if word is not None} - set(levels))
+    return pd.Series(pd.Categorical(words, categories=levels), index=values.index)
+
+
+def _copy(state: Transformed, call: Call) -> Transformed:
+    if "Output" not in call.given:
+        call.refuse("needs Output: the names of the copies")
+    inputs = call.inputs()
+    pairs = zip(inputs, call.outputs(len(inputs)), strict=True)
+    return _assigned(state, call, {to: state.rows[name] for name, to in pairs})
+
+
+def _rename(state: Transformed, call: Call) -> Transformed:
+    copied = _copy(state, call)
+    return _without(copied, call, [name for name in call.inputs() if name not in call.names("Output")])
+
+
+def _assign(state: Transformed, call: Call) -> Transformed:
+    for key in ("InputAttr", "TargetAttr"):
+        if call.given.get(key, "amplitude") != "amplitude":
+            call.refuse(f"has {key} of events, which rows do not have", expected="amplitude")
+    inputs, targets = call.inputs(), call.names("Target")
+    outputs = call.names("Output", default=targets)
+    if not len(inputs) == len(targets) == len(outputs):
+        call.refuse("needs as many targets and outputs as inputs")
+    return _assigned(state, call, {to: state.rows[name] for name, to in zip(inputs, outputs, strict=True)})
+
+
+def _select(state: Transformed, call: Call) -> Transformed:
+    kept = call.inputs()
+    return _without(state, call, [name for name in state.rows.columns if name not in (*kept, *ENTITIES)])
+
+
+def _delete(state: Transformed, call: Call) -> Transformed:
+    return _without(state, call, call.inputs())
+
+
+def _without(state: Transformed, call: Call, names: Sequence[str]) -> Transformed:
+    for name in names:
+        if name in ENTITIES:
+            call.refuse(f"would remove '{name}', which says what a row is")
+    return Transformed(
+        rows=state.rows.drop(columns=list(names)), dropped=state.dropped, made_by=state.made_by
+    )
+
+
+# --------------------------------------------------------------------------------------------
+# Rows
+
+
+def _filter(state: Transformed, call: Call) -> Transformed:
+    query = call.given.get("Query")
+    if not isinstance(query, str):
+        call.refuse("needs Query: a condition")
+    call.inputs()
+    for name in call.names("By", default=()):
+        if name not in state.rows.columns:
+            call.refuse(f"names the column '{name}', which does not exist")
+    is_kept = evaluate_query(query, state.rows).fillna(False).astype(bool)
+    return _kept(state, call, is_kept, f"left out by the Filter {query!r}")
+
+
+def _drop_na(state: Transformed, call: Call) -> Transformed:
+    inputs = call.inputs()
+    reason = f"no value (n/a) of {', '.join(inputs)} (DropNA)"
+    return _kept(state, call, state.rows[inputs].notna().all(axis=1), reason)
+
+
+def _kept(state: Transformed, call: Call, is_kept: pd.Series, reason: str) -> Transformed:
+    out = {str(label): f"{reason}, node {call.node}" for label in state.rows.index[~is_kept]}
+    return Transformed(rows=state.rows[is_kept], dropped={**state.dropped, **out}, made_by=state.made_by)
+
+
+INSTRUCTIONS: Mapping[str, tuple[Callable[[Transformed, Call], Transformed], tuple[str, ...]]] = {
+    "Factor": (_factor, ("Constraint", "RefLevel", "Sep")),
+    "Demean": (_elementwise(_demean), ()),
+    "Scale": (_elementwise(_scale), ("Demean", "Rescale", "ReplaceNa")),
+    "Product": (_joined(_product), ()),
+    "Sum": (_joined(_sum), ("Weights",)),
+    "Threshold": (_elementwise(_threshold), ("Threshold", "Binarize", "Above", "Signed")),
+    "Filter": (_filter, ("Query", "By")),
+    "DropNA": (_drop_na, ()),
+    "Replace": (_replace, ("Replace", "Attribute")),
+    "Rename": (_rename, ()),
+    "Copy": (_copy, ()),
+    "Select": (_select, ()),
+    "Delete": (_delete, ()),
+    "Orthogonalize": (_elementwise(_orthogonalize), ("Wrt", "Other")),
+    "And": (_joined(_and), ()),
+    "Or": (_joined(_or), ()),
+    "Not": (_elementwise(_not), ()),
+    "Assign": (_assign, ("Target", "InputAttr", "TargetAttr")),
+}
+"""Each instruction, and the parameters it takes beside Name, Input and Output."""
