@@ -239,7 +239,9 @@ def test_the_header_of_a_single_file_equals_nibabels(tmp_path, values, kind, nam
     assert header.texts == ("SPM{T_[12.0]} - contrast 1", "faces")
 
 
-@pytest.mark.parametrize("payload", [b"", b"hello", b"\x1f\x8bhello", gzip.compress(b"hello", mtime=0), bytes(400)])
+@pytest.mark.parametrize(
+    "payload", [b"", b"hello", b"\x1f\x8bhello", gzip.compress(b"hello", mtime=0), bytes(400)]
+)
 def test_what_is_no_image_is_named(tmp_path, payload):
     path = tmp_path / "notes.nii.gz"
     path.write_bytes(payload)
