@@ -87,3 +87,13 @@ def os_failure(error: OSError, written: Path | None = None) -> BidsGroupError:
     if error.errno in (errno.ENOENT, errno.EACCES, errno.EPERM):
         return MissingInputError(f"{place} cannot be opened.", found=reason)
     return RunError(f"{'Writing' if written else 'Reading or writing'} {place} failed.", found=reason)
+
+
+def point_at(text: str, position: int) -> str:
+    """Repeat ``text`` with a caret under character number ``position``, as the ``found`` of an error.
+
+    Line breaks and tabs become spaces, and the caret's line has the width of ``"  found    "`` before it, so
+    that the caret stands under its character in the printed error.
+    """
+    line = "".join(" " if character.isspace() else character for character in text)
+    return f"{line}\n{' ' * (11 + position)}^"

@@ -32,11 +32,10 @@ from bids_group.model.contrast.weighing import as_number, weigh_combination
 from bids_group.model.contrast.within_people import check_within
 from bids_group.model.contrast.zero import explain_zero
 from bids_group.model.formula.coding import Array, Coding
-from bids_group.model.formula.factors import quote
 from bids_group.model.formula.parser import Term
-from bids_group.model.formula.pointing import list_some
 from bids_group.records import Contrast, Notice
 from bids_group.row_space import RowSpace
+from bids_group.words import list_some, quote_column
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -167,7 +166,9 @@ def _refuse_meanings(text: str, expression: Expression, columns: Sequence[str]) 
 def default_requests(fitted: Fitted) -> tuple[ContrastRequest, ...]:
     """Ask for the mean and one test per term of the formula, or for each column of a matrix of one's own."""
     if fitted.is_own:
-        return tuple(ContrastRequest(expression=quote(name), name=name) for name in fitted.coding.columns)
+        return tuple(
+            ContrastRequest(expression=quote_column(name), name=name) for name in fitted.coding.columns
+        )
     terms = [term for term in fitted.coding.formula.terms if term.factors]
     tests = [ContrastRequest(expression=f"test({term.name})") for term in terms]
     return (ContrastRequest(expression="mean()", name="mean"), *tests)

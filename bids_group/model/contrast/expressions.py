@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,6 @@ class TermTest:
     """``test(group:n_cigs)``."""
 
     term: str
-    position: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +80,7 @@ class Weights:
     """A vector or a matrix of numbers, one per regressor in each row."""
 
     rows: tuple[tuple[float, ...], ...]
-    is_matrix: bool = field(default=False)
+    is_matrix: bool = False
 
 
 Expression = Joint | Weights | TermTest

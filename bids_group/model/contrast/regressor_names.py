@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _MOST_REORDERED = 3
@@ -29,52 +29,28 @@ def find_regressor(text: str, start: int, columns: Sequence[str]) -> Found | Non
 
     Where two columns would be found by names of equal length, neither of them exact, there is none.
     """
-    found = _find_quoted(text, start, columns)
+    found: list[Found] = []
+    closing = text.find("`", start + 1) if text.startswith("`", start) else -1
+    quoted = text[start + 1 : closing] if closing > 0 else None
     for column in columns:
-        for spelling in spellings(column):
-            end = _match(text, start, spelling)
-            if end is not None:
-                found.append(Found(column=column, end=end, is_exact=text[start:end] == column))
-    return _choose(found)
-
-
-def _find_quoted(text: str, start: int, columns: Sequence[str]) -> list[Found]:
-    """Find names that stand whole in backticks."""
-    closing = text.find("`", start + 1)
-    if text[start : start + 1] != "`" or closing < 0:
-        return []
-    name = text[start + 1 : closing]
-    return [
-        Found(column=column, end=closing + 1, is_exact=name == column)
-        for column in columns
-        if any(_match(name, 0, spelling) == len(name) for spelling in spellings(column))
-    ]
-
-
-def _choose(found: Sequence[Found]) -> Found | None:
-    if not found:
-        return None
-    longest = max(match.end for match in found)
+        names = spellings(column)
+        if quoted is not None and any(_match(quoted, 0, name) == len(name) for name in names):
+            found.append(Found(column=column, end=closing + 1, is_exact=quoted == column))
+        ends = [end for name in names if (end := _match(text, start, name)) is not None]
+        found += [Found(column=column, end=end, is_exact=text[start:end] == column) for end in ends]
+    longest = max((match.end for match in found), default=0)
     best = [match for match in found if match.end == longest]
     exact = [match for match in best if match.is_exact]
-    names = {match.column for match in best}
-    return exact[0] if exact else (best[0] if len(names) == 1 else None)
+    return exact[0] if exact else (best[0] if len({match.column for match in best}) == 1 else None)
 
 
 @functools.cache
 def spellings(column: str) -> tuple[str, ...]:
     """Ways in which people write the name of a regressor, the exact one first."""
-    return tuple(dict.fromkeys(_spell(column)))
-
-
-def _spell(column: str) -> Iterator[str]:
-    yield column
-    parts = _split(column)
-    choices = [_spell_part(part) for part in parts]
-    if len(parts) > _MOST_REORDERED:
-        return
-    for order in itertools.permutations(choices):
-        yield from (":".join(names) for names in itertools.product(*order))
+    choices = [_spell_part(part) for part in split_factors(column)]
+    orders = itertools.permutations(choices) if len(choices) <= _MOST_REORDERED else ()
+    joined = (":".join(names) for order in orders for names in itertools.product(*order))
+    return tuple(dict.fromkeys([column, *joined]))
 
 
 def _spell_part(part: str) -> tuple[str, ...]:
@@ -91,38 +67,35 @@ def _spell_part(part: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"{name}[{code}{match['level']}]" for name in names for code in codes))
 
 
-def _split(column: str) -> list[str]:
+def split_factors(name: str) -> list[str]:
     """Split an interaction at its colons, not at those inside brackets."""
-    parts, depth, start = [], 0, 0
-    for position, character in enumerate(column):
+    parts, depth = [""], 0
+    for character in name:
         depth += (character in "([") - (character in ")]")
         if character == ":" and depth == 0:
-            parts.append(column[start:position])
-            start = position + 1
-    return [*parts, column[start:]]
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
 
 
 def _match(text: str, start: int, name: str) -> int | None:
     """End of ``name`` in ``text`` from ``start`` (blanks aside, where the name has brackets), or None."""
+    end = start
     if text.startswith(name, start):
-        end = start + len(name)
-        return end if _is_boundary(text, end, name) else None
-    if not re.search(r"[\[(]", name):
+        end += len(name)
+    elif not re.search(r"[\[(]", name):
         return None
-    position = start
-    for character in re.sub(r"\s", "", name):
-        while position < len(text) and text[position].isspace() and position > start:
-            position += 1
-        if position >= len(text) or text[position] != character:
-            return None
-        position += 1
-    return position if _is_boundary(text, position, name) else None
-
-
-def _is_boundary(text: str, end: int, name: str) -> bool:
+    else:
+        for character in re.sub(r"\s", "", name):
+            while start < end < len(text) and text[end].isspace():
+                end += 1
+            if not text.startswith(character, end):
+                return None
+            end += 1
     following = text[end : end + 1]
-    if not following:
-        return True
-    if following in "[:":
-        return False
-    return not (name[-1:].isalnum() or name[-1:] == "_") or not (following.isalnum() or following in "_.(")
+    if following and following in "[:":
+        return None
+    is_word = name[-1:].isalnum() or name[-1:] == "_"
+    goes_on = following.isalnum() or (following and following in "_.(")
+    return None if is_word and goes_on else end

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from bids_group.model.formula.factors import quote
+from bids_group.words import quote_column as quote
 
 Levels = Mapping[str, tuple[str, ...]]
 
@@ -17,44 +17,31 @@ def rewrite(text: str, levels: Levels) -> str:
 
     What is not understood stays: the caller reads the result, and shows it only where that is possible.
     """
-    owners = _owners(levels)
+    factors: dict[str, list[str]] = {}
+    for factor, names in levels.items():
+        for name in names:
+            factors.setdefault(name, []).append(factor)
+    longest_first = sorted(factors, key=len, reverse=True)
+    owners = {name: factors[name][0] for name in longest_first if len(factors[name]) == 1}
     whole, text = text.strip(), _quote_levels(text.strip(), levels)
     pieces, end = [], 0
     for call in _CALL.finditer(text):
-        pieces += [_name_levels(text[end : call.start()], owners), _fill_call(call, owners)]
+        given = [(part.strip(), owners.get(part.strip().strip("'\""))) for part in call[2].split(",")]
+        filled = ", ".join(part if owner is None else f"{quote(owner)}={part}" for part, owner in given)
+        pieces += [_name_levels(text[end : call.start()], owners), f"{call[1]}({filled})"]
         end = call.end()
     pieces.append(_name_levels(text[end:], owners))
     named = "".join(pieces)
     return whole if named == whole else _subtract(named)
 
 
-def _owners(levels: Levels) -> dict[str, str]:
-    """Factor of each level that only one factor has, longest levels first."""
-    factors: dict[str, list[str]] = {}
-    for factor, names in levels.items():
-        for name in names:
-            factors.setdefault(name, []).append(factor)
-    return {
-        name: factors[name][0] for name in sorted(factors, key=len, reverse=True) if len(factors[name]) == 1
-    }
-
-
 def _quote_levels(text: str, levels: Levels) -> str:
     """Quote levels with brackets or commas where they follow an equals sign."""
-    odd = {
-        name for names in levels.values() for name in names if re.search(r"[(),]", name) and '"' not in name
-    }
+    every = {name for names in levels.values() for name in names}
+    odd = (name for name in every if re.search(r"[(),]", name) and '"' not in name)
     for name in sorted(odd, key=len, reverse=True):
         text = re.sub(rf"=\s*{re.escape(name)}", lambda _, name=name: f'="{name}"', text)  # type: ignore[misc]
     return text
-
-
-def _fill_call(call: re.Match[str], owners: Mapping[str, str]) -> str:
-    """Write ``mean(patient)`` as ``mean(group=patient)``."""
-    given = [part.strip() for part in call[2].split(",")]
-    bare = {part: part.strip("'\"") for part in given}
-    filled = [f"{quote(owners[bare[part]])}={part}" if bare[part] in owners else part for part in given]
-    return f"{call[1]}({', '.join(filled)})"
 
 
 def _name_levels(text: str, owners: Mapping[str, str]) -> str:

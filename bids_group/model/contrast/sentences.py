@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bids_group.model.contrast.expressions import Combination, Mean, Meaning, Place, Regressor
 from bids_group.model.formula.coding import Coding
-from bids_group.model.formula.factors import quote
 from bids_group.model.formula.parser import Term
-from bids_group.model.formula.pointing import list_some
+from bids_group.words import list_some, quote_column
 
 _MOST_SAID = 8
 
@@ -84,7 +83,7 @@ def _say_place(combination: Combination, coding: Coding) -> list[str]:
 
 def say_held(held: Mapping[str, float], functions: Sequence[str] = ()) -> list[str]:
     """Say where covariates are held: ``at age 41.2 and the mean of log(volume)``."""
-    said = [f"{quote(name)} {say_number(value)}" for name, value in held.items()]
+    said = [f"{quote_column(name)} {say_number(value)}" for name, value in held.items()]
     said += [f"the mean of {function}" for function in functions]
     return ["at " + " and ".join(said)] if said else []
 

@@ -20,8 +20,8 @@ from bids_group.model.contrast.rows import ROUNDING, Row
 from bids_group.model.formula.coding import Array, Coding, as_levels, build_coding
 from bids_group.model.formula.factors import Factor
 from bids_group.model.formula.parser import Formula, Term
-from bids_group.model.formula.pointing import list_some, suggest
 from bids_group.row_space import TOLERANCE, RowSpace, independent
+from bids_group.words import list_some, suggest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

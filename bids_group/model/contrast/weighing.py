@@ -9,7 +9,7 @@ from bids_group.model.contrast.expressions import Combination, Mean, Meaning, Pl
 from bids_group.model.contrast.marginal import mean_row, slope_row
 from bids_group.model.contrast.rows import Row, combine
 from bids_group.model.formula.coding import Coding
-from bids_group.model.formula.pointing import list_some, point_at, suggest
+from bids_group.words import list_some, point_at, suggest
 
 
 def weigh_combination(text: str, combination: Combination, coding: Coding) -> Row:

@@ -14,8 +14,8 @@ import pandas as pd
 from bids_group.errors import DesignError
 from bids_group.model.contrast.sentences import say_weights
 from bids_group.model.formula.coding import Array, Coding
-from bids_group.model.formula.pointing import list_some
 from bids_group.row_space import TOLERANCE, RowSpace
+from bids_group.words import list_some
 
 
 def has_repeats(subjects: pd.Series) -> bool:

@@ -17,10 +17,9 @@ from bids_group.errors import BidsGroupError, ContrastError
 from bids_group.model.contrast.expressions import Combination, Meaning, Regressor, Slope
 from bids_group.model.contrast.weighing import place_levels, weigh_combination
 from bids_group.model.formula.coding import Coding, build_coding
-from bids_group.model.formula.factors import quote
 from bids_group.model.formula.parser import read_formula
-from bids_group.model.formula.pointing import list_some
 from bids_group.row_space import RowSpace
+from bids_group.words import list_some, quote_column
 
 _MOST_TRIED = 60
 
@@ -138,10 +137,10 @@ def _candidates(names: Sequence[str], coding: Coding) -> Iterator[tuple[str, ...
 def _spellings(name: str, coding: Coding, *, is_bent: bool) -> list[str]:
     """Write a column as the formula does, or as a curve."""
     if is_bent and name in coding.covariates:
-        return [f"I({quote(name)} ** 2)", f"I({quote(name)} ** 3)"]
+        return [f"I({quote_column(name)} ** 2)", f"I({quote_column(name)} ** 3)"]
     used = [one.text for one in coding.formula.factors if one.columns == (name,) and not one.is_bare]
     is_alone = any(one.is_bare and one.columns == (name,) for one in coding.formula.factors)
-    return [quote(name)] if is_alone else [*used, quote(name)]
+    return [quote_column(name)] if is_alone else [*used, quote_column(name)]
 
 
 def _fill(coding: Coding, factors: Sequence[str]) -> str | None:

@@ -23,11 +23,10 @@ from bids_group.model.contrast.within_people import changes_within, has_repeats
 from bids_group.model.design.checks import check_centering, check_design, check_variables
 from bids_group.model.design.description import describe
 from bids_group.model.formula.coding import Coding, build_coding
-from bids_group.model.formula.factors import quote
 from bids_group.model.formula.parser import Formula, needed_variables, read_formula
-from bids_group.model.formula.pointing import list_some
 from bids_group.records import Contrast, Design, GroupAnalysis, Notice
 from bids_group.row_space import RowSpace
+from bids_group.words import list_some, quote_column
 
 _ONE_ROW = (
     "To compare people, give everybody one row: leave out --pooling none, or pool in a node of Level Subject."
@@ -151,7 +150,7 @@ def _split_defaults(analysis: GroupAnalysis, fitted: Fitted) -> tuple[list[Contr
     if not _repeats(analysis):
         return list(requests), []
     terms = fitted.coding.formula.terms
-    columns = {text: list(t.columns) for t in terms for text in (f"test({t.name})", quote(t.name))}
+    columns = {text: list(t.columns) for t in terms for text in (f"test({t.name})", quote_column(t.name))}
     within = [
         request
         for request in requests

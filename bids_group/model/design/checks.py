@@ -16,8 +16,8 @@ from bids_group.model.contrast.build import Fitted
 from bids_group.model.contrast.sentences import say_number
 from bids_group.model.formula.coding import Coding, as_levels, is_numeric, levels_of
 from bids_group.model.formula.parser import Formula
-from bids_group.model.formula.pointing import list_some
 from bids_group.records import Column, GroupAnalysis, Notice
+from bids_group.words import list_some
 
 _FEW_DOF = 10
 _HIGH_INFLATION = 10.0

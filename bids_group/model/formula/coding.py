@@ -19,13 +19,13 @@ from formulaic import Formula as FormulaicFormula
 from formulaic.errors import FormulaicError
 
 from bids_group.errors import BidsGroupError, DesignError, FormulaError
-from bids_group.model.formula.factors import Factor, Use, quote
+from bids_group.model.formula.factors import Factor, Use
 from bids_group.model.formula.parser import Formula, Term, centering_factor
-from bids_group.model.formula.pointing import list_some
+from bids_group.words import list_some, quote_column
 
 Array = npt.NDArray[np.float64]
 
-_FUNCTIONS = {"log1p": np.log1p, "sqrt": np.sqrt, "abs": np.abs}
+_NUMPY = {"log1p": np.log1p, "sqrt": np.sqrt, "abs": np.abs}
 """What the allow-list names beyond formulaic's own transforms; nothing else can be seen by a formula."""
 
 _MOST_PEOPLE = 6
@@ -71,31 +71,29 @@ class Coding:
 
     def evaluate(self, people: pd.DataFrame) -> Array:
         """Make rows of the design, ``(n_people, n_regressors)``, from raw values of the formula's columns."""
-        symbols = code_people(self.formula, people, self.levels, self.covariates, self.within)
+        symbols = _code_people(self.formula, people, self.levels, self.covariates, self.within)
         return _evaluate(self.formula, self.spec, symbols, "the values that a contrast asks for")[0]
 
     def factors_of(self, term: Term) -> tuple[str, ...]:
         """Categorical columns that the regressors of a term depend on, the factor of centring among them."""
         named = [column for column in term.columns if column in self.levels]
-        is_centered = any(
-            use.role in ("bare", "inner")
-            for f in term.factors
-            for use in f.uses
-            if use.column in self.covariates
-        )
-        if is_centered and self.within in self.formula.columns and self.within not in named:
+        centered = {use.column for f in term.factors for use in f.uses if use.role in ("bare", "inner")}
+        if (
+            centered & set(self.covariates)
+            and self.within in self.formula.columns
+            and self.within not in named
+        ):
             named.append(str(self.within))
         return tuple(named)
 
     @property
     def n_covariates(self) -> tuple[int, ...]:
         """How many covariates each regressor is made of."""
-        by_column = {
-            at: sum(name in self.covariates for name in term.columns)
-            for term, positions in self.positions.items()
-            for at in positions
-        }
-        return tuple(by_column[at] for at in range(len(self.columns)))
+        counts = [0] * len(self.columns)
+        for term, positions in self.positions.items():
+            for at in positions:
+                counts[at] = sum(name in self.covariates for name in term.columns)
+        return tuple(counts)
 
     def fold(self, columns: Sequence[str]) -> list[str]:
         """Name columns briefly: those of a term of ``subject`` with many people are counted."""
@@ -143,13 +141,17 @@ def build_coding(formula: Formula, variables: pd.DataFrame, centering: str) -> t
         for name in formula.columns
         if name not in categorical
     }
-    _check_divisors(formula, covariates)
-    symbols = code_people(formula, variables, levels, covariates, within)
-    matrix, spec = _evaluate(formula, None, symbols)
+    for factor in formula.factors:
+        for name in (name for name in factor.divisors if covariates[name].centers):
+            raise FormulaError(
+                f"'{factor.text}' in the formula divides by '{name}', which is centred.",
+                found=f"{name} minus its mean, which is near 0 for some",
+                fix="Say --center none, or add the finished column to participants.tsv.",
+            )
+    symbols = _code_people(formula, variables, levels, covariates, within)
+    matrix, spec = _evaluate(formula, None, symbols, "these rows")
     columns = tuple(_display(formula, name) for name in spec.column_names)
-    positions = {
-        term: tuple(indices) for term, indices in zip(formula.terms, spec.term_indices.values(), strict=True)
-    }
+    positions = dict(zip(formula.terms, map(tuple, spec.term_indices.values()), strict=True))
     coding = Coding(
         formula=formula,
         levels=levels,
@@ -185,7 +187,7 @@ def levels_of(values: pd.Series) -> tuple[str, ...]:
     return tuple(sorted(values.astype(str).unique()))
 
 
-def code_people(
+def _code_people(
     formula: Formula,
     people: pd.DataFrame,
     levels: Mapping[str, tuple[str, ...]],
@@ -196,65 +198,46 @@ def code_people(
 
     People without a value of the factor of ``within:FACTOR`` are centred at the covariate's overall mean.
     """
-    uses = dict.fromkeys(use for factor in formula.factors for use in factor.uses)
-    coded = {use.symbol: _code(use, people, levels, covariates, within) for use in uses}
-    return pd.DataFrame(coded, index=people.index)
 
+    def code(use: Use) -> Any:
+        if use.column in levels:
+            return pd.Categorical(as_levels(people[use.column]), categories=list(levels[use.column]))
+        values = people[use.column].to_numpy(dtype=np.float64)
+        if use.role == "raw":
+            return values
+        covariate = covariates[use.column]
+        if not isinstance(covariate.centers, Mapping):
+            return values - covariate.centers
+        if within not in people:
+            return values - covariate.mean
+        return values - as_levels(people[within]).map(dict(covariate.centers)).to_numpy(dtype=np.float64)
 
-def _code(
-    use: Use,
-    people: pd.DataFrame,
-    levels: Mapping[str, tuple[str, ...]],
-    covariates: Mapping[str, Covariate],
-    within: str | None,
-) -> Any:
-    if use.column in levels:
-        return pd.Categorical(as_levels(people[use.column]), categories=list(levels[use.column]))
-    values = people[use.column].to_numpy(dtype=np.float64)
-    if use.role == "raw":
-        return values
-    covariate = covariates[use.column]
-    if not isinstance(covariate.centers, Mapping):
-        return values - covariate.centers
-    if within not in people:
-        return values - covariate.mean
-    return values - as_levels(people[within]).map(dict(covariate.centers)).to_numpy(dtype=np.float64)
+    return pd.DataFrame({use.symbol: code(use) for use in formula.uses}, index=people.index)
 
 
 def _categorical_columns(formula: Formula, variables: pd.DataFrame) -> tuple[str, ...]:
+    """Find the columns that are categories, by their values or by ``C()``, and are used as nothing else."""
     found: dict[str, Factor] = {}
-    for factor in formula.factors:
-        for use in factor.uses:
-            is_text = not is_numeric(variables[use.column])
-            if is_text and use.role in ("inner", "raw"):
-                raise FormulaError(
-                    f"'{factor.text}' computes with the column '{use.column}', which is categorical.",
-                    found=f"levels {list_some(levels_of(variables[use.column]), 6)}",
-                    expected="a numeric column",
-                    fix=f"Use '{quote(use.column)}' by itself, or say --numeric {use.column}.",
-                )
-            if is_text or use.role == "factor":
-                found.setdefault(use.column, factor)
-    for factor in formula.factors:
-        for use in factor.uses:
-            if use.column in found and use.role != "factor" and is_numeric(variables[use.column]):
-                raise FormulaError(
-                    f"The formula uses '{use.column}' both as a category and as a number.",
-                    found=f"{found[use.column].text} and {factor.text}",
-                    fix="Use one of the two.",
-                )
+    pairs = [(factor, use) for factor in formula.factors for use in factor.uses]
+    for factor, use in pairs:
+        is_text = not is_numeric(variables[use.column])
+        if is_text and use.role in ("inner", "raw"):
+            raise FormulaError(
+                f"'{factor.text}' computes with the column '{use.column}', which is categorical.",
+                found=f"levels {list_some(levels_of(variables[use.column]), 6)}",
+                expected="a numeric column",
+                fix=f"Use '{quote_column(use.column)}' by itself, or say --numeric {use.column}.",
+            )
+        if is_text or use.role == "factor":
+            found.setdefault(use.column, factor)
+    for factor, use in pairs:
+        if use.column in found and use.role != "factor" and is_numeric(variables[use.column]):
+            raise FormulaError(
+                f"The formula uses '{use.column}' both as a category and as a number.",
+                found=f"{found[use.column].text} and {factor.text}",
+                fix="Use one of the two.",
+            )
     return tuple(found)
-
-
-def _check_divisors(formula: Formula, covariates: Mapping[str, Covariate]) -> None:
-    for factor in formula.factors:
-        for name in factor.divisors:
-            if covariates[name].centers:
-                raise FormulaError(
-                    f"'{factor.text}' in the formula divides by '{name}', which is centred.",
-                    found=f"{name} minus its mean, which is near 0 for some",
-                    fix="Say --center none, or add the finished column to participants.tsv.",
-                )
 
 
 def _summarise(name: str, variables: pd.DataFrame, centering: str, within: str | None) -> Covariate:
@@ -285,12 +268,10 @@ def _reach(
     return reach
 
 
-def _evaluate(
-    formula: Formula, spec: Any, symbols: pd.DataFrame, whom: str = "these rows"
-) -> tuple[Array, Any]:
-    maker = FormulaicFormula(formula.code) if spec is None else spec
+def _evaluate(formula: Formula, spec: Any, symbols: pd.DataFrame, whom: str) -> tuple[Array, Any]:
+    """Compute the design ``(n_people, n_regressors)``, and what formulaic settled to do so."""
     try:
-        matrix = _make_matrix(maker, symbols)
+        matrix = _make_matrix(FormulaicFormula(formula.code) if spec is None else spec, symbols)
     except _FAILURES as error:
         raise _explain(formula, symbols, str(error), whom) from error
     numbers = np.asarray(matrix, dtype=np.float64)
@@ -302,23 +283,27 @@ def _evaluate(
 def _make_matrix(maker: Any, symbols: pd.DataFrame, na_action: str = "raise") -> Any:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        return maker.get_model_matrix(symbols, na_action=na_action, context=_FUNCTIONS)
+        return maker.get_model_matrix(symbols, na_action=na_action, context=_NUMPY)
 
 
 def _explain(formula: Formula, symbols: pd.DataFrame, reason: str, whom: str) -> BidsGroupError:
     """Find the factor that cannot be computed, and the rows that are to blame, else what formulaic says."""
     for factor in formula.factors:
-        bad = _uncomputable_rows(factor, symbols)
-        if bad is None:
+        try:
+            made = _make_matrix(FormulaicFormula(f"0 + {factor.code}"), symbols, na_action="ignore")
+            is_bad = ~np.isfinite(np.asarray(made, dtype=np.float64)).all(axis=1)
+        except _FAILURES:
             inner = re.search(r"\[\w+: (.*)\]", reason)
             return FormulaError(
                 f"'{factor.text}' in the formula cannot be computed from {whom}.",
                 found=_display(formula, inner[1] if inner else reason),
                 fix="Change the function or its options, or add the finished column to participants.tsv.",
             )
-        if bad:
+        bad = np.flatnonzero(is_bad)
+        if len(bad):
             return DesignError(
-                f"'{factor.text}' in the formula is not a finite number for {list_some(bad, 6)}.",
+                f"'{factor.text}' in the formula is not a finite number for "
+                f"{list_some(symbols.index[bad], 6)}.",
                 found="a logarithm or root of a number ≤ 0, or a division by 0",
                 expected=f"a finite number from {whom}",
                 fix="Correct these values, or use another function.",
@@ -326,19 +311,8 @@ def _explain(formula: Formula, symbols: pd.DataFrame, reason: str, whom: str) ->
     return FormulaError(f"The formula '{formula.text}' cannot be computed from {whom}.", found=reason)
 
 
-def _uncomputable_rows(factor: Factor, symbols: pd.DataFrame) -> list[str] | None:
-    """Name the rows for which a factor is not finite; None where it cannot be computed at all."""
-    try:
-        made = _make_matrix(FormulaicFormula(f"0 + {factor.code}"), symbols, na_action="ignore")
-        numbers = np.asarray(made, dtype=np.float64)
-    except _FAILURES:
-        return None
-    bad = np.flatnonzero(~np.isfinite(numbers).all(axis=1))
-    return [str(symbols.index[int(row)]) for row in bad]
-
-
 def _display(formula: Formula, name: str) -> str:
-    for factor in formula.factors:
-        for use in factor.uses:
-            name = name.replace(use.symbol, use.column if use.role == "bare" else quote(use.column))
+    """Put the names of columns in place of their symbols."""
+    for use in formula.uses:
+        name = name.replace(use.symbol, use.column if use.role == "bare" else quote_column(use.column))
     return name

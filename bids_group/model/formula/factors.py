@@ -14,24 +14,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bids_group.errors import FormulaError
-from bids_group.model.formula.pointing import fix_column, point_at, say_columns, suggest
+from bids_group.words import list_some, point_at, quote_column, suggest
 
 Role = Literal["bare", "inner", "raw", "factor"]
 """How a factor uses a column: alone, in ``I()``/``poly()``, in another function, or in ``C()``."""
 
-FUNCTIONS = (
-    *("C", "I", "log", "log2", "log10", "log1p", "exp", "sqrt", "abs"),
-    *("center", "scale", "poly", "bs", "cr", "cc"),
-)
-NUMPY_FUNCTIONS = ("log", "log2", "log10", "log1p", "exp", "sqrt", "abs")
-CODINGS = ("treatment", "sum", "helmert", "poly", "diff", "SAS")
-PATSY_CODINGS = ("Treatment", "Sum", "Helmert", "Poly", "Diff")
-OPTIONS = (
+_NUMPY_FUNCTIONS = ("log", "log2", "log10", "log1p", "exp", "sqrt", "abs")
+_FUNCTIONS = ("C", "I", *_NUMPY_FUNCTIONS, "center", "scale", "poly", "bs", "cr", "cc")
+_CODINGS = tuple(f"contr.{name}" for name in ("treatment", "sum", "helmert", "poly", "diff", "SAS"))
+_PATSY_CODINGS = ("Treatment", "Sum", "Helmert", "Poly", "Diff")
+_OPTIONS = (
     *("degree", "df", "knots", "raw", "include_intercept", "lower_bound", "upper_bound"),
     *("constraints", "extrapolation", "base", "reference"),
 )
-_LARGEST_COUNT = 30
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
+_LARGEST_COUNT = 30
+"""A larger whole number is a knot or a bound, handed on as a float: as a count, formulaic refuses that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,16 +79,35 @@ class Factor:
         return self.code.startswith("I(") and all(use.role == "inner" for use in self.uses)
 
 
-def quote(column: str) -> str:
-    """Write a column name as a formula needs it: in backticks unless it is a plain name."""
-    return column if column.isidentifier() else f"`{column}`"
-
-
 def read_column(column: str, position: int, formula: str, columns: Collection[str]) -> Factor:
-    """Read a factor that is a column by itself."""
-    _check_column(column, position, formula, columns)
+    """Read a factor that is a column by itself, which stands at ``position`` of the formula."""
+    if column not in columns:
+        odd = [name for name in columns if len(name) > len(column) and formula.startswith(name, position)]
+        raise FormulaError(
+            f"The formula names the column '{column}', which does not exist.",
+            found=point_at(formula, position),
+            expected=say_columns(columns),
+            fix=f"Write `{odd[0]}` in backticks."
+            if odd
+            else fix_column(column, columns) or "Correct the name, or add the column to participants.tsv.",
+        )
     use = Use(column=column, role="bare")
     return Factor(text=column, code=use.symbol, uses=(use,))
+
+
+def say_columns(columns: Collection[str]) -> str:
+    """Name the columns that a formula may use; says so where no table gives any."""
+    has_table = not set(columns) <= {"subject", "session"}
+    return f"one of {list_some(columns)}" + (
+        "" if has_table else " (there is no participants.tsv, or it has no columns)"
+    )
+
+
+def fix_column(name: str, columns: Collection[str]) -> str | None:
+    """Say what to do about a name that is no column; None where nothing is close."""
+    if name == "session":
+        return "Sessions are pooled; add --pooling none to keep them as rows (where the maps have sessions)."
+    return suggest(name, columns)
 
 
 def read_call(source: str, position: int, formula: str, columns: Collection[str]) -> Factor:
@@ -101,41 +118,24 @@ def read_call(source: str, position: int, formula: str, columns: Collection[str]
     FormulaError
         Anything that is not on the allow-list, or a column that does not exist.
     """
-    return _Reader(source, position, formula, columns).read()
-
-
-def _check_column(column: str, position: int, formula: str, columns: Collection[str]) -> None:
-    if column in columns:
-        return
-    odd = next(
-        (name for name in columns if len(name) > len(column) and formula.startswith(name, position)), None
-    )
-    raise FormulaError(
-        f"The formula names the column '{column}', which does not exist.",
-        found=point_at(formula, position),
-        expected=say_columns(columns),
-        fix=f"Write `{odd}` in backticks."
-        if odd
-        else fix_column(column, columns) or "Correct the name, or add the column to participants.tsv.",
-    )
+    return _CallReader(source, position, formula, columns).read()
 
 
 _BACKTICKED = re.compile(r"`([^`]*)`|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+_HIDDEN = re.compile(r"b_((?:[0-9a-f]{2})+)_")
 
 
 def _hide_backticks(source: str) -> str:
-    def hide(match: re.Match[str]) -> str:
-        return match[0] if match[1] is None else f"b_{match[1].encode().hex()}_"
-
-    return _BACKTICKED.sub(hide, source)
+    """Write names in backticks as identifiers, which Python's parser can read."""
+    return _BACKTICKED.sub(lambda m: m[0] if m[1] is None else f"b_{m[1].encode().hex()}_", source)
 
 
 def _unhide(name: str) -> str:
-    match = re.fullmatch(r"b_((?:[0-9a-f]{2})+)_", name)
+    match = _HIDDEN.fullmatch(name)
     return bytes.fromhex(match[1]).decode() if match else name
 
 
-class _Reader:
+class _CallReader:
     """Walks the syntax tree of one call, checks every node, and writes it anew."""
 
     def __init__(self, source: str, position: int, formula: str, columns: Collection[str]) -> None:
@@ -145,94 +145,86 @@ class _Reader:
 
     def read(self) -> Factor:
         try:
-            code = ast.unparse(self._visit(self._parse(), "inner"))
+            tree = ast.parse(_hide_backticks(self.source).strip(), mode="eval").body
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            fix = "Check the brackets, commas and operators."
+            raise self._error(self.source, "cannot be read", fix) from error
+        try:
+            code = ast.unparse(self._visit(tree, "inner"))
         except RecursionError as error:
             raise self._error(
-                "is nested too deeply", self.source, "Compute the column beforehand."
+                self.source, "is nested too deeply", "Compute the column beforehand."
             ) from error
         if not self.uses:
-            raise self._error("has no column in it", self.source, "Name a column, for example I(age**2).")
+            raise self._error(self.source, "has no column in it", "Name a column, for example I(age**2).")
         text = code
         for use in self.uses:
-            text = text.replace(use.symbol, quote(use.column))
+            text = text.replace(use.symbol, quote_column(use.column))
         uses, divisors = tuple(dict.fromkeys(self.uses)), tuple(dict.fromkeys(self.divisors))
         return Factor(text=text, code=code, uses=uses, divisors=divisors)
 
-    def _parse(self) -> ast.expr:
-        try:
-            return ast.parse(_hide_backticks(self.source).strip(), mode="eval").body
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            fix = "Check the brackets, commas and operators."
-            raise self._error("cannot be read", self.source, fix) from error
-
-    def _error(self, what: str, piece: str, fix: str, expected: str | None = None) -> FormulaError:
-        offset = self.source.find(piece)
-        return FormulaError(
-            f"'{_shorten(piece)}' in the formula {what}.",
-            found=point_at(self.formula, self.position + max(offset, 0)),
-            expected=expected or f"column names, numbers, arithmetic inside I(), and {', '.join(FUNCTIONS)}",
-            fix=fix,
-        )
-
-    def _node_error(
-        self, node: ast.AST, what: str = "is not allowed", fix: str | None = None, expected: str | None = None
+    def _error(
+        self,
+        where: ast.AST | str,
+        what: str = "is not allowed",
+        fix: str = "Compute the column beforehand and add it to participants.tsv.",
+        expected: str = f"column names, numbers, arithmetic inside I(), and {', '.join(_FUNCTIONS)}",
     ) -> FormulaError:
-        piece = re.sub(r"b_(?:[0-9a-f]{2})+_", lambda match: f"`{_unhide(match[0])}`", ast.unparse(node))
-        fix = fix or "Compute the column beforehand and add it to participants.tsv."
-        return self._error(what, piece, fix, expected)
-
-    def _option_error(self, node: ast.AST, option: str | None) -> FormulaError:
-        known = ", ".join(OPTIONS)
-        fix = suggest(str(option), OPTIONS) or "Leave the option out."
-        return self._node_error(node, f"has the option '{option}', which is not allowed", fix, known)
+        piece = where
+        if isinstance(piece, ast.AST):
+            piece = _HIDDEN.sub(lambda match: f"`{_unhide(match[0])}`", ast.unparse(piece))
+        shown = piece if len(piece) <= 60 else piece[:57] + "…"
+        found = point_at(self.formula, self.position + max(self.source.find(piece), 0))
+        return FormulaError(f"'{shown}' in the formula {what}.", found=found, expected=expected, fix=fix)
 
     def _visit(self, node: ast.expr, role: Role) -> ast.expr:
         if isinstance(node, ast.Call):
             return self._visit_call(node, role)
         if isinstance(node, ast.Name):
             return self._visit_name(node, role)
-        if isinstance(node, ast.BinOp) and isinstance(node.op, _OPERATORS):
+        if isinstance(node, ast.BinOp) and isinstance(
+            node.op, ast.Add | ast.Sub | ast.Mult | ast.Div | ast.Pow
+        ):
             return self._visit_arithmetic(node, role)
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
             return ast.UnaryOp(op=node.op, operand=self._visit(node.operand, role))
         if isinstance(node, ast.Constant) and type(node.value) in (int, float):
             return node
-        raise self._node_error(node)
+        raise self._error(node)
 
     def _visit_name(self, node: ast.Name, role: Role) -> ast.expr:
         column = _unhide(node.id)
-        piece = quote(column)
-        offset = max(self.source.find(piece), 0)
-        _check_column(column, self.position + offset, self.formula, self.columns)
+        offset = max(self.source.find(quote_column(column)), 0)
+        read_column(column, self.position + offset, self.formula, self.columns)
         self.uses.append(Use(column=column, role=role))
         return ast.Name(id=self.uses[-1].symbol)
 
     def _visit_arithmetic(self, node: ast.BinOp, role: Role) -> ast.expr:
-        if isinstance(node.op, ast.Pow) and not self._is_tame_power(node):
-            raise self._node_error(node, "has a power that is not allowed", "Use a power between -20 and 20.")
-        n_uses = len(self.uses)
+        power = _number(node.right) if isinstance(node.op, ast.Pow) else None
+        if isinstance(node.op, ast.Pow):
+            has_column = any(isinstance(part, ast.Name) for part in ast.walk(node.left))
+            if not has_column or power is None or abs(power) > 20:
+                raise self._error(node, "has a power that is not allowed", "Use a power between -20 and 20.")
+        n_before = len(self.uses)
         left = self._visit(node.left, role)
-        if isinstance(node.op, ast.Pow) and not _is_natural(node.right):
-            self._divide_by(self.uses[n_uses:])
-        n_uses = len(self.uses)
+        n_left = len(self.uses)
         right = self._visit(node.right, role)
-        if isinstance(node.op, ast.Div):
-            self._divide_by(self.uses[n_uses:])
+        is_divided = power is not None and not (power >= 0 and float(power).is_integer())
+        divisors = self.uses[n_before:n_left] if is_divided else []
+        divisors = self.uses[n_left:] if isinstance(node.op, ast.Div) else divisors
+        self.divisors += [use.column for use in divisors if use.role == "inner"]
         return ast.BinOp(left=left, op=node.op, right=right)
 
-    def _divide_by(self, uses: list[Use]) -> None:
-        self.divisors += [use.column for use in uses if use.role == "inner"]
-
-    @staticmethod
-    def _is_tame_power(node: ast.BinOp) -> bool:
-        has_column = any(isinstance(part, ast.Name) for part in ast.walk(node.left))
-        value = _number(node.right)
-        return has_column and value is not None and abs(value) <= 20
-
     def _visit_call(self, node: ast.Call, role: Role) -> ast.expr:
-        name = self._function_name(node.func)
+        function = ast.unparse(node.func)
+        name = function.removeprefix("np.")
+        if name not in (_FUNCTIONS if name == function else _NUMPY_FUNCTIONS):
+            if function in ("Error", "random", "re"):
+                fix = "There are no mixed models: write '+ subject' for what changes within people."
+                raise self._error(node.func, "is a random term", fix)
+            raise self._error(node.func, "is not a function that a formula may call")
         if not node.args or any(isinstance(argument, ast.Starred) for argument in node.args):
-            raise self._node_error(node, "needs a column", f"Write {name}(age).")
+            raise self._error(node, "needs a column", f"Write {name}(age).")
         if name == "C":
             return self._visit_coding(node)
         inner: Role = role if name in ("I", "poly") else "raw"
@@ -240,92 +232,55 @@ class _Reader:
         arguments = [self._visit(first, inner), *map(self._option, others)]
         return ast.Call(func=node.func, args=arguments, keywords=self._keywords(node))
 
-    def _function_name(self, func: ast.expr) -> str:
-        if isinstance(func, ast.Name) and func.id in FUNCTIONS:
-            return func.id
-        is_numpy = (
-            isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name) and func.value.id == "np"
-        )
-        if is_numpy and isinstance(func, ast.Attribute) and func.attr in NUMPY_FUNCTIONS:
-            return func.attr
-        if isinstance(func, ast.Name) and func.id in ("Error", "random", "re"):
-            fix = "There are no mixed models: write '+ subject' for what changes within people."
-            raise self._node_error(func, "is a random term", fix)
-        raise self._node_error(func, "is not a function that a formula may call")
-
     def _visit_coding(self, node: ast.Call) -> ast.expr:
         column, *coding = node.args
         if not isinstance(column, ast.Name) or len(coding) > 1:
-            raise self._node_error(
-                node, "is not a column and a coding", "Write C(group) or C(group, contr.sum)."
-            )
+            fix = "Write C(group) or C(group, contr.sum)."
+            raise self._error(node, "is not a column and a coding", fix)
         arguments = [self._visit_name(column, "factor"), *map(self._coding, coding)]
         for keyword in node.keywords:
             if keyword.arg != "contrasts":
+                what = f"has the option '{keyword.arg}', which is not allowed"
                 fix = "The order of levels stands in participants.json ('Levels')."
-                raise self._node_error(
-                    node, f"has the option '{keyword.arg}', which is not allowed", fix, "a coding alone"
-                )
+                raise self._error(node, what, fix, "a coding alone")
         keywords = [ast.keyword(arg=k.arg, value=self._coding(k.value)) for k in node.keywords]
         return ast.Call(func=node.func, args=arguments, keywords=keywords)
 
     def _coding(self, node: ast.expr) -> ast.expr:
         func = node.func if isinstance(node, ast.Call) else node
-        is_short = isinstance(func, ast.Name) and func.id in PATSY_CODINGS
-        is_long = (
-            isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name) and func.value.id == "contr"
-        )
-        if not (is_short or (is_long and isinstance(func, ast.Attribute) and func.attr in CODINGS)):
-            raise self._node_error(
-                node,
-                "is not a coding",
-                "Use contr.treatment('level'), contr.sum or contr.helmert.",
-                ", ".join(f"contr.{name}" for name in CODINGS),
-            )
+        if ast.unparse(func) not in (*_CODINGS, *_PATSY_CODINGS):
+            fix = "Use contr.treatment('level'), contr.sum or contr.helmert."
+            raise self._error(node, "is not a coding", fix, ", ".join(_CODINGS))
         if isinstance(node, ast.Call):
             arguments = [self._option(argument) for argument in node.args]
             return ast.Call(func=func, args=arguments, keywords=self._keywords(node))
-        is_bare_treatment = isinstance(func, ast.Name) and func.id == "Treatment"
+        is_bare_treatment = ast.unparse(node) == "Treatment"
         return ast.parse("contr.treatment", mode="eval").body if is_bare_treatment else node
 
     def _keywords(self, node: ast.Call) -> list[ast.keyword]:
         for keyword in node.keywords:
-            if keyword.arg not in OPTIONS:
-                raise self._option_error(node, keyword.arg)
+            if keyword.arg not in _OPTIONS:
+                what = f"has the option '{keyword.arg}', which is not allowed"
+                fix = suggest(str(keyword.arg), _OPTIONS) or "Leave the option out."
+                raise self._error(node, what, fix, ", ".join(_OPTIONS))
         return [ast.keyword(arg=keyword.arg, value=self._option(keyword.value)) for keyword in node.keywords]
 
     def _option(self, node: ast.expr) -> ast.expr:
-        if isinstance(node, (ast.List, ast.Tuple)):
+        if isinstance(node, ast.List | ast.Tuple):
             return ast.List(elts=[self._option(element) for element in node.elts])
-        if isinstance(node, ast.Constant) and isinstance(node.value, (bool, str)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, bool | str):
             return node
         value = _number(node)
         if value is None:
-            raise self._node_error(node, "is not a number, a text or a list of numbers")
-        if isinstance(value, int) and value > _LARGEST_COUNT and isinstance(node, ast.Constant):
-            return ast.Constant(
-                value=float(value)
-            )  # a knot or a bound; a count this large is refused by formulaic
-        return node
+            raise self._error(node, "is not a number, a text or a list of numbers")
+        is_large = isinstance(node, ast.Constant) and isinstance(value, int) and value > _LARGEST_COUNT
+        return ast.Constant(value=float(value)) if is_large else node
 
 
 def _number(node: ast.expr) -> int | float | None:
+    """Value of a number, with a minus or without; None for all else."""
     sign = 1
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         sign, node = -1, node.operand
-    if (
-        isinstance(node, ast.Constant)
-        and isinstance(node.value, int | float)
-        and not isinstance(node.value, bool)
-    ):
-        return sign * node.value
-    return None
-
-
-def _is_natural(node: ast.expr) -> bool:
-    value = _number(node)
-    return value is not None and value >= 0 and float(value).is_integer()
-
-
-def _shorten(piece: str) -> str:
-    return piece if len(piece) <= 60 else piece[:57] + "…"
+    is_number = isinstance(node, ast.Constant) and type(node.value) in (int, float)
+    return sign * node.value if is_number else None  # type: ignore[attr-defined]

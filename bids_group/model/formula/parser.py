@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from bids_group.errors import FormulaError, UsageError
-from bids_group.model.formula.factors import Factor, quote, read_call, read_column
-from bids_group.model.formula.pointing import fix_column, point_at, say_columns
+from bids_group.model.formula.factors import Factor, Use, fix_column, read_call, read_column, say_columns
+from bids_group.words import point_at, quote_column
 
 _MOST_TERMS = 500
 _LONGEST = 10_000
@@ -64,6 +64,11 @@ class Formula:
         return tuple({factor.code: factor for term in self.terms for factor in term.factors}.values())
 
     @property
+    def uses(self) -> tuple[Use, ...]:
+        """Every column in every role, each once."""
+        return tuple(dict.fromkeys(use for factor in self.factors for use in factor.uses))
+
+    @property
     def code(self) -> str:
         """The formula as formulaic gets it: flat, with neutral symbols in place of column names."""
         products = [":".join(factor.code for factor in term.factors) for term in self.terms if term.factors]
@@ -97,7 +102,7 @@ def needed_variables(formula: str, columns: Iterable[str], *, centering: str = "
 
 def add_columns(columns: Iterable[str]) -> str:
     """Write the formula whose design has these columns as they are, in their order, without a constant."""
-    return " + ".join(["~ 0", *map(quote, columns)])
+    return " + ".join(["~ 0", *map(quote_column, columns)])
 
 
 def centering_factor(centering: str, columns: Collection[str]) -> str | None:
@@ -106,9 +111,8 @@ def centering_factor(centering: str, columns: Collection[str]) -> str | None:
     if centering in ("grand", "none"):
         return None
     if kind != "within" or not factor:
-        raise UsageError(
-            f"The centring '{centering}' is not known.", expected="grand, none, or within: and a factor"
-        )
+        expected = "grand, none, or within: and a factor"
+        raise UsageError(f"The centring '{centering}' is not known.", expected=expected)
     if factor not in columns:
         raise UsageError(
             f"The centring 'within:{factor}' names the column '{factor}', which does not exist.",
@@ -169,29 +173,28 @@ _FORBIDDEN = {
 
 
 def _character_error(text: str, position: int) -> FormulaError:
-    character = text[position]
+    """Refuse a character; for random terms, say what there is in their place."""
+    character, found = text[position], point_at(text, position)
     is_inside = text[:position].count("(") > text[:position].count(")")
     if character == "|" and (is_inside or re.match(r"\|+\s*`?subject\b", text[position:])):
-        return _random_error(text, position)
+        fixed = re.sub(r"(?:\([^()|]*|[^()+~|]*)\|+\s*(`[^`]+`|\w+)\s*\)?", r" \1", text)
+        fixed = re.sub(r"\s+", " ", fixed).strip()
+        return FormulaError(
+            "The formula has a random term ('|'), and there are no mixed models here.",
+            found=found,
+            expected="fixed terms alone",
+            fix=f"For what changes within people write '{fixed}' (--pooling none keeps sessions as rows); to "
+            "compare people give each one row (--pooling precision or mean).",
+        )
     return FormulaError(
         f"The formula has a character that is not allowed: '{character}'.",
-        found=point_at(text, position),
+        found=found,
         expected="column names (odd ones in `backticks`), + - * / : ** ( ) and functions",
         fix=_FORBIDDEN.get(character, "Remove it; put the name of a column that has it in `backticks`."),
     )
 
 
-def _random_error(text: str, position: int) -> FormulaError:
-    """Say what there is in place of random terms: a column per person, or one row per person."""
-    fixed = re.sub(r"(?:\([^()|]*|[^()+~|]*)\|+\s*(`[^`]+`|\w+)\s*\)?", r" \1", text)
-    fixed = re.sub(r"\s+", " ", fixed).strip()
-    return FormulaError(
-        "The formula has a random term ('|'), and there are no mixed models here.",
-        found=point_at(text, position),
-        expected="fixed terms alone",
-        fix=f"For what changes within people write '{fixed}' (--pooling none keeps sessions as rows); to "
-        "compare people give each one row (--pooling precision or mean).",
-    )
+_UNCLOSED = ("A parenthesis in the formula is never closed.", "Add the missing ')'.")
 
 
 def _find_closing(text: str, opening: int) -> int:
@@ -208,18 +211,15 @@ def _find_closing(text: str, opening: int) -> int:
                 return position
             if depth > _DEEPEST:
                 break
-    raise FormulaError(
-        "A parenthesis in the formula is never closed.",
-        found=point_at(text, opening),
-        fix="Add the missing ')'.",
-    )
+    raise FormulaError(_UNCLOSED[0], found=point_at(text, opening), fix=_UNCLOSED[1])
 
 
 _Terms = dict[frozenset[str], Term]
 _INTERCEPT = Term(factors=())
 
 
-def _collect(terms: Iterable[Term]) -> _Terms:
+def _collect(*terms: Term) -> _Terms:
+    """Keep the first of equal terms."""
     found: _Terms = {}
     for term in terms:
         found.setdefault(term.key, term)
@@ -251,19 +251,21 @@ class _Parser:
         self.index += 1
         return token
 
-    def error(self, sentence: str, position: int, fix: str | None = None) -> FormulaError:
-        return FormulaError(sentence, found=point_at(self.text, position), fix=fix)
+    def error(self, sentence: str, fix: str | None = None, at: int | None = None) -> FormulaError:
+        """Make an error that points at the next token, or at character number ``at``."""
+        found = point_at(self.text, self.token.position if at is None else at)
+        return FormulaError(sentence, found=found, fix=fix)
 
     def parse(self) -> Formula:
         self.take("~")
-        terms = self.read_sum(_collect([_INTERCEPT]) if self.token.kind != "end" else {})
+        terms = self.read_sum(_collect(_INTERCEPT) if self.token.kind != "end" else {})
         if self.token.text == "~":
             fix = "Leave out what stands before '~': the maps are the data."
-            raise self.error("The formula has something before '~'.", self.token.position, fix)
+            raise self.error("The formula has something before '~'.", fix)
         if self.token.kind != "end":
-            raise self.error(f"The formula cannot be read at '{self.token.text}'.", self.token.position)
+            raise self.error(f"The formula cannot be read at '{self.token.text}'.")
         if not terms:
-            raise self.error("The formula has no term.", 0, "Write '~ 1' for the mean of all rows.")
+            raise self.error("The formula has no term.", "Write '~ 1' for the mean of all rows.", 0)
         ordered = sorted(terms.values(), key=lambda term: len(term.factors))
         return Formula(text=self.text.strip(), terms=tuple(ordered))
 
@@ -273,7 +275,7 @@ class _Parser:
         while True:
             self._add(terms, is_minus=sign is not None and sign.text == "-")
             if len(terms) > _MOST_TERMS:
-                raise self.error(f"The formula has more than {_MOST_TERMS} terms.", self.token.position)
+                raise self.error(f"The formula has more than {_MOST_TERMS} terms.")
             sign = self.take("+", "-")
             if sign is None:
                 return terms
@@ -287,17 +289,13 @@ class _Parser:
             else:
                 terms.pop(_INTERCEPT.key, None)
             return
-        read = self.read_product()
-        if not is_minus:
-            for key, term in read.items():
+        for key, term in self.read_product().items():
+            if not is_minus:
                 terms.setdefault(key, term)
-            return
-        for key, term in read.items():
-            if terms.pop(key, None) is None and term.factors:
+            elif terms.pop(key, None) is None and term.factors:
                 fix = "Remove the '-' and the term; subtracting what is not there does nothing."
-                raise self.error(
-                    f"The formula takes away '{term.name}', which it does not have.", start.position, fix
-                )
+                sentence = f"The formula takes away '{term.name}', which it does not have."
+                raise self.error(sentence, fix, start.position)
 
     def read_product(self) -> _Terms:
         """Read ``a * b``, ``a / b`` and ``b %in% a``."""
@@ -305,23 +303,23 @@ class _Parser:
         while operator := self.take("*", "/", "%in%"):
             right = self.read_interaction()
             if operator.text == "*":
-                left = _collect([*left.values(), *right.values(), *self._cross(left, right)])
+                left = _collect(*left.values(), *right.values(), *self._cross(left, right))
             else:
                 outer, inner = (left, right) if operator.text == "/" else (right, left)
                 whole = _product(*outer.values())
-                left = _collect([*outer.values(), *(_product(whole, term) for term in inner.values())])
+                left = _collect(*outer.values(), *(_product(whole, term) for term in inner.values()))
         return left
 
     def read_interaction(self) -> _Terms:
         """Read ``a:b``."""
         left = self.read_power()
         while self.take(":"):
-            left = _collect(self._cross(left, self.read_power()))
+            left = _collect(*self._cross(left, self.read_power()))
         return left
 
     def _cross(self, left: _Terms, right: _Terms) -> list[Term]:
         if len(left) * len(right) > _MOST_TERMS:
-            raise self.error(f"The formula has more than {_MOST_TERMS} terms.", self.token.position)
+            raise self.error(f"The formula has more than {_MOST_TERMS} terms.")
         return [_product(a, b) for a, b in itertools.product(left.values(), right.values())]
 
     def read_power(self) -> _Terms:
@@ -332,64 +330,49 @@ class _Parser:
             exponent = self.token
             if len(base) < 2:
                 piece = self.text[start.position : operator.position].strip()
-                raise self.error(
-                    f"'{piece}{operator.text}{exponent.text}' would silently mean '{piece}' in a formula.",
-                    operator.position,
-                    f"Write I({piece}**{exponent.text}) for the power of the number.",
+                sentence = (
+                    f"'{piece}{operator.text}{exponent.text}' would silently mean '{piece}' in a formula."
                 )
+                fix = f"Write I({piece}**{exponent.text}) for the power of the number."
+                raise self.error(sentence, fix, operator.position)
             if exponent.kind != "number" or not re.fullmatch(r"[1-9]", exponent.text):
-                raise self.error("A power of terms must be a number from 1 to 9.", exponent.position)
+                raise self.error("A power of terms must be a number from 1 to 9.")
             self.index += 1
             whole = base
             for _ in range(int(exponent.text) - 1):
-                whole = _collect([*whole.values(), *self._cross(whole, base)])
+                whole = _collect(*whole.values(), *self._cross(whole, base))
             base = whole
         return base
 
     def read_atom(self) -> _Terms:
         """Read a column, a call, ``1``, or a sum in parentheses."""
         token = self.token
-        self.index += 1
-        if token.kind == "quoted":
-            return self._term(read_column(token.text[1:-1], token.position, self.text, self.columns))
-        if token.kind == "name":
-            return self._term(self._read_name(token))
-        if token.kind == "call":
-            return self._term(read_call(token.text, token.position, self.text, self.columns))
-        if token.kind == "number":
-            return self._read_number(token)
         if token.text == "(":
-            return self._read_parentheses(token)
-        what = f"'{token.text}'" if token.text else "the end of the formula"
-        raise self.error(
-            f"The formula has {what} where a column should be.", token.position, "Name a column there."
-        )
+            return self._read_parentheses()
+        if token.kind == "number" and token.text != "1":
+            fix = "Put arithmetic inside I(), for example I(2*age); 0 and 1 stand for the intercept."
+            raise self.error(f"The formula has the number {token.text} as a term.", fix)
+        if token.kind == "name" and "." in token.text:
+            fix = "Attributes are not allowed; a column with a dot in its name needs `backticks`."
+            fix = f"Write `{token.text}` in backticks." if token.text in self.columns else fix
+            raise self.error(f"'{token.text}' in the formula is not a column name.", fix)
+        if token.kind in ("operator", "end"):
+            what = f"'{token.text}'" if token.text else "the end of the formula"
+            raise self.error(f"The formula has {what} where a column should be.", "Name a column there.")
+        self.index += 1
+        if token.kind == "number":
+            return _collect(_INTERCEPT)
+        read, text = (read_call, token.text) if token.kind == "call" else (read_column, token.text.strip("`"))
+        return _collect(Term(factors=(read(text, token.position, self.text, self.columns),)))
 
-    @staticmethod
-    def _term(factor: Factor) -> _Terms:
-        return _collect([Term(factors=(factor,))])
-
-    def _read_name(self, token: _Token) -> Factor:
-        if "." in token.text:
-            fix = f"Write `{token.text}` in backticks." if token.text in self.columns else None
-            fix = fix or "Attributes are not allowed; a column with a dot in its name needs `backticks`."
-            raise self.error(f"'{token.text}' in the formula is not a column name.", token.position, fix)
-        return read_column(token.text, token.position, self.text, self.columns)
-
-    def _read_number(self, token: _Token) -> _Terms:
-        if token.text == "1":
-            return _collect([_INTERCEPT])
-        fix = "Put arithmetic inside I(), for example I(2*age); 0 and 1 stand for the intercept."
-        raise self.error(f"The formula has the number {token.text} as a term.", token.position, fix)
-
-    def _read_parentheses(self, token: _Token) -> _Terms:
+    def _read_parentheses(self) -> _Terms:
+        opening = self.token.position
+        self.index += 1
         self.depth += 1
         if self.depth > _DEEPEST:
-            raise self.error("The formula has too many nested parentheses.", token.position)
+            raise self.error("The formula has too many nested parentheses.", at=opening)
         terms = self.read_sum({})
         if self.take(")") is None:
-            raise self.error(
-                "A parenthesis in the formula is never closed.", token.position, "Add the missing ')'."
-            )
+            raise self.error(*_UNCLOSED, opening)
         self.depth -= 1
         return terms

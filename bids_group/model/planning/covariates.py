@@ -9,8 +9,8 @@ import pandas as pd
 
 from bids_group.errors import DataError, UsageError
 from bids_group.labels import natural_order
-from bids_group.model.formula.pointing import list_some, suggest
 from bids_group.records import Column, Table
+from bids_group.words import list_some, suggest
 
 ENTITIES = ("subject", "session", "run", "contrast")
 """Entities that a design can use as factors."""

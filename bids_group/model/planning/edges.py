@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from bids_group.config.stats_model import Edge, Node, StatsModel
 from bids_group.errors import SelectionError
-from bids_group.model.formula.pointing import list_some
 from bids_group.model.planning.node_maps import Signal, find_contrast, map_signals, values_of
 from bids_group.records import Cohort, Exclusion, Notice
+from bids_group.words import list_some
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

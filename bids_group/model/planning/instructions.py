@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import pandas as pd
 
 from bids_group.errors import UsageError
-from bids_group.model.formula.pointing import list_some, suggest
+from bids_group.words import list_some, suggest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from bids_group.config import AnalysisSpec
 from bids_group.config.stats_model import INTERCEPT, Node
 from bids_group.errors import SelectionError
-from bids_group.model.formula.pointing import list_some
 from bids_group.model.planning.edges import Flow
 from bids_group.model.planning.node_maps import Signal, find_contrast, split, values_of
 from bids_group.model.planning.person_fit import NodeDesigns, PersonError, PersonFit
 from bids_group.records import Cohort, Notice
+from bids_group.words import list_some
 
 
 def lower_outputs(node: Node, received: Flow, cohort: Cohort, spec: AnalysisSpec) -> Flow:

@@ -12,13 +12,12 @@ import pandas as pd
 from bids_group.config.stats_model import INTERCEPT, Node, formula_names
 from bids_group.errors import UsageError
 from bids_group.model.formula.coding import is_numeric, levels_of
-from bids_group.model.formula.factors import quote
-from bids_group.model.formula.pointing import list_some
 from bids_group.model.planning.covariates import RowKey, join_covariates, unknown_column
 from bids_group.model.planning.instructions import Transformed, say_factor
 from bids_group.model.planning.node_maps import find_contrast
 from bids_group.model.planning.transformations import transform
 from bids_group.records import Cohort, Column
+from bids_group.words import list_some, quote_column
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -91,7 +90,7 @@ def node_formula(node: Node, columns: Iterable[str]) -> str:
     """Write the node's formula, or ``X`` as one: its variables, and the constant only where it is named."""
     if node.formula is not None:
         return _quote_names(node.formula, columns)
-    terms = [quote(name) for name in node.x if name != INTERCEPT]
+    terms = [quote_column(name) for name in node.x if name != INTERCEPT]
     return "~ " + " + ".join(["1" if INTERCEPT in node.x else "0", *terms])
 
 

@@ -15,7 +15,6 @@ from bids_group.errors import ContrastError, DataError, UsageError
 from bids_group.model.contrast.regressor_names import find_regressor
 from bids_group.model.formula.coding import build_coding
 from bids_group.model.formula.parser import read_formula
-from bids_group.model.formula.pointing import list_some
 from bids_group.model.planning.node_contrasts import check_conditions
 from bids_group.model.planning.node_maps import Labels, Signal
 from bids_group.model.planning.node_rows import (
@@ -29,6 +28,7 @@ from bids_group.model.planning.node_rows import (
 from bids_group.model.planning.transformations import transform
 from bids_group.records import Cohort, FirstLevelMap, Observation
 from bids_group.row_space import TOLERANCE, RowSpace
+from bids_group.words import list_some
 
 Doubles = npt.NDArray[np.float64]
 Combine = Literal["precision", "mean"]

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from bids_group.errors import UsageError
-from bids_group.model.formula.pointing import list_some, suggest
 from bids_group.predicates import COMPARISONS, constant, is_listing, judge, read_expression
+from bids_group.words import list_some, suggest
 
 ALLOWED = "comparisons (== != < <= > >= in) of columns with numbers or quoted text, joined by and, or, not"
 

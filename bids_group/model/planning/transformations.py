@@ -38,10 +38,10 @@ import numpy as np
 import pandas as pd
 
 from bids_group.errors import DataError
-from bids_group.model.formula.pointing import suggest
 from bids_group.model.planning.covariates import ENTITIES, level_text
 from bids_group.model.planning.instructions import Call, Transformed, say_factor
 from bids_group.model.planning.queries import evaluate_query
+from bids_group.words import suggest
 
 Columns = dict[str, pd.Series]
 
