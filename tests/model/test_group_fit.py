@@ -82,6 +82,34 @@ def test_numbers_equal_second_level_model_by_hand(contrast):
     assert result.dof_numerator == len(contrast.weights)
 
 
+def test_every_tile_is_fitted_by_second_level_model_as_on_image_files(tmp_path, monkeypatch):
+    matrix, rng = random_design()
+    values = rng.normal(0.5, 1, (20, 300)).astype(np.float32)
+    paths = [tmp_path / f"map{row}.nii.gz" for row in range(20)]
+    for path, row in zip(paths, values, strict=True):
+        nib.save(nib.Nifti1Image(row.reshape(10, 10, 3), np.eye(4)), path)
+    mask = nib.Nifti1Image(np.ones((10, 10, 3), np.uint8), np.eye(4))
+    theirs = SecondLevelModel(mask_img=mask).fit(
+        [str(path) for path in paths], design_matrix=pd.DataFrame(matrix)
+    )
+    expected = theirs.compute_contrast(np.array([0, 1, -2]), output_type="all")
+    shapes, compute = [], SecondLevelModel.compute_contrast
+
+    def counted(model, *args, **settings):
+        made = compute(model, *args, **settings)
+        shapes.append((len(model.labels_), next(iter(model.results_.values())).theta.shape[0]))
+        return made
+
+    monkeypatch.setattr(SecondLevelModel, "compute_contrast", counted)
+    monkeypatch.setattr("bids_group.model.fitting.group_fit._SMALLEST_TILE", 64)
+    monkeypatch.setattr("bids_group.model.fitting.group_fit._LARGEST_TILE", 64)
+    results = fit_group(make_data(matrix, values, CONTRASTS), is_two_sided=True, n_procs=2)
+    assert sorted(shapes) == [(44, 3), *[(64, 3)] * 4]
+    ours = results[1].maps
+    for name, stat in {"t": "stat", "effect": "effect_size", "variance": "effect_variance"}.items():
+        np.testing.assert_allclose(ours[name], expected[stat].get_fdata().reshape(-1), rtol=1e-5, atol=1e-6)
+
+
 def test_numbers_equal_statsmodels_on_single_elements():
     matrix, rng = random_design()
     values = rng.normal(0.5, 1, (20, 30)).astype(np.float32)

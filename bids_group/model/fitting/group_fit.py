@@ -1,7 +1,7 @@
 """The group model: every contrast of a design at every element, in tiles of one fixed size.
 
-Where everybody is observed the fit is the one of nilearn's ``SecondLevelModel``; where people are missing or
-variances are known it is `least_squares`. A tile is the same whatever the number of processes or
+Where everybody is observed nilearn's ``SecondLevelModel`` does the fit (`second_level`); where people are
+missing or variances are known it is `least_squares`. A tile is the same whatever the number of processes or
 the memory, and computes with one BLAS thread, so that neither can change a bit of the result.
 """
 
@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from nilearn.glm import compute_contrast
-from nilearn.glm.first_level import run_glm
+from nilearn.glm.second_level import SecondLevelModel
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group.distributions import f_p, f_to_z, t_p, t_to_z
@@ -28,8 +26,8 @@ from bids_group.model.fitting.least_squares import (
     fit_known_variances,
     fit_observed,
     orthonormal_basis,
-    residual_variance,
 )
+from bids_group.model.fitting.second_level import fit_second_level, second_level_model
 from bids_group.records import Contrast, ContrastResult, GroupData, Notice
 
 Maps = dict[str, npt.NDArray[np.float32]]
@@ -86,12 +84,14 @@ def fit_group(
         A number is too large for float32 (effects beyond about 1e19 have such variances).
     """
     basis = orthonormal_basis(data.design)
+    is_plain = data.estimator == "ols" and data.is_complete and not data.has_group_variances
+    model = second_level_model(basis) if is_plain else None
     found = [_empty_maps(contrast, data, has_effect_sizes) for contrast in data.design.contrasts]
     smallest_dof = np.zeros((len(found), data.elements.n_elements)) if data.has_group_variances else None
     unusual = np.zeros((len(found), 4), dtype=np.int64)
 
     def fit(tile: slice) -> npt.NDArray[np.int64]:
-        estimates = _fit_tile(data, basis, tile)
+        estimates = _fit_tile(data, basis, model, tile)
         for number, (contrast, estimate) in enumerate(zip(data.design.contrasts, estimates, strict=True)):
             _fill(found[number], tile, contrast, estimate, is_two_sided)
             if smallest_dof is not None:
@@ -136,7 +136,7 @@ def _n_threads(data: GroupData, tiles: list[slice], n_procs: int, mem_gb: float 
 # One tile
 
 
-def _fit_tile(data: GroupData, basis: Basis, tile: slice) -> list[Estimate]:
+def _fit_tile(data: GroupData, basis: Basis, model: SecondLevelModel | None, tile: slice) -> list[Estimate]:
     values = np.ascontiguousarray(data.stack.data[:, tile])
     contrasts = data.design.contrasts
     if data.estimator == "meta":
@@ -147,55 +147,9 @@ def _fit_tile(data: GroupData, basis: Basis, tile: slice) -> list[Estimate]:
         assert data.variance_groups is not None
         groups = pd.factorize(data.variance_groups.reindex(data.design.matrix.index), sort=True)[0]
         return fit_group_variances(values, basis, contrasts, groups, subjects)
-    if not data.is_complete:
+    if model is None:
         return fit_observed(values, basis, contrasts, subjects)
-    return _fit_by_nilearn(values, basis, contrasts)
-
-
-def _fit_by_nilearn(
-    values: npt.NDArray[np.float32], basis: Basis, contrasts: tuple[Contrast, ...]
-) -> list[Estimate]:
-    """Run the regression of ``SecondLevelModel`` once and read every contrast from that fit.
-
-    ``SecondLevelModel.compute_contrast`` is ``run_glm`` and ``compute_contrast`` behind a masker; the masker
-    would compare each pair of people's images in every tile.
-    """
-    labels, fits = run_glm(values, basis.columns, noise_model="ols")
-    (fitted,) = fits.values()
-    scale = np.einsum("ij,ij->j", values, values, dtype=np.float64)
-    dof = np.full(values.shape[1], float(fitted.df_residuals))
-    variance = residual_variance(fitted.dispersion * dof, dof, scale)
-    estimates = []
-    for contrast, weights, directions in zip(contrasts, basis.weights, basis.directions, strict=True):
-        rows = directions[0] if contrast.test == "t" else directions
-        with np.errstate(divide="ignore", invalid="ignore"):  # where there is no residual variance
-            tested = compute_contrast(labels, fits, rows, contrast.test)
-            tested.tiny = 0.0  # nilearn takes variances below 1e-50 for 1e-50: effects in units such as T²
-            statistic = tested.stat()
-        estimates.append(_complete_estimate(fitted, weights, statistic, variance, len(values)))
-    return estimates
-
-
-def _complete_estimate(
-    fitted: Any,
-    weights: npt.NDArray[np.float64],
-    statistic: npt.NDArray[np.float64],
-    variance: npt.NDArray[np.float64],
-    n_obs: int,
-) -> Estimate:
-    spread = np.einsum("qi,ij,qj->q", weights, fitted.cov, weights)[:, None]
-    is_estimable = variance > 0
-    return Estimate(
-        effect=weights @ fitted.theta,
-        variance=spread * variance,
-        statistic=np.where(is_estimable, statistic, 0.0),
-        spread=np.broadcast_to(spread, (len(weights), variance.size)),
-        dof=np.full(variance.size, float(fitted.df_residuals)),
-        n_observed=np.full(variance.size, float(n_obs)),
-        is_estimable=is_estimable,
-        is_determined=np.ones(variance.size, dtype=bool),
-        compares_people=np.zeros(variance.size, dtype=bool),
-    )
+    return fit_second_level(model, values, basis, contrasts)
 
 
 # --------------------------------------------------------------------------------------------

@@ -1,0 +1,96 @@
+"""Ordinary least squares by nilearn's ``SecondLevelModel``, on rows that are smoothed and packed already."""
+
+from __future__ import annotations
+
+from copy import copy
+from types import SimpleNamespace
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from nilearn.glm import compute_contrast
+from nilearn.glm.second_level import SecondLevelModel
+
+from bids_group.model.fitting.least_squares import Basis, Estimate, residual_variance
+from bids_group.records import Contrast
+
+Doubles = npt.NDArray[np.float64]
+
+
+class PackedMasker:
+    """Takes the place of a fitted masker: its images are the rows of a tile, ``(n_obs, n)``."""
+
+    def __init__(self, rows: npt.NDArray[np.float32]) -> None:
+        self.rows = rows
+
+    def transform(self, _: object) -> npt.NDArray[np.float32]:
+        """Hand over the rows, whatever the images."""
+        return self.rows
+
+    def inverse_transform(self, values: Doubles) -> SimpleNamespace:
+        """Give numbers with a header, as ``SecondLevelModel`` expects of an image."""
+        return SimpleNamespace(values=values, header={})
+
+
+def second_level_model(basis: Basis) -> SecondLevelModel:
+    """Fit a ``SecondLevelModel`` of the design's basis on images of one voxel, ready for `fit_second_level`.
+
+    A masker of one's own given as ``mask_img`` is silently replaced: `fit_second_level` sets it later.
+    """
+    voxel = nib.Nifti1Image(np.ones((1, 1, 1), np.uint8), np.eye(4))
+    names = [f"direction{number}" for number in range(basis.rank)]
+    model = SecondLevelModel(mask_img=voxel, minimize_memory=False)
+    return model.fit([voxel] * len(basis.columns), design_matrix=pd.DataFrame(basis.columns, columns=names))
+
+
+def fit_second_level(
+    model: SecondLevelModel, values: npt.NDArray[np.float32], basis: Basis, contrasts: tuple[Contrast, ...]
+) -> list[Estimate]:
+    """Fit a tile by one ``compute_contrast`` of the model, and read every contrast from that fit.
+
+    Parameters
+    ----------
+    model
+        From `second_level_model`; a copy of it is fitted, so that tiles can be fitted side by side.
+    values
+        ``(n_obs, n)``, finite.
+    basis
+        Of the whole design.
+    contrasts
+        Of the design, in the order of ``basis.weights``.
+    """
+    model = copy(model)
+    model.masker_ = PackedMasker(values)
+    with np.errstate(divide="ignore"):  # where there is no residual variance
+        model.compute_contrast(basis.directions[0][0], output_type="effect_size")
+    (fitted,) = model.results_.values()
+    scale = np.einsum("ij,ij->j", values, values, dtype=np.float64)
+    dof = np.full(values.shape[1], float(fitted.df_residuals))
+    variance = residual_variance(fitted.dispersion * dof, dof, scale)
+    estimates = []
+    for contrast, weights, directions in zip(contrasts, basis.weights, basis.directions, strict=True):
+        rows = directions[0] if contrast.test == "t" else directions
+        with np.errstate(divide="ignore", invalid="ignore"):
+            tested = compute_contrast(model.labels_, model.results_, rows, contrast.test)
+            tested.tiny = 0.0  # nilearn takes variances below 1e-50 for 1e-50: effects in units such as T²
+            statistic = tested.stat()
+        estimates.append(_estimate(fitted, weights, statistic, variance, len(values)))
+    return estimates
+
+
+def _estimate(fitted: Any, weights: Doubles, statistic: Doubles, variance: Doubles, n_obs: int) -> Estimate:
+    spread = np.einsum("qi,ij,qj->q", weights, fitted.cov, weights)[:, None]
+    is_estimable = variance > 0
+    return Estimate(
+        effect=weights @ fitted.theta,
+        variance=spread * variance,
+        statistic=np.where(is_estimable, statistic, 0.0),
+        spread=np.broadcast_to(spread, (len(weights), variance.size)),
+        dof=np.full(variance.size, float(fitted.df_residuals)),
+        n_observed=np.full(variance.size, float(n_obs)),
+        is_estimable=is_estimable,
+        is_determined=np.ones(variance.size, dtype=bool),
+        compares_people=np.zeros(variance.size, dtype=bool),
+    )
