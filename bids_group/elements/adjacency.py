@@ -21,11 +21,13 @@ class Adjacency:
     """Neighbours in compressed rows: those of element i are ``indices[indptr[i]:indptr[i + 1]]``.
 
     ``indptr`` int32 ``(n_elements + 1,)``; ``indices`` int32, ascending within a row; every edge stands
-    twice.
+    twice. ``elements``, ``connectivity``: the voxels whose graph this is; None for graphs that are no grid.
     """
 
     indptr: npt.NDArray[np.int32]
     indices: npt.NDArray[np.int32]
+    elements: Elements | None = None
+    connectivity: Connectivity | None = None
 
     @property
     def n_elements(self) -> int:
@@ -46,7 +48,9 @@ def build_adjacency(elements: Elements, connectivity: Connectivity) -> Adjacency
     is_neighbour = neighbours >= 0
     indptr = np.zeros(elements.n_elements + 1, dtype=np.int32)
     np.cumsum(is_neighbour.sum(axis=1), out=indptr[1:])
-    return Adjacency(indptr=indptr, indices=neighbours[is_neighbour])
+    return Adjacency(
+        indptr=indptr, indices=neighbours[is_neighbour], elements=elements, connectivity=connectivity
+    )
 
 
 def _flat_steps(shape: tuple[int, ...], connectivity: Connectivity) -> list[int]:

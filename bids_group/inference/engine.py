@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -21,8 +22,9 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group.elements.adjacency import Adjacency
+from bids_group.inference import forest, saddles
 from bids_group.inference.correlation import as_floats, raise_maxima
-from bids_group.inference.forest import BYTES_PER_ELEMENT, Heights, Workspace, cluster_maxima
+from bids_group.inference.forest import Heights
 from bids_group.inference.journal import Journal
 from bids_group.inference.residuals import TILE, Residuals
 from bids_group.inference.scheme import Scheme
@@ -78,7 +80,18 @@ class Job:
         scratch = 4 * n_rows * self.batch_size * TILE
         if self.heights is None:
             return int(scratch)
-        return int(scratch + self.residuals.n_elements * (4 * self.batch_size + BYTES_PER_ELEMENT))
+        n_elements, lattice = self.residuals.n_elements, self.lattice()
+        of_pass = forest.BYTES_PER_ELEMENT * n_elements if lattice is None else lattice.bytes_per_worker
+        return int(scratch + 4 * self.batch_size * n_elements + of_pass)
+
+    def lattice(self) -> saddles.Lattice | None:
+        """Lay out the voxels for the quick pass; None where there are none or no TFCE is asked for."""
+        heights, graph = self.heights, self.adjacency
+        if heights is None or graph is None or not heights.has_tfce:
+            return None
+        if graph.elements is None or graph.connectivity is None:
+            return None
+        return saddles.Lattice.of(graph.elements, graph.connectivity, heights.extent_power)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -97,13 +110,24 @@ class Sample:
 class Scratch:
     """Buffers that one batch in flight writes into."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, lattice: saddles.Lattice | None = None) -> None:
         n_rows = job.statistic.columns.shape[1]
         self.products = np.empty((n_rows, job.batch_size, TILE), np.float32)
         self.room = np.empty((job.batch_size, TILE), np.float32)
         n_all = 0 if job.heights is None else job.residuals.n_elements
         self.z = np.empty((job.batch_size, n_all), np.float32)
-        self.workspace = Workspace.for_elements(n_all)
+        self.find_maxima = _finder(job, lattice)
+
+
+def _finder(job: Job, lattice: saddles.Lattice | None) -> Callable[[Single], tuple[float, float, float]]:
+    """Allocate what a pass over a map needs; the pass gives largest size, mass and TFCE."""
+    if job.heights is None or job.adjacency is None:
+        return lambda _: (0.0, 0.0, 0.0)
+    if lattice is not None:
+        room = saddles.Workspace.on(lattice)
+        return partial(saddles.lattice_maxima, heights=job.heights, lattice=lattice, work=room)
+    space = forest.Workspace.for_elements(job.residuals.n_elements)
+    return partial(forest.cluster_maxima, heights=job.heights, adjacency=job.adjacency, workspace=space)
 
 
 def run_null(
@@ -116,8 +140,9 @@ def run_null(
     """Do every shuffle, the unshuffled data first."""
     starts = range(0, job.n_shuffles, job.batch_size)
     idle: SimpleQueue[Scratch] = SimpleQueue()
+    lattice = job.lattice()
     for _ in range(min(n_workers, len(starts))):
-        idle.put(Scratch(job))
+        idle.put(Scratch(job, lattice))
     found: list[Doubles] = []
     n_reaching = None if job.tally is None else np.zeros(job.residuals.n_elements, np.int64)
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(n_workers) as threads:
@@ -177,10 +202,9 @@ def _shuffled(job: Job, start: int, n_shuffles: int, scratch: Scratch) -> Sample
         if job.heights is not None:
             job.statistic.fill_z(values, scratch.z[:, elements])
     maxima[:, 0] = np.minimum(as_floats(largest), job.statistic.largest_value())
-    if job.heights is not None and job.adjacency is not None:
-        for shuffle, z in enumerate(scratch.z):
-            of_clusters = cluster_maxima(z, job.heights, job.adjacency, scratch.workspace)
-            maxima[shuffle, 1:] = of_clusters[: len(job.measures) - 1]
+    if job.heights is not None:
+        for shuffle, z in enumerate(scratch.z[:n_shuffles]):
+            maxima[shuffle, 1:] = scratch.find_maxima(z)[: len(job.measures) - 1]
     return Sample(maxima=maxima[:n_shuffles], n_reaching=counts)
 
 
