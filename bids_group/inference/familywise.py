@@ -17,6 +17,7 @@ from bids_group.inference.statistic import Statistic
 from bids_group.inference.tail import Tail, fit_tail
 from bids_group.inference.verdict import Members, Question, Row, Sign, gather, judge
 from bids_group.records import Notice, Significance
+from bids_group.records.sidecars import Sidecar
 
 Doubles = npt.NDArray[np.float64]
 
@@ -42,7 +43,7 @@ class Null:
     n_families: float = 1
     tails: Mapping[str, Tail] = field(default_factory=dict)
     p_uncorrected: Row | None = None
-    details: Mapping[str, Any]
+    details: Sidecar
     notices: tuple[Notice, ...] = ()
 
     @property
@@ -161,11 +162,9 @@ def _clusterwise(question: Question, null: Null, measure: str) -> Significance:
         clusters=clusters,
         p_corrected=p_corrected,
         null=_readable_null(question, null, measure),
-        details={
-            **_details(null, measure),
-            "ClusterFormingP": question.spec.cluster_forming_p,
-            "ClusterFormingZ": forming,
-        },
+        details=_details(null, measure).but(
+            cluster_forming_p=question.spec.cluster_forming_p, cluster_forming_z=forming
+        ),
         notices=null.notices,
     )
 
@@ -199,9 +198,9 @@ def _threshold(question: Question, null: Null, measure: str) -> tuple[float | No
     return float(_readable(question, null, measure, np.array([limit]))[0]), name
 
 
-def _details(null: Null, measure: str) -> dict[str, Any]:
+def _details(null: Null, measure: str) -> Sidecar:
     tail = null.tails.get(measure)
-    return {**null.details, "TailApproximation": None if tail is None else asdict(tail)}
+    return null.details.but(tail_approximation=None if tail is None else asdict(tail))
 
 
 def _readable_null(question: Question, null: Null, measure: str) -> dict[str, Row]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ from bids_group.inference.discoveries import hommel_value, true_discovery_propor
 from bids_group.inference.multiplicity import adjust_bonferroni, adjust_fdr
 from bids_group.inference.verdict import Members, Question, Row, Sign, gather, judge
 from bids_group.records import Notice, Significance
+from bids_group.records.sidecars import Sidecar
 
 UNCONTROLLED = "none: neither the height nor the extent of a cluster is corrected for the number of elements"
 
@@ -29,7 +29,7 @@ def judge_without_shuffling(question: Question, correction: str) -> Significance
     if correction == "none":
         return _uncorrected(question)
     verdict = {"fdr": _fdr, "bonferroni": _bonferroni, "ari": _ari}[correction](_in_tail(question))
-    return replace(verdict, details={**verdict.details, **_tail_details(question)})
+    return replace(verdict, details=verdict.details.but(_tail_details(question)))
 
 
 def _in_tail(question: Question) -> Question:
@@ -49,15 +49,15 @@ def _in_tail(question: Question) -> Question:
     )
 
 
-def _tail_details(question: Question) -> dict[str, Any]:
+def _tail_details(question: Question) -> Sidecar:
     dof = question.result.smallest_dof
     if dof is None:
-        return {}
-    return {
-        "CorrectionDegreesOfFreedom": "each element's own" if isinstance(dof, np.ndarray) else dof,
-        "CorrectionDegreesOfFreedomRule": "those of the smallest variance group on which the contrast "
+        return Sidecar()
+    return Sidecar(
+        correction_degrees_of_freedom="each element's own" if isinstance(dof, np.ndarray) else dof,
+        correction_degrees_of_freedom_rule="those of the smallest variance group on which the contrast "
         "depends: Satterthwaite's, of the maps p and z, are too many in the far tail",
-    }
+    )
 
 
 def _uncorrected(question: Question) -> Significance:
@@ -86,7 +86,9 @@ def _uncorrected(question: Question) -> Significance:
         clusters=clusters,
         threshold=_statistic_at(question, level, question.result.dof),
         alpha=level,
-        details={} if extent is None else {"ClusterExtentMm3": extent, "ErrorControl": UNCONTROLLED},
+        details=Sidecar()
+        if extent is None
+        else Sidecar(cluster_extent_mm3=extent, error_control=UNCONTROLLED),
         notices=(notice,),
     )
 
@@ -103,7 +105,7 @@ def _bonferroni(question: Question) -> Significance:
         is_significant=question.is_tested & (p_corrected <= question.spec.alpha),
         threshold=_statistic_at(question, level, dof),
         p_corrected=p_corrected,
-        details={"NumberOfTests": n_tests, **_family(question)},
+        details=Sidecar(number_of_tests=n_tests).but(_family(question)),
     )
 
 
@@ -117,7 +119,7 @@ def _fdr(question: Question) -> Significance:
         is_significant=is_significant,
         threshold=(float(passed.max()), "p") if passed.size else (None, "p"),
         p_corrected=p_corrected,
-        details={"NumberOfTests": question.n_tested},
+        details=Sidecar(number_of_tests=question.n_tested),
     )
 
 
@@ -138,13 +140,12 @@ def _ari(question: Question) -> Significance:
     found = [cluster for cluster in clusters if cluster.has_true_discoveries]
     for cluster in found:
         is_significant[cluster.elements] = True
-    details = {
-        "NumberOfClustersWithTrueDiscoveries": len(found),
-        "ClusterFormingZ": question.cluster_forming_z,
-        "HommelValue": {("positive" if sign > 0 else "negative"): hommel[sign] for sign in signs},
-        "AlphaPerSign": alpha,
-        **_family(question),
-    }
+    details = Sidecar(
+        number_of_clusters_with_true_discoveries=len(found),
+        cluster_forming_z=question.cluster_forming_z,
+        hommel_value={("positive" if sign > 0 else "negative"): hommel[sign] for sign in signs},
+        alpha_per_sign=alpha,
+    ).but(_family(question))
     return judge(
         question,
         "ari",
@@ -155,8 +156,8 @@ def _ari(question: Question) -> Significance:
     )
 
 
-def _family(question: Question) -> dict[str, Any]:
-    return {"Familywise": question.spec.familywise, "NumberOfContrastsTogether": question.n_together}
+def _family(question: Question) -> Sidecar:
+    return Sidecar(familywise=question.spec.familywise, number_of_contrasts_together=question.n_together)
 
 
 def _adjusted(question: Question, adjust: Callable[[Row], npt.NDArray[np.float64]]) -> Row:

@@ -23,6 +23,7 @@ from bids_group.inference.statistic import build_statistic
 from bids_group.inference.tally import Tally
 from bids_group.inference.verdict import Question, Row
 from bids_group.records import Notice
+from bids_group.records.sidecars import Sidecar
 
 Doubles = npt.NDArray[np.float64]
 
@@ -174,20 +175,20 @@ def _folder(question: Question, job: Job, execution: Execution) -> Path | None:
     return execution.work_dir / f"shuffles-{digest([repr(settings), *arrays])}"
 
 
-def _details(question: Question, scheme: Scheme) -> dict[str, Any]:
+def _details(question: Question, scheme: Scheme) -> Sidecar:
     """Say for the sidecars how the rows were shuffled."""
     data, shuffles = question.data, scheme.shuffles
-    return {
-        "NumberOfPermutations": shuffles.n_others,
-        "RandomSeed": None if shuffles.is_exhaustive else shuffles.seed,
-        "Shuffling": scheme.shuffling,
-        "ShufflingScheme": scheme.words,
-        "IsExhaustive": shuffles.is_exhaustive,
-        "ExchangeabilityBlocks": None if data.blocks is None else str(data.blocks.name),
-        "VarianceGroups": None if data.variance_groups is None else str(data.variance_groups.name),
-        "Familywise": question.spec.familywise,
-        "NumberOfContrastsTogether": question.n_together,
-    }
+    return Sidecar(
+        number_of_permutations=shuffles.n_others,
+        random_seed=None if shuffles.is_exhaustive else shuffles.seed,
+        shuffling=scheme.shuffling,
+        shuffling_scheme=scheme.words,
+        is_exhaustive=shuffles.is_exhaustive,
+        exchangeability_blocks=None if data.blocks is None else str(data.blocks.name),
+        variance_groups=None if data.variance_groups is None else str(data.variance_groups.name),
+        familywise=question.spec.familywise,
+        number_of_contrasts_together=question.n_together,
+    )
 
 
 def _notices(question: Question, scheme: Scheme) -> tuple[Notice, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from bids_group.elements.adjacency import Adjacency
 from bids_group.inference.clusters import build_clusters
 from bids_group.inference.peaks import PeakNumbers
 from bids_group.records import Cluster, ContrastResult, GroupData, Notice, Significance
+from bids_group.records.sidecars import Sidecar
 
 Row = npt.NDArray[np.float32]
 Members = npt.NDArray[np.intp]
@@ -143,7 +144,7 @@ def judge(
     p_corrected: Row | None = None,
     alpha: float | None = None,
     null: Mapping[str, Row] | None = None,
-    details: Mapping[str, Any] | None = None,
+    details: Sidecar | None = None,
     notices: tuple[Notice, ...] = (),
 ) -> Significance:
     """Put a verdict together; clusters are those of the significant elements unless given."""
@@ -160,6 +161,6 @@ def judge(
         is_significant=is_significant,
         clusters=clusters,
         null=null or {},
-        details={"Connectivity": question.spec.connectivity, **(details or {})},
+        details=Sidecar(connectivity=question.spec.connectivity).but(details or Sidecar()),
         notices=notices,
     )

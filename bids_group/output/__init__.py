@@ -11,7 +11,7 @@ from bids_group.output.disk.manifest import (
     finish_outputs,
     record_outputs,
 )
-from bids_group.output.files.analysis import write_group
+from bids_group.output.files.analysis import print_design, write_group
 from bids_group.output.files.clusters import spell_clusters
 from bids_group.output.files.dataset import (
     check_description,
@@ -31,7 +31,6 @@ from bids_group.output.files.pooled import (
     read_pooled,
     write_pooled,
 )
-from bids_group.output.files.printed_design import print_design
 from bids_group.output.preview.description import describe_dry_run
 from bids_group.output.preview.page import print_dry_run
 

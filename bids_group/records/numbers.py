@@ -111,6 +111,11 @@ class GroupAnalysis:
     design_matrix: Path | None = None
     """The table whose columns the formula adds up, where the design is the user's own."""
 
+    @property
+    def maps(self) -> tuple[FirstLevelMap, ...]:
+        """All first-level maps below the rows."""
+        return tuple(one for row in self.observations for one in row.maps)
+
     def __post_init__(self) -> None:
         labels = [row.label for row in self.observations]
         if labels != list(self.rows.index):

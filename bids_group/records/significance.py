@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from bids_group.records.notices import Notice
+from bids_group.records.sidecars import Sidecar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +56,11 @@ class Cluster:
 class UncorrectedP:
     """Share of the shuffles that reach each element's own statistic: float32 ``(n_elements,)`` in (0, 1].
 
-    ``details`` is JSON-able and says how the rows were shuffled.
+    ``details`` says how the rows were shuffled.
     """
 
     p: npt.NDArray[np.float32]
-    details: Mapping[str, Any]
+    details: Sidecar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -69,7 +70,7 @@ class Significance:
     ``p_corrected``: float32 ``(n_elements,)`` in (0, 1], or None (``ari``, ``none``). ``threshold`` is on the
     scale of the statistic named by ``threshold_stat`` (``t``, ``F``, ``z``, ``size``, ``mass``, ``tfce``;
     ``p`` for fdr); None where nothing can pass. ``null`` holds the null distribution(s) by name, the
-    unshuffled value first. ``details`` is JSON-able and ends in the sidecars. ``by_shuffling``: the
+    unshuffled value first. ``details`` is this correction's part of the sidecars. ``by_shuffling``: the
     contrast's uncorrected p from the same shuffles, where it was asked for.
     ``z``: the normal deviates that were judged, where they are not those of the fit (variance groups).
     """
@@ -84,7 +85,7 @@ class Significance:
     is_significant: npt.NDArray[np.bool_]
     clusters: tuple[Cluster, ...]
     null: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: Sidecar = field(default_factory=Sidecar)
     notices: tuple[Notice, ...] = ()
     by_shuffling: UncorrectedP | None = None
     z: npt.NDArray[np.float32] | None = None

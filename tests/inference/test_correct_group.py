@@ -202,7 +202,7 @@ def test_contrasts_of_other_models_of_the_run_belong_to_the_family(problem, corr
         expected = np.minimum(one.p_corrected.astype(float) * 3, 1)
         is_below = one.p_corrected < 0.3
         np.testing.assert_allclose(other.p_corrected[is_below], expected[is_below], rtol=1e-6)
-        assert other.details["NumberOfContrastsTogether"] == 9
+        assert other.details.number_of_contrasts_together == 9
     for one, other in zip(
         correct_group(*problem, within), correct_group(*problem, within, n_contrasts=9), strict=True
     ):
@@ -231,7 +231,7 @@ def test_elements_without_dof_are_no_tests(problem):
     partial = replace(results[0], maps=maps, dof=None)
     spec = InferenceSpec(corrections=("bonferroni",))
     (verdict,) = correct_group(data, [partial], spec)
-    assert verdict.details["NumberOfTests"] == (dof > 0).sum()
+    assert verdict.details.number_of_tests == (dof > 0).sum()
     assert verdict.threshold_stat == "z"
     assert (verdict.p_corrected[::2] == 1).all()
     tested = maps["p"][1::2].astype(float) * (dof > 0).sum()

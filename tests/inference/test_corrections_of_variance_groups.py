@@ -37,7 +37,7 @@ def test_fdr_and_bonferroni_take_the_smallest_dof_of_the_groups_that_count(make_
     assert bonferroni.threshold == pytest.approx(stats.t.isf(0.025 / 210, 5))
     assert fdr.is_significant[:30].any()
     for verdict in (fdr, bonferroni, ari):
-        assert verdict.details["CorrectionDegreesOfFreedom"] == pytest.approx(5)
+        assert verdict.details.correction_degrees_of_freedom == pytest.approx(5)
     p_of_map = result.maps["p"]
     assert (p_of_map <= p * (1 + 1e-5)).all()
     assert fdr.clusters[0].peaks[0].p_uncorrected == pytest.approx(
@@ -57,7 +57,7 @@ def test_a_contrast_that_leaves_a_group_out_does_not_take_its_dof(make_problem):
     )
     (result,) = fit_group(data, is_two_sided=True)
     (verdict,) = correct_group(data, [result], InferenceSpec(corrections=("bonferroni",)))
-    assert verdict.details["CorrectionDegreesOfFreedom"] == pytest.approx(7)
+    assert verdict.details.correction_degrees_of_freedom == pytest.approx(7)
 
 
 def test_none_marks_by_the_p_of_the_map(make_problem):
@@ -65,7 +65,7 @@ def test_none_marks_by_the_p_of_the_map(make_problem):
     (result,) = fit_group(data, is_two_sided=True)
     (verdict,) = correct_group(data, [result], InferenceSpec(corrections=("none",), cluster_forming_p=0.05))
     np.testing.assert_array_equal(verdict.is_significant, result.maps["p"] <= 0.05)
-    assert "CorrectionDegreesOfFreedom" not in verdict.details
+    assert verdict.details.correction_degrees_of_freedom is None
 
 
 @pytest.mark.parametrize("name", DESIGNS)

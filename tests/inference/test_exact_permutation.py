@@ -199,7 +199,7 @@ def test_p_equals_every_shuffle_done_by_hand(name, make_problem, make_maps):
         has_permutation_p=True,
     )
     (verdict,) = correct_group(data, results, spec)
-    assert verdict.details["IsExhaustive"]
+    assert verdict.details.is_exhaustive
     expected, uncorrected = p_by_hand(matrix, case["weights"], maps, test, case["shuffles"])
     np.testing.assert_allclose(verdict.p_corrected, expected, rtol=1e-6)
     np.testing.assert_allclose(verdict.by_shuffling.p, uncorrected, rtol=1e-6)
@@ -227,8 +227,8 @@ def test_drawn_shuffles_come_close_to_all_of_them(make_problem, make_maps):
         correct_group(data, results, InferenceSpec(corrections=("fwe-voxel",), n_permutations=n))[0]
         for n in (4999, 50_000)
     )
-    assert not drawn.details["IsExhaustive"]
-    assert listed.details["IsExhaustive"]
-    assert listed.details["NumberOfPermutations"] == 40_319
+    assert not drawn.details.is_exhaustive
+    assert listed.details.is_exhaustive
+    assert listed.details.number_of_permutations == 40_319
     difference = np.abs(drawn.p_corrected - listed.p_corrected)
     assert difference.max() < 4 * np.sqrt(0.25 / 5000)

@@ -146,7 +146,7 @@ def test_order_of_rows_does_not_matter_when_all_shuffles_are_done(make_problem, 
     first = correct_group(*make_problem(matrix, [("t", [0, 1])], maps=maps), spec)
     second = correct_group(*make_problem(matrix[order], [("t", [0, 1])], maps=maps[order]), spec)
     for one, other in zip(first, second, strict=True):
-        assert one.details["IsExhaustive"]
+        assert one.details.is_exhaustive
         np.testing.assert_allclose(one.p_corrected, other.p_corrected, rtol=1e-6)
 
 

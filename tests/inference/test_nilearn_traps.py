@@ -46,7 +46,7 @@ def test_a_covariate_beside_an_explicit_intercept_is_permuted(make_problem):
     maps = np.random.default_rng(1).normal(size=(5, 8))
     data, results = make_problem(matrix, [("t", [0, 1])], maps=maps, shape=(2, 2, 2))
     (verdict,) = correct_group(data, results, InferenceSpec(corrections=("fwe-voxel",), n_permutations=500))
-    assert verdict.details["Shuffling"] == "permutations"
+    assert verdict.details.shuffling == "permutations"
     assert (
         np.unique(verdict.null["voxel"]).size == 120
     )  # all orders of five people, not 16 pairs of sign flips

@@ -61,7 +61,7 @@ def test_p_fall_below_what_counting_allows_and_agree_with_many_shuffles(make_pro
     for approximate, counted in zip(
         correct_group(data, results, few), correct_group(data, results, many), strict=True
     ):
-        assert approximate.details["TailApproximation"]["goodness_p"] > 0.05
+        assert approximate.details.tail_approximation["goodness_p"] > 0.05
         assert approximate.p_corrected.min() < 1 / 500
         middle = (counted.p_corrected > 0.002) & (counted.p_corrected < 0.2)
         assert middle.any()
@@ -74,4 +74,4 @@ def test_exhaustive_shuffles_need_no_tail(make_problem):
     data, results = make_problem(np.ones((8, 1)), [("t", [1])])
     spec = InferenceSpec(corrections=("fwe-voxel",), n_permutations=999, has_tail_approximation=True)
     (verdict,) = correct_group(data, results, spec)
-    assert verdict.details["TailApproximation"] is None
+    assert verdict.details.tail_approximation is None

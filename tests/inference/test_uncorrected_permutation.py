@@ -119,8 +119,8 @@ def test_groups_with_their_own_variance_are_judged_by_welchs_statistic(make_prob
     )
     spec = replace(SPEC, corrections=("fwe-voxel",), variance_groups="scanner")
     (verdict,) = correct_group(data, results, spec)
-    assert verdict.details["Shuffling"] == "sign flips"
-    assert verdict.details["IsExhaustive"]
+    assert verdict.details.shuffling == "sign flips"
+    assert verdict.details.is_exhaustive
     y = maps.astype(float)
     means = y.mean(axis=0)  # the nuisance part of a difference of means is their common mean, weighted
     rest = y - means

@@ -110,7 +110,7 @@ def test_people_who_do_not_determine_a_contrast_count_among_no_tests():
     expected = here.fit(cov_type="fixed scale").t_test([1, -1], use_t=False)
     assert results[2].maps["t"][0] == pytest.approx(expected.tvalue.item(), rel=1e-5)
     spec = InferenceSpec(corrections=("bonferroni",))
-    counts = [one.details["NumberOfTests"] for one in correct_group(data, results, spec)]
+    counts = [one.details.number_of_tests for one in correct_group(data, results, spec)]
     assert counts == [32, 32, 40]
 
 

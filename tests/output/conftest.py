@@ -32,6 +32,7 @@ from bids_group.records import (
     PooledMap,
     Significance,
 )
+from bids_group.records.sidecars import Sidecar
 
 GRID = Grid(shape=(5, 6, 7), affine=np.array([[3.0, 0, 0, -7.1], [0, 3, 0, -8], [0, 0, 3, -9], [0, 0, 0, 1]]))
 LABELS = ("01", "02", "03", "04", "05", "06")
@@ -248,7 +249,7 @@ def _significance(result: ContrastResult, elements: Elements, correction: str) -
         is_significant=is_significant,
         clusters=(cluster,),
         null={"t": np.array([4.5, 3.1, 2.2], dtype=np.float32)} if is_shuffled else {},
-        details={"NumberOfPermutations": 2, "RandomSeed": 0, "Shuffling": "sign flips"}
+        details=Sidecar(number_of_permutations=2, random_seed=0, shuffling="sign flips")
         if is_shuffled
-        else {},
+        else Sidecar(),
     )

@@ -18,6 +18,7 @@ from bids_group.errors import BidsGroupError, UsageError
 from bids_group.output import check_output_names
 from bids_group.output.report.folder import read_folder
 from bids_group.records import Contrast, UncorrectedP
+from bids_group.records.sidecars import Sidecar
 
 STEM = "task-faces_space-MNI152NLin2009cAsym_contrast-facesVsHouses"
 EVERY_SIDECAR = {
@@ -181,7 +182,7 @@ def test_null_distributions_start_with_the_unshuffled_value(made: Any) -> None:
 def test_uncorrected_p_by_shuffling_have_a_map_of_their_own(made: Any) -> None:
     n_elements = made.data.elements.n_elements
     p = np.linspace(0.01, 1, n_elements, dtype=np.float32)
-    own = UncorrectedP(p=p, details={"NumberOfPermutations": 99, "Shuffling": "sign flips"})
+    own = UncorrectedP(p=p, details=Sidecar(number_of_permutations=99, shuffling="sign flips"))
     name = made.significances[0].contrast
     several = tuple(
         replace(one, by_shuffling=own if one.contrast == name else None) for one in made.significances

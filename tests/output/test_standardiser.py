@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bids_group.output.files.standardiser import name_standardiser
+from bids_group.output.files.contrasts import name_standardiser
 from bids_group.output.report.methods import methods_text
 from bids_group.records import Contrast, Design
 

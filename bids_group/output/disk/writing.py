@@ -22,6 +22,7 @@ import pandas as pd
 
 from bids_group.elements import Grid
 from bids_group.output.disk import process
+from bids_group.records.sidecars import JsonRecord
 from bids_group.words import os_failure
 
 GZIP_LEVEL = 1
@@ -64,18 +65,20 @@ def write_if_changed(path: Path, text: str) -> None:
         write_text(path, text)
 
 
-def json_text(content: Mapping[str, Any]) -> str:
+def json_text(content: Mapping[str, Any] | JsonRecord) -> str:
     """Spell JSON in the order given, with plain types; NaN and infinities become null (JSON has neither)."""
     return json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any] | JsonRecord) -> None:
     """Write a JSON object."""
     write_text(path, json_text(content))
 
 
 def plain(value: Any) -> Any:
-    """Turn numpy, pandas, paths and dataclass-free containers into what JSON knows."""
+    """Turn records, numpy, pandas, paths and containers of them into what JSON knows."""
+    if isinstance(value, JsonRecord):
+        value = value.to_json()
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):

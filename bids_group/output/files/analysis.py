@@ -11,15 +11,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from bids_group.config import AnalysisSpec
-from bids_group.output.disk.writing import write_table
+from bids_group.errors import OutputError, UsageError
+from bids_group.output.disk.writing import table_text, write_table, write_text
 from bids_group.output.files.clusters import RegionNamer
-from bids_group.output.files.contrasts import draft_contrast, draft_peaks, draft_shuffling, draft_significance
+from bids_group.output.files.contrasts import draft_contrast
 from bids_group.output.files.drafts import Draft, draft_table, draft_volume, write_drafts
-from bids_group.output.files.names import contrast_label
-from bids_group.output.files.sidecars import STAT_WORDS, Context, analysis_sidecar, contrast_entry
+from bids_group.output.files.sidecars import STAT_WORDS, Context, analysis_sidecar, design_sidecar
 from bids_group.records import (
     Cohort,
     ContrastResult,
+    Design,
     GroupAnalysis,
     GroupData,
     Notice,
@@ -69,40 +70,29 @@ def write_group(
     context = Context(
         output_dir=output_dir, analysis=analysis, data=data, spec=spec, dataset_names=cohort.dataset_names
     )
-    by_name = {result.contrast.name: result for result in results}
-    drafts = [
-        *_analysis_drafts(context, coverage, notices),
-        *_row_tables(context, quality, regions),
-        *(draft for result in results for draft in draft_contrast(context, result)),
-        *(
-            draft
-            for one in significances
-            for draft in draft_significance(context, by_name[one.contrast], one, atlas)
-        ),
-        *(draft for result in results for draft in draft_shuffling(context, result, significances)),
-        *draft_peaks(context, by_name, peaks or {}),
-    ]
+    drafts = [*_draft_shared(context, coverage, notices), *_draft_rows(context, quality, regions)]
+    for result in results:
+        name = result.contrast.name
+        own = [one for one in significances if one.contrast == name]
+        drafts += draft_contrast(context, result, own, atlas, (peaks or {}).get(name))
     return write_drafts(output_dir, drafts)
 
 
-def _analysis_drafts(
+def _draft_shared(
     context: Context, coverage: npt.NDArray[np.integer[Any]], notices: Sequence[Notice]
 ) -> Iterator[Draft]:
-    elements, stem = context.data.elements, context.stem
-    matrix = context.data.design.matrix
+    elements, stem, matrix = context.data.elements, context.stem, context.data.design.matrix
     yield Draft(
         path=Path(f"{stem}_design.tsv"),
         write=lambda path: write_table(path, matrix.rename_axis("label").reset_index()),
-        sidecar=_design_sidecar(context, notices),
+        sidecar=design_sidecar(context, notices),
     )
+    words = "Analysed elements: observed in enough rows and inside the mask that was given"
     yield draft_volume(
         context,
         f"{stem}_desc-analysis_mask.nii.gz",
         lambda: elements.mask.astype(np.uint8),
-        analysis_sidecar(
-            context, "Analysed elements: observed in enough rows and inside the mask that was given"
-        )
-        | {"Type": "Brain", "NumberOfElements": elements.n_elements},
+        analysis_sidecar(context, words).but(type="Brain", number_of_elements=elements.n_elements),
     )
     yield draft_volume(
         context,
@@ -119,74 +109,61 @@ def _analysis_drafts(
     )
 
 
-def _design_sidecar(context: Context, notices: Sequence[Notice]) -> dict[str, Any]:
-    design, analysis, cut = context.data.design, context.analysis, context.spec.cut_coords_mm
-    return {
-        **analysis_sidecar(context, "Design matrix: one row per observation, one column per regressor"),
-        "Terms": {term: list(columns) for term, columns in design.terms.items()},
-        "Variables": {str(name): column.to_dict() for name, column in design.variables.items()},
-        "VariableKinds": _variable_kinds(context),
-        "Centers": dict(design.centers),
-        "Rank": design.rank,
-        "Details": dict(design.details),
-        "Contrasts": [contrast_entry(one, contrast_label(analysis, one.label)) for one in design.contrasts],
-        "Notices": [_notice(one) for one in dict.fromkeys([*analysis.notices, *design.notices, *notices])],
-        "Observations": [
-            {
-                "label": one.label,
-                "participant_id": f"sub-{one.subject}",
-                "session": one.session,
-                "n_maps": len(one.maps),
-                **({"contrast": one.contrast} if one.is_one_of_several else {}),
-            }
-            for one in analysis.observations
-        ],
-        "Blocks": _labels_of(context.data.blocks),
-        "VarianceGroups": _labels_of(context.data.variance_groups),
-        "Node": analysis.node,
-        **({} if cut is None else {"CutCoordinates": list(cut)}),
-    }
-
-
-def _variable_kinds(context: Context) -> dict[str, Any]:
-    columns, names = context.analysis.columns, context.data.design.variables.columns
-    return {
-        name: {
-            "Kind": columns[name].kind,
-            "KindSource": columns[name].kind_source,
-            "Levels": list(columns[name].levels),
-            "Units": columns[name].units,
-            "Description": columns[name].description,
-        }
-        for name in map(str, names)
-        if name in columns
-    }
-
-
-def _labels_of(series: pd.Series | None) -> dict[str, str] | None:
-    return None if series is None else {str(row): str(value) for row, value in series.items()}
-
-
-def _notice(notice: Notice) -> dict[str, Any]:
-    return {
-        "severity": notice.severity,
-        "topic": notice.topic,
-        "sentence": notice.sentence,
-        "fix": notice.fix,
-    }
-
-
-def _row_tables(
+def _draft_rows(
     context: Context, quality: pd.DataFrame | None, regions: pd.DataFrame | None
 ) -> Iterator[Draft]:
-    endings = {"desc-quality_table": quality, "desc-regions_effects": regions}
-    words = {
-        "desc-quality_table": "Quality of the map of each row",
-        "desc-regions_effects": "Mean effect of each row in each region of the atlas",
-    }
-    for ending, table in endings.items():
+    for ending, table, words in (
+        ("desc-quality_table", quality, "Quality of the map of each row"),
+        ("desc-regions_effects", regions, "Mean effect of each row in each region of the atlas"),
+    ):
         if table is not None:
             named = table if "label" in table.columns else table.rename_axis("label").reset_index()
             own = table.attrs.get("compared_within")
-            sidecar = analysis_sidecar(context, words[ending]) | ({"OutliersWithin": own} if own else {})
+            sidecar = analysis_sidecar(context, words)
+            sidecar = sidecar.but(outliers_within=own) if own else sidecar
             yield draft_table(f"{context.stem}_{ending}.tsv", named, sidecar)
+
+
+def print_design(
+    path: Path, planned: Sequence[tuple[GroupAnalysis, Design]], *, is_overwrite: bool = False
+) -> None:
+    """Write labels and columns of the one design of these analyses, with every digit.
+
+    Raises
+    ------
+    UsageError
+        The analyses have different designs, or rows that a table of people and sessions cannot tell apart.
+    OutputError
+        The file is there and holds something else (``is_overwrite`` replaces it), or cannot be written.
+    """
+    texts = {table_text(_table(analysis, design)): analysis for analysis, design in planned}
+    if len(texts) > 1:
+        raise UsageError(
+            f"The designs of this run differ, so that {path.name} cannot hold them.",
+            found="; ".join(f"{one.first_level_contrast}: {len(one.rows)} rows" for one, _ in planned),
+            expected="one design",
+            fix="Choose one analysis, for example with --first-level-contrast.",
+        )
+    text = next(iter(texts))
+    if path.exists() and not is_overwrite and (not path.is_file() or path.read_bytes() != text.encode()):
+        raise OutputError(
+            f"The file {path} is there already.",
+            expected="a new name for the design",
+            fix="Give --print-design another name, remove the file, or say --overwrite.",
+        )
+    write_text(path, text)
+
+
+def _table(analysis: GroupAnalysis, design: Design) -> pd.DataFrame:
+    if any(one.is_one_of_several for one in analysis.observations):
+        raise UsageError(
+            "A design with rows of several first-level contrasts cannot be printed for --design-matrix.",
+            expected="a row per person, or per person and session",
+            fix="The design stands in the output of --dry-run --output-format json.",
+        )
+    sessions = [one.session for one in analysis.observations]
+    labels = {"participant_id": [f"sub-{one.subject}" for one in analysis.observations]}
+    if any(sessions):
+        labels["session_id"] = [f"ses-{session}" for session in sessions]
+    columns = design.matrix.rename(columns=lambda name: name.replace("`", ""))
+    return pd.concat([pd.DataFrame(labels, index=columns.index), columns], axis=1)

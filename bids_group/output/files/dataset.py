@@ -26,11 +26,58 @@ from bids_group.output.disk.writing import (
     write_json,
     write_text,
 )
-from bids_group.output.files.texts import BIDSIGNORE, PARTICIPANTS_JSON, README
 from bids_group.records import Cohort, GroupAnalysis, OutputFile
 
 APP_NAME = "bids_group"
 _BIDS_VERSION = "1.11.0"
+_BIDSIGNORE = (
+    "group",
+    "figures",
+    "logs",
+    ".work",
+    "*_statmap.*",
+    "*_design.*",
+    "*_clusters.*",
+    "*.html",
+    "ledger.tsv",
+)
+"""Names without trailing slash: the validator takes no other."""
+
+_PARTICIPANTS_JSON = {
+    "Description": "People with pooled maps in this dataset",
+    "participant_id": {"Description": "Participant, as in the input dataset"},
+    "analysed": {
+        "Description": "Whether the person is in at least one group model (ledger.tsv says why not)",
+        "Levels": {"yes": "in a group model", "no": "in none", "n/a": "no group model was run yet"},
+    },
+}
+
+_README = """# Group analysis of first-level maps
+
+Written by bids_group. Start with `report.html`.
+
+| where | what |
+|---|---|
+| `report.html` | the whole analysis on one page |
+| `ledger.tsv` | every participant and map: used or not, and why |
+| `participants.tsv` | everyone with maps here; `analysed` says who is in a group model |
+| `sub-*/` | maps pooled over runs and sessions; `stat-n` is the number of maps at each voxel |
+| `group/` | group maps, designs, masks, cluster tables and labels, values at peaks, nulls, figures |
+| `code/model-*_smdl.json` | the resolved model: run it again to get the same results |
+| `code/command.json` | the command, versions, seeds and hashes of the inputs |
+| `code/analysis.json`, `code/outputs.json` | which analysis this folder holds, and which files are its own |
+| `logs/` | log, citations, crash reports |
+
+## How to read the maps
+
+* `stat-p` holds plain p-values in (0, 1]; those with `desc-` are corrected, the sidecar says how (but
+  `desc-permutation`: each element's own p by shuffling). They are two-sided unless the sidecar says
+  otherwise.
+* `stat-z` is signed and does not depend on sidedness (`desc-varianceGroups`: what corrections by
+  shuffling judged where groups have variances of their own).
+* Outside the analysis mask (`desc-analysis_mask`) maps are 0, and 1 where they hold p-values.
+* In pooled maps, a voxel where `stat-n` is 0 was observed in no map; its effect is missing, not zero.
+"""
 
 
 def write_dataset(output_dir: Path, cohort: Cohort) -> None:
@@ -42,7 +89,7 @@ def write_dataset(output_dir: Path, cohort: Cohort) -> None:
     with take_turn(output_dir):
         _write_description(output_dir, cohort.dataset_names)
         if not (output_dir / "README.md").exists():
-            write_text(output_dir / "README.md", README)
+            write_text(output_dir / "README.md", _README)
         _write_bidsignore(output_dir / ".bidsignore")
 
 
@@ -73,7 +120,7 @@ def write_participants(
             {"participant_id": people, "analysed": [marks.get(one, absent) for one in people]}
         )
         write_if_changed(output_dir / "participants.tsv", table_text(table))
-        write_if_changed(output_dir / "participants.json", json_text(PARTICIPANTS_JSON))
+        write_if_changed(output_dir / "participants.json", json_text(_PARTICIPANTS_JSON))
     return OutputFile(path=Path("participants.tsv"))
 
 
@@ -215,7 +262,7 @@ def _relative_link(root: Path, output_dir: Path) -> str:
 
 def _write_bidsignore(path: Path) -> None:
     earlier = path.read_bytes().splitlines() if path.is_file() else []
-    missing = [line.encode() for line in BIDSIGNORE if line.encode() not in earlier]
+    missing = [line.encode() for line in _BIDSIGNORE if line.encode() not in earlier]
     if missing:
         write_bytes(path, b"\n".join([*earlier, *missing]) + b"\n")
 

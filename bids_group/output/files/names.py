@@ -83,17 +83,17 @@ def check_output_names(planned: Sequence[tuple[GroupAnalysis, Design]]) -> None:
     _check_pooled_names([row for analysis, _ in planned for row in analysis.observations])
     owners: dict[str, str] = {}
     for analysis, design in planned:
-        names = {contrast.name: contrast.label for contrast in design.contrasts}
-        if len(names) < len(design.contrasts):
-            _refuse_double(design)
-        for name, label in names.items():
-            stem = contrast_stem(Path(), analysis, _named(design, name))
-            owner = f"'{name}' of '{analysis.first_level_contrast}'"
+        names = [contrast.name for contrast in design.contrasts]
+        if double := next((name for name in names if names.count(name) > 1), None):
+            raise UsageError(f"Two group contrasts are called '{double}'.", fix="Rename one of them.")
+        for contrast in design.contrasts:
+            stem = contrast_stem(Path(), analysis, contrast)
+            owner = f"'{contrast.name}' of '{analysis.first_level_contrast}'"
             earlier = owners.setdefault(str(stem).casefold(), owner)
             if earlier is not owner:
                 raise UsageError(
                     f"The contrasts {earlier} and {owner} would be written to the same files.",
-                    found=f"{stem}… for both (label '{label}')",
+                    found=f"{stem}… for both (label '{contrast.label}')",
                     expected="names that differ in their letters and digits, not in case or signs alone",
                     fix="Rename one of them.",
                 )
@@ -114,11 +114,9 @@ def _check_pooled_names(observations: Sequence[Observation]) -> None:
 
 
 def _group_stem(analysis: GroupAnalysis, contrast_part: str) -> str:
-    maps = tuple(one for observation in analysis.observations for one in observation.maps)
     session = _agreed({observation.session for observation in analysis.observations})
-    return _spell(
-        {"ses": session, **shared_entities(maps), "contrast": contrast_label(analysis, contrast_part)}
-    )
+    label = contrast_label(analysis, contrast_part)
+    return _spell({"ses": session, **shared_entities(analysis.maps), "contrast": label})
 
 
 def _spell(entities: Mapping[str, str | None]) -> str:
@@ -129,16 +127,6 @@ def _agreed(values: set[str | None]) -> str | None:
     return values.pop() if len(values) == 1 else None
 
 
-def _named(design: Design, name: str) -> Contrast:
-    return next(contrast for contrast in design.contrasts if contrast.name == name)
-
-
-def _refuse_double(design: Design) -> None:
-    names = [contrast.name for contrast in design.contrasts]
-    double = next(name for name in names if names.count(name) > 1)
-    raise UsageError(f"Two group contrasts are called '{double}'.", fix="Rename one of them.")
-
-
 def _need_label(name: str, what: str) -> str:
     label = camel_label(name)
     if not label:
@@ -147,3 +135,9 @@ def _need_label(name: str, what: str) -> str:
             fix="Rename it.",
         )
     return label
+
+
+def sidecar_path(path: Path) -> Path:
+    """Name the JSON beside a map or a table."""
+    name = path.name.removesuffix(".gz")
+    return path.with_name(name[: name.rindex(".")] + ".json")

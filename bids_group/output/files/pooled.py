@@ -15,15 +15,15 @@ import numpy.typing as npt
 from bids_group.elements import Grid, hash_map, read_map
 from bids_group.errors import BidsGroupError, OutputError
 from bids_group.output.disk.writing import write_json, write_volume
-from bids_group.output.files.names import pooled_path, shared_entities
+from bids_group.output.files.names import pooled_path, shared_entities, sidecar_path
 from bids_group.output.files.sidecars import pooled_sidecar
 from bids_group.records import FirstLevelMap, Observation, OutputFile, PooledMap
+from bids_group.records.sidecars import Sidecar
 from bids_group.words import bids_uri
 
 _FORMAT = 1
 """Raised when the same inputs would give other pooled numbers or files."""
 
-_KEY = "PoolingKey"
 _PENDING = "pending"
 _STATS = ("effect", "variance", "dof", "n")
 
@@ -49,8 +49,7 @@ def pooling_key(observation: Observation, input_hashes: Mapping[str, str] | None
 
 def is_pooled(output_dir: Path, observation: Observation) -> bool:
     """Whether a finished pooled map of some key stands in OUTPUT_DIR: only then is there a key to compare."""
-    sidecar = _read_sidecar(_sidecar_path(pooled_path(output_dir, observation, "effect")))
-    return bool(sidecar.get(_KEY, _PENDING) != _PENDING)
+    return _read_sidecar(output_dir, observation).pooling_key not in (None, _PENDING)
 
 
 def write_pooled(
@@ -69,7 +68,7 @@ def write_pooled(
     stats = _stats(pooled)
     paths = {stat: pooled_path(output_dir, pooled.observation, stat) for stat in stats}
     check_pooled_names(output_dir, [pooled.observation])
-    write_json(_sidecar_path(paths["effect"]), {_KEY: _PENDING})
+    write_json(sidecar_path(paths["effect"]), Sidecar(pooling_key=_PENDING))
     _remove_absent(output_dir, pooled.observation, stats)
     space = shared_entities(pooled.observation.maps)["space"]
     hashes = {
@@ -77,8 +76,8 @@ def write_pooled(
     }
     base = pooled_sidecar(pooled, stats, dataset_names)
     for stat in reversed(tuple(stats)):  # the effect comes last
-        own = {_KEY: key, "Files": hashes, "Affine": pooled.grid.affine} if stat == "effect" else {}
-        write_json(_sidecar_path(paths[stat]), {**base[stat], **own})
+        own = Sidecar(pooling_key=key, files=hashes, affine=pooled.grid.affine)
+        write_json(sidecar_path(paths[stat]), base[stat].but(own) if stat == "effect" else base[stat])
     sources = tuple(bids_uri(one.effect, dataset_names) for one in pooled.observation.maps)
     return tuple(
         OutputFile(
@@ -95,11 +94,11 @@ def read_pooled(
     output_dir: Path, observation: Observation, key: str, *, dataset_names: Mapping[str, Path]
 ) -> PooledMap | None:
     """Read a pooled map written under the same key, bit for bit; None where none stands as written."""
-    sidecar = _read_sidecar(_sidecar_path(pooled_path(output_dir, observation, "effect")))
-    if sidecar.get(_KEY) != key:
+    sidecar = _read_sidecar(output_dir, observation)
+    if sidecar.pooling_key != key:
         return None
     volumes: dict[str, npt.NDArray[np.float32]] = {}
-    for stat, sha256 in sidecar["Files"].items():
+    for stat, sha256 in (sidecar.files or {}).items():
         try:
             loaded = read_map(pooled_path(output_dir, observation, stat))
         except BidsGroupError:
@@ -108,25 +107,25 @@ def read_pooled(
             return None
         volumes[stat] = loaded.data
     files = {bids_uri(path, dataset_names): str(path) for path in _files(observation)}
-    hashes = {files.get(uri, uri): digest for uri, digest in sidecar["InputHashes"].items()}
+    hashes = {files.get(uri, uri): digest for uri, digest in (sidecar.input_hashes or {}).items()}
     return _restore(observation, volumes, sidecar, hashes)
 
 
 def _restore(
     observation: Observation,
     volumes: Mapping[str, npt.NDArray[np.float32]],
-    sidecar: Mapping[str, Any],
+    sidecar: Sidecar,
     input_hashes: Mapping[str, str],
 ) -> PooledMap:
     counts = volumes["n"]
     n_maps = counts.astype(np.uint8) if counts.max() <= np.iinfo(np.uint8).max else counts.astype(np.uint16)
     missing = n_maps == 0
     maps = {stat: np.where(missing, np.float32(np.nan), volumes[stat]) for stat in volumes if stat != "n"}
-    if isinstance(sidecar["DegreesOfFreedom"], (int, float)):
-        maps["dof"] = np.asarray(sidecar["DegreesOfFreedom"], dtype=np.float32)
+    if isinstance(sidecar.degrees_of_freedom, (int, float)):
+        maps["dof"] = np.asarray(sidecar.degrees_of_freedom, dtype=np.float32)
     return PooledMap(
         observation=observation,
-        grid=Grid(shape=n_maps.shape, affine=np.asarray(sidecar["Affine"], dtype=np.float64)),
+        grid=Grid(shape=n_maps.shape, affine=np.asarray(sidecar.affine, dtype=np.float64)),
         effect=maps["effect"],
         variance=maps.get("variance"),
         dof=maps.get("dof"),
@@ -204,12 +203,13 @@ def _names_in(folder: Path) -> frozenset[str]:
 
 def _check_names_of(output_dir: Path, observation: Observation, there: Collection[str]) -> None:
     images = {pooled_path(output_dir, observation, stat): stat for stat in _STATS}
-    wanted = images | {_sidecar_path(path): stat for path, stat in images.items()}
+    wanted = images | {sidecar_path(path): stat for path, stat in images.items()}
     wanted = {path: stat for path, stat in wanted.items() if path.name in there}
     if not wanted:
         return
-    sidecar = _read_sidecar(_sidecar_path(pooled_path(output_dir, observation, "effect")))
-    own = _STATS if sidecar.get(_KEY) == _PENDING else sidecar.get("Files", ()) if _KEY in sidecar else ()
+    sidecar = _read_sidecar(output_dir, observation)
+    is_ours = sidecar.pooling_key is not None
+    own = _STATS if sidecar.pooling_key == _PENDING else (sidecar.files or ()) if is_ours else ()
     inputs = {file.name: file.resolve() for file in _files(observation)}
     for path, stat in wanted.items():
         if stat not in own or inputs.get(path.name) == path.resolve():
@@ -224,16 +224,14 @@ def _remove_absent(output_dir: Path, observation: Observation, stats: Mapping[st
     for stat in {"variance", "dof"} - set(stats):
         path = pooled_path(output_dir, observation, stat)
         path.unlink(missing_ok=True)
-        _sidecar_path(path).unlink(missing_ok=True)
+        sidecar_path(path).unlink(missing_ok=True)
 
 
-def _sidecar_path(path: Path) -> Path:
-    return path.with_name(path.name.removesuffix(".nii.gz") + ".json")
-
-
-def _read_sidecar(path: Path) -> dict[str, Any]:
+def _read_sidecar(output_dir: Path, observation: Observation) -> Sidecar:
+    """Read what stands beside the effect, which is marked as ours before anything is written."""
+    path = sidecar_path(pooled_path(output_dir, observation, "effect"))
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        return Sidecar()
+    return Sidecar.read(content) if isinstance(content, dict) else Sidecar()

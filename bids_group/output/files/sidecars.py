@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from bids_group.config import AnalysisSpec
 from bids_group.elements import Grid
-from bids_group.labels import camel_label
-from bids_group.output.files.names import analysis_stem, pooled_path
+from bids_group.output.files.names import analysis_stem, contrast_label, pooled_path
 from bids_group.records import (
     Contrast,
     ContrastResult,
     FirstLevelMap,
     GroupAnalysis,
     GroupData,
+    Notice,
     Observation,
     PooledMap,
     Significance,
     are_told_apart,
 )
-from bids_group.words import bids_uri, plural
+from bids_group.records.sidecars import (
+    Centering,
+    ContrastEntry,
+    NoticeEntry,
+    RowEntry,
+    ScalingFacts,
+    Sidecar,
+    Smoothing,
+    VariableKind,
+)
+from bids_group.words import bids_uri, counted
 
 STAT_WORDS = {
     "effect": "Effect (contrast estimate), in the units of the input maps",
@@ -42,6 +53,7 @@ STAT_WORDS = {
     "partialR2Lower": "Lower 95 % confidence limit of partial R squared",
     "partialR2Upper": "Upper 95 % confidence limit of partial R squared",
 }
+_N_POOLED = "Number of maps observed at each element; 0 = missing in every other map of this set"
 ESTIMATORS = {
     "ols": "ordinary least squares",
     "meta": "weighted least squares with known variances",
@@ -51,8 +63,6 @@ POOLINGS = {
     "mean": "fixed effects, unweighted mean",
     "weights": "weighted sum",
 }
-
-
 _DOF_DIFFERS = "differs between elements: see stat-dof"
 _DOF_NONE = "none that hold: an F of several rows with variance groups is judged by shuffling alone"
 _DOF_INFINITE = "infinite: variances are known, the reference is normal"
@@ -76,7 +86,7 @@ class Context:
     @property
     def maps(self) -> tuple[FirstLevelMap, ...]:
         """All first-level maps below the analysis."""
-        return tuple(one for observation in self.analysis.observations for one in observation.maps)
+        return self.analysis.maps
 
     @property
     def roots(self) -> dict[str, Path]:
@@ -84,41 +94,59 @@ class Context:
         return {**self.dataset_names, "": self.output_dir}
 
 
-def analysis_sidecar(context: Context, description: str) -> dict[str, Any]:
-    """Keys of every file of an analysis; those of a contrast are null."""
-    data, spec, analysis = context.data, context.spec, context.analysis
-    design = data.design
+def analysis_sidecar(context: Context, description: str) -> Sidecar:
+    """Say what every file of an analysis shares; what belongs to one contrast is null."""
+    data, spec, analysis, maps = context.data, context.spec, context.analysis, context.maps
+    design, own, scaling = data.design, analysis.design_matrix, analysis.scaling
     sources = [pooled_path(context.output_dir, one, "effect") for one in analysis.observations]
-    pooling = sorted({one.combine for one in analysis.observations})
-    first_levels = sorted({one.contrast for one in context.maps})
-    return {
-        "Description": description,
-        "Sources": [bids_uri(path, context.roots) for path in sources],
-        "SpatialReference": spatial_reference(context.maps, context.dataset_names),
-        "Resolution": describe_resolution(data.elements.grid, context.maps),
-        "FirstLevelContrast": analysis.first_level_contrast,
-        **({"FirstLevelContrasts": first_levels} if first_levels != [analysis.first_level_contrast] else {}),
-        "GroupContrast": None,
-        "Test": None,
-        "Weights": None,
-        "Columns": list(design.matrix.columns),
-        "Formula": design.formula,
-        **({} if (own := analysis.design_matrix) is None else {"DesignMatrix": own.name}),
-        "Estimator": ESTIMATORS[data.estimator],
-        "DegreesOfFreedom": _analysis_dof(data),
-        "SampleSize": len(design.matrix),
-        "NumberOfParticipants": len({one.subject for one in analysis.observations}),
-        "Smoothing": describe_smoothing(spec.smoothing_fwhm_mm),
-        **_scaling(analysis),
-        "Mask": bids_uri(Path(f"{context.stem}_desc-analysis_mask.nii.gz"), context.roots),
-        **mask_threshold(context.maps, spec),
-        "MinimumCoverage": spec.min_coverage,
-        "Pooling": ", ".join(pooling),
-        "Centering": {"Method": design.centering, "Values": dict(design.centers)},
-        **_participant_groups(analysis),
-        **_input_stat(context.maps),
-        **_input_suffix(context.maps),
-    }
+    first_level, first_levels = analysis.first_level_contrast, sorted({one.contrast for one in maps})
+    return Sidecar(
+        description=description,
+        sources=[bids_uri(path, context.roots) for path in sources],
+        **_space(maps, data.elements.grid, context.dataset_names),
+        first_level_contrast=first_level,
+        **_given(first_level_contrasts=first_levels if first_levels != [first_level] else None),
+        group_contrast=None,
+        test=None,
+        weights=None,
+        columns=list(design.matrix.columns),
+        formula=design.formula,
+        **_given(design_matrix=own and own.name),
+        estimator=ESTIMATORS[data.estimator],
+        degrees_of_freedom=_DOF_INFINITE
+        if data.estimator == "meta"
+        else design.dof
+        if data.is_complete
+        else _DOF_DIFFERS,
+        sample_size=len(design.matrix),
+        number_of_participants=len({one.subject for one in analysis.observations}),
+        smoothing=smoothing(spec),
+        **_given(
+            scaling=scaling
+            and ScalingFacts(
+                column=scaling.column,
+                mean=scaling.mean,
+                method="each map times Mean / its value of Column; variance times the square",
+            )
+        ),
+        mask=bids_uri(Path(f"{context.stem}_desc-analysis_mask.nii.gz"), context.roots),
+        **_given(mask_threshold=_mask_threshold(maps, spec)),
+        minimum_coverage=spec.min_coverage,
+        pooling=", ".join(sorted({one.combine for one in analysis.observations})),
+        centering=Centering(method=design.centering, values=dict(design.centers)),
+        **_given(group_by=dict(analysis.group_labels) or None),
+        **_input(maps),
+    )
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """Keep what is not None: such keys are left out where they say nothing."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def smoothing(spec: AnalysisSpec) -> Smoothing:
+    """Describe the kernel, of no width where nothing is smoothed."""
+    return Smoothing(kernel="Gaussian", full_width_at_half_maximum=spec.smoothing_fwhm_mm, units="mm")
 
 
 def say_center(value: Any) -> str:
@@ -130,145 +158,105 @@ def say_center(value: Any) -> str:
     return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
-def _scaling(analysis: GroupAnalysis) -> dict[str, Any]:
-    """Say in every sidecar what each map was multiplied by, where that is not 1."""
-    if (scaling := analysis.scaling) is None:
-        return {}
-    return {
-        "Scaling": {
-            "Column": scaling.column,
-            "Mean": scaling.mean,
-            "Method": "each map times Mean / its value of Column; variance times the square",
-        }
-    }
-
-
-def describe_smoothing(fwhm_mm: float) -> dict[str, Any]:
-    """Describe the kernel, of no width where nothing is smoothed."""
-    return {"Kernel": "Gaussian", "FullWidthAtHalfMaximum": fwhm_mm, "Units": "mm"}
-
-
-def contrast_sidecar(context: Context, result: ContrastResult, description: str) -> dict[str, Any]:
-    """Keys of every map of a group contrast."""
-    contrast = result.contrast
-    return {
-        **analysis_sidecar(context, f"{description}; {contrast.words or contrast.name}"),
-        "GroupContrast": contrast.name,
-        "GroupContrastExpression": contrast.expression,
-        "GroupContrastWords": contrast.words,
-        "Test": contrast.test,
-        "Weights": contrast.weights.tolist(),
-        "DegreesOfFreedom": degrees_of_freedom(result),
-        "TwoSided": context.spec.inference.is_two_sided if contrast.test == "t" else False,
-    }
-
-
-def fit_sidecar(context: Context) -> dict[str, Any]:
-    """Say what the fit, and what needs no shuffling, makes of variance groups and blocks."""
-    groups, blocks = context.data.variance_groups, context.data.blocks
-    said: dict[str, Any] = {}
-    if groups is not None and context.data.has_group_variances:
-        said["VarianceGroups"] = str(groups.name)
-        said["VarianceEstimate"] = (
-            "each variance group's own residual variance: t = effect / sqrt(sum of a_g) on "
-            "(sum of a_g)^2 / sum(a_g^2 / dof_g) degrees of freedom (Satterthwaite)"
-        )
-    if blocks is not None and are_told_apart(blocks):
-        said["IgnoredExchangeabilityBlocks"] = str(blocks.name)
-    return said
-
-
-def corrected_sidecar(
-    context: Context, result: ContrastResult, significance: Significance, description: str
-) -> dict[str, Any]:
-    """Keys of one correction of one contrast; those of shuffling are null where nothing was shuffled."""
-    return {
-        **contrast_sidecar(context, result, description),
-        "TwoSided": significance.is_two_sided,
-        "Correction": significance.correction,
-        "Alpha": significance.alpha,
-        "Threshold": significance.threshold,
-        "ThresholdStatistic": significance.threshold_stat,
-        "NumberOfPermutations": None,
-        "RandomSeed": None,
-        "Shuffling": None,
-        "NumberOfSignificantElements": int(significance.is_significant.sum()),
-        "NumberOfClusters": len(significance.clusters),
-        "Notices": [one.sentence for one in significance.notices],
-        **({} if "ShufflingScheme" in significance.details else fit_sidecar(context)),
-        **significance.details,
-    }
-
-
-def pooled_sidecar(
-    pooled: PooledMap, stats: Mapping[str, Any], dataset_names: Mapping[str, Path]
-) -> dict[str, dict[str, Any]]:
-    """Sidecars of a pooled map's files, by stat; keys of the group level are null."""
-    observation, maps = pooled.observation, pooled.observation.maps
-    base = {
-        "SpatialReference": spatial_reference(maps, dataset_names),
-        "Resolution": describe_resolution(pooled.grid, maps),
-        "FirstLevelContrast": observation.contrast,
-        "GroupContrast": None,
-        "Test": None,
-        "Weights": list(observation.weights) or None,
-        "Columns": None,
-        "Formula": None,
-        "Estimator": POOLINGS[observation.combine] if len(maps) > 1 else "the only map, unchanged",
-        "DegreesOfFreedom": _pooled_dof(pooled),
-        "SampleSize": len(maps),
-        "Smoothing": None,
-        "Mask": None,
-        **mask_threshold(maps),
-        "Pooling": observation.combine,
-        "Centering": None,
-        **_input_stat(maps),
-        **_input_suffix(maps),
-        "InputHashes": {
-            bids_uri(Path(path), dataset_names): digest for path, digest in pooled.input_hashes.items()
-        },
-    }
-    words = {
-        **STAT_WORDS,
-        "n": "Number of maps observed at each element; 0 = missing in every other map of this set",
-    }
-    kind = "first-level" if maps[0].suffix == "statmap" else maps[0].suffix
-    return {
-        stat: {
-            "Description": f"{words[stat]}; pooled over {len(maps)} {kind} {plural(len(maps), 'map')}",
-            "Sources": _pooled_sources(observation, stat, dataset_names),
-            **base,
-        }
-        for stat in stats
-    }
-
-
-def _pooled_dof(pooled: PooledMap) -> float | str | None:
-    if pooled.dof is None:
-        return None
-    return float(pooled.dof) if pooled.dof.ndim == 0 else "see stat-dof"
-
-
-def _pooled_sources(observation: Observation, stat: str, dataset_names: Mapping[str, Path]) -> list[str]:
-    """List the maps of the same kind where there are such, else the effects."""
-    own = {"variance": "variance", "dof": "dof"}.get(stat, "effect")
-    paths = [getattr(one, own) for one in observation.maps]
-    files = [path for path in paths if isinstance(path, Path)] or [one.effect for one in observation.maps]
-    return [bids_uri(path, dataset_names) for path in files]
-
-
-def spatial_reference(maps: tuple[FirstLevelMap, ...], dataset_names: Mapping[str, Path]) -> str:
-    """Name the first input map: its grid and its space are those of every map here."""
-    return bids_uri(maps[0].effect, dataset_names)
-
-
-def describe_resolution(grid: Grid, maps: tuple[FirstLevelMap, ...]) -> str:
-    """Voxel size in words, with the label of the file names."""
+def _space(maps: Sequence[FirstLevelMap], grid: Grid, dataset_names: Mapping[str, Path]) -> dict[str, Any]:
+    """Name the first input map, whose grid and space are those of every map here, and the voxels."""
     sizes = " x ".join(f"{size:.4g}" for size in grid.element_sizes_mm)
-    return f"Voxels of {sizes} mm" + (f" (res-{maps[0].res})" if maps[0].res else "")
+    return {
+        "spatial_reference": bids_uri(maps[0].effect, dataset_names),
+        "resolution": f"Voxels of {sizes} mm" + (f" (res-{maps[0].res})" if maps[0].res else ""),
+    }
 
 
-def degrees_of_freedom(result: ContrastResult) -> float | list[float] | str:
+def _mask_threshold(maps: Iterable[FirstLevelMap], spec: AnalysisSpec | None = None) -> float | None:
+    """Say above which value voxels were inside masks that are not of two values; None without masks."""
+    if spec is not None and spec.mask is not None:
+        return spec.mask_threshold
+    return next((one.mask_threshold for one in maps if one.mask is not None), None)
+
+
+def _input(maps: Sequence[FirstLevelMap]) -> dict[str, Any]:
+    """Say that z or t maps were taken for effects, and that maps are no contrasts."""
+    stat, suffix = maps[0].input_stat, maps[0].suffix
+    warning = f"{stat} maps were analysed in place of effects: effects have no units"
+    said = {} if stat == "effect" else {"input_statistic": stat, "input_statistic_warning": warning}
+    return said if suffix == "statmap" else {**said, "input_suffix": suffix}
+
+
+def design_sidecar(context: Context, notices: Sequence[Notice]) -> Sidecar:
+    """Say what the columns and rows of a design are, and what is tested."""
+    design, analysis, data = context.data.design, context.analysis, context.data
+    cut = context.spec.cut_coords_mm
+    return analysis_sidecar(context, "Design matrix: one row per observation, one column per regressor").but(
+        terms={term: list(columns) for term, columns in design.terms.items()},
+        variables={str(name): column.to_dict() for name, column in design.variables.items()},
+        variable_kinds={
+            str(name): VariableKind(
+                kind=column.kind,
+                kind_source=column.kind_source,
+                levels=list(column.levels),
+                units=column.units,
+                description=column.description,
+            )
+            for name in design.variables.columns
+            if (column := analysis.columns.get(str(name))) is not None
+        },
+        centers=dict(design.centers),
+        rank=design.rank,
+        details=dict(design.details),
+        contrasts=[contrast_entry(analysis, one) for one in design.contrasts],
+        notices=[
+            NoticeEntry(severity=one.severity, topic=one.topic, sentence=one.sentence, fix=one.fix)
+            for one in dict.fromkeys([*analysis.notices, *design.notices, *notices])
+        ],
+        observations=[
+            RowEntry(
+                label=one.label,
+                participant_id=f"sub-{one.subject}",
+                session=one.session,
+                n_maps=len(one.maps),
+                **_given(contrast=one.contrast if one.is_one_of_several else None),
+            )
+            for one in analysis.observations
+        ],
+        blocks=_labels_of(data.blocks),
+        variance_groups=_labels_of(data.variance_groups),
+        node=analysis.node,
+        **_given(cut_coordinates=cut and list(cut)),
+    )
+
+
+def contrast_entry(analysis: GroupAnalysis, contrast: Contrast) -> ContrastEntry:
+    """Describe a group contrast in the design's sidecar."""
+    return ContrastEntry(
+        name=contrast.name,
+        label=contrast.label,
+        file_label=contrast_label(analysis, contrast.label),
+        test=contrast.test,
+        expression=contrast.expression,
+        words=contrast.words,
+        weights=contrast.weights.tolist(),
+    )
+
+
+def _labels_of(series: pd.Series | None) -> dict[str, str] | None:
+    return None if series is None else {str(row): str(value) for row, value in series.items()}
+
+
+def contrast_sidecar(context: Context, result: ContrastResult, description: str) -> Sidecar:
+    """Say what every map of a group contrast shares."""
+    contrast = result.contrast
+    return analysis_sidecar(context, f"{description}; {contrast.words or contrast.name}").but(
+        group_contrast=contrast.name,
+        group_contrast_expression=contrast.expression,
+        group_contrast_words=contrast.words,
+        test=contrast.test,
+        weights=contrast.weights.tolist(),
+        degrees_of_freedom=_degrees_of_freedom(result),
+        two_sided=context.spec.inference.is_two_sided if contrast.test == "t" else False,
+    )
+
+
+def _degrees_of_freedom(result: ContrastResult) -> float | list[float] | str:
     """One number for t, numerator and denominator for F; words where it differs or variances are known."""
     if result.dof is None:
         return _DOF_DIFFERS if "p" in result.maps else _DOF_NONE
@@ -278,52 +266,87 @@ def degrees_of_freedom(result: ContrastResult) -> float | list[float] | str:
     return [float(result.dof_numerator), dof] if result.contrast.test == "F" else dof
 
 
-def correction_label(correction: str) -> str:
-    """Label of a correction in file names: ``fwe-voxel`` → ``fweVoxel``."""
-    return camel_label(correction)
+def fit_sidecar(context: Context) -> Sidecar:
+    """Say what the fit, and what needs no shuffling, makes of variance groups and blocks."""
+    groups, blocks = context.data.variance_groups, context.data.blocks
+    said = Sidecar()
+    if groups is not None and context.data.has_group_variances:
+        said = Sidecar(
+            variance_groups=str(groups.name),
+            variance_estimate="each variance group's own residual variance: t = effect / sqrt(sum of a_g) on "
+            "(sum of a_g)^2 / sum(a_g^2 / dof_g) degrees of freedom (Satterthwaite)",
+        )
+    if blocks is not None and are_told_apart(blocks):
+        said = said.but(ignored_exchangeability_blocks=str(blocks.name))
+    return said
 
 
-def contrast_entry(contrast: Contrast, file_label: str) -> dict[str, Any]:
-    """Describe a group contrast in the design's sidecar."""
+def corrected_sidecar(
+    context: Context, result: ContrastResult, significance: Significance, description: str
+) -> Sidecar:
+    """Say what one correction found of one contrast; keys of shuffling are null without it."""
+    return contrast_sidecar(context, result, description).but(
+        Sidecar(
+            two_sided=significance.is_two_sided,
+            correction=significance.correction,
+            alpha=significance.alpha,
+            threshold=significance.threshold,
+            threshold_statistic=significance.threshold_stat,
+            number_of_permutations=None,
+            random_seed=None,
+            shuffling=None,
+            number_of_significant_elements=int(significance.is_significant.sum()),
+            number_of_clusters=len(significance.clusters),
+            notices=[one.sentence for one in significance.notices],
+        ),
+        fit_sidecar(context) if significance.details.shuffling_scheme is None else Sidecar(),
+        significance.details,
+    )
+
+
+def pooled_sidecar(
+    pooled: PooledMap, stats: Iterable[str], dataset_names: Mapping[str, Path]
+) -> dict[str, Sidecar]:
+    """Say how a pooled map came about, for each stat; what belongs to the group level is null."""
+    observation, maps = pooled.observation, pooled.observation.maps
+    base = Sidecar(
+        **_space(maps, pooled.grid, dataset_names),
+        first_level_contrast=observation.contrast,
+        group_contrast=None,
+        test=None,
+        weights=list(observation.weights) or None,
+        columns=None,
+        formula=None,
+        estimator=POOLINGS[observation.combine] if len(maps) > 1 else "the only map, unchanged",
+        degrees_of_freedom=None
+        if pooled.dof is None
+        else float(pooled.dof)
+        if pooled.dof.ndim == 0
+        else "see stat-dof",
+        sample_size=len(maps),
+        smoothing=None,
+        mask=None,
+        **_given(mask_threshold=_mask_threshold(maps)),
+        pooling=observation.combine,
+        centering=None,
+        **_input(maps),
+        input_hashes={bids_uri(Path(path), dataset_names): one for path, one in pooled.input_hashes.items()},
+    )
+    words = STAT_WORDS | {"n": _N_POOLED}
+    kind = "first-level" if maps[0].suffix == "statmap" else maps[0].suffix
+    n_maps = counted(len(maps), "map").replace(" ", f" {kind} ")
     return {
-        "Name": contrast.name,
-        "Label": contrast.label,
-        "FileLabel": file_label,
-        "Test": contrast.test,
-        "Expression": contrast.expression,
-        "Words": contrast.words,
-        "Weights": contrast.weights.tolist(),
+        stat: Sidecar(
+            description=f"{words[stat]}; pooled over {n_maps}",
+            sources=_pooled_sources(observation, stat, dataset_names),
+        ).but(base)
+        for stat in stats
     }
 
 
-def _analysis_dof(data: GroupData) -> int | str:
-    if data.estimator == "meta":
-        return _DOF_INFINITE
-    return data.design.dof if data.is_complete else _DOF_DIFFERS
-
-
-def _participant_groups(analysis: GroupAnalysis) -> dict[str, Any]:
-    return {"GroupBy": dict(analysis.group_labels)} if analysis.group_labels else {}
-
-
-def mask_threshold(maps: Iterable[FirstLevelMap], spec: AnalysisSpec | None = None) -> dict[str, Any]:
-    """Say above which value voxels were inside masks that are not of two values; nothing without masks."""
-    of_maps = next((one.mask_threshold for one in maps if one.mask is not None), None)
-    threshold = spec.mask_threshold if spec is not None and spec.mask is not None else of_maps
-    return {} if threshold is None else {"MaskThreshold": threshold}
-
-
-def _input_stat(maps: tuple[FirstLevelMap, ...]) -> dict[str, Any]:
-    """Say in every sidecar that z or t maps were taken for effects."""
-    stat = maps[0].input_stat
-    if stat == "effect":
-        return {}
-    return {
-        "InputStatistic": stat,
-        "InputStatisticWarning": f"{stat} maps were analysed in place of effects: effects have no units",
-    }
-
-
-def _input_suffix(maps: tuple[FirstLevelMap, ...]) -> dict[str, Any]:
-    """Say in every sidecar that the maps are no contrasts."""
-    return {} if maps[0].suffix == "statmap" else {"InputSuffix": maps[0].suffix}
+def _pooled_sources(observation: Observation, stat: str, dataset_names: Mapping[str, Path]) -> list[str]:
+    """List the maps of the same kind where there are such, else the effects."""
+    own = {"variance": "variance", "dof": "dof"}.get(stat, "effect")
+    paths = [getattr(one, own) for one in observation.maps]
+    files = [path for path in paths if isinstance(path, Path)] or [one.effect for one in observation.maps]
+    return [bids_uri(path, dataset_names) for path in files]

@@ -7,8 +7,8 @@ from typing import Any
 
 from bids_group.config import AnalysisSpec, InferenceSpec
 from bids_group.output.disk.writing import plain
-from bids_group.output.files.names import contrast_label, shared_entities
-from bids_group.output.files.sidecars import contrast_entry, describe_smoothing
+from bids_group.output.files.names import shared_entities
+from bids_group.output.files.sidecars import contrast_entry, smoothing
 from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation
 
 _NO_MAP = "no map of the selection"
@@ -81,7 +81,7 @@ def _describe_maps(cohort: Cohort, observations: Sequence[Observation]) -> dict[
 
 def _describe_images(spec: AnalysisSpec) -> dict[str, Any]:
     return {
-        "Smoothing": describe_smoothing(spec.smoothing_fwhm_mm),
+        "Smoothing": smoothing(spec),
         "Mask": None if spec.mask is None else str(spec.mask),
         **({} if spec.mask_threshold is None else {"MaskThreshold": spec.mask_threshold}),
         "MinimumCoverage": spec.min_coverage,
@@ -181,8 +181,5 @@ def _describe_analysis(analysis: GroupAnalysis, design: Design) -> dict[str, Any
         **(
             {} if (own := analysis.scaling) is None else {"Scaling": {"Column": own.column, "Mean": own.mean}}
         ),
-        "Contrasts": [
-            {**contrast_entry(one, contrast_label(analysis, one.label)), "Estimable": True}
-            for one in design.contrasts
-        ],
+        "Contrasts": [contrast_entry(analysis, one).but(estimable=True) for one in design.contrasts],
     }

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from bids_group.output.files.contrasts import PLAIN
 from bids_group.output.files.sidecars import say_center
-from bids_group.output.files.standardiser import PLAIN
 from bids_group.output.report.references import Reference, references
 
 Facts = Mapping[str, Any]

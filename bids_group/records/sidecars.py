@@ -1,0 +1,217 @@
+"""What stands in the JSON files beside maps and tables: every key is spelled here, as the name of a field.
+
+``degrees_of_freedom`` is the key ``DegreesOfFreedom``. A record is written in the order in which its fields
+were given; None is written as null, a field that was not given is not written, and reads as None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self, dataclass_transform
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class JsonRecord:
+    """An object of a JSON file; ``parts`` names the fields that hold records (one, a list, or by name)."""
+
+    is_camel_case: ClassVar[bool] = True
+    parts: ClassVar[Mapping[str, type[JsonRecord]]] = {}
+    parts_by_name: ClassVar[Mapping[str, type[JsonRecord]]] = {}
+
+    def __init__(self, **given: Any) -> None:
+        if unknown := [name for name in given if not hasattr(type(self), name)]:
+            raise TypeError(f"{type(self).__name__} has no field {', '.join(unknown)}")
+        vars(self).update(given)
+
+    @classmethod
+    def _key(cls, name: str) -> str:
+        return "".join(word.capitalize() for word in name.split("_")) if cls.is_camel_case else name
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> Self:
+        """Take what is known of a JSON object; keys of others (columns of a table) are left out."""
+        names = [name for kind in cls.__mro__ for name in vars(kind).get("__annotations__", {})]
+        found = {name: content[cls._key(name)] for name in names if cls._key(name) in content}
+        return cls(**{name: cls._read_part(name, value) for name, value in found.items()})
+
+    @classmethod
+    def _read_part(cls, name: str, value: Any) -> Any:
+        if (part := cls.parts_by_name.get(name)) is not None and value:
+            return {key: part.read(one) for key, one in value.items()}
+        if (part := cls.parts.get(name)) is None or not value:
+            return value
+        return [part.read(one) for one in value] if isinstance(value, list) else part.read(value)
+
+    def to_json(self) -> dict[str, Any]:
+        """Spell the keys that were given; values may hold records."""
+        return {self._key(name): value for name, value in vars(self).items()}
+
+    def but(self, *others: JsonRecord, **given: Any) -> Self:
+        """Copy it with other values in the same places; what is new stands at the end."""
+        more = {name: value for other in others for name, value in vars(other).items()}
+        return type(self)(**{**vars(self), **more, **given})
+
+
+class Smoothing(JsonRecord):
+    """Width of the kernel."""
+
+    kernel: str = "Gaussian"
+    full_width_at_half_maximum: float = 0.0
+    units: str = "mm"
+
+
+class Centering(JsonRecord):
+    """What covariates were centred at: a number each, or one for each level of a factor."""
+
+    method: str | None = None
+    values: Mapping[str, Any] | None = None
+
+
+class ScalingFacts(JsonRecord):
+    """What each map was multiplied by."""
+
+    column: str | None = None
+    mean: float | None = None
+    method: str | None = None
+
+
+class ContrastEntry(JsonRecord):
+    """A group contrast in the sidecar of its design."""
+
+    name: str | None = None
+    label: str | None = None
+    file_label: str | None = None
+    test: str | None = None
+    expression: str | None = None
+    words: str | None = None
+    weights: list[list[float]] | None = None
+    estimable: bool | None = None
+
+
+class VariableKind(JsonRecord):
+    """How a column of the tables was taken."""
+
+    kind: str | None = None
+    kind_source: str | None = None
+    levels: list[str] | None = None
+    units: str | None = None
+    description: str | None = None
+
+
+class RowEntry(JsonRecord):
+    """Whose row of the design it is."""
+
+    is_camel_case: ClassVar[bool] = False
+    label: str = ""
+    participant_id: str | None = None
+    session: str | None = None
+    n_maps: int | None = None
+    contrast: str | None = None
+
+
+class NoticeEntry(JsonRecord):
+    """What the user must see."""
+
+    is_camel_case: ClassVar[bool] = False
+    severity: str = ""
+    topic: str = ""
+    sentence: str = ""
+    fix: str | None = None
+
+
+class Sidecar(JsonRecord):
+    """Everything that the sidecars of an analysis say; each kind of file gives its own part."""
+
+    parts: ClassVar[Mapping[str, type[JsonRecord]]] = {
+        "smoothing": Smoothing, "centering": Centering, "scaling": ScalingFacts,
+        "contrasts": ContrastEntry, "observations": RowEntry,
+    }  # fmt: skip
+    parts_by_name: ClassVar[Mapping[str, type[JsonRecord]]] = {"variable_kinds": VariableKind}
+
+    # every file
+    description: str | None = None
+    sources: list[str] | None = None
+    spatial_reference: str | None = None
+    resolution: str | None = None
+    first_level_contrast: str | None = None
+    first_level_contrasts: list[str] | None = None
+    group_contrast: str | None = None
+    test: str | None = None
+    weights: list[Any] | None = None
+    columns: list[str] | None = None
+    formula: str | None = None
+    design_matrix: str | None = None
+    estimator: str | None = None
+    degrees_of_freedom: float | list[float] | str | None = None
+    sample_size: int | None = None
+    number_of_participants: int | None = None
+    smoothing: Smoothing | None = None
+    scaling: ScalingFacts | None = None
+    mask: str | None = None
+    mask_threshold: float | None = None
+    minimum_coverage: float | None = None
+    pooling: str | None = None
+    centering: Centering | None = None
+    group_by: Mapping[str, str] | None = None
+    input_statistic: str | None = None
+    input_statistic_warning: str | None = None
+    input_suffix: str | None = None
+    # pooled maps
+    input_hashes: Mapping[str, str] | None = None
+    pooling_key: str | None = None
+    files: Mapping[str, str] | None = None
+    affine: Any = None
+    # the design, masks and tables of rows
+    terms: Mapping[str, list[str]] | None = None
+    variables: Mapping[str, Mapping[str, Any]] | None = None
+    variable_kinds: Mapping[str, VariableKind] | None = None
+    centers: Mapping[str, Any] | None = None
+    rank: int | None = None
+    details: Mapping[str, Any] | None = None
+    contrasts: list[ContrastEntry] | None = None
+    notices: list[Any] | None = None
+    observations: list[RowEntry] | None = None
+    blocks: Mapping[str, str] | None = None
+    node: str | None = None
+    cut_coordinates: list[float] | None = None
+    type: str | None = None
+    number_of_elements: int | None = None
+    outliers_within: Any = None
+    # maps of a contrast
+    group_contrast_expression: str | None = None
+    group_contrast_words: str | None = None
+    two_sided: bool | None = None
+    standardiser: str | None = None
+    variance_groups: Any = None
+    variance_estimate: str | None = None
+    ignored_exchangeability_blocks: str | None = None
+    cap: float | None = None
+    cap_reason: str | None = None
+    # corrections
+    correction: str | None = None
+    alpha: float | None = None
+    threshold: float | None = None
+    threshold_statistic: str | None = None
+    number_of_significant_elements: int | None = None
+    number_of_clusters: int | None = None
+    connectivity: int | None = None
+    number_of_tests: int | None = None
+    error_control: str | None = None
+    cluster_forming_p: float | None = None
+    cluster_forming_z: float | None = None
+    cluster_extent_mm3: float | None = None
+    number_of_clusters_with_true_discoveries: int | None = None
+    hommel_value: Mapping[str, int] | None = None
+    alpha_per_sign: float | None = None
+    correction_degrees_of_freedom: float | str | None = None
+    correction_degrees_of_freedom_rule: str | None = None
+    # shuffling
+    number_of_permutations: int | None = None
+    random_seed: int | None = None
+    shuffling: str | None = None
+    shuffling_scheme: str | None = None
+    is_exhaustive: bool | None = None
+    exchangeability_blocks: str | None = None
+    familywise: str | None = None
+    number_of_contrasts_together: int | None = None
+    tail_approximation: Mapping[str, float] | None = None
