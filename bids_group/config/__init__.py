@@ -1,15 +1,8 @@
 """The request: is it well formed? Records of what was asked for, and their defaults."""
 
-from bids_group.config.request import (
-    CORRECTIONS,
-    AnalysisSpec,
-    ContrastRequest,
-    Execution,
-    InferenceSpec,
-    Inputs,
-    RunConfig,
-    Selection,
-)
+from bids_group.config.inference import CORRECTIONS, InferenceSpec
+from bids_group.config.request import AnalysisSpec, Execution, Inputs, RunConfig, Selection
+from bids_group.config.typed import ContrastRequest
 
 __all__ = [
     "CORRECTIONS",

@@ -1,50 +1,30 @@
-"""What a user asked for: `RunConfig` and its parts.
+"""What a user asked for: `RunConfig` and its parts, and with them every option of the command line.
 
 What changes a number (`Inputs`, `Selection`, `AnalysisSpec`, `InferenceSpec`) is kept apart from
-what must not (`Execution`).
+what must not (`Execution`). A new option is one more field here, and the code that uses its value.
 """
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from bids_group.config.inference import InferenceSpec
+from bids_group.config.options import SECTIONS, Bounds, Option, check_bounds, option, options_of
+from bids_group.config.typed import (
+    ContrastRequest,
+    FilterValue,
+    read_contrasts,
+    read_filter_file,
+    read_named_folders,
+    read_point,
+)
 from bids_group.errors import UsageError
 
-CORRECTIONS = ("none", "fdr", "bonferroni", "ari", "fwe-voxel", "fwe-size", "fwe-mass", "fwe-tfce")
-"""Every correction a user can name; those of the ``fwe-`` family need shuffling."""
-
-
-def _check_between(
-    option: str, value: float, low: float, high: float, *, is_upper_allowed: bool = False
-) -> None:
-    if not (low < value < high or (is_upper_allowed and value == high)):
-        upper = "" if high == math.inf else f" {'and at most' if is_upper_allowed else 'and below'} {high:g}"
-        raise UsageError(f"{option} is out of range.", found=f"{value:g}", expected=f"above {low:g}{upper}")
-
-
-def _check_at_least(option: str, value: float, low: float) -> None:
-    if not low <= value < math.inf:
-        raise UsageError(f"{option} is out of range.", found=f"{value:g}", expected=f"at least {low:g}")
-
-
-def _is_no_p(value: float, *, is_two_sided: bool) -> UsageError:
-    """Say which p a threshold stands for that was typed as a z."""
-    tail = math.erfc(value / math.sqrt(2)) / 2
-    sides = (f"{2 * tail:.3g} (both tails)", f"{tail:.3g} (one tail, with --one-sided)")
-    first, other = sides if is_two_sided else sides[::-1]
-    return UsageError(
-        "--cluster-forming-p wants a p, not a threshold of z or t.",
-        found=f"{value:g}",
-        expected="above 0 and below 0.5",
-        fix=f"For clusters above z = {value:g} write --cluster-forming-p {first}; it is {other} otherwise.",
-    )
-
-
-FilterValue = str | int | None | tuple[str | int | None, ...]
+LEVELS = ("participant", "group")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,95 +35,100 @@ class Inputs:
     """
 
     bids_dir: Path
-    derivatives: tuple[tuple[str | None, Path], ...] = ()
-    maps_table: Path | None = None
-    participants_tsv: Path | None = None
-    phenotype: tuple[Path, ...] = ()
-    categorical: tuple[str, ...] = ()
-    numeric: tuple[str, ...] = ()
-    design_matrix: Path | None = None
-    skip_bids_validation: bool = False
+    derivatives: tuple[tuple[str | None, Path], ...] = option(
+        "folder(s) of first-level maps (default: the dataset in BIDS_DIR/derivatives that holds statmaps)",
+        "maps",
+        (),
+        name="derivatives",
+        metavar="[NAME=]PATH",
+        short="-d",
+        stands=None,
+        read=read_named_folders,
+    )
+    maps_table: Path | None = option(
+        "a table of maps instead of BIDS names (SPM, FSL, AFNI)",
+        "maps",
+        name="maps",
+        metavar="TSV",
+        stands=None,
+    )
+    participants_tsv: Path | None = option(
+        "this table instead of BIDS_DIR/participants.tsv", "tables", metavar="F"
+    )
+    phenotype: tuple[Path, ...] = option("more covariates: phenotype tables", "tables", (), metavar="F")
+    categorical: tuple[str, ...] = option("these columns are categories", "tables", (), metavar="COL")
+    numeric: tuple[str, ...] = option("these columns are numbers", "tables", (), metavar="COL")
+    design_matrix: Path | None = option(
+        "a design of your own in place of --formula: a column participant_id, subject_label or subject (and "
+        "session_id where --pooling none makes sessions rows), every other column a number, taken as it is; "
+        "without --contrast each column is tested",
+        "design",
+        metavar="TSV",
+    )
+    skip_bids_validation: bool = option("do not check BIDS_DIR", "checks", False, stands=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
     """Which maps of which people: labels without ``sub-`` etc.; an empty tuple means all."""
 
-    participant_labels: tuple[str, ...] = ()
-    exclude_participant_labels: tuple[str, ...] = ()
-    session_labels: tuple[str, ...] = ()
-    task_labels: tuple[str, ...] = ()
-    run_labels: tuple[str, ...] = ()
-    space: str | None = None
-    res: str | None = None
-    den: str | None = None
-    node: str | None = None
-    first_level_contrasts: tuple[str, ...] = ()
-    bids_filter: Mapping[str, FilterValue] = field(default_factory=dict)
-    exclude_where: str | None = None
-    input_stat: Literal["effect", "z", "t"] | None = None
-    input_suffix: str = "statmap"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContrastRequest:
-    """A group contrast as the user wrote it: a name and an expression (contract, section 3).
-
-    ``name`` is None for an expression without ``NAME =``. ``test`` is ``"pass"`` only for a
-    BIDS Stats Models contrast that hands maps on without a test.
-    """
-
-    expression: str
-    name: str | None = None
-    test: Literal["auto", "t", "F", "pass"] = "auto"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InferenceSpec:
-    """How significance is judged."""
-
-    alpha: float = 0.05
-    is_two_sided: bool = True
-    corrections: tuple[str, ...] = ("fdr", "bonferroni")
-    cluster_forming_p: float = 0.001
-    n_permutations: int = 10_000
-    random_seed: int = 0
-    connectivity: Literal[6, 18, 26] = 6
-    exchangeability_blocks: str | None = None
-    block_scheme: Literal["within", "whole"] | None = None
-    variance_groups: str | None = None
-    shuffle: Literal["auto", "flips", "permutations", "both"] = "auto"
-    familywise: Literal["within-contrast", "across-contrasts"] = "within-contrast"
-    has_tail_approximation: bool = False
-    has_permutation_p: bool = False
-    cluster_extent_mm3: float | None = None
-    has_log10_p: bool = False
+    participant_labels: tuple[str, ...] = option(
+        "analyse these participants only", "labels", (), entity="subject"
+    )
+    exclude_participant_labels: tuple[str, ...] = option(
+        "leave these participants out", "labels", (), entity="subject"
+    )
+    session_labels: tuple[str, ...] = option("use these sessions only", "labels", (), entity="session")
+    task_labels: tuple[str, ...] = option("use this task only", "labels", (), entity="task")
+    run_labels: tuple[str, ...] = option("use these runs only", "labels", (), entity="run")
+    space: str | None = option("use maps of this space", "labels", metavar="S", entity="space")
+    res: str | None = option("use maps of this resolution", "labels", metavar="R", entity="res")
+    den: str | None = option("use maps of this density", "labels", metavar="D", entity="den")
+    node: str | None = option("use maps of this FitLins node", "labels", metavar="N", entity="node")
+    first_level_contrasts: tuple[str, ...] = option(
+        "use these contrasts (default: all, each its own analysis)",
+        "labels",
+        (),
+        metavar="C",
+        entity="contrast",
+    )
+    bids_filter: Mapping[str, FilterValue] = option(
+        "entity filters, as in fMRIPrep; also label, desc, suffix and extension",
+        "filter",
+        {},
+        flag="--bids-filter-file",
+        metavar="JSON",
+        read=read_filter_file,
+    )
+    exclude_where: str | None = option(
+        'drop rows of the tables, e.g. "fd_mean > 0.5"', "rows", metavar="EXPR"
+    )
+    input_stat: Literal["effect", "z", "t"] | None = option(
+        "z or t: insist on maps of z or t where there are no effects, said in every sidecar; effect: these are "
+        "effects, whatever their names and headers say",
+        "labels",
+    )
+    input_suffix: str = option(
+        "maps that are no contrasts: files of this suffix, such as probseg; each label (GM, WM …) is an "
+        "analysis of its own",
+        "labels",
+        "statmap",
+        metavar="SUFFIX",
+        read=lambda text: text.removeprefix("_"),
+    )
 
     def __post_init__(self) -> None:
-        if self.cluster_extent_mm3 is not None:
-            _check_between("--cluster-extent", self.cluster_extent_mm3, 0, math.inf)
-        _check_between("--alpha", self.alpha, 0, 1)
-        if self.cluster_forming_p >= 1:
-            raise _is_no_p(self.cluster_forming_p, is_two_sided=self.is_two_sided)
-        _check_between("--cluster-forming-p", self.cluster_forming_p, 0, 0.5)
-        _check_at_least("--n-permutations", self.n_permutations, 1)
-        _check_at_least("--random-seed", self.random_seed, 0)
-
-    @property
-    def needs_shuffling(self) -> bool:
-        """Whether anything is judged by permutations or sign flips."""
-        return bool(self.shuffled)
-
-    @property
-    def is_judged_by_shuffling(self) -> bool:
-        """Whether a correction is by shuffling: a map of uncorrected p alone is held against no alpha."""
-        return any(name.startswith("fwe-") for name in self.corrections)
-
-    @property
-    def shuffled(self) -> tuple[str, ...]:
-        """What needs permutations or sign flips, as options that ask for it."""
-        corrections = tuple(f"--correction {name}" for name in self.corrections if name.startswith("fwe-"))
-        return (*corrections, "--permutation-p") if self.has_permutation_p else corrections
+        if not re.fullmatch(r"[A-Za-z0-9]+", self.input_suffix):
+            raise UsageError(
+                f"--input-suffix {self.input_suffix} is no suffix of a BIDS name.",
+                expected="letters and digits: the last part before the extension, such as probseg",
+            )
+        if self.input_suffix != "statmap" and self.input_stat not in (None, "effect"):
+            raise UsageError(
+                f"Maps of the suffix {self.input_suffix} have no stat to choose.",
+                found=f"--input-stat {self.input_stat}",
+                fix="Leave out --input-stat.",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,26 +140,75 @@ class AnalysisSpec:
     ``contrasts`` empty means: the mean and one test per term. ``cut_coords_mm`` is about pictures alone.
     """
 
-    model_file: Path | None = None
-    formula: str = "~ 1"
-    contrasts: tuple[ContrastRequest, ...] = ()
-    centering: str = "grand"
-    missing: Literal["error", "drop"] = "error"
-    pooling: Literal["precision", "mean", "none"] | None = None
-    mask: Path | None = None
-    mask_threshold: float | None = None
-    min_coverage: float = 1.0
-    smoothing_fwhm_mm: float = 0.0
-    scale_by: str | None = None
+    model_file: Path | None = option(
+        "a BIDS Stats Models file", "formula", name="model", metavar="FILE", stands=None
+    )
+    formula: str = option(
+        'Wilkinson formula over the covariates (default "~ 1")', "formula", "~ 1", metavar="F", stands=None
+    )
+    contrasts: tuple[ContrastRequest, ...] = option(
+        "what to test: a column, mean(...), slope(...), test(term), sums of these, [A, B] for a joint F test "
+        "(default: the mean, and one test per term)",
+        "model",
+        (),
+        metavar='"NAME = EXPR"',
+        stands="node",
+        read=read_contrasts,
+    )
+    centering: str = option(
+        "centring of numeric columns (default grand)",
+        "model",
+        "grand",
+        name="center",
+        metavar="{grand,none,within:FACTOR}",
+        stands="node",
+    )
+    missing: Literal["error", "drop"] = option(
+        "participants without a needed value (default error)", "model", "error"
+    )
+    pooling: Literal["precision", "mean", "none"] | None = option(
+        "runs and sessions of a person: precision weights where all maps have a variance, else mean; none "
+        "keeps sessions as rows",
+        "model",
+    )
+    mask: Path | None = option("analyse inside this mask only", "images", metavar="FILE")
+    mask_threshold: float | None = option(
+        "voxels above F are inside a mask that is not of two values (0 and one other): a probability map, a "
+        "mask that was resampled; holds for --mask and for the masks of maps",
+        "images",
+        metavar="F",
+        bounds=Bounds(at_least=0),
+    )
+    min_coverage: float = option(
+        "analyse elements observed in at least this share of the rows (default 1.0; below it nothing can be "
+        "shuffled: no fwe-*, no --permutation-p)",
+        "images",
+        1.0,
+        metavar="F",
+        bounds=Bounds(above=0, at_most=1),
+    )
+    smoothing_fwhm_mm: float = option(
+        "smooth the pooled effects (default 0)", "images", 0.0, metavar="MM", bounds=Bounds(at_least=0)
+    )
+    scale_by: str | None = option(
+        "proportional scaling: each map times the mean of this column (such as total volume) over the "
+        "participant's value",
+        "images",
+        metavar="COLUMN",
+    )
     inference: InferenceSpec = field(default_factory=InferenceSpec)
-    atlas: Path | None = None
-    cut_coords_mm: tuple[float, float, float] | None = None
+    atlas: Path | None = option("name clusters and peaks by this atlas", "report", metavar="FILE")
+    cut_coords_mm: tuple[float, float, float] | None = option(
+        "slices of the pictures go through this point, in mm",
+        "report",
+        metavar="X,Y,Z",
+        is_signed=True,
+        stands=None,
+        read=read_point,
+    )
 
     def __post_init__(self) -> None:
-        _check_between("--min-coverage", self.min_coverage, 0, 1, is_upper_allowed=True)
-        _check_at_least("--smoothing-fwhm", self.smoothing_fwhm_mm, 0)
-        if self.mask_threshold is not None:
-            _check_at_least("--mask-threshold", self.mask_threshold, 0)
+        check_bounds(self)
         if self.centering not in ("grand", "none") and not self.centering.startswith("within:"):
             raise UsageError(
                 f"--center {self.centering} is not known.", expected="grand, none or within:FACTOR"
@@ -191,20 +225,49 @@ class AnalysisSpec:
 class Execution:
     """How the work is done. None of this changes a number in the outputs."""
 
-    n_procs: int = 1
-    mem_gb: float | None = None
-    work_dir: Path | None = None
-    is_overwrite: bool = False
-    is_dry_run: bool = False
-    output_format: Literal["text", "json"] = "text"
-    is_reports_only: bool = False
-    has_report: bool = True
-    print_design: Path | None = None
+    n_procs: int = option(
+        "processes (default: what this machine or job grants)", "execution", 1, name="nprocs", metavar="N"
+    )
+    mem_gb: float | None = option(
+        "memory (default: what this machine or job grants)", "execution", metavar="G"
+    )
+    work_dir: Path | None = option(
+        "default OUTPUT_DIR/.work, removed after success", "execution", metavar="DIR", short="-w"
+    )
+    is_overwrite: bool = option("replace another analysis in OUTPUT_DIR/group", "execution", False)
+    is_dry_run: bool = option(
+        "show people, design, contrasts and checks; write nothing", "execution", False, stands=None
+    )
+    output_format: Literal["text", "json"] = option("of --dry-run", "execution", "text")
+    is_reports_only: bool = option("build the report again from OUTPUT_DIR alone", "execution", False)
+    has_report: bool = option("", "report", True, flags={"--no-report": (False, "write no report.html")})
+    print_design: Path | None = option(
+        "write the design as a table that --design-matrix reads (also with --dry-run)",
+        "model",
+        metavar="FILE",
+    )
+    executor: Literal["local", "dask"] = option("dask: not yet available", "cluster", "local")
+    dask_scheduler: str | None = option("not yet available", "cluster", metavar="ADDRESS")
+    dask_slurm: Path | None = option("not yet available", "cluster", metavar="FILE")
+    verbose: int = option("say more", "cluster", 0, kind="count", short="-v")
+    quiet: int = option("say less", "cluster", 0, kind="count", short="-q")
+
+    def __post_init__(self) -> None:
+        if self.executor == "dask" or self.dask_scheduler or self.dask_slurm:
+            raise UsageError(
+                "The dask executor is not yet available.",
+                fix="Use --nprocs on one node, or an array job of the participant level (docs/hpc.md).",
+            )
+        if self.output_format == "json" and not self.is_dry_run:
+            raise UsageError("--output-format belongs to --dry-run.", fix="Add --dry-run.")
+        for flag, value in (("--nprocs", self.n_procs), ("--mem-gb", self.mem_gb)):
+            if value is not None and value <= 0:
+                raise UsageError(f"{flag} must be above 0.", found=str(value))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
-    """One request, whole."""
+    """One request, whole; ``command``: the words typed; ``said``: the names of the options among them."""
 
     output_dir: Path
     level: Literal["participant", "group"]
@@ -213,3 +276,20 @@ class RunConfig:
     analysis: AnalysisSpec = field(default_factory=AnalysisSpec)
     execution: Execution = field(default_factory=Execution)
     command: tuple[str, ...] = ()
+    said: frozenset[str] = frozenset()
+
+
+_SAID_BY_MODELS = (AnalysisSpec, InferenceSpec, Selection, Inputs)
+_SECTIONS = list(SECTIONS)
+OPTIONS: tuple[Option, ...] = tuple(
+    sorted(
+        (one for record in (*_SAID_BY_MODELS, Execution) for one in options_of(record)),
+        key=lambda one: _SECTIONS.index(one.section),
+    )
+)
+"""Every option, in the order of the manual."""
+
+SETTINGS: Mapping[str, Option] = {
+    one.name: one for record in _SAID_BY_MODELS for one in options_of(record) if one.stands is not None
+}
+"""Those that a model file may say, in the order in which it lists them."""

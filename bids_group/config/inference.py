@@ -1,0 +1,123 @@
+"""How significance is judged: the options of inference."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from bids_group.config.options import Bounds, check_bounds, option
+from bids_group.errors import UsageError
+
+CORRECTIONS = ("none", "fdr", "bonferroni", "ari", "fwe-voxel", "fwe-size", "fwe-mass", "fwe-tfce")
+"""Every correction a user can name; those of the ``fwe-`` family need shuffling."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceSpec:
+    """How significance is judged."""
+
+    alpha: float = option(
+        "significance level (default 0.05)", "inference", 0.05, bounds=Bounds(above=0, below=1)
+    )
+    is_two_sided: bool = option(
+        "",
+        "inference",
+        True,
+        flags={"--two-sided": (True, "the default"), "--one-sided": (False, "positive effects only")},
+    )
+    corrections: tuple[str, ...] = option(
+        f"any of {', '.join(CORRECTIONS)} (default fdr bonferroni)",
+        "inference",
+        ("fdr", "bonferroni"),
+        metavar="NAME",
+        choices=CORRECTIONS,
+    )
+    cluster_forming_p: float = option(
+        "default 0.001", "inference", 0.001, metavar="P", bounds=Bounds(above=0, below=0.5)
+    )
+    cluster_extent_mm3: float | None = option(
+        "of the uncorrected result (--correction none, which this asks for), clusters of at least MM3 cubic "
+        "millimetres only; controls no error rate",
+        "inference",
+        metavar="MM3",
+        is_signed=True,
+        bounds=Bounds(above=0),
+    )
+    n_permutations: int = option("default 10000", "inference", 10_000, metavar="N", bounds=Bounds(at_least=1))
+    random_seed: int = option("default 0", "inference", 0, metavar="S", bounds=Bounds(at_least=0))
+    connectivity: Literal[6, 18, 26] = option("neighbours of a voxel (default 6)", "inference", 6)
+    exchangeability_blocks: str | None = option(
+        "rows of one block belong together",
+        "inference",
+        metavar="COL",
+        one_only="blocks within blocks are not supported",
+    )
+    block_scheme: Literal["within", "whole"] | None = option(
+        "",
+        "inference",
+        flags={
+            "--within-blocks": ("within", "shuffle within blocks"),
+            "--whole-blocks": ("whole", "shuffle whole blocks"),
+        },
+    )
+    variance_groups: str | None = option(
+        "groups with a variance of their own",
+        "inference",
+        metavar="COL",
+        one_only="each row belongs to one variance group",
+    )
+    shuffle: Literal["auto", "flips", "permutations", "both"] = option("default auto", "inference", "auto")
+    familywise: Literal["within-contrast", "across-contrasts"] = option(
+        "count family-wise errors in each contrast (default), or over all contrasts of the run",
+        "inference",
+        "within-contrast",
+    )
+    has_tail_approximation: bool = option(
+        "Pareto tail for few shuffles (sound to p of about 0.01)", "inference", False
+    )
+    has_permutation_p: bool = option(
+        "also a map of each element's uncorrected p by shuffling (stat-p_desc-permutation)",
+        "inference",
+        False,
+    )
+    has_log10_p: bool = option(
+        "beside each stat-p map one of -log10 p (stat-log10p), with its threshold in the sidecar",
+        "inference",
+        False,
+        is_late=True,
+    )
+
+    def __post_init__(self) -> None:
+        if self.cluster_forming_p >= 1:
+            raise _is_no_p(self.cluster_forming_p, is_two_sided=self.is_two_sided)
+        check_bounds(self)
+
+    @property
+    def needs_shuffling(self) -> bool:
+        """Whether anything is judged by permutations or sign flips."""
+        return bool(self.shuffled)
+
+    @property
+    def is_judged_by_shuffling(self) -> bool:
+        """Whether a correction is by shuffling: a map of uncorrected p alone is held against no alpha."""
+        return any(name.startswith("fwe-") for name in self.corrections)
+
+    @property
+    def shuffled(self) -> tuple[str, ...]:
+        """What needs permutations or sign flips, as options that ask for it."""
+        corrections = tuple(f"--correction {name}" for name in self.corrections if name.startswith("fwe-"))
+        return (*corrections, "--permutation-p") if self.has_permutation_p else corrections
+
+
+def _is_no_p(value: float, *, is_two_sided: bool) -> UsageError:
+    """Say which p a threshold stands for that was typed as a z."""
+    tail = math.erfc(value / math.sqrt(2)) / 2
+    sides = (f"{2 * tail:.3g} (both tails)", f"{tail:.3g} (one tail, with --one-sided)")
+    first, other = sides if is_two_sided else sides[::-1]
+    return UsageError(
+        "--cluster-forming-p wants a p, not a threshold of z or t.",
+        found=f"{value:g}",
+        expected="above 0 and below 0.5",
+        fix=f"For clusters above z = {value:g} write --cluster-forming-p {first}; it is {other} otherwise.",
+    )

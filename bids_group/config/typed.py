@@ -1,0 +1,108 @@
+"""What is typed for an option that takes more than a word: a contrast, a point, a folder, a file of filters."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bids_group.errors import MissingInputError, UsageError
+
+FilterValue = str | int | None | tuple[str | int | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContrastRequest:
+    """A group contrast as the user wrote it: a name and an expression (contract, section 3).
+
+    ``name`` is None for an expression without ``NAME =``. ``test`` is ``"pass"`` only for a
+    BIDS Stats Models contrast that hands maps on without a test.
+    """
+
+    expression: str
+    name: str | None = None
+    test: Literal["auto", "t", "F", "pass"] = "auto"
+
+    def __str__(self) -> str:
+        return self.expression if self.name is None else f"{self.name} = {self.expression}"
+
+
+_EQUALS = re.compile(r"(?<![<>=!])=(?!=)")
+
+
+def parse_contrast(text: str) -> ContrastRequest:
+    """Read ``NAME = EXPR`` or ``EXPR``: the first ``=`` outside of brackets parts them.
+
+    ``==``, ``>=`` and the like are left to the expression, which refuses them.
+    """
+    depth = 0
+    for position, character in enumerate(text):
+        depth += (character in "([") - (character in ")]")
+        if depth == 0 and _EQUALS.match(text, position):
+            name, expression = text[:position].strip(), text[position + 1 :].strip()
+            if not name or not expression:
+                raise UsageError(
+                    f"The contrast {text!r} lacks its name or its expression.", expected="NAME = EXPR"
+                )
+            return ContrastRequest(name=name, expression=expression)
+    return ContrastRequest(expression=text.strip())
+
+
+def read_contrasts(texts: Sequence[str]) -> tuple[ContrastRequest, ...]:
+    """Read each contrast."""
+    return tuple(parse_contrast(text) for text in texts)
+
+
+def read_named_folders(texts: Sequence[str]) -> tuple[tuple[str | None, Path], ...]:
+    """Read ``NAME=PATH`` or ``PATH``; a name has no slash."""
+    parted = [(text, *text.partition("=")) for text in texts]
+    return tuple(
+        (name, Path(path).absolute())
+        if equals and name and "/" not in name
+        else (None, Path(text).absolute())
+        for text, name, equals, path in parted
+    )
+
+
+def read_point(text: str) -> tuple[float, float, float]:
+    """Read three coordinates in mm."""
+    try:
+        x, y, z = (float(part) for part in text.split(","))
+    except ValueError:
+        x = y = z = math.nan
+    if not math.isfinite(x + y + z):
+        raise UsageError(
+            "--cut-coords is not a point.", found=text, expected="three numbers in mm: --cut-coords -42,10,3"
+        )
+    return x, y, z
+
+
+def read_filter_file(typed: str) -> Mapping[str, FilterValue]:
+    """Read the filters of entities in a file, as fMRIPrep has them."""
+    path = Path(typed)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise MissingInputError(f"The filter file {path} cannot be read.", found=error.strerror) from error
+    except ValueError as error:
+        raise UsageError(f"The filter file {path} is not JSON.", found=str(error)) from error
+    if not isinstance(content, dict):
+        raise UsageError(
+            f"The filter file {path} is not an object.", expected='{"task": "faces", "session": null}'
+        )
+    nested = content.get("statmap", content)  # fMRIPrep's files have one object per query
+    if not isinstance(nested, dict) or any(isinstance(value, dict) for value in nested.values()):
+        queries = [repr(key) for key, value in content.items() if isinstance(value, dict)]
+        raise UsageError(
+            f"The filter file {path} has no filter of statistical maps.",
+            found="statmap, which is not an object of labels"
+            if "statmap" in content
+            else f"queries {', '.join(queries)}",
+            expected='the query "statmap", such as {"statmap": {"run": "1", "session": null}}',
+            fix="Call the query of this program 'statmap'; those of other programs may stay beside it.",
+        )
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in nested.items()}
