@@ -1,4 +1,4 @@
-"""The Boutiques descriptor of ``bids-group``, made from its parser.
+"""The Boutiques descriptor of ``bids-group``, made from its options.
 
 ::
 
@@ -9,17 +9,17 @@ Source: Glatard et al. 2018, Boutiques: a flexible framework to integrate comman
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import json
 from collections.abc import Iterator
 from typing import Any
 
 from bids_group import __version__, errors
-from bids_group.cli.parser import DESCRIPTION, LEVELS, build_parser
+from bids_group.cli.parser import ARGUMENTS, DESCRIPTION
+from bids_group.config.options import Option
+from bids_group.config.request import LEVELS, OPTIONS
 from bids_group.errors import BidsGroupError
 
-_SHOWS_AND_LEAVES = ("help", "version")
 _OUTPUTS = (
     ("results", "Results: a BIDS derivative dataset (nothing with --dry-run)", "[OUTPUT_DIR]"),
     ("report", "Report of the group level", "[OUTPUT_DIR]/report.html"),
@@ -28,19 +28,15 @@ _OUTPUTS = (
 
 def describe_tool() -> dict[str, Any]:
     """Describe the command line as a Boutiques descriptor (schema 0.5)."""
-    parser = build_parser()
-    actions = [action for action in parser._actions if action.dest not in _SHOWS_AND_LEAVES]
-    positional = [action for action in actions if not action.option_strings]
-    options = [action for action in actions if action.option_strings]
-    keys = " ".join(_value_key(action) for action in (*positional, *options))
+    inputs = [*_arguments(), *(one for option in OPTIONS for one in _inputs_of(option))]
     return {
         "name": "bids-group",
         "description": DESCRIPTION,
         "tool-version": __version__,
         "schema-version": "0.5",
-        "command-line": f"bids-group {keys}",
-        "inputs": [_describe_input(action) for action in (*positional, *options)],
-        "groups": list(_exclusive_groups(parser)),
+        "command-line": " ".join(["bids-group", *(one["value-key"] for one in inputs)]),
+        "inputs": inputs,
+        "groups": [_exclusive_group(option) for option in OPTIONS if len(option.flags) > 1],
         "output-files": [
             {"id": id_, "name": name, "path-template": path, "optional": True} for id_, name, path in _OUTPUTS
         ],
@@ -49,53 +45,45 @@ def describe_tool() -> dict[str, Any]:
     }
 
 
-def _id(action: argparse.Action) -> str:
-    """Name an input after its option (``dest`` may be shared by two)."""
-    name = action.option_strings[-1].lstrip("-") if action.option_strings else action.dest
-    return name.replace("-", "_")
+def _arguments() -> Iterator[dict[str, Any]]:
+    for name, help_ in ARGUMENTS.items():
+        choices = {"value-choices": list(LEVELS)} if name == "level" else {}
+        yield {**_input(name, help_, "String"), "optional": False, **choices}
 
 
-def _value_key(action: argparse.Action) -> str:
-    return f"[{_id(action).upper()}]"
+def _inputs_of(option: Option) -> Iterator[dict[str, Any]]:
+    """Describe each spelling; paths are strings, for a folder need not exist."""
+    is_list = option.kind in ("texts", "paths")
+    type_ = "Number" if option.kind in ("number", "integer") else "String"
+    for flag, help_ in option.spellings.items():
+        takes_none = bool(option.flags) or option.kind == "count"
+        described = _input(_id(flag), help_, "Flag" if takes_none else type_)
+        described |= {"optional": True, "command-line-flag": flag}
+        if option.choices and not takes_none and not is_list:
+            described["value-choices"] = list(option.choices)
+        if is_list:
+            described["list"] = True
+        if option.kind == "integer":
+            described["integer"] = True
+        yield described
 
 
-def _describe_input(action: argparse.Action) -> dict[str, Any]:
-    described: dict[str, Any] = {
-        "id": _id(action),
-        "name": _id(action),
-        "description": (action.help or "").replace("%%", "%"),
-        "type": _boutiques_type(action),
-        "value-key": _value_key(action),
-        "optional": bool(action.option_strings),
+def _input(id_: str, help_: str, type_: str) -> dict[str, Any]:
+    return {"id": id_, "name": id_, "description": help_, "type": type_, "value-key": f"[{id_.upper()}]"}
+
+
+def _id(flag: str) -> str:
+    return flag.removeprefix("--").replace("-", "_")
+
+
+def _exclusive_group(option: Option) -> dict[str, Any]:
+    members = [_id(flag) for flag in option.flags]
+    return {
+        "id": "_or_".join(members),
+        "name": " or ".join(members),
+        "members": members,
+        "mutually-exclusive": True,
     }
-    if action.option_strings:
-        described["command-line-flag"] = action.option_strings[-1]
-    choices = LEVELS if action.dest == "level" else action.choices
-    if choices:
-        described["value-choices"] = list(choices)
-    if action.nargs == "+":
-        described["list"] = True
-    if action.type is int:
-        described["integer"] = True
-    return described
-
-
-def _boutiques_type(action: argparse.Action) -> str:
-    """``Flag`` takes no value; paths are strings, for an output folder need not exist."""
-    if action.nargs == 0:
-        return "Flag"
-    return "Number" if action.type in (int, float) else "String"
-
-
-def _exclusive_groups(parser: argparse.ArgumentParser) -> Iterator[dict[str, Any]]:
-    for group in parser._mutually_exclusive_groups:
-        members = [_id(action) for action in group._group_actions]
-        yield {
-            "id": "_or_".join(members),
-            "name": " or ".join(members),
-            "members": members,
-            "mutually-exclusive": True,
-        }
 
 
 def _error_codes() -> Iterator[dict[str, Any]]:

@@ -12,6 +12,7 @@ from types import FrameType
 
 from bids_group.cli.parser import read_arguments
 from bids_group.cli.surroundings import settle_home
+from bids_group.cli.translation import translate
 from bids_group.errors import BidsGroupError
 from bids_group.words import os_failure
 
@@ -27,9 +28,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def job() -> None:
         arguments = read_arguments(typed)
-        start_log(arguments.verbose - arguments.quiet)
         places.append(arguments.output_dir)
-        _run(arguments, typed)
+        config = translate(arguments, typed)
+        start_log(config.execution.verbosity)
+        signal.signal(signal.SIGTERM, _terminate)
+        settle_home()
+        from bids_group.workflow import run  # numpy, nilearn …: after the arguments are known to be good
+
+        run(config)
 
     return exit_code_of(job, places)
 
@@ -51,17 +57,6 @@ def exit_code_of(job: Callable[[], None], places: Sequence[Path] = ()) -> int:
     except Exception:  # a bug: say so, keep the traceback
         return _report_bug(places[0] if places else None)
     return 0
-
-
-def _run(arguments: object, typed: Sequence[str]) -> None:
-    from bids_group.cli.translation import translate
-
-    config = translate(arguments, typed)  # type: ignore[arg-type]  # the one Namespace that goes further
-    signal.signal(signal.SIGTERM, _terminate)
-    settle_home()
-    from bids_group.workflow import run  # imports numpy, nilearn …: after the arguments are known to be good
-
-    run(config)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_group.cli.main import start_log
-from bids_group.cli.parser import build_parser, read_arguments
+from bids_group.cli.parser import read_arguments
 from bids_group.cli.surroundings import settle_home
 from bids_group.cli.translation import translate
+from bids_group.config.options import Option
+from bids_group.config.request import OPTIONS
 from bids_group.errors import UsageError
 from bids_group.words import os_failure
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from bids_group.output.results import Results
 
 LOGGER = logging.getLogger("bids_group")
-_NOT_OPTIONS = ("help", "version")
 
 
 def analyse(
@@ -63,7 +63,7 @@ def analyse(
     arguments = read_arguments(typed)
     config = translate(arguments, typed)
     settle_home()
-    with _log(arguments.verbose - arguments.quiet):
+    with _log(config.execution.verbosity):
         from bids_group.workflow import run
 
         try:
@@ -82,16 +82,14 @@ def spell_command(bids_dir: str | Path, output_dir: str | Path, options: Mapping
         There is no such option, or its value is of the wrong kind.
     """
     known = {
-        action.option_strings[-1].removeprefix("--").replace("-", "_"): action
-        for action in build_parser()._actions
-        if action.option_strings and action.dest not in _NOT_OPTIONS
+        flag.removeprefix("--").replace("-", "_"): (flag, one) for one in OPTIONS for flag in one.spellings
     }
     words = [str(bids_dir), str(output_dir), "group"]
     for name, value in options.items():
         if name not in known:
             raise _unknown(name, [*known, "contrasts"])
         if value is not None and value is not False:
-            words += _spell(name, known[name], value)
+            words += _spell(name, *known[name], value)
     return words
 
 
@@ -104,23 +102,21 @@ def _unknown(name: str, known: Sequence[str]) -> UsageError:
     )
 
 
-def _spell(name: str, action: argparse.Action, value: Any) -> list[str]:
-    option = action.option_strings[-1]
-    if action.nargs == 0:
-        is_count = isinstance(action.default, int) and not isinstance(action.default, bool)
-        if value is not True and not (is_count and isinstance(value, int)):
+def _spell(name: str, flag: str, option: Option, value: Any) -> list[str]:
+    if option.flags or option.kind == "count":
+        if value is not True and not (option.kind == "count" and isinstance(value, int)):
             raise UsageError(
                 f"The option {name!r} is switched on or off.", found=repr(value), expected="True or False"
             )
-        return [option] * int(value)
+        return [flag] * int(value)
     if value is True:
         raise UsageError(f"The option {name!r} needs a value.", found="True")
     values = _listed(value, " = " if name == "contrast" else "=")
-    if action.nargs is None and len(values) != 1:
+    if option.kind not in ("texts", "paths") and len(values) != 1:
         raise UsageError(f"The option {name!r} takes one value.", found=repr(value))
     if any(not one or one.startswith("-") for one in values):  # not to be taken for options
-        return [f"{option}={one}" for one in values]
-    return [option, *values] if values else []
+        return [f"{flag}={one}" for one in values]
+    return [flag, *values] if values else []
 
 
 def _listed(value: Any, equals: str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
@@ -14,6 +13,7 @@ from bids_group import __version__
 from bids_group.config.options import SECTIONS, Option
 from bids_group.config.request import LEVELS, OPTIONS
 from bids_group.errors import UsageError
+from bids_group.words import suggest
 
 DESCRIPTION = "Group-level analysis of first-level fMRI maps, as a BIDS App."
 EPILOG = """\
@@ -25,7 +25,14 @@ examples:
       does the slope differ between the groups, controlling for age? (shown, not yet fitted)
 """
 
-_USAGE = "bids-group BIDS_DIR OUTPUT_DIR {participant,group} [options]"
+_LEVELS = f"{{{','.join(LEVELS)}}}"
+_USAGE = f"bids-group BIDS_DIR OUTPUT_DIR {_LEVELS} [options]"
+ARGUMENTS = {
+    "bids_dir": "the BIDS dataset (its description and tables)",
+    "output_dir": "the folder for the results",
+    "level": "pool within participants, or do the whole job",
+}
+"""What stands in front of the options, and its help."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -73,11 +80,8 @@ class Parser(argparse.ArgumentParser):
                 f"The option {name} stands behind --, where everything is a folder or the level.",
                 fix="Move it before the --.",
             )
-        close = difflib.get_close_matches(name, known, n=1)
-        return UsageError(
-            f"There is no option {name}.",
-            fix=f"Did you mean {close[0]}?" if close else f"See {self.prog} --help.",
-        )
+        fix = suggest(name, known, mark="") or f"See {self.prog} --help."
+        return UsageError(f"There is no option {name}.", fix=fix)
 
     def _missing(self, names: Sequence[str]) -> UsageError:
         """Name what is missing, and the list that took it where one ends in an analysis level."""
@@ -113,13 +117,9 @@ def build_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "bids_dir", metavar="BIDS_DIR", type=Path, help="the BIDS dataset (its description and tables)"
-    )
-    parser.add_argument("output_dir", metavar="OUTPUT_DIR", type=Path, help="the folder for the results")
-    parser.add_argument(
-        "level", metavar="{participant,group}", help="pool within participants, or do the whole job"
-    )
+    for name, help_ in ARGUMENTS.items():
+        metavar, read = (_LEVELS, str) if name == "level" else (name.upper(), Path)
+        parser.add_argument(name, metavar=metavar, type=read, help=help_)
     for title, options in groupby(OPTIONS, key=lambda one: SECTIONS[one.section]):
         group = parser.add_argument_group(title)
         for one in options:

@@ -10,9 +10,9 @@ from typing import Any
 from bids_group.config import AnalysisSpec, Execution, InferenceSpec, Inputs, RunConfig, Selection
 from bids_group.config.machine import granted_memory_gb, granted_processes
 from bids_group.config.options import options_of
-from bids_group.config.places import suggest
 from bids_group.config.request import LEVELS
 from bids_group.errors import AnalysisLevelError, UsageError
+from bids_group.words import suggest
 
 
 def translate(arguments: argparse.Namespace, command: Sequence[str] = ()) -> RunConfig:
@@ -39,7 +39,7 @@ def translate(arguments: argparse.Namespace, command: Sequence[str] = ()) -> Run
         ),
         execution=Execution(**_granted(_values(Execution, said))),
         command=tuple(command),
-        said=frozenset(said),
+        typed=frozenset(said),
     )
     _check_design(config)
     return config
@@ -63,7 +63,7 @@ def _values(record: type, said: Mapping[str, Any]) -> dict[str, Any]:
                     raise UsageError(
                         f"There is no {option.name} {one!r}.",
                         expected=", ".join(option.choices),
-                        fix=suggest(one, option.choices),
+                        fix=suggest(one, option.choices, mark=""),
                     )
         values[option.attribute] = option.convert(typed) if option.read is None else option.read(typed)
     return values
@@ -80,17 +80,17 @@ def _granted(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_design(config: RunConfig) -> None:
-    """Refuse what would make another design beside the one that is given, and to print where there is none."""
+    """Refuse a second design beside the one that is given, and to print one where there is none."""
     matrix, analysis, execution = config.inputs.design_matrix, config.analysis, config.execution
     if matrix is not None:
         for option, value in (("model", analysis.model_file), ("formula", analysis.formula)):
-            if option in config.said:
+            if option in config.typed:
                 raise UsageError(
                     f"A design matrix was given, and --{option} beside it.",
                     found=f"--design-matrix {matrix} and --{option} {value}",
                     fix="Use one of the two.",
                 )
-        if "center" in config.said and analysis.centering != "none":
+        if "center" in config.typed and analysis.centering != "none":
             raise UsageError(
                 "The columns of a design matrix are taken as they are: nothing is centred.",
                 found=f"--design-matrix with --center {analysis.centering}",

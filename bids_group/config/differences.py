@@ -7,28 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bids_group.config.request import InferenceSpec
+from bids_group.config.request import SETTINGS
 from bids_group.config.stats_model import COMMAND_LINE
-from bids_group.config.stats_model_settings import INFERENCE, OF_NODE, defaults_of
+from bids_group.config.stats_model_settings import OF_NODE
 
 _ABSENT = object()
 _SOFTWARE = ("Model", "Software", "bids_group")
 _MOST = 8
 """Entries of a list that are written out."""
-_FLAGS: Mapping[str, Mapping[Any, str]] = {
-    "two_sided": {True: "--two-sided", False: "--one-sided"},
-    "block_scheme": {"within": "--within-blocks", "whole": "--whole-blocks"},
-}
-"""Settings whose options are flags without a value."""
-_OPTIONS = {
-    "two_sided": "--one-sided",
-    "block_scheme": "--within-blocks",
-    "bids_filter": "--bids-filter-file",
-    "Datasets": "--derivatives",
-}
-"""Options that are not called like their setting."""
-_USUAL = defaults_of(InferenceSpec())
-_OFF_UNLESS_SAID = tuple(setting for setting, (field, _) in INFERENCE.items() if _USUAL[field] is False)
+_OFF_UNLESS_SAID = tuple(name for name, option in SETTINGS.items() if option.default is False)
 """Settings that say nothing where they are False, as in runs of versions that did not know them."""
 
 
@@ -118,22 +105,23 @@ def _flatten(value: Any, where: tuple[str, ...] = ()) -> dict[str, Any]:
 
 def _name(setting: str) -> str:
     """Write a setting as its option; keys of a model (which begin with a capital) stay as they are."""
-    if setting in _OPTIONS:
-        return _OPTIONS[setting]
-    option, _, node = setting.partition(" ")
-    return setting if setting[:1].isupper() else f"--{option.replace('_', '-')}{' ' if node else ''}{node}"
+    if setting == "Datasets":
+        return "--derivatives"
+    option, blank, node = setting.partition(" ")
+    if option not in SETTINGS:
+        return setting if setting[:1].isupper() else f"--{option}{blank}{node}"
+    return f"{SETTINGS[option].flag}{blank}{node}"
 
 
 def _say(setting: str, value: Any, other: Any) -> str:
     name = _name(setting)
     if value is _ABSENT:
         return f"no {name}"
-    if setting in _FLAGS:
-        return _FLAGS[setting].get(value, f"no {name}")
+    if setting in SETTINGS and SETTINGS[setting].flags:
+        flags = {meant: flag for flag, (meant, _) in SETTINGS[setting].flags.items()}
+        return flags.get(value, f"no {name}")
     if value == [] and setting.startswith("contrast"):
         return f"no {name} (the default contrasts)"
-    if isinstance(value, bool):
-        return name if value else f"no {name}"
     return f"{name} {_write(value, other)}"
 
 

@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
-from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -100,6 +99,11 @@ class Option:
     is_late: bool = False
     read: Callable[[Any], Any] | None = None
 
+    @property
+    def spellings(self) -> Mapping[str, str]:
+        """Each way to write it on the command line, and its help."""
+        return {flag: help_ for flag, (_, help_) in self.flags.items()} or {self.flag: self.help}
+
     def convert(self, typed: Any) -> Any:
         """Turn what was typed, or stands in a model file, into the value of the field."""
         if typed is None:
@@ -136,7 +140,6 @@ def check_bounds(record: Any) -> None:
             one.bounds.check(one.flag, value)
 
 
-@cache
 def options_of(record: type) -> tuple[Option, ...]:
     """Collect the options that a record holds, in the order of its fields."""
     hints = get_type_hints(record)

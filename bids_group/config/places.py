@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 from bids_group.errors import UsageError
+from bids_group.words import suggest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,9 @@ class Place:
             self.refuse("is not an object", expected="{…}")
         for key in self.value:
             if key not in known:
-                self.at(key).refuse("is not known", expected=", ".join(known), fix=suggest(key, known))
+                self.at(key).refuse(
+                    "is not known", expected=", ".join(known), fix=suggest(key, known, mark="")
+                )
         for key in required:
             if self.at(key).is_absent:
                 self.at(key).refuse("is missing")
@@ -72,7 +74,7 @@ class Place:
     def choice(self, *choices: str) -> str:
         """Read one of several texts."""
         if self.value not in choices:
-            fix = suggest(self.value, choices) if isinstance(self.value, str) else None
+            fix = suggest(self.value, choices, mark="") if isinstance(self.value, str) else None
             self.refuse("is not known", expected=" or ".join(choices), fix=fix)
         return str(self.value)
 
@@ -96,10 +98,3 @@ class Place:
         if isinstance(self.value, bool) or not isinstance(self.value, str | int):
             self.refuse("is neither a text nor a whole number")
         return str(self.value)
-
-
-def suggest(name: str, known: Iterable[str]) -> str | None:
-    """Guess what was meant; None where nothing is near."""
-    lowered = {one.lower(): one for one in known}
-    close = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.6)
-    return f"Did you mean {lowered[close[0]]}?" if close else None

@@ -104,8 +104,8 @@ class Selection:
         'drop rows of the tables, e.g. "fd_mean > 0.5"', "rows", metavar="EXPR"
     )
     input_stat: Literal["effect", "z", "t"] | None = option(
-        "z or t: insist on maps of z or t where there are no effects, said in every sidecar; effect: these are "
-        "effects, whatever their names and headers say",
+        "z or t: insist on maps of z or t where there are no effects, said in every sidecar; effect: these "
+        "are effects, whatever their names and headers say",
         "labels",
     )
     input_suffix: str = option(
@@ -264,10 +264,15 @@ class Execution:
             if value is not None and value <= 0:
                 raise UsageError(f"{flag} must be above 0.", found=str(value))
 
+    @property
+    def verbosity(self) -> int:
+        """How much is said: 0 stages, -1 warnings only, 1 everything."""
+        return self.verbose - self.quiet
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
-    """One request, whole; ``command``: the words typed; ``said``: the names of the options among them."""
+    """One request, whole; ``command``: the words typed; ``typed``: the names of the options in them."""
 
     output_dir: Path
     level: Literal["participant", "group"]
@@ -276,7 +281,7 @@ class RunConfig:
     analysis: AnalysisSpec = field(default_factory=AnalysisSpec)
     execution: Execution = field(default_factory=Execution)
     command: tuple[str, ...] = ()
-    said: frozenset[str] = frozenset()
+    typed: frozenset[str] = frozenset()
 
 
 _SAID_BY_MODELS = (AnalysisSpec, InferenceSpec, Selection, Inputs)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
 
-from bids_group.config.request import AnalysisSpec, ContrastRequest, Inputs, Selection
+from bids_group.config.request import AnalysisSpec, Inputs, Selection
 from bids_group.config.stats_model_settings import list_settings
 from bids_group.errors import UsageError
 
@@ -157,7 +157,7 @@ def compile_request(
         group_by=() if {"contrast", *cell_factors} & set(formula_names(analysis.formula)) else ("contrast",),
         x=_variables(analysis.formula),
         formula=analysis.formula,
-        settings={**list_settings(analysis, selection, inputs), **_contrast_setting(analysis.contrasts)},
+        settings={**list_settings(analysis, selection, inputs), "contrast": [*map(str, analysis.contrasts)]},
     )
     return StatsModel(
         name=COMMAND_LINE,
@@ -177,16 +177,6 @@ def _pooling_node(pooling: str | None) -> Node:
         type="glm" if pooling == "mean" else "meta",
         dummy_contrasts=DummyContrasts(test="t"),
     )
-
-
-def _contrast_setting(contrasts: tuple[ContrastRequest, ...]) -> dict[str, Any]:
-    """Contrasts by meaning have no place in the standard's keys; an empty list asks for the default ones."""
-    return {
-        "contrast": [
-            request.expression if request.name is None else f"{request.name} = {request.expression}"
-            for request in contrasts
-        ]
-    }
 
 
 _NAME = re.compile(r"`(?P<quoted>[^`]+)`|(?<![\w.])(?P<plain>[^\W\d]\w*)(?![\w.]*\s*\()(?!\w|\s*=[^=])")

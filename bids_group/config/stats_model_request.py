@@ -6,35 +6,25 @@ line narrow the selection of the file, so that one file serves the jobs of singl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from bids_group.config.request import RunConfig, Selection
+from bids_group.config.options import Option, options_of
+from bids_group.config.request import SETTINGS, RunConfig, Selection
 from bids_group.config.stats_model import Node, StatsModel
-from bids_group.config.stats_model_settings import (
-    ANALYSIS,
-    INFERENCE,
-    INPUTS,
-    OF_NODE,
-    SELECTION,
-    Kind,
-    defaults_of,
-    list_settings,
-)
+from bids_group.config.stats_model_settings import OF_NODE, list_settings
 from bids_group.errors import UsageError
 
-LABELS: Mapping[str, str] = {
-    "subject": "participant_label",
-    "session": "session_label",
-    "task": "task_label",
-    "run": "run_label",
-    "contrast": "first_level_contrast",
+_EXCLUDED = "exclude_participant_label"
+LABELS: Mapping[str, Option] = {
+    one.entity: one
+    for one in SETTINGS.values()
+    if one.entity and one.kind == "texts" and one.name != _EXCLUDED
 }
 """Keys of ``Input`` that select by labels, and their options."""
 
-SINGLE = ("space", "res", "den", "node")
+SINGLE = tuple(one.name for one in SETTINGS.values() if one.entity and one.kind == "text")
 """Keys of ``Input`` that have one value, and the name of their option."""
 
 OF_RAW_IMAGES = ("datatype", "desc", "suffix", "extension", "scope", "part", "echo", "acquisition", "acq")
@@ -58,14 +48,14 @@ def settle_request(model: StatsModel, config: RunConfig) -> tuple[StatsModel, Ru
         Both say something, and not the same; or the file contradicts itself.
     """
     _refuse_formula(config)
-    said = {**_said_by_input(model), **_without_labels(model.settings)}
+    said = {**_said_by_input(model), **model.settings}
     merged = replace(
         config,
-        inputs=_fill(config.inputs, INPUTS, said, config),
-        selection=_fill(_narrow(config.selection, model), SELECTION, said, config),
+        inputs=_fill(config.inputs, said, config.typed),
+        selection=_fill(_narrow(config.selection, model), said, config.typed),
         analysis=replace(
-            _fill(config.analysis, {k: v for k, v in ANALYSIS.items() if k not in OF_NODE}, said, config),
-            inference=_fill(config.analysis.inference, INFERENCE, said, config),
+            _fill(config.analysis, said, config.typed),
+            inference=_fill(config.analysis.inference, said, config.typed),
         ),
     )
     _check_pooling(model, merged.analysis.pooling)
@@ -75,15 +65,9 @@ def settle_request(model: StatsModel, config: RunConfig) -> tuple[StatsModel, Ru
     return settled, replace(merged, analysis=replace(merged.analysis, centering=first))
 
 
-def _typed(config: RunConfig) -> set[str]:
-    """Names of the options that were typed."""
-    options = (token for token in config.command if token.startswith("--"))
-    return {token.partition("=")[0].removeprefix("--").replace("-", "_") for token in options}
-
-
 def _refuse_formula(config: RunConfig) -> None:
     analysis = config.analysis
-    if analysis.formula != "~ 1" or analysis.contrasts or _typed(config) & {"formula", "contrast"}:
+    if analysis.formula != "~ 1" or analysis.contrasts or config.typed & {"formula", "contrast"}:
         raise UsageError(
             "A model file was given, and a formula or contrasts beside it.",
             expected="either --model, or --formula and --contrast",
@@ -95,39 +79,22 @@ def _refuse_formula(config: RunConfig) -> None:
 # Settings
 
 
-def _without_labels(settings: Mapping[str, Any]) -> dict[str, Any]:
-    labels = {*LABELS.values(), "exclude_participant_label"}
-    return {name: value for name, value in settings.items() if name not in labels}
-
-
-def _fill(
-    record: Any, names: Mapping[str, tuple[str, Kind]], said: Mapping[str, Any], config: RunConfig
-) -> Any:
-    """Put what the file says into a record of the request."""
-    defaults, typed, changed = defaults_of(record), _typed(config), {}
-    for setting, (item, kind) in names.items():
-        if setting not in said:
+def _fill(record: Any, said: Mapping[str, Any], typed: Collection[str]) -> Any:
+    """Put what the file says into a record of the request; labels are narrowed, settings of nodes theirs."""
+    changed = {}
+    for option in options_of(type(record)):
+        name, given = option.name, getattr(record, option.attribute)
+        if name not in said or name in OF_NODE or (option.entity and option.kind == "texts"):
             continue
-        value, given = _value(said[setting], kind), getattr(record, item)
-        is_given = given != defaults[item] or setting in typed
-        if is_given and given != value:
+        value = option.convert(said[name])
+        if (given != option.default or name in typed) and given != value:
             raise UsageError(
-                f"The model file and the command line contradict each other about {setting}.",
-                found=f"{said[setting]} in the file, {given} on the command line",
-                fix=f"Leave out --{setting.replace('_', '-')}, or change the file.",
+                f"The model file and the command line contradict each other about {name}.",
+                found=f"{said[name]} in the file, {given} on the command line",
+                fix=f"Leave out {option.flag}, or change the file.",
             )
-        changed[item] = value
+        changed[option.attribute] = value
     return replace(record, **changed)
-
-
-def _value(value: Any, kind: Kind) -> Any:
-    if value is None or kind in ("number", "integer", "flag", "text"):
-        return float(value) if kind == "number" and value is not None else value
-    if kind == "filter":
-        return {key: tuple(each) if isinstance(each, list) else each for key, each in value.items()}
-    if kind == "path":
-        return Path(value)
-    return tuple(Path(each) if kind == "paths" else each for each in value)
 
 
 def _settle_node(node: Node, config: RunConfig) -> Node:
@@ -143,7 +110,7 @@ def _settle_node(node: Node, config: RunConfig) -> Node:
 def _centering(node: Node, config: RunConfig) -> str:
     """Columns of a model file are taken as they are, unless a centring is asked for."""
     asked = config.analysis.centering
-    is_asked = asked != "grand" or "center" in _typed(config)
+    is_asked = asked != "grand" or "center" in config.typed
     said = node.settings.get("center")
     if is_asked and said is not None and said != asked:
         raise UsageError(
@@ -181,16 +148,13 @@ def _said_by_input(model: StatsModel) -> dict[str, Any]:
 def _narrow(selection: Selection, model: StatsModel) -> Selection:
     """Keep the labels that ``Input``, the settings and the command line all allow; exclusions add up."""
     changed: dict[str, Any] = {}
-    for entity, setting in LABELS.items():
-        item = SELECTION[setting][0]
-        prefix = {"subject": "sub-", "session": "ses-"}.get(entity, f"{entity}-")
-        lists = (model.input.get(entity, ()), model.settings.get(setting, ()), getattr(selection, item))
-        changed[item] = _common(
-            [tuple(label.removeprefix(prefix) for label in each) for each in lists], setting
-        )
-    excluded = (*model.settings.get("exclude_participant_label", ()), *selection.exclude_participant_labels)
-    changed["exclude_participant_labels"] = tuple(dict.fromkeys(excluded))
-    return replace(selection, **changed)
+    for entity, option in LABELS.items():
+        of_file = (model.input.get(entity, ()), model.settings.get(option.name, ()))
+        labels = [*map(option.convert, of_file), getattr(selection, option.attribute)]
+        changed[option.attribute] = _common(labels, option.name)
+    option = SETTINGS[_EXCLUDED]
+    excluded = (*model.settings.get(_EXCLUDED, ()), *getattr(selection, option.attribute))
+    return replace(selection, **changed, **{option.attribute: option.convert(excluded)})
 
 
 def _common(lists: list[tuple[str, ...]], setting: str) -> tuple[str, ...]:

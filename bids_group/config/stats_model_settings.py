@@ -5,110 +5,26 @@ A setting has the name of its option: ``smoothing_fwhm`` or ``smoothing-fwhm`` f
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from bids_group.config.places import Place, suggest
-from bids_group.config.request import (
-    CORRECTIONS,
-    AnalysisSpec,
-    ContrastRequest,
-    InferenceSpec,
-    Inputs,
-    Selection,
-)
-from bids_group.errors import UsageError
+from bids_group.config.inference import InferenceSpec
+from bids_group.config.options import Kind, Option, options_of
+from bids_group.config.places import Place
+from bids_group.config.request import SETTINGS, AnalysisSpec, Inputs, Selection
+from bids_group.config.typed import read_contrasts
+from bids_group.words import suggest
 
-Kind = Literal["number", "integer", "flag", "text", "texts", "path", "paths", "filter"]
-
-ANALYSIS: Mapping[str, tuple[str, Kind]] = {
-    "center": ("centering", "text"),
-    "missing": ("missing", "text"),
-    "pooling": ("pooling", "text"),
-    "mask": ("mask", "path"),
-    "mask_threshold": ("mask_threshold", "number"),
-    "min_coverage": ("min_coverage", "number"),
-    "smoothing_fwhm": ("smoothing_fwhm_mm", "number"),
-    "scale_by": ("scale_by", "text"),
-    "atlas": ("atlas", "path"),
-}
-"""Name of each setting, the field of `AnalysisSpec` that it fills, and what it holds."""
-
-INFERENCE: Mapping[str, tuple[str, Kind]] = {
-    "alpha": ("alpha", "number"),
-    "two_sided": ("is_two_sided", "flag"),
-    "correction": ("corrections", "texts"),
-    "cluster_forming_p": ("cluster_forming_p", "number"),
-    "cluster_extent": ("cluster_extent_mm3", "number"),
-    "n_permutations": ("n_permutations", "integer"),
-    "random_seed": ("random_seed", "integer"),
-    "connectivity": ("connectivity", "integer"),
-    "exchangeability_blocks": ("exchangeability_blocks", "text"),
-    "block_scheme": ("block_scheme", "text"),
-    "variance_groups": ("variance_groups", "text"),
-    "shuffle": ("shuffle", "text"),
-    "familywise": ("familywise", "text"),
-    "tail_approximation": ("has_tail_approximation", "flag"),
-    "permutation_p": ("has_permutation_p", "flag"),
-    "log10_p": ("has_log10_p", "flag"),
-}
-"""The same for `InferenceSpec`."""
-
-SELECTION: Mapping[str, tuple[str, Kind]] = {
-    "participant_label": ("participant_labels", "texts"),
-    "exclude_participant_label": ("exclude_participant_labels", "texts"),
-    "session_label": ("session_labels", "texts"),
-    "task_label": ("task_labels", "texts"),
-    "run_label": ("run_labels", "texts"),
-    "space": ("space", "text"),
-    "res": ("res", "text"),
-    "den": ("den", "text"),
-    "node": ("node", "text"),
-    "first_level_contrast": ("first_level_contrasts", "texts"),
-    "bids_filter": ("bids_filter", "filter"),
-    "exclude_where": ("exclude_where", "text"),
-    "input_stat": ("input_stat", "text"),
-    "input_suffix": ("input_suffix", "text"),
-}
-"""The same for `Selection`."""
-
-INPUTS: Mapping[str, tuple[str, Kind]] = {
-    "participants_tsv": ("participants_tsv", "path"),
-    "phenotype": ("phenotype", "paths"),
-    "categorical": ("categorical", "texts"),
-    "numeric": ("numeric", "texts"),
-    "design_matrix": ("design_matrix", "path"),
-}
-"""The same for `Inputs`: the tables; which folders hold the maps is not the model's to say."""
-
-OF_NODE = ("center", "contrast")
+OF_NODE = tuple(name for name, option in SETTINGS.items() if option.stands == "node")
 """Settings that each Dataset node has for itself; the others hold for the whole run."""
 
-CHOICES: Mapping[str, tuple[Any, ...]] = {
-    "missing": ("error", "drop"),
-    "pooling": ("precision", "mean", "none"),
-    "correction": CORRECTIONS,
-    "connectivity": (6, 18, 26),
-    "block_scheme": ("within", "whole"),
-    "shuffle": ("auto", "flips", "permutations", "both"),
-    "familywise": ("within-contrast", "across-contrasts"),
-    "input_stat": ("effect", "z", "t"),
+FLAGS = {
+    flag.removeprefix("--").replace("-", "_"): (option, value)
+    for option in SETTINGS.values()
+    for flag, (value, _) in option.flags.items()
 }
-
-FLAGS: Mapping[str, tuple[str, Any, Any]] = {
-    "one_sided": ("two_sided", False, True),
-    "within_blocks": ("block_scheme", "within", None),
-    "whole_blocks": ("block_scheme", "whole", None),
-}
-"""Options that are flags: the setting each stands for, and what it is where the flag is true, or false."""
-
-_LISTED_WHERE_ON = ("log10_p",)
-"""Flags that earlier versions did not know: the model of a run without them stays as it was."""
-
-NAMES = (*ANALYSIS, *INFERENCE, *SELECTION, *INPUTS, "contrast")
+"""Options without a value may be said like settings: the setting of each, and what it is where it is true."""
 
 
 def list_settings(
@@ -116,32 +32,17 @@ def list_settings(
 ) -> dict[str, Any]:
     """List everything that changes a number, under the names of the manual and as JSON can hold it.
 
-    Of selection and tables, only what differs from the default is listed.
+    Of selection and tables, only what differs from the default is listed. Contrasts are not among it.
     """
-    listed = {**_listed(analysis, ANALYSIS), **_listed(analysis.inference, INFERENCE)}
-    chosen = _changed(selection, SELECTION)
-    tables = {} if inputs is None else _changed(inputs, INPUTS)
-    return {**listed, **chosen, **tables}
-
-
-def _listed(record: AnalysisSpec | InferenceSpec, names: Mapping[str, tuple[str, Kind]]) -> dict[str, Any]:
-    values = {setting: getattr(record, name) for setting, (name, _) in names.items()}
-    return {
-        setting: _plain(value)
-        for setting, value in values.items()
-        if value is not None and (value is not False or setting not in _LISTED_WHERE_ON)
-    }
-
-
-def _changed(record: Selection | Inputs, names: Mapping[str, tuple[str, Kind]]) -> dict[str, Any]:
-    usual = defaults_of(record)
-    values = {setting: (getattr(record, name), usual[name]) for setting, (name, _) in names.items()}
-    return {setting: _plain(value) for setting, (value, default) in values.items() if value != default}
-
-
-def defaults_of(record: Any) -> dict[str, Any]:
-    """Give the value that each field of a record of the request has where nothing was said."""
-    return {item.name: item.default for item in fields(record)} | {"bids_filter": {}}
+    listed = {}
+    for record in (analysis, analysis.inference, selection, inputs):
+        is_whole = isinstance(record, AnalysisSpec | InferenceSpec)
+        for option in options_of(type(record)) if record is not None else ():
+            value = getattr(record, option.attribute)
+            is_said = value is not None if is_whole and not option.is_late else value != option.default
+            if option.name in SETTINGS and is_said and option.read is not read_contrasts:
+                listed[option.name] = _plain(value)
+    return listed
 
 
 def _plain(value: Any) -> Any:
@@ -150,31 +51,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
-
-
-_EQUALS = re.compile(r"(?<![<>=!])=(?!=)")
-
-
-def parse_contrast(text: str) -> ContrastRequest:
-    """Read ``NAME = EXPR`` or ``EXPR``: the first ``=`` outside of brackets parts them.
-
-    ``==``, ``>=`` and the like are left to the expression, which refuses them.
-    """
-    depth = 0
-    for position, character in enumerate(text):
-        depth += (character in "([") - (character in ")]")
-        if depth == 0 and _EQUALS.match(text, position):
-            name, expression = text[:position].strip(), text[position + 1 :].strip()
-            if not name or not expression:
-                raise UsageError(
-                    f"The contrast {text!r} lacks its name or its expression.", expected="NAME = EXPR"
-                )
-            return ContrastRequest(name=name, expression=expression)
-    return ContrastRequest(expression=text.strip())
-
-
-# --------------------------------------------------------------------------------------------
-# Reading
 
 
 def read_settings(place: Place) -> dict[str, Any]:
@@ -186,37 +62,34 @@ def read_settings(place: Place) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for key in place.value:
         name = key.replace("-", "_")
-        if name not in NAMES and name not in FLAGS:
-            place.at(key).refuse("is not known", expected=", ".join(NAMES), fix=suggest(name, NAMES))
-        name, value = _setting(place.at(key), name)
+        if name in SETTINGS:
+            value = _value(place.at(key), SETTINGS[name])
+        elif name in FLAGS:
+            option, meant = FLAGS[name]
+            is_on = _single(place.at(key), "flag")
+            name, value = option.name, meant if is_on else not meant if option.kind == "flag" else None
+        else:
+            place.at(key).refuse(
+                "is not known", expected=", ".join(SETTINGS), fix=suggest(name, SETTINGS, mark="")
+            )
         if settings.setdefault(name, value) != value:
             place.at(key).refuse(f"contradicts what is said of {name} beside it")
     return settings
 
 
-def _setting(place: Place, name: str) -> tuple[str, Any]:
-    if name in FLAGS:
-        name, value, otherwise = FLAGS[name]
-        return name, value if _single(place, "flag") else otherwise
-    return name, _value(place, name)
-
-
-def _value(place: Place, name: str) -> Any:
-    if name == "contrast":
+def _value(place: Place, option: Option) -> Any:
+    """Read the value of a setting as JSON holds it; paths are relative to the file."""
+    if option.read is read_contrasts:
         return [each.text() for each in place.lenient_list().items()]
-    _, kind = {**ANALYSIS, **INFERENCE, **SELECTION, **INPUTS}[name]
-    if kind in ("texts", "paths"):
-        values = [each.label() for each in place.list().items()]
-    else:
-        values = [_single(place, kind)]
-    for value in values:
-        if value not in CHOICES.get(name, (value,)):
-            place.refuse("is not known", expected=" or ".join(str(one) for one in CHOICES[name]))
-    return values if kind in ("texts", "paths") else values[0]
+    is_list = option.kind in ("texts", "paths")
+    values = [each.label() for each in place.list().items()] if is_list else [_single(place, option.kind)]
+    if option.choices and not set(values) <= {*option.choices}:
+        place.refuse("is not known", expected=" or ".join(str(one) for one in option.choices))
+    return values if is_list else values[0]
 
 
 def _single(place: Place, kind: Kind) -> Any:
-    expected: dict[str, tuple[type, ...]] = {
+    types: dict[Kind, tuple[type, ...]] = {
         "number": (int, float),
         "integer": (int,),
         "flag": (bool,),
@@ -224,9 +97,6 @@ def _single(place: Place, kind: Kind) -> Any:
         "path": (str,),
         "filter": (dict,),
     }
-    is_right = isinstance(place.value, expected[kind]) and (
-        kind == "flag" or not isinstance(place.value, bool)
-    )
-    if not is_right:
+    if not isinstance(place.value, types[kind]) or (kind != "flag" and isinstance(place.value, bool)):
         place.refuse(f"is not a {kind}")
-    return str((place.file.parent / place.value).absolute()) if kind == "path" else place.value
+    return str((place.file.parent / str(place.value)).absolute()) if kind == "path" else place.value

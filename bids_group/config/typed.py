@@ -1,4 +1,4 @@
-"""What is typed for an option that takes more than a word: a contrast, a point, a folder, a file of filters."""
+"""What is typed for options that take more than a word: contrasts, points, folders, files of filters."""
 
 from __future__ import annotations
 

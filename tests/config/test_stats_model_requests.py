@@ -18,14 +18,15 @@ from bids_group.config import (
     RunConfig,
     Selection,
 )
+from bids_group.config.options import options_of
 from bids_group.config.stats_model import compile_request, formula_names, write_model_json
 from bids_group.config.stats_model_reading import read_model
 from bids_group.config.stats_model_request import settle_request
-from bids_group.config.stats_model_settings import ANALYSIS, INFERENCE, INPUTS, SELECTION, parse_contrast
+from bids_group.config.typed import parse_contrast
 from bids_group.errors import UsageError
 
 OUTSIDE_OF_SETTINGS = {
-    AnalysisSpec: {"model_file", "formula", "contrasts", "inference", "cut_coords_mm"},
+    AnalysisSpec: {"model_file", "formula", "inference", "cut_coords_mm"},
     InferenceSpec: set(),
     Selection: set(),
     Inputs: {"bids_dir", "derivatives", "maps_table", "skip_bids_validation"},
@@ -33,12 +34,9 @@ OUTSIDE_OF_SETTINGS = {
 """What the file says by its own keys, and what is about folders or pictures."""
 
 
-@pytest.mark.parametrize(
-    ("record", "names"),
-    [(AnalysisSpec, ANALYSIS), (InferenceSpec, INFERENCE), (Selection, SELECTION), (Inputs, INPUTS)],
-)
-def test_every_field_of_a_request_has_a_setting(record: Any, names: Any) -> None:
-    said = {item for item, _ in names.values()} | OUTSIDE_OF_SETTINGS[record]
+@pytest.mark.parametrize("record", OUTSIDE_OF_SETTINGS)
+def test_every_field_of_a_request_has_a_setting(record: Any) -> None:
+    said = {one.attribute for one in options_of(record) if one.stands} | OUTSIDE_OF_SETTINGS[record]
     assert said == {item.name for item in fields(record)}
 
 
@@ -220,7 +218,7 @@ def test_columns_of_a_file_are_not_centred_unless_asked(tmp_path: Path) -> None:
     assert settle(tmp_path, {"center": "grand"})[1].analysis.centering == "grand"
     typed = {"analysis": AnalysisSpec(centering="within:group")}
     assert settle(tmp_path, {}, **typed)[0].dataset_nodes[0].settings["center"] == "within:group"
-    explicit = settle(tmp_path, {}, command=("/data", "/out", "group", "--center", "grand"))
+    explicit = settle(tmp_path, {}, typed=frozenset({"center"}))
     assert explicit[1].analysis.centering == "grand"
 
 
@@ -228,8 +226,8 @@ def test_columns_of_a_file_are_not_centred_unless_asked(tmp_path: Path) -> None:
     ("said", "changes", "sentence"),
     [
         ({"alpha": 0.01}, {"analysis": AnalysisSpec(inference=InferenceSpec(alpha=0.1))}, "about alpha"),
-        ({"alpha": 0.01}, {"command": ("--alpha", "0.05")}, "about alpha"),
-        ({"n_permutations": 5}, {"command": ("--n_permutations=10000",)}, "about n_permutations"),
+        ({"alpha": 0.01}, {"typed": frozenset({"alpha"})}, "about alpha"),
+        ({"n_permutations": 5}, {"typed": frozenset({"n_permutations"})}, "about n_permutations"),
         ({"center": "grand"}, {"analysis": AnalysisSpec(centering="none")}, "about center"),
         ({"space": "a"}, {"selection": Selection(space="b")}, "about space"),
         (
@@ -237,7 +235,7 @@ def test_columns_of_a_file_are_not_centred_unless_asked(tmp_path: Path) -> None:
             {"analysis": AnalysisSpec(formula="~ age")},
             "A model file was given, and a formula or contrasts",
         ),
-        ({}, {"command": ("--formula", "~ 1")}, "A model file was given, and a formula or contrasts"),
+        ({}, {"typed": frozenset({"formula"})}, "A model file was given, and a formula or contrasts"),
         ({}, {"analysis": AnalysisSpec(pooling="mean")}, "The pooling 'mean' and the node 'subject'"),
         ({}, {"analysis": AnalysisSpec(pooling="none")}, "The pooling 'none' and the node 'subject'"),
         (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bids_group.config import ContrastRequest
 from bids_group.config.stats_model import INTERCEPT, Node, NodeContrast, Weight
-from bids_group.config.stats_model_settings import parse_contrast
+from bids_group.config.typed import parse_contrast
 from bids_group.errors import ContrastError
 from bids_group.model.planning.instructions import say_factor
 from bids_group.words import list_some, suggest
