@@ -10,16 +10,15 @@ from typing import Literal
 
 import pandas as pd
 
-from bids_group.bids.conditions import Condition, names_in, parse_condition
 from bids_group.bids.covariates import Study
 from bids_group.bids.entities import name_some, same_label
 from bids_group.bids.index import parse_names
 from bids_group.bids.scans import read_scans
 from bids_group.bids.selection import Choice, exclude
 from bids_group.bids.statmaps import Candidate
+from bids_group.conditions import Condition, Row, names_in, parse_condition
 from bids_group.errors import DataError
 from bids_group.labels import natural_order
-from bids_group.predicates import Row
 from bids_group.records import Column, Exclusion, Notice
 
 _ID = "participant_id"

@@ -37,10 +37,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bids_group.conditions import parse_condition
 from bids_group.errors import DataError
 from bids_group.model.planning.covariates import ENTITIES, level_text
 from bids_group.model.planning.instructions import Call, Transformed, say_factor
-from bids_group.model.planning.queries import evaluate_query
 from bids_group.words import suggest
 
 Columns = dict[str, pd.Series]
@@ -303,6 +303,19 @@ def _without(state: Transformed, call: Call, names: Sequence[str]) -> Transforme
 # Rows
 
 
+class _Asked:
+    """A column as a query sees it: text, of which anything may be asked, or numbers."""
+
+    levels = None
+
+    def __init__(self, column: pd.Series) -> None:
+        values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column.dropna()
+        self.kind = "categorical" if any(isinstance(value, str) for value in values) else "numeric"
+
+    def check_usable(self) -> None:
+        """Numbers can always be asked for."""
+
+
 def _filter(state: Transformed, call: Call) -> Transformed:
     query = call.given.get("Query")
     if not isinstance(query, str):
@@ -311,7 +324,11 @@ def _filter(state: Transformed, call: Call) -> Transformed:
     for name in call.names("By", default=()):
         if name not in state.rows.columns:
             call.refuse(f"names the column '{name}', which does not exist")
-    is_kept = evaluate_query(query, state.rows).fillna(False).astype(bool)
+    columns = {str(name): _Asked(column) for name, column in state.rows.items()}
+    condition = parse_condition(query, columns, what="query", as_pandas=True)
+    cells = state.rows[list(condition.columns)].astype(object)
+    rows: list[Any] = cells.where(cells.notna(), None).to_dict("records")
+    is_kept = pd.Series([condition.holds(row) is True for row in rows], index=cells.index, dtype="bool")
     return _kept(state, call, is_kept, f"left out by the Filter {query!r}")
 
 

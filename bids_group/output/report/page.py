@@ -13,6 +13,8 @@ from typing import Any
 
 import pandas as pd
 
+from bids_group.config import Execution
+from bids_group.config.options import options_of
 from bids_group.output.disk.writing import write_text
 from bids_group.output.report.analysis_view import AnalysisView, view_analysis
 from bids_group.output.report.canvas import read_anatomy
@@ -30,19 +32,11 @@ from bids_group.output.report.volumes import set_stage
 
 _LEVELS = ("group", "participant")
 _EXECUTION_OPTIONS = {
-    "--nprocs": 1,
-    "--mem-gb": 1,
-    "-w": 1,
-    "--work-dir": 1,
-    "--executor": 1,
-    "--dask-scheduler": 1,
-    "--dask-slurm": 1,
-    "--overwrite": 0,
-    "--reports-only": 0,
-    "--print-design": 1,
-    "--verbose": 0,
-    "--quiet": 0,
+    spelling: 0 if one.flags or one.kind == "count" else 1
+    for one in options_of(Execution)
+    for spelling in (one.flag, one.short)
 }
+"""Options that change no number, and how many words each takes."""
 _LOUDNESS = re.compile(r"-[vq]+")
 
 

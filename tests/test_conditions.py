@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bids_group.bids.conditions import parse_condition
+from bids_group.conditions import parse_condition
 from bids_group.errors import UsageError
 from bids_group.records import Column
 
