@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from bids_group.cli.translation import translate
 from bids_group.config.options import Option
 from bids_group.config.request import OPTIONS
 from bids_group.errors import UsageError
-from bids_group.words import os_failure
+from bids_group.words import os_failure, suggest
 
 if TYPE_CHECKING:
     from bids_group.output.results import Results
@@ -87,19 +86,14 @@ def spell_command(bids_dir: str | Path, output_dir: str | Path, options: Mapping
     words = [str(bids_dir), str(output_dir), "group"]
     for name, value in options.items():
         if name not in known:
-            raise _unknown(name, [*known, "contrasts"])
+            raise UsageError(
+                f"There is no option {name!r}.",
+                expected="the options of bids-group --help, with underscores",
+                fix=suggest(name, [*known, "contrasts"]),
+            )
         if value is not None and value is not False:
             words += _spell(name, *known[name], value)
     return words
-
-
-def _unknown(name: str, known: Sequence[str]) -> UsageError:
-    close = difflib.get_close_matches(name.replace("-", "_"), known, n=1)
-    return UsageError(
-        f"There is no option {name!r}.",
-        expected="the options of bids-group --help, with underscores",
-        fix=f"Did you mean {close[0]!r}?" if close else None,
-    )
 
 
 def _spell(name: str, flag: str, option: Option, value: Any) -> list[str]:
@@ -121,16 +115,14 @@ def _spell(name: str, flag: str, option: Option, value: Any) -> list[str]:
 
 def _listed(value: Any, equals: str) -> list[str]:
     """List the values of an option as text; a mapping names them (contrasts, derivatives)."""
-    if isinstance(value, Mapping):
-        return [f"{name}{equals}{_plain(one)}" for name, one in value.items()]
     if isinstance(value, str | Path) or not hasattr(value, "__iter__"):
         return [str(value)]
-    return [str(_plain(one)) for one in value]
-
-
-def _plain(value: Any) -> Any:
-    """Turn an array of weights into lists, whose text a contrast can read."""
-    return value.tolist() if hasattr(value, "tolist") else value
+    names = [f"{name}{equals}" for name in value] if isinstance(value, Mapping) else [""] * len(value)
+    values = value.values() if isinstance(value, Mapping) else value
+    plain = [
+        one.tolist() if hasattr(one, "tolist") else one for one in values
+    ]  # arrays, as contrasts read them
+    return [f"{name}{one}" for name, one in zip(names, plain, strict=True)]
 
 
 @contextmanager

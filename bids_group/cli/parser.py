@@ -43,45 +43,40 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of exiting with 2."""
-        unknown = re.match(r"unrecognized arguments: ((\S+).*)", message, re.DOTALL)
-        if unknown and unknown[2].startswith("-"):
-            raise self._unknown_option(unknown[2].split("=")[0])
-        if unknown:
-            self._check_one_column(unknown[2])
-            raise UsageError(
-                f"The command line has words that belong to no option: {unknown[1]}",
-                expected=self.usage or _USAGE,
-                fix='Put text that has blanks in quotes, such as --formula "~ group + age".',
-            )
-        missing = re.match(r"the following arguments are required: (.*)", message)
-        if missing:
+        if unknown := re.match(r"unrecognized arguments: ((\S+).*)", message, re.DOTALL):
+            raise self._unknown(unknown[2], unknown[1])
+        if missing := re.match(r"the following arguments are required: (.*)", message):
             raise self._missing(missing[1].split(", "))
-        both = re.match(r"argument (\S+): not allowed with argument (\S+)", message)
-        if both:
+        if both := re.match(r"argument (\S+): not allowed with argument (\S+)", message):
             raise UsageError(f"{both[2]} and {both[1]} contradict each other.", fix="Leave one of them out.")
         raise UsageError(f"The command line cannot be read: {message}.", fix=f"See {self.prog} --help.")
 
-    def _check_one_column(self, word: str) -> None:
-        """Say so where the words are columns too many for an option."""
+    def _unknown(self, word: str, words: str) -> UsageError:
+        """Tell what the first unknown word is: an option, one behind ``--``, a column too many, or nothing."""
+        name = word.split("=")[0]
+        known = [option for action in self._actions for option in action.option_strings]
         at = list(self.typed).index(word) if word in self.typed else 0
         option, first = self.typed[at - 2 : at] if at > 1 else ("", "")
         why = {one.flag: one.one_only for one in OPTIONS}.get(option)
-        if why is not None:
-            raise UsageError(
-                f"{option} takes one column: {why}.",
-                found=f"{first} {word}",
-                fix="Make one column of them in participants.tsv, whose values name both.",
-            )
-
-    def _unknown_option(self, name: str) -> UsageError:
-        known = [option for action in self._actions for option in action.option_strings]
         if name in known and "--" in self.typed:
             return UsageError(
                 f"The option {name} stands behind --, where everything is a folder or the level.",
                 fix="Move it before the --.",
             )
-        fix = suggest(name, known, mark="") or f"See {self.prog} --help."
-        return UsageError(f"There is no option {name}.", fix=fix)
+        if word.startswith("-"):
+            fix = suggest(name, known, mark="") or f"See {self.prog} --help."
+            return UsageError(f"There is no option {name}.", fix=fix)
+        if why is not None:
+            return UsageError(
+                f"{option} takes one column: {why}.",
+                found=f"{first} {word}",
+                fix="Make one column of them in participants.tsv, whose values name both.",
+            )
+        return UsageError(
+            f"The command line has words that belong to no option: {words}",
+            expected=self.usage or _USAGE,
+            fix='Put text that has blanks in quotes, such as --formula "~ group + age".',
+        )
 
     def _missing(self, names: Sequence[str]) -> UsageError:
         """Name what is missing, and the list that took it where one ends in an analysis level."""

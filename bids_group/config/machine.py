@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-_MIB_PER_GIB = 1024
+_MIB = 1024**2
 _BYTES_PER_GIB = 1024**3
 _UNLIMITED_BYTES = 2**60
 """Control groups of version 1 write a number near 2⁶³ where there is no limit."""
@@ -27,10 +28,15 @@ def granted_processes(environment: Mapping[str, str] | None = None, root: Path =
     root
         Where ``proc`` and ``sys`` are.
     """
-    environment = os.environ if environment is None else environment
-    limits = [float(_affinity())]
-    limits += _numbers(environment, "SLURM_CPUS_PER_TASK")
-    limits += [quota for folder in _groups(root, "cpu") for quota in _cpu_quota(folder)]
+    has_affinity = hasattr(os, "sched_getaffinity")
+    limits = [float(len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1)]
+    limits += _numbers(os.environ if environment is None else environment, "SLURM_CPUS_PER_TASK")
+    for folder in _groups(root, "cpu"):  # time per period: version 2, then version 1
+        quota, _, period = _read(folder / "cpu.max").strip().partition(" ")
+        quota = quota or _read(folder / "cpu.cfs_quota_us").strip()
+        period = period or _read(folder / "cpu.cfs_period_us").strip()
+        if quota.isdigit() and period.isdigit() and int(period) > 0:
+            limits.append(int(quota) / int(period))
     return max(1, math.floor(min(limits)))
 
 
@@ -46,25 +52,21 @@ def granted_memory_gb(environment: Mapping[str, str] | None = None, root: Path =
         Where ``proc`` and ``sys`` are.
     """
     environment = os.environ if environment is None else environment
-    limits = [_physical_gb(root), *_slurm_memory_gb(environment)]
-    limits += [
-        limit / _BYTES_PER_GIB for folder in _groups(root, "memory") for limit in _memory_limit(folder)
+    of_machine = re.search(r"^MemTotal:\s+(\d+)", _read(root / "proc/meminfo"), re.MULTILINE)
+    n_bytes = [
+        float(of_machine[1]) * 1024
+        if of_machine
+        else float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     ]
-    return min(limits)
-
-
-def _affinity() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # systems that have no affinity
-
-
-def _slurm_memory_gb(environment: Mapping[str, str]) -> Iterator[float]:
-    for per_node in _numbers(environment, "SLURM_MEM_PER_NODE"):
-        yield per_node / _MIB_PER_GIB
     n_cpus = [*_numbers(environment, "SLURM_CPUS_PER_TASK"), 1.0][0]
-    for per_cpu in _numbers(environment, "SLURM_MEM_PER_CPU"):
-        yield per_cpu * n_cpus / _MIB_PER_GIB
+    n_bytes += [per_node * _MIB for per_node in _numbers(environment, "SLURM_MEM_PER_NODE")]
+    n_bytes += [per_cpu * n_cpus * _MIB for per_cpu in _numbers(environment, "SLURM_MEM_PER_CPU")]
+    for folder in _groups(root, "memory"):  # version 2, then version 1
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            text = _read(folder / name).strip()
+            if text.isdigit() and 0 < int(text) < _UNLIMITED_BYTES:
+                n_bytes.append(int(text))
+    return min(n_bytes) / _BYTES_PER_GIB
 
 
 def _numbers(environment: Mapping[str, str], name: str) -> list[float]:
@@ -73,45 +75,18 @@ def _numbers(environment: Mapping[str, str], name: str) -> list[float]:
     return [float(value)] if value.isdigit() and int(value) > 0 else []
 
 
-def _physical_gb(root: Path) -> float:
-    for line in _read(root / "proc/meminfo").splitlines():
-        if line.startswith("MemTotal:"):
-            return float(line.split()[1]) * 1024 / _BYTES_PER_GIB
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / _BYTES_PER_GIB
-
-
 def _groups(root: Path, controller: str) -> Iterator[Path]:
     """Folders of the control groups of this process that rule ``controller``, from its own up to the top."""
     top = root / "sys/fs/cgroup"
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, name = line.split(":", 2)
-        names = controllers.split(",")
         if not controllers:
             bases = [top, top / "unified"]
-        elif controller in names:
-            bases = [top / controllers, top / controller]
         else:
-            continue
+            bases = [top / controllers, top / controller] if controller in controllers.split(",") else []
         inside = PurePosixPath(name.lstrip("/"))
         for base in bases:
             yield from (base / step for step in (inside, *inside.parents))
-
-
-def _cpu_quota(folder: Path) -> Iterator[float]:
-    """Processors' worth of time per period: version 2 (``cpu.max``), then version 1."""
-    quota, _, period = _read(folder / "cpu.max").strip().partition(" ")
-    quota = quota or _read(folder / "cpu.cfs_quota_us").strip()
-    period = period or _read(folder / "cpu.cfs_period_us").strip()
-    if quota.isdigit() and period.isdigit() and int(period) > 0:
-        yield int(quota) / int(period)
-
-
-def _memory_limit(folder: Path) -> Iterator[int]:
-    """Bytes: version 2 (``memory.max``), then version 1."""
-    for name in ("memory.max", "memory.limit_in_bytes"):
-        text = _read(folder / name).strip()
-        if text.isdigit() and 0 < int(text) < _UNLIMITED_BYTES:
-            yield int(text)
 
 
 def _read(path: Path) -> str:

@@ -104,6 +104,12 @@ class Option:
         """Each way to write it on the command line, and its help."""
         return {flag: help_ for flag, (_, help_) in self.flags.items()} or {self.flag: self.help}
 
+    @property
+    def title(self) -> str:
+        """The name of its value where settings are shown as JSON: ``ClusterFormingP``, ``NumberOf…``."""
+        words = re.sub(r"^(is|has)_", "", self.attribute).split("_")
+        return "".join("NumberOf" if word == "n" else word.capitalize() for word in words)
+
     def convert(self, typed: Any) -> Any:
         """Turn what was typed, or stands in a model file, into the value of the field."""
         if typed is None:

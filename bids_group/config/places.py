@@ -51,11 +51,15 @@ class Place:
         """Whether nothing is here (no key, or null)."""
         return self.value is None
 
+    def object(self, expected: str = "{…}") -> Place:
+        """Check that an object is here."""
+        if not isinstance(self.value, Mapping):
+            self.refuse("is not an object", expected=expected)
+        return self
+
     def check_keys(self, known: Iterable[str], required: Iterable[str] = ()) -> Place:
         """Refuse what is not an object, and keys that are not known or lack."""
-        if not isinstance(self.value, Mapping):
-            self.refuse("is not an object", expected="{…}")
-        for key in self.value:
+        for key in self.object().value:
             if key not in known:
                 self.at(key).refuse(
                     "is not known", expected=", ".join(known), fix=suggest(key, known, mark="")
@@ -71,8 +75,11 @@ class Place:
             self.refuse("is not a text", expected='"…"')
         return self.value
 
-    def choice(self, *choices: str) -> str:
-        """Read one of several texts."""
+    def choice(self, *choices: str, assumed: str | None = None) -> str:
+        """Read one of several texts; ``assumed``, with a remark, where nothing is said."""
+        if self.is_absent and assumed is not None:
+            self.remark(f'is missing; "{assumed}" was assumed')
+            return assumed
         if self.value not in choices:
             fix = suggest(self.value, choices, mark="") if isinstance(self.value, str) else None
             self.refuse("is not known", expected=" or ".join(choices), fix=fix)
@@ -98,3 +105,7 @@ class Place:
         if isinstance(self.value, bool) or not isinstance(self.value, str | int):
             self.refuse("is neither a text nor a whole number")
         return str(self.value)
+
+    def labels(self) -> tuple[str, ...]:
+        """Read a list of texts and whole numbers, or a single one."""
+        return tuple(each.label() for each in self.lenient_list().items())

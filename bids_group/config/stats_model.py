@@ -150,14 +150,26 @@ def compile_request(
         Columns that tell first-level contrasts apart: a formula of them needs the contrasts as rows.
     """
     settled = pooling or analysis.pooling
-    lower = _pooling_node(settled)
+    level: Level = "session" if settled == "none" else "subject"
+    lower = Node(
+        name=level,
+        level=level,
+        group_by=("subject", "session", "contrast") if settled == "none" else ("subject", "contrast"),
+        type="glm" if settled == "mean" else "meta",
+        dummy_contrasts=DummyContrasts(test="t"),
+    )
+    names = formula_names(analysis.formula)
+    has_constant = not re.search(r"(?:^|~|\+)\s*0(?![\w.])|-\s*1(?![\w.])", analysis.formula)
     dataset = Node(
         name="group",
         level="dataset",
-        group_by=() if {"contrast", *cell_factors} & set(formula_names(analysis.formula)) else ("contrast",),
-        x=_variables(analysis.formula),
+        group_by=() if {"contrast", *cell_factors} & {*names} else ("contrast",),
+        x=((INTERCEPT,) if has_constant else ()) + names,
         formula=analysis.formula,
-        settings={**list_settings(analysis, selection, inputs), "contrast": [*map(str, analysis.contrasts)]},
+        settings={
+            **list_settings(analysis, selection, inputs),
+            "contrast": [str(request) for request in analysis.contrasts],  # without any: the default ones
+        },
     )
     return StatsModel(
         name=COMMAND_LINE,
@@ -165,17 +177,6 @@ def compile_request(
         nodes=(lower, dataset),
         edges=(Edge(source=lower.name, destination=dataset.name),),
         settings=dataset.settings,
-    )
-
-
-def _pooling_node(pooling: str | None) -> Node:
-    level: Level = "session" if pooling == "none" else "subject"
-    return Node(
-        name=level,
-        level=level,
-        group_by=("subject", "session", "contrast") if pooling == "none" else ("subject", "contrast"),
-        type="glm" if pooling == "mean" else "meta",
-        dummy_contrasts=DummyContrasts(test="t"),
     )
 
 
@@ -189,54 +190,40 @@ def formula_names(formula: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _variables(formula: str) -> tuple[str, ...]:
-    has_constant = not re.search(r"(?:^|~|\+)\s*0(?![\w.])|-\s*1(?![\w.])", formula)
-    return ((INTERCEPT,) if has_constant else ()) + formula_names(formula)
-
-
 def write_model_json(model: StatsModel) -> dict[str, Any]:
     """Write a model as a BIDS Stats Models object that, given as ``--model``, does the same again."""
-    whole: dict[str, Any] = {"Name": model.name, "BIDSModelVersion": model.version}
-    if model.description:
-        whole["Description"] = model.description
-    if model.input:
-        whole["Input"] = {key: list(values) for key, values in model.input.items()}
-    whole["Nodes"] = [_node_json(node) for node in model.nodes]
-    if model.edges:
-        whole["Edges"] = [_edge_json(edge) for edge in model.edges]
-    return whole
-
-
-def _edge_json(edge: Edge) -> dict[str, Any]:
-    written: dict[str, Any] = {"Source": edge.source, "Destination": edge.destination}
-    if edge.filter:
-        written["Filter"] = {key: list(values) for key, values in edge.filter.items()}
-    return written
+    parts = {
+        "Description": model.description,
+        "Input": {key: list(values) for key, values in model.input.items()},
+        "Nodes": [_node_json(node) for node in model.nodes],
+        "Edges": [
+            {
+                "Source": edge.source,
+                "Destination": edge.destination,
+                **({"Filter": {key: list(some) for key, some in edge.filter.items()}} if edge.filter else {}),
+            }
+            for edge in model.edges
+        ],
+    }
+    said = {key: value for key, value in parts.items() if value or key == "Nodes"}
+    return {"Name": model.name, "BIDSModelVersion": model.version, **said}
 
 
 def _node_json(node: Node) -> dict[str, Any]:
-    written = dict(node.source) or _compiled_json(node)
+    """Write a node as it stood in its file, or as it was compiled, with its settings."""
+    written = dict(node.source)
+    if not written:
+        model: dict[str, Any] = {
+            "X": [1 if name == INTERCEPT else name for name in node.x],
+            "Type": node.type,
+        }
+        if node.formula is not None:
+            model["Formula"] = node.formula
+        level = node.level.capitalize()
+        written = {"Level": level, "Name": node.name, "GroupBy": list(node.group_by), "Model": model}
+        if node.dummy_contrasts is not None:
+            written["DummyContrasts"] = {"Test": node.dummy_contrasts.test}
     if node.settings:
-        model = dict(written["Model"])
-        model["Software"] = {**model.get("Software", {}), "bids_group": dict(node.settings)}
-        written["Model"] = model
+        software = {**written["Model"].get("Software", {}), "bids_group": dict(node.settings)}
+        written["Model"] = {**written["Model"], "Software": software}
     return written
-
-
-def _compiled_json(node: Node) -> dict[str, Any]:
-    model: dict[str, Any] = {"X": [_variable_json(name) for name in node.x], "Type": node.type}
-    if node.formula is not None:
-        model["Formula"] = node.formula
-    written: dict[str, Any] = {
-        "Level": node.level.capitalize(),
-        "Name": node.name,
-        "GroupBy": list(node.group_by),
-        "Model": model,
-    }
-    if node.dummy_contrasts is not None:
-        written["DummyContrasts"] = {"Test": node.dummy_contrasts.test}
-    return written
-
-
-def _variable_json(name: str) -> str | int:
-    return 1 if name == INTERCEPT else name

@@ -55,9 +55,7 @@ def read_model(path: Path) -> StatsModel:
         It is not JSON, lacks a key, has one that is not known (with a guess at what was meant), or asks for
         what is not supported.
     """
-    place = Place(file=path, value=_load(path))
-    _refuse_draft(place)
-    place.check_keys(MODEL_KEYS, required=("Name", "Nodes"))
+    place = _load(path).check_keys(MODEL_KEYS, required=("Name", "Nodes"))
     if place.at("BIDSModelVersion").is_absent:
         place.at("BIDSModelVersion").remark("is missing; 1.0.0 was assumed")
     nodes = tuple(_node(each) for each in place.at("Nodes").list().items())
@@ -76,17 +74,6 @@ def read_model(path: Path) -> StatsModel:
     return model
 
 
-def _refuse_draft(place: Place) -> None:
-    """Refuse the drafts of the standard, with the way from steps to today's nodes."""
-    for key in ("Steps", "steps", "Blocks", "blocks"):
-        if isinstance(place.value, Mapping) and key in place.value:
-            place.at(key).refuse(
-                "is of a draft of BIDS Stats Models (before 2021) and cannot be read",
-                expected='"Nodes", each with Level, Name, GroupBy and Model',
-                fix=_FROM_DRAFT,
-            )
-
-
 _FROM_DRAFT = (
     "Write Steps as Nodes, each with a Name and GroupBy (Run: run, subject; Subject: subject, contrast; "
     "Dataset: contrast). Transformations are {'Transformer': 'pybids-transforms-v1', 'Instructions': […]}; "
@@ -95,13 +82,22 @@ _FROM_DRAFT = (
 )
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path) -> Place:
+    """Read the JSON, and refuse the drafts of the standard, with the way from steps to today's nodes."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        place = Place(file=path, value=json.loads(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
         raise MissingInputError(f"The model file {path} cannot be read.", found=error.strerror) from error
     except ValueError as error:
         raise UsageError(f"The model file {path} is not JSON.", found=str(error)) from error
+    for key in ("Steps", "steps", "Blocks", "blocks"):
+        if isinstance(place.value, Mapping) and key in place.value:
+            place.at(key).refuse(
+                "is of a draft of BIDS Stats Models (before 2021) and cannot be read",
+                expected='"Nodes", each with Level, Name, GroupBy and Model',
+                fix=_FROM_DRAFT,
+            )
+    return place
 
 
 # --------------------------------------------------------------------------------------------
@@ -118,12 +114,12 @@ def _node(place: Place) -> Node:
         level=level,
         group_by=tuple(each.text() for each in place.at("GroupBy").lenient_list().items()),
         type=_type(model.at("Type"), level),
-        x=tuple(_variable(each) for each in model.at("X").lenient_list().items()),
+        x=_variables(model.at("X")),
         formula=None if model.at("Formula").is_absent else model.at("Formula").text(),
         instructions=_instructions(place.at("Transformations"), level),
         contrasts=() if contrasts.is_absent else tuple(_contrast(each) for each in contrasts.list().items()),
         dummy_contrasts=_dummy_contrasts(place.at("DummyContrasts")),
-        settings=read_settings(_software(model)),
+        settings=_settings(model.at("Software")),
         source=place.value,
     )
     _check_node(place, node)
@@ -138,25 +134,19 @@ def _level(place: Place) -> Level:
 
 
 def _type(place: Place, level: Level) -> Literal["glm", "meta"]:
-    if place.is_absent:
-        if level != "run":
-            place.remark('is missing; "glm" was assumed')
-        return "glm"
-    return cast(Literal["glm", "meta"], place.choice("glm", "meta"))
+    is_done = place.is_absent and level == "run"
+    return "glm" if is_done else cast(Literal["glm", "meta"], place.choice("glm", "meta", assumed="glm"))
 
 
-def _variable(place: Place) -> str:
-    name = place.label()
-    return INTERCEPT if name.lower() == "intercept" else name
+def _variables(place: Place) -> tuple[str, ...]:
+    return tuple(INTERCEPT if name.lower() == "intercept" else name for name in place.labels())
 
 
-def _software(model: Place) -> Place:
-    software = model.at("Software")
-    if software.is_absent:
-        return software
-    if not isinstance(software.value, Mapping):
-        software.refuse("is not an object", expected='{"bids_group": {…}}')
-    return software.at("bids_group")
+def _settings(software: Place) -> dict[str, Any]:
+    """Read the settings of this program; those of others are theirs."""
+    return (
+        {} if software.is_absent else read_settings(software.object('{"bids_group": {…}}').at("bids_group"))
+    )
 
 
 def _instructions(place: Place, level: Level) -> tuple[Mapping[str, Any], ...]:
@@ -165,13 +155,10 @@ def _instructions(place: Place, level: Level) -> tuple[Mapping[str, Any], ...]:
         return ()
     place.check_keys(("Transformer", "Instructions", "Description"), required=("Transformer", "Instructions"))
     place.at("Transformer").choice(TRANSFORMER)
-    instructions = []
-    for each in place.at("Instructions").list().items():
-        if not isinstance(each.value, Mapping):
-            each.refuse("is not an object", expected='{"Name": …, "Input": […]}')
-        each.at("Name").text()
-        instructions.append(dict(each.value))
-    return tuple(instructions)
+    instructions = list(place.at("Instructions").list().items())
+    for each in instructions:
+        each.object('{"Name": …, "Input": […]}').at("Name").text()
+    return tuple(dict(each.value) for each in instructions)
 
 
 def _check_node(place: Place, node: Node) -> None:
@@ -232,7 +219,7 @@ def _merge_settings(place: Place, nodes: tuple[Node, ...]) -> dict[str, Any]:
 
 def _contrast(place: Place) -> NodeContrast:
     place.check_keys(CONTRAST_KEYS, required=("Name", "ConditionList", "Weights"))
-    conditions = tuple(_variable(each) for each in place.at("ConditionList").lenient_list().items())
+    conditions = _variables(place.at("ConditionList"))
     contrast = NodeContrast(
         name=place.at("Name").label(),
         conditions=conditions,
@@ -249,28 +236,22 @@ def _contrast(place: Place) -> NodeContrast:
 
 
 def _test(place: Place) -> Test:
-    if place.is_absent:
-        place.remark('is missing; "t" was assumed')
-        return "t"
-    return cast(Test, place.choice("t", "F", "pass"))
+    return cast(Test, place.choice("t", "F", "pass", assumed="t"))
 
 
 def _weights(place: Place, n_conditions: int) -> tuple[tuple[Weight, ...], ...]:
+    """Read a row of weights, or a list of rows."""
     rows = list(place.lenient_list().items())
-    is_matrix = bool(rows) and all(isinstance(row.value, list) for row in rows)
-    weights = (
-        [_row(row, n_conditions) for row in rows] if is_matrix else [_row(place.lenient_list(), n_conditions)]
-    )
+    if not rows or not all(isinstance(row.value, list) for row in rows):
+        rows = [place.lenient_list()]
+    weights = []
+    for row in rows:
+        weights.append(tuple(_weight(each) for each in row.items()))
+        if len(weights[-1]) != n_conditions:
+            row.refuse(f"has {len(weights[-1])} weights for {n_conditions} conditions")
+        if not any(Fraction(str(weight)) for weight in weights[-1]):
+            row.refuse("has no weight but 0")
     return tuple(weights)
-
-
-def _row(place: Place, n_conditions: int) -> tuple[Weight, ...]:
-    row = tuple(_weight(each) for each in place.items())
-    if len(row) != n_conditions:
-        place.refuse(f"has {len(row)} weights for {n_conditions} conditions")
-    if not any(Fraction(str(weight)) for weight in row):
-        place.refuse("has no weight but 0")
-    return row
 
 
 def _weight(place: Place) -> Weight:
@@ -287,14 +268,11 @@ def _weight(place: Place) -> Weight:
 def _dummy_contrasts(place: Place) -> DummyContrasts | None:
     if place.is_absent:
         return None
-    place.check_keys(DUMMY_KEYS)
-    listed = place.at("Contrasts")
+    listed = place.check_keys(DUMMY_KEYS).at("Contrasts")
     if listed.is_absent and not place.at("Conditions").is_absent:
         listed = place.at("Conditions")
         listed.remark('is an old name of "Contrasts"')
-    conditions = (
-        None if listed.is_absent else tuple(_variable(each) for each in listed.lenient_list().items())
-    )
+    conditions = None if listed.is_absent else _variables(listed)
     return DummyContrasts(test=_test(place.at("Test")), conditions=conditions)
 
 
@@ -306,25 +284,22 @@ def _edges(place: Place, nodes: tuple[Node, ...]) -> tuple[Edge, ...]:
     """Edges as written; without any, each node hands on to the next."""
     if place.is_absent:
         return tuple(Edge(source=one.name, destination=two.name) for one, two in itertools.pairwise(nodes))
-    return tuple(_edge(each, nodes) for each in place.list().items())
-
-
-def _edge(place: Place, nodes: tuple[Node, ...]) -> Edge:
-    place.check_keys(EDGE_KEYS, required=("Source", "Destination"))
     names = tuple(node.name for node in nodes)
-    return Edge(
-        source=place.at("Source").choice(*names),
-        destination=place.at("Destination").choice(*names),
-        filter=_filter(place.at("Filter")),
+    edges = [each.check_keys(EDGE_KEYS, required=("Source", "Destination")) for each in place.list().items()]
+    return tuple(
+        Edge(
+            source=each.at("Source").choice(*names),
+            destination=each.at("Destination").choice(*names),
+            filter=_filter(each.at("Filter")),
+        )
+        for each in edges
     )
 
 
 def _filter(place: Place) -> dict[str, tuple[str, ...]]:
     if place.is_absent:
         return {}
-    if not isinstance(place.value, Mapping):
-        place.refuse("is not an object", expected='{"contrast": ["faces"]}')
-    return {key: tuple(each.label() for each in place.at(key).lenient_list().items()) for key in place.value}
+    return {key: place.at(key).labels() for key in place.object('{"contrast": ["faces"]}').value}
 
 
 def _input(place: Place) -> dict[str, tuple[str, ...]]:

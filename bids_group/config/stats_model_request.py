@@ -47,8 +47,15 @@ def settle_request(model: StatsModel, config: RunConfig) -> tuple[StatsModel, Ru
     UsageError
         Both say something, and not the same; or the file contradicts itself.
     """
-    _refuse_formula(config)
-    said = {**_said_by_input(model), **model.settings}
+    analysis = config.analysis
+    if analysis.formula != "~ 1" or analysis.contrasts or config.typed & {"formula", "contrast"}:
+        raise UsageError(
+            "A model file was given, and a formula or contrasts beside it.",
+            expected="either --model, or --formula and --contrast",
+            fix="Write the formula and the contrasts into the model file.",
+        )
+    of_input = {name: model.input[name][0] for name in SINGLE if len(model.input.get(name, ())) == 1}
+    said = {**of_input, **model.settings}
     merged = replace(
         config,
         inputs=_fill(config.inputs, said, config.typed),
@@ -65,16 +72,6 @@ def settle_request(model: StatsModel, config: RunConfig) -> tuple[StatsModel, Ru
     return settled, replace(merged, analysis=replace(merged.analysis, centering=first))
 
 
-def _refuse_formula(config: RunConfig) -> None:
-    analysis = config.analysis
-    if analysis.formula != "~ 1" or analysis.contrasts or config.typed & {"formula", "contrast"}:
-        raise UsageError(
-            "A model file was given, and a formula or contrasts beside it.",
-            expected="either --model, or --formula and --contrast",
-            fix="Write the formula and the contrasts into the model file.",
-        )
-
-
 # --------------------------------------------------------------------------------------------
 # Settings
 
@@ -88,37 +85,33 @@ def _fill(record: Any, said: Mapping[str, Any], typed: Collection[str]) -> Any:
             continue
         value = option.convert(said[name])
         if (given != option.default or name in typed) and given != value:
-            raise UsageError(
-                f"The model file and the command line contradict each other about {name}.",
-                found=f"{said[name]} in the file, {given} on the command line",
-                fix=f"Leave out {option.flag}, or change the file.",
-            )
+            raise _contradiction("model file", option, said[name], given)
         changed[option.attribute] = value
     return replace(record, **changed)
 
 
+def _contradiction(who: str, option: Option, said: object, given: object) -> UsageError:
+    return UsageError(
+        f"The {who} and the command line contradict each other about {option.name}.",
+        found=f"{said} in the file, {given} on the command line",
+        fix=f"Leave out {option.flag}, or change the file.",
+    )
+
+
 def _settle_node(node: Node, config: RunConfig) -> Node:
-    """Write the settings of the run, and the node's own, into a Dataset node."""
+    """Write the settings of the run, and the node's own, into a Dataset node.
+
+    Columns of a model file are taken as they are, unless a centring is asked for.
+    """
     if node.level != "dataset":
         return replace(node, settings={})
-    whole = list_settings(config.analysis, config.selection, config.inputs)
-    whole["center"] = _centering(node, config)
-    own = {"contrast": node.settings["contrast"]} if "contrast" in node.settings else {}
-    return replace(node, settings={**whole, **own})
-
-
-def _centering(node: Node, config: RunConfig) -> str:
-    """Columns of a model file are taken as they are, unless a centring is asked for."""
+    own = {name: node.settings[name] for name in OF_NODE if name in node.settings}
     asked = config.analysis.centering
     is_asked = asked != "grand" or "center" in config.typed
-    said = node.settings.get("center")
-    if is_asked and said is not None and said != asked:
-        raise UsageError(
-            f"The node {node.name!r} and the command line contradict each other about center.",
-            found=f"{said} in the file, {asked} on the command line",
-            fix="Leave out --center, or change the file.",
-        )
-    return str(said if said is not None else asked if is_asked else "none")
+    if is_asked and own.get("center", asked) != asked:
+        raise _contradiction(f"node {node.name!r}", SETTINGS["center"], own["center"], asked)
+    whole = list_settings(config.analysis, config.selection, config.inputs)
+    return replace(node, settings={**whole, "center": asked if is_asked else "none", **own})
 
 
 def _check_pooling(model: StatsModel, pooling: str | None) -> None:
@@ -139,10 +132,6 @@ def _check_pooling(model: StatsModel, pooling: str | None) -> None:
 
 # --------------------------------------------------------------------------------------------
 # Selection
-
-
-def _said_by_input(model: StatsModel) -> dict[str, Any]:
-    return {name: model.input[name][0] for name in SINGLE if len(model.input.get(name, ())) == 1}
 
 
 def _narrow(selection: Selection, model: StatsModel) -> Selection:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bids_group.config import AnalysisSpec, InferenceSpec
+from bids_group.config.options import options_of
 from bids_group.output.disk.writing import plain
 from bids_group.output.files.names import shared_entities
 from bids_group.output.files.sidecars import contrast_entry, smoothing
@@ -89,25 +90,8 @@ def _describe_images(spec: AnalysisSpec) -> dict[str, Any]:
 
 
 def _describe_inference(spec: InferenceSpec) -> dict[str, Any]:
-    return {
-        "TwoSided": spec.is_two_sided,
-        "Alpha": spec.alpha,
-        "Corrections": list(spec.corrections),
-        "Familywise": spec.familywise,
-        "ClusterFormingP": spec.cluster_forming_p,
-        "ClusterExtentMm3": spec.cluster_extent_mm3,
-        "Connectivity": spec.connectivity,
-        "IsShuffled": spec.needs_shuffling,
-        "NumberOfPermutations": spec.n_permutations,
-        "RandomSeed": spec.random_seed,
-        "Shuffle": spec.shuffle,
-        "ExchangeabilityBlocks": spec.exchangeability_blocks,
-        "BlockScheme": spec.block_scheme,
-        "VarianceGroups": spec.variance_groups,
-        "PermutationP": spec.has_permutation_p,
-        "TailApproximation": spec.has_tail_approximation,
-        "Log10P": spec.has_log10_p,
-    }
+    said = {one.title: getattr(spec, one.attribute) for one in options_of(InferenceSpec)}
+    return {**said, "IsShuffled": spec.needs_shuffling}
 
 
 def _describe_people(
