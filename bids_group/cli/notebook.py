@@ -117,12 +117,9 @@ def _listed(value: Any, equals: str) -> list[str]:
     """List the values of an option as text; a mapping names them (contrasts, derivatives)."""
     if isinstance(value, str | Path) or not hasattr(value, "__iter__"):
         return [str(value)]
-    names = [f"{name}{equals}" for name in value] if isinstance(value, Mapping) else [""] * len(value)
-    values = value.values() if isinstance(value, Mapping) else value
-    plain = [
-        one.tolist() if hasattr(one, "tolist") else one for one in values
-    ]  # arrays, as contrasts read them
-    return [f"{name}{one}" for name, one in zip(names, plain, strict=True)]
+    named = {f"{name}{equals}": one for name, one in value.items()} if isinstance(value, Mapping) else {}
+    pairs = named.items() or (("", one) for one in value)
+    return [f"{name}{one.tolist() if hasattr(one, 'tolist') else one}" for name, one in pairs]  # arrays too
 
 
 @contextmanager

@@ -52,7 +52,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"The command line cannot be read: {message}.", fix=f"See {self.prog} --help.")
 
     def _unknown(self, word: str, words: str) -> UsageError:
-        """Tell what the first unknown word is: an option, one behind ``--``, a column too many, or nothing."""
+        """Tell what the first unknown word is: an option (behind ``--``?), a column too many, or none."""
         name = word.split("=")[0]
         known = [option for action in self._actions for option in action.option_strings]
         at = list(self.typed).index(word) if word in self.typed else 0
