@@ -2,9 +2,9 @@
 
 from bids_group.bids.cohort import gather_cohort
 from bids_group.bids.completeness import keep_complete, tell_lost_levels
-from bids_group.bids.content import check_grids
 from bids_group.bids.design_matrix import check_matrix_rows
 from bids_group.bids.ledger import build_ledger
+from bids_group.bids.map_files import check_grids
 
 __all__ = [
     "build_ledger",

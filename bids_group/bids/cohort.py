@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from bids_group.bids.cells_of_design import find_cell_factors, type_factors
-from bids_group.bids.content import check_presence, check_twins, check_volumes, read_headers
 from bids_group.bids.covariates import Study, read_study
 from bids_group.bids.datasets import Source, check_bids_dir, find_sources
 from bids_group.bids.design_matrix import read_design_matrix, settle_tables
-from bids_group.bids.exclusions import exclude_leftovers, exclude_mapless, sort_exclusions
-from bids_group.bids.findings import describe_findings
 from bids_group.bids.index import index_dataset
-from bids_group.bids.maps_table import read_maps_table
+from bids_group.bids.ledger import exclude_mapless, sort_exclusions
+from bids_group.bids.map_files import (
+    check_presence,
+    check_statistics,
+    check_twins,
+    check_volumes,
+    read_headers,
+    tell_zeros,
+)
+from bids_group.bids.maps_table import find_cell_factors, read_maps_table, type_factors
 from bids_group.bids.screening import screen
 from bids_group.bids.selection import (
     Choice,
     check_listed,
     check_one_of_each,
-    check_rows,
-    select_people,
-    select_results,
-)
-from bids_group.bids.sessions import order_sessions
-from bids_group.bids.statistics import check_statistics
-from bids_group.bids.statmaps import Candidate, Found, pair_statmaps
-from bids_group.bids.suitability import (
-    check_effects,
-    check_found,
     check_producers,
+    check_rows,
     check_someone_left,
     leave_many_volumes,
     refuse_surfaces,
+    select_people,
+    select_results,
+    wanted_labels,
 )
-from bids_group.bids.zeros import tell_zeros
+from bids_group.bids.statmaps import Found, check_effects, check_found, pair_statmaps
 from bids_group.config import Inputs, Selection
 from bids_group.errors import UsageError
-from bids_group.records import Cohort, FirstLevelMap, Table
+from bids_group.labels import natural_order
+from bids_group.records import Cohort, Column, FirstLevelMap, Notice, Table, note, warn
+from bids_group.words import counted, list_some, plural
 
 
 def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Cohort:
@@ -70,16 +71,17 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
     matrix = None if inputs.design_matrix is None else read_design_matrix(inputs.design_matrix)
     sources, found = _find_maps(inputs, selection, output_dir)
     check_found(found, sources, selection.input_suffix)
-    check_effects(found, selection)
-    has_sessions = any(candidate.map.session is not None for candidate in found.candidates)
-    factors = {name for candidate in found.candidates for name, _ in candidate.map.factors}
-    study = read_study(inputs, _subjects(found), has_sessions=has_sessions, further=factors)
+    check_effects(found, selection, wanted_labels(selection, "contrast"))
+    subjects = {m.subject for m in found.maps} | {leftover.subject for leftover in found.leftovers}
+    has_sessions = any(m.session is not None for m in found.maps)
+    factors = {name for m in found.maps for name, _ in m.factors}
+    study = read_study(inputs, subjects, has_sessions=has_sessions, further=factors)
     in_matrix = () if matrix is None else matrix.frame.index.get_level_values(0)
-    everyone = sorted({*study.listed, *_subjects(found), *in_matrix})
+    everyone = sorted({*study.listed, *subjects, *in_matrix})
 
-    choice = Choice(candidates=list(found.candidates), notices=[*study.notices, *found.notices])
+    choice = Choice(maps=list(found.maps), notices=[*study.notices, *found.notices])
     select_results(choice, selection)
-    in_dataset = tuple(choice.candidates)
+    in_dataset = tuple(choice.maps)
     select_people(choice, selection, everyone)
     check_someone_left(choice, selection)
     if selection.exclude_where is not None:
@@ -87,24 +89,28 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
         check_someone_left(choice, selection)
     _check_maps(choice, selection, is_table=inputs.maps_table is not None)
 
-    maps = _sort_maps(choice.candidates)
-    labels = [m.session for m in maps if m.session is not None]
-    sessions, order_notices = order_sessions(labels, study.session_levels)
+    maps = _sort_maps(choice.maps)
+    sessions, order_notices = _order_sessions(maps, study.session_levels)
     contrasts = {m.contrast for m in maps}
-    without_variance = [c.map for c in in_dataset if c.map.contrast in contrasts and c.map.variance is None]
-    exclusions = [*choice.exclusions, *exclude_leftovers(found.leftovers)]
+    without_variance = [m for m in in_dataset if m.contrast in contrasts and m.variance is None]
+    exclusions = [*choice.exclusions, *found.leftovers]
     exclusions.extend(exclude_mapless(maps, everyone, exclusions))
+    notices = (
+        *choice.notices,
+        *order_notices,
+        *_say_found(maps, sources),
+        *_say_levels(maps),
+        *_say_labels(study, maps),
+        *_say_sessions(study, maps),
+        *_say_variance(without_variance, len(in_dataset)),
+    )
     return Cohort(
         maps=maps,
         tables=settle_tables(_type_tables(study, maps, inputs.maps_table), matrix),
         cell_factors=find_cell_factors(maps),
         everyone=tuple(everyone),
         exclusions=sort_exclusions(exclusions),
-        notices=(
-            *choice.notices,
-            *order_notices,
-            *describe_findings(maps, sources, study, in_dataset, without_variance),
-        ),
+        notices=notices,
         dataset_names={"raw": inputs.bids_dir, **{source.name: source.root for source in sources}},
         has_variance_everywhere=not without_variance,
         sessions=sessions,
@@ -112,59 +118,77 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
     )
 
 
-def _check_maps(choice: Choice, selection: Selection, *, is_table: bool) -> None:
-    """Check what is selected: first names, then whether the files are here, then what is in them."""
-    check_one_of_each(choice.candidates)
-    refuse_surfaces(choice.candidates)
-    check_rows(choice.candidates)
-    check_presence(candidate.map for candidate in choice.candidates)
-    headers = read_headers(candidate.map for candidate in choice.candidates)
-    leave_many_volumes(choice, selection, headers)
-    maps = [candidate.map for candidate in choice.candidates]
-    check_volumes(maps, headers)
-    choice.notices.extend(check_statistics(maps, headers, selection, is_name_free=is_table))
-    check_producers(maps)
-    choice.notices.extend(check_twins(maps))
-    choice.notices.extend(tell_zeros(maps, headers))
-
-
 def _find_maps(inputs: Inputs, selection: Selection, output_dir: Path) -> tuple[tuple[Source, ...], Found]:
-    stat = selection.input_stat or "effect"
+    stat, suffix = selection.input_stat or "effect", selection.input_suffix
     if inputs.maps_table is not None:
         if inputs.derivatives:
             raise UsageError("Maps are named by --maps and by --derivatives.", fix="Use one of them.")
-        source, found = read_maps_table(inputs.maps_table, stat)
-        return (source,), _with_suffix(found, selection.input_suffix)
-    sources = find_sources(inputs, output_dir, selection.input_suffix)
+        source, found = read_maps_table(inputs.maps_table, stat, suffix)
+        return (source,), found
+    sources = find_sources(inputs, output_dir, suffix)
     parts = []
     for source in sources:
         index = index_dataset(source.root)
         check_listed(index.unlisted, selection)
-        parts.append(pair_statmaps(source, index.files, stat, selection.input_suffix))
+        parts.append(pair_statmaps(source, index.files, stat, suffix))
     return sources, Found(
-        candidates=tuple(candidate for part in parts for candidate in part.candidates),
-        leftovers=tuple(leftover for part in parts for leftover in part.leftovers),
+        maps=tuple(m for part in parts for m in part.maps),
+        leftovers={leftover: stats for part in parts for leftover, stats in part.leftovers.items()},
     )
 
 
-def _with_suffix(found: Found, suffix: str) -> Found:
-    """Say of the maps of a table, whose names say nothing, what they are."""
-    candidates = (replace(one, map=replace(one.map, suffix=suffix)) for one in found.candidates)
-    return replace(found, candidates=tuple(candidates))
+def _check_maps(choice: Choice, selection: Selection, *, is_table: bool) -> None:
+    """Check what is selected: first names, then whether the files are here, then what is in them."""
+    check_one_of_each(choice.maps)
+    refuse_surfaces(choice.maps)
+    check_rows(choice.maps)
+    check_presence(choice.maps)
+    headers = read_headers(choice.maps)
+    leave_many_volumes(choice, selection, headers)
+    check_volumes(choice.maps, headers)
+    choice.notices.extend(check_statistics(choice.maps, headers, selection, is_name_free=is_table))
+    check_producers(choice.maps)
+    choice.notices.extend(check_twins(choice.maps))
+    choice.notices.extend(tell_zeros(choice.maps, headers))
 
 
-def _subjects(found: Found) -> set[str]:
-    return {c.map.subject for c in found.candidates} | {leftover.subject for leftover in found.leftovers}
-
-
-def _sort_maps(candidates: Iterable[Candidate]) -> tuple[FirstLevelMap, ...]:
+def _sort_maps(maps: Iterable[FirstLevelMap]) -> tuple[FirstLevelMap, ...]:
     """Sort by contrast, person, session and run: the order of files on disk does not matter."""
 
     def key(m: FirstLevelMap) -> tuple[str, str, str, int, str]:
         number = int(m.run) if m.run and m.run.isdigit() else -1
         return m.contrast, m.subject, m.session or "", number, m.run or ""
 
-    return tuple(sorted((candidate.map for candidate in candidates), key=key))
+    return tuple(sorted(maps, key=key))
+
+
+def _order_sessions(
+    maps: Iterable[FirstLevelMap], declared: Mapping[Path, tuple[str, ...]]
+) -> tuple[Column | None, tuple[Notice, ...]]:
+    """Put the sessions of the maps into the order that JSON files beside the tables declare.
+
+    Returns
+    -------
+    The column ``session``, or None (alphabetical order) where no file gives an order, where one lacks a
+    session, or where two disagree; the last two with a notice.
+    """
+    present = natural_order({m.session for m in maps if m.session is not None})
+    if len(present) < 2 or not declared:
+        return None, ()
+    unordered = "sessions are taken in alphabetical order."
+    orders: dict[tuple[str, ...], list[Path]] = defaultdict(list)
+    for path, levels in declared.items():
+        orders[tuple(level for level in levels if level in present)].append(path)
+        if absent := [label for label in present if label not in levels]:
+            lacking = f"{path} orders the sessions, but its Levels lack {list_some(absent, 10)}: {unordered}"
+            return None, (warn("sessions", lacking, f"List every session: {list_some(present, 30)}."),)
+    if len(orders) > 1:
+        said = [f"{paths[0]} ({', '.join(levels)})" for levels, paths in orders.items()]
+        sentence = f"Files order the sessions differently: {' and '.join(said[:2])}: {unordered}"
+        return None, (warn("sessions", sentence, "Give the sessions one order in all files."),)
+    ((levels, (path, *_)),) = orders.items()
+    said_by = f"Levels in {path.name}"
+    return Column(name="session", kind="categorical", kind_source=said_by, source=path, levels=levels), ()
 
 
 def _type_tables(study: Study, maps: Sequence[FirstLevelMap], listing: Path | None) -> tuple[Table, ...]:
@@ -173,3 +197,83 @@ def _type_tables(study: Study, maps: Sequence[FirstLevelMap], listing: Path | No
     people = study.people({m.subject for m in maps})
     of_maps = type_factors(maps, study.typing, listing)
     return tuple(table for table in (people, visits, of_maps) if table is not None)
+
+
+def _say_found(maps: Sequence[FirstLevelMap], sources: Sequence[Source]) -> list[Notice]:
+    contrasts = natural_order({m.contrast for m in maps})
+    stat, suffix = maps[0].input_stat, maps[0].suffix
+    is_contrast = suffix == "statmap"
+    n_maps = counted(len(maps), "effect map" if is_contrast else f"{suffix} map")
+    n_people = counted(len({m.subject for m in maps}), "participant")
+    what = f"{plural(len(contrasts), 'contrast')} " if is_contrast else ""
+    places = "; ".join(source.words for source in sources)
+    sentence = f"Found {n_maps} of {n_people}, {what}{list_some(contrasts, 20)}, in {places}."
+    said = [note("maps", sentence)]
+    if unsearched := [folder for source in sources for folder in source.unsearched]:
+        sentence = f"Not searched for maps, as they cannot be listed: {list_some(unsearched, 10)}."
+        said.append(warn("maps", sentence, "Name the dataset of the maps with --derivatives."))
+    if stat != "effect":
+        mixed = "they mix the size of each effect with its precision"
+        said.append(warn("maps", f"The data are {stat} maps (--input-stat {stat}): {mixed}."))
+    if not is_contrast and any(m.mask is None for m in maps):
+        said.append(note("maps", "Where a map has no mask beside it, an exact 0 counts as not observed."))
+    return said
+
+
+def _say_levels(maps: Sequence[FirstLevelMap]) -> list[Notice]:
+    """Warn where some people have maps of runs or sessions, and others have not."""
+    said = []
+    for entity in ("session", "run"):
+        by_presence: dict[bool, set[str]] = defaultdict(set)
+        for m in maps:
+            by_presence[getattr(m, entity) is not None].add(m.subject)
+        if by_presence[True] and by_presence[False]:
+            rare = min(by_presence.items(), key=lambda item: (len(item[1]), item[0]))
+            names = list_some((f"sub-{label}" for label in natural_order(rare[1])), 10)
+            sentence = f"Maps {'with' if rare[0] else 'without'} {entity} stand beside others: {names}."
+            fix = "Check that all maps are of one level; some may be pooled from several already."
+            said.append(warn("maps", sentence, fix))
+    return said
+
+
+def _say_labels(study: Study, maps: Iterable[FirstLevelMap]) -> list[Notice]:
+    """Tell of people without a row, and show the labels of the table beside those of the maps."""
+    subjects = {m.subject for m in maps}
+    rowless = natural_order(subjects - set(study.listed))
+    if not rowless or not study.listed:
+        return []
+    names = [f"sub-{label}" for label in rowless]
+    spare = [label for label in natural_order(study.listed) if label not in subjects]
+    by_number = {label.lstrip("0"): label for label in spare}
+    padded = [(label, by_number[label.lstrip("0")]) for label in rowless if label.lstrip("0") in by_number]
+    why = None
+    if padded:
+        pairs = list_some((f"sub-{one} (maps) and sub-{other} (table)" for one, other in padded), 10)
+        why = f"Labels differ in the zeros in front, and are not taken as the same: {pairs}."
+    elif doubled := [f"sub-{label}" for label in spare if label.startswith("sub-")]:
+        why = f"The prefix sub- stands twice in labels of {study.listing}: {list_some(doubled, 3)}."
+    elif len(rowless) == len(subjects):
+        shown = list_some((f"sub-{label}" for label in spare), 3, none="")
+        why = f"No label of {study.listing} ({shown}) is that of a map ({list_some(names, 3)})."
+    sentence = f"{len(rowless)} of the people with maps have no row in {study.listing}, so no covariates: "
+    fix = f"Write the labels in {study.listing} as they stand in the names of the maps."
+    said = [] if why is None else [warn("labels", why, fix)]
+    return [*said, warn("labels", f"{sentence}{list_some(names, 10)}.")]
+
+
+def _say_sessions(study: Study, maps: Iterable[FirstLevelMap]) -> list[Notice]:
+    if not study.sessions or any(m.session is not None for m in maps):
+        return []
+    columns = list_some(study.columns_of_sessions(), 10, none="no covariates")
+    return [note("tables", f"The tables of sessions ({columns}) are not used: the maps name no session.")]
+
+
+def _say_variance(without: Sequence[FirstLevelMap], n_maps: int) -> list[Notice]:
+    if not without or any(m.input_stat != "effect" or m.suffix != "statmap" for m in without):
+        return []
+    share, examples = "None", ""
+    if len(without) < n_maps:
+        share = str(n_maps - len(without))
+        examples = f"; without: {list_some((m.effect.name for m in without), 3)}"
+    sentence = f"{share} of the {n_maps} effect maps of the dataset has a variance map{examples}."
+    return [note("variance", sentence)]

@@ -1,22 +1,28 @@
-"""Kinds of covariates: which columns are categories, which are numbers, and who says so."""
+"""Kinds of covariates: which columns are categories, which are numbers, who says so, and what is odd."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from bids_group.bids.cells import is_like_missing, is_nearly_numbers, is_number, plain_level
-from bids_group.bids.entities import name_some, suggest
-from bids_group.bids.oddities import name_rows, say_odd_numbers, say_odd_words
-from bids_group.bids.sidecars import read_json_object
+from bids_group.bids.cells import is_like_missing, is_nearly_numbers, is_number, look_of, plain_level
+from bids_group.bids.entities import name_row
+from bids_group.bids.index import read_json_object
 from bids_group.errors import DataError, UsageError
 from bids_group.labels import natural_order
-from bids_group.records import Column, Notice
+from bids_group.records import Column, Notice, note, warn
+from bids_group.words import list_some, suggest
+
+_FAR = 10.0
+"""Interquartile ranges beyond the middle half from which a value is called far."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,18 +51,14 @@ def check_typing(typing: Typing, known: Sequence[str]) -> None:
     UsageError
     """
     for option, names in (("--categorical", typing.categorical), ("--numeric", typing.numeric)):
-        for name in names:
-            if name not in known:
-                raise UsageError(
-                    f"{option} names a column '{name}' that no table has.",
-                    found=", ".join(dict.fromkeys(known)) or "no columns",
-                    fix=suggest(name, known),
-                )
-    both = sorted({*typing.categorical} & {*typing.numeric})
-    if both:
-        raise UsageError(
-            f"Column '{both[0]}' is named by --categorical and by --numeric.", fix="Name it once."
-        )
+        for name in (name for name in names if name not in known):
+            raise UsageError(
+                f"{option} names a column '{name}' that no table has.",
+                found=", ".join(dict.fromkeys(known)) or "no columns",
+                fix=suggest(name, known),
+            )
+    for name in sorted({*typing.categorical} & {*typing.numeric}):
+        raise UsageError(f"Column '{name}' is named by --categorical and by --numeric.", fix="Name it once.")
 
 
 def read_dictionary(path: Path) -> Mapping[str, Any]:
@@ -70,8 +72,7 @@ def describe_column(entry: object) -> Description:
     if isinstance(entry, Description):
         return entry
     if not isinstance(entry, Mapping):
-        said = () if entry is None else (f"the entry is {entry!r}, no object",)
-        return Description(remarks=said)
+        return Description(remarks=() if entry is None else (f"the entry is {entry!r}, no object",))
     remarks = [
         f"'{key}' is not '{word}'"
         for word in ("Levels", "Units")
@@ -84,7 +85,7 @@ def describe_column(entry: object) -> Description:
         levels = {name: text for one in levels for name, text in one.items()}
     is_list = isinstance(levels, list) and not any(isinstance(one, Mapping | list) for one in levels)
     if not (is_list or isinstance(levels, Mapping)):
-        remarks += [] if not levels else [f"its Levels are {levels!r}, no object"]
+        remarks += [f"its Levels are {levels!r}, no object"] if levels else []
         levels = ()
     named = (plain_level(str(one).strip()) for one in levels if one is not None)
     is_unit = isinstance(units, str) and units.strip().lower() not in {"", "n/a", "na", "none"}
@@ -110,31 +111,36 @@ def type_column(cells: pd.Series, entry: object, typing: Typing, source: Path) -
     entry
         What the dictionary has for the column.
     """
-    described, name = describe_column(entry), str(cells.name)
+    described, name, sidecar = describe_column(entry), str(cells.name), source.with_suffix(".json").name
     values = pd.Series([cell or None for cell in cells], index=cells.index, name=name, dtype=object)
     present = [str(value) for value in values.dropna()]
-    problem, levels, said = None, described.levels, f"Levels in {source.with_suffix('.json').name}"
+    problem, levels, said = None, described.levels, f"Levels in {sidecar}"
+    is_settled = True
     if name in typing.numeric:
         levels, said = (), "--numeric"
     elif name in typing.categorical or levels:
-        levels = levels or _found_levels([plain_level(one) for one in present])
         said = "--categorical" if name in typing.categorical else said
-        values = _as_levels(values, levels)
+        levels = levels or _found_levels([plain_level(one) for one in present])
+        values = values.map(lambda one: one if one is None or one in levels else plain_level(one))
     elif all(map(is_number, present)):
-        said = _say_numbers(present, len(values))
-        said = f"Units in {source.with_suffix('.json').name}" if described.units else said
+        said = f"Units in {sidecar}" if described.units else _say_numbers(present, len(values))
     else:
-        levels, said = _found_levels(present), "its values are text"
+        levels, said, is_settled = _found_levels(present), "its values are text", False
         problem = _nearly_numbers(values, source) if is_nearly_numbers(name, present) else None
     if levels:
         problem = problem or _unknown_level(values, levels, source)
         known = list(dict.fromkeys([*levels, *values.dropna()]))
         typed = pd.Series(pd.Categorical(values, known), index=values.index, name=name)
-        notices = say_odd_words(values, levels, source, is_settled=said != "its values are text")
+        notices = _say_odd_words(values, levels, source, is_settled=is_settled)
     else:
         problem = _no_number(values, source, said)
-        typed = pd.Series([_as_float(value) for value in values], index=values.index, name=name, dtype=float)
-        notices = say_odd_numbers(typed, source)
+        numbers = [float(one) if one and is_number(one) else float("nan") for one in values]
+        typed = pd.Series(numbers, index=values.index, name=name, dtype=float)
+        notices = _say_odd_numbers(typed, source)
+    empty = [name_row(label) for label in cells.index[[cell == "" for cell in cells]]]
+    if empty:
+        sentence = f"Column '{name}' of {source.name} has an empty cell for {list_some(empty, 10)}: "
+        notices.append(warn("columns", f"{sentence}taken as missing, as n/a is.", "Write n/a into it."))
     column = Column(
         name=name,
         kind="categorical" if levels else "numeric",
@@ -144,23 +150,14 @@ def type_column(cells: pd.Series, entry: object, typing: Typing, source: Path) -
         units=described.units,
         description=described.text,
         problem=problem,
-        notices=(*_say_description(described, name, levels, source), *notices, *_say_empty(cells, source)),
-        empty=tuple(name_rows(cells.index[[cell == "" for cell in cells]], 10_000)),
+        notices=(*_say_description(described, name, levels, sidecar), *notices),
+        empty=tuple(empty),
     )
     return typed, column
 
 
-def _found_levels(present: Sequence[str]) -> tuple[str, ...]:
+def _found_levels(present: Iterable[str]) -> tuple[str, ...]:
     return tuple(natural_order(set(present))) or ("n/a",)
-
-
-def _as_levels(values: pd.Series, levels: Sequence[str]) -> pd.Series:
-    """Write whole numbers as the levels are written."""
-    return values.map(lambda value: value if value is None or value in levels else plain_level(value))
-
-
-def _as_float(value: str | None) -> float:
-    return float(value) if value is not None and is_number(value) else float("nan")
 
 
 def _say_numbers(present: Sequence[str], n_rows: int) -> str:
@@ -168,26 +165,33 @@ def _say_numbers(present: Sequence[str], n_rows: int) -> str:
     if not found:
         return "no value at all"
     is_code = all(re.fullmatch(r"[+-]?\d+", value) for value in found) and len(found) <= min(10, n_rows // 2)
-    codes = f"; whole numbers {name_some(natural_order(found))}: if they are codes, use --categorical"
+    codes = f"; whole numbers {', '.join(natural_order(found))}: if they are codes, use --categorical"
     return "every value is a number" + (codes if is_code else "")
+
+
+# --------------------------------------------------------------------------------------------
+# Problems
 
 
 def _where(values: pd.Series, is_odd: Sequence[bool]) -> tuple[str, str]:
     """Give the first odd value, and a list of odd values with their rows."""
     odd = values[list(is_odd)]
-    by_value = {str(value): list(odd.index[odd == value]) for value in odd.unique()}
-    said = (f"'{value}' in {name_some(name_rows(rows, 10_000), 6)}" for value, rows in by_value.items())
-    return str(odd.iloc[0]), name_some(said, 4)
+    said = (f"'{value}' in {_name_rows(odd.index[odd == value], 6)}" for value in odd.unique())
+    return str(odd.iloc[0]), list_some(said, 4)
+
+
+def _name_rows(index: Iterable[object], limit: int) -> str:
+    return list_some(map(name_row, index), limit)
 
 
 def _nearly_numbers(values: pd.Series, source: Path) -> DataError:
     present = values.dropna()
-    first, found = _where(present, [not is_number(str(value)) for value in present])
-    n_numbers = sum(map(is_number, map(str, present)))
-    rest = f"; the other {n_numbers} values are numbers" if n_numbers else ""
+    is_odd = [not is_number(str(value)) for value in present]
+    first, found = _where(present, is_odd)
+    n_numbers = is_odd.count(False)
     return DataError(
         f"Column '{values.name}' of {source} would be read as categories: '{first}' is no number.",
-        found=found + rest,
+        found=found + (f"; the other {n_numbers} values are numbers" if n_numbers else ""),
         expected="numbers with a decimal point and without a unit; n/a where a value is missing",
         fix=f"{_how_to_mend(first)}; if these are categories, say --categorical {values.name}.",
     )
@@ -229,29 +233,98 @@ def _no_number(values: pd.Series, source: Path, said: str) -> DataError | None:
     )
 
 
-def _say_description(described: Description, name: str, levels: Sequence[str], source: Path) -> list[Notice]:
+# --------------------------------------------------------------------------------------------
+# Oddities: descriptions that are not used, codes for missing values, twins of a level, far values
+
+
+def _say_description(
+    described: Description, name: str, levels: Sequence[str], sidecar: str
+) -> Iterator[Notice]:
     """Say what of a dictionary's entry is not used."""
     remarks = list(described.remarks)
     if levels and not described.levels and described.units:
         remarks.append(f"its Units ({described.units}) are not used, as its values are text")
-    return [
-        Notice(
-            severity="warning",
-            topic="columns",
-            sentence=f"{source.with_suffix('.json').name} describes '{name}' in a way that is not used: "
-            f"{remark}.",
-            fix='Levels are written as "Levels": {"value": "meaning"}, Units as "Units": "years".',
-        )
-        for remark in remarks
-    ]
+    fix = 'Levels are written as "Levels": {"value": "meaning"}, Units as "Units": "years".'
+    for remark in remarks:
+        yield warn("columns", f"{sidecar} describes '{name}' in a way that is not used: {remark}.", fix)
 
 
-def _say_empty(cells: pd.Series, source: Path) -> list[Notice]:
-    rows = cells.index[[cell == "" for cell in cells]]
-    if not len(rows):
+def _say_odd_words(
+    values: pd.Series, levels: Sequence[str], source: Path, *, is_settled: bool
+) -> list[Notice]:
+    """Tell of levels that are twins, of words for missing values, and of numbers with units.
+
+    ``is_settled``: a person or the dictionary said that the column is of categories.
+    """
+    present = [level for level in levels if (values == level).any()]
+    column = f"column '{values.name}' of {source.name}"
+    twins: dict[str | float, list[str]] = defaultdict(list)
+    for level in present:
+        key = re.sub(r"[\s_]+", "", level).casefold()
+        twins[float(key) if is_number(key) else key].append(level)
+    notices = []
+    for alike in (found for found in twins.values() if len(found) > 1):
+        counts = ", ".join(f"'{level}' ({int((values == level).sum())})" for level in alike)
+        sentence = f"The levels {counts} of {column} differ only in case, blanks or zeros: "
+        fix = "If they mean the same, write them alike."
+        notices.append(warn("columns", f"{sentence}each is a group of its own.", fix))
+    if is_settled:
+        return notices
+    for word in filter(is_like_missing, present):
+        rows = _name_rows(values.index[values == word], 6)
+        fix = "If it stands for a missing value, write n/a: BIDS knows no other word for it."
+        notices.append(warn("columns", f"'{word}' is a level of {column} ({rows}).", fix))
+    looks = {look_of(level) for level in present if not is_like_missing(level)}
+    if "unit" in looks and "text" not in looks:
+        tell = warn if looks & {"number", "odd number"} else note
+        sentence = f"C{column[1:]} is read as categories ({list_some(present, 10)})."
+        notices.append(tell("columns", sentence, "If they are numbers, write them without a unit."))
+    return notices
+
+
+def _say_odd_numbers(values: pd.Series, source: Path) -> list[Notice]:
+    """Tell of values far from all others, such as codes for missing values (9999, -999, -1)."""
+    numbers = values.dropna().to_numpy(dtype=np.float64)
+    far = _find_far(numbers)
+    if not far:
         return []
-    sentence = (
-        f"Column '{cells.name}' of {source.name} has an empty cell for {name_some(name_rows(rows, 10_000))}: "
-        "taken as missing, as n/a is."
+    rows = {value: values.index[values == value] for value in far}
+    parts = (
+        f"{value:.15g} in {len(own)} of {len(numbers)} ({_name_rows(own, 4)})" for value, own in rows.items()
     )
-    return [Notice(severity="warning", topic="columns", sentence=sentence, fix="Write n/a into it.")]
+    rest = numbers[~np.isin(numbers, far)]
+    sentence = (
+        f"Column '{values.name}' of {source.name} has values far from all others, which run from "
+        f"{rest.min():.15g} to {rest.max():.15g}: {list_some(parts, 6)}."
+    )
+    fix = "If they are codes for a missing value, write n/a; else check them for typing errors."
+    return [warn("columns", sentence, fix)]
+
+
+def _find_far(numbers: npt.NDArray[np.float64]) -> list[float]:
+    """Find codes for missing values, and values many interquartile ranges away from the middle half."""
+    unique = np.unique(numbers)
+    codes = [float(value) for value in unique if _is_code(float(value), unique)]
+    rest = numbers[~np.isin(numbers, codes)]
+    if len(np.unique(rest)) < 4:
+        return codes if len(np.unique(rest)) > 1 else []
+    low, high = np.quantile(rest, (0.25, 0.75))
+    reach = _FAR * (high - low)
+    is_far = (rest < low - reach) | (rest > high + reach) if reach > 0 else np.zeros(len(rest), dtype=bool)
+    return sorted({*codes, *rest[is_far].tolist()})
+
+
+def _is_code(value: float, unique: npt.NDArray[np.float64]) -> bool:
+    """Whether a value is written as codes are (99, 999, -9, -1 …) and lies far outside of the others."""
+    others = unique[[not _is_written_as_code(float(one)) for one in unique]]
+    if not _is_written_as_code(value) or len(others) < 2:
+        return False
+    if value < 0 < others[0]:
+        return True
+    gap = value - others[-1] if value > others[-1] else others[0] - value
+    return bool(gap > max(float(np.ptp(others)) / 2, float(np.diff(others).max())))
+
+
+def _is_written_as_code(value: float) -> bool:
+    text = f"{value:.15g}"
+    return re.fullmatch(r"-?(9{2,}|8{2,}|7{2,}|9{2,}8)(\.9+)?|-[1789]", text) is not None

@@ -8,10 +8,10 @@ from typing import Literal
 
 import pandas as pd
 
-from bids_group.bids.entities import name_some, suggest
 from bids_group.errors import DataError, UsageError
 from bids_group.labels import natural_order
-from bids_group.records import Column, Exclusion, Notice
+from bids_group.records import Column, Exclusion, Notice, warn
+from bids_group.words import list_some, plural, suggest
 
 
 def keep_complete(
@@ -47,59 +47,51 @@ def keep_complete(
     UsageError
         A variable is no column.
     """
-    for name in variables:
-        if name not in rows.columns:
-            known = [str(column) for column in rows.columns]
-            raise UsageError(
-                f"There is no column '{name}'.", found=", ".join(known), fix=_one_column(name, known)
-            )
+    known = [str(column) for column in rows.columns]
+    for name in (name for name in variables if name not in known):
+        raise UsageError(
+            f"There is no column '{name}'.", found=", ".join(known), fix=_one_column(name, known)
+        )
     described = {name: columns[name] for name in variables if columns is not None and name in columns}
     for column in described.values():
         column.check_usable()
     gaps = rows.loc[:, list(variables)].isna()
     incomplete = gaps.any(axis=1)
     if incomplete.any() and (missing == "error" or incomplete.all()):
-        empty = {name: column.empty for name, column in described.items()}
-        raise _missing_values(gaps, _without_values(rows), about_labels, empty)
+        raise _missing_values(rows, gaps, about_labels, described)
     exclusions = [_exclude(rows, str(label), gaps) for label in rows.index[incomplete]]
     return [str(label) for label in rows.index[~incomplete]], tuple(exclusions)
 
 
-def _without_values(rows: pd.DataFrame) -> pd.Index:
-    """Find the rows that have a value in no column, as those of people whom no table lists."""
-    covariates = rows.drop(columns=["subject", "session"], errors="ignore")
-    return rows.index[covariates.isna().all(axis=1) & bool(covariates.shape[1])]
-
-
 def _missing_values(
-    all_gaps: pd.DataFrame,
-    without_values: pd.Index,
-    labels: Notice | None,
-    empty: Mapping[str, tuple[str, ...]],
+    rows: pd.DataFrame, all_gaps: pd.DataFrame, labels: Notice | None, columns: Mapping[str, Column]
 ) -> DataError:
     gaps = all_gaps[all_gaps.any(axis=1)]
-    is_nobody_left = len(gaps) == len(all_gaps)
-    is_rowless = gaps.index.isin(without_values)
+    is_nobody_left = len(gaps) == len(rows)
+    covariates = rows.loc[gaps.index].drop(columns=["subject", "session"], errors="ignore")
+    is_rowless = covariates.isna().all(axis=1) & bool(covariates.shape[1])  # people whom no table lists
     rowless, listed = [str(label) for label in gaps.index[is_rowless]], gaps[~is_rowless]
-    by_column = {
-        str(name): [str(label) for label in listed.index[listed[name]]]
-        for name in listed.columns[listed.any()]
-    }
-    found = [_say_gaps(name, names, len(all_gaps), empty.get(name, ())) for name, names in by_column.items()]
+    found = []
+    for name in listed.columns[listed.any()]:
+        empty = columns[name].empty if name in columns else ()
+        found.append(_say_gaps(name, [str(label) for label in listed.index[listed[name]]], len(rows), empty))
     fix = "Leave them out with --missing drop, or fill in the table."
     if is_nobody_left:
         fix = "Fill in the table, or leave the column out of the model."
     if rowless:
-        has = "have" if len(rowless) > 1 else "has"
-        found.insert(0, f"{name_some(rowless)} {has} no value in any column (no row in participants.tsv?)")
+        has = plural(len(rowless), "has", "have")
+        found.insert(
+            0, f"{list_some(rowless, 10)} {has} no value in any column (no row in participants.tsv?)"
+        )
         fix = (
             "Write the labels in participants.tsv as in the names of the maps (sub-1 is not sub-01: "
             "spreadsheets strip zeros in front), fill in the table, or say --missing drop."
         )
         if labels is not None:
             found[0], fix = labels.sentence, labels.fix or fix
-    n_rows, names = len(gaps), ", ".join(str(name) for name in gaps.columns[gaps.any()])
-    lack = f"{n_rows} {'rows lack' if n_rows > 1 else 'row lacks'} a value that the model needs ({names})."
+    names = ", ".join(map(str, gaps.columns[gaps.any()]))
+    lacks = plural(len(gaps), "row lacks", "rows lack")
+    lack = f"{len(gaps)} {lacks} a value that the model needs ({names})."
     return DataError(
         f"Nobody is left: {lack}" if is_nobody_left else lack,
         found="; ".join(found),
@@ -114,7 +106,7 @@ def _say_gaps(name: str, rows: Sequence[str], n_rows: int, empty: Collection[str
         return f"no row has a value of {name}"
     blank = [label for label in rows if label in empty]
     parts = (("n/a", [label for label in rows if label not in empty]), ("an empty cell", blank))
-    return "; ".join(f"{word} in {name}: {name_some(labels)}" for word, labels in parts if labels)
+    return "; ".join(f"{word} in {name}: {list_some(labels, 10)}" for word, labels in parts if labels)
 
 
 def _exclude(rows: pd.DataFrame, label: str, gaps: pd.DataFrame) -> Exclusion:
@@ -153,13 +145,8 @@ def tell_lost_levels(
             f"{left.get(level, 0)} of {had[level]} with {level}"
             for level in natural_order(map(str, had.index))
         )
-        notices.append(
-            Notice(
-                severity="warning",
-                topic="missing",
-                sentence=f"--missing drop leaves nobody with {name} = {name_some(natural_order(lost))}: "
-                f"{counts} are left.",
-                fix="Fill in their values, or leave the column that they lack out of the model.",
-            )
-        )
+        levels = list_some(natural_order(lost), 10)
+        sentence = f"--missing drop leaves nobody with {name} = {levels}: {counts} are left."
+        fix = "Fill in their values, or leave the column that they lack out of the model."
+        notices.append(warn("missing", sentence, fix))
     return notices

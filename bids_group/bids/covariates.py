@@ -9,13 +9,20 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from bids_group.bids.columns import Description, Typing, check_typing, read_dictionary, type_column
-from bids_group.bids.entities import name_some, suggest
-from bids_group.bids.sessions import Levels, session_levels
+from bids_group.bids.columns import (
+    Description,
+    Typing,
+    check_typing,
+    describe_column,
+    read_dictionary,
+    type_column,
+)
+from bids_group.bids.entities import bare_label
 from bids_group.bids.tables import SESSION_NAMES, Sheet, index_rows, read_sheet, repeated_rows
 from bids_group.config import Inputs
 from bids_group.errors import BidsGroupError, DataError, MissingInputError, UsageError
-from bids_group.records import Column, Notice, Table
+from bids_group.records import Column, Notice, Table, note
+from bids_group.words import list_some, suggest
 
 PERSON = ("participant_id", "sub")
 SESSION = ("session_id", "ses")
@@ -52,7 +59,7 @@ class Study:
     listed: tuple[str, ...]
     listing: Path | None
     notices: tuple[Notice, ...]
-    session_levels: Mapping[Path, Levels]
+    session_levels: Mapping[Path, tuple[str, ...]]
 
     def people(self, labels: Collection[str], used: Collection[str] = ()) -> Table:
         """Type the columns of people over these labels; people without a row get missing values.
@@ -60,14 +67,14 @@ class Study:
         ``used``: columns whose table must have no problem; values that do not fit are kept as a problem.
         """
         index = pd.Index(sorted(labels), dtype=object)
-        return self._typed(self.persons, index, "subject", used)
+        return self._type(self.persons, index, "subject", used)
 
     def visits(self, rows: Iterable[tuple[str, str]], used: Collection[str] = ()) -> Table | None:
         """Type the columns of sessions over rows of (participant, session); None without such a table."""
         found = sorted(set(rows))
         if not found or not self.sessions:
             return None
-        return self._typed(self.sessions, pd.MultiIndex.from_tuples(found), "session", used)
+        return self._type(self.sessions, pd.MultiIndex.from_tuples(found), "session", used)
 
     def visits_of(self, people: Collection[str]) -> set[tuple[str, str]]:
         """Collect the rows of the tables of sessions that are about these people."""
@@ -82,7 +89,7 @@ class Study:
         """Name the columns of the tables of sessions."""
         return list(dict.fromkeys(str(name) for part in self.sessions for name in part.frame.columns))
 
-    def _typed(
+    def _type(
         self,
         parts: Sequence[TextTable],
         index: pd.Index,
@@ -119,7 +126,9 @@ def read_study(
     """
     notices: list[Notice] = []
     people = sorted(set(people_with_maps))
-    path = _participants_table(inputs)
+    standard = inputs.bids_dir / "participants.tsv"
+    is_there = standard.exists() or standard.is_symlink()
+    path = inputs.participants_tsv or (standard if is_there else None)
     persons: list[TextTable] = [_read_persons(path, inputs.bids_dir, people, notices)]
     sessions = _read_sessions(inputs.bids_dir, people, notices, is_used=has_sessions)
     phenotypes = [find_phenotype(given, inputs.bids_dir) for given in inputs.phenotype]
@@ -139,22 +148,26 @@ def read_study(
         listed=tuple(dict.fromkeys(str(label) for label in persons[0].frame.index)),
         listing=path,
         notices=tuple(notices),
-        session_levels=session_levels({one: _read_dictionary(one)[0] for one in described}),
+        session_levels=_session_levels(described),
     )
 
 
-def _participants_table(inputs: Inputs) -> Path | None:
-    standard = inputs.bids_dir / "participants.tsv"
-    is_there = standard.exists() or standard.is_symlink()
-    return inputs.participants_tsv or (standard if is_there else None)
+def _session_levels(tables: Iterable[Path]) -> dict[Path, tuple[str, ...]]:
+    """Find Levels of ``session_id`` (or ``session``), without ``ses-``, by the JSON file that gives them."""
+    found = {}
+    for table in tables:
+        dictionary = _read_dictionary(table)[0]
+        entries = (describe_column(dictionary.get(key)).levels for key in ("session_id", "session"))
+        if levels := next(filter(None, entries), ()):
+            found[table.with_suffix(".json")] = tuple(bare_label(level, "ses") for level in levels)
+    return found
 
 
 def _read_persons(
     path: Path | None, bids_dir: Path, people: Sequence[str], notices: list[Notice]
 ) -> TextTable:
     if path is None:
-        sentence = f"There is no participants.tsv in {bids_dir}: no covariates."
-        notices.append(Notice(severity="note", topic="tables", sentence=sentence))
+        notices.append(note("tables", f"There is no participants.tsv in {bids_dir}: no covariates."))
         return TextTable(frame=pd.DataFrame(index=pd.Index([], dtype=object)))
     sheet = read_sheet(path)
     if PERSON[0] not in sheet.frame and sheet.frame.shape[1]:
@@ -166,12 +179,11 @@ def _refuse_without_labels(sheet: Sheet, path: Path, people: Sequence[str]) -> N
     """Point to the column that holds the labels of the maps, where one does."""
     known = {*people, *(f"sub-{label}" for label in people)}
     for name in sheet.frame.columns:
-        found = [str(cell) for cell in sheet.frame[name] if cell in known]
-        if found:
+        if sheet.frame[name].isin(known).any():
             raise DataError(
                 f"The table {path} has no column '{PERSON[0]}'.",
-                found=f"{name} ({name_some(map(str, sheet.frame[name]), 3)}); "
-                f"the maps are of {name_some((f'sub-{label}' for label in people), 3)}",
+                found=f"{name} ({list_some(sheet.frame[name], 3)}); "
+                f"the maps are of {list_some((f'sub-{label}' for label in people), 3)}",
                 fix=f"Rename the column {name} to {PERSON[0]}.",
             )
 
@@ -192,30 +204,23 @@ def _as_text_table(
     repeated = repeated_rows(frame, sheet.frame.index, path, [key for _, key in keys])
     dictionary, problem = _read_dictionary(path)
     if lender is not None and lender != path and not path.with_suffix(".json").exists():
-        dictionary = {
-            name: entry
-            for name, entry in _read_dictionary(lender)[0].items()
-            if name in frame and _fits(frame[name], entry, path)
-        }
+        lent = {name: entry for name, entry in _read_dictionary(lender)[0].items() if name in frame}
+        typed = {name: type_column(frame[name], entry, Typing(), path)[1] for name, entry in lent.items()}
+        dictionary = {name: entry for name, entry in lent.items() if typed[name].problem is None}
     if "" in sheet.problems:
-        sentence = f"{sheet.problems[''].sentence} It is not used."
-        notices.append(Notice(severity="note", topic="tables", sentence=sentence))
-    problems: dict[str, BidsGroupError] = dict.fromkeys(map(str, frame.columns), problem) if problem else {}
-    if any(str(name).lower() in SESSION_NAMES for name in frame.columns) and len(keys) == 1:
-        problems |= dict.fromkeys(map(str, frame.columns), next(iter(repeated.values()))) if repeated else {}
+        notices.append(note("tables", f"{sheet.problems[''].sentence} It is not used."))
+    names = list(map(str, frame.columns))
+    problems: dict[str, BidsGroupError] = dict.fromkeys(names, problem) if problem else {}
+    if any(name.lower() in SESSION_NAMES for name in names) and len(keys) == 1 and repeated:
+        problems |= dict.fromkeys(names, next(iter(repeated.values())))
         repeated = {}
     return TextTable(
         frame=frame.loc[~frame.index.duplicated()],
-        sources=dict.fromkeys(map(str, frame.columns), path),
-        dictionary=_matched(dictionary, list(map(str, frame.columns))),
+        sources=dict.fromkeys(names, path),
+        dictionary=_matched(dictionary, names),
         problems={**problems, **sheet.problems},
         repeated=repeated,
     )
-
-
-def _fits(cells: pd.Series, entry: object, path: Path) -> bool:
-    """Whether the entry of another table's dictionary describes this column without a problem."""
-    return type_column(cells, entry, Typing(), path)[1].problem is None
 
 
 def _matched(dictionary: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
@@ -348,7 +353,7 @@ def _join(parts: Sequence[TextTable]) -> TextTable:
         new = [name for name in names if name not in joined.frame]
         disagreeing = {name: _disagreement(joined, part, name) for name in again}
         joined = TextTable(
-            frame=joined.frame.assign(**{name: _merged(joined, part, name) for name in names}),
+            frame=joined.frame.assign(**{name: part.frame[name] for name in new}),
             sources={**part.sources, **joined.sources},
             dictionary={**part.dictionary, **joined.dictionary},
             problems={
@@ -360,10 +365,6 @@ def _join(parts: Sequence[TextTable]) -> TextTable:
     return joined
 
 
-def _merged(one: TextTable, other: TextTable, name: str) -> pd.Series:
-    return one.frame[name] if name in one.frame else other.frame[name]
-
-
 def _disagreement(one: TextTable, other: TextTable, name: str) -> UsageError | None:
     pairs = zip(one.frame.index, one.frame[name], other.frame[name], strict=True)
     differing = [str(label) for label, a, b in pairs if a and b and a != b]
@@ -371,7 +372,7 @@ def _disagreement(one: TextTable, other: TextTable, name: str) -> UsageError | N
         return None
     return UsageError(
         f"Two tables have a column '{name}' with other values.",
-        found=f"{one.sources[name]} and {other.sources[name]} differ for {name_some(differing)}",
+        found=f"{one.sources[name]} and {other.sources[name]} differ for {list_some(differing, 10)}",
         expected="a name of its own for each covariate",
         fix=f"Rename the column in {other.sources[name]}.",
     )
@@ -384,5 +385,4 @@ def _tell_hidden(parts: Iterable[TextTable], notices: list[Notice]) -> None:
                 f"Column '{name}' of {part.sources[name]} is not available as a covariate: the name stands "
                 "for the row's label."
             )
-            fix = "Rename the column to use it."
-            notices.append(Notice(severity="note", topic="columns", sentence=sentence, fix=fix))
+            notices.append(note("columns", sentence, "Rename the column to use it."))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bids_group.bids.entities import suggest
-from bids_group.bids.index import Folder, list_folders, refuse_unlisted, walk
+from bids_group.bids.index import Folder, list_folders, peek_json_object, refuse_unlisted, walk
 from bids_group.config import Inputs
 from bids_group.errors import (
     DataError,
@@ -20,6 +18,7 @@ from bids_group.errors import (
     SelectionError,
     UsageError,
 )
+from bids_group.words import list_some, suggest
 
 OWN_NAME = "bids_group"
 """Our name in ``GeneratedBy``: what we wrote is never a source."""
@@ -88,11 +87,7 @@ def check_bids_dir(bids_dir: Path, *, is_skipped: bool = False) -> None:
 
 def read_description(root: Path) -> Mapping[str, Any] | None:
     """Read ``dataset_description.json``; None where it is missing or is not a JSON object."""
-    try:
-        content = json.loads((root / "dataset_description.json").read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
+    return peek_json_object(root / "dataset_description.json")
 
 
 def read_producers(root: Path) -> tuple[str, ...]:
@@ -100,14 +95,13 @@ def read_producers(root: Path) -> tuple[str, ...]:
     description = read_description(root) or {}
     entries = description.get("GeneratedBy") or description.get("PipelineDescription") or []
     entries = [entries] if isinstance(entries, dict) else entries
-    programs = [entry for entry in entries if isinstance(entry, dict) and entry.get("Name")]
-    names = [str(one["Name"]) for one in programs if not _is_stand_in(one)]
-    return tuple(dict.fromkeys(names))
-
-
-def _is_stand_in(entry: Mapping[str, Any]) -> bool:
-    """Whether an entry is our own under another name: below derivatives/, BIDS wants the folder's."""
-    return entry["Name"] != OWN_NAME and OWN_NAME in str(entry.get("Description"))
+    names = {
+        str(one["Name"]): None
+        for one in entries
+        if isinstance(one, dict) and one.get("Name")  # below derivatives/, BIDS wants the folder's as ours
+        if one["Name"] == OWN_NAME or OWN_NAME not in str(one.get("Description"))
+    }
+    return tuple(names)
 
 
 def find_sources(inputs: Inputs, output_dir: Path, suffix: str = "statmap") -> tuple[Source, ...]:
@@ -141,7 +135,7 @@ def find_sources(inputs: Inputs, output_dir: Path, suffix: str = "statmap") -> t
     if len(candidates) > 1:
         raise UsageError(
             f"More than one dataset holds {say_maps(suffix)}.",
-            found="; ".join(_describe(root) for root in candidates),
+            found="; ".join(map(_describe, candidates)),
             expected="one, or a choice",
             fix=f"Choose with --derivatives, for example --derivatives {candidates[0]}",
         )
@@ -164,11 +158,11 @@ def _check_outside(output_dir: Path, root: Path) -> None:
 
 def _check_named(root: Path, bids_dir: Path, suffix: str) -> None:
     if not root.is_dir():
-        there = list_folders(bids_dir / "derivatives")
+        there = [folder.name for folder in list_folders(bids_dir / "derivatives")]
         raise MissingInputError(
             f"There is no folder {root}.",
-            found=f"in {bids_dir / 'derivatives'}: {', '.join(f.name for f in there) or 'nothing'}",
-            fix=suggest(root.name, (f.name for f in there)) or "Check --derivatives.",
+            found=f"in {bids_dir / 'derivatives'}: {', '.join(there) or 'nothing'}",
+            fix=suggest(root.name, there) or "Check --derivatives.",
         )
     if read_producers(root) == (OWN_NAME,):
         raise UsageError(
@@ -179,15 +173,11 @@ def _check_named(root: Path, bids_dir: Path, suffix: str) -> None:
         )
     if (root / "dataset_description.json").exists():
         return
-    inner = [
-        f
-        for f in list_folders(root)
-        if (f / "dataset_description.json").exists() and holds_maps(f, [], suffix)
-    ]
-    if inner:
+    datasets = (f for f in list_folders(root) if (f / "dataset_description.json").exists())
+    if inner := [folder for folder in datasets if holds_maps(folder, [], suffix)]:
         raise UsageError(
             f"{root} is not a dataset but a folder of datasets.",
-            found="; ".join(_describe(folder) for folder in inner),
+            found="; ".join(map(_describe, inner)),
             expected="a folder with dataset_description.json",
             fix=f"--derivatives {inner[0]}",
         )
@@ -229,13 +219,9 @@ def list_maps(root: Path, unlisted: list[Folder], suffix: str) -> Iterator[Path]
     for folder in walk(root):
         if folder.problem is not None:
             unlisted.append(folder)
-        is_person = "subject_folder" in folder.entities
+        start = "" if "subject_folder" in folder.entities else "sub-"
         for name in folder.names:
-            if (
-                f"_{suffix}." in name
-                and not name.endswith(".json")
-                and (is_person or name.startswith("sub-"))
-            ):
+            if f"_{suffix}." in name and name.startswith(start) and not name.endswith(".json"):
                 yield Path(folder.path, name)
 
 
@@ -245,12 +231,7 @@ def is_own_map(path: Path) -> bool:
     That sidecar is written before any map, so a run that was killed leaves no map that looks foreign.
     """
     stem = re.sub(r"_stat-[a-zA-Z0-9]+_", "_stat-effect_", path.name.split(".")[0])
-    sidecar = path.with_name(f"{stem}.json")
-    try:
-        content = json.loads(sidecar.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and "PoolingKey" in content
+    return "PoolingKey" in (peek_json_object(path.with_name(f"{stem}.json")) or {})
 
 
 def say_maps(suffix: str) -> str:
@@ -267,37 +248,29 @@ def _name_sources(pairs: list[tuple[str | None, Path]]) -> tuple[Source, ...]:
     sources: dict[str, Source] = {}
     for given, root in dict.fromkeys(pairs):
         name = given or _free_name(root.name, sources)
-        _check_name(name)
+        if name == "raw" or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            raise UsageError(
+                f"A derivative cannot be called '{name}'.",
+                expected="letters, digits, - and _; 'raw' stands for BIDS_DIR",
+                fix="Choose another name: --derivatives NAME=PATH",
+            )
         if name in sources:
             raise UsageError(
                 f"Two derivatives are called '{name}'.",
                 found=f"{sources[name].root} and {root}",
                 fix="Give each its own name: --derivatives NAME=PATH",
             )
-        _check_description(root)
+        path = root / "dataset_description.json"
+        if path.exists() and read_description(root) is None:
+            raise DataError(
+                f"{path} is not a JSON object, so nothing says which program made the maps.",
+                expected='{"GeneratedBy": [{"Name": …}], …}',
+                fix="Mend the file.",
+            )
         producers = read_producers(root)
         others = tuple(producer for producer in producers if producer != OWN_NAME)
         sources[name] = Source(name=name, root=root, producers=others, has_own_maps=OWN_NAME in producers)
     return tuple(sources.values())
-
-
-def _check_description(root: Path) -> None:
-    path = root / "dataset_description.json"
-    if path.exists() and read_description(root) is None:
-        raise DataError(
-            f"{path} is not a JSON object, so nothing says which program made the maps.",
-            expected='{"GeneratedBy": [{"Name": …}], …}',
-            fix="Mend the file.",
-        )
-
-
-def _check_name(name: str) -> None:
-    if name == "raw" or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        raise UsageError(
-            f"A derivative cannot be called '{name}'.",
-            expected="letters, digits, - and _; 'raw' stands for BIDS_DIR",
-            fix="Choose another name: --derivatives NAME=PATH",
-        )
 
 
 def _free_name(folder: str, taken: Mapping[str, Source]) -> str:
@@ -308,14 +281,14 @@ def _free_name(folder: str, taken: Mapping[str, Source]) -> str:
 
 
 def _describe(root: Path) -> str:
-    return f"{root} ({', '.join(read_producers(root)) or 'made by an unknown program'})"
+    return f"{root} ({list_some(read_producers(root), none='made by an unknown program')})"
 
 
 def _no_maps(bids_dir: Path, suffix: str) -> SelectionError:
-    there = list_folders(bids_dir / "derivatives")
+    there = ", ".join(folder.name for folder in list_folders(bids_dir / "derivatives"))
     return SelectionError(
         f"No {say_maps(suffix)} were found in {bids_dir / 'derivatives'}.",
-        found=f"{', '.join(f.name for f in there) or 'no folders'}; no …_{suffix} files of people in them",
+        found=f"{there or 'no folders'}; no …_{suffix} files of people in them",
         expected=name_example(suffix),
         fix=f"--derivatives {bids_dir} (it holds {suffix}s itself)"
         if holds_maps(bids_dir, [], suffix)

@@ -10,14 +10,14 @@ from typing import Literal
 import pandas as pd
 
 from bids_group.bids.cells import is_number
-from bids_group.bids.entities import name_some
+from bids_group.bids.entities import name_row
 from bids_group.bids.tables import index_by_label, read_tsv
 from bids_group.errors import DataError, UsageError
 from bids_group.records import Cohort, Column, Exclusion, GroupAnalysis, Table
+from bids_group.words import counted, list_some
 
 PERSON_NAMES = ("participant_id", "subject_label", "subject")
 SESSION_NAMES = ("session_id", "session_label", "session")
-_KIND_SOURCE = "--design-matrix"
 
 
 def read_design_matrix(path: Path) -> Table:
@@ -49,7 +49,7 @@ def read_design_matrix(path: Path) -> Table:
         level="session" if len(keys) == 2 else "subject",
         frame=frame.astype(float),
         columns={
-            str(name): Column(name=str(name), kind="numeric", kind_source=_KIND_SOURCE, source=path)
+            str(name): Column(name=str(name), kind="numeric", kind_source="--design-matrix", source=path)
             for name in frame.columns
         },
     )
@@ -78,14 +78,10 @@ def _check_column(name: str, values: pd.Series, path: Path) -> None:
     if len(text):
         raise DataError(
             f"The column '{name}' of the design matrix {path} holds text.",
-            found=f"'{text.iloc[0]}' in {_say_label(text.index[0])}",
+            found=f"'{text.iloc[0]}' in {name_row(text.index[0])}",
             expected="a finite number in every row (n/a where it is missing)",
             fix="Code each category as columns of numbers, or let --formula do that.",
         )
-
-
-def _say_label(label: object) -> str:
-    return f"sub-{label[0]}_ses-{label[1]}" if isinstance(label, tuple) else f"sub-{label}"
 
 
 def settle_tables(tables: Iterable[Table], matrix: Table | None) -> tuple[Table, ...]:
@@ -170,23 +166,20 @@ def _path(matrix: Table) -> Path:
 
 
 def _no_row(lacking: Sequence[str], matrix: Table) -> DataError:
-    listed = [_say_label(label) for label in matrix.frame.index]
+    listed = [name_row(label) for label in matrix.frame.index]
     people = " ".join(dict.fromkeys(label.split("_")[0].removeprefix("sub-") for label in lacking))
-    unpadded = {_without_zeros(label): label for label in listed if label not in lacking}
-    close = next((unpadded[name] for label in lacking if (name := _without_zeros(label)) in unpadded), None)
+    unpadded = {re.sub(r"^sub-0+", "sub-", label): label for label in listed if label not in lacking}
+    bare = (re.sub(r"^sub-0+", "sub-", label) for label in lacking)
+    close = next((unpadded[label] for label in bare if label in unpadded), None)
     return DataError(
-        f"The design matrix {_path(matrix)} has no row for {name_some(lacking)}.",
-        found=f"{len(listed)} rows: {name_some(listed, 6)}",
+        f"The design matrix {_path(matrix)} has no row for {list_some(lacking, 10)}.",
+        found=f"{len(listed)} rows: {list_some(listed, 6)}",
         expected="a row for everybody with a map",
         fix=f"Write the labels as in the names of the maps ({close} is another label)."
         if close
         else f"Add the rows, or leave these people out: --exclude-participant-label {people}, or "
         "--missing drop.",
     )
-
-
-def _without_zeros(label: str) -> str:
-    return re.sub(r"^sub-0+", "sub-", label)
 
 
 def _check_mapless(analyses: Sequence[GroupAnalysis], cohort: Cohort, matrix: Table) -> None:
@@ -198,12 +191,12 @@ def _check_mapless(analyses: Sequence[GroupAnalysis], cohort: Cohort, matrix: Ta
     for contrast, present in by_contrast.items():
         chosen = {_key(e) for e in cohort.exclusions if _is_chosen(e) and e.contrast in (None, contrast)}
         absent = [label for label in matrix.frame.index if label not in present]
-        extra = [_say_label(one) for one in absent if not {one, _subject(one)} & (chosen | filtered)]
+        extra = [name_row(one) for one in absent if not {one, _subject(one)} & (chosen | filtered)]
         if extra:
-            n_rows = f"{len(extra)} row{'s' if len(extra) > 1 else ''}"
+            n_rows = counted(len(extra), "row")
             raise DataError(
                 f"The design matrix {_path(matrix)} has {n_rows} without a map of {contrast}.",
-                found=name_some(extra),
+                found=list_some(extra, 10),
                 expected=f"rows of the {len(present)} that have one",
                 fix="Remove these rows, or say --missing drop to leave them out.",
             )

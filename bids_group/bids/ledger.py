@@ -1,4 +1,4 @@
-"""The ledger: every participant and map, used or not, and why."""
+"""The ledger: every participant and map, used or not, and why; and the reasons nobody gave so far."""
 
 from __future__ import annotations
 
@@ -11,12 +11,50 @@ import pandas as pd
 from bids_group.bids.entities import run_key
 from bids_group.labels import natural_order
 from bids_group.records import Cohort, Exclusion, FirstLevelMap, GroupAnalysis
-from bids_group.words import bids_uri
+from bids_group.words import bids_uri, list_some
 
 COLUMNS = ("participant_id", "session", "run", "task", "contrast", "file", "used", "reason", "n_maps", "note")
 _NOWHERE = "in no analysis"
 
 Row = dict[str, str | int | None]
+Effect = tuple[str, str | int | None]
+"""A person (``sub-01``) and a first-level contrast."""
+
+
+def exclude_mapless(
+    maps: Sequence[FirstLevelMap], everyone: Iterable[str], exclusions: Iterable[Exclusion]
+) -> list[Exclusion]:
+    """Name everybody who has no map in an analysis, and no reason yet."""
+    have = {(m.subject, m.contrast) for m in maps}
+    contrasts = natural_order({contrast for _, contrast in have})
+    with_maps = {subject for subject, _ in have}
+    kind = "first-level" if not maps or maps[0].suffix == "statmap" else maps[0].suffix
+    lost: dict[str, list[str]] = defaultdict(list)
+    said = set()
+    for exclusion in exclusions:
+        if exclusion.path is None:
+            said.add(exclusion.subject)
+        else:
+            lost[exclusion.subject].append(exclusion.reason)
+    found = []
+    for subject in (label for label in everyone if label not in said):
+        if subject not in with_maps:
+            reasons = list_some(dict.fromkeys(lost[subject]), 3)
+            reason = f"no map left: {reasons}" if lost[subject] else f"no {kind} map"
+            found.append(Exclusion(subject=subject, reason=reason))
+        else:
+            absent = (contrast for contrast in contrasts if (subject, contrast) not in have)
+            found += [
+                Exclusion(subject=subject, contrast=c, reason=f"no map of contrast {c}") for c in absent
+            ]
+    return found
+
+
+def sort_exclusions(exclusions: Iterable[Exclusion]) -> tuple[Exclusion, ...]:
+    """Sort by person, session, contrast and file: the order in which they were found does not matter."""
+    return tuple(
+        sorted(exclusions, key=lambda e: (e.subject, e.session or "", e.contrast or "", str(e.path or "")))
+    )
 
 
 def build_ledger(
@@ -48,56 +86,59 @@ def build_ledger(
     everything = list(dict.fromkeys([*cohort.exclusions, *exclusions]))
     by_file = {exclusion.path: exclusion for exclusion in everything if exclusion.path is not None}
     of_people = [exclusion for exclusion in everything if exclusion.path is None]
-    n_maps = _count_maps(analyses)
-    used = {m.effect for analysis in analyses for row in analysis.observations for m in row.maps}
-    notes = _find_gaps(cohort.maps)
-    said: dict[tuple[str, str | int | None], str] = {
+    files: dict[Effect, set[Path]] = defaultdict(set)
+    for m in (m for analysis in analyses for row in analysis.observations for m in row.maps):
+        files[f"sub-{m.subject}", m.contrast].add(m.effect)
+    used = set().union(*files.values())
+
+    rows = []
+    for m in cohort.maps:
+        is_used = m.effect in used
+        reason = None if is_used else _find_reason(m, by_file, of_people)
+        rows.append(_row(m, cohort, m.effect, used="yes" if is_used else "no", reason=reason))
+    in_cohort = {m.effect for m in cohort.maps}
+    rows += [_row(e, cohort, path, reason=e.reason) for path, e in by_file.items() if path not in in_cohort]
+    with_rows = {row["participant_id"] for row in rows}
+    rows += [
+        _row(e, cohort, None, reason=e.reason)
+        for e in of_people
+        if f"sub-{e.subject}" not in with_rows or e.contrast is not None
+    ]
+    named = {row["participant_id"] for row in rows}
+    nowhere = (Exclusion(subject=label, reason=_NOWHERE) for label in cohort.everyone)
+    rows += [_row(e, cohort, None, reason=_NOWHERE) for e in nowhere if f"sub-{e.subject}" not in named]
+    gaps = _find_gaps(cohort.maps)
+    said: dict[Effect, str] = {
         (f"sub-{subject}", contrast): text for (subject, contrast), text in (remarks or {}).items()
     }
-
-    rows = [_map_row(m, cohort, used, by_file, of_people) for m in cohort.maps]
-    in_cohort = {m.effect for m in cohort.maps}
-    rows.extend(_lost_row(e, cohort) for path, e in by_file.items() if path not in in_cohort)
-    with_rows = {str(row["participant_id"]) for row in rows}
-    rows.extend(
-        _person_row(e) for e in of_people if f"sub-{e.subject}" not in with_rows or e.contrast is not None
-    )
-    named = {str(row["participant_id"]) for row in rows}
-    rows.extend(
-        _row(subject, used="no", reason=_NOWHERE)
-        for subject in cohort.everyone
-        if f"sub-{subject}" not in named
-    )
     for row in rows:
         key = (str(row["participant_id"]), row["contrast"])
-        row["n_maps"] = n_maps[key]
-        row["note"] = "; ".join(filter(None, (notes.get(key), said.get(key)))) or None
-    return _sorted_frame(rows)
+        row["n_maps"] = len(files.get(key, ()))
+        row["note"] = "; ".join(filter(None, (gaps.get(key), said.get(key)))) or None
+    cells = [[row[name] for name in COLUMNS] for row in sorted(rows, key=_place)]
+    return pd.DataFrame(cells, columns=list(COLUMNS), dtype=object)
 
 
-def _row(subject: str, **cells: str | int | None) -> Row:
-    return {**dict.fromkeys(COLUMNS), "participant_id": f"sub-{subject}", **cells}
-
-
-def _map_row(
-    m: FirstLevelMap,
+def _row(
+    about: FirstLevelMap | Exclusion,
     cohort: Cohort,
-    used: set[Path],
-    by_file: Mapping[Path, Exclusion],
-    of_people: Iterable[Exclusion],
+    file: Path | None,
+    *,
+    reason: str | None,
+    used: str = "no",
 ) -> Row:
-    is_used = m.effect in used
-    reason = None if is_used else _find_reason(m, by_file, of_people)
-    return _row(
-        m.subject,
-        session=m.session,
-        run=m.run,
-        task=m.task,
-        contrast=m.contrast,
-        file=_uri(m.effect, cohort.dataset_names),
-        used="yes" if is_used else "no",
-        reason=reason,
-    )
+    """Fill a row; files are named by BIDS URIs of the innermost dataset that holds them, or by their path."""
+    uri = None if file is None else bids_uri(file, cohort.dataset_names)
+    return {
+        "participant_id": f"sub-{about.subject}",
+        "session": about.session,
+        "run": about.run,
+        "task": about.task,
+        "contrast": about.contrast,
+        "file": str(file) if uri is not None and uri.startswith("file:") else uri,
+        "used": used,
+        "reason": reason,
+    }
 
 
 def _find_reason(m: FirstLevelMap, by_file: Mapping[Path, Exclusion], of_people: Iterable[Exclusion]) -> str:
@@ -113,81 +154,28 @@ def _find_reason(m: FirstLevelMap, by_file: Mapping[Path, Exclusion], of_people:
     return next(fitting, _NOWHERE)
 
 
-def _lost_row(exclusion: Exclusion, cohort: Cohort) -> Row:
-    file = None if exclusion.path is None else _uri(exclusion.path, cohort.dataset_names)
-    return _row(
-        exclusion.subject,
-        session=exclusion.session,
-        run=exclusion.run,
-        task=exclusion.task,
-        contrast=exclusion.contrast,
-        file=file,
-        used="no",
-        reason=exclusion.reason,
-    )
-
-
-def _person_row(exclusion: Exclusion) -> Row:
-    return _row(
-        exclusion.subject,
-        session=exclusion.session,
-        contrast=exclusion.contrast,
-        used="no",
-        reason=exclusion.reason,
-    )
-
-
-def _uri(path: Path, datasets: Mapping[str, Path]) -> str:
-    """Name a file as a BIDS URI of the innermost dataset that holds it, or by its path."""
-    uri = bids_uri(path, datasets)
-    return str(path) if uri.startswith("file:") else uri
-
-
-def _count_maps(analyses: Iterable[GroupAnalysis]) -> Counter[tuple[str, str | int | None]]:
-    """Count the maps that each person's effect of each contrast stands on."""
-    files: dict[tuple[str, str | int | None], set[Path]] = defaultdict(set)
-    for analysis in analyses:
-        for observation in analysis.observations:
-            for m in observation.maps:
-                files[f"sub-{m.subject}", m.contrast].add(m.effect)
-    return Counter({key: len(paths) for key, paths in files.items()})
-
-
-def _find_gaps(maps: Sequence[FirstLevelMap]) -> dict[tuple[str, str | int | None], str]:
+def _find_gaps(maps: Sequence[FirstLevelMap]) -> dict[Effect, str]:
     """Say who lacks a session or run that more than half of the people of a contrast have."""
-    slots: dict[str, dict[str, set[tuple[str | None, str | None]]]] = defaultdict(lambda: defaultdict(set))
+    slots: dict[str, dict[str, set[tuple[str, str | None]]]] = defaultdict(lambda: defaultdict(set))
     for m in maps:
-        slots[m.contrast][m.subject].add((m.session, run_key(m.run)))
-    notes: dict[tuple[str, str | int | None], str] = {}
+        slots[m.contrast][m.subject].add((m.session or "", run_key(m.run)))
+    notes: dict[Effect, str] = {}
     for contrast, by_person in slots.items():
         counts = Counter(slot for own in by_person.values() for slot in own)
         usual = {slot for slot, count in counts.items() if 2 * count > len(by_person)}
         for subject, own in by_person.items():
-            if usual - own:
-                notes[f"sub-{subject}", contrast] = _say_gaps(own, usual)
+            words = []
+            for session in natural_order({session for session, _ in usual - own}):
+                expected = {slot for slot in usual if slot[0] == session}
+                unit = "runs" if any(run for _, run in expected) else "maps"
+                place = f" in ses-{session}" if session else ""
+                words.append(f"{len(expected & own)} of {len(expected)} {unit}{place}")
+            if words:
+                notes[f"sub-{subject}", contrast] = "; ".join(words)
     return notes
 
 
-def _say_gaps(own: set[tuple[str | None, str | None]], usual: set[tuple[str | None, str | None]]) -> str:
-    words = []
-    for session in natural_order({slot[0] or "" for slot in usual - own}):
-        expected = {slot for slot in usual if (slot[0] or "") == session}
-        unit = "runs" if any(run for _, run in expected) else "maps"
-        place = f" in ses-{session}" if session else ""
-        words.append(f"{len(expected & own)} of {len(expected)} {unit}{place}")
-    return "; ".join(words)
-
-
-def _sorted_frame(rows: Iterable[Row]) -> pd.DataFrame:
-    def key(row: Row) -> tuple[str, ...]:
-        run = str(row["run"] or "").zfill(4)
-        names = ("participant_id", "session")
-        return (
-            *(str(row[name] or "") for name in names),
-            run,
-            str(row["contrast"] or ""),
-            str(row["file"] or ""),
-        )
-
-    cells = [[row[name] for name in COLUMNS] for row in sorted(rows, key=key)]
-    return pd.DataFrame(cells, columns=list(COLUMNS), dtype=object)
+def _place(row: Row) -> tuple[str, ...]:
+    """By person, session, run (as a number), contrast and file."""
+    names = ("participant_id", "session", "run", "contrast", "file")
+    return tuple(str(row[name] or "").zfill(4 if name == "run" else 0) for name in names)

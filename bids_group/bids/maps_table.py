@@ -1,38 +1,47 @@
-"""A table that lists first-level maps one by one, for what has no BIDS names (SPM, FSL FEAT, AFNI)."""
+"""A table that lists first-level maps one by one, for what has no BIDS names (SPM, FSL FEAT, AFNI).
+
+Its further columns are covariates of single maps, and factors that tell contrasts apart.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
 from bids_group.bids.cells import is_number
-from bids_group.bids.cells_of_design import name_cells
+from bids_group.bids.columns import Typing, type_column
 from bids_group.bids.datasets import Source
-from bids_group.bids.entities import name_some, run_key, suggest
-from bids_group.bids.statmaps import Candidate, Found
+from bids_group.bids.entities import run_key
+from bids_group.bids.statmaps import Found, InputStat
 from bids_group.bids.tables import read_tsv, require_columns
-from bids_group.elements import FORMATS, ImageFiles, is_cifti_name, is_volume_name, locate
+from bids_group.elements import FORMATS, is_cifti_name, is_volume_name, locate
 from bids_group.errors import DataError, MissingInputError, UsageError
-from bids_group.records import FirstLevelMap
+from bids_group.records import FirstLevelMap, Notice, Table, warn
+from bids_group.words import counted, list_some, plural, suggest
 
 _REQUIRED = ("participant_id", "contrast", "effect")
 _LABELS = {"session": "ses", "run": "run", "task": "task", "space": "space", "res": "res", "den": "den"}
+_FILES = ("effect", "variance", "dof", "mask")
 _KNOWN = (*_REQUIRED, *_LABELS, "variance", "dof", "mask")
 
+Lines = Mapping[int, FirstLevelMap]
 
-def read_maps_table(path: Path, input_stat: Literal["effect", "z", "t"] = "effect") -> tuple[Source, Found]:
+
+def read_maps_table(
+    path: Path, input_stat: InputStat = "effect", suffix: str = "statmap"
+) -> tuple[Source, Found]:
     """Read the table of ``--maps``; paths in it are relative to its own folder.
 
     Columns: ``participant_id``, ``contrast``, ``effect``, and where wanted ``session``, ``run``, ``task``,
     ``space``, ``res``, ``den``, ``variance``, ``dof`` (a number or a file) and ``mask``. Other columns are
-    covariates and factors of the maps.
+    covariates and factors of the maps. ``suffix`` says what the maps are, as their names say nothing.
 
     Raises
     ------
@@ -46,35 +55,33 @@ def read_maps_table(path: Path, input_stat: Literal["effect", "z", "t"] = "effec
     """
     frame = read_tsv(path)
     require_columns(frame, path, _REQUIRED)
-    known = list(_KNOWN)
     for column in frame.columns:
-        if column not in known and suggest(str(column), known):
+        if column not in _KNOWN and (hint := suggest(str(column), _KNOWN)):
+            others = "other columns, as factors of the maps, under names less alike"
             raise UsageError(
                 f"The table {path} has an unknown column '{column}'.",
-                expected=f"{', '.join(known)}; other columns, as factors of the maps, under names less alike",
-                fix=suggest(str(column), known),
+                expected=f"{', '.join(_KNOWN)}; {others}",
+                fix=hint,
             )
-    records = [{str(name): cell for name, cell in row.items()} for row in frame.to_dict("records")]
-    by_line = {
-        int(number): _read_row(row, f"Line {number} of {path}", path, input_stat)
-        for number, row in zip(frame.index, records, strict=True)
-    }
-    named, notices = name_cells(list(by_line.values()))
-    by_line = dict(zip(by_line, named, strict=True))
+    rows = [{str(name): cell for name, cell in row.items()} for row in frame.to_dict("records")]
+    read = [
+        _read_row(row, f"Line {number} of {path}", path, input_stat)
+        for number, row in zip(frame.index, rows, strict=True)
+    ]
+    named, notices = _name_cells(read)
+    by_line = dict(zip(map(int, frame.index), named, strict=True))
     _check_files(by_line, frame, path)
     _check_rows(by_line, frame, path)
     _check_there(by_line, frame, path)
-    maps = list(by_line.values())
-    root = _common_folder(maps, path)
-    candidates = tuple(_as_candidate(replace(m, dataset=root)) for m in maps)
+    folders = {str(one.parent) for m in named for one in m.files}
+    root = Path(os.path.commonpath([str(path.absolute().parent), *sorted(folders)]))
+    maps = (replace(m, dataset=root, suffix=suffix, entities=_entities(m)) for m in named)
     return Source(name="maps", root=root, producers=(), table=path), Found(
-        candidates=candidates, leftovers=(), notices=notices
+        maps=tuple(maps), leftovers={}, notices=notices
     )
 
 
-def _read_row(
-    row: Mapping[str, str | None], where: str, table: Path, input_stat: Literal["effect", "z", "t"]
-) -> FirstLevelMap:
+def _read_row(row: Mapping[str, str | None], where: str, table: Path, input_stat: InputStat) -> FirstLevelMap:
     for name in _REQUIRED:
         if row[name] is None:
             raise DataError(f"{where} has no {name}.", fix="Fill the cell, or remove the line.")
@@ -131,47 +138,57 @@ def _read_dof(text: str | None, folder: Path, where: str) -> float | Path | None
     return float(text)
 
 
-def _files_of(maps: Iterable[FirstLevelMap]) -> list[Path]:
-    return [path for m in maps for path in (m.effect, m.variance, m.dof, m.mask) if isinstance(path, Path)]
+def _entities(m: FirstLevelMap) -> dict[str, str]:
+    labels = {name: getattr(m, name) for name in ("subject", "contrast", *_LABELS)}
+    named = {name: label for name, label in labels.items() if label is not None}
+    return {**named, "stat": m.input_stat, "suffix": "statmap"}
 
 
-def _check_files(by_line: Mapping[int, FirstLevelMap], frame: pd.DataFrame, table: Path) -> None:
+def _twins(by_line: Lines, key_of: Callable[[FirstLevelMap], Hashable]) -> Iterator[list[int]]:
+    """Find the lines of which several have one key; None is no key."""
+    lines: dict[Hashable, list[int]] = defaultdict(list)
+    for number, m in by_line.items():
+        lines[key_of(m)].append(number)
+    return (numbers for key, numbers in lines.items() if key is not None and len(numbers) > 1)
+
+
+def _check_files(by_line: Lines, frame: pd.DataFrame, table: Path) -> None:
     """Refuse a result that stands in several lines (masks and degrees of freedom may be shared)."""
     for column in ("effect", "variance"):
-        lines: dict[ImageFiles | None, list[int]] = defaultdict(list)
-        for number, m in by_line.items():
-            path = getattr(m, column)
-            lines[None if path is None else locate(path)].append(number)
-        for files, numbers in lines.items():
-            if files is not None and len(numbers) > 1:
-                where = (f"line {number} (sub-{by_line[number].subject})" for number in numbers)
-                raise DataError(
-                    f"The table {table} names the same file in several lines of its column '{column}'.",
-                    found=f"{frame[column][numbers[0]]} in {_name_all(where)}",
-                    expected="a file of its own in each line",
-                    fix="Mend the path in the line that is wrong, or remove the line; of a 4D file that "
-                    "holds the volumes of several lines, name the volume in each: all.nii.gz,1",
-                )
+
+        def files_of(m: FirstLevelMap, name: str = column) -> Hashable:
+            path = getattr(m, name)
+            return None if path is None else locate(path)
+
+        for numbers in _twins(by_line, files_of):
+            where = _name_all(f"line {number} (sub-{by_line[number].subject})" for number in numbers)
+            raise DataError(
+                f"The table {table} names the same file in several lines of its column '{column}'.",
+                found=f"{frame[column][numbers[0]]} in {where}",
+                expected="a file of its own in each line",
+                fix="Mend the path in the line that is wrong, or remove the line; of a 4D file that "
+                "holds the volumes of several lines, name the volume in each: all.nii.gz,1",
+            )
 
 
-def _check_rows(by_line: Mapping[int, FirstLevelMap], frame: pd.DataFrame, table: Path) -> None:
+def _check_rows(by_line: Lines, frame: pd.DataFrame, table: Path) -> None:
     """Refuse two lines whose labels are the same, as one of them must be wrong."""
-    lines: dict[tuple[str | None, ...], list[int]] = defaultdict(list)
-    for number, m in by_line.items():
-        labels = (getattr(m, name) for name in _LABELS if name != "run")
-        lines[m.subject, m.contrast, run_key(m.run), *labels].append(number)
-    for numbers in (found for found in lines.values() if len(found) > 1):
+    for numbers in _twins(by_line, lambda m: (m.contrast, run_key(m.run), *_labels(m))):
         m = by_line[numbers[0]]
         labelled = ((name, getattr(m, name)) for name in ("session", "run", "task"))
         said = [f"{name} {label}" for name, label in labelled if label is not None]
-        where = (f"line {number} ({frame['effect'][number]})" for number in numbers)
         raise UsageError(
             f"The table {table} has {len(numbers)} lines about the same map: "
             f"{', '.join([f'sub-{m.subject}', *said, f'contrast {m.contrast}'])}.",
-            found=_name_all(where),
+            found=_name_all(f"line {number} ({frame['effect'][number]})" for number in numbers),
             expected="one line for each person, session, run and contrast",
             fix="Mend the labels (or add a column run or session), or remove a line.",
         )
+
+
+def _labels(m: FirstLevelMap) -> tuple[str | None, ...]:
+    """Labels but for contrast and run."""
+    return m.subject, m.session, m.task, m.space, m.res, m.den
 
 
 def _name_all(parts: Iterable[str]) -> str:
@@ -179,30 +196,86 @@ def _name_all(parts: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}"
 
 
-def _check_there(by_line: Mapping[int, FirstLevelMap], frame: pd.DataFrame, table: Path) -> None:
+def _check_there(by_line: Lines, frame: pd.DataFrame, table: Path) -> None:
     absent = [
         f"line {number}: {frame[column][number]}"
         for number, m in by_line.items()
-        for column in ("effect", "variance", "dof", "mask")
+        for column in _FILES
         if isinstance(path := getattr(m, column), Path)
         and not all(one.exists() or one.is_symlink() for one in locate(path).all)
     ]
     if absent:
-        n_files = "1 file that" if len(absent) == 1 else f"{len(absent)} files that"
+        n = len(absent)
         raise MissingInputError(
-            f"{n_files} {table} names {'is' if len(absent) == 1 else 'are'} not there.",
-            found=name_some(absent),
+            f"{counted(n, 'file')} that {table} names {plural(n, 'is', 'are')} not there.",
+            found=list_some(absent, 10),
             expected=f"paths relative to {table.parent}",
             fix="Mend the paths in the table.",
         )
 
 
-def _common_folder(maps: Iterable[FirstLevelMap], table: Path) -> Path:
-    folders = {str(path.parent) for path in _files_of(maps)}
-    return Path(os.path.commonpath([str(table.absolute().parent), *sorted(folders)]))
+def _name_cells(maps: Sequence[FirstLevelMap]) -> tuple[list[FirstLevelMap], tuple[Notice, ...]]:
+    """Name lines about the same map after the factors that tell them apart: ``faces`` as ``faces A1 B2``.
+
+    All lines of such a contrast are named so, by as few columns as do, in their order.
+    """
+    renamed, notices = list(maps), []
+    for contrast in dict.fromkeys(m.contrast for m in maps):
+        at = [position for position, m in enumerate(maps) if m.contrast == contrast]
+        cells = _telling_columns([maps[position] for position in at])
+        if cells:
+            sentence = (
+                f"The lines of contrast {contrast} are told apart by {', '.join(cells)}: each cell is a "
+                "first-level contrast of its own."
+            )
+            fix = f"Use them in the formula to compare cells, such as '~ {' * '.join(cells)} + subject'."
+            notices.append(warn("maps", sentence, fix))
+        for position in at if cells else ():
+            values = dict(maps[position].factors)
+            parts = (f"{name}{values[name] or ''}" for name in cells)
+            renamed[position] = replace(maps[position], contrast=" ".join([contrast, *parts]))
+    return renamed, tuple(notices)
 
 
-def _as_candidate(m: FirstLevelMap) -> Candidate:
-    labels = {name: getattr(m, name) for name in ("subject", "contrast", *_LABELS)}
-    named = {name: label for name, label in labels.items() if label is not None}
-    return Candidate(map=m, entities={**named, "stat": m.input_stat, "suffix": "statmap"})
+def _telling_columns(maps: Sequence[FirstLevelMap]) -> list[str]:
+    """Choose columns one after the other while lines of one label are parted by them."""
+
+    def n_groups(names: Sequence[str]) -> int:
+        return len({(m.run, *_labels(m), *(dict(m.factors)[name] for name in names)) for m in maps})
+
+    chosen: list[str] = []
+    for name, _ in maps[0].factors:
+        if n_groups(chosen) == len(maps):
+            break
+        if n_groups([*chosen, name]) > n_groups(chosen):
+            chosen.append(name)
+    return chosen if n_groups(chosen) == len(maps) else []
+
+
+def find_cell_factors(maps: Sequence[FirstLevelMap]) -> tuple[str, ...]:
+    """Find the columns that have one value in each first-level contrast, and several over them."""
+    by_column: dict[str, dict[str, set[str | None]]] = defaultdict(lambda: defaultdict(set))
+    for m in maps:
+        for name, value in m.factors:
+            by_column[name][m.contrast].add(value)
+    return tuple(
+        name
+        for name, values in by_column.items()
+        if all(len(each) == 1 for each in values.values()) and len(set().union(*values.values())) > 1
+    )
+
+
+def type_factors(maps: Sequence[FirstLevelMap], typing: Typing, source: Path | None) -> Table | None:
+    """Type the further columns over the maps; what tells contrasts apart is a factor unless ``--numeric``."""
+    if source is None or not maps[0].factors:
+        return None
+    cells = set(find_cell_factors(maps)) - set(typing.numeric)
+    typing = replace(typing, categorical=(*typing.categorical, *sorted(cells)))
+    index = pd.Index([str(m.effect) for m in maps], dtype=object)
+    series, columns = {}, {}
+    for name, _ in maps[0].factors:
+        texts = pd.Series([dict(m.factors)[name] for m in maps], index=index, name=name, dtype=object)
+        series[name], column = type_column(texts, None, typing, source)
+        said = "a factor of the first-level contrasts, in the table of maps"
+        columns[name] = replace(column, kind_source=said) if name in cells else column
+    return Table(level="map", frame=pd.DataFrame(series, index=index), columns=columns)

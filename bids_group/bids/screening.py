@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
+from bids_group.bids.columns import Typing, type_column
 from bids_group.bids.covariates import Study
-from bids_group.bids.entities import name_some, same_label
-from bids_group.bids.index import parse_names
-from bids_group.bids.scans import read_scans
-from bids_group.bids.selection import Choice, exclude
-from bids_group.bids.statmaps import Candidate
+from bids_group.bids.entities import same_label
+from bids_group.bids.index import list_files, list_folders, parse_names
+from bids_group.bids.selection import Choice
+from bids_group.bids.tables import index_by_label, read_tsv
 from bids_group.conditions import Condition, Row, names_in, parse_condition
 from bids_group.errors import DataError
 from bids_group.labels import natural_order
-from bids_group.records import Column, Exclusion, Notice
+from bids_group.records import Column, FirstLevelMap, Notice, Table, note, warn
+from bids_group.words import list_some, plural
 
 _ID = "participant_id"
 _MOST_NAMED = 10
+_FUNCTIONAL = ("_bold.nii", "_bold.nii.gz", "_cbv.nii", "_cbv.nii.gz", "_bold.dtseries.nii")
+_NOT_COMPARED = {"suffix", "extension", "space", "res", "den", "desc"}
 Key = tuple[str, ...]
 
 
@@ -33,6 +37,12 @@ class Layer:
     kind: Literal["participant", "session", "scan"]
     columns: Mapping[str, Column]
     rows: Mapping[Key, Row]
+
+    def look_up(self, key: Key, entities: Mapping[str, str]) -> Row:
+        """Give the row that a row of a finer table stands in; without values where there is none."""
+        session = (key[0], entities.get("session", ""))
+        own = {"participant": key[:1], "session": session, "scan": key}[self.kind]
+        return self.rows.get(own, dict.fromkeys(self.columns))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +66,7 @@ def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
     DataError
         It holds for a part of what a map was made of: the map can neither stay nor go.
     """
-    people = sorted({candidate.map.subject for candidate in choice.candidates})
+    people = sorted({m.subject for m in choice.maps})
     layers = _gather_layers(text, study, bids_dir, people)
     columns = {
         name: _with_levels_of_all(column, study)
@@ -64,23 +74,28 @@ def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
         for name, column in layer.columns.items()
     }
     condition = parse_condition(text, columns)
-    used = _layers_used(layers, condition)
+    homes = {name: layer.kind for layer in reversed(layers) for name in layer.columns}
+    kinds = {homes[name] for name in condition.columns}
+    used = [layer for layer in layers if layer.kind in kinds]
     lines = _join_lines(used, people)
     reasons: dict[Path, str] = {}
     lacking: dict[str, str] = {}
-    for candidate in choice.candidates:
-        relevant = [line for line in lines[candidate.map.subject] if _is_about(line, candidate)]
+    for m in choice.maps:
+        relevant = [line for line in lines[m.subject] if _is_about(line, m)]
         verdicts = [condition.holds(line.cells) for line in relevant]
         if True in verdicts:
-            _check_whole(candidate, verdicts, text)
-            reasons[candidate.map.effect] = _say_reason(condition, relevant[verdicts.index(True)])
+            _check_whole(m, verdicts, text)
+            reasons[m.effect] = _say_reason(condition, relevant[verdicts.index(True)])
         elif None in verdicts or not verdicts:
-            lacking[candidate.map.subject] = _say_lacking(condition, relevant, verdicts, used[-1].kind)
-    _leave(choice, reasons, is_personal=used[-1].kind == "participant")
+            lacking[m.subject] = _say_lacking(condition, relevant, verdicts, used[-1].kind)
+    if used[-1].kind == "participant":
+        choice.leave_people({m.subject: reasons[m.effect] for m in choice.maps if m.effect in reasons})
+    else:
+        choice.leave(reasons)
     if not reasons:
-        sentence = f"--exclude-where '{text}' matches nobody."
-        choice.notices.append(Notice(severity="note", topic="exclusions", sentence=sentence))
-    choice.notices.extend(_say_open(condition, lacking))
+        choice.notices.append(note("exclusions", f"--exclude-where '{text}' matches nobody."))
+    if lacking:
+        choice.notices.append(_say_open(condition, lacking))
 
 
 def _gather_layers(text: str, study: Study, bids_dir: Path, people: Sequence[str]) -> list[Layer]:
@@ -91,7 +106,6 @@ def _gather_layers(text: str, study: Study, bids_dir: Path, people: Sequence[str
     names = names_in(text)
     table = study.people(people, names)
     ids = [f"sub-{label}" for label in people]
-    frame = table.frame.assign(**{_ID: ids})
     id_column = Column(
         name=_ID,
         kind="categorical",
@@ -99,16 +113,41 @@ def _gather_layers(text: str, study: Study, bids_dir: Path, people: Sequence[str
         source=bids_dir / "participants.tsv",
         levels=tuple(dict.fromkeys([*ids, *(f"sub-{label}" for label in study.listed)])),
     )
-    columns = {**table.columns, _ID: id_column}
-    layers = [Layer(kind="participant", columns=columns, rows=_rows(frame))]
+    rows = _rows(table.frame.assign(**{_ID: ids}))
+    layers = [Layer(kind="participant", columns={**table.columns, _ID: id_column}, rows=rows)]
     visits = study.visits(study.visits_of(people), names)
     if visits is not None:
         layers.append(Layer(kind="session", columns=visits.columns, rows=_rows(visits.frame)))
     is_enough = names <= {name for layer in layers for name in layer.columns}
-    scans = None if is_enough else read_scans(bids_dir, people)
+    scans = None if is_enough else _read_scans(bids_dir, people)
     if scans is not None:
         layers.append(Layer(kind="scan", columns=scans.columns, rows=_rows(scans.frame)))
     return layers
+
+
+def _read_scans(bids_dir: Path, people: Iterable[str]) -> Table | None:
+    """Read the scans tables of these people, rows of functional images only. None where there are none.
+
+    The index is (participant, file name); columns of all people are typed together.
+    """
+    frames = []
+    source = bids_dir
+    for label in people:
+        folder = bids_dir / f"sub-{label}"
+        places = [folder, *(one for one in list_folders(folder) if one.name.startswith("ses-"))]
+        name = re.compile(rf"sub-{re.escape(label)}(?:_ses-.*)?_scans\.tsv")
+        files = (path for place in places for path in list_files(place) if name.fullmatch(path.name))
+        for source in sorted(files):
+            frame = index_by_label(read_tsv(source), source, [("filename", "file")])
+            frame = frame[[str(file).endswith(_FUNCTIONAL) for file in frame.index]]
+            frames.append(frame.set_axis(pd.MultiIndex.from_product([[label], frame.index]), axis=0))
+    if not frames:
+        return None
+    text = pd.concat(frames).astype(object)
+    text = text.where(text.notna(), None)
+    typed = {str(name): type_column(text[name], None, Typing(), source) for name in text.columns}
+    frame = pd.DataFrame({name: values for name, (values, _) in typed.items()}, index=text.index)
+    return Table(level="session", frame=frame, columns={name: column for name, (_, column) in typed.items()})
 
 
 def _with_levels_of_all(column: Column, study: Study) -> Column:
@@ -124,57 +163,31 @@ def _rows(frame: pd.DataFrame) -> dict[Key, Row]:
     return dict(zip(keys, rows, strict=True))
 
 
-def _layers_used(layers: Sequence[Layer], condition: Condition) -> list[Layer]:
-    homes = {name: layer.kind for layer in reversed(layers) for name in layer.columns}
-    kinds = {homes[name] for name in condition.columns}
-    return [layer for layer in layers if layer.kind in kinds]
-
-
 def _join_lines(used: Sequence[Layer], people: Sequence[str]) -> dict[str, list[Line]]:
     """Give each person the rows of the finest table, with the values of the coarser ones beside them."""
     finest, known = used[-1], set(people)
     keys = [key for key in finest.rows if key[0] in known]
-    named = _entities_of(finest.kind, keys)
+    scans = parse_names(key[1] for key in keys) if finest.kind == "scan" else {}
     lines: dict[str, list[Line]] = defaultdict(list)
-    for key, entities in zip(keys, named, strict=True):
+    for key in keys:
+        entities = {"session": key[1]} if finest.kind == "session" else scans.get(key[-1], {})
         cells = {
-            name: value for layer in reversed(used) for name, value in _look_up(layer, key, entities).items()
+            name: cell for layer in reversed(used) for name, cell in layer.look_up(key, entities).items()
         }
         lines[key[0]].append(Line(entities=entities, cells=cells))
     return lines
 
 
-def _entities_of(kind: str, keys: Sequence[Key]) -> list[Mapping[str, str]]:
-    if kind == "participant":
-        return [{} for _ in keys]
-    if kind == "session":
-        return [{"session": key[1]} for key in keys]
-    parsed = parse_names(key[1] for key in keys)
-    return [parsed[key[1]] for key in keys]
-
-
-def _look_up(layer: Layer, key: Key, entities: Mapping[str, str]) -> Row:
-    own = {"participant": key[:1], "session": (key[0], entities.get("session", "")), "scan": key}[layer.kind]
-    return layer.rows.get(own, dict.fromkeys(layer.columns))
-
-
-def _is_about(line: Line, candidate: Candidate) -> bool:
+def _is_about(line: Line, m: FirstLevelMap) -> bool:
     """Whether a map stands on this row: nothing that both name differs."""
-    shared = set(line.entities) & set(candidate.entities) - {
-        "suffix",
-        "extension",
-        "space",
-        "res",
-        "den",
-        "desc",
-    }
-    return all(same_label(name, line.entities[name], candidate.entities[name]) for name in shared)
+    shared = set(line.entities) & set(m.entities) - _NOT_COMPARED
+    return all(same_label(name, line.entities[name], m.entities[name]) for name in shared)
 
 
-def _check_whole(candidate: Candidate, verdicts: Sequence[bool | None], text: str) -> None:
+def _check_whole(m: FirstLevelMap, verdicts: Sequence[bool | None], text: str) -> None:
     if False in verdicts:
         raise DataError(
-            f"The condition '{text}' holds for a part of what {candidate.map.effect} was made of.",
+            f"The condition '{text}' holds for a part of what {m.effect} was made of.",
             found=f"it holds for {verdicts.count(True)} of {len(verdicts)} sessions or scans",
             expected="all of them, or none",
             fix="Use the maps of single runs, or leave the participant out with --exclude-participant-label.",
@@ -182,24 +195,11 @@ def _check_whole(candidate: Candidate, verdicts: Sequence[bool | None], text: st
 
 
 def _say_reason(condition: Condition, line: Line) -> str:
-    values = ", ".join(f"{name} is {_say_value(line.cells[name])}" for name in condition.columns)
-    return f"--exclude-where {condition.text}: {values}"
-
-
-def _say_value(value: object) -> str:
-    return "n/a" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _leave(choice: Choice, reasons: Mapping[Path, str], *, is_personal: bool) -> None:
-    gone = [candidate for candidate in choice.candidates if candidate.map.effect in reasons]
-    choice.candidates = [candidate for candidate in choice.candidates if candidate.map.effect not in reasons]
-    if is_personal:
-        by_person = {candidate.map.subject: reasons[candidate.map.effect] for candidate in gone}
-        choice.exclusions.extend(
-            Exclusion(subject=label, reason=by_person[label]) for label in sorted(by_person)
-        )
-    else:
-        choice.exclusions.extend(exclude(candidate, reasons[candidate.map.effect]) for candidate in gone)
+    cells = {name: line.cells[name] for name in condition.columns}
+    texts = {name: f"{cell:g}" if isinstance(cell, float) else cell or "n/a" for name, cell in cells.items()}
+    return (
+        f"--exclude-where {condition.text}: {', '.join(f'{name} is {text}' for name, text in texts.items())}"
+    )
 
 
 def _say_lacking(
@@ -213,17 +213,14 @@ def _say_lacking(
     return f"no value (n/a) of {', '.join(names)}"
 
 
-def _say_open(condition: Condition, lacking: Mapping[str, str]) -> tuple[Notice, ...]:
+def _say_open(condition: Condition, lacking: Mapping[str, str]) -> Notice:
     """Name those who stay because values are missing; ``lacking``, by label, says which."""
-    if not lacking:
-        return ()
     people = natural_order(lacking)
     by_reason: dict[str, list[str]] = defaultdict(list)
     for label in people:
         by_reason[lacking[label]].append(f"sub-{label}")
-    said = "; ".join(f"{reason} for {name_some(names)}" for reason, names in sorted(by_reason.items()))
-    who = "1 participant, who stays" if len(people) == 1 else f"{len(people)} participants, who stay"
+    said = "; ".join(f"{reason} for {list_some(names, 10)}" for reason, names in sorted(by_reason.items()))
+    who = f"{len(people)} {plural(len(people), 'participant, who stays', 'participants, who stay')}"
     sentence = f"--exclude-where '{condition.text}' cannot be judged for {who} in the analysis: {said}."
     fix = "Fill in the table, or leave out who should not stay: --exclude-participant-label "
-    labels = people if len(people) <= _MOST_NAMED else ["…"]
-    return (Notice(severity="warning", topic="exclusions", sentence=sentence, fix=fix + " ".join(labels)),)
+    return warn("exclusions", sentence, fix + " ".join(people if len(people) <= _MOST_NAMED else ["…"]))

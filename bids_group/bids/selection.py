@@ -2,57 +2,79 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from bids_group.bids.entities import (
-    OPTION_OF,
-    bare_label,
-    name_some,
-    read_vocabulary,
-    run_key,
-    same_label,
-    suggest,
-)
+from bids_group.bids.entities import bare_label, read_vocabulary, run_key, same_label
 from bids_group.bids.index import Folder, refuse_unlisted
-from bids_group.bids.statmaps import Candidate, contrast_of
+from bids_group.bids.statmaps import VOLUMES, contrast_of
 from bids_group.config import Selection
-from bids_group.errors import SelectionError, UsageError
+from bids_group.elements import MapHeader
+from bids_group.errors import DataError, SelectionError, UsageError
 from bids_group.labels import natural_order
-from bids_group.records import Exclusion, Notice
+from bids_group.records import Exclusion, FirstLevelMap, Notice, warn
+from bids_group.words import counted, list_some, suggest
+
+_SELECTED = {
+    "subject": ("sub", "participant_labels", "--participant-label"),
+    "session": ("ses", "session_labels", "--session-label"),
+    "run": ("run", "run_labels", "--run-label"),
+    "task": ("task", "task_labels", "--task-label"),
+    "space": ("space", "space", "--space"),
+    "res": ("res", "res", "--res"),
+    "den": ("den", "den", "--den"),
+    "node": ("node", "node", "--node"),
+    "contrast": ("contrast", "first_level_contrasts", "--first-level-contrast"),
+}
+"""Entities that an option selects: their key, the field of the request, the option."""
 
 _PERSONAL = ("subject", "session", "run")
 _ONE_OF = ("node", "task", "space", "res", "den")
+_PLURALS = {"res": "resolutions (res)", "den": "densities (den)", "node": "FitLins nodes"}
 
 
 @dataclass(slots=True)
 class Choice:
-    """Candidates that are still in, what went and why, and what is to be said of it."""
+    """Maps that are still in, what went and why, and what is to be said of it."""
 
-    candidates: list[Candidate]
+    maps: list[FirstLevelMap]
     exclusions: list[Exclusion] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
 
-    def keep(self, is_kept: Callable[[Candidate], bool], reason: str) -> None:
-        """Keep the candidates that pass; the others leave with a reason."""
-        gone = [candidate for candidate in self.candidates if not is_kept(candidate)]
-        self.candidates = [candidate for candidate in self.candidates if is_kept(candidate)]
-        self.exclusions.extend(exclude(candidate, reason) for candidate in gone)
+    def keep(self, is_kept: Callable[[FirstLevelMap], bool], reason: str) -> None:
+        """Keep the maps that pass; the others leave with a reason."""
+        self.leave({m.effect: reason for m in self.maps if not is_kept(m)})
+
+    def leave(self, reasons: Mapping[Path, str]) -> None:
+        """Exclude maps, each for its reason."""
+        self.exclusions.extend(
+            Exclusion(
+                subject=m.subject,
+                session=m.session,
+                run=m.run,
+                task=m.task,
+                contrast=m.contrast,
+                path=m.effect,
+                reason=reasons[m.effect],
+            )
+            for m in self.maps
+            if m.effect in reasons
+        )
+        self.maps = [m for m in self.maps if m.effect not in reasons]
+
+    def leave_people(self, reasons: Mapping[str, str]) -> None:
+        """Exclude people, each for one reason, without naming their maps."""
+        self.exclusions.extend(Exclusion(subject=label, reason=reasons[label]) for label in sorted(reasons))
+        self.maps = [m for m in self.maps if m.subject not in reasons]
 
 
-def exclude(candidate: Candidate, reason: str) -> Exclusion:
-    """Name a map that leaves the analysis."""
-    m = candidate.map
-    return Exclusion(
-        subject=m.subject,
-        session=m.session,
-        run=m.run,
-        task=m.task,
-        contrast=m.contrast,
-        path=m.effect,
-        reason=reason,
-    )
+def wanted_labels(selection: Selection, entity: str) -> tuple[str, ...]:
+    """Labels of an entity that an option names, without their key; none where all are wanted."""
+    key, name, _ = _SELECTED[entity]
+    given = getattr(selection, name) or ()
+    return tuple(bare_label(label, key) for label in ((given,) if isinstance(given, str) else given))
 
 
 def check_listed(unlisted: Iterable[Folder], selection: Selection) -> None:
@@ -72,25 +94,21 @@ def check_listed(unlisted: Iterable[Folder], selection: Selection) -> None:
 
 def _could_hold(folders: Mapping[str, str], selection: Selection) -> bool:
     """Whether maps in a folder of this person, session and node could be selected."""
-    person = folders.get("subject_folder")
-    if person in {bare_label(label, "sub") for label in selection.exclude_participant_labels}:
-        return False
     filters = normal_filters(selection)
-    for name, entity, key, labels in (
-        ("subject_folder", "subject", "sub", selection.participant_labels),
-        ("session_folder", "session", "ses", selection.session_labels),
-        ("node", "node", "node", _one(selection.node)),
-    ):
-        label = folders.get(name)
-        wanted = {bare_label(one, key) for one in labels}
-        if label is not None and not _passes(label, wanted, filters.get(entity)):
+    if folders.get("subject_folder") in _unwanted(selection):
+        return False
+    for name, entity in (("subject_folder", "subject"), ("session_folder", "session"), ("node", "node")):
+        label, wanted = folders.get(name), wanted_labels(selection, entity)
+        allowed = filters.get(entity, ("*",))
+        if label is not None and not (
+            (not wanted or label in wanted) and (label in allowed or "*" in allowed)
+        ):
             return False
     return True
 
 
-def _passes(label: str, wanted: set[str], allowed: tuple[str | None, ...] | None) -> bool:
-    is_wanted = not wanted or label in wanted
-    return is_wanted and (allowed is None or label in allowed or "*" in allowed)
+def _unwanted(selection: Selection) -> set[str]:
+    return {bare_label(label, "sub") for label in selection.exclude_participant_labels}
 
 
 def select_results(choice: Choice, selection: Selection) -> None:
@@ -104,16 +122,8 @@ def select_results(choice: Choice, selection: Selection) -> None:
     for entity, wanted in normal_filters(selection).items():
         if entity not in _PERSONAL:
             _filter(choice, entity, wanted)
-    for entity, key, labels in (
-        ("task", "task", selection.task_labels),
-        ("space", "space", _one(selection.space)),
-        ("res", "res", _one(selection.res)),
-        ("den", "den", _one(selection.den)),
-        ("node", "node", _one(selection.node)),
-    ):
-        _narrow(choice, entity, tuple(bare_label(label, key) for label in labels), OPTION_OF[entity])
-    contrasts = tuple(bare_label(label, "contrast") for label in selection.first_level_contrasts)
-    _narrow(choice, "contrast", contrasts, "--first-level-contrast")
+    for entity in ("task", "space", "res", "den", "node", "contrast"):
+        _narrow(choice, entity, selection)
 
 
 def select_people(choice: Choice, selection: Selection, people: Iterable[str]) -> None:
@@ -127,26 +137,16 @@ def select_people(choice: Choice, selection: Selection, people: Iterable[str]) -
         A label names nobody, or no session or run.
     """
     everyone = set(people)
-    wanted = {bare_label(label, "sub") for label in selection.participant_labels}
-    unwanted = {bare_label(label, "sub") for label in selection.exclude_participant_labels}
+    wanted, unwanted = set(wanted_labels(selection, "subject")), _unwanted(selection)
     _check_people(wanted, everyone, "--participant-label")
     _check_people(unwanted, everyone, "--exclude-participant-label")
-    reasons = {
-        subject: "not selected (--participant-label)"
-        for subject in everyone
-        if wanted and subject not in wanted
-    }
-    reasons |= dict.fromkeys(unwanted, "left out (--exclude-participant-label)")
-    choice.candidates = [candidate for candidate in choice.candidates if candidate.map.subject not in reasons]
-    choice.exclusions.extend(Exclusion(subject=label, reason=reasons[label]) for label in sorted(reasons))
-    for entity, wanted_filter in normal_filters(selection).items():
+    reasons = dict.fromkeys(everyone - wanted if wanted else (), "not selected (--participant-label)")
+    choice.leave_people(reasons | dict.fromkeys(unwanted, "left out (--exclude-participant-label)"))
+    for entity, labels in normal_filters(selection).items():
         if entity in _PERSONAL:
-            _filter(choice, entity, wanted_filter)
-    for entity, key, labels in (
-        ("session", "ses", selection.session_labels),
-        ("run", "run", selection.run_labels),
-    ):
-        _narrow(choice, entity, tuple(bare_label(label, key) for label in labels), OPTION_OF[entity])
+            _filter(choice, entity, labels)
+    for entity in ("session", "run"):
+        _narrow(choice, entity, selection)
 
 
 def normal_filters(selection: Selection) -> dict[str, tuple[str | None, ...]]:
@@ -173,28 +173,21 @@ def normal_filters(selection: Selection) -> dict[str, tuple[str | None, ...]]:
     return filters
 
 
-def label_of(candidate: Candidate, entity: str) -> str | None:
-    """Label of an entity of a candidate's effect file (``contrast`` is the first-level contrast)."""
-    if entity == "contrast":
-        return candidate.map.contrast
-    return candidate.entities.get(entity)
-
-
-def _one(label: str | None) -> tuple[str, ...]:
-    return () if label is None else (label,)
+def _label_of(m: FirstLevelMap, entity: str) -> str | None:
+    return m.contrast if entity == "contrast" else m.entities.get(entity)
 
 
 def _filter(choice: Choice, entity: str, wanted: Sequence[str | None]) -> None:
-    def passes(candidate: Candidate, item: str | None) -> bool:
-        label = candidate.entities.get(entity)
+    def passes(m: FirstLevelMap, item: str | None) -> bool:
+        label = m.entities.get(entity)
         if entity == "contrast" and label is None:
-            label = contrast_of(candidate.entities)
+            label = contrast_of(m.entities)
         return (item == "*" and label is not None) or same_label(entity, item, label)
 
-    there = choice.candidates
-    void = [item for item in wanted if not any(passes(candidate, item) for candidate in there)]
+    there = choice.maps
+    void = [item for item in wanted if not any(passes(m, item) for m in there)]
+    words = list_some(("null" if item is None else item for item in void), 10)
     if len(void) == len(wanted):
-        words = name_some("null" if item is None else item for item in wanted)
         raise SelectionError(
             f"No first-level map passes the BIDS filter {entity} = {words}.",
             found=f"{entity}: {_describe_labels(there, entity)}",
@@ -203,21 +196,19 @@ def _filter(choice: Choice, entity: str, wanted: Sequence[str | None]) -> None:
             else "Change the file given with --bids-filter-file.",
         )
     if void and entity != "extension":
-        words = name_some("null" if item is None else item for item in void)
-        sentence = (
-            f"The BIDS filter {entity} = {words} passes no map; there are {_describe_labels(there, entity)}."
+        there_are = f"there are {_describe_labels(there, entity)}"
+        choice.notices.append(
+            warn("selection", f"The BIDS filter {entity} = {words} passes no map; {there_are}.")
         )
-        choice.notices.append(Notice(severity="warning", topic="selection", sentence=sentence))
-    choice.keep(
-        lambda c: any(passes(c, item) for item in wanted), f"not selected (--bids-filter-file, {entity})"
-    )
+    reason = f"not selected (--bids-filter-file, {entity})"
+    choice.keep(lambda m: any(passes(m, item) for item in wanted), reason)
 
 
-def _narrow(choice: Choice, entity: str, wanted: Sequence[str], option: str) -> None:
+def _narrow(choice: Choice, entity: str, selection: Selection) -> None:
+    wanted, option, there = wanted_labels(selection, entity), _SELECTED[entity][2], choice.maps
     if not wanted:
         return
-    there = choice.candidates
-    known = {label for c in there if (label := label_of(c, entity)) is not None}
+    known = {label for m in there if (label := _label_of(m, entity)) is not None}
     for label in wanted:
         if not any(same_label(entity, label, other) for other in known):
             raise SelectionError(
@@ -227,25 +218,23 @@ def _narrow(choice: Choice, entity: str, wanted: Sequence[str], option: str) -> 
                 or (f"Choose one of these with {option}." if known else f"Leave {option} out."),
             )
     choice.keep(
-        lambda c: any(same_label(entity, label, label_of(c, entity)) for label in wanted),
+        lambda m: any(same_label(entity, label, _label_of(m, entity)) for label in wanted),
         f"not selected ({option})",
     )
 
 
 def _check_people(labels: Iterable[str], everyone: set[str], option: str) -> None:
-    for label in natural_order(labels):
-        if label not in everyone:
-            padded = [other for other in everyone if other.lstrip("0") == label.lstrip("0")]
-            raise SelectionError(
-                f"There is no participant '{label}'.",
-                found=name_some(natural_order(everyone), 30) or "nobody",
-                fix=f"Did you mean '{padded[0]}'?"
-                if padded
-                else suggest(label, everyone) or f"Check {option}.",
-            )
+    for label in (label for label in natural_order(labels) if label not in everyone):
+        padded = [other for other in everyone if other.lstrip("0") == label.lstrip("0")]
+        close = f"Did you mean '{padded[0]}'?" if padded else suggest(label, everyone)
+        raise SelectionError(
+            f"There is no participant '{label}'.",
+            found=list_some(natural_order(everyone), 30, none="nobody"),
+            fix=close or f"Check {option}.",
+        )
 
 
-def check_one_of_each(candidates: Sequence[Candidate]) -> None:
+def check_one_of_each(maps: Sequence[FirstLevelMap]) -> None:
     """Refuse more than one node, task, space, resolution or density.
 
     Raises
@@ -254,65 +243,44 @@ def check_one_of_each(candidates: Sequence[Candidate]) -> None:
         Lists them with their number of maps.
     """
     for entity in _ONE_OF:
-        labels = {label_of(candidate, entity) for candidate in candidates}
+        labels = {_label_of(m, entity) for m in maps}
         if len(labels) > 1:
+            named = natural_order(label for label in labels if label is not None)
+            choices = " or ".join(f"{_SELECTED[entity][2]} {label}" for label in named)
+            absent = f'; those without: --bids-filter-file with {{"{entity}": null}}'
+            node = " (a node of runs is the input of pooling, a node of subjects its result)"
+            describe = _describe_nodes(maps) if entity == "node" else _describe_labels(maps, entity)
             raise UsageError(
-                f"The selected maps have {len(labels)} {_plural(entity)}.",
-                found=_describe_nodes(candidates)
-                if entity == "node"
-                else _describe_labels(candidates, entity),
+                f"The selected maps have {len(labels)} {_PLURALS.get(entity, f'{entity}s')}.",
+                found=describe,
                 expected="one in an analysis",
-                fix=_how_to_choose(entity, labels),
+                fix=choices + (node if entity == "node" else "") + (absent if None in labels else ""),
             )
 
 
-def _plural(entity: str) -> str:
-    words = {"res": "resolutions (res)", "den": "densities (den)", "node": "FitLins nodes"}
-    return words.get(entity, f"{entity}s")
-
-
-def _how_to_choose(entity: str, labels: set[str | None]) -> str:
-    named = natural_order(label for label in labels if label is not None)
-    choices = " or ".join(f"{OPTION_OF[entity]} {label}" for label in named)
-    node = (
-        " (a node of runs is the input of pooling, a node of subjects its result)" if entity == "node" else ""
+def _describe_labels(maps: Iterable[FirstLevelMap], entity: str) -> str:
+    counts = Counter(_label_of(m, entity) or "" for m in maps)
+    parts = (
+        f"{label or f'no {entity}'} ({counted(counts[label], 'map')})" for label in natural_order(counts)
     )
-    absent = f'; those without: --bids-filter-file with {{"{entity}": null}}' if None in labels else ""
-    return f"{choices}{node}{absent}"
+    return list_some(parts, 30, none="no map at all")
 
 
-def _describe_labels(candidates: Iterable[Candidate], entity: str) -> str:
-    counts: dict[str, int] = defaultdict(int)
-    for candidate in candidates:
-        counts[label_of(candidate, entity) or ""] += 1
-    parts = [
-        f"{label or f'no {entity}'} ({counts[label]} map{'s' if counts[label] > 1 else ''})"
-        for label in natural_order(counts)
-    ]
-    return name_some(parts, 30) or "no map at all"
-
-
-def _describe_nodes(candidates: Iterable[Candidate]) -> str:
-    by_node: dict[str, list[Candidate]] = defaultdict(list)
-    for candidate in candidates:
-        by_node[label_of(candidate, "node") or ""].append(candidate)
+def _describe_nodes(maps: Iterable[FirstLevelMap]) -> str:
+    by_node: dict[str, list[FirstLevelMap]] = defaultdict(list)
+    for m in maps:
+        by_node[m.entities.get("node") or ""].append(m)
     words = []
     for node in natural_order(by_node):
-        maps = [candidate.map for candidate in by_node[node]]
-        level = (
-            "by run"
-            if any(m.run for m in maps)
-            else "by session"
-            if any(m.session for m in maps)
-            else "by subject"
-        )
-        words.append(
-            f"{node or 'no node'} ({len(maps)} maps of {len({m.subject for m in maps})} people, {level})"
-        )
+        those = by_node[node]
+        level = "session" if any(m.session for m in those) else "subject"
+        level = "run" if any(m.run for m in those) else level
+        n_people = len({m.subject for m in those})
+        words.append(f"{node or 'no node'} ({len(those)} maps of {n_people} people, by {level})")
     return ", ".join(words)
 
 
-def check_rows(candidates: Iterable[Candidate]) -> None:
+def check_rows(maps: Iterable[FirstLevelMap]) -> None:
     """Refuse two maps for one row, and maps of two levels (with and without run or session) side by side.
 
     Raises
@@ -320,49 +288,107 @@ def check_rows(candidates: Iterable[Candidate]) -> None:
     UsageError
         Names the files and the entities in which they differ.
     """
-    by_effect: dict[tuple[str, str], list[Candidate]] = defaultdict(list)
-    for candidate in candidates:
-        by_effect[candidate.map.subject, candidate.map.contrast].append(candidate)
+    by_effect: dict[tuple[str, str], list[FirstLevelMap]] = defaultdict(list)
+    for m in maps:
+        by_effect[m.subject, m.contrast].append(m)
     for found in by_effect.values():
         _check_levels(found)
         _check_single(found)
 
 
-def _check_levels(candidates: Sequence[Candidate]) -> None:
-    with_session = {bool(c.map.session) for c in candidates}
+def _check_levels(maps: Sequence[FirstLevelMap]) -> None:
     by_session: dict[str | None, set[bool]] = defaultdict(set)
-    for candidate in candidates:
-        by_session[candidate.map.session].add(bool(candidate.map.run))
-    is_mixed = {"session": len(with_session) > 1, "run": any(len(has) > 1 for has in by_session.values())}
-    for entity in (name for name in ("session", "run") if is_mixed[name]):
-        m = candidates[0].map
+    for m in maps:
+        by_session[m.session].add(bool(m.run))
+    is_mixed = {
+        "session": len({bool(session) for session in by_session}) > 1,
+        "run": any(len(has) > 1 for has in by_session.values()),
+    }
+    for entity in (name for name, is_so in is_mixed.items() if is_so):
         raise UsageError(
-            f"sub-{m.subject} has maps of contrast '{m.contrast}' with and without {entity}.",
-            found=name_some(c.map.effect.name for c in candidates),
+            f"sub-{maps[0].subject} has maps of contrast '{maps[0].contrast}' with and without {entity}.",
+            found=list_some((m.effect.name for m in maps), 10),
             expected="maps of one level: the ones may be pooled from the others",
             fix=f'--bids-filter-file with {{"{entity}": null}} without, {{"{entity}": "*"}} with',
         )
 
 
-def _check_single(candidates: Sequence[Candidate]) -> None:
-    rows: dict[tuple[str | None, str | None], list[Candidate]] = defaultdict(list)
-    for candidate in candidates:
-        rows[candidate.map.session, run_key(candidate.map.run)].append(candidate)
+def _check_single(maps: Sequence[FirstLevelMap]) -> None:
+    rows: dict[tuple[str | None, str | None], list[FirstLevelMap]] = defaultdict(list)
+    for m in maps:
+        rows[m.session, run_key(m.run)].append(m)
     for twins in (found for found in rows.values() if len(found) > 1):
-        m = twins[0].map
+        m = twins[0]
         run = f", run {m.run}" if m.run else ""
         session = f", session {m.session}" if m.session else ""
-        differing = _differing(candidate.entities for candidate in twins)
+        names = sorted({name for one in twins for name in one.entities})
+        differing = [name for name in names if len({one.entities.get(name) for one in twins}) > 1]
         raise UsageError(
             f"sub-{m.subject}{session}{run} has {len(twins)} maps of contrast '{m.contrast}'.",
-            found=name_some(str(c.map.effect) for c in twins)
-            + (f"; they differ in {differing}" if differing else ""),
+            found=list_some((one.effect for one in twins), 10)
+            + (f"; they differ in {', '.join(differing)}" if differing else ""),
             expected="one map",
             fix="Choose with --bids-filter-file, or list the maps in a table with --maps.",
         )
 
 
-def _differing(entities: Iterable[Mapping[str, str]]) -> str:
-    named = list(entities)
-    names = sorted({name for found in named for name in found})
-    return ", ".join(name for name in names if len({found.get(name) for found in named}) > 1)
+def check_someone_left(choice: Choice, selection: Selection) -> None:
+    """Refuse a selection that leaves no map."""
+    if not choice.maps:
+        reasons = sorted({exclusion.reason for exclusion in choice.exclusions})
+        labels = list_some(selection.participant_labels, 10, none="the selection")
+        raise SelectionError(
+            f"No first-level map is left of {labels}.",
+            found=list_some(reasons, 10, none="these people have no maps"),
+            fix="Widen the selection.",
+        )
+
+
+def refuse_surfaces(maps: Iterable[FirstLevelMap]) -> None:
+    """Refuse surfaces and CIFTI files by name."""
+    others = [m for m in maps if m.entities.get("extension", ".nii.gz") not in VOLUMES]
+    if others:
+        raise UsageError(
+            f"{len(others)} selected maps are no volumes, and only volumes can be analysed so far.",
+            found=list_some((m.effect.name for m in others), 3),
+            expected=" or ".join(VOLUMES),
+            fix='Choose volumes with --space, or --bids-filter-file with {"extension": [".nii.gz", ".nii"]}.',
+        )
+
+
+def leave_many_volumes(choice: Choice, selection: Selection, headers: Mapping[Path, MapHeader]) -> None:
+    """Leave out effects of several volumes (F contrasts); refuse them where nothing else remains."""
+    gone = [m for m in choice.maps if len(headers[m.effect].shape) > 3]
+    if not gone:
+        return
+    contrasts = list_some(sorted({m.contrast for m in gone}), 10)
+    reason = "its effect has several volumes (an F contrast of several rows), not one value per voxel"
+    if selection.first_level_contrasts or len(gone) == len(choice.maps):
+        first = gone[0].effect
+        shape, labels = " × ".join(map(str, headers[first].shape)), headers[first].labels
+        example = f"{first.name}[{labels[0]}]" if labels else f"{first.name},1"
+        raise UsageError(
+            f"First-level contrast {contrasts} cannot be analysed: {reason}.",
+            found=f"{first} with {shape}" + (f": {list_some(labels, 10)}" if labels else ""),
+            expected="a first-level t contrast",
+            fix="Choose other contrasts with --first-level-contrast; of a 4D file that holds the maps of "
+            f"several people or contrasts, name one volume in each line of the table of --maps: {example}",
+        )
+    choice.leave({m.effect: reason for m in gone})
+    sentence = f"{len(gone)} maps of contrast {contrasts} are left out: {reason}."
+    choice.notices.append(warn("maps", sentence))
+
+
+def check_producers(maps: Iterable[FirstLevelMap]) -> None:
+    """Refuse maps of different programs in one analysis: their effects are not on one scale."""
+    by_contrast: dict[str, dict[str | None, FirstLevelMap]] = defaultdict(dict)
+    for m in maps:
+        by_contrast[m.contrast].setdefault(m.producer, m)
+    for contrast, by_producer in by_contrast.items():
+        if len(by_producer) > 1:
+            raise DataError(
+                f"The maps of contrast '{contrast}' were made by different programs.",
+                found="; ".join(f"{m.dataset}: {name or 'unknown'}" for name, m in by_producer.items()),
+                expected="one program: the effects of two are not on the same scale",
+                fix="Name one dataset with --derivatives, or mend GeneratedBy in dataset_description.json.",
+            )

@@ -1,67 +1,54 @@
-"""First-level maps of a dataset: effect, variance, dof and mask that belong together."""
+"""First-level maps of a dataset: effect, variance, dof and mask that belong together, and their sidecars."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from bids_group.bids.datasets import Source, is_own_map
-from bids_group.bids.entities import name_some
-from bids_group.bids.index import IndexedFile
-from bids_group.bids.sidecars import Sidecars, read_dof
-from bids_group.errors import DataError, UsageError
+from bids_group.bids.datasets import Source, is_own_map, name_example, say_maps
+from bids_group.bids.index import IndexedFile, read_json_object
+from bids_group.config import Selection
+from bids_group.errors import DataError, SelectionError, UsageError
 from bids_group.labels import upper_first
-from bids_group.records import FirstLevelMap, Notice
+from bids_group.records import Exclusion, FirstLevelMap, Notice
+from bids_group.words import list_some
 
 VOLUMES = (".nii", ".nii.gz")
-_NOT_SHARED = {"stat", "extension", "suffix", "subject_folder", "session_folder"}
+LABELS = ("session", "run", "task", "space", "res", "den", "node")
+"""Entities of a file that are fields of its map."""
+
+_CONTRAST_ENTITIES = ("taskcontrast", "contrast")
+"""Where a name has its first-level contrast: HALFpipe calls its group contrasts ``contrast``."""
+
+_NOT_IN_SIDECARS = {"extension", "subject_folder", "session_folder"}
+_NOT_SHARED = _NOT_IN_SIDECARS | {"stat", "suffix"}
 _MASK_DESCRIPTIONS = (None, "brain")
 
 Entities = Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """A map that could be analysed: the map, and every entity of its effect file."""
-
-    map: FirstLevelMap
-    entities: Entities
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leftover:
-    """A result of a person that is no candidate, and why."""
-
-    subject: str
-    path: Path
-    contrast: str | None
-    stats: tuple[str, ...]
-    reason: str
+InputStat = Literal["effect", "z", "t"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What one or several datasets hold."""
+    """What datasets hold: maps, and results that cannot be analysed, each with the stats that it has."""
 
-    candidates: tuple[Candidate, ...]
-    leftovers: tuple[Leftover, ...]
+    maps: tuple[FirstLevelMap, ...]
+    leftovers: Mapping[Exclusion, tuple[str, ...]]
     notices: tuple[Notice, ...] = ()
 
 
 def pair_statmaps(
-    source: Source,
-    files: Iterable[IndexedFile],
-    input_stat: Literal["effect", "z", "t"] = "effect",
-    suffix: str = "statmap",
+    source: Source, files: Iterable[IndexedFile], input_stat: InputStat = "effect", suffix: str = "statmap"
 ) -> Found:
     """Put together what belongs to one effect: variance, dof and mask of the same entities.
 
-    A file without subject (a group result) is no first-level map. The contrast is ``taskcontrast`` where a
-    name has it (HALFpipe calls its group contrasts ``contrast``), else ``contrast``. Files of another
-    ``suffix`` are effects by themselves.
+    A file without subject (a group result) is no first-level map. Files of another ``suffix`` are effects by
+    themselves.
 
     Raises
     ------
@@ -74,23 +61,33 @@ def pair_statmaps(
     groups: dict[frozenset[tuple[str, str]], list[IndexedFile]] = defaultdict(list)
     masks: dict[str, list[IndexedFile]] = defaultdict(list)
     for file in listed:
-        if not _is_ours(source, file):
-            _sort_in(file, groups, masks, suffix)
+        extension, own_suffix = file.entities.get("extension", ""), file.entities.get("suffix")
+        if "subject" not in file.entities or extension == ".json":
+            continue
+        if own_suffix == "mask" != suffix and extension in VOLUMES:
+            masks[file.entities["subject"]].append(file)
+        elif own_suffix == suffix and not (
+            source.has_own_maps and suffix == "statmap" and is_own_map(file.path)
+        ):
+            kind = "volume" if extension in VOLUMES else extension
+            groups[frozenset({*_shared(file.entities).items(), ("extension", kind)})].append(file)
     sidecars = Sidecars(source.root, [file for file in listed if file.entities.get("extension") == ".json"])
-    candidates: list[Candidate] = []
-    leftovers: list[Leftover] = []
+    maps: list[FirstLevelMap] = []
+    leftovers: dict[Exclusion, tuple[str, ...]] = {}
     for group in groups.values():
-        by_stat = _by_stat(group) if suffix == "statmap" else {"effect": group}
-        leftover = _why_not(group, by_stat, input_stat)
-        if leftover:
-            leftovers.append(leftover)
+        by_stat: dict[str, list[IndexedFile]] = defaultdict(list)
+        for file in group:
+            by_stat[file.entities.get("stat", "") if suffix == "statmap" else "effect"].append(file)
+        if leftover := _why_not(group[0], by_stat, input_stat):
+            leftovers[leftover] = tuple(sorted(by_stat))
             continue
         for effect in by_stat[input_stat]:
-            first_level = _build_map(source, effect, by_stat, masks, sidecars, input_stat)
-            candidates.append(Candidate(map=first_level, entities=effect.entities))
-    candidates.sort(key=lambda candidate: candidate.map.effect)
-    leftovers.sort(key=lambda leftover: leftover.path)
-    return Found(candidates=tuple(candidates), leftovers=tuple(leftovers))
+            m = _build_map(effect, by_stat, masks, input_stat)
+            maps.append(
+                replace(m, dataset=source.root, producer=source.producer, dof=m.dof or sidecars.dof(effect))
+            )
+    by_path = sorted(leftovers.items(), key=lambda item: str(item[0].path))
+    return Found(maps=tuple(sorted(maps, key=lambda m: m.effect)), leftovers=dict(by_path))
 
 
 def contrast_of(entities: Entities) -> str | None:
@@ -99,7 +96,7 @@ def contrast_of(entities: Entities) -> str | None:
     if suffix != "statmap":
         label = entities.get("label") or entities.get("param")
         return suffix if label is None else label + upper_first(suffix)
-    return entities.get("taskcontrast") or entities.get("contrast")
+    return next(filter(None, map(entities.get, _CONTRAST_ENTITIES)), None)
 
 
 def _with_person(file: IndexedFile, suffix: str) -> IndexedFile:
@@ -118,84 +115,41 @@ def _with_person(file: IndexedFile, suffix: str) -> IndexedFile:
     return IndexedFile(path=file.path, entities=entities)
 
 
-def _is_ours(source: Source, file: IndexedFile) -> bool:
-    is_map = file.entities.get("suffix") == "statmap" and file.entities.get("extension") != ".json"
-    return source.has_own_maps and is_map and is_own_map(file.path)
-
-
-def _sort_in(
-    file: IndexedFile,
-    groups: dict[frozenset[tuple[str, str]], list[IndexedFile]],
-    masks: dict[str, list[IndexedFile]],
-    suffix: str,
-) -> None:
-    entities = file.entities
-    extension = entities.get("extension", "")
-    if "subject" not in entities or extension == ".json":
-        return
-    if entities.get("suffix") == "mask" != suffix and extension in VOLUMES:
-        masks[entities["subject"]].append(file)
-    elif entities.get("suffix") == suffix:
-        kind = "volume" if extension in VOLUMES else extension
-        groups[frozenset({*_shared(entities).items(), ("extension", kind)})].append(file)
-
-
 def _shared(entities: Entities) -> dict[str, str]:
     return {name: label for name, label in entities.items() if name not in _NOT_SHARED}
 
 
-def _by_stat(group: Sequence[IndexedFile]) -> dict[str, list[IndexedFile]]:
-    by_stat: dict[str, list[IndexedFile]] = defaultdict(list)
-    for file in group:
-        by_stat[file.entities.get("stat", "")].append(file)
-    return by_stat
-
-
-def _why_not(
-    group: Sequence[IndexedFile], by_stat: Mapping[str, Sequence[IndexedFile]], input_stat: str
-) -> Leftover | None:
-    stats = tuple(sorted(by_stat))
-    contrast = contrast_of(group[0].entities)
-    if contrast is None:
-        reason = "its name has no contrast of letters and digits"
-    elif input_stat not in by_stat:
-        words = name_some(f"stat-{stat}" if stat else "no stat" for stat in stats)
+def _why_not(file: IndexedFile, stats: Iterable[str], input_stat: str) -> Exclusion | None:
+    contrast = contrast_of(file.entities)
+    reason = "its name has no contrast of letters and digits"
+    if contrast is not None:
+        if input_stat in stats:
+            return None
+        words = list_some((f"stat-{stat}" if stat else "no stat" for stat in sorted(stats)), 10)
         reason = f"no stat-{input_stat} map of this contrast, only {words}"
-    else:
-        return None
-    subject = group[0].entities["subject"]
-    return Leftover(subject=subject, path=group[0].path, contrast=contrast, stats=stats, reason=reason)
+    return Exclusion(subject=file.entities["subject"], path=file.path, contrast=contrast, reason=reason)
 
 
 def _build_map(
-    source: Source,
     effect: IndexedFile,
     by_stat: Mapping[str, Sequence[IndexedFile]],
     masks: Mapping[str, Sequence[IndexedFile]],
-    sidecars: Sidecars,
-    input_stat: Literal["effect", "z", "t"],
+    input_stat: InputStat,
 ) -> FirstLevelMap:
     entities = effect.entities
-    has_effect = input_stat == "effect"
-    dof_map = _only(effect, by_stat, "dof")
+    labels: dict[str, Any] = {name: entities.get(name) for name in LABELS}
     return FirstLevelMap(
         subject=entities["subject"],
         contrast=contrast_of(entities) or "",
         effect=effect.path,
-        dataset=source.root,
-        session=entities.get("session"),
-        run=entities.get("run"),
-        task=entities.get("task"),
-        space=entities.get("space"),
-        res=entities.get("res"),
-        den=entities.get("den"),
-        node=entities.get("node"),
-        variance=_only(effect, by_stat, "variance") if has_effect else None,
-        dof=dof_map or read_dof(sidecars, effect),
+        dataset=effect.path.parent,
+        variance=_only(effect, by_stat, "variance") if input_stat == "effect" else None,
+        dof=_only(effect, by_stat, "dof"),
         mask=_find_mask(entities, masks.get(entities["subject"], ())),
         input_stat=input_stat,
-        producer=source.producer,
         suffix=entities.get("suffix", "statmap"),
+        entities=entities,
+        **labels,
     )
 
 
@@ -204,7 +158,7 @@ def _only(effect: IndexedFile, by_stat: Mapping[str, Sequence[IndexedFile]], sta
     if len(found) > 1:
         raise UsageError(
             f"{effect.path} has {len(found)} {stat} maps.",
-            found=name_some(str(file.path) for file in found),
+            found=list_some((file.path for file in found), 10),
             expected="one",
             fix="Remove the copies, or list the maps in a table with --maps.",
         )
@@ -213,18 +167,129 @@ def _only(effect: IndexedFile, by_stat: Mapping[str, Sequence[IndexedFile]], sta
 
 def _find_mask(entities: Entities, masks: Iterable[IndexedFile]) -> Path | None:
     """Find the mask that fits best: same person and grid, nothing that contradicts, most in common."""
-    fitting = [mask for mask in masks if _mask_fits(_shared(mask.entities), entities)]
-    fitting.sort(
-        key=lambda mask: (
-            len(_shared(mask.entities)) - ("desc" in mask.entities),
-            "desc" not in mask.entities,
+
+    def fits(mask: dict[str, str]) -> bool:
+        same_grid = all(mask.get(name) == entities.get(name) for name in ("space", "res", "den", "node"))
+        agrees = all(entities.get(name) == label for name, label in mask.items() if name != "desc")
+        return same_grid and agrees and mask.get("desc") in _MASK_DESCRIPTIONS
+
+    fitting = [(shared, mask.path) for mask in masks if fits(shared := _shared(mask.entities))]
+    fitting.sort(key=lambda one: (len(one[0]) - ("desc" in one[0]), "desc" not in one[0]))
+    return fitting[-1][1] if fitting else None
+
+
+class Sidecars:
+    """JSON sidecars of one dataset, by the inheritance principle, opened only where they are asked for.
+
+    Those nearer to a file, and with more entities, speak last.
+    """
+
+    def __init__(self, root: Path, files: Iterable[IndexedFile]) -> None:
+        self._root = root
+        self._by_folder: dict[Path, dict[frozenset[str], dict[frozenset[tuple[str, str]], Path]]] = {}
+        self._contents: dict[Path, Mapping[str, Any]] = {}
+        self._above: dict[Path, tuple[Path, ...]] = {}
+        for file in files:
+            named = _named(file.entities)
+            in_folder = self._by_folder.setdefault(file.path.parent, {})
+            in_folder.setdefault(frozenset(named), {})[frozenset(named.items())] = file.path
+
+    def dof(self, effect: IndexedFile) -> float | None:
+        """Take ``DegreesOfFreedom`` from the sidecars of an effect; None where they do not tell.
+
+        Raises
+        ------
+        DataError
+            It is there, but is no positive number.
+        """
+        merged = {name: entry for path in self._applying(effect) for name, entry in self._read(path).items()}
+        value = merged.get("DegreesOfFreedom")
+        if value is None:
+            return None
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not math.isfinite(value) or value <= 0:
+            raise DataError(
+                f"DegreesOfFreedom in the sidecar of {effect.path} is no positive number.",
+                found=json.dumps(value),
+                expected="a number above 0",
+                fix="Mend the sidecar, or take the entry out.",
+            )
+        return float(value)
+
+    def _applying(self, file: IndexedFile) -> Iterator[Path]:
+        named = _named(file.entities)
+        for folder in self._folders_down_to(file.path.parent):
+            shapes = self._by_folder[folder]
+            for shape in sorted(shapes, key=lambda names: (len(names), sorted(names))):
+                label_set = frozenset((name, named[name]) for name in shape if name in named)
+                if label_set in shapes[shape]:
+                    yield shapes[shape][label_set]
+
+    def _folders_down_to(self, folder: Path) -> tuple[Path, ...]:
+        """Find the folders with sidecars from the dataset down to a folder."""
+        if folder not in self._above:
+            folders = [folder, *folder.parents]
+            depth = folders.index(self._root) if self._root in folders else 0
+            above = reversed(folders[: depth + 1])
+            self._above[folder] = tuple(one for one in above if one in self._by_folder)
+        return self._above[folder]
+
+    def _read(self, path: Path) -> Mapping[str, Any]:
+        if path not in self._contents:
+            self._contents[path] = read_json_object(path)
+        return self._contents[path]
+
+
+def _named(entities: Entities) -> dict[str, str]:
+    return {name: label for name, label in entities.items() if name not in _NOT_IN_SIDECARS}
+
+
+def check_found(found: Found, sources: Sequence[Source], suffix: str = "statmap") -> None:
+    """Refuse datasets without any result of a person, and results that name no contrast."""
+    roots = ", ".join(str(source.root) for source in sources)
+    if not found.maps and not found.leftovers:
+        is_empty = all(not any(source.root.iterdir()) for source in sources)
+        raise SelectionError(
+            f"There are no {say_maps(suffix)} in {roots}.",
+            found="an empty folder" if is_empty else f"no …_{suffix} file of a person",
+            expected=name_example(suffix),
+            fix=f"datalad get -n {roots}"
+            if is_empty
+            else "Check --derivatives, or list the maps with --maps.",
         )
+    if not found.maps and all(leftover.contrast is None for leftover in found.leftovers):
+        first = next(iter(found.leftovers))
+        raise SelectionError(
+            f"The maps in {roots} cannot be told apart by contrast.",
+            found=f"{first.path}: {first.reason}",
+            expected=name_example("statmap"),
+            fix="Rename the files, or list the maps with --maps.",
+        )
+
+
+def check_effects(found: Found, selection: Selection, asked: Iterable[str]) -> None:
+    """Refuse a dataset, or a contrast that was ``asked`` for, that has other stats than effects only."""
+    usable = {m.contrast for m in found.maps}
+    absent = {*asked} - usable
+    lacking = {
+        one: stats
+        for one, stats in found.leftovers.items()
+        if one.contrast and (one.contrast in absent or not usable)
+    }
+    if not lacking:
+        return
+    example = next(iter(lacking))
+    of = "of contrast " + list_some(sorted({str(one.contrast) for one in lacking}), 10)
+    wanted = selection.input_stat or "effect"
+    others = [stat for stat in ("z", "t") if all(stat in stats for stats in lacking.values())]
+    raise DataError(
+        f"There is no stat-{wanted} map {of if usable else 'in this dataset'}.",
+        found=f"{example.path}: {example.reason}",
+        expected="maps of effects (contrast estimates): t and z mix the size of an effect with its precision",
+        fix="Let the first-level analysis write stat-effect maps"
+        + (
+            f", or insist with --input-stat {others[0]}."
+            if others and wanted == "effect"
+            else ", or list the maps in a table with --maps."
+        ),
     )
-    return fitting[-1].path if fitting else None
-
-
-def _mask_fits(mask: Entities, entities: Entities) -> bool:
-    same_grid = all(mask.get(name) == entities.get(name) for name in ("space", "res", "den", "node"))
-    others = {name: label for name, label in mask.items() if name != "desc"}
-    agrees = all(entities.get(name) == label for name, label in others.items())
-    return same_grid and agrees and mask.get("desc") in _MASK_DESCRIPTIONS

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from bids_group.bids.entities import name_some, suggest
 from bids_group.errors import DataError, MissingInputError
+from bids_group.words import list_some, suggest
 
 SESSION_NAMES = ("session_id", "session", "ses", "visit", "timepoint", "wave")
 """Names of columns, in lower case, that tell rows of one person apart."""
 
 _LABEL = re.compile(r"(?i).*(_id|_label)|subject|session|filename|effect")
-_SEPARATORS = {",": "commas", ";": "semicolons", "|": "bars"}
+_SEPARATORS = {",": "commas", ";": "semicolons", "|": "bars", " ": "blanks"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -93,15 +93,12 @@ def _without_empty_end(cells: list[str], n_names: int) -> list[str]:
     return cells
 
 
-_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
-
-
 def _read_lines(path: Path) -> list[str]:
     try:
         content = path.read_bytes()
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        encoding = _ENCODINGS.get(content[:2], "ISO-8859-1")
+        encoding = "UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "ISO-8859-1"
         raise DataError(
             f"The table {path} is not UTF-8 text.",
             found=f"{error}; it looks like {encoding}",
@@ -128,7 +125,9 @@ def _split(line: str) -> list[str]:
 
 def _check_names(names: Sequence[str], path: Path) -> None:
     """Refuse a first line that cannot be the names of columns."""
-    if not any(map(_LABEL.fullmatch, names)) and _looks_like_data(names):
+    is_row = names[0].startswith(("sub-", "ses-")) or "n/a" in names
+    is_row |= any(re.fullmatch(r"[+-]?\d+([.,]\d+)?", name) for name in names)
+    if is_row and not any(map(_LABEL.fullmatch, names)):
         raise DataError(
             f"The first line of the table {path} looks like data, not like the names of columns.",
             found=" | ".join(names),
@@ -137,23 +136,13 @@ def _check_names(names: Sequence[str], path: Path) -> None:
         )
     if len(names) > 1:
         return
-    for mark, word in _SEPARATORS.items():
-        if mark in names[0]:
-            raise DataError(
-                f"The table {path} is separated by {word}.",
-                found=names[0],
-                expected="tabs between the columns",
-                fix="Save it with tabs (in a spreadsheet: text, tab delimited).",
-            )
-    if " " in names[0]:
+    for word in (word for mark, word in _SEPARATORS.items() if mark in names[0]):
         raise DataError(
-            f"The table {path} is separated by blanks.", found=names[0], expected="tabs between the columns"
+            f"The table {path} is separated by {word}.",
+            found=names[0],
+            expected="tabs between the columns",
+            fix="Save it with tabs (in a spreadsheet: text, tab delimited).",
         )
-
-
-def _looks_like_data(names: Sequence[str]) -> bool:
-    is_row = names[0].startswith(("sub-", "ses-")) or "n/a" in names
-    return is_row or any(re.fullmatch(r"[+-]?\d+([.,]\d+)?", name) for name in names)
 
 
 def require_columns(frame: pd.DataFrame, path: Path, names: Sequence[str]) -> None:
@@ -164,19 +153,13 @@ def require_columns(frame: pd.DataFrame, path: Path, names: Sequence[str]) -> No
     DataError
         Names the column and what there is instead.
     """
-    for name in names:
-        if name not in frame.columns:
-            raise DataError(
-                f"The table {path} has no column '{name}'.",
-                found=_first_row(frame),
-                fix=suggest(name, frame.columns) or f"Call the column of the labels {name}.",
-            )
-
-
-def _first_row(frame: pd.DataFrame) -> str:
-    """Name the columns, each with its first value."""
     first = frame.iloc[0].to_dict() if len(frame) else {}
-    return ", ".join(f"{name} ({first[name]})" if first.get(name) else str(name) for name in frame.columns)
+    for name in (name for name in names if name not in frame.columns):
+        raise DataError(
+            f"The table {path} has no column '{name}'.",
+            found=", ".join(f"{one} ({first[one]})" if first.get(one) else str(one) for one in frame.columns),
+            fix=suggest(name, frame.columns) or f"Call the column of the labels {name}.",
+        )
 
 
 def index_rows(frame: pd.DataFrame, path: Path, keys: Sequence[tuple[str, str]]) -> pd.DataFrame:
@@ -219,20 +202,9 @@ def index_by_label(frame: pd.DataFrame, path: Path, keys: Sequence[tuple[str, st
 def repeated_rows(
     indexed: pd.DataFrame, lines: pd.Index, path: Path, keys: Sequence[str]
 ) -> dict[Hashable, DataError]:
-    """Find the labels that stand in more than one row (with and without prefix counts as the same).
+    """Find the labels of several rows of `index_rows`, and make an error for each.
 
-    Parameters
-    ----------
-    indexed
-        Rows by label, as `index_rows` gives them.
-    lines
-        Line of each row in the file.
-    keys
-        Entity key of each part of a label, such as ``sub``.
-
-    Returns
-    -------
-    An error for each such label.
+    ``lines``: line of each row in the file; ``keys``: entity key of each part of a label, such as ``sub``.
     """
     found: dict[Hashable, list[str]] = defaultdict(list)
     for label, line in zip(indexed.index, lines, strict=True):
@@ -240,16 +212,16 @@ def repeated_rows(
     return {
         label: DataError(
             f"{path} has more than one row for {_name_row(label, keys)}.",
-            found=f"lines {name_some(numbers)}",
+            found=f"lines {list_some(numbers, 10)}",
             expected="one row each (with and without the prefix is the same label)",
-            fix=_how_to_split(indexed.columns, path, keys),
+            fix=_how_to_split(indexed.columns, keys),
         )
         for label, numbers in found.items()
         if len(numbers) > 1
     }
 
 
-def _how_to_split(columns: Iterable[object], path: Path, keys: Sequence[str]) -> str:
+def _how_to_split(columns: Iterable[object], keys: Sequence[str]) -> str:
     """Say where rows per session belong; a session in two rows is a mistake."""
     if "ses" in keys or "sub" not in keys:
         return "Remove the row that is wrong."

@@ -8,7 +8,7 @@ makes them: `people` (`bids`), `numbers` (`model`), `significance` (`inference`)
 from __future__ import annotations
 
 from bids_group.records.files import OutputFile
-from bids_group.records.notices import Notice
+from bids_group.records.notices import Notice, note, warn
 from bids_group.records.numbers import (
     Contrast,
     ContrastResult,
@@ -46,4 +46,6 @@ __all__ = [
     "Table",
     "UncorrectedP",
     "are_told_apart",
+    "note",
+    "warn",
 ]

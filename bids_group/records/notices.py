@@ -17,3 +17,13 @@ class Notice:
     topic: str
     sentence: str
     fix: str | None = None
+
+
+def note(topic: str, sentence: str, fix: str | None = None) -> Notice:
+    """Tell what a user may want to know."""
+    return Notice(severity="note", topic=topic, sentence=sentence, fix=fix)
+
+
+def warn(topic: str, sentence: str, fix: str | None = None) -> Notice:
+    """Tell what a user must see before believing the numbers."""
+    return Notice(severity="warning", topic=topic, sentence=sentence, fix=fix)

@@ -22,6 +22,7 @@ class FirstLevelMap:
     where it is not of two values. ``dataset`` is the root that BIDS URIs are
     relative to; ``input_stat`` is ``z`` or ``t`` only where the user insisted on it. ``suffix`` other than
     ``statmap`` (``probseg``): the map is no contrast, and ``contrast`` is made of its label and suffix.
+    ``entities`` are all that the name of the effect file has.
     """
 
     subject: str
@@ -44,6 +45,13 @@ class FirstLevelMap:
     suffix: str = "statmap"
     factors: tuple[tuple[str, str | None], ...] = ()
     """Further columns of the table that lists the maps, with the cell of this one."""
+    entities: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The effect and what belongs to it, as far as these are files."""
+        parts = (self.effect, self.variance, self.dof, self.mask)
+        return tuple(path for path in parts if isinstance(path, Path))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

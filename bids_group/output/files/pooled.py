@@ -172,7 +172,7 @@ def _fingerprint(source: Observation | FirstLevelMap, known: Mapping[str, str]) 
 
 def _files(observation: Observation) -> Iterator[Path]:
     for one in observation.maps:
-        yield from (path for path in (one.effect, one.variance, one.dof, one.mask) if isinstance(path, Path))
+        yield from one.files
 
 
 def check_pooled_names(output_dir: Path, observations: Iterable[Observation]) -> None:

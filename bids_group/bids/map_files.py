@@ -1,0 +1,293 @@
+"""Map files: are they here, on one grid, twice, and do header, name and numbers say that they are effects."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import binary_fill_holes
+
+from bids_group.config import Selection
+from bids_group.elements import MapHeader, check_same_grid, find_pointer, locate, read_header, read_map
+from bids_group.errors import DataError, MissingInputError
+from bids_group.records import FirstLevelMap, Notice, warn
+from bids_group.words import list_some
+
+_SAMPLE_BYTES = 65_536
+_POINTER_BYTES = 32
+_LARGE_SHARE = 0.2
+"""Of the voxels: a single value in so many is no effect, but what stands outside the brain."""
+
+Headers = Mapping[Path, MapHeader]
+
+
+def check_presence(maps: Iterable[FirstLevelMap]) -> None:
+    """Refuse maps whose content is not here: broken links, annex pointers, unreadable or absent files.
+
+    Raises
+    ------
+    MissingInputError
+        Names up to ten of them, and how many there are.
+    """
+    absent: dict[Path, str] = {}
+    for path in sorted({one for m in maps for named in m.files for one in locate(named).all}):
+        try:
+            with path.open("rb") as stream:
+                pointer = find_pointer(stream.read(_POINTER_BYTES))
+        except OSError:
+            pointer = "git-annex"
+        if pointer is not None:
+            absent[path] = pointer
+    if not absent:
+        return
+    in_annex = [path for path, pointer in absent.items() if pointer == "git-annex"]
+    are_links = all(path.is_symlink() or path.exists() for path in in_annex)
+    commands = [f"datalad get {' '.join(map(str, in_annex[:10]))}"] if in_annex else []
+    found = ["links that point nowhere, or unreadable files" if are_links else "no such files"]
+    if len(in_annex) < len(absent):
+        found = [*(found if in_annex else []), "pointers of Git LFS"]
+        commands.append("git lfs pull")
+    plural = "files are" if len(absent) > 1 else "file is"
+    raise MissingInputError(
+        f"{len(absent)} selected {plural} not here or unreadable: {list_some(absent, 10)}",
+        found="; ".join(found),
+        expected="the content of the files (DataLad, git-annex and Git LFS keep it elsewhere)",
+        fix="; ".join(commands),
+    )
+
+
+def read_headers(maps: Iterable[FirstLevelMap]) -> dict[Path, MapHeader]:
+    """Read the header of every file that belongs to these maps; one that cannot be read is refused."""
+    return {path: read_header(path) for path in sorted({one for m in maps for one in m.files})}
+
+
+def check_volumes(maps: Iterable[FirstLevelMap], headers: Headers) -> None:
+    """Refuse variances, masks and degrees of freedom of several volumes."""
+    for path in (one for m in maps for one in m.files):
+        if len(headers[path].shape) > 3:
+            raise DataError(
+                f"The image {path} holds several volumes.",
+                found=f"shape {' × '.join(map(str, headers[path].shape))}",
+                expected="one volume, as its effect has",
+                fix="Give the volume that belongs to the effect.",
+            )
+
+
+def check_grids(groups: Iterable[tuple[Sequence[FirstLevelMap], Path | None]]) -> None:
+    """Refuse what is pooled or analysed together and lies on different grids, by the headers.
+
+    Parameters
+    ----------
+    groups
+        Maps whose effects, variances, masks and degrees of freedom must lie on one grid; the mask of the
+        analysis, if there is one.
+    """
+    read: dict[Path, MapHeader] = {}
+    for maps, mask in groups:
+        files = dict.fromkeys((path, path == m.mask) for m in maps for path in m.files)
+        for path, is_mask in (*files, *(() if mask is None else ((mask, True),))):
+            if path not in read:
+                read[path] = read_header(path)
+            first = read[maps[0].effect]
+            check_same_grid(first.path, first.grid, path, read[path].grid, is_mask=is_mask)
+
+
+# --------------------------------------------------------------------------------------------
+# Twins
+
+
+def check_twins(maps: Iterable[FirstLevelMap]) -> list[Notice]:
+    """Refuse the same effect map, by content, under two people; warn of one that a person has twice.
+
+    Suspects share the checksum and length that stand at the end of a gzip file (or length and the bytes in
+    the middle of an uncompressed one); they are confirmed on the whole decompressed content.
+
+    Raises
+    ------
+    DataError
+        Names the people and the files.
+    """
+    suspects: dict[bytes, list[FirstLevelMap]] = defaultdict(list)
+    for m in maps:
+        if locate(m.effect).volume is None:  # two volumes of one file: the rows are compared later
+            suspects[_fingerprint(m.effect)].append(m)
+    return [notice for group in suspects.values() if len(group) > 1 for notice in _judge(group)]
+
+
+def _judge(group: Sequence[FirstLevelMap]) -> list[Notice]:
+    by_content = sorted((_content_hash(m.effect), m.subject, str(m.effect)) for m in group)
+    notices = []
+    for _, twins in groupby(by_content, key=lambda item: item[0]):
+        same = list(twins)
+        people = sorted({subject for _, subject, _ in same})
+        paths = list_some((path for _, _, path in same), 10)
+        if len(people) > 1:
+            raise DataError(
+                f"The same map stands under {list_some((f'sub-{subject}' for subject in people), 10)}.",
+                found=f"equal content in {paths}",
+                expected="a map of its own for each participant",
+                fix="Copy the right file, or leave one of them out with --exclude-participant-label.",
+            )
+        if len(same) > 1:
+            notices.append(warn("twins", f"sub-{people[0]} has the same map {len(same)} times: {paths}."))
+    return notices
+
+
+def _fingerprint(effect: Path) -> bytes:
+    path = locate(effect).data
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        is_gzip = stream.read(2) == b"\x1f\x8b"
+        stream.seek(max(0, size - 8) if is_gzip else size // 2)
+        sample = stream.read(8 if is_gzip else _SAMPLE_BYTES)
+    return sample if is_gzip else size.to_bytes(8, "big") + hashlib.sha256(sample).digest()
+
+
+def _content_hash(effect: Path) -> str:
+    path = locate(effect).data
+    try:
+        payload = path.read_bytes()
+        content = gzip.decompress(payload) if payload[:2] == b"\x1f\x8b" else payload
+    except (EOFError, OSError, zlib.error):
+        return str(path)
+    return hashlib.sha256(content).hexdigest()
+
+
+# --------------------------------------------------------------------------------------------
+# Statistics: t and z are no effects
+
+_CODES = {3: "t", 4: "F", 5: "z", 22: "p", 23: "p", 24: "p"}
+"""NIfTI's intent codes; AFNI's sub-bricks have the same for t, F and z."""
+
+_KINDS = {"t": "t", "z": "z", "f": "F", "zf": "F", "p": "p", "variance": "variance"}
+_NILEARN = {"z_score": "z", "stat": "t", "p_value": "p", "effect_variance": "variance"}
+_IN_TEXT = re.compile(r"SPM\{(?P<kind>[TFZ])_|(?P<nilearn>z_score|stat|p_value|effect_variance) of contrast")
+_IN_LABEL = re.compile(r".*[_ #-](?P<kind>[tfz])[-_]?(?:stat|scr|score)", re.IGNORECASE)
+_IN_NAME = re.compile(
+    r"(?:^|_)spm(?P<spm>[tf])_\d"
+    r"|(?:^|_)(?P<fsl>zf|f)stats?\d*(?=[_.]|$)"
+    r"|(?:^|_)(?P<word>[tz])[_-]?(?:stat|map|score|value)s?\d*(?=[_.]|$)"
+    r"|(?:^|_)stat-(?P<stat>t|z|f|p|variance)(?:stat|score|map)?(?=[_.]|$)"
+    r"|_(?P<end>[tz])$",
+    re.IGNORECASE,
+)
+_ENDING = re.compile(r"\.(?:nii|img|hdr|HEAD|BRIK)(?:\.gz)?$")
+
+
+class Statistic(NamedTuple):
+    """``kind``: t, z, F, p or variance; ``why``: what says so."""
+
+    kind: str
+    why: str
+
+
+def _find_statistic(header: MapHeader, *, is_name_free: bool) -> Statistic | None:
+    """Find what an image says that it is; so does its name where it is none of BIDS (``is_name_free``)."""
+    if header.statistic in _CODES:
+        return Statistic(_CODES[header.statistic], f"intent code {header.statistic} in its header")
+    for text in header.texts:
+        if match := _IN_TEXT.match(text):
+            kind = _KINDS[match["kind"].lower()] if match["kind"] else _NILEARN[match["nilearn"]]
+            return Statistic(kind, f"'{text}' in its header")
+        if header.labels and (match := _IN_LABEL.fullmatch(text)):
+            return Statistic(_KINDS[match["kind"].lower()], f"the label {text}")
+    name = _ENDING.sub("", locate(header.path).header.name)
+    if is_name_free and (match := _IN_NAME.search(name)):
+        return Statistic(_KINDS[next(filter(None, match.groups())).lower()], "its name")
+    return None
+
+
+def check_statistics(
+    maps: Iterable[FirstLevelMap], headers: Headers, selection: Selection, *, is_name_free: bool
+) -> list[Notice]:
+    """Refuse maps whose names or headers say that they are another statistic than what is asked for.
+
+    Raises
+    ------
+    DataError
+        t or z maps (F, p, variances) among effects, or others than ``--input-stat`` says. Where it says
+        ``effect``, they are taken as effects, with a warning.
+    """
+    found: dict[str, list[str]] = {}
+    for m in maps:
+        statistic = _find_statistic(headers[m.effect], is_name_free=is_name_free)
+        if statistic is not None and statistic.kind != m.input_stat:
+            found.setdefault(statistic.kind, []).append(f"{m.effect} ({statistic.why})")
+    if not found:
+        return []
+    kind, those = next(iter(found.items()))
+    stat, names = selection.input_stat, list_some(those, 3)
+    if stat == "effect":
+        sentence = (
+            f"{len(those)} maps look like maps of {kind} and are taken as effects (--input-stat effect)"
+        )
+        return [warn("maps", f"{sentence}: {names}.")]
+    raise DataError(
+        f"{len(those)} of the selected maps hold {kind}, not {'effects' if stat is None else stat}.",
+        found=names,
+        expected="maps of effects (SPM con_*, FSL cope*, AFNI ..._Coef): t and z mix the size of an effect "
+        "with its precision, and F and p have no direction"
+        if stat is None
+        else f"maps of {stat} (--input-stat {stat})",
+        fix="Give the maps of effects"
+        + (f", or insist with --input-stat {kind} (said in every sidecar)" if kind in ("z", "t") else "")
+        + "; --input-stat effect if these are effects all the same.",
+    )
+
+
+# --------------------------------------------------------------------------------------------
+# Integers: small effects that were rounded to 0
+
+
+def tell_zeros(maps: Sequence[FirstLevelMap], headers: Headers) -> list[Notice]:
+    """Say where maps of integers without a mask of their own are 0 inside the brain: there 0 is missing.
+
+    The brain is where more than half of such maps on one grid are not 0, and what that encloses. Where the
+    scale has an intercept, 0 may not be among the numbers: then the background counts as data, which is said.
+    """
+    by_shape: dict[tuple[int, ...], list[FirstLevelMap]] = {}
+    for m in maps:
+        if m.mask is None and headers[m.effect].is_integer:
+            by_shape.setdefault(headers[m.effect].shape, []).append(m)
+    holes, backgrounds = [], []
+    for shape, those in by_shape.items():
+        counted, packed = np.zeros(shape, dtype=np.intp), []
+        for m in those:
+            data = read_map(m.effect).data
+            values, counts = np.unique(data, return_counts=True)
+            at = int(counts.argmax())
+            if values[at] != 0 and counts[at] > max(1, _LARGE_SHARE * data.size):
+                backgrounds.append(f"{values[at]:.3g} in {m.effect.name} of sub-{m.subject}")
+            counted += data != 0
+            packed.append(np.packbits(data != 0))
+        brain = np.packbits(binary_fill_holes(2 * counted > len(those)))
+        n_holes = [int(np.bitwise_count(brain & ~bits).sum()) for bits in packed]
+        named = zip(those, n_holes, strict=True)
+        holes += [f"{n} in {m.effect.name} of sub-{m.subject}" for m, n in named if n]
+    stored = "of the maps that are stored as integers"
+    sentences = (
+        (
+            holes,
+            "are exactly 0 at voxels inside the brain, where small effects were rounded away; there they "
+            "count as not observed",
+        ),
+        (
+            backgrounds,
+            "have one value other than 0 at many voxels, as if the background had been rounded to it, which "
+            "counts as data",
+        ),
+    )
+    fix = "Write the maps as float32, or give each its mask, inside which 0 is data."
+    return [
+        warn("maps", f"{len(names)} {stored} {what}: {list_some(names, 5)}.", fix)
+        for names, what in sentences
+        if names
+    ]
