@@ -34,13 +34,12 @@ def tabulate_settings(pair: Pair, a: Source, b: Source, ground: Ground) -> pd.Da
 def _describe(source: Source, one: Tested, n_elements: int) -> Iterator[tuple[str, str]]:
     facts = gather_facts(source.folder, one.analysis, n_elements)
     info, contrast = one.analysis.info, one.contrast
-    coverage = dict(info.get("Smoothing") or {}).get("FullWidthAtHalfMaximum")
     found: list[tuple[str, Any]] = [
         ("participants", facts["n_people"]),
         ("rows of the design", facts["n_rows"]),
         (
             "first-level contrast",
-            ", ".join(info.get("FirstLevelContrasts") or [facts["first_level_contrast"]]),
+            ", ".join(one.analysis.first_level_contrasts),
         ),
         ("maps of the rows", facts["first_level_contrast"]),
         ("input statistic", facts["input_stat"] or "effect"),
@@ -50,13 +49,13 @@ def _describe(source: Source, one: Tested, n_elements: int) -> Iterator[tuple[st
         ("contrast", contrast.words),
         ("test", contrast.test),
         ("estimator", facts["estimator"]),
-        ("degrees of freedom", _spell(contrast.sidecar.get("DegreesOfFreedom"))),
-        ("smoothing", f"{float(coverage or 0):g} mm"),
-        ("scaled by", dict(info.get("Scaling") or {}).get("Column") or "nothing"),
+        ("degrees of freedom", _spell(contrast.sidecar.degrees_of_freedom)),
+        ("smoothing", f"{one.width_mm:g} mm"),
+        ("scaled by", info.scaling.column if info.scaling else "nothing"),
         ("mask given", facts["mask_name"] or "none"),
         ("minimum coverage", f"{facts['min_coverage']:g}"),
         ("elements analysed", n_elements),
-        ("voxels", info.get("Resolution")),
+        ("voxels", info.resolution),
         ("sides", None if facts["is_two_sided"] is None else "two" if facts["is_two_sided"] else "one"),
         ("shuffling", _scheme(facts["schemes"], contrast.name)),
         ("bids-group", facts["version"]),

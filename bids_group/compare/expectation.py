@@ -18,7 +18,8 @@ from bids_group.errors import GridError
 from bids_group.output.files.sidecars import ESTIMATORS
 from bids_group.output.report.folder import entities_of, sidecar_of, weights_of
 from bids_group.output.report.tables import show_number
-from bids_group.words import counted
+from bids_group.records.sidecars import Sidecar
+from bids_group.words import counted, own_file
 
 Unit = tuple[str, ...]
 """A first-level map (file name, hash), or maps that are pooled with weights of their own at each element."""
@@ -116,7 +117,7 @@ def _say(pair: Pair, rows: tuple[_Rows, _Rows], effect: bool, statistic: bool) -
             f"variance{idle}), shown by putting both to the same random numbers."
         )
     if effect:
-        dof = [one.contrast.sidecar.get("DegreesOfFreedom") for one in (pair.a, pair.b)]
+        dof = [one.contrast.sidecar.degrees_of_freedom for one in (pair.a, pair.b)]
         return (
             "The effects must agree to rounding (the same weights on the same maps), the statistics need "
             f"not: the residual variance is another (degrees of freedom {dof[0]} in A, {dof[1]} in B)."
@@ -165,23 +166,28 @@ _Reader = Callable[[Path], npt.NDArray[np.float32] | None]
 
 def _read_rows(one: Tested, read: _Reader) -> _Rows | None:
     info = one.analysis.info
-    observations, sources = info.get("Observations") or [], info.get("Sources") or []
-    listed = {entry["label"]: uri for entry, uri in zip(observations, sources, strict=False)}
-    paths = [one.root / str(listed.get(label)).removeprefix("bids::") for label in one.analysis.matrix.index]
-    sidecars = [sidecar_of(path) for path in paths]
-    if not all("Sources" in sidecar for sidecar in sidecars):
+    listed = {
+        entry.label: own_file(uri, one.root)
+        for entry, uri in zip(info.observations or [], info.sources or [], strict=False)
+    }
+    paths = [path for label in one.analysis.matrix.index if (path := listed.get(label)) is not None]
+    sidecars = [sidecar for path in paths if (sidecar := sidecar_of(path)).sources]
+    if len(sidecars) < len(one.analysis.matrix):
         return None
     return _Rows(
         weights=tuple(map(_weigh, sidecars)),
-        files=tuple(sorted({_name(uri) for sidecar in sidecars for uri in sidecar["Sources"]})),
-        is_complete=isinstance(info.get("DegreesOfFreedom"), int | float)
+        files=tuple(sorted({_name(uri) for sidecar in sidecars for uri in sidecar.sources or ()})),
+        is_complete=isinstance(info.degrees_of_freedom, int | float)
         and all(_is_whole(path, sidecar, read) for path, sidecar in zip(paths, sidecars, strict=True)),
     )
 
 
-def _is_whole(path: Path, sidecar: Mapping[str, Any], read: _Reader) -> bool:
+def _is_whole(path: Path, sidecar: Sidecar, read: _Reader) -> bool:
     """Whether each of the maps pooled into a row is observed at every common element."""
-    n_maps, counts = len(sidecar["Sources"]), path.with_name(path.name.replace("_stat-effect_", "_stat-n_"))
+    n_maps, counts = (
+        len(sidecar.sources or ()),
+        path.with_name(path.name.replace("_stat-effect_", "_stat-n_")),
+    )
     if n_maps < 2 or not counts.is_file():
         return True
     try:
@@ -191,13 +197,13 @@ def _is_whole(path: Path, sidecar: Mapping[str, Any], read: _Reader) -> bool:
     return values is not None and bool((values >= n_maps).all())
 
 
-def _weigh(sidecar: Mapping[str, Any]) -> dict[Unit, float]:
+def _weigh(sidecar: Sidecar) -> dict[Unit, float]:
     """Spell a row as a sum of maps; precision weights differ between elements, so their sum is a unit."""
-    hashes = dict(sidecar.get("InputHashes") or {})
-    maps = [(_name(uri), str(hashes.get(uri))) for uri in sidecar["Sources"]]
-    if sidecar.get("Pooling") == "weights":
-        return dict(zip(maps, map(float, sidecar["Weights"]), strict=True))
-    if sidecar.get("Pooling") == "mean" or len(maps) == 1:
+    hashes = sidecar.input_hashes or {}
+    maps = [(_name(uri), str(hashes.get(uri))) for uri in sidecar.sources or ()]
+    if sidecar.pooling == "weights":
+        return dict(zip(maps, map(float, sidecar.weights or ()), strict=True))
+    if sidecar.pooling == "mean" or len(maps) == 1:
         return {unit: 1 / len(maps) for unit in maps}
     return {(_PRECISION, *(part for unit in sorted(maps) for part in unit)): 1.0}
 
@@ -218,24 +224,20 @@ def _obstacles(pair: Pair, rows: tuple[_Rows, _Rows]) -> Iterator[str]:
     tests = [one.contrast.test for one in sides]
     if tests[0] != tests[1]:
         yield f"one is a {tests[0]} test, the other a {tests[1]} test"
-    estimators = [str(one.analysis.info.get("Estimator")) for one in sides]
+    estimators = [str(one.analysis.info.estimator) for one in sides]
     weights = [weights_of(one.contrast, one.analysis.matrix.shape[1]) for one in sides]
     if set(estimators) != {ESTIMATORS["ols"]} or weights[0] is None or weights[1] is None:
         yield f"not both are least squares over rows of equal weight (A: {estimators[0]}; B: {estimators[1]})"
-    if any("VarianceEstimate" in one.contrast.sidecar for one in sides):
+    if any(one.contrast.sidecar.variance_estimate for one in sides):
         yield "groups have residual variances of their own"
-    scalings = [one.analysis.info.get("Scaling") for one in sides]
+    scalings = [one.analysis.info.scaling for one in sides]
     if scalings[0] != scalings[1]:
         yield "the maps are not scaled alike"
-    widths = [_width_mm(one) for one in sides]
+    widths = [one.width_mm for one in sides]
     if widths[0] != widths[1]:
         yield f"the smoothing differs ({widths[0]:g} mm and {widths[1]:g} mm)"
     if not (a.is_complete and b.is_complete):
         yield "the data are not complete: not every map is observed at every element"
-
-
-def _width_mm(one: Tested) -> float:
-    return float(dict(one.analysis.info.get("Smoothing") or {}).get("FullWidthAtHalfMaximum") or 0.0)
 
 
 def _try_random_maps(pair: Pair, rows: tuple[_Rows, _Rows]) -> tuple[bool, bool]:

@@ -123,7 +123,7 @@ def compare_outputs(out_a: Path, out_b: Path, folder: Path, pairs: Sequence[str]
 
 
 def _say_side(one: Source) -> tuple[str, str, str]:
-    command = plain_command(one.folder.command.get("Command") or [])
+    command = plain_command(one.folder.command.command or [])
     return one.side, str(one.path), command.replace("OUTPUT_DIR", f"OUT_{one.side}", 1)
 
 

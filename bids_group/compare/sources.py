@@ -32,6 +32,12 @@ class Tested:
     contrast: ContrastFiles
 
     @property
+    def width_mm(self) -> float:
+        """Full width at half maximum that the maps were smoothed with."""
+        smoothing = self.analysis.info.smoothing
+        return float(smoothing.full_width_at_half_maximum) if smoothing else 0.0
+
+    @property
     def space(self) -> str | None:
         """Space in the file names; None where they carry none."""
         return entities_of(Path(self.contrast.stem).name).get("space")

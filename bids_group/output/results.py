@@ -139,7 +139,7 @@ class Results:
         """Show the glance: who, which model, and what each correction finds of each contrast."""
         parts = []
         for analysis in self._folder.analyses:
-            head = f"{analysis.title}: {len(analysis.people)} participants, {analysis.info.get('Formula')}"
+            head = f"{analysis.title}: {len(analysis.people)} participants, {analysis.info.formula}"
             parts.append(f"<p><b>{html.escape(head)}</b></p>")
             rows = [{"contrast": one.name, "in words": one.words} | row for one, row in _glance(analysis)]
             parts.append(
@@ -159,11 +159,11 @@ def _sum_up(contrast: ContrastFiles, correction: str) -> dict[str, Any]:
     said = sidecar_of(table)
     path = contrast.corrected.get(correction)
     return {
-        "correction": said["Correction"],
-        "alpha": said["Alpha"],
-        "threshold": said["Threshold"],
-        "threshold_statistic": said["ThresholdStatistic"],
-        "n_elements": said["NumberOfSignificantElements"],
-        "n_clusters": said["NumberOfClusters"],
+        "correction": said.correction,
+        "alpha": said.alpha,
+        "threshold": said.threshold,
+        "threshold_statistic": said.threshold_statistic,
+        "n_elements": said.number_of_significant_elements,
+        "n_clusters": said.number_of_clusters,
         "smallest_p": np.nan if path is None else float(np.min(np.asanyarray(nib.load(path).dataobj))),
     }

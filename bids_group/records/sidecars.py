@@ -46,6 +46,9 @@ class JsonRecord:
         """Spell the keys that were given; values may hold records."""
         return {self._key(name): value for name, value in vars(self).items()}
 
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
     def but(self, *others: JsonRecord, **given: Any) -> Self:
         """Copy it with other values in the same places; what is new stands at the end."""
         more = {name: value for other in others for name, value in vars(other).items()}
@@ -117,6 +120,21 @@ class NoticeEntry(JsonRecord):
     topic: str = ""
     sentence: str = ""
     fix: str | None = None
+
+
+class RunRecord(JsonRecord):
+    """What ran, on what, with which seed, for how long: ``code/command.json``."""
+
+    command: list[str] | None = None
+    version: str | None = None
+    versions: Mapping[str, str] | None = None
+    container: str | None = None
+    platform: str | None = None
+    random_seed: int | None = None
+    start_time: str | None = None
+    run_time_seconds: float | None = None
+    peak_memory_mb: float | None = None
+    input_hashes: Mapping[str, str] | None = None
 
 
 class Sidecar(JsonRecord):

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from bids_group import __version__
 from bids_group.config import RunConfig
 from bids_group.records import PooledMap
+from bids_group.records.sidecars import RunRecord
 
 PACKAGES = ("numpy", "scipy", "pandas", "nibabel", "nilearn", "pybids", "formulaic", "numba", "matplotlib")
 
@@ -45,20 +45,20 @@ class Provenance:
         """Keep the hash of a file that is no map."""
         self.hashes[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
 
-    def finish(self, config: RunConfig) -> dict[str, Any]:
-        """Sum up the run, JSON-able: its time from the known request to here, its memory up to here."""
-        return {
-            "Command": ["bids-group", *config.command],
-            "Version": __version__,
-            "Versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-            "Container": os.environ.get("BIDS_GROUP_CONTAINER"),
-            "Platform": f"{platform.system()} {platform.machine()}",
-            "RandomSeed": config.analysis.inference.random_seed,
-            "StartTime": self.started.isoformat(timespec="seconds"),
-            "RunTimeSeconds": round(time.monotonic() - self.clock_s, 2),
-            "PeakMemoryMb": _peak_memory_mb(),
-            "InputHashes": dict(sorted(self.hashes.items())),
-        }
+    def finish(self, config: RunConfig) -> RunRecord:
+        """Sum up the run: its time from the known request to here, its memory up to here."""
+        return RunRecord(
+            command=["bids-group", *config.command],
+            version=__version__,
+            versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+            container=os.environ.get("BIDS_GROUP_CONTAINER"),
+            platform=f"{platform.system()} {platform.machine()}",
+            random_seed=config.analysis.inference.random_seed,
+            start_time=self.started.isoformat(timespec="seconds"),
+            run_time_seconds=round(time.monotonic() - self.clock_s, 2),
+            peak_memory_mb=_peak_memory_mb(),
+            input_hashes=dict(sorted(self.hashes.items())),
+        )
 
 
 def _peak_memory_mb() -> float:

@@ -27,6 +27,7 @@ from bids_group.output.disk.writing import (
     write_text,
 )
 from bids_group.records import Cohort, GroupAnalysis, OutputFile
+from bids_group.records.sidecars import RunRecord
 
 APP_NAME = "bids_group"
 _BIDS_VERSION = "1.11.0"
@@ -158,7 +159,7 @@ def write_model(output_dir: Path, model: Mapping[str, Any]) -> OutputFile:
     return OutputFile(path=path)
 
 
-def write_command(output_dir: Path, info: Mapping[str, Any], *, label: str | None = None) -> OutputFile:
+def write_command(output_dir: Path, info: RunRecord, *, label: str | None = None) -> OutputFile:
     """Write arguments, versions, seeds and input hashes to ``code/command.json``.
 
     ``label``: of a ``participant`` job, whose record goes to ``logs/command_<label>.json`` so that jobs keep

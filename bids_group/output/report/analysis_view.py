@@ -71,7 +71,7 @@ def view_analysis(desk: AnalysisDesk) -> AnalysisView:
         contrasts=tuple(view_contrast(lay_contrast(desk, one)) for one in desk.analysis.contrasts),
         methods=methods_text(desk.facts),
         facts=desk.facts,
-        notices=tuple(dict(notice) for notice in desk.analysis.info.get("Notices") or []),
+        notices=tuple(dict(notice) for notice in desk.analysis.info.notices or []),
     )
 
 
@@ -109,13 +109,13 @@ def _correlations(desk: AnalysisDesk) -> Picture | None:
 
 def _design_facts(desk: AnalysisDesk) -> list[tuple[str, str]]:
     info = desk.analysis.info
-    condition = dict(info.get("Details") or {}).get("condition_number")
+    condition = (info.details or {}).get("condition_number")
     found = [
         ("Formula", desk.facts["formula"]),
         ("Rows", desk.facts["n_rows"]),
         ("Columns", desk.analysis.matrix.shape[1]),
-        ("Rank", info.get("Rank")),
-        ("Residual degrees of freedom", info.get("DegreesOfFreedom")),
+        ("Rank", info.rank),
+        ("Residual degrees of freedom", info.degrees_of_freedom),
         ("Estimator", desk.facts["estimator"]),
         ("Centring", desk.facts["centering"]),
         ("Condition number", None if condition is None else f"{condition:.3g}"),
@@ -130,7 +130,7 @@ def _design_table(desk: AnalysisDesk) -> TableView:
 
 def _detail_table(desk: AnalysisDesk, key: str, caption: str) -> TableView | None:
     """Show one number per name, as the design's sidecar holds them."""
-    values = dict(desk.analysis.info.get("Details") or {}).get(key)
+    values = (desk.analysis.info.details or {}).get(key)
     if not values:
         return None
     columns = {"vif": ["term", "VIF"], "leverage": ["row", "leverage"]}[key]

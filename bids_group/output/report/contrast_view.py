@@ -169,7 +169,7 @@ def _nulls(desk: ContrastDesk) -> Iterator[Picture]:
     """Draw each null distribution, with the observed maximum (its first row) and the threshold."""
     shuffled = [name for name in desk.contrast.corrections if name in desk.contrast.nulls]
     for correction in shuffled:
-        threshold = sidecar_of(desk.contrast.clusters[correction]).get("Threshold")
+        threshold = sidecar_of(desk.contrast.clusters[correction]).threshold
         table = read_numbers(desk.contrast.nulls[correction])
         for column in map(str, table.columns):
             values = table[column].to_numpy(dtype=float)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,7 @@ from bids_group.output.report.folder import read_table, sidecar_of
 from bids_group.output.report.pictures import Picture
 from bids_group.output.report.tables import TableView, show_number, view_table
 from bids_group.output.report.volumes import alpha_of
+from bids_group.records.sidecars import Sidecar
 
 UNCORRECTED_P = 0.001
 """Height of the uncorrected row of the picture, where no other was asked for."""
@@ -42,7 +42,7 @@ class Finding:
     correction: str
     table: pd.DataFrame
     significant: pd.DataFrame
-    sidecar: Mapping[str, Any]
+    sidecar: Sidecar
 
     @property
     def title(self) -> str:
@@ -53,7 +53,7 @@ class Finding:
     @property
     def extent(self) -> str | None:
         """The least size of a cluster, where one was asked for."""
-        extent = self.sidecar.get("ClusterExtentMm3")
+        extent = self.sidecar.cluster_extent_mm3
         return None if extent is None else f"at least {extent:g} mm³"
 
     @property
@@ -119,24 +119,23 @@ def view_verdicts(desk: ContrastDesk, findings: Mapping[str, Finding]) -> TableV
 
 def _verdict(finding: Finding) -> dict[str, str | None]:
     sidecar = finding.sidecar
-    n_shuffles = sidecar.get("NumberOfPermutations")
+    n_shuffles, n_elements = sidecar.number_of_permutations, sidecar.number_of_significant_elements
     is_ari = finding.correction == "ari"
     return {
         "correction": finding.title,
         "α": str(alpha_of(sidecar)),
         "threshold": threshold_text(sidecar),
-        "significant voxels": str(sidecar.get("NumberOfSignificantElements", "n/a")),
+        "significant voxels": "n/a" if n_elements is None else str(n_elements),
         "clusters": finding.counted if is_ari else str(finding.n_significant),
         "shuffles": None if n_shuffles is None else str(n_shuffles),
     }
 
 
-def threshold_text(sidecar: Mapping[str, Any]) -> str:
+def threshold_text(sidecar: Sidecar) -> str:
     """Spell a threshold with its statistic."""
-    threshold = sidecar.get("Threshold")
-    if threshold is None:
+    if sidecar.threshold is None:
         return "none passes"
-    return f"{sidecar.get('ThresholdStatistic') or ''} {threshold:.4g}".strip()
+    return f"{sidecar.threshold_statistic or ''} {sidecar.threshold:.4g}".strip()
 
 
 # ------------------------------------------------------------------------------------- picture
@@ -193,7 +192,7 @@ def _count(
     is_in: npt.NDArray[np.bool_], statistic: npt.NDArray[np.float32], findings: Mapping[str, Finding]
 ) -> int:
     """Count clusters of one sign, with the neighbours of the corrections."""
-    neighbours = next((one.sidecar.get("Connectivity") for one in findings.values()), None) or 6
+    neighbours = next((one.sidecar.connectivity for one in findings.values()), None) or 6
     structure = ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[int(neighbours)])
     signs = (statistic > 0, statistic < 0)
     return sum(int(ndimage.label(is_in & is_sign, structure)[1]) for is_sign in signs)

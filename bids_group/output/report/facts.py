@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_group.output.report.folder import UNCORRECTED, AnalysisFiles, ContrastFiles, Folder, sidecar_of
+from bids_group.records.sidecars import Sidecar
 
 _KEPT_APART = {"session": "sessions", "contrast": "first-level contrasts"}
 """What makes several rows of a person, by key of the design's list of observations."""
@@ -17,27 +18,27 @@ def gather_facts(folder: Folder, analysis: AnalysisFiles, n_elements: int) -> di
     """Gather the facts of `bids_group.output.report.methods.methods_text`; what no file says is None."""
     info = analysis.info
     corrections = _corrections(analysis)
-    coverage, rows = info.get("MinimumCoverage"), info.get("Observations") or []
+    coverage, rows = info.minimum_coverage, info.observations or []
     return {
-        "version": folder.command.get("Version") or _generator_version(folder),
-        "versions": dict(folder.command.get("Versions") or {}),
+        "version": folder.command.version or _generator_version(folder),
+        "versions": dict(folder.command.versions or {}),
         "title": analysis.title,
-        "first_level_contrast": info.get("FirstLevelContrast"),
+        "first_level_contrast": info.first_level_contrast,
         "n_rows": len(analysis.matrix),
         "n_people": len(analysis.people),
-        "kept_apart": [words for key, words in _KEPT_APART.items() if any(row.get(key) for row in rows)],
-        "pooling": info.get("Pooling"),
-        "has_pooled_maps": any(int(row.get("n_maps") or 1) > 1 for row in rows),
-        "input_stat": info.get("InputStatistic"),
-        "input_suffix": info.get("InputSuffix"),
-        "scaling": info.get("Scaling"),
-        "estimator": info.get("Estimator"),
-        "formula": info.get("Formula"),
-        "design_matrix": info.get("DesignMatrix"),
-        "columns": list(info.get("Columns") or []),
-        "dof": info.get("DegreesOfFreedom"),
-        "centering": dict(info.get("Centering") or {}).get("Method"),
-        "centers": dict(info.get("Centers") or {}),
+        "kept_apart": [words for key, words in _KEPT_APART.items() if any(getattr(row, key) for row in rows)],
+        "pooling": info.pooling,
+        "has_pooled_maps": any((row.n_maps or 1) > 1 for row in rows),
+        "input_stat": info.input_statistic,
+        "input_suffix": info.input_suffix,
+        "scaling": info.scaling,
+        "estimator": info.estimator,
+        "formula": info.formula,
+        "design_matrix": info.design_matrix,
+        "columns": list(info.columns or []),
+        "dof": info.degrees_of_freedom,
+        "centering": info.centering and info.centering.method,
+        "centers": dict(info.centers or {}),
         "contrasts": [contrast.words for contrast in analysis.contrasts],
         "has_marginal_means": any(
             re.search(r"\b(mean|slope)\(", contrast.expression) for contrast in analysis.contrasts
@@ -46,17 +47,17 @@ def gather_facts(folder: Folder, analysis: AnalysisFiles, n_elements: int) -> di
         "n_elements": n_elements,
         "min_coverage": 1.0 if coverage is None else float(coverage),
         "mask_name": _mask_name(folder.model),
-        "mask_threshold": info.get("MaskThreshold"),
-        "smoothing_mm": dict(info.get("Smoothing") or {}).get("FullWidthAtHalfMaximum"),
+        "mask_threshold": info.mask_threshold,
+        "smoothing_mm": info.smoothing and info.smoothing.full_width_at_half_maximum,
         "is_two_sided": _is_two_sided(analysis),
         "corrections": corrections,
         "schemes": _schemes(analysis),
         "permutation_p": _permutation_p(analysis),
-        "variance_groups": _of_fit(analysis, "VarianceGroups"),
-        "ignored_blocks": _of_fit(analysis, "IgnoredExchangeabilityBlocks"),
+        "variance_groups": _of_fit(analysis, "variance_groups"),
+        "ignored_blocks": _of_fit(analysis, "ignored_exchangeability_blocks"),
         "has_g": any("g" in contrast.maps for contrast in analysis.contrasts),
         "standardisers": {
-            contrast.name: sidecar_of(contrast.maps["g"]).get("Standardiser")
+            contrast.name: sidecar_of(contrast.maps["g"]).standardiser
             for contrast in analysis.contrasts
             if "g" in contrast.maps
         },
@@ -78,25 +79,25 @@ def _schemes(analysis: AnalysisFiles) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for contrast in analysis.contrasts:
         sidecars = [sidecar_of(path) for path in (*contrast.clusters.values(), *_uncorrected(contrast))]
-        words = next((one["ShufflingScheme"] for one in sidecars if one.get("ShufflingScheme")), None)
+        words = next((one.shuffling_scheme for one in sidecars if one.shuffling_scheme), None)
         if words:
-            found.setdefault(str(words), []).append(contrast.name)
+            found.setdefault(words, []).append(contrast.name)
     return found
 
 
-def _correction(name: str, sidecar: Mapping[str, Any]) -> dict[str, Any]:
+def _correction(name: str, sidecar: Sidecar) -> dict[str, Any]:
     return {
         "name": name,
-        "alpha": sidecar.get("Alpha"),
-        "n_permutations": sidecar.get("NumberOfPermutations"),
-        "cluster_forming_p": sidecar.get("ClusterFormingP"),
-        "cluster_extent_mm3": sidecar.get("ClusterExtentMm3"),
-        "cluster_forming_z": sidecar.get("ClusterFormingZ"),
-        "connectivity": sidecar.get("Connectivity"),
-        "blocks": sidecar.get("ExchangeabilityBlocks"),
-        "variance_groups": sidecar.get("VarianceGroups"),
-        "n_together": sidecar.get("NumberOfContrastsTogether"),
-        "has_tail_approximation": bool(sidecar.get("TailApproximation")),
+        "alpha": sidecar.alpha,
+        "n_permutations": sidecar.number_of_permutations,
+        "cluster_forming_p": sidecar.cluster_forming_p,
+        "cluster_extent_mm3": sidecar.cluster_extent_mm3,
+        "cluster_forming_z": sidecar.cluster_forming_z,
+        "connectivity": sidecar.connectivity,
+        "blocks": sidecar.exchangeability_blocks,
+        "variance_groups": sidecar.variance_groups,
+        "n_together": sidecar.number_of_contrasts_together,
+        "has_tail_approximation": bool(sidecar.tail_approximation),
     }
 
 
@@ -112,13 +113,13 @@ def _uncorrected(contrast: ContrastFiles) -> tuple[Path, ...]:
 
 
 def _is_two_sided(analysis: AnalysisFiles) -> bool | None:
-    sides = [contrast.sidecar.get("TwoSided") for contrast in analysis.contrasts if contrast.test == "t"]
+    sides = [contrast.sidecar.two_sided for contrast in analysis.contrasts if contrast.test == "t"]
     return None if not sides or sides[0] is None else bool(sides[0])
 
 
-def _of_fit(analysis: AnalysisFiles, key: str) -> str | None:
+def _of_fit(analysis: AnalysisFiles, name: str) -> str | None:
     """Find what the sidecars of the contrasts' statistics say."""
-    return next((str(one.sidecar[key]) for one in analysis.contrasts if one.sidecar.get(key)), None)
+    return next((str(said) for one in analysis.contrasts if (said := getattr(one.sidecar, name))), None)
 
 
 def _generator_version(folder: Folder) -> str | None:

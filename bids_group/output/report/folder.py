@@ -17,6 +17,8 @@ from pandas.api.types import is_numeric_dtype
 from bids_group.errors import DataError, MissingInputError
 from bids_group.labels import natural_order
 from bids_group.output.disk.manifest import own_files
+from bids_group.output.files.names import sidecar_path
+from bids_group.records.sidecars import ContrastEntry, RunRecord, Sidecar
 
 CORRECTION_ORDER = ("fweTfce", "fweVoxel", "fweMass", "fweSize", "bonferroni", "fdr", "ari", "none")
 """The strictest control comes first: its outline is the one drawn on the pictures."""
@@ -41,8 +43,8 @@ class ContrastFiles:
 
     label: str
     stem: str
-    entry: Mapping[str, Any]
-    sidecar: Mapping[str, Any]
+    entry: ContrastEntry
+    sidecar: Sidecar
     maps: Mapping[str, Path]
     corrected: Mapping[str, Path]
     labels: Mapping[str, Path]
@@ -58,22 +60,22 @@ class ContrastFiles:
     @property
     def is_one_sided(self) -> bool:
         """Whether only positive values of t are evidence."""
-        return self.test == "t" and self.sidecar.get("TwoSided") is False
+        return self.test == "t" and self.sidecar.two_sided is False
 
     @property
     def name(self) -> str:
         """The group contrast as the user wrote it, else its label in file names."""
-        return str(self.entry.get("Name") or self.label)
+        return self.entry.name or self.label
 
     @property
     def words(self) -> str:
         """What is tested, in words."""
-        return str(self.entry.get("Words") or self.name)
+        return self.entry.words or self.name
 
     @property
     def expression(self) -> str:
         """What was typed."""
-        return str(self.entry.get("Expression") or "")
+        return self.entry.expression or ""
 
     @property
     def corrections(self) -> tuple[str, ...]:
@@ -92,7 +94,7 @@ class AnalysisFiles:
 
     stem: str
     matrix: pd.DataFrame
-    info: Mapping[str, Any]
+    info: Sidecar
     mask: Path | None
     coverage: Path | None
     quality: Path | None
@@ -101,11 +103,11 @@ class AnalysisFiles:
     @property
     def variables(self) -> pd.DataFrame:
         """Raw values of the covariates by row: float64, or categories in the order of their levels."""
-        frame = pd.DataFrame(self.info.get("Variables") or {}, index=self.matrix.index)
-        kinds = dict(self.info.get("VariableKinds") or {})
+        frame = pd.DataFrame(self.info.variables or {}, index=self.matrix.index)
+        kinds = self.info.variable_kinds or {}
         for name in frame.columns[[not is_numeric_dtype(kind) for kind in frame.dtypes]]:
             texts = frame[name].astype(str)
-            known = [str(level) for level in dict(kinds.get(name) or {}).get("Levels") or []]
+            known = [str(level) for level in kinds[name].levels or []] if name in kinds else []
             levels = known if set(texts) <= set(known) else natural_order(set(texts))
             frame[name] = pd.Categorical(texts, categories=levels)
         return frame
@@ -113,7 +115,7 @@ class AnalysisFiles:
     @property
     def people_of_rows(self) -> pd.Series[str]:
         """Whose row each is (``sub-01``), by label of the row, as the design's sidecar says."""
-        told = {str(row["label"]): row.get("participant_id") for row in self.info.get("Observations") or []}
+        told = {row.label: row.participant_id for row in self.info.observations or []}
         people = self.matrix.index.to_series().map(told)
         if people.isna().any():
             raise DataError(
@@ -132,20 +134,19 @@ class AnalysisFiles:
     @property
     def first_level_contrasts(self) -> list[str]:
         """First-level contrasts of the maps that the rows stand on."""
-        listed = self.info.get("FirstLevelContrasts") or [self.info.get("FirstLevelContrast")]
-        return [str(name) for name in listed]
+        return self.info.first_level_contrasts or [str(self.info.first_level_contrast)]
 
     @property
     def title(self) -> str:
         """The first-level contrast, with the levels and the node that this analysis is about."""
-        levels = ", ".join(f"{name} {level}" for name, level in dict(self.info.get("GroupBy") or {}).items())
-        parts = (self.info.get("FirstLevelContrast") or Path(self.stem).name, levels, self.info.get("Node"))
+        levels = ", ".join(f"{name} {level}" for name, level in (self.info.group_by or {}).items())
+        parts = (self.info.first_level_contrast or Path(self.stem).name, levels, self.info.node)
         return ", ".join(str(part) for part in parts if part)
 
     @property
     def terms(self) -> Mapping[str, Sequence[str]]:
         """Columns of the design by term of the formula."""
-        return {str(term): tuple(names) for term, names in dict(self.info.get("Terms") or {}).items()}
+        return {term: tuple(names) for term, names in (self.info.terms or {}).items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -155,7 +156,7 @@ class Folder:
     root: Path
     analyses: tuple[AnalysisFiles, ...]
     ledger: pd.DataFrame | None
-    command: Mapping[str, Any] = field(default_factory=dict)
+    command: RunRecord = field(default_factory=RunRecord)
     model: Mapping[str, Any] = field(default_factory=dict)
     description: Mapping[str, Any] = field(default_factory=dict)
 
@@ -186,7 +187,7 @@ def read_folder(root: Path) -> Folder:
         root=root,
         analyses=tuple(_read_analysis(root, path) for path in designs),
         ledger=read_table(ledger) if ledger.is_file() else None,
-        command=_read_json_if_there(root / "code" / "command.json"),
+        command=RunRecord.read(_read_json_if_there(root / "code" / "command.json")),
         model=_read_model(root),
         description=_read_json_if_there(root / "dataset_description.json"),
     )
@@ -236,10 +237,9 @@ def _read_json_if_there(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
-def sidecar_of(path: Path) -> dict[str, Any]:
-    """Return the JSON beside a map or table; empty where there is none."""
-    name = path.name.removesuffix(".gz")
-    return _read_json_if_there(path.with_name(name[: name.rindex(".")] + ".json"))
+def sidecar_of(path: Path) -> Sidecar:
+    """Return what stands beside a map or table; empty where there is nothing."""
+    return Sidecar.read(_read_json_if_there(sidecar_path(path)))
 
 
 def entities_of(name: str) -> dict[str, str]:
@@ -250,9 +250,9 @@ def entities_of(name: str) -> dict[str, str]:
 def _read_analysis(root: Path, path: Path) -> AnalysisFiles:
     stem = path.name.removesuffix("_design.tsv")
     table = read_table(path)
-    info = _read_json_if_there(path.with_name(f"{stem}_design.json"))
+    info = sidecar_of(path)
     shared = re.sub(r"contrast-[a-zA-Z0-9+]+$", "", stem)
-    found = [_read_contrast(root, path.parent, shared, entry) for entry in info.get("Contrasts") or []]
+    found = [_read_contrast(root, path.parent, shared, entry) for entry in info.contrasts or []]
     return AnalysisFiles(
         stem=str((path.parent / stem).relative_to(root)),
         matrix=table.set_index(table.columns[0]).astype(float),
@@ -269,9 +269,9 @@ def _first(folder: Path, stem: str, *endings: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def _read_contrast(root: Path, folder: Path, shared: str, entry: Mapping[str, Any]) -> ContrastFiles | None:
+def _read_contrast(root: Path, folder: Path, shared: str, entry: ContrastEntry) -> ContrastFiles | None:
     """Gather the files of a contrast of the design's sidecar; None where it left no statistic (``pass``)."""
-    label = str(entry["FileLabel"])
+    label = str(entry.file_label)
     stem = f"{shared}contrast-{label}"
     maps: dict[str, Path] = {}
     corrected: dict[str, Path] = {}
@@ -294,7 +294,7 @@ def _read_contrast(root: Path, folder: Path, shared: str, entry: Mapping[str, An
     return ContrastFiles(
         label=label,
         stem=str((folder / stem).relative_to(root)),
-        entry=dict(entry),
+        entry=entry,
         sidecar=sidecar_of(statistic),
         maps=maps,
         corrected=corrected,
@@ -307,5 +307,5 @@ def _read_contrast(root: Path, folder: Path, shared: str, entry: Mapping[str, An
 
 def weights_of(contrast: ContrastFiles, n_columns: int) -> npt.NDArray[np.float64] | None:
     """Weights of shape ``(q, n_regressors)``; None where absent or of another shape."""
-    weights = np.atleast_2d(np.asarray(contrast.entry.get("Weights") or [], dtype=float))
+    weights = np.atleast_2d(np.asarray(contrast.entry.weights or [], dtype=float))
     return weights if weights.shape[1] == n_columns else None

@@ -152,7 +152,7 @@ def _elements(facts: Facts) -> str:
         count = f"{facts['n_elements']:,}".replace(",", "\u202f")
         parts.append(f"The {count} voxels{where} that were observed in {observed} were analysed.")
     if facts.get("scaling"):
-        column, mean = facts["scaling"]["Column"], float(facts["scaling"]["Mean"])
+        column, mean = facts["scaling"].column, float(facts["scaling"].mean)
         parts.append(
             f"Maps were scaled in proportion to {column}: each was multiplied by its mean ({mean:.4g}) over "
             "the participant's value."

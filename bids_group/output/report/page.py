@@ -81,8 +81,8 @@ def build_report(output_dir: Path, cut_mm: Sequence[float] | None = None) -> Pat
     """
     folder = read_folder(output_dir)
     if cut_mm is not None:
-        cut = {"CutCoordinates": list(cut_mm)}
-        analyses = tuple(replace(one, info={**one.info, **cut}) for one in folder.analyses)
+        cut = list(cut_mm)
+        analyses = tuple(replace(one, info=one.info.but(cut_coordinates=cut)) for one in folder.analyses)
         folder = replace(folder, analyses=analyses)
     paper = Paper.unroll()
     with style():
@@ -137,7 +137,7 @@ def _view_page(folder: Folder, analyses: Sequence[AnalysisView]) -> PageView:
         references=references,
         bibtex=_as_uri(_bibtex(references)),
         provenance=tuple(_provenance(folder)),
-        command=plain_command(folder.command.get("Command") or []),
+        command=plain_command(folder.command.command or []),
         hashes=_hashes(folder),
         palette=SIGNED,
         has_atlas=any(analysis.regions is not None for analysis in analyses),
@@ -161,13 +161,12 @@ def _notices(analyses: Sequence[AnalysisView]) -> tuple[Mapping[str, Any], ...]:
 
 def _provenance(folder: Folder) -> list[tuple[str, str]]:
     command = folder.command
-    versions = dict(command.get("Versions") or {})
     found = [
-        ("bids_group", command.get("Version")),
-        ("Container", command.get("Container") or "none noted"),
-        ("Random seed", command.get("RandomSeed")),
-        *((name, version) for name, version in versions.items()),
-        ("Platform", command.get("Platform")),
+        ("bids_group", command.version),
+        ("Container", command.container or "none noted"),
+        ("Random seed", command.random_seed),
+        *(command.versions or {}).items(),
+        ("Platform", command.platform),
     ]
     return [(name, str(value)) for name, value in found if value is not None]
 
@@ -209,7 +208,7 @@ def _without_execution(words: Sequence[str]) -> Iterator[str]:
 
 
 def _hashes(folder: Folder) -> TableView | None:
-    hashes = dict(folder.command.get("InputHashes") or {})
+    hashes = folder.command.input_hashes
     if not hashes:
         return None
     base = (

@@ -75,7 +75,7 @@ def _is_factor(variables: pd.DataFrame, name: str, numeric: list[str]) -> bool:
 
 def view_covariate_tables(desk: AnalysisDesk) -> list[TableView]:
     """Show covariates by group and rows per cell, as the design's sidecar has them."""
-    details = dict(desk.analysis.info.get("Details") or {})
+    details = desk.analysis.info.details or {}
     covariates = [_covariate_row(dict(entry)) for entry in details.get("covariates") or []]
     cells = [{name: str(value) for name, value in cell.items()} for cell in details.get("n_per_cell") or []]
     tables = []

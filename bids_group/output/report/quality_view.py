@@ -16,6 +16,7 @@ from bids_group.output.report.folder import read_table
 from bids_group.output.report.pictures import Picture
 from bids_group.output.report.tables import TableView, view_table
 from bids_group.output.report.volumes import Stage
+from bids_group.words import own_file
 
 _METRICS = {
     "correlation_loo": "correlation with the others' mean",
@@ -111,11 +112,10 @@ def view_tiles(desk: AnalysisDesk) -> Picture | None:
 
 def _pooled_maps(desk: AnalysisDesk) -> list[Path | None]:
     """Find the pooled effect of each row: the sources of the design, in the order of its rows."""
-    sources = [str(uri) for uri in desk.analysis.info.get("Sources") or []]
+    sources = desk.analysis.info.sources or []
     if len(sources) != len(desk.labels):
         return [None] * len(desk.labels)
-    own = "bids::"
-    return [desk.folder.root / uri.removeprefix(own) if uri.startswith(own) else None for uri in sources]
+    return [own_file(uri, desk.folder.root) for uri in sources]
 
 
 def _tile(path: Path | None, stage: Stage, at_mm: Sequence[float]) -> npt.NDArray[np.float32]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from bids_group.errors import DataError
 from bids_group.output.report.brains import Layers
 from bids_group.output.report.canvas import Box, common_cuts, cuts_through, place, read_anatomy
 from bids_group.output.report.folder import UNCORRECTED, AnalysisFiles, ContrastFiles, entities_of, sidecar_of
+from bids_group.records.sidecars import Sidecar
 
 LOGGER = logging.getLogger(__name__)
 N_CUTS = 8
@@ -78,7 +79,7 @@ def set_stage(analysis: AnalysisFiles) -> Stage:
     loaded = read_map(analysis.mask)
     inside = loaded.data > 0
     mask = place(inside.astype(np.float32), loaded.grid)
-    cut_mm = _point_inside(analysis.info.get("CutCoordinates"), mask)
+    cut_mm = _point_inside(analysis.info.cut_coordinates, mask)
     cuts = tuple(common_cuts(mask, axis, N_CUTS) for axis in range(3))
     return Stage(
         grid=loaded.grid,
@@ -135,9 +136,9 @@ def _strength(contrast: ContrastFiles, statistic: npt.NDArray[np.float32]) -> np
     return np.maximum(statistic, 0) if contrast.is_one_sided else np.abs(statistic)
 
 
-def alpha_of(sidecar: Mapping[str, object]) -> float:
+def alpha_of(sidecar: Sidecar) -> float:
     """Significance level noted in a sidecar; 0.05 where none is noted."""
-    return float(str(sidecar.get("Alpha") or 0.05))
+    return float(sidecar.alpha or 0.05)
 
 
 def _significant(path: Path) -> npt.NDArray[np.bool_]:

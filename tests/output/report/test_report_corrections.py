@@ -28,7 +28,7 @@ def drawn(root: Path, monkeypatch: pytest.MonkeyPatch, **info: Any) -> tuple[Any
     """Rows and cuts of the picture of the first contrast, and its desk."""
     folder = read_folder(root)
     analysis = folder.analyses[0]
-    analysis.info.update(info)  # type: ignore[attr-defined]
+    vars(analysis.info).update(info)
     of_analysis = lay_analysis(folder, analysis, Album(root=root), Paper.unroll())
     desk = lay_contrast(of_analysis, analysis.contrasts[0])
     seen: list[Any] = []
@@ -91,14 +91,14 @@ def test_pictures_go_through_the_point_that_was_asked_for(
     write_outputs: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     root = write_outputs(tmp_path / "out", n_people=8, corrections=("fdr",), space="T1w")
-    desk, _, cuts = drawn(root, monkeypatch, CutCoordinates=[-42.0, 10.0, 3.0])
+    desk, _, cuts = drawn(root, monkeypatch, cut_coordinates=[-42.0, 10.0, 3.0])
     assert desk.focus_mm == (-42.0, 10.0, 3.0)
     assert desk.strongest_mm != desk.focus_mm
     assert 3.0 in cuts
     for axis, at_mm in enumerate(desk.focus_mm):
         assert at_mm in desk.stage.cuts[axis]
         assert len(desk.stage.cuts[axis]) == 8
-    desk, _, cuts = drawn(root, monkeypatch, CutCoordinates=[-42.0, 10.0, 3000.0])
+    desk, _, cuts = drawn(root, monkeypatch, cut_coordinates=[-42.0, 10.0, 3000.0])
     assert desk.focus_mm == desk.strongest_mm
     assert "--cut-coords -42,10,3000 lies outside the maps" in caplog.text
 
