@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from scipy import ndimage
 
 REAL = Path(__file__).parents[1] / ".." / "shared" / "data"
@@ -25,6 +26,17 @@ class Study:
     peak_mm: tuple[float, ...] = ()
     peak_with_covariate_mm: tuple[float, ...] = ()
     peak_t: float = 0.0
+
+
+def _write_placeholders():
+    """Write a word for each picture: to draw them takes most of the time of a run with a report."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Figure, "savefig", lambda _, stream, **__: stream.write(b"a picture"))
+        yield
+
+
+placeholders = pytest.fixture(_write_placeholders, name="placeholders")
+placeholders_in_module = pytest.fixture(_write_placeholders, name="placeholders_in_module", scope="module")
 
 
 @pytest.fixture(scope="session")

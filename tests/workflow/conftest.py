@@ -8,6 +8,11 @@ import pytest
 from bids_group.demo import write_demo
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _words_not_pictures(placeholders_in_module):
+    """What is looked at here is whole runs; the pictures of a report are in ``tests/output/report``."""
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
     """The demo dataset: never write into it."""

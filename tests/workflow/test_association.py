@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from nilearn.glm import threshold_stats_img
+from nilearn.glm import fdr_threshold, threshold_stats_img
 from nilearn.glm.second_level import SecondLevelModel, non_parametric_inference
 from nilearn.image import math_img, smooth_img
 from scipy import stats
@@ -21,9 +21,17 @@ def study(tmp_path_factory):
     """94 people on a coarse grid, analysed; and the inputs of the script."""
     folder = tmp_path_factory.mktemp("association")
     truth = write_demo(folder / "data", kind="association", size_mm=SIZE_MM)
+    command = [
+        "group",
+        *truth.options,
+        "--contrast",
+        "speed = slope(reading_speed)",
+        "--log10-p",
+        "--no-report",
+    ]
     judged = ["--correction", "fdr", "bonferroni", "fwe-voxel", "--n-permutations", str(N_SHUFFLES)]
-    command = ["--contrast", "speed = slope(reading_speed)", *judged, "--no-report", "-q"]
-    assert main([str(folder / "data"), str(folder / "out"), "group", *truth.options, *command]) == 0
+    assert main([str(folder / "data"), str(folder / "out"), *command, *judged, "-q"]) == 0
+    assert main([str(folder / "data"), str(folder / "one-sided"), *command, "--one-sided", "-q"]) == 0
     people = pd.read_csv(folder / "data/participants.tsv", sep="\t", na_values=["n/a"]).dropna()
     design = pd.DataFrame({"reading_speed": people["reading_speed"].to_numpy(), "intercept": 1.0})
     maps = [
@@ -44,7 +52,8 @@ def script(study):
         math_img("a / np.where(b > 0, b, 1) * c", a=smooth_img(str(one), FWHM_MM), b=inside, c=brain)
         for one in maps
     ]
-    return mask, smoothed, SecondLevelModel(mask_img=mask).fit(smoothed, design_matrix=design)
+    model = SecondLevelModel(mask_img=mask).fit(smoothed, design_matrix=design)
+    return mask, smoothed, model.compute_contrast("reading_speed", output_type="all")
 
 
 def read(out, ending, mask):
@@ -65,8 +74,8 @@ def test_missing_scores_are_left_out_and_the_slope_is_found_where_it_was_put(stu
 
 def test_z_and_the_sets_of_fdr_and_bonferroni_are_those_of_nilearn(study, script):
     _, out, _, _ = study
-    mask, _, model = script
-    z_map = model.compute_contrast("reading_speed", output_type="z_score")
+    mask, _, maps = script
+    z_map = maps["z_score"]
     z = z_map.get_fdata()[mask.get_fdata() > 0]
     np.testing.assert_allclose(read(out, "stat-z", mask), z, atol=1e-5, rtol=1e-5)
     for name, control in (("fdr", "fdr"), ("bonferroni", "bonferroni")):
@@ -76,7 +85,19 @@ def test_z_and_the_sets_of_fdr_and_bonferroni_are_those_of_nilearn(study, script
         np.testing.assert_array_equal(ours, theirs)
         assert 5 < ours.sum() < len(ours) / 4
     p = np.minimum(2 * stats.norm.sf(np.abs(z)) * len(z), 1)
-    np.testing.assert_allclose(-np.log10(read(out, "stat-p_desc-bonferroni", mask)), -np.log10(p), atol=2e-4)
+    np.testing.assert_allclose(read(out, "stat-log10p_desc-bonferroni", mask), -np.log10(p), atol=2e-4)
+
+
+def test_one_sided_p_and_its_false_discovery_rate_are_those_of_nilearn(study, script):
+    """Nilearn's p and its threshold of z are one-sided."""
+    out = study[1].with_name("one-sided")
+    mask, _, maps = script
+    z, p = (maps[name].get_fdata()[mask.get_fdata() > 0] for name in ("z_score", "p_value"))
+    found = z >= fdr_threshold(z, ALPHA)
+    assert 5 < found.sum() < len(found) / 4
+    np.testing.assert_array_equal(read(out, "stat-p_desc-fdr", mask) <= np.float32(ALPHA), found)
+    bonferroni = read(out, "stat-log10p_desc-bonferroni", mask)
+    np.testing.assert_allclose(bonferroni, -np.log10(np.minimum(p * len(p), 1)), atol=2e-4)
 
 
 def test_p_by_permutation_is_that_of_nilearn_within_monte_carlo_limits(study, script):
@@ -99,3 +120,6 @@ def test_p_by_permutation_is_that_of_nilearn_within_monte_carlo_limits(study, sc
     assert (np.abs(p - ours) / error).max() < 4.5
     assert ((p < ALPHA) != (ours < ALPHA)).mean() < 0.01
     assert (ours < ALPHA).sum() > 5
+    log10_p = read(out, "stat-log10p_desc-fweVoxel", mask)
+    np.testing.assert_allclose(log10_p, -np.log10(ours), rtol=1e-5, atol=1e-7)
+    assert log10_p.max() == pytest.approx(np.log10(N_SHUFFLES + 1), rel=1e-5)

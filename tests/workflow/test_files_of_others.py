@@ -13,6 +13,7 @@ from bids_group.cli import main
 MERGED = {"README.md", ".bidsignore", "dataset_description.json"}
 FOREIGN = b"of somebody else\n"
 JOB = ["group", "-q"]
+BARE = [*JOB, "--no-report"]
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
@@ -40,6 +41,19 @@ def finished(small, tmp_path_factory):
 @pytest.fixture
 def own(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def finished_bare(small, tmp_path_factory):
+    """A folder after a run without a report: never write into it."""
+    out = tmp_path_factory.mktemp("bare") / "out"
+    assert main([str(small), str(out), *BARE]) == 0
+    return out
+
+
+@pytest.fixture
+def bare(finished_bare, tmp_path):
+    return shutil.copytree(finished_bare, tmp_path / "out")
 
 
 def names_written(finished: Path) -> list[str]:
@@ -112,10 +126,10 @@ def test_a_foreign_file_among_the_results_is_refused(small, own, name, extra):
     assert files_below(own) == before
 
 
-def test_a_hidden_file_among_the_results_is_nobodys_result(small, own):
-    plant(own / "group" / ".DS_Store")
-    assert main([str(small), str(own), *JOB]) == 0
-    assert (own / "group" / ".DS_Store").read_bytes() == FOREIGN
+def test_a_hidden_file_among_the_results_is_nobodys_result(small, bare):
+    plant(bare / "group" / ".DS_Store")
+    assert main([str(small), str(bare), *BARE]) == 0
+    assert (bare / "group" / ".DS_Store").read_bytes() == FOREIGN
 
 
 @pytest.mark.parametrize("folder", ["group", "code", "logs", "group/figures"])
@@ -147,13 +161,13 @@ def test_output_dir_itself_may_be_a_link(small, tmp_path):
         assert main([str(small), str(tmp_path / "out"), *JOB, "--no-report"]) == 0
 
 
-def test_the_same_command_again_and_overwriting_are_no_refusal(small, own, contents_of):
-    before = contents_of(own)
-    assert main([str(small), str(own), *JOB]) == 0
-    assert contents_of(own) == before
-    assert main([str(small), str(own), *JOB, "--formula", "~ age", "--overwrite"]) == 0
-    assert main([str(small), str(own), *JOB, "--overwrite"]) == 0
-    assert contents_of(own) == before
+def test_the_same_command_again_and_overwriting_are_no_refusal(small, bare, contents_of):
+    before = contents_of(bare)
+    assert main([str(small), str(bare), *BARE]) == 0
+    assert contents_of(bare) == before
+    assert main([str(small), str(bare), *BARE, "--formula", "~ age", "--overwrite"]) == 0
+    assert main([str(small), str(bare), *BARE, "--overwrite"]) == 0
+    assert contents_of(bare) == before
 
 
 def test_what_release_0_1_wrote_is_our_own(small, own, contents_of):
@@ -169,13 +183,13 @@ def test_what_release_0_1_wrote_is_our_own(small, own, contents_of):
     assert contents_of(own) == before
 
 
-def test_participant_jobs_of_release_0_1_are_our_own(small, tmp_path, finished, contents_of):
+def test_participant_jobs_of_release_0_1_are_our_own(small, tmp_path, finished_bare, contents_of):
     out = tmp_path / "out"
     assert main([str(small), str(out), "participant", "-q"]) == 0
     shutil.rmtree(out / "code")
     assert main([str(small), str(out), "participant", "--participant-label", "01", "-q"]) == 0
-    assert main([str(small), str(out), *JOB]) == 0
-    assert contents_of(out) == contents_of(finished)
+    assert main([str(small), str(out), *BARE]) == 0
+    assert contents_of(out) == contents_of(finished_bare)
 
 
 def test_what_others_keep_in_the_work_folder_stays(small, tmp_path):
@@ -287,7 +301,7 @@ def test_the_report_alone_makes_no_folder(small, tmp_path):
 @pytest.mark.parametrize("name", ["report.html", "logs/CITATION.md"])
 def test_the_report_alone_replaces_nothing_of_others(small, tmp_path, name):
     out = tmp_path / "out"
-    assert main([str(small), str(out), *JOB, "--no-report"]) == 0
+    assert main([str(small), str(out), *BARE]) == 0
     lists = json.loads((out / "code" / "outputs.json").read_text())
     lists["Files"] = [one for one in lists["Files"] if one != name]
     (out / "code" / "outputs.json").write_text(json.dumps(lists))

@@ -103,6 +103,7 @@ def test_pictures_go_through_the_point_that_was_asked_for(
     assert "--cut-coords -42,10,3000 lies outside the maps" in caplog.text
 
 
+@pytest.mark.usefixtures("placeholders")
 def test_the_page_can_be_built_again_with_another_point(
     write_outputs: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -241,6 +241,7 @@ def test_hostile_names_are_text_everywhere_and_other_spaces_get_no_template(
     assert "MNI152" not in page.text
 
 
+@pytest.mark.usefixtures("placeholders")
 def test_what_is_not_significant_is_said_not_to_be(
     write_outputs: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -275,6 +276,7 @@ def test_a_missing_mask_is_named(write_outputs: Callable[..., Path], tmp_path: P
         build_report(root)
 
 
+@pytest.mark.usefixtures("placeholders")
 def test_two_analyses_share_one_page(write_outputs: Callable[..., Path], tmp_path: Path) -> None:
     root = write_outputs(tmp_path / "out", n_people=10, corrections=("fdr",))
     other = write_outputs(
@@ -312,6 +314,7 @@ def test_a_long_table_is_cut_on_the_page_but_not_in_the_download() -> None:
     )
 
 
+@pytest.mark.usefixtures("placeholders")
 def test_an_f_contrast_has_an_unsigned_scale_of_its_own(example: Path, tmp_path: Path) -> None:
     root = tmp_path / "out"
     shutil.copytree(
