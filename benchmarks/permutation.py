@@ -1,4 +1,4 @@
-"""Time per shuffle beside nilearn, share of the processor's peak, and memory. Prints a table in Markdown.
+"""Time per shuffle beside nilearn and tfce, share of the processor's peak, memory. Prints Markdown tables.
 
 Run from the repository's root, with nothing else on the machine if you can::
 
@@ -7,7 +7,8 @@ Run from the repository's root, with nothing else on the machine if you can::
 100 smooth maps on nilearn's 2 mm brain mask, one covariate beside an intercept, two-sided; one process and
 one BLAS thread for all. Times are processor time, and rounds of both programs alternate, so that other work
 on the machine disturbs little; ratios are those of the quietest rounds. nilearn's time per shuffle is the
-difference of two runs of different length, without reading and fitting.
+difference of two runs of different length, without reading and fitting. The package tfce (``pip install
+tfce``; left out where it is missing) fits its permuted GLM to each shuffle and enhances its t map.
 """
 
 from __future__ import annotations
@@ -33,16 +34,23 @@ from threadpoolctl import threadpool_limits
 
 from bids_group.config import InferenceSpec
 from bids_group.distributions import t_p, t_to_z
-from bids_group.elements import Elements, Grid
+from bids_group.elements import Connectivity, Elements, Grid
 from bids_group.elements.adjacency import build_adjacency
 from bids_group.inference import correct_group
 from bids_group.inference.engine import Job, observed_map, run_null
-from bids_group.inference.forest import Heights
+from bids_group.inference.forest import Heights, Workspace, cluster_maxima
 from bids_group.inference.residuals import build_residuals
+from bids_group.inference.saddles import Lattice, lattice_maxima
+from bids_group.inference.saddles import Workspace as Room
 from bids_group.inference.scheme import choose_scheme
 from bids_group.inference.statistic import build_statistic
 from bids_group.inference.tally import Tally
 from bids_group.records import Contrast, ContrastResult, Design, GroupData, MapStack
+
+try:
+    import tfce
+except ImportError:
+    tfce = None
 
 N_OBS = 100
 FORMING_Z = 3.29
@@ -91,7 +99,7 @@ def build_setting(inside: npt.NDArray[np.bool_], affine: npt.NDArray[np.float64]
     return Setting(data=data, mask=nib.Nifti1Image(inside.astype(np.uint8), affine))
 
 
-def build_job(setting: Setting, n_shuffles: int, *, has_clusters: bool) -> Job:
+def build_job(setting: Setting, n_shuffles: int, connectivity: Connectivity | None = None) -> Job:
     """Prepare shuffles for the voxelwise maximum, or for TFCE, cluster size and mass as well."""
     data, contrast = setting.data, setting.data.design.contrasts[0]
     spec = InferenceSpec(n_permutations=n_shuffles)
@@ -101,8 +109,8 @@ def build_job(setting: Setting, n_shuffles: int, *, has_clusters: bool) -> Job:
         scheme=scheme,
         statistic=build_statistic(scheme, "t", is_two_sided=True),
         residuals=build_residuals(data.stack.data, scheme.partition),
-        heights=heights if has_clusters else None,
-        adjacency=build_adjacency(data.elements, 6) if has_clusters else None,
+        heights=heights if connectivity else None,
+        adjacency=build_adjacency(data.elements, connectivity) if connectivity else None,
     )
 
 
@@ -122,6 +130,21 @@ def nilearn_seconds(setting: Setting, n_shuffles: int, *, has_tfce: bool) -> flo
         model_intercept=True, n_perm=n_shuffles, two_sided_test=True, n_jobs=1, tfce=has_tfce, verbose=0,
     )  # fmt: skip
     return time.process_time() - start
+
+
+def tfce_seconds(setting: Setting, connectivity: int, n_shuffles: int = 3) -> float:
+    """Time of one shuffle by the package tfce: its permuted GLM and its enhanced map."""
+    if tfce is None:
+        return float("nan")
+    data, random = setting.data, np.random.default_rng(0)
+    maps, weights = np.ascontiguousarray(data.stack.data.T), np.array([0.0, 1.0])
+    model = tfce.glm.PermutedGLM(maps, data.design.matrix.to_numpy(), weights)
+    start = time.process_time()
+    for _ in range(n_shuffles):
+        t = model.fit(random.permutation(N_OBS))
+        volume = data.elements.unpack(t.astype(np.float32))
+        np.abs(tfce.tfce(volume, connectivity=connectivity, n_jobs=1)).max()
+    return (time.process_time() - start) / n_shuffles
 
 
 def seconds_of_sgemm() -> float:
@@ -148,11 +171,11 @@ def repeat(measures: dict[str, Callable[[], float]], n_rounds: int) -> dict[str,
 
 def compare(setting: Setting, n_rounds: int) -> str:
     """Measure everything that is compared, as rows of a table."""
-    voxelwise = build_job(setting, 1023, has_clusters=False)
-    clusters = build_job(setting, 31, has_clusters=True)
+    voxelwise = build_job(setting, 1023)
+    faces, corners = build_job(setting, 127, 6), build_job(setting, 127, 26)
     counting = replace(voxelwise, tally=Tally.against(observed_map(voxelwise), voxelwise.statistic))
-    for job in (counting, clusters):
-        run_null(replace(job, scheme=build_job(setting, 15, has_clusters=False).scheme))  # compiles
+    for job in (counting, faces):
+        run_null(replace(job, scheme=build_job(setting, 15).scheme))  # compiles
     with threadpool_limits(1, user_api="blas"):
         found = repeat(
             {
@@ -161,7 +184,10 @@ def compare(setting: Setting, n_rounds: int) -> str:
                 "uncorrected": lambda: seconds_per_shuffle(counting),
                 "nilearn, 10": lambda: nilearn_seconds(setting, 10, has_tfce=False),
                 "nilearn, 210": lambda: nilearn_seconds(setting, 210, has_tfce=False),
-                "clusters": lambda: seconds_per_shuffle(clusters),
+                "clusters, 6": lambda: seconds_per_shuffle(faces),
+                "tfce, 6": lambda: tfce_seconds(setting, 6),
+                "clusters, 26": lambda: seconds_per_shuffle(corners),
+                "tfce, 26": lambda: tfce_seconds(setting, 26),
                 "nilearn TFCE, 2": lambda: nilearn_seconds(setting, 2, has_tfce=True),
                 "nilearn TFCE, 5": lambda: nilearn_seconds(setting, 5, has_tfce=True),
             },
@@ -169,14 +195,17 @@ def compare(setting: Setting, n_rounds: int) -> str:
         )
     nilearn_voxelwise = (found["nilearn, 210"] - found["nilearn, 10"]) / 200
     nilearn_tfce = (found["nilearn TFCE, 5"] - found["nilearn TFCE, 2"]) / 3
+    nan = float("nan")
     rows = [
-        ("voxelwise maximum", found["voxelwise"], nilearn_voxelwise),
-        ("voxelwise maximum and uncorrected p", found["uncorrected"], nilearn_voxelwise),
-        ("TFCE, cluster size and mass", found["clusters"], nilearn_tfce),
+        ("voxelwise maximum", found["voxelwise"], nilearn_voxelwise, nan),
+        ("voxelwise maximum and uncorrected p", found["uncorrected"], nilearn_voxelwise, nan),
+        ("TFCE, cluster size and mass, 6 neighbours", found["clusters, 6"], nilearn_tfce, found["tfce, 6"]),
+        ("TFCE, cluster size and mass, 26 neighbours", found["clusters, 26"], nan, found["tfce, 26"]),
     ]
-    lines = ["| per shuffle | bids_group | nilearn | ratio |", "|---|---|---|---|"]
-    for name, ours, theirs in rows:
-        lines.append(f"| {name} | {1e3 * ours:.2f} ms | {1e3 * theirs:.0f} ms | {theirs / ours:.0f} |")
+    lines = ["| per shuffle | bids_group | nilearn | ratio | tfce | ratio |", "|---|---|---|---|---|---|"]
+    for name, ours, *others in rows:
+        cells = [f"{1e3 * other:.0f} ms | {other / ours:.0f}" if other == other else "| " for other in others]
+        lines.append(f"| {name} | {1e3 * ours:.2f} ms | {' | '.join(cells)} |")
     reached = 2 * N_OBS * setting.data.elements.n_elements / found["voxelwise"] / 1e9
     peak = 2 * SQUARE**3 / found["sgemm"] / 1e9
     share = f"voxelwise {reached:.0f} of {peak:.0f} GFLOP/s, {100 * reached / peak:.0f} %"
@@ -184,12 +213,74 @@ def compare(setting: Setting, n_rounds: int) -> str:
     return "\n".join(lines)
 
 
+def compare_passes(elements: Elements, n_rounds: int) -> str:
+    """Time of the maxima of one map by the forest and by peaks and saddles; and of maps made to be slow."""
+    lines = ["| map | neighbours | forest | peaks and saddles | ratio |", "|---|---|---|---|---|"]
+    for connectivity in (6, 26):
+        lattice = Lattice.of(elements, connectivity, 0.5)
+        graph = build_adjacency(elements, connectivity)
+        heights, space = Heights(threshold=FORMING_Z, is_two_sided=True, has_tfce=True), Room.on(lattice)
+        forest = Workspace.for_elements(elements.n_elements)
+        for name, z in made_maps(elements).items():
+            old: list[float] = []
+            new: list[float] = []
+            for _ in range(n_rounds + 2):  # the first compiles
+                start = time.process_time()
+                expected = cluster_maxima(z, heights, graph, forest)
+                between = time.process_time()
+                found = lattice_maxima(z, heights, lattice, space)
+                old.append(between - start)
+                new.append(time.process_time() - between)
+            np.testing.assert_allclose(found, expected, rtol=1e-9)
+            before, after = 1e3 * float(np.median(old[1:])), 1e3 * float(np.median(new[1:]))
+            lines.append(
+                f"| {name} | {connectivity} | {before:.1f} ms | {after:.1f} ms | {before / after:.1f} |"
+            )
+    return "\n".join(lines)
+
+
+def made_maps(elements: Elements) -> dict[str, npt.NDArray[np.float32]]:
+    """Make noise by smoothness (standard deviation in voxels), and adversarial maps."""
+    random, shape = np.random.default_rng(0), elements.grid.shape
+    noise = random.standard_normal(shape)
+    parity = np.indices(shape).sum(axis=0) % 2
+    smooth = {f"noise, smoothness {sigma:g}": gaussian_filter(noise, sigma) for sigma in (0.5, 1, 2, 4)}
+    others = {
+        "white noise": noise,
+        "signs in a chequer": np.where(parity, 1, -1) * (1 + random.random(shape)),
+        "heights in a chequer": parity + random.random(shape),
+        "all equal": np.ones(shape),
+        "ramp": np.broadcast_to(1.0 + np.arange(shape[2]), shape),
+        "winding path": winding_path(shape),
+    }
+    packed = {name: elements.pack(volume.astype(np.float32)) for name, volume in (smooth | others).items()}
+    return {name: z / z.std() if name in smooth else z for name, z in packed.items()}
+
+
+def winding_path(shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Lay a path of falling heights through every other plane, to and fro; 0 beside it."""
+    _, y, z = np.indices(shape)
+    along = np.where(y % 4 == 0, z, shape[2] - 1 - z)
+    turns = (y % 2 == 1) & (z == np.where(y % 4 == 1, shape[2] - 1, 0))
+    path = np.where((y % 2 == 0) | turns, 1e6 - y * shape[2] - along, 0)
+    path[1::2] = 0
+    return path.astype(np.float64)
+
+
 def ten_thousand(setting: Setting) -> str:
-    """Time 10,000 shuffles on two cores."""
-    job = build_job(setting, 9999, has_clusters=False)
-    start = time.perf_counter()
-    run_null(job, n_workers=2)
-    return f"10,000 shuffles voxelwise with two threads: {time.perf_counter() - start:.1f} s."
+    """Time 10,000 voxelwise shuffles, and 1,000 with TFCE, by wall clock on one and on two cores."""
+    lines = []
+    for name, job in (
+        ("10,000 voxelwise", build_job(setting, 9999)),
+        ("1,000 TFCE", build_job(setting, 999, 6)),
+    ):
+        taken = []
+        for n_workers in (1, 2):
+            start = time.perf_counter()
+            run_null(job, n_workers=n_workers)
+            taken.append(time.perf_counter() - start)
+        lines.append(f"{name} shuffles: {taken[0]:.1f} s with one thread, {taken[1]:.1f} s with two.")
+    return "\n".join(lines)
 
 
 def peak_memory(mask_file: Path) -> str:
@@ -246,7 +337,8 @@ def main() -> None:
         subprocess.run(command, check=True)
     setting = build_setting(inside, affine, 5.0)
     print(f"\n{N_OBS} maps of {setting.data.elements.n_elements:,} voxels, one process, one BLAS thread.\n")
-    print(compare(setting, given.rounds), flush=True)
+    print(compare_passes(setting.data.elements, given.rounds), flush=True)
+    print(f"\n{compare(setting, given.rounds)}", flush=True)
     print(ten_thousand(setting), flush=True)
 
 

@@ -2,5 +2,6 @@
 
 from bids_group.inference.checks import check_inference
 from bids_group.inference.correction import correct_group
+from bids_group.inference.forecast import BRAIN, forecast_seconds
 
-__all__ = ["check_inference", "correct_group"]
+__all__ = ["BRAIN", "check_inference", "correct_group", "forecast_seconds"]

@@ -181,7 +181,7 @@ def _batch(job: Job, start: int, idle: SimpleQueue[Scratch], journal: Journal) -
         return Sample(maxima=maxima, n_reaching=n_reaching)
     scratch = idle.get()
     try:
-        sample = _shuffled(job, start, n_shuffles, scratch)
+        sample = do_shuffles(job, start, n_shuffles, scratch)
     finally:
         idle.put(scratch)
     if sample.n_reaching is not None:
@@ -190,8 +190,8 @@ def _batch(job: Job, start: int, idle: SimpleQueue[Scratch], journal: Journal) -
     return sample
 
 
-def _shuffled(job: Job, start: int, n_shuffles: int, scratch: Scratch) -> Sample:
-    """Maxima (and counts) of one batch over all tiles."""
+def do_shuffles(job: Job, start: int, n_shuffles: int, scratch: Scratch) -> Sample:
+    """Find maxima (and counts) of one batch over all tiles."""
     maxima = np.zeros((job.batch_size, len(job.measures)))
     largest = np.full(job.batch_size, np.iinfo(np.int32).min, np.int32)
     counts: Counts | None = None if job.tally is None else job.tally.zeros(job.batch_size)

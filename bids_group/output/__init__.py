@@ -32,7 +32,7 @@ from bids_group.output.files.pooled import (
     write_pooled,
 )
 from bids_group.output.preview.description import describe_dry_run
-from bids_group.output.preview.page import print_dry_run
+from bids_group.output.preview.page import print_dry_run, spell_duration
 
 __all__ = [
     "CITATIONS",
@@ -57,6 +57,7 @@ __all__ = [
     "read_pooled",
     "record_outputs",
     "spell_clusters",
+    "spell_duration",
     "write_command",
     "write_crash",
     "write_dataset",

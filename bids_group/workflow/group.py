@@ -37,6 +37,7 @@ from bids_group.records import (
     Significance,
 )
 from bids_group.workflow.coverage import Remarks, remark_on_coverage, tell_costs
+from bids_group.workflow.forecast import seconds_of_shuffling
 from bids_group.workflow.pooling import pooled_maps
 from bids_group.workflow.preparation import Job, PlannedAnalysis, counted, say
 from bids_group.workflow.progress import progress
@@ -113,6 +114,9 @@ def _analyse(job: Job, planned: PlannedAnalysis, work_dir: Path, watch: Watch) -
         n_procs=job.config.execution.n_procs,
         mem_gb=job.config.execution.mem_gb,
     )
+    seconds = seconds_of_shuffling(job, [planned], data.elements.n_elements)
+    if seconds is not None:
+        LOGGER.info("Shuffling will take about %s.", output.spell_duration(seconds))
     with progress(planned.analysis.first_level_contrast) as on_progress:
         significances = correct_group(
             data,

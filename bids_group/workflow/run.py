@@ -16,6 +16,7 @@ from bids_group import output
 from bids_group.config import RunConfig
 from bids_group.config.stats_model import write_model_json
 from bids_group.output.report import build_report, write_citations
+from bids_group.workflow.forecast import seconds_of_shuffling
 from bids_group.workflow.group import analyse_group
 from bids_group.workflow.participant import pool_participants
 from bids_group.workflow.preparation import Job, prepare
@@ -124,6 +125,7 @@ def _show(job: Job) -> None:
         job.notices,
         spec=job.spec,
         observations=job.observations if job.config.level == "participant" else None,
+        seconds_of_shuffling=seconds_of_shuffling(job, job.planned),
     )
     output.print_dry_run(description, output_format=job.config.execution.output_format)
 

@@ -271,3 +271,29 @@ def test_no_name_in_the_design_table_is_broken(made: Any, width: int) -> None:
     for name in (*wide.columns, *wide.index):
         assert name in table
     assert max(map(len, table.split("  … ")[0].splitlines())) <= max(width, 60)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, "1 s"),
+        (41.6, "42 s"),
+        (89, "89 s"),
+        (91, "2 min"),
+        (2400, "40 min"),
+        (5401, "2 h"),
+        (90000, "25 h"),
+    ],
+)
+def test_how_long_shuffling_will_take_is_said(made: Any, seconds: float, words: str) -> None:
+    spec = AnalysisSpec(inference=InferenceSpec(corrections=("fwe-tfce",)))
+    description = describe_dry_run(
+        made.cohort, [made.analysis], [made.data.design], (), (), spec=spec, seconds_of_shuffling=seconds
+    )
+    assert description["Inference"]["SecondsOfShuffling"] == round(seconds, 1)
+    assert f"about {words} on this machine" in " ".join(show(description).split())
+
+
+def test_nothing_is_said_of_time_where_nothing_is_shuffled(made: Any) -> None:
+    assert describe(made)["Inference"]["SecondsOfShuffling"] is None
+    assert "on this machine" not in show(describe(made))

@@ -25,6 +25,7 @@ def describe_dry_run(
     *,
     spec: AnalysisSpec,
     observations: Sequence[Observation] | None = None,
+    seconds_of_shuffling: float | None = None,
 ) -> dict[str, Any]:
     """Gather what can be said before any map is read, JSON-able.
 
@@ -40,6 +41,8 @@ def describe_dry_run(
         What was asked of images and inference, settled.
     observations
         What is pooled, where that is not the rows of ``analyses`` (``participant`` level).
+    seconds_of_shuffling
+        What shuffling will take, about; None where nothing is shuffled.
     """
     if observations is None:
         observations = tuple(one for analysis in analyses for one in analysis.observations)
@@ -49,7 +52,7 @@ def describe_dry_run(
         "Maps": _describe_maps(cohort, observations),
         "Participants": _describe_people(cohort, observations, all_exclusions),
         "Images": _describe_images(spec),
-        "Inference": _describe_inference(spec.inference),
+        "Inference": _describe_inference(spec.inference, seconds_of_shuffling),
         "Analyses": [_describe_analysis(*pair) for pair in zip(analyses, designs, strict=True)],
         "Notices": [
             {"Severity": one.severity, "Topic": one.topic, "Sentence": one.sentence, "Fix": one.fix}
@@ -89,9 +92,10 @@ def _describe_images(spec: AnalysisSpec) -> dict[str, Any]:
     }
 
 
-def _describe_inference(spec: InferenceSpec) -> dict[str, Any]:
+def _describe_inference(spec: InferenceSpec, seconds: float | None) -> dict[str, Any]:
     said = {one.title: getattr(spec, one.attribute) for one in options_of(InferenceSpec)}
-    return {**said, "IsShuffled": spec.needs_shuffling}
+    about = None if seconds is None else round(seconds, 1)
+    return {**said, "IsShuffled": spec.needs_shuffling, "SecondsOfShuffling": about}
 
 
 def _describe_people(

@@ -126,6 +126,7 @@ def _spell_shuffling(inference: Mapping[str, Any]) -> str | None:
     if not inference["IsShuffled"]:
         return None
     scheme, column = inference["BlockScheme"], inference["ExchangeabilityBlocks"]
+    seconds = inference["SecondsOfShuffling"]
     blocks = [scheme and f"{scheme} blocks", column and f"of {column}" if scheme else f"blocks of {column}"]
     parts = [
         f"{inference['NumberOfPermutations']} times, seed {inference['RandomSeed']}",
@@ -134,6 +135,7 @@ def _spell_shuffling(inference: Mapping[str, Any]) -> str | None:
         inference["VarianceGroups"] and f"variance groups of {inference['VarianceGroups']}",
         "uncorrected p too" if inference["PermutationP"] else None,
         "tail approximated" if inference["TailApproximation"] else None,
+        None if seconds is None else f"about {spell_duration(seconds)} on this machine",
     ]
     return ", ".join(part for part in parts if part)
 
@@ -324,3 +326,9 @@ def _number(value: Any) -> str:
     if value is None:
         return "n/a"
     return f"{value + 0.0:.4g}" if isinstance(value, float) else str(value)  # + 0.0: no minus before zero
+
+
+def spell_duration(seconds: float) -> str:
+    """Spell a duration in whole seconds up to a minute and a half, then in minutes, then in hours."""
+    unit, name = next((u, n) for u, n in ((3600, "h"), (60, "min"), (1, "s")) if seconds >= 1.5 * u or u == 1)
+    return f"{max(round(seconds / unit), 1)} {name}"

@@ -1,0 +1,105 @@
+"""How long shuffling will take, measured on a handful of maps of noise of the right size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+
+import numpy as np
+import pandas as pd
+from scipy.ndimage import gaussian_filter
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from bids_group.config import InferenceSpec
+from bids_group.elements import Connectivity, Elements, Grid
+from bids_group.inference.engine import Job, Scratch, do_shuffles
+from bids_group.inference.forest import EXTENT_POWER, Heights
+from bids_group.inference.residuals import TILE, build_residuals
+from bids_group.inference.saddles import Lattice, Workspace, lattice_maxima
+from bids_group.inference.scheme import choose_scheme
+from bids_group.inference.statistic import build_statistic
+from bids_group.records import Contrast, Design
+
+BRAIN = 0.27
+"""Share of a grid that a brain fills, about: an ellipsoid of 0.8 of the grid's extents."""
+
+_TILES = 2
+_LARGEST = 250_000
+_SMOOTHNESS = 1.5
+_ENOUGH = 0.05
+"""Seconds that each part is measured for."""
+
+
+def forecast_seconds(
+    design: Design,
+    spec: InferenceSpec,
+    n_elements: int,
+    *,
+    blocks: pd.Series | None = None,
+    variance_groups: pd.Series | None = None,
+) -> float:
+    """Time that the shuffles of a design's contrasts would take on one processor of this machine, about.
+
+    Products and statistics are timed on two tiles and TFCE on one map of noise, each for a twentieth of a
+    second; the rest is multiplication.
+    """
+    has_clusters = bool({"fwe-size", "fwe-mass", "fwe-tfce"} & set(spec.corrections))
+    of_pass = _seconds_of_pass(n_elements, spec.connectivity) if "fwe-tfce" in spec.corrections else 0.0
+    seconds = 0.0
+    with threadpool_limits(1, user_api="blas"):
+        for contrast in design.contrasts:
+            job = _few_tiles(design, contrast, spec, blocks, variance_groups, has_clusters=has_clusters)
+            of_products = _seconds_of_products(job) * n_elements / (_TILES * TILE)
+            seconds += job.n_shuffles * (of_products + of_pass)
+    return seconds
+
+
+def _few_tiles(
+    design: Design,
+    contrast: Contrast,
+    spec: InferenceSpec,
+    blocks: pd.Series | None,
+    variance_groups: pd.Series | None,
+    *,
+    has_clusters: bool,
+) -> Job:
+    scheme = choose_scheme(design, contrast, spec, blocks=blocks, variance_groups=variance_groups)
+    noise = np.random.default_rng(0).standard_normal((scheme.partition.n_obs, _TILES * TILE), np.float32)
+    heights = Heights(threshold=3.0, is_two_sided=spec.is_two_sided, has_tfce=False)
+    return Job(
+        scheme=scheme,
+        statistic=build_statistic(scheme, contrast.test, is_two_sided=spec.is_two_sided),
+        residuals=build_residuals(noise, scheme.partition, scheme.groups),
+        heights=heights if has_clusters else None,
+    )
+
+
+def _seconds_of_products(job: Job) -> float:
+    """Time of one shuffle with the tiles at hand."""
+    scratch, n_shuffles = Scratch(job), min(job.batch_size, job.n_shuffles)
+    return _mean_seconds(lambda: do_shuffles(job, 0, n_shuffles, scratch)) / n_shuffles
+
+
+def _seconds_of_pass(n_elements: int, connectivity: Connectivity) -> float:
+    """Time of the maxima of one map, in proportion to a smaller one where the map is very large."""
+    side = max(round((min(n_elements, _LARGEST) / BRAIN) ** (1 / 3)), 3)
+    centred = (np.indices((side, side, side)) - (side - 1) / 2) / (0.4 * side)
+    elements = Elements.from_mask(
+        Grid(shape=(side, side, side), affine=np.eye(4)), (centred**2).sum(axis=0) <= 1
+    )
+    noise = np.random.default_rng(0).standard_normal((side, side, side), np.float32)
+    z = elements.pack(gaussian_filter(noise, _SMOOTHNESS))
+    lattice = Lattice.of(elements, connectivity, EXTENT_POWER)
+    work, heights = Workspace.on(lattice), Heights(threshold=0.5, is_two_sided=True, has_tfce=True)
+    return _mean_seconds(lambda: lattice_maxima(z, heights, lattice, work)) * n_elements / elements.n_elements
+
+
+def _mean_seconds(work: Callable[[], object]) -> float:
+    """Repeat for as long as the clock needs; the first run, which may compile, does not count."""
+    work()
+    start, n_done, taken = perf_counter(), 0, 0.0
+    while taken < _ENOUGH:
+        work()
+        n_done += 1
+        taken = perf_counter() - start
+    return taken / n_done
