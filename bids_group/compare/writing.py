@@ -11,7 +11,8 @@ import pandas as pd
 
 from bids_group import __version__
 from bids_group.errors import OutputError
-from bids_group.output.disk.writing import sweep_parts, write_bytes, write_json, write_table, write_text
+from bids_group.output.disk.process import sweep_parts
+from bids_group.output.disk.writing import write_bytes, write_json, write_table, write_text
 
 _SIDECAR = "comparison.json"
 _PROGRAM = "bids-group-compare"

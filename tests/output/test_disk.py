@@ -21,7 +21,6 @@ from bids_group.output.disk import process
 from bids_group.output.disk.writing import (
     gzip_bytes,
     json_text,
-    sweep_parts,
     table_text,
     write_bytes,
     write_text,
@@ -155,7 +154,7 @@ def test_a_process_killed_while_writing_leaves_whole_files_and_parts_that_are_sw
         payload = (tmp_path / "map.bin").read_bytes()
         assert len(payload) == 8_000_000
         assert set(payload) == {payload[0]}
-    sweep_parts(tmp_path)
+    process.sweep_parts(tmp_path)
     assert list(tmp_path.iterdir()) == [tmp_path / "map.bin"]
 
 
@@ -169,5 +168,5 @@ def test_parts_of_living_processes_stay_and_of_dead_ones_go(tmp_path: Path) -> N
     for part in (mine, dead, elsewhere, forgotten):
         part.touch()
     os.utime(forgotten, (time.time() - 7200, time.time() - 7200))
-    assert sweep_parts(tmp_path) == 2
+    assert process.sweep_parts(tmp_path) == 2
     assert sorted(tmp_path.iterdir()) == sorted([mine, elsewhere])

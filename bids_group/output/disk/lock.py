@@ -16,7 +16,6 @@ from typing import Any
 
 from bids_group.errors import LockedError, OutputError, RunError
 from bids_group.output.disk import process
-from bids_group.output.disk.writing import sweep_parts
 from bids_group.words import os_failure
 
 _RUN_LOCK = ".bids_group.lock"
@@ -49,7 +48,7 @@ def claim_output(output_dir: Path, bids_dir: Path, *, level: str) -> Iterator[No
             yield
         return
     with _hold(output_dir / _RUN_LOCK, stale_s=_RUN_STALE_S, wait_s=0.0), _watch(output_dir):
-        sweep_parts(output_dir)
+        process.sweep_parts(output_dir)
         yield
 
 
@@ -123,7 +122,7 @@ def _is_dataset_of_others(folder: Path) -> bool:
 
 
 def _check_writable(output_dir: Path) -> None:
-    probe = output_dir / f".part-{process.place()}-{os.getpid()}-0"
+    probe = process.part_of(output_dir / "probe")
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
         probe.touch()
@@ -178,7 +177,7 @@ def _user() -> str:
 
 def _try_create(lock: Path, content: str) -> bool:
     """Put a whole file in place only if there is none: a link is exclusive on network file systems, too."""
-    draft = lock.with_name(f".part-{process.place()}-{os.getpid()}-{threading.get_ident()}")
+    draft = process.part_of(lock)
     try:
         draft.write_text(content)
         return _link(draft, lock, content)
@@ -227,7 +226,7 @@ def _remove_stale(lock: Path, stale_s: float) -> bool:
     content = _content(lock)
     if not _is_stale(lock, content, stale_s):
         return not lock.exists()
-    taken = lock.with_name(f".part-{process.place()}-{os.getpid()}-{threading.get_ident()}")
+    taken = process.part_of(lock)
     try:
         lock.rename(taken)
     except FileNotFoundError:
@@ -247,7 +246,7 @@ def _is_stale(lock: Path, content: str, stale_s: float) -> bool:
 
 def _silent_s(lock: Path) -> float:
     """Count seconds since the holder's last sign of life, by the clock of the file system: others differ."""
-    probe = lock.with_name(f".part-{process.place()}-{os.getpid()}-{threading.get_ident()}")
+    probe = process.part_of(lock)
     try:
         probe.write_text("")
         return probe.stat().st_mtime - lock.stat().st_mtime

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import socket
+import threading
+import time
 from pathlib import Path
+
+_PART = re.compile(r"^\.part-(?P<place>[0-9a-f]+)-(?P<pid>\d+)-\d+$")
+_PART_AGE_S = 3600.0
 
 
 def place() -> str:
@@ -46,3 +52,27 @@ def _link(path: str) -> str:
         return str(Path(path).readlink())
     except OSError:
         return ""
+
+
+def part_of(path: Path) -> Path:
+    """Name the neighbour into which this thread writes a file before it is moved into place."""
+    return path.with_name(f".part-{place()}-{os.getpid()}-{threading.get_ident()}")
+
+
+def sweep_parts(folder: Path) -> int:
+    """Remove parts left by killed processes (dead ones of this place, or an hour old); say how many."""
+    left = [Path(root, name) for root, _, names in os.walk(folder) for name in names if _PART.match(name)]
+    abandoned = [part for part in left if _is_abandoned(part)]
+    for part in abandoned:
+        part.unlink(missing_ok=True)
+    return len(abandoned)
+
+
+def _is_abandoned(part: Path) -> bool:
+    match = _PART.match(part.name)
+    if match is not None and match["place"] == place():
+        return not is_alive(int(match["pid"]))
+    try:
+        return time.time() - part.stat().st_mtime > _PART_AGE_S
+    except FileNotFoundError:
+        return False
