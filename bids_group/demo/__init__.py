@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bids_group.demo.cli import main
 from bids_group.demo.dataset import write_demo
-from bids_group.demo.kinds import KINDS
-from bids_group.demo.truth import DemoTruth, Irregularity, Place
+from bids_group.demo.kinds import KINDS, DemoTruth, Irregularity, Place
 
 __all__ = ["KINDS", "DemoTruth", "Irregularity", "Place", "main", "write_demo"]

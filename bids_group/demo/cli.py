@@ -12,8 +12,7 @@ from typing import NoReturn
 
 from bids_group import __version__
 from bids_group.demo.dataset import write_demo
-from bids_group.demo.kinds import KINDS
-from bids_group.demo.truth import DemoTruth
+from bids_group.demo.kinds import KINDS, DemoTruth
 from bids_group.errors import BidsGroupError, UsageError
 
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bids_group.demo.kinds import KINDS, Kind
-from bids_group.demo.plan import CONTRAST, LABEL, SPACE, MapPlan, plan_maps
-from bids_group.demo.truth import DemoTruth, Irregularity
+from bids_group.demo.kinds import CONTRAST, KINDS, LABEL, SPACE, DemoTruth, Irregularity, Kind
 from bids_group.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from bids_group.demo.effects import Signal
     from bids_group.demo.people import People
 
 _WORDS = {
@@ -61,9 +57,10 @@ def write_demo(
     """
     import numpy as np
 
-    from bids_group.demo.effects import build_signal
+    from bids_group.demo.effects import build_grid, build_signal
+    from bids_group.demo.maps import plan_maps, write_maps
     from bids_group.demo.people import draw_people
-    from bids_group.demo.volumes import build_grid
+    from bids_group.demo.tables import write_tables
 
     recipe = _find_kind(kind, n_people)
     rng = np.random.default_rng(seed)
@@ -95,30 +92,14 @@ def write_demo(
     )
     _create(root)
     try:
-        _write(truth, recipe, people, signal, plans, rng)
+        write_tables(truth, recipe, people, rng)
+        write_maps(truth, signal, plans, rng)
     except OSError as error:
         raise OutputError(f"The demo cannot be written to {root}.", found=error.strerror) from error
     return truth
 
 
-def _write(
-    truth: DemoTruth,
-    recipe: Kind,
-    people: People,
-    signal: Signal,
-    plans: tuple[MapPlan, ...],
-    rng: np.random.Generator,
-) -> None:
-    from bids_group.demo.maps import write_maps
-    from bids_group.demo.tables import write_tables
-
-    write_tables(truth, recipe, people, rng)
-    write_maps(truth, signal, plans, rng)
-
-
 def _find_kind(name: str, n_people: int | None) -> Kind:
-    from dataclasses import replace
-
     if name not in KINDS:
         raise UsageError(f"There is no kind of demo named '{name}'.", expected="one of " + ", ".join(KINDS))
     recipe = KINDS[name]

@@ -1,27 +1,64 @@
-"""Drawing and writing the first-level maps of a demo."""
+"""Which first-level maps a demo has, what they are called, drawing and writing them."""
 
 from __future__ import annotations
 
 import gzip
-import json
-from collections.abc import Iterable, Mapping
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, product
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.demo.effects import Signal
-from bids_group.demo.plan import CONTRAST, MapPlan
-from bids_group.demo.truth import DemoTruth
-from bids_group.demo.volumes import build_variance, draw_noise
+from bids_group.demo.effects import Signal, build_variance, draw_noise
+from bids_group.demo.kinds import CONTRAST, LABEL, SPACE, TASK, DemoTruth, Kind
 from bids_group.elements import Grid
+from bids_group.output.disk.writing import write_json
 
 _RUN_SD = (0.35, 0.65)
 _MAP_DOF = 180
 _NOISE_FWHM_MM = 7.0
 _COVERED_ABOVE_MM = -20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapPlan:
+    """One first-level map to be written."""
+
+    subject: str
+    session: str | None
+    run: str | None
+    is_reduced: bool
+    suffix: str = "statmap"
+
+    def stem(self, res: str) -> str:
+        """File name up to the ``stat`` entity (all but the extension: no contrast), with its folders."""
+        session = f"_ses-{self.session}" if self.session else ""
+        run = f"_run-{self.run}" if self.run else ""
+        is_contrast = self.suffix == "statmap"
+        datatype = "func" if is_contrast else "anat"
+        folder = f"sub-{self.subject}/" + (f"ses-{self.session}/" if self.session else "") + f"{datatype}/"
+        who = f"sub-{self.subject}{session}"
+        if not is_contrast:
+            return f"{folder}{who}{run}_space-{SPACE}_res-{res}_label-{LABEL}_{self.suffix}"
+        return f"{folder}{who}_task-{TASK}{run}_space-{SPACE}_res-{res}_contrast-{CONTRAST}"
+
+
+def plan_maps(recipe: Kind, labels: Sequence[str]) -> Iterator[MapPlan]:
+    """All maps in the order in which they are drawn; of an irregular person the last one is odd."""
+    odd = {position: what for what, position in recipe.irregular}
+    sessions, runs = recipe.sessions or (None,), recipe.runs or (None,)
+    for position, subject in enumerate(labels):
+        for session, run in product(sessions, runs):
+            is_last = (session, run) == (sessions[-1], runs[-1])
+            if is_last and odd.get(position) == "missing run":
+                continue
+            is_reduced = is_last and odd.get(position) == "reduced coverage"
+            yield MapPlan(
+                subject=subject, session=session, run=run, is_reduced=is_reduced, suffix=recipe.suffix
+            )
 
 
 def write_maps(truth: DemoTruth, signal: Signal, plans: Iterable[MapPlan], rng: np.random.Generator) -> None:
@@ -45,7 +82,7 @@ def _write_map(
     _save(Path(f"{stem}_stat-effect_statmap.nii.gz"), signal.grid, np.where(observed, effect, 0))
     _save(Path(f"{stem}_stat-variance_statmap.nii.gz"), signal.grid, np.where(observed, variance, 0))
     sidecar = {"Contrast": CONTRAST, "DegreesOfFreedom": _MAP_DOF, "Units": "percent signal change"}
-    _write_sidecar(Path(f"{stem}_stat-effect_statmap.json"), sidecar)
+    write_json(Path(f"{stem}_stat-effect_statmap.json"), sidecar)
 
 
 def _write_tissue(
@@ -61,16 +98,12 @@ def _write_tissue(
         "SpatialReference": f"https://templateflow.s3.amazonaws.com/tpl-{truth.space}",
         "Resolution": f"Voxels of {signal.grid.element_sizes_mm[0]:g} mm",
     }
-    _write_sidecar(Path(f"{truth.derivative_dir / plan.stem(truth.res)}.json"), sidecar)
+    write_json(Path(f"{truth.derivative_dir / plan.stem(truth.res)}.json"), sidecar)
 
 
 def _covered(grid: Grid) -> npt.NDArray[np.bool_]:
     z_mm = grid.affine[2, 3] + grid.affine[2, 2] * np.arange(grid.shape[2])
     return np.broadcast_to(z_mm >= _COVERED_ABOVE_MM, grid.shape)
-
-
-def _write_sidecar(path: Path, content: Mapping[str, object]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _save(path: Path, grid: Grid, volume: npt.NDArray[np.floating]) -> None:

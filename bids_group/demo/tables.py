@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
@@ -12,10 +11,9 @@ import numpy as np
 import pandas as pd
 
 from bids_group import __version__
-from bids_group.demo.kinds import Kind
+from bids_group.demo.kinds import TASK, DemoTruth, Kind
 from bids_group.demo.people import People
-from bids_group.demo.plan import TASK
-from bids_group.demo.truth import DemoTruth
+from bids_group.output.disk.writing import write_json, write_table, write_text
 
 _BIDS_VERSION = "1.10.0"
 _DESCRIPTIONS = {
@@ -41,16 +39,16 @@ _N_TRIALS = 8
 def write_tables(truth: DemoTruth, recipe: Kind, people: People, rng: np.random.Generator) -> None:
     """Write the descriptions, participants.tsv/.json, a few responses per person, README.md and the truth."""
     root = truth.bids_dir
-    _write_json(root / "dataset_description.json", _describe(f"bids-group demo, {truth.kind}", "raw"))
+    write_json(root / "dataset_description.json", _describe(f"bids-group demo, {truth.kind}", "raw"))
     name = "First-level maps" if recipe.suffix == "statmap" else "Maps of grey matter"
-    _write_json(truth.derivative_dir / "dataset_description.json", _describe(name, "derivative"))
-    (truth.derivative_dir / ".bidsignore").write_text("*_statmap.*\n", encoding="utf-8")
+    write_json(truth.derivative_dir / "dataset_description.json", _describe(name, "derivative"))
+    write_text(truth.derivative_dir / ".bidsignore", "*_statmap.*\n")
     _write_participants(root, recipe, people)
     for subject in people.table.index:
         _write_behaviour(root, subject, recipe.sessions, rng)
-    _write_json(root / f"task-{TASK}_beh.json", _RESPONSES)
-    (root / "README.md").write_text(describe_truth(truth, recipe), encoding="utf-8")
-    _write_json(root / "code" / "truth.json", _truth_of(truth))
+    write_json(root / f"task-{TASK}_beh.json", _RESPONSES)
+    write_text(root / "README.md", describe_truth(truth, recipe))
+    write_json(root / "code" / "truth.json", _truth_of(truth))
 
 
 def describe_truth(truth: DemoTruth, recipe: Kind) -> str:
@@ -79,8 +77,8 @@ def _write_participants(root: Path, recipe: Kind, people: People) -> None:
         if what == "missing value":
             table.loc[table.index[position], recipe.covariates[-1]] = "n/a"
     table.insert(0, "participant_id", [f"sub-{label}" for label in table.index])
-    table.to_csv(root / "participants.tsv", sep="\t", index=False, lineterminator="\n")
-    _write_json(
+    write_table(root / "participants.tsv", table)
+    write_json(
         root / "participants.json", {name: _describe_column(name, recipe) for name in table.columns[1:]}
     )
 
@@ -98,11 +96,9 @@ def _write_behaviour(root: Path, subject: str, sessions: tuple[str, ...], rng: n
     for session in sessions or (None,):
         parts = [f"sub-{subject}"] + ([f"ses-{session}"] if session else [])
         path = root.joinpath(*parts, "beh", "_".join([*parts, f"task-{TASK}", "beh.tsv"]))
-        path.parent.mkdir(parents=True)
         kinds = [word for word, _ in product(("face", "house"), range(_N_TRIALS // 2))]
         times = np.round(0.35 + 0.4 * rng.random(_N_TRIALS), 3)
-        frame = pd.DataFrame({"trial_type": kinds, "response_time": times})
-        frame.to_csv(path, sep="\t", index=False, lineterminator="\n")
+        write_table(path, pd.DataFrame({"trial_type": kinds, "response_time": times}))
 
 
 def _describe(name: str, dataset_type: str) -> dict[str, Any]:
@@ -121,11 +117,6 @@ def _truth_of(truth: DemoTruth) -> dict[str, Any]:
     for place, written in zip(truth.places, record["places"], strict=True):
         written["size_mm3"] = round(place.size_mm3, 1)
     return record
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 _RESPONSES = {

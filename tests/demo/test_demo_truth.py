@@ -13,7 +13,7 @@ from scipy import stats
 
 from bids_group.cli import main
 from bids_group.demo import KINDS, DemoTruth, write_demo
-from bids_group.demo.volumes import build_grid, build_sphere, draw_noise
+from bids_group.demo.effects import build_grid, build_sphere, draw_noise
 from bids_group.errors import OutputError, UsageError
 
 

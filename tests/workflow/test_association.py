@@ -11,7 +11,7 @@ from scipy import stats
 
 from bids_group.cli import main
 from bids_group.demo import write_demo
-from bids_group.demo.volumes import build_grid, build_sphere
+from bids_group.demo.effects import build_grid, build_sphere
 
 SIZE_MM, N_SHUFFLES, FWHM_MM, ALPHA = 10, 500, 5, 0.05
 

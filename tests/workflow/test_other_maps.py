@@ -11,7 +11,7 @@ from nilearn.glm.second_level import SecondLevelModel
 
 from bids_group.cli import main
 from bids_group.demo import write_demo
-from bids_group.demo.volumes import build_grid, build_sphere
+from bids_group.demo.effects import build_grid, build_sphere
 from bids_group.elements import Grid
 from bids_group.model import scale
 from bids_group.records import Observation, PooledMap, Scaling
