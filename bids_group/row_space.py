@@ -18,14 +18,15 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RowSpace:
-    """Row space of a design X of shape ``(n_rows, n_regressors)``.
+    """Singular value decomposition of a design X of shape ``(n_rows, n_regressors)``, columns of unit norm.
 
-    ``norms``: length of each column (1 for an empty column); ``basis``: orthonormal,
-    ``(n_regressors, rank)``, in scaled coordinates; ``null``: its complement; ``singular_values``: of the
-    scaled X, descending.
+    ``norms``: length of each column (1 for an empty one); ``columns``: orthonormal basis of the column space,
+    ``(n_rows, rank)``; ``basis``: of the row space, ``(n_regressors, rank)``; ``null``: its complement;
+    ``singular_values``: all of them, descending.
     """
 
     norms: Array
+    columns: Array
     basis: Array
     null: Array
     singular_values: Array
@@ -33,15 +34,19 @@ class RowSpace:
     @classmethod
     def of(cls, X: Array) -> RowSpace:
         """Decompose X, which must be finite."""
+        n_rows, n_columns = X.shape
         norms = np.linalg.norm(X, axis=0)
         norms = np.where(norms == 0, 1.0, norms)
-        n_missing = max(X.shape[1] - X.shape[0], 0)
-        square = np.vstack(
-            [X / norms, np.zeros((n_missing, X.shape[1]))]
-        )  # so that the null space is complete
-        _, values, rows = np.linalg.svd(square, full_matrices=False)
+        missing = np.zeros((max(n_columns - n_rows, 0), n_columns))  # so that the null space is complete
+        left, values, rows = np.linalg.svd(np.vstack([X / norms, missing]), full_matrices=False)
         rank = int((values > TOLERANCE * values.max(initial=0.0)).sum())
-        return cls(norms=norms, basis=rows[:rank].T, null=rows[rank:].T, singular_values=values)
+        return cls(
+            norms=norms,
+            columns=left[:n_rows, :rank],
+            basis=rows[:rank].T,
+            null=rows[rank:].T,
+            singular_values=values,
+        )
 
     @property
     def rank(self) -> int:
@@ -50,16 +55,18 @@ class RowSpace:
 
     @property
     def condition_number(self) -> float:
-        """Ratio of the extreme singular values of the scaled columns; infinite for deficient rank."""
-        if self.null.shape[1]:
-            return float("inf")
-        return float(self.singular_values[0] / self.singular_values[-1])
+        """Ratio of the extreme singular values; infinite for deficient rank."""
+        is_full = not self.null.shape[1]
+        return float(self.singular_values[0] / self.singular_values[-1]) if is_full else float("inf")
+
+    @property
+    def leverage(self) -> Array:
+        """Diagonal of the hat matrix, ``(n_rows,)``, each in [0, 1]."""
+        return np.asarray(np.clip((self.columns**2).sum(axis=1), 0.0, 1.0))
 
     def dependent_columns(self) -> list[int]:
         """Positions of the columns that take part in a linear dependency."""
-        if not self.null.shape[1]:
-            return []
-        moved = np.abs(self.null).max(axis=1)
+        moved = np.abs(self.null).max(axis=1, initial=0.0)
         return [int(index) for index in np.flatnonzero(moved > TOLERANCE)]
 
     def is_estimable(self, weights: Array) -> npt.NDArray[np.bool_]:
@@ -67,6 +74,11 @@ class RowSpace:
         scaled = np.atleast_2d(weights) / self.norms
         outside = np.linalg.norm(scaled @ self.null, axis=1)
         return np.asarray(outside <= TOLERANCE * np.linalg.norm(scaled, axis=1), dtype=np.bool_)
+
+    def weights_of_rows(self, weights: Array) -> Array:
+        """Weigh the rows of X so that a contrast C ``(q, n_regressors)`` comes out: C X⁺, ``(q, n_rows)``."""
+        inverse = self.basis @ (self.columns * (1 / self.singular_values[: self.rank])).T
+        return np.asarray((np.atleast_2d(weights) / self.norms) @ inverse)
 
     def independent_rows(self, weights: Array) -> Array:
         """Keep the rows of ``weights`` that are not combinations of the rows before them."""
@@ -88,12 +100,3 @@ def independent(columns: Array) -> list[int]:
             kept.append(index)
             basis = np.column_stack([basis, rest / length])
     return kept
-
-
-def row_leverage(X: Array) -> Array:
-    """Diagonal of the hat matrix, ``(n_rows,)``, each in [0, 1]."""
-    norms = np.linalg.norm(X, axis=0)
-    left, values, _ = np.linalg.svd(X / np.where(norms == 0, 1.0, norms), full_matrices=False)
-    left = left[:, values > TOLERANCE * values.max(initial=0.0)]
-    leverage: Array = np.clip((left**2).sum(axis=1), 0.0, 1.0)
-    return leverage

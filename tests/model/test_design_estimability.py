@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bids_group.errors import DesignError
 from bids_group.model import build_design
-from bids_group.row_space import RowSpace, independent, row_leverage
+from bids_group.row_space import RowSpace, independent
 
 
 def random_design(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -84,4 +84,4 @@ def test_contrast_that_cannot_be_estimated_is_refused_and_names_the_columns(peop
 def test_leverage_equals_the_diagonal_of_the_hat_matrix(people):
     X = np.column_stack([np.ones(len(people)), people["age"], people["volume"], people["volume"] * 2])
     hat = X[:, :3] @ np.linalg.solve(X[:, :3].T @ X[:, :3], X[:, :3].T)
-    assert row_leverage(X) == pytest.approx(np.diag(hat), abs=1e-8)
+    assert RowSpace.of(X).leverage == pytest.approx(np.diag(hat), abs=1e-8)

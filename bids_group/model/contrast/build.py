@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 
 from bids_group.config import ContrastRequest
 from bids_group.errors import ContrastError, DesignError
 from bids_group.labels import camel_label, upper_first
+from bids_group.model.contrast.coded_design import CodedDesign
 from bids_group.model.contrast.expressions import (
     Expression,
     Joint,
@@ -25,50 +24,19 @@ from bids_group.model.contrast.expressions import (
 )
 from bids_group.model.contrast.grammar import read_expression
 from bids_group.model.contrast.rewriting import rewrite
-from bids_group.model.contrast.rows import Row
 from bids_group.model.contrast.sentences import join_rows, say_combination, say_number, say_test, say_weights
-from bids_group.model.contrast.term_tests import HierarchicalForm, find_term, settled_part, term_rows
-from bids_group.model.contrast.weighing import as_number, weigh_combination
+from bids_group.model.contrast.term_tests import find_term, settled_part, term_rows
+from bids_group.model.contrast.weights import WeightRow, as_number, weigh_combination
 from bids_group.model.contrast.within_people import check_within
 from bids_group.model.contrast.zero import explain_zero
 from bids_group.model.formula.coding import Array, Coding
 from bids_group.model.formula.parser import Term
-from bids_group.records import Contrast, Notice
-from bids_group.row_space import RowSpace
-from bids_group.words import list_some, quote_column
+from bids_group.records import Contrast, Notice, note, warning
+from bids_group.words import counted, list_some, quote_column
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Fitted:
-    """All that a contrast is made from: the coding, its design matrix, and the hierarchical form of both.
-
-    ``is_own``: the design is a matrix of the user's own, so that nothing is known of what its columns mean.
-    """
-
-    coding: Coding
-    variables: pd.DataFrame
-    centering: str
-    matrix: pd.DataFrame
-    space: RowSpace
-    form: HierarchicalForm
-    is_own: bool = False
-
-    @property
-    def X(self) -> Array:  # noqa: N802
-        """Design matrix, ``(n_rows, n_regressors)``."""
-        return np.asarray(self.matrix.to_numpy(), dtype=np.float64)
-
-
-def build_contrast(
-    request: ContrastRequest,
-    fitted: Fitted,
-    *,
-    subjects: pd.Series | None = None,
-    are_conditions: bool = False,
-) -> Contrast:
+def build_contrast(request: ContrastRequest, design: CodedDesign) -> Contrast:
     """Turn one requested contrast into independent rows of weights.
-
-    ``subjects``: whose row each is, where people have several rows (``are_conditions``: one per condition).
 
     Raises
     ------
@@ -77,28 +45,20 @@ def build_contrast(
     DesignError
         The rows cannot estimate it, or it compares people who have several rows each.
     """
-    expression = _read(request.expression, fitted.coding)
-    if fitted.is_own:
-        _refuse_meanings(request.expression, expression, fitted.coding.columns)
-    rows, words = _weigh(request.expression, expression, fitted)
+    expression = _read(request.expression, design.coding)
+    if design.is_own:
+        _refuse_meanings(request.expression, expression, design.coding.columns)
+    weights, words = _weigh(request.expression, expression, design)
     name = request.name or request.expression.strip()
-    weights = np.array([row.settled for row in rows])
-    _check_zero(name, weights, request.expression, expression, fitted)
-    if subjects is not None:
-        check_within(
-            name,
-            weights,
-            fitted.coding,
-            fitted.space,
-            fitted.X,
-            subjects,
-            are_conditions=are_conditions,
-        )
-    _check_estimable(name, weights, fitted)
-    kept = fitted.space.independent_rows(weights)
+    _check_zero(name, weights, request.expression, expression, design)
+    check_within(name, weights, design)
+    _check_estimable(name, weights, design)
+    kept = design.space.independent_rows(weights)
     return Contrast(
         name=name,
-        label=_label(request, expression, fitted),
+        label=label_term(find_term(design, expression.term))
+        if request.name is None and isinstance(expression, TermTest)
+        else upper_first(camel_label(request.expression if request.name is None else request.name)),
         weights=kept,
         test=_choose_test(request, name, len(kept), is_list=len(weights) > 1),
         expression=request.expression.strip(),
@@ -130,13 +90,13 @@ def _is_readable(text: str, coding: Coding) -> bool:
     return True
 
 
-def build_settled_part(request: ContrastRequest, fitted: Fitted) -> tuple[Contrast, int] | None:
+def build_settled_part(request: ContrastRequest, design: CodedDesign) -> tuple[Contrast, int] | None:
     """Test of a term what these rows settle, if anything; also give the degrees of freedom of the whole."""
-    expression = read_expression(request.expression, fitted.coding.columns)
+    expression = read_expression(request.expression, design.coding.columns)
     if not isinstance(expression, TermTest):
         return None
-    term = find_term(fitted.form, expression.term)
-    rows, n_whole = settled_part(fitted.form, fitted.X, term), len(fitted.form.blocks[term.key])
+    term = find_term(design, expression.term)
+    rows, n_whole = settled_part(design, term), len(design.form.blocks[term])
     weights = [row.settled for row in rows if row.settled.any()]
     if not weights:
         return None
@@ -147,7 +107,7 @@ def build_settled_part(request: ContrastRequest, fitted: Fitted) -> tuple[Contra
         weights=np.array(weights),
         test="F" if len(weights) > 1 else "t",
         expression=request.expression,
-        words=f"{say_test(term, n_whole, fitted.coding)} ({part})",
+        words=f"{say_test(term, n_whole, design.coding)} ({part})",
     )
     return contrast, n_whole
 
@@ -163,21 +123,14 @@ def _refuse_meanings(text: str, expression: Expression, columns: Sequence[str]) 
         )
 
 
-def default_requests(fitted: Fitted) -> tuple[ContrastRequest, ...]:
+def default_requests(design: CodedDesign) -> tuple[ContrastRequest, ...]:
     """Ask for the mean and one test per term of the formula, or for each column of a matrix of one's own."""
-    if fitted.is_own:
-        return tuple(
-            ContrastRequest(expression=quote_column(name), name=name) for name in fitted.coding.columns
-        )
-    terms = [term for term in fitted.coding.formula.terms if term.factors]
+    if design.is_own:
+        columns = design.coding.columns
+        return tuple(ContrastRequest(expression=quote_column(name), name=name) for name in columns)
+    terms = [term for term in design.coding.formula.terms if term.factors]
     tests = [ContrastRequest(expression=f"test({term.name})") for term in terms]
     return (ContrastRequest(expression="mean()", name="mean"), *tests)
-
-
-def _label(request: ContrastRequest, expression: Expression, fitted: Fitted) -> str:
-    if request.name is None and isinstance(expression, TermTest):
-        return label_term(find_term(fitted.form, expression.term))
-    return upper_first(camel_label(request.expression if request.name is None else request.name))
 
 
 def label_term(term: Term) -> str:
@@ -186,48 +139,46 @@ def label_term(term: Term) -> str:
     return "By".join(upper_first(camel_label(name)) for name in names)
 
 
-def _weigh(text: str, expression: Expression, fitted: Fitted) -> tuple[list[Row], str]:
+def _weigh(text: str, expression: Expression, design: CodedDesign) -> tuple[Array, str]:
+    """Weigh the columns, ``(q, n_regressors)``, and say the contrast in words."""
     if isinstance(expression, TermTest):
-        term = find_term(fitted.form, expression.term)
-        words = say_test(term, len(fitted.form.blocks[term.key]), fitted.coding)
-        return term_rows(fitted.form, fitted.X, expression.term), words
+        term = find_term(design, expression.term)
+        rows = [row.settled for row in term_rows(design, expression.term)]
+        return np.array(rows), say_test(term, len(design.form.blocks[term]), design.coding)
     if isinstance(expression, Weights):
-        return _weigh_numbers(text, expression, fitted.coding.columns)
-    rows = [weigh_combination(text, row, fitted.coding) for row in expression.rows]
-    said = [say_combination(row, fitted.coding) for row in expression.rows]
-    return rows, said[0] if len(said) == 1 else join_rows(said)
+        _check_lengths(text, expression, design.coding.columns)
+        none = np.zeros(len(design.coding.columns))
+        rows = [WeightRow(weights=np.array(row), errors=none).settled for row in expression.rows]
+        said = [say_weights(row, design.coding.columns) for row in expression.rows]
+    else:
+        rows = [weigh_combination(text, row, design.coding).settled for row in expression.rows]
+        said = [say_combination(row, design.coding) for row in expression.rows]
+    return np.array(rows), said[0] if len(said) == 1 else join_rows(said)
 
 
-def _weigh_numbers(text: str, expression: Weights, columns: Sequence[str]) -> tuple[list[Row], str]:
+def _check_lengths(text: str, expression: Weights, columns: Sequence[str]) -> None:
     for row in expression.rows:
         if len(row) != len(columns):
             glued = re.search(r"[\d.]+\s+[+-][\d.]+", text)
             raise ContrastError(
                 f"The contrast '{text.strip()}' does not have one weight per column of the design.",
-                found=f"{len(row)} weight{'' if len(row) == 1 else 's'}",
+                found=counted(len(row), "weight"),
                 expected=f"one weight for each of: {list_some(columns, 30)}",
                 fix=f"Put a comma between the weights: '{glued[0]}' without one is a sum or difference."
                 if glued
                 else "Run --dry-run to see the columns and their order, or name them in the contrast.",
             )
-    said = [say_weights(row, columns) for row in expression.rows]
-    rows = [Row(weights=np.array(row), errors=np.zeros(len(columns))) for row in expression.rows]
-    return rows, said[0] if len(said) == 1 else join_rows(said)
 
 
-def remark(request: ContrastRequest, fitted: Fitted) -> Iterator[Notice]:
+def remark(request: ContrastRequest, design: CodedDesign) -> Iterator[Notice]:
     """Tell which names were read tolerantly, and which values lie beyond the analysed range."""
-    expression = read_expression(request.expression, fitted.coding.columns)
-    for meaning in _meanings(expression):
+    for meaning in _meanings(read_expression(request.expression, design.coding.columns)):
         if not isinstance(meaning, Regressor):
-            yield from _remark_range(meaning, fitted.coding)
+            yield from _remark_range(meaning, design.coding)
         elif re.sub(r"[\s`]", "", meaning.typed) != re.sub(r"[\s`]", "", meaning.column):
-            yield Notice(
-                severity="note",
-                topic="names",
-                sentence=f"'{meaning.typed}' is read as the column '{meaning.column}' of the design"
-                + (", a difference from the reference level." if "[T." in meaning.column else "."),
-            )
+            what = ", a difference from the reference level" if "[T." in meaning.column else ""
+            said = f"'{meaning.typed}' is read as the column '{meaning.column}' of the design{what}."
+            yield note("names", said)
 
 
 def _meanings(expression: Expression) -> list[Meaning]:
@@ -241,27 +192,21 @@ def _remark_range(meaning: Mean | Slope, coding: Coding) -> Iterator[Notice]:
         covariate, value = coding.covariates.get(place.name), as_number(place.value)
         if covariate is None or value is None or covariate.minimum <= value <= covariate.maximum:
             continue
-        yield Notice(
-            severity="warning",
-            topic="extrapolation",
-            sentence=f"A contrast is evaluated at {place.name} = {place.value}, beyond the analysed rows "
+        yield warning(
+            "extrapolation",
+            f"A contrast is evaluated at {place.name} = {place.value}, beyond the analysed rows "
             f"({say_number(covariate.minimum)} to {say_number(covariate.maximum)}).",
-            fix=f"Ask at a value of {place.name} that was observed.",
+            f"Ask at a value of {place.name} that was observed.",
         )
 
 
-def _check_zero(name: str, weights: Array, text: str, expression: Expression, fitted: Fitted) -> None:
+def _check_zero(name: str, weights: Array, text: str, expression: Expression, design: CodedDesign) -> None:
     """Refuse a contrast, and a row of a joint one, that is 0 whatever the maps are."""
-    for number, row in enumerate(weights):
-        if row.any():
-            continue
-        whole = (
-            f"The contrast '{name}'" if len(weights) == 1 else f"Row {number + 1} of the contrast '{name}'"
-        )
+    for number in np.flatnonzero(~weights.any(axis=1)):
+        whole = f"The contrast '{name}'"
+        whole = whole if len(weights) == 1 else f"Row {number + 1} of the contrast '{name}'"
         if isinstance(expression, Joint):
-            raise explain_zero(
-                whole, text, expression.rows[number], fitted.coding, fitted.variables, fitted.centering
-            )
+            raise explain_zero(whole, text, expression.rows[number], design)
         raise ContrastError(
             f"{whole} has no weight other than zero.",
             found="0 for every column of the design",
@@ -269,10 +214,10 @@ def _check_zero(name: str, weights: Array, text: str, expression: Expression, fi
         )
 
 
-def _check_estimable(name: str, weights: Array, fitted: Fitted) -> None:
-    for row in weights[~fitted.space.is_estimable(weights)]:
-        columns = fitted.coding.columns
-        involved = fitted.coding.fold([columns[index] for index in fitted.space.dependent_columns()])
+def _check_estimable(name: str, weights: Array, design: CodedDesign) -> None:
+    for row in weights[~design.space.is_estimable(weights)]:
+        columns = design.coding.columns
+        involved = design.coding.fold([columns[index] for index in design.space.dependent_columns()])
         raise DesignError(
             f"The contrast '{name}' cannot be estimated from this design.",
             found=f"{say_weights(row, columns)}, where {list_some(involved)} depend on each other",
@@ -283,14 +228,11 @@ def _check_estimable(name: str, weights: Array, fitted: Fitted) -> None:
 
 def _choose_test(request: ContrastRequest, name: str, n_rows: int, *, is_list: bool) -> Literal["t", "F"]:
     if request.test == "pass":
-        raise ContrastError(
-            f"The contrast '{name}' has the test 'pass', but no level is above the group.",
-            expected="t or F",
-        )
+        what = "has the test 'pass', but no level is above the group"
+        raise ContrastError(f"The contrast '{name}' {what}.", expected="t or F")
     if request.test == "t" and n_rows > 1:
-        raise ContrastError(
-            f"The contrast '{name}' has {n_rows} independent rows, which a t test cannot take.", expected="F"
-        )
+        what = f"has {n_rows} independent rows, which a t test cannot take"
+        raise ContrastError(f"The contrast '{name}' {what}.", expected="F")
     if request.test in ("t", "F"):
         return request.test
     return "F" if is_list else "t"

@@ -11,11 +11,11 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import pandas as pd
 
 from bids_group.errors import BidsGroupError, ContrastError
+from bids_group.model.contrast.coded_design import CodedDesign
 from bids_group.model.contrast.expressions import Combination, Meaning, Regressor, Slope
-from bids_group.model.contrast.weighing import place_levels, weigh_combination
+from bids_group.model.contrast.weights import place_levels, weigh_combination
 from bids_group.model.formula.coding import Coding, build_coding
 from bids_group.model.formula.parser import read_formula
 from bids_group.row_space import RowSpace
@@ -23,18 +23,13 @@ from bids_group.words import list_some, quote_column
 
 _MOST_TRIED = 60
 
-Places = dict[str, str | float | None]
+Varying = dict[str, list[str | float]]
+"""Names of which the meanings of a contrast take several values, with the values."""
 
 
-def explain_zero(
-    whole: str,
-    text: str,
-    combination: Combination,
-    coding: Coding,
-    variables: pd.DataFrame,
-    centering: str,
-) -> ContrastError:
+def explain_zero(whole: str, text: str, combination: Combination, design: CodedDesign) -> ContrastError:
     """Make the error about a contrast (``whole`` names it) that this formula makes zero."""
+    coding = design.coding
     meanings = _distinct(text, combination, coding)
     if not meanings:
         return ContrastError(
@@ -42,9 +37,14 @@ def explain_zero(
             found="0 for every column of the design",
             fix="Its terms cancel each other: change one of them.",
         )
-    answer = _find_answer(text, combination, meanings, coding, variables, centering)
+    slopes = list(dict.fromkeys(one.covariate for one in meanings if isinstance(one, Slope)))
+    places = [_places(text, meaning, coding) for meaning in meanings]
+    names = dict.fromkeys(name for each in places for name in each)
+    values = {name: list(dict.fromkeys(each.get(name) for each in places)) for name in names}
+    varying = {name: [v for v in found if v is not None] for name, found in values.items() if len(found) > 1}
+    answer = _find_answer(text, combination, list(dict.fromkeys([*varying, *slopes])), design)
     return ContrastError(
-        f"{whole} is always 0: {_say_reason(text, meanings, coding)}.",
+        f"{whole} is always 0: {_say_reason(slopes, varying)}.",
         found=f"the formula {coding.formula.text}",
         expected=None if answer is None else f"a formula with {answer[0]}",
         fix="Ask for something that the formula lets differ, or add the term that lets it differ."
@@ -57,38 +57,22 @@ def _distinct(text: str, combination: Combination, coding: Coding) -> list[Meani
     """Meanings that are left when equal ones are added up."""
     totals: dict[object, tuple[float, float, Meaning]] = {}
     for weight, meaning in combination.parts:
-        key = _identity(text, meaning, coding)
+        what = meaning.column if isinstance(meaning, Regressor) else getattr(meaning, "covariate", None)
+        key = (type(meaning), what, frozenset(_places(text, meaning, coding).items()))
         total, size, _ = totals.get(key, (0.0, 0.0, meaning))
         totals[key] = (total + weight, size + abs(weight), meaning)
     return [meaning for total, size, meaning in totals.values() if abs(total) > 1e-12 * size]
 
 
-def _identity(text: str, meaning: Meaning, coding: Coding) -> object:
-    if isinstance(meaning, Regressor):
-        return meaning.column
-    covariate = meaning.covariate if isinstance(meaning, Slope) else None
-    return covariate, frozenset(_places(text, meaning, coding).items())
-
-
-def _places(text: str, meaning: Meaning, coding: Coding) -> Places:
+def _places(text: str, meaning: Meaning, coding: Coding) -> dict[str, str | float]:
     if isinstance(meaning, Regressor):
         return {}
     levels, values = place_levels(text, meaning, coding)
     return {**levels, **values}
 
 
-def _varying(text: str, meanings: Sequence[Meaning], coding: Coding) -> dict[str, list[str | float]]:
-    """Names of which the meanings take several values, with the values."""
-    places = [_places(text, meaning, coding) for meaning in meanings]
-    names = dict.fromkeys(name for each in places for name in each)
-    values = {name: list(dict.fromkeys(each.get(name) for each in places)) for name in names}
-    return {name: [v for v in found if v is not None] for name, found in values.items() if len(found) > 1}
-
-
-def _say_reason(text: str, meanings: Sequence[Meaning], coding: Coding) -> str:
-    slopes = list(dict.fromkeys(one.covariate for one in meanings if isinstance(one, Slope)))
+def _say_reason(slopes: Sequence[str], varying: Varying) -> str:
     what = f"slope of {list_some(slopes)}" if slopes else "mean"
-    varying = _varying(text, meanings, coding)
     if not varying:
         return f"this formula leaves no room for the {what} that it asks for"
     if len(varying) > 1:
@@ -103,24 +87,13 @@ def _say_reason(text: str, meanings: Sequence[Meaning], coding: Coding) -> str:
     return f"this formula gives {given} the same {what}"
 
 
-# --------------------------------------------------------------------------------------------
-# The formula that answers
-
-
 def _find_answer(
-    text: str,
-    combination: Combination,
-    meanings: Sequence[Meaning],
-    coding: Coding,
-    variables: pd.DataFrame,
-    centering: str,
+    text: str, combination: Combination, names: Sequence[str], design: CodedDesign
 ) -> tuple[str, str] | None:
     """Find an interaction under which the contrast is estimable and not 0, and the formula with it."""
-    slopes = [one.covariate for one in meanings if isinstance(one, Slope)]
-    names = list(dict.fromkeys([*_varying(text, meanings, coding), *slopes]))
-    for factors in itertools.islice(_candidates(names, coding), _MOST_TRIED):
-        formula = _fill(coding, factors)
-        if formula is not None and _is_answered(text, combination, formula, variables, centering):
+    for factors in itertools.islice(_candidates(names, design.coding), _MOST_TRIED):
+        formula = _fill(design.coding, factors)
+        if formula is not None and _is_answered(text, combination, formula, design):
             return " * ".join(factors) or "the constant", formula
     return None
 
@@ -138,9 +111,9 @@ def _spellings(name: str, coding: Coding, *, is_bent: bool) -> list[str]:
     """Write a column as the formula does, or as a curve."""
     if is_bent and name in coding.covariates:
         return [f"I({quote_column(name)} ** 2)", f"I({quote_column(name)} ** 3)"]
-    used = [one.text for one in coding.formula.factors if one.columns == (name,) and not one.is_bare]
-    is_alone = any(one.is_bare and one.columns == (name,) for one in coding.formula.factors)
-    return [quote_column(name)] if is_alone else [*used, quote_column(name)]
+    used = [one for one in coding.formula.factors if one.columns == (name,)]
+    is_alone = any(one.is_bare for one in used)
+    return [quote_column(name)] if is_alone else [*(one.text for one in used), quote_column(name)]
 
 
 def _fill(coding: Coding, factors: Sequence[str]) -> str | None:
@@ -158,13 +131,13 @@ def _fill(coding: Coding, factors: Sequence[str]) -> str | None:
     return " + ".join([coding.formula.text, *new]) if products[-1] in new else None
 
 
-def _is_answered(
-    text: str, combination: Combination, formula: str, variables: pd.DataFrame, centering: str
-) -> bool:
+def _is_answered(text: str, combination: Combination, formula: str, design: CodedDesign) -> bool:
+    variables = design.variables
     try:
-        coding, matrix = build_coding(read_formula(formula, tuple(variables.columns)), variables, centering)
+        read = read_formula(formula, tuple(variables.columns))
+        coding, matrix = build_coding(read, variables, design.centering)
         row = weigh_combination(text, combination, coding).settled
     except (BidsGroupError, ValueError):
         return False
-    is_estimable = RowSpace.of(np.asarray(matrix, dtype=np.float64)).is_estimable(row)
+    is_estimable = RowSpace.of(matrix.to_numpy(dtype=np.float64)).is_estimable(row)
     return bool(row.any() and is_estimable.all())

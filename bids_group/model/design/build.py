@@ -11,26 +11,17 @@ import pandas as pd
 
 from bids_group.config import ContrastRequest
 from bids_group.errors import BidsGroupError, ContrastError, DesignError
-from bids_group.model.contrast.build import (
-    Fitted,
-    build_contrast,
-    build_settled_part,
-    default_requests,
-    remark,
-)
-from bids_group.model.contrast.term_tests import build_hierarchical
-from bids_group.model.contrast.within_people import changes_within, has_repeats
-from bids_group.model.design.checks import check_centering, check_design, check_variables
+from bids_group.model.contrast.build import build_contrast, build_settled_part, default_requests, remark
+from bids_group.model.contrast.coded_design import CodedDesign, code_design
+from bids_group.model.contrast.within_people import changes_within
+from bids_group.model.design.checks import check_design, check_variables
 from bids_group.model.design.description import describe
-from bids_group.model.formula.coding import Coding, build_coding
 from bids_group.model.formula.parser import Formula, needed_variables, read_formula
-from bids_group.records import Contrast, Design, GroupAnalysis, Notice
+from bids_group.records import Contrast, Design, GroupAnalysis, Notice, note, warning
 from bids_group.row_space import RowSpace
 from bids_group.words import list_some, quote_column
 
-_ONE_ROW = (
-    "To compare people, give everybody one row: leave out --pooling none, or pool in a node of Level Subject."
-)
+Contrasts = tuple[tuple[Contrast, ...], list[Notice]]
 
 
 def build_design(analysis: GroupAnalysis) -> Design:
@@ -56,9 +47,9 @@ def build_design(analysis: GroupAnalysis) -> Design:
         estimated, or one that compares people who have several rows each. The notes of an error are the
         warnings that were found before it.
     """
+    formula = read_formula(analysis.formula, tuple(analysis.rows.columns))
     names = needed_variables(analysis.formula, analysis.rows.columns, centering=analysis.centering)
     variables = analysis.rows[list(names)]
-    formula = read_formula(analysis.formula, tuple(analysis.rows.columns))
     notices = [*analysis.notices, *check_variables(analysis, formula, variables)]
     try:
         return _build(analysis, formula, variables, notices)
@@ -72,89 +63,87 @@ def build_design(analysis: GroupAnalysis) -> Design:
 def _build(
     analysis: GroupAnalysis, formula: Formula, variables: pd.DataFrame, notices: list[Notice]
 ) -> Design:
-    coding, matrix = build_coding(formula, variables, analysis.centering)
-    X = matrix.to_numpy(dtype=np.float64)
-    form = build_hierarchical(coding, variables, X)
-    is_own = analysis.design_matrix is not None
-    fitted = Fitted(
-        coding=coding,
-        variables=variables,
-        centering=analysis.centering,
-        matrix=matrix,
-        space=RowSpace.of(X),
-        form=form,
-        is_own=is_own,
+    subjects = analysis.rows.get("subject")
+    design = code_design(
+        formula,
+        variables,
+        analysis.centering,
+        is_own=analysis.design_matrix is not None,
+        subjects=subjects if subjects is not None and subjects.duplicated().any() else None,
+        are_conditions=any(one.is_one_of_several for one in analysis.observations),
     )
-    details = describe(coding, variables, matrix, form)
-    notices += check_design(fitted, variables, details, has_noise=analysis.estimator == "ols")
-    notices += [*check_centering(coding), *_check_subjects(analysis, fitted), *_say_own(analysis)]
-    contrasts, more = _build_contrasts(analysis, fitted)
-    details["within_terms"] = [c.expression for c in contrasts] if _repeats(analysis) else []
+    details = describe(design)
+    notices += check_design(design, details, has_noise=analysis.estimator == "ols")
+    notices += _check_subjects(analysis.formula, design)
+    if analysis.design_matrix is not None:
+        own = f"The design is that of {analysis.design_matrix.name}: its columns are taken as they are, "
+        notices.append(note("design", f"{own}nothing is centred or coded."))
+    if analysis.has_default_contrasts or not analysis.contrasts:
+        contrasts, more = _build_defaults(design)
+    else:
+        contrasts = tuple(build_contrast(request, design) for request in analysis.contrasts)
+        more = [notice for request in analysis.contrasts for notice in remark(request, design)]
+    _check_labels(contrasts)
+    details["within_terms"] = [c.expression for c in contrasts] if design.subjects is not None else []
+    coding = design.coding
     return Design(
-        matrix=matrix,
+        matrix=design.matrix,
         contrasts=contrasts,
         formula=formula.text,
         terms={term.name: tuple(coding.columns[i] for i in at) for term, at in coding.positions.items()},
         variables=variables,
         centering=analysis.centering,
-        centers=_say_centers(coding),
-        rank=fitted.space.rank,
+        centers=_say_centers(design),
+        rank=design.space.rank,
         details=details,
         notices=(*notices, *more),
     )
 
 
-def _repeats(analysis: GroupAnalysis) -> bool:
-    return "subject" in analysis.rows and has_repeats(analysis.rows["subject"])
-
-
-def _build_contrasts(analysis: GroupAnalysis, fitted: Fitted) -> tuple[tuple[Contrast, ...], list[Notice]]:
-    if analysis.has_default_contrasts or not analysis.contrasts:
-        contrasts, notices = _build_defaults(analysis, fitted)
-    else:
-        contrasts = tuple(_build_one(request, analysis, fitted) for request in analysis.contrasts)
-        notices = [notice for request in analysis.contrasts for notice in remark(request, fitted)]
-    _check_labels(contrasts)
-    return contrasts, notices
-
-
-def _build_one(request: ContrastRequest, analysis: GroupAnalysis, fitted: Fitted) -> Contrast:
-    subjects = analysis.rows["subject"] if _repeats(analysis) else None
-    are_conditions = any(one.is_one_of_several for one in analysis.observations)
-    return build_contrast(request, fitted, subjects=subjects, are_conditions=are_conditions)
-
-
-def _build_defaults(analysis: GroupAnalysis, fitted: Fitted) -> tuple[tuple[Contrast, ...], list[Notice]]:
+def _build_defaults(design: CodedDesign) -> Contrasts:
     """Build the default contrasts; those that these rows cannot answer are left out and named."""
-    requests, between = _split_defaults(analysis, fitted)
+    requests, between = _split_defaults(design)
     contrasts: list[Contrast] = []
-    left_out: list[tuple[str, BidsGroupError]] = []
+    errors: list[BidsGroupError] = []
+    notices: list[Notice] = []
     for request in requests:
         try:
-            contrasts.append(_build_one(request, analysis, fitted))
+            contrasts.append(build_contrast(request, design))
         except (DesignError, ContrastError) as error:
-            left_out.append((request.name or request.expression, error))
-    notices = [_say_left_out(name, error) for name, error in left_out] + _say_within(analysis, between)
-    if not contrasts and not _repeats(analysis):
-        parts = [part for request in requests if (part := build_settled_part(request, fitted))]
+            errors.append(error)
+            said = f"The default contrast '{request.name or request.expression}' is left out"
+            notices.append(warning("contrasts", f"{said}: {error.sentence}", error.fix))
+    if design.subjects is not None:
+        said = f" Left out, because they compare people: {list_some(between)}." if between else ""
+        fix = (
+            "To compare people, give everybody one row: leave out --pooling none, or pool in a node of Level "
+        )
+        sentence = f"People have several rows: only what changes within people is tested.{said}"
+        notices.append(note("within", sentence, f"{fix}Subject." if between else None))
+    elif not contrasts:
+        parts = [part for request in requests if (part := build_settled_part(request, design))]
         contrasts = [contrast for contrast, _ in parts]
         notices += [_say_part(*part) for part in parts]
     if not contrasts:
-        raise left_out[0][1] if left_out else _no_contrast(between)
-    return tuple(_without_label(contrast) for contrast in contrasts), notices
+        raise errors[0] if errors else _no_contrast(between)
+    # the default mean has no part in the file name
+    return tuple(replace(c, label="") if c.expression == "mean()" else c for c in contrasts), notices
 
 
-def _split_defaults(analysis: GroupAnalysis, fitted: Fitted) -> tuple[list[ContrastRequest], list[str]]:
+def _split_defaults(design: CodedDesign) -> tuple[list[ContrastRequest], list[str]]:
     """Split the default contrasts into those to build, and names of those that compare people."""
-    requests = default_requests(fitted)
-    if not _repeats(analysis):
+    requests, subjects = default_requests(design), design.subjects
+    if subjects is None:
         return list(requests), []
-    terms = fitted.coding.formula.terms
-    columns = {text: list(t.columns) for t in terms for text in (f"test({t.name})", quote_column(t.name))}
+    columns = {
+        text: list(term.columns)
+        for term in design.coding.formula.terms
+        for text in (f"test({term.name})", quote_column(term.name))
+    }
     within = [
         request
         for request in requests
-        if changes_within(analysis.rows[columns.get(request.expression, [])], analysis.rows["subject"])
+        if changes_within(design.variables[columns.get(request.expression, [])], subjects)
     ]
     return within, [request.name or request.expression for request in requests if request not in within]
 
@@ -168,63 +157,34 @@ def _no_contrast(between: list[str]) -> DesignError:
     )
 
 
-def _say_left_out(name: str, error: BidsGroupError) -> Notice:
-    sentence = f"The default contrast '{name}' is left out: {error.sentence}"
-    return Notice(severity="warning", topic="contrasts", sentence=sentence, fix=error.fix)
-
-
 def _say_part(contrast: Contrast, n_whole: int) -> Notice:
-    sentence = (
+    return warning(
+        "contrasts",
         f"No default contrast can be tested whole: of {contrast.name} the part that these rows settle is "
-        f"tested, {len(contrast.weights)} of {n_whole} degrees of freedom."
+        f"tested, {len(contrast.weights)} of {n_whole} degrees of freedom.",
+        "Name the contrasts that you want, or leave out or join levels with too few rows.",
     )
-    fix = "Name the contrasts that you want, or leave out or join levels with too few rows."
-    return Notice(severity="warning", topic="contrasts", sentence=sentence, fix=fix)
 
 
-def _say_within(analysis: GroupAnalysis, between: list[str]) -> list[Notice]:
-    if not _repeats(analysis):
+def _check_subjects(formula: str, design: CodedDesign) -> list[Notice]:
+    """Warn of rows of one person that are treated as independent."""
+    if design.subjects is None or "subject" in design.coding.formula.columns:
         return []
-    said = f" Left out, because they compare people: {list_some(between)}." if between else ""
-    sentence = f"People have several rows: only what changes within people is tested.{said}"
-    return [Notice(severity="note", topic="within", sentence=sentence, fix=_ONE_ROW if between else None)]
-
-
-def _say_own(analysis: GroupAnalysis) -> list[Notice]:
-    if analysis.design_matrix is None:
-        return []
-    sentence = (
-        f"The design is that of {analysis.design_matrix.name}: its columns are taken as they are, "
-        "nothing is centred or coded."
-    )
-    return [Notice(severity="note", topic="design", sentence=sentence)]
-
-
-def _check_subjects(analysis: GroupAnalysis, fitted: Fitted) -> list[Notice]:
-    if not _repeats(analysis) or "subject" in fitted.coding.formula.columns:
-        return []
-    if fitted.is_own and _tells_people_apart(analysis.rows["subject"], fitted):
-        return []
-    sentence = (
-        "People have several rows, but the formula has no term for the person: rows of one person are "
-        "treated as independent. p without shuffling is too large where a person's rows are alike, and too "
-        "small where they are opposed."
-    )
-    fix = f'Write the formula as "{analysis.formula} + subject".'
-    if fitted.is_own:
+    fix = f'Write the formula as "{formula} + subject".'
+    if design.is_own:
+        people = pd.get_dummies(design.subjects.astype(str)).to_numpy(dtype=np.float64)
+        if RowSpace.of(np.column_stack([design.X, people])).rank == design.space.rank:
+            return []  # its columns tell people apart
         fix = "Add a column of 0 and 1 for each person."
-    return [Notice(severity="warning", topic="subjects", sentence=sentence, fix=fix)]
-
-
-def _tells_people_apart(subjects: pd.Series, fitted: Fitted) -> bool:
-    """Whether the columns span those of a term of the person."""
-    X, people = fitted.X, pd.get_dummies(subjects.astype(str)).to_numpy(dtype=np.float64)
-    return RowSpace.of(np.column_stack([X, people])).rank == fitted.space.rank
-
-
-def _without_label(contrast: Contrast) -> Contrast:
-    """Give the default mean no part in the file name."""
-    return replace(contrast, label="") if contrast.expression == "mean()" else contrast
+    return [
+        warning(
+            "subjects",
+            "People have several rows, but the formula has no term for the person: rows of one person are "
+            "treated as independent. p without shuffling is too large where a person's rows are alike, and "
+            "too small where they are opposed.",
+            fix,
+        )
+    ]
 
 
 def _check_labels(contrasts: tuple[Contrast, ...]) -> None:
@@ -240,16 +200,10 @@ def _check_labels(contrasts: tuple[Contrast, ...]) -> None:
             )
 
 
-def _say_centers(coding: Coding) -> Mapping[str, Any]:
-    centers: dict[str, Any] = {}
-    for name, covariate in coding.covariates.items():
-        is_centered = any(
-            use.column == name and use.role in ("bare", "inner")
-            for factor in coding.formula.factors
-            for use in factor.uses
-        )
-        if is_centered and isinstance(covariate.centers, Mapping):
-            centers[name] = dict(covariate.centers)
-        elif is_centered and covariate.centers:
-            centers[name] = covariate.centers
-    return centers
+def _say_centers(design: CodedDesign) -> Mapping[str, Any]:
+    centered = {use.column for use in design.coding.formula.uses if use.role in ("bare", "inner")}
+    return {
+        name: dict(covariate.centers) if isinstance(covariate.centers, Mapping) else covariate.centers
+        for name, covariate in design.coding.covariates.items()
+        if name in centered and covariate.centers
+    }

@@ -12,12 +12,12 @@ import pandas as pd
 from scipy import stats
 
 from bids_group.errors import DesignError
-from bids_group.model.contrast.build import Fitted
+from bids_group.model.contrast.coded_design import CodedDesign
 from bids_group.model.contrast.sentences import say_number
 from bids_group.model.formula.coding import Coding, as_levels, is_numeric, levels_of
 from bids_group.model.formula.parser import Formula
-from bids_group.records import Column, GroupAnalysis, Notice
-from bids_group.words import list_some
+from bids_group.records import Column, GroupAnalysis, Notice, note, warning
+from bids_group.words import list_some, plural
 
 _FEW_DOF = 10
 _HIGH_INFLATION = 10.0
@@ -38,37 +38,31 @@ def check_variables(analysis: GroupAnalysis, formula: Formula, variables: pd.Dat
         raise DesignError(f"The analysis of '{analysis.first_level_contrast}' has no rows.")
     _check_missing(variables)
     coded = {use.column for factor in formula.factors for use in factor.uses if use.role == "factor"}
-    return [
-        notice
-        for name in map(str, variables)
-        for notice in (
-            *_check_column(name, variables[name], analysis.columns.get(name), is_coded=name in coded),
-            *_check_lone(name, variables[name], analysis.rows, is_coded=name in coded),
-        )
-    ]
+    notices: list[Notice] = []
+    for name in map(str, variables):
+        values, column = variables[name], analysis.columns.get(name)
+        if is_numeric(values) and name not in coded:
+            notices += _check_codes(name, values, column)
+        else:
+            notices += [*_check_levels(name, values), *_check_lone(name, values, analysis.rows)]
+    return notices
 
 
-def _check_lone(name: str, values: pd.Series, rows: pd.DataFrame, *, is_coded: bool) -> Iterator[Notice]:
+def _check_lone(name: str, values: pd.Series, rows: pd.DataFrame) -> Iterator[Notice]:
     """Tell of a level in which several rows are of one person, where levels are of people."""
-    if "subject" not in rows or name == "subject" or (is_numeric(values) and not is_coded):
+    if "subject" not in rows or name == "subject":
         return
     people = pd.DataFrame({"level": as_levels(values), "subject": rows["subject"].astype(str)})
     if people.groupby("subject")["level"].nunique().max() > 1:
         return
     for level, group in people.groupby("level"):
         if len(group) > 1 and len(set(group["subject"])) == 1:
-            yield Notice(
-                severity="warning",
-                topic="cells",
-                sentence=f"Only sub-{group['subject'].iloc[0]} has {name} = {level}: one person is no group.",
-                fix=f"Join levels, or leave out '{name}'.",
-            )
+            sentence = f"Only sub-{group['subject'].iloc[0]} has {name} = {level}: one person is no group."
+            yield warning("cells", sentence, f"Join levels, or leave out '{name}'.")
 
 
-def check_design(
-    fitted: Fitted, variables: pd.DataFrame, details: Mapping[str, Any], *, has_noise: bool = True
-) -> list[Notice]:
-    """Check rank, degrees of freedom, cells, covariates, collinearity and leverage.
+def check_design(design: CodedDesign, details: Mapping[str, Any], *, has_noise: bool = True) -> list[Notice]:
+    """Check rank, degrees of freedom, cells, covariates, collinearity, leverage and centring.
 
     ``has_noise``: the noise is estimated from the rows, which takes degrees of freedom; it is not where
     variances are known.
@@ -78,9 +72,9 @@ def check_design(
     DesignError
         No degrees of freedom are left.
     """
-    n_rows, rank = fitted.X.shape[0], fitted.space.rank
+    n_rows, rank = design.X.shape[0], design.space.rank
     if has_noise and n_rows - rank < 1:
-        _refuse_level_per_row(fitted.coding, n_rows)
+        _refuse_level_per_row(design.coding, n_rows)
         raise DesignError(
             "The design has as many independent columns as rows: nothing is left to judge noise by.",
             found=f"{n_rows} rows, rank {rank}",
@@ -88,12 +82,13 @@ def check_design(
             fix="Use fewer terms, or more people.",
         )
     return [
-        *_check_rank(fitted, details),
+        *_check_rank(design, details),
         *(_check_dof(n_rows, rank) if has_noise else ()),
-        *_check_cells(fitted.coding, variables),
-        *(() if fitted.is_own else _check_covariates(fitted.coding, variables)),
-        *_check_collinearity(details, is_full_rank=rank == fitted.X.shape[1], is_own=fitted.is_own),
+        *_check_cells(design.coding, design.variables),
+        *(() if design.is_own else _check_covariates(design.coding, design.variables)),
+        *_check_collinearity(details, is_full_rank=rank == design.X.shape[1], is_own=design.is_own),
         *_check_leverage(details, rank),
+        *_check_centering(design.coding),
     ]
 
 
@@ -113,20 +108,15 @@ def _refuse_level_per_row(coding: Coding, n_rows: int) -> None:
         )
 
 
-def check_centering(coding: Coding) -> list[Notice]:
+def _check_centering(coding: Coding) -> Iterator[Notice]:
     """Say what centring within a factor of the formula does, and what it does not."""
-    if coding.within is None or coding.within not in coding.levels or not coding.covariates:
-        return []
-    names = list_some(coding.covariates)
-    return [
-        Notice(
-            severity="note",
-            topic="centering",
-            sentence=f"Covariates are centred within {coding.within}, which changes coefficients; mean(), "
-            f"slope() and test() hold {names} at the same value for everyone.",
-            fix=f"To compare levels of {coding.within} each at its own mean, contrast the coefficients.",
+    if coding.within in coding.levels and coding.covariates:
+        yield note(
+            "centering",
+            f"Covariates are centred within {coding.within}, which changes coefficients; mean(), slope() and "
+            f"test() hold {list_some(coding.covariates)} at the same value for everyone.",
+            f"To compare levels of {coding.within} each at its own mean, contrast the coefficients.",
         )
-    ]
 
 
 def _check_missing(variables: pd.DataFrame) -> None:
@@ -141,43 +131,30 @@ def _check_missing(variables: pd.DataFrame) -> None:
             )
 
 
-def _check_column(name: str, values: pd.Series, column: Column | None, *, is_coded: bool) -> Iterator[Notice]:
-    is_settled = column is not None and column.kind_source.startswith(("--", "Levels", "Units"))
-    if not is_numeric(values) or is_coded:
-        yield from _check_levels(name, values)
-    elif not is_settled:
-        yield from _check_codes(name, values)
-        if column is not None and not column.kind_source.startswith("made by"):  # such as dummies of Factor
-            yield from _check_pair(name, values, column)
+def _check_codes(name: str, values: pd.Series, column: Column | None) -> Iterator[Notice]:
+    """Ask about whole numbers that may be codes of groups, where nobody said what they are.
 
-
-def _check_codes(name: str, values: pd.Series) -> Iterator[Notice]:
+    Of two numbers only where they are neighbours, as codes are (0 and 1, 1 and 2, -1 and 1).
+    """
+    source = "" if column is None else column.kind_source
     unique = np.unique(values)
-    if not 2 < len(unique) <= _MOST_CODES or (unique % 1).any() or len(unique) * 2 > len(values):
+    if source.startswith(("--", "Levels", "Units")) or (unique % 1).any():
         return
-    yield Notice(
-        severity="warning",
-        topic="codes",
-        sentence=f"The column '{name}' holds few whole numbers ({list_some(map(int, unique))}) "
-        "and is used as a number.",
-        fix=f"If they are codes of groups, say --categorical {name}.",
-    )
-
-
-def _check_pair(name: str, values: pd.Series, column: Column) -> Iterator[Notice]:
-    """Ask about two neighbouring whole numbers, as codes of two groups are (0 and 1, 1 and 2, -1 and 1)."""
-    unique = np.unique(values)
-    if len(unique) != 2 or (unique % 1).any() or not (np.ptp(unique) == 1 or (unique == (-1, 1)).all()):
+    if 2 < len(unique) <= _MOST_CODES and len(unique) * 2 <= len(values):
+        few = f"few whole numbers ({list_some(map(int, unique))})"
+        sentence = f"The column '{name}' holds {few} and is used as a number."
+        yield warning("codes", sentence, f"If they are codes of groups, say --categorical {name}.")
+    if column is None or source.startswith("made by"):  # such as dummies of Factor
         return
-    low, high = map(int, unique)
-    yield Notice(
-        severity="note",
-        topic="codes",
-        sentence=f"The column '{name}' holds two numbers ({low}, {high}) and is used as a number, without "
-        f"levels: mean() is taken at its average, {say_number(float(values.mean()))}.",
-        fix=f"If they are codes of two groups, say --categorical {name}, or write their Levels into "
-        f"{column.source.with_suffix('.json').name}.",
-    )
+    if len(unique) == 2 and (np.ptp(unique) == 1 or (unique == (-1, 1)).all()):
+        low, high = map(int, unique)
+        yield note(
+            "codes",
+            f"The column '{name}' holds two numbers ({low}, {high}) and is used as a number, without "
+            f"levels: mean() is taken at its average, {say_number(float(values.mean()))}.",
+            f"If they are codes of two groups, say --categorical {name}, or write their Levels into "
+            f"{column.source.with_suffix('.json').name}.",
+        )
 
 
 def _check_levels(name: str, values: pd.Series) -> Iterator[Notice]:
@@ -192,38 +169,28 @@ def _check_levels(name: str, values: pd.Series) -> Iterator[Notice]:
     if isinstance(values.dtype, pd.CategoricalDtype):
         absent = [str(level) for level in values.cat.categories if str(level) not in present]
         if absent:
-            yield Notice(
-                severity="note",
-                topic="levels",
-                sentence=f"No analysed row has {name} = {list_some(absent)}: it has no column.",
-            )
+            yield note("levels", f"No analysed row has {name} = {list_some(absent)}: it has no column.")
 
 
-def _check_rank(fitted: Fitted, details: Mapping[str, Any]) -> Iterator[Notice]:
-    if details["dependent_columns"]:
-        fold = fitted.coding.fold
-        empty = [name for name in details["dependent_columns"] if not fitted.matrix[name].any()]
-        tied = [name for name in details["dependent_columns"] if name not in empty]
+def _check_rank(design: CodedDesign, details: Mapping[str, Any]) -> Iterator[Notice]:
+    dependent = details["dependent_columns"]
+    if dependent:
+        empty = [name for name in dependent if not design.matrix[name].any()]
+        tied = [name for name in dependent if name not in empty]
+        fold = design.coding.fold
         said = [f"{list_some(fold(tied))} depend on each other"] if tied else []
-        is_or_are = "is" if len(empty) == 1 else "are"
-        said += [f"{list_some(fold(empty))} {is_or_are} 0 in every row"] if empty else []
-        yield Notice(
-            severity="warning",
-            topic="rank",
-            sentence=f"The design has {details['n_regressors']} columns but rank {details['rank']}: "
-            f"{', and '.join(said)}.",
-            fix="Leave out a term that says the same as others; contrasts that depend on it are refused.",
+        said += (
+            [f"{list_some(fold(empty))} {plural(len(empty), 'is', 'are')} 0 in every row"] if empty else []
         )
+        sentence = f"The design has {details['n_regressors']} columns but rank {details['rank']}"
+        fix = "Leave out a term that says the same as others; contrasts that depend on it are refused."
+        yield warning("rank", f"{sentence}: {', and '.join(said)}.", fix)
 
 
 def _check_dof(n_rows: int, rank: int) -> Iterator[Notice]:
     if n_rows - rank < _FEW_DOF:
-        yield Notice(
-            severity="warning",
-            topic="dof",
-            sentence=f"Only {n_rows - rank} degrees of freedom are left ({n_rows} rows, rank {rank}).",
-            fix="Use fewer terms, or more people.",
-        )
+        sentence = f"Only {n_rows - rank} degrees of freedom are left ({n_rows} rows, rank {rank})."
+        yield warning("dof", sentence, "Use fewer terms, or more people.")
 
 
 def _check_cells(coding: Coding, variables: pd.DataFrame) -> Iterator[Notice]:
@@ -237,51 +204,39 @@ def _check_cells(coding: Coding, variables: pd.DataFrame) -> Iterator[Notice]:
             continue
         named = pd.DataFrame({name: as_levels(variables[name]) for name in factors})
         counts = named.value_counts().to_dict()
-        cells = list(itertools.product(*(coding.levels[name] for name in factors)))
+        leave = "the interaction." if len(factors) > 1 else f"'{factors[0]}'."
         for wanted, what in ((0, "no row"), (1, "one row only")):
-            found = [cell for cell in cells if counts.get(cell, 0) == wanted]
-            if found:
-                yield _cell_notice(factors, found, what)
-
-
-def _cell_notice(factors: tuple[str, ...], cells: list[tuple[str, ...]], what: str) -> Notice:
-    said = [
-        ", ".join(f"{name} = {level}" for name, level in zip(factors, cell, strict=True)) for cell in cells
-    ]
-    fix = "Join levels, or leave out " + ("the interaction." if len(factors) > 1 else f"'{factors[0]}'.")
-    return Notice(
-        severity="warning", topic="cells", sentence=f"There is {what} with {'; '.join(said[:8])}.", fix=fix
-    )
+            said = [
+                ", ".join(f"{name} = {level}" for name, level in zip(factors, cell, strict=True))
+                for cell in itertools.product(*(coding.levels[name] for name in factors))
+                if counts.get(cell, 0) == wanted
+            ]
+            if said:
+                sentence = f"There is {what} with {'; '.join(said[:8])}."
+                yield warning("cells", sentence, f"Join levels, or leave out {leave}")
 
 
 def _check_covariates(coding: Coding, variables: pd.DataFrame) -> Iterator[Notice]:
     for name in coding.covariates:
         values = variables[name].to_numpy(dtype=np.float64)
         if np.ptp(values) == 0:
-            yield Notice(
-                severity="warning",
-                topic="constant",
-                sentence=f"The covariate '{name}' is {say_number(values[0])} in every row.",
-                fix=f"Leave '{name}' out of the formula.",
-            )
+            sentence = f"The covariate '{name}' is {say_number(values[0])} in every row."
+            yield warning("constant", sentence, f"Leave '{name}' out of the formula.")
             continue
         for factor, levels in coding.levels.items():
-            if factor == "subject":
-                continue
-            groups = {level: values[as_levels(variables[factor]) == level] for level in levels}
-            yield from _check_groups(name, factor, groups)
+            if factor != "subject":
+                named = as_levels(variables[factor])
+                yield from _check_groups(name, factor, {level: values[named == level] for level in levels})
 
 
 def _check_groups(name: str, factor: str, groups: Mapping[str, Any]) -> Iterator[Notice]:
     constant = [level for level, values in groups.items() if len(values) > 1 and np.ptp(values) == 0]
     for level in constant:
-        yield Notice(
-            severity="warning",
-            topic="constant",
-            sentence=f"The covariate '{name}' is {say_number(groups[level][0])} for everyone with "
-            f"{factor} = {level}: there is no slope in that group.",
-            fix=f"Leave '{name}' out, or analyse the other groups alone.",
+        sentence = (
+            f"The covariate '{name}' is {say_number(groups[level][0])} for everyone with {factor} = {level}: "
+            "there is no slope in that group."
         )
+        yield warning("constant", sentence, f"Leave '{name}' out, or analyse the other groups alone.")
     if len(groups) < 2 or sum(map(len, groups.values())) <= len(groups) or len(constant) == len(groups):
         return
     p = stats.f_oneway(*groups.values()).pvalue
@@ -290,12 +245,11 @@ def _check_groups(name: str, factor: str, groups: Mapping[str, Any]) -> Iterator
     share = between / ((total - total.mean()) ** 2).sum()
     if p < 0.05 and share > 0.14:
         means = ", ".join(f"{level} {say_number(values.mean())}" for level, values in groups.items())
-        yield Notice(
-            severity="warning",
-            topic="confounding",
-            sentence=f"The covariate '{name}' differs between the levels of '{factor}' (means: {means}; "
+        yield warning(
+            "confounding",
+            f"The covariate '{name}' differs between the levels of '{factor}' (means: {means}; "
             f"{share:.0%} of its variance).",
-            fix=f"Their effects cannot be told apart fully; compare with a fit without '{name}'.",
+            f"Their effects cannot be told apart fully; compare with a fit without '{name}'.",
         )
 
 
@@ -303,36 +257,25 @@ def _check_collinearity(details: Mapping[str, Any], *, is_full_rank: bool, is_ow
     high = {name: value for name, value in details["vif"].items() if value > _HIGH_INFLATION}
     if high:
         said = ", ".join(f"{name} {say_number(value)}" for name, value in high.items())
-        yield Notice(
-            severity="warning",
-            topic="collinearity",
-            sentence=f"Terms are nearly told by the others (variance inflation: {said}).",
-            fix="Expect wide intervals; leave one of them out, or combine them.",
+        sentence = f"Terms are nearly told by the others (variance inflation: {said})."
+        yield warning(
+            "collinearity", sentence, "Expect wide intervals; leave one of them out, or combine them."
         )
     condition = details["condition_number"]
     if is_full_rank and not high and condition is not None and condition > _HIGH_CONDITION:
-        yield Notice(
-            severity="warning",
-            topic="collinearity",
-            sentence="The columns of the design nearly depend on each other "
+        where = "in the table" if is_own else "--center grand"
+        yield warning(
+            "collinearity",
+            "The columns of the design nearly depend on each other "
             f"(condition number {say_number(condition)}).",
-            fix=f"Centre the covariates ({'in the table' if is_own else '--center grand'}), "
-            "or leave one of the terms out.",
+            f"Centre the covariates ({where}), or leave one of the terms out.",
         )
 
 
 def _check_leverage(details: Mapping[str, Any], rank: int) -> Iterator[Notice]:
     limit = max(_HIGH_LEVERAGE, 3 * rank / details["n_rows"])
-    high = {
-        label: value
-        for label, value in details["leverage"].items()
-        if value > limit and value > 3 * rank / details["n_rows"]
-    }
+    high = [f"{label} {value:.2f}" for label, value in details["leverage"].items() if value > limit]
     if high:
-        said = ", ".join(f"{label} {value:.2f}" for label, value in list(high.items())[:8])
-        yield Notice(
-            severity="warning",
-            topic="leverage",
-            sentence=f"These rows weigh heavily on the fit (leverage, 1 at most: {said}).",
-            fix="Check their covariates for typing errors, and see whether results hold without them.",
-        )
+        sentence = f"These rows weigh heavily on the fit (leverage, 1 at most: {', '.join(high[:8])})."
+        fix = "Check their covariates for typing errors, and see whether results hold without them."
+        yield warning("leverage", sentence, fix)

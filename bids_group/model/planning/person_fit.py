@@ -27,7 +27,7 @@ from bids_group.model.planning.node_rows import (
 )
 from bids_group.model.planning.transformations import transform
 from bids_group.records import Cohort, FirstLevelMap, Observation
-from bids_group.row_space import TOLERANCE, RowSpace
+from bids_group.row_space import RowSpace
 from bids_group.words import list_some
 
 Doubles = npt.NDArray[np.float64]
@@ -233,8 +233,7 @@ class PersonFit:
 
 def _solve(X: Doubles, row: Doubles) -> Doubles:
     """Weights of the maps whose sum is the contrast, on columns of unit norm, to 12 digits."""
-    norms = RowSpace.of(X).norms
-    weights = (row / norms) @ np.linalg.pinv(X / norms, rcond=TOLERANCE)
+    weights = RowSpace.of(X).weights_of_rows(row)[0]
     weights[np.abs(weights) <= 1e-12 * np.abs(weights).max()] = 0.0
     return np.array([float(f"{weight:.12g}") for weight in weights])
 
