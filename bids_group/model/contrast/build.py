@@ -24,7 +24,7 @@ from bids_group.model.contrast.expressions import (
 )
 from bids_group.model.contrast.grammar import read_expression
 from bids_group.model.contrast.rewriting import rewrite
-from bids_group.model.contrast.sentences import join_rows, say_combination, say_number, say_test, say_weights
+from bids_group.model.contrast.sentences import say_combination, say_number, say_test, say_weights
 from bids_group.model.contrast.term_tests import find_term, settled_part, term_rows
 from bids_group.model.contrast.weights import WeightRow, as_number, weigh_combination
 from bids_group.model.contrast.within_people import check_within
@@ -153,7 +153,7 @@ def _weigh(text: str, expression: Expression, design: CodedDesign) -> tuple[Arra
     else:
         rows = [weigh_combination(text, row, design.coding).settled for row in expression.rows]
         said = [say_combination(row, design.coding) for row in expression.rows]
-    return np.array(rows), said[0] if len(said) == 1 else join_rows(said)
+    return np.array(rows), said[0] if len(said) == 1 else f"joint test: {'; '.join(said)}"
 
 
 def _check_lengths(text: str, expression: Weights, columns: Sequence[str]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from bids_group.model.contrast.expressions import Combination, Mean, Meaning, Place, Regressor
+from bids_group.model.contrast.weights import as_number
 from bids_group.model.formula.coding import Coding
 from bids_group.model.formula.parser import Term
-from bids_group.words import list_some, quote_column
+from bids_group.words import and_more, list_some, quote_column
 
 _MOST_SAID = 8
 
@@ -19,18 +20,25 @@ def say_number(value: float) -> str:
 
 def say_combination(combination: Combination, coding: Coding) -> str:
     """Say what a row of a contrast is, and where: ``slope of n_cigs in patient minus …, at age 41.2``."""
+    parts = [(weight, _say_meaning(meaning, coding)) for weight, meaning in combination.parts]
+    return ", ".join([_say_sum(parts), *_say_place(combination, coding)])
+
+
+def say_weights(weights: Sequence[float], columns: Sequence[str]) -> str:
+    """Say a vector of weights: ``group[patient] minus group[control]``."""
+    weighed = [pair for pair in zip(weights, columns, strict=True) if pair[0] != 0]
+    weighed.sort(key=lambda pair: pair[0] < 0)
+    said = _say_sum([(weight, f"coefficient {column}") for weight, column in weighed[:_MOST_SAID]])
+    return said + and_more(len(weighed) - _MOST_SAID)
+
+
+def _say_sum(parts: Sequence[tuple[float, str]]) -> str:
     text = ""
-    for index, (weight, meaning) in enumerate(combination.parts):
-        if index:
-            text += " minus " if weight < 0 else " plus "
-        elif weight < 0:
-            text += "minus "
-        text += _say_weight(abs(weight)) + _say_meaning(meaning, coding)
-    return ", ".join([text, *_say_place(combination, coding)])
-
-
-def _say_weight(weight: float) -> str:
-    return "" if weight == 1 else f"{say_number(weight)} times the "
+    for index, (weight, what) in enumerate(parts):
+        sign = "minus " if weight < 0 else "plus " if index else ""
+        times = "" if abs(weight) == 1 else f"{say_number(abs(weight))} times the "
+        text += f"{' ' if index else ''}{sign}{times}{what}"
+    return text
 
 
 def _say_meaning(meaning: Meaning, coding: Coding) -> str:
@@ -53,16 +61,10 @@ def _say_where(covariate: str, coding: Coding) -> str:
 
 
 def _say_levels(places: Sequence[Place]) -> str:
-    levels = [f"{place.name} {place.value}" if _is_number(place.value) else place.value for place in places]
+    levels = [
+        place.value if as_number(place.value) is None else f"{place.name} {place.value}" for place in places
+    ]
     return f" in {', '.join(levels)}" if levels else ""
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _say_place(combination: Combination, coding: Coding) -> list[str]:
@@ -78,14 +80,15 @@ def _say_place(combination: Combination, coding: Coding) -> list[str]:
         if name not in moved and not any(name in names for names in named)
     }
     averaged = [name for name in coding.levels if not all(name in names for names in named)]
-    return [*say_held(held), *([f"averaged over {list_some(averaged)}"] if averaged else [])]
+    return _say_held(held, averaged)
 
 
-def say_held(held: Mapping[str, float], functions: Sequence[str] = ()) -> list[str]:
-    """Say where covariates are held: ``at age 41.2 and the mean of log(volume)``."""
+def _say_held(held: Mapping[str, float], averaged: Sequence[str], functions: Sequence[str] = ()) -> list[str]:
+    """Say where covariates are held, and what is averaged: ``at age 41.2 and the mean of log(volume)``."""
     said = [f"{quote_column(name)} {say_number(value)}" for name, value in held.items()]
     said += [f"the mean of {function}" for function in functions]
-    return ["at " + " and ".join(said)] if said else []
+    at = ["at " + " and ".join(said)] if said else []
+    return [*at, f"averaged over {list_some(averaged)}"] if averaged else at
 
 
 def say_test(term: Term, n_columns: int, coding: Coding) -> str:
@@ -101,12 +104,7 @@ def say_test(term: Term, n_columns: int, coding: Coding) -> str:
     ]
     what = f"slope of {' and '.join(covariates)}" if covariates else "mean"
     averaged = [name for name in coding.levels if name not in factors]
-    place = [*_say_centres(term, coding), *([f"averaged over {list_some(averaged)}"] if averaged else [])]
-    return ", ".join([_say_comparison(what, factors, term, n_columns, coding), *place])
-
-
-def _say_centres(term: Term, coding: Coding) -> list[str]:
-    """Covariates are held at their mean, functions of them (``log(age)``) at the mean of the function."""
+    # covariates are held at their mean, functions of them (log(age)) at the mean of the function
     held: dict[str, float] = {}
     functions: list[str] = []
     for factor in coding.formula.factors:
@@ -115,7 +113,8 @@ def _say_centres(term: Term, coding: Coding) -> list[str]:
             held |= {name: coding.covariates[name].mean for name in others}
         elif others:
             functions.append(factor.text)
-    return say_held(held, functions)
+    compared = _say_comparison(what, factors, term, n_columns, coding)
+    return ", ".join([compared, *_say_held(held, averaged, functions)])
 
 
 def _say_comparison(what: str, factors: Sequence[str], term: Term, n_columns: int, coding: Coding) -> str:
@@ -131,20 +130,3 @@ def _say_comparison(what: str, factors: Sequence[str], term: Term, n_columns: in
     if len(factors) == 1:
         return f"whether the {what} differs between {list_some(levels[0])}"
     return f"whether the {what} depends on {' and '.join(factors)} together ({term.name})"
-
-
-def join_rows(rows: Iterable[str]) -> str:
-    """Say a joint test."""
-    return "joint test: " + "; ".join(rows)
-
-
-def say_weights(weights: Sequence[float], columns: Sequence[str]) -> str:
-    """Say a vector of weights: ``group[patient] minus group[control]``."""
-    weighed = [(weight, column) for weight, column in zip(weights, columns, strict=True) if weight != 0]
-    weighed.sort(key=lambda pair: pair[0] < 0)
-    text = ""
-    for weight, column in weighed[:_MOST_SAID]:
-        sign = ("minus " if weight < 0 else "") if not text else (" minus " if weight < 0 else " plus ")
-        text += f"{sign}{_say_weight(abs(weight))}coefficient {column}"
-    n_more = len(weighed) - _MOST_SAID
-    return text + (f" and {n_more} more" if n_more > 0 else "")

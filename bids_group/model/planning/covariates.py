@@ -9,7 +9,7 @@ import pandas as pd
 
 from bids_group.errors import DataError, UsageError
 from bids_group.labels import natural_order
-from bids_group.records import Column, Table
+from bids_group.records import Column, FirstLevelMap, Table
 from bids_group.words import list_some, suggest
 
 ENTITIES = ("subject", "session", "run", "contrast")
@@ -23,12 +23,14 @@ class RowKey:
     label: str
     entities: Mapping[str, str]
     sessions: tuple[str | None, ...]
-    effects: tuple[str, ...] = ()
+    effects: tuple[str, ...]
 
-    @property
-    def subject(self) -> str:
-        """The person's label."""
-        return self.entities["subject"]
+    @classmethod
+    def of(cls, label: str, entities: Mapping[str, str], maps: Sequence[FirstLevelMap]) -> RowKey:
+        """Make the key of a row that stands on some first-level maps."""
+        sessions = tuple(sorted({one.session for one in maps}, key=str))
+        effects = tuple(str(one.effect) for one in maps)
+        return cls(label=label, entities=entities, sessions=sessions, effects=effects)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -99,13 +101,13 @@ def _column_values(keys: Sequence[RowKey], table: Table, name: str) -> tuple[pd.
     """Values by position of the row; None and the reason where a row has no single value."""
     column = table.frame[name]
     if table.level == "subject":
-        return column.reindex([key.subject for key in keys]).reset_index(drop=True), ""
+        return column.reindex([key.entities["subject"] for key in keys]).reset_index(drop=True), ""
     if table.level == "map":
         pairs = pd.Index([effect for key in keys for effect in key.effects])
         owners = [position for position, key in enumerate(keys) for _ in key.effects]
     else:
         pairs = pd.MultiIndex.from_tuples(
-            [(key.subject, session or "") for key in keys for session in key.sessions]
+            [(key.entities["subject"], session or "") for key in keys for session in key.sessions]
         )
         owners = [position for position, key in enumerate(keys) for _ in key.sessions]
     by_row = column.reindex(pairs).set_axis(pd.Index(owners))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 import pandas as pd
 
 from bids_group.errors import UsageError
+from bids_group.model.planning.covariates import ENTITIES
 from bids_group.words import list_some, suggest
+
+Columns = dict[str, pd.Series]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -24,12 +27,17 @@ class Transformed:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Call:
-    """One instruction with the rows it is applied to."""
+    """One instruction with the state it is applied to."""
 
     node: str
     number: int
     given: Mapping[str, Any]
-    rows: pd.DataFrame
+    state: Transformed
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """The rows as the instructions before left them."""
+        return self.state.rows
 
     @property
     def name(self) -> str:
@@ -75,11 +83,10 @@ class Call:
             self.refuse(f"has {len(names)} outputs for {n} results")
         return names
 
-    def output(self) -> str:
-        """Read the one name of a result that joins several inputs."""
-        if "Output" not in self.given:
-            self.refuse("needs Output: the name of the result")
-        return self.outputs(1)[0]
+    def pairs(self) -> list[tuple[str, str]]:
+        """Read inputs that exist, each with the name of its result."""
+        inputs = self.inputs()
+        return list(zip(inputs, self.outputs(len(inputs)), strict=True))
 
     def numbers(self, name: str) -> pd.Series:
         """Values of a column as numbers; labels that are whole numbers count as such."""
@@ -100,12 +107,29 @@ class Call:
             self.refuse(f"needs true or false for {key}")
         return value
 
-    def number_of(self, key: str, default: float) -> float:
-        """Read a number."""
-        value = self.given.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            self.refuse(f"needs a number for {key}")
-        return float(value)
+    def assign(self, columns: Columns) -> Transformed:
+        """Put new columns into the rows; entities of the maps are not overwritten."""
+        for name in columns:
+            if name in ENTITIES:
+                self.refuse(f"would overwrite '{name}', which says what a row is", fix="Name another Output.")
+        others = self.rows.drop(columns=[name for name in columns if name in self.rows.columns])
+        rows = pd.concat([others, pd.DataFrame(columns, index=self.rows.index)], axis=1)
+        return replace(
+            self.state, rows=rows, made_by={**self.state.made_by, **dict.fromkeys(columns, self.name)}
+        )
+
+    def remove(self, names: Sequence[str], state: Transformed | None = None) -> Transformed:
+        """Take columns away; entities of the maps stay."""
+        for name in names:
+            if name in ENTITIES:
+                self.refuse(f"would remove '{name}', which says what a row is")
+        state = state or self.state
+        return replace(state, rows=state.rows.drop(columns=list(names)))
+
+    def keep(self, is_kept: pd.Series, reason: str) -> Transformed:
+        """Leave out the other rows."""
+        out = {str(label): f"{reason}, node {self.node}" for label in self.rows.index[~is_kept]}
+        return replace(self.state, rows=self.rows[is_kept], dropped={**self.state.dropped, **out})
 
 
 def say_factor(name: str, levels: Sequence[str]) -> str:

@@ -46,8 +46,8 @@ def check_conditions(node: Node) -> None:
 def _advise(condition: str, node: Node) -> str | None:
     """Guess what was meant by a condition; ``Group.blind`` is made of ``Group`` by Factor."""
     name, _, level = condition.rpartition(".")
-    siblings = tuple(dict.fromkeys(c for one in node.all_contrasts for c in one.conditions))
     if name and not any(one.startswith(f"{name}.") for one in node.x):
+        siblings = dict.fromkeys(c for one in node.all_contrasts for c in one.conditions)
         levels = [one.rpartition(".")[2] for one in siblings if one.rpartition(".")[0] == name]
         return f"{say_factor(name, levels or [level])}, or use a Formula and mean({name}={level})."
     return suggest(condition, node.x)
@@ -63,26 +63,18 @@ def _request(contrast: NodeContrast) -> ContrastRequest:
 
 
 def _expression(conditions: Sequence[str], weights: Sequence[Weight]) -> str:
-    """Write names of columns with their weights: ``A - 1/3*B``; what has no weight is left out."""
-    pairs = [(name, str(weight)) for name, weight in zip(conditions, weights, strict=True)]
-    text = " ".join(
-        _term(name, weight) for name, weight in pairs if not re.fullmatch(r"[+-]?0*\.?0*", weight)
-    )
-    return text.removeprefix("+ ") if text.startswith("+ ") else "-" + text.removeprefix("- ")
-
-
-def _term(name: str, weight: str) -> str:
-    sign, size = ("-", weight[1:]) if weight.startswith("-") else ("+", weight.removeprefix("+"))
-    column = column_text(name)
-    return f"{sign} {column}" if size in ("1", "1.0") else f"{sign} {size}*{column}"
-
-
-def column_text(name: str) -> str:
-    """Write the name of a column so that an expression finds it.
+    """Write names of columns with their weights: ``A - 1/3*B``; what has no weight is left out.
 
     Names with brackets stay as they are: they are read tolerantly (``C(group)[T.b]`` is ``C(group)[b]`` where
     there is no constant).
     """
-    if name == INTERCEPT:
-        return "Intercept"
-    return name if name.isidentifier() or re.search(r"[\[(`]", name) else f"`{name}`"
+    text = ""
+    for name, weight in zip(conditions, map(str, weights), strict=True):
+        if re.fullmatch(r"[+-]?0*\.?0*", weight):
+            continue
+        column = "Intercept" if name == INTERCEPT else name
+        column = column if column.isidentifier() or re.search(r"[\[(`]", column) else f"`{column}`"
+        sign, size = ("-", weight[1:]) if weight.startswith("-") else ("+", weight.removeprefix("+"))
+        times = "" if size in ("1", "1.0") else f"{size}*"
+        text += f" {sign} {times}{column}" if text else f"{sign.strip('+')}{times}{column}"
+    return text or "-"

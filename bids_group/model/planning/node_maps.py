@@ -1,4 +1,4 @@
-"""Maps on their way up the graph of a model: each knows what it is about."""
+"""Maps on their way up the graph of a model: what each is about, and which of them edges let through."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bids_group.config.stats_model import Edge, Node, StatsModel
+from bids_group.errors import SelectionError
 from bids_group.model.planning.covariates import RowKey, join_covariates, level_text, unknown_column
-from bids_group.records import Cohort, Exclusion, FirstLevelMap, Observation
+from bids_group.records import Cohort, Exclusion, FirstLevelMap, Notice, Observation, warning
+from bids_group.words import list_some
 
 KEYS = ("subject", "session", "run", "task", "contrast", "space", "res", "den", "node")
 """Entities by which maps can be split and filtered."""
@@ -17,7 +20,7 @@ Labels = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Signal:
+class NodeMap:
     """One map, first-level or made below the group. ``entities`` always has ``subject`` and ``contrast``.
 
     ``made_as`` is the name of the contrast in the node that made the map, where that is another.
@@ -40,10 +43,11 @@ class Signal:
     @property
     def key(self) -> RowKey:
         """What a row of this map is about; its label is for messages."""
-        words = (f"{prefix}-{self.entities[name]}" for name, prefix in PREFIXES if name in self.entities)
-        sessions = tuple(sorted({one.session for one in self.maps}, key=str))
-        effects = tuple(str(one.effect) for one in self.maps)
-        return RowKey(label="_".join(words), entities=self.entities, sessions=sessions, effects=effects)
+        prefixes = {"subject": "sub", "session": "ses", "task": "task", "run": "run", "contrast": "contrast"}
+        words = (
+            f"{prefix}-{self.entities[name]}" for name, prefix in prefixes.items() if name in self.entities
+        )
+        return RowKey.of("_".join(words), self.entities, self.maps)
 
     def exclude(self, reason: str) -> list[Exclusion]:
         """Say of all maps below why they are left out."""
@@ -61,24 +65,84 @@ class Signal:
         ]
 
 
-PREFIXES = (
-    ("subject", "sub"),
-    ("session", "ses"),
-    ("task", "task"),
-    ("run", "run"),
-    ("contrast", "contrast"),
-)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeMaps:
+    """Maps at one place of the graph, and what was said and left out on the way to it."""
+
+    maps: tuple[NodeMap, ...]
+    exclusions: tuple[Exclusion, ...] = ()
+    notices: tuple[Notice, ...] = ()
 
 
-def map_signals(maps: Iterable[FirstLevelMap]) -> tuple[Signal, ...]:
-    """Make a signal of each first-level map, in an order that does not depend on that of ``maps``."""
-    signals = [_map_signal(one) for one in maps]
-    return tuple(sorted(signals, key=lambda signal: (signal.key.label, str(signal.maps[0].effect))))
+def receive(node: Node, model: StatsModel, outputs: Mapping[str, NodeMaps], cohort: Cohort) -> NodeMaps:
+    """Collect what the edges into a node hand on; the first node receives every first-level map.
+
+    The order of first-level maps does not depend on that of the cohort.
+    """
+    edges = [edge for edge in model.edges if edge.destination == node.name]
+    if not edges:
+        named = [(one, {key: getattr(one, key) for key in KEYS}) for one in cohort.maps]
+        maps = [
+            NodeMap(entities={key: value for key, value in entities.items() if value is not None}, source=one)
+            for one, entities in named
+        ]
+        return NodeMaps(maps=tuple(sorted(maps, key=lambda one: (one.key.label, str(one.maps[0].effect)))))
+    received = [outputs[edge.source] for edge in edges]
+    for at, edge in enumerate(edges):
+        for key, wanted in edge.filter.items():
+            received[at] = _filter(received[at], edge, key, wanted, cohort)
+    return NodeMaps(
+        maps=tuple(one for each in received for one in each.maps),
+        exclusions=tuple(one for each in received for one in each.exclusions),
+        notices=tuple(one for each in received for one in each.notices),
+    )
 
 
-def _map_signal(one: FirstLevelMap) -> Signal:
-    named = {key: getattr(one, key) for key in KEYS}
-    return Signal(entities={key: value for key, value in named.items() if value is not None}, source=one)
+def _filter(given: NodeMaps, edge: Edge, key: str, wanted: Sequence[str], cohort: Cohort) -> NodeMaps:
+    """Keep the maps whose value of ``key`` is one of those wanted; n/a is none of them."""
+    if not given.maps:
+        return given
+    name = f"the edge from {edge.source!r} to {edge.destination!r}"
+    if key == "contrast":
+        values: list[str | None] = [one.contrast for one in given.maps]
+        found = [_meant_contrasts(one, given.maps) for one in wanted]
+    else:
+        values = values_of(key, given.maps, cohort, f"the Filter of {name}")
+        found = [(one,) if one in values else () for one in wanted]
+    kept = {value for each in found for value in each}
+    if not kept:
+        raise SelectionError(
+            f"The Filter of {name} lets no map through.",
+            found=f"{key} {list_some(sorted({str(value) for value in values if value is not None}))}",
+            expected=f"{key} {list_some(wanted)}",
+            fix="Correct the Filter in the model file.",
+        )
+    pairs = list(zip(given.maps, values, strict=True))
+    reasons = {
+        value: f"{key} is {value or 'n/a'}: not let through by the Filter of {name}" for value in values
+    }
+    absent = [one for one, each in zip(wanted, found, strict=True) if not each]
+    said = f"The Filter of {name} names the {key}"
+    fix = "Correct the name, or add the maps."
+    out = (
+        exclusion for one, value in pairs if value not in kept for exclusion in one.exclude(reasons[value])
+    )
+    return NodeMaps(
+        maps=tuple(one for one, value in pairs if value in kept),
+        exclusions=(*given.exclusions, *out),
+        notices=(
+            *given.notices,
+            *(warning("model", f"{said} {one!r}, which no map has.", fix) for one in absent),
+        ),
+    )
+
+
+def _meant_contrasts(wanted: str, maps: Sequence[NodeMap]) -> tuple[str, ...]:
+    """Names of the contrasts that are meant: by their own name, or by that of the node that made them."""
+    found = find_contrast(wanted, (one.contrast for one in maps))
+    if found is not None:
+        return (found,)
+    return tuple(dict.fromkeys(one.contrast for one in maps if one.made_as == wanted))
 
 
 def split(values: Mapping[int, Labels]) -> dict[Labels, list[int]]:
@@ -89,7 +153,7 @@ def split(values: Mapping[int, Labels]) -> dict[Labels, list[int]]:
     return dict(sorted(groups.items()))
 
 
-def values_of(name: str, signals: Sequence[Signal], cohort: Cohort, where: str) -> list[str | None]:
+def values_of(name: str, maps: Sequence[NodeMap], cohort: Cohort, where: str) -> list[str | None]:
     """Value of an entity or of a column for each map, as text; None where it is missing.
 
     Raises
@@ -100,10 +164,10 @@ def values_of(name: str, signals: Sequence[Signal], cohort: Cohort, where: str) 
         A map of several sessions has no single value.
     """
     if name in KEYS and not any(name in table.columns for table in cohort.tables):
-        return [signal.entities.get(name) for signal in signals]
-    if any(name in signal.entities for signal in signals):
-        return [signal.entities.get(name) for signal in signals]
-    covariates = join_covariates([signal.key for signal in signals], cohort.tables)
+        return [one.entities.get(name) for one in maps]
+    if any(name in one.entities for one in maps):
+        return [one.entities.get(name) for one in maps]
+    covariates = join_covariates([one.key for one in maps], cohort.tables)
     covariates.require((name,))
     if name not in covariates.frame.columns:
         raise unknown_column(name, (*KEYS, *covariates.frame.columns), where)
@@ -119,9 +183,6 @@ def find_contrast(name: str, available: Iterable[str]) -> str | None:
     names = tuple(dict.fromkeys(available))
     if name in names:
         return name
-    near = [one for one in names if _bare(one) == _bare(name)]
+    bare = {one: re.sub(r"[\W_]", "", one).lower() for one in (*names, name)}
+    near = [one for one in names if bare[one] == bare[name]]
     return near[0] if len(near) == 1 else None
-
-
-def _bare(name: str) -> str:
-    return re.sub(r"[\W_]", "", name).lower()

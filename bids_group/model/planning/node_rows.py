@@ -46,32 +46,49 @@ def build_node_rows(
     DataError
         A column that is used has no single value in some row.
     """
-    covariates = join_covariates(keys, cohort.tables, cohort.sessions)
-    covariates.require((*model_names(node), *input_names(node.instructions), *judged_by))
-    raw = pd.concat([covariates.frame, _indicators(node, covariates.frame)], axis=1)
+    raw, columns = join_node_rows(node, keys, cohort, judged_by=judged_by)
     transformed = transform(raw, node.instructions, node.name)
-    check_variables(node, transformed.rows)
-    _check_numbers(node, transformed.rows)
-    return NodeRows(
-        raw=raw,
-        transformed=transformed,
-        columns={**covariates.columns, **_made_columns(node, transformed, cohort)},
-    )
+    rows = transformed.rows
+    check_variables(node, rows)
+    _check_numbers(node, rows)
+    sources = (table.columns[name].source for table in cohort.tables for name in table.columns)
+    source = next(sources, None)
+    made = {
+        name: Column(
+            name=name,
+            kind="numeric" if pd.api.types.is_numeric_dtype(rows[name]) else "categorical",
+            kind_source=f"made by the transformation {instruction} of the model",
+            source=source,
+        )
+        for name, instruction in transformed.made_by.items()
+        if source is not None and name in rows.columns
+    }
+    return NodeRows(raw=raw, transformed=transformed, columns={**columns, **made})
 
 
-def join_node_rows(node: Node, keys: Sequence[RowKey], cohort: Cohort) -> pd.DataFrame:
-    """Join the covariates to the maps of a node below the group, before transformations: index 0 … n − 1."""
+def join_node_rows(
+    node: Node, keys: Sequence[RowKey], cohort: Cohort, *, judged_by: Iterable[str] = ()
+) -> tuple[pd.DataFrame, Mapping[str, Column]]:
+    """Join the covariates to rows, before transformations; also give what is known of each column.
+
+    Each first-level contrast that the model uses as a variable becomes a column of 0 and 1.
+    """
     covariates = join_covariates(keys, cohort.tables, cohort.sessions)
-    covariates.require((*model_names(node), *input_names(node.instructions)))
-    raw = pd.concat([covariates.frame, _indicators(node, covariates.frame)], axis=1)
-    return raw.set_axis(range(len(keys)), axis=0)
+    names, frame = used_names(node), covariates.frame
+    covariates.require((*names, *judged_by))
+    made = pd.DataFrame(index=frame.index)
+    for name in names if "contrast" in frame.columns else ():
+        found = find_contrast(name, frame["contrast"].cat.categories)
+        if found is not None and name not in frame.columns:
+            made[name] = (frame["contrast"] == found).astype(float)
+    return pd.concat([frame, made], axis=1), covariates.columns
 
 
 def check_one_contrast(node: Node, contrasts: Collection[str], cell_factors: Collection[str] = ()) -> None:
     """Refuse a model of several first-level contrasts in which neither they nor their factors vary."""
-    names = (*model_names(node), *input_names(node.instructions))
+    varying = ("contrast", *cell_factors)
     if len(contrasts) > 1 and not any(
-        name in ("contrast", *cell_factors) or find_contrast(name, contrasts) for name in names
+        name in varying or find_contrast(name, contrasts) for name in used_names(node)
     ):
         raise UsageError(
             f"The node {node.name!r} would mix {len(contrasts)} first-level contrasts in one model.",
@@ -86,48 +103,34 @@ def model_names(node: Node) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*node.x, *formula_names(node.formula or ""))))
 
 
+def used_names(node: Node) -> tuple[str, ...]:
+    """Variables of the model, and columns that its transformations read."""
+    return (*model_names(node), *input_names(node.instructions))
+
+
 def node_formula(node: Node, columns: Iterable[str]) -> str:
-    """Write the node's formula, or ``X`` as one: its variables, and the constant only where it is named."""
-    if node.formula is not None:
-        return _quote_names(node.formula, columns)
-    terms = [quote_column(name) for name in node.x if name != INTERCEPT]
-    return "~ " + " + ".join(["1" if INTERCEPT in node.x else "0", *terms])
+    """Write the node's formula, or ``X`` as one: its variables, and the constant only where it is named.
 
-
-def _quote_names(formula: str, columns: Iterable[str]) -> str:
-    """Put backticks around names that are no plain words: formulas of the standard have ``sex.F`` bare."""
+    Names that are no plain words get backticks: formulas of the standard have ``sex.F`` bare.
+    """
+    if node.formula is None:
+        terms = [quote_column(name) for name in node.x if name != INTERCEPT]
+        return "~ " + " + ".join(["1" if INTERCEPT in node.x else "0", *terms])
     odd = sorted((name for name in columns if not name.isidentifier()), key=len, reverse=True)
     if not odd:
-        return formula
+        return node.formula
     names = "|".join(re.escape(name) for name in odd)
     pattern = re.compile(rf"`[^`]*`|(?<![\w.])(?P<odd>{names})(?![\w.(])")
-    return pattern.sub(lambda match: f"`{match[0]}`" if match["odd"] else match[0], formula)
+    return pattern.sub(lambda match: f"`{match[0]}`" if match["odd"] else match[0], node.formula)
 
 
 def input_names(instructions: Sequence[Mapping[str, Any]]) -> list[str]:
     """Columns that the transformations read."""
-    values = (step.get(key, ()) for step in instructions for key in ("Input", "By", "Wrt", "Other"))
+    values = [step.get(key, ()) for step in instructions for key in ("Input", "By", "Wrt", "Other")]
+    values += [formula_names(str(step["Query"])) for step in instructions if "Query" in step]
     lists = ([value] if isinstance(value, str) else value for value in values)
-    queried = (formula_names(str(step["Query"])) for step in instructions if "Query" in step)
-    return [
-        name
-        for each in (*lists, *queried)
-        if isinstance(each, list | tuple)
-        for name in each
-        if isinstance(name, str)
-    ]
-
-
-def _indicators(node: Node, frame: pd.DataFrame) -> pd.DataFrame:
-    """Make a column of 0 and 1 of each first-level contrast that the model uses as a variable."""
-    made = pd.DataFrame(index=frame.index)
-    if "contrast" not in frame.columns:
-        return made
-    for name in (*model_names(node), *input_names(node.instructions)):
-        found = find_contrast(name, frame["contrast"].cat.categories)
-        if found is not None and name not in frame.columns:
-            made[name] = (frame["contrast"] == found).astype(float)
-    return made
+    named = (name for each in lists if isinstance(each, list | tuple) for name in each)
+    return [name for name in named if isinstance(name, str)]
 
 
 def check_variables(node: Node, rows: pd.DataFrame) -> None:
@@ -153,20 +156,3 @@ def _check_numbers(node: Node, rows: pd.DataFrame) -> None:
             expected="numbers, or a column of 0 and 1 for each level",
             fix=fix,
         )
-
-
-def _made_columns(node: Node, transformed: Transformed, cohort: Cohort) -> dict[str, Column]:
-    source = next((table.columns[name].source for table in cohort.tables for name in table.columns), None)
-    if source is None:
-        return {}
-    rows = transformed.rows
-    return {
-        name: Column(
-            name=name,
-            kind="numeric" if pd.api.types.is_numeric_dtype(rows[name]) else "categorical",
-            kind_source=f"made by the transformation {instruction} of the model",
-            source=source,
-        )
-        for name, instruction in transformed.made_by.items()
-        if name in rows.columns
-    }

@@ -16,14 +16,14 @@ from bids_group.model.contrast.regressor_names import find_regressor
 from bids_group.model.formula.coding import build_coding
 from bids_group.model.formula.parser import read_formula
 from bids_group.model.planning.node_contrasts import check_conditions
-from bids_group.model.planning.node_maps import Labels, Signal
+from bids_group.model.planning.node_maps import Labels, NodeMap
 from bids_group.model.planning.node_rows import (
     check_one_contrast,
     check_variables,
-    input_names,
     join_node_rows,
     model_names,
     node_formula,
+    used_names,
 )
 from bids_group.model.planning.transformations import transform
 from bids_group.records import Cohort, FirstLevelMap, Observation
@@ -50,19 +50,20 @@ class PersonError(Exception):
 class NodeDesigns:
     """The design matrices of a node below the group: one for each set of maps that go into one model."""
 
-    def __init__(self, node: Node, signals: Sequence[Signal], cohort: Cohort) -> None:
+    def __init__(self, node: Node, maps: Sequence[NodeMap], cohort: Cohort) -> None:
         self.node = node
         self.is_constant = node.x == (INTERCEPT,) and node.formula is None
         if node.formula is None:
             check_conditions(node)
-        self._raw = None if self.is_constant else self._join(signals, cohort)
+        self._raw = None if self.is_constant else self._join(maps, cohort)
         self._made: dict[tuple[object, ...], pd.DataFrame] = {}
 
-    def _join(self, signals: Sequence[Signal], cohort: Cohort) -> pd.DataFrame:
+    def _join(self, maps: Sequence[NodeMap], cohort: Cohort) -> pd.DataFrame:
         """Join the covariates of all maps, check every name once against all columns, and keep those used."""
-        raw = join_node_rows(self.node, [signal.key for signal in signals], cohort)
+        raw, _ = join_node_rows(self.node, [one.key for one in maps], cohort)
+        raw = raw.set_axis(range(len(raw)), axis=0)
         check_variables(self.node, transform(raw, self.node.instructions, self.node.name).rows)
-        used = {*model_names(self.node), *input_names(self.node.instructions)}
+        used = used_names(self.node)
         has_query = any("Query" in step for step in self.node.instructions)
         return raw if has_query else raw[[name for name in raw.columns if name in used]]
 
@@ -106,14 +107,14 @@ class PersonFit:
     designs: NodeDesigns
     labels: Labels
     positions: Sequence[int]
-    signals: tuple[Signal, ...]
+    maps: tuple[NodeMap, ...]
     has_variance: bool
     n_contrasts: int
     """How many contrasts the whole node receives: with several, the names of new ones begin with theirs."""
 
-    def outputs(self) -> list[Signal]:
+    def outputs(self) -> list[NodeMap]:
         """Make the maps that the node hands on for this person."""
-        check_one_contrast(self.node, {signal.contrast for signal in self.signals})
+        check_one_contrast(self.node, {one.contrast for one in self.maps})
         if self.designs.is_constant:
             return [self._from_constant(contrast) for contrast in self._contrasts]
         return self._from_model()
@@ -150,39 +151,39 @@ class PersonFit:
     ) -> Observation:
         entities = dict(self.labels)
         return Observation(
-            subject=self.signals[0].entities["subject"],
+            subject=self.maps[0].entities["subject"],
             session=entities.get("session"),
             contrast=contrast,
             sources=tuple(sources),
             combine=combine,
         )
 
-    def _signal(self, observation: Observation, made_as: str | None) -> Signal:
+    def _node_map(self, observation: Observation, made_as: str | None) -> NodeMap:
         entities = {"subject": observation.subject, "contrast": observation.contrast}
         if observation.session is not None:
             entities["session"] = observation.session
-        return Signal(entities=entities, source=observation, made_as=made_as)
+        return NodeMap(entities=entities, source=observation, made_as=made_as)
 
     def _name(self, contrast: str) -> str:
         """Name of a new contrast; where the node receives several, it begins with the name of its own."""
-        names = {signal.contrast for signal in self.signals}
+        names = {one.contrast for one in self.maps}
         if self.n_contrasts > 1 and len(names) == 1:
             return f"{next(iter(names))} {contrast}"
         return contrast
 
-    def _from_constant(self, contrast: NodeContrast) -> Signal:
+    def _from_constant(self, contrast: NodeContrast) -> NodeMap:
         """Make fixed effects: the pooled maps, times the weight of the constant."""
-        own = self.signals[0].contrast
-        pooled = self._observe(own, (signal.source for signal in self.signals), self._combine)
+        own = self.maps[0].contrast
+        pooled = self._observe(own, (one.source for one in self.maps), self._combine)
         if contrast.name == INTERCEPT:
-            return self._signal(pooled, self.signals[0].made_as)
+            return self._node_map(pooled, self.maps[0].made_as)
         name, weight = self._name(contrast.name), contrast.numbers[0][0]
         if weight == 1:
-            return self._signal(replace(pooled, contrast=name), contrast.name)
+            return self._node_map(replace(pooled, contrast=name), contrast.name)
         weighted = replace(pooled, contrast=name, sources=(pooled,), combine="weights", weights=(weight,))
-        return self._signal(weighted, contrast.name)
+        return self._node_map(weighted, contrast.name)
 
-    def _from_model(self) -> list[Signal]:
+    def _from_model(self) -> list[NodeMap]:
         """Solve the node's model: each contrast is a weighted sum of the person's maps."""
         parts, cells = self._parts(self.designs.matrix(self.positions, self.who))
         return [self._weighted(contrast, parts, cells) for contrast in self._contrasts]
@@ -190,7 +191,7 @@ class PersonFit:
     def _parts(self, matrix: pd.DataFrame) -> tuple[list[FirstLevelMap | Observation], pd.DataFrame]:
         """Take the maps (``glm``), or pool them by cells of equal rows (``meta``), with their design rows."""
         if self.node.type == "glm":
-            return [signal.source for signal in self.signals], matrix
+            return [one.source for one in self.maps], matrix
         cells = matrix.drop_duplicates(ignore_index=True)
         if RowSpace.of(cells.to_numpy(dtype=np.float64)).rank < len(cells):
             raise UsageError(
@@ -203,18 +204,18 @@ class PersonFit:
         return [self._cell(matrix.eq(cell).all(axis=1).tolist()) for _, cell in cells.iterrows()], cells
 
     def _cell(self, is_member: Sequence[bool]) -> FirstLevelMap | Observation:
-        members = [signal for signal, is_in in zip(self.signals, is_member, strict=True) if is_in]
+        members = [one for one, is_in in zip(self.maps, is_member, strict=True) if is_in]
         if len(members) == 1:
             return members[0].source
-        return self._observe(members[0].contrast, (signal.source for signal in members), self._combine)
+        return self._observe(members[0].contrast, (one.source for one in members), self._combine)
 
     def _weighted(
         self, contrast: NodeContrast, parts: Sequence[FirstLevelMap | Observation], design: pd.DataFrame
-    ) -> Signal:
+    ) -> NodeMap:
         X = design.to_numpy(dtype=np.float64)
         row = _contrast_row(self.node, contrast, list(design.columns))
         if not RowSpace.of(X).is_estimable(row[None, :])[0]:
-            n_maps = len(self.signals)
+            n_maps = len(self.maps)
             raise PersonError(
                 f"The contrast {contrast.name!r} cannot be estimated for {self.who}.",
                 reason=f"the contrast {contrast.name!r} cannot be estimated from these {n_maps} maps",
@@ -228,7 +229,7 @@ class PersonFit:
             combine="weights",
             weights=tuple(weight for _, weight in kept),
         )
-        return self._signal(observation, name)
+        return self._node_map(observation, name)
 
 
 def _solve(X: Doubles, row: Doubles) -> Doubles:

@@ -7,7 +7,7 @@ A model's nodes are walked from the maps up. Nodes below the group make observat
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,13 +17,12 @@ from bids_group.config.stats_model import Node, StatsModel
 from bids_group.errors import DataError, SelectionError, UsageError
 from bids_group.labels import camel_label
 from bids_group.model.planning.covariates import RowKey, join_covariates
-from bids_group.model.planning.edges import Flow, receive
 from bids_group.model.planning.lower_nodes import lower_outputs
 from bids_group.model.planning.node_contrasts import contrast_requests
-from bids_group.model.planning.node_maps import Labels, Signal, split, values_of
+from bids_group.model.planning.node_maps import Labels, NodeMap, NodeMaps, receive, split, values_of
 from bids_group.model.planning.node_rows import build_node_rows, check_one_contrast, node_formula
 from bids_group.model.planning.transformations import transform
-from bids_group.records import Cohort, Exclusion, GroupAnalysis, Notice, Observation
+from bids_group.records import Cohort, FirstLevelMap, GroupAnalysis, Observation, warning
 
 UNNAMED = ("contrast", "task", "space", "res", "den", "node")
 """Keys of GroupBy that the names of output files carry anyway, or that have one value in an analysis."""
@@ -45,16 +44,16 @@ def plan_analyses(cohort: Cohort, model: StatsModel, spec: AnalysisSpec) -> tupl
     SelectionError
         A node receives no map.
     """
-    outputs: dict[str, Flow] = {}
+    outputs: dict[str, NodeMaps] = {}
     analyses: list[GroupAnalysis] = []
     for node in model.nodes_in_order:
         received = receive(node, model, outputs, cohort)
         if node.level == "dataset":
-            analyses.extend(_Planning(node=node, received=received, cohort=cohort, spec=spec).analyses())
+            analyses.extend(_analyses(node, received, cohort, spec))
         else:
             outputs[node.name] = lower_outputs(node, received, cohort, spec)
     _check_names(one for analysis in analyses for one in analysis.observations)
-    remarks = tuple(Notice(severity="warning", topic="model", sentence=one) for one in model.remarks)
+    remarks = tuple(warning("model", one) for one in model.remarks)
     has_names = len(model.dataset_nodes) > 1
     return tuple(
         replace(one, node=one.node if has_names else None, notices=remarks + one.notices) for one in analyses
@@ -71,7 +70,7 @@ def plan_pooling(cohort: Cohort, model: StatsModel, spec: AnalysisSpec) -> tuple
     -------
     For each Dataset node and contrast its observations, with no covariates and the formula ``~ 1``.
     """
-    outputs: dict[str, Flow] = {}
+    outputs: dict[str, NodeMaps] = {}
     analyses: list[GroupAnalysis] = []
     for node in model.nodes_in_order:
         try:
@@ -81,31 +80,28 @@ def plan_pooling(cohort: Cohort, model: StatsModel, spec: AnalysisSpec) -> tuple
             else:
                 outputs[node.name] = lower_outputs(node, received, cohort, spec)
         except SelectionError:
-            outputs[node.name] = Flow(signals=())
+            outputs[node.name] = NodeMaps(maps=())
     _check_names(one for analysis in analyses for one in analysis.observations)
     return tuple(analyses)
 
 
-def _bare_analyses(node: Node, received: Flow) -> list[GroupAnalysis]:
-    by_contrast: dict[str, list[Signal]] = {}
-    for signal in received.signals:
-        by_contrast.setdefault(signal.contrast, []).append(signal)
-    analyses = []
-    for contrast, signals in sorted(by_contrast.items()):
-        observations = _observations(node, signals, is_mixed=False)
-        rows = join_covariates([_row_key(one) for one in observations], ()).frame
-        analyses.append(
-            GroupAnalysis(
-                first_level_contrast=contrast,
-                observations=observations,
-                rows=rows,
-                formula="~ 1",
-                contrasts=(),
-                node=node.name,
-                exclusions=received.exclusions,
-            )
+def _bare_analyses(node: Node, received: NodeMaps) -> list[GroupAnalysis]:
+    by_contrast: dict[str, list[NodeMap]] = {}
+    for one in received.maps:
+        by_contrast.setdefault(one.contrast, []).append(one)
+    observed = {name: _observations(node, maps, is_mixed=False) for name, maps in sorted(by_contrast.items())}
+    return [
+        GroupAnalysis(
+            first_level_contrast=contrast,
+            observations=observations,
+            rows=join_covariates([_row_key(one) for one in observations], ()).frame,
+            formula="~ 1",
+            contrasts=(),
+            node=node.name,
+            exclusions=received.exclusions,
         )
-    return analyses
+        for contrast, observations in observed.items()
+    ]
 
 
 def restrict(analysis: GroupAnalysis, labels: Sequence[str]) -> GroupAnalysis:
@@ -137,126 +133,108 @@ def _with_rows(
     raw: pd.DataFrame,
 ) -> GroupAnalysis:
     """Join observations and transformed rows; ``reasons``, by label, say why others were left out."""
-    exclusions = [
+    left = [one for one in observations if one.label in reasons]
+    out = [
         exclusion
-        for one in observations
-        if one.label in reasons
-        for exclusion in _excluded(one, reasons[one.label])
+        for one in left
+        for exclusion in NodeMap(
+            entities={"subject": one.subject, "contrast": one.contrast}, source=one
+        ).exclude(reasons[one.label])
     ]
     stay = tuple(one for one in observations if one.label not in reasons)
+    labels = [one.label for one in stay]
     return replace(
         analysis,
         observations=stay,
-        rows=rows.loc[[one.label for one in stay]],
-        raw_rows=raw.loc[[one.label for one in stay]],
-        exclusions=(*analysis.exclusions, *exclusions),
+        rows=rows.loc[labels],
+        raw_rows=raw.loc[labels],
+        exclusions=(*analysis.exclusions, *out),
     )
 
 
-def _excluded(one: Observation, reason: str) -> list[Exclusion]:
-    entities = {"subject": one.subject, "contrast": one.contrast}
-    return Signal(entities=entities, source=one).exclude(reason)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Planning:
-    """One Dataset node and the maps that it receives."""
-
-    node: Node
-    received: Flow
-    cohort: Cohort
-    spec: AnalysisSpec
-
-    def analyses(self) -> list[GroupAnalysis]:
-        groups, exclusions = self._groups()
-        if not groups:
-            raise SelectionError(f"The node {self.node.name!r} receives no map that it could analyse.")
-        return [self._analysis(dict(labels), group, exclusions) for labels, group in groups.items()]
-
-    def _groups(self) -> tuple[dict[Labels, list[Signal]], tuple[Exclusion, ...]]:
-        """Split the maps by GroupBy; who lacks a value is in no group."""
-        signals, where = self.received.signals, f"GroupBy of the node {self.node.name!r}"
-        by_name = {name: values_of(name, signals, self.cohort, where) for name in self.node.group_by}
-        by_name = {name: values for name, values in by_name.items() if not _is_absent(name, values)}
-        complete, exclusions = [], []
-        for position, signal in enumerate(signals):
-            lacking = [name for name, values in by_name.items() if values[position] is None]
-            if lacking:
-                self._refuse_missing(signal, lacking[0])
-                exclusions += signal.exclude(f"no value (n/a) of {lacking[0]} for GroupBy (--missing drop)")
-            else:
-                complete.append(position)
-        labels = {
-            position: tuple((name, str(values[position])) for name, values in by_name.items())
-            for position in complete
-        }
-        groups = {one: [signals[position] for position in at] for one, at in split(labels).items()}
-        return groups, (*self.received.exclusions, *exclusions)
-
-    def _refuse_missing(self, signal: Signal, name: str) -> None:
-        if self.spec.missing == "error":
+def _analyses(node: Node, received: NodeMaps, cohort: Cohort, spec: AnalysisSpec) -> list[GroupAnalysis]:
+    """Plan one analysis for each group of a Dataset node's GroupBy; who lacks a value is in no group."""
+    given, where = received.maps, f"GroupBy of the node {node.name!r}"
+    by_name = {name: values_of(name, given, cohort, where) for name in node.group_by}
+    # entities that no map carries do not split them (FitLins' maps have neither task nor space)
+    absent = [name for name, values in by_name.items() if not any(value is not None for value in values)]
+    for name in absent:
+        if name in (*UNNAMED, "session", "run"):
+            del by_name[name]
+    labels: dict[int, Labels] = {}
+    exclusions = list(received.exclusions)
+    for position, one in enumerate(given):
+        lacking = [name for name, values in by_name.items() if values[position] is None]
+        if not lacking:
+            labels[position] = tuple((name, str(values[position])) for name, values in by_name.items())
+            continue
+        if spec.missing == "error":
             raise DataError(
-                f"The node {self.node.name!r} has a model for each {name}, "
-                f"but sub-{signal.entities['subject']} has no value of it.",
+                f"The node {node.name!r} has a model for each {lacking[0]}, "
+                f"but sub-{one.entities['subject']} has no value of it.",
                 found="n/a",
                 fix="Leave such participants out with --missing drop, or fill in the table.",
             )
-
-    def _analysis(
-        self, labels: dict[str, str], signals: Sequence[Signal], exclusions: tuple[Exclusion, ...]
-    ) -> GroupAnalysis:
-        node = self.node
-        contrasts = sorted({signal.contrast for signal in signals})
-        check_one_contrast(node, contrasts, self.cohort.cell_factors)
-        observations = _observations(node, signals, is_mixed=len(contrasts) > 1)
-        inference = self.spec.inference
-        others = (inference.exchangeability_blocks, inference.variance_groups, self.spec.scale_by)
-        judged = [name for name in others if name]
-        rows = build_node_rows(node, [_row_key(one) for one in observations], self.cohort, judged_by=judged)
-        requests = contrast_requests(node)
-        analysis = GroupAnalysis(
-            first_level_contrast=_join(contrasts),
-            observations=observations,
-            rows=rows.raw,
-            formula=node_formula(node, map(str, rows.transformed.rows.columns)),
-            contrasts=requests,
-            centering=node.settings.get("center", "none"),
-            has_default_contrasts=not requests,
-            estimator="meta" if node.type == "meta" else "ols",
-            node=node.name,
-            group_labels={name: value for name, value in labels.items() if name not in UNNAMED},
-            columns=rows.columns,
-            notices=(*self.received.notices, *self._say_defaults(requests)),
-            exclusions=exclusions,
-            instructions=node.instructions,
-            design_matrix=Path(matrix) if (matrix := node.settings.get("design_matrix")) else None,
-        )
-        transformed = rows.transformed
-        if not node.instructions:
-            return analysis
-        return _with_rows(analysis, observations, transformed.rows, transformed.dropped, rows.raw)
-
-    def _say_defaults(self, requests: Sequence[object]) -> tuple[Notice, ...]:
-        if requests or "contrast" in self.node.settings:
-            return ()
-        sentence = f"The node {self.node.name!r} has no contrasts; the mean and each term are tested."
-        return (Notice(severity="warning", topic="model", sentence=sentence),)
+        exclusions += one.exclude(f"no value (n/a) of {lacking[0]} for GroupBy (--missing drop)")
+    if not labels:
+        raise SelectionError(f"The node {node.name!r} receives no map that it could analyse.")
+    whole = replace(received, exclusions=tuple(exclusions))
+    return [
+        _analysis(node, dict(names), replace(whole, maps=tuple(given[at] for at in positions)), cohort, spec)
+        for names, positions in split(labels).items()
+    ]
 
 
-def _join(contrasts: Sequence[str]) -> str:
-    """Name several first-level contrasts together, briefly enough for a file name."""
-    return " and ".join(contrasts) if len(contrasts) <= 3 else f"{len(contrasts)} contrasts"
+def _analysis(
+    node: Node, labels: dict[str, str], received: NodeMaps, cohort: Cohort, spec: AnalysisSpec
+) -> GroupAnalysis:
+    contrasts = sorted({one.contrast for one in received.maps})
+    check_one_contrast(node, contrasts, cohort.cell_factors)
+    observations = _observations(node, received.maps, is_mixed=len(contrasts) > 1)
+    others = (spec.inference.exchangeability_blocks, spec.inference.variance_groups, spec.scale_by)
+    judged = [name for name in others if name]
+    rows = build_node_rows(node, [_row_key(one) for one in observations], cohort, judged_by=judged)
+    requests = contrast_requests(node)
+    sentence = f"The node {node.name!r} has no contrasts; the mean and each term are tested."
+    defaults = () if requests or "contrast" in node.settings else (warning("model", sentence),)
+    analysis = GroupAnalysis(
+        # several first-level contrasts are named together, briefly enough for a file name
+        first_level_contrast=" and ".join(contrasts)
+        if len(contrasts) <= 3
+        else f"{len(contrasts)} contrasts",
+        observations=observations,
+        rows=rows.raw,
+        formula=node_formula(node, map(str, rows.transformed.rows.columns)),
+        contrasts=requests,
+        centering=node.settings.get("center", "none"),
+        has_default_contrasts=not requests,
+        estimator="meta" if node.type == "meta" else "ols",
+        node=node.name,
+        group_labels={name: value for name, value in labels.items() if name not in UNNAMED},
+        columns=rows.columns,
+        notices=(*received.notices, *defaults),
+        exclusions=received.exclusions,
+        instructions=node.instructions,
+        design_matrix=Path(matrix) if (matrix := node.settings.get("design_matrix")) else None,
+    )
+    if not node.instructions:
+        return analysis
+    return _with_rows(analysis, observations, rows.transformed.rows, rows.transformed.dropped, rows.raw)
 
 
-def _is_absent(name: str, values: Sequence[str | None]) -> bool:
-    """Whether no map carries an entity at all (FitLins' maps have neither task nor space)."""
-    return name in (*UNNAMED, "session", "run") and all(value is None for value in values)
-
-
-def _observations(node: Node, signals: Sequence[Signal], *, is_mixed: bool) -> tuple[Observation, ...]:
+def _observations(node: Node, maps: Sequence[NodeMap], *, is_mixed: bool) -> tuple[Observation, ...]:
     found: dict[str, Observation] = {}
-    for signal in signals:
-        one = _observation(signal, is_mixed=is_mixed)
+    for given in maps:
+        one = given.source
+        if isinstance(one, FirstLevelMap):
+            one = Observation(
+                subject=given.entities["subject"],
+                session=given.entities.get("session"),
+                contrast=given.contrast,
+                sources=(one,),
+                combine="mean",
+            )
+        one = replace(one, is_one_of_several=is_mixed)
         if one.label in found:
             raise DataError(
                 f"The node {node.name!r} has two maps for the row {one.label}.",
@@ -268,27 +246,11 @@ def _observations(node: Node, signals: Sequence[Signal], *, is_mixed: bool) -> t
     return tuple(found[label] for label in sorted(found))
 
 
-def _observation(signal: Signal, *, is_mixed: bool) -> Observation:
-    if isinstance(signal.source, Observation):
-        return replace(signal.source, is_one_of_several=is_mixed)
-    return Observation(
-        subject=signal.entities["subject"],
-        session=signal.entities.get("session"),
-        contrast=signal.contrast,
-        sources=(signal.source,),
-        combine="mean",
-        is_one_of_several=is_mixed,
-    )
-
-
 def _row_key(one: Observation) -> RowKey:
-    named = {"subject": one.subject, "session": one.session}
+    contrast = one.contrast if one.is_one_of_several else None
+    named = {"subject": one.subject, "session": one.session, "contrast": contrast}
     entities = {name: value for name, value in named.items() if value is not None}
-    if one.is_one_of_several:
-        entities["contrast"] = one.contrast
-    sessions = tuple(sorted({each.session for each in one.maps}, key=str))
-    effects = tuple(str(each.effect) for each in one.maps)
-    return RowKey(label=one.label, entities=entities, sessions=sessions, effects=effects)
+    return RowKey.of(one.label, entities, one.maps)
 
 
 def _check_names(observations: Iterable[Observation]) -> None:

@@ -40,10 +40,8 @@ import pandas as pd
 from bids_group.conditions import parse_condition
 from bids_group.errors import DataError
 from bids_group.model.planning.covariates import ENTITIES, level_text
-from bids_group.model.planning.instructions import Call, Transformed, say_factor
+from bids_group.model.planning.instructions import Call, Columns, Transformed, say_factor
 from bids_group.words import suggest
-
-Columns = dict[str, pd.Series]
 
 
 def transform(rows: pd.DataFrame, instructions: Sequence[Mapping[str, Any]], node: str) -> Transformed:
@@ -68,11 +66,11 @@ def transform(rows: pd.DataFrame, instructions: Sequence[Mapping[str, Any]], nod
     """
     state = Transformed(rows=rows)
     for number, instruction in enumerate(instructions):
-        state = _apply(state, Call(node=node, number=number, given=instruction, rows=state.rows))
+        state = _apply(Call(node=node, number=number, given=instruction, state=state))
     return state
 
 
-def _apply(state: Transformed, call: Call) -> Transformed:
+def _apply(call: Call) -> Transformed:
     name = "DropNA" if call.name == "DropNa" else call.name
     if name not in INSTRUCTIONS:
         fix = suggest(name, INSTRUCTIONS) or "Remove it, or add the finished column to participants.tsv."
@@ -85,28 +83,22 @@ def _apply(state: Transformed, call: Call) -> Transformed:
     for key in call.given:
         if key not in known:
             call.refuse(f"has {key}, which is not known or not supported", fix=suggest(key, known))
-    return function(state, call)
+    return function(call)
 
 
-def _assigned(state: Transformed, call: Call, columns: Columns) -> Transformed:
-    """Put new columns into the rows; entities of the maps are not overwritten."""
-    for name in columns:
-        if name in ENTITIES:
-            call.refuse(f"would overwrite '{name}', which says what a row is", fix="Name another Output.")
-    others = state.rows.drop(columns=[name for name in columns if name in state.rows.columns])
-    rows = pd.concat([others, pd.DataFrame(columns, index=state.rows.index)], axis=1)
-    made_by = {**state.made_by, **dict.fromkeys(columns, call.name)}
-    return Transformed(rows=rows, dropped=state.dropped, made_by=made_by)
-
-
-def _elementwise(compute: Callable[[Call, pd.Series, str], pd.Series]) -> Callable[..., Transformed]:
+def _elementwise(compute: Callable[[Call, pd.Series], pd.Series]) -> Callable[[Call], Transformed]:
     """Make an instruction that turns each input into one output."""
+    return lambda call: call.assign({to: compute(call, call.numbers(name)) for name, to in call.pairs()})
 
-    def instruction(state: Transformed, call: Call) -> Transformed:
-        inputs = call.inputs()
-        outputs = call.outputs(len(inputs))
-        pairs = zip(inputs, outputs, strict=True)
-        return _assigned(state, call, {to: compute(call, call.numbers(name), name) for name, to in pairs})
+
+def _joined(compute: Callable[[Call, pd.DataFrame], pd.Series]) -> Callable[[Call], Transformed]:
+    """Make an instruction that turns all inputs into one output."""
+
+    def instruction(call: Call) -> Transformed:
+        inputs = pd.concat([call.numbers(name) for name in call.inputs()], axis=1)
+        if "Output" not in call.given:
+            call.refuse("needs Output: the name of the result")
+        return call.assign({call.outputs(1)[0]: compute(call, inputs)})
 
     return instruction
 
@@ -115,7 +107,7 @@ def _elementwise(compute: Callable[[Call, pd.Series, str], pd.Series]) -> Callab
 # Columns
 
 
-def _factor(state: Transformed, call: Call) -> Transformed:
+def _factor(call: Call) -> Transformed:
     constraint = call.given.get("Constraint", "none")
     if constraint not in ("none", "drop_one", "mean_zero"):
         call.refuse("has a Constraint that is not known", expected="none, drop_one or mean_zero")
@@ -124,7 +116,7 @@ def _factor(state: Transformed, call: Call) -> Transformed:
     columns: Columns = {}
     for name in call.inputs():
         columns.update(_dummies(call, name, constraint))
-    return _assigned(state, call, columns)
+    return call.assign(columns)
 
 
 def _dummies(call: Call, name: str, constraint: str) -> Columns:
@@ -155,11 +147,7 @@ def _levels(values: pd.Series) -> dict[str, pd.Series]:
     }
 
 
-def _demean(call: Call, values: pd.Series, name: str) -> pd.Series:
-    return values - values.mean()
-
-
-def _scale(call: Call, values: pd.Series, name: str) -> pd.Series:
+def _scale(call: Call, values: pd.Series) -> pd.Series:
     if call.given.get("ReplaceNa") not in (None, False, "none", "off"):
         call.refuse("has ReplaceNa, which would invent values", fix="Use --missing drop to leave people out.")
     scaled = values - values.mean() if call.flag("Demean", True) else values
@@ -168,29 +156,27 @@ def _scale(call: Call, values: pd.Series, name: str) -> pd.Series:
     deviation = float(values.std(ddof=1))
     if not deviation > 0:
         raise DataError(
-            f"The column '{name}' cannot be scaled in the node {call.node!r}.",
+            f"The column '{values.name}' cannot be scaled in the node {call.node!r}.",
             found=f"the same value in all {int(values.notna().sum())} rows",
             fix="Leave it out of the model.",
         )
     return scaled / deviation
 
 
-def _threshold(call: Call, values: pd.Series, name: str) -> pd.Series:
-    limit = call.number_of("Threshold", 0.0)
+def _threshold(call: Call, values: pd.Series) -> pd.Series:
+    limit = call.given.get("Threshold", 0.0)
+    if isinstance(limit, bool) or not isinstance(limit, int | float):
+        call.refuse("needs a number for Threshold")
     if not call.flag("Signed", True):
         values, limit = values.abs(), abs(limit)
-    passes = values >= limit if call.flag("Above", True) else values <= limit
+    passes = values >= float(limit) if call.flag("Above", True) else values <= float(limit)
     kept = values.where(passes, 0.0)
     if call.flag("Binarize", False):
         kept = kept.mask(passes, 1.0)
     return kept.mask(values.isna())
 
 
-def _not(call: Call, values: pd.Series, name: str) -> pd.Series:
-    return (values == 0).astype(float).mask(values.isna())
-
-
-def _orthogonalize(call: Call, values: pd.Series, name: str) -> pd.Series:
+def _orthogonalize(call: Call, values: pd.Series) -> pd.Series:
     key = "Other" if "Other" in call.given else "Wrt"
     if "Wrt" in call.given and key == "Other":
         call.refuse("has both Wrt and Other, which are two names of one thing")
@@ -202,20 +188,6 @@ def _orthogonalize(call: Call, values: pd.Series, name: str) -> pd.Series:
     return values - explained
 
 
-def _joined(compute: Callable[[Call, pd.DataFrame], pd.Series]) -> Callable[..., Transformed]:
-    """Make an instruction that turns all inputs into one output."""
-
-    def instruction(state: Transformed, call: Call) -> Transformed:
-        inputs = pd.concat([call.numbers(name) for name in call.inputs()], axis=1)
-        return _assigned(state, call, {call.output(): compute(call, inputs)})
-
-    return instruction
-
-
-def _product(call: Call, inputs: pd.DataFrame) -> pd.Series:
-    return inputs.prod(axis=1, skipna=False)
-
-
 def _sum(call: Call, inputs: pd.DataFrame) -> pd.Series:
     weights = call.given.get("Weights", [1] * inputs.shape[1])
     if not isinstance(weights, list) or len(weights) != inputs.shape[1]:
@@ -223,26 +195,16 @@ def _sum(call: Call, inputs: pd.DataFrame) -> pd.Series:
     return (inputs * np.array(weights, dtype=float)).sum(axis=1, skipna=False)
 
 
-def _and(call: Call, inputs: pd.DataFrame) -> pd.Series:
-    return (inputs != 0).all(axis=1).astype(float).mask(inputs.isna().any(axis=1))
-
-
-def _or(call: Call, inputs: pd.DataFrame) -> pd.Series:
-    return (inputs != 0).any(axis=1).astype(float).mask(inputs.isna().any(axis=1))
-
-
-def _replace(state: Transformed, call: Call) -> Transformed:
+def _replace(call: Call) -> Transformed:
     table = call.given.get("Replace")
     if not isinstance(table, Mapping) or not table:
         call.refuse('needs Replace: an object such as {"2": "1"}')
     if call.given.get("Attribute", "amplitude") not in ("amplitude", "all"):
         call.refuse("has an Attribute of events, which rows do not have")
-    inputs = call.inputs()
-    pairs = zip(inputs, call.outputs(len(inputs)), strict=True)
-    return _assigned(state, call, {to: _replaced(call, state.rows[name], table) for name, to in pairs})
+    return call.assign({to: _replaced(call.rows[name], table) for name, to in call.pairs()})
 
 
-def _replaced(call: Call, values: pd.Series, table: Mapping[str, Any]) -> pd.Series:
+def _replaced(values: pd.Series, table: Mapping[str, Any]) -> pd.Series:
     """Values looked up by their text; a column stays numeric where all its values are."""
     is_number = pd.api.types.is_numeric_dtype(values)
     text = [level_text(value) or "n/a" for value in values.astype(object)]
@@ -257,20 +219,18 @@ def _replaced(call: Call, values: pd.Series, table: Mapping[str, Any]) -> pd.Ser
     return pd.Series(pd.Categorical(words, categories=levels), index=values.index)
 
 
-def _copy(state: Transformed, call: Call) -> Transformed:
+def _copy(call: Call) -> Transformed:
     if "Output" not in call.given:
         call.refuse("needs Output: the names of the copies")
-    inputs = call.inputs()
-    pairs = zip(inputs, call.outputs(len(inputs)), strict=True)
-    return _assigned(state, call, {to: state.rows[name] for name, to in pairs})
+    return call.assign({to: call.rows[name] for name, to in call.pairs()})
 
 
-def _rename(state: Transformed, call: Call) -> Transformed:
-    copied = _copy(state, call)
-    return _without(copied, call, [name for name in call.inputs() if name not in call.names("Output")])
+def _rename(call: Call) -> Transformed:
+    copied = _copy(call)
+    return call.remove([name for name in call.inputs() if name not in call.names("Output")], copied)
 
 
-def _assign(state: Transformed, call: Call) -> Transformed:
+def _assign(call: Call) -> Transformed:
     for key in ("InputAttr", "TargetAttr"):
         if call.given.get(key, "amplitude") != "amplitude":
             call.refuse(f"has {key} of events, which rows do not have", expected="amplitude")
@@ -278,25 +238,12 @@ def _assign(state: Transformed, call: Call) -> Transformed:
     outputs = call.names("Output", default=targets)
     if not len(inputs) == len(targets) == len(outputs):
         call.refuse("needs as many targets and outputs as inputs")
-    return _assigned(state, call, {to: state.rows[name] for name, to in zip(inputs, outputs, strict=True)})
+    return call.assign({to: call.rows[name] for name, to in zip(inputs, outputs, strict=True)})
 
 
-def _select(state: Transformed, call: Call) -> Transformed:
-    kept = call.inputs()
-    return _without(state, call, [name for name in state.rows.columns if name not in (*kept, *ENTITIES)])
-
-
-def _delete(state: Transformed, call: Call) -> Transformed:
-    return _without(state, call, call.inputs())
-
-
-def _without(state: Transformed, call: Call, names: Sequence[str]) -> Transformed:
-    for name in names:
-        if name in ENTITIES:
-            call.refuse(f"would remove '{name}', which says what a row is")
-    return Transformed(
-        rows=state.rows.drop(columns=list(names)), dropped=state.dropped, made_by=state.made_by
-    )
+def _select(call: Call) -> Transformed:
+    kept = (*call.inputs(), *ENTITIES)
+    return call.remove([name for name in call.rows.columns if name not in kept])
 
 
 # --------------------------------------------------------------------------------------------
@@ -316,38 +263,32 @@ class _Asked:
         """Numbers can always be asked for."""
 
 
-def _filter(state: Transformed, call: Call) -> Transformed:
+def _filter(call: Call) -> Transformed:
     query = call.given.get("Query")
     if not isinstance(query, str):
         call.refuse("needs Query: a condition")
     call.inputs()
     for name in call.names("By", default=()):
-        if name not in state.rows.columns:
+        if name not in call.rows.columns:
             call.refuse(f"names the column '{name}', which does not exist")
-    columns = {str(name): _Asked(column) for name, column in state.rows.items()}
+    columns = {str(name): _Asked(column) for name, column in call.rows.items()}
     condition = parse_condition(query, columns, what="query", as_pandas=True)
-    cells = state.rows[list(condition.columns)].astype(object)
+    cells = call.rows[list(condition.columns)].astype(object)
     rows: list[Any] = cells.where(cells.notna(), None).to_dict("records")
     is_kept = pd.Series([condition.holds(row) is True for row in rows], index=cells.index, dtype="bool")
-    return _kept(state, call, is_kept, f"left out by the Filter {query!r}")
+    return call.keep(is_kept, f"left out by the Filter {query!r}")
 
 
-def _drop_na(state: Transformed, call: Call) -> Transformed:
+def _drop_na(call: Call) -> Transformed:
     inputs = call.inputs()
-    reason = f"no value (n/a) of {', '.join(inputs)} (DropNA)"
-    return _kept(state, call, state.rows[inputs].notna().all(axis=1), reason)
+    return call.keep(call.rows[inputs].notna().all(axis=1), f"no value (n/a) of {', '.join(inputs)} (DropNA)")
 
 
-def _kept(state: Transformed, call: Call, is_kept: pd.Series, reason: str) -> Transformed:
-    out = {str(label): f"{reason}, node {call.node}" for label in state.rows.index[~is_kept]}
-    return Transformed(rows=state.rows[is_kept], dropped={**state.dropped, **out}, made_by=state.made_by)
-
-
-INSTRUCTIONS: Mapping[str, tuple[Callable[[Transformed, Call], Transformed], tuple[str, ...]]] = {
+INSTRUCTIONS: Mapping[str, tuple[Callable[[Call], Transformed], tuple[str, ...]]] = {
     "Factor": (_factor, ("Constraint", "RefLevel", "Sep")),
-    "Demean": (_elementwise(_demean), ()),
+    "Demean": (_elementwise(lambda _, x: x - x.mean()), ()),
     "Scale": (_elementwise(_scale), ("Demean", "Rescale", "ReplaceNa")),
-    "Product": (_joined(_product), ()),
+    "Product": (_joined(lambda _, x: x.prod(axis=1, skipna=False)), ()),
     "Sum": (_joined(_sum), ("Weights",)),
     "Threshold": (_elementwise(_threshold), ("Threshold", "Binarize", "Above", "Signed")),
     "Filter": (_filter, ("Query", "By")),
@@ -356,11 +297,11 @@ INSTRUCTIONS: Mapping[str, tuple[Callable[[Transformed, Call], Transformed], tup
     "Rename": (_rename, ()),
     "Copy": (_copy, ()),
     "Select": (_select, ()),
-    "Delete": (_delete, ()),
+    "Delete": (lambda call: call.remove(call.inputs()), ()),
     "Orthogonalize": (_elementwise(_orthogonalize), ("Wrt", "Other")),
-    "And": (_joined(_and), ()),
-    "Or": (_joined(_or), ()),
-    "Not": (_elementwise(_not), ()),
+    "And": (_joined(lambda _, x: (x != 0).all(axis=1).astype(float).mask(x.isna().any(axis=1))), ()),
+    "Or": (_joined(lambda _, x: (x != 0).any(axis=1).astype(float).mask(x.isna().any(axis=1))), ()),
+    "Not": (_elementwise(lambda _, x: (x == 0).astype(float).mask(x.isna())), ()),
     "Assign": (_assign, ("Target", "InputAttr", "TargetAttr")),
 }
 """Each instruction, and the parameters it takes beside Name, Input and Output."""
