@@ -15,7 +15,7 @@ class Regressor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class HeldAt:
     """``group=patient``: where a mean or slope is held, as typed."""
 
     name: str
@@ -27,7 +27,7 @@ class Place:
 class Mean:
     """``mean(group=patient, age=30)``."""
 
-    places: tuple[Place, ...]
+    places: tuple[HeldAt, ...]
     position: int
 
 
@@ -36,7 +36,7 @@ class Slope:
     """``slope(n_cigs, group=patient)``."""
 
     covariate: str
-    places: tuple[Place, ...]
+    places: tuple[HeldAt, ...]
     position: int
 
 

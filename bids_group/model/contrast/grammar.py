@@ -21,9 +21,9 @@ from bids_group.errors import ContrastError
 from bids_group.model.contrast.expressions import (
     Combination,
     Expression,
+    HeldAt,
     Joint,
     Mean,
-    Place,
     Regressor,
     Slope,
     TermTest,
@@ -256,9 +256,9 @@ class _Parser:
         fix = "Give test(...) a contrast of its own, or write the sum of means or slopes that you want."
         return self.error("A test(...) stands alone: it cannot be part of a sum or a list.", start, fix=fix)
 
-    def read_places(self, start: int, *, is_first: bool) -> tuple[Place, ...]:
+    def read_places(self, start: int, *, is_first: bool) -> tuple[HeldAt, ...]:
         """Read ``group=patient, sex=F)``, each with a comma before it unless ``is_first``."""
-        places: dict[str, Place] = {}
+        places: dict[str, HeldAt] = {}
         while not self.take(")"):
             if (places or not is_first) and not self.take(","):
                 self.close(")", start)
@@ -268,7 +268,7 @@ class _Parser:
             places[place.name] = place
         return tuple(places.values())
 
-    def read_place(self, start: int) -> Place:
+    def read_place(self, start: int) -> HeldAt:
         match = self.match(_NAME)
         if match is None:
             self.close(")", start)
@@ -282,7 +282,7 @@ class _Parser:
             raise self.error(f"{self.whole} has no level after '{name}='.", self.position)
         self.position = value.end()
         typed = value[0].strip()
-        return Place(name=name, value=typed[1:-1] if typed[0] in "'\"" else typed, position=position)
+        return HeldAt(name=name, value=typed[1:-1] if typed[0] in "'\"" else typed, position=position)
 
     def read_test(self, call: re.Match[str]) -> TermTest:
         start, end, depth = self.position, call.end(), 1

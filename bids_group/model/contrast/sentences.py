@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bids_group.model.contrast.expressions import Combination, Mean, Meaning, Place, Regressor
+from bids_group.model.contrast.expressions import Combination, HeldAt, Mean, Meaning, Regressor
 from bids_group.model.contrast.weights import as_number
 from bids_group.model.formula.coding import Coding
 from bids_group.model.formula.parser import Term
@@ -60,7 +60,7 @@ def _say_where(covariate: str, coding: Coding) -> str:
     return f" at {say_number(coding.covariates[covariate].mean)}"
 
 
-def _say_levels(places: Sequence[Place]) -> str:
+def _say_levels(places: Sequence[HeldAt]) -> str:
     levels = [
         place.value if as_number(place.value) is None else f"{place.name} {place.value}" for place in places
     ]

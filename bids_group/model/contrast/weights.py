@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from bids_group.errors import ContrastError
-from bids_group.model.contrast.expressions import Combination, Mean, Meaning, Place, Regressor, Slope
+from bids_group.model.contrast.expressions import Combination, HeldAt, Mean, Meaning, Regressor, Slope
 from bids_group.model.formula.coding import Array, Coding
 from bids_group.words import list_some, point_at, suggest
 
@@ -106,7 +106,7 @@ def place_levels(text: str, meaning: Mean | Slope, coding: Coding) -> tuple[dict
     return levels, values
 
 
-def _find_level(text: str, place: Place, levels: tuple[str, ...]) -> str:
+def _find_level(text: str, place: HeldAt, levels: tuple[str, ...]) -> str:
     number = as_number(place.value)
     same = [level for level in levels if number is not None and as_number(level) == number]
     if place.value in levels or same:
@@ -119,7 +119,7 @@ def _find_level(text: str, place: Place, levels: tuple[str, ...]) -> str:
     )
 
 
-def _read_value(text: str, place: Place) -> float:
+def _read_value(text: str, place: HeldAt) -> float:
     value = as_number(place.value)
     if value is not None and np.isfinite(value):
         return value

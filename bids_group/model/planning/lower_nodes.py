@@ -48,7 +48,7 @@ def lower_outputs(node: Node, received: NodeMaps, cohort: Cohort, spec: Analysis
             made.extend(fit.outputs())
         except PersonError as error:
             if spec.missing == "error":
-                raise error.as_data_error() from None
+                raise error.error from None
             exclusions.extend(left for one in fit.maps for left in one.exclude(error.reason))
     return NodeMaps(maps=tuple(made), exclusions=tuple(exclusions), notices=received.notices)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +30,7 @@ from bids_group.row_space import RowSpace
 from bids_group.words import list_some
 
 Doubles = npt.NDArray[np.float64]
-Combine = Literal["precision", "mean"]
+Source = FirstLevelMap | Observation
 
 
 class PersonError(Exception):
@@ -39,12 +38,9 @@ class PersonError(Exception):
 
     def __init__(self, sentence: str, reason: str, found: str) -> None:
         super().__init__(sentence)
-        self.sentence, self.reason, self.found = sentence, reason, found
-
-    def as_data_error(self) -> DataError:
-        """Make the error of ``--missing error``."""
+        self.reason = reason
         fix = "Leave such participants out with --missing drop, or with --exclude-participant-label."
-        return DataError(self.sentence, found=self.found, fix=fix)
+        self.error = DataError(sentence, found=found, fix=fix)
 
 
 class NodeDesigns:
@@ -55,7 +51,7 @@ class NodeDesigns:
         self.is_constant = node.x == (INTERCEPT,) and node.formula is None
         if node.formula is None:
             check_conditions(node)
-        self._raw = None if self.is_constant else self._join(maps, cohort)
+        self._raw = pd.DataFrame() if self.is_constant else self._join(maps, cohort)
         self._made: dict[tuple[object, ...], pd.DataFrame] = {}
 
     def _join(self, maps: Sequence[NodeMap], cohort: Cohort) -> pd.DataFrame:
@@ -63,13 +59,13 @@ class NodeDesigns:
         raw, _ = join_node_rows(self.node, [one.key for one in maps], cohort)
         raw = raw.set_axis(range(len(raw)), axis=0)
         check_variables(self.node, transform(raw, self.node.instructions, self.node.name).rows)
+        if any("Query" in step for step in self.node.instructions):
+            return raw
         used = used_names(self.node)
-        has_query = any("Query" in step for step in self.node.instructions)
-        return raw if has_query else raw[[name for name in raw.columns if name in used]]
+        return raw[[name for name in raw.columns if name in used]]
 
     def matrix(self, positions: Sequence[int], who: str) -> pd.DataFrame:
         """Build the design matrix of the maps at some positions, ``(n_maps, n_regressors)``."""
-        assert self._raw is not None
         raw = self._raw.iloc[list(positions)]
         key = tuple(tuple(raw[name]) for name in raw)
         if key not in self._made:
@@ -86,10 +82,6 @@ class NodeDesigns:
         rows = transformed.rows.reset_index(drop=True)
         formula = read_formula(node_formula(self.node, rows.columns), tuple(rows.columns))
         variables = rows[list(formula.columns)]
-        self._check_complete(variables, who)
-        return build_coding(formula, variables, "none")[1]
-
-    def _check_complete(self, variables: pd.DataFrame, who: str) -> None:
         missing = [name for name in variables if variables[name].isna().any()]
         if missing:
             raise PersonError(
@@ -97,11 +89,15 @@ class NodeDesigns:
                 reason=f"no value (n/a) of {missing[0]} in the node {self.node.name}",
                 found="n/a",
             )
+        return build_coding(formula, variables, "none")[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonFit:
-    """One group of a lower node: the maps of a person that go into one model."""
+    """One group of a lower node: the maps of a person that go into one model.
+
+    ``n_contrasts``: how many the whole node receives; with several, the names of new ones begin with theirs.
+    """
 
     node: Node
     designs: NodeDesigns
@@ -110,52 +106,45 @@ class PersonFit:
     maps: tuple[NodeMap, ...]
     has_variance: bool
     n_contrasts: int
-    """How many contrasts the whole node receives: with several, the names of new ones begin with theirs."""
 
     def outputs(self) -> list[NodeMap]:
         """Make the maps that the node hands on for this person."""
+        contrasts = self.node.all_contrasts
         check_one_contrast(self.node, {one.contrast for one in self.maps})
-        if self.designs.is_constant:
-            return [self._from_constant(contrast) for contrast in self._contrasts]
-        return self._from_model()
-
-    @property
-    def who(self) -> str:
-        """Say whose maps these are."""
-        return ", ".join(f"{name} {value}" for name, value in self.labels)
-
-    @property
-    def _combine(self) -> Combine:
-        """``meta`` weighs by precision where every map of the dataset has a variance."""
-        return "precision" if self.node.type == "meta" and self.has_variance else "mean"
-
-    @property
-    def _contrasts(self) -> tuple[NodeContrast, ...]:
-        """Contrasts that are handed on; F contrasts would end here."""
-        for contrast in self.node.all_contrasts:
+        for contrast in contrasts:
             if contrast.test == "F":
                 raise ContrastError(
                     f"The node {self.node.name!r} has the F contrast {contrast.name!r}, which is not "
                     "supported below the group.",
                     fix="Test it in a Dataset node.",
                 )
-        if not self.node.all_contrasts:
+        if not contrasts:
             raise UsageError(
                 f"The node {self.node.name!r} has no contrasts, so that it hands nothing on.",
                 fix='Add "DummyContrasts": {"Test": "t"}.',
             )
-        return self.node.all_contrasts
+        if self.designs.is_constant:
+            return [self._from_constant(contrast) for contrast in contrasts]
+        matrix = self.designs.matrix(self.positions, self.who)
+        parts: list[Source] = [one.source for one in self.maps]
+        if self.node.type == "meta":
+            parts, matrix = self._pool_cells(matrix)
+        return [self._weighted(contrast, parts, matrix) for contrast in contrasts]
 
-    def _observe(
-        self, contrast: str, sources: Iterable[FirstLevelMap | Observation], combine: Combine
-    ) -> Observation:
-        entities = dict(self.labels)
+    @property
+    def who(self) -> str:
+        """Say whose maps these are."""
+        return ", ".join(f"{name} {value}" for name, value in self.labels)
+
+    def _pool(self, maps: Sequence[NodeMap]) -> Observation:
+        """Pool maps: ``meta`` weighs by precision where every map of the dataset has a variance."""
+        is_weighed = self.node.type == "meta" and self.has_variance
         return Observation(
-            subject=self.maps[0].entities["subject"],
-            session=entities.get("session"),
-            contrast=contrast,
-            sources=tuple(sources),
-            combine=combine,
+            subject=maps[0].entities["subject"],
+            session=dict(self.labels).get("session"),
+            contrast=maps[0].contrast,
+            sources=tuple(one.source for one in maps),
+            combine="precision" if is_weighed else "mean",
         )
 
     def _node_map(self, observation: Observation, made_as: str | None) -> NodeMap:
@@ -165,33 +154,31 @@ class PersonFit:
         return NodeMap(entities=entities, source=observation, made_as=made_as)
 
     def _name(self, contrast: str) -> str:
-        """Name of a new contrast; where the node receives several, it begins with the name of its own."""
+        """Name a new contrast; where the node receives several, it begins with the name of its own."""
         names = {one.contrast for one in self.maps}
-        if self.n_contrasts > 1 and len(names) == 1:
-            return f"{next(iter(names))} {contrast}"
-        return contrast
+        return f"{next(iter(names))} {contrast}" if self.n_contrasts > 1 and len(names) == 1 else contrast
+
+    def _weigh(self, name: str, parts: Sequence[tuple[Source, float]]) -> NodeMap:
+        observation = replace(
+            self._pool(self.maps),
+            contrast=self._name(name),
+            sources=tuple(part for part, _ in parts),
+            combine="weights",
+            weights=tuple(weight for _, weight in parts),
+        )
+        return self._node_map(observation, name)
 
     def _from_constant(self, contrast: NodeContrast) -> NodeMap:
         """Make fixed effects: the pooled maps, times the weight of the constant."""
-        own = self.maps[0].contrast
-        pooled = self._observe(own, (one.source for one in self.maps), self._combine)
+        pooled, weight = self._pool(self.maps), contrast.numbers[0][0]
         if contrast.name == INTERCEPT:
             return self._node_map(pooled, self.maps[0].made_as)
-        name, weight = self._name(contrast.name), contrast.numbers[0][0]
         if weight == 1:
-            return self._node_map(replace(pooled, contrast=name), contrast.name)
-        weighted = replace(pooled, contrast=name, sources=(pooled,), combine="weights", weights=(weight,))
-        return self._node_map(weighted, contrast.name)
+            return self._node_map(replace(pooled, contrast=self._name(contrast.name)), contrast.name)
+        return self._weigh(contrast.name, [(pooled, weight)])
 
-    def _from_model(self) -> list[NodeMap]:
-        """Solve the node's model: each contrast is a weighted sum of the person's maps."""
-        parts, cells = self._parts(self.designs.matrix(self.positions, self.who))
-        return [self._weighted(contrast, parts, cells) for contrast in self._contrasts]
-
-    def _parts(self, matrix: pd.DataFrame) -> tuple[list[FirstLevelMap | Observation], pd.DataFrame]:
-        """Take the maps (``glm``), or pool them by cells of equal rows (``meta``), with their design rows."""
-        if self.node.type == "glm":
-            return [one.source for one in self.maps], matrix
+    def _pool_cells(self, matrix: pd.DataFrame) -> tuple[list[Source], pd.DataFrame]:
+        """Pool the maps by cells of equal rows of the design, and give a row for each cell."""
         cells = matrix.drop_duplicates(ignore_index=True)
         if RowSpace.of(cells.to_numpy(dtype=np.float64)).rank < len(cells):
             raise UsageError(
@@ -201,35 +188,26 @@ class PersonFit:
                 expected="as many regressors as different rows (a mean per condition)",
                 fix='Use "Type": "glm", or one column of 0 and 1 per condition.',
             )
-        return [self._cell(matrix.eq(cell).all(axis=1).tolist()) for _, cell in cells.iterrows()], cells
+        members = [
+            [one for one, is_in in zip(self.maps, matrix.eq(cell).all(axis=1), strict=True) if is_in]
+            for _, cell in cells.iterrows()
+        ]
+        return [own[0].source if len(own) == 1 else self._pool(own) for own in members], cells
 
-    def _cell(self, is_member: Sequence[bool]) -> FirstLevelMap | Observation:
-        members = [one for one, is_in in zip(self.maps, is_member, strict=True) if is_in]
-        if len(members) == 1:
-            return members[0].source
-        return self._observe(members[0].contrast, (one.source for one in members), self._combine)
-
-    def _weighted(
-        self, contrast: NodeContrast, parts: Sequence[FirstLevelMap | Observation], design: pd.DataFrame
-    ) -> NodeMap:
+    def _weighted(self, contrast: NodeContrast, parts: Sequence[Source], design: pd.DataFrame) -> NodeMap:
+        """Solve the node's model: a contrast is a weighted sum of the person's maps."""
         X = design.to_numpy(dtype=np.float64)
         row = _contrast_row(self.node, contrast, list(design.columns))
-        if not RowSpace.of(X).is_estimable(row[None, :])[0]:
+        if not RowSpace.of(X).is_estimable(row).all():
             n_maps = len(self.maps)
             raise PersonError(
                 f"The contrast {contrast.name!r} cannot be estimated for {self.who}.",
                 reason=f"the contrast {contrast.name!r} cannot be estimated from these {n_maps} maps",
                 found=f"{n_maps} maps, which lack a condition that it compares",
             )
-        weights = _solve(X, row)
-        kept = [(part, float(weight)) for part, weight in zip(parts, weights, strict=True) if weight != 0]
+        pairs = zip(parts, _solve(X, row).tolist(), strict=True)
         name = "intercept" if contrast.name == INTERCEPT else contrast.name
-        observation = replace(
-            self._observe(self._name(name), (part for part, _ in kept), "mean"),
-            combine="weights",
-            weights=tuple(weight for _, weight in kept),
-        )
-        return self._node_map(observation, name)
+        return self._weigh(name, [(part, weight) for part, weight in pairs if weight != 0])
 
 
 def _solve(X: Doubles, row: Doubles) -> Doubles:
