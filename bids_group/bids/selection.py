@@ -49,19 +49,7 @@ class Choice:
 
     def leave(self, reasons: Mapping[Path, str]) -> None:
         """Exclude maps, each for its reason."""
-        self.exclusions.extend(
-            Exclusion(
-                subject=m.subject,
-                session=m.session,
-                run=m.run,
-                task=m.task,
-                contrast=m.contrast,
-                path=m.effect,
-                reason=reasons[m.effect],
-            )
-            for m in self.maps
-            if m.effect in reasons
-        )
+        self.exclusions.extend(m.exclude(reasons[m.effect]) for m in self.maps if m.effect in reasons)
         self.maps = [m for m in self.maps if m.effect not in reasons]
 
     def leave_people(self, reasons: Mapping[str, str]) -> None:

@@ -53,6 +53,18 @@ class FirstLevelMap:
         parts = (self.effect, self.variance, self.dof, self.mask)
         return tuple(path for path in parts if isinstance(path, Path))
 
+    def exclude(self, reason: str) -> Exclusion:
+        """Say why the map is left out."""
+        return Exclusion(
+            subject=self.subject,
+            session=self.session,
+            run=self.run,
+            task=self.task,
+            contrast=self.contrast,
+            path=self.effect,
+            reason=reason,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exclusion:

@@ -31,7 +31,7 @@ from bids_group.model.contrast.within_people import check_within
 from bids_group.model.contrast.zero import explain_zero
 from bids_group.model.formula.coding import Array, Coding
 from bids_group.model.formula.parser import Term
-from bids_group.records import Contrast, Notice, note, warning
+from bids_group.records import Contrast, Notice, note, warn
 from bids_group.words import counted, list_some, quote_column
 
 
@@ -72,22 +72,15 @@ def _read(text: str, coding: Coding) -> Expression:
         return read_expression(text, coding.columns)
     except ContrastError as error:
         better = rewrite(text, coding.levels)
-        if better == text.strip() or not _is_readable(better, coding):
-            raise
+        try:  # only what can be read and weighed is shown
+            again = read_expression(better, coding.columns)
+            for row in again.rows if isinstance(again, Joint) else ():
+                weigh_combination(better, row, coding)
+        except ContrastError:
+            raise error from None
         sided = ", with --one-sided for positive effects only" if re.search("[<>]", text) else ""
-        raise ContrastError(
-            error.sentence, found=error.found, expected=error.expected, fix=f"Write '{better}'{sided}."
-        ) from None
-
-
-def _is_readable(text: str, coding: Coding) -> bool:
-    try:
-        expression = read_expression(text, coding.columns)
-        for row in expression.rows if isinstance(expression, Joint) else ():
-            weigh_combination(text, row, coding)
-    except ContrastError:
-        return False
-    return True
+        fix = f"Write '{better}'{sided}."
+        raise ContrastError(error.sentence, found=error.found, expected=error.expected, fix=fix) from None
 
 
 def build_settled_part(request: ContrastRequest, design: CodedDesign) -> tuple[Contrast, int] | None:
@@ -192,7 +185,7 @@ def _remark_range(meaning: Mean | Slope, coding: Coding) -> Iterator[Notice]:
         covariate, value = coding.covariates.get(place.name), as_number(place.value)
         if covariate is None or value is None or covariate.minimum <= value <= covariate.maximum:
             continue
-        yield warning(
+        yield warn(
             "extrapolation",
             f"A contrast is evaluated at {place.name} = {place.value}, beyond the analysed rows "
             f"({say_number(covariate.minimum)} to {say_number(covariate.maximum)}).",

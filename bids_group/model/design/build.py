@@ -17,7 +17,7 @@ from bids_group.model.contrast.within_people import changes_within
 from bids_group.model.design.checks import check_design, check_variables
 from bids_group.model.design.description import describe
 from bids_group.model.formula.parser import Formula, needed_variables, read_formula
-from bids_group.records import Contrast, Design, GroupAnalysis, Notice, note, warning
+from bids_group.records import Contrast, Design, GroupAnalysis, Notice, note, warn
 from bids_group.row_space import RowSpace
 from bids_group.words import list_some, quote_column
 
@@ -112,7 +112,7 @@ def _build_defaults(design: CodedDesign) -> Contrasts:
         except (DesignError, ContrastError) as error:
             errors.append(error)
             said = f"The default contrast '{request.name or request.expression}' is left out"
-            notices.append(warning("contrasts", f"{said}: {error.sentence}", error.fix))
+            notices.append(warn("contrasts", f"{said}: {error.sentence}", error.fix))
     if design.subjects is not None:
         said = f" Left out, because they compare people: {list_some(between)}." if between else ""
         fix = (
@@ -158,7 +158,7 @@ def _no_contrast(between: list[str]) -> DesignError:
 
 
 def _say_part(contrast: Contrast, n_whole: int) -> Notice:
-    return warning(
+    return warn(
         "contrasts",
         f"No default contrast can be tested whole: of {contrast.name} the part that these rows settle is "
         f"tested, {len(contrast.weights)} of {n_whole} degrees of freedom.",
@@ -177,7 +177,7 @@ def _check_subjects(formula: str, design: CodedDesign) -> list[Notice]:
             return []  # its columns tell people apart
         fix = "Add a column of 0 and 1 for each person."
     return [
-        warning(
+        warn(
             "subjects",
             "People have several rows, but the formula has no term for the person: rows of one person are "
             "treated as independent. p without shuffling is too large where a person's rows are alike, and "

@@ -16,7 +16,7 @@ from bids_group.model.contrast.coded_design import CodedDesign
 from bids_group.model.contrast.sentences import say_number
 from bids_group.model.formula.coding import Coding, as_levels, is_numeric, levels_of
 from bids_group.model.formula.parser import Formula
-from bids_group.records import Column, GroupAnalysis, Notice, note, warning
+from bids_group.records import Column, GroupAnalysis, Notice, note, warn
 from bids_group.words import list_some, plural
 
 _FEW_DOF = 10
@@ -58,7 +58,7 @@ def _check_lone(name: str, values: pd.Series, rows: pd.DataFrame) -> Iterator[No
     for level, group in people.groupby("level"):
         if len(group) > 1 and len(set(group["subject"])) == 1:
             sentence = f"Only sub-{group['subject'].iloc[0]} has {name} = {level}: one person is no group."
-            yield warning("cells", sentence, f"Join levels, or leave out '{name}'.")
+            yield warn("cells", sentence, f"Join levels, or leave out '{name}'.")
 
 
 def check_design(design: CodedDesign, details: Mapping[str, Any], *, has_noise: bool = True) -> list[Notice]:
@@ -143,7 +143,7 @@ def _check_codes(name: str, values: pd.Series, column: Column | None) -> Iterato
     if 2 < len(unique) <= _MOST_CODES and len(unique) * 2 <= len(values):
         few = f"few whole numbers ({list_some(map(int, unique))})"
         sentence = f"The column '{name}' holds {few} and is used as a number."
-        yield warning("codes", sentence, f"If they are codes of groups, say --categorical {name}.")
+        yield warn("codes", sentence, f"If they are codes of groups, say --categorical {name}.")
     if column is None or source.startswith("made by"):  # such as dummies of Factor
         return
     if len(unique) == 2 and (np.ptp(unique) == 1 or (unique == (-1, 1)).all()):
@@ -184,13 +184,13 @@ def _check_rank(design: CodedDesign, details: Mapping[str, Any]) -> Iterator[Not
         )
         sentence = f"The design has {details['n_regressors']} columns but rank {details['rank']}"
         fix = "Leave out a term that says the same as others; contrasts that depend on it are refused."
-        yield warning("rank", f"{sentence}: {', and '.join(said)}.", fix)
+        yield warn("rank", f"{sentence}: {', and '.join(said)}.", fix)
 
 
 def _check_dof(n_rows: int, rank: int) -> Iterator[Notice]:
     if n_rows - rank < _FEW_DOF:
         sentence = f"Only {n_rows - rank} degrees of freedom are left ({n_rows} rows, rank {rank})."
-        yield warning("dof", sentence, "Use fewer terms, or more people.")
+        yield warn("dof", sentence, "Use fewer terms, or more people.")
 
 
 def _check_cells(coding: Coding, variables: pd.DataFrame) -> Iterator[Notice]:
@@ -213,7 +213,7 @@ def _check_cells(coding: Coding, variables: pd.DataFrame) -> Iterator[Notice]:
             ]
             if said:
                 sentence = f"There is {what} with {'; '.join(said[:8])}."
-                yield warning("cells", sentence, f"Join levels, or leave out {leave}")
+                yield warn("cells", sentence, f"Join levels, or leave out {leave}")
 
 
 def _check_covariates(coding: Coding, variables: pd.DataFrame) -> Iterator[Notice]:
@@ -221,7 +221,7 @@ def _check_covariates(coding: Coding, variables: pd.DataFrame) -> Iterator[Notic
         values = variables[name].to_numpy(dtype=np.float64)
         if np.ptp(values) == 0:
             sentence = f"The covariate '{name}' is {say_number(values[0])} in every row."
-            yield warning("constant", sentence, f"Leave '{name}' out of the formula.")
+            yield warn("constant", sentence, f"Leave '{name}' out of the formula.")
             continue
         for factor, levels in coding.levels.items():
             if factor != "subject":
@@ -236,7 +236,7 @@ def _check_groups(name: str, factor: str, groups: Mapping[str, Any]) -> Iterator
             f"The covariate '{name}' is {say_number(groups[level][0])} for everyone with {factor} = {level}: "
             "there is no slope in that group."
         )
-        yield warning("constant", sentence, f"Leave '{name}' out, or analyse the other groups alone.")
+        yield warn("constant", sentence, f"Leave '{name}' out, or analyse the other groups alone.")
     if len(groups) < 2 or sum(map(len, groups.values())) <= len(groups) or len(constant) == len(groups):
         return
     p = stats.f_oneway(*groups.values()).pvalue
@@ -245,7 +245,7 @@ def _check_groups(name: str, factor: str, groups: Mapping[str, Any]) -> Iterator
     share = between / ((total - total.mean()) ** 2).sum()
     if p < 0.05 and share > 0.14:
         means = ", ".join(f"{level} {say_number(values.mean())}" for level, values in groups.items())
-        yield warning(
+        yield warn(
             "confounding",
             f"The covariate '{name}' differs between the levels of '{factor}' (means: {means}; "
             f"{share:.0%} of its variance).",
@@ -258,13 +258,11 @@ def _check_collinearity(details: Mapping[str, Any], *, is_full_rank: bool, is_ow
     if high:
         said = ", ".join(f"{name} {say_number(value)}" for name, value in high.items())
         sentence = f"Terms are nearly told by the others (variance inflation: {said})."
-        yield warning(
-            "collinearity", sentence, "Expect wide intervals; leave one of them out, or combine them."
-        )
+        yield warn("collinearity", sentence, "Expect wide intervals; leave one of them out, or combine them.")
     condition = details["condition_number"]
     if is_full_rank and not high and condition is not None and condition > _HIGH_CONDITION:
         where = "in the table" if is_own else "--center grand"
-        yield warning(
+        yield warn(
             "collinearity",
             "The columns of the design nearly depend on each other "
             f"(condition number {say_number(condition)}).",
@@ -278,4 +276,4 @@ def _check_leverage(details: Mapping[str, Any], rank: int) -> Iterator[Notice]:
     if high:
         sentence = f"These rows weigh heavily on the fit (leverage, 1 at most: {', '.join(high[:8])})."
         fix = "Check their covariates for typing errors, and see whether results hold without them."
-        yield warning("leverage", sentence, fix)
+        yield warn("leverage", sentence, fix)

@@ -111,14 +111,8 @@ class Coding:
 def build_coding(formula: Formula, variables: pd.DataFrame, centering: str) -> tuple[Coding, pd.DataFrame]:
     """Settle levels, centres and codings from the analysed rows, and build their design matrix.
 
-    Parameters
-    ----------
-    formula
-        Terms, as `read_formula` gives them.
-    variables
-        One row per observation; every column that the formula and its centring need, without missing values.
-    centering
-        ``grand``, ``none`` or ``within:FACTOR``.
+    ``variables``: one row per observation, every column that the formula and its centring need;
+    ``centering``: ``grand``, ``none`` or ``within:FACTOR``. The matrix is ``(n_rows, n_regressors)``.
 
     Raises
     ------

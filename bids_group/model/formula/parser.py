@@ -76,16 +76,9 @@ class Formula:
 
 
 def needed_variables(formula: str, columns: Iterable[str], *, centering: str = "grand") -> tuple[str, ...]:
-    """Name the columns of the table that a formula (and its centring) needs.
+    """Name the columns of the table that a formula needs, and the factor by which one of them is centred.
 
-    Parameters
-    ----------
-    formula
-        Wilkinson formula, with or without the leading ``~``.
-    columns
-        Names of the columns that exist.
-    centering
-        ``grand``, ``none`` or ``within:FACTOR``; the factor is needed where a column is centred by it.
+    ``columns``: names of the columns that exist; ``centering``: ``grand``, ``none`` or ``within:FACTOR``.
 
     Raises
     ------

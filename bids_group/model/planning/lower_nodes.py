@@ -10,7 +10,7 @@ from bids_group.config.stats_model import INTERCEPT, Node
 from bids_group.errors import SelectionError
 from bids_group.model.planning.node_maps import NodeMap, NodeMaps, find_contrast, split, values_of
 from bids_group.model.planning.person_fit import NodeDesigns, PersonError, PersonFit
-from bids_group.records import Cohort, warning
+from bids_group.records import Cohort, warn
 from bids_group.words import list_some
 
 
@@ -79,7 +79,7 @@ def _declared(node: Node, received: NodeMaps) -> NodeMaps:
         exclusions=(*received.exclusions, *out),
         notices=(
             *received.notices,
-            *(warning("model", f"{said} {name!r}, of which there is no map.") for name in absent),
+            *(warn("model", f"{said} {name!r}, of which there is no map.") for name in absent),
         ),
     )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bids_group.config.stats_model import Edge, Node, StatsModel
 from bids_group.errors import SelectionError
 from bids_group.model.planning.covariates import RowKey, join_covariates, level_text, unknown_column
-from bids_group.records import Cohort, Exclusion, FirstLevelMap, Notice, Observation, warning
+from bids_group.records import Cohort, Exclusion, FirstLevelMap, Notice, Observation, warn
 from bids_group.words import list_some
 
 KEYS = ("subject", "session", "run", "task", "contrast", "space", "res", "den", "node")
@@ -51,18 +51,7 @@ class NodeMap:
 
     def exclude(self, reason: str) -> list[Exclusion]:
         """Say of all maps below why they are left out."""
-        return [
-            Exclusion(
-                subject=one.subject,
-                session=one.session,
-                run=one.run,
-                task=one.task,
-                contrast=one.contrast,
-                path=one.effect,
-                reason=reason,
-            )
-            for one in self.maps
-        ]
+        return [one.exclude(reason) for one in self.maps]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +121,7 @@ def _filter(given: NodeMaps, edge: Edge, key: str, wanted: Sequence[str], cohort
         exclusions=(*given.exclusions, *out),
         notices=(
             *given.notices,
-            *(warning("model", f"{said} {one!r}, which no map has.", fix) for one in absent),
+            *(warn("model", f"{said} {one!r}, which no map has.", fix) for one in absent),
         ),
     )
 

@@ -34,10 +34,7 @@ def build_node_rows(
 ) -> NodeRows:
     """Join the covariates to rows and transform them.
 
-    Parameters
-    ----------
-    judged_by
-        Further columns that the analysis needs (blocks, variance groups).
+    ``judged_by``: further columns that the analysis needs (blocks, variance groups).
 
     Raises
     ------

@@ -22,7 +22,7 @@ from bids_group.model.planning.node_contrasts import contrast_requests
 from bids_group.model.planning.node_maps import Labels, NodeMap, NodeMaps, receive, split, values_of
 from bids_group.model.planning.node_rows import build_node_rows, check_one_contrast, node_formula
 from bids_group.model.planning.transformations import transform
-from bids_group.records import Cohort, FirstLevelMap, GroupAnalysis, Observation, warning
+from bids_group.records import Cohort, FirstLevelMap, GroupAnalysis, Observation, warn
 
 UNNAMED = ("contrast", "task", "space", "res", "den", "node")
 """Keys of GroupBy that the names of output files carry anyway, or that have one value in an analysis."""
@@ -53,7 +53,7 @@ def plan_analyses(cohort: Cohort, model: StatsModel, spec: AnalysisSpec) -> tupl
         else:
             outputs[node.name] = lower_outputs(node, received, cohort, spec)
     _check_names(one for analysis in analyses for one in analysis.observations)
-    remarks = tuple(warning("model", one) for one in model.remarks)
+    remarks = tuple(warn("model", one) for one in model.remarks)
     has_names = len(model.dataset_nodes) > 1
     return tuple(
         replace(one, node=one.node if has_names else None, notices=remarks + one.notices) for one in analyses
@@ -134,13 +134,7 @@ def _with_rows(
 ) -> GroupAnalysis:
     """Join observations and transformed rows; ``reasons``, by label, say why others were left out."""
     left = [one for one in observations if one.label in reasons]
-    out = [
-        exclusion
-        for one in left
-        for exclusion in NodeMap(
-            entities={"subject": one.subject, "contrast": one.contrast}, source=one
-        ).exclude(reasons[one.label])
-    ]
+    out = [each.exclude(reasons[one.label]) for one in left for each in one.maps]
     stay = tuple(one for one in observations if one.label not in reasons)
     labels = [one.label for one in stay]
     return replace(
@@ -196,7 +190,7 @@ def _analysis(
     rows = build_node_rows(node, [_row_key(one) for one in observations], cohort, judged_by=judged)
     requests = contrast_requests(node)
     sentence = f"The node {node.name!r} has no contrasts; the mean and each term are tested."
-    defaults = () if requests or "contrast" in node.settings else (warning("model", sentence),)
+    defaults = () if requests or "contrast" in node.settings else (warn("model", sentence),)
     analysis = GroupAnalysis(
         # several first-level contrasts are named together, briefly enough for a file name
         first_level_contrast=" and ".join(contrasts)

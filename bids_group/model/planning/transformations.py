@@ -45,16 +45,10 @@ from bids_group.words import suggest
 
 
 def transform(rows: pd.DataFrame, instructions: Sequence[Mapping[str, Any]], node: str) -> Transformed:
-    """Apply the instructions of a node, one after the other.
+    """Apply the instructions of a node (as the model file has them), one after the other.
 
-    Parameters
-    ----------
-    rows
-        One row per observation; numeric and categorical columns, missing = NaN.
-    instructions
-        As the model file has them: ``Name``, ``Input`` and what else each takes.
-    node
-        The name of the node, for messages.
+    ``rows``: one per observation, numeric and categorical columns, missing = NaN; ``node``: its name, for
+    messages.
 
     Raises
     ------
