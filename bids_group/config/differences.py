@@ -118,8 +118,7 @@ def _say(setting: str, value: Any, other: Any) -> str:
     if value is _ABSENT:
         return f"no {name}"
     if setting in SETTINGS and SETTINGS[setting].flags:
-        flags = {meant: flag for flag, (meant, _) in SETTINGS[setting].flags.items()}
-        return flags.get(value, f"no {name}")
+        return SETTINGS[setting].flag_of(value) or f"no {name}"
     if value == [] and setting.startswith("contrast"):
         return f"no {name} (the default contrasts)"
     return f"{name} {_write(value, other)}"

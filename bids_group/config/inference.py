@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from bids_group.config.options import Bounds, check_bounds, option
+from bids_group.config.options import Bounds, check_bounds, option, options_of
 from bids_group.errors import UsageError
 
 CORRECTIONS = ("none", "fdr", "bonferroni", "ari", "fwe-voxel", "fwe-size", "fwe-mass", "fwe-tfce")
@@ -44,7 +44,9 @@ class InferenceSpec:
         is_signed=True,
         bounds=Bounds(above=0),
     )
-    n_permutations: int = option("default 10000", "inference", 10_000, metavar="N", bounds=Bounds(at_least=1))
+    n_permutations: int = option(
+        "default 10000", "inference", 10_000, metavar="N", bounds=Bounds(at_least=1), needs="needs_shuffling"
+    )
     random_seed: int = option("default 0", "inference", 0, metavar="S", bounds=Bounds(at_least=0))
     connectivity: Literal[6, 18, 26] = option("neighbours of a voxel (default 6)", "inference", 6)
     exchangeability_blocks: str | None = option(
@@ -60,6 +62,7 @@ class InferenceSpec:
             "--within-blocks": ("within", "shuffle within blocks"),
             "--whole-blocks": ("whole", "shuffle whole blocks"),
         },
+        needs="needs_shuffling",
     )
     variance_groups: str | None = option(
         "groups with a variance of their own",
@@ -67,14 +70,19 @@ class InferenceSpec:
         metavar="COL",
         one_only="each row belongs to one variance group",
     )
-    shuffle: Literal["auto", "flips", "permutations", "both"] = option("default auto", "inference", "auto")
+    shuffle: Literal["auto", "flips", "permutations", "both"] = option(
+        "default auto", "inference", "auto", needs="needs_shuffling"
+    )
     familywise: Literal["within-contrast", "across-contrasts"] = option(
         "count family-wise errors in each contrast (default), or over all contrasts of the run",
         "inference",
         "within-contrast",
     )
     has_tail_approximation: bool = option(
-        "Pareto tail for few shuffles (sound to p of about 0.01)", "inference", False
+        "Pareto tail for few shuffles (sound to p of about 0.01)",
+        "inference",
+        False,
+        needs="is_judged_by_shuffling",
     )
     has_permutation_p: bool = option(
         "also a map of each element's uncorrected p by shuffling (stat-p_desc-permutation)",
@@ -102,6 +110,16 @@ class InferenceSpec:
     def is_judged_by_shuffling(self) -> bool:
         """Whether a correction is by shuffling: a map of uncorrected p alone is held against no alpha."""
         return any(name.startswith("fwe-") for name in self.corrections)
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """The options of shuffling that were set, though nothing is shuffled that they are about."""
+        values = [(one, getattr(self, one.attribute)) for one in options_of(InferenceSpec) if one.needs]
+        return tuple(
+            one.flag_of(value) or one.flag
+            for one, value in values
+            if value != one.default and not getattr(self, one.needs)
+        )
 
     @property
     def shuffled(self) -> tuple[str, ...]:

@@ -76,6 +76,8 @@ class Option:
         In a model file: among the settings of the ``run``, of each Dataset ``node``, or (None) not there.
     is_late
         Versions before did not know it, so that a model has it only where it is not at its default.
+    needs
+        What of the record must be true, or else the option changes nothing.
     read
         From the words typed to the value, where the kind does not say how.
     """
@@ -97,12 +99,17 @@ class Option:
     stands: Literal["run", "node"] | None = "run"
     is_signed: bool = False
     is_late: bool = False
+    needs: str = ""
     read: Callable[[Any], Any] | None = None
 
     @property
     def spellings(self) -> Mapping[str, str]:
         """Each way to write it on the command line, and its help."""
         return {flag: help_ for flag, (_, help_) in self.flags.items()} or {self.flag: self.help}
+
+    def flag_of(self, value: Any) -> str:
+        """Say what is typed for a value, of an option that takes none; empty where nothing is typed."""
+        return next((flag for flag, (meant, _) in self.flags.items() if meant == value), "")
 
     @property
     def title(self) -> str:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Literal
 
 from bids_group.config.request import AnalysisSpec, Inputs, Selection
@@ -66,6 +67,12 @@ class Node:
     settings: Mapping[str, Any] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
     """The node as it stood in its file (empty where it was compiled): what is written out again."""
+
+    @property
+    def design_matrix(self) -> Path | None:
+        """The table of the design that the settings name."""
+        table = self.settings.get("design_matrix")
+        return None if table is None else Path(table)
 
     @property
     def all_contrasts(self) -> tuple[NodeContrast, ...]:

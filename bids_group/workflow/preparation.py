@@ -207,16 +207,9 @@ def _read_atlas(spec: AnalysisSpec, cohort: Cohort) -> tuple[Atlas | None, tuple
 
 def _tell_idle_options(inference: InferenceSpec) -> list[Notice]:
     """Name settings of shuffling that do nothing because no correction shuffles."""
-    default = InferenceSpec()
-    of_any = ("n_permutations", "shuffle", "block_scheme")
-    names = (
-        *(() if inference.needs_shuffling else of_any),
-        *(() if inference.is_judged_by_shuffling else ("has_tail_approximation",)),
-    )
-    idle = [name for name in names if getattr(inference, name) != getattr(default, name)]
-    if not idle:
+    if not inference.idle:
         return []
-    options = ", ".join("--" + name.removeprefix("has_").replace("_", "-") for name in idle)
+    options = ", ".join(inference.idle)
     return [
         Notice(
             severity="warning",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 
@@ -209,7 +208,7 @@ def _analysis(
         notices=(*received.notices, *defaults),
         exclusions=received.exclusions,
         instructions=node.instructions,
-        design_matrix=Path(matrix) if (matrix := node.settings.get("design_matrix")) else None,
+        design_matrix=node.design_matrix,
     )
     if not node.instructions:
         return analysis
