@@ -122,7 +122,8 @@ class Option:
         if typed is None:
             return None
         if self.kind == "texts":
-            return tuple(dict.fromkeys(self._without_entity(text) for text in typed))
+            texts = tuple(self._without_entity(text) for text in typed)
+            return tuple(dict.fromkeys(texts)) if self.entity or self.choices else texts
         if self.kind == "text":
             return self._without_entity(typed)
         if self.kind == "paths":
