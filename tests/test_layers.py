@@ -1,0 +1,35 @@
+"""Rules of layers that import-linter cannot check (it knows external packages only whole), and their page."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "bids_group"
+ESTIMATORS = re.compile(r"nilearn\.(glm\.(second|first)_level|mass_univariate)|SecondLevelModel\(")
+
+
+@pytest.mark.parametrize("package", sorted(path.name for path in PACKAGE.iterdir() if path.is_dir()))
+def test_estimators_of_nilearn_are_used_only_in_model(package):
+    users = [path.name for path in (PACKAGE / package).rglob("*.py") if ESTIMATORS.search(path.read_text())]
+    assert bool(users) == (package == "model"), users
+
+
+def test_no_module_is_called_utils():
+    names = {path.stem for path in PACKAGE.rglob("*.py")}
+    assert not names & {"utils", "util", "helpers", "misc", "common"}
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_files_that_a_page_names_are_there(page):
+    names = re.findall(r"`([\w./]+/[\w.]+\.(?:py|j2|json))`", (ROOT / page).read_text(encoding="utf-8"))
+    places = (ROOT, PACKAGE, PACKAGE / "output" / "report")
+    assert names
+    assert [name for name in names if not any((place / name).is_file() for place in places)] == []
+
+
+def test_every_package_stands_in_the_table_of_layers():
+    table = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("## Layers")[2]
+    found = {path.stem for path in PACKAGE.iterdir() if path.suffix in ("", ".py") and path.name[0] != "_"}
+    assert [name for name in sorted(found) if f"`{name}`" not in table.partition("## Records")[0]] == []
