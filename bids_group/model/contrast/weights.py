@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from bids_group.errors import ContrastError
-from bids_group.model.contrast.expressions import Combination, HeldAt, Mean, Meaning, Regressor, Slope
+from bids_group.model.contrast.expressions import Combination, Mean, Meaning, Regressor, Slope
 from bids_group.model.formula.coding import Array, Coding
 from bids_group.words import list_some, point_at, suggest
 
@@ -90,44 +90,28 @@ def place_levels(text: str, meaning: Mean | Slope, coding: Coding) -> tuple[dict
     """Sort the places into levels of factors and values of covariates."""
     levels: dict[str, str] = {}
     values: dict[str, float] = {}
-    for place in meaning.places:
-        if place.name in coding.levels:
-            levels[place.name] = _find_level(text, place, coding.levels[place.name])
-        elif place.name in coding.covariates:
-            values[place.name] = _read_value(text, place)
+    for held in meaning.places:
+        number, known, fix = as_number(held.value), (*coding.levels, *coding.covariates), None
+        if held.name in coding.levels:
+            known = coding.levels[held.name]
+            same = [one for one in known if number is not None and as_number(one) == number]
+            if held.value in known or same:
+                levels[held.name] = held.value if held.value in known else same[-1]
+                continue
+            what = f"names {held.name} = '{held.value}', which no analysed row has"
+            expected, fix = f"one of {list_some(known)}", suggest(held.value, known)
+        elif held.name in coding.covariates:
+            if number is not None and np.isfinite(number):
+                values[held.name] = number
+                continue
+            what = f"holds {held.name} at '{held.value}', which is not a number"
+            expected = f"a number, such as {held.name}=30"
         else:
-            known = (*coding.levels, *coding.covariates)
-            raise ContrastError(
-                f"The contrast '{text.strip()}' names '{place.name}', which is not in the formula.",
-                found=point_at(text, place.position),
-                expected=f"one of {list_some(known)}",
-                fix=suggest(place.name, known) or f"Add {place.name} to the formula.",
-            )
+            what, expected = f"names '{held.name}', which is not in the formula", f"one of {list_some(known)}"
+            fix = suggest(held.name, known) or f"Add {held.name} to the formula."
+        found = point_at(text, held.position)
+        raise ContrastError(f"The contrast '{text.strip()}' {what}.", found=found, expected=expected, fix=fix)
     return levels, values
-
-
-def _find_level(text: str, place: HeldAt, levels: tuple[str, ...]) -> str:
-    number = as_number(place.value)
-    same = [level for level in levels if number is not None and as_number(level) == number]
-    if place.value in levels or same:
-        return place.value if place.value in levels else same[-1]
-    raise ContrastError(
-        f"The contrast '{text.strip()}' names {place.name} = '{place.value}', which no analysed row has.",
-        found=point_at(text, place.position),
-        expected=f"one of {list_some(levels)}",
-        fix=suggest(place.value, levels),
-    )
-
-
-def _read_value(text: str, place: HeldAt) -> float:
-    value = as_number(place.value)
-    if value is not None and np.isfinite(value):
-        return value
-    raise ContrastError(
-        f"The contrast '{text.strip()}' holds {place.name} at '{place.value}', which is not a number.",
-        found=point_at(text, place.position),
-        expected=f"a number, such as {place.name}=30",
-    )
 
 
 def as_number(typed: str) -> float | None:

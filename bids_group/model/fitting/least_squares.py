@@ -11,11 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_group.records import Contrast, Design
+from bids_group.row_space import TOLERANCE, RowSpace
 
 Doubles = npt.NDArray[np.float64]
-
-RELATIVE_TOLERANCE = 1e-8
-"""Below this share of the largest singular value a direction of the (scaled) design does not exist."""
 
 EXACT_FIT = 1e-24
 """Share of the data's sum of squares below which residuals of float32 data can only be rounding errors."""
@@ -54,15 +52,11 @@ def orthonormal_basis(design: Design) -> Basis:
     With X D⁻¹ = U S V' the coefficients are β = D⁻¹ V S⁻¹ θ, so that C β = (C D⁻¹ V S⁻¹) θ: the same effects,
     variances and tests for every estimable contrast, also where X is badly scaled or rank-deficient.
     """
-    matrix = design.matrix.to_numpy(dtype=np.float64)
-    norms = np.linalg.norm(matrix, axis=0)
-    norms[norms == 0] = 1.0
-    left, sizes, right = np.linalg.svd(matrix / norms, full_matrices=False)
-    rank = design.rank
-    to_basis = (right[:rank].T / sizes[:rank]) / norms[:, None]
+    space = RowSpace.of(design.matrix.to_numpy(dtype=np.float64))
+    to_basis = (space.basis / space.singular_values[: space.rank]) / space.norms[:, None]
     weights = tuple(np.atleast_2d(contrast.weights) @ to_basis for contrast in design.contrasts)
     return Basis(
-        columns=np.ascontiguousarray(left[:, :rank]),
+        columns=np.ascontiguousarray(space.columns),
         weights=weights,
         directions=tuple(_orthonormal_rows(rows) for rows in weights),
     )
@@ -280,7 +274,7 @@ def _inverses_of(designs: Doubles) -> tuple[Doubles, Doubles, npt.NDArray[np.int
     """Work on designs ``(k, n_obs, p)``; their triangular factors have the same singular values."""
     triangles = np.linalg.qr(designs, mode="r")
     _, sizes, right = np.linalg.svd(triangles, full_matrices=False)
-    exists = sizes > RELATIVE_TOLERANCE * np.maximum(sizes[:, :1], np.finfo(np.float64).tiny)
+    exists = sizes > TOLERANCE * np.maximum(sizes[:, :1], np.finfo(np.float64).tiny)
     inverse_squares = np.where(exists, 1 / np.where(exists, sizes, 1.0) ** 2, 0.0)
     left = right.transpose(0, 2, 1)
     return (

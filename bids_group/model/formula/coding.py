@@ -78,13 +78,9 @@ class Coding:
         """Categorical columns that the regressors of a term depend on, the factor of centring among them."""
         named = [column for column in term.columns if column in self.levels]
         centered = {use.column for f in term.factors for use in f.uses if use.role in ("bare", "inner")}
-        if (
-            centered & set(self.covariates)
-            and self.within in self.formula.columns
-            and self.within not in named
-        ):
+        if centered & set(self.covariates) and self.within in self.formula.columns:
             named.append(str(self.within))
-        return tuple(named)
+        return tuple(dict.fromkeys(named))
 
     @property
     def n_covariates(self) -> tuple[int, ...]:
