@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from bids_group.records.sidecars import RunRecord, Sidecar
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "bids_group"
 ESTIMATORS = re.compile(r"nilearn\.(glm\.(second|first)_level|mass_univariate)|SecondLevelModel\(")
@@ -33,3 +35,21 @@ def test_every_package_stands_in_the_table_of_layers():
     table = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("## Layers")[2]
     found = {path.stem for path in PACKAGE.iterdir() if path.suffix in ("", ".py") and path.name[0] != "_"}
     assert [name for name in sorted(found) if f"`{name}`" not in table.partition("## Records")[0]] == []
+
+
+def test_a_key_of_sidecars_is_spelled_only_as_a_field_of_its_record():
+    """Who writes files, and who reads them back, goes through the records (the dry run has its own JSON)."""
+    known = {
+        Sidecar.key_of(name) for name in vars(Sidecar)["__annotations__"] if not hasattr(RunRecord, name)
+    }
+    shared = {"Description", "Columns", "Formula", "Rank", "Estimator", "Files", "Type", "Scaling", "Mask"}
+    folders = [
+        PACKAGE / name for name in ("compare", "inference", "workflow", "output/files", "output/report")
+    ]
+    spelled = {
+        (path.name, word)
+        for folder in folders
+        for path in folder.rglob("*.py")
+        for word in re.findall(r'"([A-Z]\w+)"', path.read_text())
+    }
+    assert not {(name, word) for name, word in spelled if word in known - shared}

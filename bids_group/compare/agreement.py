@@ -17,6 +17,7 @@ from bids_group.output.report.folder import read_table, sidecar_of
 from bids_group.output.report.volumes import alpha_of
 
 Row = npt.NDArray[np.float64]
+Values = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 LIMIT_SD = 1.96
 
@@ -40,18 +41,17 @@ class Ground:
         """Number of elements that both have."""
         return self.elements.n_elements
 
-    def read_a(self, path: Path) -> npt.NDArray[np.float32] | None:
-        """Read a map of A at the common elements; None where it is not one volume."""
+    def read_a(self, path: Path | None) -> Values | None:
+        """Read a map of A at the common elements; None where there is none, or not one volume."""
         return _pick(path, self.elements.grid.shape, self.elements.indices)
 
-    def read_b(self, path: Path) -> npt.NDArray[np.float32] | None:
+    def read_b(self, path: Path | None) -> Values | None:
         """Read a map of B at the common elements."""
         return _pick(path, self.shape_b, self.in_b)
 
 
-def _pick(path: Path, shape: tuple[int, ...], at: npt.NDArray[np.intp]) -> npt.NDArray[np.float32] | None:
-    data = read_map(path).data
-    if data.ndim != 3:
+def _pick(path: Path | None, shape: tuple[int, ...], at: npt.NDArray[np.intp]) -> Values | None:
+    if path is None or (data := read_map(path).data).ndim != 3:
         return None
     if data.shape != shape:
         raise GridError(
@@ -124,15 +124,16 @@ class Comparison:
     stat: str | None
     correction: str | None
     n: int
-    a: npt.NDArray[np.float32] | None = None
-    b: npt.NDArray[np.float32] | None = None
+    a: Values | None = None
+    b: Values | None = None
     is_a: Flags | None = None
     is_b: Flags | None = None
     outside: tuple[int, int] = (0, 0)
     """Significant elements of A and of B that the other did not analyse."""
 
     @cached_property
-    def _finite(self) -> tuple[Row, Row] | None:
+    def finite(self) -> tuple[Row, Row] | None:
+        """Both maps where both are finite; None where there is no map."""
         if self.a is None or self.b is None:
             return None
         is_finite = np.isfinite(self.a) & np.isfinite(self.b)
@@ -141,16 +142,16 @@ class Comparison:
     @cached_property
     def r(self) -> float | None:
         """Pearson's correlation; None where a map does not vary."""
-        if self._finite is None:
+        if self.finite is None:
             return None
-        a, b = (values - values.mean() if values.size else values for values in self._finite)
+        a, b = (values - values.mean() if values.size else values for values in self.finite)
         size = float(np.sqrt((a @ a) * (b @ b)))
         return float(np.clip(a @ b / size, -1, 1)) if size > 0 else None
 
     @cached_property
     def difference(self) -> Row | None:
         """B − A at the common elements where both are finite."""
-        return None if self._finite is None else self._finite[1] - self._finite[0]
+        return None if self.finite is None else self.finite[1] - self.finite[0]
 
     @cached_property
     def bias(self) -> float | None:
@@ -200,33 +201,27 @@ def compare_maps(a: Tested, b: Tested, ground: Ground) -> tuple[Comparison, ...]
 
 
 def _compare(a: Tested, b: Tested, ground: Ground, stat: str) -> Comparison | None:
-    values = _values(a.contrast.maps.get(stat), b.contrast.maps.get(stat), ground)
-    if values is None:
+    paths = [one.contrast.maps.get(stat) for one in (a, b)]
+    if None in paths:
         return None
-    return Comparison(stat=stat, correction=None, n=ground.n, a=values[0], b=values[1])
-
-
-def _values(
-    path_a: Path | None, path_b: Path | None, ground: Ground
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None:
-    if path_a is None or path_b is None:
+    values_a, values_b = ground.read_a(paths[0]), ground.read_b(paths[1])
+    if values_a is None or values_b is None:
         return None
-    a, b = ground.read_a(path_a), ground.read_b(path_b)
-    return None if a is None or b is None else (a, b)
+    return Comparison(stat=stat, correction=None, n=ground.n, a=values_a, b=values_b)
 
 
 def _compare_correction(a: Tested, b: Tested, ground: Ground, correction: str) -> Comparison:
     found_a, found_b = _significant(a, correction), _significant(b, correction)
     is_a, is_b = found_a.reshape(-1)[ground.elements.indices], found_b.reshape(-1)[ground.in_b]
-    values = _values(_judged(a, correction), _judged(b, correction), ground)
+    a_values, b_values = ground.read_a(_judged(a, correction)), ground.read_b(_judged(b, correction))
+    if a_values is None or b_values is None:
+        a_values = b_values = None
     # an element of B may be the partner of several of A: what is outside is counted on B's own grid
     reached = np.zeros(found_b.size, dtype=bool)
     reached[ground.in_b] = True
     outside = int(found_a.sum() - is_a.sum()), int((found_b.reshape(-1) & ~reached).sum())
-    stat = "tdp" if correction == "ari" else "p"
-    a_values, b_values = (None, None) if values is None else values
     return Comparison(
-        stat=None if values is None else stat,
+        stat=None if a_values is None else "tdp" if correction == "ari" else "p",
         correction=correction,
         n=ground.n,
         a=a_values,

@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bids_group.compare.agreement import Ground
-from bids_group.compare.matching import Pair
-from bids_group.compare.sources import Source, Tested
+from bids_group.compare.sources import Pair, Source, Tested
 from bids_group.config.differences import find_differences
 from bids_group.output.report.desk import title_of
 from bids_group.output.report.facts import gather_facts
@@ -37,10 +36,7 @@ def _describe(source: Source, one: Tested, n_elements: int) -> Iterator[tuple[st
     found: list[tuple[str, Any]] = [
         ("participants", facts["n_people"]),
         ("rows of the design", facts["n_rows"]),
-        (
-            "first-level contrast",
-            ", ".join(one.analysis.first_level_contrasts),
-        ),
+        ("first-level contrast", ", ".join(one.analysis.first_level_contrasts)),
         ("maps of the rows", facts["first_level_contrast"]),
         ("input statistic", facts["input_stat"] or "effect"),
         ("pooling within people", facts["pooling"]),

@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_group.compare.agreement import Comparison, Ground
-from bids_group.compare.matching import Pair
-from bids_group.compare.sources import Tested
+from bids_group.compare.sources import Pair, Tested
 from bids_group.errors import GridError
 from bids_group.output.files.sidecars import ESTIMATORS
 from bids_group.output.report.folder import entities_of, sidecar_of, weights_of

@@ -12,7 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from bids_group.compare.agreement import Comparison, Ground
-from bids_group.compare.matching import Pair
+from bids_group.compare.sources import Pair
 from bids_group.output.report.brains import Layers, draw_mosaic
 from bids_group.output.report.canvas import Box, common_cuts, place, read_anatomy
 from bids_group.output.report.desk import title_of
@@ -87,12 +87,12 @@ def _ending(one: Comparison) -> str:
 
 def picture_agreement(one: Comparison, pair: Pair, portfolio: Portfolio) -> Picture | None:
     """Draw the scatter with the line of identity beside the differences with their limits."""
-    if one.a is None or one.b is None or one.bias is None:
+    if one.bias is None:
         return None
     lower, upper = one.limits
     numbers = (
-        f"r = {_show(one.r)}, mean difference {_show(one.bias)}, "
-        f"95 % limits of agreement {_show(lower)} to {_show(upper)}"
+        f"r = {show(one.r)}, mean difference {show(one.bias)}, "
+        f"95 % limits of agreement {show(lower)} to {show(upper)}"
     )
     value = f"{'p' if one.stat == 'p' else one.stat} ({name_of(one)})" if one.correction else str(one.stat)
     return portfolio.add(
@@ -108,11 +108,9 @@ def picture_agreement(one: Comparison, pair: Pair, portfolio: Portfolio) -> Pict
 
 
 def _draw_agreement(one: Comparison, value: str) -> Figure:
-    assert one.a is not None
-    assert one.b is not None
+    assert one.finite is not None
     assert one.bias is not None
-    is_finite = np.isfinite(one.a) & np.isfinite(one.b)
-    a, b = one.a[is_finite].astype(float), one.b[is_finite].astype(float)
+    a, b = one.finite
     figure = Figure(figsize=(8.4, 3.7), facecolor="none", layout="constrained")
     left, right = figure.subplots(1, 2)
     low, high = _widen(float(min(a.min(), b.min())), float(max(a.max(), b.max())))
@@ -172,7 +170,7 @@ def picture_difference(one: Comparison, pair: Pair, canvas: Canvas, portfolio: P
         return None
     difference = np.nan_to_num(one.b - one.a, posinf=0.0, neginf=0.0)
     limits = max(abs(limit) for limit in one.limits if limit is not None)
-    largest = _show(float(np.abs(difference).max()))
+    largest = show(float(np.abs(difference).max()))
     nothing = np.zeros(difference.shape, dtype=bool)
     return portfolio.add(
         canvas.draw(difference, nothing, "B − A", limits),
@@ -197,9 +195,10 @@ def _picture_overlap(one: Comparison, pair: Pair, canvas: Canvas, portfolio: Por
         figure,
         f"{pair.stem}_{_ending(one)}_overlap.png",
         alt=f"Slices with the elements that are significant by {name_of(one)}: {words}.",
-        caption=f"Significant by {name_of(one)}: {words}. Dice {_show(one.dice)}.",
+        caption=f"Significant by {name_of(one)}: {words}. Dice {show(one.dice)}.",
     )
 
 
-def _show(value: float | None) -> str:
+def show(value: float | None) -> str:
+    """Spell a number as the tables of the page do."""
     return "n/a" if value is None else show_number(str(value))

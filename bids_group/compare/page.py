@@ -13,16 +13,15 @@ from bids_group import __version__
 from bids_group.compare.agreement import Comparison, Ground, compare_maps, find_ground
 from bids_group.compare.contents import say_people, tabulate_settings
 from bids_group.compare.expectation import Expectation, expect
-from bids_group.compare.figures import Canvas, Portfolio, name_of, picture_agreement, picture_difference
-from bids_group.compare.matching import Pair, match_contrasts
-from bids_group.compare.sources import Source, read_source
+from bids_group.compare.figures import Canvas, Portfolio, name_of, picture_agreement, picture_difference, show
+from bids_group.compare.sources import Pair, Source, match_contrasts, read_source
 from bids_group.compare.writing import check_place, write_comparison
 from bids_group.errors import UsageError
 from bids_group.output.disk.writing import table_text
 from bids_group.output.report.page import plain_command
 from bids_group.output.report.paper import Paper
 from bids_group.output.report.pictures import Picture, style
-from bids_group.output.report.tables import TableView, show_number, view_table
+from bids_group.output.report.tables import TableView, view_table
 
 LOGGER = logging.getLogger(__name__)
 
@@ -204,20 +203,16 @@ def _say(one: Comparison) -> str:
     parts = []
     if one.bias is not None and one.limits[0] is not None:
         parts.append(
-            f"r = {_show(one.r)}, mean difference B − A {_show(one.bias)}, "
-            f"limits of agreement {_show(one.limits[0])} to {_show(one.limits[1])}"
+            f"r = {show(one.r)}, mean difference B − A {show(one.bias)}, "
+            f"limits of agreement {show(one.limits[0])} to {show(one.limits[1])}"
         )
     if one.counts is not None:
         n_a, n_b, n_both = one.counts
-        parts.append(f"significant in A {n_a}, in B {n_b}, in both {n_both}; Dice {_show(one.dice)}")
+        parts.append(f"significant in A {n_a}, in B {n_b}, in both {n_both}; Dice {show(one.dice)}")
     name = name_of(one)
     return (
         f"{name[0].upper() if one.correction else name[0]}{name[1:]}, {one.n} elements: {'; '.join(parts)}."
     )
-
-
-def _show(value: float | None) -> str:
-    return "n/a" if value is None else show_number(str(value))
 
 
 def _view_map(one: Comparison, pair: Pair, canvas: Canvas, portfolio: Portfolio) -> MapView:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pandas as pd
 from bids_group import __version__
 from bids_group.errors import OutputError
 from bids_group.output.disk.process import sweep_parts
-from bids_group.output.disk.writing import write_bytes, write_json, write_table, write_text
+from bids_group.output.disk.writing import read_object, write_bytes, write_json, write_table, write_text
 
 _SIDECAR = "comparison.json"
 _PROGRAM = "bids-group-compare"
@@ -53,11 +52,8 @@ def check_place(folder: Path, out_a: Path, out_b: Path) -> None:
             f"{folder} is a file.", expected="a new or empty folder", fix="Name another folder."
         )
     try:
-        holds = (
-            [one.name for one in folder.iterdir() if not one.name.startswith(".part-")]
-            if folder.is_dir()
-            else []
-        )
+        there = folder.iterdir() if folder.is_dir() else ()
+        holds = [one.name for one in there if not one.name.startswith(".part-")]
     except OSError as error:
         raise OutputError(f"The folder {folder} cannot be read.", found=error.strerror) from error
     if holds and not _read_own(folder):
@@ -71,12 +67,8 @@ def check_place(folder: Path, out_a: Path, out_b: Path) -> None:
 
 def _read_own(folder: Path) -> Mapping[str, Any]:
     """Read the sidecar of an earlier comparison; empty where there is none."""
-    try:
-        content = json.loads((folder / _SIDECAR).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    is_own = isinstance(content, dict) and dict(content.get("GeneratedBy") or {}).get("Name") == _PROGRAM
-    return content if is_own else {}
+    content = read_object(folder / _SIDECAR)
+    return content if dict(content.get("GeneratedBy") or {}).get("Name") == _PROGRAM else {}
 
 
 def write_comparison(

@@ -24,14 +24,15 @@ class JsonRecord:
         vars(self).update(given)
 
     @classmethod
-    def _key(cls, name: str) -> str:
+    def key_of(cls, name: str) -> str:
+        """Spell a field as the key of JSON files."""
         return "".join(word.capitalize() for word in name.split("_")) if cls.is_camel_case else name
 
     @classmethod
     def read(cls, content: Mapping[str, Any]) -> Self:
         """Take what is known of a JSON object; keys of others (columns of a table) are left out."""
         names = [name for kind in cls.__mro__ for name in vars(kind).get("__annotations__", {})]
-        found = {name: content[cls._key(name)] for name in names if cls._key(name) in content}
+        found = {name: content[cls.key_of(name)] for name in names if cls.key_of(name) in content}
         return cls(**{name: cls._read_part(name, value) for name, value in found.items()})
 
     @classmethod
@@ -44,7 +45,7 @@ class JsonRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Spell the keys that were given; values may hold records."""
-        return {self._key(name): value for name, value in vars(self).items()}
+        return {self.key_of(name): value for name, value in vars(self).items()}
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and vars(self) == vars(other)

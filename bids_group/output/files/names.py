@@ -42,20 +42,25 @@ def shared_entities(maps: Iterable[FirstLevelMap]) -> dict[str, str | None]:
     return {name: _agreed({getattr(one, name) for one in listed}) for name in ("task", "space", "res", "den")}
 
 
-def group_folder(output_dir: Path, analysis: GroupAnalysis) -> Path:
-    """Name the folder of an analysis: ``group/``, or ``group/node-<N>/`` where a model has several."""
-    folder = output_dir / "group"
-    return folder if analysis.node is None else folder / f"node-{_need_label(analysis.node, 'node')}"
+def analysis_stem(output_dir: Path, analysis: GroupAnalysis, contrast_part: str = "") -> Path:
+    """Start of the names of what belongs to an analysis as a whole (design, mask), or to a group contrast.
 
-
-def analysis_stem(output_dir: Path, analysis: GroupAnalysis) -> Path:
-    """Start of the names of everything that belongs to an analysis as a whole (design, mask, coverage)."""
-    return group_folder(output_dir, analysis) / _group_stem(analysis, "")
+    In ``group/``, or ``group/node-<N>/`` where a model has several nodes.
+    """
+    node = "" if analysis.node is None else f"node-{_need_label(analysis.node, 'node')}"
+    session = _agreed({observation.session for observation in analysis.observations})
+    label = contrast_label(analysis, contrast_part)
+    return (
+        output_dir
+        / "group"
+        / node
+        / _spell({"ses": session, **shared_entities(analysis.maps), "contrast": label})
+    )
 
 
 def contrast_stem(output_dir: Path, analysis: GroupAnalysis, contrast: Contrast) -> Path:
     """Start of the names of everything that belongs to one group contrast."""
-    return group_folder(output_dir, analysis) / _group_stem(analysis, contrast.label)
+    return analysis_stem(output_dir, analysis, contrast.label)
 
 
 def contrast_label(analysis: GroupAnalysis, contrast_part: str) -> str:
@@ -111,12 +116,6 @@ def _check_pooled_names(observations: Sequence[Observation]) -> None:
                 expected="one way of pooling for each participant and first-level contrast",
                 fix="Give each model an OUTPUT_DIR, or rename a contrast made below the group.",
             )
-
-
-def _group_stem(analysis: GroupAnalysis, contrast_part: str) -> str:
-    session = _agreed({observation.session for observation in analysis.observations})
-    label = contrast_label(analysis, contrast_part)
-    return _spell({"ses": session, **shared_entities(analysis.maps), "contrast": label})
 
 
 def _spell(entities: Mapping[str, str | None]) -> str:
