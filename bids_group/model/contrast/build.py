@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 
 from bids_group.config import ContrastRequest
 from bids_group.errors import ContrastError, DesignError
@@ -27,7 +28,6 @@ from bids_group.model.contrast.rewriting import rewrite
 from bids_group.model.contrast.sentences import say_combination, say_number, say_test, say_weights
 from bids_group.model.contrast.term_tests import find_term, settled_part, term_rows
 from bids_group.model.contrast.weights import WeightRow, as_number, weigh_combination
-from bids_group.model.contrast.within_people import check_within
 from bids_group.model.contrast.zero import explain_zero
 from bids_group.model.formula.coding import Array, Coding
 from bids_group.model.formula.parser import Term
@@ -51,7 +51,7 @@ def build_contrast(request: ContrastRequest, design: CodedDesign) -> Contrast:
     weights, words = _weigh(request.expression, expression, design)
     name = request.name or request.expression.strip()
     _check_zero(name, weights, request.expression, expression, design)
-    check_within(name, weights, design)
+    _check_within(name, weights, design)
     _check_estimable(name, weights, design)
     kept = design.space.independent_rows(weights)
     return Contrast(
@@ -205,6 +205,57 @@ def _check_zero(name: str, weights: Array, text: str, expression: Expression, de
             found="0 for every column of the design",
             fix="Give a column a weight, or take the row away.",
         )
+
+
+def _check_within(name: str, weights: Array, design: CodedDesign) -> None:
+    """Refuse a contrast that compares people who have several rows each; ``weights``: ``(q, n_regressors)``.
+
+    The estimate of a contrast is a weighted sum of the rows. A person's own level cancels exactly where the
+    weights sum to zero over the rows of every person; else the contrast compares people, and the rows of one
+    person are not independent.
+
+    Raises
+    ------
+    DesignError
+        Some row of the contrast is not made within people. Of a row that these rows cannot estimate, that
+        is only said where it weighs a column that is constant within people.
+    """
+    if design.subjects is None:
+        return
+    X, (codes, people) = design.X, pd.factorize(design.subjects)
+    shares = design.space.weights_of_rows(weights)
+    sums = shares @ (codes[:, None] == np.arange(len(people)))
+    is_between = np.abs(sums).max(axis=1) > 1e-7 * np.abs(shares).max(axis=1)
+    first = X[np.unique(codes, return_index=True)[1]]
+    is_constant = (first[codes] == X).all(axis=0)  # columns that no person's rows differ in
+    is_known = design.space.is_estimable(weights) | (weights[:, is_constant] != 0).any(axis=1)
+    if (is_between & is_known).any():
+        raise _between_error(name, weights[is_between & is_known][0], design, design.subjects)
+
+
+def _between_error(name: str, row: Array, design: CodedDesign, subjects: pd.Series) -> DesignError:
+    coding = design.coding
+    several = sorted(set(subjects[subjects.duplicated()].astype(str)))
+    people = [at for term, columns in coding.positions.items() if "subject" in term.columns for at in columns]
+    one_row = "Give every person one row (--pooling precision, or mean without variance maps)"
+    if design.are_conditions:
+        fix = (
+            "Make the contrast of conditions within each person first, in a node of Level Subject, or "
+            "analyse each condition by itself: GroupBy contrast, --first-level-contrast."
+        )
+    elif row[people].any() and not row.sum():
+        fix = "The weights fall on columns of subject: see the order by --dry-run, or write means or columns."
+    elif "subject" in coding.formula.columns:
+        fix = f"{one_row}, or contrast what changes within people."
+    else:
+        fix = f"{one_row}; what changes within people needs '+ subject' (a column for each person)."
+    return DesignError(
+        f"The contrast '{name}' compares people, but {len(several)} people have several rows.",
+        found=f"several rows of {list_some(several, 6)}, which are not independent of each other; "
+        f"its weights: {say_weights(row.tolist(), coding.columns)}",
+        expected="one row per person, or a contrast of what changes within people",
+        fix=fix,
+    )
 
 
 def _check_estimable(name: str, weights: Array, design: CodedDesign) -> None:

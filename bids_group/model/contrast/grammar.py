@@ -36,7 +36,7 @@ _NUMBER = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])")
 _CALL = re.compile(r"(mean|slope|test)\s*\(")
 _NAME = re.compile(r"`([^`]*)`|[^\s=,()]+")
 _VALUE = re.compile(r"'[^']*'|\"[^\"]*\"|[^,()]+")
-_DEEPEST = 50
+_DEEPEST = 50  # nested brackets; many more end in a RecursionError of Python
 
 
 def read_expression(text: str, columns: Sequence[str]) -> Expression:
@@ -52,10 +52,10 @@ def read_expression(text: str, columns: Sequence[str]) -> Expression:
         raise ContrastError("A contrast is empty.", expected="for example slope(age), or mean(group=patient)")
     if len(text) > 10_000:
         raise ContrastError("A contrast is too long.", found=f"{len(text)} characters")
-    return _Parser(text, columns).parse()
+    return _ContrastParser(text, columns).parse()
 
 
-class _Parser:
+class _ContrastParser:
     """Recursive descent over the characters of an expression."""
 
     def __init__(self, text: str, columns: Sequence[str]) -> None:

@@ -12,11 +12,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_MOST_REORDERED = 3
+_MOST_REORDERED = 3  # factors of an interaction; the orders of more are too many to try at every character
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class FoundRegressor:
     """A regressor that stands in a text, up to (not including) character number ``end``."""
 
     column: str
@@ -24,20 +24,20 @@ class Found:
     is_exact: bool
 
 
-def find_regressor(text: str, start: int, columns: Sequence[str]) -> Found | None:
+def find_regressor(text: str, start: int, columns: Sequence[str]) -> FoundRegressor | None:
     """Find the longest name of ``columns`` that stands at ``start``; None where there is none.
 
     Where two columns would be found by names of equal length, neither of them exact, there is none.
     """
-    found: list[Found] = []
+    found: list[FoundRegressor] = []
     closing = text.find("`", start + 1) if text.startswith("`", start) else -1
     quoted = text[start + 1 : closing] if closing > 0 else None
     for column in columns:
         names = spellings(column)
         if quoted is not None and any(_match(quoted, 0, name) == len(name) for name in names):
-            found.append(Found(column=column, end=closing + 1, is_exact=quoted == column))
+            found.append(FoundRegressor(column=column, end=closing + 1, is_exact=quoted == column))
         ends = [end for name in names if (end := _match(text, start, name)) is not None]
-        found += [Found(column=column, end=end, is_exact=text[start:end] == column) for end in ends]
+        found += [FoundRegressor(column=column, end=end, is_exact=text[start:end] == column) for end in ends]
     longest = max((match.end for match in found), default=0)
     best = [match for match in found if match.end == longest]
     exact = [match for match in best if match.is_exact]

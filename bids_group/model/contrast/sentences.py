@@ -10,7 +10,7 @@ from bids_group.model.formula.coding import Coding
 from bids_group.model.formula.parser import Term
 from bids_group.words import and_more, list_some, quote_column
 
-_MOST_SAID = 8
+_MOST_SAID = 8  # weights; the others are counted
 
 
 def say_number(value: float) -> str:

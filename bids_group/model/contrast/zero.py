@@ -21,7 +21,7 @@ from bids_group.model.formula.parser import read_formula
 from bids_group.row_space import RowSpace
 from bids_group.words import list_some, quote_column
 
-_MOST_TRIED = 60
+_MOST_TRIED = 60  # formulas; each is a design to build, and the user waits for an error
 
 Varying = dict[str, list[str | float]]
 """Names of which the meanings of a contrast take several values, with the values."""

@@ -13,7 +13,6 @@ from bids_group.config import ContrastRequest
 from bids_group.errors import BidsGroupError, ContrastError, DesignError
 from bids_group.model.contrast.build import build_contrast, build_settled_part, default_requests, remark
 from bids_group.model.contrast.coded_design import CodedDesign, code_design
-from bids_group.model.contrast.within_people import changes_within
 from bids_group.model.design.checks import check_design, check_variables
 from bids_group.model.design.description import describe
 from bids_group.model.formula.parser import Formula, needed_variables, read_formula
@@ -143,9 +142,16 @@ def _split_defaults(design: CodedDesign) -> tuple[list[ContrastRequest], list[st
     within = [
         request
         for request in requests
-        if changes_within(design.variables[columns.get(request.expression, [])], subjects)
+        if _changes_within(design.variables[columns.get(request.expression, [])], subjects)
     ]
     return within, [request.name or request.expression for request in requests if request not in within]
+
+
+def _changes_within(variables: pd.DataFrame, subjects: pd.Series) -> bool:
+    """Say whether any of these columns differs between the rows of one person."""
+    changing = [name for name in variables if name != "subject"]
+    counts = variables[changing].groupby(subjects.to_numpy(), observed=True).nunique()
+    return bool((counts > 1).any(axis=None))
 
 
 def _no_contrast(between: list[str]) -> DesignError:

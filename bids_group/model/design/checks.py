@@ -19,11 +19,11 @@ from bids_group.model.formula.parser import Formula
 from bids_group.records import Column, GroupAnalysis, Notice, note, warn
 from bids_group.words import list_some, plural
 
-_FEW_DOF = 10
-_HIGH_INFLATION = 10.0
-_HIGH_CONDITION = 1e4
-_HIGH_LEVERAGE = 0.5
-_MOST_CODES = 10
+_FEW_DOF = 10  # below, a t threshold is over a tenth above that of the normal distribution
+_HIGH_INFLATION = 10.0  # of the variance; intervals are over three times as wide (10 ** 0.5)
+_HIGH_CONDITION = 1e4  # of columns of unit norm
+_HIGH_LEVERAGE = 0.5  # the row moves its own fitted value by half of what it is moved
+_MOST_CODES = 10  # different whole numbers; more are hardly codes of groups
 
 
 def check_variables(analysis: GroupAnalysis, formula: Formula, variables: pd.DataFrame) -> list[Notice]:

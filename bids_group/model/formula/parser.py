@@ -14,9 +14,9 @@ from bids_group.errors import FormulaError, UsageError
 from bids_group.model.formula.factors import Factor, Use, fix_column, read_call, read_column, say_columns
 from bids_group.words import point_at, quote_column
 
-_MOST_TERMS = 500
-_LONGEST = 10_000
-_DEEPEST = 50
+_MOST_TERMS = 500  # a power of a long sum has thousands of terms, more than any study has rows
+_LONGEST = 10_000  # characters; longer ones are no formulas, and slow to read
+_DEEPEST = 50  # nested parentheses; many more end in a RecursionError of Python
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,7 @@ def read_formula(text: str, columns: Collection[str]) -> Formula:
     """Read a formula into terms; nothing is evaluated. See `needed_variables` for the errors."""
     if len(text) > _LONGEST:
         raise FormulaError("The formula is too long.", found=f"{len(text)} characters")
-    return _Parser(text, columns).parse()
+    return _FormulaParser(text, columns).parse()
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +224,7 @@ def _product(*terms: Term) -> Term:
     return Term(factors=tuple(factors.values()))
 
 
-class _Parser:
+class _FormulaParser:
     """Recursive descent; each method reads one level of precedence and returns its terms."""
 
     def __init__(self, text: str, columns: Collection[str]) -> None:

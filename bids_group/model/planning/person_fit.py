@@ -30,7 +30,7 @@ from bids_group.row_space import RowSpace
 from bids_group.words import list_some
 
 Doubles = npt.NDArray[np.float64]
-Source = FirstLevelMap | Observation
+AnyMap = FirstLevelMap | Observation
 
 
 class PersonError(Exception):
@@ -126,7 +126,7 @@ class PersonFit:
         if self.designs.is_constant:
             return [self._from_constant(contrast) for contrast in contrasts]
         matrix = self.designs.matrix(self.positions, self.who)
-        parts: list[Source] = [one.source for one in self.maps]
+        parts: list[AnyMap] = [one.source for one in self.maps]
         if self.node.type == "meta":
             parts, matrix = self._pool_cells(matrix)
         return [self._weighted(contrast, parts, matrix) for contrast in contrasts]
@@ -158,7 +158,7 @@ class PersonFit:
         names = {one.contrast for one in self.maps}
         return f"{next(iter(names))} {contrast}" if self.n_contrasts > 1 and len(names) == 1 else contrast
 
-    def _weigh(self, name: str, parts: Sequence[tuple[Source, float]]) -> NodeMap:
+    def _weigh(self, name: str, parts: Sequence[tuple[AnyMap, float]]) -> NodeMap:
         observation = replace(
             self._pool(self.maps),
             contrast=self._name(name),
@@ -177,7 +177,7 @@ class PersonFit:
             return self._node_map(replace(pooled, contrast=self._name(contrast.name)), contrast.name)
         return self._weigh(contrast.name, [(pooled, weight)])
 
-    def _pool_cells(self, matrix: pd.DataFrame) -> tuple[list[Source], pd.DataFrame]:
+    def _pool_cells(self, matrix: pd.DataFrame) -> tuple[list[AnyMap], pd.DataFrame]:
         """Pool the maps by cells of equal rows of the design, and give a row for each cell."""
         cells = matrix.drop_duplicates(ignore_index=True)
         if RowSpace.of(cells.to_numpy(dtype=np.float64)).rank < len(cells):
@@ -194,7 +194,7 @@ class PersonFit:
         ]
         return [own[0].source if len(own) == 1 else self._pool(own) for own in members], cells
 
-    def _weighted(self, contrast: NodeContrast, parts: Sequence[Source], design: pd.DataFrame) -> NodeMap:
+    def _weighted(self, contrast: NodeContrast, parts: Sequence[AnyMap], design: pd.DataFrame) -> NodeMap:
         """Solve the node's model: a contrast is a weighted sum of the person's maps."""
         X = design.to_numpy(dtype=np.float64)
         row = _contrast_row(self.node, contrast, list(design.columns))
