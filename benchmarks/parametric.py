@@ -202,11 +202,11 @@ def _observations(folder: Path) -> list:
 def _prepare_own(folder: Path, n_procs: int) -> Callable[[], None]:
     import nibabel as nib
 
+    from bids_group.executor import Threads
     from bids_group.model import build_stack, fit_group, pool
     from bids_group.records import Contrast, Design, GroupData
-    from bids_group.workflow.pooling import read_ahead
 
-    observations = _observations(folder)
+    executor, observations = Threads(n_procs=n_procs), _observations(folder)
     table = _inputs(folder)[1]
     design = Design(
         matrix=table.astype(float), formula="~ age + group", terms={}, variables=table, centering="none",
@@ -221,17 +221,17 @@ def _prepare_own(folder: Path, n_procs: int) -> Callable[[], None]:
 
     def run() -> None:
         stacked = build_stack(
-            read_ahead(pool, observations, n_procs=n_procs),
+            executor.map(pool, observations),
             labels=tuple(one.label for one in observations),
             mask=folder / "mask.nii.gz",
             min_coverage=1.0,
             fwhm_mm=FWHM_MM,
             n_obs=len(observations),
             work_dir=None,
-            mem_gb=None,
+            executor=executor,
         )
         data = GroupData(design=design, stack=stacked.stack, elements=stacked.elements)
-        results = fit_group(data, is_two_sided=True, n_procs=n_procs, has_effect_sizes=False)
+        results = fit_group(data, is_two_sided=True, executor=executor, has_effect_sizes=False)
         target = folder / f"own{n_procs}"
         target.mkdir()
         for result in results:

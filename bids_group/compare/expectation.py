@@ -14,9 +14,9 @@ import numpy.typing as npt
 from bids_group.compare.agreement import Comparison, Ground
 from bids_group.compare.sources import Pair, Tested
 from bids_group.errors import GridError
-from bids_group.output.files.sidecars import ESTIMATORS
 from bids_group.output.report.folder import entities_of, sidecar_of, weights_of
 from bids_group.output.report.tables import show_number
+from bids_group.records import LEAST_SQUARES
 from bids_group.records.sidecars import Sidecar
 from bids_group.words import counted, own_file
 
@@ -225,7 +225,7 @@ def _obstacles(pair: Pair, rows: tuple[_Rows, _Rows]) -> Iterator[str]:
         yield f"one is a {tests[0]} test, the other a {tests[1]} test"
     estimators = [str(one.analysis.info.estimator) for one in sides]
     weights = [weights_of(one.contrast, one.analysis.matrix.shape[1]) for one in sides]
-    if set(estimators) != {ESTIMATORS["ols"]} or weights[0] is None or weights[1] is None:
+    if set(estimators) != {LEAST_SQUARES.title} or weights[0] is None or weights[1] is None:
         yield f"not both are least squares over rows of equal weight (A: {estimators[0]}; B: {estimators[1]})"
     if any(one.contrast.sidecar.variance_estimate for one in sides):
         yield "groups have residual variances of their own"

@@ -8,14 +8,14 @@ import pandas as pd
 from bids_group.config import InferenceSpec
 from bids_group.errors import DataError, UsageError
 from bids_group.inference.partition import split_design
-from bids_group.records import Contrast, Design, Notice, are_told_apart
+from bids_group.records import Contrast, Design, Estimator, Notice, are_told_apart
 
 _NO_DOF = 1e-6
 _NO_SHARE = 1e-12
 
 
 def check_variance_groups(
-    design: Design, spec: InferenceSpec, groups: pd.Series | None, estimator: str
+    design: Design, spec: InferenceSpec, groups: pd.Series | None, estimator: Estimator
 ) -> tuple[Notice, ...]:
     """Check that each variance group on which a test depends has a variance.
 
@@ -30,8 +30,8 @@ def check_variance_groups(
         return ()
     aligned = groups.reindex(design.matrix.index)
     why_idle = (
-        "the variances are known (Type: meta)"
-        if estimator != "ols"
+        f"the variances are known (Type: {estimator.node_type})"
+        if not estimator.has_residual_variance
         else f"all rows analysed have one value, {aligned.iloc[0]}"
         if aligned.nunique(dropna=False) < 2
         else None
@@ -76,18 +76,6 @@ def _check_dof(design: Design, contrast: Contrast, groups: pd.Series, *, is_shuf
                 expected="at least two rows in each variance group, and more than the model fits there",
                 fix="Merge variance groups, leave these rows out, or drop --variance-groups.",
             )
-
-
-def tell_fixed_effects(estimator: str) -> tuple[Notice, ...]:
-    """Say what known variances alone can test."""
-    if estimator != "meta":
-        return ()
-    sentence = (
-        "A node of Type meta across people is fixed effects: its standard errors hold no variance between "
-        "people, so that p is about these people alone, and far too small for people in general."
-    )
-    fix = 'Use "Type": "glm" in the node of Level Dataset, unless that is what is asked.'
-    return (Notice(severity="warning", topic="model", sentence=sentence, fix=fix),)
 
 
 def tell_ignored_blocks(spec: InferenceSpec, blocks: pd.Series | None) -> tuple[Notice, ...]:

@@ -12,12 +12,11 @@ from bids_group.elements import Elements
 from bids_group.errors import DataError, UsageError
 from bids_group.inference.assumptions import (
     check_variance_groups,
-    tell_fixed_effects,
     tell_ignored_blocks,
 )
 from bids_group.inference.scheme import Scheme, choose_scheme, count_families
 from bids_group.inference.statistic import build_statistic
-from bids_group.records import Contrast, Design, Notice
+from bids_group.records import LEAST_SQUARES, Contrast, Design, Estimator, Notice
 
 _FEW_DOF = 2
 CLUSTERWISE = ("fwe-size", "fwe-mass", "fwe-tfce", "ari")
@@ -31,7 +30,7 @@ def check_inference(
     blocks: pd.Series | None = None,
     variance_groups: pd.Series | None = None,
     subjects: pd.Series | None = None,
-    estimator: str = "ols",
+    estimator: Estimator = LEAST_SQUARES,
     n_contrasts: int | None = None,
 ) -> tuple[Notice, ...]:
     """Check a request against a design, and say for each contrast how rows will be shuffled.
@@ -45,7 +44,7 @@ def check_inference(
     subjects
         Whose row each is, or None where every row is another person.
     estimator
-        ``ols`` or ``meta``; the latter cannot be shuffled.
+        Of the model; not every one can be shuffled.
     n_contrasts
         Contrasts of the whole run, those of the design unless given.
 
@@ -60,7 +59,7 @@ def check_inference(
     notices = (
         *_sides(design, spec),
         *_family(spec),
-        *tell_fixed_effects(estimator),
+        *([] if estimator.warning is None else [estimator.warning]),
         *tell_ignored_blocks(spec, blocks),
         *check_variance_groups(design, spec, variance_groups, estimator),
     )
@@ -189,7 +188,7 @@ def _family(spec: InferenceSpec) -> tuple[Notice, ...]:
     )
 
 
-def _check_request(spec: InferenceSpec, *, is_complete: bool, estimator: str) -> None:
+def _check_request(spec: InferenceSpec, *, is_complete: bool, estimator: Estimator) -> None:
     if spec.is_judged_by_shuffling and 1 / (spec.n_permutations + 1) > spec.alpha:
         raise UsageError(
             "There are too few permutations for this alpha.",
@@ -202,9 +201,9 @@ def _check_request(spec: InferenceSpec, *, is_complete: bool, estimator: str) ->
             found=f"--min-coverage below 1 with {', '.join(spec.shuffled)}",
             fix="Use --min-coverage 1, or corrections without shuffling (fdr, bonferroni, ari).",
         )
-    if estimator == "meta":
+    if not estimator.can_be_shuffled:
         raise UsageError(
-            "Shuffling is not available for a weighted model (Type: meta).",
+            f"Shuffling is not available for a weighted model (Type: {estimator.node_type}).",
             found=", ".join(spec.shuffled),
             fix="Use Type: glm in the model's last node, or fdr, bonferroni, ari.",
         )

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from bids_group.config import InferenceSpec
 from bids_group.elements.adjacency import build_adjacency
+from bids_group.executor import ONE_THREAD, Executor
 from bids_group.inference.checks import CLUSTERWISE, check_geometry, check_inference
 from bids_group.inference.familywise import Null, judge_familywise
 from bids_group.inference.parametric import judge_without_shuffling
-from bids_group.inference.permutation import Execution, build_nulls
+from bids_group.inference.permutation import Shuffling, build_nulls
 from bids_group.inference.verdict import Question
 from bids_group.records import ContrastResult, GroupData, Notice, Significance, UncorrectedP
 
@@ -22,8 +23,7 @@ def correct_group(
     spec: InferenceSpec,
     *,
     n_contrasts: int | None = None,
-    n_procs: int = 1,
-    mem_gb: float | None = None,
+    executor: Executor = ONE_THREAD,
     work_dir: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Significance, ...]:
@@ -40,9 +40,9 @@ def correct_group(
     n_contrasts
         Contrasts of the whole run, of which these may be a part; with ``across-contrasts`` family-wise errors
         are counted over all of them.
-    n_procs, mem_gb, work_dir
-        How the work is done: threads, memory for them, and where finished batches of shuffles are kept so
-        that a run that was killed goes on. None of these changes a bit of the result.
+    executor, work_dir
+        How the work is done, and where finished batches of shuffles are kept so that a run that was killed
+        goes on. Neither changes a bit of the result.
     on_progress
         Called with the number of shuffles done and the number of all.
 
@@ -68,8 +68,8 @@ def correct_group(
     adjacency = build_adjacency(data.elements, spec.connectivity)
     n_together = max(n_contrasts or 1, len(results)) if spec.familywise == "across-contrasts" else 1
     questions = [Question.about(data, result, spec, adjacency, n_together) for result in results]
-    execution = Execution(n_procs=n_procs, mem_gb=mem_gb, work_dir=work_dir, on_progress=on_progress)
-    nulls = build_nulls(questions, execution) if spec.needs_shuffling else [None] * len(questions)
+    shuffling = Shuffling(executor=executor, work_dir=work_dir, on_progress=on_progress)
+    nulls = build_nulls(questions, shuffling) if spec.needs_shuffling else [None] * len(questions)
     geometry = check_geometry(data.elements, spec)
     found: list[Significance] = []
     for question, null in zip(questions, nulls, strict=True):

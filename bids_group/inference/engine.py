@@ -9,12 +9,10 @@ a bit of the result.
 
 from __future__ import annotations
 
-from collections import deque
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group.elements.adjacency import Adjacency
+from bids_group.executor import ONE_THREAD, Executor
 from bids_group.inference import forest, saddles
 from bids_group.inference.correlation import as_floats, raise_maxima
 from bids_group.inference.forest import Heights
@@ -133,33 +132,35 @@ def _finder(job: Job, lattice: saddles.Lattice | None) -> Callable[[Single], tup
 def run_null(
     job: Job,
     *,
-    n_workers: int = 1,
+    executor: Executor = ONE_THREAD,
     journal: Journal | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Sample:
     """Do every shuffle, the unshuffled data first."""
     starts = range(0, job.n_shuffles, job.batch_size)
-    idle: SimpleQueue[Scratch] = SimpleQueue()
     lattice = job.lattice()
-    for _ in range(min(n_workers, len(starts))):
-        idle.put(Scratch(job, lattice))
     found: list[Doubles] = []
     n_reaching = None if job.tally is None else np.zeros(job.residuals.n_elements, np.int64)
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(n_workers) as threads:
-        waiting = deque(
-            threads.submit(_batch, job, start, idle, journal or Journal(folder=None)) for start in starts
-        )
-        try:
-            while waiting:
-                batch = waiting.popleft().result()
-                found.append(batch.maxima)
-                if n_reaching is not None and batch.n_reaching is not None:
-                    n_reaching += batch.n_reaching
-                if on_batch is not None:
-                    on_batch(len(batch.maxima))
-        finally:
-            threads.shutdown(cancel_futures=True)
+    do = partial(_batch, job, lattice, journal or Journal(folder=None))
+    held = job.residuals.tiles.nbytes
+    for batch in executor.map(do, starts, item_bytes=job.bytes_per_worker, held_bytes=held):
+        found.append(batch.maxima)
+        if n_reaching is not None and batch.n_reaching is not None:
+            n_reaching += batch.n_reaching
+        if on_batch is not None:
+            on_batch(len(batch.maxima))
     return Sample(maxima=np.concatenate(found), n_reaching=n_reaching)
+
+
+_LOCAL = threading.local()
+
+
+def _scratch_of(job: Job, lattice: saddles.Lattice | None) -> Scratch:
+    """Buffers of the thread that asks, made anew for each job."""
+    if getattr(_LOCAL, "job", None) is not job:
+        _LOCAL.job, _LOCAL.scratch = job, Scratch(job, lattice)
+    found: Scratch = _LOCAL.scratch
+    return found
 
 
 def observed_map(job: Job) -> Single:
@@ -172,18 +173,14 @@ def observed_map(job: Job) -> Single:
     return np.asarray(np.clip(np.concatenate(pieces), -limit, limit))
 
 
-def _batch(job: Job, start: int, idle: SimpleQueue[Scratch], journal: Journal) -> Sample:
+def _batch(job: Job, lattice: saddles.Lattice | None, journal: Journal, start: int) -> Sample:
     """Do one batch, or read it if an earlier run has finished it: both of its parts are there."""
     name, n_shuffles = f"batch-{start:08d}", min(job.batch_size, job.n_shuffles - start)
     maxima = journal.read(name, (n_shuffles, len(job.measures)))
     n_reaching = None if job.tally is None else journal.read(f"{name}-tally", job.tally.limits.shape)
     if maxima is not None and (job.tally is None or n_reaching is not None):
         return Sample(maxima=maxima, n_reaching=n_reaching)
-    scratch = idle.get()
-    try:
-        sample = do_shuffles(job, start, n_shuffles, scratch)
-    finally:
-        idle.put(scratch)
+    sample = do_shuffles(job, start, n_shuffles, _scratch_of(job, lattice))
     if sample.n_reaching is not None:
         journal.write(f"{name}-tally", sample.n_reaching)
     journal.write(name, sample.maxima)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from bids_group import __version__
 from bids_group.errors import BidsGroupError
+from bids_group.executor import ONE_THREAD, Executor
 from bids_group.inference.checks import checked_scheme
 from bids_group.inference.engine import Job, Sample, observed_map, run_null
 from bids_group.inference.familywise import Null, approximate_tails
@@ -29,23 +30,15 @@ Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Execution:
+class Shuffling:
     """How the shuffling is done; none of this changes a bit of the result."""
 
-    n_procs: int = 1
-    mem_gb: float | None = None
+    executor: Executor = ONE_THREAD
     work_dir: Path | None = None
     on_progress: Callable[[int, int], None] | None = None
 
-    def n_workers(self, job: Job) -> int:
-        """Batches in flight: as many as processes, and as memory allows beside the residuals."""
-        if self.mem_gb is None:
-            return max(self.n_procs, 1)
-        free = self.mem_gb * 1e9 - job.residuals.tiles.nbytes
-        return max(1, min(self.n_procs, int(free // job.bytes_per_worker)))
 
-
-def build_nulls(questions: Sequence[Question], execution: Execution) -> list[Null]:
+def build_nulls(questions: Sequence[Question], shuffling: Shuffling) -> list[Null]:
     """Shuffle for every question, one after the other."""
     schemes = [_scheme(question) for question in questions]
     total = sum(scheme.shuffles.n_others + 1 for scheme in schemes)
@@ -54,11 +47,11 @@ def build_nulls(questions: Sequence[Question], execution: Execution) -> list[Nul
     def on_batch(n_shuffles: int) -> None:
         nonlocal n_done
         n_done += n_shuffles
-        if execution.on_progress is not None:
-            execution.on_progress(n_done, total)
+        if shuffling.on_progress is not None:
+            shuffling.on_progress(n_done, total)
 
     nulls = [
-        _null(question, scheme, execution, on_batch)
+        _null(question, scheme, shuffling, on_batch)
         for question, scheme in zip(questions, schemes, strict=True)
     ]
     if questions and questions[0].spec.familywise == "across-contrasts":
@@ -79,8 +72,8 @@ def _scheme(question: Question) -> Scheme:
     )
 
 
-def _null(question: Question, scheme: Scheme, execution: Execution, on_batch: Callable[[int], None]) -> Null:
-    residuals = _residuals(question, scheme, execution)
+def _null(question: Question, scheme: Scheme, shuffling: Shuffling, on_batch: Callable[[int], None]) -> Null:
+    residuals = _residuals(question, scheme, shuffling)
     job = _job(question, scheme, residuals)
     values = observed_map(job)
     _check_against_fit(question, job, values)
@@ -88,8 +81,8 @@ def _null(question: Question, scheme: Scheme, execution: Execution, on_batch: Ca
     job.statistic.fill_z(values[None], z)
     if question.spec.has_permutation_p:
         job = replace(job, tally=Tally.against(values, job.statistic))
-    journal = Journal(folder=_folder(question, job, execution))
-    sample = run_null(job, n_workers=execution.n_workers(job), journal=journal, on_batch=on_batch)
+    journal = Journal(folder=_folder(question, job, shuffling))
+    sample = run_null(job, executor=shuffling.executor, journal=journal, on_batch=on_batch)
     return Null(
         scheme=scheme,
         statistic=job.statistic,
@@ -128,12 +121,12 @@ def _job(question: Question, scheme: Scheme, residuals: Residuals) -> Job:
     )
 
 
-def _residuals(question: Question, scheme: Scheme, execution: Execution) -> Residuals:
+def _residuals(question: Question, scheme: Scheme, shuffling: Shuffling) -> Residuals:
     """Residuals in memory, or in a file of the work folder where the maps themselves are in a file."""
     maps, backing = question.data.stack.data, None
-    if isinstance(maps, np.memmap) and execution.work_dir is not None:
-        execution.work_dir.mkdir(parents=True, exist_ok=True)
-        backing = execution.work_dir / "residuals.npy"
+    if isinstance(maps, np.memmap) and shuffling.work_dir is not None:
+        shuffling.work_dir.mkdir(parents=True, exist_ok=True)
+        backing = shuffling.work_dir / "residuals.npy"
     return build_residuals(
         maps, scheme.partition, scheme.groups, is_tested=question.is_tested, backing=backing
     )
@@ -155,9 +148,9 @@ def _check_against_fit(question: Question, job: Job, values: npt.NDArray[np.floa
         )
 
 
-def _folder(question: Question, job: Job, execution: Execution) -> Path | None:
+def _folder(question: Question, job: Job, shuffling: Shuffling) -> Path | None:
     """Where finished batches are kept: named after everything that they depend on."""
-    if execution.work_dir is None:
+    if shuffling.work_dir is None:
         return None
     shuffles, statistic = job.scheme.shuffles, job.statistic
     settings = (
@@ -172,7 +165,7 @@ def _folder(question: Question, job: Job, execution: Execution) -> Path | None:
     ]  # fmt: skip
     if job.scheme.groups is not None:
         arrays.append(job.scheme.groups)
-    return execution.work_dir / f"shuffles-{digest([repr(settings), *arrays])}"
+    return shuffling.work_dir / f"shuffles-{digest([repr(settings), *arrays])}"
 
 
 def _details(question: Question, scheme: Scheme) -> Sidecar:

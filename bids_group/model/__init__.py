@@ -1,13 +1,13 @@
 """Numbers: from pooled maps and a design to the estimates and tests of every group contrast."""
 
 from bids_group.model.design.build import build_design
-from bids_group.model.fitting.diagnostics import tabulate_peaks, tabulate_quality
+from bids_group.model.fitting.diagnostics import describe_rows, tabulate_main_peaks
 from bids_group.model.fitting.group_fit import fit_group
-from bids_group.model.fitting.heterogeneity import tell_heterogeneity
+from bids_group.model.fitting.known_variances import tell_heterogeneity
 from bids_group.model.fitting.pooling import pool
 from bids_group.model.fitting.scaling import plan_scaling, scale
 from bids_group.model.fitting.spread import compare_spread
-from bids_group.model.fitting.stack import StackedMaps, build_stack
+from bids_group.model.fitting.stack import StackedMaps, build_stack, join_maps
 from bids_group.model.formula.parser import add_columns, needed_variables
 from bids_group.model.planning.node_rows import input_names
 from bids_group.model.planning.plan import plan_analyses, plan_pooling, restrict
@@ -18,8 +18,10 @@ __all__ = [
     "build_design",
     "build_stack",
     "compare_spread",
+    "describe_rows",
     "fit_group",
     "input_names",
+    "join_maps",
     "needed_variables",
     "plan_analyses",
     "plan_pooling",
@@ -27,7 +29,6 @@ __all__ = [
     "pool",
     "restrict",
     "scale",
-    "tabulate_peaks",
-    "tabulate_quality",
+    "tabulate_main_peaks",
     "tell_heterogeneity",
 ]

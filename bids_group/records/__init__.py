@@ -7,6 +7,7 @@ makes them: `people` (`bids`), `numbers` (`model`), `significance` (`inference`)
 
 from __future__ import annotations
 
+from bids_group.records.estimators import LEAST_SQUARES, Estimator
 from bids_group.records.files import OutputFile
 from bids_group.records.notices import Notice, note, warn
 from bids_group.records.numbers import (
@@ -25,12 +26,14 @@ from bids_group.records.people import Cohort, Column, Exclusion, FirstLevelMap, 
 from bids_group.records.significance import Cluster, Peak, Significance, UncorrectedP
 
 __all__ = [
+    "LEAST_SQUARES",
     "Cluster",
     "Cohort",
     "Column",
     "Contrast",
     "ContrastResult",
     "Design",
+    "Estimator",
     "Exclusion",
     "FirstLevelMap",
     "GroupAnalysis",

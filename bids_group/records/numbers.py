@@ -14,6 +14,7 @@ import pandas as pd
 from bids_group.config import ContrastRequest
 from bids_group.elements import Elements, Grid
 from bids_group.errors import DesignError
+from bids_group.records.estimators import LEAST_SQUARES, Estimator
 from bids_group.records.notices import Notice
 from bids_group.records.people import Column, Exclusion, FirstLevelMap
 
@@ -96,7 +97,7 @@ class GroupAnalysis:
     centering: str = "grand"
     has_default_contrasts: bool = False
     """No contrast was named: the mean, and one test per term."""
-    estimator: Literal["ols", "meta"] = "ols"
+    estimator: Estimator = LEAST_SQUARES
     node: str | None = None
     group_labels: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, Column] = field(default_factory=dict)
@@ -203,7 +204,7 @@ class GroupData:
     elements: Elements
     is_complete: bool = True
     """Whether every row is observed at every element (coverage 1)."""
-    estimator: Literal["ols", "meta"] = "ols"
+    estimator: Estimator = LEAST_SQUARES
     blocks: pd.Series | None = None
     variance_groups: pd.Series | None = None
     subjects: pd.Series | None = None
@@ -213,7 +214,7 @@ class GroupData:
     def has_group_variances(self) -> bool:
         """Whether rows of several variance groups are fitted, each group with a variance of its own."""
         groups = self.variance_groups
-        return self.estimator == "ols" and groups is not None and len(set(groups)) > 1
+        return self.estimator.has_residual_variance and groups is not None and len(set(groups)) > 1
 
     def __post_init__(self) -> None:
         if self.stack.labels != tuple(self.design.matrix.index):

@@ -9,11 +9,11 @@ import numpy as np
 
 from bids_group.elements import read_header, read_mask
 from bids_group.inference import BRAIN, forecast_seconds
-from bids_group.workflow.preparation import Job, PlannedAnalysis
+from bids_group.workflow.preparation import PlannedAnalysis, RunPlan
 
 
 def seconds_of_shuffling(
-    job: Job, planned: Iterable[PlannedAnalysis], n_elements: int | None = None
+    plan: RunPlan, planned: Iterable[PlannedAnalysis], n_elements: int | None = None
 ) -> float | None:
     """Measure for some analyses, about; None where nothing is shuffled.
 
@@ -22,7 +22,7 @@ def seconds_of_shuffling(
     n_elements
         Number of analysed elements; before the maps are read, what the mask or the grid lets expect.
     """
-    spec, execution = job.spec.inference, job.config.execution
+    spec, execution = plan.spec.inference, plan.config.execution
     analyses = tuple(planned)
     if not spec.needs_shuffling or not analyses:
         return None
@@ -34,8 +34,8 @@ def seconds_of_shuffling(
     return sum(seconds) / max(min(execution.n_procs, os.cpu_count() or 1), 1)
 
 
-def _expected_elements(job: Job) -> int:
+def _expected_elements(plan: RunPlan) -> int:
     """Count the elements of the mask, or of a brain of usual size in the grid of the first map."""
-    if job.spec.mask is not None:
-        return int(np.count_nonzero(read_mask(job.spec.mask, job.spec.mask_threshold).inside))
-    return int(BRAIN * read_header(job.cohort.maps[0].effect).grid.n_elements)
+    if plan.spec.mask is not None:
+        return int(np.count_nonzero(read_mask(plan.spec.mask, plan.spec.mask_threshold).inside))
+    return int(BRAIN * read_header(plan.cohort.maps[0].effect).grid.n_elements)

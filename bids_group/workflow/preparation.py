@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from bids_group.bids import check_matrix_rows, gather_cohort, keep_complete, tell_lost_levels
-from bids_group.config import AnalysisSpec, InferenceSpec, RunConfig
+from bids_group.config import AnalysisSpec, RunConfig
 from bids_group.config.stats_model import StatsModel, compile_request
 from bids_group.config.stats_model_reading import read_model
 from bids_group.config.stats_model_request import settle_request
-from bids_group.errors import BidsGroupError, DataError, UsageError
+from bids_group.errors import BidsGroupError, UsageError
+from bids_group.executor import Executor, choose_executor
 from bids_group.inference import check_inference
 from bids_group.model import (
-    add_columns,
     build_design,
     input_names,
     needed_variables,
@@ -27,9 +27,19 @@ from bids_group.model import (
     restrict,
 )
 from bids_group.output import check_output_names
-from bids_group.output.report import Atlas, read_atlas
-from bids_group.records import Cohort, Design, Exclusion, FirstLevelMap, GroupAnalysis, Notice, Observation
-from bids_group.workflow.images import check_one_grid, settle_masks
+from bids_group.output.report import Atlas
+from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation
+from bids_group.words import counted
+from bids_group.workflow.settling import (
+    check_one_grid,
+    settle_atlas,
+    settle_design,
+    settle_extent,
+    settle_masks,
+    settle_pooling,
+    tell_idle_options,
+    tell_zeros,
+)
 
 LOGGER = logging.getLogger(__name__)
 
@@ -46,7 +56,7 @@ class PlannedAnalysis:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Job:
+class RunPlan:
     """A request together with the people, maps and models that it stands for."""
 
     config: RunConfig
@@ -63,16 +73,21 @@ class Job:
     notices: tuple[Notice, ...]
     atlas: Atlas | None
 
+    @property
+    def executor(self) -> Executor:
+        """What does the work."""
+        return choose_executor(self.config.execution)
 
-def prepare(config: RunConfig) -> Job:
+
+def prepare(config: RunConfig) -> RunPlan:
     """Find people and maps, settle the model, and build and check every design."""
     model = None
     if config.analysis.model_file is not None:
         model, config = settle_request(read_model(config.analysis.model_file), config)
     cohort = gather_cohort(config.inputs, config.selection, config.output_dir)
-    config = _settle_design(config, cohort, model)
-    spec, cohort, pooling_notices = _settle_pooling(config.analysis, cohort)
-    spec, extent_notices = _settle_extent(spec)
+    config = settle_design(config, cohort, model)
+    spec, cohort, pooling_notices = settle_pooling(config.analysis, cohort)
+    spec, extent_notices = settle_extent(spec)
     if model is None:
         model = compile_request(
             config.analysis, config.selection, spec.pooling, config.inputs, cohort.cell_factors
@@ -83,12 +98,12 @@ def prepare(config: RunConfig) -> Job:
     rowless = check_matrix_rows(analyses, cohort, spec.missing)
     planned, exclusions = _plan_designs(analyses, spec, cohort, rowless)
     check_output_names([(one.analysis, one.design) for one in planned])
-    atlas, atlas_notices = _read_atlas(spec, cohort)
+    atlas, atlas_notices = settle_atlas(spec, cohort)
     observations = tuple(
         dict.fromkeys(one for analysis in (*pooling, *analyses) for one in analysis.observations)
     )
     check_one_grid((one.analysis for one in planned), observations, spec.mask)
-    job = Job(
+    plan = RunPlan(
         config=config,
         spec=spec,
         model=model,
@@ -104,132 +119,18 @@ def prepare(config: RunConfig) -> Job:
                 *extent_notices,
                 *mask_notices,
                 *atlas_notices,
-                *_tell_idle_options(spec.inference),
-                *_tell_zeros(spec, cohort),
+                *tell_idle_options(spec.inference),
+                *tell_zeros(spec, cohort),
                 *(notice for one in planned for notice in one.notices),
             ]
         ),
         atlas=atlas,
     )
     if config.execution.is_dry_run and config.execution.output_format == "text":
-        say(one for one in job.notices if one.severity == "warning")  # the page says the rest
+        say(one for one in plan.notices if one.severity == "warning")  # the page says the rest
     else:
-        _log(job)
-    return job
-
-
-def _settle_design(config: RunConfig, cohort: Cohort, model: StatsModel | None) -> RunConfig:
-    """Write a design matrix of the user's own as a formula of its columns; a model's must be the same."""
-    if cohort.design_matrix is None:
-        return config
-    formula = add_columns(cohort.design_matrix.columns)
-    for node in () if model is None else model.dataset_nodes:
-        if node.formula != formula or node.settings["center"] != "none":
-            raise UsageError(
-                f"The node {node.name!r} has another design than its design_matrix.",
-                found=f"the formula {node.formula or 'of X'}, centring {node.settings['center']}",
-                expected=f"{formula}, centring none",
-                fix="Leave design_matrix out of the model's settings, or mend its Formula.",
-            )
-    return replace(config, analysis=replace(config.analysis, formula=formula, centering="none"))
-
-
-def _settle_pooling(spec: AnalysisSpec, cohort: Cohort) -> tuple[AnalysisSpec, Cohort, tuple[Notice, ...]]:
-    """Precision where every map of the dataset has a variance, else the mean, with a warning.
-
-    Precision that was asked for is precision: it needs the variances of the maps that are pooled, no others.
-    """
-    together = Counter(_pooled_as(one, spec) for one in cohort.maps)
-    lacking = [one for one in cohort.maps if one.variance is None and together[_pooled_as(one, spec)] > 1]
-    if spec.pooling == "precision":
-        if lacking:
-            raise _no_precision(lacking)
-        return spec, replace(cohort, has_variance_everywhere=True), ()
-    if cohort.has_variance_everywhere or spec.pooling == "mean":
-        return replace(spec, pooling=spec.pooling or "precision"), cohort, ()
-    settled = replace(spec, pooling=spec.pooling or "mean")
-    if max(together.values(), default=0) < 2:
-        return settled, cohort, ()
-    notice = Notice(
-        severity="warning",
-        topic="pooling",
-        sentence="Not every effect has a variance map: maps of a participant are pooled by their plain mean.",
-        fix="Give variance maps for all runs, or say --pooling mean to silence this.",
-    )
-    return settled, cohort, (notice,)
-
-
-def _pooled_as(one: FirstLevelMap, spec: AnalysisSpec) -> tuple[str | None, ...]:
-    """Name what a map becomes a part of."""
-    return one.subject, one.contrast, one.session if spec.pooling == "none" else None
-
-
-def _no_precision(lacking: Sequence[FirstLevelMap]) -> DataError:
-    more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
-    return DataError(
-        "Maps cannot be pooled by their precision (--pooling precision).",
-        found=f"no variance map for {lacking[0].effect}{more}",
-        expected="a variance map for every effect map that is pooled with others",
-        fix="Give the variance, leave the map out, or use --pooling mean.",
-    )
-
-
-def _settle_extent(spec: AnalysisSpec) -> tuple[AnalysisSpec, tuple[Notice, ...]]:
-    """Judge the uncorrected height that a cluster extent belongs to, with a note."""
-    inference = spec.inference
-    if inference.cluster_extent_mm3 is None or "none" in inference.corrections:
-        return spec, ()
-    sentence = (
-        f"--cluster-extent {inference.cluster_extent_mm3:g} belongs to the uncorrected height"
-        f" p ≤ {inference.cluster_forming_p:g}, which is shown beside {', '.join(inference.corrections)}."
-    )
-    with_height = replace(inference, corrections=(*inference.corrections, "none"))
-    notice = Notice(severity="note", topic="extent", sentence=sentence)
-    return replace(spec, inference=with_height), (notice,)
-
-
-def _read_atlas(spec: AnalysisSpec, cohort: Cohort) -> tuple[Atlas | None, tuple[Notice, ...]]:
-    """Read the atlas before anything is computed; one of another space is used, with a warning."""
-    if spec.atlas is None:
-        return None, ()
-    atlas = read_atlas(spec.atlas)
-    spaces = {one.space for one in cohort.maps if one.space is not None}
-    if atlas.space is None or not spaces or atlas.space in spaces:
-        return atlas, ()
-    notice = Notice(
-        severity="warning",
-        topic="atlas",
-        sentence=f"The atlas lies in the space {atlas.space}, the maps in {', '.join(sorted(spaces))}.",
-        fix="Region names can be off by millimetres; take an atlas of the maps' space.",
-    )
-    return atlas, (notice,)
-
-
-def _tell_idle_options(inference: InferenceSpec) -> list[Notice]:
-    """Name settings of shuffling that do nothing because no correction shuffles."""
-    if not inference.idle:
-        return []
-    options = ", ".join(inference.idle)
-    return [
-        Notice(
-            severity="warning",
-            topic="shuffling",
-            sentence=f"Nothing is shuffled by the corrections asked for: {options} change nothing.",
-            fix="Add --correction fwe-voxel (or fwe-size, fwe-mass, fwe-tfce).",
-        )
-    ]
-
-
-def _tell_zeros(spec: AnalysisSpec, cohort: Cohort) -> list[Notice]:
-    """Warn where a value of 0 may be data, and people who have it are left out element by element."""
-    if spec.min_coverage >= 1 or not any(m.suffix != "statmap" and m.mask is None for m in cohort.maps):
-        return []
-    sentence = (
-        f"With --min-coverage {spec.min_coverage:g} people whose map is exactly 0 somewhere are left out "
-        "there: means are of those above 0."
-    )
-    fix = "Put a mask of each person (…_desc-brain_mask) beside the maps, or leave --min-coverage at 1."
-    return [Notice(severity="warning", topic="maps", sentence=sentence, fix=fix)]
+        _log(plan)
+    return plan
 
 
 def _plan_designs(
@@ -328,20 +229,15 @@ def _distinct(notices: Iterable[Notice]) -> tuple[Notice, ...]:
     return tuple(dict.fromkeys(notices))
 
 
-def _log(job: Job) -> None:
-    people = {one.subject for analysis in job.analyses for one in analysis.observations}
-    n_maps = sum(len(one.maps) for one in {one for each in job.analyses for one in each.observations})
-    models = f", {counted(len(job.planned), 'group model')}" if job.config.level == "group" else ""
+def _log(plan: RunPlan) -> None:
+    people = {one.subject for analysis in plan.analyses for one in analysis.observations}
+    n_maps = sum(len(one.maps) for one in {one for each in plan.analyses for one in each.observations})
+    models = f", {counted(len(plan.planned), 'group model')}" if plan.config.level == "group" else ""
     LOGGER.info("%s of %s%s", counted(n_maps, "map"), counted(len(people), "participant"), models)
-    say(job.notices)
-    reasons = Counter(_reason(one) for one in (*job.cohort.exclusions, *job.exclusions))
+    say(plan.notices)
+    reasons = Counter(_reason(one) for one in (*plan.cohort.exclusions, *plan.exclusions))
     for reason, n in reasons.items():
         LOGGER.info("not in the analysis: %s%s", reason, f" ({n})" if n > 1 else "")
-
-
-def counted(n: int, noun: str) -> str:
-    """Spell a number of things: ``1 map``, ``2 maps``."""
-    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def say(notices: Iterable[Notice]) -> None:

@@ -8,7 +8,6 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,7 +15,6 @@ from pathlib import Path
 
 from bids_group import __version__
 from bids_group.config import RunConfig
-from bids_group.records import PooledMap
 from bids_group.records.sidecars import RunRecord
 
 PACKAGES = ("numpy", "scipy", "pandas", "nibabel", "nilearn", "pybids", "formulaic", "numba", "matplotlib")
@@ -24,22 +22,20 @@ PACKAGES = ("numpy", "scipy", "pandas", "nibabel", "nilearn", "pybids", "formula
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Provenance:
-    """The start of a run, and the hashes of the maps it has read so far."""
+    """The start of a run, and what it noted of the files that it has read so far.
+
+    ``hashes``: by path; ``remarks`` on coverage: by (subject label, first-level contrast).
+    """
 
     started: datetime
     clock_s: float
     hashes: dict[str, str] = field(default_factory=dict)
+    remarks: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @classmethod
     def start(cls) -> Provenance:
         """Note the time."""
         return cls(started=datetime.now(UTC), clock_s=time.monotonic())
-
-    def watch(self, maps: Iterable[PooledMap]) -> Iterator[PooledMap]:
-        """Pass the maps on and keep the hashes of the files behind them."""
-        for one in maps:
-            self.hashes.update(one.input_hashes)
-            yield one
 
     def note(self, path: Path) -> None:
         """Keep the hash of a file that is no map."""

@@ -8,7 +8,6 @@ import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -17,9 +16,8 @@ from bids_group.config import RunConfig
 from bids_group.config.stats_model import write_model_json
 from bids_group.output.report import build_report, write_citations
 from bids_group.workflow.forecast import seconds_of_shuffling
-from bids_group.workflow.group import analyse_group
-from bids_group.workflow.participant import pool_participants
-from bids_group.workflow.preparation import Job, prepare
+from bids_group.workflow.group import analyse_group, pool_participants
+from bids_group.workflow.preparation import RunPlan, prepare
 from bids_group.workflow.provenance import Provenance
 
 LOGGER = logging.getLogger(__name__)
@@ -38,45 +36,73 @@ def run(config: RunConfig) -> None:
         return
     output.check_place(config.output_dir, config.inputs.bids_dir)
     with threadpool_limits(1):  # sums in one order, whatever the number of processors
-        _work(config)
+        provenance = Provenance.start()
+        plan = prepare(config)
+        if config.execution.is_dry_run:
+            _print_design(plan)
+            _show(plan)
+        else:
+            _work(plan, provenance)
 
 
-def _work(config: RunConfig) -> None:
-    provenance = Provenance.start()
-    job = prepare(config)
-    if config.execution.is_dry_run:
-        _print_design(job)
-        _show(job)
-        return
+def _show(plan: RunPlan) -> None:
+    description = output.describe_dry_run(
+        plan.cohort,
+        [one.analysis for one in plan.planned],
+        [one.design for one in plan.planned],
+        plan.exclusions,
+        plan.notices,
+        spec=plan.spec,
+        observations=plan.observations if plan.config.level == "participant" else None,
+        seconds_of_shuffling=seconds_of_shuffling(plan, plan.planned),
+    )
+    output.print_dry_run(
+        description,
+        output_format=plan.config.execution.output_format,
+        estimators=[one.analysis.estimator for one in plan.planned],
+    )
+
+
+def _print_design(plan: RunPlan) -> None:
+    """Write the design to the file that the user named, before the work begins."""
+    execution = plan.config.execution
+    if execution.print_design is not None:
+        planned = [(one.analysis, one.design) for one in plan.planned]
+        output.print_design(execution.print_design, planned, is_overwrite=execution.is_overwrite)
+        LOGGER.info("The design: %s", execution.print_design)
+
+
+def _work(plan: RunPlan, provenance: Provenance) -> None:
+    config = plan.config
     with (
         output.claim_output(config.output_dir, config.inputs.bids_dir, level=config.level),
         ExitStack() as log,
     ):
-        _check_names(job)
+        _check_names(plan)
         log.enter_context(_log_file(config))
         if config.level == "participant":
-            pool_participants(job, provenance)
+            pool_participants(plan, provenance)
             return
-        _print_design(job)
-        analyse_group(job, provenance)
+        _print_design(plan)
+        analyse_group(plan, provenance)
         if config.execution.has_report:
             output.record_outputs(config.output_dir, [output.REPORT, *output.CITATIONS])
-            _say_where(build_report(config.output_dir))
+            LOGGER.info("The report: %s", build_report(config.output_dir))
         else:
             output.record_outputs(config.output_dir, output.CITATIONS)
             write_citations(config.output_dir)
             LOGGER.info("Done: %s", config.output_dir)
 
 
-def _check_names(job: Job) -> None:
+def _check_names(plan: RunPlan) -> None:
     """Refuse, before anything is written, to replace what others wrote."""
-    config = job.config
+    config = plan.config
     output.check_description(config.output_dir)
-    output.check_pooled_names(config.output_dir, job.observations)
+    output.check_pooled_names(config.output_dir, plan.observations)
     if config.level == "participant":
         output.check_names(config.output_dir, output.TABLES, has_results=False)
         return
-    model = output.model_path(write_model_json(job.model))
+    model = output.model_path(write_model_json(plan.model))
     report = [output.REPORT] if config.execution.has_report else []
     names = [*output.TABLES, output.COMMAND, *output.CITATIONS, model, *report]
     output.check_names(config.output_dir, names, has_results=True)
@@ -90,7 +116,7 @@ def _report_again(config: RunConfig) -> None:
         names = [output.REPORT, *output.CITATIONS]
         output.check_names(config.output_dir, names, has_results=True)
         output.record_outputs(config.output_dir, names)
-        _say_where(build_report(config.output_dir, config.analysis.cut_coords_mm))
+        LOGGER.info("The report: %s", build_report(config.output_dir, config.analysis.cut_coords_mm))
 
 
 @contextmanager
@@ -109,35 +135,3 @@ def _log_file(config: RunConfig) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         handler.close()
-
-
-def write_crash(output_dir: Path, text: str) -> Path | None:
-    """Keep the traceback of a bug under ``logs/``; return the file."""
-    return output.write_crash(output_dir, text)
-
-
-def _show(job: Job) -> None:
-    description = output.describe_dry_run(
-        job.cohort,
-        [one.analysis for one in job.planned],
-        [one.design for one in job.planned],
-        job.exclusions,
-        job.notices,
-        spec=job.spec,
-        observations=job.observations if job.config.level == "participant" else None,
-        seconds_of_shuffling=seconds_of_shuffling(job, job.planned),
-    )
-    output.print_dry_run(description, output_format=job.config.execution.output_format)
-
-
-def _print_design(job: Job) -> None:
-    """Write the design to the file that the user named, before the work begins."""
-    execution = job.config.execution
-    if execution.print_design is not None:
-        planned = [(one.analysis, one.design) for one in job.planned]
-        output.print_design(execution.print_design, planned, is_overwrite=execution.is_overwrite)
-        LOGGER.info("The design: %s", execution.print_design)
-
-
-def _say_where(report: Path) -> None:
-    LOGGER.info("The report: %s", report)

@@ -20,7 +20,7 @@ from bids_group.cli.parser import build_parser, read_arguments
 from bids_group.cli.translation import translate
 from bids_group.demo import write_demo
 from bids_group.errors import BidsGroupError, DataError, MissingInputError, SelectionError, UsageError
-from bids_group.workflow.progress import progress
+from bids_group.workflow.group import progress
 
 
 @pytest.fixture(scope="module")
@@ -190,10 +190,10 @@ def test_the_users_own_logging_stays_as_it_was(data, tmp_path):
 
 
 def test_a_notebook_with_widgets_gets_a_bar(monkeypatch):
-    monkeypatch.setattr("bids_group.workflow.progress._is_notebook", lambda: False)
+    monkeypatch.setattr("bids_group.workflow.group._is_notebook", lambda: False)
     with progress("x") as silent:
         assert silent is None
-    monkeypatch.setattr("bids_group.workflow.progress._is_notebook", lambda: True)
+    monkeypatch.setattr("bids_group.workflow.group._is_notebook", lambda: True)
     with progress("x") as bar:
         assert bar is not None
         bar(1, 2)

@@ -10,6 +10,7 @@ from bids_group.errors import DataError, UsageError
 from bids_group.inference import check_inference, correct_group
 from bids_group.inference.multiplicity import adjust_fdr
 from bids_group.model import fit_group
+from bids_group.model.fitting.known_variances import FIXED_EFFECTS
 
 CODES = np.repeat([0, 1], (6, 24))
 PARAMETRIC = ("fdr", "bonferroni", "ari")
@@ -149,7 +150,7 @@ def test_variance_groups_that_change_nothing_are_told(make_problem):
     assert one.severity == "warning"
     assert "scanner changes nothing: all rows analysed have one value, a" in one.sentence
     _, known = check_inference(
-        data.design, InferenceSpec(), variance_groups=data.variance_groups, estimator="meta"
+        data.design, InferenceSpec(), variance_groups=data.variance_groups, estimator=FIXED_EFFECTS
     )
     assert "known" in known.sentence
 

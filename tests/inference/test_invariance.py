@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from bids_group.config import InferenceSpec
+from bids_group.executor import Threads
 from bids_group.inference import correct_group
 from bids_group.inference.correlation import Scale, Table, deviates
 
@@ -41,9 +42,11 @@ def all_bytes(verdicts):
     ]
 
 
-@pytest.mark.parametrize("execution", [{"n_procs": 2}, {"n_procs": 4}, {"n_procs": 3, "mem_gb": 0.0}])
-def test_threads_and_memory_change_no_bit(problem, execution):
-    assert all_bytes(correct_group(*problem, SPEC)) == all_bytes(correct_group(*problem, SPEC, **execution))
+@pytest.mark.parametrize("executor", [Threads(n_procs=2), Threads(n_procs=4), Threads(n_procs=3, mem_gb=0.0)])
+def test_threads_and_memory_change_no_bit(problem, executor):
+    assert all_bytes(correct_group(*problem, SPEC)) == all_bytes(
+        correct_group(*problem, SPEC, executor=executor)
+    )
 
 
 def test_finished_batches_are_used_again(problem, tmp_path):
@@ -93,6 +96,7 @@ from pathlib import Path
 import numpy as np
 from conftest import build_problem, smooth_maps
 from bids_group.config import InferenceSpec
+from bids_group.executor import Threads
 from bids_group.inference import correct_group
 
 data, results = build_problem(

@@ -12,6 +12,7 @@ from bids_group.errors import DataError, UsageError
 from bids_group.inference import check_inference, correct_group
 from bids_group.inference.scheme import choose_scheme
 from bids_group.inference.shuffles import SHUFFLES_PER_STREAM, Shuffles, Units
+from bids_group.model.fitting.known_variances import FIXED_EFFECTS
 
 VOXEL = InferenceSpec(corrections=("fwe-voxel",), n_permutations=999)
 GROUP = np.repeat([0.0, 1.0], (5, 7))
@@ -241,7 +242,7 @@ def test_incomplete_coverage_and_weighted_models_are_refused(make_problem):
     with pytest.raises(UsageError, match="--min-coverage"):
         check_inference(data.design, VOXEL, is_complete=False)
     with pytest.raises(UsageError, match="weighted model"):
-        check_inference(data.design, VOXEL, estimator="meta")
+        check_inference(data.design, VOXEL, estimator=FIXED_EFFECTS)
 
 
 def test_one_sided_f_is_said_to_have_no_direction(make_problem):

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from bids_group.config import InferenceSpec
+from bids_group.executor import Threads
 from bids_group.inference import correct_group
 
 SPEC = InferenceSpec(corrections=("fdr",), n_permutations=1999, has_permutation_p=True)
@@ -86,11 +87,11 @@ def test_elements_that_are_not_tested_have_p_1(make_problem, make_maps):
     assert (np.delete(verdict.by_shuffling.p, 7) < 1).all()
 
 
-@pytest.mark.parametrize("execution", [{"n_procs": 3}, {"n_procs": 2, "mem_gb": 0.0}])
-def test_threads_and_memory_change_no_bit(problem, execution):
+@pytest.mark.parametrize("executor", [Threads(n_procs=3), Threads(n_procs=2, mem_gb=0.0)])
+def test_threads_and_memory_change_no_bit(problem, executor):
     spec = replace(SPEC, n_permutations=599)
     for one, other in zip(
-        correct_group(*problem, spec), correct_group(*problem, spec, **execution), strict=True
+        correct_group(*problem, spec), correct_group(*problem, spec, executor=executor), strict=True
     ):
         assert one.by_shuffling.p.tobytes() == other.by_shuffling.p.tobytes()
 

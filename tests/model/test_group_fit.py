@@ -12,6 +12,7 @@ from scipy import stats
 
 from bids_group.elements import Elements, Grid
 from bids_group.errors import DataError
+from bids_group.executor import Threads
 from bids_group.model import fit_group
 from bids_group.records import Contrast, Design, GroupData, MapStack
 
@@ -103,7 +104,7 @@ def test_every_tile_is_fitted_by_second_level_model_as_on_image_files(tmp_path, 
     monkeypatch.setattr(SecondLevelModel, "compute_contrast", counted)
     monkeypatch.setattr("bids_group.model.fitting.group_fit._SMALLEST_TILE", 64)
     monkeypatch.setattr("bids_group.model.fitting.group_fit._LARGEST_TILE", 64)
-    results = fit_group(make_data(matrix, values, CONTRASTS), is_two_sided=True, n_procs=2)
+    results = fit_group(make_data(matrix, values, CONTRASTS), is_two_sided=True, executor=Threads(n_procs=2))
     assert sorted(shapes) == [(44, 3), *[(64, 3)] * 4]
     ours = results[1].maps
     for name, stat in {"t": "stat", "effect": "effect_size", "variance": "effect_variance"}.items():
@@ -248,8 +249,8 @@ def test_the_number_of_processes_and_the_memory_do_not_change_a_bit(settings):
     data = make_data(matrix, rng.normal(size=(20, 70_000)), CONTRASTS, **settings)
     one = fit_group(data, is_two_sided=True)
     for other in (
-        fit_group(data, is_two_sided=True, n_procs=3),
-        fit_group(data, is_two_sided=True, n_procs=2, mem_gb=0.01),
+        fit_group(data, is_two_sided=True, executor=Threads(n_procs=3)),
+        fit_group(data, is_two_sided=True, executor=Threads(n_procs=2, mem_gb=0.01)),
     ):
         for left, right in zip(one, other, strict=True):
             for name in left.maps:

@@ -11,6 +11,7 @@ from bids_group.config import InferenceSpec
 from bids_group.elements import Elements, Grid
 from bids_group.inference import correct_group
 from bids_group.model import build_stack, fit_group, pool
+from bids_group.model.fitting.known_variances import FIXED_EFFECTS
 from bids_group.records import Contrast, Design, FirstLevelMap, GroupData, MapStack, Observation
 
 
@@ -29,7 +30,9 @@ def make_data(matrix, stack, contrasts, elements=None, is_complete=True):
     n = stack.data.shape[1]
     grid = Grid(shape=(n, 1, 1), affine=np.eye(4))
     elements = elements or Elements(grid=grid, indices=np.arange(n))
-    return GroupData(design=design, stack=stack, elements=elements, is_complete=is_complete, estimator="meta")
+    return GroupData(
+        design=design, stack=stack, elements=elements, is_complete=is_complete, estimator=FIXED_EFFECTS
+    )
 
 
 def random_stack(n_obs=15, n=40, seed=0):
@@ -179,7 +182,7 @@ def test_real_variances_that_differ_by_orders_of_magnitude(pain21):
     ]
     stacked = build_stack(
         maps, labels=labels, mask=None, min_coverage=1.0, fwhm_mm=0, n_obs=len(labels), work_dir=None,
-        mem_gb=None, needs_variance=True,
+        needs_variance=True,
     )  # fmt: skip
     data = make_data(np.ones((len(labels), 1)), stacked.stack, [make_contrast([1])], stacked.elements)
     (result,) = fit_group(data, is_two_sided=True)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bids_group.elements import Elements, Grid
+from bids_group.executor import Threads
 from bids_group.model import fit_group
 from bids_group.records import Contrast, Design, GroupData, MapStack
 
@@ -176,5 +177,5 @@ def test_the_number_of_processes_does_not_change_a_bit():
     data = make_data(
         np.column_stack([np.ones(20), codes]), values, [make_contrast([0, 1])], variance_groups=grouped(codes)
     )
-    one, other = (fit_group(data, is_two_sided=True, n_procs=n)[0] for n in (1, 3))
+    one, other = (fit_group(data, is_two_sided=True, executor=Threads(n_procs=n))[0] for n in (1, 3))
     assert all(one.maps[name].tobytes() == other.maps[name].tobytes() for name in one.maps)

@@ -11,11 +11,12 @@ from bids_group.config import InferenceSpec
 from bids_group.elements import Elements, Grid
 from bids_group.inference import check_inference
 from bids_group.model import tell_heterogeneity
+from bids_group.model.fitting.known_variances import FIXED_EFFECTS
 from bids_group.model.fitting.least_squares import heterogeneity, orthonormal_basis
-from bids_group.records import Design, GroupData, MapStack
+from bids_group.records import LEAST_SQUARES, Design, GroupData, MapStack
 
 
-def make(values, variances, columns, estimator="meta"):
+def make(values, variances, columns, estimator=FIXED_EFFECTS):
     labels = tuple(f"sub-{k:02d}" for k in range(len(values)))
     matrix = pd.DataFrame(columns, index=labels)
     design = Design(
@@ -67,7 +68,7 @@ def test_the_warning_names_q_and_i2():
     assert f"at {(stats.chi2.sf(q, 11) < 0.05).mean():.0%} of the elements" in told.sentence
     assert f"I² is {np.median(np.maximum(0, 1 - 11 / q)):.0%}" in told.sentence
     assert '"Type": "glm"' in told.fix
-    assert tell_heterogeneity(make(values, variances, np.ones((12, 1)), estimator="ols")) == ()
+    assert tell_heterogeneity(make(values, variances, np.ones((12, 1)), estimator=LEAST_SQUARES)) == ()
 
 
 def test_one_person_has_no_heterogeneity_to_tell():
@@ -78,6 +79,6 @@ def test_one_person_has_no_heterogeneity_to_tell():
 def test_the_dry_run_says_what_such_a_model_cannot_say():
     values, variances = numbers(0)
     design = make(values, variances, np.ones((12, 1))).design
-    (told,) = check_inference(design, InferenceSpec(), estimator="meta")
+    (told,) = check_inference(design, InferenceSpec(), estimator=FIXED_EFFECTS)
     assert "no variance between people" in told.sentence
     assert told.severity == "warning"

@@ -6,7 +6,9 @@ import pytest
 from statsmodels.stats.oneway import anova_oneway
 
 from bids_group.elements import Elements, Grid
-from bids_group.model import compare_spread, tabulate_quality
+from bids_group.model import compare_spread
+from bids_group.model.fitting.diagnostics import tabulate_quality
+from bids_group.model.fitting.known_variances import FIXED_EFFECTS
 from bids_group.model.fitting.spread import brown_forsythe_p
 from bids_group.records import Design, GroupData, MapStack
 
@@ -74,7 +76,7 @@ def test_a_small_ratio_and_variances_that_are_stated_are_not_told():
     data = make(UNEVEN)
     groups = pd.Series(GROUP, index=data.design.matrix.index, name="group")
     assert compare_spread(make(UNEVEN, variance_groups=groups)) == (None, ())
-    assert compare_spread(make(UNEVEN, estimator="meta")) == (None, ())
+    assert compare_spread(make(UNEVEN, estimator=FIXED_EFFECTS)) == (None, ())
 
 
 def test_equal_variances_are_told_as_rarely_as_p_says():

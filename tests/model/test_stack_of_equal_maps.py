@@ -36,7 +36,6 @@ def stack(maps):
         fwhm_mm=0.0,
         n_obs=len(maps),
         work_dir=None,
-        mem_gb=None,
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from bids_group.elements import Grid, smooth
 from bids_group.errors import DataError, DesignError, GridError, UsageError
+from bids_group.executor import Threads
 from bids_group.model import build_stack
 from bids_group.records import FirstLevelMap, Observation, PooledMap
 
@@ -40,7 +41,6 @@ def pooled(volumes, variances=None, grids=None):
 def build(maps, **settings):
     defaults = {
         "labels": LABELS, "mask": None, "min_coverage": 1.0, "fwhm_mm": 0.0, "n_obs": N_OBS, "work_dir": None,
-        "mem_gb": None,
     }  # fmt: skip
     return build_stack(maps, **(defaults | settings))
 
@@ -118,7 +118,7 @@ def test_the_cost_equals_a_run_without_that_row(volumes):
 def test_a_stack_beyond_the_memory_stands_in_a_file_and_holds_the_same(volumes, tmp_path):
     volumes[2, 3, 3, 3] = np.nan
     in_memory = build(pooled(volumes))
-    in_file = build(pooled(volumes), work_dir=tmp_path / "work", mem_gb=1e-9)
+    in_file = build(pooled(volumes), work_dir=tmp_path / "work", executor=Threads(mem_gb=1e-9))
     assert not isinstance(in_memory.stack.data, np.memmap)
     assert isinstance(in_file.stack.data, np.memmap)
     np.testing.assert_array_equal(in_file.stack.data, in_memory.stack.data)

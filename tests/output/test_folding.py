@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from bids_group.config import AnalysisSpec
+from bids_group.model.fitting.known_variances import FIXED_EFFECTS
 from bids_group.output import describe_dry_run, print_dry_run
 from bids_group.output.preview.folding import fold_columns, fold_reasons, fold_weights
 from bids_group.records import Exclusion
@@ -71,7 +72,7 @@ def test_first_level_contrasts_with_one_model_are_not_told_twice(made: Any) -> N
         "Rows, design, contrasts and checks of facesVsHouses; files contrast-other, contrast-otherEitherGroup"
     )
     assert told in " ".join(page.split())
-    different = replace(again, estimator="meta")
+    different = replace(again, estimator=FIXED_EFFECTS)
     assert page_of(made, [], [made.analysis, different]).count("Columns by term") == 2
 
 

@@ -15,6 +15,7 @@ from scipy import stats
 
 from bids_group.elements import Elements
 from bids_group.errors import BidsGroupError, UsageError
+from bids_group.model.fitting.known_variances import FIXED_EFFECTS
 from bids_group.output import check_output_names
 from bids_group.output.report.folder import read_folder
 from bids_group.records import Contrast, UncorrectedP
@@ -340,7 +341,7 @@ def test_where_coverage_differs_the_maps_say_how_many_rows_and_degrees_of_freedo
 
 def test_known_variances_have_no_degrees_of_freedom(made: Any) -> None:
     results = tuple(replace(one, dof=math.inf) for one in made.results)
-    made.but(results=results, data=replace(made.data, estimator="meta")).write()
+    made.but(results=results, data=replace(made.data, estimator=FIXED_EFFECTS)).write()
     sidecar = json.loads((made.group / f"{STEM}_stat-t_statmap.json").read_text())
     assert "normal" in sidecar["DegreesOfFreedom"]
     assert "known variances" in sidecar["Estimator"]

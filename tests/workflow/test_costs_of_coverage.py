@@ -1,9 +1,11 @@
 """Elements that incomplete coverage costs: the total is told, with the rows that could give some back."""
 
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 
-from bids_group.workflow.coverage import tell_costs
+from bids_group.workflow.maps import tell_costs
 
 
 def told(*lost_alone, n_analysed=1000, n_lost=0, n_needed=None):
@@ -13,7 +15,10 @@ def told(*lost_alone, n_analysed=1000, n_lost=0, n_needed=None):
             "n_lost_by_this_row_alone": lost_alone,
         }
     )
-    return tell_costs(costs, n_analysed=n_analysed, n_lost=n_lost, n_needed=n_needed or len(costs))
+    elements = SimpleNamespace(n_elements=n_analysed)
+    return tell_costs(
+        SimpleNamespace(costs=costs, elements=elements, n_lost=n_lost, n_needed=n_needed or len(costs))
+    )
 
 
 def test_one_is_said_as_one():

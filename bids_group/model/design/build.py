@@ -72,7 +72,7 @@ def _build(
         are_conditions=any(one.is_one_of_several for one in analysis.observations),
     )
     details = describe(design)
-    notices += check_design(design, details, has_noise=analysis.estimator == "ols")
+    notices += check_design(design, details, has_noise=analysis.estimator.has_residual_variance)
     notices += _check_subjects(analysis.formula, design)
     if analysis.design_matrix is not None:
         own = f"The design is that of {analysis.design_matrix.name}: its columns are taken as they are, "

@@ -10,11 +10,13 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from bids_group.records import Contrast, Design, GroupData
+from bids_group.records import Contrast, ContrastResult, Design, GroupData, Significance
 from bids_group.row_space import TOLERANCE
 
 OUTLIER_SD = 3.5
 """Robust standard deviations (median, MAD) beyond which a row is marked; Iglewicz & Hoaglin 1993."""
+MAX_PEAKS = 12
+"""Significant peaks of a contrast whose raw points are kept."""
 _BLOCK = 1 << 15
 
 Float64 = npt.NDArray[np.float64]
@@ -135,6 +137,60 @@ def _mahalanobis(table: pd.DataFrame) -> Float64:
     return np.asarray(np.sqrt(np.einsum("ij,jk,ik->i", centred, precision, centred)), dtype=np.float64)
 
 
+def describe_rows(
+    data: GroupData,
+    results: Sequence[ContrastResult],
+    costs: pd.DataFrame,
+    uneven: pd.Series | None,
+    *,
+    is_two_sided: bool,
+) -> pd.DataFrame:
+    """Describe each row's map (`tabulate_quality`), and what it does to the strongest elements.
+
+    ``costs`` as in `StackedMaps`; ``uneven``: a factor whose levels differ in variance. Adds
+    ``cooks_at_peak``, the largest of Cook's distances at the strongest element of each contrast.
+    """
+    n_lost_only = dict(zip(costs["observation"], costs["n_lost_by_this_row_alone"], strict=True))
+    groups = data.variance_groups if data.has_group_variances else uneven
+    quality = tabulate_quality(data, n_lost_only, groups)
+    peaks = [tabulate_peaks(data, one.contrast, [strongest(one, is_two_sided)]) for one in results]
+    influence = pd.concat(peaks).groupby("label")["cooks_distance"].max()
+    quality["cooks_at_peak"] = influence.reindex(quality.index)
+    return quality
+
+
+def strongest(result: ContrastResult, is_two_sided: bool) -> int:
+    """Find the element with the most evidence: of t, where the test is one-sided, the largest positive."""
+    statistic = result.maps[result.contrast.test]
+    is_signed = result.contrast.test == "t" and not is_two_sided
+    return int(np.argmax(statistic if is_signed else np.abs(statistic)))
+
+
+def tabulate_main_peaks(
+    data: GroupData,
+    results: Sequence[ContrastResult],
+    significances: Sequence[Significance],
+    *,
+    is_two_sided: bool,
+) -> dict[str, pd.DataFrame]:
+    """By contrast: raw points at the main peaks of its significant clusters, or at its strongest element."""
+    tables = {}
+    for result in results:
+        name = result.contrast.name
+        found = [
+            cluster.peaks[0].element
+            for one in significances
+            if one.contrast == name and one.correction != "none"
+            for cluster in one.clusters
+            if cluster.peaks and one.is_significant[cluster.peaks[0].element]
+        ]
+        elements = list(dict.fromkeys(found))[:MAX_PEAKS] or [strongest(result, is_two_sided)]
+        table = tabulate_peaks(data, result.contrast, elements)
+        table.insert(4, "is_significant", bool(found))
+        tables[name] = table
+    return tables
+
+
 def tabulate_peaks(data: GroupData, contrast: Contrast, elements: Sequence[int]) -> pd.DataFrame:
     """Raw points, fit and influence of each row at some elements, for one contrast.
 
@@ -180,7 +236,7 @@ def _one_peak(
     is_here = np.isfinite(values)
     matrix = data.design.matrix.to_numpy(dtype=np.float64)[is_here]
     precision = None
-    if data.estimator == "meta" and data.stack.variance is not None:
+    if data.stack.variance is not None and not data.estimator.has_residual_variance:
         precision = 1 / data.stack.variance[is_here, element].astype(np.float64)
     groups = None
     if data.has_group_variances and data.variance_groups is not None:

@@ -29,7 +29,7 @@ def compare_spread(data: GroupData) -> tuple[pd.Series | None, tuple[Notice, ...
     -------
     The factor with the smallest p (index = rows), if any is told of; and a warning for each.
     """
-    if data.estimator != "ols" or data.has_group_variances:
+    if not data.estimator.has_residual_variance or data.has_group_variances:
         return None, ()
     factors = list(_factors_between_people(data))
     if not factors:

@@ -13,13 +13,11 @@ import pandas as pd
 
 from bids_group.elements import Elements, Smoother, check_same_grid, read_mask
 from bids_group.errors import DataError, DesignError, UsageError
-from bids_group.records import MapStack, PooledMap
+from bids_group.executor import ONE_THREAD, Executor
+from bids_group.records import Design, GroupAnalysis, GroupData, MapStack, PooledMap
 
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.float32]
-
-_BYTES_PER_GB = 1e9
-_SHARE_OF_MEMORY = 0.5
 
 
 class StackedMaps(NamedTuple):
@@ -49,7 +47,7 @@ def build_stack(
     fwhm_mm: float,
     n_obs: int,
     work_dir: Path | None,
-    mem_gb: float | None,
+    executor: Executor = ONE_THREAD,
     needs_variance: bool = False,
 ) -> StackedMaps:
     """Consume the pooled maps, one at a time, into a stack over the analysed elements.
@@ -71,10 +69,10 @@ def build_stack(
         Smoothing, 0 for none.
     n_obs
         Number of maps that will come.
-    work_dir, mem_gb
-        Where the stack is larger than half of ``mem_gb`` it is kept in a file in ``work_dir``.
+    work_dir, executor
+        Where the executor cannot hold the stack in memory it is kept in a file in ``work_dir``.
     needs_variance
-        Whether to stack the variances too (estimator ``meta``).
+        Whether to stack the variances too.
 
     Raises
     ------
@@ -94,7 +92,7 @@ def build_stack(
         _check_label(one, number, labels)
         if building is None:
             building = _Building(one, n_obs, mask, mask_threshold, min_coverage, fwhm_mm)
-            building.allocate(work_dir, mem_gb, needs_variance)
+            building.allocate(work_dir, executor, needs_variance)
         building.add(number, one)
     if building is None or building.n_added != len(labels):
         raise DesignError(
@@ -103,6 +101,28 @@ def build_stack(
             expected=str(len(labels)),
         )
     return building.finish(labels)
+
+
+def join_maps(
+    stacked: StackedMaps,
+    design: Design,
+    analysis: GroupAnalysis,
+    blocks: pd.Series | None,
+    variance_groups: pd.Series | None,
+) -> GroupData:
+    """Join a design and its maps."""
+    n_observed = stacked.coverage.reshape(-1)[stacked.elements.indices]
+    subjects = analysis.rows["subject"]
+    return GroupData(
+        design=design,
+        stack=stacked.stack,
+        elements=stacked.elements,
+        is_complete=bool((n_observed == len(stacked.stack.labels)).all()),
+        estimator=analysis.estimator,
+        blocks=blocks,
+        variance_groups=variance_groups,
+        subjects=subjects if subjects.duplicated().any() else None,
+    )
 
 
 class _Building:
@@ -129,14 +149,14 @@ class _Building:
         self._digests: dict[bytes, str] = {}
         self.n_added = 0
 
-    def allocate(self, work_dir: Path | None, mem_gb: float | None, needs_variance: bool) -> None:
+    def allocate(self, work_dir: Path | None, executor: Executor, needs_variance: bool) -> None:
         """Reserve rows over the candidates: no element outside them can be analysed."""
         is_complete = self._n_needed == self._n_obs
         candidates = self._in_mask & np.isfinite(self._first.effect) if is_complete else self._in_mask
         self._candidates = Elements.from_mask(self._first.grid, candidates)
         shape = (self._n_obs, self._candidates.n_elements)
         n_arrays = 2 if needs_variance else 1
-        folder = work_dir if _is_too_large(shape, n_arrays, mem_gb) else None
+        folder = None if executor.can_hold(4 * n_arrays * shape[0] * shape[1]) else work_dir
         self._data = _reserve(shape, folder, "effects")
         self._variance = _reserve(shape, folder, "variances") if needs_variance else None
 
@@ -261,11 +281,6 @@ def _empty(costs: pd.DataFrame, mask: Path | None, n_needed: int, n_obs: int) ->
 
 # --------------------------------------------------------------------------------------------
 # Storage
-
-
-def _is_too_large(shape: tuple[int, int], n_arrays: int, mem_gb: float | None) -> bool:
-    n_bytes = 4 * n_arrays * shape[0] * shape[1]
-    return mem_gb is not None and n_bytes > _SHARE_OF_MEMORY * mem_gb * _BYTES_PER_GB
 
 
 def _reserve(shape: tuple[int, int], folder: Path | None, name: str) -> Rows:

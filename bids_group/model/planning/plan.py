@@ -15,6 +15,7 @@ from bids_group.config import AnalysisSpec
 from bids_group.config.stats_model import Node, StatsModel
 from bids_group.errors import DataError, SelectionError, UsageError
 from bids_group.labels import camel_label
+from bids_group.model.fitting.estimators import estimator_of
 from bids_group.model.planning.covariates import RowKey, join_covariates
 from bids_group.model.planning.lower_nodes import lower_outputs
 from bids_group.model.planning.node_contrasts import contrast_requests
@@ -201,7 +202,7 @@ def _analysis(
         contrasts=requests,
         centering=node.settings.get("center", "none"),
         has_default_contrasts=not requests,
-        estimator="meta" if node.type == "meta" else "ols",
+        estimator=estimator_of(node.type),
         node=node.name,
         group_labels={name: value for name, value in labels.items() if name not in UNNAMED},
         columns=rows.columns,

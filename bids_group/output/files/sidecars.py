@@ -54,10 +54,6 @@ STAT_WORDS = {
     "partialR2Upper": "Upper 95 % confidence limit of partial R squared",
 }
 _N_POOLED = "Number of maps observed at each element; 0 = missing in every other map of this set"
-ESTIMATORS = {
-    "ols": "ordinary least squares",
-    "meta": "weighted least squares with known variances",
-}
 POOLINGS = {
     "precision": "fixed effects, weighted by precision (1/variance)",
     "mean": "fixed effects, unweighted mean",
@@ -112,9 +108,9 @@ def analysis_sidecar(context: Context, description: str) -> Sidecar:
         columns=list(design.matrix.columns),
         formula=design.formula,
         **_given(design_matrix=own and own.name),
-        estimator=ESTIMATORS[data.estimator],
+        estimator=data.estimator.title,
         degrees_of_freedom=_DOF_INFINITE
-        if data.estimator == "meta"
+        if not data.estimator.has_residual_variance
         else design.dof
         if data.is_complete
         else _DOF_DIFFERS,

@@ -150,7 +150,7 @@ def _describe_analysis(analysis: GroupAnalysis, design: Design) -> dict[str, Any
         "Node": analysis.node,
         "GroupBy": dict(analysis.group_labels),
         "Formula": design.formula,
-        "Estimator": analysis.estimator,
+        "Estimator": analysis.estimator.name,
         "Sessions": _describe_sessions(analysis),
         "Pooling": sorted({one.combine for one in analysis.observations}),
         "MapsPerRow": {one.label: len(one.maps) for one in analysis.observations},

@@ -11,8 +11,9 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from bids_group.output.disk.writing import json_text
-from bids_group.output.files.sidecars import ESTIMATORS, POOLINGS, say_center
+from bids_group.output.files.sidecars import POOLINGS, say_center
 from bids_group.output.preview.folding import fold_columns, fold_reasons, fold_weights, folded_terms
+from bids_group.records import LEAST_SQUARES, Estimator
 
 _MAX_ROWS = 8
 _MAX_COLUMNS = 12
@@ -29,6 +30,7 @@ def print_dry_run(
     *,
     output_format: Literal["text", "json"] = "text",
     console: Console | None = None,
+    estimators: Iterable[Estimator] = (LEAST_SQUARES,),
 ) -> None:
     """Show the description on standard output: tables for people, or one JSON object."""
     console = console or Console()
@@ -36,9 +38,10 @@ def print_dry_run(
         console.out(json_text(description), end="", highlight=False)
         return
     _print_people(console, description["Maps"], description["Participants"])
+    titles = {one.name: one.title for one in estimators}
     shown: list[Mapping[str, Any]] = []
     for analysis in description["Analyses"]:
-        _print_analysis(console, analysis, shown)
+        _print_analysis(console, analysis, shown, titles)
     if description["Analyses"]:
         is_contrast = "Suffix" not in description["Maps"]
         _print_settings(console, description["Images"], description["Inference"], is_contrast=is_contrast)
@@ -140,7 +143,12 @@ def _spell_shuffling(inference: Mapping[str, Any]) -> str | None:
     return ", ".join(part for part in parts if part)
 
 
-def _print_analysis(console: Console, analysis: Mapping[str, Any], shown: list[Mapping[str, Any]]) -> None:
+def _print_analysis(
+    console: Console,
+    analysis: Mapping[str, Any],
+    shown: list[Mapping[str, Any]],
+    titles: Mapping[str, str],
+) -> None:
     levels = "".join(f", {column} {level}" for column, level in analysis["GroupBy"].items())
     node = f" (node {analysis['Node']})" if analysis["Node"] else ""
     _head(console, analysis["FirstLevelContrast"] + levels + node)
@@ -150,7 +158,7 @@ def _print_analysis(console: Console, analysis: Mapping[str, Any], shown: list[M
         _say(console, f"Rows, design, contrasts and checks of {earlier['FirstLevelContrast']}; files {files}")
         return
     shown.append(analysis)
-    estimator = ESTIMATORS[analysis["Estimator"]]
+    estimator = titles[analysis["Estimator"]]
     _say(console, f"Formula  {analysis['Formula']}   {len(analysis['Rows'])} rows, {estimator}")
     if analysis["Sessions"]:
         order = analysis["Sessions"]

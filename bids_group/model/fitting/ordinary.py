@@ -1,7 +1,8 @@
-"""Ordinary least squares by nilearn's ``SecondLevelModel``, on rows that are smoothed and packed already."""
+"""Ordinary least squares: nilearn's ``SecondLevelModel`` wherever everybody is observed."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +14,40 @@ import pandas as pd
 from nilearn.glm import compute_contrast
 from nilearn.glm.second_level import SecondLevelModel
 
-from bids_group.model.fitting.least_squares import Basis, Estimate, residual_variance
-from bids_group.records import Contrast
+from bids_group.model.fitting.group_variances import fit_group_variances
+from bids_group.model.fitting.least_squares import (
+    Basis,
+    Estimate,
+    fit_observed,
+    orthonormal_basis,
+    residual_variance,
+)
+from bids_group.records import LEAST_SQUARES, Contrast, GroupData
 
 Doubles = npt.NDArray[np.float64]
+
+
+class OrdinaryLeastSquares:
+    """t = cβ / √(σ² c(X'X)⁻c'), F = (Cβ)'[C(X'X)⁻C']⁻¹(Cβ)/(qσ²), dof = N − rank(X).
+
+    With people missing at some elements, those observed there (`fit_observed`); with variance groups, a
+    variance for each (`fit_group_variances`).
+    """
+
+    facts = LEAST_SQUARES
+
+    def prepare(self, data: GroupData) -> Callable[[slice], list[Estimate]]:
+        """Choose how tiles are fitted."""
+        basis, maps, contrasts = orthonormal_basis(data.design), data.stack.data, data.design.contrasts
+        subjects = None if data.subjects is None or data.is_complete else pd.factorize(data.subjects)[0]
+        if data.has_group_variances:
+            assert data.variance_groups is not None
+            groups = pd.factorize(data.variance_groups.reindex(data.design.matrix.index), sort=True)[0]
+            return lambda tile: fit_group_variances(maps[:, tile], basis, contrasts, groups, subjects)
+        if not data.is_complete:
+            return lambda tile: fit_observed(maps[:, tile], basis, contrasts, subjects)
+        model = second_level_model(basis)
+        return lambda tile: fit_second_level(model, np.ascontiguousarray(maps[:, tile]), basis, contrasts)
 
 
 class PackedMasker:

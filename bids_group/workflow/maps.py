@@ -1,14 +1,23 @@
-"""What only the numbers show: whose maps cover less, and what that costs the analysis."""
+"""Pooled maps, one after the other: from the cache in OUTPUT_DIR where it fits, else pooled now.
+
+What only the numbers show is told here: whose maps cover less, and what that costs the analysis.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from bids_group.records import Notice, PooledMap
-from bids_group.workflow.preparation import counted
+from bids_group.model import StackedMaps, pool
+from bids_group.output import is_pooled, pooling_key, read_pooled, write_pooled
+from bids_group.records import Notice, Observation, PooledMap
+from bids_group.words import and_more, counted
+from bids_group.workflow.preparation import RunPlan
+from bids_group.workflow.provenance import Provenance
 
 MIN_SHARE = 0.05
 """Maps of one person always differ a little at the rim; smaller shares than this are not remarked on."""
@@ -16,17 +25,35 @@ MIN_SHARE = 0.05
 LARGE_SHARE = 0.25
 """Several rows always lack some of the rim; from this share on the loss is a warning."""
 
-Remarks = MutableMapping[tuple[str, str], str]
-"""By (subject label, first-level contrast)."""
 
-
-def remark_on_coverage(maps: Iterable[PooledMap], remarks: Remarks) -> Iterator[PooledMap]:
-    """Pass the maps on, and remark on those whose sources do not all cover what one of them covers."""
-    for one in maps:
+def pooled_maps(
+    plan: RunPlan, observations: Sequence[Observation], provenance: Provenance
+) -> Iterator[PooledMap]:
+    """Yield the pooled map of each observation, in order; note the hashes of its files and its coverage."""
+    take = partial(pool_one, output_dir=plan.config.output_dir, dataset_names=plan.cohort.dataset_names)
+    for one in plan.executor.map(take, observations):
+        provenance.hashes.update(one.input_hashes)
         remark = describe_coverage(one)
         if remark:
-            remarks[one.observation.subject, one.observation.contrast] = remark
+            provenance.remarks[one.observation.subject, one.observation.contrast] = remark
         yield one
+
+
+def pool_one(observation: Observation, output_dir: Path, dataset_names: Mapping[str, Path]) -> PooledMap:
+    """Take one observation from the cache, or pool and write it.
+
+    The key of what is written comes from the bytes that were pooled, which are read once: a file that changes
+    meanwhile is never kept under the key of other bytes. Inputs are hashed first only where a key stands.
+    """
+    if is_pooled(output_dir, observation):
+        key = pooling_key(observation)
+        cached = read_pooled(output_dir, observation, key, dataset_names=dataset_names)
+        if cached is not None:
+            return cached
+    pooled = pool(observation)
+    key = pooling_key(observation, pooled.input_hashes)
+    write_pooled(output_dir, pooled, key, dataset_names=dataset_names)
+    return pooled
 
 
 def describe_coverage(pooled: PooledMap) -> str | None:
@@ -39,16 +66,10 @@ def describe_coverage(pooled: PooledMap) -> str | None:
     return f"fewer than {n_most} maps observed at {100 * n_partly / n_observed:.0f} % of its elements"
 
 
-def tell_costs(costs: pd.DataFrame, *, n_analysed: int, n_lost: int, n_needed: int) -> list[Notice]:
-    """Say what incomplete coverage costs, and name those without whom more elements could be analysed.
-
-    Parameters
-    ----------
-    costs
-        Columns ``observation`` and ``n_lost_by_this_row_alone``.
-    n_analysed, n_lost
-        Elements that are analysed, and that are observed in some rows but not in ``n_needed`` of them.
-    """
+def tell_costs(stacked: StackedMaps) -> list[Notice]:
+    """Say what incomplete coverage costs, and name those without whom more elements could be analysed."""
+    costs, n_analysed = stacked.costs, stacked.elements.n_elements
+    n_lost, n_needed = stacked.n_lost, stacked.n_needed
     alone = costs.set_index("observation")["n_lost_by_this_row_alone"].sort_values(
         ascending=False, kind="stable"
     )
@@ -97,5 +118,4 @@ def _say_reduced(alone: pd.Series, n_needed: int, n_rows: int) -> str:
 
 
 def _name_rows(alone: pd.Series) -> str:
-    names = ", ".join(f"{row} ({n})" for row, n in alone.head(5).items())
-    return names + (f" and {len(alone) - 5} more" if len(alone) > 5 else "")
+    return ", ".join(f"{row} ({n})" for row, n in alone.head(5).items()) + and_more(len(alone) - 5)

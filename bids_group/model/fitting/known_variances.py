@@ -1,15 +1,53 @@
-"""How much more people differ than their known variances say, which fixed effects leave out."""
+"""Fixed effects across people: rows weighted by known variances, and how much more people differ."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from bids_group.model.fitting.least_squares import heterogeneity, orthonormal_basis
-from bids_group.records import GroupData, Notice
+from bids_group.model.fitting.least_squares import (
+    Estimate,
+    fit_known_variances,
+    heterogeneity,
+    orthonormal_basis,
+)
+from bids_group.records import Estimator, GroupData, Notice
 
 _BLOCK = 1 << 12
+
+FIXED_EFFECTS = Estimator(
+    name="meta",
+    title="weighted least squares with known variances",
+    node_type="meta",
+    needs_variance=True,
+    has_residual_variance=False,
+    can_be_shuffled=False,
+    exactness="as exact as the variances of the maps",
+    warning=Notice(
+        severity="warning",
+        topic="model",
+        sentence="A node of Type meta across people is fixed effects: its standard errors hold no variance "
+        "between people, so that p is about these people alone, and far too small for people in general.",
+        fix='Use "Type": "glm" in the node of Level Dataset, unless that is what is asked.',
+    ),
+)
+
+
+class KnownVariances:
+    """Weighted least squares with the normal distribution as its reference (`fit_known_variances`)."""
+
+    facts = FIXED_EFFECTS
+
+    def prepare(self, data: GroupData) -> Callable[[slice], list[Estimate]]:
+        """Fit tiles of effects and variances."""
+        basis, maps, variances = orthonormal_basis(data.design), data.stack.data, data.stack.variance
+        assert variances is not None
+        return lambda tile: fit_known_variances(
+            maps[:, tile], variances[:, tile], basis, data.design.contrasts
+        )
 
 
 def tell_heterogeneity(data: GroupData) -> tuple[Notice, ...]:
@@ -17,7 +55,7 @@ def tell_heterogeneity(data: GroupData) -> tuple[Notice, ...]:
 
     Q = Σ (y − Xβ)²/v on N − rank(X) degrees of freedom, I² = max(0, 1 − dof/Q).
     """
-    if data.estimator != "meta":
+    if not data.estimator.needs_variance or data.estimator.has_residual_variance:
         return ()
     q, dof = _all(data)
     where = dof > 0

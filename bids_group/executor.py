@@ -1,0 +1,92 @@
+"""Where work is done: the items of a list one after the other or side by side, their results in order.
+
+An executor has one verb, `map`. Another kind (a cluster, say) is another class with that verb.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from bids_group.config import Execution
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_SHARE_OF_MAPS = 0.5
+"""Share of the memory that all maps of an analysis may take before they are kept in a file."""
+
+
+class Executor(Protocol):
+    """Does the same to each item; how it does so changes no bit of a result."""
+
+    def map(
+        self, do: Callable[[Item], Result], items: Iterable[Item], *, item_bytes: int = 0, held_bytes: int = 0
+    ) -> Iterator[Result]:
+        """Yield ``do(item)`` for each item, in the order of the items.
+
+        Parameters
+        ----------
+        do
+            Depends on nothing but the item, and changes nothing that another item reads.
+        items
+            Taken as they are needed.
+        item_bytes
+            Memory that ``do`` needs for each item.
+        held_bytes
+            Memory that is taken already by what all items share.
+        """
+        ...
+
+    def can_hold(self, n_bytes: int) -> bool:
+        """Whether arrays of so many bytes may stay in memory, or should lie in a file."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threads:
+    """Threads of this process, each with one BLAS thread: sums in one order, however many there are.
+
+    Reading, unpacking and arithmetic release the interpreter's lock. ``mem_gb``: memory for all of them,
+    None = as much as it takes.
+    """
+
+    n_procs: int = 1
+    mem_gb: float | None = None
+
+    def can_hold(self, n_bytes: int) -> bool:
+        """Whether the arrays leave half of the memory free."""
+        return self.mem_gb is None or n_bytes <= _SHARE_OF_MAPS * self.mem_gb * 1e9
+
+    def map(
+        self, do: Callable[[Item], Result], items: Iterable[Item], *, item_bytes: int = 0, held_bytes: int = 0
+    ) -> Iterator[Result]:
+        """Work ahead with as many threads as memory allows; at most twice as many results wait."""
+        n_workers = self.n_procs
+        if self.mem_gb is not None and item_bytes:
+            n_workers = min(n_workers, int((self.mem_gb * 1e9 - held_bytes) // item_bytes))
+        n_workers = max(n_workers, 1)
+        waiting: deque[Future[Result]] = deque()
+        with threadpool_limits(1), ThreadPoolExecutor(n_workers) as threads:
+            try:
+                for item in items:
+                    waiting.append(threads.submit(do, item))
+                    if len(waiting) > 2 * n_workers:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                threads.shutdown(cancel_futures=True)
+
+
+ONE_THREAD = Threads()
+
+
+def choose_executor(execution: Execution) -> Executor:
+    """Make the executor of a request."""
+    return Threads(n_procs=execution.n_procs, mem_gb=execution.mem_gb)
