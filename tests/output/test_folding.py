@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from bids_group.config import AnalysisSpec
+from bids_group.model.fitting.estimators import FITTERS
 from bids_group.model.fitting.known_variances import FIXED_EFFECTS
 from bids_group.output import describe_dry_run, print_dry_run
 from bids_group.output.preview.folding import fold_columns, fold_reasons, fold_weights
 from bids_group.records import Exclusion
+
+ESTIMATORS = [one.facts for one in FITTERS.values()]
 
 
 def page_of(made: Any, exclusions: list[Exclusion], analyses: list[Any] | None = None) -> str:
@@ -25,7 +28,7 @@ def page_of(made: Any, exclusions: list[Exclusion], analyses: list[Any] | None =
     designs = [made.data.design] * len(analyses)
     page = StringIO()
     description = describe_dry_run(made.cohort, analyses, designs, exclusions, (), spec=AnalysisSpec())
-    print_dry_run(description, console=Console(file=page, width=100))
+    print_dry_run(description, console=Console(file=page, width=100), estimators=ESTIMATORS)
     return page.getvalue()
 
 
@@ -81,7 +84,7 @@ def test_long_tables_are_cut_and_the_cut_is_said(made: Any) -> None:
     design = replace(made.data.design, details={**made.data.design.details, "n_per_cell": cells})
     page = StringIO()
     description = describe_dry_run(made.cohort, [made.analysis], [design], (), (), spec=AnalysisSpec())
-    print_dry_run(description, console=Console(file=page, width=100))
+    print_dry_run(description, console=Console(file=page, width=100), estimators=ESTIMATORS)
     assert "s11" in page.getvalue()
     assert "s12" not in page.getvalue()
     assert "… and 28 more rows" in page.getvalue()
