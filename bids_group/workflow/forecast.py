@@ -26,7 +26,7 @@ def seconds_of_shuffling(
     analyses = tuple(planned)
     if not spec.needs_shuffling or not analyses:
         return None
-    expected = _expected_elements(job) if n_elements is None else n_elements
+    expected = _expected_elements(plan) if n_elements is None else n_elements
     seconds = [
         forecast_seconds(one.design, spec, expected, blocks=one.blocks, variance_groups=one.variance_groups)
         for one in analyses
