@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Literal
 
 Look = Literal["number", "missing", "odd number", "unit", "text"]
@@ -56,11 +57,9 @@ def _is_python_number(text: str) -> bool:
     """Whether other programs read a number: of other digits, beyond the range, in hexadecimal."""
     readers: tuple[Callable[[str], object], ...] = (float, lambda word: int(word, 0))
     for read in readers:
-        try:
+        with suppress(ValueError):
             read(text)
-        except ValueError:
-            continue
-        return True
+            return True
     return False
 
 

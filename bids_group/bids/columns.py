@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from bids_group.bids.entities import name_row
 from bids_group.bids.index import read_json_object
 from bids_group.errors import DataError, UsageError
 from bids_group.labels import natural_order
-from bids_group.records import Column, Notice, note, warn
+from bids_group.records import Column, Notice, Table, note, warn
 from bids_group.words import list_some, suggest
 
 _FAR = 10.0
@@ -154,6 +154,20 @@ def type_column(cells: pd.Series, entry: object, typing: Typing, source: Path) -
         empty=tuple(empty),
     )
     return typed, column
+
+
+def type_table(
+    level: Literal["subject", "session", "map"],
+    text: pd.DataFrame,
+    sources: Mapping[str, Path],
+    typing: Typing,
+    entries: Mapping[str, object],
+) -> Table:
+    """Type each column of a table of text; ``sources`` and ``entries`` of dictionaries by column."""
+    names = list(map(str, text.columns))
+    typed = {name: type_column(text[name], entries.get(name), typing, sources[name]) for name in names}
+    frame = pd.DataFrame({name: values for name, (values, _) in typed.items()}, index=text.index)
+    return Table(level=level, frame=frame, columns={name: column for name, (_, column) in typed.items()})
 
 
 def _found_levels(present: Iterable[str]) -> tuple[str, ...]:

@@ -16,12 +16,13 @@ from bids_group.bids.columns import (
     describe_column,
     read_dictionary,
     type_column,
+    type_table,
 )
 from bids_group.bids.entities import bare_label
-from bids_group.bids.tables import SESSION_NAMES, Sheet, index_rows, read_sheet, repeated_rows
+from bids_group.bids.tables import SESSION_NAMES, Keys, Sheet, index_rows, read_sheet
 from bids_group.config import Inputs
 from bids_group.errors import BidsGroupError, DataError, MissingInputError, UsageError
-from bids_group.records import Column, Notice, Table, note
+from bids_group.records import Notice, Table, note
 from bids_group.words import list_some, suggest
 
 PERSON = ("participant_id", "sub")
@@ -29,18 +30,25 @@ SESSION = ("session_id", "ses")
 _RESERVED = ("subject", "session", "participant_id", "session_id")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a column comes from: its file, its entry in a dictionary, and why it cannot be used."""
+
+    source: Path
+    entry: object = None
+    problem: BidsGroupError | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TextTable:
-    """A table as text: rows by label, with the file and the dictionary entry of each column.
+    """A table as text: rows by label, with the origin of each column.
 
-    ``problems``: why a column cannot be used; ``repeated``: labels of several rows, of which the first
-    counts; ``by_person``: what rows without a session say of all sessions of a person.
+    ``repeated``: labels of several rows, of which the first counts; ``by_person``: what rows without a
+    session say of all sessions of a person.
     """
 
     frame: pd.DataFrame
-    sources: Mapping[str, Path] = field(default_factory=dict)
-    dictionary: Mapping[str, Any] = field(default_factory=dict)
-    problems: Mapping[str, BidsGroupError] = field(default_factory=dict)
+    origins: Mapping[str, Origin] = field(default_factory=dict)
     repeated: Mapping[Hashable, DataError] = field(default_factory=dict)
     by_person: pd.DataFrame | None = None
 
@@ -97,15 +105,16 @@ class Study:
         used: Collection[str],
     ) -> Table:
         table = _join([_take_rows(part, index) for part in parts])
-        series: dict[str, pd.Series] = {}
-        columns: dict[str, Column] = {}
-        for name in (name for name in map(str, table.frame.columns) if name not in _RESERVED):
-            if name in used and name in table.problems:
-                raise table.problems[name]
-            entry, source = table.dictionary.get(name), table.sources[name]
-            series[name], column = type_column(table.frame[name], entry, self.typing, source)
-            columns[name] = replace(column, problem=table.problems.get(name, column.problem))
-        return Table(level=level, frame=pd.DataFrame(series, index=index), columns=columns)
+        text = table.frame.drop(columns=[*_RESERVED], errors="ignore")
+        origins = {str(name): table.origins[name] for name in text.columns}
+        for name, origin in origins.items():
+            if name in used and origin.problem is not None:
+                raise origin.problem
+        sources = {name: origin.source for name, origin in origins.items()}
+        entries = {name: origin.entry for name, origin in origins.items()}
+        typed = type_table(level, text, sources, self.typing, entries)
+        columns = {n: replace(c, problem=origins[n].problem or c.problem) for n, c in typed.columns.items()}
+        return replace(typed, columns=columns)
 
 
 def read_study(
@@ -189,19 +198,13 @@ def _refuse_without_labels(sheet: Sheet, path: Path, people: Sequence[str]) -> N
 
 
 def _as_text_table(
-    sheet: Sheet,
-    path: Path,
-    keys: Sequence[tuple[str, str]],
-    notices: list[Notice],
-    *,
-    lender: Path | None = None,
+    sheet: Sheet, path: Path, keys: Keys, notices: list[Notice], *, lender: Path | None = None
 ) -> TextTable:
     """Index a table by its labels; its columns are described by the JSON beside it, else by ``lender``'s."""
     for name, _ in keys:
         if name in sheet.problems:
             raise sheet.problems[name]
-    frame = index_rows(sheet.frame, path, keys)
-    repeated = repeated_rows(frame, sheet.frame.index, path, [key for _, key in keys])
+    frame, repeated = index_rows(sheet.frame, path, keys)
     dictionary, problem = _read_dictionary(path)
     if lender is not None and lender != path and not path.with_suffix(".json").exists():
         lent = {name: entry for name, entry in _read_dictionary(lender)[0].items() if name in frame}
@@ -210,15 +213,15 @@ def _as_text_table(
     if "" in sheet.problems:
         notices.append(note("tables", f"{sheet.problems[''].sentence} It is not used."))
     names = list(map(str, frame.columns))
-    problems: dict[str, BidsGroupError] = dict.fromkeys(names, problem) if problem else {}
     if any(name.lower() in SESSION_NAMES for name in names) and len(keys) == 1 and repeated:
-        problems |= dict.fromkeys(names, next(iter(repeated.values())))
-        repeated = {}
+        problem, repeated = next(iter(repeated.values())), {}
+    entries = _matched(dictionary, names)
     return TextTable(
         frame=frame.loc[~frame.index.duplicated()],
-        sources=dict.fromkeys(names, path),
-        dictionary=_matched(dictionary, names),
-        problems={**problems, **sheet.problems},
+        origins={
+            name: Origin(source=path, entry=entries.get(name), problem=sheet.problems.get(name, problem))
+            for name in names
+        },
         repeated=repeated,
     )
 
@@ -271,19 +274,14 @@ def _read_sessions(
         return []
     frame = pd.concat([part.frame for part in parts]).astype(object)
     lent, problem = _read_dictionary(shared)
-    joined = [lent, *(part.dictionary for part in parts)]
-    return [
-        TextTable(
-            frame=frame.where(frame.notna(), None),
-            sources={name: path for part in reversed(parts) for name, path in part.sources.items()},
-            dictionary={name: entry for each in joined for name, entry in each.items() if name in frame},
-            problems={
-                **(dict.fromkeys(map(str, frame.columns), problem) if problem else {}),
-                **{name: error for part in parts for name, error in part.problems.items()},
-            },
-            repeated={label: error for part in parts for label, error in part.repeated.items()},
-        )
-    ]
+    origins = {}
+    for name in map(str, frame.columns):
+        its = [part.origins[name] for part in parts if name in part.origins]
+        entries = [lent.get(name), *(one.entry for one in its if one.entry is not None)]
+        problems = [problem, *(one.problem for one in its if one.problem is not None)]
+        origins[name] = Origin(source=its[0].source, entry=entries[-1], problem=problems[-1])
+    repeats = {label: error for part in parts for label, error in part.repeated.items()}
+    return [TextTable(frame=frame.where(frame.notna(), None), origins=origins, repeated=repeats)]
 
 
 def find_phenotype(given: Path, bids_dir: Path) -> Path:
@@ -348,20 +346,14 @@ def _join(parts: Sequence[TextTable]) -> TextTable:
     """Put tables of the same rows side by side; a column of which two tables disagree has a problem."""
     joined = parts[0]
     for part in parts[1:]:
-        names = list(map(str, part.frame.columns))
-        again = [name for name in names if name in joined.frame]
-        new = [name for name in names if name not in joined.frame]
-        disagreeing = {name: _disagreement(joined, part, name) for name in again}
-        joined = TextTable(
-            frame=joined.frame.assign(**{name: part.frame[name] for name in new}),
-            sources={**part.sources, **joined.sources},
-            dictionary={**part.dictionary, **joined.dictionary},
-            problems={
-                **joined.problems,
-                **{name: part.problems[name] for name in new if name in part.problems},
-                **{name: error for name, error in disagreeing.items() if error is not None},
-            },
-        )
+        new = {str(name): part.frame[name] for name in part.frame if name not in joined.frame}
+        origins = {**joined.origins, **{name: part.origins[name] for name in new}}
+        for name in (str(name) for name in part.frame if name in joined.frame):
+            mine, theirs = joined.origins[name], part.origins[name]
+            entry = theirs.entry if mine.entry is None else mine.entry
+            problem = _disagreement(joined, part, name) or mine.problem
+            origins[name] = replace(mine, entry=entry, problem=problem)
+        joined = TextTable(frame=joined.frame.assign(**new), origins=origins)
     return joined
 
 
@@ -370,19 +362,18 @@ def _disagreement(one: TextTable, other: TextTable, name: str) -> UsageError | N
     differing = [str(label) for label, a, b in pairs if a and b and a != b]
     if not differing:
         return None
+    theirs = other.origins[name].source
     return UsageError(
         f"Two tables have a column '{name}' with other values.",
-        found=f"{one.sources[name]} and {other.sources[name]} differ for {list_some(differing, 10)}",
+        found=f"{one.origins[name].source} and {theirs} differ for {list_some(differing, 10)}",
         expected="a name of its own for each covariate",
-        fix=f"Rename the column in {other.sources[name]}.",
+        fix=f"Rename the column in {theirs}.",
     )
 
 
 def _tell_hidden(parts: Iterable[TextTable], notices: list[Notice]) -> None:
     for part in parts:
         for name in (name for name in _RESERVED if name in part.frame.columns):
-            sentence = (
-                f"Column '{name}' of {part.sources[name]} is not available as a covariate: the name stands "
-                "for the row's label."
-            )
+            sentence = f"Column '{name}' of {part.origins[name].source} is not available as a covariate"
+            sentence += ": the name stands for the row's label."
             notices.append(note("columns", sentence, "Rename the column to use it."))

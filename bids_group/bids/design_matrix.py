@@ -133,9 +133,8 @@ def check_matrix_rows(
 def _keys(analysis: GroupAnalysis) -> Mapping[str, object]:
     """Index in the matrix of each row, by label."""
     subjects = [str(subject) for subject in analysis.rows["subject"]]
-    keys: Iterable[object] = subjects
-    if "session" in analysis.rows:
-        keys = zip(subjects, map(str, analysis.rows["session"]), strict=True)
+    sessions = map(str, analysis.rows["session"]) if "session" in analysis.rows else None
+    keys: Iterable[object] = subjects if sessions is None else zip(subjects, sessions, strict=True)
     return dict(zip(map(str, analysis.rows.index), keys, strict=True))
 
 
@@ -191,7 +190,10 @@ def _check_mapless(analyses: Sequence[GroupAnalysis], cohort: Cohort, matrix: Ta
     for contrast, present in by_contrast.items():
         chosen = {_key(e) for e in cohort.exclusions if _is_chosen(e) and e.contrast in (None, contrast)}
         absent = [label for label in matrix.frame.index if label not in present]
-        extra = [name_row(one) for one in absent if not {one, _subject(one)} & (chosen | filtered)]
+        out = chosen | filtered
+        extra = [
+            name_row(one) for one in absent if not {one, one[0] if isinstance(one, tuple) else one} & out
+        ]
         if extra:
             n_rows = counted(len(extra), "row")
             raise DataError(
@@ -200,10 +202,6 @@ def _check_mapless(analyses: Sequence[GroupAnalysis], cohort: Cohort, matrix: Ta
                 expected=f"rows of the {len(present)} that have one",
                 fix="Remove these rows, or say --missing drop to leave them out.",
             )
-
-
-def _subject(label: object) -> str:
-    return str(label[0]) if isinstance(label, tuple) else str(label)
 
 
 def _key(exclusion: Exclusion) -> object:

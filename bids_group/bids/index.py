@@ -67,8 +67,7 @@ def index_dataset(root: Path) -> Index:
         if folder.problem is not None:
             unlisted.append(folder)
         for name in folder.names:
-            entities = {} if _NOT_MAPS.search(name) else {**folder.entities, **read_name(name)}
-            if entities:
+            if not _NOT_MAPS.search(name) and (entities := {**folder.entities, **_read_name(name)}):
                 found[os.path.join(folder.path, name)] = entities  # noqa: PTH118
     listed = tuple(IndexedFile(path=Path(path), entities=found[path]) for path in sorted(found))
     return Index(files=listed, unlisted=tuple(unlisted))
@@ -130,17 +129,16 @@ def _listed(path: Path) -> tuple[list[str], list[str]]:
 
 
 def _list(path: str) -> tuple[list[str], list[str]]:
-    """List folders and files of a folder."""
+    """List folders and files of a folder, without links that lead back to it or above it."""
     inner: list[str] = []
     names: list[str] = []
     with os.scandir(path) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            is_folder = _is_folder(entry)
-            if not is_folder:
+            if not _is_folder(entry):
                 names.append(entry.name)
-            elif not (entry.is_symlink() and _leads_back(entry.path, path)):
+            elif not (entry.is_symlink() and Path(path).resolve().is_relative_to(Path(entry.path).resolve())):
                 inner.append(entry.name)
     return inner, names
 
@@ -154,34 +152,26 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         raise
 
 
-def _leads_back(link: str, folder: str) -> bool:
-    """Whether a link in a folder leads to that folder or one above it."""
-    return Path(folder).resolve().is_relative_to(Path(link).resolve())
-
-
 def parse_names(names: Iterable[str]) -> dict[str, Mapping[str, str]]:
     """Read the entities of file names with their folders, as they stand in a scans table."""
     return {
-        name: {**_read_folders(f"/{name.rpartition('/')[0]}/"), **read_name(name.rpartition("/")[2])}
+        name: {**_read_folders(f"/{name.rpartition('/')[0]}/"), **_read_name(name.rpartition("/")[2])}
         for name in names
     }
 
 
-def read_name(name: str) -> dict[str, str]:
+def _read_name(name: str) -> dict[str, str]:
     """Read the entities of a file name."""
     found = {}
-    for entity, key, pattern in _patterns()[0]:
-        if key in name:  # most keys are not there, which is seen faster than by the pattern
-            match = pattern.search(name)
-            if match is not None:
-                found[entity] = match[1]
+    for entity, key, pattern in _patterns()[0]:  # most keys are not there, which is seen faster than by it
+        if key in name and (match := pattern.search(name)):
+            found[entity] = match[1]
     return found
 
 
 def _read_folders(below: str) -> dict[str, str]:
     """Read the entities of folders, ``/sub-01/func/``."""
-    matches = ((entity, pattern.search(below)) for entity, _, pattern in _patterns()[1])
-    return {entity: match[1] for entity, match in matches if match is not None}
+    return {entity: match[1] for entity, _, regex in _patterns()[1] if (match := regex.search(below))}
 
 
 Pattern = tuple[str, str, re.Pattern[str]]

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from bids_group.bids.cells import is_number
-from bids_group.bids.columns import Typing, type_column
+from bids_group.bids.columns import Typing, type_table
 from bids_group.bids.datasets import Source
 from bids_group.bids.entities import run_key
 from bids_group.bids.statmaps import Found, InputStat
@@ -272,10 +272,9 @@ def type_factors(maps: Sequence[FirstLevelMap], typing: Typing, source: Path | N
     cells = set(find_cell_factors(maps)) - set(typing.numeric)
     typing = replace(typing, categorical=(*typing.categorical, *sorted(cells)))
     index = pd.Index([str(m.effect) for m in maps], dtype=object)
-    series, columns = {}, {}
-    for name, _ in maps[0].factors:
-        texts = pd.Series([dict(m.factors)[name] for m in maps], index=index, name=name, dtype=object)
-        series[name], column = type_column(texts, None, typing, source)
-        said = "a factor of the first-level contrasts, in the table of maps"
-        columns[name] = replace(column, kind_source=said) if name in cells else column
-    return Table(level="map", frame=pd.DataFrame(series, index=index), columns=columns)
+    names = [name for name, _ in maps[0].factors]
+    text = pd.DataFrame([dict(m.factors) for m in maps], index=index, columns=names, dtype=object)
+    table = type_table("map", text, dict.fromkeys(names, source), typing, {})
+    said = "a factor of the first-level contrasts, in the table of maps"
+    columns = {n: replace(c, kind_source=said) if n in cells else c for n, c in table.columns.items()}
+    return replace(table, columns=columns)

@@ -11,7 +11,7 @@ from typing import Literal
 
 import pandas as pd
 
-from bids_group.bids.columns import Typing, type_column
+from bids_group.bids.columns import Typing, type_table
 from bids_group.bids.covariates import Study
 from bids_group.bids.entities import same_label
 from bids_group.bids.index import list_files, list_folders, parse_names
@@ -145,9 +145,7 @@ def _read_scans(bids_dir: Path, people: Iterable[str]) -> Table | None:
         return None
     text = pd.concat(frames).astype(object)
     text = text.where(text.notna(), None)
-    typed = {str(name): type_column(text[name], None, Typing(), source) for name in text.columns}
-    frame = pd.DataFrame({name: values for name, (values, _) in typed.items()}, index=text.index)
-    return Table(level="session", frame=frame, columns={name: column for name, (_, column) in typed.items()})
+    return type_table("session", text, dict.fromkeys(map(str, text.columns), source), Typing(), {})
 
 
 def _with_levels_of_all(column: Column, study: Study) -> Column:

@@ -162,10 +162,24 @@ def require_columns(frame: pd.DataFrame, path: Path, names: Sequence[str]) -> No
         )
 
 
-def index_rows(frame: pd.DataFrame, path: Path, keys: Sequence[tuple[str, str]]) -> pd.DataFrame:
-    """Index rows by bare labels; ``keys`` are (column, entity key), such as ``("participant_id", "sub")``.
+Keys = Sequence[tuple[str, str]]
+"""Columns of labels with their entity keys, such as ``("participant_id", "sub")``."""
 
-    A label can stand in several rows; `repeated_rows` tells which do.
+
+def index_by_label(frame: pd.DataFrame, path: Path, keys: Keys) -> pd.DataFrame:
+    """Index rows by bare labels, as `index_rows` does; a label that stands in two rows is refused."""
+    indexed, repeated = index_rows(frame, path, keys)
+    for error in repeated.values():
+        raise error
+    return indexed
+
+
+def index_rows(frame: pd.DataFrame, path: Path, keys: Keys) -> tuple[pd.DataFrame, dict[Hashable, DataError]]:
+    """Index rows by bare labels, and find the labels of several rows (with and without key is the same).
+
+    Returns
+    -------
+    The rows, and an error for each label that stands in several.
 
     Raises
     ------
@@ -182,43 +196,22 @@ def index_rows(frame: pd.DataFrame, path: Path, keys: Sequence[tuple[str, str]])
             )
         labels.append([str(label).removeprefix(f"{key}-") for label in frame[column]])
     index = pd.Index(labels[0], dtype=object) if len(keys) == 1 else pd.MultiIndex.from_arrays(labels)
-    return frame.drop(columns=[column for column, _ in keys]).set_axis(index, axis=0)
-
-
-def index_by_label(frame: pd.DataFrame, path: Path, keys: Sequence[tuple[str, str]]) -> pd.DataFrame:
-    """Index rows by bare labels, as `index_rows` does; a label that stands in two rows is refused.
-
-    Raises
-    ------
-    DataError
-        A label is missing, or stands in two rows (with and without its key counts as the same).
-    """
-    indexed = index_rows(frame, path, keys)
-    for error in repeated_rows(indexed, frame.index, path, [key for _, key in keys]).values():
-        raise error
-    return indexed
-
-
-def repeated_rows(
-    indexed: pd.DataFrame, lines: pd.Index, path: Path, keys: Sequence[str]
-) -> dict[Hashable, DataError]:
-    """Find the labels of several rows of `index_rows`, and make an error for each.
-
-    ``lines``: line of each row in the file; ``keys``: entity key of each part of a label, such as ``sub``.
-    """
-    found: dict[Hashable, list[str]] = defaultdict(list)
-    for label, line in zip(indexed.index, lines, strict=True):
-        found[label].append(str(line))
-    return {
+    indexed = frame.drop(columns=[column for column, _ in keys]).set_axis(index, axis=0)
+    lines: dict[tuple[Hashable, str], list[str]] = defaultdict(list)
+    for parts, label, line in zip(zip(*labels, strict=True), index, frame.index, strict=True):
+        name = "_".join(f"{key}-{part}" for (_, key), part in zip(keys, parts, strict=True))
+        lines[label, name].append(str(line))
+    errors = {
         label: DataError(
-            f"{path} has more than one row for {_name_row(label, keys)}.",
+            f"{path} has more than one row for {name}.",
             found=f"lines {list_some(numbers, 10)}",
             expected="one row each (with and without the prefix is the same label)",
-            fix=_how_to_split(indexed.columns, keys),
+            fix=_how_to_split(indexed.columns, [key for _, key in keys]),
         )
-        for label, numbers in found.items()
+        for (label, name), numbers in lines.items()
         if len(numbers) > 1
     }
+    return indexed, errors
 
 
 def _how_to_split(columns: Iterable[object], keys: Sequence[str]) -> str:
@@ -233,8 +226,3 @@ def _how_to_split(columns: Iterable[object], keys: Sequence[str]) -> str:
     if named:
         return f"It has a row per session (column {named[0]}): keep one row per person here; {of_sessions}."
     return f"Remove the row that is wrong. If there is a row per session or day: {of_sessions}."
-
-
-def _name_row(label: Hashable, keys: Sequence[str]) -> str:
-    parts = label if isinstance(label, tuple) else (label,)
-    return "_".join(f"{key}-{part}" for key, part in zip(keys, parts, strict=True))

@@ -6,10 +6,9 @@ An element is a voxel of a volume (later: a vertex of a surface). A map is a row
 from bids_group.elements.adjacency import Adjacency, Connectivity, build_adjacency
 from bids_group.elements.grid import Elements, Grid, check_same_grid
 from bids_group.elements.image_files import FORMATS, ImageFiles, is_cifti_name, is_volume_name, locate
-from bids_group.elements.masks import LoadedMask, read_mask
-from bids_group.elements.observation import observed
+from bids_group.elements.masks import LoadedMask, observed, read_mask
 from bids_group.elements.reading import LoadedMap, MapHeader, find_pointer, hash_map, read_header, read_map
-from bids_group.elements.smoothing import Smoother, smooth
+from bids_group.elements.smoothing import Smoother
 
 __all__ = [
     "FORMATS",
@@ -33,5 +32,4 @@ __all__ = [
     "read_header",
     "read_map",
     "read_mask",
-    "smooth",
 ]

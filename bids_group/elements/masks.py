@@ -1,4 +1,4 @@
-"""Masks: images of two values, one of which is 0. Anything else needs a threshold."""
+"""Where maps are: masks (images of two values, one of which is 0), and the elements a map was observed at."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from bids_group.elements.grid import Grid
 from bids_group.elements.reading import read_map
 from bids_group.errors import DataError
+from bids_group.words import counted
 
 _ROUNDING = 1e-6
 """Share of the other value up to which one is 0: scaled integers miss 0 by the rounding of their scale."""
@@ -31,15 +32,8 @@ def read_mask(path: Path, threshold: float | None = None, *, is_own: bool = Fals
     """Read a mask, once.
 
     A mask of two values is 0 outside (NaN is 0) and anything above 0 inside; one value alone, above 0, is
-    inside everywhere. Any other image needs a ``threshold``: voxels above it are inside.
-
-    Parameters
-    ----------
-    threshold
-        At least 0. It holds for every image that is no mask of two values, and for those of two values where
-        they were given for the whole analysis.
-    is_own
-        The mask was made beside a map; of two values, it needs no threshold.
+    inside everywhere. Any other image needs a ``threshold`` of at least 0: voxels above it are inside. It
+    holds for masks of two values too, but for those that were made beside a map (``is_own``).
 
     Raises
     ------
@@ -68,9 +62,7 @@ def read_mask(path: Path, threshold: float | None = None, *, is_own: bool = Fals
         raise DataError(
             f"The mask {path} is empty.",
             found=f"no value above {threshold or 0:g} ({describe_values(values)})",
-            fix="Give another mask."
-            if threshold is None
-            else "Give another mask, or lower --mask-threshold.",
+            fix="Give another mask" + ("." if threshold is None else ", or lower --mask-threshold."),
         )
     return LoadedMask(path=path, grid=loaded.grid, inside=inside, sha256=loaded.sha256, words=words)
 
@@ -88,8 +80,8 @@ def _inside_of_two(values: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_] | N
 def describe_values(values: npt.NDArray[np.float32]) -> str:
     """Say how many values there are, and their range."""
     distinct = np.unique(values)
-    n = f"{distinct.size} value" + ("" if distinct.size == 1 else "s")
-    return f"{values.size} voxels of {n}, {distinct[0]:.4g} to {distinct[-1]:.4g}"
+    n_values = counted(distinct.size, "value")
+    return f"{values.size} voxels of {n_values}, {distinct[0]:.4g} to {distinct[-1]:.4g}"
 
 
 def _not_two(path: Path, values: npt.NDArray[np.float32]) -> DataError:
@@ -105,3 +97,22 @@ def _not_two(path: Path, values: npt.NDArray[np.float32]) -> DataError:
         if high > 0
         else "Make a mask of two values (--mask-threshold is at least 0).",
     )
+
+
+def observed(
+    effect: npt.NDArray[np.float32],
+    variance: npt.NDArray[np.float32] | None = None,
+    own_mask: npt.NDArray[np.bool_] | None = None,
+) -> npt.NDArray[np.bool_]:
+    """Say where an effect map was observed; all arrays, the result too, have one (any) shape.
+
+    Missing are effects that are not finite, variances that are not finite or not positive, and what lies
+    outside the producer's ``own_mask``. Without one an exact 0 is missing too: that is what producers write
+    outside a run's mask; inside a mask 0 is data.
+    """
+    is_observed = np.isfinite(effect)
+    is_observed &= (effect != 0) if own_mask is None else own_mask
+    if variance is not None:
+        is_observed &= np.isfinite(variance)
+        is_observed &= variance > 0
+    return is_observed

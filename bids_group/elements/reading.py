@@ -24,6 +24,7 @@ from scipy.io import loadmat
 from bids_group.elements.grid import Grid
 from bids_group.elements.image_files import FORMATS, ImageFiles, locate
 from bids_group.errors import DataError, MissingInputError, UsageError
+from bids_group.words import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -106,13 +107,24 @@ def read_map(path: Path) -> LoadedMap:
         image = _open(files, [_unzipped(payload) for payload in payloads])
         shape = _trimmed(image.shape)
         volume = _find_volume(files, shape, image.header)
-        numbers = image.dataobj if volume is None else _slice_of(image, volume)
+        numbers = image.dataobj
+        if volume is not None and len(image.shape) > 3:
+            numbers = numbers[(..., *map(int, np.unravel_index(volume, image.shape[3:], order="F")))]
         data = _zero_restored(image.dataobj, _narrowed(np.asarray(numbers), path))
     except _UNREADABLE as error:
         raise _unreadable(path, error, sum(map(len, payloads))) from error
     data = data.reshape(shape if volume is None else shape[:3])
     grid = Grid(shape=data.shape[:3], affine=np.asarray(image.affine, dtype=np.float64))
     return LoadedMap(path=path, grid=grid, data=np.ascontiguousarray(data), sha256=_hash(payloads))
+
+
+def hash_map(path: Path) -> str:
+    """Hash the bytes of a map file as `read_map` does, without looking at the numbers."""
+    return _hash([_read_bytes(one) for one in locate(path).all])
+
+
+def _hash(payloads: Sequence[bytes]) -> str:
+    return hashlib.sha256(b"".join(payloads)).hexdigest()
 
 
 def _trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -224,14 +236,9 @@ def _find_volume(files: ImageFiles, shape: tuple[int, ...], header: Any) -> int 
         f"The image {files.header} has no volume {files.volume!r}."
         if isinstance(files.volume, str)
         else f"The image {files.header} has no volume number {files.volume + 1}.",
-        found=", ".join(labels) or f"{n_volumes} volume{'' if n_volumes == 1 else 's'}",
+        found=", ".join(labels) or counted(n_volumes, "volume"),
         expected="a volume that is there: [number from 0] or [label] (AFNI), ,number from 1 (SPM)",
     )
-
-
-def _slice_of(image: Any, volume: int) -> npt.NDArray[Any]:
-    at = np.unravel_index(volume, image.shape[3:] or (1,), order="F")
-    return np.asarray(image.dataobj[(..., *map(int, at))] if len(image.shape) > 3 else image.dataobj)
 
 
 def _statistic_of(header: Any, volume: int | None) -> tuple[int, tuple[str, ...]]:
@@ -253,19 +260,6 @@ def _statistic_of(header: Any, volume: int | None) -> tuple[int, tuple[str, ...]
 
 def _text(field: Any) -> str:
     return bytes(field.item()).decode("latin-1").strip("\0 ")
-
-
-def _hash(payloads: Sequence[bytes]) -> str:
-    """Hash the files of an image, one behind the other."""
-    digest = hashlib.sha256()
-    for payload in payloads:
-        digest.update(payload)
-    return digest.hexdigest()
-
-
-def hash_map(path: Path) -> str:
-    """Hash the bytes of a map file as `read_map` does, without looking at the numbers."""
-    return _hash([_read_bytes(one) for one in locate(path).all])
 
 
 def _narrowed(data: npt.NDArray[Any], path: Path) -> npt.NDArray[np.float32]:
@@ -300,8 +294,7 @@ def _check_range(data: npt.NDArray[Any], is_lost: npt.NDArray[np.bool_], what: s
     if not is_lost.any():
         return
     first = np.unravel_index(int(np.argmax(is_lost)), data.shape)
-    n = int(np.count_nonzero(is_lost))
-    numbers = "1 number that is" if n == 1 else f"{n} numbers that are"
+    numbers = counted(int(np.count_nonzero(is_lost)), "number that is", "numbers that are")
     where = ", ".join(str(int(index)) for index in first[:3])
     raise DataError(
         f"The image {path} holds numbers that cannot be kept.",
@@ -315,11 +308,9 @@ _FLOAT32 = np.finfo(np.float32)
 
 
 def _unzipped(payload: bytes) -> bytes:
-    return _unzip(payload) if payload[:2] == _GZIP else payload
-
-
-def _unzip(payload: bytes) -> bytes:
     """Inflate in one piece where the file is one gzip member (its last four bytes give the size)."""
+    if payload[:2] != _GZIP:
+        return payload
     inflate = zlib.decompressobj(wbits=31)
     size = int.from_bytes(payload[-4:], "little")
     raw = inflate.decompress(payload, min(size, _LARGEST_IN_ONE_PIECE) + 1)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from nilearn.image import smooth_img
 
-from bids_group.elements import Grid, Smoother, smooth
+from bids_group.elements import Grid, Smoother
 
 OBLIQUE = np.array([[2.0, 0.3, 0, -20], [-0.3, 2.5, 0.2, -30], [0, -0.2, 3.5, 10], [0, 0, 0, 1]])
 
@@ -18,7 +18,7 @@ def make(shape=(17, 15, 12), affine=OBLIQUE, seed=0):
 def test_a_fully_observed_map_equals_nilearns_everywhere():
     volume, grid = make()
     reference = smooth_img(nib.Nifti1Image(volume, grid.affine), 6.0).get_fdata()
-    np.testing.assert_allclose(smooth(volume, grid, 6.0), reference, atol=2e-6)
+    np.testing.assert_allclose(Smoother(grid, 6.0).smooth(volume), reference, atol=2e-6)
 
 
 def test_inside_the_observed_region_beyond_the_kernels_reach_nothing_changes():
@@ -26,7 +26,7 @@ def test_inside_the_observed_region_beyond_the_kernels_reach_nothing_changes():
     missing = volume.copy()
     missing[30:] = np.nan
     reach = int(4 * 5 / 2.3548 / 2 + 0.5)
-    whole, part = smooth(volume, grid, 5.0), smooth(missing, grid, 5.0)
+    whole, part = Smoother(grid, 5.0).smooth(volume), Smoother(grid, 5.0).smooth(missing)
     np.testing.assert_allclose(part[: 30 - reach], whole[: 30 - reach], atol=1e-6)
     assert np.abs(part[29] - whole[29]).max() > 1e-3
 
@@ -36,7 +36,7 @@ def test_no_zeros_bleed_in_from_outside():
     volume = np.full(grid.shape, 7.0, dtype=np.float32)
     volume[:, :, 5:] = np.nan
     volume[2, 2, 2] = np.nan
-    smoothed = smooth(volume, grid, 8.0)
+    smoothed = Smoother(grid, 8.0).smooth(volume)
     np.testing.assert_array_equal(np.isnan(smoothed), np.isnan(volume))
     np.testing.assert_allclose(smoothed[np.isfinite(volume)], 7.0, rtol=1e-6)
 
@@ -55,7 +55,7 @@ def test_each_value_is_the_gaussian_mean_of_the_observed_values_around_it(place)
     is_near = (np.abs(steps) <= (4 * sd + 0.5).astype(int)).all(axis=1)
     weights = np.exp(-0.5 * ((steps / sd) ** 2).sum(axis=1)) * is_near
     expected = (weights * volume[tuple(places.T)]).sum() / weights.sum()
-    assert smooth(volume, grid, fwhm)[place] == pytest.approx(expected, rel=1e-4)
+    assert Smoother(grid, fwhm).smooth(volume)[place] == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_smoother_that_saw_other_masks_gives_the_same_as_a_fresh_one():
@@ -64,9 +64,4 @@ def test_a_smoother_that_saw_other_masks_gives_the_same_as_a_fresh_one():
     second[:4] = np.nan
     smoother = Smoother(grid, 5.0)
     for volume in (first, second, second, first):
-        np.testing.assert_array_equal(smoother.smooth(volume), smooth(volume, grid, 5.0))
-
-
-def test_no_width_means_no_change():
-    volume, grid = make()
-    assert smooth(volume, grid, 0.0) is volume
+        np.testing.assert_array_equal(smoother.smooth(volume), Smoother(grid, 5.0).smooth(volume))

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_group.elements import Grid, smooth
+from bids_group.elements import Grid, Smoother
 from bids_group.errors import DataError, DesignError, GridError, UsageError
 from bids_group.executor import Threads
 from bids_group.model import build_stack
@@ -81,7 +81,7 @@ def test_smoothing_is_over_the_observed_elements_of_each_map(volumes):
     volumes[1, 0] = np.nan
     stacked = build(pooled(volumes), fwhm_mm=4.0)
     for row, volume in zip(stacked.stack.data, volumes, strict=True):
-        np.testing.assert_array_equal(row, stacked.elements.pack(smooth(volume, GRID, 4.0)))
+        np.testing.assert_array_equal(row, stacked.elements.pack(Smoother(GRID, 4.0).smooth(volume)))
 
 
 def test_who_costs_the_mask_is_counted(volumes, tmp_path):
