@@ -80,16 +80,8 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
     everyone = sorted({*study.listed, *subjects, *in_matrix})
 
     choice = Choice(maps=list(found.maps), notices=[*study.notices, *found.notices])
-    select_results(choice, selection)
-    in_dataset = tuple(choice.maps)
-    select_people(choice, selection, everyone)
-    check_someone_left(choice, selection)
-    if selection.exclude_where is not None:
-        screen(choice, selection.exclude_where, study, inputs.bids_dir)
-        check_someone_left(choice, selection)
-    _check_maps(choice, selection, is_table=inputs.maps_table is not None)
-
-    maps = _sort_maps(choice.maps)
+    in_dataset = _select(choice, selection, study, everyone, inputs)
+    maps = tuple(sorted(choice.maps, key=_place))
     sessions, order_notices = _order_sessions(maps, study.session_levels)
     contrasts = {m.contrast for m in maps}
     without_variance = [m for m in in_dataset if m.contrast in contrasts and m.variance is None]
@@ -137,8 +129,20 @@ def _find_maps(inputs: Inputs, selection: Selection, output_dir: Path) -> tuple[
     )
 
 
-def _check_maps(choice: Choice, selection: Selection, *, is_table: bool) -> None:
-    """Check what is selected: first names, then whether the files are here, then what is in them."""
+def _select(
+    choice: Choice, selection: Selection, study: Study, everyone: Sequence[str], inputs: Inputs
+) -> tuple[FirstLevelMap, ...]:
+    """Select, and check what is selected: first names, then whether the files are here, then what is in them.
+
+    Returns the maps of the results that are selected, whoever they are of.
+    """
+    select_results(choice, selection)
+    in_dataset = tuple(choice.maps)
+    select_people(choice, selection, everyone)
+    check_someone_left(choice, selection)
+    if selection.exclude_where is not None:
+        screen(choice, selection.exclude_where, study, inputs.bids_dir)
+        check_someone_left(choice, selection)
     check_one_of_each(choice.maps)
     refuse_surfaces(choice.maps)
     check_rows(choice.maps)
@@ -146,20 +150,23 @@ def _check_maps(choice: Choice, selection: Selection, *, is_table: bool) -> None
     headers = read_headers(choice.maps)
     leave_many_volumes(choice, selection, headers)
     check_volumes(choice.maps, headers)
+    is_table = inputs.maps_table is not None
     choice.notices.extend(check_statistics(choice.maps, headers, selection, is_name_free=is_table))
     check_producers(choice.maps)
     choice.notices.extend(check_twins(choice.maps))
     choice.notices.extend(tell_zeros(choice.maps, headers))
+    return in_dataset
 
 
-def _sort_maps(maps: Iterable[FirstLevelMap]) -> tuple[FirstLevelMap, ...]:
-    """Sort by contrast, person, session and run: the order of files on disk does not matter."""
-
-    def key(m: FirstLevelMap) -> tuple[str, str, str, int, str]:
-        number = int(m.run) if m.run and m.run.isdigit() else -1
-        return m.contrast, m.subject, m.session or "", number, m.run or ""
-
-    return tuple(sorted(maps, key=key))
+def _place(m: FirstLevelMap) -> tuple[str, str, str, int, str]:
+    """By contrast, person, session and run: the order of files on disk does not matter."""
+    return (
+        m.contrast,
+        m.subject,
+        m.session or "",
+        int(m.run) if m.run and m.run.isdigit() else -1,
+        m.run or "",
+    )
 
 
 def _order_sessions(
@@ -264,7 +271,8 @@ def _say_labels(study: Study, maps: Iterable[FirstLevelMap]) -> list[Notice]:
 def _say_sessions(study: Study, maps: Iterable[FirstLevelMap]) -> list[Notice]:
     if not study.sessions or any(m.session is not None for m in maps):
         return []
-    columns = list_some(study.columns_of_sessions(), 10, none="no covariates")
+    names = dict.fromkeys(name for part in study.sessions for name in part.frame.columns)
+    columns = list_some(names, 10, none="no covariates")
     return [note("tables", f"The tables of sessions ({columns}) are not used: the maps name no session.")]
 
 

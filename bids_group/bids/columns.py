@@ -137,10 +137,7 @@ def type_column(cells: pd.Series, entry: object, typing: Typing, source: Path) -
         numbers = [float(one) if one and is_number(one) else float("nan") for one in values]
         typed = pd.Series(numbers, index=values.index, name=name, dtype=float)
         notices = _say_odd_numbers(typed, source)
-    empty = [name_row(label) for label in cells.index[[cell == "" for cell in cells]]]
-    if empty:
-        sentence = f"Column '{name}' of {source.name} has an empty cell for {list_some(empty, 10)}: "
-        notices.append(warn("columns", f"{sentence}taken as missing, as n/a is.", "Write n/a into it."))
+    empty = tuple(name_row(label) for label in cells.index[[cell == "" for cell in cells]])
     column = Column(
         name=name,
         kind="categorical" if levels else "numeric",
@@ -150,8 +147,12 @@ def type_column(cells: pd.Series, entry: object, typing: Typing, source: Path) -
         units=described.units,
         description=described.text,
         problem=problem,
-        notices=(*_say_description(described, name, levels, sidecar), *notices),
-        empty=tuple(empty),
+        notices=(
+            *_say_description(described, name, levels, sidecar),
+            *notices,
+            *_say_empty(name, empty, source),
+        ),
+        empty=empty,
     )
     return typed, column
 
@@ -261,6 +262,12 @@ def _say_description(
     fix = 'Levels are written as "Levels": {"value": "meaning"}, Units as "Units": "years".'
     for remark in remarks:
         yield warn("columns", f"{sidecar} describes '{name}' in a way that is not used: {remark}.", fix)
+
+
+def _say_empty(name: str, rows: Sequence[str], source: Path) -> Iterator[Notice]:
+    if rows:
+        sentence = f"Column '{name}' of {source.name} has an empty cell for {list_some(rows, 10)}: "
+        yield warn("columns", f"{sentence}taken as missing, as n/a is.", "Write n/a into it.")
 
 
 def _say_odd_words(

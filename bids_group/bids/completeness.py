@@ -29,8 +29,6 @@ def keep_complete(
         Index = observation labels; columns ``subject``, ``session`` (where rows are sessions) and covariates.
     variables
         The columns that the model needs.
-    missing
-        ``error`` refuses missing values, ``drop`` leaves their rows out.
     columns
         What is known of the variables; their problems come before missing values.
     about_labels
@@ -59,7 +57,18 @@ def keep_complete(
     incomplete = gaps.any(axis=1)
     if incomplete.any() and (missing == "error" or incomplete.all()):
         raise _missing_values(rows, gaps, about_labels, described)
-    exclusions = [_exclude(rows, str(label), gaps) for label in rows.index[incomplete]]
+    sessions = (
+        rows["session"] if "session" in rows.columns else pd.Series(None, index=rows.index, dtype=object)
+    )
+    exclusions = [
+        Exclusion(
+            subject=str(subject),
+            session=None if pd.isna(session) else str(session),
+            reason=f"no value (n/a) of {', '.join(map(str, gaps.columns[lacks]))} (--missing drop)",
+        )
+        for subject, session, lacks in zip(rows["subject"], sessions, gaps.to_numpy(), strict=True)
+        if lacks.any()
+    ]
     return [str(label) for label in rows.index[~incomplete]], tuple(exclusions)
 
 
@@ -107,16 +116,6 @@ def _say_gaps(name: str, rows: Sequence[str], n_rows: int, empty: Collection[str
     blank = [label for label in rows if label in empty]
     parts = (("n/a", [label for label in rows if label not in empty]), ("an empty cell", blank))
     return "; ".join(f"{word} in {name}: {list_some(labels, 10)}" for word, labels in parts if labels)
-
-
-def _exclude(rows: pd.DataFrame, label: str, gaps: pd.DataFrame) -> Exclusion:
-    lacking = [str(name) for name in gaps.columns if gaps.loc[label, name]]
-    session = rows["session"].to_dict()[label] if "session" in rows.columns else None
-    return Exclusion(
-        subject=str(rows["subject"].to_dict()[label]),
-        session=None if session is None or pd.isna(session) else str(session),
-        reason=f"no value (n/a) of {', '.join(lacking)} (--missing drop)",
-    )
 
 
 def _one_column(name: str, known: Sequence[str]) -> str | None:

@@ -93,10 +93,6 @@ class Study:
         parts = (part for part in (*self.persons, *self.sessions) if name in part.frame)
         return {str(cell) for part in parts for cell in part.frame[name] if cell}
 
-    def columns_of_sessions(self) -> list[str]:
-        """Name the columns of the tables of sessions."""
-        return list(dict.fromkeys(str(name) for part in self.sessions for name in part.frame.columns))
-
     def _type(
         self,
         parts: Sequence[TextTable],
@@ -148,7 +144,11 @@ def read_study(
     typing = Typing(categorical=inputs.categorical, numeric=inputs.numeric)
     known = [str(name) for part in (*persons, *sessions) for name in part.frame.columns]
     check_typing(typing, [*known, *further])
-    _tell_hidden([*persons, *sessions], notices)
+    for part in (*persons, *sessions):
+        for name in (name for name in _RESERVED if name in part.frame.columns):
+            sentence = f"Column '{name}' of {part.origins[name].source} is not available as a covariate"
+            sentence += ": the name stands for the row's label."
+            notices.append(note("columns", sentence, "Rename the column to use it."))
     described = [*([path] if path else []), *phenotypes, *_sessions_tables(inputs.bids_dir, people)]
     return Study(
         persons=tuple(persons),
@@ -179,15 +179,8 @@ def _read_persons(
         notices.append(note("tables", f"There is no participants.tsv in {bids_dir}: no covariates."))
         return TextTable(frame=pd.DataFrame(index=pd.Index([], dtype=object)))
     sheet = read_sheet(path)
-    if PERSON[0] not in sheet.frame and sheet.frame.shape[1]:
-        _refuse_without_labels(sheet, path, people)
-    return _as_text_table(sheet, path, [PERSON], notices, lender=bids_dir / "participants.tsv")
-
-
-def _refuse_without_labels(sheet: Sheet, path: Path, people: Sequence[str]) -> None:
-    """Point to the column that holds the labels of the maps, where one does."""
     known = {*people, *(f"sub-{label}" for label in people)}
-    for name in sheet.frame.columns:
+    for name in sheet.frame.columns if PERSON[0] not in sheet.frame else ():
         if sheet.frame[name].isin(known).any():
             raise DataError(
                 f"The table {path} has no column '{PERSON[0]}'.",
@@ -195,6 +188,7 @@ def _refuse_without_labels(sheet: Sheet, path: Path, people: Sequence[str]) -> N
                 f"the maps are of {list_some((f'sub-{label}' for label in people), 3)}",
                 fix=f"Rename the column {name} to {PERSON[0]}.",
             )
+    return _as_text_table(sheet, path, [PERSON], notices, lender=bids_dir / "participants.tsv")
 
 
 def _as_text_table(
@@ -215,7 +209,10 @@ def _as_text_table(
     names = list(map(str, frame.columns))
     if any(name.lower() in SESSION_NAMES for name in names) and len(keys) == 1 and repeated:
         problem, repeated = next(iter(repeated.values())), {}
-    entries = _matched(dictionary, names)
+    entries = {name: dictionary[name] for name in names if name in dictionary}
+    by_lower = {name.lower(): name for name in dictionary if name not in names}
+    for name in (name for name in names if name not in entries and name.lower() in by_lower):
+        entries[name] = Description(remarks=(f"it writes '{by_lower[name.lower()]}'",))
     return TextTable(
         frame=frame.loc[~frame.index.duplicated()],
         origins={
@@ -224,15 +221,6 @@ def _as_text_table(
         },
         repeated=repeated,
     )
-
-
-def _matched(dictionary: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
-    """Give each column its entry; where only the spelling differs, a description that says so."""
-    by_lower = {name.lower(): name for name in dictionary if name not in columns}
-    found = {name: dictionary[name] for name in columns if name in dictionary}
-    for name in (name for name in columns if name not in found and name.lower() in by_lower):
-        found[name] = Description(remarks=(f"it writes '{by_lower[name.lower()]}'",))
-    return found
 
 
 def _read_dictionary(path: Path) -> tuple[Mapping[str, Any], BidsGroupError | None]:
@@ -369,11 +357,3 @@ def _disagreement(one: TextTable, other: TextTable, name: str) -> UsageError | N
         expected="a name of its own for each covariate",
         fix=f"Rename the column in {theirs}.",
     )
-
-
-def _tell_hidden(parts: Iterable[TextTable], notices: list[Notice]) -> None:
-    for part in parts:
-        for name in (name for name in _RESERVED if name in part.frame.columns):
-            sentence = f"Column '{name}' of {part.origins[name].source} is not available as a covariate"
-            sentence += ": the name stands for the row's label."
-            notices.append(note("columns", sentence, "Rename the column to use it."))

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from bids_group.bids.index import Folder, list_folders, peek_json_object, refuse_unlisted, walk
 from bids_group.config import Inputs
@@ -20,13 +19,14 @@ from bids_group.errors import (
 )
 from bids_group.words import list_some, suggest
 
+DESCRIPTION = "dataset_description.json"
 OWN_NAME = "bids_group"
 """Our name in ``GeneratedBy``: what we wrote is never a source."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A dataset of first-level maps: its name in BIDS URIs, its folder, and the programs that made it.
+    """A dataset of first-level maps: its name in BIDS URIs, its folder, and who made it (None: not said).
 
     ``table`` is that of ``--maps``, where the maps are no dataset but a list. ``unsearched``: folders of
     other datasets that could not be listed when this one was found.
@@ -34,7 +34,7 @@ class Source:
 
     name: str
     root: Path
-    producers: tuple[str, ...]
+    producer: str | None = None
     has_own_maps: bool = False
     table: Path | None = None
     unsearched: tuple[Path, ...] = ()
@@ -45,11 +45,6 @@ class Source:
         if self.table is not None:
             return f"the table {self.table.name}"
         return f"{self.root.name} ({self.producer or 'made by an unknown program'})"
-
-    @property
-    def producer(self) -> str | None:
-        """The programs in one string, None where nothing says who made it."""
-        return " + ".join(self.producers) or None
 
 
 def check_bids_dir(bids_dir: Path, *, is_skipped: bool = False) -> None:
@@ -66,7 +61,7 @@ def check_bids_dir(bids_dir: Path, *, is_skipped: bool = False) -> None:
         raise MissingInputError(f"There is no folder {bids_dir}.", fix="Check BIDS_DIR, the first argument.")
     if is_skipped:
         return
-    path = bids_dir / "dataset_description.json"
+    path = bids_dir / DESCRIPTION
     if not path.is_file():
         raise NotBidsError(
             f"{bids_dir} is not a BIDS dataset.",
@@ -74,7 +69,7 @@ def check_bids_dir(bids_dir: Path, *, is_skipped: bool = False) -> None:
             expected='a dataset_description.json with at least {"Name": …, "BIDSVersion": …}',
             fix="Check BIDS_DIR, the first argument, or use --skip-bids-validation.",
         )
-    description = read_description(bids_dir)
+    description = peek_json_object(path)
     absent = [key for key in ("Name", "BIDSVersion") if not (description or {}).get(key)]
     if description is None or absent:
         raise NotBidsError(
@@ -85,21 +80,16 @@ def check_bids_dir(bids_dir: Path, *, is_skipped: bool = False) -> None:
         )
 
 
-def read_description(root: Path) -> Mapping[str, Any] | None:
-    """Read ``dataset_description.json``; None where it is missing or is not a JSON object."""
-    return peek_json_object(root / "dataset_description.json")
-
-
 def read_producers(root: Path) -> tuple[str, ...]:
     """Names of the programs in ``GeneratedBy``, each once, in their order (nilearn repeats itself)."""
-    description = read_description(root) or {}
+    description = peek_json_object(root / DESCRIPTION) or {}
     entries = description.get("GeneratedBy") or description.get("PipelineDescription") or []
     entries = [entries] if isinstance(entries, dict) else entries
     names = {
         str(one["Name"]): None
         for one in entries
-        if isinstance(one, dict) and one.get("Name")  # below derivatives/, BIDS wants the folder's as ours
-        if one["Name"] == OWN_NAME or OWN_NAME not in str(one.get("Description"))
+        if isinstance(one, dict) and one.get("Name")
+        if one["Name"] == OWN_NAME or OWN_NAME not in str(one.get("Description"))  # else ours, renamed
     }
     return tuple(names)
 
@@ -171,9 +161,9 @@ def _check_named(root: Path, bids_dir: Path, suffix: str) -> None:
             expected="a dataset of first-level maps",
             fix="Name the dataset that the first-level analysis wrote.",
         )
-    if (root / "dataset_description.json").exists():
+    if (root / DESCRIPTION).exists():
         return
-    datasets = (f for f in list_folders(root) if (f / "dataset_description.json").exists())
+    datasets = (f for f in list_folders(root) if (f / DESCRIPTION).exists())
     if inner := [folder for folder in datasets if holds_maps(folder, [], suffix)]:
         raise UsageError(
             f"{root} is not a dataset but a folder of datasets.",
@@ -186,7 +176,7 @@ def _check_named(root: Path, bids_dir: Path, suffix: str) -> None:
 def _list_candidates(bids_dir: Path, output_dir: Path, suffix: str) -> tuple[list[Path], list[Folder]]:
     """List the datasets with maps of people, and the folders of the others that could not be listed."""
     derivatives = bids_dir / "derivatives"
-    is_one = (derivatives / "dataset_description.json").exists()
+    is_one = (derivatives / DESCRIPTION).exists()
     folders = [derivatives] if is_one else list_folders(derivatives)
     places = [folder for folder in folders if folder.resolve() != output_dir.resolve()]
     if any(name != OWN_NAME for name in read_producers(output_dir)):
@@ -260,16 +250,17 @@ def _name_sources(pairs: list[tuple[str | None, Path]]) -> tuple[Source, ...]:
                 found=f"{sources[name].root} and {root}",
                 fix="Give each its own name: --derivatives NAME=PATH",
             )
-        path = root / "dataset_description.json"
-        if path.exists() and read_description(root) is None:
+        path = root / DESCRIPTION
+        if path.exists() and peek_json_object(path) is None:
             raise DataError(
                 f"{path} is not a JSON object, so nothing says which program made the maps.",
                 expected='{"GeneratedBy": [{"Name": …}], …}',
                 fix="Mend the file.",
             )
         producers = read_producers(root)
-        others = tuple(producer for producer in producers if producer != OWN_NAME)
-        sources[name] = Source(name=name, root=root, producers=others, has_own_maps=OWN_NAME in producers)
+        others = " + ".join(producer for producer in producers if producer != OWN_NAME)
+        is_ours = OWN_NAME in producers
+        sources[name] = Source(name=name, root=root, producer=others or None, has_own_maps=is_ours)
     return tuple(sources.values())
 
 
@@ -285,9 +276,10 @@ def _describe(root: Path) -> str:
 
 
 def _no_maps(bids_dir: Path, suffix: str) -> SelectionError:
-    there = ", ".join(folder.name for folder in list_folders(bids_dir / "derivatives"))
+    place = bids_dir / "derivatives"
+    there = ", ".join(folder.name for folder in list_folders(place))
     return SelectionError(
-        f"No {say_maps(suffix)} were found in {bids_dir / 'derivatives'}.",
+        f"No {say_maps(suffix)} were found in {place}.",
         found=f"{there or 'no folders'}; no …_{suffix} files of people in them",
         expected=name_example(suffix),
         fix=f"--derivatives {bids_dir} (it holds {suffix}s itself)"

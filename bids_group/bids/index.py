@@ -55,11 +55,10 @@ class Index:
 
 
 def index_dataset(root: Path) -> Index:
-    """List the images and sidecars of one dataset.
+    """List the images and sidecars of one dataset, unopened, with links that point nowhere.
 
     Entities are read from the file name alone, ``node`` and the folders of subject and session from the
     folders below ``root``: what a folder above the dataset is called does not matter.
-    Sidecars are not opened; links that point nowhere are listed like any file.
     """
     found: dict[str, Mapping[str, str]] = {}
     unlisted = []

@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import binary_fill_holes
@@ -182,26 +181,22 @@ _IN_NAME = re.compile(
 _ENDING = re.compile(r"\.(?:nii|img|hdr|HEAD|BRIK)(?:\.gz)?$")
 
 
-class Statistic(NamedTuple):
-    """``kind``: t, z, F, p or variance; ``why``: what says so."""
+def _find_statistic(header: MapHeader, *, is_name_free: bool) -> tuple[str, str] | None:
+    """Find what an image says that it is (t, z, F, p or variance), and where it says so.
 
-    kind: str
-    why: str
-
-
-def _find_statistic(header: MapHeader, *, is_name_free: bool) -> Statistic | None:
-    """Find what an image says that it is; so does its name where it is none of BIDS (``is_name_free``)."""
+    Its name counts too where it is none of BIDS (``is_name_free``).
+    """
     if header.statistic in _CODES:
-        return Statistic(_CODES[header.statistic], f"intent code {header.statistic} in its header")
+        return _CODES[header.statistic], f"intent code {header.statistic} in its header"
     for text in header.texts:
         if match := _IN_TEXT.match(text):
             kind = _KINDS[match["kind"].lower()] if match["kind"] else _NILEARN[match["nilearn"]]
-            return Statistic(kind, f"'{text}' in its header")
+            return kind, f"'{text}' in its header"
         if header.labels and (match := _IN_LABEL.fullmatch(text)):
-            return Statistic(_KINDS[match["kind"].lower()], f"the label {text}")
+            return _KINDS[match["kind"].lower()], f"the label {text}"
     name = _ENDING.sub("", locate(header.path).header.name)
     if is_name_free and (match := _IN_NAME.search(name)):
-        return Statistic(_KINDS[next(filter(None, match.groups())).lower()], "its name")
+        return _KINDS[next(filter(None, match.groups())).lower()], "its name"
     return None
 
 
@@ -219,8 +214,8 @@ def check_statistics(
     found: dict[str, list[str]] = {}
     for m in maps:
         statistic = _find_statistic(headers[m.effect], is_name_free=is_name_free)
-        if statistic is not None and statistic.kind != m.input_stat:
-            found.setdefault(statistic.kind, []).append(f"{m.effect} ({statistic.why})")
+        if statistic is not None and statistic[0] != m.input_stat:
+            found.setdefault(statistic[0], []).append(f"{m.effect} ({statistic[1]})")
     if not found:
         return []
     kind, those = next(iter(found.items()))

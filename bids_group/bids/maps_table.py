@@ -28,7 +28,6 @@ from bids_group.words import counted, list_some, plural, suggest
 
 _REQUIRED = ("participant_id", "contrast", "effect")
 _LABELS = {"session": "ses", "run": "run", "task": "task", "space": "space", "res": "res", "den": "den"}
-_FILES = ("effect", "variance", "dof", "mask")
 _KNOWN = (*_REQUIRED, *_LABELS, "variance", "dof", "mask")
 
 Lines = Mapping[int, FirstLevelMap]
@@ -75,10 +74,9 @@ def read_maps_table(
     _check_there(by_line, frame, path)
     folders = {str(one.parent) for m in named for one in m.files}
     root = Path(os.path.commonpath([str(path.absolute().parent), *sorted(folders)]))
-    maps = (replace(m, dataset=root, suffix=suffix, entities=_entities(m)) for m in named)
-    return Source(name="maps", root=root, producers=(), table=path), Found(
-        maps=tuple(maps), leftovers={}, notices=notices
-    )
+    fixed = {"stat": input_stat, "suffix": "statmap"}
+    maps = (replace(m, dataset=root, suffix=suffix, entities={**_named_labels(m), **fixed}) for m in named)
+    return Source(name="maps", root=root, table=path), Found(maps=tuple(maps), leftovers={}, notices=notices)
 
 
 def _read_row(row: Mapping[str, str | None], where: str, table: Path, input_stat: InputStat) -> FirstLevelMap:
@@ -138,10 +136,9 @@ def _read_dof(text: str | None, folder: Path, where: str) -> float | Path | None
     return float(text)
 
 
-def _entities(m: FirstLevelMap) -> dict[str, str]:
+def _named_labels(m: FirstLevelMap) -> dict[str, str]:
     labels = {name: getattr(m, name) for name in ("subject", "contrast", *_LABELS)}
-    named = {name: label for name, label in labels.items() if label is not None}
-    return {**named, "stat": m.input_stat, "suffix": "statmap"}
+    return {name: label for name, label in labels.items() if label is not None}
 
 
 def _twins(by_line: Lines, key_of: Callable[[FirstLevelMap], Hashable]) -> Iterator[list[int]]:
@@ -175,8 +172,8 @@ def _check_rows(by_line: Lines, frame: pd.DataFrame, table: Path) -> None:
     """Refuse two lines whose labels are the same, as one of them must be wrong."""
     for numbers in _twins(by_line, lambda m: (m.contrast, run_key(m.run), *_labels(m))):
         m = by_line[numbers[0]]
-        labelled = ((name, getattr(m, name)) for name in ("session", "run", "task"))
-        said = [f"{name} {label}" for name, label in labelled if label is not None]
+        labels = _named_labels(m)
+        said = [f"{name} {labels[name]}" for name in ("session", "run", "task") if name in labels]
         raise UsageError(
             f"The table {table} has {len(numbers)} lines about the same map: "
             f"{', '.join([f'sub-{m.subject}', *said, f'contrast {m.contrast}'])}.",
@@ -200,7 +197,7 @@ def _check_there(by_line: Lines, frame: pd.DataFrame, table: Path) -> None:
     absent = [
         f"line {number}: {frame[column][number]}"
         for number, m in by_line.items()
-        for column in _FILES
+        for column in ("effect", "variance", "dof", "mask")
         if isinstance(path := getattr(m, column), Path)
         and not all(one.exists() or one.is_symlink() for one in locate(path).all)
     ]

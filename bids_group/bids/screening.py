@@ -84,7 +84,14 @@ def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
         relevant = [line for line in lines[m.subject] if _is_about(line, m)]
         verdicts = [condition.holds(line.cells) for line in relevant]
         if True in verdicts:
-            _check_whole(m, verdicts, text)
+            if False in verdicts:
+                raise DataError(
+                    f"The condition '{text}' holds for a part of what {m.effect} was made of.",
+                    found=f"it holds for {verdicts.count(True)} of {len(verdicts)} sessions or scans",
+                    expected="all of them, or none",
+                    fix="Use the maps of single runs, or leave the participant out with "
+                    "--exclude-participant-label.",
+                )
             reasons[m.effect] = _say_reason(condition, relevant[verdicts.index(True)])
         elif None in verdicts or not verdicts:
             lacking[m.subject] = _say_lacking(condition, relevant, verdicts, used[-1].kind)
@@ -180,16 +187,6 @@ def _is_about(line: Line, m: FirstLevelMap) -> bool:
     """Whether a map stands on this row: nothing that both name differs."""
     shared = set(line.entities) & set(m.entities) - _NOT_COMPARED
     return all(same_label(name, line.entities[name], m.entities[name]) for name in shared)
-
-
-def _check_whole(m: FirstLevelMap, verdicts: Sequence[bool | None], text: str) -> None:
-    if False in verdicts:
-        raise DataError(
-            f"The condition '{text}' holds for a part of what {m.effect} was made of.",
-            found=f"it holds for {verdicts.count(True)} of {len(verdicts)} sessions or scans",
-            expected="all of them, or none",
-            fix="Use the maps of single runs, or leave the participant out with --exclude-participant-label.",
-        )
 
 
 def _say_reason(condition: Condition, line: Line) -> str:

@@ -234,15 +234,16 @@ def check_one_of_each(maps: Sequence[FirstLevelMap]) -> None:
         labels = {_label_of(m, entity) for m in maps}
         if len(labels) > 1:
             named = natural_order(label for label in labels if label is not None)
-            choices = " or ".join(f"{_SELECTED[entity][2]} {label}" for label in named)
-            absent = f'; those without: --bids-filter-file with {{"{entity}": null}}'
-            node = " (a node of runs is the input of pooling, a node of subjects its result)"
-            describe = _describe_nodes(maps) if entity == "node" else _describe_labels(maps, entity)
+            fix = " or ".join(f"{_SELECTED[entity][2]} {label}" for label in named)
+            if entity == "node":
+                fix += " (a node of runs is the input of pooling, a node of subjects its result)"
+            if None in labels:
+                fix += f'; those without: --bids-filter-file with {{"{entity}": null}}'
             raise UsageError(
                 f"The selected maps have {len(labels)} {_PLURALS.get(entity, f'{entity}s')}.",
-                found=describe,
+                found=_describe_nodes(maps) if entity == "node" else _describe_labels(maps, entity),
                 expected="one in an analysis",
-                fix=choices + (node if entity == "node" else "") + (absent if None in labels else ""),
+                fix=fix,
             )
 
 

@@ -70,7 +70,9 @@ def pair_statmaps(
             source.has_own_maps and suffix == "statmap" and is_own_map(file.path)
         ):
             kind = "volume" if extension in VOLUMES else extension
-            groups[frozenset({*_shared(file.entities).items(), ("extension", kind)})].append(file)
+            groups[frozenset({*_without(_NOT_SHARED, file.entities).items(), ("extension", kind)})].append(
+                file
+            )
     sidecars = Sidecars(source.root, [file for file in listed if file.entities.get("extension") == ".json"])
     maps: list[FirstLevelMap] = []
     leftovers: dict[Exclusion, tuple[str, ...]] = {}
@@ -115,8 +117,8 @@ def _with_person(file: IndexedFile, suffix: str) -> IndexedFile:
     return IndexedFile(path=file.path, entities=entities)
 
 
-def _shared(entities: Entities) -> dict[str, str]:
-    return {name: label for name, label in entities.items() if name not in _NOT_SHARED}
+def _without(names: set[str], entities: Entities) -> dict[str, str]:
+    return {name: label for name, label in entities.items() if name not in names}
 
 
 def _why_not(file: IndexedFile, stats: Iterable[str], input_stat: str) -> Exclusion | None:
@@ -173,7 +175,7 @@ def _find_mask(entities: Entities, masks: Iterable[IndexedFile]) -> Path | None:
         agrees = all(entities.get(name) == label for name, label in mask.items() if name != "desc")
         return same_grid and agrees and mask.get("desc") in _MASK_DESCRIPTIONS
 
-    fitting = [(shared, mask.path) for mask in masks if fits(shared := _shared(mask.entities))]
+    fitting = [(shared, mask.path) for mask in masks if fits(shared := _without(_NOT_SHARED, mask.entities))]
     fitting.sort(key=lambda one: (len(one[0]) - ("desc" in one[0]), "desc" not in one[0]))
     return fitting[-1][1] if fitting else None
 
@@ -190,7 +192,7 @@ class Sidecars:
         self._contents: dict[Path, Mapping[str, Any]] = {}
         self._above: dict[Path, tuple[Path, ...]] = {}
         for file in files:
-            named = _named(file.entities)
+            named = _without(_NOT_IN_SIDECARS, file.entities)
             in_folder = self._by_folder.setdefault(file.path.parent, {})
             in_folder.setdefault(frozenset(named), {})[frozenset(named.items())] = file.path
 
@@ -217,7 +219,7 @@ class Sidecars:
         return float(value)
 
     def _applying(self, file: IndexedFile) -> Iterator[Path]:
-        named = _named(file.entities)
+        named = _without(_NOT_IN_SIDECARS, file.entities)
         for folder in self._folders_down_to(file.path.parent):
             shapes = self._by_folder[folder]
             for shape in sorted(shapes, key=lambda names: (len(names), sorted(names))):
@@ -238,10 +240,6 @@ class Sidecars:
         if path not in self._contents:
             self._contents[path] = read_json_object(path)
         return self._contents[path]
-
-
-def _named(entities: Entities) -> dict[str, str]:
-    return {name: label for name, label in entities.items() if name not in _NOT_IN_SIDECARS}
 
 
 def check_found(found: Found, sources: Sequence[Source], suffix: str = "statmap") -> None:

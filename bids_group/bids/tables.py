@@ -146,13 +146,7 @@ def _check_names(names: Sequence[str], path: Path) -> None:
 
 
 def require_columns(frame: pd.DataFrame, path: Path, names: Sequence[str]) -> None:
-    """Refuse a table without one of the columns.
-
-    Raises
-    ------
-    DataError
-        Names the column and what there is instead.
-    """
+    """Refuse (`DataError`) a table without one of the columns; name what there is instead."""
     first = frame.iloc[0].to_dict() if len(frame) else {}
     for name in (name for name in names if name not in frame.columns):
         raise DataError(

@@ -253,13 +253,9 @@ def _statistic_of(header: Any, volume: int | None) -> tuple[int, tuple[str, ...]
             codes[brick] = code
             auxiliary = auxiliary[3 + n_parameters :]
         return codes.get(at, 0), tuple(labels[at : at + 1])
-    if "intent_code" not in header:
-        return 0, (_text(header["descrip"]),)
-    return int(header["intent_code"]), (_text(header["descrip"]), _text(header["intent_name"]))
-
-
-def _text(field: Any) -> str:
-    return bytes(field.item()).decode("latin-1").strip("\0 ")
+    code = int(header["intent_code"]) if "intent_code" in header else 0
+    fields = (header[name].item() for name in ("descrip", "intent_name") if name in header)
+    return code, tuple(bytes(one).decode("latin-1").strip("\0 ") for one in fields)
 
 
 def _narrowed(data: npt.NDArray[Any], path: Path) -> npt.NDArray[np.float32]:
