@@ -45,12 +45,8 @@ class Layer:
         return self.rows.get(own, dict.fromkeys(self.columns))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """What a condition is judged on: whom it is about (entities), and the cells."""
-
-    entities: Mapping[str, str]
-    cells: Row
+Line = tuple[Mapping[str, str], Row]
+"""What a condition is judged on: whom it is about (entities), and the cells."""
 
 
 def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
@@ -81,8 +77,8 @@ def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
     reasons: dict[Path, str] = {}
     lacking: dict[str, str] = {}
     for m in choice.maps:
-        relevant = [line for line in lines[m.subject] if _is_about(line, m)]
-        verdicts = [condition.holds(line.cells) for line in relevant]
+        relevant = [cells for entities, cells in lines[m.subject] if _is_about(entities, m)]
+        verdicts = [condition.holds(cells) for cells in relevant]
         if True in verdicts:
             if False in verdicts:
                 raise DataError(
@@ -94,7 +90,8 @@ def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
                 )
             reasons[m.effect] = _say_reason(condition, relevant[verdicts.index(True)])
         elif None in verdicts or not verdicts:
-            lacking[m.subject] = _say_lacking(condition, relevant, verdicts, used[-1].kind)
+            open_rows = [row for row, verdict in zip(relevant, verdicts, strict=True) if verdict is None]
+            lacking[m.subject] = _say_lacking(condition, open_rows, used[-1].kind)
     if used[-1].kind == "participant":
         choice.leave_people({m.subject: reasons[m.effect] for m in choice.maps if m.effect in reasons})
     else:
@@ -179,33 +176,27 @@ def _join_lines(used: Sequence[Layer], people: Sequence[str]) -> dict[str, list[
         cells = {
             name: cell for layer in reversed(used) for name, cell in layer.look_up(key, entities).items()
         }
-        lines[key[0]].append(Line(entities=entities, cells=cells))
+        lines[key[0]].append((entities, cells))
     return lines
 
 
-def _is_about(line: Line, m: FirstLevelMap) -> bool:
-    """Whether a map stands on this row: nothing that both name differs."""
-    shared = set(line.entities) & set(m.entities) - _NOT_COMPARED
-    return all(same_label(name, line.entities[name], m.entities[name]) for name in shared)
+def _is_about(row: Mapping[str, str], m: FirstLevelMap) -> bool:
+    """Whether a map stands on the row of these entities: nothing that both name differs."""
+    shared = set(row) & set(m.entities) - _NOT_COMPARED
+    return all(same_label(name, row[name], m.entities[name]) for name in shared)
 
 
-def _say_reason(condition: Condition, line: Line) -> str:
-    cells = {name: line.cells[name] for name in condition.columns}
+def _say_reason(condition: Condition, row: Row) -> str:
+    cells = {name: row[name] for name in condition.columns}
     texts = {name: f"{cell:g}" if isinstance(cell, float) else cell or "n/a" for name, cell in cells.items()}
-    return (
-        f"--exclude-where {condition.text}: {', '.join(f'{name} is {text}' for name, text in texts.items())}"
-    )
+    said = ", ".join(f"{name} is {text}" for name, text in texts.items())
+    return f"--exclude-where {condition.text}: {said}"
 
 
-def _say_lacking(
-    condition: Condition, lines: Sequence[Line], verdicts: Sequence[bool | None], kind: str
-) -> str:
-    """Say what a condition lacks to be judged: values of columns, or a row at all."""
-    if not lines:
-        return f"no row in the {kind}s table"
-    cells = [line.cells for line, verdict in zip(lines, verdicts, strict=True) if verdict is None]
-    names = [name for name in condition.columns if any(row[name] is None for row in cells)]
-    return f"no value (n/a) of {', '.join(names)}"
+def _say_lacking(condition: Condition, rows: Sequence[Row], kind: str) -> str:
+    """Say what a condition lacks to be judged on these rows: values of columns, or a row at all."""
+    names = [name for name in condition.columns if any(row[name] is None for row in rows)]
+    return f"no value (n/a) of {', '.join(names)}" if rows else f"no row in the {kind}s table"
 
 
 def _say_open(condition: Condition, lacking: Mapping[str, str]) -> Notice:

@@ -86,12 +86,9 @@ def _could_hold(folders: Mapping[str, str], selection: Selection) -> bool:
     if folders.get("subject_folder") in _unwanted(selection):
         return False
     for name, entity in (("subject_folder", "subject"), ("session_folder", "session"), ("node", "node")):
-        label, wanted = folders.get(name), wanted_labels(selection, entity)
-        allowed = filters.get(entity, ("*",))
-        if label is not None and not (
-            (not wanted or label in wanted) and (label in allowed or "*" in allowed)
-        ):
-            return False
+        for wanted in (wanted_labels(selection, entity), filters.get(entity)):
+            if name in folders and wanted and not {folders[name], "*"} & {*wanted}:
+                return False
     return True
 
 

@@ -23,7 +23,10 @@ LABELS = ("session", "run", "task", "space", "res", "den", "node")
 """Entities of a file that are fields of its map."""
 
 _CONTRAST_ENTITIES = ("taskcontrast", "contrast")
-"""Where a name has its first-level contrast: HALFpipe calls its group contrasts ``contrast``."""
+"""Where names have the first-level contrast; the first counts (HALFpipe's group contrasts are ``contrast``).
+
+For a program that names it otherwise: the key into ``entities.json``, and its name here.
+"""
 
 _NOT_IN_SIDECARS = {"extension", "subject_folder", "session_folder"}
 _NOT_SHARED = _NOT_IN_SIDECARS | {"stat", "suffix"}
