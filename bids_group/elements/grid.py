@@ -49,22 +49,17 @@ def check_same_grid(reference: Path, grid: Grid, path: Path, other: Grid, *, is_
     """Refuse the file at ``path`` where its grid is not that of ``reference``; name both."""
     if grid.is_same(other):
         return
+    apart = np.abs(grid.affine - other.affine).max()
+    affines = f" (affines differ by up to {apart:.3g})" if grid.describe() == other.describe() else ""
     raise GridError(
         f"The grid of {'the mask ' if is_mask else ''}{path} differs from that of {reference}.",
-        found=f"{other.describe()} in {path.name}{_affine_difference(grid, other)}",
+        found=f"{other.describe()} in {path.name}{affines}",
         expected=f"{grid.describe()} as in {reference.name}",
         fix="Take the mask of the maps' own space and resolution, or resample it to their grid with nearest "
         'neighbours: nilearn.image.resample_to_img(mask, map, interpolation="nearest").'
         if is_mask
         else "Resample the maps to one grid first, or select one --space and --res.",
     )
-
-
-def _affine_difference(grid: Grid, other: Grid) -> str:
-    """Say how far affines are apart where shape, size and origin read the same."""
-    if grid.describe() != other.describe():
-        return ""
-    return f" (affines differ by up to {np.abs(grid.affine - other.affine).max():.3g})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
