@@ -83,13 +83,16 @@ def _print_settings(
     _head(console, "Images and inference")
     fwhm_mm = images["Smoothing"]["FullWidthAtHalfMaximum"]
     none = "none (beyond that of the first level)" if is_contrast else "none"
+    sides = "two-sided" if inference["TwoSided"] else "one-sided (positive effects only)"
+    is_joint = inference["Familywise"] == "across-contrasts"
+    scope = "; family-wise errors over all contrasts of the run together" if is_joint else ""
     lines = {
         "Smoothing": f"{_number(fwhm_mm)} mm (FWHM)" if fwhm_mm else none,
         "Elements": _spell_elements(images),
-        "Tests": _spell_tests(inference),
-        "Corrections": _spell_corrections(inference),
+        "Tests": f"{sides}, alpha {_number(inference['Alpha'])}",
+        "Corrections": ", ".join(inference["Corrections"]) + scope,
         "Clusters": _spell_clusters(inference),
-        "Shuffling": _spell_shuffling(inference),
+        "Shuffling": _spell_shuffling(inference) if inference["IsShuffled"] else None,
     }
     for name, words in lines.items():
         if words:
@@ -104,17 +107,6 @@ def _spell_elements(images: Mapping[str, Any]) -> str:
     return f"observed in {observed}{inside}{above}"
 
 
-def _spell_tests(inference: Mapping[str, Any]) -> str:
-    sides = "two-sided" if inference["TwoSided"] else "one-sided (positive effects only)"
-    return f"{sides}, alpha {_number(inference['Alpha'])}"
-
-
-def _spell_corrections(inference: Mapping[str, Any]) -> str:
-    is_joint = inference["Familywise"] == "across-contrasts"
-    scope = "; family-wise errors over all contrasts of the run together" if is_joint else ""
-    return ", ".join(inference["Corrections"]) + scope
-
-
 def _spell_clusters(inference: Mapping[str, Any]) -> str | None:
     neighbours = f"{inference['Connectivity']} neighbours"
     if set(_FORMED) & set(inference["Corrections"]):
@@ -124,10 +116,8 @@ def _spell_clusters(inference: Mapping[str, Any]) -> str | None:
     return neighbours if "fwe-tfce" in inference["Corrections"] or inference["Connectivity"] != 6 else None
 
 
-def _spell_shuffling(inference: Mapping[str, Any]) -> str | None:
+def _spell_shuffling(inference: Mapping[str, Any]) -> str:
     """Say what was asked for; how the rows of each contrast are shuffled stands in the notices."""
-    if not inference["IsShuffled"]:
-        return None
     scheme, column = inference["BlockScheme"], inference["ExchangeabilityBlocks"]
     seconds = inference["SecondsOfShuffling"]
     blocks = [scheme and f"{scheme} blocks", column and f"of {column}" if scheme else f"blocks of {column}"]
@@ -164,8 +154,15 @@ def _print_analysis(
         order = analysis["Sessions"]
         _say(console, f"Sessions {', '.join(order['Levels'])}   (order: {order['Order']})")
     _print_pooling(console, analysis["Pooling"], list(analysis["MapsPerRow"].values()))
-    _print_centering(console, analysis["Centering"])
-    _print_cells(console, analysis["NPerCell"])
+    centering = analysis["Centering"]
+    values = ", ".join(f"{name} at {say_center(value)}" for name, value in centering["Values"].items())
+    if values or centering["Method"] != "grand":
+        _say(console, f"Centring {centering['Method']}{': ' + values if values else ''}")
+    cells = analysis["NPerCell"]
+    columns = list(dict.fromkeys(name for cell in cells for name in cell))
+    if len(columns) > 1:  # else there is no factor, and one cell
+        counts = [[_number(cell.get(name)) for name in columns] for cell in cells]
+        _print_grid(console, columns, counts, title="N per cell")
     _print_covariates(console, analysis["Covariates"])
     _print_columns(console, analysis)
     _print_matrix(console, analysis)
@@ -187,35 +184,15 @@ def _print_pooling(console: Console, pooling: Sequence[str], maps_per_row: Seque
     _say(console, f"Pooling  {words}{mark} {counts} map{'s' if most > 1 else ''} per row")
 
 
-def _print_centering(console: Console, centering: Mapping[str, Any]) -> None:
-    values = ", ".join(f"{name} at {say_center(value)}" for name, value in centering["Values"].items())
-    if values or centering["Method"] != "grand":
-        _say(console, f"Centring {centering['Method']}{': ' + values if values else ''}")
-
-
-def _print_cells(console: Console, cells: Sequence[Mapping[str, Any]]) -> None:
-    columns = list(dict.fromkeys(name for cell in cells for name in cell))
-    if len(columns) > 1:  # else there is no factor, and one cell
-        _print_grid(
-            console,
-            columns,
-            [[_number(cell.get(name)) for name in columns] for cell in cells],
-            title="N per cell",
-        )
-
-
 def _print_covariates(console: Console, covariates: Sequence[Mapping[str, Any]]) -> None:
-    if covariates:
-        columns = ["covariate", "group", "n", "mean", "sd", "min", "max"]
-        rows = [
-            [str(one["name"]), _levels(one.get("group")), *(_number(one.get(name)) for name in columns[2:])]
-            for one in covariates
-        ]
-        _print_grid(console, columns, rows, title="Covariates")
-
-
-def _levels(group: Mapping[str, Any] | None) -> str:
-    return ", ".join(f"{name} {level}" for name, level in (group or {}).items()) or "all"
+    if not covariates:
+        return
+    columns = ["covariate", "group", "n", "mean", "sd", "min", "max"]
+    rows = []
+    for one in covariates:
+        levels = ", ".join(f"{name} {level}" for name, level in (one.get("group") or {}).items()) or "all"
+        rows.append([str(one["name"]), levels, *(_number(one.get(name)) for name in columns[2:])])
+    _print_grid(console, columns, rows, title="Covariates")
 
 
 def _print_columns(console: Console, analysis: Mapping[str, Any]) -> None:
@@ -267,24 +244,13 @@ def _print_contrasts(console: Console, analysis: Mapping[str, Any]) -> None:
     folded = folded_terms(analysis["Terms"])
     _say(console, "\nContrasts", style="bold")
     for one in analysis["Contrasts"]:
-        _say(
-            console,
-            f"  {one['Test']} test, estimable, files contrast-{one['FileLabel']}",
-            start=one["Name"],
-            style="bold",
-        )
+        files = f"  {one['Test']} test, estimable, files contrast-{one['FileLabel']}"
+        _say(console, files, start=one["Name"], style="bold")
         _say(console, f"  {one['Words']}")
-        for weights in one["Weights"]:
-            by_name = dict(zip(analysis["Columns"], weights, strict=True))
-            _say(console, f"  {_spell_weights(fold_weights(by_name, folded))}")
-
-
-def _spell_weights(weights: Mapping[str, float]) -> str:
-    """Spell weights beside their columns: ``0.5 · group[a] − 0.5 · group[b]``."""
-    parts = (
-        f"{'−' if weight < 0 else '+'} {_number(abs(weight))} · {name}" for name, weight in weights.items()
-    )
-    return " ".join(parts).removeprefix("+ ") or "0"
+        for weights in one["Weights"]:  # spelled beside their columns: 0.5 · group[a] − 0.5 · group[b]
+            by_name = fold_weights(dict(zip(analysis["Columns"], weights, strict=True)), folded)
+            parts = (f"{'−' if w < 0 else '+'} {_number(abs(w))} · {name}" for name, w in by_name.items())
+            _say(console, f"  {' '.join(parts).removeprefix('+ ') or '0'}")
 
 
 def _print_checks(console: Console, analysis: Mapping[str, Any]) -> None:
@@ -292,10 +258,8 @@ def _print_checks(console: Console, analysis: Mapping[str, Any]) -> None:
     tied = fold_columns(analysis["DependentColumns"], folded_terms(analysis["Terms"]))
     verdict = "full" if rank == n_columns else f"deficient: {', '.join(tied)} depend on each other"
     _say(console, "\nChecks", style="bold")
-    _say(
-        console,
-        f"  rank {rank} of {n_columns} ({verdict}), {analysis['DegreesOfFreedom']} degrees of freedom",
-    )
+    dof = analysis["DegreesOfFreedom"]
+    _say(console, f"  rank {rank} of {n_columns} ({verdict}), {dof} degrees of freedom")
     _say(console, f"  condition number {_number(analysis['ConditionNumber'])}")
     inflation = ", ".join(f"{term} {_number(value)}" for term, value in analysis["VIF"].items())
     if inflation:
@@ -303,11 +267,10 @@ def _print_checks(console: Console, analysis: Mapping[str, Any]) -> None:
 
 
 def _print_notices(console: Console, notices: Iterable[Mapping[str, Any]]) -> None:
-    listed = list(notices)
-    if not listed:
-        return
-    _head(console, "Notices")
-    for one in sorted(listed, key=lambda one: str(one["Severity"]) != "warning"):
+    listed = sorted(notices, key=lambda one: str(one["Severity"]) != "warning")
+    if listed:
+        _head(console, "Notices")
+    for one in listed:
         style = "yellow" if one["Severity"] == "warning" else "cyan"
         _say(console, f"  {one['Sentence']}", start=one["Severity"], style=style)
         if one["Fix"]:
