@@ -9,7 +9,7 @@ from bids_group.model.fitting.scaling import plan_scaling, scale
 from bids_group.model.fitting.spread import compare_spread
 from bids_group.model.fitting.stack import StackedMaps, build_stack, join_maps
 from bids_group.model.formula.parser import add_columns, needed_variables
-from bids_group.model.planning.node_rows import input_names
+from bids_group.model.planning.node_design import input_names
 from bids_group.model.planning.plan import plan_analyses, plan_pooling, restrict
 
 __all__ = [

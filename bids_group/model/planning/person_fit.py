@@ -14,9 +14,8 @@ from bids_group.errors import ContrastError, DataError, UsageError
 from bids_group.model.contrast.regressor_names import find_regressor
 from bids_group.model.formula.coding import build_coding
 from bids_group.model.formula.parser import read_formula
-from bids_group.model.planning.node_contrasts import check_conditions
-from bids_group.model.planning.node_maps import Labels, NodeMap
-from bids_group.model.planning.node_rows import (
+from bids_group.model.planning.node_design import (
+    check_conditions,
     check_one_contrast,
     check_variables,
     join_node_rows,
@@ -24,6 +23,7 @@ from bids_group.model.planning.node_rows import (
     node_formula,
     used_names,
 )
+from bids_group.model.planning.node_maps import Labels, NodeMap
 from bids_group.model.planning.transformations import transform
 from bids_group.records import Cohort, FirstLevelMap, Observation
 from bids_group.row_space import RowSpace

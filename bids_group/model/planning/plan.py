@@ -18,9 +18,13 @@ from bids_group.labels import camel_label
 from bids_group.model.fitting.estimators import estimator_of
 from bids_group.model.planning.covariates import RowKey, join_covariates
 from bids_group.model.planning.lower_nodes import lower_outputs
-from bids_group.model.planning.node_contrasts import contrast_requests
+from bids_group.model.planning.node_design import (
+    build_node_rows,
+    check_one_contrast,
+    contrast_requests,
+    node_formula,
+)
 from bids_group.model.planning.node_maps import Labels, NodeMap, NodeMaps, receive, split, values_of
-from bids_group.model.planning.node_rows import build_node_rows, check_one_contrast, node_formula
 from bids_group.model.planning.transformations import transform
 from bids_group.records import Cohort, FirstLevelMap, GroupAnalysis, Observation, warn
 
