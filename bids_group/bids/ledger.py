@@ -91,22 +91,19 @@ def build_ledger(
         files[f"sub-{m.subject}", m.contrast].add(m.effect)
     used = set().union(*files.values())
 
-    rows = []
-    for m in cohort.maps:
-        is_used = m.effect in used
-        reason = None if is_used else _find_reason(m, by_file, of_people)
-        rows.append(_row(m, cohort, m.effect, used="yes" if is_used else "no", reason=reason))
+    reasons = [None if m.effect in used else _find_reason(m, by_file, of_people) for m in cohort.maps]
+    rows = [_row(m, cohort, reason) for m, reason in zip(cohort.maps, reasons, strict=True)]
     in_cohort = {m.effect for m in cohort.maps}
-    rows += [_row(e, cohort, path, reason=e.reason) for path, e in by_file.items() if path not in in_cohort]
-    with_rows = {row["participant_id"] for row in rows}
+    rows += [_row(e, cohort, e.reason) for path, e in by_file.items() if path not in in_cohort]
+    named = {row["participant_id"] for row in rows}
     rows += [
-        _row(e, cohort, None, reason=e.reason)
+        _row(e, cohort, e.reason)
         for e in of_people
-        if f"sub-{e.subject}" not in with_rows or e.contrast is not None
+        if f"sub-{e.subject}" not in named or e.contrast is not None
     ]
     named = {row["participant_id"] for row in rows}
     nowhere = (Exclusion(subject=label, reason=_NOWHERE) for label in cohort.everyone)
-    rows += [_row(e, cohort, None, reason=_NOWHERE) for e in nowhere if f"sub-{e.subject}" not in named]
+    rows += [_row(e, cohort, e.reason) for e in nowhere if f"sub-{e.subject}" not in named]
     gaps = _find_gaps(cohort.maps)
     said: dict[Effect, str] = {
         (f"sub-{subject}", contrast): text for (subject, contrast), text in (remarks or {}).items()
@@ -119,15 +116,12 @@ def build_ledger(
     return pd.DataFrame(cells, columns=list(COLUMNS), dtype=object)
 
 
-def _row(
-    about: FirstLevelMap | Exclusion,
-    cohort: Cohort,
-    file: Path | None,
-    *,
-    reason: str | None,
-    used: str = "no",
-) -> Row:
-    """Fill a row; files are named by BIDS URIs of the innermost dataset that holds them, or by their path."""
+def _row(about: FirstLevelMap | Exclusion, cohort: Cohort, reason: str | None) -> Row:
+    """Fill the row of what is used (no ``reason``) or not.
+
+    Files are named by BIDS URIs of the innermost dataset that holds them, or by their path.
+    """
+    file = about.effect if isinstance(about, FirstLevelMap) else about.path
     uri = None if file is None else bids_uri(file, cohort.dataset_names)
     return {
         "participant_id": f"sub-{about.subject}",
@@ -136,7 +130,7 @@ def _row(
         "task": about.task,
         "contrast": about.contrast,
         "file": str(file) if uri is not None and uri.startswith("file:") else uri,
-        "used": used,
+        "used": "yes" if reason is None else "no",
         "reason": reason,
     }
 
