@@ -226,7 +226,6 @@ def _prepare_own(folder: Path, n_procs: int) -> Callable[[], None]:
             mask=folder / "mask.nii.gz",
             min_coverage=1.0,
             fwhm_mm=FWHM_MM,
-            n_obs=len(observations),
             work_dir=None,
             executor=executor,
         )

@@ -103,7 +103,6 @@ def _analyse(plan: RunPlan, planned: PlannedAnalysis, work_dir: Path, provenance
         mask_threshold=spec.mask_threshold,
         min_coverage=spec.min_coverage,
         fwhm_mm=spec.smoothing_fwhm_mm,
-        n_obs=len(analysis.observations),
         work_dir=work_dir,
         executor=plan.executor,
         needs_variance=analysis.estimator.needs_variance,

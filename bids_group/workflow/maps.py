@@ -14,7 +14,7 @@ import pandas as pd
 
 from bids_group.model import StackedMaps, pool
 from bids_group.output import is_pooled, pooling_key, read_pooled, write_pooled
-from bids_group.records import Notice, Observation, PooledMap
+from bids_group.records import Notice, Observation, PooledMap, note, warn
 from bids_group.words import and_more, counted
 from bids_group.workflow.preparation import RunPlan
 from bids_group.workflow.provenance import Provenance
@@ -82,16 +82,11 @@ def tell_costs(stacked: StackedMaps) -> list[Notice]:
     said = (
         _say_complete(alone, n_lost, len(costs)) if is_complete else _say_reduced(alone, n_needed, len(costs))
     )
-    return [
-        Notice(
-            severity="warning" if is_large else "note",
-            topic="coverage",
-            sentence=f"{counted(n_analysed, 'element')} {are} analysed; {n_lost} more{said}",
-            fix="Look at these maps; leave a person out, or lower --min-coverage."
-            if len(alone)
-            else "The maps stat-n say where; lower --min-coverage to analyse them.",
-        )
-    ]
+    fix = "The maps stat-n say where; lower --min-coverage to analyse them."
+    if len(alone):
+        fix = "Look at these maps; leave a person out, or lower --min-coverage."
+    tell = warn if is_large else note
+    return [tell("coverage", f"{counted(n_analysed, 'element')} {are} analysed; {n_lost} more{said}", fix)]
 
 
 def _say_complete(alone: pd.Series, n_lost: int, n_rows: int) -> str:

@@ -14,7 +14,7 @@ from bids_group.elements import read_mask
 from bids_group.errors import DataError, UsageError
 from bids_group.model import add_columns
 from bids_group.output.report import Atlas, read_atlas
-from bids_group.records import Cohort, FirstLevelMap, GroupAnalysis, Notice, Observation
+from bids_group.records import Cohort, FirstLevelMap, GroupAnalysis, Notice, Observation, note, warn
 
 
 def settle_design(config: RunConfig, cohort: Cohort, model: StatsModel | None) -> RunConfig:
@@ -49,13 +49,9 @@ def settle_pooling(spec: AnalysisSpec, cohort: Cohort) -> tuple[AnalysisSpec, Co
     settled = replace(spec, pooling=spec.pooling or "mean")
     if max(together.values(), default=0) < 2:
         return settled, cohort, ()
-    notice = Notice(
-        severity="warning",
-        topic="pooling",
-        sentence="Not every effect has a variance map: maps of a participant are pooled by their plain mean.",
-        fix="Give variance maps for all runs, or say --pooling mean to silence this.",
-    )
-    return settled, cohort, (notice,)
+    sentence = "Not every effect has a variance map: maps of a participant are pooled by their plain mean."
+    fix = "Give variance maps for all runs, or say --pooling mean to silence this."
+    return settled, cohort, (warn("pooling", sentence, fix),)
 
 
 def _pooled_as(one: FirstLevelMap, spec: AnalysisSpec) -> tuple[str | None, ...]:
@@ -83,8 +79,7 @@ def settle_extent(spec: AnalysisSpec) -> tuple[AnalysisSpec, tuple[Notice, ...]]
         f" p ≤ {inference.cluster_forming_p:g}, which is shown beside {', '.join(inference.corrections)}."
     )
     with_height = replace(inference, corrections=(*inference.corrections, "none"))
-    notice = Notice(severity="note", topic="extent", sentence=sentence)
-    return replace(spec, inference=with_height), (notice,)
+    return replace(spec, inference=with_height), (note("extent", sentence),)
 
 
 def settle_atlas(spec: AnalysisSpec, cohort: Cohort) -> tuple[Atlas | None, tuple[Notice, ...]]:
@@ -95,13 +90,9 @@ def settle_atlas(spec: AnalysisSpec, cohort: Cohort) -> tuple[Atlas | None, tupl
     spaces = {one.space for one in cohort.maps if one.space is not None}
     if atlas.space is None or not spaces or atlas.space in spaces:
         return atlas, ()
-    notice = Notice(
-        severity="warning",
-        topic="atlas",
-        sentence=f"The atlas lies in the space {atlas.space}, the maps in {', '.join(sorted(spaces))}.",
-        fix="Region names can be off by millimetres; take an atlas of the maps' space.",
-    )
-    return atlas, (notice,)
+    sentence = f"The atlas lies in the space {atlas.space}, the maps in {', '.join(sorted(spaces))}."
+    fix = "Region names can be off by millimetres; take an atlas of the maps' space."
+    return atlas, (warn("atlas", sentence, fix),)
 
 
 def tell_idle_options(inference: InferenceSpec) -> list[Notice]:
@@ -109,14 +100,8 @@ def tell_idle_options(inference: InferenceSpec) -> list[Notice]:
     if not inference.idle:
         return []
     options = ", ".join(inference.idle)
-    return [
-        Notice(
-            severity="warning",
-            topic="shuffling",
-            sentence=f"Nothing is shuffled by the corrections asked for: {options} change nothing.",
-            fix="Add --correction fwe-voxel (or fwe-size, fwe-mass, fwe-tfce).",
-        )
-    ]
+    sentence = f"Nothing is shuffled by the corrections asked for: {options} change nothing."
+    return [warn("shuffling", sentence, "Add --correction fwe-voxel (or fwe-size, fwe-mass, fwe-tfce).")]
 
 
 def tell_zeros(spec: AnalysisSpec, cohort: Cohort) -> list[Notice]:
@@ -128,7 +113,7 @@ def tell_zeros(spec: AnalysisSpec, cohort: Cohort) -> list[Notice]:
         "there: means are of those above 0."
     )
     fix = "Put a mask of each person (…_desc-brain_mask) beside the maps, or leave --min-coverage at 1."
-    return [Notice(severity="warning", topic="maps", sentence=sentence, fix=fix)]
+    return [warn("maps", sentence, fix)]
 
 
 def settle_masks(spec: AnalysisSpec, cohort: Cohort, *, is_group: bool) -> tuple[Cohort, tuple[Notice, ...]]:
@@ -140,12 +125,12 @@ def settle_masks(spec: AnalysisSpec, cohort: Cohort, *, is_group: bool) -> tuple
     if spec.mask is not None and is_group:
         words = read_mask(spec.mask, spec.mask_threshold).words
         sentence = f"The mask {spec.mask.name} is read with --mask-threshold: {words}."
-        notices += [Notice(severity="note", topic="mask", sentence=sentence)] if words else []
+        notices += [note("mask", sentence)] if words else []
     if spec.mask_threshold is None:
         return cohort, tuple(notices)
     if spec.mask is None and all(one.mask is None for one in cohort.maps):
         sentence = "--mask-threshold changes nothing: neither --mask nor a mask of a map is given."
-        notices.append(Notice(severity="warning", topic="mask", sentence=sentence))
+        notices.append(warn("mask", sentence))
     maps = tuple(replace(one, mask_threshold=spec.mask_threshold) for one in cohort.maps)
     return replace(cohort, maps=maps), tuple(notices)
 

@@ -25,7 +25,7 @@ def stacked(emoreg):
     )
     stacked = build_stack(
         maps, labels=labels, mask=emoreg.root / "desc-gm_mask.nii.gz", min_coverage=1.0, fwhm_mm=0,
-        n_obs=len(labels), work_dir=None,
+        work_dir=None,
     )  # fmt: skip
     return paths, stacked
 

@@ -181,7 +181,7 @@ def test_real_variances_that_differ_by_orders_of_magnitude(pain21):
         for path, label in zip(paths, labels, strict=True)
     ]
     stacked = build_stack(
-        maps, labels=labels, mask=None, min_coverage=1.0, fwhm_mm=0, n_obs=len(labels), work_dir=None,
+        maps, labels=labels, mask=None, min_coverage=1.0, fwhm_mm=0, work_dir=None,
         needs_variance=True,
     )  # fmt: skip
     data = make_data(np.ones((len(labels), 1)), stacked.stack, [make_contrast([1])], stacked.elements)

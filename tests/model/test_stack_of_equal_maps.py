@@ -34,7 +34,6 @@ def stack(maps):
         mask=None,
         min_coverage=1.0,
         fwhm_mm=0.0,
-        n_obs=len(maps),
         work_dir=None,
     )
 

@@ -40,7 +40,7 @@ def pooled(volumes, variances=None, grids=None):
 
 def build(maps, **settings):
     defaults = {
-        "labels": LABELS, "mask": None, "min_coverage": 1.0, "fwhm_mm": 0.0, "n_obs": N_OBS, "work_dir": None,
+        "labels": LABELS, "mask": None, "min_coverage": 1.0, "fwhm_mm": 0.0, "work_dir": None,
     }  # fmt: skip
     return build_stack(maps, **(defaults | settings))
 
@@ -109,9 +109,7 @@ def test_the_cost_equals_a_run_without_that_row(volumes):
     whole = build(pooled(volumes), min_coverage=0.7)
     for number, cost in enumerate(whole.costs["n_lost_by_this_row_alone"]):
         others = [one for k, one in enumerate(pooled(volumes)) if k != number]
-        without = build(
-            others, labels=tuple(one.observation.label for one in others), n_obs=3, min_coverage=0.7
-        )
+        without = build(others, labels=tuple(one.observation.label for one in others), min_coverage=0.7)
         assert (without.elements.mask & ~whole.elements.mask).sum() == cost
 
 

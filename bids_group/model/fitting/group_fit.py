@@ -18,7 +18,7 @@ from bids_group.executor import ONE_THREAD, Executor
 from bids_group.model.fitting.effect_size import hedges_g, partial_r2
 from bids_group.model.fitting.estimators import FITTERS
 from bids_group.model.fitting.least_squares import Estimate
-from bids_group.records import Contrast, ContrastResult, GroupData, Notice
+from bids_group.records import Contrast, ContrastResult, GroupData, Notice, warn
 
 Maps = dict[str, npt.NDArray[Any]]
 
@@ -217,11 +217,10 @@ def _notices(contrast: Contrast, data: GroupData, counts: npt.NDArray[np.int64])
         ),
     )
     return tuple(
-        Notice(
-            severity="warning",
-            topic=topic,
-            sentence=f"'{contrast.name}' {words.format(f'{count} of {data.elements.n_elements} elements')}",
-            fix=fix,
+        warn(
+            topic,
+            f"'{contrast.name}' {words.format(f'{count} of {data.elements.n_elements} elements')}",
+            fix,
         )
         for count, (topic, words, fix) in zip(counts, said, strict=True)
         if count

@@ -52,7 +52,7 @@ def fit_group_variances(
     groups
         Number of the variance group of each row, ``(n_obs,)``.
     subjects
-        As for `fit_observed`.
+        As for `fit_by_pattern`.
 
     Returns
     -------

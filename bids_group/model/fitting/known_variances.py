@@ -14,7 +14,7 @@ from bids_group.model.fitting.least_squares import (
     heterogeneity,
     orthonormal_basis,
 )
-from bids_group.records import Estimator, GroupData, Notice
+from bids_group.records import Estimator, GroupData, Notice, warn
 
 _BLOCK = 1 << 12
 
@@ -26,12 +26,11 @@ FIXED_EFFECTS = Estimator(
     has_residual_variance=False,
     can_be_shuffled=False,
     exactness="as exact as the variances of the maps",
-    warning=Notice(
-        severity="warning",
-        topic="model",
-        sentence="A node of Type meta across people is fixed effects: its standard errors hold no variance "
+    warning=warn(
+        "model",
+        "A node of Type meta across people is fixed effects: its standard errors hold no variance "
         "between people, so that p is about these people alone, and far too small for people in general.",
-        fix='Use "Type": "glm" in the node of Level Dataset, unless that is what is asked.',
+        'Use "Type": "glm" in the node of Level Dataset, unless that is what is asked.',
     ),
 )
 
@@ -64,16 +63,13 @@ def tell_heterogeneity(data: GroupData) -> tuple[Notice, ...]:
     q, dof = q[where], dof[where]
     share = float((special.chdtrc(dof, q) < 0.05).mean())
     i2 = float(np.median(np.maximum(0.0, 1 - dof / np.maximum(q, np.finfo(np.float64).tiny))))
-    return (
-        Notice(
-            severity="warning",
-            topic="heterogeneity",
-            sentence=f"Fixed effects across people: Cochran's Q is {np.median(q):.3g} on {np.median(dof):g} "
-            f"degrees of freedom in the median, with p < 0.05 at {share:.0%} of the elements; I² is {i2:.0%} "
-            "in the median. What people differ in beyond their own variances is in no standard error.",
-            fix='Use "Type": "glm" in the node of Level Dataset to say something about people in general.',
-        ),
+    sentence = (
+        f"Fixed effects across people: Cochran's Q is {np.median(q):.3g} on {np.median(dof):g} "
+        f"degrees of freedom in the median, with p < 0.05 at {share:.0%} of the elements; I² is {i2:.0%} "
+        "in the median. What people differ in beyond their own variances is in no standard error."
     )
+    fix = 'Use "Type": "glm" in the node of Level Dataset to say something about people in general.'
+    return (warn("heterogeneity", sentence, fix),)
 
 
 def _all(data: GroupData) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

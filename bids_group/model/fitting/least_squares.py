@@ -128,12 +128,12 @@ class Fit:
     estimates: list[Estimate]
 
 
-def fit_observed(
+def fit_by_pattern(
     values: npt.NDArray[np.float32],
     basis: Basis,
     contrasts: tuple[Contrast, ...],
     subjects: npt.NDArray[np.intp] | None = None,
-) -> list[Estimate]:
+) -> Fit:
     """Ordinary least squares at each element over the people observed there.
 
     Elements are grouped by the pattern of who is observed: rank, estimability and dof are the pattern's.
@@ -152,18 +152,8 @@ def fit_observed(
 
     Returns
     -------
-    One estimate per contrast.
+    One estimate per contrast, and what they are made of.
     """
-    return fit_by_pattern(values, basis, contrasts, subjects).estimates
-
-
-def fit_by_pattern(
-    values: npt.NDArray[np.float32],
-    basis: Basis,
-    contrasts: tuple[Contrast, ...],
-    subjects: npt.NDArray[np.intp] | None = None,
-) -> Fit:
-    """Do as `fit_observed`, and keep what the estimates are made of."""
     is_observed = ~np.isnan(values)
     filled = np.where(is_observed, values, 0.0).astype(np.float64)
     patterns, group = _patterns(is_observed)

@@ -18,7 +18,7 @@ from bids_group.model.fitting.group_variances import fit_group_variances
 from bids_group.model.fitting.least_squares import (
     Basis,
     Estimate,
-    fit_observed,
+    fit_by_pattern,
     orthonormal_basis,
     residual_variance,
 )
@@ -30,7 +30,7 @@ Doubles = npt.NDArray[np.float64]
 class OrdinaryLeastSquares:
     """t = cβ / √(σ² c(X'X)⁻c'), F = (Cβ)'[C(X'X)⁻C']⁻¹(Cβ)/(qσ²), dof = N − rank(X).
 
-    With people missing at some elements, those observed there (`fit_observed`); with variance groups, a
+    With people missing at some elements, those observed there (`fit_by_pattern`); with variance groups, a
     variance for each (`fit_group_variances`).
     """
 
@@ -45,7 +45,7 @@ class OrdinaryLeastSquares:
             groups = pd.factorize(data.variance_groups.reindex(data.design.matrix.index), sort=True)[0]
             return lambda tile: fit_group_variances(maps[:, tile], basis, contrasts, groups, subjects)
         if not data.is_complete:
-            return lambda tile: fit_observed(maps[:, tile], basis, contrasts, subjects)
+            return lambda tile: fit_by_pattern(maps[:, tile], basis, contrasts, subjects).estimates
         model = second_level_model(basis)
         return lambda tile: fit_second_level(model, np.ascontiguousarray(maps[:, tile]), basis, contrasts)
 

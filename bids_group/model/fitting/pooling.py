@@ -28,9 +28,8 @@ _UNDERFLOW = f"numbers below {_SMALLEST:.0e} become 0 in float32"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Source:
-    """A map to be pooled: NaN where not observed. ``name`` and ``path`` are for messages."""
+    """A map to be pooled: NaN where not observed. ``path`` is for messages."""
 
-    name: str
     path: Path
     grid: Grid
     effect: npt.NDArray[np.float32]
@@ -127,7 +126,6 @@ def _read(source: FirstLevelMap) -> _Source:
         raise _nowhere_observed(effect, list(others.values()), source.mask)
     dof = others["dof"].data if "dof" in others else source.dof
     return _Source(
-        name=f"sub-{source.subject}",
         path=source.effect,
         grid=effect.grid,
         effect=_missing_outside(is_observed, effect.data),
@@ -256,7 +254,6 @@ class _Total:
             )
         effect, variance = self._divided()
         return _Source(
-            name=self._observation.label,
             path=first.path,
             grid=first.grid,
             effect=self._stored(effect, is_kept),

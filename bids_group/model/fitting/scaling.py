@@ -12,7 +12,7 @@ from bids_group.errors import DataError, UsageError
 from bids_group.model.contrast.sentences import say_number
 from bids_group.model.formula.coding import is_numeric
 from bids_group.model.formula.parser import needed_variables
-from bids_group.records import GroupAnalysis, Notice, PooledMap, Scaling
+from bids_group.records import GroupAnalysis, Notice, PooledMap, Scaling, note, warn
 
 _SMALLEST = np.finfo(np.float32).smallest_subnormal
 
@@ -62,11 +62,11 @@ def _say(analysis: GroupAnalysis, scaling: Scaling) -> Iterator[Notice]:
         f"'+ {scaling.column}' in the formula asks for no proportion, only for a straight line; "
         "use one of the two."
     )
-    yield Notice(severity="note", topic="scaling", sentence=sentence, fix=fix)
+    yield note("scaling", sentence, fix)
     used = needed_variables(analysis.formula, analysis.rows.columns, centering=analysis.centering)
     if scaling.column in used:
         sentence = f"The maps are scaled by {scaling.column}, and {scaling.column} is a covariate too."
-        yield Notice(severity="warning", topic="scaling", sentence=sentence, fix="Use one of the two.")
+        yield warn("scaling", sentence, "Use one of the two.")
 
 
 def scale(maps: Iterable[PooledMap], scaling: Scaling | None) -> Iterator[PooledMap]:

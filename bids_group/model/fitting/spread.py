@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import special
 
 from bids_group.model.fitting.least_squares import orthonormal_basis
-from bids_group.records import GroupData, Notice
+from bids_group.records import GroupData, Notice, warn
 
 _BLOCK = 1 << 15
 _LARGEST_P, _SMALLEST_RATIO = 0.01, 1.5
@@ -91,16 +91,11 @@ def _uneven(spread: pd.Series, factor: pd.Series, people: pd.Series) -> Iterator
     sizes = " against ".join(
         f"{np.exp(means[level] / 2):.3g} in {level} ({len(by_level[level])} people)" for level in (high, low)
     )
-    yield (
-        p,
-        Notice(
-            severity="warning",
-            topic="variance",
-            sentence=f"The levels of '{factor.name}' differ in residual variance: SD {sizes}, p = {p:.2g}. "
-            "Tests that pool it find too much or too little where the levels have unequal numbers of people.",
-            fix=f"Use --variance-groups {factor.name}.",
-        ),
+    sentence = (
+        f"The levels of '{factor.name}' differ in residual variance: SD {sizes}, p = {p:.2g}. "
+        "Tests that pool it find too much or too little where the levels have unequal numbers of people."
     )
+    yield p, warn("variance", sentence, f"Use --variance-groups {factor.name}.")
 
 
 def brown_forsythe_p(groups: list[Float64]) -> float:

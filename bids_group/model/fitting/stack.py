@@ -45,7 +45,6 @@ def build_stack(
     mask_threshold: float | None = None,
     min_coverage: float,
     fwhm_mm: float,
-    n_obs: int,
     work_dir: Path | None,
     executor: Executor = ONE_THREAD,
     needs_variance: bool = False,
@@ -67,8 +66,6 @@ def build_stack(
         Share of rows in (0, 1]; below 1 the stack holds NaN where a row is not observed.
     fwhm_mm
         Smoothing, 0 for none.
-    n_obs
-        Number of maps that will come.
     work_dir, executor
         Where the executor cannot hold the stack in memory it is kept in a file in ``work_dir``.
     needs_variance
@@ -86,12 +83,17 @@ def build_stack(
         Smoothing is asked for where known variances are used.
     """
     if needs_variance and fwhm_mm > 0:
-        raise _smoothed_variance()
+        raise UsageError(
+            "A node of type meta cannot be combined with smoothing.",
+            found="--smoothing-fwhm above 0",
+            expected="0: the variance maps do not describe smoothed effects",
+            fix="Smooth before the first level, or use a node of type glm.",
+        )
     building: _Building | None = None
     for number, one in enumerate(pooled):
         _check_label(one, number, labels)
         if building is None:
-            building = _Building(one, n_obs, mask, mask_threshold, min_coverage, fwhm_mm)
+            building = _Building(one, len(labels), mask, mask_threshold, min_coverage, fwhm_mm)
             building.allocate(work_dir, executor, needs_variance)
         building.add(number, one)
     if building is None or building.n_added != len(labels):
@@ -242,15 +244,6 @@ def _variance_of(one: PooledMap) -> Rows:
             fix="Use a node of type glm.",
         )
     return one.variance
-
-
-def _smoothed_variance() -> UsageError:
-    return UsageError(
-        "A node of type meta cannot be combined with smoothing.",
-        found="--smoothing-fwhm above 0",
-        expected="0: the variance maps do not describe smoothed effects",
-        fix="Smooth before the first level, or use a node of type glm.",
-    )
 
 
 def _read_mask(path: Path | None, threshold: float | None, first: PooledMap) -> Mask:
