@@ -109,7 +109,7 @@ def _name(setting: str) -> str:
         return "--derivatives"
     option, blank, node = setting.partition(" ")
     if option not in SETTINGS:
-        return setting if setting[:1].isupper() else f"--{option}{blank}{node}"
+        return setting if setting[:1].isupper() else f"--{option.replace('_', '-')}{blank}{node}"
     return f"{SETTINGS[option].flag}{blank}{node}"
 
 
