@@ -88,7 +88,7 @@ class Job:
         heights, graph = self.heights, self.adjacency
         if heights is None or graph is None or not heights.has_tfce:
             return None
-        if graph.elements is None or graph.connectivity is None:
+        if graph.elements is None or graph.connectivity is None or not saddles.Lattice.fits(graph.elements):
             return None
         return saddles.Lattice.of(graph.elements, graph.connectivity, heights.extent_power)
 
@@ -167,7 +167,7 @@ def observed_map(job: Job) -> Single:
     """Compute the statistic of the unshuffled data ``(n_elements,)``, by the same products as in the null."""
     with threadpool_limits(1, user_api="blas"):
         scratch = Scratch(job)
-        rows = _weights(job, 0)
+        rows = weights(job, 0)
         pieces = [values[0].copy() for _, values in _tiles(job, rows, scratch)]
     limit = np.float32(job.statistic.largest_value())
     return np.asarray(np.clip(np.concatenate(pieces), -limit, limit))
@@ -180,19 +180,19 @@ def _batch(job: Job, lattice: saddles.Lattice | None, journal: Journal, start: i
     n_reaching = None if job.tally is None else journal.read(f"{name}-tally", job.tally.limits.shape)
     if maxima is not None and (job.tally is None or n_reaching is not None):
         return Sample(maxima=maxima, n_reaching=n_reaching)
-    sample = do_shuffles(job, start, n_shuffles, _scratch_of(job, lattice))
+    sample = do_shuffles(job, weights(job, start), n_shuffles, _scratch_of(job, lattice))
     if sample.n_reaching is not None:
         journal.write(f"{name}-tally", sample.n_reaching)
     journal.write(name, sample.maxima)
     return sample
 
 
-def do_shuffles(job: Job, start: int, n_shuffles: int, scratch: Scratch) -> Sample:
-    """Find maxima (and counts) of one batch over all tiles."""
+def do_shuffles(job: Job, rows: Single, n_shuffles: int, scratch: Scratch) -> Sample:
+    """Find maxima (and counts) of one batch over all tiles; ``rows`` as `weights` gives them."""
     maxima = np.zeros((job.batch_size, len(job.measures)))
     largest = np.full(job.batch_size, np.iinfo(np.int32).min, np.int32)
     counts: Counts | None = None if job.tally is None else job.tally.zeros(job.batch_size)
-    for elements, values in _tiles(job, _weights(job, start), scratch):
+    for elements, values in _tiles(job, rows, scratch):
         raise_maxima(values.view(np.int32), job.statistic.is_two_sided, largest)
         if job.tally is not None and counts is not None:
             job.tally.count(values[:n_shuffles], elements, counts)
@@ -217,8 +217,8 @@ def _tiles(job: Job, rows: Single, scratch: Scratch) -> Iterator[tuple[slice, Si
         yield elements, values if n_here == TILE else values[:, :n_here]
 
 
-def _weights(job: Job, start: int) -> Single:
-    """Rows of the matrix product, ``(m · batch_size, n_obs)``; a batch at the end is filled up with zeros."""
+def weights(job: Job, start: int) -> Single:
+    """Make rows for the product, ``(m · batch_size, n_obs)``; a batch at the end is filled up with zeros."""
     batch: Batch = job.scheme.shuffles.batch(start, start + job.batch_size)
     moved = batch.moved(job.statistic.columns)
     rows = np.zeros((moved.shape[0], job.batch_size, moved.shape[2]), np.float32)

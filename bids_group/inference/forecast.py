@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group.config import InferenceSpec
 from bids_group.elements import Connectivity, Elements, Grid
-from bids_group.inference.engine import Job, Scratch, do_shuffles
+from bids_group.inference.engine import Job, Scratch, do_shuffles, weights
 from bids_group.inference.forest import EXTENT_POWER, Heights
 from bids_group.inference.residuals import TILE, build_residuals
 from bids_group.inference.saddles import Lattice, Workspace, lattice_maxima
@@ -49,8 +49,7 @@ def forecast_seconds(
     with threadpool_limits(1, user_api="blas"):
         for contrast in design.contrasts:
             job = _few_tiles(design, contrast, spec, blocks, variance_groups, has_clusters=has_clusters)
-            of_products = _seconds_of_products(job) * n_elements / (_TILES * TILE)
-            seconds += job.n_shuffles * (of_products + of_pass)
+            seconds += job.n_shuffles * (_seconds_of_products(job, n_elements) + of_pass)
     return seconds
 
 
@@ -74,10 +73,13 @@ def _few_tiles(
     )
 
 
-def _seconds_of_products(job: Job) -> float:
-    """Time of one shuffle with the tiles at hand."""
+def _seconds_of_products(job: Job, n_elements: int) -> float:
+    """Time of one shuffle: of its order once, of products and statistics on each tile."""
     scratch, n_shuffles = Scratch(job), min(job.batch_size, job.n_shuffles)
-    return _mean_seconds(lambda: do_shuffles(job, 0, n_shuffles, scratch)) / n_shuffles
+    rows = weights(job, 0)
+    of_order = _mean_seconds(lambda: weights(job, 0))
+    of_tiles = _mean_seconds(lambda: do_shuffles(job, rows, n_shuffles, scratch))
+    return (of_order + of_tiles * n_elements / (_TILES * TILE)) / n_shuffles
 
 
 def _seconds_of_pass(n_elements: int, connectivity: Connectivity) -> float:

@@ -84,7 +84,7 @@ class Lattice:
     def of(cls, elements: Elements, connectivity: Connectivity, extent_power: float) -> Lattice:
         """Lay out the voxels of ``elements``."""
         voxels = np.stack(np.unravel_index(elements.indices, elements.grid.shape))
-        shape = np.ptp(voxels, axis=1) + 3
+        shape = _box(elements)
         strides = np.array([shape[1] * shape[2], shape[2], 1])
         places = strides @ (voxels - voxels.min(axis=1, keepdims=True) + 1)
         weights = np.arange(elements.n_elements + 1, dtype=np.float64) ** extent_power
@@ -99,10 +99,21 @@ class Lattice:
             weights=weights,
         )
 
+    @staticmethod
+    def fits(elements: Elements) -> bool:
+        """Whether a place in the box can be told by 32 bits, as the pass does."""
+        return bool(_box(elements).prod() < 2**32)
+
     @property
     def bytes_per_worker(self) -> int:
         """Memory of a `Workspace`, but for what does not grow with the map."""
         return 4 * self.n_places + (16 + 16) * self.places.size
+
+
+def _box(elements: Elements) -> npt.NDArray[np.int64]:
+    """Extents of the voxels' bounding box with its margin."""
+    voxels = np.stack(np.unravel_index(elements.indices, elements.grid.shape))
+    return np.asarray(np.ptp(voxels, axis=1) + 3)
 
 
 def _rows(places: npt.NDArray[np.int64], plane: int, longest_gap: int) -> npt.NDArray[np.int64]:

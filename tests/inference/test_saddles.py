@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter, generate_binary_structure, label
 from bids_group.config import InferenceSpec
 from bids_group.elements import Elements, Grid
 from bids_group.elements.adjacency import build_adjacency
+from bids_group.inference import correct_group
 from bids_group.inference.engine import Job, run_null
 from bids_group.inference.forest import Heights, cluster_maxima, tfce_map
 from bids_group.inference.forest import Workspace as ForestWorkspace
@@ -256,3 +257,25 @@ def test_without_tfce_the_forest_stays(make_problem):
         adjacency=build_adjacency(data.elements, 6),
     )
     assert job.lattice() is None
+
+
+def test_corrected_p_have_the_bytes_that_the_forest_gives(make_problem, monkeypatch):
+    matrix = np.column_stack([np.ones(16), AGE, GROUP])
+    problem = make_problem(
+        matrix, [("t", [0.0, 1, 0]), ("F", [[0, 1.0, 0], [0, 0, 1.0]])], shape=(12, 10, 11)
+    )
+    spec = InferenceSpec(
+        corrections=("fwe-tfce", "fwe-size", "fwe-mass"), n_permutations=120, cluster_forming_p=0.05
+    )
+    found = correct_group(*problem, spec)
+    monkeypatch.setattr(Job, "lattice", lambda self: None)
+    for ours, theirs in zip(found, correct_group(*problem, spec), strict=True):
+        assert ours.p_corrected.tobytes() == theirs.p_corrected.tobytes()
+        assert len(np.unique(ours.p_corrected)) > 1
+
+
+def test_a_grid_too_large_for_places_of_32_bits_is_left_to_the_forest():
+    ends = np.array([0, 2000**3 - 1])
+    elements = Elements(grid=Grid(shape=(2000, 2000, 2000), affine=np.eye(4)), indices=ends)
+    near = Elements(grid=elements.grid, indices=ends[:1])
+    assert (Lattice.fits(elements), Lattice.fits(near)) == (False, True)
