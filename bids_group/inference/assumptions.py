@@ -9,6 +9,7 @@ from bids_group.config import InferenceSpec
 from bids_group.errors import DataError, UsageError
 from bids_group.inference.partition import split_design
 from bids_group.records import Contrast, Design, Estimator, Notice, are_told_apart
+from bids_group.words import counted
 
 _NO_DOF = 1e-6
 _NO_SHARE = 1e-12
@@ -68,7 +69,7 @@ def _check_dof(design: Design, contrast: Contrast, groups: pd.Series, *, is_shuf
         rows = (groups == group).to_numpy()
         dof, counts = float(gaps[rows].sum()), shares[rows].sum() > _NO_SHARE
         if (counts or is_shuffled) and (rows.sum() < 2 or dof < _NO_DOF):
-            n_rows = f"{rows.sum()} row{'' if rows.sum() == 1 else 's'}"
+            n_rows = counted(int(rows.sum()), "row")
             raise DataError(
                 f"The variance group '{group}' of '{groups.name}' has no variance that can be estimated, and "
                 f"the contrast '{contrast.name}' needs it.",

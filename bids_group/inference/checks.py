@@ -17,6 +17,7 @@ from bids_group.inference.assumptions import (
 from bids_group.inference.scheme import Scheme, choose_scheme, count_families
 from bids_group.inference.statistic import build_statistic
 from bids_group.records import LEAST_SQUARES, Contrast, Design, Estimator, Notice
+from bids_group.words import plural
 
 _FEW_DOF = 2
 CLUSTERWISE = ("fwe-size", "fwe-mass", "fwe-tfce", "ari")
@@ -113,7 +114,7 @@ def _precision(contrast: Contrast, scheme: Scheme) -> tuple[Notice, ...]:
         Notice(
             severity="warning",
             topic="shuffling",
-            sentence=f"With {dof} residual degree{'s' if dof > 1 else ''} of freedom, single precision"
+            sentence=f"With {dof} residual {plural(dof, 'degree')} of freedom, single precision"
             f" does not tell strong statistics of '{contrast.name}' apart: they count as ties,"
             " and p may be too large.",
             fix="Include more people, or fit fewer regressors.",

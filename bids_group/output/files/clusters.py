@@ -12,6 +12,7 @@ from scipy import special
 
 from bids_group.elements import Elements
 from bids_group.records import Cluster, ContrastResult, Peak, Significance
+from bids_group.words import counted
 
 _MEASURES = ("size", "mass", "tfce", "peak")
 
@@ -47,8 +48,8 @@ def tabulate_clusters(
 
 def spell_clusters(n_clusters: int, n_found: int | None = None) -> str:
     """Count clusters; of all-resolutions inference (``n_found``) also those with true discoveries."""
-    counted = f"{n_clusters} cluster{'' if n_clusters == 1 else 's'}"
-    return counted if n_found is None else f"{counted}, {n_found} with true discoveries"
+    found = "" if n_found is None else f", {n_found} with true discoveries"
+    return counted(n_clusters, "cluster") + found
 
 
 def map_discoveries(significance: Significance, n_elements: int) -> npt.NDArray[np.float32]:

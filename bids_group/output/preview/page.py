@@ -14,6 +14,7 @@ from bids_group.output.disk.writing import json_text
 from bids_group.output.files.sidecars import POOLINGS, say_center
 from bids_group.output.preview.folding import fold_columns, fold_reasons, fold_weights, folded_terms
 from bids_group.records import LEAST_SQUARES, Estimator
+from bids_group.words import and_more, counted, plural
 
 _MAX_ROWS = 8
 _MAX_COLUMNS = 12
@@ -181,7 +182,7 @@ def _print_pooling(console: Console, pooling: Sequence[str], maps_per_row: Seque
     counts = str(most) if fewest == most else f"{fewest} to {most}"
     words = " and ".join(POOLINGS[name] for name in pooling) if most > 1 else "nothing to pool"
     mark = ";" if most > 1 else ":"
-    _say(console, f"Pooling  {words}{mark} {counts} map{'s' if most > 1 else ''} per row")
+    _say(console, f"Pooling  {words}{mark} {counts} {plural(most, 'map')} per row")
 
 
 def _print_covariates(console: Console, covariates: Sequence[Mapping[str, Any]]) -> None:
@@ -219,13 +220,12 @@ def _print_matrix(console: Console, analysis: Mapping[str, Any]) -> None:
     }
     shown = _fitting(["row", *labels], cells, console.width)
     body = [[label, *(cells[name][at] for name in shown)] for at, label in enumerate(labels)]
-    size = f"{len(rows)} rows x {len(columns)} column{'s' if len(columns) > 1 else ''}"
+    size = f"{len(rows)} rows x {counted(len(columns), 'column')}"
     _print_grid(console, ["row", *shown], body, title=f"Design: {size}")
     rest = fold_columns([name for name in columns if name not in shown], folded)
     if rest:
         console.print(Text(f"  … not shown: {', '.join(rest)}"), soft_wrap=True)
-    if len(rows) > _MAX_ROWS:
-        _say(console, f"  … and {len(rows) - _MAX_ROWS} more rows (all with --output-format json)")
+    _say_more(console, len(rows) - _MAX_ROWS)
 
 
 def _fitting(labels: Sequence[str], cells: Mapping[str, Sequence[str]], width: int) -> list[str]:
@@ -289,8 +289,12 @@ def _print_grid(
     for row in listed[:_MAX_LISTED]:
         grid.add_row(*(Text(str(cell)) for cell in row))
     console.print(grid)
-    if len(listed) > _MAX_LISTED:
-        _say(console, f"  … and {len(listed) - _MAX_LISTED} more rows (all with --output-format json)")
+    _say_more(console, len(listed) - _MAX_LISTED)
+
+
+def _say_more(console: Console, n_more: int) -> None:
+    if n_more > 0:
+        _say(console, f"  …{and_more(n_more, 'rows')} (all with --output-format json)")
 
 
 def _number(value: Any) -> str:

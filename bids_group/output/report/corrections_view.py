@@ -19,6 +19,7 @@ from bids_group.output.report.pictures import Picture
 from bids_group.output.report.tables import TableView, show_number, view_table
 from bids_group.output.report.volumes import alpha_of
 from bids_group.records.sidecars import Sidecar
+from bids_group.words import counted
 
 UNCORRECTED_P = 0.001
 """Height of the uncorrected row of the picture, where no other was asked for."""
@@ -175,8 +176,7 @@ def _rank(correction: str) -> tuple[int]:
 
 
 def _row(desk: ContrastDesk, title: str, is_in: npt.NDArray[np.bool_], clusters: str) -> Row:
-    n_voxels = int(is_in.sum())
-    numbers = f"{n_voxels} voxel{'' if n_voxels == 1 else 's'}, {clusters}"
+    numbers = f"{counted(int(is_in.sum()), 'voxel')}, {clusters}"
     return Row(words=(title, numbers), significant=place(is_in.astype(np.float32), desk.stage.grid))
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from bids_group.words import counted, list_some
+
 _BOX, _SIDE, _GAP, _LINE = 320, 400, 34, 17
 
 
@@ -126,26 +128,18 @@ def lay_out(flow: Flow) -> tuple[list[FlowBox], int, int]:
 
 
 def _people_lines(flow: Flow) -> tuple[str, ...]:
-    return (f"In the analysis: {flow.n_people} {_plural(flow.n_people, 'person', 'people')}",)
+    return (f"In the analysis: {counted(flow.n_people, 'person', 'people')}",)
 
 
 def _rows_lines(flow: Flow) -> tuple[str, ...]:
-    maps = f"{flow.n_maps_used} {flow.kind} {_plural(flow.n_maps_used, 'map', 'maps')}"
-    return (
-        f"Analysed: {flow.n_rows} {_plural(flow.n_rows, 'row', 'rows')} of the design",
-        f"pooled from {maps}",
-    )
+    maps = counted(flow.n_maps_used, f"{flow.kind} map")
+    return f"Analysed: {counted(flow.n_rows, 'row')} of the design", f"pooled from {maps}"
 
 
 def _loss_lines(loss: Loss, unit: str) -> tuple[str, ...]:
-    count = len(loss.people) if unit == "people" else loss.n_maps
-    noun = _plural(count, "person", "people") if unit == "people" else _plural(count, "map", "maps")
-    names = ", ".join(loss.people[:8]) + (f" and {len(loss.people) - 8} more" if len(loss.people) > 8 else "")
-    return (*textwrap.wrap(f"Out: {count} {noun}: {loss.reason}", 56), *textwrap.wrap(names, 56))
-
-
-def _plural(count: int, one: str, many: str) -> str:
-    return one if count == 1 else many
+    what = counted(len(loss.people), "person", "people") if unit == "people" else counted(loss.n_maps, "map")
+    names = list_some(loss.people, 8, none="")
+    return (*textwrap.wrap(f"Out: {what}: {loss.reason}", 56), *textwrap.wrap(names, 56))
 
 
 def _box(y: int, lines: tuple[str, ...], *, is_side: bool = False) -> FlowBox:

@@ -9,6 +9,7 @@ from typing import Any
 from bids_group.output.files.contrasts import PLAIN
 from bids_group.output.files.sidecars import say_center
 from bids_group.output.report.references import Reference, references
+from bids_group.words import counted, list_some
 
 Facts = Mapping[str, Any]
 
@@ -82,13 +83,12 @@ def _who(facts: Facts) -> str:
     effect = f" of the first-level contrast '{contrast}'" if contrast else ""
     if facts.get("input_suffix"):
         effect = f" '{contrast}' (files with the suffix {facts['input_suffix']})"
-    noun = "participant" if people == 1 else "participants"
     apart = " and ".join(facts.get("kept_apart") or ["maps"])
     entered = f" as {rows} rows, {apart} kept apart," if rows and rows != people else ""
     pooled = _POOLINGS.get(str(facts.get("pooling")), "") if facts.get("has_pooled_maps") else ""
     stat = facts.get("input_stat")
     warned = f" The maps held {stat} statistics in place of effects." if stat else ""
-    return f"Maps{effect} of {people} {noun}{entered} entered the analysis.{pooled}{warned}"
+    return f"Maps{effect} of {counted(people, 'participant')}{entered} entered the analysis.{pooled}{warned}"
 
 
 def _model(facts: Facts) -> str:
@@ -97,8 +97,7 @@ def _model(facts: Facts) -> str:
     how = f" by {facts['estimator']}" if facts.get("estimator") else ""
     what = f"the model '{facts['formula']}'"
     if facts.get("design_matrix"):
-        n_more = len(facts["columns"]) - _MOST_COLUMNS
-        named = f"{', '.join(facts['columns'][:_MOST_COLUMNS])}{f' and {n_more} more' if n_more > 0 else ''}"
+        named = list_some(facts["columns"], _MOST_COLUMNS, none="")
         what = f"a design matrix made by hand (columns {named})"
     fitted = f"At each voxel {what} was fitted{how}{_spell_dof(facts.get('dof'))}."
     if not facts.get("variance_groups"):
