@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from bids_group.bids.covariates import Study, read_study
@@ -99,6 +100,7 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
     return Cohort(
         maps=maps,
         tables=settle_tables(_type_tables(study, maps, inputs.maps_table), matrix),
+        tables_over=None if matrix is not None else partial(_type_tables, study, maps, inputs.maps_table),
         cell_factors=find_cell_factors(maps),
         everyone=tuple(everyone),
         exclusions=sort_exclusions(exclusions),
@@ -198,10 +200,19 @@ def _order_sessions(
     return Column(name="session", kind="categorical", kind_source=said_by, source=path, levels=levels), ()
 
 
-def _type_tables(study: Study, maps: Sequence[FirstLevelMap], listing: Path | None) -> tuple[Table, ...]:
-    """Type the columns over the people and sessions that have maps: nobody else settles a kind."""
-    visits = study.visits((m.subject, m.session) for m in maps if m.session is not None)
-    people = study.people({m.subject for m in maps})
+def _type_tables(
+    study: Study,
+    maps: Sequence[FirstLevelMap],
+    listing: Path | None,
+    judged: Collection[tuple[str, str | None]] | None = None,
+) -> tuple[Table, ...]:
+    """Type the columns over the people and sessions that have maps; the ``judged`` of them settle kinds."""
+    rows = [(m.subject, m.session) for m in maps if m.session is not None]
+    of_rows = None if judged is None else {row for row in rows if {row, (row[0], None)} & {*judged}}
+    visits = study.visits(rows, judged=of_rows)
+    people = study.people(
+        {m.subject for m in maps}, judged=None if judged is None else {s for s, _ in judged}
+    )
     of_maps = type_factors(maps, study.typing, listing)
     return tuple(table for table in (people, visits, of_maps) if table is not None)
 

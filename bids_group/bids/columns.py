@@ -97,7 +97,13 @@ def describe_column(entry: object) -> Description:
     )
 
 
-def type_column(cells: pd.Series, entry: object, typing: Typing, source: Path) -> tuple[pd.Series, Column]:
+def type_column(
+    cells: pd.Series,
+    entry: object,
+    typing: Typing,
+    source: Path,
+    is_judged: Sequence[bool] | None = None,
+) -> tuple[pd.Series, Column]:
     """Give a column of text its kind.
 
     In this order: the user's word, ``Levels`` (a category, in their order), else a number where every value
@@ -110,7 +116,12 @@ def type_column(cells: pd.Series, entry: object, typing: Typing, source: Path) -
         Text by label of the rows that are analysed; None and empty text are missing.
     entry
         What the dictionary has for the column.
+    is_judged
+        Rows whose values settle the kind (default: all); other values that do not fit it become missing.
     """
+    if is_judged is not None:
+        typed, column = type_column(cells[list(is_judged)], entry, typing, source)
+        return _take_kind(cells, typed, column), column
     described, name, sidecar = describe_column(entry), str(cells.name), source.with_suffix(".json").name
     values = pd.Series([cell or None for cell in cells], index=cells.index, name=name, dtype=object)
     present = [str(value) for value in values.dropna()]
@@ -163,12 +174,25 @@ def type_table(
     sources: Mapping[str, Path],
     typing: Typing,
     entries: Mapping[str, object],
+    is_judged: Sequence[bool] | None = None,
 ) -> Table:
     """Type each column of a table of text; ``sources`` and ``entries`` of dictionaries by column."""
     names = list(map(str, text.columns))
-    typed = {name: type_column(text[name], entries.get(name), typing, sources[name]) for name in names}
+    typed = {
+        name: type_column(text[name], entries.get(name), typing, sources[name], is_judged) for name in names
+    }
     frame = pd.DataFrame({name: values for name, (values, _) in typed.items()}, index=text.index)
     return Table(level=level, frame=frame, columns={name: column for name, (_, column) in typed.items()})
+
+
+def _take_kind(cells: pd.Series, typed: pd.Series, column: Column) -> pd.Series:
+    """Give all cells the kind that some of them (``typed``) settled."""
+    if column.kind == "numeric":
+        numbers = [float(cell) if cell and is_number(cell) else float("nan") for cell in cells]
+        return pd.Series(numbers, index=cells.index, name=cells.name, dtype=float)
+    known = list(typed.cat.categories)
+    values = cells.map(lambda one: one if one is None or one in known else plain_level(one))
+    return pd.Series(pd.Categorical(values.where(values.isin(known)), known), cells.index, name=cells.name)
 
 
 def _found_levels(present: Iterable[str]) -> tuple[str, ...]:

@@ -69,20 +69,28 @@ class Study:
     notices: tuple[Notice, ...]
     session_levels: Mapping[Path, tuple[str, ...]]
 
-    def people(self, labels: Collection[str], used: Collection[str] = ()) -> Table:
+    def people(
+        self, labels: Collection[str], used: Collection[str] = (), judged: Collection[str] | None = None
+    ) -> Table:
         """Type the columns of people over these labels; people without a row get missing values.
 
         ``used``: columns whose table must have no problem; values that do not fit are kept as a problem.
+        ``judged``: the labels whose values settle the kinds (default: all).
         """
         index = pd.Index(sorted(labels), dtype=object)
-        return self._type(self.persons, index, "subject", used)
+        return self._type(self.persons, index, "subject", used, judged)
 
-    def visits(self, rows: Iterable[tuple[str, str]], used: Collection[str] = ()) -> Table | None:
+    def visits(
+        self,
+        rows: Iterable[tuple[str, str]],
+        used: Collection[str] = (),
+        judged: Collection[tuple[str, str]] | None = None,
+    ) -> Table | None:
         """Type the columns of sessions over rows of (participant, session); None without such a table."""
         found = sorted(set(rows))
         if not found or not self.sessions:
             return None
-        return self._type(self.sessions, pd.MultiIndex.from_tuples(found), "session", used)
+        return self._type(self.sessions, pd.MultiIndex.from_tuples(found), "session", used, judged)
 
     def visits_of(self, people: Collection[str]) -> set[tuple[str, str]]:
         """Collect the rows of the tables of sessions that are about these people."""
@@ -99,6 +107,7 @@ class Study:
         index: pd.Index,
         level: Literal["subject", "session"],
         used: Collection[str],
+        judged: Collection[Hashable] | None,
     ) -> Table:
         table = _join([_take_rows(part, index) for part in parts])
         text = table.frame.drop(columns=[*_RESERVED], errors="ignore")
@@ -108,7 +117,8 @@ class Study:
                 raise origin.problem
         sources = {name: origin.source for name, origin in origins.items()}
         entries = {name: origin.entry for name, origin in origins.items()}
-        typed = type_table(level, text, sources, self.typing, entries)
+        is_judged = None if judged is None else [label in judged for label in index]
+        typed = type_table(level, text, sources, self.typing, entries, is_judged)
         columns = {n: replace(c, problem=origins[n].problem or c.problem) for n, c in typed.columns.items()}
         return replace(typed, columns=columns)
 

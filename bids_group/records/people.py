@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -145,3 +145,5 @@ class Cohort:
     """Columns of the table of maps that have one value for each first-level contrast, several over all."""
     design_matrix: Table | None = None
     """The rows of ``--design-matrix`` as they were given; its columns are those of the last of ``tables``."""
+    tables_over: Callable[[Collection[tuple[str, str | None]]], tuple[Table, ...]] | None = None
+    """Makes ``tables`` with kinds that only these rows (subject, session or None) settle."""

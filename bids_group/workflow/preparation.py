@@ -94,6 +94,8 @@ def prepare(config: RunConfig) -> RunPlan:
         )
     cohort, mask_notices = settle_masks(spec, cohort, is_group=config.level == "group")
     pooling = plan_pooling(cohort, model, spec)
+    if config.level == "group":
+        cohort = _judge_complete_rows(cohort, model, spec)
     analyses = plan_analyses(cohort, model, spec) if config.level == "group" else ()
     rowless = check_matrix_rows(analyses, cohort, spec.missing)
     planned, exclusions = _plan_designs(analyses, spec, cohort, rowless)
@@ -166,15 +168,47 @@ def _build_design(analysis: GroupAnalysis) -> Design:
         raise
 
 
+def _needed(analysis: GroupAnalysis, spec: AnalysisSpec) -> tuple[str, ...]:
+    """Name the columns that a group model needs a value of in each row."""
+    inference = spec.inference
+    others = (inference.exchangeability_blocks, inference.variance_groups, spec.scale_by)
+    used = needed_variables(analysis.formula, analysis.rows.columns, centering=analysis.centering)
+    return tuple(dict.fromkeys([*used, *(name for name in others if name)]))
+
+
+def _judge_complete_rows(cohort: Cohort, model: StatsModel, spec: AnalysisSpec) -> Cohort:
+    """Judge columns that have a problem over the rows that stay with ``--missing drop``."""
+    problems = [
+        [name for name, column in table.columns.items() if column.problem is not None]
+        for table in cohort.tables
+    ]
+    if spec.missing == "error" or cohort.tables_over is None or not any(problems):
+        return cohort
+    bare = [
+        replace(table, columns={name: replace(one, problem=None) for name, one in table.columns.items()})
+        for table in cohort.tables
+    ]
+    try:
+        analyses = plan_analyses(replace(cohort, tables=tuple(bare)), model, spec)
+    except BidsGroupError:  # told by planning with the problems
+        return cohort
+    staying: set[tuple[str, str | None]] = set()
+    for analysis in analyses:
+        # a number's NaN is n/a, or what hinders its column
+        odd = {one for names in problems for one in names if one in analysis.columns}
+        odd -= {one for one in odd if analysis.columns[one].kind == "categorical"}
+        needed = [one for one in _needed(analysis, spec) if one in analysis.rows and one not in odd]
+        rows = analysis.rows[analysis.rows[needed].notna().all(axis=1)].astype(object)
+        visits = rows.get("session", pd.Series(None, rows.index, dtype=object))
+        staying |= set(zip(rows["subject"], visits.where(visits.notna(), None), strict=True))
+    return replace(cohort, tables=cohort.tables_over(staying)) if staying else cohort
+
+
 def _complete(
     analysis: GroupAnalysis, spec: AnalysisSpec, cohort: Cohort
 ) -> tuple[GroupAnalysis, tuple[Exclusion, ...]]:
     """Keep the rows that have every value the model needs, and tell what is odd about the columns used."""
-    inference = spec.inference
-    others = (inference.exchangeability_blocks, inference.variance_groups, spec.scale_by)
-    extra = [name for name in others if name]
-    used = needed_variables(analysis.formula, analysis.rows.columns, centering=analysis.centering)
-    needed = tuple(dict.fromkeys([*used, *extra]))
+    needed = _needed(analysis, spec)
     about_labels = next((one for one in cohort.notices if one.topic == "labels"), None)
     labels, left_out = keep_complete(analysis.rows, needed, spec.missing, analysis.columns, about_labels)
     read = dict.fromkeys([*needed, *input_names(analysis.instructions), *analysis.group_labels])

@@ -110,3 +110,23 @@ def test_nobody_left_names_the_column_without_values(dataset, capsys):
     said = capsys.readouterr().err
     assert "no row has a value of note" in said
     assert "age" not in said.splitlines()[0]
+
+
+@pytest.mark.parametrize("options", [(), ("--numeric", "age")])
+def test_who_leaves_for_another_value_has_no_say_in_the_kind_of_a_column(dataset, tmp_path, options):
+    ages = [*AGES[:3], "-", *AGES[4:]]
+    scores = [*range(3), "n/a", *range(4, 12)]
+    columns = {"age": ages, "score": scores}
+    said = ("--formula", "~ age + score", "--missing", "drop", "-qq", *options)
+    assert dataset(columns, *said, is_dry=False) == 0
+    design = next((tmp_path / "out" / "group").glob("*_design.tsv")).read_text().splitlines()
+    assert design[0].split("\t")[1:] == ["Intercept", "age", "score"]
+    left = np.array([age for age in ages if age != "-"], float)
+    rows = np.array([line.split("\t")[1:] for line in design[1:]], float)
+    np.testing.assert_allclose(rows[:, 1], left - left.mean(), atol=1e-9)
+
+
+def test_an_odd_value_of_who_stays_is_refused_also_with_missing_drop(dataset, capsys):
+    columns = {"age": ["-", *AGES[1:]], "score": [1, "n/a", *range(10)]}
+    assert dataset(columns, "--formula", "~ age + score", "--missing", "drop", "-q") == 65
+    assert "'-' in sub-00" in capsys.readouterr().err
