@@ -246,3 +246,24 @@ def test_a_slope_by_differences_is_exact_to_twelve_digits(people, analyse):
         weights = pd.Series(design.contrasts[0].weights[0], index=design.matrix.columns)
         assert weights.iloc[1] == pytest.approx(derivative(at), rel=1e-8 if function == "exp(age)" else 1e-11)
         assert weights.iloc[0] == 0
+
+
+@pytest.mark.parametrize("curve", ["I(n_cigs**2)", "n_cigs + I(n_cigs**2)", "poly(n_cigs, 3)"])
+@pytest.mark.parametrize("number", [0, 1, 4, 5])
+def test_a_curve_that_centring_shifts_between_groups_is_no_interaction(curve, number, people, analyse):
+    text = DIFFERENCES[number].replace("COV", "n_cigs").replace("AT2", "12").replace("AT", "6")
+    with pytest.raises(ContrastError, match="the same") as caught:
+        build_design(analyse(people, f"~ group + age + {curve}", text, centering="within:group"))
+    assert "within:group only shifts its curve" in caught.value.found
+    formula = caught.value.fix.split('"')[1]
+    assert build_design(analyse(people, formula, text, centering="within:group")).contrasts
+
+
+def test_a_difference_on_the_flat_end_of_a_curve_is_no_rounding(people, analyse):
+    people = people.assign(volume=np.linspace(20.0, 80.0, len(people)))
+    text = "mean(volume=79) - mean(volume=70)"
+    design = build_design(analyse(people, "~ group + exp(-volume)", text))
+    (row,) = design.contrasts[0].weights
+    column = list(design.matrix.columns).index("exp(-volume)")
+    np.testing.assert_allclose(row[column], np.exp(-79.0) - np.exp(-70.0), rtol=1e-9)
+    assert np.flatnonzero(row).tolist() == [column]

@@ -28,7 +28,7 @@ from bids_group.model.contrast.rewriting import rewrite
 from bids_group.model.contrast.sentences import say_combination, say_number, say_test, say_weights
 from bids_group.model.contrast.term_tests import find_term, settled_part, term_rows
 from bids_group.model.contrast.weights import WeightRow, as_number, weigh_combination
-from bids_group.model.contrast.zero import explain_zero
+from bids_group.model.contrast.zero import explain_zero, is_zero_unshifted
 from bids_group.model.formula.coding import Array, Coding
 from bids_group.model.formula.parser import Term
 from bids_group.records import Contrast, Notice, note, warn
@@ -194,12 +194,18 @@ def _remark_range(meaning: Mean | Slope, coding: Coding) -> Iterator[Notice]:
 
 
 def _check_zero(name: str, weights: Array, text: str, expression: Expression, design: CodedDesign) -> None:
-    """Refuse a contrast, and a row of a joint one, that is 0 whatever the maps are."""
-    for number in np.flatnonzero(~weights.any(axis=1)):
+    """Refuse a contrast, and a row of a joint one, that is 0 whatever the maps are.
+
+    So is one that only ``within:FACTOR`` makes something else: it would test a curve that is shifted.
+    """
+    for number, row in enumerate(weights):
+        parts = expression.rows[number] if isinstance(expression, Joint) else None
+        if row.any() and (parts is None or not is_zero_unshifted(text, parts, design)):
+            continue
         whole = f"The contrast '{name}'"
         whole = whole if len(weights) == 1 else f"Row {number + 1} of the contrast '{name}'"
-        if isinstance(expression, Joint):
-            raise explain_zero(whole, text, expression.rows[number], design)
+        if parts is not None:
+            raise explain_zero(whole, text, parts, design)
         raise ContrastError(
             f"{whole} has no weight other than zero.",
             found="0 for every column of the design",

@@ -133,9 +133,19 @@ def _mean_row(coding: Coding, levels: Mapping[str, str], values: Mapping[str, fl
         Factors held at one level; every other factor is averaged with equal weight over its levels.
     values
         Covariates held at a value; every other covariate is at its analysed mean.
+
+    Notes
+    -----
+    The error of a weight is its own rounding and how far that of each covariate moves it.
     """
     weights: Array = _average(coding, levels, values, None)[0]
-    return WeightRow(weights=weights, errors=ROUNDING * (np.abs(weights) + coding.reach))
+    errors = ROUNDING * np.abs(weights)
+    for name, known in coding.covariates.items():
+        at = values.get(name, known.mean)
+        rounding = ROUNDING * max(abs(at), abs(known.minimum), abs(known.maximum))
+        moved = _average(coding, levels, values, (name, at + rounding * np.array([0.0, -1.0, 1.0])))
+        errors += np.abs(moved[1:] - moved[0]).max(axis=0)
+    return WeightRow(weights=weights, errors=errors)
 
 
 def _slope_row(

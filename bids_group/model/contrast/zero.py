@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -42,15 +43,26 @@ def explain_zero(whole: str, text: str, combination: Combination, design: CodedD
     names = dict.fromkeys(name for each in places for name in each)
     values = {name: list(dict.fromkeys(each.get(name) for each in places)) for name in names}
     varying = {name: [v for v in found if v is not None] for name, found in values.items() if len(found) > 1}
-    answer = _find_answer(text, combination, list(dict.fromkeys([*varying, *slopes])), design)
+    is_shifted = coding.within is not None and weigh_combination(text, combination, coding).settled.any()
+    tried = replace(design, centering="grand") if is_shifted else design
+    answer = _find_answer(text, combination, list(dict.fromkeys([*varying, *slopes])), tried)
     return ContrastError(
         f"{whole} is always 0: {_say_reason(slopes, varying)}.",
-        found=f"the formula {coding.formula.text}",
+        found=f"the formula {coding.formula.text}"
+        + (f"; --center within:{coding.within} only shifts its curve between levels" if is_shifted else ""),
         expected=None if answer is None else f"a formula with {answer[0]}",
         fix="Ask for something that the formula lets differ, or add the term that lets it differ."
         if answer is None
         else f'Write {answer[0]}: --formula "{answer[1]}".',
     )
+
+
+def is_zero_unshifted(text: str, combination: Combination, design: CodedDesign) -> bool:
+    """Whether a contrast is 0 but for ``within:FACTOR``, which shifts one curve from level to level."""
+    if design.coding.within is None:
+        return False
+    same, _ = build_coding(design.coding.formula, design.variables, "grand")
+    return not weigh_combination(text, combination, same).settled.any()
 
 
 def _distinct(text: str, combination: Combination, coding: Coding) -> list[Meaning]:
