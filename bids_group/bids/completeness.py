@@ -78,7 +78,8 @@ def _missing_values(
     gaps = all_gaps[all_gaps.any(axis=1)]
     is_nobody_left = len(gaps) == len(rows)
     covariates = rows.loc[gaps.index].drop(columns=["subject", "session"], errors="ignore")
-    is_rowless = covariates.isna().all(axis=1) & bool(covariates.shape[1])  # people whom no table lists
+    is_listed = labels is None and bool(columns)  # every map's person has a row in participants.tsv
+    is_rowless = covariates.isna().all(axis=1) & (bool(covariates.shape[1]) and not is_listed)
     rowless, listed = [str(label) for label in gaps.index[is_rowless]], gaps[~is_rowless]
     found = []
     for name in listed.columns[listed.any()]:
@@ -134,9 +135,10 @@ def tell_lost_levels(
 ) -> list[Notice]:
     """Warn of levels that lose all their rows with missing values, with the counts of all levels."""
     notices = []
-    for name in (name for name, column in columns.items() if column.kind == "categorical"):
-        had = before[name].dropna().astype(str).value_counts()
-        left = after[name].dropna().astype(str).value_counts() if name in after else had
+    for name in (name for name, column in columns.items() if name in before and name in after):
+        if columns[name].kind == "numeric" and not _is_of_codes(before[name].dropna()):
+            continue
+        had, left = _count_levels(before[name]), _count_levels(after[name])
         lost = [level for level in had.index if had[level] > 1 and level not in left.index]
         if not lost or len(had) * 2 > had.sum():
             continue
@@ -149,3 +151,14 @@ def tell_lost_levels(
         fix = "Fill in their values, or leave the column that they lack out of the model."
         notices.append(warn("missing", sentence, fix))
     return notices
+
+
+def _is_of_codes(numbers: pd.Series) -> bool:
+    """Whether numbers look like groups: a few whole ones, each of several rows."""
+    return 1 < numbers.nunique() <= 5 and bool((numbers % 1 == 0).all())
+
+
+def _count_levels(values: pd.Series) -> pd.Series:
+    present = values.dropna()
+    is_number = pd.api.types.is_numeric_dtype(present) and not pd.api.types.is_bool_dtype(present)
+    return present.map(lambda one: f"{one:g}" if is_number else str(one)).astype(str).value_counts()

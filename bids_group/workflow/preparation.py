@@ -123,6 +123,7 @@ def prepare(config: RunConfig) -> RunPlan:
                 *atlas_notices,
                 *tell_idle_options(spec.inference),
                 *tell_zeros(spec, cohort),
+                *_tell_lost_by_groups(cohort, analyses),
                 *(notice for one in planned for notice in one.notices),
             ]
         ),
@@ -202,6 +203,20 @@ def _judge_complete_rows(cohort: Cohort, model: StatsModel, spec: AnalysisSpec) 
         visits = rows.get("session", pd.Series(None, rows.index, dtype=object))
         staying |= set(zip(rows["subject"], visits.where(visits.notna(), None), strict=True))
     return replace(cohort, tables=cohort.tables_over(staying)) if staying else cohort
+
+
+def _tell_lost_by_groups(cohort: Cohort, analyses: Iterable[GroupAnalysis]) -> list[Notice]:
+    """Warn of levels that GroupBy leaves out whole, as it does people who lack its value."""
+    staying = {one.subject for analysis in analyses for one in analysis.observations}
+    left_out = {
+        one.subject
+        for analysis in analyses
+        for one in analysis.exclusions
+        if one.reason.endswith("for GroupBy (--missing drop)")
+    }
+    people = cohort.tables[0]
+    had = people.frame[people.frame.index.isin(staying | left_out)]
+    return tell_lost_levels(had, had[had.index.isin(staying)], people.columns) if left_out else []
 
 
 def _complete(

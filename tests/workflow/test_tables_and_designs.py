@@ -130,3 +130,37 @@ def test_an_odd_value_of_who_stays_is_refused_also_with_missing_drop(dataset, ca
     columns = {"age": ["-", *AGES[1:]], "score": [1, "n/a", *range(10)]}
     assert dataset(columns, "--formula", "~ age + score", "--missing", "drop", "-q") == 65
     assert "'-' in sub-00" in capsys.readouterr().err
+
+
+def test_a_group_written_as_numbers_that_is_lost_is_a_warning(dataset, capsys):
+    codes = [1, 2, 3] * 4
+    ages = [age if code != 2 else "n/a" for age, code in zip(AGES, codes, strict=True)]
+    options = ("--formula", "~ age", "--missing", "drop", "-q")
+    assert dataset({"code": codes, "age": ages}, *options) == 0
+    said = capsys.readouterr().err
+    assert "leaves nobody with code = 2: 4 of 4 with 1, 0 of 4 with 2, 4 of 4 with 3 are left" in said
+
+
+def test_a_group_that_is_lost_by_group_by_is_a_warning(dataset, tmp_path, capsys):
+    node = {
+        "Level": "Dataset",
+        "Name": "d",
+        "GroupBy": ["contrast", "site"],
+        "Model": {"Type": "glm", "X": [1]},
+        "DummyContrasts": {"Test": "t"},
+    }
+    model = {"Name": "m", "BIDSModelVersion": "1.0.0", "Input": {}, "Nodes": [node]}
+    (tmp_path / "m.json").write_text(json.dumps(model))
+    sites = ["n/a" if group == "c" else "x" for group in GROUPS]
+    options = ("--model", str(tmp_path / "m.json"), "--missing", "drop", "-q")
+    assert dataset({"group": GROUPS, "site": sites}, *options) == 0
+    said = capsys.readouterr().err
+    assert "leaves nobody with group = c: 4 of 4 with a, 4 of 4 with b, 0 of 4 with c are left" in said
+
+
+@pytest.mark.parametrize(("cell", "word"), [("", "an empty cell"), ("n/a", "n/a")])
+def test_an_empty_cell_of_the_only_column_is_no_missing_row(dataset, capsys, cell, word):
+    assert dataset({"group": [cell, *GROUPS[1:]]}, "--formula", "~ group", "-q") == 65
+    said = capsys.readouterr().err
+    assert f"{word} in group: sub-00" in said
+    assert "no row" not in said
