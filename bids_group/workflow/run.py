@@ -39,6 +39,8 @@ def run(config: RunConfig) -> None:
         provenance = Provenance.start()
         plan = prepare(config)
         if config.execution.is_dry_run:
+            if config.output_dir.is_dir():
+                _check_names(plan)
             _print_design(plan)
             _show(plan)
         else:

@@ -164,3 +164,14 @@ def test_an_empty_cell_of_the_only_column_is_no_missing_row(dataset, capsys, cel
     said = capsys.readouterr().err
     assert f"{word} in group: sub-00" in said
     assert "no row" not in said
+
+
+@pytest.mark.parametrize("is_dry", [True, False])
+@pytest.mark.parametrize("name", ["group/note.txt", "ledger.tsv", "."])
+def test_a_dry_run_refuses_an_output_folder_that_the_run_refuses(dataset, tmp_path, capsys, is_dry, name):
+    place = tmp_path / "out" / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("mine")
+    assert dataset({"group": GROUPS}, "-q", is_dry=is_dry) == 73
+    assert place.name in capsys.readouterr().err
+    assert place.read_text() == "mine"

@@ -94,6 +94,10 @@ def check_place(output_dir: Path, bids_dir: Path) -> None:
     """Refuse an OUTPUT_DIR that is BIDS_DIR, holds it, or lies among its data, or holds its derivatives."""
     output, bids = output_dir.resolve(), bids_dir.resolve()
     advice = f"Use {bids_dir / 'derivatives' / 'bids_group'}."
+    if output.exists() and not output.is_dir():
+        raise OutputError(
+            f"OUTPUT_DIR is a file: {output_dir}.", expected="a folder, or a new name", fix=advice
+        )
     if output == bids or output in bids.parents:
         what = "is BIDS_DIR" if output == bids else "holds BIDS_DIR"
         raise OutputError(
