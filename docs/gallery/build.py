@@ -10,14 +10,17 @@ pictures, the numbers, and how to read them.
 from __future__ import annotations
 
 import argparse
-import os
+import contextlib
+import io
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+import bids_group.cli.compare
+import bids_group.demo
 
 sys.path.insert(0, str(Path(__file__).parent))
 from covariates import COVARIATES
@@ -28,9 +31,9 @@ QUESTIONS = (*REPEATED, *COVARIATES)
 
 HERE = Path(__file__).parent
 PROGRAMS = {
-    "bids-group": "bids_group.cli",
-    "bids-group-compare": "bids_group.cli.compare",
-    "bids-group-demo": "bids_group.demo",
+    "bids-group": bids_group.cli.main,
+    "bids-group-compare": bids_group.cli.compare.main,
+    "bids-group-demo": bids_group.demo.main,
 }
 
 
@@ -55,16 +58,17 @@ def build_page(question: Question, work: Path, into: Path) -> None:
     for command in question.commands:
         parts += [f"```\n{_spell(command.words)}\n```", *run(command, work)]
     if question.python:
-        subprocess.run([sys.executable, "-c", question.python], cwd=work, check=True, env=_environment())
+        with contextlib.chdir(work), contextlib.redirect_stderr(io.StringIO()):  # of its progress
+            exec(question.python, {})  # noqa: S102 (it is the code that the page shows)
         parts += ["The same from Python:", f"```python\n{question.python.strip()}\n```"]
     parts += ["## How to read it", " ".join(question.reading)]
     parts += [show(shown, question, work, into) for shown in question.figures]
-    parts += [_show_table(work / path, columns) for path, columns in question.tables.items()]
+    parts += [_show_table(*work.glob(pattern), columns) for pattern, columns in question.tables.items()]
     (into / f"{question.name}.md").write_text("\n\n".join(parts) + "\n")
 
 
 def run(command: Command, work: Path) -> list[str]:
-    """Run a command; give what it said where the page shows it.
+    """Run a command in this process; give what it said where the page shows it.
 
     Raises
     ------
@@ -72,29 +76,13 @@ def run(command: Command, work: Path) -> list[str]:
         It ended with another exit code than it should.
     """
     program, *arguments = command.words
-    call = f"import sys; from {PROGRAMS[program]} import main; sys.exit(main())"
-    done = subprocess.run(
-        [sys.executable, "-c", call, *arguments],
-        cwd=work,
-        capture_output=True,
-        text=True,
-        env=_environment(),
-        check=False,
-    )
-    if done.returncode != command.exit_code:
-        sys.exit(
-            f"{_spell(command.words)}\nended with {done.returncode}, not {command.exit_code}:\n{done.stderr}"
-        )
-    if not command.is_answer:
-        return []
-    said = (done.stdout + done.stderr).replace(f"{work.resolve()}/", "").strip()
-    return [f"It says (exit code {done.returncode}):", f"```\n{said}\n```"]
-
-
-def _environment() -> dict[str, str]:
-    """Let the commands find this checkout, also where it is not installed."""
-    places = [str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
+    words = io.StringIO()
+    with contextlib.chdir(work), contextlib.redirect_stdout(words), contextlib.redirect_stderr(words):
+        code = PROGRAMS[program](arguments)
+    said = words.getvalue().replace(f"{work.resolve()}/", "").strip()
+    if code != command.exit_code:
+        sys.exit(f"{_spell(command.words)}\nended with {code}, not {command.exit_code}:\n{said}")
+    return [f"It says (exit code {code}):", f"```\n{said}\n```"] if command.is_answer else []
 
 
 def _spell(words: Sequence[str]) -> str:

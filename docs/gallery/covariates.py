@@ -78,14 +78,14 @@ ASSOCIATION = Question(
     asked=(
         "94 people read aloud, and three of them have no score. The slope on reading speed, "
         "with the corrections "
-        "that are asked for most beside each other."
+        "that are asked for most beside each other; and of each cluster, how much of it is true."
     ),
     commands=(
         Command("bids-group-demo data --kind association"),
         Command(
             "bids-group data answer group --formula '~ reading_speed' --missing drop --smoothing-fwhm 5 "
-            "--contrast 'speed = slope(reading_speed)' --correction none fdr bonferroni fwe-voxel "
-            "--n-permutations 2000"
+            "--contrast 'speed = slope(reading_speed)' --correction none fdr bonferroni ari fwe-voxel "
+            "--cluster-forming-p 0.001 --n-permutations 2000"
         ),
     ),
     python="""
@@ -109,10 +109,11 @@ results.clusters("speed", "bonferroni")
         "away from the large cluster are what chance gives.",
         "FDR allows a share of false voxels among those shown; Bonferroni and the permutation of scores (the "
         "maximum over voxels) allow one false voxel in 20 studies, and permutation is the less strict of the "
-        "two where neighbours are alike.",
-        "The three people without a score are left out because --missing drop says so; the "
-        "ledger names them, "
-        "and without the option the run stops and names them.",
+        "two where neighbours are alike. The three people without a score are left out because --missing "
+        "drop says so: the ledger names them, and without the option the run stops and names them.",
+        "The true discoveries (ari) say of each cluster, in the table and in the map stat-tdp, at least what "
+        "share of its voxels is active: of a cluster of 0 nothing can be said, and the claim holds for all "
+        "clusters at once, also for parts of them that are looked at later.",
     ),
     figures=(
         Shown(
@@ -120,7 +121,23 @@ results.clusters("speed", "bonferroni")
             pattern="answer/group/figures/*Speed_desc-mosaic_statmap.png",
             caption="The slope on reading speed.",
         ),
+        Shown(
+            name="corrections",
+            pattern="answer/group/figures/*Speed_desc-corrections_statmap.png",
+            caption="Corrections side by side: the same slices and colours, and what each leaves.",
+        ),
     ),
+    tables={
+        "answer/group/*Speed_desc-ari_clusters.tsv": (
+            "cluster",
+            "n_elements",
+            "x",
+            "y",
+            "z",
+            "t",
+            "true_discovery_proportion",
+        )
+    },
 )
 
 VBM = Question(

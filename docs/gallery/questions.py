@@ -33,9 +33,9 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A page: ``files`` are written into the work folder first; ``tables`` shows columns of TSVs there.
+    """A page: ``files`` are written into the work folder before its commands run there.
 
-    ``reading``: three sentences on how to read the answer.
+    ``tables``: columns of a TSV there, by its pattern. ``reading``: three sentences on how to read it.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A small group analysis with made-up numbers, as the other rooms hand it over."""
+"""A small group analysis with made-up numbers, as the other packages hand it over."""
 
 from __future__ import annotations
 
