@@ -156,7 +156,10 @@ def test_the_corrections_are_the_ones_of_the_page_and_true_discoveries_are_where
         name: _read(work / "answer", f"*Speed_stat-p_desc-{name}_statmap.nii.gz") < 0.05
         for name in ("fdr", "bonferroni", "fweVoxel")
     }
-    assert 0 < corrected["bonferroni"].sum() <= corrected["fweVoxel"].sum() <= corrected["fdr"].sum()
+    assert 0 < corrected["bonferroni"].sum() < 100
+    assert not (corrected["bonferroni"] & ~corrected["fdr"]).any()
+    differ = corrected["bonferroni"] ^ corrected["fweVoxel"]
+    assert differ.sum() <= 0.2 * corrected["bonferroni"].sum()
     share = _read(work / "answer", "*Speed_stat-tdp_desc-ari_statmap.nii.gz")
     assert share[corrected["bonferroni"]].min() > 0.5
     assert "true_discovery_proportion" in page.read_text()
