@@ -36,6 +36,7 @@ from bids_group.config import InferenceSpec
 from bids_group.distributions import t_p, t_to_z
 from bids_group.elements import Connectivity, Elements, Grid
 from bids_group.elements.adjacency import build_adjacency
+from bids_group.executor import Threads
 from bids_group.inference import correct_group
 from bids_group.inference.engine import Job, observed_map, run_null
 from bids_group.inference.forest import Heights, Workspace, cluster_maxima
@@ -277,7 +278,7 @@ def ten_thousand(setting: Setting) -> str:
         taken = []
         for n_workers in (1, 2):
             start = time.perf_counter()
-            run_null(job, n_workers=n_workers)
+            run_null(job, executor=Threads(n_procs=n_workers))
             taken.append(time.perf_counter() - start)
         lines.append(f"{name} shuffles: {taken[0]:.1f} s with one thread, {taken[1]:.1f} s with two.")
     return "\n".join(lines)

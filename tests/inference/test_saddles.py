@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter, generate_binary_structure, label
 from bids_group.config import InferenceSpec
 from bids_group.elements import Elements, Grid
 from bids_group.elements.adjacency import build_adjacency
+from bids_group.executor import Threads
 from bids_group.inference import correct_group
 from bids_group.inference.engine import Job, run_null
 from bids_group.inference.forest import Heights, cluster_maxima, tfce_map
@@ -241,7 +242,7 @@ def test_every_statistic_has_the_same_null_as_by_the_forest(make_problem, name, 
     found, expected = run_null(job).maxima, run_null(by_graph).maxima
     np.testing.assert_array_equal(found[:, :2], expected[:, :2])
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=0)
-    assert found.tobytes() == run_null(job, n_workers=3).maxima.tobytes()
+    assert found.tobytes() == run_null(job, executor=Threads(n_procs=3)).maxima.tobytes()
 
 
 def test_without_tfce_the_forest_stays(make_problem):
