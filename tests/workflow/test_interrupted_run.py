@@ -11,14 +11,13 @@ from bids_group.cli import main
 
 JOB = ["group", "--formula", "~ group * n_cigs + age", "--missing", "drop", "--no-report", "-q"]
 SLOWLY = """
-import sys, time
-import bids_group.output.disk.writing as disk
-place = disk.os.replace
+import os, sys, time
+place = os.replace
 def slowly(source, target):
     place(source, target)
     print(target, flush=True)
     time.sleep(0.01)
-disk.os.replace = slowly
+os.replace = slowly
 from bids_group.cli import main
 sys.exit(main(sys.argv[1:]))
 """
