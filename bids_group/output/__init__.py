@@ -8,6 +8,7 @@ from bids_group.output.disk.manifest import (
     TABLES,
     check_names,
     check_same_analysis,
+    find_other_analysis,
     finish_outputs,
     record_outputs,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "check_same_analysis",
     "claim_output",
     "describe_dry_run",
+    "find_other_analysis",
     "finish_outputs",
     "is_pooled",
     "model_path",

@@ -62,11 +62,9 @@ def _ledger(plan: RunPlan, provenance: Provenance) -> pd.DataFrame:
 def analyse_group(plan: RunPlan, provenance: Provenance) -> None:
     """Fit every planned analysis and write its results; the work folder goes when all is done."""
     config, folder = plan.config, plan.config.output_dir
-    model = write_model_json(plan.model)
-    identity = {**model, "Datasets": sorted(plan.cohort.dataset_names)}
-    output.check_same_analysis(folder, identity, is_overwrite=config.execution.is_overwrite)
+    output.check_same_analysis(folder, plan.identity, is_overwrite=config.execution.is_overwrite)
     output.write_dataset(folder, plan.cohort)
-    output.write_model(folder, model)
+    output.write_model(folder, write_model_json(plan.model))
     work_dir = _work_folder(config)
     if config.inputs.design_matrix is not None:
         provenance.note(config.inputs.design_matrix)

@@ -6,12 +6,13 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 
 from bids_group.bids import check_matrix_rows, gather_cohort, keep_complete, tell_lost_levels
 from bids_group.config import AnalysisSpec, RunConfig
-from bids_group.config.stats_model import StatsModel, compile_request
+from bids_group.config.stats_model import StatsModel, compile_request, write_model_json
 from bids_group.config.stats_model_reading import read_model
 from bids_group.config.stats_model_request import settle_request
 from bids_group.errors import BidsGroupError, UsageError
@@ -77,6 +78,11 @@ class RunPlan:
     def executor(self) -> Executor:
         """What does the work."""
         return choose_executor(self.config.execution)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that changes the result, as OUTPUT_DIR keeps it (JSON-able)."""
+        return {**write_model_json(self.model), "Datasets": sorted(self.cohort.dataset_names)}
 
 
 def prepare(config: RunConfig) -> RunPlan:

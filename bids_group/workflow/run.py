@@ -41,6 +41,7 @@ def run(config: RunConfig) -> None:
         if config.execution.is_dry_run:
             if config.output_dir.is_dir():
                 _check_names(plan)
+                _tell_other_analysis(plan)
             _print_design(plan)
             _show(plan)
         else:
@@ -108,6 +109,14 @@ def _check_names(plan: RunPlan) -> None:
     report = [output.REPORT] if config.execution.has_report else []
     names = [*output.TABLES, output.COMMAND, *output.CITATIONS, model, *report]
     output.check_names(config.output_dir, names, has_results=True)
+
+
+def _tell_other_analysis(plan: RunPlan) -> None:
+    """Warn that the run, unlike its dry run, would be refused in this OUTPUT_DIR."""
+    if plan.config.level == "group" and not plan.config.execution.is_overwrite:
+        other = output.find_other_analysis(plan.config.output_dir, plan.identity)
+        if other is not None:
+            LOGGER.warning("The run would be refused. %s", other)
 
 
 def _report_again(config: RunConfig) -> None:

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from bids_group.errors import OutputError
-from bids_group.output import check_same_analysis, finish_outputs, record_outputs, write_model
+from bids_group.output import (
+    check_same_analysis,
+    find_other_analysis,
+    finish_outputs,
+    record_outputs,
+    write_model,
+)
 
 IDENTITY = {"Formula": "~ 1", "Inference": {"alpha": 0.05, "corrections": ["fdr"]}, "Labels": ["01", "02"]}
 
@@ -55,6 +61,8 @@ def test_another_analysis_is_refused_with_both_values_of_what_differs(
     assert error.found == f"{found} (the earlier run: code/analysis.json)"
     assert error.expected == f"{expected} (this run)"
     assert "--overwrite" in str(error.fix)
+    assert str(find_other_analysis(tmp_path, {**IDENTITY, **changes})) == str(error)
+    assert find_other_analysis(tmp_path, IDENTITY) is None
     assert below(tmp_path) == {"group/a.nii.gz"}
 
 

@@ -74,14 +74,17 @@ def _weigh_meaning(text: str, meaning: Meaning, coding: Coding) -> WeightRow:
 
 
 def _no_slope(text: str, meaning: Slope, coding: Coding) -> ContrastError:
-    what, fix = "is not a covariate of the formula", suggest(meaning.covariate, coding.covariates)
+    what = "is not a covariate of the formula"
+    fix = suggest(meaning.covariate, coding.covariates) or f"Add {meaning.covariate} to the formula."
     if meaning.covariate in coding.levels:
         what = "is a factor, so it has no slope"
         fix = f"Write mean({meaning.covariate}={coding.levels[meaning.covariate][-1]}) - …"
     return ContrastError(
         f"The contrast '{text.strip()}' asks for a slope, but '{meaning.covariate}' {what}.",
         found=point_at(text, meaning.position),
-        expected=f"one of {list_some(coding.covariates)}",
+        expected=f"one of {list_some(coding.covariates)}"
+        if coding.covariates
+        else "a numeric column of the formula",
         fix=fix,
     )
 

@@ -102,8 +102,7 @@ def check_same_analysis(output_dir: Path, identity: Mapping[str, Any], *, is_ove
     """
     wanted = plain(identity)
     with take_turn(output_dir):
-        differences = find_differences(_read_json(output_dir / _IDENTITY), wanted)
-        own = [path for path in own_files(output_dir) if os.path.lexists(output_dir / path)]
+        differences, own = _compare(output_dir, wanted)
         results = [path for path in own if path.parts[0] == "group"]
         if differences and results and not is_overwrite:
             raise _other_analysis(output_dir, differences)
@@ -111,6 +110,19 @@ def check_same_analysis(output_dir: Path, identity: Mapping[str, Any], *, is_ove
         write_if_changed(output_dir / _IDENTITY, json_text(wanted))
     if differences:
         _remove(output_dir, results)
+
+
+def find_other_analysis(output_dir: Path, identity: Mapping[str, Any]) -> OutputError | None:
+    """Say what `check_same_analysis` would refuse, and touch nothing."""
+    differences, own = _compare(output_dir, plain(identity))
+    has_results = any(path.parts[0] == "group" for path in own)
+    return _other_analysis(output_dir, differences) if differences and has_results else None
+
+
+def _compare(output_dir: Path, wanted: Mapping[str, Any]) -> tuple[Sequence[Difference], list[Path]]:
+    """Find what differs from the analysis that stands there, and which files of ours are there."""
+    own = [path for path in own_files(output_dir) if os.path.lexists(output_dir / path)]
+    return find_differences(_read_json(output_dir / _IDENTITY), wanted), own
 
 
 def record_outputs(output_dir: Path, paths: Iterable[Path]) -> None:
