@@ -7,15 +7,19 @@ from bids_group.config import InferenceSpec
 from bids_group.inference import correct_group
 from bids_group.model.fitting.group_fit import fit_group
 
-ALL = ("fwe-voxel", "fwe-size", "fwe-mass", "fwe-tfce", "bonferroni", "fdr", "ari")
+SHUFFLED = ("fwe-voxel", "fwe-size", "fwe-mass", "fwe-tfce")
 GROUP = np.repeat([0, 1], (8, 9))
 CONSTANT = slice(0, 20)
 
 
 def verdicts(make_problem, maps, matrix, contrast, groups):
     data, _ = make_problem(matrix, [contrast], maps=maps, shape=(6, 5, 4), groups=groups)
+    corrections = SHUFFLED if groups and contrast[0] == "F" else (*SHUFFLED, "bonferroni", "fdr", "ari")
     spec = InferenceSpec(
-        corrections=ALL, n_permutations=99, cluster_forming_p=0.05, variance_groups=groups and "scanner"
+        corrections=corrections,
+        n_permutations=99,
+        cluster_forming_p=0.05,
+        variance_groups=groups and "scanner",
     )
     return correct_group(data, fit_group(data, is_two_sided=True), spec)
 

@@ -246,7 +246,7 @@ def test_a_meta_node_of_the_group_is_weighted_by_known_variances(
     dataset = write.dataset_node([1, "age"], **DUMMY)
     dataset["Model"]["Type"] = "meta"
     (analysis,) = plan_group(bench, write, cohort_of(), dataset)
-    assert analysis.estimator == "meta"
+    assert analysis.estimator.name == "meta"
 
 
 def test_contrasts_by_meaning_stand_in_the_settings(bench: Any, write: Any, cohort_of: Any) -> None:
