@@ -75,7 +75,9 @@ def _weigh_meaning(text: str, meaning: Meaning, coding: Coding) -> WeightRow:
 
 def _no_slope(text: str, meaning: Slope, coding: Coding) -> ContrastError:
     what = "is not a covariate of the formula"
-    fix = suggest(meaning.covariate, coding.covariates) or f"Add {meaning.covariate} to the formula."
+    fix = suggest(meaning.covariate, coding.covariates)
+    if not coding.covariates:
+        fix = f"Add {meaning.covariate} to the formula."
     if meaning.covariate in coding.levels:
         what = "is a factor, so it has no slope"
         fix = f"Write mean({meaning.covariate}={coding.levels[meaning.covariate][-1]}) - …"
