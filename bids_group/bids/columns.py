@@ -15,8 +15,8 @@ import pandas as pd
 
 from bids_group.bids.cells import is_like_missing, is_nearly_numbers, is_number, look_of, plain_level
 from bids_group.bids.entities import name_row
-from bids_group.bids.index import read_json_object
 from bids_group.errors import DataError, UsageError
+from bids_group.json_files import read_json
 from bids_group.labels import natural_order
 from bids_group.records import Column, Notice, Table, note, warn
 from bids_group.words import list_some, suggest
@@ -64,7 +64,7 @@ def check_typing(typing: Typing, known: Sequence[str]) -> None:
 def read_dictionary(path: Path) -> Mapping[str, Any]:
     """Read the JSON beside a table (``participants.json``); empty where there is none."""
     sidecar = path.with_suffix(".json")
-    return read_json_object(sidecar) if sidecar.exists() or sidecar.is_symlink() else {}
+    return read_json(sidecar) if sidecar.exists() or sidecar.is_symlink() else {}
 
 
 def describe_column(entry: object) -> Description:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bids_group.bids.index import Folder, list_folders, peek_json_object, refuse_unlisted, walk
+from bids_group.bids.index import Folder, list_folders, refuse_unlisted, walk
 from bids_group.config import Inputs
 from bids_group.errors import (
     DataError,
@@ -17,6 +17,7 @@ from bids_group.errors import (
     SelectionError,
     UsageError,
 )
+from bids_group.json_files import peek_json
 from bids_group.words import list_some, suggest
 
 DESCRIPTION = "dataset_description.json"
@@ -69,7 +70,7 @@ def check_bids_dir(bids_dir: Path, *, is_skipped: bool = False) -> None:
             expected='a dataset_description.json with at least {"Name": …, "BIDSVersion": …}',
             fix="Check BIDS_DIR, the first argument, or use --skip-bids-validation.",
         )
-    description = peek_json_object(path)
+    description = peek_json(path)
     absent = [key for key in ("Name", "BIDSVersion") if not (description or {}).get(key)]
     if description is None or absent:
         raise NotBidsError(
@@ -82,7 +83,7 @@ def check_bids_dir(bids_dir: Path, *, is_skipped: bool = False) -> None:
 
 def read_producers(root: Path) -> tuple[str, ...]:
     """Names of the programs in ``GeneratedBy``, each once, in their order (nilearn repeats itself)."""
-    description = peek_json_object(root / DESCRIPTION) or {}
+    description = peek_json(root / DESCRIPTION) or {}
     entries = description.get("GeneratedBy") or description.get("PipelineDescription") or []
     entries = [entries] if isinstance(entries, dict) else entries
     names = {
@@ -221,7 +222,7 @@ def is_own_map(path: Path) -> bool:
     That sidecar is written before any map, so a run that was killed leaves no map that looks foreign.
     """
     stem = re.sub(r"_stat-[a-zA-Z0-9]+_", "_stat-effect_", path.name.split(".")[0])
-    return "PoolingKey" in (peek_json_object(path.with_name(f"{stem}.json")) or {})
+    return "PoolingKey" in (peek_json(path.with_name(f"{stem}.json")) or {})
 
 
 def say_maps(suffix: str) -> str:
@@ -251,7 +252,7 @@ def _name_sources(pairs: list[tuple[str | None, Path]]) -> tuple[Source, ...]:
                 fix="Give each its own name: --derivatives NAME=PATH",
             )
         path = root / DESCRIPTION
-        if path.exists() and peek_json_object(path) is None:
+        if path.exists() and peek_json(path) is None:
             raise DataError(
                 f"{path} is not a JSON object, so nothing says which program made the maps.",
                 expected='{"GeneratedBy": [{"Name": …}], …}',

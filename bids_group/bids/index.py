@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_group.bids.entities import read_vocabulary
-from bids_group.errors import DataError, MissingInputError
+from bids_group.errors import MissingInputError
 
 _NOT_MAPS = re.compile(
     r"\.(?:html?|svg|png|jpe?g|gif|pdf|tsv(?:\.gz)?|csv|txt|log|md|h5|mat|npz?|pkl|toml|ya?ml|bib)$",
@@ -222,33 +221,3 @@ def _readable_home() -> Iterator[None]:
             del os.environ["HOME"]
         else:
             os.environ["HOME"] = home
-
-
-def read_json_object(path: Path) -> Mapping[str, Any]:
-    """Read a JSON file that holds an object.
-
-    Raises
-    ------
-    MissingInputError
-        The file cannot be read (a link that points nowhere is named with ``datalad get``).
-    DataError
-        It is not JSON, or no object.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        fix = f"datalad get {path}" if path.is_symlink() else None
-        raise MissingInputError(f"The file {path} cannot be read.", found=error.strerror, fix=fix) from error
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON.", found=str(error), fix="Mend the file.") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path} holds no JSON object.", found=type(content).__name__, expected='{"…": …}')
-    return content
-
-
-def peek_json_object(path: Path) -> Mapping[str, Any] | None:
-    """Read a JSON file that holds an object; None where it is missing or is no such file."""
-    try:
-        return read_json_object(path)
-    except (DataError, MissingInputError):
-        return None

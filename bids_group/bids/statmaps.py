@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bids_group.bids.datasets import Source, is_own_map, name_example, say_maps
-from bids_group.bids.index import IndexedFile, read_json_object
+from bids_group.bids.index import IndexedFile
 from bids_group.config import Selection
 from bids_group.errors import DataError, SelectionError, UsageError
+from bids_group.json_files import read_json
 from bids_group.labels import upper_first
 from bids_group.records import Exclusion, FirstLevelMap, Notice
 from bids_group.words import list_some
@@ -241,7 +242,7 @@ class Sidecars:
 
     def _read(self, path: Path) -> Mapping[str, Any]:
         if path not in self._contents:
-            self._contents[path] = read_json_object(path)
+            self._contents[path] = read_json(path)
         return self._contents[path]
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bids_group.errors import DataError, MissingInputError, SelectionError, UsageError
+from bids_group.json_files import read_json
 from bids_group.output.report.folder import (
     AnalysisFiles,
     ContrastFiles,
     Folder,
     entities_of,
     read_folder,
-    read_json,
 )
 from bids_group.words import and_more, list_some, suggest
 
@@ -88,7 +88,7 @@ def read_source(side: Side, path: Path) -> Source:
 
 def _check_finished(side: Side, path: Path) -> None:
     manifest = path / "code" / "outputs.json"
-    lists = read_json(manifest) if manifest.is_file() else {}
+    lists = read_json(manifest, is_optional=True)
     planned = [name for name in lists.get("Files", []) if not name.startswith("group/figures/")]
     lacking = [name for name in planned if name != "report.html" and not (path / name).exists()]
     if lacking:

@@ -10,8 +10,9 @@ import pandas as pd
 
 from bids_group import __version__
 from bids_group.errors import OutputError
+from bids_group.json_files import peek_json
 from bids_group.output.disk.process import sweep_parts
-from bids_group.output.disk.writing import read_object, write_bytes, write_json, write_table, write_text
+from bids_group.output.disk.writing import write_bytes, write_json, write_table, write_text
 
 _SIDECAR = "comparison.json"
 _PROGRAM = "bids-group-compare"
@@ -67,7 +68,7 @@ def check_place(folder: Path, out_a: Path, out_b: Path) -> None:
 
 def _read_own(folder: Path) -> Mapping[str, Any]:
     """Read the sidecar of an earlier comparison; empty where there is none."""
-    content = read_object(folder / _SIDECAR)
+    content = peek_json(folder / _SIDECAR) or {}
     return content if dict(content.get("GeneratedBy") or {}).get("Name") == _PROGRAM else {}
 
 

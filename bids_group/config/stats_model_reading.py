@@ -7,7 +7,6 @@ instead, so that nothing in a file is ever skipped.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -26,7 +25,8 @@ from bids_group.config.stats_model import (
     Weight,
 )
 from bids_group.config.stats_model_settings import OF_NODE, read_settings
-from bids_group.errors import MissingInputError, UsageError
+from bids_group.errors import UsageError
+from bids_group.json_files import read_json
 
 MODEL_KEYS = ("Name", "BIDSModelVersion", "Description", "Input", "Nodes", "Edges")
 NODE_KEYS = (
@@ -84,14 +84,9 @@ _FROM_DRAFT = (
 
 def _load(path: Path) -> Place:
     """Read the JSON, and refuse the drafts of the standard, with the way from steps to today's nodes."""
-    try:
-        place = Place(file=path, value=json.loads(path.read_text(encoding="utf-8-sig")))
-    except OSError as error:
-        raise MissingInputError(f"The model file {path} cannot be read.", found=error.strerror) from error
-    except ValueError as error:
-        raise UsageError(f"The model file {path} is not JSON.", found=str(error)) from error
+    place = Place(file=path, value=read_json(path, what="model file", wrong=UsageError))
     for key in ("Steps", "steps", "Blocks", "blocks"):
-        if isinstance(place.value, Mapping) and key in place.value:
+        if key in place.value:
             place.at(key).refuse(
                 "is of a draft of BIDS Stats Models (before 2021) and cannot be read",
                 expected='"Nodes", each with Level, Name, GroupBy and Model',

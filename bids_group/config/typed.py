@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bids_group.errors import MissingInputError, UsageError
+from bids_group.errors import UsageError
+from bids_group.json_files import read_json
 
 FilterValue = str | int | None | tuple[str | int | None, ...]
 
@@ -84,16 +84,8 @@ def read_point(text: str) -> tuple[float, float, float]:
 def read_filter_file(typed: str) -> Mapping[str, FilterValue]:
     """Read the filters of entities in a file, as fMRIPrep has them."""
     path = Path(typed)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise MissingInputError(f"The filter file {path} cannot be read.", found=error.strerror) from error
-    except ValueError as error:
-        raise UsageError(f"The filter file {path} is not JSON.", found=str(error)) from error
-    if not isinstance(content, dict):
-        raise UsageError(
-            f"The filter file {path} is not an object.", expected='{"task": "faces", "session": null}'
-        )
+    example = '{"task": "faces", "session": null}'
+    content = read_json(path, what="filter file", wrong=UsageError, expected=example)
     nested = content.get("statmap", content)  # fMRIPrep's files have one object per query
     if not isinstance(nested, dict) or any(isinstance(value, dict) for value in nested.values()):
         queries = [repr(key) for key, value in content.items() if isinstance(value, dict)]

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from bids_group.errors import LockedError, OutputError, RunError
+from bids_group.json_files import peek_json
 from bids_group.output.disk import process
-from bids_group.output.disk.writing import read_object
 from bids_group.words import os_failure
 
 _RUN_LOCK = ".bids_group.lock"
@@ -121,7 +121,7 @@ def check_place(output_dir: Path, bids_dir: Path) -> None:
 
 def _is_dataset_of_others(folder: Path) -> bool:
     """Whether another program says that it made the dataset in this folder."""
-    made_by = read_object(folder / "dataset_description.json").get("GeneratedBy")
+    made_by = (peek_json(folder / "dataset_description.json") or {}).get("GeneratedBy")
     entries = made_by if isinstance(made_by, list) else []
     return any(isinstance(one, dict) and one.get("Name") != "bids_group" for one in entries)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal, NoReturn
 
 from bids_group.config.differences import Difference, find_differences
 from bids_group.errors import OutputError, RunError
+from bids_group.json_files import read_json
 from bids_group.output.disk.lock import take_turn
 from bids_group.output.disk.writing import json_text, plain, write_if_changed
 from bids_group.words import and_more
@@ -122,7 +122,7 @@ def find_other_analysis(output_dir: Path, identity: Mapping[str, Any]) -> Output
 def _compare(output_dir: Path, wanted: Mapping[str, Any]) -> tuple[Sequence[Difference], list[Path]]:
     """Find what differs from the analysis that stands there, and which files of ours are there."""
     own = [path for path in own_files(output_dir) if os.path.lexists(output_dir / path)]
-    return find_differences(_read_json(output_dir / _IDENTITY), wanted), own
+    return find_differences(_read_own(output_dir / _IDENTITY), wanted), own
 
 
 def record_outputs(output_dir: Path, paths: Iterable[Path]) -> None:
@@ -166,24 +166,16 @@ def _other_analysis(output_dir: Path, differences: Sequence[Difference]) -> Outp
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise OutputError(
-            f"The file {path} is not JSON; somebody changed it.",
-            found=str(error),
-            fix="Restore it, or give another OUTPUT_DIR.",
-        ) from error
-    return content if isinstance(content, dict) else {}
+def _read_own(path: Path) -> dict[str, Any]:
+    """Read a JSON file of ours, which nobody else should have changed; empty where there is none."""
+    fix = "Restore it, or give another OUTPUT_DIR."
+    return read_json(path, wrong=OutputError, fix=fix, is_optional=True)
 
 
 def _read_lists(output_dir: Path) -> dict[Literal["Files", "Earlier"], list[Path]]:
     """Read the lists of own files; what release 0.1 wrote without listing it is added."""
     path = output_dir / _MANIFEST
-    content = {} if path.is_dir() else _read_json(path)
+    content = {} if path.is_dir() else _read_own(path)
     if os.path.lexists(path) and content.get("Description") != _ABOUT:
         _refuse_foreign(path, "a file of another program")
     lists: dict[Literal["Files", "Earlier"], list[Path]] = {"Files": [], "Earlier": []}
@@ -201,7 +193,7 @@ def _read_lists(output_dir: Path) -> dict[Literal["Files", "Earlier"], list[Path
 
 def _is_of_0_1(output_dir: Path) -> bool:
     """Whether ``participant`` jobs of release 0.1 wrote here, which left no list: today it comes first."""
-    generators = _read_json(output_dir / "dataset_description.json").get("GeneratedBy")
+    generators = _read_own(output_dir / "dataset_description.json").get("GeneratedBy")
     entries = generators if isinstance(generators, list) else []
     return any(isinstance(entry, dict) and entry.get("Name") == "bids_group" for entry in entries)
 

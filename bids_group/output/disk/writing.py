@@ -68,15 +68,6 @@ def write_json(path: Path, content: Mapping[str, Any] | JsonRecord) -> None:
     write_text(path, json_text(content))
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object; empty where there is none, or something else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def plain(value: Any) -> Any:
     """Turn records, numpy, pandas, paths and containers of them into what JSON knows."""
     if isinstance(value, JsonRecord):

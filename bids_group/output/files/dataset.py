@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Collection, Iterable, Mapping
@@ -15,6 +14,7 @@ import pandas as pd
 
 from bids_group import __version__
 from bids_group.errors import BidsGroupError, OutputError
+from bids_group.json_files import read_json
 from bids_group.labels import camel_label
 from bids_group.output.disk.lock import take_turn
 from bids_group.output.disk.manifest import COMMAND, TABLES, record_outputs
@@ -206,18 +206,9 @@ def check_description(output_dir: Path) -> None:
 
 
 def _read_description(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise OutputError(
-            f"The file {path} is not JSON.", found=str(error), fix="Repair or remove it."
-        ) from error
+    content = read_json(path, wrong=OutputError, fix="Repair or remove it.", is_optional=True)
     kinds = {"GeneratedBy": list, "DatasetLinks": dict}
-    if not isinstance(content, dict) or any(
-        not isinstance(content.get(key, kind()), kind) for key, kind in kinds.items()
-    ):
+    if any(not isinstance(content.get(key, kind()), kind) for key, kind in kinds.items()):
         raise OutputError(
             f"The file {path} cannot be joined with ours.",
             expected='{"GeneratedBy": [{"Name": …}], …}',

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from bids_group.elements import Grid, hash_map, read_map
 from bids_group.errors import BidsGroupError, OutputError
-from bids_group.output.disk.writing import read_object, write_json, write_volume
+from bids_group.json_files import peek_json
+from bids_group.output.disk.writing import write_json, write_volume
 from bids_group.output.files.names import pooled_path, shared_entities, sidecar_path
 from bids_group.output.files.sidecars import pooled_sidecar
 from bids_group.records import FirstLevelMap, Observation, OutputFile, PooledMap
@@ -229,4 +230,4 @@ def _remove_absent(output_dir: Path, observation: Observation, stats: Mapping[st
 
 def _read_sidecar(output_dir: Path, observation: Observation) -> Sidecar:
     """Read what stands beside the effect, which is marked as ours before anything is written."""
-    return Sidecar.read(read_object(sidecar_path(pooled_path(output_dir, observation, "effect"))))
+    return Sidecar.read(peek_json(sidecar_path(pooled_path(output_dir, observation, "effect"))) or {})

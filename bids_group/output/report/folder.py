@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from bids_group.errors import DataError, MissingInputError
+from bids_group.json_files import read_json
 from bids_group.labels import natural_order
 from bids_group.output.disk.manifest import own_files
 from bids_group.output.files.names import sidecar_path
@@ -187,9 +187,9 @@ def read_folder(root: Path) -> Folder:
         root=root,
         analyses=tuple(_read_analysis(root, path) for path in designs),
         ledger=read_table(ledger) if ledger.is_file() else None,
-        command=RunRecord.read(_read_json_if_there(root / "code" / "command.json")),
+        command=RunRecord.read(read_json(root / "code" / "command.json", is_optional=True)),
         model=_read_model(root),
-        description=_read_json_if_there(root / "dataset_description.json"),
+        description=read_json(root / "dataset_description.json", is_optional=True),
     )
 
 
@@ -224,22 +224,9 @@ def _typed(column: pd.Series[str]) -> pd.Series[Any]:
     return numbers if numbers.notna().sum() == len(present) else column
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"The file {path} cannot be read.", found=str(error)) from error
-    return dict(content)
-
-
-def _read_json_if_there(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
-
-
 def sidecar_of(path: Path) -> Sidecar:
     """Return what stands beside a map or table; empty where there is nothing."""
-    return Sidecar.read(_read_json_if_there(sidecar_path(path)))
+    return Sidecar.read(read_json(sidecar_path(path), is_optional=True))
 
 
 def entities_of(name: str) -> dict[str, str]:

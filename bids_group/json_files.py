@@ -1,0 +1,56 @@
+"""JSON files that hold an object: one reader, with one set of errors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bids_group.errors import BidsGroupError, DataError, MissingInputError
+
+
+def read_json(
+    path: Path,
+    *,
+    what: str = "file",
+    wrong: type[BidsGroupError] = DataError,
+    expected: str = '{"…": …}',
+    fix: str = "Mend the file.",
+    is_optional: bool = False,
+) -> dict[str, Any]:
+    """Read a JSON file that holds an object; of one that ``is_optional`` and is not there, an empty one.
+
+    Parameters
+    ----------
+    what, expected, fix
+        For messages: what the file is called, what should stand in it, and what to do.
+    wrong
+        Class of the error where the file is not JSON, or no object.
+
+    Raises
+    ------
+    MissingInputError
+        The file cannot be read (a link that points nowhere is named with ``datalad get``).
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        if is_optional and isinstance(error, FileNotFoundError):
+            return {}
+        get = f"datalad get {path}" if path.is_symlink() else None
+        sentence = f"The {what} {path} cannot be read."
+        raise MissingInputError(sentence, found=error.strerror, fix=get) from error
+    except ValueError as error:
+        raise wrong(f"The {what} {path} is not JSON.", found=str(error), fix=fix) from error
+    if not isinstance(content, dict):
+        sentence = f"The {what} {path} is not a JSON object."
+        raise wrong(sentence, found=type(content).__name__, expected=expected, fix=fix)
+    return content
+
+
+def peek_json(path: Path) -> dict[str, Any] | None:
+    """Read a JSON file that holds an object; None where it is missing or is no such file."""
+    try:
+        return read_json(path)
+    except (DataError, MissingInputError):
+        return None
