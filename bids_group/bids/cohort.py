@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from bids_group.bids.covariates import Study, read_study
-from bids_group.bids.datasets import Source, check_bids_dir, find_sources
+from bids_group.bids.datasets import MapSource, check_bids_dir, find_sources
 from bids_group.bids.design_matrix import read_design_matrix, settle_tables
 from bids_group.bids.index import index_dataset
 from bids_group.bids.ledger import exclude_mapless, sort_exclusions
@@ -18,7 +18,7 @@ from bids_group.bids.map_files import (
     check_twins,
     check_volumes,
     read_headers,
-    tell_zeros,
+    tell_rounded_effects,
 )
 from bids_group.bids.maps_table import find_cell_factors, read_maps_table, type_factors
 from bids_group.bids.screening import screen
@@ -112,7 +112,7 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
     )
 
 
-def _find_maps(inputs: Inputs, selection: Selection, output_dir: Path) -> tuple[tuple[Source, ...], Found]:
+def _find_maps(inputs: Inputs, selection: Selection, output_dir: Path) -> tuple[tuple[MapSource, ...], Found]:
     stat, suffix = selection.input_stat or "effect", selection.input_suffix
     if inputs.maps_table is not None:
         if inputs.derivatives:
@@ -156,7 +156,7 @@ def _select(
     choice.notices.extend(check_statistics(choice.maps, headers, selection, is_name_free=is_table))
     check_producers(choice.maps)
     choice.notices.extend(check_twins(choice.maps))
-    choice.notices.extend(tell_zeros(choice.maps, headers))
+    choice.notices.extend(tell_rounded_effects(choice.maps, headers))
     return in_dataset
 
 
@@ -217,7 +217,7 @@ def _type_tables(
     return tuple(table for table in (people, visits, of_maps) if table is not None)
 
 
-def _say_found(maps: Sequence[FirstLevelMap], sources: Sequence[Source]) -> list[Notice]:
+def _say_found(maps: Sequence[FirstLevelMap], sources: Sequence[MapSource]) -> list[Notice]:
     contrasts = natural_order({m.contrast for m in maps})
     stat, suffix = maps[0].input_stat, maps[0].suffix
     is_contrast = suffix == "statmap"

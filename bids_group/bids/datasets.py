@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bids_group.bids.index import Folder, list_folders, refuse_unlisted, walk
+from bids_group.bids.index import WalkedFolder, list_folders, refuse_unlisted, walk
 from bids_group.config import Inputs
 from bids_group.errors import (
     DataError,
@@ -26,7 +26,7 @@ OWN_NAME = "bids_group"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class MapSource:
     """A dataset of first-level maps: its name in BIDS URIs, its folder, and who made it (None: not said).
 
     ``table`` is that of ``--maps``, where the maps are no dataset but a list. ``unsearched``: folders of
@@ -95,7 +95,7 @@ def read_producers(root: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def find_sources(inputs: Inputs, output_dir: Path, suffix: str = "statmap") -> tuple[Source, ...]:
+def find_sources(inputs: Inputs, output_dir: Path, suffix: str = "statmap") -> tuple[MapSource, ...]:
     """Find the datasets of first-level maps: those that were named, else the only one there is.
 
     Without ``--derivatives``: the dataset in ``BIDS_DIR/derivatives`` that holds statmaps of people, or
@@ -174,7 +174,7 @@ def _check_named(root: Path, bids_dir: Path, suffix: str) -> None:
         )
 
 
-def _list_candidates(bids_dir: Path, output_dir: Path, suffix: str) -> tuple[list[Path], list[Folder]]:
+def _list_candidates(bids_dir: Path, output_dir: Path, suffix: str) -> tuple[list[Path], list[WalkedFolder]]:
     """List the datasets with maps of people, and the folders of the others that could not be listed."""
     derivatives = bids_dir / "derivatives"
     is_one = (derivatives / DESCRIPTION).exists()
@@ -184,7 +184,7 @@ def _list_candidates(bids_dir: Path, output_dir: Path, suffix: str) -> tuple[lis
         places.append(output_dir)
     found, unlisted = [], []
     for place in places:
-        problems: list[Folder] = []
+        problems: list[WalkedFolder] = []
         if _is_source(place, problems, suffix):
             found.append(place)
         else:
@@ -192,7 +192,7 @@ def _list_candidates(bids_dir: Path, output_dir: Path, suffix: str) -> tuple[lis
     return found, unlisted
 
 
-def _is_source(root: Path, unlisted: list[Folder], suffix: str) -> bool:
+def _is_source(root: Path, unlisted: list[WalkedFolder], suffix: str) -> bool:
     """Whether a dataset holds maps of people that this program did not write."""
     producers = read_producers(root)
     if OWN_NAME not in producers:
@@ -200,12 +200,12 @@ def _is_source(root: Path, unlisted: list[Folder], suffix: str) -> bool:
     return len(producers) > 1 and any(not is_own_map(path) for path in list_maps(root, unlisted, suffix))
 
 
-def holds_maps(root: Path, unlisted: list[Folder], suffix: str) -> bool:
+def holds_maps(root: Path, unlisted: list[WalkedFolder], suffix: str) -> bool:
     """Whether there is a map of a person anywhere below."""
     return next(list_maps(root, unlisted, suffix), None) is not None
 
 
-def list_maps(root: Path, unlisted: list[Folder], suffix: str) -> Iterator[Path]:
+def list_maps(root: Path, unlisted: list[WalkedFolder], suffix: str) -> Iterator[Path]:
     """Walk through the maps of people below a folder; ``unlisted`` gets the folders that hide theirs."""
     for folder in walk(root):
         if folder.problem is not None:
@@ -235,8 +235,8 @@ def name_example(suffix: str) -> str:
     return "sub-…_contrast-…_stat-effect_statmap.nii.gz" if suffix == "statmap" else f"sub-…_{suffix}.nii.gz"
 
 
-def _name_sources(pairs: list[tuple[str | None, Path]]) -> tuple[Source, ...]:
-    sources: dict[str, Source] = {}
+def _name_sources(pairs: list[tuple[str | None, Path]]) -> tuple[MapSource, ...]:
+    sources: dict[str, MapSource] = {}
     for given, root in dict.fromkeys(pairs):
         name = given or _free_name(root.name, sources)
         if name == "raw" or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
@@ -261,11 +261,11 @@ def _name_sources(pairs: list[tuple[str | None, Path]]) -> tuple[Source, ...]:
         producers = read_producers(root)
         others = " + ".join(producer for producer in producers if producer != OWN_NAME)
         is_ours = OWN_NAME in producers
-        sources[name] = Source(name=name, root=root, producer=others or None, has_own_maps=is_ours)
+        sources[name] = MapSource(name=name, root=root, producer=others or None, has_own_maps=is_ours)
     return tuple(sources.values())
 
 
-def _free_name(folder: str, taken: Mapping[str, Source]) -> str:
+def _free_name(folder: str, taken: Mapping[str, MapSource]) -> str:
     stem = re.sub(r"[^A-Za-z0-9_-]", "", folder) or "firstlevel"
     stem = "firstlevel" if stem == "raw" else stem
     names = [stem, *(f"{stem}{number}" for number in range(2, len(taken) + 3))]

@@ -33,7 +33,7 @@ class IndexedFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Folder:
+class WalkedFolder:
     """A folder below a dataset: the names of its files, or the ``problem`` that kept it from being listed.
 
     ``entities`` are those of the folders from the dataset down to it.
@@ -50,7 +50,7 @@ class Index:
     """The images and sidecars of a dataset, sorted by path, and the folders that could not be listed."""
 
     files: tuple[IndexedFile, ...]
-    unlisted: tuple[Folder, ...]
+    unlisted: tuple[WalkedFolder, ...]
 
 
 def index_dataset(root: Path) -> Index:
@@ -71,7 +71,7 @@ def index_dataset(root: Path) -> Index:
     return Index(files=listed, unlisted=tuple(unlisted))
 
 
-def walk(root: Path) -> Iterator[Folder]:
+def walk(root: Path) -> Iterator[WalkedFolder]:
     """Walk once through the folders of a dataset, by name; links are followed, but never back up.
 
     Left out are hidden folders and files, and folders that hold no first-level maps by their name.
@@ -84,9 +84,9 @@ def walk(root: Path) -> Iterator[Folder]:
         try:
             inner, names = _list(path)
         except OSError as error:
-            yield Folder(path=path, entities=entities, problem=error.strerror or str(error))
+            yield WalkedFolder(path=path, entities=entities, problem=error.strerror or str(error))
             continue
-        yield Folder(path=path, entities=entities, names=tuple(sorted(names)))
+        yield WalkedFolder(path=path, entities=entities, names=tuple(sorted(names)))
         left_out = _FOLDERS_WITHOUT_MAPS if below else _FOLDERS_WITHOUT_MAPS | _NOT_FIRST_LEVEL
         waiting += [os.path.join(path, one) for one in sorted(inner, reverse=True) if one not in left_out]  # noqa: PTH118
 

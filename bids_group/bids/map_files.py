@@ -242,7 +242,7 @@ def check_statistics(
 # Integers: small effects that were rounded to 0
 
 
-def tell_zeros(maps: Sequence[FirstLevelMap], headers: Headers) -> list[Notice]:
+def tell_rounded_effects(maps: Sequence[FirstLevelMap], headers: Headers) -> list[Notice]:
     """Say where maps of integers without a mask of their own are 0 inside the brain: there 0 is missing.
 
     The brain is where more than half of such maps on one grid are not 0, and what that encloses. Where the

@@ -17,7 +17,7 @@ import pandas as pd
 
 from bids_group.bids.cells import is_number
 from bids_group.bids.columns import Typing, type_table
-from bids_group.bids.datasets import Source
+from bids_group.bids.datasets import MapSource
 from bids_group.bids.entities import run_key
 from bids_group.bids.statmaps import Found, InputStat
 from bids_group.bids.tables import read_tsv, require_columns
@@ -35,7 +35,7 @@ Lines = Mapping[int, FirstLevelMap]
 
 def read_maps_table(
     path: Path, input_stat: InputStat = "effect", suffix: str = "statmap"
-) -> tuple[Source, Found]:
+) -> tuple[MapSource, Found]:
     """Read the table of ``--maps``; paths in it are relative to its own folder.
 
     Columns: ``participant_id``, ``contrast``, ``effect``, and where wanted ``session``, ``run``, ``task``,
@@ -76,7 +76,9 @@ def read_maps_table(
     root = Path(os.path.commonpath([str(path.absolute().parent), *sorted(folders)]))
     fixed = {"stat": input_stat, "suffix": "statmap"}
     maps = (replace(m, dataset=root, suffix=suffix, entities={**_named_labels(m), **fixed}) for m in named)
-    return Source(name="maps", root=root, table=path), Found(maps=tuple(maps), leftovers={}, notices=notices)
+    return MapSource(name="maps", root=root, table=path), Found(
+        maps=tuple(maps), leftovers={}, notices=notices
+    )
 
 
 def _read_row(row: Mapping[str, str | None], where: str, table: Path, input_stat: InputStat) -> FirstLevelMap:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bids_group.bids.entities import bare_label, read_vocabulary, run_key, same_label
-from bids_group.bids.index import Folder, refuse_unlisted
+from bids_group.bids.index import WalkedFolder, refuse_unlisted
 from bids_group.bids.statmaps import VOLUMES, contrast_of
 from bids_group.config import Selection
 from bids_group.elements import MapHeader
@@ -65,7 +65,7 @@ def wanted_labels(selection: Selection, entity: str) -> tuple[str, ...]:
     return tuple(bare_label(label, key) for label in ((given,) if isinstance(given, str) else given))
 
 
-def check_listed(unlisted: Iterable[Folder], selection: Selection) -> None:
+def check_listed(unlisted: Iterable[WalkedFolder], selection: Selection) -> None:
     """Refuse to go on without a folder in which selected maps could lie.
 
     Raises

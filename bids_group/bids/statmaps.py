@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bids_group.bids.datasets import Source, is_own_map, name_example, say_maps
+from bids_group.bids.datasets import MapSource, is_own_map, name_example, say_maps
 from bids_group.bids.index import IndexedFile
 from bids_group.config import Selection
 from bids_group.errors import DataError, SelectionError, UsageError
@@ -47,7 +47,7 @@ class Found:
 
 
 def pair_statmaps(
-    source: Source, files: Iterable[IndexedFile], input_stat: InputStat = "effect", suffix: str = "statmap"
+    source: MapSource, files: Iterable[IndexedFile], input_stat: InputStat = "effect", suffix: str = "statmap"
 ) -> Found:
     """Put together what belongs to one effect: variance, dof and mask of the same entities.
 
@@ -246,7 +246,7 @@ class Sidecars:
         return self._contents[path]
 
 
-def check_found(found: Found, sources: Sequence[Source], suffix: str = "statmap") -> None:
+def check_found(found: Found, sources: Sequence[MapSource], suffix: str = "statmap") -> None:
     """Refuse datasets without any result of a person, and results that name no contrast."""
     roots = ", ".join(str(source.root) for source in sources)
     if not found.maps and not found.leftovers:

@@ -55,7 +55,7 @@ class PairView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PageView:
+class ComparisonView:
     """Everything on the page."""
 
     version: str
@@ -103,7 +103,7 @@ def compare_outputs(out_a: Path, out_b: Path, folder: Path, pairs: Sequence[str]
         [one.row(pair.label) for pair, (_, maps) in zip(matched, found, strict=True) for one in maps],
         dtype=object,
     )
-    page = PageView(
+    page = ComparisonView(
         version=__version__,
         sides=tuple(_say_side(one) for one in sides),
         pairs=tuple(view for view, _ in found),

@@ -8,6 +8,6 @@ from __future__ import annotations
 
 from bids_group.demo.cli import main
 from bids_group.demo.dataset import write_demo
-from bids_group.demo.kinds import KINDS, DemoTruth, Irregularity, Place
+from bids_group.demo.kinds import KINDS, DemoTruth, EffectSphere, Irregularity
 
-__all__ = ["KINDS", "DemoTruth", "Irregularity", "Place", "main", "write_demo"]
+__all__ = ["KINDS", "DemoTruth", "EffectSphere", "Irregularity", "main", "write_demo"]

@@ -16,7 +16,7 @@ PERCENT = "percent signal change"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class EffectSphere:
     """A sphere in which one effect was put: voxels whose centre lies within ``radius_mm`` of ``centre_mm``.
 
     ``contrast`` is the expression that finds it, ``value`` its true value there (0 elsewhere), in ``units``.
@@ -66,7 +66,7 @@ class DemoTruth:
     subjects: tuple[str, ...]
     n_rows: int
     n_maps: int
-    places: tuple[Place, ...]
+    places: tuple[EffectSphere, ...]
     irregular: tuple[Irregularity, ...]
     options: tuple[str, ...]
     true_centers: Mapping[str, float]
@@ -95,7 +95,7 @@ class Kind:
     covariates: tuple[str, ...] = ()
     sessions: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
-    places: tuple[Place, ...]
+    places: tuple[EffectSphere, ...]
     irregular: tuple[tuple[What, int], ...] = ()
     options: tuple[str, ...] = ()
 
@@ -107,8 +107,8 @@ def _place(
     value: float,
     centre_mm: tuple[float, float, float],
     units: str = PERCENT,
-) -> Place:
-    return Place(
+) -> EffectSphere:
+    return EffectSphere(
         name=name,
         words=words,
         contrast=contrast,

@@ -64,7 +64,7 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Table:
+class DeviateTable:
     """z at knots of |R|: even in R up to 0.9, then in −log(1 − R²); linear in between (error below 1e-6)."""
 
     low: Doubles
@@ -72,7 +72,7 @@ class Table:
 
     @classmethod
     @lru_cache(maxsize=16)
-    def of(cls, scale: Scale) -> Table:
+    def of(cls, scale: Scale) -> DeviateTable:
         """Tabulate a scale."""
         first, last = -np.log(1 - _KNEE**2), -np.log(1 - LARGEST**2)
         logs = np.linspace(first, last, _N_KNOTS + 1)
@@ -100,7 +100,7 @@ def correlate(products: Single, q: int, is_signed: bool, r: Single) -> None:
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def deviates(r: Single, low: Doubles, high: Doubles, z: Single) -> None:
-    """Fill ``z`` from ``r`` (both ``(n_shuffles, n)``) by the two halves of a `Table`."""
+    """Fill ``z`` from ``r`` (both ``(n_shuffles, n)``) by the two halves of a `DeviateTable`."""
     first, last = -np.log(1 - _KNEE * _KNEE), -np.log(1 - LARGEST * LARGEST)
     per_r, per_log = _N_KNOTS / _KNEE, _N_KNOTS / (last - first)
     for k in range(r.shape[0]):

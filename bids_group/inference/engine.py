@@ -123,7 +123,7 @@ def _finder(job: Job, lattice: saddles.Lattice | None) -> Callable[[Single], tup
     if job.heights is None or job.adjacency is None:
         return lambda _: (0.0, 0.0, 0.0)
     if lattice is not None:
-        room = saddles.Workspace.on(lattice)
+        room = saddles.LatticeWorkspace.on(lattice)
         return partial(saddles.lattice_maxima, heights=job.heights, lattice=lattice, work=room)
     space = forest.Workspace.for_elements(job.residuals.n_elements)
     return partial(forest.cluster_maxima, heights=job.heights, adjacency=job.adjacency, workspace=space)

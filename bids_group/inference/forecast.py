@@ -15,7 +15,7 @@ from bids_group.elements import Connectivity, Elements, Grid
 from bids_group.inference.engine import Job, Scratch, do_shuffles, weights
 from bids_group.inference.forest import EXTENT_POWER, Heights
 from bids_group.inference.residuals import TILE, build_residuals
-from bids_group.inference.saddles import Lattice, Workspace, lattice_maxima
+from bids_group.inference.saddles import Lattice, LatticeWorkspace, lattice_maxima
 from bids_group.inference.scheme import choose_scheme
 from bids_group.inference.statistic import build_statistic
 from bids_group.records import Contrast, Design
@@ -92,7 +92,7 @@ def _seconds_of_pass(n_elements: int, connectivity: Connectivity) -> float:
     noise = np.random.default_rng(0).standard_normal((side, side, side), np.float32)
     z = elements.pack(gaussian_filter(noise, _SMOOTHNESS))
     lattice = Lattice.of(elements, connectivity, EXTENT_POWER)
-    work, heights = Workspace.on(lattice), Heights(threshold=0.5, is_two_sided=True, has_tfce=True)
+    work, heights = LatticeWorkspace.on(lattice), Heights(threshold=0.5, is_two_sided=True, has_tfce=True)
     return _mean_seconds(lambda: lattice_maxima(z, heights, lattice, work)) * n_elements / elements.n_elements
 
 

@@ -106,7 +106,7 @@ class Lattice:
 
     @property
     def bytes_per_worker(self) -> int:
-        """Memory of a `Workspace`, but for what does not grow with the map."""
+        """Memory of a `LatticeWorkspace`, but for what does not grow with the map."""
         return 4 * self.n_places + (16 + 16) * self.places.size
 
 
@@ -125,7 +125,7 @@ def _rows(places: npt.NDArray[np.int64], plane: int, longest_gap: int) -> npt.ND
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Workspace:
+class LatticeWorkspace:
     """Arrays that one worker reuses for every map."""
 
     volume: Words  # (n_places,) bits of z, later codes, later labels; 0 outside the analysed voxels
@@ -139,7 +139,7 @@ class Workspace:
     listed: Words  # (CHUNK · 26,)
 
     @classmethod
-    def on(cls, lattice: Lattice) -> Workspace:
+    def on(cls, lattice: Lattice) -> LatticeWorkspace:
         """Allocate for maps on a lattice."""
         n, plane = lattice.places.size, int(lattice.steps[22])
         entries = np.empty((2, n), np.uint64)
@@ -157,7 +157,7 @@ class Workspace:
 
 
 def lattice_maxima(
-    z: npt.NDArray[np.float32], heights: Heights, lattice: Lattice, work: Workspace
+    z: npt.NDArray[np.float32], heights: Heights, lattice: Lattice, work: LatticeWorkspace
 ) -> tuple[float, float, float]:
     """Largest cluster size (voxels), mass and TFCE of a map; 0 where there is none.
 

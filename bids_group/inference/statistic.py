@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.inference.correlation import LARGEST, TIE, Scale, Table, correlate, deviates
+from bids_group.inference.correlation import LARGEST, TIE, DeviateTable, Scale, correlate, deviates
 from bids_group.inference.scheme import Scheme
 from bids_group.inference.welch import allow_group_variances
 
@@ -72,7 +72,7 @@ class PooledVariance:
     columns: Doubles
     is_two_sided: bool
     scale: Scale
-    table: Table
+    table: DeviateTable
 
     def values(self, products: Single, squares: Single, room: Single) -> Single:
         """R; a single product already is R."""
@@ -122,7 +122,7 @@ def build_statistic(scheme: Scheme, test: str, *, is_two_sided: bool) -> Statist
         columns=np.column_stack([split.tested, moved_nuisance(scheme)]),
         is_two_sided=is_two_sided and test == "t",
         scale=scale,
-        table=Table.of(scale),
+        table=DeviateTable.of(scale),
     )
 
 
