@@ -1,10 +1,12 @@
 """Rules of layers that import-linter cannot check (it knows external packages only whole), and their page."""
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 
+from bids_group.config.corrections import CORRECTIONS
 from bids_group.records.sidecars import RunRecord, Sidecar
 
 ROOT = Path(__file__).parents[1]
@@ -53,3 +55,15 @@ def test_a_key_of_sidecars_is_spelled_only_as_a_field_of_its_record():
         for word in re.findall(r'"([A-Z]\w+)"', path.read_text())
     }
     assert not {(name, word) for name, word in spelled if word in known - shared}
+
+
+def test_a_correction_is_spelled_only_in_its_record():
+    """Commands inside messages may name it; ``none`` is also the name of other settings."""
+    names = {name for one in CORRECTIONS.values() for name in (one.name, one.label)} - {"none"}
+    spelled = {
+        (str(path.relative_to(PACKAGE)), node.value)
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in names
+    }
+    assert {place for place, _ in spelled} == {"config/corrections.py"}, spelled

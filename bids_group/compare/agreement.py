@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bids_group.compare.sources import Tested
+from bids_group.config.corrections import UNCORRECTED, find_correction
 from bids_group.elements import Elements, read_map
 from bids_group.errors import DataError, GridError
 from bids_group.output.report.folder import read_table, sidecar_of
@@ -221,7 +222,7 @@ def _compare_correction(a: Tested, b: Tested, ground: Ground, correction: str) -
     reached[ground.in_b] = True
     outside = int(found_a.sum() - is_a.sum()), int((found_b.reshape(-1) & ~reached).sum())
     return Comparison(
-        stat=None if a_values is None else "tdp" if correction == "ari" else "p",
+        stat=None if a_values is None else "tdp" if find_correction(correction).bounds_discoveries else "p",
         correction=correction,
         n=ground.n,
         a=a_values,
@@ -234,20 +235,20 @@ def _compare_correction(a: Tested, b: Tested, ground: Ground, correction: str) -
 
 def _judged(one: Tested, correction: str) -> Path | None:
     """Find the map that a correction judged: corrected p, uncorrected p, or true-discovery proportions."""
-    if correction == "ari":
-        path = one.root / f"{one.contrast.stem}_stat-tdp_desc-ari_statmap.nii.gz"
+    if find_correction(correction).bounds_discoveries:
+        path = one.root / f"{one.contrast.stem}_stat-tdp_desc-{correction}_statmap.nii.gz"
         return path if path.is_file() else None
-    uncorrected = one.contrast.maps.get("p") if correction == "none" else None
+    uncorrected = one.contrast.maps.get("p") if correction == UNCORRECTED.label else None
     return one.contrast.corrected.get(correction) or uncorrected
 
 
 def _significant(one: Tested, correction: str) -> Flags:
-    """Mark what a correction found: p at most alpha, else the clusters (``ari``: with true discoveries)."""
+    """Mark what a correction found: p at most alpha, else the clusters (or those with true discoveries)."""
     path = one.contrast.corrected.get(correction)
     if path is not None:
         return np.asarray(read_map(path).data <= alpha_of(sidecar_of(path)))
     labels = read_map(one.contrast.labels[correction]).data
-    if correction != "ari":
+    if not find_correction(correction).bounds_discoveries:
         return np.asarray(labels > 0)
     table = read_table(one.contrast.clusters[correction])
     proportions = pd.to_numeric(table["true_discovery_proportion"])

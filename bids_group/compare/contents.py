@@ -9,8 +9,8 @@ import pandas as pd
 
 from bids_group.compare.agreement import Ground
 from bids_group.compare.sources import Pair, Source, Tested
+from bids_group.config.corrections import find_correction
 from bids_group.config.differences import find_differences
-from bids_group.output.report.desk import title_of
 from bids_group.output.report.facts import gather_facts
 from bids_group.words import list_some
 
@@ -58,7 +58,7 @@ def _describe(source: Source, one: Tested, n_elements: int) -> Iterator[tuple[st
     ]
     yield from ((what, str(value)) for what, value in found if value is not None)
     for entry in facts["corrections"]:
-        yield f"correction: {title_of(entry['name'])}", _say_correction(entry)
+        yield f"correction: {find_correction(entry['name']).title}", _say_correction(entry)
 
 
 def _spell(value: Any) -> str:

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 
 from bids_group.compare.agreement import Comparison, Ground
 from bids_group.compare.sources import Pair
+from bids_group.config.corrections import find_correction
 from bids_group.output.report.brains import Layers, draw_mosaic
 from bids_group.output.report.canvas import Box, common_cuts, place, read_anatomy
-from bids_group.output.report.desk import title_of
 from bids_group.output.report.palette import ABOVE, BELOW, FAINT
 from bids_group.output.report.pictures import Picture, render
 from bids_group.output.report.tables import show_number
@@ -78,7 +78,7 @@ class Canvas:
 
 def name_of(one: Comparison) -> str:
     """Say what is compared: ``t``, ``false discovery rate`` …."""
-    return str(one.stat) if one.correction is None else title_of(one.correction)
+    return str(one.stat) if one.correction is None else find_correction(one.correction).title
 
 
 def _ending(one: Comparison) -> str:

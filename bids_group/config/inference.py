@@ -6,11 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from bids_group.config.corrections import CORRECTIONS, DEFAULT, Correction
 from bids_group.config.options import Bounds, check_bounds, option, options_of
 from bids_group.errors import UsageError
-
-CORRECTIONS = ("none", "fdr", "bonferroni", "ari", "fwe-voxel", "fwe-size", "fwe-mass", "fwe-tfce")
-"""Every correction a user can name; those of the ``fwe-`` family need shuffling."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +25,11 @@ class InferenceSpec:
         flags={"--two-sided": (True, "the default"), "--one-sided": (False, "positive effects only")},
     )
     corrections: tuple[str, ...] = option(
-        f"any of {', '.join(CORRECTIONS)} (default fdr bonferroni)",
+        f"any of {', '.join(CORRECTIONS)} (default {' '.join(DEFAULT)})",
         "inference",
-        ("fdr", "bonferroni"),
+        DEFAULT,
         metavar="NAME",
-        choices=CORRECTIONS,
+        choices=tuple(CORRECTIONS),
     )
     cluster_forming_p: float = option(
         "default 0.001", "inference", 0.001, metavar="P", bounds=Bounds(above=0, below=0.5)
@@ -102,6 +100,21 @@ class InferenceSpec:
         check_bounds(self)
 
     @property
+    def rules(self) -> tuple[Correction, ...]:
+        """The records of the corrections."""
+        return tuple(CORRECTIONS[name] for name in self.corrections)
+
+    @property
+    def parametric(self) -> tuple[str, ...]:
+        """The corrections without shuffling."""
+        return tuple(one.name for one in self.rules if not one.needs_shuffling)
+
+    @property
+    def measures(self) -> frozenset[str]:
+        """What shuffling keeps the largest of: ``voxel``, ``size``, ``mass``, ``tfce``."""
+        return frozenset(one.measure for one in self.rules if one.measure is not None)
+
+    @property
     def needs_shuffling(self) -> bool:
         """Whether anything is judged by permutations or sign flips."""
         return bool(self.shuffled)
@@ -109,7 +122,7 @@ class InferenceSpec:
     @property
     def is_judged_by_shuffling(self) -> bool:
         """Whether a correction is by shuffling: a map of uncorrected p alone is held against no alpha."""
-        return any(name.startswith("fwe-") for name in self.corrections)
+        return bool(self.measures)
 
     @property
     def idle(self) -> tuple[str, ...]:
@@ -124,7 +137,7 @@ class InferenceSpec:
     @property
     def shuffled(self) -> tuple[str, ...]:
         """What needs permutations or sign flips, as options that ask for it."""
-        corrections = tuple(f"--correction {name}" for name in self.corrections if name.startswith("fwe-"))
+        corrections = tuple(f"--correction {one.name}" for one in self.rules if one.needs_shuffling)
         return (*corrections, "--permutation-p") if self.has_permutation_p else corrections
 
 

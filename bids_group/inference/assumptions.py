@@ -47,13 +47,12 @@ def check_variance_groups(
 
 
 def _check_joint_test(contrast: Contrast, spec: InferenceSpec) -> None:
-    parametric = [name for name in spec.corrections if not name.startswith("fwe-")]
     n_rows = len(np.atleast_2d(contrast.weights))
-    if n_rows < 2 or not parametric:
+    if n_rows < 2 or not spec.parametric:
         return
     raise UsageError(
         f"With --variance-groups the F test '{contrast.name}' is judged by shuffling only.",
-        found=f"--correction {' '.join(parametric)} for an F of {n_rows} rows, for which there are "
+        found=f"--correction {' '.join(spec.parametric)} for an F of {n_rows} rows, for which there are "
         "no degrees of freedom that hold",
         expected="--correction fwe-voxel, fwe-size, fwe-mass or fwe-tfce alone",
         fix="Use one of these (and --permutation-p for uncorrected p), or test each row by itself, as t.",
@@ -83,11 +82,10 @@ def tell_ignored_blocks(spec: InferenceSpec, blocks: pd.Series | None) -> tuple[
     """Say that what is not shuffled takes rows for independent; silent for the rows of a person."""
     if blocks is None or not are_told_apart(blocks):
         return ()
-    parametric = [name for name in spec.corrections if not name.startswith("fwe-")]
-    named = " and ".join(["the maps of t, F, z and p", *parametric])
+    named = " and ".join(["the maps of t, F, z and p", *spec.parametric])
     return (
         Notice(
-            severity="warning" if parametric else "note",
+            severity="warning" if spec.parametric else "note",
             topic="blocks",
             sentence=f"The blocks of '{blocks.name}' are ignored by {named}: these take all rows for "
             "independent, and their p is too small where rows of a block are alike and what is tested "

@@ -7,7 +7,7 @@ from math import ceil
 
 import pandas as pd
 
-from bids_group.config import InferenceSpec
+from bids_group.config import CORRECTIONS, InferenceSpec
 from bids_group.elements import Elements
 from bids_group.errors import DataError, UsageError
 from bids_group.inference.assumptions import (
@@ -20,7 +20,6 @@ from bids_group.records import LEAST_SQUARES, Contrast, Design, Estimator, Notic
 from bids_group.words import plural
 
 _FEW_DOF = 2
-CLUSTERWISE = ("fwe-size", "fwe-mass", "fwe-tfce", "ari")
 
 
 def check_inference(
@@ -139,7 +138,7 @@ def _check_families(schemes: Sequence[Scheme], spec: InferenceSpec, n_together: 
 
 def check_geometry(elements: Elements, spec: InferenceSpec) -> tuple[Notice, ...]:
     """Say so where clusters cannot extend in all three dimensions."""
-    if not set(spec.corrections) & set(CLUSTERWISE):
+    if not any(one.is_clusterwise for one in spec.rules):
         return ()
     thin = [axis for axis, size in zip("xyz", _extent(elements), strict=True) if size == 1]
     if not thin:
@@ -176,7 +175,7 @@ def _sides(design: Design, spec: InferenceSpec) -> tuple[Notice, ...]:
 
 
 def _family(spec: InferenceSpec) -> tuple[Notice, ...]:
-    names = [name for name in ("none", "fdr") if name in spec.corrections]
+    names = [name for name in CORRECTIONS if name in spec.corrections and not CORRECTIONS[name].is_familywise]
     if spec.familywise != "across-contrasts" or not names:
         return ()
     return (

@@ -9,7 +9,7 @@ from pathlib import Path
 from bids_group.config import InferenceSpec
 from bids_group.elements.adjacency import build_adjacency
 from bids_group.executor import ONE_THREAD, Executor
-from bids_group.inference.checks import CLUSTERWISE, check_geometry, check_inference
+from bids_group.inference.checks import check_geometry, check_inference
 from bids_group.inference.familywise import Null, judge_familywise
 from bids_group.inference.parametric import judge_without_shuffling
 from bids_group.inference.permutation import Shuffling, build_nulls
@@ -73,12 +73,12 @@ def correct_group(
     geometry = check_geometry(data.elements, spec)
     found: list[Significance] = []
     for question, null in zip(questions, nulls, strict=True):
-        for name in spec.corrections:
-            if name.startswith("fwe-") and null is not None:
-                verdict = judge_familywise(question, null, name)
+        for rule in spec.rules:
+            if rule.measure is not None and null is not None:
+                verdict = judge_familywise(question, null, rule, rule.measure)
             else:
-                verdict = judge_without_shuffling(question, name)
-            notices = verdict.notices + (geometry if name in CLUSTERWISE else ()) + _of_variance(null)
+                verdict = judge_without_shuffling(question, rule)
+            notices = verdict.notices + (geometry if rule.is_clusterwise else ()) + _of_variance(null)
             found.append(replace(verdict, notices=tuple(dict.fromkeys(notices)), by_shuffling=_alone(null)))
     return tuple(found)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bids_group.config.corrections import Correction
 from bids_group.inference.clusters import find_clusters
 from bids_group.inference.correlation import TIE
 from bids_group.inference.forest import Heights, tfce_map
@@ -100,17 +101,16 @@ def approximate_tails(null: Null) -> Null:
     return replace(null, tails=tails, notices=notices)
 
 
-def judge_familywise(question: Question, null: Null, correction: str) -> Significance:
-    """Judge a contrast by ``fwe-voxel``, ``fwe-size``, ``fwe-mass`` or ``fwe-tfce``."""
-    measure = correction.removeprefix("fwe-")
+def judge_familywise(question: Question, null: Null, rule: Correction, measure: str) -> Significance:
+    """Judge a contrast by the maxima of one measure: ``voxel``, ``size``, ``mass`` or ``tfce``."""
     if null.has_group_variances:
         question = replace(question, z=null.z)
     judge_by = _clusterwise if measure in ("size", "mass") else _elementwise
-    verdict = judge_by(question, null, measure)
+    verdict = judge_by(question, null, rule, measure)
     return replace(verdict, z=null.z) if null.has_group_variances else verdict
 
 
-def _elementwise(question: Question, null: Null, measure: str) -> Significance:
+def _elementwise(question: Question, null: Null, rule: Correction, measure: str) -> Significance:
     p_by = {name: _element_p(question, null, name) for name in ("voxel", "tfce") if name in null.maxima}
     p_corrected = p_by[measure]
     is_significant = question.is_tested & (p_corrected <= np.float32(question.spec.alpha))
@@ -120,7 +120,7 @@ def _elementwise(question: Question, null: Null, measure: str) -> Significance:
 
     return judge(
         question,
-        f"fwe-{measure}",
+        rule,
         is_significant=is_significant,
         threshold=_threshold(question, null, measure),
         clusters=gather(question, is_significant, p_corrected=p_corrected, corrected=corrected),
@@ -131,7 +131,7 @@ def _elementwise(question: Question, null: Null, measure: str) -> Significance:
     )
 
 
-def _clusterwise(question: Question, null: Null, measure: str) -> Significance:
+def _clusterwise(question: Question, null: Null, rule: Correction, measure: str) -> Significance:
     """Judge clusters above the cluster-forming threshold; elements have the p of their cluster, others 1."""
     signs: tuple[Sign, ...] = (1, -1) if question.is_two_sided else (1,)
     p_by = {name: _element_p(question, null, name) for name in ("voxel", "tfce") if name in null.maxima}
@@ -156,7 +156,7 @@ def _clusterwise(question: Question, null: Null, measure: str) -> Significance:
     )
     return judge(
         question,
-        f"fwe-{measure}",
+        rule,
         is_significant=is_significant,
         threshold=_threshold(question, null, measure),
         clusters=clusters,

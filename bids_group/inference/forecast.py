@@ -43,8 +43,8 @@ def forecast_seconds(
     Products and statistics are timed on two tiles and TFCE on one map of noise, each for a twentieth of a
     second; the rest is multiplication.
     """
-    has_clusters = bool({"fwe-size", "fwe-mass", "fwe-tfce"} & set(spec.corrections))
-    of_pass = _seconds_of_pass(n_elements, spec.connectivity) if "fwe-tfce" in spec.corrections else 0.0
+    has_clusters = bool(spec.measures - {"voxel"})
+    of_pass = _seconds_of_pass(n_elements, spec.connectivity) if "tfce" in spec.measures else 0.0
     seconds = 0.0
     with threadpool_limits(1, user_api="blas"):
         for contrast in design.contrasts:

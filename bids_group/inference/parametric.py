@@ -9,6 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from bids_group.config.corrections import (
+    ALL_RESOLUTIONS,
+    BONFERRONI,
+    FALSE_DISCOVERY_RATE,
+    UNCORRECTED,
+    Correction,
+)
 from bids_group.distributions import f_p, f_to_z, t_p, t_to_z
 from bids_group.inference.discoveries import hommel_value, true_discovery_proportion
 from bids_group.inference.multiplicity import adjust_bonferroni, adjust_fdr
@@ -19,16 +26,16 @@ from bids_group.records.sidecars import Sidecar
 UNCONTROLLED = "none: neither the height nor the extent of a cluster is corrected for the number of elements"
 
 
-def judge_without_shuffling(question: Question, correction: str) -> Significance:
-    """Judge a contrast by ``none``, ``fdr``, ``bonferroni`` or ``ari``.
+def judge_without_shuffling(question: Question, rule: Correction) -> Significance:
+    """Judge a contrast by its uncorrected p.
 
-    With variance groups the last three, which reach into the far tail, take the smallest dof of the groups on
+    With variance groups corrections, which reach into the far tail, take the smallest dof of the groups on
     which the contrast depends: Satterthwaite's, of the p map, are too many there (6 against 24 people, SD
     3 : 1: p ≤ 1e-5 21 times as often).
     """
-    if correction == "none":
+    if rule == UNCORRECTED:
         return _uncorrected(question)
-    verdict = {"fdr": _fdr, "bonferroni": _bonferroni, "ari": _ari}[correction](_in_tail(question))
+    verdict = _JUDGES[rule.name](_in_tail(question))
     return replace(verdict, details=verdict.details.but(_tail_details(question)))
 
 
@@ -81,7 +88,7 @@ def _uncorrected(question: Question) -> Significance:
     )
     return judge(
         question,
-        "none",
+        UNCORRECTED,
         is_significant=is_significant,
         clusters=clusters,
         threshold=_statistic_at(question, level, question.result.dof),
@@ -101,7 +108,7 @@ def _bonferroni(question: Question) -> Significance:
     dof = result.dof if result.smallest_dof is None else result.smallest_dof
     return judge(
         question,
-        "bonferroni",
+        BONFERRONI,
         is_significant=question.is_tested & (p_corrected <= question.spec.alpha),
         threshold=_statistic_at(question, level, dof),
         p_corrected=p_corrected,
@@ -115,7 +122,7 @@ def _fdr(question: Question) -> Significance:
     passed = question.p[is_significant]
     return judge(
         question,
-        "fdr",
+        FALSE_DISCOVERY_RATE,
         is_significant=is_significant,
         threshold=(float(passed.max()), "p") if passed.size else (None, "p"),
         p_corrected=p_corrected,
@@ -148,12 +155,15 @@ def _ari(question: Question) -> Significance:
     ).but(_family(question))
     return judge(
         question,
-        "ari",
+        ALL_RESOLUTIONS,
         is_significant=is_significant,
         threshold=(question.cluster_forming_z, "z"),
         clusters=clusters,
         details=details,
     )
+
+
+_JUDGES = {FALSE_DISCOVERY_RATE.name: _fdr, BONFERRONI.name: _bonferroni, ALL_RESOLUTIONS.name: _ari}
 
 
 def _family(question: Question) -> Sidecar:

@@ -106,11 +106,11 @@ def _own_p(question: Question, sample: Sample) -> Row | None:
 
 def _job(question: Question, scheme: Scheme, residuals: Residuals) -> Job:
     spec, test = question.spec, question.result.contrast.test
-    has_clusters = bool({"fwe-size", "fwe-mass", "fwe-tfce"} & set(spec.corrections))
+    has_clusters = bool(spec.measures - {"voxel"})
     heights = Heights(
         threshold=question.cluster_forming_z,
         is_two_sided=question.is_two_sided,
-        has_tfce="fwe-tfce" in spec.corrections,
+        has_tfce="tfce" in spec.measures,
     )
     return Job(
         scheme=scheme,

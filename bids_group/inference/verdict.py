@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy import special
 
 from bids_group.config import InferenceSpec
+from bids_group.config.corrections import Correction
 from bids_group.elements.adjacency import Adjacency
 from bids_group.inference.clusters import build_clusters
 from bids_group.inference.peaks import PeakNumbers
@@ -136,7 +137,7 @@ def gather(
 
 def judge(
     question: Question,
-    correction: str,
+    rule: Correction,
     *,
     is_significant: npt.NDArray[np.bool_],
     threshold: tuple[float | None, str],
@@ -152,7 +153,7 @@ def judge(
         clusters = gather(question, is_significant, p_corrected=p_corrected)
     return Significance(
         contrast=question.result.contrast.name,
-        correction=correction,
+        correction=rule.name,
         alpha=question.spec.alpha if alpha is None else alpha,
         is_two_sided=question.is_two_sided,
         threshold=threshold[0],

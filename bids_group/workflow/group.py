@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bids_group import output
 from bids_group.bids import build_ledger
 from bids_group.config import RunConfig
+from bids_group.config.corrections import CORRECTIONS
 from bids_group.config.stats_model import write_model_json
 from bids_group.inference import correct_group
 from bids_group.model import (
@@ -185,13 +186,14 @@ def _log(planned: PlannedAnalysis, data: GroupData, significances: Sequence[Sign
         counted(len(planned.design.contrasts), "contrast"),
     )
     for one in significances:
+        is_bound = CORRECTIONS[one.correction].bounds_discoveries
         LOGGER.info(
             "  %s, %s: %s, %s",
             one.contrast,
             one.correction,
             output.spell_clusters(
                 len(one.clusters),
-                sum(each.has_true_discoveries for each in one.clusters) if one.correction == "ari" else None,
+                sum(each.has_true_discoveries for each in one.clusters) if is_bound else None,
             ),
             counted(int(one.is_significant.sum()), "element"),
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bids_group.bids import check_grids
 from bids_group.config import AnalysisSpec, InferenceSpec, RunConfig
+from bids_group.config.corrections import UNCORRECTED
 from bids_group.config.stats_model import StatsModel
 from bids_group.elements import read_mask
 from bids_group.errors import DataError, UsageError
@@ -72,13 +73,13 @@ def _no_precision(lacking: Sequence[FirstLevelMap]) -> DataError:
 def settle_extent(spec: AnalysisSpec) -> tuple[AnalysisSpec, tuple[Notice, ...]]:
     """Judge the uncorrected height that a cluster extent belongs to, with a note."""
     inference = spec.inference
-    if inference.cluster_extent_mm3 is None or "none" in inference.corrections:
+    if inference.cluster_extent_mm3 is None or UNCORRECTED.name in inference.corrections:
         return spec, ()
     sentence = (
         f"--cluster-extent {inference.cluster_extent_mm3:g} belongs to the uncorrected height"
         f" p ≤ {inference.cluster_forming_p:g}, which is shown beside {', '.join(inference.corrections)}."
     )
-    with_height = replace(inference, corrections=(*inference.corrections, "none"))
+    with_height = replace(inference, corrections=(*inference.corrections, UNCORRECTED.name))
     return replace(spec, inference=with_height), (note("extent", sentence),)
 
 

@@ -86,7 +86,7 @@ analyses = st.builds(
         blocks=st.sampled_from([(None, None), ("family", None), ("site", "within"), ("family", "whole")]),
         alpha=st.sampled_from([0.05, 0.001]),
         is_two_sided=st.booleans(),
-        corrections=st.lists(st.sampled_from(CORRECTIONS), unique=True, min_size=1).map(tuple),
+        corrections=st.lists(st.sampled_from(list(CORRECTIONS)), unique=True, min_size=1).map(tuple),
         cluster_forming_p=st.sampled_from([0.001, 0.01]),
         n_permutations=st.sampled_from([10_000, 500]),
         random_seed=st.integers(0, 9),

@@ -14,7 +14,7 @@ from bids_group.errors import DataError
 from bids_group.inference import check_inference, correct_group
 from bids_group.model import fit_group
 
-EVERYTHING = InferenceSpec(corrections=CORRECTIONS, n_permutations=199, cluster_forming_p=0.02)
+EVERYTHING = InferenceSpec(corrections=tuple(CORRECTIONS), n_permutations=199, cluster_forming_p=0.02)
 
 
 @pytest.fixture

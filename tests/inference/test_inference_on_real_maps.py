@@ -36,7 +36,7 @@ def thirty(emoreg, make_problem, fit_by_hand):
 
 def test_every_correction_gives_plausible_thresholds(emoreg, thirty):
     data, results = thirty
-    spec = InferenceSpec(corrections=CORRECTIONS, n_permutations=299)
+    spec = InferenceSpec(corrections=tuple(CORRECTIONS), n_permutations=299)
     verdicts = {(v.contrast, v.correction): v for v in correct_group(data, results, spec)}
     for contrast in ("c0", "c1"):
         bonferroni, permuted = verdicts[contrast, "bonferroni"], verdicts[contrast, "fwe-voxel"]

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from bids_group.config.corrections import UNCORRECTED
 from bids_group.records import Contrast, ContrastResult, Design, GroupData, Significance
 from bids_group.row_space import TOLERANCE
 
@@ -180,7 +181,7 @@ def tabulate_main_peaks(
         found = [
             cluster.peaks[0].element
             for one in significances
-            if one.contrast == name and one.correction != "none"
+            if one.contrast == name and one.correction != UNCORRECTED.name
             for cluster in one.clusters
             if cluster.peaks and one.is_significant[cluster.peaks[0].element]
         ]

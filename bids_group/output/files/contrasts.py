@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
+from bids_group.config.corrections import CORRECTIONS, UNCORRECTED
 from bids_group.errors import BidsGroupError
 from bids_group.labels import camel_label
 from bids_group.output.files.clusters import RegionNamer, label_clusters, map_discoveries, tabulate_clusters
@@ -58,7 +59,8 @@ def draft_contrast(
         yield from files.of_correction(one, atlas)
     shuffled = next((one.by_shuffling for one in significances if one.by_shuffling is not None), None)
     if shuffled is not None:  # the same under every correction of the contrast
-        sidecar = contrast_sidecar(context, result, _OWN_P).but(Sidecar(correction="none"), shuffled.details)
+        own = Sidecar(correction=UNCORRECTED.name).but(shuffled.details)
+        sidecar = contrast_sidecar(context, result, _OWN_P).but(own)
         yield from files.of_p(shuffled.p, sidecar, desc="_desc-permutation")
     if peaks is not None:
         sidecar = contrast_sidecar(context, result, "Values of each row at the peaks")
@@ -126,7 +128,7 @@ class _Files:
         inference = self.context.spec.inference
         if not inference.has_log10_p:
             return
-        is_corrected = sidecar.correction not in (None, "none")
+        is_corrected = sidecar.correction not in (None, UNCORRECTED.name)
         level = inference.alpha if is_corrected else inference.cluster_forming_p
         n_shuffles = None if sidecar.tail_approximation else sidecar.number_of_permutations
         smallest = float(np.finfo(np.float32).tiny) if n_shuffles is None else 1 / (n_shuffles + 1)
@@ -156,7 +158,7 @@ class _Files:
         if significance.p_corrected is not None:
             words = f"p-value corrected by {significance.correction}"
             yield from self.of_p(significance.p_corrected, sidecar(words), f"_desc-{name}")
-        if significance.correction == "ari":
+        if CORRECTIONS[significance.correction].bounds_discoveries:
             proportions = map_discoveries(significance, elements.n_elements)
             yield self.map("tdp", proportions, sidecar(_TDP), f"_desc-{name}")
         if significance.z is not None:

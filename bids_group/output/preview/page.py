@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from bids_group.config import CORRECTIONS
 from bids_group.output.disk.writing import json_text
 from bids_group.output.files.sidecars import POOLINGS, say_center
 from bids_group.output.preview.folding import fold_columns, fold_reasons, fold_weights, folded_terms
@@ -20,8 +21,6 @@ _MAX_ROWS = 8
 _MAX_COLUMNS = 12
 _MAX_LISTED = 12
 """Rows of a table of cells or covariates."""
-_FORMED = ("fwe-size", "fwe-mass", "ari", "none")
-"""Corrections that use the cluster-forming p."""
 _GAP = 3
 """Blanks that the table puts between two columns."""
 
@@ -110,11 +109,12 @@ def _spell_elements(images: Mapping[str, Any]) -> str:
 
 def _spell_clusters(inference: Mapping[str, Any]) -> str | None:
     neighbours = f"{inference['Connectivity']} neighbours"
-    if set(_FORMED) & set(inference["Corrections"]):
+    rules = [CORRECTIONS[name] for name in inference["Corrections"]]
+    if any(one.uses_forming_p for one in rules):
         extent = inference["ClusterExtentMm3"]
         least = "" if extent is None else f"; uncorrected ones of at least {_number(extent)} mm³"
         return f"formed at p < {_number(inference['ClusterFormingP'])}, {neighbours}{least}"
-    return neighbours if "fwe-tfce" in inference["Corrections"] or inference["Connectivity"] != 6 else None
+    return neighbours if any(one.is_clusterwise for one in rules) or inference["Connectivity"] != 6 else None
 
 
 def _spell_shuffling(inference: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bids_group.config.corrections import find_correction
 from bids_group.output.report import brains, charts
 from bids_group.output.report.canvas import place
 from bids_group.output.report.corrections_view import (
@@ -19,7 +20,7 @@ from bids_group.output.report.corrections_view import (
     view_rows,
     view_verdicts,
 )
-from bids_group.output.report.desk import ContrastDesk, title_of
+from bids_group.output.report.desk import ContrastDesk
 from bids_group.output.report.folder import read_numbers, sidecar_of
 from bids_group.output.report.influence_view import view_influence
 from bids_group.output.report.pictures import Picture
@@ -115,7 +116,7 @@ def _mosaic(desk: ContrastDesk) -> Picture:
     test, layers = desk.contrast.test, desk.layers
     correction = outlined_correction(desk.contrast)
     n_significant = int((layers.significant.data > 0).sum())
-    outlined = f"{n_significant} voxels outlined ({title_of(correction)})"
+    outlined = f"{n_significant} voxels outlined ({find_correction(correction).title})"
     outlined = outlined if n_significant else "nothing outlined: nothing is significant"
     return desk.album.add(
         brains.draw_mosaic(layers, desk.stage.cuts),
@@ -143,7 +144,7 @@ def _ground_note(stage: Stage) -> str:
 def _projection(desk: ContrastDesk) -> Picture | None:
     if not (desk.layers.significant.data > 0).any():
         return None
-    correction = title_of(outlined_correction(desk.contrast))
+    correction = find_correction(outlined_correction(desk.contrast)).title
     return desk.album.add(
         brains.draw_projection(desk.layers),
         f"{desk.stem}_desc-projection_statmap.png",
@@ -169,24 +170,19 @@ def _nulls(desk: ContrastDesk) -> Iterator[Picture]:
     """Draw each null distribution, with the observed maximum (its first row) and the threshold."""
     shuffled = [name for name in desk.contrast.corrections if name in desk.contrast.nulls]
     for correction in shuffled:
+        rule = find_correction(correction)
         threshold = sidecar_of(desk.contrast.clusters[correction]).threshold
         table = read_numbers(desk.contrast.nulls[correction])
         for column in map(str, table.columns):
             values = table[column].to_numpy(dtype=float)
-            name = f"maximum of {_measure(column, desk.contrast.test)} over the brain"
+            name = f"maximum of {rule.measured or desk.contrast.test} over the brain"
             label = f"{correction}Null{''.join(filter(str.isalnum, column)).capitalize()}"
             yield desk.album.add(
                 charts.draw_null(values[1:], values[0], threshold, name),
                 f"{desk.stem}_desc-{label}_statmap.svg",
                 alt=f"Histogram of the {name} in {len(values) - 1} shuffles; observed {values[0]:.4g}.",
-                caption=f"{title_of(correction)}: the {name} in the shuffled data.",
+                caption=f"{rule.title}: the {name} in the shuffled data.",
             )
-
-
-def _measure(column: str, test: str) -> str:
-    """Say what a null distribution is about."""
-    words = {"voxel": test, "size": "cluster size (mm³)", "mass": "cluster mass", "tfce": "TFCE"}
-    return words.get(column, column)
 
 
 # -------------------------------------------------------------------------------------- tables
@@ -212,7 +208,7 @@ def _volume(desk: ContrastDesk) -> Mapping[str, Any]:
         "opaque_at": desk.layers.opaque_at,
         "strongest": list(desk.strongest_mm),
         "start": list(desk.focus_mm),
-        "correction": title_of(correction) if correction else "",
+        "correction": find_correction(correction).title if correction else "",
         "statistic": pack_statistic(desk.layers.statistic),
         "mask": pack_flags(place(desk.stage.inside.astype(np.float32), desk.stage.grid)),
         "significant": pack_flags(desk.layers.significant),

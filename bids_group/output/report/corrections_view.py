@@ -10,10 +10,11 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import ndimage
 
+from bids_group.config.corrections import UNCORRECTED, find_correction, in_order
 from bids_group.output.files.clusters import spell_clusters
 from bids_group.output.report.brains import Row, draw_rows
 from bids_group.output.report.canvas import cuts_through, place
-from bids_group.output.report.desk import ContrastDesk, title_of
+from bids_group.output.report.desk import ContrastDesk
 from bids_group.output.report.folder import read_table, sidecar_of
 from bids_group.output.report.pictures import Picture
 from bids_group.output.report.tables import TableView, show_number, view_table
@@ -23,8 +24,6 @@ from bids_group.words import counted
 
 UNCORRECTED_P = 0.001
 """Height of the uncorrected row of the picture, where no other was asked for."""
-_P_COLUMNS = {"fweSize": "p_size", "fweMass": "p_mass", "fweTfce": "p_tfce"}
-_ORDER = ("none", "fdr", "bonferroni", "ari", "fweVoxel", "fweSize", "fweMass", "fweTfce")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +48,7 @@ class Finding:
     def title(self) -> str:
         """The correction in words; with an extent, also that this controls nothing."""
         more = "" if self.extent is None else f", {self.extent} (no error rate is controlled)"
-        return title_of(self.correction) + more
+        return find_correction(self.correction).title + more
 
     @property
     def extent(self) -> str | None:
@@ -65,7 +64,7 @@ class Finding:
     @property
     def counted(self) -> str:
         """Say how many clusters there are: of all-resolutions inference also those without discoveries."""
-        if self.correction == "ari":
+        if find_correction(self.correction).bounds_discoveries:
             return spell_clusters(int(self.table["cluster"].nunique()), self.n_significant)
         return spell_clusters(self.n_significant)
 
@@ -79,10 +78,11 @@ def find(desk: ContrastDesk, correction: str) -> Finding:
 
 
 def _significant(correction: str, table: pd.DataFrame, alpha: float) -> pd.DataFrame:
-    """Return the rows of the significant clusters: for ``ari`` of those with a true discovery."""
-    if correction == "ari":
+    """Return the rows of the significant clusters: where discoveries are bounded of those with one."""
+    rule = find_correction(correction)
+    if rule.bounds_discoveries:
         return table[pd.to_numeric(table["true_discovery_proportion"]) > 0]
-    column = _P_COLUMNS.get(correction, "p_corrected")
+    column = f"p_{rule.measure}" if rule.measure and rule.is_clusterwise else "p_corrected"
     if table.empty or column not in table or table[column].isna().all():
         return table
     best = pd.to_numeric(table[column]).groupby(table["cluster"]).transform("min")
@@ -92,8 +92,9 @@ def _significant(correction: str, table: pd.DataFrame, alpha: float) -> pd.DataF
 def answer(desk: ContrastDesk, finding: Finding) -> Answer:
     """Say in a sentence what a correction found."""
     title, n_found = finding.title, finding.n_significant
-    n_all = f" of {finding.table['cluster'].nunique()}" if finding.correction == "ari" else ""
-    short = f"{title_of(finding.correction)}: {n_found}{n_all}"
+    rule = find_correction(finding.correction)
+    n_all = f" of {finding.table['cluster'].nunique()}" if rule.bounds_discoveries else ""
+    short = f"{rule.title}: {n_found}{n_all}"
     head = f"{title[0].upper()}{title[1:]}, α = {alpha_of(finding.sidecar):g}: "
     if not n_found:
         return Answer(sentence=f"{head}nothing is significant.", short=short, is_found=False)
@@ -120,14 +121,14 @@ def view_verdicts(desk: ContrastDesk, findings: Mapping[str, Finding]) -> TableV
 
 def _verdict(finding: Finding) -> dict[str, str | None]:
     sidecar = finding.sidecar
+    rule = find_correction(finding.correction)
     n_shuffles, n_elements = sidecar.number_of_permutations, sidecar.number_of_significant_elements
-    is_ari = finding.correction == "ari"
     return {
         "correction": finding.title,
         "α": str(alpha_of(sidecar)),
         "threshold": threshold_text(sidecar),
         "significant voxels": "n/a" if n_elements is None else str(n_elements),
-        "clusters": finding.counted if is_ari else str(finding.n_significant),
+        "clusters": finding.counted if rule.bounds_discoveries else str(finding.n_significant),
         "shuffles": None if n_shuffles is None else str(n_shuffles),
     }
 
@@ -160,19 +161,15 @@ def view_rows(desk: ContrastDesk, findings: Mapping[str, Finding]) -> Picture:
 
 
 def _rows(desk: ContrastDesk, findings: Mapping[str, Finding]) -> Iterator[Row]:
-    if "none" not in findings and desk.maps.p is not None:
+    if UNCORRECTED.label not in findings and desk.maps.p is not None:
         is_in = (desk.maps.p <= np.float32(UNCORRECTED_P)) & desk.stage.inside
         n_clusters = _count(is_in, desk.maps.statistic, findings)
         yield _row(desk, f"uncorrected, p ≤ {UNCORRECTED_P:g}", is_in, spell_clusters(n_clusters))
-    for correction in sorted(findings, key=lambda name: (*_rank(name), name)):
+    for correction in in_order(findings):
         finding = findings[correction]
-        level = f"p ≤ {alpha_of(finding.sidecar):g}" if correction == "none" else None
-        title = ", ".join(part for part in (title_of(correction), level, finding.extent) if part)
+        level = f"p ≤ {alpha_of(finding.sidecar):g}" if correction == UNCORRECTED.label else None
+        title = ", ".join(part for part in (find_correction(correction).title, level, finding.extent) if part)
         yield _row(desk, title, elements_of(desk, finding), finding.counted)
-
-
-def _rank(correction: str) -> tuple[int]:
-    return (_ORDER.index(correction) if correction in _ORDER else len(_ORDER),)
 
 
 def _row(desk: ContrastDesk, title: str, is_in: npt.NDArray[np.bool_], clusters: str) -> Row:

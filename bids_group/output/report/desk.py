@@ -23,22 +23,6 @@ from bids_group.output.report.volumes import (
     strongest_mm,
 )
 
-CORRECTION_TITLES: Mapping[str, str] = {
-    "none": "uncorrected",
-    "fdr": "false discovery rate",
-    "bonferroni": "Bonferroni",
-    "ari": "all-resolutions inference",
-    "fweVoxel": "family-wise error, voxel (permutation)",
-    "fweSize": "family-wise error, cluster size (permutation)",
-    "fweMass": "family-wise error, cluster mass (permutation)",
-    "fweTfce": "family-wise error, TFCE (permutation)",
-}
-
-
-def title_of(correction: str | None) -> str:
-    """Say a correction in words."""
-    return CORRECTION_TITLES.get(str(correction), str(correction))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AnalysisDesk:

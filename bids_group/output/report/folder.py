@@ -13,15 +13,13 @@ import numpy.typing as npt
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
+from bids_group.config.corrections import in_order
 from bids_group.errors import DataError, MissingInputError
 from bids_group.json_files import read_json
 from bids_group.labels import natural_order
 from bids_group.output.disk.manifest import own_files
 from bids_group.output.files.names import sidecar_path
 from bids_group.records.sidecars import ContrastEntry, RunRecord, Sidecar
-
-CORRECTION_ORDER = ("fweTfce", "fweVoxel", "fweMass", "fweSize", "bonferroni", "fdr", "ari", "none")
-"""The strictest control comes first: its outline is the one drawn on the pictures."""
 
 UNCORRECTED = "permutation"
 """``desc`` of a p map that is by shuffling, but no correction."""
@@ -80,12 +78,7 @@ class ContrastFiles:
     @property
     def corrections(self) -> tuple[str, ...]:
         """Corrections that left a map or a cluster table, the strictest first."""
-        known = {*self.corrected, *self.clusters}
-        return tuple(sorted(known, key=lambda name: (*_rank(name), name)))
-
-
-def _rank(name: str) -> tuple[int]:
-    return (CORRECTION_ORDER.index(name) if name in CORRECTION_ORDER else len(CORRECTION_ORDER),)
+        return in_order({*self.corrected, *self.clusters}, is_strictest_first=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from bids_group.config.corrections import UNCORRECTED, find_correction
 from bids_group.output.files.contrasts import PLAIN
 from bids_group.output.files.sidecars import say_center
 from bids_group.output.report.references import Reference, references
@@ -14,18 +15,6 @@ from bids_group.words import counted, list_some
 Facts = Mapping[str, Any]
 
 ALWAYS_CITED = ("gorgolewski2016", "yarkoni2019", "abraham2014", "taylor2023")
-_CORRECTIONS = {
-    "none": "uncorrected p-values (α = {alpha:g})",
-    "fdr": "the false discovery rate (q = {alpha:g}; {{benjamini1995}})",
-    "bonferroni": "the Bonferroni correction (α = {alpha:g})",
-    "ari": "all-resolutions inference, which bounds the share of true discoveries in a cluster from below "
-    "(α = {alpha:g}; {{rosenblatt2018}})",
-    "fweVoxel": "the permutation distribution of the maximum over voxels (α = {alpha:g}; {{nichols2002}})",
-    "fweSize": "the permutation distribution of the largest cluster size (α = {alpha:g}; {{nichols2002}})",
-    "fweMass": "the permutation distribution of the largest cluster mass (α = {alpha:g}; {{bullmore1999}})",
-    "fweTfce": "the permutation distribution of the maximum of threshold-free cluster enhancement "
-    "(E = 0.5, H = 2; α = {alpha:g}; {{smith2009}})",
-}
 _MOST_COLUMNS = 12
 _POOLINGS = {
     "precision": " Several maps of one participant were pooled as fixed effects, weighted by the inverse "
@@ -197,15 +186,16 @@ def _family(corrections: Sequence[Facts]) -> str:
 
 def _parametric(facts: Facts) -> str:
     """Say what corrections without shuffling make of variance groups and blocks."""
-    names = [str(one["name"]) for one in facts["corrections"] if not str(one["name"]).startswith("fwe")]
+    rules = [find_correction(one["name"]) for one in facts["corrections"]]
+    parametric = [one for one in rules if not one.needs_shuffling]
     sentences = []
-    if facts.get("variance_groups") and set(names) & {"fdr", "bonferroni", "ari"}:
+    if facts.get("variance_groups") and set(parametric) - {UNCORRECTED}:
         sentences.append(
             "Corrections without shuffling took the degrees of freedom of the smallest variance group on "
             "which a contrast depends."
         )
     if facts.get("ignored_blocks"):
-        which = " and corrections without shuffling" if names else ""
+        which = " and corrections without shuffling" if parametric else ""
         sentences.append(
             f"Parametric p-values{which} take rows for independent, also within {facts['ignored_blocks']}."
         )
@@ -213,14 +203,13 @@ def _parametric(facts: Facts) -> str:
 
 
 def _say_correction(entry: Facts) -> str:
-    words = _CORRECTIONS.get(str(entry["name"]), str(entry["name"]))
-    return words.format(alpha=float(entry.get("alpha") or 0.05))
+    return find_correction(entry["name"]).sentence.format(alpha=float(entry.get("alpha") or 0.05))
 
 
 def _forming(facts: Facts) -> str:
     """Say how clusters were formed where their extent was tested."""
     for entry in facts["corrections"]:
-        if entry["name"] in ("fweSize", "fweMass", "ari") and entry.get("cluster_forming_z"):
+        if find_correction(entry["name"]).uses_forming_p and entry.get("cluster_forming_z"):
             size = "|z|" if facts.get("is_two_sided") else "z"
             p = f" (uncorrected p < {entry['cluster_forming_p']:g})" if entry.get("cluster_forming_p") else ""
             near = f", {entry['connectivity']} neighbours" if entry.get("connectivity") else ""

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
+from bids_group.config.corrections import find_correction
 from bids_group.output.report import brains, build_report, corrections_view
 from bids_group.output.report.canvas import cuts_through
 from bids_group.output.report.desk import lay_analysis, lay_contrast
@@ -64,7 +65,7 @@ def test_each_row_has_the_voxels_and_clusters_of_its_correction(
         if name in corrections:
             own = p if name == "none" else nib.load(f"{stem}_stat-p_desc-{name}_statmap.nii.gz").get_fdata()
             table = pd.read_csv(f"{stem}_desc-{name}_clusters.tsv", sep="\t", na_values="n/a")
-            title = corrections_view.title_of(name) + (", p ≤ 0.05" if name == "none" else "")
+            title = find_correction(name).title + (", p ≤ 0.05" if name == "none" else "")
             expected.append((title, own <= np.float32(0.05), table["cluster"].nunique()))
     assert [row.words[0] for row in rows] == [title for title, _, _ in expected]
     for row, (_, is_in, n_clusters) in zip(rows, expected, strict=True):
