@@ -17,7 +17,7 @@ from bids_group.inference.engine import Job, run_null
 from bids_group.inference.forest import Heights, cluster_maxima, tfce_map
 from bids_group.inference.forest import Workspace as ForestWorkspace
 from bids_group.inference.residuals import build_residuals
-from bids_group.inference.saddles import CHUNK, Lattice, Workspace, lattice_maxima
+from bids_group.inference.saddles import CHUNK, Lattice, LatticeWorkspace, lattice_maxima
 from bids_group.inference.scheme import choose_scheme
 from bids_group.inference.statistic import build_statistic
 
@@ -53,7 +53,7 @@ def by_definition(z, elements, connectivity, heights):
 
 def by_saddles(z, elements, connectivity, heights, work=None):
     lattice = Lattice.of(elements, connectivity, heights.extent_power)
-    return lattice_maxima(z, heights, lattice, work or Workspace.on(lattice))
+    return lattice_maxima(z, heights, lattice, work or LatticeWorkspace.on(lattice))
 
 
 def by_forest(z, elements, connectivity, heights):
@@ -183,7 +183,7 @@ def test_adversarial_maps_fit_into_the_memory_and_equal_the_forest(name, connect
     z = elements.pack(ADVERSARIES[name](shape).astype(np.float32))
     heights = Heights(threshold=1.6, is_two_sided=True, has_tfce=True)
     lattice = Lattice.of(elements, connectivity, 0.5)
-    guard, room = np.uint32(0xDEADBEEF), Workspace.on(lattice)
+    guard, room = np.uint32(0xDEADBEEF), LatticeWorkspace.on(lattice)
     listed = np.full(room.listed.size + 64, guard, np.uint32)
     work = replace(room, listed=listed)
     found = lattice_maxima(z, heights, lattice, work)
@@ -199,7 +199,7 @@ def test_larger_maps_equal_the_forest_and_the_enhanced_map(connectivity, sigma):
     random, shape = np.random.default_rng(3), (31, 36, 29)
     elements = elements_of(random.random(shape) < 0.9)
     lattice = Lattice.of(elements, connectivity, 0.5)
-    work, graph = Workspace.on(lattice), build_adjacency(elements, connectivity)
+    work, graph = LatticeWorkspace.on(lattice), build_adjacency(elements, connectivity)
     for is_two_sided, threshold in ((True, 2.3), (False, 2.3), (True, 0.5), (True, 9.0)):
         noise = gaussian_filter(random.standard_normal(shape), sigma)
         z = elements.pack((noise / noise.std()).astype(np.float32))
@@ -207,7 +207,7 @@ def test_larger_maps_equal_the_forest_and_the_enhanced_map(connectivity, sigma):
         found = lattice_maxima(z, heights, lattice, work)
         assert_same(found, by_forest(z, elements, connectivity, heights))
         assert found[2] == pytest.approx(tfce_map(z, heights, graph).max(), rel=1e-6)
-        assert found == lattice_maxima(z, heights, lattice, Workspace.on(lattice))  # to the last bit
+        assert found == lattice_maxima(z, heights, lattice, LatticeWorkspace.on(lattice))  # to the last bit
 
 
 RANDOM = np.random.default_rng(11)
