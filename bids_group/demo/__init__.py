@@ -4,8 +4,6 @@ The truth (where an effect lies, how large it is, which contrast finds it) is wr
 returned. Importing this package is cheap; numpy and nibabel are imported when a dataset is written.
 """
 
-from __future__ import annotations
-
 from bids_group.demo.cli import main
 from bids_group.demo.dataset import write_demo
 from bids_group.demo.kinds import KINDS, DemoTruth, EffectSphere, Irregularity

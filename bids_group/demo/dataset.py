@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bids_group.demo.kinds import CONTRAST, KINDS, LABEL, SPACE, DemoTruth, Irregularity, Kind
+from bids_group import __version__
+from bids_group.demo.kinds import COLUMNS, CONTRAST, KINDS, LABEL, SPACE, TASK, DemoTruth, Irregularity, Kind
 from bids_group.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from bids_group.demo.people import People
+    import numpy as np
+    import pandas as pd
 
 _WORDS = {
     "missing run": "has no map of session {session}, run {run}",
     "missing value": "has n/a for {covariate}",
     "reduced coverage": "the map of session {session}, run {run} does not cover the brain below z = −20 mm",
     "no maps": "stands in participants.tsv and has no maps",
+}
+_N_TRIALS = 8
+_RESPONSES = {
+    "TaskName": TASK,
+    "trial_type": {"Description": "What was shown", "Levels": {"face": "a face", "house": "a house"}},
+    "response_time": {"Description": "Time from the picture to the button press", "Units": "s"},
 }
 
 
@@ -41,12 +49,9 @@ def write_demo(
         A folder that does not exist yet, or is empty.
     kind
         One of `KINDS`.
-    seed
-        Of the random generator.
-    size_mm
-        Edge of a voxel; default: that of the kind.
-    n_people
-        People with maps; default: that of the kind. Irregular people beyond it are left out.
+    size_mm, n_people
+        Edge of a voxel, and people with maps; default: those of the kind. Irregular people beyond are left
+        out.
 
     Raises
     ------
@@ -57,32 +62,28 @@ def write_demo(
     """
     import numpy as np
 
-    from bids_group.demo.effects import build_grid, build_signal
+    from bids_group.demo.effects import build_grid, build_signal, draw_people
     from bids_group.demo.maps import plan_maps, write_maps
-    from bids_group.demo.people import draw_people
-    from bids_group.demo.tables import write_tables
 
     recipe = _find_kind(kind, n_people)
     rng = np.random.default_rng(seed)
     people = draw_people(rng, recipe)
+    subjects = tuple(people.index[: recipe.n_people])
     signal = build_signal(recipe, people, build_grid(size_mm or recipe.size_mm))
-    res = f"{size_mm or recipe.size_mm:g}mm".replace(".", "p")
-    plans = tuple(plan_maps(recipe, people.labels))
+    plans = tuple(plan_maps(recipe, subjects))
     root = output_dir.absolute()
     truth = DemoTruth(
         kind=kind,
         seed=seed,
         bids_dir=root,
         derivative_dir=root / "derivatives" / "firstlevel",
-        first_level_contrast=CONTRAST
-        if recipe.suffix == "statmap"
-        else f"{LABEL}{recipe.suffix.capitalize()}",
+        first_level_contrast=CONTRAST if recipe.is_contrast else f"{LABEL}{recipe.suffix.capitalize()}",
         space=SPACE,
-        res=res,
+        res=f"{size_mm or recipe.size_mm:g}mm".replace(".", "p"),
         shape=signal.grid.shape,
         n_mask_voxels=int(signal.mask.sum()),
-        subjects=people.labels,
-        n_rows=len(people.table),
+        subjects=subjects,
+        n_rows=len(people),
         n_maps=len(plans),
         places=recipe.places,
         irregular=tuple(_name_irregular(recipe, people)),
@@ -92,8 +93,8 @@ def write_demo(
     )
     _create(root)
     try:
-        write_tables(truth, recipe, people, rng)
-        write_maps(truth, signal, plans, rng)
+        _write_tables(truth, recipe, people, rng)
+        write_maps(truth, recipe, signal, plans, rng)
     except OSError as error:
         raise OutputError(f"The demo cannot be written to {root}.", found=error.strerror) from error
     return truth
@@ -105,11 +106,8 @@ def _find_kind(name: str, n_people: int | None) -> Kind:
     recipe = KINDS[name]
     if n_people is None:
         return recipe
-    irregular = tuple(
-        (what, n_people if what == "no maps" else position)
-        for what, position in recipe.irregular
-        if what == "no maps" or position < n_people
-    )
+    moved = [(what, n_people if what == "no maps" else at) for what, at in recipe.irregular]
+    irregular = tuple((what, at) for what, at in moved if what == "no maps" or at < n_people)
     return replace(recipe, n_people=n_people, irregular=irregular)
 
 
@@ -127,9 +125,71 @@ def _create(root: Path) -> None:
         )
 
 
-def _name_irregular(recipe: Kind, people: People) -> Iterator[Irregularity]:
+def _name_irregular(recipe: Kind, people: pd.DataFrame) -> Iterator[Irregularity]:
     session, run = (recipe.sessions or ("",))[-1], (recipe.runs or ("",))[-1]
-    covariate = recipe.covariates[-1]
     for what, position in recipe.irregular:
-        words = _WORDS[what].format(session=session, run=run, covariate=covariate)
-        yield Irregularity(subject=people.table.index[position], what=what, words=words)
+        words = _WORDS[what].format(session=session, run=run, covariate=recipe.covariates[-1])
+        yield Irregularity(subject=people.index[position], what=what, words=words)
+
+
+def _write_tables(truth: DemoTruth, recipe: Kind, people: pd.DataFrame, rng: np.random.Generator) -> None:
+    """Write everything but maps: descriptions, participants, a few responses per person, and the truth.
+
+    BIDS wants a folder for each person in participants.tsv: hence the responses.
+    """
+    import numpy as np
+    import pandas as pd
+    from jinja2 import Environment, PackageLoader, select_autoescape
+
+    from bids_group.output.disk.writing import write_json, write_table, write_text
+
+    root, maps = truth.bids_dir, "First-level maps" if recipe.is_contrast else "Maps of grey matter"
+    generator = {"Name": "firstlevel", "Version": __version__, "Description": "Simulated by bids-group-demo"}
+    own = {"Name": "bids-group-demo", "Version": __version__}
+    for folder, name, type_, made_by in (
+        (root, f"bids-group demo, {truth.kind}", "raw", own),
+        (truth.derivative_dir, maps, "derivative", generator),
+    ):
+        about = {"Name": name, "BIDSVersion": "1.10.0", "DatasetType": type_, "License": "CC0"}
+        write_json(folder / "dataset_description.json", {**about, "GeneratedBy": [made_by]})
+    write_text(truth.derivative_dir / ".bidsignore", "*_statmap.*\n")
+    _write_participants(root, recipe, people)
+    for subject in people.index:
+        for session in recipe.sessions or (None,):
+            parts = [f"sub-{subject}"] + ([f"ses-{session}"] if session else [])
+            path = root.joinpath(*parts, "beh", "_".join([*parts, f"task-{TASK}", "beh.tsv"]))
+            shown = np.repeat(["face", "house"], _N_TRIALS // 2)
+            times = np.round(0.35 + 0.4 * rng.random(_N_TRIALS), 3)
+            write_table(path, pd.DataFrame({"trial_type": shown, "response_time": times}))
+    write_json(root / f"task-{TASK}_beh.json", _RESPONSES)
+    pages = Environment(
+        loader=PackageLoader("bids_group.demo"), autoescape=select_autoescape(), trim_blocks=True
+    )
+    readme = pages.get_template("README.md.j2").render(truth=truth, recipe=recipe)
+    write_text(root / "README.md", f"{readme}\n")
+    write_json(root / "code" / "truth.json", _truth_of(truth))
+
+
+def _write_participants(root: Path, recipe: Kind, people: pd.DataFrame) -> None:
+    """Write participants.tsv and .json, which names of a factor the levels that this kind has."""
+    from bids_group.output.disk.writing import write_json, write_table
+
+    table = people.astype(str)
+    for what, position in recipe.irregular:
+        if what == "missing value":
+            table.loc[table.index[position], recipe.covariates[-1]] = "n/a"
+    table.insert(0, "participant_id", [f"sub-{label}" for label in table.index])
+    write_table(root / "participants.tsv", table)
+    described: dict[str, Any] = {name: dict(COLUMNS[name]) for name in people.columns}
+    for name, levels in recipe.factors:
+        described[name]["Levels"] = {one: described[name]["Levels"][one] for one in levels}
+    write_json(root / "participants.json", described)
+
+
+def _truth_of(truth: DemoTruth) -> dict[str, Any]:
+    record = asdict(truth)
+    del record["bids_dir"]
+    record["derivative_dir"] = truth.derivative_dir.relative_to(truth.bids_dir).as_posix()
+    for place, written in zip(truth.places, record["places"], strict=True):
+        written["size_mm3"] = round(place.size_mm3, 1)
+    return record

@@ -1,106 +1,100 @@
-"""The true effect of each person at each voxel; a brain-shaped grid, and noise of known variance."""
+"""Who the people of a demo are, and the true effect of each at each voxel; noise of known variance."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bids_group.demo.kinds import Kind
-from bids_group.demo.people import People
+from bids_group.demo.kinds import EFFECTS, RANGES, Kind
 from bids_group.elements import Grid
 
 FloatVolume = npt.NDArray[np.float64]
+Triple = tuple[float, float, float]
 
 # Two superellipsoids near the brain of MNI152NLin2009cAsym (Dice 0.92): centre and half axes in mm.
-_CEREBRUM = ((0.0, -19.0, 13.0), (70.0, 85.0, 62.0))
-_CEREBELLUM = ((0.0, -60.0, -36.0), (56.0, 32.0, 32.0))
+_BRAIN = (((0.0, -19.0, 13.0), (70.0, 85.0, 62.0)), ((0.0, -60.0, -36.0), (56.0, 32.0, 32.0)))
 _EXPONENT = 2.3
 _CORNER_MM = (-75.0, -110.0, -75.0)
 _EXTENT_MM = (150.0, 185.0, 155.0)
-_BETWEEN_FWHM_MM = 10.0
+_MORE_IN_MEN_ML = 150
+
+
+def draw_people(rng: np.random.Generator, kind: Kind) -> pd.DataFrame:
+    """Draw everybody's true values, balanced over factors: index ``01`` …; whoever has no maps stands last.
+
+    Within each level of the first factor a covariate takes the same evenly spaced values in random order, so
+    the groups are alike in it.
+    """
+    n_without = sum(what == "no maps" for what, _ in kind.irregular)
+    cells = list(product(*(levels for _, levels in kind.factors))) or [()]
+    rows = [cells[i % len(cells)] for i in range(kind.n_people + n_without)]
+    labels = [f"{i + 1:02d}" for i in range(len(rows))]
+    table = pd.DataFrame(rows, index=labels, columns=[name for name, _ in kind.factors], dtype=object)
+    strata = (table.iloc[:, 0].to_numpy() if kind.factors else np.zeros(len(rows)))[: kind.n_people]
+    for name in kind.covariates:
+        low, high = RANGES[name]
+        values = np.zeros(kind.n_people, dtype=int)
+        for stratum in np.unique(strata):
+            members = np.flatnonzero(strata == stratum)
+            values[members] = rng.permutation(np.linspace(low, high, len(members)).round().astype(int))
+        table[name] = np.concatenate([values, rng.integers(low, high, n_without, endpoint=True)])
+        if name == "tiv":
+            table[name] += np.where(table["sex"] == "M", _MORE_IN_MEN_ML, 0)
+    return table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Signal:
-    """Where the effects lie: one boolean volume per place (of the grid's shape), and its loading on each row.
+    """Where the effects lie: ``spheres`` of shape ``(n_places, x, y, z)`` are 1 inside a place and 0 outside.
 
-    ``loadings``: index = (subject, session), columns = names of places; the true effect of a row in a place.
-    ``centers``: values of covariates at which the effects of groups are defined.
+    ``loadings``: by subject and session, the true effect in each place. ``centers``: values of covariates at
+    which the effects of groups are defined. ``scales``: what everything of a person is multiplied by.
     """
 
     grid: Grid
     mask: npt.NDArray[np.bool_]
-    spheres: Mapping[str, npt.NDArray[np.bool_]]
-    loadings: pd.DataFrame
+    spheres: FloatVolume
+    loadings: Mapping[tuple[str, str | None], npt.NDArray[np.float64]]
     centers: Mapping[str, float]
-    between_sd: float
-    baseline: float
     scales: Mapping[str, float]
-    """What everything of a person is multiplied by: 1, or the total volume over its mean."""
-
-    def draw_person(self, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-        """Draw how a person differs from the others, of the grid's shape."""
-        return self.between_sd * draw_noise(rng, self.grid, _BETWEEN_FWHM_MM)
-
-    def effect(self, subject: str, session: str | None) -> npt.NDArray[np.float64]:
-        """Sum of the true effects of a row over the places, of the grid's shape."""
-        position = self.loadings.index.get_loc((subject, session or ""))
-        weights = self.loadings.to_numpy()[position]
-        volumes = np.array(list(self.spheres.values()), dtype=np.float64)
-        return np.asarray(self.baseline + np.tensordot(weights, volumes, axes=1))
 
 
-def build_signal(recipe: Kind, people: People, grid: Grid) -> Signal:
-    """Lay a kind's places over a grid and weigh them for each person and session."""
-    complete = [i for i in range(people.n_with_maps) if ("missing value", i) not in recipe.irregular]
-    centers = {name: float(people.table[name].iloc[complete].mean()) for name in recipe.covariates}
-    rows = [(subject, session) for subject in people.labels for session in recipe.sessions or ("",)]
-    index = pd.MultiIndex.from_tuples(rows, names=["subject", "session"])
-    frame = people.table.loc[index.get_level_values("subject")].set_axis(index)
-    loadings = pd.DataFrame(
-        {place.name: place.value * _weigh(place.name, frame, recipe, centers) for place in recipe.places},
-        index=index,
-    )
-    spheres = {place.name: build_sphere(grid, place.centre_mm, place.radius_mm) for place in recipe.places}
-    tiv = people.table.loc[list(people.labels), "tiv"] if "tiv" in recipe.covariates else None
+def build_signal(recipe: Kind, people: pd.DataFrame, grid: Grid) -> Signal:
+    """Lay a kind's places over a grid and weigh them for each person and session.
+
+    What a place varies with is multiplied: ± 0.5 for the last level of a factor and the others, a covariate
+    less its centre. Then the contrast of a place has its value, and every other contrast sees 0.
+    """
+    complete = [i for i in range(recipe.n_people) if ("missing value", i) not in recipe.irregular]
+    centers = {name: float(people[name].iloc[complete].mean()) for name in recipe.covariates}
+    subjects = people.index[: recipe.n_people]
+    rows = list(product(subjects, recipe.sessions or (None,)))
+    sessions = np.array([session for _, session in rows], dtype=object)
+    frame = people.loc[[subject for subject, _ in rows]].assign(session=sessions)
+    varying = {
+        name: np.where(frame[name] == levels[-1], 0.5, -0.5)
+        for name, levels in (*recipe.factors, ("session", recipe.sessions or (None,)))
+    } | {name: frame[name].to_numpy(dtype=float) - center for name, center in centers.items()}
+    weights = [
+        place.value * math.prod((varying[name] for name in EFFECTS[place.name][2]), start=np.ones(len(rows)))
+        for place in recipe.places
+    ]
+    tiv = people.loc[subjects, "tiv"] if "tiv" in recipe.covariates else None
     return Signal(
         grid=grid,
-        mask=build_mask(grid),
-        spheres=spheres,
-        loadings=loadings,
+        mask=np.logical_or(*(_superellipsoid(grid, *part) for part in _BRAIN)),
+        spheres=np.array([build_sphere(grid, one.centre_mm, one.radius_mm) for one in recipe.places], float),
+        loadings=dict(zip(rows, np.array(weights).T, strict=True)),
         centers=centers,
-        between_sd=recipe.between_sd,
-        baseline=recipe.baseline,
-        scales={} if tiv is None else dict(tiv / tiv.mean()),
+        scales=dict.fromkeys(subjects, 1.0) if tiv is None else dict(tiv / tiv.mean()),
     )
-
-
-def _weigh(
-    place: str, frame: pd.DataFrame, recipe: Kind, centers: Mapping[str, float]
-) -> npt.NDArray[np.float64]:
-    """How much of a place's value each row shows: its contrast is the value, every other contrast sees 0."""
-    half = {name: np.where(frame[name] == levels[-1], 0.5, -0.5) for name, levels in recipe.factors}
-    weights = np.ones(len(frame))
-    if place == "slopeDifference":
-        weights = half["group"] * (frame["n_cigs"].to_numpy(dtype=float) - centers["n_cigs"])
-    elif place in ("ageSlope", "readingSlope"):
-        name = "age" if place == "ageSlope" else "reading_speed"
-        weights = frame[name].to_numpy(dtype=float) - centers[name]
-    elif place == "groupDifference":
-        weights = half["group"]
-    elif place == "sexDifference":
-        weights = half["sex"]
-    elif place == "interaction":
-        weights = half["group"] * half["sex"]
-    elif place in ("change", "changeDifference"):
-        weights = np.where(frame.index.get_level_values("session") == recipe.sessions[-1], 0.5, -0.5)
-        weights = weights * half["group"] if place == "changeDifference" else weights
-    return np.asarray(weights, dtype=np.float64)
 
 
 def build_grid(size_mm: float) -> Grid:
@@ -111,14 +105,7 @@ def build_grid(size_mm: float) -> Grid:
     return Grid(shape=(x, y, z), affine=affine)
 
 
-def build_mask(grid: Grid) -> npt.NDArray[np.bool_]:
-    """Whether a voxel lies in the brain: of the grid's shape."""
-    return np.logical_or(_superellipsoid(grid, *_CEREBRUM), _superellipsoid(grid, *_CEREBELLUM))
-
-
-def build_sphere(
-    grid: Grid, centre_mm: tuple[float, float, float], radius_mm: float
-) -> npt.NDArray[np.bool_]:
+def build_sphere(grid: Grid, centre_mm: Triple, radius_mm: float) -> npt.NDArray[np.bool_]:
     """Whether a voxel's centre lies within a sphere: of the grid's shape."""
     distances = _coordinates_mm(grid) - np.asarray(centre_mm)[:, None, None, None]
     return np.asarray((distances**2).sum(axis=0) <= radius_mm**2)
@@ -152,9 +139,7 @@ def _unit_kernel(n_voxels: int, fwhm_voxels: float) -> FloatVolume:
     return np.asarray(kernel / np.linalg.norm(kernel, axis=1, keepdims=True))
 
 
-def _superellipsoid(
-    grid: Grid, centre_mm: tuple[float, float, float], half_axes_mm: tuple[float, float, float]
-) -> npt.NDArray[np.bool_]:
+def _superellipsoid(grid: Grid, centre_mm: Triple, half_axes_mm: Triple) -> npt.NDArray[np.bool_]:
     centre, half_axes = (np.asarray(triple)[:, None, None, None] for triple in (centre_mm, half_axes_mm))
     ratios = np.abs(_coordinates_mm(grid) - centre) / half_axes
     return np.asarray((ratios**_EXPONENT).sum(axis=0) < 1)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 What = Literal["missing run", "missing value", "no maps", "reduced coverage"]
 TASK, CONTRAST, SPACE = "faces", "facesVsHouses", "MNI152NLin2009cAsym"
@@ -99,36 +99,77 @@ class Kind:
     irregular: tuple[tuple[What, int], ...] = ()
     options: tuple[str, ...] = ()
 
-
-def _place(
-    name: str,
-    words: str,
-    contrast: str,
-    value: float,
-    centre_mm: tuple[float, float, float],
-    units: str = PERCENT,
-) -> EffectSphere:
-    return EffectSphere(
-        name=name,
-        words=words,
-        contrast=contrast,
-        value=value,
-        units=units,
-        centre_mm=centre_mm,
-        radius_mm=14.0,
-    )
+    @property
+    def is_contrast(self) -> bool:
+        """Whether its maps are first-level contrasts."""
+        return self.suffix == "statmap"
 
 
-_RIGHT_FUSIFORM = (35.0, -55.0, -15.0)
-_LEFT_INSULA = (-40.0, 10.0, 0.0)
-_MEDIAL_FRONTAL = (0.0, 35.0, 35.0)
-_LEFT_PARIETAL = (-35.0, -55.0, 45.0)
+RANGES = {"age": (21, 58), "n_cigs": (1, 25), "reading_speed": (40, 120), "tiv": (1250, 1550)}
+"""Between which values people differ in a covariate; its units stand in `COLUMNS`."""
+
+COLUMNS: Mapping[str, Mapping[str, Any]] = {
+    "age": {"Description": "Age at the first session", "Units": "year"},
+    "n_cigs": {"Description": "Cigarettes smoked per day", "Units": "cigarettes per day"},
+    "reading_speed": {"Description": "Words read aloud", "Units": "words per minute"},
+    "tiv": {"Description": "Total intracranial volume", "Units": "mL"},
+    "sex": {"Description": "Sex at birth", "Levels": {"F": "female", "M": "male"}},
+    "group": {
+        "Description": "Group of the participant",
+        "Levels": {
+            "control": "does not have the condition",
+            "patient": "has the condition",
+            "treated": "was treated between the sessions",
+        },
+    },
+}
+"""The columns of participants.tsv, as participants.json describes them."""
 
 _CHANGE = "mean(session=followup) - mean(session=baseline)"
 _CHANGE_DIFFERENCE = (
     "(mean(session=followup, group=treated) - mean(session=baseline, group=treated))"
     " - (mean(session=followup, group=control) - mean(session=baseline, group=control))"
 )
+_GROUPS = "mean(group=patient) - mean(group=control)"
+_SLOPES = "slope(n_cigs, group=patient) - slope(n_cigs, group=control)"
+_INTERACTION = (
+    "(mean(group=patient, sex=M) - mean(group=control, sex=M))"
+    " - (mean(group=patient, sex=F) - mean(group=control, sex=F))"
+)
+
+EFFECTS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
+    "mean": ("mean effect of everybody", "mean()", ()),
+    "groupDifference": ("patients respond more than controls", _GROUPS, ("group",)),
+    "sexDifference": ("men respond more than women", "mean(sex=M) - mean(sex=F)", ("sex",)),
+    "interaction": ("the difference between groups is larger in men", _INTERACTION, ("group", "sex")),
+    "slopeDifference": ("the slope on n_cigs is steeper in patients", _SLOPES, ("group", "n_cigs")),
+    "readingSlope": ("more response in fast readers", "slope(reading_speed)", ("reading_speed",)),
+    "ageSlope": ("less grey matter in older people", "slope(age)", ("age",)),
+    "change": ("more at follow-up than at baseline", _CHANGE, ("session",)),
+    "changeDifference": ("the treated change more", _CHANGE_DIFFERENCE, ("session", "group")),
+}
+"""The effects by name: in words, the contrast that finds it, and what it varies with."""
+
+_RIGHT_FUSIFORM = (35.0, -55.0, -15.0)
+_LEFT_INSULA = (-40.0, 10.0, 0.0)
+_MEDIAL_FRONTAL = (0.0, 35.0, 35.0)
+_LEFT_PARIETAL = (-35.0, -55.0, 45.0)
+
+
+def _place(
+    name: str, value: float, at: tuple[float, float, float], units: str = PERCENT, words: str = ""
+) -> EffectSphere:
+    usual, contrast, _ = EFFECTS[name]
+    return EffectSphere(
+        name=name,
+        words=words or usual,
+        contrast=contrast,
+        value=value,
+        units=units,
+        centre_mm=at,
+        radius_mm=14.0,
+    )
+
 
 KINDS: dict[str, Kind] = {
     "slopes": Kind(
@@ -140,22 +181,9 @@ KINDS: dict[str, Kind] = {
         sessions=("1", "2"),
         runs=("1", "2"),
         places=(
-            _place("mean", "mean effect of everybody", "mean()", 1.2, _RIGHT_FUSIFORM),
-            _place(
-                "groupDifference",
-                "patients respond more than controls",
-                "mean(group=patient) - mean(group=control)",
-                2.4,
-                _LEFT_INSULA,
-            ),
-            _place(
-                "slopeDifference",
-                "the slope on n_cigs is steeper in patients",
-                "slope(n_cigs, group=patient) - slope(n_cigs, group=control)",
-                0.36,
-                _MEDIAL_FRONTAL,
-                "percent signal change per cigarette a day",
-            ),
+            _place("mean", 1.2, _RIGHT_FUSIFORM),
+            _place("groupDifference", 2.4, _LEFT_INSULA),
+            _place("slopeDifference", 0.36, _MEDIAL_FRONTAL, f"{PERCENT} per cigarette a day"),
         ),
         irregular=(("missing run", 4), ("missing value", 8), ("reduced coverage", 13), ("no maps", 24)),
         options=("--formula", "~ group * n_cigs + age", "--missing", "drop"),
@@ -165,7 +193,7 @@ KINDS: dict[str, Kind] = {
         n_people=12,
         size_mm=8,
         covariates=("age",),
-        places=(_place("mean", "mean effect of everybody", "mean()", 2.4, _RIGHT_FUSIFORM),),
+        places=(_place("mean", 2.4, _RIGHT_FUSIFORM),),
         options=("--formula", "~ 1"),
     ),
     "paired": Kind(
@@ -176,9 +204,9 @@ KINDS: dict[str, Kind] = {
         covariates=("age",),
         sessions=("baseline", "followup"),
         places=(
-            _place("mean", "mean effect of everybody", "mean()", 2.4, _RIGHT_FUSIFORM),
-            _place("change", "more at follow-up than at baseline", _CHANGE, 2.4, _LEFT_INSULA),
-            _place("changeDifference", "the treated change more", _CHANGE_DIFFERENCE, 4.8, _MEDIAL_FRONTAL),
+            _place("mean", 2.4, _RIGHT_FUSIFORM),
+            _place("change", 2.4, _LEFT_INSULA),
+            _place("changeDifference", 4.8, _MEDIAL_FRONTAL),
         ),
         options=(
             *("--formula", "~ session * group + subject", "--pooling", "none", "--contrast"),
@@ -193,29 +221,10 @@ KINDS: dict[str, Kind] = {
         factors=(("group", ("control", "patient")), ("sex", ("F", "M"))),
         covariates=("age",),
         places=(
-            _place("mean", "mean effect of everybody", "mean()", 1.6, _RIGHT_FUSIFORM),
-            _place(
-                "groupDifference",
-                "patients respond more than controls",
-                "mean(group=patient) - mean(group=control)",
-                3.2,
-                _LEFT_INSULA,
-            ),
-            _place(
-                "sexDifference",
-                "men respond more than women",
-                "mean(sex=M) - mean(sex=F)",
-                3.2,
-                _MEDIAL_FRONTAL,
-            ),
-            _place(
-                "interaction",
-                "the difference between groups is larger in men",
-                "(mean(group=patient, sex=M) - mean(group=control, sex=M))"
-                " - (mean(group=patient, sex=F) - mean(group=control, sex=F))",
-                6.4,
-                _LEFT_PARIETAL,
-            ),
+            _place("mean", 1.6, _RIGHT_FUSIFORM),
+            _place("groupDifference", 3.2, _LEFT_INSULA),
+            _place("sexDifference", 3.2, _MEDIAL_FRONTAL),
+            _place("interaction", 6.4, _LEFT_PARIETAL),
         ),
         options=("--formula", "~ group * sex"),
     ),
@@ -225,15 +234,8 @@ KINDS: dict[str, Kind] = {
         size_mm=5,
         covariates=("reading_speed",),
         places=(
-            _place("mean", "mean effect of everybody", "mean()", 1.2, _RIGHT_FUSIFORM),
-            _place(
-                "readingSlope",
-                "more response in fast readers",
-                "slope(reading_speed)",
-                0.024,
-                _LEFT_PARIETAL,
-                "percent signal change per word a minute",
-            ),
+            _place("mean", 1.2, _RIGHT_FUSIFORM),
+            _place("readingSlope", 0.024, _LEFT_PARIETAL, f"{PERCENT} per word a minute"),
         ),
         irregular=(("missing value", 10), ("missing value", 47), ("missing value", 71)),
         options=("--formula", "~ reading_speed", "--missing", "drop", "--smoothing-fwhm", "5"),
@@ -248,22 +250,8 @@ KINDS: dict[str, Kind] = {
         factors=(("sex", ("F", "M")),),
         covariates=("age", "tiv"),
         places=(
-            _place(
-                "ageSlope",
-                "less grey matter in older people",
-                "slope(age)",
-                -0.006,
-                _MEDIAL_FRONTAL,
-                "share of the voxel per year",
-            ),
-            _place(
-                "sexDifference",
-                "more grey matter in men",
-                "mean(sex=M) - mean(sex=F)",
-                0.12,
-                _LEFT_INSULA,
-                "share of the voxel",
-            ),
+            _place("ageSlope", -0.006, _MEDIAL_FRONTAL, "share of the voxel per year"),
+            _place("sexDifference", 0.12, _LEFT_INSULA, "share of the voxel", "more grey matter in men"),
         ),
         options=("--input-suffix", "probseg", "--formula", "~ age + sex", "--scale-by", "tiv"),
     ),
