@@ -32,7 +32,7 @@ from bids_group.output.files.pooled import (
     read_pooled,
     write_pooled,
 )
-from bids_group.output.preview.description import describe_dry_run
+from bids_group.output.preview.description import Preview, describe_dry_run
 from bids_group.output.preview.page import print_dry_run, spell_duration
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "COMMAND",
     "REPORT",
     "TABLES",
+    "Preview",
     "check_description",
     "check_names",
     "check_output_names",

@@ -49,21 +49,16 @@ def run(config: RunConfig) -> None:
 
 
 def _show(plan: RunPlan) -> None:
-    description = output.describe_dry_run(
-        plan.cohort,
-        [one.analysis for one in plan.planned],
-        [one.design for one in plan.planned],
-        plan.exclusions,
-        plan.notices,
+    preview = output.Preview(
+        cohort=plan.cohort,
+        planned=[(one.analysis, one.design) for one in plan.planned],
+        exclusions=[*plan.cohort.exclusions, *plan.exclusions],
+        notices=plan.notices,
         spec=plan.spec,
-        observations=plan.observations if plan.config.level == "participant" else None,
+        pooled=plan.observations if plan.config.level == "participant" else None,
         seconds_of_shuffling=seconds_of_shuffling(plan, plan.planned),
     )
-    output.print_dry_run(
-        description,
-        output_format=plan.config.execution.output_format,
-        estimators=[one.analysis.estimator for one in plan.planned],
-    )
+    output.print_dry_run(preview, output_format=plan.config.execution.output_format)
 
 
 def _print_design(plan: RunPlan) -> None:

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from bids_group.config import AnalysisSpec, InferenceSpec
-from bids_group.output import describe_dry_run, print_dry_run
+from bids_group.output import Preview, describe_dry_run, print_dry_run
 from bids_group.records import Column, Contrast, Exclusion, Notice
 
 DEFAULT = AnalysisSpec()
@@ -21,19 +21,27 @@ WARNING = Notice(
 )
 
 
-def describe(made: Any, spec: AnalysisSpec = DEFAULT, **changes: Any) -> dict[str, Any]:
-    design = replace(made.data.design, **changes)
+def preview(made: Any, spec: AnalysisSpec = DEFAULT, **changes: Any) -> Preview:
     exclusions = (
         Exclusion(subject="07", reason="no map"),
         Exclusion(subject="02", session="b", reason="zeros only", path=Path("x/map.nii.gz")),
     )
-    notices = (WARNING, WARNING, Notice(severity="note", topic="shuffling", sentence="Signs are flipped."))
-    return describe_dry_run(made.cohort, [made.analysis], [design], exclusions, notices, spec=spec)
+    return Preview(
+        cohort=made.cohort,
+        planned=[(made.analysis, replace(made.data.design, **changes))],
+        exclusions=exclusions,
+        notices=(WARNING, WARNING, Notice(severity="note", topic="shuffling", sentence="Signs are flipped.")),
+        spec=spec,
+    )
 
 
-def show(description: dict[str, Any], output_format: Any = "text", width: int = 100) -> str:
+def describe(*arguments: Any, **changes: Any) -> dict[str, Any]:
+    return describe_dry_run(preview(*arguments, **changes))
+
+
+def show(shown: Preview, output_format: Any = "text", width: int = 100) -> str:
     page = StringIO()
-    print_dry_run(description, output_format=output_format, console=Console(file=page, width=width))
+    print_dry_run(shown, output_format=output_format, console=Console(file=page, width=width))
     return page.getvalue()
 
 
@@ -43,7 +51,7 @@ def test_people_are_counted_and_nobody_is_out_without_a_reason(made: Any) -> Non
     assert people["Out"] == {"07": ["no map"]}
     assert people["InWithLess"] == {"02": ["ses-b (map.nii.gz): zeros only"]}
     assert (people["Analysed"], people["Listed"]) == (6, 7)
-    unexplained = describe_dry_run(made.cohort, [made.analysis], [made.data.design], (), (), spec=DEFAULT)
+    unexplained = describe_dry_run(replace(preview(made), exclusions=()))
     assert unexplained["Participants"]["Out"] == {"07": ["no map of the selection"]}
 
 
@@ -63,10 +71,10 @@ def test_the_order_of_sessions_is_told_with_its_source(made: Any) -> None:
         "Levels": ["pre", "post"],
         "Order": "Levels in sessions.json",
     }
-    assert "Sessions pre, post   (order: Levels in sessions.json)" in show(describe(told))
+    assert "Sessions pre, post   (order: Levels in sessions.json)" in show(preview(told))
     untold = made.but(analysis=replace(made.analysis, rows=rows))
-    assert "(order: alphabetical, numbers as numbers)" in show(describe(untold))
-    assert "Sessions" not in show(describe(made))
+    assert "(order: alphabetical, numbers as numbers)" in show(preview(untold))
+    assert "Sessions" not in show(preview(made))
 
 
 def test_the_design_and_its_contrasts_are_given_whole(made: Any) -> None:
@@ -77,12 +85,12 @@ def test_the_design_and_its_contrasts_are_given_whole(made: Any) -> None:
     assert analysis["NPerCell"] == [{"group": "control", "n": 3}, {"group": "patient", "n": 3}]
     assert [one["Weights"] for one in analysis["Contrasts"]] == [[[0.5, 0.5]], [[1, 0], [0, 1]]]
     assert analysis["MapsPerRow"]["sub-01"] == 2
-    assert "Centring grand: age at 41.2" in show(describe(made, centers={"age": 41.2}))
+    assert "Centring grand: age at 41.2" in show(preview(made, centers={"age": 41.2}))
     within = {"age": {"F": 40.123456, "M": 1234567.5}}
-    page = show(describe(made, centers=within, centering="within:sex"))
+    page = show(preview(made, centers=within, centering="within:sex"))
     assert "Centring within:sex: age at 40.12 in F, 1,234,568 in M" in page
-    assert "Centring" not in show(describe(made, centers={}))
-    assert "Centring none" in show(describe(made, centers={}, centering="none"))
+    assert "Centring" not in show(preview(made, centers={}))
+    assert "Centring none" in show(preview(made, centers={}, centering="none"))
 
 
 def test_a_notice_is_said_once(made: Any) -> None:
@@ -91,12 +99,11 @@ def test_a_notice_is_said_once(made: Any) -> None:
 
 
 def test_the_json_is_the_description(made: Any) -> None:
-    description = describe(made)
-    assert json.loads(show(description, "json", width=40)) == description
+    assert json.loads(show(preview(made), "json", width=40)) == describe(made)
 
 
 def test_the_page_says_it_all(made: Any) -> None:
-    page = show(describe(made))
+    page = show(preview(made))
     for text in (
         "12 effect maps found, 12 with variance; 12 used",
         "6 of 7 participants in",
@@ -116,25 +123,25 @@ def test_the_page_says_it_all(made: Any) -> None:
 def test_weights_are_spelled_with_their_signs(made: Any) -> None:
     weights = np.array([[-1.0, 1 / 3]])
     difference = Contrast(name="d", label="D", weights=weights, test="t", expression="", words="")
-    assert "− 1 · group[control] + 0.3333 · group[patient]" in show(describe(made, contrasts=(difference,)))
+    assert "− 1 · group[control] + 0.3333 · group[patient]" in show(preview(made, contrasts=(difference,)))
 
 
 def test_long_column_names_are_not_broken(made: Any) -> None:
     name = "group[T.patient]:" + "n_cigs_per_day_in_the_last_year_" * 4
-    page = show(describe(made, terms={"group": (name, "b")}), width=60)
+    page = show(preview(made, terms={"group": (name, "b")}), width=60)
     assert f"  group: {name}, b" in page
 
 
 def test_a_deficient_rank_is_named(made: Any) -> None:
     details = {**made.data.design.details, "dependent_columns": ["a", "b"]}
-    page = show(describe(made, rank=1, details=details))
+    page = show(preview(made, rank=1, details=details))
     assert "rank 1 of 2 (deficient: a, b depend on each other)" in page
 
 
 def test_long_designs_are_cut_and_the_cut_is_said(made: Any) -> None:
     matrix = made.data.design.matrix
     wide = matrix.assign(**{f"extra{i}": 0.0 for i in range(14)})
-    page = show(describe(made, matrix=wide, contrasts=()), width=220)
+    page = show(preview(made, matrix=wide, contrasts=()), width=220)
     assert "… not shown: extra10, extra11, extra12, extra13" in page
 
 
@@ -147,13 +154,14 @@ def test_names_that_look_like_markup_are_shown_as_they_are(made: Any, name: str)
     design = replace(made.data.design, contrasts=(contrast,), formula=name)
     exclusion = Exclusion(subject="07", reason=name)
     notice = Notice(severity="note", topic="t", sentence=f"About {name}.", fix=name)
-    description = describe_dry_run(made.cohort, [analysis], [design], (exclusion,), (notice,), spec=DEFAULT)
-    page = show(description)
+    page = show(
+        replace(preview(made), planned=[(analysis, design)], exclusions=(exclusion,), notices=(notice,))
+    )
     assert page.count(name) >= 7
 
 
 def test_images_and_inference_are_said_as_they_will_be(made: Any) -> None:
-    page = show(describe(made))
+    page = show(preview(made))
     for line in (
         "Smoothing    none (beyond that of the first level)",
         "Elements     observed in every row",
@@ -184,7 +192,7 @@ def test_settings_that_were_asked_for_are_said_too(made: Any) -> None:
     )
     spec = AnalysisSpec(mask=Path("/masks/gm.nii.gz"), smoothing_fwhm_mm=5.0, inference=inference)
     description = describe(made, spec=spec)
-    page = show(description, width=200)
+    page = show(preview(made, spec=spec), width=200)
     for line in (
         "Smoothing    5 mm (FWHM)",
         "Elements     observed in every row, inside /masks/gm.nii.gz",
@@ -202,36 +210,35 @@ def test_settings_that_were_asked_for_are_said_too(made: Any) -> None:
 
 
 def test_a_relaxed_coverage_is_said(made: Any) -> None:
-    page = show(describe(made, spec=AnalysisSpec(min_coverage=0.8)))
+    page = show(preview(made, spec=AnalysisSpec(min_coverage=0.8)))
     assert "Elements     observed in at least 80 % of the rows" in page
 
 
 def test_nothing_is_said_of_images_and_inference_where_no_group_is_analysed(made: Any) -> None:
     observations = made.analysis.observations
-    description = describe_dry_run(made.cohort, [], [], (), (), spec=DEFAULT, observations=observations)
-    assert "Tests" not in show(description)
-    assert "Pooling  fixed effects, weighted by precision (1/variance); 2 maps per row" in show(description)
-    assert description["Inference"]["Alpha"] == 0.05
+    only_pooled = replace(preview(made), planned=(), pooled=observations)
+    assert "Tests" not in show(only_pooled)
+    assert "Pooling  fixed effects, weighted by precision (1/variance); 2 maps per row" in show(only_pooled)
+    assert describe_dry_run(only_pooled)["Inference"]["Alpha"] == 0.05
 
 
 def test_one_map_per_row_is_not_called_pooled(made: Any) -> None:
     observations = tuple(replace(one, sources=one.sources[:1]) for one in made.analysis.observations)
     analysis = replace(made.analysis, observations=observations)
-    description = describe_dry_run(made.cohort, [analysis], [made.data.design], (), (), spec=DEFAULT)
-    assert "Pooling  nothing to pool: 1 map per row" in show(description)
+    assert "Pooling  nothing to pool: 1 map per row" in show(preview(made.but(analysis=analysis)))
 
 
-def with_people(made: Any, n: int = 15) -> dict[str, Any]:
+def with_people(made: Any, n: int = 15) -> Preview:
     people = [f"subject[T.{i + 2:02d}]" for i in range(n)]
     matrix = made.data.design.matrix.assign(**dict.fromkeys(people, 0.0))
     terms = {"group": tuple(matrix.columns[:2]), "subject": tuple(people)}
     details = {**made.data.design.details, "dependent_columns": ["group[patient]", *people[:8]]}
-    return describe(made, matrix=matrix, terms=terms, details=details, rank=2, contrasts=())
+    return preview(made, matrix=matrix, terms=terms, details=details, rank=2, contrasts=())
 
 
 def test_a_column_for_each_person_is_folded_in_the_page_and_whole_in_the_json(made: Any) -> None:
-    description = with_people(made)
-    page = show(description, width=80)
+    description = describe_dry_run(with_people(made))
+    page = show(with_people(made), width=80)
     assert "subject: 15 columns (subject[T.02] … subject[T.16])" in page
     assert "subject[T.03]" not in page
     assert "(deficient: group[patient], 8 of the 15 columns of subject depend on each other)" in " ".join(
@@ -245,17 +252,16 @@ def test_a_column_for_each_person_is_folded_in_the_page_and_whole_in_the_json(ma
 def test_titles_are_not_broken_above_narrow_tables_and_a_single_cell_is_not_shown(made: Any) -> None:
     matrix = made.data.design.matrix.iloc[:, :1].set_axis(["Intercept"], axis=1)
     details = {**made.data.design.details, "n_per_cell": [{"n": 6}]}
-    page = show(describe(made, matrix=matrix, details=details, rank=1, contrasts=()))
+    page = show(preview(made, matrix=matrix, details=details, rank=1, contrasts=()))
     assert "Design: 6 rows x 1 column\n" in page
     assert "per cell" not in page
-    assert "N per cell\n" in show(describe(made))
+    assert "N per cell\n" in show(preview(made))
 
 
 def test_p_of_each_element_by_shuffling_is_said(made: Any) -> None:
     spec = AnalysisSpec(inference=InferenceSpec(has_permutation_p=True))
-    description = describe(made, spec=spec)
-    assert "Shuffling    10000 times, seed 0, uncorrected p too" in show(description)
-    assert description["Inference"]["PermutationP"] is True
+    assert "Shuffling    10000 times, seed 0, uncorrected p too" in show(preview(made, spec=spec))
+    assert describe(made, spec=spec)["Inference"]["PermutationP"] is True
 
 
 def test_a_few_people_are_listed(made: Any) -> None:
@@ -266,7 +272,7 @@ def test_a_few_people_are_listed(made: Any) -> None:
 def test_no_name_in_the_design_table_is_broken(made: Any, width: int) -> None:
     matrix = made.data.design.matrix
     wide = matrix.assign(**{f"a_rather_long_name_{i}": 0.0 for i in range(9)})
-    page = show(describe(made, matrix=wide, contrasts=()), width=width)
+    page = show(preview(made, matrix=wide, contrasts=()), width=width)
     table = page.split("Design: ")[1].split("Checks")[0]
     for name in (*wide.columns, *wide.index):
         assert name in table
@@ -287,13 +293,11 @@ def test_no_name_in_the_design_table_is_broken(made: Any, width: int) -> None:
 )
 def test_how_long_shuffling_will_take_is_said(made: Any, seconds: float, words: str) -> None:
     spec = AnalysisSpec(inference=InferenceSpec(corrections=("fwe-tfce",)))
-    description = describe_dry_run(
-        made.cohort, [made.analysis], [made.data.design], (), (), spec=spec, seconds_of_shuffling=seconds
-    )
-    assert description["Inference"]["SecondsOfShuffling"] == round(seconds, 1)
-    assert f"about {words} on this machine" in " ".join(show(description).split())
+    timed = replace(preview(made, spec=spec), seconds_of_shuffling=seconds)
+    assert describe_dry_run(timed)["Inference"]["SecondsOfShuffling"] == round(seconds, 1)
+    assert f"about {words} on this machine" in " ".join(show(timed).split())
 
 
 def test_nothing_is_said_of_time_where_nothing_is_shuffled(made: Any) -> None:
     assert describe(made)["Inference"]["SecondsOfShuffling"] is None
-    assert "on this machine" not in show(describe(made))
+    assert "on this machine" not in show(preview(made))

@@ -14,21 +14,22 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from bids_group.config import AnalysisSpec
-from bids_group.model.fitting.estimators import FITTERS
 from bids_group.model.fitting.known_variances import FIXED_EFFECTS
-from bids_group.output import describe_dry_run, print_dry_run
-from bids_group.output.preview.folding import fold_columns, fold_reasons, fold_weights
+from bids_group.output import Preview, print_dry_run
+from bids_group.output.preview.page import fold_columns, fold_reasons, fold_weights
 from bids_group.records import Exclusion
 
-ESTIMATORS = [one.facts for one in FITTERS.values()]
 
-
-def page_of(made: Any, exclusions: list[Exclusion], analyses: list[Any] | None = None) -> str:
-    analyses = analyses or [made.analysis]
-    designs = [made.data.design] * len(analyses)
+def page_of(made: Any, exclusions: list[Exclusion], planned: list[Any] | None = None) -> str:
     page = StringIO()
-    description = describe_dry_run(made.cohort, analyses, designs, exclusions, (), spec=AnalysisSpec())
-    print_dry_run(description, console=Console(file=page, width=100), estimators=ESTIMATORS)
+    preview = Preview(
+        cohort=made.cohort,
+        planned=planned or [(made.analysis, made.data.design)],
+        exclusions=exclusions,
+        notices=(),
+        spec=AnalysisSpec(),
+    )
+    print_dry_run(preview, console=Console(file=page, width=100))
     return page.getvalue()
 
 
@@ -69,25 +70,24 @@ def test_people_come_before_the_design_contrasts_and_settings(made: Any) -> None
 
 def test_first_level_contrasts_with_one_model_are_not_told_twice(made: Any) -> None:
     again = replace(made.analysis, first_level_contrast="other")
-    page = page_of(made, [], [made.analysis, again])
+    design = made.data.design
+    page = page_of(made, [], [(made.analysis, design), (again, design)])
     assert page.count("Columns by term") == 1
     told = (
         "Rows, design, contrasts and checks of facesVsHouses; files contrast-other, contrast-otherEitherGroup"
     )
     assert told in " ".join(page.split())
     different = replace(again, estimator=FIXED_EFFECTS)
-    assert page_of(made, [], [made.analysis, different]).count("Columns by term") == 2
+    assert page_of(made, [], [(made.analysis, design), (different, design)]).count("Columns by term") == 2
 
 
 def test_long_tables_are_cut_and_the_cut_is_said(made: Any) -> None:
     cells = [{"site": f"s{k}", "n": 3} for k in range(40)]
     design = replace(made.data.design, details={**made.data.design.details, "n_per_cell": cells})
-    page = StringIO()
-    description = describe_dry_run(made.cohort, [made.analysis], [design], (), (), spec=AnalysisSpec())
-    print_dry_run(description, console=Console(file=page, width=100), estimators=ESTIMATORS)
-    assert "s11" in page.getvalue()
-    assert "s12" not in page.getvalue()
-    assert "… and 28 more rows" in page.getvalue()
+    page = page_of(made, [], [(made.analysis, design)])
+    assert "s11" in page
+    assert "s12" not in page
+    assert "… and 28 more rows" in page
 
 
 @given(

@@ -1,8 +1,9 @@
-"""What a run would do, before any map is read: everything that can be said, JSON-able."""
+"""What a run would do, before any map is read: all that can be said of it, as one JSON object."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bids_group.config import AnalysisSpec, InferenceSpec
@@ -15,150 +16,150 @@ from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice,
 _NO_MAP = "no map of the selection"
 
 
-def describe_dry_run(
-    cohort: Cohort,
-    analyses: Sequence[GroupAnalysis],
-    designs: Sequence[Design],
-    exclusions: Sequence[Exclusion],
-    notices: Sequence[Notice],
-    shuffling_notices: Sequence[Notice] = (),
-    *,
-    spec: AnalysisSpec,
-    observations: Sequence[Observation] | None = None,
-    seconds_of_shuffling: float | None = None,
-) -> dict[str, Any]:
-    """Gather what can be said before any map is read, JSON-able.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Preview:
+    """What a dry run shows; every part is settled.
 
-    Parameters
-    ----------
-    analyses, designs
-        In the same order.
-    exclusions
-        Beyond those of the cohort.
-    notices, shuffling_notices
-        Of all steps; repeated ones are said once.
-    spec
-        What was asked of images and inference, settled.
-    observations
-        What is pooled, where that is not the rows of ``analyses`` (``participant`` level).
-    seconds_of_shuffling
-        What shuffling will take, about; None where nothing is shuffled.
+    ``exclusions`` are those of the cohort and of the designs; ``pooled`` is what is pooled, where that is not
+    the rows of ``planned`` (``participant`` level); ``seconds_of_shuffling``: about, None without shuffling.
     """
-    if observations is None:
-        observations = tuple(one for analysis in analyses for one in analysis.observations)
-    all_exclusions = tuple(dict.fromkeys([*cohort.exclusions, *exclusions]))
-    said = dict.fromkeys([*cohort.notices, *notices, *shuffling_notices])
+
+    cohort: Cohort
+    planned: Sequence[tuple[GroupAnalysis, Design]]
+    exclusions: Sequence[Exclusion]
+    notices: Sequence[Notice]
+    spec: AnalysisSpec
+    pooled: Sequence[Observation] | None = None
+    seconds_of_shuffling: float | None = None
+
+    @property
+    def observations(self) -> Sequence[Observation]:
+        """What is pooled, or the rows of all analyses."""
+        rows = (row for analysis, _ in self.planned for row in analysis.observations)
+        return tuple(rows) if self.pooled is None else self.pooled
+
+    @property
+    def included(self) -> set[str]:
+        """Whoever is in (labels)."""
+        return {one.subject for one in self.observations}
+
+    @property
+    def n_used(self) -> int:
+        """Count the maps that are used."""
+        return len({one.effect for row in self.observations for one in row.maps})
+
+    @property
+    def everyone(self) -> list[str]:
+        """All labels, sorted: in or out."""
+        return sorted({*self.cohort.everyone, *self.included, *(one.subject for one in self.exclusions)})
+
+    @property
+    def reasons(self) -> dict[str, dict[str, int]]:
+        """By reason: whom it keeps out, and how many single maps of them (0: the whole person)."""
+        found: dict[str, dict[str, int]] = {}
+        for one in dict.fromkeys(self.exclusions):
+            maps = found.setdefault(one.reason, {})
+            maps[one.subject] = maps.get(one.subject, 0) + (one.path is not None)
+        told = self.included.union(*found.values())
+        unexplained = dict.fromkeys((who for who in self.everyone if who not in told), 0)
+        return {**found, **({_NO_MAP: unexplained} if unexplained else {})}
+
+
+def describe_dry_run(preview: Preview) -> dict[str, Any]:
+    """Gather what can be said before any map is read, JSON-able."""
+    spec = preview.spec
     description = {
-        "Maps": _describe_maps(cohort, observations),
-        "Participants": _describe_people(cohort, observations, all_exclusions),
-        "Images": _describe_images(spec),
-        "Inference": _describe_inference(spec.inference, seconds_of_shuffling),
-        "Analyses": [_describe_analysis(*pair) for pair in zip(analyses, designs, strict=True)],
+        "Maps": _describe_maps(preview),
+        "Participants": _describe_people(preview),
+        "Images": {
+            "Smoothing": smoothing(spec),
+            "Mask": spec.mask,
+            **_given(MaskThreshold=spec.mask_threshold),
+            "MinimumCoverage": spec.min_coverage,
+        },
+        "Inference": {
+            **{one.title: getattr(spec.inference, one.attribute) for one in options_of(InferenceSpec)},
+            "IsShuffled": spec.inference.needs_shuffling,
+            "SecondsOfShuffling": preview.seconds_of_shuffling and round(preview.seconds_of_shuffling, 1),
+        },
+        "Analyses": [describe_analysis(*pair) for pair in preview.planned],
         "Notices": [
             {"Severity": one.severity, "Topic": one.topic, "Sentence": one.sentence, "Fix": one.fix}
-            for one in said
+            for one in dict.fromkeys(preview.notices)
         ],
     }
     return dict(plain(description))
 
 
-def _describe_maps(cohort: Cohort, observations: Sequence[Observation]) -> dict[str, Any]:
-    used = {one.effect for observation in observations for one in observation.maps}
+def _given(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _describe_maps(preview: Preview) -> dict[str, Any]:
+    cohort, observations = preview.cohort, preview.observations
+    suffix = cohort.maps[0].suffix
     return {
         "Found": len(cohort.maps),
-        "Used": len(used),
+        "Used": preview.n_used,
         "Pooling": sorted({one.combine for one in observations}),
         "MapsPerRow": sorted({len(one.maps) for one in observations}),
         "WithVariance": sum(one.variance is not None for one in cohort.maps),
         "Contrasts": sorted({one.contrast for one in cohort.maps}),
-        **({} if cohort.maps[0].suffix == "statmap" else {"Suffix": cohort.maps[0].suffix}),
+        **_given(Suffix=None if suffix == "statmap" else suffix),
         "Sessions": sorted({one.session for one in cohort.maps if one.session is not None}),
         "Runs": sorted({one.run for one in cohort.maps if one.run is not None}),
-        **{
-            name.capitalize(): value
-            for name, value in shared_entities(cohort.maps).items()
-            if value is not None
-        },
-        "Datasets": {name: str(root) for name, root in cohort.dataset_names.items()},
+        **_given(**{name.capitalize(): value for name, value in shared_entities(cohort.maps).items()}),
+        "Datasets": cohort.dataset_names,
     }
 
 
-def _describe_images(spec: AnalysisSpec) -> dict[str, Any]:
-    return {
-        "Smoothing": smoothing(spec),
-        "Mask": None if spec.mask is None else str(spec.mask),
-        **({} if spec.mask_threshold is None else {"MaskThreshold": spec.mask_threshold}),
-        "MinimumCoverage": spec.min_coverage,
-    }
-
-
-def _describe_inference(spec: InferenceSpec, seconds: float | None) -> dict[str, Any]:
-    said = {one.title: getattr(spec, one.attribute) for one in options_of(InferenceSpec)}
-    about = None if seconds is None else round(seconds, 1)
-    return {**said, "IsShuffled": spec.needs_shuffling, "SecondsOfShuffling": about}
-
-
-def _describe_people(
-    cohort: Cohort, observations: Sequence[Observation], exclusions: Sequence[Exclusion]
-) -> dict[str, Any]:
-    included = {one.subject for one in observations}
+def _describe_people(preview: Preview) -> dict[str, Any]:
+    included, everyone = preview.included, preview.everyone
     reasons: dict[str, list[str]] = {}
-    for one in exclusions:
-        reasons.setdefault(one.subject, []).append(_reason(one))
-    everyone = sorted({*cohort.everyone, *included, *reasons})
+    for one in dict.fromkeys(preview.exclusions):
+        parts = {"ses-": one.session, "contrast ": one.contrast}
+        where = ", ".join(f"{prefix}{value}" for prefix, value in parts.items() if value is not None)
+        file = one.path.name if one.path else ""
+        what = f"{where} ({file})" if where and file else where or file
+        reasons.setdefault(one.subject, []).append(f"{what}: {one.reason}" if what else one.reason)
     return {
         "Listed": len(everyone),
         "Analysed": len(included),
         "In": sorted(included),
         "Out": {who: reasons.get(who, [_NO_MAP]) for who in everyone if who not in included},
         "InWithLess": {who: reasons[who] for who in everyone if who in included and who in reasons},
-        "Reasons": _count_reasons(exclusions, [who for who in everyone if who not in {*included, *reasons}]),
+        "Reasons": preview.reasons,
     }
 
 
-def _count_reasons(exclusions: Sequence[Exclusion], unexplained: Sequence[str]) -> dict[str, dict[str, int]]:
-    """By reason: whom it concerns, and how many single maps of them (0: the whole person)."""
-    found: dict[str, dict[str, int]] = {}
-    for one in exclusions:
-        maps = found.setdefault(one.reason, {})
-        maps[one.subject] = maps.get(one.subject, 0) + (one.path is not None)
-    return {**found, **({_NO_MAP: dict.fromkeys(unexplained, 0)} if unexplained else {})}
-
-
-def _reason(exclusion: Exclusion) -> str:
-    parts = {"ses-": exclusion.session, "contrast ": exclusion.contrast}
-    where = ", ".join(f"{prefix}{value}" for prefix, value in parts.items() if value is not None)
-    what = f"{where} ({exclusion.path.name})" if where and exclusion.path else where
-    what = what or (exclusion.path.name if exclusion.path else "")
-    return f"{what}: {exclusion.reason}" if what else exclusion.reason
-
-
-def _describe_sessions(analysis: GroupAnalysis) -> dict[str, Any] | None:
+def order_of_sessions(analysis: GroupAnalysis) -> tuple[list[str], str] | None:
     """Sessions in the order of their levels, and who says so; None where rows are not several sessions."""
     if "session" not in analysis.rows:
         return None
     levels = list(analysis.rows["session"].astype("category").cat.remove_unused_categories().cat.categories)
     column = analysis.columns.get("session")
     said = "alphabetical, numbers as numbers" if column is None else column.kind_source
-    return {"Levels": levels, "Order": said} if len(levels) > 1 else None
+    return (levels, said) if len(levels) > 1 else None
 
 
-def _describe_analysis(analysis: GroupAnalysis, design: Design) -> dict[str, Any]:
-    details = design.details
+def describe_analysis(analysis: GroupAnalysis, design: Design) -> dict[str, Any]:
+    """Describe a group model: rows, design, contrasts and checks."""
+    details, scaling = design.details, analysis.scaling
+    sessions = order_of_sessions(analysis)
     return {
         "FirstLevelContrast": analysis.first_level_contrast,
         "Node": analysis.node,
-        "GroupBy": dict(analysis.group_labels),
+        "GroupBy": analysis.group_labels,
         "Formula": design.formula,
         "Estimator": analysis.estimator.name,
-        "Sessions": _describe_sessions(analysis),
+        "Sessions": sessions and dict(zip(("Levels", "Order"), sessions, strict=True)),
         "Pooling": sorted({one.combine for one in analysis.observations}),
         "MapsPerRow": {one.label: len(one.maps) for one in analysis.observations},
-        "Centering": {"Method": design.centering, "Values": dict(design.centers)},
+        "Centering": {"Method": design.centering, "Values": design.centers},
         "Columns": list(design.matrix.columns),
-        "Terms": {term: list(columns) for term, columns in design.terms.items()},
+        "Terms": design.terms,
         "Rows": list(design.matrix.index),
-        "Matrix": design.matrix.to_numpy().tolist(),
+        "Matrix": design.matrix.to_numpy(),
         "Rank": design.rank,
         "DegreesOfFreedom": design.dof,
         "ConditionNumber": details.get("condition_number"),
@@ -166,8 +167,6 @@ def _describe_analysis(analysis: GroupAnalysis, design: Design) -> dict[str, Any
         "DependentColumns": details.get("dependent_columns", []),
         "NPerCell": details.get("n_per_cell", []),
         "Covariates": details.get("covariates", []),
-        **(
-            {} if (own := analysis.scaling) is None else {"Scaling": {"Column": own.column, "Mean": own.mean}}
-        ),
+        **_given(Scaling=scaling and {"Column": scaling.column, "Mean": scaling.mean}),
         "Contrasts": [contrast_entry(analysis, one).but(estimable=True) for one in design.contrasts],
     }

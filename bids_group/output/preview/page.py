@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from rich import box
@@ -10,44 +12,61 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from bids_group.config import CORRECTIONS
-from bids_group.output.disk.writing import json_text
+from bids_group.config import CORRECTIONS, AnalysisSpec, InferenceSpec
+from bids_group.output.disk.writing import json_text, plain
+from bids_group.output.files.names import contrast_label, shared_entities
 from bids_group.output.files.sidecars import POOLINGS, say_center
-from bids_group.output.preview.folding import fold_columns, fold_reasons, fold_weights, folded_terms
-from bids_group.records import LEAST_SQUARES, Estimator
-from bids_group.words import and_more, counted, plural
+from bids_group.output.preview.description import (
+    Preview,
+    describe_analysis,
+    describe_dry_run,
+    order_of_sessions,
+)
+from bids_group.records import Design, GroupAnalysis, Notice, Observation
+from bids_group.words import and_more, counted, list_some, plural
 
 _MAX_ROWS = 8
 _MAX_COLUMNS = 12
 _MAX_LISTED = 12
 """Rows of a table of cells or covariates."""
+_MOST_PEOPLE = 6
+"""People, and columns of a term of `subject`, that are listed; more of them are folded."""
+_SUMMARY = ("n", "mean", "sd", "min", "max")
 _GAP = 3
 """Blanks that the table puts between two columns."""
 
 
 def print_dry_run(
-    description: Mapping[str, Any],
+    preview: Preview,
     *,
     output_format: Literal["text", "json"] = "text",
     console: Console | None = None,
-    estimators: Iterable[Estimator] = (LEAST_SQUARES,),
 ) -> None:
-    """Show the description on standard output: tables for people, or one JSON object."""
+    """Show it on standard output: tables for people, or one JSON object."""
     console = console or Console()
     if output_format == "json":
-        console.out(json_text(description), end="", highlight=False)
+        console.out(json_text(describe_dry_run(preview)), end="", highlight=False)
         return
-    _print_people(console, description["Maps"], description["Participants"])
-    titles = {one.name: one.title for one in estimators}
-    shown: list[Mapping[str, Any]] = []
-    for analysis in description["Analyses"]:
-        _print_analysis(console, analysis, shown, titles)
-    if description["Analyses"]:
-        is_contrast = "Suffix" not in description["Maps"]
-        _print_settings(console, description["Images"], description["Inference"], is_contrast=is_contrast)
-    elif description["Maps"]["Used"]:  # the participant level pools, and no more
-        _print_pooling(console, description["Maps"]["Pooling"], description["Maps"]["MapsPerRow"])
-    _print_notices(console, description["Notices"])
+    _print_people(console, preview)
+    shown: dict[str, str] = {}
+    for analysis, design in preview.planned:
+        levels = "".join(f", {column} {level}" for column, level in analysis.group_labels.items())
+        node = f" (node {analysis.node})" if analysis.node else ""
+        _head(console, analysis.first_level_contrast + levels + node)
+        one_name = replace(analysis, first_level_contrast="x")  # models alike but for the maps they are about
+        description = json_text(describe_analysis(one_name, design))
+        if description in shown:
+            files = ", ".join(f"contrast-{contrast_label(analysis, one.label)}" for one in design.contrasts)
+            _say(console, f"Rows, design, contrasts and checks of {shown[description]}; files {files}")
+        else:
+            shown[description] = analysis.first_level_contrast
+            _print_analysis(console, analysis, design)
+    if preview.planned:
+        _print_settings(console, preview.spec, is_contrast=preview.cohort.maps[0].suffix == "statmap")
+        _print_inference(console, preview.spec.inference, preview.seconds_of_shuffling)
+    elif preview.observations:  # the participant level pools, and no more
+        _print_pooling(console, preview.observations)
+    _print_notices(console, preview.notices)
 
 
 def _head(console: Console, title: str) -> None:
@@ -59,237 +78,182 @@ def _say(console: Console, text: str, *, start: str = "", style: str = "") -> No
     console.print(Text.assemble((start, style), text) if start else Text(text, style=style))
 
 
-def _print_people(console: Console, maps: Mapping[str, Any], people: Mapping[str, Any]) -> None:
+def _print_people(console: Console, preview: Preview) -> None:
     _head(console, "Maps and participants")
-    where = "  ".join(
-        f"{name.lower()} {maps[name]}" for name in ("Task", "Space", "Res", "Den") if name in maps
-    )
+    maps, included = preview.cohort.maps, preview.included
+    where = "  ".join(f"{name} {value}" for name, value in shared_entities(maps).items() if value is not None)
+    is_contrast = maps[0].suffix == "statmap"
+    n_with_variance = sum(one.variance is not None for one in maps)
     _say(
         console,
-        f"{maps['Found']} {maps.get('Suffix', 'effect')} maps found, {maps['WithVariance']} with variance; "
-        f"{maps['Used']} used  {where}",
+        f"{len(maps)} {'effect' if is_contrast else maps[0].suffix} maps found, {n_with_variance} with "
+        f"variance; {preview.n_used} used  {where}",
     )
-    what = "Maps of" if "Suffix" in maps else "First-level contrasts"
-    _say(console, f"{what}: {', '.join(maps['Contrasts']) or 'none'}")
-    _say(console, f"{people['Analysed']} of {people['Listed']} participants in")
-    for title, whose in (("out", people["Out"]), ("in, with less", people["InWithLess"])):
-        for words in fold_reasons(people["Reasons"], whose):
+    names = ", ".join(sorted({one.contrast for one in maps}))
+    _say(console, f"{'First-level contrasts' if is_contrast else 'Maps of'}: {names}")
+    everyone, reasons = preview.everyone, preview.reasons
+    _say(console, f"{len(included)} of {len(everyone)} participants in")
+    for title, whose in (("out", set(everyone) - included), ("in, with less", included)):
+        for words in fold_reasons(reasons, whose):
             _say(console, words, start=f"  {title:<15}", style="italic")
 
 
-def _print_settings(
-    console: Console, images: Mapping[str, Any], inference: Mapping[str, Any], *, is_contrast: bool
-) -> None:
+def _print_settings(console: Console, spec: AnalysisSpec, *, is_contrast: bool) -> None:
     _head(console, "Images and inference")
-    fwhm_mm = images["Smoothing"]["FullWidthAtHalfMaximum"]
     none = "none (beyond that of the first level)" if is_contrast else "none"
-    sides = "two-sided" if inference["TwoSided"] else "one-sided (positive effects only)"
-    is_joint = inference["Familywise"] == "across-contrasts"
-    scope = "; family-wise errors over all contrasts of the run together" if is_joint else ""
-    lines = {
-        "Smoothing": f"{_number(fwhm_mm)} mm (FWHM)" if fwhm_mm else none,
-        "Elements": _spell_elements(images),
-        "Tests": f"{sides}, alpha {_number(inference['Alpha'])}",
-        "Corrections": ", ".join(inference["Corrections"]) + scope,
-        "Clusters": _spell_clusters(inference),
-        "Shuffling": _spell_shuffling(inference) if inference["IsShuffled"] else None,
-    }
-    for name, words in lines.items():
-        if words:
-            _say(console, words, start=f"{name:<13}")
+    width = f"{_number(spec.smoothing_fwhm_mm)} mm (FWHM)" if spec.smoothing_fwhm_mm else none
+    _setting(console, "Smoothing", width)
+    share = 100 * spec.min_coverage
+    elements = "observed in " + ("every row" if share >= 100 else f"at least {share:.4g} % of the rows")
+    if spec.mask:
+        elements += f", inside {spec.mask}"
+        elements += "" if spec.mask_threshold is None else f" (values above {spec.mask_threshold:g})"
+    _setting(console, "Elements", elements)
 
 
-def _spell_elements(images: Mapping[str, Any]) -> str:
-    share = images["MinimumCoverage"]
-    observed = "every row" if share >= 1 else f"at least {100 * share:.4g} % of the rows"
-    inside = f", inside {images['Mask']}" if images["Mask"] else ""
-    above = f" (values above {images['MaskThreshold']:g})" if inside and "MaskThreshold" in images else ""
-    return f"observed in {observed}{inside}{above}"
+def _setting(console: Console, name: str, words: str) -> None:
+    _say(console, words, start=f"{name:<13}")
 
 
-def _spell_clusters(inference: Mapping[str, Any]) -> str | None:
-    neighbours = f"{inference['Connectivity']} neighbours"
-    rules = [CORRECTIONS[name] for name in inference["Corrections"]]
-    if any(one.uses_forming_p for one in rules):
-        extent = inference["ClusterExtentMm3"]
-        least = "" if extent is None else f"; uncorrected ones of at least {_number(extent)} mm³"
-        return f"formed at p < {_number(inference['ClusterFormingP'])}, {neighbours}{least}"
-    return neighbours if any(one.is_clusterwise for one in rules) or inference["Connectivity"] != 6 else None
-
-
-def _spell_shuffling(inference: Mapping[str, Any]) -> str:
+def _print_inference(console: Console, spec: InferenceSpec, seconds: float | None) -> None:
     """Say what was asked for; how the rows of each contrast are shuffled stands in the notices."""
-    scheme, column = inference["BlockScheme"], inference["ExchangeabilityBlocks"]
-    seconds = inference["SecondsOfShuffling"]
+    sides = "two-sided" if spec.is_two_sided else "one-sided (positive effects only)"
+    _setting(console, "Tests", f"{sides}, alpha {_number(spec.alpha)}")
+    is_joint = spec.familywise == "across-contrasts"
+    scope = "; family-wise errors over all contrasts of the run together" if is_joint else ""
+    _setting(console, "Corrections", ", ".join(spec.corrections) + scope)
+    neighbours, extent = f"{spec.connectivity} neighbours", spec.cluster_extent_mm3
+    rules = [CORRECTIONS[name] for name in spec.corrections]
+    if any(one.uses_forming_p for one in rules):
+        least = "" if extent is None else f"; uncorrected ones of at least {_number(extent)} mm³"
+        _setting(console, "Clusters", f"formed at p < {_number(spec.cluster_forming_p)}, {neighbours}{least}")
+    elif any(one.is_clusterwise for one in rules) or spec.connectivity != 6:
+        _setting(console, "Clusters", neighbours)
+    if not spec.needs_shuffling:
+        return
+    scheme, column = spec.block_scheme, spec.exchangeability_blocks
     blocks = [scheme and f"{scheme} blocks", column and f"of {column}" if scheme else f"blocks of {column}"]
     parts = [
-        f"{inference['NumberOfPermutations']} times, seed {inference['RandomSeed']}",
-        None if inference["Shuffle"] == "auto" else inference["Shuffle"],
+        f"{spec.n_permutations} times, seed {spec.random_seed}",
+        None if spec.shuffle == "auto" else spec.shuffle,
         " ".join(filter(None, blocks)) if scheme or column else None,
-        inference["VarianceGroups"] and f"variance groups of {inference['VarianceGroups']}",
-        "uncorrected p too" if inference["PermutationP"] else None,
-        "tail approximated" if inference["TailApproximation"] else None,
-        None if seconds is None else f"about {spell_duration(seconds)} on this machine",
+        spec.variance_groups and f"variance groups of {spec.variance_groups}",
+        "uncorrected p too" if spec.has_permutation_p else None,
+        "tail approximated" if spec.has_tail_approximation else None,
+        None if seconds is None else f"about {spell_duration(round(seconds, 1))} on this machine",
     ]
-    return ", ".join(part for part in parts if part)
+    _setting(console, "Shuffling", ", ".join(part for part in parts if part))
 
 
-def _print_analysis(
-    console: Console,
-    analysis: Mapping[str, Any],
-    shown: list[Mapping[str, Any]],
-    titles: Mapping[str, str],
-) -> None:
-    levels = "".join(f", {column} {level}" for column, level in analysis["GroupBy"].items())
-    node = f" (node {analysis['Node']})" if analysis["Node"] else ""
-    _head(console, analysis["FirstLevelContrast"] + levels + node)
-    earlier = next((one for one in shown if _essence(one) == _essence(analysis)), None)
-    if earlier is not None:
-        files = ", ".join(f"contrast-{one['FileLabel']}" for one in analysis["Contrasts"])
-        _say(console, f"Rows, design, contrasts and checks of {earlier['FirstLevelContrast']}; files {files}")
-        return
-    shown.append(analysis)
-    estimator = titles[analysis["Estimator"]]
-    _say(console, f"Formula  {analysis['Formula']}   {len(analysis['Rows'])} rows, {estimator}")
-    if analysis["Sessions"]:
-        order = analysis["Sessions"]
-        _say(console, f"Sessions {', '.join(order['Levels'])}   (order: {order['Order']})")
-    _print_pooling(console, analysis["Pooling"], list(analysis["MapsPerRow"].values()))
-    centering = analysis["Centering"]
-    values = ", ".join(f"{name} at {say_center(value)}" for name, value in centering["Values"].items())
-    if values or centering["Method"] != "grand":
-        _say(console, f"Centring {centering['Method']}{': ' + values if values else ''}")
-    cells = analysis["NPerCell"]
+def _print_analysis(console: Console, analysis: GroupAnalysis, design: Design) -> None:
+    _say(console, f"Formula  {design.formula}   {len(design.matrix)} rows, {analysis.estimator.title}")
+    if (sessions := order_of_sessions(analysis)) is not None:
+        _say(console, f"Sessions {', '.join(map(str, sessions[0]))}   (order: {sessions[1]})")
+    _print_pooling(console, analysis.observations)
+    values = ", ".join(f"{name} at {say_center(value)}" for name, value in design.centers.items())
+    if values or design.centering != "grand":
+        _say(console, f"Centring {design.centering}{': ' + values if values else ''}")
+    cells = design.details.get("n_per_cell", [])
     columns = list(dict.fromkeys(name for cell in cells for name in cell))
     if len(columns) > 1:  # else there is no factor, and one cell
         counts = [[_number(cell.get(name)) for name in columns] for cell in cells]
         _print_grid(console, columns, counts, title="N per cell")
-    _print_covariates(console, analysis["Covariates"])
-    _print_columns(console, analysis)
-    _print_matrix(console, analysis)
-    _print_contrasts(console, analysis)
-    _print_checks(console, analysis)
-
-
-def _essence(analysis: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the maps that a group model is about, and the names of its files."""
-    contrasts = [{**one, "FileLabel": None} for one in analysis["Contrasts"]]
-    return {**analysis, "FirstLevelContrast": None, "Contrasts": contrasts}
-
-
-def _print_pooling(console: Console, pooling: Sequence[str], maps_per_row: Sequence[int]) -> None:
-    fewest, most = min(maps_per_row), max(maps_per_row)
-    counts = str(most) if fewest == most else f"{fewest} to {most}"
-    words = " and ".join(POOLINGS[name] for name in pooling) if most > 1 else "nothing to pool"
-    mark = ";" if most > 1 else ":"
-    _say(console, f"Pooling  {words}{mark} {counts} {plural(most, 'map')} per row")
-
-
-def _print_covariates(console: Console, covariates: Sequence[Mapping[str, Any]]) -> None:
-    if not covariates:
-        return
-    columns = ["covariate", "group", "n", "mean", "sd", "min", "max"]
-    rows = []
-    for one in covariates:
-        levels = ", ".join(f"{name} {level}" for name, level in (one.get("group") or {}).items()) or "all"
-        rows.append([str(one["name"]), levels, *(_number(one.get(name)) for name in columns[2:])])
-    _print_grid(console, columns, rows, title="Covariates")
-
-
-def _print_columns(console: Console, analysis: Mapping[str, Any]) -> None:
-    """List the columns by term, unbroken: contrasts name them exactly like this."""
+    rows = [
+        [
+            one["name"],
+            ", ".join(f"{name} {level}" for name, level in (one["group"] or {}).items()) or "all",
+            *(_number(one[name]) for name in _SUMMARY),
+        ]
+        for one in design.details.get("covariates", [])
+    ]
+    if rows:
+        _print_grid(console, ["covariate", "group", *_SUMMARY], rows, title="Covariates")
+    folded = folded_terms(design.terms)
     _say(console, "Columns by term", style="italic")
-    folded = folded_terms(analysis["Terms"])
-    for term, columns in analysis["Terms"].items():
-        listed = ", ".join(columns)
-        if term in folded:
-            listed = f"{len(columns)} columns ({columns[0]} … {columns[-1]})"
-        console.print(Text(f"  {term}: {listed}"), soft_wrap=True)
+    for term, names in design.terms.items():  # unbroken: contrasts name them exactly like this
+        short = f"{len(names)} columns ({names[0]} … {names[-1]})"
+        console.print(Text(f"  {term}: {short if term in folded else ', '.join(names)}"), soft_wrap=True)
+    _print_matrix(console, design, folded)
+    _print_contrasts(console, analysis, design, folded)
+    _print_checks(console, design, folded)
 
 
-def _print_matrix(console: Console, analysis: Mapping[str, Any]) -> None:
+def _print_pooling(console: Console, observations: Sequence[Observation]) -> None:
+    n_maps = [len(one.maps) for one in observations]
+    fewest, most = min(n_maps), max(n_maps)
+    counts = str(most) if fewest == most else f"{fewest} to {most}"
+    names = sorted({one.combine for one in observations})
+    words = " and ".join(POOLINGS[name] for name in names) if most > 1 else "nothing to pool"
+    _say(console, f"Pooling  {words}{';' if most > 1 else ':'} {counts} {plural(most, 'map')} per row")
+
+
+def _print_matrix(console: Console, design: Design, folded: Mapping[str, Sequence[str]]) -> None:
     """Show as much of the design as fits without breaking a name, and say what is not shown."""
-    columns, rows = analysis["Columns"], analysis["Rows"]
-    folded = folded_terms(analysis["Terms"])
-    hidden = {name for names in folded.values() for name in names}
-    labels = rows[:_MAX_ROWS]
-    cells = {
-        name: [_number(values[at]) for values in analysis["Matrix"][:_MAX_ROWS]]
-        for at, name in enumerate(columns)
-        if name not in hidden
-    }
-    shown = _fitting(["row", *labels], cells, console.width)
-    body = [[label, *(cells[name][at] for name in shown)] for at, label in enumerate(labels)]
-    size = f"{len(rows)} rows x {counted(len(columns), 'column')}"
-    _print_grid(console, ["row", *shown], body, title=f"Design: {size}")
-    rest = fold_columns([name for name in columns if name not in shown], folded)
-    if rest:
-        console.print(Text(f"  … not shown: {', '.join(rest)}"), soft_wrap=True)
-    _say_more(console, len(rows) - _MAX_ROWS)
-
-
-def _fitting(labels: Sequence[str], cells: Mapping[str, Sequence[str]], width: int) -> list[str]:
-    """Choose the columns, from the left, that stand side by side in the page; one at least."""
-    left = width - max(map(len, labels)) - _GAP
-    shown: list[str] = []
-    for name, texts in cells.items():
-        left -= max(map(len, [name, *texts])) + _GAP
+    matrix, hidden = design.matrix, {name for names in folded.values() for name in names}
+    labels = list(matrix.index[:_MAX_ROWS])
+    left = console.width - max(map(len, labels)) - _GAP
+    shown: dict[str, list[str]] = {}  # from the left, one column at least
+    for name in (one for one in matrix.columns if one not in hidden):
+        cells = [_number(value) for value in matrix[name].iloc[:_MAX_ROWS]]
+        left -= max(map(len, [name, *cells])) + _GAP
         if len(shown) == _MAX_COLUMNS or (shown and left < 0):
             break
-        shown.append(name)
-    return shown
+        shown[name] = cells
+    body = list(zip(labels, *shown.values(), strict=True))
+    size = f"{len(matrix)} rows x {counted(len(matrix.columns), 'column')}"
+    _print_grid(console, ["row", *shown], body, title=f"Design: {size}")
+    rest = fold_columns([name for name in matrix.columns if name not in shown], folded)
+    if rest:
+        console.print(Text(f"  … not shown: {', '.join(rest)}"), soft_wrap=True)
+    _say_more(console, len(matrix) - _MAX_ROWS)
 
 
-def _print_contrasts(console: Console, analysis: Mapping[str, Any]) -> None:
-    folded = folded_terms(analysis["Terms"])
+def _print_contrasts(
+    console: Console, analysis: GroupAnalysis, design: Design, folded: Mapping[str, Sequence[str]]
+) -> None:
     _say(console, "\nContrasts", style="bold")
-    for one in analysis["Contrasts"]:
-        files = f"  {one['Test']} test, estimable, files contrast-{one['FileLabel']}"
-        _say(console, files, start=one["Name"], style="bold")
-        _say(console, f"  {one['Words']}")
-        for weights in one["Weights"]:  # spelled beside their columns: 0.5 · group[a] − 0.5 · group[b]
-            by_name = fold_weights(dict(zip(analysis["Columns"], weights, strict=True)), folded)
+    for one in design.contrasts:
+        files = f"  {one.test} test, estimable, files contrast-{contrast_label(analysis, one.label)}"
+        _say(console, files, start=one.name, style="bold")
+        _say(console, f"  {one.words}")
+        for weights in one.weights:  # spelled beside their columns: 0.5 · group[a] − 0.5 · group[b]
+            by_name = fold_weights(dict(zip(design.matrix.columns, weights, strict=True)), folded)
             parts = (f"{'−' if w < 0 else '+'} {_number(abs(w))} · {name}" for name, w in by_name.items())
             _say(console, f"  {' '.join(parts).removeprefix('+ ') or '0'}")
 
 
-def _print_checks(console: Console, analysis: Mapping[str, Any]) -> None:
-    rank, n_columns = analysis["Rank"], len(analysis["Columns"])
-    tied = fold_columns(analysis["DependentColumns"], folded_terms(analysis["Terms"]))
-    verdict = "full" if rank == n_columns else f"deficient: {', '.join(tied)} depend on each other"
+def _print_checks(console: Console, design: Design, folded: Mapping[str, Sequence[str]]) -> None:
+    rank, n_columns, details = design.rank, len(design.matrix.columns), design.details
+    tied = ", ".join(fold_columns(details.get("dependent_columns", []), folded))
+    verdict = "full" if rank == n_columns else f"deficient: {tied} depend on each other"
     _say(console, "\nChecks", style="bold")
-    dof = analysis["DegreesOfFreedom"]
-    _say(console, f"  rank {rank} of {n_columns} ({verdict}), {dof} degrees of freedom")
-    _say(console, f"  condition number {_number(analysis['ConditionNumber'])}")
-    inflation = ", ".join(f"{term} {_number(value)}" for term, value in analysis["VIF"].items())
+    _say(console, f"  rank {rank} of {n_columns} ({verdict}), {design.dof} degrees of freedom")
+    _say(console, f"  condition number {_number(details.get('condition_number'))}")
+    inflation = ", ".join(f"{term} {_number(value)}" for term, value in details.get("vif", {}).items())
     if inflation:
         _say(console, f"  variance inflation (VIF): {inflation}")
 
 
-def _print_notices(console: Console, notices: Iterable[Mapping[str, Any]]) -> None:
-    listed = sorted(notices, key=lambda one: str(one["Severity"]) != "warning")
+def _print_notices(console: Console, notices: Iterable[Notice]) -> None:
+    listed = sorted(dict.fromkeys(notices), key=lambda one: one.severity != "warning")
     if listed:
         _head(console, "Notices")
     for one in listed:
-        style = "yellow" if one["Severity"] == "warning" else "cyan"
-        _say(console, f"  {one['Sentence']}", start=one["Severity"], style=style)
-        if one["Fix"]:
-            _say(console, f"         fix: {one['Fix']}")
+        style = "yellow" if one.severity == "warning" else "cyan"
+        _say(console, f"  {one.sentence}", start=one.severity, style=style)
+        if one.fix:
+            _say(console, f"         fix: {one.fix}")
 
 
-def _print_grid(
-    console: Console, columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None
-) -> None:
-    if title:
-        _say(console, title, style="italic")
+def _print_grid(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
+    _say(console, title, style="italic")
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
         grid.add_column(Text(str(name)), overflow="fold")
-    listed = list(rows)
-    for row in listed[:_MAX_LISTED]:
+    for row in rows[:_MAX_LISTED]:
         grid.add_row(*(Text(str(cell)) for cell in row))
     console.print(grid)
-    _say_more(console, len(listed) - _MAX_LISTED)
+    _say_more(console, len(rows) - _MAX_LISTED)
 
 
 def _say_more(console: Console, n_more: int) -> None:
@@ -298,6 +262,7 @@ def _say_more(console: Console, n_more: int) -> None:
 
 
 def _number(value: Any) -> str:
+    value = plain(value)
     if value is None:
         return "n/a"
     return f"{value + 0.0:.4g}" if isinstance(value, float) else str(value)  # + 0.0: no minus before zero
@@ -307,3 +272,68 @@ def spell_duration(seconds: float) -> str:
     """Spell a duration in whole seconds up to a minute and a half, then in minutes, then in hours."""
     unit, name = next((u, n) for u, n in ((3600, "h"), (60, "min"), (1, "s")) if seconds >= 1.5 * u or u == 1)
     return f"{max(round(seconds / unit), 1)} {name}"
+
+
+def fold_reasons(reasons: Mapping[str, Mapping[str, int]], whose: Collection[str]) -> Iterator[str]:
+    """Spell each reason once, with the first of the people (of ``whose``) whom it concerns.
+
+    ``age > 40: age is 51`` and ``age > 40: age is 55`` share one half, and are one line. ``reasons``: by
+    reason the people whom it concerns, with the number of single maps (0: the whole person).
+    """
+    told = {why: [who for who in concerned if who in whose] for why, concerned in reasons.items()}
+    sharing = Counter(half for why in told for half in set(_halves(why)))
+    lines: dict[str, list[tuple[str, str, int]]] = {}
+    for why, people in told.items():
+        first, last = _halves(why)
+        shared, own = (first, last) if sharing[first] >= sharing[last] else (last, first)
+        if sharing[shared] == 1:
+            shared, own = why, ""
+        lines.setdefault(shared, []).extend((who, own, reasons[why][who]) for who in people)
+    yield from (_spell_reason(why, sorted(people)) for why, people in lines.items() if people)
+
+
+def _halves(reason: str) -> tuple[str, str]:
+    """Split at the last colon; without one both halves are the whole."""
+    first, colon, last = reason.rpartition(": ")
+    return (first, last) if colon else (reason, reason)
+
+
+def _spell_reason(reason: str, people: Sequence[tuple[str, str, int]]) -> str:
+    n_people, n_maps = len({who for who, _, _ in people}), sum(n for _, _, n in people)
+    named = (f"sub-{who}" + (f" ({own})" if own else "") for who, own, _ in people)
+    maps = f", {counted(n_maps, 'map')}" if n_maps else ""
+    return f"{n_people}{maps}: {reason}: {list_some(named, _MOST_PEOPLE)}"
+
+
+def folded_terms(terms: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """Find the terms that have a column for each of many people."""
+    return {
+        term: columns
+        for term, columns in terms.items()
+        if "subject" in term.split(":") and len(columns) > _MOST_PEOPLE
+    }
+
+
+def fold_columns(names: Sequence[str], folded: Mapping[str, Sequence[str]]) -> list[str]:
+    """Shorten a list of columns: those of a folded term become one entry that counts them."""
+    term_of = {name: term for term, columns in folded.items() for name in columns}
+    parts = Counter(term_of.get(name, name) for name in names)
+    return [
+        f"{'' if n == len(folded[part]) else f'{n} of '}the {len(folded[part])} columns of {part}"
+        if part in folded
+        else part
+        for part, n in parts.items()
+    ]
+
+
+def fold_weights(weights: Mapping[str, float], folded: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Leave out weights of 0, and make one entry of the columns of a folded term that have one weight."""
+    term_of = {name: term for term, columns in folded.items() for name in columns}
+    used = {name: weight for name, weight in weights.items() if weight != 0}
+    alike: dict[tuple[str, float], list[str]] = {}
+    for name, weight in used.items():
+        alike.setdefault((term_of.get(name, name), weight), []).append(name)
+    return {
+        names[0] if len(names) == 1 else f"each of {fold_columns(names, folded)[0]}": weight
+        for (_, weight), names in alike.items()
+    }
