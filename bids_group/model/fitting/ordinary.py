@@ -68,12 +68,16 @@ class PackedMasker:
 def second_level_model(basis: Basis) -> SecondLevelModel:
     """Fit a ``SecondLevelModel`` of the design's basis on images of one voxel, ready for `fit_second_level`.
 
-    A masker of one's own given as ``mask_img`` is silently replaced: `fit_second_level` sets it later.
+    A masker of one's own given as ``mask_img`` is silently replaced: `fit_second_level` sets it later. Images
+    in a table are not averaged (4 ms an image); from then on the model looks only at how many there are.
     """
-    voxel = nib.Nifti1Image(np.ones((1, 1, 1), np.uint8), np.eye(4))
+    images = [nib.Nifti1Image(np.ones((1, 1, 1), np.uint8), np.eye(4))] * len(basis.columns)
+    table = pd.DataFrame({"subject_label": "", "map_name": "", "effects_map_path": images})
     names = [f"direction{number}" for number in range(basis.rank)]
-    model = SecondLevelModel(mask_img=voxel, minimize_memory=False)
-    return model.fit([voxel] * len(basis.columns), design_matrix=pd.DataFrame(basis.columns, columns=names))
+    model = SecondLevelModel(mask_img=images[0], minimize_memory=False)
+    model.fit(table, design_matrix=pd.DataFrame(basis.columns, columns=names))
+    model.second_level_input_ = images
+    return model
 
 
 def fit_second_level(
