@@ -42,7 +42,7 @@ from bids_group.inference.engine import Job, observed_map, run_null
 from bids_group.inference.forest import Heights, Workspace, cluster_maxima
 from bids_group.inference.residuals import build_residuals
 from bids_group.inference.saddles import Lattice, lattice_maxima
-from bids_group.inference.saddles import Workspace as Room
+from bids_group.inference.saddles import LatticeWorkspace as Room
 from bids_group.inference.scheme import choose_scheme
 from bids_group.inference.statistic import build_statistic
 from bids_group.inference.tally import Tally

@@ -15,7 +15,7 @@ import pytest
 from bids_group.config import InferenceSpec
 from bids_group.executor import Threads
 from bids_group.inference import correct_group
-from bids_group.inference.correlation import Scale, Table, deviates
+from bids_group.inference.correlation import DeviateTable, Scale, deviates
 
 FAMILYWISE = ("fwe-voxel", "fwe-size", "fwe-mass", "fwe-tfce")
 SPEC = InferenceSpec(corrections=FAMILYWISE, n_permutations=299, cluster_forming_p=0.05, random_seed=5)
@@ -189,7 +189,7 @@ def check_table(scale):
     random = np.random.default_rng(0)
     r = np.concatenate([random.uniform(0, 1, 20_000), 1 - 10.0 ** random.uniform(-6.5, -1, 20_000)])
     r = r.astype(np.float32)[None]
-    z, table = np.empty_like(r), Table.of(scale)
+    z, table = np.empty_like(r), DeviateTable.of(scale)
     deviates(r, table.low, table.high, z)
     exact = scale.z(r)
     inside = exact > 0
