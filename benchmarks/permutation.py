@@ -38,14 +38,14 @@ from bids_group.elements import Connectivity, Elements, Grid
 from bids_group.elements.adjacency import build_adjacency
 from bids_group.executor import Threads
 from bids_group.inference import correct_group
-from bids_group.inference.engine import Job, observed_map, run_null
-from bids_group.inference.forest import Heights, Workspace, cluster_maxima
-from bids_group.inference.residuals import build_residuals
-from bids_group.inference.saddles import Lattice, lattice_maxima
-from bids_group.inference.saddles import LatticeWorkspace as Room
-from bids_group.inference.scheme import choose_scheme
-from bids_group.inference.statistic import build_statistic
-from bids_group.inference.tally import Tally
+from bids_group.inference.clusters.forest import Heights, Workspace, cluster_maxima
+from bids_group.inference.clusters.saddles import Lattice, lattice_maxima
+from bids_group.inference.clusters.saddles import LatticeWorkspace as Room
+from bids_group.inference.shuffling.engine import Job, observed_map, run_null
+from bids_group.inference.shuffling.residuals import build_residuals
+from bids_group.inference.shuffling.scheme import choose_scheme
+from bids_group.inference.shuffling.statistic import build_statistic
+from bids_group.inference.shuffling.tally import Tally
 from bids_group.records import Contrast, ContrastResult, Design, GroupData, MapStack
 
 try:

@@ -36,7 +36,7 @@ from bids_group.config import InferenceSpec
 from bids_group.distributions import f_p, f_to_z, t_p, t_to_z
 from bids_group.elements import Elements, Grid
 from bids_group.inference import correct_group
-from bids_group.inference.tail import fit_tail
+from bids_group.inference.corrections.tail import fit_tail
 from bids_group.model import fit_group
 from bids_group.records import Contrast, ContrastResult, Design, GroupData, MapStack
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from bids_group.config import InferenceSpec
 from bids_group.errors import DataError, UsageError
-from bids_group.inference.partition import split_design
+from bids_group.inference.shuffling.partition import split_design
 from bids_group.records import Contrast, Design, Estimator, Notice, are_told_apart
 from bids_group.words import counted
 

@@ -14,8 +14,8 @@ from bids_group.inference.assumptions import (
     check_variance_groups,
     tell_ignored_blocks,
 )
-from bids_group.inference.scheme import Scheme, choose_scheme, count_families
-from bids_group.inference.statistic import build_statistic
+from bids_group.inference.shuffling.scheme import Scheme, choose_scheme, count_families
+from bids_group.inference.shuffling.statistic import build_statistic
 from bids_group.records import LEAST_SQUARES, Contrast, Design, Estimator, Notice
 from bids_group.words import plural
 

@@ -12,12 +12,12 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group.config import InferenceSpec
 from bids_group.elements import Connectivity, Elements, Grid
-from bids_group.inference.engine import Job, Scratch, do_shuffles, weights
-from bids_group.inference.forest import EXTENT_POWER, Heights
-from bids_group.inference.residuals import TILE, build_residuals
-from bids_group.inference.saddles import Lattice, LatticeWorkspace, lattice_maxima
-from bids_group.inference.scheme import choose_scheme
-from bids_group.inference.statistic import build_statistic
+from bids_group.inference.clusters.forest import EXTENT_POWER, Heights
+from bids_group.inference.clusters.saddles import Lattice, LatticeWorkspace, lattice_maxima
+from bids_group.inference.shuffling.engine import Job, Scratch, do_shuffles, weights
+from bids_group.inference.shuffling.residuals import TILE, build_residuals
+from bids_group.inference.shuffling.scheme import choose_scheme
+from bids_group.inference.shuffling.statistic import build_statistic
 from bids_group.records import Contrast, Design
 
 BRAIN = 0.27

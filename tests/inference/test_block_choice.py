@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bids_group.config import InferenceSpec
 from bids_group.errors import DataError
 from bids_group.inference import correct_group
-from bids_group.inference.scheme import choose_scheme
+from bids_group.inference.shuffling.scheme import choose_scheme
 
 VOXEL = InferenceSpec(corrections=("fwe-voxel",), n_permutations=400, alpha=0.9)
 FAMILIES = np.repeat(np.arange(8), 3)

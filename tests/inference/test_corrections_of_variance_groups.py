@@ -8,7 +8,7 @@ from scipy.stats import binom
 from bids_group.config import InferenceSpec
 from bids_group.errors import DataError, UsageError
 from bids_group.inference import check_inference, correct_group
-from bids_group.inference.multiplicity import adjust_fdr
+from bids_group.inference.corrections.multiplicity import adjust_fdr
 from bids_group.model import fit_group
 from bids_group.model.fitting.known_variances import FIXED_EFFECTS
 

@@ -4,8 +4,8 @@ from scipy.ndimage import generate_binary_structure, label
 
 from bids_group.elements import Elements, Grid
 from bids_group.elements.adjacency import build_adjacency
-from bids_group.inference.clusters import find_clusters
-from bids_group.inference.forest import Heights, Workspace, cluster_maxima, tfce_map
+from bids_group.inference.clusters.clusters_and_peaks import find_clusters
+from bids_group.inference.clusters.forest import Heights, Workspace, cluster_maxima, tfce_map
 
 RANKS = {6: 1, 18: 2, 26: 3}
 

@@ -11,11 +11,11 @@ from statsmodels.stats.oneway import anova_oneway
 from bids_group.config import InferenceSpec
 from bids_group.distributions import t_to_z
 from bids_group.inference import correct_group
-from bids_group.inference.engine import Job, observed_map
-from bids_group.inference.residuals import build_residuals
-from bids_group.inference.scheme import choose_scheme
-from bids_group.inference.statistic import build_statistic
-from bids_group.inference.welch import DofTable, look_up
+from bids_group.inference.shuffling.engine import Job, observed_map
+from bids_group.inference.shuffling.residuals import build_residuals
+from bids_group.inference.shuffling.scheme import choose_scheme
+from bids_group.inference.shuffling.statistic import build_statistic
+from bids_group.inference.shuffling.welch import DofTable, look_up
 
 GROUP = np.repeat([0, 1], (6, 9))
 

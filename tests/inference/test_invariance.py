@@ -15,7 +15,7 @@ import pytest
 from bids_group.config import InferenceSpec
 from bids_group.executor import Threads
 from bids_group.inference import correct_group
-from bids_group.inference.correlation import DeviateTable, Scale, deviates
+from bids_group.inference.shuffling.correlation import DeviateTable, Scale, deviates
 
 FAMILYWISE = ("fwe-voxel", "fwe-size", "fwe-mass", "fwe-tfce")
 SPEC = InferenceSpec(corrections=FAMILYWISE, n_permutations=299, cluster_forming_p=0.05, random_seed=5)

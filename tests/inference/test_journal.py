@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bids_group.inference.journal import Journal
+from bids_group.inference.shuffling.batch_cache import Journal
 
 VALUES = np.random.default_rng(0).normal(size=(5, 3))
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
-from bids_group.inference.multiplicity import adjust_bonferroni, adjust_fdr
+from bids_group.inference.corrections.multiplicity import adjust_bonferroni, adjust_fdr
 
 P_VALUES = st.lists(st.floats(1e-30, 1.0), min_size=1, max_size=60).map(np.array)
 

@@ -16,13 +16,13 @@ from scipy.linalg import qr
 
 from bids_group.config import InferenceSpec
 from bids_group.errors import DesignError
-from bids_group.inference.correlation import Scale
-from bids_group.inference.engine import Job, observed_map
-from bids_group.inference.partition import partition, split_design
-from bids_group.inference.residuals import build_residuals
-from bids_group.inference.scheme import choose_scheme
-from bids_group.inference.statistic import build_statistic
-from bids_group.inference.verdict import Question
+from bids_group.inference.corrections.question import Question
+from bids_group.inference.shuffling.correlation import Scale
+from bids_group.inference.shuffling.engine import Job, observed_map
+from bids_group.inference.shuffling.partition import partition, split_design
+from bids_group.inference.shuffling.residuals import build_residuals
+from bids_group.inference.shuffling.scheme import choose_scheme
+from bids_group.inference.shuffling.statistic import build_statistic
 from bids_group.model.fitting.group_fit import fit_group
 from bids_group.records import Contrast, Design
 

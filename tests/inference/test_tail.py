@@ -4,7 +4,7 @@ from scipy.stats import genpareto, gumbel_r
 
 from bids_group.config import InferenceSpec
 from bids_group.inference import correct_group
-from bids_group.inference.tail import fit_tail
+from bids_group.inference.corrections.tail import fit_tail
 
 
 def test_a_fit_equals_scipy_s_distribution():

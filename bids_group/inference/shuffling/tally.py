@@ -8,7 +8,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.inference.statistic import Statistic
+from bids_group.inference.shuffling.statistic import Statistic
 
 Single = npt.NDArray[np.float32]
 Counts = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]

@@ -12,8 +12,8 @@ import pandas as pd
 
 from bids_group.config import InferenceSpec
 from bids_group.errors import DataError
-from bids_group.inference.partition import Partition, split_design
-from bids_group.inference.shuffles import Codes, Shuffles, Units
+from bids_group.inference.shuffling.partition import Partition, split_design
+from bids_group.inference.shuffling.shuffles import Codes, Shuffles, Units
 from bids_group.records import Contrast, Design, Notice
 
 _VARIES = 1e-7

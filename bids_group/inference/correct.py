@@ -10,10 +10,10 @@ from bids_group.config import InferenceSpec
 from bids_group.elements.adjacency import build_adjacency
 from bids_group.executor import ONE_THREAD, Executor
 from bids_group.inference.checks import check_geometry, check_inference
-from bids_group.inference.familywise import Null, judge_familywise
-from bids_group.inference.parametric import judge_without_shuffling
-from bids_group.inference.permutation import Shuffling, build_nulls
-from bids_group.inference.verdict import Question
+from bids_group.inference.corrections.familywise import Null, judge_familywise
+from bids_group.inference.corrections.nulls import Shuffling, build_nulls
+from bids_group.inference.corrections.parametric import judge_without_shuffling
+from bids_group.inference.corrections.question import Question
 from bids_group.records import ContrastResult, GroupData, Notice, Significance, UncorrectedP
 
 

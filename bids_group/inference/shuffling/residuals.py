@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.inference.partition import Partition
-from bids_group.inference.shuffles import Codes
+from bids_group.inference.shuffling.partition import Partition
+from bids_group.inference.shuffling.shuffles import Codes
 
 TILE = 1024
 """Elements of a tile. Floating-point sums depend on the shape of the work: this shape never changes."""

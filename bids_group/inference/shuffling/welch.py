@@ -18,9 +18,9 @@ from scipy import special
 
 from bids_group.distributions import exact_z
 from bids_group.errors import DataError
-from bids_group.inference.correlation import TIE
-from bids_group.inference.partition import Partition
-from bids_group.inference.shuffles import Codes
+from bids_group.inference.shuffling.correlation import TIE
+from bids_group.inference.shuffling.partition import Partition
+from bids_group.inference.shuffling.shuffles import Codes
 
 Single = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]

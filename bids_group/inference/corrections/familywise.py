@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_group.config.corrections import Correction
-from bids_group.inference.clusters import find_clusters
-from bids_group.inference.correlation import TIE
-from bids_group.inference.forest import Heights, tfce_map
-from bids_group.inference.scheme import Scheme
-from bids_group.inference.statistic import Statistic
-from bids_group.inference.tail import Tail, fit_tail
-from bids_group.inference.verdict import Members, Question, Row, Sign, gather, judge
+from bids_group.inference.clusters.clusters_and_peaks import find_clusters
+from bids_group.inference.clusters.forest import Heights, tfce_map
+from bids_group.inference.corrections.question import Members, Question, Row, Sign, gather, judge
+from bids_group.inference.corrections.tail import Tail, fit_tail
+from bids_group.inference.shuffling.correlation import TIE
+from bids_group.inference.shuffling.scheme import Scheme
+from bids_group.inference.shuffling.statistic import Statistic
 from bids_group.records import Notice, Significance
 from bids_group.records.sidecars import Sidecar
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bids_group.elements import Elements
 from bids_group.elements.adjacency import Adjacency, build_adjacency
-from bids_group.inference.peaks import PeakNumbers, describe_peak, local_maxima, spaced_peaks
+from bids_group.inference.clusters.peaks import PeakNumbers, describe_peak, local_maxima, spaced_peaks
 from bids_group.records import Cluster
 
 Labels = npt.NDArray[np.int32]

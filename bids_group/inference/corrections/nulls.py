@@ -14,15 +14,15 @@ from bids_group import __version__
 from bids_group.errors import BidsGroupError
 from bids_group.executor import ONE_THREAD, Executor
 from bids_group.inference.checks import checked_scheme
-from bids_group.inference.engine import Job, Sample, observed_map, run_null
-from bids_group.inference.familywise import Null, approximate_tails
-from bids_group.inference.forest import Heights
-from bids_group.inference.journal import Journal, digest
-from bids_group.inference.residuals import Residuals, build_residuals
-from bids_group.inference.scheme import Scheme, count_families
-from bids_group.inference.statistic import build_statistic
-from bids_group.inference.tally import Tally
-from bids_group.inference.verdict import Question, Row
+from bids_group.inference.clusters.forest import Heights
+from bids_group.inference.corrections.familywise import Null, approximate_tails
+from bids_group.inference.corrections.question import Question, Row
+from bids_group.inference.shuffling.batch_cache import Journal, digest
+from bids_group.inference.shuffling.engine import Job, Sample, observed_map, run_null
+from bids_group.inference.shuffling.residuals import Residuals, build_residuals
+from bids_group.inference.shuffling.scheme import Scheme, count_families
+from bids_group.inference.shuffling.statistic import build_statistic
+from bids_group.inference.shuffling.tally import Tally
 from bids_group.records import Notice
 from bids_group.records.sidecars import Sidecar
 

@@ -8,9 +8,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.inference.correlation import LARGEST, TIE, DeviateTable, Scale, correlate, deviates
-from bids_group.inference.scheme import Scheme
-from bids_group.inference.welch import allow_group_variances
+from bids_group.inference.shuffling.correlation import LARGEST, TIE, DeviateTable, Scale, correlate, deviates
+from bids_group.inference.shuffling.scheme import Scheme
+from bids_group.inference.shuffling.welch import allow_group_variances
 
 Single = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]

@@ -13,8 +13,8 @@ from scipy import special
 from bids_group.config import InferenceSpec
 from bids_group.config.corrections import Correction
 from bids_group.elements.adjacency import Adjacency
-from bids_group.inference.clusters import build_clusters
-from bids_group.inference.peaks import PeakNumbers
+from bids_group.inference.clusters.clusters_and_peaks import build_clusters
+from bids_group.inference.clusters.peaks import PeakNumbers
 from bids_group.records import Cluster, ContrastResult, GroupData, Notice, Significance
 from bids_group.records.sidecars import Sidecar
 

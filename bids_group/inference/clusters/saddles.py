@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_group.elements import Connectivity, Elements
-from bids_group.inference.forest import Heights
+from bids_group.inference.clusters.forest import Heights
 
 Words = npt.NDArray[np.uint32]
 Doubles = npt.NDArray[np.float64]

@@ -17,9 +17,9 @@ from bids_group.config.corrections import (
     Correction,
 )
 from bids_group.distributions import f_p, f_to_z, t_p, t_to_z
-from bids_group.inference.discoveries import hommel_value, true_discovery_proportion
-from bids_group.inference.multiplicity import adjust_bonferroni, adjust_fdr
-from bids_group.inference.verdict import Members, Question, Row, Sign, gather, judge
+from bids_group.inference.corrections.discoveries import hommel_value, true_discovery_proportion
+from bids_group.inference.corrections.multiplicity import adjust_bonferroni, adjust_fdr
+from bids_group.inference.corrections.question import Members, Question, Row, Sign, gather, judge
 from bids_group.records import Notice, Significance
 from bids_group.records.sidecars import Sidecar
 

@@ -21,15 +21,15 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group.elements.adjacency import Adjacency
 from bids_group.executor import ONE_THREAD, Executor
-from bids_group.inference import forest, saddles
-from bids_group.inference.correlation import as_floats, raise_maxima
-from bids_group.inference.forest import Heights
-from bids_group.inference.journal import Journal
-from bids_group.inference.residuals import TILE, Residuals
-from bids_group.inference.scheme import Scheme
-from bids_group.inference.shuffles import Batch
-from bids_group.inference.statistic import Statistic
-from bids_group.inference.tally import Counts, Tally
+from bids_group.inference.clusters import forest, saddles
+from bids_group.inference.clusters.forest import Heights
+from bids_group.inference.shuffling.batch_cache import Journal
+from bids_group.inference.shuffling.correlation import as_floats, raise_maxima
+from bids_group.inference.shuffling.residuals import TILE, Residuals
+from bids_group.inference.shuffling.scheme import Scheme
+from bids_group.inference.shuffling.shuffles import Batch
+from bids_group.inference.shuffling.statistic import Statistic
+from bids_group.inference.shuffling.tally import Counts, Tally
 
 Single = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]

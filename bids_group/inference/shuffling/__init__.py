@@ -1,0 +1,1 @@
+"""Rows that change places: the design split for a contrast, schemes, shuffles, statistics, batches."""
