@@ -7,17 +7,17 @@ from bids_group.model.fitting.known_variances import tell_heterogeneity
 from bids_group.model.fitting.pooling import pool
 from bids_group.model.fitting.scaling import plan_scaling, scale
 from bids_group.model.fitting.spread import compare_spread
-from bids_group.model.fitting.stack import StackedMaps, build_stack, join_maps
+from bids_group.model.fitting.stack import build_stack, describe_coverage, join_maps, tell_costs
 from bids_group.model.formula.parser import add_columns, needed_variables
 from bids_group.model.planning.node_design import input_names
 from bids_group.model.planning.plan import plan_analyses, plan_pooling, restrict
 
 __all__ = [
-    "StackedMaps",
     "add_columns",
     "build_design",
     "build_stack",
     "compare_spread",
+    "describe_coverage",
     "describe_rows",
     "fit_group",
     "input_names",
@@ -30,5 +30,6 @@ __all__ = [
     "restrict",
     "scale",
     "tabulate_main_peaks",
+    "tell_costs",
     "tell_heterogeneity",
 ]

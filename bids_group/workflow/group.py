@@ -7,36 +7,22 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bids_group import output
-from bids_group.bids import build_ledger
-from bids_group.config import RunConfig
+from bids_group import bids, inference, model, output
 from bids_group.config.corrections import CORRECTIONS
-from bids_group.config.stats_model import write_model_json
-from bids_group.inference import correct_group
-from bids_group.model import (
-    build_stack,
-    compare_spread,
-    describe_rows,
-    fit_group,
-    join_maps,
-    scale,
-    tabulate_main_peaks,
-    tell_heterogeneity,
-)
+from bids_group.elements import read_header, read_mask
 from bids_group.output.report import region_effects
-from bids_group.records import GroupData, Notice, Significance
+from bids_group.records import ContrastResult, GroupData, Observation, PooledMap, Significance
 from bids_group.words import counted
-from bids_group.workflow.forecast import seconds_of_shuffling
-from bids_group.workflow.maps import pooled_maps, tell_costs
 from bids_group.workflow.preparation import PlannedAnalysis, RunPlan, say
 from bids_group.workflow.provenance import Provenance
 
@@ -47,17 +33,14 @@ def pool_participants(plan: RunPlan, provenance: Provenance) -> None:
     """Pool every observation that is not in OUTPUT_DIR yet; safe beside other participant jobs."""
     folder = plan.config.output_dir
     output.write_dataset(folder, plan.cohort)
-    n_pooled = sum(1 for _ in pooled_maps(plan, plan.observations, provenance))
+    n_pooled = sum(1 for _ in _pooled_maps(plan, plan.observations, provenance))
     people = sorted({one.subject for one in plan.cohort.maps})  # a Filter may leave no map of them to pool
-    output.write_ledger(folder, _ledger(plan, provenance), labels=people)
+    ledger = bids.build_ledger(plan.cohort, plan.analyses, plan.exclusions, provenance.remarks)
+    output.write_ledger(folder, ledger, labels=people)
     output.write_participants(folder)
     label = f"sub-{people[0]}_pid-{os.getpid()}"
     output.write_command(folder, provenance.finish(plan.config), label=label)
     LOGGER.info("Pooled: %s of %s", counted(n_pooled, "map"), counted(len(people), "participant"))
-
-
-def _ledger(plan: RunPlan, provenance: Provenance) -> pd.DataFrame:
-    return build_ledger(plan.cohort, plan.analyses, plan.exclusions, provenance.remarks)
 
 
 def analyse_group(plan: RunPlan, provenance: Provenance) -> None:
@@ -65,38 +48,64 @@ def analyse_group(plan: RunPlan, provenance: Provenance) -> None:
     config, folder = plan.config, plan.config.output_dir
     output.check_same_analysis(folder, plan.identity, is_overwrite=config.execution.is_overwrite)
     output.write_dataset(folder, plan.cohort)
-    output.write_model(folder, write_model_json(plan.model))
-    work_dir = _work_folder(config)
-    if config.inputs.design_matrix is not None:
-        provenance.note(config.inputs.design_matrix)
+    output.write_model(folder, plan.model_json)
+    own, work_dir = config.execution.work_dir, folder / ".work" / "bids_group"
+    if own is not None:  # a folder of this run's own is removed after success: never the one that was named
+        work_dir = own / f"bids_group-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]}"
+    matrix = config.inputs.design_matrix
+    if matrix is not None:
+        provenance.hashes[str(matrix)] = hashlib.sha256(matrix.read_bytes()).hexdigest()
     used = {one for analysis in plan.analyses for one in analysis.observations}
-    for _ in pooled_maps(plan, [one for one in plan.observations if one not in used], provenance):
+    for _ in _pooled_maps(plan, [one for one in plan.observations if one not in used], provenance):
         pass  # those whom the group models leave out too: OUTPUT_DIR is that of participant jobs
     for planned in plan.planned:
         _analyse(plan, planned, work_dir, provenance)
-    output.write_ledger(folder, _ledger(plan, provenance))
+    ledger = bids.build_ledger(plan.cohort, plan.analyses, plan.exclusions, provenance.remarks)
+    output.write_ledger(folder, ledger)
     output.write_participants(folder, plan.analyses)
     output.write_command(folder, provenance.finish(config))
     output.finish_outputs(folder)
     shutil.rmtree(work_dir, ignore_errors=True)
-    if config.execution.work_dir is None:
+    if own is None:
         with suppress(OSError):  # not empty: what others keep there stays
             work_dir.parent.rmdir()
 
 
-def _work_folder(config: RunConfig) -> Path:
-    """Choose a folder of this run's own, which is removed after success: never the folder that was named."""
-    if config.execution.work_dir is None:
-        return config.output_dir / ".work" / "bids_group"
-    key = hashlib.sha256(str(config.output_dir.resolve()).encode()).hexdigest()[:12]
-    return config.execution.work_dir / f"bids_group-{key}"
+def _pooled_maps(
+    plan: RunPlan, observations: Sequence[Observation], provenance: Provenance
+) -> Iterator[PooledMap]:
+    """Yield the pooled map of each observation, in order; note the hashes of its files and its coverage."""
+    take = partial(pool_one, output_dir=plan.config.output_dir, dataset_names=plan.cohort.dataset_names)
+    for one in plan.executor.map(take, observations):
+        provenance.hashes.update(one.input_hashes)
+        remark = model.describe_coverage(one)
+        if remark:
+            provenance.remarks[one.observation.subject, one.observation.contrast] = remark
+        yield one
+
+
+def pool_one(observation: Observation, output_dir: Path, dataset_names: Mapping[str, Path]) -> PooledMap:
+    """Take one observation from OUTPUT_DIR where what stands there fits its inputs, else pool and write it.
+
+    The key of what is written comes from the bytes that were pooled, which are read once: a file that changes
+    meanwhile is never kept under the key of other bytes. Inputs are hashed first only where a key stands.
+    """
+    if output.is_pooled(output_dir, observation):
+        key = output.pooling_key(observation)
+        cached = output.read_pooled(output_dir, observation, key, dataset_names=dataset_names)
+        if cached is not None:
+            return cached
+    pooled = model.pool(observation)
+    key = output.pooling_key(observation, pooled.input_hashes)
+    output.write_pooled(output_dir, pooled, key, dataset_names=dataset_names)
+    return pooled
 
 
 def _analyse(plan: RunPlan, planned: PlannedAnalysis, work_dir: Path, provenance: Provenance) -> None:
-    spec, analysis = plan.spec, planned.analysis
-    is_two_sided = spec.inference.is_two_sided
-    stacked = build_stack(  # reads (or pools) each row's map once, in the design's order
-        scale(pooled_maps(plan, analysis.observations, provenance), analysis.scaling),
+    """Stack, fit and judge one analysis, and write what came of it."""
+    spec, analysis, is_two_sided = plan.spec, planned.analysis, plan.spec.inference.is_two_sided
+    stacked = model.build_stack(  # reads (or pools) each row's map once, in the design's order
+        model.scale(_pooled_maps(plan, analysis.observations, provenance), analysis.scaling),
         labels=tuple(one.label for one in analysis.observations),
         mask=spec.mask,
         mask_threshold=spec.mask_threshold,
@@ -106,30 +115,20 @@ def _analyse(plan: RunPlan, planned: PlannedAnalysis, work_dir: Path, provenance
         executor=plan.executor,
         needs_variance=analysis.estimator.needs_variance,
     )
-    data = join_maps(stacked, planned.design, analysis, planned.blocks, planned.variance_groups)
-    results = fit_group(data, is_two_sided=is_two_sided, executor=plan.executor)
-    seconds = seconds_of_shuffling(plan, [planned], data.elements.n_elements)
-    if seconds is not None:
-        LOGGER.info("Shuffling will take about %s.", output.spell_duration(seconds))
-    with progress(analysis.first_level_contrast) as on_progress:
-        significances = correct_group(
-            data,
-            results,
-            spec.inference,
-            n_contrasts=sum(len(one.design.contrasts) for one in plan.planned),
-            executor=plan.executor,
-            work_dir=work_dir,
-            on_progress=on_progress,
-        )
-    uneven, told = compare_spread(data)
-    numeric = [
-        *tell_costs(stacked),
-        *told,
-        *tell_heterogeneity(data),
-        *(one for each in results for one in each.notices),
-        *(one for each in significances for one in each.notices),
-    ]
+    data = model.join_maps(stacked, planned.design, analysis, planned.blocks, planned.variance_groups)
+    results = model.fit_group(data, is_two_sided=is_two_sided, executor=plan.executor)
+    significances = _judge(plan, planned, data, results, work_dir)
+    uneven, told = model.compare_spread(data)
+    numeric = [*model.tell_costs(stacked), *told, *model.tell_heterogeneity(data)]
+    numeric += [one for each in results for one in each.notices]
+    numeric += [one for each in significances for one in each.notices]
     say(numeric)
+    elsewhere = {notice for one in plan.planned if one is not planned for notice in one.notices}
+    own = [one for one in plan.notices if one in planned.notices or one not in elsewhere]
+    regions = None
+    if plan.atlas is not None:
+        rows = region_effects(plan.atlas, data.stack.labels, data.stack.data, data.elements)
+        regions = rows.set_index("label")
     output.write_group(
         plan.config.output_dir,
         analysis,
@@ -139,13 +138,60 @@ def _analyse(plan: RunPlan, planned: PlannedAnalysis, work_dir: Path, provenance
         spec=spec,
         cohort=plan.cohort,
         coverage=stacked.coverage,
-        notices=[*_notices(plan, planned), *numeric],
-        quality=describe_rows(data, results, stacked.costs, uneven, is_two_sided=is_two_sided),
-        peaks=tabulate_main_peaks(data, results, significances, is_two_sided=is_two_sided),
-        regions=_regions(plan, data),
+        notices=[*own, *numeric],
+        quality=model.describe_rows(data, results, stacked.costs, uneven, is_two_sided=is_two_sided),
+        peaks=model.tabulate_main_peaks(data, results, significances, is_two_sided=is_two_sided),
+        regions=regions,
         atlas=plan.atlas,
     )
     _log(planned, data, significances)
+
+
+def _judge(
+    plan: RunPlan,
+    planned: PlannedAnalysis,
+    data: GroupData,
+    results: Sequence[ContrastResult],
+    work_dir: Path,
+) -> tuple[Significance, ...]:
+    """Judge every contrast by every correction, and say before shuffling how long it will take."""
+    seconds = seconds_of_shuffling(plan, [planned], data.elements.n_elements)
+    if seconds is not None:
+        LOGGER.info("Shuffling will take about %s.", output.spell_duration(seconds))
+    with progress(planned.analysis.first_level_contrast) as on_progress:
+        return inference.correct_group(
+            data,
+            results,
+            plan.spec.inference,
+            n_contrasts=sum(len(one.design.contrasts) for one in plan.planned),
+            executor=plan.executor,
+            work_dir=work_dir,
+            on_progress=on_progress,
+        )
+
+
+def seconds_of_shuffling(
+    plan: RunPlan, planned: Iterable[PlannedAnalysis], n_elements: int | None = None
+) -> float | None:
+    """Forecast the time that shuffling takes on this machine; None where nothing is shuffled.
+
+    Before the maps are read (``n_elements`` None) the elements are those of the mask, or of a brain of usual
+    size in the grid of the first map.
+    """
+    spec, analyses = plan.spec, tuple(planned)
+    if not spec.inference.needs_shuffling or not analyses:
+        return None
+    if n_elements is None and spec.mask is not None:
+        n_elements = int(np.count_nonzero(read_mask(spec.mask, spec.mask_threshold).inside))
+    if n_elements is None:
+        n_elements = int(inference.BRAIN * read_header(plan.cohort.maps[0].effect).grid.n_elements)
+    seconds = [
+        inference.forecast_seconds(
+            one.design, spec.inference, n_elements, blocks=one.blocks, variance_groups=one.variance_groups
+        )
+        for one in analyses
+    ]
+    return sum(seconds) / max(min(plan.config.execution.n_procs, os.cpu_count() or 1), 1)
 
 
 @contextmanager
@@ -165,18 +211,6 @@ def _is_notebook() -> bool:
     return Console().is_jupyter and find_spec("ipywidgets") is not None
 
 
-def _notices(plan: RunPlan, planned: PlannedAnalysis) -> list[Notice]:
-    """Select what concerns this analysis: its own notices, and those of no analysis in particular."""
-    others = {notice for one in plan.planned if one is not planned for notice in one.notices}
-    return [one for one in plan.notices if one in planned.notices or one not in others]
-
-
-def _regions(plan: RunPlan, data: GroupData) -> pd.DataFrame | None:
-    if plan.atlas is None:
-        return None
-    return region_effects(plan.atlas, data.stack.labels, data.stack.data, data.elements).set_index("label")
-
-
 def _log(planned: PlannedAnalysis, data: GroupData, significances: Sequence[Significance]) -> None:
     LOGGER.info(
         "%s: %d rows, %d elements, %s",
@@ -186,14 +220,8 @@ def _log(planned: PlannedAnalysis, data: GroupData, significances: Sequence[Sign
         counted(len(planned.design.contrasts), "contrast"),
     )
     for one in significances:
+        n_true = sum(each.has_true_discoveries for each in one.clusters)
         is_bound = CORRECTIONS[one.correction].bounds_discoveries
-        LOGGER.info(
-            "  %s, %s: %s, %s",
-            one.contrast,
-            one.correction,
-            output.spell_clusters(
-                len(one.clusters),
-                sum(each.has_true_discoveries for each in one.clusters) if is_bound else None,
-            ),
-            counted(int(one.is_significant.sum()), "element"),
-        )
+        clusters = output.spell_clusters(len(one.clusters), n_true if is_bound else None)
+        elements = counted(int(one.is_significant.sum()), "element")
+        LOGGER.info("  %s, %s: %s, %s", one.contrast, one.correction, clusters, elements)

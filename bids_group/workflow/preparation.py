@@ -4,43 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
-from bids_group.bids import check_matrix_rows, gather_cohort, keep_complete, tell_lost_levels
+from bids_group import bids, inference, model
 from bids_group.config import AnalysisSpec, RunConfig
+from bids_group.config.corrections import UNCORRECTED
 from bids_group.config.stats_model import StatsModel, compile_request, write_model_json
 from bids_group.config.stats_model_reading import read_model
 from bids_group.config.stats_model_request import settle_request
-from bids_group.errors import BidsGroupError, UsageError
+from bids_group.elements import read_mask
+from bids_group.errors import BidsGroupError, DataError, UsageError
 from bids_group.executor import Executor, choose_executor
-from bids_group.inference import check_inference
-from bids_group.model import (
-    build_design,
-    input_names,
-    needed_variables,
-    plan_analyses,
-    plan_pooling,
-    plan_scaling,
-    restrict,
-)
 from bids_group.output import check_output_names
-from bids_group.output.report import Atlas
-from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation
+from bids_group.output.report import Atlas, read_atlas
+from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation, note, warn
 from bids_group.words import counted
-from bids_group.workflow.settling import (
-    check_one_grid,
-    settle_atlas,
-    settle_design,
-    settle_extent,
-    settle_masks,
-    settle_pooling,
-    tell_idle_options,
-    tell_zeros,
-)
 
 LOGGER = logging.getLogger(__name__)
 
@@ -58,152 +40,211 @@ class PlannedAnalysis:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RunPlan:
-    """A request together with the people, maps and models that it stands for."""
+    """A request together with the people, maps and models that it stands for.
+
+    ``analyses``: every group model with its rows, at the participant level also rows without a covariate;
+    ``planned``: their designs, none at the participant level; ``observations``: what is pooled, each once,
+    also that of people whom a group model leaves out; ``identity``: all that changes the result, for
+    OUTPUT_DIR.
+    """
 
     config: RunConfig
     spec: AnalysisSpec
-    model: StatsModel
+    model_json: dict[str, Any]
+    identity: dict[str, Any]
     cohort: Cohort
     analyses: tuple[GroupAnalysis, ...]
-    """Every group model with its rows; at the participant level also rows without a covariate."""
     planned: tuple[PlannedAnalysis, ...]
-    """Their designs; none at the participant level."""
     observations: tuple[Observation, ...]
-    """What is pooled, each once: also that of people whom a group model leaves out."""
     exclusions: tuple[Exclusion, ...]
     notices: tuple[Notice, ...]
     atlas: Atlas | None
-
-    @property
-    def executor(self) -> Executor:
-        """What does the work."""
-        return choose_executor(self.config.execution)
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """Everything that changes the result, as OUTPUT_DIR keeps it (JSON-able)."""
-        return {**write_model_json(self.model), "Datasets": sorted(self.cohort.dataset_names)}
+    executor: Executor
 
 
 def prepare(config: RunConfig) -> RunPlan:
     """Find people and maps, settle the model, and build and check every design."""
-    model = None
+    asked, is_group = None, config.level == "group"
     if config.analysis.model_file is not None:
-        model, config = settle_request(read_model(config.analysis.model_file), config)
-    cohort = gather_cohort(config.inputs, config.selection, config.output_dir)
-    config = settle_design(config, cohort, model)
-    spec, cohort, pooling_notices = settle_pooling(config.analysis, cohort)
-    spec, extent_notices = settle_extent(spec)
-    if model is None:
-        model = compile_request(
-            config.analysis, config.selection, spec.pooling, config.inputs, cohort.cell_factors
-        )
-    cohort, mask_notices = settle_masks(spec, cohort, is_group=config.level == "group")
-    pooling = plan_pooling(cohort, model, spec)
-    if config.level == "group":
-        cohort = _judge_complete_rows(cohort, model, spec)
-    analyses = plan_analyses(cohort, model, spec) if config.level == "group" else ()
-    rowless = check_matrix_rows(analyses, cohort, spec.missing)
+        asked, config = settle_request(read_model(config.analysis.model_file), config)
+    cohort = bids.gather_cohort(config.inputs, config.selection, config.output_dir)
+    config = _settle_design(config, cohort, asked)
+    spec, cohort, notices = settle_pooling(config.analysis, cohort)
+    stats_model = asked or compile_request(
+        config.analysis, config.selection, spec.pooling, config.inputs, cohort.cell_factors
+    )
+    spec, cohort, settled = _settle_extent_and_masks(spec, cohort, is_group=is_group)
+    pooling = model.plan_pooling(cohort, stats_model, spec)
+    if is_group:
+        cohort = _judge_complete_rows(cohort, stats_model, spec)
+    analyses = model.plan_analyses(cohort, stats_model, spec) if is_group else ()
+    rowless = bids.check_matrix_rows(analyses, cohort, spec.missing)
     planned, exclusions = _plan_designs(analyses, spec, cohort, rowless)
     check_output_names([(one.analysis, one.design) for one in planned])
-    atlas, atlas_notices = settle_atlas(spec, cohort)
-    observations = tuple(
-        dict.fromkeys(one for analysis in (*pooling, *analyses) for one in analysis.observations)
-    )
-    check_one_grid((one.analysis for one in planned), observations, spec.mask)
+    atlas, about_atlas = _settle_atlas(spec, cohort)
+    observations = dict.fromkeys(one for each in (*pooling, *analyses) for one in each.observations)
+    grids = [(one.analysis.maps, spec.mask) for one in planned]
+    bids.check_grids([*grids, *((one.maps, None) for one in observations)])
+    told = (*cohort.notices, *notices, *settled, *about_atlas, *_tell_idle(spec, cohort))
+    told += (*_tell_lost_by_groups(cohort, analyses), *(one for each in planned for one in each.notices))
+    model_json = write_model_json(stats_model)
     plan = RunPlan(
         config=config,
         spec=spec,
-        model=model,
+        model_json=model_json,
+        identity={**model_json, "Datasets": sorted(cohort.dataset_names)},
         cohort=cohort,
-        analyses=tuple(one.analysis for one in planned) if config.level == "group" else pooling,
+        analyses=tuple(one.analysis for one in planned) if is_group else pooling,
         planned=planned,
-        observations=observations,
+        observations=tuple(observations),
         exclusions=exclusions,
-        notices=_distinct(
-            [
-                *cohort.notices,
-                *pooling_notices,
-                *extent_notices,
-                *mask_notices,
-                *atlas_notices,
-                *tell_idle_options(spec.inference),
-                *tell_zeros(spec, cohort),
-                *_tell_lost_by_groups(cohort, analyses),
-                *(notice for one in planned for notice in one.notices),
-            ]
-        ),
+        notices=tuple(dict.fromkeys(told)),
         atlas=atlas,
+        executor=choose_executor(config.execution),
     )
-    if config.execution.is_dry_run and config.execution.output_format == "text":
-        say(one for one in plan.notices if one.severity == "warning")  # the page says the rest
-    else:
-        _log(plan)
+    _log(plan)
     return plan
 
 
-def _plan_designs(
-    analyses: Iterable[GroupAnalysis], spec: AnalysisSpec, cohort: Cohort, rowless: Collection[str]
-) -> tuple[tuple[PlannedAnalysis, ...], tuple[Exclusion, ...]]:
-    designs: list[tuple[GroupAnalysis, Design]] = []
-    exclusions: list[Exclusion] = []
-    for analysis in analyses:
-        complete, left_out = _complete(analysis, spec, cohort)
-        exclusions.extend((*complete.exclusions, *_name_rowless(left_out, rowless)))
-        complete = plan_scaling(complete, spec.scale_by)
-        designs.append((complete, _build_design(complete)))
-    n_contrasts = sum(len(design.contrasts) for _, design in designs)
-    planned = tuple(_plan_design(analysis, design, spec, n_contrasts) for analysis, design in designs)
-    return planned, tuple(dict.fromkeys(exclusions))
+# --------------------------------------------------------------------------------------------
+# What a request leaves open is settled by what was found
 
 
-def _name_rowless(left_out: Iterable[Exclusion], rowless: Collection[str]) -> Iterator[Exclusion]:
-    """Say of whom the design matrix has no row that this is so, in place of its columns."""
-    for one in left_out:
-        session = f"_ses-{one.session}" if one.session else ""
-        is_rowless = f"sub-{one.subject}{session}" in rowless
-        yield replace(one, reason="no row in the design matrix (--missing drop)") if is_rowless else one
+def _settle_design(config: RunConfig, cohort: Cohort, asked: StatsModel | None) -> RunConfig:
+    """Write a design matrix of the user's own as a formula of its columns; a model's must be the same."""
+    if cohort.design_matrix is None:
+        return config
+    formula = model.add_columns(cohort.design_matrix.columns)
+    for node in () if asked is None else asked.dataset_nodes:
+        if node.formula != formula or node.settings["center"] != "none":
+            raise UsageError(
+                f"The node {node.name!r} has another design than its design_matrix.",
+                found=f"the formula {node.formula or 'of X'}, centring {node.settings['center']}",
+                expected=f"{formula}, centring none",
+                fix="Leave design_matrix out of the model's settings, or mend its Formula.",
+            )
+    return replace(config, analysis=replace(config.analysis, formula=formula, centering="none"))
 
 
-def _build_design(analysis: GroupAnalysis) -> Design:
-    """Build a design; where these rows cannot support it, what was found of their columns is told first."""
-    try:
-        return build_design(analysis)
-    except BidsGroupError as error:
-        for note in dict.fromkeys(getattr(error, "__notes__", ())):
-            LOGGER.warning(note)
-        raise
+def settle_pooling(spec: AnalysisSpec, cohort: Cohort) -> tuple[AnalysisSpec, Cohort, list[Notice]]:
+    """Precision where every map of the dataset has a variance, else the mean, with a warning.
+
+    Precision that was asked for is precision: it needs the variances of the maps that are pooled, no others.
+    """
+    by_session = spec.pooling == "none"
+    parts = [(one.subject, one.contrast, one.session if by_session else None) for one in cohort.maps]
+    n_together = Counter(parts)
+    pairs = zip(cohort.maps, parts, strict=True)
+    lacking = [one.effect for one, part in pairs if one.variance is None and n_together[part] > 1]
+    if spec.pooling == "precision":
+        if lacking:
+            raise DataError(
+                "Maps cannot be pooled by their precision (--pooling precision).",
+                found=f"no variance map for {lacking[0]}"
+                + (f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""),
+                expected="a variance map for every effect map that is pooled with others",
+                fix="Give the variance, leave the map out, or use --pooling mean.",
+            )
+        return spec, replace(cohort, has_variance_everywhere=True), []
+    if cohort.has_variance_everywhere or spec.pooling == "mean":
+        return replace(spec, pooling=spec.pooling or "precision"), cohort, []
+    sentence = "Not every effect has a variance map: maps of a participant are pooled by their plain mean."
+    fix = "Give variance maps for all runs, or say --pooling mean to silence this."
+    is_told = max(n_together.values(), default=0) > 1
+    return (
+        replace(spec, pooling=spec.pooling or "mean"),
+        cohort,
+        [warn("pooling", sentence, fix)] if is_told else [],
+    )
+
+
+def _settle_extent_and_masks(
+    spec: AnalysisSpec, cohort: Cohort, *, is_group: bool
+) -> tuple[AnalysisSpec, Cohort, list[Notice]]:
+    """Judge the height that a cluster extent belongs to; read the mask, and tell the maps their threshold.
+
+    The mask's grid is compared once there is a map beside it; at the participant level it is not used.
+    """
+    asked, notices = spec.inference, []
+    if asked.cluster_extent_mm3 is not None and UNCORRECTED.name not in asked.corrections:
+        sentence = (
+            f"--cluster-extent {asked.cluster_extent_mm3:g} belongs to the uncorrected height"
+            f" p ≤ {asked.cluster_forming_p:g}, which is shown beside {', '.join(asked.corrections)}."
+        )
+        notices.append(note("extent", sentence))
+        spec = replace(spec, inference=replace(asked, corrections=(*asked.corrections, UNCORRECTED.name)))
+    if spec.mask is not None and is_group:
+        words = read_mask(spec.mask, spec.mask_threshold).words
+        sentence = f"The mask {spec.mask.name} is read with --mask-threshold: {words}."
+        notices += [note("mask", sentence)] if words else []
+    if spec.mask_threshold is None:
+        return spec, cohort, notices
+    if spec.mask is None and all(one.mask is None for one in cohort.maps):
+        sentence = "--mask-threshold changes nothing: neither --mask nor a mask of a map is given."
+        notices.append(warn("mask", sentence))
+    maps = tuple(replace(one, mask_threshold=spec.mask_threshold) for one in cohort.maps)
+    return spec, replace(cohort, maps=maps), notices
+
+
+def _settle_atlas(spec: AnalysisSpec, cohort: Cohort) -> tuple[Atlas | None, list[Notice]]:
+    """Read the atlas before anything is computed; one of another space is used, with a warning."""
+    if spec.atlas is None:
+        return None, []
+    atlas = read_atlas(spec.atlas)
+    spaces = {one.space for one in cohort.maps if one.space is not None}
+    if atlas.space is None or not spaces or atlas.space in spaces:
+        return atlas, []
+    sentence = f"The atlas lies in the space {atlas.space}, the maps in {', '.join(sorted(spaces))}."
+    fix = "Region names can be off by millimetres; take an atlas of the maps' space."
+    return atlas, [warn("atlas", sentence, fix)]
+
+
+def _tell_idle(spec: AnalysisSpec, cohort: Cohort) -> list[Notice]:
+    """Name settings of shuffling that do nothing, and zeros that may be data and are left out."""
+    notices = []
+    if spec.inference.idle:
+        options = ", ".join(spec.inference.idle)
+        sentence = f"Nothing is shuffled by the corrections asked for: {options} change nothing."
+        fix = "Add --correction fwe-voxel (or fwe-size, fwe-mass, fwe-tfce)."
+        notices.append(warn("shuffling", sentence, fix))
+    if spec.min_coverage < 1 and any(m.suffix != "statmap" and m.mask is None for m in cohort.maps):
+        sentence = (
+            f"With --min-coverage {spec.min_coverage:g} people whose map is exactly 0 somewhere are left out "
+            "there: means are of those above 0."
+        )
+        fix = "Put a mask of each person (…_desc-brain_mask) beside the maps, or leave --min-coverage at 1."
+        notices.append(warn("maps", sentence, fix))
+    return notices
+
+
+# --------------------------------------------------------------------------------------------
+# Rows and designs
 
 
 def _needed(analysis: GroupAnalysis, spec: AnalysisSpec) -> tuple[str, ...]:
     """Name the columns that a group model needs a value of in each row."""
-    inference = spec.inference
-    others = (inference.exchangeability_blocks, inference.variance_groups, spec.scale_by)
-    used = needed_variables(analysis.formula, analysis.rows.columns, centering=analysis.centering)
+    others = (spec.inference.exchangeability_blocks, spec.inference.variance_groups, spec.scale_by)
+    used = model.needed_variables(analysis.formula, analysis.rows.columns, centering=analysis.centering)
     return tuple(dict.fromkeys([*used, *(name for name in others if name)]))
 
 
-def _judge_complete_rows(cohort: Cohort, model: StatsModel, spec: AnalysisSpec) -> Cohort:
+def _judge_complete_rows(cohort: Cohort, stats_model: StatsModel, spec: AnalysisSpec) -> Cohort:
     """Judge columns that have a problem over the rows that stay with ``--missing drop``."""
-    problems = [
-        [name for name, column in table.columns.items() if column.problem is not None]
-        for table in cohort.tables
-    ]
-    if spec.missing == "error" or cohort.tables_over is None or not any(problems):
+    problems = {name for one in cohort.tables for name, column in one.columns.items() if column.problem}
+    if spec.missing == "error" or cohort.tables_over is None or not problems:
         return cohort
     bare = [
         replace(table, columns={name: replace(one, problem=None) for name, one in table.columns.items()})
         for table in cohort.tables
     ]
     try:
-        analyses = plan_analyses(replace(cohort, tables=tuple(bare)), model, spec)
+        analyses = model.plan_analyses(replace(cohort, tables=tuple(bare)), stats_model, spec)
     except BidsGroupError:  # told by planning with the problems
         return cohort
     staying: set[tuple[str, str | None]] = set()
     for analysis in analyses:
         # a number's NaN is n/a, or what hinders its column
-        odd = {one for names in problems for one in names if one in analysis.columns}
-        odd -= {one for one in odd if analysis.columns[one].kind == "categorical"}
+        odd = {one for one in problems & set(analysis.columns) if analysis.columns[one].kind == "numeric"}
         needed = [one for one in _needed(analysis, spec) if one in analysis.rows and one not in odd]
         rows = analysis.rows[analysis.rows[needed].notna().all(axis=1)].astype(object)
         visits = rows.get("session", pd.Series(None, rows.index, dtype=object))
@@ -211,18 +252,29 @@ def _judge_complete_rows(cohort: Cohort, model: StatsModel, spec: AnalysisSpec) 
     return replace(cohort, tables=cohort.tables_over(staying)) if staying else cohort
 
 
-def _tell_lost_by_groups(cohort: Cohort, analyses: Iterable[GroupAnalysis]) -> list[Notice]:
-    """Warn of levels that GroupBy leaves out whole, as it does people who lack its value."""
-    staying = {one.subject for analysis in analyses for one in analysis.observations}
-    left_out = {
-        one.subject
-        for analysis in analyses
-        for one in analysis.exclusions
-        if one.reason.endswith("for GroupBy (--missing drop)")
-    }
-    people = cohort.tables[0]
-    had = people.frame[people.frame.index.isin(staying | left_out)]
-    return tell_lost_levels(had, had[had.index.isin(staying)], people.columns) if left_out else []
+def _plan_designs(
+    analyses: Iterable[GroupAnalysis], spec: AnalysisSpec, cohort: Cohort, rowless: Collection[str]
+) -> tuple[tuple[PlannedAnalysis, ...], tuple[Exclusion, ...]]:
+    """Build each design over its complete rows, then check what is asked of inference over all of them."""
+    designs: list[tuple[GroupAnalysis, Design]] = []
+    exclusions: list[Exclusion] = []
+    for analysis in analyses:
+        complete, left_out = _complete(analysis, spec, cohort)
+        exclusions.extend(complete.exclusions)
+        for one in left_out:
+            is_rowless = f"sub-{one.subject}{f'_ses-{one.session}' if one.session else ''}" in rowless
+            reason = "no row in the design matrix (--missing drop)" if is_rowless else one.reason
+            exclusions.append(replace(one, reason=reason))
+        complete = model.plan_scaling(complete, spec.scale_by)
+        try:
+            designs.append((complete, model.build_design(complete)))
+        except BidsGroupError as error:
+            for told in dict.fromkeys(getattr(error, "__notes__", ())):  # what was found of the columns
+                LOGGER.warning(told)
+            raise
+    n_contrasts = sum(len(design.contrasts) for _, design in designs)
+    planned = tuple(_plan_inference(analysis, design, spec, n_contrasts) for analysis, design in designs)
+    return planned, tuple(dict.fromkeys(exclusions))
 
 
 def _complete(
@@ -231,28 +283,37 @@ def _complete(
     """Keep the rows that have every value the model needs, and tell what is odd about the columns used."""
     needed = _needed(analysis, spec)
     about_labels = next((one for one in cohort.notices if one.topic == "labels"), None)
-    labels, left_out = keep_complete(analysis.rows, needed, spec.missing, analysis.columns, about_labels)
-    read = dict.fromkeys([*needed, *input_names(analysis.instructions), *analysis.group_labels])
+    labels, left_out = bids.keep_complete(analysis.rows, needed, spec.missing, analysis.columns, about_labels)
+    read = dict.fromkeys([*needed, *model.input_names(analysis.instructions), *analysis.group_labels])
     columns = [analysis.columns[name] for name in read if name in analysis.columns]
-    notices = [one for column in columns for one in column.notices]
-    complete = restrict(analysis, labels)
-    notices += tell_lost_levels(analysis.rows, complete.rows, analysis.columns)
-    return replace(complete, notices=(*complete.notices, *notices)), left_out
+    complete = model.restrict(analysis, labels)
+    notices = [*complete.notices, *(one for column in columns for one in column.notices)]
+    notices += bids.tell_lost_levels(analysis.rows, complete.rows, analysis.columns)
+    return replace(complete, notices=tuple(notices)), left_out
 
 
-def _plan_design(
+def _plan_inference(
     analysis: GroupAnalysis, design: Design, spec: AnalysisSpec, n_contrasts: int
 ) -> PlannedAnalysis:
-    blocks = _blocks(analysis, spec)
-    groups = spec.inference.variance_groups
-    variance_groups = analysis.rows[groups] if groups else None
-    inference_notices = check_inference(
+    """Choose blocks (several rows per person are one by default) and variance groups, and check both."""
+    asked, subjects = spec.inference, analysis.rows["subject"]
+    blocks = subjects if subjects.duplicated().any() else None
+    if asked.exchangeability_blocks:
+        blocks = analysis.rows[asked.exchangeability_blocks]
+    if blocks is None and asked.block_scheme is not None:
+        raise UsageError(
+            f"--{asked.block_scheme}-blocks needs to know the blocks.",
+            found="one row per person, and no column of blocks",
+            fix="Name their column: --exchangeability-blocks COL",
+        )
+    variance_groups = analysis.rows[asked.variance_groups] if asked.variance_groups else None
+    told = inference.check_inference(
         design,
-        spec.inference,
+        asked,
         is_complete=spec.min_coverage >= 1,
         blocks=blocks,
         variance_groups=variance_groups,
-        subjects=analysis.rows["subject"],
+        subjects=subjects,
         estimator=analysis.estimator,
         n_contrasts=n_contrasts,
     )
@@ -261,36 +322,37 @@ def _plan_design(
         design=design,
         blocks=blocks,
         variance_groups=variance_groups,
-        notices=_distinct([*analysis.notices, *design.notices, *inference_notices]),
+        notices=tuple(dict.fromkeys([*analysis.notices, *design.notices, *told])),
     )
 
 
-def _blocks(analysis: GroupAnalysis, spec: AnalysisSpec) -> pd.Series | None:
-    """Take the column that was named; several rows per person are a block of their own by default."""
-    if spec.inference.exchangeability_blocks:
-        return analysis.rows[spec.inference.exchangeability_blocks]
-    if analysis.rows["subject"].duplicated().any():
-        return analysis.rows["subject"]
-    if spec.inference.block_scheme is not None:
-        raise UsageError(
-            f"--{spec.inference.block_scheme}-blocks needs to know the blocks.",
-            found="one row per person, and no column of blocks",
-            fix="Name their column: --exchangeability-blocks COL",
-        )
-    return None
-
-
-def _distinct(notices: Iterable[Notice]) -> tuple[Notice, ...]:
-    return tuple(dict.fromkeys(notices))
+def _tell_lost_by_groups(cohort: Cohort, analyses: Iterable[GroupAnalysis]) -> list[Notice]:
+    """Warn of levels that GroupBy leaves out whole, as it does people who lack its value."""
+    staying = {one.subject for analysis in analyses for one in analysis.observations}
+    reason = "for GroupBy (--missing drop)"
+    left_out = {one.subject for each in analyses for one in each.exclusions if one.reason.endswith(reason)}
+    people = cohort.tables[0]
+    had = people.frame[people.frame.index.isin(staying | left_out)]
+    return bids.tell_lost_levels(had, had[had.index.isin(staying)], people.columns) if left_out else []
 
 
 def _log(plan: RunPlan) -> None:
-    people = {one.subject for analysis in plan.analyses for one in analysis.observations}
-    n_maps = sum(len(one.maps) for one in {one for each in plan.analyses for one in each.observations})
+    """Say who is in, what to know of it, and who is not in; on the page of a dry run only the warnings."""
+    if plan.config.execution.is_dry_run and plan.config.execution.output_format == "text":
+        say(one for one in plan.notices if one.severity == "warning")
+        return
+    observations = {one for each in plan.analyses for one in each.observations}
+    n_maps, n_people = sum(len(one.maps) for one in observations), len({one.subject for one in observations})
     models = f", {counted(len(plan.planned), 'group model')}" if plan.config.level == "group" else ""
-    LOGGER.info("%s of %s%s", counted(n_maps, "map"), counted(len(people), "participant"), models)
+    LOGGER.info("%s of %s%s", counted(n_maps, "map"), counted(n_people, "participant"), models)
     say(plan.notices)
-    reasons = Counter(_reason(one) for one in (*plan.cohort.exclusions, *plan.exclusions))
+    # people are named one by one; maps, and people nobody asked for, are counted (the ledger names each)
+    reasons = Counter(
+        one.reason
+        if one.path is not None or one.reason.startswith("not selected")
+        else f"sub-{one.subject}, {one.reason}"
+        for one in (*plan.cohort.exclusions, *plan.exclusions)
+    )
     for reason, n in reasons.items():
         LOGGER.info("not in the analysis: %s%s", reason, f" ({n})" if n > 1 else "")
 
@@ -300,9 +362,3 @@ def say(notices: Iterable[Notice]) -> None:
     for notice in dict.fromkeys(notices):
         level = logging.WARNING if notice.severity == "warning" else logging.INFO
         LOGGER.log(level, "%s%s", notice.sentence, f" {notice.fix}" if notice.fix else "")
-
-
-def _reason(exclusion: Exclusion) -> str:
-    """Name people one by one; maps, and people nobody asked for, are counted (the ledger names each)."""
-    is_counted = exclusion.path is not None or exclusion.reason.startswith("not selected")
-    return exclusion.reason if is_counted else f"sub-{exclusion.subject}, {exclusion.reason}"

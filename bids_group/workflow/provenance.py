@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import resource
@@ -11,7 +10,6 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 
 from bids_group import __version__
 from bids_group.config import RunConfig
@@ -27,22 +25,16 @@ class Provenance:
     ``hashes``: by path; ``remarks`` on coverage: by (subject label, first-level contrast).
     """
 
-    started: datetime
-    clock_s: float
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    clock_s: float = field(default_factory=time.monotonic)
     hashes: dict[str, str] = field(default_factory=dict)
     remarks: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    @classmethod
-    def start(cls) -> Provenance:
-        """Note the time."""
-        return cls(started=datetime.now(UTC), clock_s=time.monotonic())
-
-    def note(self, path: Path) -> None:
-        """Keep the hash of a file that is no map."""
-        self.hashes[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
-
     def finish(self, config: RunConfig) -> RunRecord:
         """Sum up the run: its time from the known request to here, its memory up to here."""
+        peak = max(
+            resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        )
         return RunRecord(
             command=["bids-group", *config.command],
             version=__version__,
@@ -52,11 +44,6 @@ class Provenance:
             random_seed=config.analysis.inference.random_seed,
             start_time=self.started.isoformat(timespec="seconds"),
             run_time_seconds=round(time.monotonic() - self.clock_s, 2),
-            peak_memory_mb=_peak_memory_mb(),
+            peak_memory_mb=round(peak / (1024**2 if sys.platform == "darwin" else 1024), 1),
             input_hashes=dict(sorted(self.hashes.items())),
         )
-
-
-def _peak_memory_mb() -> float:
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return round(peak / (1024**2 if sys.platform == "darwin" else 1024), 1)

@@ -13,10 +13,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group import output
 from bids_group.config import RunConfig
-from bids_group.config.stats_model import write_model_json
 from bids_group.output.report import build_report, write_citations
-from bids_group.workflow.forecast import seconds_of_shuffling
-from bids_group.workflow.group import analyse_group, pool_participants
+from bids_group.workflow.group import analyse_group, pool_participants, seconds_of_shuffling
 from bids_group.workflow.preparation import RunPlan, prepare
 from bids_group.workflow.provenance import Provenance
 
@@ -36,29 +34,34 @@ def run(config: RunConfig) -> None:
         return
     output.check_place(config.output_dir, config.inputs.bids_dir)
     with threadpool_limits(1):  # sums in one order, whatever the number of processors
-        provenance = Provenance.start()
+        provenance = Provenance()
         plan = prepare(config)
         if config.execution.is_dry_run:
-            if config.output_dir.is_dir():
-                _check_names(plan)
-                _tell_other_analysis(plan)
-            _print_design(plan)
             _show(plan)
         else:
             _work(plan, provenance)
 
 
 def _show(plan: RunPlan) -> None:
+    """Print the page of a dry run; refuse and warn of what the run would refuse in this OUTPUT_DIR."""
+    config = plan.config
+    if config.output_dir.is_dir():
+        _check_names(plan)
+        if config.level == "group" and not config.execution.is_overwrite:
+            other = output.find_other_analysis(config.output_dir, plan.identity)
+            if other is not None:
+                LOGGER.warning("The run would be refused. %s", other)
+    _print_design(plan)
     preview = output.Preview(
         cohort=plan.cohort,
         planned=[(one.analysis, one.design) for one in plan.planned],
         exclusions=[*plan.cohort.exclusions, *plan.exclusions],
         notices=plan.notices,
         spec=plan.spec,
-        pooled=plan.observations if plan.config.level == "participant" else None,
+        pooled=plan.observations if config.level == "participant" else None,
         seconds_of_shuffling=seconds_of_shuffling(plan, plan.planned),
     )
-    output.print_dry_run(preview, output_format=plan.config.execution.output_format)
+    output.print_dry_run(preview, output_format=config.execution.output_format)
 
 
 def _print_design(plan: RunPlan) -> None:
@@ -94,24 +97,14 @@ def _work(plan: RunPlan, provenance: Provenance) -> None:
 
 def _check_names(plan: RunPlan) -> None:
     """Refuse, before anything is written, to replace what others wrote."""
-    config = plan.config
-    output.check_description(config.output_dir)
-    output.check_pooled_names(config.output_dir, plan.observations)
-    if config.level == "participant":
-        output.check_names(config.output_dir, output.TABLES, has_results=False)
-        return
-    model = output.model_path(write_model_json(plan.model))
-    report = [output.REPORT] if config.execution.has_report else []
-    names = [*output.TABLES, output.COMMAND, *output.CITATIONS, model, *report]
-    output.check_names(config.output_dir, names, has_results=True)
-
-
-def _tell_other_analysis(plan: RunPlan) -> None:
-    """Warn that the run, unlike its dry run, would be refused in this OUTPUT_DIR."""
-    if plan.config.level == "group" and not plan.config.execution.is_overwrite:
-        other = output.find_other_analysis(plan.config.output_dir, plan.identity)
-        if other is not None:
-            LOGGER.warning("The run would be refused. %s", other)
+    folder, is_group = plan.config.output_dir, plan.config.level == "group"
+    output.check_description(folder)
+    output.check_pooled_names(folder, plan.observations)
+    names = [*output.TABLES]
+    if is_group:
+        names += [output.COMMAND, *output.CITATIONS, output.model_path(plan.model_json)]
+        names += [output.REPORT] if plan.config.execution.has_report else []
+    output.check_names(folder, names, has_results=is_group)
 
 
 def _report_again(config: RunConfig) -> None:

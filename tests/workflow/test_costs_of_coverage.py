@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from bids_group.workflow.maps import tell_costs
+from bids_group.model import tell_costs
 
 
 def told(*lost_alone, n_analysed=1000, n_lost=0, n_needed=None):

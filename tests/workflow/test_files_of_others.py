@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 import bids_group.output
-import bids_group.workflow.maps
 from bids_group.cli import main
 
 MERGED = {"README.md", ".bidsignore", "dataset_description.json"}

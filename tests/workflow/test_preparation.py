@@ -7,7 +7,7 @@ import pytest
 from bids_group.config import AnalysisSpec
 from bids_group.errors import DataError
 from bids_group.records import Cohort, FirstLevelMap
-from bids_group.workflow.settling import settle_pooling
+from bids_group.workflow.preparation import settle_pooling
 
 
 def test_precision_that_was_asked_for_is_refused_where_a_pooled_map_lacks_its_variance(tmp_path):
@@ -25,11 +25,11 @@ def test_precision_that_was_asked_for_is_refused_where_a_pooled_map_lacks_its_va
     with pytest.raises(DataError, match=r"no variance map for \S*012\.nii\.gz\n"):
         settle_pooling(asked, cohort)
     spec, settled, notices = settle_pooling(asked, replace(cohort, maps=tuple(maps[2:])))
-    assert (spec.pooling, settled.has_variance_everywhere, notices) == ("precision", True, ())
+    assert (spec.pooling, settled.has_variance_everywhere, notices) == ("precision", True, [])
     spec, _, (told,) = settle_pooling(AnalysisSpec(), cohort)
     assert (spec.pooling, told.severity) == ("mean", "warning")
-    assert settle_pooling(AnalysisSpec(pooling="mean"), cohort)[2] == ()
+    assert settle_pooling(AnalysisSpec(pooling="mean"), cohort)[2] == []
     spec, _, (told,) = settle_pooling(AnalysisSpec(pooling="none"), cohort)
     assert (spec.pooling, told.topic) == ("none", "pooling")
     apart = replace(cohort, maps=tuple(replace(one, session=one.run) for one in maps))
-    assert settle_pooling(AnalysisSpec(pooling="none"), apart)[2] == ()
+    assert settle_pooling(AnalysisSpec(pooling="none"), apart)[2] == []

@@ -14,10 +14,17 @@ import pandas as pd
 from bids_group.elements import Elements, Smoother, check_same_grid, read_mask
 from bids_group.errors import DataError, DesignError, UsageError
 from bids_group.executor import ONE_THREAD, Executor
-from bids_group.records import Design, GroupAnalysis, GroupData, MapStack, PooledMap
+from bids_group.records import Design, GroupAnalysis, GroupData, MapStack, Notice, PooledMap, note, warn
+from bids_group.words import and_more, counted, plural
 
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.float32]
+
+MIN_SHARE = 0.05
+"""Maps of one person always differ a little at the rim; smaller shares than this are not remarked on."""
+
+LARGE_SHARE = 0.25
+"""Several rows always lack some of the rim; from this share on the loss is a warning."""
 
 
 class StackedMaps(NamedTuple):
@@ -56,10 +63,8 @@ def build_stack(
 
     Parameters
     ----------
-    pooled
-        One map per label, in the order of ``labels``.
-    labels
-        Rows of the design.
+    pooled, labels
+        One map per row of the design, in the order of their labels.
     mask, mask_threshold
         File on the grid of the maps; analysed are the elements inside (`read_mask`).
     min_coverage
@@ -68,8 +73,6 @@ def build_stack(
         Smoothing, 0 for none.
     work_dir, executor
         Where the executor cannot hold the stack in memory it is kept in a file in ``work_dir``.
-    needs_variance
-        Whether to stack the variances too.
 
     Raises
     ------
@@ -91,18 +94,23 @@ def build_stack(
         )
     building: _Building | None = None
     for number, one in enumerate(pooled):
-        _check_label(one, number, labels)
+        expected = labels[number] if number < len(labels) else "no further map"
+        if one.observation.label != expected:
+            raise DesignError(
+                "The maps and the rows of the design do not come in the same order.",
+                found=f"{one.observation.label} as map {number + 1}",
+                expected=expected,
+            )
         if building is None:
-            building = _Building(one, len(labels), mask, mask_threshold, min_coverage, fwhm_mm)
+            building = _Building(one, labels, mask, mask_threshold, min_coverage, fwhm_mm)
             building.allocate(work_dir, executor, needs_variance)
         building.add(number, one)
-    if building is None or building.n_added != len(labels):
+    n_added = 0 if building is None else len(building.seen)
+    if building is None or n_added != len(labels):
         raise DesignError(
-            "Fewer maps came than the design has rows.",
-            found=str(0 if building is None else building.n_added),
-            expected=str(len(labels)),
+            "Fewer maps came than the design has rows.", found=str(n_added), expected=str(len(labels))
         )
-    return building.finish(labels)
+    return building.finish()
 
 
 def join_maps(
@@ -128,152 +136,114 @@ def join_maps(
 
 
 class _Building:
-    """The stack while it is being filled."""
+    """The stack while it is being filled; ``seen``: by row, packed bits of what is observed in the mask."""
 
     def __init__(
         self,
         first: PooledMap,
-        n_obs: int,
+        labels: tuple[str, ...],
         mask: Path | None,
         mask_threshold: float | None,
         min_coverage: float,
         fwhm_mm: float,
     ) -> None:
-        self._first = first
-        self._n_obs = n_obs
-        self._n_needed = _n_needed(min_coverage, n_obs)
-        self._n_needed_without_one = _n_needed(min_coverage, n_obs - 1)
-        self._in_mask = _read_mask(mask, mask_threshold, first)
-        self._mask = mask
+        self._first, self._labels, self._mask = first, labels, mask
+        self._n_needed, self._n_needed_without_one = (
+            max(1, int(np.ceil(min_coverage * n_rows - 1e-9))) for n_rows in (len(labels), len(labels) - 1)
+        )
+        self._in_mask = np.ones(first.grid.shape, dtype=bool)
+        if mask is not None:
+            given = read_mask(mask, mask_threshold)
+            check_same_grid(_path_of(first), first.grid, mask, given.grid, is_mask=True)
+            self._in_mask = given.inside
         self._smoother = Smoother(first.grid, fwhm_mm) if fwhm_mm > 0 else None
         self._counts = np.zeros(first.grid.shape, dtype=np.uint16)
-        self._seen: list[npt.NDArray[np.uint8]] = []
         self._digests: dict[bytes, str] = {}
-        self.n_added = 0
+        self.seen: list[npt.NDArray[np.uint8]] = []
 
     def allocate(self, work_dir: Path | None, executor: Executor, needs_variance: bool) -> None:
         """Reserve rows over the candidates: no element outside them can be analysed."""
-        is_complete = self._n_needed == self._n_obs
+        is_complete = self._n_needed == len(self._labels)
         candidates = self._in_mask & np.isfinite(self._first.effect) if is_complete else self._in_mask
         self._candidates = Elements.from_mask(self._first.grid, candidates)
-        shape = (self._n_obs, self._candidates.n_elements)
+        shape = (len(self._labels), self._candidates.n_elements)
         n_arrays = 2 if needs_variance else 1
         folder = None if executor.can_hold(4 * n_arrays * shape[0] * shape[1]) else work_dir
         self._data = _reserve(shape, folder, "effects")
         self._variance = _reserve(shape, folder, "variances") if needs_variance else None
 
     def add(self, number: int, one: PooledMap) -> None:
-        """Put one map into its row."""
-        check_same_grid(_path_of(self._first), self._first.grid, _path_of(one), one.grid)
-        self._check_new(one)
-        is_observed = np.isfinite(one.effect)
-        self._counts += is_observed
-        self._seen.append(np.packbits(is_observed[self._in_mask]))
-        effect = one.effect if self._smoother is None else self._smoother.smooth(one.effect)
-        self._data[number] = self._candidates.pack(effect)
-        if self._variance is not None:
-            self._variance[number] = self._candidates.pack(_variance_of(one))
-        self.n_added += 1
-
-    def _check_new(self, one: PooledMap) -> None:
-        """Refuse numbers that another row has already, whatever the files are called."""
+        """Put one map into its row; refuse the numbers of another row, whatever the files are called."""
+        path = _path_of(one)
+        check_same_grid(_path_of(self._first), self._first.grid, path, one.grid)
         digest = hashlib.blake2b(one.effect.tobytes(), digest_size=16).digest()
         twin = self._digests.setdefault(digest, one.observation.label)
         if twin != one.observation.label:
             raise DataError(
                 f"The maps of {twin} and {one.observation.label} hold the same numbers.",
-                found=f"equal effects at every element ({_path_of(one)})",
+                found=f"equal effects at every element ({path})",
                 expected="a map of each person's own",
                 fix="Find out whose map it is, and leave the other person out.",
             )
+        is_observed = np.isfinite(one.effect)
+        self._counts += is_observed
+        self.seen.append(np.packbits(is_observed[self._in_mask]))
+        effect = one.effect if self._smoother is None else self._smoother.smooth(one.effect)
+        self._data[number] = self._candidates.pack(effect)
+        if self._variance is None:
+            return
+        if one.variance is None:
+            raise DataError(
+                f"The map of {one.observation.label} has no variance.",
+                found=f"{path} without a variance map",
+                expected="a variance for every row: a node of type meta weights by it",
+                fix="Use a node of type glm.",
+            )
+        self._variance[number] = self._candidates.pack(one.variance)
 
-    def finish(self, labels: tuple[str, ...]) -> StackedMaps:
+    def finish(self) -> StackedMaps:
         """Keep the elements with enough coverage."""
-        in_mask_counts = self._counts[self._in_mask]
-        costs = self._costs(labels, in_mask_counts)
+        costs = self._costs()
         is_kept = self._counts.reshape(-1)[self._candidates.indices] >= self._n_needed
         if not is_kept.any():
-            raise _empty(costs, self._mask, self._n_needed, self._n_obs)
+            order = ["n_lost_by_this_row_alone", "n_unobserved"]
+            worst = costs.sort_values(order, ascending=False, kind="stable").head(3)
+            said = ", ".join(
+                f"{row.observation} lacks {row.n_unobserved} "
+                f"(without it: {row.n_lost_by_this_row_alone} elements)"
+                for row in worst.itertuples()
+            )
+            where = f"inside {self._mask}" if self._mask else "in these maps"
+            enough = f"{self._n_needed} of {len(self._labels)} rows"
+            raise DataError(
+                f"No element is observed in enough people {where}.",
+                found=f"none in {enough}; {said}",
+                expected=f"elements observed in at least {enough}",
+                fix="Leave out who costs most with --exclude-participant-label, or lower --min-coverage.",
+            )
         elements = Elements(grid=self._first.grid, indices=self._candidates.indices[is_kept])
-        stack = MapStack(
-            labels=labels,
-            data=_compressed(self._data, is_kept),
-            variance=None if self._variance is None else _compressed(self._variance, is_kept),
-        )
-        n_lost = int(np.count_nonzero(in_mask_counts)) - elements.n_elements
+        variance = None if self._variance is None else _compressed(self._variance, is_kept)
+        stack = MapStack(labels=self._labels, data=_compressed(self._data, is_kept), variance=variance)
+        n_lost = int(np.count_nonzero(self._counts[self._in_mask])) - elements.n_elements
         return StackedMaps(stack, elements, self._counts, costs, n_lost, self._n_needed)
 
-    def _costs(self, labels: tuple[str, ...], counts: npt.NDArray[np.uint16]) -> pd.DataFrame:
+    def _costs(self) -> pd.DataFrame:
+        """Count by row what it lacks, and what could be analysed without it."""
+        counts = self._counts[self._in_mask]
         is_analysed = counts >= self._n_needed
         unobserved, lost = [], []
-        for bits in self._seen:
+        for bits in self.seen:
             is_seen = np.unpackbits(bits, count=counts.size).view(bool)
             without = counts.astype(np.int32) - is_seen
             unobserved.append(int((~is_seen).sum()))
             lost.append(int(((without >= self._n_needed_without_one) & ~is_analysed).sum()))
         return pd.DataFrame(
-            {"observation": labels, "n_unobserved": unobserved, "n_lost_by_this_row_alone": lost}
-        )
-
-
-def _n_needed(min_coverage: float, n_obs: int) -> int:
-    """Count the rows that make the share ``min_coverage``, at least one."""
-    return max(1, int(np.ceil(min_coverage * n_obs - 1e-9)))
-
-
-def _check_label(one: PooledMap, number: int, labels: tuple[str, ...]) -> None:
-    expected = labels[number] if number < len(labels) else "no further map"
-    if one.observation.label != expected:
-        raise DesignError(
-            "The maps and the rows of the design do not come in the same order.",
-            found=f"{one.observation.label} as map {number + 1}",
-            expected=expected,
+            {"observation": self._labels, "n_unobserved": unobserved, "n_lost_by_this_row_alone": lost}
         )
 
 
 def _path_of(one: PooledMap) -> Path:
     return one.observation.maps[0].effect
-
-
-def _variance_of(one: PooledMap) -> Rows:
-    if one.variance is None:
-        raise DataError(
-            f"The map of {one.observation.label} has no variance.",
-            found=f"{_path_of(one)} without a variance map",
-            expected="a variance for every row: a node of type meta weights by it",
-            fix="Use a node of type glm.",
-        )
-    return one.variance
-
-
-def _read_mask(path: Path | None, threshold: float | None, first: PooledMap) -> Mask:
-    """Read the analysis mask; without one the whole grid."""
-    if path is None:
-        return np.ones(first.grid.shape, dtype=bool)
-    mask = read_mask(path, threshold)
-    check_same_grid(_path_of(first), first.grid, path, mask.grid, is_mask=True)
-    return mask.inside
-
-
-def _empty(costs: pd.DataFrame, mask: Path | None, n_needed: int, n_obs: int) -> DataError:
-    worst = costs.sort_values(
-        ["n_lost_by_this_row_alone", "n_unobserved"], ascending=False, kind="stable"
-    ).head(3)
-    said = ", ".join(
-        f"{row.observation} lacks {row.n_unobserved} (without it: {row.n_lost_by_this_row_alone} elements)"
-        for row in worst.itertuples()
-    )
-    where = f"inside {mask}" if mask else "in these maps"
-    return DataError(
-        f"No element is observed in enough people {where}.",
-        found=f"none in {n_needed} of {n_obs} rows; {said}",
-        expected=f"elements observed in at least {n_needed} of {n_obs} rows",
-        fix="Leave out who costs most with --exclude-participant-label, or lower --min-coverage.",
-    )
-
-
-# --------------------------------------------------------------------------------------------
-# Storage
 
 
 def _reserve(shape: tuple[int, int], folder: Path | None, name: str) -> Rows:
@@ -292,3 +262,49 @@ def _compressed(data: Rows, is_kept: Mask) -> Rows:
     for row in range(n_rows):
         flat[row * n_kept : (row + 1) * n_kept] = data[row, is_kept]
     return flat[: n_rows * n_kept].reshape(n_rows, n_kept)
+
+
+# --------------------------------------------------------------------------------------------
+# What coverage costs
+
+
+def describe_coverage(pooled: PooledMap) -> str | None:
+    """Say at which share of the observed elements some map is missing; None below `MIN_SHARE`."""
+    n_most, n_observed = int(pooled.n_maps.max()), np.count_nonzero(pooled.n_maps)
+    n_partly = n_observed - np.count_nonzero(pooled.n_maps == n_most)
+    if n_partly < MIN_SHARE * n_observed:
+        return None
+    return f"fewer than {n_most} maps observed at {100 * n_partly / n_observed:.0f} % of its elements"
+
+
+def tell_costs(stacked: StackedMaps) -> list[Notice]:
+    """Say what incomplete coverage costs, and name those without whom more elements could be analysed."""
+    n_analysed, n_lost, n_rows = stacked.elements.n_elements, stacked.n_lost, len(stacked.costs)
+    if n_lost == 0:
+        return []
+    alone = stacked.costs.set_index("observation")["n_lost_by_this_row_alone"]
+    alone = alone[alone > 0].sort_values(ascending=False, kind="stable")
+    rows = ", ".join(f"{row} ({n})" for row, n in alone.head(5).items()) + and_more(len(alone) - 5)
+    n_alone = int(alone.sum())
+    are, them = ("is", "it") if n_lost == 1 else ("are", "them")
+    some = f", observed in some of the {n_rows} rows, {are} lost"
+    if (
+        stacked.n_needed < n_rows
+    ):  # one element may be gained without one row or without another: no sum is made
+        said = f" are lost because they are observed in fewer than {stacked.n_needed} of the {n_rows} rows."
+        said += f" Without one of these rows, so many would be gained: {rows}." if n_alone else ""
+    elif n_alone == n_lost:
+        said = f" {are} lost because a single row lacks {them}: {rows}."
+    elif n_alone == 0:
+        said = f"{some} because several rows lack {them}."
+    else:
+        said = f"{some}: {n_alone} because a single row lacks {'it' if n_alone == 1 else 'them'}, {rows}; "
+        said += f"{n_lost - n_alone} because several rows do."
+    fix = "The maps stat-n say where; lower --min-coverage to analyse them."
+    if n_alone:
+        fix = "Look at these maps; leave a person out, or lower --min-coverage."
+    is_large = n_alone >= MIN_SHARE * n_analysed or n_lost >= LARGE_SHARE * n_analysed
+    sentence = (
+        f"{counted(n_analysed, 'element')} {plural(n_analysed, 'is', 'are')} analysed; {n_lost} more{said}"
+    )
+    return [(warn if is_large else note)("coverage", sentence, fix)]
