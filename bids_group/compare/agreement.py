@@ -14,8 +14,7 @@ from bids_group.compare.sources import Tested
 from bids_group.config.corrections import UNCORRECTED, find_correction
 from bids_group.elements import Elements, read_map
 from bids_group.errors import DataError, GridError
-from bids_group.output.report.folder import read_table, sidecar_of
-from bids_group.output.report.volumes import alpha_of
+from bids_group.output.report.folder import alpha_of, read_table, sidecar_of
 
 Row = npt.NDArray[np.float64]
 Values = npt.NDArray[np.float32]

@@ -18,10 +18,10 @@ from bids_group.compare.sources import Pair, Source, match_contrasts, read_sourc
 from bids_group.compare.writing import check_place, write_comparison
 from bids_group.errors import UsageError
 from bids_group.output.disk.writing import table_text
-from bids_group.output.report.page import plain_command
-from bids_group.output.report.paper import Paper
-from bids_group.output.report.pictures import Picture, style
-from bids_group.output.report.tables import TableView, view_table
+from bids_group.output.report.figures import Picture, style
+from bids_group.output.report.markup import fill_template
+from bids_group.output.report.provenance import plain_command
+from bids_group.output.report.tables import PageTable, page_table
 
 LOGGER = logging.getLogger(__name__)
 
@@ -48,9 +48,9 @@ class PairView:
     expectation: Expectation
     remarks: tuple[str, ...]
     people: tuple[str, ...]
-    settings: TableView
-    same: TableView | None
-    numbers: TableView
+    settings: PageTable
+    same: PageTable | None
+    numbers: PageTable
     maps: tuple[MapView, ...]
 
 
@@ -61,7 +61,7 @@ class ComparisonView:
     version: str
     sides: tuple[tuple[str, str, str], ...]
     pairs: tuple[PairView, ...]
-    table: TableView
+    table: PageTable
     left_out: tuple[str, ...]
 
 
@@ -110,7 +110,7 @@ def compare_outputs(out_a: Path, out_b: Path, folder: Path, pairs: Sequence[str]
         table=_view(table, "comparison.tsv", "Every map and correction that was compared."),
         left_out=tuple(_left_out(matched, *sides)) if not pairs else (),
     )
-    text = Paper.unroll().print_page(page, "compare.html.j2")
+    text = fill_template("compare.html.j2", page=page)
     return write_comparison(
         folder,
         table,
@@ -170,11 +170,11 @@ def _compare(
     return view, maps
 
 
-def _view(table: pd.DataFrame, name: str, caption: str) -> TableView:
+def _view(table: pd.DataFrame, name: str, caption: str) -> PageTable:
     """Show a table with the text of its TSV."""
     rows = [line.split("\t") for line in table_text(table).splitlines()]
     text = pd.DataFrame(rows[1:], columns=rows[0]).replace("n/a", None)
-    return view_table(text, name=name, caption=caption)
+    return page_table(text, name=name, caption=caption)
 
 
 def _remarks(ground: Ground, maps: Sequence[Comparison]) -> list[str]:

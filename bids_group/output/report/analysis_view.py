@@ -10,11 +10,11 @@ import pandas as pd
 
 from bids_group.output.report import charts, people_view, quality_view
 from bids_group.output.report.contrast_view import ContrastView, view_contrast
-from bids_group.output.report.desk import AnalysisDesk, lay_contrast
+from bids_group.output.report.figures import Picture
 from bids_group.output.report.folder import read_table, weights_of
+from bids_group.output.report.inputs import AnalysisInputs, read_contrast_inputs
 from bids_group.output.report.methods import methods_text
-from bids_group.output.report.pictures import Picture
-from bids_group.output.report.tables import TableView, view_table
+from bids_group.output.report.tables import PageTable, page_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,29 +24,29 @@ class AnalysisView:
     title: str
     question: str
     flow: Picture | None
-    remarks: TableView | None
+    remarks: PageTable | None
     covariates: Picture | None
-    covariate_tables: tuple[TableView, ...]
+    covariate_tables: tuple[PageTable, ...]
     coverage: Picture | None
-    costs: TableView | None
+    costs: PageTable | None
     people: Picture | None
     quality: Picture | None
-    quality_table: TableView | None
+    quality_table: PageTable | None
     design: Picture
     design_facts: tuple[tuple[str, str], ...]
-    design_table: TableView
-    contrast_table: TableView | None
+    design_table: PageTable
+    contrast_table: PageTable | None
     correlations: Picture | None
-    inflation: TableView | None
-    leverage: TableView | None
-    regions: TableView | None
+    inflation: PageTable | None
+    leverage: PageTable | None
+    regions: PageTable | None
     contrasts: tuple[ContrastView, ...]
     methods: str
     facts: Mapping[str, Any]
     notices: tuple[Mapping[str, Any], ...]
 
 
-def view_analysis(desk: AnalysisDesk) -> AnalysisView:
+def view_analysis(desk: AnalysisInputs) -> AnalysisView:
     """Draw the figures of a group model and prepare its tables."""
     return AnalysisView(
         title=desk.analysis.title,
@@ -68,7 +68,7 @@ def view_analysis(desk: AnalysisDesk) -> AnalysisView:
         inflation=_detail_table(desk, "vif", "Generalised variance inflation factor of each term."),
         leverage=_detail_table(desk, "leverage", "How much each row can pull the fit towards itself."),
         regions=_regions(desk),
-        contrasts=tuple(view_contrast(lay_contrast(desk, one)) for one in desk.analysis.contrasts),
+        contrasts=tuple(view_contrast(read_contrast_inputs(desk, one)) for one in desk.analysis.contrasts),
         methods=methods_text(desk.facts),
         facts=desk.facts,
         notices=tuple(dict(notice) for notice in desk.analysis.info.notices or []),
@@ -81,12 +81,12 @@ def _question(facts: Mapping[str, Any]) -> str:
     return f"{facts['title']} in {people}, model {facts['formula']}. Asked: {'; '.join(facts['contrasts'])}."
 
 
-def _design(desk: AnalysisDesk) -> Picture:
+def _design(desk: AnalysisInputs) -> Picture:
     matrix = desk.analysis.matrix
     weights = {one.name: weights_of(one, matrix.shape[1]) for one in desk.analysis.contrasts}
     known = {name: rows for name, rows in weights.items() if rows is not None}
     columns = ", ".join(map(str, matrix.columns))
-    return desk.album.add(
+    return desk.figures.add(
         charts.draw_design(matrix, known),
         f"{desk.stem}_design.svg",
         alt=f"Design matrix of {len(matrix)} rows and {matrix.shape[1]} columns: {columns}.",
@@ -97,17 +97,17 @@ def _design(desk: AnalysisDesk) -> Picture:
     )
 
 
-def _correlations(desk: AnalysisDesk) -> Picture | None:
+def _correlations(desk: AnalysisInputs) -> Picture | None:
     of_people = desk.analysis.terms.get("subject", ())
     figure = charts.draw_correlations(desk.analysis.matrix.drop(columns=list(of_people)))
     if figure is None:
         return None
     what = "Correlations between the columns of the design that vary"
     what += ", without those of single people." if of_people else "."
-    return desk.album.add(figure, f"{desk.stem}_desc-correlations_design.svg", alt=what, caption=what)
+    return desk.figures.add(figure, f"{desk.stem}_desc-correlations_design.svg", alt=what, caption=what)
 
 
-def _design_facts(desk: AnalysisDesk) -> list[tuple[str, str]]:
+def _design_facts(desk: AnalysisInputs) -> list[tuple[str, str]]:
     info = desk.analysis.info
     condition = (info.details or {}).get("condition_number")
     found = [
@@ -123,30 +123,30 @@ def _design_facts(desk: AnalysisDesk) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in found if value is not None]
 
 
-def _design_table(desk: AnalysisDesk) -> TableView:
+def _design_table(desk: AnalysisInputs) -> PageTable:
     path = desk.folder.root / f"{desk.analysis.stem}_design.tsv"
-    return view_table(read_table(path), name=path.name, caption="The design matrix.")
+    return page_table(read_table(path), name=path.name, caption="The design matrix.")
 
 
-def _detail_table(desk: AnalysisDesk, key: str, caption: str) -> TableView | None:
+def _detail_table(desk: AnalysisInputs, key: str, caption: str) -> PageTable | None:
     """Show one number per name, as the design's sidecar holds them."""
     values = (desk.analysis.info.details or {}).get(key)
     if not values:
         return None
     columns = {"vif": ["term", "VIF"], "leverage": ["row", "leverage"]}[key]
     rows = [(str(name), str(value)) for name, value in dict(values).items()]
-    return view_table(pd.DataFrame(rows, columns=columns), name=f"{desk.stem}_{key}.tsv", caption=caption)
+    return page_table(pd.DataFrame(rows, columns=columns), name=f"{desk.stem}_{key}.tsv", caption=caption)
 
 
-def _contrast_table(desk: AnalysisDesk) -> TableView | None:
+def _contrast_table(desk: AnalysisInputs) -> PageTable | None:
     rows = [(one.name, one.test, one.words, one.expression) for one in desk.analysis.contrasts]
     if not rows:
         return None
     table = pd.DataFrame(rows, columns=["contrast", "test", "in words", "as written"])
-    return view_table(table, name=f"{desk.stem}_contrasts.tsv", caption="The contrasts in words.")
+    return page_table(table, name=f"{desk.stem}_contrasts.tsv", caption="The contrasts in words.")
 
 
-def _regions(desk: AnalysisDesk) -> TableView | None:
+def _regions(desk: AnalysisInputs) -> PageTable | None:
     """Take up each row's mean effect per region; None without an atlas."""
     path = desk.folder.root / f"{desk.analysis.stem}_desc-regions_effects.tsv"
-    return view_table(read_table(path), name=path.name, caption="") if path.is_file() else None
+    return page_table(read_table(path), name=path.name, caption="") if path.is_file() else None

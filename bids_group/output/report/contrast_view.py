@@ -20,11 +20,11 @@ from bids_group.output.report.corrections_view import (
     view_rows,
     view_verdicts,
 )
-from bids_group.output.report.desk import ContrastDesk
+from bids_group.output.report.figures import Picture
 from bids_group.output.report.folder import read_numbers, sidecar_of
 from bids_group.output.report.influence_view import view_influence
-from bids_group.output.report.pictures import Picture
-from bids_group.output.report.tables import TableView, view_table
+from bids_group.output.report.inputs import ContrastInputs
+from bids_group.output.report.tables import PageTable, page_table
 from bids_group.output.report.viewer import pack_flags, pack_statistic
 from bids_group.output.report.volumes import Stage, outlined_correction
 
@@ -38,7 +38,7 @@ class ClusterPart:
 
     title: str
     counted: str
-    table: TableView | None
+    table: PageTable | None
     n_peaks: int
 
 
@@ -58,15 +58,15 @@ class ContrastView:
     distributions: Picture
     nulls: tuple[Picture, ...]
     corrections: Picture
-    side_by_side: TableView | None
+    side_by_side: PageTable | None
     clusters: tuple[ClusterPart, ...]
     peaks: Picture | None
-    leave_one_out: TableView | None
+    leave_one_out: PageTable | None
     volume: Mapping[str, Any]
     files: tuple[str, ...]
 
 
-def view_contrast(desk: ContrastDesk) -> ContrastView:
+def view_contrast(desk: ContrastInputs) -> ContrastView:
     """Draw the figures of a contrast and prepare its tables."""
     contrast = desk.contrast
     findings = {name: find(desk, name) for name in contrast.corrections}
@@ -93,7 +93,7 @@ def view_contrast(desk: ContrastDesk) -> ContrastView:
     )
 
 
-def _files(desk: ContrastDesk) -> tuple[str, ...]:
+def _files(desk: ContrastInputs) -> tuple[str, ...]:
     root, stem = desk.of_analysis.folder.root, Path(desk.contrast.stem)
     found = (root / stem.parent).glob(f"{stem.name}_*")
     return tuple(sorted(str(path.relative_to(root)) for path in found))
@@ -102,23 +102,23 @@ def _files(desk: ContrastDesk) -> tuple[str, ...]:
 # ------------------------------------------------------------------------------------ pictures
 
 
-def _thumbnail(desk: ContrastDesk) -> Picture:
+def _thumbnail(desk: ContrastInputs) -> Picture:
     at_mm = desk.focus_mm
     where = ", ".join(f"{value:.0f}" for value in at_mm)
-    return desk.album.add(
+    return desk.figures.add(
         brains.draw_views(desk.layers, at_mm),
         f"{desk.stem}_desc-views_statmap.png",
         alt=f"Three slices through {where} mm, {desk.focus_words}.",
     )
 
 
-def _mosaic(desk: ContrastDesk) -> Picture:
+def _mosaic(desk: ContrastInputs) -> Picture:
     test, layers = desk.contrast.test, desk.layers
     correction = outlined_correction(desk.contrast)
     n_significant = int((layers.significant.data > 0).sum())
     outlined = f"{n_significant} voxels outlined ({find_correction(correction).title})"
     outlined = outlined if n_significant else "nothing outlined: nothing is significant"
-    return desk.album.add(
+    return desk.figures.add(
         brains.draw_mosaic(layers, desk.stage.cuts),
         f"{desk.stem}_desc-mosaic_statmap.png",
         alt=f"Slices of the {test} map of {desk.contrast.name}; {outlined}.",
@@ -141,11 +141,11 @@ def _ground_note(stage: Stage) -> str:
     return "Behind it: the MNI152 template."
 
 
-def _projection(desk: ContrastDesk) -> Picture | None:
+def _projection(desk: ContrastInputs) -> Picture | None:
     if not (desk.layers.significant.data > 0).any():
         return None
     correction = find_correction(outlined_correction(desk.contrast)).title
-    return desk.album.add(
+    return desk.figures.add(
         brains.draw_projection(desk.layers),
         f"{desk.stem}_desc-projection_statmap.png",
         alt=f"Significant {desk.contrast.test} seen through the brain from the right, the back and above.",
@@ -153,12 +153,12 @@ def _projection(desk: ContrastDesk) -> Picture | None:
     )
 
 
-def _distributions(desk: ContrastDesk) -> Picture:
+def _distributions(desk: ContrastInputs) -> Picture:
     inside = desk.stage.inside
     z, p = desk.maps.z[inside], None if desk.maps.p is None else desk.maps.p[inside]
     of_p = "" if p is None else " and p"
     observed = f"z (mean {z.mean():.2f}, SD {z.std():.2f}){of_p} over {z.size} voxels"
-    return desk.album.add(
+    return desk.figures.add(
         charts.draw_distributions(z, p),
         f"{desk.stem}_desc-distributions_statmap.svg",
         alt=f"Histograms of {observed}, beside the null.",
@@ -166,7 +166,7 @@ def _distributions(desk: ContrastDesk) -> Picture:
     )
 
 
-def _nulls(desk: ContrastDesk) -> Iterator[Picture]:
+def _nulls(desk: ContrastInputs) -> Iterator[Picture]:
     """Draw each null distribution, with the observed maximum (its first row) and the threshold."""
     shuffled = [name for name in desk.contrast.corrections if name in desk.contrast.nulls]
     for correction in shuffled:
@@ -177,7 +177,7 @@ def _nulls(desk: ContrastDesk) -> Iterator[Picture]:
             values = table[column].to_numpy(dtype=float)
             name = f"maximum of {rule.measured or desk.contrast.test} over the brain"
             label = f"{correction}Null{''.join(filter(str.isalnum, column)).capitalize()}"
-            yield desk.album.add(
+            yield desk.figures.add(
                 charts.draw_null(values[1:], values[0], threshold, name),
                 f"{desk.stem}_desc-{label}_statmap.svg",
                 alt=f"Histogram of the {name} in {len(values) - 1} shuffles; observed {values[0]:.4g}.",
@@ -188,17 +188,17 @@ def _nulls(desk: ContrastDesk) -> Iterator[Picture]:
 # -------------------------------------------------------------------------------------- tables
 
 
-def _cluster_part(desk: ContrastDesk, finding: Finding) -> ClusterPart:
+def _cluster_part(desk: ContrastInputs, finding: Finding) -> ClusterPart:
     path, table = desk.contrast.clusters[finding.correction], finding.table
     caption = "Clusters with their peaks and sub-peaks (paler rows); exact values are in the file."
-    view = view_table(table, name=path.name, caption=caption, max_rows=MAX_PEAKS) if len(table) else None
+    view = page_table(table, name=path.name, caption=caption, max_rows=MAX_PEAKS) if len(table) else None
     return ClusterPart(title=finding.title, counted=finding.counted, table=view, n_peaks=len(table))
 
 
 # -------------------------------------------------------------------------------------- viewer
 
 
-def _volume(desk: ContrastDesk) -> Mapping[str, Any]:
+def _volume(desk: ContrastInputs) -> Mapping[str, Any]:
     correction = outlined_correction(desk.contrast)
     return {
         "name": desk.contrast.test,

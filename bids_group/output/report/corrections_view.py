@@ -14,11 +14,10 @@ from bids_group.config.corrections import UNCORRECTED, find_correction, in_order
 from bids_group.output.files.clusters import spell_clusters
 from bids_group.output.report.brains import Row, draw_rows
 from bids_group.output.report.canvas import cuts_through, place
-from bids_group.output.report.desk import ContrastDesk
-from bids_group.output.report.folder import read_table, sidecar_of
-from bids_group.output.report.pictures import Picture
-from bids_group.output.report.tables import TableView, show_number, view_table
-from bids_group.output.report.volumes import alpha_of
+from bids_group.output.report.figures import Picture
+from bids_group.output.report.folder import alpha_of, read_table, sidecar_of
+from bids_group.output.report.inputs import ContrastInputs
+from bids_group.output.report.tables import PageTable, page_table, show_number
 from bids_group.records.sidecars import Sidecar
 from bids_group.words import counted
 
@@ -69,7 +68,7 @@ class Finding:
         return spell_clusters(self.n_significant)
 
 
-def find(desk: ContrastDesk, correction: str) -> Finding:
+def find(desk: ContrastInputs, correction: str) -> Finding:
     """Read what a correction found."""
     path = desk.contrast.clusters[correction]
     table, sidecar = read_table(path), sidecar_of(path)
@@ -89,7 +88,7 @@ def _significant(correction: str, table: pd.DataFrame, alpha: float) -> pd.DataF
     return table[best <= np.float32(alpha)]
 
 
-def answer(desk: ContrastDesk, finding: Finding) -> Answer:
+def answer(desk: ContrastInputs, finding: Finding) -> Answer:
     """Say in a sentence what a correction found."""
     title, n_found = finding.title, finding.n_significant
     rule = find_correction(finding.correction)
@@ -102,7 +101,7 @@ def answer(desk: ContrastDesk, finding: Finding) -> Answer:
     return Answer(sentence=f"{head}{finding.counted}; the strongest {peak}.", short=short, is_found=True)
 
 
-def _describe_peak(desk: ContrastDesk, clusters: pd.DataFrame) -> str:
+def _describe_peak(desk: ContrastInputs, clusters: pd.DataFrame) -> str:
     test = desk.contrast.test
     sizes = pd.to_numeric(clusters[test]).abs().to_numpy()
     row = clusters.iloc[int(sizes.argmax())]
@@ -111,12 +110,12 @@ def _describe_peak(desk: ContrastDesk, clusters: pd.DataFrame) -> str:
     return f"at ({where}) mm{region}, {test} = {show_number(row[test])}"
 
 
-def view_verdicts(desk: ContrastDesk, findings: Mapping[str, Finding]) -> TableView | None:
+def view_verdicts(desk: ContrastInputs, findings: Mapping[str, Finding]) -> PageTable | None:
     """List threshold, voxels and clusters of each correction; None where there is one."""
     if len(findings) < 2:
         return None
     table = pd.DataFrame([_verdict(finding) for finding in findings.values()])
-    return view_table(table, name=f"{desk.stem}_corrections.tsv", caption="What each correction finds.")
+    return page_table(table, name=f"{desk.stem}_corrections.tsv", caption="What each correction finds.")
 
 
 def _verdict(finding: Finding) -> dict[str, str | None]:
@@ -143,12 +142,12 @@ def threshold_text(sidecar: Sidecar) -> str:
 # ------------------------------------------------------------------------------------- picture
 
 
-def view_rows(desk: ContrastDesk, findings: Mapping[str, Finding]) -> Picture:
+def view_rows(desk: ContrastInputs, findings: Mapping[str, Finding]) -> Picture:
     """Draw the same slices under each correction, on one scale, with the numbers of voxels and clusters."""
     rows = list(_rows(desk, findings))
     at_mm = desk.focus_mm
     said = "; ".join(f"{' '.join(row.words[:-1])}: {row.words[-1]}" for row in rows)
-    return desk.album.add(
+    return desk.figures.add(
         draw_rows(desk.layers, rows, cuts_through(desk.stage.cuts[2], at_mm[2])),
         f"{desk.stem}_desc-corrections_statmap.png",
         alt=f"The same slices under each correction. {said}.",
@@ -160,8 +159,8 @@ def view_rows(desk: ContrastDesk, findings: Mapping[str, Finding]) -> Picture:
     )
 
 
-def _rows(desk: ContrastDesk, findings: Mapping[str, Finding]) -> Iterator[Row]:
-    if UNCORRECTED.label not in findings and desk.maps.p is not None:
+def _rows(desk: ContrastInputs, findings: Mapping[str, Finding]) -> Iterator[Row]:
+    if "none" not in findings and desk.maps.p is not None:
         is_in = (desk.maps.p <= np.float32(UNCORRECTED_P)) & desk.stage.inside
         n_clusters = _count(is_in, desk.maps.statistic, findings)
         yield _row(desk, f"uncorrected, p ≤ {UNCORRECTED_P:g}", is_in, spell_clusters(n_clusters))
@@ -172,12 +171,12 @@ def _rows(desk: ContrastDesk, findings: Mapping[str, Finding]) -> Iterator[Row]:
         yield _row(desk, title, elements_of(desk, finding), finding.counted)
 
 
-def _row(desk: ContrastDesk, title: str, is_in: npt.NDArray[np.bool_], clusters: str) -> Row:
+def _row(desk: ContrastInputs, title: str, is_in: npt.NDArray[np.bool_], clusters: str) -> Row:
     numbers = f"{counted(int(is_in.sum()), 'voxel')}, {clusters}"
     return Row(words=(title, numbers), significant=place(is_in.astype(np.float32), desk.stage.grid))
 
 
-def elements_of(desk: ContrastDesk, finding: Finding) -> npt.NDArray[np.bool_]:
+def elements_of(desk: ContrastInputs, finding: Finding) -> npt.NDArray[np.bool_]:
     """Significant elements: those of the p map, or of the significant clusters where there is none."""
     if finding.correction in desk.maps.significant:
         return desk.maps.significant[finding.correction]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pandas as pd
 
@@ -152,3 +153,12 @@ def _box(y: int, lines: tuple[str, ...], *, is_side: bool = False) -> FlowBox:
         lines=lines,
         is_side=is_side,
     )
+
+
+def arrows_between(boxes: Sequence[FlowBox]) -> list[tuple[int, int, int, int]]:
+    """Lines down from one main box to the next, and across to each side box."""
+    main = [box for box in boxes if not box.is_side]
+    middle = main[0].width // 2
+    down = [(middle, above.y + above.height, middle, below.y) for above, below in pairwise(main)]
+    levels = [(box, box.y + box.height // 2) for box in boxes if box.is_side]
+    return down + [(middle, level, box.x, level) for box, level in levels]

@@ -222,6 +222,11 @@ def sidecar_of(path: Path) -> Sidecar:
     return Sidecar.read(read_json(sidecar_path(path), is_optional=True))
 
 
+def alpha_of(sidecar: Sidecar) -> float:
+    """Significance level noted in a sidecar; 0.05 where none is noted."""
+    return float(sidecar.alpha or 0.05)
+
+
 def entities_of(name: str) -> dict[str, str]:
     """Entities in a file name, in order."""
     return dict(_ENTITY.findall(name))

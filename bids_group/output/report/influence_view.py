@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from bids_group.output.report.desk import ContrastDesk
+from bids_group.output.report.figures import Picture
 from bids_group.output.report.folder import read_numbers, weights_of
-from bids_group.output.report.pictures import Picture
+from bids_group.output.report.inputs import ContrastInputs
 from bids_group.output.report.points import Focus, draw_peaks, find_focus
-from bids_group.output.report.tables import TableView, view_table
+from bids_group.output.report.tables import PageTable, page_table
 
 
-def view_influence(desk: ContrastDesk) -> tuple[Picture | None, TableView | None]:
+def view_influence(desk: ContrastInputs) -> tuple[Picture | None, PageTable | None]:
     """Draw the raw points at the peaks, and list what leaving out one row does."""
     if desk.contrast.peaks is None:
         return None, None
@@ -22,7 +22,7 @@ def view_influence(desk: ContrastDesk) -> tuple[Picture | None, TableView | None
         return None, None
     titles, focus = _peak_titles(points), _focus(desk)
     n_rows = points["label"].nunique()
-    picture = desk.album.add(
+    picture = desk.figures.add(
         draw_peaks(points, titles, focus, desk.analysis.variables, desk.analysis.people_of_rows),
         f"{desk.stem}_desc-peaks_statmap.svg",
         alt=f"Values of {n_rows} rows at {len(titles)} peaks: {'; '.join(titles.values())}.",
@@ -40,7 +40,7 @@ def _peak_titles(points: pd.DataFrame) -> dict[int, str]:
     }
 
 
-def _focus(desk: ContrastDesk) -> Focus:
+def _focus(desk: ContrastInputs) -> Focus:
     analysis = desk.analysis
     weights = weights_of(desk.contrast, analysis.matrix.shape[1])
     if weights is None:
@@ -61,7 +61,7 @@ def _caption(points: pd.DataFrame, focus: Focus) -> str:
     return f"{which} {how} {chosen}"
 
 
-def _leave_one_out(desk: ContrastDesk, points: pd.DataFrame, titles: Mapping[int, str]) -> TableView | None:
+def _leave_one_out(desk: ContrastInputs, points: pd.DataFrame, titles: Mapping[int, str]) -> PageTable | None:
     rows = [
         _range(desk.contrast.test, title, points[points["peak"] == peak]) for peak, title in titles.items()
     ]
@@ -69,7 +69,7 @@ def _leave_one_out(desk: ContrastDesk, points: pd.DataFrame, titles: Mapping[int
     if not known:
         return None
     caption = f"Range of {desk.contrast.test} at each peak when one row is left out."
-    return view_table(pd.DataFrame(known), name=f"{desk.stem}_leave_one_out.tsv", caption=caption)
+    return page_table(pd.DataFrame(known), name=f"{desk.stem}_leave_one_out.tsv", caption=caption)
 
 
 def _range(test: str, title: str, rows: pd.DataFrame) -> dict[str, str] | None:

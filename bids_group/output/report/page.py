@@ -4,40 +4,27 @@ from __future__ import annotations
 
 import base64
 import os
-import re
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bids_group.config import Execution
-from bids_group.config.options import options_of
 from bids_group.output.disk.writing import write_text
 from bids_group.output.report.analysis_view import AnalysisView, view_analysis
 from bids_group.output.report.canvas import read_anatomy
-from bids_group.output.report.desk import lay_analysis
-from bids_group.output.report.facts import gather_facts
+from bids_group.output.report.figures import FigureStore, style
 from bids_group.output.report.folder import Folder, entities_of, read_folder
-from bids_group.output.report.methods import citations, methods_text
+from bids_group.output.report.inputs import read_analysis_inputs
+from bids_group.output.report.markup import fill_template
+from bids_group.output.report.methods import citations, gather_facts, methods_text
 from bids_group.output.report.palette import SIGNED
-from bids_group.output.report.paper import Paper
-from bids_group.output.report.pictures import Album, style
+from bids_group.output.report.provenance import plain_command
 from bids_group.output.report.references import Reference
-from bids_group.output.report.tables import TableView, view_table
+from bids_group.output.report.tables import PageTable, page_table
 from bids_group.output.report.viewer import pack_anatomy
 from bids_group.output.report.volumes import set_stage
-
-_LEVELS = ("group", "participant")
-_EXECUTION_OPTIONS = {
-    spelling: 0 if one.flags or one.kind == "count" else 1
-    for one in options_of(Execution)
-    for spelling in (one.flag, one.short)
-}
-"""Options that change no number, and how many words each takes."""
-_LOUDNESS = re.compile(r"-[vq]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +35,12 @@ class PageView:
     version: str
     analyses: tuple[AnalysisView, ...]
     notices: tuple[Mapping[str, Any], ...]
-    ledger: TableView | None
+    ledger: PageTable | None
     references: tuple[Reference, ...]
     bibtex: str
     provenance: tuple[tuple[str, str], ...]
     command: str
-    hashes: TableView | None
+    hashes: PageTable | None
     palette: tuple[str, ...]
     has_atlas: bool
     anatomy: Mapping[str, Any] | None
@@ -84,15 +71,14 @@ def build_report(output_dir: Path, cut_mm: Sequence[float] | None = None) -> Pat
         cut = list(cut_mm)
         analyses = tuple(replace(one, info=one.info.but(cut_coordinates=cut)) for one in folder.analyses)
         folder = replace(folder, analyses=analyses)
-    paper = Paper.unroll()
     with style():
-        album = Album(root=output_dir)
+        figures = FigureStore(root=output_dir)
         views = tuple(
-            view_analysis(lay_analysis(folder, analysis, album, paper)) for analysis in folder.analyses
+            view_analysis(read_analysis_inputs(folder, analysis, figures)) for analysis in folder.analyses
         )
     _write_citations(output_dir, [analysis.facts for analysis in views])
     page = output_dir / "report.html"
-    write_text(page, paper.print_page(_view_page(folder, views)))
+    write_text(page, fill_template("report.html.j2", page=_view_page(folder, views)))
     return page
 
 
@@ -133,7 +119,7 @@ def _view_page(folder: Folder, analyses: Sequence[AnalysisView]) -> PageView:
         notices=_notices(analyses),
         ledger=None
         if folder.ledger is None
-        else view_table(folder.ledger, name="ledger.tsv", caption="Every participant and map."),
+        else page_table(folder.ledger, name="ledger.tsv", caption="Every participant and map."),
         references=references,
         bibtex=_as_uri(_bibtex(references)),
         provenance=tuple(_provenance(folder)),
@@ -171,43 +157,7 @@ def _provenance(folder: Folder) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in found if value is not None]
 
 
-def plain_command(words: Sequence[str]) -> str:
-    """Spell the command: folders by their role, without options that cannot change a number.
-
-    Empty where the folders do not stand before the level, so that no path is taken for something else.
-    """
-    plain = [str(word) for word in words]
-    level = next((at for at, word in enumerate(plain) if at > 2 and word in _LEVELS), None)
-    if level is None or any(word.startswith("-") for word in plain[level - 2 : level]):
-        return ""
-    if _takes_value(plain[level - 3]):
-        return ""
-    plain[level - 2 : level] = ["BIDS_DIR", "OUTPUT_DIR"]
-    return shlex.join(_without_execution(plain))
-
-
-def _takes_value(word: str) -> bool:
-    """Whether the next word may belong to this one."""
-    is_flag = _EXECUTION_OPTIONS.get(word) == 0 or _LOUDNESS.fullmatch(word)
-    return word.startswith("-") and "=" not in word and not is_flag
-
-
-def _without_execution(words: Sequence[str]) -> Iterator[str]:
-    """Pass on the words that are not options of execution or their values."""
-    skip = 0
-    for word in words:
-        option = word.split("=", 1)[0].replace("_", "-")
-        if skip:
-            skip -= 1
-        elif _LOUDNESS.fullmatch(option):
-            continue
-        elif option in _EXECUTION_OPTIONS:
-            skip = 0 if "=" in word else _EXECUTION_OPTIONS[option]
-        else:
-            yield word
-
-
-def _hashes(folder: Folder) -> TableView | None:
+def _hashes(folder: Folder) -> PageTable | None:
     hashes = folder.command.input_hashes
     if not hashes:
         return None
@@ -218,7 +168,7 @@ def _hashes(folder: Folder) -> TableView | None:
     )
     rows = [(os.path.relpath(path, base), digest) for path, digest in hashes.items()]
     table = pd.DataFrame(rows, columns=["file", "sha256"])
-    return view_table(
+    return page_table(
         table, name="input_hashes.tsv", caption="Files that were read, with the hash of their bytes."
     )
 

@@ -8,17 +8,18 @@ from typing import Any
 import pandas as pd
 
 from bids_group.output.report import charts
-from bids_group.output.report.desk import AnalysisDesk
-from bids_group.output.report.flow import count_flow, lay_out
-from bids_group.output.report.pictures import Picture
-from bids_group.output.report.tables import TableView, view_table
+from bids_group.output.report.figures import Picture
+from bids_group.output.report.flow import arrows_between, count_flow, lay_out
+from bids_group.output.report.inputs import AnalysisInputs
+from bids_group.output.report.markup import fill_template
+from bids_group.output.report.tables import PageTable, page_table
 
 MAX_COVARIATES = 8
 MAX_LEVELS = 12
 _NUMBERS = {"n": "n", "mean": "mean", "SD": "sd", "smallest": "min", "largest": "max"}
 
 
-def view_flow(desk: AnalysisDesk) -> Picture | None:
+def view_flow(desk: AnalysisInputs) -> Picture | None:
     """Draw the way from everybody to the analysed rows; None without a ledger."""
     if desk.folder.ledger is None:
         return None
@@ -30,8 +31,8 @@ def view_flow(desk: AnalysisDesk) -> Picture | None:
     )
     boxes, width, height = lay_out(flow)
     out = "; ".join(f"{len(loss.people)} out: {loss.reason}" for loss in flow.lost) or "nobody left out"
-    return desk.album.add_svg(
-        desk.paper.draw_flow(boxes, width, height),
+    return desk.figures.add_svg(
+        fill_template("flow.svg.j2", boxes=boxes, arrows=arrows_between(boxes), width=width, height=height),
         f"{desk.stem}_desc-flow_participants.svg",
         alt=f"From {flow.n_everyone} people to {flow.n_people} in the analysis ({flow.n_rows} rows); {out}.",
         caption="From everyone who is known to the rows of the design. Orange: who or what is out, and why.",
@@ -39,7 +40,7 @@ def view_flow(desk: AnalysisDesk) -> Picture | None:
     )
 
 
-def view_remarks(desk: AnalysisDesk) -> TableView | None:
+def view_remarks(desk: AnalysisInputs) -> PageTable | None:
     """List what the ledger notes about people who are in (missing runs and the like)."""
     ledger = desk.folder.ledger
     if ledger is None or "note" not in ledger:
@@ -49,10 +50,10 @@ def view_remarks(desk: AnalysisDesk) -> TableView | None:
     if noted.empty:
         return None
     caption = "People in the analysis with a remark in the ledger."
-    return view_table(noted, name=f"{desk.stem}_remarks.tsv", caption=caption)
+    return page_table(noted, name=f"{desk.stem}_remarks.tsv", caption=caption)
 
 
-def view_covariates(desk: AnalysisDesk) -> Picture | None:
+def view_covariates(desk: AnalysisInputs) -> Picture | None:
     """Draw the distributions of numeric covariates, by the first factor of the model."""
     variables = desk.analysis.variables
     numeric = [str(name) for name in variables if pd.api.types.is_numeric_dtype(variables[name])]
@@ -61,7 +62,7 @@ def view_covariates(desk: AnalysisDesk) -> Picture | None:
     factor = next((name for name in map(str, variables) if _is_factor(variables, name, numeric)), None)
     by = f" by {factor}" if factor else ""
     shown = numeric[:MAX_COVARIATES]
-    return desk.album.add(
+    return desk.figures.add(
         charts.draw_covariates(variables, shown, factor),
         f"{desk.stem}_desc-covariates_participants.svg",
         alt=f"Distribution of {', '.join(shown)}{by}.",
@@ -73,7 +74,7 @@ def _is_factor(variables: pd.DataFrame, name: str, numeric: list[str]) -> bool:
     return name not in (*numeric, "subject") and variables[name].nunique() <= MAX_LEVELS
 
 
-def view_covariate_tables(desk: AnalysisDesk) -> list[TableView]:
+def view_covariate_tables(desk: AnalysisInputs) -> list[PageTable]:
     """Show covariates by group and rows per cell, as the design's sidecar has them."""
     details = desk.analysis.info.details or {}
     covariates = [_covariate_row(dict(entry)) for entry in details.get("covariates") or []]
@@ -82,11 +83,11 @@ def view_covariate_tables(desk: AnalysisDesk) -> list[TableView]:
     if covariates:
         caption = "Numeric covariates of the analysed rows."
         tables.append(
-            view_table(pd.DataFrame(covariates), name=f"{desk.stem}_covariates.tsv", caption=caption)
+            page_table(pd.DataFrame(covariates), name=f"{desk.stem}_covariates.tsv", caption=caption)
         )
     if len(cells) > 1:
         caption = "Number of analysed rows per cell."
-        tables.append(view_table(pd.DataFrame(cells), name=f"{desk.stem}_cells.tsv", caption=caption))
+        tables.append(page_table(pd.DataFrame(cells), name=f"{desk.stem}_cells.tsv", caption=caption))
     return tables
 
 

@@ -11,10 +11,10 @@ import numpy.typing as npt
 from bids_group.elements import read_map
 from bids_group.output.report import brains, charts
 from bids_group.output.report.canvas import Box, place
-from bids_group.output.report.desk import AnalysisDesk
+from bids_group.output.report.figures import Picture
 from bids_group.output.report.folder import read_table
-from bids_group.output.report.pictures import Picture
-from bids_group.output.report.tables import TableView, view_table
+from bids_group.output.report.inputs import AnalysisInputs
+from bids_group.output.report.tables import PageTable, page_table
 from bids_group.output.report.volumes import Stage
 from bids_group.words import own_file
 
@@ -27,14 +27,14 @@ _METRICS = {
 _LOST = "n_elements_lost_only_by_this_row"
 
 
-def view_coverage(desk: AnalysisDesk) -> Picture | None:
+def view_coverage(desk: AnalysisInputs) -> Picture | None:
     """Draw how many rows are observed where."""
     if desk.analysis.coverage is None:
         return None
     loaded, stage = read_map(desk.analysis.coverage), desk.stage
     n_rows, n_full = len(desk.labels), int((loaded.data >= len(desk.labels)).sum())
     counts = place(loaded.data, loaded.grid)
-    return desk.album.add(
+    return desk.figures.add(
         brains.draw_coverage(counts, stage.mask, stage.anatomy, stage.cuts[2], n_rows),
         f"{desk.stem}_desc-coverage_statmap.png",
         alt=f"Number of rows observed at each voxel; {n_full} voxels are observed in all {n_rows} rows.",
@@ -45,17 +45,17 @@ def view_coverage(desk: AnalysisDesk) -> Picture | None:
     )
 
 
-def view_costs(desk: AnalysisDesk) -> TableView | None:
+def view_costs(desk: AnalysisInputs) -> PageTable | None:
     """List who costs the mask most: rows without which it would be larger."""
     quality = desk.quality
     if quality is None or _LOST not in quality or not (quality[_LOST] > 0).any():
         return None
     worst = quality[quality[_LOST] > 0].sort_values(_LOST, ascending=False, kind="stable").head(20)
     table = worst[["label", _LOST]].astype(str)
-    return view_table(table, name=f"{desk.stem}_mask_costs.tsv", caption="Who costs the mask most.")
+    return page_table(table, name=f"{desk.stem}_mask_costs.tsv", caption="Who costs the mask most.")
 
 
-def view_metrics(desk: AnalysisDesk) -> Picture | None:
+def view_metrics(desk: AnalysisInputs) -> Picture | None:
     """Draw the measures of the quality table."""
     quality = desk.quality
     if quality is None:
@@ -66,7 +66,7 @@ def view_metrics(desk: AnalysisDesk) -> Picture | None:
     if not metrics:
         return None
     outliers = ", ".join(label for label in desk.labels if label in _outliers(desk)) or "none"
-    return desk.album.add(
+    return desk.figures.add(
         charts.draw_quality(quality, metrics),
         f"{desk.stem}_desc-quality_participants.svg",
         alt=f"{', '.join(metrics.values())} of each row; marked: {outliers}.",
@@ -74,21 +74,21 @@ def view_metrics(desk: AnalysisDesk) -> Picture | None:
     )
 
 
-def view_quality_table(desk: AnalysisDesk) -> TableView | None:
+def view_quality_table(desk: AnalysisInputs) -> PageTable | None:
     """Show the quality table."""
     path = desk.analysis.quality
     if path is None:
         return None
-    return view_table(read_table(path), name=path.name, caption="Each row's map beside the others.")
+    return page_table(read_table(path), name=path.name, caption="Each row's map beside the others.")
 
 
-def _outliers(desk: AnalysisDesk) -> set[str]:
+def _outliers(desk: AnalysisInputs) -> set[str]:
     if desk.quality is None:
         return set()
     return set(desk.quality.loc[desk.quality["is_outlier"].astype(bool), "label"])
 
 
-def view_tiles(desk: AnalysisDesk) -> Picture | None:
+def view_tiles(desk: AnalysisInputs) -> Picture | None:
     """Draw one tile per row from the pooled maps in OUTPUT_DIR; None where they are not there."""
     paths = [path if path and path.is_file() else None for path in _pooled_maps(desk)]
     if not any(paths):
@@ -99,7 +99,7 @@ def view_tiles(desk: AnalysisDesk) -> Picture | None:
     limit = float(np.percentile(seen, 98)) if seen.any() else 1.0
     outliers, n_missing = _outliers(desk), sum(path is None for path in paths)
     gaps = f" {n_missing} maps are not in this output." if n_missing else ""
-    return desk.album.add(
+    return desk.figures.add(
         brains.draw_people(tiles, desk.labels, [label in outliers for label in desk.labels], limit),
         f"{desk.stem}_desc-people_statmap.png",
         alt=f"Effect maps of {len(tiles)} rows as tiles on one scale; {len(outliers)} marked as unusual.",
@@ -110,7 +110,7 @@ def view_tiles(desk: AnalysisDesk) -> Picture | None:
     )
 
 
-def _pooled_maps(desk: AnalysisDesk) -> list[Path | None]:
+def _pooled_maps(desk: AnalysisInputs) -> list[Path | None]:
     """Find the pooled effect of each row: the sources of the design, in the order of its rows."""
     sources = desk.analysis.info.sources or []
     if len(sources) != len(desk.labels):

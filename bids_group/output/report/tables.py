@@ -63,7 +63,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TableView:
+class PageTable:
     """A table ready to print: ``download`` is its TSV as a data URI, ``points`` the x, y, z of each row."""
 
     name: str
@@ -76,7 +76,7 @@ class TableView:
     minor: tuple[bool, ...]
 
 
-def view_table(table: pd.DataFrame, *, name: str, caption: str, max_rows: int = 5000) -> TableView:
+def page_table(table: pd.DataFrame, *, name: str, caption: str, max_rows: int = 5000) -> PageTable:
     """Prepare a table of text (as `read_table` gives it); columns without any value are not shown.
 
     Of more than ``max_rows`` rows the first are shown, and the caption says so; the download holds all.
@@ -90,7 +90,7 @@ def view_table(table: pd.DataFrame, *, name: str, caption: str, max_rows: int = 
         tuple(_cell(value, *column) for value, column in zip(row, columns, strict=True))
         for row in shown.itertuples(index=False, name=None)
     )
-    return TableView(
+    return PageTable(
         name=name,
         caption=caption,
         headings=tuple(HEADINGS.get(str(column), str(column)) for column in shown.columns),

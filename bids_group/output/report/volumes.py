@@ -14,8 +14,14 @@ from bids_group.elements import Grid, read_map
 from bids_group.errors import DataError
 from bids_group.output.report.brains import Layers
 from bids_group.output.report.canvas import Box, common_cuts, cuts_through, place, read_anatomy
-from bids_group.output.report.folder import UNCORRECTED, AnalysisFiles, ContrastFiles, entities_of, sidecar_of
-from bids_group.records.sidecars import Sidecar
+from bids_group.output.report.folder import (
+    UNCORRECTED,
+    AnalysisFiles,
+    ContrastFiles,
+    alpha_of,
+    entities_of,
+    sidecar_of,
+)
 
 LOGGER = logging.getLogger(__name__)
 N_CUTS = 8
@@ -134,11 +140,6 @@ def read_contrast(contrast: ContrastFiles, stage: Stage) -> ContrastMaps:
 
 def _strength(contrast: ContrastFiles, statistic: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.maximum(statistic, 0) if contrast.is_one_sided else np.abs(statistic)
-
-
-def alpha_of(sidecar: Sidecar) -> float:
-    """Significance level noted in a sidecar; 0.05 where none is noted."""
-    return float(sidecar.alpha or 0.05)
 
 
 def _significant(path: Path) -> npt.NDArray[np.bool_]:

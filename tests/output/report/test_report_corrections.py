@@ -17,10 +17,9 @@ from scipy import ndimage
 from bids_group.config.corrections import find_correction
 from bids_group.output.report import brains, build_report, corrections_view
 from bids_group.output.report.canvas import cuts_through
-from bids_group.output.report.desk import lay_analysis, lay_contrast
+from bids_group.output.report.figures import FigureStore
 from bids_group.output.report.folder import read_folder
-from bids_group.output.report.paper import Paper
-from bids_group.output.report.pictures import Album
+from bids_group.output.report.inputs import read_analysis_inputs, read_contrast_inputs
 
 CORRECTIONS = ("fweVoxel", "bonferroni", "fdr", "none")
 
@@ -30,8 +29,8 @@ def drawn(root: Path, monkeypatch: pytest.MonkeyPatch, **info: Any) -> tuple[Any
     folder = read_folder(root)
     analysis = folder.analyses[0]
     vars(analysis.info).update(info)
-    of_analysis = lay_analysis(folder, analysis, Album(root=root), Paper.unroll())
-    desk = lay_contrast(of_analysis, analysis.contrasts[0])
+    of_analysis = read_analysis_inputs(folder, analysis, FigureStore(root=root))
+    desk = read_contrast_inputs(of_analysis, analysis.contrasts[0])
     seen: list[Any] = []
 
     def remember(layers: Any, rows: Any, cuts: Any) -> Any:

@@ -19,8 +19,8 @@ import pytest
 
 from bids_group.errors import DataError, MissingInputError
 from bids_group.output.report import build_report, write_citations
-from bids_group.output.report.page import plain_command
-from bids_group.output.report.tables import view_table
+from bids_group.output.report.provenance import plain_command
+from bids_group.output.report.tables import page_table
 
 HOSTILE = """<script>alert(1)</script>&"'"""
 
@@ -296,7 +296,7 @@ def test_two_analyses_share_one_page(write_outputs: Callable[..., Path], tmp_pat
 
 def test_labels_that_look_like_numbers_keep_their_zeros() -> None:
     table = pd.DataFrame({"run": ["01", "02"], "t": ["-0.00001", "2.34567"], "x": ["-6.875", "24.0625"]})
-    view = view_table(table, name="x.tsv", caption="x")
+    view = page_table(table, name="x.tsv", caption="x")
     assert [[cell.shown for cell in row] for row in view.rows] == [
         ["01", "−1.00e−05", "−6.9"],
         ["02", "2.346", "24.1"],
@@ -306,7 +306,7 @@ def test_labels_that_look_like_numbers_keep_their_zeros() -> None:
 
 def test_a_long_table_is_cut_on_the_page_but_not_in_the_download() -> None:
     table = pd.DataFrame({"cluster": [str(k) for k in range(300)]})
-    view = view_table(table, name="x.tsv", caption="Clusters.", max_rows=250)
+    view = page_table(table, name="x.tsv", caption="Clusters.", max_rows=250)
     assert len(view.rows) == 250
     assert view.caption == "Clusters. The first 250 of 300 rows; the download holds all."
     assert (

@@ -10,10 +10,9 @@ from typing import Any
 import pandas as pd
 
 from bids_group.output.report.brains import Layers
-from bids_group.output.report.facts import gather_facts
+from bids_group.output.report.figures import FigureStore
 from bids_group.output.report.folder import AnalysisFiles, ContrastFiles, Folder, read_numbers
-from bids_group.output.report.paper import Paper
-from bids_group.output.report.pictures import Album
+from bids_group.output.report.methods import gather_facts
 from bids_group.output.report.volumes import (
     ContrastMaps,
     Stage,
@@ -25,13 +24,12 @@ from bids_group.output.report.volumes import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class AnalysisDesk:
+class AnalysisInputs:
     """One group model, its files and what all its pictures share. ``quality``: one row per observation."""
 
     folder: Folder
     analysis: AnalysisFiles
-    album: Album
-    paper: Paper
+    figures: FigureStore
     stage: Stage
     facts: Mapping[str, Any]
     quality: pd.DataFrame | None
@@ -47,14 +45,13 @@ class AnalysisDesk:
         return [str(label) for label in self.analysis.matrix.index]
 
 
-def lay_analysis(folder: Folder, analysis: AnalysisFiles, album: Album, paper: Paper) -> AnalysisDesk:
+def read_analysis_inputs(folder: Folder, analysis: AnalysisFiles, figures: FigureStore) -> AnalysisInputs:
     """Read what the parts about a group model need."""
     stage, path = set_stage(analysis), analysis.quality
-    return AnalysisDesk(
+    return AnalysisInputs(
         folder=folder,
         analysis=analysis,
-        album=album,
-        paper=paper,
+        figures=figures,
         stage=stage,
         facts=gather_facts(folder, analysis, stage.n_elements),
         quality=None if path is None else read_numbers(path, ("label", "outlier_reasons")),
@@ -62,10 +59,10 @@ def lay_analysis(folder: Folder, analysis: AnalysisFiles, album: Album, paper: P
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ContrastDesk:
+class ContrastInputs:
     """One contrast, its maps and the desk of its group model."""
 
-    of_analysis: AnalysisDesk
+    of_analysis: AnalysisInputs
     contrast: ContrastFiles
     maps: ContrastMaps
     layers: Layers
@@ -81,9 +78,9 @@ class ContrastDesk:
         return self.of_analysis.analysis
 
     @property
-    def album(self) -> Album:
+    def figures(self) -> FigureStore:
         """Where figures go."""
-        return self.of_analysis.album
+        return self.of_analysis.figures
 
     @property
     def stage(self) -> Stage:
@@ -106,9 +103,9 @@ class ContrastDesk:
         return f"the strongest {self.contrast.test}" if self.stage.cut_mm is None else "the point asked for"
 
 
-def lay_contrast(desk: AnalysisDesk, contrast: ContrastFiles) -> ContrastDesk:
+def read_contrast_inputs(desk: AnalysisInputs, contrast: ContrastFiles) -> ContrastInputs:
     """Read the maps of a contrast."""
     maps = read_contrast(contrast, desk.stage)
-    return ContrastDesk(
+    return ContrastInputs(
         of_analysis=desk, contrast=contrast, maps=maps, layers=layers_of(contrast, maps, desk.stage)
     )

@@ -60,7 +60,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Album:
+class FigureStore:
     """Where the figures of a report go."""
 
     root: Path
