@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -18,19 +19,11 @@ ENTITIES = ("subject", "session", "run", "contrast")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowKey:
-    """What a row is about: its entities, and the sessions and files of the maps below it."""
+    """What a row is about: its entities, and the first-level maps below it."""
 
     label: str
     entities: Mapping[str, str]
-    sessions: tuple[str | None, ...]
-    effects: tuple[str, ...]
-
-    @classmethod
-    def of(cls, label: str, entities: Mapping[str, str], maps: Sequence[FirstLevelMap]) -> RowKey:
-        """Make the key of a row that stands on some first-level maps."""
-        sessions = tuple(sorted({one.session for one in maps}, key=str))
-        effects = tuple(str(one.effect) for one in maps)
-        return cls(label=label, entities=entities, sessions=sessions, effects=effects)
+    maps: Sequence[FirstLevelMap]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,11 +55,18 @@ def join_covariates(
     A missing value stays missing. Rows of equal labels are allowed. ``sessions`` gives the order of their
     labels; else, as for all entities, it is alphabetical with numbers as numbers.
     """
-    entities = _entity_frame(keys, () if sessions is None else sessions.levels)
+    entities = pd.DataFrame(index=range(len(keys)))
+    for entity in ENTITIES:
+        labels = [key.entities.get(entity) for key in keys]
+        levels = natural_order({label for label in labels if label is not None})
+        if entity == "session" and sessions is not None and set(levels) <= set(sessions.levels):
+            levels = [level for level in sessions.levels if level in levels]
+        if levels:
+            entities[entity] = pd.Categorical(labels, categories=levels)
     found: dict[str, list[tuple[Table, pd.Series | None, str]]] = {}
     for table in tables:
         for name in table.frame.columns:
-            if name not in entities.columns:  # an entity of the maps goes before a column of the same name
+            if name not in entities:  # an entity of the maps goes before a column of the same name
                 found.setdefault(name, []).append((table, *_column_values(keys, table, name)))
     values, columns, refusals = {}, {}, {}
     if sessions is not None and "session" in entities:
@@ -85,31 +85,22 @@ def join_covariates(
     return Covariates(frame=frame.set_axis(index, axis=0), columns=columns, refusals=refusals)
 
 
-def _entity_frame(keys: Sequence[RowKey], session_levels: Sequence[str]) -> pd.DataFrame:
-    frame = pd.DataFrame(index=range(len(keys)))
-    for entity in ENTITIES:
-        values = [key.entities.get(entity) for key in keys]
-        if any(value is not None for value in values):
-            levels = natural_order({value for value in values if value is not None})
-            if entity == "session" and set(levels) <= set(session_levels):
-                levels = [level for level in session_levels if level in levels]
-            frame[entity] = pd.Categorical(values, categories=levels)
-    return frame
-
-
 def _column_values(keys: Sequence[RowKey], table: Table, name: str) -> tuple[pd.Series | None, str]:
     """Values by position of the row; None and the reason where a row has no single value."""
     column = table.frame[name]
     if table.level == "subject":
         return column.reindex([key.entities["subject"] for key in keys]).reset_index(drop=True), ""
-    if table.level == "map":
-        pairs = pd.Index([effect for key in keys for effect in key.effects])
-        owners = [position for position, key in enumerate(keys) for _ in key.effects]
-    else:
-        pairs = pd.MultiIndex.from_tuples(
-            [(key.entities["subject"], session or "") for key in keys for session in key.sessions]
-        )
-        owners = [position for position, key in enumerate(keys) for _ in key.sessions]
+    below: list[list[Any]] = [
+        [str(one.effect) for one in key.maps]
+        if table.level == "map"
+        else [
+            (key.entities["subject"], session or "")
+            for session in sorted({one.session for one in key.maps}, key=str)
+        ]
+        for key in keys
+    ]
+    pairs = pd.Index([part for parts in below for part in parts])
+    owners = [position for position, parts in enumerate(below) for _ in parts]
     by_row = column.reindex(pairs).set_axis(pd.Index(owners))
     n_values = by_row.groupby(level=0, observed=True).nunique(dropna=False)
     varying = n_values.index[n_values > 1]

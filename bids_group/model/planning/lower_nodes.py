@@ -1,17 +1,51 @@
-"""Nodes below the group: what a Run node declares, and Session and Subject nodes person by person."""
+"""Nodes below the group: what a Run node declares, and Session and Subject nodes person by person.
+
+The maps of a person are pooled by fixed effects; contrasts are weighted sums of them.
+"""
 
 from __future__ import annotations
 
 import fnmatch
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
 
 from bids_group.config import AnalysisSpec
-from bids_group.config.stats_model import INTERCEPT, Node
-from bids_group.errors import SelectionError
-from bids_group.model.planning.node_maps import NodeMap, NodeMaps, find_contrast, split, values_of
-from bids_group.model.planning.person_fit import NodeDesigns, PersonError, PersonFit
-from bids_group.records import Cohort, warn
+from bids_group.config.stats_model import INTERCEPT, Node, NodeContrast
+from bids_group.errors import ContrastError, DataError, SelectionError, UsageError
+from bids_group.model.contrast.regressor_names import find_regressor
+from bids_group.model.formula.coding import build_coding
+from bids_group.model.formula.parser import read_formula
+from bids_group.model.planning.node_design import (
+    check_conditions,
+    check_one_contrast,
+    check_variables,
+    join_node_rows,
+    model_names,
+    node_formula,
+    used_names,
+)
+from bids_group.model.planning.node_maps import Labels, NodeMap, NodeMaps, find_contrast, split, values_of
+from bids_group.model.planning.transformations import transform
+from bids_group.records import Cohort, FirstLevelMap, Observation, warn
+from bids_group.row_space import RowSpace
 from bids_group.words import list_some
+
+Doubles = npt.NDArray[np.float64]
+AnyMap = FirstLevelMap | Observation
+
+
+class PersonError(Exception):
+    """The maps or values of one person do not settle a node; ``reason`` is for the ledger."""
+
+    def __init__(self, sentence: str, reason: str, found: str) -> None:
+        super().__init__(sentence)
+        self.reason = reason
+        fix = "Leave such participants out with --missing drop, or with --exclude-participant-label."
+        self.error = DataError(sentence, found=found, fix=fix)
 
 
 def lower_outputs(node: Node, received: NodeMaps, cohort: Cohort, spec: AnalysisSpec) -> NodeMaps:
@@ -25,8 +59,9 @@ def lower_outputs(node: Node, received: NodeMaps, cohort: Cohort, spec: Analysis
         return received
     if node.level == "run":
         return _declared(node, received)
-    where = f"GroupBy of the node {node.name!r}"
-    by_name = {name: values_of(name, given, cohort, where) for name in node.group_by}
+    by_name = {
+        name: values_of(name, given, cohort, f"GroupBy of the node {node.name!r}") for name in node.group_by
+    }
     values = {
         position: tuple((name, str(each[position])) for name, each in by_name.items() if each[position])
         for position in range(len(given))
@@ -37,20 +72,18 @@ def lower_outputs(node: Node, received: NodeMaps, cohort: Cohort, spec: Analysis
     for labels, positions in split(values).items():
         fit = PersonFit(
             node=node,
-            designs=designs,
             labels=labels,
-            positions=positions,
             maps=tuple(given[position] for position in positions),
             has_variance=cohort.has_variance_everywhere,
             n_contrasts=len({one.contrast for one in given}),
         )
         try:
-            made.extend(fit.outputs())
+            made.extend(fit.outputs(designs, positions))
         except PersonError as error:
             if spec.missing == "error":
                 raise error.error from None
             exclusions.extend(left for one in fit.maps for left in one.exclude(error.reason))
-    return NodeMaps(maps=tuple(made), exclusions=tuple(exclusions), notices=received.notices)
+    return replace(received, maps=tuple(made), exclusions=tuple(exclusions))
 
 
 def _declared(node: Node, received: NodeMaps) -> NodeMaps:
@@ -58,11 +91,16 @@ def _declared(node: Node, received: NodeMaps) -> NodeMaps:
 
     The node itself was carried out by the program that made the maps. F contrasts end at their node.
     """
-    declared = node.all_contrasts
-    if not declared:
+    if not node.all_contrasts:
         return received
     available = sorted({one.contrast for one in received.maps})
-    found = {one.name: _find_declared(one.name, available) for one in declared if one.test != "F"}
+    found: dict[str, list[str]] = {}
+    for name in (one.name for one in node.all_contrasts if one.test != "F"):
+        if any(character in name for character in "*?"):
+            found[name] = fnmatch.filter(available, name)
+        else:
+            match = find_contrast("intercept" if name == INTERCEPT else name, available)
+            found[name] = [] if match is None else [match]
     kept = {name for names in found.values() for name in names}
     if not kept:
         raise SelectionError(
@@ -74,18 +112,196 @@ def _declared(node: Node, received: NodeMaps) -> NodeMaps:
     out = (left for one in received.maps if one.contrast not in kept for left in one.exclude(reason))
     absent = [name for name, names in found.items() if not names and name != INTERCEPT]
     said = f"The node {node.name!r} declares the contrast"
+    notices = (warn("model", f"{said} {name!r}, of which there is no map.") for name in absent)
     return NodeMaps(
         maps=tuple(one for one in received.maps if one.contrast in kept),
         exclusions=(*received.exclusions, *out),
-        notices=(
-            *received.notices,
-            *(warn("model", f"{said} {name!r}, of which there is no map.") for name in absent),
-        ),
+        notices=(*received.notices, *notices),
     )
 
 
-def _find_declared(name: str, available: Sequence[str]) -> tuple[str, ...]:
-    if any(character in name for character in "*?"):
-        return tuple(one for one in available if fnmatch.fnmatchcase(one, name))
-    found = find_contrast("intercept" if name == INTERCEPT else name, available)
-    return () if found is None else (found,)
+class NodeDesigns:
+    """The design matrices of a Session or Subject node: one for each set of maps that go into one model."""
+
+    def __init__(self, node: Node, maps: Sequence[NodeMap], cohort: Cohort) -> None:
+        """Join the covariates of all maps, check every name once against all columns, and keep those used."""
+        self.node = node
+        self.is_constant = node.x == (INTERCEPT,) and node.formula is None
+        self._made: dict[tuple[object, ...], pd.DataFrame] = {}
+        self._raw = pd.DataFrame()
+        if node.formula is None:
+            check_conditions(node)
+        if not self.is_constant:
+            raw = join_node_rows(node, [one.key for one in maps], cohort)[0]
+            raw = raw.set_axis(range(len(raw)), axis=0)
+            check_variables(node, transform(raw, node.instructions, node.name).rows)
+            has_query = any("Query" in step for step in node.instructions)
+            used = used_names(node)
+            self._raw = raw[[name for name in raw.columns if has_query or name in used]]
+
+    def matrix(self, positions: Sequence[int], who: str) -> pd.DataFrame:
+        """Build the design matrix of the maps at some positions, ``(n_maps, n_regressors)``."""
+        raw = self._raw.iloc[list(positions)]
+        key = tuple(tuple(raw[name]) for name in raw)
+        if key not in self._made:
+            self._made[key] = self._build(raw, who)
+        return self._made[key]
+
+    def _build(self, raw: pd.DataFrame, who: str) -> pd.DataFrame:
+        transformed = transform(raw, self.node.instructions, self.node.name)
+        if transformed.dropped:
+            raise UsageError(
+                f"The node {self.node.name!r} leaves out rows below the group, which is not supported.",
+                fix="Use the Filter of an Edge.",
+            )
+        rows = transformed.rows.reset_index(drop=True)
+        formula = read_formula(node_formula(self.node, rows.columns), tuple(rows.columns))
+        variables = rows[list(formula.columns)]
+        missing = [name for name in variables if variables[name].isna().any()]
+        if missing:
+            raise PersonError(
+                f"The node {self.node.name!r} lacks a value of {missing[0]!r} for {who}.",
+                reason=f"no value (n/a) of {missing[0]} in the node {self.node.name}",
+                found="n/a",
+            )
+        return build_coding(formula, variables, "none")[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonFit:
+    """One group of a Session or Subject node: the maps of a person that go into one model.
+
+    ``n_contrasts``: how many the whole node receives; with several, the names of new ones begin with theirs.
+    """
+
+    node: Node
+    labels: Labels
+    maps: tuple[NodeMap, ...]
+    has_variance: bool
+    n_contrasts: int
+
+    @property
+    def who(self) -> str:
+        """Say whose maps these are."""
+        return ", ".join(f"{name} {value}" for name, value in self.labels)
+
+    def outputs(self, designs: NodeDesigns, positions: Sequence[int]) -> list[NodeMap]:
+        """Make the maps that the node hands on for this person."""
+        contrasts = self.node.all_contrasts
+        check_one_contrast(self.node, {one.contrast for one in self.maps})
+        for contrast in contrasts:
+            if contrast.test == "F":
+                raise ContrastError(
+                    f"The node {self.node.name!r} has the F contrast {contrast.name!r}, which is not "
+                    "supported below the group.",
+                    fix="Test it in a Dataset node.",
+                )
+        if not contrasts:
+            raise UsageError(
+                f"The node {self.node.name!r} has no contrasts, so that it hands nothing on.",
+                fix='Add "DummyContrasts": {"Test": "t"}.',
+            )
+        if designs.is_constant:
+            return [self._from_constant(contrast) for contrast in contrasts]
+        matrix = designs.matrix(positions, self.who)
+        parts: list[AnyMap] = [one.source for one in self.maps]
+        if self.node.type == "meta":
+            parts, matrix = self._pool_cells(matrix)
+        return [self._weighted(contrast, parts, matrix) for contrast in contrasts]
+
+    def _pool(self, maps: Sequence[NodeMap]) -> Observation:
+        """Pool maps: ``meta`` weighs by precision where every map of the dataset has a variance."""
+        return Observation(
+            subject=maps[0].entities["subject"],
+            session=dict(self.labels).get("session"),
+            contrast=maps[0].contrast,
+            sources=tuple(one.source for one in maps),
+            combine="precision" if self.node.type == "meta" and self.has_variance else "mean",
+        )
+
+    def _hand_on(self, observation: Observation, made_as: str | None) -> NodeMap:
+        named = {
+            "subject": observation.subject,
+            "contrast": observation.contrast,
+            "session": observation.session,
+        }
+        entities = {name: value for name, value in named.items() if value is not None}
+        return NodeMap(entities=entities, source=observation, made_as=made_as)
+
+    def _hand_on_new(self, observation: Observation, name: str) -> NodeMap:
+        """Name a new contrast; where the node receives several, the name begins with that of its maps."""
+        names = {one.contrast for one in self.maps}
+        contrast = f"{next(iter(names))} {name}" if self.n_contrasts > 1 and len(names) == 1 else name
+        return self._hand_on(replace(observation, contrast=contrast), name)
+
+    def _from_constant(self, contrast: NodeContrast) -> NodeMap:
+        """Make fixed effects: the pooled maps, times the weight of the constant."""
+        pooled, weight = self._pool(self.maps), contrast.numbers[0][0]
+        if contrast.name == INTERCEPT:
+            return self._hand_on(pooled, self.maps[0].made_as)
+        if weight != 1:
+            pooled = replace(pooled, sources=(pooled,), combine="weights", weights=(weight,))
+        return self._hand_on_new(pooled, contrast.name)
+
+    def _pool_cells(self, matrix: pd.DataFrame) -> tuple[list[AnyMap], pd.DataFrame]:
+        """Pool the maps by cells of equal rows of the design, and give a row for each cell."""
+        cells = matrix.drop_duplicates(ignore_index=True)
+        if RowSpace.of(cells.to_numpy(dtype=np.float64)).rank < len(cells):
+            raise UsageError(
+                f"The node {self.node.name!r} of Type meta has regressors that overlap, which is not "
+                "supported below the group.",
+                found=f"{list_some(model_names(self.node))}: {len(cells)} different rows for {self.who}",
+                expected="as many regressors as different rows (a mean per condition)",
+                fix='Use "Type": "glm", or one column of 0 and 1 per condition.',
+            )
+        members = [
+            [one for one, is_in in zip(self.maps, matrix.eq(cell).all(axis=1), strict=True) if is_in]
+            for _, cell in cells.iterrows()
+        ]
+        return [own[0].source if len(own) == 1 else self._pool(own) for own in members], cells
+
+    def _weighted(self, contrast: NodeContrast, parts: Sequence[AnyMap], design: pd.DataFrame) -> NodeMap:
+        """Solve the node's model: a contrast is a weighted sum of the person's maps."""
+        row = _contrast_row(self.node, contrast, list(design.columns))
+        weights = solve(design.to_numpy(dtype=np.float64), row)
+        if weights is None:
+            n_maps = len(self.maps)
+            raise PersonError(
+                f"The contrast {contrast.name!r} cannot be estimated for {self.who}.",
+                reason=f"the contrast {contrast.name!r} cannot be estimated from these {n_maps} maps",
+                found=f"{n_maps} maps, which lack a condition that it compares",
+            )
+        pairs = [(part, weight) for part, weight in zip(parts, weights, strict=True) if weight != 0]
+        weighted = replace(
+            self._pool(self.maps),
+            sources=tuple(part for part, _ in pairs),
+            combine="weights",
+            weights=tuple(weight for _, weight in pairs),
+        )
+        return self._hand_on_new(weighted, "intercept" if contrast.name == INTERCEPT else contrast.name)
+
+
+def solve(X: Doubles, row: Doubles) -> list[float] | None:
+    """Weigh the maps so that their sum is the contrast, to 12 digits; None where X does not determine it."""
+    space = RowSpace.of(X)
+    if not space.is_estimable(row).all():
+        return None
+    weights = space.weights_of_rows(row)[0]
+    weights[np.abs(weights) <= 1e-12 * np.abs(weights).max()] = 0.0
+    return [float(f"{weight:.12g}") for weight in weights]
+
+
+def _contrast_row(node: Node, contrast: NodeContrast, columns: Sequence[str]) -> Doubles:
+    """Weights of a contrast over the columns of the design."""
+    row = np.zeros(len(columns))
+    for condition, weight in zip(contrast.conditions, contrast.numbers[0], strict=True):
+        name = "Intercept" if condition == INTERCEPT else condition
+        found = find_regressor(name, 0, columns)
+        if found is None or found.end < len(name):
+            raise ContrastError(
+                f"The contrast {contrast.name!r} of the node {node.name!r} names {condition!r}, "
+                "which is not a column of its design.",
+                found=list_some(columns),
+            )
+        row[list(columns).index(found.column)] += weight
+    return row

@@ -7,31 +7,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from bids_group.config import ContrastRequest
-from bids_group.config.stats_model import INTERCEPT, Node, NodeContrast, Weight, formula_names
+from bids_group.config.stats_model import INTERCEPT, Node, Weight, formula_names
 from bids_group.config.typed import parse_contrast
 from bids_group.errors import ContrastError, UsageError
 from bids_group.model.formula.coding import is_numeric, levels_of
 from bids_group.model.planning.covariates import RowKey, join_covariates, unknown_column
-from bids_group.model.planning.instructions import Transformed, say_factor
 from bids_group.model.planning.node_maps import find_contrast
-from bids_group.model.planning.transformations import transform
+from bids_group.model.planning.transformations import Transformed, say_factor, transform
 from bids_group.records import Cohort, Column
 from bids_group.words import list_some, quote_column, suggest
 
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class NodeRows:
-    """``raw``: before the transformations; ``transformed``: after; ``columns``: what is known of each."""
-
-    raw: pd.DataFrame
-    transformed: Transformed
-    columns: Mapping[str, Column]
+NodeRows = tuple[pd.DataFrame, Transformed, Mapping[str, Column]]
+"""Rows before the transformations and after them, and what is known of each column."""
 
 
 def build_node_rows(
@@ -52,7 +44,9 @@ def build_node_rows(
     transformed = transform(raw, node.instructions, node.name)
     rows = transformed.rows
     check_variables(node, rows)
-    _check_numbers(node, rows)
+    for name in node.x if node.formula is None else ():
+        if name != INTERCEPT and not is_numeric(rows[name]):
+            raise _no_number(node, name, levels_of(rows[name].dropna()))
     sources = (table.columns[name].source for table in cohort.tables for name in table.columns)
     source = next(sources, None)
     made = {
@@ -65,7 +59,21 @@ def build_node_rows(
         for name, instruction in transformed.made_by.items()
         if source is not None and name in rows.columns
     }
-    return NodeRows(raw=raw, transformed=transformed, columns={**columns, **made})
+    return raw, transformed, {**columns, **made}
+
+
+def _no_number(node: Node, name: str, levels: Sequence[str]) -> UsageError:
+    """Refuse categories in ``X``: it takes numbers, as pybids has it, and nothing is coded in silence."""
+    formula = " + ".join(["1" if INTERCEPT in node.x else "0", *(n for n in node.x if n != INTERCEPT)])
+    fix = f'{say_factor(name, levels)}, or add "Formula": "{formula}" to the Model.'
+    if all(re.fullmatch(r"[-+]?\d+\.?\d*", level) for level in levels):
+        fix += f" Where it is a number, say --numeric {name}."
+    return UsageError(
+        f"X of the node {node.name!r} has the column {name!r}, which holds categories: X takes numbers.",
+        found=f"levels {list_some(levels, 6)}",
+        expected="numbers, or a column of 0 and 1 for each level",
+        fix=fix,
+    )
 
 
 def join_node_rows(
@@ -142,24 +150,6 @@ def check_variables(node: Node, rows: pd.DataFrame) -> None:
             raise unknown_column(name, map(str, rows.columns), f"X of the node {node.name!r}")
 
 
-def _check_numbers(node: Node, rows: pd.DataFrame) -> None:
-    """Refuse categories in ``X``: it takes numbers, as pybids has it, and nothing is coded in silence."""
-    for name in node.x if node.formula is None else ():
-        if name == INTERCEPT or is_numeric(rows[name]):
-            continue
-        levels = levels_of(rows[name].dropna())
-        formula = " + ".join(["1" if INTERCEPT in node.x else "0", *(n for n in node.x if n != INTERCEPT)])
-        fix = f'{say_factor(name, levels)}, or add "Formula": "{formula}" to the Model.'
-        if all(re.fullmatch(r"[-+]?\d+\.?\d*", level) for level in levels):
-            fix += f" Where it is a number, say --numeric {name}."
-        raise UsageError(
-            f"X of the node {node.name!r} has the column {name!r}, which holds categories: X takes numbers.",
-            found=f"levels {list_some(levels, 6)}",
-            expected="numbers, or a column of 0 and 1 for each level",
-            fix=fix,
-        )
-
-
 def contrast_requests(node: Node) -> tuple[ContrastRequest, ...]:
     """List the contrasts that a Dataset node asks for; empty means the default ones.
 
@@ -171,42 +161,38 @@ def contrast_requests(node: Node) -> tuple[ContrastRequest, ...]:
         A condition is not among the variables of ``X`` (with a Formula, the columns of the design are known
         later, and checked there).
     """
-    by_meaning = tuple(parse_contrast(text) for text in node.settings.get("contrast", ()))
+    requests = [parse_contrast(text) for text in node.settings.get("contrast", ())]
     if node.formula is None:
         check_conditions(node)
-    return by_meaning + tuple(_request(contrast) for contrast in node.all_contrasts)
+    for contrast in node.all_contrasts:
+        rows = [_expression(contrast.conditions, row) for row in contrast.weights]
+        request = ContrastRequest(
+            name="" if contrast.name == INTERCEPT else contrast.name,
+            expression=f"[{', '.join(rows)}]" if contrast.test == "F" else rows[0],
+            test=contrast.test,
+        )
+        requests.append(request)
+    return tuple(requests)
 
 
 def check_conditions(node: Node) -> None:
-    """Refuse a contrast of what is not in ``X``."""
-    for contrast in node.all_contrasts:
-        for condition in contrast.conditions:
-            if condition not in node.x:
-                raise ContrastError(
-                    f"The contrast {contrast.name!r} of the node {node.name!r} names {condition!r}, "
-                    "which is not in X.",
-                    found=list_some(node.x),
-                    fix=_advise(condition, node),
-                )
-
-
-def _advise(condition: str, node: Node) -> str | None:
-    """Guess what was meant by a condition; ``Group.blind`` is made of ``Group`` by Factor."""
-    name, _, level = condition.rpartition(".")
-    if name and not any(one.startswith(f"{name}.") for one in node.x):
-        siblings = dict.fromkeys(c for one in node.all_contrasts for c in one.conditions)
-        levels = [one.rpartition(".")[2] for one in siblings if one.rpartition(".")[0] == name]
-        return f"{say_factor(name, levels or [level])}, or use a Formula and mean({name}={level})."
-    return suggest(condition, node.x)
-
-
-def _request(contrast: NodeContrast) -> ContrastRequest:
-    rows = [_expression(contrast.conditions, row) for row in contrast.weights]
-    return ContrastRequest(
-        name="" if contrast.name == INTERCEPT else contrast.name,
-        expression=f"[{', '.join(rows)}]" if contrast.test == "F" else rows[0],
-        test=contrast.test,
-    )
+    """Refuse a contrast of what is not in ``X``; guess what was meant (``Group.blind`` is made by Factor)."""
+    pairs = [(contrast, condition) for contrast in node.all_contrasts for condition in contrast.conditions]
+    for contrast, condition in pairs:
+        if condition in node.x:
+            continue
+        name, _, level = condition.rpartition(".")
+        fix = suggest(condition, node.x)
+        if name and not any(one.startswith(f"{name}.") for one in node.x):
+            siblings = dict.fromkeys(each for _, each in pairs)
+            levels = [one.rpartition(".")[2] for one in siblings if one.rpartition(".")[0] == name]
+            fix = f"{say_factor(name, levels or [level])}, or use a Formula and mean({name}={level})."
+        raise ContrastError(
+            f"The contrast {contrast.name!r} of the node {node.name!r} names {condition!r}, "
+            "which is not in X.",
+            found=list_some(node.x),
+            fix=fix,
+        )
 
 
 def _expression(conditions: Sequence[str], weights: Sequence[Weight]) -> str:

@@ -44,10 +44,8 @@ class NodeMap:
     def key(self) -> RowKey:
         """What a row of this map is about; its label is for messages."""
         prefixes = {"subject": "sub", "session": "ses", "task": "task", "run": "run", "contrast": "contrast"}
-        words = (
-            f"{prefix}-{self.entities[name]}" for name, prefix in prefixes.items() if name in self.entities
-        )
-        return RowKey.of("_".join(words), self.entities, self.maps)
+        words = (f"{prefixes[name]}-{self.entities[name]}" for name in prefixes if name in self.entities)
+        return RowKey(label="_".join(words), entities=self.entities, maps=self.maps)
 
     def exclude(self, reason: str) -> list[Exclusion]:
         """Say of all maps below why they are left out."""
@@ -76,62 +74,55 @@ def receive(node: Node, model: StatsModel, outputs: Mapping[str, NodeMaps], coho
             for one, entities in named
         ]
         return NodeMaps(maps=tuple(sorted(maps, key=lambda one: (one.key.label, str(one.maps[0].effect)))))
-    received = [outputs[edge.source] for edge in edges]
-    for at, edge in enumerate(edges):
+    whole = NodeMaps(maps=())
+    for edge in edges:
+        given = outputs[edge.source]
         for key, wanted in edge.filter.items():
-            received[at] = _filter(received[at], edge, key, wanted, cohort)
-    return NodeMaps(
-        maps=tuple(one for each in received for one in each.maps),
-        exclusions=tuple(one for each in received for one in each.exclusions),
-        notices=tuple(one for each in received for one in each.notices),
-    )
+            given = _filter(given, edge, key, wanted, cohort)
+        whole = NodeMaps(
+            maps=whole.maps + given.maps,
+            exclusions=whole.exclusions + given.exclusions,
+            notices=whole.notices + given.notices,
+        )
+    return whole
 
 
 def _filter(given: NodeMaps, edge: Edge, key: str, wanted: Sequence[str], cohort: Cohort) -> NodeMaps:
     """Keep the maps whose value of ``key`` is one of those wanted; n/a is none of them."""
     if not given.maps:
         return given
-    name = f"the edge from {edge.source!r} to {edge.destination!r}"
+    where = f"Filter of the edge from {edge.source!r} to {edge.destination!r}"
     if key == "contrast":
         values: list[str | None] = [one.contrast for one in given.maps]
-        found = [_meant_contrasts(one, given.maps) for one in wanted]
+        found = {one: _meant_contrasts(one, given.maps) for one in wanted}
     else:
-        values = values_of(key, given.maps, cohort, f"the Filter of {name}")
-        found = [(one,) if one in values else () for one in wanted]
-    kept = {value for each in found for value in each}
+        values = values_of(key, given.maps, cohort, f"the {where}")
+        found = {one: (one,) if one in values else () for one in wanted}
+    kept = {value for each in found.values() for value in each}
     if not kept:
         raise SelectionError(
-            f"The Filter of {name} lets no map through.",
+            f"The {where} lets no map through.",
             found=f"{key} {list_some(sorted({str(value) for value in values if value is not None}))}",
             expected=f"{key} {list_some(wanted)}",
             fix="Correct the Filter in the model file.",
         )
     pairs = list(zip(given.maps, values, strict=True))
-    reasons = {
-        value: f"{key} is {value or 'n/a'}: not let through by the Filter of {name}" for value in values
-    }
-    absent = [one for one, each in zip(wanted, found, strict=True) if not each]
-    said = f"The Filter of {name} names the {key}"
+    reasons = {value: f"{key} is {value or 'n/a'}: not let through by the {where}" for value in values}
+    out = (left for one, value in pairs if value not in kept for left in one.exclude(reasons[value]))
+    absent = [f"The {where} names the {key} {one!r}, which no map has." for one in found if not found[one]]
     fix = "Correct the name, or add the maps."
-    out = (
-        exclusion for one, value in pairs if value not in kept for exclusion in one.exclude(reasons[value])
-    )
     return NodeMaps(
         maps=tuple(one for one, value in pairs if value in kept),
         exclusions=(*given.exclusions, *out),
-        notices=(
-            *given.notices,
-            *(warn("model", f"{said} {one!r}, which no map has.", fix) for one in absent),
-        ),
+        notices=(*given.notices, *(warn("model", sentence, fix) for sentence in absent)),
     )
 
 
 def _meant_contrasts(wanted: str, maps: Sequence[NodeMap]) -> tuple[str, ...]:
     """Names of the contrasts that are meant: by their own name, or by that of the node that made them."""
     found = find_contrast(wanted, (one.contrast for one in maps))
-    if found is not None:
-        return (found,)
-    return tuple(dict.fromkeys(one.contrast for one in maps if one.made_as == wanted))
+    made = (one.contrast for one in maps if one.made_as == wanted)
+    return tuple(dict.fromkeys(made)) if found is None else (found,)
 
 
 def split(values: Mapping[int, Labels]) -> dict[Labels, list[int]]:

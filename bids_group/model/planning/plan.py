@@ -6,7 +6,7 @@ A model's nodes are walked from the maps up. Nodes below the group make observat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -25,7 +25,7 @@ from bids_group.model.planning.node_design import (
     node_formula,
 )
 from bids_group.model.planning.node_maps import Labels, NodeMap, NodeMaps, receive, split, values_of
-from bids_group.model.planning.transformations import transform
+from bids_group.model.planning.transformations import Transformed, transform
 from bids_group.records import Cohort, FirstLevelMap, GroupAnalysis, Observation, warn
 
 UNNAMED = ("contrast", "task", "space", "res", "den", "node")
@@ -48,15 +48,7 @@ def plan_analyses(cohort: Cohort, model: StatsModel, spec: AnalysisSpec) -> tupl
     SelectionError
         A node receives no map.
     """
-    outputs: dict[str, NodeMaps] = {}
-    analyses: list[GroupAnalysis] = []
-    for node in model.nodes_in_order:
-        received = receive(node, model, outputs, cohort)
-        if node.level == "dataset":
-            analyses.extend(_analyses(node, received, cohort, spec))
-        else:
-            outputs[node.name] = lower_outputs(node, received, cohort, spec)
-    _check_names(one for analysis in analyses for one in analysis.observations)
+    analyses = _walk(cohort, model, spec, lambda node, received: _analyses(node, received, cohort, spec))
     remarks = tuple(warn("model", one) for one in model.remarks)
     has_names = len(model.dataset_nodes) > 1
     return tuple(
@@ -74,38 +66,60 @@ def plan_pooling(cohort: Cohort, model: StatsModel, spec: AnalysisSpec) -> tuple
     -------
     For each Dataset node and contrast its observations, with no covariates and the formula ``~ 1``.
     """
+
+    def bare(node: Node, received: NodeMaps) -> Iterator[GroupAnalysis]:
+        for contrast in sorted({one.contrast for one in received.maps}):
+            maps = [one for one in received.maps if one.contrast == contrast]
+            observations = _observations(node, maps, is_mixed=False)
+            yield GroupAnalysis(
+                first_level_contrast=contrast,
+                observations=observations,
+                rows=join_covariates([_row_key(one) for one in observations], ()).frame,
+                formula="~ 1",
+                contrasts=(),
+                node=node.name,
+                exclusions=received.exclusions,
+            )
+
+    return tuple(_walk(cohort, model, spec, bare, is_lenient=True))
+
+
+def _walk(
+    cohort: Cohort,
+    model: StatsModel,
+    spec: AnalysisSpec,
+    plan: Callable[[Node, NodeMaps], Iterable[GroupAnalysis]],
+    *,
+    is_lenient: bool = False,
+) -> list[GroupAnalysis]:
+    """Walk the nodes from the maps up and plan each Dataset node; ``is_lenient``: a node may receive no map.
+
+    Two different maps of a person that would be written to one file are refused.
+    """
     outputs: dict[str, NodeMaps] = {}
     analyses: list[GroupAnalysis] = []
     for node in model.nodes_in_order:
         try:
             received = receive(node, model, outputs, cohort)
             if node.level == "dataset":
-                analyses.extend(_bare_analyses(node, received))
+                analyses.extend(plan(node, received))
             else:
                 outputs[node.name] = lower_outputs(node, received, cohort, spec)
         except SelectionError:
+            if not is_lenient:
+                raise
             outputs[node.name] = NodeMaps(maps=())
-    _check_names(one for analysis in analyses for one in analysis.observations)
-    return tuple(analyses)
-
-
-def _bare_analyses(node: Node, received: NodeMaps) -> list[GroupAnalysis]:
-    by_contrast: dict[str, list[NodeMap]] = {}
-    for one in received.maps:
-        by_contrast.setdefault(one.contrast, []).append(one)
-    observed = {name: _observations(node, maps, is_mixed=False) for name, maps in sorted(by_contrast.items())}
-    return [
-        GroupAnalysis(
-            first_level_contrast=contrast,
-            observations=observations,
-            rows=join_covariates([_row_key(one) for one in observations], ()).frame,
-            formula="~ 1",
-            contrasts=(),
-            node=node.name,
-            exclusions=received.exclusions,
-        )
-        for contrast, observations in observed.items()
-    ]
+    seen: dict[tuple[str, str | None, str], Observation] = {}
+    for one in (replace(row, is_one_of_several=False) for each in analyses for row in each.observations):
+        other = seen.setdefault((one.subject, one.session, camel_label(one.contrast).casefold()), one)
+        if other != one:
+            raise UsageError(
+                f"Two different maps of {one.label} would have the same name.",
+                found=f"{other.contrast!r} ({len(other.maps)} maps) and {one.contrast!r} ({len(one.maps)})",
+                expected="contrasts below the group whose names differ in letters and digits",
+                fix="Rename a contrast of a Session or Subject node, or run the Dataset nodes one by one.",
+            )
+    return analyses
 
 
 def restrict(analysis: GroupAnalysis, labels: Sequence[str]) -> GroupAnalysis:
@@ -126,17 +140,14 @@ def restrict(analysis: GroupAnalysis, labels: Sequence[str]) -> GroupAnalysis:
         return replace(analysis, observations=observations, rows=analysis.rows.loc[wanted])
     raw = analysis.raw_rows.loc[wanted]
     transformed = transform(raw, analysis.instructions, analysis.node or "group")
-    return _with_rows(analysis, observations, transformed.rows, transformed.dropped, raw)
+    return _with_rows(analysis, observations, transformed, raw)
 
 
 def _with_rows(
-    analysis: GroupAnalysis,
-    observations: Sequence[Observation],
-    rows: pd.DataFrame,
-    reasons: Mapping[str, str],
-    raw: pd.DataFrame,
+    analysis: GroupAnalysis, observations: Sequence[Observation], transformed: Transformed, raw: pd.DataFrame
 ) -> GroupAnalysis:
-    """Join observations and transformed rows; ``reasons``, by label, say why others were left out."""
+    """Join observations and transformed rows, and say why others were left out."""
+    reasons = transformed.dropped
     left = [one for one in observations if one.label in reasons]
     out = [each.exclude(reasons[one.label]) for one in left for each in one.maps]
     stay = tuple(one for one in observations if one.label not in reasons)
@@ -144,7 +155,7 @@ def _with_rows(
     return replace(
         analysis,
         observations=stay,
-        rows=rows.loc[labels],
+        rows=transformed.rows.loc[labels],
         raw_rows=raw.loc[labels],
         exclusions=(*analysis.exclusions, *out),
     )
@@ -155,10 +166,11 @@ def _analyses(node: Node, received: NodeMaps, cohort: Cohort, spec: AnalysisSpec
     given, where = received.maps, f"GroupBy of the node {node.name!r}"
     by_name = {name: values_of(name, given, cohort, where) for name in node.group_by}
     # entities that no map carries do not split them (FitLins' maps have neither task nor space)
-    absent = [name for name, values in by_name.items() if not any(value is not None for value in values)]
-    for name in absent:
-        if name in (*UNNAMED, "session", "run"):
-            del by_name[name]
+    by_name = {
+        name: values
+        for name, values in by_name.items()
+        if name not in (*UNNAMED, "session", "run") or any(value is not None for value in values)
+    }
     labels: dict[int, Labels] = {}
     exclusions = list(received.exclusions)
     for position, one in enumerate(given):
@@ -191,33 +203,32 @@ def _analysis(
     observations = _observations(node, received.maps, is_mixed=len(contrasts) > 1)
     others = (spec.inference.exchangeability_blocks, spec.inference.variance_groups, spec.scale_by)
     judged = [name for name in others if name]
-    rows = build_node_rows(node, [_row_key(one) for one in observations], cohort, judged_by=judged)
-    requests = contrast_requests(node)
-    sentence = f"The node {node.name!r} has no contrasts; the mean and each term are tested."
-    defaults = () if requests or "contrast" in node.settings else (warn("model", sentence),)
+    keys = [_row_key(one) for one in observations]
+    raw, transformed, columns = build_node_rows(node, keys, cohort, judged_by=judged)
+    requests, notices = contrast_requests(node), received.notices
+    if not requests and "contrast" not in node.settings:
+        sentence = f"The node {node.name!r} has no contrasts; the mean and each term are tested."
+        notices += (warn("model", sentence),)
+    # several first-level contrasts are named together, briefly enough for a file name
+    together = " and ".join(contrasts) if len(contrasts) <= 3 else f"{len(contrasts)} contrasts"
     analysis = GroupAnalysis(
-        # several first-level contrasts are named together, briefly enough for a file name
-        first_level_contrast=" and ".join(contrasts)
-        if len(contrasts) <= 3
-        else f"{len(contrasts)} contrasts",
+        first_level_contrast=together,
         observations=observations,
-        rows=rows.raw,
-        formula=node_formula(node, map(str, rows.transformed.rows.columns)),
+        rows=raw,
+        formula=node_formula(node, map(str, transformed.rows.columns)),
         contrasts=requests,
         centering=node.settings.get("center", "none"),
         has_default_contrasts=not requests,
         estimator=estimator_of(node.type),
         node=node.name,
         group_labels={name: value for name, value in labels.items() if name not in UNNAMED},
-        columns=rows.columns,
-        notices=(*received.notices, *defaults),
+        columns=columns,
+        notices=notices,
         exclusions=received.exclusions,
         instructions=node.instructions,
         design_matrix=node.design_matrix,
     )
-    if not node.instructions:
-        return analysis
-    return _with_rows(analysis, observations, rows.transformed.rows, rows.transformed.dropped, rows.raw)
+    return _with_rows(analysis, observations, transformed, raw) if node.instructions else analysis
 
 
 def _observations(node: Node, maps: Sequence[NodeMap], *, is_mixed: bool) -> tuple[Observation, ...]:
@@ -248,19 +259,4 @@ def _row_key(one: Observation) -> RowKey:
     contrast = one.contrast if one.is_one_of_several else None
     named = {"subject": one.subject, "session": one.session, "contrast": contrast}
     entities = {name: value for name, value in named.items() if value is not None}
-    return RowKey.of(one.label, entities, one.maps)
-
-
-def _check_names(observations: Iterable[Observation]) -> None:
-    """Refuse two different maps of a person that would be written to one file."""
-    seen: dict[tuple[str, str | None, str], Observation] = {}
-    for one in observations:
-        one = replace(one, is_one_of_several=False)
-        other = seen.setdefault((one.subject, one.session, camel_label(one.contrast).casefold()), one)
-        if other != one:
-            raise UsageError(
-                f"Two different maps of {one.label} would have the same name.",
-                found=f"{other.contrast!r} ({len(other.maps)} maps) and {one.contrast!r} ({len(one.maps)})",
-                expected="contrasts below the group whose names differ in letters and digits",
-                fix="Rename a contrast of a Session or Subject node, or run the Dataset nodes one by one.",
-            )
+    return RowKey(label=one.label, entities=entities, maps=one.maps)

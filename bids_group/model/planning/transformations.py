@@ -3,45 +3,48 @@
 A missing value stays missing in everything that is computed from it. Means, standard deviations and
 regressions are over the rows at hand, which are the analysed ones. What each instruction does:
 
-``Factor``
-    a column of 0 and 1 for each level, ``sex.F``; ``Constraint`` ``drop_one`` leaves out ``RefLevel``
-    (default: the first), ``mean_zero`` also makes its rows −1/(k − 1) for k levels that occur, as pybids does
-``Demean``
-    x − mean
-``Scale``
-    (x − mean) / SD with N − 1; ``Demean`` and ``Rescale`` switch the parts off
-``Product``, ``Sum``
-    of the inputs; ``Weights`` for the sum
-``Threshold``
-    0 where x is below ``Threshold`` (default 0); ``Above`` false: where above; ``Signed`` false: by the
-    absolute value; ``Binarize`` makes the rest 1
-``And``, ``Or``, ``Not``
-    of what differs from 0, as 0 and 1
-``Orthogonalize``
-    x minus its regression on ``Wrt`` (pybids: ``Other``; slopes only: the mean stays where it is centred)
-``Replace``
-    values by others, ``{"2": "1"}``; null is missing
-``Copy``, ``Rename``, ``Select``, ``Delete``
-    columns
-``Assign``
-    the values of ``Input`` to ``Target`` (or ``Output``)
-``Filter``, ``DropNA``
-    leave out rows: where ``Query`` is not true, where an input is missing
+* ``Factor``: a column of 0 and 1 for each level, ``sex.F``; ``Constraint`` ``drop_one`` leaves out
+  ``RefLevel`` (default: the first), ``mean_zero`` also makes its rows −1/(k − 1) for k levels that occur, as
+  pybids does
+* ``Demean``: x − mean. ``Scale``: (x − mean) / SD with N − 1; ``Demean`` and ``Rescale`` switch parts off
+* ``Product``, ``Sum``: of the inputs; ``Weights`` for the sum
+* ``Threshold``: 0 where x is below ``Threshold`` (default 0); ``Above`` false: where above; ``Signed`` false:
+  by the absolute value; ``Binarize`` makes the rest 1
+* ``And``, ``Or``, ``Not``: of what differs from 0, as 0 and 1
+* ``Orthogonalize``: x minus its regression on ``Wrt`` (pybids: ``Other``; slopes only: the mean stays)
+* ``Replace``: values by others, ``{"2": "1"}``; null is missing
+* ``Copy``, ``Rename``, ``Select``, ``Delete``: columns. ``Assign``: values of ``Input`` to ``Target``
+* ``Filter``, ``DropNA``: leave out rows: where ``Query`` is not true, where an input is missing
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
 
 from bids_group.conditions import parse_condition
-from bids_group.errors import DataError
+from bids_group.errors import DataError, UsageError
 from bids_group.model.planning.covariates import ENTITIES, level_text
-from bids_group.model.planning.instructions import Call, Columns, Transformed, say_factor
-from bids_group.words import suggest
+from bids_group.words import list_some, suggest
+
+Columns = dict[str, pd.Series]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Transformed:
+    """Rows after some instructions.
+
+    ``dropped``: label and reason of each row that was left out; ``made_by``: name of each new or changed
+    column, and the instruction that made it.
+    """
+
+    rows: pd.DataFrame
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    made_by: Mapping[str, str] = field(default_factory=dict)
 
 
 def transform(rows: pd.DataFrame, instructions: Sequence[Mapping[str, Any]], node: str) -> Transformed:
@@ -60,35 +63,134 @@ def transform(rows: pd.DataFrame, instructions: Sequence[Mapping[str, Any]], nod
     """
     state = Transformed(rows=rows)
     for number, instruction in enumerate(instructions):
-        state = _apply(Call(node=node, number=number, given=instruction, state=state))
+        call = _Call(
+            node=node,
+            number=number,
+            name=str(instruction["Name"]),
+            given=instruction,
+            state=state,
+            rows=state.rows,
+        )
+        name = "DropNA" if call.name == "DropNa" else call.name
+        if name not in INSTRUCTIONS:
+            fix = suggest(name, INSTRUCTIONS) or "Remove it, or add the finished column to participants.tsv."
+            if name.lower() == "split":
+                by = str(call.given.get("By", "group"))
+                fix = f"{say_factor(by, ['A', 'B'])}: split is of an old draft."
+            call.refuse("is not supported above the run level", expected=", ".join(INSTRUCTIONS), fix=fix)
+        function, parameters = INSTRUCTIONS[name]
+        known = ("Name", "Input", "Output", "Description", *parameters)
+        for key in call.given:
+            if key not in known:
+                call.refuse(f"has {key}, which is not known or not supported", fix=suggest(key, known))
+        state = function(call)
     return state
 
 
-def _apply(call: Call) -> Transformed:
-    name = "DropNA" if call.name == "DropNa" else call.name
-    if name not in INSTRUCTIONS:
-        fix = suggest(name, INSTRUCTIONS) or "Remove it, or add the finished column to participants.tsv."
-        if name.lower() == "split":
-            by = str(call.given.get("By", "group"))
-            fix = f"{say_factor(by, ['A', 'B'])}: split is of an old draft."
-        call.refuse("is not supported above the run level", expected=", ".join(INSTRUCTIONS), fix=fix)
-    function, parameters = INSTRUCTIONS[name]
-    known = ("Name", "Input", "Output", "Description", *parameters)
-    for key in call.given:
-        if key not in known:
-            call.refuse(f"has {key}, which is not known or not supported", fix=suggest(key, known))
-    return function(call)
+def say_factor(name: str, levels: Sequence[str]) -> str:
+    """Say how a column of categories becomes variables of ``X``."""
+    made = ", ".join(f'"{name}.{level}"' for level in levels[:4]) + (", …" if len(levels) > 4 else "")
+    return f'Add {{"Name": "Factor", "Input": ["{name}"]}} to the Instructions and write "X": [{made}]'
 
 
-def _elementwise(compute: Callable[[Call, pd.Series], pd.Series]) -> Callable[[Call], Transformed]:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Call:
+    """One instruction with the state it is applied to, whose rows are ``rows``."""
+
+    node: str
+    number: int
+    name: str
+    given: Mapping[str, Any]
+    state: Transformed
+    rows: pd.DataFrame
+
+    def refuse(self, sentence: str, *, expected: str | None = None, fix: str | None = None) -> NoReturn:
+        """Refuse the instruction."""
+        where = f"Transformation {self.number + 1} ({self.name}) of the node {self.node!r}"
+        raise UsageError(f"{where} {sentence}.", found=str(dict(self.given)), expected=expected, fix=fix)
+
+    def names(self, key: str, *, default: Sequence[str] | None = None) -> list[str]:
+        """Read names of columns: a text, or a list of texts."""
+        value = self.given.get(key)
+        if value is None and default is not None:
+            return list(default)
+        names = [value] if isinstance(value, str) else value
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            self.refuse(f"needs {key}: a list of names")
+        return list(names)
+
+    def inputs(self, key: str = "Input") -> list[str]:
+        """Read names of columns that exist."""
+        names, known = self.names(key), list(map(str, self.rows.columns))
+        for name in names:
+            if name not in self.rows.columns:
+                said = f"names the column '{name}', which does not exist"
+                self.refuse(said, expected=f"one of {list_some(known)}", fix=suggest(name, known))
+        return names
+
+    def outputs(self, n: int) -> list[str]:
+        """Read the names of the results: as many as there are; without ``Output``, the inputs change."""
+        names = self.names("Output", default=self.names("Input"))
+        if len(names) != n:
+            self.refuse(f"has {len(names)} outputs for {n} results")
+        return names
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Read inputs that exist, each with the name of its result."""
+        inputs = self.inputs()
+        return list(zip(inputs, self.outputs(len(inputs)), strict=True))
+
+    def numbers(self, name: str) -> pd.Series:
+        """Values of a column as numbers; labels that are whole numbers count as such."""
+        values = self.rows[name]
+        if pd.api.types.is_numeric_dtype(values):
+            return values.astype(float)
+        as_numbers = pd.to_numeric(values.astype(object), errors="coerce").astype(float)
+        if bool((as_numbers.isna() & values.notna()).any()):
+            said = f"computes with the column '{name}', which holds text"
+            self.refuse(said, fix="Make a Factor of it first.")
+        return as_numbers
+
+    def flag(self, key: str, default: bool) -> bool:
+        """Read true or false."""
+        value = self.given.get(key, default)
+        if not isinstance(value, bool):
+            self.refuse(f"needs true or false for {key}")
+        return value
+
+    def assign(self, columns: Columns) -> Transformed:
+        """Put new columns into the rows; entities of the maps are not overwritten."""
+        for name in columns:
+            if name in ENTITIES:
+                self.refuse(f"would overwrite '{name}', which says what a row is", fix="Name another Output.")
+        others = self.rows.drop(columns=[name for name in columns if name in self.rows.columns])
+        rows = pd.concat([others, pd.DataFrame(columns, index=self.rows.index)], axis=1)
+        made_by = {**self.state.made_by, **dict.fromkeys(columns, self.name)}
+        return replace(self.state, rows=rows, made_by=made_by)
+
+    def remove(self, names: Sequence[str], state: Transformed | None = None) -> Transformed:
+        """Take columns away; entities of the maps stay."""
+        for name in names:
+            if name in ENTITIES:
+                self.refuse(f"would remove '{name}', which says what a row is")
+        state = state or self.state
+        return replace(state, rows=state.rows.drop(columns=list(names)))
+
+    def keep(self, is_kept: pd.Series, reason: str) -> Transformed:
+        """Leave out the other rows."""
+        out = {str(label): f"{reason}, node {self.node}" for label in self.rows.index[~is_kept]}
+        return replace(self.state, rows=self.rows[is_kept], dropped={**self.state.dropped, **out})
+
+
+def _elementwise(compute: Callable[[_Call, pd.Series], pd.Series]) -> Callable[[_Call], Transformed]:
     """Make an instruction that turns each input into one output."""
     return lambda call: call.assign({to: compute(call, call.numbers(name)) for name, to in call.pairs()})
 
 
-def _joined(compute: Callable[[Call, pd.DataFrame], pd.Series]) -> Callable[[Call], Transformed]:
+def _joined(compute: Callable[[_Call, pd.DataFrame], pd.Series]) -> Callable[[_Call], Transformed]:
     """Make an instruction that turns all inputs into one output."""
 
-    def instruction(call: Call) -> Transformed:
+    def instruction(call: _Call) -> Transformed:
         inputs = pd.concat([call.numbers(name) for name in call.inputs()], axis=1)
         if "Output" not in call.given:
             call.refuse("needs Output: the name of the result")
@@ -97,11 +199,8 @@ def _joined(compute: Callable[[Call, pd.DataFrame], pd.Series]) -> Callable[[Cal
     return instruction
 
 
-# --------------------------------------------------------------------------------------------
-# Columns
-
-
-def _factor(call: Call) -> Transformed:
+def _factor(call: _Call) -> Transformed:
+    """Levels stand in their declared order, else sorted; whole numbers without a decimal point."""
     constraint = call.given.get("Constraint", "none")
     if constraint not in ("none", "drop_one", "mean_zero"):
         call.refuse("has a Constraint that is not known", expected="none, drop_one or mean_zero")
@@ -109,45 +208,28 @@ def _factor(call: Call) -> Transformed:
         call.refuse("has Output, but names its columns after the levels")
     columns: Columns = {}
     for name in call.inputs():
-        columns.update(_dummies(call, name, constraint))
+        given = call.rows[name]
+        known = getattr(given.dtype, "categories", None)
+        found = sorted(given.dropna().unique()) if known is None else known
+        spell = "{:.15g}".format if pd.api.types.is_numeric_dtype(given) else str
+        levels = {spell(level): given == level for level in found}
+        reference = str(call.given.get("RefLevel", next(iter(levels), "")))
+        if constraint != "none" and reference not in levels:
+            call.refuse(f"has the RefLevel {reference!r}, which '{name}' lacks", expected=", ".join(levels))
+        n_levels = sum(bool(one.any()) for one in levels.values())
+        for level in (one for one in levels if constraint == "none" or one != reference):
+            values = levels[level].astype(float)
+            if constraint == "mean_zero":
+                values = values.mask(levels[reference], -1.0 / max(n_levels - 1, 1))
+            columns[f"{name}{call.given.get('Sep', '.')}{level}"] = values.mask(given.isna())
     return call.assign(columns)
 
 
-def _dummies(call: Call, name: str, constraint: str) -> Columns:
-    levels = _levels(call.rows[name])
-    reference = str(call.given.get("RefLevel", next(iter(levels), "")))
-    if constraint != "none" and reference not in levels:
-        call.refuse(f"has the RefLevel {reference!r}, which '{name}' lacks", expected=", ".join(levels))
-    columns = {}
-    for level, is_level in levels.items():
-        if constraint != "none" and level == reference:
-            continue
-        values = is_level.astype(float)
-        if constraint == "mean_zero":
-            n_levels = sum(bool(one.any()) for one in levels.values())
-            values = values.mask(levels[reference], -1.0 / max(n_levels - 1, 1))
-        columns[f"{name}{call.given.get('Sep', '.')}{level}"] = values.mask(call.rows[name].isna())
-    return columns
-
-
-def _levels(values: pd.Series) -> dict[str, pd.Series]:
-    """Where each level stands: declared order, else sorted; whole numbers without a decimal point."""
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        return {str(level): values == level for level in values.cat.categories}
-    numbers = pd.api.types.is_numeric_dtype(values)
-    return {
-        f"{level:.15g}" if numbers else str(level): values == level
-        for level in sorted(values.dropna().unique())
-    }
-
-
-def _scale(call: Call, values: pd.Series) -> pd.Series:
+def _scale(call: _Call, values: pd.Series) -> pd.Series:
     if call.given.get("ReplaceNa") not in (None, False, "none", "off"):
         call.refuse("has ReplaceNa, which would invent values", fix="Use --missing drop to leave people out.")
     scaled = values - values.mean() if call.flag("Demean", True) else values
-    if not call.flag("Rescale", True):
-        return scaled
-    deviation = float(values.std(ddof=1))
+    deviation = float(values.std(ddof=1)) if call.flag("Rescale", True) else 1.0
     if not deviation > 0:
         raise DataError(
             f"The column '{values.name}' cannot be scaled in the node {call.node!r}.",
@@ -157,7 +239,7 @@ def _scale(call: Call, values: pd.Series) -> pd.Series:
     return scaled / deviation
 
 
-def _threshold(call: Call, values: pd.Series) -> pd.Series:
+def _threshold(call: _Call, values: pd.Series) -> pd.Series:
     limit = call.given.get("Threshold", 0.0)
     if isinstance(limit, bool) or not isinstance(limit, int | float):
         call.refuse("needs a number for Threshold")
@@ -170,7 +252,7 @@ def _threshold(call: Call, values: pd.Series) -> pd.Series:
     return kept.mask(values.isna())
 
 
-def _orthogonalize(call: Call, values: pd.Series) -> pd.Series:
+def _orthogonalize(call: _Call, values: pd.Series) -> pd.Series:
     key = "Other" if "Other" in call.given else "Wrt"
     if "Wrt" in call.given and key == "Other":
         call.refuse("has both Wrt and Other, which are two names of one thing")
@@ -182,49 +264,49 @@ def _orthogonalize(call: Call, values: pd.Series) -> pd.Series:
     return values - explained
 
 
-def _sum(call: Call, inputs: pd.DataFrame) -> pd.Series:
+def _sum(call: _Call, inputs: pd.DataFrame) -> pd.Series:
     weights = call.given.get("Weights", [1] * inputs.shape[1])
     if not isinstance(weights, list) or len(weights) != inputs.shape[1]:
         call.refuse("needs one of Weights for each input")
     return (inputs * np.array(weights, dtype=float)).sum(axis=1, skipna=False)
 
 
-def _replace(call: Call) -> Transformed:
+def _replace(call: _Call) -> Transformed:
+    """Look values up by their text; a column stays numeric where all its values are."""
     table = call.given.get("Replace")
     if not isinstance(table, Mapping) or not table:
         call.refuse('needs Replace: an object such as {"2": "1"}')
     if call.given.get("Attribute", "amplitude") not in ("amplitude", "all"):
         call.refuse("has an Attribute of events, which rows do not have")
-    return call.assign({to: _replaced(call.rows[name], table) for name, to in call.pairs()})
+    columns: Columns = {}
+    for name, to in call.pairs():
+        values = call.rows[name]
+        pairs = ((level_text(value) or "n/a", value) for value in values.astype(object))
+        new = [table.get(key, value) for key, value in pairs]
+        new = [None if value is None or pd.isna(value) else value for value in new]
+        is_number = pd.api.types.is_numeric_dtype(values)
+        if is_number and all(isinstance(value, int | float | None) for value in new):
+            columns[to] = pd.Series(new, index=values.index, dtype=float)
+            continue
+        words = [level_text(value) for value in new]
+        levels = [level for level in map(str, getattr(values.dtype, "categories", [])) if level in words]
+        levels += sorted({word for word in words if word is not None} - set(levels))
+        columns[to] = pd.Series(pd.Categorical(words, categories=levels), index=values.index)
+    return call.assign(columns)
 
 
-def _replaced(values: pd.Series, table: Mapping[str, Any]) -> pd.Series:
-    """Values looked up by their text; a column stays numeric where all its values are."""
-    is_number = pd.api.types.is_numeric_dtype(values)
-    text = [level_text(value) or "n/a" for value in values.astype(object)]
-    new = [table.get(key, value) for key, value in zip(text, values.astype(object), strict=True)]
-    missing = [value is None or bool(pd.isna(value)) for value in new]
-    if is_number and all(isinstance(v, int | float) for v, gap in zip(new, missing, strict=True) if not gap):
-        return pd.Series(new, index=values.index, dtype=float)
-    words = [None if gap else level_text(value) for value, gap in zip(new, missing, strict=True)]
-    order = [str(level) for level in getattr(values.dtype, "categories", [])]
-    levels = [level for level in order if level in words]
-    levels += sorted({word for word in words if word is not None} - set(levels))
-    return pd.Series(pd.Categorical(words, categories=levels), index=values.index)
-
-
-def _copy(call: Call) -> Transformed:
+def _copy(call: _Call) -> Transformed:
     if "Output" not in call.given:
         call.refuse("needs Output: the names of the copies")
     return call.assign({to: call.rows[name] for name, to in call.pairs()})
 
 
-def _rename(call: Call) -> Transformed:
+def _rename(call: _Call) -> Transformed:
     copied = _copy(call)
     return call.remove([name for name in call.inputs() if name not in call.names("Output")], copied)
 
 
-def _assign(call: Call) -> Transformed:
+def _assign(call: _Call) -> Transformed:
     for key in ("InputAttr", "TargetAttr"):
         if call.given.get(key, "amplitude") != "amplitude":
             call.refuse(f"has {key} of events, which rows do not have", expected="amplitude")
@@ -235,13 +317,9 @@ def _assign(call: Call) -> Transformed:
     return call.assign({to: call.rows[name] for name, to in zip(inputs, outputs, strict=True)})
 
 
-def _select(call: Call) -> Transformed:
+def _select(call: _Call) -> Transformed:
     kept = (*call.inputs(), *ENTITIES)
     return call.remove([name for name in call.rows.columns if name not in kept])
-
-
-# --------------------------------------------------------------------------------------------
-# Rows
 
 
 class _Asked:
@@ -257,7 +335,7 @@ class _Asked:
         """Numbers can always be asked for."""
 
 
-def _filter(call: Call) -> Transformed:
+def _filter(call: _Call) -> Transformed:
     query = call.given.get("Query")
     if not isinstance(query, str):
         call.refuse("needs Query: a condition")
@@ -273,12 +351,12 @@ def _filter(call: Call) -> Transformed:
     return call.keep(is_kept, f"left out by the Filter {query!r}")
 
 
-def _drop_na(call: Call) -> Transformed:
+def _drop_na(call: _Call) -> Transformed:
     inputs = call.inputs()
     return call.keep(call.rows[inputs].notna().all(axis=1), f"no value (n/a) of {', '.join(inputs)} (DropNA)")
 
 
-INSTRUCTIONS: Mapping[str, tuple[Callable[[Call], Transformed], tuple[str, ...]]] = {
+INSTRUCTIONS: Mapping[str, tuple[Callable[[_Call], Transformed], tuple[str, ...]]] = {
     "Factor": (_factor, ("Constraint", "RefLevel", "Sep")),
     "Demean": (_elementwise(lambda _, x: x - x.mean()), ()),
     "Scale": (_elementwise(_scale), ("Demean", "Rescale", "ReplaceNa")),
