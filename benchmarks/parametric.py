@@ -200,10 +200,9 @@ def _observations(folder: Path) -> list:
 
 
 def _prepare_own(folder: Path, n_procs: int) -> Callable[[], None]:
-    import nibabel as nib
-
     from bids_group.executor import Threads
     from bids_group.model import build_stack, fit_group, pool
+    from bids_group.output.disk.writing import write_volume
     from bids_group.records import Contrast, Design, GroupData
 
     executor, observations = Threads(n_procs=n_procs), _observations(folder)
@@ -235,8 +234,8 @@ def _prepare_own(folder: Path, n_procs: int) -> Callable[[], None]:
         target.mkdir()
         for result in results:
             for stat, values in result.maps.items():
-                image = nib.Nifti1Image(data.elements.unpack(values), data.elements.grid.affine)
-                nib.save(image, target / f"{result.contrast.name}_{stat}.nii.gz")
+                volume = data.elements.unpack(values)
+                write_volume(target / f"{result.contrast.name}_{stat}.nii.gz", volume, data.elements.grid)
 
     return run
 

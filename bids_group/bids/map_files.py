@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import re
 import zlib
@@ -15,7 +14,15 @@ import numpy as np
 from scipy.ndimage import binary_fill_holes
 
 from bids_group.config import Selection
-from bids_group.elements import MapHeader, check_same_grid, find_pointer, locate, read_header, read_map
+from bids_group.elements import (
+    MapHeader,
+    check_same_grid,
+    find_pointer,
+    inflate,
+    locate,
+    read_header,
+    read_map,
+)
 from bids_group.errors import DataError, MissingInputError
 from bids_group.records import FirstLevelMap, Notice, warn
 from bids_group.words import list_some
@@ -153,11 +160,9 @@ def _fingerprint(effect: Path) -> bytes:
 def _content_hash(effect: Path) -> str:
     path = locate(effect).data
     try:
-        payload = path.read_bytes()
-        content = gzip.decompress(payload) if payload[:2] == b"\x1f\x8b" else payload
+        return hashlib.sha256(inflate(path.read_bytes())).hexdigest()
     except (EOFError, OSError, zlib.error):
         return str(path)
-    return hashlib.sha256(content).hexdigest()
 
 
 # --------------------------------------------------------------------------------------------

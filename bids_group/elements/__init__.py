@@ -4,6 +4,7 @@ An element is a voxel of a volume (later: a vertex of a surface). A map is a row
 """
 
 from bids_group.elements.adjacency import Adjacency, Connectivity, build_adjacency
+from bids_group.elements.compression import checksum, gzip_bytes, inflate
 from bids_group.elements.grid import Elements, Grid, check_same_grid
 from bids_group.elements.image_files import FORMATS, is_cifti_name, is_volume_name, locate
 from bids_group.elements.masks import observed, read_mask
@@ -21,8 +22,11 @@ __all__ = [
     "Smoother",
     "build_adjacency",
     "check_same_grid",
+    "checksum",
     "find_pointer",
+    "gzip_bytes",
     "hash_map",
+    "inflate",
     "is_cifti_name",
     "is_volume_name",
     "locate",

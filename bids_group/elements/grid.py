@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def check_same_grid(reference: Path, grid: Grid, path: Path, other: Grid, *, is_
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Elements:
     """The analysed elements of a grid.
 
@@ -89,15 +90,22 @@ class Elements:
         volume[self.indices] = True
         return volume.reshape(self.grid.shape)
 
+    @cached_property
+    def _in_file(self) -> npt.NDArray[np.intp]:
+        """Positions in a file's order (x runs fastest), in the order of ``indices``."""
+        voxels = np.unravel_index(self.indices, self.grid.shape)
+        return np.asarray(np.ravel_multi_index(voxels, self.grid.shape, order="F"))
+
     def pack(self, volume: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Take the analysed elements of a volume: shape ``(n_elements,)``."""
-        return volume.reshape(-1)[self.indices]
+        in_file_order = volume.flags.f_contiguous
+        return volume.T.reshape(-1)[self._in_file] if in_file_order else volume.reshape(-1)[self.indices]
 
     def unpack(self, row: npt.NDArray[np.float32], fill: float = 0.0) -> npt.NDArray[np.float32]:
-        """Put a row ``(n_elements,)`` into a volume of the grid's shape; ``fill`` elsewhere."""
+        """Put a row ``(n_elements,)`` into a volume of the grid's shape, in a file's order; else ``fill``."""
         volume = np.full(self.grid.n_elements, fill, dtype=row.dtype)
-        volume[self.indices] = row
-        return volume.reshape(self.grid.shape)
+        volume[self._in_file] = row
+        return volume.reshape(self.grid.shape, order="F")
 
     def coordinates_mm(self, which: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
         """Centres in mm, shape ``(n, 3)``, of the elements numbered ``which`` (0 … n_elements − 1)."""

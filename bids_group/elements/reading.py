@@ -21,6 +21,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from scipy.io import loadmat
 
+from bids_group.elements.compression import GZIP, inflate
 from bids_group.elements.grid import Grid
 from bids_group.elements.image_files import FORMATS, ImageFiles, locate
 from bids_group.errors import DataError, MissingInputError, UsageError
@@ -29,7 +30,7 @@ from bids_group.words import counted
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LoadedMap:
-    """Numbers of a map file: ``data`` float32 of the grid's shape (or 4D where the file is)."""
+    """Numbers of a file: ``data`` float32 of the grid's shape (or 4D where the file is), x runs fastest."""
 
     path: Path
     grid: Grid
@@ -65,7 +66,7 @@ def read_header(path: Path) -> MapHeader:
     """
     files = locate(path)
     try:
-        start = _read_start(files.header) if len(files.all) == 1 else _unzipped(_read_bytes(files.header))
+        start = _read_start(files.header) if len(files.all) == 1 else inflate(_read_bytes(files.header))
         header, affine = _parse_header(files, start)
         shape = _trimmed(tuple(int(size) for size in header.get_data_shape()))
         volume = _find_volume(files, shape, header)
@@ -104,7 +105,7 @@ def read_map(path: Path) -> LoadedMap:
     files = locate(path)
     payloads = [_read_bytes(one) for one in files.all]
     try:
-        image = _open(files, [_unzipped(payload) for payload in payloads])
+        image = _open(files, [inflate(payload) for payload in payloads])
         shape = _trimmed(image.shape)
         volume = _find_volume(files, shape, image.header)
         numbers = image.dataobj
@@ -115,7 +116,7 @@ def read_map(path: Path) -> LoadedMap:
         raise _unreadable(path, error, sum(map(len, payloads))) from error
     data = data.reshape(shape if volume is None else shape[:3])
     grid = Grid(shape=data.shape[:3], affine=np.asarray(image.affine, dtype=np.float64))
-    return LoadedMap(path=path, grid=grid, data=np.ascontiguousarray(data), sha256=_hash(payloads))
+    return LoadedMap(path=path, grid=grid, data=np.asfortranarray(data), sha256=_hash(payloads))
 
 
 def hash_map(path: Path) -> str:
@@ -303,27 +304,13 @@ def _check_range(data: npt.NDArray[Any], is_lost: npt.NDArray[np.bool_], what: s
 _FLOAT32 = np.finfo(np.float32)
 
 
-def _unzipped(payload: bytes) -> bytes:
-    """Inflate in one piece where the file is one gzip member (its last four bytes give the size)."""
-    if payload[:2] != _GZIP:
-        return payload
-    inflate = zlib.decompressobj(wbits=31)
-    size = int.from_bytes(payload[-4:], "little")
-    raw = inflate.decompress(payload, min(size, _LARGEST_IN_ONE_PIECE) + 1)
-    if inflate.eof and not inflate.unused_data.strip(b"\0"):
-        return raw
-    return gzip.decompress(payload)
-
-
 _UNREADABLE = (EOFError, OSError, ValueError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
-_LARGEST_IN_ONE_PIECE = 2**31
 _NIFTI2_SIZES = (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
 _CIFTI_INTENTS = 30
 """Hundreds of the intent codes that CIFTI files have."""
 _HEADER_BYTES = 544
 _SHORTEST_HEADER = 348
 _CHUNK_BYTES = 4096
-_GZIP = b"\x1f\x8b"
 _POINTERS = {b"/annex/objects/": "git-annex", b"version https://git-lfs": "Git LFS"}
 
 
@@ -335,12 +322,12 @@ def find_pointer(start: bytes) -> str | None:
 def _read_start(path: Path) -> bytes:
     """Read as much of a file as a NIfTI header is long, inflated."""
     start = _read_bytes(path, _CHUNK_BYTES)
-    if start[:2] != _GZIP:
+    if start[:2] != GZIP:
         return start
-    inflate = zlib.decompressobj(wbits=31)
-    header = inflate.decompress(start, _SHORTEST_HEADER)
+    stream = zlib.decompressobj(wbits=31)
+    header = stream.decompress(start, _SHORTEST_HEADER)
     if header[:4] in _NIFTI2_SIZES:
-        header += inflate.decompress(inflate.unconsumed_tail, _HEADER_BYTES - _SHORTEST_HEADER)
+        header += stream.decompress(stream.unconsumed_tail, _HEADER_BYTES - _SHORTEST_HEADER)
     if len(header) >= _SHORTEST_HEADER:
         return header
     with gzip.open(path) as unzipped:  # several members, or a member that begins with much beside its data

@@ -25,7 +25,7 @@ def test_values_grid_and_hash_are_those_of_the_file(tmp_path, values, suffix, ki
     nib.save(kind(values, AFFINE), path)
     loaded = read_map(path)
     np.testing.assert_array_equal(loaded.data, values)
-    assert loaded.data.flags.c_contiguous
+    assert loaded.data.flags.f_contiguous
     np.testing.assert_array_equal(loaded.grid.affine, AFFINE)
     assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 

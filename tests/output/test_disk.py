@@ -94,6 +94,19 @@ def test_a_volume_comes_back_with_its_type_and_place(tmp_path: Path, dtype: type
     assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (4, 4)
 
 
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "u1", "<i4"])
+@pytest.mark.parametrize("more", [(), (2,)])
+def test_a_volume_is_stored_as_nibabel_stores_it(tmp_path: Path, dtype: str, more: tuple[int, ...]) -> None:
+    volume = (np.random.default_rng(0).random((*GRID.shape, *more)) * 100).astype(dtype)
+    image = nib.Nifti1Image(volume.astype(volume.dtype.newbyteorder("<")), GRID.affine)
+    image.set_sform(GRID.affine, 2)
+    image.set_qform(GRID.affine, 2)
+    image.header.set_xyzt_units("mm")
+    for number, one in enumerate((volume, np.asfortranarray(volume))):
+        write_volume(tmp_path / f"{number}.nii.gz", one, GRID)
+        assert gzip.decompress((tmp_path / f"{number}.nii.gz").read_bytes()) == image.to_bytes()
+
+
 def test_the_same_volume_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     volume = np.random.default_rng(0).random(GRID.shape).astype(np.float32)
     for name in ("a", "another_name"):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import struct
-import zlib
+import math
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bids_group.elements import Grid
+from bids_group.elements import Grid, gzip_bytes
 from bids_group.output.disk.process import part_of
 from bids_group.records.sidecars import JsonRecord
 from bids_group.words import os_failure
-
-GZIP_LEVEL = 1
-"""Measured on float32 maps at 2 mm: three times as fast as level 6, and 10 to 20 % larger."""
 
 
 def write_bytes(path: Path, payload: bytes) -> None:
@@ -142,21 +139,27 @@ def write_volume(
 
     The sform code says MNI where the space is one of MNI's, else "aligned".
     """
-    image = nib.Nifti1Image(volume, grid.affine)
     code = 4 if space is not None and space.upper().startswith("MNI") else 2
-    image.set_sform(grid.affine, code)
-    image.set_qform(grid.affine, code)
-    image.header.set_xyzt_units("mm")
-    if intent is not None:
-        image.header.set_intent(*intent)
-    payload = gzip_bytes(image.to_bytes())
+    header = _header(volume.shape, volume.dtype.newbyteorder("<"), grid.affine.tobytes(), code, intent)
+    payload = gzip_bytes(header + volume.astype(volume.dtype.newbyteorder("<"), copy=False).tobytes("F"))
     write_bytes(path, payload)
     return hashlib.sha256(payload).hexdigest()
 
 
-def gzip_bytes(payload: bytes) -> bytes:
-    """Compress without name, time or system in the header, so that equal content gives equal bytes."""
-    deflate = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-    header = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
-    trailer = struct.pack("<LL", zlib.crc32(payload), len(payload) & 0xFFFFFFFF)
-    return b"".join((header, deflate.compress(payload), deflate.flush(), trailer))
+@lru_cache(maxsize=64)
+def _header(
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    affine: bytes,
+    code: int,
+    intent: tuple[str, tuple[float, ...]] | None,
+) -> bytes:
+    """Let nibabel make what stands before the numbers, which takes as long as compressing them."""
+    image = nib.Nifti1Image(np.broadcast_to(np.zeros((), dtype), shape), None)
+    image.set_sform(np.frombuffer(affine).reshape(4, 4), code)
+    image.set_qform(np.frombuffer(affine).reshape(4, 4), code)
+    image.header.set_xyzt_units("mm")
+    if intent is not None:
+        image.header.set_intent(*intent)
+    content: bytes = image.to_bytes()
+    return content[: len(content) - dtype.itemsize * math.prod(shape)]

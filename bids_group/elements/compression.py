@@ -1,0 +1,60 @@
+"""gzip: by ISA-L where it is installed, else by zlib, three to six times as slow.
+
+Both unpack to the same bytes; what one packs is not byte for byte what the other does. One installation packs
+the same content into the same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import struct
+import zlib
+
+try:
+    from isal import igzip_lib, isal_zlib
+except ImportError:
+    isal_zlib = None  # type: ignore[assignment]
+
+GZIP = b"\x1f\x8b"
+LEVEL = 1
+"""Measured on float32 maps at 2 mm: three times as fast as level 6, and 10 to 20 % larger."""
+
+_LARGEST_IN_ONE_PIECE = 2**31
+
+
+def inflate(payload: bytes) -> bytes:
+    """Unpack gzip, checksums checked; bytes that are no gzip are returned as they are.
+
+    Raises
+    ------
+    OSError, EOFError, zlib.error
+        As `gzip.decompress`: it is cut short or corrupt.
+    """
+    if payload[:2] != GZIP:
+        return payload
+    library = isal_zlib or zlib
+    stream = library.decompressobj(wbits=31)
+    size = int.from_bytes(payload[-4:], "little")  # of one member
+    with contextlib.suppress(library.error):
+        content: bytes = stream.decompress(payload, min(size, _LARGEST_IN_ONE_PIECE) + 1)
+        if stream.eof and not stream.unused_data.strip(b"\0"):
+            return content
+    return gzip.decompress(payload)  # of several members, or it says what is wrong
+
+
+def gzip_bytes(payload: bytes) -> bytes:
+    """Compress without name, time or system in the header, so that equal content gives equal bytes."""
+    if isal_zlib is None:
+        deflate = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+        body = deflate.compress(payload) + deflate.flush()
+    else:
+        body = igzip_lib.compress(payload, LEVEL, igzip_lib.COMP_DEFLATE)
+    header = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+    return b"".join((header, body, struct.pack("<LL", checksum(payload), len(payload) & 0xFFFFFFFF)))
+
+
+def checksum(content: bytes | memoryview) -> int:
+    """CRC-32, as gzip has it."""
+    found: int = (isal_zlib or zlib).crc32(content)
+    return found
