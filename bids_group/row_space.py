@@ -100,3 +100,17 @@ def independent(columns: Array) -> list[int]:
             kept.append(index)
             basis = np.column_stack([basis, rest / length])
     return kept
+
+
+def inflation(own: Array, others: Array) -> float | None:
+    """Squared ratio of the volume of columns ``own`` to that of what ``others`` leave of them.
+
+    Both ``(n_rows, …)`` of centred columns of unit norm; None where a column of ``own`` depends on the rest.
+    """
+    vectors, values, _ = np.linalg.svd(others, full_matrices=False)
+    basis = vectors[:, values > TOLERANCE * values.max(initial=0.0)]
+    rest = own - basis @ (basis.T @ own)
+    left, whole = np.linalg.svd(rest, compute_uv=False), np.linalg.svd(own, compute_uv=False)
+    if not own.shape[1] or left.min() <= TOLERANCE * max(whole.max(), 1e-300):
+        return None
+    return float(np.exp(2 * (np.log(whole).sum() - np.log(left).sum())))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -12,24 +12,19 @@ import pandas as pd
 from bids_group.config import ContrastRequest
 from bids_group.errors import ContrastError, DesignError
 from bids_group.labels import camel_label, upper_first
-from bids_group.model.contrast.coded_design import CodedDesign
-from bids_group.model.contrast.expressions import (
-    Expression,
-    Joint,
-    Mean,
-    Meaning,
-    Regressor,
-    Slope,
-    TermTest,
-    Weights,
-)
-from bids_group.model.contrast.grammar import read_expression
-from bids_group.model.contrast.rewriting import rewrite
+from bids_group.model.contrast.grammar import Expression, read_expression
+from bids_group.model.contrast.regressor_names import name_levels
 from bids_group.model.contrast.sentences import say_combination, say_number, say_test, say_weights
-from bids_group.model.contrast.term_tests import find_term, settled_part, term_rows
-from bids_group.model.contrast.weights import WeightRow, as_number, weigh_combination
+from bids_group.model.contrast.weights import (
+    WeightRow,
+    as_number,
+    find_term,
+    settled_part,
+    term_rows,
+    weigh_combination,
+)
 from bids_group.model.contrast.zero import explain_zero, is_zero_unshifted
-from bids_group.model.formula.coding import Array, Coding
+from bids_group.model.formula.coding import Array, CodedDesign
 from bids_group.model.formula.parser import Term
 from bids_group.records import Contrast, Notice, note, warn
 from bids_group.words import counted, list_some, quote_column
@@ -45,9 +40,7 @@ def build_contrast(request: ContrastRequest, design: CodedDesign) -> Contrast:
     DesignError
         The rows cannot estimate it, or it compares people who have several rows each.
     """
-    expression = _read(request.expression, design.coding)
-    if design.is_own:
-        _refuse_meanings(request.expression, expression, design.coding.columns)
+    expression = _read(request.expression, design)
     weights, words = _weigh(request.expression, expression, design)
     name = request.name or request.expression.strip()
     _check_zero(name, weights, request.expression, expression, design)
@@ -57,7 +50,7 @@ def build_contrast(request: ContrastRequest, design: CodedDesign) -> Contrast:
     return Contrast(
         name=name,
         label=label_term(find_term(design, expression.term))
-        if request.name is None and isinstance(expression, TermTest)
+        if request.name is None and expression.term is not None
         else upper_first(camel_label(request.expression if request.name is None else request.name)),
         weights=kept,
         test=_choose_test(request, name, len(kept), is_list=len(weights) > 1),
@@ -66,27 +59,36 @@ def build_contrast(request: ContrastRequest, design: CodedDesign) -> Contrast:
     )
 
 
-def _read(text: str, coding: Coding) -> Expression:
+def _read(text: str, design: CodedDesign) -> Expression:
     """Read an expression; of one that cannot be read, show how it would be where that can be told."""
+    columns = design.columns
     try:
-        return read_expression(text, coding.columns)
+        expression = read_expression(text, columns)
     except ContrastError as error:
-        better = rewrite(text, coding.levels)
+        better = name_levels(text, design.levels)
         try:  # only what can be read and weighed is shown
-            again = read_expression(better, coding.columns)
-            for row in again.rows if isinstance(again, Joint) else ():
-                weigh_combination(better, row, coding)
+            for row in read_expression(better, columns).rows:
+                weigh_combination(better, row, design)
         except ContrastError:
             raise error from None
         sided = ", with --one-sided for positive effects only" if re.search("[<>]", text) else ""
         fix = f"Write '{better}'{sided}."
         raise ContrastError(error.sentence, found=error.found, expected=error.expected, fix=fix) from None
+    meanings = [meaning for row in expression.rows for _, meaning in row.parts]
+    if design.is_own and (expression.term or any(meaning.kind != "coefficient" for meaning in meanings)):
+        raise ContrastError(
+            f"The contrast '{text.strip()}' asks for a mean, slope or term, which only a formula tells.",
+            found="a design matrix of your own, of which nothing but its columns is known",
+            expected=f"a sum of columns or a vector over: {list_some(columns, 30)}",
+            fix="Name columns ('a - b', '[a, b]' for a joint F test), or use --formula.",
+        )
+    return expression
 
 
-def build_settled_part(request: ContrastRequest, design: CodedDesign) -> tuple[Contrast, int] | None:
-    """Test of a term what these rows settle, if anything; also give the degrees of freedom of the whole."""
-    expression = read_expression(request.expression, design.coding.columns)
-    if not isinstance(expression, TermTest):
+def build_settled_part(request: ContrastRequest, design: CodedDesign) -> tuple[Contrast, Notice] | None:
+    """Test of a term what these rows settle, if anything, and warn that it is not the whole."""
+    expression = read_expression(request.expression, design.columns)
+    if expression.term is None:
         return None
     term = find_term(design, expression.term)
     rows, n_whole = settled_part(design, term), len(design.form.blocks[term])
@@ -100,28 +102,21 @@ def build_settled_part(request: ContrastRequest, design: CodedDesign) -> tuple[C
         weights=np.array(weights),
         test="F" if len(weights) > 1 else "t",
         expression=request.expression,
-        words=f"{say_test(term, n_whole, design.coding)} ({part})",
+        words=f"{say_test(term, design)} ({part})",
     )
-    return contrast, n_whole
-
-
-def _refuse_meanings(text: str, expression: Expression, columns: Sequence[str]) -> None:
-    """Refuse means, slopes and tests of terms where only columns are known."""
-    if isinstance(expression, TermTest) or not all(isinstance(m, Regressor) for m in _meanings(expression)):
-        raise ContrastError(
-            f"The contrast '{text.strip()}' asks for a mean, slope or term, which only a formula tells.",
-            found="a design matrix of your own, of which nothing but its columns is known",
-            expected=f"a sum of columns or a vector over: {list_some(columns, 30)}",
-            fix="Name columns ('a - b', '[a, b]' for a joint F test), or use --formula.",
-        )
+    sentence = (
+        f"No default contrast can be tested whole: of {contrast.name} the part that these rows settle is "
+        f"tested, {len(weights)} of {n_whole} degrees of freedom."
+    )
+    fix = "Name the contrasts that you want, or leave out or join levels with too few rows."
+    return contrast, warn("contrasts", sentence, fix)
 
 
 def default_requests(design: CodedDesign) -> tuple[ContrastRequest, ...]:
     """Ask for the mean and one test per term of the formula, or for each column of a matrix of one's own."""
     if design.is_own:
-        columns = design.coding.columns
-        return tuple(ContrastRequest(expression=quote_column(name), name=name) for name in columns)
-    terms = [term for term in design.coding.formula.terms if term.factors]
+        return tuple(ContrastRequest(expression=quote_column(name), name=name) for name in design.columns)
+    terms = [term for term in design.formula.terms if term.factors]
     tests = [ContrastRequest(expression=f"test({term.name})") for term in terms]
     return (ContrastRequest(expression="mean()", name="mean"), *tests)
 
@@ -134,23 +129,11 @@ def label_term(term: Term) -> str:
 
 def _weigh(text: str, expression: Expression, design: CodedDesign) -> tuple[Array, str]:
     """Weigh the columns, ``(q, n_regressors)``, and say the contrast in words."""
-    if isinstance(expression, TermTest):
-        term = find_term(design, expression.term)
+    if expression.term is not None:
         rows = [row.settled for row in term_rows(design, expression.term)]
-        return np.array(rows), say_test(term, len(design.form.blocks[term]), design.coding)
-    if isinstance(expression, Weights):
-        _check_lengths(text, expression, design.coding.columns)
-        none = np.zeros(len(design.coding.columns))
-        rows = [WeightRow(weights=np.array(row), errors=none).settled for row in expression.rows]
-        said = [say_weights(row, design.coding.columns) for row in expression.rows]
-    else:
-        rows = [weigh_combination(text, row, design.coding).settled for row in expression.rows]
-        said = [say_combination(row, design.coding) for row in expression.rows]
-    return np.array(rows), said[0] if len(said) == 1 else f"joint test: {'; '.join(said)}"
-
-
-def _check_lengths(text: str, expression: Weights, columns: Sequence[str]) -> None:
-    for row in expression.rows:
+        return np.array(rows), say_test(find_term(design, expression.term), design)
+    columns = design.columns
+    for row in expression.vectors:
         if len(row) != len(columns):
             glued = re.search(r"[\d.]+\s+[+-][\d.]+", text)
             raise ContrastError(
@@ -161,36 +144,31 @@ def _check_lengths(text: str, expression: Weights, columns: Sequence[str]) -> No
                 if glued
                 else "Run --dry-run to see the columns and their order, or name them in the contrast.",
             )
+    none = np.zeros(len(columns))
+    rows = [WeightRow(weights=np.array(row), errors=none).settled for row in expression.vectors]
+    rows += [weigh_combination(text, row, design).settled for row in expression.rows]
+    said = [say_weights(row, columns) for row in expression.vectors]
+    said += [say_combination(row, design) for row in expression.rows]
+    return np.array(rows), said[0] if len(said) == 1 else f"joint test: {'; '.join(said)}"
 
 
 def remark(request: ContrastRequest, design: CodedDesign) -> Iterator[Notice]:
     """Tell which names were read tolerantly, and which values lie beyond the analysed range."""
-    for meaning in _meanings(read_expression(request.expression, design.coding.columns)):
-        if not isinstance(meaning, Regressor):
-            yield from _remark_range(meaning, design.coding)
-        elif re.sub(r"[\s`]", "", meaning.typed) != re.sub(r"[\s`]", "", meaning.column):
-            what = ", a difference from the reference level" if "[T." in meaning.column else ""
-            said = f"'{meaning.typed}' is read as the column '{meaning.column}' of the design{what}."
+    rows = read_expression(request.expression, design.columns).rows
+    for meaning in (meaning for row in rows for _, meaning in row.parts):
+        if re.sub(r"[\s`]", "", meaning.typed) not in ("", re.sub(r"[\s`]", "", meaning.name)):
+            what = ", a difference from the reference level" if "[T." in meaning.name else ""
+            said = f"'{meaning.typed}' is read as the column '{meaning.name}' of the design{what}."
             yield note("names", said)
-
-
-def _meanings(expression: Expression) -> list[Meaning]:
-    if isinstance(expression, TermTest | Weights):
-        return []
-    return [meaning for row in expression.rows for _, meaning in row.parts]
-
-
-def _remark_range(meaning: Mean | Slope, coding: Coding) -> Iterator[Notice]:
-    for place in meaning.places:
-        covariate, value = coding.covariates.get(place.name), as_number(place.value)
-        if covariate is None or value is None or covariate.minimum <= value <= covariate.maximum:
-            continue
-        yield warn(
-            "extrapolation",
-            f"A contrast is evaluated at {place.name} = {place.value}, beyond the analysed rows "
-            f"({say_number(covariate.minimum)} to {say_number(covariate.maximum)}).",
-            f"Ask at a value of {place.name} that was observed.",
-        )
+        for place in meaning.places:
+            covariate, value = design.covariates.get(place.name), as_number(place.value)
+            if covariate and value is not None and not covariate.minimum <= value <= covariate.maximum:
+                yield warn(
+                    "extrapolation",
+                    f"A contrast is evaluated at {place.name} = {place.value}, beyond the analysed rows "
+                    f"({say_number(covariate.minimum)} to {say_number(covariate.maximum)}).",
+                    f"Ask at a value of {place.name} that was observed.",
+                )
 
 
 def _check_zero(name: str, weights: Array, text: str, expression: Expression, design: CodedDesign) -> None:
@@ -199,7 +177,7 @@ def _check_zero(name: str, weights: Array, text: str, expression: Expression, de
     So is one that only ``within:FACTOR`` makes something else: it would test a curve that is shifted.
     """
     for number, row in enumerate(weights):
-        parts = expression.rows[number] if isinstance(expression, Joint) else None
+        parts = expression.rows[number] if expression.rows else None
         if row.any() and (parts is None or not is_zero_unshifted(text, parts, design)):
             continue
         whole = f"The contrast '{name}'"
@@ -240,9 +218,8 @@ def _check_within(name: str, weights: Array, design: CodedDesign) -> None:
 
 
 def _between_error(name: str, row: Array, design: CodedDesign, subjects: pd.Series) -> DesignError:
-    coding = design.coding
     several = sorted(set(subjects[subjects.duplicated()].astype(str)))
-    people = [at for term, columns in coding.positions.items() if "subject" in term.columns for at in columns]
+    people = [at for term, columns in design.positions.items() if "subject" in term.columns for at in columns]
     one_row = "Give every person one row (--pooling precision, or mean without variance maps)"
     if design.are_conditions:
         fix = (
@@ -251,14 +228,14 @@ def _between_error(name: str, row: Array, design: CodedDesign, subjects: pd.Seri
         )
     elif row[people].any() and not row.sum():
         fix = "The weights fall on columns of subject: see the order by --dry-run, or write means or columns."
-    elif "subject" in coding.formula.columns:
+    elif "subject" in design.formula.columns:
         fix = f"{one_row}, or contrast what changes within people."
     else:
         fix = f"{one_row}; what changes within people needs '+ subject' (a column for each person)."
     return DesignError(
         f"The contrast '{name}' compares people, but {len(several)} people have several rows.",
         found=f"several rows of {list_some(several, 6)}, which are not independent of each other; "
-        f"its weights: {say_weights(row.tolist(), coding.columns)}",
+        f"its weights: {say_weights(row.tolist(), design.columns)}",
         expected="one row per person, or a contrast of what changes within people",
         fix=fix,
     )
@@ -266,11 +243,10 @@ def _between_error(name: str, row: Array, design: CodedDesign, subjects: pd.Seri
 
 def _check_estimable(name: str, weights: Array, design: CodedDesign) -> None:
     for row in weights[~design.space.is_estimable(weights)]:
-        columns = design.coding.columns
-        involved = design.coding.fold([columns[index] for index in design.space.dependent_columns()])
+        involved = design.fold([design.columns[index] for index in design.space.dependent_columns()])
         raise DesignError(
             f"The contrast '{name}' cannot be estimated from this design.",
-            found=f"{say_weights(row, columns)}, where {list_some(involved)} depend on each other",
+            found=f"{say_weights(row, design.columns)}, where {list_some(involved)} depend on each other",
             expected="a contrast whose value these rows settle",
             fix="Leave out a term that says the same as others, or compare what has rows in every cell.",
         )
@@ -283,6 +259,6 @@ def _choose_test(request: ContrastRequest, name: str, n_rows: int, *, is_list: b
     if request.test == "t" and n_rows > 1:
         what = f"has {n_rows} independent rows, which a t test cannot take"
         raise ContrastError(f"The contrast '{name}' {what}.", expected="F")
-    if request.test in ("t", "F"):
-        return request.test
-    return "F" if is_list else "t"
+    if request.test == "auto":
+        return "F" if is_list else "t"
+    return request.test

@@ -16,19 +16,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from bids_group.errors import ContrastError
-from bids_group.model.contrast.expressions import (
-    Combination,
-    Expression,
-    HeldAt,
-    Joint,
-    Mean,
-    Regressor,
-    Slope,
-    TermTest,
-    Weights,
-)
 from bids_group.model.contrast.regressor_names import find_regressor
 from bids_group.words import list_some, point_at, suggest
 
@@ -37,6 +28,59 @@ _CALL = re.compile(r"(mean|slope|test)\s*\(")
 _NAME = re.compile(r"`([^`]*)`|[^\s=,()]+")
 _VALUE = re.compile(r"'[^']*'|\"[^\"]*\"|[^,()]+")
 _DEEPEST = 50  # nested brackets; many more end in a RecursionError of Python
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldAt:
+    """``group=patient``: where a mean or slope is held, as typed."""
+
+    name: str
+    value: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meaning:
+    """A coefficient, a mean or a slope, which stands at ``position`` of the expression.
+
+    ``name``: the column, as the design names it, or the covariate of a slope; ``typed``: a coefficient as the
+    user named it; ``places``: where a mean or slope is held.
+    """
+
+    kind: Literal["coefficient", "mean", "slope"]
+    position: int
+    name: str = ""
+    typed: str = ""
+    places: tuple[HeldAt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Combination:
+    """``0.5 * A - B``: coefficients and what they multiply; ``constant`` is what has no term."""
+
+    parts: tuple[tuple[float, Meaning], ...] = ()
+    constant: float = 0.0
+
+    def scaled(self, by: float) -> Combination:
+        """Multiply everything by a number."""
+        parts = tuple((by * weight, meaning) for weight, meaning in self.parts)
+        return Combination(parts=parts, constant=by * self.constant)
+
+    def plus(self, other: Combination) -> Combination:
+        """Add another combination."""
+        return Combination(parts=self.parts + other.parts, constant=self.constant + other.constant)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expression:
+    """A contrast, of one kind: rows that are tested together, vectors of numbers, or the test of a term.
+
+    ``vectors`` have one number per regressor; ``term`` is ``group:n_cigs`` of ``test(group:n_cigs)``.
+    """
+
+    rows: tuple[Combination, ...] = ()
+    vectors: tuple[tuple[float, ...], ...] = ()
+    term: str | None = None
 
 
 def read_expression(text: str, columns: Sequence[str]) -> Expression:
@@ -61,8 +105,7 @@ class _ContrastParser:
     def __init__(self, text: str, columns: Sequence[str]) -> None:
         self.text, self.columns = text, columns
         self.whole = f"The contrast '{text.strip()}'"
-        self.position = 0
-        self.depth = 0
+        self.position = self.depth = 0
 
     def error(
         self, sentence: str, position: int, *, expected: str | None = None, fix: str | None = None
@@ -87,13 +130,13 @@ class _ContrastParser:
 
     def parse(self) -> Expression:
         call = self.match(_CALL)
+        start = self.position
         if self.is_list():
-            expression: Expression = self.read_list()
+            expression = self.as_expression(self.read_list(), start)
         elif call and call[1] == "test":
             expression = self.read_test(call)
         else:
-            start = self.position
-            expression = Joint(rows=(self.as_row(self.read_sum(), start),))
+            expression = Expression(rows=(self.as_row(self.read_sum(), start),))
         if self.peek():
             raise self.error(
                 f"{self.whole} cannot be read at '{self.peek()}'.",
@@ -119,7 +162,18 @@ class _ContrastParser:
 
     # lists
 
-    def read_list(self) -> Weights | Joint:
+    def as_expression(self, entries: list[Combination | tuple[float, ...]], start: int) -> Expression:
+        """Make a matrix, a vector or a joint test of the entries of a list."""
+        vectors = tuple(entry for entry in entries if isinstance(entry, tuple))
+        combinations = [entry for entry in entries if isinstance(entry, Combination)]
+        if vectors and combinations:
+            sentence = "The contrast mixes vectors with expressions."
+            raise self.error(sentence, start, expected="one kind in a list")
+        if vectors or not any(entry.parts for entry in combinations):
+            return Expression(vectors=vectors or (tuple(entry.constant for entry in combinations),))
+        return Expression(rows=tuple(self.as_row(entry, start) for entry in combinations))
+
+    def read_list(self) -> list[Combination | tuple[float, ...]]:
         start = self.position
         self.take("[")
         self.deepen(start)
@@ -128,25 +182,17 @@ class _ContrastParser:
             entries.append(self.read_entry())
         self.close("]", start)
         self.depth -= 1
-        vectors = tuple(entry for entry in entries if isinstance(entry, tuple))
-        combinations = [entry for entry in entries if isinstance(entry, Combination)]
-        if not combinations:
-            return Weights(rows=vectors, is_matrix=True)
-        if vectors:
-            sentence = "The contrast mixes vectors with expressions."
-            raise self.error(sentence, start, expected="one kind in a list")
-        if not any(entry.parts for entry in combinations):
-            return Weights(rows=(tuple(entry.constant for entry in combinations),))
-        return Joint(rows=tuple(self.as_row(entry, start) for entry in combinations), is_list=True)
+        return entries
 
     def read_entry(self) -> Combination | tuple[float, ...]:
         if not self.is_list():
             return self.read_sum()
         start = self.position
-        inner = self.read_list()
-        if not isinstance(inner, Weights) or inner.is_matrix:
+        entries = self.read_list()
+        inner = self.as_expression(entries, start)
+        if not inner.vectors or isinstance(entries[0], tuple):
             raise self.error("A list inside the list is not a vector of numbers.", start)
-        return inner.rows[0]
+        return inner.vectors[0]
 
     def close(self, bracket: str, opening: int, *, is_list: bool = True) -> None:
         if self.take(bracket):
@@ -193,35 +239,32 @@ class _ContrastParser:
         sign = 1.0
         while operator := self.take("+-"):
             sign = -sign if operator == "-" else sign
-        return self.read_unsigned().scaled(sign)
-
-    def read_unsigned(self) -> Combination:
         call = self.match(_CALL)
         start = self.position
         regressor = find_regressor(self.text, start, self.columns)
         if regressor is not None and (call is None or regressor.end > call.end()):
             self.position = regressor.end
             typed = self.text[start : regressor.end]
-            meaning = Regressor(column=regressor.column, typed=typed, position=start)
-            return Combination(parts=((1.0, meaning),))
+            meaning = Meaning(kind="coefficient", name=regressor.column, typed=typed, position=start)
+            return Combination(parts=((sign, meaning),))
         if call is not None:
-            return Combination(parts=((1.0, self.read_call(call)),))
+            return Combination(parts=((sign, self.read_call(call)),))
         if number := _NUMBER.match(self.text, start):
             self.position = number.end()
-            return Combination(constant=float(number[0]))
-        if self.take("("):
-            self.deepen(start)
-            inner = self.read_sum()
-            self.close(")", start, is_list=False)
-            self.depth -= 1
-            return inner
-        raise self.atom_error(start)
+            return Combination(constant=sign * float(number[0]))
+        if not self.take("("):
+            raise self.atom_error(start)
+        self.deepen(start)
+        inner = self.read_sum()
+        self.close(")", start, is_list=False)
+        self.depth -= 1
+        return inner.scaled(sign)
 
     def atom_error(self, start: int) -> ContrastError:
         rest = self.text[start:]
         if not rest.strip():
             return self.error(f"{self.whole} ends where a term should be.", start)
-        if rest[0] in "[":
+        if rest[0] == "[":
             fix = "A joint test is one list: [A - B, B - C]."
             return self.error(f"{self.whole} has a list inside an expression.", start, fix=fix)
         match = re.match(r"`[^`]*`|[^\s+*/()-]+", rest)
@@ -238,19 +281,19 @@ class _ContrastParser:
 
     # calls
 
-    def read_call(self, call: re.Match[str]) -> Mean | Slope:
+    def read_call(self, call: re.Match[str]) -> Meaning:
         start = self.position
         if call[1] == "test":
             raise self.test_error(start)
         self.position = call.end()
         if call[1] == "mean":
-            return Mean(places=self.read_places(start, is_first=True), position=start)
+            return Meaning(kind="mean", places=self.read_places(start, is_first=True), position=start)
         name = self.match(_NAME)
         if name is None:
             raise self.error("A slope needs a covariate.", self.position, expected="for example slope(age)")
         self.position = name.end()
-        covariate = name[0] if name[1] is None else name[1]
-        return Slope(covariate=covariate, places=self.read_places(start, is_first=False), position=start)
+        covariate, places = name[0] if name[1] is None else name[1], self.read_places(start, is_first=False)
+        return Meaning(kind="slope", name=covariate, places=places, position=start)
 
     def test_error(self, start: int) -> ContrastError:
         fix = "Give test(...) a contrast of its own, or write the sum of means or slopes that you want."
@@ -262,29 +305,27 @@ class _ContrastParser:
         while not self.take(")"):
             if (places or not is_first) and not self.take(","):
                 self.close(")", start)
-            place = self.read_place(start)
-            if place.name in places:
-                raise self.error(f"{self.whole} names '{place.name}' twice.", place.position)
-            places[place.name] = place
+            match = self.match(_NAME)
+            if match is None:
+                self.close(")", start)
+                raise self.error("A name is missing.", self.position)
+            position, self.position = self.position, match.end()
+            name = match[0] if match[1] is None else match[1]
+            if not self.take("="):
+                fix = f"Write {name}=LEVEL."
+                raise self.error(f"{self.whole} has no level for '{name}'.", position, fix=fix)
+            value = self.match(_VALUE)
+            if value is None or not value[0].strip():
+                raise self.error(f"{self.whole} has no level after '{name}='.", self.position)
+            self.position = value.end()
+            if name in places:
+                raise self.error(f"{self.whole} names '{name}' twice.", position)
+            typed = value[0].strip()
+            typed = typed[1:-1] if typed[0] in "'\"" else typed
+            places[name] = HeldAt(name=name, value=typed, position=position)
         return tuple(places.values())
 
-    def read_place(self, start: int) -> HeldAt:
-        match = self.match(_NAME)
-        if match is None:
-            self.close(")", start)
-            raise self.error("A name is missing.", self.position)
-        position, self.position = self.position, match.end()
-        name = match[0] if match[1] is None else match[1]
-        if not self.take("="):
-            raise self.error(f"{self.whole} has no level for '{name}'.", position, fix=f"Write {name}=LEVEL.")
-        value = self.match(_VALUE)
-        if value is None or not value[0].strip():
-            raise self.error(f"{self.whole} has no level after '{name}='.", self.position)
-        self.position = value.end()
-        typed = value[0].strip()
-        return HeldAt(name=name, value=typed[1:-1] if typed[0] in "'\"" else typed, position=position)
-
-    def read_test(self, call: re.Match[str]) -> TermTest:
+    def read_test(self, call: re.Match[str]) -> Expression:
         start, end, depth = self.position, call.end(), 1
         while depth:
             if end == len(self.text):
@@ -298,7 +339,7 @@ class _ContrastParser:
         self.position = end
         if self.peek():
             raise self.test_error(start)
-        return TermTest(term=term)
+        return Expression(term=term)
 
 
 def _fix_rest(text: str, position: int) -> str:
@@ -306,20 +347,15 @@ def _fix_rest(text: str, position: int) -> str:
     character = text[position]
     comparisons = "<>=!≤≥ "
     if character in comparisons:
-        left, right = text[:position].strip(), text[position:].lstrip(comparisons).strip()
-        difference = _subtract(right, left) if character in "<≤" else _subtract(left, right)
-        sides = "with --one-sided, for positive effects only"
-        return f"Write '{difference}': a contrast is tested against 0 ({sides})."
+        sides = [text[:position].strip(), text[position:].lstrip(comparisons).strip()]
+        left, right = reversed(sides) if character in "<≤" else sides
+        minus = f"({right})" if re.search(r"[+-]", right) else right
+        is_zero = [not side or bool(re.fullmatch(r"0*\.?0*", side)) for side in (left, right)]
+        difference = left if is_zero[1] else f"-{minus}" if is_zero[0] else f"{left} - {minus}"
+        sided = "with --one-sided, for positive effects only"
+        return f"Write '{difference}': a contrast is tested against 0 ({sided})."
     if character == ",":
         return f"A joint test stands in brackets: [{text.strip()}]."
     if character in ")]":
         return "Open the bracket before, or take it away."
     return "Write +, -, * or / between the terms."
-
-
-def _subtract(left: str, right: str) -> str:
-    """Write a difference; what is 0 is left out."""
-    minus = f"({right})" if re.search(r"[+-]", right) else right
-    if not right or re.fullmatch(r"0*\.?0*", right):
-        return left
-    return f"-{minus}" if not left or re.fullmatch(r"0*\.?0*", left) else f"{left} - {minus}"

@@ -1,6 +1,7 @@
-"""Names of regressors, found in a text as the dry run prints them, and as people remember them.
+"""Names in contrasts as people write them: of regressors, and of levels by themselves.
 
-``I(age**2)`` finds ``I(age ** 2)``; ``group[patient]`` and ``C(group)[T.patient]`` find ``group[T.patient]``;
+Regressors are found as the dry run prints them, and as people remember them: ``I(age**2)`` finds
+``I(age ** 2)``; ``group[patient]`` and ``C(group)[T.patient]`` find ``group[T.patient]``;
 ``age:group[T.patient]`` finds ``group[T.patient]:age``. The exact name always wins.
 """
 
@@ -9,19 +10,20 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from bids_group.words import quote_column as quote
 
 _MOST_REORDERED = 3  # factors of an interaction; the orders of more are too many to try at every character
+_CALL = re.compile(r"\b(mean|slope)\(([^()]*)\)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundRegressor:
+class FoundRegressor(NamedTuple):
     """A regressor that stands in a text, up to (not including) character number ``end``."""
 
     column: str
     end: int
-    is_exact: bool
 
 
 def find_regressor(text: str, start: int, columns: Sequence[str]) -> FoundRegressor | None:
@@ -29,19 +31,19 @@ def find_regressor(text: str, start: int, columns: Sequence[str]) -> FoundRegres
 
     Where two columns would be found by names of equal length, neither of them exact, there is none.
     """
-    found: list[FoundRegressor] = []
+    ends: dict[str, int] = {}
     closing = text.find("`", start + 1) if text.startswith("`", start) else -1
-    quoted = text[start + 1 : closing] if closing > 0 else None
+    quoted = text[start + 1 : closing]
     for column in columns:
-        names = spellings(column)
-        if quoted is not None and any(_match(quoted, 0, name) == len(name) for name in names):
-            found.append(FoundRegressor(column=column, end=closing + 1, is_exact=quoted == column))
-        ends = [end for name in names if (end := _match(text, start, name)) is not None]
-        found += [FoundRegressor(column=column, end=end, is_exact=text[start:end] == column) for end in ends]
-    longest = max((match.end for match in found), default=0)
-    best = [match for match in found if match.end == longest]
-    exact = [match for match in best if match.is_exact]
-    return exact[0] if exact else (best[0] if len({match.column for match in best}) == 1 else None)
+        found = [end for name in spellings(column) if (end := _match(text, start, name)) is not None]
+        if closing > 0 and any(_match(quoted, 0, name) == len(quoted) for name in spellings(column)):
+            found.append(closing + 1)
+        if found:
+            ends[column] = max(found)
+    longest = max(ends.values(), default=0)
+    best = [column for column, end in ends.items() if end == longest]
+    exact = [column for column in best if column in (text[start:longest], quoted if closing > 0 else None)]
+    return FoundRegressor((exact or best)[0], longest) if exact or len(best) == 1 else None
 
 
 @functools.cache
@@ -94,8 +96,47 @@ def _match(text: str, start: int, name: str) -> int | None:
                 return None
             end += 1
     following = text[end : end + 1]
-    if following and following in "[:":
-        return None
     is_word = name[-1:].isalnum() or name[-1:] == "_"
-    goes_on = following.isalnum() or (following and following in "_.(")
-    return None if is_word and goes_on else end
+    goes_on = following and (following in "[:" or (is_word and (following.isalnum() or following in "_.(")))
+    return None if goes_on else end
+
+
+def name_levels(text: str, levels: Mapping[str, tuple[str, ...]]) -> str:
+    """Write levels by themselves (``patient > control``, ``mean(patient)``) as the grammar has them.
+
+    They become means, levels in calls get their factor, a comparison becomes a difference. What is not
+    understood stays: the caller reads the result, and shows it only where that is possible.
+    """
+    pairs = sorted(
+        ((name, factor) for factor, names in levels.items() for name in names), key=lambda pair: -len(pair[0])
+    )
+    every = [name for name, _ in pairs]
+    owners = {name: factor for name, factor in pairs if every.count(name) == 1}
+    whole = text = text.strip()
+    for name in every:  # with brackets or commas, behind an equals sign: in quotes
+        if re.search(r"[(),]", name) and '"' not in name:
+            text = re.sub(rf"=\s*{re.escape(name)}", lambda _, name=name: f'="{name}"', text)  # type: ignore[misc]
+    pieces, end = [], 0
+    for call in _CALL.finditer(text):
+        given = [(part.strip(), owners.get(part.strip().strip("'\""))) for part in call[2].split(",")]
+        filled = ", ".join(part if owner is None else f"{quote(owner)}={part}" for part, owner in given)
+        pieces += [_levels_as_means(text[end : call.start()], owners), f"{call[1]}({filled})"]
+        end = call.end()
+    named = "".join([*pieces, _levels_as_means(text[end:], owners)])
+    sides = re.split(r"\s*([<>])=?\s*", named)
+    if named == whole or len(sides) != 3 or not sides[0] or not sides[2] or re.fullmatch(r"[\d.]+", sides[2]):
+        return named
+    left, right = (sides[0], sides[2]) if sides[1] == ">" else (sides[2], sides[0])
+    is_sum = re.search(r"\s[+-]\s", re.sub(r"\([^()]*\)", "", right))
+    return f"{left} - ({right})" if is_sum else f"{left} - {right}"
+
+
+def _levels_as_means(text: str, owners: Mapping[str, str]) -> str:
+    """Write ``patient`` and ``group.patient`` as ``mean(group=patient)``; numbers stay numbers."""
+    words = {name: factor for name, factor in owners.items() if re.search(r"[^\W\d]", name)}
+    if not words:
+        return text
+    names = "|".join(re.escape(name) for name in words)
+    prefix = "|".join(re.escape(factor) for factor in dict.fromkeys(words.values()))
+    pattern = rf"(?<![\w.=\[`'\"])(?:(?:{prefix})\.)?(?P<level>{names})(?![\w.=\](])"
+    return re.sub(pattern, lambda match: f"mean({quote(words[match['level']])}={match['level']})", text)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bids_group.model.contrast.expressions import Combination, HeldAt, Mean, Meaning, Regressor
+from bids_group.model.contrast.grammar import Combination, HeldAt, Meaning
 from bids_group.model.contrast.weights import as_number
-from bids_group.model.formula.coding import Coding
+from bids_group.model.formula.coding import CodedDesign
 from bids_group.model.formula.parser import Term
 from bids_group.words import and_more, list_some, quote_column
 
@@ -18,10 +18,20 @@ def say_number(value: float) -> str:
     return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
-def say_combination(combination: Combination, coding: Coding) -> str:
-    """Say what a row of a contrast is, and where: ``slope of n_cigs in patient minus …, at age 41.2``."""
-    parts = [(weight, _say_meaning(meaning, coding)) for weight, meaning in combination.parts]
-    return ", ".join([_say_sum(parts), *_say_place(combination, coding)])
+def say_combination(combination: Combination, design: CodedDesign) -> str:
+    """Say what a row of a contrast is, and where: ``slope of n_cigs in patient minus …, at age 41.2``.
+
+    Where covariates are held, and which factors are averaged over, is so in every part alike.
+    """
+    said = _say_sum([(weight, _say_meaning(meaning, design)) for weight, meaning in combination.parts])
+    marginal = [meaning for _, meaning in combination.parts if meaning.kind != "coefficient"]
+    if not marginal:
+        return said
+    named = [{place.name for place in meaning.places} for meaning in marginal]
+    moved = {meaning.name for meaning in marginal if meaning.kind == "slope"}.union(*named)
+    held = {name: one.mean for name, one in design.covariates.items() if name not in moved}
+    averaged = [name for name in design.levels if not all(name in names for names in named)]
+    return ", ".join([said, *_say_held(held, averaged)])
 
 
 def say_weights(weights: Sequence[float], columns: Sequence[str]) -> str:
@@ -41,23 +51,22 @@ def _say_sum(parts: Sequence[tuple[float, str]]) -> str:
     return text
 
 
-def _say_meaning(meaning: Meaning, coding: Coding) -> str:
-    if isinstance(meaning, Regressor):
-        return f"coefficient {meaning.column}"
-    if isinstance(meaning, Mean):
+def _say_meaning(meaning: Meaning, design: CodedDesign) -> str:
+    if meaning.kind == "coefficient":
+        return f"coefficient {meaning.name}"
+    if meaning.kind == "mean":
         return "mean" + _say_levels(meaning.places)
-    others = [place for place in meaning.places if place.name != meaning.covariate]
-    at = "".join(f" at {place.value}" for place in meaning.places if place.name == meaning.covariate)
-    at = at or _say_where(meaning.covariate, coding)
-    return f"slope of {meaning.covariate}{at}" + _say_levels(others)
+    others = [place for place in meaning.places if place.name != meaning.name]
+    at = "".join(f" at {place.value}" for place in meaning.places if place.name == meaning.name)
+    return f"slope of {meaning.name}{at or _say_where(meaning.name, design)}" + _say_levels(others)
 
 
-def _say_where(covariate: str, coding: Coding) -> str:
+def _say_where(covariate: str, design: CodedDesign) -> str:
     """Say at which value a slope is, where the formula has a curve: ``at 41.2``."""
-    uses = [factor for factor in coding.formula.factors if covariate in factor.columns]
+    uses = [factor for factor in design.formula.factors if covariate in factor.columns]
     if all(factor.is_bare or factor.text.startswith(("center(", "scale(")) for factor in uses):
         return ""
-    return f" at {say_number(coding.covariates[covariate].mean)}"
+    return f" at {say_number(design.covariates[covariate].mean)}"
 
 
 def _say_levels(places: Sequence[HeldAt]) -> str:
@@ -65,22 +74,6 @@ def _say_levels(places: Sequence[HeldAt]) -> str:
         place.value if as_number(place.value) is None else f"{place.name} {place.value}" for place in places
     ]
     return f" in {', '.join(levels)}" if levels else ""
-
-
-def _say_place(combination: Combination, coding: Coding) -> list[str]:
-    """Where covariates are held, and which factors are averaged over, in every part alike."""
-    marginal = [meaning for _, meaning in combination.parts if not isinstance(meaning, Regressor)]
-    if not marginal:
-        return []
-    moved = {meaning.covariate for meaning in marginal if not isinstance(meaning, Mean)}
-    named = [{place.name for place in meaning.places} for meaning in marginal]
-    held = {
-        name: covariate.mean
-        for name, covariate in coding.covariates.items()
-        if name not in moved and not any(name in names for names in named)
-    }
-    averaged = [name for name in coding.levels if not all(name in names for names in named)]
-    return _say_held(held, averaged)
 
 
 def _say_held(held: Mapping[str, float], averaged: Sequence[str], functions: Sequence[str] = ()) -> list[str]:
@@ -91,42 +84,41 @@ def _say_held(held: Mapping[str, float], averaged: Sequence[str], functions: Seq
     return [*at, f"averaged over {list_some(averaged)}"] if averaged else at
 
 
-def say_test(term: Term, n_columns: int, coding: Coding) -> str:
+def say_test(term: Term, design: CodedDesign) -> str:
     """Say what the test of a term compares: means of levels, slopes, or differences of them.
 
-    ``n_columns``: of the term in hierarchical form, its degrees of freedom.
+    Covariates are held at their mean, functions of them (``log(age)``) at the mean of the function.
     """
-    factors = [column for column in term.columns if column in coding.levels]
+    factors = [column for column in term.columns if column in design.levels]
     covariates = [
-        factor.text + (_say_where(factor.text, coding) if factor.is_bare else "")
+        factor.text + (_say_where(factor.text, design) if factor.is_bare else "")
         for factor in term.factors
-        if factor.columns[0] not in coding.levels
+        if factor.columns[0] not in design.levels
     ]
-    what = f"slope of {' and '.join(covariates)}" if covariates else "mean"
-    averaged = [name for name in coding.levels if name not in factors]
-    # covariates are held at their mean, functions of them (log(age)) at the mean of the function
     held: dict[str, float] = {}
     functions: list[str] = []
-    for factor in coding.formula.factors:
-        others = [name for name in factor.columns if name in coding.covariates and name not in term.columns]
+    for factor in design.formula.factors:
+        others = [name for name in factor.columns if name in design.covariates and name not in term.columns]
         if factor.is_bare or factor.is_inner:
-            held |= {name: coding.covariates[name].mean for name in others}
+            held |= {name: design.covariates[name].mean for name in others}
         elif others:
             functions.append(factor.text)
-    compared = _say_comparison(what, factors, term, n_columns, coding)
+    averaged = [name for name in design.levels if name not in factors]
+    compared = _say_comparison(covariates, factors, term, design)
     return ", ".join([compared, *_say_held(held, averaged, functions)])
 
 
-def _say_comparison(what: str, factors: Sequence[str], term: Term, n_columns: int, coding: Coding) -> str:
-    levels = [coding.levels[factor] for factor in factors]
+def _say_comparison(covariates: list[str], factors: list[str], term: Term, design: CodedDesign) -> str:
+    what = f"slope of {' and '.join(covariates)}" if covariates else "mean"
+    levels = [design.levels[factor] for factor in factors]
+    if not factors and len(design.form.blocks[term]) > 1:
+        return f"whether the mean depends on {term.name}"
     if not factors:
-        return f"whether the mean depends on {term.name}" if n_columns > 1 else f"{what} against zero"
-    if len(factors) == 1 and len(levels[0]) == 2:
+        return f"{what} against zero"
+    if len(factors) <= 2 and all(len(known) == 2 for known in levels):
         first, second = levels[0]
-        return f"{what} in {second} minus {what} in {first}"
-    if len(factors) == 2 and all(len(known) == 2 for known in levels):
-        (first, second), (outer_first, outer_second) = levels
-        return f"({what} in {second} minus {what} in {first}) in {outer_second} minus in {outer_first}"
+        said = f"{what} in {second} minus {what} in {first}"
+        return said if len(factors) == 1 else f"({said}) in {levels[1][1]} minus in {levels[1][0]}"
     if len(factors) == 1:
         return f"whether the {what} differs between {list_some(levels[0])}"
     return f"whether the {what} depends on {' and '.join(factors)} together ({term.name})"

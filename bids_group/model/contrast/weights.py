@@ -1,25 +1,32 @@
-"""What the meanings of an expression weigh: coefficients, marginal means and slopes as rows of weights.
+"""What an expression weighs: coefficients, marginal means, slopes and terms as rows of weights.
 
 Estimated marginal means and slopes follow Searle, Speed & Milliken (1980) and Lenth: a mean is the average of
 the rows of hypothetical people, one for every combination of levels of the factors that are not named, with
 covariates at their analysed mean. A slope is the derivative of such a row with respect to a covariate.
+
+The test of a term is independent of the coding (Type III: Yates' weighted squares of means): its coefficients
+in the hierarchical form of the formula are tested against zero.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from bids_group.errors import ContrastError
-from bids_group.model.contrast.expressions import Combination, Mean, Meaning, Regressor, Slope
-from bids_group.model.formula.coding import Array, Coding
+from bids_group.errors import ContrastError, DesignError
+from bids_group.model.contrast.grammar import Combination, Meaning
+from bids_group.model.contrast.regressor_names import split_factors
+from bids_group.model.formula.coding import Array, CodedDesign
+from bids_group.model.formula.parser import Term
+from bids_group.row_space import TOLERANCE
 from bids_group.words import list_some, point_at, suggest
 
-ROUNDING = 64 * np.finfo(float).eps
+_ROUNDING = 64 * np.finfo(float).eps
 """Relative rounding of a few dozen operations, taken generously."""
 _STENCIL = np.array([-4.0, -3.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0])
 _EIGHTH = np.array([4 / 5, -1 / 5, 4 / 105, -1 / 280])
@@ -51,9 +58,9 @@ class WeightRow:
         return np.array([float(f"{weight:.12g}") for weight in kept])
 
 
-def weigh_combination(text: str, combination: Combination, coding: Coding) -> WeightRow:
+def weigh_combination(text: str, combination: Combination, design: CodedDesign) -> WeightRow:
     """Weigh what one row of an expression says; ``text`` is the expression, for messages."""
-    rows = [_weigh_meaning(text, meaning, coding) for _, meaning in combination.parts]
+    rows = [_weigh_meaning(text, meaning, design) for _, meaning in combination.parts]
     factors = np.array([weight for weight, _ in combination.parts])
     products = factors[:, None] * np.array([row.weights for row in rows])
     errors = np.abs(factors) @ np.array([row.errors for row in rows])
@@ -61,51 +68,46 @@ def weigh_combination(text: str, combination: Combination, coding: Coding) -> We
     return WeightRow(weights=products.sum(axis=0), errors=errors + rounding)
 
 
-def _weigh_meaning(text: str, meaning: Meaning, coding: Coding) -> WeightRow:
-    if isinstance(meaning, Regressor):
-        unit = np.eye(len(coding.columns))[coding.columns.index(meaning.column)]
+def _weigh_meaning(text: str, meaning: Meaning, design: CodedDesign) -> WeightRow:
+    if meaning.kind == "coefficient":
+        unit = np.eye(len(design.columns))[design.columns.index(meaning.name)]
         return WeightRow(weights=unit, errors=np.zeros_like(unit))
-    levels, values = place_levels(text, meaning, coding)
-    if isinstance(meaning, Mean):
-        return _mean_row(coding, levels, values)
-    if meaning.covariate not in coding.covariates:
-        raise _no_slope(text, meaning, coding)
-    return _slope_row(coding, meaning.covariate, levels, values)
-
-
-def _no_slope(text: str, meaning: Slope, coding: Coding) -> ContrastError:
-    what = "is not a covariate of the formula"
-    fix = suggest(meaning.covariate, coding.covariates)
-    if not coding.covariates:
-        fix = f"Add {meaning.covariate} to the formula."
-    if meaning.covariate in coding.levels:
+    levels, values = place_levels(text, meaning, design)
+    if meaning.kind == "mean":
+        return _mean_row(design, levels, values)
+    if meaning.name in design.covariates:
+        return _slope_row(design, meaning.name, levels, values)
+    what, fix = "is not a covariate of the formula", suggest(meaning.name, design.covariates)
+    if not design.covariates:
+        fix = f"Add {meaning.name} to the formula."
+    if meaning.name in design.levels:
         what = "is a factor, so it has no slope"
-        fix = f"Write mean({meaning.covariate}={coding.levels[meaning.covariate][-1]}) - …"
-    return ContrastError(
-        f"The contrast '{text.strip()}' asks for a slope, but '{meaning.covariate}' {what}.",
+        fix = f"Write mean({meaning.name}={design.levels[meaning.name][-1]}) - …"
+    raise ContrastError(
+        f"The contrast '{text.strip()}' asks for a slope, but '{meaning.name}' {what}.",
         found=point_at(text, meaning.position),
-        expected=f"one of {list_some(coding.covariates)}"
-        if coding.covariates
+        expected=f"one of {list_some(design.covariates)}"
+        if design.covariates
         else "a numeric column of the formula",
         fix=fix,
     )
 
 
-def place_levels(text: str, meaning: Mean | Slope, coding: Coding) -> tuple[dict[str, str], dict[str, float]]:
+def place_levels(text: str, meaning: Meaning, design: CodedDesign) -> tuple[dict[str, str], dict[str, float]]:
     """Sort the places into levels of factors and values of covariates."""
     levels: dict[str, str] = {}
     values: dict[str, float] = {}
     for held in meaning.places:
-        number, known, fix = as_number(held.value), (*coding.levels, *coding.covariates), None
-        if held.name in coding.levels:
-            known = coding.levels[held.name]
+        number, known, fix = as_number(held.value), (*design.levels, *design.covariates), None
+        if held.name in design.levels:
+            known = design.levels[held.name]
             same = [one for one in known if number is not None and as_number(one) == number]
             if held.value in known or same:
                 levels[held.name] = held.value if held.value in known else same[-1]
                 continue
             what = f"names {held.name} = '{held.value}', which no analysed row has"
             expected, fix = f"one of {list_some(known)}", suggest(held.value, known)
-        elif held.name in coding.covariates:
+        elif held.name in design.covariates:
             if number is not None and np.isfinite(number):
                 values[held.name] = number
                 continue
@@ -127,54 +129,41 @@ def as_number(typed: str) -> float | None:
         return None
 
 
-def _mean_row(coding: Coding, levels: Mapping[str, str], values: Mapping[str, float]) -> WeightRow:
-    """WeightRow of an estimated marginal mean.
+def _mean_row(design: CodedDesign, levels: Mapping[str, str], values: Mapping[str, float]) -> WeightRow:
+    """Weigh an estimated marginal mean.
 
-    Parameters
-    ----------
-    coding
-        The fitted formula.
-    levels
-        Factors held at one level; every other factor is averaged with equal weight over its levels.
-    values
-        Covariates held at a value; every other covariate is at its analysed mean.
-
-    Notes
-    -----
-    The error of a weight is its own rounding and how far that of each covariate moves it.
+    ``levels``: factors held at one level; every other factor is averaged with equal weight over its levels;
+    ``values``: covariates held at a value; every other covariate is at its analysed mean. The error of a
+    weight is its own rounding and how far that of each covariate moves it.
     """
-    weights: Array = _average(coding, levels, values, None)[0]
-    errors = ROUNDING * np.abs(weights)
-    for name, known in coding.covariates.items():
+    weights: Array = _average(design, levels, values, None)[0]
+    errors = _ROUNDING * np.abs(weights)
+    for name, known in design.covariates.items():
         at = values.get(name, known.mean)
-        rounding = ROUNDING * max(abs(at), abs(known.minimum), abs(known.maximum))
-        moved = _average(coding, levels, values, (name, at + rounding * np.array([0.0, -1.0, 1.0])))
+        rounding = _ROUNDING * max(abs(at), abs(known.minimum), abs(known.maximum))
+        moved = _average(design, levels, values, (name, at + rounding * np.array([0.0, -1.0, 1.0])))
         errors += np.abs(moved[1:] - moved[0]).max(axis=0)
     return WeightRow(weights=weights, errors=errors)
 
 
 def _slope_row(
-    coding: Coding, covariate: str, levels: Mapping[str, str], values: Mapping[str, float]
+    design: CodedDesign, covariate: str, levels: Mapping[str, str], values: Mapping[str, float]
 ) -> WeightRow:
-    """WeightRow of the derivative of an estimated marginal mean with respect to ``covariate``.
+    """Weigh the derivative of an estimated marginal mean with respect to ``covariate``.
 
     Each regressor takes, of several steps of a central difference, the one with the smallest bound of its
     error: long steps where it is a polynomial, short ones beside a knot. ``values`` may hold the covariate
-    itself: the point of the derivative, else its analysed mean.
-
-    Raises
-    ------
-    ContrastError
-        The fitted curve has a corner there, so that it has no slope.
+    itself: the point of the derivative, else its analysed mean. Where the fitted curve has a corner there, it
+    has no slope, which is a `ContrastError`.
     """
-    known = coding.covariates[covariate]
-    center = values.get(covariate, known.mean)
-    shortest = _STEP * (known.sd or 1.0)
+    known = design.covariates[covariate]
+    center, spread = values.get(covariate, known.mean), known.sd or 1.0
+    shortest = _STEP * spread
     longer = _SHARES * min(center - known.minimum, known.maximum - center)
     steps = [shortest, *longer[longer > shortest]]
     around = (center + np.outer(steps, _STENCIL)).ravel()
     points = np.array([*around, center, known.minimum, known.maximum])
-    rows = _average(coding, levels, values, (covariate, points))
+    rows = _average(design, levels, values, (covariate, points))
     middle, ends = rows[-3], rows[-2:]
     if _has_corner(rows[:8] - middle, ends - middle):
         raise ContrastError(
@@ -185,9 +174,14 @@ def _slope_row(
     derived = np.array([_differentiate(each, step, abs(center)) for each, step in stencils])
     slopes, errors = derived[:, 0], derived[:, 1]
     best = errors.argmin(axis=0), np.arange(rows.shape[1])
-    is_joined = rows.any(axis=0) & (np.array(coding.n_covariates) > 1)
-    others = np.where(is_joined, ROUNDING * coding.reach / (known.sd or 1.0), 0.0)
-    return WeightRow(weights=slopes[best], errors=errors[best] + others)
+    bounds = errors[best]
+    for term, positions in design.positions.items():
+        mixed = [design.covariates[name] for name in term.columns if name in design.covariates]
+        at = [position for position in positions if rows[:, position].any()]
+        if len(mixed) > 1 and at:  # rounding of its covariates, far from zero for their SD: 2000 ± 5 has 400
+            far = sum(max(abs(one.minimum), abs(one.maximum)) / one.sd for one in mixed if one.sd)
+            bounds[at] += _ROUNDING * np.abs(design.X[:, at]).max(axis=0) * max(1.0, far) / spread
+    return WeightRow(weights=slopes[best], errors=bounds)
 
 
 def _differentiate(stencil: Array, step: float, far: float) -> tuple[Array, Array]:
@@ -199,7 +193,7 @@ def _differentiate(stencil: Array, step: float, far: float) -> tuple[Array, Arra
     pairs = stencil[4:] - stencil[3::-1]
     slope = _EIGHTH @ pairs / step
     reach = np.abs(stencil).max(axis=0) + np.abs(pairs).max(axis=0) * (far / step + 1)
-    errors = np.abs(slope - _SIXTH @ pairs / step) + 2 * ROUNDING * reach / step
+    errors = np.abs(slope - _SIXTH @ pairs / step) + 2 * _ROUNDING * reach / step
     return slope, np.where(pairs.any(axis=0), errors, 0.0)
 
 
@@ -218,41 +212,114 @@ def _has_corner(near: Array, far: Array) -> bool:
 
 
 def _average(
-    coding: Coding, levels: Mapping[str, str], values: Mapping[str, float], moved: tuple[str, Array] | None
+    design: CodedDesign,
+    levels: Mapping[str, str],
+    values: Mapping[str, float],
+    moved: tuple[str, Array] | None,
 ) -> Array:
     """Average rows over the levels not named, ``(n_points, n_regressors)``, term by term.
 
-    Where a covariate is moved, the columns of terms without it stay 0.
+    A row is of one hypothetical person per combination of levels of the term's factors. Where a covariate is
+    moved, the columns of terms without it stay 0.
     """
     points = np.zeros(1) if moved is None else moved[1]
-    rows = np.zeros((points.size, len(coding.columns)))
+    rows = np.zeros((points.size, len(design.columns)))
     by_factors: dict[frozenset[str], list[int]] = {}
-    for term, positions in coding.positions.items():
+    for term, positions in design.positions.items():
         if moved is None or moved[0] in term.columns:
-            by_factors.setdefault(frozenset(coding.factors_of(term)), []).extend(positions)
+            by_factors.setdefault(frozenset(design.factors_of(term)), []).extend(positions)
     for factors, columns in by_factors.items():
-        people = _make_people(coding, factors, levels, values)
+        choices = [
+            (levels[name],) if name in levels else known if name in factors else known[:1]
+            for name, known in design.levels.items()
+        ]
+        cells = list(itertools.product(*choices))  # one where there is no factor
+        people = pd.DataFrame(cells, range(len(cells)), columns=list(design.levels), dtype=object)
+        for name, covariate in design.covariates.items():
+            people[name] = values.get(name, covariate.mean)
         crowd = pd.concat([people] * points.size, ignore_index=True)
         if moved is not None:
             crowd[moved[0]] = np.repeat(points, len(people))
-        made = coding.evaluate(crowd).reshape(points.size, len(people), -1).mean(axis=1)
+        made = design.evaluate(crowd).reshape(points.size, len(people), -1).mean(axis=1)
         rows[:, columns] = made[:, columns]
     return rows
 
 
-def _make_people(
-    coding: Coding, factors: frozenset[str], levels: Mapping[str, str], values: Mapping[str, float]
-) -> pd.DataFrame:
-    """One hypothetical person per combination of levels of ``factors``; other factors stay at one level."""
-    choices: list[tuple[str, ...]] = []
-    for name, known in coding.levels.items():
-        if name in levels:
-            choices.append((levels[name],))
-        else:
-            choices.append(known if name in factors else known[:1])
-    people = pd.DataFrame(list(itertools.product(*choices)), columns=list(coding.levels), dtype=object)
-    for name, covariate in coding.covariates.items():
-        people[name] = values.get(name, covariate.mean)
-    if not len(people.columns):
-        return pd.DataFrame(index=range(1))
-    return people if len(people) else people.reindex(range(1))
+def term_rows(design: CodedDesign, typed: str) -> list[WeightRow]:
+    """Rows of weights whose products with the coefficients of the design are the term's coefficients.
+
+    Raises
+    ------
+    ContrastError
+        The formula has no such term.
+    DesignError
+        The formula is not hierarchical, or the rows cannot tell the term from others.
+    """
+    form, term = design.form, find_term(design, typed)
+    if form.missing:
+        given = {term.key for term in design.formula.terms}
+        lacking = list_some(
+            term.name if term.key not in given else f"the lower powers in {term.name}"
+            for term in form.missing
+        )
+        raise DesignError(
+            f"The test of '{typed}' has no meaning of its own in this formula.",
+            found=f"a formula that lacks {lacking}",
+            expected="a hierarchical formula: with interactions also their lower-order terms, and the "
+            "intercept",
+            fix=f"Add {lacking} to the formula, or contrast means, slopes or coefficients.",
+        )
+    chosen = np.eye(form.matrix.shape[1])[form.blocks[term]]
+    if not len(chosen) or not form.space.is_estimable(chosen).all():
+        n_settled = len(settled_part(design, term))
+        raise DesignError(
+            f"The test of '{typed}' cannot be made from these rows.",
+            found=f"rows in which {term.name} cannot be told from the other terms "
+            "(empty cells, or columns that depend on each other)",
+            expected="rows in every cell of the term, and no other term that says the same",
+            fix="Leave out the term that says the same, or join levels so that no cell is empty."
+            if not n_settled
+            else f"{n_settled} of its {len(chosen)} degrees of freedom can be tested: write them as a joint "
+            "test of differences between cells that have rows, [mean(…) - mean(…), …], or join levels.",
+        )
+    return _weigh_coefficients(design, chosen)
+
+
+def settled_part(design: CodedDesign, term: Term) -> list[WeightRow]:
+    """Weigh as much of a term as these rows settle: its hypotheses that lie in the row space, if any."""
+    space, positions = design.form.space, design.form.blocks[term]
+    if design.form.missing or not positions:
+        return []
+    left, values, _ = np.linalg.svd(space.null[positions])
+    free = left[:, int((values > TOLERANCE).sum()) :].T  # combinations that no dependency moves
+    chosen = np.zeros((len(free), len(space.norms)))
+    chosen[:, positions] = free * space.norms[positions]
+    return _weigh_coefficients(design, chosen)
+
+
+def _weigh_coefficients(design: CodedDesign, chosen: Array) -> list[WeightRow]:
+    """Weigh the regressors so that combinations (``chosen``) of the hierarchical coefficients come out."""
+    rows, X = design.form.space.weights_of_rows(chosen), design.X
+    weights, sizes = rows @ X, np.outer(np.linalg.norm(rows, axis=1), np.linalg.norm(X, axis=0))
+    return [WeightRow(weights=one, errors=_ROUNDING * size) for one, size in zip(weights, sizes, strict=True)]
+
+
+def find_term(design: CodedDesign, typed: str) -> Term:
+    """Find a term by its name, in any order of its factors and with or without ``C()``."""
+    wanted = frozenset(split_factors(re.sub(r"[\s`]", "", typed)))
+    terms = [term for term in design.form.blocks if term.factors]
+    for term in terms:
+        choices = [{re.sub(r"[\s`]", "", factor.text)} for factor in term.factors]
+        for names, factor in zip(choices, term.factors, strict=True):
+            if factor.is_coded or factor.is_bare:
+                column = re.sub(r"\s", "", factor.columns[0])
+                names |= {column, f"C({column})"}
+        if any(frozenset(names) == wanted for names in itertools.product(*choices)):
+            return term
+    known = [term.name for term in terms]
+    raise ContrastError(
+        f"The contrast 'test({typed})' names a term that the formula does not have.",
+        found=f"the formula {design.formula.text}",
+        expected=f"one of {list_some(known)}",
+        fix=suggest(typed, known),
+    )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,15 +11,12 @@ import pandas as pd
 from bids_group.config import ContrastRequest
 from bids_group.errors import BidsGroupError, ContrastError, DesignError
 from bids_group.model.contrast.build import build_contrast, build_settled_part, default_requests, remark
-from bids_group.model.contrast.coded_design import CodedDesign, code_design
-from bids_group.model.design.checks import check_design, check_variables
-from bids_group.model.design.description import describe
+from bids_group.model.design.checks import check_design, check_variables, describe
+from bids_group.model.formula.coding import CodedDesign, code_design
 from bids_group.model.formula.parser import Formula, needed_variables, read_formula
 from bids_group.records import Contrast, Design, GroupAnalysis, Notice, note, warn
 from bids_group.row_space import RowSpace
 from bids_group.words import list_some, quote_column
-
-Contrasts = tuple[tuple[Contrast, ...], list[Notice]]
 
 
 def build_design(analysis: GroupAnalysis) -> Design:
@@ -80,26 +76,27 @@ def _build(
     if analysis.has_default_contrasts or not analysis.contrasts:
         contrasts, more = _build_defaults(design)
     else:
-        contrasts = tuple(build_contrast(request, design) for request in analysis.contrasts)
+        contrasts = [build_contrast(request, design) for request in analysis.contrasts]
         more = [notice for request in analysis.contrasts for notice in remark(request, design)]
     _check_labels(contrasts)
     details["within_terms"] = [c.expression for c in contrasts] if design.subjects is not None else []
-    coding = design.coding
+    centered = {use.column for use in formula.uses if use.role in ("bare", "inner")}
+    centers = {name: one.centers for name, one in design.covariates.items() if name in centered}
     return Design(
         matrix=design.matrix,
-        contrasts=contrasts,
+        contrasts=tuple(contrasts),
         formula=formula.text,
-        terms={term.name: tuple(coding.columns[i] for i in at) for term, at in coding.positions.items()},
+        terms={term.name: tuple(design.columns[i] for i in at) for term, at in design.positions.items()},
         variables=variables,
         centering=analysis.centering,
-        centers=_say_centers(design),
+        centers={name: at for name, at in centers.items() if at},
         rank=design.space.rank,
         details=details,
         notices=(*notices, *more),
     )
 
 
-def _build_defaults(design: CodedDesign) -> Contrasts:
+def _build_defaults(design: CodedDesign) -> tuple[list[Contrast], list[Notice]]:
     """Build the default contrasts; those that these rows cannot answer are left out and named."""
     requests, between = _split_defaults(design)
     contrasts: list[Contrast] = []
@@ -121,12 +118,18 @@ def _build_defaults(design: CodedDesign) -> Contrasts:
         notices.append(note("within", sentence, f"{fix}Subject." if between else None))
     elif not contrasts:
         parts = [part for request in requests if (part := build_settled_part(request, design))]
-        contrasts = [contrast for contrast, _ in parts]
-        notices += [_say_part(*part) for part in parts]
+        contrasts, notices = [one for one, _ in parts], [*notices, *(said for _, said in parts)]
+    if not contrasts and errors:
+        raise errors[0]
     if not contrasts:
-        raise errors[0] if errors else _no_contrast(between)
+        raise DesignError(
+            "No default contrast can be tested: people have several rows, and no term changes within people.",
+            found=f"only contrasts that compare people: {list_some(between)}",
+            expected="a term that changes within people, such as session",
+            fix="Give every person one row (leave out --pooling none), or add '+ session + subject'.",
+        )
     # the default mean has no part in the file name
-    return tuple(replace(c, label="") if c.expression == "mean()" else c for c in contrasts), notices
+    return [replace(one, label="") if one.expression == "mean()" else one for one in contrasts], notices
 
 
 def _split_defaults(design: CodedDesign) -> tuple[list[ContrastRequest], list[str]]:
@@ -135,46 +138,19 @@ def _split_defaults(design: CodedDesign) -> tuple[list[ContrastRequest], list[st
     if subjects is None:
         return list(requests), []
     columns = {
-        text: list(term.columns)
-        for term in design.coding.formula.terms
+        text: [name for name in term.columns if name != "subject"]
+        for term in design.formula.terms
         for text in (f"test({term.name})", quote_column(term.name))
     }
-    within = [
-        request
-        for request in requests
-        if _changes_within(design.variables[columns.get(request.expression, [])], subjects)
-    ]
+    counts = design.variables.groupby(subjects.to_numpy(), observed=True).nunique()
+    changing = set(counts.columns[(counts > 1).any()])  # columns that differ between the rows of a person
+    within = [one for one in requests if changing & set(columns.get(one.expression, []))]
     return within, [request.name or request.expression for request in requests if request not in within]
-
-
-def _changes_within(variables: pd.DataFrame, subjects: pd.Series) -> bool:
-    """Say whether any of these columns differs between the rows of one person."""
-    changing = [name for name in variables if name != "subject"]
-    counts = variables[changing].groupby(subjects.to_numpy(), observed=True).nunique()
-    return bool((counts > 1).any(axis=None))
-
-
-def _no_contrast(between: list[str]) -> DesignError:
-    return DesignError(
-        "No default contrast can be tested: people have several rows, and no term changes within people.",
-        found=f"only contrasts that compare people: {list_some(between)}",
-        expected="a term that changes within people, such as session",
-        fix="Give every person one row (leave out --pooling none), or add '+ session + subject'.",
-    )
-
-
-def _say_part(contrast: Contrast, n_whole: int) -> Notice:
-    return warn(
-        "contrasts",
-        f"No default contrast can be tested whole: of {contrast.name} the part that these rows settle is "
-        f"tested, {len(contrast.weights)} of {n_whole} degrees of freedom.",
-        "Name the contrasts that you want, or leave out or join levels with too few rows.",
-    )
 
 
 def _check_subjects(formula: str, design: CodedDesign) -> list[Notice]:
     """Warn of rows of one person that are treated as independent."""
-    if design.subjects is None or "subject" in design.coding.formula.columns:
+    if design.subjects is None or "subject" in design.formula.columns:
         return []
     fix = f'Write the formula as "{formula} + subject".'
     if design.is_own:
@@ -193,7 +169,7 @@ def _check_subjects(formula: str, design: CodedDesign) -> list[Notice]:
     ]
 
 
-def _check_labels(contrasts: tuple[Contrast, ...]) -> None:
+def _check_labels(contrasts: Sequence[Contrast]) -> None:
     seen: dict[str, Contrast] = {}
     for contrast in contrasts:
         other = seen.setdefault(contrast.label.casefold(), contrast)
@@ -204,12 +180,3 @@ def _check_labels(contrasts: tuple[Contrast, ...]) -> None:
                 expected="names that differ in their letters and digits",
                 fix='Rename one: --contrast "NAME = EXPRESSION".',
             )
-
-
-def _say_centers(design: CodedDesign) -> Mapping[str, Any]:
-    centered = {use.column for use in design.coding.formula.uses if use.role in ("bare", "inner")}
-    return {
-        name: dict(covariate.centers) if isinstance(covariate.centers, Mapping) else covariate.centers
-        for name, covariate in design.coding.covariates.items()
-        if name in centered and covariate.centers
-    }

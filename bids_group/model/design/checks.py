@@ -1,10 +1,15 @@
-"""Checks before fitting: each finding is a plain sentence with a fix."""
+"""What a design says about itself, in numbers that JSON can hold, and checks before fitting.
+
+Each finding of a check is a plain sentence with a fix.
+"""
 
 from __future__ import annotations
 
 import itertools
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +17,11 @@ import pandas as pd
 from scipy import stats
 
 from bids_group.errors import DesignError
-from bids_group.model.contrast.coded_design import CodedDesign
 from bids_group.model.contrast.sentences import say_number
-from bids_group.model.formula.coding import Coding, as_levels, is_numeric, levels_of
+from bids_group.model.formula.coding import CodedDesign, HierarchicalForm, as_levels, is_numeric, levels_of
 from bids_group.model.formula.parser import Formula
 from bids_group.records import Column, GroupAnalysis, Notice, note, warn
+from bids_group.row_space import inflation
 from bids_group.words import list_some, plural
 
 _FEW_DOF = 10  # below, a t threshold is over a tenth above that of the normal distribution
@@ -24,6 +29,84 @@ _HIGH_INFLATION = 10.0  # of the variance; intervals are over three times as wid
 _HIGH_CONDITION = 1e4  # of columns of unit norm
 _HIGH_LEVERAGE = 0.5  # the row moves its own fitted value by half of what it is moved
 _MOST_CODES = 10  # different whole numbers; more are hardly codes of groups
+_MOST_CELLS = 1000  # of more, those without rows are left out
+
+
+def describe(design: CodedDesign) -> dict[str, Any]:
+    """Collect rank, condition number, inflation of variance, leverage, cells, covariates and correlations.
+
+    Infinite numbers are left out: the inflation of a term that depends on others, the condition number
+    (None) of a design whose rank is deficient. Cells are those of the formula's factors (``subject`` aside),
+    correlations those of the columns that are not constant.
+    """
+    space, matrix = design.space, design.matrix
+    factors = [name for name in design.levels if name != "subject"]
+    counts = _count_cells(design, factors)
+    levels = [design.levels[name] for name in factors]
+    cells = sorted(counts) if math.prod(map(len, levels)) > _MOST_CELLS else itertools.product(*levels)
+    moving = [name for name in matrix if np.ptp(matrix[name].to_numpy()) > 0]
+    centered = matrix[moving].to_numpy() - matrix[moving].to_numpy().mean(axis=0)
+    standard = centered / np.linalg.norm(centered, axis=0)
+    return {
+        "rank": space.rank,
+        "n_rows": matrix.shape[0],
+        "n_regressors": matrix.shape[1],
+        "condition_number": space.condition_number if np.isfinite(space.condition_number) else None,
+        "vif": _inflate(design.form),
+        "leverage": dict(zip(map(str, matrix.index), space.leverage.tolist(), strict=True)),
+        "n_per_cell": [{**dict(zip(factors, cell, strict=True)), "n": counts[cell]} for cell in cells],
+        "covariates": _summarise_covariates(design),
+        "correlations": {"columns": moving, "matrix": np.round(standard.T @ standard, 12).tolist()},
+        "dependent_columns": [matrix.columns[index] for index in space.dependent_columns()],
+        "within_terms": [],
+    }
+
+
+def _count_cells(design: CodedDesign, factors: Sequence[str]) -> Counter[tuple[str, ...]]:
+    """Count the rows in each combination of levels that has any; all of them where there is no factor."""
+    named = (as_levels(design.variables[name]) for name in factors)
+    return Counter(zip(*named, strict=True)) if factors else Counter({(): len(design.variables)})
+
+
+def _inflate(form: HierarchicalForm) -> dict[str, float]:
+    """Generalised variance inflation factor of each term (Fox & Monette 1992), factors in sum-to-zero form.
+
+    ``det R₁₁ det R₂₂ / det R`` with R the correlations of all columns but the intercept; terms that
+    depend on others are left out.
+    """
+    blocks = {term.name: positions for term, positions in form.blocks.items() if term.factors}
+    used = [position for positions in blocks.values() for position in positions]
+    centered = form.matrix[:, used] - form.matrix[:, used].mean(axis=0)
+    lengths = np.linalg.norm(centered, axis=0)
+    standard = centered / np.where(lengths == 0, 1.0, lengths)
+    is_own = {name: np.isin(used, positions) for name, positions in blocks.items()}
+    found = {name: inflation(standard[:, own], standard[:, ~own]) for name, own in is_own.items()}
+    return {name: factor for name, factor in found.items() if factor is not None}
+
+
+def _summarise_covariates(design: CodedDesign) -> list[dict[str, Any]]:
+    """Summarise every covariate: over all rows, then in each level of each factor (``subject`` aside)."""
+    groups: list[tuple[dict[str, str], pd.DataFrame]] = [({}, design.variables)]
+    for factor, levels in design.levels.items():
+        named = as_levels(design.variables[factor])
+        groups += [({factor: one}, design.variables[named == one]) for one in levels if factor != "subject"]
+    columns = [
+        (name, group, rows[name].to_numpy(dtype=np.float64))
+        for name in design.covariates
+        for group, rows in groups
+    ]
+    return [
+        {
+            "name": name,
+            "group": group,
+            "n": len(values),
+            "mean": float(values.mean()),
+            "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
+            "min": float(values.min()),
+            "max": float(values.max()),
+        }
+        for name, group, values in columns
+    ]
 
 
 def check_variables(analysis: GroupAnalysis, formula: Formula, variables: pd.DataFrame) -> list[Notice]:
@@ -36,90 +119,6 @@ def check_variables(analysis: GroupAnalysis, formula: Formula, variables: pd.Dat
     """
     if not len(variables):
         raise DesignError(f"The analysis of '{analysis.first_level_contrast}' has no rows.")
-    _check_missing(variables)
-    coded = {use.column for factor in formula.factors for use in factor.uses if use.role == "factor"}
-    notices: list[Notice] = []
-    for name in map(str, variables):
-        values, column = variables[name], analysis.columns.get(name)
-        if is_numeric(values) and name not in coded:
-            notices += _check_codes(name, values, column)
-        else:
-            notices += [*_check_levels(name, values), *_check_lone(name, values, analysis.rows)]
-    return notices
-
-
-def _check_lone(name: str, values: pd.Series, rows: pd.DataFrame) -> Iterator[Notice]:
-    """Tell of a level in which several rows are of one person, where levels are of people."""
-    if "subject" not in rows or name == "subject":
-        return
-    people = pd.DataFrame({"level": as_levels(values), "subject": rows["subject"].astype(str)})
-    if people.groupby("subject")["level"].nunique().max() > 1:
-        return
-    for level, group in people.groupby("level"):
-        if len(group) > 1 and len(set(group["subject"])) == 1:
-            sentence = f"Only sub-{group['subject'].iloc[0]} has {name} = {level}: one person is no group."
-            yield warn("cells", sentence, f"Join levels, or leave out '{name}'.")
-
-
-def check_design(design: CodedDesign, details: Mapping[str, Any], *, has_noise: bool = True) -> list[Notice]:
-    """Check rank, degrees of freedom, cells, covariates, collinearity, leverage and centring.
-
-    ``has_noise``: the noise is estimated from the rows, which takes degrees of freedom; it is not where
-    variances are known.
-
-    Raises
-    ------
-    DesignError
-        No degrees of freedom are left.
-    """
-    n_rows, rank = design.X.shape[0], design.space.rank
-    if has_noise and n_rows - rank < 1:
-        _refuse_level_per_row(design.coding, n_rows)
-        raise DesignError(
-            "The design has as many independent columns as rows: nothing is left to judge noise by.",
-            found=f"{n_rows} rows, rank {rank}",
-            expected="at least one row more than the rank",
-            fix="Use fewer terms, or more people.",
-        )
-    return [
-        *_check_rank(design, details),
-        *(_check_dof(n_rows, rank) if has_noise else ()),
-        *_check_cells(design.coding, design.variables),
-        *(() if design.is_own else _check_covariates(design.coding, design.variables)),
-        *_check_collinearity(details, is_full_rank=rank == design.X.shape[1], is_own=design.is_own),
-        *_check_leverage(details, rank),
-        *_check_centering(design.coding),
-    ]
-
-
-def _refuse_level_per_row(coding: Coding, n_rows: int) -> None:
-    """Name the factor that leaves nothing to judge noise by, because each row has a level of its own."""
-    for name, levels in coding.levels.items():
-        if name == "subject" or len(levels) < n_rows:
-            continue
-        are_files = all(re.search(r"/|\.[A-Za-z]\w*$", level) for level in levels)
-        what = ": a map per person is no covariate here" if are_files else ""
-        raise DesignError(
-            f"The column '{name}' has a level of its own in each row{what}.",
-            found=f"{list_some(levels, 3)}: {len(levels)} levels in {n_rows} rows",
-            expected="a number, or a category with several people in each level",
-            fix=f"Leave '{name}' out of the formula"
-            + (", or give one number per person, such as its mean within a mask." if are_files else "."),
-        )
-
-
-def _check_centering(coding: Coding) -> Iterator[Notice]:
-    """Say what centring within a factor of the formula does, and what it does not."""
-    if coding.within in coding.levels and coding.covariates:
-        yield note(
-            "centering",
-            f"Covariates are centred within {coding.within}, which changes coefficients; mean(), slope() and "
-            f"test() hold {list_some(coding.covariates)} at the same value for everyone.",
-            f"To compare levels of {coding.within} each at its own mean, contrast the coefficients.",
-        )
-
-
-def _check_missing(variables: pd.DataFrame) -> None:
     for name in variables:
         values = variables[name]
         bad = values.isna() | (~np.isfinite(values) if is_numeric(values) else False)
@@ -129,6 +128,14 @@ def _check_missing(variables: pd.DataFrame) -> None:
                 expected="a value for every row of the analysis",
                 fix="Fill the values in, or drop these people with --missing drop.",
             )
+    coded = {use.column for use in formula.uses if use.role == "factor"}
+    notices: list[Notice] = []
+    for name in map(str, variables):
+        if is_numeric(variables[name]) and name not in coded:
+            notices += _check_codes(name, variables[name], analysis.columns.get(name))
+        else:
+            notices += _check_levels(name, variables[name], analysis.rows)
+    return notices
 
 
 def _check_codes(name: str, values: pd.Series, column: Column | None) -> Iterator[Notice]:
@@ -157,7 +164,8 @@ def _check_codes(name: str, values: pd.Series, column: Column | None) -> Iterato
         )
 
 
-def _check_levels(name: str, values: pd.Series) -> Iterator[Notice]:
+def _check_levels(name: str, values: pd.Series, rows: pd.DataFrame) -> Iterator[Notice]:
+    """Refuse one level for all; tell of levels without rows, and of those with rows of one person alone."""
     present = levels_of(values)
     if len(present) == 1:
         raise DesignError(
@@ -170,66 +178,114 @@ def _check_levels(name: str, values: pd.Series) -> Iterator[Notice]:
         absent = [str(level) for level in values.cat.categories if str(level) not in present]
         if absent:
             yield note("levels", f"No analysed row has {name} = {list_some(absent)}: it has no column.")
+    if "subject" not in rows or name == "subject":
+        return
+    people = pd.DataFrame({"level": as_levels(values), "subject": rows["subject"].astype(str)})
+    if people.groupby("subject")["level"].nunique().max() > 1:  # levels are not of people
+        return
+    for level, group in people.groupby("level"):
+        if len(group) > 1 and len(set(group["subject"])) == 1:
+            sentence = f"Only sub-{group['subject'].iloc[0]} has {name} = {level}: one person is no group."
+            yield warn("cells", sentence, f"Join levels, or leave out '{name}'.")
 
 
-def _check_rank(design: CodedDesign, details: Mapping[str, Any]) -> Iterator[Notice]:
-    dependent = details["dependent_columns"]
-    if dependent:
-        empty = [name for name in dependent if not design.matrix[name].any()]
-        tied = [name for name in dependent if name not in empty]
-        fold = design.coding.fold
-        said = [f"{list_some(fold(tied))} depend on each other"] if tied else []
-        said += (
-            [f"{list_some(fold(empty))} {plural(len(empty), 'is', 'are')} 0 in every row"] if empty else []
+def check_design(design: CodedDesign, details: Mapping[str, Any], *, has_noise: bool) -> list[Notice]:
+    """Check rank, degrees of freedom, cells, covariates, collinearity, leverage and centring.
+
+    ``details``: what `describe` says of the design; ``has_noise``: the noise is estimated from the rows,
+    which takes degrees of freedom; it is not where variances are known.
+
+    Raises
+    ------
+    DesignError
+        No degrees of freedom are left.
+    """
+    dof = len(design.X) - design.space.rank if has_noise else None
+    if dof is not None and dof < 1:
+        raise _no_dof(design)
+    return [
+        *_check_rank(design, dof),
+        *_check_cells(design),
+        *(() if design.is_own else _check_covariates(design)),
+        *_check_collinearity(design, details),
+        *_check_leverage(design, details),
+    ]
+
+
+def _no_dof(design: CodedDesign) -> DesignError:
+    """Say that nothing is left to judge noise by, or which factor has a level of its own for each row."""
+    n_rows = len(design.X)
+    for name, levels in design.levels.items():
+        if name == "subject" or len(levels) < n_rows:
+            continue
+        are_files = all(re.search(r"/|\.[A-Za-z]\w*$", level) for level in levels)
+        what = ": a map per person is no covariate here" if are_files else ""
+        instead = ", or give one number per person, such as its mean within a mask" if are_files else ""
+        return DesignError(
+            f"The column '{name}' has a level of its own in each row{what}.",
+            found=f"{list_some(levels, 3)}: {len(levels)} levels in {n_rows} rows",
+            expected="a number, or a category with several people in each level",
+            fix=f"Leave '{name}' out of the formula{instead}.",
         )
-        sentence = f"The design has {details['n_regressors']} columns but rank {details['rank']}"
+    return DesignError(
+        "The design has as many independent columns as rows: nothing is left to judge noise by.",
+        found=f"{n_rows} rows, rank {design.space.rank}",
+        expected="at least one row more than the rank",
+        fix="Use fewer terms, or more people.",
+    )
+
+
+def _check_rank(design: CodedDesign, dof: int | None) -> Iterator[Notice]:
+    n_rows, rank = len(design.X), design.space.rank
+    dependent = [design.columns[index] for index in design.space.dependent_columns()]
+    empty = design.fold([name for name in dependent if not design.matrix[name].any()])
+    tied = design.fold([name for name in dependent if design.matrix[name].any()])
+    if dependent:
+        said = [f"{list_some(tied)} depend on each other"] if tied else []
+        said += [f"{list_some(empty)} {plural(len(empty), 'is', 'are')} 0 in every row"] if empty else []
+        sentence = f"The design has {len(design.columns)} columns but rank {rank}: {', and '.join(said)}."
         fix = "Leave out a term that says the same as others; contrasts that depend on it are refused."
-        yield warn("rank", f"{sentence}: {', and '.join(said)}.", fix)
-
-
-def _check_dof(n_rows: int, rank: int) -> Iterator[Notice]:
-    if n_rows - rank < _FEW_DOF:
-        sentence = f"Only {n_rows - rank} degrees of freedom are left ({n_rows} rows, rank {rank})."
+        yield warn("rank", sentence, fix)
+    if dof is not None and dof < _FEW_DOF:
+        sentence = f"Only {dof} degrees of freedom are left ({n_rows} rows, rank {rank})."
         yield warn("dof", sentence, "Use fewer terms, or more people.")
 
 
-def _check_cells(coding: Coding, variables: pd.DataFrame) -> Iterator[Notice]:
+def _check_cells(design: CodedDesign) -> Iterator[Notice]:
     """Empty and one-row cells of every factor and every crossing of factors that the formula has."""
     crossings = dict.fromkeys(
-        tuple(column for column in term.columns if column in coding.levels and column != "subject")
-        for term in coding.formula.terms
+        tuple(column for column in term.columns if column in design.levels and column != "subject")
+        for term in design.formula.terms
     )
-    for factors in crossings:
-        if not factors:
-            continue
-        named = pd.DataFrame({name: as_levels(variables[name]) for name in factors})
-        counts = named.value_counts().to_dict()
+    for factors in filter(None, crossings):
+        counts = _count_cells(design, factors)
         leave = "the interaction." if len(factors) > 1 else f"'{factors[0]}'."
         for wanted, what in ((0, "no row"), (1, "one row only")):
             said = [
                 ", ".join(f"{name} = {level}" for name, level in zip(factors, cell, strict=True))
-                for cell in itertools.product(*(coding.levels[name] for name in factors))
-                if counts.get(cell, 0) == wanted
+                for cell in itertools.product(*(design.levels[name] for name in factors))
+                if counts[cell] == wanted
             ]
             if said:
                 sentence = f"There is {what} with {'; '.join(said[:8])}."
                 yield warn("cells", sentence, f"Join levels, or leave out {leave}")
 
 
-def _check_covariates(coding: Coding, variables: pd.DataFrame) -> Iterator[Notice]:
-    for name in coding.covariates:
-        values = variables[name].to_numpy(dtype=np.float64)
+def _check_covariates(design: CodedDesign) -> Iterator[Notice]:
+    for name in design.covariates:
+        values = design.variables[name].to_numpy(dtype=np.float64)
         if np.ptp(values) == 0:
             sentence = f"The covariate '{name}' is {say_number(values[0])} in every row."
             yield warn("constant", sentence, f"Leave '{name}' out of the formula.")
             continue
-        for factor, levels in coding.levels.items():
+        for factor, levels in design.levels.items():
             if factor != "subject":
-                named = as_levels(variables[factor])
+                named = as_levels(design.variables[factor])
                 yield from _check_groups(name, factor, {level: values[named == level] for level in levels})
 
 
 def _check_groups(name: str, factor: str, groups: Mapping[str, Any]) -> Iterator[Notice]:
+    """Tell where a covariate is constant in a level of a factor, or differs between its levels."""
     constant = [level for level, values in groups.items() if len(values) > 1 and np.ptp(values) == 0]
     for level in constant:
         sentence = (
@@ -253,15 +309,15 @@ def _check_groups(name: str, factor: str, groups: Mapping[str, Any]) -> Iterator
         )
 
 
-def _check_collinearity(details: Mapping[str, Any], *, is_full_rank: bool, is_own: bool) -> Iterator[Notice]:
+def _check_collinearity(design: CodedDesign, details: Mapping[str, Any]) -> Iterator[Notice]:
     high = {name: value for name, value in details["vif"].items() if value > _HIGH_INFLATION}
     if high:
         said = ", ".join(f"{name} {say_number(value)}" for name, value in high.items())
         sentence = f"Terms are nearly told by the others (variance inflation: {said})."
         yield warn("collinearity", sentence, "Expect wide intervals; leave one of them out, or combine them.")
     condition = details["condition_number"]
-    if is_full_rank and not high and condition is not None and condition > _HIGH_CONDITION:
-        where = "in the table" if is_own else "--center grand"
+    if not high and condition is not None and condition > _HIGH_CONDITION:
+        where = "in the table" if design.is_own else "--center grand"
         yield warn(
             "collinearity",
             "The columns of the design nearly depend on each other "
@@ -270,10 +326,18 @@ def _check_collinearity(details: Mapping[str, Any], *, is_full_rank: bool, is_ow
         )
 
 
-def _check_leverage(details: Mapping[str, Any], rank: int) -> Iterator[Notice]:
-    limit = max(_HIGH_LEVERAGE, 3 * rank / details["n_rows"])
-    high = [f"{label} {value:.2f}" for label, value in details["leverage"].items() if value > limit]
-    if high:
-        sentence = f"These rows weigh heavily on the fit (leverage, 1 at most: {', '.join(high[:8])})."
+def _check_leverage(design: CodedDesign, details: Mapping[str, Any]) -> Iterator[Notice]:
+    """Tell of rows that weigh heavily, and what centring within a factor does, and what it does not."""
+    limit = max(_HIGH_LEVERAGE, 3 * design.space.rank / len(design.X))
+    heavy = [f"{label} {value:.2f}" for label, value in details["leverage"].items() if value > limit]
+    if heavy:
+        sentence = f"These rows weigh heavily on the fit (leverage, 1 at most: {', '.join(heavy[:8])})."
         fix = "Check their covariates for typing errors, and see whether results hold without them."
         yield warn("leverage", sentence, fix)
+    if design.within in design.levels and design.covariates:
+        yield note(
+            "centering",
+            f"Covariates are centred within {design.within}, which changes coefficients; mean(), slope() and "
+            f"test() hold {list_some(design.covariates)} at the same value for everyone.",
+            f"To compare levels of {design.within} each at its own mean, contrast the coefficients.",
+        )

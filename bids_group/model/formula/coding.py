@@ -1,10 +1,12 @@
 """From people to regressors: a formula with its levels, centres and codings fixed by the analysed rows.
 
-The same `Coding` turns the analysed people into the design matrix and hypothetical people into rows of it.
+The same `CodedDesign` turns analysed people into the design matrix, and hypothetical people into rows of it.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import re
 import warnings
 from collections import Counter
@@ -21,6 +23,7 @@ from formulaic.errors import FormulaicError
 from bids_group.errors import BidsGroupError, DesignError, FormulaError
 from bids_group.model.formula.factors import Factor, Use
 from bids_group.model.formula.parser import Formula, Term, centering_factor
+from bids_group.row_space import RowSpace, independent
 from bids_group.words import list_some, quote_column
 
 Array = npt.NDArray[np.float64]
@@ -43,7 +46,6 @@ class Covariate:
     per level of the factor of ``within:FACTOR``.
     """
 
-    name: str
     mean: float
     sd: float
     minimum: float
@@ -52,22 +54,67 @@ class Covariate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Coding:
-    """A formula with everything that the analysed rows settle.
+class HierarchicalForm:
+    """The column space of a formula, written anew so that a term's coefficients have a meaning of their own.
 
-    ``levels``: of each categorical column, first = reference; ``within``: the factor of ``within:FACTOR``;
-    ``columns``: names of the regressors; ``positions``: of each term's regressors among them; ``reach``: of
-    what size the numbers are from which each regressor is computed, in its own units, ``(n_regressors,)``.
+    It has an intercept, every lower-order term, factors whose columns sum to zero over their levels, and
+    centred covariates. ``matrix``: ``(n_rows, n_columns)``; ``blocks``: each term with its columns,
+    lower-order terms first, the intercept (the term without factors) among them; ``missing``: terms whose
+    columns the formula cannot express: it is not hierarchical there.
+    """
+
+    matrix: Array
+    space: RowSpace
+    blocks: dict[Term, list[int]]
+    missing: tuple[Term, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CodedDesign:
+    """A formula with everything that the analysed rows settle: all that a contrast is made from.
+
+    ``variables``: raw values of the formula's columns, by row; ``within``: the factor of ``within:FACTOR``;
+    ``levels``: of each categorical column, first = reference; ``matrix``: the design, ``(n_rows,
+    n_regressors)``; ``positions``: of each term's regressors among its columns; ``is_own``: the matrix is the
+    user's own, so that nothing is known of what its columns mean; ``subjects``: whose row each is, where
+    people have several rows; ``are_conditions``: these are one per first-level contrast.
     """
 
     formula: Formula
+    variables: pd.DataFrame
+    centering: str
+    within: str | None
     levels: Mapping[str, tuple[str, ...]]
     covariates: Mapping[str, Covariate]
-    within: str | None
     spec: Any
+    matrix: pd.DataFrame
     columns: tuple[str, ...]
     positions: Mapping[Term, tuple[int, ...]]
-    reach: Array
+    is_own: bool = False
+    subjects: pd.Series | None = None
+    are_conditions: bool = False
+
+    @functools.cached_property
+    def X(self) -> Array:  # noqa: N802
+        """Design matrix, ``(n_rows, n_regressors)``."""
+        return np.asarray(self.matrix.to_numpy(), dtype=np.float64)
+
+    @functools.cached_property
+    def space(self) -> RowSpace:
+        """Row space of the design."""
+        return RowSpace.of(self.X)
+
+    @functools.cached_property
+    def form(self) -> HierarchicalForm:
+        """Hierarchical form, with covariates centred at their overall mean.
+
+        Where that is another space (covariates centred within a factor that the formula lacks), covariates
+        are centred as the design centres them.
+        """
+        own = grand = _write_hierarchically(self, "grand")
+        if grand.missing and self.within is not None:
+            own = _write_hierarchically(self, f"within:{self.within}")
+        return grand if own.missing else own
 
     def evaluate(self, people: pd.DataFrame) -> Array:
         """Make rows of the design, ``(n_people, n_regressors)``, from raw values of the formula's columns."""
@@ -82,15 +129,6 @@ class Coding:
             named.append(str(self.within))
         return tuple(dict.fromkeys(named))
 
-    @property
-    def n_covariates(self) -> tuple[int, ...]:
-        """How many covariates each regressor is made of."""
-        counts = [0] * len(self.columns)
-        for term, positions in self.positions.items():
-            for at in positions:
-                counts[at] = sum(name in self.covariates for name in term.columns)
-        return tuple(counts)
-
     def fold(self, columns: Sequence[str]) -> list[str]:
         """Name columns briefly: those of a term of ``subject`` with many people are counted."""
         people = {
@@ -104,11 +142,17 @@ class Coding:
         return [name if n == whole.get(name, n) else f"{n} of {name}" for name, n in n_of.items()]
 
 
-def build_coding(formula: Formula, variables: pd.DataFrame, centering: str) -> tuple[Coding, pd.DataFrame]:
+def code_design(formula: Formula, variables: pd.DataFrame, centering: str, **facts: Any) -> CodedDesign:
     """Settle levels, centres and codings from the analysed rows, and build their design matrix.
 
-    ``variables``: one row per observation, every column that the formula and its centring need;
-    ``centering``: ``grand``, ``none`` or ``within:FACTOR``. The matrix is ``(n_rows, n_regressors)``.
+    Parameters
+    ----------
+    variables
+        One row per observation, every column that the formula and its centring need.
+    centering
+        ``grand``, ``none`` or ``within:FACTOR``.
+    facts
+        What else is known of the rows: ``is_own``, ``subjects``, ``are_conditions`` of the `CodedDesign`.
 
     Raises
     ------
@@ -118,18 +162,17 @@ def build_coding(formula: Formula, variables: pd.DataFrame, centering: str) -> t
         Values that are missing or not finite.
     """
     within = centering_factor(centering, variables.columns)
-    categorical = _categorical_columns(formula, variables)
-    if within is not None and within not in categorical and is_numeric(variables[within]):
+    levels = {name: levels_of(variables[name]) for name in _categorical_columns(formula, variables)}
+    if within is not None and within not in levels and is_numeric(variables[within]):
         raise DesignError(
             f"The centring 'within:{within}' needs a categorical column.",
             found=f"{within} is numeric",
             fix=f"Say --categorical {within}.",
         )
-    levels = {name: levels_of(variables[name]) for name in categorical}
     covariates = {
-        name: _summarise(name, variables, centering, within)
+        name: _summarise(variables[name], centering, None if within is None else variables[within])
         for name in formula.columns
-        if name not in categorical
+        if name not in levels
     }
     for factor in formula.factors:
         for name in (name for name in factor.divisors if covariates[name].centers):
@@ -139,20 +182,21 @@ def build_coding(formula: Formula, variables: pd.DataFrame, centering: str) -> t
                 fix="Say --center none, or add the finished column to participants.tsv.",
             )
     symbols = _code_people(formula, variables, levels, covariates, within)
-    matrix, spec = _evaluate(formula, None, symbols, "these rows")
+    numbers, spec = _evaluate(formula, None, symbols, "these rows")
     columns = tuple(_display(formula, name) for name in spec.column_names)
-    positions = dict(zip(formula.terms, map(tuple, spec.term_indices.values()), strict=True))
-    coding = Coding(
+    return CodedDesign(
         formula=formula,
+        variables=variables,
+        centering=centering,
+        within=within,
         levels=levels,
         covariates=covariates,
-        within=within,
         spec=spec,
+        matrix=pd.DataFrame(numbers, index=variables.index, columns=list(columns)),
         columns=columns,
-        positions=positions,
-        reach=_reach(matrix, positions, covariates),
+        positions=dict(zip(formula.terms, map(tuple, spec.term_indices.values()), strict=True)),
+        **facts,
     )
-    return coding, pd.DataFrame(matrix, index=variables.index, columns=list(columns))
 
 
 def is_numeric(values: pd.Series) -> bool:
@@ -162,9 +206,7 @@ def is_numeric(values: pd.Series) -> bool:
 
 def as_levels(values: pd.Series) -> pd.Series:
     """Write values as levels: text, whole numbers without a decimal point."""
-    if is_numeric(values):
-        return values.map(lambda value: f"{value:.15g}")
-    return values.astype(str)
+    return values.map(lambda value: f"{value:.15g}") if is_numeric(values) else values.astype(str)
 
 
 def levels_of(values: pd.Series) -> tuple[str, ...]:
@@ -175,6 +217,42 @@ def levels_of(values: pd.Series) -> tuple[str, ...]:
     if is_numeric(values):
         return tuple(f"{value:.15g}" for value in sorted(values.unique()))
     return tuple(sorted(values.astype(str).unique()))
+
+
+def _categorical_columns(formula: Formula, variables: pd.DataFrame) -> tuple[str, ...]:
+    """Find the columns that are categories, by their values or by ``C()``, and are used as nothing else."""
+    found: dict[str, Factor] = {}
+    pairs = [(factor, use) for factor in formula.factors for use in factor.uses]
+    for factor, use in pairs:
+        is_text = not is_numeric(variables[use.column])
+        if is_text and use.role in ("inner", "raw"):
+            raise FormulaError(
+                f"'{factor.text}' computes with the column '{use.column}', which is categorical.",
+                found=f"levels {list_some(levels_of(variables[use.column]), 6)}",
+                expected="a numeric column",
+                fix=f"Use '{quote_column(use.column)}' by itself, or say --numeric {use.column}.",
+            )
+        if is_text or use.role == "factor":
+            found.setdefault(use.column, factor)
+    for factor, use in pairs:
+        if use.column in found and use.role != "factor" and is_numeric(variables[use.column]):
+            raise FormulaError(
+                f"The formula uses '{use.column}' both as a category and as a number.",
+                found=f"{found[use.column].text} and {factor.text}",
+                fix="Use one of the two.",
+            )
+    return tuple(found)
+
+
+def _summarise(column: pd.Series, centering: str, within: pd.Series | None) -> Covariate:
+    values = column.to_numpy(dtype=np.float64)
+    centers: float | dict[str, float] = float(values.mean()) if centering == "grand" else 0.0
+    if within is not None:
+        means = pd.Series(values).groupby(as_levels(within).to_numpy()).mean()
+        centers = {str(level): float(mean) for level, mean in means.items()}
+    sd = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    low, high = float(values.min()), float(values.max())
+    return Covariate(mean=float(values.mean()), sd=sd, minimum=low, maximum=high, centers=centers)
 
 
 def _code_people(
@@ -203,59 +281,6 @@ def _code_people(
         return values - as_levels(people[within]).map(dict(covariate.centers)).to_numpy(dtype=np.float64)
 
     return pd.DataFrame({use.symbol: code(use) for use in formula.uses}, index=people.index)
-
-
-def _categorical_columns(formula: Formula, variables: pd.DataFrame) -> tuple[str, ...]:
-    """Find the columns that are categories, by their values or by ``C()``, and are used as nothing else."""
-    found: dict[str, Factor] = {}
-    pairs = [(factor, use) for factor in formula.factors for use in factor.uses]
-    for factor, use in pairs:
-        is_text = not is_numeric(variables[use.column])
-        if is_text and use.role in ("inner", "raw"):
-            raise FormulaError(
-                f"'{factor.text}' computes with the column '{use.column}', which is categorical.",
-                found=f"levels {list_some(levels_of(variables[use.column]), 6)}",
-                expected="a numeric column",
-                fix=f"Use '{quote_column(use.column)}' by itself, or say --numeric {use.column}.",
-            )
-        if is_text or use.role == "factor":
-            found.setdefault(use.column, factor)
-    for factor, use in pairs:
-        if use.column in found and use.role != "factor" and is_numeric(variables[use.column]):
-            raise FormulaError(
-                f"The formula uses '{use.column}' both as a category and as a number.",
-                found=f"{found[use.column].text} and {factor.text}",
-                fix="Use one of the two.",
-            )
-    return tuple(found)
-
-
-def _summarise(name: str, variables: pd.DataFrame, centering: str, within: str | None) -> Covariate:
-    values = variables[name].to_numpy(dtype=np.float64)
-    centers: float | dict[str, float] = float(values.mean()) if centering == "grand" else 0.0
-    if within is not None:
-        means = pd.Series(values).groupby(as_levels(variables[within]).to_numpy()).mean()
-        centers = {str(level): float(mean) for level, mean in means.items()}
-    return Covariate(
-        name=name,
-        mean=float(values.mean()),
-        sd=float(values.std(ddof=1)) if len(values) > 1 else 0.0,
-        minimum=float(values.min()),
-        maximum=float(values.max()),
-        centers=centers,
-    )
-
-
-def _reach(
-    matrix: Array, positions: Mapping[Term, tuple[int, ...]], covariates: Mapping[str, Covariate]
-) -> Array:
-    """Size of each regressor, times how far from zero its covariates lie for their SD: 2000 ± 5 has 400."""
-    reach: Array = np.abs(matrix).max(axis=0)
-    for term, columns in positions.items():
-        known = [covariates[name] for name in term.columns if name in covariates]
-        far = sum(max(abs(one.minimum), abs(one.maximum)) / one.sd for one in known if one.sd)
-        reach[list(columns)] *= max(1.0, far)
-    return reach
 
 
 def _evaluate(formula: Formula, spec: Any, symbols: pd.DataFrame, whom: str) -> tuple[Array, Any]:
@@ -289,11 +314,10 @@ def _explain(formula: Formula, symbols: pd.DataFrame, reason: str, whom: str) ->
                 found=_display(formula, inner[1] if inner else reason),
                 fix="Change the function or its options, or add the finished column to participants.tsv.",
             )
-        bad = np.flatnonzero(is_bad)
-        if len(bad):
+        if is_bad.any():
+            people = list_some(symbols.index[np.flatnonzero(is_bad)], 6)
             return DesignError(
-                f"'{factor.text}' in the formula is not a finite number for "
-                f"{list_some(symbols.index[bad], 6)}.",
+                f"'{factor.text}' in the formula is not a finite number for {people}.",
                 found="a logarithm or root of a number ≤ 0, or a division by 0",
                 expected=f"a finite number from {whom}",
                 fix="Correct these values, or use another function.",
@@ -306,3 +330,44 @@ def _display(formula: Formula, name: str) -> str:
     for use in formula.uses:
         name = name.replace(use.symbol, use.column if use.role == "bare" else quote_column(use.column))
     return name
+
+
+def _write_hierarchically(design: CodedDesign, centering: str) -> HierarchicalForm:
+    n_rows = len(design.variables)
+    bases = {factor.code: _factor_columns(factor, design, centering) for factor in design.formula.factors}
+    terms: dict[frozenset[str], Term] = {term.key: term for term in design.formula.terms}
+    for term in design.formula.terms:
+        for size in range(len(term.factors)):
+            for factors in itertools.combinations(term.factors, size):
+                lower = Term(factors=factors)
+                terms.setdefault(lower.key, lower)
+    matrix: Array = np.empty((n_rows, 0))
+    blocks: dict[Term, list[int]] = {}
+    for term in sorted(terms.values(), key=lambda term: len(term.factors)):
+        product = np.ones((n_rows, 1))
+        for factor in term.factors:  # each column by each
+            product = (product[:, :, None] * bases[factor.code][:, None, :]).reshape(n_rows, -1)
+        blocks[term] = list(range(matrix.shape[1], matrix.shape[1] + product.shape[1]))
+        matrix = np.column_stack([matrix, product])
+    space, rank = RowSpace.of(matrix), design.space.rank
+    missing = tuple(
+        term
+        for term, at in blocks.items()
+        if space.rank < rank or (at and RowSpace.of(np.column_stack([design.X, matrix[:, at]])).rank > rank)
+    )
+    return HierarchicalForm(matrix=matrix, space=space, blocks=blocks, missing=missing)
+
+
+def _factor_columns(factor: Factor, design: CodedDesign, centering: str) -> Array:
+    """Code a factor by itself: levels by columns that sum to zero over them, covariates centred."""
+    column = factor.columns[0]
+    if column in design.levels and (factor.is_bare or factor.is_coded):
+        names, levels = as_levels(design.variables[column]).to_numpy(), design.levels[column]
+        deviations = [(names == level) - 1 / len(levels) for level in levels[1:]]
+        return np.column_stack([np.empty((len(names), 0)), *deviations])
+    alone = Formula(text=factor.text, terms=(Term(factors=()), Term(factors=(factor,))))
+    own = "none" if factor.divisors else centering  # what is divided by is not centred in the design either
+    made = code_design(alone, design.variables, own).X[:, 1:]
+    if factor.divisors or not (factor.is_bare or factor.is_inner):
+        made = made - made.mean(axis=0)
+    return made[:, independent(made)]

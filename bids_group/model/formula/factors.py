@@ -83,13 +83,12 @@ def read_column(column: str, position: int, formula: str, columns: Collection[st
     """Read a factor that is a column by itself, which stands at ``position`` of the formula."""
     if column not in columns:
         odd = [name for name in columns if len(name) > len(column) and formula.startswith(name, position)]
+        fix = fix_column(column, columns) or "Correct the name, or add the column to participants.tsv."
         raise FormulaError(
             f"The formula names the column '{column}', which does not exist.",
             found=point_at(formula, position),
             expected=say_columns(columns),
-            fix=f"Write `{odd[0]}` in backticks."
-            if odd
-            else fix_column(column, columns) or "Correct the name, or add the column to participants.tsv.",
+            fix=f"Write `{odd[0]}` in backticks." if odd else fix,
         )
     use = Use(column=column, role="bare")
     return Factor(text=column, code=use.symbol, uses=(use,))
@@ -97,10 +96,9 @@ def read_column(column: str, position: int, formula: str, columns: Collection[st
 
 def say_columns(columns: Collection[str]) -> str:
     """Name the columns that a formula may use; says so where no table gives any."""
-    has_table = not set(columns) <= {"subject", "session"}
-    return f"one of {list_some(columns)}" + (
-        "" if has_table else " (there is no participants.tsv, or it has no columns)"
-    )
+    lacks_table = set(columns) <= {"subject", "session"}
+    why = " (there is no participants.tsv, or it has no columns)" if lacks_table else ""
+    return f"one of {list_some(columns)}{why}"
 
 
 def fix_column(name: str, columns: Collection[str]) -> str | None:
@@ -110,24 +108,9 @@ def fix_column(name: str, columns: Collection[str]) -> str | None:
     return suggest(name, columns)
 
 
-def read_call(source: str, position: int, formula: str, columns: Collection[str]) -> Factor:
-    """Read a factor that is a call, such as ``poly(age, 2)``; ``position`` is where it starts in the formula.
-
-    Raises
-    ------
-    FormulaError
-        Anything that is not on the allow-list, or a column that does not exist.
-    """
-    return _CallReader(source, position, formula, columns).read()
-
-
 _BACKTICKED = re.compile(r"`([^`]*)`|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 _HIDDEN = re.compile(r"b_((?:[0-9a-f]{2})+)_")
-
-
-def _hide_backticks(source: str) -> str:
-    """Write names in backticks as identifiers, which Python's parser can read."""
-    return _BACKTICKED.sub(lambda m: m[0] if m[1] is None else f"b_{m[1].encode().hex()}_", source)
+"""What a name in backticks is written as, for Python's parser to read."""
 
 
 def _unhide(name: str) -> str:
@@ -135,8 +118,12 @@ def _unhide(name: str) -> str:
     return bytes.fromhex(match[1]).decode() if match else name
 
 
-class _CallReader:
-    """Walks the syntax tree of one call, checks every node, and writes it anew."""
+class CallReader:
+    """Reads a call such as ``poly(age, 2)``: walks its syntax tree, checks every node, and writes it anew.
+
+    ``position`` is where the call, ``source``, starts in the formula. What is not on the allow-list, or a
+    column that does not exist, is a `FormulaError`.
+    """
 
     def __init__(self, source: str, position: int, formula: str, columns: Collection[str]) -> None:
         self.source, self.position, self.formula, self.columns = source, position, formula, columns
@@ -144,20 +131,20 @@ class _CallReader:
         self.divisors: list[str] = []
 
     def read(self) -> Factor:
+        """Read the whole call as one factor."""
+        hidden = _BACKTICKED.sub(lambda m: m[0] if m[1] is None else f"b_{m[1].encode().hex()}_", self.source)
         try:
-            tree = ast.parse(_hide_backticks(self.source).strip(), mode="eval").body
+            tree = ast.parse(hidden.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             fix = "Check the brackets, commas and operators."
             raise self._error(self.source, "cannot be read", fix) from error
         try:
-            code = ast.unparse(self._visit(tree, "inner"))
+            text = code = ast.unparse(self._visit(tree, "inner"))
         except RecursionError as error:
-            raise self._error(
-                self.source, "is nested too deeply", "Compute the column beforehand."
-            ) from error
+            fix = "Compute the column beforehand."
+            raise self._error(self.source, "is nested too deeply", fix) from error
         if not self.uses:
             raise self._error(self.source, "has no column in it", "Name a column, for example I(age**2).")
-        text = code
         for use in self.uses:
             text = text.replace(use.symbol, quote_column(use.column))
         uses, divisors = tuple(dict.fromkeys(self.uses)), tuple(dict.fromkeys(self.divisors))
@@ -178,21 +165,17 @@ class _CallReader:
         return FormulaError(f"'{shown}' in the formula {what}.", found=found, expected=expected, fix=fix)
 
     def _visit(self, node: ast.expr, role: Role) -> ast.expr:
+        """Write a node anew, with neutral symbols for columns, which are used in this role."""
         if isinstance(node, ast.Call):
             return self._visit_call(node, role)
-        if isinstance(node, ast.Name):
-            return self._visit_name(node, role)
-        if isinstance(node, ast.BinOp) and isinstance(
-            node.op, ast.Add | ast.Sub | ast.Mult | ast.Div | ast.Pow
-        ):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, _OPERATORS):
             return self._visit_arithmetic(node, role)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
             return ast.UnaryOp(op=node.op, operand=self._visit(node.operand, role))
         if isinstance(node, ast.Constant) and type(node.value) in (int, float):
             return node
-        raise self._error(node)
-
-    def _visit_name(self, node: ast.Name, role: Role) -> ast.expr:
+        if not isinstance(node, ast.Name):
+            raise self._error(node)
         column = _unhide(node.id)
         offset = max(self.source.find(quote_column(column)), 0)
         read_column(column, self.position + offset, self.formula, self.columns)
@@ -225,19 +208,17 @@ class _CallReader:
             raise self._error(node.func, "is not a function that a formula may call")
         if not node.args or any(isinstance(argument, ast.Starred) for argument in node.args):
             raise self._error(node, "needs a column", f"Write {name}(age).")
-        if name == "C":
-            return self._visit_coding(node)
-        inner: Role = role if name in ("I", "poly") else "raw"
         first, *others = node.args
-        arguments = [self._visit(first, inner), *map(self._option, others)]
-        return ast.Call(func=node.func, args=arguments, keywords=self._keywords(node))
+        if name == "C":
+            return self._visit_coding(node, first, others)
+        inner: Role = role if name in ("I", "poly") else "raw"
+        return self._call(node, [self._visit(first, inner), *map(self._option, others)])
 
-    def _visit_coding(self, node: ast.Call) -> ast.expr:
-        column, *coding = node.args
-        if not isinstance(column, ast.Name) or len(coding) > 1:
+    def _visit_coding(self, node: ast.Call, column: ast.expr, codings: list[ast.expr]) -> ast.expr:
+        if not isinstance(column, ast.Name) or len(codings) > 1:
             fix = "Write C(group) or C(group, contr.sum)."
             raise self._error(node, "is not a column and a coding", fix)
-        arguments = [self._visit_name(column, "factor"), *map(self._coding, coding)]
+        arguments = [self._visit(column, "factor"), *map(self._coding, codings)]
         for keyword in node.keywords:
             if keyword.arg != "contrasts":
                 what = f"has the option '{keyword.arg}', which is not allowed"
@@ -247,23 +228,26 @@ class _CallReader:
         return ast.Call(func=node.func, args=arguments, keywords=keywords)
 
     def _coding(self, node: ast.expr) -> ast.expr:
-        func = node.func if isinstance(node, ast.Call) else node
-        if ast.unparse(func) not in (*_CODINGS, *_PATSY_CODINGS):
+        called = node if isinstance(node, ast.Call) else None
+        name = ast.unparse(node if called is None else called.func)
+        if name not in (*_CODINGS, *_PATSY_CODINGS):
             fix = "Use contr.treatment('level'), contr.sum or contr.helmert."
             raise self._error(node, "is not a coding", fix, ", ".join(_CODINGS))
-        if isinstance(node, ast.Call):
-            arguments = [self._option(argument) for argument in node.args]
-            return ast.Call(func=func, args=arguments, keywords=self._keywords(node))
-        is_bare_treatment = ast.unparse(node) == "Treatment"
-        return ast.parse("contr.treatment", mode="eval").body if is_bare_treatment else node
+        if called is not None:
+            return self._call(called, list(map(self._option, called.args)))
+        return ast.parse("contr.treatment", mode="eval").body if name == "Treatment" else node
 
-    def _keywords(self, node: ast.Call) -> list[ast.keyword]:
+    def _call(self, node: ast.Call, arguments: list[ast.expr]) -> ast.expr:
+        """Write a call anew, with arguments that were checked and the options that are allowed."""
         for keyword in node.keywords:
             if keyword.arg not in _OPTIONS:
                 what = f"has the option '{keyword.arg}', which is not allowed"
                 fix = suggest(str(keyword.arg), _OPTIONS) or "Leave the option out."
                 raise self._error(node, what, fix, ", ".join(_OPTIONS))
-        return [ast.keyword(arg=keyword.arg, value=self._option(keyword.value)) for keyword in node.keywords]
+        options = [
+            ast.keyword(arg=keyword.arg, value=self._option(keyword.value)) for keyword in node.keywords
+        ]
+        return ast.Call(func=node.func, args=arguments, keywords=options)
 
     def _option(self, node: ast.expr) -> ast.expr:
         if isinstance(node, ast.List | ast.Tuple):
@@ -273,7 +257,7 @@ class _CallReader:
         value = _number(node)
         if value is None:
             raise self._error(node, "is not a number, a text or a list of numbers")
-        is_large = isinstance(node, ast.Constant) and isinstance(value, int) and value > _LARGEST_COUNT
+        is_large = isinstance(value, int) and value > _LARGEST_COUNT
         return ast.Constant(value=float(value)) if is_large else node
 
 

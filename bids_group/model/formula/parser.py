@@ -9,9 +9,10 @@ import itertools
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from bids_group.errors import FormulaError, UsageError
-from bids_group.model.formula.factors import Factor, Use, fix_column, read_call, read_column, say_columns
+from bids_group.model.formula.factors import CallReader, Factor, Use, fix_column, read_column, say_columns
 from bids_group.words import point_at, quote_column
 
 _MOST_TERMS = 500  # a power of a long sum has thousands of terms, more than any study has rows
@@ -122,8 +123,7 @@ def read_formula(text: str, columns: Collection[str]) -> Formula:
     return _FormulaParser(text, columns).parse()
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
+class _Token(NamedTuple):
     kind: str
     text: str
     position: int
@@ -136,6 +136,15 @@ _TOKEN = re.compile(
     r"|(?P<name>[^\W\d]\w*(?:\.[^\W\d]\w*)*)"
     r"|(?P<operator>\*\*|%in%|[-+*/:^()~])",
 )
+_FORBIDDEN = {
+    "|": "Write one formula; group-specific parts are interactions such as group:age.",
+    "{": "Braces run code and are not allowed; compute the column beforehand.",
+    "[": "Square brackets are not allowed.",
+    "=": "Write the name of a column; levels belong into contrasts, as in mean(group=patient).",
+    "`": "Close the backtick.",
+    ".": "Name each column; '.' for all columns is not allowed.",
+}
+_UNCLOSED = ("A parenthesis in the formula is never closed.", "Add the missing ')'.")
 
 
 def _tokenize(text: str) -> list[_Token]:
@@ -153,16 +162,6 @@ def _tokenize(text: str) -> list[_Token]:
             tokens.append(_Token(kind, text[position:end], position))
         position = end
     return [*tokens, _Token("end", "", len(text))]
-
-
-_FORBIDDEN = {
-    "|": "Write one formula; group-specific parts are interactions such as group:age.",
-    "{": "Braces run code and are not allowed; compute the column beforehand.",
-    "[": "Square brackets are not allowed.",
-    "=": "Write the name of a column; levels belong into contrasts, as in mean(group=patient).",
-    "`": "Close the backtick.",
-    ".": "Name each column; '.' for all columns is not allowed.",
-}
 
 
 def _character_error(text: str, position: int) -> FormulaError:
@@ -185,9 +184,6 @@ def _character_error(text: str, position: int) -> FormulaError:
         expected="column names (odd ones in `backticks`), + - * / : ** ( ) and functions",
         fix=_FORBIDDEN.get(character, "Remove it; put the name of a column that has it in `backticks`."),
     )
-
-
-_UNCLOSED = ("A parenthesis in the formula is never closed.", "Add the missing ')'.")
 
 
 def _find_closing(text: str, opening: int) -> int:
@@ -230,8 +226,7 @@ class _FormulaParser:
     def __init__(self, text: str, columns: Collection[str]) -> None:
         self.text, self.columns = text, columns
         self.tokens = _tokenize(text)
-        self.index = 0
-        self.depth = 0
+        self.index = self.depth = 0
 
     @property
     def token(self) -> _Token:
@@ -266,29 +261,24 @@ class _FormulaParser:
         """Read ``a + b - c``; ``terms`` is what the sum starts from (the implied intercept at the top)."""
         sign = self.take("+", "-")
         while True:
-            self._add(terms, is_minus=sign is not None and sign.text == "-")
+            start, is_minus = self.token, sign is not None and sign.text == "-"
+            is_zero = (
+                start.kind == "number" and start.text == "0" and self.depth == 0
+            )  # "- 0" adds a constant
+            self.index += is_zero
+            read = _collect(_INTERCEPT) if is_zero else self.read_product()
+            for key, term in read.items():
+                if is_minus == is_zero:
+                    terms.setdefault(key, term)
+                elif terms.pop(key, None) is None and term.factors:
+                    fix = "Remove the '-' and the term; subtracting what is not there does nothing."
+                    sentence = f"The formula takes away '{term.name}', which it does not have."
+                    raise self.error(sentence, fix, start.position)
             if len(terms) > _MOST_TERMS:
                 raise self.error(f"The formula has more than {_MOST_TERMS} terms.")
             sign = self.take("+", "-")
             if sign is None:
                 return terms
-
-    def _add(self, terms: _Terms, *, is_minus: bool) -> None:
-        start = self.token
-        if start.kind == "number" and start.text == "0" and self.depth == 0:
-            self.index += 1
-            if is_minus:
-                terms.setdefault(_INTERCEPT.key, _INTERCEPT)
-            else:
-                terms.pop(_INTERCEPT.key, None)
-            return
-        for key, term in self.read_product().items():
-            if not is_minus:
-                terms.setdefault(key, term)
-            elif terms.pop(key, None) is None and term.factors:
-                fix = "Remove the '-' and the term; subtracting what is not there does nothing."
-                sentence = f"The formula takes away '{term.name}', which it does not have."
-                raise self.error(sentence, fix, start.position)
 
     def read_product(self) -> _Terms:
         """Read ``a * b``, ``a / b`` and ``b %in% a``."""
@@ -296,7 +286,7 @@ class _FormulaParser:
         while operator := self.take("*", "/", "%in%"):
             right = self.read_interaction()
             if operator.text == "*":
-                left = _collect(*left.values(), *right.values(), *self._cross(left, right))
+                left = _collect(*left.values(), *right.values(), *self.cross(left, right))
             else:
                 outer, inner = (left, right) if operator.text == "/" else (right, left)
                 whole = _product(*outer.values())
@@ -307,10 +297,10 @@ class _FormulaParser:
         """Read ``a:b``."""
         left = self.read_power()
         while self.take(":"):
-            left = _collect(*self._cross(left, self.read_power()))
+            left = _collect(*self.cross(left, self.read_power()))
         return left
 
-    def _cross(self, left: _Terms, right: _Terms) -> list[Term]:
+    def cross(self, left: _Terms, right: _Terms) -> list[Term]:
         if len(left) * len(right) > _MOST_TERMS:
             raise self.error(f"The formula has more than {_MOST_TERMS} terms.")
         return [_product(a, b) for a, b in itertools.product(left.values(), right.values())]
@@ -323,25 +313,22 @@ class _FormulaParser:
             exponent = self.token
             if len(base) < 2:
                 piece = self.text[start.position : operator.position].strip()
-                sentence = (
-                    f"'{piece}{operator.text}{exponent.text}' would silently mean '{piece}' in a formula."
-                )
+                typed = f"{piece}{operator.text}{exponent.text}"
                 fix = f"Write I({piece}**{exponent.text}) for the power of the number."
+                sentence = f"'{typed}' would silently mean '{piece}' in a formula."
                 raise self.error(sentence, fix, operator.position)
             if exponent.kind != "number" or not re.fullmatch(r"[1-9]", exponent.text):
                 raise self.error("A power of terms must be a number from 1 to 9.")
             self.index += 1
             whole = base
             for _ in range(int(exponent.text) - 1):
-                whole = _collect(*whole.values(), *self._cross(whole, base))
+                whole = _collect(*whole.values(), *self.cross(whole, base))
             base = whole
         return base
 
     def read_atom(self) -> _Terms:
         """Read a column, a call, ``1``, or a sum in parentheses."""
         token = self.token
-        if token.text == "(":
-            return self._read_parentheses()
         if token.kind == "number" and token.text != "1":
             fix = "Put arithmetic inside I(), for example I(2*age); 0 and 1 stand for the intercept."
             raise self.error(f"The formula has the number {token.text} as a term.", fix)
@@ -349,23 +336,23 @@ class _FormulaParser:
             fix = "Attributes are not allowed; a column with a dot in its name needs `backticks`."
             fix = f"Write `{token.text}` in backticks." if token.text in self.columns else fix
             raise self.error(f"'{token.text}' in the formula is not a column name.", fix)
-        if token.kind in ("operator", "end"):
+        if token.kind in ("operator", "end") and token.text != "(":
             what = f"'{token.text}'" if token.text else "the end of the formula"
             raise self.error(f"The formula has {what} where a column should be.", "Name a column there.")
         self.index += 1
         if token.kind == "number":
             return _collect(_INTERCEPT)
-        read, text = (read_call, token.text) if token.kind == "call" else (read_column, token.text.strip("`"))
-        return _collect(Term(factors=(read(text, token.position, self.text, self.columns),)))
-
-    def _read_parentheses(self) -> _Terms:
-        opening = self.token.position
-        self.index += 1
+        if token.kind == "call":
+            factor = CallReader(token.text, token.position, self.text, self.columns).read()
+            return _collect(Term(factors=(factor,)))
+        if token.kind != "operator":
+            factor = read_column(token.text.strip("`"), token.position, self.text, self.columns)
+            return _collect(Term(factors=(factor,)))
         self.depth += 1
         if self.depth > _DEEPEST:
-            raise self.error("The formula has too many nested parentheses.", at=opening)
+            raise self.error("The formula has too many nested parentheses.", at=token.position)
         terms = self.read_sum({})
         if self.take(")") is None:
-            raise self.error(*_UNCLOSED, opening)
+            raise self.error(*_UNCLOSED, token.position)
         self.depth -= 1
         return terms

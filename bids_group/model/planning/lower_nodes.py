@@ -17,7 +17,7 @@ from bids_group.config import AnalysisSpec
 from bids_group.config.stats_model import INTERCEPT, Node, NodeContrast
 from bids_group.errors import ContrastError, DataError, SelectionError, UsageError
 from bids_group.model.contrast.regressor_names import find_regressor
-from bids_group.model.formula.coding import build_coding
+from bids_group.model.formula.coding import code_design
 from bids_group.model.formula.parser import read_formula
 from bids_group.model.planning.node_design import (
     check_conditions,
@@ -164,7 +164,7 @@ class NodeDesigns:
                 reason=f"no value (n/a) of {missing[0]} in the node {self.node.name}",
                 found="n/a",
             )
-        return build_coding(formula, variables, "none")[1]
+        return code_design(formula, variables, "none").matrix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
