@@ -15,8 +15,8 @@ from bids_group.output.disk.manifest import (
 from bids_group.output.files.analysis import print_design, write_group
 from bids_group.output.files.clusters import spell_clusters
 from bids_group.output.files.dataset import (
-    check_description,
     model_path,
+    read_description,
     write_command,
     write_crash,
     write_dataset,
@@ -41,7 +41,6 @@ __all__ = [
     "REPORT",
     "TABLES",
     "Preview",
-    "check_description",
     "check_names",
     "check_output_names",
     "check_place",
@@ -57,6 +56,7 @@ __all__ = [
     "pooling_key",
     "print_design",
     "print_dry_run",
+    "read_description",
     "read_pooled",
     "record_outputs",
     "spell_clusters",

@@ -1,14 +1,12 @@
-"""The nouns that cross the walls between rooms: what each is called, and which axes it has.
+"""The records that packages hand to each other: what each is called, and which axes it has.
 
-Frozen, without input/output and without algorithms; a record checks its own invariant. By the room that
-makes them: `people` (`bids`), `numbers` (`model`), `significance` (`inference`), `files` (`output`);
-`notices` come from every room.
+Frozen, without input/output and without algorithms; a record checks its own invariant. By the package that
+makes them: `people` (`bids`), `numbers` (`model`), `significance` (`inference`); `notices` by all.
 """
 
 from __future__ import annotations
 
 from bids_group.records.estimators import LEAST_SQUARES, Estimator
-from bids_group.records.files import OutputFile
 from bids_group.records.notices import Notice, note, warn
 from bids_group.records.numbers import (
     Contrast,
@@ -41,7 +39,6 @@ __all__ = [
     "MapStack",
     "Notice",
     "Observation",
-    "OutputFile",
     "Peak",
     "PooledMap",
     "Scaling",

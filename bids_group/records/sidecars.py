@@ -6,22 +6,27 @@ were given; None is written as null, a field that was not given is not written, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Self, dataclass_transform
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 class JsonRecord:
-    """An object of a JSON file; ``parts`` names the fields that hold records (one, a list, or by name)."""
+    """An object of a JSON file.
+
+    ``parts`` names the fields that hold records (one, or a list; by name those that are ``is_by_name``),
+    ``optional`` those that are left out, and not null, where they are None.
+    """
 
     is_camel_case: ClassVar[bool] = True
+    is_by_name: ClassVar[bool] = False
     parts: ClassVar[Mapping[str, type[JsonRecord]]] = {}
-    parts_by_name: ClassVar[Mapping[str, type[JsonRecord]]] = {}
+    optional: ClassVar[Collection[str]] = ()
 
     def __init__(self, **given: Any) -> None:
         if unknown := [name for name in given if not hasattr(type(self), name)]:
             raise TypeError(f"{type(self).__name__} has no field {', '.join(unknown)}")
-        vars(self).update(given)
+        vars(self).update({k: v for k, v in given.items() if v is not None or k not in self.optional})
 
     @classmethod
     def key_of(cls, name: str) -> str:
@@ -29,18 +34,29 @@ class JsonRecord:
         return "".join(word.capitalize() for word in name.split("_")) if cls.is_camel_case else name
 
     @classmethod
+    def names(cls) -> list[str]:
+        """List the fields in the order of the class."""
+        return [name for name, kind in cls.__annotations__.items() if not str(kind).startswith("ClassVar")]
+
+    @classmethod
+    def of(cls, record: object, **more: Any) -> Self:
+        """Take the fields that another record has under the same names; those of ``more`` come from there."""
+        names = [name for name in cls.names() if name in more or hasattr(record, name)]
+        return cls(**{name: more[name] if name in more else getattr(record, name) for name in names})
+
+    @classmethod
     def read(cls, content: Mapping[str, Any]) -> Self:
         """Take what is known of a JSON object; keys of others (columns of a table) are left out."""
-        names = [name for kind in cls.__mro__ for name in vars(kind).get("__annotations__", {})]
-        found = {name: content[cls.key_of(name)] for name in names if cls.key_of(name) in content}
+        found = {name: content[cls.key_of(name)] for name in cls.names() if cls.key_of(name) in content}
         return cls(**{name: cls._read_part(name, value) for name, value in found.items()})
 
     @classmethod
     def _read_part(cls, name: str, value: Any) -> Any:
-        if (part := cls.parts_by_name.get(name)) is not None and value:
-            return {key: part.read(one) for key, one in value.items()}
-        if (part := cls.parts.get(name)) is None or not value:
+        part = cls.parts.get(name)
+        if part is None or not value:
             return value
+        if part.is_by_name:
+            return {key: part.read(one) for key, one in value.items()}
         return [part.read(one) for one in value] if isinstance(value, list) else part.read(value)
 
     def to_json(self) -> dict[str, Any]:
@@ -95,6 +111,7 @@ class ContrastEntry(JsonRecord):
 class VariableKind(JsonRecord):
     """How a column of the tables was taken."""
 
+    is_by_name: ClassVar[bool] = True
     kind: str | None = None
     kind_source: str | None = None
     levels: list[str] | None = None
@@ -106,21 +123,12 @@ class RowEntry(JsonRecord):
     """Whose row of the design it is."""
 
     is_camel_case: ClassVar[bool] = False
+    optional: ClassVar[Collection[str]] = ("contrast",)
     label: str = ""
     participant_id: str | None = None
     session: str | None = None
     n_maps: int | None = None
     contrast: str | None = None
-
-
-class NoticeEntry(JsonRecord):
-    """What the user must see."""
-
-    is_camel_case: ClassVar[bool] = False
-    severity: str = ""
-    topic: str = ""
-    sentence: str = ""
-    fix: str | None = None
 
 
 class RunRecord(JsonRecord):
@@ -143,9 +151,19 @@ class Sidecar(JsonRecord):
 
     parts: ClassVar[Mapping[str, type[JsonRecord]]] = {
         "smoothing": Smoothing, "centering": Centering, "scaling": ScalingFacts,
-        "contrasts": ContrastEntry, "observations": RowEntry,
+        "contrasts": ContrastEntry, "observations": RowEntry, "variable_kinds": VariableKind,
     }  # fmt: skip
-    parts_by_name: ClassVar[Mapping[str, type[JsonRecord]]] = {"variable_kinds": VariableKind}
+    optional: ClassVar[Collection[str]] = (
+        *(
+            "first_level_contrasts",
+            "design_matrix",
+            "scaling",
+            "mask_threshold",
+            "group_by",
+            "outliers_within",
+        ),
+        *("input_statistic", "input_statistic_warning", "input_suffix", "cut_coordinates", "standardiser"),
+    )
 
     # every file
     description: str | None = None

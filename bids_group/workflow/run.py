@@ -98,7 +98,7 @@ def _work(plan: RunPlan, provenance: Provenance) -> None:
 def _check_names(plan: RunPlan) -> None:
     """Refuse, before anything is written, to replace what others wrote."""
     folder, is_group = plan.config.output_dir, plan.config.level == "group"
-    output.check_description(folder)
+    output.read_description(folder)
     output.check_pooled_names(folder, plan.observations)
     names = [*output.TABLES]
     if is_group:

@@ -27,7 +27,6 @@ from bids_group.records import (
     MapStack,
     Notice,
     Observation,
-    OutputFile,
     Peak,
     PooledMap,
     Significance,
@@ -51,8 +50,8 @@ class Made:
     coverage: npt.NDArray[np.uint16]
     spec: AnalysisSpec
 
-    def write(self, **more: Any) -> tuple[OutputFile, ...]:
-        return write_group(
+    def write(self, **more: Any) -> None:
+        write_group(
             self.output_dir,
             self.analysis,
             self.data,

@@ -12,10 +12,10 @@ import pandas as pd
 
 from bids_group.config import AnalysisSpec
 from bids_group.errors import OutputError, UsageError
-from bids_group.output.disk.writing import table_text, write_table, write_text
+from bids_group.output.disk.writing import table_text, write_text
 from bids_group.output.files.clusters import RegionNamer
 from bids_group.output.files.contrasts import draft_contrast
-from bids_group.output.files.drafts import Draft, draft_table, draft_volume, write_drafts
+from bids_group.output.files.drafts import Draft, write_drafts
 from bids_group.output.files.sidecars import STAT_WORDS, Context, analysis_sidecar, design_sidecar
 from bids_group.records import (
     Cohort,
@@ -24,7 +24,6 @@ from bids_group.records import (
     GroupAnalysis,
     GroupData,
     Notice,
-    OutputFile,
     Significance,
 )
 
@@ -44,7 +43,7 @@ def write_group(
     peaks: Mapping[str, pd.DataFrame] | None = None,
     regions: pd.DataFrame | None = None,
     atlas: RegionNamer | None = None,
-) -> tuple[OutputFile, ...]:
+) -> None:
     """Write every file of one group analysis under ``group/``.
 
     Parameters
@@ -61,11 +60,6 @@ def write_group(
         Mean effect of each observation (index) in each region; ``…_desc-regions_effects.tsv``.
     atlas
         Names clusters and peaks by region.
-
-    Returns
-    -------
-    tuple of OutputFile
-        In the order written; sidecars are not listed.
     """
     context = Context(
         output_dir=output_dir, analysis=analysis, data=data, spec=spec, dataset_names=cohort.dataset_names
@@ -75,37 +69,35 @@ def write_group(
         name = result.contrast.name
         own = [one for one in significances if one.contrast == name]
         drafts += draft_contrast(context, result, own, atlas, (peaks or {}).get(name))
-    return write_drafts(output_dir, drafts)
+    write_drafts(context, drafts)
 
 
 def _draft_shared(
     context: Context, coverage: npt.NDArray[np.integer[Any]], notices: Sequence[Notice]
 ) -> Iterator[Draft]:
-    elements, stem, matrix = context.data.elements, context.stem, context.data.design.matrix
+    elements, stem, matrix = context.data.elements, context.stem(), context.data.design.matrix
     yield Draft(
-        path=Path(f"{stem}_design.tsv"),
-        write=lambda path: write_table(path, matrix.rename_axis("label").reset_index()),
+        path=f"{stem}_design.tsv",
+        content=matrix.rename_axis("label").reset_index(),
         sidecar=design_sidecar(context, notices),
+        is_described=False,
     )
     words = "Analysed elements: observed in enough rows and inside the mask that was given"
-    yield draft_volume(
-        context,
-        f"{stem}_desc-analysis_mask.nii.gz",
-        lambda: elements.mask.astype(np.uint8),
-        analysis_sidecar(context, words).but(type="Brain", number_of_elements=elements.n_elements),
+    yield Draft(
+        path=f"{stem}_desc-analysis_mask.nii.gz",
+        content=lambda: elements.mask.astype(np.uint8),
+        sidecar=analysis_sidecar(context, words).but(type="Brain", number_of_elements=elements.n_elements),
     )
-    yield draft_volume(
-        context,
-        f"{stem}_stat-n_statmap.nii.gz",
-        lambda: np.where(elements.mask, coverage, 0).astype(np.float32),
-        analysis_sidecar(context, STAT_WORDS["n"]),
-        stat="n",
+    yield Draft(
+        path=f"{stem}_stat-n_statmap.nii.gz",
+        content=lambda: np.where(elements.mask, coverage, 0).astype(np.float32),
+        sidecar=analysis_sidecar(context, STAT_WORDS["n"]),
     )
-    yield draft_volume(
-        context,
-        f"{stem}_desc-coverage_map.nii.gz",
-        lambda: np.asarray(coverage, dtype=np.float32),
-        analysis_sidecar(context, "Number of rows observed at each element, also outside the analysis mask"),
+    words = "Number of rows observed at each element, also outside the analysis mask"
+    yield Draft(
+        path=f"{stem}_desc-coverage_map.nii.gz",
+        content=lambda: np.asarray(coverage, dtype=np.float32),
+        sidecar=analysis_sidecar(context, words),
     )
 
 
@@ -117,11 +109,13 @@ def _draft_rows(
         ("desc-regions_effects", regions, "Mean effect of each row in each region of the atlas"),
     ):
         if table is not None:
-            named = table if "label" in table.columns else table.rename_axis("label").reset_index()
-            own = table.attrs.get("compared_within")
-            sidecar = analysis_sidecar(context, words)
-            sidecar = sidecar.but(outliers_within=own) if own else sidecar
-            yield draft_table(f"{context.stem}_{ending}.tsv", named, sidecar)
+            yield Draft(
+                path=f"{context.stem()}_{ending}.tsv",
+                content=table if "label" in table.columns else table.rename_axis("label").reset_index(),
+                sidecar=analysis_sidecar(context, words).but(
+                    outliers_within=table.attrs.get("compared_within") or None
+                ),
+            )
 
 
 def print_design(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import special
 
 from bids_group.elements import Elements
-from bids_group.records import Cluster, ContrastResult, Peak, Significance
+from bids_group.records import ContrastResult, Peak, Significance
 from bids_group.words import counted
 
 _MEASURES = ("size", "mass", "tfce", "peak")
@@ -37,13 +37,49 @@ def tabulate_clusters(
     ``effect_lower`` and ``effect_upper`` limit the effect at the peak with confidence 1 − alpha (for t).
     Columns in which no row has a value are kept (``n/a``): tables of one kind of test have the same columns.
     """
+    test = result.contrast.test
+    columns = [
+        *("cluster", "peak", "sign", "x", "y", "z", test, "z_score", "p_uncorrected", "p_corrected"),
+        *("size_mm3", "n_elements", "mass", *(f"p_{measure}" for measure in _MEASURES)),
+        *("true_discovery_proportion", "effect", "effect_lower", "effect_upper", "g", "g_lower", "g_upper"),
+    ]
     rows = [
-        _row(result, significance, cluster, number, peak)
+        (
+            *(cluster.index, number, "positive" if cluster.sign > 0 else "negative", *peak.xyz_mm),
+            *(peak.statistic, peak.z, peak.p_uncorrected, peak.p_corrected),
+            *(
+                round(cluster.size_mm3, 6),
+                len(cluster.elements),
+                cluster.mass,
+            ),  # 10125, no 10124.999999999995
+            *(cluster.p_corrected.get(measure) for measure in _MEASURES),
+            *(cluster.true_discovery_proportion, peak.effect, *_effect_limits(result, significance, peak)),
+            *(peak.g, peak.g_lower, peak.g_upper),
+        )
         for cluster in significance.clusters
         for number, peak in enumerate(cluster.peaks, start=1)
     ]
-    table = pd.DataFrame(rows, columns=_columns(result.contrast.test))
-    return table if atlas is None else _name_regions(table, significance, elements, atlas)
+    table = pd.DataFrame(rows, columns=columns)
+    if atlas is not None:
+        points = table[["x", "y", "z"]].to_numpy(dtype=np.float64).reshape(-1, 3)
+        table = table.assign(region=pd.Series(atlas.name_points(points), dtype=object))
+        shares = {one.index: atlas.describe_elements(elements, one.elements) for one in significance.clusters}
+        table["cluster_regions"] = table["cluster"].map(shares).where(table["peak"] == 1, None)
+    return table
+
+
+def _effect_limits(
+    result: ContrastResult, significance: Significance, peak: Peak
+) -> tuple[float | None, float | None]:
+    """Limits effect ± t(1 − alpha/2, dof) · SE; None for F, where an effect has no sign."""
+    if result.contrast.test != "t" or "variance" not in result.maps or "effect" not in result.maps:
+        return None, None
+    effect = float(result.maps["effect"][peak.element])
+    dof = result.dof if result.dof is not None else float(result.maps["dof"][peak.element])
+    upper = 1 - significance.alpha / 2
+    quantile = special.stdtrit(dof, upper) if np.isfinite(dof) else special.ndtri(upper)
+    width = float(quantile) * float(np.sqrt(result.maps["variance"][peak.element]))
+    return effect - width, effect + width
 
 
 def spell_clusters(n_clusters: int, n_found: int | None = None) -> str:
@@ -62,71 +98,7 @@ def map_discoveries(significance: Significance, n_elements: int) -> npt.NDArray[
 
 def label_clusters(significance: Significance, elements: Elements) -> npt.NDArray[np.int32]:
     """Make a volume of the grid's shape with each element's cluster number, 0 = in none."""
-    labels = np.zeros(elements.n_elements, dtype=np.int32)
-    for cluster in significance.clusters:
-        labels[cluster.elements] = cluster.index
     volume = np.zeros(elements.grid.n_elements, dtype=np.int32)
-    volume[elements.indices] = labels
+    for cluster in significance.clusters:
+        volume[elements.indices[cluster.elements]] = cluster.index
     return volume.reshape(elements.grid.shape)
-
-
-def _columns(test: str) -> list[str]:
-    return [
-        *("cluster", "peak", "sign", "x", "y", "z", test, "z_score", "p_uncorrected", "p_corrected"),
-        *("size_mm3", "n_elements", "mass", *(f"p_{measure}" for measure in _MEASURES)),
-        *("true_discovery_proportion", "effect", "effect_lower", "effect_upper", "g", "g_lower", "g_upper"),
-    ]
-
-
-def _row(
-    result: ContrastResult, significance: Significance, cluster: Cluster, number: int, peak: Peak
-) -> dict[str, Any]:
-    lower, upper = _effect_limits(result, significance, peak)
-    return {
-        "cluster": cluster.index,
-        "peak": number,
-        "sign": "positive" if cluster.sign > 0 else "negative",
-        **dict(zip("xyz", peak.xyz_mm, strict=True)),
-        result.contrast.test: peak.statistic,
-        "z_score": peak.z,
-        "p_uncorrected": peak.p_uncorrected,
-        "p_corrected": peak.p_corrected,
-        "size_mm3": round(cluster.size_mm3, 6),  # 10125, not 10124.999999999995
-        "n_elements": len(cluster.elements),
-        "mass": cluster.mass,
-        **{f"p_{measure}": cluster.p_corrected.get(measure) for measure in _MEASURES},
-        "true_discovery_proportion": cluster.true_discovery_proportion,
-        "effect": peak.effect,
-        "effect_lower": lower,
-        "effect_upper": upper,
-        "g": peak.g,
-        "g_lower": peak.g_lower,
-        "g_upper": peak.g_upper,
-    }
-
-
-def _effect_limits(
-    result: ContrastResult, significance: Significance, peak: Peak
-) -> tuple[float | None, float | None]:
-    """Limits effect ± t(1 − alpha/2, dof) · SE; None for F, where an effect has no sign."""
-    if result.contrast.test != "t" or "variance" not in result.maps or "effect" not in result.maps:
-        return None, None
-    effect = float(result.maps["effect"][peak.element])
-    dof = result.dof if result.dof is not None else float(result.maps["dof"][peak.element])
-    quantile = (
-        special.stdtrit(dof, 1 - significance.alpha / 2)
-        if np.isfinite(dof)
-        else special.ndtri(1 - significance.alpha / 2)
-    )
-    width = float(quantile) * float(np.sqrt(result.maps["variance"][peak.element]))
-    return effect - width, effect + width
-
-
-def _name_regions(
-    table: pd.DataFrame, significance: Significance, elements: Elements, atlas: RegionNamer
-) -> pd.DataFrame:
-    points = table[["x", "y", "z"]].to_numpy(dtype=np.float64).reshape(-1, 3)
-    shares = {one.index: atlas.describe_elements(elements, one.elements) for one in significance.clusters}
-    named = table.assign(region=pd.Series(atlas.name_points(points), dtype=object))
-    named["cluster_regions"] = named["cluster"].map(shares).where(named["peak"] == 1, None)
-    return named

@@ -26,59 +26,16 @@ from bids_group.output.disk.writing import (
     write_json,
     write_text,
 )
-from bids_group.records import Cohort, GroupAnalysis, OutputFile
+from bids_group.records import Cohort, GroupAnalysis
 from bids_group.records.sidecars import RunRecord
 
 APP_NAME = "bids_group"
 _BIDS_VERSION = "1.11.0"
-_BIDSIGNORE = (
-    "group",
-    "figures",
-    "logs",
-    ".work",
-    "*_statmap.*",
-    "*_design.*",
-    "*_clusters.*",
-    "*.html",
-    "ledger.tsv",
-)
-"""Names without trailing slash: the validator takes no other."""
 
-_PARTICIPANTS_JSON = {
-    "Description": "People with pooled maps in this dataset",
-    "participant_id": {"Description": "Participant, as in the input dataset"},
-    "analysed": {
-        "Description": "Whether the person is in at least one group model (ledger.tsv says why not)",
-        "Levels": {"yes": "in a group model", "no": "in none", "n/a": "no group model was run yet"},
-    },
-}
 
-_README = """# Group analysis of first-level maps
-
-Written by bids_group. Start with `report.html`.
-
-| where | what |
-|---|---|
-| `report.html` | the whole analysis on one page |
-| `ledger.tsv` | every participant and map: used or not, and why |
-| `participants.tsv` | everyone with maps here; `analysed` says who is in a group model |
-| `sub-*/` | maps pooled over runs and sessions; `stat-n` is the number of maps at each voxel |
-| `group/` | group maps, designs, masks, cluster tables and labels, values at peaks, nulls, figures |
-| `code/model-*_smdl.json` | the resolved model: run it again to get the same results |
-| `code/command.json` | the command, versions, seeds and hashes of the inputs |
-| `code/analysis.json`, `code/outputs.json` | which analysis this folder holds, and which files are its own |
-| `logs/` | log, citations, crash reports |
-
-## How to read the maps
-
-* `stat-p` holds plain p-values in (0, 1]; those with `desc-` are corrected, the sidecar says how (but
-  `desc-permutation`: each element's own p by shuffling). They are two-sided unless the sidecar says
-  otherwise.
-* `stat-z` is signed and does not depend on sidedness (`desc-varianceGroups`: what corrections by
-  shuffling judged where groups have variances of their own).
-* Outside the analysis mask (`desc-analysis_mask`) maps are 0, and 1 where they hold p-values.
-* In pooled maps, a voxel where `stat-n` is 0 was observed in no map; its effect is missing, not zero.
-"""
+def _text(name: str) -> str:
+    """Read a text that is written as it stands."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def write_dataset(output_dir: Path, cohort: Cohort) -> None:
@@ -90,44 +47,39 @@ def write_dataset(output_dir: Path, cohort: Cohort) -> None:
     with take_turn(output_dir):
         _write_description(output_dir, cohort.dataset_names)
         if not (output_dir / "README.md").exists():
-            write_text(output_dir / "README.md", _README)
-        _write_bidsignore(output_dir / ".bidsignore")
+            write_text(output_dir / "README.md", _text("dataset_readme.md"))
+        path = output_dir / ".bidsignore"
+        earlier = path.read_bytes().splitlines() if path.is_file() else []
+        ours = _text("bidsignore.txt").encode().splitlines()  # no trailing slash: the validator wants none
+        missing = [line for line in ours if line not in earlier]
+        if missing:
+            write_bytes(path, b"\n".join([*earlier, *missing]) + b"\n")
 
 
-def write_participants(
-    output_dir: Path, analyses: Iterable[GroupAnalysis] | None = None
-) -> OutputFile | None:
+def write_participants(output_dir: Path, analyses: Iterable[GroupAnalysis] | None = None) -> None:
     """Write participants.tsv/.json: everyone with a ``sub-*`` folder here, and who is in a group model.
 
-    Parameters
-    ----------
-    analyses
-        The group models; None in ``participant`` jobs, which keep what stands there and add people with
-        ``n/a``.
-
-    Returns
-    -------
-    OutputFile or None
-        None where there is no ``sub-*`` folder: BIDS then wants no table.
+    Where there is no such folder BIDS wants no table. ``analyses`` are the group models; None in
+    ``participant`` jobs, which keep what stands there and add people with ``n/a``.
     """
     if not _people_with_folders(output_dir):
-        return None
+        return
     record_outputs(output_dir, TABLES[:2])
     with take_turn(output_dir):
-        people = _people_with_folders(output_dir)
-        marks = _analysed_before(output_dir) if analyses is None else _analysed_in(analyses)
-        absent = "n/a" if analyses is None else "no"
-        table = pd.DataFrame(
-            {"participant_id": people, "analysed": [marks.get(one, absent) for one in people]}
-        )
+        people, marks, absent = _people_with_folders(output_dir), {}, "no"
+        if analyses is None:
+            absent, earlier = "n/a", _read_table(output_dir / "participants.tsv")
+            if {"participant_id", "analysed"} <= set(earlier.columns):
+                marks = dict(zip(earlier["participant_id"], earlier["analysed"], strict=True))
+        else:
+            marks = {f"sub-{row.subject}": "yes" for one in analyses for row in one.observations}
+        analysed = [marks.get(one, absent) for one in people]
+        table = pd.DataFrame({"participant_id": people, "analysed": analysed})
         write_if_changed(output_dir / "participants.tsv", table_text(table))
-        write_if_changed(output_dir / "participants.json", json_text(_PARTICIPANTS_JSON))
-    return OutputFile(path=Path("participants.tsv"))
+        write_if_changed(output_dir / "participants.json", _text("participants.json"))
 
 
-def write_ledger(
-    output_dir: Path, ledger: pd.DataFrame, *, labels: Collection[str] | None = None
-) -> OutputFile:
+def write_ledger(output_dir: Path, ledger: pd.DataFrame, *, labels: Collection[str] | None = None) -> None:
     """Write ledger.tsv, one row per participant and map.
 
     Parameters
@@ -141,9 +93,9 @@ def write_ledger(
     path = output_dir / "ledger.tsv"
     record_outputs(output_dir, TABLES[2:])
     with take_turn(output_dir):
-        table = ledger if labels is None else _merge_ledger(path, ledger, {f"sub-{one}" for one in labels})
-        write_if_changed(path, table_text(table))
-    return OutputFile(path=Path("ledger.tsv"))
+        if labels is not None:
+            ledger = _merge_ledger(_read_table(path), ledger, {f"sub-{one}" for one in labels})
+        write_if_changed(path, table_text(ledger))
 
 
 def model_path(model: Mapping[str, Any]) -> Path:
@@ -151,25 +103,21 @@ def model_path(model: Mapping[str, Any]) -> Path:
     return Path("code") / f"model-{camel_label(str(model.get('Name', ''))) or 'unnamed'}_smdl.json"
 
 
-def write_model(output_dir: Path, model: Mapping[str, Any]) -> OutputFile:
+def write_model(output_dir: Path, model: Mapping[str, Any]) -> None:
     """Write the resolved BIDS Stats Model, which reproduces the run, to ``code/model-<Name>_smdl.json``."""
-    path = model_path(model)
-    record_outputs(output_dir, [path])
-    write_json(output_dir / path, model)
-    return OutputFile(path=path)
+    record_outputs(output_dir, [model_path(model)])
+    write_json(output_dir / model_path(model), model)
 
 
-def write_command(output_dir: Path, info: RunRecord, *, label: str | None = None) -> OutputFile:
+def write_command(output_dir: Path, info: RunRecord, *, label: str | None = None) -> None:
     """Write arguments, versions, seeds and input hashes to ``code/command.json``.
 
     ``label``: of a ``participant`` job, whose record goes to ``logs/command_<label>.json`` so that jobs keep
     out of each other's way.
     """
-    path = COMMAND if label is None else Path("logs") / f"command_{label}.json"
     if label is None:
-        record_outputs(output_dir, [path])
-    write_json(output_dir / path, info)
-    return OutputFile(path=path)
+        record_outputs(output_dir, [COMMAND])
+    write_json(output_dir / (COMMAND if label is None else f"logs/command_{label}.json"), info)
 
 
 def write_crash(output_dir: Path, text: str) -> Path | None:
@@ -185,27 +133,27 @@ def write_crash(output_dir: Path, text: str) -> Path | None:
 
 
 def _write_description(output_dir: Path, source_datasets: Mapping[str, Path]) -> None:
-    path = output_dir / "dataset_description.json"
-    earlier = _read_description(path)
-    links = {name: _relative_link(root, output_dir) for name, root in sorted(source_datasets.items())}
+    earlier, here = read_description(output_dir), output_dir.resolve()
+    links = {
+        name: quote(Path(os.path.relpath(root.resolve(), here)).as_posix())
+        for name, root in sorted(source_datasets.items())
+    }
     description = {
-        **{key: value for key, value in earlier.items() if key not in ("Name", "BIDSVersion", "DatasetType")},
-        "Name": earlier.get("Name", "Group analysis of first-level maps"),
-        "BIDSVersion": earlier.get("BIDSVersion", _BIDS_VERSION),
+        "Name": "Group analysis of first-level maps",
+        "BIDSVersion": _BIDS_VERSION,
+        **earlier,
         "DatasetType": "derivative",
-        "GeneratedBy": _generators(earlier, output_dir),
+        "GeneratedBy": _generators(earlier, here),
         "SourceDatasets": [{"URL": link} for link in links.values()],
         "DatasetLinks": {**earlier.get("DatasetLinks", {}), **links},
     }
-    write_if_changed(path, json_text({key: description[key] for key in sorted(description)}))
+    text = json_text(dict(sorted(description.items())))
+    write_if_changed(output_dir / "dataset_description.json", text)
 
 
-def check_description(output_dir: Path) -> None:
-    """Refuse a ``dataset_description.json`` that ours cannot be joined with, before anything is written."""
-    _read_description(output_dir / "dataset_description.json")
-
-
-def _read_description(path: Path) -> dict[str, Any]:
+def read_description(output_dir: Path) -> dict[str, Any]:
+    """Read the description that stands there, and refuse one that ours cannot be joined with."""
+    path = output_dir / "dataset_description.json"
     content = read_json(path, wrong=OutputError, fix="Repair or remove it.", is_optional=True)
     kinds = {"GeneratedBy": list, "DatasetLinks": dict}
     if any(not isinstance(content.get(key, kind()), kind) for key, kind in kinds.items()):
@@ -224,39 +172,24 @@ def _read_description(path: Path) -> dict[str, Any]:
     return content
 
 
-def _generators(earlier: Mapping[str, Any], output_dir: Path) -> list[dict[str, Any]]:
-    """Keep other programs in front; in derivatives/ BIDS wants the first name to be part of the folder's."""
-    about = "Group-level analysis of first-level maps"
-    own = {"Name": APP_NAME, "Version": __version__, "Description": about, **_container()}
-    entries = earlier.get("GeneratedBy", [])
-    others = [one for one in entries if not isinstance(one, dict) or one.get("Name") != APP_NAME]
-    folder = output_dir.resolve()
-    if not others and folder.parent.name == "derivatives" and APP_NAME not in folder.name:
-        others = [
-            {"Name": folder.name, "Description": f"A group analysis; the program that made it is {APP_NAME}"}
-        ]
-    return [*others, own]
+def _generators(earlier: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]:
+    """Keep other programs in front; in derivatives/ BIDS wants the first name to be part of the folder's.
 
-
-def _container() -> dict[str, Any]:
-    """Describe the container by its environment: container/start.sh sets the tag, Apptainer its variable."""
+    The container is told by its environment: container/start.sh sets the tag, Apptainer its variable.
+    """
+    own: dict[str, Any] = {"Name": APP_NAME, "Version": __version__}
+    own["Description"] = "Group-level analysis of first-level maps"
     tag = os.environ.get("BIDS_GROUP_CONTAINER")
     image = os.environ.get("APPTAINER_CONTAINER") or os.environ.get("SINGULARITY_CONTAINER")
-    if not tag and not image:
-        return {}
-    return {"Container": {"Type": "apptainer" if image else "docker", "Tag": tag or Path(str(image)).name}}
-
-
-def _relative_link(root: Path, output_dir: Path) -> str:
-    relative = os.path.relpath(root.resolve(), output_dir.resolve())
-    return quote(Path(relative).as_posix())
-
-
-def _write_bidsignore(path: Path) -> None:
-    earlier = path.read_bytes().splitlines() if path.is_file() else []
-    missing = [line.encode() for line in _BIDSIGNORE if line.encode() not in earlier]
-    if missing:
-        write_bytes(path, b"\n".join([*earlier, *missing]) + b"\n")
+    if tag or image:
+        kind = "apptainer" if image else "docker"
+        own["Container"] = {"Type": kind, "Tag": tag or Path(str(image)).name}
+    entries = earlier.get("GeneratedBy", [])
+    others = [one for one in entries if not isinstance(one, dict) or one.get("Name") != APP_NAME]
+    if not others and folder.parent.name == "derivatives" and APP_NAME not in folder.name:
+        about = f"A group analysis; the program that made it is {APP_NAME}"
+        others = [{"Name": folder.name, "Description": about}]
+    return [*others, own]
 
 
 def _people_with_folders(output_dir: Path) -> list[str]:
@@ -264,31 +197,19 @@ def _people_with_folders(output_dir: Path) -> list[str]:
         return sorted(one.name for one in entries if one.name.startswith("sub-") and one.is_dir())
 
 
-def _analysed_in(analyses: Iterable[GroupAnalysis]) -> dict[str, str]:
-    return {f"sub-{row.subject}": "yes" for analysis in analyses for row in analysis.observations}
-
-
-def _analysed_before(output_dir: Path) -> dict[str, str]:
-    table = _read_table(output_dir / "participants.tsv")
-    if table is None or not {"participant_id", "analysed"} <= set(table.columns):
-        return {}
-    return dict(zip(table["participant_id"], table["analysed"], strict=True))
-
-
-def _merge_ledger(path: Path, ledger: pd.DataFrame, people: Collection[str]) -> pd.DataFrame:
+def _merge_ledger(earlier: pd.DataFrame, ledger: pd.DataFrame, people: Collection[str]) -> pd.DataFrame:
     """Join as text, so that the rows of others come out as they went in."""
-    own = pd.DataFrame(
-        [line.split("\t") for line in table_text(ledger).splitlines()[1:]], columns=ledger.columns
-    )
+    lines = [line.split("\t") for line in table_text(ledger).splitlines()[1:]]
+    own = pd.DataFrame(lines, columns=ledger.columns)
     own = own[own["participant_id"].isin(people)]
-    earlier = _read_table(path)
-    if earlier is None or list(earlier.columns) != list(own.columns):
+    if list(earlier.columns) != list(own.columns):
         return own
     others = earlier[~earlier["participant_id"].isin(people)]
     return pd.concat([others, own]).sort_values("participant_id", kind="stable")
 
 
-def _read_table(path: Path) -> pd.DataFrame | None:
+def _read_table(path: Path) -> pd.DataFrame:
+    """Read a table of ours as text; one without columns where there is none."""
     if not path.is_file():
-        return None
+        return pd.DataFrame()
     return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, quoting=3)

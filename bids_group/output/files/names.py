@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bids_group.errors import UsageError
 from bids_group.labels import camel_label, upper_first
-from bids_group.records import Contrast, Design, FirstLevelMap, GroupAnalysis, Observation
+from bids_group.records import Design, FirstLevelMap, GroupAnalysis, Observation
 
 
 def pooled_path(output_dir: Path, observation: Observation, stat: str, extension: str = ".nii.gz") -> Path:
@@ -58,11 +58,6 @@ def analysis_stem(output_dir: Path, analysis: GroupAnalysis, contrast_part: str 
     )
 
 
-def contrast_stem(output_dir: Path, analysis: GroupAnalysis, contrast: Contrast) -> Path:
-    """Start of the names of everything that belongs to one group contrast."""
-    return analysis_stem(output_dir, analysis, contrast.label)
-
-
 def contrast_label(analysis: GroupAnalysis, contrast_part: str) -> str:
     """Join first-level contrast, group contrast, and the levels of a GroupBy on participants columns."""
     levels = "".join(
@@ -92,7 +87,7 @@ def check_output_names(planned: Sequence[tuple[GroupAnalysis, Design]]) -> None:
         if double := next((name for name in names if names.count(name) > 1), None):
             raise UsageError(f"Two group contrasts are called '{double}'.", fix="Rename one of them.")
         for contrast in design.contrasts:
-            stem = contrast_stem(Path(), analysis, contrast)
+            stem = analysis_stem(Path(), analysis, contrast.label)
             owner = f"'{contrast.name}' of '{analysis.first_level_contrast}'"
             earlier = owners.setdefault(str(stem).casefold(), owner)
             if earlier is not owner:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from bids_group.json_files import peek_json
 from bids_group.output.disk.writing import write_json, write_volume
 from bids_group.output.files.names import pooled_path, shared_entities, sidecar_path
 from bids_group.output.files.sidecars import pooled_sidecar
-from bids_group.records import FirstLevelMap, Observation, OutputFile, PooledMap
+from bids_group.records import FirstLevelMap, Observation, PooledMap
 from bids_group.records.sidecars import Sidecar
 from bids_group.words import bids_uri
 
@@ -43,8 +43,8 @@ def pooling_key(observation: Observation, input_hashes: Mapping[str, str] | None
     MissingInputError
         An input file cannot be read.
     """
-    fingerprint = _fingerprint(observation, input_hashes or {})
-    content = {"format": _FORMAT, "observation": fingerprint, "settings": {}}
+    inputs = _fingerprint(observation, input_hashes or {})
+    content = {"format": _FORMAT, "observation": inputs, "settings": {}}
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -53,42 +53,27 @@ def is_pooled(output_dir: Path, observation: Observation) -> bool:
     return _read_sidecar(output_dir, observation).pooling_key not in (None, _PENDING)
 
 
-def write_pooled(
-    output_dir: Path, pooled: PooledMap, key: str, *, dataset_names: Mapping[str, Path]
-) -> tuple[OutputFile, ...]:
+def write_pooled(output_dir: Path, pooled: PooledMap, key: str, *, dataset_names: Mapping[str, Path]) -> None:
     """Write effect, variance, dof and number of maps of one observation, each with its sidecar.
 
     Missing elements are 0 in every map and 0 in ``stat-n``. The effect's sidecar is marked as pending first
     and gets the key last, so that a killed run leaves nothing that looks finished.
-
-    Raises
-    ------
-    OutputError
-        A file of that name was written by another program (or is an input).
     """
-    stats = _stats(pooled)
-    paths = {stat: pooled_path(output_dir, pooled.observation, stat) for stat in stats}
-    check_pooled_names(output_dir, [pooled.observation])
+    volumes, observation = _volumes(pooled), pooled.observation
+    paths = {stat: pooled_path(output_dir, observation, stat) for stat in _STATS}
     write_json(sidecar_path(paths["effect"]), Sidecar(pooling_key=_PENDING))
-    _remove_absent(output_dir, pooled.observation, stats)
-    space = shared_entities(pooled.observation.maps)["space"]
+    for stat in set(_STATS) - set(volumes):  # of a run that had more inputs
+        paths[stat].unlink(missing_ok=True)
+        sidecar_path(paths[stat]).unlink(missing_ok=True)
+    space = shared_entities(observation.maps)["space"]
     hashes = {
-        stat: write_volume(paths[stat], volume, pooled.grid, space=space) for stat, volume in stats.items()
+        stat: write_volume(paths[stat], volume, pooled.grid, space=space) for stat, volume in volumes.items()
     }
-    base = pooled_sidecar(pooled, stats, dataset_names)
-    for stat in reversed(tuple(stats)):  # the effect comes last
-        own = Sidecar(pooling_key=key, files=hashes, affine=pooled.grid.affine)
-        write_json(sidecar_path(paths[stat]), base[stat].but(own) if stat == "effect" else base[stat])
-    sources = tuple(bids_uri(one.effect, dataset_names) for one in pooled.observation.maps)
-    return tuple(
-        OutputFile(
-            path=path.relative_to(output_dir),
-            stat=stat,
-            contrast=pooled.observation.contrast,
-            sources=sources,
-        )
-        for stat, path in paths.items()
-    )
+    sidecars = pooled_sidecar(pooled, volumes, dataset_names)
+    own = Sidecar(pooling_key=key, files=hashes, affine=pooled.grid.affine)
+    for stat in reversed(tuple(volumes)):  # the effect comes last
+        sidecar = sidecars[stat].but(own) if stat == "effect" else sidecars[stat]
+        write_json(sidecar_path(paths[stat]), sidecar)
 
 
 def read_pooled(
@@ -107,23 +92,13 @@ def read_pooled(
         if loaded.sha256 != sha256:
             return None
         volumes[stat] = loaded.data
-    files = {bids_uri(path, dataset_names): str(path) for path in _files(observation)}
-    hashes = {files.get(uri, uri): digest for uri, digest in (sidecar.input_hashes or {}).items()}
-    return _restore(observation, volumes, sidecar, hashes)
-
-
-def _restore(
-    observation: Observation,
-    volumes: Mapping[str, npt.NDArray[np.float32]],
-    sidecar: Sidecar,
-    input_hashes: Mapping[str, str],
-) -> PooledMap:
-    counts = volumes["n"]
+    counts = volumes.pop("n")
     n_maps = counts.astype(np.uint8) if counts.max() <= np.iinfo(np.uint8).max else counts.astype(np.uint16)
     missing = n_maps == 0
-    maps = {stat: np.where(missing, np.float32(np.nan), volumes[stat]) for stat in volumes if stat != "n"}
+    maps = {stat: np.where(missing, np.float32(np.nan), volume) for stat, volume in volumes.items()}
     if isinstance(sidecar.degrees_of_freedom, (int, float)):
         maps["dof"] = np.asarray(sidecar.degrees_of_freedom, dtype=np.float32)
+    files = {bids_uri(path, dataset_names): str(path) for one in observation.maps for path in one.files}
     return PooledMap(
         observation=observation,
         grid=Grid(shape=n_maps.shape, affine=np.asarray(sidecar.affine, dtype=np.float64)),
@@ -131,24 +106,21 @@ def _restore(
         variance=maps.get("variance"),
         dof=maps.get("dof"),
         n_maps=n_maps,
-        input_hashes=input_hashes,
+        input_hashes={files.get(uri, uri): one for uri, one in (sidecar.input_hashes or {}).items()},
     )
 
 
-def _stats(pooled: PooledMap) -> dict[str, npt.NDArray[Any]]:
+def _volumes(pooled: PooledMap) -> dict[str, npt.NDArray[Any]]:
     """Fill what is missing with 0, and prove that nothing else is not a number."""
-    seen = pooled.n_maps > 0
     found: dict[str, npt.NDArray[Any]] = {}
     for stat in ("effect", "variance", "dof"):
-        values = getattr(pooled, stat)
-        if values is None:
+        if (values := getattr(pooled, stat)) is None:
             continue
-        volume = np.where(seen, values, np.float32(0)).astype(np.float32, copy=False)
-        if not np.isfinite(volume).all():
+        found[stat] = np.where(pooled.n_maps > 0, values, np.float32(0)).astype(np.float32, copy=False)
+        if not np.isfinite(found[stat]).all():
             raise BidsGroupError(
                 f"The pooled {stat} of {pooled.observation.label} has values that are no numbers."
             )
-        found[stat] = volume
     return {**found, "n": pooled.n_maps}
 
 
@@ -171,13 +143,8 @@ def _fingerprint(source: Observation | FirstLevelMap, known: Mapping[str, str]) 
     }
 
 
-def _files(observation: Observation) -> Iterator[Path]:
-    for one in observation.maps:
-        yield from one.files
-
-
 def check_pooled_names(output_dir: Path, observations: Iterable[Observation]) -> None:
-    """Refuse to write pooled maps where files of others, or inputs, stand.
+    """Refuse to write pooled maps where files of others, or inputs, stand; nothing has been written yet.
 
     Ours are known by the key in the effect's sidecar, which is written before the maps.
 
@@ -188,44 +155,33 @@ def check_pooled_names(output_dir: Path, observations: Iterable[Observation]) ->
     """
     there: dict[Path, frozenset[str]] = {}
     for one in observations:
-        folder = pooled_path(output_dir, one, "effect").parent
-        if folder not in there:
-            there[folder] = _names_in(folder)
-        _check_names_of(output_dir, one, there[folder])
+        images = {pooled_path(output_dir, one, stat): stat for stat in _STATS}
+        folder = next(iter(images)).parent
+        if folder not in there:  # which may still have to be made
+            nearest = next(above for above in (folder, *folder.parents) if os.path.lexists(above))
+            if not nearest.is_dir():
+                raise OutputError(f"A folder for pooled maps cannot be made: {nearest} is no folder.")
+            there[folder] = frozenset(path.name for path in (folder.iterdir() if nearest == folder else ()))
+        wanted = images | {sidecar_path(path): stat for path, stat in images.items()}
+        _check_own(
+            output_dir, one, {path: stat for path, stat in wanted.items() if path.name in there[folder]}
+        )
 
 
-def _names_in(folder: Path) -> frozenset[str]:
-    """List what is in a folder that may still have to be made."""
-    nearest = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
-    if not nearest.is_dir():
-        raise OutputError(f"A folder for pooled maps cannot be made: {nearest} is no folder.")
-    return frozenset(one.name for one in folder.iterdir()) if nearest == folder else frozenset()
-
-
-def _check_names_of(output_dir: Path, observation: Observation, there: Collection[str]) -> None:
-    images = {pooled_path(output_dir, observation, stat): stat for stat in _STATS}
-    wanted = images | {sidecar_path(path): stat for path, stat in images.items()}
-    wanted = {path: stat for path, stat in wanted.items() if path.name in there}
-    if not wanted:
+def _check_own(output_dir: Path, observation: Observation, there: Mapping[Path, str]) -> None:
+    """Refuse files (with their stat) that the sidecar of the effect does not list, and inputs."""
+    if not there:
         return
     sidecar = _read_sidecar(output_dir, observation)
-    is_ours = sidecar.pooling_key is not None
-    own = _STATS if sidecar.pooling_key == _PENDING else (sidecar.files or ()) if is_ours else ()
-    inputs = {file.name: file.resolve() for file in _files(observation)}
-    for path, stat in wanted.items():
+    own = _STATS if sidecar.pooling_key == _PENDING else (sidecar.pooling_key and sidecar.files) or ()
+    inputs = {file.name: file.resolve() for one in observation.maps for file in one.files}
+    for path, stat in there.items():
         if stat not in own or inputs.get(path.name) == path.resolve():
             raise OutputError(
                 f"The pooled map of {observation.label} would overwrite a file of another program: {path}.",
                 expected="an OUTPUT_DIR in which no other program wrote a map of this name",
                 fix="Give another OUTPUT_DIR.",
             )
-
-
-def _remove_absent(output_dir: Path, observation: Observation, stats: Mapping[str, Any]) -> None:
-    for stat in {"variance", "dof"} - set(stats):
-        path = pooled_path(output_dir, observation, stat)
-        path.unlink(missing_ok=True)
-        sidecar_path(path).unlink(missing_ok=True)
 
 
 def _read_sidecar(output_dir: Path, observation: Observation) -> Sidecar:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from bids_group.config import AnalysisSpec
 from bids_group.elements import Grid
-from bids_group.output.files.names import analysis_stem, contrast_label, pooled_path
+from bids_group.output.files.names import analysis_stem, contrast_label, pooled_path, shared_entities
 from bids_group.records import (
     Contrast,
     ContrastResult,
@@ -20,7 +20,6 @@ from bids_group.records import (
     GroupAnalysis,
     GroupData,
     Notice,
-    Observation,
     PooledMap,
     Significance,
     are_told_apart,
@@ -28,7 +27,6 @@ from bids_group.records import (
 from bids_group.records.sidecars import (
     Centering,
     ContrastEntry,
-    NoticeEntry,
     RowEntry,
     ScalingFacts,
     Sidecar,
@@ -59,6 +57,7 @@ POOLINGS = {
     "mean": "fixed effects, unweighted mean",
     "weights": "weighted sum",
 }
+_SCALING = "each map times Mean / its value of Column; variance times the square"
 _DOF_DIFFERS = "differs between elements: see stat-dof"
 _DOF_NONE = "none that hold: an F of several rows with variance groups is judged by shuffling alone"
 _DOF_INFINITE = "infinite: variances are known, the reference is normal"
@@ -74,70 +73,50 @@ class Context:
     spec: AnalysisSpec
     dataset_names: Mapping[str, Path]
 
-    @property
-    def stem(self) -> Path:
-        """Start of the analysis' file names."""
-        return analysis_stem(self.output_dir, self.analysis)
+    def stem(self, contrast_part: str = "") -> str:
+        """Start of the names of the analysis' files, or of those of a group contrast."""
+        return str(analysis_stem(self.output_dir, self.analysis, contrast_part))
 
     @property
-    def maps(self) -> tuple[FirstLevelMap, ...]:
-        """All first-level maps below the analysis."""
-        return self.analysis.maps
-
-    @property
-    def roots(self) -> dict[str, Path]:
-        """Datasets by their names in BIDS URIs; the output dataset has none."""
-        return {**self.dataset_names, "": self.output_dir}
+    def space(self) -> str | None:
+        """The space that all maps name."""
+        return shared_entities(self.analysis.maps)["space"]
 
 
 def analysis_sidecar(context: Context, description: str) -> Sidecar:
     """Say what every file of an analysis shares; what belongs to one contrast is null."""
-    data, spec, analysis, maps = context.data, context.spec, context.analysis, context.maps
+    data, spec, analysis, maps = context.data, context.spec, context.analysis, context.analysis.maps
     design, own, scaling = data.design, analysis.design_matrix, analysis.scaling
+    roots = {**context.dataset_names, "": context.output_dir}  # the output dataset has no name in URIs
     sources = [pooled_path(context.output_dir, one, "effect") for one in analysis.observations]
     first_level, first_levels = analysis.first_level_contrast, sorted({one.contrast for one in maps})
+    dof = design.dof if data.is_complete else _DOF_DIFFERS
     return Sidecar(
         description=description,
-        sources=[bids_uri(path, context.roots) for path in sources],
+        sources=[bids_uri(path, roots) for path in sources],
         **_space(maps, data.elements.grid, context.dataset_names),
         first_level_contrast=first_level,
-        **_given(first_level_contrasts=first_levels if first_levels != [first_level] else None),
+        first_level_contrasts=first_levels if first_levels != [first_level] else None,
         group_contrast=None,
         test=None,
         weights=None,
         columns=list(design.matrix.columns),
         formula=design.formula,
-        **_given(design_matrix=own and own.name),
+        design_matrix=None if own is None else own.name,
         estimator=data.estimator.title,
-        degrees_of_freedom=_DOF_INFINITE
-        if not data.estimator.has_residual_variance
-        else design.dof
-        if data.is_complete
-        else _DOF_DIFFERS,
+        degrees_of_freedom=dof if data.estimator.has_residual_variance else _DOF_INFINITE,
         sample_size=len(design.matrix),
         number_of_participants=len({one.subject for one in analysis.observations}),
         smoothing=smoothing(spec),
-        **_given(
-            scaling=scaling
-            and ScalingFacts(
-                column=scaling.column,
-                mean=scaling.mean,
-                method="each map times Mean / its value of Column; variance times the square",
-            )
-        ),
-        mask=bids_uri(Path(f"{context.stem}_desc-analysis_mask.nii.gz"), context.roots),
-        **_given(mask_threshold=_mask_threshold(maps, spec)),
+        scaling=None if scaling is None else ScalingFacts.of(scaling, method=_SCALING),
+        mask=bids_uri(Path(f"{context.stem()}_desc-analysis_mask.nii.gz"), roots),
+        mask_threshold=_own_threshold(maps) if spec.mask is None else spec.mask_threshold,
         minimum_coverage=spec.min_coverage,
         pooling=", ".join(sorted({one.combine for one in analysis.observations})),
         centering=Centering(method=design.centering, values=dict(design.centers)),
-        **_given(group_by=dict(analysis.group_labels) or None),
+        group_by=dict(analysis.group_labels) or None,
         **_input(maps),
     )
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    """Keep what is not None: such keys are left out where they say nothing."""
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def smoothing(spec: AnalysisSpec) -> Smoothing:
@@ -163,10 +142,8 @@ def _space(maps: Sequence[FirstLevelMap], grid: Grid, dataset_names: Mapping[str
     }
 
 
-def _mask_threshold(maps: Iterable[FirstLevelMap], spec: AnalysisSpec | None = None) -> float | None:
-    """Say above which value voxels were inside masks that are not of two values; None without masks."""
-    if spec is not None and spec.mask is not None:
-        return spec.mask_threshold
+def _own_threshold(maps: Iterable[FirstLevelMap]) -> float | None:
+    """Say above which value voxels are inside the maps' own masks; None without, and where two values say."""
     return next((one.mask_threshold for one in maps if one.mask is not None), None)
 
 
@@ -174,64 +151,45 @@ def _input(maps: Sequence[FirstLevelMap]) -> dict[str, Any]:
     """Say that z or t maps were taken for effects, and that maps are no contrasts."""
     stat, suffix = maps[0].input_stat, maps[0].suffix
     warning = f"{stat} maps were analysed in place of effects: effects have no units"
-    said = {} if stat == "effect" else {"input_statistic": stat, "input_statistic_warning": warning}
-    return said if suffix == "statmap" else {**said, "input_suffix": suffix}
+    return {
+        "input_statistic": None if stat == "effect" else stat,
+        "input_statistic_warning": None if stat == "effect" else warning,
+        "input_suffix": None if suffix == "statmap" else suffix,
+    }
 
 
 def design_sidecar(context: Context, notices: Sequence[Notice]) -> Sidecar:
     """Say what the columns and rows of a design are, and what is tested."""
     design, analysis, data = context.data.design, context.analysis, context.data
-    cut = context.spec.cut_coords_mm
+    columns = {str(name): analysis.columns.get(str(name)) for name in design.variables.columns}
     return analysis_sidecar(context, "Design matrix: one row per observation, one column per regressor").but(
-        terms={term: list(columns) for term, columns in design.terms.items()},
+        terms=design.terms,
         variables={str(name): column.to_dict() for name, column in design.variables.items()},
-        variable_kinds={
-            str(name): VariableKind(
-                kind=column.kind,
-                kind_source=column.kind_source,
-                levels=list(column.levels),
-                units=column.units,
-                description=column.description,
-            )
-            for name in design.variables.columns
-            if (column := analysis.columns.get(str(name))) is not None
-        },
-        centers=dict(design.centers),
+        variable_kinds={name: VariableKind.of(one) for name, one in columns.items() if one is not None},
+        centers=design.centers,
         rank=design.rank,
-        details=dict(design.details),
+        details=design.details,
         contrasts=[contrast_entry(analysis, one) for one in design.contrasts],
-        notices=[
-            NoticeEntry(severity=one.severity, topic=one.topic, sentence=one.sentence, fix=one.fix)
-            for one in dict.fromkeys([*analysis.notices, *design.notices, *notices])
-        ],
+        notices=[asdict(one) for one in dict.fromkeys([*analysis.notices, *design.notices, *notices])],
         observations=[
-            RowEntry(
-                label=one.label,
+            RowEntry.of(
+                one,
                 participant_id=f"sub-{one.subject}",
-                session=one.session,
                 n_maps=len(one.maps),
-                **_given(contrast=one.contrast if one.is_one_of_several else None),
+                contrast=one.contrast if one.is_one_of_several else None,
             )
             for one in analysis.observations
         ],
         blocks=_labels_of(data.blocks),
         variance_groups=_labels_of(data.variance_groups),
         node=analysis.node,
-        **_given(cut_coordinates=cut and list(cut)),
+        cut_coordinates=context.spec.cut_coords_mm,
     )
 
 
 def contrast_entry(analysis: GroupAnalysis, contrast: Contrast) -> ContrastEntry:
     """Describe a group contrast in the design's sidecar."""
-    return ContrastEntry(
-        name=contrast.name,
-        label=contrast.label,
-        file_label=contrast_label(analysis, contrast.label),
-        test=contrast.test,
-        expression=contrast.expression,
-        words=contrast.words,
-        weights=contrast.weights.tolist(),
-    )
+    return ContrastEntry.of(contrast, file_label=contrast_label(analysis, contrast.label))
 
 
 def _labels_of(series: pd.Series | None) -> dict[str, str] | None:
@@ -239,27 +197,25 @@ def _labels_of(series: pd.Series | None) -> dict[str, str] | None:
 
 
 def contrast_sidecar(context: Context, result: ContrastResult, description: str) -> Sidecar:
-    """Say what every map of a group contrast shares."""
+    """Say what every map of a group contrast shares; dof of F are numerator and denominator."""
     contrast = result.contrast
+    dof: float | list[float] | str
+    if result.dof is None:
+        dof = _DOF_DIFFERS if "p" in result.maps else _DOF_NONE
+    elif not np.isfinite(result.dof):
+        dof = _DOF_INFINITE
+    else:
+        dof = float(result.dof)
+        dof = [float(result.dof_numerator), dof] if contrast.test == "F" else dof
     return analysis_sidecar(context, f"{description}; {contrast.words or contrast.name}").but(
         group_contrast=contrast.name,
         group_contrast_expression=contrast.expression,
         group_contrast_words=contrast.words,
         test=contrast.test,
-        weights=contrast.weights.tolist(),
-        degrees_of_freedom=_degrees_of_freedom(result),
+        weights=contrast.weights,
+        degrees_of_freedom=dof,
         two_sided=context.spec.inference.is_two_sided if contrast.test == "t" else False,
     )
-
-
-def _degrees_of_freedom(result: ContrastResult) -> float | list[float] | str:
-    """One number for t, numerator and denominator for F; words where it differs or variances are known."""
-    if result.dof is None:
-        return _DOF_DIFFERS if "p" in result.maps else _DOF_NONE
-    if not np.isfinite(result.dof):
-        return _DOF_INFINITE
-    dof = float(result.dof)
-    return [float(result.dof_numerator), dof] if result.contrast.test == "F" else dof
 
 
 def fit_sidecar(context: Context) -> Sidecar:
@@ -304,7 +260,7 @@ def pooled_sidecar(
     pooled: PooledMap, stats: Iterable[str], dataset_names: Mapping[str, Path]
 ) -> dict[str, Sidecar]:
     """Say how a pooled map came about, for each stat; what belongs to the group level is null."""
-    observation, maps = pooled.observation, pooled.observation.maps
+    observation, maps, dof = pooled.observation, pooled.observation.maps, pooled.dof
     base = Sidecar(
         **_space(maps, pooled.grid, dataset_names),
         first_level_contrast=observation.contrast,
@@ -314,15 +270,11 @@ def pooled_sidecar(
         columns=None,
         formula=None,
         estimator=POOLINGS[observation.combine] if len(maps) > 1 else "the only map, unchanged",
-        degrees_of_freedom=None
-        if pooled.dof is None
-        else float(pooled.dof)
-        if pooled.dof.ndim == 0
-        else "see stat-dof",
+        degrees_of_freedom=dof if dof is None else float(dof) if dof.ndim == 0 else "see stat-dof",
         sample_size=len(maps),
         smoothing=None,
         mask=None,
-        **_given(mask_threshold=_mask_threshold(maps)),
+        mask_threshold=_own_threshold(maps),
         pooling=observation.combine,
         centering=None,
         **_input(maps),
@@ -331,18 +283,12 @@ def pooled_sidecar(
     words = STAT_WORDS | {"n": _N_POOLED}
     kind = "first-level" if maps[0].suffix == "statmap" else maps[0].suffix
     n_maps = counted(len(maps), "map").replace(" ", f" {kind} ")
-    return {
-        stat: Sidecar(
-            description=f"{words[stat]}; pooled over {n_maps}",
-            sources=_pooled_sources(observation, stat, dataset_names),
-        ).but(base)
-        for stat in stats
-    }
-
-
-def _pooled_sources(observation: Observation, stat: str, dataset_names: Mapping[str, Path]) -> list[str]:
-    """List the maps of the same kind where there are such, else the effects."""
-    own = {"variance": "variance", "dof": "dof"}.get(stat, "effect")
-    paths = [getattr(one, own) for one in observation.maps]
-    files = [path for path in paths if isinstance(path, Path)] or [one.effect for one in observation.maps]
-    return [bids_uri(path, dataset_names) for path in files]
+    sidecars = {}
+    for stat in stats:  # sources: the maps of the same kind where there are such, else the effects
+        own = [getattr(one, stat) for one in maps] if stat in ("variance", "dof") else []
+        files = [path for path in own if isinstance(path, Path)] or [one.effect for one in maps]
+        sources = [bids_uri(path, dataset_names) for path in files]
+        sidecars[stat] = Sidecar(description=f"{words[stat]}; pooled over {n_maps}", sources=sources).but(
+            base
+        )
+    return sidecars
