@@ -4,7 +4,7 @@
 set -eu
 export PYTHONDONTWRITEBYTECODE='' NUMBA_CACHE_DIR=/opt/bids-group/kernels MPLCONFIGDIR=/tmp/matplotlib
 /opt/bids-group/bin/bids-group-demo /tmp/demo --kind one-sample >/dev/null
-/opt/bids-group/bin/bids-group /tmp/demo /tmp/out group --formula '~ age' --n-permutations 20 \
+/opt/bids-group/bin/bids-group /tmp/demo /tmp/out group --formula '~ age' --smoothing-fwhm 6 --n-permutations 20 \
     --correction fdr bonferroni ari fwe-voxel fwe-size fwe-mass fwe-tfce
 test -s /tmp/out/report.html
 rm -rf /tmp/demo /tmp/out /tmp/matplotlib

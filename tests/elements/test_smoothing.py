@@ -4,6 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from nilearn.image import smooth_img
+from scipy.ndimage import gaussian_filter
 
 from bids_group.elements import Grid, Smoother
 
@@ -65,3 +66,27 @@ def test_a_smoother_that_saw_other_masks_gives_the_same_as_a_fresh_one():
     smoother = Smoother(grid, 5.0)
     for volume in (first, second, second, first):
         np.testing.assert_array_equal(smoother.smooth(volume), Smoother(grid, 5.0).smooth(volume))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_each_value_is_the_float64_one_rounded_once(seed):
+    """Any grid, kernel (also wider than the grid) and coverage: holes, single elements, up to the border."""
+    rng = np.random.default_rng(seed)
+    shape, sizes = tuple(rng.integers(1, 16, 3)), rng.uniform(0.5, 4, 3)
+    grid = Grid(shape=shape, affine=np.diag([*sizes, 1]))
+    smoother, fwhm = None, rng.uniform(0.2, 12)
+    for _ in range(3):
+        is_observed = rng.random(shape) < rng.choice([0.05, 0.5, 0.95, 1])
+        is_observed[tuple(rng.integers(0, shape))] = True
+        is_observed[: rng.integers(0, shape[0])] = False
+        volume = np.where(is_observed, rng.normal(size=shape) * 10.0 ** rng.integers(-20, 20), np.nan)
+        volume = volume.astype(np.float32)
+        smoother = smoother or Smoother(grid, fwhm)
+        sd = fwhm / np.sqrt(8 * np.log(2)) / sizes
+        values = np.where(is_observed, volume, 0).astype(np.float64)
+        sums = gaussian_filter(values, sd, mode="reflect", truncate=4)
+        weights = gaussian_filter(is_observed.astype(np.float64), sd, mode="reflect", truncate=4)
+        smoothed = smoother.smooth(np.asfortranarray(volume) if seed % 2 else volume)
+        np.testing.assert_array_equal(np.isnan(smoothed), ~is_observed)
+        expected = (sums[is_observed] / weights[is_observed]).astype(np.float32)
+        np.testing.assert_array_max_ulp(smoothed[is_observed], expected, maxulp=1)

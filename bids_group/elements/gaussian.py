@@ -1,0 +1,95 @@
+"""Sums of a volume's values weighted by a Gaussian, along one axis after the other."""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+
+Doubles = npt.NDArray[np.float64]
+Places = npt.NDArray[np.intp]
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def sum_around(
+    sums: Doubles,
+    volume: npt.NDArray[np.float32],
+    has_values: npt.NDArray[np.bool_],
+    kernels: tuple[Doubles, Doubles, Doubles],
+    sources: tuple[Places, Places, Places],
+) -> None:
+    """Sum the values around each place, in float64; what is not finite counts as 0.
+
+    Slices go through a ring, so that the work stays in the processor's cache. No sum runs across the lanes of
+    a vector: the result is the same on every processor.
+
+    Parameters
+    ----------
+    sums, volume
+        ``(nz, ny, nx)``: what is written, and what is read.
+    has_values
+        ``(nz, ny)``: whether there is a finite value in a row along x; where not, its sums are left alone.
+    kernels
+        For z, y and x: the weight of a place itself, one step away, two steps, …
+    sources
+        For z, y and x, ``(n + 2 steps,)``: which place stands at −steps … n + steps − 1 (beyond the border:
+        a reflection), or −1 where nothing is.
+    """
+    nz, ny, nx = volume.shape
+    ahead, steps = kernels[0].size - 1, kernels[2].size - 1
+    width = 2 * ahead + 1
+    line = np.zeros(nx + 2 * steps)
+    along_x = np.zeros((ny + 1, nx))  # the last row stays 0: the place −1
+    along_xy = np.zeros((width + 1, ny, nx))
+    slots = sources[0] % width
+    slots[sources[0] < 0] = -1
+    for front in range(nz + ahead):
+        if front < nz:
+            for y in range(ny):
+                if has_values[front, y]:
+                    _fill(line, volume[front, y], steps, sources[2])
+                    _sum_lanes(along_x[y], line, kernels[2])
+                else:
+                    along_x[y] = 0
+            for y in range(ny):
+                _sum_rows(along_xy[front % width, y], along_x, y, kernels[1], sources[1])
+        z = front - ahead
+        for y in range(ny if z >= 0 else 0):
+            if has_values[z, y]:
+                _sum_rows(sums[z, y], along_xy[:, y], z, kernels[0], slots)
+
+
+@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+def _fill(line: Doubles, row: npt.NDArray[np.float32], steps: int, sources: Places) -> None:
+    n = row.size
+    for x in range(n):
+        line[x + steps] = row[x] if np.isfinite(row[x]) else 0
+    for x in range(steps):
+        left, right = sources[x], sources[n + steps + x]
+        line[x] = line[left + steps] if left >= 0 else 0
+        line[n + steps + x] = line[right + steps] if right >= 0 else 0
+
+
+@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+def _sum_lanes(target: Doubles, line: Doubles, kernel: Doubles) -> None:
+    steps = kernel.size - 1
+    for x in range(target.size):
+        target[x] = kernel[0] * line[x + steps]
+    for step in range(1, steps + 1):
+        _add(target, line[steps - step :], line[steps + step :], kernel[step])
+
+
+@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+def _sum_rows(target: Doubles, rows: Doubles, at: int, kernel: Doubles, sources: Places) -> None:
+    steps = kernel.size - 1
+    own = rows[sources[at + steps]]
+    for x in range(target.size):
+        target[x] = kernel[0] * own[x]
+    for step in range(1, steps + 1):
+        _add(target, rows[sources[at + steps - step]], rows[sources[at + steps + step]], kernel[step])
+
+
+@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+def _add(target: Doubles, left: Doubles, right: Doubles, weight: float) -> None:
+    for x in range(target.size):
+        target[x] += weight * (left[x] + right[x])
