@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bids_group.compare.sources import Tested
+from bids_group.compare.sources import Pair, Tested
 from bids_group.config.corrections import UNCORRECTED, find_correction
-from bids_group.elements import Elements, read_map
+from bids_group.elements import Elements, LoadedMap, read_map
 from bids_group.errors import DataError, GridError
 from bids_group.output.report.folder import alpha_of, read_table, sidecar_of
 
@@ -22,18 +23,19 @@ Flags = npt.NDArray[np.bool_]
 LIMIT_SD = 1.96
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Ground:
-    """What both analysed: ``elements`` on the grid of A, ``in_b`` the flat position of each in the grid of B.
+    """What A and B both analysed: ``elements`` on the grid of A.
 
-    On differing grids each element of A is paired with the element of B that holds its centre.
+    ``positions`` are their flat positions in the grid of each, ``shapes`` the shapes of these grids,
+    ``n_own`` how many elements each analysed. On differing grids each element of A is paired with the
+    element of B that holds its centre; ``remark`` says so.
     """
 
     elements: Elements
-    in_b: npt.NDArray[np.intp]
-    shape_b: tuple[int, ...]
-    n_a: int
-    n_b: int
+    positions: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
+    shapes: tuple[tuple[int, ...], tuple[int, ...]]
+    n_own: tuple[int, int]
     remark: str | None
 
     @property
@@ -41,29 +43,21 @@ class Ground:
         """Number of elements that both have."""
         return self.elements.n_elements
 
-    def read_a(self, path: Path | None) -> Values | None:
-        """Read a map of A at the common elements; None where there is none, or not one volume."""
-        return _pick(path, self.elements.grid.shape, self.elements.indices)
-
-    def read_b(self, path: Path | None) -> Values | None:
-        """Read a map of B at the common elements."""
-        return _pick(path, self.shape_b, self.in_b)
-
-
-def _pick(path: Path | None, shape: tuple[int, ...], at: npt.NDArray[np.intp]) -> Values | None:
-    if path is None or (data := read_map(path).data).ndim != 3:
-        return None
-    if data.shape != shape:
-        raise GridError(
-            f"The map {path} does not fit its analysis mask.",
-            found=f"shape {data.shape}",
-            expected=f"shape {shape}",
-            fix="Run that analysis again.",
-        )
-    return data.reshape(-1)[at]
+    def read(self, side: int, path: Path | None) -> Values | None:
+        """Read a map of A (0) or B (1) at the common elements; None without one, or with several volumes."""
+        if path is None or (data := read_map(path).data).ndim != 3:
+            return None
+        if data.shape != self.shapes[side]:
+            raise GridError(
+                f"The map {path} does not fit its analysis mask.",
+                found=f"shape {data.shape}",
+                expected=f"shape {self.shapes[side]}",
+                fix="Run that analysis again.",
+            )
+        return data.reshape(-1)[self.positions[side]]
 
 
-def find_ground(a: Tested, b: Tested) -> Ground:
+def find_ground(pair: Pair) -> Ground:
     """Find the elements that both analyses have.
 
     Raises
@@ -71,11 +65,10 @@ def find_ground(a: Tested, b: Tested) -> Ground:
     DataError
         An analysis mask lacks, or the two have no element in common.
     """
-    masks = [read_map(_mask_of(one)) for one in (a, b)]
-    (grid_a, in_a), (grid_b, in_b) = ((one.grid, one.data > 0) for one in masks)
-    elements = Elements.from_mask(grid_a, in_a)
+    (grid_a, in_a), (grid_b, in_b) = ((one.grid, one.data > 0) for one in map(_read_mask, pair.sides))
+    elements, is_same = Elements.from_mask(grid_a, in_a), grid_a.is_same(grid_b)
     where = elements.indices
-    if not grid_a.is_same(grid_b):
+    if not is_same:
         centres = elements.coordinates_mm(np.arange(elements.n_elements))
         inverse = np.linalg.inv(grid_b.affine)
         voxels = np.rint(centres @ inverse[:3, :3].T + inverse[:3, 3]).astype(np.intp)
@@ -83,33 +76,35 @@ def find_ground(a: Tested, b: Tested) -> Ground:
         where = np.where(is_inside, np.ravel_multi_index(tuple(voxels.T), grid_b.shape, mode="clip"), -1)
     is_shared = (where >= 0) & in_b.reshape(-1)[where]
     if not is_shared.any():
+        a, b = pair.sides
         raise GridError(
             f"The analyses of {a.key} (OUT_A) and {b.key} (OUT_B) have no element in common.",
             found=f"{grid_a.describe()}; {grid_b.describe()}",
             expected="masks that overlap",
             fix="Compare analyses of the same part of the brain.",
         )
+    shared = Elements(grid=grid_a, indices=elements.indices[is_shared])
+    remark = (
+        f"The grids differ (A: {grid_a.describe()}; B: {grid_b.describe()}). Each element of A is compared "
+        "with the element of B that holds its centre; nothing is interpolated."
+    )
     return Ground(
-        elements=Elements(grid=grid_a, indices=elements.indices[is_shared]),
-        in_b=where[is_shared],
-        shape_b=grid_b.shape,
-        n_a=elements.n_elements,
-        n_b=int(in_b.sum()),
-        remark=None
-        if grid_a.is_same(grid_b)
-        else f"The grids differ (A: {grid_a.describe()}; B: {grid_b.describe()}). Each element of A is "
-        "compared with the element of B that holds its centre; nothing is interpolated.",
+        elements=shared,
+        positions=(shared.indices, where[is_shared]),
+        shapes=(grid_a.shape, grid_b.shape),
+        n_own=(elements.n_elements, int(in_b.sum())),
+        remark=None if is_same else remark,
     )
 
 
-def _mask_of(one: Tested) -> Path:
+def _read_mask(one: Tested) -> LoadedMap:
     if one.analysis.mask is None:
         raise DataError(
             f"The analysis {one.analysis.stem} in {one.root} has no analysis mask.",
             expected=f"{one.analysis.stem}_desc-analysis_mask.nii.gz",
             fix="Run that analysis again.",
         )
-    return one.analysis.mask
+    return read_map(one.analysis.mask)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +112,8 @@ class Comparison:
     """One map of A against one of B over their common elements, and what is significant in each.
 
     ``a`` and ``b`` of shape ``(n,)``, None where there is no map to compare (``ari``); ``is_a``, ``is_b``:
-    significant elements, None for what is no correction. Limits are bias ± 1.96 SD of the differences (SD
-    with n − 1; Bland & Altman 1986).
+    significant elements, None for what is no correction; ``outside``: how many of A and of B the other did
+    not analyse.
     """
 
     stat: str | None
@@ -129,7 +124,6 @@ class Comparison:
     is_a: Flags | None = None
     is_b: Flags | None = None
     outside: tuple[int, int] = (0, 0)
-    """Significant elements of A and of B that the other did not analyse."""
 
     @cached_property
     def finite(self) -> tuple[Row, Row] | None:
@@ -154,17 +148,18 @@ class Comparison:
         return None if self.finite is None else self.finite[1] - self.finite[0]
 
     @cached_property
-    def bias(self) -> float | None:
-        """Mean of B − A."""
-        return None if self.difference is None or not self.difference.size else float(self.difference.mean())
+    def limits(self) -> tuple[float | None, float | None, float | None]:
+        """Mean of B − A, and 1.96 SD (with n − 1) below and above it (Bland & Altman 1986).
 
-    @cached_property
-    def limits(self) -> tuple[float | None, float | None]:
-        """Limits of agreement; None for fewer than two elements."""
-        if self.difference is None or self.bias is None or self.difference.size < 2:
-            return None, None
+        None where there is no element; without limits for a single one.
+        """
+        if self.difference is None or not self.difference.size:
+            return None, None, None
+        bias = float(self.difference.mean())
+        if self.difference.size < 2:
+            return bias, None, None
         half = LIMIT_SD * float(self.difference.std(ddof=1))
-        return self.bias - half, self.bias + half
+        return bias, bias - half, bias + half
 
     @property
     def counts(self) -> tuple[int, int, int] | None:
@@ -183,72 +178,53 @@ class Comparison:
     def row(self, contrast: str) -> dict[str, str | float | int | None]:
         """One row of comparison.tsv."""
         n_a, n_b, n_both = self.counts or (None, None, None)
-        n = self.n if self.difference is None else self.difference.size
-        lower, upper = self.limits
+        bias, lower, upper = self.limits
         return {
-            "contrast": contrast, "stat": self.stat, "correction": self.correction, "n": n,
-            "r": self.r, "bias": self.bias, "limit_lower": lower, "limit_upper": upper,
+            "contrast": contrast, "stat": self.stat, "correction": self.correction,
+            "n": self.n if self.difference is None else self.difference.size,
+            "r": self.r, "bias": bias, "limit_lower": lower, "limit_upper": upper,
             "n_a": n_a, "n_b": n_b, "n_both": n_both, "dice": self.dice,
         }  # fmt: skip
 
 
-def compare_maps(a: Tested, b: Tested, ground: Ground) -> tuple[Comparison, ...]:
+def compare_maps(pair: Pair, ground: Ground) -> Iterator[Comparison]:
     """Compare effect, t or F, z, and each correction that both have."""
-    plain = [_compare(a, b, ground, stat) for stat in ("effect", "t", "F", "z")]
-    shared = [name for name in a.contrast.corrections if name in b.contrast.corrections]
-    corrected = [_compare_correction(a, b, ground, name) for name in reversed(shared)]
-    return tuple(one for one in (*plain, *corrected) if one is not None)
+    a, b = (one.contrast for one in pair.sides)
+    for plain in ("effect", "t", "F", "z"):
+        values = ground.read(0, a.maps.get(plain)), ground.read(1, b.maps.get(plain))
+        if values[0] is not None and values[1] is not None:
+            yield Comparison(plain, None, ground.n, *values)
+    for correction in reversed([name for name in a.corrections if name in b.corrections]):
+        (path_a, found_a), (path_b, found_b) = (_judge(one, correction) for one in pair.sides)
+        values = ground.read(0, path_a), ground.read(1, path_b)
+        stat: str | None = "tdp" if find_correction(correction).bounds_discoveries else "p"
+        if values[0] is None or values[1] is None:
+            values, stat = (None, None), None
+        is_a, is_b = found_a[ground.positions[0]], found_b[ground.positions[1]]
+        # an element of B may be the partner of several of A: what is outside is counted on B's own grid
+        reached = np.zeros(found_b.size, dtype=bool)
+        reached[ground.positions[1]] = True
+        outside = int(found_a.sum() - is_a.sum()), int((found_b & ~reached).sum())
+        yield Comparison(stat, correction, ground.n, *values, is_a, is_b, outside)
 
 
-def _compare(a: Tested, b: Tested, ground: Ground, stat: str) -> Comparison | None:
-    paths = [one.contrast.maps.get(stat) for one in (a, b)]
-    if None in paths:
-        return None
-    values_a, values_b = ground.read_a(paths[0]), ground.read_b(paths[1])
-    if values_a is None or values_b is None:
-        return None
-    return Comparison(stat=stat, correction=None, n=ground.n, a=values_a, b=values_b)
+def _judge(one: Tested, correction: str) -> tuple[Path | None, Flags]:
+    """Find the map that a correction judged, and what it found, flat on the whole grid.
 
-
-def _compare_correction(a: Tested, b: Tested, ground: Ground, correction: str) -> Comparison:
-    found_a, found_b = _significant(a, correction), _significant(b, correction)
-    is_a, is_b = found_a.reshape(-1)[ground.elements.indices], found_b.reshape(-1)[ground.in_b]
-    a_values, b_values = ground.read_a(_judged(a, correction)), ground.read_b(_judged(b, correction))
-    if a_values is None or b_values is None:
-        a_values = b_values = None
-    # an element of B may be the partner of several of A: what is outside is counted on B's own grid
-    reached = np.zeros(found_b.size, dtype=bool)
-    reached[ground.in_b] = True
-    outside = int(found_a.sum() - is_a.sum()), int((found_b.reshape(-1) & ~reached).sum())
-    return Comparison(
-        stat=None if a_values is None else "tdp" if find_correction(correction).bounds_discoveries else "p",
-        correction=correction,
-        n=ground.n,
-        a=a_values,
-        b=b_values,
-        is_a=is_a,
-        is_b=is_b,
-        outside=outside,
-    )
-
-
-def _judged(one: Tested, correction: str) -> Path | None:
-    """Find the map that a correction judged: corrected p, uncorrected p, or true-discovery proportions."""
-    if find_correction(correction).bounds_discoveries:
-        path = one.root / f"{one.contrast.stem}_stat-tdp_desc-{correction}_statmap.nii.gz"
-        return path if path.is_file() else None
-    uncorrected = one.contrast.maps.get("p") if correction == UNCORRECTED.label else None
-    return one.contrast.corrected.get(correction) or uncorrected
-
-
-def _significant(one: Tested, correction: str) -> Flags:
-    """Mark what a correction found: p at most alpha, else the clusters (or those with true discoveries)."""
-    path = one.contrast.corrected.get(correction)
-    if path is not None:
-        return np.asarray(read_map(path).data <= alpha_of(sidecar_of(path)))
-    labels = read_map(one.contrast.labels[correction]).data
-    if not find_correction(correction).bounds_discoveries:
-        return np.asarray(labels > 0)
-    table = read_table(one.contrast.clusters[correction])
+    The map is that of corrected p, uncorrected p, or shares of true discoveries. Found are elements whose p
+    is at most alpha, else the clusters (or those with true discoveries).
+    """
+    files, bounds_discoveries = one.contrast, find_correction(correction).bounds_discoveries
+    corrected = files.corrected.get(correction)
+    judged = corrected or (files.maps.get("p") if correction == UNCORRECTED.label else None)
+    if bounds_discoveries:
+        path = one.root / f"{files.stem}_stat-tdp_desc-{correction}_statmap.nii.gz"
+        judged = path if path.is_file() else None
+    if corrected is not None:
+        return judged, (read_map(corrected).data <= alpha_of(sidecar_of(corrected))).reshape(-1)
+    labels = read_map(files.labels[correction]).data.reshape(-1)
+    if not bounds_discoveries:
+        return judged, labels > 0
+    table = read_table(files.clusters[correction])
     proportions = pd.to_numeric(table["true_discovery_proportion"])
-    return np.isin(labels, pd.to_numeric(table.loc[proportions > 0, "cluster"]).to_numpy())
+    return judged, np.isin(labels, pd.to_numeric(table.loc[proportions > 0, "cluster"]).to_numpy())

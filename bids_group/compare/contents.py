@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -16,16 +16,20 @@ from bids_group.words import list_some
 
 _MOST = 8
 """Names that are written out."""
+_TOLD = {"--formula", "--contrast", "--smoothing-fwhm", "--min-coverage", "--one-sided"}
+"""Options whose values stand in the files of the analysis."""
 
 
 def tabulate_settings(pair: Pair, a: Source, b: Source, ground: Ground) -> pd.DataFrame:
-    """List every setting of a pair: columns ``what``, ``A``, ``B``; those that differ first."""
-    words = [
-        dict(_describe(source, one, n))
-        for source, one, n in ((a, pair.a, ground.n_a), (b, pair.b, ground.n_b))
-    ]
-    rows = [(what, words[0].get(what, "–"), words[1].get(what, "–")) for what in {**words[0], **words[1]}]
-    rows += _options(a, b)
+    """List every setting of a pair: columns ``what``, ``A``, ``B``; those that differ first.
+
+    The last are settings of the command or model file that differ and stand in no file of the analysis.
+    """
+    both = zip((a, b), pair.sides, ground.n_own, strict=True)
+    one, other = (dict(_describe(*side)) for side in both)
+    rows = [(what, one.get(what, "–"), other.get(what, "–")) for what in {**one, **other}]
+    differences = find_differences(a.identity, b.identity)
+    rows += [(each.name, each.stored, each.wanted) for each in differences if each.name not in _TOLD]
     table = pd.DataFrame(rows, columns=["what", "A", "B"])
     return table.iloc[(table["A"] == table["B"]).argsort(kind="stable")].reset_index(drop=True)
 
@@ -33,6 +37,7 @@ def tabulate_settings(pair: Pair, a: Source, b: Source, ground: Ground) -> pd.Da
 def _describe(source: Source, one: Tested, n_elements: int) -> Iterator[tuple[str, str]]:
     facts = gather_facts(source.folder, one.analysis, n_elements)
     info, contrast = one.analysis.info, one.contrast
+    dof, sides = contrast.sidecar.degrees_of_freedom, facts["is_two_sided"]
     found: list[tuple[str, Any]] = [
         ("participants", facts["n_people"]),
         ("rows of the design", facts["n_rows"]),
@@ -45,28 +50,20 @@ def _describe(source: Source, one: Tested, n_elements: int) -> Iterator[tuple[st
         ("contrast", contrast.words),
         ("test", contrast.test),
         ("estimator", facts["estimator"]),
-        ("degrees of freedom", _spell(contrast.sidecar.degrees_of_freedom)),
+        ("degrees of freedom", ", ".join(f"{one:g}" for one in dof) if isinstance(dof, list) else str(dof)),
         ("smoothing", f"{one.width_mm:g} mm"),
         ("scaled by", info.scaling.column if info.scaling else "nothing"),
         ("mask given", facts["mask_name"] or "none"),
         ("minimum coverage", f"{facts['min_coverage']:g}"),
         ("elements analysed", n_elements),
         ("voxels", info.resolution),
-        ("sides", None if facts["is_two_sided"] is None else "two" if facts["is_two_sided"] else "one"),
-        ("shuffling", _scheme(facts["schemes"], contrast.name)),
+        ("sides", None if sides is None else "two" if sides else "one"),
+        ("shuffling", next((how for how, of in facts["schemes"].items() if contrast.name in of), None)),
         ("bids-group", facts["version"]),
     ]
     yield from ((what, str(value)) for what, value in found if value is not None)
     for entry in facts["corrections"]:
         yield f"correction: {find_correction(entry['name']).title}", _say_correction(entry)
-
-
-def _spell(value: Any) -> str:
-    return ", ".join(f"{one:g}" for one in value) if isinstance(value, list) else str(value)
-
-
-def _scheme(schemes: Mapping[str, Sequence[str]], contrast: str) -> str | None:
-    return next((words for words, names in schemes.items() if contrast in names), None)
 
 
 def _say_correction(entry: Mapping[str, Any]) -> str:
@@ -80,38 +77,20 @@ def _say_correction(entry: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _options(a: Source, b: Source) -> list[tuple[str, str, str]]:
-    """List settings of the command or model file that differ and stand in no file of the analysis."""
-    told = {"--formula", "--contrast", "--smoothing-fwhm", "--min-coverage", "--one-sided"}
-    return [
-        (one.name, one.stored, one.wanted)
-        for one in find_differences(a.identity, b.identity)
-        if one.name not in told
-    ]
-
-
-def say_people(a: Source, b: Source, pair: Pair) -> tuple[str, ...]:
+def say_people(pair: Pair, a: Source, b: Source) -> Iterator[str]:
     """Name who is in one analysis only, with the reason that the other's ledger gives."""
-    people = set(pair.a.analysis.people), set(pair.b.analysis.people)
-    if people[0] == people[1]:
-        return (f"The same {len(people[0])} people are in both.",)
-    sides = (("A", people[0] - people[1], b), ("B", people[1] - people[0], a))
-    shared = len(people[0] & people[1])
-    return (
-        f"The people differ: {shared} are in both.",
-        *(f"Only in {side}: {_name(only, other)}." for side, only, other in sides if only),
-    )
-
-
-def _name(people: set[str], other: Source) -> str:
-    reasons = _reasons(other)
-    told = (f"{one} (in {other.side}: {reasons[one]})" if one in reasons else one for one in sorted(people))
-    return list_some(told, _MOST)
-
-
-def _reasons(source: Source) -> dict[str, str]:
-    ledger = source.folder.ledger
-    if ledger is None or not {"participant_id", "reason"} <= set(ledger.columns):
-        return {}
-    told = ledger.dropna(subset=["reason"])
-    return dict(zip(told["participant_id"], told["reason"], strict=True))
+    of_a, of_b = (set(one.analysis.people) for one in pair.sides)
+    if of_a == of_b:
+        yield f"The same {len(of_a)} people are in both."
+        return
+    yield f"The people differ: {len(of_a & of_b)} are in both."
+    for side, only, other in (("A", of_a - of_b, b), ("B", of_b - of_a, a)):
+        reasons, ledger = {}, other.folder.ledger
+        if ledger is not None and {"participant_id", "reason"} <= set(ledger.columns):
+            told = ledger.dropna(subset=["reason"])
+            reasons = dict(zip(told["participant_id"], told["reason"], strict=True))
+        names = [
+            f"{one} (in {other.side}: {reasons[one]})" if one in reasons else one for one in sorted(only)
+        ]
+        if only:
+            yield f"Only in {side}: {list_some(names, _MOST)}."

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from bids_group.errors import GridError
 from bids_group.output.report.folder import entities_of, sidecar_of, weights_of
 from bids_group.output.report.tables import show_number
 from bids_group.records import LEAST_SQUARES
-from bids_group.records.sidecars import Sidecar
+from bids_group.records.sidecars import JsonRecord, Sidecar
 from bids_group.words import counted, own_file
 
 Unit = tuple[str, ...]
@@ -27,41 +27,25 @@ N_TRIALS = 5
 _TOLERANCE = 1e-9
 _ROUNDING = 1e-5
 """Relative difference that float32 maps may show where the tests are the same."""
+_PRECISION = "precision"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expectation:
-    """Whether effect and statistic must agree, why, and what was checked."""
+class Expectation(JsonRecord):
+    """Whether effect and statistic must agree, why, and what was checked: an object of comparison.json."""
 
-    effect: bool
-    statistic: bool
-    sentence: str
-    facts: tuple[str, ...]
+    effect_must_agree: bool = False
+    statistic_must_agree: bool = False
+    sentence: str = ""
+    facts: Sequence[str] = ()
     alarm: str | None = None
-
-    @property
-    def is_certain(self) -> bool:
-        """Whether both must agree."""
-        return self.effect and self.statistic
-
-    @property
-    def sidecar(self) -> dict[str, Any]:
-        """What comparison.json says of it."""
-        return {
-            "EffectMustAgree": self.effect,
-            "StatisticMustAgree": self.statistic,
-            "Sentence": self.sentence,
-            "Facts": list(self.facts),
-            "Alarm": self.alarm,
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Rows:
-    """Rows of a design as sums of units: ``weights[row][unit]``; what stands in the way of knowing them."""
+    """Rows of a design as sums of units, ``weights[row][unit]``; ``files``: names of their maps."""
 
     weights: tuple[Mapping[Unit, float], ...]
-    files: tuple[str, ...]
+    files: frozenset[str]
     is_complete: bool
 
     @property
@@ -69,54 +53,47 @@ class _Rows:
         return {unit for row in self.weights for unit in row}
 
 
-def expect(pair: Pair, ground: Ground, comparisons: tuple[Comparison, ...]) -> Expectation:
+def expect(pair: Pair, ground: Ground, comparisons: Sequence[Comparison]) -> Expectation:
     """Derive from designs, pooling and coverage whether the two tests are the same function of the maps.
 
     Both least-squares fits are put to the same random numbers in place of first-level maps: two such
     functions that give one result for those give it for all maps (but for sets of measure zero).
     """
-    rows = _read_rows(pair.a, ground.read_a), _read_rows(pair.b, ground.read_b)
-    unknown = [side for side, one in zip("AB", rows, strict=True) if one is None]
-    if rows[0] is None or rows[1] is None:
+    a, b = (_read_rows(one, side, ground) for side, one in enumerate(pair.sides))
+    effect = statistic = False
+    facts: list[str] = []
+    if a is None or b is None:
+        unknown = " and OUT_".join(side for side, one in (("A", a), ("B", b)) if one is None)
         sentence = (
-            f"Whether the two tests must agree is not known: OUT_{' and OUT_'.join(unknown)} lacks files "
-            f"below sub-* that say which maps its rows stand on. {_found(comparisons)}"
+            f"Whether the two tests must agree is not known: OUT_{unknown} lacks files below sub-* that say "
+            "which maps its rows stand on."
         )
-        return Expectation(effect=False, statistic=False, facts=(), sentence=sentence)
-    return _derive(pair, (rows[0], rows[1]), comparisons)
-
-
-def _derive(pair: Pair, rows: tuple[_Rows, _Rows], comparisons: tuple[Comparison, ...]) -> Expectation:
-    facts = (*_rule(pair), _balance(rows), _completeness(rows), _maps(rows))
-    obstacles = tuple(_obstacles(pair, rows))
-    if obstacles:
-        return Expectation(
-            effect=False, statistic=False, facts=facts,
-            sentence=f"The two tests need not agree: {'; '.join(obstacles)}. {_found(comparisons)}",
-        )  # fmt: skip
-    effect, statistic = _try_random_maps(pair, rows)
+    else:
+        facts = [*_list_facts(pair, a, b), _say_maps(a, b)]
+        if obstacles := "; ".join(_find_obstacles(pair, a, b)):
+            sentence = f"The two tests need not agree: {obstacles}."
+        else:
+            effect, statistic = _try_random_maps(pair, a, b)
+            sentence = _say(pair, a.units, b.units, effect, statistic)
     return Expectation(
-        effect=effect,
-        statistic=statistic,
-        sentence=f"{_say(pair, rows, effect, statistic)} {_found(comparisons)}",
+        effect_must_agree=effect,
+        statistic_must_agree=statistic,
+        sentence=f"{sentence} {_say_found(comparisons)}",
         facts=facts,
-        alarm=_alarm(comparisons, effect, statistic),
+        alarm=_find_alarm(comparisons, effect, statistic),
     )
 
 
-def _say(pair: Pair, rows: tuple[_Rows, _Rows], effect: bool, statistic: bool) -> str:
-    (a, b) = (one.units for one in rows)
+def _say(pair: Pair, a: set[Unit], b: set[Unit], effect: bool, statistic: bool) -> str:
     if effect and statistic:
-        idle = (
-            f"; {counted(len(a ^ b), 'map')} that only one of them has can change neither" if a != b else ""
-        )
+        more = f"; {counted(len(a ^ b), 'map')} that only one of them has can change neither"
         return (
             "The two tests must agree to rounding, effect and statistic: both are the same function of the "
             f"same {counted(len(a & b), 'map')} (least squares, the same weights, the same residual "
-            f"variance{idle}), shown by putting both to the same random numbers."
+            f"variance{more if a != b else ''}), shown by putting both to the same random numbers."
         )
     if effect:
-        dof = [one.contrast.sidecar.degrees_of_freedom for one in (pair.a, pair.b)]
+        dof = [one.contrast.sidecar.degrees_of_freedom for one in pair.sides]
         return (
             "The effects must agree to rounding (the same weights on the same maps), the statistics need "
             f"not: the residual variance is another (degrees of freedom {dof[0]} in A, {dof[1]} in B)."
@@ -132,7 +109,7 @@ def _say(pair: Pair, rows: tuple[_Rows, _Rows], effect: bool, statistic: bool) -
     return f"The two tests need not agree: {why}."
 
 
-def _found(comparisons: tuple[Comparison, ...]) -> str:
+def _say_found(comparisons: Sequence[Comparison]) -> str:
     """Say how large the differences are."""
     largest = [
         f"of {one.stat} {show_number(str(float(np.abs(one.difference).max())))}"
@@ -142,7 +119,7 @@ def _found(comparisons: tuple[Comparison, ...]) -> str:
     return f"The largest difference found: {', '.join(largest)}." if largest else "No map is in both."
 
 
-def _alarm(comparisons: tuple[Comparison, ...], effect: bool, statistic: bool) -> str | None:
+def _find_alarm(comparisons: Sequence[Comparison], effect: bool, statistic: bool) -> str | None:
     """Look whether what must agree does."""
     for one in comparisons:
         must = one.correction is None and (effect if one.stat == "effect" else statistic)
@@ -160,10 +137,9 @@ def _alarm(comparisons: tuple[Comparison, ...], effect: bool, statistic: bool) -
 
 # ------------------------------------------------------------------------------- rows and maps
 
-_Reader = Callable[[Path], npt.NDArray[np.float32] | None]
 
-
-def _read_rows(one: Tested, read: _Reader) -> _Rows | None:
+def _read_rows(one: Tested, side: int, ground: Ground) -> _Rows | None:
+    """Read on which maps each row stands; None where the files that say so are not all there."""
     info = one.analysis.info
     listed = {
         entry.label: own_file(uri, one.root)
@@ -175,22 +151,20 @@ def _read_rows(one: Tested, read: _Reader) -> _Rows | None:
         return None
     return _Rows(
         weights=tuple(map(_weigh, sidecars)),
-        files=tuple(sorted({_name(uri) for sidecar in sidecars for uri in sidecar.sources or ()})),
+        files=frozenset(_name(uri) for sidecar in sidecars for uri in sidecar.sources or ()),
         is_complete=isinstance(info.degrees_of_freedom, int | float)
-        and all(_is_whole(path, sidecar, read) for path, sidecar in zip(paths, sidecars, strict=True)),
+        and all(_is_whole(path, row, side, ground) for path, row in zip(paths, sidecars, strict=True)),
     )
 
 
-def _is_whole(path: Path, sidecar: Sidecar, read: _Reader) -> bool:
+def _is_whole(path: Path, sidecar: Sidecar, side: int, ground: Ground) -> bool:
     """Whether each of the maps pooled into a row is observed at every common element."""
-    n_maps, counts = (
-        len(sidecar.sources or ()),
-        path.with_name(path.name.replace("_stat-effect_", "_stat-n_")),
-    )
+    n_maps = len(sidecar.sources or ())
+    counts = path.with_name(path.name.replace("_stat-effect_", "_stat-n_"))
     if n_maps < 2 or not counts.is_file():
         return True
     try:
-        values = read(counts)
+        values = ground.read(side, counts)
     except GridError:
         return False
     return values is not None and bool((values >= n_maps).all())
@@ -207,9 +181,6 @@ def _weigh(sidecar: Sidecar) -> dict[Unit, float]:
     return {(_PRECISION, *(part for unit in sorted(maps) for part in unit)): 1.0}
 
 
-_PRECISION = "precision"
-
-
 def _name(uri: str) -> str:
     return uri.rsplit("/", 1)[-1]
 
@@ -217,48 +188,39 @@ def _name(uri: str) -> str:
 # ------------------------------------------------------------------------------------- verdict
 
 
-def _obstacles(pair: Pair, rows: tuple[_Rows, _Rows]) -> Iterator[str]:
+def _find_obstacles(pair: Pair, a: _Rows, b: _Rows) -> Iterator[str]:
     """Say what stands in the way of deriving equality from the designs."""
-    (a, b), sides = rows, (pair.a, pair.b)
-    tests = [one.contrast.test for one in sides]
+    tests = [one.contrast.test for one in pair.sides]
     if tests[0] != tests[1]:
         yield f"one is a {tests[0]} test, the other a {tests[1]} test"
-    estimators = [str(one.analysis.info.estimator) for one in sides]
-    weights = [weights_of(one.contrast, one.analysis.matrix.shape[1]) for one in sides]
+    estimators = [str(one.analysis.info.estimator) for one in pair.sides]
+    weights = [weights_of(one.contrast, one.analysis.matrix.shape[1]) for one in pair.sides]
     if set(estimators) != {LEAST_SQUARES.title} or weights[0] is None or weights[1] is None:
         yield f"not both are least squares over rows of equal weight (A: {estimators[0]}; B: {estimators[1]})"
-    if any(one.contrast.sidecar.variance_estimate for one in sides):
+    if any(one.contrast.sidecar.variance_estimate for one in pair.sides):
         yield "groups have residual variances of their own"
-    scalings = [one.analysis.info.scaling for one in sides]
+    scalings = [one.analysis.info.scaling for one in pair.sides]
     if scalings[0] != scalings[1]:
         yield "the maps are not scaled alike"
-    widths = [one.width_mm for one in sides]
+    widths = [one.width_mm for one in pair.sides]
     if widths[0] != widths[1]:
         yield f"the smoothing differs ({widths[0]:g} mm and {widths[1]:g} mm)"
     if not (a.is_complete and b.is_complete):
         yield "the data are not complete: not every map is observed at every element"
 
 
-def _try_random_maps(pair: Pair, rows: tuple[_Rows, _Rows]) -> tuple[bool, bool]:
+def _try_random_maps(pair: Pair, a: _Rows, b: _Rows) -> tuple[bool, bool]:
     """Fit both designs to random numbers in place of maps; say whether effects and statistics are equal."""
-    units = sorted(rows[0].units | rows[1].units)
+    units = sorted(a.units | b.units)
     values = np.random.default_rng(0).standard_normal((len(units), N_TRIALS))
-    (effect_a, statistic_a), (effect_b, statistic_b) = (
-        _fit(one, _stack(side, units) @ values) for one, side in zip((pair.a, pair.b), rows, strict=True)
-    )
-    return (
-        effect_a.shape == effect_b.shape and _is_equal(effect_a, effect_b),
-        _is_equal(statistic_a, statistic_b),
-    )
-
-
-def _is_equal(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> bool:
-    return bool(np.allclose(a, b, rtol=_TOLERANCE, atol=_TOLERANCE))
-
-
-def _stack(rows: _Rows, units: list[Unit]) -> npt.NDArray[np.float64]:
-    """Pooling as a matrix of shape ``(n_rows, n_units)``."""
-    return np.array([[row.get(unit, 0.0) for unit in units] for row in rows.weights])
+    fits = []
+    for one, side in zip(pair.sides, (a, b), strict=True):
+        pooling = np.array([[row.get(unit, 0.0) for unit in units] for row in side.weights])
+        fits.append(_fit(one, pooling @ values))
+    (effect_a, statistic_a), (effect_b, statistic_b) = fits
+    is_equal = partial(np.allclose, rtol=_TOLERANCE, atol=_TOLERANCE)
+    is_alike = effect_a.shape == effect_b.shape
+    return is_alike and is_equal(effect_a, effect_b), is_equal(statistic_a, statistic_b)
 
 
 def _fit(
@@ -282,9 +244,9 @@ def _fit(
 # --------------------------------------------------------------------------------------- facts
 
 
-def _rule(pair: Pair) -> Iterator[str]:
-    """Say when rows for each session and one row per person are the same test."""
-    repeats = [not one.analysis.people_of_rows.is_unique for one in (pair.a, pair.b)]
+def _list_facts(pair: Pair, a: _Rows, b: _Rows) -> Iterator[str]:
+    """Say when rows for each session and one row per person are the same test, and what holds here."""
+    repeats = [not one.analysis.people_of_rows.is_unique for one in pair.sides]
     if repeats[0] != repeats[1]:
         one, other = ("A", "B") if repeats[0] else ("B", "A")
         yield (
@@ -294,13 +256,18 @@ def _rule(pair: Pair) -> Iterator[str]:
             "weighted alike, and the rows' design holds the people and no other term that varies within "
             "them. Elsewhere it differs."
         )
+    yield _say_balance(a.files | b.files)
+    partial = " and ".join(side for side, rows in (("A", a), ("B", b)) if not rows.is_complete)
+    if partial:
+        yield f"Not complete: in {partial}, maps do not cover all elements that are compared."
+    else:
+        yield "Complete: every map is observed at every element that is compared."
 
 
-def _balance(rows: tuple[_Rows, _Rows]) -> str:
+def _say_balance(files: frozenset[str]) -> str:
     """Say whether everybody has the same sessions and runs."""
     sets: dict[str, list[str]] = defaultdict(list)
-    for name in sorted({name for side in rows for name in side.files}):
-        entities = entities_of(name)
+    for entities in map(entities_of, sorted(files)):
         what = [f"{key}-{entities[key]}" for key in ("ses", "run", "contrast") if key in entities]
         sets[entities.get("sub", "?")].append(" ".join(what))
     kinds: dict[tuple[str, ...], list[str]] = defaultdict(list)
@@ -308,24 +275,16 @@ def _balance(rows: tuple[_Rows, _Rows]) -> str:
         kinds[tuple(own)].append(person)
     usual = max(kinds, key=lambda kind: len(kinds[kind]))
     others = [person for kind, people in kinds.items() if kind != usual for person in people]
-    head = f"{len(kinds[usual])} of {len(sets)} people have {counted(len(usual), 'map')} ({'; '.join(usual)})"
+    maps = f"people have {counted(len(usual), 'map')} ({'; '.join(usual)})"
     if not others:
-        return f"Balanced: all {head.replace(' of ' + str(len(sets)), '', 1)}."
+        return f"Balanced: all {len(sets)} {maps}."
     some = ", ".join(f"sub-{one}" for one in others[:5]) + (" …" if len(others) > 5 else "")
-    return f"Not balanced: {head}; not so {some}."
+    return f"Not balanced: {len(kinds[usual])} of {len(sets)} {maps}; not so {some}."
 
 
-def _completeness(rows: tuple[_Rows, _Rows]) -> str:
-    whole = [side.is_complete for side in rows]
-    if all(whole):
-        return "Complete: every map is observed at every element that is compared."
-    where = " and ".join(side for side, one in zip("AB", whole, strict=True) if not one)
-    return f"Not complete: in {where}, maps do not cover all elements that are compared."
-
-
-def _maps(rows: tuple[_Rows, _Rows]) -> str:
-    a, b = (set(side.files) for side in rows)
-    if a == b and rows[0].units == rows[1].units:
-        return f"The same maps: {counted(len(a), 'map')}, equal to the byte."
-    shared = f"{counted(len(a & b), 'map')} of one name in both"
-    return f"First-level maps: {shared}, {len(a - b)} only in A, {len(b - a)} only in B."
+def _say_maps(a: _Rows, b: _Rows) -> str:
+    if a.files == b.files and a.units == b.units:
+        return f"The same maps: {counted(len(a.files), 'map')}, equal to the byte."
+    shared = f"{counted(len(a.files & b.files), 'map')} of one name in both"
+    only = len(a.files - b.files), len(b.files - a.files)
+    return f"First-level maps: {shared}, {only[0]} only in A, {only[1]} only in B."

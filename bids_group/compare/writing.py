@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bids_group import __version__
+from bids_group.compare.expectation import Expectation
 from bids_group.errors import OutputError
 from bids_group.json_files import peek_json
 from bids_group.output.disk.process import sweep_parts
@@ -40,18 +41,17 @@ def check_place(folder: Path, out_a: Path, out_b: Path) -> None:
     ------
     OutputError
     """
+    other, new = "Name another folder.", "a new or empty folder"
     place = folder.resolve()
     for side, out in (("A", out_a), ("B", out_b)):
-        if out.resolve() == place or out.resolve() in place.parents:
+        if out.resolve() in (place, *place.parents):
             raise OutputError(
                 f"The folder for the comparison lies in OUT_{side}: {folder}.",
                 expected="a folder of its own, so that both analyses stay as they are",
-                fix="Name another folder.",
+                fix=other,
             )
     if folder.exists() and not folder.is_dir():
-        raise OutputError(
-            f"{folder} is a file.", expected="a new or empty folder", fix="Name another folder."
-        )
+        raise OutputError(f"{folder} is a file.", expected=new, fix=other)
     try:
         there = folder.iterdir() if folder.is_dir() else ()
         holds = [one.name for one in there if not one.name.startswith(".part-")]
@@ -61,8 +61,8 @@ def check_place(folder: Path, out_a: Path, out_b: Path) -> None:
         raise OutputError(
             f"The folder {folder} is not empty, and what it holds is no comparison.",
             found=", ".join(sorted(holds)[:4]) + (" …" if len(holds) > 4 else ""),
-            expected="a new or empty folder, or an earlier comparison (which is replaced)",
-            fix="Name another folder.",
+            expected=f"{new}, or an earlier comparison (which is replaced)",
+            fix=other,
         )
 
 
@@ -79,27 +79,11 @@ def write_comparison(
     figures: Mapping[Path, bytes],
     *,
     sources: tuple[Path, Path],
-    expectations: Mapping[str, Mapping[str, Any]],
+    expectations: Mapping[str, Expectation],
 ) -> Path:
     """Write all files, each whole; the sidecar comes first, so that the folder of a killed run is known."""
     earlier = [Path(name) for name in _read_own(folder).get("Figures", [])]
-    own = sorted(path.as_posix() for path in {*figures, *earlier})
-    about = _sidecar(sources, expectations)
-    sweep_parts(folder)
-    write_json(folder / _SIDECAR, {**about, "Figures": own})
-    for path, payload in figures.items():
-        write_bytes(folder / path, payload)
-    write_table(folder / "comparison.tsv", table)
-    write_text(folder / "report.html", page)
-    for path in earlier:
-        if path not in figures and not path.is_absolute() and ".." not in path.parts:
-            (folder / path).unlink(missing_ok=True)
-    write_json(folder / _SIDECAR, {**about, "Figures": sorted(path.as_posix() for path in figures)})
-    return folder / "report.html"
-
-
-def _sidecar(sources: tuple[Path, Path], expectations: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    return {
+    about = {
         "Description": "Agreement of two group analyses, map by map",
         "GeneratedBy": {"Name": _PROGRAM, "Version": __version__},
         "A": str(sources[0]),
@@ -107,3 +91,14 @@ def _sidecar(sources: tuple[Path, Path], expectations: Mapping[str, Mapping[str,
         "Expectations": expectations,
         **{name: {"Description": text} for name, text in COLUMNS.items()},
     }
+    sweep_parts(folder)
+    write_json(folder / _SIDECAR, {**about, "Figures": sorted(map(str, {*figures, *earlier}))})
+    for path, payload in figures.items():
+        write_bytes(folder / path, payload)
+    write_table(folder / "comparison.tsv", table)
+    write_text(folder / "report.html", page)
+    for path in earlier:
+        if path not in figures and not path.is_absolute() and ".." not in path.parts:
+            (folder / path).unlink(missing_ok=True)
+    write_json(folder / _SIDECAR, {**about, "Figures": sorted(map(str, figures))})
+    return folder / "report.html"
