@@ -13,6 +13,7 @@ from types import FrameType
 from bids_group.cli.parser import read_arguments
 from bids_group.cli.surroundings import settle_home
 from bids_group.cli.translation import translate
+from bids_group.config.request import check_paths
 from bids_group.errors import BidsGroupError
 from bids_group.words import os_failure
 
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = read_arguments(typed)
         places.append(arguments.output_dir)
         config = translate(arguments, typed)
+        check_paths(config)
         start_log(config.execution.verbosity)
         signal.signal(signal.SIGTERM, _terminate)
         settle_home()

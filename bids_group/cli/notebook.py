@@ -13,7 +13,7 @@ from bids_group.cli.parser import read_arguments
 from bids_group.cli.surroundings import settle_home
 from bids_group.cli.translation import translate
 from bids_group.config.options import Option
-from bids_group.config.request import OPTIONS
+from bids_group.config.request import OPTIONS, check_paths
 from bids_group.errors import UsageError
 from bids_group.words import os_failure, suggest
 
@@ -61,6 +61,7 @@ def analyse(
     typed = spell_command(bids_dir, output_dir, {"formula": formula, "contrast": contrasts} | options)
     arguments = read_arguments(typed)
     config = translate(arguments, typed)
+    check_paths(config)
     settle_home()
     with _log(config.execution.verbosity):
         from bids_group.workflow import run

@@ -76,6 +76,8 @@ class Option:
         In a model file: among the settings of the ``run``, of each Dataset ``node``, or (None) not there.
     is_late
         Versions before did not know it, so that a model has it only where it is not at its default.
+    is_made
+        A path that the run makes: that of every other option is there before.
     needs
         What of the record must be true, or else the option changes nothing.
     read
@@ -99,6 +101,7 @@ class Option:
     stands: Literal["run", "node"] | None = "run"
     is_signed: bool = False
     is_late: bool = False
+    is_made: bool = False
     needs: str = ""
     read: Callable[[Any], Any] | None = None
 

@@ -6,6 +6,7 @@ what must not (`Execution`). A new option is one more field here, and the code t
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +23,8 @@ from bids_group.config.typed import (
     read_named_folders,
     read_point,
 )
-from bids_group.errors import UsageError
+from bids_group.errors import MissingInputError, UsageError
+from bids_group.words import list_some, suggest
 
 LEVELS = ("participant", "group")
 
@@ -232,7 +234,11 @@ class Execution:
         "memory (default: what this machine or job grants)", "execution", metavar="G"
     )
     work_dir: Path | None = option(
-        "default OUTPUT_DIR/.work, removed after success", "execution", metavar="DIR", short="-w"
+        "default OUTPUT_DIR/.work, removed after success",
+        "execution",
+        metavar="DIR",
+        short="-w",
+        is_made=True,
     )
     is_overwrite: bool = option("replace another analysis in OUTPUT_DIR/group", "execution", False)
     is_dry_run: bool = option(
@@ -245,6 +251,7 @@ class Execution:
         "write the design as a table that --design-matrix reads (also with --dry-run)",
         "model",
         metavar="FILE",
+        is_made=True,
     )
     executor: Literal["local", "dask"] = option("dask: not yet available", "cluster", "local")
     dask_scheduler: str | None = option("not yet available", "cluster", metavar="ADDRESS")
@@ -298,3 +305,41 @@ SETTINGS: Mapping[str, Option] = {
     one.name: one for record in _SAID_BY_MODELS for one in options_of(record) if one.stands is not None
 }
 """Those that a model file may say, in the order in which it lists them."""
+
+
+def check_paths(config: RunConfig) -> None:
+    """Refuse a path that leads nowhere: at once, for what reads it takes seconds to be imported.
+
+    A link that points nowhere is left to its reader, who knows how to fetch its content.
+
+    Raises
+    ------
+    MissingInputError
+        ``BIDS_DIR``, a folder of ``--derivatives`` or the file of an option is not there.
+    """
+    inputs = config.inputs
+    if config.execution.is_reports_only:
+        return
+    _check_path(inputs.bids_dir, "BIDS_DIR, the first argument", "folder")
+    for _, folder in inputs.derivatives:
+        _check_path(folder, "--derivatives", "folder")
+    for record in (inputs, config.analysis, config.execution):
+        for one in options_of(type(record)):
+            if (
+                one.kind == "path"
+                and not one.is_made
+                and (path := getattr(record, one.attribute)) is not None
+            ):
+                _check_path(path, one.flag, "file")
+
+
+def _check_path(path: Path, option: str, kind: str) -> None:
+    if not os.path.lexists(path):
+        try:
+            there = sorted(os.listdir(path.parent))  # noqa: PTH208 - names alone
+        except OSError as error:
+            there, found = [], f"{path.parent}: {error.strerror}"
+        else:
+            found = f"in {path.parent}: {list_some(there, none='nothing')}"
+        fix = suggest(path.name, there) or f"Check {option}."
+        raise MissingInputError(f"There is no {kind} {path}.", found=found, fix=fix)
