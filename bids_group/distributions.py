@@ -12,12 +12,14 @@ normal (χ²) reference.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
-from scipy.interpolate import CubicSpline
+
+if TYPE_CHECKING:
+    from scipy.interpolate import CubicSpline
 
 Values = npt.ArrayLike
 Doubles = npt.NDArray[np.float64]
@@ -126,6 +128,8 @@ def _by_table(
 
 @lru_cache(maxsize=512)
 def _table(statistic: Statistic, target: Literal["z", "log_tail"], q: int, dof: float) -> CubicSpline:
+    from scipy.interpolate import CubicSpline
+
     knots = _T_KNOTS if statistic == "t" else _F_KNOTS
     values = np.sinh(knots) if statistic == "t" else np.exp(knots)
     return CubicSpline(knots, _exact(statistic, target, q, values, dof))

@@ -11,7 +11,6 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import binary_fill_holes
 
 from bids_group.config import Selection
 from bids_group.elements import (
@@ -253,6 +252,8 @@ def tell_rounded_effects(maps: Sequence[FirstLevelMap], headers: Headers) -> lis
     The brain is where more than half of such maps on one grid are not 0, and what that encloses. Where the
     scale has an intercept, 0 may not be among the numbers: then the background counts as data, which is said.
     """
+    from scipy.ndimage import binary_fill_holes
+
     by_shape: dict[tuple[int, ...], list[FirstLevelMap]] = {}
     for m in maps:
         if m.mask is None and headers[m.effect].is_integer:

@@ -19,7 +19,6 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.fileholders import FileHolder
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
-from scipy.io import loadmat
 
 from bids_group.elements.compression import GZIP, inflate
 from bids_group.elements.grid import Grid
@@ -211,6 +210,8 @@ def _open(files: ImageFiles, parts: Sequence[bytes]) -> Any:
 
 def _check_affines(files: ImageFiles, affine: npt.NDArray[np.float64], mat: bytes) -> None:
     """Refuse a NIfTI pair whose ``.mat``, which SPM would follow, says another affine."""
+    from scipy.io import loadmat
+
     stored = loadmat(BytesIO(mat))
     from_1 = np.eye(4)
     from_1[:3, 3] = 1

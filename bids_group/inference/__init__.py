@@ -1,7 +1,7 @@
 """What is significant, and under which null."""
 
-from bids_group.inference.checks import check_inference
-from bids_group.inference.correct import correct_group
-from bids_group.inference.forecast import BRAIN, forecast_seconds
+import lazy_loader
 
-__all__ = ["BRAIN", "check_inference", "correct_group", "forecast_seconds"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(
+    __name__, __file__
+)  # what is heavy comes with its first use

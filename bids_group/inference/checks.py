@@ -15,7 +15,6 @@ from bids_group.inference.assumptions import (
     tell_ignored_blocks,
 )
 from bids_group.inference.shuffling.scheme import Scheme, choose_scheme, count_families
-from bids_group.inference.shuffling.statistic import build_statistic
 from bids_group.records import LEAST_SQUARES, Contrast, Design, Estimator, Notice
 from bids_group.words import plural
 
@@ -67,6 +66,8 @@ def check_inference(
         return notices
     _check_people(blocks, subjects)
     _check_request(spec, is_complete=is_complete, estimator=estimator)
+    from bids_group.inference.shuffling.statistic import build_statistic
+
     schemes = [
         checked_scheme(design, contrast, spec, blocks=blocks, variance_groups=variance_groups)
         for contrast in design.contrasts

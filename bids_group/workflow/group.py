@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bids_group import bids, inference, model, output
 from bids_group.config.corrections import CORRECTIONS
 from bids_group.elements import read_header, read_mask
-from bids_group.output.report import region_effects
+from bids_group.output import report
 from bids_group.records import ContrastResult, GroupData, Observation, PooledMap, Significance
 from bids_group.words import counted
 from bids_group.workflow.preparation import PlannedAnalysis, RunPlan, say
@@ -127,7 +127,7 @@ def _analyse(plan: RunPlan, planned: PlannedAnalysis, work_dir: Path, provenance
     own = [one for one in plan.notices if one in planned.notices or one not in elsewhere]
     regions = None
     if plan.atlas is not None:
-        rows = region_effects(plan.atlas, data.stack.labels, data.stack.data, data.elements)
+        rows = report.region_effects(plan.atlas, data.stack.labels, data.stack.data, data.elements)
         regions = rows.set_index("label")
     output.write_group(
         plan.config.output_dir,

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group import output
 from bids_group.config import RunConfig
-from bids_group.output.report import build_report, write_citations
+from bids_group.output import report
 from bids_group.workflow.group import analyse_group, pool_participants, seconds_of_shuffling
 from bids_group.workflow.preparation import RunPlan, prepare
 from bids_group.workflow.provenance import Provenance
@@ -88,10 +88,10 @@ def _work(plan: RunPlan, provenance: Provenance) -> None:
         analyse_group(plan, provenance)
         if config.execution.has_report:
             output.record_outputs(config.output_dir, [output.REPORT, *output.CITATIONS])
-            LOGGER.info("The report: %s", build_report(config.output_dir))
+            LOGGER.info("The report: %s", report.build_report(config.output_dir))
         else:
             output.record_outputs(config.output_dir, output.CITATIONS)
-            write_citations(config.output_dir)
+            report.write_citations(config.output_dir)
             LOGGER.info("Done: %s", config.output_dir)
 
 
@@ -110,12 +110,12 @@ def _check_names(plan: RunPlan) -> None:
 def _report_again(config: RunConfig) -> None:
     """Build the report of a folder that no run is writing into."""
     if not config.output_dir.is_dir():
-        build_report(config.output_dir, config.analysis.cut_coords_mm)  # says what is missing
+        report.build_report(config.output_dir, config.analysis.cut_coords_mm)  # says what is missing
     with output.claim_output(config.output_dir, config.inputs.bids_dir, level="group"):
         names = [output.REPORT, *output.CITATIONS]
         output.check_names(config.output_dir, names, has_results=True)
         output.record_outputs(config.output_dir, names)
-        LOGGER.info("The report: %s", build_report(config.output_dir, config.analysis.cut_coords_mm))
+        LOGGER.info("The report: %s", report.build_report(config.output_dir, config.analysis.cut_coords_mm))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from bids_group.errors import DesignError
 from bids_group.model.contrast.sentences import say_number
@@ -295,8 +295,11 @@ def _check_groups(name: str, factor: str, groups: Mapping[str, Any]) -> Iterator
         yield warn("constant", sentence, f"Leave '{name}' out, or analyse the other groups alone.")
     if len(groups) < 2 or sum(map(len, groups.values())) <= len(groups) or len(constant) == len(groups):
         return
-    p = stats.f_oneway(*groups.values()).pvalue
     total = np.concatenate(list(groups.values()))
+    within = sum(((values - values.mean()) ** 2).sum() for values in groups.values())
+    between = ((total - total.mean()) ** 2).sum() - within
+    dof = len(total) - len(groups)
+    p = special.fdtrc(len(groups) - 1, dof, between / (len(groups) - 1) / (within / dof))
     between = sum(len(values) * (values.mean() - total.mean()) ** 2 for values in groups.values())
     share = between / ((total - total.mean()) ** 2).sum()
     if p < 0.05 and share > 0.14:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from nilearn.glm import compute_contrast
-from nilearn.glm.second_level import SecondLevelModel
 
 from bids_group.model.fitting.group_variances import fit_group_variances
 from bids_group.model.fitting.least_squares import (
@@ -23,6 +21,9 @@ from bids_group.model.fitting.least_squares import (
     residual_variance,
 )
 from bids_group.records import LEAST_SQUARES, Contrast, GroupData
+
+if TYPE_CHECKING:
+    from nilearn.glm.second_level import SecondLevelModel
 
 Doubles = npt.NDArray[np.float64]
 
@@ -71,6 +72,8 @@ def second_level_model(basis: Basis) -> SecondLevelModel:
     A masker of one's own given as ``mask_img`` is silently replaced: `fit_second_level` sets it later. Images
     in a table are not averaged (4 ms an image); from then on the model looks only at how many there are.
     """
+    from nilearn.glm.second_level import SecondLevelModel
+
     images = [nib.Nifti1Image(np.ones((1, 1, 1), np.uint8), np.eye(4))] * len(basis.columns)
     table = pd.DataFrame({"subject_label": "", "map_name": "", "effects_map_path": images})
     names = [f"direction{number}" for number in range(basis.rank)]
@@ -96,6 +99,8 @@ def fit_second_level(
     contrasts
         Of the design, in the order of ``basis.weights``.
     """
+    from nilearn.glm import compute_contrast
+
     model = copy(model)
     model.masker_ = PackedMasker(values)
     with np.errstate(divide="ignore"):  # where there is no residual variance

@@ -1,15 +1,7 @@
 """The report: one self-contained page, made from OUTPUT_DIR alone; and the names of places in it."""
 
-from bids_group.output.report.atlas import Atlas, read_atlas, region_effects
-from bids_group.output.report.methods import citations, methods_text
-from bids_group.output.report.page import build_report, write_citations
+import lazy_loader
 
-__all__ = [
-    "Atlas",
-    "build_report",
-    "citations",
-    "methods_text",
-    "read_atlas",
-    "region_effects",
-    "write_citations",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(
+    __name__, __file__
+)  # what is heavy comes with its first use

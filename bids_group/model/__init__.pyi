@@ -1,0 +1,33 @@
+from .design.build import build_design
+from .fitting.diagnostics import describe_rows, tabulate_main_peaks
+from .fitting.group_fit import fit_group
+from .fitting.known_variances import tell_heterogeneity
+from .fitting.pooling import pool
+from .fitting.scaling import plan_scaling, scale
+from .fitting.spread import compare_spread
+from .fitting.stack import build_stack, describe_coverage, join_maps, tell_costs
+from .formula.parser import add_columns, needed_variables
+from .planning.node_design import input_names
+from .planning.plan import plan_analyses, plan_pooling, restrict
+
+__all__ = [
+    "add_columns",
+    "build_design",
+    "build_stack",
+    "compare_spread",
+    "describe_coverage",
+    "describe_rows",
+    "fit_group",
+    "input_names",
+    "join_maps",
+    "needed_variables",
+    "plan_analyses",
+    "plan_pooling",
+    "plan_scaling",
+    "pool",
+    "restrict",
+    "scale",
+    "tabulate_main_peaks",
+    "tell_costs",
+    "tell_heterogeneity",
+]

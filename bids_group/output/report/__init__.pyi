@@ -1,0 +1,13 @@
+from .atlas import Atlas, read_atlas, region_effects
+from .methods import citations, methods_text
+from .page import build_report, write_citations
+
+__all__ = [
+    "Atlas",
+    "build_report",
+    "citations",
+    "methods_text",
+    "read_atlas",
+    "region_effects",
+    "write_citations",
+]

@@ -1,0 +1,69 @@
+"""What a command imports before it knows what there is to do: what is heavy comes where it is used."""
+
+import subprocess
+import sys
+
+import pytest
+
+from bids_group.demo import write_demo
+from bids_group.errors import MissingInputError
+
+PROBE = """
+import sys
+from bids_group.cli import main
+try:
+    code = main(sys.argv[1:])
+except SystemExit as error:
+    code = error.code
+print(code, *sorted(sys.modules))
+"""
+
+
+def imported(*argv):
+    """Run the app in a process of its own: its exit code, and the modules that it imported."""
+    done = subprocess.run([sys.executable, "-c", PROBE, *argv], capture_output=True, text=True, check=True)
+    code, *modules = done.stdout.splitlines()[-1].split()
+    return int(code), set(modules), done.stderr
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("startup") / "data"
+    write_demo(folder, kind="one-sample")
+    return folder
+
+
+def test_a_mistyped_option_or_path_costs_no_numpy(data, tmp_path):
+    for code, argv in (
+        (0, ["--help"]),
+        (64, [str(data), str(tmp_path / "out"), "group", "--formul", "~ 1"]),
+        (66, [f"{data}s", str(tmp_path / "out"), "group"]),
+        (66, [str(data), str(tmp_path / "out"), "group", "--mask", str(data / "mask.nii.gz")]),
+    ):
+        found, modules, _ = imported(*argv)
+        assert found == code, argv
+        assert not {"numpy", "pandas", "nibabel"} & modules, argv
+
+
+def test_a_dry_run_imports_neither_fits_nor_kernels_nor_pictures(data, tmp_path):
+    code, modules, _ = imported(str(data), str(tmp_path / "out"), "group", "--dry-run")
+    assert code == 0
+    assert not {"nilearn", "numba", "matplotlib", "jinja2", "scipy.stats", "scipy.io"} & modules
+
+
+@pytest.mark.parametrize(
+    ("option", "typed", "meant"),
+    [
+        (None, "dta", "data"),
+        ("--derivatives", "data/derivatives/firstlevl", "firstlevel"),
+        ("--participants-tsv", "data/participant.tsv", "participants.tsv"),
+        ("--mask", "nowhere/mask.nii.gz", "--mask"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_named_with_what_lies_beside_it(data, tmp_path, option, typed, meant):
+    place = str(data.parent / typed)
+    argv = [place if option is None else str(data), str(tmp_path / "out"), "group"]
+    code, _, said = imported(*argv, *([] if option is None else [option, place]))
+    assert code == MissingInputError.exit_code
+    assert place in said
+    assert meant in said.split("fix")[1]
