@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,8 +9,8 @@ from pathlib import Path
 from bids_group.bids.covariates import Study, read_study
 from bids_group.bids.datasets import MapSource, check_bids_dir, find_sources
 from bids_group.bids.design_matrix import read_design_matrix, settle_tables
-from bids_group.bids.index import index_dataset
-from bids_group.bids.ledger import exclude_mapless, sort_exclusions
+from bids_group.bids.index import group_by, index_dataset
+from bids_group.bids.ledger import exclude_mapless
 from bids_group.bids.map_files import (
     check_presence,
     check_statistics,
@@ -82,29 +81,29 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
 
     choice = Choice(maps=list(found.maps), notices=[*study.notices, *found.notices])
     in_dataset = _select(choice, selection, study, everyone, inputs)
-    maps = tuple(sorted(choice.maps, key=_place))
+    maps = tuple(sorted(choice.maps, key=_order))
     sessions, order_notices = _order_sessions(maps, study.session_levels)
     contrasts = {m.contrast for m in maps}
     without_variance = [m for m in in_dataset if m.contrast in contrasts and m.variance is None]
     exclusions = [*choice.exclusions, *found.leftovers]
     exclusions.extend(exclude_mapless(maps, everyone, exclusions))
-    notices = (
-        *choice.notices,
-        *order_notices,
-        *_say_found(maps, sources),
-        *_say_levels(maps),
-        *_say_labels(study, maps),
-        *_say_sessions(study, maps),
-        *_say_variance(without_variance, len(in_dataset)),
-    )
+    exclusions.sort(key=lambda e: (e.subject, e.session or "", e.contrast or "", str(e.path or "")))
+    type_over = partial(_type_tables, study, maps, inputs.maps_table)
     return Cohort(
         maps=maps,
-        tables=settle_tables(_type_tables(study, maps, inputs.maps_table), matrix),
-        tables_over=None if matrix is not None else partial(_type_tables, study, maps, inputs.maps_table),
+        tables=settle_tables(type_over(None), matrix),
+        tables_over=None if matrix is not None else type_over,
         cell_factors=find_cell_factors(maps),
         everyone=tuple(everyone),
-        exclusions=sort_exclusions(exclusions),
-        notices=notices,
+        exclusions=tuple(exclusions),
+        notices=(
+            *choice.notices,
+            *order_notices,
+            *_say_found(maps, sources),
+            *_say_levels(maps),
+            *_say_labels(study, maps),
+            *_say_idle(study, maps, without_variance, len(in_dataset)),
+        ),
         dataset_names={"raw": inputs.bids_dir, **{source.name: source.root for source in sources}},
         has_variance_everywhere=not without_variance,
         sessions=sessions,
@@ -122,9 +121,9 @@ def _find_maps(inputs: Inputs, selection: Selection, output_dir: Path) -> tuple[
     sources = find_sources(inputs, output_dir, suffix)
     parts = []
     for source in sources:
-        index = index_dataset(source.root)
-        check_listed(index.unlisted, selection)
-        parts.append(pair_statmaps(source, index.files, stat, suffix))
+        files, unlisted = index_dataset(source.root)
+        check_listed(unlisted, selection)
+        parts.append(pair_statmaps(source, files, stat, suffix))
     return sources, Found(
         maps=tuple(m for part in parts for m in part.maps),
         leftovers={leftover: stats for part in parts for leftover, stats in part.leftovers.items()},
@@ -153,22 +152,17 @@ def _select(
     leave_many_volumes(choice, selection, headers)
     check_volumes(choice.maps, headers)
     is_table = inputs.maps_table is not None
-    choice.notices.extend(check_statistics(choice.maps, headers, selection, is_name_free=is_table))
+    choice.notices += check_statistics(choice.maps, headers, selection.input_stat, is_name_free=is_table)
     check_producers(choice.maps)
-    choice.notices.extend(check_twins(choice.maps))
-    choice.notices.extend(tell_rounded_effects(choice.maps, headers))
+    choice.notices += check_twins(choice.maps)
+    choice.notices += tell_rounded_effects(choice.maps, headers)
     return in_dataset
 
 
-def _place(m: FirstLevelMap) -> tuple[str, str, str, int, str]:
+def _order(m: FirstLevelMap) -> tuple[str, str, str, int, str]:
     """By contrast, person, session and run: the order of files on disk does not matter."""
-    return (
-        m.contrast,
-        m.subject,
-        m.session or "",
-        int(m.run) if m.run and m.run.isdigit() else -1,
-        m.run or "",
-    )
+    run = int(m.run) if m.run and m.run.isdigit() else -1
+    return m.contrast, m.subject, m.session or "", run, m.run or ""
 
 
 def _order_sessions(
@@ -176,21 +170,18 @@ def _order_sessions(
 ) -> tuple[Column | None, tuple[Notice, ...]]:
     """Put the sessions of the maps into the order that JSON files beside the tables declare.
 
-    Returns
-    -------
-    The column ``session``, or None (alphabetical order) where no file gives an order, where one lacks a
+    Gives the column ``session``, or None (alphabetical order) where no file gives an order, where one lacks a
     session, or where two disagree; the last two with a notice.
     """
     present = natural_order({m.session for m in maps if m.session is not None})
     if len(present) < 2 or not declared:
         return None, ()
     unordered = "sessions are taken in alphabetical order."
-    orders: dict[tuple[str, ...], list[Path]] = defaultdict(list)
     for path, levels in declared.items():
-        orders[tuple(level for level in levels if level in present)].append(path)
         if absent := [label for label in present if label not in levels]:
             lacking = f"{path} orders the sessions, but its Levels lack {list_some(absent, 10)}: {unordered}"
             return None, (warn("sessions", lacking, f"List every session: {list_some(present, 30)}."),)
+    orders = group_by(declared, lambda path: tuple(one for one in declared[path] if one in present))
     if len(orders) > 1:
         said = [f"{paths[0]} ({', '.join(levels)})" for levels, paths in orders.items()]
         sentence = f"Files order the sessions differently: {' and '.join(said[:2])}: {unordered}"
@@ -204,17 +195,17 @@ def _type_tables(
     study: Study,
     maps: Sequence[FirstLevelMap],
     listing: Path | None,
-    judged: Collection[tuple[str, str | None]] | None = None,
+    judged: Collection[tuple[str, str | None]] | None,
 ) -> tuple[Table, ...]:
     """Type the columns over the people and sessions that have maps; the ``judged`` of them settle kinds."""
-    rows = [(m.subject, m.session) for m in maps if m.session is not None]
+    rows = {(m.subject, m.session) for m in maps if m.session is not None}
     of_rows = None if judged is None else {row for row in rows if {row, (row[0], None)} & {*judged}}
-    visits = study.visits(rows, judged=of_rows)
-    people = study.people(
-        {m.subject for m in maps}, judged=None if judged is None else {s for s, _ in judged}
+    of_people = None if judged is None else {subject for subject, _ in judged}
+    return (
+        *study.type_rows("subject", {m.subject for m in maps}, judged=of_people),
+        *study.type_rows("session", rows, judged=of_rows),
+        *type_factors(maps, study.kinds, listing),
     )
-    of_maps = type_factors(maps, study.typing, listing)
-    return tuple(table for table in (people, visits, of_maps) if table is not None)
 
 
 def _say_found(maps: Sequence[FirstLevelMap], sources: Sequence[MapSource]) -> list[Notice]:
@@ -224,9 +215,14 @@ def _say_found(maps: Sequence[FirstLevelMap], sources: Sequence[MapSource]) -> l
     n_maps = counted(len(maps), "effect map" if is_contrast else f"{suffix} map")
     n_people = counted(len({m.subject for m in maps}), "participant")
     what = f"{plural(len(contrasts), 'contrast')} " if is_contrast else ""
-    places = "; ".join(source.words for source in sources)
-    sentence = f"Found {n_maps} of {n_people}, {what}{list_some(contrasts, 20)}, in {places}."
-    said = [note("maps", sentence)]
+    places = (
+        f"{one.root.name} ({one.producer or 'made by an unknown program'})"
+        if one.table is None
+        else f"the table {one.table.name}"
+        for one in sources
+    )
+    found = f"Found {n_maps} of {n_people}, {what}{list_some(contrasts, 20)}, in {'; '.join(places)}."
+    said = [note("maps", found)]
     if unsearched := [folder for source in sources for folder in source.unsearched]:
         sentence = f"Not searched for maps, as they cannot be listed: {list_some(unsearched, 10)}."
         said.append(warn("maps", sentence, "Name the dataset of the maps with --derivatives."))
@@ -242,13 +238,13 @@ def _say_levels(maps: Sequence[FirstLevelMap]) -> list[Notice]:
     """Warn where some people have maps of runs or sessions, and others have not."""
     said = []
     for entity in ("session", "run"):
-        by_presence: dict[bool, set[str]] = defaultdict(set)
-        for m in maps:
-            by_presence[getattr(m, entity) is not None].add(m.subject)
-        if by_presence[True] and by_presence[False]:
-            rare = min(by_presence.items(), key=lambda item: (len(item[1]), item[0]))
-            names = list_some((f"sub-{label}" for label in natural_order(rare[1])), 10)
-            sentence = f"Maps {'with' if rare[0] else 'without'} {entity} stand beside others: {names}."
+        people = {
+            has: {m.subject for m in maps if (getattr(m, entity) is not None) == has} for has in (False, True)
+        }
+        if all(people.values()):
+            has_it, rare = min(people.items(), key=lambda item: len(item[1]))
+            names = list_some((f"sub-{label}" for label in natural_order(rare)), 10)
+            sentence = f"Maps {'with' if has_it else 'without'} {entity} stand beside others: {names}."
             fix = "Check that all maps are of one level; some may be pooled from several already."
             said.append(warn("maps", sentence, fix))
     return said
@@ -279,20 +275,21 @@ def _say_labels(study: Study, maps: Iterable[FirstLevelMap]) -> list[Notice]:
     return [*said, warn("labels", f"{sentence}{list_some(names, 10)}.")]
 
 
-def _say_sessions(study: Study, maps: Iterable[FirstLevelMap]) -> list[Notice]:
-    if not study.sessions or any(m.session is not None for m in maps):
-        return []
-    names = dict.fromkeys(name for part in study.sessions for name in part.frame.columns)
-    columns = list_some(names, 10, none="no covariates")
-    return [note("tables", f"The tables of sessions ({columns}) are not used: the maps name no session.")]
-
-
-def _say_variance(without: Sequence[FirstLevelMap], n_maps: int) -> list[Notice]:
-    if not without or any(m.input_stat != "effect" or m.suffix != "statmap" for m in without):
-        return []
-    share, examples = "None", ""
-    if len(without) < n_maps:
-        share = str(n_maps - len(without))
-        examples = f"; without: {list_some((m.effect.name for m in without), 3)}"
-    sentence = f"{share} of the {n_maps} effect maps of the dataset has a variance map{examples}."
-    return [note("variance", sentence)]
+def _say_idle(
+    study: Study, maps: Sequence[FirstLevelMap], without: Sequence[FirstLevelMap], n_maps: int
+) -> list[Notice]:
+    """Say where tables of sessions are not used, and how many of ``n_maps`` are ``without`` variance."""
+    said = []
+    if study.sessions and all(m.session is None for m in maps):
+        names = dict.fromkeys(name for part in study.sessions for name in part.frame.columns)
+        columns = list_some(names, 10, none="no covariates")
+        unused = f"The tables of sessions ({columns}) are not used: the maps name no session."
+        said.append(note("tables", unused))
+    if without and all(m.input_stat == "effect" and m.suffix == "statmap" for m in without):
+        share, examples = "None", ""
+        if len(without) < n_maps:
+            share = str(n_maps - len(without))
+            examples = f"; without: {list_some((m.effect.name for m in without), 3)}"
+        has = f"{share} of the {n_maps} effect maps of the dataset has a variance map{examples}."
+        said.append(note("variance", has))
+    return said

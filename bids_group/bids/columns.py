@@ -1,106 +1,120 @@
-"""Kinds of covariates: which columns are categories, which are numbers, who says so, and what is odd."""
+"""Covariates: which columns are categories, which are numbers, who says so, and what is odd."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bids_group.bids.cells import is_like_missing, is_nearly_numbers, is_number, look_of, plain_level
-from bids_group.bids.entities import name_row
-from bids_group.errors import DataError, UsageError
-from bids_group.json_files import read_json
+from bids_group.bids.index import group_by, name_row
+from bids_group.bids.tables import Description, plain_level
+from bids_group.errors import DataError
 from bids_group.labels import natural_order
 from bids_group.records import Column, Notice, Table, note, warn
 from bids_group.words import list_some, suggest
 
+Look = Literal["number", "missing", "odd number", "unit", "text"]
+Kinds = Mapping[str, Literal["categorical", "numeric"]]
+"""What a user said about kinds of columns, beyond what stands in the JSON files."""
+
 _FAR = 10.0
 """Interquartile ranges beyond the middle half from which a value is called far."""
 
+_CODE = re.compile(r"-?(9{2,}|8{2,}|7{2,}|9{2,}8)(\.9+)?|-[1789]")
+"""How codes for missing values are written: 99, 999, 998, -9, -1 …"""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Typing:
-    """What a user said about kinds, beyond what stands in the JSON files."""
-
-    categorical: tuple[str, ...] = ()
-    numeric: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
-    """What a JSON file says of a column; ``remarks``: what of it cannot be used, and why."""
-
-    levels: tuple[str, ...] = ()
-    units: str | None = None
-    text: str | None = None
-    remarks: tuple[str, ...] = ()
-
-
-def check_typing(typing: Typing, known: Sequence[str]) -> None:
-    """Refuse options that name unknown columns, or one column as both kinds.
-
-    Raises
-    ------
-    UsageError
-    """
-    for option, names in (("--categorical", typing.categorical), ("--numeric", typing.numeric)):
-        for name in (name for name in names if name not in known):
-            raise UsageError(
-                f"{option} names a column '{name}' that no table has.",
-                found=", ".join(dict.fromkeys(known)) or "no columns",
-                fix=suggest(name, known),
-            )
-    for name in sorted({*typing.categorical} & {*typing.numeric}):
-        raise UsageError(f"Column '{name}' is named by --categorical and by --numeric.", fix="Name it once.")
-
-
-def read_dictionary(path: Path) -> Mapping[str, Any]:
-    """Read the JSON beside a table (``participants.json``); empty where there is none."""
-    sidecar = path.with_suffix(".json")
-    return read_json(sidecar) if sidecar.exists() or sidecar.is_symlink() else {}
-
-
-def describe_column(entry: object) -> Description:
-    """Read the entry of a dictionary, whatever stands in it; Levels without ``n/a``, which is no level."""
-    if isinstance(entry, Description):
-        return entry
-    if not isinstance(entry, Mapping):
-        return Description(remarks=() if entry is None else (f"the entry is {entry!r}, no object",))
-    remarks = [
-        f"'{key}' is not '{word}'"
-        for word in ("Levels", "Units")
-        for key in entry
-        if word not in entry and str(key).lower() == word.lower()
-    ]
-    levels: Any = entry.get("Levels")
-    units = entry.get("Units")
-    if isinstance(levels, list) and all(isinstance(one, Mapping) for one in levels):
-        levels = {name: text for one in levels for name, text in one.items()}
-    is_list = isinstance(levels, list) and not any(isinstance(one, Mapping | list) for one in levels)
-    if not (is_list or isinstance(levels, Mapping)):
-        remarks += [f"its Levels are {levels!r}, no object"] if levels else []
-        levels = ()
-    named = (plain_level(str(one).strip()) for one in levels if one is not None)
-    is_unit = isinstance(units, str) and units.strip().lower() not in {"", "n/a", "na", "none"}
-    return Description(
-        levels=tuple(dict.fromkeys(one for one in named if one not in {"", "n/a"})),
-        units=str(units).strip() if is_unit else None,
-        text=str(entry["Description"]) if entry.get("Description") else None,
-        remarks=tuple(remarks),
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_MISSING = frozenset(
+    (
+        *("na", "n/a", "n.a.", "n.a", "n\\a", "<na>", "#n/a", "#na", "nan", "nat", "none", "null", "nil"),
+        *("missing", "unknown", "unk", "empty", "not_available", "not_applicable", "not_reported"),
+        *(".", "..", "-", "--", "---", "\N{EN DASH}", "\N{EM DASH}", "?", "??"),
+        *("#value!", "#div/0!", "#null!"),
     )
+)
+_ODD_NUMBERS = (
+    r"[+-]?\d+,\d+",  # 31,5
+    r"[+-]?\d{1,3}([.,' ’]\d{3})+([.,]\d+)?",  # 1,234.5
+    r"([<>≤≥~≈]=?|\+/-|±)\s*\d+([.,]\d+)?",  # >89
+    r"\d+([.,]\d+)?\s*[+?*]+",  # 89+
+    r"[−–]\s*\d+([.,]\d+)?",  # a minus sign that is none
+    r"\d{3}[YMWD]",  # the ages of DICOM
+    r"\d+([.,]\d+)?\s*(y|yr|yrs|year|years|y\.?o\.?|y/o)",
+)
+_ODD_NUMBER = re.compile("|".join(f"(?:{one})" for one in _ODD_NUMBERS), re.IGNORECASE)
+_UNIT = re.compile(r"[+-]?\d+([.,]\d+)?\s*[^\W\d_%]+\.?|\d+([.,]\d+)?\s*%", re.IGNORECASE)
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number as BIDS writes it: decimal point, no blanks, no nan."""
+    return _NUMBER.fullmatch(text) is not None and math.isfinite(float(text))
+
+
+def is_like_missing(text: str) -> bool:
+    """Whether people write this word where a value is missing (BIDS knows ``n/a`` alone)."""
+    return re.sub(r"\s+", "_", text.strip("'\"() ").lower()) in _MISSING
+
+
+def look_of(text: str) -> Look:
+    """Say what a cell looks like."""
+    if is_number(text):
+        return "number"
+    if is_like_missing(text):
+        return "missing"
+    readers: tuple[Callable[[str], object], ...] = (float, lambda word: int(word, 0))
+    for read in readers:  # of other digits, beyond the range, in hexadecimal
+        with suppress(ValueError):
+            read(text)
+            return "odd number"
+    if _ODD_NUMBER.fullmatch(text):
+        return "odd number"
+    return "unit" if _UNIT.fullmatch(text) else "text"
+
+
+def is_nearly_numbers(name: str, cells: Sequence[str]) -> bool:
+    """Whether a column that is not of numbers was meant to be one.
+
+    It is, where at least half of the cells are numbers, plain or oddly written (in a column of ages also with
+    a unit); words for missing values do not count.
+    """
+    looks = [look_of(cell) for cell in cells if not is_like_missing(cell)]
+    is_age = re.search(r"(^|[^a-z])age([^a-z]|$)", name.lower()) is not None
+    n_meant = sum(look in ("number", "odd number") or (is_age and look == "unit") for look in looks)
+    return n_meant >= max(len(looks) - n_meant, 1)
+
+
+# --------------------------------------------------------------------------------------------
+# Kinds
+
+
+def type_table(
+    level: Literal["subject", "session", "map"],
+    text: pd.DataFrame,
+    sources: Mapping[str, Path],
+    kinds: Kinds,
+    entries: Mapping[str, Description | None],
+    is_judged: Sequence[bool] | None = None,
+) -> Table:
+    """Type each column of a table of text; ``sources`` and ``entries`` of dictionaries by column."""
+    typed = {
+        name: type_column(text[name], entries.get(name), kinds, sources[name], is_judged)
+        for name in map(str, text.columns)
+    }
+    frame = pd.DataFrame({name: values for name, (values, _) in typed.items()}, index=text.index)
+    return Table(level=level, frame=frame, columns={name: column for name, (_, column) in typed.items()})
 
 
 def type_column(
     cells: pd.Series,
-    entry: object,
-    typing: Typing,
+    entry: Description | None,
+    kinds: Kinds,
     source: Path,
     is_judged: Sequence[bool] | None = None,
 ) -> tuple[pd.Series, Column]:
@@ -119,37 +133,24 @@ def type_column(
     is_judged
         Rows whose values settle the kind (default: all); other values that do not fit it become missing.
     """
-    if is_judged is not None:
-        typed, column = type_column(cells[list(is_judged)], entry, typing, source)
-        return _take_kind(cells, typed, column), column
-    described, name, sidecar = describe_column(entry), str(cells.name), source.with_suffix(".json").name
+    described, name = entry or Description(), str(cells.name)
     values = pd.Series([cell or None for cell in cells], index=cells.index, name=name, dtype=object)
-    present = [str(value) for value in values.dropna()]
-    problem, levels, said = None, described.levels, f"Levels in {sidecar}"
-    is_settled = True
-    if name in typing.numeric:
-        levels, said = (), "--numeric"
-    elif name in typing.categorical or levels:
-        said = "--categorical" if name in typing.categorical else said
-        levels = levels or _found_levels([plain_level(one) for one in present])
-        values = values.map(lambda one: one if one is None or one in levels else plain_level(one))
-    elif all(map(is_number, present)):
-        said = f"Units in {sidecar}" if described.units else _say_numbers(present, len(values))
-    else:
-        levels, said, is_settled = _found_levels(present), "its values are text", False
-        problem = _nearly_numbers(values, source) if is_nearly_numbers(name, present) else None
+    is_in = np.ones(len(values), bool) if is_judged is None else np.array(is_judged, dtype=bool)
+    levels, said, is_settled, problem = _settle_kind(values[is_in], described, kinds, source)
     if levels:
-        problem = problem or _unknown_level(values, levels, source)
-        known = list(dict.fromkeys([*levels, *values.dropna()]))
-        typed = pd.Series(pd.Categorical(values, known), index=values.index, name=name)
-        notices = _say_odd_words(values, levels, source, is_settled=is_settled)
+        values = values.map(lambda one: one if one is None or one in levels else plain_level(one))
+        problem = problem or _unknown_level(values[is_in], levels, source)
+        known = list(dict.fromkeys([*levels, *values[is_in].dropna()]))
+        fitting = pd.Categorical(values.where(values.isin(known)), known)
+        typed = pd.Series(fitting, index=values.index, name=name)
+        notices = _say_odd_words(values[is_in], levels, source, is_settled=is_settled)
     else:
-        problem = _no_number(values, source, said)
+        problem = _no_number(values[is_in], source, said)
         numbers = [float(one) if one and is_number(one) else float("nan") for one in values]
         typed = pd.Series(numbers, index=values.index, name=name, dtype=float)
-        notices = _say_odd_numbers(typed, source)
-    empty = tuple(name_row(label) for label in cells.index[[cell == "" for cell in cells]])
-    column = Column(
+        notices = _say_odd_numbers(typed[is_in], source)
+    empty = tuple(name_row(label) for label in cells.index[is_in & np.array([c == "" for c in cells], bool)])
+    return typed, Column(
         name=name,
         kind="categorical" if levels else "numeric",
         kind_source=said,
@@ -159,60 +160,45 @@ def type_column(
         description=described.text,
         problem=problem,
         notices=(
-            *_say_description(described, name, levels, sidecar),
+            *_say_unused(described, name, levels, source),
             *notices,
             *_say_empty(name, empty, source),
         ),
         empty=empty,
     )
-    return typed, column
 
 
-def type_table(
-    level: Literal["subject", "session", "map"],
-    text: pd.DataFrame,
-    sources: Mapping[str, Path],
-    typing: Typing,
-    entries: Mapping[str, object],
-    is_judged: Sequence[bool] | None = None,
-) -> Table:
-    """Type each column of a table of text; ``sources`` and ``entries`` of dictionaries by column."""
-    names = list(map(str, text.columns))
-    typed = {
-        name: type_column(text[name], entries.get(name), typing, sources[name], is_judged) for name in names
-    }
-    frame = pd.DataFrame({name: values for name, (values, _) in typed.items()}, index=text.index)
-    return Table(level=level, frame=frame, columns={name: column for name, (_, column) in typed.items()})
+def _settle_kind(
+    values: pd.Series, described: Description, kinds: Kinds, source: Path
+) -> tuple[tuple[str, ...], str, bool, DataError | None]:
+    """Settle the levels (none: numbers), who says so, whether that is settled, and what is wrong with it."""
+    name, sidecar = str(values.name), source.with_suffix(".json").name
+    present = [str(value) for value in values.dropna()]
+    if kinds.get(name) == "numeric":
+        return (), "--numeric", True, None
+    if name in kinds or described.levels:
+        levels = described.levels or _levels_in(map(plain_level, present))
+        return levels, "--categorical" if name in kinds else f"Levels in {sidecar}", True, None
+    if not all(map(is_number, present)):
+        problem = _nearly_numbers(values, source) if is_nearly_numbers(name, present) else None
+        return _levels_in(present), "its values are text", False, problem
+    found = natural_order({*present})
+    said = f"Units in {sidecar}" if described.units else "every value is a number"
+    is_code = all(re.fullmatch(r"[+-]?\d+", one) for one in found) and len(found) <= min(10, len(values) // 2)
+    if is_code and not described.units:
+        said += f"; whole numbers {', '.join(found)}: if they are codes, use --categorical"
+    return (), said if found or described.units else "no value at all", True, None
 
 
-def _take_kind(cells: pd.Series, typed: pd.Series, column: Column) -> pd.Series:
-    """Give all cells the kind that some of them (``typed``) settled."""
-    if column.kind == "numeric":
-        numbers = [float(cell) if cell and is_number(cell) else float("nan") for cell in cells]
-        return pd.Series(numbers, index=cells.index, name=cells.name, dtype=float)
-    known = list(typed.cat.categories)
-    values = cells.map(lambda one: one if one is None or one in known else plain_level(one))
-    return pd.Series(pd.Categorical(values.where(values.isin(known)), known), cells.index, name=cells.name)
-
-
-def _found_levels(present: Iterable[str]) -> tuple[str, ...]:
+def _levels_in(present: Iterable[str]) -> tuple[str, ...]:
     return tuple(natural_order(set(present))) or ("n/a",)
-
-
-def _say_numbers(present: Sequence[str], n_rows: int) -> str:
-    found = set(present)
-    if not found:
-        return "no value at all"
-    is_code = all(re.fullmatch(r"[+-]?\d+", value) for value in found) and len(found) <= min(10, n_rows // 2)
-    codes = f"; whole numbers {', '.join(natural_order(found))}: if they are codes, use --categorical"
-    return "every value is a number" + (codes if is_code else "")
 
 
 # --------------------------------------------------------------------------------------------
 # Problems
 
 
-def _where(values: pd.Series, is_odd: Sequence[bool]) -> tuple[str, str]:
+def _where(values: pd.Series, is_odd: Iterable[bool]) -> tuple[str, str]:
     """Give the first odd value, and a list of odd values with their rows."""
     odd = values[list(is_odd)]
     said = (f"'{value}' in {_name_rows(odd.index[odd == value], 6)}" for value in odd.unique())
@@ -221,6 +207,15 @@ def _where(values: pd.Series, is_odd: Sequence[bool]) -> tuple[str, str]:
 
 def _name_rows(index: Iterable[object], limit: int) -> str:
     return list_some(map(name_row, index), limit)
+
+
+def _how_to_mend(value: str) -> str:
+    """Say what to write instead of a value that should be a number."""
+    if is_like_missing(value):
+        return f"Write n/a instead of {value} (BIDS knows no other word for a missing value)"
+    if re.search(r"\d,\d", value):
+        return "Write numbers with a decimal point"
+    return "Write the number alone, or n/a (with --missing drop, these people are left out)"
 
 
 def _nearly_numbers(values: pd.Series, source: Path) -> DataError:
@@ -236,20 +231,11 @@ def _nearly_numbers(values: pd.Series, source: Path) -> DataError:
     )
 
 
-def _how_to_mend(value: str) -> str:
-    """Say what to write instead of a value that should be a number."""
-    if is_like_missing(value):
-        return f"Write n/a instead of {value} (BIDS knows no other word for a missing value)"
-    if re.search(r"\d,\d", value):
-        return "Write numbers with a decimal point"
-    return "Write the number alone, or n/a (with --missing drop, these people are left out)"
-
-
 def _unknown_level(values: pd.Series, levels: Sequence[str], source: Path) -> DataError | None:
     is_unknown = values.notna() & ~values.isin(levels)
     if not is_unknown.any():
         return None
-    first, found = _where(values, is_unknown.tolist())
+    first, found = _where(values, is_unknown)
     mend = f"Mend the value, or the Levels in {source.with_suffix('.json')}."
     return DataError(
         f"Column '{values.name}' of {source} has '{first}', which is not among its Levels.",
@@ -276,16 +262,15 @@ def _no_number(values: pd.Series, source: Path, said: str) -> DataError | None:
 # Oddities: descriptions that are not used, codes for missing values, twins of a level, far values
 
 
-def _say_description(
-    described: Description, name: str, levels: Sequence[str], sidecar: str
-) -> Iterator[Notice]:
+def _say_unused(described: Description, name: str, levels: Sequence[str], source: Path) -> Iterator[Notice]:
     """Say what of a dictionary's entry is not used."""
     remarks = list(described.remarks)
     if levels and not described.levels and described.units:
         remarks.append(f"its Units ({described.units}) are not used, as its values are text")
-    fix = 'Levels are written as "Levels": {"value": "meaning"}, Units as "Units": "years".'
     for remark in remarks:
-        yield warn("columns", f"{sidecar} describes '{name}' in a way that is not used: {remark}.", fix)
+        said = f"{source.with_suffix('.json').name} describes '{name}' in a way that is not used: {remark}."
+        fix = 'Levels are written as "Levels": {"value": "meaning"}, Units as "Units": "years".'
+        yield warn("columns", said, fix)
 
 
 def _say_empty(name: str, rows: Sequence[str], source: Path) -> Iterator[Notice]:
@@ -296,43 +281,42 @@ def _say_empty(name: str, rows: Sequence[str], source: Path) -> Iterator[Notice]
 
 def _say_odd_words(
     values: pd.Series, levels: Sequence[str], source: Path, *, is_settled: bool
-) -> list[Notice]:
+) -> Iterator[Notice]:
     """Tell of levels that are twins, of words for missing values, and of numbers with units.
 
     ``is_settled``: a person or the dictionary said that the column is of categories.
     """
     present = [level for level in levels if (values == level).any()]
     column = f"column '{values.name}' of {source.name}"
-    twins: dict[str | float, list[str]] = defaultdict(list)
-    for level in present:
+
+    def plain(level: str) -> str | float:
         key = re.sub(r"[\s_]+", "", level).casefold()
-        twins[float(key) if is_number(key) else key].append(level)
-    notices = []
-    for alike in (found for found in twins.values() if len(found) > 1):
+        return float(key) if is_number(key) else key
+
+    for alike in (found for found in group_by(present, plain).values() if len(found) > 1):
         counts = ", ".join(f"'{level}' ({int((values == level).sum())})" for level in alike)
         sentence = f"The levels {counts} of {column} differ only in case, blanks or zeros: "
         fix = "If they mean the same, write them alike."
-        notices.append(warn("columns", f"{sentence}each is a group of its own.", fix))
+        yield warn("columns", f"{sentence}each is a group of its own.", fix)
     if is_settled:
-        return notices
+        return
     for word in filter(is_like_missing, present):
         rows = _name_rows(values.index[values == word], 6)
         fix = "If it stands for a missing value, write n/a: BIDS knows no other word for it."
-        notices.append(warn("columns", f"'{word}' is a level of {column} ({rows}).", fix))
-    looks = {look_of(level) for level in present if not is_like_missing(level)}
+        yield warn("columns", f"'{word}' is a level of {column} ({rows}).", fix)
+    looks = {look_of(level) for level in present}
     if "unit" in looks and "text" not in looks:
         tell = warn if looks & {"number", "odd number"} else note
         sentence = f"C{column[1:]} is read as categories ({list_some(present, 10)})."
-        notices.append(tell("columns", sentence, "If they are numbers, write them without a unit."))
-    return notices
+        yield tell("columns", sentence, "If they are numbers, write them without a unit.")
 
 
-def _say_odd_numbers(values: pd.Series, source: Path) -> list[Notice]:
+def _say_odd_numbers(values: pd.Series, source: Path) -> Iterator[Notice]:
     """Tell of values far from all others, such as codes for missing values (9999, -999, -1)."""
     numbers = values.dropna().to_numpy(dtype=np.float64)
     far = _find_far(numbers)
     if not far:
-        return []
+        return
     rows = {value: values.index[values == value] for value in far}
     parts = (
         f"{value:.15g} in {len(own)} of {len(numbers)} ({_name_rows(own, 4)})" for value, own in rows.items()
@@ -343,13 +327,21 @@ def _say_odd_numbers(values: pd.Series, source: Path) -> list[Notice]:
         f"{rest.min():.15g} to {rest.max():.15g}: {list_some(parts, 6)}."
     )
     fix = "If they are codes for a missing value, write n/a; else check them for typing errors."
-    return [warn("columns", sentence, fix)]
+    yield warn("columns", sentence, fix)
 
 
 def _find_far(numbers: npt.NDArray[np.float64]) -> list[float]:
-    """Find codes for missing values, and values many interquartile ranges away from the middle half."""
+    """Find codes for missing values, and values many interquartile ranges away from the middle half.
+
+    A value that is written as codes are is one where it lies far outside of the others.
+    """
     unique = np.unique(numbers)
-    codes = [float(value) for value in unique if _is_code(float(value), unique)]
+    is_written = np.array([_CODE.fullmatch(f"{value:.15g}") is not None for value in unique], dtype=bool)
+    others, codes = unique[~is_written], []
+    for value in unique[is_written] if len(others) > 1 else ():
+        gap = value - others[-1] if value > others[-1] else others[0] - value
+        if value < 0 < others[0] or gap > max(np.ptp(others) / 2, np.diff(others).max()):
+            codes.append(float(value))
     rest = numbers[~np.isin(numbers, codes)]
     if len(np.unique(rest)) < 4:
         return codes if len(np.unique(rest)) > 1 else []
@@ -357,19 +349,3 @@ def _find_far(numbers: npt.NDArray[np.float64]) -> list[float]:
     reach = _FAR * (high - low)
     is_far = (rest < low - reach) | (rest > high + reach) if reach > 0 else np.zeros(len(rest), dtype=bool)
     return sorted({*codes, *rest[is_far].tolist()})
-
-
-def _is_code(value: float, unique: npt.NDArray[np.float64]) -> bool:
-    """Whether a value is written as codes are (99, 999, -9, -1 …) and lies far outside of the others."""
-    others = unique[[not _is_written_as_code(float(one)) for one in unique]]
-    if not _is_written_as_code(value) or len(others) < 2:
-        return False
-    if value < 0 < others[0]:
-        return True
-    gap = value - others[-1] if value > others[-1] else others[0] - value
-    return bool(gap > max(float(np.ptp(others)) / 2, float(np.diff(others).max())))
-
-
-def _is_written_as_code(value: float) -> bool:
-    text = f"{value:.15g}"
-    return re.fullmatch(r"-?(9{2,}|8{2,}|7{2,}|9{2,}8)(\.9+)?|-[1789]", text) is not None

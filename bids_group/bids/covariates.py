@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 
-from bids_group.bids.columns import (
+from bids_group.bids.columns import Kinds, type_column, type_table
+from bids_group.bids.index import bare_label
+from bids_group.bids.tables import (
+    SESSION_COLUMNS,
     Description,
-    Typing,
-    check_typing,
-    describe_column,
+    Keys,
+    Sheet,
+    index_rows,
     read_dictionary,
-    type_column,
-    type_table,
+    read_sheet,
 )
-from bids_group.bids.entities import bare_label
-from bids_group.bids.tables import SESSION_NAMES, Keys, Sheet, index_rows, read_sheet
 from bids_group.config import Inputs
 from bids_group.errors import BidsGroupError, DataError, MissingInputError, UsageError
 from bids_group.records import Notice, Table, note
@@ -35,7 +35,7 @@ class Origin:
     """Where a column comes from: its file, its entry in a dictionary, and why it cannot be used."""
 
     source: Path
-    entry: object = None
+    entry: Description | None = None
     problem: BidsGroupError | None = None
 
 
@@ -63,64 +63,39 @@ class Study:
 
     persons: tuple[TextTable, ...]
     sessions: tuple[TextTable, ...]
-    typing: Typing
+    kinds: Kinds
     listed: tuple[str, ...]
     listing: Path | None
     notices: tuple[Notice, ...]
     session_levels: Mapping[Path, tuple[str, ...]]
 
-    def people(
-        self, labels: Collection[str], used: Collection[str] = (), judged: Collection[str] | None = None
-    ) -> Table:
-        """Type the columns of people over these labels; people without a row get missing values.
+    def type_rows(
+        self,
+        level: Literal["subject", "session"],
+        labels: Iterable[str] | Iterable[tuple[str, str]],
+        *,
+        used: Collection[str] = (),
+        judged: Collection[Hashable] | None = None,
+    ) -> tuple[Table, ...]:
+        """Type the columns over people, or over (participant, session); no table where none has sessions.
 
         ``used``: columns whose table must have no problem; values that do not fit are kept as a problem.
-        ``judged``: the labels whose values settle the kinds (default: all).
+        ``judged``: the labels whose values settle the kinds (default: all). Labels without a row get missing
+        values.
         """
-        index = pd.Index(sorted(labels), dtype=object)
-        return self._type(self.persons, index, "subject", used, judged)
-
-    def visits(
-        self,
-        rows: Iterable[tuple[str, str]],
-        used: Collection[str] = (),
-        judged: Collection[tuple[str, str]] | None = None,
-    ) -> Table | None:
-        """Type the columns of sessions over rows of (participant, session); None without such a table."""
-        found = sorted(set(rows))
-        if not found or not self.sessions:
-            return None
-        return self._type(self.sessions, pd.MultiIndex.from_tuples(found), "session", used, judged)
-
-    def visits_of(self, people: Collection[str]) -> set[tuple[str, str]]:
-        """Collect the rows of the tables of sessions that are about these people."""
-        return {label for part in self.sessions for label in part.frame.index if label[0] in people}
-
-    def texts(self, name: str) -> set[str]:
-        """Collect the values of a column in all tables, whoever has them."""
-        parts = (part for part in (*self.persons, *self.sessions) if name in part.frame)
-        return {str(cell) for part in parts for cell in part.frame[name] if cell}
-
-    def _type(
-        self,
-        parts: Sequence[TextTable],
-        index: pd.Index,
-        level: Literal["subject", "session"],
-        used: Collection[str],
-        judged: Collection[Hashable] | None,
-    ) -> Table:
-        table = _join([_take_rows(part, index) for part in parts])
-        text = table.frame.drop(columns=[*_RESERVED], errors="ignore")
-        origins = {str(name): table.origins[name] for name in text.columns}
+        index = pd.Index([*set(labels)], dtype=None if level == "session" else object).sort_values()
+        if level == "session" and not (len(index) and self.sessions):
+            return ()
+        text, origins = _join(self.persons if level == "subject" else self.sessions, index)
         for name, origin in origins.items():
             if name in used and origin.problem is not None:
                 raise origin.problem
         sources = {name: origin.source for name, origin in origins.items()}
         entries = {name: origin.entry for name, origin in origins.items()}
         is_judged = None if judged is None else [label in judged for label in index]
-        typed = type_table(level, text, sources, self.typing, entries, is_judged)
+        typed = type_table(level, text, sources, self.kinds, entries, is_judged)
         columns = {n: replace(c, problem=origins[n].problem or c.problem) for n, c in typed.columns.items()}
-        return replace(typed, columns=columns)
+        return (replace(typed, columns=columns),)
 
 
 def read_study(
@@ -131,13 +106,6 @@ def read_study(
     The table of ``--participants-tsv`` stands instead of that in BIDS_DIR; where it has no JSON beside it,
     ``participants.json`` describes it. ``listed`` holds the labels of that table, in its order;
     ``has_sessions`` says whether any map names its session, ``further`` names columns of other tables.
-
-    Raises
-    ------
-    MissingInputError, DataError
-        A table is missing or malformed.
-    UsageError
-        An option names a column that no table has.
     """
     notices: list[Notice] = []
     people = sorted(set(people_with_maps))
@@ -145,41 +113,54 @@ def read_study(
     is_there = standard.exists() or standard.is_symlink()
     path = inputs.participants_tsv or (standard if is_there else None)
     persons: list[TextTable] = [_read_persons(path, inputs.bids_dir, people, notices)]
-    sessions = _read_sessions(inputs.bids_dir, people, notices, is_used=has_sessions)
-    phenotypes = [find_phenotype(given, inputs.bids_dir) for given in inputs.phenotype]
+    of_sessions = [inputs.bids_dir / f"sub-{label}" / f"sub-{label}_sessions.tsv" for label in people]
+    shared = inputs.bids_dir / "sessions.tsv"
+    sessions = _read_sessions(
+        shared, dict(zip(people, of_sessions, strict=True)), notices, is_used=has_sessions
+    )
+    phenotypes = [_find_phenotype(given, inputs.bids_dir) for given in inputs.phenotype]
     for table in phenotypes:
-        of_people, of_sessions = _read_phenotype(table, notices, has_sessions=has_sessions)
-        persons += of_people
-        sessions += of_sessions
-    typing = Typing(categorical=inputs.categorical, numeric=inputs.numeric)
+        by_person, by_session = _read_phenotype(table, notices, has_sessions=has_sessions)
+        persons += by_person
+        sessions += by_session
     known = [str(name) for part in (*persons, *sessions) for name in part.frame.columns]
-    check_typing(typing, [*known, *further])
+    kinds = _read_kinds(inputs, [*known, *further])
     for part in (*persons, *sessions):
         for name in (name for name in _RESERVED if name in part.frame.columns):
             sentence = f"Column '{name}' of {part.origins[name].source} is not available as a covariate"
             sentence += ": the name stands for the row's label."
             notices.append(note("columns", sentence, "Rename the column to use it."))
-    described = [*([path] if path else []), *phenotypes, *_sessions_tables(inputs.bids_dir, people)]
+    session_levels = {}
+    for table in (*([path] if path else []), *phenotypes, shared, *of_sessions):
+        dictionary = _read_dictionary(table)[0]
+        entries = [dictionary[key].levels for key in SESSION_COLUMNS[:2] if key in dictionary]
+        if levels := next(filter(None, entries), ()):
+            labels = tuple(bare_label(level, SESSION[1]) for level in levels)
+            session_levels[table.with_suffix(".json")] = labels
     return Study(
         persons=tuple(persons),
         sessions=tuple(sessions),
-        typing=typing,
+        kinds=kinds,
         listed=tuple(dict.fromkeys(str(label) for label in persons[0].frame.index)),
         listing=path,
         notices=tuple(notices),
-        session_levels=_session_levels(described),
+        session_levels=session_levels,
     )
 
 
-def _session_levels(tables: Iterable[Path]) -> dict[Path, tuple[str, ...]]:
-    """Find Levels of ``session_id`` (or ``session``), without ``ses-``, by the JSON file that gives them."""
-    found = {}
-    for table in tables:
-        dictionary = _read_dictionary(table)[0]
-        entries = (describe_column(dictionary.get(key)).levels for key in ("session_id", "session"))
-        if levels := next(filter(None, entries), ()):
-            found[table.with_suffix(".json")] = tuple(bare_label(level, "ses") for level in levels)
-    return found
+def _read_kinds(inputs: Inputs, known: Sequence[str]) -> Kinds:
+    """Read the options of kinds; refused are unknown columns, and one column as both kinds."""
+    for option, names in (("--categorical", inputs.categorical), ("--numeric", inputs.numeric)):
+        for name in (name for name in names if name not in known):
+            raise UsageError(
+                f"{option} names a column '{name}' that no table has.",
+                found=", ".join(dict.fromkeys(known)) or "no columns",
+                fix=suggest(name, known),
+            )
+    for name in sorted({*inputs.categorical} & {*inputs.numeric}):
+        raise UsageError(f"Column '{name}' is named by --categorical and by --numeric.", fix="Name it once.")
+    kinds: Kinds = dict.fromkeys(inputs.categorical, "categorical")
+    return {**kinds, **dict.fromkeys(inputs.numeric, "numeric")}
 
 
 def _read_persons(
@@ -212,12 +193,12 @@ def _as_text_table(
     dictionary, problem = _read_dictionary(path)
     if lender is not None and lender != path and not path.with_suffix(".json").exists():
         lent = {name: entry for name, entry in _read_dictionary(lender)[0].items() if name in frame}
-        typed = {name: type_column(frame[name], entry, Typing(), path)[1] for name, entry in lent.items()}
-        dictionary = {name: entry for name, entry in lent.items() if typed[name].problem is None}
+        fits = {name: type_column(frame[name], lent[name], {}, path)[1].problem is None for name in lent}
+        dictionary = {name: entry for name, entry in lent.items() if fits[name]}
     if "" in sheet.problems:
         notices.append(note("tables", f"{sheet.problems[''].sentence} It is not used."))
     names = list(map(str, frame.columns))
-    if any(name.lower() in SESSION_NAMES for name in names) and len(keys) == 1 and repeated:
+    if any(name.lower() in SESSION_COLUMNS for name in names) and len(keys) == 1 and repeated:
         problem, repeated = next(iter(repeated.values())), {}
     entries = {name: dictionary[name] for name in names if name in dictionary}
     by_lower = {name.lower(): name for name in dictionary if name not in names}
@@ -233,7 +214,7 @@ def _as_text_table(
     )
 
 
-def _read_dictionary(path: Path) -> tuple[Mapping[str, Any], BidsGroupError | None]:
+def _read_dictionary(path: Path) -> tuple[Mapping[str, Description], BidsGroupError | None]:
     """Read the JSON beside a table; where it cannot be read, nothing, and why."""
     try:
         return read_dictionary(path), None
@@ -241,22 +222,16 @@ def _read_dictionary(path: Path) -> tuple[Mapping[str, Any], BidsGroupError | No
         return {}, error
 
 
-def _sessions_tables(bids_dir: Path, people: Sequence[str]) -> list[Path]:
-    """Where sessions are described: for everybody, and for each person."""
-    own = [bids_dir / f"sub-{label}" / f"sub-{label}_sessions.tsv" for label in people]
-    return [bids_dir / "sessions.tsv", *own]
-
-
 def _read_sessions(
-    bids_dir: Path, people: Sequence[str], notices: list[Notice], *, is_used: bool
+    shared: Path, own: Mapping[str, Path], notices: list[Notice], *, is_used: bool
 ) -> list[TextTable]:
     """Read ``sub-X/sub-X_sessions.tsv`` of everybody who has one, as one table.
 
-    Where no map names its session, a table that cannot be read is passed over.
+    ``shared`` describes the sessions of everybody. Where no map names its session, a table that cannot be
+    read is passed over.
     """
-    shared, *own = _sessions_tables(bids_dir, people)
     parts = []
-    for label, path in zip(people, own, strict=True):
+    for label, path in own.items():
         if not (path.exists() or path.is_symlink()):
             continue
         try:
@@ -282,17 +257,10 @@ def _read_sessions(
     return [TextTable(frame=frame.where(frame.notna(), None), origins=origins, repeated=repeats)]
 
 
-def find_phenotype(given: Path, bids_dir: Path) -> Path:
-    """Find a phenotype table by its path, or by its name in ``BIDS_DIR/phenotype``.
-
-    Raises
-    ------
-    MissingInputError
-        It is nowhere; lists what there is.
-    """
+def _find_phenotype(given: Path, bids_dir: Path) -> Path:
+    """Find a phenotype table by its path, or by its name in ``BIDS_DIR/phenotype``."""
     folder = bids_dir / "phenotype"
-    tries = [given, folder / given.name, folder / f"{given.name}.tsv"]
-    for path in tries:
+    for path in (given, folder / given.name, folder / f"{given.name}.tsv"):
         if path.is_file() or path.is_symlink():
             return path
     names = sorted(path.stem for path in folder.glob("*.tsv"))
@@ -329,41 +297,35 @@ def _read_phenotype(
     )
 
 
-def _take_rows(part: TextTable, index: pd.Index) -> TextTable:
-    """Take the rows that are analysed, and refuse those that stand twice."""
-    for label in index.intersection(list(part.repeated)) if part.repeated else ():
-        raise part.repeated[label]
-    frame = part.frame.reindex(index)
-    if part.by_person is not None:
-        lent = part.by_person.reindex(index.get_level_values(0)).set_axis(index, axis=0)
-        frame = frame.where(frame.notna(), lent)
-    return replace(part, frame=frame.astype(object).where(frame.notna(), None))
+def _join(parts: Iterable[TextTable], index: pd.Index) -> tuple[pd.DataFrame, dict[str, Origin]]:
+    """Put the rows that are analysed side by side; a column of which two tables disagree has a problem.
 
-
-def _join(parts: Sequence[TextTable]) -> TextTable:
-    """Put tables of the same rows side by side; a column of which two tables disagree has a problem."""
-    joined = parts[0]
-    for part in parts[1:]:
-        new = {str(name): part.frame[name] for name in part.frame if name not in joined.frame}
-        origins = {**joined.origins, **{name: part.origins[name] for name in new}}
-        for name in (str(name) for name in part.frame if name in joined.frame):
-            mine, theirs = joined.origins[name], part.origins[name]
+    Rows that stand twice are refused; columns whose names stand for labels are left out.
+    """
+    columns: dict[str, pd.Series] = {}
+    origins: dict[str, Origin] = {}
+    for part in parts:
+        for label in index.intersection(list(part.repeated)) if part.repeated else ():
+            raise part.repeated[label]
+        frame = part.frame.reindex(index)
+        if part.by_person is not None:
+            lent = part.by_person.reindex(index.get_level_values(0)).set_axis(index, axis=0)
+            frame = frame.where(frame.notna(), lent)
+        frame = frame.astype(object).where(frame.notna(), None)
+        for name in (str(name) for name in frame.columns if name not in _RESERVED):
+            theirs = part.origins[name]
+            if name not in origins:
+                columns[name], origins[name] = frame[name], theirs
+                continue
+            mine = origins[name]
+            pairs = zip(index, columns[name], frame[name], strict=True)
+            differing = [str(label) for label, a, b in pairs if a and b and a != b]
+            problem = UsageError(
+                f"Two tables have a column '{name}' with other values.",
+                found=f"{mine.source} and {theirs.source} differ for {list_some(differing, 10)}",
+                expected="a name of its own for each covariate",
+                fix=f"Rename the column in {theirs.source}.",
+            )
             entry = theirs.entry if mine.entry is None else mine.entry
-            problem = _disagreement(joined, part, name) or mine.problem
-            origins[name] = replace(mine, entry=entry, problem=problem)
-        joined = TextTable(frame=joined.frame.assign(**new), origins=origins)
-    return joined
-
-
-def _disagreement(one: TextTable, other: TextTable, name: str) -> UsageError | None:
-    pairs = zip(one.frame.index, one.frame[name], other.frame[name], strict=True)
-    differing = [str(label) for label, a, b in pairs if a and b and a != b]
-    if not differing:
-        return None
-    theirs = other.origins[name].source
-    return UsageError(
-        f"Two tables have a column '{name}' with other values.",
-        found=f"{one.origins[name].source} and {theirs} differ for {list_some(differing, 10)}",
-        expected="a name of its own for each covariate",
-        fix=f"Rename the column in {theirs}.",
-    )
+            origins[name] = replace(mine, entry=entry, problem=problem if differing else mine.problem)
+    return pd.DataFrame(columns, index=index, dtype=object), origins

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bids_group.bids.index import WalkedFolder, list_folders, refuse_unlisted, walk
+from bids_group.bids.index import WalkedFolder, list_inside, refuse_unlisted, walk
 from bids_group.config import Inputs
 from bids_group.errors import (
     DataError,
@@ -40,24 +40,9 @@ class MapSource:
     table: Path | None = None
     unsearched: tuple[Path, ...] = ()
 
-    @property
-    def words(self) -> str:
-        """What it is called in a sentence."""
-        if self.table is not None:
-            return f"the table {self.table.name}"
-        return f"{self.root.name} ({self.producer or 'made by an unknown program'})"
-
 
 def check_bids_dir(bids_dir: Path, *, is_skipped: bool = False) -> None:
-    """Refuse a folder that is no BIDS dataset. Of it only the description is asked for, no ``sub-*`` folder.
-
-    Raises
-    ------
-    MissingInputError
-        There is no such folder.
-    NotBidsError
-        ``dataset_description.json`` is missing, is not JSON, or lacks ``Name`` or ``BIDSVersion``.
-    """
+    """Refuse a folder that is no BIDS dataset; only its description is asked for, no ``sub-*`` folder."""
     if not bids_dir.is_dir():
         raise MissingInputError(f"There is no folder {bids_dir}.", fix="Check BIDS_DIR, the first argument.")
     if is_skipped:
@@ -95,61 +80,37 @@ def read_producers(root: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def find_sources(inputs: Inputs, output_dir: Path, suffix: str = "statmap") -> tuple[MapSource, ...]:
+def find_sources(inputs: Inputs, output_dir: Path, suffix: str) -> tuple[MapSource, ...]:
     """Find the datasets of first-level maps: those that were named, else the only one there is.
 
     Without ``--derivatives``: the dataset in ``BIDS_DIR/derivatives`` that holds statmaps of people, or
-    OUTPUT_DIR where another program wrote some there. Datasets that this program made are never a source.
-
-    Raises
-    ------
-    MissingInputError
-        A named folder is not there.
-    UsageError
-        Several candidates, or one of our own outputs was named.
-    OutputError
-        OUTPUT_DIR lies inside of one.
-    SelectionError
-        No dataset holds a statmap.
+    OUTPUT_DIR where another program wrote some there. Datasets that this program made are never a source,
+    and OUTPUT_DIR must not lie among the maps of one.
     """
+    unlisted: list[WalkedFolder] = []
     if inputs.derivatives:
         pairs = [(name, root.absolute()) for name, root in inputs.derivatives]
         for _, root in pairs:
             _check_named(root, inputs.bids_dir, suffix)
-            _check_outside(output_dir, root)
-        return _name_sources(pairs)
-    candidates, unlisted = _list_candidates(inputs.bids_dir.absolute(), output_dir.absolute(), suffix)
-    if not candidates:
-        for folder in unlisted:
-            raise refuse_unlisted(folder.path, str(folder.problem))
-        raise _no_maps(inputs.bids_dir, suffix)
-    if len(candidates) > 1:
-        raise UsageError(
-            f"More than one dataset holds {say_maps(suffix)}.",
-            found="; ".join(map(_describe, candidates)),
-            expected="one, or a choice",
-            fix=f"Choose with --derivatives, for example --derivatives {candidates[0]}",
-        )
-    _check_outside(output_dir, candidates[0])
-    (source,) = _name_sources([(None, candidates[0])])
-    return (replace(source, unsearched=tuple(Path(folder.path) for folder in unlisted)),)
-
-
-def _check_outside(output_dir: Path, root: Path) -> None:
-    """Refuse an OUTPUT_DIR among the maps of a dataset; the dataset itself and its derivatives/ are fine."""
-    output, source = output_dir.resolve(), root.resolve()
-    if source in output.parents and output.relative_to(source).parts[0] != "derivatives":
-        raise OutputError(
-            f"OUTPUT_DIR lies inside a dataset of first-level maps: {output_dir}.",
-            found=f"first-level maps in {root}",
-            expected="a folder outside of it: what is written there must never be taken for its maps",
-            fix="Give a folder beside it, for example derivatives/bids_group.",
-        )
+    else:
+        pairs = [(None, _find_only(inputs.bids_dir, output_dir, suffix, unlisted))]
+    for _, root in pairs:  # the dataset itself and its derivatives/ are fine
+        output, source = output_dir.resolve(), root.resolve()
+        if source in output.parents and output.relative_to(source).parts[0] != "derivatives":
+            raise OutputError(
+                f"OUTPUT_DIR lies inside a dataset of first-level maps: {output_dir}.",
+                found=f"first-level maps in {root}",
+                expected="a folder outside of it: what is written there must never be taken for its maps",
+                fix="Give a folder beside it, for example derivatives/bids_group.",
+            )
+    unsearched = tuple(Path(folder.path) for folder in unlisted)
+    return tuple(replace(source, unsearched=unsearched) for source in _name_sources(pairs))
 
 
 def _check_named(root: Path, bids_dir: Path, suffix: str) -> None:
+    """Refuse a folder of ``--derivatives`` that is not there, was written by us, or is one of datasets."""
     if not root.is_dir():
-        there = [folder.name for folder in list_folders(bids_dir / "derivatives")]
+        there = [folder.name for folder in list_inside(bids_dir / "derivatives")[0]]
         raise MissingInputError(
             f"There is no folder {root}.",
             found=f"in {bids_dir / 'derivatives'}: {', '.join(there) or 'nothing'}",
@@ -164,8 +125,8 @@ def _check_named(root: Path, bids_dir: Path, suffix: str) -> None:
         )
     if (root / DESCRIPTION).exists():
         return
-    datasets = (f for f in list_folders(root) if (f / DESCRIPTION).exists())
-    if inner := [folder for folder in datasets if holds_maps(folder, [], suffix)]:
+    datasets = (folder for folder in list_inside(root)[0] if (folder / DESCRIPTION).exists())
+    if inner := [folder for folder in datasets if any(list_maps(folder, [], suffix))]:
         raise UsageError(
             f"{root} is not a dataset but a folder of datasets.",
             found="; ".join(map(_describe, inner)),
@@ -174,35 +135,42 @@ def _check_named(root: Path, bids_dir: Path, suffix: str) -> None:
         )
 
 
-def _list_candidates(bids_dir: Path, output_dir: Path, suffix: str) -> tuple[list[Path], list[WalkedFolder]]:
-    """List the datasets with maps of people, and the folders of the others that could not be listed."""
+def _find_only(bids_dir: Path, output_dir: Path, suffix: str, unlisted: list[WalkedFolder]) -> Path:
+    """Find the only dataset with maps of people; ``unlisted`` gets the folders of others that hide theirs."""
     derivatives = bids_dir / "derivatives"
     is_one = (derivatives / DESCRIPTION).exists()
-    folders = [derivatives] if is_one else list_folders(derivatives)
-    places = [folder for folder in folders if folder.resolve() != output_dir.resolve()]
+    places = [derivatives.absolute()] if is_one else list_inside(derivatives.absolute())[0]
+    places = [folder for folder in places if folder.resolve() != output_dir.resolve()]
     if any(name != OWN_NAME for name in read_producers(output_dir)):
-        places.append(output_dir)
-    found, unlisted = [], []
+        places.append(output_dir.absolute())
+    found: list[Path] = []
     for place in places:
-        problems: list[WalkedFolder] = []
-        if _is_source(place, problems, suffix):
+        producers, problems = read_producers(place), list[WalkedFolder]()
+        maps = list_maps(place, problems, suffix)
+        if producers != (OWN_NAME,) and any(OWN_NAME not in producers or not is_own_map(one) for one in maps):
             found.append(place)
         else:
             unlisted += problems
-    return found, unlisted
-
-
-def _is_source(root: Path, unlisted: list[WalkedFolder], suffix: str) -> bool:
-    """Whether a dataset holds maps of people that this program did not write."""
-    producers = read_producers(root)
-    if OWN_NAME not in producers:
-        return holds_maps(root, unlisted, suffix)
-    return len(producers) > 1 and any(not is_own_map(path) for path in list_maps(root, unlisted, suffix))
-
-
-def holds_maps(root: Path, unlisted: list[WalkedFolder], suffix: str) -> bool:
-    """Whether there is a map of a person anywhere below."""
-    return next(list_maps(root, unlisted, suffix), None) is not None
+    if not found and unlisted:
+        raise refuse_unlisted(unlisted[0].path, unlisted[0].problem)
+    if not found:
+        names = ", ".join(folder.name for folder in list_inside(derivatives)[0])
+        raise SelectionError(
+            f"No {say_maps(suffix)} were found in {derivatives}.",
+            found=f"{names or 'no folders'}; no …_{suffix} files of people in them",
+            expected=name_example(suffix),
+            fix=f"--derivatives {bids_dir} (it holds {suffix}s itself)"
+            if any(list_maps(bids_dir, [], suffix))
+            else "Name the folder with --derivatives PATH, or list the maps in a table with --maps.",
+        )
+    if len(found) > 1:
+        raise UsageError(
+            f"More than one dataset holds {say_maps(suffix)}.",
+            found="; ".join(map(_describe, found)),
+            expected="one, or a choice",
+            fix=f"Choose with --derivatives, for example --derivatives {found[0]}",
+        )
+    return found[0]
 
 
 def list_maps(root: Path, unlisted: list[WalkedFolder], suffix: str) -> Iterator[Path]:
@@ -236,9 +204,13 @@ def name_example(suffix: str) -> str:
 
 
 def _name_sources(pairs: list[tuple[str | None, Path]]) -> tuple[MapSource, ...]:
+    """Name datasets as they were named, else after their folder, and find who made each."""
     sources: dict[str, MapSource] = {}
     for given, root in dict.fromkeys(pairs):
-        name = given or _free_name(root.name, sources)
+        stem = re.sub(r"[^A-Za-z0-9_-]", "", root.name)
+        stem = "firstlevel" if stem in ("", "raw") else stem
+        numbered = (f"{stem}{number}" for number in range(2, len(sources) + 2))
+        name = given or next(free for free in (stem, *numbered) if free not in sources)
         if name == "raw" or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
             raise UsageError(
                 f"A derivative cannot be called '{name}'.",
@@ -265,25 +237,5 @@ def _name_sources(pairs: list[tuple[str | None, Path]]) -> tuple[MapSource, ...]
     return tuple(sources.values())
 
 
-def _free_name(folder: str, taken: Mapping[str, MapSource]) -> str:
-    stem = re.sub(r"[^A-Za-z0-9_-]", "", folder) or "firstlevel"
-    stem = "firstlevel" if stem == "raw" else stem
-    names = [stem, *(f"{stem}{number}" for number in range(2, len(taken) + 3))]
-    return next(name for name in names if name not in taken)
-
-
 def _describe(root: Path) -> str:
     return f"{root} ({list_some(read_producers(root), none='made by an unknown program')})"
-
-
-def _no_maps(bids_dir: Path, suffix: str) -> SelectionError:
-    place = bids_dir / "derivatives"
-    there = ", ".join(folder.name for folder in list_folders(place))
-    return SelectionError(
-        f"No {say_maps(suffix)} were found in {place}.",
-        found=f"{there or 'no folders'}; no …_{suffix} files of people in them",
-        expected=name_example(suffix),
-        fix=f"--derivatives {bids_dir} (it holds {suffix}s itself)"
-        if holds_maps(bids_dir, [], suffix)
-        else "Name the folder with --derivatives PATH, or list the maps in a table with --maps.",
-    )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
-from bids_group.bids.cells import is_number
-from bids_group.bids.entities import name_row
+from bids_group.bids.columns import is_number
+from bids_group.bids.index import name_row
 from bids_group.bids.tables import index_by_label, read_tsv
 from bids_group.errors import DataError, UsageError
 from bids_group.records import Cohort, Column, Exclusion, GroupAnalysis, Table
@@ -21,50 +22,31 @@ SESSION_NAMES = ("session_id", "session_label", "session")
 
 
 def read_design_matrix(path: Path) -> Table:
-    """Read a design matrix: a column of labels, of sessions where these are rows, and a number in each other.
-
-    Raises
-    ------
-    MissingInputError, DataError
-        The file is missing or malformed, a column holds text, or a label stands in two rows.
-    UsageError
-        No column (or more than one) names the people, or a column has a name that cannot be used.
-    """
+    """Read a design matrix: columns of labels (and of sessions, where these are rows), and of numbers."""
     text = read_tsv(path)
-    names = [str(name) for name in text.columns]
-    keys = [
-        (name, prefix)
-        for known, prefix in ((PERSON_NAMES, "sub"), (SESSION_NAMES, "ses"))
-        if (name := _one_of(known, names, path, is_needed=prefix == "sub")) is not None
-    ]
+    keys = []
+    for known, prefix in ((PERSON_NAMES, "sub"), (SESSION_NAMES, "ses")):
+        found = [str(name) for name in text.columns if name in known]
+        if len(found) > 1 or (prefix == "sub" and not found):
+            raise UsageError(
+                f"The design matrix {path} has {len(found) or 'no'} column{'s' if found else ''} of labels.",
+                found=", ".join(found or map(str, text.columns)),
+                expected=f"one of {', '.join(known)}",
+                fix="Keep one of them." if found else f"Call the column of the people {known[0]}.",
+            )
+        keys += [(name, prefix) for name in found]
     frame = index_by_label(text, path, keys)
     if not len(frame.columns) or not len(frame):
         raise DataError(
             f"The design matrix {path} has no {'row' if len(frame.columns) else 'column of numbers'}.",
             expected="a row per person, and a column per regressor beside the labels",
         )
-    for name in frame.columns:
-        _check_column(str(name), frame[name], path)
-    return Table(
-        level="session" if len(keys) == 2 else "subject",
-        frame=frame.astype(float),
-        columns={
-            str(name): Column(name=str(name), kind="numeric", kind_source="--design-matrix", source=path)
-            for name in frame.columns
-        },
-    )
-
-
-def _one_of(known: Sequence[str], names: Sequence[str], path: Path, *, is_needed: bool) -> str | None:
-    found = [name for name in names if name in known]
-    if len(found) > 1 or (is_needed and not found):
-        raise UsageError(
-            f"The design matrix {path} has {len(found) or 'no'} column{'s' if found else ''} of labels.",
-            found=", ".join(found or names),
-            expected=f"one of {', '.join(known)}",
-            fix="Keep one of them." if found else f"Call the column of the people {known[0]}.",
-        )
-    return found[0] if found else None
+    columns = {}
+    for name in map(str, frame.columns):
+        _check_column(name, frame[name], path)
+        columns[name] = Column(name=name, kind="numeric", kind_source="--design-matrix", source=path)
+    level: Literal["session", "subject"] = "session" if len(keys) == 2 else "subject"
+    return Table(level=level, frame=frame.astype(float), columns=columns)
 
 
 def _check_column(name: str, values: pd.Series, path: Path) -> None:
@@ -88,15 +70,11 @@ def settle_tables(tables: Iterable[Table], matrix: Table | None) -> tuple[Table,
     """Put the design matrix behind the other tables, which lose the columns that it has too."""
     if matrix is None:
         return tuple(tables)
-    others = (
-        Table(
-            level=table.level,
-            frame=table.frame.drop(columns=[name for name in matrix.columns if name in table.columns]),
-            columns={name: column for name, column in table.columns.items() if name not in matrix.columns},
-        )
-        for table in tables
-    )
-    return (*others, matrix)
+    settled = []
+    for table in tables:
+        columns = {name: column for name, column in table.columns.items() if name not in matrix.columns}
+        settled.append(replace(table, frame=table.frame[[*columns]], columns=columns))
+    return (*settled, matrix)
 
 
 def check_matrix_rows(
@@ -118,15 +96,16 @@ def check_matrix_rows(
     matrix = cohort.design_matrix
     if matrix is None:
         return frozenset()
+    path = next(iter(matrix.columns.values())).source
     rowless: set[str] = set()
     for analysis in analyses:
-        _check_level(analysis, matrix)
+        _check_level(analysis, matrix, path)
         lacking = [label for label, key in _keys(analysis).items() if key not in matrix.frame.index]
         rowless.update(lacking)
         if lacking and missing == "error":
-            raise _no_row(lacking, matrix)
+            raise _no_row(lacking, matrix, path)
     if missing == "error":
-        _check_mapless(analyses, cohort, matrix)
+        _check_mapless(analyses, cohort, matrix, path)
     return frozenset(rowless)
 
 
@@ -138,8 +117,7 @@ def _keys(analysis: GroupAnalysis) -> Mapping[str, object]:
     return dict(zip(map(str, analysis.rows.index), keys, strict=True))
 
 
-def _check_level(analysis: GroupAnalysis, matrix: Table) -> None:
-    path = _path(matrix)
+def _check_level(analysis: GroupAnalysis, matrix: Table, path: Path) -> None:
     has_sessions = "session" in analysis.rows
     if "contrast" in analysis.rows:
         raise UsageError(
@@ -160,18 +138,14 @@ def _check_level(analysis: GroupAnalysis, matrix: Table) -> None:
         )
 
 
-def _path(matrix: Table) -> Path:
-    return next(iter(matrix.columns.values())).source
-
-
-def _no_row(lacking: Sequence[str], matrix: Table) -> DataError:
+def _no_row(lacking: Sequence[str], matrix: Table, path: Path) -> DataError:
     listed = [name_row(label) for label in matrix.frame.index]
     people = " ".join(dict.fromkeys(label.split("_")[0].removeprefix("sub-") for label in lacking))
     unpadded = {re.sub(r"^sub-0+", "sub-", label): label for label in listed if label not in lacking}
     bare = (re.sub(r"^sub-0+", "sub-", label) for label in lacking)
     close = next((unpadded[label] for label in bare if label in unpadded), None)
     return DataError(
-        f"The design matrix {_path(matrix)} has no row for {list_some(lacking, 10)}.",
+        f"The design matrix {path} has no row for {list_some(lacking, 10)}.",
         found=f"{len(listed)} rows: {list_some(listed, 6)}",
         expected="a row for everybody with a map",
         fix=f"Write the labels as in the names of the maps ({close} is another label)."
@@ -181,32 +155,31 @@ def _no_row(lacking: Sequence[str], matrix: Table) -> DataError:
     )
 
 
-def _check_mapless(analyses: Sequence[GroupAnalysis], cohort: Cohort, matrix: Table) -> None:
+def _check_mapless(analyses: Sequence[GroupAnalysis], cohort: Cohort, matrix: Table, path: Path) -> None:
     """Refuse rows that have no map, unless the user left them out."""
     by_contrast: dict[str, set[object]] = {}
     for analysis in analyses:
         by_contrast.setdefault(analysis.first_level_contrast, set()).update(_keys(analysis).values())
     filtered = {one.subject for analysis in analyses for one in analysis.exclusions}
     for contrast, present in by_contrast.items():
-        chosen = {_key(e) for e in cohort.exclusions if _is_chosen(e) and e.contrast in (None, contrast)}
-        absent = [label for label in matrix.frame.index if label not in present]
-        out = chosen | filtered
+        chosen = [e for e in cohort.exclusions if _is_chosen(e) and e.contrast in (None, contrast)]
+        out: set[object] = {
+            (e.subject, e.session) if e.path is not None and e.session is not None else e.subject
+            for e in chosen
+        }
         extra = [
-            name_row(one) for one in absent if not {one, one[0] if isinstance(one, tuple) else one} & out
+            name_row(row)
+            for row in matrix.frame.index
+            if row not in present and not {row, row[0] if isinstance(row, tuple) else row} & (out | filtered)
         ]
         if extra:
             n_rows = counted(len(extra), "row")
             raise DataError(
-                f"The design matrix {_path(matrix)} has {n_rows} without a map of {contrast}.",
+                f"The design matrix {path} has {n_rows} without a map of {contrast}.",
                 found=list_some(extra, 10),
                 expected=f"rows of the {len(present)} that have one",
                 fix="Remove these rows, or say --missing drop to leave them out.",
             )
-
-
-def _key(exclusion: Exclusion) -> object:
-    is_session = exclusion.path is not None and exclusion.session is not None
-    return (exclusion.subject, exclusion.session) if is_session else exclusion.subject
 
 
 def _is_chosen(exclusion: Exclusion) -> bool:

@@ -1,19 +1,18 @@
-"""The files of a dataset and their entities: folders are walked here, names are read by pybids' patterns."""
+"""The files of a dataset, the entities of their names (by pybids' patterns), and their labels."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from bids_group.bids.entities import read_vocabulary
 from bids_group.errors import MissingInputError
 
 _NOT_MAPS = re.compile(
@@ -22,6 +21,9 @@ _NOT_MAPS = re.compile(
 )
 _NOT_FIRST_LEVEL = {"code", "sourcedata", "stimuli", "logs", "derivatives"}
 _FOLDERS_WITHOUT_MAPS = {"figures"}
+
+Item = TypeVar("Item")
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,16 +47,8 @@ class WalkedFolder:
     problem: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Index:
-    """The images and sidecars of a dataset, sorted by path, and the folders that could not be listed."""
-
-    files: tuple[IndexedFile, ...]
-    unlisted: tuple[WalkedFolder, ...]
-
-
-def index_dataset(root: Path) -> Index:
-    """List the images and sidecars of one dataset, unopened, with links that point nowhere.
+def index_dataset(root: Path) -> tuple[tuple[IndexedFile, ...], tuple[WalkedFolder, ...]]:
+    """List the images and sidecars of one dataset by path, unopened, and the folders that cannot be listed.
 
     Entities are read from the file name alone, ``node`` and the folders of subject and session from the
     folders below ``root``: what a folder above the dataset is called does not matter.
@@ -68,7 +62,7 @@ def index_dataset(root: Path) -> Index:
             if not _NOT_MAPS.search(name) and (entities := {**folder.entities, **_read_name(name)}):
                 found[os.path.join(folder.path, name)] = entities  # noqa: PTH118
     listed = tuple(IndexedFile(path=Path(path), entities=found[path]) for path in sorted(found))
-    return Index(files=listed, unlisted=tuple(unlisted))
+    return listed, tuple(unlisted)
 
 
 def walk(root: Path) -> Iterator[WalkedFolder]:
@@ -86,28 +80,26 @@ def walk(root: Path) -> Iterator[WalkedFolder]:
         except OSError as error:
             yield WalkedFolder(path=path, entities=entities, problem=error.strerror or str(error))
             continue
-        yield WalkedFolder(path=path, entities=entities, names=tuple(sorted(names)))
+        yield WalkedFolder(path=path, entities=entities, names=tuple(names))
         left_out = _FOLDERS_WITHOUT_MAPS if below else _FOLDERS_WITHOUT_MAPS | _NOT_FIRST_LEVEL
-        waiting += [os.path.join(path, one) for one in sorted(inner, reverse=True) if one not in left_out]  # noqa: PTH118
+        waiting += [os.path.join(path, one) for one in reversed(inner) if one not in left_out]  # noqa: PTH118
 
 
-def list_folders(path: Path) -> list[Path]:
-    """List the folders in a folder, by name, hidden ones left out; none where there is no such folder.
+def list_inside(path: Path) -> tuple[list[Path], list[Path]]:
+    """List folders and files in a folder, without hidden ones; none where there is no such folder.
 
-    Raises
-    ------
-    MissingInputError
-        The folder is there and cannot be listed.
+    One that is there and cannot be listed is refused (`MissingInputError`).
     """
-    return [path / name for name in sorted(_listed(path)[0])]
+    try:
+        folders, names = _list(str(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return [], []
+    except OSError as error:
+        raise refuse_unlisted(path, error.strerror or str(error)) from error
+    return [path / name for name in folders], [path / name for name in names]
 
 
-def list_files(path: Path) -> list[Path]:
-    """List the files in a folder as `list_folders` lists the folders."""
-    return [path / name for name in sorted(_listed(path)[1])]
-
-
-def refuse_unlisted(path: Path | str, problem: str, *, fix: str | None = None) -> MissingInputError:
+def refuse_unlisted(path: Path | str, problem: str | None, *, fix: str | None = None) -> MissingInputError:
     """Say that a folder cannot be listed."""
     return MissingInputError(
         f"The folder {path} cannot be listed, so what lies in it would be left out.",
@@ -117,37 +109,27 @@ def refuse_unlisted(path: Path | str, problem: str, *, fix: str | None = None) -
     )
 
 
-def _listed(path: Path) -> tuple[list[str], list[str]]:
-    try:
-        return _list(str(path))
-    except (FileNotFoundError, NotADirectoryError):
-        return [], []
-    except OSError as error:
-        raise refuse_unlisted(path, error.strerror or str(error)) from error
-
-
 def _list(path: str) -> tuple[list[str], list[str]]:
-    """List folders and files of a folder, without links that lead back to it or above it."""
+    """List folders and files of a folder by name, without links that lead back to it or above it."""
     inner: list[str] = []
     names: list[str] = []
     with os.scandir(path) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if not _is_folder(entry):
+        for entry in (one for one in entries if not one.name.startswith(".")):
+            try:
+                is_folder = entry.is_dir() and not entry.name.endswith(".zarr")  # one image, over many files
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise
+                is_folder = False  # a link to itself points nowhere
+            if not is_folder:
                 names.append(entry.name)
             elif not (entry.is_symlink() and Path(path).resolve().is_relative_to(Path(entry.path).resolve())):
                 inner.append(entry.name)
-    return inner, names
+    return sorted(inner), sorted(names)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir() and not entry.name.endswith(".zarr")  # one image, spread over files
-    except OSError as error:
-        if error.errno == errno.ELOOP:  # a link to itself points nowhere
-            return False
-        raise
+# --------------------------------------------------------------------------------------------
+# Entities of names
 
 
 def parse_names(names: Iterable[str]) -> dict[str, Mapping[str, str]]:
@@ -172,23 +154,32 @@ def _read_folders(below: str) -> dict[str, str]:
     return {entity: match[1] for entity, _, regex in _patterns()[1] if (match := regex.search(below))}
 
 
-Pattern = tuple[str, str, re.Pattern[str]]
-"""An entity, the text that a name with it must have, and how it is read."""
+@cache
+def read_vocabulary() -> Mapping[str, Any]:
+    """Read the entities this program knows: ``file_entities``, ``folder_entities``, ``aliases``."""
+    text = files("bids_group.bids").joinpath("entities.json").read_text(encoding="utf-8")
+    vocabulary: Mapping[str, Any] = json.loads(text)
+    return vocabulary
 
 
 @cache
-def _patterns() -> tuple[tuple[Pattern, ...], tuple[Pattern, ...]]:
-    """Compile the patterns of pybids once: those of file names, and those of the folders above."""
-    with _readable_home():
+def _patterns() -> tuple[list[tuple[str, str, re.Pattern[str]]], list[tuple[str, str, re.Pattern[str]]]]:
+    """Compile pybids' patterns of file names, and of the folders above: entity, text it must have, regex."""
+    home = os.environ.get("HOME")
+    os.environ["HOME"] = str(files("bids_group.bids"))  # pybids looks there for its settings when imported
+    try:
         from bids.layout import Config
-
-    keys = {name: f"{key}-" for name, key in read_vocabulary()["file_entities"].items()}
-    in_folders = read_vocabulary()["folder_entities"]
+    finally:
+        del os.environ["HOME"]
+        os.environ.update({} if home is None else {"HOME": home})
+    keys, in_folders = read_vocabulary()["file_entities"], read_vocabulary()["folder_entities"]
     every = [(one.name, one.regex) for one in Config.load(layout_config(Path("/"))).entities.values()]
-    return (
-        tuple((name, keys.get(name, "."), regex) for name, regex in every if name not in in_folders),
-        tuple((name, "", regex) for name, regex in every if name in in_folders),
-    )
+    of_names = [
+        (name, f"{keys[name]}-" if name in keys else ".", regex)
+        for name, regex in every
+        if name not in in_folders
+    ]
+    return of_names, [(name, "", regex) for name, regex in every if name in in_folders]
 
 
 def layout_config(root: Path) -> dict[str, Any]:
@@ -209,15 +200,33 @@ def layout_config(root: Path) -> dict[str, Any]:
     return {"name": vocabulary["name"], "entities": entities}
 
 
-@contextmanager
-def _readable_home() -> Iterator[None]:
-    """Let pybids be imported where HOME cannot be read: it looks there for its settings."""
-    home = os.environ.get("HOME")
-    os.environ["HOME"] = str(files("bids_group.bids"))
-    try:
-        yield
-    finally:
-        if home is None:
-            del os.environ["HOME"]
-        else:
-            os.environ["HOME"] = home
+# --------------------------------------------------------------------------------------------
+# Labels
+
+
+def bare_label(label: str, key: str) -> str:
+    """Take ``sub-`` (or another key) off a label, and blanks around it."""
+    return label.strip().removeprefix(f"{key}-")
+
+
+def name_row(label: object) -> str:
+    """Name a row of a table by its label: ``sub-01``, or ``sub-01_ses-pre``."""
+    return f"sub-{label[0]}_ses-{label[1]}" if isinstance(label, tuple) else f"sub-{label}"
+
+
+def same_label(entity: str, one: str | None, other: str | None) -> bool:
+    """Whether two labels mean the same. Runs are numbers: ``run-1`` is ``run-01``."""
+    return run_key(one) == run_key(other) if entity == "run" else one == other
+
+
+def run_key(run: str | None) -> str | None:
+    """Give the run as it is compared: without the zeros in front."""
+    return str(int(run)) if run is not None and run.isdigit() else run
+
+
+def group_by(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+    """Gather items under their keys, in the order in which they come."""
+    groups: dict[Key, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups

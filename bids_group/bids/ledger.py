@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from bids_group.bids.entities import run_key
+from bids_group.bids.index import group_by, run_key
 from bids_group.labels import natural_order
 from bids_group.records import Cohort, Exclusion, FirstLevelMap, GroupAnalysis
 from bids_group.words import bids_uri, list_some
@@ -16,9 +16,8 @@ from bids_group.words import bids_uri, list_some
 COLUMNS = ("participant_id", "session", "run", "task", "contrast", "file", "used", "reason", "n_maps", "note")
 _NOWHERE = "in no analysis"
 
-Row = dict[str, str | int | None]
-Effect = tuple[str, str | int | None]
-"""A person (``sub-01``) and a first-level contrast."""
+Effect = tuple[str, str | None]
+"""A subject label and a first-level contrast."""
 
 
 def exclude_mapless(
@@ -29,32 +28,21 @@ def exclude_mapless(
     contrasts = natural_order({contrast for _, contrast in have})
     with_maps = {subject for subject, _ in have}
     kind = "first-level" if not maps or maps[0].suffix == "statmap" else maps[0].suffix
-    lost: dict[str, list[str]] = defaultdict(list)
-    said = set()
-    for exclusion in exclusions:
-        if exclusion.path is None:
-            said.add(exclusion.subject)
-        else:
-            lost[exclusion.subject].append(exclusion.reason)
+    lost = group_by(exclusions, lambda e: e.subject)
     found = []
-    for subject in (label for label in everyone if label not in said):
-        if subject not in with_maps:
-            reasons = list_some(dict.fromkeys(lost[subject]), 3)
-            reason = f"no map left: {reasons}" if lost[subject] else f"no {kind} map"
-            found.append(Exclusion(subject=subject, reason=reason))
+    for subject in everyone:
+        own = lost.get(subject, ())
+        if any(exclusion.path is None for exclusion in own):
+            continue
+        if subject in with_maps:
+            absent = [contrast for contrast in contrasts if (subject, contrast) not in have]
+            reasons = {contrast: f"no map of contrast {contrast}" for contrast in absent}
+            found += [Exclusion(subject=subject, contrast=c, reason=reason) for c, reason in reasons.items()]
         else:
-            absent = (contrast for contrast in contrasts if (subject, contrast) not in have)
-            found += [
-                Exclusion(subject=subject, contrast=c, reason=f"no map of contrast {c}") for c in absent
-            ]
+            gone = list_some(dict.fromkeys(exclusion.reason for exclusion in own), 3)
+            reason = f"no map left: {gone}" if own else f"no {kind} map"
+            found.append(Exclusion(subject=subject, reason=reason))
     return found
-
-
-def sort_exclusions(exclusions: Iterable[Exclusion]) -> tuple[Exclusion, ...]:
-    """Sort by person, session, contrast and file: the order in which they were found does not matter."""
-    return tuple(
-        sorted(exclusions, key=lambda e: (e.subject, e.session or "", e.contrast or "", str(e.path or "")))
-    )
 
 
 def build_ledger(
@@ -83,56 +71,52 @@ def build_ledger(
     the person's effect of that contrast stands on (0: not analysed); ``note`` names runs and sessions
     that most others have.
     """
-    everything = list(dict.fromkeys([*cohort.exclusions, *exclusions]))
-    by_file = {exclusion.path: exclusion for exclusion in everything if exclusion.path is not None}
-    of_people = [exclusion for exclusion in everything if exclusion.path is None]
-    files: dict[Effect, set[Path]] = defaultdict(set)
-    for m in (m for analysis in analyses for row in analysis.observations for m in row.maps):
-        files[f"sub-{m.subject}", m.contrast].add(m.effect)
+    everything = dict.fromkeys([*cohort.exclusions, *exclusions])
+    by_file = {one.path: one for one in everything if one.path is not None}
+    of_people = [one for one in everything if one.path is None]
+    analysed = (m for analysis in analyses for row in analysis.observations for m in row.maps)
+    files: dict[Effect, set[Path]] = {}
+    for m in analysed:
+        files.setdefault((m.subject, m.contrast), set()).add(m.effect)
     used = set().union(*files.values())
 
-    reasons = [None if m.effect in used else _find_reason(m, by_file, of_people) for m in cohort.maps]
-    rows = [_row(m, cohort, reason) for m, reason in zip(cohort.maps, reasons, strict=True)]
-    in_cohort = {m.effect for m in cohort.maps}
-    rows += [_row(e, cohort, e.reason) for path, e in by_file.items() if path not in in_cohort]
-    named = {row["participant_id"] for row in rows}
-    rows += [
-        _row(e, cohort, e.reason)
-        for e in of_people
-        if f"sub-{e.subject}" not in named or e.contrast is not None
+    told: list[tuple[FirstLevelMap | Exclusion, str | None]] = [
+        (m, None if m.effect in used else _find_reason(m, by_file, of_people)) for m in cohort.maps
     ]
-    named = {row["participant_id"] for row in rows}
-    nowhere = (Exclusion(subject=label, reason=_NOWHERE) for label in cohort.everyone)
-    rows += [_row(e, cohort, e.reason) for e in nowhere if f"sub-{e.subject}" not in named]
+    in_cohort = {m.effect for m in cohort.maps}
+    told += [(one, one.reason) for path, one in by_file.items() if path not in in_cohort]
+    named = {about.subject for about, _ in told}
+    told += [(e, e.reason) for e in of_people if e.subject not in named or e.contrast is not None]
+    nameless = [label for label in cohort.everyone if label not in {about.subject for about, _ in told}]
+    told += [(Exclusion(subject=label, reason=_NOWHERE), _NOWHERE) for label in nameless]
     gaps = _find_gaps(cohort.maps)
-    said: dict[Effect, str] = {
-        (f"sub-{subject}", contrast): text for (subject, contrast), text in (remarks or {}).items()
-    }
-    for row in rows:
-        key = (str(row["participant_id"]), row["contrast"])
-        row["n_maps"] = len(files.get(key, ()))
-        row["note"] = "; ".join(filter(None, (gaps.get(key), said.get(key)))) or None
-    cells = [[row[name] for name in COLUMNS] for row in sorted(rows, key=_place)]
-    return pd.DataFrame(cells, columns=list(COLUMNS), dtype=object)
+    rows = []
+    for about, reason in told:
+        file = about.effect if isinstance(about, FirstLevelMap) else about.path
+        effect = (about.subject, about.contrast)
+        said = (gaps.get(effect), (remarks or {}).get((about.subject, about.contrast or "")))
+        rows.append(
+            {
+                "participant_id": f"sub-{about.subject}",
+                "session": about.session,
+                "run": about.run,
+                "task": about.task,
+                "contrast": about.contrast,
+                "file": None if file is None else _name_file(file, cohort),
+                "used": "yes" if reason is None else "no",
+                "reason": reason,
+                "n_maps": len(files.get(effect, ())),
+                "note": "; ".join(filter(None, said)) or None,
+            }
+        )
+    rows.sort(key=_order)
+    return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
 
 
-def _row(about: FirstLevelMap | Exclusion, cohort: Cohort, reason: str | None) -> Row:
-    """Fill the row of what is used (no ``reason``) or not.
-
-    Files are named by BIDS URIs of the innermost dataset that holds them, or by their path.
-    """
-    file = about.effect if isinstance(about, FirstLevelMap) else about.path
-    uri = None if file is None else bids_uri(file, cohort.dataset_names)
-    return {
-        "participant_id": f"sub-{about.subject}",
-        "session": about.session,
-        "run": about.run,
-        "task": about.task,
-        "contrast": about.contrast,
-        "file": str(file) if uri is not None and uri.startswith("file:") else uri,
-        "used": "yes" if reason is None else "no",
-        "reason": reason,
-    }
+def _name_file(file: Path, cohort: Cohort) -> str:
+    """Name a file by the BIDS URI of the innermost dataset that holds it, or by its path."""
+    uri = bids_uri(file, cohort.dataset_names)
+    return str(file) if uri.startswith("file:") else uri
 
 
 def _find_reason(m: FirstLevelMap, by_file: Mapping[Path, Exclusion], of_people: Iterable[Exclusion]) -> str:
@@ -150,11 +134,12 @@ def _find_reason(m: FirstLevelMap, by_file: Mapping[Path, Exclusion], of_people:
 
 def _find_gaps(maps: Sequence[FirstLevelMap]) -> dict[Effect, str]:
     """Say who lacks a session or run that more than half of the people of a contrast have."""
-    slots: dict[str, dict[str, set[tuple[str, str | None]]]] = defaultdict(lambda: defaultdict(set))
-    for m in maps:
-        slots[m.contrast][m.subject].add((m.session or "", run_key(m.run)))
     notes: dict[Effect, str] = {}
-    for contrast, by_person in slots.items():
+    for contrast, those in group_by(maps, lambda m: m.contrast).items():
+        by_person = {
+            subject: {(m.session or "", run_key(m.run)) for m in own}
+            for subject, own in group_by(those, lambda m: m.subject).items()
+        }
         counts = Counter(slot for own in by_person.values() for slot in own)
         usual = {slot for slot, count in counts.items() if 2 * count > len(by_person)}
         for subject, own in by_person.items():
@@ -165,11 +150,11 @@ def _find_gaps(maps: Sequence[FirstLevelMap]) -> dict[Effect, str]:
                 place = f" in ses-{session}" if session else ""
                 words.append(f"{len(expected & own)} of {len(expected)} {unit}{place}")
             if words:
-                notes[f"sub-{subject}", contrast] = "; ".join(words)
+                notes[subject, contrast] = "; ".join(words)
     return notes
 
 
-def _place(row: Row) -> tuple[str, ...]:
+def _order(row: Mapping[str, object]) -> tuple[str, ...]:
     """By person, session, run (as a number), contrast and file."""
     names = ("participant_id", "session", "run", "contrast", "file")
     return tuple(str(row[name] or "").zfill(4 if name == "run" else 0) for name in names)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_group.config import Selection
+from bids_group.bids.statmaps import InputStat
 from bids_group.elements import (
     MapHeader,
     check_same_grid,
@@ -35,13 +35,7 @@ Headers = Mapping[Path, MapHeader]
 
 
 def check_presence(maps: Iterable[FirstLevelMap]) -> None:
-    """Refuse maps whose content is not here: broken links, annex pointers, unreadable or absent files.
-
-    Raises
-    ------
-    MissingInputError
-        Names up to ten of them, and how many there are.
-    """
+    """Refuse maps whose content is not here: broken links, annex pointers, unreadable or absent files."""
     absent: dict[Path, str] = {}
     for path in sorted({one for m in maps for named in m.files for one in locate(named).all}):
         try:
@@ -89,11 +83,8 @@ def check_volumes(maps: Iterable[FirstLevelMap], headers: Headers) -> None:
 def check_grids(groups: Iterable[tuple[Sequence[FirstLevelMap], Path | None]]) -> None:
     """Refuse what is pooled or analysed together and lies on different grids, by the headers.
 
-    Parameters
-    ----------
-    groups
-        Maps whose effects, variances, masks and degrees of freedom must lie on one grid; the mask of the
-        analysis, if there is one.
+    Each of the ``groups``: maps whose effects, variances, masks and degrees of freedom must lie on one grid,
+    and the mask of the analysis, if there is one.
     """
     read: dict[Path, MapHeader] = {}
     for maps, mask in groups:
@@ -114,11 +105,6 @@ def check_twins(maps: Iterable[FirstLevelMap]) -> list[Notice]:
 
     Suspects share the checksum and length that stand at the end of a gzip file (or length and the bytes in
     the middle of an uncompressed one); they are confirmed on the whole decompressed content.
-
-    Raises
-    ------
-    DataError
-        Names the people and the files.
     """
     suspects: dict[bytes, list[FirstLevelMap]] = defaultdict(list)
     for m in maps:
@@ -205,15 +191,11 @@ def _find_statistic(header: MapHeader, *, is_name_free: bool) -> tuple[str, str]
 
 
 def check_statistics(
-    maps: Iterable[FirstLevelMap], headers: Headers, selection: Selection, *, is_name_free: bool
+    maps: Iterable[FirstLevelMap], headers: Headers, stat: InputStat | None, *, is_name_free: bool
 ) -> list[Notice]:
-    """Refuse maps whose names or headers say that they are another statistic than what is asked for.
+    """Refuse maps whose names or headers say that they are another statistic than ``stat`` (None: effects).
 
-    Raises
-    ------
-    DataError
-        t or z maps (F, p, variances) among effects, or others than ``--input-stat`` says. Where it says
-        ``effect``, they are taken as effects, with a warning.
+    Where the user says that they are effects, they are taken as such, with a warning.
     """
     found: dict[str, list[str]] = {}
     for m in maps:
@@ -223,22 +205,20 @@ def check_statistics(
     if not found:
         return []
     kind, those = next(iter(found.items()))
-    stat, names = selection.input_stat, list_some(those, 3)
+    names = list_some(those, 3)
     if stat == "effect":
-        sentence = (
-            f"{len(those)} maps look like maps of {kind} and are taken as effects (--input-stat effect)"
-        )
-        return [warn("maps", f"{sentence}: {names}.")]
+        taken = f"{len(those)} maps look like maps of {kind} and are taken as effects (--input-stat effect)"
+        return [warn("maps", f"{taken}: {names}.")]
+    expected = f"maps of {stat} (--input-stat {stat})"
+    if stat is None:
+        expected = "maps of effects (SPM con_*, FSL cope*, AFNI ..._Coef): t and z mix the size of an effect "
+        expected += "with its precision, and F and p have no direction"
+    insist = f", or insist with --input-stat {kind} (said in every sidecar)" if kind in ("z", "t") else ""
     raise DataError(
         f"{len(those)} of the selected maps hold {kind}, not {'effects' if stat is None else stat}.",
         found=names,
-        expected="maps of effects (SPM con_*, FSL cope*, AFNI ..._Coef): t and z mix the size of an effect "
-        "with its precision, and F and p have no direction"
-        if stat is None
-        else f"maps of {stat} (--input-stat {stat})",
-        fix="Give the maps of effects"
-        + (f", or insist with --input-stat {kind} (said in every sidecar)" if kind in ("z", "t") else "")
-        + "; --input-stat effect if these are effects all the same.",
+        expected=expected,
+        fix=f"Give the maps of effects{insist}; --input-stat effect if these are effects all the same.",
     )
 
 
@@ -274,21 +254,13 @@ def tell_rounded_effects(maps: Sequence[FirstLevelMap], headers: Headers) -> lis
         named = zip(those, n_holes, strict=True)
         holes += [f"{n} in {m.effect.name} of sub-{m.subject}" for m, n in named if n]
     stored = "of the maps that are stored as integers"
-    sentences = (
-        (
-            holes,
-            "are exactly 0 at voxels inside the brain, where small effects were rounded away; there they "
-            "count as not observed",
-        ),
-        (
-            backgrounds,
-            "have one value other than 0 at many voxels, as if the background had been rounded to it, which "
-            "counts as data",
-        ),
-    )
+    rounded = "are exactly 0 at voxels inside the brain, where small effects were rounded away; there they "
+    rounded += "count as not observed"
+    shifted = "have one value other than 0 at many voxels, as if the background had been rounded to it, "
+    shifted += "which counts as data"
     fix = "Write the maps as float32, or give each its mask, inside which 0 is data."
     return [
         warn("maps", f"{len(names)} {stored} {what}: {list_some(names, 5)}.", fix)
-        for names, what in sentences
+        for names, what in ((holes, rounded), (backgrounds, shifted))
         if names
     ]

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
-from bids_group.bids.columns import Typing, type_table
+from bids_group.bids.columns import type_table
 from bids_group.bids.covariates import Study
-from bids_group.bids.entities import same_label
-from bids_group.bids.index import list_files, list_folders, parse_names
+from bids_group.bids.index import group_by, list_inside, parse_names, same_label
 from bids_group.bids.selection import Choice
 from bids_group.bids.tables import index_by_label, read_tsv
 from bids_group.conditions import Condition, Row, names_in, parse_condition
 from bids_group.errors import DataError
 from bids_group.labels import natural_order
-from bids_group.records import Column, FirstLevelMap, Notice, Table, note, warn
+from bids_group.records import Column, Notice, Table, note, warn
 from bids_group.words import list_some, plural
 
 _ID = "participant_id"
 _MOST_NAMED = 10
 _FUNCTIONAL = ("_bold.nii", "_bold.nii.gz", "_cbv.nii", "_cbv.nii.gz", "_bold.dtseries.nii")
 _NOT_COMPARED = {"suffix", "extension", "space", "res", "den", "desc"}
-Key = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,62 +33,47 @@ class Layer:
 
     kind: Literal["participant", "session", "scan"]
     columns: Mapping[str, Column]
-    rows: Mapping[Key, Row]
-
-    def look_up(self, key: Key, entities: Mapping[str, str]) -> Row:
-        """Give the row that a row of a finer table stands in; without values where there is none."""
-        session = (key[0], entities.get("session", ""))
-        own = {"participant": key[:1], "session": session, "scan": key}[self.kind]
-        return self.rows.get(own, dict.fromkeys(self.columns))
-
-
-Line = tuple[Mapping[str, str], Row]
-"""What a condition is judged on: whom it is about (entities), and the cells."""
+    rows: Mapping[tuple[str, ...], Row]
 
 
 def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
     """Leave out what a condition on participants, sessions or scans holds for.
 
-    A condition on participants takes the whole person, one on sessions or scans the maps that stand on them.
-    Where missing values leave it open, the person stays, with a notice.
-
-    Raises
-    ------
-    UsageError
-        The condition is malformed, or names unknown columns or values.
-    DataError
-        It holds for a part of what a map was made of: the map can neither stay nor go.
+    A condition on participants takes the whole person, one on sessions or scans the maps that stand on them;
+    refused where it holds for a part of what a map was made of, as the map can neither stay nor go. Where
+    missing values leave it open, the person stays, with a notice.
     """
     people = sorted({m.subject for m in choice.maps})
     layers = _gather_layers(text, study, bids_dir, people)
-    columns = {
-        name: _with_levels_of_all(column, study)
-        for layer in reversed(layers)
-        for name, column in layer.columns.items()
-    }
-    condition = parse_condition(text, columns)
+    columns = {name: column for layer in reversed(layers) for name, column in layer.columns.items()}
+    condition = parse_condition(text, {name: _with_all_levels(one, study) for name, one in columns.items()})
     homes = {name: layer.kind for layer in reversed(layers) for name in layer.columns}
-    kinds = {homes[name] for name in condition.columns}
-    used = [layer for layer in layers if layer.kind in kinds]
-    lines = _join_lines(used, people)
+    used = [layer for layer in layers if layer.kind in {homes[name] for name in condition.columns}]
+    lines = group_by(_join_lines(used, people), lambda line: line[0])
     reasons: dict[Path, str] = {}
     lacking: dict[str, str] = {}
     for m in choice.maps:
-        relevant = [cells for entities, cells in lines[m.subject] if _is_about(entities, m)]
+        relevant = [  # a map stands on a row where nothing that both name differs
+            cells
+            for _, named, cells in lines.get(m.subject, ())
+            if all(same_label(e, named[e], m.entities[e]) for e in {*named} & {*m.entities} - _NOT_COMPARED)
+        ]
         verdicts = [condition.holds(cells) for cells in relevant]
+        if True in verdicts and False in verdicts:
+            raise DataError(
+                f"The condition '{text}' holds for a part of what {m.effect} was made of.",
+                found=f"it holds for {verdicts.count(True)} of {len(verdicts)} sessions or scans",
+                expected="all of them, or none",
+                fix="Use the maps of single runs, or leave the participant out with "
+                "--exclude-participant-label.",
+            )
         if True in verdicts:
-            if False in verdicts:
-                raise DataError(
-                    f"The condition '{text}' holds for a part of what {m.effect} was made of.",
-                    found=f"it holds for {verdicts.count(True)} of {len(verdicts)} sessions or scans",
-                    expected="all of them, or none",
-                    fix="Use the maps of single runs, or leave the participant out with "
-                    "--exclude-participant-label.",
-                )
             reasons[m.effect] = _say_reason(condition, relevant[verdicts.index(True)])
         elif None in verdicts or not verdicts:
-            open_rows = [row for row, verdict in zip(relevant, verdicts, strict=True) if verdict is None]
-            lacking[m.subject] = _say_lacking(condition, open_rows, used[-1].kind)
+            is_open = [row for row, verdict in zip(relevant, verdicts, strict=True) if verdict is None]
+            names = [name for name in condition.columns if any(row[name] is None for row in is_open)]
+            said = f"no value (n/a) of {', '.join(names)}"
+            lacking[m.subject] = said if is_open else f"no row in the {used[-1].kind}s table"
     if used[-1].kind == "participant":
         choice.leave_people({m.subject: reasons[m.effect] for m in choice.maps if m.effect in reasons})
     else:
@@ -108,7 +90,7 @@ def _gather_layers(text: str, study: Study, bids_dir: Path, people: Sequence[str
     A column that two tables have is read from the coarser one. Columns are typed over these people alone.
     """
     names = names_in(text)
-    table = study.people(people, names)
+    (table,) = study.type_rows("subject", people, used=names)
     ids = [f"sub-{label}" for label in people]
     id_column = Column(
         name=_ID,
@@ -117,20 +99,24 @@ def _gather_layers(text: str, study: Study, bids_dir: Path, people: Sequence[str
         source=bids_dir / "participants.tsv",
         levels=tuple(dict.fromkeys([*ids, *(f"sub-{label}" for label in study.listed)])),
     )
-    rows = _rows(table.frame.assign(**{_ID: ids}))
-    layers = [Layer(kind="participant", columns={**table.columns, _ID: id_column}, rows=rows)]
-    visits = study.visits(study.visits_of(people), names)
-    if visits is not None:
-        layers.append(Layer(kind="session", columns=visits.columns, rows=_rows(visits.frame)))
-    is_enough = names <= {name for layer in layers for name in layer.columns}
-    scans = None if is_enough else _read_scans(bids_dir, people)
-    if scans is not None:
-        layers.append(Layer(kind="scan", columns=scans.columns, rows=_rows(scans.frame)))
+    table = replace(table, frame=table.frame.assign(**{_ID: ids}), columns={**table.columns, _ID: id_column})
+    visits = {row for part in study.sessions for row in part.frame.index if row[0] in people}
+    layers = [_layer("participant", table)]
+    layers += [_layer("session", one) for one in study.type_rows("session", visits, used=names)]
+    if not names <= {name for layer in layers for name in layer.columns}:
+        layers += [_layer("scan", one) for one in _read_scans(bids_dir, people)]
     return layers
 
 
-def _read_scans(bids_dir: Path, people: Iterable[str]) -> Table | None:
-    """Read the scans tables of these people, rows of functional images only. None where there are none.
+def _layer(kind: Literal["participant", "session", "scan"], table: Table) -> Layer:
+    plain = table.frame.astype(object).where(table.frame.notna(), None)
+    keys = [key if isinstance(key, tuple) else (key,) for key in plain.index]
+    rows = [{str(name): cell for name, cell in row.items()} for row in plain.to_dict("records")]
+    return Layer(kind=kind, columns=table.columns, rows=dict(zip(keys, rows, strict=True)))
+
+
+def _read_scans(bids_dir: Path, people: Sequence[str]) -> list[Table]:
+    """Read the scans tables of these people, rows of functional images only, as one table (if there are any).
 
     The index is (participant, file name); columns of all people are typed together.
     """
@@ -138,52 +124,41 @@ def _read_scans(bids_dir: Path, people: Iterable[str]) -> Table | None:
     source = bids_dir
     for label in people:
         folder = bids_dir / f"sub-{label}"
-        places = [folder, *(one for one in list_folders(folder) if one.name.startswith("ses-"))]
+        places = [folder, *(one for one in list_inside(folder)[0] if one.name.startswith("ses-"))]
         name = re.compile(rf"sub-{re.escape(label)}(?:_ses-.*)?_scans\.tsv")
-        files = (path for place in places for path in list_files(place) if name.fullmatch(path.name))
+        files = (path for place in places for path in list_inside(place)[1] if name.fullmatch(path.name))
         for source in sorted(files):
             frame = index_by_label(read_tsv(source), source, [("filename", "file")])
             frame = frame[[str(file).endswith(_FUNCTIONAL) for file in frame.index]]
             frames.append(frame.set_axis(pd.MultiIndex.from_product([[label], frame.index]), axis=0))
     if not frames:
-        return None
+        return []
     text = pd.concat(frames).astype(object)
     text = text.where(text.notna(), None)
-    return type_table("session", text, dict.fromkeys(map(str, text.columns), source), Typing(), {})
+    return [type_table("session", text, dict.fromkeys(map(str, text.columns), source), {}, {})]
 
 
-def _with_levels_of_all(column: Column, study: Study) -> Column:
+def _with_all_levels(column: Column, study: Study) -> Column:
     """Let a condition name a value that only people without maps have."""
-    others = natural_order(study.texts(column.name) - {*column.levels})
-    return replace(column, levels=(*column.levels, *others)) if column.kind == "categorical" else column
+    if column.kind != "categorical":
+        return column
+    frames = (part.frame for part in (*study.persons, *study.sessions) if column.name in part.frame)
+    texts = {str(cell) for frame in frames for cell in frame[column.name] if cell}
+    return replace(column, levels=(*column.levels, *natural_order(texts - {*column.levels})))
 
 
-def _rows(frame: pd.DataFrame) -> dict[Key, Row]:
-    plain = frame.astype(object).where(frame.notna(), None)
-    keys = [key if isinstance(key, tuple) else (key,) for key in plain.index]
-    rows = [{str(name): cell for name, cell in row.items()} for row in plain.to_dict("records")]
-    return dict(zip(keys, rows, strict=True))
-
-
-def _join_lines(used: Sequence[Layer], people: Sequence[str]) -> dict[str, list[Line]]:
-    """Give each person the rows of the finest table, with the values of the coarser ones beside them."""
+def _join_lines(used: Sequence[Layer], people: Sequence[str]) -> list[tuple[str, Mapping[str, str], Row]]:
+    """Give person, entities and cells of the rows of the finest table, with the cells of the coarser ones."""
     finest, known = used[-1], set(people)
     keys = [key for key in finest.rows if key[0] in known]
     scans = parse_names(key[1] for key in keys) if finest.kind == "scan" else {}
-    lines: dict[str, list[Line]] = defaultdict(list)
+    lines: list[tuple[str, Mapping[str, str], Row]] = []
     for key in keys:
         entities = {"session": key[1]} if finest.kind == "session" else scans.get(key[-1], {})
-        cells = {
-            name: cell for layer in reversed(used) for name, cell in layer.look_up(key, entities).items()
-        }
-        lines[key[0]].append((entities, cells))
+        own = {"participant": key[:1], "session": (key[0], entities.get("session", "")), "scan": key}
+        layers = [one.rows.get(own[one.kind], dict.fromkeys(one.columns)) for one in reversed(used)]
+        lines.append((key[0], entities, {name: cell for row in layers for name, cell in row.items()}))
     return lines
-
-
-def _is_about(row: Mapping[str, str], m: FirstLevelMap) -> bool:
-    """Whether a map stands on the row of these entities: nothing that both name differs."""
-    shared = set(row) & set(m.entities) - _NOT_COMPARED
-    return all(same_label(name, row[name], m.entities[name]) for name in shared)
 
 
 def _say_reason(condition: Condition, row: Row) -> str:
@@ -193,19 +168,11 @@ def _say_reason(condition: Condition, row: Row) -> str:
     return f"--exclude-where {condition.text}: {said}"
 
 
-def _say_lacking(condition: Condition, rows: Sequence[Row], kind: str) -> str:
-    """Say what a condition lacks to be judged on these rows: values of columns, or a row at all."""
-    names = [name for name in condition.columns if any(row[name] is None for row in rows)]
-    return f"no value (n/a) of {', '.join(names)}" if rows else f"no row in the {kind}s table"
-
-
 def _say_open(condition: Condition, lacking: Mapping[str, str]) -> Notice:
     """Name those who stay because values are missing; ``lacking``, by label, says which."""
     people = natural_order(lacking)
-    by_reason: dict[str, list[str]] = defaultdict(list)
-    for label in people:
-        by_reason[lacking[label]].append(f"sub-{label}")
-    said = "; ".join(f"{reason} for {list_some(names, 10)}" for reason, names in sorted(by_reason.items()))
+    groups = sorted(group_by(people, lambda label: lacking[label]).items())
+    said = "; ".join(f"{why} for {list_some((f'sub-{one}' for one in those), 10)}" for why, those in groups)
     who = f"{len(people)} {plural(len(people), 'participant, who stays', 'participants, who stay')}"
     sentence = f"--exclude-where '{condition.text}' cannot be judged for {who} in the analysis: {said}."
     fix = "Fill in the table, or leave out who should not stay: --exclude-participant-label "

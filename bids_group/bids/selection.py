@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bids_group.bids.entities import bare_label, read_vocabulary, run_key, same_label
-from bids_group.bids.index import WalkedFolder, refuse_unlisted
+from bids_group.bids.index import (
+    WalkedFolder,
+    bare_label,
+    group_by,
+    read_vocabulary,
+    refuse_unlisted,
+    run_key,
+    same_label,
+)
 from bids_group.bids.statmaps import VOLUMES, contrast_of
 from bids_group.config import Selection
+from bids_group.config.options import options_of
 from bids_group.elements import MapHeader
 from bids_group.errors import DataError, SelectionError, UsageError
 from bids_group.labels import natural_order
 from bids_group.records import Exclusion, FirstLevelMap, Notice, warn
 from bids_group.words import counted, list_some, suggest
 
-_SELECTED = {
-    "subject": ("sub", "participant_labels", "--participant-label"),
-    "session": ("ses", "session_labels", "--session-label"),
-    "run": ("run", "run_labels", "--run-label"),
-    "task": ("task", "task_labels", "--task-label"),
-    "space": ("space", "space", "--space"),
-    "res": ("res", "res", "--res"),
-    "den": ("den", "den", "--den"),
-    "node": ("node", "node", "--node"),
-    "contrast": ("contrast", "first_level_contrasts", "--first-level-contrast"),
-}
-"""Entities that an option selects: their key, the field of the request, the option."""
+_OPTIONS = {one.entity: one for one in reversed(options_of(Selection)) if one.entity is not None}
+"""The option that selects by an entity (of two, the one that keeps)."""
 
 _PERSONAL = ("subject", "session", "run")
 _ONE_OF = ("node", "task", "space", "res", "den")
@@ -60,50 +58,34 @@ class Choice:
 
 def wanted_labels(selection: Selection, entity: str) -> tuple[str, ...]:
     """Labels of an entity that an option names, without their key; none where all are wanted."""
-    key, name, _ = _SELECTED[entity]
-    given = getattr(selection, name) or ()
-    return tuple(bare_label(label, key) for label in ((given,) if isinstance(given, str) else given))
+    given = getattr(selection, _OPTIONS[entity].attribute) or ()
+    return _bare(entity, (given,) if isinstance(given, str) else given)
+
+
+def _bare(entity: str, labels: Iterable[str]) -> tuple[str, ...]:
+    key = {"subject": "sub", "session": "ses"}.get(entity, entity)
+    return tuple(bare_label(label, key) for label in labels)
 
 
 def check_listed(unlisted: Iterable[WalkedFolder], selection: Selection) -> None:
-    """Refuse to go on without a folder in which selected maps could lie.
-
-    Raises
-    ------
-    MissingInputError
-        Names the folder, and the option that leaves it out.
-    """
+    """Refuse to go on without a folder in which maps of a selected person, session and node could lie."""
     for folder in unlisted:
-        if _could_hold(folder.entities, selection):
-            label = folder.entities.get("subject_folder")
+        filters = normal_filters(selection)
+        label, names = folder.entities.get("subject_folder"), ("subject_folder", "session_folder", "node")
+        chosen = [
+            not wanted or folder.entities[name] in wanted or "*" in wanted
+            for name in names
+            if name in folder.entities
+            for entity in [name.removesuffix("_folder")]
+            for wanted in (wanted_labels(selection, entity), filters.get(entity))
+        ]
+        if all(chosen) and label not in _bare("subject", selection.exclude_participant_labels):
             fix = f"Make it readable, or leave out its participant: --exclude-participant-label {label}"
-            raise refuse_unlisted(folder.path, str(folder.problem), fix=fix if label else None)
-
-
-def _could_hold(folders: Mapping[str, str], selection: Selection) -> bool:
-    """Whether maps in a folder of this person, session and node could be selected."""
-    filters = normal_filters(selection)
-    if folders.get("subject_folder") in _unwanted(selection):
-        return False
-    for name, entity in (("subject_folder", "subject"), ("session_folder", "session"), ("node", "node")):
-        for wanted in (wanted_labels(selection, entity), filters.get(entity)):
-            if name in folders and wanted and not {folders[name], "*"} & {*wanted}:
-                return False
-    return True
-
-
-def _unwanted(selection: Selection) -> set[str]:
-    return {bare_label(label, "sub") for label in selection.exclude_participant_labels}
+            raise refuse_unlisted(folder.path, folder.problem, fix=fix if label else None)
 
 
 def select_results(choice: Choice, selection: Selection) -> None:
-    """Narrow by what the maps are: filters, task, space, resolution, density, node and contrast.
-
-    Raises
-    ------
-    SelectionError
-        Nothing has the label; lists what there is.
-    """
+    """Narrow by what the maps are: filters, task, space, resolution, density, node and contrast."""
     for entity, wanted in normal_filters(selection).items():
         if entity not in _PERSONAL:
             _filter(choice, entity, wanted)
@@ -114,34 +96,32 @@ def select_results(choice: Choice, selection: Selection) -> None:
 def select_people(choice: Choice, selection: Selection, people: Iterable[str]) -> None:
     """Narrow by person, session and run. ``people``: every participant of table and maps.
 
-    People who were not selected become exclusions of their own, without naming each of their maps.
-
-    Raises
-    ------
-    SelectionError
-        A label names nobody, or no session or run.
+    People who were not selected become exclusions of their own, without naming each of their maps. Refused
+    is a label that names nobody, or no session or run.
     """
     everyone = set(people)
-    wanted, unwanted = set(wanted_labels(selection, "subject")), _unwanted(selection)
-    _check_people(wanted, everyone, "--participant-label")
-    _check_people(unwanted, everyone, "--exclude-participant-label")
+    wanted = set(wanted_labels(selection, "subject"))
+    unwanted = set(_bare("subject", selection.exclude_participant_labels))
+    for labels, option in ((wanted, "--participant-label"), (unwanted, "--exclude-participant-label")):
+        for label in (label for label in natural_order(labels) if label not in everyone):
+            padded = [other for other in everyone if other.lstrip("0") == label.lstrip("0")]
+            close = f"Did you mean '{padded[0]}'?" if padded else suggest(label, everyone)
+            raise SelectionError(
+                f"There is no participant '{label}'.",
+                found=list_some(natural_order(everyone), 30, none="nobody"),
+                fix=close or f"Check {option}.",
+            )
     reasons = dict.fromkeys(everyone - wanted if wanted else (), "not selected (--participant-label)")
     choice.leave_people(reasons | dict.fromkeys(unwanted, "left out (--exclude-participant-label)"))
-    for entity, labels in normal_filters(selection).items():
+    for entity, items in normal_filters(selection).items():
         if entity in _PERSONAL:
-            _filter(choice, entity, labels)
+            _filter(choice, entity, items)
     for entity in ("session", "run"):
         _narrow(choice, entity, selection)
 
 
 def normal_filters(selection: Selection) -> dict[str, tuple[str | None, ...]]:
-    """Give the filters the names and types of entities: tuples of labels, ``"*"`` (any) or None (absent).
-
-    Raises
-    ------
-    UsageError
-        A key is no entity.
-    """
+    """Give the filters the names and types of entities: tuples of labels, ``"*"`` (any) or None (absent)."""
     vocabulary = read_vocabulary()
     known = [*vocabulary["file_entities"], "node", "suffix", "extension"]
     filters = {}
@@ -163,6 +143,8 @@ def _label_of(m: FirstLevelMap, entity: str) -> str | None:
 
 
 def _filter(choice: Choice, entity: str, wanted: Sequence[str | None]) -> None:
+    """Keep the maps that one of the items of a filter passes; refused where none passes a map."""
+
     def passes(m: FirstLevelMap, item: str | None) -> bool:
         label = m.entities.get(entity)
         if entity == "contrast" and label is None:
@@ -181,16 +163,16 @@ def _filter(choice: Choice, entity: str, wanted: Sequence[str | None]) -> None:
             else "Change the file given with --bids-filter-file.",
         )
     if void and entity != "extension":
-        there_are = f"there are {_describe_labels(there, entity)}"
-        choice.notices.append(
-            warn("selection", f"The BIDS filter {entity} = {words} passes no map; {there_are}.")
-        )
+        sentence = f"The BIDS filter {entity} = {words} passes no map; "
+        sentence += f"there are {_describe_labels(there, entity)}."
+        choice.notices.append(warn("selection", sentence))
     reason = f"not selected (--bids-filter-file, {entity})"
     choice.keep(lambda m: any(passes(m, item) for item in wanted), reason)
 
 
 def _narrow(choice: Choice, entity: str, selection: Selection) -> None:
-    wanted, option, there = wanted_labels(selection, entity), _SELECTED[entity][2], choice.maps
+    """Keep the maps with a label that an option names; refused is one that no map has."""
+    wanted, flag, there = wanted_labels(selection, entity), _OPTIONS[entity].flag, choice.maps
     if not wanted:
         return
     known = {label for m in there if (label := _label_of(m, entity)) is not None}
@@ -200,38 +182,21 @@ def _narrow(choice: Choice, entity: str, selection: Selection) -> None:
                 f"No first-level map has {entity} '{label}'.",
                 found=f"{entity}: {_describe_labels(there, entity)}",
                 fix=suggest(label, known)
-                or (f"Choose one of these with {option}." if known else f"Leave {option} out."),
+                or (f"Choose one of these with {flag}." if known else f"Leave {flag} out."),
             )
     choice.keep(
         lambda m: any(same_label(entity, label, _label_of(m, entity)) for label in wanted),
-        f"not selected ({option})",
+        f"not selected ({flag})",
     )
 
 
-def _check_people(labels: Iterable[str], everyone: set[str], option: str) -> None:
-    for label in (label for label in natural_order(labels) if label not in everyone):
-        padded = [other for other in everyone if other.lstrip("0") == label.lstrip("0")]
-        close = f"Did you mean '{padded[0]}'?" if padded else suggest(label, everyone)
-        raise SelectionError(
-            f"There is no participant '{label}'.",
-            found=list_some(natural_order(everyone), 30, none="nobody"),
-            fix=close or f"Check {option}.",
-        )
-
-
 def check_one_of_each(maps: Sequence[FirstLevelMap]) -> None:
-    """Refuse more than one node, task, space, resolution or density.
-
-    Raises
-    ------
-    UsageError
-        Lists them with their number of maps.
-    """
+    """Refuse more than one node, task, space, resolution or density."""
     for entity in _ONE_OF:
         labels = {_label_of(m, entity) for m in maps}
         if len(labels) > 1:
             named = natural_order(label for label in labels if label is not None)
-            fix = " or ".join(f"{_SELECTED[entity][2]} {label}" for label in named)
+            fix = " or ".join(f"{_OPTIONS[entity].flag} {label}" for label in named)
             if entity == "node":
                 fix += " (a node of runs is the input of pooling, a node of subjects its result)"
             if None in labels:
@@ -253,69 +218,46 @@ def _describe_labels(maps: Iterable[FirstLevelMap], entity: str) -> str:
 
 
 def _describe_nodes(maps: Iterable[FirstLevelMap]) -> str:
-    by_node: dict[str, list[FirstLevelMap]] = defaultdict(list)
-    for m in maps:
-        by_node[m.entities.get("node") or ""].append(m)
+    by_node = group_by(maps, lambda m: m.entities.get("node") or "")
     words = []
     for node in natural_order(by_node):
         those = by_node[node]
-        level = "session" if any(m.session for m in those) else "subject"
-        level = "run" if any(m.run for m in those) else level
+        level = next((name for name in ("run", "session") if any(getattr(m, name) for m in those)), "subject")
         n_people = len({m.subject for m in those})
         words.append(f"{node or 'no node'} ({len(those)} maps of {n_people} people, by {level})")
     return ", ".join(words)
 
 
 def check_rows(maps: Iterable[FirstLevelMap]) -> None:
-    """Refuse two maps for one row, and maps of two levels (with and without run or session) side by side.
-
-    Raises
-    ------
-    UsageError
-        Names the files and the entities in which they differ.
-    """
-    by_effect: dict[tuple[str, str], list[FirstLevelMap]] = defaultdict(list)
-    for m in maps:
-        by_effect[m.subject, m.contrast].append(m)
-    for found in by_effect.values():
-        _check_levels(found)
-        _check_single(found)
-
-
-def _check_levels(maps: Sequence[FirstLevelMap]) -> None:
-    by_session: dict[str | None, set[bool]] = defaultdict(set)
-    for m in maps:
-        by_session[m.session].add(bool(m.run))
-    is_mixed = {
-        "session": len({bool(session) for session in by_session}) > 1,
-        "run": any(len(has) > 1 for has in by_session.values()),
-    }
-    for entity in (name for name, is_so in is_mixed.items() if is_so):
-        raise UsageError(
-            f"sub-{maps[0].subject} has maps of contrast '{maps[0].contrast}' with and without {entity}.",
-            found=list_some((m.effect.name for m in maps), 10),
-            expected="maps of one level: the ones may be pooled from the others",
-            fix=f'--bids-filter-file with {{"{entity}": null}} without, {{"{entity}": "*"}} with',
-        )
-
-
-def _check_single(maps: Sequence[FirstLevelMap]) -> None:
-    rows: dict[tuple[str | None, str | None], list[FirstLevelMap]] = defaultdict(list)
-    for m in maps:
-        rows[m.session, run_key(m.run)].append(m)
-    for twins in (found for found in rows.values() if len(found) > 1):
-        m = twins[0]
-        run = f", run {m.run}" if m.run else ""
-        session = f", session {m.session}" if m.session else ""
-        names = sorted({name for one in twins for name in one.entities})
-        differing = [name for name in names if len({one.entities.get(name) for one in twins}) > 1]
-        raise UsageError(
-            f"sub-{m.subject}{session}{run} has {len(twins)} maps of contrast '{m.contrast}'.",
-            found=list_some((one.effect for one in twins), 10)
-            + (f"; they differ in {', '.join(differing)}" if differing else ""),
-            expected="one map",
-            fix="Choose with --bids-filter-file, or list the maps in a table with --maps.",
-        )
+    """Refuse two maps for one row, and maps of two levels (with and without run or session) side by side."""
+    for found in group_by(maps, lambda m: (m.subject, m.contrast)).values():
+        runs = {(m.session, bool(m.run)) for m in found}
+        is_mixed = {
+            "session": len({bool(session) for session, _ in runs}) > 1,
+            "run": len(runs) > len({session for session, _ in runs}),
+        }
+        for entity in (name for name, is_so in is_mixed.items() if is_so):
+            one = found[0]
+            raise UsageError(
+                f"sub-{one.subject} has maps of contrast '{one.contrast}' with and without {entity}.",
+                found=list_some((m.effect.name for m in found), 10),
+                expected="maps of one level: the ones may be pooled from the others",
+                fix=f'--bids-filter-file with {{"{entity}": null}} without, {{"{entity}": "*"}} with',
+            )
+        rows = group_by(found, lambda m: (m.session, run_key(m.run)))
+        for twins in (those for those in rows.values() if len(those) > 1):
+            m = twins[0]
+            run = f", run {m.run}" if m.run else ""
+            session = f", session {m.session}" if m.session else ""
+            names = sorted({name for one in twins for name in one.entities})
+            differing = [name for name in names if len({one.entities.get(name) for one in twins}) > 1]
+            raise UsageError(
+                f"sub-{m.subject}{session}{run} has {len(twins)} maps of contrast '{m.contrast}'.",
+                found=list_some((one.effect for one in twins), 10)
+                + (f"; they differ in {', '.join(differing)}" if differing else ""),
+                expected="one map",
+                fix="Choose with --bids-filter-file, or list the maps in a table with --maps.",
+            )
 
 
 def check_someone_left(choice: Choice, selection: Selection) -> None:
@@ -367,14 +309,13 @@ def leave_many_volumes(choice: Choice, selection: Selection, headers: Mapping[Pa
 
 def check_producers(maps: Iterable[FirstLevelMap]) -> None:
     """Refuse maps of different programs in one analysis: their effects are not on one scale."""
-    by_contrast: dict[str, dict[str | None, FirstLevelMap]] = defaultdict(dict)
-    for m in maps:
-        by_contrast[m.contrast].setdefault(m.producer, m)
-    for contrast, by_producer in by_contrast.items():
+    for contrast, those in group_by(maps, lambda m: m.contrast).items():
+        by_producer = group_by(those, lambda m: m.producer)
         if len(by_producer) > 1:
+            found = (f"{first.dataset}: {name or 'unknown'}" for name, (first, *_) in by_producer.items())
             raise DataError(
                 f"The maps of contrast '{contrast}' were made by different programs.",
-                found="; ".join(f"{m.dataset}: {name or 'unknown'}" for name, m in by_producer.items()),
+                found="; ".join(found),
                 expected="one program: the effects of two are not on the same scale",
                 fix="Name one dataset with --derivatives, or mend GeneratedBy in dataset_description.json.",
             )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from bids_group.bids.datasets import MapSource, is_own_map, name_example, say_maps
-from bids_group.bids.index import IndexedFile
+from bids_group.bids.index import IndexedFile, group_by
 from bids_group.config import Selection
 from bids_group.errors import DataError, SelectionError, UsageError
 from bids_group.json_files import read_json
@@ -31,7 +31,8 @@ For a program that names it otherwise: the key into ``entities.json``, and its n
 
 _NOT_IN_SIDECARS = {"extension", "subject_folder", "session_folder"}
 _NOT_SHARED = _NOT_IN_SIDECARS | {"stat", "suffix"}
-_MASK_DESCRIPTIONS = (None, "brain")
+
+_DOF = "DegreesOfFreedom"
 
 Entities = Mapping[str, str]
 InputStat = Literal["effect", "z", "t"]
@@ -47,53 +48,50 @@ class Found:
 
 
 def pair_statmaps(
-    source: MapSource, files: Iterable[IndexedFile], input_stat: InputStat = "effect", suffix: str = "statmap"
+    source: MapSource, files: Iterable[IndexedFile], input_stat: InputStat, suffix: str
 ) -> Found:
     """Put together what belongs to one effect: variance, dof and mask of the same entities.
 
     A file without subject (a group result) is no first-level map. Files of another ``suffix`` are effects by
-    themselves.
-
-    Raises
-    ------
-    DataError
-        Folder and file name say different subjects or sessions.
-    UsageError
-        An effect has two variance or dof maps.
+    themselves. Refused are two variance or dof maps of one effect.
     """
-    listed = [_with_person(file, suffix) for file in files]
-    groups: dict[frozenset[tuple[str, str]], list[IndexedFile]] = defaultdict(list)
-    masks: dict[str, list[IndexedFile]] = defaultdict(list)
-    for file in listed:
+    results: list[IndexedFile] = []
+    masks: list[IndexedFile] = []
+    sidecars: list[IndexedFile] = []
+    for file in (_with_person(file, suffix) for file in files):
         extension, own_suffix = file.entities.get("extension", ""), file.entities.get("suffix")
-        if "subject" not in file.entities or extension == ".json":
+        if extension == ".json":
+            sidecars.append(file)
+        elif "subject" not in file.entities:
             continue
-        if own_suffix == "mask" != suffix and extension in VOLUMES:
-            masks[file.entities["subject"]].append(file)
-        elif own_suffix == suffix and not (
-            source.has_own_maps and suffix == "statmap" and is_own_map(file.path)
-        ):
-            kind = "volume" if extension in VOLUMES else extension
-            groups[frozenset({*_without(_NOT_SHARED, file.entities).items(), ("extension", kind)})].append(
-                file
-            )
-    sidecars = Sidecars(source.root, [file for file in listed if file.entities.get("extension") == ".json"])
+        elif own_suffix == "mask" != suffix and extension in VOLUMES:
+            masks.append(file)
+        elif own_suffix == suffix:
+            is_own = source.has_own_maps and suffix == "statmap" and is_own_map(file.path)
+            results += [] if is_own else [file]
+    masks_of = group_by(masks, lambda mask: mask.entities["subject"])
+    find_dof = _dof_finder(source.root, sidecars)
     maps: list[FirstLevelMap] = []
     leftovers: dict[Exclusion, tuple[str, ...]] = {}
-    for group in groups.values():
-        by_stat: dict[str, list[IndexedFile]] = defaultdict(list)
-        for file in group:
-            by_stat[file.entities.get("stat", "") if suffix == "statmap" else "effect"].append(file)
+    for group in group_by(results, _shared).values():
+        by_stat = group_by(
+            group, lambda file: file.entities.get("stat", "") if suffix == "statmap" else "effect"
+        )
         if leftover := _why_not(group[0], by_stat, input_stat):
             leftovers[leftover] = tuple(sorted(by_stat))
             continue
         for effect in by_stat[input_stat]:
-            m = _build_map(effect, by_stat, masks, input_stat)
-            maps.append(
-                replace(m, dataset=source.root, producer=source.producer, dof=m.dof or sidecars.dof(effect))
-            )
+            m = _build_map(effect, by_stat, masks_of, source, input_stat)
+            maps.append(replace(m, dof=m.dof or find_dof(effect)))
     by_path = sorted(leftovers.items(), key=lambda item: str(item[0].path))
     return Found(maps=tuple(sorted(maps, key=lambda m: m.effect)), leftovers=dict(by_path))
+
+
+def _shared(file: IndexedFile) -> frozenset[tuple[str, str]]:
+    """Give what the files of one result share: entities but for the stat, and whether it is a volume."""
+    extension = file.entities.get("extension", "")
+    kind = ("extension", "volume" if extension in VOLUMES else extension)
+    return frozenset({*_without(_NOT_SHARED, file.entities).items(), kind})
 
 
 def contrast_of(entities: Entities) -> str | None:
@@ -126,6 +124,7 @@ def _without(names: set[str], entities: Entities) -> dict[str, str]:
 
 
 def _why_not(file: IndexedFile, stats: Iterable[str], input_stat: str) -> Exclusion | None:
+    """Say why a result cannot be analysed: its name has no contrast, or there is no map of the stat."""
     contrast = contrast_of(file.entities)
     reason = "its name has no contrast of letters and digits"
     if contrast is not None:
@@ -140,17 +139,31 @@ def _build_map(
     effect: IndexedFile,
     by_stat: Mapping[str, Sequence[IndexedFile]],
     masks: Mapping[str, Sequence[IndexedFile]],
+    source: MapSource,
     input_stat: InputStat,
 ) -> FirstLevelMap:
+    """Make a map of an effect, with variance, dof and the mask that fits."""
     entities = effect.entities
     labels: dict[str, Any] = {name: entities.get(name) for name in LABELS}
+    beside: dict[str, Path | None] = {}
+    for stat in ("variance", "dof"):
+        found = by_stat.get(stat, ()) if input_stat == "effect" or stat == "dof" else ()
+        if len(found) > 1:
+            raise UsageError(
+                f"{effect.path} has {len(found)} {stat} maps.",
+                found=list_some((file.path for file in found), 10),
+                expected="one",
+                fix="Remove the copies, or list the maps in a table with --maps.",
+            )
+        beside[stat] = found[0].path if found else None
     return FirstLevelMap(
         subject=entities["subject"],
         contrast=contrast_of(entities) or "",
         effect=effect.path,
-        dataset=effect.path.parent,
-        variance=_only(effect, by_stat, "variance") if input_stat == "effect" else None,
-        dof=_only(effect, by_stat, "dof"),
+        dataset=source.root,
+        producer=source.producer,
+        variance=beside["variance"],
+        dof=beside["dof"],
         mask=_find_mask(entities, masks.get(entities["subject"], ())),
         input_stat=input_stat,
         suffix=entities.get("suffix", "statmap"),
@@ -159,91 +172,59 @@ def _build_map(
     )
 
 
-def _only(effect: IndexedFile, by_stat: Mapping[str, Sequence[IndexedFile]], stat: str) -> Path | None:
-    found = by_stat.get(stat, ())
-    if len(found) > 1:
-        raise UsageError(
-            f"{effect.path} has {len(found)} {stat} maps.",
-            found=list_some((file.path for file in found), 10),
-            expected="one",
-            fix="Remove the copies, or list the maps in a table with --maps.",
-        )
-    return found[0].path if found else None
-
-
 def _find_mask(entities: Entities, masks: Iterable[IndexedFile]) -> Path | None:
     """Find the mask that fits best: same person and grid, nothing that contradicts, most in common."""
+    fitting = []
+    for mask in masks:
+        shared = _without(_NOT_SHARED, mask.entities)
+        same_grid = all(shared.get(name) == entities.get(name) for name in ("space", "res", "den", "node"))
+        agrees = all(entities.get(name) == label for name, label in shared.items() if name != "desc")
+        if same_grid and agrees and shared.get("desc") in (None, "brain"):
+            fitting.append(((len(shared) - ("desc" in shared), "desc" not in shared), mask.path))
+    return sorted(fitting, key=lambda one: one[0])[-1][1] if fitting else None
 
-    def fits(mask: dict[str, str]) -> bool:
-        same_grid = all(mask.get(name) == entities.get(name) for name in ("space", "res", "den", "node"))
-        agrees = all(entities.get(name) == label for name, label in mask.items() if name != "desc")
-        return same_grid and agrees and mask.get("desc") in _MASK_DESCRIPTIONS
 
-    fitting = [(shared, mask.path) for mask in masks if fits(shared := _without(_NOT_SHARED, mask.entities))]
-    fitting.sort(key=lambda one: (len(one[0]) - ("desc" in one[0]), "desc" not in one[0]))
-    return fitting[-1][1] if fitting else None
+def _dof_finder(root: Path, sidecars: Iterable[IndexedFile]) -> Callable[[IndexedFile], float | None]:
+    """Make a function that finds ``DegreesOfFreedom`` in the sidecars of an effect (None: they do not tell).
 
-
-class Sidecars:
-    """JSON sidecars of one dataset, by the inheritance principle, opened only where they are asked for.
-
-    Those nearer to a file, and with more entities, speak last.
+    By the inheritance principle: those nearer to a file, and with more entities, speak last. A sidecar is
+    opened only where it is asked for.
     """
+    by_folder: dict[Path, dict[frozenset[str], dict[frozenset[tuple[str, str]], Path]]] = {}
+    for file in sidecars:
+        named = _without(_NOT_IN_SIDECARS, file.entities)
+        shapes = by_folder.setdefault(file.path.parent, {})
+        shapes.setdefault(frozenset(named), {})[frozenset(named.items())] = file.path
+    read = cache(read_json)
 
-    def __init__(self, root: Path, files: Iterable[IndexedFile]) -> None:
-        self._root = root
-        self._by_folder: dict[Path, dict[frozenset[str], dict[frozenset[tuple[str, str]], Path]]] = {}
-        self._contents: dict[Path, Mapping[str, Any]] = {}
-        self._above: dict[Path, tuple[Path, ...]] = {}
-        for file in files:
-            named = _without(_NOT_IN_SIDECARS, file.entities)
-            in_folder = self._by_folder.setdefault(file.path.parent, {})
-            in_folder.setdefault(frozenset(named), {})[frozenset(named.items())] = file.path
+    @cache
+    def folders_down_to(folder: Path) -> list[Path]:
+        folders = [folder, *folder.parents]
+        depth = folders.index(root) if root in folders else 0
+        return [one for one in reversed(folders[: depth + 1]) if one in by_folder]
 
-    def dof(self, effect: IndexedFile) -> float | None:
-        """Take ``DegreesOfFreedom`` from the sidecars of an effect; None where they do not tell.
+    def applying(effect: IndexedFile) -> Iterator[Path]:
+        named = _without(_NOT_IN_SIDECARS, effect.entities)
+        for shapes in map(by_folder.__getitem__, folders_down_to(effect.path.parent)):
+            for shape in sorted(shapes, key=lambda names: (len(names), sorted(names))):
+                labels = frozenset((name, named[name]) for name in shape if name in named)
+                if labels in shapes[shape]:
+                    yield shapes[shape][labels]
 
-        Raises
-        ------
-        DataError
-            It is there, but is no positive number.
-        """
-        merged = {name: entry for path in self._applying(effect) for name, entry in self._read(path).items()}
-        value = merged.get("DegreesOfFreedom")
-        if value is None:
-            return None
+    def find(effect: IndexedFile) -> float | None:
+        entries = [read(path)[_DOF] for path in applying(effect) if _DOF in read(path)]
+        value = entries[-1] if entries else None
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value) or value <= 0:
+        if value is not None and not (is_number and math.isfinite(value) and value > 0):
             raise DataError(
-                f"DegreesOfFreedom in the sidecar of {effect.path} is no positive number.",
+                f"{_DOF} in the sidecar of {effect.path} is no positive number.",
                 found=json.dumps(value),
                 expected="a number above 0",
                 fix="Mend the sidecar, or take the entry out.",
             )
-        return float(value)
+        return None if value is None else float(value)
 
-    def _applying(self, file: IndexedFile) -> Iterator[Path]:
-        named = _without(_NOT_IN_SIDECARS, file.entities)
-        for folder in self._folders_down_to(file.path.parent):
-            shapes = self._by_folder[folder]
-            for shape in sorted(shapes, key=lambda names: (len(names), sorted(names))):
-                label_set = frozenset((name, named[name]) for name in shape if name in named)
-                if label_set in shapes[shape]:
-                    yield shapes[shape][label_set]
-
-    def _folders_down_to(self, folder: Path) -> tuple[Path, ...]:
-        """Find the folders with sidecars from the dataset down to a folder."""
-        if folder not in self._above:
-            folders = [folder, *folder.parents]
-            depth = folders.index(self._root) if self._root in folders else 0
-            above = reversed(folders[: depth + 1])
-            self._above[folder] = tuple(one for one in above if one in self._by_folder)
-        return self._above[folder]
-
-    def _read(self, path: Path) -> Mapping[str, Any]:
-        if path not in self._contents:
-            self._contents[path] = read_json(path)
-        return self._contents[path]
+    return find
 
 
 def check_found(found: Found, sources: Sequence[MapSource], suffix: str = "statmap") -> None:

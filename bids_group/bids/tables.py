@@ -1,20 +1,25 @@
-"""BIDS tables as they are written: tab-separated text in which only ``n/a`` is missing."""
+"""BIDS tables as they are written: tab-separated text in which only ``n/a`` is missing, and its JSON."""
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from bids_group.bids.index import group_by
 from bids_group.errors import DataError, MissingInputError
+from bids_group.json_files import read_json
 from bids_group.words import list_some, suggest
 
-SESSION_NAMES = ("session_id", "session", "ses", "visit", "timepoint", "wave")
+SESSION_COLUMNS = ("session_id", "session", "ses", "visit", "timepoint", "wave")
 """Names of columns, in lower case, that tell rows of one person apart."""
+
+Keys = Sequence[tuple[str, str]]
+"""Columns of labels with their entity keys, such as ``("participant_id", "sub")``."""
 
 _LABEL = re.compile(r"(?i).*(_id|_label)|subject|session|filename|effect")
 _SEPARATORS = {",": "commas", ";": "semicolons", "|": "bars", " ": "blanks"}
@@ -33,14 +38,6 @@ def read_tsv(path: Path) -> pd.DataFrame:
 
     Byte-order marks, CRLF and blank lines are harmless; "NA", "None" and "nan" are text. The index is the
     number of the line in the file, for messages.
-
-    Raises
-    ------
-    MissingInputError
-        The file is missing or cannot be read.
-    DataError
-        It is empty, not UTF-8, has another separator, no line of names, two columns of one name, or rows of
-        another length.
     """
     sheet = read_sheet(path)
     for problem in sheet.problems.values():
@@ -57,10 +54,10 @@ def read_sheet(path: Path) -> Sheet:
     lines = [(number, line) for number, line in enumerate(_read_lines(path), start=1) if line.strip()]
     if not lines:
         raise DataError(f"The table {path} is empty.", expected="a line of column names and a line per row")
-    widest = max((len(_without_empty_end(_split(line), 1)) for _, line in lines[1:]), default=1)
-    names = _without_empty_end(_split(lines[0][1]), widest)
+    widest = max((len(_split(line, 1)) for _, line in lines[1:]), default=1)
+    names = _split(lines[0][1], widest)
     _check_names(names, path)
-    rows = [(number, _without_empty_end(_split(line), len(names))) for number, line in lines[1:]]
+    rows = [(number, _split(line, len(names))) for number, line in lines[1:]]
     rows = [(number, cells) for number, cells in rows if not {*cells} <= {"", "n/a"}]
     for number, cells in rows:
         if len(cells) != len(names):
@@ -75,22 +72,12 @@ def read_sheet(path: Path) -> Sheet:
     for position, name in enumerate(names):
         cells = [row[position] for _, row in rows]
         if columns.setdefault(name, cells) != cells:
-            problems[name] = DataError(
-                f"The table {path} has two columns called '{name}'.",
-                fix="Give every column a name of its own.",
-            )
-    nameless = columns.pop("", [])
-    if any(nameless):
+            fix = "Give every column a name of its own."
+            problems[name] = DataError(f"The table {path} has two columns called '{name}'.", fix=fix)
+    if any(columns.pop("", [])):
         problems[""] = DataError(f"The table {path} has a column without a name.", fix="Give it a name.")
     frame = pd.DataFrame(columns, index=[number for number, _ in rows], dtype=object)
     return Sheet(frame=frame.mask(frame.isin(["n/a"]), None), problems=problems)
-
-
-def _without_empty_end(cells: list[str], n_names: int) -> list[str]:
-    """Take off the empty cells that spreadsheets write behind the last column."""
-    while len(cells) > n_names and not cells[-1]:
-        cells = cells[:-1]
-    return cells
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -118,9 +105,13 @@ def _read_lines(path: Path) -> list[str]:
     return re.split(r"\r\n|\n|\r", text)
 
 
-def _split(line: str) -> list[str]:
+def _split(line: str, n_names: int) -> list[str]:
+    """Split a line into cells, without the empty ones that spreadsheets write behind the last column."""
     cells = [cell.strip() for cell in line.split("\t")]
-    return [cell[1:-1].strip() if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell for cell in cells]
+    cells = [cell[1:-1].strip() if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell for cell in cells]
+    while len(cells) > n_names and not cells[-1]:
+        cells.pop()
+    return cells
 
 
 def _check_names(names: Sequence[str], path: Path) -> None:
@@ -156,10 +147,6 @@ def require_columns(frame: pd.DataFrame, path: Path, names: Sequence[str]) -> No
         )
 
 
-Keys = Sequence[tuple[str, str]]
-"""Columns of labels with their entity keys, such as ``("participant_id", "sub")``."""
-
-
 def index_by_label(frame: pd.DataFrame, path: Path, keys: Keys) -> pd.DataFrame:
     """Index rows by bare labels, as `index_rows` does; a label that stands in two rows is refused."""
     indexed, repeated = index_rows(frame, path, keys)
@@ -169,16 +156,9 @@ def index_by_label(frame: pd.DataFrame, path: Path, keys: Keys) -> pd.DataFrame:
 
 
 def index_rows(frame: pd.DataFrame, path: Path, keys: Keys) -> tuple[pd.DataFrame, dict[Hashable, DataError]]:
-    """Index rows by bare labels, and find the labels of several rows (with and without key is the same).
+    """Index rows by bare labels; a missing label is refused.
 
-    Returns
-    -------
-    The rows, and an error for each label that stands in several.
-
-    Raises
-    ------
-    DataError
-        A label is missing.
+    Handed back with them is an error for each label of several rows (with and without key is the same).
     """
     require_columns(frame, path, [column for column, _ in keys])
     labels = []
@@ -191,19 +171,20 @@ def index_rows(frame: pd.DataFrame, path: Path, keys: Keys) -> tuple[pd.DataFram
         labels.append([str(label).removeprefix(f"{key}-") for label in frame[column]])
     index = pd.Index(labels[0], dtype=object) if len(keys) == 1 else pd.MultiIndex.from_arrays(labels)
     indexed = frame.drop(columns=[column for column, _ in keys]).set_axis(index, axis=0)
-    lines: dict[tuple[Hashable, str], list[str]] = defaultdict(list)
-    for parts, label, line in zip(zip(*labels, strict=True), index, frame.index, strict=True):
-        name = "_".join(f"{key}-{part}" for (_, key), part in zip(keys, parts, strict=True))
-        lines[label, name].append(str(line))
-    errors = {
+    names = [
+        "_".join(f"{key}-{part}" for (_, key), part in zip(keys, parts, strict=True))
+        for parts in zip(*labels, strict=True)
+    ]
+    rows = group_by(zip(index, names, frame.index, strict=True), lambda row: row[:2])
+    errors: dict[Hashable, DataError] = {
         label: DataError(
             f"{path} has more than one row for {name}.",
-            found=f"lines {list_some(numbers, 10)}",
+            found=f"lines {list_some((line for _, _, line in those), 10)}",
             expected="one row each (with and without the prefix is the same label)",
             fix=_how_to_split(indexed.columns, [key for _, key in keys]),
         )
-        for (label, name), numbers in lines.items()
-        if len(numbers) > 1
+        for (label, name), those in rows.items()
+        if len(those) > 1
     }
     return indexed, errors
 
@@ -212,7 +193,7 @@ def _how_to_split(columns: Iterable[object], keys: Sequence[str]) -> str:
     """Say where rows per session belong; a session in two rows is a mistake."""
     if "ses" in keys or "sub" not in keys:
         return "Remove the row that is wrong."
-    named = [str(name) for name in columns if str(name).lower() in SESSION_NAMES]
+    named = [str(name) for name in columns if str(name).lower() in SESSION_COLUMNS]
     of_sessions = (
         "columns that change between sessions belong into sub-<label>/sub-<label>_sessions.tsv, or into a "
         "table with a column session_id given by --phenotype"
@@ -220,3 +201,58 @@ def _how_to_split(columns: Iterable[object], keys: Sequence[str]) -> str:
     if named:
         return f"It has a row per session (column {named[0]}): keep one row per person here; {of_sessions}."
     return f"Remove the row that is wrong. If there is a row per session or day: {of_sessions}."
+
+
+# --------------------------------------------------------------------------------------------
+# Descriptions of columns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What a JSON file says of a column; ``remarks``: what of it cannot be used, and why."""
+
+    levels: tuple[str, ...] = ()
+    units: str | None = None
+    text: str | None = None
+    remarks: tuple[str, ...] = ()
+
+
+def read_dictionary(path: Path) -> dict[str, Description]:
+    """Read the JSON beside a table (``participants.json``); empty where there is none."""
+    sidecar = path.with_suffix(".json")
+    content = read_json(sidecar) if sidecar.exists() or sidecar.is_symlink() else {}
+    return {name: describe_column(entry) for name, entry in content.items() if entry is not None}
+
+
+def describe_column(entry: object) -> Description:
+    """Read the entry of a dictionary, whatever stands in it; Levels without ``n/a``, which is no level."""
+    if not isinstance(entry, Mapping):
+        return Description(remarks=(f"the entry is {entry!r}, no object",))
+    remarks = [
+        f"'{key}' is not '{word}'"
+        for word in ("Levels", "Units")
+        for key in entry
+        if word not in entry and str(key).lower() == word.lower()
+    ]
+    levels: Any = entry.get("Levels")
+    units = entry.get("Units")
+    if isinstance(levels, list) and all(isinstance(one, Mapping) for one in levels):
+        levels = {name: text for one in levels for name, text in one.items()}
+    is_list = isinstance(levels, list) and not any(isinstance(one, Mapping | list) for one in levels)
+    if not (is_list or isinstance(levels, Mapping)):
+        remarks += [f"its Levels are {levels!r}, no object"] if levels else []
+        levels = ()
+    named = (plain_level(str(one).strip()) for one in levels if one is not None)
+    is_unit = isinstance(units, str) and units.strip().lower() not in {"", "n/a", "na", "none"}
+    return Description(
+        levels=tuple(dict.fromkeys(one for one in named if one not in {"", "n/a"})),
+        units=str(units).strip() if is_unit else None,
+        text=str(entry["Description"]) if entry.get("Description") else None,
+        remarks=tuple(remarks),
+    )
+
+
+def plain_level(text: str) -> str:
+    """Write a whole number as a level: ``1.0`` is ``1``."""
+    found = re.fullmatch(r"([+-]?\d+)\.0*", text, re.ASCII)
+    return found[1] if found else text

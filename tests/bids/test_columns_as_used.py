@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bids_group.bids.cells import is_nearly_numbers, look_of
-from bids_group.bids.columns import Typing, describe_column, type_column
+from bids_group.bids.columns import is_nearly_numbers, look_of, type_column
 from bids_group.bids.covariates import read_study
+from bids_group.bids.tables import describe_column
 from bids_group.config import Inputs
 from bids_group.errors import DataError, UsageError
 
@@ -37,7 +37,8 @@ JSON = st.recursive(
 
 def judge(cells, entry=None, **said):
     series = pd.Series(cells, index=LABELS[: len(cells)], name="x", dtype=object)
-    return type_column(series, entry, Typing(**dict.fromkeys(said, ("x",))), SOURCE)
+    described = None if entry is None else describe_column(entry)
+    return type_column(series, described, dict(zip("x", said, strict=False)), SOURCE)
 
 
 def sentences(column, severity="warning"):
@@ -391,9 +392,10 @@ def test_whatever_stands_in_a_table_is_read_or_refused(tmp_path_factory, rows, n
     inputs = Inputs(bids_dir=raw, phenotype=(raw / "other.tsv",))
     try:
         study = read_study(inputs, ["01", "02"], has_sessions=has_sessions)
-        people, visits = study.people(["01", "02"]), study.visits([("01", "1"), ("02", "1")])
+        (people,) = study.type_rows("subject", ["01", "02"])
+        visits = study.type_rows("session", [("01", "1"), ("02", "1")])
     except (DataError, UsageError):
         return
     assert people.frame.index.tolist() == ["01", "02"]
-    for table in (one for one in (people, visits) if one is not None):
+    for table in (people, *visits):
         assert sorted(table.columns) == sorted(map(str, table.frame.columns))

@@ -8,7 +8,7 @@ from bids_group.bids.index import index_dataset, parse_names
 
 
 def names(root):
-    return {file.path.name: file.entities for file in index_dataset(root).files}
+    return {file.path.name: file.entities for file in index_dataset(root)[0]}
 
 
 def test_statmaps_keep_the_entities_that_pybids_does_not_know(study):

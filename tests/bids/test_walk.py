@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bids_group.bids.entities import read_vocabulary
-from bids_group.bids.index import index_dataset, layout_config, parse_names
+from bids_group.bids.index import index_dataset, layout_config, parse_names, read_vocabulary
 from bids_group.errors import BidsGroupError, MissingInputError
 
 VOCABULARY = read_vocabulary()
@@ -45,11 +44,11 @@ def index_by_pybids(root: Path) -> dict[str, dict[str, str]]:
 
 
 def index_by_us(root: Path) -> dict[str, dict[str, str]]:
-    index = index_dataset(root)
-    assert index.unlisted == ()
-    paths = [str(file.path) for file in index.files]
+    files, unlisted = index_dataset(root)
+    assert unlisted == ()
+    paths = [str(file.path) for file in files]
     assert paths == sorted(paths)
-    return {str(file.path): dict(file.entities) for file in index.files}
+    return {str(file.path): dict(file.entities) for file in files}
 
 
 def random_name(random: np.random.Generator, *, is_folder: bool) -> str:
@@ -136,7 +135,7 @@ def test_a_link_that_leads_back_up_does_not_double_the_maps(tmp_path: Path) -> N
     (tmp_path / "sub-01" / "sub-01_contrast-a_stat-effect_statmap.nii").touch()
     (tmp_path / "sub-01" / "up").symlink_to(tmp_path)
     (tmp_path / "sub-01" / "round").symlink_to("round")
-    names = [file.path.name for file in index_dataset(tmp_path).files if "stat" in file.entities]
+    names = [file.path.name for file in index_dataset(tmp_path)[0] if "stat" in file.entities]
     assert names == ["sub-01_contrast-a_stat-effect_statmap.nii"]
 
 
