@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -96,7 +97,7 @@ class Elements:
         voxels = np.unravel_index(self.indices, self.grid.shape)
         return np.asarray(np.ravel_multi_index(voxels, self.grid.shape, order="F"))
 
-    def pack(self, volume: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def pack(self, volume: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Take the analysed elements of a volume: shape ``(n_elements,)``."""
         in_file_order = volume.flags.f_contiguous
         return volume.T.reshape(-1)[self._in_file] if in_file_order else volume.reshape(-1)[self.indices]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bids_group.elements import Elements, Smoother, check_same_grid, read_mask
+from bids_group.elements import Elements, Smoother, check_same_grid, checksum, read_mask
 from bids_group.errors import DataError, DesignError, UsageError
 from bids_group.executor import ONE_THREAD, Executor
 from bids_group.records import Design, GroupAnalysis, GroupData, MapStack, Notice, PooledMap, note, warn
@@ -121,7 +120,7 @@ def join_maps(
     variance_groups: pd.Series | None,
 ) -> GroupData:
     """Join a design and its maps."""
-    n_observed = stacked.coverage.reshape(-1)[stacked.elements.indices]
+    n_observed = stacked.elements.pack(stacked.coverage)
     subjects = analysis.rows["subject"]
     return GroupData(
         design=design,
@@ -136,7 +135,7 @@ def join_maps(
 
 
 class _Building:
-    """The stack while it is being filled; ``seen``: by row, packed bits of what is observed in the mask."""
+    """The stack while it is being filled; ``seen``: by row, packed bits of what is observed of the mask."""
 
     def __init__(
         self,
@@ -151,21 +150,24 @@ class _Building:
         self._n_needed, self._n_needed_without_one = (
             max(1, int(np.ceil(min_coverage * n_rows - 1e-9))) for n_rows in (len(labels), len(labels) - 1)
         )
-        self._in_mask = np.ones(first.grid.shape, dtype=bool)
+        in_mask = np.ones(first.grid.shape, dtype=bool)
         if mask is not None:
             given = read_mask(mask, mask_threshold)
             check_same_grid(_path_of(first), first.grid, mask, given.grid, is_mask=True)
-            self._in_mask = given.inside
+            in_mask = given.inside
         self._smoother = Smoother(first.grid, fwhm_mm) if fwhm_mm > 0 else None
-        self._counts = np.zeros(first.grid.shape, dtype=np.uint16)
-        self._digests: dict[bytes, str] = {}
-        self.seen: list[npt.NDArray[np.uint8]] = []
+        self._in_mask = Elements.from_mask(first.grid, in_mask)
+        self._counts = np.zeros(first.grid.shape, dtype=np.uint16, order="F")
+        self._suspects: dict[int, list[int]] = {}
+        self.seen: list[bytes] = []
 
     def allocate(self, work_dir: Path | None, executor: Executor, needs_variance: bool) -> None:
         """Reserve rows over the candidates: no element outside them can be analysed."""
         is_complete = self._n_needed == len(self._labels)
-        candidates = self._in_mask & np.isfinite(self._first.effect) if is_complete else self._in_mask
-        self._candidates = Elements.from_mask(self._first.grid, candidates)
+        self._candidates = self._in_mask
+        if is_complete:
+            is_seen = self._in_mask.pack(np.isfinite(self._first.effect))
+            self._candidates = Elements(grid=self._first.grid, indices=self._in_mask.indices[is_seen])
         shape = (len(self._labels), self._candidates.n_elements)
         n_arrays = 2 if needs_variance else 1
         folder = None if executor.can_hold(4 * n_arrays * shape[0] * shape[1]) else work_dir
@@ -176,20 +178,22 @@ class _Building:
         """Put one map into its row; refuse the numbers of another row, whatever the files are called."""
         path = _path_of(one)
         check_same_grid(_path_of(self._first), self._first.grid, path, one.grid)
-        digest = hashlib.blake2b(one.effect.tobytes(), digest_size=16).digest()
-        twin = self._digests.setdefault(digest, one.observation.label)
-        if twin != one.observation.label:
-            raise DataError(
-                f"The maps of {twin} and {one.observation.label} hold the same numbers.",
-                found=f"equal effects at every element ({path})",
-                expected="a map of each person's own",
-                fix="Find out whose map it is, and leave the other person out.",
-            )
         is_observed = np.isfinite(one.effect)
         self._counts += is_observed
-        self.seen.append(np.packbits(is_observed[self._in_mask]))
+        self.seen.append(np.packbits(self._in_mask.pack(is_observed)).tobytes())
         effect = one.effect if self._smoother is None else self._smoother.smooth(one.effect)
         self._data[number] = self._candidates.pack(effect)
+        suspects = self._suspects.setdefault(checksum(np.ascontiguousarray(one.effect.T).data), [])
+        for other in suspects:
+            is_same = np.array_equal(self._data[number], self._data[other], equal_nan=True)
+            if is_same and self._labels[other] != one.observation.label:
+                raise DataError(
+                    f"The maps of {self._labels[other]} and {one.observation.label} hold the same numbers.",
+                    found=f"equal effects at every element ({path})",
+                    expected="a map of each person's own",
+                    fix="Find out whose map it is, and leave the other person out.",
+                )
+        suspects.append(number)
         if self._variance is None:
             return
         if one.variance is None:
@@ -204,7 +208,7 @@ class _Building:
     def finish(self) -> StackedMaps:
         """Keep the elements with enough coverage."""
         costs = self._costs()
-        is_kept = self._counts.reshape(-1)[self._candidates.indices] >= self._n_needed
+        is_kept = self._candidates.pack(self._counts) >= self._n_needed
         if not is_kept.any():
             order = ["n_lost_by_this_row_alone", "n_unobserved"]
             worst = costs.sort_values(order, ascending=False, kind="stable").head(3)
@@ -224,22 +228,23 @@ class _Building:
         elements = Elements(grid=self._first.grid, indices=self._candidates.indices[is_kept])
         variance = None if self._variance is None else _compressed(self._variance, is_kept)
         stack = MapStack(labels=self._labels, data=_compressed(self._data, is_kept), variance=variance)
-        n_lost = int(np.count_nonzero(self._counts[self._in_mask])) - elements.n_elements
+        n_lost = int(np.count_nonzero(self._in_mask.pack(self._counts))) - elements.n_elements
         return StackedMaps(stack, elements, self._counts, costs, n_lost, self._n_needed)
 
     def _costs(self) -> pd.DataFrame:
         """Count by row what it lacks, and what could be analysed without it."""
-        counts = self._counts[self._in_mask]
+        counts = self._in_mask.pack(self._counts)
         is_analysed = counts >= self._n_needed
-        unobserved, lost = [], []
-        for bits in self.seen:
-            is_seen = np.unpackbits(bits, count=counts.size).view(bool)
+        costs: dict[bytes, tuple[int, int]] = {}
+        for bits in dict.fromkeys(self.seen):  # many rows are observed at the same places
+            is_seen = np.unpackbits(np.frombuffer(bits, np.uint8), count=counts.size).view(bool)
             without = counts.astype(np.int32) - is_seen
-            unobserved.append(int((~is_seen).sum()))
-            lost.append(int(((without >= self._n_needed_without_one) & ~is_analysed).sum()))
-        return pd.DataFrame(
-            {"observation": self._labels, "n_unobserved": unobserved, "n_lost_by_this_row_alone": lost}
-        )
+            lost = (without >= self._n_needed_without_one) & ~is_analysed
+            costs[bits] = int((~is_seen).sum()), int(lost.sum())
+        columns = ["n_unobserved", "n_lost_by_this_row_alone"]
+        table = pd.DataFrame([costs[bits] for bits in self.seen], columns=columns)
+        table.insert(0, "observation", self._labels)
+        return table
 
 
 def _path_of(one: PooledMap) -> Path:
