@@ -9,7 +9,7 @@ import ast
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +18,8 @@ from bids_group.words import list_some, suggest
 
 Value = str | float | None
 Row = Mapping[str, Value]
+Judge = Callable[[Row], bool | None]
+"""Judges one row; None where a missing value leaves it open (Kleene's logic)."""
 
 _COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Eq: operator.eq,
@@ -30,6 +32,7 @@ _COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.NotIn: lambda value, among: value not in among,
 }
 _SYMBOLS: Mapping[type[ast.cmpop], str] = {ast.Eq: "==", ast.NotEq: "!="}
+_LISTING = ast.List | ast.Tuple | ast.Set
 _LONGEST = 3_000
 _DEEPEST = 100
 _ALLOWED = "comparisons of columns with numbers or quoted text (== != < <= > >= in), joined by and, or, not"
@@ -52,34 +55,19 @@ class Asked(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """A condition that was checked against the columns it names."""
+    """A condition that was checked against the columns it names, in the order of their first use."""
 
     text: str
-    tree: ast.expr
-    names: Mapping[str, str]
-    """Names in the tree, and the columns they stand for."""
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns it needs, in the order of their first use."""
-        return tuple(dict.fromkeys(self.names.values()))
-
-    def holds(self, row: Row) -> bool | None:
-        """Judge one row; None where a missing value leaves it open (Kleene's logic)."""
-        return _judge(self.tree, {name: row[column] for name, column in self.names.items()})
+    columns: tuple[str, ...]
+    holds: Judge
 
 
 def parse_condition(
     text: str, columns: Mapping[str, Asked], *, what: str = "condition", as_pandas: bool = False
 ) -> Condition:
-    """Read a condition; names with odd characters stand in backticks.
+    """Read a condition; names with odd characters stand in backticks; messages call it ``what``.
 
-    Parameters
-    ----------
-    what
-        What it is called in messages.
-    as_pandas
-        ``&``, ``|`` and ``~`` may stand for ``and``, ``or`` and ``not``, and text has an order.
+    ``as_pandas``: ``&``, ``|`` and ``~`` may stand for ``and``, ``or`` and ``not``, and text has an order.
 
     Raises
     ------
@@ -87,19 +75,13 @@ def parse_condition(
         Syntax, unknown columns or levels, text compared with numbers, or anything but a comparison.
     """
     tree, quoted = _parse_tree(text, what)
-    reader = _Reader(text=text, what=what, as_pandas=as_pandas, columns=columns, quoted=quoted, used={})
-    reader.check(tree)
-    return Condition(text=text, tree=tree, names=reader.used)
+    reader = _Reader(text=text, what=what, as_pandas=as_pandas, columns=columns, quoted=quoted, used=[])
+    judge = reader.read(tree)
+    return Condition(text=text, columns=tuple(dict.fromkeys(reader.used)), holds=judge)
 
 
 def names_in(text: str) -> set[str]:
-    """Collect the names in a condition, columns or not.
-
-    Raises
-    ------
-    UsageError
-        The condition cannot be read.
-    """
+    """Collect the names in a condition, columns or not; one that cannot be read is a `UsageError`."""
     tree, quoted = _parse_tree(text, "condition")
     return {quoted.get(node.id, node.id) for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
@@ -137,118 +119,120 @@ def _refusal(what: str, text: str, found: str, fix: str | None = None) -> UsageE
 
 @dataclass(slots=True)
 class _Reader:
-    """Walks through a condition and refuses what is not allowed; ``used``: names and their columns."""
+    """Turns the tree of a condition into its judge, and refuses what is not allowed; ``used``: columns."""
 
     text: str
     what: str
     as_pandas: bool
     columns: Mapping[str, Asked]
     quoted: Mapping[str, str]
-    used: dict[str, str]
+    used: list[str]
 
     def refuse(self, node: ast.expr, found: str, fix: str | None = None) -> UsageError:
         return _refusal(self.what, self.text, f"'{ast.unparse(node)}' {found}".rstrip(), fix)
 
-    def check(self, node: ast.expr) -> None:
+    def read(self, node: ast.expr) -> Judge:
+        operation = getattr(node, "op", None)
         if isinstance(node, ast.Compare):
-            self._check_compare(node)
-        elif isinstance(node, ast.BoolOp):
-            for value in node.values:
-                self.check(value)
-        elif isinstance(node, ast.UnaryOp) and (
-            isinstance(node.op, ast.Not) or (self.as_pandas and isinstance(node.op, ast.Invert))
+            return self._compare(node)
+        if isinstance(operation, ast.And | ast.Or | ast.Not) or (
+            self.as_pandas and isinstance(operation, ast.BitAnd | ast.BitOr | ast.Invert)
         ):
-            self.check(node.operand)
-        elif isinstance(node, ast.BinOp) and self.as_pandas and isinstance(node.op, ast.BitAnd | ast.BitOr):
-            self.check(node.left)
-            self.check(node.right)
-        else:
-            is_joined = isinstance(node, ast.BinOp)
-            fix = "Join comparisons by and, or, not, instead of & and |." if is_joined else None
-            raise self.refuse(node, "is no comparison", fix)
+            judges = [self.read(part) for part in ast.iter_child_nodes(node) if isinstance(part, ast.expr)]
+            if isinstance(operation, ast.Not | ast.Invert):
+                return lambda row: None if (verdict := judges[0](row)) is None else not verdict
+            decisive = isinstance(operation, ast.Or | ast.BitOr)
+            return lambda row: _join([judge(row) for judge in judges], decisive)
+        is_joined = isinstance(node, ast.BinOp)
+        fix = "Join comparisons by and, or, not, instead of & and |." if is_joined else None
+        raise self.refuse(node, "is no comparison", fix)
 
-    def _check_compare(self, node: ast.Compare) -> None:
+    def _compare(self, node: ast.Compare) -> Judge:
         sides = [node.left, *node.comparators]
-        columns = {self._name(side, node): side for side in sides if isinstance(side, ast.Name)}
-        if not columns:
+        names = [self._name(side, node) if isinstance(side, ast.Name) else None for side in sides]
+        asked = [name for name in names if name is not None]
+        kinds = {self.columns[name].kind for name in asked}
+        if not asked:
             raise self.refuse(node, "names no column")
-        for operation, left, side in zip(node.ops, sides, sides[1:], strict=False):
+        for operation, left, right in zip(node.ops, sides, sides[1:], strict=False):
             if type(operation) not in _COMPARISONS:
                 raise self.refuse(node, "", "Compare with == or !=.")
             if isinstance(operation, ast.Lt | ast.LtE | ast.Gt | ast.GtE) and not self.as_pandas:
-                self._check_order(node, columns)
-            if isinstance(operation, ast.In | ast.NotIn) != _is_listing(side) or _is_listing(left):
+                for name in asked:
+                    self.columns[name].check_usable()
+                if "categorical" in kinds:
+                    raise self.refuse(node, "asks for an order of text", "Compare with == or in.")
+            is_among = isinstance(operation, ast.In | ast.NotIn)
+            if is_among != isinstance(right, _LISTING) or isinstance(left, _LISTING):
                 found = "is not so: a list stands after in, and nowhere else"
                 raise self.refuse(node, found, 'After in stands a list: site in ["a", "b"]')
-        for value in (one for side in sides if not isinstance(side, ast.Name) for one in self._values(side)):
-            for name in columns:
-                self._check_value(name, value)
-        if len({self.columns[name].kind for name in columns}) > 1:
+        values = [
+            self._value(side, asked) if name is None else None
+            for name, side in zip(names, sides, strict=True)
+        ]
+        if len(kinds) > 1:
             raise self.refuse(node, "compares a column of text with a column of numbers")
+        compare = [_COMPARISONS[type(operation)] for operation in node.ops]
 
-    def _check_order(self, node: ast.Compare, names: Mapping[str, ast.expr]) -> None:
-        for name in names:
-            self.columns[name].check_usable()
-        if any(self.columns[name].kind == "categorical" for name in names):
-            raise self.refuse(node, "asks for an order of text", "Compare with == or in.")
+        def judge(row: Row) -> bool | None:
+            cells = [value if name is None else row[name] for name, value in zip(names, values, strict=True)]
+            pairs = zip(compare, cells, cells[1:], strict=False)
+            return _join(
+                [None if a is None or b is None else bool(holds(a, b)) for holds, a, b in pairs], False
+            )
+
+        return judge
 
     def _name(self, node: ast.Name, comparison: ast.Compare) -> str:
         name = self.quoted.get(node.id, node.id)
-        if name not in self.columns:
-            absent = (
-                f"the column '{name}', which does not exist"
-                if self.as_pandas
-                else f"a column '{name}' that no table has"
-            )
-            raise UsageError(
-                f"The {self.what} '{self.text}' names {absent}.",
-                found=list_some(self.columns, 1000, none="no columns"),
-                fix=self._quoting(node, comparison)
-                or suggest(name, self.columns)
-                or f"If '{name}' is a value, put it in quotes: \"{name}\"",
-            )
-        self.used[node.id] = name
-        return name
-
-    def _quoting(self, node: ast.Name, comparison: ast.Compare) -> str | None:
-        """Tell how to write a word that is compared with a column of text: in quotes."""
+        if name in self.columns:
+            self.used.append(name)
+            return name
+        none = f"a column '{name}' that no table has"
+        absent = f"the column '{name}', which does not exist" if self.as_pandas else none
+        fix = suggest(name, self.columns) or f"If '{name}' is a value, put it in quotes: \"{name}\""
         left, symbol = comparison.left, _SYMBOLS.get(type(comparison.ops[0]))
-        if symbol is None or comparison.comparators != [node] or not isinstance(left, ast.Name):
-            return None
-        column = self.quoted.get(left.id, left.id)
-        if column not in self.columns or self.columns[column].kind != "categorical":
-            return None
-        written = f"`{column}`" if left.id in self.quoted else column
-        return f'Put text in quotes: {written} {symbol} "{self.quoted.get(node.id, node.id)}"'
+        if symbol is not None and comparison.comparators == [node] and isinstance(left, ast.Name):
+            column = self.quoted.get(left.id, left.id)
+            if column in self.columns and self.columns[column].kind == "categorical":
+                written = f"`{column}`" if left.id in self.quoted else column
+                fix = f'Put text in quotes: {written} {symbol} "{name}"'
+        raise UsageError(
+            f"The {self.what} '{self.text}' names {absent}.",
+            found=list_some(self.columns, 1000, none="no columns"),
+            fix=fix,
+        )
 
-    def _values(self, node: ast.expr) -> list[Value]:
-        if isinstance(node, ast.List | ast.Tuple | ast.Set):
-            return [value for item in node.elts for value in self._values(item)]
+    def _value(self, node: ast.expr, names: Sequence[str]) -> Any:
+        """Read a number, a text or a list of them, and check it against the columns it is compared with."""
+        if isinstance(node, _LISTING):
+            return [self._value(item, names) for item in node.elts]
         value = _constant(node)
         if value is None:
             fix = f'Put text in quotes: "{node.id}"' if isinstance(node, ast.Name) else None
             raise self.refuse(node, "is neither a column, a number nor quoted text", fix)
-        return [value]
-
-    def _check_value(self, name: str, value: Value) -> None:
-        column = self.columns[name]
-        if not isinstance(value, str):
-            column.check_usable()
-        if (column.kind == "numeric") == isinstance(value, str):
-            is_number = column.kind == "numeric"
-            found = f"column '{name}' holds {'numbers' if is_number else 'text'}; compared with {value!r}"
-            fix = "Write the number without quotes." if is_number else f'Put the value in quotes: "{value}"'
-            raise _refusal(self.what, self.text, found, fix)
-        if isinstance(value, str) and column.levels is not None and value not in column.levels:
-            raise UsageError(
-                f"The {self.what} '{self.text}' names a value '{value}' that column '{name}' never has.",
-                found=list_some(column.levels, 20),
-                fix=suggest(value, column.levels),
-            )
+        for name in names:
+            column, is_text = self.columns[name], isinstance(value, str)
+            if not is_text:
+                column.check_usable()
+            if (column.kind == "numeric") == is_text:
+                found = f"column '{name}' holds {'numbers' if is_text else 'text'}; compared with {value!r}"
+                fix = "Write the number without quotes." if is_text else f'Put the value in quotes: "{value}"'
+                raise _refusal(self.what, self.text, found, fix)
+            if isinstance(value, str) and column.levels is not None and value not in column.levels:
+                raise UsageError(
+                    f"The {self.what} '{self.text}' names a value '{value}' that column '{name}' never has.",
+                    found=list_some(column.levels, 20),
+                    fix=suggest(value, column.levels),
+                )
+        return value
 
 
-def _is_listing(node: ast.expr) -> bool:
-    return isinstance(node, ast.List | ast.Tuple | ast.Set)
+def _join(verdicts: list[bool | None], decisive: bool) -> bool | None:
+    """Join by ``or`` where True is decisive, by ``and`` where False is."""
+    if decisive in verdicts:
+        return decisive
+    return None if None in verdicts else not decisive
 
 
 def _constant(node: ast.expr) -> Value:
@@ -260,45 +244,9 @@ def _constant(node: ast.expr) -> Value:
         return -value if isinstance(node.op, ast.USub) else value
     if not isinstance(node, ast.Constant) or isinstance(node.value, bool):
         return None
+    if not isinstance(node.value, int | float):
+        return node.value if isinstance(node.value, str) else None
     try:
-        return float(node.value) if isinstance(node.value, int | float) else _text(node.value)
+        return float(node.value)
     except OverflowError:  # a whole number of hundreds of digits
         return math.inf
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _judge(node: ast.expr, row: Row) -> bool | None:
-    """Judge one row by a tree that was checked; None where a missing value leaves it open."""
-    if isinstance(node, ast.UnaryOp):
-        verdict = _judge(node.operand, row)
-        return None if verdict is None else not verdict
-    if isinstance(node, ast.BoolOp):
-        return _joined([_judge(value, row) for value in node.values], isinstance(node.op, ast.Or))
-    if isinstance(node, ast.BinOp):
-        return _joined([_judge(node.left, row), _judge(node.right, row)], isinstance(node.op, ast.BitOr))
-    assert isinstance(node, ast.Compare)
-    sides = [_side(side, row) for side in (node.left, *node.comparators)]
-    pairs = zip(node.ops, sides, sides[1:], strict=False)
-    return _joined([_compare(*pair) for pair in pairs], decisive=False)
-
-
-def _joined(verdicts: list[bool | None], decisive: bool) -> bool | None:
-    """Join by ``or`` where True is decisive, by ``and`` where False is."""
-    if decisive in verdicts:
-        return decisive
-    return None if None in verdicts else not decisive
-
-
-def _compare(operation: ast.cmpop, left: object, right: object) -> bool | None:
-    return None if left is None or right is None else bool(_COMPARISONS[type(operation)](left, right))
-
-
-def _side(node: ast.expr, row: Row) -> object:
-    if isinstance(node, ast.Name):
-        return row[node.id]
-    if isinstance(node, ast.List | ast.Tuple | ast.Set):
-        return [_constant(item) for item in node.elts]
-    return _constant(node)

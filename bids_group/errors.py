@@ -1,28 +1,10 @@
-"""What can go wrong for a user, and the exit code of each.
-
-::
-
-    BidsGroupError            70  a bug in this program, when raised bare
-    ├── NotBidsError          16  BIDS_DIR is not a BIDS dataset
-    ├── AnalysisLevelError    17  neither ``participant`` nor ``group``
-    ├── SelectionError        18  the selection matches nothing
-    ├── UsageError            64  options, model file, formula, contrast, column
-    │   ├── FormulaError
-    │   └── ContrastError
-    ├── DataError             65  the data cannot support the request
-    │   ├── DesignError           (rank, estimability, cells, identity of rows)
-    │   └── GridError             (differing affine or shape)
-    ├── MissingInputError     66  an input is missing or unreadable
-    ├── OutputError           73  the output cannot be created
-    ├── RunError              74  input/output error while running
-    └── LockedError           75  another run holds OUTPUT_DIR
-"""
+"""What can go wrong for a user, and the exit code of each."""
 
 from __future__ import annotations
 
 
 class BidsGroupError(Exception):
-    """One sentence that names the culprit, and up to three lines of help.
+    """One sentence that names the culprit, and up to three lines of help; raised bare, a bug in this program.
 
     Parameters
     ----------
@@ -35,25 +17,15 @@ class BidsGroupError(Exception):
     exit_code = 70
 
     def __init__(
-        self,
-        sentence: str,
-        *,
-        found: str | None = None,
-        expected: str | None = None,
-        fix: str | None = None,
+        self, sentence: str, *, found: str | None = None, expected: str | None = None, fix: str | None = None
     ) -> None:
         super().__init__(sentence)
-        self.sentence = sentence
-        self.found = found
-        self.expected = expected
-        self.fix = fix
+        self.sentence, self.found, self.expected, self.fix = sentence, found, expected, fix
 
     def __str__(self) -> str:
-        lines = [self.sentence]
-        for word, text in (("found", self.found), ("expected", self.expected), ("fix", self.fix)):
-            if text is not None:
-                lines.append(f"  {word:<8} {text}")
-        return "\n".join(lines)
+        helps = {"found": self.found, "expected": self.expected, "fix": self.fix}
+        lines = [f"  {word:<8} {text}" for word, text in helps.items() if text is not None]
+        return "\n".join([self.sentence, *lines])
 
 
 class NotBidsError(BidsGroupError):
