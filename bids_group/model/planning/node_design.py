@@ -121,12 +121,18 @@ def used_names(node: Node) -> tuple[str, ...]:
 def node_formula(node: Node, columns: Iterable[str]) -> str:
     """Write the node's formula, or ``X`` as one: its variables, and the constant only where it is named.
 
-    Names that are no plain words get backticks: formulas of the standard have ``sex.F`` bare.
+    Names that are no plain words get backticks: formulas of the standard have ``sex.F`` bare. A bare number
+    is a number (``1`` the constant), also where a column is called so.
     """
     if node.formula is None:
         terms = [quote_column(name) for name in node.x if name != INTERCEPT]
         return "~ " + " + ".join(["1" if INTERCEPT in node.x else "0", *terms])
-    odd = sorted((name for name in columns if not name.isidentifier()), key=len, reverse=True)
+    odd = [
+        name
+        for name in columns
+        if not name.isidentifier() and not re.fullmatch(r"[-+.\d]+(?:[eE][-+]?\d+)?", name)
+    ]
+    odd.sort(key=len, reverse=True)
     if not odd:
         return node.formula
     names = "|".join(re.escape(name) for name in odd)

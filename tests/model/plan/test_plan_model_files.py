@@ -94,13 +94,11 @@ def test_contrasts_are_not_mixed_in_one_model(bench: Any, write: Any, cohort_of:
         plan_group(bench, write, cohort, write.dataset_node([1], GroupBy=[], **DUMMY))
 
 
-def test_a_formula_is_read(bench: Any, write: Any, cohort_of: Any) -> None:
-    dataset = write.dataset_node(
-        [1, "sex", "age"],
-        formula="1 + sex * age",
-        Contrasts=[write.contrast("differs", ["sex[T.M]:age"], ["-1/3"])],
-    )
-    (analysis,) = plan_group(bench, write, cohort_of(), dataset)
+@pytest.mark.parametrize("number", ["0", "1"])  # a column of that name is not the constant
+def test_a_formula_is_read(number: str, bench: Any, write: Any, cohort_of: Any, people: Any) -> None:
+    contrasts = [write.contrast("differs", ["sex[T.M]:age"], ["-1/3"])]
+    dataset = write.dataset_node([1, "sex", "age"], formula="1 + sex * age - 0", Contrasts=contrasts)
+    (analysis,) = plan_group(bench, write, cohort_of(people.assign(**{number: people["age"]})), dataset)
     design = build_design(analysis)
     assert list(design.matrix.columns) == ["Intercept", "sex[T.M]", "age", "sex[T.M]:age"]
     np.testing.assert_allclose(design.matrix["age"], [20.0, 22, 31, 35, 40, 44, 47, 61])  # not centred
