@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,9 @@ def peek_json(path: Path) -> dict[str, Any] | None:
         return read_json(path)
     except (DataError, MissingInputError):
         return None
+
+
+def generated_by(description: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """List the programs that made a dataset, as its ``dataset_description.json`` says."""
+    entries = description.get("GeneratedBy")
+    return [one for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +14,44 @@ import pandas as pd
 from bids_group.config import ContrastRequest
 from bids_group.elements import Elements, Grid
 from bids_group.errors import DesignError
-from bids_group.records.estimators import LEAST_SQUARES, Estimator
 from bids_group.records.notices import Notice
 from bids_group.records.people import Column, Exclusion, FirstLevelMap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimator:
+    """What the rest of the app must know of a way to fit; the defaults are those of ordinary least squares.
+
+    ``name`` as in ``--dry-run``, ``title`` as in sidecars, ``node_type``: Type of a Stats Model's node that
+    asks for it. ``needs_variance``: each map's own variance is taken for known. ``has_residual_variance``:
+    a variance is estimated from residuals, on N − rank(X) degrees of freedom, so that there are effect sizes
+    and each group of rows can have a variance of its own; else the reference is normal. ``can_be_shuffled``:
+    whether its tests can be judged by shuffling rows. ``exactness`` is said of tests whose variance is too
+    small for float32, ``warning`` of every analysis.
+    """
+
+    name: str = "ols"
+    title: str = "ordinary least squares"
+    node_type: str = "glm"
+    needs_variance: bool = False
+    has_residual_variance: bool = True
+    can_be_shuffled: bool = True
+    exactness: str = "right"
+    warning: Notice | None = None
+
+
+LEAST_SQUARES = Estimator()
+
+
+def _check_same(what: str, found: Iterable[str], expected: Iterable[str]) -> None:
+    """Refuse two lists of rows that are not the same rows in the same order."""
+    if list(found) != list(expected):
+        raise DesignError(
+            f"The {what} are not about the same rows.",
+            found=", ".join(map(str, found)),
+            expected=", ".join(map(str, expected)),
+            fix="This is a bug; please report it.",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +82,8 @@ class Observation:
     @property
     def maps(self) -> tuple[FirstLevelMap, ...]:
         """All first-level maps below this observation, in order."""
-        found: list[FirstLevelMap] = []
-        for source in self.sources:
-            found.extend(source.maps if isinstance(source, Observation) else (source,))
-        return tuple(found)
+        below = (one.maps if isinstance(one, Observation) else (one,) for one in self.sources)
+        return tuple(one for maps in below for one in maps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -119,13 +152,7 @@ class GroupAnalysis:
 
     def __post_init__(self) -> None:
         labels = [row.label for row in self.observations]
-        if labels != list(self.rows.index):
-            raise DesignError(
-                "The observations and the covariates are not about the same rows.",
-                found=", ".join(map(str, self.rows.index)),
-                expected=", ".join(labels),
-                fix="This is a bug; please report it.",
-            )
+        _check_same("observations and the covariates", self.rows.index, labels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -182,13 +209,6 @@ class MapStack:
     data: npt.NDArray[np.float32]
     variance: npt.NDArray[np.float32] | None = None
 
-    def __post_init__(self) -> None:
-        if self.data.ndim != 2 or self.data.shape[0] != len(self.labels):
-            raise DesignError(
-                "A stack of maps needs one row per label.",
-                found=f"{self.data.shape} for {len(self.labels)} labels",
-            )
-
 
 def are_told_apart(blocks: pd.Series | None) -> bool:
     """Whether blocks hold several rows and are not people, whose rows a model tells apart by its columns."""
@@ -217,18 +237,13 @@ class GroupData:
         return self.estimator.has_residual_variance and groups is not None and len(set(groups)) > 1
 
     def __post_init__(self) -> None:
-        if self.stack.labels != tuple(self.design.matrix.index):
-            raise DesignError(
-                "The maps and the design matrix are not about the same rows.",
-                found=f"maps of {', '.join(self.stack.labels)}",
-                expected=f"maps of {', '.join(map(str, self.design.matrix.index))}",
-                fix="Order the maps by the design's index before joining them.",
-            )
-        if self.stack.data.shape[1] != self.elements.n_elements:
+        labels, shape = list(self.design.matrix.index), (len(self.stack.labels), self.elements.n_elements)
+        _check_same("maps and the design matrix", self.stack.labels, labels)
+        if self.stack.data.shape != shape:
             raise DesignError(
                 "The maps and the mask have different numbers of elements.",
-                found=str(self.stack.data.shape[1]),
-                expected=str(self.elements.n_elements),
+                found=" × ".join(map(str, self.stack.data.shape)),
+                expected=" × ".join(map(str, shape)),
             )
 
 

@@ -55,15 +55,8 @@ class FirstLevelMap:
 
     def exclude(self, reason: str) -> Exclusion:
         """Say why the map is left out."""
-        return Exclusion(
-            subject=self.subject,
-            session=self.session,
-            run=self.run,
-            task=self.task,
-            contrast=self.contrast,
-            path=self.effect,
-            reason=reason,
-        )
+        shared = {name: getattr(self, name) for name in ("subject", "session", "run", "task", "contrast")}
+        return Exclusion(path=self.effect, reason=reason, **shared)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -146,6 +146,16 @@ class RunRecord(JsonRecord):
     input_hashes: Mapping[str, str] | None = None
 
 
+class OutputList(JsonRecord):
+    """Files of the run that writes (or wrote last), and of those before, until it is done."""
+
+    optional: ClassVar[Collection[str]] = ("files", "earlier")
+    description: str | None = None
+    format: int | None = None
+    files: list[str] | None = None
+    earlier: list[str] | None = None
+
+
 class Sidecar(JsonRecord):
     """Everything that the sidecars of an analysis say; each kind of file gives its own part."""
 

@@ -181,5 +181,5 @@ def test_parts_of_living_processes_stay_and_of_dead_ones_go(tmp_path: Path) -> N
     for part in (mine, dead, elsewhere, forgotten):
         part.touch()
     os.utime(forgotten, (time.time() - 7200, time.time() - 7200))
-    assert process.sweep_parts(tmp_path) == 2
+    process.sweep_parts(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted([mine, elsewhere])

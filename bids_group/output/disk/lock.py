@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_group.errors import LockedError, OutputError, RunError
-from bids_group.json_files import peek_json
+from bids_group.json_files import generated_by, peek_json
 from bids_group.output.disk import process
 from bids_group.words import os_failure
 
@@ -43,13 +43,24 @@ def claim_output(output_dir: Path, bids_dir: Path, *, level: str) -> Iterator[No
         OUTPUT_DIR was removed or moved meanwhile: what was written is not, or not all, where it should be.
     """
     check_place(output_dir, bids_dir)
-    _check_writable(output_dir)
-    if level != "group":
-        with _watch(output_dir):
-            yield
-        return
-    with _hold(output_dir / _RUN_LOCK, stale_s=_RUN_STALE_S, wait_s=0.0), _watch(output_dir):
-        process.sweep_parts(output_dir)
+    probe = process.part_of(output_dir / "probe")
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"OUTPUT_DIR cannot be written: {output_dir}.",
+            found=error.strerror,
+            expected="a folder that you may write to",
+            fix="Give another OUTPUT_DIR, or change its permissions.",
+        ) from error
+    with contextlib.ExitStack() as held:
+        if level == "group":
+            held.enter_context(_hold(output_dir / _RUN_LOCK, stale_s=_RUN_STALE_S, wait_s=0.0))
+        held.enter_context(_watch(output_dir))
+        if level == "group":
+            process.sweep_parts(output_dir)
         yield
 
 
@@ -68,18 +79,15 @@ def _watch(output_dir: Path) -> Iterator[None]:
 
 
 def _check_still_there(output_dir: Path, folder: int) -> None:
-    try:
-        is_there = os.path.samestat(output_dir.stat(), os.fstat(folder))
-    except OSError:
-        is_there = False
-    if not is_there:
-        raise RunError(
-            f"OUTPUT_DIR was removed or moved while the run wrote into it: {output_dir}.",
-            found="another folder of this name, made anew"
-            if output_dir.is_dir()
-            else "no folder of this name",
-            fix="Remove what is there now, and run the same command again.",
-        )
+    with contextlib.suppress(OSError):
+        if os.path.samestat(output_dir.stat(), os.fstat(folder)):
+            return
+    is_new = output_dir.is_dir()
+    raise RunError(
+        f"OUTPUT_DIR was removed or moved while the run wrote into it: {output_dir}.",
+        found="another folder of this name, made anew" if is_new else "no folder of this name",
+        fix="Remove what is there now, and run the same command again.",
+    )
 
 
 @contextlib.contextmanager
@@ -93,52 +101,23 @@ def take_turn(output_dir: Path, wait_s: float = 120.0) -> Iterator[None]:
 def check_place(output_dir: Path, bids_dir: Path) -> None:
     """Refuse an OUTPUT_DIR that is BIDS_DIR, holds it, or lies among its data, or holds its derivatives."""
     output, bids = output_dir.resolve(), bids_dir.resolve()
-    advice = f"Use {bids_dir / 'derivatives' / 'bids_group'}."
+    what, own = "", "a folder of its own, so that the input stays as it is"
     if output.exists() and not output.is_dir():
-        raise OutputError(
-            f"OUTPUT_DIR is a file: {output_dir}.", expected="a folder, or a new name", fix=advice
-        )
-    if output == bids or output in bids.parents:
-        what = "is BIDS_DIR" if output == bids else "holds BIDS_DIR"
-        raise OutputError(
-            f"OUTPUT_DIR {what}: {output_dir}.",
-            expected="a folder of its own, so that the input stays as it is",
-            fix=advice,
-        )
-    if bids in output.parents and output.relative_to(bids).parts[0].startswith("sub-"):
-        raise OutputError(
-            f"OUTPUT_DIR lies among the raw data of a participant: {output_dir}.",
-            expected="a folder outside BIDS_DIR, or in its derivatives/",
-            fix=advice,
-        )
-    if output == bids / "derivatives" and not _is_dataset_of_others(output):
-        raise OutputError(
-            f"OUTPUT_DIR is the folder of all derivatives: {output_dir}.",
-            expected="a folder of its own in it",
-            fix=advice,
-        )
-
-
-def _is_dataset_of_others(folder: Path) -> bool:
-    """Whether another program says that it made the dataset in this folder."""
-    made_by = (peek_json(folder / "dataset_description.json") or {}).get("GeneratedBy")
-    entries = made_by if isinstance(made_by, list) else []
-    return any(isinstance(one, dict) and one.get("Name") != "bids_group" for one in entries)
-
-
-def _check_writable(output_dir: Path) -> None:
-    probe = process.part_of(output_dir / "probe")
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(
-            f"OUTPUT_DIR cannot be written: {output_dir}.",
-            found=error.strerror,
-            expected="a folder that you may write to",
-            fix="Give another OUTPUT_DIR, or change its permissions.",
-        ) from error
+        what, own = "is a file", "a folder, or a new name"
+    elif output == bids:
+        what = "is BIDS_DIR"
+    elif output in bids.parents:
+        what = "holds BIDS_DIR"
+    elif bids in output.parents and output.relative_to(bids).parts[0].startswith("sub-"):
+        what = "lies among the raw data of a participant"
+        own = "a folder outside BIDS_DIR, or in its derivatives/"
+    elif output == bids / "derivatives":
+        made_by = generated_by(peek_json(output / "dataset_description.json") or {})
+        if not any(one.get("Name") != "bids_group" for one in made_by):  # no dataset of another program
+            what, own = "is the folder of all derivatives", "a folder of its own in it"
+    if what:
+        advice = f"Use {bids_dir / 'derivatives' / 'bids_group'}."
+        raise OutputError(f"OUTPUT_DIR {what}: {output_dir}.", expected=own, fix=advice)
 
 
 @contextlib.contextmanager
@@ -152,7 +131,13 @@ def _hold(lock: Path, *, stale_s: float, wait_s: float) -> Iterator[None]:
             raise _refusal(lock)
         time.sleep(0.02)
     stop = threading.Event()
-    threading.Thread(target=_beat, args=(lock, stop), daemon=True).start()
+
+    def beat() -> None:
+        while not stop.wait(_BEAT_S):
+            with contextlib.suppress(OSError):
+                os.utime(lock)
+
+    threading.Thread(target=beat, daemon=True).start()
     try:
         yield
     finally:
@@ -162,10 +147,14 @@ def _hold(lock: Path, *, stale_s: float, wait_s: float) -> Iterator[None]:
 
 
 def _introduce_myself() -> dict[str, Any]:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        user = str(os.getuid())
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "user": _user(),
+        "user": user,
         "since": datetime.now(tz=UTC).isoformat(timespec="seconds"),
         "place": process.place(),
         "started": process.started(os.getpid()),
@@ -173,15 +162,7 @@ def _introduce_myself() -> dict[str, Any]:
     }
 
 
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        return str(os.getuid())
-
-
 def _try_create(lock: Path, content: str) -> bool:
-    """Put a whole file in place only if there is none: a link is exclusive on network file systems, too."""
     draft = process.part_of(lock)
     try:
         draft.write_text(content)
@@ -193,21 +174,17 @@ def _try_create(lock: Path, content: str) -> bool:
 
 
 def _link(draft: Path, lock: Path, content: str) -> bool:
+    """Put a whole file in place only if there is none: a link is exclusive on network file systems, too."""
     try:
         lock.hardlink_to(draft)
     except FileExistsError:
         return False
     except OSError:  # a file system without hard links
-        return _create_exclusively(lock, content)
-    return True
-
-
-def _create_exclusively(lock: Path, content: str) -> bool:
-    try:
-        with lock.open("x") as stream:
-            stream.write(content)
-    except FileExistsError:
-        return False
+        try:
+            with lock.open("x") as stream:
+                stream.write(content)
+        except FileExistsError:
+            return False
     return True
 
 
@@ -219,11 +196,10 @@ def _content(lock: Path) -> str:
 
 
 def _holder(content: str) -> dict[str, Any]:
-    try:
-        holder = json.loads(content)
-    except ValueError:
-        return {}
-    return holder if isinstance(holder, dict) else {}
+    with contextlib.suppress(ValueError):
+        if isinstance(holder := json.loads(content), dict):
+            return holder
+    return {}
 
 
 def _remove_stale(lock: Path, stale_s: float) -> bool:
@@ -243,36 +219,26 @@ def _remove_stale(lock: Path, stale_s: float) -> bool:
 
 
 def _is_stale(lock: Path, content: str, stale_s: float) -> bool:
+    """Whether the holder is dead, or shows no sign of life by the clock of the file system."""
     holder = _holder(content)
     if holder.get("place") == process.place():
         return not process.is_alive(int(holder["pid"]), str(holder["started"]))
-    return _silent_s(lock) > stale_s
-
-
-def _silent_s(lock: Path) -> float:
-    """Count seconds since the holder's last sign of life, by the clock of the file system: others differ."""
     probe = process.part_of(lock)
     try:
         probe.write_text("")
-        return probe.stat().st_mtime - lock.stat().st_mtime
+        return probe.stat().st_mtime - lock.stat().st_mtime > stale_s
     except OSError:
-        return 0.0
+        return False
     finally:
         probe.unlink(missing_ok=True)
 
 
-def _beat(lock: Path, stop: threading.Event) -> None:
-    while not stop.wait(_BEAT_S):
-        with contextlib.suppress(OSError):
-            os.utime(lock)
-
-
 def _refusal(lock: Path) -> LockedError:
     holder = _holder(_content(lock))
-    who = f"process {holder.get('pid', '?')} of {holder.get('user', '?')} on {holder.get('host', '?')}"
+    pid, user, host, since = (holder.get(key, "?") for key in ("pid", "user", "host", "since"))
     return LockedError(
         f"Another run holds OUTPUT_DIR: {lock.parent}.",
-        found=f"{who}, since {holder.get('since', '?')}",
+        found=f"process {pid} of {user} on {host}, since {since}",
         expected="one writer at a time",
         fix=f"Wait for it, or give another OUTPUT_DIR. If that run is gone, remove {lock}.",
     )

@@ -6,13 +6,14 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any
 
 from bids_group.config.differences import Difference, find_differences
 from bids_group.errors import OutputError, RunError
-from bids_group.json_files import read_json
+from bids_group.json_files import generated_by, read_json
 from bids_group.output.disk.lock import take_turn
 from bids_group.output.disk.writing import json_text, plain, write_if_changed
+from bids_group.records.sidecars import OutputList
 from bids_group.words import and_more
 
 _IDENTITY = Path("code/analysis.json")
@@ -46,22 +47,19 @@ def check_names(output_dir: Path, names: Iterable[Path], *, has_results: bool) -
         A file of such a name is not in ``code/outputs.json``, or a folder of ours is a link or no folder.
     """
     wanted = {*names, _MANIFEST, *([_IDENTITY] if has_results else [])}
-    folders = {folder for path in wanted for folder in path.parents if folder.parts} | {Path("logs")}
+    folders = {folder for path in wanted for folder in _folders_above(path)} | {Path("logs")}
     for folder in sorted(folders | ({Path("group")} if has_results else set())):
         path = output_dir / folder
         if path.is_symlink() or (os.path.lexists(path) and not path.is_dir()):
-            _refuse_foreign(path, "a link" if path.is_symlink() else "no folder")
+            raise _foreign(path, "a link" if path.is_symlink() else "no folder")
     there = [name for name in sorted(wanted) if os.path.lexists(output_dir / name)]
     there += _list_results(output_dir) if has_results else []
     own = set(own_files(output_dir))  # after looking: a job beside this one lists a name, then writes it
     own |= {_IDENTITY, _MANIFEST} if (output_dir / _MANIFEST).is_file() else set()
     for name in there:
-        if name not in own or _is_folder(output_dir / name):
-            _refuse_foreign(output_dir / name, f"a file that is not in {_MANIFEST}")
-
-
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
+        path = output_dir / name
+        if name not in own or (path.is_dir() and not path.is_symlink()):
+            raise _foreign(path, f"a file that is not in {_MANIFEST}")
 
 
 def _list_results(output_dir: Path) -> Iterator[Path]:
@@ -79,8 +77,8 @@ def _list_results(output_dir: Path) -> Iterator[Path]:
                 yield Path(folder, name).relative_to(output_dir)
 
 
-def _refuse_foreign(path: Path, what: str) -> NoReturn:
-    raise OutputError(
+def _foreign(path: Path, what: str) -> OutputError:
+    return OutputError(
         f"OUTPUT_DIR holds what this program did not write, where it would write: {path}.",
         found=what,
         expected="none of our file names taken, and nothing of others below group/",
@@ -100,62 +98,24 @@ def check_same_analysis(output_dir: Path, identity: Mapping[str, Any], *, is_ove
     OutputError
         Another analysis wrote here; names the settings that differ.
     """
-    wanted = plain(identity)
     with take_turn(output_dir):
-        differences, own = _compare(output_dir, wanted)
-        results = [path for path in own if path.parts[0] == "group"]
-        if differences and results and not is_overwrite:
-            raise _other_analysis(output_dir, differences)
+        other = find_other_analysis(output_dir, identity)
+        if other is not None and not is_overwrite:
+            raise other
+        own = [path for path in own_files(output_dir) if os.path.lexists(output_dir / path)]
+        is_same = not _differences(output_dir, identity)
         _store(output_dir, (), own)
-        write_if_changed(output_dir / _IDENTITY, json_text(wanted))
-    if differences:
-        _remove(output_dir, results)
+        write_if_changed(output_dir / _IDENTITY, json_text(identity))
+    if not is_same:
+        _remove(output_dir, [path for path in own if path.parts[0] == "group"])
 
 
 def find_other_analysis(output_dir: Path, identity: Mapping[str, Any]) -> OutputError | None:
     """Say what `check_same_analysis` would refuse, and touch nothing."""
-    differences, own = _compare(output_dir, plain(identity))
-    has_results = any(path.parts[0] == "group" for path in own)
-    return _other_analysis(output_dir, differences) if differences and has_results else None
-
-
-def _compare(output_dir: Path, wanted: Mapping[str, Any]) -> tuple[Sequence[Difference], list[Path]]:
-    """Find what differs from the analysis that stands there, and which files of ours are there."""
-    own = [path for path in own_files(output_dir) if os.path.lexists(output_dir / path)]
-    return find_differences(_read_own(output_dir / _IDENTITY), wanted), own
-
-
-def record_outputs(output_dir: Path, paths: Iterable[Path]) -> None:
-    """Note files (relative to OUTPUT_DIR) as this run's own, before they are written."""
-    with take_turn(output_dir):
-        lists = _read_lists(output_dir)
-        _store(output_dir, {*lists["Files"], *paths}, lists["Earlier"])
-
-
-def finish_outputs(output_dir: Path) -> tuple[Path, ...]:
-    """Remove what an earlier run of this analysis wrote and this one did not; say what that was.
-
-    Raises
-    ------
-    RunError
-        Somebody removed what this run wrote.
-    """
-    with take_turn(output_dir):
-        lists = _read_lists(output_dir)
-        lost = [path for path in (_IDENTITY, *lists["Files"]) if not os.path.lexists(output_dir / path)]
-        if lost:
-            raise RunError(
-                f"Files of this run were removed while it went on: {output_dir / lost[0]}.",
-                found=f"{len(lost)} missing",
-                fix="Run the same command again.",
-            )
-        stale = tuple(path for path in lists["Earlier"] if path not in lists["Files"])
-        _remove(output_dir, stale)
-        _store(output_dir, lists["Files"], ())
-    return stale
-
-
-def _other_analysis(output_dir: Path, differences: Sequence[Difference]) -> OutputError:
+    differences = _differences(output_dir, identity)
+    results = (path for path in own_files(output_dir) if path.parts[0] == "group")
+    if not differences or not any(os.path.lexists(output_dir / path) for path in results):
+        return None
     told = differences[:_MOST]
     names = " and ".join(dict.fromkeys(one.name for one in told)) + and_more(len(differences) - _MOST)
     return OutputError(
@@ -166,53 +126,74 @@ def _other_analysis(output_dir: Path, differences: Sequence[Difference]) -> Outp
     )
 
 
+def _differences(output_dir: Path, identity: Mapping[str, Any]) -> Sequence[Difference]:
+    return find_differences(_read_own(output_dir / _IDENTITY), plain(identity))
+
+
+def record_outputs(output_dir: Path, paths: Iterable[Path]) -> None:
+    """Note files (relative to OUTPUT_DIR) as this run's own, before they are written."""
+    with take_turn(output_dir):
+        files, earlier = _read_lists(output_dir)
+        _store(output_dir, {*files, *paths}, earlier)
+
+
+def finish_outputs(output_dir: Path) -> None:
+    """Remove what an earlier run of this analysis wrote and this one did not.
+
+    Raises
+    ------
+    RunError
+        Somebody removed what this run wrote.
+    """
+    with take_turn(output_dir):
+        files, earlier = _read_lists(output_dir)
+        lost = [path for path in (_IDENTITY, *files) if not os.path.lexists(output_dir / path)]
+        if lost:
+            raise RunError(
+                f"Files of this run were removed while it went on: {output_dir / lost[0]}.",
+                found=f"{len(lost)} missing",
+                fix="Run the same command again.",
+            )
+        _remove(output_dir, (path for path in earlier if path not in files))
+        _store(output_dir, files, ())
+
+
 def _read_own(path: Path) -> dict[str, Any]:
     """Read a JSON file of ours, which nobody else should have changed; empty where there is none."""
     fix = "Restore it, or give another OUTPUT_DIR."
     return read_json(path, wrong=OutputError, fix=fix, is_optional=True)
 
 
-def _read_lists(output_dir: Path) -> dict[Literal["Files", "Earlier"], list[Path]]:
-    """Read the lists of own files; what release 0.1 wrote without listing it is added."""
+def _read_lists(output_dir: Path) -> tuple[list[Path], list[Path]]:
+    """Read the lists of own files (of this run, of earlier ones).
+
+    Release 0.1 wrote some without listing them, and its ``participant`` jobs left no list at all.
+    """
     path = output_dir / _MANIFEST
-    content = {} if path.is_dir() else _read_own(path)
-    if os.path.lexists(path) and content.get("Description") != _ABOUT:
-        _refuse_foreign(path, "a file of another program")
-    lists: dict[Literal["Files", "Earlier"], list[Path]] = {"Files": [], "Earlier": []}
-    for when, listed in lists.items():
-        listed += [
-            path
-            for path in map(Path, content.get(when, []))
-            if not path.is_absolute() and ".." not in path.parts
-        ]
-    if "Format" not in content and (content or _is_of_0_1(output_dir)):
-        unlisted = (*TABLES, COMMAND, *CITATIONS, REPORT)
-        lists["Files"] += [path for path in unlisted if os.path.lexists(output_dir / path)]
-    return lists
-
-
-def _is_of_0_1(output_dir: Path) -> bool:
-    """Whether ``participant`` jobs of release 0.1 wrote here, which left no list: today it comes first."""
-    generators = _read_own(output_dir / "dataset_description.json").get("GeneratedBy")
-    entries = generators if isinstance(generators, list) else []
-    return any(isinstance(entry, dict) and entry.get("Name") == "bids_group" for entry in entries)
+    content = OutputList.read({} if path.is_dir() else _read_own(path))
+    if os.path.lexists(path) and content.description != _ABOUT:
+        raise _foreign(path, "a file of another program")
+    files, earlier = (
+        [path for path in map(Path, listed or []) if not path.is_absolute() and ".." not in path.parts]
+        for listed in (content.files, content.earlier)
+    )
+    if content.format is None:
+        made_by = generated_by(_read_own(output_dir / "dataset_description.json"))
+        if content.description or any(one.get("Name") == "bids_group" for one in made_by):
+            unlisted = (*TABLES, COMMAND, *CITATIONS, REPORT)
+            files += [path for path in unlisted if os.path.lexists(output_dir / path)]
+    return files, earlier
 
 
 def own_files(output_dir: Path) -> list[Path]:
     """List the files of this run and of earlier ones, relative to OUTPUT_DIR; pooled maps are not listed."""
-    return sorted({path for listed in _read_lists(output_dir).values() for path in listed})
+    return sorted({path for listed in _read_lists(output_dir) for path in listed})
 
 
 def _store(output_dir: Path, files: Iterable[Path], earlier: Iterable[Path]) -> None:
-    """Keep two lists: files of the run that writes (or wrote last), and of those before, until it is done."""
-    lists = {"Files": _names(files), "Earlier": _names(earlier)}
-    filled = {when: names for when, names in lists.items() if names}
-    content = {"Description": _ABOUT, "Format": _FORMAT, **filled}
+    lists = [sorted({path.as_posix() for path in paths}) or None for paths in (files, earlier)]
+    content = OutputList(description=_ABOUT, format=_FORMAT, files=lists[0], earlier=lists[1])
     write_if_changed(output_dir / _MANIFEST, json_text(content))
-
-
-def _names(paths: Iterable[Path]) -> list[str]:
-    return sorted({path.as_posix() for path in paths})
 
 
 def _remove(output_dir: Path, paths: Iterable[Path]) -> None:
@@ -226,5 +207,5 @@ def _remove(output_dir: Path, paths: Iterable[Path]) -> None:
                 (output_dir / folder).rmdir()
 
 
-def _folders_above(path: Path) -> Iterator[Path]:
-    return (folder for folder in path.parents if folder.parts)
+def _folders_above(path: Path) -> list[Path]:
+    return [folder for folder in path.parents if folder.parts]

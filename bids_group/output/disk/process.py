@@ -8,6 +8,7 @@ import re
 import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 _PART = re.compile(r"^\.part-(?P<place>[0-9a-f]+)-(?P<pid>\d+)-\d+$")
@@ -16,7 +17,10 @@ _PART_AGE_S = 3600.0
 
 def place() -> str:
     """Name the set of processes that this one can see: host, boot, and process namespace (of a container)."""
-    facts = (socket.gethostname(), _read("/proc/sys/kernel/random/boot_id"), _link("/proc/self/ns/pid"))
+    namespace = ""
+    with suppress(OSError):
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    facts = (socket.gethostname(), _read("/proc/sys/kernel/random/boot_id"), namespace)
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
 
 
@@ -47,32 +51,17 @@ def _read(path: str) -> str:
         return ""
 
 
-def _link(path: str) -> str:
-    try:
-        return str(Path(path).readlink())
-    except OSError:
-        return ""
-
-
 def part_of(path: Path) -> Path:
     """Name the neighbour into which this thread writes a file before it is moved into place."""
     return path.with_name(f".part-{place()}-{os.getpid()}-{threading.get_ident()}")
 
 
-def sweep_parts(folder: Path) -> int:
-    """Remove parts left by killed processes (dead ones of this place, or an hour old); say how many."""
-    left = [Path(root, name) for root, _, names in os.walk(folder) for name in names if _PART.match(name)]
-    abandoned = [part for part in left if _is_abandoned(part)]
-    for part in abandoned:
-        part.unlink(missing_ok=True)
-    return len(abandoned)
-
-
-def _is_abandoned(part: Path) -> bool:
-    match = _PART.match(part.name)
-    if match is not None and match["place"] == place():
-        return not is_alive(int(match["pid"]))
-    try:
-        return time.time() - part.stat().st_mtime > _PART_AGE_S
-    except FileNotFoundError:
-        return False
+def sweep_parts(folder: Path) -> None:
+    """Remove parts left by killed processes: dead ones of this place, or an hour old."""
+    for root, _, names in os.walk(folder):
+        for match in filter(None, map(_PART.match, names)):
+            part = Path(root, match.string)
+            with suppress(FileNotFoundError):
+                is_here, age_s = match["place"] == place(), time.time() - part.stat().st_mtime
+                if not is_alive(int(match["pid"])) if is_here else age_s > _PART_AGE_S:
+                    part.unlink()

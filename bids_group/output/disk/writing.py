@@ -67,44 +67,30 @@ def write_json(path: Path, content: Mapping[str, Any] | JsonRecord) -> None:
 
 def plain(value: Any) -> Any:
     """Turn records, numpy, pandas, paths and containers of them into what JSON knows."""
-    if isinstance(value, JsonRecord):
-        value = value.to_json()
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item) for item in (sorted(value) if isinstance(value, (set, frozenset)) else value)]
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    return _plain_scalar(value)
-
-
-def _plain_scalar(value: Any) -> Any:
-    if isinstance(value, np.bool_):
-        return bool(value)
-    if isinstance(value, np.integer):
-        return int(value)
     if isinstance(value, np.float32):
         value = float(str(value))  # 0.1, not 0.10000000149011612
-    if isinstance(value, (float, np.floating)):
-        return float(value) if np.isfinite(value) else None
-    if value is pd.NA or value is pd.NaT:
-        return None
-    return str(value)
+    if isinstance(value, JsonRecord):
+        value = value.to_json()
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in (sorted(value) if isinstance(value, (set, frozenset)) else value)]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, int)):
+        return value
+    return None if value is pd.NA or value is pd.NaT else str(value)
 
 
 def table_text(table: pd.DataFrame) -> str:
     """Spell a table as BIDS TSV: tabs, ``n/a`` for what is missing, shortest exact numbers, no index."""
     lines = ["\t".join(_cell(name) for name in table.columns)]
-    columns = [_column(table[name]) for name in table]
-    lines.extend("\t".join(map(_cell, row)) for row in zip(*columns, strict=True))
+    columns = [table[name] for name in table]  # float32 as such: pandas would widen it
+    values = [one.to_numpy() if one.dtype == np.float32 else one.tolist() for one in columns]
+    lines.extend("\t".join(map(_cell, row)) for row in zip(*values, strict=True))
     return "\n".join(lines) + "\n"
-
-
-def _column(values: pd.Series[Any]) -> list[Any]:
-    """List values in their own precision: pandas would widen float32."""
-    return list(values.to_numpy()) if values.dtype == np.float32 else values.tolist()
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -113,15 +99,10 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 
 def _cell(value: Any) -> str:
+    if pd.isna(value):
+        return "n/a"
     if isinstance(value, (bool, np.bool_)):
         return "true" if value else "false"
-    if (
-        value is None
-        or value is pd.NA
-        or value is pd.NaT
-        or (isinstance(value, (float, np.floating)) and np.isnan(value))
-    ):
-        return "n/a"
     if isinstance(value, (float, np.floating)):
         return str(value + 0.0).removesuffix(".0")  # + 0.0: no minus before zero
     return " ".join(str(value).split("\t")).replace("\r", " ").replace("\n", " ") or "n/a"

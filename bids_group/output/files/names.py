@@ -14,26 +14,24 @@ def pooled_path(output_dir: Path, observation: Observation, stat: str, extension
     """Name a pooled map: ``sub-01/func/sub-01_task-T_space-S_contrast-C_stat-effect_statmap.nii.gz``.
 
     Entities that the maps below the observation do not agree on (``run``, mostly) or do not carry are left
-    out.
+    out. The folder below the person is that of the input where maps are no contrasts.
     """
-    folder = output_dir / f"sub-{observation.subject}"
-    if observation.session is not None:
-        folder /= f"ses-{observation.session}"
+    maps, session = observation.maps, observation.session
+    folder = maps[0].effect.parent.name if maps and maps[0].suffix != "statmap" else "func"
     entities = {
         "sub": observation.subject,
-        "ses": observation.session,
-        **shared_entities(observation.maps),
+        "ses": session,
+        **shared_entities(maps),
         "contrast": first_level_label(observation.contrast),
         "stat": stat,
     }
-    return folder / _datatype(observation.maps) / f"{_spell(entities)}_statmap{extension}"
-
-
-def _datatype(maps: Sequence[FirstLevelMap]) -> str:
-    """Name the folder below the person: that of the input where maps are no contrasts."""
-    is_contrast = not maps or maps[0].suffix == "statmap"
-    folder = "func" if is_contrast else maps[0].effect.parent.name
-    return folder if folder in ("func", "anat", "dwi", "perf", "pet") else "anat"
+    return Path(
+        output_dir,
+        f"sub-{observation.subject}",
+        "" if session is None else f"ses-{session}",
+        folder if folder in ("func", "anat", "dwi", "perf", "pet") else "anat",
+        f"{_spell(entities)}_statmap{extension}",
+    )
 
 
 def shared_entities(maps: Iterable[FirstLevelMap]) -> dict[str, str | None]:
@@ -50,12 +48,8 @@ def analysis_stem(output_dir: Path, analysis: GroupAnalysis, contrast_part: str 
     node = "" if analysis.node is None else f"node-{_need_label(analysis.node, 'node')}"
     session = _agreed({observation.session for observation in analysis.observations})
     label = contrast_label(analysis, contrast_part)
-    return (
-        output_dir
-        / "group"
-        / node
-        / _spell({"ses": session, **shared_entities(analysis.maps), "contrast": label})
-    )
+    entities = {"ses": session, **shared_entities(analysis.maps), "contrast": label}
+    return Path(output_dir, "group", node, _spell(entities))
 
 
 def contrast_label(analysis: GroupAnalysis, contrast_part: str) -> str:
@@ -73,14 +67,23 @@ def first_level_label(contrast: str) -> str:
 
 
 def check_output_names(planned: Sequence[tuple[GroupAnalysis, Design]]) -> None:
-    """Refuse group contrasts whose files would have the same names (compared without case, as some disks do).
+    """Refuse results whose files would have the same names (compared without case, as some disks do).
 
     Raises
     ------
     UsageError
-        Two names collide, or a name has no letter or digit.
+        Names of group contrasts, or two ways of pooling one person, collide; a name has no letter or digit.
     """
-    _check_pooled_names([row for analysis, _ in planned for row in analysis.observations])
+    pooled: dict[str, Observation] = {}
+    for one in (row for analysis, _ in planned for row in analysis.observations):
+        name = pooled_path(Path(), one, "effect").name
+        if pooled.setdefault(name.casefold(), one) != one:
+            raise UsageError(
+                f"Two models pool the maps of {one.label} differently under the same file name.",
+                found=f"{name} for contrast '{one.contrast}'",
+                expected="one way of pooling for each participant and first-level contrast",
+                fix="Give each model an OUTPUT_DIR, or rename a contrast made below the group.",
+            )
     owners: dict[str, str] = {}
     for analysis, design in planned:
         names = [contrast.name for contrast in design.contrasts]
@@ -97,20 +100,6 @@ def check_output_names(planned: Sequence[tuple[GroupAnalysis, Design]]) -> None:
                     expected="names that differ in their letters and digits, not in case or signs alone",
                     fix="Rename one of them.",
                 )
-
-
-def _check_pooled_names(observations: Sequence[Observation]) -> None:
-    """Refuse two ways of pooling one person that would be written to one file."""
-    owners: dict[str, Observation] = {}
-    for one in observations:
-        name = pooled_path(Path(), one, "effect").name
-        if owners.setdefault(name.casefold(), one) != one:
-            raise UsageError(
-                f"Two models pool the maps of {one.label} differently under the same file name.",
-                found=f"{name} for contrast '{one.contrast}'",
-                expected="one way of pooling for each participant and first-level contrast",
-                fix="Give each model an OUTPUT_DIR, or rename a contrast made below the group.",
-            )
 
 
 def _spell(entities: Mapping[str, str | None]) -> str:
