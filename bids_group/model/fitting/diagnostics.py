@@ -12,7 +12,7 @@ from scipy import stats
 
 from bids_group.config.corrections import UNCORRECTED
 from bids_group.records import Contrast, ContrastResult, Design, GroupData, Significance
-from bids_group.row_space import TOLERANCE
+from bids_group.row_space import RowSpace
 
 OUTLIER_SD = 3.5
 """Robust standard deviations (median, MAD) beyond which a row is marked; Iglewicz & Hoaglin 1993."""
@@ -21,121 +21,6 @@ MAX_PEAKS = 12
 _BLOCK = 1 << 15
 
 Float64 = npt.NDArray[np.float64]
-
-
-def tabulate_quality(
-    data: GroupData, n_lost_only: Mapping[str, int], groups: pd.Series | None = None
-) -> pd.DataFrame:
-    """Describe each row's map beside the others.
-
-    Parameters
-    ----------
-    data
-        Stack of shape ``(n_obs, n_elements)``; elements that some row lacks are left out of the
-        spatial measures.
-    n_lost_only
-        By row: elements that only this row keeps out of the analysis.
-    groups
-        Rows of which each group has a spread of its own (named in ``attrs["compared_within"]``): a row stands
-        out among its own group, and no group as a whole.
-
-    Returns
-    -------
-    DataFrame
-        Index = labels; ``n_elements_lost_only_by_this_row``, ``mean_effect``, ``sd_effect`` (over elements),
-        ``correlation_loo`` (with the mean of the other rows), ``mahalanobis`` (of these three together; NaN
-        below six rows), ``leverage`` of the row in the design, ``is_outlier`` and ``outlier_reasons``
-        (`OUTLIER_SD` on any of them, or Mahalanobis beyond the 99.9 % point of χ²₃). Marked, never removed.
-    """
-    table = _spatial_measures(data)
-    table.insert(0, "n_elements_observed", _count_observed(data))
-    table.insert(1, "n_elements_lost_only_by_this_row", [n_lost_only.get(str(row), 0) for row in table.index])
-    measures = table if groups is None else _beside_own_group(table, groups.reindex(table.index))
-    table["mahalanobis"] = _mahalanobis(measures)
-    table["leverage"] = [data.design.details.get("leverage", {}).get(row, np.nan) for row in table.index]
-    table["outlier_reasons"] = _outlier_reasons(measures, table["mahalanobis"])
-    table.insert(len(table.columns) - 1, "is_outlier", table["outlier_reasons"] != "")
-    if groups is not None:
-        table.attrs["compared_within"] = str(groups.name)
-    return table
-
-
-def _beside_own_group(table: pd.DataFrame, groups: pd.Series) -> pd.DataFrame:
-    """Centre the measures at the medians of each group, in units in which groups scatter alike."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        typical = table["sd_effect"].groupby(groups.to_numpy()).transform("median")
-        alike = pd.DataFrame(
-            {
-                "mean_effect": table["mean_effect"] / typical,
-                "sd_effect": np.log(table["sd_effect"]),
-                "correlation_loo": np.arctanh(np.clip(table["correlation_loo"], -1 + 1e-12, 1 - 1e-12)),
-            }
-        )
-    centred = alike - alike.groupby(groups.to_numpy()).transform("median")
-    return centred.replace([np.inf, -np.inf], np.nan)
-
-
-def _outlier_reasons(table: pd.DataFrame, distances: pd.Series) -> list[str]:
-    marks = {
-        "mean effect far from the others": np.abs(_robust_z(table["mean_effect"])) > OUTLIER_SD,
-        "spread over elements far from the others": np.abs(_robust_z(table["sd_effect"])) > OUTLIER_SD,
-        "pattern unlike the mean of the others": _robust_z(table["correlation_loo"]) < -OUTLIER_SD,
-        "unusual in all three together": distances.to_numpy() ** 2 > stats.chi2.ppf(0.999, 3),
-    }
-    return ["; ".join(reason for reason, is_so in marks.items() if is_so[row]) for row in range(len(table))]
-
-
-def _count_observed(data: GroupData) -> list[int]:
-    return [int(np.isfinite(row).sum()) for row in data.stack.data]
-
-
-def _spatial_measures(data: GroupData) -> pd.DataFrame:
-    """Means, SDs and leave-one-out correlations from sums and inner products, block by block."""
-    n_obs, n_elements = data.stack.data.shape
-    sums, squares, with_total = np.zeros(n_obs), np.zeros(n_obs), np.zeros(n_obs)
-    total_sum = total_square = 0.0
-    n_used = 0
-    for start in range(0, n_elements, _BLOCK):
-        block = data.stack.data[:, start : start + _BLOCK].astype(np.float64)
-        block = block[:, np.isfinite(block).all(axis=0)]
-        total = block.sum(axis=0)
-        sums += block.sum(axis=1)
-        squares += np.einsum("ij,ij->i", block, block)
-        with_total += block @ total
-        total_sum, total_square, n_used = (
-            total_sum + total.sum(),
-            total_square + total @ total,
-            n_used + total.size,
-        )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = sums / n_used
-        deviation = squares / n_used - mean**2
-        others_mean = (total_sum - sums) / n_used
-        others_deviation = (total_square - 2 * with_total + squares) / n_used - others_mean**2
-        covariance = (with_total - squares) / n_used - mean * others_mean
-        correlation = covariance / np.sqrt(deviation * others_deviation) if n_used > 1 else mean * np.nan
-    columns = {"mean_effect": mean, "sd_effect": np.sqrt(deviation), "correlation_loo": correlation}
-    return pd.DataFrame(columns, index=pd.Index(data.stack.labels, name="label"))
-
-
-def _robust_z(values: pd.Series) -> Float64:
-    array = values.to_numpy(dtype=np.float64)
-    if np.isnan(array).all():
-        return np.zeros(array.size)
-    spread = stats.median_abs_deviation(array, scale="normal", nan_policy="omit")
-    if not spread > 0:
-        return np.zeros(array.size)
-    return np.asarray((array - np.nanmedian(array)) / spread, dtype=np.float64)
-
-
-def _mahalanobis(table: pd.DataFrame) -> Float64:
-    measures = table[["mean_effect", "sd_effect", "correlation_loo"]].to_numpy(dtype=np.float64)
-    if len(measures) < 6 or not np.isfinite(measures).all():
-        return np.full(len(measures), np.nan)
-    spread = measures.std(axis=0)
-    centred = (measures - measures.mean(axis=0)) / np.where(spread > 0, spread, 1)
-    precision = np.linalg.pinv(np.cov(centred, rowvar=False))
-    return np.asarray(np.sqrt(np.einsum("ij,jk,ik->i", centred, precision, centred)), dtype=np.float64)
 
 
 def describe_rows(
@@ -154,17 +39,120 @@ def describe_rows(
     n_lost_only = dict(zip(costs["observation"], costs["n_lost_by_this_row_alone"], strict=True))
     groups = data.variance_groups if data.has_group_variances else uneven
     quality = tabulate_quality(data, n_lost_only, groups)
-    peaks = [tabulate_peaks(data, one.contrast, [strongest(one, is_two_sided)]) for one in results]
+    peaks = [tabulate_peaks(data, one.contrast, [_strongest(one, is_two_sided)]) for one in results]
     influence = pd.concat(peaks).groupby("label")["cooks_distance"].max()
     quality["cooks_at_peak"] = influence.reindex(quality.index)
     return quality
 
 
-def strongest(result: ContrastResult, is_two_sided: bool) -> int:
+def _strongest(result: ContrastResult, is_two_sided: bool) -> int:
     """Find the element with the most evidence: of t, where the test is one-sided, the largest positive."""
     statistic = result.maps[result.contrast.test]
     is_signed = result.contrast.test == "t" and not is_two_sided
     return int(np.argmax(statistic if is_signed else np.abs(statistic)))
+
+
+# --------------------------------------------------------------------------------------------
+# Quality of maps
+
+
+def tabulate_quality(
+    data: GroupData, n_lost_only: Mapping[str, int], groups: pd.Series | None = None
+) -> pd.DataFrame:
+    """Describe each row's map beside the others, over the elements that every row has.
+
+    Parameters
+    ----------
+    n_lost_only
+        By row: elements that only this row keeps out of the analysis.
+    groups
+        Rows of which each group has a spread of its own (named in ``attrs["compared_within"]``): a row stands
+        out among its own group, and no group as a whole.
+
+    Returns
+    -------
+    DataFrame
+        Index = labels; ``n_elements_lost_only_by_this_row``, ``mean_effect``, ``sd_effect`` (over elements),
+        ``correlation_loo`` (with the mean of the other rows), ``mahalanobis`` (of these three together; NaN
+        below six rows), ``leverage`` of the row in the design, ``is_outlier`` and ``outlier_reasons``
+        (`OUTLIER_SD` on any of them, or Mahalanobis beyond the 99.9 % point of χ²₃). Marked, never removed.
+    """
+    table = measures = _spatial_measures(data)
+    if groups is not None:  # centred at the medians of each group, in units in which groups scatter alike
+        own = groups.reindex(table.index).to_numpy()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            alike = table.assign(
+                mean_effect=table["mean_effect"] / table["sd_effect"].groupby(own).transform("median"),
+                sd_effect=np.log(table["sd_effect"]),
+                correlation_loo=np.arctanh(np.clip(table["correlation_loo"], -1 + 1e-12, 1 - 1e-12)),
+            )
+        measures = alike - alike.groupby(own).transform("median")
+        measures = measures.replace([np.inf, -np.inf], np.nan)
+        table.attrs["compared_within"] = str(groups.name)
+    distances = _mahalanobis(measures.to_numpy(dtype=np.float64))
+    z = {name: _robust_z(measures[name].to_numpy(dtype=np.float64)) for name in measures}
+    marks = {
+        "mean effect far from the others": np.abs(z["mean_effect"]) > OUTLIER_SD,
+        "spread over elements far from the others": np.abs(z["sd_effect"]) > OUTLIER_SD,
+        "pattern unlike the mean of the others": z["correlation_loo"] < -OUTLIER_SD,
+        "unusual in all three together": distances**2 > stats.chi2.ppf(0.999, 3),
+    }
+    reasons = ["; ".join(why for why, is_so in marks.items() if is_so[row]) for row in range(len(table))]
+    table.insert(0, "n_elements_observed", [int(np.isfinite(row).sum()) for row in data.stack.data])
+    table.insert(1, "n_elements_lost_only_by_this_row", [n_lost_only.get(str(row), 0) for row in table.index])
+    leverage = data.design.details.get("leverage", {})
+    table["mahalanobis"], table["leverage"] = distances, [leverage.get(row, np.nan) for row in table.index]
+    table["is_outlier"], table["outlier_reasons"] = [reason != "" for reason in reasons], reasons
+    return table
+
+
+def _spatial_measures(data: GroupData) -> pd.DataFrame:
+    """Means, SDs and leave-one-out correlations from sums and inner products, block by block."""
+    n_obs, n_elements = data.stack.data.shape
+    sums, squares, with_total = np.zeros(n_obs), np.zeros(n_obs), np.zeros(n_obs)
+    total_sum = total_square = 0.0
+    n_used = 0
+    for start in range(0, n_elements, _BLOCK):
+        block = data.stack.data[:, start : start + _BLOCK].astype(np.float64)
+        block = block[:, np.isfinite(block).all(axis=0)]
+        total = block.sum(axis=0)
+        sums += block.sum(axis=1)
+        squares += np.einsum("ij,ij->i", block, block)
+        with_total += block @ total
+        total_sum, total_square = total_sum + total.sum(), total_square + total @ total
+        n_used += total.size
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = sums / n_used
+        deviation = squares / n_used - mean**2
+        others_mean = (total_sum - sums) / n_used
+        others_deviation = (total_square - 2 * with_total + squares) / n_used - others_mean**2
+        covariance = (with_total - squares) / n_used - mean * others_mean
+        correlation = covariance / np.sqrt(deviation * others_deviation) if n_used > 1 else mean * np.nan
+    columns = {"mean_effect": mean, "sd_effect": np.sqrt(deviation), "correlation_loo": correlation}
+    return pd.DataFrame(columns, index=pd.Index(data.stack.labels, name="label"))
+
+
+def _robust_z(values: Float64) -> Float64:
+    spread = 0.0
+    if not np.isnan(values).all():
+        spread = stats.median_abs_deviation(values, scale="normal", nan_policy="omit")
+    if not spread > 0:
+        return np.zeros(values.size)
+    return np.asarray((values - np.nanmedian(values)) / spread, dtype=np.float64)
+
+
+def _mahalanobis(measures: Float64) -> Float64:
+    """Distance of each row of ``(n_obs, 3)`` from the mean of all; NaN where there are too few."""
+    if len(measures) < 6 or not np.isfinite(measures).all():
+        return np.full(len(measures), np.nan)
+    spread = measures.std(axis=0)
+    centred = (measures - measures.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    precision = np.linalg.pinv(np.cov(centred, rowvar=False))
+    return np.asarray(np.sqrt(np.einsum("ij,jk,ik->i", centred, precision, centred)), dtype=np.float64)
+
+
+# --------------------------------------------------------------------------------------------
+# Raw points behind peaks
 
 
 def tabulate_main_peaks(
@@ -185,10 +173,9 @@ def tabulate_main_peaks(
             for cluster in one.clusters
             if cluster.peaks and one.is_significant[cluster.peaks[0].element]
         ]
-        elements = list(dict.fromkeys(found))[:MAX_PEAKS] or [strongest(result, is_two_sided)]
-        table = tabulate_peaks(data, result.contrast, elements)
-        table.insert(4, "is_significant", bool(found))
-        tables[name] = table
+        elements = list(dict.fromkeys(found))[:MAX_PEAKS] or [_strongest(result, is_two_sided)]
+        tables[name] = tabulate_peaks(data, result.contrast, elements)
+        tables[name].insert(4, "is_significant", bool(found))
     return tables
 
 
@@ -199,62 +186,44 @@ def tabulate_peaks(data: GroupData, contrast: Contrast, elements: Sequence[int])
     -------
     DataFrame
         One row per element and observation: ``peak`` (1 …), ``x``, ``y``, ``z`` (mm), ``label``, ``effect``
-        (the
-        number that went into the model), ``fitted``, ``partial_residual`` (effect without the centred
+        (the number that went into the model), ``fitted``, ``partial_residual`` (effect without the centred
         contribution of the terms that hold a variable the contrast does not ask about; Larsen & McCleary
-        1972),
-        ``cooks_distance`` (Cook 1977), ``statistic_without_row`` (t or F without this row, closed form; NaN
-        where there are too few rows, the row alone carries a regressor, or the rows observed do not determine
-        the contrast), and the design's raw variables.
+        1972), ``cooks_distance`` (Cook 1977), ``statistic_without_row`` (t or F without this row, closed
+        form; NaN where there are too few rows, the row alone carries a regressor, or the rows observed do not
+        determine the contrast), and the design's raw variables.
     """
-    nuisance = _nuisance_columns(data.design, contrast)
-    parts = [
-        _one_peak(data, contrast, nuisance, number, element)
-        for number, element in enumerate(elements, start=1)
-    ]
+    design, parts = data.design, []
+    nuisance = _nuisance_columns(design, contrast)
+    taken = ("peak", "x", "y", "z", "label", "effect", "fitted", "partial_residual")
+    variables = design.variables.rename(
+        columns={name: f"{name}_" for name in design.variables if name in taken}
+    )
+    for number, element in enumerate(elements, start=1):
+        values = data.stack.data[:, element].astype(np.float64)
+        here = np.isfinite(values)
+        precision = groups = None
+        if data.stack.variance is not None and not data.estimator.has_residual_variance:
+            precision = 1 / data.stack.variance[here, element].astype(np.float64)
+        if data.has_group_variances and data.variance_groups is not None:
+            groups = pd.factorize(data.variance_groups.reindex(design.matrix.index)[here])[0]
+        matrix = design.matrix.to_numpy(dtype=np.float64)[here]
+        influence = _influence(matrix, values[here], contrast.weights, precision, nuisance, groups)
+        x, y, z = data.elements.coordinates_mm(np.array([element]))[0]
+        place = {"peak": number, "x": x, "y": y, "z": z, "label": design.matrix.index[here]}
+        table = pd.DataFrame({**place, "effect": values[here], **influence})
+        parts.append(table.join(variables.loc[here].reset_index(drop=True)))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def _nuisance_columns(design: Design, contrast: Contrast) -> npt.NDArray[np.bool_]:
     """Columns of the terms with a variable that no term weighted by the contrast has."""
-    columns = list(design.matrix.columns)
+    columns, known = list(design.matrix.columns), set(design.variables.columns)
     weighted = {columns[k] for k in np.flatnonzero(np.abs(contrast.weights).max(axis=0) > 1e-12)}
-    used = {term: _variables_of(term, design) for term in design.terms}
+    words = {term: re.findall(r"`([^`]+)`|([A-Za-z_]\w*)", term) for term in design.terms}
+    used = {term: {name for pair in words[term] for name in pair} & known for term in design.terms}
     asked = set().union(*(used[term] for term, names in design.terms.items() if weighted & set(names)))
     outside = {name for term, names in design.terms.items() if used[term] - asked for name in names}
     return np.array([name in outside for name in columns], dtype=bool)
-
-
-def _variables_of(term: str, design: Design) -> set[str]:
-    words = set(re.findall(r"`([^`]+)`|([A-Za-z_]\w*)", term))
-    return {name for pair in words for name in pair if name in design.variables.columns}
-
-
-def _one_peak(
-    data: GroupData, contrast: Contrast, nuisance: npt.NDArray[np.bool_], number: int, element: int
-) -> pd.DataFrame:
-    values = data.stack.data[:, element].astype(np.float64)
-    is_here = np.isfinite(values)
-    matrix = data.design.matrix.to_numpy(dtype=np.float64)[is_here]
-    precision = None
-    if data.stack.variance is not None and not data.estimator.has_residual_variance:
-        precision = 1 / data.stack.variance[is_here, element].astype(np.float64)
-    groups = None
-    if data.has_group_variances and data.variance_groups is not None:
-        groups = pd.factorize(data.variance_groups.reindex(data.design.matrix.index)[is_here])[0]
-    influence = _influence(matrix, values[is_here], contrast.weights, precision, nuisance, groups)
-    x, y, z = data.elements.coordinates_mm(np.array([element]))[0]
-    table = pd.DataFrame({"peak": number, "x": x, "y": y, "z": z, "label": data.design.matrix.index[is_here]})
-    table["effect"] = values[is_here]
-    for name, column in influence.items():
-        table[name] = column
-    return table.join(_plain_variables(data.design, is_here))
-
-
-def _plain_variables(design: Design, is_here: npt.NDArray[np.bool_]) -> pd.DataFrame:
-    variables = design.variables.loc[is_here].reset_index(drop=True)
-    taken = {"peak", "x", "y", "z", "label", "effect", "fitted", "partial_residual"}
-    return variables.rename(columns={name: f"{name}_" for name in variables.columns if name in taken})
 
 
 def _influence(
@@ -263,47 +232,32 @@ def _influence(
     weights: Float64,
     precision: Float64 | None,
     nuisance: npt.NDArray[np.bool_],
-    groups: npt.NDArray[np.intp] | None = None,
+    groups: npt.NDArray[np.intp] | None,
 ) -> dict[str, Float64]:
     """Fit one element; ``precision`` (1/v) makes it weighted least squares with known variances.
 
     ``groups``: variance group of each row, of which only the statistic makes use.
     """
     root = np.ones(len(values)) if precision is None else np.sqrt(precision)
-    scale = np.linalg.norm(matrix, axis=0)
-    scale[scale == 0] = 1
-    X, C, y = matrix / scale * root[:, None], weights / scale, values * root
-    basis, back = _orthonormal(X)
+    space, y = RowSpace.of(matrix * root[:, None]), values * root
+    basis = space.columns
     scores = basis.T @ y
     residual, leverage = y - basis @ scores, (basis**2).sum(axis=1)
-    aside = (matrix / scale)[:, nuisance] @ (back @ scores)[nuisance]
-    rank = basis.shape[1]
-    dof = len(y) - rank
+    aside = matrix[:, nuisance] @ (space.to_weights @ scores)[nuisance]
+    dof = len(y) - space.rank
     noise = residual @ residual / dof if precision is None and dof > 0 else 1.0
     with np.errstate(divide="ignore", invalid="ignore"):
-        cook = residual**2 * leverage / (rank * noise * (1 - leverage) ** 2)
+        cook = residual**2 * leverage / (space.rank * noise * (1 - leverage) ** 2)
+    without = np.full(len(y), np.nan)
+    if space.is_estimable(weights).all():
+        C, is_meta = weights @ space.to_weights, precision is not None
+        without = _without_each(basis, C, scores, residual, leverage, dof, is_meta, groups)
     return {
         "fitted": basis @ scores / root,
         "partial_residual": values - (aside - aside.mean()),
         "cooks_distance": np.where(leverage > 1 - 1e-9, np.nan, cook),
-        "statistic_without_row": _without_each(
-            basis, C @ back, scores, residual, leverage, dof, precision is not None, groups
-        )
-        if _is_determined(C, C @ back @ (basis.T @ X))
-        else np.full(len(y), np.nan),
+        "statistic_without_row": without,
     }
-
-
-def _orthonormal(X: Float64) -> tuple[Float64, Float64]:
-    """Basis of the column space ``(n, rank)``; scores along it to coefficients ``(p, rank)``."""
-    left, size, right = np.linalg.svd(X, full_matrices=False)
-    is_kept = size > TOLERANCE * size[0]
-    return left[:, is_kept], right[is_kept].T / size[is_kept]
-
-
-def _is_determined(weights: Float64, seen: Float64) -> bool:
-    """Whether the part of a contrast that lies in the row space is all of it."""
-    return bool(np.linalg.norm(weights - seen) <= 1e-6 * np.linalg.norm(weights))
 
 
 def _without_each(

@@ -35,10 +35,8 @@ def hedges_g(t: Doubles, spread: npt.ArrayLike, dof: npt.ArrayLike) -> tuple[Dou
     ----------
     t
         Statistic, ``(n,)``.
-    spread
-        c(X'X)⁺c', one number or ``(n,)``.
-    dof
-        Residual degrees of freedom, one number or ``(n,)``.
+    spread, dof
+        c(X'X)⁺c' and residual degrees of freedom, one number or ``(n,)``.
 
     Returns
     -------
@@ -65,9 +63,7 @@ def partial_r2(
     Parameters
     ----------
     f
-        Statistic, ``(n,)``.
-    q
-        Numerator degrees of freedom.
+        Statistic on ``q`` numerator degrees of freedom, ``(n,)``.
     dof, n_obs
         Residual degrees of freedom and number of rows, one number or ``(n,)``.
 
@@ -85,18 +81,13 @@ def partial_r2(
     return q * f / (q * f + degrees), lower / (lower + rows), upper / (upper + rows)
 
 
-# --------------------------------------------------------------------------------------------
-# Limits of the non-centrality
-
-
 def _lower_noncentrality(t: Doubles, dof: float) -> Doubles:
     """Lower limit of the non-centrality δ given t; the upper one is minus that of −t.
 
     Beyond |t| = 100 it is `_far_noncentrality`, and what that lacks at 100 fades as 1/t.
     """
-    spline = _t_table(dof)
     inside = np.clip(t, -_LARGEST_T, _LARGEST_T)
-    limits = np.asarray(spline(np.arcsinh(inside)))
+    limits = np.asarray(_t_table(dof)(np.arcsinh(inside)))
     far = np.abs(t) > _LARGEST_T
     edge = inside[far]
     lacking = limits[far] - _far_noncentrality(edge, dof)
@@ -128,7 +119,7 @@ def _noncentrality_of_f(f: Doubles, q: int, dof: float, probability: float) -> D
     spline = _f_table(q, dof, probability)
     with np.errstate(divide="ignore"):
         at = np.clip(np.log(f), spline.x[0], spline.x[-1])
-    ratio = np.clip(spline(at), 0.0, None)  # λ/(λ + dof)
+    ratio = np.clip(spline(at), 0.0, None)
     limits = dof * ratio / (1 - ratio)
     limits = np.where(f > _LARGEST_F, limits * f / _LARGEST_F, limits)
     return np.where(f <= special.fdtri(q, dof, probability), 0.0, limits)
@@ -136,22 +127,15 @@ def _noncentrality_of_f(f: Doubles, q: int, dof: float, probability: float) -> D
 
 @lru_cache(maxsize=512)
 def _f_table(q: int, dof: float, probability: float) -> CubicSpline:
+    """λ/(λ + dof) over log(F), by halving intervals: the probability of F ≤ f falls as λ grows."""
     smallest = special.fdtri(q, dof, probability)  # λ = 0 here
     knots = np.linspace(np.log(smallest), max(np.log(_LARGEST_F), np.log(smallest) + 1), _N_F_KNOTS)
-    limits = _invert_noncentral_f(np.exp(knots), q, dof, probability)
-    return CubicSpline(knots, limits / (limits + dof))
-
-
-def _invert_noncentral_f(f: Doubles, q: int, dof: float, probability: float) -> Doubles:
-    """Halve intervals until λ is found; the probability of F ≤ f falls as λ grows."""
-    low, high = np.zeros(f.shape), np.maximum(4 * q * f * _largest_share(dof), 100.0)
+    f = np.exp(knots)
+    largest = float(special.chdtri(dof, 1e-3) / dof)  # bound of λ/(qF) for large F: a high quantile of χ²/dof
+    low, high = np.zeros(f.shape), np.maximum(4 * q * f * largest, 100.0)
     for _ in range(_N_HALVINGS):
         middle = (low + high) / 2
         is_low = special.ncfdtr(q, dof, middle, f) > probability
         low, high = np.where(is_low, middle, low), np.where(is_low, high, middle)
-    return np.where(f <= f[0], 0.0, (low + high) / 2)
-
-
-def _largest_share(dof: float) -> float:
-    """Bound of λ/(qF) for large F: a high quantile of χ²/dof."""
-    return float(special.chdtri(dof, 1e-3) / dof)
+    limits = np.where(f <= f[0], 0.0, (low + high) / 2)
+    return CubicSpline(knots, limits / (limits + dof))

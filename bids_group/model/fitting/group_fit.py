@@ -18,7 +18,7 @@ from bids_group.executor import ONE_THREAD, Executor
 from bids_group.model.fitting.effect_size import hedges_g, partial_r2
 from bids_group.model.fitting.estimators import FITTERS
 from bids_group.model.fitting.least_squares import Estimate
-from bids_group.records import Contrast, ContrastResult, GroupData, Notice, warn
+from bids_group.records import Contrast, ContrastResult, GroupData, warn
 
 Maps = dict[str, npt.NDArray[Any]]
 
@@ -27,13 +27,38 @@ _SMALLEST_DOF = "smallest dof"
 _SMALLEST = float(np.finfo(np.float32).tiny)
 _LARGEST_TILE, _SMALLEST_TILE, _VALUES_PER_TILE = 2**15, 2**10, 2**21
 
+_UNUSUAL = (
+    (
+        "coverage",
+        "cannot be tested at {}: the people observed there do not determine it, or leave no degree of "
+        "freedom. They have statistic 0 and p 1; an effect that is not determined is 0.",
+        "Raise --min-coverage.",
+    ),
+    (
+        "coverage",
+        "is not tested at {}: of some people not all rows are observed there, so that it would compare "
+        "people. These elements have effect 0, statistic 0 and p 1.",
+        "Add '+ subject' to the formula (each person is then compared with themselves), or raise "
+        "--min-coverage.",
+    ),
+    (
+        "variance",
+        "cannot be tested at {}: all rows are fitted exactly there, without residual variance. "
+        "They have statistic 0 and p 1.",
+        "Use a --mask that leaves out elements with constant values.",
+    ),
+    (
+        "units",
+        "has a variance too small for the map's number format (float32) at {}: rounded there; "
+        "its statistic, z and p are {exactness}.",
+        "Give the maps in smaller units (larger numbers), or the covariate in larger ones (scale()).",
+    ),
+)
+"""What is told of elements: no estimate or dof, between people, no residual variance, below float32."""
+
 
 def fit_group(
-    data: GroupData,
-    *,
-    is_two_sided: bool,
-    executor: Executor = ONE_THREAD,
-    has_effect_sizes: bool = True,
+    data: GroupData, *, is_two_sided: bool, executor: Executor = ONE_THREAD, has_effect_sizes: bool = True
 ) -> tuple[ContrastResult, ...]:
     """Fit the group model and test its contrasts.
 
@@ -41,16 +66,12 @@ def fit_group(
     people observed there, with its own dof; maps ``n`` and ``dof`` say how many. With variance groups F of
     several rows has neither z nor p.
 
-    Elements where a contrast cannot be judged (not estimable from the people observed there, no residual
-    degree of freedom, data without any residual variance, or a contrast within people that the rows observed
-    would make one between them) have statistic 0, z 0, p 1, and a notice; the effect is 0 where the people
-    observed do not determine it, and the variance is 0 at all of them.
+    Elements where a contrast cannot be judged (`_UNUSUAL`) have statistic 0, z 0, p 1, and a notice; the
+    effect is 0 where the people observed do not determine it, and the variance is 0 at all of them.
     Variances too small for float32 have one too; statistics are computed in float64.
 
     Parameters
     ----------
-    data
-        Design, stack and elements.
     is_two_sided
         Whether the p-values of t contrasts are two-sided; F has one tail.
     executor
@@ -73,17 +94,21 @@ def fit_group(
     n_obs, n_elements = data.stack.data.shape
     size = min(_LARGEST_TILE, max(_SMALLEST_TILE, _VALUES_PER_TILE // max(n_obs, data.design.rank**2)))
     tiles = [slice(start, min(start + size, n_elements)) for start in range(0, n_elements, size)]
+    contrasts, known = data.design.contrasts, data.stack.variance
+    draw = partial(_maps, data, is_two_sided=is_two_sided, has_effect_sizes=has_effect_sizes)
 
     def do(tile: slice) -> list[tuple[Maps, npt.NDArray[np.int64]]]:
-        is_rounded = _has_tiny_variance(data, tile)
-        draw = partial(_maps, data, is_two_sided=is_two_sided, has_effect_sizes=has_effect_sizes)
-        return [
-            (draw(contrast, estimate), _count_unusual(estimate, is_rounded))
-            for contrast, estimate in zip(data.design.contrasts, fit(tile), strict=True)
-        ]
+        """Draw the maps of each contrast at a tile, and count what is unusual there (`_UNUSUAL`)."""
+        is_rounded = np.bool_(False) if known is None else (known[:, tile] < _SMALLEST).any(axis=0)
+        drawn = []
+        for contrast, one in zip(contrasts, fit(tile), strict=True):
+            is_tiny = ((one.variance < _SMALLEST).any(axis=0) | is_rounded) & one.is_estimable
+            kinds = (~one.is_determined & ~one.compares_people, one.compares_people, one.is_exact, is_tiny)
+            drawn.append((draw(contrast, one), np.array([kind.sum() for kind in kinds], dtype=np.int64)))
+        return drawn
 
-    found: list[Maps] = [{} for _ in data.design.contrasts]
-    unusual = np.zeros((len(found), 4), dtype=np.int64)
+    found: list[Maps] = [{} for _ in contrasts]
+    unusual = np.zeros((len(found), len(_UNUSUAL)), dtype=np.int64)
     held = 0 if isinstance(data.stack.data, np.memmap) else data.stack.data.nbytes
     at_work = 48 * size * n_obs  # about six float64 copies of a tile's data
     fitted = executor.map(do, tiles, item_bytes=at_work, held_bytes=held)
@@ -94,13 +119,11 @@ def fit_group(
                 if name not in maps:
                     maps[name] = np.empty((*array.shape[:-1], n_elements), array.dtype)
                 maps[name][..., tile] = array
-    return tuple(
-        _result(contrast, data, maps, counts)
-        for contrast, maps, counts in zip(data.design.contrasts, found, unusual, strict=True)
-    )
+    whole = zip(contrasts, found, unusual, strict=True)
+    return tuple(_result(contrast, data, maps, counts) for contrast, maps, counts in whole)
 
 
-@np.errstate(over="ignore")  # `_check_range` looks at the finished maps
+@np.errstate(over="ignore")  # `_result` looks at the finished maps
 def _maps(
     data: GroupData, contrast: Contrast, estimate: Estimate, *, is_two_sided: bool, has_effect_sizes: bool
 ) -> Maps:
@@ -136,21 +159,6 @@ def _maps(
     return made if estimate.smallest_dof is None else made | {_SMALLEST_DOF: estimate.smallest_dof}
 
 
-def _has_tiny_variance(data: GroupData, tile: slice) -> npt.NDArray[np.bool_]:
-    """Say at which elements a known variance is below float32's normal range, and so is rounded itself."""
-    if data.stack.variance is None:
-        return np.zeros(tile.stop - tile.start, dtype=np.bool_)
-    return np.asarray((data.stack.variance[:, tile] < _SMALLEST).any(axis=0))
-
-
-def _count_unusual(estimate: Estimate, is_rounded: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Count elements without estimate or dof, between people, of no residual variance, or below float32."""
-    is_undetermined = ~estimate.is_determined & ~estimate.compares_people
-    is_tiny = ((estimate.variance < _SMALLEST).any(axis=0) | is_rounded) & estimate.is_estimable
-    kinds = (is_undetermined, estimate.compares_people, estimate.is_exact, is_tiny)
-    return np.array([kind.sum() for kind in kinds], dtype=np.int64)
-
-
 def _result(contrast: Contrast, data: GroupData, maps: Maps, counts: npt.NDArray[np.int64]) -> ContrastResult:
     dof: float | None = float("inf")
     if data.estimator.has_residual_variance:
@@ -158,70 +166,29 @@ def _result(contrast: Contrast, data: GroupData, maps: Maps, counts: npt.NDArray
     smallest: float | npt.NDArray[np.float64] | None = maps.pop(_SMALLEST_DOF, None)
     if isinstance(smallest, np.ndarray) and (smallest == smallest[0]).all():
         smallest = float(smallest[0])
-    _check_range(contrast, data, maps)
+    for stat, values in maps.items():
+        is_over = np.isinf(np.atleast_2d(values)).any(axis=0)
+        if is_over.any():  # the row with the largest value there is named
+            largest = np.nanmax(np.abs(data.stack.data[:, is_over]), axis=1, initial=0.0)
+            row = int(largest.argmax())
+            raise DataError(
+                f"The {stat} of the contrast '{contrast.name}' is too large for float32.",
+                found=f"{int(is_over.sum())} of {is_over.size} elements; the effects of "
+                f"{data.stack.labels[row]} there reach {largest[row]:.3g}",
+                expected=f"numbers up to {np.finfo(np.float32).max:.1e}; the variance is a square",
+                fix="Leave out that map (--exclude-participant-label) or these elements (--mask), "
+                "or give maps and covariates in other units.",
+            )
+    notices = []
+    for count, (topic, words, fix) in zip(counts, _UNUSUAL, strict=True):
+        where = f"{count} of {data.elements.n_elements} elements"
+        said = f"'{contrast.name}' {words.format(where, exactness=data.estimator.exactness)}"
+        notices += [warn(topic, said, fix)] if count else []
     return ContrastResult(
         contrast=contrast,
         dof=dof,
         dof_numerator=len(np.atleast_2d(contrast.weights)),
         maps=maps,
         smallest_dof=smallest,
-        notices=_notices(contrast, data, counts),
-    )
-
-
-def _check_range(contrast: Contrast, data: GroupData, maps: Maps) -> None:
-    """Refuse numbers that float32 cannot hold; name the row with the largest value where that happens."""
-    for stat, values in maps.items():
-        is_over = np.isinf(np.atleast_2d(values)).any(axis=0)
-        if not is_over.any():
-            continue
-        largest = np.nanmax(np.abs(data.stack.data[:, is_over]), axis=1, initial=0.0)
-        row = int(largest.argmax())
-        raise DataError(
-            f"The {stat} of the contrast '{contrast.name}' is too large for float32.",
-            found=f"{int(is_over.sum())} of {is_over.size} elements; the effects of {data.stack.labels[row]} "
-            f"there reach {largest[row]:.3g}",
-            expected=f"numbers up to {np.finfo(np.float32).max:.1e}; the variance is a square",
-            fix="Leave out that map (--exclude-participant-label) or these elements (--mask), "
-            "or give maps and covariates in other units.",
-        )
-
-
-def _notices(contrast: Contrast, data: GroupData, counts: npt.NDArray[np.int64]) -> tuple[Notice, ...]:
-    """Say what is unusual at how many elements, in the order of `_count_unusual`."""
-    said = (
-        (
-            "coverage",
-            "cannot be tested at {}: the people observed there do not determine it, or leave no degree of "
-            "freedom. They have statistic 0 and p 1; an effect that is not determined is 0.",
-            "Raise --min-coverage.",
-        ),
-        (
-            "coverage",
-            "is not tested at {}: of some people not all rows are observed there, so that it would compare "
-            "people. These elements have effect 0, statistic 0 and p 1.",
-            "Add '+ subject' to the formula (each person is then compared with themselves), or raise "
-            "--min-coverage.",
-        ),
-        (
-            "variance",
-            "cannot be tested at {}: all rows are fitted exactly there, without residual variance. "
-            "They have statistic 0 and p 1.",
-            "Use a --mask that leaves out elements with constant values.",
-        ),
-        (
-            "units",
-            "has a variance too small for the map's number format (float32) at {}: rounded there; "
-            f"its statistic, z and p are {data.estimator.exactness}.",
-            "Give the maps in smaller units (larger numbers), or the covariate in larger ones (scale()).",
-        ),
-    )
-    return tuple(
-        warn(
-            topic,
-            f"'{contrast.name}' {words.format(f'{count} of {data.elements.n_elements} elements')}",
-            fix,
-        )
-        for count, (topic, words, fix) in zip(counts, said, strict=True)
-        if count
+        notices=tuple(notices),
     )

@@ -7,29 +7,26 @@ t = cβ / √Σa_g on (Σa_g)² / Σ(a_g²/dof_g) degrees of freedom (Satterthwa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.model.fitting.least_squares import EXACT_FIT, Basis, Estimate, Fit, fit_by_pattern
+from bids_group.model.fitting.least_squares import (
+    EXACT_FIT,
+    Basis,
+    Codes,
+    Doubles,
+    Estimate,
+    Fit,
+    fit_by_pattern,
+    statistic,
+)
 from bids_group.records import Contrast
-
-Doubles = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.intp]
 
 _NO_DOF = 1e-6
 _NO_SHARE = 1e-12
 """Share of a group in the squared weights of the rows below which an estimate does not depend on it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Groups:
-    """Residual variances ``(n_groups, n)`` of the elements, and dof ``(k, n_groups)`` of the patterns."""
-
-    variances: Doubles
-    dof: Doubles
-    indicators: Doubles  # (n_obs, n_groups)
 
 
 def fit_group_variances(
@@ -43,16 +40,10 @@ def fit_group_variances(
 
     Parameters
     ----------
-    values
-        ``(n_obs, n)``, NaN = not observed.
-    basis
-        Of the whole design.
-    contrasts
-        Of the design, in the order of ``basis.weights``.
+    values, basis, contrasts, subjects
+        As for `fit_by_pattern`.
     groups
         Number of the variance group of each row, ``(n_obs,)``.
-    subjects
-        As for `fit_by_pattern`.
 
     Returns
     -------
@@ -61,81 +52,54 @@ def fit_group_variances(
     where there are none that hold; ``smallest_dof``: that of the groups on which the contrast depends.
     """
     fit = fit_by_pattern(values, basis, contrasts, subjects)
-    known = _group_variances(fit, basis, groups)
-    return [_allowed(fit, known, basis, number, one.test) for number, one in enumerate(contrasts)]
-
-
-def _group_variances(fit: Fit, basis: Basis, groups: Codes) -> _Groups:
-    """Divide each group's residual sum of squares by its share of the residual degrees of freedom."""
-    indicators = np.eye(int(groups.max()) + 1)[groups]
-    covariances, patterns = fit.solution.covariances, fit.patterns
-    leverages = np.einsum("ni,kij,nj->kn", basis.columns, covariances, basis.columns, optimize=True)
-    dof = (patterns * (1 - leverages)) @ indicators
-    squares = indicators.T @ fit.residuals**2
-    own_dof = dof[fit.solution.group].T
+    members = np.eye(int(groups.max()) + 1)[groups]  # (n_obs, n_groups)
+    columns, covariances = basis.columns, fit.solution.covariances
+    leverages = np.einsum("ni,kij,nj->kn", columns, covariances, columns, optimize=True)
+    dof = (fit.patterns * (1 - leverages)) @ members  # of each group in each pattern, (k, n_groups)
+    squares, own_dof = members.T @ fit.residuals**2, dof[fit.solution.group].T
     is_exact = (squares <= EXACT_FIT * fit.scale) | (own_dof <= _NO_DOF)
-    return _Groups(
-        variances=np.where(is_exact, 0.0, squares / np.maximum(own_dof, _NO_DOF)),
-        dof=dof,
-        indicators=indicators,
-    )
+    variances = np.where(is_exact, 0.0, squares / np.maximum(own_dof, _NO_DOF))  # (n_groups, n)
+    tests = [contrast.test for contrast in contrasts]
+    return [_allowed(fit, basis, number, test, members, variances, dof) for number, test in enumerate(tests)]
 
 
-def _allowed(fit: Fit, known: _Groups, basis: Basis, number: int, test: str) -> Estimate:
+def _allowed(
+    fit: Fit, basis: Basis, number: int, test: str, members: Doubles, variances: Doubles, dof: Doubles
+) -> Estimate:
     """Replace variance, statistic and dof of the pooled estimate of a contrast."""
-    pooled, group = fit.estimates[number], fit.solution.group
-    shares = _shares(fit, known, basis, basis.directions[number])  # (k, n_groups, q, q)
+    pooled, solution, group = fit.estimates[number], fit.solution, fit.solution.group
+    directions = basis.directions[number]
+
+    def shares_of(rows: Doubles) -> Doubles:
+        """Products of a contrast's weights of the rows, added up by group: ``(k, n_groups, q, q)``."""
+        loadings = (rows @ solution.covariances @ basis.columns.T) * fit.patterns[:, None, :]
+        return np.asarray(np.einsum("kqn,krn,ng->kgqr", loadings, loadings, members, optimize=True))
+
+    shares, own_shares = shares_of(directions), shares_of(basis.weights[number])
     sizes = np.einsum("kgqq->kg", shares)
     counts = sizes > _NO_SHARE * sizes.sum(axis=1, keepdims=True)
-    has_dof = ~(counts & (known.dof <= _NO_DOF)).any(axis=1)
-    is_determined = pooled.is_determined & has_dof[group]
-    covariance = np.einsum("gn,ngqr->nqr", known.variances, shares[group], optimize=True)
-    is_estimable = is_determined & _is_regular(covariance)
-    own = _shares(fit, known, basis, basis.weights[number])
-    variance = np.einsum("gn,ngqq->qn", known.variances, own[group], optimize=True)
+    is_determined = pooled.is_determined & ~(counts & (dof <= _NO_DOF)).any(axis=1)[group]
+    covariance = np.einsum("gn,ngqr->nqr", variances, shares[group], optimize=True)
+    extremes = np.linalg.eigvalsh(covariance)
+    is_estimable = is_determined & (extremes[:, 0] > 1e-13 * extremes[:, -1])
+    variance = np.einsum("gn,ngqq->qn", variances, own_shares[group], optimize=True)
+    one, unknown = np.ones(group.shape), np.full(group.shape, np.nan)
     return replace(
         pooled,
         variance=np.where(is_determined, variance, 0.0),
-        statistic=_statistic(fit, basis.directions[number], test, covariance, is_estimable),
-        dof=_satterthwaite(known, shares[:, :, 0, 0], group)
-        if shares.shape[-1] == 1
-        else np.full(group.shape, np.nan),
-        smallest_dof=np.where(counts, known.dof, np.inf).min(axis=1)[group],
+        statistic=statistic(test, solution.coefficients, directions, covariance, one, is_estimable),
+        dof=unknown
+        if len(directions) > 1
+        else _satterthwaite(variances * shares[group, :, 0, 0].T, dof[group].T),
+        smallest_dof=np.where(counts, dof, np.inf).min(axis=1)[group],
         is_estimable=is_estimable,
         is_determined=is_determined,
     )
 
 
-def _shares(fit: Fit, known: _Groups, basis: Basis, rows: Doubles) -> Doubles:
-    """Products of a contrast's weights of the rows, added up by group: ``(k, n_groups, q, q)``."""
-    loadings = (rows @ fit.solution.covariances @ basis.columns.T) * fit.patterns[:, None, :]
-    shares: Doubles = np.einsum("kqn,krn,ng->kgqr", loadings, loadings, known.indicators, optimize=True)
-    return shares
-
-
-def _is_regular(covariance: Doubles) -> npt.NDArray[np.bool_]:
-    sizes = np.linalg.eigvalsh(covariance)
-    return np.asarray(sizes[:, 0] > 1e-13 * sizes[:, -1], dtype=np.bool_)
-
-
-def _statistic(
-    fit: Fit, directions: Doubles, test: str, covariance: Doubles, is_estimable: npt.NDArray[np.bool_]
-) -> Doubles:
-    statistic = np.zeros(is_estimable.shape)
-    here = np.flatnonzero(is_estimable)
-    effects = fit.solution.coefficients[here] @ directions.T
-    if test == "t":
-        statistic[here] = effects[:, 0] / np.sqrt(covariance[here, 0, 0])
-        return statistic
-    solved = np.linalg.solve(covariance[here], effects[:, :, None])[:, :, 0]
-    statistic[here] = (effects * solved).sum(axis=1) / len(directions)
-    return statistic
-
-
-def _satterthwaite(known: _Groups, shares: Doubles, group: Codes) -> Doubles:
-    """(Σa_g)²/Σ(a_g²/dof_g) at each element; 0 where every group that counts is fitted exactly."""
-    parts = known.variances * shares[group].T
+def _satterthwaite(parts: Doubles, dof: Doubles) -> Doubles:
+    """(Σa_g)²/Σ(a_g²/dof_g) of ``(n_groups, n)``; 0 where every group that counts is fitted exactly."""
     largest = parts.max(axis=0)
     relative = parts / np.where(largest > 0, largest, 1.0)
-    spread = (relative**2 / np.maximum(known.dof[group].T, _NO_DOF)).sum(axis=0)
+    spread = (relative**2 / np.maximum(dof, _NO_DOF)).sum(axis=0)
     return np.asarray(np.where(largest > 0, relative.sum(axis=0) ** 2 / np.where(spread > 0, spread, 1), 0.0))

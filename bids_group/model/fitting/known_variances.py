@@ -9,14 +9,18 @@ import numpy.typing as npt
 from scipy import special
 
 from bids_group.model.fitting.least_squares import (
+    Basis,
+    Doubles,
     Estimate,
-    fit_known_variances,
-    heterogeneity,
+    Solution,
+    estimate,
+    generalised_inverses,
     orthonormal_basis,
 )
 from bids_group.records import Estimator, GroupData, Notice, warn
 
 _BLOCK = 1 << 12
+Rows = npt.NDArray[np.float32]
 
 FIXED_EFFECTS = Estimator(
     name="meta",
@@ -36,17 +40,66 @@ FIXED_EFFECTS = Estimator(
 
 
 class KnownVariances:
-    """Weighted least squares with the normal distribution as its reference (`fit_known_variances`)."""
+    """Weighted least squares with known variances: β = (X'WX)⁻X'We, W = diag(1/v).
+
+    The variance of Cβ is C(X'WX)⁻C' itself, nothing is estimated from residuals; the reference is the normal
+    distribution (χ²/q for several rows), dof = ∞: fixed effects across people (Hedges & Olkin 1985, ch. 8).
+    """
 
     facts = FIXED_EFFECTS
 
     def prepare(self, data: GroupData) -> Callable[[slice], list[Estimate]]:
         """Fit tiles of effects and variances."""
-        basis, maps, variances = orthonormal_basis(data.design), data.stack.data, data.stack.variance
+        basis, contrasts, maps = orthonormal_basis(data.design), data.design.contrasts, data.stack.data
+        variances = data.stack.variance
         assert variances is not None
-        return lambda tile: fit_known_variances(
-            maps[:, tile], variances[:, tile], basis, data.design.contrasts
-        )
+
+        def fit(tile: slice) -> list[Estimate]:
+            solution, _, weights = _solve(maps[:, tile], variances[:, tile], basis.columns)
+            n_observed = (weights > 0).sum(axis=0).astype(np.float64)
+            one, dof = np.ones(n_observed.shape), np.full(n_observed.shape, np.inf)
+            return [
+                estimate(basis, number, contrast.test, solution, one, dof, n_observed)
+                for number, contrast in enumerate(contrasts)
+            ]
+
+        return fit
+
+
+def _solve(values: Rows, variances: Rows, columns: Doubles) -> tuple[Solution, Doubles, Doubles]:
+    """Solve the normal equations of each element, by eigenvalues, which are squares of singular values.
+
+    Weights are brought to a maximum of 1 first. Also gives values and weights ``(n_obs, n)``, 0 where not
+    observed.
+    """
+    is_observed, (n_obs, rank) = ~np.isnan(values), columns.shape
+    weights = np.where(is_observed, 1 / np.where(is_observed, variances, 1.0).astype(np.float64), 0.0)
+    filled = np.where(is_observed, values, 0.0).astype(np.float64)
+    largest = np.maximum(weights.max(axis=0), np.finfo(np.float64).tiny)
+    relative = weights / largest
+    products = (columns[:, :, None] * columns[:, None, :]).reshape(n_obs, rank * rank)
+    sizes, vectors = np.linalg.eigh((relative.T @ products).reshape(-1, rank, rank))
+    exists = sizes > 1e-13 * np.maximum(sizes[:, -1:], np.finfo(np.float64).tiny)
+    covariances, directions, ranks = generalised_inverses(vectors.transpose(0, 2, 1), sizes, exists)
+    coefficients = np.einsum("nij,nj->ni", covariances, (relative * filled).T @ columns)
+    residuals = relative * (filled - columns @ coefficients.T)
+    coefficients += np.einsum("nij,nj->ni", covariances, residuals.T @ columns)
+    solution = Solution(
+        coefficients=coefficients,
+        covariances=covariances / largest[:, None, None],
+        directions=directions,
+        ranks=ranks,
+        group=np.arange(filled.shape[1]),
+    )
+    return solution, filled, weights
+
+
+def heterogeneity(values: Rows, variances: Rows, basis: Basis) -> tuple[Doubles, Doubles]:
+    """Cochran's Q = Σ (y − Xβ)²/v of the weighted fit, and its degrees of freedom, each ``(n,)``."""
+    solution, filled, weights = _solve(values, variances, basis.columns)
+    residuals = filled - basis.columns @ solution.coefficients.T
+    dof = (weights > 0).sum(axis=0) - solution.ranks
+    return np.einsum("ij,ij->j", weights, residuals**2), dof.astype(np.float64)
 
 
 def tell_heterogeneity(data: GroupData) -> tuple[Notice, ...]:
@@ -54,13 +107,16 @@ def tell_heterogeneity(data: GroupData) -> tuple[Notice, ...]:
 
     Q = Σ (y − Xβ)²/v on N − rank(X) degrees of freedom, I² = max(0, 1 − dof/Q).
     """
-    if not data.estimator.needs_variance or data.estimator.has_residual_variance:
+    values, variances = data.stack.data, data.stack.variance
+    if variances is None or data.estimator.has_residual_variance:
         return ()
-    q, dof = _all(data)
-    where = dof > 0
-    if not where.any():
+    basis = orthonormal_basis(data.design)
+    blocks = [slice(start, start + _BLOCK) for start in range(0, data.elements.n_elements, _BLOCK)]
+    parts = [heterogeneity(np.asarray(values[:, block]), variances[:, block], basis) for block in blocks]
+    q, dof = (np.concatenate(numbers) for numbers in zip(*parts, strict=True))
+    q, dof = q[dof > 0], dof[dof > 0]
+    if not dof.size:
         return ()
-    q, dof = q[where], dof[where]
     share = float((special.chdtrc(dof, q) < 0.05).mean())
     i2 = float(np.median(np.maximum(0.0, 1 - dof / np.maximum(q, np.finfo(np.float64).tiny))))
     sentence = (
@@ -70,16 +126,3 @@ def tell_heterogeneity(data: GroupData) -> tuple[Notice, ...]:
     )
     fix = 'Use "Type": "glm" in the node of Level Dataset to say something about people in general.'
     return (warn("heterogeneity", sentence, fix),)
-
-
-def _all(data: GroupData) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    values, variances = data.stack.data, data.stack.variance
-    assert variances is not None
-    basis = orthonormal_basis(data.design)
-    parts = [
-        heterogeneity(
-            np.asarray(values[:, start : start + _BLOCK]), variances[:, start : start + _BLOCK], basis
-        )
-        for start in range(0, data.elements.n_elements, _BLOCK)
-    ]
-    return np.concatenate([q for q, _ in parts]), np.concatenate([dof for _, dof in parts])

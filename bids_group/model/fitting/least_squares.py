@@ -1,6 +1,6 @@
-"""Least squares where nilearn's cannot be used: people missing at some elements, known variances.
+"""Least squares of the people observed at each element, for the elements that some people lack.
 
-Both work in an orthonormal basis of the design's columns (`Basis`), element by element in batches.
+Designs are worked on in an orthonormal basis of their columns (`Basis`), element by element in batches.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from bids_group.records import Contrast, Design
 from bids_group.row_space import TOLERANCE, RowSpace
 
 Doubles = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.intp]
+Flags = npt.NDArray[np.bool_]
 
 EXACT_FIT = 1e-24
 """Share of the data's sum of squares below which residuals of float32 data can only be rounding errors."""
@@ -47,25 +49,21 @@ class Basis:
 
 
 def orthonormal_basis(design: Design) -> Basis:
-    """Rewrite a design, columns scaled to unit norm first, in an orthonormal basis of its column space.
+    """Rewrite a design in an orthonormal basis of its column space (`RowSpace.to_weights`).
 
-    With X D⁻¹ = U S V' the coefficients are β = D⁻¹ V S⁻¹ θ, so that C β = (C D⁻¹ V S⁻¹) θ: the same effects,
-    variances and tests for every estimable contrast, also where X is badly scaled or rank-deficient.
+    Effects, variances and tests of every estimable contrast are the same, also where X is badly scaled or
+    rank-deficient. A contrast of a single row keeps its sign in ``directions``.
     """
     space = RowSpace.of(design.matrix.to_numpy(dtype=np.float64))
-    to_basis = (space.basis / space.singular_values[: space.rank]) / space.norms[:, None]
-    weights = tuple(np.atleast_2d(contrast.weights) @ to_basis for contrast in design.contrasts)
+    weights = tuple(np.atleast_2d(contrast.weights) @ space.to_weights for contrast in design.contrasts)
+    unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in weights]
     return Basis(
         columns=np.ascontiguousarray(space.columns),
         weights=weights,
-        directions=tuple(_orthonormal_rows(rows) for rows in weights),
+        directions=tuple(
+            rows if len(rows) == 1 else np.ascontiguousarray(np.linalg.qr(rows.T)[0].T) for rows in unit
+        ),
     )
-
-
-def _orthonormal_rows(weights: Doubles) -> Doubles:
-    """Span the same by orthonormal rows; a single row keeps its sign."""
-    unit = weights / np.linalg.norm(weights, axis=1, keepdims=True)
-    return unit if len(unit) == 1 else np.ascontiguousarray(np.linalg.qr(unit.T)[0].T)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -78,6 +76,7 @@ class Estimate:
     observed there determine the contrast and leave a residual degree of freedom. Where they do not determine
     it, effect, variance and spread are 0 (what a generalised inverse gives there depends on the coding); so
     are they where ``compares_people``: the rows observed make a contrast within people one between them.
+    With variance groups, ``smallest_dof`` is that of the smallest group on which the contrast depends.
     """
 
     effect: Doubles
@@ -86,14 +85,13 @@ class Estimate:
     spread: Doubles
     dof: Doubles
     n_observed: Doubles
-    is_estimable: npt.NDArray[np.bool_]
-    is_determined: npt.NDArray[np.bool_]
-    compares_people: npt.NDArray[np.bool_]
+    is_estimable: Flags
+    is_determined: Flags
+    compares_people: Flags
     smallest_dof: Doubles | None = None
-    """With variance groups: dof of the smallest group on which the contrast depends, ``(n,)``."""
 
     @property
-    def is_exact(self) -> npt.NDArray[np.bool_]:
+    def is_exact(self) -> Flags:
         """Whether the only reason not to judge an element is that it has no residual variance."""
         return ~self.is_estimable & self.is_determined & ~self.compares_people
 
@@ -109,8 +107,8 @@ class Solution:
     coefficients: Doubles
     covariances: Doubles
     directions: Doubles
-    ranks: npt.NDArray[np.intp]
-    group: npt.NDArray[np.intp]
+    ranks: Codes
+    group: Codes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -132,7 +130,7 @@ def fit_by_pattern(
     values: npt.NDArray[np.float32],
     basis: Basis,
     contrasts: tuple[Contrast, ...],
-    subjects: npt.NDArray[np.intp] | None = None,
+    subjects: Codes | None = None,
 ) -> Fit:
     """Ordinary least squares at each element over the people observed there.
 
@@ -142,88 +140,38 @@ def fit_by_pattern(
     ----------
     values
         ``(n_obs, n)``, NaN = not observed.
-    basis
-        Of the whole design.
-    contrasts
-        Of the design, in the order of ``basis.weights``.
+    basis, contrasts
+        Of the whole design, in the same order.
     subjects
         Number of the person of each row, where people have several: contrasts are judged only where they are
         made within people.
-
-    Returns
-    -------
-    One estimate per contrast, and what they are made of.
     """
     is_observed = ~np.isnan(values)
     filled = np.where(is_observed, values, 0.0).astype(np.float64)
     patterns, group = _patterns(is_observed)
-    solution = _solve_by_pattern(filled, patterns, group, basis.columns)
+    covariances, directions, ranks = _inverses(patterns, basis.columns)
+    solution = Solution(
+        coefficients=np.einsum("nij,nj->ni", covariances[group], filled.T @ basis.columns),
+        covariances=covariances,
+        directions=directions,
+        ranks=ranks,
+        group=group,
+    )
     residuals = (filled - basis.columns @ solution.coefficients.T) * is_observed
     squares = np.einsum("ij,ij->j", residuals, residuals)
     n_observed = is_observed.sum(axis=0).astype(np.float64)
-    dof = n_observed - solution.ranks[solution.group]
+    dof = n_observed - ranks[group]
     scale = np.einsum("ij,ij->j", filled, filled)
     variance = residual_variance(squares, dof, scale)
-    is_within = [
-        None
-        if subjects is None
-        else _is_within(rows, solution.covariances, basis.columns, patterns, subjects)
-        for rows in basis.directions
-    ]
-    estimates = [
-        _estimate(basis, number, contrast, solution, variance, dof, n_observed, is_within[number])
-        for number, contrast in enumerate(contrasts)
-    ]
+    estimates = []
+    for number, contrast in enumerate(contrasts):
+        is_within = None
+        if subjects is not None:
+            rows = basis.directions[number] @ covariances @ basis.columns.T
+            is_within = _is_within(rows * patterns[:, None, :], subjects)
+        made = estimate(basis, number, contrast.test, solution, variance, dof, n_observed, is_within)
+        estimates.append(made)
     return Fit(solution=solution, patterns=patterns, residuals=residuals, scale=scale, estimates=estimates)
-
-
-def fit_known_variances(
-    values: npt.NDArray[np.float32],
-    variances: npt.NDArray[np.float32],
-    basis: Basis,
-    contrasts: tuple[Contrast, ...],
-) -> list[Estimate]:
-    """Weighted least squares with known variances: β = (X'WX)⁻X'We, W = diag(1/v).
-
-    The variance of Cβ is C(X'WX)⁻C' itself, nothing is estimated from residuals; the reference is the normal
-    distribution (χ²/q for several rows), dof = ∞: fixed effects across people (Hedges & Olkin 1985, ch. 8).
-
-    Parameters
-    ----------
-    values, variances
-        ``(n_obs, n)``, NaN = not observed.
-    basis
-        Of the whole design.
-    contrasts
-        Of the design, in the order of ``basis.weights``.
-    """
-    is_observed = ~np.isnan(values)
-    filled, weights = _weighed(values, variances)
-    solution = _solve_weighted(filled, weights, basis.columns)
-    n_observed = is_observed.sum(axis=0).astype(np.float64)
-    dof = np.full(n_observed.shape, np.inf)
-    return [
-        _estimate(basis, number, contrast, solution, np.ones(n_observed.shape), dof, n_observed)
-        for number, contrast in enumerate(contrasts)
-    ]
-
-
-def heterogeneity(
-    values: npt.NDArray[np.float32], variances: npt.NDArray[np.float32], basis: Basis
-) -> tuple[Doubles, Doubles]:
-    """Cochran's Q = Σ (y − Xβ)²/v of the weighted fit, and its degrees of freedom, each ``(n,)``."""
-    filled, weights = _weighed(values, variances)
-    solution = _solve_weighted(filled, weights, basis.columns)
-    residuals = filled - basis.columns @ solution.coefficients.T
-    dof = (weights > 0).sum(axis=0) - solution.ranks[solution.group]
-    return np.einsum("ij,ij->j", weights, residuals**2), dof.astype(np.float64)
-
-
-def _weighed(values: npt.NDArray[np.float32], variances: npt.NDArray[np.float32]) -> tuple[Doubles, Doubles]:
-    """Values and precisions, both 0 where not observed."""
-    is_observed = ~np.isnan(values)
-    weights = np.where(is_observed, 1 / np.where(is_observed, variances, 1.0).astype(np.float64), 0.0)
-    return np.where(is_observed, values, 0.0).astype(np.float64), weights
 
 
 def residual_variance(squares: Doubles, dof: Doubles, scale: Doubles) -> Doubles:
@@ -232,17 +180,7 @@ def residual_variance(squares: Doubles, dof: Doubles, scale: Doubles) -> Doubles
     return np.where(is_exact | (dof < 1), 0.0, squares / np.maximum(dof, 1.0))
 
 
-def _solve_by_pattern(
-    filled: Doubles, patterns: Doubles, group: npt.NDArray[np.intp], columns: Doubles
-) -> Solution:
-    covariances, directions, ranks = _inverses(patterns, columns)
-    coefficients = _apply(covariances, group, filled.T @ columns)
-    return Solution(
-        coefficients=coefficients, covariances=covariances, directions=directions, ranks=ranks, group=group
-    )
-
-
-def _patterns(is_observed: npt.NDArray[np.bool_]) -> tuple[Doubles, npt.NDArray[np.intp]]:
+def _patterns(is_observed: Flags) -> tuple[Doubles, Codes]:
     """Distinct columns as rows of 0 and 1 ``(k, n_obs)``, and which of them each element has."""
     packed = np.ascontiguousarray(np.packbits(is_observed, axis=0).T)
     keys = packed.view(np.dtype((np.void, packed.shape[1]))).reshape(-1)
@@ -250,126 +188,75 @@ def _patterns(is_observed: npt.NDArray[np.bool_]) -> tuple[Doubles, npt.NDArray[
     return is_observed[:, first].T.astype(np.float64), group.reshape(-1)
 
 
-def _inverses(patterns: Doubles, columns: Doubles) -> tuple[Doubles, Doubles, npt.NDArray[np.intp]]:
-    """Invert X'X, find projectors on the row space of X, and ranks, X being the rows of each pattern."""
-    batches = [
-        _inverses_of(patterns[start : start + _PATTERNS_PER_BATCH, :, None] * columns)
-        for start in range(0, len(patterns), _PATTERNS_PER_BATCH)
-    ]
-    covariances, directions, ranks = zip(*batches, strict=True)
-    return np.concatenate(covariances), np.concatenate(directions), np.concatenate(ranks)
+def _inverses(patterns: Doubles, columns: Doubles) -> tuple[Doubles, Doubles, Codes]:
+    """Invert X'X of the rows X of each pattern; triangular factors have the same singular values as X."""
+    parts = []
+    for start in range(0, len(patterns), _PATTERNS_PER_BATCH):
+        designs = patterns[start : start + _PATTERNS_PER_BATCH, :, None] * columns
+        _, sizes, right = np.linalg.svd(np.linalg.qr(designs, mode="r"), full_matrices=False)
+        exists = sizes > TOLERANCE * np.maximum(sizes[:, :1], np.finfo(np.float64).tiny)
+        parts.append(generalised_inverses(right, np.where(exists, sizes, 1.0) ** 2, exists))
+    inverses, projectors, ranks = zip(*parts, strict=True)
+    return np.concatenate(inverses), np.concatenate(projectors), np.concatenate(ranks)
 
 
-def _inverses_of(designs: Doubles) -> tuple[Doubles, Doubles, npt.NDArray[np.intp]]:
-    """Work on designs ``(k, n_obs, p)``; their triangular factors have the same singular values."""
-    triangles = np.linalg.qr(designs, mode="r")
-    _, sizes, right = np.linalg.svd(triangles, full_matrices=False)
-    exists = sizes > TOLERANCE * np.maximum(sizes[:, :1], np.finfo(np.float64).tiny)
-    inverse_squares = np.where(exists, 1 / np.where(exists, sizes, 1.0) ** 2, 0.0)
-    left = right.transpose(0, 2, 1)
-    return (
-        left @ (inverse_squares[:, :, None] * right),
-        left @ (exists[:, :, None] * right),
-        exists.sum(axis=1),
-    )
+def generalised_inverses(right: Doubles, sizes: Doubles, exists: Flags) -> tuple[Doubles, Doubles, Codes]:
+    """Inverses, projectors on what exists ``(k, p, p)`` and ranks, by eigenvectors (rows) and eigenvalues."""
+    left, inverse = right.transpose(0, 2, 1), np.where(exists, 1 / np.where(exists, sizes, 1.0), 0.0)
+    return left @ (inverse[:, :, None] * right), left @ (exists[:, :, None] * right), exists.sum(axis=1)
 
 
-def _apply(covariances: Doubles, group: npt.NDArray[np.intp], moments: Doubles) -> Doubles:
-    return np.asarray(np.einsum("nij,nj->ni", covariances[group], moments))
+def _is_within(rows: Doubles, subjects: Codes) -> Flags:
+    """Say for each pattern whether weights of rows ``(k, q, n_obs)`` sum to zero in each person."""
+    sums = rows @ (subjects[:, None] == np.arange(subjects.max() + 1)).astype(np.float64)
+    return np.asarray(np.abs(sums).max(axis=(1, 2)) <= _WITHIN * np.abs(rows).max(axis=(1, 2)))
 
 
-def _solve_weighted(filled: Doubles, weights: Doubles, columns: Doubles) -> Solution:
-    """Solve the normal equations of each element; weights are brought to a maximum of 1 first."""
-    n_obs, rank = columns.shape
-    largest = np.maximum(weights.max(axis=0), np.finfo(np.float64).tiny)
-    relative = weights / largest
-    products = (columns[:, :, None] * columns[:, None, :]).reshape(n_obs, rank * rank)
-    normal = (relative.T @ products).reshape(-1, rank, rank)
-    covariances, directions, ranks = _hermitian_inverses(normal)
-    group = np.arange(filled.shape[1])
-    coefficients = _apply(covariances, group, (relative * filled).T @ columns)
-    residuals = relative * (filled - columns @ coefficients.T)
-    coefficients += _apply(covariances, group, residuals.T @ columns)
-    return Solution(
-        coefficients=coefficients,
-        covariances=covariances / largest[:, None, None],
-        directions=directions,
-        ranks=ranks,
-        group=group,
-    )
-
-
-def _hermitian_inverses(normal: Doubles) -> tuple[Doubles, Doubles, npt.NDArray[np.intp]]:
-    """As `_inverses`, from X'WX ``(k, p, p)``; its eigenvalues are squares of singular values."""
-    sizes, vectors = np.linalg.eigh(normal)
-    exists = sizes > 1e-13 * np.maximum(sizes[:, -1:], np.finfo(np.float64).tiny)
-    inverse = np.where(exists, 1 / np.where(exists, sizes, 1.0), 0.0)
-    right = vectors.transpose(0, 2, 1)
-    return vectors @ (inverse[:, :, None] * right), vectors @ (exists[:, :, None] * right), exists.sum(axis=1)
-
-
-def _estimate(
+def estimate(
     basis: Basis,
     number: int,
-    contrast: Contrast,
+    test: str,
     solution: Solution,
     variance: Doubles,
     dof: Doubles,
     n_observed: Doubles,
-    is_within: npt.NDArray[np.bool_] | None = None,
+    is_within: Flags | None = None,
 ) -> Estimate:
-    weights, directions = basis.weights[number], basis.directions[number]
-    exists = _is_spanned(directions, solution.directions)
+    """Estimate and test contrast ``number`` of a basis, with the residual variance of each element."""
+    weights, directions, group = basis.weights[number], basis.directions[number], solution.group
+    lost = np.linalg.norm(directions - directions @ solution.directions, axis=2)
+    exists = (lost <= _ESTIMABLE).all(axis=1)
     compares_people = np.zeros_like(exists) if is_within is None else exists & ~is_within
     exists &= ~compares_people
-    has_value = exists[solution.group]
+    has_value = exists[group]
     is_determined = has_value & (dof >= 1)
     is_estimable = is_determined & (variance > 0)
     own_spreads = np.einsum("qi,kij,qj->kq", weights, solution.covariances, weights)
-    spread = np.where(has_value, own_spreads[solution.group].T, 0.0)
-    statistic = np.zeros(variance.shape)
-    here = np.flatnonzero(is_estimable)
-    spreads = _spreads(directions, solution.covariances, exists)[solution.group[here]]
-    effects = solution.coefficients[here] @ directions.T
-    if contrast.test == "t":
-        statistic[here] = effects[:, 0] / np.sqrt(spreads[:, 0, 0] * variance[here])
-    else:
-        solved = np.linalg.solve(spreads, effects[:, :, None])[:, :, 0]
-        statistic[here] = (effects * solved).sum(axis=1) / (len(weights) * variance[here])
+    spread = np.where(has_value, own_spreads[group].T, 0.0)
+    spreads = directions @ solution.covariances @ directions.T
+    spreads = np.where(exists[:, None, None], spreads, np.eye(len(directions)))
     return Estimate(
         effect=np.where(has_value, weights @ solution.coefficients.T, 0.0),
         variance=spread * variance,
-        statistic=statistic,
+        statistic=statistic(test, solution.coefficients, directions, spreads[group], variance, is_estimable),
         spread=spread,
         dof=dof,
         n_observed=n_observed,
         is_estimable=is_estimable,
         is_determined=is_determined,
-        compares_people=compares_people[solution.group],
+        compares_people=compares_people[group],
     )
 
 
-def _is_within(
-    directions: Doubles,
-    covariances: Doubles,
-    columns: Doubles,
-    patterns: Doubles,
-    subjects: npt.NDArray[np.intp],
-) -> npt.NDArray[np.bool_]:
-    """Say for each pattern whether a contrast's weights of the rows sum to zero over those of each person."""
-    shares = (directions @ covariances @ columns.T) * patterns[:, None, :]
-    sums = shares @ (subjects[:, None] == np.arange(subjects.max() + 1)).astype(np.float64)
-    largest = np.abs(shares).max(axis=(1, 2))
-    return np.asarray(np.abs(sums).max(axis=(1, 2)) <= _WITHIN * largest, dtype=np.bool_)
-
-
-def _is_spanned(directions: Doubles, projectors: Doubles) -> npt.NDArray[np.bool_]:
-    """Say for each projector on what exists, ``(k, rank, rank)``, whether it keeps all of a contrast."""
-    lost = np.linalg.norm(directions - directions @ projectors, axis=2)
-    return np.asarray((lost <= _ESTIMABLE).all(axis=1))
-
-
-def _spreads(directions: Doubles, covariances: Doubles, exists: npt.NDArray[np.bool_]) -> Doubles:
-    """Covariances of a contrast's directions ``(k, q, q)``; the identity where it does not exist."""
-    spreads = directions @ covariances @ directions.T
-    return np.asarray(np.where(exists[:, None, None], spreads, np.eye(len(directions))))
+def statistic(
+    test: str, coefficients: Doubles, directions: Doubles, spreads: Doubles, scale: Doubles, is_judged: Flags
+) -> Doubles:
+    """t, or F over the rows of ``directions``, 0 where not judged; covariances: ``spreads`` × ``scale``."""
+    found, here = np.zeros(is_judged.shape), np.flatnonzero(is_judged)
+    effects, spreads, scale = coefficients[here] @ directions.T, spreads[here], scale[here]
+    if test == "t":
+        found[here] = effects[:, 0] / np.sqrt(spreads[:, 0, 0] * scale)
+    else:
+        solved = np.linalg.solve(spreads, effects[:, :, None])[:, :, 0]
+        found[here] = (effects * solved).sum(axis=1) / (len(directions) * scale)
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
@@ -88,16 +88,7 @@ def fit_second_level(
 ) -> list[Estimate]:
     """Fit a tile by one ``compute_contrast`` of the model, and read every contrast from that fit.
 
-    Parameters
-    ----------
-    model
-        From `second_level_model`; a copy of it is fitted, so that tiles can be fitted side by side.
-    values
-        ``(n_obs, n)``, finite.
-    basis
-        Of the whole design.
-    contrasts
-        Of the design, in the order of ``basis.weights``.
+    ``values``: ``(n_obs, n)``, finite. A copy of the model is fitted: tiles can be fitted side by side.
     """
     from nilearn.glm import compute_contrast
 
@@ -107,8 +98,10 @@ def fit_second_level(
         model.compute_contrast(basis.directions[0][0], output_type="effect_size")
     (fitted,) = model.results_.values()
     scale = np.einsum("ij,ij->j", values, values, dtype=np.float64)
-    dof = np.full(values.shape[1], float(fitted.df_residuals))
+    n_obs, n = values.shape
+    dof = np.full(n, float(fitted.df_residuals))
     variance = residual_variance(fitted.dispersion * dof, dof, scale)
+    is_estimable = variance > 0
     estimates = []
     for contrast, weights, directions in zip(contrasts, basis.weights, basis.directions, strict=True):
         rows = directions[0] if contrast.test == "t" else directions
@@ -116,21 +109,17 @@ def fit_second_level(
             tested = compute_contrast(model.labels_, model.results_, rows, contrast.test)
             tested.tiny = 0.0  # nilearn takes variances below 1e-50 for 1e-50: effects in units such as T²
             statistic = tested.stat()
-        estimates.append(_estimate(fitted, weights, statistic, variance, len(values)))
+        spread = np.einsum("qi,ij,qj->q", weights, fitted.cov, weights)[:, None]
+        one = Estimate(
+            effect=weights @ fitted.theta,
+            variance=spread * variance,
+            statistic=np.where(is_estimable, statistic, 0.0),
+            spread=np.broadcast_to(spread, (len(weights), n)),
+            dof=dof,
+            n_observed=np.full(n, float(n_obs)),
+            is_estimable=is_estimable,
+            is_determined=np.ones(n, dtype=bool),
+            compares_people=np.zeros(n, dtype=bool),
+        )
+        estimates.append(one)
     return estimates
-
-
-def _estimate(fitted: Any, weights: Doubles, statistic: Doubles, variance: Doubles, n_obs: int) -> Estimate:
-    spread = np.einsum("qi,ij,qj->q", weights, fitted.cov, weights)[:, None]
-    is_estimable = variance > 0
-    return Estimate(
-        effect=weights @ fitted.theta,
-        variance=spread * variance,
-        statistic=np.where(is_estimable, statistic, 0.0),
-        spread=np.broadcast_to(spread, (len(weights), variance.size)),
-        dof=np.full(variance.size, float(fitted.df_residuals)),
-        n_observed=np.full(variance.size, float(n_obs)),
-        is_estimable=is_estimable,
-        is_determined=np.ones(variance.size, dtype=bool),
-        compares_people=np.zeros(variance.size, dtype=bool),
-    )

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from bids_group.errors import DataError, UsageError
 from bids_group.model.contrast.sentences import say_number
 from bids_group.model.formula.coding import is_numeric
 from bids_group.model.formula.parser import needed_variables
-from bids_group.records import GroupAnalysis, Notice, PooledMap, Scaling, note, warn
+from bids_group.records import GroupAnalysis, PooledMap, Scaling, note, warn
 
 _SMALLEST = np.finfo(np.float32).smallest_subnormal
 
@@ -47,26 +46,19 @@ def plan_scaling(analysis: GroupAnalysis, column: str | None) -> GroupAnalysis:
         )
     mean = float(values.mean())
     factors = {str(label): mean / float(value) for label, value in values.items()}
-    scaling = Scaling(column=column, mean=mean, factors=factors)
-    return replace(analysis, scaling=scaling, notices=(*analysis.notices, *_say(analysis, scaling)))
-
-
-def _say(analysis: GroupAnalysis, scaling: Scaling) -> Iterator[Notice]:
-    smallest, largest = min(scaling.factors.values()), max(scaling.factors.values())
+    smallest, largest = say_number(min(factors.values())), say_number(max(factors.values()))
     sentence = (
-        f"Each map is multiplied by the mean of {scaling.column} ({say_number(scaling.mean)}) over the value "
-        f"of its row (factors {say_number(smallest)} to {say_number(largest)}): effects are those at the "
-        f"mean {scaling.column}, if maps grow in proportion to it."
+        f"Each map is multiplied by the mean of {column} ({say_number(mean)}) over the value "
+        f"of its row (factors {smallest} to {largest}): effects are those at the "
+        f"mean {column}, if maps grow in proportion to it."
     )
-    fix = (
-        f"'+ {scaling.column}' in the formula asks for no proportion, only for a straight line; "
-        "use one of the two."
-    )
-    yield note("scaling", sentence, fix)
-    used = needed_variables(analysis.formula, analysis.rows.columns, centering=analysis.centering)
-    if scaling.column in used:
-        sentence = f"The maps are scaled by {scaling.column}, and {scaling.column} is a covariate too."
-        yield warn("scaling", sentence, "Use one of the two.")
+    fix = f"'+ {column}' in the formula asks for no proportion, only for a straight line; use one of the two."
+    notices = [*analysis.notices, note("scaling", sentence, fix)]
+    if column in needed_variables(analysis.formula, analysis.rows.columns, centering=analysis.centering):
+        sentence = f"The maps are scaled by {column}, and {column} is a covariate too."
+        notices.append(warn("scaling", sentence, "Use one of the two."))
+    scaling = Scaling(column=column, mean=mean, factors=factors)
+    return replace(analysis, scaling=scaling, notices=tuple(notices))
 
 
 def scale(maps: Iterable[PooledMap], scaling: Scaling | None) -> Iterator[PooledMap]:
@@ -82,8 +74,12 @@ def scale(maps: Iterable[PooledMap], scaling: Scaling | None) -> Iterator[Pooled
         if factor == 1.0:
             yield one
             continue
-        effect = _times(one.effect, factor)
-        variance = None if one.variance is None else np.maximum(_times(one.variance, factor**2), _SMALLEST)
+        with np.errstate(over="ignore"):
+            effect = (one.effect.astype(np.float64) * factor).astype(np.float32)
+            variance = one.variance
+            if variance is not None:
+                variance = (variance.astype(np.float64) * factor**2).astype(np.float32)
+                variance = np.maximum(variance, _SMALLEST)
         for made, before in ((effect, one.effect), (variance, one.variance)):
             if made is not None and before is not None and (np.isinf(made) & np.isfinite(before)).any():
                 raise DataError(
@@ -92,8 +88,3 @@ def scale(maps: Iterable[PooledMap], scaling: Scaling | None) -> Iterator[Pooled
                     fix="See whether the value that it was scaled by is right.",
                 )
         yield replace(one, effect=effect, variance=variance)
-
-
-def _times(values: npt.NDArray[np.float32], factor: float) -> npt.NDArray[np.float32]:
-    with np.errstate(over="ignore"):
-        return np.asarray(values.astype(np.float64) * factor, dtype=np.float32)

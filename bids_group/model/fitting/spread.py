@@ -31,32 +31,24 @@ def compare_spread(data: GroupData) -> tuple[pd.Series | None, tuple[Notice, ...
     """
     if not data.estimator.has_residual_variance or data.has_group_variances:
         return None, ()
-    factors = list(_factors_between_people(data))
-    if not factors:
-        return None, ()
-    spread = _log_mean_squares(data)
-    found = [(p, factor, told) for factor in factors for p, told in _uneven(spread, factor, _people(data))]
-    found.sort(key=lambda one: one[0])
-    return (found[0][1] if found else None), tuple(told for _, _, told in found)
-
-
-def _people(data: GroupData) -> pd.Series:
-    rows = data.design.matrix.index
-    return pd.Series(rows, index=rows) if data.subjects is None else data.subjects.reindex(rows)
-
-
-def _factors_between_people(data: GroupData) -> Iterator[pd.Series]:
-    """Factors of the formula that do not change within a person."""
-    variables, people = data.design.variables, _people(data)
+    rows, variables = data.design.matrix.index, data.design.variables
+    people = pd.Series(rows, index=rows) if data.subjects is None else data.subjects.reindex(rows)
     coded = {name for cell in data.design.details.get("n_per_cell") or () for name in cell}
+    factors = []
     for name in map(str, variables.columns):
         is_factor = name in coded or not pd.api.types.is_numeric_dtype(variables[name])
         levels = variables[name].astype(str)
         if is_factor and name != "subject" and levels.groupby(people.to_numpy()).nunique().max() == 1:
-            yield levels
+            factors.append(levels)  # it does not change within a person
+    if not factors:
+        return None, ()
+    spread = _log_mean_squares(data, people)
+    found = [(p, factor, told) for factor in factors for p, told in _uneven(spread, factor, people)]
+    found.sort(key=lambda one: one[0])
+    return (found[0][1] if found else None), tuple(told for _, _, told in found)
 
 
-def _log_mean_squares(data: GroupData) -> pd.Series:
+def _log_mean_squares(data: GroupData, people: pd.Series) -> pd.Series:
     """Logarithm of each person's mean squared residual, by person; over elements observed in everybody."""
     columns = orthonormal_basis(data.design).columns
     gaps = 1 - (columns**2).sum(axis=1)
@@ -69,7 +61,7 @@ def _log_mean_squares(data: GroupData) -> pd.Series:
         n_used += block.shape[1]
     with np.errstate(divide="ignore", invalid="ignore"):
         scaled = np.where(gaps > 1e-6, squares / gaps / n_used, np.nan)
-        means = pd.Series(scaled).groupby(_people(data).to_numpy()).mean()
+        means = pd.Series(scaled).groupby(people.to_numpy()).mean()
         logs = pd.Series(np.log(means.to_numpy()), index=means.index)
     return logs[np.isfinite(logs)]
 
