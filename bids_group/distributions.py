@@ -24,58 +24,35 @@ if TYPE_CHECKING:
 Values = npt.ArrayLike
 Doubles = npt.NDArray[np.float64]
 Statistic = Literal["t", "F"]
+Target = Literal["z", "log_tail"]
 
 SMALLEST_P = float(np.finfo(np.float32).tiny)
 """No p-value is smaller: the smallest positive normal float32."""
 
-_T_KNOTS = np.linspace(0.0, np.arcsinh(1e4), 1001)  # of asinh(t)
-_F_KNOTS = np.linspace(-40.0, 20.0, 3001)  # of log(F)
+_KNOTS = {
+    "t": np.linspace(0.0, np.arcsinh(1e4), 1001),  # of asinh(t)
+    "F": np.linspace(-40.0, 20.0, 3001),  # of log(F)
+}
 _MOST_TABLES_PER_CALL, _FEWEST_PER_TABLE = 256, 4
 
 
 def t_p(t: Values, dof: Values, is_two_sided: bool) -> Doubles:
-    """P-value of t: of both tails, or of the upper tail.
-
-    Parameters
-    ----------
-    t
-        Statistic, any shape.
-    dof
-        Degrees of freedom, > 0, one number or one per value.
-    is_two_sided
-        Both tails, else the upper one.
-
-    Returns
-    -------
-    p in [`SMALLEST_P`, 1], of the shape of ``t``.
-    """
+    """P-value of t: of both tails, or of the upper tail; in [`SMALLEST_P`, 1], of the shape of ``t``."""
     values = np.asarray(t, dtype=np.float64)
     log_tail = _convert("t", "log_tail", 1, np.abs(values), dof)
-    if is_two_sided:
-        return _bounded_p(np.exp(log_tail + np.log(2.0)))
-    tail = np.exp(log_tail)
-    return _bounded_p(np.where(values < 0, 1.0 - tail, tail))
+    tail = np.exp(log_tail + (np.log(2.0) if is_two_sided else 0.0))
+    is_lower = (values < 0) & (not is_two_sided)
+    return np.clip(np.where(is_lower, 1.0 - tail, tail), SMALLEST_P, 1.0)
 
 
 def f_p(f: Values, q: int, dof: Values) -> Doubles:
     """P-value of F with ``q`` and ``dof`` degrees of freedom (upper tail), in [`SMALLEST_P`, 1]."""
-    return _bounded_p(np.exp(_convert("F", "log_tail", q, np.asarray(f, dtype=np.float64), dof)))
+    log_tail = _convert("F", "log_tail", q, np.asarray(f, dtype=np.float64), dof)
+    return np.clip(np.exp(log_tail), SMALLEST_P, 1.0)
 
 
 def t_to_z(t: Values, dof: Values) -> Doubles:
-    """Turn t into the normal deviate of the same tail probability and sign.
-
-    Parameters
-    ----------
-    t
-        Statistic, any shape.
-    dof
-        Degrees of freedom, > 0, one number or one per value.
-
-    Returns
-    -------
-    z of the shape of ``t``, finite where ``t`` is.
-    """
+    """Turn t into the normal deviate of the same tail probability and sign; finite where ``t`` is."""
     values = np.asarray(t, dtype=np.float64)
     return np.copysign(_convert("t", "z", 1, np.abs(values), dof), values)
 
@@ -88,17 +65,11 @@ def f_to_z(f: Values, q: int, dof: Values) -> Doubles:
     return _convert("F", "z", q, np.asarray(f, dtype=np.float64), dof)
 
 
-def _bounded_p(p: Doubles) -> Doubles:
-    return np.clip(p, SMALLEST_P, 1.0)
-
-
 # --------------------------------------------------------------------------------------------
 # Whole maps, by table
 
 
-def _convert(
-    statistic: Statistic, target: Literal["z", "log_tail"], q: int, values: Doubles, dof: Values
-) -> Doubles:
+def _convert(statistic: Statistic, target: Target, q: int, values: Doubles, dof: Values) -> Doubles:
     degrees = np.asarray(dof, dtype=np.float64)
     if degrees.ndim == 0:
         return _by_table(statistic, target, q, values, float(degrees))
@@ -113,9 +84,7 @@ def _convert(
     return converted
 
 
-def _by_table(
-    statistic: Statistic, target: Literal["z", "log_tail"], q: int, values: Doubles, dof: float
-) -> Doubles:
+def _by_table(statistic: Statistic, target: Target, q: int, values: Doubles, dof: float) -> Doubles:
     spline = _table(statistic, target, q, dof)
     with np.errstate(divide="ignore"):
         at = np.arcsinh(values) if statistic == "t" else np.log(values)
@@ -127,17 +96,14 @@ def _by_table(
 
 
 @lru_cache(maxsize=512)
-def _table(statistic: Statistic, target: Literal["z", "log_tail"], q: int, dof: float) -> CubicSpline:
+def _table(statistic: Statistic, target: Target, q: int, dof: float) -> CubicSpline:
     from scipy.interpolate import CubicSpline
 
-    knots = _T_KNOTS if statistic == "t" else _F_KNOTS
-    values = np.sinh(knots) if statistic == "t" else np.exp(knots)
-    return CubicSpline(knots, _exact(statistic, target, q, values, dof))
+    values = (np.sinh if statistic == "t" else np.exp)(_KNOTS[statistic])
+    return CubicSpline(_KNOTS[statistic], _exact(statistic, target, q, values, dof))
 
 
-def _exact(
-    statistic: Statistic, target: Literal["z", "log_tail"], q: int, values: Doubles, dof: Values
-) -> Doubles:
+def _exact(statistic: Statistic, target: Target, q: int, values: Doubles, dof: Values) -> Doubles:
     if target == "z":
         return exact_z(statistic, q, values, dof)
     return log_upper_tail_of_t(values, dof) if statistic == "t" else log_upper_tail_of_f(values, q, dof)
@@ -181,20 +147,16 @@ def log_upper_tail_of_f(f: Values, q: int, dof: Values) -> Doubles:
 
 
 def _log_beta_tail(q: int, f: Doubles, dof: Doubles) -> Doubles:
+    """Log of P(F ≥ f); next to f = 0 by its complement, which keeps the digits of f."""
     ratio = q * f / dof
-    with np.errstate(divide="ignore"):
-        logs = np.log(_upper_share(q, ratio, dof))
-    is_tiny = logs < -600
-    logs[is_tiny] = _log_beta_by_fraction(dof[is_tiny] / 2, q / 2, ratio[is_tiny])
-    return np.asarray(logs)
-
-
-def _upper_share(q: int, ratio: Doubles, dof: Doubles) -> Doubles:
-    """P(F ≥ f) from ``ratio = q·f/dof``; next to f = 0 by its complement, which keeps the digits of f."""
     shares = np.asarray(special.betainc(dof / 2, q / 2, 1 / (1 + ratio)), dtype=np.float64)
     near = ratio * np.maximum(dof, 1.0) < 1e-2
     shares[near] = special.betaincc(q / 2, dof[near] / 2, ratio[near] / (1 + ratio[near]))
-    return shares
+    with np.errstate(divide="ignore"):
+        logs = np.log(shares)
+    is_tiny = logs < -600
+    logs[is_tiny] = _log_beta_by_fraction(dof[is_tiny] / 2, q / 2, ratio[is_tiny])
+    return np.asarray(logs)
 
 
 def _log_beta_by_fraction(a: Doubles, b: float, ratio: Doubles) -> Doubles:

@@ -28,18 +28,10 @@ class Executor(Protocol):
     def map(
         self, do: Callable[[Item], Result], items: Iterable[Item], *, item_bytes: int = 0, held_bytes: int = 0
     ) -> Iterator[Result]:
-        """Yield ``do(item)`` for each item, in the order of the items.
+        """Yield ``do(item)`` for each item, in the order of the items, which are taken as they are needed.
 
-        Parameters
-        ----------
-        do
-            Depends on nothing but the item, and changes nothing that another item reads.
-        items
-            Taken as they are needed.
-        item_bytes
-            Memory that ``do`` needs for each item.
-        held_bytes
-            Memory that is taken already by what all items share.
+        ``do`` depends on nothing but the item, and changes nothing that another item reads. ``item_bytes``:
+        memory that it needs for each; ``held_bytes``: memory taken already by what all items share.
         """
         ...
 
