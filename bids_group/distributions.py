@@ -65,10 +65,6 @@ def f_to_z(f: Values, q: int, dof: Values) -> Doubles:
     return _convert("F", "z", q, np.asarray(f, dtype=np.float64), dof)
 
 
-# --------------------------------------------------------------------------------------------
-# Whole maps, by table
-
-
 def _convert(statistic: Statistic, target: Target, q: int, values: Doubles, dof: Values) -> Doubles:
     degrees = np.asarray(dof, dtype=np.float64)
     if degrees.ndim == 0:
@@ -107,10 +103,6 @@ def _exact(statistic: Statistic, target: Target, q: int, values: Doubles, dof: V
     if target == "z":
         return exact_z(statistic, q, values, dof)
     return log_upper_tail_of_t(values, dof) if statistic == "t" else log_upper_tail_of_f(values, q, dof)
-
-
-# --------------------------------------------------------------------------------------------
-# Exact values
 
 
 def exact_z(statistic: Statistic, q: int, values: Doubles, dof: Values) -> Doubles:

@@ -106,10 +106,6 @@ def prepare(config: RunConfig) -> RunPlan:
     return plan
 
 
-# --------------------------------------------------------------------------------------------
-# What a request leaves open is settled by what was found
-
-
 def _settle_design(config: RunConfig, cohort: Cohort, asked: StatsModel | None) -> RunConfig:
     """Write a design matrix of the user's own as a formula of its columns; a model's must be the same."""
     if cohort.design_matrix is None:
@@ -215,10 +211,6 @@ def _tell_idle(spec: AnalysisSpec, cohort: Cohort) -> list[Notice]:
         fix = "Put a mask of each person (…_desc-brain_mask) beside the maps, or leave --min-coverage at 1."
         notices.append(warn("maps", sentence, fix))
     return notices
-
-
-# --------------------------------------------------------------------------------------------
-# Rows and designs
 
 
 def _needed(analysis: GroupAnalysis, spec: AnalysisSpec) -> tuple[str, ...]:

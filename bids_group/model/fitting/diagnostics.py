@@ -52,10 +52,6 @@ def _strongest(result: ContrastResult, is_two_sided: bool) -> int:
     return int(np.argmax(statistic if is_signed else np.abs(statistic)))
 
 
-# --------------------------------------------------------------------------------------------
-# Quality of maps
-
-
 def tabulate_quality(
     data: GroupData, n_lost_only: Mapping[str, int], groups: pd.Series | None = None
 ) -> pd.DataFrame:
@@ -149,10 +145,6 @@ def _mahalanobis(measures: Float64) -> Float64:
     centred = (measures - measures.mean(axis=0)) / np.where(spread > 0, spread, 1)
     precision = np.linalg.pinv(np.cov(centred, rowvar=False))
     return np.asarray(np.sqrt(np.einsum("ij,jk,ik->i", centred, precision, centred)), dtype=np.float64)
-
-
-# --------------------------------------------------------------------------------------------
-# Raw points behind peaks
 
 
 def tabulate_main_peaks(

@@ -29,18 +29,8 @@ def hedges_g(t: Doubles, spread: npt.ArrayLike, dof: npt.ArrayLike) -> tuple[Dou
     """Standardise an effect, with its 95 % limits.
 
     g = J·t·√(c(X'X)⁺c') with J = 1 − 3/(4·dof − 1) (Hedges 1981): the effect in units of the residual SD,
-    nearly unbiased. The limits are those of the non-centrality of t, scaled alike.
-
-    Parameters
-    ----------
-    t
-        Statistic, ``(n,)``.
-    spread, dof
-        c(X'X)⁺c' and residual degrees of freedom, one number or ``(n,)``.
-
-    Returns
-    -------
-    g, lower limit, upper limit, each ``(n,)``.
+    nearly unbiased. The limits are those of the non-centrality of t, scaled alike. ``spread`` is c(X'X)⁺c',
+    ``dof`` the residual degrees of freedom, each one number or ``(n,)``.
     """
     degrees = np.broadcast_to(np.asarray(dof, dtype=np.float64), t.shape)
     unit = (1 - 3 / (4 * degrees - 1)) * np.sqrt(np.asarray(spread, dtype=np.float64))
@@ -57,19 +47,9 @@ def partial_r2(
 ) -> tuple[Doubles, Doubles, Doubles]:
     """Give the share of variance, left by the other regressors, that a contrast explains, with 95 % limits.
 
-    Partial R² = qF/(qF + dof); the limits are λ/(λ + n_obs) at those of the non-centrality λ of F (Steiger
-    2004). The lower limit is 0 where F is not significant at 0.025.
-
-    Parameters
-    ----------
-    f
-        Statistic on ``q`` numerator degrees of freedom, ``(n,)``.
-    dof, n_obs
-        Residual degrees of freedom and number of rows, one number or ``(n,)``.
-
-    Returns
-    -------
-    Partial R², lower limit, upper limit, each ``(n,)`` in [0, 1].
+    Partial R² = qF/(qF + dof), in [0, 1]; the limits are λ/(λ + n_obs) at those of the non-centrality λ of F
+    (Steiger 2004). The lower limit is 0 where F is not significant at 0.025. ``dof`` (residual) and ``n_obs``
+    (rows) are one number or ``(n,)``.
     """
     degrees = np.broadcast_to(np.asarray(dof, dtype=np.float64), f.shape)
     lower, upper = np.empty(f.shape), np.empty(f.shape)

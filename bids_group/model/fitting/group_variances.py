@@ -38,18 +38,9 @@ def fit_group_variances(
 ) -> list[Estimate]:
     """Ordinary least squares at each element, each group of rows with its own residual variance.
 
-    Parameters
-    ----------
-    values, basis, contrasts, subjects
-        As for `fit_by_pattern`.
-    groups
-        Number of the variance group of each row, ``(n_obs,)``.
-
-    Returns
-    -------
-    One estimate per contrast: its statistic is t, or F = (Cβ)'V⁻¹(Cβ)/q with V the sum of what
-    the groups add to the covariance (t² for q = 1); ``dof`` are Satterthwaite's for q = 1, NaN for more rows,
-    where there are none that hold; ``smallest_dof``: that of the groups on which the contrast depends.
+    ``groups``: number of the variance group of each row, ``(n_obs,)``; else as `fit_by_pattern`. The
+    statistic is t, or F = (Cβ)'V⁻¹(Cβ)/q with V the sum of what the groups add to the covariance (t² for
+    q = 1); ``dof`` are Satterthwaite's for q = 1, NaN for more rows, where there are none that hold.
     """
     fit = fit_by_pattern(values, basis, contrasts, subjects)
     members = np.eye(int(groups.max()) + 1)[groups]  # (n_obs, n_groups)

@@ -135,16 +135,8 @@ def fit_by_pattern(
     """Ordinary least squares at each element over the people observed there.
 
     Elements are grouped by the pattern of who is observed: rank, estimability and dof are the pattern's.
-
-    Parameters
-    ----------
-    values
-        ``(n_obs, n)``, NaN = not observed.
-    basis, contrasts
-        Of the whole design, in the same order.
-    subjects
-        Number of the person of each row, where people have several: contrasts are judged only where they are
-        made within people.
+    ``values``: ``(n_obs, n)``, NaN = not observed; ``subjects``: number of the person of each row, where
+    people have several: contrasts are judged only where they are made within people.
     """
     is_observed = ~np.isnan(values)
     filled = np.where(is_observed, values, 0.0).astype(np.float64)

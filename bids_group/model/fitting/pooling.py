@@ -67,10 +67,6 @@ def _load(part: FirstLevelMap | Observation) -> PooledMap:
     return pool(part) if isinstance(part, Observation) else _read(part)
 
 
-# --------------------------------------------------------------------------------------------
-# One map
-
-
 def _read(source: FirstLevelMap) -> PooledMap:
     """Read one first-level map with its variance, dof and mask; set NaN where it was not observed."""
     effect = _read_volume(source.effect)
@@ -137,10 +133,6 @@ def _nowhere_observed(effect: LoadedMap, others: list[LoadedMap], mask: Path | N
 
 def _missing_outside(is_observed: Mask, data: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.where(is_observed, data, np.float32(np.nan))
-
-
-# --------------------------------------------------------------------------------------------
-# Several maps
 
 
 class _Total:

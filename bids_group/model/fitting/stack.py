@@ -269,10 +269,6 @@ def _compressed(data: Rows, is_kept: Mask) -> Rows:
     return flat[: n_rows * n_kept].reshape(n_rows, n_kept)
 
 
-# --------------------------------------------------------------------------------------------
-# What coverage costs
-
-
 def describe_coverage(pooled: PooledMap) -> str | None:
     """Say at which share of the observed elements some map is missing; None below `MIN_SHARE`."""
     n_most, n_observed = int(pooled.n_maps.max()), np.count_nonzero(pooled.n_maps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -26,34 +26,19 @@ class RowKey:
     maps: Sequence[FirstLevelMap]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Covariates:
-    """``frame``: index = labels of the rows; ``refusals``: why a column of the tables is not in it."""
-
-    frame: pd.DataFrame
-    columns: Mapping[str, Column]
-    refusals: Mapping[str, str] = field(default_factory=dict)
-
-    def require(self, names: Iterable[str]) -> None:
-        """Refuse a model that uses a column which has a problem, or no one value in each row."""
-        for name in names:
-            if name in self.columns:
-                self.columns[name].check_usable()
-            if name in self.refusals:
-                raise DataError(
-                    self.refusals[name],
-                    fix="Use --pooling none to have a row per session, or leave the column out.",
-                )
-
-
 def join_covariates(
-    keys: Sequence[RowKey], tables: Sequence[Table], sessions: Column | None = None
-) -> Covariates:
-    """Join the tables to the rows: by person, and by person and session.
+    keys: Sequence[RowKey],
+    tables: Sequence[Table],
+    *,
+    required: Iterable[str] = (),
+    sessions: Column | None = None,
+) -> tuple[pd.DataFrame, dict[str, Column]]:
+    """Join the tables to the rows, by person or by person and session; also give what is known of columns.
 
-    A session's column is a covariate of a row of several sessions only where it is the same in all of them.
-    A missing value stays missing. Rows of equal labels are allowed. ``sessions`` gives the order of their
-    labels; else, as for all entities, it is alphabetical with numbers as numbers.
+    A session's column is a covariate of a row of several sessions only where it is the same in all of them;
+    a column that is ``required`` and has no one value in each row, or another problem, is refused. A missing
+    value stays missing. Rows of equal labels are allowed. ``sessions`` gives the order of their labels; else,
+    as for all entities, it is alphabetical with numbers as numbers.
     """
     entities = pd.DataFrame(index=range(len(keys)))
     for entity in ENTITIES:
@@ -68,9 +53,8 @@ def join_covariates(
         for name in table.frame.columns:
             if name not in entities:  # an entity of the maps goes before a column of the same name
                 found.setdefault(name, []).append((table, *_column_values(keys, table, name)))
-    values, columns, refusals = {}, {}, {}
-    if sessions is not None and "session" in entities:
-        columns["session"] = sessions
+    values, refusals = {}, {}
+    columns = {"session": sessions} if sessions is not None and "session" in entities else {}
     for name, sources in found.items():
         table, series, refusal = sources[0]
         if len(sources) > 1:
@@ -80,9 +64,14 @@ def join_covariates(
             refusals[name] = refusal
         else:
             values[name], columns[name] = series, table.columns[name]
+    for name in required:
+        if name in columns:
+            columns[name].check_usable()
+        if name in refusals:
+            fix = "Use --pooling none to have a row per session, or leave the column out."
+            raise DataError(refusals[name], fix=fix)
     frame = pd.concat([entities, pd.DataFrame(values, index=entities.index)], axis=1)
-    index = pd.Index([key.label for key in keys], name="observation")
-    return Covariates(frame=frame.set_axis(index, axis=0), columns=columns, refusals=refusals)
+    return frame.set_axis(pd.Index([key.label for key in keys], name="observation"), axis=0), columns
 
 
 def _column_values(keys: Sequence[RowKey], table: Table, name: str) -> tuple[pd.Series | None, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -59,30 +59,22 @@ def lower_outputs(node: Node, received: NodeMaps, cohort: Cohort, spec: Analysis
         return received
     if node.level == "run":
         return _declared(node, received)
-    by_name = {
-        name: values_of(name, given, cohort, f"GroupBy of the node {node.name!r}") for name in node.group_by
-    }
+    where = f"GroupBy of the node {node.name!r}"
+    by_name = {name: values_of(name, given, cohort, where) for name in node.group_by}
     values = {
         position: tuple((name, str(each[position])) for name, each in by_name.items() if each[position])
         for position in range(len(given))
     }
-    designs = NodeDesigns(node, given, cohort)
+    lower = _LowerNode(node, given, cohort)
     made: list[NodeMap] = []
     exclusions = list(received.exclusions)
     for labels, positions in split(values).items():
-        fit = PersonFit(
-            node=node,
-            labels=labels,
-            maps=tuple(given[position] for position in positions),
-            has_variance=cohort.has_variance_everywhere,
-            n_contrasts=len({one.contrast for one in given}),
-        )
         try:
-            made.extend(fit.outputs(designs, positions))
+            made.extend(lower.outputs(labels, positions))
         except PersonError as error:
             if spec.missing == "error":
                 raise error.error from None
-            exclusions.extend(left for one in fit.maps for left in one.exclude(error.reason))
+            exclusions.extend(left for at in positions for left in given[at].exclude(error.reason))
     return replace(received, maps=tuple(made), exclusions=tuple(exclusions))
 
 
@@ -120,165 +112,151 @@ def _declared(node: Node, received: NodeMaps) -> NodeMaps:
     )
 
 
-class NodeDesigns:
-    """The design matrices of a Session or Subject node: one for each set of maps that go into one model."""
+class _LowerNode:
+    """A Session or Subject node with the maps that it receives: it makes new ones, person by person."""
 
-    def __init__(self, node: Node, maps: Sequence[NodeMap], cohort: Cohort) -> None:
+    def __init__(self, node: Node, given: Sequence[NodeMap], cohort: Cohort) -> None:
         """Join the covariates of all maps, check every name once against all columns, and keep those used."""
-        self.node = node
-        self.is_constant = node.x == (INTERCEPT,) and node.formula is None
-        self._made: dict[tuple[object, ...], pd.DataFrame] = {}
-        self._raw = pd.DataFrame()
+        self._node, self._given = node, given
+        self._has_variance = cohort.has_variance_everywhere
+        self._has_several = len({one.contrast for one in given}) > 1
+        self._is_constant = node.x == (INTERCEPT,) and node.formula is None
+        self._designs: dict[tuple[object, ...], pd.DataFrame] = {}
         if node.formula is None:
             check_conditions(node)
-        if not self.is_constant:
-            raw = join_node_rows(node, [one.key for one in maps], cohort)[0]
+        if not self._is_constant:
+            raw = join_node_rows(node, [one.key for one in given], cohort)[0]
             raw = raw.set_axis(range(len(raw)), axis=0)
             check_variables(node, transform(raw, node.instructions, node.name).rows)
-            has_query = any("Query" in step for step in node.instructions)
-            used = used_names(node)
+            has_query, used = any("Query" in step for step in node.instructions), used_names(node)
             self._raw = raw[[name for name in raw.columns if has_query or name in used]]
+        for contrast in node.all_contrasts:
+            if contrast.test == "F":
+                raise ContrastError(
+                    f"The node {node.name!r} has the F contrast {contrast.name!r}, which is not "
+                    "supported below the group.",
+                    fix="Test it in a Dataset node.",
+                )
+        if not node.all_contrasts:
+            raise UsageError(
+                f"The node {node.name!r} has no contrasts, so that it hands nothing on.",
+                fix='Add "DummyContrasts": {"Test": "t"}.',
+            )
 
-    def matrix(self, positions: Sequence[int], who: str) -> pd.DataFrame:
+    def outputs(self, labels: Labels, positions: Sequence[int]) -> list[NodeMap]:
+        """Make the maps that the node hands on from those of one person (and session).
+
+        ``meta`` pools by precision where every map of the dataset has a variance.
+        """
+        node, maps = self._node, [self._given[position] for position in positions]
+        check_one_contrast(node, {one.contrast for one in maps})
+        pooled = Observation(
+            subject=maps[0].entities["subject"],
+            session=dict(labels).get("session"),
+            contrast=maps[0].contrast,
+            sources=tuple(one.source for one in maps),
+            combine="precision" if node.type == "meta" and self._has_variance else "mean",
+        )
+        if self._is_constant:
+            return [self._times_constant(contrast, pooled, maps) for contrast in node.all_contrasts]
+        who = ", ".join(f"{name} {value}" for name, value in labels)
+        matrix, parts = self._matrix(positions, who), list(pooled.sources)
+        if node.type == "meta":
+            parts, matrix = self._pool_cells(matrix, pooled, maps, who)
+        return [self._weighted(one, matrix, parts, pooled, maps, who) for one in node.all_contrasts]
+
+    def _matrix(self, positions: Sequence[int], who: str) -> pd.DataFrame:
         """Build the design matrix of the maps at some positions, ``(n_maps, n_regressors)``."""
-        raw = self._raw.iloc[list(positions)]
+        raw, node = self._raw.iloc[list(positions)], self._node
         key = tuple(tuple(raw[name]) for name in raw)
-        if key not in self._made:
-            self._made[key] = self._build(raw, who)
-        return self._made[key]
-
-    def _build(self, raw: pd.DataFrame, who: str) -> pd.DataFrame:
-        transformed = transform(raw, self.node.instructions, self.node.name)
+        if key in self._designs:
+            return self._designs[key]
+        transformed = transform(raw, node.instructions, node.name)
         if transformed.dropped:
             raise UsageError(
-                f"The node {self.node.name!r} leaves out rows below the group, which is not supported.",
+                f"The node {node.name!r} leaves out rows below the group, which is not supported.",
                 fix="Use the Filter of an Edge.",
             )
         rows = transformed.rows.reset_index(drop=True)
-        formula = read_formula(node_formula(self.node, rows.columns), tuple(rows.columns))
+        formula = read_formula(node_formula(node, rows.columns), tuple(rows.columns))
         variables = rows[list(formula.columns)]
         missing = [name for name in variables if variables[name].isna().any()]
         if missing:
             raise PersonError(
-                f"The node {self.node.name!r} lacks a value of {missing[0]!r} for {who}.",
-                reason=f"no value (n/a) of {missing[0]} in the node {self.node.name}",
+                f"The node {node.name!r} lacks a value of {missing[0]!r} for {who}.",
+                reason=f"no value (n/a) of {missing[0]} in the node {node.name}",
                 found="n/a",
             )
-        return code_design(formula, variables, "none").matrix
+        self._designs[key] = code_design(formula, variables, "none").matrix
+        return self._designs[key]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PersonFit:
-    """One group of a Session or Subject node: the maps of a person that go into one model.
-
-    ``n_contrasts``: how many the whole node receives; with several, the names of new ones begin with theirs.
-    """
-
-    node: Node
-    labels: Labels
-    maps: tuple[NodeMap, ...]
-    has_variance: bool
-    n_contrasts: int
-
-    @property
-    def who(self) -> str:
-        """Say whose maps these are."""
-        return ", ".join(f"{name} {value}" for name, value in self.labels)
-
-    def outputs(self, designs: NodeDesigns, positions: Sequence[int]) -> list[NodeMap]:
-        """Make the maps that the node hands on for this person."""
-        contrasts = self.node.all_contrasts
-        check_one_contrast(self.node, {one.contrast for one in self.maps})
-        for contrast in contrasts:
-            if contrast.test == "F":
-                raise ContrastError(
-                    f"The node {self.node.name!r} has the F contrast {contrast.name!r}, which is not "
-                    "supported below the group.",
-                    fix="Test it in a Dataset node.",
-                )
-        if not contrasts:
-            raise UsageError(
-                f"The node {self.node.name!r} has no contrasts, so that it hands nothing on.",
-                fix='Add "DummyContrasts": {"Test": "t"}.',
-            )
-        if designs.is_constant:
-            return [self._from_constant(contrast) for contrast in contrasts]
-        matrix = designs.matrix(positions, self.who)
-        parts: list[AnyMap] = [one.source for one in self.maps]
-        if self.node.type == "meta":
-            parts, matrix = self._pool_cells(matrix)
-        return [self._weighted(contrast, parts, matrix) for contrast in contrasts]
-
-    def _pool(self, maps: Sequence[NodeMap]) -> Observation:
-        """Pool maps: ``meta`` weighs by precision where every map of the dataset has a variance."""
-        return Observation(
-            subject=maps[0].entities["subject"],
-            session=dict(self.labels).get("session"),
-            contrast=maps[0].contrast,
-            sources=tuple(one.source for one in maps),
-            combine="precision" if self.node.type == "meta" and self.has_variance else "mean",
-        )
-
-    def _hand_on(self, observation: Observation, made_as: str | None) -> NodeMap:
-        named = {
-            "subject": observation.subject,
-            "contrast": observation.contrast,
-            "session": observation.session,
-        }
-        entities = {name: value for name, value in named.items() if value is not None}
-        return NodeMap(entities=entities, source=observation, made_as=made_as)
-
-    def _hand_on_new(self, observation: Observation, name: str) -> NodeMap:
+    def _hand_on(self, observation: Observation, name: str, maps: Sequence[NodeMap]) -> NodeMap:
         """Name a new contrast; where the node receives several, the name begins with that of its maps."""
-        names = {one.contrast for one in self.maps}
-        contrast = f"{next(iter(names))} {name}" if self.n_contrasts > 1 and len(names) == 1 else name
-        return self._hand_on(replace(observation, contrast=contrast), name)
+        is_of_one = self._has_several and len({one.contrast for one in maps}) == 1
+        contrast = f"{maps[0].contrast} {name}" if is_of_one else name
+        return _node_map(replace(observation, contrast=contrast), name)
 
-    def _from_constant(self, contrast: NodeContrast) -> NodeMap:
+    def _times_constant(
+        self, contrast: NodeContrast, pooled: Observation, maps: Sequence[NodeMap]
+    ) -> NodeMap:
         """Make fixed effects: the pooled maps, times the weight of the constant."""
-        pooled, weight = self._pool(self.maps), contrast.numbers[0][0]
+        weight = contrast.numbers[0][0]
         if contrast.name == INTERCEPT:
-            return self._hand_on(pooled, self.maps[0].made_as)
+            return _node_map(pooled, maps[0].made_as)
         if weight != 1:
             pooled = replace(pooled, sources=(pooled,), combine="weights", weights=(weight,))
-        return self._hand_on_new(pooled, contrast.name)
+        return self._hand_on(pooled, contrast.name, maps)
 
-    def _pool_cells(self, matrix: pd.DataFrame) -> tuple[list[AnyMap], pd.DataFrame]:
+    def _pool_cells(
+        self, matrix: pd.DataFrame, pooled: Observation, maps: Sequence[NodeMap], who: str
+    ) -> tuple[list[AnyMap], pd.DataFrame]:
         """Pool the maps by cells of equal rows of the design, and give a row for each cell."""
         cells = matrix.drop_duplicates(ignore_index=True)
         if RowSpace.of(cells.to_numpy(dtype=np.float64)).rank < len(cells):
             raise UsageError(
-                f"The node {self.node.name!r} of Type meta has regressors that overlap, which is not "
+                f"The node {self._node.name!r} of Type meta has regressors that overlap, which is not "
                 "supported below the group.",
-                found=f"{list_some(model_names(self.node))}: {len(cells)} different rows for {self.who}",
+                found=f"{list_some(model_names(self._node))}: {len(cells)} different rows for {who}",
                 expected="as many regressors as different rows (a mean per condition)",
                 fix='Use "Type": "glm", or one column of 0 and 1 per condition.',
             )
-        members = [
-            [one for one, is_in in zip(self.maps, matrix.eq(cell).all(axis=1), strict=True) if is_in]
-            for _, cell in cells.iterrows()
-        ]
-        return [own[0].source if len(own) == 1 else self._pool(own) for own in members], cells
+        parts: list[AnyMap] = []
+        for _, cell in cells.iterrows():
+            is_in = matrix.eq(cell).all(axis=1)
+            own = [one for one, is_own in zip(maps, is_in, strict=True) if is_own]
+            sources = tuple(one.source for one in own)
+            whole = replace(pooled, contrast=own[0].contrast, sources=sources)
+            parts.append(sources[0] if len(own) == 1 else whole)
+        return parts, cells
 
-    def _weighted(self, contrast: NodeContrast, parts: Sequence[AnyMap], design: pd.DataFrame) -> NodeMap:
+    def _weighted(
+        self,
+        contrast: NodeContrast,
+        design: pd.DataFrame,
+        parts: Sequence[AnyMap],
+        pooled: Observation,
+        maps: Sequence[NodeMap],
+        who: str,
+    ) -> NodeMap:
         """Solve the node's model: a contrast is a weighted sum of the person's maps."""
-        row = _contrast_row(self.node, contrast, list(design.columns))
+        row = _contrast_row(self._node, contrast, list(design.columns))
         weights = solve(design.to_numpy(dtype=np.float64), row)
         if weights is None:
-            n_maps = len(self.maps)
             raise PersonError(
-                f"The contrast {contrast.name!r} cannot be estimated for {self.who}.",
-                reason=f"the contrast {contrast.name!r} cannot be estimated from these {n_maps} maps",
-                found=f"{n_maps} maps, which lack a condition that it compares",
+                f"The contrast {contrast.name!r} cannot be estimated for {who}.",
+                reason=f"the contrast {contrast.name!r} cannot be estimated from these {len(maps)} maps",
+                found=f"{len(maps)} maps, which lack a condition that it compares",
             )
         pairs = [(part, weight) for part, weight in zip(parts, weights, strict=True) if weight != 0]
-        weighted = replace(
-            self._pool(self.maps),
-            sources=tuple(part for part, _ in pairs),
-            combine="weights",
-            weights=tuple(weight for _, weight in pairs),
-        )
-        return self._hand_on_new(weighted, "intercept" if contrast.name == INTERCEPT else contrast.name)
+        sources, weights = tuple(part for part, _ in pairs), [weight for _, weight in pairs]
+        weighted = replace(pooled, sources=sources, combine="weights", weights=tuple(weights))
+        return self._hand_on(weighted, "intercept" if contrast.name == INTERCEPT else contrast.name, maps)
+
+
+def _node_map(observation: Observation, made_as: str | None) -> NodeMap:
+    named = {"subject": observation.subject, "contrast": observation.contrast, "session": observation.session}
+    entities = {name: value for name, value in named.items() if value is not None}
+    return NodeMap(entities=entities, source=observation, made_as=made_as)
 
 
 def solve(X: Doubles, row: Doubles) -> list[float] | None:

@@ -22,23 +22,16 @@ from bids_group.model.planning.transformations import Transformed, say_factor, t
 from bids_group.records import Cohort, Column
 from bids_group.words import list_some, quote_column, suggest
 
-NodeRows = tuple[pd.DataFrame, Transformed, Mapping[str, Column]]
+NodeRows = tuple[pd.DataFrame, Transformed, dict[str, Column]]
 """Rows before the transformations and after them, and what is known of each column."""
 
 
 def build_node_rows(
     node: Node, keys: Sequence[RowKey], cohort: Cohort, *, judged_by: Iterable[str] = ()
 ) -> NodeRows:
-    """Join the covariates to rows and transform them.
+    """Join the covariates to rows and transform them, and refuse what ``X`` cannot take.
 
     ``judged_by``: further columns that the analysis needs (blocks, variance groups).
-
-    Raises
-    ------
-    UsageError
-        A variable of ``X``, or an input of a transformation, does not exist.
-    DataError
-        A column that is used has no single value in some row.
     """
     raw, columns = join_node_rows(node, keys, cohort, judged_by=judged_by)
     transformed = transform(raw, node.instructions, node.name)
@@ -78,20 +71,20 @@ def _no_number(node: Node, name: str, levels: Sequence[str]) -> UsageError:
 
 def join_node_rows(
     node: Node, keys: Sequence[RowKey], cohort: Cohort, *, judged_by: Iterable[str] = ()
-) -> tuple[pd.DataFrame, Mapping[str, Column]]:
+) -> tuple[pd.DataFrame, dict[str, Column]]:
     """Join the covariates to rows, before transformations; also give what is known of each column.
 
     Each first-level contrast that the model uses as a variable becomes a column of 0 and 1.
     """
-    covariates = join_covariates(keys, cohort.tables, cohort.sessions)
-    names, frame = used_names(node), covariates.frame
-    covariates.require((*names, *judged_by))
+    names = used_names(node)
+    required = (*names, *judged_by)
+    frame, columns = join_covariates(keys, cohort.tables, required=required, sessions=cohort.sessions)
     made = pd.DataFrame(index=frame.index)
     for name in names if "contrast" in frame.columns else ():
         found = find_contrast(name, frame["contrast"].cat.categories)
         if found is not None and name not in frame.columns:
             made[name] = (frame["contrast"] == found).astype(float)
-    return pd.concat([frame, made], axis=1), covariates.columns
+    return pd.concat([frame, made], axis=1), columns
 
 
 def check_one_contrast(node: Node, contrasts: Collection[str], cell_factors: Collection[str] = ()) -> None:
@@ -160,12 +153,7 @@ def contrast_requests(node: Node) -> tuple[ContrastRequest, ...]:
     """List the contrasts that a Dataset node asks for; empty means the default ones.
 
     The constant's dummy contrast has an empty name: its maps are called after the first-level contrast alone.
-
-    Raises
-    ------
-    ContrastError
-        A condition is not among the variables of ``X`` (with a Formula, the columns of the design are known
-        later, and checked there).
+    Conditions are checked here where there is no Formula; else the columns of the design are known later.
     """
     requests = [parse_contrast(text) for text in node.settings.get("contrast", ())]
     if node.formula is None:

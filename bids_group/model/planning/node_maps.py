@@ -134,24 +134,14 @@ def split(values: Mapping[int, Labels]) -> dict[Labels, list[int]]:
 
 
 def values_of(name: str, maps: Sequence[NodeMap], cohort: Cohort, where: str) -> list[str | None]:
-    """Value of an entity or of a column for each map, as text; None where it is missing.
-
-    Raises
-    ------
-    UsageError
-        There is neither such an entity nor such a column.
-    DataError
-        A map of several sessions has no single value.
-    """
-    if name in KEYS and not any(name in table.columns for table in cohort.tables):
+    """Value of an entity or of a column for each map, as text; None where it is missing."""
+    is_column = any(name in table.columns for table in cohort.tables)
+    if (name in KEYS and not is_column) or any(name in one.entities for one in maps):
         return [one.entities.get(name) for one in maps]
-    if any(name in one.entities for one in maps):
-        return [one.entities.get(name) for one in maps]
-    covariates = join_covariates([one.key for one in maps], cohort.tables)
-    covariates.require((name,))
-    if name not in covariates.frame.columns:
-        raise unknown_column(name, (*KEYS, *covariates.frame.columns), where)
-    return [level_text(value) for value in covariates.frame[name].astype(object)]
+    frame, _ = join_covariates([one.key for one in maps], cohort.tables, required=(name,))
+    if name not in frame.columns:
+        raise unknown_column(name, (*KEYS, *frame.columns), where)
+    return [level_text(value) for value in frame[name].astype(object)]
 
 
 def find_contrast(name: str, available: Iterable[str]) -> str | None:

@@ -74,7 +74,7 @@ def plan_pooling(cohort: Cohort, model: StatsModel, spec: AnalysisSpec) -> tuple
             yield GroupAnalysis(
                 first_level_contrast=contrast,
                 observations=observations,
-                rows=join_covariates([_row_key(one) for one in observations], ()).frame,
+                rows=join_covariates([_row_key(one) for one in observations], ())[0],
                 formula="~ 1",
                 contrasts=(),
                 node=node.name,

@@ -52,14 +52,6 @@ def transform(rows: pd.DataFrame, instructions: Sequence[Mapping[str, Any]], nod
 
     ``rows``: one per observation, numeric and categorical columns, missing = NaN; ``node``: its name, for
     messages.
-
-    Raises
-    ------
-    UsageError
-        An instruction or a parameter that is not known or not supported above the run level; a column that
-        does not exist, or that is text where numbers are needed.
-    DataError
-        A column cannot be scaled because all its values are the same.
     """
     state = Transformed(rows=rows)
     for number, instruction in enumerate(instructions):
