@@ -75,14 +75,6 @@ class RowSpace:
         outside = np.linalg.norm(scaled @ self.null, axis=1)
         return np.asarray(outside <= TOLERANCE * np.linalg.norm(scaled, axis=1), dtype=np.bool_)
 
-    @property
-    def to_weights(self) -> Array:
-        """D⁻¹ V S⁻¹ ``(n_regressors, rank)``, with X D⁻¹ = U S V' and D the norms.
-
-        Coefficients θ of the orthonormal ``columns`` U are those of X by β = ``to_weights`` @ θ.
-        """
-        return np.asarray((self.basis / self.singular_values[: self.rank]) / self.norms[:, None])
-
     def weights_of_rows(self, weights: Array) -> Array:
         """Weigh the rows of X so that a contrast C ``(q, n_regressors)`` comes out: C X⁺, ``(q, n_rows)``."""
         inverse = self.basis @ (self.columns * (1 / self.singular_values[: self.rank])).T

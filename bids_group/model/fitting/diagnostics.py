@@ -232,17 +232,17 @@ def _influence(
     """
     root = np.ones(len(values)) if precision is None else np.sqrt(precision)
     space, y = RowSpace.of(matrix * root[:, None]), values * root
-    basis = space.columns
+    basis, back = np.asfortranarray(space.columns), space.basis / space.singular_values[: space.rank]
     scores = basis.T @ y
     residual, leverage = y - basis @ scores, (basis**2).sum(axis=1)
-    aside = matrix[:, nuisance] @ (space.to_weights @ scores)[nuisance]
+    aside = (matrix / space.norms)[:, nuisance] @ (back @ scores)[nuisance]
     dof = len(y) - space.rank
     noise = residual @ residual / dof if precision is None and dof > 0 else 1.0
     with np.errstate(divide="ignore", invalid="ignore"):
         cook = residual**2 * leverage / (space.rank * noise * (1 - leverage) ** 2)
     without = np.full(len(y), np.nan)
     if space.is_estimable(weights).all():
-        C, is_meta = weights @ space.to_weights, precision is not None
+        C, is_meta = (weights / space.norms) @ back, precision is not None
         without = _without_each(basis, C, scores, residual, leverage, dof, is_meta, groups)
     return {
         "fitted": basis @ scores / root,

@@ -49,13 +49,15 @@ class Basis:
 
 
 def orthonormal_basis(design: Design) -> Basis:
-    """Rewrite a design in an orthonormal basis of its column space (`RowSpace.to_weights`).
+    """Rewrite a design, columns scaled to unit norm first, in an orthonormal basis of its column space.
 
-    Effects, variances and tests of every estimable contrast are the same, also where X is badly scaled or
-    rank-deficient. A contrast of a single row keeps its sign in ``directions``.
+    With X D⁻¹ = U S V' the coefficients are β = D⁻¹ V S⁻¹ θ, so that C β = (C D⁻¹ V S⁻¹) θ: the same effects,
+    variances and tests for every estimable contrast, also where X is badly scaled or rank-deficient. A
+    contrast of a single row keeps its sign in ``directions``.
     """
     space = RowSpace.of(design.matrix.to_numpy(dtype=np.float64))
-    weights = tuple(np.atleast_2d(contrast.weights) @ space.to_weights for contrast in design.contrasts)
+    to_basis = (space.basis / space.singular_values[: space.rank]) / space.norms[:, None]
+    weights = tuple(np.atleast_2d(contrast.weights) @ to_basis for contrast in design.contrasts)
     unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in weights]
     return Basis(
         columns=np.ascontiguousarray(space.columns),
