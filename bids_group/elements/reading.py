@@ -104,10 +104,11 @@ def read_map(path: Path) -> LoadedMap:
     files = locate(path)
     payloads = [_read_bytes(one) for one in files.all]
     try:
-        image = _open(files, [inflate(payload) for payload in payloads])
+        parts = [inflate(payload) for payload in payloads]
+        image = _open(files, parts)
         shape = _trimmed(image.shape)
         volume = _find_volume(files, shape, image.header)
-        numbers = image.dataobj
+        numbers = _in_place(image.dataobj, parts[0]) if len(parts) == 1 else image.dataobj
         if volume is not None and len(image.shape) > 3:
             numbers = numbers[(..., *map(int, np.unravel_index(volume, image.shape[3:], order="F")))]
         data = _zero_restored(image.dataobj, _narrowed(np.asarray(numbers), path))
@@ -258,6 +259,14 @@ def _statistic_of(header: Any, volume: int | None) -> tuple[int, tuple[str, ...]
     code = int(header["intent_code"]) if "intent_code" in header else 0
     fields = (header[name].item() for name in ("descrip", "intent_name") if name in header)
     return code, tuple(bytes(one).decode("latin-1").strip("\0 ") for one in fields)
+
+
+def _in_place(stored: Any, content: bytes) -> Any:
+    """Numbers that stand in a file as they are, without a copy; others are left to nibabel."""
+    end = stored.offset + stored.dtype.itemsize * int(np.prod(stored.shape))
+    if (stored.slope, stored.inter) != (1, 0) or end > len(content):
+        return stored
+    return np.ndarray(stored.shape, stored.dtype, buffer=content, offset=stored.offset, order="F")
 
 
 def _narrowed(data: npt.NDArray[Any], path: Path) -> npt.NDArray[np.float32]:
