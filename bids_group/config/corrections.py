@@ -70,10 +70,7 @@ FALSE_DISCOVERY_RATE = Correction(
     is_familywise=False,
 )
 BONFERRONI = Correction(
-    name="bonferroni",
-    title="Bonferroni",
-    sentence="the Bonferroni correction (α = {alpha:g})",
-    strictness=3,
+    name="bonferroni", title="Bonferroni", sentence="the Bonferroni correction (α = {alpha:g})", strictness=3
 )
 ALL_RESOLUTIONS = Correction(
     name="ari",

@@ -15,8 +15,6 @@ _ABSENT = object()
 _SOFTWARE = ("Model", "Software", "bids_group")
 _MOST = 8
 """Entries of a list that are written out."""
-_OFF_UNLESS_SAID = tuple(name for name, option in SETTINGS.items() if option.default is False)
-"""Settings that say nothing where they are False, as in runs of versions that did not know them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,27 +42,27 @@ def find_differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> tu
     one, other = _options(stored), _options(wanted)
     if one is None or other is None or one == other:
         one, other = _flatten(stored), _flatten(wanted)
+    pairs = {name: (one.get(name, _ABSENT), other.get(name, _ABSENT)) for name in {**other, **one}}
     found = tuple(
-        Difference(
-            name=_name(setting),
-            stored=_say(setting, one.get(setting, _ABSENT), other.get(setting, _ABSENT)),
-            wanted=_say(setting, other.get(setting, _ABSENT), one.get(setting, _ABSENT)),
-        )
-        for setting in {**other, **one}
-        if one.get(setting, _ABSENT) != other.get(setting, _ABSENT)
+        Difference(name=_name(setting), stored=_say(setting, old, new), wanted=_say(setting, new, old))
+        for setting, (old, new) in pairs.items()
+        if old != new
     )
     return found or (Difference(name="--model", stored="another model", wanted="this model"),)
 
 
 def _without_idle_flags(value: Any, key: str = "") -> Any:
-    """Leave out what is False by default and here; ``key``: under which the value stands."""
-    if isinstance(value, Mapping):
-        return {
-            name: _without_idle_flags(each, name)
-            for name, each in value.items()
-            if not (key == _SOFTWARE[-1] and name in _OFF_UNLESS_SAID and each is False)
-        }
-    return [_without_idle_flags(each) for each in value] if isinstance(value, list) else value
+    """Leave out settings that are False by default and here, as in runs of versions that knew them not.
+
+    ``key``: under which the value stands.
+    """
+    if isinstance(value, list):
+        return [_without_idle_flags(each) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    off = {name for name, one in SETTINGS.items() if one.default is False} if key == _SOFTWARE[-1] else ()
+    said = {name: each for name, each in value.items() if not (name in off and each is False)}
+    return {name: _without_idle_flags(each, name) for name, each in said.items()}
 
 
 def _options(model: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -74,14 +72,12 @@ def _options(model: Mapping[str, Any]) -> dict[str, Any] | None:
         settings = dict(group["Model"]["Software"]["bids_group"])
         by_type = "mean" if lower["Model"]["Type"] == "glm" else "precision"
         pooling = settings.pop("pooling", "none" if lower["Name"] == "session" else by_type)
-        formula = group["Model"]["Formula"]
+        named = {"formula": group["Model"]["Formula"], "contrast": settings.pop("contrast", [])}
     except (KeyError, TypeError, ValueError):
         return None
     if model.get("Name") != COMMAND_LINE:
         return None
-    contrasts = settings.pop("contrast", [])
-    named = {"formula": formula, "contrast": contrasts, "pooling": pooling}
-    return {**named, **settings, "Datasets": model.get("Datasets")}
+    return {**named, "pooling": pooling, **settings, "Datasets": model.get("Datasets")}
 
 
 def _flatten(value: Any, where: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -89,18 +85,14 @@ def _flatten(value: Any, where: tuple[str, ...] = ()) -> dict[str, Any]:
     if where[2:5] == _SOFTWARE and len(where) == 6:
         name = where[5]
         return {f"{name} of the node {where[1]}" if name in OF_NODE else name: value}
-    are_named = isinstance(value, list) and [isinstance(one, Mapping) and "Name" in one for one in value]
-    if isinstance(value, Mapping):
-        parts = [_flatten(each, (*where, str(key))) for key, each in value.items()]
-    elif are_named and all(are_named):
-        parts = [_flatten(one, (*where, str(one["Name"]))) for one in value]
-    else:
+    parts: Mapping[str, Any] | None = value if isinstance(value, Mapping) else None
+    if isinstance(value, list) and value and all(isinstance(one, Mapping) and "Name" in one for one in value):
+        parts = {str(one["Name"]): one for one in value}
+    if parts is None:
         is_of_node = where[:1] == ("Nodes",) and len(where) > 2
         return {f"{'.'.join(where[2:])} of the node {where[1]}" if is_of_node else ".".join(where): value}
-    flat: dict[str, Any] = {}
-    for part in parts:
-        flat |= part
-    return flat
+    flat = [_flatten(each, (*where, str(key))) for key, each in parts.items()]
+    return {name: each for part in flat for name, each in part.items()}
 
 
 def _name(setting: str) -> str:
@@ -124,15 +116,13 @@ def _say(setting: str, value: Any, other: Any) -> str:
     return f"{name} {_write(value, other)}"
 
 
-def _write(value: Any, other: Any) -> str:
-    if not isinstance(value, list):
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        return json.dumps(text, ensure_ascii=False) if isinstance(value, str) and " " in value else text
-    if len(value) > _MOST:
+def _write(value: Any, other: Any = None) -> str:
+    if isinstance(value, list) and len(value) > _MOST:
         own = [one for one in value if not isinstance(other, list) or one not in other]
-        beyond = f", with {_write(own[:_MOST], None)}" if own else ""
-        return f"({len(value)} entries{beyond})"
-    return " ".join(_write(one, None) for one in value)
+        return f"({len(value)} entries{f', with {_write(own[:_MOST])}' if own else ''})"
+    if isinstance(value, list):
+        return " ".join(map(_write, value))
+    return value if isinstance(value, str) and " " not in value else json.dumps(value, ensure_ascii=False)
 
 
 def _say_model(model: Mapping[str, Any]) -> str:

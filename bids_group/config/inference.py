@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bids_group.config.corrections import CORRECTIONS, DEFAULT, Correction
-from bids_group.config.options import Bounds, check_bounds, option, options_of
+from bids_group.config.options import check_bounds, option, options_of
 from bids_group.errors import UsageError
 
 
@@ -16,7 +16,7 @@ class InferenceSpec:
     """How significance is judged."""
 
     alpha: float = option(
-        "significance level (default 0.05)", "inference", 0.05, bounds=Bounds(above=0, below=1)
+        "significance level (default 0.05)", "inference", 0.05, bounds="above 0 and below 1"
     )
     is_two_sided: bool = option(
         "",
@@ -32,7 +32,7 @@ class InferenceSpec:
         choices=tuple(CORRECTIONS),
     )
     cluster_forming_p: float = option(
-        "default 0.001", "inference", 0.001, metavar="P", bounds=Bounds(above=0, below=0.5)
+        "default 0.001", "inference", 0.001, metavar="P", bounds="above 0 and below 0.5"
     )
     cluster_extent_mm3: float | None = option(
         "of the uncorrected result (--correction none, which this asks for), clusters of at least MM3 cubic "
@@ -40,12 +40,12 @@ class InferenceSpec:
         "inference",
         metavar="MM3",
         is_signed=True,
-        bounds=Bounds(above=0),
+        bounds="above 0",
     )
     n_permutations: int = option(
-        "default 10000", "inference", 10_000, metavar="N", bounds=Bounds(at_least=1), needs="needs_shuffling"
+        "default 10000", "inference", 10_000, metavar="N", bounds="at least 1", needs="needs_shuffling"
     )
-    random_seed: int = option("default 0", "inference", 0, metavar="S", bounds=Bounds(at_least=0))
+    random_seed: int = option("default 0", "inference", 0, metavar="S", bounds="at least 0")
     connectivity: Literal[6, 18, 26] = option("neighbours of a voxel (default 6)", "inference", 6)
     exchangeability_blocks: str | None = option(
         "rows of one block belong together",

@@ -8,6 +8,7 @@ default are the option's. `options_of` collects them; the parser, model files, t
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
@@ -29,28 +30,7 @@ SECTIONS = {
 }
 """Sections of the manual in their order, and the group of ``--help`` that each is part of."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """Where a number lies; never at infinity."""
-
-    above: float | None = None
-    at_least: float | None = None
-    below: float | None = None
-    at_most: float | None = None
-
-    def check(self, flag: str, value: float) -> None:
-        """Refuse a value out of range, and what is no number."""
-        if not (
-            math.isfinite(value)
-            and (self.above is None or value > self.above)
-            and (self.at_least is None or value >= self.at_least)
-            and (self.below is None or value < self.below)
-            and (self.at_most is None or value <= self.at_most)
-        ):
-            said = ((name.replace("_", " "), getattr(self, name)) for name in self.__slots__)
-            expected = " and ".join(f"{word} {bound:g}" for word, bound in said if bound is not None)
-            raise UsageError(f"{flag} is out of range.", found=f"{value:g}", expected=expected)
+_RELATIONS = {"above": operator.gt, "at least": operator.ge, "below": operator.lt, "at most": operator.le}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +49,7 @@ class Option:
     flags
         For options without a value: each spelling, the value that it stands for, and its help.
     bounds, one_only
-        Where a number must lie; why several columns are refused.
+        Where a number must lie (``above 0 and at most 1``); why several columns are refused.
     entity
         The BIDS entity that it selects by: ``sub-`` and the like may stand before labels.
     stands
@@ -95,7 +75,7 @@ class Option:
     short: str | None = None
     flag: str = ""
     flags: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
-    bounds: Bounds | None = None
+    bounds: str = ""
     one_only: str | None = None
     entity: str | None = None
     stands: Literal["run", "node"] | None = "run"
@@ -104,6 +84,16 @@ class Option:
     is_made: bool = False
     needs: str = ""
     read: Callable[[Any], Any] | None = None
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it takes several words."""
+        return self.kind in ("texts", "paths")
+
+    @property
+    def takes_none(self) -> bool:
+        """Whether it is typed without a value."""
+        return bool(self.flags) or self.kind == "count"
 
     @property
     def spellings(self) -> Mapping[str, str]:
@@ -122,24 +112,24 @@ class Option:
 
     def convert(self, typed: Any) -> Any:
         """Turn what was typed, or stands in a model file, into the value of the field."""
-        if typed is None:
-            return None
-        if self.kind == "texts":
-            texts = tuple(self._without_entity(text) for text in typed)
-            return tuple(dict.fromkeys(texts)) if self.entity or self.choices else texts
-        if self.kind == "text":
-            return self._without_entity(typed)
-        if self.kind == "paths":
-            return tuple(Path(text) for text in typed)
-        if self.kind == "path":
-            return Path(typed).absolute()
-        if self.kind == "filter":
-            return {key: tuple(one) if isinstance(one, list) else one for key, one in typed.items()}
+        prefix = (
+            f"{ {'subject': 'sub', 'session': 'ses'}.get(self.entity, self.entity) }-" if self.entity else ""
+        )
+        match self.kind:
+            case _ if typed is None:
+                return None
+            case "texts":
+                texts = tuple(text.removeprefix(prefix) for text in typed)
+                return tuple(dict.fromkeys(texts)) if self.entity or self.choices else texts
+            case "text":
+                return typed.removeprefix(prefix)
+            case "paths":
+                return tuple(Path(text) for text in typed)
+            case "path":
+                return Path(typed).absolute()
+            case "filter":
+                return {key: tuple(one) if isinstance(one, list) else one for key, one in typed.items()}
         return float(typed) if self.kind == "number" else typed
-
-    def _without_entity(self, text: str) -> str:
-        prefix = {"subject": "sub", "session": "ses"}.get(self.entity or "", self.entity)
-        return text.removeprefix(f"{prefix}-") if self.entity else text
 
 
 def option(help_: str, section: str, default: Any = None, **facts: Any) -> Any:
@@ -151,41 +141,37 @@ def option(help_: str, section: str, default: Any = None, **facts: Any) -> Any:
 
 
 def check_bounds(record: Any) -> None:
-    """Refuse a number of a record of the request that is out of range."""
+    """Refuse a number of a record of the request that is out of range, or infinite."""
     for one in options_of(type(record)):
-        if one.bounds is not None and (value := getattr(record, one.attribute)) is not None:
-            one.bounds.check(one.flag, value)
+        value = getattr(record, one.attribute)
+        if one.bounds and value is not None:
+            bounds = [part.rpartition(" ") for part in one.bounds.split(" and ")]
+            is_within = all(_RELATIONS[relation](value, float(bound)) for relation, _, bound in bounds)
+            if not (is_within and math.isfinite(value)):
+                raise UsageError(f"{one.flag} is out of range.", found=f"{value:g}", expected=one.bounds)
 
 
 def options_of(record: type) -> tuple[Option, ...]:
-    """Collect the options that a record holds, in the order of its fields."""
-    hints = get_type_hints(record)
-    return tuple(
-        _complete(one.metadata["option"], one.name, default, hints[one.name])
-        for one in fields(record)
-        if "option" in one.metadata
-        for default in [{} if one.default is MISSING else one.default]
-    )
+    """Collect the options that a record holds, in the order of its fields.
 
-
-def _complete(option: Option, attribute: str, default: Any, hint: Any) -> Option:
-    """Read what the field says; ``is_``, ``has_``, units and the s of a list are not part of a name."""
-    kind, choices = (option.kind, ()) if option.kind == "count" else _kind(hint)
-    plain = re.sub(r"^(is|has)_|_mm3?$", "", attribute)
-    name = option.name or (plain.removesuffix("s") if kind == "texts" else plain)
-    flag = option.flag or f"--{name.replace('_', '-')}"
-    flags = option.flags or ({flag: (True, option.help)} if kind == "flag" else {})
-    changing = [spelling for spelling, (value, _) in flags.items() if value != default]
-    return replace(
-        option,
-        name=name,
-        attribute=attribute,
-        default=default,
-        kind=kind,
-        choices=option.choices or choices,
-        flag=changing[0] if changing else flag,
-        flags=flags,
-    )
+    ``is_``, ``has_``, units and the s of a list are part of a field's name, but not of its option's.
+    """
+    found, hints = [], get_type_hints(record)
+    for one in fields(record):
+        if "option" not in one.metadata:
+            continue
+        own: Option = one.metadata["option"]
+        default = {} if one.default is MISSING else one.default
+        kind, choices = (own.kind, ()) if own.kind == "count" else _kind(hints[one.name])
+        plain = re.sub(r"^(is|has)_|_mm3?$", "", one.name)
+        name = own.name or (plain.removesuffix("s") if kind == "texts" else plain)
+        flag = own.flag or f"--{name.replace('_', '-')}"
+        flags = own.flags or ({flag: (True, own.help)} if kind == "flag" else {})
+        changing = [spelling for spelling, (value, _) in flags.items() if value != default]
+        facts: dict[str, Any] = {"name": name, "attribute": one.name, "default": default, "kind": kind}
+        facts |= {"flag": changing[0] if changing else flag, "flags": flags}
+        found.append(replace(own, choices=own.choices or choices, **facts))
+    return tuple(found)
 
 
 def _kind(hint: Any) -> tuple[Kind, tuple[Any, ...]]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from bids_group.errors import UsageError
 from bids_group.words import suggest
+
+T = TypeVar("T")
+Default = TypeVar("Default")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,20 +39,22 @@ class Place:
 
     def at(self, key: str) -> Place:
         """Go to the value of a key (None where it is absent or null)."""
-        return self._place(self.value.get(key), f"{self.where}.{key}" if self.where else key)
+        return replace(self, value=self.value.get(key), where=f"{self.where}.{key}" if self.where else key)
 
     def items(self) -> Iterator[Place]:
         """Go to each item of the list here."""
         for number, item in enumerate(self.value):
-            yield self._place(item, f"{self.where}[{number}]")
-
-    def _place(self, value: Any, where: str) -> Place:
-        return Place(file=self.file, value=value, where=where, remarks=self.remarks)
+            yield replace(self, value=item, where=f"{self.where}[{number}]")
 
     @property
     def is_absent(self) -> bool:
         """Whether nothing is here (no key, or null)."""
         return self.value is None
+
+    def read(self, key: str, reader: Callable[[Place], T], default: Default) -> T | Default:
+        """Read what stands at a key; ``default`` where nothing does."""
+        place = self.at(key)
+        return default if place.is_absent else reader(place)
 
     def object(self, expected: str = "{…}") -> Place:
         """Check that an object is here."""
@@ -61,9 +66,8 @@ class Place:
         """Refuse what is not an object, and keys that are not known or lack."""
         for key in self.object().value:
             if key not in known:
-                self.at(key).refuse(
-                    "is not known", expected=", ".join(known), fix=suggest(key, known, mark="")
-                )
+                fix = suggest(key, known, mark="")
+                self.at(key).refuse("is not known", expected=", ".join(known), fix=fix)
         for key in required:
             if self.at(key).is_absent:
                 self.at(key).refuse("is missing")
@@ -85,20 +89,14 @@ class Place:
             self.refuse("is not known", expected=" or ".join(choices), fix=fix)
         return str(self.value)
 
-    def list(self) -> Place:
-        """Check that a list is here."""
-        if not isinstance(self.value, list):
-            self.refuse("is not a list", expected="[…]")
-        return self
-
-    def lenient_list(self) -> Place:
-        """Take a single value for a list of one, with a remark."""
+    def list(self, *, is_lenient: bool = False) -> Iterator[Place]:
+        """Go to each item of the list that must be here; a single value is one, with a remark, if allowed."""
         if isinstance(self.value, list):
-            return self
-        if isinstance(self.value, Mapping) or self.value is None:
+            return self.items()
+        if not is_lenient or isinstance(self.value, Mapping) or self.value is None:
             self.refuse("is not a list", expected="[…]")
         self.remark("should be a list; it was taken as a list of one")
-        return self._place([self.value], self.where)
+        return replace(self, value=[self.value]).items()
 
     def label(self) -> str:
         """Read a text or a whole number as a text."""
@@ -108,4 +106,4 @@ class Place:
 
     def labels(self) -> tuple[str, ...]:
         """Read a list of texts and whole numbers, or a single one."""
-        return tuple(each.label() for each in self.lenient_list().items())
+        return tuple(each.label() for each in self.list(is_lenient=True))

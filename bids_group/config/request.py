@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from bids_group.config.inference import InferenceSpec
-from bids_group.config.options import SECTIONS, Bounds, Option, check_bounds, option, options_of
+from bids_group.config.options import SECTIONS, Option, check_bounds, option, options_of
 from bids_group.config.typed import (
     ContrastRequest,
     FilterValue,
@@ -179,7 +179,7 @@ class AnalysisSpec:
         "mask that was resampled; holds for --mask and for the masks of maps",
         "images",
         metavar="F",
-        bounds=Bounds(at_least=0),
+        bounds="at least 0",
     )
     min_coverage: float = option(
         "analyse elements observed in at least this share of the rows (default 1.0; below it nothing can be "
@@ -187,10 +187,10 @@ class AnalysisSpec:
         "images",
         1.0,
         metavar="F",
-        bounds=Bounds(above=0, at_most=1),
+        bounds="above 0 and at most 1",
     )
     smoothing_fwhm_mm: float = option(
-        "smooth the pooled effects (default 0)", "images", 0.0, metavar="MM", bounds=Bounds(at_least=0)
+        "smooth the pooled effects (default 0)", "images", 0.0, metavar="MM", bounds="at least 0"
     )
     scale_by: str | None = option(
         "proportional scaling: each map times the mean of this column (such as total volume) over the "

@@ -71,20 +71,16 @@ class Node:
     @property
     def design_matrix(self) -> Path | None:
         """The table of the design that the settings name."""
-        table = self.settings.get("design_matrix")
-        return None if table is None else Path(table)
+        return Path(table) if (table := self.settings.get("design_matrix")) is not None else None
 
     @property
     def all_contrasts(self) -> tuple[NodeContrast, ...]:
         """The named contrasts and, before them, the dummy contrasts spelled out."""
-        dummies = self.dummy_contrasts
-        if dummies is None:
+        if (own := self.dummy_contrasts) is None:
             return self.contrasts
-        names = self.x if dummies.conditions is None else dummies.conditions
-        unit = tuple(
-            NodeContrast(name=name, conditions=(name,), weights=((1,),), test=dummies.test) for name in names
-        )
-        return unit + self.contrasts
+        names = self.x if own.conditions is None else own.conditions
+        dummies = (NodeContrast(name=n, conditions=(n,), weights=((1,),), test=own.test) for n in names)
+        return (*dummies, *self.contrasts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +118,9 @@ class StatsModel:
         """The nodes, each after those whose contrasts it receives."""
         waiting, ordered = list(self.nodes), list[Node]()
         while waiting:
-            ready = [node for node in waiting if not self._sources(node) & {each.name for each in waiting}]
+            names = {node.name for node in waiting}
+            held = {edge.destination for edge in self.edges if edge.source in names}
+            ready = [node for node in waiting if node.name not in held]
             if not ready:
                 raise UsageError(
                     f"The edges of the model {self.name!r} run in a circle.",
@@ -132,9 +130,6 @@ class StatsModel:
             ordered.extend(ready)
             waiting = [node for node in waiting if node not in ready]
         return tuple(ordered)
-
-    def _sources(self, node: Node) -> set[str]:
-        return {edge.source for edge in self.edges if edge.destination == node.name}
 
 
 def compile_request(
@@ -146,15 +141,9 @@ def compile_request(
 ) -> StatsModel:
     """Turn the options of the command line into a model of two nodes: pooling, and the group.
 
-    Parameters
-    ----------
-    pooling
-        What the pooling of this run was settled to; None: what ``analysis`` says. Where neither says
-        ``mean``, the lower node is of type ``meta`` (weights of precision; the mean without variances).
-    inputs
-        The options about tables, so that the file can say them too.
-    cell_factors
-        Columns that tell first-level contrasts apart: a formula of them needs the contrasts as rows.
+    ``pooling``: what it was settled to in this run; None: what ``analysis`` says. Where neither says
+    ``mean``, the lower node is of type ``meta`` (weights of precision; the mean without variances).
+    ``cell_factors``: columns that tell first-level contrasts apart; a formula of them needs these as rows.
     """
     settled = pooling or analysis.pooling
     level: Level = "session" if settled == "none" else "subject"
@@ -199,18 +188,16 @@ def formula_names(formula: str) -> tuple[str, ...]:
 
 def write_model_json(model: StatsModel) -> dict[str, Any]:
     """Write a model as a BIDS Stats Models object that, given as ``--model``, does the same again."""
+    edges = []
+    for edge in model.edges:
+        own: dict[str, Any] = {"Source": edge.source, "Destination": edge.destination}
+        kept = {key: list(some) for key, some in edge.filter.items()}
+        edges.append({**own, "Filter": kept} if kept else own)
     parts = {
         "Description": model.description,
         "Input": {key: list(values) for key, values in model.input.items()},
         "Nodes": [_node_json(node) for node in model.nodes],
-        "Edges": [
-            {
-                "Source": edge.source,
-                "Destination": edge.destination,
-                **({"Filter": {key: list(some) for key, some in edge.filter.items()}} if edge.filter else {}),
-            }
-            for edge in model.edges
-        ],
+        "Edges": edges,
     }
     said = {key: value for key, value in parts.items() if value or key == "Nodes"}
     return {"Name": model.name, "BIDSModelVersion": model.version, **said}
@@ -220,12 +207,9 @@ def _node_json(node: Node) -> dict[str, Any]:
     """Write a node as it stood in its file, or as it was compiled, with its settings."""
     written = dict(node.source)
     if not written:
-        model: dict[str, Any] = {
-            "X": [1 if name == INTERCEPT else name for name in node.x],
-            "Type": node.type,
-        }
-        if node.formula is not None:
-            model["Formula"] = node.formula
+        variables = [1 if name == INTERCEPT else name for name in node.x]
+        formula = {} if node.formula is None else {"Formula": node.formula}
+        model = {"X": variables, "Type": node.type, **formula}
         level = node.level.capitalize()
         written = {"Level": level, "Name": node.name, "GroupBy": list(node.group_by), "Model": model}
         if node.dummy_contrasts is not None:

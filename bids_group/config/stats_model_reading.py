@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -39,6 +40,12 @@ EDGE_KEYS = ("Source", "Destination", "Filter", "Description")
 LEVELS = ("Run", "Session", "Subject", "Dataset")
 ORDER = tuple(level.lower() for level in LEVELS)
 TRANSFORMER = "pybids-transforms-v1"
+_FROM_DRAFT = (
+    "Write Steps as Nodes, each with a Name and GroupBy (Run: run, subject; Subject: subject, contrast; "
+    "Dataset: contrast). Transformations are {'Transformer': 'pybids-transforms-v1', 'Instructions': […]}; "
+    "split by a column is Factor of it, whose columns (group.patient, group.control) stand in X and in the "
+    "ConditionList; Type of a contrast is Test, AutoContrasts is DummyContrasts."
+)
 
 
 def read_model(path: Path) -> StatsModel:
@@ -55,35 +62,6 @@ def read_model(path: Path) -> StatsModel:
         It is not JSON, lacks a key, has one that is not known (with a guess at what was meant), or asks for
         what is not supported.
     """
-    place = _load(path).check_keys(MODEL_KEYS, required=("Name", "Nodes"))
-    if place.at("BIDSModelVersion").is_absent:
-        place.at("BIDSModelVersion").remark("is missing; 1.0.0 was assumed")
-    nodes = tuple(_node(each) for each in place.at("Nodes").list().items())
-    _check_nodes(place.at("Nodes"), nodes)
-    model = StatsModel(
-        name=place.at("Name").text(),
-        description=place.value.get("Description") or "",
-        version=str(place.value.get("BIDSModelVersion", "1.0.0")),
-        input=_input(place.at("Input")),
-        nodes=nodes,
-        edges=_edges(place.at("Edges"), nodes),
-        settings=_merge_settings(place.at("Nodes"), nodes),
-        remarks=tuple(place.remarks),
-    )
-    _check_graph(place.at("Edges"), model)
-    return model
-
-
-_FROM_DRAFT = (
-    "Write Steps as Nodes, each with a Name and GroupBy (Run: run, subject; Subject: subject, contrast; "
-    "Dataset: contrast). Transformations are {'Transformer': 'pybids-transforms-v1', 'Instructions': […]}; "
-    "split by a column is Factor of it, whose columns (group.patient, group.control) stand in X and in the "
-    "ConditionList; Type of a contrast is Test, AutoContrasts is DummyContrasts."
-)
-
-
-def _load(path: Path) -> Place:
-    """Read the JSON, and refuse the drafts of the standard, with the way from steps to today's nodes."""
     place = Place(file=path, value=read_json(path, what="model file", wrong=UsageError))
     for key in ("Steps", "steps", "Blocks", "blocks"):
         if key in place.value:
@@ -92,65 +70,70 @@ def _load(path: Path) -> Place:
                 expected='"Nodes", each with Level, Name, GroupBy and Model',
                 fix=_FROM_DRAFT,
             )
-    return place
+    place.check_keys(MODEL_KEYS, required=("Name", "Nodes"))
+    if place.at("BIDSModelVersion").is_absent:
+        place.at("BIDSModelVersion").remark("is missing; 1.0.0 was assumed")
+    nodes = tuple(_read_node(each) for each in place.at("Nodes").list())
+    settings = _merge_settings(place.at("Nodes"), nodes)
+    model = StatsModel(
+        name=place.at("Name").text(),
+        description=place.value.get("Description") or "",
+        version=str(place.value.get("BIDSModelVersion", "1.0.0")),
+        input=_read_input(place.at("Input")),
+        nodes=nodes,
+        edges=_read_edges(place.at("Edges"), nodes),
+        settings=settings,
+        remarks=tuple(place.remarks),
+    )
+    _check_graph(place.at("Edges"), model)
+    return model
 
 
 # --------------------------------------------------------------------------------------------
 # Nodes
 
 
-def _node(place: Place) -> Node:
+def _read_node(place: Place) -> Node:
     place.check_keys(NODE_KEYS, required=("Level", "Name", "GroupBy", "Model"))
-    level = _level(place.at("Level"))
+    level = _read_level(place.at("Level"))
     model = place.at("Model").check_keys(ESTIMATOR_KEYS, required=("X",))
-    contrasts = place.at("Contrasts")
+    is_done = level == "run" and model.at("Type").is_absent
+    type_ = "glm" if is_done else model.at("Type").choice("glm", "meta", assumed="glm")
     node = Node(
         name=place.at("Name").text(),
         level=level,
-        group_by=tuple(each.text() for each in place.at("GroupBy").lenient_list().items()),
-        type=_type(model.at("Type"), level),
-        x=_variables(model.at("X")),
-        formula=None if model.at("Formula").is_absent else model.at("Formula").text(),
-        instructions=_instructions(place.at("Transformations"), level),
-        contrasts=() if contrasts.is_absent else tuple(_contrast(each) for each in contrasts.list().items()),
-        dummy_contrasts=_dummy_contrasts(place.at("DummyContrasts")),
-        settings=_settings(model.at("Software")),
+        group_by=tuple(each.text() for each in place.at("GroupBy").list(is_lenient=True)),
+        type=cast(Literal["glm", "meta"], type_),
+        x=_read_variables(model.at("X")),
+        formula=model.read("Formula", Place.text, None),
+        instructions=() if level == "run" else place.read("Transformations", _read_instructions, ()),
+        contrasts=place.read("Contrasts", lambda own: tuple(map(_read_contrast, own.list())), ()),
+        dummy_contrasts=place.read("DummyContrasts", _read_dummy_contrasts, None),
+        settings=model.read(
+            "Software", lambda own: read_settings(own.object('{"bids_group": {…}}').at("bids_group")), {}
+        ),
         source=place.value,
     )
     _check_node(place, node)
     return node
 
 
-def _level(place: Place) -> Level:
+def _read_level(place: Place) -> Level:
     if isinstance(place.value, str) and place.value not in LEVELS and place.value.capitalize() in LEVELS:
         place.remark("should be capitalised")
         return cast(Level, place.value.lower())
     return cast(Level, place.choice(*LEVELS).lower())
 
 
-def _type(place: Place, level: Level) -> Literal["glm", "meta"]:
-    is_done = place.is_absent and level == "run"
-    return "glm" if is_done else cast(Literal["glm", "meta"], place.choice("glm", "meta", assumed="glm"))
-
-
-def _variables(place: Place) -> tuple[str, ...]:
+def _read_variables(place: Place) -> tuple[str, ...]:
     return tuple(INTERCEPT if name.lower() == "intercept" else name for name in place.labels())
 
 
-def _settings(software: Place) -> dict[str, Any]:
-    """Read the settings of this program; those of others are theirs."""
-    return (
-        {} if software.is_absent else read_settings(software.object('{"bids_group": {…}}').at("bids_group"))
-    )
-
-
-def _instructions(place: Place, level: Level) -> tuple[Mapping[str, Any], ...]:
+def _read_instructions(place: Place) -> tuple[Mapping[str, Any], ...]:
     """Instructions above the run level; those of runs were carried out by the program that made the maps."""
-    if place.is_absent or level == "run":
-        return ()
     place.check_keys(("Transformer", "Instructions", "Description"), required=("Transformer", "Instructions"))
     place.at("Transformer").choice(TRANSFORMER)
-    instructions = list(place.at("Instructions").list().items())
+    instructions = tuple(place.at("Instructions").list())
     for each in instructions:
         each.object('{"Name": …, "Input": […]}').at("Name").text()
     return tuple(dict(each.value) for each in instructions)
@@ -158,53 +141,46 @@ def _instructions(place: Place, level: Level) -> tuple[Mapping[str, Any], ...]:
 
 def _check_node(place: Place, node: Node) -> None:
     """Refuse what is written well but cannot be done above the run level, or says nothing where it stands."""
+    model, group_by = place.at("Model"), place.at("GroupBy")
     for name in OF_NODE:
         if node.level != "dataset" and name in node.settings:
-            place.at("Model").at("Software").refuse(
-                f"has the setting {name}, which belongs to Dataset nodes", fix="Move it there."
-            )
+            sentence = f"has the setting {name}, which belongs to Dataset nodes"
+            model.at("Software").refuse(sentence, fix="Move it there.")
     if node.level == "run":
         return
     for key in ("HRF", "Options"):
-        if not place.at("Model").at(key).is_absent:
-            place.at("Model").at(key).refuse(
+        if not model.at(key).is_absent:
+            model.at(key).refuse(
                 f"is not supported at the {node.level} level",
                 fix="Remove it; a mask is given by --mask or the setting mask of Model.Software.bids_group.",
             )
     for name in node.x:
-        if any(character in name for character in "*?") and name != INTERCEPT:
-            place.at("Model").at("X").refuse(
-                f"has the wildcard {name!r}, which is not supported above the run level",
-                fix="Name the variables.",
-            )
+        if {*name} & {*"*?"}:
+            sentence = f"has the wildcard {name!r}, which is not supported above the run level"
+            model.at("X").refuse(sentence, fix="Name the variables.")
     if node.level == "dataset" and "subject" in node.group_by:
-        place.at("GroupBy").refuse("has a model for each subject, which is no group analysis")
-    if node.level in ("session", "subject") and "subject" not in node.group_by:
-        place.at("GroupBy").refuse(
-            f"would mix people in a node of Level {node.level.capitalize()}", fix='Add "subject".'
-        )
+        group_by.refuse("has a model for each subject, which is no group analysis")
+    if node.level != "dataset" and "subject" not in node.group_by:
+        sentence = f"would mix people in a node of Level {node.level.capitalize()}"
+        group_by.refuse(sentence, fix='Add "subject".')
 
 
-def _check_nodes(place: Place, nodes: tuple[Node, ...]) -> None:
+def _merge_settings(place: Place, nodes: tuple[Node, ...]) -> dict[str, Any]:
+    """Check the nodes together, and join their settings: one run has one alpha, one mask and so on."""
     names = [node.name for node in nodes]
     for name in names:
         if names.count(name) > 1:
             place.refuse(f"has two nodes of the name {name!r}", fix="Give each node a name of its own.")
     if not any(node.level == "dataset" for node in nodes):
         place.refuse("has no node of Level Dataset, so that there is no group analysis")
-
-
-def _merge_settings(place: Place, nodes: tuple[Node, ...]) -> dict[str, Any]:
-    """Join the settings of all nodes: one run has one alpha, one mask and so on."""
     merged: dict[str, Any] = {}
-    for node in nodes:
-        for name, value in node.settings.items():
-            if name not in OF_NODE and merged.setdefault(name, value) != value:
-                place.refuse(
-                    f"has two values of the setting {name}",
-                    expected="one value for the whole run",
-                    fix="Run the nodes one by one, each into an output folder of its own.",
-                )
+    for name, value in (item for node in nodes for item in node.settings.items()):
+        if name not in OF_NODE and merged.setdefault(name, value) != value:
+            place.refuse(
+                f"has two values of the setting {name}",
+                expected="one value for the whole run",
+                fix="Run the nodes one by one, each into an output folder of its own.",
+            )
     return merged
 
 
@@ -212,36 +188,35 @@ def _merge_settings(place: Place, nodes: tuple[Node, ...]) -> dict[str, Any]:
 # Contrasts
 
 
-def _contrast(place: Place) -> NodeContrast:
+def _read_contrast(place: Place) -> NodeContrast:
     place.check_keys(CONTRAST_KEYS, required=("Name", "ConditionList", "Weights"))
-    conditions = _variables(place.at("ConditionList"))
+    conditions = _read_variables(place.at("ConditionList"))
     contrast = NodeContrast(
         name=place.at("Name").label(),
         conditions=conditions,
-        weights=_weights(place.at("Weights"), len(conditions)),
-        test=_test(place.at("Test")),
+        weights=_read_weights(place.at("Weights"), len(conditions)),
+        test=_read_test(place),
     )
     if len(set(conditions)) < len(conditions):
         place.at("ConditionList").refuse("names a condition twice")
     if contrast.test != "F" and len(contrast.weights) != 1:
-        place.at("Weights").refuse(
-            f"has {len(contrast.weights)} rows for a {contrast.test} contrast", fix='Use "Test": "F".'
-        )
+        sentence = f"has {len(contrast.weights)} rows for a {contrast.test} contrast"
+        place.at("Weights").refuse(sentence, fix='Use "Test": "F".')
     return contrast
 
 
-def _test(place: Place) -> Test:
-    return cast(Test, place.choice("t", "F", "pass", assumed="t"))
+def _read_test(place: Place) -> Test:
+    return cast(Test, place.at("Test").choice("t", "F", "pass", assumed="t"))
 
 
-def _weights(place: Place, n_conditions: int) -> tuple[tuple[Weight, ...], ...]:
+def _read_weights(place: Place, n_conditions: int) -> tuple[tuple[Weight, ...], ...]:
     """Read a row of weights, or a list of rows."""
-    rows = list(place.lenient_list().items())
+    rows = list(place.list(is_lenient=True))
     if not rows or not all(isinstance(row.value, list) for row in rows):
-        rows = [place.lenient_list()]
+        rows = [replace(place, value=[each.value for each in rows])]
     weights = []
     for row in rows:
-        weights.append(tuple(_weight(each) for each in row.items()))
+        weights.append(tuple(_read_weight(each) for each in row.items()))
         if len(weights[-1]) != n_conditions:
             row.refuse(f"has {len(weights[-1])} weights for {n_conditions} conditions")
         if not any(Fraction(str(weight)) for weight in weights[-1]):
@@ -249,7 +224,7 @@ def _weights(place: Place, n_conditions: int) -> tuple[tuple[Weight, ...], ...]:
     return tuple(weights)
 
 
-def _weight(place: Place) -> Weight:
+def _read_weight(place: Place) -> Weight:
     value = place.value
     try:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -260,53 +235,49 @@ def _weight(place: Place) -> Weight:
     return value.replace(" ", "") if isinstance(value, str) else value
 
 
-def _dummy_contrasts(place: Place) -> DummyContrasts | None:
-    if place.is_absent:
-        return None
+def _read_dummy_contrasts(place: Place) -> DummyContrasts:
     listed = place.check_keys(DUMMY_KEYS).at("Contrasts")
     if listed.is_absent and not place.at("Conditions").is_absent:
         listed = place.at("Conditions")
         listed.remark('is an old name of "Contrasts"')
-    conditions = None if listed.is_absent else _variables(listed)
-    return DummyContrasts(test=_test(place.at("Test")), conditions=conditions)
+    conditions = None if listed.is_absent else _read_variables(listed)
+    return DummyContrasts(test=_read_test(place), conditions=conditions)
 
 
 # --------------------------------------------------------------------------------------------
-# Edges
+# Input and edges
 
 
-def _edges(place: Place, nodes: tuple[Node, ...]) -> tuple[Edge, ...]:
-    """Edges as written; without any, each node hands on to the next."""
-    if place.is_absent:
-        return tuple(Edge(source=one.name, destination=two.name) for one, two in itertools.pairwise(nodes))
-    names = tuple(node.name for node in nodes)
-    edges = [each.check_keys(EDGE_KEYS, required=("Source", "Destination")) for each in place.list().items()]
-    return tuple(
-        Edge(
-            source=each.at("Source").choice(*names),
-            destination=each.at("Destination").choice(*names),
-            filter=_filter(each.at("Filter")),
-        )
-        for each in edges
-    )
-
-
-def _filter(place: Place) -> dict[str, tuple[str, ...]]:
-    if place.is_absent:
-        return {}
+def _read_filter(place: Place) -> dict[str, tuple[str, ...]]:
     return {key: place.at(key).labels() for key in place.object('{"contrast": ["faces"]}').value}
 
 
-def _input(place: Place) -> dict[str, tuple[str, ...]]:
+def _read_input(place: Place) -> dict[str, tuple[str, ...]]:
     """``Input``, with ``Task`` and ``Subject`` read as ``task`` and ``subject``."""
     read: dict[str, tuple[str, ...]] = {}
-    for key, values in _filter(place).items():
+    for key, values in ({} if place.is_absent else _read_filter(place)).items():
         if key != key.lower():
             place.at(key).remark(f"should be {key.lower()}")
         if key.lower() in read:
             place.refuse(f"has {key.lower()} twice, in capitals and without", fix="Keep one of the two.")
         read[key.lower()] = values
     return read
+
+
+def _read_edges(place: Place, nodes: tuple[Node, ...]) -> tuple[Edge, ...]:
+    """Edges as written; without any, each node hands on to the next."""
+    names = [node.name for node in nodes]
+    if place.is_absent:
+        return tuple(Edge(source=one, destination=two) for one, two in itertools.pairwise(names))
+    edges = [each.check_keys(EDGE_KEYS, required=("Source", "Destination")) for each in place.list()]
+    return tuple(
+        Edge(
+            source=each.at("Source").choice(*names),
+            destination=each.at("Destination").choice(*names),
+            filter=each.read("Filter", _read_filter, {}),
+        )
+        for each in edges
+    )
 
 
 def _check_graph(place: Place, model: StatsModel) -> None:
@@ -319,19 +290,18 @@ def _check_graph(place: Place, model: StatsModel) -> None:
                 fix="Give Edges that start at nodes of Level Run, Session or Subject.",
             )
         if levels[edge.destination] == "run":
-            place.refuse(
-                f"has an edge into the node {edge.destination!r} of Level Run, which receives the maps"
-            )
+            name = edge.destination
+            place.refuse(f"has an edge into the node {name!r} of Level Run, which receives the maps")
         if ORDER.index(levels[edge.source]) > ORDER.index(levels[edge.destination]):
             place.refuse(f"leads down from the node {edge.source!r} to {edge.destination!r}")
-    roots = [node.name for node in model.nodes if all(edge.destination != node.name for edge in model.edges)]
+    starts, ends = ({getattr(edge, side) for edge in model.edges} for side in ("source", "destination"))
+    roots = [name for name in levels if name not in ends]
     if len(roots) > 1:
         place.refuse(
             f"leaves {len(roots)} nodes without inputs: {', '.join(roots)}",
             expected="one first node, and edges into all others",
         )
-    ends = {edge.source for edge in model.edges}
-    idle = [node.name for node in model.nodes if node.level != "dataset" and node.name not in ends]
+    idle = [name for name, level in levels.items() if level != "dataset" and name not in starts]
     if idle:
         place.refuse(f"has no edge out of {', '.join(idle)}", fix="Remove the node, or add the edge.")
     _ = model.nodes_in_order

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from bids_group.config.options import Option, options_of
@@ -34,13 +35,8 @@ OF_RAW_IMAGES = ("datatype", "desc", "suffix", "extension", "scope", "part", "ec
 def settle_request(model: StatsModel, config: RunConfig) -> tuple[StatsModel, RunConfig]:
     """Make one request of a model file and a command line.
 
-    Returns
-    -------
-    model
-        The model with all settings written into its Dataset nodes: what `write_model_json` makes of it runs
-        the same again.
-    config
-        The request with what the file says.
+    Returns the model with all settings written into its Dataset nodes (what `write_model_json` makes of it
+    runs the same again), and the request with what the file says.
 
     Raises
     ------
@@ -56,20 +52,15 @@ def settle_request(model: StatsModel, config: RunConfig) -> tuple[StatsModel, Ru
         )
     of_input = {name: model.input[name][0] for name in SINGLE if len(model.input.get(name, ())) == 1}
     said = {**of_input, **model.settings}
-    merged = replace(
-        config,
-        inputs=_fill(config.inputs, said, config.typed),
-        selection=_fill(_narrow(config.selection, model), said, config.typed),
-        analysis=replace(
-            _fill(config.analysis, said, config.typed),
-            inference=_fill(config.analysis.inference, said, config.typed),
-        ),
-    )
-    _check_pooling(model, merged.analysis.pooling)
+    fill = partial(_fill, said=said, typed=config.typed)
+    inputs, selection = fill(config.inputs), fill(_narrow(config.selection, model))
+    analysis = replace(fill(analysis), inference=fill(analysis.inference))
+    merged = replace(config, inputs=inputs, selection=selection, analysis=analysis)
+    _check_pooling(model, analysis.pooling)
     nodes = tuple(_settle_node(node, merged) for node in model.nodes)
     settled = replace(model, nodes=nodes, remarks=model.remarks + _input_remarks(model))
     first = settled.dataset_nodes[0].settings["center"]
-    return settled, replace(merged, analysis=replace(merged.analysis, centering=first))
+    return settled, replace(merged, analysis=replace(analysis, centering=first))
 
 
 # --------------------------------------------------------------------------------------------
@@ -116,18 +107,18 @@ def _settle_node(node: Node, config: RunConfig) -> Node:
 
 def _check_pooling(model: StatsModel, pooling: str | None) -> None:
     """Refuse a pooling that the nodes below the group contradict."""
-    lower = [node for node in model.nodes if node.level in ("session", "subject")]
-    wrong = {
-        "precision": [node.name for node in lower if node.type != "meta"],
-        "mean": [node.name for node in lower if node.type == "meta"],
-        "none": [node.name for node in lower if node.level == "subject"],
-    }.get(pooling or "", [])
-    if wrong:
-        raise UsageError(
-            f"The pooling {pooling!r} and the node {wrong[0]!r} of the model contradict each other.",
-            expected="Type meta for precision, Type glm for mean, no node of Level Subject for none",
-            fix="Leave out the pooling: the nodes below the group say it.",
-        )
+    for node in model.nodes:
+        is_wrong = {
+            "precision": node.type != "meta",
+            "mean": node.type == "meta",
+            "none": node.level == "subject",
+        }.get(pooling or "", False)
+        if node.level in ("session", "subject") and is_wrong:
+            raise UsageError(
+                f"The pooling {pooling!r} and the node {node.name!r} of the model contradict each other.",
+                expected="Type meta for precision, Type glm for mean, no node of Level Subject for none",
+                fix="Leave out the pooling: the nodes below the group say it.",
+            )
 
 
 # --------------------------------------------------------------------------------------------
@@ -139,39 +130,34 @@ def _narrow(selection: Selection, model: StatsModel) -> Selection:
     changed: dict[str, Any] = {}
     for entity, option in LABELS.items():
         of_file = (model.input.get(entity, ()), model.settings.get(option.name, ()))
-        labels = [*map(option.convert, of_file), getattr(selection, option.attribute)]
-        changed[option.attribute] = _common(labels, option.name)
+        every = (*map(option.convert, of_file), getattr(selection, option.attribute))
+        given = [labels for labels in every if labels]  # without any: all
+        last = given[-1] if given else ()
+        common = tuple(label for label in last if all(label in labels for labels in given))
+        if given and not common:
+            raise UsageError(
+                f"The model file and the command line have no {option.name} in common.",
+                found=" and ".join(", ".join(labels) for labels in given),
+            )
+        changed[option.attribute] = common
     option = SETTINGS[_EXCLUDED]
     excluded = (*model.settings.get(_EXCLUDED, ()), *getattr(selection, option.attribute))
     return replace(selection, **changed, **{option.attribute: option.convert(excluded)})
 
 
-def _common(lists: list[tuple[str, ...]], setting: str) -> tuple[str, ...]:
-    """Intersect lists of labels; an empty one means all."""
-    given = [labels for labels in lists if labels]
-    if not given:
-        return ()
-    common = tuple(label for label in given[-1] if all(label in labels for labels in given))
-    if not common:
-        raise UsageError(
-            f"The model file and the command line have no {setting} in common.",
-            found=" and ".join(", ".join(labels) for labels in given),
-        )
-    return common
-
-
 def _input_remarks(model: StatsModel) -> tuple[str, ...]:
     """Say which keys of ``Input`` are about raw images; refuse those that are not known."""
+    known = (*LABELS, *SINGLE)
     for key, values in model.input.items():
         if key in SINGLE and len(values) != 1:
             raise UsageError(
                 f"Input.{key} of the model {model.name!r} has {len(values)} values.",
                 expected="one: maps of two cannot be analysed together",
             )
-        if key not in (*LABELS, *SINGLE, *OF_RAW_IMAGES):
+        if key not in (*known, *OF_RAW_IMAGES):
             raise UsageError(
                 f"Input.{key} of the model {model.name!r} is not known.",
-                expected=", ".join((*LABELS, *SINGLE)),
+                expected=", ".join(known),
                 fix="Use bids_filter in Model.Software.bids_group for other entities.",
             )
     ignored = [key for key in model.input if key in OF_RAW_IMAGES]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_group.config.inference import InferenceSpec
-from bids_group.config.options import Kind, Option, options_of
+from bids_group.config.options import Option, options_of
 from bids_group.config.places import Place
 from bids_group.config.request import SETTINGS, AnalysisSpec, Inputs, Selection
 from bids_group.config.typed import read_contrasts
@@ -25,6 +25,16 @@ FLAGS = {
     for flag, (value, _) in option.flags.items()
 }
 """Options without a value may be said like settings: the setting of each, and what it is where it is true."""
+
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "number": (int, float),
+    "integer": (int,),
+    "flag": (bool,),
+    "text": (str,),
+    "path": (str,),
+    "filter": (dict,),
+}
+"""What JSON holds for a kind of option."""
 
 
 def list_settings(
@@ -46,57 +56,45 @@ def list_settings(
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def read_settings(place: Place) -> dict[str, Any]:
     """Read and check the settings of a node; underscores and hyphens in names are the same."""
     if place.is_absent:
         return {}
-    if not isinstance(place.value, Mapping):
-        place.refuse("is not an object", expected='{"alpha": 0.05}')
     settings: dict[str, Any] = {}
-    for key in place.value:
-        name = key.replace("-", "_")
+    for key in place.object('{"alpha": 0.05}').value:
+        name, own = key.replace("-", "_"), place.at(key)
         if name in SETTINGS:
-            value = _value(place.at(key), SETTINGS[name])
+            value = _read_value(own, SETTINGS[name])
         elif name in FLAGS:
             option, meant = FLAGS[name]
-            is_on = _single(place.at(key), "flag")
-            name, value = option.name, meant if is_on else not meant if option.kind == "flag" else None
+            is_on, name = _read_single(own, "flag"), option.name
+            value = meant if is_on else not meant if option.kind == "flag" else None
         else:
-            place.at(key).refuse(
-                "is not known", expected=", ".join(SETTINGS), fix=suggest(name, SETTINGS, mark="")
-            )
+            own.refuse("is not known", expected=", ".join(SETTINGS), fix=suggest(name, SETTINGS, mark=""))
         if settings.setdefault(name, value) != value:
-            place.at(key).refuse(f"contradicts what is said of {name} beside it")
+            own.refuse(f"contradicts what is said of {name} beside it")
     return settings
 
 
-def _value(place: Place, option: Option) -> Any:
+def _read_value(place: Place, option: Option) -> Any:
     """Read the value of a setting as JSON holds it; paths are relative to the file."""
     if option.read is read_contrasts:
-        return [each.text() for each in place.lenient_list().items()]
-    is_list = option.kind in ("texts", "paths")
-    values = [each.label() for each in place.list().items()] if is_list else [_single(place, option.kind)]
+        return [each.text() for each in place.list(is_lenient=True)]
+    single = None if option.is_list else _read_single(place, option.kind)
+    values = [each.label() for each in place.list()] if option.is_list else [single]
     if option.choices and not set(values) <= {*option.choices}:
         place.refuse("is not known", expected=" or ".join(str(one) for one in option.choices))
-    return values if is_list else values[0]
+    return values if option.is_list else single
 
 
-def _single(place: Place, kind: Kind) -> Any:
-    types: dict[Kind, tuple[type, ...]] = {
-        "number": (int, float),
-        "integer": (int,),
-        "flag": (bool,),
-        "text": (str,),
-        "path": (str,),
-        "filter": (dict,),
-    }
-    if not isinstance(place.value, types[kind]) or (kind != "flag" and isinstance(place.value, bool)):
+def _read_single(place: Place, kind: str) -> Any:
+    if not isinstance(place.value, _TYPES[kind]) or (kind != "flag" and isinstance(place.value, bool)):
         place.refuse(f"is not a {kind}")
     return str((place.file.parent / str(place.value)).absolute()) if kind == "path" else place.value

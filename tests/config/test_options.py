@@ -20,7 +20,8 @@ NAMES = {one.name for one in OPTIONS if "_" in one.name}
 ALSO_OTHER_FACTS = {
     "bids/design_matrix.py": {"session_label"},  # a column
     "output/files/pooled.py": {"input_stat", "mask_threshold"},  # what a pooled map is made of, hashed
-    "output/files/sidecars.py": {"input_suffix"},  # fields of a sidecar
+    "output/files/sidecars.py": {"input_suffix"},
+    "records/sidecars.py": {"mask_threshold", "input_suffix", "design_matrix"},  # fields of a sidecar
     "output/__init__.py": {"print_design"},  # a function
     "cli/translation.py": {"mem_gb"},  # a field of the request
 }
