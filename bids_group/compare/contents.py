@@ -11,7 +11,7 @@ from bids_group.compare.agreement import Ground
 from bids_group.compare.sources import Pair, Source, Tested
 from bids_group.config.corrections import find_correction
 from bids_group.config.differences import find_differences
-from bids_group.output.report.methods import gather_facts
+from bids_group.output.report.analysis_facts import gather_facts
 from bids_group.words import list_some
 
 _MOST = 8

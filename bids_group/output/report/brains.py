@@ -1,26 +1,34 @@
-"""Pictures of maps: mosaics, views at a peak, projections, one tile per person."""
+"""Pictures of maps: mosaics, views at a peak, projections, one tile per person.
+
+Slices are coloured and put beside each other as one image; matplotlib adds words and the colour scale.
+"""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.colors import Colormap, Normalize, to_rgb
 from matplotlib.figure import Figure
+from scipy.ndimage import binary_dilation
 
 from bids_group.output.report.canvas import AXES, Box
 from bids_group.output.report.palette import effect_colours, positive_colours, signed_colours
 
-BACKDROP = "#07090d"
+Image = npt.NDArray[np.floating]
+
+BACKDROP, LINE, WORDS = "#07090d", "#ffffff", "#cfd6e0"
 MAX_COLUMNS = 24
-LINE = "#ffffff"
-_WORDS = 0.16
-"""Share of the width that words beside rows of slices take."""
+_WIDE, _NARROW, DPI = 1500, 700, 125
+"""Pixels of pictures across, and per inch."""
+_MARGIN, _END, _ASIDE = 0.005, 0.925, 0.16
+"""Shares of the width: before the slices, where they end, and what words beside rows of them take."""
 UNTESTED = 0.3
 """Opacity, at most, of the sign that a one-sided test does not ask about."""
 
@@ -46,6 +54,11 @@ class Layers:
     is_thresholded: bool = False
 
     @property
+    def frame(self) -> Box:
+        """The volume that slices show from edge to edge."""
+        return self.anatomy or self.mask
+
+    @property
     def colours(self) -> Colormap:
         """Colour map of the statistic."""
         return signed_colours() if self.is_signed else positive_colours()
@@ -61,55 +74,31 @@ class Layers:
         return np.where(values < 0, UNTESTED * opacity, opacity) if self.is_one_sided else opacity
 
 
+Tile = tuple[Image, Sequence[tuple[float, float, str]]]
+"""A slice, and words at shares of its width and height (from below)."""
+
+
 def draw_mosaic(layers: Layers, cuts: Sequence[Sequence[float]]) -> Figure:
     """Draw a row of cuts for each of z, y and x (``cuts`` in the order x, y, z), with the colour scale."""
-    rows = (2, 1, 0)
-    shapes = [_shape_mm(layers, axis) for axis in rows]
-    heights = [height / width for width, height in shapes]
-    n_columns = max(len(row) for row in cuts)
-    figure = Figure(figsize=(12.0, 12.0 * 0.92 * sum(heights) / n_columns), facecolor=BACKDROP)
-    grid = figure.add_gridspec(
-        3,
-        n_columns,
-        height_ratios=heights,
-        left=0.005,
-        right=0.925,
-        top=0.995,
-        bottom=0.005,
-        wspace=0,
-        hspace=0,
-    )
-    for row, axis in enumerate(rows):
-        for column, at_mm in enumerate(cuts[axis]):
-            axes = figure.add_subplot(grid[row, column])
-            _draw_cut(axes, layers, axis, at_mm)
-            if column == 0 and axis != 0:
-                _mark_sides(axes)
-    _draw_scale(figure, layers)
-    return figure
-
-
-def _shape_mm(layers: Layers, axis: int) -> tuple[float, float]:
-    """Width and height in mm of a cut across ``axis``."""
-    left, right, bottom, top = (layers.anatomy or layers.mask).extent(axis)
-    return right - left, top - bottom
+    (width, *_) = _widths([1.0] * max(len(row) for row in cuts))
+    rows = [
+        [_cut(layers, axis, at_mm, width, has_sides=at_mm == cuts[axis][0]) for at_mm in cuts[axis]]
+        for axis in (2, 1, 0)
+    ]
+    return _with_scale(_assemble(rows), layers)
 
 
 def draw_views(layers: Layers, at_mm: Sequence[float]) -> Figure:
     """Draw three cuts through one point, with a cross at it."""
-    shapes = [_shape_mm(layers, axis) for axis in range(3)]
-    widths, height = [width for width, _ in shapes], max(height for _, height in shapes)
-    figure = Figure(figsize=(5.6, 5.6 * height / sum(widths)), facecolor=BACKDROP)
-    grid = figure.add_gridspec(1, 3, width_ratios=widths, left=0, right=1, top=1, bottom=0, wspace=0)
-    for axis in range(3):
-        axes = figure.add_subplot(grid[0, axis])
-        _draw_cut(axes, layers, axis, at_mm[axis])
+    widths = _widths([_span(layers.frame, axis) for axis in range(3)], 0.0, _NARROW)
+    tiles = [_cut(layers, axis, at_mm[axis], width, has_sides=True) for axis, width in enumerate(widths)]
+    for axis, (image, _) in enumerate(tiles):
         across, up = (other for other in range(3) if other != axis)
-        axes.axvline(at_mm[across], color=LINE, linewidth=0.5, alpha=0.6)
-        axes.axhline(at_mm[up], color=LINE, linewidth=0.5, alpha=0.6)
-        if axis != 0:
-            _mark_sides(axes)
-    return figure
+        x, y = _centres(layers.frame, axis, image.shape[1])
+        column, row = np.abs(x - at_mm[across]).argmin(), np.abs(y - at_mm[up]).argmin()
+        for line in (image[:, column], image[row]):
+            line[...] = 0.4 * line + 0.6
+    return _assemble([tiles], 0.0, _NARROW)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -122,75 +111,52 @@ class Row:
 
 def draw_rows(layers: Layers, rows: Sequence[Row], cuts: Sequence[float]) -> Figure:
     """Draw a row of axial cuts for each correction: only what is significant under it."""
-    width, height = _shape_mm(layers, 2)
-    share = 0.925 - _WORDS
-    row_height = 12.0 * share / len(cuts) * height / width
-    figure = Figure(figsize=(12.0, row_height * len(rows)), facecolor=BACKDROP)
-    grid = figure.add_gridspec(
-        len(rows), len(cuts), left=_WORDS, right=0.925, top=1, bottom=0, wspace=0, hspace=0
-    )
+    (width, *_) = _widths([1.0] * len(cuts), _ASIDE)
+    shown = [replace(layers, significant=row.significant, is_thresholded=True) for row in rows]
+    figure = _assemble([[_cut(one, 2, at_mm, width) for at_mm in cuts] for one in shown], _ASIDE)
     for at, row in enumerate(rows):
-        shown = replace(layers, significant=row.significant, is_thresholded=True)
-        for column, at_mm in enumerate(cuts):
-            axes = figure.add_subplot(grid[at, column])
-            _draw_cut(axes, shown, 2, at_mm)
-        middle = 1 - (at + 0.5) / len(rows)
         lines = [line for words in row.words for line in textwrap.wrap(words, 24)]
-        text = figure.text(0.008, middle, "\n".join(lines), va="center", color="#cfd6e0", fontsize=9)
-        text.set_parse_math(False)
-    _draw_scale(figure, replace(layers, is_thresholded=True))
-    return figure
+        text = figure.text(0.008, 1 - (at + 0.5) / len(rows), "\n".join(lines), color=WORDS, fontsize=9)
+        text.set(va="center", parse_math=False)
+    return _with_scale(figure, replace(layers, is_thresholded=True))
 
 
 def draw_projection(layers: Layers) -> Figure:
     """Project the largest significant values along each axis onto the silhouette of the brain."""
-    shapes = [_shape_mm(layers, axis) for axis in range(3)]
-    widths, height = [width for width, _ in shapes], max(height for _, height in shapes)
-    figure = Figure(figsize=(12.0, 12.0 * 0.92 * height / sum(widths)), facecolor=BACKDROP)
-    grid = figure.add_gridspec(
-        1, 3, width_ratios=widths, left=0.005, right=0.925, top=1, bottom=0, wspace=0.02
-    )
-    shown = layers.statistic.data * (layers.significant.data > 0)
-    for axis in range(3):
-        axes = figure.add_subplot(grid[0, axis])
-        _draw_silhouette(axes, layers, axis)
-        _draw_projected(axes, layers, shown, axis)
-        if axis != 0:
-            _mark_sides(axes)
-    _draw_scale(figure, layers)
-    return figure
+    shown, tiles = layers.statistic.data * (layers.significant.data > 0), []
+    for axis, width in enumerate(_widths([_span(layers.frame, axis) for axis in range(3)])):
+        x, y = _centres(layers.frame, axis, width)
+        image = _ground(x, y)
+        for box, shade in ((layers.anatomy, 0.2), (layers.mask, 0.3)):
+            if box is not None:
+                shadow = (box.data > 0).any(axis=axis).T
+                _paint(image, np.full(3, shade), box.pick(np.asarray(shadow), axis, x, y))
+        strongest = np.abs(shown).argmax(axis=axis, keepdims=True)
+        largest = np.take_along_axis(shown, strongest, axis=axis).squeeze(axis).T
+        values = layers.statistic.pick(largest, axis, x, y)
+        _paint(image, layers.colours(layers.norm(values)), values != 0)
+        tiles.append((image, _SIDES if axis else ()))
+    return _with_scale(_assemble([tiles]), layers)
 
 
 def draw_coverage(counts: Box, mask: Box, anatomy: Box | None, cuts: Sequence[float], n_rows: int) -> Figure:
-    """Draw how many rows are observed at each element, and the outline of the analysed elements."""
-    figure = Figure(figsize=(12.0, 2.1), facecolor=BACKDROP)
-    grid = figure.add_gridspec(1, len(cuts), left=0.005, right=0.925, top=0.99, bottom=0.01, wspace=0.02)
-    norm = Normalize(0, max(n_rows, 1))
-    for column, at_mm in enumerate(cuts):
-        axes = figure.add_subplot(grid[0, column])
-        _draw_anatomy(axes, anatomy, 2, at_mm)
-        _draw_counts(axes, counts, at_mm, n_rows)
-        _draw_outline(axes, mask, 2, at_mm)
-        _finish(axes, mask, 2, at_mm)
-    bar = figure.colorbar(ScalarMappable(norm, "viridis"), cax=figure.add_axes((0.945, 0.15, 0.012, 0.7)))
-    _style_scale(bar.ax, "rows")
+    """Draw how many rows are observed at each element, and the outline of the analysed elements.
+
+    Where everybody is observed the anatomy shows through.
+    """
+    norm, viridis, tiles = Normalize(0, max(n_rows, 1)), ScalarMappable(cmap="viridis").cmap, []
+    for at_mm, width in zip(cuts, _widths([1.0] * len(cuts)), strict=True):
+        x, y = _centres(mask, 2, width)
+        image = _ground(x, y)
+        if anatomy is not None:
+            _paint_grey(image, anatomy.sample(2, at_mm, x, y), 1.15)
+        values = counts.sample(2, at_mm, x, y)
+        _paint(image, viridis(norm(values)), np.where(values >= n_rows, 0.3, 0.9) * (values > 0))
+        _outline(image, mask.sample(2, at_mm, x, y) > 0)
+        tiles.append((image, [_place(2, at_mm)]))
+    figure = _assemble([tiles])
+    _draw_scale(figure, norm, viridis, "rows")
     return figure
-
-
-def _draw_counts(axes: Axes, counts: Box, at_mm: float, n_rows: int) -> None:
-    """Draw an axial cut of counts; where everybody is observed the anatomy shows through."""
-    values = counts.cut(2, at_mm)
-    if values is not None:
-        opacity = np.where(values <= 0, 0.0, np.where(values >= n_rows, 0.3, 0.9))
-        axes.imshow(
-            values,
-            cmap="viridis",
-            norm=Normalize(0, n_rows),
-            alpha=opacity,
-            extent=counts.extent(2),
-            origin="lower",
-            interpolation="nearest",
-        )
 
 
 def draw_people(
@@ -206,147 +172,140 @@ def draw_people(
     caption = int(np.ceil(height * 0.16))
     sheet = np.full((n_rows * (height + caption), n_columns * width), np.nan, dtype=np.float32)
     figure = Figure(figsize=(12.0, 12.0 / 1.08 * sheet.shape[0] / sheet.shape[1]), facecolor=BACKDROP)
-    axes = figure.add_axes((0.0, 0.0, 0.925, 1.0))
+    axes = figure.add_axes((0.0, 0.0, _END, 1.0))
     for index, tile in enumerate(tiles):
         row, column = divmod(index, n_columns)
         top = row * (height + caption) + caption
         sheet[top : top + height, column * width : (column + 1) * width] = tile[::-1]
         title = axes.text(column * width + width / 2, top - caption * 0.25, titles[index], ha="center")
-        title.set(fontsize=7 * min(1, 11 / n_columns), color="#cfd6e0", parse_math=False)
+        title.set(fontsize=7 * min(1, 11 / n_columns), color=WORDS, parse_math=False)
         if marked[index]:
             title.set(color="#ffb454", text=f"▲ {titles[index]}")
     norm = Normalize(-limit, limit)
     axes.imshow(sheet, cmap=effect_colours(), norm=norm, interpolation="nearest", aspect="equal")
     axes.set_axis_off()
-    bar = figure.colorbar(
-        ScalarMappable(norm, effect_colours()), cax=figure.add_axes((0.94, 0.3, 0.012, 0.4))
-    )
-    _style_scale(bar.ax, "effect")
+    _draw_scale(figure, norm, effect_colours(), "effect", (0.94, 0.3, 0.012, 0.4))
     return figure
 
 
-def _draw_cut(axes: Axes, layers: Layers, axis: int, at_mm: float) -> None:
-    """One cut: anatomy or mask below, the statistic over it, the outline of what is significant on top."""
-    if layers.anatomy is None:
-        _draw_values(axes, layers.mask, axis, at_mm, "gray", Normalize(0, 4))
-    _draw_anatomy(axes, layers.anatomy, axis, at_mm)
-    values = layers.statistic.cut(axis, at_mm)
-    if values is not None:
-        axes.imshow(
-            values,
-            cmap=layers.colours,
-            norm=layers.norm,
-            alpha=layers.opacity(values) if not layers.is_thresholded else _is_in(layers, axis, at_mm),
-            extent=layers.statistic.extent(axis),
-            origin="lower",
-            interpolation="nearest",
-        )
-    _draw_outline(axes, layers.significant, axis, at_mm)
-    _finish(axes, layers.anatomy or layers.mask, axis, at_mm)
+# ------------------------------------------------------------------------------------- slices
+
+_SIDES = ((0.03, 0.93, "L"), (0.93, 0.93, "R"))
 
 
-def _is_in(layers: Layers, axis: int, at_mm: float) -> npt.NDArray[np.floating]:
-    """1 where a cut is significant, else 0."""
-    inside = layers.significant.cut(axis, at_mm)
-    assert inside is not None  # it lies on the grid of the statistic
-    return (inside > 0).astype(np.float32)
+def _place(axis: int, at_mm: float) -> tuple[float, float, str]:
+    return 0.03, 0.03, f"{AXES[axis]} = {at_mm:.0f}".replace("-", "−")
 
 
-def _draw_anatomy(axes: Axes, anatomy: Box | None, axis: int, at_mm: float) -> None:
-    if anatomy is not None:
-        _draw_values(axes, anatomy, axis, at_mm, "gray", Normalize(0, 1.15))
+def _cut(layers: Layers, axis: int, at_mm: float, width: int, *, has_sides: bool = False) -> Tile:
+    """Draw a slice ``width`` pixels wide with its place, and left and right where they are seen."""
+    image = paint_slice(layers, axis, at_mm, *_centres(layers.frame, axis, width))
+    return image, [_place(axis, at_mm), *(_SIDES if has_sides and axis != 0 else ())]
 
 
-def _draw_values(axes: Axes, box: Box, axis: int, at_mm: float, colours: str, norm: Normalize) -> None:
-    values = box.cut(axis, at_mm)
-    if values is not None:
-        shown = np.where(values > 0, values, np.nan)
-        axes.imshow(
-            shown, cmap=colours, norm=norm, extent=box.extent(axis), origin="lower", interpolation="nearest"
-        )
+def paint_slice(
+    layers: Layers, axis: int, at_mm: float, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
+) -> Image:
+    """Lay anatomy or mask, statistic and outline over each other at points of the slice at ``at_mm``.
+
+    Parameters
+    ----------
+    x, y
+        Places in mm, across and down the page.
+
+    Returns
+    -------
+    ndarray
+        Red, green and blue from 0 to 1, of shape ``(len(y), len(x), 3)``.
+    """
+    image = _ground(x, y)
+    _paint_grey(image, layers.frame.sample(axis, at_mm, x, y), 4.0 if layers.anatomy is None else 1.15)
+    values = layers.statistic.sample(axis, at_mm, x, y)
+    is_in = layers.significant.sample(axis, at_mm, x, y) > 0
+    opacity = is_in if layers.is_thresholded else layers.opacity(values)
+    _paint(image, layers.colours(layers.norm(values)), opacity)
+    _outline(image, is_in)
+    return image
 
 
-def _draw_outline(axes: Axes, box: Box, axis: int, at_mm: float) -> None:
-    inside = box.cut(axis, at_mm)
-    if inside is None or not (inside > 0).any():
-        return
-    fine = np.pad(np.kron(inside > 0, np.ones((5, 5))), 1)
-    left, right, bottom, top = box.extent(axis)
-    edge_x, edge_y = (
-        (high - low) / (5 * size)
-        for low, high, size in ((left, right, inside.shape[1]), (bottom, top, inside.shape[0]))
-    )
-    x = np.linspace(left - edge_x / 2, right + edge_x / 2, fine.shape[1])
-    y = np.linspace(bottom - edge_y / 2, top + edge_y / 2, fine.shape[0])
-    axes.contour(x, y, fine, levels=[0.5], colors=LINE, linewidths=0.7)
+def _span(frame: Box, axis: int) -> float:
+    """Width in mm of a slice across ``axis``."""
+    left, right = frame.extent(axis)[:2]
+    return right - left
 
 
-def _draw_silhouette(axes: Axes, layers: Layers, axis: int) -> None:
-    """Draw the shadow of the anatomy, where there is one, and of the analysed elements."""
-    for box, shade in ((layers.anatomy, 0.2), (layers.mask, 0.3)):
-        if box is None:
-            continue
-        shadow = (box.data > 0).any(axis=axis).T
-        axes.imshow(
-            np.where(shadow, shade, np.nan),
-            cmap="gray",
-            vmin=0,
-            vmax=1,
-            extent=box.extent(axis),
-            origin="lower",
-        )
-    _frame(axes, layers.anatomy or layers.mask, axis)
+def _centres(frame: Box, axis: int, width: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Places in mm of the pixels of a slice that is ``width`` pixels wide, from left and from above."""
+    left, right, bottom, top = frame.extent(axis)
+    height = max(round(width * (top - bottom) / (right - left)), 1)
+    x = left + (np.arange(width) + 0.5) * (right - left) / width
+    return x, top - (np.arange(height) + 0.5) * (top - bottom) / height
 
 
-def _draw_projected(axes: Axes, layers: Layers, shown: npt.NDArray[np.float32], axis: int) -> None:
-    largest = (
-        np.take_along_axis(shown, np.abs(shown).argmax(axis=axis, keepdims=True), axis=axis).squeeze(axis).T
-    )
-    axes.imshow(
-        np.where(largest != 0, largest, np.nan),
-        cmap=layers.colours,
-        norm=layers.norm,
-        extent=layers.statistic.extent(axis),
-        origin="lower",
-        interpolation="nearest",
-    )
+def _widths(spans: Sequence[float], left: float = _MARGIN, width: int = _WIDE) -> list[int]:
+    """Share the width of a picture, in pixels, but what is left of it and the scale of a wide one."""
+    free = width * ((_END if width == _WIDE else 1.0) - left)
+    return [int(free * span / sum(spans)) for span in spans]
 
 
-def _finish(axes: Axes, box: Box, axis: int, at_mm: float) -> None:
-    _frame(axes, box, axis)
-    axes.text(
-        0.03,
-        0.03,
-        f"{AXES[axis]} = {at_mm:.0f}".replace("-", "−"),
-        transform=axes.transAxes,
-        color="#cfd6e0",
-        fontsize=8,
-    )
+def _ground(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> Image:
+    return np.tile(np.array(to_rgb(BACKDROP)), (len(y), len(x), 1))
 
 
-def _frame(axes: Axes, box: Box, axis: int) -> None:
-    left, right, bottom, top = box.extent(axis)
-    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
-    axes.set_axis_off()
+def _paint(image: Image, colours: Image, opacity: npt.NDArray[Any]) -> None:
+    """Lay colours (RGB or RGBA, whose own opacity does not count) over an image."""
+    share = np.asarray(opacity, dtype=float)[..., None]
+    image += share * (colours[..., :3] - image)
 
 
-def _mark_sides(axes: Axes) -> None:
-    for x, side in ((0.03, "L"), (0.93, "R")):
-        axes.text(x, 0.93, side, transform=axes.transAxes, color="#cfd6e0", fontsize=8, va="top")
+def _paint_grey(image: Image, values: npt.NDArray[np.float32], white: float) -> None:
+    _paint(image, np.repeat(np.clip(values / white, 0, 1)[..., None], 3, axis=-1), values > 0)
 
 
-def _draw_scale(figure: Figure, layers: Layers) -> None:
-    place = figure.add_axes((0.945, 0.15, 0.012, 0.7))
-    bar = figure.colorbar(ScalarMappable(layers.norm, layers.colours), cax=place)
+def _outline(image: Image, is_in: npt.NDArray[np.bool_]) -> None:
+    """Draw a line one pixel wide around what is inside."""
+    image[binary_dilation(is_in) & ~is_in] = 1.0
+
+
+def _assemble(rows: Sequence[Sequence[Tile]], left: float = _MARGIN, width: int = _WIDE) -> Figure:
+    """Put rows of tiles onto one dark sheet ``width`` pixels wide, and their words over them."""
+    heights = [max(len(image) for image, _ in tiles) for tiles in rows]
+    n_pixels = sum(heights)
+    figure = Figure(figsize=(width / DPI, n_pixels / DPI), dpi=DPI, facecolor=BACKDROP)
+    sheet = np.tile(np.array(to_rgb(BACKDROP)), (n_pixels, width, 1))
+    for tiles, height, end in zip(rows, heights, np.cumsum(heights), strict=True):
+        at = round(width * left)
+        for image, words in tiles:
+            top = end - height + (height - len(image)) // 2
+            sheet[top : top + len(image), at : at + image.shape[1]] = image
+            for x, y, text in words:
+                place = (at + x * image.shape[1]) / width, 1 - (top + (1 - y) * len(image)) / n_pixels
+                figure.text(*place, text, color=WORDS, fontsize=8, va="top" if y > 0.5 else "baseline")
+            at += image.shape[1]
+    figure.figimage((255 * sheet).round().astype(np.uint8), zorder=-1)
+    return figure
+
+
+def _with_scale(figure: Figure, layers: Layers) -> Figure:
+    """Add the colour scale, with lines where the statistic is opaque."""
+    axes = _draw_scale(figure, layers.norm, layers.colours, layers.name)
     is_mirrored = layers.is_signed and not layers.is_one_sided
     lines = (layers.opaque_at, -layers.opaque_at) if is_mirrored else (layers.opaque_at,)
     for at in () if layers.is_thresholded else lines:
-        bar.ax.axhline(at, color=LINE, linewidth=0.8)
-    _style_scale(bar.ax, layers.name)
+        axes.axhline(at, color=LINE, linewidth=0.8)
+    return figure
 
 
-def _style_scale(axes: Axes, name: str) -> None:
+def _draw_scale(
+    figure: Figure,
+    norm: Normalize,
+    colours: Colormap,
+    name: str,
+    place: tuple[float, float, float, float] = (0.945, 0.15, 0.012, 0.7),
+) -> Axes:
+    axes = figure.add_axes(place)
+    figure.colorbar(ScalarMappable(norm, colours), cax=axes)
     axes.set_title(name, color=LINE, fontsize=9, parse_math=False)
     axes.tick_params(colors=LINE, labelsize=8)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.spines[:].set_visible(False)
+    return axes

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +53,26 @@ class Box:
         """Take the slice at ``at_mm``, rows running up the page; None outside the box."""
         index = self.position(axis, at_mm)
         return None if index is None else np.take(self.data, index, axis=axis).T
+
+    def sample(
+        self, axis: int, at_mm: float, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
+    ) -> Volume:
+        """Values nearest to the points ``x`` and ``y`` (mm) of the slice at ``at_mm``; 0 outside the box."""
+        plane = self.cut(axis, at_mm)
+        return np.zeros((len(y), len(x)), np.float32) if plane is None else self.pick(plane, axis, x, y)
+
+    def pick(
+        self, plane: npt.NDArray[Any], axis: int, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
+    ) -> npt.NDArray[Any]:
+        """Values of a cut (or projection) nearest to points in mm; 0 outside: shape ``(len(y), len(x))``."""
+        across, up = (other for other in range(3) if other != axis)
+        columns, rows = (
+            np.floor((at - self.origin_mm[k]) / self.step_mm[k] + 0.5).astype(int)
+            for k, at in ((across, x), (up, y))
+        )
+        inside = np.outer((rows >= 0) & (rows < len(plane)), (columns >= 0) & (columns < plane.shape[1]))
+        rows, columns = rows.clip(0, len(plane) - 1), columns.clip(0, plane.shape[1] - 1)
+        return np.asarray(plane[np.ix_(rows, columns)] * inside)
 
     def extent(self, axis: int) -> tuple[float, float, float, float]:
         """Left, right, bottom and top of a cut in mm (for pictures drawn from below)."""

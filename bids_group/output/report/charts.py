@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,38 +27,43 @@ def draw_distributions(z: Floats, p: Floats | None) -> Figure:
 
     ``z`` and ``p`` have shape ``(n_elements,)``.
     """
-    figure, (left, *others) = _figure(1, (4.0, 2.5)) if p is None else _figure(2, (8.0, 2.5))
-    finite = z[np.isfinite(z)]
+    n_panels, finite = 1 if p is None else 2, z[np.isfinite(z)]
+    figure, panels = draw_panels(n_panels, (4.0 * n_panels, 2.5))
     edges = np.linspace(min(-5.0, float(finite.min())), max(5.0, float(finite.max())), 81)
-    left.hist(finite, bins=edges.tolist(), density=True, color=BELOW, alpha=0.75, label="observed")
-    left.plot(edges, stats.norm.pdf(edges), color=ABOVE, label="null: N(0, 1)")
-    _label(left, "z", "density over elements")
-    for right in others:
-        assert p is not None
-        right.hist(
-            p, bins=np.linspace(0, 1, 41).tolist(), density=True, color=BELOW, alpha=0.75, label="observed"
-        )
-        right.axhline(1.0, color=ABOVE, label="null: uniform")
-        right.set_ylim(top=1.3 * right.get_ylim()[1])
-        _label(right, "p (uncorrected)", "density over elements")
-    for axes in (left, *others):
-        axes.legend(frameon=False, fontsize=8)
+    _fill(panels[0], finite, edges, "observed", color=BELOW, alpha=0.75, density=True)
+    panels[0].plot(edges, stats.norm.pdf(edges), color=ABOVE, label="null: N(0, 1)")
+    _label(panels[0], "z", "density over elements")
+    if p is not None:
+        _fill(panels[1], p, np.linspace(0, 1, 41), "observed", color=BELOW, alpha=0.75, density=True)
+        panels[1].axhline(1.0, color=ABOVE, label="null: uniform")
+        panels[1].set_ylim(top=1.3 * panels[1].get_ylim()[1])
+        _label(panels[1], "p (uncorrected)", "density over elements")
+    for axes in panels:
+        axes.legend(frameon=False, fontsize=8, loc="upper right")
     return figure
 
 
 def draw_null(null: Floats, observed: float, threshold: float | None, name: str) -> Figure:
     """Histogram of the maxima of the shuffled data with the observed maximum and the threshold."""
-    figure, (axes,) = _figure(1, (5.2, 2.4))
+    figure, (axes,) = draw_panels(1, (5.2, 2.4))
     finite = null[np.isfinite(null)]
-    axes.hist(finite, bins=min(60, max(10, int(np.sqrt(finite.size)))), color=FAINT, label="shuffled data")
+    n_bins = min(60, max(10, int(np.sqrt(finite.size))))
+    _fill(axes, finite, np.histogram_bin_edges(finite, n_bins), "shuffled data", color=FAINT)
     axes.axvline(observed, color=ABOVE, label=f"observed: {show_number(str(observed))}")
     if threshold is not None:
-        axes.axvline(
-            threshold, color=BELOW, linestyle="--", label=f"threshold: {show_number(str(threshold))}"
-        )
+        words = f"threshold: {show_number(str(threshold))}"
+        axes.axvline(threshold, color=BELOW, linestyle="--", label=words)
     _label(axes, name, "number of shuffles")
     axes.legend(frameon=False, fontsize=8)
     return figure
+
+
+def _fill(
+    axes: Axes, values: Floats, edges: Floats, label: str, *, density: bool = False, **style: Any
+) -> None:
+    """Draw a histogram as one shape."""
+    heights, edges = np.histogram(values, edges, density=density)
+    axes.stairs(heights, edges, fill=True, label=label, linewidth=0, **style)
 
 
 def draw_design(matrix: pd.DataFrame, contrasts: Mapping[str, Floats]) -> Figure:
@@ -123,7 +129,7 @@ def draw_correlations(matrix: pd.DataFrame) -> Figure | None:
     values = varying.corr().to_numpy()
     names = [_short(str(name), 26) for name in varying.columns]
     side = 2.2 + min(0.5 * len(names), 8.0)
-    figure, (axes,) = _figure(1, (side, side * 0.85))
+    figure, (axes,) = draw_panels(1, (side, side * 0.85), is_fitted=True)
     axes.imshow(values, cmap="PuOr_r", vmin=-1, vmax=1)
     axes.set_xticks(
         range(len(names)), names, rotation=40, ha="right", parse_math=False, fontsize=_font_size(names)
@@ -138,12 +144,13 @@ def draw_correlations(matrix: pd.DataFrame) -> Figure | None:
 
 def draw_covariates(variables: pd.DataFrame, numeric: Sequence[str], factor: str | None) -> Figure:
     """Draw each numeric covariate, one strip per level of ``factor`` (all together where None)."""
-    figure, panels = _figure(len(numeric), (min(3.0 * len(numeric) + 0.5, 12.0), 2.4))
+    size = (min(3.0 * len(numeric) + 0.5, 12.0), 2.4)
+    figure, panels = draw_panels(len(numeric), size, is_fitted=True)
     for axes, name in zip(panels, numeric, strict=True):
         groups = _groups(variables, name, factor)
         for index, values in enumerate(groups.values()):
             colour = CATEGORIES[index % len(CATEGORIES)]
-            axes.scatter(values, index + _spread(len(values)), s=14, color=colour, alpha=0.75, linewidths=0)
+            axes.scatter(values, index + spread(len(values)), s=14, color=colour, alpha=0.75, linewidths=0)
             axes.plot([values.mean()] * 2, [index - 0.35, index + 0.35], color=INK, linewidth=1.4)
         axes.set_yticks(range(len(groups)), [_short(level, 18) for level in groups], parse_math=False)
         axes.set_ylim(-0.6, len(groups) - 0.4)
@@ -165,7 +172,7 @@ def draw_quality(quality: pd.DataFrame, metrics: Mapping[str, str]) -> Figure:
 
     ``metrics``: column to name on the axis.
     """
-    figure, panels = _figure(len(metrics), (min(3.1 * len(metrics), 12.5), 2.6))
+    figure, panels = draw_panels(len(metrics), (min(3.1 * len(metrics), 12.5), 2.6))
     outlier = quality["is_outlier"].to_numpy(dtype=bool)
     for axes, (column, name) in zip(panels, metrics.items(), strict=True):
         values = quality[column].to_numpy(dtype=float)
@@ -191,10 +198,23 @@ def draw_quality(quality: pd.DataFrame, metrics: Mapping[str, str]) -> Figure:
     return figure
 
 
-def _figure(n_panels: int, size_inches: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """Return a transparent figure with one row of quiet axes."""
-    figure = Figure(figsize=size_inches, facecolor="none", layout="constrained")
-    panels = list(np.atleast_1d(figure.subplots(1, n_panels)))
+def draw_panels(
+    n_columns: int, size_inches: tuple[float, float], n_rows: int = 1, *, is_fitted: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """Return a transparent figure with quiet axes, row by row.
+
+    ``is_fitted``: room for names of any length is measured, which takes as long as drawing; else it is that
+    for numbers.
+    """
+    width, height = size_inches
+    figure = Figure(figsize=size_inches, facecolor="none", layout="constrained" if is_fitted else None)
+    if not is_fitted:
+        across, up = 0.72 + 0.1, 0.46 + 0.28
+        inner = (width / n_columns - across, height / n_rows - up)
+        figure.subplots_adjust(
+            0.72 / width, 0.46 / height, 1 - 0.1 / width, 1 - 0.28 / height, across / inner[0], up / inner[1]
+        )
+    panels = list(figure.subplots(n_rows, n_columns, squeeze=False).ravel())
     for axes in panels:
         axes.set_facecolor("none")
         axes.spines[["top", "right"]].set_visible(False)
@@ -211,6 +231,6 @@ def _short(text: str, n_characters: int) -> str:
     return text if len(text) <= n_characters else f"{text[: n_characters - 1]}…"
 
 
-def _spread(n_values: int, width: float = 0.22) -> Floats:
+def spread(n_values: int, width: float = 0.22) -> Floats:
     """Return fixed offsets in (−width, width): points do not hide each other, and pictures repeat."""
     return width * (2 * ((np.arange(n_values) * 0.618033988749895) % 1.0) - 1)

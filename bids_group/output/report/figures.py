@@ -7,7 +7,7 @@ import io
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -44,6 +44,7 @@ class Picture:
     caption: str
     ground: Literal["dark", "page"]
     width: int
+    kind: ClassVar[str] = "picture"
 
     @classmethod
     def of(cls, payload: bytes, path: Path, *, alt: str, caption: str, inches: float) -> Picture:
@@ -65,18 +66,10 @@ class FigureStore:
 
     root: Path
 
-    def add(self, figure: Figure, name: str, *, alt: str, caption: str = "") -> Picture:
-        """Write a figure to ``group/figures/<name>`` (``.png`` or ``.svg``): equal figures, equal bytes."""
+    def add(self, figure: Figure | str, name: str, *, alt: str, caption: str, inches: float) -> Picture:
+        """Write a figure (or an SVG's text) to ``group/figures/<name>``: equal figures, equal bytes."""
         path = Path("group") / "figures" / name
-        return self._store(path, render(figure, path), alt, caption, figure.get_figwidth())
-
-    def add_svg(
-        self, text: str, name: str, *, alt: str, caption: str = "", width_inches: float = 8.0
-    ) -> Picture:
-        """Write an SVG that was drawn as text."""
-        return self._store(Path("group") / "figures" / name, text.encode(), alt, caption, width_inches)
-
-    def _store(self, path: Path, payload: bytes, alt: str, caption: str, inches: float) -> Picture:
+        payload = figure.encode() if isinstance(figure, str) else render(figure, path)
         record_outputs(self.root, [path])
         write_bytes(self.root / path, payload)
         return Picture.of(payload, path, alt=alt, caption=caption, inches=inches)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import pandas as pd
 
+from bids_group.output.report.markup import fill_template
 from bids_group.words import counted, list_some
-
-_BOX, _SIDE, _GAP, _LINE = 320, 400, 34, 17
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +54,8 @@ def count_flow(
         What the maps are called.
     """
     rows = ledger[_is_about(ledger, contrasts)]
-    people, used = rows["participant_id"], rows["used"] == "yes"
-    analysed = set(people_of_rows)
-    is_in = people.isin(analysed)
+    used, analysed = rows["used"] == "yes", set(people_of_rows)
+    is_in = rows["participant_id"].isin(analysed)
     return Flow(
         n_everyone=ledger["participant_id"].nunique(),
         n_people=len(analysed),
@@ -103,62 +100,40 @@ def _lost_maps(rows: pd.DataFrame) -> tuple[Loss, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowBox:
-    """A box of the picture: corner, size and lines of text, in pixels."""
+    """A box of the picture: its place and height in pixels, and lines of text; losses stand at the side."""
 
-    x: int
     y: int
-    width: int
     height: int
     lines: tuple[str, ...]
     is_side: bool
 
 
-def lay_out(flow: Flow) -> tuple[list[FlowBox], int, int]:
-    """Place the boxes of a CONSORT-like picture; returns them with the width and height of the whole."""
-    side = [_loss_lines(loss, "people") for loss in flow.lost]
-    trimmed = [_loss_lines(loss, "maps") for loss in flow.trimmed]
-    boxes, y = [_box(0, ("Everyone in the participants table", f"or with maps: {flow.n_everyone}"))], 0
-    y = boxes[0].height
-    for lines, after in ((side, _people_lines(flow)), (trimmed, _rows_lines(flow))):
-        for text in lines:
-            boxes.append(_box(y + _GAP // 2, text, is_side=True))
-            y = boxes[-1].y + boxes[-1].height
-        boxes.append(_box(y + _GAP, after))
-        y = boxes[-1].y + boxes[-1].height
-    return boxes, _BOX + 40 + _SIDE, y
+def draw_flow(flow: Flow) -> tuple[str, int]:
+    """Spell a CONSORT-like picture as SVG; returns it with its width in pixels."""
+    boxes, (width, side) = lay_out(flow), (320, 400)
+    height = boxes[-1].y + boxes[-1].height
+    return fill_template("flow.svg.j2", boxes=boxes, main=width, side=side, height=height), width + 40 + side
 
 
-def _people_lines(flow: Flow) -> tuple[str, ...]:
-    return (f"In the analysis: {counted(flow.n_people, 'person', 'people')}",)
-
-
-def _rows_lines(flow: Flow) -> tuple[str, ...]:
+def lay_out(flow: Flow) -> list[FlowBox]:
+    """Place the boxes below each other: everyone, who is out, who is in, maps that are out, rows."""
     maps = counted(flow.n_maps_used, f"{flow.kind} map")
-    return f"Analysed: {counted(flow.n_rows, 'row')} of the design", f"pooled from {maps}"
+    lost = [_say_loss(loss, counted(len(loss.people), "person", "people")) for loss in flow.lost]
+    trimmed = [_say_loss(loss, counted(loss.n_maps, "map")) for loss in flow.trimmed]
+    texts: list[tuple[tuple[str, ...], bool]] = [
+        (("Everyone in the participants table", f"or with maps: {flow.n_everyone}"), False),
+        *((lines, True) for lines in lost),
+        ((f"In the analysis: {counted(flow.n_people, 'person', 'people')}",), False),
+        *((lines, True) for lines in trimmed),
+        ((f"Analysed: {counted(flow.n_rows, 'row')} of the design", f"pooled from {maps}"), False),
+    ]
+    boxes: list[FlowBox] = []
+    for lines, is_side in texts:
+        y = boxes[-1].y + boxes[-1].height + (17 if is_side else 34) if boxes else 0
+        boxes.append(FlowBox(y=y, height=18 + 17 * len(lines), lines=lines, is_side=is_side))
+    return boxes
 
 
-def _loss_lines(loss: Loss, unit: str) -> tuple[str, ...]:
-    what = counted(len(loss.people), "person", "people") if unit == "people" else counted(loss.n_maps, "map")
+def _say_loss(loss: Loss, what: str) -> tuple[str, ...]:
     names = list_some(loss.people, 8, none="")
     return (*textwrap.wrap(f"Out: {what}: {loss.reason}", 56), *textwrap.wrap(names, 56))
-
-
-def _box(y: int, lines: tuple[str, ...], *, is_side: bool = False) -> FlowBox:
-    height = 18 + _LINE * len(lines)
-    return FlowBox(
-        x=_BOX + 40 if is_side else 0,
-        y=y,
-        width=_SIDE if is_side else _BOX,
-        height=height,
-        lines=lines,
-        is_side=is_side,
-    )
-
-
-def arrows_between(boxes: Sequence[FlowBox]) -> list[tuple[int, int, int, int]]:
-    """Lines down from one main box to the next, and across to each side box."""
-    main = [box for box in boxes if not box.is_side]
-    middle = main[0].width // 2
-    down = [(middle, above.y + above.height, middle, below.y) for above, below in pairwise(main)]
-    levels = [(box, box.y + box.height // 2) for box in boxes if box.is_side]
-    return down + [(middle, level, box.x, level) for box, level in levels]

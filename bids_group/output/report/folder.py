@@ -80,6 +80,11 @@ class ContrastFiles:
         """Corrections that left a map or a cluster table, the strictest first."""
         return in_order({*self.corrected, *self.clusters}, is_strictest_first=True)
 
+    @property
+    def outlined(self) -> str | None:
+        """The correction whose result is outlined on the pictures: the strictest with a map."""
+        return next((name for name in self.corrections if name in self.corrected), None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AnalysisFiles:

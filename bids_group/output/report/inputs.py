@@ -1,111 +1,301 @@
-"""What is at hand while a part of the page is drawn."""
+"""What is read of a group model and of a contrast, and what their pictures share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from matplotlib.figure import Figure
 
+from bids_group.config.corrections import find_correction
+from bids_group.elements import Grid, LoadedMap, read_map
+from bids_group.errors import DataError
+from bids_group.output.files.clusters import spell_clusters
+from bids_group.output.report.analysis_facts import gather_facts
 from bids_group.output.report.brains import Layers
-from bids_group.output.report.figures import FigureStore
-from bids_group.output.report.folder import AnalysisFiles, ContrastFiles, Folder, read_numbers
-from bids_group.output.report.methods import gather_facts
-from bids_group.output.report.volumes import (
-    ContrastMaps,
-    Stage,
-    layers_of,
-    read_contrast,
-    set_stage,
-    strongest_mm,
+from bids_group.output.report.canvas import Box, common_cuts, cuts_through, place, read_anatomy
+from bids_group.output.report.figures import FigureStore, Picture
+from bids_group.output.report.folder import (
+    UNCORRECTED,
+    AnalysisFiles,
+    ContrastFiles,
+    Folder,
+    alpha_of,
+    entities_of,
+    read_numbers,
+    read_table,
+    sidecar_of,
 )
+from bids_group.output.report.tables import PageTable, page_table
+from bids_group.records.sidecars import Sidecar
+
+LOGGER = logging.getLogger(__name__)
+N_CUTS = 8
+MAX_LIMIT = {"t": 12.0, "F": 60.0}
+"""Colours end here at most: beyond it pictures would show strong effects only."""
+
+Point = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class AnalysisInputs:
-    """One group model, its files and what all its pictures share. ``quality``: one row per observation."""
+class PageInputs:
+    """Something with figures and tables on the page, whose names begin with ``stem``."""
+
+    stem: str
+    store: FigureStore
+
+    def picture(
+        self, figure: Figure | str, ending: str, *, alt: str, caption: str = "", inches: float | None = None
+    ) -> Picture:
+        """Store a figure as ``stem_ending``."""
+        width = figure.get_figwidth() if isinstance(figure, Figure) else inches or 8.0
+        return self.store.add(figure, f"{self.stem}_{ending}", alt=alt, caption=caption, inches=width)
+
+    def table(self, rows: Any, ending: str, caption: str) -> list[PageTable]:
+        """Lay out rows as a table that is called ``stem_ending.tsv``; none where there are no rows."""
+        table = pd.DataFrame(rows)
+        return [] if table.empty else [page_table(table, name=f"{self.stem}_{ending}.tsv", caption=caption)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AnalysisInputs(PageInputs):
+    """One group model.
+
+    ``quality``: a row per observation; ``inside``: the analysed elements; ``cuts``: places of slices by axis;
+    ``limits``: end of the colour scale of t and of F; ``cut_mm``: a point that was asked for.
+    """
 
     folder: Folder
-    analysis: AnalysisFiles
-    figures: FigureStore
-    stage: Stage
+    files: AnalysisFiles
     facts: Mapping[str, Any]
     quality: pd.DataFrame | None
-
-    @property
-    def stem(self) -> str:
-        """Beginning of the names of figures and tables."""
-        return "_".join(Path(self.analysis.stem).parts[1:])
+    grid: Grid
+    inside: npt.NDArray[np.bool_]
+    mask: Box
+    anatomy: Box | None
+    cuts: Sequence[Sequence[float]]
+    limits: Mapping[str, float]
+    cut_mm: Point | None
 
     @property
     def labels(self) -> list[str]:
         """Labels of the rows."""
-        return [str(label) for label in self.analysis.matrix.index]
+        return [str(label) for label in self.files.matrix.index]
+
+    def place(self, volume: npt.NDArray[Any]) -> Box:
+        """Turn a volume on the grid of the analysis into a box."""
+        return place(volume.astype(np.float32), self.grid)
 
 
-def read_analysis_inputs(folder: Folder, analysis: AnalysisFiles, figures: FigureStore) -> AnalysisInputs:
-    """Read what the parts about a group model need."""
-    stage, path = set_stage(analysis), analysis.quality
+def read_analysis_mask(analysis: AnalysisFiles) -> LoadedMap:
+    """Read the analysis mask.
+
+    Raises
+    ------
+    DataError
+        It is not there.
+    """
+    if analysis.mask is None:
+        raise DataError(
+            f"The analysis {analysis.stem} has no analysis mask, so its maps cannot be shown.",
+            expected=f"{analysis.stem}_desc-analysis_mask.nii.gz",
+            fix="Run the group level again.",
+        )
+    return read_map(analysis.mask)
+
+
+def read_analysis_inputs(folder: Folder, analysis: AnalysisFiles, store: FigureStore) -> AnalysisInputs:
+    """Read what the parts about a group model need, and find common cuts and scales."""
+    loaded = read_analysis_mask(analysis)
+    inside = loaded.data > 0
+    mask = place(inside.astype(np.float32), loaded.grid)
+    cut_mm = _point_inside(analysis.info.cut_coordinates, mask)
+    cuts = [common_cuts(mask, axis, N_CUTS) for axis in range(3)]
+    assert analysis.mask is not None
     return AnalysisInputs(
+        stem="_".join(Path(analysis.stem).parts[1:]),
+        store=store,
         folder=folder,
-        analysis=analysis,
-        figures=figures,
-        stage=stage,
-        facts=gather_facts(folder, analysis, stage.n_elements),
-        quality=None if path is None else read_numbers(path, ("label", "outlier_reasons")),
+        files=analysis,
+        facts=gather_facts(folder, analysis, int(inside.sum())),
+        quality=None
+        if analysis.quality is None
+        else read_numbers(analysis.quality, ("label", "outlier_reasons")),
+        grid=loaded.grid,
+        inside=inside,
+        mask=mask,
+        anatomy=read_anatomy(entities_of(analysis.mask.name).get("space")),
+        cuts=cuts if cut_mm is None else [cuts_through(*one) for one in zip(cuts, cut_mm, strict=True)],
+        limits=_limits(analysis, inside),
+        cut_mm=cut_mm,
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ContrastInputs:
-    """One contrast, its maps and the desk of its group model."""
+def _point_inside(point: Sequence[float] | None, mask: Box) -> Point | None:
+    """Take the point that was asked for; None, with a warning, where it lies outside the maps."""
+    if point is None:
+        return None
+    x, y, z = point
+    if any(mask.position(axis, at) is None for axis, at in enumerate((x, y, z))):
+        LOGGER.warning("--cut-coords %g,%g,%g lies outside the maps: pictures go elsewhere.", x, y, z)
+        return None
+    return x, y, z
 
-    of_analysis: AnalysisInputs
-    contrast: ContrastFiles
-    maps: ContrastMaps
+
+def _limits(analysis: AnalysisFiles, inside: npt.NDArray[np.bool_]) -> dict[str, float]:
+    """One scale for all t maps of the analysis and one for all F maps."""
+    largest: dict[str, float] = {}
+    for contrast in analysis.contrasts:
+        values = _strength(contrast, read_map(contrast.maps[contrast.test]).data[inside])
+        largest[contrast.test] = max(largest.get(contrast.test, 1.0), float(values.max(initial=0.0)))
+    return {test: min(value, MAX_LIMIT[test]) for test, value in largest.items()}
+
+
+def _strength(contrast: ContrastFiles, statistic: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return np.maximum(statistic, 0) if contrast.is_one_sided else np.abs(statistic)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundClusters:
+    """Clusters under one correction: their rows, those of the significant ones, and the sidecar's words."""
+
+    correction: str
+    table: pd.DataFrame
+    significant: pd.DataFrame
+    sidecar: Sidecar
+
+    @property
+    def title(self) -> str:
+        """The correction in words; with an extent, also that this controls nothing."""
+        more = "" if self.extent is None else f", {self.extent} (no error rate is controlled)"
+        return find_correction(self.correction).title + more
+
+    @property
+    def extent(self) -> str | None:
+        """The least size of a cluster, where one was asked for."""
+        extent = self.sidecar.cluster_extent_mm3
+        return None if extent is None else f"at least {extent:g} mm³"
+
+    @property
+    def n_significant(self) -> int:
+        """Number of significant clusters."""
+        return int(self.significant["cluster"].nunique())
+
+    @property
+    def counted(self) -> str:
+        """Say how many clusters there are: of all-resolutions inference also those without discoveries."""
+        if find_correction(self.correction).bounds_discoveries:
+            return spell_clusters(int(self.table["cluster"].nunique()), self.n_significant)
+        return spell_clusters(self.n_significant)
+
+
+def read_clusters(contrast: ContrastFiles, correction: str) -> FoundClusters:
+    """Read what a correction found."""
+    table, sidecar = read_table(contrast.clusters[correction]), sidecar_of(contrast.clusters[correction])
+    rule = find_correction(correction)
+    column = f"p_{rule.measure}" if rule.measure and rule.is_clusterwise else "p_corrected"
+    significant = table
+    if rule.bounds_discoveries:
+        significant = table[pd.to_numeric(table["true_discovery_proportion"]) > 0]
+    elif not table.empty and column in table and table[column].notna().any():
+        best = pd.to_numeric(table[column]).groupby(table["cluster"]).transform("min")
+        significant = table[best <= np.float32(alpha_of(sidecar))]
+    return FoundClusters(correction=correction, table=table, significant=significant, sidecar=sidecar)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ContrastInputs(PageInputs):
+    """One contrast, its maps on the whole grid, and the inputs of its group model.
+
+    ``strength`` is the statistic as evidence: its magnitude, or with a one-sided test its positive part.
+    An F of several rows with variance groups has the z that shuffling judged, and p only by shuffling.
+    ``significant`` by correction; ``found`` by correction, the strictest first.
+    """
+
+    analysis: AnalysisInputs
+    files: ContrastFiles
+    statistic: npt.NDArray[np.float32]
+    strength: npt.NDArray[np.float32]
+    z: npt.NDArray[np.float32]
+    p: npt.NDArray[np.float32] | None
+    significant: Mapping[str, npt.NDArray[np.bool_]]
+    found: Mapping[str, FoundClusters]
     layers: Layers
 
     @property
-    def stem(self) -> str:
-        """Beginning of the names of this contrast's figures and tables."""
-        return "_".join(Path(self.contrast.stem).parts[1:])
-
-    @property
-    def analysis(self) -> AnalysisFiles:
-        """Files of the group model."""
-        return self.of_analysis.analysis
-
-    @property
-    def figures(self) -> FigureStore:
-        """Where figures go."""
-        return self.of_analysis.figures
-
-    @property
-    def stage(self) -> Stage:
-        """What all pictures of the group model share."""
-        return self.of_analysis.stage
-
-    @property
-    def strongest_mm(self) -> tuple[float, float, float]:
+    def strongest_mm(self) -> Point:
         """Where the evidence is strongest."""
-        return strongest_mm(self.maps, self.stage.grid)
+        voxel = np.unravel_index(int(self.strength.argmax()), self.strength.shape)
+        affine = self.analysis.grid.affine
+        x, y, z = (float(value) for value in affine[:3, :3] @ np.asarray(voxel) + affine[:3, 3])
+        return x, y, z
 
     @property
-    def focus_mm(self) -> tuple[float, float, float]:
+    def focus_mm(self) -> Point:
         """The point that pictures go through: the one asked for, else that of the strongest evidence."""
-        return self.stage.cut_mm or self.strongest_mm
+        return self.analysis.cut_mm or self.strongest_mm
 
     @property
     def focus_words(self) -> str:
         """What the point is."""
-        return f"the strongest {self.contrast.test}" if self.stage.cut_mm is None else "the point asked for"
+        return f"the strongest {self.files.test}" if self.analysis.cut_mm is None else "the point asked for"
 
 
-def read_contrast_inputs(desk: AnalysisInputs, contrast: ContrastFiles) -> ContrastInputs:
-    """Read the maps of a contrast."""
-    maps = read_contrast(contrast, desk.stage)
+def read_contrast_inputs(analysis: AnalysisInputs, contrast: ContrastFiles) -> ContrastInputs:
+    """Read the maps and cluster tables of a contrast, and lay the maps on top of each other."""
+    statistic = np.where(analysis.inside, read_map(contrast.maps[contrast.test]).data, 0).astype(np.float32)
+    strength, limit = _strength(contrast, statistic), analysis.limits[contrast.test]
+    path = contrast.maps.get("p") or contrast.maps.get(UNCORRECTED)
+    p = None if path is None else read_map(path).data
+    found = {name: read_clusters(contrast, name) for name in contrast.corrections}
+    significant = {name: _significant(contrast, name, one) & analysis.inside for name, one in found.items()}
+    outlined = significant.get(str(contrast.outlined), np.zeros_like(analysis.inside))
     return ContrastInputs(
-        of_analysis=desk, contrast=contrast, maps=maps, layers=layers_of(contrast, maps, desk.stage)
+        stem="_".join(Path(contrast.stem).parts[1:]),
+        store=analysis.store,
+        analysis=analysis,
+        files=contrast,
+        statistic=statistic,
+        strength=strength,
+        z=read_map(contrast.maps.get("z") or contrast.maps["varianceGroups"]).data,
+        p=p,
+        significant=significant,
+        found=found,
+        layers=Layers(
+            mask=analysis.mask,
+            statistic=analysis.place(statistic),
+            significant=analysis.place(outlined),
+            anatomy=analysis.anatomy,
+            limit=limit,
+            opaque_at=min(_opaque_at(strength, p, outlined), limit),
+            is_signed=contrast.test == "t",
+            name=contrast.test,
+            is_one_sided=contrast.is_one_sided,
+        ),
     )
+
+
+def _significant(contrast: ContrastFiles, correction: str, found: FoundClusters) -> npt.NDArray[np.bool_]:
+    """Mark significant elements: those of the p map, or of the significant clusters where there is none."""
+    if path := contrast.corrected.get(correction):
+        return read_map(path).data <= alpha_of(sidecar_of(path))
+    labels = read_map(contrast.labels[correction]).data.astype(np.int32)
+    return np.isin(labels, pd.to_numeric(found.significant["cluster"]).unique()) & (labels > 0)
+
+
+def _opaque_at(
+    strength: npt.NDArray[np.float32], p: npt.NDArray[np.float32] | None, outlined: npt.NDArray[np.bool_]
+) -> float:
+    """Find the smallest significant strength, or that at p = 1e-6 where this is smaller.
+
+    Where nothing is significant it is the strength at p = 0.001, else the largest.
+    """
+    level = 1e-6 if outlined.any() else 1e-3
+    chosen = outlined if p is None else outlined | ((p <= level) & (strength > 0))
+    return max(float(strength[chosen].min() if chosen.any() else strength.max()), 0.1)

@@ -1,26 +1,50 @@
-"""What was done, read from the sidecars of one analysis; the methods paragraph and its references."""
+"""The methods paragraph and its references, from what was really done."""
 
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from bids_group.config.corrections import UNCORRECTED as NO_CORRECTION
 from bids_group.config.corrections import find_correction
 from bids_group.output.files.contrasts import PLAIN
 from bids_group.output.files.sidecars import say_center
-from bids_group.output.report.folder import UNCORRECTED, AnalysisFiles, ContrastFiles, Folder, sidecar_of
 from bids_group.output.report.markup import fill_template
 from bids_group.output.report.references import Reference, references
+from bids_group.output.report.sections import Part, Report, Section
 from bids_group.words import counted, list_some
 
 Facts = Mapping[str, Any]
 
+FOR_A_PAPER = "Text for a paper, made from what was done. Read it, and keep what you need."
 ALWAYS_CITED = ("gorgolewski2016", "yarkoni2019", "abraham2014", "taylor2023")
-_KEPT_APART = {"session": "sessions", "contrast": "first-level contrasts"}
-"""What makes several rows of a person, by field of an observation."""
+
+
+def methods(report: Report) -> Section:
+    """Show the paragraph of each analysis, and the literature."""
+    references = cited(one.facts for one in report.analyses)
+    bibtex = b64encode(spell_bibtex(references).encode()).decode("ascii")
+    parts = [
+        Part("text", FOR_A_PAPER),
+        *report.of_analyses(lambda one: [Part("quotation", methods_text(one.facts))]),
+        Part("heading", "References"),
+        Part("references", [one.text for one in references]),
+        Part("bibtex", f"data:application/x-bibtex;base64,{bibtex}"),
+    ]
+    return Section("methods", "Methods", parts)
+
+
+def cited(facts: Iterable[Facts]) -> tuple[Reference, ...]:
+    """Return the references of several analyses, in alphabetical order."""
+    found = {entry for one in facts for entry in citations(one)}
+    return tuple(sorted(found, key=lambda entry: (entry.authors, entry.year)))
+
+
+def spell_bibtex(entries: Iterable[Reference]) -> str:
+    """Spell a BibTeX file."""
+    return "\n\n".join(entry.bibtex for entry in entries) + "\n"
 
 
 def methods_text(facts: Facts) -> str:
@@ -73,98 +97,3 @@ def _without_braces(value: Any) -> Any:
 def _listed(words: Iterable[str]) -> str:
     *others, last = words
     return f"{', '.join(others)} and {last}" if others else last
-
-
-def gather_facts(folder: Folder, analysis: AnalysisFiles, n_elements: int) -> dict[str, Any]:
-    """Gather what files say of one analysis; what none says is None."""
-    info, contrasts, command = analysis.info, analysis.contrasts, folder.command
-    rows, coverage = info.observations or [], info.minimum_coverage
-    generators = folder.description.get("GeneratedBy") or [{}]
-    sides = [one.sidecar.two_sided for one in contrasts if one.test == "t"]
-    clusters = {name: one.clusters[name] for one in contrasts[::-1] for name in one.corrections}
-    corrections = dict.fromkeys(name for one in contrasts for name in one.corrections)
-    by_shuffling = [path for one in contrasts for path in _uncorrected(one)]
-    return {
-        "version": command.version or dict(generators[0]).get("Version"),
-        "versions": dict(command.versions or {}),
-        "title": analysis.title,
-        "first_level_contrast": info.first_level_contrast,
-        "n_rows": len(analysis.matrix),
-        "n_people": len(analysis.people),
-        "kept_apart": [words for key, words in _KEPT_APART.items() if any(getattr(row, key) for row in rows)],
-        "pooling": info.pooling,
-        "has_pooled_maps": any((row.n_maps or 1) > 1 for row in rows),
-        "input_stat": info.input_statistic,
-        "input_suffix": info.input_suffix,
-        "scaling": info.scaling,
-        "estimator": info.estimator,
-        "formula": info.formula,
-        "design_matrix": info.design_matrix,
-        "columns": list(info.columns or []),
-        "dof": info.degrees_of_freedom,
-        "centering": info.centering and info.centering.method,
-        "centers": dict(info.centers or {}),
-        "contrasts": [one.words for one in contrasts],
-        "has_marginal_means": any(re.search(r"\b(mean|slope)\(", one.expression) for one in contrasts),
-        "n_elements": n_elements,
-        "min_coverage": 1.0 if coverage is None else float(coverage),
-        "mask_name": _mask_name(folder.model),
-        "mask_threshold": info.mask_threshold,
-        "smoothing_mm": info.smoothing and info.smoothing.full_width_at_half_maximum,
-        "is_two_sided": None if not sides or sides[0] is None else bool(sides[0]),
-        "corrections": [_correction(name, clusters[name]) for name in corrections],
-        "schemes": _schemes(contrasts),
-        "permutation_p": _correction(UNCORRECTED, by_shuffling[0]) if by_shuffling else None,
-        "variance_groups": _of_fit(contrasts, "variance_groups"),
-        "ignored_blocks": _of_fit(contrasts, "ignored_exchangeability_blocks"),
-        "has_g": any("g" in one.maps for one in contrasts),
-        "standardisers": {
-            one.name: sidecar_of(one.maps["g"]).standardiser for one in contrasts if "g" in one.maps
-        },
-        "has_partial_r2": any("partialR2" in one.maps for one in contrasts),
-    }
-
-
-def _uncorrected(contrast: ContrastFiles) -> list[Path]:
-    return [path for name, path in contrast.maps.items() if name == UNCORRECTED]
-
-
-def _correction(name: str, path: Path) -> dict[str, Any]:
-    sidecar = sidecar_of(path)
-    return {
-        "name": name,
-        "alpha": sidecar.alpha,
-        "n_permutations": sidecar.number_of_permutations,
-        "cluster_forming_p": sidecar.cluster_forming_p,
-        "cluster_extent_mm3": sidecar.cluster_extent_mm3,
-        "cluster_forming_z": sidecar.cluster_forming_z,
-        "connectivity": sidecar.connectivity,
-        "blocks": sidecar.exchangeability_blocks,
-        "variance_groups": sidecar.variance_groups,
-        "n_together": sidecar.number_of_contrasts_together,
-        "has_tail_approximation": bool(sidecar.tail_approximation),
-    }
-
-
-def _schemes(contrasts: Iterable[ContrastFiles]) -> dict[str, list[str]]:
-    """How the data were shuffled, in words, and for which contrasts."""
-    found: dict[str, list[str]] = {}
-    for one in contrasts:
-        said = [sidecar_of(path).shuffling_scheme for path in (*one.clusters.values(), *_uncorrected(one))]
-        if words := next(filter(None, said), None):
-            found.setdefault(words, []).append(one.name)
-    return found
-
-
-def _of_fit(contrasts: Iterable[ContrastFiles], name: str) -> str | None:
-    """Find what the sidecars of the contrasts' statistics say."""
-    return next((str(said) for one in contrasts if (said := getattr(one.sidecar, name))), None)
-
-
-def _mask_name(model: Mapping[str, Any]) -> str | None:
-    """File name of the mask that the user gave, from the settings in the resolved model."""
-    software = [
-        dict(dict(node.get("Model") or {}).get("Software") or {}) for node in model.get("Nodes") or []
-    ]
-    masks = [dict(one.get("bids_group") or {}).get("mask") for one in software]
-    return next((Path(str(mask)).name for mask in masks if mask), None)

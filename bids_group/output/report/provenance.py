@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
 
 from bids_group.config import Execution
 from bids_group.config.options import options_of
+from bids_group.output.report.sections import Details, Part, Report, Section
+from bids_group.output.report.tables import page_table
 
 _LEVELS = ("group", "participant")
 _EXECUTION_OPTIONS = {
@@ -17,6 +23,31 @@ _EXECUTION_OPTIONS = {
 }
 """Options that change no number, and how many words each takes."""
 _LOUDNESS = re.compile(r"-[vq]+")
+
+
+def provenance(report: Report) -> Section:
+    """Show programs, the command and the hashes of what was read."""
+    record = report.folder.command
+    found = {
+        "bids_group": record.version,
+        "Container": record.container or "none noted",
+        "Random seed": record.random_seed,
+        **(record.versions or {}),
+        "Platform": record.platform,
+    }
+    parts = [
+        Part("facts", {name: value for name, value in found.items() if value is not None}),
+        Part("command", plain_command(record.command or [])),
+    ]
+    hashes = record.input_hashes or {}
+    if not hashes:
+        return Section("provenance", "Provenance", [*parts, Part("log_links")])
+    base = os.path.commonpath([Path(path).parent for path in hashes])
+    rows = [{"file": os.path.relpath(path, base), "sha256": digest} for path, digest in hashes.items()]
+    caption = "Files that were read, with the hash of their bytes."
+    table = page_table(pd.DataFrame(rows), name="input_hashes.tsv", caption=caption)
+    folded = Details(f"Input files and their SHA-256 ({len(table.rows)})", table)
+    return Section("provenance", "Provenance", [*parts, folded, Part("log_links")])
 
 
 def plain_command(words: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import base64
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pandas as pd
 
@@ -64,7 +65,10 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageTable:
-    """A table ready to print: ``download`` is its TSV as a data URI, ``points`` the x, y, z of each row."""
+    """A table ready to print: ``download`` is its TSV as a data URI, ``points`` the x, y, z of each row.
+
+    ``viewer``: anchor of the viewer that shows the points; none where empty.
+    """
 
     name: str
     caption: str
@@ -74,9 +78,13 @@ class PageTable:
     is_number: tuple[bool, ...]
     points: tuple[str | None, ...]
     minor: tuple[bool, ...]
+    viewer: str = ""
+    kind: ClassVar[str] = "table"
 
 
-def page_table(table: pd.DataFrame, *, name: str, caption: str, max_rows: int = 5000) -> PageTable:
+def page_table(
+    table: pd.DataFrame, *, name: str, caption: str, max_rows: int = 5000, viewer: str = ""
+) -> PageTable:
     """Prepare a table of text (as `read_table` gives it); columns without any value are not shown.
 
     Of more than ``max_rows`` rows the first are shown, and the caption says so; the download holds all.
@@ -84,21 +92,26 @@ def page_table(table: pd.DataFrame, *, name: str, caption: str, max_rows: int = 
     shown = table.dropna(axis=1, how="all").head(max_rows)
     if len(table) > max_rows:
         caption = f"{caption} The first {max_rows} of {len(table)} rows; the download holds all."
-    numeric = tuple(_is_numeric(shown[column]) for column in shown.columns)
-    columns = [*zip(map(str, shown.columns), numeric, strict=True)]
-    rows = tuple(
-        tuple(_cell(value, *column) for value, column in zip(row, columns, strict=True))
-        for row in shown.itertuples(index=False, name=None)
-    )
+    columns = {str(name): _is_numeric(shown[name]) for name in shown.columns}
+    tsv = table.to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n").encode()
+    points: list[str | None] = [None] * len(table)
+    if {"x", "y", "z"} <= set(table.columns):
+        places = zip(*(table[axis].fillna("") for axis in ("x", "y", "z")), strict=True)
+        points = [",".join(place) if all(place) else None for place in places]
+    has_peaks = {"peak", "cluster"} <= set(table.columns)
     return PageTable(
         name=name,
         caption=caption,
-        headings=tuple(HEADINGS.get(str(column), str(column)) for column in shown.columns),
-        rows=rows,
-        download=_as_uri(table),
-        is_number=numeric,
-        points=_points(table),
-        minor=tuple(_is_sub_peak(table)),
+        headings=tuple(HEADINGS.get(column, column) for column in columns),
+        rows=tuple(
+            tuple(_cell(value, *column) for value, column in zip(row, columns.items(), strict=True))
+            for row in shown.itertuples(index=False, name=None)
+        ),
+        download=f"data:text/tab-separated-values;base64,{base64.b64encode(tsv).decode('ascii')}",
+        is_number=tuple(columns.values()),
+        points=tuple(points),
+        minor=tuple(table["cluster"].duplicated()) if has_peaks else (False,) * len(table),
+        viewer=viewer if any(points) else "",
     )
 
 
@@ -128,24 +141,6 @@ def _is_numeric(column: pd.Series[str]) -> bool:
     """Whether every value is spelled as a number; labels such as ``01`` are not."""
     present = column.dropna().astype(str)
     return bool(len(present)) and bool(present.str.fullmatch(_NUMBER).all())
-
-
-def _points(table: pd.DataFrame) -> tuple[str | None, ...]:
-    if not {"x", "y", "z"} <= set(table.columns):
-        return (None,) * len(table)
-    columns = [table[axis].fillna("") for axis in ("x", "y", "z")]
-    return tuple(",".join(point) if all(point) else None for point in zip(*columns, strict=True))
-
-
-def _is_sub_peak(table: pd.DataFrame) -> list[bool]:
-    if "peak" not in table or "cluster" not in table:
-        return [False] * len(table)
-    return list(table["cluster"].duplicated())
-
-
-def _as_uri(table: pd.DataFrame) -> str:
-    text = table.to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n")
-    return f"data:text/tab-separated-values;base64,{base64.b64encode(text.encode()).decode('ascii')}"
 
 
 _NUMBER = r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?"

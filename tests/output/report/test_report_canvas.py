@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bids_group.elements import Grid
 from bids_group.output.report.canvas import Box, common_cuts, halve, place, read_anatomy
-from bids_group.output.report.points import Focus, draw_peaks, find_focus
+from bids_group.output.report.influence import Focus, draw_peaks, find_focus
 from bids_group.output.report.viewer import pack_anatomy, pack_flags, pack_statistic
 
 
@@ -152,11 +152,11 @@ def test_points_stand_over_their_covariate_and_in_the_order_of_the_levels() -> N
         {"peak": 1, "label": labels, "effect": values, "fitted": values, "partial_residual": values}
     )
     people = pd.Series(labels, index=labels)
-    focus = Focus(numeric="effect", factors=("dose",))
+    focus = ("effect", ("dose",))
     (slopes,) = draw_peaks(points, {1: "a"}, focus, variables, people).axes
     drawn = [collection.get_offsets().tolist() for collection in slopes.collections]
     assert drawn == [[[3.0, 0.1], [4.0, 0.3], [9.0, 0.5]], [[1.0, 0.2], [1.5, 0.4], [2.0, 0.6]]]
-    focus = Focus(numeric=None, factors=("dose",))
+    focus = (None, ("dose",))
     (strips,) = draw_peaks(points, {1: "a"}, focus, variables, people).axes
     assert [label.get_text() for label in strips.get_xticklabels()] == ["low", "high"]
     assert strips.collections[0].get_offsets()[:, 1].tolist() == [0.1, 0.3, 0.5]
@@ -170,7 +170,7 @@ def test_rows_of_one_person_are_joined_whatever_their_labels_look_like() -> None
     points = pd.DataFrame(
         {"peak": 1, "label": labels, "effect": values, "fitted": values, "partial_residual": values}
     )
-    focus = Focus(numeric=None, factors=("when",))
+    focus = (None, ("when",))
     (axes,) = draw_peaks(points, {1: "p"}, focus, variables, people).axes
     joined = [list(line.get_ydata()) for line in axes.lines if line.get_zorder() == 0]
     assert joined == [[0.1, 0.2], [0.3, 0.4]]
@@ -179,11 +179,11 @@ def test_rows_of_one_person_are_joined_whatever_their_labels_look_like() -> None
 @pytest.mark.parametrize(
     ("weights", "focus"),
     [
-        ([1, 0.5, 0, 0, 0], Focus(numeric=None, factors=("group",))),
-        ([0, 0, 1, 0, 0], Focus(numeric="age", factors=())),
-        ([0, 0, 0, 1, 0], Focus(numeric="age", factors=("group",))),
-        ([1, 0, 0, 0, 0], Focus(numeric=None, factors=())),
-        ([0, 0, 0, 0, 1], Focus(numeric=None, factors=())),
+        ([1, 0.5, 0, 0, 0], (None, ("group",))),
+        ([0, 0, 1, 0, 0], ("age", ())),
+        ([0, 0, 0, 1, 0], ("age", ("group",))),
+        ([1, 0, 0, 0, 0], (None, ())),
+        ([0, 0, 0, 0, 1], (None, ())),
     ],
 )
 def test_a_contrast_is_drawn_against_what_it_weights(weights: list[float], focus: Focus) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from scipy import ndimage
 
 from bids_group.config.corrections import find_correction
-from bids_group.output.report import brains, build_report, corrections_view
+from bids_group.output.report import brains, build_report, corrections
 from bids_group.output.report.canvas import cuts_through
 from bids_group.output.report.figures import FigureStore
 from bids_group.output.report.folder import read_folder
@@ -25,22 +26,21 @@ CORRECTIONS = ("fweVoxel", "bonferroni", "fdr", "none")
 
 
 def drawn(root: Path, monkeypatch: pytest.MonkeyPatch, **info: Any) -> tuple[Any, list[Any], Any]:
-    """Rows and cuts of the picture of the first contrast, and its desk."""
+    """Inputs of the first contrast, rows and cuts of its picture."""
     folder = read_folder(root)
     analysis = folder.analyses[0]
     vars(analysis.info).update(info)
     of_analysis = read_analysis_inputs(folder, analysis, FigureStore(root=root))
-    desk = read_contrast_inputs(of_analysis, analysis.contrasts[0])
+    inputs = read_contrast_inputs(of_analysis, analysis.contrasts[0])
     seen: list[Any] = []
 
     def remember(layers: Any, rows: Any, cuts: Any) -> Any:
         seen.extend((rows, cuts))
         return brains.draw_rows(layers, rows[:1], cuts[:1])
 
-    monkeypatch.setattr(corrections_view, "draw_rows", remember)
-    findings = {name: corrections_view.find(desk, name) for name in desk.contrast.corrections}
-    corrections_view.view_rows(desk, findings)
-    return desk, *seen
+    monkeypatch.setattr(corrections, "draw_rows", remember)
+    list(corrections.side_by_side(inputs))
+    return inputs, *seen
 
 
 @pytest.mark.parametrize("corrections", [CORRECTIONS, ("fdr",)])
@@ -51,8 +51,8 @@ def test_each_row_has_the_voxels_and_clusters_of_its_correction(
     corrections: tuple[str, ...],
 ) -> None:
     root = write_outputs(tmp_path / "out", n_people=8, corrections=corrections, space="T1w")
-    desk, rows, _ = drawn(root, monkeypatch)
-    stem = root / desk.contrast.stem
+    inputs, rows, _ = drawn(root, monkeypatch)
+    stem = root / inputs.files.stem
     p = np.asarray(nib.load(f"{stem}_stat-p_statmap.nii.gz").dataobj)
     t = np.asarray(nib.load(f"{stem}_stat-t_statmap.nii.gz").dataobj)
     expected = []
@@ -78,28 +78,35 @@ def test_only_what_is_significant_is_drawn_on_the_scale_of_all(
     write_outputs: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = write_outputs(tmp_path / "out", n_people=8, corrections=("none",), space="T1w")
-    desk, rows, cuts = drawn(root, monkeypatch)
-    axes = brains.draw_rows(desk.layers, rows, cuts).axes[:-1]
-    assert len(axes) == len(rows) * len(cuts)
-    for panel, at_mm in zip(axes, cuts, strict=True):
-        statistic = panel.images[-1]
-        np.testing.assert_array_equal(statistic.get_alpha(), rows[0].significant.cut(2, at_mm) > 0)
-        assert statistic.norm.vmax == desk.layers.limit
+    inputs, rows, cuts = drawn(root, monkeypatch)
+    layers = replace(inputs.layers, significant=rows[0].significant, is_thresholded=True)
+    x, y = (
+        layers.mask.origin_mm[axis] + layers.mask.step_mm[axis] * np.arange(layers.mask.data.shape[axis])
+        for axis in (0, 1)
+    )
+    for at_mm in cuts:
+        image = brains.paint_slice(layers, 2, at_mm, x, y)
+        is_in = rows[0].significant.cut(2, at_mm) > 0
+        values = layers.statistic.cut(2, at_mm)[is_in]
+        colours = layers.colours((values + layers.limit) / (2 * layers.limit))[:, :3]
+        np.testing.assert_allclose(image[is_in], colours, atol=1 / 255)
+        greys = image[~is_in & ~ndimage.binary_dilation(is_in)]
+        assert {tuple(grey) for grey in greys.round(3)} <= {(0.25, 0.25, 0.25), (0.027, 0.035, 0.051)}
 
 
 def test_pictures_go_through_the_point_that_was_asked_for(
     write_outputs: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     root = write_outputs(tmp_path / "out", n_people=8, corrections=("fdr",), space="T1w")
-    desk, _, cuts = drawn(root, monkeypatch, cut_coordinates=[-42.0, 10.0, 3.0])
-    assert desk.focus_mm == (-42.0, 10.0, 3.0)
-    assert desk.strongest_mm != desk.focus_mm
+    inputs, _, cuts = drawn(root, monkeypatch, cut_coordinates=[-42.0, 10.0, 3.0])
+    assert inputs.focus_mm == (-42.0, 10.0, 3.0)
+    assert inputs.strongest_mm != inputs.focus_mm
     assert 3.0 in cuts
-    for axis, at_mm in enumerate(desk.focus_mm):
-        assert at_mm in desk.stage.cuts[axis]
-        assert len(desk.stage.cuts[axis]) == 8
-    desk, _, cuts = drawn(root, monkeypatch, cut_coordinates=[-42.0, 10.0, 3000.0])
-    assert desk.focus_mm == desk.strongest_mm
+    for axis, at_mm in enumerate(inputs.focus_mm):
+        assert at_mm in inputs.analysis.cuts[axis]
+        assert len(inputs.analysis.cuts[axis]) == 8
+    inputs, _, cuts = drawn(root, monkeypatch, cut_coordinates=[-42.0, 10.0, 3000.0])
+    assert inputs.focus_mm == inputs.strongest_mm
     assert "--cut-coords -42,10,3000 lies outside the maps" in caplog.text
 
 
@@ -121,8 +128,8 @@ def test_an_extent_is_called_uncontrolled(
     root = write_outputs(tmp_path / "out", n_people=8, corrections=("none",), space="T1w")
     for path in (root / "group").glob("*_desc-none_clusters.json"):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"ClusterExtentMm3": 600.0}))
-    desk, _, _ = drawn(root, monkeypatch)
-    said = corrections_view.answer(desk, corrections_view.find(desk, "none")).sentence
+    inputs, _, _ = drawn(root, monkeypatch)
+    said = corrections.answer(inputs, inputs.found["none"]).sentence
     assert said.startswith("Uncorrected, at least 600 mm³ (no error rate is controlled), α = 0.05: ")
 
 

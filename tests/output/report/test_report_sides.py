@@ -12,8 +12,9 @@ import pytest
 from matplotlib.axes import Axes
 
 from bids_group.output.report.brains import draw_mosaic
+from bids_group.output.report.figures import FigureStore
 from bids_group.output.report.folder import read_folder
-from bids_group.output.report.volumes import layers_of, read_contrast, set_stage, strongest_mm
+from bids_group.output.report.inputs import read_analysis_inputs, read_contrast_inputs
 
 NEGATIVE, POSITIVE = (-25.0, 0.0001), (6.0, 0.0002)
 """t and p (two-sided) of the strongest elements of each sign."""
@@ -40,35 +41,35 @@ def planted(request: pytest.FixtureRequest, write_outputs: Callable[..., Path], 
         sidecar.write_text(json.dumps(content))
     folder = read_folder(root)
     analysis, contrast = folder.contrasts[0]
-    stage = set_stage(analysis)
-    maps = read_contrast(contrast, stage)
-    return request.param, stage, maps, layers_of(contrast, maps, stage)
+    inputs = read_analysis_inputs(folder, analysis, FigureStore(root=root))
+    return request.param, read_contrast_inputs(inputs, contrast)
 
 
 def test_the_strongest_is_that_of_the_test(planted: tuple) -> None:
-    is_two_sided, stage, maps, _ = planted
-    voxel = np.linalg.inv(stage.grid.affine) @ [*strongest_mm(maps, stage.grid), 1]
+    is_two_sided, inputs = planted
+    voxel = np.linalg.inv(inputs.analysis.grid.affine) @ [*inputs.strongest_mm, 1]
     assert np.rint(voxel[:3]).tolist() == ([6, 12, 9] if is_two_sided else [12, 12, 9])
 
 
 def test_the_scale_and_full_opacity_are_of_values_that_are_evidence(planted: tuple) -> None:
-    is_two_sided, _, _, layers = planted
+    is_two_sided, inputs = planted
+    layers = inputs.layers
     assert layers.limit == (12 if is_two_sided else POSITIVE[0])
     assert layers.opaque_at == POSITIVE[0]
 
 
 def test_what_is_not_tested_stays_faint_at_any_size(planted: tuple) -> None:
-    is_two_sided, _, _, layers = planted
+    is_two_sided, inputs = planted
     values = np.array([-1e6, -POSITIVE[0], POSITIVE[0] / 2, POSITIVE[0], 1e6], dtype=np.float32)
     expected = [1, 1, 0.25, 1, 1] if is_two_sided else [0.3, 0.3, 0.25, 1, 1]
-    np.testing.assert_allclose(layers.opacity(values), expected, rtol=1e-6)
+    np.testing.assert_allclose(inputs.layers.opacity(values), expected, rtol=1e-6)
 
 
 def test_the_colour_scale_has_a_line_where_evidence_is_full_and_nowhere_else(
     planted: tuple, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    is_two_sided, stage, _, layers = planted
+    is_two_sided, inputs = planted
     lines: list[float] = []
     monkeypatch.setattr(Axes, "axhline", lambda self, y, **style: lines.append(y))
-    draw_mosaic(layers, stage.cuts)
+    draw_mosaic(inputs.layers, inputs.analysis.cuts)
     assert lines == ([POSITIVE[0], -POSITIVE[0]] if is_two_sided else [POSITIVE[0]])

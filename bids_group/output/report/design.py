@@ -1,0 +1,76 @@
+"""The design: its columns, rows and contrasts, and how well they can be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bids_group.output.report import charts
+from bids_group.output.report.folder import read_table, weights_of
+from bids_group.output.report.inputs import AnalysisInputs
+from bids_group.output.report.sections import Details, Part, Report, Section, Shown
+from bids_group.output.report.tables import page_table
+
+
+def design(report: Report) -> Section:
+    """Show each design and its contrasts."""
+    return Section("design", "Design", [*report.of_analyses(_facts, _matrix, _correlations, _tables)])
+
+
+def _facts(inputs: AnalysisInputs) -> Iterator[Part]:
+    info, facts = inputs.files.info, inputs.facts
+    condition = (info.details or {}).get("condition_number")
+    found = {
+        "Formula": facts["formula"],
+        "Rows": facts["n_rows"],
+        "Columns": inputs.files.matrix.shape[1],
+        "Rank": info.rank,
+        "Residual degrees of freedom": info.degrees_of_freedom,
+        "Estimator": facts["estimator"],
+        "Centring": facts["centering"],
+        "Condition number": None if condition is None else f"{condition:.3g}",
+    }
+    yield Part("facts", {name: value for name, value in found.items() if value is not None})
+
+
+def _matrix(inputs: AnalysisInputs) -> Iterator[Shown]:
+    """Draw the matrix above the weights of the contrasts, and say the contrasts in words."""
+    matrix, contrasts = inputs.files.matrix, inputs.files.contrasts
+    columns = [str(column) for column in matrix]
+    weights = {one.name: weights_of(one, len(columns)) for one in contrasts}
+    yield inputs.picture(
+        charts.draw_design(matrix, {name: rows for name, rows in weights.items() if rows is not None}),
+        "design.svg",
+        alt=f"Design matrix of {len(matrix)} rows and {len(columns)} columns: {', '.join(columns)}.",
+        caption=(
+            "Above: the design matrix, each column scaled to its largest magnitude (orange above zero, "
+            "purple below). Below: the weights of each contrast."
+        ),
+    )
+    rows = [
+        {"contrast": one.name, "test": one.test, "in words": one.words, "as written": one.expression}
+        for one in contrasts
+    ]
+    yield from inputs.table(rows, "contrasts", "The contrasts in words.")
+
+
+def _correlations(inputs: AnalysisInputs) -> Iterator[Shown]:
+    of_people = inputs.files.terms.get("subject", ())
+    figure = charts.draw_correlations(inputs.files.matrix.drop(columns=list(of_people)))
+    what = "Correlations between the columns of the design that vary"
+    what += ", without those of single people." if of_people else "."
+    if figure is not None:
+        yield inputs.picture(figure, "desc-correlations_design.svg", alt=what, caption=what)
+
+
+def _tables(inputs: AnalysisInputs) -> Iterator[Shown]:
+    """Show variance inflation, leverage and the matrix itself."""
+    details = inputs.files.info.details or {}
+    inflation, leverage = (dict(details.get(key) or {}).items() for key in ("vif", "leverage"))
+    rows = [{"term": str(name), "VIF": str(value)} for name, value in inflation]
+    yield from inputs.table(rows, "vif", "Generalised variance inflation factor of each term.")
+    rows = [{"row": str(name), "leverage": str(value)} for name, value in leverage]
+    for table in inputs.table(rows, "leverage", "How much each row can pull the fit towards itself."):
+        yield Details("Leverage of each row", table)
+    path = inputs.folder.root / f"{inputs.files.stem}_design.tsv"
+    matrix = page_table(read_table(path), name=path.name, caption="The design matrix.")
+    yield Details(f"The design matrix ({len(matrix.rows)} rows)", matrix)

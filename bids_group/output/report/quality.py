@@ -1,0 +1,131 @@
+"""Quality of the maps: what stands out is marked, nothing is removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_group.elements import read_map
+from bids_group.output.report import brains, charts
+from bids_group.output.report.canvas import Box, place
+from bids_group.output.report.figures import Picture
+from bids_group.output.report.folder import read_table
+from bids_group.output.report.inputs import AnalysisInputs
+from bids_group.output.report.sections import Details, Part, Report, Section, Shown
+from bids_group.output.report.tables import PageTable, page_table
+from bids_group.words import own_file
+
+NOTHING_REMOVED = (
+    "Nothing is removed here: what stands out is marked, and the decision stays with the reader."
+)
+_METRICS = {
+    "correlation_loo": "correlation with the others' mean",
+    "mean_effect": "mean effect over voxels",
+    "mahalanobis": "Mahalanobis distance",
+    "cooks_at_peak": "Cook's distance at the peak",
+}
+_LOST = "n_elements_lost_only_by_this_row"
+
+
+def quality(report: Report) -> Section:
+    """Show where rows are observed, who costs the mask, and each row's map beside the others."""
+    parts = report.of_analyses(_coverage, _costs, _people, _metrics)
+    return Section("quality", "Data quality", [Part("text", NOTHING_REMOVED), *parts])
+
+
+def _coverage(inputs: AnalysisInputs) -> Iterator[Picture]:
+    """Draw how many rows are observed where."""
+    if inputs.files.coverage is None:
+        return
+    loaded, n_rows = read_map(inputs.files.coverage), len(inputs.labels)
+    n_full, counts = int((loaded.data >= n_rows).sum()), place(loaded.data, loaded.grid)
+    yield inputs.picture(
+        brains.draw_coverage(counts, inputs.mask, inputs.anatomy, inputs.cuts[2], n_rows),
+        "desc-coverage_statmap.png",
+        alt=f"Number of rows observed at each voxel; {n_full} voxels are observed in all {n_rows} rows.",
+        caption=(
+            f"How many of the {n_rows} rows are observed at each voxel. "
+            f"White: outline of the {inputs.inside.sum()} analysed voxels. Pale: observed in every row."
+        ),
+    )
+
+
+def _costs(inputs: AnalysisInputs) -> list[PageTable]:
+    """List who costs the mask most: rows without which it would be larger."""
+    table = inputs.quality
+    if table is None or _LOST not in table:
+        return []
+    worst = table[table[_LOST] > 0].sort_values(_LOST, ascending=False, kind="stable").head(20)
+    return inputs.table(worst[["label", _LOST]].astype(str), "mask_costs", "Who costs the mask most.")
+
+
+def _people(inputs: AnalysisInputs) -> Iterator[Picture]:
+    """Draw one tile per row from the pooled maps in OUTPUT_DIR; nothing where they are not there."""
+    sources = inputs.files.info.sources or []
+    paths = [own_file(uri, inputs.folder.root) for uri in sources]
+    paths = [path if path and path.is_file() else None for path in paths]
+    if len(paths) != len(inputs.labels) or not any(paths):
+        return
+    x, _, z = (row[len(row) // 2] for row in inputs.cuts)
+    tiles = [_tile(path, inputs, x, z) for path in paths]
+    seen = np.abs(np.concatenate([tile[np.isfinite(tile)] for tile in tiles]))
+    limit = float(np.percentile(seen, 98)) if seen.any() else 1.0
+    outliers, n_missing = _outliers(inputs), sum(path is None for path in paths)
+    gaps = f" {n_missing} maps are not in this output." if n_missing else ""
+    yield inputs.picture(
+        brains.draw_people(tiles, inputs.labels, [label in outliers for label in inputs.labels], limit),
+        "desc-people_statmap.png",
+        alt=f"Effect maps of {len(tiles)} rows as tiles on one scale; {len(outliers)} marked as unusual.",
+        caption=(
+            f"The pooled, unsmoothed effect of each row at z = {z:.0f} and x = {x:.0f} mm, "
+            f"all on one scale; black is not observed. ▲ marks rows that stand out in the table below.{gaps}"
+        ).replace("= -", "= −"),
+    )
+
+
+def _tile(path: Path | None, inputs: AnalysisInputs, x: float, z: float) -> npt.NDArray[np.float32]:
+    """Put an axial and a sagittal cut of the effect side by side; NaN where not observed."""
+    if path is None:
+        box = place(np.full(inputs.grid.shape, np.nan, dtype=np.float32), inputs.grid, fill=np.nan)
+    else:
+        loaded, counts = read_map(path), path.with_name(path.name.replace("_stat-effect_", "_stat-n_"))
+        is_missing = read_map(counts).data == 0 if counts.is_file() else loaded.data == 0
+        box = place(np.where(is_missing, np.nan, loaded.data).astype(np.float32), loaded.grid, fill=np.nan)
+    return _join(box, [cut for cut in (box.cut(2, z), box.cut(0, x)) if cut is not None])
+
+
+def _join(box: Box, cuts: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    """Centre two cuts at one height, with a gap behind; a blank where one lies outside the map."""
+    if len(cuts) < 2:
+        return np.full((2, 2), np.nan, dtype=np.float32)
+    height = max(len(cut) for cut in cuts)
+    gaps = [((below := (height - len(cut)) // 2, height - len(cut) - below), (0, 0)) for cut in cuts]
+    padded = [np.pad(cut, gap, constant_values=np.nan) for cut, gap in zip(cuts, gaps, strict=True)]
+    return np.pad(np.concatenate(padded, axis=1), ((0, 0), (0, 2)), constant_values=np.nan)
+
+
+def _outliers(inputs: AnalysisInputs) -> set[str]:
+    table = inputs.quality
+    return set() if table is None else set(table.loc[table["is_outlier"].astype(bool), "label"])
+
+
+def _metrics(inputs: AnalysisInputs) -> Iterator[Shown]:
+    """Draw the measures of the quality table, and show it."""
+    table, path = inputs.quality, inputs.files.quality
+    if table is None or path is None:
+        return
+    metrics = {name: words for name, words in _METRICS.items() if name in table and table[name].notna().any()}
+    outliers = _outliers(inputs)
+    marked = ", ".join(label for label in inputs.labels if label in outliers) or "none"
+    if metrics:
+        yield inputs.picture(
+            charts.draw_quality(table, metrics),
+            "desc-quality_participants.svg",
+            alt=f"{', '.join(metrics.values())} of each row; marked: {marked}.",
+            caption="Each row's map beside the others. Triangles are unusual; the table has the reasons.",
+        )
+    shown = page_table(read_table(path), name=path.name, caption="Each row's map beside the others.")
+    yield Details(f"Quality of each row's map ({len(shown.rows)} rows)", shown)

@@ -1,0 +1,162 @@
+"""The results: a contrast after the other, each with its pictures, tables and files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bids_group.config.corrections import find_correction
+from bids_group.output.report import brains, charts
+from bids_group.output.report.corrections import answer, clusters, side_by_side
+from bids_group.output.report.figures import Picture
+from bids_group.output.report.folder import read_numbers, read_table
+from bids_group.output.report.influence import influence
+from bids_group.output.report.inputs import ContrastInputs
+from bids_group.output.report.sections import Article, Details, Part, Report, Section, Shown
+from bids_group.output.report.tables import page_table
+from bids_group.output.report.viewer import pack_flags, pack_statistic
+
+NO_ATLAS = (
+    "Clusters and peaks are not named by region, because no atlas was given: run again with --atlas FILE "
+    "(a labelled image with its table of names)."
+)
+ONE_SIDED = "The test is one-sided: negative values are no evidence, and stay faint at any size. "
+NO_ANATOMY = "No anatomy is drawn: the name of the maps does not say that they are in an adult MNI space."
+TEMPLATE = "Behind it: the MNI152 template."
+
+
+def results(report: Report) -> Section:
+    """Show every contrast; with an atlas, offer each row's mean effect per region before those of a model."""
+    parts: list[Shown] = []
+    for one in report.analyses:
+        path = one.folder.root / f"{one.files.stem}_desc-regions_effects.tsv"
+        if path.is_file():
+            parts.append(Part("regions", page_table(read_table(path), name=path.name, caption="")))
+        parts += [article for article in report.articles if article.of == one.stem]
+    has_atlas = any(part.kind == "regions" for part in parts)
+    return Section("results", "Results", parts if has_atlas else [Part("quiet", NO_ATLAS), *parts])
+
+
+def draw_contrast(inputs: ContrastInputs, *, is_one_of_many: bool) -> Article:
+    """Draw the figures of a contrast and prepare its tables."""
+    contrast, where = inputs.files, ", ".join(f"{value:.0f}" for value in inputs.focus_mm)
+    return Article(
+        id=f"contrast-{inputs.stem}",
+        of=inputs.analysis.stem,
+        title=inputs.analysis.files.title if is_one_of_many else "",
+        name=contrast.name,
+        words=contrast.words,
+        answers=[answer(inputs, found) for found in inputs.found.values()],
+        thumbnail=inputs.picture(
+            brains.draw_views(inputs.layers, inputs.focus_mm),
+            "desc-views_statmap.png",
+            alt=f"Three slices through {where} mm, {inputs.focus_words}.",
+        ),
+        parts=[part for make in CONTRAST_PARTS for part in make(inputs)],
+        volume=_volume(inputs),
+    )
+
+
+def _mosaic(inputs: ContrastInputs) -> Iterator[Shown]:
+    test, layers = inputs.files.test, inputs.layers
+    n_significant = int((layers.significant.data > 0).sum())
+    outlined = f"{n_significant} voxels outlined ({find_correction(inputs.files.outlined).title})"
+    outlined = outlined if n_significant else "nothing outlined: nothing is significant"
+    yield inputs.picture(
+        brains.draw_mosaic(layers, inputs.analysis.cuts),
+        "desc-mosaic_statmap.png",
+        alt=f"Slices of the {test} map of {inputs.files.name}; {outlined}.",
+        caption=(
+            f"The whole {test} map; {outlined}. Opacity grows with the square of the statistic and is full "
+            f"from {layers.opaque_at:.2f} on (line in the colour scale): weak evidence is faint, not hidden. "
+            f"{ONE_SIDED if layers.is_one_sided else ''}"
+            f"Colours end at {layers.limit:.1f}; cuts and scale are those of all {test} contrasts of this "
+            f"analysis. Left is left. {NO_ANATOMY if layers.anatomy is None else TEMPLATE}"
+        ),
+    )
+
+
+def _viewer(inputs: ContrastInputs) -> Iterator[Part]:
+    test = inputs.files.test
+    size = "|t|" if test == "t" and not inputs.files.is_one_sided else test
+    yield Part("viewer", {"id": f"contrast-{inputs.stem}", "test": test, "size": size})
+
+
+def _projection(inputs: ContrastInputs) -> Iterator[Picture]:
+    if (inputs.layers.significant.data > 0).any():
+        title = find_correction(inputs.files.outlined).title
+        yield inputs.picture(
+            brains.draw_projection(inputs.layers),
+            "desc-projection_statmap.png",
+            alt=f"Significant {inputs.files.test} seen through the brain from the right, the back and above.",
+            caption=f"Glass brain: the strongest significant voxel ({title}) along each line of sight.",
+        )
+
+
+def _distributions(inputs: ContrastInputs) -> Iterator[Part]:
+    """Draw z and p beside their nulls, and the maxima of shuffled data beside the observed one."""
+    z, p = inputs.z[inputs.analysis.inside], None if inputs.p is None else inputs.p[inputs.analysis.inside]
+    observed = (
+        f"z (mean {z.mean():.2f}, SD {z.std():.2f}){'' if p is None else ' and p'} over {z.size} voxels"
+    )
+    picture = inputs.picture(
+        charts.draw_distributions(z, p),
+        "desc-distributions_statmap.svg",
+        alt=f"Histograms of {observed}, beside the null.",
+        caption=f"Without any effect z would follow the curve{'' if p is None else ' and p the line'}.",
+    )
+    yield Part("pair", [picture, *_nulls(inputs)])
+
+
+def _nulls(inputs: ContrastInputs) -> Iterator[Picture]:
+    """Draw each null distribution, with the observed maximum (its first row) and the threshold."""
+    for correction in (name for name in inputs.found if name in inputs.files.nulls):
+        rule, table = find_correction(correction), read_numbers(inputs.files.nulls[correction])
+        for column in map(str, table.columns):
+            values = table[column].to_numpy(dtype=float)
+            name = f"maximum of {rule.measured or inputs.files.test} over the brain"
+            label = f"{correction}Null{''.join(filter(str.isalnum, column)).capitalize()}"
+            threshold = inputs.found[correction].sidecar.threshold
+            yield inputs.picture(
+                charts.draw_null(values[1:], values[0], threshold, name),
+                f"desc-{label}_statmap.svg",
+                alt=f"Histogram of the {name} in {len(values) - 1} shuffles; observed {values[0]:.4g}.",
+                caption=f"{rule.title}: the {name} in the shuffled data.",
+            )
+
+
+def _files(inputs: ContrastInputs) -> Iterator[Details]:
+    root, stem = inputs.analysis.folder.root, Path(inputs.files.stem)
+    paths = sorted(str(path.relative_to(root)) for path in (root / stem.parent).glob(f"{stem.name}_*"))
+    yield Details("Files of this contrast", Part("files", paths))
+
+
+def _volume(inputs: ContrastInputs) -> Mapping[str, Any]:
+    layers, outlined = inputs.layers, inputs.files.outlined
+    return {
+        "name": inputs.files.test,
+        "is_signed": layers.is_signed,
+        "is_one_sided": layers.is_one_sided,
+        "limit": layers.limit,
+        "opaque_at": layers.opaque_at,
+        "strongest": list(inputs.strongest_mm),
+        "start": list(inputs.focus_mm),
+        "correction": find_correction(outlined).title if outlined else "",
+        "statistic": pack_statistic(layers.statistic),
+        "mask": pack_flags(layers.mask),
+        "significant": pack_flags(layers.significant),
+    }
+
+
+CONTRAST_PARTS: tuple[Callable[[ContrastInputs], Iterable[Shown]], ...] = (
+    _mosaic,
+    _viewer,
+    _projection,
+    side_by_side,
+    clusters,
+    _distributions,
+    influence,
+    _files,
+)
+"""What stands under a contrast, in order."""
