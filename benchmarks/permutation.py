@@ -39,13 +39,12 @@ from bids_group.elements.adjacency import build_adjacency
 from bids_group.executor import Threads
 from bids_group.inference import correct_group
 from bids_group.inference.clusters.forest import Heights, Workspace, cluster_maxima
-from bids_group.inference.clusters.saddles import Lattice, lattice_maxima
-from bids_group.inference.clusters.saddles import LatticeWorkspace as Room
-from bids_group.inference.shuffling.engine import Job, observed_map, run_null
+from bids_group.inference.clusters.lattice import Lattice
+from bids_group.inference.clusters.lattice import LatticeWorkspace as Room
+from bids_group.inference.clusters.saddles import lattice_maxima
+from bids_group.inference.shuffling.engine import Job, build_statistic, observed_map, run_null
 from bids_group.inference.shuffling.residuals import build_residuals
 from bids_group.inference.shuffling.scheme import choose_scheme
-from bids_group.inference.shuffling.statistic import build_statistic
-from bids_group.inference.shuffling.tally import Tally
 from bids_group.records import Contrast, ContrastResult, Design, GroupData, MapStack
 
 try:
@@ -174,7 +173,7 @@ def compare(setting: Setting, n_rounds: int) -> str:
     """Measure everything that is compared, as rows of a table."""
     voxelwise = build_job(setting, 1023)
     faces, corners = build_job(setting, 127, 6), build_job(setting, 127, 26)
-    counting = replace(voxelwise, tally=Tally.against(observed_map(voxelwise), voxelwise.statistic))
+    counting = replace(voxelwise, limits=np.abs(observed_map(voxelwise)))
     for job in (counting, faces):
         run_null(replace(job, scheme=build_job(setting, 15).scheme))  # compiles
     with threadpool_limits(1, user_api="blas"):

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from bids_group.elements import Elements, Grid
 from bids_group.inference.clusters.forest import EXTENT_POWER
-from bids_group.inference.clusters.saddles import Lattice, LatticeWorkspace, _encode
+from bids_group.inference.clusters.lattice import Lattice, LatticeWorkspace, encode
 
 PICTURE = Path(__file__).parent / "images" / "saddles.png"
 SHAPE = (18, 30, 1)
@@ -32,7 +32,7 @@ def count_pieces(z: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
     elements = Elements.from_mask(Grid(shape=SHAPE, affine=np.eye(4)), np.ones(SHAPE, dtype=bool))
     lattice = Lattice.of(elements, 6, EXTENT_POWER)
     work = LatticeWorkspace.on(lattice)
-    _encode(z.reshape(-1), lattice.runs, lattice.spans, lattice.steps, 6, work.volume, work.late)
+    encode(z.reshape(-1), lattice.runs, lattice.spans, lattice.steps, 6, work.volume, work.late)
     codes = work.volume[lattice.places]
     return np.array([int(code).bit_count() for code in codes]).reshape(z.shape)
 

@@ -5,39 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil
 
+import numpy as np
 import pandas as pd
 
 from bids_group.config import CORRECTIONS, InferenceSpec
 from bids_group.elements import Elements
 from bids_group.errors import DataError, UsageError
-from bids_group.inference.assumptions import (
-    check_variance_groups,
-    tell_ignored_blocks,
-)
+from bids_group.inference.shuffling.partition import partition
 from bids_group.inference.shuffling.scheme import Scheme, choose_scheme, count_families
-from bids_group.records import LEAST_SQUARES, Contrast, Design, Estimator, Notice
-from bids_group.words import plural
+from bids_group.records import LEAST_SQUARES, Contrast, Design, Estimator, Notice, are_told_apart
+from bids_group.words import counted, plural
 
 _FEW_DOF = 2
+_NO_DOF = 1e-6
+_NO_SHARE = 1e-12
 
 
 def check_inference(
     design: Design,
     spec: InferenceSpec,
     *,
-    is_complete: bool = True,
     blocks: pd.Series | None = None,
     variance_groups: pd.Series | None = None,
     subjects: pd.Series | None = None,
     estimator: Estimator = LEAST_SQUARES,
     n_contrasts: int | None = None,
-) -> tuple[Notice, ...]:
+) -> tuple[tuple[Notice, ...], tuple[Scheme, ...]]:
     """Check a request against a design, and say for each contrast how rows will be shuffled.
 
     Parameters
     ----------
-    is_complete
-        Whether every row is to be observed at every element (coverage 1).
     blocks, variance_groups
         Label of each row of the design (index = observation labels), or None.
     subjects
@@ -47,6 +44,10 @@ def check_inference(
     n_contrasts
         Contrasts of the whole run, those of the design unless given.
 
+    Returns
+    -------
+    Notices, and the scheme of each contrast; none where nothing is shuffled.
+
     Raises
     ------
     UsageError
@@ -55,46 +56,40 @@ def check_inference(
         The design, blocks or variance groups do not allow the shuffles.
     """
     _check_people(variance_groups, subjects)
-    notices = (
-        *_sides(design, spec),
-        *_family(spec),
+    notices = [
+        *_tell_sides(design, spec),
+        *_tell_family(spec),
         *([] if estimator.warning is None else [estimator.warning]),
-        *tell_ignored_blocks(spec, blocks),
-        *check_variance_groups(design, spec, variance_groups, estimator),
-    )
-    if not spec.needs_shuffling:
-        return notices
-    _check_people(blocks, subjects)
-    _check_request(spec, is_complete=is_complete, estimator=estimator)
-    from bids_group.inference.shuffling.statistic import build_statistic
-
-    schemes = [
-        checked_scheme(design, contrast, spec, blocks=blocks, variance_groups=variance_groups)
-        for contrast in design.contrasts
+        *_tell_ignored_blocks(spec, blocks),
+        *_check_variance_groups(design, spec, variance_groups, estimator),
     ]
-    for contrast, scheme in zip(design.contrasts, schemes, strict=True):
-        build_statistic(scheme, contrast.test, is_two_sided=spec.is_two_sided)  # each group has a variance
+    if not spec.needs_shuffling:
+        return tuple(notices), ()
+    _check_people(blocks, subjects)
+    _check_request(spec, estimator)
+    schemes = [
+        _choose_enough(design, contrast, spec, blocks, variance_groups) for contrast in design.contrasts
+    ]
     if spec.familywise == "across-contrasts" and spec.is_judged_by_shuffling:
         _check_families(schemes, spec, max(n_contrasts or 1, len(schemes)))
     for contrast, scheme in zip(design.contrasts, schemes, strict=True):
         sentence = f"The contrast '{contrast.name}' is judged by {scheme.words}."
-        notices += (Notice(severity="note", topic="shuffling", sentence=sentence), *scheme.notices)
-        notices += _precision(contrast, scheme)
-    return notices
+        notices += [Notice(severity="note", topic="shuffling", sentence=sentence), *scheme.notices]
+        if scheme.partition.dof <= _FEW_DOF:
+            notices.append(_tell_precision(contrast, scheme.partition.dof))
+    return tuple(notices), tuple(schemes)
 
 
-def checked_scheme(
+def _choose_enough(
     design: Design,
     contrast: Contrast,
     spec: InferenceSpec,
-    *,
     blocks: pd.Series | None,
     variance_groups: pd.Series | None,
 ) -> Scheme:
     """Choose how rows are shuffled; refuse where no result could ever be significant."""
     scheme = choose_scheme(design, contrast, spec, blocks=blocks, variance_groups=variance_groups)
-    is_two_sided = spec.is_two_sided or contrast.test == "F"
-    smallest = scheme.smallest_p(is_two_sided=is_two_sided)
+    smallest = scheme.smallest_p(is_two_sided=spec.is_two_sided or contrast.test == "F")
     if spec.is_judged_by_shuffling and smallest > spec.alpha * (1 + 1e-9):
         raise DataError(
             f"There are too few ways to shuffle the rows for the contrast '{contrast.name}'.",
@@ -103,23 +98,6 @@ def checked_scheme(
             fix="Include more people, or use a correction without shuffling (fdr, bonferroni, ari).",
         )
     return scheme
-
-
-def _precision(contrast: Contrast, scheme: Scheme) -> tuple[Notice, ...]:
-    """Say so where so few degrees of freedom are left that statistics crowd at the end of their scale."""
-    dof = scheme.partition.dof
-    if dof > _FEW_DOF:
-        return ()
-    return (
-        Notice(
-            severity="warning",
-            topic="shuffling",
-            sentence=f"With {dof} residual {plural(dof, 'degree')} of freedom, single precision"
-            f" does not tell strong statistics of '{contrast.name}' apart: they count as ties,"
-            " and p may be too large.",
-            fix="Include more people, or fit fewer regressors.",
-        ),
-    )
 
 
 def _check_families(schemes: Sequence[Scheme], spec: InferenceSpec, n_together: int) -> None:
@@ -137,70 +115,12 @@ def _check_families(schemes: Sequence[Scheme], spec: InferenceSpec, n_together: 
             )
 
 
-def check_geometry(elements: Elements, spec: InferenceSpec) -> tuple[Notice, ...]:
-    """Say so where clusters cannot extend in all three dimensions."""
-    if not any(one.is_clusterwise for one in spec.rules):
-        return ()
-    thin = [axis for axis, size in zip("xyz", _extent(elements), strict=True) if size == 1]
-    if not thin:
-        return ()
-    words = {1: "clusters are flat", 2: "clusters are runs along a line", 3: "a cluster is one element"}
-    return (
-        Notice(
-            severity="warning",
-            topic="clusters",
-            sentence=f"The mask is one voxel thick along {' and '.join(thin)}: {words[len(thin)]}.",
-            fix="Check the mask; use fwe-voxel where clusters have no meaning.",
-        ),
-    )
-
-
-def _extent(elements: Elements) -> tuple[int, ...]:
-    where = elements.mask.nonzero()
-    return tuple(int(axis.max() - axis.min() + 1) if axis.size else 0 for axis in where)
-
-
-def _sides(design: Design, spec: InferenceSpec) -> tuple[Notice, ...]:
-    names = [contrast.name for contrast in design.contrasts if contrast.test == "F"]
-    if spec.is_two_sided or not names:
-        return ()
-    listed = ", ".join(f"'{name}'" for name in names)
-    return (
-        Notice(
-            severity="warning",
-            topic="sides",
-            sentence=f"An F test has no direction: --one-sided does not apply to {listed}.",
-            fix="Ask for a t contrast where a direction is meant.",
-        ),
-    )
-
-
-def _family(spec: InferenceSpec) -> tuple[Notice, ...]:
-    names = [name for name in CORRECTIONS if name in spec.corrections and not CORRECTIONS[name].is_familywise]
-    if spec.familywise != "across-contrasts" or not names:
-        return ()
-    return (
-        Notice(
-            severity="note",
-            topic="family",
-            sentence=f"{' and '.join(names)}: each contrast is judged alone, as no family-wise error is"
-            " controlled; --familywise across-contrasts is about bonferroni, ari and the fwe- corrections.",
-        ),
-    )
-
-
-def _check_request(spec: InferenceSpec, *, is_complete: bool, estimator: Estimator) -> None:
+def _check_request(spec: InferenceSpec, estimator: Estimator) -> None:
     if spec.is_judged_by_shuffling and 1 / (spec.n_permutations + 1) > spec.alpha:
         raise UsageError(
             "There are too few permutations for this alpha.",
             found=f"--n-permutations {spec.n_permutations}",
             expected=f"at least {ceil(1 / spec.alpha) - 1} for alpha = {spec.alpha:g}",
-        )
-    if not is_complete:
-        raise UsageError(
-            "Shuffling needs everybody at every element.",
-            found=f"--min-coverage below 1 with {', '.join(spec.shuffled)}",
-            fix="Use --min-coverage 1, or corrections without shuffling (fdr, bonferroni, ari).",
         )
     if not estimator.can_be_shuffled:
         raise UsageError(
@@ -223,3 +143,113 @@ def _check_people(labels: pd.Series | None, subjects: pd.Series | None) -> None:
             expected="all rows of a person in one block or variance group",
             fix="Use a column that is constant within each person.",
         )
+
+
+def _check_variance_groups(
+    design: Design, spec: InferenceSpec, groups: pd.Series | None, estimator: Estimator
+) -> tuple[Notice, ...]:
+    """Check that each variance group on which a test depends has a variance, and that the test has dof."""
+    if groups is None:
+        return ()
+    aligned, why_idle = groups.reindex(design.matrix.index), None
+    if not estimator.has_residual_variance:
+        why_idle = f"the variances are known (Type: {estimator.node_type})"
+    elif aligned.nunique(dropna=False) < 2:
+        why_idle = f"all rows analysed have one value, {aligned.iloc[0]}"
+    if why_idle:
+        sentence = f"--variance-groups {groups.name} changes nothing: {why_idle}."
+        return (Notice(severity="warning", topic="variance", sentence=sentence),)
+    for contrast in design.contrasts:
+        n_rows = len(np.atleast_2d(contrast.weights))
+        if n_rows > 1 and spec.parametric:
+            raise UsageError(
+                f"With --variance-groups the F test '{contrast.name}' is judged by shuffling only.",
+                found=f"--correction {' '.join(spec.parametric)} for an F of {n_rows} rows, for which there "
+                "are no degrees of freedom that hold",
+                expected="--correction fwe-voxel, fwe-size, fwe-mass or fwe-tfce alone",
+                fix="Use one of these (and --permutation-p for uncorrected p), or test each row by itself, "
+                "as t.",
+            )
+        _check_dof(design, contrast, aligned, is_shuffled=spec.needs_shuffling)
+    return ()
+
+
+def _check_dof(design: Design, contrast: Contrast, groups: pd.Series, *, is_shuffled: bool) -> None:
+    """Refuse a group of one row or no dof; groups on which nothing depends only where rows are shuffled."""
+    split = partition(design.matrix, contrast.weights, name=contrast.name)
+    gaps = 1 - (split.tested**2).sum(axis=1) - (split.nuisance**2).sum(axis=1)
+    shares = (split.tested**2).sum(axis=1) / split.q
+    for group in groups.unique():
+        rows = (groups == group).to_numpy()
+        dof, counts = float(gaps[rows].sum()), shares[rows].sum() > _NO_SHARE
+        if (counts or is_shuffled) and (rows.sum() < 2 or dof < _NO_DOF):
+            n_rows = counted(int(rows.sum()), "row")
+            raise DataError(
+                f"The variance group '{group}' of '{groups.name}' has no variance that can be estimated, and "
+                f"the contrast '{contrast.name}' needs it.",
+                found=f"{n_rows}, {dof if dof > _NO_DOF else 0:.3g} residual degrees of freedom",
+                expected="at least two rows in each variance group, and more than the model fits there",
+                fix="Merge variance groups, leave these rows out, or drop --variance-groups.",
+            )
+
+
+def _tell_precision(contrast: Contrast, dof: int) -> Notice:
+    """Say so where so few degrees of freedom are left that statistics crowd at the end of their scale."""
+    return Notice(
+        severity="warning",
+        topic="shuffling",
+        sentence=f"With {dof} residual {plural(dof, 'degree')} of freedom, single precision"
+        f" does not tell strong statistics of '{contrast.name}' apart: they count as ties,"
+        " and p may be too large.",
+        fix="Include more people, or fit fewer regressors.",
+    )
+
+
+def check_geometry(elements: Elements, spec: InferenceSpec) -> tuple[Notice, ...]:
+    """Say so where clusters cannot extend in all three dimensions."""
+    extents = [np.ptp(axis) + 1 if axis.size else 0 for axis in elements.mask.nonzero()]
+    thin = [axis for axis, extent in zip("xyz", extents, strict=True) if extent == 1]
+    if not thin or not any(one.is_clusterwise for one in spec.rules):
+        return ()
+    words = {1: "clusters are flat", 2: "clusters are runs along a line", 3: "a cluster is one element"}
+    sentence = f"The mask is one voxel thick along {' and '.join(thin)}: {words[len(thin)]}."
+    fix = "Check the mask; use fwe-voxel where clusters have no meaning."
+    return (Notice(severity="warning", topic="clusters", sentence=sentence, fix=fix),)
+
+
+def _tell_sides(design: Design, spec: InferenceSpec) -> tuple[Notice, ...]:
+    names = [f"'{contrast.name}'" for contrast in design.contrasts if contrast.test == "F"]
+    if spec.is_two_sided or not names:
+        return ()
+    sentence = f"An F test has no direction: --one-sided does not apply to {', '.join(names)}."
+    fix = "Ask for a t contrast where a direction is meant."
+    return (Notice(severity="warning", topic="sides", sentence=sentence, fix=fix),)
+
+
+def _tell_family(spec: InferenceSpec) -> tuple[Notice, ...]:
+    names = [one.name for one in CORRECTIONS.values() if one in spec.rules and not one.is_familywise]
+    if spec.familywise != "across-contrasts" or not names:
+        return ()
+    sentence = (
+        f"{' and '.join(names)}: each contrast is judged alone, as no family-wise error is"
+        " controlled; --familywise across-contrasts is about bonferroni, ari and the fwe- corrections."
+    )
+    return (Notice(severity="note", topic="family", sentence=sentence),)
+
+
+def _tell_ignored_blocks(spec: InferenceSpec, blocks: pd.Series | None) -> tuple[Notice, ...]:
+    """Say that what is not shuffled takes rows for independent; silent for the rows of a person."""
+    if blocks is None or not are_told_apart(blocks):
+        return ()
+    named = " and ".join(["the maps of t, F, z and p", *spec.parametric])
+    return (
+        Notice(
+            severity="warning" if spec.parametric else "note",
+            topic="blocks",
+            sentence=f"The blocks of '{blocks.name}' are ignored by {named}: these take all rows for "
+            "independent, and their p is too small where rows of a block are alike and what is tested "
+            "differs between blocks.",
+            fix="Report what is judged by shuffling: --correction fwe-voxel (or fwe-size, fwe-mass, "
+            "fwe-tfce), and --permutation-p for uncorrected p.",
+        ),
+    )

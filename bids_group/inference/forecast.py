@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 import numpy as np
-import pandas as pd
 from scipy.ndimage import gaussian_filter
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group.config import InferenceSpec
 from bids_group.elements import Connectivity, Elements, Grid
 from bids_group.inference.clusters.forest import EXTENT_POWER, Heights
-from bids_group.inference.clusters.saddles import Lattice, LatticeWorkspace, lattice_maxima
-from bids_group.inference.shuffling.engine import Job, Scratch, do_shuffles, weights
+from bids_group.inference.clusters.lattice import Lattice, LatticeWorkspace
+from bids_group.inference.clusters.saddles import lattice_maxima
+from bids_group.inference.shuffling.engine import Job, Scratch, build_statistic, do_shuffles, weights
 from bids_group.inference.shuffling.residuals import TILE, build_residuals
-from bids_group.inference.shuffling.scheme import choose_scheme
-from bids_group.inference.shuffling.statistic import build_statistic
-from bids_group.records import Contrast, Design
+from bids_group.inference.shuffling.scheme import Scheme
+from bids_group.records import Design
 
 BRAIN = 0.27
 """Share of a grid that a brain fills, about: an ellipsoid of 0.8 of the grid's extents."""
@@ -31,46 +30,29 @@ _ENOUGH = 0.05
 
 
 def forecast_seconds(
-    design: Design,
-    spec: InferenceSpec,
-    n_elements: int,
-    *,
-    blocks: pd.Series | None = None,
-    variance_groups: pd.Series | None = None,
+    design: Design, schemes: Sequence[Scheme], spec: InferenceSpec, n_elements: int
 ) -> float:
     """Time that the shuffles of a design's contrasts would take on one processor of this machine, about.
 
     Products and statistics are timed on two tiles and TFCE on one map of noise, each for a twentieth of a
     second; the rest is multiplication.
     """
-    has_clusters = bool(spec.measures - {"voxel"})
     of_pass = _seconds_of_pass(n_elements, spec.connectivity) if "tfce" in spec.measures else 0.0
+    heights = Heights(threshold=3.0, is_two_sided=spec.is_two_sided, has_tfce=False)
     seconds = 0.0
     with threadpool_limits(1, user_api="blas"):
-        for contrast in design.contrasts:
-            job = _few_tiles(design, contrast, spec, blocks, variance_groups, has_clusters=has_clusters)
+        for contrast, scheme in zip(design.contrasts, schemes, strict=True):
+            noise = np.random.default_rng(0).standard_normal(
+                (scheme.partition.n_obs, _TILES * TILE), np.float32
+            )
+            job = Job(
+                scheme=scheme,
+                statistic=build_statistic(scheme, contrast.test, is_two_sided=spec.is_two_sided),
+                residuals=build_residuals(noise, scheme.partition, scheme.groups),
+                heights=heights if spec.measures - {"voxel"} else None,
+            )
             seconds += job.n_shuffles * (_seconds_of_products(job, n_elements) + of_pass)
     return seconds
-
-
-def _few_tiles(
-    design: Design,
-    contrast: Contrast,
-    spec: InferenceSpec,
-    blocks: pd.Series | None,
-    variance_groups: pd.Series | None,
-    *,
-    has_clusters: bool,
-) -> Job:
-    scheme = choose_scheme(design, contrast, spec, blocks=blocks, variance_groups=variance_groups)
-    noise = np.random.default_rng(0).standard_normal((scheme.partition.n_obs, _TILES * TILE), np.float32)
-    heights = Heights(threshold=3.0, is_two_sided=spec.is_two_sided, has_tfce=False)
-    return Job(
-        scheme=scheme,
-        statistic=build_statistic(scheme, contrast.test, is_two_sided=spec.is_two_sided),
-        residuals=build_residuals(noise, scheme.partition, scheme.groups),
-        heights=heights if has_clusters else None,
-    )
 
 
 def _seconds_of_products(job: Job, n_elements: int) -> float:

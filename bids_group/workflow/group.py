@@ -163,6 +163,7 @@ def _judge(
             data,
             results,
             plan.spec.inference,
+            planned.schemes,
             n_contrasts=sum(len(one.design.contrasts) for one in plan.planned),
             executor=plan.executor,
             work_dir=work_dir,
@@ -186,10 +187,7 @@ def seconds_of_shuffling(
     if n_elements is None:
         n_elements = int(inference.BRAIN * read_header(plan.cohort.maps[0].effect).grid.n_elements)
     seconds = [
-        inference.forecast_seconds(
-            one.design, spec.inference, n_elements, blocks=one.blocks, variance_groups=one.variance_groups
-        )
-        for one in analyses
+        inference.forecast_seconds(one.design, one.schemes, spec.inference, n_elements) for one in analyses
     ]
     return sum(seconds) / max(min(plan.config.execution.n_procs, os.cpu_count() or 1), 1)
 

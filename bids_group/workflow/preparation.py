@@ -29,12 +29,13 @@ LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PlannedAnalysis:
-    """One group model, ready to be fitted."""
+    """One group model, ready to be fitted; ``schemes``: how rows are shuffled, by contrast."""
 
     analysis: GroupAnalysis
     design: Design
     blocks: pd.Series | None
     variance_groups: pd.Series | None
+    schemes: tuple[inference.Scheme, ...]
     notices: tuple[Notice, ...]
 
 
@@ -299,10 +300,9 @@ def _plan_inference(
             fix="Name their column: --exchangeability-blocks COL",
         )
     variance_groups = analysis.rows[asked.variance_groups] if asked.variance_groups else None
-    told = inference.check_inference(
+    told, schemes = inference.check_inference(
         design,
         asked,
-        is_complete=spec.min_coverage >= 1,
         blocks=blocks,
         variance_groups=variance_groups,
         subjects=subjects,
@@ -314,6 +314,7 @@ def _plan_inference(
         design=design,
         blocks=blocks,
         variance_groups=variance_groups,
+        schemes=schemes,
         notices=tuple(dict.fromkeys([*analysis.notices, *design.notices, *told])),
     )
 

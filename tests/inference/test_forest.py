@@ -134,7 +134,7 @@ def test_nothing_above_the_threshold_has_no_size(elements):
 
 @pytest.mark.parametrize("connectivity", [6, 18, 26])
 def test_components_equal_scipy_s(z, elements, connectivity):
-    found = find_clusters(z > 1, build_adjacency(elements, connectivity))
+    found = find_clusters(z > 1, elements, connectivity)
     numbers, n = label(elements.unpack(z) > 1, generate_binary_structure(3, RANKS[connectivity]))
     theirs = {frozenset(np.flatnonzero(elements.pack(numbers) == number)) for number in range(1, n + 1)}
     assert {frozenset(members) for members in found} == theirs

@@ -7,23 +7,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bids_group.inference.shuffling.batch_cache import Journal
+from bids_group.inference.shuffling.batch_cache import BatchCache
 
 VALUES = np.random.default_rng(0).normal(size=(5, 3))
 
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    journal = Journal(folder=tmp_path_factory.mktemp("work") / "shuffles-a")
-    journal.write("batch-00000000", VALUES)
-    return journal, journal.folder / "batch-00000000.npy"
+    cache = BatchCache(folder=tmp_path_factory.mktemp("work") / "shuffles-a")
+    cache.write("batch-00000000", VALUES)
+    return cache, cache.folder / "batch-00000000.npy"
 
 
 def test_a_batch_comes_back_bit_for_bit(kept):
-    journal, _ = kept
-    assert journal.read("batch-00000000", VALUES.shape).tobytes() == VALUES.tobytes()
-    assert journal.read("batch-00000000", (3, 5)) is None
-    assert journal.read("batch-00000256", VALUES.shape) is None
+    cache, _ = kept
+    assert cache.read("batch-00000000", VALUES.shape).tobytes() == VALUES.tobytes()
+    assert cache.read("batch-00000000", (3, 5)) is None
+    assert cache.read("batch-00000256", VALUES.shape) is None
 
 
 def spoil(content: bytes, start: int, stop: int, fill: int) -> bytes:
@@ -33,7 +33,7 @@ def spoil(content: bytes, start: int, stop: int, fill: int) -> bytes:
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_any_change_of_the_content_is_seen(kept, data):
-    journal, path = kept
+    cache, path = kept
     whole = path.read_bytes()
     start = data.draw(st.integers(0, len(whole) - 1))
     stop = data.draw(st.integers(start, len(whole)))
@@ -47,7 +47,7 @@ def test_any_change_of_the_content_is_seen(kept, data):
     }[kind]
     path.write_bytes(changed)
     try:
-        found = journal.read("batch-00000000", VALUES.shape)
+        found = cache.read("batch-00000000", VALUES.shape)
         assert found is None if changed != whole else found is not None
     finally:
         path.write_bytes(whole)
@@ -58,9 +58,9 @@ def test_a_batch_of_another_number_or_another_question_is_none(kept, tmp_path: P
     for folder, name in (("shuffles-a", "batch-00000256"), ("shuffles-b", "batch-00000000")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / f"{name}.npy").write_bytes(path.read_bytes())
-        assert Journal(folder=tmp_path / folder).read(name, VALUES.shape) is None
+        assert BatchCache(folder=tmp_path / folder).read(name, VALUES.shape) is None
 
 
 def test_a_batch_of_release_0_1_which_has_no_checksum_is_done_again(tmp_path: Path):
     np.save(tmp_path / "batch-00000000.npy", VALUES)
-    assert Journal(folder=tmp_path).read("batch-00000000", VALUES.shape) is None
+    assert BatchCache(folder=tmp_path).read("batch-00000000", VALUES.shape) is None

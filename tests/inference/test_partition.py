@@ -17,12 +17,10 @@ from scipy.linalg import qr
 from bids_group.config import InferenceSpec
 from bids_group.errors import DesignError
 from bids_group.inference.corrections.question import Question
-from bids_group.inference.shuffling.correlation import Scale
-from bids_group.inference.shuffling.engine import Job, observed_map
-from bids_group.inference.shuffling.partition import partition, split_design
+from bids_group.inference.shuffling.engine import Job, build_statistic, observed_map
+from bids_group.inference.shuffling.partition import partition
 from bids_group.inference.shuffling.residuals import build_residuals
 from bids_group.inference.shuffling.scheme import choose_scheme
-from bids_group.inference.shuffling.statistic import build_statistic
 from bids_group.model.fitting.group_fit import fit_group
 from bids_group.records import Contrast, Design
 
@@ -168,10 +166,9 @@ def test_unshuffled_statistic_equals_second_level_model(case):
     statistic = build_statistic(scheme, test, is_two_sided=True)
     job = Job(scheme=scheme, statistic=statistic, residuals=build_residuals(maps, scheme.partition))
     ours = statistic.statistic_of(observed_map(job))
-    scale = Scale(test=test, q=scheme.partition.q, dof=scheme.partition.dof)
-    unexplained = 1 - scale.correlation(theirs) ** 2
+    unexplained = 1 - statistic.expected_values(theirs) ** 2
     assert furthest(ours, theirs, np.maximum(1e-5, 1e-6 / unexplained)) < 1
-    np.testing.assert_allclose(scale.correlation(ours), observed_map(job), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(statistic.expected_values(ours), observed_map(job), rtol=1e-6, atol=1e-7)
 
 
 def test_a_contrast_outside_the_row_space_is_refused():
@@ -197,7 +194,7 @@ def test_covariates_in_very_different_units_are_all_tested(ratio):
         matrix=scaled, contrasts=(contrast,), formula="", terms={}, variables=scaled, centering="",
         centers={}, rank=3, details={},
     )  # fmt: skip
-    ours, plain = split_design(design, contrast), partition(matrix, rows)
+    ours, plain = partition(design.matrix, contrast.weights), partition(matrix, rows)
     assert ours.q == 2
     np.testing.assert_allclose(ours.tested @ ours.tested.T, plain.tested @ plain.tested.T, atol=1e-12)
 

@@ -15,11 +15,11 @@ from bids_group.executor import Threads
 from bids_group.inference import correct_group
 from bids_group.inference.clusters.forest import Heights, cluster_maxima, tfce_map
 from bids_group.inference.clusters.forest import Workspace as ForestWorkspace
-from bids_group.inference.clusters.saddles import CHUNK, Lattice, LatticeWorkspace, lattice_maxima
-from bids_group.inference.shuffling.engine import Job, run_null
+from bids_group.inference.clusters.lattice import CHUNK, Lattice, LatticeWorkspace
+from bids_group.inference.clusters.saddles import lattice_maxima
+from bids_group.inference.shuffling.engine import Job, build_statistic, run_null
 from bids_group.inference.shuffling.residuals import build_residuals
 from bids_group.inference.shuffling.scheme import choose_scheme
-from bids_group.inference.shuffling.statistic import build_statistic
 
 RANKS = {6: 1, 18: 2, 26: 3}
 POWERS = ((0.5, 2.0), (1.0, 2.0), (0.7, 1.3), (0.0, 0.0), (2.0, 3.0))

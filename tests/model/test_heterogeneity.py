@@ -79,6 +79,6 @@ def test_one_person_has_no_heterogeneity_to_tell():
 def test_the_dry_run_says_what_such_a_model_cannot_say():
     values, variances = numbers(0)
     design = make(values, variances, np.ones((12, 1))).design
-    (told,) = check_inference(design, InferenceSpec(), estimator=FIXED_EFFECTS)
+    (told,), _ = check_inference(design, InferenceSpec(), estimator=FIXED_EFFECTS)
     assert "no variance between people" in told.sentence
     assert told.severity == "warning"

@@ -1,109 +1,75 @@
-"""Clusters: connected elements of one sign."""
+"""Clusters of marked voxels, and the local maxima in each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Sequence
+from itertools import product
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
-from bids_group.elements import Elements
-from bids_group.elements.adjacency import Adjacency, build_adjacency
-from bids_group.inference.clusters.peaks import PeakNumbers, describe_peak, local_maxima, spaced_peaks
-from bids_group.records import Cluster
+from bids_group.elements import Connectivity, Elements
 
-Labels = npt.NDArray[np.int32]
+Members = npt.NDArray[np.intp]
 
-
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def label_components(is_in: npt.NDArray[np.bool_], indptr: Labels, indices: Labels) -> Labels:
-    """Label connected components from 0 in the order of their first element; -1 outside."""
-    labels = np.full(is_in.size, -1, np.int32)
-    stack = np.empty(is_in.size, np.int32)
-    n_found = 0
-    for seed in range(is_in.size):
-        if not is_in[seed] or labels[seed] >= 0:
-            continue
-        labels[seed] = n_found
-        stack[0] = seed
-        n_waiting = 1
-        while n_waiting > 0:
-            n_waiting -= 1
-            here = stack[n_waiting]
-            for edge in range(indptr[here], indptr[here + 1]):
-                there = indices[edge]
-                if is_in[there] and labels[there] < 0:
-                    labels[there] = n_found
-                    stack[n_waiting] = there
-                    n_waiting += 1
-        n_found += 1
-    return labels
+MIN_DISTANCE_MM = 8.0
+MAX_SUB_PEAKS = 3
 
 
-def find_clusters(is_in: npt.NDArray[np.bool_], adjacency: Adjacency) -> tuple[npt.NDArray[np.intp], ...]:
+def find_clusters(
+    is_in: npt.NDArray[np.bool_], elements: Elements, connectivity: Connectivity
+) -> tuple[Members, ...]:
     """Elements of each connected component, ascending; components in the order of their first element."""
-    labels = label_components(is_in, adjacency.indptr, adjacency.indices)
-    inside = np.flatnonzero(labels >= 0)
+    volume = np.zeros(elements.grid.shape, dtype=bool)
+    volume.reshape(-1)[elements.indices] = is_in
+    structure = ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[connectivity])
+    labels = ndimage.label(volume, structure)[0].reshape(-1)[elements.indices]
+    inside = np.flatnonzero(labels)
     order = inside[np.argsort(labels[inside], kind="stable")]
-    sizes = np.bincount(labels[inside]) if inside.size else np.zeros(0, dtype=np.intp)
-    return tuple(np.split(order, np.cumsum(sizes)[:-1])) if inside.size else ()
+    return tuple(np.split(order, np.cumsum(np.bincount(labels[inside])[1:])[:-1])) if inside.size else ()
 
 
-Measure = Callable[[npt.NDArray[np.intp], Literal[1, -1]], dict[str, float]]
+def find_peaks(
+    heights: npt.NDArray[np.float32], clusters: Sequence[Members], elements: Elements
+) -> list[list[int]]:
+    """Find the highest local maximum of each cluster, and up to three `MIN_DISTANCE_MM` from all kept.
 
-
-def build_clusters(
-    is_in: npt.NDArray[np.bool_],
-    numbers: PeakNumbers,
-    elements: Elements,
-    adjacency: Adjacency,
-    *,
-    mass_threshold_z: float | None = None,
-    corrected: Measure | None = None,
-    bound: Callable[[npt.NDArray[np.intp], Literal[1, -1]], float] | None = None,
-) -> tuple[Cluster, ...]:
-    """Clusters of the marked elements with their peaks, positive ones first, the highest first.
-
-    Elements of opposite sign never share a cluster.
+    A local maximum is exceeded by none of its neighbours (by corners, too) within the cluster; of equal
+    neighbours (a plateau) only the first element counts.
 
     Parameters
     ----------
-    is_in
-        Marked elements, shape ``(n_elements,)``.
-    numbers
-        What stands at the peaks; ``z`` gives sign and height.
-    mass_threshold_z
-        Where given, each cluster has the mass Σ(|z| − threshold).
-    corrected, bound
-        From a cluster's elements and sign: its corrected p-values by measure; its true-discovery proportion.
+    heights
+        Values by element, positive within the clusters, shape ``(n_elements,)``.
+    clusters
+        The elements of each, ascending.
     """
-    signs: tuple[Literal[1, -1], ...] = (1, -1)
-    corners = build_adjacency(elements, 26) if is_in.any() else adjacency
-    clusters: list[Cluster] = []
-    for sign in signs:
-        heights = numbers.z * np.float32(sign)
-        found = find_clusters(is_in & (heights > 0), adjacency)
-        for members in sorted(found, key=lambda members: -float(heights[members].max())):
-            chosen = spaced_peaks(local_maxima(heights, members, corners), elements)
-            peaks = [
-                describe_peak(element, numbers, elements, is_sub_peak=rank > 0)
-                for rank, element in enumerate(chosen)
-            ]
-            cluster = Cluster(
-                index=len(clusters) + 1,
-                sign=sign,
-                elements=members,
-                size_mm3=members.size * elements.grid.element_mm3,
-                peaks=tuple(peaks),
-                mass=_mass(heights[members], mass_threshold_z),
-                p_corrected=corrected(members, sign) if corrected else {},
-                true_discovery_proportion=bound(members, sign) if bound else None,
-            )
-            clusters.append(cluster)
-    return tuple(clusters)
-
-
-def _mass(heights: npt.NDArray[np.float32], threshold: float | None) -> float | None:
-    return None if threshold is None else float((heights.astype(np.float64) - threshold).sum())
+    if not clusters:
+        return []
+    shape = tuple(extent + 2 for extent in elements.grid.shape)
+    members, sizes = np.concatenate(clusters), [one.size for one in clusters]
+    voxels = np.unravel_index(elements.indices[members], elements.grid.shape)
+    here = np.ravel_multi_index([axis + 1 for axis in voxels], shape)
+    owners, levels = np.zeros(np.prod(shape), np.int32), np.zeros(np.prod(shape), np.float32)
+    owners[here], levels[here] = np.repeat(np.arange(1, len(sizes) + 1), sizes), heights[members]
+    is_peak = np.ones(members.size, dtype=bool)
+    for offset in product((-1, 0, 1), repeat=3):
+        step = int(np.dot(offset, (shape[1] * shape[2], shape[2], 1)))
+        there, own = levels[here + step], levels[here]
+        is_beaten = (there > own) | ((there == own) & (step < 0))
+        is_peak &= ~(is_beaten & (owners[here + step] == owners[here]))
+    found = []
+    for cluster, is_top in zip(clusters, np.split(is_peak, np.cumsum(sizes)[:-1]), strict=True):
+        candidates = cluster[is_top]
+        candidates = candidates[np.argsort(-heights[candidates], kind="stable")]
+        points = elements.coordinates_mm(candidates)
+        kept: list[int] = []
+        for number in range(candidates.size):
+            gaps = np.linalg.norm(points[kept] - points[number], axis=1)
+            if np.all(gaps >= MIN_DISTANCE_MM):
+                kept.append(number)
+            if len(kept) > MAX_SUB_PEAKS:
+                break
+        found.append([int(candidates[number]) for number in kept])
+    return found

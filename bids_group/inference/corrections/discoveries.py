@@ -34,13 +34,10 @@ def hommel_value(p: Doubles, alpha: float) -> int:
     if slope <= 0:
         return n
     h = int(min(np.floor(alpha / slope), n))
-    return h + 1 if h < n and _can_be_null(ranked[n - h - 1 :], alpha) else h
-
-
-def _can_be_null(largest: Doubles, alpha: float) -> bool:
-    """Whether the i largest p-values pass for i: a division that rounds down may have lost one."""
-    n = largest.size
-    return bool((n * largest > np.arange(1, n + 1) * alpha).all())
+    if h == n:
+        return h
+    largest = ranked[n - h - 1 :]  # do they pass for h + 1? A division that rounds down may have lost one
+    return h + 1 if ((h + 1) * largest > np.arange(1, h + 2) * alpha).all() else h
 
 
 def true_discovery_proportion(p: Doubles, hommel: int, alpha: float) -> float:

@@ -1,88 +1,124 @@
-"""From questions to null distributions: what is computed, where it is kept, what is judged together."""
+"""The null distribution of each question: what is shuffled, where it is kept, what is judged together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bids_group import __version__
 from bids_group.errors import BidsGroupError
-from bids_group.executor import ONE_THREAD, Executor
-from bids_group.inference.checks import checked_scheme
+from bids_group.executor import Executor
 from bids_group.inference.clusters.forest import Heights
-from bids_group.inference.corrections.familywise import Null, approximate_tails
 from bids_group.inference.corrections.question import Question, Row
-from bids_group.inference.shuffling.batch_cache import Journal, digest
-from bids_group.inference.shuffling.engine import Job, Sample, observed_map, run_null
-from bids_group.inference.shuffling.residuals import Residuals, build_residuals
+from bids_group.inference.corrections.tail import Tail, fit_tail
+from bids_group.inference.shuffling.batch_cache import BatchCache, digest
+from bids_group.inference.shuffling.engine import Job, build_statistic, observed_map, run_null
+from bids_group.inference.shuffling.partition import Doubles
+from bids_group.inference.shuffling.residuals import build_residuals
 from bids_group.inference.shuffling.scheme import Scheme, count_families
-from bids_group.inference.shuffling.statistic import build_statistic
-from bids_group.inference.shuffling.tally import Tally
-from bids_group.records import Notice
+from bids_group.inference.shuffling.statistic import TIE, Statistic
+from bids_group.records import Notice, UncorrectedP
 from bids_group.records.sidecars import Sidecar
 
-Doubles = npt.NDArray[np.float64]
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Null:
+    """What shuffling said about one contrast.
+
+    ``values`` and ``z``: the unshuffled data by element, shape ``(n_elements,)``. ``maxima``: by measure,
+    of every shuffle, the unshuffled data first, shape ``(n_shuffles,)``; over several contrasts where these
+    are judged together, then in z (``is_in_z``). ``n_families``: p is multiplied by it, as sets of contrasts
+    that are judged together without sharing shuffles share alpha. ``by_shuffling``: each element's own p,
+    where it is asked for.
+    """
+
+    scheme: Scheme
+    statistic: Statistic
+    heights: Heights | None
+    values: Row
+    z: Row
+    maxima: Mapping[str, Doubles]
+    is_in_z: bool = False
+    n_families: float = 1
+    tails: Mapping[str, Tail] = field(default_factory=dict)
+    by_shuffling: UncorrectedP | None = None
+    details: Sidecar
+    notices: tuple[Notice, ...] = ()
+
+    def p(self, measure: str, observed: npt.ArrayLike) -> Doubles:
+        """Share of the maxima that reach each value (ties count), times ``n_families``, at most 1."""
+        ranked = np.sort(self.maxima[measure])
+        values = np.asarray(observed, dtype=np.float64)
+        is_statistic = measure == "voxel" and not self.is_in_z
+        tolerance = self.statistic.tolerance(values) if is_statistic else TIE * np.abs(values)
+        n_reaching = ranked.size - np.searchsorted(ranked, values - tolerance, side="left")
+        p = np.maximum(n_reaching, 1) / ranked.size
+        if measure in self.tails:
+            tail, heights = self.tails[measure], self.without_end(measure, values)
+            p = np.where(heights > tail.start, tail.p(heights), p)
+        return np.asarray(np.minimum(p * self.n_families, 1.0))
+
+    def without_end(self, measure: str, values: npt.ArrayLike) -> Doubles:
+        """Values of a measure on a scale without an end: correlations become z."""
+        if measure == "voxel" and not self.is_in_z:
+            return self.statistic.z_of(values)
+        return np.asarray(values, dtype=np.float64)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shuffling:
-    """How the shuffling is done; none of this changes a bit of the result."""
-
-    executor: Executor = ONE_THREAD
-    work_dir: Path | None = None
-    on_progress: Callable[[int, int], None] | None = None
-
-
-def build_nulls(questions: Sequence[Question], shuffling: Shuffling) -> list[Null]:
-    """Shuffle for every question, one after the other."""
-    schemes = [_scheme(question) for question in questions]
-    total = sum(scheme.shuffles.n_others + 1 for scheme in schemes)
-    n_done = 0
+def build_nulls(
+    questions: Sequence[Question],
+    schemes: Sequence[Scheme],
+    executor: Executor,
+    work_dir: Path | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Null]:
+    """Shuffle for every question, one after the other; join what is judged together, and fit tails."""
+    total, n_done = sum(scheme.shuffles.n_others + 1 for scheme in schemes), 0
 
     def on_batch(n_shuffles: int) -> None:
         nonlocal n_done
         n_done += n_shuffles
-        if shuffling.on_progress is not None:
-            shuffling.on_progress(n_done, total)
+        if on_progress is not None:
+            on_progress(n_done, total)
 
     nulls = [
-        _null(question, scheme, shuffling, on_batch)
+        _build_null(question, scheme, executor, work_dir, on_batch)
         for question, scheme in zip(questions, schemes, strict=True)
     ]
     if questions and questions[0].spec.familywise == "across-contrasts":
-        nulls = judge_together(nulls, questions[0].n_together)
+        nulls = _judge_together(nulls, questions[0].n_together)
     if questions and questions[0].spec.has_tail_approximation:
-        nulls = [approximate_tails(null) for null in nulls]
+        nulls = [_approximate_tails(null) for null in nulls]
     return nulls
 
 
-def _scheme(question: Question) -> Scheme:
-    data = question.data
-    return checked_scheme(
-        data.design,
-        question.result.contrast,
-        question.spec,
-        blocks=data.blocks,
-        variance_groups=data.variance_groups,
-    )
-
-
-def _null(question: Question, scheme: Scheme, shuffling: Shuffling, on_batch: Callable[[int], None]) -> Null:
-    residuals = _residuals(question, scheme, shuffling)
-    job = _job(question, scheme, residuals)
+def _build_null(
+    question: Question,
+    scheme: Scheme,
+    executor: Executor,
+    work_dir: Path | None,
+    on_batch: Callable[[int], None],
+) -> Null:
+    """Do the shuffles of one contrast."""
+    job = _prepare(question, scheme, work_dir)
     values = observed_map(job)
-    _check_against_fit(question, job, values)
+    _check_against_fit(question, job.statistic, values)
     z = np.empty((1, values.size), np.float32)
     job.statistic.fill_z(values[None], z)
     if question.spec.has_permutation_p:
-        job = replace(job, tally=Tally.against(values, job.statistic))
-    journal = Journal(folder=_folder(question, job, shuffling))
-    sample = run_null(job, executor=shuffling.executor, journal=journal, on_batch=on_batch)
+        sizes = np.abs(values) if job.statistic.is_two_sided else values
+        job = replace(job, limits=(sizes - job.statistic.tolerance(sizes)).astype(np.float32))
+    cache = BatchCache(folder=None if work_dir is None else work_dir / _name_folder(question, job))
+    sample = run_null(job, executor=executor, cache=cache, on_batch=on_batch)
+    details, own_p = _details(question, scheme), None
+    if sample.n_reaching is not None:
+        shares = sample.n_reaching / len(sample.maxima)
+        p = np.where(question.is_tested, shares, 1.0).astype(np.float32)
+        own_p = UncorrectedP(p=p, details=details)
     return Null(
         scheme=scheme,
         statistic=job.statistic,
@@ -90,23 +126,18 @@ def _null(question: Question, scheme: Scheme, shuffling: Shuffling, on_batch: Ca
         values=values,
         z=z[0],
         maxima=dict(zip(job.measures, sample.maxima.T, strict=True)),
-        p_uncorrected=_own_p(question, sample),
-        details=_details(question, scheme),
-        notices=_notices(question, scheme),
+        by_shuffling=own_p,
+        details=details,
+        notices=() if scheme.groups is None else (_tell_other_statistic(question),),
     )
 
 
-def _own_p(question: Question, sample: Sample) -> Row | None:
-    """Share of the shuffles that reach each element's value; 1 where the contrast was not tested."""
-    if sample.n_reaching is None:
-        return None
-    shares = sample.n_reaching / len(sample.maxima)
-    return np.where(question.is_tested, shares, 1.0).astype(np.float32)
-
-
-def _job(question: Question, scheme: Scheme, residuals: Residuals) -> Job:
-    spec, test = question.spec, question.result.contrast.test
-    has_clusters = bool(spec.measures - {"voxel"})
+def _prepare(question: Question, scheme: Scheme, work_dir: Path | None) -> Job:
+    """Gather what the null depends on; residuals stand in a file where the maps themselves do."""
+    maps, spec, backing = question.data.stack.data, question.spec, None
+    if isinstance(maps, np.memmap) and work_dir is not None:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        backing = work_dir / "residuals.npy"
     heights = Heights(
         threshold=question.cluster_forming_z,
         is_two_sided=question.is_two_sided,
@@ -114,27 +145,18 @@ def _job(question: Question, scheme: Scheme, residuals: Residuals) -> Job:
     )
     return Job(
         scheme=scheme,
-        statistic=build_statistic(scheme, test, is_two_sided=question.is_two_sided),
-        residuals=residuals,
-        heights=heights if has_clusters else None,
-        adjacency=question.adjacency if has_clusters else None,
+        statistic=build_statistic(scheme, question.result.contrast.test, is_two_sided=question.is_two_sided),
+        residuals=build_residuals(
+            maps, scheme.partition, scheme.groups, is_tested=question.is_tested, backing=backing
+        ),
+        heights=heights if spec.measures - {"voxel"} else None,
+        adjacency=question.adjacency,
     )
 
 
-def _residuals(question: Question, scheme: Scheme, shuffling: Shuffling) -> Residuals:
-    """Residuals in memory, or in a file of the work folder where the maps themselves are in a file."""
-    maps, backing = question.data.stack.data, None
-    if isinstance(maps, np.memmap) and shuffling.work_dir is not None:
-        shuffling.work_dir.mkdir(parents=True, exist_ok=True)
-        backing = shuffling.work_dir / "residuals.npy"
-    return build_residuals(
-        maps, scheme.partition, scheme.groups, is_tested=question.is_tested, backing=backing
-    )
-
-
-def _check_against_fit(question: Question, job: Job, values: npt.NDArray[np.float32]) -> None:
+def _check_against_fit(question: Question, statistic: Statistic, values: Row) -> None:
     """Refuse to go on if the unshuffled statistic is not that of the fit: one of the two would be wrong."""
-    fitted = job.statistic.expected_values(question.statistic)
+    fitted = statistic.expected_values(question.statistic)
     if fitted is None:
         return
     is_comparable = question.is_tested & np.isfinite(fitted)
@@ -148,24 +170,21 @@ def _check_against_fit(question: Question, job: Job, values: npt.NDArray[np.floa
         )
 
 
-def _folder(question: Question, job: Job, shuffling: Shuffling) -> Path | None:
-    """Where finished batches are kept: named after everything that they depend on."""
-    if shuffling.work_dir is None:
-        return None
+def _name_folder(question: Question, job: Job) -> str:
+    """Name the folder of finished batches after everything that they depend on."""
     shuffles, statistic = job.scheme.shuffles, job.statistic
     settings = (
-        __version__, statistic.name(), statistic.is_two_sided, shuffles.has_permutations, shuffles.has_flips,
+        __version__, statistic.name, statistic.is_two_sided, shuffles.has_permutations, shuffles.has_flips,
         shuffles.n_requested, shuffles.seed, job.heights, job.batch_size, question.spec.connectivity,
         question.data.elements.grid.shape,
     )  # fmt: skip
-    arrays: list[npt.NDArray[Any]] = [
+    groups = job.scheme.groups
+    arrays = [
         question.data.stack.data, question.data.elements.indices, statistic.columns,
         job.scheme.partition.nuisance, shuffles.units.unit_of_row, shuffles.units.cell_of_unit,
-        shuffles.kinds, question.is_tested,
+        shuffles.kinds, question.is_tested, *(() if groups is None else (groups,)),
     ]  # fmt: skip
-    if job.scheme.groups is not None:
-        arrays.append(job.scheme.groups)
-    return shuffling.work_dir / f"shuffles-{digest([repr(settings), *arrays])}"
+    return f"shuffles-{digest([repr(settings), *arrays])}"
 
 
 def _details(question: Question, scheme: Scheme) -> Sidecar:
@@ -184,19 +203,17 @@ def _details(question: Question, scheme: Scheme) -> Sidecar:
     )
 
 
-def _notices(question: Question, scheme: Scheme) -> tuple[Notice, ...]:
-    if scheme.groups is None:
-        return ()
+def _tell_other_statistic(question: Question) -> Notice:
     contrast = question.result.contrast
     judged = "v" if contrast.test == "t" else "G"
     sentence = (
         f"Shuffling judges '{contrast.name}' by Welch's {judged} of the variance groups, as z; the "
         f"{contrast.test} of the fit, which has their variances too, is another statistic."
     )
-    return (Notice(severity="note", topic="variance", sentence=sentence),)
+    return Notice(severity="note", topic="variance", sentence=sentence)
 
 
-def judge_together(nulls: Sequence[Null], n_together: int) -> list[Null]:
+def _judge_together(nulls: Sequence[Null], n_together: int) -> list[Null]:
     """Replace each contrast's maxima by those over the contrasts of its model that share its shuffles, as z.
 
     Other sets of contrasts, and the other models of the run, are joined by Bonferroni (`count_families`).
@@ -204,14 +221,31 @@ def judge_together(nulls: Sequence[Null], n_together: int) -> list[Null]:
     sets: dict[tuple[Hashable, ...], list[Null]] = {}
     for null in nulls:
         sets.setdefault(null.scheme.shared, []).append(null)
-    joint = {key: _joint_maxima(members) for key, members in sets.items()}
+    joint = {
+        key: {
+            name: np.max([one.without_end(name, one.maxima[name]) for one in members], axis=0)
+            for name in members[0].maxima
+        }
+        for key, members in sets.items()
+    }
     n_families = count_families([null.scheme for null in nulls], n_together)
     return [
         replace(null, maxima=joint[null.scheme.shared], is_in_z=True, n_families=n_families) for null in nulls
     ]
 
 
-def _joint_maxima(nulls: Sequence[Null]) -> dict[str, Doubles]:
-    joint = {name: np.max([null.maxima[name] for null in nulls], axis=0) for name in nulls[0].maxima}
-    joint["voxel"] = np.max([null.statistic.z_of(null.maxima["voxel"]) for null in nulls], axis=0)
-    return joint
+def _approximate_tails(null: Null) -> Null:
+    """Fit the tail of every measure; where none fits, p stay counts, with a notice."""
+    if null.scheme.shuffles.is_exhaustive:
+        return null
+    n_distinct = null.scheme.shuffles.n_distinct
+    fitted = {
+        name: fit_tail(null.without_end(name, maxima[1:]), n_distinct) for name, maxima in null.maxima.items()
+    }
+    tails = {name: tail for name, tail in fitted.items() if tail is not None}
+    unfitted = ", ".join(name for name in fitted if name not in tails)
+    if not unfitted:
+        return replace(null, tails=tails)
+    sentence = f"No generalised Pareto tail fits the null of {unfitted}: its p-values are counts of shuffles."
+    notice = Notice(severity="warning", topic="tail", sentence=sentence, fix="Do more permutations.")
+    return replace(null, tails=tails, notices=(*null.notices, notice))

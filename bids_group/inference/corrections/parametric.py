@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -17,11 +17,13 @@ from bids_group.config.corrections import (
     Correction,
 )
 from bids_group.distributions import f_p, f_to_z, t_p, t_to_z
+from bids_group.inference.clusters.clusters_and_peaks import Members
 from bids_group.inference.corrections.discoveries import hommel_value, true_discovery_proportion
-from bids_group.inference.corrections.multiplicity import adjust_bonferroni, adjust_fdr
-from bids_group.inference.corrections.question import Members, Question, Row, Sign, gather, judge
+from bids_group.inference.corrections.question import Question, Row, Sign, gather, judge
 from bids_group.records import Notice, Significance
 from bids_group.records.sidecars import Sidecar
+
+Doubles = npt.NDArray[np.float64]
 
 UNCONTROLLED = "none: neither the height nor the extent of a cluster is corrected for the number of elements"
 
@@ -33,38 +35,26 @@ def judge_without_shuffling(question: Question, rule: Correction) -> Significanc
     which the contrast depends: Satterthwaite's, of the p map, are too many there (6 against 24 people, SD
     3 : 1: p ≤ 1e-5 21 times as often).
     """
-    if rule == UNCORRECTED:
-        return _uncorrected(question)
-    verdict = _JUDGES[rule.name](_in_tail(question))
-    return replace(verdict, details=verdict.details.but(_tail_details(question)))
-
-
-def _in_tail(question: Question) -> Question:
-    """With variance groups: the same statistic, with z and p of the smallest dof."""
     result, dof = question.result, question.result.smallest_dof
-    if dof is None:
-        return question
-    statistic, is_two_sided = question.statistic.astype(np.float64), question.is_two_sided
-    is_t = result.contrast.test == "t"
-    z = t_to_z(statistic, dof) if is_t else f_to_z(statistic, result.dof_numerator, dof)
-    p = t_p(statistic, dof, is_two_sided) if is_t else f_p(statistic, result.dof_numerator, dof)
-    is_tested = question.is_tested
-    return replace(
+    if dof is None or rule == UNCORRECTED:
+        return _JUDGES[rule.name](question)
+    statistic, is_tested = question.statistic.astype(np.float64), question.is_tested
+    if result.contrast.test == "t":
+        z, p = t_to_z(statistic, dof), t_p(statistic, dof, question.is_two_sided)
+    else:
+        z, p = f_to_z(statistic, result.dof_numerator, dof), f_p(statistic, result.dof_numerator, dof)
+    in_tail = replace(
         question,
         z=np.where(is_tested, z, 0.0).astype(np.float32),
         p=np.where(is_tested, p, 1.0).astype(np.float32),
     )
-
-
-def _tail_details(question: Question) -> Sidecar:
-    dof = question.result.smallest_dof
-    if dof is None:
-        return Sidecar()
-    return Sidecar(
+    verdict = _JUDGES[rule.name](in_tail)
+    details = verdict.details.but(
         correction_degrees_of_freedom="each element's own" if isinstance(dof, np.ndarray) else dof,
         correction_degrees_of_freedom_rule="those of the smallest variance group on which the contrast "
         "depends: Satterthwaite's, of the maps p and z, are too many in the far tail",
     )
+    return replace(verdict, details=details)
 
 
 def _uncorrected(question: Question) -> Significance:
@@ -72,13 +62,13 @@ def _uncorrected(question: Question) -> Significance:
     level, extent = question.spec.cluster_forming_p, question.spec.cluster_extent_mm3
     is_significant = question.is_tested & (question.p <= level)
     clusters = gather(question, is_significant)
+    shown, details = "", Sidecar()
     if extent is not None:
+        shown = f", in clusters of at least {extent:g} mm³,"
+        details = Sidecar(cluster_extent_mm3=extent, error_control=UNCONTROLLED)
         large = [one for one in clusters if one.size_mm3 >= extent * (1 - 1e-9)]
         clusters = tuple(replace(one, index=number) for number, one in enumerate(large, start=1))
-        is_significant = np.zeros_like(is_significant)
-        for one in clusters:
-            is_significant[one.elements] = True
-    shown = "" if extent is None else f", in clusters of at least {extent:g} mm³,"
+        is_significant = _marked(question, *(one.elements for one in clusters))
     notice = Notice(
         severity="warning",
         topic="uncorrected",
@@ -93,31 +83,31 @@ def _uncorrected(question: Question) -> Significance:
         clusters=clusters,
         threshold=_statistic_at(question, level, question.result.dof),
         alpha=level,
-        details=Sidecar()
-        if extent is None
-        else Sidecar(cluster_extent_mm3=extent, error_control=UNCONTROLLED),
+        details=details,
         notices=(notice,),
     )
 
 
 def _bonferroni(question: Question) -> Significance:
     """Count the tests of all contrasts that are judged together: each has the same share of alpha."""
-    p_corrected = _adjusted(question, lambda p: np.minimum(adjust_bonferroni(p) * question.n_together, 1))
-    n_tests = question.n_tested * question.n_together
-    level, result = question.spec.alpha / max(n_tests, 1), question.result
+    n_tests, result = question.n_tested * question.n_together, question.result
+    p_corrected = _adjusted(question, lambda p: np.minimum(p * p.size * question.n_together, 1))
     dof = result.dof if result.smallest_dof is None else result.smallest_dof
     return judge(
         question,
         BONFERRONI,
         is_significant=question.is_tested & (p_corrected <= question.spec.alpha),
-        threshold=_statistic_at(question, level, dof),
+        threshold=_statistic_at(question, question.spec.alpha / max(n_tests, 1), dof),
         p_corrected=p_corrected,
         details=Sidecar(number_of_tests=n_tests).but(_family(question)),
     )
 
 
 def _fdr(question: Question) -> Significance:
-    p_corrected = _adjusted(question, adjust_fdr)
+    """Control the false discovery rate (Benjamini & Hochberg 1995)."""
+    from scipy.stats import false_discovery_control
+
+    p_corrected = _adjusted(question, false_discovery_control)
     is_significant = question.is_tested & (p_corrected <= question.spec.alpha)
     passed = question.p[is_significant]
     return judge(
@@ -132,9 +122,8 @@ def _fdr(question: Question) -> Significance:
 
 def _ari(question: Question) -> Significance:
     """Bound the true discoveries of clusters above the cluster-forming threshold; signs at half of alpha."""
-    z = question.z.astype(np.float64)
-    alpha = question.spec.alpha / question.n_together / (2 if question.is_two_sided else 1)
-    signs: tuple[Sign, ...] = (1, -1) if question.is_two_sided else (1,)
+    z, signs, forming = question.z.astype(np.float64), question.signs, question.cluster_forming_z
+    alpha = question.spec.alpha / question.n_together / len(signs)
     p_of = {sign: special.ndtr(-sign * z) for sign in signs}
     hommel = {sign: hommel_value(p_of[sign][question.is_tested], alpha) for sign in signs}
 
@@ -142,45 +131,52 @@ def _ari(question: Question) -> Significance:
         return true_discovery_proportion(p_of[sign][members], hommel[sign], alpha)
 
     heights = np.abs(z) if question.is_two_sided else z
-    clusters = gather(question, question.is_tested & (heights > question.cluster_forming_z), bound=bound)
-    is_significant = np.zeros(z.size, dtype=bool)
-    found = [cluster for cluster in clusters if cluster.has_true_discoveries]
-    for cluster in found:
-        is_significant[cluster.elements] = True
+    clusters = gather(question, question.is_tested & (heights > forming), bound=bound)
+    found = [cluster.elements for cluster in clusters if cluster.has_true_discoveries]
     details = Sidecar(
         number_of_clusters_with_true_discoveries=len(found),
-        cluster_forming_z=question.cluster_forming_z,
+        cluster_forming_z=forming,
         hommel_value={("positive" if sign > 0 else "negative"): hommel[sign] for sign in signs},
         alpha_per_sign=alpha,
     ).but(_family(question))
     return judge(
         question,
         ALL_RESOLUTIONS,
-        is_significant=is_significant,
-        threshold=(question.cluster_forming_z, "z"),
+        is_significant=_marked(question, *found),
+        threshold=(forming, "z"),
         clusters=clusters,
         details=details,
     )
 
 
-_JUDGES = {FALSE_DISCOVERY_RATE.name: _fdr, BONFERRONI.name: _bonferroni, ALL_RESOLUTIONS.name: _ari}
+_JUDGES: Mapping[str, Callable[[Question], Significance]] = {
+    UNCORRECTED.name: _uncorrected,
+    FALSE_DISCOVERY_RATE.name: _fdr,
+    BONFERRONI.name: _bonferroni,
+    ALL_RESOLUTIONS.name: _ari,
+}
 
 
 def _family(question: Question) -> Sidecar:
     return Sidecar(familywise=question.spec.familywise, number_of_contrasts_together=question.n_together)
 
 
-def _adjusted(question: Question, adjust: Callable[[Row], npt.NDArray[np.float64]]) -> Row:
+def _marked(question: Question, *elements: Members) -> npt.NDArray[np.bool_]:
+    is_in = np.zeros(question.is_tested.size, dtype=bool)
+    is_in[np.concatenate([np.zeros(0, np.intp), *elements])] = True
+    return is_in
+
+
+def _adjusted(question: Question, adjust: Callable[[Doubles], Doubles]) -> Row:
+    """Adjust the p of the elements tested; 1 elsewhere."""
     adjusted = np.ones(question.is_tested.size, dtype=np.float32)
-    adjusted[question.is_tested] = adjust(question.p[question.is_tested])
+    adjusted[question.is_tested] = adjust(question.p[question.is_tested].astype(np.float64))
     return adjusted
 
 
-def _statistic_at(
-    question: Question, p: float, dof: float | npt.NDArray[np.float64] | None
-) -> tuple[float, str]:
+def _statistic_at(question: Question, p: float, dof: float | Doubles | None) -> tuple[float, str]:
     """Threshold of the statistic at an uncorrected p; of z where the dof differ between elements."""
-    result, tail = question.result, p / 2 if question.is_two_sided else p
+    result, tail = question.result, p / len(question.signs)
     if dof is None or isinstance(dof, np.ndarray) or not np.isfinite(dof):
         return float(-special.ndtri(tail)), "z"
     if result.contrast.test == "F":

@@ -1,10 +1,10 @@
-"""One contrast on its way to a verdict, and how marked elements become a `Significance`."""
+"""One contrast on its way to a `Significance`, and what becomes of its marked elements."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,19 +13,20 @@ from scipy import special
 from bids_group.config import InferenceSpec
 from bids_group.config.corrections import Correction
 from bids_group.elements.adjacency import Adjacency
-from bids_group.inference.clusters.clusters_and_peaks import build_clusters
-from bids_group.inference.clusters.peaks import PeakNumbers
-from bids_group.records import Cluster, ContrastResult, GroupData, Notice, Significance
+from bids_group.inference.clusters.clusters_and_peaks import Members, find_clusters, find_peaks
+from bids_group.records import Cluster, ContrastResult, GroupData, Peak, Significance
 from bids_group.records.sidecars import Sidecar
 
 Row = npt.NDArray[np.float32]
-Members = npt.NDArray[np.intp]
+Flags = npt.NDArray[np.bool_]
 Sign = Literal[1, -1]
+
+SIGNS: tuple[Sign, ...] = (1, -1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Question:
-    """One contrast on its way to a verdict: its numbers, where it was tested, and how it is judged.
+    """One contrast that is to be judged: its numbers, where it was tested, and how it is judged.
 
     ``is_tested``: elements at which the fit could judge the contrast; ``statistic``, ``z`` and uncorrected
     ``p`` are those of the fit, but that z is the one judged where shuffling allows for unequal variances.
@@ -36,7 +37,7 @@ class Question:
     result: ContrastResult
     spec: InferenceSpec
     adjacency: Adjacency
-    is_tested: npt.NDArray[np.bool_]
+    is_tested: Flags
     statistic: Row
     z: Row
     p: Row
@@ -53,20 +54,28 @@ class Question:
     ) -> Question:
         """Take statistic, z and p from the fit; NaN where it has none (F with variance groups).
 
-        Elements without degrees of freedom or without residual variance are not tested.
+        Elements without degrees of freedom or without residual variance are not tested. The fit says the
+        latter by statistic 0, p 1, and every effect of variance 0; a variance alone may be 0 because it is
+        too small for float32, and its statistic then is another number.
         """
-        statistic, dof = result.maps[result.contrast.test], result.maps.get("dof")
+        maps = result.maps
+        statistic, dof, variance = maps[result.contrast.test], maps.get("dof"), maps.get("variance")
         none = np.full(statistic.shape, np.nan, dtype=np.float32)
-        is_tested = np.isfinite(statistic) & ~_is_fitted_exactly(result)
+        is_tested = np.isfinite(statistic)
+        if dof is not None:
+            is_tested &= dof > 0
+        if variance is not None:
+            is_exact = (np.atleast_2d(variance) == 0).all(axis=0) & (statistic == 0)
+            is_tested &= ~(is_exact & (maps["p"] == 1) if "p" in maps else is_exact)
         return cls(
             data=data,
             result=result,
             spec=spec,
             adjacency=adjacency,
-            is_tested=is_tested if dof is None else is_tested & (dof > 0),
+            is_tested=is_tested,
             statistic=statistic,
-            z=result.maps.get("z", none),
-            p=result.maps.get("p", none),
+            z=maps.get("z", none),
+            p=maps.get("p", none),
             n_together=n_together,
         )
 
@@ -81,57 +90,83 @@ class Question:
         return self.spec.is_two_sided and self.result.contrast.test == "t"
 
     @property
+    def signs(self) -> tuple[Sign, ...]:
+        """Signs that are judged."""
+        return SIGNS if self.is_two_sided else SIGNS[:1]
+
+    @property
     def cluster_forming_z(self) -> float:
         """The z whose upper tail is the cluster-forming p (half of it per sign when two-sided)."""
-        return forming_z(self.spec, is_two_sided=self.is_two_sided)
-
-
-def _is_fitted_exactly(result: ContrastResult) -> npt.NDArray[np.bool_]:
-    """Say where the fit found no residual variance: statistic 0, p 1, and every effect of variance 0.
-
-    A variance alone may be 0 because it is too small for float32; its statistic then is another number.
-    """
-    statistic, variance = result.maps[result.contrast.test], result.maps.get("variance")
-    if variance is None:
-        return np.zeros(statistic.shape, dtype=np.bool_)
-    is_zero = (np.atleast_2d(variance) == 0).all(axis=0) & (statistic == 0)
-    return np.asarray(is_zero & (result.maps["p"] == 1) if "p" in result.maps else is_zero)
-
-
-def forming_z(spec: InferenceSpec, *, is_two_sided: bool) -> float:
-    """Cluster-forming threshold on the scale of z."""
-    return float(-special.ndtri(spec.cluster_forming_p / (2 if is_two_sided else 1)))
+        return float(-special.ndtri(self.spec.cluster_forming_p / len(self.signs)))
 
 
 def gather(
     question: Question,
-    is_in: npt.NDArray[np.bool_],
+    is_in: Flags,
     *,
     p_corrected: Row | None = None,
     mass_threshold_z: float | None = None,
     corrected: Callable[[Members, Sign], dict[str, float]] | None = None,
     bound: Callable[[Members, Sign], float] | None = None,
 ) -> tuple[Cluster, ...]:
-    """Gather marked elements into clusters, each with the smallest corrected p unless told otherwise."""
-    numbers = PeakNumbers(
-        statistic=question.statistic,
-        z=question.z,
-        p_uncorrected=question.p,
-        p_corrected=p_corrected,
-        result=question.result,
-    )
+    """Gather marked elements into clusters with their peaks: positive ones first, the highest first.
 
-    def smallest(members: Members, _: Sign) -> dict[str, float]:
-        return {} if p_corrected is None else {"peak": float(p_corrected[members].min())}
+    Elements of opposite sign never share a cluster.
 
-    return build_clusters(
-        is_in,
-        numbers,
-        question.data.elements,
-        question.adjacency,
-        mass_threshold_z=mass_threshold_z,
-        corrected=corrected or smallest,
-        bound=bound,
+    Parameters
+    ----------
+    p_corrected
+        Of each element; the smallest is the cluster's, unless ``corrected`` says more.
+    mass_threshold_z
+        Where given, each cluster has the mass Σ(|z| − threshold).
+    corrected, bound
+        From a cluster's elements and sign: its corrected p-values by measure; its true-discovery proportion.
+    """
+    elements = question.data.elements
+    clusters: list[Cluster] = []
+    for sign in SIGNS:
+        heights = question.z * np.float32(sign)
+        found = find_clusters(is_in & (heights > 0), elements, question.spec.connectivity)
+        ordered = sorted(found, key=lambda members: -float(heights[members].max()))
+        for members, peaks in zip(ordered, find_peaks(heights, ordered, elements), strict=True):
+            p_of_cluster, mass = {}, None
+            if corrected is not None:
+                p_of_cluster = corrected(members, sign)
+            elif p_corrected is not None:
+                p_of_cluster = {"peak": float(p_corrected[members].min())}
+            if mass_threshold_z is not None:
+                mass = float((heights[members].astype(np.float64) - mass_threshold_z).sum())
+            cluster = Cluster(
+                index=len(clusters) + 1,
+                sign=sign,
+                elements=members,
+                size_mm3=members.size * elements.grid.element_mm3,
+                peaks=tuple(_describe_peak(question, one, p_corrected, one != peaks[0]) for one in peaks),
+                mass=mass,
+                p_corrected=p_of_cluster,
+                true_discovery_proportion=bound(members, sign) if bound else None,
+            )
+            clusters.append(cluster)
+    return tuple(clusters)
+
+
+def _describe_peak(question: Question, element: int, p_corrected: Row | None, is_sub_peak: bool) -> Peak:
+    """Collect what is known at one element; effect sizes where the fit has them."""
+    x, y, z = (float(value) for value in question.data.elements.coordinates_mm(np.array([element]))[0])
+    maps = question.result.maps
+    extras = {"p_corrected": p_corrected, "effect": maps.get("effect"), "g": maps.get("g")}
+    extras |= {"g_lower": maps.get("gLower"), "g_upper": maps.get("gUpper")}
+    return Peak(
+        element=element,
+        xyz_mm=(x, y, z),
+        statistic=float(question.statistic[element]),
+        z=float(question.z[element]),
+        p_uncorrected=float(question.p[element]),
+        is_sub_peak=is_sub_peak,
+        **{
+            name: None if row is None or row.ndim != 1 else float(row[element])
+            for name, row in extras.items()
+        },
     )
 
 
@@ -139,16 +174,16 @@ def judge(
     question: Question,
     rule: Correction,
     *,
-    is_significant: npt.NDArray[np.bool_],
+    is_significant: Flags,
     threshold: tuple[float | None, str],
     clusters: tuple[Cluster, ...] | None = None,
     p_corrected: Row | None = None,
     alpha: float | None = None,
     null: Mapping[str, Row] | None = None,
     details: Sidecar | None = None,
-    notices: tuple[Notice, ...] = (),
+    **more: Any,
 ) -> Significance:
-    """Put a verdict together; clusters are those of the significant elements unless given."""
+    """Put a `Significance` together; clusters are those of the significant elements unless given."""
     if clusters is None:
         clusters = gather(question, is_significant, p_corrected=p_corrected)
     return Significance(
@@ -163,5 +198,5 @@ def judge(
         clusters=clusters,
         null=null or {},
         details=Sidecar(connectivity=question.spec.connectivity).but(details or Sidecar()),
-        notices=notices,
+        **more,
     )

@@ -15,9 +15,11 @@ import numpy.typing as npt
 
 from bids_group.errors import RunError
 
+_CHECKSUM_BYTES = 16
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Journal:
+class BatchCache:
     """Results by batch number in one folder; without a folder nothing is kept.
 
     A file is an array as numpy saves it, and behind it a checksum of these bytes, of their name and of the
@@ -35,7 +37,7 @@ class Journal:
         except OSError:
             return None
         payload = content[:-_CHECKSUM_BYTES]
-        if content != payload + self._checksum(name, payload):
+        if content != _sealed(self.folder, name, payload):
             return None
         found: npt.NDArray[Any] = np.load(io.BytesIO(payload), allow_pickle=False)
         return found if found.shape == shape else None
@@ -46,11 +48,10 @@ class Journal:
             return
         stream = io.BytesIO()
         np.save(stream, values)
-        payload = stream.getvalue()
         unfinished = self.folder / f".{name}.{os.getpid()}.npy"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            unfinished.write_bytes(payload + self._checksum(name, payload))
+            unfinished.write_bytes(_sealed(self.folder, name, stream.getvalue()))
             unfinished.replace(self.folder / f"{name}.npy")
         except OSError as error:
             raise RunError(
@@ -59,17 +60,14 @@ class Journal:
                 fix="Free some space, or name another place: --work-dir.",
             ) from error
 
-    def _checksum(self, name: str, payload: bytes) -> bytes:
-        place = "" if self.folder is None else self.folder.name
-        return bytes.fromhex(digest([place, name, payload]))
 
-
-_CHECKSUM_BYTES = 16
+def _sealed(folder: Path, name: str, payload: bytes) -> bytes:
+    return payload + bytes.fromhex(digest([folder.name, name, payload]))
 
 
 def digest(parts: Iterable[bytes | str | npt.NDArray[np.generic]]) -> str:
     """Hash what a result depends on; arrays by type, shape and bytes, a row at a time."""
-    total = hashlib.blake2b(digest_size=16)
+    total = hashlib.blake2b(digest_size=_CHECKSUM_BYTES)
     for part in parts:
         if isinstance(part, np.ndarray):
             total.update(f"{part.dtype.str}{part.shape}".encode())

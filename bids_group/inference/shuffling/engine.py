@@ -23,16 +23,14 @@ from bids_group.elements.adjacency import Adjacency
 from bids_group.executor import ONE_THREAD, Executor
 from bids_group.inference.clusters import forest, saddles
 from bids_group.inference.clusters.forest import Heights
-from bids_group.inference.shuffling.batch_cache import Journal
-from bids_group.inference.shuffling.correlation import as_floats, raise_maxima
-from bids_group.inference.shuffling.residuals import TILE, Residuals
+from bids_group.inference.clusters.lattice import Lattice, LatticeWorkspace
+from bids_group.inference.shuffling.batch_cache import BatchCache
+from bids_group.inference.shuffling.group_variances import GroupVariances
+from bids_group.inference.shuffling.partition import Doubles
+from bids_group.inference.shuffling.pooled_variance import PooledVariance
+from bids_group.inference.shuffling.residuals import TILE, Residuals, Single
 from bids_group.inference.shuffling.scheme import Scheme
-from bids_group.inference.shuffling.shuffles import Batch
-from bids_group.inference.shuffling.statistic import Statistic
-from bids_group.inference.shuffling.tally import Counts, Tally
-
-Single = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
+from bids_group.inference.shuffling.statistic import Statistic, as_floats, count_reaching, raise_maxima
 
 VOXELWISE_BATCH = 256
 CLUSTER_BATCH = 8
@@ -41,11 +39,38 @@ CLUSTER_BATCH = 8
 MEASURES = ("voxel", "size", "mass", "tfce")
 
 
+def build_statistic(scheme: Scheme, test: str, *, is_two_sided: bool) -> Statistic:
+    """Choose the columns whose products a contrast's statistic needs: the tested ones, and moved nuisance.
+
+    Permutations leave alone every column that is constant over the rows they exchange: those directions of
+    the nuisance part stay orthogonal to the residuals.
+    """
+    split = scheme.partition
+    if scheme.groups is not None:
+        return GroupVariances.of(split, scheme.groups, test, is_two_sided=is_two_sided)
+    moved = split.nuisance
+    if not scheme.shuffles.has_flips and moved.shape[1]:
+        orbits = scheme.shuffles.units.orbits
+        indicators = np.eye(int(orbits.max()) + 1)[orbits]
+        indicators /= np.sqrt(indicators.sum(axis=0))
+        _, overlap, directions = np.linalg.svd(indicators.T @ moved, full_matrices=True)
+        overlap = np.pad(overlap, (0, len(directions) - overlap.size))
+        moved = moved @ directions[overlap < 1 - 1e-9].T
+    return PooledVariance(
+        columns=np.column_stack([split.tested, moved]),
+        is_two_sided=is_two_sided and test == "t",
+        test=test,
+        q=split.q,
+        dof=split.dof,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Job:
     """All that the null of one contrast depends on; ``heights`` and ``adjacency`` only for clusters.
 
-    ``tally``: where elements are also judged each for itself.
+    ``limits`` float32 ``(n_elements,)``: what shuffles are counted against, where each element is also judged
+    for itself.
     """
 
     scheme: Scheme
@@ -53,7 +78,7 @@ class Job:
     residuals: Residuals
     heights: Heights | None = None
     adjacency: Adjacency | None = None
-    tally: Tally | None = None
+    limits: Single | None = None
 
     @property
     def n_shuffles(self) -> int:
@@ -83,23 +108,23 @@ class Job:
         of_pass = forest.BYTES_PER_ELEMENT * n_elements if lattice is None else lattice.bytes_per_worker
         return int(scratch + 4 * self.batch_size * n_elements + of_pass)
 
-    def lattice(self) -> saddles.Lattice | None:
+    def lattice(self) -> Lattice | None:
         """Lay out the voxels for the quick pass; None where there are none or no TFCE is asked for."""
         heights, graph = self.heights, self.adjacency
         if heights is None or graph is None or not heights.has_tfce:
             return None
-        if graph.elements is None or graph.connectivity is None or not saddles.Lattice.fits(graph.elements):
+        if graph.elements is None or graph.connectivity is None or not Lattice.fits(graph.elements):
             return None
-        return saddles.Lattice.of(graph.elements, graph.connectivity, heights.extent_power)
+        return Lattice.of(graph.elements, graph.connectivity, heights.extent_power)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sample:
     """What a run of shuffles found.
 
-    ``maxima`` ``(n_shuffles, n_measures)``, columns as ``Job.measures``: the largest value (in size, when
-    two-sided), cluster size (elements), mass and TFCE. ``n_reaching`` ``(n_elements,)``: shuffles that reach
-    the unshuffled value; None without a tally.
+    ``maxima`` ``(n_shuffles, n_measures)``, columns as ``Job.measures``: the largest value (in size,
+    when two-sided), cluster size (elements), mass and TFCE. ``n_reaching`` ``(n_elements,)``: shuffles that
+    reach the job's limits; None without these.
     """
 
     maxima: Doubles
@@ -109,39 +134,37 @@ class Sample:
 class Scratch:
     """Buffers that one batch in flight writes into."""
 
-    def __init__(self, job: Job, lattice: saddles.Lattice | None = None) -> None:
+    def __init__(self, job: Job, lattice: Lattice | None = None) -> None:
         n_rows = job.statistic.columns.shape[1]
         self.products = np.empty((n_rows, job.batch_size, TILE), np.float32)
         self.room = np.empty((job.batch_size, TILE), np.float32)
         n_all = 0 if job.heights is None else job.residuals.n_elements
         self.z = np.empty((job.batch_size, n_all), np.float32)
-        self.find_maxima = _finder(job, lattice)
-
-
-def _finder(job: Job, lattice: saddles.Lattice | None) -> Callable[[Single], tuple[float, float, float]]:
-    """Allocate what a pass over a map needs; the pass gives largest size, mass and TFCE."""
-    if job.heights is None or job.adjacency is None:
-        return lambda _: (0.0, 0.0, 0.0)
-    if lattice is not None:
-        room = saddles.LatticeWorkspace.on(lattice)
-        return partial(saddles.lattice_maxima, heights=job.heights, lattice=lattice, work=room)
-    space = forest.Workspace.for_elements(job.residuals.n_elements)
-    return partial(forest.cluster_maxima, heights=job.heights, adjacency=job.adjacency, workspace=space)
+        self.find_maxima: Callable[[Single], tuple[float, float, float]] = lambda _: (0.0, 0.0, 0.0)
+        if job.heights is not None and lattice is not None:
+            room = LatticeWorkspace.on(lattice)
+            self.find_maxima = partial(
+                saddles.lattice_maxima, heights=job.heights, lattice=lattice, work=room
+            )
+        elif job.heights is not None and job.adjacency is not None:
+            space = forest.Workspace.for_elements(job.residuals.n_elements)
+            self.find_maxima = partial(
+                forest.cluster_maxima, heights=job.heights, adjacency=job.adjacency, workspace=space
+            )
 
 
 def run_null(
     job: Job,
     *,
     executor: Executor = ONE_THREAD,
-    journal: Journal | None = None,
+    cache: BatchCache | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Sample:
     """Do every shuffle, the unshuffled data first."""
     starts = range(0, job.n_shuffles, job.batch_size)
-    lattice = job.lattice()
     found: list[Doubles] = []
-    n_reaching = None if job.tally is None else np.zeros(job.residuals.n_elements, np.int64)
-    do = partial(_batch, job, lattice, journal or Journal(folder=None))
+    n_reaching = None if job.limits is None else np.zeros(job.limits.size, np.int64)
+    do = partial(_batch, job, job.lattice(), cache or BatchCache(folder=None))
     held = job.residuals.tiles.nbytes
     for batch in executor.map(do, starts, item_bytes=job.bytes_per_worker, held_bytes=held):
         found.append(batch.maxima)
@@ -152,38 +175,30 @@ def run_null(
     return Sample(maxima=np.concatenate(found), n_reaching=n_reaching)
 
 
-_LOCAL = threading.local()
-
-
-def _scratch_of(job: Job, lattice: saddles.Lattice | None) -> Scratch:
-    """Buffers of the thread that asks, made anew for each job."""
-    if getattr(_LOCAL, "job", None) is not job:
-        _LOCAL.job, _LOCAL.scratch = job, Scratch(job, lattice)
-    found: Scratch = _LOCAL.scratch
-    return found
-
-
 def observed_map(job: Job) -> Single:
     """Compute the statistic of the unshuffled data ``(n_elements,)``, by the same products as in the null."""
     with threadpool_limits(1, user_api="blas"):
-        scratch = Scratch(job)
-        rows = weights(job, 0)
-        pieces = [values[0].copy() for _, values in _tiles(job, rows, scratch)]
-    limit = np.float32(job.statistic.largest_value())
+        pieces = [values[0].copy() for _, values in _tiles(job, weights(job, 0), Scratch(job))]
+    limit = np.float32(job.statistic.largest_value)
     return np.asarray(np.clip(np.concatenate(pieces), -limit, limit))
 
 
-def _batch(job: Job, lattice: saddles.Lattice | None, journal: Journal, start: int) -> Sample:
+_LOCAL = threading.local()
+
+
+def _batch(job: Job, lattice: Lattice | None, cache: BatchCache, start: int) -> Sample:
     """Do one batch, or read it if an earlier run has finished it: both of its parts are there."""
     name, n_shuffles = f"batch-{start:08d}", min(job.batch_size, job.n_shuffles - start)
-    maxima = journal.read(name, (n_shuffles, len(job.measures)))
-    n_reaching = None if job.tally is None else journal.read(f"{name}-tally", job.tally.limits.shape)
-    if maxima is not None and (job.tally is None or n_reaching is not None):
+    maxima = cache.read(name, (n_shuffles, len(job.measures)))
+    n_reaching = None if job.limits is None else cache.read(f"{name}-tally", job.limits.shape)
+    if maxima is not None and (job.limits is None or n_reaching is not None):
         return Sample(maxima=maxima, n_reaching=n_reaching)
-    sample = do_shuffles(job, weights(job, start), n_shuffles, _scratch_of(job, lattice))
+    if getattr(_LOCAL, "job", None) is not job:  # the buffers of this thread are made anew for each job
+        _LOCAL.job, _LOCAL.scratch = job, Scratch(job, lattice)
+    sample = do_shuffles(job, weights(job, start), n_shuffles, _LOCAL.scratch)
     if sample.n_reaching is not None:
-        journal.write(f"{name}-tally", sample.n_reaching)
-    journal.write(name, sample.maxima)
+        cache.write(f"{name}-tally", sample.n_reaching)
+    cache.write(name, sample.maxima)
     return sample
 
 
@@ -191,14 +206,17 @@ def do_shuffles(job: Job, rows: Single, n_shuffles: int, scratch: Scratch) -> Sa
     """Find maxima (and counts) of one batch over all tiles; ``rows`` as `weights` gives them."""
     maxima = np.zeros((job.batch_size, len(job.measures)))
     largest = np.full(job.batch_size, np.iinfo(np.int32).min, np.int32)
-    counts: Counts | None = None if job.tally is None else job.tally.zeros(job.batch_size)
+    counts: npt.NDArray[np.unsignedinteger] | None = None
+    if job.limits is not None:  # in as few bytes as they need: finished batches are kept
+        counts = np.zeros(job.limits.size, np.uint8 if job.batch_size < 2**8 else np.uint16)
     for elements, values in _tiles(job, rows, scratch):
         raise_maxima(values.view(np.int32), job.statistic.is_two_sided, largest)
-        if job.tally is not None and counts is not None:
-            job.tally.count(values[:n_shuffles], elements, counts)
+        if job.limits is not None and counts is not None:
+            limits = job.limits[elements]
+            count_reaching(values[:n_shuffles], limits, job.statistic.is_two_sided, counts[elements])
         if job.heights is not None:
             job.statistic.fill_z(values, scratch.z[:, elements])
-    maxima[:, 0] = np.minimum(as_floats(largest), job.statistic.largest_value())
+    maxima[:, 0] = np.minimum(as_floats(largest), job.statistic.largest_value)
     if job.heights is not None:
         for shuffle, z in enumerate(scratch.z[:n_shuffles]):
             maxima[shuffle, 1:] = scratch.find_maxima(z)[: len(job.measures) - 1]
@@ -219,8 +237,7 @@ def _tiles(job: Job, rows: Single, scratch: Scratch) -> Iterator[tuple[slice, Si
 
 def weights(job: Job, start: int) -> Single:
     """Make rows for the product, ``(m · batch_size, n_obs)``; a batch at the end is filled up with zeros."""
-    batch: Batch = job.scheme.shuffles.batch(start, start + job.batch_size)
-    moved = batch.moved(job.statistic.columns)
+    moved = job.scheme.shuffles.batch(start, start + job.batch_size).moved(job.statistic.columns)
     rows = np.zeros((moved.shape[0], job.batch_size, moved.shape[2]), np.float32)
     rows[:, : moved.shape[1]] = moved
     return rows.reshape(-1, moved.shape[2])

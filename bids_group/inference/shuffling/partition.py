@@ -13,11 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_group.errors import DesignError
-from bids_group.records import Contrast, Design
+from bids_group.row_space import TOLERANCE, RowSpace
 
 Doubles = npt.NDArray[np.float64]
-
-RELATIVE_TOLERANCE = 1e-8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,61 +39,43 @@ class Partition:
         """Number of rows of the design."""
         return int(self.tested.shape[0])
 
-    @property
-    def has_constant_nuisance(self) -> bool:
-        """Whether the constant lies in the span of the nuisance part."""
-        return self.is_nuisance(np.ones(self.n_obs))
-
     def is_nuisance(self, column: Doubles) -> bool:
         """Whether a column ``(n_obs,)`` lies in the span of the nuisance part."""
         rest = column - self.nuisance @ (self.nuisance.T @ column)
         return bool(np.linalg.norm(rest) <= 1e-6 * np.linalg.norm(column))
 
 
-def split_design(design: Design, contrast: Contrast) -> Partition:
-    """Split a design for a contrast.
+def partition(matrix: npt.ArrayLike, weights: Doubles, *, name: str = "contrast") -> Partition:
+    """Split a design ``(n_obs, p)`` for a contrast ``(q, p)``.
 
     Raises
     ------
     DesignError
         The contrast cannot be estimated from this design, or no degrees of freedom are left.
     """
-    matrix = design.matrix.to_numpy(dtype=np.float64)
-    scale = np.linalg.norm(matrix, axis=0)
-    scale[scale == 0] = 1.0
-    return partition(matrix / scale, np.atleast_2d(contrast.weights) / scale, name=contrast.name)
-
-
-def partition(matrix: Doubles, weights: Doubles, *, name: str = "contrast") -> Partition:
-    """Split a matrix ``(n_obs, p)`` with columns of like size for weights ``(q, p)``."""
-    left, singular, row_space = _decompose(matrix)
-    sizes = np.linalg.norm(weights, axis=1, keepdims=True)
-    unit = weights / np.where(sizes > 0, sizes, 1.0)
-    outside = unit - unit @ row_space.T @ row_space
-    if np.linalg.norm(outside, axis=1).max() > 1e-7:
+    X = np.asarray(matrix, dtype=np.float64)
+    space = RowSpace.of(X)
+    if not space.is_estimable(weights).all():
         raise DesignError(
             f"The contrast '{name}' cannot be estimated from this design.",
             found="weights outside the row space of the design",
             expected="a contrast with the same value for every solution of the normal equations",
         )
-    dof = matrix.shape[0] - singular.size
+    dof = len(X) - space.rank
     if dof < 1:
         raise DesignError(
             "The design leaves no degrees of freedom.",
-            found=f"{matrix.shape[0]} rows and rank {singular.size}",
+            found=f"{len(X)} rows and rank {space.rank}",
             expected="more rows than the rank of the design",
         )
-    directions = _directed_basis(row_space @ unit.T)  # of the contrast, on scores along the row space
-    tested = _directed_basis(directions / singular[:, None])  # X D C' on the orthonormal columns of left
+    scaled = np.atleast_2d(weights) / space.norms
+    sizes = np.linalg.norm(scaled, axis=1, keepdims=True)
+    directions = _directed_basis(space.basis.T @ (scaled / np.where(sizes > 0, sizes, 1.0)).T)
+    tested = _directed_basis(
+        directions / space.singular_values[: space.rank, None]
+    )  # X D C' on space.columns
     rest = np.linalg.svd(tested)[0][:, tested.shape[1] :]
-    return Partition(tested=left @ tested, nuisance=left @ rest, dof=dof)
-
-
-def _decompose(matrix: Doubles) -> tuple[Doubles, Doubles, Doubles]:
-    """Singular vectors and values as far as they exist: (n_obs, rank), (rank,), (rank, p)."""
-    left, singular, right = np.linalg.svd(matrix, full_matrices=False)
-    rank = int((singular > RELATIVE_TOLERANCE * singular[0]).sum())
-    return left[:, :rank], singular[:rank], right[:rank]
+    return Partition(tested=space.columns @ tested, nuisance=space.columns @ rest, dof=dof)
 
 
 def _directed_basis(columns: Doubles) -> Doubles:
@@ -103,4 +83,4 @@ def _directed_basis(columns: Doubles) -> Doubles:
     if columns.shape[1] == 1:
         return columns / np.linalg.norm(columns)
     left, singular, _ = np.linalg.svd(columns, full_matrices=False)
-    return np.ascontiguousarray(left[:, singular > RELATIVE_TOLERANCE * singular[0]])
+    return np.ascontiguousarray(left[:, singular > TOLERANCE * singular[0]])

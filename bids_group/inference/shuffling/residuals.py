@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.inference.shuffling.partition import Partition
+from bids_group.inference.shuffling.partition import Doubles, Partition
 from bids_group.inference.shuffling.shuffles import Codes
+
+Single = npt.NDArray[np.float32]
 
 TILE = 1024
 """Elements of a tile. Floating-point sums depend on the shape of the work: this shape never changes."""
@@ -31,9 +33,9 @@ class Residuals:
     float32 ``(n_tiles, n_groups, TILE)``: the part of that sum in each variance group.
     """
 
-    tiles: npt.NDArray[np.float32]
+    tiles: Single
     n_elements: int
-    group_squares: npt.NDArray[np.float32]
+    group_squares: Single
 
     def elements_of(self, tile: int) -> slice:
         """Elements that a tile holds, padding left out."""
@@ -41,7 +43,7 @@ class Residuals:
 
 
 def build_residuals(
-    maps: npt.NDArray[np.float32],
+    maps: Single,
     partition: Partition,
     groups: Codes | None = None,
     *,
@@ -56,10 +58,15 @@ def build_residuals(
     n_obs, n_elements = maps.shape
     shape = (-(-n_elements // TILE), n_obs, TILE)
     n_groups = 0 if groups is None else int(groups.max()) + 1
-    tiles = np.zeros(shape, np.float32) if backing is None else _mapped(backing, shape)
+    tiles = (
+        np.zeros(shape, np.float32)
+        if backing is None
+        else np.lib.format.open_memmap(backing, mode="w+", dtype=np.float32, shape=shape)
+    )
     squares = np.zeros((shape[0], n_groups, TILE), np.float32)
+    found = Residuals(tiles=tiles, n_elements=n_elements, group_squares=squares)
     for number in range(shape[0]):
-        columns = slice(number * TILE, min((number + 1) * TILE, n_elements))
+        columns = found.elements_of(number)
         unit = _unit_residuals(maps[:, columns].astype(np.float64), partition.nuisance)
         if is_tested is not None:
             unit[:, ~is_tested[columns]] = 0.0
@@ -68,12 +75,10 @@ def build_residuals(
             squares[number, group, :width] = (unit[groups == group] ** 2).sum(axis=0)
             unit[groups == group] = _unit_columns(unit[groups == group])
         tiles[number, :, :width] = unit
-    return Residuals(tiles=tiles, n_elements=n_elements, group_squares=squares)
+    return found
 
 
-def _unit_residuals(
-    maps: npt.NDArray[np.float64], nuisance: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def _unit_residuals(maps: Doubles, nuisance: Doubles) -> Doubles:
     whole = (maps**2).sum(axis=0)
     rest = maps - nuisance @ (nuisance.T @ maps)
     rest -= nuisance @ (nuisance.T @ rest)
@@ -81,11 +86,7 @@ def _unit_residuals(
     return _unit_columns(np.where(squares > _NO_VARIANCE * whole, rest, 0.0))
 
 
-def _unit_columns(columns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _unit_columns(columns: Doubles) -> Doubles:
     """Bring columns to unit length; those of zeros stay."""
     lengths = np.sqrt((columns**2).sum(axis=0))
     return np.asarray(columns / np.where(lengths > 0, lengths, 1.0))
-
-
-def _mapped(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)

@@ -1,7 +1,7 @@
 """Shuffles of the rows of the data: permutations and sign flips of units within cells.
 
-A unit is a row, or a whole block of rows. Units change places only with units of the same cell. Shuffle
-number k is a function of the seed and of k alone; number 0 leaves everything in place.
+A unit is a row, or a whole exchangeability block of rows. Units change places only with units of the same
+cell. Shuffle number k is a function of the seed and of k alone; number 0 leaves everything in place.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 Codes = npt.NDArray[np.intp]
+Doubles = npt.NDArray[np.float64]
 
 SHUFFLES_PER_STREAM = 32
 """Shuffles drawn from one random stream; a part of what shuffle number k is."""
@@ -50,21 +51,16 @@ class Units:
             orbits[rows] = self.cell_of_unit[unit] * self.unit_of_row.size + np.arange(rows.size)
         return np.unique(orbits, return_inverse=True)[1]
 
-    @classmethod
-    def of_rows(cls, cells: Codes) -> Units:
-        """Every row moves alone, within its cell."""
-        return cls(unit_of_row=np.arange(cells.size), cell_of_unit=cells)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch:
     """Consecutive shuffles: row i of a shuffled map is ``signs[k, i] * map[sources[k, i]]``."""
 
     sources: Codes
-    signs: npt.NDArray[np.float64]
+    signs: Doubles
 
-    def moved(self, columns: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Arrange columns ``(n_obs, m)`` so that times the map they give the products with the shuffled map.
+    def moved(self, columns: Doubles) -> Doubles:
+        """Apply the inverse shuffles to regressors ``(n_obs, m)``: ``moved @ y`` equals ``X' @ shuffled(y)``.
 
         Returns
         -------
@@ -94,8 +90,12 @@ class Shuffles:
     def n_distinct(self) -> int:
         """Number of shuffles that can differ, the unshuffled data included."""
         flips = 2**self.units.n_units if self.has_flips else 1
-        arrangements = prod(_n_arrangements(kinds) for kinds in self._kinds_by_cell().values())
-        return flips * (arrangements if self.has_permutations else 1)
+        if not self.has_permutations:
+            return flips
+        return flips * prod(
+            factorial(len(kinds)) // prod(map(factorial, Counter(kinds).values()))
+            for kinds in self._kinds_by_cell.values()
+        )
 
     @property
     def is_exhaustive(self) -> bool:
@@ -110,18 +110,15 @@ class Shuffles:
     def batch(self, start: int, stop: int) -> Batch:
         """Shuffles number ``start`` … ``stop − 1``; at most ``n_others + 1``."""
         stop = min(stop, self.n_others + 1)
-        orders, signs = self._listed(start, stop) if self.is_exhaustive else self._drawn(start, stop)
-        return self._on_rows(orders, signs)
+        if self.is_exhaustive:
+            return self._on_rows(*self._listed(start, stop))
+        first = start // SHUFFLES_PER_STREAM
+        drawn = [self._stream(number) for number in range(first, -(-stop // SHUFFLES_PER_STREAM))]
+        orders, signs = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+        here = slice(start - first * SHUFFLES_PER_STREAM, stop - first * SHUFFLES_PER_STREAM)
+        return self._on_rows(orders[here], signs[here])
 
     @cached_property
-    def _arranged(self) -> list[tuple[Codes, Codes]]:
-        """Units of each cell, and all distinct ways to deal them to its places."""
-        arranged = []
-        for cell, kinds in self._kinds_by_cell().items():
-            members = np.flatnonzero(self.units.cell_of_unit == cell)
-            arranged.append((members, members[_arrangements(kinds)]))
-        return arranged
-
     def _kinds_by_cell(self) -> dict[int, list[Hashable]]:
         """For each cell the kind of every unit in it: the kinds of its rows."""
         cells: dict[int, list[Hashable]] = {}
@@ -129,32 +126,44 @@ class Shuffles:
             cells.setdefault(int(self.units.cell_of_unit[unit]), []).append(tuple(self.kinds[rows]))
         return cells
 
-    def _drawn(self, start: int, stop: int) -> tuple[Codes, npt.NDArray[np.float64]]:
-        first = start // SHUFFLES_PER_STREAM
-        streams = range(first, -(-stop // SHUFFLES_PER_STREAM))
-        drawn = [self._stream(number) for number in streams]
-        here = slice(start - first * SHUFFLES_PER_STREAM, stop - first * SHUFFLES_PER_STREAM)
-        orders = np.concatenate([orders for orders, _ in drawn])[here]
-        signs = np.concatenate([signs for _, signs in drawn])[here]
-        return orders, signs
+    @cached_property
+    def _arranged(self) -> list[tuple[Codes, Codes]]:
+        """Units of each cell, and all distinct ways to deal them to its places."""
+        found = []
+        for cell, kinds in self._kinds_by_cell.items():
+            members = np.flatnonzero(self.units.cell_of_unit == cell)
+            found.append((members, members[_arrangements(kinds)]))
+        return found
 
-    def _stream(self, number: int) -> tuple[Codes, npt.NDArray[np.float64]]:
+    @cached_property
+    def _table(self) -> tuple[Codes, Codes]:
+        """Rows of each unit ``(n_units, longest)``, and the column there of each row ``(n_obs,)``."""
+        rows = self.units.rows_of_unit
+        table = np.full((self.units.n_units, max(map(len, rows))), -1, dtype=np.intp)
+        position = np.empty(self.units.unit_of_row.size, dtype=np.intp)
+        for unit, members in enumerate(rows):
+            table[unit, : members.size] = members
+            position[members] = np.arange(members.size)
+        return table, position
+
+    def _stream(self, number: int) -> tuple[Codes, Doubles]:
         """Draw one stream of shuffles; the very first shuffle of all leaves everything in place."""
         random = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, number]))
-        n_units = self.units.n_units
+        n_units, cells = self.units.n_units, self.units.cell_of_unit
         orders = np.tile(np.arange(n_units), (SHUFFLES_PER_STREAM, 1))
-        signs: npt.NDArray[np.float64] = np.ones((SHUFFLES_PER_STREAM, n_units))
+        signs: Doubles = np.ones((SHUFFLES_PER_STREAM, n_units))
         if self.has_permutations:
             keys = random.random((SHUFFLES_PER_STREAM, n_units))
-            by_cell = np.argsort(self.units.cell_of_unit, kind="stable")
-            orders[:, by_cell] = np.argsort(_ranks(self.units.cell_of_unit) + keys, axis=1, kind="stable")
+            by_cell = np.argsort(cells, kind="stable")
+            ranks = np.unique(cells, return_inverse=True)[1]
+            orders[:, by_cell] = np.argsort(ranks + keys, axis=1, kind="stable")
         if self.has_flips:
             signs -= 2.0 * random.integers(0, 2, size=(SHUFFLES_PER_STREAM, n_units))
         if number == 0:
             orders[0], signs[0] = np.arange(n_units), 1.0
         return orders, signs
 
-    def _listed(self, start: int, stop: int) -> tuple[Codes, npt.NDArray[np.float64]]:
+    def _listed(self, start: int, stop: int) -> tuple[Codes, Doubles]:
         """List distinct shuffles in a fixed order: arrangements of cells, then signs, in mixed radix."""
         n_units = self.units.n_units
         orders = np.tile(np.arange(n_units), (stop - start, 1))
@@ -168,33 +177,14 @@ class Shuffles:
             signs -= 2.0 * ((numbers[:, None] >> np.arange(n_units)) & 1)
         return orders, signs
 
-    def _on_rows(self, orders: Codes, signs: npt.NDArray[np.float64]) -> Batch:
-        """Spell out for rows what happens to units."""
+    def _on_rows(self, orders: Codes, signs: Doubles) -> Batch:
+        """Spell out for rows what happens to units; units that only flip may differ in size."""
         unit_of_row = self.units.unit_of_row
-        if self.units.n_units == unit_of_row.size:
-            places = np.argsort(unit_of_row)
-            return Batch(sources=places[orders[:, unit_of_row]], signs=signs[:, unit_of_row])
         if not self.has_permutations:
-            return Batch(
-                sources=np.tile(np.arange(unit_of_row.size), (len(orders), 1)), signs=signs[:, unit_of_row]
-            )
-        rows = self.units.rows_of_unit
-        longest = max(map(len, rows))
-        table = np.full((self.units.n_units, longest), -1, dtype=np.intp)
-        position = np.empty(unit_of_row.size, dtype=np.intp)
-        for unit, members in enumerate(rows):
-            table[unit, : members.size] = members
-            position[members] = np.arange(members.size)
+            sources = np.tile(np.arange(unit_of_row.size), (len(orders), 1))
+            return Batch(sources=sources, signs=signs[:, unit_of_row])
+        table, position = self._table
         return Batch(sources=table[orders[:, unit_of_row], position], signs=signs[:, unit_of_row])
-
-
-def _ranks(codes: Codes) -> Codes:
-    return np.unique(codes, return_inverse=True)[1]
-
-
-def _n_arrangements(kinds: Sequence[Hashable]) -> int:
-    """Count the distinct orders of a list with repetitions."""
-    return factorial(len(kinds)) // prod(factorial(count) for count in Counter(kinds).values())
 
 
 def _arrangements(kinds: Sequence[Hashable]) -> Codes:

@@ -13,62 +13,52 @@ from functools import lru_cache
 
 import numba as nb
 import numpy as np
-import numpy.typing as npt
 from scipy import special
 
 from bids_group.distributions import exact_z
-from bids_group.errors import DataError
-from bids_group.inference.shuffling.correlation import TIE
-from bids_group.inference.shuffling.partition import Partition
+from bids_group.inference.shuffling.partition import Doubles, Partition
+from bids_group.inference.shuffling.residuals import Single
 from bids_group.inference.shuffling.shuffles import Codes
-
-Single = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
+from bids_group.inference.shuffling.statistic import Statistic
 
 _STEP, _NEAREST, _FARTHEST, _DOF_STEP = 0.05, -17.5, 62.0, 0.04
 _LOWEST_Z = -8.0
-_SMALLEST_TIE = 4e-6
 _SMALLEST_SHARE = 1e-7
 """Residual sum of squares of a group, relative to that of all rows, below which it counts as this much."""
 
+DofTable = tuple[Doubles, float, float]
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class DofTable:
-    """z at places along the deviance root (columns) and at log(dof) (rows); cubic in between.
+
+@lru_cache(maxsize=16)
+def tabulate_dof(q: int, smallest_dof: float, largest_dof: float, *, is_signed: bool) -> DofTable:
+    """Tabulate z at places along the deviance root (columns) and at log(dof) (rows), for `look_up`.
 
     Places are equal steps of ``r + log(r)/2`` with ``r = sqrt(dof·log(1 + q·F/dof))``: far out z is nearly
     linear in r, while next to F = 0 the z of F falls without end, slowly in log(r). The first is −17.5,
     where z of F is below −8, the lowest. From dof of 0.05 the errors of z (relative, where it is above 1)
-    and of p are below 1e-6.
+    and of p are below 1e-6. ``is_signed``: z is that of half the tail (t).
+
+    Returns
+    -------
+    z, and the logarithms of the first and the last dof.
     """
-
-    z: Doubles
-    first: float
-    last: float
-
-    @classmethod
-    @lru_cache(maxsize=16)
-    def between(cls, q: int, smallest_dof: float, largest_dof: float, *, is_signed: bool) -> DofTable:
-        """Tabulate for degrees of freedom in a range; ``is_signed``: z is that of half the tail (t)."""
-        first, last = np.log(smallest_dof), np.log(max(largest_dof, smallest_dof * (1 + 1e-6)))
-        dof = np.exp(np.linspace(first, last, max(4, int((last - first) / _DOF_STEP) + 2)))[:, None]
-        places = np.arange(_NEAREST, _FARTHEST + _STEP / 2, _STEP)
-        roots = np.real(special.lambertw(np.exp(2 * places) * 2)) / 2
-        f = np.expm1(np.minimum(roots**2 / dof, 600)) * dof / q
-        z = exact_z("t", 1, np.sqrt(f), dof) if is_signed else exact_z("F", q, f, dof)
-        return cls(z=np.maximum(z, _LOWEST_Z), first=first, last=last)
+    first, last = np.log(smallest_dof), np.log(max(largest_dof, smallest_dof * (1 + 1e-6)))
+    dof = np.exp(np.linspace(first, last, max(4, int((last - first) / _DOF_STEP) + 2)))[:, None]
+    places = np.arange(_NEAREST, _FARTHEST + _STEP / 2, _STEP)
+    roots = np.real(special.lambertw(np.exp(2 * places) * 2)) / 2
+    f = np.expm1(np.minimum(roots**2 / dof, 600)) * dof / q
+    z = exact_z("t", 1, np.sqrt(f), dof) if is_signed else exact_z("F", q, f, dof)
+    return np.maximum(z, _LOWEST_Z), first, last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class GroupVariances:
+class GroupVariances(Statistic):
     """v or G, as z. ``columns``: those of the model (tested ones last) once for each group, 0 elsewhere.
 
     ``gram`` ``(n_groups, p, p)``, ``sizes`` and ``dof`` ``(n_groups,)``: rows of each group, and their
     share of the residual degrees of freedom.
     """
 
-    columns: Doubles
-    is_two_sided: bool
     q: int
     is_signed: bool
     gram: Doubles
@@ -76,76 +66,33 @@ class GroupVariances:
     dof: Doubles
     table: DofTable
 
+    @classmethod
+    def of(cls, split: Partition, groups: Codes, test: str, *, is_two_sided: bool) -> GroupVariances:
+        """Prepare v (t contrasts) or G (F contrasts); each group must have degrees of freedom of its own."""
+        model = np.column_stack([split.nuisance, split.tested])
+        indicators = np.eye(int(groups.max()) + 1)[groups]
+        parts = model[:, None, :] * indicators[:, :, None]  # (n_obs, n_groups, p)
+        sizes = indicators.sum(axis=0)
+        dof = sizes - (parts**2).sum(axis=(0, 2))
+        factor = split.q * (split.q + 2) / 3
+        bounds = factor / (1 / dof).sum(), factor * dof.sum() / (sizes.size - 1) ** 2
+        return cls(
+            columns=parts.reshape(len(parts), -1),
+            is_two_sided=is_two_sided and test == "t",
+            q=split.q,
+            is_signed=test == "t",
+            gram=np.einsum("ngi,ngj->gij", parts, parts),
+            sizes=sizes,
+            dof=dof,
+            table=tabulate_dof(split.q, *bounds, is_signed=test == "t"),
+        )
+
     def values(self, products: Single, squares: Single, room: Single) -> Single:
         """Compute z from the products."""
         _welch(
-            products, squares, self.q, self.is_signed, self.gram, self.sizes, self.dof, self.table.z,
-            self.table.first, self.table.last, room,
+            products, squares, self.q, self.is_signed, self.gram, self.sizes, self.dof, *self.table, room
         )  # fmt: skip
         return room
-
-    def fill_z(self, values: Single, z: Single) -> None:
-        """Copy: values are normal deviates already."""
-        z[:] = values
-
-    def largest_value(self) -> float:
-        """There is no limit."""
-        return float(np.finfo(np.float32).max)
-
-    def z_of(self, values: npt.ArrayLike) -> Doubles:
-        """Return the values."""
-        return np.asarray(values, dtype=np.float64)
-
-    def tolerance(self, values: npt.ArrayLike) -> Doubles:
-        """Take a relative difference of `TIE`, but no less than single precision resolves."""
-        return np.maximum(TIE * np.abs(np.asarray(values, dtype=np.float64)), _SMALLEST_TIE)
-
-    def statistic_of(self, values: npt.ArrayLike) -> Doubles:
-        """Return the values."""
-        return np.asarray(values, dtype=np.float64)
-
-    def expected_values(self, fitted: npt.ArrayLike) -> None:
-        """Say nothing: the fit pools the variance."""
-
-    def name(self) -> str:
-        """``z``."""
-        return "z"
-
-
-def allow_group_variances(
-    split: Partition, groups: Codes, test: str, *, is_two_sided: bool
-) -> GroupVariances:
-    """Prepare v (t contrasts) or G (F contrasts).
-
-    Raises
-    ------
-    DataError
-        A group has no residual degrees of freedom of its own.
-    """
-    model = np.column_stack([split.nuisance, split.tested])
-    indicators = np.eye(int(groups.max()) + 1)[groups]
-    parts = model[:, None, :] * indicators[:, :, None]  # (n_obs, n_groups, p)
-    sizes = indicators.sum(axis=0)
-    dof = sizes - (parts**2).sum(axis=(0, 2))
-    if dof.min() < 1e-6:
-        raise DataError(
-            "A variance group has no residual degrees of freedom: its variance cannot be estimated.",
-            found=f"groups of {', '.join(f'{size:.0f}' for size in sizes)} rows",
-            expected="more rows in each group than the model fits there",
-            fix="Merge variance groups, or leave --variance-groups out.",
-        )
-    factor = split.q * (split.q + 2) / 3
-    bounds = factor / (1 / dof).sum(), factor * dof.sum() / (sizes.size - 1) ** 2
-    return GroupVariances(
-        columns=parts.reshape(len(parts), -1),
-        is_two_sided=is_two_sided and test == "t",
-        q=split.q,
-        is_signed=test == "t",
-        gram=np.einsum("ngi,ngj->gij", parts, parts),
-        sizes=sizes,
-        dof=dof,
-        table=DofTable.between(split.q, *bounds, is_signed=test == "t"),
-    )
 
 
 @nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
@@ -169,7 +116,7 @@ def _along(table: Doubles, row: int, column: int, shift: float) -> float:
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def look_up(f: float, q: int, dof: float, table: Doubles, first: float, last: float) -> float:
-    """Turn F > 0 with its own dof into z (of half the tail where signed) by a `DofTable`; linear far out."""
+    """Turn F > 0 with its own dof into z (of half the tail where signed), by `tabulate_dof`."""
     root = np.sqrt(dof * np.log1p(q * f / dof))
     place = max(root + np.log(root) / 2 - _NEAREST, 0.0) / _STEP
     along = (np.log(dof) - first) / (last - first) * (table.shape[0] - 1)
