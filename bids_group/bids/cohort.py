@@ -15,8 +15,7 @@ from bids_group.bids.map_files import (
     check_presence,
     check_statistics,
     check_twins,
-    check_volumes,
-    read_headers,
+    leave_many_volumes,
     tell_rounded_effects,
 )
 from bids_group.bids.maps_table import find_cell_factors, read_maps_table, type_factors
@@ -28,7 +27,6 @@ from bids_group.bids.selection import (
     check_producers,
     check_rows,
     check_someone_left,
-    leave_many_volumes,
     refuse_surfaces,
     select_people,
     select_results,
@@ -36,6 +34,7 @@ from bids_group.bids.selection import (
 )
 from bids_group.bids.statmaps import Found, check_effects, check_found, pair_statmaps
 from bids_group.config import Inputs, Selection
+from bids_group.elements import read_header
 from bids_group.errors import UsageError
 from bids_group.labels import natural_order
 from bids_group.records import Cohort, Column, FirstLevelMap, Notice, Table, note, warn
@@ -71,7 +70,7 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
     matrix = None if inputs.design_matrix is None else read_design_matrix(inputs.design_matrix)
     sources, found = _find_maps(inputs, selection, output_dir)
     check_found(found, sources, selection.input_suffix)
-    check_effects(found, selection, wanted_labels(selection, "contrast"))
+    check_effects(found, selection.input_stat or "effect", wanted_labels(selection, "contrast"))
     subjects = {m.subject for m in found.maps} | {leftover.subject for leftover in found.leftovers}
     has_sessions = any(m.session is not None for m in found.maps)
     factors = {name for m in found.maps for name, _ in m.factors}
@@ -148,9 +147,8 @@ def _select(
     refuse_surfaces(choice.maps)
     check_rows(choice.maps)
     check_presence(choice.maps)
-    headers = read_headers(choice.maps)
+    headers = {path: read_header(path) for path in sorted({one for m in choice.maps for one in m.files})}
     leave_many_volumes(choice, selection, headers)
-    check_volumes(choice.maps, headers)
     is_table = inputs.maps_table is not None
     choice.notices += check_statistics(choice.maps, headers, selection.input_stat, is_name_free=is_table)
     check_producers(choice.maps)

@@ -150,6 +150,8 @@ def type_column(
         typed = pd.Series(numbers, index=values.index, name=name, dtype=float)
         notices = _say_odd_numbers(typed[is_in], source)
     empty = tuple(name_row(label) for label in cells.index[is_in & np.array([c == "" for c in cells], bool)])
+    sentence = f"Column '{name}' of {source.name} has an empty cell for {list_some(empty, 10)}: "
+    said_empty = warn("columns", f"{sentence}taken as missing, as n/a is.", "Write n/a into it.")
     return typed, Column(
         name=name,
         kind="categorical" if levels else "numeric",
@@ -159,11 +161,7 @@ def type_column(
         units=described.units,
         description=described.text,
         problem=problem,
-        notices=(
-            *_say_unused(described, name, levels, source),
-            *notices,
-            *_say_empty(name, empty, source),
-        ),
+        notices=(*_say_unused(described, name, levels, source), *notices, *([said_empty] if empty else ())),
         empty=empty,
     )
 
@@ -271,12 +269,6 @@ def _say_unused(described: Description, name: str, levels: Sequence[str], source
         said = f"{source.with_suffix('.json').name} describes '{name}' in a way that is not used: {remark}."
         fix = 'Levels are written as "Levels": {"value": "meaning"}, Units as "Units": "years".'
         yield warn("columns", said, fix)
-
-
-def _say_empty(name: str, rows: Sequence[str], source: Path) -> Iterator[Notice]:
-    if rows:
-        sentence = f"Column '{name}' of {source.name} has an empty cell for {list_some(rows, 10)}: "
-        yield warn("columns", f"{sentence}taken as missing, as n/a is.", "Write n/a into it.")
 
 
 def _say_odd_words(

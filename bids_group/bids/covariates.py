@@ -132,7 +132,7 @@ def read_study(
             notices.append(note("columns", sentence, "Rename the column to use it."))
     session_levels = {}
     for table in (*([path] if path else []), *phenotypes, shared, *of_sessions):
-        dictionary = _read_dictionary(table)[0]
+        dictionary = read_dictionary(table)[0]
         entries = [dictionary[key].levels for key in SESSION_COLUMNS[:2] if key in dictionary]
         if levels := next(filter(None, entries), ()):
             labels = tuple(bare_label(level, SESSION[1]) for level in levels)
@@ -169,13 +169,13 @@ def _read_persons(
     if path is None:
         notices.append(note("tables", f"There is no participants.tsv in {bids_dir}: no covariates."))
         return TextTable(frame=pd.DataFrame(index=pd.Index([], dtype=object)))
-    sheet = read_sheet(path)
+    sheet = frame, _ = read_sheet(path)
     known = {*people, *(f"sub-{label}" for label in people)}
-    for name in sheet.frame.columns if PERSON[0] not in sheet.frame else ():
-        if sheet.frame[name].isin(known).any():
+    for name in frame.columns if PERSON[0] not in frame else ():
+        if frame[name].isin(known).any():
             raise DataError(
                 f"The table {path} has no column '{PERSON[0]}'.",
-                found=f"{name} ({list_some(sheet.frame[name], 3)}); "
+                found=f"{name} ({list_some(frame[name], 3)}); "
                 f"the maps are of {list_some((f'sub-{label}' for label in people), 3)}",
                 fix=f"Rename the column {name} to {PERSON[0]}.",
             )
@@ -186,17 +186,18 @@ def _as_text_table(
     sheet: Sheet, path: Path, keys: Keys, notices: list[Notice], *, lender: Path | None = None
 ) -> TextTable:
     """Index a table by its labels; its columns are described by the JSON beside it, else by ``lender``'s."""
+    text, problems = sheet
     for name, _ in keys:
-        if name in sheet.problems:
-            raise sheet.problems[name]
-    frame, repeated = index_rows(sheet.frame, path, keys)
-    dictionary, problem = _read_dictionary(path)
+        if name in problems:
+            raise problems[name]
+    frame, repeated = index_rows(text, path, keys)
+    dictionary, problem = read_dictionary(path)
     if lender is not None and lender != path and not path.with_suffix(".json").exists():
-        lent = {name: entry for name, entry in _read_dictionary(lender)[0].items() if name in frame}
+        lent = {name: entry for name, entry in read_dictionary(lender)[0].items() if name in frame}
         fits = {name: type_column(frame[name], lent[name], {}, path)[1].problem is None for name in lent}
         dictionary = {name: entry for name, entry in lent.items() if fits[name]}
-    if "" in sheet.problems:
-        notices.append(note("tables", f"{sheet.problems[''].sentence} It is not used."))
+    if "" in problems:
+        notices.append(note("tables", f"{problems[''].sentence} It is not used."))
     names = list(map(str, frame.columns))
     if any(name.lower() in SESSION_COLUMNS for name in names) and len(keys) == 1 and repeated:
         problem, repeated = next(iter(repeated.values())), {}
@@ -207,19 +208,11 @@ def _as_text_table(
     return TextTable(
         frame=frame.loc[~frame.index.duplicated()],
         origins={
-            name: Origin(source=path, entry=entries.get(name), problem=sheet.problems.get(name, problem))
+            name: Origin(source=path, entry=entries.get(name), problem=problems.get(name, problem))
             for name in names
         },
         repeated=repeated,
     )
-
-
-def _read_dictionary(path: Path) -> tuple[Mapping[str, Description], BidsGroupError | None]:
-    """Read the JSON beside a table; where it cannot be read, nothing, and why."""
-    try:
-        return read_dictionary(path), None
-    except BidsGroupError as error:
-        return {}, error
 
 
 def _read_sessions(
@@ -246,7 +239,7 @@ def _read_sessions(
     if not parts:
         return []
     frame = pd.concat([part.frame for part in parts]).astype(object)
-    lent, problem = _read_dictionary(shared)
+    lent, problem = read_dictionary(shared)
     origins = {}
     for name in map(str, frame.columns):
         its = [part.origins[name] for part in parts if name in part.origins]
@@ -278,17 +271,16 @@ def _read_phenotype(
 
     A row whose session is ``n/a`` is about the person: about all sessions, where other rows name theirs.
     """
-    sheet = read_sheet(path)
-    if SESSION[0] not in sheet.frame:
+    sheet = frame, problems = read_sheet(path)
+    if SESSION[0] not in frame:
         return [_as_text_table(sheet, path, [PERSON], notices)], []
-    is_personal = sheet.frame[SESSION[0]].isin([None, ""]).to_numpy(dtype=bool)
-    own = replace(sheet, frame=sheet.frame.loc[is_personal].drop(columns=SESSION[0]))
-    visits = replace(sheet, frame=sheet.frame.loc[~is_personal])
+    is_personal = frame[SESSION[0]].isin([None, ""]).to_numpy(dtype=bool)
+    own = (frame.loc[is_personal].drop(columns=SESSION[0]), problems)
     of_people = _as_text_table(own, path, [PERSON], notices)
-    if not len(visits.frame):
+    if is_personal.all():
         return [of_people], []
-    of_sessions = _as_text_table(visits, path, [PERSON, SESSION], notices)
-    if not len(own.frame):
+    of_sessions = _as_text_table((frame.loc[~is_personal], problems), path, [PERSON, SESSION], notices)
+    if not is_personal.any():
         return [], [of_sessions]
     varying = [name for name in of_sessions.frame if has_sessions and of_sessions.frame[name].notna().any()]
     return (

@@ -18,7 +18,7 @@ from bids_group.errors import (
     UsageError,
 )
 from bids_group.json_files import peek_json
-from bids_group.words import list_some, suggest
+from bids_group.words import list_some
 
 DESCRIPTION = "dataset_description.json"
 OWN_NAME = "bids_group"
@@ -81,17 +81,15 @@ def read_producers(root: Path) -> tuple[str, ...]:
 
 
 def find_sources(inputs: Inputs, output_dir: Path, suffix: str) -> tuple[MapSource, ...]:
-    """Find the datasets of first-level maps: those that were named, else the only one there is.
+    """Find the datasets of first-level maps: those of ``--derivatives``, else the only one there is.
 
-    Without ``--derivatives``: the dataset in ``BIDS_DIR/derivatives`` that holds statmaps of people, or
-    OUTPUT_DIR where another program wrote some there. Datasets that this program made are never a source,
-    and OUTPUT_DIR must not lie among the maps of one.
+    That lies in ``BIDS_DIR/derivatives``, or is OUTPUT_DIR where another program wrote maps of people there.
     """
     unlisted: list[WalkedFolder] = []
     if inputs.derivatives:
         pairs = [(name, root.absolute()) for name, root in inputs.derivatives]
         for _, root in pairs:
-            _check_named(root, inputs.bids_dir, suffix)
+            _check_named(root, suffix)
     else:
         pairs = [(None, _find_only(inputs.bids_dir, output_dir, suffix, unlisted))]
     for _, root in pairs:  # the dataset itself and its derivatives/ are fine
@@ -107,15 +105,10 @@ def find_sources(inputs: Inputs, output_dir: Path, suffix: str) -> tuple[MapSour
     return tuple(replace(source, unsearched=unsearched) for source in _name_sources(pairs))
 
 
-def _check_named(root: Path, bids_dir: Path, suffix: str) -> None:
+def _check_named(root: Path, suffix: str) -> None:
     """Refuse a folder of ``--derivatives`` that is not there, was written by us, or is one of datasets."""
     if not root.is_dir():
-        there = [folder.name for folder in list_inside(bids_dir / "derivatives")[0]]
-        raise MissingInputError(
-            f"There is no folder {root}.",
-            found=f"in {bids_dir / 'derivatives'}: {', '.join(there) or 'nothing'}",
-            fix=suggest(root.name, there) or "Check --derivatives.",
-        )
+        raise MissingInputError(f"There is no folder {root}.", fix="Check --derivatives.")
     if read_producers(root) == (OWN_NAME,):
         raise UsageError(
             f"{root} was written by this program and cannot be a source.",
@@ -153,19 +146,20 @@ def _find_only(bids_dir: Path, output_dir: Path, suffix: str, unlisted: list[Wal
             unlisted += problems
     if not found and unlisted:
         raise refuse_unlisted(unlisted[0].path, unlisted[0].problem)
+    words, example = say_maps(suffix)
     if not found:
         names = ", ".join(folder.name for folder in list_inside(derivatives)[0])
         raise SelectionError(
-            f"No {say_maps(suffix)} were found in {derivatives}.",
+            f"No {words} were found in {derivatives}.",
             found=f"{names or 'no folders'}; no …_{suffix} files of people in them",
-            expected=name_example(suffix),
+            expected=example,
             fix=f"--derivatives {bids_dir} (it holds {suffix}s itself)"
             if any(list_maps(bids_dir, [], suffix))
             else "Name the folder with --derivatives PATH, or list the maps in a table with --maps.",
         )
     if len(found) > 1:
         raise UsageError(
-            f"More than one dataset holds {say_maps(suffix)}.",
+            f"More than one dataset holds {words}.",
             found="; ".join(map(_describe, found)),
             expected="one, or a choice",
             fix=f"Choose with --derivatives, for example --derivatives {found[0]}",
@@ -193,14 +187,11 @@ def is_own_map(path: Path) -> bool:
     return "PoolingKey" in (peek_json(path.with_name(f"{stem}.json")) or {})
 
 
-def say_maps(suffix: str) -> str:
-    """Say what maps of a suffix are called."""
-    return "first-level maps" if suffix == "statmap" else f"{suffix} maps"
-
-
-def name_example(suffix: str) -> str:
-    """Show the name of a map."""
-    return "sub-…_contrast-…_stat-effect_statmap.nii.gz" if suffix == "statmap" else f"sub-…_{suffix}.nii.gz"
+def say_maps(suffix: str) -> tuple[str, str]:
+    """Say what maps of a suffix are called, and show the name of one."""
+    if suffix == "statmap":
+        return "first-level maps", "sub-…_contrast-…_stat-effect_statmap.nii.gz"
+    return f"{suffix} maps", f"sub-…_{suffix}.nii.gz"
 
 
 def _name_sources(pairs: list[tuple[str | None, Path]]) -> tuple[MapSource, ...]:

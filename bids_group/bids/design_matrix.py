@@ -8,17 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import pandas as pd
-
 from bids_group.bids.columns import is_number
 from bids_group.bids.index import name_row
 from bids_group.bids.tables import index_by_label, read_tsv
 from bids_group.errors import DataError, UsageError
-from bids_group.records import Cohort, Column, Exclusion, GroupAnalysis, Table
+from bids_group.records import Cohort, Column, GroupAnalysis, Table
 from bids_group.words import counted, list_some
 
 PERSON_NAMES = ("participant_id", "subject_label", "subject")
 SESSION_NAMES = ("session_id", "session_label", "session")
+_CHOSEN = ("left out (--exclude-participant-label", "--exclude-where", "not selected (--participant-label")
+_CHOSEN_SESSIONS = "not selected (--session-label"
+"""How reasons start where the user named who, or which session, is left out: then rows may be there."""
 
 
 def read_design_matrix(path: Path) -> Table:
@@ -41,29 +42,24 @@ def read_design_matrix(path: Path) -> Table:
             f"The design matrix {path} has no {'row' if len(frame.columns) else 'column of numbers'}.",
             expected="a row per person, and a column per regressor beside the labels",
         )
-    columns = {}
     for name in map(str, frame.columns):
-        _check_column(name, frame[name], path)
-        columns[name] = Column(name=name, kind="numeric", kind_source="--design-matrix", source=path)
-    level: Literal["session", "subject"] = "session" if len(keys) == 2 else "subject"
-    return Table(level=level, frame=frame.astype(float), columns=columns)
-
-
-def _check_column(name: str, values: pd.Series, path: Path) -> None:
-    if name == "contrast" or "`" in name or not re.search(r"[^\W_]", name):
-        raise UsageError(
-            f"A column of the design matrix {path} cannot be called '{name}'.",
-            expected="a name with a letter or digit, without backticks, other than contrast",
-            fix="Rename the column.",
-        )
-    text = values[[value is not None and not is_number(str(value)) for value in values]]
-    if len(text):
-        raise DataError(
-            f"The column '{name}' of the design matrix {path} holds text.",
-            found=f"'{text.iloc[0]}' in {name_row(text.index[0])}",
-            expected="a finite number in every row (n/a where it is missing)",
-            fix="Code each category as columns of numbers, or let --formula do that.",
-        )
+        if name == "contrast" or "`" in name or not re.search(r"[^\W_]", name):
+            raise UsageError(
+                f"A column of the design matrix {path} cannot be called '{name}'.",
+                expected="a name with a letter or digit, without backticks, other than contrast",
+                fix="Rename the column.",
+            )
+        odd = frame.loc[[cell is not None and not is_number(str(cell)) for cell in frame[name]], name]
+        if len(odd):
+            raise DataError(
+                f"The column '{name}' of the design matrix {path} holds text.",
+                found=f"'{odd.iloc[0]}' in {name_row(odd.index[0])}",
+                expected="a finite number in every row (n/a where it is missing)",
+                fix="Code each category as columns of numbers, or let --formula do that.",
+            )
+    about = Column(name="", kind="numeric", kind_source="--design-matrix", source=path)
+    columns = {str(name): replace(about, name=str(name)) for name in frame.columns}
+    return Table(level="session" if len(keys) > 1 else "subject", frame=frame.astype(float), columns=columns)
 
 
 def settle_tables(tables: Iterable[Table], matrix: Table | None) -> tuple[Table, ...]:
@@ -99,7 +95,24 @@ def check_matrix_rows(
     path = next(iter(matrix.columns.values())).source
     rowless: set[str] = set()
     for analysis in analyses:
-        _check_level(analysis, matrix, path)
+        has_sessions = "session" in analysis.rows
+        if "contrast" in analysis.rows:
+            raise UsageError(
+                "A design matrix has no place for several first-level contrasts in one model.",
+                fix="Leave out --design-matrix, or the model's rows of several contrasts.",
+            )
+        if has_sessions and matrix.level == "subject":
+            raise UsageError(
+                f"The rows of the analysis are sessions, those of the design matrix {path} are people.",
+                expected=f"a column {SESSION_NAMES[0]} beside that of the people",
+                fix="Add the column, or leave out --pooling none.",
+            )
+        if matrix.level == "session" and not has_sessions:
+            raise UsageError(
+                f"The rows of the design matrix {path} are sessions, those of the analysis are people.",
+                found="sessions pooled within people",
+                fix="Add --pooling none, or give each person one row without a column of sessions.",
+            )
         lacking = [label for label, key in _keys(analysis).items() if key not in matrix.frame.index]
         rowless.update(lacking)
         if lacking and missing == "error":
@@ -115,27 +128,6 @@ def _keys(analysis: GroupAnalysis) -> Mapping[str, object]:
     sessions = map(str, analysis.rows["session"]) if "session" in analysis.rows else None
     keys: Iterable[object] = subjects if sessions is None else zip(subjects, sessions, strict=True)
     return dict(zip(map(str, analysis.rows.index), keys, strict=True))
-
-
-def _check_level(analysis: GroupAnalysis, matrix: Table, path: Path) -> None:
-    has_sessions = "session" in analysis.rows
-    if "contrast" in analysis.rows:
-        raise UsageError(
-            "A design matrix has no place for several first-level contrasts in one model.",
-            fix="Leave out --design-matrix, or the model's rows of several contrasts.",
-        )
-    if has_sessions and matrix.level == "subject":
-        raise UsageError(
-            f"The rows of the analysis are sessions, those of the design matrix {path} are people.",
-            expected=f"a column {SESSION_NAMES[0]} beside that of the people",
-            fix="Add the column, or leave out --pooling none.",
-        )
-    if matrix.level == "session" and not has_sessions:
-        raise UsageError(
-            f"The rows of the design matrix {path} are sessions, those of the analysis are people.",
-            found="sessions pooled within people",
-            fix="Add --pooling none, or give each person one row without a column of sessions.",
-        )
 
 
 def _no_row(lacking: Sequence[str], matrix: Table, path: Path) -> DataError:
@@ -160,31 +152,23 @@ def _check_mapless(analyses: Sequence[GroupAnalysis], cohort: Cohort, matrix: Ta
     by_contrast: dict[str, set[object]] = {}
     for analysis in analyses:
         by_contrast.setdefault(analysis.first_level_contrast, set()).update(_keys(analysis).values())
-    filtered = {one.subject for analysis in analyses for one in analysis.exclusions}
+    filtered: set[object] = {one.subject for analysis in analyses for one in analysis.exclusions}
     for contrast, present in by_contrast.items():
-        chosen = [e for e in cohort.exclusions if _is_chosen(e) and e.contrast in (None, contrast)]
-        out: set[object] = {
-            (e.subject, e.session) if e.path is not None and e.session is not None else e.subject
-            for e in chosen
+        out = filtered | {
+            (one.subject, one.session) if one.path is not None and one.session is not None else one.subject
+            for one in cohort.exclusions
+            if one.contrast in (None, contrast)
+            and one.reason.startswith(_CHOSEN if one.session is None else (*_CHOSEN, _CHOSEN_SESSIONS))
         }
         extra = [
             name_row(row)
             for row in matrix.frame.index
-            if row not in present and not {row, row[0] if isinstance(row, tuple) else row} & (out | filtered)
+            if row not in present and not {row, row[0] if isinstance(row, tuple) else row} & out
         ]
         if extra:
-            n_rows = counted(len(extra), "row")
             raise DataError(
-                f"The design matrix {path} has {n_rows} without a map of {contrast}.",
+                f"The design matrix {path} has {counted(len(extra), 'row')} without a map of {contrast}.",
                 found=list_some(extra, 10),
                 expected=f"rows of the {len(present)} that have one",
                 fix="Remove these rows, or say --missing drop to leave them out.",
             )
-
-
-def _is_chosen(exclusion: Exclusion) -> bool:
-    """Whether the user named who (or which session) is to be left out: then rows may be there."""
-    words = ["left out (--exclude-participant-label", "--exclude-where", "not selected (--participant-label"]
-    if exclusion.session is not None:
-        words.append("not selected (--session-label")
-    return exclusion.reason.startswith(tuple(words))

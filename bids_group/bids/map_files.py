@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from bids_group.bids.selection import Choice
 from bids_group.bids.statmaps import InputStat
+from bids_group.config import Selection
 from bids_group.elements import (
     MapHeader,
     check_same_grid,
@@ -22,7 +24,7 @@ from bids_group.elements import (
     read_header,
     read_map,
 )
-from bids_group.errors import DataError, MissingInputError
+from bids_group.errors import DataError, MissingInputError, UsageError
 from bids_group.records import FirstLevelMap, Notice, warn
 from bids_group.words import list_some
 
@@ -63,21 +65,36 @@ def check_presence(maps: Iterable[FirstLevelMap]) -> None:
     )
 
 
-def read_headers(maps: Iterable[FirstLevelMap]) -> dict[Path, MapHeader]:
-    """Read the header of every file that belongs to these maps; one that cannot be read is refused."""
-    return {path: read_header(path) for path in sorted({one for m in maps for one in m.files})}
+def leave_many_volumes(choice: Choice, selection: Selection, headers: Headers) -> None:
+    """Leave out effects of several volumes (F contrasts); refuse them where nothing else remains.
 
-
-def check_volumes(maps: Iterable[FirstLevelMap], headers: Headers) -> None:
-    """Refuse variances, masks and degrees of freedom of several volumes."""
-    for path in (one for m in maps for one in m.files):
-        if len(headers[path].shape) > 3:
-            raise DataError(
-                f"The image {path} holds several volumes.",
-                found=f"shape {' × '.join(map(str, headers[path].shape))}",
-                expected="one volume, as its effect has",
-                fix="Give the volume that belongs to the effect.",
-            )
+    Variances, masks and degrees of freedom of several volumes are refused.
+    """
+    gone = [m for m in choice.maps if len(headers[m.effect].shape) > 3]
+    contrasts = list_some(sorted({m.contrast for m in gone}), 10)
+    reason = "its effect has several volumes (an F contrast of several rows), not one value per voxel"
+    if gone and (selection.first_level_contrasts or len(gone) == len(choice.maps)):
+        first = gone[0].effect
+        shape, labels = " × ".join(map(str, headers[first].shape)), headers[first].labels
+        example = f"{first.name}[{labels[0]}]" if labels else f"{first.name},1"
+        raise UsageError(
+            f"First-level contrast {contrasts} cannot be analysed: {reason}.",
+            found=f"{first} with {shape}" + (f": {list_some(labels, 10)}" if labels else ""),
+            expected="a first-level t contrast",
+            fix="Choose other contrasts with --first-level-contrast; of a 4D file that holds the maps of "
+            f"several people or contrasts, name one volume in each line of the table of --maps: {example}",
+        )
+    if gone:
+        choice.leave({m.effect: reason for m in gone})
+        sentence = f"{len(gone)} maps of contrast {contrasts} are left out: {reason}."
+        choice.notices.append(warn("maps", sentence))
+    for path in (one for m in choice.maps for one in m.files if len(headers[one].shape) > 3):
+        raise DataError(
+            f"The image {path} holds several volumes.",
+            found=f"shape {' × '.join(map(str, headers[path].shape))}",
+            expected="one volume, as its effect has",
+            fix="Give the volume that belongs to the effect.",
+        )
 
 
 def check_grids(groups: Iterable[tuple[Sequence[FirstLevelMap], Path | None]]) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -27,13 +27,8 @@ _FUNCTIONAL = ("_bold.nii", "_bold.nii.gz", "_cbv.nii", "_cbv.nii.gz", "_bold.dt
 _NOT_COMPARED = {"suffix", "extension", "space", "res", "den", "desc"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
-    """A table as conditions see it: rows by (participant,), (participant, session) or (participant, file)."""
-
-    kind: Literal["participant", "session", "scan"]
-    columns: Mapping[str, Column]
-    rows: Mapping[tuple[str, ...], Row]
+Tables = Sequence[tuple[Literal["participant", "session", "scan"], Table]]
+"""Tables as conditions see them, the coarse first: rows by label, (label, session) or (label, file)."""
 
 
 def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
@@ -44,11 +39,12 @@ def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
     missing values leave it open, the person stays, with a notice.
     """
     people = sorted({m.subject for m in choice.maps})
-    layers = _gather_layers(text, study, bids_dir, people)
-    columns = {name: column for layer in reversed(layers) for name, column in layer.columns.items()}
+    tables = _gather_tables(text, study, bids_dir, people)
+    columns = {name: column for _, one in reversed(tables) for name, column in one.columns.items()}
     condition = parse_condition(text, {name: _with_all_levels(one, study) for name, one in columns.items()})
-    homes = {name: layer.kind for layer in reversed(layers) for name in layer.columns}
-    used = [layer for layer in layers if layer.kind in {homes[name] for name in condition.columns}]
+    homes = {name: kind for kind, table in reversed(tables) for name in table.columns}
+    used = [(kind, table) for kind, table in tables if kind in map(homes.get, condition.columns)]
+    finest = used[-1][0]
     lines = group_by(_join_lines(used, people), lambda line: line[0])
     reasons: dict[Path, str] = {}
     lacking: dict[str, str] = {}
@@ -73,8 +69,8 @@ def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
             is_open = [row for row, verdict in zip(relevant, verdicts, strict=True) if verdict is None]
             names = [name for name in condition.columns if any(row[name] is None for row in is_open)]
             said = f"no value (n/a) of {', '.join(names)}"
-            lacking[m.subject] = said if is_open else f"no row in the {used[-1].kind}s table"
-    if used[-1].kind == "participant":
+            lacking[m.subject] = said if is_open else f"no row in the {finest}s table"
+    if finest == "participant":
         choice.leave_people({m.subject: reasons[m.effect] for m in choice.maps if m.effect in reasons})
     else:
         choice.leave(reasons)
@@ -84,8 +80,8 @@ def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
         choice.notices.append(_say_open(condition, lacking))
 
 
-def _gather_layers(text: str, study: Study, bids_dir: Path, people: Sequence[str]) -> list[Layer]:
-    """Make layers of the tables; scans are read only where the other tables lack a name of the condition.
+def _gather_tables(text: str, study: Study, bids_dir: Path, people: Sequence[str]) -> Tables:
+    """Gather the tables; scans are read only where the other tables lack a name of the condition.
 
     A column that two tables have is read from the coarser one. Columns are typed over these people alone.
     """
@@ -101,18 +97,14 @@ def _gather_layers(text: str, study: Study, bids_dir: Path, people: Sequence[str
     )
     table = replace(table, frame=table.frame.assign(**{_ID: ids}), columns={**table.columns, _ID: id_column})
     visits = {row for part in study.sessions for row in part.frame.index if row[0] in people}
-    layers = [_layer("participant", table)]
-    layers += [_layer("session", one) for one in study.type_rows("session", visits, used=names)]
-    if not names <= {name for layer in layers for name in layer.columns}:
-        layers += [_layer("scan", one) for one in _read_scans(bids_dir, people)]
-    return layers
-
-
-def _layer(kind: Literal["participant", "session", "scan"], table: Table) -> Layer:
-    plain = table.frame.astype(object).where(table.frame.notna(), None)
-    keys = [key if isinstance(key, tuple) else (key,) for key in plain.index]
-    rows = [{str(name): cell for name, cell in row.items()} for row in plain.to_dict("records")]
-    return Layer(kind=kind, columns=table.columns, rows=dict(zip(keys, rows, strict=True)))
+    of_sessions = study.type_rows("session", visits, used=names)
+    is_enough = names <= {name for one in (table, *of_sessions) for name in one.columns}
+    scans = [] if is_enough else _read_scans(bids_dir, people)
+    return [
+        ("participant", table),
+        *(("session", one) for one in of_sessions),
+        *(("scan", one) for one in scans),
+    ]
 
 
 def _read_scans(bids_dir: Path, people: Sequence[str]) -> list[Table]:
@@ -147,17 +139,21 @@ def _with_all_levels(column: Column, study: Study) -> Column:
     return replace(column, levels=(*column.levels, *natural_order(texts - {*column.levels})))
 
 
-def _join_lines(used: Sequence[Layer], people: Sequence[str]) -> list[tuple[str, Mapping[str, str], Row]]:
+def _join_lines(used: Tables, people: Sequence[str]) -> list[tuple[str, Mapping[str, str], Row]]:
     """Give person, entities and cells of the rows of the finest table, with the cells of the coarser ones."""
-    finest, known = used[-1], set(people)
-    keys = [key for key in finest.rows if key[0] in known]
-    scans = parse_names(key[1] for key in keys) if finest.kind == "scan" else {}
+    rows: dict[str, dict[tuple[str, ...], Any]] = {}
+    for kind, table in used:
+        plain = table.frame.astype(object).where(table.frame.notna(), None)
+        keys = [key if isinstance(key, tuple) else (key,) for key in plain.index]
+        rows[kind] = dict(zip(keys, plain.to_dict("records"), strict=True))
+    finest = used[-1][0]
+    scans = parse_names(key[1] for key in rows[finest]) if finest == "scan" else {}
     lines: list[tuple[str, Mapping[str, str], Row]] = []
-    for key in keys:
-        entities = {"session": key[1]} if finest.kind == "session" else scans.get(key[-1], {})
+    for key in (key for key in rows[finest] if key[0] in people):
+        entities = {"session": key[1]} if finest == "session" else scans.get(key[-1], {})
         own = {"participant": key[:1], "session": (key[0], entities.get("session", "")), "scan": key}
-        layers = [one.rows.get(own[one.kind], dict.fromkeys(one.columns)) for one in reversed(used)]
-        lines.append((key[0], entities, {name: cell for row in layers for name, cell in row.items()}))
+        cells = [rows[kind].get(own[kind], dict.fromkeys(table.columns)) for kind, table in reversed(used)]
+        lines.append((key[0], entities, {name: cell for row in cells for name, cell in row.items()}))
     return lines
 
 

@@ -19,7 +19,6 @@ from bids_group.bids.index import (
 from bids_group.bids.statmaps import VOLUMES, contrast_of
 from bids_group.config import Selection
 from bids_group.config.options import options_of
-from bids_group.elements import MapHeader
 from bids_group.errors import DataError, SelectionError, UsageError
 from bids_group.labels import natural_order
 from bids_group.records import Exclusion, FirstLevelMap, Notice, warn
@@ -282,29 +281,6 @@ def refuse_surfaces(maps: Iterable[FirstLevelMap]) -> None:
             expected=" or ".join(VOLUMES),
             fix='Choose volumes with --space, or --bids-filter-file with {"extension": [".nii.gz", ".nii"]}.',
         )
-
-
-def leave_many_volumes(choice: Choice, selection: Selection, headers: Mapping[Path, MapHeader]) -> None:
-    """Leave out effects of several volumes (F contrasts); refuse them where nothing else remains."""
-    gone = [m for m in choice.maps if len(headers[m.effect].shape) > 3]
-    if not gone:
-        return
-    contrasts = list_some(sorted({m.contrast for m in gone}), 10)
-    reason = "its effect has several volumes (an F contrast of several rows), not one value per voxel"
-    if selection.first_level_contrasts or len(gone) == len(choice.maps):
-        first = gone[0].effect
-        shape, labels = " × ".join(map(str, headers[first].shape)), headers[first].labels
-        example = f"{first.name}[{labels[0]}]" if labels else f"{first.name},1"
-        raise UsageError(
-            f"First-level contrast {contrasts} cannot be analysed: {reason}.",
-            found=f"{first} with {shape}" + (f": {list_some(labels, 10)}" if labels else ""),
-            expected="a first-level t contrast",
-            fix="Choose other contrasts with --first-level-contrast; of a 4D file that holds the maps of "
-            f"several people or contrasts, name one volume in each line of the table of --maps: {example}",
-        )
-    choice.leave({m.effect: reason for m in gone})
-    sentence = f"{len(gone)} maps of contrast {contrasts} are left out: {reason}."
-    choice.notices.append(warn("maps", sentence))
 
 
 def check_producers(maps: Iterable[FirstLevelMap]) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from bids_group.bids.datasets import MapSource, is_own_map, name_example, say_maps
-from bids_group.bids.index import IndexedFile, group_by
-from bids_group.config import Selection
+from bids_group.bids.datasets import MapSource, is_own_map, say_maps
+from bids_group.bids.index import IndexedFile
 from bids_group.errors import DataError, SelectionError, UsageError
 from bids_group.json_files import read_json
 from bids_group.labels import upper_first
@@ -24,10 +23,7 @@ LABELS = ("session", "run", "task", "space", "res", "den", "node")
 """Entities of a file that are fields of its map."""
 
 _CONTRAST_ENTITIES = ("taskcontrast", "contrast")
-"""Where names have the first-level contrast; the first counts (HALFpipe's group contrasts are ``contrast``).
-
-For a program that names it otherwise: the key into ``entities.json``, and its name here.
-"""
+"""Entities of the first-level contrast; the first counts (HALFpipe's group contrasts are ``contrast``)."""
 
 _NOT_IN_SIDECARS = {"extension", "subject_folder", "session_folder"}
 _NOT_SHARED = _NOT_IN_SIDECARS | {"stat", "suffix"}
@@ -55,8 +51,8 @@ def pair_statmaps(
     A file without subject (a group result) is no first-level map. Files of another ``suffix`` are effects by
     themselves. Refused are two variance or dof maps of one effect.
     """
-    results: list[IndexedFile] = []
-    masks: list[IndexedFile] = []
+    results: dict[frozenset[tuple[str, str]], dict[str, list[IndexedFile]]] = {}
+    masks: dict[str, list[IndexedFile]] = {}
     sidecars: list[IndexedFile] = []
     for file in (_with_person(file, suffix) for file in files):
         extension, own_suffix = file.entities.get("extension", ""), file.entities.get("suffix")
@@ -65,33 +61,26 @@ def pair_statmaps(
         elif "subject" not in file.entities:
             continue
         elif own_suffix == "mask" != suffix and extension in VOLUMES:
-            masks.append(file)
+            masks.setdefault(file.entities["subject"], []).append(file)
         elif own_suffix == suffix:
-            is_own = source.has_own_maps and suffix == "statmap" and is_own_map(file.path)
-            results += [] if is_own else [file]
-    masks_of = group_by(masks, lambda mask: mask.entities["subject"])
-    find_dof = _dof_finder(source.root, sidecars)
+            if source.has_own_maps and suffix == "statmap" and is_own_map(file.path):
+                continue
+            kind = "volume" if extension in VOLUMES else extension
+            shared = frozenset({*_without(_NOT_SHARED, file.entities).items(), ("extension", kind)})
+            stat = file.entities.get("stat", "") if suffix == "statmap" else "effect"
+            results.setdefault(shared, {}).setdefault(stat, []).append(file)
+    find_dof = _dof_finder(sidecars)
     maps: list[FirstLevelMap] = []
     leftovers: dict[Exclusion, tuple[str, ...]] = {}
-    for group in group_by(results, _shared).values():
-        by_stat = group_by(
-            group, lambda file: file.entities.get("stat", "") if suffix == "statmap" else "effect"
-        )
-        if leftover := _why_not(group[0], by_stat, input_stat):
+    for by_stat in results.values():
+        if leftover := _why_not(next(iter(by_stat.values()))[0], by_stat, input_stat):
             leftovers[leftover] = tuple(sorted(by_stat))
             continue
         for effect in by_stat[input_stat]:
-            m = _build_map(effect, by_stat, masks_of, source, input_stat)
+            m = _build_map(effect, by_stat, masks, source, input_stat)
             maps.append(replace(m, dof=m.dof or find_dof(effect)))
     by_path = sorted(leftovers.items(), key=lambda item: str(item[0].path))
     return Found(maps=tuple(sorted(maps, key=lambda m: m.effect)), leftovers=dict(by_path))
-
-
-def _shared(file: IndexedFile) -> frozenset[tuple[str, str]]:
-    """Give what the files of one result share: entities but for the stat, and whether it is a volume."""
-    extension = file.entities.get("extension", "")
-    kind = ("extension", "volume" if extension in VOLUMES else extension)
-    return frozenset({*_without(_NOT_SHARED, file.entities).items(), kind})
 
 
 def contrast_of(entities: Entities) -> str | None:
@@ -184,7 +173,7 @@ def _find_mask(entities: Entities, masks: Iterable[IndexedFile]) -> Path | None:
     return sorted(fitting, key=lambda one: one[0])[-1][1] if fitting else None
 
 
-def _dof_finder(root: Path, sidecars: Iterable[IndexedFile]) -> Callable[[IndexedFile], float | None]:
+def _dof_finder(sidecars: Iterable[IndexedFile]) -> Callable[[IndexedFile], float | None]:
     """Make a function that finds ``DegreesOfFreedom`` in the sidecars of an effect (None: they do not tell).
 
     By the inheritance principle: those nearer to a file, and with more entities, speak last. A sidecar is
@@ -198,22 +187,16 @@ def _dof_finder(root: Path, sidecars: Iterable[IndexedFile]) -> Callable[[Indexe
     read = cache(read_json)
 
     @cache
-    def folders_down_to(folder: Path) -> list[Path]:
-        folders = [folder, *folder.parents]
-        depth = folders.index(root) if root in folders else 0
-        return [one for one in reversed(folders[: depth + 1]) if one in by_folder]
-
-    def applying(effect: IndexedFile) -> Iterator[Path]:
-        named = _without(_NOT_IN_SIDECARS, effect.entities)
-        for shapes in map(by_folder.__getitem__, folders_down_to(effect.path.parent)):
-            for shape in sorted(shapes, key=lambda names: (len(names), sorted(names))):
-                labels = frozenset((name, named[name]) for name in shape if name in named)
-                if labels in shapes[shape]:
-                    yield shapes[shape][labels]
+    def shapes_down_to(folder: Path) -> list[tuple[frozenset[str], dict[frozenset[tuple[str, str]], Path]]]:
+        above = (by_folder[one] for one in reversed((folder, *folder.parents)) if one in by_folder)
+        in_order = (sorted(one.items(), key=lambda item: (len(item[0]), sorted(item[0]))) for one in above)
+        return [shape for shapes in in_order for shape in shapes]
 
     def find(effect: IndexedFile) -> float | None:
-        entries = [read(path)[_DOF] for path in applying(effect) if _DOF in read(path)]
-        value = entries[-1] if entries else None
+        named, value = _without(_NOT_IN_SIDECARS, effect.entities), None
+        for names, paths in shapes_down_to(effect.path.parent):
+            path = paths.get(frozenset((name, named[name]) for name in names if name in named))
+            value = value if path is None else read(path).get(_DOF, value)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if value is not None and not (is_number and math.isfinite(value) and value > 0):
             raise DataError(
@@ -227,30 +210,29 @@ def _dof_finder(root: Path, sidecars: Iterable[IndexedFile]) -> Callable[[Indexe
     return find
 
 
-def check_found(found: Found, sources: Sequence[MapSource], suffix: str = "statmap") -> None:
+def check_found(found: Found, sources: Sequence[MapSource], suffix: str) -> None:
     """Refuse datasets without any result of a person, and results that name no contrast."""
-    roots = ", ".join(str(source.root) for source in sources)
-    if not found.maps and not found.leftovers:
+    roots, (words, example) = ", ".join(str(source.root) for source in sources), say_maps(suffix)
+    first = next(iter(found.leftovers), None)
+    if not found.maps and first is None:
         is_empty = all(not any(source.root.iterdir()) for source in sources)
+        fix = "Check --derivatives, or list the maps with --maps."
         raise SelectionError(
-            f"There are no {say_maps(suffix)} in {roots}.",
+            f"There are no {words} in {roots}.",
             found="an empty folder" if is_empty else f"no …_{suffix} file of a person",
-            expected=name_example(suffix),
-            fix=f"datalad get -n {roots}"
-            if is_empty
-            else "Check --derivatives, or list the maps with --maps.",
+            expected=example,
+            fix=f"datalad get -n {roots}" if is_empty else fix,
         )
-    if not found.maps and all(leftover.contrast is None for leftover in found.leftovers):
-        first = next(iter(found.leftovers))
+    if not found.maps and first and all(leftover.contrast is None for leftover in found.leftovers):
         raise SelectionError(
             f"The maps in {roots} cannot be told apart by contrast.",
             found=f"{first.path}: {first.reason}",
-            expected=name_example("statmap"),
+            expected=example,
             fix="Rename the files, or list the maps with --maps.",
         )
 
 
-def check_effects(found: Found, selection: Selection, asked: Iterable[str]) -> None:
+def check_effects(found: Found, input_stat: InputStat, asked: Iterable[str]) -> None:
     """Refuse a dataset, or a contrast that was ``asked`` for, that has other stats than effects only."""
     usable = {m.contrast for m in found.maps}
     absent = {*asked} - usable
@@ -263,16 +245,13 @@ def check_effects(found: Found, selection: Selection, asked: Iterable[str]) -> N
         return
     example = next(iter(lacking))
     of = "of contrast " + list_some(sorted({str(one.contrast) for one in lacking}), 10)
-    wanted = selection.input_stat or "effect"
     others = [stat for stat in ("z", "t") if all(stat in stats for stats in lacking.values())]
+    fix = "Let the first-level analysis write stat-effect maps, or "
+    insists = others and input_stat == "effect"
+    fix += f"insist with --input-stat {others[0]}." if insists else "list the maps in a table with --maps."
     raise DataError(
-        f"There is no stat-{wanted} map {of if usable else 'in this dataset'}.",
+        f"There is no stat-{input_stat} map {of if usable else 'in this dataset'}.",
         found=f"{example.path}: {example.reason}",
         expected="maps of effects (contrast estimates): t and z mix the size of an effect with its precision",
-        fix="Let the first-level analysis write stat-effect maps"
-        + (
-            f", or insist with --input-stat {others[0]}."
-            if others and wanted == "effect"
-            else ", or list the maps in a table with --maps."
-        ),
+        fix=fix,
     )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bids_group.bids.index import group_by
-from bids_group.errors import DataError, MissingInputError
+from bids_group.errors import BidsGroupError, DataError, MissingInputError
 from bids_group.json_files import read_json
 from bids_group.words import list_some, suggest
 
@@ -25,12 +25,8 @@ _LABEL = re.compile(r"(?i).*(_id|_label)|subject|session|filename|effect")
 _SEPARATORS = {",": "commas", ";": "semicolons", "|": "bars", " ": "blanks"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Sheet:
-    """A table as text; ``problems``: why a column of it cannot be used, by its name."""
-
-    frame: pd.DataFrame
-    problems: Mapping[str, DataError] = field(default_factory=dict)
+Sheet = tuple[pd.DataFrame, Mapping[str, DataError]]
+"""A table as text, and why a column of it cannot be used, by its name."""
 
 
 def read_tsv(path: Path) -> pd.DataFrame:
@@ -39,10 +35,10 @@ def read_tsv(path: Path) -> pd.DataFrame:
     Byte-order marks, CRLF and blank lines are harmless; "NA", "None" and "nan" are text. The index is the
     number of the line in the file, for messages.
     """
-    sheet = read_sheet(path)
-    for problem in sheet.problems.values():
+    frame, problems = read_sheet(path)
+    for problem in problems.values():
         raise problem
-    return sheet.frame.mask(sheet.frame.isin([""]), None)
+    return frame.mask(frame.isin([""]), None)
 
 
 def read_sheet(path: Path) -> Sheet:
@@ -77,7 +73,7 @@ def read_sheet(path: Path) -> Sheet:
     if any(columns.pop("", [])):
         problems[""] = DataError(f"The table {path} has a column without a name.", fix="Give it a name.")
     frame = pd.DataFrame(columns, index=[number for number, _ in rows], dtype=object)
-    return Sheet(frame=frame.mask(frame.isin(["n/a"]), None), problems=problems)
+    return frame.mask(frame.isin(["n/a"]), None), problems
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -171,6 +167,14 @@ def index_rows(frame: pd.DataFrame, path: Path, keys: Keys) -> tuple[pd.DataFram
         labels.append([str(label).removeprefix(f"{key}-") for label in frame[column]])
     index = pd.Index(labels[0], dtype=object) if len(keys) == 1 else pd.MultiIndex.from_arrays(labels)
     indexed = frame.drop(columns=[column for column, _ in keys]).set_axis(index, axis=0)
+    fix = "Remove the row that is wrong."
+    if [key for _, key in keys] == ["sub"]:
+        named = [str(name) for name in indexed.columns if str(name).lower() in SESSION_COLUMNS]
+        split = "columns that change between sessions belong into sub-<label>/sub-<label>_sessions.tsv, or "
+        split += "into a table with a column session_id given by --phenotype."
+        fix += f" If there is a row per session or day: {split}"
+        if named:
+            fix = f"It has a row per session (column {named[0]}): keep one row per person here; {split}"
     names = [
         "_".join(f"{key}-{part}" for (_, key), part in zip(keys, parts, strict=True))
         for parts in zip(*labels, strict=True)
@@ -181,26 +185,12 @@ def index_rows(frame: pd.DataFrame, path: Path, keys: Keys) -> tuple[pd.DataFram
             f"{path} has more than one row for {name}.",
             found=f"lines {list_some((line for _, _, line in those), 10)}",
             expected="one row each (with and without the prefix is the same label)",
-            fix=_how_to_split(indexed.columns, [key for _, key in keys]),
+            fix=fix,
         )
         for (label, name), those in rows.items()
         if len(those) > 1
     }
     return indexed, errors
-
-
-def _how_to_split(columns: Iterable[object], keys: Sequence[str]) -> str:
-    """Say where rows per session belong; a session in two rows is a mistake."""
-    if "ses" in keys or "sub" not in keys:
-        return "Remove the row that is wrong."
-    named = [str(name) for name in columns if str(name).lower() in SESSION_COLUMNS]
-    of_sessions = (
-        "columns that change between sessions belong into sub-<label>/sub-<label>_sessions.tsv, or into a "
-        "table with a column session_id given by --phenotype"
-    )
-    if named:
-        return f"It has a row per session (column {named[0]}): keep one row per person here; {of_sessions}."
-    return f"Remove the row that is wrong. If there is a row per session or day: {of_sessions}."
 
 
 # --------------------------------------------------------------------------------------------
@@ -217,11 +207,14 @@ class Description:
     remarks: tuple[str, ...] = ()
 
 
-def read_dictionary(path: Path) -> dict[str, Description]:
-    """Read the JSON beside a table (``participants.json``); empty where there is none."""
+def read_dictionary(path: Path) -> tuple[Mapping[str, Description], BidsGroupError | None]:
+    """Read the JSON beside a table (``participants.json``); where it cannot be read, nothing, and why."""
     sidecar = path.with_suffix(".json")
-    content = read_json(sidecar) if sidecar.exists() or sidecar.is_symlink() else {}
-    return {name: describe_column(entry) for name, entry in content.items() if entry is not None}
+    try:
+        content = read_json(sidecar) if sidecar.exists() or sidecar.is_symlink() else {}
+    except BidsGroupError as error:
+        return {}, error
+    return {name: describe_column(entry) for name, entry in content.items() if entry is not None}, None
 
 
 def describe_column(entry: object) -> Description:
