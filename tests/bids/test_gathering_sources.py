@@ -12,6 +12,8 @@ import pytest
 
 from bids_group import output
 from bids_group.bids.datasets import is_own_map, list_maps
+from bids_group.config import Inputs, RunConfig
+from bids_group.config.request import check_paths
 from bids_group.elements import Grid
 from bids_group.errors import DataError, MissingInputError, NotBidsError, SelectionError, UsageError
 from bids_group.records import Observation, PooledMap
@@ -193,8 +195,9 @@ def test_two_derivatives_of_one_name_are_refused(study):
 
 def test_a_missing_derivative_lists_what_exists(study):
     study.derivative("fitlins")
+    inputs = Inputs(bids_dir=study.raw, derivatives=((None, study.raw / "derivatives/fitlns"),))
     with pytest.raises(MissingInputError) as caught:
-        study.gather({"derivatives": ((None, study.raw / "derivatives/fitlns"),)})
+        check_paths(RunConfig(output_dir=study.output, level="group", inputs=inputs))
     assert "fitlins" in caught.value.found
     assert caught.value.fix == "Did you mean 'fitlins'?"
 
