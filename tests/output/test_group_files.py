@@ -311,13 +311,6 @@ def test_sidecars_of_tables_describe_their_columns(made: Any) -> None:
         assert sidecar["GroupContrast"] == "mean"
 
 
-def test_two_ways_of_pooling_one_person_are_refused(made: Any) -> None:
-    rows = tuple(replace(row, sources=row.sources[:1]) for row in made.analysis.observations)
-    other = replace(made.analysis, observations=rows, node="second")
-    with pytest.raises(UsageError, match="pool the maps of sub-01 differently"):
-        check_output_names([(made.analysis, made.data.design), (other, made.data.design)])
-
-
 def test_where_coverage_differs_the_maps_say_how_many_rows_and_degrees_of_freedom(made: Any) -> None:
     n = made.data.elements.n_elements
     rows = np.arange(n, dtype=np.float32) % 3 + 4

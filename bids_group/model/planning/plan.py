@@ -110,7 +110,7 @@ def _walk(
                 raise
             outputs[node.name] = NodeMaps(maps=())
     seen: dict[tuple[str, str | None, str], Observation] = {}
-    for one in (replace(row, is_one_of_several=False) for each in analyses for row in each.observations):
+    for one in (row for each in analyses for row in each.observations):
         other = seen.setdefault((one.subject, one.session, camel_label(one.contrast).casefold()), one)
         if other != one:
             raise UsageError(

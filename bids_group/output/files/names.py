@@ -72,23 +72,10 @@ def check_output_names(planned: Sequence[tuple[GroupAnalysis, Design]]) -> None:
     Raises
     ------
     UsageError
-        Names of group contrasts, or two ways of pooling one person, collide; a name has no letter or digit.
+        Names of group contrasts of two analyses collide, or a name has no letter or digit.
     """
-    pooled: dict[str, Observation] = {}
-    for one in (row for analysis, _ in planned for row in analysis.observations):
-        name = pooled_path(Path(), one, "effect").name
-        if pooled.setdefault(name.casefold(), one) != one:
-            raise UsageError(
-                f"Two models pool the maps of {one.label} differently under the same file name.",
-                found=f"{name} for contrast '{one.contrast}'",
-                expected="one way of pooling for each participant and first-level contrast",
-                fix="Give each model an OUTPUT_DIR, or rename a contrast made below the group.",
-            )
     owners: dict[str, str] = {}
     for analysis, design in planned:
-        names = [contrast.name for contrast in design.contrasts]
-        if double := next((name for name in names if names.count(name) > 1), None):
-            raise UsageError(f"Two group contrasts are called '{double}'.", fix="Rename one of them.")
         for contrast in design.contrasts:
             stem = analysis_stem(Path(), analysis, contrast.label)
             owner = f"'{contrast.name}' of '{analysis.first_level_contrast}'"
