@@ -5,11 +5,17 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import platform
+import resource
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,16 +23,50 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bids_group import bids, inference, model, output
+from bids_group import __version__, bids, inference, model, output
+from bids_group.config import RunConfig
 from bids_group.config.corrections import CORRECTIONS
 from bids_group.elements import read_header, read_mask
 from bids_group.output import report
 from bids_group.records import ContrastResult, GroupData, Observation, PooledMap, Significance
+from bids_group.records.sidecars import RunRecord
 from bids_group.words import counted
 from bids_group.workflow.preparation import PlannedAnalysis, RunPlan, say
-from bids_group.workflow.provenance import Provenance
 
 LOGGER = logging.getLogger(__name__)
+
+PACKAGES = ("numpy", "scipy", "pandas", "nibabel", "nilearn", "pybids", "formulaic", "numba", "matplotlib")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Provenance:
+    """The start of a run, and what it noted of the files that it has read so far.
+
+    ``hashes``: by path; ``remarks`` on coverage: by (subject label, first-level contrast).
+    """
+
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    clock_s: float = field(default_factory=time.monotonic)
+    hashes: dict[str, str] = field(default_factory=dict)
+    remarks: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def finish(self, config: RunConfig) -> RunRecord:
+        """Sum up the run: its time from the known request to here, its memory up to here."""
+        peak = max(
+            resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        )
+        return RunRecord(
+            command=["bids-group", *config.command],
+            version=__version__,
+            versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+            container=os.environ.get("BIDS_GROUP_CONTAINER"),
+            platform=f"{platform.system()} {platform.machine()}",
+            random_seed=config.analysis.inference.random_seed,
+            start_time=self.started.isoformat(timespec="seconds"),
+            run_time_seconds=round(time.monotonic() - self.clock_s, 2),
+            peak_memory_mb=round(peak / (1024**2 if sys.platform == "darwin" else 1024), 1),
+            input_hashes=dict(sorted(self.hashes.items())),
+        )
 
 
 def pool_participants(plan: RunPlan, provenance: Provenance) -> None:

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
-from bids_group.model.fitting.known_variances import KnownVariances
+from bids_group.model.fitting import known_variances, ordinary
 from bids_group.model.fitting.least_squares import Estimate
-from bids_group.model.fitting.ordinary import OrdinaryLeastSquares
-from bids_group.records import Estimator, GroupData
+from bids_group.records import LEAST_SQUARES, Estimator, GroupData
 
+Prepare = Callable[[GroupData], Callable[[slice], list[Estimate]]]
+"""What is done once per model; what it returns fits a tile, one estimate per contrast."""
 
-class Fitter(Protocol):
-    """An estimator: its facts, and how it fits."""
-
-    facts: Estimator
-
-    def prepare(self, data: GroupData) -> Callable[[slice], list[Estimate]]:
-        """Do what is done once per model; what is returned fits a tile, one estimate per contrast."""
-        ...
-
-
-_ALL: tuple[Fitter, ...] = (OrdinaryLeastSquares(), KnownVariances())
-FITTERS = {one.facts.name: one for one in _ALL}
-
-
-def estimator_of(node_type: str) -> Estimator:
-    """Find the estimator that a node's Type asks for."""
-    return next(one.facts for one in _ALL if one.facts.node_type == node_type)
+ESTIMATORS: tuple[tuple[Estimator, Prepare], ...] = (
+    (LEAST_SQUARES, ordinary.prepare),
+    (known_variances.FIXED_EFFECTS, known_variances.prepare),
+)

@@ -16,7 +16,7 @@ from bids_group.distributions import f_p, f_to_z, t_p, t_to_z
 from bids_group.errors import DataError
 from bids_group.executor import ONE_THREAD, Executor
 from bids_group.model.fitting.effect_size import hedges_g, partial_r2
-from bids_group.model.fitting.estimators import FITTERS
+from bids_group.model.fitting.estimators import ESTIMATORS
 from bids_group.model.fitting.least_squares import Estimate
 from bids_group.records import Contrast, ContrastResult, GroupData, warn
 
@@ -78,19 +78,14 @@ def fit_group(
         Fits the tiles. Does not change a bit.
     has_effect_sizes
         Whether to add Hedges' g (``g``, ``gLower``, ``gUpper``) to t contrasts and partial R² (``partialR2``,
-        ``partialR2Lower``, ``partialR2Upper``) to F contrasts; there are none where no residual SD is
-        everybody's.
+        ``partialR2Lower``, ``partialR2Upper``) to F contrasts, where one residual SD is everybody's.
 
     Returns
     -------
-    One result per contrast of the design, in its order; maps float32.
-
-    Raises
-    ------
-    DataError
-        A number is too large for float32 (effects beyond about 1e19 have such variances).
+    One result per contrast of the design, in its order; maps float32. A number too large for it (effects
+    beyond about 1e19 have such variances) is a `DataError`.
     """
-    fit = FITTERS[data.estimator.name].prepare(data)
+    fit = next(prepare(data) for facts, prepare in ESTIMATORS if facts.name == data.estimator.name)
     n_obs, n_elements = data.stack.data.shape
     size = min(_LARGEST_TILE, max(_SMALLEST_TILE, _VALUES_PER_TILE // max(n_obs, data.design.rank**2)))
     tiles = [slice(start, min(start + size, n_elements)) for start in range(0, n_elements, size)]

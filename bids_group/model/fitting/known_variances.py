@@ -39,31 +39,26 @@ FIXED_EFFECTS = Estimator(
 )
 
 
-class KnownVariances:
-    """Weighted least squares with known variances: β = (X'WX)⁻X'We, W = diag(1/v).
+def prepare(data: GroupData) -> Callable[[slice], list[Estimate]]:
+    """Fit tiles by weighted least squares with known variances: β = (X'WX)⁻X'We, W = diag(1/v).
 
     The variance of Cβ is C(X'WX)⁻C' itself, nothing is estimated from residuals; the reference is the normal
     distribution (χ²/q for several rows), dof = ∞: fixed effects across people (Hedges & Olkin 1985, ch. 8).
     """
+    basis, contrasts, maps = orthonormal_basis(data.design), data.design.contrasts, data.stack.data
+    variances = data.stack.variance
+    assert variances is not None
 
-    facts = FIXED_EFFECTS
+    def fit(tile: slice) -> list[Estimate]:
+        solution, _, weights = _solve(maps[:, tile], variances[:, tile], basis.columns)
+        n_observed = (weights > 0).sum(axis=0).astype(np.float64)
+        one, dof = np.ones(n_observed.shape), np.full(n_observed.shape, np.inf)
+        return [
+            estimate(basis, number, contrast.test, solution, one, dof, n_observed)
+            for number, contrast in enumerate(contrasts)
+        ]
 
-    def prepare(self, data: GroupData) -> Callable[[slice], list[Estimate]]:
-        """Fit tiles of effects and variances."""
-        basis, contrasts, maps = orthonormal_basis(data.design), data.design.contrasts, data.stack.data
-        variances = data.stack.variance
-        assert variances is not None
-
-        def fit(tile: slice) -> list[Estimate]:
-            solution, _, weights = _solve(maps[:, tile], variances[:, tile], basis.columns)
-            n_observed = (weights > 0).sum(axis=0).astype(np.float64)
-            one, dof = np.ones(n_observed.shape), np.full(n_observed.shape, np.inf)
-            return [
-                estimate(basis, number, contrast.test, solution, one, dof, n_observed)
-                for number, contrast in enumerate(contrasts)
-            ]
-
-        return fit
+    return fit
 
 
 def _solve(values: Rows, variances: Rows, columns: Doubles) -> tuple[Solution, Doubles, Doubles]:

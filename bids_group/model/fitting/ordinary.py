@@ -12,43 +12,36 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bids_group.model.fitting.group_variances import fit_group_variances
 from bids_group.model.fitting.least_squares import (
     Basis,
+    Doubles,
     Estimate,
     fit_by_pattern,
+    fit_group_variances,
     orthonormal_basis,
     residual_variance,
 )
-from bids_group.records import LEAST_SQUARES, Contrast, GroupData
+from bids_group.records import Contrast, GroupData
 
 if TYPE_CHECKING:
     from nilearn.glm.second_level import SecondLevelModel
 
-Doubles = npt.NDArray[np.float64]
 
+def prepare(data: GroupData) -> Callable[[slice], list[Estimate]]:
+    """Choose how tiles are fitted: with people missing, those observed; with variance groups, one for each.
 
-class OrdinaryLeastSquares:
-    """t = cβ / √(σ² c(X'X)⁻c'), F = (Cβ)'[C(X'X)⁻C']⁻¹(Cβ)/(qσ²), dof = N − rank(X).
-
-    With people missing at some elements, those observed there (`fit_by_pattern`); with variance groups, a
-    variance for each (`fit_group_variances`).
+    t = cβ / √(σ² c(X'X)⁻c'), F = (Cβ)'[C(X'X)⁻C']⁻¹(Cβ)/(qσ²), dof = N − rank(X).
     """
-
-    facts = LEAST_SQUARES
-
-    def prepare(self, data: GroupData) -> Callable[[slice], list[Estimate]]:
-        """Choose how tiles are fitted."""
-        basis, maps, contrasts = orthonormal_basis(data.design), data.stack.data, data.design.contrasts
-        subjects = None if data.subjects is None or data.is_complete else pd.factorize(data.subjects)[0]
-        if data.has_group_variances:
-            assert data.variance_groups is not None
-            groups = pd.factorize(data.variance_groups.reindex(data.design.matrix.index), sort=True)[0]
-            return lambda tile: fit_group_variances(maps[:, tile], basis, contrasts, groups, subjects)
-        if not data.is_complete:
-            return lambda tile: fit_by_pattern(maps[:, tile], basis, contrasts, subjects).estimates
-        model = second_level_model(basis)
-        return lambda tile: fit_second_level(model, np.ascontiguousarray(maps[:, tile]), basis, contrasts)
+    basis, maps, contrasts = orthonormal_basis(data.design), data.stack.data, data.design.contrasts
+    subjects = None if data.subjects is None or data.is_complete else pd.factorize(data.subjects)[0]
+    if data.has_group_variances:
+        assert data.variance_groups is not None
+        groups = pd.factorize(data.variance_groups.reindex(data.design.matrix.index), sort=True)[0]
+        return lambda tile: fit_group_variances(maps[:, tile], basis, contrasts, groups, subjects)
+    if not data.is_complete:
+        return lambda tile: fit_by_pattern(maps[:, tile], basis, contrasts, subjects).estimates
+    model = second_level_model(basis)
+    return lambda tile: fit_second_level(model, np.ascontiguousarray(maps[:, tile]), basis, contrasts)
 
 
 class PackedMasker:

@@ -35,13 +35,9 @@ def pool(observation: Observation) -> PooledMap:
 
     Raises
     ------
-    MissingInputError
-        A file is missing or unreadable.
-    GridError
-        Maps of one observation, or the parts of one map, do not lie on the same grid.
-    DataError
-        A map is 4D, corrupt, or observed nowhere; precision weights are asked of maps without variance; or
-        a weighted sum is too large for float32.
+    MissingInputError, GridError, DataError
+        A file is missing or unreadable; grids of maps that belong together differ; a map is 4D, corrupt, or
+        observed nowhere, has no variance to weigh it by, or a weighted sum is too large for float32.
     """
     sources, weights = observation.sources, observation.weights
     if not sources:

@@ -19,14 +19,8 @@ _SMALLEST = np.finfo(np.float32).smallest_subnormal
 def plan_scaling(analysis: GroupAnalysis, column: str | None) -> GroupAnalysis:
     """Give each row of an analysis its factor, mean(column) / value, over the analysed rows.
 
-    Values are those of the tables, before transformations of a Stats Model; none is missing.
-
-    Raises
-    ------
-    UsageError
-        The column is categorical.
-    DataError
-        A value is not above 0.
+    Values are those of the tables, before transformations of a Stats Model; none is missing. Refused are
+    categories and values that are not above 0.
     """
     if column is None:
         return analysis
@@ -62,13 +56,7 @@ def plan_scaling(analysis: GroupAnalysis, column: str | None) -> GroupAnalysis:
 
 
 def scale(maps: Iterable[PooledMap], scaling: Scaling | None) -> Iterator[PooledMap]:
-    """Multiply effects by the factor of their row, and variances by its square; NaN stays NaN.
-
-    Raises
-    ------
-    DataError
-        A product is too large for float32.
-    """
+    """Multiply effects by the factor of their row, and variances by its square; NaN stays NaN."""
     for one in maps:
         factor = 1.0 if scaling is None else scaling.factors[one.observation.label]
         if factor == 1.0:

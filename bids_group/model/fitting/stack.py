@@ -75,14 +75,9 @@ def build_stack(
 
     Raises
     ------
-    GridError
-        A map or the mask lies on another grid than the first map.
-    DataError
-        No element is left, two rows hold the same numbers, or a variance is needed and missing.
-    DesignError
-        The maps that came are not those of ``labels``.
-    UsageError
-        Smoothing is asked for where known variances are used.
+    GridError, DataError, DesignError, UsageError
+        Grids differ; no element is left, two rows hold the same numbers, or a variance is missing; the maps
+        that came are not those of ``labels``; smoothing is asked for where known variances are used.
     """
     if needs_variance and fwhm_mm > 0:
         raise UsageError(

@@ -125,7 +125,7 @@ class _LowerNode:
         if node.formula is None:
             check_conditions(node)
         if not self._is_constant:
-            raw = join_node_rows(node, [one.key for one in given], cohort)[0]
+            raw = join_node_rows(node, given, cohort)[0]
             raw = raw.set_axis(range(len(raw)), axis=0)
             check_variables(node, transform(raw, node.instructions, node.name).rows)
             has_query, used = any("Query" in step for step in node.instructions), used_names(node)

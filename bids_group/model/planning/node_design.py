@@ -16,8 +16,7 @@ from bids_group.config.stats_model import INTERCEPT, Node, Weight, formula_names
 from bids_group.config.typed import parse_contrast
 from bids_group.errors import ContrastError, UsageError
 from bids_group.model.formula.coding import is_numeric, levels_of
-from bids_group.model.planning.covariates import RowKey, join_covariates, unknown_column
-from bids_group.model.planning.node_maps import find_contrast
+from bids_group.model.planning.node_maps import NodeMap, find_contrast, join_covariates, unknown_column
 from bids_group.model.planning.transformations import Transformed, say_factor, transform
 from bids_group.records import Cohort, Column
 from bids_group.words import list_some, quote_column, suggest
@@ -27,13 +26,13 @@ NodeRows = tuple[pd.DataFrame, Transformed, dict[str, Column]]
 
 
 def build_node_rows(
-    node: Node, keys: Sequence[RowKey], cohort: Cohort, *, judged_by: Iterable[str] = ()
+    node: Node, maps: Sequence[NodeMap], cohort: Cohort, *, judged_by: Iterable[str] = ()
 ) -> NodeRows:
     """Join the covariates to rows and transform them, and refuse what ``X`` cannot take.
 
     ``judged_by``: further columns that the analysis needs (blocks, variance groups).
     """
-    raw, columns = join_node_rows(node, keys, cohort, judged_by=judged_by)
+    raw, columns = join_node_rows(node, maps, cohort, judged_by=judged_by)
     transformed = transform(raw, node.instructions, node.name)
     rows = transformed.rows
     check_variables(node, rows)
@@ -70,7 +69,7 @@ def _no_number(node: Node, name: str, levels: Sequence[str]) -> UsageError:
 
 
 def join_node_rows(
-    node: Node, keys: Sequence[RowKey], cohort: Cohort, *, judged_by: Iterable[str] = ()
+    node: Node, maps: Sequence[NodeMap], cohort: Cohort, *, judged_by: Iterable[str] = ()
 ) -> tuple[pd.DataFrame, dict[str, Column]]:
     """Join the covariates to rows, before transformations; also give what is known of each column.
 
@@ -78,7 +77,7 @@ def join_node_rows(
     """
     names = used_names(node)
     required = (*names, *judged_by)
-    frame, columns = join_covariates(keys, cohort.tables, required=required, sessions=cohort.sessions)
+    frame, columns = join_covariates(maps, cohort.tables, required=required, sessions=cohort.sessions)
     made = pd.DataFrame(index=frame.index)
     for name in names if "contrast" in frame.columns else ():
         found = find_contrast(name, frame["contrast"].cat.categories)

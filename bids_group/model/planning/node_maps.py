@@ -1,16 +1,22 @@
-"""Maps on their way up the graph of a model: what each is about, and which of them edges let through."""
+"""Maps on their way up the graph of a model: what is known of each, and which of them edges let through."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
 
 from bids_group.config.stats_model import Edge, Node, StatsModel
-from bids_group.errors import SelectionError
-from bids_group.model.planning.covariates import RowKey, join_covariates, level_text, unknown_column
-from bids_group.records import Cohort, Exclusion, FirstLevelMap, Notice, Observation, warn
-from bids_group.words import list_some
+from bids_group.errors import DataError, SelectionError, UsageError
+from bids_group.labels import natural_order
+from bids_group.records import Cohort, Column, Exclusion, FirstLevelMap, Notice, Observation, Table, warn
+from bids_group.words import list_some, suggest
+
+ENTITIES = ("subject", "session", "run", "contrast")
+"""Entities that a design can use as factors."""
 
 KEYS = ("subject", "session", "run", "task", "contrast", "space", "res", "den", "node")
 """Entities by which maps can be split and filtered."""
@@ -21,9 +27,10 @@ Labels = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeMap:
-    """One map, first-level or made below the group. ``entities`` always has ``subject`` and ``contrast``.
+    """One map, first-level or made below the group, or one row of a design.
 
-    ``made_as`` is the name of the contrast in the node that made the map, where that is another.
+    ``entities`` has ``subject``, and ``contrast`` unless all rows of the design are of one; ``made_as`` is
+    the name of the contrast in the node that made the map, where that is another.
     """
 
     entities: Mapping[str, str]
@@ -41,11 +48,10 @@ class NodeMap:
         return self.source.maps if isinstance(self.source, Observation) else (self.source,)
 
     @property
-    def key(self) -> RowKey:
-        """What a row of this map is about; its label is for messages."""
+    def label(self) -> str:
+        """``sub-01_ses-a_contrast-faces``: the entities that it carries."""
         prefixes = {"subject": "sub", "session": "ses", "task": "task", "run": "run", "contrast": "contrast"}
-        words = (f"{prefixes[name]}-{self.entities[name]}" for name in prefixes if name in self.entities)
-        return RowKey(label="_".join(words), entities=self.entities, maps=self.maps)
+        return "_".join(f"{prefixes[key]}-{self.entities[key]}" for key in prefixes if key in self.entities)
 
     def exclude(self, reason: str) -> list[Exclusion]:
         """Say of all maps below why they are left out."""
@@ -73,7 +79,7 @@ def receive(node: Node, model: StatsModel, outputs: Mapping[str, NodeMaps], coho
             NodeMap(entities={key: value for key, value in entities.items() if value is not None}, source=one)
             for one, entities in named
         ]
-        return NodeMaps(maps=tuple(sorted(maps, key=lambda one: (one.key.label, str(one.maps[0].effect)))))
+        return NodeMaps(maps=tuple(sorted(maps, key=lambda one: (one.label, str(one.maps[0].effect)))))
     whole = NodeMaps(maps=())
     for edge in edges:
         given = outputs[edge.source]
@@ -138,7 +144,7 @@ def values_of(name: str, maps: Sequence[NodeMap], cohort: Cohort, where: str) ->
     is_column = any(name in table.columns for table in cohort.tables)
     if (name in KEYS and not is_column) or any(name in one.entities for one in maps):
         return [one.entities.get(name) for one in maps]
-    frame, _ = join_covariates([one.key for one in maps], cohort.tables, required=(name,))
+    frame, _ = join_covariates(maps, cohort.tables, required=(name,))
     if name not in frame.columns:
         raise unknown_column(name, (*KEYS, *frame.columns), where)
     return [level_text(value) for value in frame[name].astype(object)]
@@ -156,3 +162,95 @@ def find_contrast(name: str, available: Iterable[str]) -> str | None:
     bare = {one: re.sub(r"[\W_]", "", one).lower() for one in (*names, name)}
     near = [one for one in names if bare[one] == bare[name]]
     return near[0] if len(near) == 1 else None
+
+
+def join_covariates(
+    rows: Sequence[NodeMap],
+    tables: Sequence[Table],
+    *,
+    required: Iterable[str] = (),
+    sessions: Column | None = None,
+) -> tuple[pd.DataFrame, dict[str, Column]]:
+    """Join the tables to the rows, by person or by person and session; also give what is known of columns.
+
+    A session's column is a covariate of a row of several sessions only where it is the same in all of them;
+    a column that is ``required`` and has no one value in each row, or another problem, is refused. A missing
+    value stays missing. Rows of equal labels are allowed. ``sessions`` gives the order of their labels; else,
+    as for all entities, it is alphabetical with numbers as numbers.
+    """
+    entities = pd.DataFrame(index=range(len(rows)))
+    for entity in ENTITIES:
+        labels = [row.entities.get(entity) for row in rows]
+        levels = natural_order({label for label in labels if label is not None})
+        if entity == "session" and sessions is not None and set(levels) <= set(sessions.levels):
+            levels = [level for level in sessions.levels if level in levels]
+        if levels:
+            entities[entity] = pd.Categorical(labels, categories=levels)
+    found: dict[str, list[tuple[Table, pd.Series | None, str]]] = {}
+    for table in tables:
+        for name in table.frame.columns:
+            if name not in entities:  # an entity of the maps goes before a column of the same name
+                found.setdefault(name, []).append((table, *_column_values(rows, table, name)))
+    values, refusals = {}, {}
+    columns = {"session": sessions} if sessions is not None and "session" in entities else {}
+    for name, sources in found.items():
+        table, series, refusal = sources[0]
+        if len(sources) > 1:
+            files = " and ".join(str(each.columns[name].source) for each, _, _ in sources)
+            refusals[name] = f"The column {name!r} stands in two tables: {files}."
+        elif series is None:
+            refusals[name] = refusal
+        else:
+            values[name], columns[name] = series, table.columns[name]
+    for name in required:
+        if name in columns:
+            columns[name].check_usable()
+        if name in refusals:
+            fix = "Use --pooling none to have a row per session, or leave the column out."
+            raise DataError(refusals[name], fix=fix)
+    frame = pd.concat([entities, pd.DataFrame(values, index=entities.index)], axis=1)
+    return frame.set_axis(pd.Index([row.label for row in rows], name="observation"), axis=0), columns
+
+
+def _column_values(rows: Sequence[NodeMap], table: Table, name: str) -> tuple[pd.Series | None, str]:
+    """Values by position of the row; None and the reason where a row has no single value."""
+    column = table.frame[name]
+    if table.level == "subject":
+        return column.reindex([row.entities["subject"] for row in rows]).reset_index(drop=True), ""
+    below: list[list[Any]] = [
+        [str(one.effect) for one in row.maps]
+        if table.level == "map"
+        else [
+            (row.entities["subject"], session or "")
+            for session in sorted({one.session for one in row.maps}, key=str)
+        ]
+        for row in rows
+    ]
+    pairs = pd.Index([part for parts in below for part in parts])
+    owners = [position for position, parts in enumerate(below) for _ in parts]
+    by_row = column.reindex(pairs).set_axis(pd.Index(owners))
+    n_values = by_row.groupby(level=0, observed=True).nunique(dropna=False)
+    varying = n_values.index[n_values > 1]
+    if len(varying):
+        return None, (
+            f"The column {name!r} of {table.columns[name].source} varies between the {table.level}s of "
+            f"{rows[varying[0]].label}, and a row of this design stands for several {table.level}s."
+        )
+    return by_row[~by_row.index.duplicated()].reindex(range(len(rows))), ""
+
+
+def level_text(value: object) -> str | None:
+    """Write a value as a label: text, whole numbers without a decimal point; None where it is missing."""
+    if value is None or value is pd.NA or value != value:
+        return None
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
+
+
+def unknown_column(name: str, known: Iterable[str], where: str) -> UsageError:
+    """Make the error about a name that is no column, with what exists."""
+    available = sorted(known)
+    return UsageError(
+        f"There is no column {name!r}, which {where} names.",
+        found=list_some(available) or "no columns",
+        fix=suggest(name, available),
+    )

@@ -15,8 +15,7 @@ from bids_group.config import AnalysisSpec
 from bids_group.config.stats_model import Node, StatsModel
 from bids_group.errors import DataError, SelectionError, UsageError
 from bids_group.labels import camel_label
-from bids_group.model.fitting.estimators import estimator_of
-from bids_group.model.planning.covariates import RowKey, join_covariates
+from bids_group.model.fitting.estimators import ESTIMATORS
 from bids_group.model.planning.lower_nodes import lower_outputs
 from bids_group.model.planning.node_design import (
     build_node_rows,
@@ -24,7 +23,15 @@ from bids_group.model.planning.node_design import (
     contrast_requests,
     node_formula,
 )
-from bids_group.model.planning.node_maps import Labels, NodeMap, NodeMaps, receive, split, values_of
+from bids_group.model.planning.node_maps import (
+    Labels,
+    NodeMap,
+    NodeMaps,
+    join_covariates,
+    receive,
+    split,
+    values_of,
+)
 from bids_group.model.planning.transformations import Transformed, transform
 from bids_group.records import Cohort, FirstLevelMap, GroupAnalysis, Observation, warn
 
@@ -40,13 +47,9 @@ def plan_analyses(cohort: Cohort, model: StatsModel, spec: AnalysisSpec) -> tupl
 
     Raises
     ------
-    UsageError
-        A node, filter or contrast names what does not exist, or asks for what is not supported.
-    DataError
-        A covariate has no single value in a row; two maps stand for one row; a person's maps do not settle a
-        contrast below the group; a value by which GroupBy splits is missing (``spec.missing`` ``error``).
-    SelectionError
-        A node receives no map.
+    UsageError, DataError, SelectionError
+        A node, filter or contrast names what does not exist or is not supported; a row has no single value or
+        map, or none by which GroupBy splits; a person's maps do not settle a contrast; a node receives none.
     """
     analyses = _walk(cohort, model, spec, lambda node, received: _analyses(node, received, cohort, spec))
     remarks = tuple(warn("model", one) for one in model.remarks)
@@ -60,11 +63,8 @@ def plan_pooling(cohort: Cohort, model: StatsModel, spec: AnalysisSpec) -> tuple
     """Plan what enters the group models, without the models: the work of the participant level.
 
     Tables are read only as far as the nodes below the group and the Filters need them, so that the job of one
-    person does not depend on the others; a Filter may let none of the maps of a job through.
-
-    Returns
-    -------
-    For each Dataset node and contrast its observations, with no covariates and the formula ``~ 1``.
+    person does not depend on the others; a Filter may let none of the maps of a job through. Gives for each
+    Dataset node and contrast its observations, with no covariates and the formula ``~ 1``.
     """
 
     def bare(node: Node, received: NodeMaps) -> Iterator[GroupAnalysis]:
@@ -74,7 +74,7 @@ def plan_pooling(cohort: Cohort, model: StatsModel, spec: AnalysisSpec) -> tuple
             yield GroupAnalysis(
                 first_level_contrast=contrast,
                 observations=observations,
-                rows=join_covariates([_row_key(one) for one in observations], ())[0],
+                rows=join_covariates([_row_of(one) for one in observations], ())[0],
                 formula="~ 1",
                 contrasts=(),
                 node=node.name,
@@ -203,8 +203,8 @@ def _analysis(
     observations = _observations(node, received.maps, is_mixed=len(contrasts) > 1)
     others = (spec.inference.exchangeability_blocks, spec.inference.variance_groups, spec.scale_by)
     judged = [name for name in others if name]
-    keys = [_row_key(one) for one in observations]
-    raw, transformed, columns = build_node_rows(node, keys, cohort, judged_by=judged)
+    rows = [_row_of(one) for one in observations]
+    raw, transformed, columns = build_node_rows(node, rows, cohort, judged_by=judged)
     requests, notices = contrast_requests(node), received.notices
     if not requests and "contrast" not in node.settings:
         sentence = f"The node {node.name!r} has no contrasts; the mean and each term are tested."
@@ -219,7 +219,7 @@ def _analysis(
         contrasts=requests,
         centering=node.settings.get("center", "none"),
         has_default_contrasts=not requests,
-        estimator=estimator_of(node.type),
+        estimator=next(facts for facts, _ in ESTIMATORS if facts.node_type == node.type),
         node=node.name,
         group_labels={name: value for name, value in labels.items() if name not in UNNAMED},
         columns=columns,
@@ -255,8 +255,7 @@ def _observations(node: Node, maps: Sequence[NodeMap], *, is_mixed: bool) -> tup
     return tuple(found[label] for label in sorted(found))
 
 
-def _row_key(one: Observation) -> RowKey:
+def _row_of(one: Observation) -> NodeMap:
     contrast = one.contrast if one.is_one_of_several else None
     named = {"subject": one.subject, "session": one.session, "contrast": contrast}
-    entities = {name: value for name, value in named.items() if value is not None}
-    return RowKey(label=one.label, entities=entities, maps=one.maps)
+    return NodeMap(entities={name: value for name, value in named.items() if value is not None}, source=one)

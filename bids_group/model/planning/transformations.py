@@ -28,7 +28,7 @@ import pandas as pd
 
 from bids_group.conditions import parse_condition
 from bids_group.errors import DataError, UsageError
-from bids_group.model.planning.covariates import ENTITIES, level_text
+from bids_group.model.planning.node_maps import ENTITIES, level_text
 from bids_group.words import list_some, suggest
 
 Columns = dict[str, pd.Series]
