@@ -16,8 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from bids_group.cli.parser import read_arguments
-from bids_group.cli.translation import translate
+from bids_group.cli.parser import read_arguments, translate
 from bids_group.config import RunConfig
 from bids_group.model import build_design
 from bids_group.records import Contrast, Design, FirstLevelMap, GroupAnalysis, Observation

@@ -28,7 +28,15 @@ _OUTPUTS = (
 
 def describe_tool() -> dict[str, Any]:
     """Describe the command line as a Boutiques descriptor (schema 0.5)."""
-    inputs = [*_arguments(), *(one for option in OPTIONS for one in _inputs_of(option))]
+    inputs = [{**_input(name, help_, "String"), "optional": False} for name, help_ in ARGUMENTS.items()]
+    inputs[-1]["value-choices"] = list(LEVELS)
+    inputs += [one for option in OPTIONS for one in _inputs_of(option)]
+    groups = []
+    for option in OPTIONS:
+        members = [_id(flag) for flag in option.flags]
+        if len(members) > 1:
+            group = {"id": "_or_".join(members), "name": " or ".join(members), "members": members}
+            groups.append({**group, "mutually-exclusive": True})
     return {
         "name": "bids-group",
         "description": DESCRIPTION,
@@ -36,7 +44,7 @@ def describe_tool() -> dict[str, Any]:
         "schema-version": "0.5",
         "command-line": " ".join(["bids-group", *(one["value-key"] for one in inputs)]),
         "inputs": inputs,
-        "groups": [_exclusive_group(option) for option in OPTIONS if len(option.flags) > 1],
+        "groups": groups,
         "output-files": [
             {"id": id_, "name": name, "path-template": path, "optional": True} for id_, name, path in _OUTPUTS
         ],
@@ -45,23 +53,15 @@ def describe_tool() -> dict[str, Any]:
     }
 
 
-def _arguments() -> Iterator[dict[str, Any]]:
-    for name, help_ in ARGUMENTS.items():
-        choices = {"value-choices": list(LEVELS)} if name == "level" else {}
-        yield {**_input(name, help_, "String"), "optional": False, **choices}
-
-
 def _inputs_of(option: Option) -> Iterator[dict[str, Any]]:
     """Describe each spelling; paths are strings, for a folder need not exist."""
-    is_list = option.kind in ("texts", "paths")
     type_ = "Number" if option.kind in ("number", "integer") else "String"
     for flag, help_ in option.spellings.items():
-        takes_none = bool(option.flags) or option.kind == "count"
-        described = _input(_id(flag), help_, "Flag" if takes_none else type_)
+        described = _input(_id(flag), help_, "Flag" if option.takes_none else type_)
         described |= {"optional": True, "command-line-flag": flag}
-        if option.choices and not takes_none and not is_list:
+        if option.choices and not option.takes_none and not option.is_list:
             described["value-choices"] = list(option.choices)
-        if is_list:
+        if option.is_list:
             described["list"] = True
         if option.kind == "integer":
             described["integer"] = True
@@ -76,16 +76,6 @@ def _id(flag: str) -> str:
     return flag.removeprefix("--").replace("-", "_")
 
 
-def _exclusive_group(option: Option) -> dict[str, Any]:
-    members = [_id(flag) for flag in option.flags]
-    return {
-        "id": "_or_".join(members),
-        "name": " or ".join(members),
-        "members": members,
-        "mutually-exclusive": True,
-    }
-
-
 def _error_codes() -> Iterator[dict[str, Any]]:
     """One line per exit code: that of the first class in the tree that has it."""
     classes = [
@@ -94,7 +84,7 @@ def _error_codes() -> Iterator[dict[str, Any]]:
     by_code: dict[int, type[BidsGroupError]] = {}
     for one in sorted(classes, key=lambda one: (one.exit_code, len(one.__mro__))):
         by_code.setdefault(one.exit_code, one)
-    for code, one in sorted(by_code.items()):
+    for code, one in by_code.items():
         words = "A bug in bids-group." if code == BidsGroupError.exit_code else inspect.getdoc(one) or ""
         yield {"code": code, "description": words.splitlines()[0]}
 

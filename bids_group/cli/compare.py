@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bids_group import __version__
-from bids_group.cli.main import LOGGER, exit_code_of, start_log
+from bids_group.cli.main import LOGGER, exit_code_of, settle_home, start_log
 from bids_group.cli.parser import Parser, dashed
-from bids_group.cli.surroundings import settle_home
 
-_USAGE = "bids-group-compare OUT_A OUT_B DIR [--pairs CONTRAST_A=CONTRAST_B …]"
 _EPILOG = """\
 examples:
   bids-group-compare out-ols out-weighted comparison
@@ -42,17 +40,18 @@ def build_parser() -> Parser:
     """Build the parser of ``bids-group-compare``."""
     parser = Parser(
         prog="bids-group-compare",
-        usage=_USAGE,
+        usage="bids-group-compare OUT_A OUT_B DIR [--pairs CONTRAST_A=CONTRAST_B …]",
         description="Lay two finished analyses side by side: how far their maps agree, and what differs.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("out_a", metavar="OUT_A", type=Path, help="OUTPUT_DIR of a finished group run")
-    parser.add_argument("out_b", metavar="OUT_B", type=Path, help="OUTPUT_DIR of another one")
-    parser.add_argument(
-        "folder", metavar="DIR", type=Path, help="a new or empty folder (an earlier comparison is replaced)"
-    )
+    for name, metavar, help_ in (
+        ("out_a", "OUT_A", "OUTPUT_DIR of a finished group run"),
+        ("out_b", "OUT_B", "OUTPUT_DIR of another one"),
+        ("folder", "DIR", "a new or empty folder (an earlier comparison is replaced)"),
+    ):
+        parser.add_argument(name, metavar=metavar, type=Path, help=help_)
     parser.add_argument(
         "--pairs",
         metavar="CONTRAST_A=CONTRAST_B",

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
+import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from pathlib import Path
 from types import FrameType
 
-from bids_group.cli.parser import read_arguments
-from bids_group.cli.surroundings import settle_home
-from bids_group.cli.translation import translate
+from bids_group.cli.parser import read_arguments, translate
 from bids_group.config.request import check_paths
 from bids_group.errors import BidsGroupError
 from bids_group.words import os_failure
@@ -42,62 +42,75 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_code_of(job, places)
 
 
-def exit_code_of(job: Callable[[], None], places: Sequence[Path] = ()) -> int:
-    """Do a job and turn its outcome into an exit code; a crash report goes into the first of ``places``."""
-    try:
-        job()
-    except BidsGroupError as error:
-        return _refuse(error)
-    except OSError as error:
-        return _refuse(os_failure(error))
-    except KeyboardInterrupt:
-        print(
-            "Interrupted. The same command goes on from the pooled maps and batches that are finished.",
-            file=sys.stderr,
-        )
-        return EXIT_INTERRUPTED
-    except Exception:  # a bug: say so, keep the traceback
-        return _report_bug(places[0] if places else None)
-    return 0
-
-
 def _terminate(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def start_log(verbosity: int) -> None:
-    """Say on standard error what happens: 0 stages, -1 warnings only, 1 everything."""
-    level = {-1: logging.WARNING, 0: logging.INFO}.get(
-        verbosity, logging.DEBUG if verbosity > 0 else logging.ERROR
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
-    LOGGER.handlers[:] = [handler]
-    LOGGER.setLevel(level)
-    LOGGER.propagate = False
+def exit_code_of(job: Callable[[], None], places: Sequence[Path] = ()) -> int:
+    """Do a job and turn its outcome into an exit code; a crash report goes into the first of ``places``."""
+    try:
+        job()
+    except (BidsGroupError, OSError) as error:
+        said = os_failure(error) if isinstance(error, OSError) else error
+        print(f"ERROR {said}", file=sys.stderr)
+        return said.exit_code
+    except KeyboardInterrupt:
+        again = "The same command goes on from the pooled maps and batches that are finished."
+        print(f"Interrupted. {again}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except Exception:  # a bug: say so, keep the traceback
+        text = traceback.format_exc()
+        kept = _write_crash(places, text)
+        where = f" (kept in {kept})" if kept else ""
+        bug = f"This is a bug in bids-group; please report it with the traceback above{where}."
+        print(f"{text}\nERROR {bug}", file=sys.stderr)
+        return EXIT_BUG
+    return 0
 
 
-def _refuse(error: BidsGroupError) -> int:
-    print(f"ERROR {error}", file=sys.stderr)
-    return error.exit_code
-
-
-def _report_bug(output_dir: Path | None) -> int:
-    text = traceback.format_exc()
-    print(text, file=sys.stderr)
-    place = _write_crash(output_dir, text)
-    print(
-        "ERROR This is a bug in bids-group; please report it with the traceback above"
-        + (f" (kept in {place})." if place else "."),
-        file=sys.stderr,
-    )
-    return EXIT_BUG
-
-
-def _write_crash(output_dir: Path | None, text: str) -> Path | None:
+def _write_crash(places: Sequence[Path], text: str) -> Path | None:
     try:
         from bids_group.workflow import write_crash
 
-        return write_crash(output_dir, text) if output_dir is not None and output_dir.is_dir() else None
+        return write_crash(places[0], text) if places and places[0].is_dir() else None
     except Exception:  # reporting a bug must not hide it
         return None
+
+
+def start_log(verbosity: int) -> None:
+    """Say on standard error what happens: 0 stages, -1 warnings only, 1 everything."""
+    levels = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    LOGGER.handlers[:] = [handler]
+    LOGGER.setLevel(levels[min(max(verbosity, -2), 1) + 2])
+    LOGGER.propagate = False
+
+
+def settle_home(environment: MutableMapping[str, str] | None = None) -> None:
+    """Point ``HOME`` and the caches of numba and matplotlib to a private folder, if home cannot be used.
+
+    numba refuses to compile and pybids to start where the home folder is missing, unreadable or read-only, as
+    it may be in containers, for strange users and on nodes of clusters; this comes before they are imported.
+    Variables that the user set (``NUMBA_CACHE_DIR``, ``MPLCONFIGDIR``) stay as they are.
+    """
+    environment = os.environ if environment is None else environment
+    own = environment.get("HOME")
+    if own and Path(own).is_dir() and os.access(own, os.R_OK | os.W_OK | os.X_OK):
+        return
+    home = _make_private_folder()
+    environment["HOME"] = str(home)
+    environment.setdefault("NUMBA_CACHE_DIR", str(home / "numba"))
+    environment.setdefault("MPLCONFIGDIR", str(home / "matplotlib"))
+
+
+def _make_private_folder() -> Path:
+    """Make or find a folder of this user's own; a folder of somebody else under its name is not used."""
+    folder = Path(tempfile.gettempdir()) / f"bids-group-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        found = folder.lstat()
+        if found.st_uid != os.getuid() or not folder.is_dir() or folder.is_symlink() or found.st_mode & 0o022:
+            return Path(tempfile.mkdtemp(prefix="bids-group-"))
+    return folder

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bids_group.cli.main import start_log
-from bids_group.cli.parser import read_arguments
-from bids_group.cli.surroundings import settle_home
-from bids_group.cli.translation import translate
+from bids_group.cli.main import LOGGER, settle_home, start_log
+from bids_group.cli.parser import read_arguments, translate
 from bids_group.config.options import Option
 from bids_group.config.request import OPTIONS, check_paths
 from bids_group.errors import UsageError
@@ -19,8 +16,6 @@ from bids_group.words import os_failure, suggest
 
 if TYPE_CHECKING:
     from bids_group.output.results import Results
-
-LOGGER = logging.getLogger("bids_group")
 
 
 def analyse(
@@ -34,20 +29,13 @@ def analyse(
 
     Parameters
     ----------
-    bids_dir, output_dir
+    bids_dir, output_dir, formula
         As on the command line.
-    formula
-        Wilkinson formula; default ``~ 1``.
     contrasts
         Expressions (or vectors of weights) by name, or a list of ``"NAME = EXPRESSION"``.
     options
         Every option of the command line, with underscores: ``smoothing_fwhm=6``,
         ``correction=["fdr", "fwe-voxel"]``, ``one_sided=True``. None and False say nothing.
-
-    Returns
-    -------
-    Results
-        Tables as DataFrames, maps as nibabel images, read when they are asked for.
 
     Raises
     ------
@@ -81,9 +69,8 @@ def spell_command(bids_dir: str | Path, output_dir: str | Path, options: Mapping
     UsageError
         There is no such option, or its value is of the wrong kind.
     """
-    known = {
-        flag.removeprefix("--").replace("-", "_"): (flag, one) for one in OPTIONS for flag in one.spellings
-    }
+    flags = [(flag, one) for one in OPTIONS for flag in one.spellings]
+    known = {flag.removeprefix("--").replace("-", "_"): (flag, one) for flag, one in flags}
     words = [str(bids_dir), str(output_dir), "group"]
     for name, value in options.items():
         if name not in known:
@@ -98,17 +85,16 @@ def spell_command(bids_dir: str | Path, output_dir: str | Path, options: Mapping
 
 
 def _spell(name: str, flag: str, option: Option, value: Any) -> list[str]:
-    if option.flags or option.kind == "count":
+    what = f"The option {name!r}"
+    if option.takes_none:
         if value is not True and not (option.kind == "count" and isinstance(value, int)):
-            raise UsageError(
-                f"The option {name!r} is switched on or off.", found=repr(value), expected="True or False"
-            )
+            raise UsageError(f"{what} is switched on or off.", found=repr(value), expected="True or False")
         return [flag] * int(value)
     if value is True:
-        raise UsageError(f"The option {name!r} needs a value.", found="True")
+        raise UsageError(f"{what} needs a value.", found="True")
     values = _listed(value, " = " if name == "contrast" else "=")
-    if option.kind not in ("texts", "paths") and len(values) != 1:
-        raise UsageError(f"The option {name!r} takes one value.", found=repr(value))
+    if not option.is_list and len(values) != 1:
+        raise UsageError(f"{what} takes one value.", found=repr(value))
     if any(not one or one.startswith("-") for one in values):  # not to be taken for options
         return [f"{flag}={one}" for one in values]
     return [flag, *values] if values else []

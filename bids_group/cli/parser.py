@@ -1,18 +1,20 @@
-"""The options of ``bids-group`` and what they mean."""
+"""From what was typed to a `RunConfig`; `argparse.Namespace` goes no further than this."""
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NoReturn
 
 from bids_group import __version__
-from bids_group.config.options import SECTIONS, Option
+from bids_group.config import AnalysisSpec, Execution, InferenceSpec, Inputs, RunConfig, Selection
+from bids_group.config.machine import granted_memory_gb, granted_processes
+from bids_group.config.options import SECTIONS, Option, options_of
 from bids_group.config.request import LEVELS, OPTIONS
-from bids_group.errors import UsageError
+from bids_group.errors import AnalysisLevelError, UsageError
 from bids_group.words import suggest
 
 DESCRIPTION = "Group-level analysis of first-level fMRI maps, as a BIDS App."
@@ -123,33 +125,27 @@ def build_parser() -> Parser:
     return parser
 
 
-def read_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse ``argv``; ``--a_b`` is read as ``--a-b``."""
-    parser = build_parser()
-    parser.typed = list(_joined(dashed(token) for token in argv))
-    return parser.parse_args(parser.typed)
-
-
 def dashed(token: str) -> str:
     """Spell an option with dashes: ``--a_b`` is ``--a-b``."""
-    if not token.startswith("--"):
-        return token
     name, equals, value = token.partition("=")
-    return name.replace("_", "-") + equals + value
+    return name.replace("_", "-") + equals + value if token.startswith("--") else token
 
 
-def _joined(tokens: Iterable[str]) -> Iterator[str]:
-    """Join an option of coordinates to its value, which may begin with a minus: argparse would part them."""
-    signed = [one.flag for one in OPTIONS if one.is_signed]
-    waiting = ""
-    for token in tokens:
-        if waiting:
-            yield f"{waiting}={token}"
-        elif token not in signed:
-            yield token
-        waiting = "" if waiting or token not in signed else token
-    if waiting:
-        yield waiting
+def read_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse ``argv``; ``--a_b`` is read as ``--a-b``.
+
+    An option of coordinates is joined to its value, which may begin with a minus: argparse would part them.
+    """
+    signed = {one.flag for one in OPTIONS if one.is_signed}
+    words: list[str] = []
+    for token in map(dashed, argv):
+        if words and words[-1] in signed:
+            words[-1] += f"={token}"
+        else:
+            words.append(token)
+    parser = build_parser()
+    parser.typed = words
+    return parser.parse_args(words)
 
 
 def _add_option(group: Any, option: Option) -> None:
@@ -164,13 +160,86 @@ def _add_option(group: Any, option: Option) -> None:
     if option.kind == "count":
         group.add_argument(*spellings, action="count", help=option.help, **common)
         return
-    is_list = option.kind in ("texts", "paths")
-    several = {"nargs": "+", "action": "extend"} if is_list else {"choices": option.choices or None}
-    group.add_argument(
-        *spellings,
-        metavar=option.metavar or ("L" if is_list else None),
-        type={"number": float, "integer": int}.get(option.kind),
-        help=option.help,
-        **several,
-        **common,
+    type_ = {"number": float, "integer": int}.get(option.kind)
+    several = {"nargs": "+", "action": "extend"} if option.is_list else {"choices": option.choices or None}
+    metavar = option.metavar or ("L" if option.is_list else None)
+    group.add_argument(*spellings, metavar=metavar, type=type_, help=option.help, **several, **common)
+
+
+def translate(arguments: argparse.Namespace, command: Sequence[str] = ()) -> RunConfig:
+    """Turn parsed arguments, which hold what was typed and no more, into a checked request.
+
+    Raises
+    ------
+    AnalysisLevelError, UsageError, MissingInputError
+    """
+    if arguments.level not in LEVELS:
+        raise AnalysisLevelError(
+            f"There is no analysis level {arguments.level!r}.",
+            expected=" or ".join(LEVELS),
+            fix="bids-group BIDS_DIR OUTPUT_DIR group",
+        )
+    said = vars(arguments)
+    judged, execution = _values(InferenceSpec, said), _values(Execution, said)
+    for name, grant in (("n_procs", granted_processes), ("mem_gb", granted_memory_gb)):
+        if name not in execution:
+            execution[name] = grant()
+    config = RunConfig(
+        output_dir=_folder(arguments.output_dir),
+        level=arguments.level,
+        inputs=Inputs(bids_dir=_folder(arguments.bids_dir), **_values(Inputs, said)),
+        selection=Selection(**_values(Selection, said)),
+        analysis=AnalysisSpec(inference=InferenceSpec(**judged), **_values(AnalysisSpec, said)),
+        execution=Execution(**execution),
+        command=tuple(command),
+        typed=frozenset(said),
     )
+    _check_design(config)
+    return config
+
+
+def _folder(path: Path) -> Path:
+    """Make a path absolute as it was typed; steps back (``..``) are taken, from where links point to."""
+    return path.resolve() if ".." in path.parts else path.absolute()
+
+
+def _values(record: type, said: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the fields of a record what was said of them; the rest takes the record's default."""
+    values = {}
+    for option in options_of(record):
+        if option.name not in said:
+            continue
+        typed = said[option.name]
+        for one in typed if option.is_list and option.choices else ():
+            if one not in option.choices:
+                fix = suggest(one, option.choices, mark="")
+                known = ", ".join(option.choices)
+                raise UsageError(f"There is no {option.name} {one!r}.", expected=known, fix=fix)
+        values[option.attribute] = (option.read or option.convert)(typed)
+    return values
+
+
+def _check_design(config: RunConfig) -> None:
+    """Refuse a second design beside the one that is given, and to print one where there is none."""
+    matrix, analysis, execution = config.inputs.design_matrix, config.analysis, config.execution
+    if matrix is not None:
+        for option, value in (("model", analysis.model_file), ("formula", analysis.formula)):
+            if option in config.typed:
+                raise UsageError(
+                    f"A design matrix was given, and --{option} beside it.",
+                    found=f"--design-matrix {matrix} and --{option} {value}",
+                    fix="Use one of the two.",
+                )
+        if "center" in config.typed and analysis.centering != "none":
+            raise UsageError(
+                "The columns of a design matrix are taken as they are: nothing is centred.",
+                found=f"--design-matrix with --center {analysis.centering}",
+                fix="Leave out --center, and centre the columns in the table where you want it.",
+            )
+    if execution.print_design is not None and (config.level != "group" or execution.is_reports_only):
+        raise UsageError(
+            "There is no design to print.",
+            found="--reports-only" if execution.is_reports_only else f"the level {config.level}",
+            expected="the level group",
+            fix="Leave out --print-design, or run the level group.",
+        )

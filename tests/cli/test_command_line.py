@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from bids_group.cli import main
-from bids_group.cli.parser import build_parser, read_arguments
-from bids_group.cli.translation import translate
+from bids_group.cli.parser import build_parser, read_arguments, translate
 from bids_group.errors import AnalysisLevelError, UsageError
 
 

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 import bids_group
 from bids_group.cli import main
 from bids_group.cli.notebook import spell_command
-from bids_group.cli.parser import build_parser, read_arguments
-from bids_group.cli.translation import translate
+from bids_group.cli.parser import build_parser, read_arguments, translate
 from bids_group.demo import write_demo
 from bids_group.errors import BidsGroupError, DataError, MissingInputError, SelectionError, UsageError
 from bids_group.workflow.group import progress

@@ -5,8 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from bids_group.bids import keep_complete
-from bids_group.cli.parser import read_arguments
-from bids_group.cli.translation import translate
+from bids_group.cli.parser import read_arguments, translate
 from bids_group.config import InferenceSpec
 from bids_group.errors import UsageError
 

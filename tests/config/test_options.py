@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 import bids_group
-from bids_group.cli.parser import read_arguments
-from bids_group.cli.translation import translate
+from bids_group.cli.parser import read_arguments, translate
 from bids_group.config import InferenceSpec
 from bids_group.config.options import Option
 from bids_group.config.request import OPTIONS
@@ -23,7 +22,7 @@ ALSO_OTHER_FACTS = {
     "output/files/sidecars.py": {"input_suffix"},
     "records/sidecars.py": {"mask_threshold", "input_suffix", "design_matrix"},  # fields of a sidecar
     "output/__init__.py": {"print_design"},  # a function
-    "cli/translation.py": {"mem_gb"},  # a field of the request
+    "cli/parser.py": {"mem_gb"},  # a field of the request
 }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_group.cli.surroundings import settle_home
+from bids_group.cli.main import settle_home
 
 
 @pytest.fixture
