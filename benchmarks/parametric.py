@@ -200,7 +200,10 @@ def _observations(folder: Path) -> list:
 
 
 def _prepare_own(folder: Path, n_procs: int) -> Callable[[], None]:
-    import bids_group.elements.gaussian  # noqa: F401  (imported here so that it is not timed)
+    import nilearn.glm.second_level  # noqa: F401  (imported here so that it is not timed, as all below)
+    import scipy.interpolate  # noqa: F401
+
+    import bids_group.elements.gaussian  # noqa: F401
     from bids_group.executor import Threads
     from bids_group.model import build_stack, fit_group, pool
     from bids_group.output.disk.writing import write_volume
