@@ -128,7 +128,9 @@ def _nowhere_observed(effect: LoadedMap, others: list[LoadedMap], mask: Path | N
 
 
 def _missing_outside(is_observed: Mask, data: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return np.where(is_observed, data, np.float32(np.nan))
+    kept = np.full_like(data, np.nan)
+    np.copyto(kept, data, where=is_observed)
+    return kept
 
 
 class _Total:
@@ -144,8 +146,8 @@ class _Total:
         """Add one map; NaN adds nothing. One file that was read twice must have had the same bytes."""
         if self._first is None:
             self._first, shape = source, source.grid.shape
-            self._effect, self._variance, self._dof = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-            self._n_observed, self._n_maps = np.zeros(shape, np.uint16), np.zeros(shape, np.uint16)
+            self._effect, self._variance, self._dof = (np.zeros(shape, order="F") for _ in range(3))
+            self._n_observed, self._n_maps = (np.zeros(shape, np.uint16, order="F") for _ in range(2))
         first, path = self._first, source.observation.maps[0].effect
         check_same_grid(first.observation.maps[0].effect, first.grid, path, source.grid)
         self._has_variance &= source.variance is not None
@@ -172,15 +174,15 @@ class _Total:
         self._hashes.update(source.input_hashes)
 
     def _add_values(self, source: PooledMap, weight: float, is_observed: Mask) -> None:
-        effect = source.effect[is_observed].astype(np.float64)
-        variance = None if source.variance is None else source.variance[is_observed].astype(np.float64)
+        effect = source.effect.astype(np.float64)
+        variance = None if source.variance is None else source.variance.astype(np.float64)
         if self._observation.combine == "precision" and variance is not None:
-            self._effect[is_observed] += effect / variance
-            self._variance[is_observed] += 1 / variance
-            return
-        self._effect[is_observed] += weight * effect
+            effect, variance = effect / variance, 1 / variance
+        else:
+            effect, variance = weight * effect, None if variance is None else weight**2 * variance
+        np.add(self._effect, effect, out=self._effect, where=is_observed)
         if variance is not None:
-            self._variance[is_observed] += weight**2 * variance
+            np.add(self._variance, variance, out=self._variance, where=is_observed)
 
     def result(self) -> PooledMap:
         """Divide the sums and set NaN where nothing was observed; one dof where it is the same everywhere."""
@@ -201,10 +203,9 @@ class _Total:
                 effect, variance = effect / n_observed, variance / n_observed**2
         dof = None
         if self._is_dof_known:
-            distinct = np.unique(self._dof[is_kept])
-            whole = self._dof.astype(np.float32)
-            is_one = distinct.size == 1
-            dof = np.asarray(distinct[0], np.float32) if is_one else _missing_outside(is_kept, whole)
+            kept, whole = self._dof[is_kept], self._dof.astype(np.float32)
+            is_one = (kept == kept[0]).all()
+            dof = np.asarray(kept[0], np.float32) if is_one else _missing_outside(is_kept, whole)
         n_maps = np.where(is_kept, self._n_maps, 0)
         is_small = n_maps.max(initial=0) <= np.iinfo(np.uint8).max
         return PooledMap(

@@ -154,6 +154,7 @@ class _Building:
         self._in_mask = Elements.from_mask(first.grid, in_mask)
         self._counts = np.zeros(first.grid.shape, dtype=np.uint16, order="F")
         self._suspects: dict[int, list[int]] = {}
+        self._last_observed, self._last_bits = np.zeros(0, dtype=bool), b""
         self.seen: list[bytes] = []
 
     def allocate(self, work_dir: Path | None, executor: Executor, needs_variance: bool) -> None:
@@ -175,7 +176,10 @@ class _Building:
         check_same_grid(_path_of(self._first), self._first.grid, path, one.grid)
         is_observed = np.isfinite(one.effect)
         self._counts += is_observed
-        self.seen.append(np.packbits(self._in_mask.pack(is_observed)).tobytes())
+        if not np.array_equal(is_observed, self._last_observed):  # many maps are observed at the same places
+            self._last_observed = is_observed
+            self._last_bits = np.packbits(self._in_mask.pack(is_observed)).tobytes()
+        self.seen.append(self._last_bits)
         effect = one.effect if self._smoother is None else self._smoother.smooth(one.effect)
         self._data[number] = self._candidates.pack(effect)
         suspects = self._suspects.setdefault(checksum(np.ascontiguousarray(one.effect.T).data), [])
@@ -231,7 +235,7 @@ class _Building:
         counts = self._in_mask.pack(self._counts)
         is_analysed = counts >= self._n_needed
         costs: dict[bytes, tuple[int, int]] = {}
-        for bits in dict.fromkeys(self.seen):  # many rows are observed at the same places
+        for bits in dict.fromkeys(self.seen):
             is_seen = np.unpackbits(np.frombuffer(bits, np.uint8), count=counts.size).view(bool)
             without = counts.astype(np.int32) - is_seen
             lost = (without >= self._n_needed_without_one) & ~is_analysed
