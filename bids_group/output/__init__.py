@@ -1,35 +1,7 @@
 """Where and how is it written and shown? Files of OUTPUT_DIR, the dry-run page and the report."""
 
-from bids_group.output.disk.lock import check_place as check_place
-from bids_group.output.disk.lock import claim_output as claim_output
-from bids_group.output.disk.manifest import CITATIONS as CITATIONS
-from bids_group.output.disk.manifest import COMMAND as COMMAND
-from bids_group.output.disk.manifest import REPORT as REPORT
-from bids_group.output.disk.manifest import TABLES as TABLES
-from bids_group.output.disk.manifest import check_names as check_names
-from bids_group.output.disk.manifest import check_same_analysis as check_same_analysis
-from bids_group.output.disk.manifest import find_other_analysis as find_other_analysis
-from bids_group.output.disk.manifest import finish_outputs as finish_outputs
-from bids_group.output.disk.manifest import record_outputs as record_outputs
-from bids_group.output.files.analysis import print_design as print_design
-from bids_group.output.files.analysis import write_group as write_group
-from bids_group.output.files.clusters import spell_clusters as spell_clusters
-from bids_group.output.files.dataset import model_path as model_path
-from bids_group.output.files.dataset import read_description as read_description
-from bids_group.output.files.dataset import write_command as write_command
-from bids_group.output.files.dataset import write_crash as write_crash
-from bids_group.output.files.dataset import write_dataset as write_dataset
-from bids_group.output.files.dataset import write_ledger as write_ledger
-from bids_group.output.files.dataset import write_model as write_model
-from bids_group.output.files.dataset import write_participants as write_participants
-from bids_group.output.files.names import check_output_names as check_output_names
-from bids_group.output.files.names import pooled_path as pooled_path
-from bids_group.output.files.pooled import check_pooled_names as check_pooled_names
-from bids_group.output.files.pooled import is_pooled as is_pooled
-from bids_group.output.files.pooled import pooling_key as pooling_key
-from bids_group.output.files.pooled import read_pooled as read_pooled
-from bids_group.output.files.pooled import write_pooled as write_pooled
-from bids_group.output.preview.description import Preview as Preview
-from bids_group.output.preview.description import describe_dry_run as describe_dry_run
-from bids_group.output.preview.page import print_dry_run as print_dry_run
-from bids_group.output.preview.page import spell_duration as spell_duration
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(
+    __name__, __file__
+)  # what is heavy comes with its first use

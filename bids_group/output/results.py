@@ -94,12 +94,10 @@ class Results:
 
         ``correction``: as on the command line (``fdr``, ``fwe-voxel`` …; also ``permutation``), for p.
         """
-        analysis, found = self._find(contrast)
         desc = "" if correction is None else f"_desc-{camel_label(correction)}"
-        ending = f"_stat-{stat}{desc}_statmap.nii.gz"
-        path = self.output_dir / f"{found.stem}{ending}"
-        shared = self.output_dir / f"{analysis.stem}{ending}"
-        image = nib.load(self._need(shared if shared.exists() and not path.exists() else path))
+        stems = [one.stem for one in reversed(self._find(contrast))]  # of the contrast, or of its analysis
+        paths = [self.output_dir / f"{stem}_stat-{stat}{desc}_statmap.nii.gz" for stem in stems]
+        image = nib.load(self._need(next(filter(Path.exists, paths), paths[0])))
         assert isinstance(image, nib.Nifti1Image)
         return image
 
@@ -111,15 +109,15 @@ class Results:
 
     def _find(self, contrast: str) -> tuple[AnalysisFiles, ContrastFiles]:
         every = self._folder.contrasts
-        found = [pair for pair in every if pair[1].name == contrast]
-        labelled = [pair for pair in every if pair[1].label == contrast]
-        for pairs in (found, labelled):
+        named = [pair for pair in every if pair[1].name == contrast]
+        for pairs in (named, [pair for pair in every if pair[1].label == contrast]):
             if len(pairs) == 1:
                 return pairs[0]
+        labels = ", ".join(one.label for _, one in named)
         raise UsageError(
-            f"There is {'more than one' if found else 'no'} contrast {contrast!r}.",
-            found=", ".join(pair[1].label for pair in found) if found else ", ".join(self.contrasts),
-            fix="Name one by its label." if found else suggest(contrast, self.contrasts),
+            f"There is {'more than one' if named else 'no'} contrast {contrast!r}.",
+            found=labels or ", ".join(self.contrasts),
+            fix="Name one by its label." if named else suggest(contrast, self.contrasts),
         )
 
     def _need(self, path: Path) -> Path:
@@ -138,18 +136,16 @@ class Results:
     def _repr_html_(self) -> str:
         """Show the glance: who, which model, and what each correction finds of each contrast."""
         parts = []
-        for analysis in self._folder.analyses:
-            head = f"{analysis.title}: {len(analysis.people)} participants, {analysis.info.formula}"
-            parts.append(f"<p><b>{html.escape(head)}</b></p>")
-            rows = [{"contrast": one.name, "in words": one.words} | row for one, row in _glance(analysis)]
-            parts.append(
-                pd.DataFrame(rows).to_html(index=False, na_rep="", float_format=lambda x: f"{x:.4g}")
-            )
+        for one in self._folder.analyses:
+            head = f"{one.title}: {len(one.people)} participants, {one.info.formula}"
+            rows = [
+                {"contrast": contrast.name, "in words": contrast.words} | _sum_up(contrast, name)
+                for contrast in one.contrasts
+                for name in contrast.corrections
+            ]
+            table = pd.DataFrame(rows).to_html(index=False, na_rep="", float_format="{:.4g}".format)
+            parts += [f"<p><b>{html.escape(head)}</b></p>", table]
         return "\n".join([*parts, f"<p>{html.escape(str(self.output_dir / 'report.html'))}</p>"])
-
-
-def _glance(analysis: AnalysisFiles) -> list[tuple[ContrastFiles, dict[str, Any]]]:
-    return [(one, _sum_up(one, name)) for one in analysis.contrasts for name in one.corrections]
 
 
 def _sum_up(contrast: ContrastFiles, correction: str) -> dict[str, Any]:

@@ -1,0 +1,64 @@
+from .disk.lock import check_place, claim_output
+from .disk.manifest import (
+    CITATIONS,
+    COMMAND,
+    REPORT,
+    TABLES,
+    check_names,
+    check_same_analysis,
+    find_other_analysis,
+    finish_outputs,
+    record_outputs,
+)
+from .files.analysis import print_design, write_group
+from .files.clusters import spell_clusters
+from .files.dataset import (
+    model_path,
+    read_description,
+    write_command,
+    write_crash,
+    write_dataset,
+    write_ledger,
+    write_model,
+    write_participants,
+)
+from .files.names import check_output_names, pooled_path
+from .files.pooled import check_pooled_names, is_pooled, pooling_key, read_pooled, write_pooled
+from .preview.description import Preview, describe_dry_run
+from .preview.page import print_dry_run, spell_duration
+
+__all__ = [
+    "CITATIONS",
+    "COMMAND",
+    "REPORT",
+    "TABLES",
+    "Preview",
+    "check_names",
+    "check_output_names",
+    "check_place",
+    "check_pooled_names",
+    "check_same_analysis",
+    "claim_output",
+    "describe_dry_run",
+    "find_other_analysis",
+    "finish_outputs",
+    "is_pooled",
+    "model_path",
+    "pooled_path",
+    "pooling_key",
+    "print_design",
+    "print_dry_run",
+    "read_description",
+    "read_pooled",
+    "record_outputs",
+    "spell_clusters",
+    "spell_duration",
+    "write_command",
+    "write_crash",
+    "write_dataset",
+    "write_group",
+    "write_ledger",
+    "write_model",
+    "write_participants",
+    "write_pooled",
+]
