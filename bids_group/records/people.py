@@ -17,12 +17,12 @@ from bids_group.records.notices import Notice
 class FirstLevelMap:
     """One first-level result of one person: an effect map and what belongs to it.
 
-    Labels carry no prefix (``01``, not ``sub-01``). ``dof`` is a number, a map, or unknown.
-    ``mask`` is the map's own mask where the producer wrote one, ``mask_threshold`` what counts as inside
-    where it is not of two values. ``dataset`` is the root that BIDS URIs are
-    relative to; ``input_stat`` is ``z`` or ``t`` only where the user insisted on it. ``suffix`` other than
-    ``statmap`` (``probseg``): the map is no contrast, and ``contrast`` is made of its label and suffix.
-    ``entities`` are all that the name of the effect file has.
+    Labels carry no prefix (``01``, not ``sub-01``). ``dof`` is a number, a map, or unknown. ``mask`` is the
+    map's own mask where the producer wrote one, ``mask_threshold`` what counts as inside where it is not of
+    two values. ``dataset`` is the root that BIDS URIs are relative to; ``input_stat`` is ``z`` or ``t`` only
+    where the user insisted on it. ``suffix`` other than ``statmap`` (``probseg``): the map is no contrast,
+    and ``contrast`` is made of its label and suffix. ``factors`` are further columns of the table that lists
+    the maps, with the cell of this one; ``entities`` are all that the name of the effect file has.
     """
 
     subject: str
@@ -44,7 +44,6 @@ class FirstLevelMap:
     producer: str | None = None
     suffix: str = "statmap"
     factors: tuple[tuple[str, str | None], ...] = ()
-    """Further columns of the table that lists the maps, with the cell of this one."""
     entities: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -61,10 +60,7 @@ class FirstLevelMap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exclusion:
-    """Who (or which map of whom) is not in the analysis, and why. Nobody leaves unnamed.
-
-    ``path`` None: the whole person (or the session, where ``session`` is given).
-    """
+    """Who is not in the analysis, or (with a ``path``) which map of whom, and why. Nobody leaves unnamed."""
 
     subject: str
     reason: str

@@ -164,16 +164,9 @@ class Sidecar(JsonRecord):
         "contrasts": ContrastEntry, "observations": RowEntry, "variable_kinds": VariableKind,
     }  # fmt: skip
     optional: ClassVar[Collection[str]] = (
-        *(
-            "first_level_contrasts",
-            "design_matrix",
-            "scaling",
-            "mask_threshold",
-            "group_by",
-            "outliers_within",
-        ),
-        *("input_statistic", "input_statistic_warning", "input_suffix", "cut_coordinates", "standardiser"),
-    )
+        "first_level_contrasts", "design_matrix", "scaling", "mask_threshold", "group_by", "outliers_within",
+        "input_statistic", "input_statistic_warning", "input_suffix", "cut_coordinates", "standardiser",
+    )  # fmt: skip
 
     # every file
     description: str | None = None

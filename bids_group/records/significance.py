@@ -15,7 +15,7 @@ from bids_group.records.sidecars import Sidecar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peak:
-    """A local maximum. ``element`` indexes the analysed elements; a sub-peak has ``is_sub_peak``."""
+    """A local maximum. ``element`` indexes the analysed elements."""
 
     element: int
     xyz_mm: tuple[float, float, float]
@@ -23,7 +23,6 @@ class Peak:
     z: float
     p_uncorrected: float
     p_corrected: float | None
-    is_sub_peak: bool = False
     effect: float | None = None
     g: float | None = None
     g_lower: float | None = None
@@ -32,10 +31,7 @@ class Peak:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cluster:
-    """Connected elements of one sign above a threshold.
-
-    ``p_corrected`` by measure: ``size``, ``mass``, ``tfce``, ``peak``.
-    """
+    """Connected elements of one sign above a threshold; ``p_corrected`` by measure (size, mass, peak …)."""
 
     index: int
     sign: Literal[1, -1]
@@ -54,10 +50,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class UncorrectedP:
-    """Share of the shuffles that reach each element's own statistic: float32 ``(n_elements,)`` in (0, 1].
-
-    ``details`` says how the rows were shuffled.
-    """
+    """Share of the shuffles that reach each element's own statistic: float32 ``(n_elements,)`` in (0, 1]."""
 
     p: npt.NDArray[np.float32]
     details: Sidecar

@@ -228,7 +228,6 @@ def _significance(result: ContrastResult, elements: Elements, correction: str) -
             z=3.0,
             p_uncorrected=0.001,
             p_corrected=0.02,
-            is_sub_peak=i > 0,
             effect=1.5,
         )
         for i in (0, 1)

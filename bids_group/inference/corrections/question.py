@@ -141,7 +141,7 @@ def gather(
                 sign=sign,
                 elements=members,
                 size_mm3=members.size * elements.grid.element_mm3,
-                peaks=tuple(_describe_peak(question, one, p_corrected, one != peaks[0]) for one in peaks),
+                peaks=tuple(_describe_peak(question, one, p_corrected) for one in peaks),
                 mass=mass,
                 p_corrected=p_of_cluster,
                 true_discovery_proportion=bound(members, sign) if bound else None,
@@ -150,7 +150,7 @@ def gather(
     return tuple(clusters)
 
 
-def _describe_peak(question: Question, element: int, p_corrected: Row | None, is_sub_peak: bool) -> Peak:
+def _describe_peak(question: Question, element: int, p_corrected: Row | None) -> Peak:
     """Collect what is known at one element; effect sizes where the fit has them."""
     x, y, z = (float(value) for value in question.data.elements.coordinates_mm(np.array([element]))[0])
     maps = question.result.maps
@@ -162,7 +162,6 @@ def _describe_peak(question: Question, element: int, p_corrected: Row | None, is
         statistic=float(question.statistic[element]),
         z=float(question.z[element]),
         p_uncorrected=float(question.p[element]),
-        is_sub_peak=is_sub_peak,
         **{
             name: None if row is None or row.ndim != 1 else float(row[element])
             for name, row in extras.items()

@@ -46,25 +46,23 @@ def write_group(
 ) -> None:
     """Write every file of one group analysis under ``group/``.
 
-    Parameters
-    ----------
-    coverage
-        Number of rows observed at each element of the grid, of the grid's shape.
-    notices
-        What the user must see; kept in the design's sidecar.
-    quality
-        One row per observation (index = labels); ``…_desc-quality_table.tsv``.
-    peaks
-        By group contrast: raw values of each observation at peaks; ``…_desc-peaks_data.tsv``.
-    regions
-        Mean effect of each observation (index) in each region; ``…_desc-regions_effects.tsv``.
-    atlas
-        Names clusters and peaks by region.
+    ``coverage``: number of rows observed at each element of the grid, of the grid's shape. ``quality`` and
+    ``regions`` (mean effects) have a row for each observation (index = labels), ``peaks`` holds by group
+    contrast the values of each observation at peaks. ``atlas`` names clusters and peaks.
     """
     context = Context(
         output_dir=output_dir, analysis=analysis, data=data, spec=spec, dataset_names=cohort.dataset_names
     )
-    drafts = [*_draft_shared(context, coverage, notices), *_draft_rows(context, quality, regions)]
+    drafts = [*_draft_shared(context, coverage, notices)]
+    for ending, table, words in (
+        ("desc-quality_table", quality, "Quality of the map of each row"),
+        ("desc-regions_effects", regions, "Mean effect of each row in each region of the atlas"),
+    ):
+        if table is not None:
+            own = table.attrs.get("compared_within") or None
+            content = table if "label" in table.columns else table.rename_axis("label").reset_index()
+            sidecar = analysis_sidecar(context, words).but(outliers_within=own)
+            drafts.append(Draft(path=f"{context.stem()}_{ending}.tsv", content=content, sidecar=sidecar))
     for result in results:
         name = result.contrast.name
         own = [one for one in significances if one.contrast == name]
@@ -101,23 +99,6 @@ def _draft_shared(
     )
 
 
-def _draft_rows(
-    context: Context, quality: pd.DataFrame | None, regions: pd.DataFrame | None
-) -> Iterator[Draft]:
-    for ending, table, words in (
-        ("desc-quality_table", quality, "Quality of the map of each row"),
-        ("desc-regions_effects", regions, "Mean effect of each row in each region of the atlas"),
-    ):
-        if table is not None:
-            yield Draft(
-                path=f"{context.stem()}_{ending}.tsv",
-                content=table if "label" in table.columns else table.rename_axis("label").reset_index(),
-                sidecar=analysis_sidecar(context, words).but(
-                    outliers_within=table.attrs.get("compared_within") or None
-                ),
-            )
-
-
 def print_design(
     path: Path, planned: Sequence[tuple[GroupAnalysis, Design]], *, is_overwrite: bool = False
 ) -> None:
@@ -130,15 +111,14 @@ def print_design(
     OutputError
         The file is there and holds something else (``is_overwrite`` replaces it), or cannot be written.
     """
-    texts = {table_text(_table(analysis, design)): analysis for analysis, design in planned}
-    if len(texts) > 1:
+    text, *others = dict.fromkeys(_design_text(analysis, design) for analysis, design in planned)
+    if others:
         raise UsageError(
             f"The designs of this run differ, so that {path.name} cannot hold them.",
             found="; ".join(f"{one.first_level_contrast}: {len(one.rows)} rows" for one, _ in planned),
             expected="one design",
             fix="Choose one analysis, for example with --first-level-contrast.",
         )
-    text = next(iter(texts))
     if path.exists() and not is_overwrite and (not path.is_file() or path.read_bytes() != text.encode()):
         raise OutputError(
             f"The file {path} is there already.",
@@ -148,16 +128,16 @@ def print_design(
     write_text(path, text)
 
 
-def _table(analysis: GroupAnalysis, design: Design) -> pd.DataFrame:
-    if any(one.is_one_of_several for one in analysis.observations):
+def _design_text(analysis: GroupAnalysis, design: Design) -> str:
+    rows = analysis.observations
+    if any(one.is_one_of_several for one in rows):
         raise UsageError(
             "A design with rows of several first-level contrasts cannot be printed for --design-matrix.",
             expected="a row per person, or per person and session",
             fix="The design stands in the output of --dry-run --output-format json.",
         )
-    sessions = [one.session for one in analysis.observations]
-    labels = {"participant_id": [f"sub-{one.subject}" for one in analysis.observations]}
-    if any(sessions):
-        labels["session_id"] = [f"ses-{session}" for session in sessions]
-    columns = design.matrix.rename(columns=lambda name: name.replace("`", ""))
-    return pd.concat([pd.DataFrame(labels, index=columns.index), columns], axis=1)
+    table = design.matrix.rename(columns=lambda name: name.replace("`", ""))
+    if any(one.session for one in rows):
+        table.insert(0, "session_id", [f"ses-{one.session}" for one in rows], allow_duplicates=True)
+    table.insert(0, "participant_id", [f"sub-{one.subject}" for one in rows], allow_duplicates=True)
+    return table_text(table)

@@ -80,15 +80,10 @@ def write_participants(output_dir: Path, analyses: Iterable[GroupAnalysis] | Non
 
 
 def write_ledger(output_dir: Path, ledger: pd.DataFrame, *, labels: Collection[str] | None = None) -> None:
-    """Write ledger.tsv, one row per participant and map.
+    """Write ledger.tsv, one row per participant and map, sorted already.
 
-    Parameters
-    ----------
-    ledger
-        Has a column ``participant_id``; sorted already.
-    labels
-        In ``participant`` jobs, the people this job is about (without ``sub-``): their rows replace the
-        earlier ones, the rows of all others stay as they are. None: the ledger is complete.
+    ``labels``: in ``participant`` jobs the people this job is about (without ``sub-``); their rows replace
+    the earlier ones, the rows of all others stay as they are. None: the ledger is complete.
     """
     path = output_dir / "ledger.tsv"
     record_outputs(output_dir, TABLES[2:])

@@ -32,16 +32,7 @@ _STATS = ("effect", "variance", "dof", "n")
 def pooling_key(observation: Observation, input_hashes: Mapping[str, str] | None = None) -> str:
     """Hash what a pooled map depends on: the bytes of its inputs, and how they are combined.
 
-    Parameters
-    ----------
-    input_hashes
-        Hashes of the files that were read, by path: those of the very bytes that were pooled. Files that are
-        not in it are read now.
-
-    Raises
-    ------
-    MissingInputError
-        An input file cannot be read.
+    ``input_hashes``, by path, are those of the very bytes that were pooled; other files are read now.
     """
     inputs = _fingerprint(observation, input_hashes or {})
     content = {"format": _FORMAT, "observation": inputs, "settings": {}}
@@ -147,11 +138,6 @@ def check_pooled_names(output_dir: Path, observations: Iterable[Observation]) ->
     """Refuse to write pooled maps where files of others, or inputs, stand; nothing has been written yet.
 
     Ours are known by the key in the effect's sidecar, which is written before the maps.
-
-    Raises
-    ------
-    OutputError
-        Names the file.
     """
     there: dict[Path, frozenset[str]] = {}
     for one in observations:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from bids_group.config import AnalysisSpec, InferenceSpec
@@ -84,7 +84,7 @@ def describe_dry_run(preview: Preview) -> dict[str, Any]:
         },
         "Analyses": [describe_analysis(*pair) for pair in preview.planned],
         "Notices": [
-            {"Severity": one.severity, "Topic": one.topic, "Sentence": one.sentence, "Fix": one.fix}
+            {name.capitalize(): value for name, value in asdict(one).items()}
             for one in dict.fromkeys(preview.notices)
         ],
     }

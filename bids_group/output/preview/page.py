@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
-from rich.table import Table as Grid
+from rich.table import Table as RichTable
 from rich.text import Text
 
-from bids_group.config import CORRECTIONS, AnalysisSpec, InferenceSpec
+from bids_group.config import CORRECTIONS, InferenceSpec
 from bids_group.output.disk.writing import json_text, plain
 from bids_group.output.files.names import contrast_label, shared_entities
 from bids_group.output.files.sidecars import POOLINGS, say_center
@@ -62,8 +62,7 @@ def print_dry_run(
             shown[description] = analysis.first_level_contrast
             _print_analysis(console, analysis, design)
     if preview.planned:
-        _print_settings(console, preview.spec, is_contrast=preview.cohort.maps[0].suffix == "statmap")
-        _print_inference(console, preview.spec.inference, preview.seconds_of_shuffling)
+        _print_settings(console, preview)
     elif preview.observations:  # the participant level pools, and no more
         _print_pooling(console, preview.observations)
     _print_notices(console, preview.notices)
@@ -98,51 +97,53 @@ def _print_people(console: Console, preview: Preview) -> None:
             _say(console, words, start=f"  {title:<15}", style="italic")
 
 
-def _print_settings(console: Console, spec: AnalysisSpec, *, is_contrast: bool) -> None:
-    _head(console, "Images and inference")
-    none = "none (beyond that of the first level)" if is_contrast else "none"
-    width = f"{_number(spec.smoothing_fwhm_mm)} mm (FWHM)" if spec.smoothing_fwhm_mm else none
-    _setting(console, "Smoothing", width)
-    share = 100 * spec.min_coverage
-    elements = "observed in " + ("every row" if share >= 100 else f"at least {share:.4g} % of the rows")
-    if spec.mask:
-        elements += f", inside {spec.mask}"
-        elements += "" if spec.mask_threshold is None else f" (values above {spec.mask_threshold:g})"
-    _setting(console, "Elements", elements)
-
-
-def _setting(console: Console, name: str, words: str) -> None:
-    _say(console, words, start=f"{name:<13}")
-
-
-def _print_inference(console: Console, spec: InferenceSpec, seconds: float | None) -> None:
+def _print_settings(console: Console, preview: Preview) -> None:
     """Say what was asked for; how the rows of each contrast are shuffled stands in the notices."""
-    sides = "two-sided" if spec.is_two_sided else "one-sided (positive effects only)"
-    _setting(console, "Tests", f"{sides}, alpha {_number(spec.alpha)}")
-    is_joint = spec.familywise == "across-contrasts"
+    spec, asked = preview.spec, preview.spec.inference
+    is_contrast = preview.cohort.maps[0].suffix == "statmap"
+    none = "none (beyond that of the first level)" if is_contrast else "none"
+    share = 100 * spec.min_coverage
+    observed = "every row" if share >= 100 else f"at least {share:.4g} % of the rows"
+    inside = f", inside {spec.mask}" if spec.mask else ""
+    above = f" (values above {spec.mask_threshold:g})" if inside and spec.mask_threshold is not None else ""
+    sides = "two-sided" if asked.is_two_sided else "one-sided (positive effects only)"
+    is_joint = asked.familywise == "across-contrasts"
     scope = "; family-wise errors over all contrasts of the run together" if is_joint else ""
-    _setting(console, "Corrections", ", ".join(spec.corrections) + scope)
-    neighbours, extent = f"{spec.connectivity} neighbours", spec.cluster_extent_mm3
-    rules = [CORRECTIONS[name] for name in spec.corrections]
+    rules = [CORRECTIONS[name] for name in asked.corrections]
+    clusters = f"{asked.connectivity} neighbours"
     if any(one.uses_forming_p for one in rules):
+        extent = asked.cluster_extent_mm3
         least = "" if extent is None else f"; uncorrected ones of at least {_number(extent)} mm³"
-        _setting(console, "Clusters", f"formed at p < {_number(spec.cluster_forming_p)}, {neighbours}{least}")
-    elif any(one.is_clusterwise for one in rules) or spec.connectivity != 6:
-        _setting(console, "Clusters", neighbours)
-    if not spec.needs_shuffling:
-        return
-    scheme, column = spec.block_scheme, spec.exchangeability_blocks
+        clusters = f"formed at p < {_number(asked.cluster_forming_p)}, {clusters}{least}"
+    elif not any(one.is_clusterwise for one in rules) and asked.connectivity == 6:
+        clusters = ""
+    lines = {
+        "Smoothing": f"{_number(spec.smoothing_fwhm_mm)} mm (FWHM)" if spec.smoothing_fwhm_mm else none,
+        "Elements": f"observed in {observed}{inside}{above}",
+        "Tests": f"{sides}, alpha {_number(asked.alpha)}",
+        "Corrections": ", ".join(asked.corrections) + scope,
+        "Clusters": clusters,
+        "Shuffling": _spell_shuffling(asked, preview.seconds_of_shuffling) if asked.needs_shuffling else "",
+    }
+    _head(console, "Images and inference")
+    for name, words in lines.items():
+        if words:
+            _say(console, words, start=f"{name:<13}")
+
+
+def _spell_shuffling(asked: InferenceSpec, seconds: float | None) -> str:
+    scheme, column = asked.block_scheme, asked.exchangeability_blocks
     blocks = [scheme and f"{scheme} blocks", column and f"of {column}" if scheme else f"blocks of {column}"]
     parts = [
-        f"{spec.n_permutations} times, seed {spec.random_seed}",
-        None if spec.shuffle == "auto" else spec.shuffle,
+        f"{asked.n_permutations} times, seed {asked.random_seed}",
+        None if asked.shuffle == "auto" else asked.shuffle,
         " ".join(filter(None, blocks)) if scheme or column else None,
-        spec.variance_groups and f"variance groups of {spec.variance_groups}",
-        "uncorrected p too" if spec.has_permutation_p else None,
-        "tail approximated" if spec.has_tail_approximation else None,
+        asked.variance_groups and f"variance groups of {asked.variance_groups}",
+        "uncorrected p too" if asked.has_permutation_p else None,
+        "tail approximated" if asked.has_tail_approximation else None,
         None if seconds is None else f"about {spell_duration(round(seconds, 1))} on this machine",
     ]
-    _setting(console, "Shuffling", ", ".join(part for part in parts if part))
+    return ", ".join(filter(None, parts))
 
 
 def _print_analysis(console: Console, analysis: GroupAnalysis, design: Design) -> None:
@@ -175,7 +176,6 @@ def _print_analysis(console: Console, analysis: GroupAnalysis, design: Design) -
         console.print(Text(f"  {term}: {short if term in folded else ', '.join(names)}"), soft_wrap=True)
     _print_matrix(console, design, folded)
     _print_contrasts(console, analysis, design, folded)
-    _print_checks(console, design, folded)
 
 
 def _print_pooling(console: Console, observations: Sequence[Observation]) -> None:
@@ -211,6 +211,7 @@ def _print_matrix(console: Console, design: Design, folded: Mapping[str, Sequenc
 def _print_contrasts(
     console: Console, analysis: GroupAnalysis, design: Design, folded: Mapping[str, Sequence[str]]
 ) -> None:
+    """Show the contrasts, and what speaks for and against the design that they weigh."""
     _say(console, "\nContrasts", style="bold")
     for one in design.contrasts:
         files = f"  {one.test} test, estimable, files contrast-{contrast_label(analysis, one.label)}"
@@ -220,9 +221,6 @@ def _print_contrasts(
             by_name = fold_weights(dict(zip(design.matrix.columns, weights, strict=True)), folded)
             parts = (f"{'−' if w < 0 else '+'} {_number(abs(w))} · {name}" for name, w in by_name.items())
             _say(console, f"  {' '.join(parts).removeprefix('+ ') or '0'}")
-
-
-def _print_checks(console: Console, design: Design, folded: Mapping[str, Sequence[str]]) -> None:
     rank, n_columns, details = design.rank, len(design.matrix.columns), design.details
     tied = ", ".join(fold_columns(details.get("dependent_columns", []), folded))
     verdict = "full" if rank == n_columns else f"deficient: {tied} depend on each other"
@@ -247,7 +245,7 @@ def _print_notices(console: Console, notices: Iterable[Notice]) -> None:
 
 def _print_grid(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
     _say(console, title, style="italic")
-    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
+    grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
         grid.add_column(Text(str(name)), overflow="fold")
     for row in rows[:_MAX_LISTED]:
@@ -281,28 +279,20 @@ def fold_reasons(reasons: Mapping[str, Mapping[str, int]], whose: Collection[str
     reason the people whom it concerns, with the number of single maps (0: the whole person).
     """
     told = {why: [who for who in concerned if who in whose] for why, concerned in reasons.items()}
-    sharing = Counter(half for why in told for half in set(_halves(why)))
+    halves = {why: (why.rsplit(": ", 1) * 2)[:2] for why in told}  # without a colon twice the whole
+    sharing = Counter(half for both in halves.values() for half in set(both))
     lines: dict[str, list[tuple[str, str, int]]] = {}
     for why, people in told.items():
-        first, last = _halves(why)
-        shared, own = (first, last) if sharing[first] >= sharing[last] else (last, first)
+        shared, own = sorted(halves[why], key=sharing.__getitem__, reverse=True)
         if sharing[shared] == 1:
             shared, own = why, ""
         lines.setdefault(shared, []).extend((who, own, reasons[why][who]) for who in people)
-    yield from (_spell_reason(why, sorted(people)) for why, people in lines.items() if people)
-
-
-def _halves(reason: str) -> tuple[str, str]:
-    """Split at the last colon; without one both halves are the whole."""
-    first, colon, last = reason.rpartition(": ")
-    return (first, last) if colon else (reason, reason)
-
-
-def _spell_reason(reason: str, people: Sequence[tuple[str, str, int]]) -> str:
-    n_people, n_maps = len({who for who, _, _ in people}), sum(n for _, _, n in people)
-    named = (f"sub-{who}" + (f" ({own})" if own else "") for who, own, _ in people)
-    maps = f", {counted(n_maps, 'map')}" if n_maps else ""
-    return f"{n_people}{maps}: {reason}: {list_some(named, _MOST_PEOPLE)}"
+    for why, concerned in lines.items():
+        if concerned:
+            n_people, n_maps = len({who for who, _, _ in concerned}), sum(n for _, _, n in concerned)
+            named = (f"sub-{who}" + (f" ({own})" if own else "") for who, own, _ in sorted(concerned))
+            maps = f", {counted(n_maps, 'map')}" if n_maps else ""
+            yield f"{n_people}{maps}: {why}: {list_some(named, _MOST_PEOPLE)}"
 
 
 def folded_terms(terms: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
