@@ -9,12 +9,14 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 _PART = re.compile(r"^\.part-(?P<place>[0-9a-f]+)-(?P<pid>\d+)-\d+$")
 _PART_AGE_S = 3600.0
 
 
+@cache
 def place() -> str:
     """Name the set of processes that this one can see: host, boot, and process namespace (of a container)."""
     namespace = ""

@@ -121,8 +121,9 @@ def write_volume(
     The sform code says MNI where the space is one of MNI's, else "aligned".
     """
     code = 4 if space is not None and space.upper().startswith("MNI") else 2
-    header = _header(volume.shape, volume.dtype.newbyteorder("<"), grid.affine.tobytes(), code, intent)
-    payload = gzip_bytes(header + volume.astype(volume.dtype.newbyteorder("<"), copy=False).tobytes("F"))
+    volume = volume.astype(volume.dtype.newbyteorder("<"), copy=False)
+    header = _header(volume.shape, volume.dtype, grid.affine.tobytes(), code, intent)
+    payload = gzip_bytes(b"".join((header, np.ascontiguousarray(volume.T).data)))
     write_bytes(path, payload)
     return hashlib.sha256(payload).hexdigest()
 

@@ -104,10 +104,12 @@ def read_pooled(
 def _volumes(pooled: PooledMap) -> dict[str, npt.NDArray[Any]]:
     """Fill what is missing with 0, and prove that nothing else is not a number."""
     found: dict[str, npt.NDArray[Any]] = {}
+    is_observed = pooled.n_maps > 0
     for stat in ("effect", "variance", "dof"):
         if (values := getattr(pooled, stat)) is None:
             continue
-        found[stat] = np.where(pooled.n_maps > 0, values, np.float32(0)).astype(np.float32, copy=False)
+        found[stat] = np.zeros_like(pooled.effect)
+        np.copyto(found[stat], values, where=is_observed)
         if not np.isfinite(found[stat]).all():
             raise BidsGroupError(
                 f"The pooled {stat} of {pooled.observation.label} has values that are no numbers."
