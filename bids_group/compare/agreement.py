@@ -58,13 +58,7 @@ class Ground:
 
 
 def find_ground(pair: Pair) -> Ground:
-    """Find the elements that both analyses have.
-
-    Raises
-    ------
-    DataError
-        An analysis mask lacks, or the two have no element in common.
-    """
+    """Find the elements that both analyses have; refuse two without any in common."""
     (grid_a, in_a), (grid_b, in_b) = ((one.grid, one.data > 0) for one in map(_read_mask, pair.sides))
     elements, is_same = Elements.from_mask(grid_a, in_a), grid_a.is_same(grid_b)
     where = elements.indices

@@ -135,9 +135,6 @@ def _find_alarm(comparisons: Sequence[Comparison], effect: bool, statistic: bool
     return None
 
 
-# ------------------------------------------------------------------------------- rows and maps
-
-
 def _read_rows(one: Tested, side: int, ground: Ground) -> _Rows | None:
     """Read on which maps each row stands; None where the files that say so are not all there."""
     info = one.analysis.info
@@ -183,9 +180,6 @@ def _weigh(sidecar: Sidecar) -> dict[Unit, float]:
 
 def _name(uri: str) -> str:
     return uri.rsplit("/", 1)[-1]
-
-
-# ------------------------------------------------------------------------------------- verdict
 
 
 def _find_obstacles(pair: Pair, a: _Rows, b: _Rows) -> Iterator[str]:
@@ -239,9 +233,6 @@ def _fit(
         return effect, effect[0] / np.sqrt(spread[0, 0] * variance)
     numerator = (effect * (np.linalg.pinv(spread) @ effect)).sum(axis=0)
     return effect, numerator / (np.linalg.matrix_rank(weights) * variance)
-
-
-# --------------------------------------------------------------------------------------- facts
 
 
 def _list_facts(pair: Pair, a: _Rows, b: _Rows) -> Iterator[str]:

@@ -67,13 +67,7 @@ class Pair:
 
 
 def read_source(side: Side, path: Path) -> Source:
-    """Read what a finished group run left in a folder.
-
-    Raises
-    ------
-    MissingInputError
-        There is no such folder, it is not an output of this app, or its run is not finished.
-    """
+    """Read what a finished group run left in a folder; refuse any other folder, and unfinished runs."""
 
     def refusal(sentence: str, found: str, fix: str) -> MissingInputError:
         expected = "the OUTPUT_DIR of a finished group run"
@@ -128,14 +122,7 @@ def _key_contrasts(root: Path, folder: Folder) -> tuple[Tested, ...]:
 def match_contrasts(a: Source, b: Source, pairs: Sequence[str]) -> tuple[Pair, ...]:
     """Match by the labels of file names, or as ``pairs`` (``CONTRAST_A=CONTRAST_B``) say.
 
-    Raises
-    ------
-    UsageError
-        A pair is not written as one.
-    DataError
-        The maps lie in different spaces.
-    SelectionError
-        No contrast is in both, or a pair names one that is not there; lists what each has.
+    Refused are maps of different spaces, and outputs without any contrast in common.
     """
     spaces = [sorted({one.space or "none named" for one in side.tested}) for side in (a, b)]
     if not set(spaces[0]) & set(spaces[1]):

@@ -35,12 +35,7 @@ COLUMNS = {
 
 
 def check_place(folder: Path, out_a: Path, out_b: Path) -> None:
-    """Refuse a folder that holds anything but an earlier comparison, or lies in one of the outputs.
-
-    Raises
-    ------
-    OutputError
-    """
+    """Refuse a folder that holds anything but an earlier comparison, or lies in one of the outputs."""
     other, new = "Name another folder.", "a new or empty folder"
     place = folder.resolve()
     for side, out in (("A", out_a), ("B", out_b)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from bids_group.config.corrections import CORRECTIONS, DEFAULT, Correction
 from bids_group.config.options import check_bounds, option, options_of
@@ -15,47 +15,37 @@ from bids_group.errors import UsageError
 class InferenceSpec:
     """How significance is judged."""
 
-    alpha: float = option(
-        "significance level (default 0.05)", "inference", 0.05, bounds="above 0 and below 1"
-    )
+    section: ClassVar[str] = "inference"
+    alpha: float = option("significance level (default 0.05)", 0.05, bounds="above 0 and below 1")
     is_two_sided: bool = option(
         "",
-        "inference",
         True,
         flags={"--two-sided": (True, "the default"), "--one-sided": (False, "positive effects only")},
     )
     corrections: tuple[str, ...] = option(
         f"any of {', '.join(CORRECTIONS)} (default {' '.join(DEFAULT)})",
-        "inference",
         DEFAULT,
         metavar="NAME",
         choices=tuple(CORRECTIONS),
     )
-    cluster_forming_p: float = option(
-        "default 0.001", "inference", 0.001, metavar="P", bounds="above 0 and below 0.5"
-    )
+    cluster_forming_p: float = option("default 0.001", 0.001, metavar="P", bounds="above 0 and below 0.5")
     cluster_extent_mm3: float | None = option(
         "of the uncorrected result (--correction none, which this asks for), clusters of at least MM3 cubic "
         "millimetres only; controls no error rate",
-        "inference",
         metavar="MM3",
         is_signed=True,
         bounds="above 0",
     )
     n_permutations: int = option(
-        "default 10000", "inference", 10_000, metavar="N", bounds="at least 1", needs="needs_shuffling"
+        "default 10000", 10_000, metavar="N", bounds="at least 1", needs="needs_shuffling"
     )
-    random_seed: int = option("default 0", "inference", 0, metavar="S", bounds="at least 0")
-    connectivity: Literal[6, 18, 26] = option("neighbours of a voxel (default 6)", "inference", 6)
+    random_seed: int = option("default 0", 0, metavar="S", bounds="at least 0")
+    connectivity: Literal[6, 18, 26] = option("neighbours of a voxel (default 6)", 6)
     exchangeability_blocks: str | None = option(
-        "rows of one block belong together",
-        "inference",
-        metavar="COL",
-        one_only="blocks within blocks are not supported",
+        "rows of one block belong together", metavar="COL", one_only="blocks within blocks are not supported"
     )
     block_scheme: Literal["within", "whole"] | None = option(
         "",
-        "inference",
         flags={
             "--within-blocks": ("within", "shuffle within blocks"),
             "--whole-blocks": ("whole", "shuffle whole blocks"),
@@ -64,32 +54,24 @@ class InferenceSpec:
     )
     variance_groups: str | None = option(
         "groups with a variance of their own",
-        "inference",
         metavar="COL",
         one_only="each row belongs to one variance group",
     )
     shuffle: Literal["auto", "flips", "permutations", "both"] = option(
-        "default auto", "inference", "auto", needs="needs_shuffling"
+        "default auto", "auto", needs="needs_shuffling"
     )
     familywise: Literal["within-contrast", "across-contrasts"] = option(
         "count family-wise errors in each contrast (default), or over all contrasts of the run",
-        "inference",
         "within-contrast",
     )
     has_tail_approximation: bool = option(
-        "Pareto tail for few shuffles (sound to p of about 0.01)",
-        "inference",
-        False,
-        needs="is_judged_by_shuffling",
+        "Pareto tail for few shuffles (sound to p of about 0.01)", False, needs="is_judged_by_shuffling"
     )
     has_permutation_p: bool = option(
-        "also a map of each element's uncorrected p by shuffling (stat-p_desc-permutation)",
-        "inference",
-        False,
+        "also a map of each element's uncorrected p by shuffling (stat-p_desc-permutation)", False
     )
     has_log10_p: bool = option(
         "beside each stat-p map one of -log10 p (stat-log10p), with its threshold in the sidecar",
-        "inference",
         False,
         is_late=True,
     )

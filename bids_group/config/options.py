@@ -39,6 +39,8 @@ class Option:
 
     Parameters
     ----------
+    section
+        Of the manual; where not given, that of its record (``section``).
     name
         Of the setting, and of the keyword in Python; the option is the same with hyphens unless ``flag`` or
         ``flags`` say another.
@@ -65,7 +67,7 @@ class Option:
     """
 
     help: str
-    section: str
+    section: str = ""
     name: str = ""
     attribute: str = ""
     default: Any = None
@@ -132,9 +134,9 @@ class Option:
         return float(typed) if self.kind == "number" else typed
 
 
-def option(help_: str, section: str, default: Any = None, **facts: Any) -> Any:
+def option(help_: str, default: Any = None, **facts: Any) -> Any:
     """Make a field of a record of the request that is an option; ``facts``: see `Option`."""
-    metadata = {"option": Option(help=help_, section=section, **facts)}
+    metadata = {"option": Option(help=help_, **facts)}
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -151,7 +153,7 @@ def check_bounds(record: Any) -> None:
                 raise UsageError(f"{one.flag} is out of range.", found=f"{value:g}", expected=one.bounds)
 
 
-def options_of(record: type) -> tuple[Option, ...]:
+def options_of(record: Any) -> tuple[Option, ...]:
     """Collect the options that a record holds, in the order of its fields.
 
     ``is_``, ``has_``, units and the s of a list are part of a field's name, but not of its option's.
@@ -169,7 +171,11 @@ def options_of(record: type) -> tuple[Option, ...]:
         flags = own.flags or ({flag: (True, own.help)} if kind == "flag" else {})
         changing = [spelling for spelling, (value, _) in flags.items() if value != default]
         facts: dict[str, Any] = {"name": name, "attribute": one.name, "default": default, "kind": kind}
-        facts |= {"flag": changing[0] if changing else flag, "flags": flags}
+        facts |= {
+            "section": own.section or record.section,
+            "flag": changing[0] if changing else flag,
+            "flags": flags,
+        }
         found.append(replace(own, choices=own.choices or choices, **facts))
     return tuple(found)
 

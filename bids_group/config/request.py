@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from bids_group.config.inference import InferenceSpec
 from bids_group.config.options import SECTIONS, Option, check_bounds, option, options_of
@@ -36,11 +36,12 @@ class Inputs:
     ``derivatives`` holds (name or None, folder) pairs in the order given; empty means: look for them.
     """
 
+    section: ClassVar[str] = "tables"
     bids_dir: Path
     derivatives: tuple[tuple[str | None, Path], ...] = option(
         "folder(s) of first-level maps (default: the dataset in BIDS_DIR/derivatives that holds statmaps)",
-        "maps",
         (),
+        section="maps",
         name="derivatives",
         metavar="[NAME=]PATH",
         short="-d",
@@ -49,71 +50,60 @@ class Inputs:
     )
     maps_table: Path | None = option(
         "a table of maps instead of BIDS names (SPM, FSL, AFNI)",
-        "maps",
+        section="maps",
         name="maps",
         metavar="TSV",
         stands=None,
     )
-    participants_tsv: Path | None = option(
-        "this table instead of BIDS_DIR/participants.tsv", "tables", metavar="F"
-    )
-    phenotype: tuple[Path, ...] = option("more covariates: phenotype tables", "tables", (), metavar="F")
-    categorical: tuple[str, ...] = option("these columns are categories", "tables", (), metavar="COL")
-    numeric: tuple[str, ...] = option("these columns are numbers", "tables", (), metavar="COL")
+    participants_tsv: Path | None = option("this table instead of BIDS_DIR/participants.tsv", metavar="F")
+    phenotype: tuple[Path, ...] = option("more covariates: phenotype tables", (), metavar="F")
+    categorical: tuple[str, ...] = option("these columns are categories", (), metavar="COL")
+    numeric: tuple[str, ...] = option("these columns are numbers", (), metavar="COL")
     design_matrix: Path | None = option(
         "a design of your own in place of --formula: a column participant_id, subject_label or subject (and "
         "session_id where --pooling none makes sessions rows), every other column a number, taken as it is; "
         "without --contrast each column is tested",
-        "design",
+        section="design",
         metavar="TSV",
     )
-    skip_bids_validation: bool = option("do not check BIDS_DIR", "checks", False, stands=None)
+    skip_bids_validation: bool = option("do not check BIDS_DIR", False, section="checks", stands=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
     """Which maps of which people: labels without ``sub-`` etc.; an empty tuple means all."""
 
-    participant_labels: tuple[str, ...] = option(
-        "analyse these participants only", "labels", (), entity="subject"
-    )
-    exclude_participant_labels: tuple[str, ...] = option(
-        "leave these participants out", "labels", (), entity="subject"
-    )
-    session_labels: tuple[str, ...] = option("use these sessions only", "labels", (), entity="session")
-    task_labels: tuple[str, ...] = option("use this task only", "labels", (), entity="task")
-    run_labels: tuple[str, ...] = option("use these runs only", "labels", (), entity="run")
-    space: str | None = option("use maps of this space", "labels", metavar="S", entity="space")
-    res: str | None = option("use maps of this resolution", "labels", metavar="R", entity="res")
-    den: str | None = option("use maps of this density", "labels", metavar="D", entity="den")
-    node: str | None = option("use maps of this FitLins node", "labels", metavar="N", entity="node")
+    section: ClassVar[str] = "labels"
+    participant_labels: tuple[str, ...] = option("analyse these participants only", (), entity="subject")
+    exclude_participant_labels: tuple[str, ...] = option("leave these participants out", (), entity="subject")
+    session_labels: tuple[str, ...] = option("use these sessions only", (), entity="session")
+    task_labels: tuple[str, ...] = option("use this task only", (), entity="task")
+    run_labels: tuple[str, ...] = option("use these runs only", (), entity="run")
+    space: str | None = option("use maps of this space", metavar="S", entity="space")
+    res: str | None = option("use maps of this resolution", metavar="R", entity="res")
+    den: str | None = option("use maps of this density", metavar="D", entity="den")
+    node: str | None = option("use maps of this FitLins node", metavar="N", entity="node")
     first_level_contrasts: tuple[str, ...] = option(
-        "use these contrasts (default: all, each its own analysis)",
-        "labels",
-        (),
-        metavar="C",
-        entity="contrast",
+        "use these contrasts (default: all, each its own analysis)", (), metavar="C", entity="contrast"
     )
     bids_filter: Mapping[str, FilterValue] = option(
         "entity filters, as in fMRIPrep; also label, desc, suffix and extension",
-        "filter",
         {},
+        section="filter",
         flag="--bids-filter-file",
         metavar="JSON",
         read=read_filter_file,
     )
     exclude_where: str | None = option(
-        'drop rows of the tables, e.g. "fd_mean > 0.5"', "rows", metavar="EXPR"
+        'drop rows of the tables, e.g. "fd_mean > 0.5"', section="rows", metavar="EXPR"
     )
     input_stat: Literal["effect", "z", "t"] | None = option(
         "z or t: insist on maps of z or t where there are no effects, said in every sidecar; effect: these "
-        "are effects, whatever their names and headers say",
-        "labels",
+        "are effects, whatever their names and headers say"
     )
     input_suffix: str = option(
         "maps that are no contrasts: files of this suffix, such as probseg; each label (GM, WM …) is an "
         "analysis of its own",
-        "labels",
         "statmap",
         metavar="SUFFIX",
         read=lambda text: text.removeprefix("_"),
@@ -142,16 +132,20 @@ class AnalysisSpec:
     ``contrasts`` empty means: the mean and one test per term. ``cut_coords_mm`` is about pictures alone.
     """
 
+    section: ClassVar[str] = "model"
     model_file: Path | None = option(
-        "a BIDS Stats Models file", "formula", name="model", metavar="FILE", stands=None
+        "a BIDS Stats Models file", section="formula", name="model", metavar="FILE", stands=None
     )
     formula: str = option(
-        'Wilkinson formula over the covariates (default "~ 1")', "formula", "~ 1", metavar="F", stands=None
+        'Wilkinson formula over the covariates (default "~ 1")',
+        "~ 1",
+        section="formula",
+        metavar="F",
+        stands=None,
     )
     contrasts: tuple[ContrastRequest, ...] = option(
         "what to test: a column, mean(...), slope(...), test(term), sums of these, [A, B] for a joint F test "
         "(default: the mean, and one test per term)",
-        "model",
         (),
         metavar='"NAME = EXPR"',
         stands="node",
@@ -159,50 +153,46 @@ class AnalysisSpec:
     )
     centering: str = option(
         "centring of numeric columns (default grand)",
-        "model",
         "grand",
         name="center",
         metavar="{grand,none,within:FACTOR}",
         stands="node",
     )
-    missing: Literal["error", "drop"] = option(
-        "participants without a needed value (default error)", "model", "error"
-    )
+    missing: Literal["error", "drop"] = option("participants without a needed value (default error)", "error")
     pooling: Literal["precision", "mean", "none"] | None = option(
         "runs and sessions of a person: precision weights where all maps have a variance, else mean; none "
-        "keeps sessions as rows",
-        "model",
+        "keeps sessions as rows"
     )
-    mask: Path | None = option("analyse inside this mask only", "images", metavar="FILE")
+    mask: Path | None = option("analyse inside this mask only", section="images", metavar="FILE")
     mask_threshold: float | None = option(
         "voxels above F are inside a mask that is not of two values (0 and one other): a probability map, a "
         "mask that was resampled; holds for --mask and for the masks of maps",
-        "images",
+        section="images",
         metavar="F",
         bounds="at least 0",
     )
     min_coverage: float = option(
         "analyse elements observed in at least this share of the rows (default 1.0; below it nothing can be "
         "shuffled: no fwe-*, no --permutation-p)",
-        "images",
         1.0,
+        section="images",
         metavar="F",
         bounds="above 0 and at most 1",
     )
     smoothing_fwhm_mm: float = option(
-        "smooth the pooled effects (default 0)", "images", 0.0, metavar="MM", bounds="at least 0"
+        "smooth the pooled effects (default 0)", 0.0, section="images", metavar="MM", bounds="at least 0"
     )
     scale_by: str | None = option(
         "proportional scaling: each map times the mean of this column (such as total volume) over the "
         "participant's value",
-        "images",
+        section="images",
         metavar="COLUMN",
     )
     inference: InferenceSpec = field(default_factory=InferenceSpec)
-    atlas: Path | None = option("name clusters and peaks by this atlas", "report", metavar="FILE")
+    atlas: Path | None = option("name clusters and peaks by this atlas", section="report", metavar="FILE")
     cut_coords_mm: tuple[float, float, float] | None = option(
         "slices of the pictures go through this point, in mm",
-        "report",
+        section="report",
         metavar="X,Y,Z",
         is_signed=True,
         stands=None,
@@ -227,37 +217,32 @@ class AnalysisSpec:
 class Execution:
     """How the work is done. None of this changes a number in the outputs."""
 
+    section: ClassVar[str] = "execution"
     n_procs: int = option(
-        "processes (default: what this machine or job grants)", "execution", 1, name="nprocs", metavar="N"
+        "processes (default: what this machine or job grants)", 1, name="nprocs", metavar="N"
     )
-    mem_gb: float | None = option(
-        "memory (default: what this machine or job grants)", "execution", metavar="G"
-    )
+    mem_gb: float | None = option("memory (default: what this machine or job grants)", metavar="G")
     work_dir: Path | None = option(
-        "default OUTPUT_DIR/.work, removed after success",
-        "execution",
-        metavar="DIR",
-        short="-w",
-        is_made=True,
+        "default OUTPUT_DIR/.work, removed after success", metavar="DIR", short="-w", is_made=True
     )
-    is_overwrite: bool = option("replace another analysis in OUTPUT_DIR/group", "execution", False)
-    is_dry_run: bool = option(
-        "show people, design, contrasts and checks; write nothing", "execution", False, stands=None
+    is_overwrite: bool = option("replace another analysis in OUTPUT_DIR/group", False)
+    is_dry_run: bool = option("show people, design, contrasts and checks; write nothing", False, stands=None)
+    output_format: Literal["text", "json"] = option("of --dry-run", "text")
+    is_reports_only: bool = option("build the report again from OUTPUT_DIR alone", False)
+    has_report: bool = option(
+        "", True, section="report", flags={"--no-report": (False, "write no report.html")}
     )
-    output_format: Literal["text", "json"] = option("of --dry-run", "execution", "text")
-    is_reports_only: bool = option("build the report again from OUTPUT_DIR alone", "execution", False)
-    has_report: bool = option("", "report", True, flags={"--no-report": (False, "write no report.html")})
     print_design: Path | None = option(
         "write the design as a table that --design-matrix reads (also with --dry-run)",
-        "model",
+        section="model",
         metavar="FILE",
         is_made=True,
     )
-    executor: Literal["local", "dask"] = option("dask: not yet available", "cluster", "local")
-    dask_scheduler: str | None = option("not yet available", "cluster", metavar="ADDRESS")
-    dask_slurm: Path | None = option("not yet available", "cluster", metavar="FILE")
-    verbose: int = option("say more", "cluster", 0, kind="count", short="-v")
-    quiet: int = option("say less", "cluster", 0, kind="count", short="-q")
+    executor: Literal["local", "dask"] = option("dask: not yet available", "local", section="cluster")
+    dask_scheduler: str | None = option("not yet available", section="cluster", metavar="ADDRESS")
+    dask_slurm: Path | None = option("not yet available", section="cluster", metavar="FILE")
+    verbose: int = option("say more", 0, section="cluster", kind="count", short="-v")
+    quiet: int = option("say less", 0, section="cluster", kind="count", short="-q")
 
     def __post_init__(self) -> None:
         if self.executor == "dask" or self.dask_scheduler or self.dask_slurm:

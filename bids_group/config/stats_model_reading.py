@@ -89,10 +89,6 @@ def read_model(path: Path) -> StatsModel:
     return model
 
 
-# --------------------------------------------------------------------------------------------
-# Nodes
-
-
 def _read_node(place: Place) -> Node:
     place.check_keys(NODE_KEYS, required=("Level", "Name", "GroupBy", "Model"))
     level = _read_level(place.at("Level"))
@@ -184,10 +180,6 @@ def _merge_settings(place: Place, nodes: tuple[Node, ...]) -> dict[str, Any]:
     return merged
 
 
-# --------------------------------------------------------------------------------------------
-# Contrasts
-
-
 def _read_contrast(place: Place) -> NodeContrast:
     place.check_keys(CONTRAST_KEYS, required=("Name", "ConditionList", "Weights"))
     conditions = _read_variables(place.at("ConditionList"))
@@ -242,10 +234,6 @@ def _read_dummy_contrasts(place: Place) -> DummyContrasts:
         listed.remark('is an old name of "Contrasts"')
     conditions = None if listed.is_absent else _read_variables(listed)
     return DummyContrasts(test=_read_test(place), conditions=conditions)
-
-
-# --------------------------------------------------------------------------------------------
-# Input and edges
 
 
 def _read_filter(place: Place) -> dict[str, tuple[str, ...]]:

@@ -63,10 +63,6 @@ def settle_request(model: StatsModel, config: RunConfig) -> tuple[StatsModel, Ru
     return settled, replace(merged, analysis=replace(analysis, centering=first))
 
 
-# --------------------------------------------------------------------------------------------
-# Settings
-
-
 def _fill(record: Any, said: Mapping[str, Any], typed: Collection[str]) -> Any:
     """Put what the file says into a record of the request; labels are narrowed, settings of nodes theirs."""
     changed = {}
@@ -119,10 +115,6 @@ def _check_pooling(model: StatsModel, pooling: str | None) -> None:
                 expected="Type meta for precision, Type glm for mean, no node of Level Subject for none",
                 fix="Leave out the pooling: the nodes below the group say it.",
             )
-
-
-# --------------------------------------------------------------------------------------------
-# Selection
 
 
 def _narrow(selection: Selection, model: StatsModel) -> Selection:

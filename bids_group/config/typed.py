@@ -44,28 +44,26 @@ def parse_contrast(text: str) -> ContrastRequest:
         depth += (character in "([") - (character in ")]")
         if depth == 0 and _EQUALS.match(text, position):
             name, expression = text[:position].strip(), text[position + 1 :].strip()
-            if not name or not expression:
-                raise UsageError(
-                    f"The contrast {text!r} lacks its name or its expression.", expected="NAME = EXPR"
-                )
-            return ContrastRequest(name=name, expression=expression)
+            if name and expression:
+                return ContrastRequest(name=name, expression=expression)
+            lacks = f"The contrast {text!r} lacks its name or its expression."
+            raise UsageError(lacks, expected="NAME = EXPR")
     return ContrastRequest(expression=text.strip())
 
 
 def read_contrasts(texts: Sequence[str]) -> tuple[ContrastRequest, ...]:
     """Read each contrast."""
-    return tuple(parse_contrast(text) for text in texts)
+    return tuple(map(parse_contrast, texts))
 
 
 def read_named_folders(texts: Sequence[str]) -> tuple[tuple[str | None, Path], ...]:
     """Read ``NAME=PATH`` or ``PATH``; a name has no slash."""
-    parted = [(text, *text.partition("=")) for text in texts]
-    return tuple(
-        (name, Path(path).absolute())
-        if equals and name and "/" not in name
-        else (None, Path(text).absolute())
-        for text, name, equals, path in parted
-    )
+    found: list[tuple[str | None, Path]] = []
+    for text in texts:
+        name, equals, path = text.partition("=")
+        is_named = equals and name and "/" not in name
+        found.append((name, Path(path).absolute()) if is_named else (None, Path(text).absolute()))
+    return tuple(found)
 
 
 def read_point(text: str) -> tuple[float, float, float]:

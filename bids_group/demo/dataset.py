@@ -43,15 +43,9 @@ def write_demo(
     cover it. A map's effect is the person's true effect plus smooth noise whose variance at each voxel is the
     value of its variance map; true effects differ between people with the SD of the kind.
 
-    Parameters
-    ----------
-    output_dir
-        A folder that does not exist yet, or is empty.
-    kind
-        One of `KINDS`.
-    size_mm, n_people
-        Edge of a voxel, and people with maps; default: those of the kind. Irregular people beyond are left
-        out.
+    ``output_dir`` does not exist yet, or is empty; ``kind`` is one of `KINDS`. ``size_mm`` is the edge of a
+    voxel, ``n_people`` counts people with maps; default: those of the kind (irregular people beyond are left
+    out).
 
     Raises
     ------
