@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -74,22 +73,21 @@ def _print_design(plan: RunPlan) -> None:
 
 def _work(plan: RunPlan, provenance: Provenance) -> None:
     config = plan.config
-    with (
-        output.claim_output(config.output_dir, config.inputs.bids_dir, level=config.level),
-        ExitStack() as log,
-    ):
+    with ExitStack() as log:
+        log.enter_context(output.claim_output(config.output_dir, config.inputs.bids_dir, level=config.level))
         _check_names(plan)
-        log.enter_context(_log_file(config))
+        _log_into(config, log)
         if config.level == "participant":
             pool_participants(plan, provenance)
             return
         _print_design(plan)
         analyse_group(plan, provenance)
-        if config.execution.has_report:
-            output.record_outputs(config.output_dir, [output.REPORT, *output.CITATIONS])
+        has_report = config.execution.has_report
+        names = [output.REPORT, *output.CITATIONS] if has_report else output.CITATIONS
+        output.record_outputs(config.output_dir, names)
+        if has_report:
             LOGGER.info("The report: %s", report.build_report(config.output_dir))
         else:
-            output.record_outputs(config.output_dir, output.CITATIONS)
             report.write_citations(config.output_dir)
             LOGGER.info("Done: %s", config.output_dir)
 
@@ -108,28 +106,24 @@ def _check_names(plan: RunPlan) -> None:
 
 def _report_again(config: RunConfig) -> None:
     """Build the report of a folder that no run is writing into."""
-    if not config.output_dir.is_dir():
-        report.build_report(config.output_dir, config.analysis.cut_coords_mm)  # says what is missing
-    with output.claim_output(config.output_dir, config.inputs.bids_dir, level="group"):
-        names = [output.REPORT, *output.CITATIONS]
-        output.check_names(config.output_dir, names, has_results=True)
-        output.record_outputs(config.output_dir, names)
-        LOGGER.info("The report: %s", report.build_report(config.output_dir, config.analysis.cut_coords_mm))
+    folder, names = config.output_dir, [output.REPORT, *output.CITATIONS]
+    if not folder.is_dir():
+        report.build_report(folder, config.analysis.cut_coords_mm)  # says what is missing
+    with output.claim_output(folder, config.inputs.bids_dir, level="group"):
+        output.check_names(folder, names, has_results=True)
+        output.record_outputs(folder, names)
+        LOGGER.info("The report: %s", report.build_report(folder, config.analysis.cut_coords_mm))
 
 
-@contextmanager
-def _log_file(config: RunConfig) -> Iterator[None]:
-    """Keep what is said under ``logs/`` too, one file per run."""
+def _log_into(config: RunConfig, log: ExitStack) -> None:
+    """Keep what is said under ``logs/`` too, one file per run, until ``log`` is closed."""
     folder = config.output_dir / "logs"
     folder.mkdir(exist_ok=True)
     name = f"{config.level}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.log"
     handler = logging.FileHandler(folder / name, encoding="utf-8")
+    log.callback(handler.close)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
     logger = logging.getLogger("bids_group")
     logger.addHandler(handler)
-    try:
-        logger.info("bids-group %s", shlex.join(config.command))
-        yield
-    finally:
-        logger.removeHandler(handler)
-        handler.close()
+    log.callback(logger.removeHandler, handler)
+    logger.info("bids-group %s", shlex.join(config.command))

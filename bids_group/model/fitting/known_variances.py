@@ -79,13 +79,8 @@ def _solve(values: Rows, variances: Rows, columns: Doubles) -> tuple[Solution, D
     coefficients = np.einsum("nij,nj->ni", covariances, (relative * filled).T @ columns)
     residuals = relative * (filled - columns @ coefficients.T)
     coefficients += np.einsum("nij,nj->ni", covariances, residuals.T @ columns)
-    solution = Solution(
-        coefficients=coefficients,
-        covariances=covariances / largest[:, None, None],
-        directions=directions,
-        ranks=ranks,
-        group=np.arange(filled.shape[1]),
-    )
+    own = np.arange(filled.shape[1])
+    solution = Solution(coefficients, covariances / largest[:, None, None], directions, ranks, own)
     return solution, filled, weights
 
 

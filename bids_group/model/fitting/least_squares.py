@@ -6,6 +6,7 @@ Designs are worked on in an orthonormal basis of their columns (`Basis`), elemen
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -45,11 +46,6 @@ class Basis:
     columns: Doubles
     weights: tuple[Doubles, ...]
     directions: tuple[Doubles, ...]
-
-    @property
-    def rank(self) -> int:
-        """Number of columns of the basis."""
-        return int(self.columns.shape[1])
 
 
 def orthonormal_basis(design: Design) -> Basis:
@@ -102,8 +98,7 @@ class Estimate:
         return ~self.is_estimable & self.is_determined & ~self.compares_people
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Solution:
+class Solution(NamedTuple):
     """Coefficients ``(n, rank)`` and, per group of elements, what their covariance is made of.
 
     ``covariances``: ``(k, rank, rank)`` generalised inverses of the normal equations; ``directions``:
@@ -117,8 +112,7 @@ class Solution:
     group: Codes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Fit:
+class Fit(NamedTuple):
     """Least squares at the elements of a tile.
 
     ``patterns``: who is observed, ``(k, n_obs)`` of 0 and 1, one row per group of elements of ``solution``;
@@ -148,13 +142,8 @@ def fit_by_pattern(
     filled = np.where(is_observed, values, 0.0).astype(np.float64)
     patterns, group = _patterns(is_observed)
     covariances, directions, ranks = _inverses(patterns, basis.columns)
-    solution = Solution(
-        coefficients=np.einsum("nij,nj->ni", covariances[group], filled.T @ basis.columns),
-        covariances=covariances,
-        directions=directions,
-        ranks=ranks,
-        group=group,
-    )
+    coefficients = np.einsum("nij,nj->ni", covariances[group], filled.T @ basis.columns)
+    solution = Solution(coefficients, covariances, directions, ranks, group)
     residuals = (filled - basis.columns @ solution.coefficients.T) * is_observed
     squares = np.einsum("ij,ij->j", residuals, residuals)
     n_observed = is_observed.sum(axis=0).astype(np.float64)
@@ -169,7 +158,7 @@ def fit_by_pattern(
             is_within = _is_within(rows * patterns[:, None, :], subjects)
         made = estimate(basis, number, contrast.test, solution, variance, dof, n_observed, is_within)
         estimates.append(made)
-    return Fit(solution=solution, patterns=patterns, residuals=residuals, scale=scale, estimates=estimates)
+    return Fit(solution, patterns, residuals, scale, estimates)
 
 
 def residual_variance(squares: Doubles, dof: Doubles, scale: Doubles) -> Doubles:

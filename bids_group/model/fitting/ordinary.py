@@ -69,7 +69,7 @@ def second_level_model(basis: Basis) -> SecondLevelModel:
 
     images = [nib.Nifti1Image(np.ones((1, 1, 1), np.uint8), np.eye(4))] * len(basis.columns)
     table = pd.DataFrame({"subject_label": "", "map_name": "", "effects_map_path": images})
-    names = [f"direction{number}" for number in range(basis.rank)]
+    names = [f"direction{number}" for number in range(basis.columns.shape[1])]
     model = SecondLevelModel(mask_img=images[0], minimize_memory=False)
     model.fit(table, design_matrix=pd.DataFrame(basis.columns, columns=names))
     model.second_level_input_ = images

@@ -38,14 +38,13 @@ Doubles = npt.NDArray[np.float64]
 AnyMap = FirstLevelMap | Observation
 
 
-class PersonError(Exception):
+class PersonError(DataError):
     """The maps or values of one person do not settle a node; ``reason`` is for the ledger."""
 
     def __init__(self, sentence: str, reason: str, found: str) -> None:
-        super().__init__(sentence)
-        self.reason = reason
         fix = "Leave such participants out with --missing drop, or with --exclude-participant-label."
-        self.error = DataError(sentence, found=found, fix=fix)
+        super().__init__(sentence, found=found, fix=fix)
+        self.reason = reason
 
 
 def lower_outputs(node: Node, received: NodeMaps, cohort: Cohort, spec: AnalysisSpec) -> NodeMaps:
@@ -73,7 +72,7 @@ def lower_outputs(node: Node, received: NodeMaps, cohort: Cohort, spec: Analysis
             made.extend(lower.outputs(labels, positions))
         except PersonError as error:
             if spec.missing == "error":
-                raise error.error from None
+                raise
             exclusions.extend(left for at in positions for left in given[at].exclude(error.reason))
     return replace(received, maps=tuple(made), exclusions=tuple(exclusions))
 

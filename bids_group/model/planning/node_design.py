@@ -21,16 +21,14 @@ from bids_group.model.planning.transformations import Transformed, say_factor, t
 from bids_group.records import Cohort, Column
 from bids_group.words import list_some, quote_column, suggest
 
-NodeRows = tuple[pd.DataFrame, Transformed, dict[str, Column]]
-"""Rows before the transformations and after them, and what is known of each column."""
-
 
 def build_node_rows(
     node: Node, maps: Sequence[NodeMap], cohort: Cohort, *, judged_by: Iterable[str] = ()
-) -> NodeRows:
-    """Join the covariates to rows and transform them, and refuse what ``X`` cannot take.
+) -> tuple[pd.DataFrame, Transformed, dict[str, Column]]:
+    """Join the covariates to rows and transform them; refuse what ``X`` cannot take.
 
-    ``judged_by``: further columns that the analysis needs (blocks, variance groups).
+    Gives the rows before and after, and what is known of each column. ``judged_by``: further columns that the
+    analysis needs (blocks, variance groups).
     """
     raw, columns = join_node_rows(node, maps, cohort, judged_by=judged_by)
     transformed = transform(raw, node.instructions, node.name)

@@ -186,18 +186,16 @@ def join_covariates(
             levels = [level for level in sessions.levels if level in levels]
         if levels:
             entities[entity] = pd.Categorical(labels, categories=levels)
-    found: dict[str, list[tuple[Table, pd.Series | None, str]]] = {}
-    for table in tables:
-        for name in table.frame.columns:
-            if name not in entities:  # an entity of the maps goes before a column of the same name
-                found.setdefault(name, []).append((table, *_column_values(rows, table, name)))
     values, refusals = {}, {}
     columns = {"session": sessions} if sessions is not None and "session" in entities else {}
-    for name, sources in found.items():
-        table, series, refusal = sources[0]
-        if len(sources) > 1:
-            files = " and ".join(str(each.columns[name].source) for each, _, _ in sources)
-            refusals[name] = f"The column {name!r} stands in two tables: {files}."
+    pairs = [(table, name) for table in tables for name in table.frame.columns]
+    for table, name in pairs:
+        if name in entities:  # an entity of the maps goes before a column of the same name
+            continue
+        series, refusal = _column_values(rows, table, name)
+        twins = [str(each.columns[name].source) for each, other in pairs if other == name]
+        if len(twins) > 1:
+            refusals[name] = f"The column {name!r} stands in two tables: {' and '.join(twins)}."
         elif series is None:
             refusals[name] = refusal
         else:
