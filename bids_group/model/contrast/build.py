@@ -16,9 +16,9 @@ from bids_group.model.contrast.grammar import Expression, read_expression
 from bids_group.model.contrast.regressor_names import name_levels
 from bids_group.model.contrast.sentences import say_combination, say_number, say_test, say_weights
 from bids_group.model.contrast.weights import (
-    WeightRow,
     as_number,
     find_term,
+    settle,
     settled_part,
     term_rows,
     weigh_combination,
@@ -27,31 +27,29 @@ from bids_group.model.contrast.zero import explain_zero, is_zero_unshifted
 from bids_group.model.formula.coding import Array, CodedDesign
 from bids_group.model.formula.parser import Term
 from bids_group.records import Contrast, Notice, note, warn
-from bids_group.words import counted, list_some, quote_column
+from bids_group.words import counted, list_some
 
 
 def build_contrast(request: ContrastRequest, design: CodedDesign) -> Contrast:
     """Turn one requested contrast into independent rows of weights.
 
-    Raises
-    ------
-    ContrastError
-        The expression cannot be read, or names what the design does not have.
-    DesignError
-        The rows cannot estimate it, or it compares people who have several rows each.
+    One that cannot be read, or names what the design does not have, is a `ContrastError`; one that the rows
+    cannot estimate, or that compares people who have several rows each, a `DesignError`.
     """
     expression = _read(request.expression, design)
     weights, words = _weigh(request.expression, expression, design)
     name = request.name or request.expression.strip()
     _check_zero(name, weights, request.expression, expression, design)
-    _check_within(name, weights, design)
+    if design.subjects is not None:
+        _check_within(name, weights, design, design.subjects)
     _check_estimable(name, weights, design)
     kept = design.space.independent_rows(weights)
+    label = upper_first(camel_label(request.expression if request.name is None else request.name))
+    if request.name is None and expression.term is not None:
+        label = _label_term(find_term(design, expression.term))
     return Contrast(
         name=name,
-        label=label_term(find_term(design, expression.term))
-        if request.name is None and expression.term is not None
-        else upper_first(camel_label(request.expression if request.name is None else request.name)),
+        label=label,
         weights=kept,
         test=_choose_test(request, name, len(kept), is_list=len(weights) > 1),
         expression=request.expression.strip(),
@@ -74,7 +72,7 @@ def _read(text: str, design: CodedDesign) -> Expression:
         sided = ", with --one-sided for positive effects only" if re.search("[<>]", text) else ""
         fix = f"Write '{better}'{sided}."
         raise ContrastError(error.sentence, found=error.found, expected=error.expected, fix=fix) from None
-    meanings = [meaning for row in expression.rows for _, meaning in row.parts]
+    meanings = [meaning for row in expression.rows for _, meaning in row]
     if design.is_own and (expression.term or any(meaning.kind != "coefficient" for meaning in meanings)):
         raise ContrastError(
             f"The contrast '{text.strip()}' asks for a mean, slope or term, which only a formula tells.",
@@ -92,13 +90,13 @@ def build_settled_part(request: ContrastRequest, design: CodedDesign) -> tuple[C
         return None
     term = find_term(design, expression.term)
     rows, n_whole = settled_part(design, term), len(design.form.blocks[term])
-    weights = [row.settled for row in rows if row.settled.any()]
+    weights = [row for row in rows if row.any()]
     if not weights:
         return None
     part = f"{len(rows)} of {n_whole} degrees of freedom, those that have rows"
     contrast = Contrast(
         name=request.expression,
-        label=label_term(term),
+        label=_label_term(term),
         weights=np.array(weights),
         test="F" if len(weights) > 1 else "t",
         expression=request.expression,
@@ -112,16 +110,7 @@ def build_settled_part(request: ContrastRequest, design: CodedDesign) -> tuple[C
     return contrast, warn("contrasts", sentence, fix)
 
 
-def default_requests(design: CodedDesign) -> tuple[ContrastRequest, ...]:
-    """Ask for the mean and one test per term of the formula, or for each column of a matrix of one's own."""
-    if design.is_own:
-        return tuple(ContrastRequest(expression=quote_column(name), name=name) for name in design.columns)
-    terms = [term for term in design.formula.terms if term.factors]
-    tests = [ContrastRequest(expression=f"test({term.name})") for term in terms]
-    return (ContrastRequest(expression="mean()", name="mean"), *tests)
-
-
-def label_term(term: Term) -> str:
+def _label_term(term: Term) -> str:
     """Name the file of a term's test: ``group:n_cigs`` → ``GroupByNCigs``; codings are left out."""
     names = [f.columns[0] if f.is_coded or f.is_bare else f.text for f in term.factors]
     return "By".join(upper_first(camel_label(name)) for name in names)
@@ -130,7 +119,7 @@ def label_term(term: Term) -> str:
 def _weigh(text: str, expression: Expression, design: CodedDesign) -> tuple[Array, str]:
     """Weigh the columns, ``(q, n_regressors)``, and say the contrast in words."""
     if expression.term is not None:
-        rows = [row.settled for row in term_rows(design, expression.term)]
+        rows = term_rows(design, expression.term)
         return np.array(rows), say_test(find_term(design, expression.term), design)
     columns = design.columns
     for row in expression.vectors:
@@ -144,9 +133,8 @@ def _weigh(text: str, expression: Expression, design: CodedDesign) -> tuple[Arra
                 if glued
                 else "Run --dry-run to see the columns and their order, or name them in the contrast.",
             )
-    none = np.zeros(len(columns))
-    rows = [WeightRow(weights=np.array(row), errors=none).settled for row in expression.vectors]
-    rows += [weigh_combination(text, row, design).settled for row in expression.rows]
+    rows = [settle(np.array(row)) for row in expression.vectors]
+    rows += [weigh_combination(text, row, design) for row in expression.rows]
     said = [say_weights(row, columns) for row in expression.vectors]
     said += [say_combination(row, design) for row in expression.rows]
     return np.array(rows), said[0] if len(said) == 1 else f"joint test: {'; '.join(said)}"
@@ -155,7 +143,7 @@ def _weigh(text: str, expression: Expression, design: CodedDesign) -> tuple[Arra
 def remark(request: ContrastRequest, design: CodedDesign) -> Iterator[Notice]:
     """Tell which names were read tolerantly, and which values lie beyond the analysed range."""
     rows = read_expression(request.expression, design.columns).rows
-    for meaning in (meaning for row in rows for _, meaning in row.parts):
+    for meaning in (meaning for row in rows for _, meaning in row):
         if re.sub(r"[\s`]", "", meaning.typed) not in ("", re.sub(r"[\s`]", "", meaning.name)):
             what = ", a difference from the reference level" if "[T." in meaning.name else ""
             said = f"'{meaning.typed}' is read as the column '{meaning.name}' of the design{what}."
@@ -191,48 +179,39 @@ def _check_zero(name: str, weights: Array, text: str, expression: Expression, de
         )
 
 
-def _check_within(name: str, weights: Array, design: CodedDesign) -> None:
+def _check_within(name: str, weights: Array, design: CodedDesign, subjects: pd.Series) -> None:
     """Refuse a contrast that compares people who have several rows each; ``weights``: ``(q, n_regressors)``.
 
     The estimate of a contrast is a weighted sum of the rows. A person's own level cancels exactly where the
     weights sum to zero over the rows of every person; else the contrast compares people, and the rows of one
-    person are not independent.
-
-    Raises
-    ------
-    DesignError
-        Some row of the contrast is not made within people. Of a row that these rows cannot estimate, that
-        is only said where it weighs a column that is constant within people.
+    person are not independent. Of a row that the design cannot estimate, that is only said where it weighs a
+    column that is constant within people.
     """
-    if design.subjects is None:
-        return
-    X, (codes, people) = design.X, pd.factorize(design.subjects)
+    X, (codes, people) = design.X, pd.factorize(subjects)
     shares = design.space.weights_of_rows(weights)
     sums = shares @ (codes[:, None] == np.arange(len(people)))
     is_between = np.abs(sums).max(axis=1) > 1e-7 * np.abs(shares).max(axis=1)
     first = X[np.unique(codes, return_index=True)[1]]
     is_constant = (first[codes] == X).all(axis=0)  # columns that no person's rows differ in
     is_known = design.space.is_estimable(weights) | (weights[:, is_constant] != 0).any(axis=1)
-    if (is_between & is_known).any():
-        raise _between_error(name, weights[is_between & is_known][0], design, design.subjects)
-
-
-def _between_error(name: str, row: Array, design: CodedDesign, subjects: pd.Series) -> DesignError:
+    if not (is_between & is_known).any():
+        return
+    row = weights[is_between & is_known][0]
     several = sorted(set(subjects[subjects.duplicated()].astype(str)))
-    people = [at for term, columns in design.positions.items() if "subject" in term.columns for at in columns]
+    own = [at for term, columns in design.positions.items() if "subject" in term.columns for at in columns]
     one_row = "Give every person one row (--pooling precision, or mean without variance maps)"
     if design.are_conditions:
         fix = (
             "Make the contrast of conditions within each person first, in a node of Level Subject, or "
             "analyse each condition by itself: GroupBy contrast, --first-level-contrast."
         )
-    elif row[people].any() and not row.sum():
+    elif row[own].any() and not row.sum():
         fix = "The weights fall on columns of subject: see the order by --dry-run, or write means or columns."
     elif "subject" in design.formula.columns:
         fix = f"{one_row}, or contrast what changes within people."
     else:
         fix = f"{one_row}; what changes within people needs '+ subject' (a column for each person)."
-    return DesignError(
+    raise DesignError(
         f"The contrast '{name}' compares people, but {len(several)} people have several rows.",
         found=f"several rows of {list_some(several, 6)}, which are not independent of each other; "
         f"its weights: {say_weights(row.tolist(), design.columns)}",

@@ -21,6 +21,7 @@ from typing import Literal
 
 from bids_group.errors import ContrastError
 from bids_group.model.contrast.regressor_names import find_regressor
+from bids_group.model.formula.parser import find_closing
 from bids_group.words import list_some, point_at, suggest
 
 _NUMBER = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])")
@@ -54,21 +55,10 @@ class Meaning:
     places: tuple[HeldAt, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Combination:
-    """``0.5 * A - B``: coefficients and what they multiply; ``constant`` is what has no term."""
-
-    parts: tuple[tuple[float, Meaning], ...] = ()
-    constant: float = 0.0
-
-    def scaled(self, by: float) -> Combination:
-        """Multiply everything by a number."""
-        parts = tuple((by * weight, meaning) for weight, meaning in self.parts)
-        return Combination(parts=parts, constant=by * self.constant)
-
-    def plus(self, other: Combination) -> Combination:
-        """Add another combination."""
-        return Combination(parts=self.parts + other.parts, constant=self.constant + other.constant)
+Combination = tuple[tuple[float, Meaning], ...]
+"""``0.5 * A - B``: what is added, each with its weight."""
+_Sum = list[tuple[float, Meaning | None]]
+"""The same while it is read, with numbers by themselves (None)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,14 +74,7 @@ class Expression:
 
 
 def read_expression(text: str, columns: Sequence[str]) -> Expression:
-    """Read a contrast expression against the names of the design's columns.
-
-    Raises
-    ------
-    ContrastError
-        The expression cannot be read (a caret points at the character), or names a column that does not
-        exist.
-    """
+    """Read an expression against the names of the design's columns; in a `ContrastError`, a caret points."""
     if not text.strip():
         raise ContrastError("A contrast is empty.", expected="for example slope(age), or mean(group=patient)")
     if len(text) > 10_000:
@@ -149,31 +132,30 @@ class _ContrastParser:
     def is_list(self) -> bool:
         return self.peek() == "[" and find_regressor(self.text, self.position, self.columns) is None
 
-    def as_row(self, combination: Combination, start: int) -> Combination:
-        if not combination.parts:
+    def as_row(self, entry: _Sum, start: int) -> Combination:
+        row = tuple((weight, meaning) for weight, meaning in entry if meaning is not None)
+        if not row:
             fix = (
                 "Name a coefficient, mean(...) or slope(...); weights stand in brackets, with commas: [0, 1]."
             )
             raise self.error(f"{self.whole} has numbers only.", start, fix=fix)
-        if combination.constant != 0:
+        if _constant(entry) != 0:
             fix = "Take the number away; a contrast is tested against zero."
             raise self.error(f"{self.whole} adds a number to an effect.", start, fix=fix)
-        return combination
+        return row
 
-    # lists
-
-    def as_expression(self, entries: list[Combination | tuple[float, ...]], start: int) -> Expression:
+    def as_expression(self, entries: list[_Sum | tuple[float, ...]], start: int) -> Expression:
         """Make a matrix, a vector or a joint test of the entries of a list."""
         vectors = tuple(entry for entry in entries if isinstance(entry, tuple))
-        combinations = [entry for entry in entries if isinstance(entry, Combination)]
-        if vectors and combinations:
+        sums = [entry for entry in entries if isinstance(entry, list)]
+        if vectors and sums:
             sentence = "The contrast mixes vectors with expressions."
             raise self.error(sentence, start, expected="one kind in a list")
-        if vectors or not any(entry.parts for entry in combinations):
-            return Expression(vectors=vectors or (tuple(entry.constant for entry in combinations),))
-        return Expression(rows=tuple(self.as_row(entry, start) for entry in combinations))
+        if vectors or not any(map(_has_effect, sums)):
+            return Expression(vectors=vectors or (tuple(map(_constant, sums)),))
+        return Expression(rows=tuple(self.as_row(entry, start) for entry in sums))
 
-    def read_list(self) -> list[Combination | tuple[float, ...]]:
+    def read_list(self) -> list[_Sum | tuple[float, ...]]:
         start = self.position
         self.take("[")
         self.deepen(start)
@@ -184,7 +166,7 @@ class _ContrastParser:
         self.depth -= 1
         return entries
 
-    def read_entry(self) -> Combination | tuple[float, ...]:
+    def read_entry(self) -> _Sum | tuple[float, ...]:
         if not self.is_list():
             return self.read_sum()
         start = self.position
@@ -212,30 +194,28 @@ class _ContrastParser:
         if self.depth > _DEEPEST:
             raise self.error("The contrast has too many nested brackets.", start)
 
-    # sums
-
-    def read_sum(self) -> Combination:
+    def read_sum(self) -> _Sum:
         total = self.read_product()
         while operator := self.take("+-"):
-            total = total.plus(self.read_product().scaled(-1.0 if operator == "-" else 1.0))
+            total += _scaled(self.read_product(), -1.0 if operator == "-" else 1.0)
         return total
 
-    def read_product(self) -> Combination:
+    def read_product(self) -> _Sum:
         left = self.read_atom()
         while operator := self.take("*/"):
             position = self.position - 1
             right = self.read_atom()
-            if operator == "*" and right.parts and not left.parts:
+            if operator == "*" and _has_effect(right) and not _has_effect(left):
                 left, right = right, left
-            if right.parts:
+            if _has_effect(right):
                 what = "multiplies two effects" if operator == "*" else "divides by an effect"
                 raise self.error(f"{self.whole} {what}.", position, expected="a number")
-            if operator == "/" and right.constant == 0:
+            if operator == "/" and _constant(right) == 0:
                 raise self.error(f"{self.whole} divides by zero.", position)
-            left = left.scaled(right.constant if operator == "*" else 1 / right.constant)
+            left = _scaled(left, _constant(right) if operator == "*" else 1 / _constant(right))
         return left
 
-    def read_atom(self) -> Combination:
+    def read_atom(self) -> _Sum:
         sign = 1.0
         while operator := self.take("+-"):
             sign = -sign if operator == "-" else sign
@@ -246,19 +226,19 @@ class _ContrastParser:
             self.position = regressor.end
             typed = self.text[start : regressor.end]
             meaning = Meaning(kind="coefficient", name=regressor.column, typed=typed, position=start)
-            return Combination(parts=((sign, meaning),))
+            return [(sign, meaning)]
         if call is not None:
-            return Combination(parts=((sign, self.read_call(call)),))
+            return [(sign, self.read_call(call))]
         if number := _NUMBER.match(self.text, start):
             self.position = number.end()
-            return Combination(constant=sign * float(number[0]))
+            return [(sign * float(number[0]), None)]
         if not self.take("("):
             raise self.atom_error(start)
         self.deepen(start)
         inner = self.read_sum()
         self.close(")", start, is_list=False)
         self.depth -= 1
-        return inner.scaled(sign)
+        return _scaled(inner, sign)
 
     def atom_error(self, start: int) -> ContrastError:
         rest = self.text[start:]
@@ -278,8 +258,6 @@ class _ContrastParser:
             expected=f"mean(...), slope(...), test(...), or one of {list_some(self.columns)}",
             fix=f"Did you mean {meant}?" if meant else guess,
         )
-
-    # calls
 
     def read_call(self, call: re.Match[str]) -> Meaning:
         start = self.position
@@ -326,13 +304,10 @@ class _ContrastParser:
         return tuple(places.values())
 
     def read_test(self, call: re.Match[str]) -> Expression:
-        start, end, depth = self.position, call.end(), 1
-        while depth:
-            if end == len(self.text):
-                fix = "Close the bracket with ')'."
-                raise self.error("The bracket of test(...) is never closed.", start, fix=fix)
-            depth += (self.text[end] == "(") - (self.text[end] == ")")
-            end += 1
+        start, end = self.position, find_closing(self.text, call.end() - 1)
+        if end is None:
+            fix = "Close the bracket with ')'."
+            raise self.error("The bracket of test(...) is never closed.", start, fix=fix)
         term = self.text[call.end() : end - 1].strip()
         if not term:
             raise self.error("A test needs a term.", start, expected="for example test(group:age)")
@@ -340,6 +315,18 @@ class _ContrastParser:
         if self.peek():
             raise self.test_error(start)
         return Expression(term=term)
+
+
+def _has_effect(entry: _Sum) -> bool:
+    return any(meaning is not None for _, meaning in entry)
+
+
+def _constant(entry: _Sum) -> float:
+    return sum(weight for weight, meaning in entry if meaning is None)
+
+
+def _scaled(entry: _Sum, by: float) -> _Sum:
+    return [(by * weight, meaning) for weight, meaning in entry]
 
 
 def _fix_rest(text: str, position: int) -> str:

@@ -31,19 +31,31 @@ def find_regressor(text: str, start: int, columns: Sequence[str]) -> FoundRegres
 
     Where two columns would be found by names of equal length, neither of them exact, there is none.
     """
+    quoted = re.compile(r"`([^`]*)`").match(text, start)
     ends: dict[str, int] = {}
-    closing = text.find("`", start + 1) if text.startswith("`", start) else -1
-    quoted = text[start + 1 : closing]
     for column in columns:
-        found = [end for name in spellings(column) if (end := _match(text, start, name)) is not None]
-        if closing > 0 and any(_match(quoted, 0, name) == len(quoted) for name in spellings(column)):
-            found.append(closing + 1)
+        patterns = _patterns(column)
+        found = [match.end() for pattern in patterns if (match := pattern.match(text, start))]
+        if quoted and any(pattern.fullmatch(quoted[1]) for pattern in patterns):
+            found.append(quoted.end())
         if found:
             ends[column] = max(found)
     longest = max(ends.values(), default=0)
     best = [column for column, end in ends.items() if end == longest]
-    exact = [column for column in best if column in (text[start:longest], quoted if closing > 0 else None)]
+    exact = [column for column in best if column in (text[start:longest], quoted and quoted[1])]
     return FoundRegressor((exact or best)[0], longest) if exact or len(best) == 1 else None
+
+
+@functools.cache
+def _patterns(column: str) -> list[re.Pattern[str]]:
+    """Patterns of the spellings of a name that does not go on; blanks are free where it has brackets."""
+    patterns = []
+    for name in spellings(column):
+        pieces = re.sub(r"\s", "", name) if re.search(r"[\[(]", name) else [name]
+        is_word = re.search(r"\w$", name)
+        goes_on = r"[\w.(\[:]" if is_word else r"[\[:]"
+        patterns.append(re.compile(r"\s*".join(map(re.escape, pieces)) + f"(?!{goes_on})"))
+    return patterns
 
 
 @functools.cache
@@ -79,26 +91,6 @@ def split_factors(name: str) -> list[str]:
         else:
             parts[-1] += character
     return parts
-
-
-def _match(text: str, start: int, name: str) -> int | None:
-    """End of ``name`` in ``text`` from ``start`` (blanks aside, where the name has brackets), or None."""
-    end = start
-    if text.startswith(name, start):
-        end += len(name)
-    elif not re.search(r"[\[(]", name):
-        return None
-    else:
-        for character in re.sub(r"\s", "", name):
-            while start < end < len(text) and text[end].isspace():
-                end += 1
-            if not text.startswith(character, end):
-                return None
-            end += 1
-    following = text[end : end + 1]
-    is_word = name[-1:].isalnum() or name[-1:] == "_"
-    goes_on = following and (following in "[:" or (is_word and (following.isalnum() or following in "_.(")))
-    return None if goes_on else end
 
 
 def name_levels(text: str, levels: Mapping[str, tuple[str, ...]]) -> str:

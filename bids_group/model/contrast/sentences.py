@@ -23,8 +23,8 @@ def say_combination(combination: Combination, design: CodedDesign) -> str:
 
     Where covariates are held, and which factors are averaged over, is so in every part alike.
     """
-    said = _say_sum([(weight, _say_meaning(meaning, design)) for weight, meaning in combination.parts])
-    marginal = [meaning for _, meaning in combination.parts if meaning.kind != "coefficient"]
+    said = _say_sum([(weight, _say_meaning(meaning, design)) for weight, meaning in combination])
+    marginal = [meaning for _, meaning in combination if meaning.kind != "coefficient"]
     if not marginal:
         return said
     named = [{place.name for place in meaning.places} for meaning in marginal]

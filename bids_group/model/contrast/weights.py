@@ -13,7 +13,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -39,58 +38,46 @@ _SHARES = np.array([1 / 4.07, 1 / 32, 1 / 256])
 """Longer steps, as shares of the way from the point to the nearer end of the covariate's range."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class WeightRow:
-    """A row of weights that knows how exact it is, so that rounding is never taken for a contrast.
+def settle(weights: Array, errors: Array | float = 0.0) -> Array:
+    """Write weights without noise: what lies within its error is 0, the rest has twelve digits.
 
-    ``weights`` over the design's columns, ``(n_regressors,)``; ``errors``: a bound of the error of each. It
-    follows the sizes of what was added and subtracted in the weight's own column: the weights of other
-    columns have other units and say nothing about it.
+    The error of a weight follows the sizes of what was added and subtracted in the weight's own column: the
+    weights of other columns have other units and say nothing about it.
     """
-
-    weights: Array
-    errors: Array
-
-    @property
-    def settled(self) -> Array:
-        """The weights without noise: what lies within its error is 0, the rest has twelve digits."""
-        kept = np.where(np.abs(self.weights) <= self.errors, 0.0, self.weights)
-        return np.array([float(f"{weight:.12g}") for weight in kept])
+    kept = np.where(np.abs(weights) <= errors, 0.0, weights)
+    return np.array([float(f"{weight:.12g}") for weight in kept])
 
 
-def weigh_combination(text: str, combination: Combination, design: CodedDesign) -> WeightRow:
+def weigh_combination(text: str, combination: Combination, design: CodedDesign) -> Array:
     """Weigh what one row of an expression says; ``text`` is the expression, for messages."""
-    rows = [_weigh_meaning(text, meaning, design) for _, meaning in combination.parts]
-    factors = np.array([weight for weight, _ in combination.parts])
-    products = factors[:, None] * np.array([row.weights for row in rows])
-    errors = np.abs(factors) @ np.array([row.errors for row in rows])
+    rows, bounds = zip(*(_weigh_meaning(text, one, design) for _, one in combination), strict=True)
+    factors = np.array([weight for weight, _ in combination])
+    products = factors[:, None] * np.array(rows)
     rounding = len(rows) * np.finfo(float).eps * np.abs(products).sum(axis=0)
-    return WeightRow(weights=products.sum(axis=0), errors=errors + rounding)
+    return settle(products.sum(axis=0), np.abs(factors) @ np.array(bounds) + rounding)
 
 
-def _weigh_meaning(text: str, meaning: Meaning, design: CodedDesign) -> WeightRow:
+def _weigh_meaning(text: str, meaning: Meaning, design: CodedDesign) -> tuple[Array, Array]:
+    """Weights of the design's columns, ``(n_regressors,)``, and a bound of the error of each."""
     if meaning.kind == "coefficient":
         unit = np.eye(len(design.columns))[design.columns.index(meaning.name)]
-        return WeightRow(weights=unit, errors=np.zeros_like(unit))
+        return unit, np.zeros_like(unit)
     levels, values = place_levels(text, meaning, design)
     if meaning.kind == "mean":
-        return _mean_row(design, levels, values)
+        return _weigh_mean(design, levels, values)
     if meaning.name in design.covariates:
-        return _slope_row(design, meaning.name, levels, values)
+        return _weigh_slope(design, meaning.name, levels, values)
     what, fix = "is not a covariate of the formula", suggest(meaning.name, design.covariates)
     if not design.covariates:
         fix = f"Add {meaning.name} to the formula."
     if meaning.name in design.levels:
         what = "is a factor, so it has no slope"
         fix = f"Write mean({meaning.name}={design.levels[meaning.name][-1]}) - …"
-    raise ContrastError(
-        f"The contrast '{text.strip()}' asks for a slope, but '{meaning.name}' {what}.",
-        found=point_at(text, meaning.position),
-        expected=f"one of {list_some(design.covariates)}"
-        if design.covariates
-        else "a numeric column of the formula",
-        fix=fix,
+    known = (
+        f"one of {list_some(design.covariates)}" if design.covariates else "a numeric column of the formula"
     )
+    sentence = f"The contrast '{text.strip()}' asks for a slope, but '{meaning.name}' {what}."
+    raise ContrastError(sentence, found=point_at(text, meaning.position), expected=known, fix=fix)
 
 
 def place_levels(text: str, meaning: Meaning, design: CodedDesign) -> tuple[dict[str, str], dict[str, float]]:
@@ -129,7 +116,9 @@ def as_number(typed: str) -> float | None:
         return None
 
 
-def _mean_row(design: CodedDesign, levels: Mapping[str, str], values: Mapping[str, float]) -> WeightRow:
+def _weigh_mean(
+    design: CodedDesign, levels: Mapping[str, str], values: Mapping[str, float]
+) -> tuple[Array, Array]:
     """Weigh an estimated marginal mean.
 
     ``levels``: factors held at one level; every other factor is averaged with equal weight over its levels;
@@ -143,12 +132,12 @@ def _mean_row(design: CodedDesign, levels: Mapping[str, str], values: Mapping[st
         rounding = _ROUNDING * max(abs(at), abs(known.minimum), abs(known.maximum))
         moved = _average(design, levels, values, (name, at + rounding * np.array([0.0, -1.0, 1.0])))
         errors += np.abs(moved[1:] - moved[0]).max(axis=0)
-    return WeightRow(weights=weights, errors=errors)
+    return weights, errors
 
 
-def _slope_row(
+def _weigh_slope(
     design: CodedDesign, covariate: str, levels: Mapping[str, str], values: Mapping[str, float]
-) -> WeightRow:
+) -> tuple[Array, Array]:
     """Weigh the derivative of an estimated marginal mean with respect to ``covariate``.
 
     Each regressor takes, of several steps of a central difference, the one with the smallest bound of its
@@ -181,7 +170,7 @@ def _slope_row(
         if len(mixed) > 1 and at:  # rounding of its covariates, far from zero for their SD: 2000 ± 5 has 400
             far = sum(max(abs(one.minimum), abs(one.maximum)) / one.sd for one in mixed if one.sd)
             bounds[at] += _ROUNDING * np.abs(design.X[:, at]).max(axis=0) * max(1.0, far) / spread
-    return WeightRow(weights=slopes[best], errors=bounds)
+    return slopes[best], bounds
 
 
 def _differentiate(stencil: Array, step: float, far: float) -> tuple[Array, Array]:
@@ -224,13 +213,16 @@ def _average(
     """
     points = np.zeros(1) if moved is None else moved[1]
     rows = np.zeros((points.size, len(design.columns)))
-    by_factors: dict[frozenset[str], list[int]] = {}
+    by_factors: dict[frozenset[str], list[int]] = {}  # that the regressors depend on, that of centring too
     for term, positions in design.positions.items():
+        centered = {use.column for f in term.factors for use in f.uses if use.role in ("bare", "inner")}
+        is_shifted = centered & set(design.covariates) and design.within in design.formula.columns
+        factors = {*term.columns, str(design.within)} if is_shifted else {*term.columns}
         if moved is None or moved[0] in term.columns:
-            by_factors.setdefault(frozenset(design.factors_of(term)), []).extend(positions)
-    for factors, columns in by_factors.items():
+            by_factors.setdefault(frozenset(factors & set(design.levels)), []).extend(positions)
+    for among, columns in by_factors.items():
         choices = [
-            (levels[name],) if name in levels else known if name in factors else known[:1]
+            (levels[name],) if name in levels else known if name in among else known[:1]
             for name, known in design.levels.items()
         ]
         cells = list(itertools.product(*choices))  # one where there is no factor
@@ -245,23 +237,15 @@ def _average(
     return rows
 
 
-def term_rows(design: CodedDesign, typed: str) -> list[WeightRow]:
+def term_rows(design: CodedDesign, typed: str) -> list[Array]:
     """Rows of weights whose products with the coefficients of the design are the term's coefficients.
 
-    Raises
-    ------
-    ContrastError
-        The formula has no such term.
-    DesignError
-        The formula is not hierarchical, or the rows cannot tell the term from others.
+    Where the formula is not hierarchical, or the rows cannot tell the term from others: `DesignError`.
     """
     form, term = design.form, find_term(design, typed)
     if form.missing:
-        given = {term.key for term in design.formula.terms}
-        lacking = list_some(
-            term.name if term.key not in given else f"the lower powers in {term.name}"
-            for term in form.missing
-        )
+        lower = {term: f"the lower powers in {term.name}" for term in design.formula.terms}
+        lacking = list_some(lower.get(term, term.name) for term in form.missing)
         raise DesignError(
             f"The test of '{typed}' has no meaning of its own in this formula.",
             found=f"a formula that lacks {lacking}",
@@ -285,7 +269,7 @@ def term_rows(design: CodedDesign, typed: str) -> list[WeightRow]:
     return _weigh_coefficients(design, chosen)
 
 
-def settled_part(design: CodedDesign, term: Term) -> list[WeightRow]:
+def settled_part(design: CodedDesign, term: Term) -> list[Array]:
     """Weigh as much of a term as these rows settle: its hypotheses that lie in the row space, if any."""
     space, positions = design.form.space, design.form.blocks[term]
     if design.form.missing or not positions:
@@ -297,11 +281,11 @@ def settled_part(design: CodedDesign, term: Term) -> list[WeightRow]:
     return _weigh_coefficients(design, chosen)
 
 
-def _weigh_coefficients(design: CodedDesign, chosen: Array) -> list[WeightRow]:
+def _weigh_coefficients(design: CodedDesign, chosen: Array) -> list[Array]:
     """Weigh the regressors so that combinations (``chosen``) of the hierarchical coefficients come out."""
     rows, X = design.form.space.weights_of_rows(chosen), design.X
     weights, sizes = rows @ X, np.outer(np.linalg.norm(rows, axis=1), np.linalg.norm(X, axis=0))
-    return [WeightRow(weights=one, errors=_ROUNDING * size) for one, size in zip(weights, sizes, strict=True)]
+    return [settle(one, _ROUNDING * size) for one, size in zip(weights, sizes, strict=True)]
 
 
 def find_term(design: CodedDesign, typed: str) -> Term:

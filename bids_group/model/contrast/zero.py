@@ -25,7 +25,7 @@ _MOST_TRIED = 60  # formulas; each is a design to build, and the user waits for 
 def explain_zero(whole: str, text: str, combination: Combination, design: CodedDesign) -> ContrastError:
     """Make the error about a contrast (``whole`` names it) that this formula makes zero."""
     totals: dict[object, tuple[Meaning, dict[str, str | float], list[float]]] = {}
-    for weight, meaning in combination.parts:
+    for weight, meaning in combination:
         levels, values = ({}, {}) if meaning.kind == "coefficient" else place_levels(text, meaning, design)
         key = meaning.kind, meaning.name, frozenset({**levels, **values}.items())
         totals.setdefault(key, (meaning, {**levels, **values}, []))[2].append(weight)
@@ -42,7 +42,7 @@ def explain_zero(whole: str, text: str, combination: Combination, design: CodedD
         for name in dict.fromkeys(name for _, places, _ in left for name in places)
     }
     varying = {name: [v for v in found if v is not None] for name, found in taken.items() if len(found) > 1}
-    is_shifted = design.within is not None and weigh_combination(text, combination, design).settled.any()
+    is_shifted = design.within is not None and weigh_combination(text, combination, design).any()
     tried = replace(design, centering="grand") if is_shifted else design
     answer = _find_answer(text, combination, list(dict.fromkeys([*varying, *slopes])), tried)
     return ContrastError(
@@ -61,7 +61,7 @@ def is_zero_unshifted(text: str, combination: Combination, design: CodedDesign) 
     if design.within is None:
         return False
     same = code_design(design.formula, design.variables, "grand")
-    return not weigh_combination(text, combination, same).settled.any()
+    return not weigh_combination(text, combination, same).any()
 
 
 def _say_reason(slopes: Sequence[str], varying: Mapping[str, Sequence[str | float]]) -> str:
@@ -93,7 +93,7 @@ def _find_answer(
         with contextlib.suppress(BidsGroupError, ValueError):
             read = read_formula(formula, tuple(variables.columns))
             tried = code_design(read, variables, design.centering)
-            row = weigh_combination(text, combination, tried).settled
+            row = weigh_combination(text, combination, tried)
             if row.any() and tried.space.is_estimable(row).all():
                 return " * ".join(factors) or "the constant", formula
     return None
@@ -123,10 +123,7 @@ def _fill(design: CodedDesign, factors: Sequence[str]) -> str | None:
     formula = design.formula
     if not factors:
         return None if formula.has_intercept else f"{formula.text} + 1"
-    known = {term.key for term in formula.terms}
     orders = (itertools.combinations(factors, size) for size in range(1, len(factors) + 1))
     products = [":".join(chosen) for order in orders for chosen in order]
-    new = [
-        p for p in products if not {t.key for t in read_formula(f"0 + {p}", formula.columns).terms} <= known
-    ]
+    new = [p for p in products if read_formula(f"0 + {p}", formula.columns).terms[0] not in formula.terms]
     return " + ".join([formula.text, *new]) if products[-1] in new else None

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bids_group.config import ContrastRequest
 from bids_group.errors import BidsGroupError, ContrastError, DesignError
-from bids_group.model.contrast.build import build_contrast, build_settled_part, default_requests, remark
+from bids_group.model.contrast.build import build_contrast, build_settled_part, remark
 from bids_group.model.design.checks import check_design, check_variables, describe
 from bids_group.model.formula.coding import CodedDesign, code_design
 from bids_group.model.formula.parser import Formula, needed_variables, read_formula
@@ -98,7 +98,7 @@ def _build(
 
 def _build_defaults(design: CodedDesign) -> tuple[list[Contrast], list[Notice]]:
     """Build the default contrasts; those that these rows cannot answer are left out and named."""
-    requests, between = _split_defaults(design)
+    requests, between = _default_requests(design)
     contrasts: list[Contrast] = []
     errors: list[BidsGroupError] = []
     notices: list[Notice] = []
@@ -132,20 +132,23 @@ def _build_defaults(design: CodedDesign) -> tuple[list[Contrast], list[Notice]]:
     return [replace(one, label="") if one.expression == "mean()" else one for one in contrasts], notices
 
 
-def _split_defaults(design: CodedDesign) -> tuple[list[ContrastRequest], list[str]]:
-    """Split the default contrasts into those to build, and names of those that compare people."""
-    requests, subjects = default_requests(design), design.subjects
-    if subjects is None:
-        return list(requests), []
-    columns = {
-        text: [name for name in term.columns if name != "subject"]
-        for term in design.formula.terms
-        for text in (f"test({term.name})", quote_column(term.name))
-    }
-    counts = design.variables.groupby(subjects.to_numpy(), observed=True).nunique()
-    changing = set(counts.columns[(counts > 1).any()])  # columns that differ between the rows of a person
-    within = [one for one in requests if changing & set(columns.get(one.expression, []))]
-    return within, [request.name or request.expression for request in requests if request not in within]
+def _default_requests(design: CodedDesign) -> tuple[list[ContrastRequest], list[str]]:
+    """Ask for the mean and one test per term, or for each column of a matrix of one's own.
+
+    Where people have several rows, those that compare people are left out, and their names given too.
+    """
+    pairs: list[tuple[ContrastRequest, set[str]]] = []
+    if not design.is_own:
+        pairs.append((ContrastRequest(expression="mean()", name="mean"), set()))
+    for term in (term for term in design.formula.terms if term.factors):
+        text, name = (quote_column(term.name), term.name) if design.is_own else (f"test({term.name})", None)
+        pairs.append((ContrastRequest(expression=text, name=name), set(term.columns)))
+    if design.subjects is None:
+        return [request for request, _ in pairs], []
+    counts = design.variables.groupby(design.subjects.to_numpy(), observed=True).nunique()
+    changing = {*counts.columns[(counts > 1).any()]} - {"subject"}  # between the rows of a person
+    within = [request for request, columns in pairs if changing & columns]
+    return within, [one.name or one.expression for one, columns in pairs if not changing & columns]
 
 
 def _check_subjects(formula: str, design: CodedDesign) -> list[Notice]:

@@ -112,10 +112,7 @@ def _summarise_covariates(design: CodedDesign) -> list[dict[str, Any]]:
 def check_variables(analysis: GroupAnalysis, formula: Formula, variables: pd.DataFrame) -> list[Notice]:
     """Check the columns that the formula needs, before anything is built from them.
 
-    Raises
-    ------
-    DesignError
-        No rows, missing values, or a factor with one level.
+    No rows, missing values, and a factor with one level are a `DesignError`.
     """
     if not len(variables):
         raise DesignError(f"The analysis of '{analysis.first_level_contrast}' has no rows.")
@@ -193,12 +190,7 @@ def check_design(design: CodedDesign, details: Mapping[str, Any], *, has_noise: 
     """Check rank, degrees of freedom, cells, covariates, collinearity, leverage and centring.
 
     ``details``: what `describe` says of the design; ``has_noise``: the noise is estimated from the rows,
-    which takes degrees of freedom; it is not where variances are known.
-
-    Raises
-    ------
-    DesignError
-        No degrees of freedom are left.
+    so that no degrees of freedom being left is a `DesignError`; it is not where variances are known.
     """
     dof = len(design.X) - design.space.rank if has_noise else None
     if dof is not None and dof < 1:

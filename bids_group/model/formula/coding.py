@@ -30,10 +30,8 @@ Array = npt.NDArray[np.float64]
 
 _NUMPY = {"log1p": np.log1p, "sqrt": np.sqrt, "abs": np.abs}
 """What the allow-list names beyond formulaic's own transforms; nothing else can be seen by a formula."""
-
 _MOST_PEOPLE = 6
 """Columns of a term of ``subject`` that are named one by one."""
-
 _FAILURES = (FormulaicError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError)
 """What formulaic and its transforms raise where a factor cannot be computed."""
 
@@ -121,14 +119,6 @@ class CodedDesign:
         symbols = _code_people(self.formula, people, self.levels, self.covariates, self.within)
         return _evaluate(self.formula, self.spec, symbols, "the values that a contrast asks for")[0]
 
-    def factors_of(self, term: Term) -> tuple[str, ...]:
-        """Categorical columns that the regressors of a term depend on, the factor of centring among them."""
-        named = [column for column in term.columns if column in self.levels]
-        centered = {use.column for f in term.factors for use in f.uses if use.role in ("bare", "inner")}
-        if centered & set(self.covariates) and self.within in self.formula.columns:
-            named.append(str(self.within))
-        return tuple(dict.fromkeys(named))
-
     def fold(self, columns: Sequence[str]) -> list[str]:
         """Name columns briefly: those of a term of ``subject`` with many people are counted."""
         people = {
@@ -145,21 +135,10 @@ class CodedDesign:
 def code_design(formula: Formula, variables: pd.DataFrame, centering: str, **facts: Any) -> CodedDesign:
     """Settle levels, centres and codings from the analysed rows, and build their design matrix.
 
-    Parameters
-    ----------
-    variables
-        One row per observation, every column that the formula and its centring need.
-    centering
-        ``grand``, ``none`` or ``within:FACTOR``.
-    facts
-        What else is known of the rows: ``is_own``, ``subjects``, ``are_conditions`` of the `CodedDesign`.
-
-    Raises
-    ------
-    FormulaError
-        A function is asked of a categorical column, or cannot be computed.
-    DesignError
-        Values that are missing or not finite.
+    ``variables`` have every column that the formula and its centring (``grand``, ``none``, ``within:FACTOR``)
+    need; ``facts`` are what else is known of the rows: ``is_own``, ``subjects``, ``are_conditions``. A
+    function that is asked of a category or cannot be computed is a `FormulaError`, values that are not finite
+    are a `DesignError`.
     """
     within = centering_factor(centering, variables.columns)
     levels = {name: levels_of(variables[name]) for name in _categorical_columns(formula, variables)}
@@ -273,12 +252,10 @@ def _code_people(
         values = people[use.column].to_numpy(dtype=np.float64)
         if use.role == "raw":
             return values
-        covariate = covariates[use.column]
-        if not isinstance(covariate.centers, Mapping):
-            return values - covariate.centers
-        if within not in people:
-            return values - covariate.mean
-        return values - as_levels(people[within]).map(dict(covariate.centers)).to_numpy(dtype=np.float64)
+        centers = covariates[use.column].centers
+        if isinstance(centers, Mapping) and within in people:
+            return values - as_levels(people[within]).map(dict(centers)).to_numpy(dtype=np.float64)
+        return values - (covariates[use.column].mean if isinstance(centers, Mapping) else centers)
 
     return pd.DataFrame({use.symbol: code(use) for use in formula.uses}, index=people.index)
 
@@ -335,15 +312,15 @@ def _display(formula: Formula, name: str) -> str:
 def _write_hierarchically(design: CodedDesign, centering: str) -> HierarchicalForm:
     n_rows = len(design.variables)
     bases = {factor.code: _factor_columns(factor, design, centering) for factor in design.formula.factors}
-    terms: dict[frozenset[str], Term] = {term.key: term for term in design.formula.terms}
-    for term in design.formula.terms:
-        for size in range(len(term.factors)):
-            for factors in itertools.combinations(term.factors, size):
-                lower = Term(factors=factors)
-                terms.setdefault(lower.key, lower)
-    matrix: Array = np.empty((n_rows, 0))
+    given, matrix = design.formula.terms, np.empty((n_rows, 0))
+    lower = [
+        Term(factors=factors)
+        for term in given
+        for size in range(len(term.factors))
+        for factors in itertools.combinations(term.factors, size)
+    ]
     blocks: dict[Term, list[int]] = {}
-    for term in sorted(terms.values(), key=lambda term: len(term.factors)):
+    for term in sorted(dict.fromkeys([*given, *lower]), key=lambda term: len(term.factors)):
         product = np.ones((n_rows, 1))
         for factor in term.factors:  # each column by each
             product = (product[:, :, None] * bases[factor.code][:, None, :]).reshape(n_rows, -1)

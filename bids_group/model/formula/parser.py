@@ -20,21 +20,22 @@ _LONGEST = 10_000  # characters; longer ones are no formulas, and slow to read
 _DEEPEST = 50  # nested parentheses; many more end in a RecursionError of Python
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Term:
-    """A product of factors; the intercept is the term without factors."""
+    """A product of factors; the intercept is the term without factors. ``a:b`` and ``b:a`` are equal."""
 
     factors: tuple[Factor, ...]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Term) and {f.code for f in self.factors} == {f.code for f in other.factors}
+
+    def __hash__(self) -> int:
+        return hash(frozenset(factor.code for factor in self.factors))
 
     @property
     def name(self) -> str:
         """``group:age``; ``Intercept`` for the term without factors."""
         return ":".join(factor.text for factor in self.factors) or "Intercept"
-
-    @property
-    def key(self) -> frozenset[str]:
-        """Identity: ``a:b`` and ``b:a`` are the same term."""
-        return frozenset(factor.code for factor in self.factors)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -77,9 +78,9 @@ class Formula:
 
 
 def needed_variables(formula: str, columns: Iterable[str], *, centering: str = "grand") -> tuple[str, ...]:
-    """Name the columns of the table that a formula needs, and the factor by which one of them is centred.
+    """Name those of ``columns`` that a formula needs, and the factor by which one of them is centred.
 
-    ``columns``: names of the columns that exist; ``centering``: ``grand``, ``none`` or ``within:FACTOR``.
+    ``centering`` is ``grand``, ``none`` or ``within:FACTOR``.
 
     Raises
     ------
@@ -108,11 +109,8 @@ def centering_factor(centering: str, columns: Collection[str]) -> str | None:
         expected = "grand, none, or within: and a factor"
         raise UsageError(f"The centring '{centering}' is not known.", expected=expected)
     if factor not in columns:
-        raise UsageError(
-            f"The centring 'within:{factor}' names the column '{factor}', which does not exist.",
-            expected=say_columns(columns),
-            fix=fix_column(factor, columns),
-        )
+        sentence = f"The centring 'within:{factor}' names the column '{factor}', which does not exist."
+        raise UsageError(sentence, expected=say_columns(columns), fix=fix_column(factor, columns))
     return factor
 
 
@@ -136,6 +134,7 @@ _TOKEN = re.compile(
     r"|(?P<name>[^\W\d]\w*(?:\.[^\W\d]\w*)*)"
     r"|(?P<operator>\*\*|%in%|[-+*/:^()~])",
 )
+_QUOTED_OR_BRACKET = re.compile(r"'[^']*(?:'|$)|\"[^\"]*(?:\"|$)|`[^`]*(?:`|$)|[()]")
 _FORBIDDEN = {
     "|": "Write one formula; group-specific parts are interactions such as group:age.",
     "{": "Braces run code and are not allowed; compute the column beforehand.",
@@ -157,7 +156,10 @@ def _tokenize(text: str) -> list[_Token]:
         kind, end = str(match.lastgroup), match.end()
         opening = re.compile(r"\s*\(").match(text, end) if kind == "name" else None
         if opening:
-            kind, end = "call", _find_closing(text, opening.end() - 1) + 1
+            closing = find_closing(text, opening.end() - 1)
+            if closing is None:
+                raise FormulaError(_UNCLOSED[0], found=point_at(text, opening.end() - 1), fix=_UNCLOSED[1])
+            kind, end = "call", closing
         if kind != "space":
             tokens.append(_Token(kind, text[position:end], position))
         position = end
@@ -170,7 +172,7 @@ def _character_error(text: str, position: int) -> FormulaError:
     is_inside = text[:position].count("(") > text[:position].count(")")
     if character == "|" and (is_inside or re.match(r"\|+\s*`?subject\b", text[position:])):
         fixed = re.sub(r"(?:\([^()|]*|[^()+~|]*)\|+\s*(`[^`]+`|\w+)\s*\)?", r" \1", text)
-        fixed = re.sub(r"\s+", " ", fixed).strip()
+        fixed = " ".join(fixed.split())
         return FormulaError(
             "The formula has a random term ('|'), and there are no mixed models here.",
             found=found,
@@ -186,33 +188,19 @@ def _character_error(text: str, position: int) -> FormulaError:
     )
 
 
-def _find_closing(text: str, opening: int) -> int:
-    depth, quote_mark = 0, ""
-    for position in range(opening, len(text)):
-        character = text[position]
-        if quote_mark:
-            quote_mark = "" if character == quote_mark else quote_mark
-        elif character in "'\"`":
-            quote_mark = character
-        else:
-            depth += (character == "(") - (character == ")")
-            if depth == 0:
-                return position
-            if depth > _DEEPEST:
-                break
-    raise FormulaError(_UNCLOSED[0], found=point_at(text, opening), fix=_UNCLOSED[1])
+def find_closing(text: str, opening: int) -> int | None:
+    """End of the parentheses that open at a character; None where they are never closed, or too deep."""
+    depth = 0
+    for match in _QUOTED_OR_BRACKET.finditer(text, opening):
+        depth += (match[0] == "(") - (match[0] == ")")
+        if depth == 0 or depth > _DEEPEST:
+            return match.end() if depth == 0 else None
+    return None
 
 
-_Terms = dict[frozenset[str], Term]
+_Terms = dict[Term, None]
+"""Terms, each once, in the order of their first appearance."""
 _INTERCEPT = Term(factors=())
-
-
-def _collect(*terms: Term) -> _Terms:
-    """Keep the first of equal terms."""
-    found: _Terms = {}
-    for term in terms:
-        found.setdefault(term.key, term)
-    return found
 
 
 def _product(*terms: Term) -> Term:
@@ -246,7 +234,7 @@ class _FormulaParser:
 
     def parse(self) -> Formula:
         self.take("~")
-        terms = self.read_sum(_collect(_INTERCEPT) if self.token.kind != "end" else {})
+        terms = self.read_sum({_INTERCEPT: None} if self.token.kind != "end" else {})
         if self.token.text == "~":
             fix = "Leave out what stands before '~': the maps are the data."
             raise self.error("The formula has something before '~'.", fix)
@@ -254,7 +242,7 @@ class _FormulaParser:
             raise self.error(f"The formula cannot be read at '{self.token.text}'.")
         if not terms:
             raise self.error("The formula has no term.", "Write '~ 1' for the mean of all rows.", 0)
-        ordered = sorted(terms.values(), key=lambda term: len(term.factors))
+        ordered = sorted(terms, key=lambda term: len(term.factors))
         return Formula(text=self.text.strip(), terms=tuple(ordered))
 
     def read_sum(self, terms: _Terms) -> _Terms:
@@ -266,11 +254,12 @@ class _FormulaParser:
                 start.kind == "number" and start.text == "0" and self.depth == 0
             )  # "- 0" adds a constant
             self.index += is_zero
-            read = _collect(_INTERCEPT) if is_zero else self.read_product()
-            for key, term in read.items():
+            for term in {_INTERCEPT: None} if is_zero else self.read_product():
                 if is_minus == is_zero:
-                    terms.setdefault(key, term)
-                elif terms.pop(key, None) is None and term.factors:
+                    terms.setdefault(term)
+                elif term in terms:
+                    del terms[term]
+                elif term.factors:
                     fix = "Remove the '-' and the term; subtracting what is not there does nothing."
                     sentence = f"The formula takes away '{term.name}', which it does not have."
                     raise self.error(sentence, fix, start.position)
@@ -286,24 +275,23 @@ class _FormulaParser:
         while operator := self.take("*", "/", "%in%"):
             right = self.read_interaction()
             if operator.text == "*":
-                left = _collect(*left.values(), *right.values(), *self.cross(left, right))
+                left = dict.fromkeys([*left, *right, *self.cross(left, right)])
             else:
                 outer, inner = (left, right) if operator.text == "/" else (right, left)
-                whole = _product(*outer.values())
-                left = _collect(*outer.values(), *(_product(whole, term) for term in inner.values()))
+                left = dict.fromkeys([*outer, *(_product(*outer, term) for term in inner)])
         return left
 
     def read_interaction(self) -> _Terms:
         """Read ``a:b``."""
         left = self.read_power()
         while self.take(":"):
-            left = _collect(*self.cross(left, self.read_power()))
+            left = dict.fromkeys(self.cross(left, self.read_power()))
         return left
 
     def cross(self, left: _Terms, right: _Terms) -> list[Term]:
         if len(left) * len(right) > _MOST_TERMS:
             raise self.error(f"The formula has more than {_MOST_TERMS} terms.")
-        return [_product(a, b) for a, b in itertools.product(left.values(), right.values())]
+        return [_product(a, b) for a, b in itertools.product(left, right)]
 
     def read_power(self) -> _Terms:
         """Read ``(a + b + c) ** 2``: all interactions up to that order."""
@@ -322,7 +310,7 @@ class _FormulaParser:
             self.index += 1
             whole = base
             for _ in range(int(exponent.text) - 1):
-                whole = _collect(*whole.values(), *self.cross(whole, base))
+                whole = dict.fromkeys([*whole, *self.cross(whole, base)])
             base = whole
         return base
 
@@ -341,13 +329,12 @@ class _FormulaParser:
             raise self.error(f"The formula has {what} where a column should be.", "Name a column there.")
         self.index += 1
         if token.kind == "number":
-            return _collect(_INTERCEPT)
-        if token.kind == "call":
-            factor = CallReader(token.text, token.position, self.text, self.columns).read()
-            return _collect(Term(factors=(factor,)))
+            return {_INTERCEPT: None}
         if token.kind != "operator":
-            factor = read_column(token.text.strip("`"), token.position, self.text, self.columns)
-            return _collect(Term(factors=(factor,)))
+            where = token.position, self.text, self.columns
+            is_call, name = token.kind == "call", token.text.strip("`")
+            factor = CallReader(token.text, *where).read() if is_call else read_column(name, *where)
+            return {Term(factors=(factor,)): None}
         self.depth += 1
         if self.depth > _DEEPEST:
             raise self.error("The formula has too many nested parentheses.", at=token.position)
