@@ -44,25 +44,15 @@ from bids_group.words import counted, list_some, plural
 def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Cohort:
     """Find the first-level maps of an analysis, the people they belong to, and what the tables say of them.
 
-    Every map and every person that is left out becomes an exclusion with a reason.
-
-    Parameters
-    ----------
-    inputs
-        Where maps and tables are.
-    selection
-        Which of them; labels with or without their key.
-    output_dir
-        A source only where another program wrote statmaps there and nothing else was named.
+    Every map and every person that is left out becomes an exclusion with a reason. ``output_dir`` is a source
+    only where another program wrote statmaps there and nothing else was named.
 
     Raises
     ------
     NotBidsError, MissingInputError
         BIDS_DIR, a derivative, a table or a map is missing or is not what it should be.
-    SelectionError
-        The selection matches nothing; lists what there is.
-    UsageError
-        The selection is ambiguous: several datasets, spaces, resolutions, tasks, nodes, or maps for one row.
+    SelectionError, UsageError
+        The selection matches nothing, or is ambiguous: several datasets, spaces, or maps for one row.
     DataError
         Tables are malformed, producers differ, only t or z maps, the same map under two people.
     """

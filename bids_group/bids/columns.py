@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bids_group.bids.index import group_by, name_row
-from bids_group.bids.tables import Description, plain_level
+from bids_group.bids.tables import plain_level, tell_unused
 from bids_group.errors import DataError
 from bids_group.labels import natural_order
 from bids_group.records import Column, Notice, Table, note, warn
@@ -97,80 +98,68 @@ def is_nearly_numbers(name: str, cells: Sequence[str]) -> bool:
 def type_table(
     level: Literal["subject", "session", "map"],
     text: pd.DataFrame,
-    sources: Mapping[str, Path],
+    described: Mapping[str, Column],
     kinds: Kinds,
-    entries: Mapping[str, Description | None],
     is_judged: Sequence[bool] | None = None,
 ) -> Table:
-    """Type each column of a table of text; ``sources`` and ``entries`` of dictionaries by column."""
+    """Type each column of a table of text."""
     typed = {
-        name: type_column(text[name], entries.get(name), kinds, sources[name], is_judged)
-        for name in map(str, text.columns)
+        name: type_column(text[name], described[name], kinds, is_judged) for name in map(str, text.columns)
     }
     frame = pd.DataFrame({name: values for name, (values, _) in typed.items()}, index=text.index)
     return Table(level=level, frame=frame, columns={name: column for name, (_, column) in typed.items()})
 
 
 def type_column(
-    cells: pd.Series,
-    entry: Description | None,
-    kinds: Kinds,
-    source: Path,
-    is_judged: Sequence[bool] | None = None,
+    cells: pd.Series, described: Column, kinds: Kinds, is_judged: Sequence[bool] | None = None
 ) -> tuple[pd.Series, Column]:
-    """Give a column of text its kind.
+    """Give a column of text (None and empty text are missing) its kind, and complete what is known of it.
 
     In this order: the user's word, ``Levels`` (a category, in their order), else a number where every value
     is one, else a category. What hinders its use (a value that is not among the Levels, or no number where
     numbers are meant) becomes the column's ``problem``, so that it is told only where the column is used.
-
-    Parameters
-    ----------
-    cells
-        Text by label of the rows that are analysed; None and empty text are missing.
-    entry
-        What the dictionary has for the column.
-    is_judged
-        Rows whose values settle the kind (default: all); other values that do not fit it become missing.
+    ``is_judged``: rows whose values settle the kind; other values that do not fit it become missing.
     """
-    described, name = entry or Description(), str(cells.name)
+    name, source, odd = described.name, described.source, list(described.notices)
     values = pd.Series([cell or None for cell in cells], index=cells.index, name=name, dtype=object)
     is_in = np.ones(len(values), bool) if is_judged is None else np.array(is_judged, dtype=bool)
-    levels, said, is_settled, problem = _settle_kind(values[is_in], described, kinds, source)
+    levels, said, is_settled, problem = _settle_kind(values[is_in], described, kinds)
     if levels:
         values = values.map(lambda one: one if one is None or one in levels else plain_level(one))
         problem = problem or _unknown_level(values[is_in], levels, source)
         known = list(dict.fromkeys([*levels, *values[is_in].dropna()]))
         fitting = pd.Categorical(values.where(values.isin(known)), known)
         typed = pd.Series(fitting, index=values.index, name=name)
-        notices = _say_odd_words(values[is_in], levels, source, is_settled=is_settled)
+        if not described.levels and described.units:
+            units = f"its Units ({described.units}) are not used, as its values are text"
+            odd.append(tell_unused(described, units))
+        odd += _say_odd_words(values[is_in], levels, source, is_settled=is_settled)
     else:
         problem = _no_number(values[is_in], source, said)
         numbers = [float(one) if one and is_number(one) else float("nan") for one in values]
         typed = pd.Series(numbers, index=values.index, name=name, dtype=float)
-        notices = _say_odd_numbers(typed[is_in], source)
+        odd += _say_odd_numbers(typed[is_in], source)
     empty = tuple(name_row(label) for label in cells.index[is_in & np.array([c == "" for c in cells], bool)])
-    sentence = f"Column '{name}' of {source.name} has an empty cell for {list_some(empty, 10)}: "
-    said_empty = warn("columns", f"{sentence}taken as missing, as n/a is.", "Write n/a into it.")
-    return typed, Column(
-        name=name,
+    if empty:
+        sentence = f"Column '{name}' of {source.name} has an empty cell for {list_some(empty, 10)}: "
+        odd.append(warn("columns", f"{sentence}taken as missing, as n/a is.", "Write n/a into it."))
+    return typed, replace(
+        described,
         kind="categorical" if levels else "numeric",
         kind_source=said,
-        source=source,
         levels=levels,
-        units=described.units,
-        description=described.text,
-        problem=problem,
-        notices=(*_say_unused(described, name, levels, source), *notices, *([said_empty] if empty else ())),
+        problem=described.problem or problem,
+        notices=tuple(odd),
         empty=empty,
     )
 
 
 def _settle_kind(
-    values: pd.Series, described: Description, kinds: Kinds, source: Path
+    values: pd.Series, described: Column, kinds: Kinds
 ) -> tuple[tuple[str, ...], str, bool, DataError | None]:
     """Settle the levels (none: numbers), who says so, whether that is settled, and what is wrong with it."""
-    name, sidecar = str(values.name), source.with_suffix(".json").name
+    name, source = described.name, described.source
+    sidecar = source.with_suffix(".json").name
     present = [str(value) for value in values.dropna()]
     if kinds.get(name) == "numeric":
         return (), "--numeric", True, None
@@ -258,17 +247,6 @@ def _no_number(values: pd.Series, source: Path, said: str) -> DataError | None:
 
 # --------------------------------------------------------------------------------------------
 # Oddities: descriptions that are not used, codes for missing values, twins of a level, far values
-
-
-def _say_unused(described: Description, name: str, levels: Sequence[str], source: Path) -> Iterator[Notice]:
-    """Say what of a dictionary's entry is not used."""
-    remarks = list(described.remarks)
-    if levels and not described.levels and described.units:
-        remarks.append(f"its Units ({described.units}) are not used, as its values are text")
-    for remark in remarks:
-        said = f"{source.with_suffix('.json').name} describes '{name}' in a way that is not used: {remark}."
-        fix = 'Levels are written as "Levels": {"value": "meaning"}, Units as "Units": "years".'
-        yield warn("columns", said, fix)
 
 
 def _say_odd_words(

@@ -21,27 +21,21 @@ def keep_complete(
     columns: Mapping[str, Column] | None = None,
     about_labels: Notice | None = None,
 ) -> tuple[list[str], tuple[Exclusion, ...]]:
-    """Keep the rows in which no variable is missing.
+    """Keep the rows in which no variable is missing: their labels in order, and an exclusion for each other.
 
     Parameters
     ----------
     rows
         Index = observation labels; columns ``subject``, ``session`` (where rows are sessions) and covariates.
-    variables
-        The columns that the model needs.
     columns
         What is known of the variables; their problems come before missing values.
     about_labels
         What was found of labels that are in the maps, but not in the table of participants.
 
-    Returns
-    -------
-    The labels of the rows that stay, in their order, and an exclusion for each row that leaves.
-
     Raises
     ------
     DataError
-        A value is missing and ``missing`` is ``error``, or nobody is left; names participants and columns.
+        A value is missing and ``missing`` is ``error``, or nobody is left.
     UsageError
         A variable is no column.
     """

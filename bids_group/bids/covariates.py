@@ -13,16 +13,17 @@ from bids_group.bids.columns import Kinds, type_column, type_table
 from bids_group.bids.index import bare_label
 from bids_group.bids.tables import (
     SESSION_COLUMNS,
-    Description,
     Keys,
     Sheet,
+    describe_column,
     index_rows,
     read_dictionary,
     read_sheet,
+    tell_unused,
 )
 from bids_group.config import Inputs
-from bids_group.errors import BidsGroupError, DataError, MissingInputError, UsageError
-from bids_group.records import Notice, Table, note
+from bids_group.errors import DataError, MissingInputError, UsageError
+from bids_group.records import Column, Notice, Table, note
 from bids_group.words import list_some, suggest
 
 PERSON = ("participant_id", "sub")
@@ -30,25 +31,16 @@ SESSION = ("session_id", "ses")
 _RESERVED = ("subject", "session", "participant_id", "session_id")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """Where a column comes from: its file, its entry in a dictionary, and why it cannot be used."""
-
-    source: Path
-    entry: Description | None = None
-    problem: BidsGroupError | None = None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TextTable:
-    """A table as text: rows by label, with the origin of each column.
+    """A table as text: rows by label, and what is known of each column but for its kind.
 
     ``repeated``: labels of several rows, of which the first counts; ``by_person``: what rows without a
     session say of all sessions of a person.
     """
 
     frame: pd.DataFrame
-    origins: Mapping[str, Origin] = field(default_factory=dict)
+    columns: Mapping[str, Column] = field(default_factory=dict)
     repeated: Mapping[Hashable, DataError] = field(default_factory=dict)
     by_person: pd.DataFrame | None = None
 
@@ -86,16 +78,11 @@ class Study:
         index = pd.Index([*set(labels)], dtype=None if level == "session" else object).sort_values()
         if level == "session" and not (len(index) and self.sessions):
             return ()
-        text, origins = _join(self.persons if level == "subject" else self.sessions, index)
-        for name, origin in origins.items():
-            if name in used and origin.problem is not None:
-                raise origin.problem
-        sources = {name: origin.source for name, origin in origins.items()}
-        entries = {name: origin.entry for name, origin in origins.items()}
+        text, columns = _join(self.persons if level == "subject" else self.sessions, index)
+        for column in (column for name, column in columns.items() if name in used):
+            column.check_usable()
         is_judged = None if judged is None else [label in judged for label in index]
-        typed = type_table(level, text, sources, self.kinds, entries, is_judged)
-        columns = {n: replace(c, problem=origins[n].problem or c.problem) for n, c in typed.columns.items()}
-        return (replace(typed, columns=columns),)
+        return (type_table(level, text, columns, self.kinds, is_judged),)
 
 
 def read_study(
@@ -127,12 +114,12 @@ def read_study(
     kinds = _read_kinds(inputs, [*known, *further])
     for part in (*persons, *sessions):
         for name in (name for name in _RESERVED if name in part.frame.columns):
-            sentence = f"Column '{name}' of {part.origins[name].source} is not available as a covariate"
+            sentence = f"Column '{name}' of {part.columns[name].source} is not available as a covariate"
             sentence += ": the name stands for the row's label."
             notices.append(note("columns", sentence, "Rename the column to use it."))
     session_levels = {}
     for table in (*([path] if path else []), *phenotypes, shared, *of_sessions):
-        dictionary = read_dictionary(table)[0]
+        dictionary = read_dictionary(table, table)[0]
         entries = [dictionary[key].levels for key in SESSION_COLUMNS[:2] if key in dictionary]
         if levels := next(filter(None, entries), ()):
             labels = tuple(bare_label(level, SESSION[1]) for level in levels)
@@ -191,28 +178,26 @@ def _as_text_table(
         if name in problems:
             raise problems[name]
     frame, repeated = index_rows(text, path, keys)
-    dictionary, problem = read_dictionary(path)
+    described, problem = read_dictionary(path, path)
     if lender is not None and lender != path and not path.with_suffix(".json").exists():
-        lent = {name: entry for name, entry in read_dictionary(lender)[0].items() if name in frame}
-        fits = {name: type_column(frame[name], lent[name], {}, path)[1].problem is None for name in lent}
-        dictionary = {name: entry for name, entry in lent.items() if fits[name]}
+        lent = {name: column for name, column in read_dictionary(lender, path)[0].items() if name in frame}
+        fits = {name: type_column(frame[name], lent[name], {})[1].problem is None for name in lent}
+        described = {name: column for name, column in lent.items() if fits[name]}
     if "" in problems:
         notices.append(note("tables", f"{problems[''].sentence} It is not used."))
     names = list(map(str, frame.columns))
     if any(name.lower() in SESSION_COLUMNS for name in names) and len(keys) == 1 and repeated:
         problem, repeated = next(iter(repeated.values())), {}
-    entries = {name: dictionary[name] for name in names if name in dictionary}
-    by_lower = {name.lower(): name for name in dictionary if name not in names}
-    for name in (name for name in names if name not in entries and name.lower() in by_lower):
-        entries[name] = Description(remarks=(f"it writes '{by_lower[name.lower()]}'",))
-    return TextTable(
-        frame=frame.loc[~frame.index.duplicated()],
-        origins={
-            name: Origin(source=path, entry=entries.get(name), problem=problems.get(name, problem))
-            for name in names
-        },
-        repeated=repeated,
-    )
+    by_lower = {name.lower(): name for name in described if name not in names}
+    columns = {}
+    for name in names:
+        column = replace(describe_column(name, path), problem=problems.get(name, problem))
+        if name in described:
+            column = replace(described[name], problem=column.problem)
+        elif name.lower() in by_lower:
+            column = replace(column, notices=(tell_unused(column, f"it writes '{by_lower[name.lower()]}'"),))
+        columns[name] = column
+    return TextTable(frame=frame.loc[~frame.index.duplicated()], columns=columns, repeated=repeated)
 
 
 def _read_sessions(
@@ -239,15 +224,19 @@ def _read_sessions(
     if not parts:
         return []
     frame = pd.concat([part.frame for part in parts]).astype(object)
-    lent, problem = read_dictionary(shared)
-    origins = {}
+    lent, problem = read_dictionary(shared, shared)
+    columns = {}
     for name in map(str, frame.columns):
-        its = [part.origins[name] for part in parts if name in part.origins]
-        entries = [lent.get(name), *(one.entry for one in its if one.entry is not None)]
+        its = [part.columns[name] for part in parts if name in part.columns]
+        told = [its[0], *filter(None, [lent.get(name)]), *filter(_is_described, its)][-1]
         problems = [problem, *(one.problem for one in its if one.problem is not None)]
-        origins[name] = Origin(source=its[0].source, entry=entries[-1], problem=problems[-1])
+        columns[name] = replace(told, source=its[0].source, problem=problems[-1])
     repeats = {label: error for part in parts for label, error in part.repeated.items()}
-    return [TextTable(frame=frame.where(frame.notna(), None), origins=origins, repeated=repeats)]
+    return [TextTable(frame=frame.where(frame.notna(), None), columns=columns, repeated=repeats)]
+
+
+def _is_described(column: Column) -> bool:
+    return bool(column.levels or column.units or column.description or column.notices)
 
 
 def _find_phenotype(given: Path, bids_dir: Path) -> Path:
@@ -289,13 +278,13 @@ def _read_phenotype(
     )
 
 
-def _join(parts: Iterable[TextTable], index: pd.Index) -> tuple[pd.DataFrame, dict[str, Origin]]:
+def _join(parts: Iterable[TextTable], index: pd.Index) -> tuple[pd.DataFrame, dict[str, Column]]:
     """Put the rows that are analysed side by side; a column of which two tables disagree has a problem.
 
     Rows that stand twice are refused; columns whose names stand for labels are left out.
     """
-    columns: dict[str, pd.Series] = {}
-    origins: dict[str, Origin] = {}
+    cells: dict[str, pd.Series] = {}
+    columns: dict[str, Column] = {}
     for part in parts:
         for label in index.intersection(list(part.repeated)) if part.repeated else ():
             raise part.repeated[label]
@@ -305,12 +294,12 @@ def _join(parts: Iterable[TextTable], index: pd.Index) -> tuple[pd.DataFrame, di
             frame = frame.where(frame.notna(), lent)
         frame = frame.astype(object).where(frame.notna(), None)
         for name in (str(name) for name in frame.columns if name not in _RESERVED):
-            theirs = part.origins[name]
-            if name not in origins:
-                columns[name], origins[name] = frame[name], theirs
+            theirs = part.columns[name]
+            if name not in columns:
+                cells[name], columns[name] = frame[name], theirs
                 continue
-            mine = origins[name]
-            pairs = zip(index, columns[name], frame[name], strict=True)
+            mine = columns[name]
+            pairs = zip(index, cells[name], frame[name], strict=True)
             differing = [str(label) for label, a, b in pairs if a and b and a != b]
             problem = UsageError(
                 f"Two tables have a column '{name}' with other values.",
@@ -318,6 +307,6 @@ def _join(parts: Iterable[TextTable], index: pd.Index) -> tuple[pd.DataFrame, di
                 expected="a name of its own for each covariate",
                 fix=f"Rename the column in {theirs.source}.",
             )
-            entry = theirs.entry if mine.entry is None else mine.entry
-            origins[name] = replace(mine, entry=entry, problem=problem if differing else mine.problem)
-    return pd.DataFrame(columns, index=index, dtype=object), origins
+            told = mine if _is_described(mine) else replace(theirs, source=mine.source)
+            columns[name] = replace(told, problem=problem if differing else mine.problem)
+    return pd.DataFrame(cells, index=index, dtype=object), columns

@@ -76,11 +76,7 @@ def settle_tables(tables: Iterable[Table], matrix: Table | None) -> tuple[Table,
 def check_matrix_rows(
     analyses: Sequence[GroupAnalysis], cohort: Cohort, missing: Literal["error", "drop"]
 ) -> frozenset[str]:
-    """Compare the rows of the analyses with those of the design matrix.
-
-    Returns
-    -------
-    Labels of the observations that have no row (with ``missing`` ``drop``; else there are none).
+    """Find the observations that have no row in the design matrix (with ``missing`` ``drop``).
 
     Raises
     ------

@@ -51,25 +51,19 @@ def build_ledger(
     exclusions: Sequence[Exclusion] = (),
     remarks: Mapping[tuple[str, str], str] | None = None,
 ) -> pd.DataFrame:
-    """List every map that was found, and everybody without one.
+    """List every map that was found, and everybody without one: a sorted table of ``COLUMNS``.
+
+    ``n_maps`` is the number of maps that the person's effect of that contrast stands on (0: not analysed);
+    ``note`` names runs and sessions that most others have.
 
     Parameters
     ----------
-    cohort
-        Maps, people and the exclusions of gathering.
     analyses
         The analyses as they are fitted: a map is used where one of their observations stands on it.
     exclusions
         Those that came later (missing covariates), beside the cohort's.
     remarks
-        What else is to be noted, by subject label and first-level contrast (reduced coverage, which only
-        the numbers tell).
-
-    Returns
-    -------
-    Table of ``COLUMNS``, sorted; missing entries are None. ``n_maps`` is the number of maps that
-    the person's effect of that contrast stands on (0: not analysed); ``note`` names runs and sessions
-    that most others have.
+        What else is to be noted, by subject label and first-level contrast (reduced coverage).
     """
     everything = dict.fromkeys([*cohort.exclusions, *exclusions])
     by_file = {one.path: one for one in everything if one.path is not None}

@@ -18,7 +18,7 @@ from bids_group.bids.columns import Kinds, is_number, type_table
 from bids_group.bids.datasets import MapSource
 from bids_group.bids.index import group_by, run_key
 from bids_group.bids.statmaps import Found, InputStat
-from bids_group.bids.tables import read_tsv, require_columns
+from bids_group.bids.tables import describe_column, read_tsv, require_columns
 from bids_group.elements import FORMATS, is_cifti_name, is_volume_name, locate
 from bids_group.errors import DataError, MissingInputError, UsageError
 from bids_group.records import FirstLevelMap, Notice, Table, warn
@@ -243,7 +243,7 @@ def type_factors(maps: Sequence[FirstLevelMap], kinds: Kinds, source: Path | Non
     names = [name for name, _ in maps[0].factors]
     text = pd.DataFrame([dict(m.factors) for m in maps], index=index, columns=names, dtype=object)
     categories: Kinds = dict.fromkeys(cells, "categorical")
-    table = type_table("map", text, dict.fromkeys(names, source), {**kinds, **categories}, {})
+    table = type_table("map", text, {n: describe_column(n, source) for n in names}, {**kinds, **categories})
     said = "a factor of the first-level contrasts, in the table of maps"
     columns = {n: replace(c, kind_source=said) if n in cells else c for n, c in table.columns.items()}
     return [replace(table, columns=columns)]

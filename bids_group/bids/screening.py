@@ -14,7 +14,7 @@ from bids_group.bids.columns import type_table
 from bids_group.bids.covariates import Study
 from bids_group.bids.index import group_by, list_inside, parse_names, same_label
 from bids_group.bids.selection import Choice
-from bids_group.bids.tables import index_by_label, read_tsv
+from bids_group.bids.tables import describe_column, index_by_label, read_tsv
 from bids_group.conditions import Condition, Row, names_in, parse_condition
 from bids_group.errors import DataError
 from bids_group.labels import natural_order
@@ -127,7 +127,7 @@ def _read_scans(bids_dir: Path, people: Sequence[str]) -> list[Table]:
         return []
     text = pd.concat(frames).astype(object)
     text = text.where(text.notna(), None)
-    return [type_table("session", text, dict.fromkeys(map(str, text.columns), source), {}, {})]
+    return [type_table("session", text, {n: describe_column(n, source) for n in map(str, text.columns)}, {})]
 
 
 def _with_all_levels(column: Column, study: Study) -> Column:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pandas as pd
 from bids_group.bids.index import group_by
 from bids_group.errors import BidsGroupError, DataError, MissingInputError
 from bids_group.json_files import read_json
+from bids_group.records import Column, Notice, warn
 from bids_group.words import list_some, suggest
 
 SESSION_COLUMNS = ("session_id", "session", "ses", "visit", "timepoint", "wave")
@@ -197,30 +198,25 @@ def index_rows(frame: pd.DataFrame, path: Path, keys: Keys) -> tuple[pd.DataFram
 # Descriptions of columns
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
-    """What a JSON file says of a column; ``remarks``: what of it cannot be used, and why."""
-
-    levels: tuple[str, ...] = ()
-    units: str | None = None
-    text: str | None = None
-    remarks: tuple[str, ...] = ()
-
-
-def read_dictionary(path: Path) -> tuple[Mapping[str, Description], BidsGroupError | None]:
-    """Read the JSON beside a table (``participants.json``); where it cannot be read, nothing, and why."""
+def read_dictionary(path: Path, table: Path) -> tuple[dict[str, Column], BidsGroupError | None]:
+    """Read the JSON beside a table (``path``) about columns of ``table``; nothing and why, where it fails."""
     sidecar = path.with_suffix(".json")
     try:
         content = read_json(sidecar) if sidecar.exists() or sidecar.is_symlink() else {}
     except BidsGroupError as error:
         return {}, error
-    return {name: describe_column(entry) for name, entry in content.items() if entry is not None}, None
+    return {name: describe_column(name, table, entry) for name, entry in content.items()}, None
 
 
-def describe_column(entry: object) -> Description:
-    """Read the entry of a dictionary, whatever stands in it; Levels without ``n/a``, which is no level."""
+def describe_column(name: str, source: Path, entry: object = None) -> Column:
+    """Make a column, whose kind is open, of its entry in a dictionary (None: it has none).
+
+    Whatever stands there is read; what of it cannot be used is told. ``n/a`` is no level.
+    """
+    column = Column(name=name, kind="numeric", kind_source="", source=source)
     if not isinstance(entry, Mapping):
-        return Description(remarks=(f"the entry is {entry!r}, no object",))
+        odd = () if entry is None else (tell_unused(column, f"the entry is {entry!r}, no object"),)
+        return replace(column, notices=odd)
     remarks = [
         f"'{key}' is not '{word}'"
         for word in ("Levels", "Units")
@@ -237,12 +233,21 @@ def describe_column(entry: object) -> Description:
         levels = ()
     named = (plain_level(str(one).strip()) for one in levels if one is not None)
     is_unit = isinstance(units, str) and units.strip().lower() not in {"", "n/a", "na", "none"}
-    return Description(
+    return replace(
+        column,
         levels=tuple(dict.fromkeys(one for one in named if one not in {"", "n/a"})),
         units=str(units).strip() if is_unit else None,
-        text=str(entry["Description"]) if entry.get("Description") else None,
-        remarks=tuple(remarks),
+        description=str(entry["Description"]) if entry.get("Description") else None,
+        notices=tuple(tell_unused(column, remark) for remark in remarks),
     )
+
+
+def tell_unused(column: Column, remark: str) -> Notice:
+    """Say what of a dictionary's entry is not used."""
+    sidecar = column.source.with_suffix(".json").name
+    sentence = f"{sidecar} describes '{column.name}' in a way that is not used: {remark}."
+    fix = 'Levels are written as "Levels": {"value": "meaning"}, Units as "Units": "years".'
+    return warn("columns", sentence, fix)
 
 
 def plain_level(text: str) -> str:

@@ -37,8 +37,7 @@ JSON = st.recursive(
 
 def judge(cells, entry=None, **said):
     series = pd.Series(cells, index=LABELS[: len(cells)], name="x", dtype=object)
-    described = None if entry is None else describe_column(entry)
-    return type_column(series, described, dict(zip("x", said, strict=False)), SOURCE)
+    return type_column(series, describe_column("x", SOURCE, entry), dict(zip("x", said, strict=False)))
 
 
 def sentences(column, severity="warning"):
@@ -218,7 +217,7 @@ def test_what_a_cell_looks_like(cell, look):
 
 
 def test_a_description_of_a_list_of_objects_is_read():
-    assert describe_column({"Levels": [{"F": "female"}, {"M": "male"}]}).levels == ("F", "M")
+    assert describe_column("x", SOURCE, {"Levels": [{"F": "female"}, {"M": "male"}]}).levels == ("F", "M")
 
 
 @pytest.fixture
