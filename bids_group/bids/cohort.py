@@ -10,7 +10,7 @@ from bids_group.bids.covariates import Study, read_study
 from bids_group.bids.datasets import MapSource, check_bids_dir, find_sources
 from bids_group.bids.design_matrix import read_design_matrix, settle_tables
 from bids_group.bids.index import group_by, index_dataset
-from bids_group.bids.ledger import exclude_mapless
+from bids_group.bids.ledger import add_mapless
 from bids_group.bids.map_files import (
     check_presence,
     check_statistics,
@@ -27,7 +27,6 @@ from bids_group.bids.selection import (
     check_producers,
     check_rows,
     check_someone_left,
-    refuse_surfaces,
     select_people,
     select_results,
     wanted_labels,
@@ -74,9 +73,6 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
     sessions, order_notices = _order_sessions(maps, study.session_levels)
     contrasts = {m.contrast for m in maps}
     without_variance = [m for m in in_dataset if m.contrast in contrasts and m.variance is None]
-    exclusions = [*choice.exclusions, *found.leftovers]
-    exclusions.extend(exclude_mapless(maps, everyone, exclusions))
-    exclusions.sort(key=lambda e: (e.subject, e.session or "", e.contrast or "", str(e.path or "")))
     type_over = partial(_type_tables, study, maps, inputs.maps_table)
     return Cohort(
         maps=maps,
@@ -84,7 +80,7 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
         tables_over=None if matrix is not None else type_over,
         cell_factors=find_cell_factors(maps),
         everyone=tuple(everyone),
-        exclusions=tuple(exclusions),
+        exclusions=add_mapless([*choice.exclusions, *found.leftovers], maps, everyone),
         notices=(
             *choice.notices,
             *order_notices,
@@ -134,7 +130,6 @@ def _select(
         screen(choice, selection.exclude_where, study, inputs.bids_dir)
         check_someone_left(choice, selection)
     check_one_of_each(choice.maps)
-    refuse_surfaces(choice.maps)
     check_rows(choice.maps)
     check_presence(choice.maps)
     headers = {path: read_header(path) for path in sorted({one for m in choice.maps for one in m.files})}

@@ -20,29 +20,33 @@ Effect = tuple[str, str | None]
 """A subject label and a first-level contrast."""
 
 
-def exclude_mapless(
-    maps: Sequence[FirstLevelMap], everyone: Iterable[str], exclusions: Iterable[Exclusion]
-) -> list[Exclusion]:
-    """Name everybody who has no map in an analysis, and no reason yet."""
+def add_mapless(
+    exclusions: Sequence[Exclusion], maps: Sequence[FirstLevelMap], everyone: Iterable[str]
+) -> tuple[Exclusion, ...]:
+    """Name everybody who has no map in an analysis, and no reason yet.
+
+    Gives all exclusions by person, session, contrast and file: how they were found does not matter.
+    """
     have = {(m.subject, m.contrast) for m in maps}
     contrasts = natural_order({contrast for _, contrast in have})
     with_maps = {subject for subject, _ in have}
     kind = "first-level" if not maps or maps[0].suffix == "statmap" else maps[0].suffix
-    lost = group_by(exclusions, lambda e: e.subject)
-    found = []
+    told, found = group_by(exclusions, lambda e: e.subject), list(exclusions)
     for subject in everyone:
-        own = lost.get(subject, ())
+        own = told.get(subject, ())
         if any(exclusion.path is None for exclusion in own):
             continue
-        if subject in with_maps:
-            absent = [contrast for contrast in contrasts if (subject, contrast) not in have]
-            reasons = {contrast: f"no map of contrast {contrast}" for contrast in absent}
-            found += [Exclusion(subject=subject, contrast=c, reason=reason) for c, reason in reasons.items()]
-        else:
+        if subject not in with_maps:
             gone = list_some(dict.fromkeys(exclusion.reason for exclusion in own), 3)
             reason = f"no map left: {gone}" if own else f"no {kind} map"
             found.append(Exclusion(subject=subject, reason=reason))
-    return found
+            continue
+        for contrast in (one for one in contrasts if (subject, one) not in have):
+            reason = f"no map of contrast {contrast}"
+            found.append(Exclusion(subject=subject, contrast=contrast, reason=reason))
+    return tuple(
+        sorted(found, key=lambda e: (e.subject, e.session or "", e.contrast or "", str(e.path or "")))
+    )
 
 
 def build_ledger(

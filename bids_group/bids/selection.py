@@ -190,7 +190,7 @@ def _narrow(choice: Choice, entity: str, selection: Selection) -> None:
 
 
 def check_one_of_each(maps: Sequence[FirstLevelMap]) -> None:
-    """Refuse more than one node, task, space, resolution or density."""
+    """Refuse more than one node, task, space, resolution or density, and surfaces and CIFTI files by name."""
     for entity in _ONE_OF:
         labels = {_label_of(m, entity) for m in maps}
         if len(labels) > 1:
@@ -206,6 +206,14 @@ def check_one_of_each(maps: Sequence[FirstLevelMap]) -> None:
                 expected="one in an analysis",
                 fix=fix,
             )
+    others = [m for m in maps if m.entities.get("extension", ".nii.gz") not in VOLUMES]
+    if others:
+        raise UsageError(
+            f"{len(others)} selected maps are no volumes, and only volumes can be analysed so far.",
+            found=list_some((m.effect.name for m in others), 3),
+            expected=" or ".join(VOLUMES),
+            fix='Choose volumes with --space, or --bids-filter-file with {"extension": [".nii.gz", ".nii"]}.',
+        )
 
 
 def _describe_labels(maps: Iterable[FirstLevelMap], entity: str) -> str:
@@ -229,33 +237,44 @@ def _describe_nodes(maps: Iterable[FirstLevelMap]) -> str:
 
 def check_rows(maps: Iterable[FirstLevelMap]) -> None:
     """Refuse two maps for one row, and maps of two levels (with and without run or session) side by side."""
-    for found in group_by(maps, lambda m: (m.subject, m.contrast)).values():
+    for (subject, contrast), found in group_by(maps, lambda m: (m.subject, m.contrast)).items():
         runs = {(m.session, bool(m.run)) for m in found}
-        is_mixed = {
-            "session": len({bool(session) for session, _ in runs}) > 1,
-            "run": len(runs) > len({session for session, _ in runs}),
-        }
+        sessions = {session for session, _ in runs}
+        is_mixed = {"session": None in sessions and len(sessions) > 1, "run": len(runs) > len(sessions)}
         for entity in (name for name, is_so in is_mixed.items() if is_so):
-            one = found[0]
             raise UsageError(
-                f"sub-{one.subject} has maps of contrast '{one.contrast}' with and without {entity}.",
+                f"sub-{subject} has maps of contrast '{contrast}' with and without {entity}.",
                 found=list_some((m.effect.name for m in found), 10),
                 expected="maps of one level: the ones may be pooled from the others",
                 fix=f'--bids-filter-file with {{"{entity}": null}} without, {{"{entity}": "*"}} with',
             )
         rows = group_by(found, lambda m: (m.session, run_key(m.run)))
         for twins in (those for those in rows.values() if len(those) > 1):
-            m = twins[0]
-            run = f", run {m.run}" if m.run else ""
-            session = f", session {m.session}" if m.session else ""
+            named = {"session": twins[0].session, "run": twins[0].run}
+            where = "".join(f", {entity} {label}" for entity, label in named.items() if label)
             names = sorted({name for one in twins for name in one.entities})
             differing = [name for name in names if len({one.entities.get(name) for one in twins}) > 1]
             raise UsageError(
-                f"sub-{m.subject}{session}{run} has {len(twins)} maps of contrast '{m.contrast}'.",
+                f"sub-{subject}{where} has {len(twins)} maps of contrast '{contrast}'.",
                 found=list_some((one.effect for one in twins), 10)
                 + (f"; they differ in {', '.join(differing)}" if differing else ""),
                 expected="one map",
                 fix="Choose with --bids-filter-file, or list the maps in a table with --maps.",
+            )
+
+
+def check_producers(maps: Iterable[FirstLevelMap]) -> None:
+    """Refuse maps of different programs in one analysis: their effects are not on one scale."""
+    for contrast, those in group_by(maps, lambda m: m.contrast).items():
+        first: dict[str | None, FirstLevelMap] = {}
+        for m in those:
+            first.setdefault(m.producer, m)
+        if len(first) > 1:
+            raise DataError(
+                f"The maps of contrast '{contrast}' were made by different programs.",
+                found="; ".join(f"{m.dataset}: {m.producer or 'unknown'}" for m in first.values()),
+                expected="one program: the effects of two are not on the same scale",
+                fix="Name one dataset with --derivatives, or mend GeneratedBy in dataset_description.json.",
             )
 
 
@@ -269,29 +288,3 @@ def check_someone_left(choice: Choice, selection: Selection) -> None:
             found=list_some(reasons, 10, none="these people have no maps"),
             fix="Widen the selection.",
         )
-
-
-def refuse_surfaces(maps: Iterable[FirstLevelMap]) -> None:
-    """Refuse surfaces and CIFTI files by name."""
-    others = [m for m in maps if m.entities.get("extension", ".nii.gz") not in VOLUMES]
-    if others:
-        raise UsageError(
-            f"{len(others)} selected maps are no volumes, and only volumes can be analysed so far.",
-            found=list_some((m.effect.name for m in others), 3),
-            expected=" or ".join(VOLUMES),
-            fix='Choose volumes with --space, or --bids-filter-file with {"extension": [".nii.gz", ".nii"]}.',
-        )
-
-
-def check_producers(maps: Iterable[FirstLevelMap]) -> None:
-    """Refuse maps of different programs in one analysis: their effects are not on one scale."""
-    for contrast, those in group_by(maps, lambda m: m.contrast).items():
-        by_producer = group_by(those, lambda m: m.producer)
-        if len(by_producer) > 1:
-            found = (f"{first.dataset}: {name or 'unknown'}" for name, (first, *_) in by_producer.items())
-            raise DataError(
-                f"The maps of contrast '{contrast}' were made by different programs.",
-                found="; ".join(found),
-                expected="one program: the effects of two are not on the same scale",
-                fix="Name one dataset with --derivatives, or mend GeneratedBy in dataset_description.json.",
-            )

@@ -131,7 +131,10 @@ def _build_map(
     source: MapSource,
     input_stat: InputStat,
 ) -> FirstLevelMap:
-    """Make a map of an effect, with variance, dof and the mask that fits."""
+    """Make a map of an effect, with variance, dof and the mask that fits best.
+
+    That is a mask of the same person and grid, which contradicts nothing and has most in common.
+    """
     entities = effect.entities
     labels: dict[str, Any] = {name: entities.get(name) for name in LABELS}
     beside: dict[str, Path | None] = {}
@@ -145,6 +148,13 @@ def _build_map(
                 fix="Remove the copies, or list the maps in a table with --maps.",
             )
         beside[stat] = found[0].path if found else None
+    fitting: list[tuple[tuple[int, bool], Path]] = []
+    for mask in masks.get(entities["subject"], ()):
+        shared = _without(_NOT_SHARED, mask.entities)
+        same_grid = all(shared.get(name) == entities.get(name) for name in ("space", "res", "den", "node"))
+        agrees = all(entities.get(name) == label for name, label in shared.items() if name != "desc")
+        if same_grid and agrees and shared.get("desc") in (None, "brain"):
+            fitting.append(((len(shared) - ("desc" in shared), "desc" not in shared), mask.path))
     return FirstLevelMap(
         subject=entities["subject"],
         contrast=contrast_of(entities) or "",
@@ -153,24 +163,12 @@ def _build_map(
         producer=source.producer,
         variance=beside["variance"],
         dof=beside["dof"],
-        mask=_find_mask(entities, masks.get(entities["subject"], ())),
+        mask=sorted(fitting, key=lambda one: one[0])[-1][1] if fitting else None,
         input_stat=input_stat,
         suffix=entities.get("suffix", "statmap"),
         entities=entities,
         **labels,
     )
-
-
-def _find_mask(entities: Entities, masks: Iterable[IndexedFile]) -> Path | None:
-    """Find the mask that fits best: same person and grid, nothing that contradicts, most in common."""
-    fitting = []
-    for mask in masks:
-        shared = _without(_NOT_SHARED, mask.entities)
-        same_grid = all(shared.get(name) == entities.get(name) for name in ("space", "res", "den", "node"))
-        agrees = all(entities.get(name) == label for name, label in shared.items() if name != "desc")
-        if same_grid and agrees and shared.get("desc") in (None, "brain"):
-            fitting.append(((len(shared) - ("desc" in shared), "desc" not in shared), mask.path))
-    return sorted(fitting, key=lambda one: one[0])[-1][1] if fitting else None
 
 
 def _dof_finder(sidecars: Iterable[IndexedFile]) -> Callable[[IndexedFile], float | None]:
