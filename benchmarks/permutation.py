@@ -220,7 +220,7 @@ def compare_passes(elements: Elements, n_rounds: int) -> str:
         lattice = Lattice.of(elements, connectivity, 0.5)
         graph = build_adjacency(elements, connectivity)
         heights, space = Heights(threshold=FORMING_Z, is_two_sided=True, has_tfce=True), Room.on(lattice)
-        forest = Workspace.for_elements(elements.n_elements)
+        forest = Workspace(elements.n_elements)
         for name, z in made_maps(elements).items():
             old: list[float] = []
             new: list[float] = []

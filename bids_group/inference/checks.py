@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import ceil
 
 import numpy as np
@@ -13,7 +13,7 @@ from bids_group.elements import Elements
 from bids_group.errors import DataError, UsageError
 from bids_group.inference.shuffling.partition import partition
 from bids_group.inference.shuffling.scheme import Scheme, choose_scheme, count_families
-from bids_group.records import LEAST_SQUARES, Contrast, Design, Estimator, Notice, are_told_apart
+from bids_group.records import LEAST_SQUARES, Contrast, Design, Estimator, Notice, are_told_apart, note, warn
 from bids_group.words import counted, plural
 
 _FEW_DOF = 2
@@ -57,10 +57,7 @@ def check_inference(
     """
     _check_people(variance_groups, subjects)
     notices = [
-        *_tell_sides(design, spec),
-        *_tell_family(spec),
-        *([] if estimator.warning is None else [estimator.warning]),
-        *_tell_ignored_blocks(spec, blocks),
+        *_tell(design, spec, blocks, estimator),
         *_check_variance_groups(design, spec, variance_groups, estimator),
     ]
     if not spec.needs_shuffling:
@@ -73,11 +70,46 @@ def check_inference(
     if spec.familywise == "across-contrasts" and spec.is_judged_by_shuffling:
         _check_families(schemes, spec, max(n_contrasts or 1, len(schemes)))
     for contrast, scheme in zip(design.contrasts, schemes, strict=True):
-        sentence = f"The contrast '{contrast.name}' is judged by {scheme.words}."
-        notices += [Notice(severity="note", topic="shuffling", sentence=sentence), *scheme.notices]
-        if scheme.partition.dof <= _FEW_DOF:
-            notices.append(_tell_precision(contrast, scheme.partition.dof))
+        notices.append(note("shuffling", f"The contrast '{contrast.name}' is judged by {scheme.words}."))
+        notices += scheme.notices
+        dof = scheme.partition.dof
+        if dof <= _FEW_DOF:  # statistics crowd at the end of their scale
+            sentence = (
+                f"With {dof} residual {plural(dof, 'degree')} of freedom, single precision does not tell "
+                f"strong statistics of '{contrast.name}' apart: they count as ties, and p may be too large."
+            )
+            notices.append(warn("shuffling", sentence, "Include more people, or fit fewer regressors."))
     return tuple(notices), tuple(schemes)
+
+
+def _tell(
+    design: Design, spec: InferenceSpec, blocks: pd.Series | None, estimator: Estimator
+) -> Iterator[Notice]:
+    """Say what the request does not apply to, and what takes rows for independent that are not."""
+    joint = [f"'{contrast.name}'" for contrast in design.contrasts if contrast.test == "F"]
+    if joint and not spec.is_two_sided:
+        sentence = f"An F test has no direction: --one-sided does not apply to {', '.join(joint)}."
+        yield warn("sides", sentence, "Ask for a t contrast where a direction is meant.")
+    alone = [one.name for one in CORRECTIONS.values() if one in spec.rules and not one.is_familywise]
+    if alone and spec.familywise == "across-contrasts":
+        yield note(
+            "family",
+            f"{' and '.join(alone)}: each contrast is judged alone, as no family-wise error is"
+            " controlled; --familywise across-contrasts is about bonferroni, ari and the fwe- corrections.",
+        )
+    if estimator.warning is not None:
+        yield estimator.warning
+    if blocks is None or not are_told_apart(blocks):
+        return
+    tell, named = warn if spec.parametric else note, ["the maps of t, F, z and p", *spec.parametric]
+    yield tell(
+        "blocks",
+        f"The blocks of '{blocks.name}' are ignored by {' and '.join(named)}: these take all rows for "
+        "independent, and their p is too small where rows of a block are alike and what is tested "
+        "differs between blocks.",
+        "Report what is judged by shuffling: --correction fwe-voxel (or fwe-size, fwe-mass, "
+        "fwe-tfce), and --permutation-p for uncorrected p.",
+    )
 
 
 def _choose_enough(
@@ -157,8 +189,7 @@ def _check_variance_groups(
     elif aligned.nunique(dropna=False) < 2:
         why_idle = f"all rows analysed have one value, {aligned.iloc[0]}"
     if why_idle:
-        sentence = f"--variance-groups {groups.name} changes nothing: {why_idle}."
-        return (Notice(severity="warning", topic="variance", sentence=sentence),)
+        return (warn("variance", f"--variance-groups {groups.name} changes nothing: {why_idle}."),)
     for contrast in design.contrasts:
         n_rows = len(np.atleast_2d(contrast.weights))
         if n_rows > 1 and spec.parametric:
@@ -193,18 +224,6 @@ def _check_dof(design: Design, contrast: Contrast, groups: pd.Series, *, is_shuf
             )
 
 
-def _tell_precision(contrast: Contrast, dof: int) -> Notice:
-    """Say so where so few degrees of freedom are left that statistics crowd at the end of their scale."""
-    return Notice(
-        severity="warning",
-        topic="shuffling",
-        sentence=f"With {dof} residual {plural(dof, 'degree')} of freedom, single precision"
-        f" does not tell strong statistics of '{contrast.name}' apart: they count as ties,"
-        " and p may be too large.",
-        fix="Include more people, or fit fewer regressors.",
-    )
-
-
 def check_geometry(elements: Elements, spec: InferenceSpec) -> tuple[Notice, ...]:
     """Say so where clusters cannot extend in all three dimensions."""
     extents = [np.ptp(axis) + 1 if axis.size else 0 for axis in elements.mask.nonzero()]
@@ -213,43 +232,4 @@ def check_geometry(elements: Elements, spec: InferenceSpec) -> tuple[Notice, ...
         return ()
     words = {1: "clusters are flat", 2: "clusters are runs along a line", 3: "a cluster is one element"}
     sentence = f"The mask is one voxel thick along {' and '.join(thin)}: {words[len(thin)]}."
-    fix = "Check the mask; use fwe-voxel where clusters have no meaning."
-    return (Notice(severity="warning", topic="clusters", sentence=sentence, fix=fix),)
-
-
-def _tell_sides(design: Design, spec: InferenceSpec) -> tuple[Notice, ...]:
-    names = [f"'{contrast.name}'" for contrast in design.contrasts if contrast.test == "F"]
-    if spec.is_two_sided or not names:
-        return ()
-    sentence = f"An F test has no direction: --one-sided does not apply to {', '.join(names)}."
-    fix = "Ask for a t contrast where a direction is meant."
-    return (Notice(severity="warning", topic="sides", sentence=sentence, fix=fix),)
-
-
-def _tell_family(spec: InferenceSpec) -> tuple[Notice, ...]:
-    names = [one.name for one in CORRECTIONS.values() if one in spec.rules and not one.is_familywise]
-    if spec.familywise != "across-contrasts" or not names:
-        return ()
-    sentence = (
-        f"{' and '.join(names)}: each contrast is judged alone, as no family-wise error is"
-        " controlled; --familywise across-contrasts is about bonferroni, ari and the fwe- corrections."
-    )
-    return (Notice(severity="note", topic="family", sentence=sentence),)
-
-
-def _tell_ignored_blocks(spec: InferenceSpec, blocks: pd.Series | None) -> tuple[Notice, ...]:
-    """Say that what is not shuffled takes rows for independent; silent for the rows of a person."""
-    if blocks is None or not are_told_apart(blocks):
-        return ()
-    named = " and ".join(["the maps of t, F, z and p", *spec.parametric])
-    return (
-        Notice(
-            severity="warning" if spec.parametric else "note",
-            topic="blocks",
-            sentence=f"The blocks of '{blocks.name}' are ignored by {named}: these take all rows for "
-            "independent, and their p is too small where rows of a block are alike and what is tested "
-            "differs between blocks.",
-            fix="Report what is judged by shuffling: --correction fwe-voxel (or fwe-size, fwe-mass, "
-            "fwe-tfce), and --permutation-p for uncorrected p.",
-        ),
-    )
+    return (warn("clusters", sentence, "Check the mask; use fwe-voxel where clusters have no meaning."),)

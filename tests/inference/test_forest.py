@@ -83,7 +83,7 @@ def test_a_far_stronger_blob_leaves_another_alone():
 def test_maxima_equal_those_of_labelled_clusters(z, elements):
     threshold = 2.0
     heights = Heights(threshold=threshold, is_two_sided=True, has_tfce=True)
-    adjacency, workspace = build_adjacency(elements, 6), Workspace.for_elements(z.size)
+    adjacency, workspace = build_adjacency(elements, 6), Workspace(z.size)
     size, mass, tfce = cluster_maxima(z, heights, adjacency, workspace)
     sizes, masses = [], []
     for sign in (1, -1):
@@ -97,7 +97,7 @@ def test_maxima_equal_those_of_labelled_clusters(z, elements):
 
 
 def test_without_tfce_sizes_and_masses_are_the_same(z, elements):
-    adjacency, workspace = build_adjacency(elements, 6), Workspace.for_elements(z.size)
+    adjacency, workspace = build_adjacency(elements, 6), Workspace(z.size)
     whole = cluster_maxima(z, Heights(threshold=2.0, is_two_sided=True, has_tfce=True), adjacency, workspace)
     quick = cluster_maxima(z, Heights(threshold=2.0, is_two_sided=True, has_tfce=False), adjacency, workspace)
     assert quick[0] == whole[0]
@@ -105,7 +105,7 @@ def test_without_tfce_sizes_and_masses_are_the_same(z, elements):
 
 
 def test_two_sided_maxima_are_the_larger_of_both_signs(z, elements):
-    adjacency, workspace = build_adjacency(elements, 6), Workspace.for_elements(z.size)
+    adjacency, workspace = build_adjacency(elements, 6), Workspace(z.size)
     one = Heights(threshold=2.0, is_two_sided=False, has_tfce=True)
     both = cluster_maxima(z, Heights(threshold=2.0, is_two_sided=True, has_tfce=True), adjacency, workspace)
     positive = cluster_maxima(z, one, adjacency, workspace)
@@ -118,14 +118,14 @@ def test_elements_of_opposite_sign_never_merge():
     elements = Elements.from_mask(grid, np.ones(grid.shape, dtype=bool))
     z = np.array([5.0, 5.0, -5.0, -5.0], np.float32)
     heights = Heights(threshold=1.0, is_two_sided=True, has_tfce=True)
-    size, mass, _ = cluster_maxima(z, heights, build_adjacency(elements, 6), Workspace.for_elements(4))
+    size, mass, _ = cluster_maxima(z, heights, build_adjacency(elements, 6), Workspace(4))
     assert (size, mass) == (2.0, 8.0)
 
 
 def test_nothing_above_the_threshold_has_no_size(elements):
     z = np.zeros(elements.n_elements, np.float32)
     heights = Heights(threshold=1.0, is_two_sided=True, has_tfce=True)
-    assert cluster_maxima(z, heights, build_adjacency(elements, 6), Workspace.for_elements(z.size)) == (
+    assert cluster_maxima(z, heights, build_adjacency(elements, 6), Workspace(z.size)) == (
         0,
         0,
         0,

@@ -58,7 +58,7 @@ def by_saddles(z, elements, connectivity, heights, work=None):
 
 def by_forest(z, elements, connectivity, heights):
     graph = build_adjacency(elements, connectivity)
-    return cluster_maxima(z, heights, graph, ForestWorkspace.for_elements(z.size))
+    return cluster_maxima(z, heights, graph, ForestWorkspace(z.size))
 
 
 def assert_same(found, expected, tolerance=1e-9):

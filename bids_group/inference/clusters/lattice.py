@@ -142,14 +142,9 @@ class LatticeWorkspace:
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def encode(
-    z: npt.NDArray[np.float32],
-    runs: npt.NDArray[np.int64],
-    spans: npt.NDArray[np.int64],
-    steps: Words,
-    connectivity: int,
-    volume: Words,
-    late: Words,
-) -> None:
+    z: npt.NDArray[np.float32], runs: npt.NDArray[np.int64], spans: npt.NDArray[np.int64], steps: Words,
+    connectivity: int, volume: Words, late: Words,
+) -> None:  # fmt: skip
     """Put each voxel's code into ``volume``: one bit for each piece of the neighbours that enter before.
 
     The codes of a plane replace its heights once those of the next plane are known.

@@ -97,19 +97,9 @@ def _sort(
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _descend(
-    entries: npt.NDArray[np.uint64],
-    threshold: float,
-    power: float,
-    weights: Doubles,
-    steps: Words,
-    volume: Words,
-    forest: Words,
-    sums: Doubles,
-    labels: Words,
-    levels: Doubles,
-    ends: Words,
-    listed: Words,
-) -> tuple[float, float, float]:
+    entries: npt.NDArray[np.uint64], threshold: float, power: float, weights: Doubles, steps: Words,
+    volume: Words, forest: Words, sums: Doubles, labels: Words, levels: Doubles, ends: Words, listed: Words,
+) -> tuple[float, float, float]:  # fmt: skip
     """Let voxels in from the highest down, a chunk at a time; the sum of TFCE is not yet divided by H + 1."""
     words, sizes = entries.view(np.uint32), entries.view(np.float32)
     parent, extent, best, mass = forest[0], forest[1], sums[0], sums[1]
@@ -145,16 +135,9 @@ _LIST = u4(0x80000000)
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _label(
-    words: Words,
-    first: int,
-    end: int,
-    steps: Words,
-    volume: Words,
-    n_labels: np.uint32,
-    labels: Words,
-    ends: Words,
-    listed: Words,
-) -> np.uint32:
+    words: Words, first: int, end: int, steps: Words, volume: Words, n_labels: np.uint32, labels: Words,
+    ends: Words, listed: Words,
+) -> np.uint32:  # fmt: skip
     """Label the voxels of a chunk in order of entry, in ``volume`` and in ``labels``; count the labels.
 
     A voxel between several labels has the number of its list in ``labels``:
@@ -221,18 +204,9 @@ def _measure(
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _enter(
-    n: int,
-    is_above: bool,
-    weights: Doubles,
-    labels: Words,
-    ends: Words,
-    listed: Words,
-    levels: Doubles,
-    parent: Words,
-    extent: Words,
-    best: Doubles,
-    mass: Doubles,
-) -> None:
+    n: int, is_above: bool, weights: Doubles, labels: Words, ends: Words, listed: Words, levels: Doubles,
+    parent: Words, extent: Words, best: Doubles, mass: Doubles,
+) -> None:  # fmt: skip
     """Let the labelled voxels of a chunk in: each makes its component larger by one."""
     for i in range(_u8(n)):
         level = levels[1, i]
@@ -269,15 +243,9 @@ def _root(label: np.uint32, parent: Words) -> np.uint32:
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _join(
-    one: np.uint32,
-    other: np.uint32,
-    level: float,
-    weights: Doubles,
-    parent: Words,
-    extent: Words,
-    best: Doubles,
-    mass: Doubles,
-) -> np.uint32:
+    one: np.uint32, other: np.uint32, level: float, weights: Doubles, parent: Words, extent: Words,
+    best: Doubles, mass: Doubles,
+) -> np.uint32:  # fmt: skip
     """Join two components that meet at ``level``, the smaller to the larger; return the root of both."""
     keep, gone = (one, other) if extent[one] >= extent[other] else (other, one)
     both = u4(extent[one] + extent[other])

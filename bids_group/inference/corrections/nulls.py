@@ -21,7 +21,7 @@ from bids_group.inference.shuffling.partition import Doubles
 from bids_group.inference.shuffling.residuals import build_residuals
 from bids_group.inference.shuffling.scheme import Scheme, count_families
 from bids_group.inference.shuffling.statistic import TIE, Statistic
-from bids_group.records import Notice, UncorrectedP
+from bids_group.records import Notice, UncorrectedP, note, warn
 from bids_group.records.sidecars import Sidecar
 
 
@@ -210,7 +210,7 @@ def _tell_other_statistic(question: Question) -> Notice:
         f"Shuffling judges '{contrast.name}' by Welch's {judged} of the variance groups, as z; the "
         f"{contrast.test} of the fit, which has their variances too, is another statistic."
     )
-    return Notice(severity="note", topic="variance", sentence=sentence)
+    return note("variance", sentence)
 
 
 def _judge_together(nulls: Sequence[Null], n_together: int) -> list[Null]:
@@ -247,5 +247,6 @@ def _approximate_tails(null: Null) -> Null:
     if not unfitted:
         return replace(null, tails=tails)
     sentence = f"No generalised Pareto tail fits the null of {unfitted}: its p-values are counts of shuffles."
-    notice = Notice(severity="warning", topic="tail", sentence=sentence, fix="Do more permutations.")
-    return replace(null, tails=tails, notices=(*null.notices, notice))
+    return replace(
+        null, tails=tails, notices=(*null.notices, warn("tail", sentence, "Do more permutations."))
+    )

@@ -20,7 +20,7 @@ from bids_group.distributions import f_p, f_to_z, t_p, t_to_z
 from bids_group.inference.clusters.clusters_and_peaks import Members
 from bids_group.inference.corrections.discoveries import hommel_value, true_discovery_proportion
 from bids_group.inference.corrections.question import Question, Row, Sign, gather, judge
-from bids_group.records import Notice, Significance
+from bids_group.records import Significance, warn
 from bids_group.records.sidecars import Sidecar
 
 Doubles = npt.NDArray[np.float64]
@@ -69,12 +69,11 @@ def _uncorrected(question: Question) -> Significance:
         large = [one for one in clusters if one.size_mm3 >= extent * (1 - 1e-9)]
         clusters = tuple(replace(one, index=number) for number, one in enumerate(large, start=1))
         is_significant = _marked(question, *(one.elements for one in clusters))
-    notice = Notice(
-        severity="warning",
-        topic="uncorrected",
-        sentence=f"The contrast '{question.result.contrast.name}' is shown at p ≤ {level:g}{shown}"
+    notice = warn(
+        "uncorrected",
+        f"The contrast '{question.result.contrast.name}' is shown at p ≤ {level:g}{shown}"
         " without any correction for the number of elements: expect false positives.",
-        fix="Report a corrected result: --correction fdr, bonferroni, ari or one of the fwe- family.",
+        "Report a corrected result: --correction fdr, bonferroni, ari or one of the fwe- family.",
     )
     return judge(
         question,

@@ -147,7 +147,7 @@ class Scratch:
                 saddles.lattice_maxima, heights=job.heights, lattice=lattice, work=room
             )
         elif job.heights is not None and job.adjacency is not None:
-            space = forest.Workspace.for_elements(job.residuals.n_elements)
+            space = forest.Workspace(job.residuals.n_elements)
             self.find_maxima = partial(
                 forest.cluster_maxima, heights=job.heights, adjacency=job.adjacency, workspace=space
             )

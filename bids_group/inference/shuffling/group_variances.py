@@ -134,18 +134,9 @@ def look_up(f: float, q: int, dof: float, table: Doubles, first: float, last: fl
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _welch(
-    products: Single,
-    squares: Single,
-    q: int,
-    is_signed: bool,
-    gram: Doubles,
-    sizes: Doubles,
-    dof: Doubles,
-    table: Doubles,
-    first: float,
-    last: float,
-    z: Single,
-) -> None:
+    products: Single, squares: Single, q: int, is_signed: bool, gram: Doubles, sizes: Doubles, dof: Doubles,
+    table: Doubles, first: float, last: float, z: Single,
+) -> None:  # fmt: skip
     """Fill ``z`` (n_shuffles, n) from products ``(n_groups · p, n_shuffles, n)`` of unit residuals."""
     n_groups, p = gram.shape[0], gram.shape[1]
     own, whole = np.empty((n_groups, p)), np.empty(p)
@@ -168,17 +159,9 @@ def _welch(
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _ratio(
-    own: Doubles,
-    whole: Doubles,
-    squares: Single,
-    element: int,
-    q: int,
-    gram: Doubles,
-    sizes: Doubles,
-    dof: Doubles,
-    weights: Doubles,
-    information: Doubles,
-) -> tuple[float, float]:
+    own: Doubles, whole: Doubles, squares: Single, element: int, q: int, gram: Doubles, sizes: Doubles,
+    dof: Doubles, weights: Doubles, information: Doubles,
+) -> tuple[float, float]:  # fmt: skip
     """G and its dof from each group's products with the model, and their sums; the last two are scratch."""
     n_groups, p = own.shape
     information[:] = 0.0

@@ -12,7 +12,7 @@ from bids_group.config import InferenceSpec
 from bids_group.errors import DataError
 from bids_group.inference.shuffling.partition import Doubles, Partition, partition
 from bids_group.inference.shuffling.shuffles import Codes, Shuffles, Units
-from bids_group.records import Contrast, Design, Notice
+from bids_group.records import Contrast, Design, Notice, note, warn
 
 _VARIES = 1e-7
 _MOST_COUNTED = 20_000
@@ -163,13 +163,12 @@ def _changing_more(build: Callable[[bool], Scheme], spec: InferenceSpec, contras
     is_whole = max(enough or allowed, key=lambda which: (round(changed[which], 9), not which))
     taken = "whole blocks" if is_whole else "rows within blocks"
     shares = f"{changed[True]:.0%} by whole blocks, {changed[False]:.0%} by rows within blocks"
-    notice = Notice(
-        severity="note",
-        topic="shuffling",
-        sentence=f"For '{contrast.name}' {taken} are shuffled: of what it tests permutations change on "
+    notice = note(
+        "shuffling",
+        f"For '{contrast.name}' {taken} are shuffled: of what it tests permutations change on "
         f"average {shares}"
         f"{'' if len(enough) != 1 else ', and only the scheme taken has shuffles enough for alpha'}.",
-        fix="--within-blocks or --whole-blocks decide it otherwise.",
+        "--within-blocks or --whole-blocks decide it otherwise.",
     )
     return replace(allowed[is_whole], notices=(notice, *allowed[is_whole].notices))
 
@@ -204,12 +203,11 @@ def _share_changed(contrast: Contrast, split: Partition, units: Units, is_within
 
 
 def _changes_little(contrast: Contrast, share: float) -> Notice:
-    return Notice(
-        severity="warning",
-        topic="shuffling",
-        sentence=f"Permutations change only {share:.0%} of what the contrast '{contrast.name}' tests: the"
+    return warn(
+        "shuffling",
+        f"Permutations change only {share:.0%} of what the contrast '{contrast.name}' tests: the"
         " rest does not vary between the rows that are exchanged, and the test has little power for it.",
-        fix="Use other blocks (--whole-blocks), or contrast what varies within blocks.",
+        "Use other blocks (--whole-blocks), or contrast what varies within blocks.",
     )
 
 
