@@ -18,8 +18,8 @@ from bids_group.compare.sources import Pair
 from bids_group.config.corrections import find_correction
 from bids_group.output.report.brains import Layers, draw_mosaic
 from bids_group.output.report.canvas import Box, common_cuts, place, read_anatomy
+from bids_group.output.report.charts import ABOVE, BELOW, FAINT
 from bids_group.output.report.figures import Picture, render
-from bids_group.output.report.palette import ABOVE, BELOW, FAINT
 from bids_group.output.report.tables import show_number
 
 N_BINS = 160

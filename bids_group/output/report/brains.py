@@ -8,21 +8,24 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, Normalize, to_rgb
+from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 from scipy.ndimage import binary_dilation
 
-from bids_group.output.report.canvas import AXES, Box
-from bids_group.output.report.palette import effect_colours, positive_colours, signed_colours
+from bids_group.output.report.canvas import AXES, Box, Pixels
 
 Image = npt.NDArray[np.floating]
 
+_POSITIVE = ("#8f1d00", "#e4521b", "#ff9a2e", "#ffe68a")
+SIGNED = ("#c3f2ff", "#46b4f0", "#1f78d1", "#0b3c8f", *_POSITIVE)
+"""Hue says the sign and lightness the size on a dark ground, to people with any colour vision."""
+_EFFECTS = ("#08519c", "#6baed6", "#e8e8e8", "#fd8d3c", "#a63603")
 BACKDROP, LINE, WORDS = "#07090d", "#ffffff", "#cfd6e0"
 MAX_COLUMNS = 24
 _WIDE, _NARROW, DPI = 1500, 700, 125
@@ -61,7 +64,7 @@ class Layers:
     @property
     def colours(self) -> Colormap:
         """Colour map of the statistic."""
-        return signed_colours() if self.is_signed else positive_colours()
+        return LinearSegmentedColormap.from_list("statistic", SIGNED if self.is_signed else _POSITIVE)
 
     @property
     def norm(self) -> Normalize:
@@ -90,19 +93,18 @@ def draw_mosaic(layers: Layers, cuts: Sequence[Sequence[float]]) -> Figure:
 
 def draw_views(layers: Layers, at_mm: Sequence[float]) -> Figure:
     """Draw three cuts through one point, with a cross at it."""
-    widths = _widths([_span(layers.frame, axis) for axis in range(3)], 0.0, _NARROW)
-    tiles = [_cut(layers, axis, at_mm[axis], width, has_sides=True) for axis, width in enumerate(widths)]
-    for axis, (image, _) in enumerate(tiles):
-        across, up = (other for other in range(3) if other != axis)
-        x, y = _centres(layers.frame, axis, image.shape[1])
-        column, row = np.abs(x - at_mm[across]).argmin(), np.abs(y - at_mm[up]).argmin()
-        for line in (image[:, column], image[row]):
+    tiles = []
+    for axis, width in enumerate(_widths(_spans(layers.frame), 0.0, _NARROW)):
+        image, words = _cut(layers, axis, at_mm[axis], width, has_sides=True)
+        _, x, y = layers.frame.pixels(axis, width)
+        across, up = (at for other, at in enumerate(at_mm) if other != axis)
+        for line in (image[:, np.abs(x - across).argmin()], image[np.abs(y - up).argmin()]):
             line[...] = 0.4 * line + 0.6
+        tiles.append((image, words))
     return _assemble([tiles], 0.0, _NARROW)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Row:
+class Row(NamedTuple):
     """What is significant under one correction, and the lines of text beside it."""
 
     words: tuple[str, ...]
@@ -124,16 +126,16 @@ def draw_rows(layers: Layers, rows: Sequence[Row], cuts: Sequence[float]) -> Fig
 def draw_projection(layers: Layers) -> Figure:
     """Project the largest significant values along each axis onto the silhouette of the brain."""
     shown, tiles = layers.statistic.data * (layers.significant.data > 0), []
-    for axis, width in enumerate(_widths([_span(layers.frame, axis) for axis in range(3)])):
-        x, y = _centres(layers.frame, axis, width)
-        image = _ground(x, y)
+    for axis, width in enumerate(_widths(_spans(layers.frame))):
+        pixels = layers.frame.pixels(axis, width)
+        image = _ground(pixels)
         for box, shade in ((layers.anatomy, 0.2), (layers.mask, 0.3)):
             if box is not None:
-                shadow = (box.data > 0).any(axis=axis).T
-                _paint(image, np.full(3, shade), box.pick(np.asarray(shadow), axis, x, y))
+                shadow = np.asarray((box.data > 0).any(axis=axis).T)
+                _paint(image, np.full(3, shade), box.pick(shadow, pixels))
         strongest = np.abs(shown).argmax(axis=axis, keepdims=True)
         largest = np.take_along_axis(shown, strongest, axis=axis).squeeze(axis).T
-        values = layers.statistic.pick(largest, axis, x, y)
+        values = layers.statistic.pick(largest, pixels)
         _paint(image, layers.colours(layers.norm(values)), values != 0)
         tiles.append((image, _SIDES if axis else ()))
     return _with_scale(_assemble([tiles]), layers)
@@ -145,14 +147,13 @@ def draw_coverage(counts: Box, mask: Box, anatomy: Box | None, cuts: Sequence[fl
     Where everybody is observed the anatomy shows through.
     """
     norm, viridis, tiles = Normalize(0, max(n_rows, 1)), ScalarMappable(cmap="viridis").cmap, []
-    for at_mm, width in zip(cuts, _widths([1.0] * len(cuts)), strict=True):
-        x, y = _centres(mask, 2, width)
-        image = _ground(x, y)
+    pixels = mask.pixels(2, _widths([1.0] * len(cuts))[0])
+    for at_mm in cuts:
+        image, values = _ground(pixels), counts.sample(pixels, at_mm)
         if anatomy is not None:
-            _paint_grey(image, anatomy.sample(2, at_mm, x, y), 1.15)
-        values = counts.sample(2, at_mm, x, y)
+            _paint_grey(image, anatomy.sample(pixels, at_mm), 1.15)
         _paint(image, viridis(norm(values)), np.where(values >= n_rows, 0.3, 0.9) * (values > 0))
-        _outline(image, mask.sample(2, at_mm, x, y) > 0)
+        _outline(image, mask.sample(pixels, at_mm) > 0)
         tiles.append((image, [_place(2, at_mm)]))
     figure = _assemble([tiles])
     _draw_scale(figure, norm, viridis, "rows")
@@ -181,10 +182,10 @@ def draw_people(
         title.set(fontsize=7 * min(1, 11 / n_columns), color=WORDS, parse_math=False)
         if marked[index]:
             title.set(color="#ffb454", text=f"▲ {titles[index]}")
-    norm = Normalize(-limit, limit)
-    axes.imshow(sheet, cmap=effect_colours(), norm=norm, interpolation="nearest", aspect="equal")
+    norm, colours = Normalize(-limit, limit), LinearSegmentedColormap.from_list("effect", _EFFECTS)
+    axes.imshow(sheet, cmap=colours.with_extremes(bad=BACKDROP), norm=norm, interpolation="nearest")
     axes.set_axis_off()
-    _draw_scale(figure, norm, effect_colours(), "effect", (0.94, 0.3, 0.012, 0.4))
+    _draw_scale(figure, norm, colours, "effect", (0.94, 0.3, 0.012, 0.4))
     return figure
 
 
@@ -199,47 +200,26 @@ def _place(axis: int, at_mm: float) -> tuple[float, float, str]:
 
 def _cut(layers: Layers, axis: int, at_mm: float, width: int, *, has_sides: bool = False) -> Tile:
     """Draw a slice ``width`` pixels wide with its place, and left and right where they are seen."""
-    image = paint_slice(layers, axis, at_mm, *_centres(layers.frame, axis, width))
+    image = paint_slice(layers, layers.frame.pixels(axis, width), at_mm)
     return image, [_place(axis, at_mm), *(_SIDES if has_sides and axis != 0 else ())]
 
 
-def paint_slice(
-    layers: Layers, axis: int, at_mm: float, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
-) -> Image:
-    """Lay anatomy or mask, statistic and outline over each other at points of the slice at ``at_mm``.
-
-    Parameters
-    ----------
-    x, y
-        Places in mm, across and down the page.
-
-    Returns
-    -------
-    ndarray
-        Red, green and blue from 0 to 1, of shape ``(len(y), len(x), 3)``.
-    """
-    image = _ground(x, y)
-    _paint_grey(image, layers.frame.sample(axis, at_mm, x, y), 4.0 if layers.anatomy is None else 1.15)
-    values = layers.statistic.sample(axis, at_mm, x, y)
-    is_in = layers.significant.sample(axis, at_mm, x, y) > 0
+def paint_slice(layers: Layers, pixels: Pixels, at_mm: float) -> Image:
+    """Lay anatomy or mask, statistic and outline over each other: RGB from 0 to 1 by row and column."""
+    image = _ground(pixels)
+    _paint_grey(image, layers.frame.sample(pixels, at_mm), 4.0 if layers.anatomy is None else 1.15)
+    values = layers.statistic.sample(pixels, at_mm)
+    is_in = layers.significant.sample(pixels, at_mm) > 0
     opacity = is_in if layers.is_thresholded else layers.opacity(values)
     _paint(image, layers.colours(layers.norm(values)), opacity)
     _outline(image, is_in)
     return image
 
 
-def _span(frame: Box, axis: int) -> float:
-    """Width in mm of a slice across ``axis``."""
-    left, right = frame.extent(axis)[:2]
-    return right - left
-
-
-def _centres(frame: Box, axis: int, width: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Places in mm of the pixels of a slice that is ``width`` pixels wide, from left and from above."""
-    left, right, bottom, top = frame.extent(axis)
-    height = max(round(width * (top - bottom) / (right - left)), 1)
-    x = left + (np.arange(width) + 0.5) * (right - left) / width
-    return x, top - (np.arange(height) + 0.5) * (top - bottom) / height
+def _spans(frame: Box) -> list[float]:
+    """Widths in mm of cuts across each axis."""
+    edges = [frame.extent(axis)[:2] for axis in range(3)]
+    return [right - left for left, right in edges]
 
 
 def _widths(spans: Sequence[float], left: float = _MARGIN, width: int = _WIDE) -> list[int]:
@@ -248,8 +228,8 @@ def _widths(spans: Sequence[float], left: float = _MARGIN, width: int = _WIDE) -
     return [int(free * span / sum(spans)) for span in spans]
 
 
-def _ground(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> Image:
-    return np.tile(np.array(to_rgb(BACKDROP)), (len(y), len(x), 1))
+def _ground(pixels: Pixels) -> Image:
+    return np.tile(np.array(to_rgb(BACKDROP)), (len(pixels.y), len(pixels.x), 1))
 
 
 def _paint(image: Image, colours: Image, opacity: npt.NDArray[Any]) -> None:

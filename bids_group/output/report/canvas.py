@@ -1,12 +1,14 @@
-"""Where a map lies on the page: axis-aligned volumes in mm, and the anatomy behind them."""
+"""Where a map lies on the page: axis-aligned volumes in mm, the anatomy behind them, data of the viewer."""
 
 from __future__ import annotations
 
+import base64
+import gzip
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +27,17 @@ from bids_group.elements import Grid
 Volume = npt.NDArray[np.float32]
 
 AXES = ("x", "y", "z")
+LEVELS = 32_000
+"""Statistics are stored as whole numbers from −LEVELS to LEVELS: at 8.0 a step is 0.00025."""
 _ADULT_MNI = re.compile(r"MNI(152|305|Colin27|ICBM152|$)")
+
+
+class Pixels(NamedTuple):
+    """Places in mm of the pixels of a picture of a cut across ``axis``: from the left, and from above."""
+
+    axis: int
+    x: npt.NDArray[np.float64]
+    y: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,25 +66,32 @@ class Box:
         index = self.position(axis, at_mm)
         return None if index is None else np.take(self.data, index, axis=axis).T
 
-    def sample(
-        self, axis: int, at_mm: float, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
-    ) -> Volume:
-        """Values nearest to the points ``x`` and ``y`` (mm) of the slice at ``at_mm``; 0 outside the box."""
-        plane = self.cut(axis, at_mm)
-        return np.zeros((len(y), len(x)), np.float32) if plane is None else self.pick(plane, axis, x, y)
+    def pixels(self, axis: int, width: int) -> Pixels:
+        """Cover a cut with square pixels, ``width`` of them across."""
+        left, right, bottom, top = self.extent(axis)
+        height = max(round(width * (top - bottom) / (right - left)), 1)
+        x = left + (np.arange(width) + 0.5) * (right - left) / width
+        return Pixels(axis, x, top - (np.arange(height) + 0.5) * (top - bottom) / height)
 
-    def pick(
-        self, plane: npt.NDArray[Any], axis: int, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
-    ) -> npt.NDArray[Any]:
-        """Values of a cut (or projection) nearest to points in mm; 0 outside: shape ``(len(y), len(x))``."""
-        across, up = (other for other in range(3) if other != axis)
+    def sample(self, pixels: Pixels, at_mm: float) -> Volume:
+        """Values nearest to pixels of the cut at ``at_mm``; 0 outside the box."""
+        plane = self.cut(pixels.axis, at_mm)
+        return (
+            np.zeros((len(pixels.y), len(pixels.x)), np.float32)
+            if plane is None
+            else self.pick(plane, pixels)
+        )
+
+    def pick(self, plane: npt.NDArray[Any], pixels: Pixels) -> npt.NDArray[Any]:
+        """Values of a cut (or projection) nearest to pixels; 0 outside."""
+        across, up = (other for other in range(3) if other != pixels.axis)
         columns, rows = (
             np.floor((at - self.origin_mm[k]) / self.step_mm[k] + 0.5).astype(int)
-            for k, at in ((across, x), (up, y))
+            for k, at in ((across, pixels.x), (up, pixels.y))
         )
         inside = np.outer((rows >= 0) & (rows < len(plane)), (columns >= 0) & (columns < plane.shape[1]))
-        rows, columns = rows.clip(0, len(plane) - 1), columns.clip(0, plane.shape[1] - 1)
-        return np.asarray(plane[np.ix_(rows, columns)] * inside)
+        found = plane[np.ix_(rows.clip(0, len(plane) - 1), columns.clip(0, plane.shape[1] - 1))]
+        return np.asarray(found * inside)
 
     def extent(self, axis: int) -> tuple[float, float, float, float]:
         """Left, right, bottom and top of a cut in mm (for pictures drawn from below)."""
@@ -85,15 +104,9 @@ def place(volume: Volume, grid: Grid, *, fill: float = 0.0) -> Box:
 
     Oblique grids are resampled to the nearest element, so that no value is invented.
     """
-    if _is_axis_aligned(grid.affine):
-        return _reorder(volume, grid)
-    return _resample(volume, grid, fill=fill)
-
-
-def _is_axis_aligned(affine: npt.NDArray[np.float64]) -> bool:
-    axes = np.abs(affine[:3, :3])
-    largest = axes.max(axis=0, keepdims=True)
-    return bool(((axes > 1e-3 * largest).sum(axis=0) == 1).all())
+    axes = np.abs(grid.affine[:3, :3])
+    is_aligned = ((axes > 1e-3 * axes.max(axis=0)).sum(axis=0) == 1).all()
+    return _reorder(volume, grid) if is_aligned else _resample(volume, grid, fill=fill)
 
 
 def _reorder(volume: Volume, grid: Grid) -> Box:
@@ -174,3 +187,32 @@ def cuts_through(cuts: Sequence[float], at_mm: float) -> tuple[float, ...]:
     """Move the nearest cut to a place, so that one goes through it."""
     nearest = min(range(len(cuts)), key=lambda index: abs(cuts[index] - at_mm))
     return tuple(at_mm if index == nearest else cut for index, cut in enumerate(cuts))
+
+
+def pack_statistic(box: Box) -> dict[str, Any]:
+    """Pack a statistic as 16-bit numbers: all low bytes, then all high bytes (they compress better apart)."""
+    scale = float(np.abs(box.data).max()) / LEVELS or 1.0
+    numbers = np.round(box.data / scale).astype("<i2")
+    planes = numbers.reshape(-1, order="F").view(np.uint8).reshape(-1, 2).T
+    return {**_describe(box), "scale": scale, "bytes": _pack(np.ascontiguousarray(planes))}
+
+
+def pack_flags(box: Box) -> dict[str, Any]:
+    """Pack a yes/no volume, eight elements to a byte."""
+    bits = np.packbits((box.data > 0).reshape(-1, order="F"), bitorder="little")
+    return {**_describe(box), "bytes": _pack(bits)}
+
+
+def pack_anatomy(anatomy: Box) -> dict[str, Any]:
+    """Pack the anatomy (values 0 to 1) at half its resolution, one byte per element."""
+    small = halve(anatomy)
+    grey = np.round(small.data * 255).astype(np.uint8).reshape(-1, order="F")
+    return {**_describe(small), "bytes": _pack(grey)}
+
+
+def _describe(box: Box) -> Mapping[str, Any]:
+    return {"shape": list(box.data.shape), "origin": list(box.origin_mm), "step": list(box.step_mm)}
+
+
+def _pack(numbers: npt.NDArray[np.uint8]) -> str:
+    return base64.b64encode(gzip.compress(numbers.tobytes(), 9, mtime=0)).decode("ascii")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
-from bids_group.output.report.palette import ABOVE, BELOW, CATEGORIES, FAINT, INK
 from bids_group.output.report.tables import show_number
 
+CATEGORIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F6A00", "#555555")
+"""Colours that people with any colour vision tell apart (Okabe & Ito 2008)."""
+INK, FAINT, ABOVE, BELOW = "#1c2430", "#8a94a3", "#D55E00", "#0072B2"
 MAX_NUMBERED = 14
 """Columns up to which numbers are written into pictures of matrices."""
+
+_ROOM = 0.72, 0.46, 0.1, 0.28
+"""Inches at the left, bottom, right and top of a panel for numbers, names of axes and a title."""
 
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
@@ -71,54 +76,41 @@ def draw_design(matrix: pd.DataFrame, contrasts: Mapping[str, Floats]) -> Figure
 
     ``contrasts``: name to weights of shape ``(q, n_regressors)``.
     """
-    n_weights = sum(len(weights) for weights in contrasts.values())
-    columns = [_short(str(name), 26) for name in matrix.columns]
-    width = 2.6 + min(0.62 * len(columns), 10.0)
-    figure = Figure(figsize=(max(width, 4.5), 5.0 + 0.28 * n_weights), facecolor="none", layout="constrained")
-    top, bottom = figure.subplots(2, 1, height_ratios=(4.0, max(0.3 * n_weights, 0.35)))
+    weights = np.vstack([np.atleast_2d(rows) for rows in contrasts.values()])
+    width = max(2.6 + min(0.62 * matrix.shape[1], 10.0), 4.5)
+    figure = Figure(figsize=(width, 5.0 + 0.28 * len(weights)), facecolor="none", layout="constrained")
+    top, bottom = figure.subplots(2, 1, height_ratios=(4.0, max(0.3 * len(weights), 0.35)))
     scaled = matrix.to_numpy(dtype=float)
-    top.imshow(
-        scaled / np.maximum(np.abs(scaled).max(axis=0), 1e-300),
-        cmap="PuOr_r",
-        vmin=-1,
-        vmax=1,
-        aspect="auto",
-        interpolation="nearest",
-    )
+    scaled = scaled / np.maximum(np.abs(scaled).max(axis=0), 1e-300)
+    top.imshow(scaled, cmap="PuOr_r", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
     top.xaxis.tick_top()
-    top.set_xticks(
-        range(len(columns)), columns, rotation=40, ha="left", parse_math=False, fontsize=_font_size(columns)
-    )
-    _label_rows(top, [str(label) for label in matrix.index])
-    _draw_weights(bottom, contrasts)
+    _name_columns(top, matrix.columns, "left")
+    if len(matrix) <= 40:
+        labels = [_short(str(label), 22) for label in matrix.index]
+        top.set_yticks(range(len(labels)), labels, fontsize=6, parse_math=False)
+    else:
+        top.set_ylabel(f"{len(matrix)} rows", color=INK)
+    _draw_numbers(bottom, weights, max(float(np.abs(weights).max()), 1e-12), ".3g", aspect="auto")
+    names = [_short(name, 24) for name, rows in contrasts.items() for _ in np.atleast_2d(rows)]
+    bottom.set_yticks(range(len(names)), names, fontsize=7, parse_math=False)
+    bottom.set_xticks([])
     return figure
 
 
-def _font_size(names: Sequence[str]) -> float:
-    """Return a size at which that many names fit beside each other."""
-    return min(9.0, max(2.5, 9.0 * 24 / len(names)))
+def _name_columns(axes: Axes, columns: Iterable[object], side: str) -> float:
+    """Write names along an axis, at the size (returned) at which that many fit beside each other."""
+    names = [_short(str(name), 26) for name in columns]
+    size = min(9.0, max(2.5, 9.0 * 24 / len(names)))
+    axes.set_xticks(range(len(names)), names, rotation=40, ha=side, parse_math=False, fontsize=size)
+    return size
 
 
-def _label_rows(axes: Axes, labels: Sequence[str]) -> None:
-    if len(labels) <= 40:
-        axes.set_yticks(
-            range(len(labels)), [_short(label, 22) for label in labels], fontsize=6, parse_math=False
-        )
-    else:
-        axes.set_ylabel(f"{len(labels)} rows", color=INK)
-
-
-def _draw_weights(axes: Axes, contrasts: Mapping[str, Floats]) -> None:
-    rows = np.vstack([np.atleast_2d(weights) for weights in contrasts.values()])
-    names = [_short(name, 24) for name, weights in contrasts.items() for _ in np.atleast_2d(weights)]
-    limit = max(float(np.abs(rows).max()), 1e-12)
-    axes.imshow(rows, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
-    axes.set_yticks(range(len(names)), names, fontsize=7, parse_math=False)
-    axes.set_xticks([])
-    for (row, column), weight in np.ndenumerate(rows):
-        ink = "white" if abs(weight) > 0.6 * limit else INK
-        if len(rows[0]) <= MAX_NUMBERED:
-            axes.text(column, row, f"{weight:.3g}", ha="center", va="center", fontsize=7, color=ink)
+def _draw_numbers(axes: Axes, values: Floats, limit: float, spelling: str, **style: Any) -> None:
+    """Draw a matrix, with its numbers where there are few."""
+    axes.imshow(values, cmap="PuOr_r", vmin=-limit, vmax=limit, **style)
+    for (row, column), value in np.ndenumerate(values if values.shape[1] <= MAX_NUMBERED else values[:0]):
+        ink = "white" if abs(value) > 0.6 * limit else INK
+        axes.text(column, row, format(value, spelling), ha="center", va="center", fontsize=7, color=ink)
 
 
 def draw_correlations(matrix: pd.DataFrame) -> Figure | None:
@@ -126,19 +118,12 @@ def draw_correlations(matrix: pd.DataFrame) -> Figure | None:
     varying = matrix.loc[:, matrix.std() > 0]
     if varying.shape[1] < 2:
         return None
-    values = varying.corr().to_numpy()
-    names = [_short(str(name), 26) for name in varying.columns]
-    side = 2.2 + min(0.5 * len(names), 8.0)
+    side = 2.2 + min(0.5 * varying.shape[1], 8.0)
     figure, (axes,) = draw_panels(1, (side, side * 0.85), is_fitted=True)
-    axes.imshow(values, cmap="PuOr_r", vmin=-1, vmax=1)
-    axes.set_xticks(
-        range(len(names)), names, rotation=40, ha="right", parse_math=False, fontsize=_font_size(names)
-    )
-    axes.set_yticks(range(len(names)), names, parse_math=False, fontsize=_font_size(names))
-    for (row, column), value in np.ndenumerate(values if len(names) <= MAX_NUMBERED else values[:0]):
-        ink = "white" if abs(value) > 0.6 else INK
-        shown = f"{value:.2f}".replace("-0.00", "0.00")
-        axes.text(column, row, shown, ha="center", va="center", fontsize=7, color=ink)
+    _draw_numbers(axes, varying.corr().to_numpy(), 1.0, "z.2f")
+    size = _name_columns(axes, varying.columns, "right")
+    names = [label.get_text() for label in axes.get_xticklabels()]
+    axes.set_yticks(range(len(names)), names, parse_math=False, fontsize=size)
     return figure
 
 
@@ -146,25 +131,18 @@ def draw_covariates(variables: pd.DataFrame, numeric: Sequence[str], factor: str
     """Draw each numeric covariate, one strip per level of ``factor`` (all together where None)."""
     size = (min(3.0 * len(numeric) + 0.5, 12.0), 2.4)
     figure, panels = draw_panels(len(numeric), size, is_fitted=True)
+    groups = {"all": variables}
+    if factor is not None:
+        groups = {str(level): rows for level, rows in variables.groupby(factor, observed=True, sort=True)}
     for axes, name in zip(panels, numeric, strict=True):
-        groups = _groups(variables, name, factor)
-        for index, values in enumerate(groups.values()):
-            colour = CATEGORIES[index % len(CATEGORIES)]
+        for index, rows in enumerate(groups.values()):
+            values, colour = rows[name].astype(float), CATEGORIES[index % len(CATEGORIES)]
             axes.scatter(values, index + spread(len(values)), s=14, color=colour, alpha=0.75, linewidths=0)
             axes.plot([values.mean()] * 2, [index - 0.35, index + 0.35], color=INK, linewidth=1.4)
         axes.set_yticks(range(len(groups)), [_short(level, 18) for level in groups], parse_math=False)
-        axes.set_ylim(-0.6, len(groups) - 0.4)
-        axes.invert_yaxis()
+        axes.set_ylim(len(groups) - 0.4, -0.6)
         axes.set_xlabel(_short(name, 30), parse_math=False)
     return figure
-
-
-def _groups(variables: pd.DataFrame, name: str, factor: str | None) -> dict[str, pd.Series[float]]:
-    values = variables[name].astype(float)
-    if factor is None:
-        return {"all": values}
-    groups = variables.groupby(factor, observed=True, sort=True).groups
-    return {str(level): values[list(members)] for level, members in groups.items()}
 
 
 def draw_quality(quality: pd.DataFrame, metrics: Mapping[str, str]) -> Figure:
@@ -173,24 +151,15 @@ def draw_quality(quality: pd.DataFrame, metrics: Mapping[str, str]) -> Figure:
     ``metrics``: column to name on the axis.
     """
     figure, panels = draw_panels(len(metrics), (min(3.1 * len(metrics), 12.5), 2.6))
-    outlier = quality["is_outlier"].to_numpy(dtype=bool)
     for axes, (column, name) in zip(panels, metrics.items(), strict=True):
-        values = quality[column].to_numpy(dtype=float)
-        order = np.argsort(values, kind="stable")
-        axes.scatter(np.arange(len(order)), values[order], s=12, color=BELOW, linewidths=0)
-        for rank in np.flatnonzero(outlier[order]):
-            row = order[rank]
-            axes.scatter([rank], [values[row]], s=34, marker="^", color=ABOVE, zorder=3)
-            axes.annotate(
-                _short(str(quality["label"].iloc[row]), 18),
-                (rank, values[row]),
-                fontsize=7,
-                xytext=(0, 5),
-                textcoords="offset points",
-                ha="right" if rank > len(order) / 2 else "left",
-                color=INK,
-                parse_math=False,
-            )
+        rows = quality.sort_values(column, kind="stable")
+        values = rows[column].to_numpy(dtype=float)
+        axes.scatter(np.arange(len(values)), values, s=12, color=BELOW, linewidths=0)
+        for rank in np.flatnonzero(rows["is_outlier"].to_numpy(dtype=bool)):
+            axes.scatter([rank], [values[rank]], s=34, marker="^", color=ABOVE, zorder=3)
+            label, at = _short(str(rows["label"].iloc[rank]), 18), (rank, values[rank])
+            words = axes.annotate(label, at, (0, 5), textcoords="offset points", fontsize=7, color=INK)
+            words.set(ha="right" if rank > len(rows) / 2 else "left", parse_math=False)
         axes.margins(y=0.15)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("rows in order of value")
@@ -203,17 +172,15 @@ def draw_panels(
 ) -> tuple[Figure, list[Axes]]:
     """Return a transparent figure with quiet axes, row by row.
 
-    ``is_fitted``: room for names of any length is measured, which takes as long as drawing; else it is that
+    ``is_fitted``: room is measured for names of any length, which takes as long as to draw; else it is that
     for numbers.
     """
-    width, height = size_inches
     figure = Figure(figsize=size_inches, facecolor="none", layout="constrained" if is_fitted else None)
     if not is_fitted:
-        across, up = 0.72 + 0.1, 0.46 + 0.28
-        inner = (width / n_columns - across, height / n_rows - up)
-        figure.subplots_adjust(
-            0.72 / width, 0.46 / height, 1 - 0.1 / width, 1 - 0.28 / height, across / inner[0], up / inner[1]
-        )
+        (width, height), (left, bottom, right, top) = size_inches, _ROOM
+        across, up = left + right, bottom + top
+        gaps = across / (width / n_columns - across), up / (height / n_rows - up)
+        figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height, *gaps)
     panels = list(figure.subplots(n_rows, n_columns, squeeze=False).ravel())
     for axes in panels:
         axes.set_facecolor("none")

@@ -25,9 +25,10 @@ MAX_PEAKS = 250
 """Rows of a cluster table on the page: uncorrected maps have hundreds of clusters."""
 
 
-def answer(inputs: ContrastInputs, found: FoundClusters) -> Answer:
+def answer(inputs: ContrastInputs, correction: str) -> Answer:
     """Say in a sentence what a correction found, and where it is strongest."""
-    test, rule, rows = inputs.files.test, find_correction(found.correction), found.significant
+    found, rule = inputs.found[correction], find_correction(correction)
+    test, rows = inputs.files.test, found.significant
     n_all = f" of {found.table['cluster'].nunique()}" if rule.bounds_discoveries else ""
     short = f"{rule.title}: {found.n_significant}{n_all}"
     head = f"{found.title[0].upper()}{found.title[1:]}, α = {alpha_of(found.sidecar):g}: "
@@ -56,12 +57,12 @@ def side_by_side(inputs: ContrastInputs) -> Iterator[Shown]:
         ),
     )
     if len(inputs.found) > 1:
-        verdicts = [_verdict(found) for found in inputs.found.values()]
+        verdicts = [_verdict(*one) for one in inputs.found.items()]
         yield from inputs.table(verdicts, "corrections", "What each correction finds.")
 
 
-def _verdict(found: FoundClusters) -> dict[str, str | None]:
-    sidecar, rule = found.sidecar, find_correction(found.correction)
+def _verdict(correction: str, found: FoundClusters) -> dict[str, str | None]:
+    sidecar, rule = found.sidecar, find_correction(correction)
     n_shuffles, n_elements = sidecar.number_of_permutations, sidecar.number_of_significant_elements
     threshold = f"{sidecar.threshold_statistic or ''} {sidecar.threshold or 0:.4g}".strip()
     return {

@@ -5,15 +5,17 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
 from bids_group.output.report.markup import fill_template
 from bids_group.words import counted, list_some
 
+ELSEWHERE, NO_REASON = "in another group model of this run", "no reason noted"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loss:
+
+class Loss(NamedTuple):
     """Some people (or single maps) that are not in, and the reason."""
 
     reason: str
@@ -35,12 +37,9 @@ class Flow:
 
 
 def count_flow(
-    ledger: pd.DataFrame,
-    people_of_rows: Sequence[str],
-    contrasts: Sequence[str],
-    kind: str = "first-level",
+    ledger: pd.DataFrame, people_of_rows: Sequence[str], contrasts: Sequence[str], kind: str = "first-level"
 ) -> Flow:
-    """Count people and maps of one analysis.
+    """Count people and maps of one analysis; everybody who is out once, with every reason noted for them.
 
     Parameters
     ----------
@@ -53,53 +52,31 @@ def count_flow(
     kind
         What the maps are called.
     """
-    rows = ledger[_is_about(ledger, contrasts)]
-    used, analysed = rows["used"] == "yes", set(people_of_rows)
-    is_in = rows["participant_id"].isin(analysed)
+    people, used = ledger["participant_id"], ledger["used"] == "yes"
+    is_about = ledger["contrast"].isna() | ledger["contrast"].isin(list(contrasts))
+    is_in = people.isin(set(people_of_rows))
+    noted = ledger["reason"].where(is_about)[~is_in].groupby(people)
+    reasons = noted.agg(lambda own: "; ".join(own.dropna().unique()))
+    is_elsewhere = used[~is_in].groupby(people).any()
+    reasons = reasons.mask(reasons == "", is_elsewhere.map({True: ELSEWHERE, False: NO_REASON}))
+    lost = [Loss(str(reason), tuple(own.index), 0) for reason, own in reasons.groupby(reasons)]
+    maps = ledger[is_about & is_in & ~used].fillna({"reason": NO_REASON})
+    trimmed = [
+        Loss(str(reason), tuple(sorted(set(own["participant_id"]))), len(own))
+        for reason, own in maps.groupby("reason")
+    ]
     return Flow(
-        n_everyone=ledger["participant_id"].nunique(),
-        n_people=len(analysed),
+        n_everyone=people.nunique(),
+        n_people=len(set(people_of_rows)),
         n_rows=len(people_of_rows),
-        n_maps_used=int((used & is_in & rows["file"].notna()).sum()),
-        lost=_lost_people(ledger[~ledger["participant_id"].isin(analysed)], contrasts),
-        trimmed=_lost_maps(rows[is_in & ~used]),
+        n_maps_used=int((used & is_in & is_about & ledger["file"].notna()).sum()),
+        lost=tuple(sorted(lost, key=lambda loss: (-len(loss.people), loss.reason))),
+        trimmed=tuple(sorted(trimmed, key=lambda loss: (-loss.n_maps, loss.reason))),
         kind=kind,
     )
 
 
-def _is_about(rows: pd.DataFrame, contrasts: Sequence[str]) -> pd.Series[bool]:
-    return rows["contrast"].isna() | rows["contrast"].isin(list(contrasts))
-
-
-def _lost_people(rows: pd.DataFrame, contrasts: Sequence[str]) -> tuple[Loss, ...]:
-    """Name everybody who is out once, with every reason noted for them."""
-    by_reason: dict[str, list[str]] = {}
-    for person, own in rows.groupby("participant_id", sort=True):
-        about = own[_is_about(own, contrasts)]
-        reasons = list(dict.fromkeys(about["reason"].dropna()))
-        if not reasons:
-            is_elsewhere = (own["used"] == "yes").any()
-            reasons = ["in another group model of this run" if is_elsewhere else "no reason noted"]
-        by_reason.setdefault("; ".join(reasons), []).append(str(person))
-    losses = [Loss(reason=reason, people=tuple(people), n_maps=0) for reason, people in by_reason.items()]
-    return tuple(sorted(losses, key=lambda loss: (-len(loss.people), loss.reason)))
-
-
-def _lost_maps(rows: pd.DataFrame) -> tuple[Loss, ...]:
-    reasons = rows["reason"].fillna("no reason noted")
-    losses = [
-        Loss(
-            reason=str(reason),
-            people=tuple(sorted(set(rows.loc[members.index, "participant_id"]))),
-            n_maps=len(members),
-        )
-        for reason, members in reasons.groupby(reasons, sort=False)
-    ]
-    return tuple(sorted(losses, key=lambda loss: (-loss.n_maps, loss.reason)))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlowBox:
+class FlowBox(NamedTuple):
     """A box of the picture: its place and height in pixels, and lines of text; losses stand at the side."""
 
     y: int
@@ -130,7 +107,7 @@ def lay_out(flow: Flow) -> list[FlowBox]:
     boxes: list[FlowBox] = []
     for lines, is_side in texts:
         y = boxes[-1].y + boxes[-1].height + (17 if is_side else 34) if boxes else 0
-        boxes.append(FlowBox(y=y, height=18 + 17 * len(lines), lines=lines, is_side=is_side))
+        boxes.append(FlowBox(y, 18 + 17 * len(lines), lines, is_side))
     return boxes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,14 +35,20 @@ _ENTITY = re.compile(r"(?:^|_)([a-zA-Z]+)-([a-zA-Z0-9+]+)")
 class ContrastFiles:
     """Files of one group contrast; ``stem`` is their common beginning, relative to OUTPUT_DIR.
 
+    ``name`` is the contrast as the user wrote it, else its ``label`` in file names; ``words`` say what is
+    tested, ``expression`` is what was typed; ``test``: ``t`` or ``F``; ``sidecar`` is that of the statistic.
+
     Keys of ``maps``: ``effect``, ``t`` …, `UNCORRECTED`; of ``corrected`` (p), ``labels`` (clusters in the
     brain), ``clusters`` and ``nulls``: the correction as in file names (``fdr``, ``fweVoxel`` …).
-    ``entry`` is what the design's sidecar says of it, ``sidecar`` that of its statistic.
     """
 
     label: str
     stem: str
-    entry: ContrastEntry
+    name: str
+    words: str
+    expression: str
+    weights: Sequence[Any]
+    test: str
     sidecar: Sidecar
     maps: Mapping[str, Path]
     corrected: Mapping[str, Path]
@@ -51,29 +58,9 @@ class ContrastFiles:
     peaks: Path | None
 
     @property
-    def test(self) -> str:
-        """``t`` or ``F``."""
-        return "F" if "F" in self.maps else "t"
-
-    @property
     def is_one_sided(self) -> bool:
         """Whether only positive values of t are evidence."""
         return self.test == "t" and self.sidecar.two_sided is False
-
-    @property
-    def name(self) -> str:
-        """The group contrast as the user wrote it, else its label in file names."""
-        return self.entry.name or self.label
-
-    @property
-    def words(self) -> str:
-        """What is tested, in words."""
-        return self.entry.words or self.name
-
-    @property
-    def expression(self) -> str:
-        """What was typed."""
-        return self.entry.expression or ""
 
     @property
     def corrections(self) -> tuple[str, ...]:
@@ -210,16 +197,12 @@ def read_numbers(path: Path, text_columns: Sequence[str] = ()) -> pd.DataFrame:
     """Read a BIDS TSV and turn each column into numbers or booleans where all its values are such."""
     table = read_table(path)
     for name in table.columns.difference(list(text_columns)):
-        table[name] = _typed(table[name])
+        present, numbers = table[name].dropna(), pd.to_numeric(table[name], errors="coerce")
+        if len(present) and present.isin(["true", "false"]).all():
+            table[name] = table[name] == "true"
+        elif numbers.notna().sum() == len(present):
+            table[name] = numbers
     return table
-
-
-def _typed(column: pd.Series[str]) -> pd.Series[Any]:
-    present = column.dropna()
-    if present.isin(["true", "false"]).all() and len(present):
-        return column == "true"
-    numbers = pd.to_numeric(column, errors="coerce")
-    return numbers if numbers.notna().sum() == len(present) else column
 
 
 def sidecar_of(path: Path) -> Sidecar:
@@ -238,64 +221,59 @@ def entities_of(name: str) -> dict[str, str]:
 
 
 def _read_analysis(root: Path, path: Path) -> AnalysisFiles:
-    stem = path.name.removesuffix("_design.tsv")
-    table = read_table(path)
-    info = sidecar_of(path)
-    shared = re.sub(r"contrast-[a-zA-Z0-9+]+$", "", stem)
-    found = [_read_contrast(root, path.parent, shared, entry) for entry in info.contrasts or []]
+    stem, table, info = path.name.removesuffix("_design.tsv"), read_table(path), sidecar_of(path)
+    shared = path.parent / re.sub(r"contrast-[a-zA-Z0-9+]+$", "", stem)
+    contrasts = [_read_contrast(root, shared, entry) for entry in info.contrasts or []]
+
+    def first(*endings: str) -> Path | None:
+        paths = [path.with_name(f"{stem}_{ending}") for ending in endings]
+        return next((one for one in paths if one.is_file()), None)
+
     return AnalysisFiles(
-        stem=str((path.parent / stem).relative_to(root)),
+        stem=str(path.with_name(stem).relative_to(root)),
         matrix=table.set_index(table.columns[0]).astype(float),
         info=info,
-        mask=_first(path.parent, stem, "desc-analysis_mask.nii.gz"),
-        coverage=_first(path.parent, stem, "desc-coverage_map.nii.gz", "stat-n_statmap.nii.gz"),
-        quality=_first(path.parent, stem, "desc-quality_table.tsv"),
-        contrasts=tuple(contrast for contrast in found if contrast is not None),
+        mask=first("desc-analysis_mask.nii.gz"),
+        coverage=first("desc-coverage_map.nii.gz", "stat-n_statmap.nii.gz"),
+        quality=first("desc-quality_table.tsv"),
+        contrasts=tuple(contrast for contrast in contrasts if contrast is not None),
     )
 
 
-def _first(folder: Path, stem: str, *endings: str) -> Path | None:
-    paths = [folder / f"{stem}_{ending}" for ending in endings]
-    return next((path for path in paths if path.is_file()), None)
-
-
-def _read_contrast(root: Path, folder: Path, shared: str, entry: ContrastEntry) -> ContrastFiles | None:
+def _read_contrast(root: Path, shared: Path, entry: ContrastEntry) -> ContrastFiles | None:
     """Gather the files of a contrast of the design's sidecar; None where it left no statistic (``pass``)."""
-    label = str(entry.file_label)
-    stem = f"{shared}contrast-{label}"
-    maps: dict[str, Path] = {}
-    corrected: dict[str, Path] = {}
-    labels: dict[str, Path] = {}
-    tables: dict[str, dict[str, Path]] = {"clusters": {}, "null": {}, "data": {}}
-    for path in sorted(folder.glob(f"{stem}_*")):
-        entities = entities_of(path.name)
-        stat, desc = entities.get("stat", ""), entities.get("desc")
-        if path.name.endswith("_dseg.nii.gz"):
-            labels[str(desc)] = path
-        if path.name.endswith("_statmap.nii.gz") and stat not in DERIVED:
-            is_corrected = stat == "p" and desc not in (None, UNCORRECTED)
-            (corrected if is_corrected else maps)[desc or stat] = path
-        for suffix, group in tables.items():
-            if path.name.endswith(f"_{suffix}.tsv"):
-                group[entities.get("desc", "")] = path
-    statistic = maps.get("t") or maps.get("F")
-    if statistic is None:
+    label, found = str(entry.file_label), defaultdict[str, dict[str, Path]](dict)
+    stem = shared.with_name(f"{shared.name}contrast-{label}")
+    for path in sorted(stem.parent.glob(f"{stem.name}_*")):
+        entities, kind = entities_of(path.name), path.name.rsplit("_", 1)[-1]
+        stat, desc = entities.get("stat", ""), entities.get("desc", "")
+        if stat == "p" and desc not in ("", UNCORRECTED):
+            kind = f"corrected {kind}"
+        if stat not in DERIVED:
+            found[kind][desc or stat] = path
+    maps = found["statmap.nii.gz"]
+    if not maps.keys() & {"t", "F"}:
         return None
+    test = "F" if "F" in maps else "t"
     return ContrastFiles(
         label=label,
-        stem=str((folder / stem).relative_to(root)),
-        entry=entry,
-        sidecar=sidecar_of(statistic),
+        stem=str(stem.relative_to(root)),
+        name=entry.name or label,
+        words=entry.words or entry.name or label,
+        expression=entry.expression or "",
+        weights=entry.weights or [],
+        test=test,
+        sidecar=sidecar_of(maps.get("t") or maps["F"]),
         maps=maps,
-        corrected=corrected,
-        labels=labels,
-        clusters=tables["clusters"],
-        nulls=tables["null"],
-        peaks=tables["data"].get("peaks"),
+        corrected=found["corrected statmap.nii.gz"],
+        labels=found["dseg.nii.gz"],
+        clusters=found["clusters.tsv"],
+        nulls=found["null.tsv"],
+        peaks=found["data.tsv"].get("peaks"),
     )
 
 
 def weights_of(contrast: ContrastFiles, n_columns: int) -> npt.NDArray[np.float64] | None:
     """Weights of shape ``(q, n_regressors)``; None where absent or of another shape."""
-    weights = np.atleast_2d(np.asarray(contrast.entry.weights or [], dtype=float))
+    weights = np.atleast_2d(np.asarray(contrast.weights, dtype=float))
     return weights if weights.shape[1] == n_columns else None

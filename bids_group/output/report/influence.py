@@ -11,10 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from bids_group.output.report.charts import draw_panels, spread
+from bids_group.output.report.charts import CATEGORIES, FAINT, INK, draw_panels, spread
 from bids_group.output.report.folder import read_numbers, weights_of
 from bids_group.output.report.inputs import ContrastInputs
-from bids_group.output.report.palette import CATEGORIES, FAINT, INK
 from bids_group.output.report.sections import Part, Shown
 
 Focus = tuple[str | None, tuple[str, ...]]

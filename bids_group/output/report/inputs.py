@@ -163,50 +163,44 @@ def _strength(contrast: ContrastFiles, statistic: npt.NDArray[np.float32]) -> np
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundClusters:
-    """Clusters under one correction: their rows, those of the significant ones, and the sidecar's words."""
+    """Clusters under one correction, and those of their rows that are significant.
 
-    correction: str
+    ``title`` also says of a least ``extent`` that it controls nothing; ``counted`` says how many clusters
+    there are, of all-resolutions inference also those without discoveries.
+    """
+
+    title: str
+    extent: str
+    counted: str
     table: pd.DataFrame
     significant: pd.DataFrame
+    n_significant: int
     sidecar: Sidecar
-
-    @property
-    def title(self) -> str:
-        """The correction in words; with an extent, also that this controls nothing."""
-        more = "" if self.extent is None else f", {self.extent} (no error rate is controlled)"
-        return find_correction(self.correction).title + more
-
-    @property
-    def extent(self) -> str | None:
-        """The least size of a cluster, where one was asked for."""
-        extent = self.sidecar.cluster_extent_mm3
-        return None if extent is None else f"at least {extent:g} mm³"
-
-    @property
-    def n_significant(self) -> int:
-        """Number of significant clusters."""
-        return int(self.significant["cluster"].nunique())
-
-    @property
-    def counted(self) -> str:
-        """Say how many clusters there are: of all-resolutions inference also those without discoveries."""
-        if find_correction(self.correction).bounds_discoveries:
-            return spell_clusters(int(self.table["cluster"].nunique()), self.n_significant)
-        return spell_clusters(self.n_significant)
 
 
 def read_clusters(contrast: ContrastFiles, correction: str) -> FoundClusters:
     """Read what a correction found."""
     table, sidecar = read_table(contrast.clusters[correction]), sidecar_of(contrast.clusters[correction])
-    rule = find_correction(correction)
+    rule, significant = find_correction(correction), table
     column = f"p_{rule.measure}" if rule.measure and rule.is_clusterwise else "p_corrected"
-    significant = table
     if rule.bounds_discoveries:
         significant = table[pd.to_numeric(table["true_discovery_proportion"]) > 0]
     elif not table.empty and column in table and table[column].notna().any():
         best = pd.to_numeric(table[column]).groupby(table["cluster"]).transform("min")
         significant = table[best <= np.float32(alpha_of(sidecar))]
-    return FoundClusters(correction=correction, table=table, significant=significant, sidecar=sidecar)
+    n_all, n_significant = table["cluster"].nunique(), significant["cluster"].nunique()
+    numbers = (n_all, n_significant) if rule.bounds_discoveries else (n_significant,)
+    extent = sidecar.cluster_extent_mm3
+    words = "" if extent is None else f"at least {extent:g} mm³"
+    return FoundClusters(
+        title=f"{rule.title}, {words} (no error rate is controlled)" if words else rule.title,
+        extent=words,
+        counted=spell_clusters(*numbers),
+        table=table,
+        significant=significant,
+        n_significant=n_significant,
+        sidecar=sidecar,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

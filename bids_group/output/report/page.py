@@ -9,7 +9,8 @@ from typing import Any
 
 from bids_group.output.disk.writing import write_text
 from bids_group.output.report.analysis_facts import gather_facts
-from bids_group.output.report.canvas import read_anatomy
+from bids_group.output.report.brains import SIGNED
+from bids_group.output.report.canvas import pack_anatomy, read_anatomy
 from bids_group.output.report.design import design
 from bids_group.output.report.figures import FigureStore, style
 from bids_group.output.report.folder import Folder, entities_of, read_folder
@@ -17,13 +18,11 @@ from bids_group.output.report.glance import glance
 from bids_group.output.report.inputs import read_analysis_inputs, read_analysis_mask, read_contrast_inputs
 from bids_group.output.report.markup import fill_template
 from bids_group.output.report.methods import cited, methods, methods_text, spell_bibtex
-from bids_group.output.report.palette import SIGNED
 from bids_group.output.report.participants import participants
 from bids_group.output.report.provenance import provenance
 from bids_group.output.report.quality import quality
 from bids_group.output.report.results import draw_contrast, results
 from bids_group.output.report.sections import Report, Section
-from bids_group.output.report.viewer import pack_anatomy
 
 SECTIONS: tuple[Callable[[Report], Section], ...] = (
     glance,

@@ -8,6 +8,7 @@ from typing import Any
 
 from bids_group.config.corrections import find_correction
 from bids_group.output.report import brains, charts
+from bids_group.output.report.canvas import pack_flags, pack_statistic
 from bids_group.output.report.corrections import answer, clusters, side_by_side
 from bids_group.output.report.figures import Picture
 from bids_group.output.report.folder import read_numbers, read_table
@@ -15,7 +16,6 @@ from bids_group.output.report.influence import influence
 from bids_group.output.report.inputs import ContrastInputs
 from bids_group.output.report.sections import Article, Details, Part, Report, Section, Shown
 from bids_group.output.report.tables import page_table
-from bids_group.output.report.viewer import pack_flags, pack_statistic
 
 NO_ATLAS = (
     "Clusters and peaks are not named by region, because no atlas was given: run again with --atlas FILE "
@@ -47,7 +47,7 @@ def draw_contrast(inputs: ContrastInputs, *, is_one_of_many: bool) -> Article:
         title=inputs.analysis.files.title if is_one_of_many else "",
         name=contrast.name,
         words=contrast.words,
-        answers=[answer(inputs, found) for found in inputs.found.values()],
+        answers=[answer(inputs, correction) for correction in inputs.found],
         thumbnail=inputs.picture(
             brains.draw_views(inputs.layers, inputs.focus_mm),
             "desc-views_statmap.png",

@@ -4,63 +4,20 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import pandas as pd
 
-HEADINGS: Mapping[str, str] = {
-    "cluster": "cluster",
-    "peak": "peak",
-    "sign": "sign",
-    "x": "x (mm)",
-    "y": "y (mm)",
-    "z": "z (mm)",
-    "t": "t",
-    "F": "F",
-    "z_score": "z score",
-    "p_uncorrected": "p uncorrected",
-    "p_corrected": "p corrected",
-    "size_mm3": "size (mm³)",
-    "n_elements": "voxels",
-    "mass": "mass",
-    "p_size": "p of size",
-    "p_mass": "p of mass",
-    "p_tfce": "p of TFCE",
-    "p_peak": "p of peak",
-    "true_discovery_proportion": "true discoveries, at least",
-    "effect": "effect",
-    "effect_lower": "lower limit",
-    "effect_upper": "upper limit",
-    "g": "Hedges' g",
-    "g_lower": "g, lower limit",
-    "g_upper": "g, upper limit",
-    "partial_r2": "partial R²",
-    "region": "region at the peak",
-    "cluster_regions": "regions of the cluster",
-    "participant_id": "participant",
-    "label": "row",
-    "n_elements_observed": "voxels observed",
-    "n_elements_lost_only_by_this_row": "voxels lost by this row alone",
-    "mean_effect": "mean effect",
-    "sd_effect": "SD over voxels",
-    "correlation_loo": "correlation with the others' mean",
-    "mahalanobis": "Mahalanobis distance",
-    "cooks_at_peak": "Cook's distance at the peak",
-    "leverage": "leverage",
-    "is_outlier": "marked",
-    "outlier_reasons": "why marked",
-}
+_NUMBER = r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class Cell(NamedTuple):
     """``raw`` is the text in the TSV, ``shown`` what the reader sees."""
 
     raw: str
     shown: str
-    is_number: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +29,12 @@ class PageTable:
 
     name: str
     caption: str
-    headings: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
     download: str
-    is_number: tuple[bool, ...]
-    points: tuple[str | None, ...]
-    minor: tuple[bool, ...]
+    is_number: Sequence[bool]
+    points: Sequence[str | None]
+    minor: Sequence[bool]
     viewer: str = ""
     kind: ClassVar[str] = "table"
 
@@ -102,15 +59,15 @@ def page_table(
     return PageTable(
         name=name,
         caption=caption,
-        headings=tuple(HEADINGS.get(column, column) for column in columns),
-        rows=tuple(
-            tuple(_cell(value, *column) for value, column in zip(row, columns.items(), strict=True))
+        columns=list(columns),
+        rows=[
+            [_cell(value, *column) for value, column in zip(row, columns.items(), strict=True)]
             for row in shown.itertuples(index=False, name=None)
-        ),
+        ],
         download=f"data:text/tab-separated-values;base64,{base64.b64encode(tsv).decode('ascii')}",
-        is_number=tuple(columns.values()),
-        points=tuple(points),
-        minor=tuple(table["cluster"].duplicated()) if has_peaks else (False,) * len(table),
+        is_number=list(columns.values()),
+        points=points,
+        minor=list(table["cluster"].duplicated()) if has_peaks else [False] * len(table),
         viewer=viewer if any(points) else "",
     )
 
@@ -131,16 +88,12 @@ def show_number(text: str, *, is_mm: bool = False) -> str:
 
 def _cell(value: object, column: str, is_number: bool) -> Cell:
     if value is None or value != value:
-        return Cell(raw="n/a", shown="–", is_number=is_number)
+        return Cell("n/a", "–")
     text = str(value)
-    shown = show_number(text, is_mm=column in ("x", "y", "z")) if is_number else text
-    return Cell(raw=text, shown=shown, is_number=is_number)
+    return Cell(text, show_number(text, is_mm=column in ("x", "y", "z")) if is_number else text)
 
 
 def _is_numeric(column: pd.Series[str]) -> bool:
     """Whether every value is spelled as a number; labels such as ``01`` are not."""
     present = column.dropna().astype(str)
     return bool(len(present)) and bool(present.str.fullmatch(_NUMBER).all())
-
-
-_NUMBER = r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?"

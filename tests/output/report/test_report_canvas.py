@@ -14,9 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bids_group.elements import Grid
-from bids_group.output.report.canvas import Box, common_cuts, halve, place, read_anatomy
+from bids_group.output.report.canvas import (
+    Box,
+    common_cuts,
+    halve,
+    pack_anatomy,
+    pack_flags,
+    pack_statistic,
+    place,
+    read_anatomy,
+)
 from bids_group.output.report.influence import Focus, draw_peaks, find_focus
-from bids_group.output.report.viewer import pack_anatomy, pack_flags, pack_statistic
 
 
 def _grid(orientation: str, step: tuple[float, float, float] = (2.0, 3.0, 4.0)) -> Grid:

@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from bids_group.config.corrections import find_correction
 from bids_group.output.report import brains, build_report, corrections
-from bids_group.output.report.canvas import cuts_through
+from bids_group.output.report.canvas import Pixels, cuts_through
 from bids_group.output.report.figures import FigureStore
 from bids_group.output.report.folder import read_folder
 from bids_group.output.report.inputs import read_analysis_inputs, read_contrast_inputs
@@ -85,7 +85,7 @@ def test_only_what_is_significant_is_drawn_on_the_scale_of_all(
         for axis in (0, 1)
     )
     for at_mm in cuts:
-        image = brains.paint_slice(layers, 2, at_mm, x, y)
+        image = brains.paint_slice(layers, Pixels(2, x, y), at_mm)
         is_in = rows[0].significant.cut(2, at_mm) > 0
         values = layers.statistic.cut(2, at_mm)[is_in]
         colours = layers.colours((values + layers.limit) / (2 * layers.limit))[:, :3]
@@ -129,7 +129,7 @@ def test_an_extent_is_called_uncontrolled(
     for path in (root / "group").glob("*_desc-none_clusters.json"):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"ClusterExtentMm3": 600.0}))
     inputs, _, _ = drawn(root, monkeypatch)
-    said = corrections.answer(inputs, inputs.found["none"]).sentence
+    said = corrections.answer(inputs, "none").sentence
     assert said.startswith("Uncorrected, at least 600 mm³ (no error rate is controlled), α = 0.05: ")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bids_group.output.report import citations, methods_text
-from bids_group.output.report.references import references
+from bids_group.output.report.methods import references
 
 FDR = {"name": "fdr", "alpha": 0.05}
 VOXEL = {"name": "fweVoxel", "alpha": 0.05, "n_permutations": 500}
