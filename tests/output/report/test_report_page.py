@@ -301,7 +301,7 @@ def test_labels_that_look_like_numbers_keep_their_zeros() -> None:
         ["01", "−1.00e−05", "−6.9"],
         ["02", "2.346", "24.1"],
     ]
-    assert view.is_number == (False, True, True)
+    assert view.is_number == [False, True, True]
 
 
 def test_a_long_table_is_cut_on_the_page_but_not_in_the_download() -> None:
