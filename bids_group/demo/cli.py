@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from bids_group import __version__
-from bids_group.demo.dataset import write_demo
+from bids_group.demo.dataset import fill_template, write_demo
 from bids_group.demo.kinds import KINDS, DemoTruth
 from bids_group.errors import BidsGroupError, UsageError
 
@@ -58,22 +58,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def describe_demo(truth: DemoTruth, bids_dir: Path) -> str:
     """Say what was written, what is true in it, and the commands that analyse it."""
-    out = (
-        bids_dir.with_name(bids_dir.name + "-out") if bids_dir.name else truth.bids_dir.with_name("demo-out")
-    )
-    main_job = shlex.join([name_program(), str(bids_dir), str(out), "group", *truth.options])
-    lines = [
-        f"{truth.n_maps} maps of {len(truth.subjects)} people in {truth.derivative_dir}",
-        "",
-        "What is true:",
-    ]
-    for place in truth.places:
-        centre = ", ".join(f"{mm:g}" for mm in place.centre_mm)
-        lines.append(
-            f"  {place.words}: {place.value:g} {place.units}, within {place.radius_mm:g} mm of ({centre}) mm"
-        )
-    lines += [f"  sub-{odd.subject} {odd.words}" for odd in truth.irregular]
-    return "\n".join([*lines, "", "Look first, then run:", f"  {main_job} --dry-run", f"  {main_job}"])
+    beside = bids_dir.with_name(f"{bids_dir.name}-out") if bids_dir.name else None
+    out = beside or truth.bids_dir.with_name("demo-out")
+    job = shlex.join([name_program(), str(bids_dir), str(out), "group", *truth.options])
+    return fill_template("summary.txt.j2", truth=truth, job=job)
 
 
 def name_program() -> str:

@@ -133,7 +133,6 @@ def _write_tables(truth: DemoTruth, recipe: Kind, people: pd.DataFrame, rng: np.
     """
     import numpy as np
     import pandas as pd
-    from jinja2 import Environment, PackageLoader, select_autoescape
 
     from bids_group.output.disk.writing import write_json, write_table, write_text
 
@@ -156,12 +155,17 @@ def _write_tables(truth: DemoTruth, recipe: Kind, people: pd.DataFrame, rng: np.
             times = np.round(0.35 + 0.4 * rng.random(_N_TRIALS), 3)
             write_table(path, pd.DataFrame({"trial_type": shown, "response_time": times}))
     write_json(root / f"task-{TASK}_beh.json", _RESPONSES)
-    pages = Environment(
-        loader=PackageLoader("bids_group.demo"), autoescape=select_autoescape(), trim_blocks=True
-    )
-    readme = pages.get_template("README.md.j2").render(truth=truth, recipe=recipe)
-    write_text(root / "README.md", f"{readme}\n")
+    write_text(root / "README.md", fill_template("README.md.j2", truth=truth, recipe=recipe) + "\n")
     write_json(root / "code" / "truth.json", _truth_of(truth))
+
+
+def fill_template(name: str, **values: Any) -> str:
+    """Fill a template of this package."""
+    from jinja2 import Environment, PackageLoader, select_autoescape
+
+    loader = PackageLoader("bids_group.demo")
+    pages = Environment(loader=loader, autoescape=select_autoescape(), trim_blocks=True)
+    return pages.get_template(name).render(values)
 
 
 def _write_participants(root: Path, recipe: Kind, people: pd.DataFrame) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bids_group.demo.kinds import EFFECTS, RANGES, Kind
+from bids_group.demo.kinds import RANGES, VARIES_WITH, Kind
 from bids_group.elements import Grid
 
 FloatVolume = npt.NDArray[np.float64]
@@ -83,7 +83,7 @@ def build_signal(recipe: Kind, people: pd.DataFrame, grid: Grid) -> Signal:
         for name, levels in (*recipe.factors, ("session", recipe.sessions or (None,)))
     } | {name: frame[name].to_numpy(dtype=float) - center for name, center in centers.items()}
     weights = [
-        place.value * math.prod((varying[name] for name in EFFECTS[place.name][2]), start=np.ones(len(rows)))
+        place.value * math.prod((varying[name] for name in VARIES_WITH[place.name]), start=np.ones(len(rows)))
         for place in recipe.places
     ]
     tiv = people.loc[subjects, "tiv"] if "tiv" in recipe.covariates else None

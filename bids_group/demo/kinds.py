@@ -1,8 +1,9 @@
-"""The kinds of demo: which people, which sessions and runs, which effects where; and what is true in each."""
+"""The kinds of demo, read from ``kinds.toml``: which people, which sessions and runs, which effects where."""
 
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,6 @@ What = Literal["missing run", "missing value", "no maps", "reduced coverage"]
 TASK, CONTRAST, SPACE = "faces", "facesVsHouses", "MNI152NLin2009cAsym"
 LABEL = "GM"
 """Of maps that are no contrasts."""
-PERCENT = "percent signal change"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,154 +105,25 @@ class Kind:
         return self.suffix == "statmap"
 
 
-RANGES = {"age": (21, 58), "n_cigs": (1, 25), "reading_speed": (40, 120), "tiv": (1250, 1550)}
-"""Between which values people differ in a covariate; its units stand in `COLUMNS`."""
-
-COLUMNS: Mapping[str, Mapping[str, Any]] = {
-    "age": {"Description": "Age at the first session", "Units": "year"},
-    "n_cigs": {"Description": "Cigarettes smoked per day", "Units": "cigarettes per day"},
-    "reading_speed": {"Description": "Words read aloud", "Units": "words per minute"},
-    "tiv": {"Description": "Total intracranial volume", "Units": "mL"},
-    "sex": {"Description": "Sex at birth", "Levels": {"F": "female", "M": "male"}},
-    "group": {
-        "Description": "Group of the participant",
-        "Levels": {
-            "control": "does not have the condition",
-            "patient": "has the condition",
-            "treated": "was treated between the sessions",
-        },
-    },
-}
-"""The columns of participants.tsv, as participants.json describes them."""
-
-_CHANGE = "mean(session=followup) - mean(session=baseline)"
-_CHANGE_DIFFERENCE = (
-    "(mean(session=followup, group=treated) - mean(session=baseline, group=treated))"
-    " - (mean(session=followup, group=control) - mean(session=baseline, group=control))"
-)
-_GROUPS = "mean(group=patient) - mean(group=control)"
-_SLOPES = "slope(n_cigs, group=patient) - slope(n_cigs, group=control)"
-_INTERACTION = (
-    "(mean(group=patient, sex=M) - mean(group=control, sex=M))"
-    " - (mean(group=patient, sex=F) - mean(group=control, sex=F))"
-)
-
-EFFECTS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
-    "mean": ("mean effect of everybody", "mean()", ()),
-    "groupDifference": ("patients respond more than controls", _GROUPS, ("group",)),
-    "sexDifference": ("men respond more than women", "mean(sex=M) - mean(sex=F)", ("sex",)),
-    "interaction": ("the difference between groups is larger in men", _INTERACTION, ("group", "sex")),
-    "slopeDifference": ("the slope on n_cigs is steeper in patients", _SLOPES, ("group", "n_cigs")),
-    "readingSlope": ("more response in fast readers", "slope(reading_speed)", ("reading_speed",)),
-    "ageSlope": ("less grey matter in older people", "slope(age)", ("age",)),
-    "change": ("more at follow-up than at baseline", _CHANGE, ("session",)),
-    "changeDifference": ("the treated change more", _CHANGE_DIFFERENCE, ("session", "group")),
-}
-"""The effects by name: in words, the contrast that finds it, and what it varies with."""
-
-_RIGHT_FUSIFORM = (35.0, -55.0, -15.0)
-_LEFT_INSULA = (-40.0, 10.0, 0.0)
-_MEDIAL_FRONTAL = (0.0, 35.0, 35.0)
-_LEFT_PARIETAL = (-35.0, -55.0, 45.0)
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-def _place(
-    name: str, value: float, at: tuple[float, float, float], units: str = PERCENT, words: str = ""
-) -> EffectSphere:
-    usual, contrast, _ = EFFECTS[name]
-    return EffectSphere(
-        name=name,
-        words=words or usual,
-        contrast=contrast,
-        value=value,
-        units=units,
-        centre_mm=at,
-        radius_mm=14.0,
-    )
+def _read_kind(own: Mapping[str, Any], effects: Mapping[str, Any], centres: Mapping[str, Any]) -> Kind:
+    places = []
+    for place in own["places"]:
+        effect = {key: effects[place["name"]][key] for key in ("words", "contrast")}
+        told = {"units": "percent signal change", "radius_mm": 14.0, **effect, **place}
+        places.append(EffectSphere(centre_mm=tuple(centres[told.pop("at")]), **told))
+    contrasts = {name: effect["contrast"] for name, effect in effects.items()}
+    options = tuple(word.format(**contrasts) for word in own["options"])
+    told = {name: _frozen(value) for name, value in own.items()}
+    return Kind(**{**told, "places": tuple(places), "options": options})
 
 
+_TABLES = tomllib.loads(Path(__file__).with_name("kinds.toml").read_text(encoding="utf-8"))
+RANGES, COLUMNS = _TABLES["ranges"], _TABLES["columns"]
+VARIES_WITH = {name: effect["varies_with"] for name, effect in _TABLES["effects"].items()}
 KINDS: dict[str, Kind] = {
-    "slopes": Kind(
-        words="two groups of 12 whose response depends on how much they smoke; two sessions of two runs",
-        n_people=24,
-        size_mm=5,
-        factors=(("group", ("control", "patient")), ("sex", ("F", "M"))),
-        covariates=("age", "n_cigs"),
-        sessions=("1", "2"),
-        runs=("1", "2"),
-        places=(
-            _place("mean", 1.2, _RIGHT_FUSIFORM),
-            _place("groupDifference", 2.4, _LEFT_INSULA),
-            _place("slopeDifference", 0.36, _MEDIAL_FRONTAL, f"{PERCENT} per cigarette a day"),
-        ),
-        irregular=(("missing run", 4), ("missing value", 8), ("reduced coverage", 13), ("no maps", 24)),
-        options=("--formula", "~ group * n_cigs + age", "--missing", "drop"),
-    ),
-    "one-sample": Kind(
-        words="12 people, one map each",
-        n_people=12,
-        size_mm=8,
-        covariates=("age",),
-        places=(_place("mean", 2.4, _RIGHT_FUSIFORM),),
-        options=("--formula", "~ 1"),
-    ),
-    "paired": Kind(
-        words="two groups of 8, each person at baseline and at follow-up",
-        n_people=16,
-        size_mm=8,
-        factors=(("group", ("control", "treated")),),
-        covariates=("age",),
-        sessions=("baseline", "followup"),
-        places=(
-            _place("mean", 2.4, _RIGHT_FUSIFORM),
-            _place("change", 2.4, _LEFT_INSULA),
-            _place("changeDifference", 4.8, _MEDIAL_FRONTAL),
-        ),
-        options=(
-            *("--formula", "~ session * group + subject", "--pooling", "none", "--contrast"),
-            f"change = {_CHANGE}",
-            f"changeDifference = {_CHANGE_DIFFERENCE}",
-        ),
-    ),
-    "factorial": Kind(
-        words="two groups by two sexes, 8 people in each cell, one map each",
-        n_people=32,
-        size_mm=8,
-        factors=(("group", ("control", "patient")), ("sex", ("F", "M"))),
-        covariates=("age",),
-        places=(
-            _place("mean", 1.6, _RIGHT_FUSIFORM),
-            _place("groupDifference", 3.2, _LEFT_INSULA),
-            _place("sexDifference", 3.2, _MEDIAL_FRONTAL),
-            _place("interaction", 6.4, _LEFT_PARIETAL),
-        ),
-        options=("--formula", "~ group * sex"),
-    ),
-    "association": Kind(
-        words="94 people whose response depends on how fast they read; three scores are missing",
-        n_people=94,
-        size_mm=5,
-        covariates=("reading_speed",),
-        places=(
-            _place("mean", 1.2, _RIGHT_FUSIFORM),
-            _place("readingSlope", 0.024, _LEFT_PARIETAL, f"{PERCENT} per word a minute"),
-        ),
-        irregular=(("missing value", 10), ("missing value", 47), ("missing value", 71)),
-        options=("--formula", "~ reading_speed", "--missing", "drop", "--smoothing-fwhm", "5"),
-    ),
-    "vbm": Kind(
-        words="grey matter of 40 people (voxel-based morphometry), less of it with age, more in men",
-        n_people=40,
-        suffix="probseg",
-        between_sd=0.05,
-        baseline=0.5,
-        size_mm=6,
-        factors=(("sex", ("F", "M")),),
-        covariates=("age", "tiv"),
-        places=(
-            _place("ageSlope", -0.006, _MEDIAL_FRONTAL, "share of the voxel per year"),
-            _place("sexDifference", 0.12, _LEFT_INSULA, "share of the voxel", "more grey matter in men"),
-        ),
-        options=("--input-suffix", "probseg", "--formula", "~ age + sex", "--scale-by", "tiv"),
-    ),
+    name: _read_kind(own, _TABLES["effects"], _TABLES["centres"]) for name, own in _TABLES["kinds"].items()
 }

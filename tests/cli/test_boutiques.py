@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 
 import pytest
 
-from bids_group.cli.boutiques import describe_tool
 from bids_group.cli.parser import build_parser
 
 DESCRIPTOR = Path(__file__).parents[2] / "boutiques" / "bids-group.json"
+describe_tool = runpy.run_path(str(DESCRIPTOR.with_name("describe.py")))["describe_tool"]
 
 
 def test_the_descriptor_in_the_repository_is_the_parsers() -> None:
-    """Make it again with ``python -m bids_group.cli.boutiques > boutiques/bids-group.json``."""
+    """Make it again with ``python boutiques/describe.py > boutiques/bids-group.json``."""
     assert json.loads(DESCRIPTOR.read_text(encoding="utf-8")) == describe_tool()
 
 

@@ -2,7 +2,7 @@
 
 ::
 
-    python -m bids_group.cli.boutiques > boutiques/bids-group.json
+    python boutiques/describe.py > boutiques/bids-group.json
 
 Source: Glatard et al. 2018, Boutiques: a flexible framework to integrate command-line applications.
 """
