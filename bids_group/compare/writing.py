@@ -12,7 +12,7 @@ from bids_group import __version__
 from bids_group.compare.expectation import Expectation
 from bids_group.errors import OutputError
 from bids_group.json_files import peek_json
-from bids_group.output.disk.process import sweep_parts
+from bids_group.output.disk.lock import sweep_parts
 from bids_group.output.disk.writing import write_bytes, write_json, write_table, write_text
 
 _SIDECAR = "comparison.json"

@@ -47,17 +47,15 @@ class JsonRecord:
     @classmethod
     def read(cls, content: Mapping[str, Any]) -> Self:
         """Take what is known of a JSON object; keys of others (columns of a table) are left out."""
-        found = {name: content[cls.key_of(name)] for name in cls.names() if cls.key_of(name) in content}
-        return cls(**{name: cls._read_part(name, value) for name, value in found.items()})
-
-    @classmethod
-    def _read_part(cls, name: str, value: Any) -> Any:
-        part = cls.parts.get(name)
-        if part is None or not value:
-            return value
-        if part.is_by_name:
-            return {key: part.read(one) for key, one in value.items()}
-        return [part.read(one) for one in value] if isinstance(value, list) else part.read(value)
+        found = {}
+        for name in (one for one in cls.names() if cls.key_of(one) in content):
+            value, part = content[cls.key_of(name)], cls.parts.get(name)
+            if part is not None and isinstance(value, list):
+                value = [part.read(one) for one in value]
+            elif part is not None and value:
+                value = {k: part.read(v) for k, v in value.items()} if part.is_by_name else part.read(value)
+            found[name] = value
+        return cls(**found)
 
     def to_json(self) -> dict[str, Any]:
         """Spell the keys that were given; values may hold records."""

@@ -17,7 +17,7 @@ import pytest
 
 from bids_group.elements import Grid
 from bids_group.errors import OutputError, RunError
-from bids_group.output.disk import process
+from bids_group.output.disk import lock
 from bids_group.output.disk.writing import (
     gzip_bytes,
     json_text,
@@ -167,19 +167,19 @@ def test_a_process_killed_while_writing_leaves_whole_files_and_parts_that_are_sw
         payload = (tmp_path / "map.bin").read_bytes()
         assert len(payload) == 8_000_000
         assert set(payload) == {payload[0]}
-    process.sweep_parts(tmp_path)
+    lock.sweep_parts(tmp_path)
     assert list(tmp_path.iterdir()) == [tmp_path / "map.bin"]
 
 
 def test_parts_of_living_processes_stay_and_of_dead_ones_go(tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    mine = tmp_path / f".part-{process.place()}-{os.getpid()}-1"
-    dead = tmp_path / f".part-{process.place()}-{child.pid}-1"
+    mine = tmp_path / f".part-{lock.place()}-{os.getpid()}-1"
+    dead = tmp_path / f".part-{lock.place()}-{child.pid}-1"
     elsewhere = tmp_path / f".part-{'0' * 12}-{child.pid}-1"
     forgotten = tmp_path / f".part-{'1' * 12}-{child.pid}-1"
     for part in (mine, dead, elsewhere, forgotten):
         part.touch()
     os.utime(forgotten, (time.time() - 7200, time.time() - 7200))
-    process.sweep_parts(tmp_path)
+    lock.sweep_parts(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted([mine, elsewhere])

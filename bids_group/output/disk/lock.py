@@ -1,22 +1,27 @@
-"""OUTPUT_DIR belongs to one group run at a time; participant jobs take turns at its common files."""
+"""OUTPUT_DIR belongs to one group run at a time; participant jobs take turns at its common files.
+
+Which process is this, and is that one still alive? For locks and for what killed processes left behind.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import getpass
+import hashlib
 import json
 import os
+import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from bids_group.errors import LockedError, OutputError, RunError
 from bids_group.json_files import generated_by, peek_json
-from bids_group.output.disk import process
 from bids_group.words import os_failure
 
 _RUN_LOCK = ".bids_group.lock"
@@ -24,6 +29,8 @@ _TURN_LOCK = ".bids_group.turn"
 _RUN_STALE_S = 600.0
 _TURN_STALE_S = 60.0
 _BEAT_S = 20.0
+_PART = re.compile(r"^\.part-(?P<place>[0-9a-f]+)-(?P<pid>\d+)-\d+$")
+_PART_AGE_S = 3600.0
 
 
 @contextlib.contextmanager
@@ -43,7 +50,7 @@ def claim_output(output_dir: Path, bids_dir: Path, *, level: str) -> Iterator[No
         OUTPUT_DIR was removed or moved meanwhile: what was written is not, or not all, where it should be.
     """
     check_place(output_dir, bids_dir)
-    probe = process.part_of(output_dir / "probe")
+    probe = part_of(output_dir / "probe")
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
         probe.touch()
@@ -60,7 +67,7 @@ def claim_output(output_dir: Path, bids_dir: Path, *, level: str) -> Iterator[No
             held.enter_context(_hold(output_dir / _RUN_LOCK, stale_s=_RUN_STALE_S, wait_s=0.0))
         held.enter_context(_watch(output_dir))
         if level == "group":
-            process.sweep_parts(output_dir)
+            sweep_parts(output_dir)
         yield
 
 
@@ -122,13 +129,19 @@ def check_place(output_dir: Path, bids_dir: Path) -> None:
 
 @contextlib.contextmanager
 def _hold(lock: Path, *, stale_s: float, wait_s: float) -> Iterator[None]:
-    me = json.dumps(_introduce_myself())
+    me = _introduce_myself()
     deadline = time.monotonic() + wait_s
-    while not _try_create(lock, me):
+    while not _try_create(lock, json.dumps(me)):
         if _remove_stale(lock, stale_s):
             continue
         if time.monotonic() >= deadline:
-            raise _refusal(lock)
+            who = {key: _holder(_read(lock)).get(key, "?") for key in me}
+            raise LockedError(
+                f"Another run holds OUTPUT_DIR: {lock.parent}.",
+                found="process {pid} of {user} on {host}, since {since}".format_map(who),
+                expected="one writer at a time",
+                fix=f"Wait for it, or give another OUTPUT_DIR. If that run is gone, remove {lock}.",
+            )
         time.sleep(0.02)
     stop = threading.Event()
 
@@ -142,7 +155,7 @@ def _hold(lock: Path, *, stale_s: float, wait_s: float) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        if _content(lock) == me:
+        if _holder(_read(lock)) == me:
             lock.unlink(missing_ok=True)
 
 
@@ -156,14 +169,14 @@ def _introduce_myself() -> dict[str, Any]:
         "pid": os.getpid(),
         "user": user,
         "since": datetime.now(tz=UTC).isoformat(timespec="seconds"),
-        "place": process.place(),
-        "started": process.started(os.getpid()),
+        "place": place(),
+        "started": started(os.getpid()),
         "token": os.urandom(8).hex(),
     }
 
 
 def _try_create(lock: Path, content: str) -> bool:
-    draft = process.part_of(lock)
+    draft = part_of(lock)
     try:
         draft.write_text(content)
         return _link(draft, lock, content)
@@ -188,13 +201,6 @@ def _link(draft: Path, lock: Path, content: str) -> bool:
     return True
 
 
-def _content(lock: Path) -> str:
-    try:
-        return lock.read_text()
-    except OSError:
-        return ""
-
-
 def _holder(content: str) -> dict[str, Any]:
     with contextlib.suppress(ValueError):
         if isinstance(holder := json.loads(content), dict):
@@ -204,16 +210,16 @@ def _holder(content: str) -> dict[str, Any]:
 
 def _remove_stale(lock: Path, stale_s: float) -> bool:
     """Remove the lock where its holder is gone; True where it is worth trying again."""
-    content = _content(lock)
+    content = _read(lock)
     if not _is_stale(lock, content, stale_s):
         return not lock.exists()
-    taken = process.part_of(lock)
+    taken = part_of(lock)
     try:
         lock.rename(taken)
     except FileNotFoundError:
         return True
-    if _content(taken) != content:  # somebody was faster and this is the new holder's lock: give it back
-        _link(taken, lock, _content(taken))
+    if _read(taken) != content:  # somebody was faster and this is the new holder's lock: give it back
+        _link(taken, lock, _read(taken))
     taken.unlink(missing_ok=True)
     return True
 
@@ -221,9 +227,9 @@ def _remove_stale(lock: Path, stale_s: float) -> bool:
 def _is_stale(lock: Path, content: str, stale_s: float) -> bool:
     """Whether the holder is dead, or shows no sign of life by the clock of the file system."""
     holder = _holder(content)
-    if holder.get("place") == process.place():
-        return not process.is_alive(int(holder["pid"]), str(holder["started"]))
-    probe = process.part_of(lock)
+    if holder.get("place") == place():
+        return not is_alive(int(holder["pid"]), str(holder["started"]))
+    probe = part_of(lock)
     try:
         probe.write_text("")
         return probe.stat().st_mtime - lock.stat().st_mtime > stale_s
@@ -233,12 +239,54 @@ def _is_stale(lock: Path, content: str, stale_s: float) -> bool:
         probe.unlink(missing_ok=True)
 
 
-def _refusal(lock: Path) -> LockedError:
-    holder = _holder(_content(lock))
-    pid, user, host, since = (holder.get(key, "?") for key in ("pid", "user", "host", "since"))
-    return LockedError(
-        f"Another run holds OUTPUT_DIR: {lock.parent}.",
-        found=f"process {pid} of {user} on {host}, since {since}",
-        expected="one writer at a time",
-        fix=f"Wait for it, or give another OUTPUT_DIR. If that run is gone, remove {lock}.",
-    )
+@cache
+def place() -> str:
+    """Name the set of processes that this one can see: host, boot, and process namespace (of a container)."""
+    namespace = ""
+    with contextlib.suppress(OSError):
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    facts = (socket.gethostname(), _read("/proc/sys/kernel/random/boot_id"), namespace)
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
+
+
+def started(pid: int) -> str:
+    """When a process of this place started, in clock ticks since boot; empty where that is not known.
+
+    With it a process number that was given to another process is recognised.
+    """
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return fields[19] if len(fields) > 19 else ""
+
+
+def is_alive(pid: int, start: str | None = None) -> bool:
+    """Whether a process of this place runs (and started at ``start``, where that is given)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return not start or started(pid) in ("", start)
+
+
+def _read(path: str | Path) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+def part_of(path: Path) -> Path:
+    """Name the neighbour into which this thread writes a file before it is moved into place."""
+    return path.with_name(f".part-{place()}-{os.getpid()}-{threading.get_ident()}")
+
+
+def sweep_parts(folder: Path) -> None:
+    """Remove parts left by killed processes: dead ones of this place, or an hour old."""
+    for root, _, names in os.walk(folder):
+        for match in filter(None, map(_PART.match, names)):
+            part = Path(root, match.string)
+            with contextlib.suppress(FileNotFoundError):
+                is_here, age_s = match["place"] == place(), time.time() - part.stat().st_mtime
+                if not is_alive(int(match["pid"])) if is_here else age_s > _PART_AGE_S:
+                    part.unlink()

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bids_group.elements import Grid, gzip_bytes
-from bids_group.output.disk.process import part_of
+from bids_group.output.disk.lock import part_of
 from bids_group.records.sidecars import JsonRecord
 from bids_group.words import os_failure
 

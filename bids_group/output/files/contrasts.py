@@ -24,7 +24,7 @@ from bids_group.output.files.sidecars import (
     corrected_sidecar,
     fit_sidecar,
 )
-from bids_group.records import Contrast, ContrastResult, Design, GroupData, Significance
+from bids_group.records import Contrast, ContrastResult, GroupData, Significance
 from bids_group.records.sidecars import Sidecar
 
 PLAIN = "residual SD"
@@ -181,17 +181,12 @@ def name_standardiser(data: GroupData, contrast: Contrast) -> str:
         unit = "residual SD within people (of a paired difference g is sqrt(2) * J * d_z)"
     elif data.subjects is not None:
         unit = "residual SD of single rows, within and between people"
-    covariates = _covariates(data.design, contrast)
-    return f"{unit} per unit of {' and of '.join(covariates)}" if covariates else unit
-
-
-def _covariates(design: Design, contrast: Contrast) -> list[str]:
-    """Covariates in every term that the contrast weighs: it is a slope of these."""
-    sizes = np.abs(np.atleast_2d(contrast.weights)).max(axis=0)
+    design, sizes = data.design, np.abs(np.atleast_2d(contrast.weights)).max(axis=0)
     weighed = set(design.matrix.columns[sizes > 1e-10 * sizes.max()])
     coded = {name for cell in design.details.get("n_per_cell") or () for name in cell}
     numeric = {name for name in design.variables if is_numeric_dtype(design.variables[name])} - coded
     terms = [term for term, columns in design.terms.items() if weighed & set(columns)]
     words = [re.findall(r"`([^`]+)`|([A-Za-z_]\w*)", term) for term in terms]
     named = [numeric & {word for pair in pairs for word in pair} for pairs in words]
-    return sorted(map(str, set.intersection(*named))) if named else []
+    slopes = sorted(map(str, set.intersection(*named))) if named else []  # in every term that is weighed
+    return f"{unit} per unit of {' and of '.join(slopes)}" if slopes else unit

@@ -44,16 +44,32 @@ def write_dataset(output_dir: Path, cohort: Cohort) -> None:
     What another program or person wrote there is kept: its description gets this app's entry, its README
     stays, its .bidsignore grows by the lines that are missing.
     """
+    here = output_dir.resolve()
+    links = {
+        name: quote(Path(os.path.relpath(root.resolve(), here)).as_posix())
+        for name, root in sorted(cohort.dataset_names.items())
+    }
     with take_turn(output_dir):
-        _write_description(output_dir, cohort.dataset_names)
+        earlier = read_description(output_dir)
+        description = {
+            "Name": "Group analysis of first-level maps",
+            "BIDSVersion": _BIDS_VERSION,
+            **earlier,
+            "DatasetType": "derivative",
+            "GeneratedBy": _generators(earlier, here),
+            "SourceDatasets": [{"URL": link} for link in links.values()],
+            "DatasetLinks": {**earlier.get("DatasetLinks", {}), **links},
+        }
+        text = json_text(dict(sorted(description.items())))
+        write_if_changed(output_dir / "dataset_description.json", text)
         if not (output_dir / "README.md").exists():
             write_text(output_dir / "README.md", _text("dataset_readme.md"))
         path = output_dir / ".bidsignore"
-        earlier = path.read_bytes().splitlines() if path.is_file() else []
+        lines = path.read_bytes().splitlines() if path.is_file() else []
         ours = _text("bidsignore.txt").encode().splitlines()  # no trailing slash: the validator wants none
-        missing = [line for line in ours if line not in earlier]
+        missing = [line for line in ours if line not in lines]
         if missing:
-            write_bytes(path, b"\n".join([*earlier, *missing]) + b"\n")
+            write_bytes(path, b"\n".join([*lines, *missing]) + b"\n")
 
 
 def write_participants(output_dir: Path, analyses: Iterable[GroupAnalysis] | None = None) -> None:
@@ -88,8 +104,14 @@ def write_ledger(output_dir: Path, ledger: pd.DataFrame, *, labels: Collection[s
     path = output_dir / "ledger.tsv"
     record_outputs(output_dir, TABLES[2:])
     with take_turn(output_dir):
-        if labels is not None:
-            ledger = _merge_ledger(_read_table(path), ledger, {f"sub-{one}" for one in labels})
+        if labels is not None:  # joined as text, so that the rows of others come out as they went in
+            people, earlier = [f"sub-{one}" for one in labels], _read_table(path)
+            lines = [line.split("\t") for line in table_text(ledger).splitlines()[1:]]
+            own = pd.DataFrame(lines, columns=ledger.columns)
+            ledger = own[own["participant_id"].isin(people)]
+            if list(earlier.columns) == list(own.columns):
+                others = earlier[~earlier["participant_id"].isin(people)]
+                ledger = pd.concat([others, ledger]).sort_values("participant_id", kind="stable")
         write_if_changed(path, table_text(ledger))
 
 
@@ -125,25 +147,6 @@ def write_crash(output_dir: Path, text: str) -> Path | None:
     except BidsGroupError:
         return None
     return path
-
-
-def _write_description(output_dir: Path, source_datasets: Mapping[str, Path]) -> None:
-    earlier, here = read_description(output_dir), output_dir.resolve()
-    links = {
-        name: quote(Path(os.path.relpath(root.resolve(), here)).as_posix())
-        for name, root in sorted(source_datasets.items())
-    }
-    description = {
-        "Name": "Group analysis of first-level maps",
-        "BIDSVersion": _BIDS_VERSION,
-        **earlier,
-        "DatasetType": "derivative",
-        "GeneratedBy": _generators(earlier, here),
-        "SourceDatasets": [{"URL": link} for link in links.values()],
-        "DatasetLinks": {**earlier.get("DatasetLinks", {}), **links},
-    }
-    text = json_text(dict(sorted(description.items())))
-    write_if_changed(output_dir / "dataset_description.json", text)
 
 
 def read_description(output_dir: Path) -> dict[str, Any]:
@@ -190,17 +193,6 @@ def _generators(earlier: Mapping[str, Any], folder: Path) -> list[dict[str, Any]
 def _people_with_folders(output_dir: Path) -> list[str]:
     with os.scandir(output_dir) as entries:  # no look at each of thousands of folders
         return sorted(one.name for one in entries if one.name.startswith("sub-") and one.is_dir())
-
-
-def _merge_ledger(earlier: pd.DataFrame, ledger: pd.DataFrame, people: Collection[str]) -> pd.DataFrame:
-    """Join as text, so that the rows of others come out as they went in."""
-    lines = [line.split("\t") for line in table_text(ledger).splitlines()[1:]]
-    own = pd.DataFrame(lines, columns=ledger.columns)
-    own = own[own["participant_id"].isin(people)]
-    if list(earlier.columns) != list(own.columns):
-        return own
-    others = earlier[~earlier["participant_id"].isin(people)]
-    return pd.concat([others, own]).sort_values("participant_id", kind="stable")
 
 
 def _read_table(path: Path) -> pd.DataFrame:

@@ -50,7 +50,16 @@ def write_pooled(output_dir: Path, pooled: PooledMap, key: str, *, dataset_names
     Missing elements are 0 in every map and 0 in ``stat-n``. The effect's sidecar is marked as pending first
     and gets the key last, so that a killed run leaves nothing that looks finished.
     """
-    volumes, observation = _volumes(pooled), pooled.observation
+    observation = pooled.observation
+    volumes: dict[str, npt.NDArray[Any]] = {"n": pooled.n_maps}
+    for stat in ("dof", "variance", "effect"):
+        if (values := getattr(pooled, stat)) is None:
+            continue
+        filled = np.zeros_like(pooled.effect)
+        np.copyto(filled, values, where=pooled.n_maps > 0)
+        if not np.isfinite(filled).all():
+            raise BidsGroupError(f"The pooled {stat} of {observation.label} has values that are no numbers.")
+        volumes = {stat: filled, **volumes}
     paths = {stat: pooled_path(output_dir, observation, stat) for stat in _STATS}
     write_json(sidecar_path(paths["effect"]), Sidecar(pooling_key=_PENDING))
     for stat in set(_STATS) - set(volumes):  # of a run that had more inputs
@@ -99,22 +108,6 @@ def read_pooled(
         n_maps=n_maps,
         input_hashes={files.get(uri, uri): one for uri, one in (sidecar.input_hashes or {}).items()},
     )
-
-
-def _volumes(pooled: PooledMap) -> dict[str, npt.NDArray[Any]]:
-    """Fill what is missing with 0, and prove that nothing else is not a number."""
-    found: dict[str, npt.NDArray[Any]] = {}
-    is_observed = pooled.n_maps > 0
-    for stat in ("effect", "variance", "dof"):
-        if (values := getattr(pooled, stat)) is None:
-            continue
-        found[stat] = np.zeros_like(pooled.effect)
-        np.copyto(found[stat], values, where=is_observed)
-        if not np.isfinite(found[stat]).all():
-            raise BidsGroupError(
-                f"The pooled {stat} of {pooled.observation.label} has values that are no numbers."
-            )
-    return {**found, "n": pooled.n_maps}
 
 
 def _fingerprint(source: Observation | FirstLevelMap, known: Mapping[str, str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,22 +36,7 @@ from bids_group.records.sidecars import (
 )
 from bids_group.words import bids_uri, counted
 
-STAT_WORDS = {
-    "effect": "Effect (contrast estimate), in the units of the input maps",
-    "variance": "Variance of the effect",
-    "t": "t statistic",
-    "F": "F statistic",
-    "z": "Statistic as a signed normal deviate (does not depend on sidedness)",
-    "p": "Uncorrected p-value",
-    "dof": "Residual degrees of freedom at each element",
-    "n": "Number of rows used at each element",
-    "g": "Hedges' g",
-    "gLower": "Lower 95 % confidence limit of Hedges' g",
-    "gUpper": "Upper 95 % confidence limit of Hedges' g",
-    "partialR2": "Partial R squared",
-    "partialR2Lower": "Lower 95 % confidence limit of partial R squared",
-    "partialR2Upper": "Upper 95 % confidence limit of partial R squared",
-}
+STAT_WORDS: dict[str, str] = json.loads(Path(__file__).with_name("stats.json").read_text(encoding="utf-8"))
 _N_POOLED = "Number of maps observed at each element; 0 = missing in every other map of this set"
 POOLINGS = {
     "precision": "fixed effects, weighted by precision (1/variance)",

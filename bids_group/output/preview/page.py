@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from bids_group.output.preview.description import (
     describe_dry_run,
     order_of_sessions,
 )
-from bids_group.records import Design, GroupAnalysis, Notice, Observation
+from bids_group.records import Design, GroupAnalysis, Observation
 from bids_group.words import and_more, counted, list_some, plural
 
 _MAX_ROWS = 8
@@ -65,7 +65,14 @@ def print_dry_run(
         _print_settings(console, preview)
     elif preview.observations:  # the participant level pools, and no more
         _print_pooling(console, preview.observations)
-    _print_notices(console, preview.notices)
+    notices = sorted(dict.fromkeys(preview.notices), key=lambda one: one.severity != "warning")
+    if notices:
+        _head(console, "Notices")
+    for one in notices:
+        style = "yellow" if one.severity == "warning" else "cyan"
+        _say(console, f"  {one.sentence}", start=one.severity, style=style)
+        if one.fix:
+            _say(console, f"         fix: {one.fix}")
 
 
 def _head(console: Console, title: str) -> None:
@@ -169,7 +176,8 @@ def _print_analysis(console: Console, analysis: GroupAnalysis, design: Design) -
     ]
     if rows:
         _print_grid(console, ["covariate", "group", *_SUMMARY], rows, title="Covariates")
-    folded = folded_terms(design.terms)
+    of_people = (term for term in design.terms if "subject" in term.split(":"))
+    folded = {term: design.terms[term] for term in of_people if len(design.terms[term]) > _MOST_PEOPLE}
     _say(console, "Columns by term", style="italic")
     for term, names in design.terms.items():  # unbroken: contrasts name them exactly like this
         short = f"{len(names)} columns ({names[0]} … {names[-1]})"
@@ -232,17 +240,6 @@ def _print_contrasts(
         _say(console, f"  variance inflation (VIF): {inflation}")
 
 
-def _print_notices(console: Console, notices: Iterable[Notice]) -> None:
-    listed = sorted(dict.fromkeys(notices), key=lambda one: one.severity != "warning")
-    if listed:
-        _head(console, "Notices")
-    for one in listed:
-        style = "yellow" if one.severity == "warning" else "cyan"
-        _say(console, f"  {one.sentence}", start=one.severity, style=style)
-        if one.fix:
-            _say(console, f"         fix: {one.fix}")
-
-
 def _print_grid(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
     _say(console, title, style="italic")
     grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -293,15 +290,6 @@ def fold_reasons(reasons: Mapping[str, Mapping[str, int]], whose: Collection[str
             named = (f"sub-{who}" + (f" ({own})" if own else "") for who, own, _ in sorted(concerned))
             maps = f", {counted(n_maps, 'map')}" if n_maps else ""
             yield f"{n_people}{maps}: {why}: {list_some(named, _MOST_PEOPLE)}"
-
-
-def folded_terms(terms: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
-    """Find the terms that have a column for each of many people."""
-    return {
-        term: columns
-        for term, columns in terms.items()
-        if "subject" in term.split(":") and len(columns) > _MOST_PEOPLE
-    }
 
 
 def fold_columns(names: Sequence[str], folded: Mapping[str, Sequence[str]]) -> list[str]:
