@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ _DOF_NONE = "none that hold: an F of several rows with variance groups is judged
 _DOF_INFINITE = "infinite: variances are known, the reference is normal"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Context:
     """Everything that the files of one analysis have in common."""
 
@@ -68,41 +69,46 @@ class Context:
         """The space that all maps name."""
         return shared_entities(self.analysis.maps)["space"]
 
+    @cached_property
+    def sidecar(self) -> Sidecar:
+        """What every file of the analysis shares; what belongs to one contrast is null."""
+        data, spec, analysis, maps = self.data, self.spec, self.analysis, self.analysis.maps
+        design, own, scaling = data.design, analysis.design_matrix, analysis.scaling
+        roots = {**self.dataset_names, "": self.output_dir}  # the output dataset has no name in URIs
+        sources = [pooled_path(self.output_dir, one, "effect") for one in analysis.observations]
+        first_level, first_levels = analysis.first_level_contrast, sorted({one.contrast for one in maps})
+        dof = design.dof if data.is_complete else _DOF_DIFFERS
+        return Sidecar(
+            description="",
+            sources=[bids_uri(path, roots) for path in sources],
+            **_space(maps, data.elements.grid, self.dataset_names),
+            first_level_contrast=first_level,
+            first_level_contrasts=first_levels if first_levels != [first_level] else None,
+            group_contrast=None,
+            test=None,
+            weights=None,
+            columns=list(design.matrix.columns),
+            formula=design.formula,
+            design_matrix=None if own is None else own.name,
+            estimator=data.estimator.title,
+            degrees_of_freedom=dof if data.estimator.has_residual_variance else _DOF_INFINITE,
+            sample_size=len(design.matrix),
+            number_of_participants=len({one.subject for one in analysis.observations}),
+            smoothing=smoothing(spec),
+            scaling=None if scaling is None else ScalingFacts.of(scaling, method=_SCALING),
+            mask=bids_uri(Path(f"{self.stem()}_desc-analysis_mask.nii.gz"), roots),
+            mask_threshold=_own_threshold(maps) if spec.mask is None else spec.mask_threshold,
+            minimum_coverage=spec.min_coverage,
+            pooling=", ".join(sorted({one.combine for one in analysis.observations})),
+            centering=Centering(method=design.centering, values=dict(design.centers)),
+            group_by=dict(analysis.group_labels) or None,
+            **_input(maps),
+        )
+
 
 def analysis_sidecar(context: Context, description: str) -> Sidecar:
     """Say what every file of an analysis shares; what belongs to one contrast is null."""
-    data, spec, analysis, maps = context.data, context.spec, context.analysis, context.analysis.maps
-    design, own, scaling = data.design, analysis.design_matrix, analysis.scaling
-    roots = {**context.dataset_names, "": context.output_dir}  # the output dataset has no name in URIs
-    sources = [pooled_path(context.output_dir, one, "effect") for one in analysis.observations]
-    first_level, first_levels = analysis.first_level_contrast, sorted({one.contrast for one in maps})
-    dof = design.dof if data.is_complete else _DOF_DIFFERS
-    return Sidecar(
-        description=description,
-        sources=[bids_uri(path, roots) for path in sources],
-        **_space(maps, data.elements.grid, context.dataset_names),
-        first_level_contrast=first_level,
-        first_level_contrasts=first_levels if first_levels != [first_level] else None,
-        group_contrast=None,
-        test=None,
-        weights=None,
-        columns=list(design.matrix.columns),
-        formula=design.formula,
-        design_matrix=None if own is None else own.name,
-        estimator=data.estimator.title,
-        degrees_of_freedom=dof if data.estimator.has_residual_variance else _DOF_INFINITE,
-        sample_size=len(design.matrix),
-        number_of_participants=len({one.subject for one in analysis.observations}),
-        smoothing=smoothing(spec),
-        scaling=None if scaling is None else ScalingFacts.of(scaling, method=_SCALING),
-        mask=bids_uri(Path(f"{context.stem()}_desc-analysis_mask.nii.gz"), roots),
-        mask_threshold=_own_threshold(maps) if spec.mask is None else spec.mask_threshold,
-        minimum_coverage=spec.min_coverage,
-        pooling=", ".join(sorted({one.combine for one in analysis.observations})),
-        centering=Centering(method=design.centering, values=dict(design.centers)),
-        group_by=dict(analysis.group_labels) or None,
-        **_input(maps),
-    )
+    return context.sidecar.but(description=description)
 
 
 def smoothing(spec: AnalysisSpec) -> Smoothing:
