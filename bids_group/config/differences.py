@@ -9,7 +9,7 @@ from typing import Any
 
 from bids_group.config.request import SETTINGS
 from bids_group.config.stats_model import COMMAND_LINE
-from bids_group.config.stats_model_settings import OF_NODE
+from bids_group.config.stats_model_request import OF_NODE
 
 _ABSENT = object()
 _SOFTWARE = ("Model", "Software", "bids_group")

@@ -1,20 +1,18 @@
-"""A BIDS Stats Model: nodes that estimate, edges that hand their contrasts on, and the command line as one.
+"""A BIDS Stats Model: nodes that estimate, and edges that hand their contrasts on.
 
-The records are what is left of the JSON once it was read (`bids_group.config.stats_model_reading`) or
-compiled from the command line (`compile_request`); `write_model_json` turns them back into JSON.
+The records are what is left of the JSON once it was read (`stats_model_reading`) or compiled from the command
+line (`stats_model_request`); `write_model_json` turns them back into JSON.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-from bids_group.config.request import AnalysisSpec, Inputs, Selection
-from bids_group.config.stats_model_settings import list_settings
 from bids_group.errors import UsageError
 
 Level = Literal["run", "session", "subject", "dataset"]
@@ -130,50 +128,6 @@ class StatsModel:
             ordered.extend(ready)
             waiting = [node for node in waiting if node not in ready]
         return tuple(ordered)
-
-
-def compile_request(
-    analysis: AnalysisSpec,
-    selection: Selection,
-    pooling: Literal["precision", "mean", "none"] | None = None,
-    inputs: Inputs | None = None,
-    cell_factors: Collection[str] = (),
-) -> StatsModel:
-    """Turn the options of the command line into a model of two nodes: pooling, and the group.
-
-    ``pooling``: what it was settled to in this run; None: what ``analysis`` says. Where neither says
-    ``mean``, the lower node is of type ``meta`` (weights of precision; the mean without variances).
-    ``cell_factors``: columns that tell first-level contrasts apart; a formula of them needs these as rows.
-    """
-    settled = pooling or analysis.pooling
-    level: Level = "session" if settled == "none" else "subject"
-    lower = Node(
-        name=level,
-        level=level,
-        group_by=("subject", "session", "contrast") if settled == "none" else ("subject", "contrast"),
-        type="glm" if settled == "mean" else "meta",
-        dummy_contrasts=DummyContrasts(test="t"),
-    )
-    names = formula_names(analysis.formula)
-    has_constant = not re.search(r"(?:^|~|\+)\s*0(?![\w.])|-\s*1(?![\w.])", analysis.formula)
-    dataset = Node(
-        name="group",
-        level="dataset",
-        group_by=() if {"contrast", *cell_factors} & {*names} else ("contrast",),
-        x=((INTERCEPT,) if has_constant else ()) + names,
-        formula=analysis.formula,
-        settings={
-            **list_settings(analysis, selection, inputs),
-            "contrast": [str(request) for request in analysis.contrasts],  # without any: the default ones
-        },
-    )
-    return StatsModel(
-        name=COMMAND_LINE,
-        description="The options of a command line, as a model.",
-        nodes=(lower, dataset),
-        edges=(Edge(source=lower.name, destination=dataset.name),),
-        settings=dataset.settings,
-    )
 
 
 _NAME = re.compile(r"`(?P<quoted>[^`]+)`|(?<![\w.])(?P<plain>[^\W\d]\w*)(?![\w.]*\s*\()(?!\w|\s*=[^=])")

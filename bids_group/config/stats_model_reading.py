@@ -25,7 +25,7 @@ from bids_group.config.stats_model import (
     Test,
     Weight,
 )
-from bids_group.config.stats_model_settings import OF_NODE, read_settings
+from bids_group.config.stats_model_request import OF_NODE, read_settings
 from bids_group.errors import UsageError
 from bids_group.json_files import read_json
 

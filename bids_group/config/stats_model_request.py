@@ -1,21 +1,58 @@
-"""A model file and a command line as one request.
+"""The options of the command line and a model file as one request.
 
-What only one of them says is taken; what both say must agree. Labels are the exception: those of the command
-line narrow the selection of the file, so that one file serves the jobs of single participants.
+An option is a setting of the file (``Model.Software.bids_group``): ``smoothing_fwhm`` or ``smoothing-fwhm``
+for ``--smoothing-fwhm``. What only one of file and command line says is taken; what both say must agree.
+Labels are the exception: those of the command line narrow the selection of the file, so that one file serves
+the jobs of single participants. A command line alone is compiled into a model of two nodes.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
+from bids_group.config.inference import InferenceSpec
 from bids_group.config.options import Option, options_of
-from bids_group.config.request import SETTINGS, RunConfig, Selection
-from bids_group.config.stats_model import Node, StatsModel
-from bids_group.config.stats_model_settings import OF_NODE, list_settings
+from bids_group.config.places import Place
+from bids_group.config.request import SETTINGS, AnalysisSpec, Inputs, RunConfig, Selection
+from bids_group.config.stats_model import (
+    COMMAND_LINE,
+    INTERCEPT,
+    DummyContrasts,
+    Edge,
+    Level,
+    Node,
+    StatsModel,
+    formula_names,
+)
+from bids_group.config.typed import read_contrasts
 from bids_group.errors import UsageError
+from bids_group.words import suggest
+
+OF_NODE = tuple(name for name, option in SETTINGS.items() if option.stands == "node")
+"""Settings that each Dataset node has for itself; the others hold for the whole run."""
+
+FLAGS = {
+    flag.removeprefix("--").replace("-", "_"): (option, value)
+    for option in SETTINGS.values()
+    for flag, (value, _) in option.flags.items()
+}
+"""Options without a value may be said like settings: the setting of each, and what it is where it is true."""
+
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "number": (int, float),
+    "integer": (int,),
+    "flag": (bool,),
+    "text": (str,),
+    "path": (str,),
+    "filter": (dict,),
+}
+"""What JSON holds for a kind of option."""
+
 
 _EXCLUDED = "exclude_participant_label"
 LABELS: Mapping[str, Option] = {
@@ -30,6 +67,113 @@ SINGLE = tuple(one.name for one in SETTINGS.values() if one.entity and one.kind 
 
 OF_RAW_IMAGES = ("datatype", "desc", "suffix", "extension", "scope", "part", "echo", "acquisition", "acq")
 """Keys of ``Input`` that describe the images of the run level, not the maps made from them."""
+
+
+def list_settings(
+    analysis: AnalysisSpec, selection: Selection, inputs: Inputs | None = None
+) -> dict[str, Any]:
+    """List everything that changes a number, under the names of the manual and as JSON can hold it.
+
+    Of selection and tables, only what differs from the default is listed. Contrasts are not among it.
+    """
+    listed = {}
+    for record in (analysis, analysis.inference, selection, inputs):
+        is_whole = isinstance(record, AnalysisSpec | InferenceSpec)
+        for option in options_of(type(record)) if record is not None else ():
+            value = getattr(record, option.attribute)
+            is_said = value is not None if is_whole and not option.is_late else value != option.default
+            if option.name in SETTINGS and is_said and option.read is not read_contrasts:
+                listed[option.name] = _plain(value)
+    return listed
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def read_settings(place: Place) -> dict[str, Any]:
+    """Read and check the settings of a node; underscores and hyphens in names are the same."""
+    if place.is_absent:
+        return {}
+    settings: dict[str, Any] = {}
+    for key in place.object('{"alpha": 0.05}').value:
+        name, own = key.replace("-", "_"), place.at(key)
+        if name in SETTINGS:
+            value = _read_value(own, SETTINGS[name])
+        elif name in FLAGS:
+            option, meant = FLAGS[name]
+            is_on, name = _read_single(own, "flag"), option.name
+            value = meant if is_on else not meant if option.kind == "flag" else None
+        else:
+            own.refuse("is not known", expected=", ".join(SETTINGS), fix=suggest(name, SETTINGS, mark=""))
+        if settings.setdefault(name, value) != value:
+            own.refuse(f"contradicts what is said of {name} beside it")
+    return settings
+
+
+def _read_value(place: Place, option: Option) -> Any:
+    """Read the value of a setting as JSON holds it; paths are relative to the file."""
+    if option.read is read_contrasts:
+        return [each.text() for each in place.list(is_lenient=True)]
+    single = None if option.is_list else _read_single(place, option.kind)
+    values = [each.label() for each in place.list()] if option.is_list else [single]
+    if option.choices and not set(values) <= {*option.choices}:
+        place.refuse("is not known", expected=" or ".join(str(one) for one in option.choices))
+    return values if option.is_list else single
+
+
+def _read_single(place: Place, kind: str) -> Any:
+    if not isinstance(place.value, _TYPES[kind]) or (kind != "flag" and isinstance(place.value, bool)):
+        place.refuse(f"is not a {kind}")
+    return str((place.file.parent / str(place.value)).absolute()) if kind == "path" else place.value
+
+
+def compile_request(
+    analysis: AnalysisSpec,
+    selection: Selection,
+    pooling: Literal["precision", "mean", "none"] | None = None,
+    inputs: Inputs | None = None,
+    cell_factors: Collection[str] = (),
+) -> StatsModel:
+    """Turn the options of the command line into a model of two nodes: pooling, and the group.
+
+    ``pooling``: what it was settled to in this run; None: what ``analysis`` says. Where neither says
+    ``mean``, the lower node is of type ``meta`` (weights of precision; the mean without variances).
+    ``cell_factors``: columns that tell first-level contrasts apart; a formula of them needs these as rows.
+    """
+    settled = pooling or analysis.pooling
+    level: Level = "session" if settled == "none" else "subject"
+    lower = Node(
+        name=level,
+        level=level,
+        group_by=("subject", "session", "contrast") if settled == "none" else ("subject", "contrast"),
+        type="glm" if settled == "mean" else "meta",
+        dummy_contrasts=DummyContrasts(test="t"),
+    )
+    names = formula_names(analysis.formula)
+    has_constant = not re.search(r"(?:^|~|\+)\s*0(?![\w.])|-\s*1(?![\w.])", analysis.formula)
+    dataset = Node(
+        name="group",
+        level="dataset",
+        group_by=() if {"contrast", *cell_factors} & {*names} else ("contrast",),
+        x=((INTERCEPT,) if has_constant else ()) + names,
+        formula=analysis.formula,
+        settings={
+            **list_settings(analysis, selection, inputs),
+            "contrast": [str(request) for request in analysis.contrasts],  # without any: the default ones
+        },
+    )
+    return StatsModel(
+        name=COMMAND_LINE,
+        description="The options of a command line, as a model.",
+        nodes=(lower, dataset),
+        edges=(Edge(source=lower.name, destination=dataset.name),),
+        settings=dataset.settings,
+    )
 
 
 def settle_request(model: StatsModel, config: RunConfig) -> tuple[StatsModel, RunConfig]:

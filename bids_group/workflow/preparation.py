@@ -13,9 +13,9 @@ import pandas as pd
 from bids_group import bids, inference, model
 from bids_group.config import AnalysisSpec, RunConfig
 from bids_group.config.corrections import UNCORRECTED
-from bids_group.config.stats_model import StatsModel, compile_request, write_model_json
+from bids_group.config.stats_model import StatsModel, write_model_json
 from bids_group.config.stats_model_reading import read_model
-from bids_group.config.stats_model_request import settle_request
+from bids_group.config.stats_model_request import compile_request, settle_request
 from bids_group.elements import read_mask
 from bids_group.errors import BidsGroupError, DataError, UsageError
 from bids_group.executor import Executor, choose_executor

@@ -11,7 +11,8 @@ import pytest
 
 from bids_group.config import AnalysisSpec, ContrastRequest, InferenceSpec, Inputs, Selection
 from bids_group.config.differences import find_differences
-from bids_group.config.stats_model import compile_request, write_model_json
+from bids_group.config.stats_model import write_model_json
+from bids_group.config.stats_model_request import compile_request
 
 MANY = tuple(f"{number:02d}" for number in range(1, 31))
 

@@ -19,9 +19,9 @@ from bids_group.config import (
     Selection,
 )
 from bids_group.config.options import options_of
-from bids_group.config.stats_model import compile_request, formula_names, write_model_json
+from bids_group.config.stats_model import formula_names, write_model_json
 from bids_group.config.stats_model_reading import read_model
-from bids_group.config.stats_model_request import settle_request
+from bids_group.config.stats_model_request import compile_request, settle_request
 from bids_group.config.typed import parse_contrast
 from bids_group.errors import UsageError
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from bids_group.config import AnalysisSpec, ContrastRequest, InferenceSpec, Selection
-from bids_group.config.stats_model import compile_request
+from bids_group.config.stats_model_request import compile_request
 from bids_group.errors import DataError
 from bids_group.model import build_design, plan_analyses, plan_pooling, restrict
 from bids_group.records import Column
