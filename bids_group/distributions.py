@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Values = npt.ArrayLike
 Doubles = npt.NDArray[np.float64]
-Statistic = Literal["t", "F"]
+Distribution = Literal["t", "F"]
 Target = Literal["z", "log_tail"]
 
 SMALLEST_P = float(np.finfo(np.float32).tiny)
@@ -65,7 +65,7 @@ def f_to_z(f: Values, q: int, dof: Values) -> Doubles:
     return _convert("F", "z", q, np.asarray(f, dtype=np.float64), dof)
 
 
-def _convert(statistic: Statistic, target: Target, q: int, values: Doubles, dof: Values) -> Doubles:
+def _convert(statistic: Distribution, target: Target, q: int, values: Doubles, dof: Values) -> Doubles:
     degrees = np.asarray(dof, dtype=np.float64)
     if degrees.ndim == 0:
         return _by_table(statistic, target, q, values, float(degrees))
@@ -80,7 +80,7 @@ def _convert(statistic: Statistic, target: Target, q: int, values: Doubles, dof:
     return converted
 
 
-def _by_table(statistic: Statistic, target: Target, q: int, values: Doubles, dof: float) -> Doubles:
+def _by_table(statistic: Distribution, target: Target, q: int, values: Doubles, dof: float) -> Doubles:
     spline = _table(statistic, target, q, dof)
     with np.errstate(divide="ignore"):
         at = np.arcsinh(values) if statistic == "t" else np.log(values)
@@ -92,20 +92,20 @@ def _by_table(statistic: Statistic, target: Target, q: int, values: Doubles, dof
 
 
 @lru_cache(maxsize=512)
-def _table(statistic: Statistic, target: Target, q: int, dof: float) -> CubicSpline:
+def _table(statistic: Distribution, target: Target, q: int, dof: float) -> CubicSpline:
     from scipy.interpolate import CubicSpline
 
     values = (np.sinh if statistic == "t" else np.exp)(_KNOTS[statistic])
     return CubicSpline(_KNOTS[statistic], _exact(statistic, target, q, values, dof))
 
 
-def _exact(statistic: Statistic, target: Target, q: int, values: Doubles, dof: Values) -> Doubles:
+def _exact(statistic: Distribution, target: Target, q: int, values: Doubles, dof: Values) -> Doubles:
     if target == "z":
         return exact_z(statistic, q, values, dof)
     return log_upper_tail_of_t(values, dof) if statistic == "t" else log_upper_tail_of_f(values, q, dof)
 
 
-def exact_z(statistic: Statistic, q: int, values: Doubles, dof: Values) -> Doubles:
+def exact_z(statistic: Distribution, q: int, values: Doubles, dof: Values) -> Doubles:
     """Turn t ≥ 0 or F into the normal deviate of its upper tail, without tables."""
     if statistic == "t":
         return np.asarray(-special.ndtri_exp(log_upper_tail_of_t(values, dof)))

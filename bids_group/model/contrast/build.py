@@ -42,7 +42,14 @@ def build_contrast(request: ContrastRequest, design: CodedDesign) -> Contrast:
     _check_zero(name, weights, request.expression, expression, design)
     if design.subjects is not None:
         _check_within(name, weights, design, design.subjects)
-    _check_estimable(name, weights, design)
+    for row in weights[~design.space.is_estimable(weights)]:
+        involved = design.fold([design.columns[index] for index in design.space.dependent_columns()])
+        raise DesignError(
+            f"The contrast '{name}' cannot be estimated from this design.",
+            found=f"{say_weights(row, design.columns)}, where {list_some(involved)} depend on each other",
+            expected="a contrast whose value these rows settle",
+            fix="Leave out a term that says the same as others, or compare what has rows in every cell.",
+        )
     kept = design.space.independent_rows(weights)
     label = upper_first(camel_label(request.expression if request.name is None else request.name))
     if request.name is None and expression.term is not None:
@@ -112,7 +119,7 @@ def build_settled_part(request: ContrastRequest, design: CodedDesign) -> tuple[C
 
 def _label_term(term: Term) -> str:
     """Name the file of a term's test: ``group:n_cigs`` → ``GroupByNCigs``; codings are left out."""
-    names = [f.columns[0] if f.is_coded or f.is_bare else f.text for f in term.factors]
+    names = [f.columns[0] if f.is_column else f.text for f in term.factors]
     return "By".join(upper_first(camel_label(name)) for name in names)
 
 
@@ -218,17 +225,6 @@ def _check_within(name: str, weights: Array, design: CodedDesign, subjects: pd.S
         expected="one row per person, or a contrast of what changes within people",
         fix=fix,
     )
-
-
-def _check_estimable(name: str, weights: Array, design: CodedDesign) -> None:
-    for row in weights[~design.space.is_estimable(weights)]:
-        involved = design.fold([design.columns[index] for index in design.space.dependent_columns()])
-        raise DesignError(
-            f"The contrast '{name}' cannot be estimated from this design.",
-            found=f"{say_weights(row, design.columns)}, where {list_some(involved)} depend on each other",
-            expected="a contrast whose value these rows settle",
-            fix="Leave out a term that says the same as others, or compare what has rows in every cell.",
-        )
 
 
 def _choose_test(request: ContrastRequest, name: str, n_rows: int, *, is_list: bool) -> Literal["t", "F"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bids_group.model.contrast.grammar import Combination, HeldAt, Meaning
+from bids_group.model.contrast.grammar import Combination, Meaning
 from bids_group.model.contrast.weights import as_number
 from bids_group.model.formula.coding import CodedDesign
 from bids_group.model.formula.parser import Term
@@ -54,11 +54,16 @@ def _say_sum(parts: Sequence[tuple[float, str]]) -> str:
 def _say_meaning(meaning: Meaning, design: CodedDesign) -> str:
     if meaning.kind == "coefficient":
         return f"coefficient {meaning.name}"
+    at, where = "", []
+    for place in meaning.places:
+        if place.name == meaning.name:  # the point of a slope
+            at = f" at {place.value}"
+        else:
+            where.append(place.value if as_number(place.value) is None else f"{place.name} {place.value}")
+    within = f" in {', '.join(where)}" if where else ""
     if meaning.kind == "mean":
-        return "mean" + _say_levels(meaning.places)
-    others = [place for place in meaning.places if place.name != meaning.name]
-    at = "".join(f" at {place.value}" for place in meaning.places if place.name == meaning.name)
-    return f"slope of {meaning.name}{at or _say_where(meaning.name, design)}" + _say_levels(others)
+        return f"mean{within}"
+    return f"slope of {meaning.name}{at or _say_where(meaning.name, design)}{within}"
 
 
 def _say_where(covariate: str, design: CodedDesign) -> str:
@@ -67,13 +72,6 @@ def _say_where(covariate: str, design: CodedDesign) -> str:
     if all(factor.is_bare or factor.text.startswith(("center(", "scale(")) for factor in uses):
         return ""
     return f" at {say_number(design.covariates[covariate].mean)}"
-
-
-def _say_levels(places: Sequence[HeldAt]) -> str:
-    levels = [
-        place.value if as_number(place.value) is None else f"{place.name} {place.value}" for place in places
-    ]
-    return f" in {', '.join(levels)}" if levels else ""
 
 
 def _say_held(held: Mapping[str, float], averaged: Sequence[str], functions: Sequence[str] = ()) -> list[str]:
@@ -104,21 +102,17 @@ def say_test(term: Term, design: CodedDesign) -> str:
         elif others:
             functions.append(factor.text)
     averaged = [name for name in design.levels if name not in factors]
-    compared = _say_comparison(covariates, factors, term, design)
-    return ", ".join([compared, *_say_held(held, averaged, functions)])
-
-
-def _say_comparison(covariates: list[str], factors: list[str], term: Term, design: CodedDesign) -> str:
     what = f"slope of {' and '.join(covariates)}" if covariates else "mean"
     levels = [design.levels[factor] for factor in factors]
     if not factors and len(design.form.blocks[term]) > 1:
-        return f"whether the mean depends on {term.name}"
-    if not factors:
-        return f"{what} against zero"
-    if len(factors) <= 2 and all(len(known) == 2 for known in levels):
-        first, second = levels[0]
-        said = f"{what} in {second} minus {what} in {first}"
-        return said if len(factors) == 1 else f"({said}) in {levels[1][1]} minus in {levels[1][0]}"
-    if len(factors) == 1:
-        return f"whether the {what} differs between {list_some(levels[0])}"
-    return f"whether the {what} depends on {' and '.join(factors)} together ({term.name})"
+        said = f"whether the mean depends on {term.name}"
+    elif not factors:
+        said = f"{what} against zero"
+    elif len(factors) <= 2 and all(len(known) == 2 for known in levels):
+        said = f"{what} in {levels[0][1]} minus {what} in {levels[0][0]}"
+        said = said if len(factors) == 1 else f"({said}) in {levels[1][1]} minus in {levels[1][0]}"
+    elif len(factors) == 1:
+        said = f"whether the {what} differs between {list_some(levels[0])}"
+    else:
+        said = f"whether the {what} depends on {' and '.join(factors)} together ({term.name})"
+    return ", ".join([said, *_say_held(held, averaged, functions)])

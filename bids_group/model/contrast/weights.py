@@ -295,7 +295,7 @@ def find_term(design: CodedDesign, typed: str) -> Term:
     for term in terms:
         choices = [{re.sub(r"[\s`]", "", factor.text)} for factor in term.factors]
         for names, factor in zip(choices, term.factors, strict=True):
-            if factor.is_coded or factor.is_bare:
+            if factor.is_column:
                 column = re.sub(r"\s", "", factor.columns[0])
                 names |= {column, f"C({column})"}
         if any(frozenset(names) == wanted for names in itertools.product(*choices)):

@@ -199,8 +199,7 @@ def check_design(design: CodedDesign, details: Mapping[str, Any], *, has_noise: 
         *_check_rank(design, dof),
         *_check_cells(design),
         *(() if design.is_own else _check_covariates(design)),
-        *_check_collinearity(design, details),
-        *_check_leverage(design, details),
+        *_check_numbers(design, details),
     ]
 
 
@@ -288,12 +287,10 @@ def _check_groups(name: str, factor: str, groups: Mapping[str, Any]) -> Iterator
     if len(groups) < 2 or sum(map(len, groups.values())) <= len(groups) or len(constant) == len(groups):
         return
     total = np.concatenate(list(groups.values()))
-    within = sum(((values - values.mean()) ** 2).sum() for values in groups.values())
-    between = ((total - total.mean()) ** 2).sum() - within
-    dof = len(total) - len(groups)
-    p = special.fdtrc(len(groups) - 1, dof, between / (len(groups) - 1) / (within / dof))
     between = sum(len(values) * (values.mean() - total.mean()) ** 2 for values in groups.values())
     share = between / ((total - total.mean()) ** 2).sum()
+    dofs = len(groups) - 1, len(total) - len(groups)
+    p = special.fdtrc(*dofs, share / max(1 - share, 1e-300) * dofs[1] / dofs[0])
     if p < 0.05 and share > 0.14:
         means = ", ".join(f"{level} {say_number(values.mean())}" for level, values in groups.items())
         yield warn(
@@ -304,7 +301,8 @@ def _check_groups(name: str, factor: str, groups: Mapping[str, Any]) -> Iterator
         )
 
 
-def _check_collinearity(design: CodedDesign, details: Mapping[str, Any]) -> Iterator[Notice]:
+def _check_numbers(design: CodedDesign, details: Mapping[str, Any]) -> Iterator[Notice]:
+    """Tell of collinearity, of rows that weigh heavily, and of what centring within a factor does not do."""
     high = {name: value for name, value in details["vif"].items() if value > _HIGH_INFLATION}
     if high:
         said = ", ".join(f"{name} {say_number(value)}" for name, value in high.items())
@@ -319,10 +317,6 @@ def _check_collinearity(design: CodedDesign, details: Mapping[str, Any]) -> Iter
             f"(condition number {say_number(condition)}).",
             f"Centre the covariates ({where}), or leave one of the terms out.",
         )
-
-
-def _check_leverage(design: CodedDesign, details: Mapping[str, Any]) -> Iterator[Notice]:
-    """Tell of rows that weigh heavily, and what centring within a factor does, and what it does not."""
     limit = max(_HIGH_LEVERAGE, 3 * design.space.rank / len(design.X))
     heavy = [f"{label} {value:.2f}" for label, value in details["leverage"].items() if value > limit]
     if heavy:

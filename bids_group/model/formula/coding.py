@@ -261,9 +261,14 @@ def _code_people(
 
 
 def _evaluate(formula: Formula, spec: Any, symbols: pd.DataFrame, whom: str) -> tuple[Array, Any]:
-    """Compute the design ``(n_people, n_regressors)``, and what formulaic settled to do so."""
+    """Compute the design ``(n_people, n_regressors)``, and what formulaic settled to do so.
+
+    Formulaic gets a flat formula, with neutral symbols in place of the names of columns.
+    """
+    products = [":".join(factor.code for factor in term.factors) for term in formula.terms if term.factors]
+    code = " + ".join(["1" if formula.has_intercept else "0", *products])
     try:
-        matrix = _make_matrix(FormulaicFormula(formula.code) if spec is None else spec, symbols)
+        matrix = _make_matrix(FormulaicFormula(code) if spec is None else spec, symbols)
     except _FAILURES as error:
         raise _explain(formula, symbols, str(error), whom) from error
     numbers = np.asarray(matrix, dtype=np.float64)
@@ -338,7 +343,7 @@ def _write_hierarchically(design: CodedDesign, centering: str) -> HierarchicalFo
 def _factor_columns(factor: Factor, design: CodedDesign, centering: str) -> Array:
     """Code a factor by itself: levels by columns that sum to zero over them, covariates centred."""
     column = factor.columns[0]
-    if column in design.levels and (factor.is_bare or factor.is_coded):
+    if column in design.levels and factor.is_column:
         names, levels = as_levels(design.variables[column]).to_numpy(), design.levels[column]
         deviations = [(names == level) - 1 / len(levels) for level in levels[1:]]
         return np.column_stack([np.empty((len(names), 0)), *deviations])

@@ -69,9 +69,9 @@ class Factor:
         return len(self.uses) == 1 and self.uses[0].role == "bare"
 
     @property
-    def is_coded(self) -> bool:
-        """Whether the factor is ``C(column, …)``."""
-        return any(use.role == "factor" for use in self.uses)
+    def is_column(self) -> bool:
+        """Whether the factor is a column, by itself or as ``C(column, …)``."""
+        return any(use.role in ("bare", "factor") for use in self.uses)
 
     @property
     def is_inner(self) -> bool:
@@ -83,39 +83,29 @@ def read_column(column: str, position: int, formula: str, columns: Collection[st
     """Read a factor that is a column by itself, which stands at ``position`` of the formula."""
     if column not in columns:
         odd = [name for name in columns if len(name) > len(column) and formula.startswith(name, position)]
-        fix = fix_column(column, columns) or "Correct the name, or add the column to participants.tsv."
+        expected, fix = say_columns(column, columns)
+        fix = fix or "Correct the name, or add the column to participants.tsv."
         raise FormulaError(
             f"The formula names the column '{column}', which does not exist.",
             found=point_at(formula, position),
-            expected=say_columns(columns),
+            expected=expected,
             fix=f"Write `{odd[0]}` in backticks." if odd else fix,
         )
     use = Use(column=column, role="bare")
     return Factor(text=column, code=use.symbol, uses=(use,))
 
 
-def say_columns(columns: Collection[str]) -> str:
-    """Name the columns that a formula may use; says so where no table gives any."""
+def say_columns(name: str, columns: Collection[str]) -> tuple[str, str | None]:
+    """Name the columns that there are instead of ``name``, and say what to do where that is known."""
     lacks_table = set(columns) <= {"subject", "session"}
     why = " (there is no participants.tsv, or it has no columns)" if lacks_table else ""
-    return f"one of {list_some(columns)}{why}"
-
-
-def fix_column(name: str, columns: Collection[str]) -> str | None:
-    """Say what to do about a name that is no column; None where nothing is close."""
-    if name == "session":
-        return "Sessions are pooled; add --pooling none to keep them as rows (where the maps have sessions)."
-    return suggest(name, columns)
+    pooled = "Sessions are pooled; add --pooling none to keep them as rows (where the maps have sessions)."
+    return f"one of {list_some(columns)}{why}", pooled if name == "session" else suggest(name, columns)
 
 
 _BACKTICKED = re.compile(r"`([^`]*)`|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 _HIDDEN = re.compile(r"b_((?:[0-9a-f]{2})+)_")
 """What a name in backticks is written as, for Python's parser to read."""
-
-
-def _unhide(name: str) -> str:
-    match = _HIDDEN.fullmatch(name)
-    return bytes.fromhex(match[1]).decode() if match else name
 
 
 class CallReader:
@@ -159,7 +149,7 @@ class CallReader:
     ) -> FormulaError:
         piece = where
         if isinstance(piece, ast.AST):
-            piece = _HIDDEN.sub(lambda match: f"`{_unhide(match[0])}`", ast.unparse(piece))
+            piece = _HIDDEN.sub(lambda match: f"`{bytes.fromhex(match[1]).decode()}`", ast.unparse(piece))
         shown = piece if len(piece) <= 60 else piece[:57] + "…"
         found = point_at(self.formula, self.position + max(self.source.find(piece), 0))
         return FormulaError(f"'{shown}' in the formula {what}.", found=found, expected=expected, fix=fix)
@@ -176,7 +166,8 @@ class CallReader:
             return node
         if not isinstance(node, ast.Name):
             raise self._error(node)
-        column = _unhide(node.id)
+        hidden = _HIDDEN.fullmatch(node.id)
+        column = bytes.fromhex(hidden[1]).decode() if hidden else node.id
         offset = max(self.source.find(quote_column(column)), 0)
         read_column(column, self.position + offset, self.formula, self.columns)
         self.uses.append(Use(column=column, role=role))

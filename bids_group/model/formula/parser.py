@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from bids_group.errors import FormulaError, UsageError
-from bids_group.model.formula.factors import CallReader, Factor, Use, fix_column, read_column, say_columns
+from bids_group.model.formula.factors import CallReader, Factor, Use, read_column, say_columns
 from bids_group.words import point_at, quote_column
 
 _MOST_TERMS = 500  # a power of a long sum has thousands of terms, more than any study has rows
@@ -70,12 +70,6 @@ class Formula:
         """Every column in every role, each once."""
         return tuple(dict.fromkeys(use for factor in self.factors for use in factor.uses))
 
-    @property
-    def code(self) -> str:
-        """The formula as formulaic gets it: flat, with neutral symbols in place of column names."""
-        products = [":".join(factor.code for factor in term.factors) for term in self.terms if term.factors]
-        return " + ".join(["1" if self.has_intercept else "0", *products])
-
 
 def needed_variables(formula: str, columns: Iterable[str], *, centering: str = "grand") -> tuple[str, ...]:
     """Name those of ``columns`` that a formula needs, and the factor by which one of them is centred.
@@ -109,8 +103,9 @@ def centering_factor(centering: str, columns: Collection[str]) -> str | None:
         expected = "grand, none, or within: and a factor"
         raise UsageError(f"The centring '{centering}' is not known.", expected=expected)
     if factor not in columns:
+        expected, fix = say_columns(factor, columns)
         sentence = f"The centring 'within:{factor}' names the column '{factor}', which does not exist."
-        raise UsageError(sentence, expected=say_columns(columns), fix=fix_column(factor, columns))
+        raise UsageError(sentence, expected=expected, fix=fix)
     return factor
 
 
