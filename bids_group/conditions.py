@@ -205,7 +205,7 @@ class _Reader:
 
     def _value(self, node: ast.expr, names: Sequence[str]) -> Any:
         """Read a number, a text or a list of them, and check it against the columns it is compared with."""
-        if isinstance(node, _LISTING):
+        if isinstance(node, _LISTING) and not any(isinstance(item, _LISTING) for item in node.elts):
             return [self._value(item, names) for item in node.elts]
         value = _constant(node)
         if value is None:

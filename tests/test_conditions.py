@@ -72,6 +72,7 @@ def test_a_verdict_on_a_row_with_gaps_holds_whatever_stands_in_the_gaps(text, mi
     [
         ("[1, 2] == x", "[1, 2] == x"),
         ("x in [1, 2] == y", "x in [1, 2] == y"),
+        ("x in [[1], 2]", "neither a column, a number"),
         ("x > " + "-" * 1900 + "1", "nested more than 100 levels deep"),
         ("~" * 950 + "(x > 1)", "nested more than 100 levels deep"),
         ("~(x > 1)", "no comparison"),

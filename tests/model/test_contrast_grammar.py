@@ -122,6 +122,7 @@ def test_longest_name_wins_and_the_exact_one_before_others():
     assert find_regressor("sex[M]", 0, columns).column == "sex[M]"
     assert find_regressor("age:site[T.b]", 0, columns) is None
     assert find_regressor("ages", 0, columns) is None
+    assert find_regressor("`age - x`", 0, columns) is None
 
 
 @pytest.mark.parametrize(
