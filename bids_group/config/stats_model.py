@@ -56,7 +56,7 @@ class Node:
     name: str
     level: Level
     group_by: tuple[str, ...] = ()
-    type: Literal["glm", "meta"] = "glm"
+    type: str = "glm"
     x: tuple[str, ...] = (INTERCEPT,)
     formula: str | None = None
     instructions: tuple[Mapping[str, Any], ...] = ()

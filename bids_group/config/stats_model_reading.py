@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
+from bids_group.config.estimators import ESTIMATORS
 from bids_group.config.places import Place
 from bids_group.config.stats_model import (
     INTERCEPT,
@@ -94,12 +95,13 @@ def _read_node(place: Place) -> Node:
     level = _read_level(place.at("Level"))
     model = place.at("Model").check_keys(ESTIMATOR_KEYS, required=("X",))
     is_done = level == "run" and model.at("Type").is_absent
-    type_ = "glm" if is_done else model.at("Type").choice("glm", "meta", assumed="glm")
+    types = ESTIMATORS if level == "dataset" else ("glm", "meta")
+    type_ = "glm" if is_done else model.at("Type").choice(*types, assumed="glm")
     node = Node(
         name=place.at("Name").text(),
         level=level,
         group_by=tuple(each.text() for each in place.at("GroupBy").list(is_lenient=True)),
-        type=cast(Literal["glm", "meta"], type_),
+        type=type_,
         x=_read_variables(model.at("X")),
         formula=model.read("Formula", Place.text, None),
         instructions=() if level == "run" else place.read("Transformations", _read_instructions, ()),

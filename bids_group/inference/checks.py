@@ -98,7 +98,7 @@ def _tell(
             " controlled; --familywise across-contrasts is about bonferroni, ari and the fwe- corrections.",
         )
     if estimator.warning is not None:
-        yield estimator.warning
+        yield warn("model", *estimator.warning)
     if blocks is None or not are_told_apart(blocks):
         return
     tell, named = warn if spec.parametric else note, ["the maps of t, F, z and p", *spec.parametric]

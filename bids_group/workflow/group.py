@@ -156,8 +156,7 @@ def _analyse(plan: RunPlan, planned: PlannedAnalysis, work_dir: Path, provenance
         needs_variance=analysis.estimator.needs_variance,
     )
     data = model.join_maps(stacked, planned.design, analysis, planned.blocks, planned.variance_groups)
-    results = model.fit_group(data, is_two_sided=is_two_sided, executor=plan.executor)
-    significances = _judge(plan, planned, data, results, work_dir)
+    results, significances = _fit(plan, planned, data, work_dir)
     uneven, told = model.compare_spread(data)
     numeric = [*model.tell_costs(stacked), *told, *model.tell_heterogeneity(data)]
     numeric += [one for each in results for one in each.notices]
@@ -187,22 +186,20 @@ def _analyse(plan: RunPlan, planned: PlannedAnalysis, work_dir: Path, provenance
     _log(planned, data, significances)
 
 
-def _judge(
-    plan: RunPlan,
-    planned: PlannedAnalysis,
-    data: GroupData,
-    results: Sequence[ContrastResult],
-    work_dir: Path,
-) -> tuple[Significance, ...]:
-    """Judge every contrast by every correction, and say before shuffling how long it will take."""
+def _fit(
+    plan: RunPlan, planned: PlannedAnalysis, data: GroupData, work_dir: Path
+) -> tuple[tuple[ContrastResult, ...], tuple[Significance, ...]]:
+    """Fit every contrast and judge it by every correction; say before shuffling how long it will take."""
+    spec = plan.spec.inference
+    results = model.fit_group(data, is_two_sided=spec.is_two_sided, executor=plan.executor)
     seconds = seconds_of_shuffling(plan, [planned], data.elements.n_elements)
     if seconds is not None:
         LOGGER.info("Shuffling will take about %s.", output.spell_duration(seconds))
     with progress(planned.analysis.first_level_contrast) as on_progress:
-        return inference.correct_group(
+        return results, inference.correct_group(
             data,
             results,
-            plan.spec.inference,
+            spec,
             planned.schemes,
             n_contrasts=sum(len(one.design.contrasts) for one in plan.planned),
             executor=plan.executor,

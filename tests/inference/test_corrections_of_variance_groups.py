@@ -6,10 +6,10 @@ from scipy import stats
 from scipy.stats import binom, false_discovery_control
 
 from bids_group.config import InferenceSpec
+from bids_group.config.estimators import FIXED_EFFECTS
 from bids_group.errors import DataError, UsageError
 from bids_group.inference import check_inference, correct_group
 from bids_group.model import fit_group
-from bids_group.model.fitting.known_variances import FIXED_EFFECTS
 
 CODES = np.repeat([0, 1], (6, 24))
 PARAMETRIC = ("fdr", "bonferroni", "ari")

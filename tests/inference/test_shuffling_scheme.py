@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from bids_group.config import InferenceSpec
+from bids_group.config.estimators import FIXED_EFFECTS
 from bids_group.elements import Elements, Grid
 from bids_group.errors import DataError, UsageError
 from bids_group.inference import check_inference, correct_group
 from bids_group.inference.shuffling.scheme import choose_scheme
 from bids_group.inference.shuffling.shuffles import SHUFFLES_PER_STREAM, Shuffles, Units
-from bids_group.model.fitting.known_variances import FIXED_EFFECTS
 
 VOXEL = InferenceSpec(corrections=("fwe-voxel",), n_permutations=999)
 GROUP = np.repeat([0.0, 1.0], (5, 7))

@@ -10,9 +10,9 @@ import statsmodels.api as sm
 import statsmodels.formula.api as smf
 from statsmodels.stats.outliers_influence import variance_inflation_factor
 
+from bids_group.config.estimators import FIXED_EFFECTS
 from bids_group.errors import DesignError
 from bids_group.model import build_design
-from bids_group.model.fitting.known_variances import FIXED_EFFECTS
 from bids_group.records import Column
 
 

@@ -8,10 +8,10 @@ import statsmodels.api as sm
 from scipy import stats
 
 from bids_group.config import InferenceSpec
+from bids_group.config.estimators import FIXED_EFFECTS
 from bids_group.elements import Elements, Grid
 from bids_group.inference import correct_group
 from bids_group.model import build_stack, fit_group, pool
-from bids_group.model.fitting.known_variances import FIXED_EFFECTS
 from bids_group.records import Contrast, Design, FirstLevelMap, GroupData, MapStack, Observation
 
 

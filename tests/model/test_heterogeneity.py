@@ -8,10 +8,11 @@ from scipy import stats
 from statsmodels.stats.meta_analysis import combine_effects
 
 from bids_group.config import InferenceSpec
+from bids_group.config.estimators import FIXED_EFFECTS
 from bids_group.elements import Elements, Grid
 from bids_group.inference import check_inference
 from bids_group.model import tell_heterogeneity
-from bids_group.model.fitting.known_variances import FIXED_EFFECTS, heterogeneity
+from bids_group.model.fitting.known_variances import heterogeneity
 from bids_group.model.fitting.least_squares import orthonormal_basis
 from bids_group.records import LEAST_SQUARES, Design, GroupData, MapStack
 

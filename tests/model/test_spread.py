@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from statsmodels.stats.oneway import anova_oneway
 
+from bids_group.config.estimators import FIXED_EFFECTS
 from bids_group.elements import Elements, Grid
 from bids_group.model import compare_spread
 from bids_group.model.fitting.diagnostics import tabulate_quality
-from bids_group.model.fitting.known_variances import FIXED_EFFECTS
 from bids_group.model.fitting.spread import brown_forsythe_p
 from bids_group.records import Design, GroupData, MapStack
 

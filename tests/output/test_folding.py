@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from bids_group.config import AnalysisSpec
-from bids_group.model.fitting.known_variances import FIXED_EFFECTS
+from bids_group.config.estimators import FIXED_EFFECTS
 from bids_group.output import Preview, print_dry_run
 from bids_group.output.preview.page import fold_columns, fold_reasons, fold_weights
 from bids_group.records import Exclusion

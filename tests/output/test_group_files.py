@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from bids_group.config.estimators import FIXED_EFFECTS
 from bids_group.elements import Elements
 from bids_group.errors import BidsGroupError, UsageError
-from bids_group.model.fitting.known_variances import FIXED_EFFECTS
 from bids_group.output import check_output_names
 from bids_group.output.report.folder import read_folder
 from bids_group.records import Contrast, UncorrectedP

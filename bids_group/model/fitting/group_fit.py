@@ -6,7 +6,9 @@ neither can change a bit of the result.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,6 @@ from bids_group.distributions import f_p, f_to_z, t_p, t_to_z
 from bids_group.errors import DataError
 from bids_group.executor import ONE_THREAD, Executor
 from bids_group.model.fitting.effect_size import hedges_g, partial_r2
-from bids_group.model.fitting.estimators import ESTIMATORS
 from bids_group.model.fitting.least_squares import Estimate
 from bids_group.records import Contrast, ContrastResult, GroupData, warn
 
@@ -62,9 +63,9 @@ def fit_group(
 ) -> tuple[ContrastResult, ...]:
     """Fit the group model and test its contrasts.
 
-    ``data.estimator`` says how (`estimators`). Where ``data.is_complete`` is false each element uses the
-    people observed there, with its own dof; maps ``n`` and ``dof`` say how many. With variance groups F of
-    several rows has neither z nor p.
+    ``data.estimator`` names the module that says how. Where ``data.is_complete`` is false each element uses
+    the people observed there, with its own dof; maps ``n`` and ``dof`` say how many. With variance groups F
+    of several rows has neither z nor p.
 
     Elements where a contrast cannot be judged (`_UNUSUAL`) have statistic 0, z 0, p 1, and a notice; the
     effect is 0 where the people observed do not determine it, and the variance is 0 at all of them.
@@ -85,7 +86,8 @@ def fit_group(
     One result per contrast of the design, in its order; maps float32. A number too large for it (effects
     beyond about 1e19 have such variances) is a `DataError`.
     """
-    fit = next(prepare(data) for facts, prepare in ESTIMATORS if facts.name == data.estimator.name)
+    fitting = import_module(f"bids_group.model.fitting.{data.estimator.module}")
+    fit: Callable[[slice], list[Estimate]] = fitting.prepare(data)
     n_obs, n_elements = data.stack.data.shape
     size = min(_LARGEST_TILE, max(_SMALLEST_TILE, _VALUES_PER_TILE // max(n_obs, data.design.rank**2)))
     tiles = [slice(start, min(start + size, n_elements)) for start in range(0, n_elements, size)]

@@ -17,26 +17,10 @@ from bids_group.model.fitting.least_squares import (
     generalised_inverses,
     orthonormal_basis,
 )
-from bids_group.records import Estimator, GroupData, Notice, warn
+from bids_group.records import GroupData, Notice, warn
 
 _BLOCK = 1 << 12
 Rows = npt.NDArray[np.float32]
-
-FIXED_EFFECTS = Estimator(
-    name="meta",
-    title="weighted least squares with known variances",
-    node_type="meta",
-    needs_variance=True,
-    has_residual_variance=False,
-    can_be_shuffled=False,
-    exactness="as exact as the variances of the maps",
-    warning=warn(
-        "model",
-        "A node of Type meta across people is fixed effects: its standard errors hold no variance "
-        "between people, so that p is about these people alone, and far too small for people in general.",
-        'Use "Type": "glm" in the node of Level Dataset, unless that is what is asked.',
-    ),
-)
 
 
 def prepare(data: GroupData) -> Callable[[slice], list[Estimate]]:
