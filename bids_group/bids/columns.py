@@ -91,10 +91,6 @@ def is_nearly_numbers(name: str, cells: Sequence[str]) -> bool:
     return n_meant >= max(len(looks) - n_meant, 1)
 
 
-# --------------------------------------------------------------------------------------------
-# Kinds
-
-
 def type_table(
     level: Literal["subject", "session", "map"],
     text: pd.DataFrame,
@@ -181,10 +177,6 @@ def _levels_in(present: Iterable[str]) -> tuple[str, ...]:
     return tuple(natural_order(set(present))) or ("n/a",)
 
 
-# --------------------------------------------------------------------------------------------
-# Problems
-
-
 def _where(values: pd.Series, is_odd: Iterable[bool]) -> tuple[str, str]:
     """Give the first odd value, and a list of odd values with their rows."""
     odd = values[list(is_odd)]
@@ -243,10 +235,6 @@ def _no_number(values: pd.Series, source: Path, said: str) -> DataError | None:
         expected="a number with a decimal point, or n/a where it is missing",
         fix=f"{_how_to_mend(first)}, or use --categorical {values.name}.",
     )
-
-
-# --------------------------------------------------------------------------------------------
-# Oddities: descriptions that are not used, codes for missing values, twins of a level, far values
 
 
 def _say_odd_words(

@@ -10,7 +10,6 @@ from typing import Literal
 import pandas as pd
 
 from bids_group.bids.columns import Kinds, type_column, type_table
-from bids_group.bids.index import bare_label
 from bids_group.bids.tables import (
     SESSION_COLUMNS,
     Keys,
@@ -122,7 +121,7 @@ def read_study(
         dictionary = read_dictionary(table, table)[0]
         entries = [dictionary[key].levels for key in SESSION_COLUMNS[:2] if key in dictionary]
         if levels := next(filter(None, entries), ()):
-            labels = tuple(bare_label(level, SESSION[1]) for level in levels)
+            labels = tuple(level.strip().removeprefix("ses-") for level in levels)
             session_levels[table.with_suffix(".json")] = labels
     return Study(
         persons=tuple(persons),

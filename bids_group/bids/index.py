@@ -128,10 +128,6 @@ def _list(path: str) -> tuple[list[str], list[str]]:
     return sorted(inner), sorted(names)
 
 
-# --------------------------------------------------------------------------------------------
-# Entities of names
-
-
 def parse_names(names: Iterable[str]) -> dict[str, Mapping[str, str]]:
     """Read the entities of file names with their folders, as they stand in a scans table."""
     return {
@@ -198,15 +194,6 @@ def layout_config(root: Path) -> dict[str, Any]:
     patterns = {**in_file, **in_folder, **whole}
     entities = [{"name": name, "pattern": pattern} for name, pattern in patterns.items()]
     return {"name": vocabulary["name"], "entities": entities}
-
-
-# --------------------------------------------------------------------------------------------
-# Labels
-
-
-def bare_label(label: str, key: str) -> str:
-    """Take ``sub-`` (or another key) off a label, and blanks around it."""
-    return label.strip().removeprefix(f"{key}-")
 
 
 def name_row(label: object) -> str:

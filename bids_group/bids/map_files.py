@@ -113,10 +113,6 @@ def check_grids(groups: Iterable[tuple[Sequence[FirstLevelMap], Path | None]]) -
             check_same_grid(first.path, first.grid, path, read[path].grid, is_mask=is_mask)
 
 
-# --------------------------------------------------------------------------------------------
-# Twins
-
-
 def check_twins(maps: Iterable[FirstLevelMap]) -> list[Notice]:
     """Refuse the same effect map, by content, under two people; warn of one that a person has twice.
 
@@ -166,9 +162,6 @@ def _content_hash(effect: Path) -> str:
     except (EOFError, OSError, zlib.error):
         return str(path)
 
-
-# --------------------------------------------------------------------------------------------
-# Statistics: t and z are no effects
 
 _CODES = {3: "t", 4: "F", 5: "z", 22: "p", 23: "p", 24: "p"}
 """NIfTI's intent codes; AFNI's sub-bricks have the same for t, F and z."""
@@ -237,10 +230,6 @@ def check_statistics(
         expected=expected,
         fix=f"Give the maps of effects{insist}; --input-stat effect if these are effects all the same.",
     )
-
-
-# --------------------------------------------------------------------------------------------
-# Integers: small effects that were rounded to 0
 
 
 def tell_rounded_effects(maps: Sequence[FirstLevelMap], headers: Headers) -> list[Notice]:

@@ -58,10 +58,7 @@ def read_maps_table(path: Path, input_stat: InputStat, suffix: str) -> tuple[Map
     _check_lines(dict(zip(lines, named, strict=True)), frame, path)
     folders = {str(one.parent) for m in named for one in m.files}
     root = Path(os.path.commonpath([str(path.absolute().parent), *sorted(folders)]))
-    fixed = {"stat": input_stat, "suffix": "statmap"}
-    maps = tuple(
-        replace(m, dataset=root, suffix=suffix, entities={**_named_labels(m), **fixed}) for m in named
-    )
+    maps = tuple(replace(m, dataset=root, suffix=suffix) for m in named)
     return MapSource(name="maps", root=root, table=path), Found(maps=maps, leftovers={}, notices=notices)
 
 
@@ -77,12 +74,13 @@ def _read_row(
         )
     files = {name: _read_path(row.get(name), folder, where) for name in ("effect", "variance", "mask")}
     labels: dict[str, Any] = {name: _read_label(row.get(name), key, where) for name, key in _LABELS.items()}
-    subject, dof = _read_label(row["participant_id"], "sub", where), row.get("dof")
+    labels["subject"] = _read_label(row["participant_id"], "sub", where)
+    named = {**labels, "stat": input_stat, "suffix": "statmap"}
+    dof = row.get("dof")
     is_dof_number = dof is not None and is_number(dof)
     if dof is not None and is_dof_number and float(dof) <= 0:
         raise DataError(f"{where} has dof {dof}.", expected="a number above 0, or a file")
     return FirstLevelMap(
-        subject=subject or "",
         contrast=row["contrast"] or "",
         effect=files["effect"] or folder,
         variance=files["variance"],
@@ -91,6 +89,7 @@ def _read_row(
         dataset=folder,
         input_stat=input_stat,
         factors=tuple((name, cell) for name, cell in row.items() if name not in _KNOWN),
+        entities={name: label for name, label in named.items() if label is not None},
         **labels,
     )
 
@@ -119,11 +118,6 @@ def _read_path(text: str | None, folder: Path, where: str) -> Path | None:
     return Path(os.path.normpath(folder / text))
 
 
-def _named_labels(m: FirstLevelMap) -> dict[str, str]:
-    labels = {name: getattr(m, name) for name in ("subject", "contrast", *_LABELS)}
-    return {name: label for name, label in labels.items() if label is not None}
-
-
 def _check_lines(by_line: Lines, frame: pd.DataFrame, table: Path) -> None:
     """Refuse a result that stands in several lines, lines of the same labels, and files that are not there.
 
@@ -146,9 +140,9 @@ def _check_lines(by_line: Lines, frame: pd.DataFrame, table: Path) -> None:
                 "holds the volumes of several lines, name the volume in each: all.nii.gz,1",
             )
     for lines in twins((m.contrast, run_key(m.run), *_labels(m)) for m in by_line.values()):
-        labels = _named_labels(by_line[lines[0]])
-        said = [f"{name} {labels[name]}" for name in ("session", "run", "task") if name in labels]
-        about = ", ".join([f"sub-{labels['subject']}", *said, f"contrast {labels['contrast']}"])
+        m = by_line[lines[0]]
+        said = [f"{name} {m.entities[name]}" for name in ("session", "run", "task") if name in m.entities]
+        about = ", ".join([f"sub-{m.subject}", *said, f"contrast {m.contrast}"])
         raise UsageError(
             f"The table {table} has {len(lines)} lines about the same map: {about}.",
             found=_name_all(f"line {number} ({frame['effect'][number]})" for number in lines),
@@ -202,8 +196,9 @@ def _name_cells(maps: Sequence[FirstLevelMap]) -> tuple[list[FirstLevelMap], tup
     named = []
     for m in maps:
         values = dict(m.factors)
-        parts = (f"{name}{values[name] or ''}" for name in cells[m.contrast])
-        named.append(replace(m, contrast=" ".join([m.contrast, *parts])))
+        parts = (f"{column}{values[column] or ''}" for column in cells[m.contrast])
+        name = " ".join([m.contrast, *parts])
+        named.append(replace(m, contrast=name, entities={**m.entities, "contrast": name}))
     return named, notices
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from bids_group.bids.index import (
     WalkedFolder,
-    bare_label,
     group_by,
     read_vocabulary,
     refuse_unlisted,
@@ -57,13 +56,9 @@ class Choice:
 
 def wanted_labels(selection: Selection, entity: str) -> tuple[str, ...]:
     """Labels of an entity that an option names, without their key; none where all are wanted."""
-    given = getattr(selection, _OPTIONS[entity].attribute) or ()
-    return _bare(entity, (given,) if isinstance(given, str) else given)
-
-
-def _bare(entity: str, labels: Iterable[str]) -> tuple[str, ...]:
-    key = {"subject": "sub", "session": "ses"}.get(entity, entity)
-    return tuple(bare_label(label, key) for label in labels)
+    option = _OPTIONS[entity]
+    labels: tuple[str, ...] | str = option.convert(getattr(selection, option.attribute)) or ()
+    return (labels,) if isinstance(labels, str) else labels
 
 
 def check_listed(unlisted: Iterable[WalkedFolder], selection: Selection) -> None:
@@ -78,7 +73,7 @@ def check_listed(unlisted: Iterable[WalkedFolder], selection: Selection) -> None
             for entity in [name.removesuffix("_folder")]
             for wanted in (wanted_labels(selection, entity), filters.get(entity))
         ]
-        if all(chosen) and label not in _bare("subject", selection.exclude_participant_labels):
+        if all(chosen) and label not in _OPTIONS["subject"].convert(selection.exclude_participant_labels):
             fix = f"Make it readable, or leave out its participant: --exclude-participant-label {label}"
             raise refuse_unlisted(folder.path, folder.problem, fix=fix if label else None)
 
@@ -100,7 +95,7 @@ def select_people(choice: Choice, selection: Selection, people: Iterable[str]) -
     """
     everyone = set(people)
     wanted = set(wanted_labels(selection, "subject"))
-    unwanted = set(_bare("subject", selection.exclude_participant_labels))
+    unwanted = set(_OPTIONS["subject"].convert(selection.exclude_participant_labels))
     for labels, option in ((wanted, "--participant-label"), (unwanted, "--exclude-participant-label")):
         for label in (label for label in natural_order(labels) if label not in everyone):
             padded = [other for other in everyone if other.lstrip("0") == label.lstrip("0")]

@@ -194,10 +194,6 @@ def index_rows(frame: pd.DataFrame, path: Path, keys: Keys) -> tuple[pd.DataFram
     return indexed, errors
 
 
-# --------------------------------------------------------------------------------------------
-# Descriptions of columns
-
-
 def read_dictionary(path: Path, table: Path) -> tuple[dict[str, Column], BidsGroupError | None]:
     """Read the JSON beside a table (``path``) about columns of ``table``; nothing and why, where it fails."""
     sidecar = path.with_suffix(".json")

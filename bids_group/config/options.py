@@ -121,10 +121,10 @@ class Option:
             case _ if typed is None:
                 return None
             case "texts":
-                texts = tuple(text.removeprefix(prefix) for text in typed)
+                texts = tuple(text.strip().removeprefix(prefix) if prefix else text for text in typed)
                 return tuple(dict.fromkeys(texts)) if self.entity or self.choices else texts
             case "text":
-                return typed.removeprefix(prefix)
+                return typed.strip().removeprefix(prefix) if prefix else typed
             case "paths":
                 return tuple(Path(text) for text in typed)
             case "path":
