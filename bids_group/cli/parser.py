@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 
 from bids_group import __version__
 from bids_group.config import AnalysisSpec, Execution, InferenceSpec, Inputs, RunConfig, Selection
-from bids_group.config.machine import granted_memory_gb, granted_processes
 from bids_group.config.options import SECTIONS, Option, options_of
 from bids_group.config.request import LEVELS, OPTIONS
 from bids_group.errors import AnalysisLevelError, UsageError
@@ -180,17 +179,14 @@ def translate(arguments: argparse.Namespace, command: Sequence[str] = ()) -> Run
             fix="bids-group BIDS_DIR OUTPUT_DIR group",
         )
     said = vars(arguments)
-    judged, execution = _values(InferenceSpec, said), _values(Execution, said)
-    for name, grant in (("n_procs", granted_processes), ("mem_gb", granted_memory_gb)):
-        if name not in execution:
-            execution[name] = grant()
+    inference = InferenceSpec(**_values(InferenceSpec, said))
     config = RunConfig(
         output_dir=_folder(arguments.output_dir),
         level=arguments.level,
         inputs=Inputs(bids_dir=_folder(arguments.bids_dir), **_values(Inputs, said)),
         selection=Selection(**_values(Selection, said)),
-        analysis=AnalysisSpec(inference=InferenceSpec(**judged), **_values(AnalysisSpec, said)),
-        execution=Execution(**execution),
+        analysis=AnalysisSpec(inference=inference, **_values(AnalysisSpec, said)),
+        execution=Execution(**_values(Execution, said)),
         command=tuple(command),
         typed=frozenset(said),
     )
@@ -208,6 +204,8 @@ def _values(record: type, said: Mapping[str, Any]) -> dict[str, Any]:
     values = {}
     for option in options_of(record):
         if option.name not in said:
+            if option.grant is not None:
+                values[option.attribute] = option.grant()
             continue
         typed = said[option.name]
         for one in typed if option.is_list and option.choices else ():

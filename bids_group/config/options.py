@@ -62,8 +62,8 @@ class Option:
         A path that the run makes: that of every other option is there before.
     needs
         What of the record must be true, or else the option changes nothing.
-    read
-        From the words typed to the value, where the kind does not say how.
+    read, grant
+        From the words typed to the value, where the kind does not say how; the value where nothing is typed.
     """
 
     help: str
@@ -86,6 +86,7 @@ class Option:
     is_made: bool = False
     needs: str = ""
     read: Callable[[Any], Any] | None = None
+    grant: Callable[[], Any] | None = None
 
     @property
     def is_list(self) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from bids_group.config.inference import InferenceSpec
+from bids_group.config.machine import granted_memory_gb, granted_processes
 from bids_group.config.options import SECTIONS, Option, check_bounds, option, options_of
 from bids_group.config.typed import (
     ContrastRequest,
@@ -219,9 +220,15 @@ class Execution:
 
     section: ClassVar[str] = "execution"
     n_procs: int = option(
-        "processes (default: what this machine or job grants)", 1, name="nprocs", metavar="N"
+        "processes (default: what this machine or job grants)",
+        1,
+        name="nprocs",
+        metavar="N",
+        grant=granted_processes,
     )
-    mem_gb: float | None = option("memory (default: what this machine or job grants)", metavar="G")
+    mem_gb: float | None = option(
+        "memory (default: what this machine or job grants)", metavar="G", grant=granted_memory_gb
+    )
     work_dir: Path | None = option(
         "default OUTPUT_DIR/.work, removed after success", metavar="DIR", short="-w", is_made=True
     )

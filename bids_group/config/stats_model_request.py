@@ -180,12 +180,7 @@ def settle_request(model: StatsModel, config: RunConfig) -> tuple[StatsModel, Ru
     """Make one request of a model file and a command line.
 
     Returns the model with all settings written into its Dataset nodes (what `write_model_json` makes of it
-    runs the same again), and the request with what the file says.
-
-    Raises
-    ------
-    UsageError
-        Both say something, and not the same; or the file contradicts itself.
+    runs the same again), and the request with what the file says; refuses what both say differently.
     """
     analysis = config.analysis
     if analysis.formula != "~ 1" or analysis.contrasts or config.typed & {"formula", "contrast"}:

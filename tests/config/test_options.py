@@ -22,7 +22,6 @@ ALSO_OTHER_FACTS = {
     "output/files/sidecars.py": {"input_suffix"},
     "records/sidecars.py": {"mask_threshold", "input_suffix", "design_matrix"},  # fields of a sidecar
     "output/__init__.py": {"print_design"},  # a function
-    "cli/parser.py": {"mem_gb"},  # a field of the request
 }
 
 
