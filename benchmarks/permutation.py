@@ -219,7 +219,7 @@ def compare_passes(elements: Elements, n_rounds: int) -> str:
     for connectivity in (6, 26):
         lattice = Lattice.of(elements, connectivity, 0.5)
         graph = build_adjacency(elements, connectivity)
-        heights, space = Heights(threshold=FORMING_Z, is_two_sided=True, has_tfce=True), Room.on(lattice)
+        heights, space = Heights(threshold=FORMING_Z, is_two_sided=True, has_tfce=True), Room(lattice)
         forest = Workspace(elements.n_elements)
         for name, z in made_maps(elements).items():
             old: list[float] = []

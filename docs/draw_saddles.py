@@ -31,7 +31,7 @@ def count_pieces(z: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
     """Count the pieces of earlier neighbours around each voxel, by the pass itself."""
     elements = Elements.from_mask(Grid(shape=SHAPE, affine=np.eye(4)), np.ones(SHAPE, dtype=bool))
     lattice = Lattice.of(elements, 6, EXTENT_POWER)
-    work = LatticeWorkspace.on(lattice)
+    work = LatticeWorkspace(lattice)
     encode(z.reshape(-1), lattice.runs, lattice.spans, lattice.steps, 6, work.volume, work.late)
     codes = work.volume[lattice.places]
     return np.array([int(code).bit_count() for code in codes]).reshape(z.shape)

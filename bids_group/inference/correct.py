@@ -33,12 +33,8 @@ def correct_group(
 
     Parameters
     ----------
-    data
-        Design, maps (finite where shuffling is asked for), blocks and variance groups.
-    results
-        The fitted contrasts, those of the design.
-    spec
-        What changes the result.
+    data, results
+        Maps (finite where shuffling is asked for), and the fitted contrasts of their design, in its order.
     schemes
         How rows are shuffled for each contrast, from `check_inference`; it is asked where they are not given.
     n_contrasts
@@ -53,11 +49,6 @@ def correct_group(
     Returns
     -------
     In the order contrasts × ``spec.corrections``.
-
-    Raises
-    ------
-    UsageError, DataError
-        As `check_inference`.
     """
     if schemes is None:
         _, schemes = check_inference(

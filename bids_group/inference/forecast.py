@@ -74,7 +74,7 @@ def _seconds_of_pass(n_elements: int, connectivity: Connectivity) -> float:
     noise = np.random.default_rng(0).standard_normal((side, side, side), np.float32)
     z = elements.pack(gaussian_filter(noise, _SMOOTHNESS))
     lattice = Lattice.of(elements, connectivity, EXTENT_POWER)
-    work, heights = LatticeWorkspace.on(lattice), Heights(threshold=0.5, is_two_sided=True, has_tfce=True)
+    work, heights = LatticeWorkspace(lattice), Heights(threshold=0.5, is_two_sided=True, has_tfce=True)
     return _mean_seconds(lambda: lattice_maxima(z, heights, lattice, work)) * n_elements / elements.n_elements
 
 

@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from bids_group.config import InferenceSpec
 from bids_group.inference import correct_group
-from bids_group.inference.corrections.discoveries import hommel_value, true_discovery_proportion
+from bids_group.inference.corrections.parametric import hommel_value, true_discovery_proportion
 
 
 def hommel_by_definition(p, alpha, holds=operator.gt):

@@ -174,7 +174,7 @@ def test_progress_counts_every_shuffle_of_every_contrast(problem):
 
 
 def scale_of(test, q, dof):
-    return PooledVariance(columns=np.ones((1, q)), is_two_sided=True, test=test, q=q, dof=dof)
+    return PooledVariance(columns=np.ones((1, q)), is_two_sided=True, name=test, q=q, dof=dof)
 
 
 @pytest.mark.parametrize("scale", [scale_of(test="t", q=1, dof=dof) for dof in (1, 2, 7, 98, 5000)])

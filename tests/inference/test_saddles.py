@@ -53,7 +53,7 @@ def by_definition(z, elements, connectivity, heights):
 
 def by_saddles(z, elements, connectivity, heights, work=None):
     lattice = Lattice.of(elements, connectivity, heights.extent_power)
-    return lattice_maxima(z, heights, lattice, work or LatticeWorkspace.on(lattice))
+    return lattice_maxima(z, heights, lattice, work or LatticeWorkspace(lattice))
 
 
 def by_forest(z, elements, connectivity, heights):
@@ -183,12 +183,12 @@ def test_adversarial_maps_fit_into_the_memory_and_equal_the_forest(name, connect
     z = elements.pack(ADVERSARIES[name](shape).astype(np.float32))
     heights = Heights(threshold=1.6, is_two_sided=True, has_tfce=True)
     lattice = Lattice.of(elements, connectivity, 0.5)
-    guard, room = np.uint32(0xDEADBEEF), LatticeWorkspace.on(lattice)
-    listed = np.full(room.listed.size + 64, guard, np.uint32)
-    work = replace(room, listed=listed)
+    guard, work = np.uint32(0xDEADBEEF), LatticeWorkspace(lattice)
+    n_listed = work.listed.size
+    work.listed = np.full(n_listed + 64, guard, np.uint32)
     found = lattice_maxima(z, heights, lattice, work)
     assert_same(found, by_forest(z, elements, connectivity, heights))
-    assert (listed[room.listed.size :] == guard).all()
+    assert (work.listed[n_listed:] == guard).all()
     assert z.size > 4 * CHUNK
 
 
@@ -199,7 +199,7 @@ def test_larger_maps_equal_the_forest_and_the_enhanced_map(connectivity, sigma):
     random, shape = np.random.default_rng(3), (31, 36, 29)
     elements = elements_of(random.random(shape) < 0.9)
     lattice = Lattice.of(elements, connectivity, 0.5)
-    work, graph = LatticeWorkspace.on(lattice), build_adjacency(elements, connectivity)
+    work, graph = LatticeWorkspace(lattice), build_adjacency(elements, connectivity)
     for is_two_sided, threshold in ((True, 2.3), (False, 2.3), (True, 0.5), (True, 9.0)):
         noise = gaussian_filter(random.standard_normal(shape), sigma)
         z = elements.pack((noise / noise.std()).astype(np.float32))
@@ -207,7 +207,7 @@ def test_larger_maps_equal_the_forest_and_the_enhanced_map(connectivity, sigma):
         found = lattice_maxima(z, heights, lattice, work)
         assert_same(found, by_forest(z, elements, connectivity, heights))
         assert found[2] == pytest.approx(tfce_map(z, heights, graph).max(), rel=1e-6)
-        assert found == lattice_maxima(z, heights, lattice, LatticeWorkspace.on(lattice))  # to the last bit
+        assert found == lattice_maxima(z, heights, lattice, LatticeWorkspace(lattice))  # to the last bit
 
 
 RANDOM = np.random.default_rng(11)
@@ -239,10 +239,10 @@ def test_every_statistic_has_the_same_null_as_by_the_forest(make_problem, name, 
     )
     by_graph = replace(job, adjacency=replace(job.adjacency, elements=None, connectivity=None))
     assert (job.lattice() is None, by_graph.lattice() is None) == (False, True)
-    found, expected = run_null(job).maxima, run_null(by_graph).maxima
+    found, expected = run_null(job)[0], run_null(by_graph)[0]
     np.testing.assert_array_equal(found[:, :2], expected[:, :2])
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=0)
-    assert found.tobytes() == run_null(job, executor=Threads(n_procs=3)).maxima.tobytes()
+    assert found.tobytes() == run_null(job, executor=Threads(n_procs=3))[0].tobytes()
 
 
 def test_without_tfce_the_forest_stays(make_problem):

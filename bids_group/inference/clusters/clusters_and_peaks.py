@@ -36,14 +36,8 @@ def find_peaks(
     """Find the highest local maximum of each cluster, and up to three `MIN_DISTANCE_MM` from all kept.
 
     A local maximum is exceeded by none of its neighbours (by corners, too) within the cluster; of equal
-    neighbours (a plateau) only the first element counts.
-
-    Parameters
-    ----------
-    heights
-        Values by element, positive within the clusters, shape ``(n_elements,)``.
-    clusters
-        The elements of each, ascending.
+    neighbours (a plateau) only the first element counts. ``heights`` ``(n_elements,)`` are positive in the
+    clusters, whose elements are ascending.
     """
     if not clusters:
         return []

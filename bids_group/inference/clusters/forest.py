@@ -56,10 +56,7 @@ def cluster_maxima(
 ) -> tuple[float, float, float]:
     """Largest cluster size (elements), mass and TFCE of a map; 0 where there is none.
 
-    Parameters
-    ----------
-    z
-        Shape ``(n_elements,)``, finite. Clusters consist of elements above ``heights.threshold``.
+    ``z`` ``(n_elements,)`` must be finite; clusters consist of elements above ``heights.threshold``.
     """
     return _descend(z, heights, adjacency, workspace, np.empty(0, np.float32))
 

@@ -108,36 +108,22 @@ def _rows(places: npt.NDArray[np.int64], plane: int, longest_gap: int) -> npt.ND
     return np.column_stack([places[first], places[last] + 1])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class LatticeWorkspace:
-    """Arrays that one worker reuses for every map."""
+    """Arrays that one worker reuses for every map on a lattice."""
 
-    volume: Words  # (n_places,) bits of z, later codes, later labels; 0 outside the analysed voxels
-    late: Words  # (2, plane) codes of two planes, while the heights there are still needed
-    entries: npt.NDArray[np.uint64]  # (2, n) bits of |z| above, place below: scratch, and the sorted order
-    forest: Words  # (2, n) parent and extent of each label, in the memory of the scratch
-    sums: Doubles  # (2, n) best sum and mass of each label
-    labels: Words  # (CHUNK,) of voxels, or the number of a list and the highest bit
-    levels: Doubles  # (2, CHUNK) height and height^(H+1)
-    ends: Words  # (CHUNK + 1,) of the lists
-    listed: Words  # (CHUNK · 26,)
-
-    @classmethod
-    def on(cls, lattice: Lattice) -> LatticeWorkspace:
-        """Allocate for maps on a lattice."""
+    def __init__(self, lattice: Lattice) -> None:
         n, plane = lattice.places.size, int(lattice.steps[22])
-        entries = np.empty((2, n), np.uint64)
-        return cls(
-            volume=np.zeros(lattice.n_places, np.uint32),
-            late=np.empty((2, plane), np.uint32),
-            entries=entries,
-            forest=entries[0].view(np.uint32).reshape(2, n),
-            sums=np.empty((2, n)),
-            labels=np.empty(CHUNK, np.uint32),
-            levels=np.empty((2, CHUNK)),
-            ends=np.empty(CHUNK + 1, np.uint32),
-            listed=np.empty(CHUNK * _MOST_LISTED, np.uint32),
-        )
+        # bits of z, later codes, later labels; 0 outside the analysed voxels
+        self.volume = np.zeros(lattice.n_places, np.uint32)
+        # codes of two planes, while the heights there are still needed
+        self.late = np.empty((2, plane), np.uint32)
+        # bits of |z| above, place below: scratch, and the sorted order
+        self.entries = np.empty((2, n), np.uint64)
+        # parent and extent of each label, in the memory of the scratch; its best sum and mass
+        self.forest, self.sums = self.entries[0].view(np.uint32).reshape(2, n), np.empty((2, n))
+        # of the voxels of a chunk: label, or the number of a list and the highest bit; height, height^(H+1)
+        self.labels, self.levels = np.empty(CHUNK, np.uint32), np.empty((2, CHUNK))
+        self.ends, self.listed = np.empty(CHUNK + 1, np.uint32), np.empty(CHUNK * _MOST_LISTED, np.uint32)
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

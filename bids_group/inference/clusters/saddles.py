@@ -46,12 +46,8 @@ def lattice_maxima(
 ) -> tuple[float, float, float]:
     """Largest cluster size (voxels), mass and TFCE of a map; 0 where there is none.
 
-    Equal to `forest.cluster_maxima` but for the last digits of mass and TFCE.
-
-    Parameters
-    ----------
-    z
-        Shape ``(n_elements,)``, finite. Clusters consist of voxels above ``heights.threshold``.
+    Equal to `forest.cluster_maxima` but for the last digits of mass and TFCE. ``z`` ``(n_elements,)`` must be
+    finite; clusters consist of voxels above ``heights.threshold``.
     """
     encode(z, lattice.runs, lattice.spans, lattice.steps, lattice.connectivity, work.volume, work.late)
     n_in = _sort(z, lattice.places, heights.is_two_sided, work.entries)

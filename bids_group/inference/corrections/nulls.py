@@ -113,11 +113,10 @@ def _build_null(
         sizes = np.abs(values) if job.statistic.is_two_sided else values
         job = replace(job, limits=(sizes - job.statistic.tolerance(sizes)).astype(np.float32))
     cache = BatchCache(folder=None if work_dir is None else work_dir / _name_folder(question, job))
-    sample = run_null(job, executor=executor, cache=cache, on_batch=on_batch)
+    maxima, n_reaching = run_null(job, executor=executor, cache=cache, on_batch=on_batch)
     details, own_p = _details(question, scheme), None
-    if sample.n_reaching is not None:
-        shares = sample.n_reaching / len(sample.maxima)
-        p = np.where(question.is_tested, shares, 1.0).astype(np.float32)
+    if question.spec.has_permutation_p:
+        p = np.where(question.is_tested, n_reaching / len(maxima), 1.0).astype(np.float32)
         own_p = UncorrectedP(p=p, details=details)
     return Null(
         scheme=scheme,
@@ -125,7 +124,7 @@ def _build_null(
         heights=job.heights,
         values=values,
         z=z[0],
-        maxima=dict(zip(job.measures, sample.maxima.T, strict=True)),
+        maxima=dict(zip(job.measures, maxima.T, strict=True)),
         by_shuffling=own_p,
         details=details,
         notices=() if scheme.groups is None else (_tell_other_statistic(question),),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -109,18 +109,10 @@ def gather(
     corrected: Callable[[Members, Sign], dict[str, float]] | None = None,
     bound: Callable[[Members, Sign], float] | None = None,
 ) -> tuple[Cluster, ...]:
-    """Gather marked elements into clusters with their peaks: positive ones first, the highest first.
+    """Gather marked elements into clusters of one sign with their peaks, positive and then highest first.
 
-    Elements of opposite sign never share a cluster.
-
-    Parameters
-    ----------
-    p_corrected
-        Of each element; the smallest is the cluster's, unless ``corrected`` says more.
-    mass_threshold_z
-        Where given, each cluster has the mass Σ(|z| − threshold).
-    corrected, bound
-        From a cluster's elements and sign: its corrected p-values by measure; its true-discovery proportion.
+    Each has the smallest ``p_corrected``, or the p by measure that ``corrected`` gives for its elements and
+    sign; its true-discovery proportion by ``bound``; and the mass Σ(|z| − ``mass_threshold_z``).
     """
     elements = question.data.elements
     clusters: list[Cluster] = []
@@ -177,8 +169,6 @@ def judge(
     threshold: tuple[float | None, str],
     clusters: tuple[Cluster, ...] | None = None,
     p_corrected: Row | None = None,
-    alpha: float | None = None,
-    null: Mapping[str, Row] | None = None,
     details: Sidecar | None = None,
     **more: Any,
 ) -> Significance:
@@ -188,14 +178,12 @@ def judge(
     return Significance(
         contrast=question.result.contrast.name,
         correction=rule.name,
-        alpha=question.spec.alpha if alpha is None else alpha,
         is_two_sided=question.is_two_sided,
         threshold=threshold[0],
         threshold_stat=threshold[1],
         p_corrected=p_corrected,
         is_significant=is_significant,
         clusters=clusters,
-        null=null or {},
         details=Sidecar(connectivity=question.spec.connectivity).but(details or Sidecar()),
-        **more,
+        **{"alpha": question.spec.alpha, **more},
     )

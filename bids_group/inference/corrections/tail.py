@@ -52,12 +52,8 @@ class Tail:
 def fit_tail(maxima: Doubles, n_distinct: float = np.inf) -> Tail | None:
     """Fit the tail of null maxima (without the unshuffled data); None where no tail fits.
 
-    Parameters
-    ----------
-    maxima
-        Shape ``(n,)``, on a scale without an end that the data come close to (z rather than a correlation).
-    n_distinct
-        Number of shuffles that can differ: no p is below that of one of them.
+    ``maxima`` ``(n,)`` are on a scale without an end that the data come close to (z rather than a
+    correlation). No p is below that of one of the ``n_distinct`` shuffles that can differ.
     """
     ranked = np.sort(maxima)
     for share in np.arange(_LONGEST, _SHORTEST - 1e-9, -_STEP):
@@ -93,20 +89,18 @@ def _survival(beyond: Doubles, k: float, scale: float) -> Doubles:
     return np.asarray(np.maximum(1 - k * beyond / scale, 0) ** (1 / k))
 
 
-def _distance(beyond: Doubles, k: float, scale: float) -> float:
-    """Cramér–von Mises distance of ordered values from the distribution."""
-    middles = (2 * np.arange(1, beyond.size + 1) - 1) / (2 * beyond.size)
-    return float(1 / (12 * beyond.size) + ((1 - _survival(beyond, k, scale) - middles) ** 2).sum())
-
-
 def _goodness(beyond: Doubles, k: float, scale: float) -> float:
-    """Share of samples from the fit that lie at least as far from their own fit."""
+    """Share of samples from the fit that lie at least as far (Cramér–von Mises) from their own fit."""
     random = np.random.Generator(np.random.Philox(key=beyond.size))
-    observed = _distance(beyond, k, scale)
-    n_further = 0
+    middles = (2 * np.arange(1, beyond.size + 1) - 1) / (2 * beyond.size)
+
+    def distance(ordered: Doubles, k: float, scale: float) -> float:
+        return float(1 / (12 * ordered.size) + ((1 - _survival(ordered, k, scale) - middles) ** 2).sum())
+
+    observed, n_further = distance(beyond, k, scale), 0
     for _ in range(_N_DRAWS):
         uniform = random.random(beyond.size)
         drawn = -np.log(uniform) * scale if abs(k) < 1e-9 else scale * (1 - uniform**k) / k
         drawn.sort()
-        n_further += _distance(drawn, *_moments(drawn)) >= observed
+        n_further += distance(drawn, *_moments(drawn)) >= observed
     return (1 + n_further) / (1 + _N_DRAWS)

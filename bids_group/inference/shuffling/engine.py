@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -57,9 +56,9 @@ def build_statistic(scheme: Scheme, test: str, *, is_two_sided: bool) -> Statist
         overlap = np.pad(overlap, (0, len(directions) - overlap.size))
         moved = moved @ directions[overlap < 1 - 1e-9].T
     return PooledVariance(
+        name=test,
         columns=np.column_stack([split.tested, moved]),
         is_two_sided=is_two_sided and test == "t",
-        test=test,
         q=split.q,
         dof=split.dof,
     )
@@ -69,7 +68,7 @@ def build_statistic(scheme: Scheme, test: str, *, is_two_sided: bool) -> Statist
 class Job:
     """All that the null of one contrast depends on; ``heights`` and ``adjacency`` only for clusters.
 
-    ``limits`` float32 ``(n_elements,)``: what shuffles are counted against, where each element is also judged
+    ``limits`` float32 ``(n_elements,)``: what shuffles are counted against; empty where no element is judged
     for itself.
     """
 
@@ -78,7 +77,7 @@ class Job:
     residuals: Residuals
     heights: Heights | None = None
     adjacency: Adjacency | None = None
-    limits: Single | None = None
+    limits: Single = field(default_factory=lambda: np.empty(0, np.float32))
 
     @property
     def n_shuffles(self) -> int:
@@ -118,17 +117,9 @@ class Job:
         return Lattice.of(graph.elements, graph.connectivity, heights.extent_power)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Sample:
-    """What a run of shuffles found.
-
-    ``maxima`` ``(n_shuffles, n_measures)``, columns as ``Job.measures``: the largest value (in size,
-    when two-sided), cluster size (elements), mass and TFCE. ``n_reaching`` ``(n_elements,)``: shuffles that
-    reach the job's limits; None without these.
-    """
-
-    maxima: Doubles
-    n_reaching: npt.NDArray[np.integer[Any]] | None
+Found = tuple[Doubles, npt.NDArray[np.unsignedinteger]]
+"""Maxima ``(n_shuffles, n_measures)``, columns as ``Job.measures``: the largest value (in size, when
+two-sided), cluster size (elements), mass and TFCE. And how many shuffles reach each limit of the job."""
 
 
 class Scratch:
@@ -142,7 +133,7 @@ class Scratch:
         self.z = np.empty((job.batch_size, n_all), np.float32)
         self.find_maxima: Callable[[Single], tuple[float, float, float]] = lambda _: (0.0, 0.0, 0.0)
         if job.heights is not None and lattice is not None:
-            room = LatticeWorkspace.on(lattice)
+            room = LatticeWorkspace(lattice)
             self.find_maxima = partial(
                 saddles.lattice_maxima, heights=job.heights, lattice=lattice, work=room
             )
@@ -159,20 +150,18 @@ def run_null(
     executor: Executor = ONE_THREAD,
     cache: BatchCache | None = None,
     on_batch: Callable[[int], None] | None = None,
-) -> Sample:
+) -> Found:
     """Do every shuffle, the unshuffled data first."""
     starts = range(0, job.n_shuffles, job.batch_size)
-    found: list[Doubles] = []
-    n_reaching = None if job.limits is None else np.zeros(job.limits.size, np.int64)
+    found, n_reaching = [], np.zeros(job.limits.size, np.uint64)
     do = partial(_batch, job, job.lattice(), cache or BatchCache(folder=None))
     held = job.residuals.tiles.nbytes
-    for batch in executor.map(do, starts, item_bytes=job.bytes_per_worker, held_bytes=held):
-        found.append(batch.maxima)
-        if n_reaching is not None and batch.n_reaching is not None:
-            n_reaching += batch.n_reaching
+    for maxima, counts in executor.map(do, starts, item_bytes=job.bytes_per_worker, held_bytes=held):
+        found.append(maxima)
+        n_reaching += counts
         if on_batch is not None:
-            on_batch(len(batch.maxima))
-    return Sample(maxima=np.concatenate(found), n_reaching=n_reaching)
+            on_batch(len(maxima))
+    return np.concatenate(found), n_reaching
 
 
 def observed_map(job: Job) -> Single:
@@ -186,32 +175,32 @@ def observed_map(job: Job) -> Single:
 _LOCAL = threading.local()
 
 
-def _batch(job: Job, lattice: Lattice | None, cache: BatchCache, start: int) -> Sample:
+def _batch(job: Job, lattice: Lattice | None, cache: BatchCache, start: int) -> Found:
     """Do one batch, or read it if an earlier run has finished it: both of its parts are there."""
     name, n_shuffles = f"batch-{start:08d}", min(job.batch_size, job.n_shuffles - start)
     maxima = cache.read(name, (n_shuffles, len(job.measures)))
-    n_reaching = None if job.limits is None else cache.read(f"{name}-tally", job.limits.shape)
-    if maxima is not None and (job.limits is None or n_reaching is not None):
-        return Sample(maxima=maxima, n_reaching=n_reaching)
+    is_counted = job.limits.size > 0
+    counts = cache.read(f"{name}-tally", job.limits.shape) if is_counted else np.zeros(0, np.uint8)
+    if maxima is not None and counts is not None:
+        return maxima, counts
     if getattr(_LOCAL, "job", None) is not job:  # the buffers of this thread are made anew for each job
         _LOCAL.job, _LOCAL.scratch = job, Scratch(job, lattice)
-    sample = do_shuffles(job, weights(job, start), n_shuffles, _LOCAL.scratch)
-    if sample.n_reaching is not None:
-        cache.write(f"{name}-tally", sample.n_reaching)
-    cache.write(name, sample.maxima)
-    return sample
+    maxima, counts = do_shuffles(job, weights(job, start), n_shuffles, _LOCAL.scratch)
+    if is_counted:
+        cache.write(f"{name}-tally", counts)
+    cache.write(name, maxima)
+    return maxima, counts
 
 
-def do_shuffles(job: Job, rows: Single, n_shuffles: int, scratch: Scratch) -> Sample:
+def do_shuffles(job: Job, rows: Single, n_shuffles: int, scratch: Scratch) -> Found:
     """Find maxima (and counts) of one batch over all tiles; ``rows`` as `weights` gives them."""
     maxima = np.zeros((job.batch_size, len(job.measures)))
     largest = np.full(job.batch_size, np.iinfo(np.int32).min, np.int32)
-    counts: npt.NDArray[np.unsignedinteger] | None = None
-    if job.limits is not None:  # in as few bytes as they need: finished batches are kept
-        counts = np.zeros(job.limits.size, np.uint8 if job.batch_size < 2**8 else np.uint16)
+    smallest = np.uint8 if job.batch_size < 2**8 else np.uint16  # finished batches are kept
+    counts: npt.NDArray[np.unsignedinteger] = np.zeros(job.limits.size, smallest)
     for elements, values in _tiles(job, rows, scratch):
         raise_maxima(values.view(np.int32), job.statistic.is_two_sided, largest)
-        if job.limits is not None and counts is not None:
+        if counts.size:
             limits = job.limits[elements]
             count_reaching(values[:n_shuffles], limits, job.statistic.is_two_sided, counts[elements])
         if job.heights is not None:
@@ -220,7 +209,7 @@ def do_shuffles(job: Job, rows: Single, n_shuffles: int, scratch: Scratch) -> Sa
     if job.heights is not None:
         for shuffle, z in enumerate(scratch.z[:n_shuffles]):
             maxima[shuffle, 1:] = scratch.find_maxima(z)[: len(job.measures) - 1]
-    return Sample(maxima=maxima[:n_shuffles], n_reaching=counts)
+    return maxima[:n_shuffles], counts
 
 
 def _tiles(job: Job, rows: Single, scratch: Scratch) -> Iterator[tuple[slice, Single]]:

@@ -36,11 +36,8 @@ def tabulate_dof(q: int, smallest_dof: float, largest_dof: float, *, is_signed: 
     Places are equal steps of ``r + log(r)/2`` with ``r = sqrt(dof·log(1 + q·F/dof))``: far out z is nearly
     linear in r, while next to F = 0 the z of F falls without end, slowly in log(r). The first is −17.5,
     where z of F is below −8, the lowest. From dof of 0.05 the errors of z (relative, where it is above 1)
-    and of p are below 1e-6. ``is_signed``: z is that of half the tail (t).
-
-    Returns
-    -------
-    z, and the logarithms of the first and the last dof.
+    and of p are below 1e-6. ``is_signed``: z is that of half the tail (t). With the table come the logarithms
+    of the first and the last dof.
     """
     first, last = np.log(smallest_dof), np.log(max(largest_dof, smallest_dof * (1 + 1e-6)))
     dof = np.exp(np.linspace(first, last, max(4, int((last - first) / _DOF_STEP) + 2)))[:, None]
@@ -77,6 +74,7 @@ class GroupVariances(Statistic):
         factor = split.q * (split.q + 2) / 3
         bounds = factor / (1 / dof).sum(), factor * dof.sum() / (sizes.size - 1) ** 2
         return cls(
+            name="z",
             columns=parts.reshape(len(parts), -1),
             is_two_sided=is_two_sided and test == "t",
             q=split.q,

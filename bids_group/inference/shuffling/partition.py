@@ -46,13 +46,7 @@ class Partition:
 
 
 def partition(matrix: npt.ArrayLike, weights: Doubles, *, name: str = "contrast") -> Partition:
-    """Split a design ``(n_obs, p)`` for a contrast ``(q, p)``.
-
-    Raises
-    ------
-    DesignError
-        The contrast cannot be estimated from this design, or no degrees of freedom are left.
-    """
+    """Split a design ``(n_obs, p)`` for a contrast ``(q, p)``, which it must be able to estimate."""
     X = np.asarray(matrix, dtype=np.float64)
     space = RowSpace.of(X)
     if not space.is_estimable(weights).all():

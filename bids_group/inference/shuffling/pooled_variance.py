@@ -32,55 +32,45 @@ _N_KNOTS = 1 << 15
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PooledVariance(Statistic):
-    """R of a ``test`` with ``q`` tested columns (first) and the nuisance columns that shuffling moves."""
+    """R of t or F with ``q`` tested columns (first) and the nuisance columns that shuffling moves."""
 
-    test: str
     q: int
     dof: int
-
-    @property
-    def name(self) -> str:
-        """``t`` or ``F``."""
-        return self.test
-
-    @property
-    def largest_value(self) -> float:
-        """R stays below 1."""
-        return LARGEST
+    largest_value = LARGEST
 
     def values(self, products: Single, squares: Single, room: Single) -> Single:
         """R; a single product already is R."""
-        if self.columns.shape[1] == 1 and self.test == "t":
+        if self.columns.shape[1] == 1 and self.name == "t":
             return np.asarray(products[0])
-        _correlate(products, self.q, self.test == "t", room)
+        _correlate(products, self.q, self.name == "t", room)
         return room
 
     def fill_z(self, values: Single, z: Single) -> None:
         """Read z from a table of R."""
-        _deviates(values, *_tabulate(self.test, self.q, self.dof), z)
+        _deviates(values, *_tabulate(self.name, self.q, self.dof), z)
 
     def z_of(self, values: npt.ArrayLike) -> Doubles:
         """Turn R into the normal deviate with the same tail: signed for t, upper tail for F."""
-        return _z_of_r(np.asarray(values, dtype=np.float64), self.test, self.q, self.dof)
+        return _z_of_r(np.asarray(values, dtype=np.float64), self.name, self.q, self.dof)
 
     def tolerance(self, values: npt.ArrayLike) -> Doubles:
         """Take a relative difference of `TIE` in t or F, but no less than single precision resolves."""
         r = np.asarray(values, dtype=np.float64)
-        power = 2 if self.test == "F" else 1
+        power = 2 if self.name == "F" else 1
         return np.maximum(TIE / power * np.abs(r) * (1 - r**2), _SMALLEST_TIE)
 
     def statistic_of(self, values: npt.ArrayLike) -> Doubles:
         """Turn R into t or F."""
         r = np.asarray(values, dtype=np.float64)
         rest = 1 - r**2
-        if self.test == "F":
+        if self.name == "F":
             return np.asarray((r**2 / self.q) / (rest / self.dof))
         return np.asarray(r * np.sqrt(self.dof / rest))
 
     def expected_values(self, fitted: npt.ArrayLike) -> Doubles:
         """Turn t or F into R."""
         given = np.asarray(fitted, dtype=np.float64)
-        if self.test == "F":
+        if self.name == "F":
             return np.sqrt(given * self.q / (given * self.q + self.dof))
         return np.asarray(given / np.sqrt(given**2 + self.dof))
 

@@ -92,11 +92,6 @@ def choose_scheme(
     variance groups, permutations within them where each group's mean is nuisance, else sign flips. Blocks are
     flipped whole unless within-blocks is asked for. They are permuted whole, or their rows within them,
     whichever changes more of the tested part x̃: the larger mean ‖P x̃ − x̃‖² over the shuffles P.
-
-    Raises
-    ------
-    DataError
-        The blocks or variance groups do not allow these shuffles.
     """
     split = partition(design.matrix, contrast.weights, name=contrast.name)
     groups = _codes(variance_groups, design, "variance group")

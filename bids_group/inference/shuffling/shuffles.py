@@ -62,9 +62,7 @@ class Batch:
     def moved(self, columns: Doubles) -> Doubles:
         """Apply the inverse shuffles to regressors ``(n_obs, m)``: ``moved @ y`` equals ``X' @ shuffled(y)``.
 
-        Returns
-        -------
-        Shape ``(m, n_shuffles, n_obs)``.
+        It has the shape ``(m, n_shuffles, n_obs)``.
         """
         moved = np.empty((columns.shape[1], *self.sources.shape))
         for row, column in zip(moved, columns.T, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numba as nb
 import numpy as np
@@ -21,22 +22,15 @@ _SMALLEST_TIE = 4e-6
 class Statistic:
     """A statistic on a scale that is common to all elements; where a method is not replaced, z itself.
 
-    ``columns`` ``(n_obs, m)`` meet the shuffled residuals. ``is_two_sided``: maxima are those of the size
-    of the values.
+    ``name``: of the scale that people read (t, F, z). ``columns`` ``(n_obs, m)`` meet the shuffled residuals.
+    ``is_two_sided``: maxima are those of the size of the values. Values at or above ``largest_value`` cannot
+    be told apart.
     """
 
+    name: str
     columns: Doubles
     is_two_sided: bool
-
-    @property
-    def name(self) -> str:
-        """Name of the scale that people read: t, F or z."""
-        return "z"
-
-    @property
-    def largest_value(self) -> float:
-        """Values at or above this one cannot be told apart."""
-        return float(np.finfo(np.float32).max)
+    largest_value: ClassVar[float] = float(np.finfo(np.float32).max)
 
     def values(self, products: Single, squares: Single, room: Single) -> Single:
         """Compute values ``(n_shuffles, TILE)`` from products ``(m, n_shuffles, TILE)``, perhaps in ``room``.
