@@ -28,10 +28,9 @@ class Executor(Protocol):
     def map(
         self, do: Callable[[Item], Result], items: Iterable[Item], *, item_bytes: int = 0, held_bytes: int = 0
     ) -> Iterator[Result]:
-        """Yield ``do(item)`` for each item, in the order of the items, which are taken as they are needed.
+        """Yield ``do(item)`` for each item, in their order; ``do`` depends on and changes nothing else.
 
-        ``do`` depends on nothing but the item, and changes nothing that another item reads. ``item_bytes``:
-        memory that it needs for each; ``held_bytes``: memory taken already by what all items share.
+        ``item_bytes``: memory that each needs; ``held_bytes``: what all items share has taken already.
         """
         ...
 

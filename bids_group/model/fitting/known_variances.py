@@ -34,11 +34,10 @@ def prepare(data: GroupData) -> Callable[[slice], list[Estimate]]:
     assert variances is not None
 
     def fit(tile: slice) -> list[Estimate]:
-        solution, _, weights = _solve(maps[:, tile], variances[:, tile], basis.columns)
-        n_observed = (weights > 0).sum(axis=0).astype(np.float64)
-        one, dof = np.ones(n_observed.shape), np.full(n_observed.shape, np.inf)
+        solution, _, _ = _solve(maps[:, tile], variances[:, tile], basis.columns)
+        one, dof = np.ones(solution.n_observed.shape), np.full(solution.n_observed.shape, np.inf)
         return [
-            estimate(basis, number, contrast.test, solution, one, dof, n_observed)
+            estimate(basis, number, contrast.test, solution, one, dof)
             for number, contrast in enumerate(contrasts)
         ]
 
@@ -64,7 +63,8 @@ def _solve(values: Rows, variances: Rows, columns: Doubles) -> tuple[Solution, D
     residuals = relative * (filled - columns @ coefficients.T)
     coefficients += np.einsum("nij,nj->ni", covariances, residuals.T @ columns)
     own = np.arange(filled.shape[1])
-    solution = Solution(coefficients, covariances / largest[:, None, None], directions, ranks, own)
+    covariances, n_observed = covariances / largest[:, None, None], is_observed.sum(axis=0).astype(np.float64)
+    solution = Solution(coefficients, covariances, directions, ranks, own, n_observed)
     return solution, filled, weights
 
 
@@ -72,8 +72,7 @@ def heterogeneity(values: Rows, variances: Rows, basis: Basis) -> tuple[Doubles,
     """Cochran's Q = Σ (y − Xβ)²/v of the weighted fit, and its degrees of freedom, each ``(n,)``."""
     solution, filled, weights = _solve(values, variances, basis.columns)
     residuals = filled - basis.columns @ solution.coefficients.T
-    dof = (weights > 0).sum(axis=0) - solution.ranks
-    return np.einsum("ij,ij->j", weights, residuals**2), dof.astype(np.float64)
+    return np.einsum("ij,ij->j", weights, residuals**2), solution.n_observed - solution.ranks
 
 
 def tell_heterogeneity(data: GroupData) -> tuple[Notice, ...]:

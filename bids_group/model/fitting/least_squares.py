@@ -102,7 +102,8 @@ class Solution(NamedTuple):
     """Coefficients ``(n, rank)`` and, per group of elements, what their covariance is made of.
 
     ``covariances``: ``(k, rank, rank)`` generalised inverses of the normal equations; ``directions``:
-    projectors on the directions that exist, same shape; ``group``: ``(n,)`` number of each element's group.
+    projectors on the directions that exist, same shape; ``group``, ``n_observed``: ``(n,)``, number of each
+    element's group, and of the rows observed there.
     """
 
     coefficients: Doubles
@@ -110,6 +111,7 @@ class Solution(NamedTuple):
     directions: Doubles
     ranks: Codes
     group: Codes
+    n_observed: Doubles
 
 
 class Fit(NamedTuple):
@@ -143,10 +145,10 @@ def fit_by_pattern(
     patterns, group = _patterns(is_observed)
     covariances, directions, ranks = _inverses(patterns, basis.columns)
     coefficients = np.einsum("nij,nj->ni", covariances[group], filled.T @ basis.columns)
-    solution = Solution(coefficients, covariances, directions, ranks, group)
+    n_observed = is_observed.sum(axis=0).astype(np.float64)
+    solution = Solution(coefficients, covariances, directions, ranks, group, n_observed)
     residuals = (filled - basis.columns @ solution.coefficients.T) * is_observed
     squares = np.einsum("ij,ij->j", residuals, residuals)
-    n_observed = is_observed.sum(axis=0).astype(np.float64)
     dof = n_observed - ranks[group]
     scale = np.einsum("ij,ij->j", filled, filled)
     variance = residual_variance(squares, dof, scale)
@@ -156,8 +158,7 @@ def fit_by_pattern(
         if subjects is not None:
             rows = basis.directions[number] @ covariances @ basis.columns.T
             is_within = _is_within(rows * patterns[:, None, :], subjects)
-        made = estimate(basis, number, contrast.test, solution, variance, dof, n_observed, is_within)
-        estimates.append(made)
+        estimates.append(estimate(basis, number, contrast.test, solution, variance, dof, is_within))
     return Fit(solution, patterns, residuals, scale, estimates)
 
 
@@ -206,7 +207,6 @@ def estimate(
     solution: Solution,
     variance: Doubles,
     dof: Doubles,
-    n_observed: Doubles,
     is_within: Flags | None = None,
 ) -> Estimate:
     """Estimate and test contrast ``number`` of a basis, with the residual variance of each element."""
@@ -228,7 +228,7 @@ def estimate(
         statistic=statistic(test, solution.coefficients, directions, spreads[group], variance, is_estimable),
         spread=spread,
         dof=dof,
-        n_observed=n_observed,
+        n_observed=solution.n_observed,
         is_estimable=is_estimable,
         is_determined=is_determined,
         compares_people=compares_people[group],

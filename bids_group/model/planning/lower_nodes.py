@@ -8,6 +8,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -111,6 +112,14 @@ def _declared(node: Node, received: NodeMaps) -> NodeMaps:
     )
 
 
+class _Person(NamedTuple):
+    """Maps of one person (or session) that go into one model, what they give pooled, and whose they are."""
+
+    maps: list[NodeMap]
+    pooled: Observation
+    who: str
+
+
 class _LowerNode:
     """A Session or Subject node with the maps that it receives: it makes new ones, person by person."""
 
@@ -156,13 +165,13 @@ class _LowerNode:
             sources=tuple(one.source for one in maps),
             combine="precision" if node.type == "meta" and self._has_variance else "mean",
         )
+        person = _Person(maps, pooled, ", ".join(f"{name} {value}" for name, value in labels))
         if self._is_constant:
-            return [self._times_constant(contrast, pooled, maps) for contrast in node.all_contrasts]
-        who = ", ".join(f"{name} {value}" for name, value in labels)
-        matrix, parts = self._matrix(positions, who), list(pooled.sources)
+            return [self._times_constant(contrast, person) for contrast in node.all_contrasts]
+        matrix, parts = self._matrix(positions, person.who), list(pooled.sources)
         if node.type == "meta":
-            parts, matrix = self._pool_cells(matrix, pooled, maps, who)
-        return [self._weighted(one, matrix, parts, pooled, maps, who) for one in node.all_contrasts]
+            parts, matrix = self._pool_cells(matrix, person)
+        return [self._weighted(contrast, matrix, parts, person) for contrast in node.all_contrasts]
 
     def _matrix(self, positions: Sequence[int], who: str) -> pd.DataFrame:
         """Build the design matrix of the maps at some positions, ``(n_maps, n_regressors)``."""
@@ -195,61 +204,53 @@ class _LowerNode:
         contrast = f"{maps[0].contrast} {name}" if is_of_one else name
         return _node_map(replace(observation, contrast=contrast), name)
 
-    def _times_constant(
-        self, contrast: NodeContrast, pooled: Observation, maps: Sequence[NodeMap]
-    ) -> NodeMap:
+    def _times_constant(self, contrast: NodeContrast, person: _Person) -> NodeMap:
         """Make fixed effects: the pooled maps, times the weight of the constant."""
-        weight = contrast.numbers[0][0]
+        pooled, weight = person.pooled, contrast.numbers[0][0]
         if contrast.name == INTERCEPT:
-            return _node_map(pooled, maps[0].made_as)
+            return _node_map(pooled, person.maps[0].made_as)
         if weight != 1:
             pooled = replace(pooled, sources=(pooled,), combine="weights", weights=(weight,))
-        return self._hand_on(pooled, contrast.name, maps)
+        return self._hand_on(pooled, contrast.name, person.maps)
 
-    def _pool_cells(
-        self, matrix: pd.DataFrame, pooled: Observation, maps: Sequence[NodeMap], who: str
-    ) -> tuple[list[AnyMap], pd.DataFrame]:
+    def _pool_cells(self, matrix: pd.DataFrame, person: _Person) -> tuple[list[AnyMap], pd.DataFrame]:
         """Pool the maps by cells of equal rows of the design, and give a row for each cell."""
         cells = matrix.drop_duplicates(ignore_index=True)
         if RowSpace.of(cells.to_numpy(dtype=np.float64)).rank < len(cells):
             raise UsageError(
                 f"The node {self._node.name!r} of Type meta has regressors that overlap, which is not "
                 "supported below the group.",
-                found=f"{list_some(model_names(self._node))}: {len(cells)} different rows for {who}",
+                found=f"{list_some(model_names(self._node))}: {len(cells)} different rows for {person.who}",
                 expected="as many regressors as different rows (a mean per condition)",
                 fix='Use "Type": "glm", or one column of 0 and 1 per condition.',
             )
         parts: list[AnyMap] = []
         for _, cell in cells.iterrows():
             is_in = matrix.eq(cell).all(axis=1)
-            own = [one for one, is_own in zip(maps, is_in, strict=True) if is_own]
+            own = [one for one, is_own in zip(person.maps, is_in, strict=True) if is_own]
             sources = tuple(one.source for one in own)
-            whole = replace(pooled, contrast=own[0].contrast, sources=sources)
+            whole = replace(person.pooled, contrast=own[0].contrast, sources=sources)
             parts.append(sources[0] if len(own) == 1 else whole)
         return parts, cells
 
     def _weighted(
-        self,
-        contrast: NodeContrast,
-        design: pd.DataFrame,
-        parts: Sequence[AnyMap],
-        pooled: Observation,
-        maps: Sequence[NodeMap],
-        who: str,
+        self, contrast: NodeContrast, design: pd.DataFrame, parts: Sequence[AnyMap], person: _Person
     ) -> NodeMap:
         """Solve the node's model: a contrast is a weighted sum of the person's maps."""
         row = _contrast_row(self._node, contrast, list(design.columns))
         weights = solve(design.to_numpy(dtype=np.float64), row)
         if weights is None:
+            n_maps = len(person.maps)
             raise PersonError(
-                f"The contrast {contrast.name!r} cannot be estimated for {who}.",
-                reason=f"the contrast {contrast.name!r} cannot be estimated from these {len(maps)} maps",
-                found=f"{len(maps)} maps, which lack a condition that it compares",
+                f"The contrast {contrast.name!r} cannot be estimated for {person.who}.",
+                reason=f"the contrast {contrast.name!r} cannot be estimated from these {n_maps} maps",
+                found=f"{n_maps} maps, which lack a condition that it compares",
             )
         pairs = [(part, weight) for part, weight in zip(parts, weights, strict=True) if weight != 0]
         sources, weights = tuple(part for part, _ in pairs), [weight for _, weight in pairs]
-        weighted = replace(pooled, sources=sources, combine="weights", weights=tuple(weights))
-        return self._hand_on(weighted, "intercept" if contrast.name == INTERCEPT else contrast.name, maps)
+        weighted = replace(person.pooled, sources=sources, combine="weights", weights=tuple(weights))
+        name = "intercept" if contrast.name == INTERCEPT else contrast.name
+        return self._hand_on(weighted, name, person.maps)
 
 
 def _node_map(observation: Observation, made_as: str | None) -> NodeMap:
