@@ -1,9 +1,8 @@
 """Files and people: which first-level maps, which participants, what their tables say."""
 
 from bids_group.bids.cohort import gather_cohort
-from bids_group.bids.completeness import keep_complete, tell_lost_levels
 from bids_group.bids.design_matrix import check_matrix_rows
-from bids_group.bids.ledger import build_ledger
+from bids_group.bids.ledger import build_ledger, keep_complete, tell_lost_levels
 from bids_group.bids.map_files import check_grids
 
 __all__ = [

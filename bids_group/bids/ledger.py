@@ -1,17 +1,20 @@
-"""The ledger: every participant and map, used or not, and why; and the reasons nobody gave so far."""
+"""Who is used and who is not, and why: rows that are complete, people without maps, and the ledger of all."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
 from bids_group.bids.index import group_by, run_key
+from bids_group.errors import DataError, UsageError
 from bids_group.labels import natural_order
-from bids_group.records import Cohort, Exclusion, FirstLevelMap, GroupAnalysis
-from bids_group.words import bids_uri, list_some
+from bids_group.records import Cohort, Column, Exclusion, FirstLevelMap, GroupAnalysis, Notice, warn
+from bids_group.words import bids_uri, list_some, plural, suggest
 
 COLUMNS = ("participant_id", "session", "run", "task", "contrast", "file", "used", "reason", "n_maps", "note")
 _NOWHERE = "in no analysis"
@@ -57,8 +60,8 @@ def build_ledger(
 ) -> pd.DataFrame:
     """List every map that was found, and everybody without one: a sorted table of ``COLUMNS``.
 
-    ``n_maps`` is the number of maps that the person's effect of that contrast stands on (0: not analysed);
-    ``note`` names runs and sessions that most others have.
+    Files are named by BIDS URIs of the innermost dataset that holds them, or by their path. ``n_maps``: how
+    many the person's effect of that contrast stands on; ``note`` names runs and sessions that most have.
 
     Parameters
     ----------
@@ -72,49 +75,40 @@ def build_ledger(
     everything = dict.fromkeys([*cohort.exclusions, *exclusions])
     by_file = {one.path: one for one in everything if one.path is not None}
     of_people = [one for one in everything if one.path is None]
-    analysed = (m for analysis in analyses for row in analysis.observations for m in row.maps)
     files: dict[Effect, set[Path]] = {}
-    for m in analysed:
+    for m in (m for analysis in analyses for row in analysis.observations for m in row.maps):
         files.setdefault((m.subject, m.contrast), set()).add(m.effect)
     used = set().union(*files.values())
 
-    told: list[tuple[FirstLevelMap | Exclusion, str | None]] = [
-        (m, None if m.effect in used else _find_reason(m, by_file, of_people)) for m in cohort.maps
-    ]
+    told = [m.exclude("" if m.effect in used else _find_reason(m, by_file, of_people)) for m in cohort.maps]
     in_cohort = {m.effect for m in cohort.maps}
-    told += [(one, one.reason) for path, one in by_file.items() if path not in in_cohort]
-    named = {about.subject for about, _ in told}
-    told += [(e, e.reason) for e in of_people if e.subject not in named or e.contrast is not None]
-    nameless = [label for label in cohort.everyone if label not in {about.subject for about, _ in told}]
-    told += [(Exclusion(subject=label, reason=_NOWHERE), _NOWHERE) for label in nameless]
+    told += [one for path, one in by_file.items() if path not in in_cohort]
+    named = {one.subject for one in told}
+    told += [one for one in of_people if one.subject not in named or one.contrast is not None]
+    named = {one.subject for one in told}
+    told += [Exclusion(subject=label, reason=_NOWHERE) for label in cohort.everyone if label not in named]
     gaps = _find_gaps(cohort.maps)
     rows = []
-    for about, reason in told:
-        file = about.effect if isinstance(about, FirstLevelMap) else about.path
-        effect = (about.subject, about.contrast)
-        said = (gaps.get(effect), (remarks or {}).get((about.subject, about.contrast or "")))
+    for one in told:
+        effect = (one.subject, one.contrast)
+        said = (gaps.get(effect), (remarks or {}).get((one.subject, one.contrast or "")))
+        uri = None if one.path is None else bids_uri(one.path, cohort.dataset_names)
         rows.append(
             {
-                "participant_id": f"sub-{about.subject}",
-                "session": about.session,
-                "run": about.run,
-                "task": about.task,
-                "contrast": about.contrast,
-                "file": None if file is None else _name_file(file, cohort),
-                "used": "yes" if reason is None else "no",
-                "reason": reason,
+                "participant_id": f"sub-{one.subject}",
+                "session": one.session,
+                "run": one.run,
+                "task": one.task,
+                "contrast": one.contrast,
+                "file": str(one.path) if uri is not None and uri.startswith("file:") else uri,
+                "used": "no" if one.reason else "yes",
+                "reason": one.reason or None,
                 "n_maps": len(files.get(effect, ())),
                 "note": "; ".join(filter(None, said)) or None,
             }
         )
     rows.sort(key=_order)
     return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
-
-
-def _name_file(file: Path, cohort: Cohort) -> str:
-    """Name a file by the BIDS URI of the innermost dataset that holds it, or by its path."""
-    uri = bids_uri(file, cohort.dataset_names)
-    return str(file) if uri.startswith("file:") else uri
 
 
 def _find_reason(m: FirstLevelMap, by_file: Mapping[Path, Exclusion], of_people: Iterable[Exclusion]) -> str:
@@ -156,3 +150,125 @@ def _order(row: Mapping[str, object]) -> tuple[str, ...]:
     """By person, session, run (as a number), contrast and file."""
     names = ("participant_id", "session", "run", "contrast", "file")
     return tuple(str(row[name] or "").zfill(4 if name == "run" else 0) for name in names)
+
+
+def keep_complete(
+    rows: pd.DataFrame,
+    variables: tuple[str, ...],
+    missing: Literal["error", "drop"],
+    columns: Mapping[str, Column] | None = None,
+    about_labels: Notice | None = None,
+) -> tuple[list[str], tuple[Exclusion, ...]]:
+    """Keep the rows in which no variable is missing: their labels in order, and an exclusion for each other.
+
+    Parameters
+    ----------
+    rows
+        Index = observation labels; columns ``subject``, ``session`` (where rows are sessions) and covariates.
+    columns
+        What is known of the variables; their problems come before missing values.
+    about_labels
+        What was found of labels that are in the maps, but not in the table of participants.
+
+    Raises
+    ------
+    DataError
+        A value is missing and ``missing`` is ``error``, or nobody is left.
+    UsageError
+        A variable is no column.
+    """
+    known = [str(column) for column in rows.columns]
+    for name in (name for name in variables if name not in known):
+        fix = suggest(name, known)
+        parts = [part for part in re.split(r"[,;\s]+", name) if part]
+        if len(parts) > 1 and set(parts) <= set(known):  # several columns were named as one
+            fix = "Only one column can be named here (blocks within blocks are not supported): make one of "
+            fix += f"{' and '.join(parts)} in participants.tsv, whose values name both."
+        raise UsageError(f"There is no column '{name}'.", found=", ".join(known), fix=fix)
+    described = {name: columns[name] for name in variables if columns is not None and name in columns}
+    for column in described.values():
+        column.check_usable()
+    gaps = rows.loc[:, list(variables)].isna()
+    incomplete = gaps.any(axis=1)
+    if incomplete.any() and (missing == "error" or incomplete.all()):
+        raise _missing_values(rows, gaps[incomplete], about_labels, described)
+    out = rows[incomplete]
+    sessions = out["session"] if "session" in out else pd.Series(None, index=out.index, dtype=object)
+    exclusions = [
+        Exclusion(
+            subject=str(subject),
+            session=None if pd.isna(session) else str(session),
+            reason=f"no value (n/a) of {', '.join(map(str, gaps.columns[lacks]))} (--missing drop)",
+        )
+        for subject, session, lacks in zip(out["subject"], sessions, gaps[incomplete].to_numpy(), strict=True)
+    ]
+    return [str(label) for label in rows.index[~incomplete]], tuple(exclusions)
+
+
+def _missing_values(
+    rows: pd.DataFrame, gaps: pd.DataFrame, labels: Notice | None, columns: Mapping[str, Column]
+) -> DataError:
+    """Say who lacks which values; ``gaps``: the incomplete rows of ``rows``, by variable."""
+    covariates = rows.loc[gaps.index].drop(columns=["subject", "session"], errors="ignore")
+    is_listed = labels is None and bool(columns)  # every map's person has a row in participants.tsv
+    is_rowless = covariates.isna().all(axis=1) & (bool(covariates.shape[1]) and not is_listed)
+    rowless, listed = [str(label) for label in gaps.index[is_rowless]], gaps[~is_rowless]
+    found = []
+    for name in listed.columns[listed.any()]:
+        lacking = [str(label) for label in listed.index[listed[name]]]
+        empty = [label for label in lacking if name in columns and label in columns[name].empty]
+        parts = (("n/a", [label for label in lacking if label not in empty]), ("an empty cell", empty))
+        said = [f"{word} in {name}: {list_some(those, 10)}" for word, those in parts if those]
+        found += [f"no row has a value of {name}"] if len(lacking) == len(rows) else said
+    fix = "Leave them out with --missing drop, or fill in the table."
+    if len(gaps) == len(rows):
+        fix = "Fill in the table, or leave the column out of the model."
+    if rowless:
+        has = plural(len(rowless), "has", "have")
+        why = f"{list_some(rowless, 10)} {has} no value in any column (no row in participants.tsv?)"
+        fix = (
+            "Write the labels in participants.tsv as in the names of the maps (sub-1 is not sub-01: "
+            "spreadsheets strip zeros in front), fill in the table, or say --missing drop."
+        )
+        found.insert(0, why if labels is None else labels.sentence)
+        fix = fix if labels is None else labels.fix or fix
+    names = ", ".join(map(str, gaps.columns[gaps.any()]))
+    lacks = plural(len(gaps), "row lacks", "rows lack")
+    lack = f"{len(gaps)} {lacks} a value that the model needs ({names})."
+    return DataError(
+        f"Nobody is left: {lack}" if len(gaps) == len(rows) else lack,
+        found="; ".join(found),
+        expected="a value for every analysed participant",
+        fix=fix,
+    )
+
+
+def tell_lost_levels(
+    before: pd.DataFrame, after: pd.DataFrame, columns: Mapping[str, Column]
+) -> list[Notice]:
+    """Warn of levels that lose all their rows with missing values, with the counts of all levels.
+
+    Numbers count as levels where they look like groups: a few whole ones, each of several rows.
+    """
+    notices = []
+    for name in (name for name, column in columns.items() if name in before and name in after):
+        numbers = before[name].dropna() if columns[name].kind == "numeric" else None
+        if numbers is not None and not (1 < numbers.nunique() <= 5 and bool((numbers % 1 == 0).all())):
+            continue
+        had, left = _count_levels(before[name]), _count_levels(after[name])
+        lost = [level for level in had.index if had[level] > 1 and level not in left.index]
+        if not lost or len(had) * 2 > had.sum():
+            continue
+        order = natural_order(map(str, had.index))
+        counts = ", ".join(f"{left.get(level, 0)} of {had[level]} with {level}" for level in order)
+        levels = list_some(natural_order(lost), 10)
+        sentence = f"--missing drop leaves nobody with {name} = {levels}: {counts} are left."
+        fix = "Fill in their values, or leave the column that they lack out of the model."
+        notices.append(warn("missing", sentence, fix))
+    return notices
+
+
+def _count_levels(values: pd.Series) -> pd.Series:
+    present = values.dropna()
+    is_number = pd.api.types.is_numeric_dtype(present) and not pd.api.types.is_bool_dtype(present)
+    return present.map(lambda one: f"{one:g}" if is_number else str(one)).astype(str).value_counts()
