@@ -1,10 +1,8 @@
 from .design.build import build_design
-from .fitting.diagnostics import describe_rows, tabulate_main_peaks
+from .fitting.diagnostics import compare_spread, describe_rows, tabulate_main_peaks
 from .fitting.group_fit import fit_group
 from .fitting.known_variances import tell_heterogeneity
-from .fitting.pooling import pool
-from .fitting.scaling import plan_scaling, scale
-from .fitting.spread import compare_spread
+from .fitting.pooling import plan_scaling, pool, scale
 from .fitting.stack import build_stack, describe_coverage, join_maps, tell_costs
 from .formula.parser import add_columns, needed_variables
 from .planning.node_design import input_names

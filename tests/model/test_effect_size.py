@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from bids_group.model.fitting.effect_size import hedges_g, partial_r2
+from bids_group.model.fitting.group_fit import hedges_g, partial_r2
 
 
 def limits_of_t(t, dof):

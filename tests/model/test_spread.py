@@ -8,8 +8,7 @@ from statsmodels.stats.oneway import anova_oneway
 from bids_group.config.estimators import FIXED_EFFECTS
 from bids_group.elements import Elements, Grid
 from bids_group.model import compare_spread
-from bids_group.model.fitting.diagnostics import tabulate_quality
-from bids_group.model.fitting.spread import brown_forsythe_p
+from bids_group.model.fitting.diagnostics import brown_forsythe_p, tabulate_quality
 from bids_group.records import Design, GroupData, MapStack
 
 GROUP = np.repeat(["patient", "control"], (6, 24))
