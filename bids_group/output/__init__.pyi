@@ -1,4 +1,4 @@
-from .disk.lock import check_place, claim_output
+from .disk.lock import check_output_dir, claim_output
 from .disk.manifest import (
     CITATIONS,
     COMMAND,
@@ -24,6 +24,7 @@ from .files.dataset import (
 )
 from .files.names import check_output_names, pooled_path
 from .files.pooled import check_pooled_names, is_pooled, pooling_key, read_pooled, write_pooled
+from .files.sidecars import Context
 from .preview.description import Preview, describe_dry_run
 from .preview.page import print_dry_run, spell_duration
 
@@ -32,10 +33,11 @@ __all__ = [
     "COMMAND",
     "REPORT",
     "TABLES",
+    "Context",
     "Preview",
     "check_names",
+    "check_output_dir",
     "check_output_names",
-    "check_place",
     "check_pooled_names",
     "check_same_analysis",
     "claim_output",

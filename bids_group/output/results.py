@@ -48,13 +48,7 @@ class Results:
 
     @property
     def design(self) -> pd.DataFrame:
-        """Design matrix, rows by label.
-
-        Raises
-        ------
-        UsageError
-            The analyses have different designs: see ``designs``.
-        """
+        """Design matrix, rows by label; where the analyses have different ones see ``designs``."""
         first, *others = self.designs.values()
         if not all(first.equals(other) for other in others):
             raise UsageError(

@@ -96,7 +96,9 @@ class GroupAnalysis:
     ``rows``: index = observation labels in the order of ``observations``; columns ``subject``, ``session``
     (where rows are sessions), then every covariate (dtypes as in `Table`). ``node`` names the Dataset node of
     a Stats Model (None when there is only one); ``group_labels`` are the levels of a GroupBy on participants
-    columns, ``{"group": "patient"}``.
+    columns, ``{"group": "patient"}``; ``exclusions`` say whom a Filter, a DropNA or a missing GroupBy value
+    left out. ``raw_rows`` are those before ``instructions`` (transformations of a Stats Model), which a
+    restricted analysis applies anew. ``design_matrix`` is the user's own, whose columns the formula adds up.
     """
 
     first_level_contrast: str
@@ -113,14 +115,10 @@ class GroupAnalysis:
     columns: Mapping[str, Column] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
     exclusions: tuple[Exclusion, ...] = ()
-    """Who a Filter, a DropNA or a missing GroupBy value left out of this analysis."""
     raw_rows: pd.DataFrame | None = None
-    """The rows before ``instructions`` (transformations of a Stats Model), which a restricted analysis
-    applies anew."""
     instructions: tuple[Mapping[str, Any], ...] = ()
     scaling: Scaling | None = None
     design_matrix: Path | None = None
-    """The table whose columns the formula adds up, where the design is the user's own."""
 
     @property
     def maps(self) -> tuple[FirstLevelMap, ...]:
@@ -194,18 +192,20 @@ def are_told_apart(blocks: pd.Series | None) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GroupData:
-    """Design and maps, proven to describe the same rows in the same order."""
+    """Design and maps, proven to describe the same rows in the same order.
+
+    ``is_complete``: every row is observed at every element. ``subjects``: whose row each is, where people
+    have several.
+    """
 
     design: Design
     stack: MapStack
     elements: Elements
     is_complete: bool = True
-    """Whether every row is observed at every element (coverage 1)."""
     estimator: Estimator = LEAST_SQUARES
     blocks: pd.Series | None = None
     variance_groups: pd.Series | None = None
     subjects: pd.Series | None = None
-    """Whose row each is, where people have several."""
 
     @property
     def has_group_variances(self) -> bool:

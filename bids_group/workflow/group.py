@@ -169,13 +169,15 @@ def _analyse(plan: RunPlan, planned: PlannedAnalysis, work_dir: Path, provenance
         rows = report.region_effects(plan.atlas, data.stack.labels, data.stack.data, data.elements)
         regions = rows.set_index("label")
     output.write_group(
-        plan.config.output_dir,
-        analysis,
-        data,
+        output.Context(
+            output_dir=plan.config.output_dir,
+            analysis=analysis,
+            data=data,
+            spec=spec,
+            dataset_names=plan.cohort.dataset_names,
+        ),
         results,
         significances,
-        spec=spec,
-        cohort=plan.cohort,
         coverage=stacked.coverage,
         notices=[*own, *numeric],
         quality=model.describe_rows(data, results, stacked.costs, uneven, is_two_sided=is_two_sided),

@@ -30,7 +30,7 @@ def run(config: RunConfig) -> None:
     if config.execution.is_reports_only:
         _report_again(config)
         return
-    output.check_place(config.output_dir, config.inputs.bids_dir)
+    output.check_output_dir(config.output_dir, config.inputs.bids_dir)
     with threadpool_limits(1):  # sums in one order, whatever the number of processors
         provenance = Provenance()
         plan = prepare(config)

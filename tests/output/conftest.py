@@ -14,7 +14,7 @@ import pytest
 
 from bids_group.config import AnalysisSpec
 from bids_group.elements import Elements, Grid
-from bids_group.output import write_group
+from bids_group.output import Context, write_group
 from bids_group.records import (
     Cluster,
     Cohort,
@@ -51,17 +51,14 @@ class Made:
     spec: AnalysisSpec
 
     def write(self, **more: Any) -> None:
-        write_group(
-            self.output_dir,
-            self.analysis,
-            self.data,
-            self.results,
-            self.significances,
+        context = Context(
+            output_dir=self.output_dir,
+            analysis=self.analysis,
+            data=self.data,
             spec=self.spec,
-            cohort=self.cohort,
-            coverage=self.coverage,
-            **more,
+            dataset_names=self.cohort.dataset_names,
         )
+        write_group(context, self.results, self.significances, coverage=self.coverage, **more)
 
     def but(self, **changes: Any) -> Made:
         return replace(self, **changes)

@@ -174,8 +174,8 @@ def test_a_process_killed_while_writing_leaves_whole_files_and_parts_that_are_sw
 def test_parts_of_living_processes_stay_and_of_dead_ones_go(tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    mine = tmp_path / f".part-{lock.place()}-{os.getpid()}-1"
-    dead = tmp_path / f".part-{lock.place()}-{child.pid}-1"
+    mine = tmp_path / f".part-{lock.process_space()}-{os.getpid()}-1"
+    dead = tmp_path / f".part-{lock.process_space()}-{child.pid}-1"
     elsewhere = tmp_path / f".part-{'0' * 12}-{child.pid}-1"
     forgotten = tmp_path / f".part-{'1' * 12}-{child.pid}-1"
     for part in (mine, dead, elsewhere, forgotten):

@@ -100,7 +100,7 @@ def test_the_second_group_run_is_told_who_holds_the_first(bids_dir: Path, tmp_pa
 def test_a_group_run_sweeps_what_killed_processes_left(bids_dir: Path, tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    part = tmp_path / "out" / "sub-01" / f".part-{lock.place()}-{child.pid}-1"
+    part = tmp_path / "out" / "sub-01" / f".part-{lock.process_space()}-{child.pid}-1"
     part.parent.mkdir(parents=True)
     part.touch()
     with claim_output(tmp_path / "out", bids_dir, level="participant"):
@@ -118,16 +118,16 @@ def test_an_error_inside_releases_the_lock(bids_dir: Path, tmp_path: Path) -> No
 def test_the_lock_of_a_killed_run_here_is_stale(bids_dir: Path, tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    lock_of(tmp_path / "out", place=lock.place(), pid=child.pid)
+    lock_of(tmp_path / "out", place=lock.process_space(), pid=child.pid)
     with claim_output(tmp_path / "out", bids_dir, level="group"):
         assert json.loads((tmp_path / "out" / LOCK).read_text())["pid"] == os.getpid()
 
 
 def test_a_process_number_given_to_another_process_is_recognised(bids_dir: Path, tmp_path: Path) -> None:
-    lock_of(tmp_path / "out", place=lock.place(), pid=os.getpid(), started="12")
+    lock_of(tmp_path / "out", place=lock.process_space(), pid=os.getpid(), started="12")
     with claim_output(tmp_path / "out", bids_dir, level="group"):
         pass
-    lock_of(tmp_path / "out", place=lock.place(), pid=os.getpid(), started=lock.started(os.getpid()))
+    lock_of(tmp_path / "out", place=lock.process_space(), pid=os.getpid(), started=lock.started(os.getpid()))
     with pytest.raises(LockedError), claim_output(tmp_path / "out", bids_dir, level="group"):
         pass
 
@@ -188,7 +188,7 @@ def claim(out: Path, bids_dir: Path, start: Any, said: Any) -> None:
 def test_of_six_runs_that_find_a_stale_lock_at_once_one_goes_on(bids_dir: Path, tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    lock_of(tmp_path / "out", place=lock.place(), pid=child.pid)
+    lock_of(tmp_path / "out", place=lock.process_space(), pid=child.pid)
     start, said = FORK.Event(), FORK.Queue()
     runs = [FORK.Process(target=claim, args=(tmp_path / "out", bids_dir, start, said)) for _ in range(6)]
     for run in runs:

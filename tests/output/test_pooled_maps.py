@@ -13,6 +13,7 @@ import pytest
 from bids_group.elements import Grid
 from bids_group.errors import BidsGroupError, MissingInputError, OutputError
 from bids_group.output import check_pooled_names, pooled_path, pooling_key, read_pooled, write_pooled
+from bids_group.output.files.names import sidecar_path
 from bids_group.records import FirstLevelMap, Observation, PooledMap
 
 MakeMap = Callable[..., FirstLevelMap]
@@ -238,7 +239,7 @@ def test_sidecars_name_their_sources_and_no_place_on_this_machine(
     pooled = make_pooled()
     write_pooled(tmp_path / "out", pooled, "key", dataset_names=roots(tmp_path))
     for kind in ("effect", "variance", "dof", "n"):
-        path = pooled_path(tmp_path / "out", pooled.observation, kind, ".json")
+        path = sidecar_path(pooled_path(tmp_path / "out", pooled.observation, kind))
         sidecar = json.loads(path.read_text())
         stat = "variance" if kind == "variance" else "effect"
         expected = [f"bids:firstlevel:sub-01/sub-01_run-{run}_stat-{stat}_statmap.nii.gz" for run in (1, 2)]

@@ -49,7 +49,7 @@ def claim_output(output_dir: Path, bids_dir: Path, *, level: str) -> Iterator[No
     RunError
         OUTPUT_DIR was removed or moved meanwhile: what was written is not, or not all, where it should be.
     """
-    check_place(output_dir, bids_dir)
+    check_output_dir(output_dir, bids_dir)
     probe = part_of(output_dir / "probe")
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def take_turn(output_dir: Path, wait_s: float = 120.0) -> Iterator[None]:
         yield
 
 
-def check_place(output_dir: Path, bids_dir: Path) -> None:
+def check_output_dir(output_dir: Path, bids_dir: Path) -> None:
     """Refuse an OUTPUT_DIR that is BIDS_DIR, holds it, or lies among its data, or holds its derivatives."""
     output, bids = output_dir.resolve(), bids_dir.resolve()
     what, own = "", "a folder of its own, so that the input stays as it is"
@@ -169,35 +169,30 @@ def _introduce_myself() -> dict[str, Any]:
         "pid": os.getpid(),
         "user": user,
         "since": datetime.now(tz=UTC).isoformat(timespec="seconds"),
-        "place": place(),
+        "place": process_space(),
         "started": started(os.getpid()),
         "token": os.urandom(8).hex(),
     }
 
 
 def _try_create(lock: Path, content: str) -> bool:
+    """Put a whole file in place only if there is none: a link is exclusive on network file systems, too."""
     draft = part_of(lock)
     try:
         draft.write_text(content)
-        return _link(draft, lock, content)
+        try:
+            lock.hardlink_to(draft)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            with lock.open("x") as stream:
+                stream.write(content)
+    except FileExistsError:
+        return False
     except OSError as error:
         raise os_failure(error, lock) from error
     finally:
         draft.unlink(missing_ok=True)
-
-
-def _link(draft: Path, lock: Path, content: str) -> bool:
-    """Put a whole file in place only if there is none: a link is exclusive on network file systems, too."""
-    try:
-        lock.hardlink_to(draft)
-    except FileExistsError:
-        return False
-    except OSError:  # a file system without hard links
-        try:
-            with lock.open("x") as stream:
-                stream.write(content)
-        except FileExistsError:
-            return False
     return True
 
 
@@ -218,16 +213,17 @@ def _remove_stale(lock: Path, stale_s: float) -> bool:
         lock.rename(taken)
     except FileNotFoundError:
         return True
-    if _read(taken) != content:  # somebody was faster and this is the new holder's lock: give it back
-        _link(taken, lock, _read(taken))
+    removed = _read(taken)
     taken.unlink(missing_ok=True)
+    if removed != content:  # somebody was faster and this is the new holder's lock: give it back
+        _try_create(lock, removed)
     return True
 
 
 def _is_stale(lock: Path, content: str, stale_s: float) -> bool:
     """Whether the holder is dead, or shows no sign of life by the clock of the file system."""
     holder = _holder(content)
-    if holder.get("place") == place():
+    if holder.get("place") == process_space():
         return not is_alive(int(holder["pid"]), str(holder["started"]))
     probe = part_of(lock)
     try:
@@ -240,7 +236,7 @@ def _is_stale(lock: Path, content: str, stale_s: float) -> bool:
 
 
 @cache
-def place() -> str:
+def process_space() -> str:
     """Name the set of processes that this one can see: host, boot, and process namespace (of a container)."""
     namespace = ""
     with contextlib.suppress(OSError):
@@ -278,7 +274,7 @@ def _read(path: str | Path) -> str:
 
 def part_of(path: Path) -> Path:
     """Name the neighbour into which this thread writes a file before it is moved into place."""
-    return path.with_name(f".part-{place()}-{os.getpid()}-{threading.get_ident()}")
+    return path.with_name(f".part-{process_space()}-{os.getpid()}-{threading.get_ident()}")
 
 
 def sweep_parts(folder: Path) -> None:
@@ -287,6 +283,6 @@ def sweep_parts(folder: Path) -> None:
         for match in filter(None, map(_PART.match, names)):
             part = Path(root, match.string)
             with contextlib.suppress(FileNotFoundError):
-                is_here, age_s = match["place"] == place(), time.time() - part.stat().st_mtime
+                is_here, age_s = match["place"] == process_space(), time.time() - part.stat().st_mtime
                 if not is_alive(int(match["pid"])) if is_here else age_s > _PART_AGE_S:
                     part.unlink()

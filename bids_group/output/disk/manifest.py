@@ -27,24 +27,12 @@ COMMAND = Path("code/command.json")
 CITATIONS = (Path("logs/CITATION.md"), Path("logs/CITATION.bib"))
 REPORT = Path("report.html")
 
-_MOST = 4
-"""Settings that a refusal names."""
-
 
 def check_names(output_dir: Path, names: Iterable[Path], *, has_results: bool) -> None:
     """Refuse to write where somebody else's file stands; nothing has been written yet.
 
-    Parameters
-    ----------
-    names
-        Files that will be written, relative to OUTPUT_DIR.
-    has_results
-        Results will be written below ``group/``, too, where then no other file may stand (hidden ones may).
-
-    Raises
-    ------
-    OutputError
-        A file of such a name is not in ``code/outputs.json``, or a folder of ours is a link or no folder.
+    ``names`` are relative to OUTPUT_DIR; files of ours stand in ``code/outputs.json``, and no folder of ours
+    is a link. With ``has_results`` no other file may stand below ``group/`` either (hidden ones may).
     """
     wanted = {*names, _MANIFEST, *([_IDENTITY] if has_results else [])}
     folders = {folder for path in wanted for folder in _folders_above(path)} | {Path("logs")}
@@ -92,11 +80,6 @@ def check_same_analysis(output_dir: Path, identity: Mapping[str, Any], *, is_ove
     ``identity`` (JSON-able) is everything that changes the result; it is kept in ``code/analysis.json``, the
     new one before anything of the old one is removed. Files that this app did not write are never touched.
     An analysis that wrote nothing yet does not bind.
-
-    Raises
-    ------
-    OutputError
-        Another analysis wrote here; names the settings that differ.
     """
     with take_turn(output_dir):
         other = find_other_analysis(output_dir, identity)
@@ -116,8 +99,8 @@ def find_other_analysis(output_dir: Path, identity: Mapping[str, Any]) -> Output
     results = (path for path in own_files(output_dir) if path.parts[0] == "group")
     if not differences or not any(os.path.lexists(output_dir / path) for path in results):
         return None
-    told = differences[:_MOST]
-    names = " and ".join(dict.fromkeys(one.name for one in told)) + and_more(len(differences) - _MOST)
+    told = differences[:4]
+    names = " and ".join(dict.fromkeys(one.name for one in told)) + and_more(len(differences) - len(told))
     return OutputError(
         f"OUTPUT_DIR holds another analysis: {output_dir}; what differs is {names}.",
         found=f"{'; '.join(one.stored for one in told)} (the earlier run: {_IDENTITY})",
@@ -138,17 +121,10 @@ def record_outputs(output_dir: Path, paths: Iterable[Path]) -> None:
 
 
 def finish_outputs(output_dir: Path) -> None:
-    """Remove what an earlier run of this analysis wrote and this one did not.
-
-    Raises
-    ------
-    RunError
-        Somebody removed what this run wrote.
-    """
+    """Remove what an earlier run of this analysis wrote and this one did not, whose files must be there."""
     with take_turn(output_dir):
         files, earlier = _read_lists(output_dir)
-        lost = [path for path in (_IDENTITY, *files) if not os.path.lexists(output_dir / path)]
-        if lost:
+        if lost := [path for path in (_IDENTITY, *files) if not os.path.lexists(output_dir / path)]:
             raise RunError(
                 f"Files of this run were removed while it went on: {output_dir / lost[0]}.",
                 found=f"{len(lost)} missing",
@@ -160,8 +136,7 @@ def finish_outputs(output_dir: Path) -> None:
 
 def _read_own(path: Path) -> dict[str, Any]:
     """Read a JSON file of ours, which nobody else should have changed; empty where there is none."""
-    fix = "Restore it, or give another OUTPUT_DIR."
-    return read_json(path, wrong=OutputError, fix=fix, is_optional=True)
+    return read_json(path, wrong=OutputError, fix="Restore it, or give another OUTPUT_DIR.", is_optional=True)
 
 
 def _read_lists(output_dir: Path) -> tuple[list[Path], list[Path]]:

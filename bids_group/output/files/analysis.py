@@ -10,33 +10,20 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bids_group.config import AnalysisSpec
 from bids_group.errors import OutputError, UsageError
 from bids_group.output.disk.writing import table_text, write_text
 from bids_group.output.files.clusters import RegionNamer
 from bids_group.output.files.contrasts import draft_contrast
 from bids_group.output.files.drafts import Draft, write_drafts
 from bids_group.output.files.sidecars import STAT_WORDS, Context, analysis_sidecar, design_sidecar
-from bids_group.records import (
-    Cohort,
-    ContrastResult,
-    Design,
-    GroupAnalysis,
-    GroupData,
-    Notice,
-    Significance,
-)
+from bids_group.records import ContrastResult, Design, GroupAnalysis, Notice, Significance
 
 
 def write_group(
-    output_dir: Path,
-    analysis: GroupAnalysis,
-    data: GroupData,
+    context: Context,
     results: Sequence[ContrastResult],
     significances: Sequence[Significance],
     *,
-    spec: AnalysisSpec,
-    cohort: Cohort,
     coverage: npt.NDArray[np.integer[Any]],
     notices: Sequence[Notice] = (),
     quality: pd.DataFrame | None = None,
@@ -50,9 +37,6 @@ def write_group(
     ``regions`` (mean effects) have a row for each observation (index = labels), ``peaks`` holds by group
     contrast the values of each observation at peaks. ``atlas`` names clusters and peaks.
     """
-    context = Context(
-        output_dir=output_dir, analysis=analysis, data=data, spec=spec, dataset_names=cohort.dataset_names
-    )
     drafts = [*_draft_shared(context, coverage, notices)]
     for ending, table, words in (
         ("desc-quality_table", quality, "Quality of the map of each row"),
@@ -104,12 +88,7 @@ def print_design(
 ) -> None:
     """Write labels and columns of the one design of these analyses, with every digit.
 
-    Raises
-    ------
-    UsageError
-        The analyses have different designs, or rows that a table of people and sessions cannot tell apart.
-    OutputError
-        The file is there and holds something else (``is_overwrite`` replaces it), or cannot be written.
+    What is there and holds something else is replaced with ``is_overwrite`` only.
     """
     text, *others = dict.fromkeys(_design_text(analysis, design) for analysis, design in planned)
     if others:

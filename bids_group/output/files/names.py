@@ -10,7 +10,7 @@ from bids_group.labels import camel_label, upper_first
 from bids_group.records import Design, FirstLevelMap, GroupAnalysis, Observation
 
 
-def pooled_path(output_dir: Path, observation: Observation, stat: str, extension: str = ".nii.gz") -> Path:
+def pooled_path(output_dir: Path, observation: Observation, stat: str) -> Path:
     """Name a pooled map: ``sub-01/func/sub-01_task-T_space-S_contrast-C_stat-effect_statmap.nii.gz``.
 
     Entities that the maps below the observation do not agree on (``run``, mostly) or do not carry are left
@@ -22,7 +22,7 @@ def pooled_path(output_dir: Path, observation: Observation, stat: str, extension
         "sub": observation.subject,
         "ses": session,
         **shared_entities(maps),
-        "contrast": first_level_label(observation.contrast),
+        "contrast": _need_label(observation.contrast),
         "stat": stat,
     }
     return Path(
@@ -30,7 +30,7 @@ def pooled_path(output_dir: Path, observation: Observation, stat: str, extension
         f"sub-{observation.subject}",
         "" if session is None else f"ses-{session}",
         folder if folder in ("func", "anat", "dwi", "perf", "pet") else "anat",
-        f"{_spell(entities)}_statmap{extension}",
+        f"{_spell(entities)}_statmap.nii.gz",
     )
 
 
@@ -58,22 +58,11 @@ def contrast_label(analysis: GroupAnalysis, contrast_part: str) -> str:
         upper_first(camel_label(column)) + upper_first(camel_label(level))
         for column, level in analysis.group_labels.items()
     )
-    return first_level_label(analysis.first_level_contrast) + upper_first(contrast_part) + levels
-
-
-def first_level_label(contrast: str) -> str:
-    """Turn the name of a first-level contrast into a label."""
-    return _need_label(contrast, "first-level contrast")
+    return _need_label(analysis.first_level_contrast) + upper_first(contrast_part) + levels
 
 
 def check_output_names(planned: Sequence[tuple[GroupAnalysis, Design]]) -> None:
-    """Refuse results whose files would have the same names (compared without case, as some disks do).
-
-    Raises
-    ------
-    UsageError
-        Names of group contrasts of two analyses collide, or a name has no letter or digit.
-    """
+    """Refuse results whose files would have the same names (compared without case, as some disks do)."""
     owners: dict[str, str] = {}
     for analysis, design in planned:
         for contrast in design.contrasts:
@@ -97,7 +86,7 @@ def _agreed(values: set[str | None]) -> str | None:
     return values.pop() if len(values) == 1 else None
 
 
-def _need_label(name: str, what: str) -> str:
+def _need_label(name: str, what: str = "first-level contrast") -> str:
     label = camel_label(name)
     if not label:
         raise UsageError(

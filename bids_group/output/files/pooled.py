@@ -144,25 +144,17 @@ def check_pooled_names(output_dir: Path, observations: Iterable[Observation]) ->
                 raise OutputError(f"A folder for pooled maps cannot be made: {nearest} is no folder.")
             there[folder] = frozenset(path.name for path in (folder.iterdir() if nearest == folder else ()))
         wanted = images | {sidecar_path(path): stat for path, stat in images.items()}
-        _check_own(
-            output_dir, one, {path: stat for path, stat in wanted.items() if path.name in there[folder]}
-        )
-
-
-def _check_own(output_dir: Path, observation: Observation, there: Mapping[Path, str]) -> None:
-    """Refuse files (with their stat) that the sidecar of the effect does not list, and inputs."""
-    if not there:
-        return
-    sidecar = _read_sidecar(output_dir, observation)
-    own = _STATS if sidecar.pooling_key == _PENDING else (sidecar.pooling_key and sidecar.files) or ()
-    inputs = {file.name: file.resolve() for one in observation.maps for file in one.files}
-    for path, stat in there.items():
-        if stat not in own or inputs.get(path.name) == path.resolve():
-            raise OutputError(
-                f"The pooled map of {observation.label} would overwrite a file of another program: {path}.",
-                expected="an OUTPUT_DIR in which no other program wrote a map of this name",
-                fix="Give another OUTPUT_DIR.",
-            )
+        wanted = {path: stat for path, stat in wanted.items() if path.name in there[folder]}
+        sidecar = _read_sidecar(output_dir, one) if wanted else Sidecar()
+        own = _STATS if sidecar.pooling_key == _PENDING else (sidecar.pooling_key and sidecar.files) or ()
+        inputs = {file.name: file.resolve() for each in one.maps for file in each.files} if wanted else {}
+        for path, stat in wanted.items():
+            if stat not in own or inputs.get(path.name) == path.resolve():
+                raise OutputError(
+                    f"The pooled map of {one.label} would overwrite a file of another program: {path}.",
+                    expected="an OUTPUT_DIR in which no other program wrote a map of this name",
+                    fix="Give another OUTPUT_DIR.",
+                )
 
 
 def _read_sidecar(output_dir: Path, observation: Observation) -> Sidecar:

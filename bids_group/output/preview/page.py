@@ -27,13 +27,10 @@ from bids_group.words import and_more, counted, list_some, plural
 
 _MAX_ROWS = 8
 _MAX_COLUMNS = 12
-_MAX_LISTED = 12
-"""Rows of a table of cells or covariates."""
-_MOST_PEOPLE = 6
-"""People, and columns of a term of `subject`, that are listed; more of them are folded."""
+_MAX_LISTED = 12  # rows of a table of cells or covariates
+_MOST_PEOPLE = 6  # people, and columns of a term of `subject`, that are listed; more are folded
 _SUMMARY = ("n", "mean", "sd", "min", "max")
-_GAP = 3
-"""Blanks that the table puts between two columns."""
+_GAP = 3  # blanks that the table puts between two columns
 
 
 def print_dry_run(
@@ -52,7 +49,7 @@ def print_dry_run(
     for analysis, design in preview.planned:
         levels = "".join(f", {column} {level}" for column, level in analysis.group_labels.items())
         node = f" (node {analysis.node})" if analysis.node else ""
-        _head(console, analysis.first_level_contrast + levels + node)
+        console.rule(Text(analysis.first_level_contrast + levels + node, style="bold"))
         one_name = replace(analysis, first_level_contrast="x")  # models alike but for the maps they are about
         description = json_text(describe_analysis(one_name, design))
         if description in shown:
@@ -67,16 +64,12 @@ def print_dry_run(
         _print_pooling(console, preview.observations)
     notices = sorted(dict.fromkeys(preview.notices), key=lambda one: one.severity != "warning")
     if notices:
-        _head(console, "Notices")
+        console.rule(Text("Notices", style="bold"))
     for one in notices:
         style = "yellow" if one.severity == "warning" else "cyan"
         _say(console, f"  {one.sentence}", start=one.severity, style=style)
         if one.fix:
             _say(console, f"         fix: {one.fix}")
-
-
-def _head(console: Console, title: str) -> None:
-    console.rule(Text(title, style="bold"))
 
 
 def _say(console: Console, text: str, *, start: str = "", style: str = "") -> None:
@@ -85,7 +78,7 @@ def _say(console: Console, text: str, *, start: str = "", style: str = "") -> No
 
 
 def _print_people(console: Console, preview: Preview) -> None:
-    _head(console, "Maps and participants")
+    console.rule(Text("Maps and participants", style="bold"))
     maps, included = preview.cohort.maps, preview.included
     where = "  ".join(f"{name} {value}" for name, value in shared_entities(maps).items() if value is not None)
     is_contrast = maps[0].suffix == "statmap"
@@ -132,7 +125,7 @@ def _print_settings(console: Console, preview: Preview) -> None:
         "Clusters": clusters,
         "Shuffling": _spell_shuffling(asked, preview.seconds_of_shuffling) if asked.needs_shuffling else "",
     }
-    _head(console, "Images and inference")
+    console.rule(Text("Images and inference", style="bold"))
     for name, words in lines.items():
         if words:
             _say(console, words, start=f"{name:<13}")
