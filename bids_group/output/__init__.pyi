@@ -11,7 +11,7 @@ from .disk.manifest import (
     record_outputs,
 )
 from .files.analysis import print_design, write_group
-from .files.clusters import spell_clusters
+from .files.contrasts import spell_clusters
 from .files.dataset import (
     model_path,
     read_description,

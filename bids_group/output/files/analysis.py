@@ -12,10 +12,15 @@ import pandas as pd
 
 from bids_group.errors import OutputError, UsageError
 from bids_group.output.disk.writing import table_text, write_text
-from bids_group.output.files.clusters import RegionNamer
-from bids_group.output.files.contrasts import draft_contrast
-from bids_group.output.files.drafts import Draft, write_drafts
-from bids_group.output.files.sidecars import STAT_WORDS, Context, analysis_sidecar, design_sidecar
+from bids_group.output.files.contrasts import RegionNamer, draft_contrast
+from bids_group.output.files.sidecars import (
+    STAT_WORDS,
+    Context,
+    Draft,
+    analysis_sidecar,
+    design_sidecar,
+    write_drafts,
+)
 from bids_group.records import ContrastResult, Design, GroupAnalysis, Notice, Significance
 
 

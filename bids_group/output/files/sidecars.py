@@ -1,20 +1,29 @@
-"""What stands beside each map and table: how it came about, in the keys of the manual."""
+"""What stands beside each map and table and is written with it: how it came about, in keys of the manual."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from bids_group.config import AnalysisSpec
 from bids_group.elements import Grid
-from bids_group.output.files.names import analysis_stem, contrast_label, pooled_path, shared_entities
+from bids_group.output.disk.manifest import record_outputs
+from bids_group.output.disk.writing import write_json, write_table, write_volume
+from bids_group.output.files.names import (
+    analysis_stem,
+    contrast_label,
+    pooled_path,
+    shared_entities,
+    sidecar_path,
+)
 from bids_group.records import (
     Contrast,
     ContrastResult,
@@ -284,3 +293,39 @@ def pooled_sidecar(
             base
         )
     return sidecars
+
+
+Intent = tuple[str, tuple[float, ...]]
+"""What the numbers of a NIfTI file are, for viewers, and the parameters of that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Draft:
+    """A table, or a volume that is made when its turn has come, with its sidecar.
+
+    ``is_described``: the sidecar also says what the columns of the table mean, as far as we have words.
+    """
+
+    path: str
+    content: pd.DataFrame | Callable[[], npt.NDArray[Any]]
+    sidecar: Sidecar
+    intent: Intent | None = None
+    is_described: bool = True
+
+
+def write_drafts(context: Context, drafts: Sequence[Draft]) -> None:
+    """Note every name first: what a killed run wrote is known. Of two drafts of one name the later counts."""
+    last = {Path(draft.path): draft for draft in drafts}
+    own = (one.relative_to(context.output_dir) for path in last for one in (path, sidecar_path(path)))
+    record_outputs(context.output_dir, own)
+    meanings = json.loads(Path(__file__).with_name("columns.json").read_text(encoding="utf-8"))
+    for path, draft in last.items():
+        sidecar = draft.sidecar.to_json()
+        if isinstance(draft.content, pd.DataFrame):
+            write_table(path, draft.content)
+            columns = map(str, draft.content.columns) if draft.is_described else ()
+            sidecar |= {name: meanings[name] for name in columns if name in meanings}
+        else:
+            grid = context.data.elements.grid
+            write_volume(path, draft.content(), grid, space=context.space, intent=draft.intent)
+        write_json(sidecar_path(path), sidecar)

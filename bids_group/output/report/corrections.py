@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import ndimage
 
 from bids_group.config.corrections import UNCORRECTED, find_correction, in_order
-from bids_group.output.files.clusters import spell_clusters
+from bids_group.output.files.contrasts import spell_clusters
 from bids_group.output.report.brains import Row, draw_rows
 from bids_group.output.report.canvas import cuts_through
 from bids_group.output.report.folder import alpha_of

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from bids_group.config.corrections import find_correction
 from bids_group.elements import Grid, LoadedMap, read_map
 from bids_group.errors import DataError
-from bids_group.output.files.clusters import spell_clusters
+from bids_group.output.files.contrasts import spell_clusters
 from bids_group.output.report.analysis_facts import gather_facts
 from bids_group.output.report.brains import Layers
 from bids_group.output.report.canvas import Box, common_cuts, cuts_through, place, read_anatomy
