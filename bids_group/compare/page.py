@@ -36,6 +36,8 @@ _TOLD = {"--formula", "--contrast", "--smoothing-fwhm", "--min-coverage", "--one
 def compare_outputs(out_a: Path, out_b: Path, folder: Path, pairs: Sequence[str] = ()) -> Path:
     """Compare two finished outputs; write ``report.html``, ``figures/`` and ``comparison.tsv`` (+ .json).
 
+    The path of the page is returned.
+
     Parameters
     ----------
     out_a, out_b
@@ -44,11 +46,6 @@ def compare_outputs(out_a: Path, out_b: Path, folder: Path, pairs: Sequence[str]
         A new or empty folder, or one that holds an earlier comparison, which is replaced.
     pairs
         ``CONTRAST_A=CONTRAST_B``: compare these instead of the contrasts of equal labels.
-
-    Returns
-    -------
-    Path
-        The page.
 
     Raises
     ------
@@ -68,33 +65,26 @@ def compare_outputs(out_a: Path, out_b: Path, folder: Path, pairs: Sequence[str]
     with style():
         views = [_compare(pair, *sides, payloads) for pair in matched]
     table = pd.DataFrame([row for view in views for row in view["rows"]], dtype=object)
+    used, page_sides, left_out = {pair.label for pair in matched}, [], []
+    for one in sides:
+        command = plain_command(one.folder.command.command or [])
+        page_sides.append((one.side, str(one.path), command.replace("OUTPUT_DIR", f"OUT_{one.side}", 1)))
+        left_out.append((one.side, [each.key for each in one.tested if not pairs and each.key not in used]))
     page = {
         "version": __version__,
-        "sides": [(one.side, str(one.path), _spell_command(one)) for one in sides],
+        "sides": page_sides,
         "pairs": views,
         "table": _view(table, "comparison.tsv", "Every map and correction that was compared."),
-        "left_out": [] if pairs else list(_say_left_out(matched, sides)),
+        "left_out": left_out,
     }
     return write_comparison(
         folder,
         table,
-        fill_template("compare.html.j2", page=page),
+        fill_template("compare.html.j2", page=page, show=show),
         payloads,
         sources=(out_a, out_b),
         expectations={view["label"]: view["expectation"] for view in views},
     )
-
-
-def _spell_command(one: Source) -> str:
-    command = plain_command(one.folder.command.command or [])
-    return command.replace("OUTPUT_DIR", f"OUT_{one.side}", 1)
-
-
-def _say_left_out(matched: Sequence[Pair], sides: tuple[Source, Source]) -> Iterator[str]:
-    used = {pair.label for pair in matched}
-    for side in sides:
-        if rest := [one.key for one in side.tested if one.key not in used]:
-            yield f"Only in {side.side}, not compared: {', '.join(rest)}."
 
 
 def _compare(pair: Pair, a: Source, b: Source, payloads: dict[Path, bytes]) -> dict[str, Any]:
@@ -114,7 +104,6 @@ def _compare(pair: Pair, a: Source, b: Source, payloads: dict[Path, bytes]) -> d
         "id": pair.stem,
         "label": pair.label,
         "words": [one.contrast.words for one in pair.sides],
-        "sentence": " ".join(_say(one) for one in maps if one.stat in ("t", "F") and one.correction is None),
         "expectation": expectation,
         "remarks": remarks,
         "people": list(_say_people(pair, a, b)),
@@ -129,8 +118,8 @@ def _compare(pair: Pair, a: Source, b: Source, payloads: dict[Path, bytes]) -> d
         ),
         "maps": [
             {
+                "found": one,
                 "name": name_of(one),
-                "sentence": _say(one),
                 "agreement": picture_agreement(one, canvas),
                 "difference": picture_difference(one, canvas),
                 "is_correction": one.correction is not None,
@@ -163,23 +152,6 @@ def _say_remarks(ground: Ground, maps: Sequence[Comparison]) -> Iterator[str]:
             )
         if one.difference is not None and one.difference.size < one.n:
             yield f"{one.n - one.difference.size} elements of {name_of(one)} are not finite and left out."
-
-
-def _say(one: Comparison) -> str:
-    """One line on how well a map agrees."""
-    parts = []
-    bias, lower, upper = one.limits
-    if lower is not None:
-        parts.append(
-            f"r = {show(one.r)}, mean difference B − A {show(bias)}, "
-            f"limits of agreement {show(lower)} to {show(upper)}"
-        )
-    if one.counts is not None:
-        n_a, n_b, n_both = one.counts
-        parts.append(f"significant in A {n_a}, in B {n_b}, in both {n_both}; Dice {show(one.dice)}")
-    name = name_of(one)
-    start = name[0].upper() if one.correction else name[0]
-    return f"{start}{name[1:]}, {one.n} elements: {'; '.join(parts)}."
 
 
 def _tabulate_settings(pair: Pair, a: Source, b: Source, ground: Ground) -> pd.DataFrame:
