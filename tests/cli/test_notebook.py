@@ -217,7 +217,7 @@ def test_a_call_is_the_same_request_as_its_command_line(labels, formula, flag, n
     )
     config = translate(read_arguments(words), words)
     assert config.selection.participant_labels == tuple(
-        dict.fromkeys(one.removeprefix("sub-") for one in labels)
+        dict.fromkeys(one.strip().removeprefix("sub-") for one in labels)
     )
     assert config.analysis.formula == formula
     assert config.analysis.inference.is_two_sided is not flag
