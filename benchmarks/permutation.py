@@ -217,7 +217,7 @@ def compare_passes(elements: Elements, n_rounds: int) -> str:
     """Time of the maxima of one map by the forest and by peaks and saddles; and of maps made to be slow."""
     lines = ["| map | neighbours | forest | peaks and saddles | ratio |", "|---|---|---|---|---|"]
     for connectivity in (6, 26):
-        lattice = Lattice.of(elements, connectivity, 0.5)
+        lattice = Lattice.of(elements, connectivity)
         graph = build_adjacency(elements, connectivity)
         heights, space = Heights(threshold=FORMING_Z, is_two_sided=True, has_tfce=True), Room(lattice)
         forest = Workspace(elements.n_elements)

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 
 from bids_group.elements import Elements, Grid
-from bids_group.inference.clusters.forest import EXTENT_POWER
 from bids_group.inference.clusters.lattice import Lattice, LatticeWorkspace, encode
 
 PICTURE = Path(__file__).parent / "images" / "saddles.png"
@@ -30,7 +29,7 @@ def make_map() -> npt.NDArray[np.float32]:
 def count_pieces(z: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
     """Count the pieces of earlier neighbours around each voxel, by the pass itself."""
     elements = Elements.from_mask(Grid(shape=SHAPE, affine=np.eye(4)), np.ones(SHAPE, dtype=bool))
-    lattice = Lattice.of(elements, 6, EXTENT_POWER)
+    lattice = Lattice.of(elements, 6)
     work = LatticeWorkspace(lattice)
     encode(z.reshape(-1), lattice.runs, lattice.spans, lattice.steps, 6, work.volume, work.late)
     codes = work.volume[lattice.places]

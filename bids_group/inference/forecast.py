@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group.config import InferenceSpec
 from bids_group.elements import Connectivity, Elements, Grid
-from bids_group.inference.clusters.forest import EXTENT_POWER, Heights
+from bids_group.inference.clusters.forest import Heights
 from bids_group.inference.clusters.lattice import Lattice, LatticeWorkspace
 from bids_group.inference.clusters.saddles import lattice_maxima
 from bids_group.inference.shuffling.engine import Job, Scratch, build_statistic, do_shuffles, weights
@@ -73,7 +73,7 @@ def _seconds_of_pass(n_elements: int, connectivity: Connectivity) -> float:
     )
     noise = np.random.default_rng(0).standard_normal((side, side, side), np.float32)
     z = elements.pack(gaussian_filter(noise, _SMOOTHNESS))
-    lattice = Lattice.of(elements, connectivity, EXTENT_POWER)
+    lattice = Lattice.of(elements, connectivity)
     work, heights = LatticeWorkspace(lattice), Heights(threshold=0.5, is_two_sided=True, has_tfce=True)
     return _mean_seconds(lambda: lattice_maxima(z, heights, lattice, work)) * n_elements / elements.n_elements
 

@@ -47,12 +47,6 @@ def test_tfce_is_the_limit_of_ever_thinner_slices(z, elements, connectivity):
     assert errors[1] < errors[0] / 5
 
 
-def test_tfce_of_other_powers(z, elements):
-    heights = Heights(threshold=3.0, is_two_sided=True, has_tfce=True, extent_power=1.0, height_power=1.5)
-    exact = tfce_map(z, heights, build_adjacency(elements, 6))
-    assert np.abs(stepwise_tfce(z, elements, 6, 4000, 1.0, 1.5) - exact).max() < 1e-3 * exact.max()
-
-
 def test_doubled_heights_give_eight_times_the_tfce(z, elements):
     heights, adjacency = (
         Heights(threshold=3.0, is_two_sided=True, has_tfce=True),

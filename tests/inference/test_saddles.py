@@ -22,7 +22,6 @@ from bids_group.inference.shuffling.residuals import build_residuals
 from bids_group.inference.shuffling.scheme import choose_scheme
 
 RANKS = {6: 1, 18: 2, 26: 3}
-POWERS = ((0.5, 2.0), (1.0, 2.0), (0.7, 1.3), (0.0, 0.0), (2.0, 3.0))
 SLABS = ((1, 6, 9), (7, 1, 6), (5, 8, 1), (1, 1, 11), (1, 1, 1), (2, 2, 3), (4, 5, 4))
 
 
@@ -32,7 +31,7 @@ def elements_of(mask):
 
 def by_definition(z, elements, connectivity, heights):
     """Largest size, mass and TFCE: every height's components are labelled, the integral is summed up."""
-    structure, power = generate_binary_structure(3, RANKS[connectivity]), heights.height_power + 1
+    structure = generate_binary_structure(3, RANKS[connectivity])
     size = mass = tfce = 0.0
     for sign in (1, -1) if heights.is_two_sided else (1,):
         volume = elements.unpack(z * np.float32(sign)).astype(np.float64)
@@ -44,7 +43,7 @@ def by_definition(z, elements, connectivity, heights):
         for height in np.unique(volume[volume > 0]):
             numbers, _ = label(volume >= height, structure)
             extents = np.bincount(numbers.ravel())[numbers].astype(np.float64)
-            piece = extents**heights.extent_power * (height**power - below**power) / power
+            piece = np.sqrt(extents) * (height**3 - below**3) / 3
             sums += np.where(numbers > 0, piece, 0)
             below = height
         tfce = max(tfce, sums.max())
@@ -52,7 +51,7 @@ def by_definition(z, elements, connectivity, heights):
 
 
 def by_saddles(z, elements, connectivity, heights, work=None):
-    lattice = Lattice.of(elements, connectivity, heights.extent_power)
+    lattice = Lattice.of(elements, connectivity)
     return lattice_maxima(z, heights, lattice, work or LatticeWorkspace(lattice))
 
 
@@ -104,11 +103,9 @@ def test_the_integral_by_its_definition_in_random_masks(connectivity, seed):
     random = np.random.default_rng([seed, connectivity])
     for _ in range(70):
         elements = elements_of(random_mask(random, SLABS[random.integers(len(SLABS))]))
-        extent_power, height_power = POWERS[random.integers(len(POWERS))]
         heights = Heights(
-            threshold=random.choice([0.5, 1.0, 2.3]), is_two_sided=bool(random.integers(2)), has_tfce=True,
-            extent_power=extent_power, height_power=height_power,
-        )  # fmt: skip
+            threshold=random.choice([0.5, 1.0, 2.3]), is_two_sided=bool(random.integers(2)), has_tfce=True
+        )
         z = random_map(random, elements.mask)
         expected = by_definition(z, elements, connectivity, heights)
         assert_same(by_saddles(z, elements, connectivity, heights), expected)
@@ -182,7 +179,7 @@ def test_adversarial_maps_fit_into_the_memory_and_equal_the_forest(name, connect
     elements = elements_of(np.ones(shape, bool))
     z = elements.pack(ADVERSARIES[name](shape).astype(np.float32))
     heights = Heights(threshold=1.6, is_two_sided=True, has_tfce=True)
-    lattice = Lattice.of(elements, connectivity, 0.5)
+    lattice = Lattice.of(elements, connectivity)
     guard, work = np.uint32(0xDEADBEEF), LatticeWorkspace(lattice)
     n_listed = work.listed.size
     work.listed = np.full(n_listed + 64, guard, np.uint32)
@@ -198,7 +195,7 @@ def test_larger_maps_equal_the_forest_and_the_enhanced_map(connectivity, sigma):
     """One workspace for all: nothing of one map is left in the next."""
     random, shape = np.random.default_rng(3), (31, 36, 29)
     elements = elements_of(random.random(shape) < 0.9)
-    lattice = Lattice.of(elements, connectivity, 0.5)
+    lattice = Lattice.of(elements, connectivity)
     work, graph = LatticeWorkspace(lattice), build_adjacency(elements, connectivity)
     for is_two_sided, threshold in ((True, 2.3), (False, 2.3), (True, 0.5), (True, 9.0)):
         noise = gaussian_filter(random.standard_normal(shape), sigma)

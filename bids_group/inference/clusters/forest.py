@@ -2,8 +2,8 @@
 
 Elements enter in descending order of |z|; each joins the components of its neighbours of the same sign that
 are already in (a union-find forest). Between two entries the extent of a component is constant, so the
-integral of Smith & Nichols (2009), ``∫ extent(h)^E · h^H dh``, is a finite sum of exact pieces ``extent^E ·
-(h₂^(H+1) − h₁^(H+1)) / (H+1)``. `scipy.ndimage.label` takes 16 ms where this takes 0.2 (200,000 voxels,
+integral of Smith & Nichols (2009), ``∫ √extent(h) · h² dh``, is a finite sum of exact pieces ``√extent ·
+(h₂³ − h₁³) / 3``. `scipy.ndimage.label` takes 16 ms where this takes 0.2 (200,000 voxels,
 z above 3.1), as it looks at every voxel.
 """
 
@@ -17,9 +17,6 @@ import numpy.typing as npt
 
 from bids_group.elements.adjacency import Adjacency
 
-EXTENT_POWER = 0.5
-HEIGHT_POWER = 2.0
-
 _SIZE, _MASS, _SUM, _BEST, _LAST, _N_FIELDS = 0, 1, 2, 3, 4, 5
 
 BYTES_PER_ELEMENT = 4 + 8 + 8 * _N_FIELDS + 4 + 3 * 8
@@ -32,7 +29,7 @@ class Workspace:
     def __init__(self, n: int) -> None:
         self.parent = np.empty(n, np.int32)
         self.delta = np.empty(n)  # own sum minus that of the parent
-        self.state = np.empty((n, _N_FIELDS))  # size, mass, sum, best and last height^(H+1) of each root
+        self.state = np.empty((n, _N_FIELDS))  # size, mass, sum, best and last height³ of each root
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +39,6 @@ class Heights:
     threshold: float
     is_two_sided: bool
     has_tfce: bool
-    extent_power: float = EXTENT_POWER
-    height_power: float = HEIGHT_POWER
 
     @property
     def lowest(self) -> float:
@@ -78,9 +73,8 @@ def _descend(
     sizes = np.abs(z) if heights.is_two_sided else z
     entering = np.flatnonzero(sizes > heights.lowest)
     order = entering[np.argsort(sizes[entering], kind="stable")]  # ascending, equal heights by place
-    powers = (heights.extent_power, heights.height_power)
     found: tuple[float, float, float] = _grow(
-        z, order, heights.threshold, powers, adjacency.indptr, adjacency.indices, work.parent, work.delta,
+        z, order, heights.threshold, adjacency.indptr, adjacency.indices, work.parent, work.delta,
         work.state, enhanced,
     )  # fmt: skip
     return found
@@ -98,11 +92,9 @@ def _root(i: int, parent: npt.NDArray[np.int32], delta: npt.NDArray[np.float64])
 
 
 @nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
-def _lower(state: npt.NDArray[np.float64], root: int, level: float, powers: tuple[float, float]) -> None:
-    """Add the piece of the integral from a component's last height to ``level`` (both as height^(H+1))."""
-    extent, power = state[root, _SIZE], powers[0]
-    weight = np.sqrt(extent) if power == 0.5 else extent**power
-    piece = weight * (state[root, _LAST] - level) / (powers[1] + 1)
+def _lower(state: npt.NDArray[np.float64], root: int, level: float) -> None:
+    """Add the piece of the integral from a component's last height to ``level`` (both as height³)."""
+    piece = np.sqrt(state[root, _SIZE]) * (state[root, _LAST] - level) / 3.0
     state[root, _SUM] += piece
     state[root, _BEST] += piece
     state[root, _LAST] = level
@@ -110,7 +102,7 @@ def _lower(state: npt.NDArray[np.float64], root: int, level: float, powers: tupl
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _grow(
-    z: npt.NDArray[np.float32], order: npt.NDArray[np.intp], threshold: float, powers: tuple[float, float],
+    z: npt.NDArray[np.float32], order: npt.NDArray[np.intp], threshold: float,
     indptr: npt.NDArray[np.int32], indices: npt.NDArray[np.int32], parent: npt.NDArray[np.int32],
     delta: npt.NDArray[np.float64], state: npt.NDArray[np.float64], enhanced: npt.NDArray[np.float32],
 ) -> tuple[float, float, float]:  # fmt: skip
@@ -121,7 +113,7 @@ def _grow(
         here = order[rank]
         height = abs(np.float64(z[here]))
         is_positive = z[here] > 0
-        level = height * height * height if powers[1] == 2.0 else height ** (powers[1] + 1)
+        level = height * height * height
         is_above = height > threshold
         root = here
         parent[here] = here
@@ -138,7 +130,7 @@ def _grow(
             other = _root(there, parent, delta)
             if other == root:
                 continue
-            _lower(state, other, level, powers)
+            _lower(state, other, level)
             if state[other, _SIZE] >= state[root, _SIZE]:
                 keep, gone = other, root
             else:
@@ -154,7 +146,7 @@ def _grow(
             most_mass = max(most_mass, state[root, _MASS])
     for i in order:
         if parent[i] == i:
-            _lower(state, i, 0.0, powers)
+            _lower(state, i, 0.0)
             most_tfce = max(most_tfce, state[i, _BEST])
     if enhanced.size > 0:
         for i in order:

@@ -53,7 +53,7 @@ class Lattice:
 
     ``places`` ``(n_elements,)``: positions in the flattened box. ``runs`` ``(n_runs, 2)``: first position and
     end of each row of adjacent voxels. ``spans``: the same of rows joined over short gaps. ``steps``
-    ``(27,)``: from a position to those around it. ``weights`` ``(n_elements + 1,)``: extent^E.
+    ``(27,)``: from a position to those around it. ``weights`` ``(n_elements + 1,)``: √extent.
     """
 
     connectivity: Connectivity
@@ -65,14 +65,12 @@ class Lattice:
     weights: Doubles
 
     @classmethod
-    def of(cls, elements: Elements, connectivity: Connectivity, extent_power: float) -> Lattice:
+    def of(cls, elements: Elements, connectivity: Connectivity) -> Lattice:
         """Lay out the voxels of ``elements``."""
         voxels = np.stack(np.unravel_index(elements.indices, elements.grid.shape))
         shape = _box(elements)
         strides = np.array([shape[1] * shape[2], shape[2], 1])
         places = strides @ (voxels - voxels.min(axis=1, keepdims=True) + 1)
-        weights = np.arange(elements.n_elements + 1, dtype=np.float64) ** extent_power
-        weights[0] = 0.0  # also where E is 0
         return cls(
             connectivity=connectivity,
             n_places=int(shape.prod()),
@@ -80,7 +78,7 @@ class Lattice:
             runs=_rows(places, int(strides[0]), longest_gap=0),
             spans=_rows(places, int(strides[0]), longest_gap=_LONGEST_GAP),
             steps=(np.array(_CUBE) @ strides).astype(np.uint32),
-            weights=weights,
+            weights=np.sqrt(np.arange(elements.n_elements + 1, dtype=np.float64)),
         )
 
     @staticmethod
@@ -121,7 +119,7 @@ class LatticeWorkspace:
         self.entries = np.empty((2, n), np.uint64)
         # parent and extent of each label, in the memory of the scratch; its best sum and mass
         self.forest, self.sums = self.entries[0].view(np.uint32).reshape(2, n), np.empty((2, n))
-        # of the voxels of a chunk: label, or the number of a list and the highest bit; height, height^(H+1)
+        # of the voxels of a chunk: label, or the number of a list and the highest bit; height, height³
         self.labels, self.levels = np.empty(CHUNK, np.uint32), np.empty((2, CHUNK))
         self.ends, self.listed = np.empty(CHUNK + 1, np.uint32), np.empty(CHUNK * _MOST_LISTED, np.uint32)
 

@@ -6,17 +6,17 @@ same sign; but at most voxels nothing happens: the neighbours that entered befor
 neighbour) a component begins, and only at a saddle (several pieces) components may meet. So the map is
 prepared in bulk:
 
-1. ``_encode``: which neighbours enter before each voxel, as the bits of one integer, and of these one for
+1. ``encode``: which neighbours enter before each voxel, as the bits of one integer, and of these one for
    every piece that they form.
 2. ``_sort``: all voxels by height, those of equal heights by place.
 3. ``_label``: in order of entry, each voxel takes the label of its one neighbour; a peak gets a new label; a
    saddle lists the labels around it.
 4. ``_enter``: a union-find forest over the labels, of which there are as many as peaks.
 
-The maximum of ``∫ extent(h)^E · h^H dh`` needs no sum for each voxel. Summed by parts, the integral at the
-best voxel of a component is ``Σ (k^E − (k−1)^E) · h_k^(H+1) / (H+1)``, where h_k is the height at which the
-extent grows to k. Where components of extents a and b meet at h, their sums grow by
-``((a+b)^E − a^E) · h^(H+1)`` and ``((a+b)^E − b^E) · h^(H+1)``, and the larger one goes on.
+The maximum of ``∫ √extent(h) · h² dh`` needs no sum for each voxel. Summed by parts, the integral at the best
+voxel of a component is ``Σ (√k − √(k−1)) · h_k³ / 3``, with h_k the height at which the extent grows to k.
+Where components of extents a and b meet at h, their sums grow by ``(√(a+b) − √a) · h³`` and
+``(√(a+b) − √b) · h³``, and the larger one goes on.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ def lattice_maxima(
     encode(z, lattice.runs, lattice.spans, lattice.steps, lattice.connectivity, work.volume, work.late)
     n_in = _sort(z, lattice.places, heights.is_two_sided, work.entries)
     size, mass, tfce = _descend(
-        work.entries[1, :n_in], heights.threshold, heights.height_power + 1, lattice.weights, lattice.steps,
-        work.volume, work.forest, work.sums, work.labels, work.levels, work.ends, work.listed,
+        work.entries[1, :n_in], heights.threshold, lattice.weights, lattice.steps, work.volume, work.forest,
+        work.sums, work.labels, work.levels, work.ends, work.listed,
     )  # fmt: skip
-    return size, mass, tfce / (heights.height_power + 1)
+    return size, mass, tfce / 3.0
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -93,10 +93,10 @@ def _sort(
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _descend(
-    entries: npt.NDArray[np.uint64], threshold: float, power: float, weights: Doubles, steps: Words,
-    volume: Words, forest: Words, sums: Doubles, labels: Words, levels: Doubles, ends: Words, listed: Words,
+    entries: npt.NDArray[np.uint64], threshold: float, weights: Doubles, steps: Words, volume: Words,
+    forest: Words, sums: Doubles, labels: Words, levels: Doubles, ends: Words, listed: Words,
 ) -> tuple[float, float, float]:  # fmt: skip
-    """Let voxels in from the highest down, a chunk at a time; the sum of TFCE is not yet divided by H + 1."""
+    """Let voxels in from the highest down, a chunk at a time; the sum of TFCE is not yet divided by 3."""
     words, sizes = entries.view(np.uint32), entries.view(np.float32)
     parent, extent, best, mass = forest[0], forest[1], sums[0], sums[1]
     n_low = entries.size
@@ -111,7 +111,7 @@ def _descend(
         n_labels = _label(words, first, end, steps, volume, n_labels, labels, ends, listed)
         for label in range(n_known, n_labels):
             parent[label], extent[label], best[label], mass[label] = label, 0, 0.0, 0.0
-        _measure(sizes, first, end, threshold, power, levels)
+        _measure(sizes, first, end, threshold, levels)
         _enter(end - first, is_above, weights, labels, ends, listed, levels, parent, extent, best, mass)
         if first == n_low and is_above:
             for label in range(n_labels):
@@ -188,14 +188,12 @@ def _number(bit: np.uint32) -> np.uint32:
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _measure(
-    sizes: npt.NDArray[np.float32], first: int, end: int, threshold: float, power: float, levels: Doubles
-) -> None:
-    """Height above the threshold and height^(H+1) of a chunk, in order of entry."""
+def _measure(sizes: npt.NDArray[np.float32], first: int, end: int, threshold: float, levels: Doubles) -> None:
+    """Height above the threshold and height³ of a chunk, in order of entry."""
     for i in range(end - first):
         height = np.float64(sizes[2 * (end - 1 - i) + 1])
         levels[0, i] = height - threshold
-        levels[1, i] = height * height * height if power == 3.0 else height**power
+        levels[1, i] = height * height * height
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -114,7 +114,7 @@ class Job:
             return None
         if graph.elements is None or graph.connectivity is None or not Lattice.fits(graph.elements):
             return None
-        return Lattice.of(graph.elements, graph.connectivity, heights.extent_power)
+        return Lattice.of(graph.elements, graph.connectivity)
 
 
 Found = tuple[Doubles, npt.NDArray[np.unsignedinteger]]
