@@ -45,3 +45,13 @@ def test_equal_numbers_of_two_people_are_refused_by_name():
         stack(maps)
     maps[2] = replace(maps[2], effect=np.nextafter(effect, np.float32(9)))
     assert stack(maps).stack.data.shape == (3, 27)
+
+
+def test_an_equal_checksum_alone_makes_no_twins(monkeypatch):
+    monkeypatch.setattr("bids_group.model.fitting.stack.checksum", lambda content: 7)
+    effect = np.random.default_rng(0).normal(size=(3, 3, 3)).astype(np.float32)
+    effect[0, 0] = np.nan
+    maps = [pooled("01", effect), pooled("02", effect + 1), pooled("03", effect - 1)]
+    assert stack(maps).stack.data.shape == (3, 24)
+    with pytest.raises(DataError, match="sub-02 and sub-04 hold the same numbers"):
+        stack([*maps, pooled("04", np.asfortranarray(effect + 1))])
