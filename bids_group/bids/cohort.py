@@ -85,7 +85,6 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
             *choice.notices,
             *order_notices,
             *_say_found(maps, sources),
-            *_say_levels(maps),
             *_say_labels(study, maps),
             *_say_idle(study, maps, without_variance, len(in_dataset)),
         ),
@@ -192,6 +191,7 @@ def _type_tables(
 
 
 def _say_found(maps: Sequence[FirstLevelMap], sources: Sequence[MapSource]) -> list[Notice]:
+    """Say what was found, and where some people have maps of runs or sessions and others have not."""
     contrasts = natural_order({m.contrast for m in maps})
     stat, suffix = maps[0].input_stat, maps[0].suffix
     is_contrast = suffix == "statmap"
@@ -214,12 +214,6 @@ def _say_found(maps: Sequence[FirstLevelMap], sources: Sequence[MapSource]) -> l
         said.append(warn("maps", f"The data are {stat} maps (--input-stat {stat}): {mixed}."))
     if not is_contrast and any(m.mask is None for m in maps):
         said.append(note("maps", "Where a map has no mask beside it, an exact 0 counts as not observed."))
-    return said
-
-
-def _say_levels(maps: Sequence[FirstLevelMap]) -> list[Notice]:
-    """Warn where some people have maps of runs or sessions, and others have not."""
-    said = []
     for entity in ("session", "run"):
         people = {
             has: {m.subject for m in maps if (getattr(m, entity) is not None) == has} for has in (False, True)

@@ -163,7 +163,7 @@ def _settle_kind(
         levels = described.levels or _levels_in(map(plain_level, present))
         return levels, "--categorical" if name in kinds else f"Levels in {sidecar}", True, None
     if not all(map(is_number, present)):
-        problem = _nearly_numbers(values, source) if is_nearly_numbers(name, present) else None
+        problem = _no_number(values, source, None) if is_nearly_numbers(name, present) else None
         return _levels_in(present), "its values are text", False, problem
     found = natural_order({*present})
     said = f"Units in {sidecar}" if described.units else "every value is a number"
@@ -197,19 +197,6 @@ def _how_to_mend(value: str) -> str:
     return "Write the number alone, or n/a (with --missing drop, these people are left out)"
 
 
-def _nearly_numbers(values: pd.Series, source: Path) -> DataError:
-    present = values.dropna()
-    is_odd = [not is_number(str(value)) for value in present]
-    first, found = _where(present, is_odd)
-    n_numbers = is_odd.count(False)
-    return DataError(
-        f"Column '{values.name}' of {source} would be read as categories: '{first}' is no number.",
-        found=found + (f"; the other {n_numbers} values are numbers" if n_numbers else ""),
-        expected="numbers with a decimal point and without a unit; n/a where a value is missing",
-        fix=f"{_how_to_mend(first)}; if these are categories, say --categorical {values.name}.",
-    )
-
-
 def _unknown_level(values: pd.Series, levels: Sequence[str], source: Path) -> DataError | None:
     is_unknown = values.notna() & ~values.isin(levels)
     if not is_unknown.any():
@@ -224,16 +211,26 @@ def _unknown_level(values: pd.Series, levels: Sequence[str], source: Path) -> Da
     )
 
 
-def _no_number(values: pd.Series, source: Path, said: str) -> DataError | None:
-    is_bad = [value is not None and not is_number(str(value)) for value in values]
-    if not any(is_bad):
+def _no_number(values: pd.Series, source: Path, said: str | None) -> DataError | None:
+    """Refuse text in a column of numbers; ``said`` says that it is one (None: it only looks like one)."""
+    present = values.dropna()
+    is_odd = [not is_number(str(value)) for value in present]
+    if not any(is_odd):
         return None
-    first, found = _where(values, is_bad)
+    first, found = _where(present, is_odd)
+    about, mend, n_numbers = f"Column '{values.name}' of {source}", _how_to_mend(first), is_odd.count(False)
+    if said is None:
+        return DataError(
+            f"{about} would be read as categories: '{first}' is no number.",
+            found=found + (f"; the other {n_numbers} values are numbers" if n_numbers else ""),
+            expected="numbers with a decimal point and without a unit; n/a where a value is missing",
+            fix=f"{mend}; if these are categories, say --categorical {values.name}.",
+        )
     return DataError(
-        f"Column '{values.name}' of {source} should hold numbers ({said}), but has '{first}'.",
+        f"{about} should hold numbers ({said}), but has '{first}'.",
         found=found,
         expected="a number with a decimal point, or n/a where it is missing",
-        fix=f"{_how_to_mend(first)}, or use --categorical {values.name}.",
+        fix=f"{mend}, or use --categorical {values.name}.",
     )
 
 
