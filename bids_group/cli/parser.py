@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NoReturn
@@ -83,25 +83,21 @@ class Parser(argparse.ArgumentParser):
         """Name what is missing, and the list that took it where one ends in an analysis level."""
         lacking = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
         sentence = f"The command line lacks {lacking}."
-        for option, values, is_last in self._lists_typed():
-            if len(values) > len(names) and values[-1] in LEVELS:
+        lists = {flag for action in self._actions if action.nargs == "+" for flag in action.option_strings}
+        places = [at for at, word in enumerate(self.typed) if word.startswith("-")]
+        for at, end in zip(places, [*places, len(self.typed)][1:], strict=True):
+            option, values = self.typed[at], self.typed[at + 1 : end]
+            if option in lists and len(values) > len(names) and values[-1] in LEVELS:
                 kept, taken = " ".join(values[: -len(names)]), " ".join(values[-len(names) :])
-                end = f", or end the list with --: {option} {kept} -- {taken}" if is_last else "."
+                by_dashes = f", or end the list with --: {option} {kept} -- {taken}"
                 return UsageError(
                     sentence,
                     found=f"{option} took '{kept} {taken}': a list ends only at the next option",
                     expected=self.usage or _USAGE,
-                    fix=f"Put these three in front of all options{end}",
+                    fix="Put these three in front of all options"
+                    + (by_dashes if end == len(self.typed) else "."),
                 )
         return UsageError(sentence, expected=self.usage or _USAGE, fix=f"See {self.prog} --help.")
-
-    def _lists_typed(self) -> Iterator[tuple[str, list[str], bool]]:
-        """Find the options that take several values, the words that each took, and whether it is the last."""
-        flags = {flag for action in self._actions if action.nargs == "+" for flag in action.option_strings}
-        places = [at for at, word in enumerate(self.typed) if word.startswith("-")]
-        for at, end in zip(places, [*places, len(self.typed)][1:], strict=True):
-            if self.typed[at] in flags:
-                yield self.typed[at], list(self.typed[at + 1 : end]), end == len(self.typed)
 
 
 def build_parser() -> Parser:

@@ -317,11 +317,8 @@ def check_paths(config: RunConfig) -> None:
         _check_path(folder, "--derivatives", "folder")
     for record in (inputs, config.analysis, config.execution):
         for one in options_of(type(record)):
-            if (
-                one.kind == "path"
-                and not one.is_made
-                and (path := getattr(record, one.attribute)) is not None
-            ):
+            path = getattr(record, one.attribute)
+            if one.kind == "path" and not one.is_made and path is not None:
                 _check_path(path, one.flag, "file")
 
 

@@ -86,12 +86,11 @@ def read_filter_file(typed: str) -> Mapping[str, FilterValue]:
     content = read_json(path, what="filter file", wrong=UsageError, expected=example)
     nested = content.get("statmap", content)  # fMRIPrep's files have one object per query
     if not isinstance(nested, dict) or any(isinstance(value, dict) for value in nested.values()):
-        queries = [repr(key) for key, value in content.items() if isinstance(value, dict)]
+        queries = ", ".join(repr(key) for key, value in content.items() if isinstance(value, dict))
+        is_named = "statmap" in content
         raise UsageError(
             f"The filter file {path} has no filter of statistical maps.",
-            found="statmap, which is not an object of labels"
-            if "statmap" in content
-            else f"queries {', '.join(queries)}",
+            found="statmap, which is not an object of labels" if is_named else f"queries {queries}",
             expected='the query "statmap", such as {"statmap": {"run": "1", "session": null}}',
             fix="Call the query of this program 'statmap'; those of other programs may stay beside it.",
         )
