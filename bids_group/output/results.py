@@ -14,14 +14,7 @@ import pandas as pd
 
 from bids_group.errors import DataError, MissingInputError, UsageError
 from bids_group.labels import camel_label
-from bids_group.output.report.folder import (
-    AnalysisFiles,
-    ContrastFiles,
-    Folder,
-    read_folder,
-    read_numbers,
-    sidecar_of,
-)
+from bids_group.output.report import folder
 from bids_group.words import suggest
 
 
@@ -36,8 +29,8 @@ class Results:
     output_dir: Path
 
     @cached_property
-    def _folder(self) -> Folder:
-        return read_folder(self.output_dir)
+    def _folder(self) -> folder.Folder:
+        return folder.read_folder(self.output_dir)
 
     @property
     def contrasts(self) -> list[str]:
@@ -67,7 +60,7 @@ class Results:
     def ledger(self) -> pd.DataFrame:
         """Every participant and map: used or not, and why."""
         path = self._need(self.output_dir / "ledger.tsv")
-        return read_numbers(path, text_columns=("participant_id", "session", "run", "task", "used"))
+        return folder.read_numbers(path, text_columns=("participant_id", "session", "run", "task", "used"))
 
     @property
     def report(self) -> Path:
@@ -99,9 +92,9 @@ class Results:
         """Read the table of significant clusters and their peaks."""
         _, found = self._find(contrast)
         path = self.output_dir / f"{found.stem}_desc-{camel_label(correction)}_clusters.tsv"
-        return read_numbers(self._need(path), text_columns=("region", "cluster_regions"))
+        return folder.read_numbers(self._need(path), text_columns=("region", "cluster_regions"))
 
-    def _find(self, contrast: str) -> tuple[AnalysisFiles, ContrastFiles]:
+    def _find(self, contrast: str) -> tuple[folder.AnalysisFiles, folder.ContrastFiles]:
         every = self._folder.contrasts
         named = [pair for pair in every if pair[1].name == contrast]
         for pairs in (named, [pair for pair in every if pair[1].label == contrast]):
@@ -142,11 +135,11 @@ class Results:
         return "\n".join([*parts, f"<p>{html.escape(str(self.output_dir / 'report.html'))}</p>"])
 
 
-def _sum_up(contrast: ContrastFiles, correction: str) -> dict[str, Any]:
+def _sum_up(contrast: folder.ContrastFiles, correction: str) -> dict[str, Any]:
     table = contrast.clusters.get(correction)
     if table is None:
         raise DataError(f"The correction {correction} of {contrast.label} has no table of clusters.")
-    said = sidecar_of(table)
+    said = folder.sidecar_of(table)
     path = contrast.corrected.get(correction)
     return {
         "correction": said.correction,

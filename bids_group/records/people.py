@@ -115,8 +115,11 @@ class Cohort:
     """The maps of an analysis and the people they belong to: every row has a map, every map a row.
 
     ``tables`` holds the participants table first (phenotype columns joined to it), then a sessions table
-    where there is one. ``everyone`` lists all ids of participants.tsv and of the maps, sorted: the
-    denominator of the ledger.
+    where there is one; ``tables_over`` makes them with kinds that only some rows (subject, session or None)
+    settle. ``everyone`` lists all ids of participants.tsv and of the maps, sorted: the denominator of the
+    ledger. ``dataset_names``: name of each input dataset in BIDS URIs, and its root. ``sessions`` are those
+    of the maps in the order that a JSON file gives them (None: alphabetical). ``cell_factors``: columns of
+    the table of maps that have one value for each first-level contrast, several over all.
     """
 
     maps: tuple[FirstLevelMap, ...]
@@ -125,14 +128,10 @@ class Cohort:
     exclusions: tuple[Exclusion, ...] = ()
     notices: tuple[Notice, ...] = ()
     dataset_names: Mapping[str, Path] = field(default_factory=dict)
-    """Name of each input dataset in BIDS URIs (``raw``, ``firstlevel`` …) and its root."""
     has_variance_everywhere: bool = False
     """Whether every effect of the dataset (before labels narrowed it) has a variance: settles pooling."""
     sessions: Column | None = None
-    """The sessions of the maps in the order that a JSON file gives them; None: alphabetical."""
     cell_factors: tuple[str, ...] = ()
-    """Columns of the table of maps that have one value for each first-level contrast, several over all."""
     design_matrix: Table | None = None
     """The rows of ``--design-matrix`` as they were given; its columns are those of the last of ``tables``."""
     tables_over: Callable[[Collection[tuple[str, str | None]]], tuple[Table, ...]] | None = None
-    """Makes ``tables`` with kinds that only these rows (subject, session or None) settle."""

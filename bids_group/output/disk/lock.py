@@ -246,10 +246,7 @@ def process_space() -> str:
 
 
 def started(pid: int) -> str:
-    """When a process of this place started, in clock ticks since boot; empty where that is not known.
-
-    With it a process number that was given to another process is recognised.
-    """
+    """When a process started, in ticks since boot (empty: not known); tells a number that was given again."""
     fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return fields[19] if len(fields) > 19 else ""
 

@@ -95,33 +95,31 @@ def print_design(
 
     What is there and holds something else is replaced with ``is_overwrite`` only.
     """
-    text, *others = dict.fromkeys(_design_text(analysis, design) for analysis, design in planned)
-    if others:
+    texts = []
+    for analysis, design in planned:
+        rows = analysis.observations
+        if any(one.is_one_of_several for one in rows):
+            raise UsageError(
+                "A design with rows of several first-level contrasts cannot be printed for --design-matrix.",
+                expected="a row per person, or per person and session",
+                fix="The design stands in the output of --dry-run --output-format json.",
+            )
+        table = design.matrix.rename(columns=lambda name: name.replace("`", ""))
+        if any(one.session for one in rows):
+            table.insert(0, "session_id", [f"ses-{one.session}" for one in rows], allow_duplicates=True)
+        table.insert(0, "participant_id", [f"sub-{one.subject}" for one in rows], allow_duplicates=True)
+        texts.append(table_text(table))
+    if len(set(texts)) > 1:
         raise UsageError(
             f"The designs of this run differ, so that {path.name} cannot hold them.",
             found="; ".join(f"{one.first_level_contrast}: {len(one.rows)} rows" for one, _ in planned),
             expected="one design",
             fix="Choose one analysis, for example with --first-level-contrast.",
         )
-    if path.exists() and not is_overwrite and (not path.is_file() or path.read_bytes() != text.encode()):
+    if path.exists() and not is_overwrite and (not path.is_file() or path.read_bytes() != texts[0].encode()):
         raise OutputError(
             f"The file {path} is there already.",
             expected="a new name for the design",
             fix="Give --print-design another name, remove the file, or say --overwrite.",
         )
-    write_text(path, text)
-
-
-def _design_text(analysis: GroupAnalysis, design: Design) -> str:
-    rows = analysis.observations
-    if any(one.is_one_of_several for one in rows):
-        raise UsageError(
-            "A design with rows of several first-level contrasts cannot be printed for --design-matrix.",
-            expected="a row per person, or per person and session",
-            fix="The design stands in the output of --dry-run --output-format json.",
-        )
-    table = design.matrix.rename(columns=lambda name: name.replace("`", ""))
-    if any(one.session for one in rows):
-        table.insert(0, "session_id", [f"ses-{one.session}" for one in rows], allow_duplicates=True)
-    table.insert(0, "participant_id", [f"sub-{one.subject}" for one in rows], allow_duplicates=True)
-    return table_text(table)
+    write_text(path, texts[0])

@@ -51,11 +51,9 @@ class RegionNamer(Protocol):
 
     def name_points(self, xyz_mm: npt.NDArray[np.float64]) -> Sequence[str | None]:
         """Region at each point of shape ``(n, 3)``; None outside all regions."""
-        ...
 
     def describe_elements(self, elements: Elements, which: npt.NDArray[np.intp]) -> str:
         """Regions that a set of elements reaches, with its share in each."""
-        ...
 
 
 def draft_contrast(
@@ -66,7 +64,7 @@ def draft_contrast(
     peaks: pd.DataFrame | None,
 ) -> Iterator[Draft]:
     """Draft the maps of the fit, what each correction found (of this contrast), and values at the peaks."""
-    files = _Files(context, result)
+    files = _Files(context, result, context.stem(result.contrast.label))
     yield from files.of_fit()
     for one in significances:
         yield from files.of_correction(one, atlas)
@@ -83,10 +81,7 @@ def draft_contrast(
 class _Files:
     context: Context
     result: ContrastResult
-
-    @property
-    def stem(self) -> str:
-        return self.context.stem(self.result.contrast.label)
+    stem: str
 
     def sidecar(self, words: str) -> Sidecar:
         return contrast_sidecar(self.context, self.result, words)
@@ -170,7 +165,10 @@ class _Files:
             words = f"p-value corrected by {significance.correction}"
             yield from self.of_p(significance.p_corrected, sidecar(words), desc)
         if CORRECTIONS[significance.correction].bounds_discoveries:
-            yield self.map("tdp", map_discoveries(significance, elements.n_elements), sidecar(_TDP), desc)
+            bounds = np.zeros(elements.n_elements, dtype=np.float32)
+            for cluster in significance.clusters:
+                bounds[cluster.elements] = cluster.true_discovery_proportion or 0.0
+            yield self.map("tdp", bounds, sidecar(_TDP), desc)
         if significance.z is not None:
             own = self.sidecar(_WELCH).but(
                 degrees_of_freedom="each element's own (Welch–Satterthwaite)",
@@ -268,14 +266,6 @@ def spell_clusters(n_clusters: int, n_found: int | None = None) -> str:
     """Count clusters; of all-resolutions inference (``n_found``) also those with true discoveries."""
     found = "" if n_found is None else f", {n_found} with true discoveries"
     return counted(n_clusters, "cluster") + found
-
-
-def map_discoveries(significance: Significance, n_elements: int) -> npt.NDArray[np.float32]:
-    """Give each element the true-discovery proportion of its cluster, 0 outside clusters."""
-    row = np.zeros(n_elements, dtype=np.float32)
-    for cluster in significance.clusters:
-        row[cluster.elements] = cluster.true_discovery_proportion or 0.0
-    return row
 
 
 def label_clusters(significance: Significance, elements: Elements) -> npt.NDArray[np.int32]:

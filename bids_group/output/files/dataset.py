@@ -18,14 +18,7 @@ from bids_group.json_files import read_json
 from bids_group.labels import camel_label
 from bids_group.output.disk.lock import take_turn
 from bids_group.output.disk.manifest import COMMAND, TABLES, record_outputs
-from bids_group.output.disk.writing import (
-    json_text,
-    table_text,
-    write_bytes,
-    write_if_changed,
-    write_json,
-    write_text,
-)
+from bids_group.output.disk.writing import json_text, table_text, write_bytes, write_if_changed, write_json
 from bids_group.records import Cohort, GroupAnalysis
 from bids_group.records.sidecars import RunRecord
 
@@ -63,7 +56,7 @@ def write_dataset(output_dir: Path, cohort: Cohort) -> None:
         text = json_text(dict(sorted(description.items())))
         write_if_changed(output_dir / "dataset_description.json", text)
         if not (output_dir / "README.md").exists():
-            write_text(output_dir / "README.md", _text("dataset_readme.md"))
+            write_if_changed(output_dir / "README.md", _text("dataset_readme.md"))
         path = output_dir / ".bidsignore"
         lines = path.read_bytes().splitlines() if path.is_file() else []
         ours = _text("bidsignore.txt").encode().splitlines()  # no trailing slash: the validator wants none
@@ -143,7 +136,7 @@ def write_crash(output_dir: Path, text: str) -> Path | None:
     path = output_dir / "logs" / f"crash-{now:%Y%m%dT%H%M%SZ}-{os.getpid()}.txt"
     about = f"bids_group {__version__}, Python {platform.python_version()}, {platform.platform()}"
     try:
-        write_text(path, f"{about}\n\n{text}\n")
+        write_bytes(path, f"{about}\n\n{text}\n".encode())
     except BidsGroupError:
         return None
     return path

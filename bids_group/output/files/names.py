@@ -54,10 +54,8 @@ def analysis_stem(output_dir: Path, analysis: GroupAnalysis, contrast_part: str 
 
 def contrast_label(analysis: GroupAnalysis, contrast_part: str) -> str:
     """Join first-level contrast, group contrast, and the levels of a GroupBy on participants columns."""
-    levels = "".join(
-        upper_first(camel_label(column)) + upper_first(camel_label(level))
-        for column, level in analysis.group_labels.items()
-    )
+    words = [word for pair in analysis.group_labels.items() for word in pair]
+    levels = "".join(upper_first(camel_label(word)) for word in words)
     return _need_label(analysis.first_level_contrast) + upper_first(contrast_part) + levels
 
 
@@ -90,8 +88,7 @@ def _need_label(name: str, what: str = "first-level contrast") -> str:
     label = camel_label(name)
     if not label:
         raise UsageError(
-            f"The {what} '{name}' has no letter or digit, so no file can be named after it.",
-            fix="Rename it.",
+            f"The {what} '{name}' has no letter or digit, so no file can be named after it.", fix="Rename it."
         )
     return label
 

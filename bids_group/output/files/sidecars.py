@@ -73,11 +73,6 @@ class Context:
         """Start of the names of the analysis' files, or of those of a group contrast."""
         return str(analysis_stem(self.output_dir, self.analysis, contrast_part))
 
-    @property
-    def space(self) -> str | None:
-        """The space that all maps name."""
-        return shared_entities(self.analysis.maps)["space"]
-
     @cached_property
     def sidecar(self) -> Sidecar:
         """What every file of the analysis shares; what belongs to one contrast is null."""
@@ -200,14 +195,10 @@ def _labels_of(series: pd.Series | None) -> dict[str, str] | None:
 def contrast_sidecar(context: Context, result: ContrastResult, description: str) -> Sidecar:
     """Say what every map of a group contrast shares; dof of F are numerator and denominator."""
     contrast = result.contrast
-    dof: float | list[float] | str
-    if result.dof is None:
-        dof = _DOF_DIFFERS if "p" in result.maps else _DOF_NONE
-    elif not np.isfinite(result.dof):
-        dof = _DOF_INFINITE
-    else:
-        dof = float(result.dof)
-        dof = [float(result.dof_numerator), dof] if contrast.test == "F" else dof
+    dof: float | list[float] | str = _DOF_DIFFERS if "p" in result.maps else _DOF_NONE
+    if result.dof is not None:
+        dof = [float(result.dof_numerator), float(result.dof)] if contrast.test == "F" else float(result.dof)
+        dof = dof if np.isfinite(result.dof) else _DOF_INFINITE
     return analysis_sidecar(context, f"{description}; {contrast.words or contrast.name}").but(
         group_contrast=contrast.name,
         group_contrast_expression=contrast.expression,
@@ -319,6 +310,7 @@ def write_drafts(context: Context, drafts: Sequence[Draft]) -> None:
     own = (one.relative_to(context.output_dir) for path in last for one in (path, sidecar_path(path)))
     record_outputs(context.output_dir, own)
     meanings = json.loads(Path(__file__).with_name("columns.json").read_text(encoding="utf-8"))
+    grid, space = context.data.elements.grid, shared_entities(context.analysis.maps)["space"]
     for path, draft in last.items():
         sidecar = draft.sidecar.to_json()
         if isinstance(draft.content, pd.DataFrame):
@@ -326,6 +318,5 @@ def write_drafts(context: Context, drafts: Sequence[Draft]) -> None:
             columns = map(str, draft.content.columns) if draft.is_described else ()
             sidecar |= {name: meanings[name] for name in columns if name in meanings}
         else:
-            grid = context.data.elements.grid
-            write_volume(path, draft.content(), grid, space=context.space, intent=draft.intent)
+            write_volume(path, draft.content(), grid, space=space, intent=draft.intent)
         write_json(sidecar_path(path), sidecar)

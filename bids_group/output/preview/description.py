@@ -44,11 +44,6 @@ class Preview:
         return {one.subject for one in self.observations}
 
     @property
-    def n_used(self) -> int:
-        """Count the maps that are used."""
-        return len({one.effect for row in self.observations for one in row.maps})
-
-    @property
     def everyone(self) -> list[str]:
         """All labels, sorted: in or out."""
         return sorted({*self.cohort.everyone, *self.included, *(one.subject for one in self.exclusions)})
@@ -100,7 +95,7 @@ def _describe_maps(preview: Preview) -> dict[str, Any]:
     suffix = cohort.maps[0].suffix
     return {
         "Found": len(cohort.maps),
-        "Used": preview.n_used,
+        "Used": len({one.effect for row in observations for one in row.maps}),
         "Pooling": sorted({one.combine for one in observations}),
         "MapsPerRow": sorted({len(one.maps) for one in observations}),
         "WithVariance": sum(one.variance is not None for one in cohort.maps),
@@ -132,7 +127,7 @@ def _describe_people(preview: Preview) -> dict[str, Any]:
     }
 
 
-def order_of_sessions(analysis: GroupAnalysis) -> tuple[list[str], str] | None:
+def session_order(analysis: GroupAnalysis) -> tuple[list[str], str] | None:
     """Sessions in the order of their levels, and who says so; None where rows are not several sessions."""
     if "session" not in analysis.rows:
         return None
@@ -145,7 +140,7 @@ def order_of_sessions(analysis: GroupAnalysis) -> tuple[list[str], str] | None:
 def describe_analysis(analysis: GroupAnalysis, design: Design) -> dict[str, Any]:
     """Describe a group model: rows, design, contrasts and checks."""
     details, scaling = design.details, analysis.scaling
-    sessions = order_of_sessions(analysis)
+    sessions = session_order(analysis)
     return {
         "FirstLevelContrast": analysis.first_level_contrast,
         "Node": analysis.node,

@@ -16,12 +16,7 @@ from bids_group.config import CORRECTIONS, InferenceSpec
 from bids_group.output.disk.writing import json_text, plain
 from bids_group.output.files.names import contrast_label, shared_entities
 from bids_group.output.files.sidecars import POOLINGS, say_center
-from bids_group.output.preview.description import (
-    Preview,
-    describe_analysis,
-    describe_dry_run,
-    order_of_sessions,
-)
+from bids_group.output.preview.description import Preview, describe_analysis, describe_dry_run, session_order
 from bids_group.records import Design, GroupAnalysis, Observation
 from bids_group.words import and_more, counted, list_some, plural
 
@@ -34,10 +29,7 @@ _GAP = 3  # blanks that the table puts between two columns
 
 
 def print_dry_run(
-    preview: Preview,
-    *,
-    output_format: Literal["text", "json"] = "text",
-    console: Console | None = None,
+    preview: Preview, *, output_format: Literal["text", "json"] = "text", console: Console | None = None
 ) -> None:
     """Show it on standard output: tables for people, or one JSON object."""
     console = console or Console()
@@ -82,12 +74,10 @@ def _print_people(console: Console, preview: Preview) -> None:
     maps, included = preview.cohort.maps, preview.included
     where = "  ".join(f"{name} {value}" for name, value in shared_entities(maps).items() if value is not None)
     is_contrast = maps[0].suffix == "statmap"
-    n_with_variance = sum(one.variance is not None for one in maps)
-    _say(
-        console,
-        f"{len(maps)} {'effect' if is_contrast else maps[0].suffix} maps found, {n_with_variance} with "
-        f"variance; {preview.n_used} used  {where}",
-    )
+    kind, n_with = "effect" if is_contrast else maps[0].suffix, sum(one.variance is not None for one in maps)
+    n_used = len({one.effect for row in preview.observations for one in row.maps})
+    found = f"{len(maps)} {kind} maps found, {n_with} with variance; {n_used} used  {where}"
+    _say(console, found)
     names = ", ".join(sorted({one.contrast for one in maps}))
     _say(console, f"{'First-level contrasts' if is_contrast else 'Maps of'}: {names}")
     everyone, reasons = preview.everyone, preview.reasons
@@ -148,7 +138,7 @@ def _spell_shuffling(asked: InferenceSpec, seconds: float | None) -> str:
 
 def _print_analysis(console: Console, analysis: GroupAnalysis, design: Design) -> None:
     _say(console, f"Formula  {design.formula}   {len(design.matrix)} rows, {analysis.estimator.title}")
-    if (sessions := order_of_sessions(analysis)) is not None:
+    if (sessions := session_order(analysis)) is not None:
         _say(console, f"Sessions {', '.join(map(str, sessions[0]))}   (order: {sessions[1]})")
     _print_pooling(console, analysis.observations)
     values = ", ".join(f"{name} at {say_center(value)}" for name, value in design.centers.items())
