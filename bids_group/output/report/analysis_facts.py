@@ -9,6 +9,16 @@ from typing import Any
 
 from bids_group.output.report.folder import UNCORRECTED, AnalysisFiles, ContrastFiles, Folder, sidecar_of
 
+_OF_DESIGN = (
+    *("first_level_contrast", "pooling", "input_suffix", "scaling", "estimator", "formula", "design_matrix"),
+    *("columns", "centers", "mask_threshold"),
+)
+_OF_CORRECTION = (
+    *("alpha", "number_of_permutations", "number_of_contrasts_together", "tail_approximation"),
+    *("cluster_forming_p", "cluster_forming_z", "cluster_extent_mm3", "connectivity"),
+    *("exchangeability_blocks", "variance_groups"),
+)
+"""Fields of sidecars that are told as they are."""
 _KEPT_APART = {"session": "sessions", "contrast": "first-level contrasts"}
 """What makes several rows of a person, by field of an observation."""
 
@@ -23,31 +33,22 @@ def gather_facts(folder: Folder, analysis: AnalysisFiles, n_elements: int) -> di
     corrections = dict.fromkeys(name for one in contrasts for name in one.corrections)
     by_shuffling = [path for one in contrasts for path in _uncorrected(one)]
     return {
+        **{name: getattr(info, name) for name in _OF_DESIGN},
         "version": command.version or dict(generators[0]).get("Version"),
         "versions": dict(command.versions or {}),
         "title": analysis.title,
-        "first_level_contrast": info.first_level_contrast,
         "n_rows": len(analysis.matrix),
         "n_people": len(analysis.people),
         "kept_apart": [words for key, words in _KEPT_APART.items() if any(getattr(row, key) for row in rows)],
-        "pooling": info.pooling,
         "has_pooled_maps": any((row.n_maps or 1) > 1 for row in rows),
         "input_stat": info.input_statistic,
-        "input_suffix": info.input_suffix,
-        "scaling": info.scaling,
-        "estimator": info.estimator,
-        "formula": info.formula,
-        "design_matrix": info.design_matrix,
-        "columns": list(info.columns or []),
         "dof": info.degrees_of_freedom,
         "centering": info.centering and info.centering.method,
-        "centers": dict(info.centers or {}),
         "contrasts": [one.words for one in contrasts],
         "has_marginal_means": any(re.search(r"\b(mean|slope)\(", one.expression) for one in contrasts),
         "n_elements": n_elements,
         "min_coverage": 1.0 if coverage is None else float(coverage),
         "mask_name": _mask_name(folder.model),
-        "mask_threshold": info.mask_threshold,
         "smoothing_mm": info.smoothing and info.smoothing.full_width_at_half_maximum,
         "is_two_sided": None if not sides or sides[0] is None else bool(sides[0]),
         "corrections": [_correction(name, clusters[name]) for name in corrections],
@@ -69,19 +70,7 @@ def _uncorrected(contrast: ContrastFiles) -> list[Path]:
 
 def _correction(name: str, path: Path) -> dict[str, Any]:
     sidecar = sidecar_of(path)
-    return {
-        "name": name,
-        "alpha": sidecar.alpha,
-        "n_permutations": sidecar.number_of_permutations,
-        "cluster_forming_p": sidecar.cluster_forming_p,
-        "cluster_extent_mm3": sidecar.cluster_extent_mm3,
-        "cluster_forming_z": sidecar.cluster_forming_z,
-        "connectivity": sidecar.connectivity,
-        "blocks": sidecar.exchangeability_blocks,
-        "variance_groups": sidecar.variance_groups,
-        "n_together": sidecar.number_of_contrasts_together,
-        "has_tail_approximation": bool(sidecar.tail_approximation),
-    }
+    return {"name": name, **{field: getattr(sidecar, field) for field in _OF_CORRECTION}}
 
 
 def _schemes(contrasts: Iterable[ContrastFiles]) -> dict[str, list[str]]:

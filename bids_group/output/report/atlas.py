@@ -48,17 +48,13 @@ class Atlas:
         points = np.asarray(xyz_mm, dtype=np.float64).reshape(-1, 3)
         return [self.names[int(label)] if label else None for label in self.label_points(points)]
 
-    def share_elements(self, elements: Elements, which: npt.NDArray[np.intp]) -> list[tuple[str, float]]:
-        """Share of the elements in each region, largest first; what lies in none is not listed."""
+    def describe_elements(self, elements: Elements, which: npt.NDArray[np.intp]) -> str:
+        """Spell the regions with `MIN_SHARE` of the elements or more: ``Insula L 62 %; Putamen 9 %``."""
         labels = self.label_points(elements.coordinates_mm(which))
         found, counts = np.unique(labels[labels > 0], return_counts=True)
         order = np.argsort(-counts, kind="stable")
-        return [(self.names[int(found[k])], float(counts[k] / len(which))) for k in order]
-
-    def describe_elements(self, elements: Elements, which: npt.NDArray[np.intp]) -> str:
-        """Spell the regions with `MIN_SHARE` of the elements or more: ``Insula L 62 %; Putamen 9 %``."""
-        shares = [(name, share) for name, share in self.share_elements(elements, which) if share >= MIN_SHARE]
-        return "; ".join(f"{name} {100 * share:.0f} %" for name, share in shares)
+        shares = [(self.names[int(found[k])], counts[k] / len(which)) for k in order]
+        return "; ".join(f"{name} {100 * share:.0f} %" for name, share in shares if share >= MIN_SHARE)
 
 
 def read_atlas(path: Path) -> Atlas:
@@ -113,34 +109,28 @@ def region_effects(
     """
     where = atlas.label_points(elements.coordinates_mm(np.arange(elements.n_elements)))
     table: dict[str, Any] = {"label": list(labels)}
-    for label in np.unique(where[where > 0]):
-        part = data[:, where == label].astype(np.float64)
-        observed = np.isfinite(part)
-        counts = observed.sum(axis=1)
-        sums = np.where(observed, part, 0).sum(axis=1)
-        table[_column_name(atlas, int(label))] = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    every = [*atlas.names.values(), "label"]
+    for label in map(int, np.unique(where[where > 0])):
+        part, name = data[:, where == label].astype(np.float64), atlas.names[label]
+        counts = np.isfinite(part).sum(axis=1)
+        means = np.where(np.isfinite(part), part, 0).sum(axis=1) / np.maximum(counts, 1)
+        table[f"{name} ({label})" if every.count(name) > 1 else name] = np.where(counts > 0, means, np.nan)
     return pd.DataFrame(table)
-
-
-def _column_name(atlas: Atlas, label: int) -> str:
-    name = atlas.names[label]
-    is_shared = sum(other == name for other in atlas.names.values()) > 1 or name == "label"
-    return f"{name} ({label})" if is_shared else name
 
 
 def _find_table(path: Path) -> Path:
     """Find the table with the most entities in common, and no others than the image has."""
     stem = path.name.removesuffix(".gz").removesuffix(".nii")
-    suffix, own = stem.rsplit("_", 1)[-1], set(entities_of(stem).items())
+    suffix, own = stem.rsplit("_", 1)[-1], entities_of(stem).items()
     folders = (path.parent, path.parent.parent)
     tables = [table for folder in folders for table in sorted([*folder.glob("*.tsv"), *folder.glob("*.csv")])]
-    exact = [table for table in tables if table.stem == stem]
     fitting = [
         table
         for table in tables
-        if table.stem.rsplit("_", 1)[-1] == suffix and own and set(entities_of(table.stem).items()) <= own
+        if own and table.stem.rsplit("_", 1)[-1] == suffix and entities_of(table.stem).items() <= own
     ]
-    best = exact or sorted(fitting, key=lambda table: -len(entities_of(table.stem)))
+    best = [table for table in tables if table.stem == stem]
+    best += sorted(fitting, key=lambda table: -len(entities_of(table.stem)))
     if best:
         return best[0]
     raise MissingInputError(
@@ -151,18 +141,11 @@ def _find_table(path: Path) -> Path:
 
 
 def _read_names(path: Path) -> dict[int, str]:
-    table = pd.read_csv(
-        path,
-        sep="\t" if path.suffix == ".tsv" else ",",
-        dtype=str,
-        encoding="utf-8-sig",
-        keep_default_na=False,
-    )
+    separator = "\t" if path.suffix == ".tsv" else ","
+    table = pd.read_csv(path, sep=separator, dtype=str, encoding="utf-8-sig", keep_default_na=False)
     table.columns = pd.Index([str(name).strip().lower() for name in table.columns])
     index = next((name for name in ("index", "label", "value", "id") if name in table), None)
-    name = next(
-        (column for column in ("name", "region", "label") if column in table and column != index), None
-    )
+    name = next((one for one in ("name", "region", "label") if one in table and one != index), None)
     if index is None or name is None or not table[index].str.strip().str.fullmatch(r"\d+(\.0)?").all():
         raise DataError(
             f"The table of regions {path} cannot be used.",

@@ -13,13 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from nibabel.affines import from_matvec
-from nibabel.orientations import (
-    apply_orientation,
-    axcodes2ornt,
-    inv_ornt_aff,
-    io_orientation,
-    ornt_transform,
-)
+from nibabel.funcs import as_closest_canonical
+from nibabel.spatialimages import SpatialImage
 from scipy.ndimage import affine_transform
 
 from bids_group.elements import Grid
@@ -105,17 +100,13 @@ def place(volume: Volume, grid: Grid, *, fill: float = 0.0) -> Box:
     Oblique grids are resampled to the nearest element, so that no value is invented.
     """
     axes = np.abs(grid.affine[:3, :3])
-    is_aligned = ((axes > 1e-3 * axes.max(axis=0)).sum(axis=0) == 1).all()
-    return _reorder(volume, grid) if is_aligned else _resample(volume, grid, fill=fill)
-
-
-def _reorder(volume: Volume, grid: Grid) -> Box:
-    turn = ornt_transform(io_orientation(grid.affine), axcodes2ornt(("R", "A", "S")))
-    affine = grid.affine @ inv_ornt_aff(turn, grid.shape)
+    if not ((axes > 1e-3 * axes.max(axis=0)).sum(axis=0) == 1).all():
+        return _resample(volume, grid, fill=fill)
+    image = as_closest_canonical(SpatialImage(volume, grid.affine))
     return Box(
-        data=np.ascontiguousarray(apply_orientation(volume, turn)),
-        origin_mm=_triple(affine[:3, 3]),
-        step_mm=_triple(np.diag(affine)[:3]),
+        data=np.ascontiguousarray(image.dataobj),
+        origin_mm=_triple(image.affine[:3, 3]),
+        step_mm=_triple(np.diag(image.affine)[:3]),
     )
 
 
@@ -126,14 +117,8 @@ def _resample(volume: Volume, grid: Grid, *, fill: float) -> Box:
     low = corners_mm.min(axis=1)
     shape = tuple(int(size) for size in np.ceil((corners_mm.max(axis=1) - low) / step) + 1)
     inverse = np.linalg.inv(grid.affine)
-    data = affine_transform(
-        volume,
-        inverse[:3, :3] * step,
-        inverse[:3, :3] @ low + inverse[:3, 3],
-        output_shape=shape,
-        order=0,
-        cval=fill,
-    )
+    turn, shift = inverse[:3, :3] * step, inverse[:3, :3] @ low + inverse[:3, 3]
+    data = affine_transform(volume, turn, shift, output_shape=shape, order=0, cval=fill)
     return Box(data=data, origin_mm=_triple(low), step_mm=(step, step, step))
 
 

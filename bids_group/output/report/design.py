@@ -54,7 +54,7 @@ def _matrix(inputs: AnalysisInputs) -> Iterator[Shown]:
 
 
 def _correlations(inputs: AnalysisInputs) -> Iterator[Shown]:
-    of_people = inputs.files.terms.get("subject", ())
+    of_people = (inputs.files.info.terms or {}).get("subject", [])
     figure = charts.draw_correlations(inputs.files.matrix.drop(columns=list(of_people)))
     what = "Correlations between the columns of the design that vary"
     what += ", without those of single people." if of_people else "."

@@ -128,11 +128,6 @@ class AnalysisFiles:
         parts = (self.info.first_level_contrast or Path(self.stem).name, levels, self.info.node)
         return ", ".join(str(part) for part in parts if part)
 
-    @property
-    def terms(self) -> Mapping[str, Sequence[str]]:
-        """Columns of the design by term of the formula."""
-        return {term: tuple(names) for term, names in (self.info.terms or {}).items()}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Folder:

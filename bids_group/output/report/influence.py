@@ -32,10 +32,11 @@ def influence(inputs: ContrastInputs) -> Iterator[Shown]:
     if points.empty:
         return
     analysis, test = inputs.analysis.files, inputs.files.test
-    weights = weights_of(inputs.files, analysis.matrix.shape[1])
+    columns, terms = [str(name) for name in analysis.matrix], analysis.info.terms or {}
+    weights = weights_of(inputs.files, len(columns))
     focus: Focus = None, ()
     if weights is not None:
-        focus = find_focus(weights, list(analysis.matrix.columns), analysis.terms, analysis.variables)
+        focus = find_focus(weights, columns, terms, analysis.variables)
     titles = {
         int(peak): f"({x:.0f}, {y:.0f}, {z:.0f}) mm".replace("-", "−")
         for peak, x, y, z in points.drop_duplicates("peak")[["peak", "x", "y", "z"]].itertuples(index=False)

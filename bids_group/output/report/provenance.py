@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from bids_group.config import Execution
 from bids_group.config.options import options_of
-from bids_group.output.report.sections import Details, Part, Report, Section
+from bids_group.output.report.sections import Details, Part, Report, Section, Shown
 from bids_group.output.report.tables import page_table
 
 _LEVELS = ("group", "participant")
@@ -35,19 +35,17 @@ def provenance(report: Report) -> Section:
         **(record.versions or {}),
         "Platform": record.platform,
     }
-    parts = [
+    parts: list[Shown] = [
         Part("facts", {name: value for name, value in found.items() if value is not None}),
         Part("command", plain_command(record.command or [])),
     ]
-    hashes = record.input_hashes or {}
-    if not hashes:
-        return Section("provenance", "Provenance", [*parts, Part("log_links")])
-    base = os.path.commonpath([Path(path).parent for path in hashes])
-    rows = [{"file": os.path.relpath(path, base), "sha256": digest} for path, digest in hashes.items()]
-    caption = "Files that were read, with the hash of their bytes."
-    table = page_table(pd.DataFrame(rows), name="input_hashes.tsv", caption=caption)
-    folded = Details(f"Input files and their SHA-256 ({len(table.rows)})", table)
-    return Section("provenance", "Provenance", [*parts, folded, Part("log_links")])
+    if hashes := record.input_hashes:
+        base = os.path.commonpath([Path(path).parent for path in hashes])
+        rows = [{"file": os.path.relpath(path, base), "sha256": digest} for path, digest in hashes.items()]
+        caption = "Files that were read, with the hash of their bytes."
+        table = page_table(pd.DataFrame(rows), name="input_hashes.tsv", caption=caption)
+        parts.append(Details(f"Input files and their SHA-256 ({len(table.rows)})", table))
+    return Section("provenance", "Provenance", [*parts, Part("log_links")])
 
 
 def plain_command(words: Sequence[str]) -> str:
@@ -59,28 +57,17 @@ def plain_command(words: Sequence[str]) -> str:
     level = next((at for at, word in enumerate(plain) if at > 2 and word in _LEVELS), None)
     if level is None or any(word.startswith("-") for word in plain[level - 2 : level]):
         return ""
-    if _takes_value(plain[level - 3]):
+    before = plain[level - 3]
+    is_flag = _EXECUTION_OPTIONS.get(before) == 0 or _LOUDNESS.fullmatch(before)
+    if before.startswith("-") and "=" not in before and not is_flag:  # it may take BIDS_DIR as its value
         return ""
-    plain[level - 2 : level] = ["BIDS_DIR", "OUTPUT_DIR"]
-    return shlex.join(_without_execution(plain))
-
-
-def _takes_value(word: str) -> bool:
-    """Whether the next word may belong to this one."""
-    is_flag = _EXECUTION_OPTIONS.get(word) == 0 or _LOUDNESS.fullmatch(word)
-    return word.startswith("-") and "=" not in word and not is_flag
-
-
-def _without_execution(words: Sequence[str]) -> Iterator[str]:
-    """Pass on the words that are not options of execution or their values."""
-    skip = 0
-    for word in words:
+    kept, skip = [], 0
+    for word in (*plain[: level - 2], "BIDS_DIR", "OUTPUT_DIR", *plain[level:]):
         option = word.split("=", 1)[0].replace("_", "-")
         if skip:
             skip -= 1
-        elif _LOUDNESS.fullmatch(option):
-            continue
         elif option in _EXECUTION_OPTIONS:
             skip = 0 if "=" in word else _EXECUTION_OPTIONS[option]
-        else:
-            yield word
+        elif not _LOUDNESS.fullmatch(option):
+            kept.append(word)
+    return shlex.join(kept)

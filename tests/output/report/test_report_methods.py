@@ -10,11 +10,11 @@ from bids_group.output.report import citations, methods_text
 from bids_group.output.report.methods import references
 
 FDR = {"name": "fdr", "alpha": 0.05}
-VOXEL = {"name": "fweVoxel", "alpha": 0.05, "n_permutations": 500}
+VOXEL = {"name": "fweVoxel", "alpha": 0.05, "number_of_permutations": 500}
 MASS = {
     "name": "fweMass",
     "alpha": 0.05,
-    "n_permutations": 500,
+    "number_of_permutations": 500,
     "cluster_forming_z": 3.29053,
     "cluster_forming_p": 0.001,
     "connectivity": 6,
@@ -69,7 +69,7 @@ def _facts(**changes: Any) -> dict[str, Any]:
             "shuffled (Freedman & Lane, 1983; Winkler et al., 2014): sign flips of rows.",
         ),
         (
-            {"corrections": [VOXEL | {"blocks": "family"}], "schemes": {"x": ["m"]}},
+            {"corrections": [VOXEL | {"exchangeability_blocks": "family"}], "schemes": {"x": ["m"]}},
             "blocks were given by family",
         ),
         (
@@ -77,7 +77,7 @@ def _facts(**changes: Any) -> dict[str, Any]:
             "Welch's v or G of the levels of site",
         ),
         (
-            {"corrections": [VOXEL | {"has_tail_approximation": True}], "schemes": {"x": ["m"]}},
+            {"corrections": [VOXEL | {"tail_approximation": True}], "schemes": {"x": ["m"]}},
             "generalised Pareto",
         ),
         (
@@ -85,7 +85,7 @@ def _facts(**changes: Any) -> dict[str, Any]:
             "2014): sign flips of rows. Uncorrected p-values by shuffling are given for each element.",
         ),
         (
-            {"corrections": [FDR, FDR | {"name": "bonferroni", "n_together": 6}]},
+            {"corrections": [FDR, FDR | {"name": "bonferroni", "number_of_contrasts_together": 6}]},
             "Family-wise errors were counted over 6 contrasts together.",
         ),
         ({"has_g": True}, "Hedges' g"),
