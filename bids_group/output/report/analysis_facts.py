@@ -28,10 +28,11 @@ def gather_facts(folder: Folder, analysis: AnalysisFiles, n_elements: int) -> di
     info, contrasts, command = analysis.info, analysis.contrasts, folder.command
     rows, coverage = info.observations or [], info.minimum_coverage
     generators = folder.description.get("GeneratedBy") or [{}]
+    fits = [one.sidecar for one in contrasts]
     sides = [one.sidecar.two_sided for one in contrasts if one.test == "t"]
     clusters = {name: one.clusters[name] for one in contrasts[::-1] for name in one.corrections}
     corrections = dict.fromkeys(name for one in contrasts for name in one.corrections)
-    by_shuffling = [path for one in contrasts for path in _uncorrected(one)]
+    by_shuffling = [one.maps[UNCORRECTED] for one in contrasts if UNCORRECTED in one.maps]
     return {
         **{name: getattr(info, name) for name in _OF_DESIGN},
         "version": command.version or dict(generators[0]).get("Version"),
@@ -54,18 +55,14 @@ def gather_facts(folder: Folder, analysis: AnalysisFiles, n_elements: int) -> di
         "corrections": [_correction(name, clusters[name]) for name in corrections],
         "schemes": _schemes(contrasts),
         "permutation_p": _correction(UNCORRECTED, by_shuffling[0]) if by_shuffling else None,
-        "variance_groups": _of_fit(contrasts, "variance_groups"),
-        "ignored_blocks": _of_fit(contrasts, "ignored_exchangeability_blocks"),
+        "variance_groups": next(filter(None, (one.variance_groups for one in fits)), None),
+        "ignored_blocks": next(filter(None, (one.ignored_exchangeability_blocks for one in fits)), None),
         "has_g": any("g" in one.maps for one in contrasts),
         "standardisers": {
             one.name: sidecar_of(one.maps["g"]).standardiser for one in contrasts if "g" in one.maps
         },
         "has_partial_r2": any("partialR2" in one.maps for one in contrasts),
     }
-
-
-def _uncorrected(contrast: ContrastFiles) -> list[Path]:
-    return [path for name, path in contrast.maps.items() if name == UNCORRECTED]
 
 
 def _correction(name: str, path: Path) -> dict[str, Any]:
@@ -77,15 +74,11 @@ def _schemes(contrasts: Iterable[ContrastFiles]) -> dict[str, list[str]]:
     """How the data were shuffled, in words, and for which contrasts."""
     found: dict[str, list[str]] = {}
     for one in contrasts:
-        said = [sidecar_of(path).shuffling_scheme for path in (*one.clusters.values(), *_uncorrected(one))]
+        paths = filter(None, [*one.clusters.values(), one.maps.get(UNCORRECTED)])
+        said = (sidecar_of(path).shuffling_scheme for path in paths)
         if words := next(filter(None, said), None):
             found.setdefault(words, []).append(one.name)
     return found
-
-
-def _of_fit(contrasts: Iterable[ContrastFiles], name: str) -> str | None:
-    """Find what the sidecars of the contrasts' statistics say."""
-    return next((str(said) for one in contrasts if (said := getattr(one.sidecar, name))), None)
 
 
 def _mask_name(model: Mapping[str, Any]) -> str | None:

@@ -76,29 +76,24 @@ def _verdict(correction: str, found: FoundClusters) -> dict[str, str | None]:
 
 
 def _rows(inputs: ContrastInputs) -> Iterator[Row]:
+    """Mark what is significant under each correction, and what was before any, with its numbers."""
+
+    def row(title: str, is_in: npt.NDArray[np.bool_], n_clusters: str) -> Row:
+        numbers = f"{counted(int(is_in.sum()), 'voxel')}, {n_clusters}"
+        return Row(words=(title, numbers), significant=inputs.analysis.place(is_in))
+
     if UNCORRECTED.label not in inputs.found and inputs.p is not None:
         is_in = (inputs.p <= np.float32(UNCORRECTED_P)) & inputs.analysis.inside
-        yield _row(
-            inputs, f"uncorrected, p ≤ {UNCORRECTED_P:g}", is_in, spell_clusters(_count(inputs, is_in))
-        )
+        neighbours = next((one.sidecar.connectivity for one in inputs.found.values()), None) or 6
+        structure = ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[int(neighbours)])
+        signs = inputs.statistic > 0, inputs.statistic < 0
+        n_clusters = sum(int(ndimage.label(is_in & is_sign, structure)[1]) for is_sign in signs)
+        yield row(f"uncorrected, p ≤ {UNCORRECTED_P:g}", is_in, spell_clusters(n_clusters))
     for correction in in_order(inputs.found):
         found = inputs.found[correction]
         level = f"p ≤ {alpha_of(found.sidecar):g}" if correction == UNCORRECTED.label else None
         title = ", ".join(part for part in (find_correction(correction).title, level, found.extent) if part)
-        yield _row(inputs, title, inputs.significant[correction], found.counted)
-
-
-def _row(inputs: ContrastInputs, title: str, is_in: npt.NDArray[np.bool_], clusters: str) -> Row:
-    numbers = f"{counted(int(is_in.sum()), 'voxel')}, {clusters}"
-    return Row(words=(title, numbers), significant=inputs.analysis.place(is_in))
-
-
-def _count(inputs: ContrastInputs, is_in: npt.NDArray[np.bool_]) -> int:
-    """Count clusters of one sign, with the neighbours of the corrections."""
-    neighbours = next((one.sidecar.connectivity for one in inputs.found.values()), None) or 6
-    structure = ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[int(neighbours)])
-    signs = (inputs.statistic > 0, inputs.statistic < 0)
-    return sum(int(ndimage.label(is_in & is_sign, structure)[1]) for is_sign in signs)
+        yield row(title, inputs.significant[correction], found.counted)
 
 
 def clusters(inputs: ContrastInputs) -> Iterator[Details]:

@@ -41,16 +41,8 @@ def count_flow(
 ) -> Flow:
     """Count people and maps of one analysis; everybody who is out once, with every reason noted for them.
 
-    Parameters
-    ----------
-    ledger
-        Text columns ``participant_id``, ``contrast``, ``file``, ``used`` and ``reason``.
-    people_of_rows
-        Whose row each row of the design is (``sub-01``).
-    contrasts
-        First-level contrasts that the analysis stands on; rows of the ledger about others are left out.
-    kind
-        What the maps are called.
+    ``ledger``: text columns ``participant_id``, ``contrast``, ``file``, ``used``, ``reason``; rows of other
+    first-level ``contrasts`` than the analysis stands on do not count. ``kind``: what maps are called.
     """
     people, used = ledger["participant_id"], ledger["used"] == "yes"
     is_about = ledger["contrast"].isna() | ledger["contrast"].isin(list(contrasts))

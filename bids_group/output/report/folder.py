@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -136,9 +136,9 @@ class Folder:
     root: Path
     analyses: tuple[AnalysisFiles, ...]
     ledger: pd.DataFrame | None
-    command: RunRecord = field(default_factory=RunRecord)
-    model: Mapping[str, Any] = field(default_factory=dict)
-    description: Mapping[str, Any] = field(default_factory=dict)
+    command: RunRecord
+    model: Mapping[str, Any]
+    description: Mapping[str, Any]
 
     @property
     def contrasts(self) -> list[tuple[AnalysisFiles, ContrastFiles]]:
@@ -162,22 +162,16 @@ def read_folder(root: Path) -> Folder:
             expected="the outputs of a finished group run",
             fix="Run the group level first, without --reports-only.",
         )
-    ledger = root / "ledger.tsv"
+    ledger, there = root / "ledger.tsv", sorted((root / "code").glob("model-*_smdl.json"))
+    own = [path for path in there if path.relative_to(root) in own_files(root)]  # not another program's
     return Folder(
         root=root,
         analyses=tuple(_read_analysis(root, path) for path in designs),
         ledger=read_table(ledger) if ledger.is_file() else None,
         command=RunRecord.read(read_json(root / "code" / "command.json", is_optional=True)),
-        model=_read_model(root),
+        model=next(map(read_json, own or there), {}),
         description=read_json(root / "dataset_description.json", is_optional=True),
     )
-
-
-def _read_model(root: Path) -> dict[str, Any]:
-    """Read the resolved model of this analysis, not one that another program keeps beside it."""
-    there = sorted((root / "code").glob("model-*_smdl.json"))
-    own = [path for path in there if path.relative_to(root) in own_files(root)]
-    return next(map(read_json, own or there), {})
 
 
 def read_table(path: Path) -> pd.DataFrame:

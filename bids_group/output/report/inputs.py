@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
+from nibabel.affines import apply_affine
 
 from bids_group.config.corrections import find_correction
 from bids_group.elements import Grid, LoadedMap, read_map
@@ -94,13 +95,7 @@ class AnalysisInputs(PageInputs):
 
 
 def read_analysis_mask(analysis: AnalysisFiles) -> LoadedMap:
-    """Read the analysis mask.
-
-    Raises
-    ------
-    DataError
-        It is not there.
-    """
+    """Read the analysis mask; raises DataError where it is not there."""
     if analysis.mask is None:
         raise DataError(
             f"The analysis {analysis.stem} has no analysis mask, so its maps cannot be shown.",
@@ -207,44 +202,30 @@ def read_clusters(contrast: ContrastFiles, correction: str) -> FoundClusters:
 class ContrastInputs(PageInputs):
     """One contrast, its maps on the whole grid, and the inputs of its group model.
 
-    ``strength`` is the statistic as evidence: its magnitude, or with a one-sided test its positive part.
     An F of several rows with variance groups has the z that shuffling judged, and p only by shuffling.
-    ``significant`` by correction; ``found`` by correction, the strictest first.
+    ``significant`` by correction; ``found`` by correction, the strictest first. ``strongest_mm``: where the
+    evidence is strongest; ``focus_mm``: where pictures go through, the point asked for or the strongest.
     """
 
     analysis: AnalysisInputs
     files: ContrastFiles
     statistic: npt.NDArray[np.float32]
-    strength: npt.NDArray[np.float32]
     z: npt.NDArray[np.float32]
     p: npt.NDArray[np.float32] | None
     significant: Mapping[str, npt.NDArray[np.bool_]]
     found: Mapping[str, FoundClusters]
     layers: Layers
-
-    @property
-    def strongest_mm(self) -> Point:
-        """Where the evidence is strongest."""
-        voxel = np.unravel_index(int(self.strength.argmax()), self.strength.shape)
-        affine = self.analysis.grid.affine
-        x, y, z = (float(value) for value in affine[:3, :3] @ np.asarray(voxel) + affine[:3, 3])
-        return x, y, z
-
-    @property
-    def focus_mm(self) -> Point:
-        """The point that pictures go through: the one asked for, else that of the strongest evidence."""
-        return self.analysis.cut_mm or self.strongest_mm
-
-    @property
-    def focus_words(self) -> str:
-        """What the point is."""
-        return f"the strongest {self.files.test}" if self.analysis.cut_mm is None else "the point asked for"
+    strongest_mm: Point
+    focus_mm: Point
+    focus_words: str
 
 
 def read_contrast_inputs(analysis: AnalysisInputs, contrast: ContrastFiles) -> ContrastInputs:
     """Read the maps and cluster tables of a contrast, and lay the maps on top of each other."""
     statistic = np.where(analysis.inside, read_map(contrast.maps[contrast.test]).data, 0).astype(np.float32)
     strength, limit = _strength(contrast, statistic), analysis.limits[contrast.test]
+    x, y, z = apply_affine(analysis.grid.affine, np.unravel_index(int(strength.argmax()), strength.shape))
+    strongest = float(x), float(y), float(z)
     path = contrast.maps.get("p") or contrast.maps.get(UNCORRECTED)
     p = None if path is None else read_map(path).data
     found = {name: read_clusters(contrast, name) for name in contrast.corrections}
@@ -256,7 +237,6 @@ def read_contrast_inputs(analysis: AnalysisInputs, contrast: ContrastFiles) -> C
         analysis=analysis,
         files=contrast,
         statistic=statistic,
-        strength=strength,
         z=read_map(contrast.maps.get("z") or contrast.maps["varianceGroups"]).data,
         p=p,
         significant=significant,
@@ -272,6 +252,9 @@ def read_contrast_inputs(analysis: AnalysisInputs, contrast: ContrastFiles) -> C
             name=contrast.test,
             is_one_sided=contrast.is_one_sided,
         ),
+        strongest_mm=strongest,
+        focus_mm=analysis.cut_mm or strongest,
+        focus_words="the point asked for" if analysis.cut_mm else f"the strongest {contrast.test}",
     )
 
 

@@ -27,7 +27,7 @@ ALWAYS_CITED = ("gorgolewski2016", "yarkoni2019", "abraham2014", "taylor2023")
 
 def methods(report: Report) -> Section:
     """Show the paragraph of each analysis, and the literature."""
-    references = cited(one.facts for one in report.analyses)
+    references = citations(*(one.facts for one in report.analyses))
     bibtex = b64encode(spell_bibtex(references).encode()).decode("ascii")
     parts = [
         Part("text", FOR_A_PAPER),
@@ -37,12 +37,6 @@ def methods(report: Report) -> Section:
         Part("bibtex", f"data:application/x-bibtex;base64,{bibtex}"),
     ]
     return Section("methods", "Methods", parts)
-
-
-def cited(facts: Iterable[Facts]) -> tuple[Reference, ...]:
-    """Return the references of several analyses, in alphabetical order."""
-    found = {entry for one in facts for entry in citations(one)}
-    return tuple(sorted(found, key=lambda entry: (entry.authors, entry.year)))
 
 
 def spell_bibtex(entries: Iterable[Reference]) -> str:
@@ -55,9 +49,9 @@ def methods_text(facts: Facts) -> str:
     return re.sub(r"\{(\w+)\}", lambda match: references()[match[1]].short, _draft(facts))
 
 
-def citations(facts: Facts) -> tuple[Reference, ...]:
-    """Return the references of the paragraph and of the software, in alphabetical order."""
-    used = {*ALWAYS_CITED, *re.findall(r"\{(\w+)\}", _draft(facts))}
+def citations(*facts: Facts) -> tuple[Reference, ...]:
+    """Return the references of the paragraphs and of the software, in alphabetical order."""
+    used = {*ALWAYS_CITED, *(key for one in facts for key in re.findall(r"\{(\w+)\}", _draft(one)))}
     return tuple(sorted((references()[key] for key in used), key=lambda entry: (entry.authors, entry.year)))
 
 

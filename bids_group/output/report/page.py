@@ -17,7 +17,7 @@ from bids_group.output.report.folder import Folder, entities_of, read_folder
 from bids_group.output.report.glance import glance
 from bids_group.output.report.inputs import read_analysis_inputs, read_analysis_mask, read_contrast_inputs
 from bids_group.output.report.markup import fill_template
-from bids_group.output.report.methods import cited, methods, methods_text, spell_bibtex
+from bids_group.output.report.methods import citations, methods, methods_text, spell_bibtex
 from bids_group.output.report.participants import participants
 from bids_group.output.report.provenance import provenance
 from bids_group.output.report.quality import quality
@@ -95,7 +95,7 @@ def write_citations(output_dir: Path) -> tuple[Path, Path]:
 
 
 def _write_citations(output_dir: Path, facts: Sequence[Mapping[str, Any]]) -> tuple[Path, Path]:
-    references = cited(facts)
+    references = citations(*facts)
     parts = ["# Methods", *(methods_text(one) for one in facts)]
     parts += ["# References", "\n".join(f"- {entry.text}" for entry in references)]
     markdown, bibtex = (output_dir / "logs" / f"CITATION.{ending}" for ending in ("md", "bib"))

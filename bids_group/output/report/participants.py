@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import pandas as pd
 
@@ -63,20 +62,16 @@ def _remarks(inputs: AnalysisInputs) -> list[PageTable]:
 
 def _tables(inputs: AnalysisInputs) -> list[PageTable]:
     """Show covariates by group and rows per cell, as the design's sidecar has them."""
-    details = inputs.files.info.details or {}
-    covariates = [_covariate_row(dict(entry)) for entry in details.get("covariates") or []]
+    details, covariates = inputs.files.info.details or {}, []
+    for entry in details.get("covariates") or []:
+        group = ", ".join(f"{factor} {level}" for factor, level in dict(entry["group"]).items()) or "all"
+        numbers = {name: None if entry[key] is None else str(entry[key]) for name, key in _NUMBERS.items()}
+        covariates.append({"covariate": str(entry["name"]), "group": group, **numbers})
     cells = [{name: str(value) for name, value in cell.items()} for cell in details.get("n_per_cell") or []]
     return [
         *inputs.table(covariates, "covariates", "Numeric covariates of the analysed rows."),
         *inputs.table(cells if len(cells) > 1 else [], "cells", "Number of analysed rows per cell."),
     ]
-
-
-def _covariate_row(entry: Mapping[str, Any]) -> dict[str, str | None]:
-    group = ", ".join(f"{factor} {level}" for factor, level in dict(entry["group"]).items())
-    numbers = {name: entry[key] for name, key in _NUMBERS.items()}
-    shown = {name: None if value is None else str(value) for name, value in numbers.items()}
-    return {"covariate": str(entry["name"]), "group": group or "all", **shown}
 
 
 def _covariates(inputs: AnalysisInputs) -> Iterator[Picture]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bids_group.elements import read_map
 from bids_group.output.report import brains, charts
-from bids_group.output.report.canvas import Box, place
+from bids_group.output.report.canvas import place
 from bids_group.output.report.figures import Picture
 from bids_group.output.report.folder import read_table
 from bids_group.output.report.inputs import AnalysisInputs
@@ -87,18 +87,14 @@ def _people(inputs: AnalysisInputs) -> Iterator[Picture]:
 
 
 def _tile(path: Path | None, inputs: AnalysisInputs, x: float, z: float) -> npt.NDArray[np.float32]:
-    """Put an axial and a sagittal cut of the effect side by side; NaN where not observed."""
+    """Put an axial and a sagittal cut of the effect side by side, NaN where not observed; else a blank."""
     if path is None:
         box = place(np.full(inputs.grid.shape, np.nan, dtype=np.float32), inputs.grid, fill=np.nan)
     else:
         loaded, counts = read_map(path), path.with_name(path.name.replace("_stat-effect_", "_stat-n_"))
         is_missing = read_map(counts).data == 0 if counts.is_file() else loaded.data == 0
         box = place(np.where(is_missing, np.nan, loaded.data).astype(np.float32), loaded.grid, fill=np.nan)
-    return _join(box, [cut for cut in (box.cut(2, z), box.cut(0, x)) if cut is not None])
-
-
-def _join(box: Box, cuts: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    """Centre two cuts at one height, with a gap behind; a blank where one lies outside the map."""
+    cuts = [cut for cut in (box.cut(2, z), box.cut(0, x)) if cut is not None]
     if len(cuts) < 2:
         return np.full((2, 2), np.nan, dtype=np.float32)
     height = max(len(cut) for cut in cuts)

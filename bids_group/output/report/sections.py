@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from bids_group.output.report.figures import Picture
 from bids_group.output.report.folder import Folder
@@ -30,8 +30,7 @@ class Details:
     kind: ClassVar[str] = "details"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(NamedTuple):
     """What one correction says of a contrast; ``short`` is for one glance."""
 
     sentence: str
