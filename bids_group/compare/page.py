@@ -202,12 +202,12 @@ def _describe(source: Source, one: Tested, n_elements: int) -> Iterator[tuple[st
 
 def _say_correction(entry: Mapping[str, Any]) -> str:
     parts = [f"α = {entry['alpha']:g}"]
-    if entry["n_permutations"]:
-        parts.append(f"{entry['n_permutations']} shuffles")
+    if entry["number_of_permutations"]:
+        parts.append(f"{entry['number_of_permutations']} shuffles")
     if entry["cluster_forming_p"]:
         parts.append(f"clusters formed at p = {entry['cluster_forming_p']:g}")
-    if (entry["n_together"] or 1) > 1:
-        parts.append(f"counted over {entry['n_together']} contrasts")
+    if (entry["number_of_contrasts_together"] or 1) > 1:
+        parts.append(f"counted over {entry['number_of_contrasts_together']} contrasts")
     return ", ".join(parts)
 
 
