@@ -32,6 +32,11 @@ def counted(n: int, one: str, many: str | None = None) -> str:
     return f"{n} {plural(n, one, many)}"
 
 
+def say_number(value: float) -> str:
+    """Write a number with four digits that matter."""
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
 def suggest(typed: str, known: Iterable[str], *, mark: str = "'") -> str | None:
     """Say what was probably meant, between two ``mark``; None where nothing known is close."""
     by_plain = {_plain(name): name for name in known}

@@ -1,9 +1,9 @@
-"""From an expression to weights: every term of the grammar becomes a row over the design's columns."""
+"""From an expression to a contrast: rows of weights over the design's columns, and words for them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,9 +12,8 @@ import pandas as pd
 from bids_group.config import ContrastRequest
 from bids_group.errors import ContrastError, DesignError
 from bids_group.labels import camel_label, upper_first
-from bids_group.model.contrast.grammar import Expression, read_expression
+from bids_group.model.contrast.grammar import Combination, Expression, Meaning, read_expression
 from bids_group.model.contrast.regressor_names import name_levels
-from bids_group.model.contrast.sentences import say_combination, say_number, say_test, say_weights
 from bids_group.model.contrast.weights import (
     as_number,
     find_term,
@@ -23,11 +22,13 @@ from bids_group.model.contrast.weights import (
     term_rows,
     weigh_combination,
 )
-from bids_group.model.contrast.zero import explain_zero, is_zero_unshifted
+from bids_group.model.contrast.zero import check_zero
 from bids_group.model.formula.coding import Array, CodedDesign
 from bids_group.model.formula.parser import Term
 from bids_group.records import Contrast, Notice, note, warn
-from bids_group.words import counted, list_some
+from bids_group.words import and_more, counted, list_some, quote_column, say_number
+
+_MOST_SAID = 8  # weights; the others are counted
 
 
 def build_contrast(request: ContrastRequest, design: CodedDesign) -> Contrast:
@@ -39,14 +40,14 @@ def build_contrast(request: ContrastRequest, design: CodedDesign) -> Contrast:
     expression = _read(request.expression, design)
     weights, words = _weigh(request.expression, expression, design)
     name = request.name or request.expression.strip()
-    _check_zero(name, weights, request.expression, expression, design)
+    check_zero(name, weights, request.expression, expression, design)
     if design.subjects is not None:
         _check_within(name, weights, design, design.subjects)
     for row in weights[~design.space.is_estimable(weights)]:
         involved = design.fold([design.columns[index] for index in design.space.dependent_columns()])
         raise DesignError(
             f"The contrast '{name}' cannot be estimated from this design.",
-            found=f"{say_weights(row, design.columns)}, where {list_some(involved)} depend on each other",
+            found=f"{_say_weights(row, design.columns)}, where {list_some(involved)} depend on each other",
             expected="a contrast whose value these rows settle",
             fix="Leave out a term that says the same as others, or compare what has rows in every cell.",
         )
@@ -107,7 +108,7 @@ def build_settled_part(request: ContrastRequest, design: CodedDesign) -> tuple[C
         weights=np.array(weights),
         test="F" if len(weights) > 1 else "t",
         expression=request.expression,
-        words=f"{say_test(term, design)} ({part})",
+        words=f"{_say_test(term, design)} ({part})",
     )
     sentence = (
         f"No default contrast can be tested whole: of {contrast.name} the part that these rows settle is "
@@ -127,7 +128,7 @@ def _weigh(text: str, expression: Expression, design: CodedDesign) -> tuple[Arra
     """Weigh the columns, ``(q, n_regressors)``, and say the contrast in words."""
     if expression.term is not None:
         rows = term_rows(design, expression.term)
-        return np.array(rows), say_test(find_term(design, expression.term), design)
+        return np.array(rows), _say_test(find_term(design, expression.term), design)
     columns = design.columns
     for row in expression.vectors:
         if len(row) != len(columns):
@@ -142,8 +143,8 @@ def _weigh(text: str, expression: Expression, design: CodedDesign) -> tuple[Arra
             )
     rows = [settle(np.array(row)) for row in expression.vectors]
     rows += [weigh_combination(text, row, design) for row in expression.rows]
-    said = [say_weights(row, columns) for row in expression.vectors]
-    said += [say_combination(row, design) for row in expression.rows]
+    said = [_say_weights(row, columns) for row in expression.vectors]
+    said += [_say_combination(row, design) for row in expression.rows]
     return np.array(rows), said[0] if len(said) == 1 else f"joint test: {'; '.join(said)}"
 
 
@@ -164,26 +165,6 @@ def remark(request: ContrastRequest, design: CodedDesign) -> Iterator[Notice]:
                     f"({say_number(covariate.minimum)} to {say_number(covariate.maximum)}).",
                     f"Ask at a value of {place.name} that was observed.",
                 )
-
-
-def _check_zero(name: str, weights: Array, text: str, expression: Expression, design: CodedDesign) -> None:
-    """Refuse a contrast, and a row of a joint one, that is 0 whatever the maps are.
-
-    So is one that only ``within:FACTOR`` makes something else: it would test a curve that is shifted.
-    """
-    for number, row in enumerate(weights):
-        parts = expression.rows[number] if expression.rows else None
-        if row.any() and (parts is None or not is_zero_unshifted(text, parts, design)):
-            continue
-        whole = f"The contrast '{name}'"
-        whole = whole if len(weights) == 1 else f"Row {number + 1} of the contrast '{name}'"
-        if parts is not None:
-            raise explain_zero(whole, text, parts, design)
-        raise ContrastError(
-            f"{whole} has no weight other than zero.",
-            found="0 for every column of the design",
-            fix="Give a column a weight, or take the row away.",
-        )
 
 
 def _check_within(name: str, weights: Array, design: CodedDesign, subjects: pd.Series) -> None:
@@ -221,7 +202,7 @@ def _check_within(name: str, weights: Array, design: CodedDesign, subjects: pd.S
     raise DesignError(
         f"The contrast '{name}' compares people, but {len(several)} people have several rows.",
         found=f"several rows of {list_some(several, 6)}, which are not independent of each other; "
-        f"its weights: {say_weights(row.tolist(), design.columns)}",
+        f"its weights: {_say_weights(row.tolist(), design.columns)}",
         expected="one row per person, or a contrast of what changes within people",
         fix=fix,
     )
@@ -237,3 +218,103 @@ def _choose_test(request: ContrastRequest, name: str, n_rows: int, *, is_list: b
     if request.test == "auto":
         return "F" if is_list else "t"
     return request.test
+
+
+def _say_combination(combination: Combination, design: CodedDesign) -> str:
+    """Say what a row of a contrast is, and where: ``slope of n_cigs in patient minus …, at age 41.2``.
+
+    Where covariates are held, and which factors are averaged over, is so in every part alike.
+    """
+    said = _say_sum([(weight, _say_meaning(meaning, design)) for weight, meaning in combination])
+    marginal = [meaning for _, meaning in combination if meaning.kind != "coefficient"]
+    if not marginal:
+        return said
+    named = [{place.name for place in meaning.places} for meaning in marginal]
+    moved = {meaning.name for meaning in marginal if meaning.kind == "slope"}.union(*named)
+    held = {name: one.mean for name, one in design.covariates.items() if name not in moved}
+    averaged = [name for name in design.levels if not all(name in names for names in named)]
+    return ", ".join([said, *_say_held(held, averaged)])
+
+
+def _say_weights(weights: Sequence[float], columns: Sequence[str]) -> str:
+    """Say a vector of weights: ``group[patient] minus group[control]``."""
+    weighed = [pair for pair in zip(weights, columns, strict=True) if pair[0] != 0]
+    weighed.sort(key=lambda pair: pair[0] < 0)
+    said = _say_sum([(weight, f"coefficient {column}") for weight, column in weighed[:_MOST_SAID]])
+    return said + and_more(len(weighed) - _MOST_SAID)
+
+
+def _say_sum(parts: Sequence[tuple[float, str]]) -> str:
+    text = ""
+    for index, (weight, what) in enumerate(parts):
+        sign = "minus " if weight < 0 else "plus " if index else ""
+        times = "" if abs(weight) == 1 else f"{say_number(abs(weight))} times the "
+        text += f"{' ' if index else ''}{sign}{times}{what}"
+    return text
+
+
+def _say_meaning(meaning: Meaning, design: CodedDesign) -> str:
+    if meaning.kind == "coefficient":
+        return f"coefficient {meaning.name}"
+    at, where = "", []
+    for place in meaning.places:
+        if place.name == meaning.name:  # the point of a slope
+            at = f" at {place.value}"
+        else:
+            where.append(place.value if as_number(place.value) is None else f"{place.name} {place.value}")
+    within = f" in {', '.join(where)}" if where else ""
+    if meaning.kind == "mean":
+        return f"mean{within}"
+    return f"slope of {meaning.name}{at or _say_where(meaning.name, design)}{within}"
+
+
+def _say_where(covariate: str, design: CodedDesign) -> str:
+    """Say at which value a slope is, where the formula has a curve: ``at 41.2``."""
+    uses = [factor for factor in design.formula.factors if covariate in factor.columns]
+    if all(factor.is_bare or factor.text.startswith(("center(", "scale(")) for factor in uses):
+        return ""
+    return f" at {say_number(design.covariates[covariate].mean)}"
+
+
+def _say_held(held: Mapping[str, float], averaged: Sequence[str], functions: Sequence[str] = ()) -> list[str]:
+    """Say where covariates are held, and what is averaged: ``at age 41.2 and the mean of log(volume)``."""
+    said = [f"{quote_column(name)} {say_number(value)}" for name, value in held.items()]
+    said += [f"the mean of {function}" for function in functions]
+    at = ["at " + " and ".join(said)] if said else []
+    return [*at, f"averaged over {list_some(averaged)}"] if averaged else at
+
+
+def _say_test(term: Term, design: CodedDesign) -> str:
+    """Say what the test of a term compares: means of levels, slopes, or differences of them.
+
+    Covariates are held at their mean, functions of them (``log(age)``) at the mean of the function.
+    """
+    factors = [column for column in term.columns if column in design.levels]
+    covariates = [
+        factor.text + (_say_where(factor.text, design) if factor.is_bare else "")
+        for factor in term.factors
+        if factor.columns[0] not in design.levels
+    ]
+    held: dict[str, float] = {}
+    functions: list[str] = []
+    for factor in design.formula.factors:
+        others = [name for name in factor.columns if name in design.covariates and name not in term.columns]
+        if factor.is_bare or factor.is_inner:
+            held |= {name: design.covariates[name].mean for name in others}
+        elif others:
+            functions.append(factor.text)
+    averaged = [name for name in design.levels if name not in factors]
+    what = f"slope of {' and '.join(covariates)}" if covariates else "mean"
+    levels = [design.levels[factor] for factor in factors]
+    if not factors and len(design.form.blocks[term]) > 1:
+        said = f"whether the mean depends on {term.name}"
+    elif not factors:
+        said = f"{what} against zero"
+    elif len(factors) <= 2 and all(len(known) == 2 for known in levels):
+        said = f"{what} in {levels[0][1]} minus {what} in {levels[0][0]}"
+        said = said if len(factors) == 1 else f"({said}) in {levels[1][1]} minus in {levels[1][0]}"
+    elif len(factors) == 1:
+        said = f"whether the {what} differs between {list_some(levels[0])}"
+    else:
+        said = f"whether the {what} depends on {' and '.join(factors)} together ({term.name})"
+    return ", ".join([said, *_say_held(held, averaged, functions)])

@@ -13,16 +13,38 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from bids_group.errors import BidsGroupError, ContrastError
-from bids_group.model.contrast.grammar import Combination, Meaning
+from bids_group.model.contrast.grammar import Combination, Expression, Meaning
 from bids_group.model.contrast.weights import place_levels, weigh_combination
-from bids_group.model.formula.coding import CodedDesign, code_design
+from bids_group.model.formula.coding import Array, CodedDesign, code_design
 from bids_group.model.formula.parser import read_formula
 from bids_group.words import list_some, quote_column
 
 _MOST_TRIED = 60  # formulas; each is a design to build, and the user waits for an error
 
 
-def explain_zero(whole: str, text: str, combination: Combination, design: CodedDesign) -> ContrastError:
+def check_zero(name: str, weights: Array, text: str, expression: Expression, design: CodedDesign) -> None:
+    """Refuse a contrast, and a row of a joint one, that is 0 whatever the maps are.
+
+    So is one that only ``within:FACTOR`` makes something else: it would test a curve that is shifted.
+    """
+    same = None if design.within is None else code_design(design.formula, design.variables, "grand")
+    for number, row in enumerate(weights):
+        parts = expression.rows[number] if expression.rows else None
+        is_own = parts is None or same is None or weigh_combination(text, parts, same).any()
+        if row.any() and is_own:
+            continue
+        whole = f"The contrast '{name}'"
+        whole = whole if len(weights) == 1 else f"Row {number + 1} of the contrast '{name}'"
+        if parts is not None:
+            raise _explain_zero(whole, text, parts, design)
+        raise ContrastError(
+            f"{whole} has no weight other than zero.",
+            found="0 for every column of the design",
+            fix="Give a column a weight, or take the row away.",
+        )
+
+
+def _explain_zero(whole: str, text: str, combination: Combination, design: CodedDesign) -> ContrastError:
     """Make the error about a contrast (``whole`` names it) that this formula makes zero."""
     totals: dict[object, tuple[Meaning, dict[str, str | float], list[float]]] = {}
     for weight, meaning in combination:
@@ -54,14 +76,6 @@ def explain_zero(whole: str, text: str, combination: Combination, design: CodedD
         if answer is None
         else f'Write {answer[0]}: --formula "{answer[1]}".',
     )
-
-
-def is_zero_unshifted(text: str, combination: Combination, design: CodedDesign) -> bool:
-    """Whether a contrast is 0 but for ``within:FACTOR``, which shifts one curve from level to level."""
-    if design.within is None:
-        return False
-    same = code_design(design.formula, design.variables, "grand")
-    return not weigh_combination(text, combination, same).any()
 
 
 def _say_reason(slopes: Sequence[str], varying: Mapping[str, Sequence[str | float]]) -> str:

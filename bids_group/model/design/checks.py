@@ -17,12 +17,11 @@ import pandas as pd
 from scipy import special
 
 from bids_group.errors import DesignError
-from bids_group.model.contrast.sentences import say_number
 from bids_group.model.formula.coding import CodedDesign, HierarchicalForm, as_levels, is_numeric, levels_of
 from bids_group.model.formula.parser import Formula
 from bids_group.records import Column, GroupAnalysis, Notice, note, warn
 from bids_group.row_space import inflation
-from bids_group.words import list_some, plural
+from bids_group.words import list_some, plural, say_number
 
 _FEW_DOF = 10  # below, a t threshold is over a tenth above that of the normal distribution
 _HIGH_INFLATION = 10.0  # of the variance; intervals are over three times as wide (10 ** 0.5)

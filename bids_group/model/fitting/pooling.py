@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from bids_group.elements import LoadedMap, check_same_grid, observed, read_map, read_mask
 from bids_group.errors import DataError, RunError, UsageError
-from bids_group.model.contrast.sentences import say_number
 from bids_group.model.formula.coding import is_numeric
 from bids_group.model.formula.parser import needed_variables
 from bids_group.records import FirstLevelMap, GroupAnalysis, Observation, PooledMap, Scaling, note, warn

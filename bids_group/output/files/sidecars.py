@@ -44,7 +44,7 @@ from bids_group.records.sidecars import (
     Smoothing,
     VariableKind,
 )
-from bids_group.words import bids_uri, counted
+from bids_group.words import bids_uri, counted, say_number
 
 STAT_WORDS: dict[str, str] = json.loads(Path(__file__).with_name("stats.json").read_text(encoding="utf-8"))
 _N_POOLED = "Number of maps observed at each element; 0 = missing in every other map of this set"
@@ -126,7 +126,7 @@ def say_center(value: Any) -> str:
         return ", ".join(f"{say_center(center)} in {level}" for level, center in value.items())
     if isinstance(value, str):  # in the files of an earlier version
         return value
-    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    return say_number(value)
 
 
 def _space(maps: Sequence[FirstLevelMap], grid: Grid, dataset_names: Mapping[str, Path]) -> dict[str, Any]:
