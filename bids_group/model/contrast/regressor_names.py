@@ -16,7 +16,6 @@ from typing import NamedTuple
 from bids_group.words import quote_column as quote
 
 _MOST_REORDERED = 3  # factors of an interaction; the orders of more are too many to try at every character
-_CALL = re.compile(r"\b(mean|slope)\(([^()]*)\)")
 
 
 class FoundRegressor(NamedTuple):
@@ -108,27 +107,22 @@ def name_levels(text: str, levels: Mapping[str, tuple[str, ...]]) -> str:
     for name in every:  # with brackets or commas, behind an equals sign: in quotes
         if re.search(r"[(),]", name) and '"' not in name:
             text = re.sub(rf"=\s*{re.escape(name)}", lambda _, name=name: f'="{name}"', text)  # type: ignore[misc]
-    pieces, end = [], 0
-    for call in _CALL.finditer(text):
-        given = [(part.strip(), owners.get(part.strip().strip("'\""))) for part in call[2].split(",")]
+    words = {name: factor for name, factor in owners.items() if re.search(r"[^\W\d]", name)}  # no numbers
+    names = "|".join(map(re.escape, words)) or "(?!)"  # which is found nowhere
+    prefix = "|".join(map(re.escape, dict.fromkeys(words.values())))
+    alone = rf"(?<![\w.=\[`'\"])(?:(?:{prefix})\.)?(?P<level>{names})(?![\w.=\](])"
+
+    def name_level(match: re.Match[str]) -> str:
+        if match["level"]:
+            return f"mean({quote(words[match['level']])}={match['level']})"
+        given = [(part.strip(), owners.get(part.strip().strip("'\""))) for part in match["places"].split(",")]
         filled = ", ".join(part if owner is None else f"{quote(owner)}={part}" for part, owner in given)
-        pieces += [_levels_as_means(text[end : call.start()], owners), f"{call[1]}({filled})"]
-        end = call.end()
-    named = "".join([*pieces, _levels_as_means(text[end:], owners)])
+        return f"{match['call']}({filled})"
+
+    named = re.sub(rf"\b(?P<call>mean|slope)\((?P<places>[^()]*)\)|{alone}", name_level, text)
     sides = re.split(r"\s*([<>])=?\s*", named)
     if named == whole or len(sides) != 3 or not sides[0] or not sides[2] or re.fullmatch(r"[\d.]+", sides[2]):
         return named
     left, right = (sides[0], sides[2]) if sides[1] == ">" else (sides[2], sides[0])
     is_sum = re.search(r"\s[+-]\s", re.sub(r"\([^()]*\)", "", right))
     return f"{left} - ({right})" if is_sum else f"{left} - {right}"
-
-
-def _levels_as_means(text: str, owners: Mapping[str, str]) -> str:
-    """Write ``patient`` and ``group.patient`` as ``mean(group=patient)``; numbers stay numbers."""
-    words = {name: factor for name, factor in owners.items() if re.search(r"[^\W\d]", name)}
-    if not words:
-        return text
-    names = "|".join(re.escape(name) for name in words)
-    prefix = "|".join(re.escape(factor) for factor in dict.fromkeys(words.values()))
-    pattern = rf"(?<![\w.=\[`'\"])(?:(?:{prefix})\.)?(?P<level>{names})(?![\w.=\](])"
-    return re.sub(pattern, lambda match: f"mean({quote(words[match['level']])}={match['level']})", text)

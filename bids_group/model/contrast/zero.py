@@ -35,17 +35,20 @@ def check_zero(name: str, weights: Array, text: str, expression: Expression, des
             continue
         whole = f"The contrast '{name}'"
         whole = whole if len(weights) == 1 else f"Row {number + 1} of the contrast '{name}'"
-        if parts is not None:
-            raise _explain_zero(whole, text, parts, design)
-        raise ContrastError(
+        explained = None if parts is None else _explain_zero(whole, text, parts, design)
+        raise explained or ContrastError(
             f"{whole} has no weight other than zero.",
             found="0 for every column of the design",
-            fix="Give a column a weight, or take the row away.",
+            fix="Its terms cancel each other: change one of them."
+            if parts
+            else "Give a column a weight, or take the row away.",
         )
 
 
-def _explain_zero(whole: str, text: str, combination: Combination, design: CodedDesign) -> ContrastError:
-    """Make the error about a contrast (``whole`` names it) that this formula makes zero."""
+def _explain_zero(
+    whole: str, text: str, combination: Combination, design: CodedDesign
+) -> ContrastError | None:
+    """Say why this formula makes a contrast (``whole`` names it) zero; None where its own terms cancel."""
     totals: dict[object, tuple[Meaning, dict[str, str | float], list[float]]] = {}
     for weight, meaning in combination:
         levels, values = ({}, {}) if meaning.kind == "coefficient" else place_levels(text, meaning, design)
@@ -53,11 +56,7 @@ def _explain_zero(whole: str, text: str, combination: Combination, design: Coded
         totals.setdefault(key, (meaning, {**levels, **values}, []))[2].append(weight)
     left = [each for each in totals.values() if abs(sum(each[2])) > 1e-12 * sum(map(abs, each[2]))]
     if not left:
-        return ContrastError(
-            f"{whole} has no weight other than zero.",
-            found="0 for every column of the design",
-            fix="Its terms cancel each other: change one of them.",
-        )
+        return None
     slopes = list(dict.fromkeys(meaning.name for meaning, _, _ in left if meaning.kind == "slope"))
     taken = {
         name: list(dict.fromkeys(places.get(name) for _, places, _ in left))

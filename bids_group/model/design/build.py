@@ -22,16 +22,8 @@ from bids_group.words import list_some, quote_column
 def build_design(analysis: GroupAnalysis) -> Design:
     """Build and check the design matrix and the contrasts of a group analysis.
 
-    Parameters
-    ----------
-    analysis
-        Rows without missing values in the columns that the formula needs; index = labels of the observations.
-
-    Returns
-    -------
-    Design
-        ``matrix`` of shape ``(n_rows, n_regressors)``, float64, rows in the order of ``analysis.rows``;
-        contrasts as asked for, else the mean and one test per term; ``notices`` hold every warning.
+    Its rows are those of ``analysis.rows``, in their order; contrasts are as asked for, else the mean and one
+    test per term; ``notices`` hold every warning.
 
     Raises
     ------

@@ -18,6 +18,7 @@ from bids_group.errors import DataError, RunError, UsageError
 from bids_group.model.formula.coding import is_numeric
 from bids_group.model.formula.parser import needed_variables
 from bids_group.records import FirstLevelMap, GroupAnalysis, Observation, PooledMap, Scaling, note, warn
+from bids_group.words import say_number
 
 Doubles = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
