@@ -43,7 +43,7 @@ from bids_group.inference.clusters.lattice import Lattice
 from bids_group.inference.clusters.lattice import LatticeWorkspace as Room
 from bids_group.inference.clusters.saddles import lattice_maxima
 from bids_group.inference.shuffling.engine import Job, build_statistic, observed_map, run_null
-from bids_group.inference.shuffling.residuals import build_residuals
+from bids_group.inference.shuffling.partition import build_residuals
 from bids_group.inference.shuffling.scheme import choose_scheme
 from bids_group.records import Contrast, ContrastResult, Design, GroupData, MapStack
 

@@ -15,7 +15,7 @@ from bids_group.inference.clusters.forest import Heights
 from bids_group.inference.clusters.lattice import Lattice, LatticeWorkspace
 from bids_group.inference.clusters.saddles import lattice_maxima
 from bids_group.inference.shuffling.engine import Job, Scratch, build_statistic, do_shuffles, weights
-from bids_group.inference.shuffling.residuals import TILE, build_residuals
+from bids_group.inference.shuffling.partition import TILE, build_residuals
 from bids_group.inference.shuffling.scheme import Scheme
 from bids_group.records import Design
 

@@ -266,3 +266,14 @@ def test_a_hundred_clusters_take_less_than_a_second(make_problem, make_maps):
     (verdict,) = correct_group(data, results, spec)
     assert len(verdict.clusters) > 100
     assert time.process_time() - start < 1
+
+
+def test_schemes_that_are_handed_on_are_not_chosen_again(make_problem, monkeypatch):
+    data, results = make_problem(np.ones((8, 1)), [("t", [1.0])], shape=(3, 3, 3))
+    spec = InferenceSpec(corrections=("fwe-voxel",))
+    (chosen,) = correct_group(data, results, spec)
+    _, schemes = check_inference(data.design, spec)
+    monkeypatch.setattr("bids_group.inference.checks.choose_scheme", None)
+    monkeypatch.setattr("bids_group.inference.correct.check_inference", None)
+    (given,) = correct_group(data, results, spec, schemes)
+    np.testing.assert_array_equal(given.p_corrected, chosen.p_corrected)

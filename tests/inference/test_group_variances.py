@@ -13,7 +13,7 @@ from bids_group.distributions import t_to_z
 from bids_group.inference import correct_group
 from bids_group.inference.shuffling.engine import Job, build_statistic, observed_map
 from bids_group.inference.shuffling.group_variances import look_up, tabulate_dof
-from bids_group.inference.shuffling.residuals import build_residuals
+from bids_group.inference.shuffling.partition import build_residuals
 from bids_group.inference.shuffling.scheme import choose_scheme
 
 GROUP = np.repeat([0, 1], (6, 9))

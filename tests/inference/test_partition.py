@@ -18,8 +18,7 @@ from bids_group.config import InferenceSpec
 from bids_group.errors import DesignError
 from bids_group.inference.corrections.question import Question
 from bids_group.inference.shuffling.engine import Job, build_statistic, observed_map
-from bids_group.inference.shuffling.partition import partition
-from bids_group.inference.shuffling.residuals import build_residuals
+from bids_group.inference.shuffling.partition import build_residuals, partition
 from bids_group.inference.shuffling.scheme import choose_scheme
 from bids_group.model.fitting.group_fit import fit_group
 from bids_group.records import Contrast, Design

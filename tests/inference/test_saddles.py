@@ -18,7 +18,7 @@ from bids_group.inference.clusters.forest import Workspace as ForestWorkspace
 from bids_group.inference.clusters.lattice import CHUNK, Lattice, LatticeWorkspace
 from bids_group.inference.clusters.saddles import lattice_maxima
 from bids_group.inference.shuffling.engine import Job, build_statistic, run_null
-from bids_group.inference.shuffling.residuals import build_residuals
+from bids_group.inference.shuffling.partition import build_residuals
 from bids_group.inference.shuffling.scheme import choose_scheme
 
 RANKS = {6: 1, 18: 2, 26: 3}

@@ -100,6 +100,21 @@ def _lower(state: npt.NDArray[np.float64], root: int, level: float) -> None:
     state[root, _LAST] = level
 
 
+@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+def _join(
+    one: int, other: int, parent: npt.NDArray[np.int32], delta: npt.NDArray[np.float64],
+    state: npt.NDArray[np.float64],
+) -> int:  # fmt: skip
+    """Join two components that have come to the same height, the smaller to the larger; return the root."""
+    keep, gone = (other, one) if state[other, _SIZE] >= state[one, _SIZE] else (one, other)
+    parent[gone] = keep
+    delta[gone] = state[gone, _SUM] - state[keep, _SUM]
+    state[keep, _SIZE] += state[gone, _SIZE]
+    state[keep, _MASS] += state[gone, _MASS]
+    state[keep, _BEST] = max(state[keep, _BEST], state[gone, _BEST])
+    return keep
+
+
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _grow(
     z: npt.NDArray[np.float32], order: npt.NDArray[np.intp], threshold: float,
@@ -131,16 +146,7 @@ def _grow(
             if other == root:
                 continue
             _lower(state, other, level)
-            if state[other, _SIZE] >= state[root, _SIZE]:
-                keep, gone = other, root
-            else:
-                keep, gone = root, other
-            parent[gone] = keep
-            delta[gone] = state[gone, _SUM] - state[keep, _SUM]
-            state[keep, _SIZE] += state[gone, _SIZE]
-            state[keep, _MASS] += state[gone, _MASS]
-            state[keep, _BEST] = max(state[keep, _BEST], state[gone, _BEST])
-            root = keep
+            root = _join(root, other, parent, delta, state)
         if is_above:
             most_size = max(most_size, state[root, _SIZE])
             most_mass = max(most_mass, state[root, _MASS])

@@ -49,7 +49,6 @@ def judge_familywise(question: Question, null: Null, rule: Correction, measure: 
             for members in find_clusters(above, question.data.elements, question.spec.connectivity):
                 p_corrected[members] = corrected(members, sign)[measure]
     is_significant = question.is_tested & (p_corrected <= np.float32(question.spec.alpha))
-    readable = _readable(question, null, measure, null.maxima[measure])
     return judge(
         question,
         rule,
@@ -59,7 +58,7 @@ def judge_familywise(question: Question, null: Null, rule: Correction, measure: 
             question, is_significant, p_corrected=p_corrected, mass_threshold_z=forming, corrected=corrected
         ),
         p_corrected=p_corrected,
-        null={measure: readable.astype(np.float32)},
+        null={measure: _readable(question, null, measure, null.maxima[measure]).astype(np.float32)},
         details=details,
         notices=null.notices,
         z=own_z,

@@ -17,8 +17,7 @@ from bids_group.inference.corrections.question import Question, Row
 from bids_group.inference.corrections.tail import Tail, fit_tail
 from bids_group.inference.shuffling.batch_cache import BatchCache, digest
 from bids_group.inference.shuffling.engine import Job, build_statistic, observed_map, run_null
-from bids_group.inference.shuffling.partition import Doubles
-from bids_group.inference.shuffling.residuals import build_residuals
+from bids_group.inference.shuffling.partition import Doubles, build_residuals
 from bids_group.inference.shuffling.scheme import Scheme, count_families
 from bids_group.inference.shuffling.statistic import TIE, Statistic
 from bids_group.records import Notice, UncorrectedP, note, warn

@@ -25,9 +25,8 @@ from bids_group.inference.clusters.forest import Heights
 from bids_group.inference.clusters.lattice import Lattice, LatticeWorkspace
 from bids_group.inference.shuffling.batch_cache import BatchCache
 from bids_group.inference.shuffling.group_variances import GroupVariances
-from bids_group.inference.shuffling.partition import Doubles
+from bids_group.inference.shuffling.partition import TILE, Doubles, Residuals, Single
 from bids_group.inference.shuffling.pooled_variance import PooledVariance
-from bids_group.inference.shuffling.residuals import TILE, Residuals, Single
 from bids_group.inference.shuffling.scheme import Scheme
 from bids_group.inference.shuffling.statistic import Statistic, as_floats, count_reaching, raise_maxima
 

@@ -16,9 +16,7 @@ import numpy as np
 from scipy import special
 
 from bids_group.distributions import exact_z
-from bids_group.inference.shuffling.partition import Doubles, Partition
-from bids_group.inference.shuffling.residuals import Single
-from bids_group.inference.shuffling.shuffles import Codes
+from bids_group.inference.shuffling.partition import Codes, Doubles, Partition, Single
 from bids_group.inference.shuffling.statistic import Statistic
 
 _STEP, _NEAREST, _FARTHEST, _DOF_STEP = 0.05, -17.5, 62.0, 0.04

@@ -16,8 +16,7 @@ import numpy.typing as npt
 from scipy import special
 
 from bids_group.distributions import log_upper_tail_of_f
-from bids_group.inference.shuffling.partition import Doubles
-from bids_group.inference.shuffling.residuals import Single
+from bids_group.inference.shuffling.partition import Doubles, Single
 from bids_group.inference.shuffling.statistic import TIE, Statistic
 
 LARGEST = float(np.float32(1) - np.float32(2) ** -24)

@@ -10,8 +10,8 @@ import pandas as pd
 
 from bids_group.config import InferenceSpec
 from bids_group.errors import DataError
-from bids_group.inference.shuffling.partition import Doubles, Partition, partition
-from bids_group.inference.shuffling.shuffles import Codes, Shuffles, Units
+from bids_group.inference.shuffling.partition import Codes, Doubles, Partition, partition
+from bids_group.inference.shuffling.shuffles import Shuffles, Units
 from bids_group.records import Contrast, Design, Notice, note, warn
 
 _VARIES = 1e-7
@@ -97,10 +97,7 @@ def choose_scheme(
     groups = _codes(variance_groups, design, "variance group")
     if groups is not None and groups.max() == 0:
         groups = None
-    together = np.zeros(split.n_obs, dtype=np.intp) if groups is None else groups
-    means = [(together == group).astype(np.float64) for group in np.unique(together)]
-    natural = "permutations" if all(map(split.is_nuisance, means)) else "flips"
-    kind = natural if spec.shuffle == "auto" else spec.shuffle
+    kind = _natural_kind(split, groups) if spec.shuffle == "auto" else spec.shuffle
     block_of_row = _codes(blocks, design, "exchangeability block")
     matrix = design.matrix.to_numpy(dtype=np.float64)
     lengths = np.linalg.norm(matrix, axis=0)
@@ -139,6 +136,12 @@ def choose_scheme(
 
 
 _KINDS = {"flips": "sign flips", "permutations": "permutations", "both": "permutations and sign flips"}
+
+
+def _natural_kind(split: Partition, groups: Codes | None) -> str:
+    together = np.zeros(split.n_obs, dtype=np.intp) if groups is None else groups
+    means = [(together == group).astype(np.float64) for group in np.unique(together)]
+    return "permutations" if all(map(split.is_nuisance, means)) else "flips"
 
 
 def _changing_more(build: Callable[[bool], Scheme], spec: InferenceSpec, contrast: Contrast) -> Scheme:

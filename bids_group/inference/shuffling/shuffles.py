@@ -13,10 +13,8 @@ from functools import cached_property
 from math import factorial, prod
 
 import numpy as np
-import numpy.typing as npt
 
-Codes = npt.NDArray[np.intp]
-Doubles = npt.NDArray[np.float64]
+from bids_group.inference.shuffling.partition import Codes, Doubles
 
 SHUFFLES_PER_STREAM = 32
 """Shuffles drawn from one random stream; a part of what shuffle number k is."""

@@ -9,8 +9,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.inference.shuffling.partition import Doubles
-from bids_group.inference.shuffling.residuals import Single
+from bids_group.inference.shuffling.partition import Doubles, Single
 
 TIE = 1e-5
 """Values that differ by less than this, relatively, are the same value computed in another order."""
