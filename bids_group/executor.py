@@ -5,10 +5,13 @@ An executor has one verb, `map`. Another kind (a cluster, say) is another class 
 
 from __future__ import annotations
 
+import os
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -36,6 +39,10 @@ class Executor(Protocol):
 
     def can_hold(self, n_bytes: int) -> bool:
         """Whether arrays of so many bytes may stay in memory, or should lie in a file."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what was started."""
         ...
 
 
@@ -74,10 +81,25 @@ class Threads:
             finally:
                 threads.shutdown(cancel_futures=True)
 
+    def close(self) -> None:
+        """Do nothing: threads end with their list."""
+
 
 ONE_THREAD = Threads()
 
 
-def choose_executor(execution: Execution) -> Executor:
-    """Make the executor of a request."""
-    return Threads(n_procs=execution.n_procs, mem_gb=execution.mem_gb)
+def choose_executor(execution: Execution, output_dir: Path) -> Executor:
+    """Make the executor of a request; nothing is started yet."""
+    if execution.executor == "local":
+        return Threads(n_procs=execution.n_procs, mem_gb=execution.mem_gb)
+    from bids_group.cluster import DaskCluster
+
+    work_dir = execution.work_dir or output_dir / ".work"
+    return DaskCluster(
+        folder=work_dir.absolute() / f"dask-{socket.gethostname()}-{os.getpid()}",
+        output_dir=output_dir.absolute(),
+        n_procs=execution.n_procs,
+        mem_gb=execution.mem_gb,
+        scheduler=execution.dask_scheduler,
+        slurm=execution.dask_slurm,
+    )

@@ -245,18 +245,33 @@ class Execution:
         metavar="FILE",
         is_made=True,
     )
-    executor: Literal["local", "dask"] = option("dask: not yet available", "local", section="cluster")
-    dask_scheduler: str | None = option("not yet available", section="cluster", metavar="ADDRESS")
-    dask_slurm: Path | None = option("not yet available", section="cluster", metavar="FILE")
+    executor: Literal["local", "dask"] = option(
+        "where the work is done: threads of this process, or the workers of a Dask cluster (alone: --nprocs "
+        "workers on this machine)",
+        "local",
+        section="cluster",
+    )
+    dask_scheduler: str | None = option(
+        "with --executor dask: a cluster that runs, such as tcp://host:8786",
+        section="cluster",
+        metavar="ADDRESS",
+    )
+    dask_slurm: Path | None = option(
+        "with --executor dask: start workers by Slurm, with these options of dask_jobqueue.SLURMCluster (a "
+        "YAML file; jobs: how many)",
+        section="cluster",
+        metavar="FILE",
+    )
     verbose: int = option("say more", 0, section="cluster", kind="count", short="-v")
     quiet: int = option("say less", 0, section="cluster", kind="count", short="-q")
 
     def __post_init__(self) -> None:
-        if self.executor == "dask" or self.dask_scheduler or self.dask_slurm:
-            raise UsageError(
-                "The dask executor is not yet available.",
-                fix="Use --nprocs on one node, or an array job of the participant level (docs/hpc.md).",
-            )
+        asked = {"--dask-scheduler": self.dask_scheduler, "--dask-slurm": self.dask_slurm}
+        said = [flag for flag, value in asked.items() if value is not None]
+        if said and self.executor != "dask":
+            raise UsageError(f"{said[0]} is about a Dask cluster.", fix="Add --executor dask.")
+        if len(said) > 1:
+            raise UsageError("Two Dask clusters are named.", found=" and ".join(said), expected="one")
         if self.output_format == "json" and not self.is_dry_run:
             raise UsageError("--output-format belongs to --dry-run.", fix="Add --dry-run.")
         for flag, value in (("--nprocs", self.n_procs), ("--mem-gb", self.mem_gb)):

@@ -101,7 +101,7 @@ def prepare(config: RunConfig) -> RunPlan:
         exclusions=exclusions,
         notices=tuple(dict.fromkeys(told)),
         atlas=atlas,
-        executor=choose_executor(config.execution),
+        executor=choose_executor(config.execution, config.output_dir),
     )
     _log(plan)
     return plan

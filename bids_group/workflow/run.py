@@ -77,6 +77,7 @@ def _work(plan: RunPlan, provenance: Provenance) -> None:
         log.enter_context(output.claim_output(config.output_dir, config.inputs.bids_dir, level=config.level))
         _check_names(plan)
         _log_into(config, log)
+        log.callback(plan.executor.close)
         if config.level == "participant":
             pool_participants(plan, provenance)
             return

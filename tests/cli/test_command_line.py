@@ -100,8 +100,11 @@ WRONG = {
     "coverage with shuffling": (["--min-coverage", "0.8", "--correction", "fwe-voxel"], "every participant"),
     "both kinds of blocks": (["--whole-blocks", "--within-blocks"], "contradict each other"),
     "unknown centring": (["--center", "mean"], "grand, none or within:FACTOR"),
-    "dask": (["--executor", "dask"], "not yet available"),
-    "dask scheduler": (["--dask-scheduler", "tcp://x"], "not yet available"),
+    "dask scheduler": (["--dask-scheduler", "tcp://x"], "--executor dask"),
+    "two clusters": (
+        ["--executor", "dask", "--dask-scheduler", "tcp://x", "--dask-slurm", "pyproject.toml"],
+        "--dask-scheduler and --dask-slurm",
+    ),
     "format without dry run": (["--output-format", "json"], "belongs to --dry-run"),
     "contrast without expression": (["--contrast", "a ="], "lacks its name or its expression"),
     "no processes": (["--nprocs", "0"], "--nprocs must be above 0"),

@@ -1,0 +1,341 @@
+"""Dask: the items of a list are done by the workers of a cluster, their results come in order.
+
+What all items share is written once into the work folder, where every worker reads it: a worker that is lost
+costs its own items alone, and one that joins later can work at once. Needs the extra ``cluster``.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import platform
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from time import monotonic
+from typing import Any, TypeVar
+
+import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from bids_group import __version__
+from bids_group.errors import RunError, UsageError
+from bids_group.words import counted, list_some
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+LOGGER = logging.getLogger(__name__)
+
+_LARGE = 16_000_000
+"""Bytes from which an array lies in a file of its own, which the workers of a node map instead of copying."""
+
+_PATIENCE = 60
+"""Seconds that a scheduler may take to answer, and a cluster that runs to have a worker."""
+
+_PULSE = 5
+"""Seconds after which somebody who waits looks whether there are workers."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class DaskCluster:
+    """The workers of a Dask cluster; started with the first list of items.
+
+    Parameters
+    ----------
+    folder
+        In the work folder, which every worker sees; it goes when the cluster is closed.
+    output_dir
+        Workers write pooled maps there: they must see it too.
+    n_procs, mem_gb
+        Workers of a local cluster, and memory for all of them. None = as much as the machine has.
+    scheduler
+        Address of a cluster that runs, ``tcp://host:8786``.
+    slurm
+        YAML file of options of ``dask_jobqueue.SLURMCluster``, and ``jobs``: how many to submit (1).
+    """
+
+    folder: Path
+    output_dir: Path
+    n_procs: int = 1
+    mem_gb: float | None = None
+    scheduler: str | None = None
+    slurm: Path | None = None
+    _client: Any = field(default=None, init=False)
+    _cluster: Any = field(default=None, init=False)
+    _n_lists: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        """Refuse at once, before anything is read, where Dask is not installed."""
+        for name in ("dask", "distributed", *(["dask_jobqueue"] if self.slurm else [])):
+            if find_spec(name) is None:
+                raise UsageError(
+                    "--executor dask needs Dask.",
+                    found=f"no package {name}",
+                    fix="pip install 'bids-group[cluster]'",
+                )
+
+    def can_hold(self, n_bytes: int) -> bool:
+        """Whether arrays are so small that each worker may have its own: others lie in the work folder."""
+        return n_bytes <= _LARGE
+
+    def map(
+        self, do: Callable[[Item], Result], items: Iterable[Item], *, item_bytes: int = 0, held_bytes: int = 0
+    ) -> Iterator[Result]:
+        """Keep every worker busy; at most four results per thread of the cluster wait.
+
+        Raises
+        ------
+        RunError
+            The scheduler, the workers or the work folder are gone.
+        BidsGroupError
+            What ``do`` raises on a worker.
+        """
+        client = self._start()
+        self._n_lists += 1
+        with _plain_failures(self._place):
+            shared = _write_shared(do, self.folder / f"list-{self._n_lists:03d}")
+            waiting: deque[Any] = deque()
+            try:
+                for item in items:
+                    waiting.append(client.submit(_do, str(shared), item, pure=False))
+                    while len(waiting) > 4 * max(sum(client.nthreads().values()), 1):
+                        yield self._wait_for(waiting.popleft())
+                while waiting:
+                    yield self._wait_for(waiting.popleft())
+            finally:
+                with suppress(Exception):  # the scheduler may be gone
+                    client.cancel(list(waiting))
+            shutil.rmtree(shared.parent, ignore_errors=True)
+
+    def _wait_for(self, future: Any) -> Any:
+        """Wait for a result as long as there are workers, or Slurm has been asked for some."""
+        patience = monotonic() + _PATIENCE
+        while True:
+            with suppress(TimeoutError):
+                return future.result(timeout=_PULSE)
+            if future.done():  # it is the work that ran out of time
+                return future.result()
+            if self.slurm is not None or self._client.nthreads():
+                patience = monotonic() + _PATIENCE
+            elif monotonic() > patience:
+                raise TimeoutError("no worker is left")
+
+    def close(self) -> None:
+        """Send away the workers that were started here, and remove the folder."""
+        with suppress(Exception):  # a cluster that is gone has nothing to be closed
+            for one in (self._client, self._cluster):
+                if one is not None:
+                    one.close()
+        self._client = self._cluster = None
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):  # not there, or not empty: what others keep there stays
+            self.folder.parent.rmdir()
+
+    @property
+    def _place(self) -> str:
+        return f"at {self.scheduler}" if self.scheduler else "by Slurm" if self.slurm else "on this machine"
+
+    def _start(self) -> Any:
+        if self._client is None:
+            with _plain_failures(self._place):
+                self._client = self._connect()
+                self._client.wait_for_workers(1, timeout=None if self.slurm else _PATIENCE)
+            self._check_workers()
+        return self._client
+
+    def _connect(self) -> Any:
+        import dask
+        from distributed import Client, LocalCluster
+
+        dask.config.set(
+            {
+                "distributed.deploy.lost-worker-timeout": "10 minutes",  # on a busy machine it takes its time
+                "distributed.worker.memory.spill": False,
+                "distributed.worker.memory.target": False,
+            }
+        )
+        if self.scheduler is not None:
+            try:
+                return Client(self.scheduler, timeout=_PATIENCE, set_as_default=False)
+            except OSError as error:
+                raise TimeoutError(str(error)) from error
+        if self.slurm is not None:
+            self._cluster = _slurm_cluster(self.slurm)
+        else:
+            limit = "auto" if self.mem_gb is None else int(self.mem_gb * 1e9 / self.n_procs)
+            self._cluster = LocalCluster(
+                n_workers=self.n_procs,
+                threads_per_worker=1,
+                memory_limit=limit,
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL,
+                local_directory=str(self.folder),
+            )
+        return Client(self._cluster, set_as_default=False)
+
+    def _check_workers(self) -> None:
+        """Refuse workers that do not see what this process writes, or that compute with other software."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        places = [str(self.folder), str(self.output_dir)]
+        here, found = describe_machine(places), self._client.run(describe_machine, places)
+        LOGGER.info("Dask %s: %s", self._place, counted(len(found), "worker"))
+        blind = [worker for worker, one in found.items() if not one.sees_all]
+        if blind:
+            raise RunError(
+                "Workers of the Dask cluster do not see the folders of this run.",
+                found=f"{list_some(places)} not there for {list_some(blind)}",
+                expected="OUTPUT_DIR and the work folder on a disk that all nodes share",
+                fix="Put them there (--work-dir for the work folder).",
+            )
+        others = {one.software for one in found.values()} - {here.software}
+        if others:
+            raise RunError(
+                "Workers of the Dask cluster have other software than this process.",
+                found=list_some(sorted(others)),
+                expected=here.software,
+                fix="Start the workers in the same environment or image.",
+            )
+        kinds = {one.processor for one in found.values()} | {here.processor}
+        if len(kinds) > 1:
+            LOGGER.warning(
+                "The cluster has several types of processor (%s): last digits may differ from those of one "
+                "type. Pin the workers to one type where runs are to be compared byte by byte.",
+                list_some(sorted(kinds)),
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What a process computes with."""
+
+    software: str
+    processor: str
+    sees_all: bool
+
+
+def describe_machine(places: list[str]) -> Machine:
+    """Say what this process computes with, and whether it sees every one of ``places``."""
+    import scipy
+
+    versions = {"bids-group": __version__, "numpy": np.__version__, "scipy": scipy.__version__}
+    software = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return Machine(
+        software=f"{software}, Python {platform.python_version()}",
+        processor=_processor(),
+        sees_all=all(os.path.isdir(place) for place in places),  # noqa: PTH112 - as typed
+    )
+
+
+def _processor() -> str:
+    with suppress(OSError), Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _slurm_cluster(options: Path) -> Any:
+    import yaml
+    from dask_jobqueue import SLURMCluster
+
+    try:
+        settings = yaml.safe_load(options.read_text(encoding="utf-8"))
+        if not isinstance(settings, dict):
+            raise TypeError("not a mapping of options to values")
+        jobs = int(settings.pop("jobs", 1))
+        cluster = SLURMCluster(**{"scheduler_options": {"dashboard": False}, **settings})
+    except (TypeError, ValueError, yaml.YAMLError) as error:
+        raise UsageError(
+            f"{options} does not describe workers of a Slurm cluster.",
+            found=str(error).partition("\n")[0],
+            expected="options of dask_jobqueue.SLURMCluster (cores, memory, walltime, queue …), and jobs",
+        ) from error
+    cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)  # jobs whose time is over are submitted anew
+    return cluster
+
+
+@contextmanager
+def _plain_failures(place: str) -> Iterator[None]:
+    """Say in a sentence what has become of the cluster."""
+    from asyncio import CancelledError
+    from concurrent.futures import CancelledError as FutureCancelled
+
+    from distributed.comm.core import CommClosedError
+    from distributed.scheduler import KilledWorker
+
+    try:
+        yield
+    except KilledWorker as error:
+        raise RunError(
+            f"A piece of the work lost its worker again and again on the Dask cluster {place}.",
+            found=f"{error.allowed_failures + 1} workers died of it",
+            expected="workers with enough memory and time",
+            fix="Give each worker more memory; the same command goes on from what is finished.",
+        ) from error
+    except (CommClosedError, CancelledError, FutureCancelled, TimeoutError) as error:
+        raise RunError(
+            f"The Dask cluster {place} does not answer.",
+            found=str(error) or type(error).__name__,
+            expected="a scheduler that runs, with at least one worker",
+            fix="See to the cluster; the same command goes on from what is finished.",
+        ) from error
+    except _WorkFolderGoneError as error:
+        raise RunError(
+            "The work folder of this run is gone.",
+            found=str(error),
+            fix="Leave the work folder in peace; the same command goes on from what is finished.",
+        ) from error
+
+
+class _WorkFolderGoneError(Exception):
+    """A worker did not find what all items share."""
+
+
+def _write_shared(do: Callable[..., Any], folder: Path) -> Path:
+    """Write what all items share, large arrays beside it; whole or not at all."""
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        n_arrays = 0
+
+        def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, np.ndarray) and obj.nbytes > _LARGE and not obj.dtype.hasobject:
+                self.n_arrays += 1
+                path = folder / f"array-{self.n_arrays}.npy"
+                np.save(path, obj)
+                return _map_array, (str(path),)
+            return super().reducer_override(obj)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    stream = io.BytesIO()
+    Pickler(stream).dump(do)
+    part = folder / "shared.part"
+    part.write_bytes(stream.getbuffer())
+    return part.rename(folder / "shared.pickle")
+
+
+def _map_array(path: str) -> np.ndarray[Any, Any]:
+    return np.asarray(np.load(path, mmap_mode="c"))
+
+
+@lru_cache(maxsize=1)
+def _read_shared(path: str) -> Callable[..., Any]:
+    import cloudpickle
+
+    try:
+        shared: Callable[..., Any] = cloudpickle.loads(Path(path).read_bytes())
+    except FileNotFoundError as error:
+        raise _WorkFolderGoneError(str(error)) from error
+    return shared
+
+
+def _do(path: str, item: Any) -> Any:
+    """Do one item on a worker, with one BLAS thread as everywhere."""
+    with threadpool_limits(1):
+        return _read_shared(path)(item)
