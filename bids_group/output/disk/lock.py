@@ -1,7 +1,4 @@
-"""OUTPUT_DIR belongs to one group run at a time; participant jobs take turns at its common files.
-
-Which process is this, and is that one still alive? For locks and for what killed processes left behind.
-"""
+"""OUTPUT_DIR belongs to one group run at a time; participant jobs take turns; killed processes are known."""
 
 from __future__ import annotations
 
@@ -39,15 +36,7 @@ def claim_output(output_dir: Path, bids_dir: Path, *, level: str) -> Iterator[No
 
     ``participant`` jobs run side by side and hold nothing. A lock left by a killed run is recognised: its
     process is gone (same machine), or has not touched it for ten minutes (other machines and containers).
-
-    Raises
-    ------
-    OutputError
-        OUTPUT_DIR is BIDS_DIR, holds it, lies in one of its ``sub-*`` folders, or cannot be written.
-    LockedError
-        Another group run holds OUTPUT_DIR.
-    RunError
-        OUTPUT_DIR was removed or moved meanwhile: what was written is not, or not all, where it should be.
+    Where OUTPUT_DIR was removed or moved meanwhile what was written is not, or not all, where it should be.
     """
     check_output_dir(output_dir, bids_dir)
     probe = part_of(output_dir / "probe")
@@ -65,9 +54,8 @@ def claim_output(output_dir: Path, bids_dir: Path, *, level: str) -> Iterator[No
     with contextlib.ExitStack() as held:
         if level == "group":
             held.enter_context(_hold(output_dir / _RUN_LOCK, stale_s=_RUN_STALE_S, wait_s=0.0))
-        held.enter_context(_watch(output_dir))
-        if level == "group":
             sweep_parts(output_dir)
+        held.enter_context(_watch(output_dir))
         yield
 
 

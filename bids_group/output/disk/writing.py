@@ -23,15 +23,7 @@ from bids_group.words import os_failure
 
 
 def write_bytes(path: Path, payload: bytes) -> None:
-    """Write a file whole: into a neighbour first, then moved into place.
-
-    Raises
-    ------
-    OutputError
-        The folder cannot be written.
-    RunError
-        The disk is full or failed on the way; the earlier file, if any, is untouched.
-    """
+    """Write a file whole: into a neighbour first, then moved into place; the earlier file stays till then."""
     part = part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -41,10 +41,7 @@ def shared_entities(maps: Iterable[FirstLevelMap]) -> dict[str, str | None]:
 
 
 def analysis_stem(output_dir: Path, analysis: GroupAnalysis, contrast_part: str = "") -> Path:
-    """Start of the names of what belongs to an analysis as a whole (design, mask), or to a group contrast.
-
-    In ``group/``, or ``group/node-<N>/`` where a model has several nodes.
-    """
+    """Start of the names of an analysis or a contrast in ``group/`` (``group/node-N/`` of several nodes)."""
     node = "" if analysis.node is None else f"node-{_need_label(analysis.node, 'node')}"
     session = _agreed({observation.session for observation in analysis.observations})
     label = contrast_label(analysis, contrast_part)

@@ -149,14 +149,10 @@ def _print_analysis(console: Console, analysis: GroupAnalysis, design: Design) -
     if len(columns) > 1:  # else there is no factor, and one cell
         counts = [[_number(cell.get(name)) for name in columns] for cell in cells]
         _print_grid(console, columns, counts, title="N per cell")
-    rows = [
-        [
-            one["name"],
-            ", ".join(f"{name} {level}" for name, level in (one["group"] or {}).items()) or "all",
-            *(_number(one[name]) for name in _SUMMARY),
-        ]
-        for one in design.details.get("covariates", [])
-    ]
+    rows = []
+    for one in design.details.get("covariates", []):
+        levels = ", ".join(f"{name} {level}" for name, level in (one["group"] or {}).items()) or "all"
+        rows.append([one["name"], levels, *(_number(one[name]) for name in _SUMMARY)])
     if rows:
         _print_grid(console, ["covariate", "group", *_SUMMARY], rows, title="Covariates")
     of_people = (term for term in design.terms if "subject" in term.split(":"))
@@ -290,9 +286,8 @@ def fold_columns(names: Sequence[str], folded: Mapping[str, Sequence[str]]) -> l
 def fold_weights(weights: Mapping[str, float], folded: Mapping[str, Sequence[str]]) -> dict[str, float]:
     """Leave out weights of 0, and make one entry of the columns of a folded term that have one weight."""
     term_of = {name: term for term, columns in folded.items() for name in columns}
-    used = {name: weight for name, weight in weights.items() if weight != 0}
     alike: dict[tuple[str, float], list[str]] = {}
-    for name, weight in used.items():
+    for name, weight in ((name, weight) for name, weight in weights.items() if weight != 0):
         alike.setdefault((term_of.get(name, name), weight), []).append(name)
     return {
         names[0] if len(names) == 1 else f"each of {fold_columns(names, folded)[0]}": weight
