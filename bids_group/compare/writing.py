@@ -11,27 +11,14 @@ import pandas as pd
 from bids_group import __version__
 from bids_group.compare.expectation import Expectation
 from bids_group.errors import OutputError
-from bids_group.json_files import peek_json
+from bids_group.json_files import peek_json, read_json
 from bids_group.output.disk.lock import sweep_parts
 from bids_group.output.disk.writing import write_bytes, write_json, write_table, write_text
 
 _SIDECAR = "comparison.json"
 _PROGRAM = "bids-group-compare"
-COLUMNS = {
-    "contrast": "Label of the contrast in file names; A=B where two labels were paired",
-    "stat": "Map that was compared: effect, t, F, z; of a correction p (corrected, but for none), or tdp "
-    "(proportion of true discoveries)",
-    "correction": "Correction, as in file names; n/a for maps that are none",
-    "n": "Number of elements that both analyses have (and where both maps are finite)",
-    "r": "Pearson's correlation over these elements",
-    "bias": "Mean of the differences B - A",
-    "limit_lower": "Lower limit of agreement: bias - 1.96 SD of the differences (SD with n - 1)",
-    "limit_upper": "Upper limit of agreement: bias + 1.96 SD of the differences (SD with n - 1)",
-    "n_a": "Significant elements in A, of those that both have",
-    "n_b": "Significant elements in B, of those that both have",
-    "n_both": "Elements that are significant in both",
-    "dice": "2 n_both / (n_a + n_b); n/a where nothing is significant",
-}
+COLUMNS = Path(__file__).with_name("columns.json")
+"""What the columns of comparison.tsv are."""
 
 
 def check_place(folder: Path, out_a: Path, out_b: Path) -> None:
@@ -84,7 +71,7 @@ def write_comparison(
         "A": str(sources[0]),
         "B": str(sources[1]),
         "Expectations": expectations,
-        **{name: {"Description": text} for name, text in COLUMNS.items()},
+        **read_json(COLUMNS),
     }
     sweep_parts(folder)
     write_json(folder / _SIDECAR, {**about, "Figures": sorted(map(str, {*figures, *earlier}))})

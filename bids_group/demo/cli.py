@@ -23,13 +23,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write a demo dataset, and say what is in it and how to analyse it.
-
-    Returns
-    -------
-    int
-        The exit code.
-    """
+    """Write a demo dataset, and say what is in it and how to analyse it; return the exit code."""
     options = build_parser().parse_args(arguments)
     try:
         truth = write_demo(options.output_dir, kind=options.kind, seed=options.seed)
