@@ -30,19 +30,22 @@ class Smoother:
         self._is_observed: Mask | None = None
 
     def smooth(self, volume: Volume) -> Volume:
-        """Smooth a float32 volume of the grid's shape; NaN = not observed, in and out."""
+        """Smooth a float32 volume of the grid's shape; NaN = not observed, in and out.
+
+        The next call writes into the same memory.
+        """
         values = np.asfortranarray(volume).T  # (z, y, x), as in a file
         is_observed = np.isfinite(values)
         if self._is_observed is None or not np.array_equal(is_observed, self._is_observed):
             self._look_at(is_observed)
         self._sum_up(values[self._box])
-        smoothed = np.full(values.shape, np.nan, dtype=np.float32)
-        np.divide(self._sums, self._weights, out=smoothed[self._box], casting="same_kind")
-        return smoothed.T
+        np.divide(self._sums, self._weights, out=self._smoothed[self._box], casting="same_kind")
+        return self._smoothed.T
 
     def _look_at(self, is_observed: Mask) -> None:
         """Find the box of the observed elements, which of its rows hold some, and the sums of weights."""
         self._is_observed = is_observed
+        self._smoothed = np.full(is_observed.shape, np.nan, dtype=np.float32)
         sources, box = [], []
         for axis, kernel in enumerate(self._kernels):
             places = np.flatnonzero(is_observed.any(axis=tuple({0, 1, 2} - {axis})))
