@@ -119,7 +119,7 @@ def draw_rows(layers: Layers, rows: Sequence[Row], cuts: Sequence[float]) -> Fig
     for at, row in enumerate(rows):
         lines = [line for words in row.words for line in textwrap.wrap(words, 24)]
         text = figure.text(0.008, 1 - (at + 0.5) / len(rows), "\n".join(lines), color=WORDS, fontsize=9)
-        text.set(va="center", parse_math=False)
+        text.set(va="center")
     return _with_scale(figure, replace(layers, is_thresholded=True))
 
 
@@ -179,7 +179,7 @@ def draw_people(
         top = row * (height + caption) + caption
         sheet[top : top + height, column * width : (column + 1) * width] = tile[::-1]
         title = axes.text(column * width + width / 2, top - caption * 0.25, titles[index], ha="center")
-        title.set(fontsize=7 * min(1, 11 / n_columns), color=WORDS, parse_math=False)
+        title.set(fontsize=7 * min(1, 11 / n_columns), color=WORDS)
         if marked[index]:
             title.set(color="#ffb454", text=f"▲ {titles[index]}")
     norm, colours = Normalize(-limit, limit), LinearSegmentedColormap.from_list("effect", _EFFECTS)
@@ -285,7 +285,7 @@ def _draw_scale(
 ) -> Axes:
     axes = figure.add_axes(place)
     figure.colorbar(ScalarMappable(norm, colours), cax=axes)
-    axes.set_title(name, color=LINE, fontsize=9, parse_math=False)
+    axes.set_title(name, color=LINE, fontsize=9)
     axes.tick_params(colors=LINE, labelsize=8)
     axes.spines[:].set_visible(False)
     return axes

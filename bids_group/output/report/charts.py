@@ -37,12 +37,12 @@ def draw_distributions(z: Floats, p: Floats | None) -> Figure:
     edges = np.linspace(min(-5.0, float(finite.min())), max(5.0, float(finite.max())), 81)
     _fill(panels[0], finite, edges, "observed", color=BELOW, alpha=0.75, density=True)
     panels[0].plot(edges, stats.norm.pdf(edges), color=ABOVE, label="null: N(0, 1)")
-    _label(panels[0], "z", "density over elements")
+    panels[0].set(xlabel="z", ylabel="density over elements")
     if p is not None:
         _fill(panels[1], p, np.linspace(0, 1, 41), "observed", color=BELOW, alpha=0.75, density=True)
         panels[1].axhline(1.0, color=ABOVE, label="null: uniform")
         panels[1].set_ylim(top=1.3 * panels[1].get_ylim()[1])
-        _label(panels[1], "p (uncorrected)", "density over elements")
+        panels[1].set(xlabel="p (uncorrected)", ylabel="density over elements")
     for axes in panels:
         axes.legend(frameon=False, fontsize=8, loc="upper right")
     return figure
@@ -58,7 +58,7 @@ def draw_null(null: Floats, observed: float, threshold: float | None, name: str)
     if threshold is not None:
         words = f"threshold: {show_number(str(threshold))}"
         axes.axvline(threshold, color=BELOW, linestyle="--", label=words)
-    _label(axes, name, "number of shuffles")
+    axes.set(xlabel=_short(name, 48), ylabel="number of shuffles")
     axes.legend(frameon=False, fontsize=8)
     return figure
 
@@ -87,12 +87,12 @@ def draw_design(matrix: pd.DataFrame, contrasts: Mapping[str, Floats]) -> Figure
     _name_columns(top, matrix.columns, "left")
     if len(matrix) <= 40:
         labels = [_short(str(label), 22) for label in matrix.index]
-        top.set_yticks(range(len(labels)), labels, fontsize=6, parse_math=False)
+        top.set_yticks(range(len(labels)), labels, fontsize=6)
     else:
         top.set_ylabel(f"{len(matrix)} rows", color=INK)
     _draw_numbers(bottom, weights, max(float(np.abs(weights).max()), 1e-12), ".3g", aspect="auto")
     names = [_short(name, 24) for name, rows in contrasts.items() for _ in np.atleast_2d(rows)]
-    bottom.set_yticks(range(len(names)), names, fontsize=7, parse_math=False)
+    bottom.set_yticks(range(len(names)), names, fontsize=7)
     bottom.set_xticks([])
     return figure
 
@@ -101,7 +101,7 @@ def _name_columns(axes: Axes, columns: Iterable[object], side: str) -> float:
     """Write names along an axis, at the size (returned) at which that many fit beside each other."""
     names = [_short(str(name), 26) for name in columns]
     size = min(9.0, max(2.5, 9.0 * 24 / len(names)))
-    axes.set_xticks(range(len(names)), names, rotation=40, ha=side, parse_math=False, fontsize=size)
+    axes.set_xticks(range(len(names)), names, rotation=40, ha=side, fontsize=size)
     return size
 
 
@@ -123,7 +123,7 @@ def draw_correlations(matrix: pd.DataFrame) -> Figure | None:
     _draw_numbers(axes, varying.corr().to_numpy(), 1.0, "z.2f")
     size = _name_columns(axes, varying.columns, "right")
     names = [label.get_text() for label in axes.get_xticklabels()]
-    axes.set_yticks(range(len(names)), names, parse_math=False, fontsize=size)
+    axes.set_yticks(range(len(names)), names, fontsize=size)
     return figure
 
 
@@ -139,9 +139,9 @@ def draw_covariates(variables: pd.DataFrame, numeric: Sequence[str], factor: str
             values, colour = rows[name].astype(float), CATEGORIES[index % len(CATEGORIES)]
             axes.scatter(values, index + spread(len(values)), s=14, color=colour, alpha=0.75, linewidths=0)
             axes.plot([values.mean()] * 2, [index - 0.35, index + 0.35], color=INK, linewidth=1.4)
-        axes.set_yticks(range(len(groups)), [_short(level, 18) for level in groups], parse_math=False)
+        axes.set_yticks(range(len(groups)), [_short(level, 18) for level in groups])
         axes.set_ylim(len(groups) - 0.4, -0.6)
-        axes.set_xlabel(_short(name, 30), parse_math=False)
+        axes.set_xlabel(_short(name, 30))
     return figure
 
 
@@ -159,7 +159,7 @@ def draw_quality(quality: pd.DataFrame, metrics: Mapping[str, str]) -> Figure:
             axes.scatter([rank], [values[rank]], s=34, marker="^", color=ABOVE, zorder=3)
             label, at = _short(str(rows["label"].iloc[rank]), 18), (rank, values[rank])
             words = axes.annotate(label, at, (0, 5), textcoords="offset points", fontsize=7, color=INK)
-            words.set(ha="right" if rank > len(rows) / 2 else "left", parse_math=False)
+            words.set(ha="right" if rank > len(rows) / 2 else "left")
         axes.margins(y=0.15)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("rows in order of value")
@@ -187,11 +187,6 @@ def draw_panels(
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
     return figure, panels
-
-
-def _label(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(_short(x, 48), parse_math=False)
-    axes.set_ylabel(_short(y, 48), parse_math=False)
 
 
 def _short(text: str, n_characters: int) -> str:

@@ -76,7 +76,7 @@ class FigureStore:
 
 
 def style() -> AbstractContextManager[None]:
-    """Return the context in which every figure is made and rendered."""
+    """Return the context in which every figure is made and rendered: no text is read as mathematics."""
     return mpl.rc_context(cast("Any", _STYLE))
 
 

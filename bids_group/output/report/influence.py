@@ -124,7 +124,7 @@ def draw_peaks(
             levels = rows.groupby(keys, observed=True, sort=True)
             groups = {", ".join(map(str, level)): members for level, members in levels}
         _draw_slopes(axes, groups, focus) if focus[0] else _draw_levels(axes, groups, focus, people)
-        axes.set_title(title, fontsize=9, color=INK, parse_math=False)
+        axes.set_title(title, fontsize=9, color=INK)
         is_same = np.allclose(rows["effect"], rows["partial_residual"], rtol=1e-5, atol=1e-12)
         axes.set_ylabel("effect" if is_same else "effect, adjusted for the rest", fontsize=8)
     for axes in panels[len(titles) :]:
@@ -139,7 +139,7 @@ def _draw_slopes(axes: Axes, groups: Mapping[str, pd.DataFrame], focus: Focus) -
         axes.scatter(x, values, s=16, color=colour, alpha=0.8, linewidths=0, marker=marker)
         line, order = values - (rows["effect"] - rows["fitted"]), x.sort_values().index
         axes.plot(x[order], line[order], color=colour, linewidth=1.6, label=level)
-    axes.set_xlabel(str(focus[0]), fontsize=8, parse_math=False)
+    axes.set_xlabel(str(focus[0]), fontsize=8)
     if focus[1]:
         axes.legend(frameon=False, fontsize=7)
 
@@ -164,6 +164,6 @@ def _draw_levels(
             axes.plot(
                 *zip(*(places[label] for label in own.index), strict=True), color=FAINT, lw=0.6, zorder=0
             )
-    axes.set_xticks(range(len(groups)), list(groups), fontsize=8, parse_math=False)
+    axes.set_xticks(range(len(groups)), list(groups), fontsize=8)
     axes.set_xlim(-0.6, len(groups) - 0.4)
-    axes.set_xlabel(", ".join(focus[1]), fontsize=8, parse_math=False)
+    axes.set_xlabel(", ".join(focus[1]), fontsize=8)

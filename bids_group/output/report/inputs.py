@@ -107,7 +107,7 @@ def read_analysis_mask(analysis: AnalysisFiles) -> LoadedMap:
 
 def read_analysis_inputs(folder: Folder, analysis: AnalysisFiles, store: FigureStore) -> AnalysisInputs:
     """Read what the parts about a group model need, and find common cuts and scales."""
-    loaded = read_analysis_mask(analysis)
+    loaded, path = read_analysis_mask(analysis), analysis.quality
     inside = loaded.data > 0
     mask = place(inside.astype(np.float32), loaded.grid)
     cut_mm = _point_inside(analysis.info.cut_coordinates, mask)
@@ -119,9 +119,7 @@ def read_analysis_inputs(folder: Folder, analysis: AnalysisFiles, store: FigureS
         folder=folder,
         files=analysis,
         facts=gather_facts(folder, analysis, int(inside.sum())),
-        quality=None
-        if analysis.quality is None
-        else read_numbers(analysis.quality, ("label", "outlier_reasons")),
+        quality=read_numbers(path, ("label", "outlier_reasons")) if path else None,
         grid=loaded.grid,
         inside=inside,
         mask=mask,
