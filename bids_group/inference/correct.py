@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from bids_group.config import InferenceSpec
-from bids_group.elements.adjacency import build_adjacency
 from bids_group.executor import ONE_THREAD, Executor
 from bids_group.inference.checks import check_geometry, check_inference
 from bids_group.inference.corrections.familywise import judge_familywise
@@ -60,9 +59,8 @@ def correct_group(
             estimator=data.estimator,
             n_contrasts=n_contrasts,
         )
-    adjacency = build_adjacency(data.elements, spec.connectivity)
     n_together = max(n_contrasts or 1, len(results)) if spec.familywise == "across-contrasts" else 1
-    questions = [Question.about(data, result, spec, adjacency, n_together) for result in results]
+    questions = [Question.about(data, result, spec, n_together) for result in results]
     nulls: Sequence[Null | None] = [None] * len(questions)
     if spec.needs_shuffling:
         nulls = build_nulls(questions, schemes, executor, work_dir, on_progress)
@@ -74,9 +72,9 @@ def correct_group(
         of_own_p = [] if own_p is None else [one for one in told if one.topic == "variance"]
         for rule in spec.rules:
             if rule.measure is not None and null is not None:
-                verdict = judge_familywise(question, null, rule, rule.measure)
+                judged = judge_familywise(question, null, rule, rule.measure)
             else:
-                verdict = judge_without_shuffling(question, rule)
-            notices = (*verdict.notices, *(geometry if rule.is_clusterwise else ()), *of_own_p)
-            found.append(replace(verdict, notices=tuple(dict.fromkeys(notices)), by_shuffling=own_p))
+                judged = judge_without_shuffling(question, rule)
+            notices = (*judged.notices, *(geometry if rule.is_clusterwise else ()), *of_own_p)
+            found.append(replace(judged, notices=tuple(dict.fromkeys(notices)), by_shuffling=own_p))
     return tuple(found)

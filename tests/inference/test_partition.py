@@ -246,7 +246,7 @@ def test_elements_are_shuffled_exactly_where_the_fit_tests_them(make_problem, te
     data, _ = make_problem(matrix, [(test, weights)], maps=maps, shape=(18, 10, 1))
     (result,) = fit_group(data, is_two_sided=True)
     (contrast,) = data.design.contrasts
-    question = Question.about(data, result, InferenceSpec(), None)
+    question = Question.about(data, result, InferenceSpec())
     assert question.is_tested.sum() == 160
     scheme = choose_scheme(data.design, contrast, InferenceSpec(), blocks=None, variance_groups=None)
     residuals = build_residuals(maps, scheme.partition, is_tested=question.is_tested)

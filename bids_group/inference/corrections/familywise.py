@@ -69,7 +69,8 @@ def _element_p(question: Question, null: Null, measure: str) -> Row:
     """Corrected p of every element; 1 where it was not tested."""
     if measure == "tfce":
         assert null.heights is not None
-        observed: npt.NDArray[Any] = tfce_map(null.z, null.heights, question.adjacency)
+        assert null.adjacency is not None
+        observed: npt.NDArray[Any] = tfce_map(null.z, null.heights, null.adjacency)
     else:
         values = null.statistic.z_of(null.values) if null.is_in_z else null.values
         observed = np.abs(values) if question.is_two_sided else values

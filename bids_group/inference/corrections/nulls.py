@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_group import __version__
+from bids_group.elements.adjacency import Adjacency, build_adjacency
 from bids_group.errors import BidsGroupError
 from bids_group.executor import Executor
 from bids_group.inference.clusters.forest import Heights
@@ -38,6 +39,7 @@ class Null:
     scheme: Scheme
     statistic: Statistic
     heights: Heights | None
+    adjacency: Adjacency | None
     values: Row
     z: Row
     maxima: Mapping[str, Doubles]
@@ -76,6 +78,9 @@ def build_nulls(
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Null]:
     """Shuffle for every question, one after the other; join what is judged together, and fit tails."""
+    adjacency = None
+    if questions and questions[0].spec.measures - {"voxel"}:
+        adjacency = build_adjacency(questions[0].data.elements, questions[0].spec.connectivity)
     total, n_done = sum(scheme.shuffles.n_others + 1 for scheme in schemes), 0
 
     def on_batch(n_shuffles: int) -> None:
@@ -85,7 +90,7 @@ def build_nulls(
             on_progress(n_done, total)
 
     nulls = [
-        _build_null(question, scheme, executor, work_dir, on_batch)
+        _build_null(question, scheme, adjacency, executor, work_dir, on_batch)
         for question, scheme in zip(questions, schemes, strict=True)
     ]
     if questions and questions[0].spec.familywise == "across-contrasts":
@@ -98,12 +103,13 @@ def build_nulls(
 def _build_null(
     question: Question,
     scheme: Scheme,
+    adjacency: Adjacency | None,
     executor: Executor,
     work_dir: Path | None,
     on_batch: Callable[[int], None],
 ) -> Null:
     """Do the shuffles of one contrast."""
-    job = _prepare(question, scheme, work_dir)
+    job = _prepare(question, scheme, adjacency, work_dir)
     values = observed_map(job)
     _check_against_fit(question, job.statistic, values)
     z = np.empty((1, values.size), np.float32)
@@ -121,6 +127,7 @@ def _build_null(
         scheme=scheme,
         statistic=job.statistic,
         heights=job.heights,
+        adjacency=job.adjacency,
         values=values,
         z=z[0],
         maxima=dict(zip(job.measures, maxima.T, strict=True)),
@@ -130,7 +137,7 @@ def _build_null(
     )
 
 
-def _prepare(question: Question, scheme: Scheme, work_dir: Path | None) -> Job:
+def _prepare(question: Question, scheme: Scheme, adjacency: Adjacency | None, work_dir: Path | None) -> Job:
     """Gather what the null depends on; residuals stand in a file where the maps themselves do."""
     maps, spec, backing = question.data.stack.data, question.spec, None
     if isinstance(maps, np.memmap) and work_dir is not None:
@@ -147,8 +154,8 @@ def _prepare(question: Question, scheme: Scheme, work_dir: Path | None) -> Job:
         residuals=build_residuals(
             maps, scheme.partition, scheme.groups, is_tested=question.is_tested, backing=backing
         ),
-        heights=heights if spec.measures - {"voxel"} else None,
-        adjacency=question.adjacency,
+        heights=None if adjacency is None else heights,
+        adjacency=adjacency,
     )
 
 

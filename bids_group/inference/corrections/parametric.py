@@ -47,13 +47,13 @@ def judge_without_shuffling(question: Question, rule: Correction) -> Significanc
         z=np.where(is_tested, z, 0.0).astype(np.float32),
         p=np.where(is_tested, p, 1.0).astype(np.float32),
     )
-    verdict = _JUDGES[rule.name](in_tail)
-    details = verdict.details.but(
+    judged = _JUDGES[rule.name](in_tail)
+    details = judged.details.but(
         correction_degrees_of_freedom="each element's own" if isinstance(dof, np.ndarray) else dof,
         correction_degrees_of_freedom_rule="those of the smallest variance group on which the contrast "
         "depends: Satterthwaite's, of the maps p and z, are too many in the far tail",
     )
-    return replace(verdict, details=details)
+    return replace(judged, details=details)
 
 
 def _uncorrected(question: Question) -> Significance:

@@ -12,7 +12,6 @@ from scipy import special
 
 from bids_group.config import InferenceSpec
 from bids_group.config.corrections import Correction
-from bids_group.elements.adjacency import Adjacency
 from bids_group.inference.clusters.clusters_and_peaks import Members, find_clusters, find_peaks
 from bids_group.records import Cluster, ContrastResult, GroupData, Peak, Significance
 from bids_group.records.sidecars import Sidecar
@@ -36,7 +35,6 @@ class Question:
     data: GroupData
     result: ContrastResult
     spec: InferenceSpec
-    adjacency: Adjacency
     is_tested: Flags
     statistic: Row
     z: Row
@@ -45,12 +43,7 @@ class Question:
 
     @classmethod
     def about(
-        cls,
-        data: GroupData,
-        result: ContrastResult,
-        spec: InferenceSpec,
-        adjacency: Adjacency,
-        n_together: int = 1,
+        cls, data: GroupData, result: ContrastResult, spec: InferenceSpec, n_together: int = 1
     ) -> Question:
         """Take statistic, z and p from the fit; NaN where it has none (F with variance groups).
 
@@ -71,7 +64,6 @@ class Question:
             data=data,
             result=result,
             spec=spec,
-            adjacency=adjacency,
             is_tested=is_tested,
             statistic=statistic,
             z=maps.get("z", none),
