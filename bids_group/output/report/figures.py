@@ -31,6 +31,10 @@ _STYLE = {
 }
 
 
+Drawing = Figure | tuple[str, int]
+"""A figure, or an SVG with its width in pixels."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
     """A figure on the page: ``alt`` says what is seen, ``caption`` how to read it.
@@ -66,10 +70,11 @@ class FigureStore:
 
     root: Path
 
-    def add(self, figure: Figure | str, name: str, *, alt: str, caption: str, inches: float) -> Picture:
-        """Write a figure (or an SVG's text) to ``group/figures/<name>``: equal figures, equal bytes."""
+    def add(self, drawn: Drawing, name: str, *, alt: str, caption: str = "") -> Picture:
+        """Write ``group/figures/<name>``: equal figures, equal bytes."""
         path = Path("group") / "figures" / name
-        payload = figure.encode() if isinstance(figure, str) else render(figure, path)
+        payload = render(drawn, path) if isinstance(drawn, Figure) else drawn[0].encode()
+        inches = drawn.get_figwidth() if isinstance(drawn, Figure) else drawn[1] / 96
         record_outputs(self.root, [path])
         write_bytes(self.root / path, payload)
         return Picture.of(payload, path, alt=alt, caption=caption, inches=inches)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.figure import Figure
 from nibabel.affines import apply_affine
 
 from bids_group.config.corrections import find_correction
@@ -21,7 +20,7 @@ from bids_group.output.files.contrasts import spell_clusters
 from bids_group.output.report.analysis_facts import gather_facts
 from bids_group.output.report.brains import Layers
 from bids_group.output.report.canvas import Box, common_cuts, cuts_through, place, read_anatomy
-from bids_group.output.report.figures import FigureStore, Picture
+from bids_group.output.report.figures import Drawing, FigureStore, Picture
 from bids_group.output.report.folder import (
     UNCORRECTED,
     AnalysisFiles,
@@ -51,12 +50,9 @@ class PageInputs:
     stem: str
     store: FigureStore
 
-    def picture(
-        self, figure: Figure | str, ending: str, *, alt: str, caption: str = "", inches: float | None = None
-    ) -> Picture:
+    def picture(self, drawn: Drawing, ending: str, *, alt: str, caption: str = "") -> Picture:
         """Store a figure as ``stem_ending``."""
-        width = figure.get_figwidth() if isinstance(figure, Figure) else inches or 8.0
-        return self.store.add(figure, f"{self.stem}_{ending}", alt=alt, caption=caption, inches=width)
+        return self.store.add(drawn, f"{self.stem}_{ending}", alt=alt, caption=caption)
 
     def table(self, rows: Any, ending: str, caption: str) -> list[PageTable]:
         """Lay out rows as a table that is called ``stem_ending.tsv``; none where there are no rows."""

@@ -39,14 +39,12 @@ def _flow(inputs: AnalysisInputs) -> Iterator[Shown]:
         inputs.files.first_level_contrasts,
         inputs.facts.get("input_suffix") or "first-level",
     )
-    text, width = draw_flow(flow)
     out = "; ".join(f"{len(loss.people)} out: {loss.reason}" for loss in flow.lost) or "nobody left out"
     yield inputs.picture(
-        text,
+        draw_flow(flow),
         "desc-flow_participants.svg",
         alt=f"From {flow.n_everyone} people to {flow.n_people} in the analysis ({flow.n_rows} rows); {out}.",
         caption="From everyone who is known to the rows of the design. Orange: who or what is out, and why.",
-        inches=width / 96,
     )
 
 

@@ -49,7 +49,10 @@ def page_table(
     shown = table.dropna(axis=1, how="all").head(max_rows)
     if len(table) > max_rows:
         caption = f"{caption} The first {max_rows} of {len(table)} rows; the download holds all."
-    columns = {str(name): _is_numeric(shown[name]) for name in shown.columns}
+    columns = {}  # whether every value is spelled as a number; labels such as 01 are not
+    for column, values in shown.items():
+        present = values.dropna().astype(str)
+        columns[str(column)] = len(present) > 0 and bool(present.str.fullmatch(_NUMBER).all())
     tsv = table.to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n").encode()
     points: list[str | None] = [None] * len(table)
     if {"x", "y", "z"} <= set(table.columns):
@@ -91,9 +94,3 @@ def _cell(value: object, column: str, is_number: bool) -> Cell:
         return Cell("n/a", "–")
     text = str(value)
     return Cell(text, show_number(text, is_mm=column in ("x", "y", "z")) if is_number else text)
-
-
-def _is_numeric(column: pd.Series[str]) -> bool:
-    """Whether every value is spelled as a number; labels such as ``01`` are not."""
-    present = column.dropna().astype(str)
-    return bool(len(present)) and bool(present.str.fullmatch(_NUMBER).all())
