@@ -51,6 +51,13 @@ def test_a_dry_run_imports_neither_fits_nor_kernels_nor_pictures(data, tmp_path)
     assert not {"nilearn", "numba", "matplotlib", "jinja2", "scipy.stats", "scipy.io"} & modules
 
 
+def test_a_run_without_a_report_imports_no_pictures(data, tmp_path):
+    code, modules, _ = imported(str(data), str(tmp_path / "out"), "group", "--no-report")
+    assert code == 0
+    assert "matplotlib" not in modules
+    assert (tmp_path / "out" / "logs" / "CITATION.md").is_file()
+
+
 @pytest.mark.parametrize(
     ("option", "typed", "meant"),
     [

@@ -1,6 +1,7 @@
 from .atlas import Atlas, read_atlas, region_effects
 from .methods import citations, methods_text
-from .page import build_report, write_citations
+from .page import build_report
+from .references import write_citations
 
 __all__ = [
     "Atlas",

@@ -15,6 +15,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from bids_group.config.corrections import in_order
+from bids_group.elements import LoadedMap, read_map
 from bids_group.errors import DataError, MissingInputError
 from bids_group.json_files import read_json
 from bids_group.labels import natural_order
@@ -266,3 +267,14 @@ def weights_of(contrast: ContrastFiles, n_columns: int) -> npt.NDArray[np.float6
     """Weights of shape ``(q, n_regressors)``; None where absent or of another shape."""
     weights = np.atleast_2d(np.asarray(contrast.weights, dtype=float))
     return weights if weights.shape[1] == n_columns else None
+
+
+def read_analysis_mask(analysis: AnalysisFiles) -> LoadedMap:
+    """Read the analysis mask; raises DataError where it is not there."""
+    if analysis.mask is None:
+        raise DataError(
+            f"The analysis {analysis.stem} has no analysis mask, so its maps cannot be shown.",
+            expected=f"{analysis.stem}_desc-analysis_mask.nii.gz",
+            fix="Run the group level again.",
+        )
+    return read_map(analysis.mask)

@@ -14,8 +14,7 @@ import pandas as pd
 from nibabel.affines import apply_affine
 
 from bids_group.config.corrections import find_correction
-from bids_group.elements import Grid, LoadedMap, read_map
-from bids_group.errors import DataError
+from bids_group.elements import Grid, read_map
 from bids_group.output.files.contrasts import spell_clusters
 from bids_group.output.report.analysis_facts import gather_facts
 from bids_group.output.report.brains import Layers
@@ -28,6 +27,7 @@ from bids_group.output.report.folder import (
     Folder,
     alpha_of,
     entities_of,
+    read_analysis_mask,
     read_numbers,
     read_table,
     sidecar_of,
@@ -88,17 +88,6 @@ class AnalysisInputs(PageInputs):
     def place(self, volume: npt.NDArray[Any]) -> Box:
         """Turn a volume on the grid of the analysis into a box."""
         return place(volume.astype(np.float32), self.grid)
-
-
-def read_analysis_mask(analysis: AnalysisFiles) -> LoadedMap:
-    """Read the analysis mask; raises DataError where it is not there."""
-    if analysis.mask is None:
-        raise DataError(
-            f"The analysis {analysis.stem} has no analysis mask, so its maps cannot be shown.",
-            expected=f"{analysis.stem}_desc-analysis_mask.nii.gz",
-            fix="Run the group level again.",
-        )
-    return read_map(analysis.mask)
 
 
 def read_analysis_inputs(folder: Folder, analysis: AnalysisFiles, store: FigureStore) -> AnalysisInputs:

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from bids_group.output.disk.writing import write_text
-from bids_group.output.report.analysis_facts import gather_facts
 from bids_group.output.report.brains import SIGNED
 from bids_group.output.report.canvas import pack_anatomy, read_anatomy
 from bids_group.output.report.design import design
 from bids_group.output.report.figures import FigureStore, style
 from bids_group.output.report.folder import Folder, entities_of, read_folder
 from bids_group.output.report.glance import glance
-from bids_group.output.report.inputs import read_analysis_inputs, read_analysis_mask, read_contrast_inputs
+from bids_group.output.report.inputs import read_analysis_inputs, read_contrast_inputs
 from bids_group.output.report.markup import fill_template
-from bids_group.output.report.methods import citations, methods, methods_text, spell_bibtex
+from bids_group.output.report.methods import methods
 from bids_group.output.report.participants import participants
 from bids_group.output.report.provenance import provenance
 from bids_group.output.report.quality import quality
+from bids_group.output.report.references import write_references
 from bids_group.output.report.results import draw_contrast, results
 from bids_group.output.report.sections import Report, Section
 
@@ -72,7 +72,7 @@ def build_report(output_dir: Path, cut_mm: Sequence[float] | None = None) -> Pat
         ]
         report = Report(folder=folder, analyses=inputs, articles=articles)
         sections = [make(report) for make in SECTIONS]
-    _write_citations(output_dir, [one.facts for one in inputs])
+    write_references(output_dir, [one.facts for one in inputs])
     text = fill_template(
         "report.html.j2",
         title=_title(folder),
@@ -84,24 +84,6 @@ def build_report(output_dir: Path, cut_mm: Sequence[float] | None = None) -> Pat
     )
     write_text(page, text)
     return page
-
-
-def write_citations(output_dir: Path) -> tuple[Path, Path]:
-    """Write ``logs/CITATION.md`` (methods text and references) and ``.bib``, from OUTPUT_DIR alone."""
-    folder = read_folder(output_dir)
-    n_elements = [int((read_analysis_mask(one).data > 0).sum()) for one in folder.analyses]
-    facts = [gather_facts(folder, one, n) for one, n in zip(folder.analyses, n_elements, strict=True)]
-    return _write_citations(output_dir, facts)
-
-
-def _write_citations(output_dir: Path, facts: Sequence[Mapping[str, Any]]) -> tuple[Path, Path]:
-    references = citations(*facts)
-    parts = ["# Methods", *(methods_text(one) for one in facts)]
-    parts += ["# References", "\n".join(f"- {entry.text}" for entry in references)]
-    markdown, bibtex = (output_dir / "logs" / f"CITATION.{ending}" for ending in ("md", "bib"))
-    write_text(markdown, "\n\n".join(parts) + "\n")
-    write_text(bibtex, spell_bibtex(references))
-    return markdown, bibtex
 
 
 def _title(folder: Folder) -> str:

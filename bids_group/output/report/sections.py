@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
-from bids_group.output.report.figures import Picture
 from bids_group.output.report.folder import Folder
-from bids_group.output.report.inputs import AnalysisInputs
 from bids_group.output.report.tables import PageTable
+
+if TYPE_CHECKING:  # text alone (`references`) needs no pictures
+    from bids_group.output.report.figures import Picture
+    from bids_group.output.report.inputs import AnalysisInputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Article:
     kind: ClassVar[str] = "article"
 
 
-Shown = Part | Picture | PageTable | Details | Article
+Shown: TypeAlias = "Part | Picture | PageTable | Details | Article"
 
 
 @dataclass(frozen=True, slots=True)
