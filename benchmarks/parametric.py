@@ -224,7 +224,8 @@ def _prepare_own(folder: Path, n_procs: int) -> Callable[[], None]:
 
     def run() -> None:
         stacked = build_stack(
-            executor.map(pool, observations),
+            observations,
+            take=pool,
             labels=tuple(one.label for one in observations),
             mask=folder / "mask.nii.gz",
             min_coverage=1.0,

@@ -50,6 +50,13 @@ class Provenance:
     hashes: dict[str, str] = field(default_factory=dict)
     remarks: dict[tuple[str, str], str] = field(default_factory=dict)
 
+    def note(self, one: PooledMap) -> None:
+        """Note the hashes of the files of a map, and its coverage."""
+        self.hashes.update(one.input_hashes)
+        remark = model.describe_coverage(one)
+        if remark:
+            self.remarks[one.observation.subject, one.observation.contrast] = remark
+
     def finish(self, config: RunConfig) -> RunRecord:
         """Sum up the run: its time from the known request to here, its memory up to here."""
         peak = max(
@@ -73,14 +80,17 @@ def pool_participants(plan: RunPlan, provenance: Provenance) -> None:
     """Pool every observation that is not in OUTPUT_DIR yet; safe beside other participant jobs."""
     folder = plan.config.output_dir
     output.write_dataset(folder, plan.cohort)
-    n_pooled = sum(1 for _ in _pooled_maps(plan, plan.observations, provenance))
+    for one in plan.executor.map(_take(plan), plan.observations):
+        provenance.note(one)
     people = sorted({one.subject for one in plan.cohort.maps})  # a Filter may leave no map of them to pool
     ledger = bids.build_ledger(plan.cohort, plan.analyses, plan.exclusions, provenance.remarks)
     output.write_ledger(folder, ledger, labels=people)
     output.write_participants(folder)
     label = f"sub-{people[0]}_pid-{os.getpid()}"
     output.write_command(folder, provenance.finish(plan.config), label=label)
-    LOGGER.info("Pooled: %s of %s", counted(n_pooled, "map"), counted(len(people), "participant"))
+    LOGGER.info(
+        "Pooled: %s of %s", counted(len(plan.observations), "map"), counted(len(people), "participant")
+    )
 
 
 def analyse_group(plan: RunPlan, provenance: Provenance) -> None:
@@ -96,8 +106,9 @@ def analyse_group(plan: RunPlan, provenance: Provenance) -> None:
     if matrix is not None:
         provenance.hashes[str(matrix)] = hashlib.sha256(matrix.read_bytes()).hexdigest()
     used = {one for analysis in plan.analyses for one in analysis.observations}
-    for _ in _pooled_maps(plan, [one for one in plan.observations if one not in used], provenance):
-        pass  # those whom the group models leave out too: OUTPUT_DIR is that of participant jobs
+    unused = [one for one in plan.observations if one not in used]
+    for pooled in plan.executor.map(_take(plan), unused):
+        provenance.note(pooled)  # those whom the models leave out too: OUTPUT_DIR is that of participant jobs
     for planned in plan.planned:
         _analyse(plan, planned, work_dir, provenance)
     ledger = bids.build_ledger(plan.cohort, plan.analyses, plan.exclusions, provenance.remarks)
@@ -111,17 +122,8 @@ def analyse_group(plan: RunPlan, provenance: Provenance) -> None:
             work_dir.parent.rmdir()
 
 
-def _pooled_maps(
-    plan: RunPlan, observations: Sequence[Observation], provenance: Provenance
-) -> Iterator[PooledMap]:
-    """Yield the pooled map of each observation, in order; note the hashes of its files and its coverage."""
-    take = partial(pool_one, output_dir=plan.config.output_dir, dataset_names=plan.cohort.dataset_names)
-    for one in plan.executor.map(take, observations):
-        provenance.hashes.update(one.input_hashes)
-        remark = model.describe_coverage(one)
-        if remark:
-            provenance.remarks[one.observation.subject, one.observation.contrast] = remark
-        yield one
+def _take(plan: RunPlan) -> Callable[[Observation], PooledMap]:
+    return partial(pool_one, output_dir=plan.config.output_dir, dataset_names=plan.cohort.dataset_names)
 
 
 def pool_one(observation: Observation, output_dir: Path, dataset_names: Mapping[str, Path]) -> PooledMap:
@@ -145,7 +147,10 @@ def _analyse(plan: RunPlan, planned: PlannedAnalysis, work_dir: Path, provenance
     """Stack, fit and judge one analysis, and write what came of it."""
     spec, analysis, is_two_sided = plan.spec, planned.analysis, plan.spec.inference.is_two_sided
     stacked = model.build_stack(  # reads (or pools) each row's map once, in the design's order
-        model.scale(_pooled_maps(plan, analysis.observations, provenance), analysis.scaling),
+        analysis.observations,
+        take=_take(plan),
+        on_map=provenance.note,
+        scaling=analysis.scaling,
         labels=tuple(one.label for one in analysis.observations),
         mask=spec.mask,
         mask_threshold=spec.mask_threshold,

@@ -79,7 +79,10 @@ def test_below_full_coverage_elements_need_that_share_of_the_rows(volumes, share
 
 def test_smoothing_is_over_the_observed_elements_of_each_map(volumes):
     volumes[1, 0] = np.nan
-    stacked = build(pooled(volumes), fwhm_mm=4.0)
+    before = volumes.copy()
+    stacked, beside = (build(pooled(volumes), fwhm_mm=4.0, executor=Threads(n_procs=n)) for n in (1, 3))
+    np.testing.assert_array_equal(volumes, before)
+    np.testing.assert_array_equal(stacked.stack.data, beside.stack.data)
     for row, volume in zip(stacked.stack.data, volumes, strict=True):
         np.testing.assert_array_equal(row, stacked.elements.pack(Smoother(GRID, 4.0).smooth(volume)))
 

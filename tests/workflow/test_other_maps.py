@@ -113,11 +113,11 @@ def test_variances_are_scaled_by_the_square_and_what_is_missing_stays_so():
         n_maps=np.ones((2, 1, 1), np.uint8),
         input_hashes={},
     )
-    (scaled,) = scale([one], Scaling(column="tiv", mean=1, factors={"sub-01": 0.5}))
+    scaled = scale(one, Scaling(column="tiv", mean=1, factors={"sub-01": 0.5}))
     assert scaled.effect.dtype == scaled.variance.dtype == np.float32
     np.testing.assert_array_equal(scaled.effect.ravel(), np.array([1.5, np.nan]))
     np.testing.assert_array_equal(scaled.variance.ravel(), np.array([0.75, np.nan]))
-    assert next(scale([one], None)) is one
+    assert scale(one, None) is one
 
 
 def test_the_mean_is_over_those_who_are_analysed(vbm, tmp_path):

@@ -6,7 +6,6 @@ float64, storage in float32.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -277,24 +276,22 @@ def plan_scaling(analysis: GroupAnalysis, column: str | None) -> GroupAnalysis:
     return replace(analysis, scaling=scaling, notices=tuple(notices))
 
 
-def scale(maps: Iterable[PooledMap], scaling: Scaling | None) -> Iterator[PooledMap]:
+def scale(one: PooledMap, scaling: Scaling | None) -> PooledMap:
     """Multiply effects by the factor of their row, and variances by its square; NaN stays NaN."""
-    for one in maps:
-        factor = 1.0 if scaling is None else scaling.factors[one.observation.label]
-        if factor == 1.0:
-            yield one
-            continue
-        with np.errstate(over="ignore"):
-            effect = (one.effect.astype(np.float64) * factor).astype(np.float32)
-            variance = one.variance
-            if variance is not None:
-                variance = (variance.astype(np.float64) * factor**2).astype(np.float32)
-                variance = np.maximum(variance, _SMALLEST)
-        for made, before in ((effect, one.effect), (variance, one.variance)):
-            if made is not None and before is not None and (np.isinf(made) & np.isfinite(before)).any():
-                raise DataError(
-                    f"The scaled map of {one.observation.label} is too large for float32.",
-                    found=f"a factor of {factor:g}",
-                    fix="See whether the value that it was scaled by is right.",
-                )
-        yield replace(one, effect=effect, variance=variance)
+    factor = 1.0 if scaling is None else scaling.factors[one.observation.label]
+    if factor == 1.0:
+        return one
+    with np.errstate(over="ignore"):
+        effect = (one.effect.astype(np.float64) * factor).astype(np.float32)
+        variance = one.variance
+        if variance is not None:
+            variance = (variance.astype(np.float64) * factor**2).astype(np.float32)
+            variance = np.maximum(variance, _SMALLEST)
+    for made, before in ((effect, one.effect), (variance, one.variance)):
+        if made is not None and before is not None and (np.isinf(made) & np.isfinite(before)).any():
+            raise DataError(
+                f"The scaled map of {one.observation.label} is too large for float32.",
+                found=f"a factor of {factor:g}",
+                fix="See whether the value that it was scaled by is right.",
+            )
+    return replace(one, effect=effect, variance=variance)

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bids_group.elements import Elements, Smoother, check_same_grid, checksum, read_mask
+from bids_group.elements import Elements, Grid, Smoother, check_same_grid, checksum, read_mask
 from bids_group.errors import DataError, DesignError, UsageError
 from bids_group.executor import ONE_THREAD, Executor
-from bids_group.records import Design, GroupAnalysis, GroupData, MapStack, Notice, PooledMap, note, warn
+from bids_group.model.fitting.pooling import scale
+from bids_group.records import (
+    Design,
+    GroupAnalysis,
+    GroupData,
+    MapStack,
+    Notice,
+    PooledMap,
+    Scaling,
+    note,
+    warn,
+)
 from bids_group.words import and_more, counted, plural
 
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.float32]
+Item = TypeVar("Item")
 
 MIN_SHARE = 0.05
 """Maps of one person always differ a little at the rim; smaller shares than this are not remarked on."""
@@ -43,9 +58,16 @@ class StackedMaps(NamedTuple):
     n_needed: int
 
 
+def _itself(one: PooledMap) -> PooledMap:
+    return one
+
+
 def build_stack(
-    pooled: Iterable[PooledMap],
+    items: Iterable[Item],
     *,
+    take: Callable[[Item], PooledMap] = _itself,  # type: ignore[assignment]
+    on_map: Callable[[PooledMap], None] | None = None,
+    scaling: Scaling | None = None,
     labels: tuple[str, ...],
     mask: Path | None,
     mask_threshold: float | None = None,
@@ -55,15 +77,20 @@ def build_stack(
     executor: Executor = ONE_THREAD,
     needs_variance: bool = False,
 ) -> StackedMaps:
-    """Consume the pooled maps, one at a time, into a stack over the analysed elements.
+    """Make a pooled map of each item and put it into a stack over the analysed elements.
 
     Analysed are the elements of ``mask`` (of the whole grid without one) that are observed in at least the
-    share ``min_coverage`` of the rows. Each map is smoothed over its observed elements on its way in.
+    share ``min_coverage`` of the rows. The executor makes, scales and smooths each map, over its observed
+    elements; they are put into their rows in order, as they come.
 
     Parameters
     ----------
-    pooled, labels
-        One map per row of the design, in the order of their labels.
+    items, take, labels
+        What makes each map, one per row of the design, in the order of their labels; else maps.
+    on_map
+        Told of each map, in order; effects are scaled and smoothed.
+    scaling
+        What each row's map is multiplied by.
     mask, mask_threshold
         File on the grid of the maps; analysed are the elements inside (`read_mask`).
     min_coverage
@@ -87,7 +114,10 @@ def build_stack(
             fix="Smooth before the first level, or use a node of type glm.",
         )
     building: _Building | None = None
-    for number, one in enumerate(pooled):
+    prepare = partial(_prepare, take=take, scaling=scaling, fwhm_mm=fwhm_mm)
+    for number, (one, checked) in enumerate(executor.map(prepare, items)):
+        if on_map is not None:
+            on_map(one)
         expected = labels[number] if number < len(labels) else "no further map"
         if one.observation.label != expected:
             raise DesignError(
@@ -96,15 +126,37 @@ def build_stack(
                 expected=expected,
             )
         if building is None:
-            building = _Building(one, labels, mask, mask_threshold, min_coverage, fwhm_mm)
+            building = _Building(one, labels, mask, mask_threshold, min_coverage)
             building.allocate(work_dir, executor, needs_variance)
-        building.add(number, one)
+        building.add(number, one, checked)
     n_added = 0 if building is None else len(building.seen)
     if building is None or n_added != len(labels):
         raise DesignError(
             "Fewer maps came than the design has rows.", found=str(n_added), expected=str(len(labels))
         )
     return building.finish()
+
+
+_LOCAL = threading.local()
+
+
+def _prepare(
+    item: Item, *, take: Callable[[Item], PooledMap], scaling: Scaling | None, fwhm_mm: float
+) -> tuple[PooledMap, int]:
+    """Make, scale and smooth one map; its checksum is that before smoothing. Each worker has one smoother."""
+    one = scale(take(item), scaling)
+    checked = checksum(np.ascontiguousarray(one.effect.T).data)
+    if fwhm_mm > 0:
+        effect = _smoother(one.grid, fwhm_mm).smooth(one.effect).copy(order="K")  # it writes there again
+        one = replace(one, effect=effect)
+    return one, checked
+
+
+def _smoother(grid: Grid, fwhm_mm: float) -> Smoother:
+    key = grid.shape, grid.affine.tobytes(), fwhm_mm
+    if getattr(_LOCAL, "key", None) != key:
+        _LOCAL.key, _LOCAL.smoother = key, Smoother(grid, fwhm_mm)
+    return _LOCAL.smoother  # type: ignore[no-any-return]
 
 
 def join_maps(
@@ -139,7 +191,6 @@ class _Building:
         mask: Path | None,
         mask_threshold: float | None,
         min_coverage: float,
-        fwhm_mm: float,
     ) -> None:
         self._first, self._labels, self._mask = first, labels, mask
         self._n_needed, self._n_needed_without_one = (
@@ -150,7 +201,6 @@ class _Building:
             given = read_mask(mask, mask_threshold)
             check_same_grid(_path_of(first), first.grid, mask, given.grid, is_mask=True)
             in_mask = given.inside
-        self._smoother = Smoother(first.grid, fwhm_mm) if fwhm_mm > 0 else None
         self._in_mask = Elements.from_mask(first.grid, in_mask)
         self._counts = np.zeros(first.grid.shape, dtype=np.uint16, order="F")
         self._suspects: dict[int, list[int]] = {}
@@ -170,7 +220,7 @@ class _Building:
         self._data = _reserve(shape, folder, "effects")
         self._variance = _reserve(shape, folder, "variances") if needs_variance else None
 
-    def add(self, number: int, one: PooledMap) -> None:
+    def add(self, number: int, one: PooledMap, checked: int) -> None:
         """Put one map into its row; refuse the numbers of another row, whatever the files are called."""
         path = _path_of(one)
         check_same_grid(_path_of(self._first), self._first.grid, path, one.grid)
@@ -180,9 +230,8 @@ class _Building:
             self._last_observed = is_observed
             self._last_bits = np.packbits(self._in_mask.pack(is_observed)).tobytes()
         self.seen.append(self._last_bits)
-        effect = one.effect if self._smoother is None else self._smoother.smooth(one.effect)
-        self._data[number] = self._candidates.pack(effect)
-        suspects = self._suspects.setdefault(checksum(np.ascontiguousarray(one.effect.T).data), [])
+        self._data[number] = self._candidates.pack(one.effect)
+        suspects = self._suspects.setdefault(checked, [])
         for other in suspects:
             is_same = np.array_equal(self._data[number], self._data[other], equal_nan=True)
             if is_same and self._labels[other] != one.observation.label:
