@@ -19,19 +19,18 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bids_group import __version__, bids, inference, model, output
 from bids_group.config import RunConfig
 from bids_group.config.corrections import CORRECTIONS
-from bids_group.elements import read_header, read_mask
 from bids_group.output import report
 from bids_group.records import ContrastResult, GroupData, Observation, PooledMap, Significance
 from bids_group.records.sidecars import RunRecord
 from bids_group.words import counted
 from bids_group.workflow.preparation import PlannedAnalysis, RunPlan, say
+from bids_group.workflow.storage import expected_elements, work_folder
 
 LOGGER = logging.getLogger(__name__)
 
@@ -99,9 +98,7 @@ def analyse_group(plan: RunPlan, provenance: Provenance) -> None:
     output.check_same_analysis(folder, plan.identity, is_overwrite=config.execution.is_overwrite)
     output.write_dataset(folder, plan.cohort)
     output.write_model(folder, plan.model_json)
-    own, work_dir = config.execution.work_dir, folder / ".work" / "bids_group"
-    if own is not None:  # a folder of this run's own is removed after success: never the one that was named
-        work_dir = own / f"bids_group-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]}"
+    work_dir = work_folder(config)
     matrix = config.inputs.design_matrix
     if matrix is not None:
         provenance.hashes[str(matrix)] = hashlib.sha256(matrix.read_bytes()).hexdigest()
@@ -117,7 +114,7 @@ def analyse_group(plan: RunPlan, provenance: Provenance) -> None:
     output.write_command(folder, provenance.finish(config))
     output.finish_outputs(folder)
     shutil.rmtree(work_dir, ignore_errors=True)
-    if own is None:
+    if config.execution.work_dir is None:
         with suppress(OSError):  # not empty: what others keep there stays
             work_dir.parent.rmdir()
 
@@ -159,6 +156,7 @@ def _analyse(plan: RunPlan, planned: PlannedAnalysis, work_dir: Path, provenance
         work_dir=work_dir,
         executor=plan.executor,
         needs_variance=analysis.estimator.needs_variance,
+        is_shuffled=spec.inference.needs_shuffling,
     )
     data = model.join_maps(stacked, planned.design, analysis, planned.blocks, planned.variance_groups)
     results, significances = _fit(plan, planned, data, work_dir)
@@ -220,16 +218,12 @@ def seconds_of_shuffling(
 ) -> float | None:
     """Forecast the time that shuffling takes on this machine; None where nothing is shuffled.
 
-    Before the maps are read (``n_elements`` None) the elements are those of the mask, or of a brain of usual
-    size in the grid of the first map.
+    Before the maps are read (``n_elements`` None) their elements are the `expected_elements`.
     """
     spec, analyses = plan.spec, tuple(planned)
     if not spec.inference.needs_shuffling or not analyses:
         return None
-    if n_elements is None and spec.mask is not None:
-        n_elements = int(np.count_nonzero(read_mask(spec.mask, spec.mask_threshold).inside))
-    if n_elements is None:
-        n_elements = int(inference.BRAIN * read_header(plan.cohort.maps[0].effect).grid.n_elements)
+    n_elements = expected_elements(plan) if n_elements is None else n_elements
     seconds = [
         inference.forecast_seconds(one.design, one.schemes, spec.inference, n_elements) for one in analyses
     ]

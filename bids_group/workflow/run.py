@@ -15,6 +15,7 @@ from bids_group.config import RunConfig
 from bids_group.output import report
 from bids_group.workflow.group import Provenance, analyse_group, pool_participants, seconds_of_shuffling
 from bids_group.workflow.preparation import RunPlan, prepare
+from bids_group.workflow.storage import check_room, plan_storage
 
 LOGGER = logging.getLogger(__name__)
 
@@ -49,6 +50,10 @@ def _show(plan: RunPlan) -> None:
             other = output.find_other_analysis(config.output_dir, plan.identity)
             if other is not None:
                 LOGGER.warning("The run would be refused. %s", other)
+    stored = plan_storage(plan)
+    refusal = check_room(plan, stored)
+    if refusal is not None:
+        LOGGER.warning("The run would be refused. %s", refusal)
     _print_design(plan)
     preview = output.Preview(
         cohort=plan.cohort,
@@ -58,6 +63,8 @@ def _show(plan: RunPlan) -> None:
         spec=plan.spec,
         pooled=plan.observations if config.level == "participant" else None,
         seconds_of_shuffling=seconds_of_shuffling(plan, plan.planned),
+        mem_gb=config.execution.mem_gb,
+        stored=[str(one) for one in stored],
     )
     output.print_dry_run(preview, output_format=config.execution.output_format)
 
@@ -78,6 +85,12 @@ def _work(plan: RunPlan, provenance: Provenance) -> None:
         _check_names(plan)
         _log_into(config, log)
         log.callback(plan.executor.close)
+        stored = plan_storage(plan)
+        for one in stored:
+            LOGGER.info("Memory, %s", one)
+        refusal = check_room(plan, stored)
+        if refusal is not None:
+            raise refusal
         if config.level == "participant":
             pool_participants(plan, provenance)
             return

@@ -109,7 +109,7 @@ def _build_null(
     on_batch: Callable[[int], None],
 ) -> Null:
     """Do the shuffles of one contrast."""
-    job = _prepare(question, scheme, adjacency, work_dir)
+    job = _prepare(question, scheme, adjacency, executor, work_dir)
     values = observed_map(job)
     _check_against_fit(question, job.statistic, values)
     z = np.empty((1, values.size), np.float32)
@@ -137,12 +137,17 @@ def _build_null(
     )
 
 
-def _prepare(question: Question, scheme: Scheme, adjacency: Adjacency | None, work_dir: Path | None) -> Job:
-    """Gather what the null depends on; residuals stand in a file where the maps themselves do."""
+def _prepare(
+    question: Question,
+    scheme: Scheme,
+    adjacency: Adjacency | None,
+    executor: Executor,
+    work_dir: Path | None,
+) -> Job:
+    """Gather what the null depends on; residuals stand in a file where memory does not hold them."""
     maps, spec, backing = question.data.stack.data, question.spec, None
-    if isinstance(maps, np.memmap) and work_dir is not None:
-        work_dir.mkdir(parents=True, exist_ok=True)
-        backing = work_dir / "residuals.npy"
+    if isinstance(maps, np.memmap) and work_dir is not None and not executor.can_hold(maps.nbytes):
+        backing = work_dir / "residuals.float32"
     heights = Heights(
         threshold=question.cluster_forming_z,
         is_two_sided=question.is_two_sided,

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_group.errors import RunError
+from bids_group.work_files import drop_pages
 
 _CHECKSUM_BYTES = 16
 
@@ -73,6 +74,7 @@ def digest(parts: Iterable[bytes | str | npt.NDArray[np.generic]]) -> str:
             total.update(f"{part.dtype.str}{part.shape}".encode())
             for row in np.atleast_2d(part):
                 total.update(np.ascontiguousarray(row).data)
+                drop_pages(part)
         else:
             total.update(part.encode() if isinstance(part, str) else part)
             total.update(b"\0")

@@ -29,6 +29,7 @@ from bids_group.inference.shuffling.partition import TILE, Doubles, Residuals, S
 from bids_group.inference.shuffling.pooled_variance import PooledVariance
 from bids_group.inference.shuffling.scheme import Scheme
 from bids_group.inference.shuffling.statistic import Statistic, as_floats, count_reaching, raise_maxima
+from bids_group.work_files import drop_pages
 
 VOXELWISE_BATCH = 256
 CLUSTER_BATCH = 8
@@ -216,6 +217,7 @@ def _tiles(job: Job, rows: Single, scratch: Scratch) -> Iterator[tuple[slice, Si
     flat = scratch.products.reshape(rows.shape[0], TILE)
     for number, tile in enumerate(job.residuals.tiles):
         np.matmul(rows, tile, out=flat)
+        drop_pages(job.residuals.tiles)
         squares = job.residuals.group_squares[number]
         values = job.statistic.values(scratch.products, squares, scratch.room)
         elements = job.residuals.elements_of(number)

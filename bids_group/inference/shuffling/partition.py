@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from bids_group.errors import DesignError
 from bids_group.row_space import TOLERANCE, RowSpace
+from bids_group.work_files import drop_pages, reserve
 
 Codes = npt.NDArray[np.intp]
 Doubles = npt.NDArray[np.float64]
@@ -127,11 +128,7 @@ def build_residuals(
     n_obs, n_elements = maps.shape
     shape = (-(-n_elements // TILE), n_obs, TILE)
     n_groups = 0 if groups is None else int(groups.max()) + 1
-    tiles = (
-        np.zeros(shape, np.float32)
-        if backing is None
-        else np.lib.format.open_memmap(backing, mode="w+", dtype=np.float32, shape=shape)
-    )
+    tiles = np.zeros(shape, np.float32) if backing is None else reserve(backing, shape)
     squares = np.zeros((shape[0], n_groups, TILE), np.float32)
     found = Residuals(tiles=tiles, n_elements=n_elements, group_squares=squares)
     for number in range(shape[0]):
@@ -144,6 +141,8 @@ def build_residuals(
             squares[number, group, :width] = (unit[groups == group] ** 2).sum(axis=0)
             unit[groups == group] = _unit_columns(unit[groups == group])
         tiles[number, :, :width] = unit
+        drop_pages(maps)
+        drop_pages(tiles)
     return found
 
 

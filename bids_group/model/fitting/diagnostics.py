@@ -11,15 +11,16 @@ import pandas as pd
 from scipy import special, stats
 
 from bids_group.config.corrections import UNCORRECTED
+from bids_group.model.fitting.group_fit import cut_tiles
 from bids_group.model.fitting.least_squares import orthonormal_basis
 from bids_group.records import Contrast, ContrastResult, Design, GroupData, Notice, Significance, warn
 from bids_group.row_space import RowSpace
+from bids_group.work_files import drop_pages
 
 OUTLIER_SD = 3.5
 """Robust standard deviations (median, MAD) beyond which a row is marked; Iglewicz & Hoaglin 1993."""
 MAX_PEAKS = 12
 """Significant peaks of a contrast whose raw points are kept."""
-_BLOCK = 1 << 15
 _LARGEST_P, _SMALLEST_RATIO = 0.01, 1.5
 
 Float64 = npt.NDArray[np.float64]
@@ -96,7 +97,11 @@ def tabulate_quality(
         "unusual in all three together": distances**2 > stats.chi2.ppf(0.999, 3),
     }
     reasons = ["; ".join(why for why, is_so in marks.items() if is_so[row]) for row in range(len(table))]
-    table.insert(0, "n_elements_observed", [int(np.isfinite(row).sum()) for row in data.stack.data])
+    n_observed = []
+    for row in data.stack.data:
+        n_observed.append(int(np.isfinite(row).sum()))
+        drop_pages(data.stack.data)
+    table.insert(0, "n_elements_observed", n_observed)
     table.insert(1, "n_elements_lost_only_by_this_row", [n_lost_only.get(str(row), 0) for row in table.index])
     leverage = data.design.details.get("leverage", {})
     table["mahalanobis"], table["leverage"] = distances, [leverage.get(row, np.nan) for row in table.index]
@@ -106,13 +111,11 @@ def tabulate_quality(
 
 def _spatial_measures(data: GroupData) -> pd.DataFrame:
     """Means, SDs and leave-one-out correlations from sums and inner products, block by block."""
-    n_obs, n_elements = data.stack.data.shape
+    n_obs = len(data.stack.data)
     sums, squares, with_total = np.zeros(n_obs), np.zeros(n_obs), np.zeros(n_obs)
     total_sum = total_square = 0.0
     n_used = 0
-    for start in range(0, n_elements, _BLOCK):
-        block = data.stack.data[:, start : start + _BLOCK].astype(np.float64)
-        block = block[:, np.isfinite(block).all(axis=0)]
+    for block in _complete_tiles(data):
         total = block.sum(axis=0)
         sums += block.sum(axis=1)
         squares += np.einsum("ij,ij->i", block, block)
@@ -128,6 +131,14 @@ def _spatial_measures(data: GroupData) -> pd.DataFrame:
         correlation = covariance / np.sqrt(deviation * others_deviation) if n_used > 1 else mean * np.nan
     columns = {"mean_effect": mean, "sd_effect": np.sqrt(deviation), "correlation_loo": correlation}
     return pd.DataFrame(columns, index=pd.Index(data.stack.labels, name="label"))
+
+
+def _complete_tiles(data: GroupData) -> Iterator[Float64]:
+    """Yield the effects ``(n_obs, n)`` tile by tile, over elements that every row has."""
+    for tile in cut_tiles(data.elements.n_elements, len(data.stack.data)):
+        block = data.stack.data[:, tile].astype(np.float64)
+        drop_pages(data.stack.data)
+        yield block[:, np.isfinite(block).all(axis=0)]
 
 
 def _robust_z(values: Float64) -> Float64:
@@ -194,6 +205,7 @@ def tabulate_peaks(data: GroupData, contrast: Contrast, elements: Sequence[int])
     )
     for number, element in enumerate(elements, start=1):
         values = data.stack.data[:, element].astype(np.float64)
+        drop_pages(data.stack.data)
         here = np.isfinite(values)
         precision = groups = None
         if data.stack.variance is not None and not data.estimator.has_residual_variance:
@@ -337,9 +349,7 @@ def _log_mean_squares(data: GroupData, people: pd.Series) -> pd.Series:
     columns = orthonormal_basis(data.design).columns
     gaps = 1 - (columns**2).sum(axis=1)
     squares, n_used = np.zeros(len(columns)), 0
-    for start in range(0, data.elements.n_elements, _BLOCK):
-        block = data.stack.data[:, start : start + _BLOCK].astype(np.float64)
-        block = block[:, np.isfinite(block).all(axis=0)]
+    for block in _complete_tiles(data):
         residuals = block - columns @ (columns.T @ block)
         squares += np.einsum("ij,ij->i", residuals, residuals)
         n_used += block.shape[1]

@@ -21,6 +21,7 @@ from bids_group.errors import DataError
 from bids_group.executor import ONE_THREAD, Executor
 from bids_group.model.fitting.least_squares import Estimate
 from bids_group.records import Contrast, ContrastResult, GroupData, warn
+from bids_group.work_files import drop_pages
 
 Doubles = npt.NDArray[np.float64]
 Maps = dict[str, npt.NDArray[Any]]
@@ -101,8 +102,8 @@ def fit_group(
     fitting = import_module(f"bids_group.model.fitting.{data.estimator.module}")
     fit: Callable[[slice], list[Estimate]] = fitting.prepare(data)
     n_obs, n_elements = data.stack.data.shape
-    size = min(_LARGEST_TILE, max(_SMALLEST_TILE, _VALUES_PER_TILE // max(n_obs, data.design.rank**2)))
-    tiles = [slice(start, min(start + size, n_elements)) for start in range(0, n_elements, size)]
+    tiles = cut_tiles(n_elements, max(n_obs, data.design.rank**2))
+    size = tiles[0].stop if tiles else 0
     contrasts, known = data.design.contrasts, data.stack.variance
     draw = partial(_maps, data, is_two_sided=is_two_sided, has_effect_sizes=has_effect_sizes)
 
@@ -114,6 +115,8 @@ def fit_group(
             is_tiny = ((one.variance < _SMALLEST).any(axis=0) | is_rounded) & one.is_estimable
             kinds = (~one.is_determined & ~one.compares_people, one.compares_people, one.is_exact, is_tiny)
             drawn.append((draw(contrast, one), np.array([kind.sum() for kind in kinds], dtype=np.int64)))
+        drop_pages(data.stack.data)
+        drop_pages(known)
         return drawn
 
     found: list[Maps] = [{} for _ in contrasts]
@@ -130,6 +133,12 @@ def fit_group(
                 maps[name][..., tile] = array
     whole = zip(contrasts, found, unusual, strict=True)
     return tuple(_result(contrast, data, maps, counts) for contrast, maps, counts in whole)
+
+
+def cut_tiles(n_elements: int, n_values: int) -> list[slice]:
+    """Cut elements into tiles whose size depends on the values of an element alone, whatever the memory."""
+    size = min(_LARGEST_TILE, max(_SMALLEST_TILE, _VALUES_PER_TILE // n_values))
+    return [slice(start, min(start + size, n_elements)) for start in range(0, n_elements, size)]
 
 
 @np.errstate(over="ignore")  # `_result` looks at the finished maps

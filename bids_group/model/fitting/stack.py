@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -29,6 +30,7 @@ from bids_group.records import (
     warn,
 )
 from bids_group.words import and_more, counted, plural
+from bids_group.work_files import drop_pages, reserve
 
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.float32]
@@ -76,6 +78,7 @@ def build_stack(
     work_dir: Path | None,
     executor: Executor = ONE_THREAD,
     needs_variance: bool = False,
+    is_shuffled: bool = False,
 ) -> StackedMaps:
     """Make a pooled map of each item and put it into a stack over the analysed elements.
 
@@ -98,7 +101,8 @@ def build_stack(
     fwhm_mm
         Smoothing, 0 for none.
     work_dir, executor
-        Where the executor cannot hold the stack in memory it is kept in a file in ``work_dir``.
+        Where the executor cannot hold the stack in memory it is kept in a file in ``work_dir``; with
+        ``is_shuffled`` residuals of the same size must find room beside it.
 
     Raises
     ------
@@ -127,7 +131,7 @@ def build_stack(
             )
         if building is None:
             building = _Building(one, labels, mask, mask_threshold, min_coverage)
-            building.allocate(work_dir, executor, needs_variance)
+            building.allocate(work_dir, executor, needs_variance, is_shuffled)
         building.add(number, one, checked)
     n_added = 0 if building is None else len(building.seen)
     if building is None or n_added != len(labels):
@@ -182,7 +186,7 @@ def join_maps(
 
 
 class _Building:
-    """The stack while it is being filled; ``seen``: by row, packed bits of what is observed of the mask."""
+    """The stack while it is being filled; ``seen``: by row, deflated bits of what is observed of the mask."""
 
     def __init__(
         self,
@@ -207,7 +211,9 @@ class _Building:
         self._last_observed, self._last_bits = np.zeros(0, dtype=bool), b""
         self.seen: list[bytes] = []
 
-    def allocate(self, work_dir: Path | None, executor: Executor, needs_variance: bool) -> None:
+    def allocate(
+        self, work_dir: Path | None, executor: Executor, needs_variance: bool, is_shuffled: bool
+    ) -> None:
         """Reserve rows over the candidates: no element outside them can be analysed."""
         is_complete = self._n_needed == len(self._labels)
         self._candidates = self._in_mask
@@ -215,7 +221,7 @@ class _Building:
             is_seen = self._in_mask.pack(np.isfinite(self._first.effect))
             self._candidates = Elements(grid=self._first.grid, indices=self._in_mask.indices[is_seen])
         shape = (len(self._labels), self._candidates.n_elements)
-        n_arrays = 2 if needs_variance else 1
+        n_arrays = 1 + needs_variance + is_shuffled
         folder = None if executor.can_hold(4 * n_arrays * shape[0] * shape[1]) else work_dir
         self._data = _reserve(shape, folder, "effects")
         self._variance = _reserve(shape, folder, "variances") if needs_variance else None
@@ -228,7 +234,7 @@ class _Building:
         self._counts += is_observed
         if not np.array_equal(is_observed, self._last_observed):  # many maps are observed at the same places
             self._last_observed = is_observed
-            self._last_bits = np.packbits(self._in_mask.pack(is_observed)).tobytes()
+            self._last_bits = zlib.compress(np.packbits(self._in_mask.pack(is_observed)).data, 1)
         self.seen.append(self._last_bits)
         self._data[number] = self._candidates.pack(one.effect)
         suspects = self._suspects.setdefault(checked, [])
@@ -242,6 +248,7 @@ class _Building:
                     fix="Find out whose map it is, and leave the other person out.",
                 )
         suspects.append(number)
+        drop_pages(self._data)
         if self._variance is None:
             return
         if one.variance is None:
@@ -252,6 +259,7 @@ class _Building:
                 fix="Use a node of type glm.",
             )
         self._variance[number] = self._candidates.pack(one.variance)
+        drop_pages(self._variance)
 
     def finish(self) -> StackedMaps:
         """Keep the elements with enough coverage."""
@@ -285,7 +293,8 @@ class _Building:
         is_analysed = counts >= self._n_needed
         costs: dict[bytes, tuple[int, int]] = {}
         for bits in dict.fromkeys(self.seen):
-            is_seen = np.unpackbits(np.frombuffer(bits, np.uint8), count=counts.size).view(bool)
+            packed = np.frombuffer(zlib.decompress(bits), np.uint8)
+            is_seen = np.unpackbits(packed, count=counts.size).view(bool)
             without = counts.astype(np.int32) - is_seen
             lost = (without >= self._n_needed_without_one) & ~is_analysed
             costs[bits] = int((~is_seen).sum()), int(lost.sum())
@@ -302,8 +311,7 @@ def _path_of(one: PooledMap) -> Path:
 def _reserve(shape: tuple[int, int], folder: Path | None, name: str) -> Rows:
     if folder is None or shape[1] == 0:
         return np.empty(shape, dtype=np.float32)
-    folder.mkdir(parents=True, exist_ok=True)
-    return np.memmap(folder / f"stack_{name}.float32", dtype=np.float32, mode="w+", shape=shape)
+    return reserve(folder / f"stack_{name}.float32", shape)
 
 
 def _compressed(data: Rows, is_kept: Mask) -> Rows:
@@ -314,6 +322,7 @@ def _compressed(data: Rows, is_kept: Mask) -> Rows:
     flat = data.reshape(-1)
     for row in range(n_rows):
         flat[row * n_kept : (row + 1) * n_kept] = data[row, is_kept]
+        drop_pages(data)
     return flat[: n_rows * n_kept].reshape(n_rows, n_kept)
 
 

@@ -21,7 +21,8 @@ class Preview:
     """What a dry run shows; every part is settled.
 
     ``exclusions`` are those of the cohort and of the designs; ``pooled`` is what is pooled, where that is not
-    the rows of ``planned`` (``participant`` level); ``seconds_of_shuffling``: about, None without shuffling.
+    the rows of ``planned`` (``participant`` level); ``seconds_of_shuffling``: about, None without shuffling;
+    ``mem_gb``: memory that may be taken; ``stored``: where the maps of each analysis will lie.
     """
 
     cohort: Cohort
@@ -31,6 +32,8 @@ class Preview:
     spec: AnalysisSpec
     pooled: Sequence[Observation] | None = None
     seconds_of_shuffling: float | None = None
+    mem_gb: float | None = None
+    stored: Sequence[str] = ()
 
     @property
     def observations(self) -> Sequence[Observation]:
@@ -77,6 +80,7 @@ def describe_dry_run(preview: Preview) -> dict[str, Any]:
             "IsShuffled": spec.inference.needs_shuffling,
             "SecondsOfShuffling": preview.seconds_of_shuffling and round(preview.seconds_of_shuffling, 1),
         },
+        "Memory": {"Granted": preview.mem_gb, "Maps": list(preview.stored)},
         "Analyses": [describe_analysis(*pair) for pair in preview.planned],
         "Notices": [
             {name.capitalize(): value for name, value in asdict(one).items()}

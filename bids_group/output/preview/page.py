@@ -116,9 +116,13 @@ def _print_settings(console: Console, preview: Preview) -> None:
         "Shuffling": _spell_shuffling(asked, preview.seconds_of_shuffling) if asked.needs_shuffling else "",
     }
     console.rule(Text("Images and inference", style="bold"))
+    if preview.mem_gb is not None:
+        lines["Memory"] = f"at most {_number(preview.mem_gb)} GB for the whole run"
     for name, words in lines.items():
         if words:
             _say(console, words, start=f"{name:<13}")
+    for words in preview.stored:
+        _say(console, words, start=f"{'  maps of':<13}")
 
 
 def _spell_shuffling(asked: InferenceSpec, seconds: float | None) -> str:

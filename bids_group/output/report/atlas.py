@@ -14,9 +14,11 @@ import pandas as pd
 from bids_group.elements import Elements, Grid, read_map
 from bids_group.errors import DataError, MissingInputError
 from bids_group.output.report.folder import entities_of
+from bids_group.work_files import drop_pages
 
 MIN_SHARE = 0.05
 """Regions with less of a cluster than this are not named."""
+_ROWS_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -111,10 +113,14 @@ def region_effects(
     table: dict[str, Any] = {"label": list(labels)}
     every = [*atlas.names.values(), "label"]
     for label in map(int, np.unique(where[where > 0])):
-        part, name = data[:, where == label].astype(np.float64), atlas.names[label]
-        counts = np.isfinite(part).sum(axis=1)
-        means = np.where(np.isfinite(part), part, 0).sum(axis=1) / np.maximum(counts, 1)
-        table[f"{name} ({label})" if every.count(name) > 1 else name] = np.where(counts > 0, means, np.nan)
+        name, parts = atlas.names[label], []
+        for rows in np.array_split(data, -(-len(data) // _ROWS_AT_ONCE)):
+            part = rows[:, where == label].astype(np.float64)
+            counts = np.isfinite(part).sum(axis=1)
+            means = np.where(np.isfinite(part), part, 0).sum(axis=1) / np.maximum(counts, 1)
+            parts.append(np.where(counts > 0, means, np.nan))
+            drop_pages(data)
+        table[f"{name} ({label})" if every.count(name) > 1 else name] = np.concatenate(parts)
     return pd.DataFrame(table)
 
 

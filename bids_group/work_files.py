@@ -1,0 +1,58 @@
+"""Arrays that lie in a file of the work folder, because memory does not hold them."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_group.errors import OutputError
+
+
+def reserve(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """Map a new file of float32 zeros into memory; its place on the disk is taken now.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be made, or the disk has no room for it.
+    """
+    n_bytes = 4 * int(np.prod(shape))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):  # else a disk that is full would end the process by a signal
+                os.posix_fallocate(file.fileno(), 0, n_bytes)
+            else:
+                file.truncate(n_bytes)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise no_room(path.parent, n_bytes, error.strerror or str(error)) from error
+    return np.memmap(path, dtype=np.float32, mode="r+", shape=shape)
+
+
+def no_room(folder: Path, n_bytes: int, problem: str | None = None) -> OutputError:
+    """Say that a file of so many bytes cannot be made."""
+    return OutputError(
+        f"The work folder has no room for the maps of the analysis: {folder}.",
+        found=f"{free_bytes(folder) / 1e9:.2f} GB free" + (f" ({problem})" if problem else ""),
+        expected=f"{n_bytes / 1e9:.2f} GB for a file of what memory does not hold",
+        fix="Free some space, name another place (--work-dir), or give more memory (--mem-gb).",
+    )
+
+
+def free_bytes(folder: Path) -> int:
+    """Count what is free on the disk of a folder, which may still have to be made."""
+    nearest = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    return shutil.disk_usage(nearest).free
+
+
+def drop_pages(values: npt.NDArray[np.generic] | None) -> None:
+    """Let go of the memory that a mapped file takes: what is read again comes from the file. Others stay."""
+    mapped = getattr(values, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)

@@ -1,0 +1,70 @@
+"""Where the maps will lie is said before the work starts, and so is a disk without room for them."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from bids_group import work_files
+from bids_group.cli import main
+from bids_group.errors import OutputError
+
+SHUFFLED = ["group", "--correction", "fwe-voxel", "--n-permutations", "20"]
+
+
+def dry_run(small, tmp_path, capsys, *more):
+    assert main([str(small), str(tmp_path / "out"), *SHUFFLED, "--dry-run", *more]) == 0
+    return capsys.readouterr()
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    usage = shutil.disk_usage("/")._replace(free=1000)
+    monkeypatch.setattr(work_files.shutil, "disk_usage", lambda _: usage)
+
+
+def test_a_dry_run_says_where_the_maps_will_lie_and_how_large_they_are(small, tmp_path, capsys):
+    page = dry_run(small, tmp_path, capsys, "--mem-gb", "4").out
+    assert "at most 4 GB for the whole run" in page
+    assert "12 rows × about" in page
+    assert "for shuffling again" in page
+    assert page.count("in memory") == 2
+
+
+def test_maps_beyond_half_of_the_memory_are_announced_in_the_work_folder(small, tmp_path, capsys):
+    work = tmp_path / "work"
+    shown = dry_run(
+        small, tmp_path, capsys, "--mem-gb", "1e-5", "--work-dir", str(work), "--output-format", "json"
+    )
+    memory = json.loads(shown.out)["Memory"]
+    assert memory["Granted"] == 1e-5
+    assert f"in a file in {work}" in memory["Maps"][0]
+    assert memory["Maps"][0].endswith("in a file too")
+    assert "--mem-gb is 1e-05" in " ".join(shown.err.split())
+
+
+def test_a_disk_without_room_is_refused_before_a_map_is_read(small, tmp_path, capsys, full_disk):
+    few = ["--mem-gb", "1e-5"]
+    assert "The run would be refused" in dry_run(small, tmp_path, capsys, *few).err
+    assert main([str(small), str(tmp_path / "out"), *SHUFFLED, *few]) == 73
+    said = capsys.readouterr().err
+    assert "no room" in said
+    assert "0.00 GB free" in said
+    assert not list((tmp_path / "out").rglob("*.nii.gz"))
+
+
+def test_a_file_takes_its_place_on_the_disk_at_once(tmp_path, monkeypatch):
+    values = work_files.reserve(tmp_path / "work" / "maps", (3, 5))
+    assert not values.any()
+    values[1] = 2.0
+    work_files.drop_pages(values)
+    np.testing.assert_array_equal(values.sum(axis=1), [0, 10, 0])
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(work_files.os, "posix_fallocate", refuse)
+    with pytest.raises(OutputError, match="no room"):
+        work_files.reserve(tmp_path / "work" / "more", (3, 5))
+    assert not (tmp_path / "work" / "more").exists()
