@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import math
+import threading
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -107,17 +108,37 @@ def write_volume(
     *,
     space: str | None = None,
     intent: tuple[str, tuple[float, ...]] | None = None,
+    where: npt.NDArray[np.bool_] | None = None,
 ) -> str:
     """Write a NIfTI-1 volume ``(x, y, z)`` or ``(x, y, z, q)`` in its own dtype, gzipped; return its SHA-256.
 
-    The sform code says MNI where the space is one of MNI's, else "aligned".
+    The sform code says MNI where the space is one of MNI's, else "aligned". Outside ``where`` 0 is written.
     """
     code = 4 if space is not None and space.upper().startswith("MNI") else 2
-    volume = volume.astype(volume.dtype.newbyteorder("<"), copy=False)
-    header = _header(volume.shape, volume.dtype, grid.affine.tobytes(), code, intent)
-    payload = gzip_bytes(b"".join((header, np.ascontiguousarray(volume.T).data)))
+    dtype = volume.dtype.newbyteorder("<")
+    header = _header(volume.shape, dtype, grid.affine.tobytes(), code, intent)
+    content = _scratch(len(header) + volume.nbytes)
+    content[: len(header)] = header
+    numbers = np.ndarray(volume.T.shape, dtype, buffer=content, offset=len(header))
+    if where is not None:
+        numbers[...] = 0
+    np.copyto(numbers, volume.T, where=True if where is None else where.T)
+    payload = gzip_bytes(content)
     write_bytes(path, payload)
     return hashlib.sha256(payload).hexdigest()
+
+
+_LOCAL = threading.local()
+_LARGEST_KEPT = 64_000_000
+
+
+def _scratch(n_bytes: int) -> bytearray:
+    """Give memory for what is compressed, the same to the next file of this size: fresh pages take time."""
+    scratch: bytearray | None = getattr(_LOCAL, "scratch", None)
+    if scratch is None or len(scratch) != n_bytes:
+        scratch = bytearray(n_bytes)
+        _LOCAL.scratch = scratch if n_bytes <= _LARGEST_KEPT else None
+    return scratch
 
 
 @lru_cache(maxsize=64)

@@ -52,14 +52,13 @@ def write_pooled(output_dir: Path, pooled: PooledMap, key: str, *, dataset_names
     """
     observation = pooled.observation
     volumes: dict[str, npt.NDArray[Any]] = {"n": pooled.n_maps}
+    is_observed = pooled.n_maps > 0
     for stat in ("dof", "variance", "effect"):
         if (values := getattr(pooled, stat)) is None:
             continue
-        filled = np.zeros_like(pooled.effect)
-        np.copyto(filled, values, where=pooled.n_maps > 0)
-        if not np.isfinite(filled).all():
+        if (is_observed > np.isfinite(values)).any():
             raise BidsGroupError(f"The pooled {stat} of {observation.label} has values that are no numbers.")
-        volumes = {stat: filled, **volumes}
+        volumes = {stat: np.broadcast_to(values, pooled.effect.shape), **volumes}
     paths = {stat: pooled_path(output_dir, observation, stat) for stat in _STATS}
     write_json(sidecar_path(paths["effect"]), Sidecar(pooling_key=_PENDING))
     for stat in set(_STATS) - set(volumes):  # of a run that had more inputs
@@ -67,7 +66,8 @@ def write_pooled(output_dir: Path, pooled: PooledMap, key: str, *, dataset_names
         sidecar_path(paths[stat]).unlink(missing_ok=True)
     space = shared_entities(observation.maps)["space"]
     hashes = {
-        stat: write_volume(paths[stat], volume, pooled.grid, space=space) for stat, volume in volumes.items()
+        stat: write_volume(paths[stat], volume, pooled.grid, space=space, where=is_observed)
+        for stat, volume in volumes.items()
     }
     sidecars = pooled_sidecar(pooled, volumes, dataset_names)
     own = Sidecar(pooling_key=key, files=hashes, affine=pooled.grid.affine)
