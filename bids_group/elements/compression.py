@@ -43,7 +43,7 @@ def inflate(payload: bytes) -> bytes:
     return gzip.decompress(payload)  # of several members, or it says what is wrong
 
 
-def gzip_bytes(payload: bytes | bytearray) -> bytes:
+def gzip_bytes(payload: bytes | memoryview) -> bytes:
     """Compress without name, time or system in the header, so that equal content gives equal bytes."""
     if isal_zlib is None:
         deflate = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
@@ -54,7 +54,7 @@ def gzip_bytes(payload: bytes | bytearray) -> bytes:
     return b"".join((header, body, struct.pack("<LL", checksum(payload), len(payload) & 0xFFFFFFFF)))
 
 
-def checksum(content: bytes | bytearray | memoryview) -> int:
+def checksum(content: bytes | memoryview) -> int:
     """CRC-32, as gzip has it."""
     found: int = (isal_zlib or zlib).crc32(content)
     return found

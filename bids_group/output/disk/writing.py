@@ -132,13 +132,13 @@ _LOCAL = threading.local()
 _LARGEST_KEPT = 64_000_000
 
 
-def _scratch(n_bytes: int) -> bytearray:
-    """Give memory for what is compressed, the same to the next file of this size: fresh pages take time."""
-    scratch: bytearray | None = getattr(_LOCAL, "scratch", None)
-    if scratch is None or len(scratch) != n_bytes:
+def _scratch(n_bytes: int) -> memoryview:
+    """Give memory for what is compressed, the same to the next file: fresh pages take time."""
+    scratch: bytearray = getattr(_LOCAL, "scratch", bytearray())
+    if len(scratch) < n_bytes:
         scratch = bytearray(n_bytes)
-        _LOCAL.scratch = scratch if n_bytes <= _LARGEST_KEPT else None
-    return scratch
+        _LOCAL.scratch = scratch if n_bytes <= _LARGEST_KEPT else bytearray()
+    return memoryview(scratch)[:n_bytes]
 
 
 @lru_cache(maxsize=64)
