@@ -6,11 +6,16 @@ import mmap
 import os
 import shutil
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from bids_group.errors import OutputError
+
+Number = TypeVar("Number", bound=np.generic)
+
+_BYTES_AT_ONCE = 2**25
 
 
 def reserve(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
@@ -56,3 +61,19 @@ def drop_pages(values: npt.NDArray[np.generic] | None) -> None:
     mapped = getattr(values, "_mmap", None)
     if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def read_columns(values: npt.NDArray[Number], columns: slice) -> npt.NDArray[Number]:
+    """Take columns of ``(n_rows, n)``; of a mapped file a copy, made while few of its rows are in memory.
+
+    Wherever a page of a file is touched, the system may map as much as 2 MB around it.
+    """
+    if getattr(values, "_mmap", None) is None:
+        return values[:, columns]
+    taken = np.empty((len(values), len(range(values.shape[1])[columns])), values.dtype)
+    step = max(1, _BYTES_AT_ONCE // max(values.strides[0], 1))
+    for start in range(0, len(values), step):
+        rows = slice(start, start + step)
+        taken[rows] = values[rows, columns]
+        drop_pages(values)
+    return taken

@@ -59,6 +59,7 @@ def test_a_file_takes_its_place_on_the_disk_at_once(tmp_path, monkeypatch):
     assert not values.any()
     values[1] = 2.0
     work_files.drop_pages(values)
+    np.testing.assert_array_equal(work_files.read_columns(values, slice(3, 9)), values[:, 3:])
     np.testing.assert_array_equal(values.sum(axis=1), [0, 10, 0])
 
     def refuse(*_):

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from bids_group.errors import DesignError
 from bids_group.row_space import TOLERANCE, RowSpace
-from bids_group.work_files import drop_pages, reserve
+from bids_group.work_files import drop_pages, read_columns, reserve
 
 Codes = npt.NDArray[np.intp]
 Doubles = npt.NDArray[np.float64]
@@ -133,7 +133,7 @@ def build_residuals(
     found = Residuals(tiles=tiles, n_elements=n_elements, group_squares=squares)
     for number in range(shape[0]):
         columns = found.elements_of(number)
-        unit = _unit_residuals(maps[:, columns].astype(np.float64), partition.nuisance)
+        unit = _unit_residuals(read_columns(maps, columns).astype(np.float64), partition.nuisance)
         if is_tested is not None:
             unit[:, ~is_tested[columns]] = 0.0
         width = unit.shape[1]
@@ -141,7 +141,6 @@ def build_residuals(
             squares[number, group, :width] = (unit[groups == group] ** 2).sum(axis=0)
             unit[groups == group] = _unit_columns(unit[groups == group])
         tiles[number, :, :width] = unit
-        drop_pages(maps)
         drop_pages(tiles)
     return found
 

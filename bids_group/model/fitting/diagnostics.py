@@ -15,7 +15,7 @@ from bids_group.model.fitting.group_fit import cut_tiles
 from bids_group.model.fitting.least_squares import orthonormal_basis
 from bids_group.records import Contrast, ContrastResult, Design, GroupData, Notice, Significance, warn
 from bids_group.row_space import RowSpace
-from bids_group.work_files import drop_pages
+from bids_group.work_files import drop_pages, read_columns
 
 OUTLIER_SD = 3.5
 """Robust standard deviations (median, MAD) beyond which a row is marked; Iglewicz & Hoaglin 1993."""
@@ -136,8 +136,7 @@ def _spatial_measures(data: GroupData) -> pd.DataFrame:
 def _complete_tiles(data: GroupData) -> Iterator[Float64]:
     """Yield the effects ``(n_obs, n)`` tile by tile, over elements that every row has."""
     for tile in cut_tiles(data.elements.n_elements, len(data.stack.data)):
-        block = data.stack.data[:, tile].astype(np.float64)
-        drop_pages(data.stack.data)
+        block = read_columns(data.stack.data, tile).astype(np.float64)
         yield block[:, np.isfinite(block).all(axis=0)]
 
 
@@ -204,12 +203,12 @@ def tabulate_peaks(data: GroupData, contrast: Contrast, elements: Sequence[int])
         columns={name: f"{name}_" for name in design.variables if name in taken}
     )
     for number, element in enumerate(elements, start=1):
-        values = data.stack.data[:, element].astype(np.float64)
-        drop_pages(data.stack.data)
+        column = slice(element, element + 1)
+        values = read_columns(data.stack.data, column)[:, 0].astype(np.float64)
         here = np.isfinite(values)
         precision = groups = None
         if data.stack.variance is not None and not data.estimator.has_residual_variance:
-            precision = 1 / data.stack.variance[here, element].astype(np.float64)
+            precision = 1 / read_columns(data.stack.variance, column)[here, 0].astype(np.float64)
         if data.has_group_variances and data.variance_groups is not None:
             groups = pd.factorize(data.variance_groups.reindex(design.matrix.index)[here])[0]
         matrix = design.matrix.to_numpy(dtype=np.float64)[here]

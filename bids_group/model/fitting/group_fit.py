@@ -21,7 +21,7 @@ from bids_group.errors import DataError
 from bids_group.executor import ONE_THREAD, Executor
 from bids_group.model.fitting.least_squares import Estimate
 from bids_group.records import Contrast, ContrastResult, GroupData, warn
-from bids_group.work_files import drop_pages
+from bids_group.work_files import read_columns
 
 Doubles = npt.NDArray[np.float64]
 Maps = dict[str, npt.NDArray[Any]]
@@ -109,14 +109,12 @@ def fit_group(
 
     def do(tile: slice) -> list[tuple[Maps, npt.NDArray[np.int64]]]:
         """Draw the maps of each contrast at a tile, and count what is unusual there (`_UNUSUAL`)."""
-        is_rounded = np.bool_(False) if known is None else (known[:, tile] < _SMALLEST).any(axis=0)
+        is_rounded = np.bool_(False) if known is None else (read_columns(known, tile) < _SMALLEST).any(axis=0)
         drawn = []
         for contrast, one in zip(contrasts, fit(tile), strict=True):
             is_tiny = ((one.variance < _SMALLEST).any(axis=0) | is_rounded) & one.is_estimable
             kinds = (~one.is_determined & ~one.compares_people, one.compares_people, one.is_exact, is_tiny)
             drawn.append((draw(contrast, one), np.array([kind.sum() for kind in kinds], dtype=np.int64)))
-        drop_pages(data.stack.data)
-        drop_pages(known)
         return drawn
 
     found: list[Maps] = [{} for _ in contrasts]

@@ -18,6 +18,7 @@ from bids_group.model.fitting.least_squares import (
     orthonormal_basis,
 )
 from bids_group.records import GroupData, Notice, warn
+from bids_group.work_files import read_columns
 
 _BLOCK = 1 << 12
 Rows = npt.NDArray[np.float32]
@@ -34,7 +35,7 @@ def prepare(data: GroupData) -> Callable[[slice], list[Estimate]]:
     assert variances is not None
 
     def fit(tile: slice) -> list[Estimate]:
-        solution, _, _ = _solve(maps[:, tile], variances[:, tile], basis.columns)
+        solution, _, _ = _solve(read_columns(maps, tile), read_columns(variances, tile), basis.columns)
         one, dof = np.ones(solution.n_observed.shape), np.full(solution.n_observed.shape, np.inf)
         return [
             estimate(basis, number, contrast.test, solution, one, dof)
@@ -85,7 +86,9 @@ def tell_heterogeneity(data: GroupData) -> tuple[Notice, ...]:
         return ()
     basis = orthonormal_basis(data.design)
     blocks = [slice(start, start + _BLOCK) for start in range(0, data.elements.n_elements, _BLOCK)]
-    parts = [heterogeneity(np.asarray(values[:, block]), variances[:, block], basis) for block in blocks]
+    parts = [
+        heterogeneity(read_columns(values, block), read_columns(variances, block), basis) for block in blocks
+    ]
     q, dof = (np.concatenate(numbers) for numbers in zip(*parts, strict=True))
     q, dof = q[dof > 0], dof[dof > 0]
     if not dof.size:

@@ -22,6 +22,7 @@ from bids_group.model.fitting.least_squares import (
     residual_variance,
 )
 from bids_group.records import Contrast, GroupData
+from bids_group.work_files import read_columns
 
 if TYPE_CHECKING:
     from nilearn.glm.second_level import SecondLevelModel
@@ -37,11 +38,13 @@ def prepare(data: GroupData) -> Callable[[slice], list[Estimate]]:
     if data.has_group_variances:
         assert data.variance_groups is not None
         groups = pd.factorize(data.variance_groups.reindex(data.design.matrix.index), sort=True)[0]
-        return lambda tile: fit_group_variances(maps[:, tile], basis, contrasts, groups, subjects)
+        return lambda tile: fit_group_variances(read_columns(maps, tile), basis, contrasts, groups, subjects)
     if not data.is_complete:
-        return lambda tile: fit_by_pattern(maps[:, tile], basis, contrasts, subjects).estimates
+        return lambda tile: fit_by_pattern(read_columns(maps, tile), basis, contrasts, subjects).estimates
     model = second_level_model(basis)
-    return lambda tile: fit_second_level(model, np.ascontiguousarray(maps[:, tile]), basis, contrasts)
+    return lambda tile: fit_second_level(
+        model, np.ascontiguousarray(read_columns(maps, tile)), basis, contrasts
+    )
 
 
 class PackedMasker:
