@@ -124,7 +124,7 @@ def _volumes() -> tuple[np.ndarray, np.ndarray]:
 
 
 def make_people(folder: Path, n: int, brain: Any, n_maps: int = 1) -> None:
-    """Write a BIDS dataset of n people with first-level maps; a few bytes, no image, where there is no brain."""
+    """Write a BIDS dataset of n people with first-level maps; without a brain these are no images."""
     import pandas as pd
 
     derived = folder / "bids" / "derivatives" / "firstlevel"
