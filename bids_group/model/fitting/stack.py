@@ -151,7 +151,8 @@ def _prepare(
     one = scale(take(item), scaling)
     checked = checksum(np.ascontiguousarray(one.effect.T).data)
     if fwhm_mm > 0:
-        effect = _smoother(one.grid, fwhm_mm).smooth(one.effect).copy(order="K")  # it writes there again
+        effect = np.empty_like(one.effect) if take is _itself else one.effect  # what was made here is ours
+        np.copyto(effect, _smoother(one.grid, fwhm_mm).smooth(one.effect))
         one = replace(one, effect=effect)
     return one, checked
 
