@@ -32,7 +32,8 @@ def least_squares(data: GroupData, is_two_sided: bool = True) -> tuple[ContrastR
         effect = contrast.weights @ beta
         spread = contrast.weights @ inverse @ inverse.T @ contrast.weights.T
         q = int(np.linalg.matrix_rank(contrast.weights))
-        f = np.einsum("iv,ij,jv->v", effect, np.linalg.pinv(spread), effect) / q / variance
+        with np.errstate(invalid="ignore"):  # an element that is the same in everybody
+            f = np.einsum("iv,ij,jv->v", effect, np.linalg.pinv(spread), effect) / q / variance
         if contrast.test == "t":
             t = np.copysign(np.sqrt(f), effect[0])
             maps_by_stat = {
