@@ -173,7 +173,7 @@ class DaskCluster:
                 n_workers=self.n_procs,
                 threads_per_worker=1,
                 memory_limit=limit,
-                dashboard_address=None,
+                dashboard_address=":0",  # any port that is free
                 silence_logs=logging.CRITICAL,
                 local_directory=str(self.folder),
             )

@@ -17,6 +17,11 @@ from bids_group.demo import write_demo
 from bids_group.errors import DataError, MissingInputError, RunError
 from bids_group.executor import Threads
 
+pytestmark = [  # a socket that distributed opens to find a free port is closed by the garbage collector
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
 
 def make_cluster(folder, **options):
     (folder / "out").mkdir(exist_ok=True)
