@@ -249,7 +249,7 @@ def _slurm_cluster(options: Path) -> Any:
         if not isinstance(settings, dict):
             raise TypeError("not a mapping of options to values")
         jobs = int(settings.pop("jobs", 1))
-        cluster = SLURMCluster(**{"scheduler_options": {"dashboard": False}, **settings})
+        cluster = SLURMCluster(**{"scheduler_options": {"dashboard_address": ":0"}, **settings})
     except (TypeError, ValueError, yaml.YAMLError) as error:
         raise UsageError(
             f"{options} does not describe workers of a Slurm cluster.",
