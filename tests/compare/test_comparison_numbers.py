@@ -56,7 +56,7 @@ def test_numbers_are_those_of_numpy_on_the_maps(out_all, out_mean, both_contrast
     table = table_of(both_contrasts)
     assert list(table.columns) == COLUMNS
     assert set(table["contrast"]) == {"facesVsHouses"}
-    kinds = {(row.stat, row.correction) for row in table.fillna("n/a").itertuples()}
+    kinds = {(row.stat, row.correction) for row in table.astype(object).fillna("n/a").itertuples()}
     assert kinds == {("effect", "n/a"), ("t", "n/a"), ("z", "n/a"), ("p", "none"), ("p", "fdr"), ("p", "bonferroni"), ("tdp", "ari")}  # fmt: skip # noqa: E501
     for row in table[table["correction"] != "ari"].itertuples():
         correction = None if pd.isna(row.correction) else row.correction

@@ -84,7 +84,7 @@ def predicted_slope(people, model, factors, covariates, fixed, covariate) -> flo
     return (mean[0] - 8 * mean[1] + 8 * mean[2] - mean[3]) / (12 * step)
 
 
-@pytest.mark.parametrize(("coding", "centering"), zip(CODINGS, ["grand", "none"] * 2, strict=True))
+@pytest.mark.parametrize(("coding", "centering"), list(zip(CODINGS, ["grand", "none"] * 2, strict=True)))
 @pytest.mark.parametrize("name", DESIGNS)
 def test_marginal_means_equal_averaged_predictions_under_every_coding(
     name, coding, centering, people, analyse
@@ -101,7 +101,9 @@ def test_marginal_means_equal_averaged_predictions_under_every_coding(
         )
 
 
-@pytest.mark.parametrize(("coding", "centering"), zip(CODINGS[:3], ["none", "grand", "none"], strict=True))
+@pytest.mark.parametrize(
+    ("coding", "centering"), list(zip(CODINGS[:3], ["none", "grand", "none"], strict=True))
+)
 @pytest.mark.parametrize("name", [n for n, d in DESIGNS.items() if d[3] and n not in ("spline", "logarithm")])
 def test_slopes_equal_differences_of_predictions_under_every_coding(name, coding, centering, people, analyse):
     formula, model, factors, covariates = DESIGNS[name]

@@ -23,14 +23,17 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+def start(arguments):
+    """Start a run that says each file that it puts in place."""
+    return subprocess.Popen([sys.executable, "-c", SLOWLY, *arguments], stdout=subprocess.PIPE, text=True)
+
+
 def kill_after(arguments, n_files):
     """Start a run and kill it, with no chance to clean up, once it has written ``n_files`` files."""
-    process = subprocess.Popen([sys.executable, "-c", SLOWLY, *arguments], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    for _ in range(n_files):
-        assert process.stdout.readline(), "the run ended before it was killed"
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    with start(arguments) as process:
+        for _ in range(n_files):
+            assert process.stdout.readline(), "the run ended before it was killed"
+        os.kill(process.pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
@@ -51,27 +54,24 @@ def test_a_killed_run_goes_on_to_the_same_bytes(demo, tmp_path, undisturbed, con
 def test_a_terminated_run_ends_with_130_and_lets_the_place_go(demo, tmp_path):
     out = tmp_path / "out"
     arguments = [str(demo), str(out), *JOB, "--nprocs", "1"]
-    process = subprocess.Popen([sys.executable, "-c", SLOWLY, *arguments], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    process.stdout.readline()
-    process.send_signal(signal.SIGTERM)
-    process.stdout.read()
-    assert process.wait() == 130
+    with start(arguments) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        process.stdout.read()
+        assert process.wait() == 130
     assert not [path for path in out.iterdir() if "lock" in path.name]
 
 
 def test_a_second_run_into_a_place_that_is_held_is_refused_with_75(demo, tmp_path):
     out = tmp_path / "out"
     arguments = [str(demo), str(out), *JOB, "--nprocs", "1"]
-    first = subprocess.Popen([sys.executable, "-c", SLOWLY, *arguments], stdout=subprocess.PIPE, text=True)
-    try:
-        assert first.stdout is not None
-        first.stdout.readline()
-        second = subprocess.run(
-            [sys.executable, "-m", "bids_group", *arguments], capture_output=True, text=True, check=False
-        )
-        assert second.returncode == 75
-        assert str(first.pid) in second.stderr
-    finally:
-        first.kill()
-        first.wait()
+    with start(arguments) as first:
+        try:
+            first.stdout.readline()
+            second = subprocess.run(
+                [sys.executable, "-m", "bids_group", *arguments], capture_output=True, text=True, check=False
+            )
+            assert second.returncode == 75
+            assert str(first.pid) in second.stderr
+        finally:
+            first.kill()

@@ -39,10 +39,10 @@ def test_a_relaxed_coverage_fits_the_people_who_are_there_and_reports_it(cut, tm
     ours = np.asarray(nib.load(file).dataobj, dtype=float)
     n = np.isfinite(maps).sum(axis=0)
     where = n == len(maps) - 1
-    with np.errstate(invalid="ignore"):
-        expected = np.nanmean(maps, axis=0) / np.nanstd(maps, axis=0, ddof=1) * np.sqrt(n)
+    seen = maps[:, where]
+    expected = np.nanmean(seen, axis=0) / np.nanstd(seen, axis=0, ddof=1) * np.sqrt(n[where])
     assert where.sum() > 100
-    np.testing.assert_allclose(ours[where], expected[where], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(ours[where], expected, rtol=1e-4, atol=1e-4)
     assert "degrees of freedom" in (out / "logs" / "CITATION.md").read_text()
 
 
