@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group.config import InferenceSpec
-from bids_group.elements import Connectivity, Elements, Grid
+from bids_group.elements import BRAIN, Connectivity, Elements, Grid
 from bids_group.inference.clusters.forest import Heights
 from bids_group.inference.clusters.lattice import Lattice, LatticeWorkspace
 from bids_group.inference.clusters.saddles import lattice_maxima
@@ -18,9 +18,6 @@ from bids_group.inference.shuffling.engine import Job, Scratch, build_statistic,
 from bids_group.inference.shuffling.partition import TILE, build_residuals
 from bids_group.inference.shuffling.scheme import Scheme
 from bids_group.records import Design
-
-BRAIN = 0.27
-"""Share of a grid that a brain fills, about: an ellipsoid of 0.8 of the grid's extents."""
 
 _TILES = 2
 _LARGEST = 250_000

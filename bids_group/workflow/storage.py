@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_group import inference
 from bids_group.config import RunConfig
-from bids_group.elements import read_header, read_mask
+from bids_group.elements import BRAIN, read_header, read_mask
 from bids_group.errors import BidsGroupError
 from bids_group.work_files import free_bytes, no_room
 from bids_group.workflow.preparation import RunPlan
@@ -71,7 +70,7 @@ def expected_elements(plan: RunPlan) -> int:
     """Say before any map is read how many elements are analysed: those of the mask, or of a usual brain."""
     if plan.spec.mask is not None:
         return int(np.count_nonzero(read_mask(plan.spec.mask, plan.spec.mask_threshold).inside))
-    return int(inference.BRAIN * read_header(plan.cohort.maps[0].effect).grid.n_elements)
+    return int(BRAIN * read_header(plan.cohort.maps[0].effect).grid.n_elements)
 
 
 def plan_storage(plan: RunPlan) -> list[StoredMaps]:
