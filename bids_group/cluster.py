@@ -9,8 +9,10 @@ from __future__ import annotations
 import io
 import logging
 import os
+import pickle
 import platform
 import shutil
+import subprocess
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +29,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from bids_group import __version__
 from bids_group.errors import RunError, UsageError
 from bids_group.words import counted, list_some
+from bids_group.work_files import locate_mapped, map_again
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -48,8 +51,9 @@ class DaskCluster:
 
     Parameters
     ----------
-    folder
-        In the work folder, which every worker sees; it goes when the cluster is closed.
+    folder, has_own_parent
+        In the work folder, which every worker sees, and never used before; it goes when the cluster is
+        closed, and the empty folder above it where that is this program's own.
     output_dir
         Workers write pooled maps there: they must see it too.
     n_procs, mem_gb
@@ -62,6 +66,7 @@ class DaskCluster:
 
     folder: Path
     output_dir: Path
+    has_own_parent: bool = False
     n_procs: int = 1
     mem_gb: float | None = None
     scheduler: str | None = None
@@ -69,9 +74,11 @@ class DaskCluster:
     _client: Any = field(default=None, init=False)
     _cluster: Any = field(default=None, init=False)
     _n_lists: int = field(default=0, init=False)
+    _known: frozenset[str] = field(default=frozenset(), init=False)
+    _has_warned: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        """Refuse at once, before anything is read, where Dask is not installed."""
+        """Refuse at once where Dask or Slurm is not installed."""
         for name in ("dask", "distributed", *(["dask_jobqueue"] if self.slurm else [])):
             if find_spec(name) is None:
                 raise UsageError(
@@ -79,6 +86,12 @@ class DaskCluster:
                     found=f"no package {name}",
                     fix="pip install 'bids-group[cluster]'",
                 )
+        if self.slurm is not None and shutil.which("sbatch") is None:
+            raise UsageError(
+                "--dask-slurm needs Slurm's sbatch, which is not here.",
+                fix="Run it on a node of the cluster, outside of a container; or start workers there, and "
+                "name their scheduler by --dask-scheduler.",
+            )
 
     def can_hold(self, n_bytes: int) -> bool:
         """Whether arrays are so small that each worker may have its own: others lie in the work folder."""
@@ -104,13 +117,17 @@ class DaskCluster:
             try:
                 for item in items:
                     waiting.append(client.submit(_do, str(shared), item, pure=False))
-                    while len(waiting) > 4 * max(sum(client.nthreads().values()), 1):
+                    threads = client.nthreads()
+                    if not self._known.issuperset(threads):
+                        self._check_workers()
+                    while len(waiting) > 4 * max(sum(threads.values()), 1):
                         yield self._wait_for(waiting.popleft())
                 while waiting:
                     yield self._wait_for(waiting.popleft())
             finally:
                 with suppress(Exception):  # the scheduler may be gone
                     client.cancel(list(waiting))
+                    client.run(_read_shared.cache_clear)  # workers of others' clusters outlive the run
             shutil.rmtree(shared.parent, ignore_errors=True)
 
     def _wait_for(self, future: Any) -> Any:
@@ -128,14 +145,15 @@ class DaskCluster:
 
     def close(self) -> None:
         """Send away the workers that were started here, and remove the folder."""
-        with suppress(Exception):  # a cluster that is gone has nothing to be closed
-            for one in (self._client, self._cluster):
+        for one in (self._client, self._cluster):
+            with suppress(Exception):  # what is gone has nothing to be closed
                 if one is not None:
                     one.close()
-        self._client = self._cluster = None
+        self._client, self._cluster, self._known = None, None, frozenset()
         shutil.rmtree(self.folder, ignore_errors=True)
-        with suppress(OSError):  # not there, or not empty: what others keep there stays
-            self.folder.parent.rmdir()
+        if self.has_own_parent:
+            with suppress(OSError):  # not there, or not empty: what others keep there stays
+                self.folder.parent.rmdir()
 
     @property
     def _place(self) -> str:
@@ -146,6 +164,7 @@ class DaskCluster:
             with _plain_failures(self._place):
                 self._client = self._connect()
                 self._client.wait_for_workers(1, timeout=None if self.slurm else _PATIENCE)
+            LOGGER.info("Dask %s: %s", self._place, counted(len(self._client.nthreads()), "worker"))
             self._check_workers()
         return self._client
 
@@ -166,7 +185,7 @@ class DaskCluster:
             except OSError as error:
                 raise TimeoutError(str(error)) from error
         if self.slurm is not None:
-            self._cluster = _slurm_cluster(self.slurm)
+            self._cluster = _slurm_cluster(self.slurm, self.output_dir / "logs")
         else:
             limit = "auto" if self.mem_gb is None else int(self.mem_gb * 1e9 / self.n_procs)
             self._cluster = LocalCluster(
@@ -180,11 +199,15 @@ class DaskCluster:
         return Client(self._cluster, set_as_default=False)
 
     def _check_workers(self) -> None:
-        """Refuse workers that do not see what this process writes, or that compute with other software."""
+        """Refuse workers that do not see what this process writes, or that compute with other software.
+
+        One that joins later is looked at when it is seen here; it refuses other software by itself.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         places = [str(self.folder), str(self.output_dir)]
-        here, found = describe_machine(places), self._client.run(describe_machine, places)
-        LOGGER.info("Dask %s: %s", self._place, counted(len(found), "worker"))
+        new = [worker for worker in self._client.nthreads() if worker not in self._known]
+        here = describe_machine(places)
+        found = self._client.run(describe_machine, places, workers=new, on_error="ignore")  # or it is lost
         blind = [worker for worker, one in found.items() if not one.sees_all]
         if blind:
             raise RunError(
@@ -193,21 +216,17 @@ class DaskCluster:
                 expected="OUTPUT_DIR and the work folder on a disk that all nodes share",
                 fix="Put them there (--work-dir for the work folder).",
             )
-        others = {one.software for one in found.values()} - {here.software}
-        if others:
-            raise RunError(
-                "Workers of the Dask cluster have other software than this process.",
-                found=list_some(sorted(others)),
-                expected=here.software,
-                fix="Start the workers in the same environment or image.",
-            )
+        for other in sorted({one.software for one in found.values()} - {here.software}):
+            raise _other_software(other, here.software)
         kinds = {one.processor for one in found.values()} | {here.processor}
-        if len(kinds) > 1:
+        if len(kinds) > 1 and not self._has_warned:
+            self._has_warned = True
             LOGGER.warning(
                 "The cluster has several types of processor (%s): last digits may differ from those of one "
                 "type. Pin the workers to one type where runs are to be compared byte by byte.",
                 list_some(sorted(kinds)),
             )
+        self._known |= set(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,14 +240,28 @@ class Machine:
 
 def describe_machine(places: list[str]) -> Machine:
     """Say what this process computes with, and whether it sees every one of ``places``."""
+    return Machine(
+        software=name_software(),
+        processor=_processor(),
+        sees_all=all(os.path.isdir(place) for place in places),  # noqa: PTH112 - as typed
+    )
+
+
+def name_software() -> str:
+    """Name the versions that a number depends on."""
     import scipy
 
     versions = {"bids-group": __version__, "numpy": np.__version__, "scipy": scipy.__version__}
-    software = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return Machine(
-        software=f"{software}, Python {platform.python_version()}",
-        processor=_processor(),
-        sees_all=all(os.path.isdir(place) for place in places),  # noqa: PTH112 - as typed
+    said = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"{said}, Python {platform.python_version()}"
+
+
+def _other_software(found: str, expected: str) -> RunError:
+    return RunError(
+        "Workers of the Dask cluster have other software than this process.",
+        found=found,
+        expected=expected,
+        fix="Start the workers in the same environment or image.",
     )
 
 
@@ -240,7 +273,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _slurm_cluster(options: Path) -> Any:
+def _slurm_cluster(options: Path, logs: Path) -> Any:
     import yaml
     from dask_jobqueue import SLURMCluster
 
@@ -249,13 +282,24 @@ def _slurm_cluster(options: Path) -> Any:
         if not isinstance(settings, dict):
             raise TypeError("not a mapping of options to values")
         jobs = int(settings.pop("jobs", 1))
-        cluster = SLURMCluster(**{"scheduler_options": {"dashboard_address": ":0"}, **settings})
+        usual = {"scheduler_options": {"dashboard_address": ":0"}, "log_directory": str(logs)}
+        cluster = SLURMCluster(**(usual | settings))
     except (TypeError, ValueError, yaml.YAMLError) as error:
         raise UsageError(
             f"{options} does not describe workers of a Slurm cluster.",
             found=str(error).partition("\n")[0],
             expected="options of dask_jobqueue.SLURMCluster (cores, memory, walltime, queue …), and jobs",
         ) from error
+    tried = subprocess.run(
+        ["sbatch", "--test-only"], input=cluster.job_script(), capture_output=True, text=True, check=False
+    )
+    if tried.returncode:  # else it would be waited for, for ever
+        cluster.close()
+        raise UsageError(
+            f"Slurm does not take the job that {options} describes.",
+            found=tried.stderr.strip().rpartition("\n")[2],
+            fix="Mend the options: what sbatch --test-only says of them is said above.",
+        )
     cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)  # jobs whose time is over are submitted anew
     return cluster
 
@@ -306,6 +350,9 @@ def _write_shared(do: Callable[..., Any], folder: Path) -> Path:
 
         def reducer_override(self, obj: Any) -> Any:
             if isinstance(obj, np.ndarray) and obj.nbytes > _LARGE and not obj.dtype.hasobject:
+                place = locate_mapped(obj)  # in the work folder already
+                if place is not None:
+                    return map_again, place
                 self.n_arrays += 1
                 path = folder / f"array-{self.n_arrays}.npy"
                 np.save(path, obj)
@@ -314,6 +361,7 @@ def _write_shared(do: Callable[..., Any], folder: Path) -> Path:
 
     folder.mkdir(parents=True, exist_ok=True)
     stream = io.BytesIO()
+    pickle.dump(name_software(), stream)
     Pickler(stream).dump(do)
     part = folder / "shared.part"
     part.write_bytes(stream.getbuffer())
@@ -329,7 +377,11 @@ def _read_shared(path: str) -> Callable[..., Any]:
     import cloudpickle
 
     try:
-        shared: Callable[..., Any] = cloudpickle.loads(Path(path).read_bytes())
+        with Path(path).open("rb") as file:
+            expected, found = pickle.load(file), name_software()  # noqa: S301 - of `_write_shared`
+            if found != expected:
+                raise _other_software(found, expected)
+            shared: Callable[..., Any] = cloudpickle.load(file)
     except FileNotFoundError as error:
         raise _WorkFolderGoneError(str(error)) from error
     return shared

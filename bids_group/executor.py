@@ -5,14 +5,13 @@ An executor has one verb, `map`. Another kind (a cluster, say) is another class 
 
 from __future__ import annotations
 
-import os
-import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
+from uuid import uuid4
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -31,7 +30,7 @@ class Executor(Protocol):
     def map(
         self, do: Callable[[Item], Result], items: Iterable[Item], *, item_bytes: int = 0, held_bytes: int = 0
     ) -> Iterator[Result]:
-        """Yield ``do(item)`` for each item, in their order; ``do`` depends on and changes nothing else.
+        """Yield ``do(item)`` for each item, in their order; items do not depend on each other.
 
         ``item_bytes``: memory that each needs; ``held_bytes``: what all items share has taken already.
         """
@@ -96,7 +95,8 @@ def choose_executor(execution: Execution, output_dir: Path) -> Executor:
 
     work_dir = execution.work_dir or output_dir / ".work"
     return DaskCluster(
-        folder=work_dir.absolute() / f"dask-{socket.gethostname()}-{os.getpid()}",
+        folder=work_dir.absolute() / f"dask-{uuid4().hex}",  # workers outlive a run: never a name used before
+        has_own_parent=execution.work_dir is None,
         output_dir=output_dir.absolute(),
         n_procs=execution.n_procs,
         mem_gb=execution.mem_gb,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_group.errors import OutputError
+from bids_group.words import os_failure
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -24,7 +27,9 @@ def reserve(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
     Raises
     ------
     OutputError
-        The file cannot be made, or the disk has no room for it.
+        The disk has no room for it.
+    BidsGroupError
+        The file cannot be made.
     """
     n_bytes = 4 * int(np.prod(shape))
     try:
@@ -35,8 +40,11 @@ def reserve(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
             else:
                 file.truncate(n_bytes)
     except OSError as error:
-        path.unlink(missing_ok=True)
-        raise no_room(path.parent, n_bytes, error.strerror or str(error)) from error
+        with suppress(OSError):  # it may be the folder that cannot be made
+            path.unlink(missing_ok=True)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise os_failure(error, path) from error
+        raise no_room(path.parent, n_bytes, error.strerror) from error
     return np.memmap(path, dtype=np.float32, mode="r+", shape=shape)
 
 
@@ -51,9 +59,12 @@ def no_room(folder: Path, n_bytes: int, problem: str | None = None) -> OutputErr
 
 
 def free_bytes(folder: Path) -> int:
-    """Count what is free on the disk of a folder, which may still have to be made."""
+    """Count what is free on the disk of a folder, which may still have to be made.
+
+    Arrays of an earlier run in the folder count as free: `reserve` takes their place.
+    """
     nearest = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
-    return shutil.disk_usage(nearest).free
+    return shutil.disk_usage(nearest).free + sum(one.stat().st_size for one in folder.glob("*.float32"))
 
 
 def drop_pages(values: npt.NDArray[np.generic] | None) -> None:
@@ -61,6 +72,29 @@ def drop_pages(values: npt.NDArray[np.generic] | None) -> None:
     mapped = getattr(values, "_mmap", None)
     if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def locate_mapped(values: npt.NDArray[np.generic]) -> tuple[str, str, int, tuple[int, ...]] | None:
+    """Say where an array from `reserve`, or a part of it in one piece, stands: what `map_again` takes.
+
+    What was written into it is in the file then. None for every other array.
+    """
+    mapped, path = getattr(values, "_mmap", None), getattr(values, "filename", None)
+    if (
+        mapped is None
+        or path is None
+        or getattr(values, "offset", None) != 0
+        or not values.flags.c_contiguous
+    ):
+        return None
+    mapped.flush()
+    start = values.ctypes.data - np.frombuffer(mapped, np.uint8).ctypes.data
+    return str(path), values.dtype.str, start, values.shape
+
+
+def map_again(path: str, dtype: str, start: int, shape: tuple[int, ...]) -> npt.NDArray[np.generic]:
+    """Map an array that another process located; what is written into it here stays here."""
+    return np.memmap(path, dtype=dtype, mode="c", offset=start, shape=shape)
 
 
 def read_columns(values: npt.NDArray[Number], columns: slice) -> npt.NDArray[Number]:

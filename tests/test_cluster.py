@@ -9,13 +9,16 @@ from shutil import which
 
 import numpy as np
 import pytest
+from distributed import LocalCluster
 
 from bids_group import cluster as cluster_module
 from bids_group.cli import main
 from bids_group.cluster import DaskCluster, describe_machine
+from bids_group.config import Execution
 from bids_group.demo import write_demo
-from bids_group.errors import DataError, MissingInputError, RunError
-from bids_group.executor import Threads
+from bids_group.errors import DataError, RunError, UsageError
+from bids_group.executor import Threads, choose_executor
+from bids_group.work_files import reserve
 
 pytestmark = [  # a socket that distributed opens to find a free port is closed by the garbage collector
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -39,6 +42,10 @@ def workers(tmp_path_factory):
 
 def scale(values, number):
     return number, values * number
+
+
+def version(number):
+    return cluster_module.__version__
 
 
 def refuse(number):
@@ -94,6 +101,47 @@ def test_a_work_folder_that_is_removed_is_said(workers):
         list(workers.map(partial(scale, np.ones(3)), items()))
 
 
+@pytest.fixture
+def scheduler(tmp_path):
+    """A cluster of one worker that outlives those who use it; its address, and a way to add a worker."""
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=":0", local_directory=str(tmp_path)
+    ) as made:
+        yield made
+
+
+def test_two_runs_on_one_scheduler_do_not_share_what_their_items_share(scheduler, tmp_path):
+    for factor in (10, 1000):  # folders as `choose_executor` names them
+        asked = Execution(executor="dask", dask_scheduler=scheduler.scheduler_address, work_dir=tmp_path)
+        used = choose_executor(asked, tmp_path)
+        assert [found for _, found in used.map(partial(scale, factor), [1, 2])] == [factor, 2 * factor]
+        used.close()
+    assert tmp_path.is_dir()
+
+
+def test_a_worker_that_joins_late_with_other_software_is_refused(scheduler, tmp_path, monkeypatch):
+    used = make_cluster(tmp_path, scheduler=scheduler.scheduler_address)
+    assert list(used.map(version, [1])) == [cluster_module.__version__]
+    monkeypatch.setattr(cluster_module, "__version__", "9.9")  # of this process: the workers are others now
+    with pytest.raises(RunError, match="other software"):
+        list(used.map(version, [1]))
+    used.close()
+
+
+def test_an_array_that_lies_in_a_file_is_not_written_again(workers, tmp_path):
+    values = reserve(tmp_path / "rows.float32", (5, 1_000_000))
+    values[:] = np.arange(5, dtype=np.float32)[:, None]
+    seen = []
+
+    def numbers():
+        seen.extend(path.suffix for path in workers.folder.glob("list-*/*"))
+        yield 2
+
+    ((_, own),) = workers.map(partial(scale, values[1:]), numbers())
+    np.testing.assert_array_equal(own, 2 * values[1:])
+    assert seen == [".pickle"]
+
+
 def test_a_scheduler_that_does_not_answer_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster_module, "_PATIENCE", 2)
     with pytest.raises(RunError, match="does not answer"):
@@ -127,8 +175,24 @@ def test_a_refusal_of_a_run_on_a_cluster_has_its_exit_code(tmp_path):
     broken = next((tmp_path / "data" / "derivatives").rglob("sub-03*effect_statmap.nii.gz"))
     payload = broken.read_bytes()
     broken.write_bytes(payload[: len(payload) // 2])
-    said = main([str(tmp_path / "data"), str(tmp_path / "out"), "group", "--executor", "dask", "--no-report"])
-    assert said in {DataError.exit_code, MissingInputError.exit_code}
+    asked = [str(tmp_path / "data"), str(tmp_path / "out"), "group", "--no-report"]
+    assert main(asked) == main([*asked, "--executor", "dask"]) == DataError.exit_code
+
+
+def test_slurm_that_is_not_here_or_refuses_the_job_is_said(tmp_path, monkeypatch):
+    options = tmp_path / "workers.yaml"
+    options.write_text("cores: 1\nmemory: 1GB\nqueue: nowhere\n")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match="sbatch, which is not here"):
+        make_cluster(tmp_path, slurm=options)
+    (tmp_path / "sbatch").write_text("#!/bin/sh\necho 'invalid partition specified: nowhere' >&2\nexit 1\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    used = make_cluster(tmp_path, slurm=options)
+    with pytest.raises(UsageError, match="does not take the job") as refused:
+        list(used.map(abs, [1]))
+    assert refused.value.found == "invalid partition specified: nowhere"
+    used.close()
 
 
 @pytest.mark.slurm
@@ -144,6 +208,7 @@ def test_workers_of_slurm_write_the_bytes_of_threads(tmp_path_factory):
         assert main([one.format(folder / name) for one in asked] + more) == 0
     threads, slurm = contents(folder / "threads"), contents(folder / "slurm")
     assert [name for name in {**threads, **slurm} if threads.get(name) != slurm.get(name)] == []
+    assert list((folder / "slurm" / "logs").glob("slurm-*.out"))  # and none where the user stands
     time.sleep(2)
     left = subprocess.run(["squeue", "-h", "-u", "root"], capture_output=True, text=True, check=True)
     assert not left.stdout.strip()

@@ -1,6 +1,7 @@
-"""The gallery: every command of it does what its page says, and the numbers of the pages are right.
+"""The gallery: every command of it does what its page says.
 
-Built here on coarser maps, with those pictures alone that the pages show.
+Built here on coarser maps, with those pictures alone that the pages show: their numbers are compared with
+others below, those of the pages are not.
 """
 
 import functools
@@ -88,7 +89,7 @@ def test_every_command_and_picture_of_a_page_is_there(built, question):
 
 @pytest.mark.parametrize("name", [one.name for one in BUILD.QUESTIONS])
 def test_the_page_that_stands_in_the_repository_is_of_these_commands(built, name):
-    """Numbers may differ in their last digits between processors; commands, words and pictures do not."""
+    """Commands, words and pictures are: numbers and rows of tables are other ones, of the coarser maps."""
     _, page = built(name)
     stands = (GALLERY / page.name).read_text()
     number = re.compile(r"-?\d[\d.]*(e[-+]?\d+)?|n/a")

@@ -12,9 +12,6 @@ import numpy.typing as npt
 
 from bids_group.errors import GridError
 
-BRAIN = 0.27
-"""Share of a grid that a brain fills, about: an ellipsoid of 0.8 of the grid's extents."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Grid:

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group.config import InferenceSpec
-from bids_group.elements import BRAIN, Connectivity, Elements, Grid
+from bids_group.elements import Connectivity, Elements, Grid
 from bids_group.inference.clusters.forest import Heights
 from bids_group.inference.clusters.lattice import Lattice, LatticeWorkspace
 from bids_group.inference.clusters.saddles import lattice_maxima
@@ -18,6 +18,9 @@ from bids_group.inference.shuffling.engine import Job, Scratch, build_statistic,
 from bids_group.inference.shuffling.partition import TILE, build_residuals
 from bids_group.inference.shuffling.scheme import Scheme
 from bids_group.records import Design
+
+_BRAIN = 0.27
+"""Share of a grid that a brain fills, about: an ellipsoid of 0.8 of the grid's extents."""
 
 _TILES = 2
 _LARGEST = 250_000
@@ -63,7 +66,7 @@ def _seconds_of_products(job: Job, n_elements: int) -> float:
 
 def _seconds_of_pass(n_elements: int, connectivity: Connectivity) -> float:
     """Time of the maxima of one map, in proportion to a smaller one where the map is very large."""
-    side = max(round((min(n_elements, _LARGEST) / BRAIN) ** (1 / 3)), 3)
+    side = max(round((min(n_elements, _LARGEST) / _BRAIN) ** (1 / 3)), 3)
     centred = (np.indices((side, side, side)) - (side - 1) / 2) / (0.4 * side)
     elements = Elements.from_mask(
         Grid(shape=(side, side, side), affine=np.eye(4)), (centred**2).sum(axis=0) <= 1

@@ -65,6 +65,7 @@ class RunPlan:
 
 def prepare(config: RunConfig) -> RunPlan:
     """Find people and maps, settle the model, and build and check every design."""
+    executor = choose_executor(config.execution, config.output_dir)
     asked, is_group = None, config.level == "group"
     if config.analysis.model_file is not None:
         asked, config = settle_request(read_model(config.analysis.model_file), config)
@@ -101,7 +102,7 @@ def prepare(config: RunConfig) -> RunPlan:
         exclusions=exclusions,
         notices=tuple(dict.fromkeys(told)),
         atlas=atlas,
-        executor=choose_executor(config.execution, config.output_dir),
+        executor=executor,
     )
     _log(plan)
     return plan

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bids_group.config import RunConfig
-from bids_group.elements import BRAIN, read_header, read_mask
+from bids_group.elements import read_map, read_mask
 from bids_group.errors import BidsGroupError
 from bids_group.work_files import free_bytes, no_room
 from bids_group.workflow.preparation import RunPlan
@@ -67,10 +67,16 @@ def work_folder(config: RunConfig) -> Path:
 
 
 def expected_elements(plan: RunPlan) -> int:
-    """Say before any map is read how many elements are analysed: those of the mask, or of a usual brain."""
+    """Say how many elements are kept, about: those of the mask, else those that hold something in a map.
+
+    Where not everybody need be observed, and there is no mask, it is the whole grid.
+    """
     if plan.spec.mask is not None:
         return int(np.count_nonzero(read_mask(plan.spec.mask, plan.spec.mask_threshold).inside))
-    return int(BRAIN * read_header(plan.cohort.maps[0].effect).grid.n_elements)
+    first = read_map(plan.cohort.maps[0].effect)
+    if plan.spec.min_coverage < 1:
+        return first.grid.n_elements
+    return int(np.count_nonzero(np.isfinite(first.data) & (first.data != 0)))
 
 
 def plan_storage(plan: RunPlan) -> list[StoredMaps]:
@@ -101,8 +107,10 @@ def check_room(plan: RunPlan, stored: list[StoredMaps]) -> BidsGroupError | None
     """Warn of a budget that the work cannot keep; return the refusal if the disk has no room."""
     execution = plan.config.execution
     if execution.mem_gb is not None and execution.executor == "local" and stored:
-        held = max(one.n_bytes * (one.folder is None) for one in stored)
-        held += max(one.n_residual_bytes * (not one.has_residuals_in_file) for one in stored)
+        held = max(
+            one.n_bytes * (one.folder is None) + one.n_residual_bytes * (not one.has_residuals_in_file)
+            for one in stored
+        )
         least = (
             held + _PROGRAM_BYTES + min(_BYTES_AT_WORK, 48 * max(one.n_bytes // 4 for one in stored))
         ) / 1e9

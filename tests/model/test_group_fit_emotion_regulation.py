@@ -19,13 +19,13 @@ def make_contrast(row):
 def stacked(emoreg):
     paths = sorted((emoreg.root / "derivatives").glob("**/*stat-effect_statmap.nii.gz"))
     labels = tuple(path.name.split("_")[0] for path in paths)
-    maps = (
-        pool(Observation(subject=label[4:], contrast="c", sources=(first_level(emoreg, path, label),)))
+    observations = (
+        Observation(subject=label[4:], contrast="c", sources=(first_level(emoreg, path, label),))
         for path, label in zip(paths, labels, strict=True)
     )
     stacked = build_stack(
-        maps, labels=labels, mask=emoreg.root / "desc-gm_mask.nii.gz", min_coverage=1.0, fwhm_mm=0,
-        work_dir=None,
+        observations, take=pool, labels=labels, mask=emoreg.root / "desc-gm_mask.nii.gz",
+        min_coverage=1.0, fwhm_mm=0, work_dir=None,
     )  # fmt: skip
     return paths, stacked
 

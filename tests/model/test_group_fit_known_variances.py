@@ -162,26 +162,24 @@ def test_the_units_of_the_maps_do_not_change_a_statistic(scale):
 def test_real_variances_that_differ_by_orders_of_magnitude(pain21):
     paths = sorted(pain21.root.glob("derivatives/**/*contrast-pain_stat-effect_statmap.nii.gz"))
     labels = tuple(path.name.split("_")[0] for path in paths)
-    maps = [
-        pool(
-            Observation(
-                subject=label[4:],
-                contrast="pain",
-                sources=(
-                    FirstLevelMap(
-                        subject=label[4:],
-                        contrast="pain",
-                        dataset=pain21.root,
-                        effect=path,
-                        variance=path.with_name(path.name.replace("stat-effect", "stat-variance")),
-                    ),
+    observations = [
+        Observation(
+            subject=label[4:],
+            contrast="pain",
+            sources=(
+                FirstLevelMap(
+                    subject=label[4:],
+                    contrast="pain",
+                    dataset=pain21.root,
+                    effect=path,
+                    variance=path.with_name(path.name.replace("stat-effect", "stat-variance")),
                 ),
-            )
+            ),
         )
         for path, label in zip(paths, labels, strict=True)
     ]
     stacked = build_stack(
-        maps, labels=labels, mask=None, min_coverage=1.0, fwhm_mm=0, work_dir=None,
+        observations, take=pool, labels=labels, mask=None, min_coverage=1.0, fwhm_mm=0, work_dir=None,
         needs_variance=True,
     )  # fmt: skip
     data = make_data(np.ones((len(labels), 1)), stacked.stack, [make_contrast([1])], stacked.elements)

@@ -1,5 +1,6 @@
 """Two people with the same numbers are one person twice."""
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def stack(maps):
     labels = tuple(one.observation.label for one in maps)
     return build_stack(
         maps,
+        take=deepcopy,
         labels=labels,
         mask=None,
         min_coverage=1.0,

@@ -3,12 +3,13 @@
 import json
 import shutil
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from bids_group import work_files
 from bids_group.cli import main
-from bids_group.errors import OutputError
+from bids_group.errors import BidsGroupError, OutputError
 
 SHUFFLED = ["group", "--correction", "fwe-voxel", "--n-permutations", "20"]
 
@@ -52,6 +53,31 @@ def test_a_disk_without_room_is_refused_before_a_map_is_read(small, tmp_path, ca
     assert "no room" in said
     assert "0.00 GB free" in said
     assert not list((tmp_path / "out").rglob("*.nii.gz"))
+
+
+def test_files_of_a_killed_run_are_room_for_the_same_run(small, tmp_path, capsys, full_disk):
+    few, out = ["--mem-gb", "1e-5"], tmp_path / "out"
+    left = out / ".work" / "bids_group" / "stack_effects.float32"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(bytes(2_000_000))
+    assert main([str(small), str(out), *SHUFFLED, *few, "--no-report"]) == 0
+
+
+def test_without_a_mask_a_relaxed_coverage_keeps_the_whole_grid(small, tmp_path, capsys):
+    asked = [str(small), str(tmp_path / "out"), "group", "--dry-run", "--output-format", "json"]
+    sizes = []
+    for more in ([], ["--min-coverage", "0.9"]):
+        assert main([*asked, *more]) == 0
+        sizes.append(int(json.loads(capsys.readouterr().out)["Memory"]["Maps"][0].split()[5]))
+    volume = np.asarray(nib.load(min(small.rglob("*effect_statmap.nii.gz"))).dataobj)
+    assert sizes == [np.count_nonzero(np.nan_to_num(volume)), volume.size]
+
+
+def test_a_work_folder_that_cannot_be_made_is_not_called_full(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(BidsGroupError) as refused:
+        work_files.reserve(tmp_path / "file" / "work" / "maps", (3, 5))
+    assert "room" not in str(refused.value)
 
 
 def test_a_file_takes_its_place_on_the_disk_at_once(tmp_path, monkeypatch):

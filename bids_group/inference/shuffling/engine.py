@@ -10,6 +10,7 @@ a bit of the result.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -64,7 +65,7 @@ def build_statistic(scheme: Scheme, test: str, *, is_two_sided: bool) -> Statist
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, weakref_slot=True, kw_only=True, eq=False)
 class Job:
     """All that the null of one contrast depends on; ``heights`` and ``adjacency`` only for clusters.
 
@@ -183,8 +184,8 @@ def _batch(job: Job, lattice: Lattice | None, cache: BatchCache, start: int) -> 
     counts = cache.read(f"{name}-tally", job.limits.shape) if is_counted else np.zeros(0, np.uint8)
     if maxima is not None and counts is not None:
         return maxima, counts
-    if getattr(_LOCAL, "job", None) is not job:  # the buffers of this thread are made anew for each job
-        _LOCAL.job, _LOCAL.scratch = job, Scratch(job, lattice)
+    if getattr(_LOCAL, "job", lambda: None)() is not job:  # this thread's buffers are made anew for each job
+        _LOCAL.job, _LOCAL.scratch = weakref.ref(job), Scratch(job, lattice)
     maxima, counts = do_shuffles(job, weights(job, start), n_shuffles, _LOCAL.scratch)
     if is_counted:
         cache.write(f"{name}-tally", counts)

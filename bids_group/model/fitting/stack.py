@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -60,14 +59,10 @@ class StackedMaps(NamedTuple):
     n_needed: int
 
 
-def _itself(one: PooledMap) -> PooledMap:
-    return one
-
-
 def build_stack(
     items: Iterable[Item],
     *,
-    take: Callable[[Item], PooledMap] = _itself,  # type: ignore[assignment]
+    take: Callable[[Item], PooledMap],
     on_map: Callable[[PooledMap], None] | None = None,
     scaling: Scaling | None = None,
     labels: tuple[str, ...],
@@ -89,7 +84,8 @@ def build_stack(
     Parameters
     ----------
     items, take, labels
-        What makes each map, one per row of the design, in the order of their labels; else maps.
+        What makes each map, one per row of the design, in the order of their labels. It is ours from then
+        on: smoothing writes into it.
     on_map
         Told of each map, in order; effects are scaled and smoothed.
     scaling
@@ -151,9 +147,7 @@ def _prepare(
     one = scale(take(item), scaling)
     checked = checksum(np.ascontiguousarray(one.effect.T).data)
     if fwhm_mm > 0:
-        effect = np.empty_like(one.effect) if take is _itself else one.effect  # what was made here is ours
-        np.copyto(effect, _smoother(one.grid, fwhm_mm).smooth(one.effect))
-        one = replace(one, effect=effect)
+        np.copyto(one.effect, _smoother(one.grid, fwhm_mm).smooth(one.effect))
     return one, checked
 
 
