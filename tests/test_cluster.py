@@ -129,8 +129,8 @@ def test_a_worker_that_joins_late_with_other_software_is_refused(scheduler, tmp_
 
 
 def test_an_array_that_lies_in_a_file_is_not_written_again(workers, tmp_path):
-    values = reserve(tmp_path / "rows.float32", (5, 1_000_000))
-    values[:] = np.arange(5, dtype=np.float32)[:, None]
+    values = reserve(tmp_path / "rows.float32", (6, 1_000_000))
+    values[:] = np.arange(6, dtype=np.float32)[:, None]
     seen = []
 
     def numbers():
