@@ -208,7 +208,7 @@ def test_workers_of_slurm_write_the_bytes_of_threads(tmp_path_factory):
         assert main([one.format(folder / name) for one in asked] + more) == 0
     threads, slurm = contents(folder / "threads"), contents(folder / "slurm")
     assert [name for name in {**threads, **slurm} if threads.get(name) != slurm.get(name)] == []
-    assert list((folder / "slurm" / "logs").glob("slurm-*.out"))  # and none where the user stands
+    assert list((folder / "slurm" / "logs").glob("dask-worker-*.out"))  # and none where the user stands
     time.sleep(2)
     left = subprocess.run(["squeue", "-h", "-u", "root"], capture_output=True, text=True, check=True)
     assert not left.stdout.strip()
