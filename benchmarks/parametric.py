@@ -234,7 +234,7 @@ def _prepare_own(folder: Path, n_procs: int) -> Callable[[], None]:
             executor=executor,
         )
         data = GroupData(design=design, stack=stacked.stack, elements=stacked.elements)
-        results = fit_group(data, is_two_sided=True, executor=executor, has_effect_sizes=False)
+        results = fit_group(data, is_two_sided=True, executor=executor, has_effect_sizes=False).results
         target = folder / f"own{n_procs}"
         target.mkdir()
         for result in results:

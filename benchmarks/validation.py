@@ -262,7 +262,7 @@ def uneven_findings(job: tuple[int, int]) -> list[float]:
     position, seed = job
     scheme = list(uneven_schemes())[position]
     data = as_group_data(scheme, draw_maps(scheme, np.random.default_rng([77, position, seed])))
-    (result,) = fit_group(data, is_two_sided=True)
+    (result,) = fit_group(data, is_two_sided=True).results
     spec = InferenceSpec(
         alpha=ALPHA,
         corrections=("fwe-voxel", "fdr", "bonferroni"),

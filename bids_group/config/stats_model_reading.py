@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
-from bids_group.config.estimators import ESTIMATORS
+from bids_group.config.estimators import NODE_ESTIMATORS
 from bids_group.config.places import Place
 from bids_group.config.stats_model import (
     INTERCEPT,
@@ -95,7 +95,7 @@ def _read_node(place: Place) -> Node:
     level = _read_level(place.at("Level"))
     model = place.at("Model").check_keys(ESTIMATOR_KEYS, required=("X",))
     is_done = level == "run" and model.at("Type").is_absent
-    types = ESTIMATORS if level == "dataset" else ("glm", "meta")
+    types = NODE_ESTIMATORS if level == "dataset" else ("glm", "meta")
     type_ = "glm" if is_done else model.at("Type").choice(*types, assumed="glm")
     node = Node(
         name=place.at("Name").text(),

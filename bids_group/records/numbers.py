@@ -147,6 +147,22 @@ class Contrast:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RandomTerm:
+    """A random term of a formula, such as ``(1 + time | subject)``: what varies between groups of rows.
+
+    ``group``: the column whose levels are the groups; ``groups``: the level of each row; ``effects``: what
+    varies, a column ``Intercept`` of ones and covariates (centred as in the design), by row;
+    ``is_correlated``: whether these effects may be correlated (``||`` says that they are not).
+    """
+
+    text: str
+    group: str
+    groups: pd.Series
+    effects: pd.DataFrame
+    is_correlated: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Design:
     """A design matrix with its contrasts; index = observation labels, columns = regressors.
 
@@ -166,6 +182,7 @@ class Design:
     rank: int
     details: Mapping[str, Any]
     notices: tuple[Notice, ...] = ()
+    random: RandomTerm | None = None
 
     @property
     def dof(self) -> int:
@@ -208,10 +225,17 @@ class GroupData:
     subjects: pd.Series | None = None
 
     @property
+    def clusters(self) -> npt.NDArray[np.intp]:
+        """Number of the cluster of each row: its exchangeability block, else the row by itself."""
+        if self.blocks is None:
+            return np.arange(len(self.design.matrix))
+        return pd.factorize(self.blocks.reindex(self.design.matrix.index))[0]
+
+    @property
     def has_group_variances(self) -> bool:
         """Whether rows of several variance groups are fitted, each group with a variance of its own."""
         groups = self.variance_groups
-        return self.estimator.has_residual_variance and groups is not None and len(set(groups)) > 1
+        return self.estimator.has_one_variance and groups is not None and len(set(groups)) > 1
 
     def __post_init__(self) -> None:
         labels, shape = list(self.design.matrix.index), (len(self.stack.labels), self.elements.n_elements)
@@ -244,4 +268,17 @@ class ContrastResult:
     dof_numerator: int
     maps: Mapping[str, npt.NDArray[np.float32]]
     smallest_dof: float | npt.NDArray[np.float64] | None = None
+    notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GroupFit:
+    """A fitted analysis: the results of its contrasts, and maps that belong to no contrast.
+
+    ``maps``: float32 ``(n_elements,)`` by the end of their file names, such as ``stat-icc`` or
+    ``stat-variance_desc-residual``.
+    """
+
+    results: tuple[ContrastResult, ...]
+    maps: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()

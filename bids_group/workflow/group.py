@@ -26,7 +26,7 @@ from bids_group import __version__, bids, inference, model, output
 from bids_group.config import RunConfig
 from bids_group.config.corrections import CORRECTIONS
 from bids_group.output import report
-from bids_group.records import ContrastResult, GroupData, Observation, PooledMap, Significance
+from bids_group.records import GroupData, GroupFit, Observation, PooledMap, Significance
 from bids_group.records.sidecars import RunRecord
 from bids_group.words import counted
 from bids_group.workflow.preparation import PlannedAnalysis, RunPlan, say
@@ -159,10 +159,11 @@ def _analyse(plan: RunPlan, planned: PlannedAnalysis, work_dir: Path, provenance
         is_shuffled=spec.inference.needs_shuffling,
     )
     data = model.join_maps(stacked, planned.design, analysis, planned.blocks, planned.variance_groups)
-    results, significances = _fit(plan, planned, data, work_dir)
+    fit, significances = _fit(plan, planned, data, work_dir)
+    results = fit.results
     uneven, told = model.compare_spread(data)
     numeric = [*model.tell_costs(stacked), *told, *model.tell_heterogeneity(data)]
-    numeric += [one for each in results for one in each.notices]
+    numeric += [*fit.notices, *(one for each in results for one in each.notices)]
     numeric += [one for each in significances for one in each.notices]
     say(numeric)
     elsewhere = {notice for one in plan.planned if one is not planned for notice in one.notices}
@@ -193,17 +194,17 @@ def _analyse(plan: RunPlan, planned: PlannedAnalysis, work_dir: Path, provenance
 
 def _fit(
     plan: RunPlan, planned: PlannedAnalysis, data: GroupData, work_dir: Path
-) -> tuple[tuple[ContrastResult, ...], tuple[Significance, ...]]:
+) -> tuple[GroupFit, tuple[Significance, ...]]:
     """Fit every contrast and judge it by every correction; say before shuffling how long it will take."""
     spec = plan.spec.inference
-    results = model.fit_group(data, is_two_sided=spec.is_two_sided, executor=plan.executor)
+    fit = model.fit_group(data, is_two_sided=spec.is_two_sided, executor=plan.executor)
     seconds = seconds_of_shuffling(plan, [planned], data.elements.n_elements)
     if seconds is not None:
         LOGGER.info("Shuffling will take about %s.", output.spell_duration(seconds))
     with progress(planned.analysis.first_level_contrast) as on_progress:
-        return results, inference.correct_group(
+        return fit, inference.correct_group(
             data,
-            results,
+            fit.results,
             spec,
             planned.schemes,
             n_contrasts=sum(len(one.design.contrasts) for one in plan.planned),

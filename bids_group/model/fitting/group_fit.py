@@ -6,7 +6,8 @@ neither can change a bit of the result.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from importlib import import_module
 from typing import Any
@@ -19,12 +20,13 @@ from scipy.interpolate import CubicSpline
 from bids_group.distributions import f_p, f_to_z, t_p, t_to_z
 from bids_group.errors import DataError
 from bids_group.executor import ONE_THREAD, Executor
-from bids_group.model.fitting.least_squares import Estimate
-from bids_group.records import Contrast, ContrastResult, GroupData, warn
+from bids_group.model.fitting.least_squares import Estimate, TileFit
+from bids_group.records import Contrast, ContrastResult, GroupData, GroupFit, warn
 from bids_group.work_files import read_columns
 
 Doubles = npt.NDArray[np.float64]
 Maps = dict[str, npt.NDArray[Any]]
+Told = tuple[str, str, str]
 
 _SMALLEST_DOF = "smallest dof"
 """Kept beside the maps, in float64: no map of its own."""
@@ -73,7 +75,7 @@ _UNUSUAL = (
 
 def fit_group(
     data: GroupData, *, is_two_sided: bool, executor: Executor = ONE_THREAD, has_effect_sizes: bool = True
-) -> tuple[ContrastResult, ...]:
+) -> GroupFit:
     """Fit the group model and test its contrasts.
 
     ``data.estimator`` names the module that says how. Where ``data.is_complete`` is false each element uses
@@ -96,41 +98,56 @@ def fit_group(
 
     Returns
     -------
-    One result per contrast of the design, in its order; maps float32. A number too large for it (effects
-    beyond about 1e19 have such variances) is a `DataError`.
+    One result per contrast of the design, in its order, and what maps the estimator adds; all float32. A
+    number too large for it (effects beyond about 1e19 have such variances) is a `DataError`.
     """
     fitting = import_module(f"bids_group.model.fitting.{data.estimator.module}")
-    fit: Callable[[slice], list[Estimate]] = fitting.prepare(data)
+    fit: Callable[[slice], TileFit] = fitting.prepare(data)
     n_obs, n_elements = data.stack.data.shape
     tiles = cut_tiles(n_elements, max(n_obs, data.design.rank**2))
     size = tiles[0].stop if tiles else 0
     contrasts, known = data.design.contrasts, data.stack.variance
     draw = partial(_maps, data, is_two_sided=is_two_sided, has_effect_sizes=has_effect_sizes)
 
-    def do(tile: slice) -> list[tuple[Maps, npt.NDArray[np.int64]]]:
+    def do(tile: slice) -> tuple[list[tuple[Maps, npt.NDArray[np.int64]]], Maps, Mapping[Told, int]]:
         """Draw the maps of each contrast at a tile, and count what is unusual there (`_UNUSUAL`)."""
+        fitted = fit(tile)
         is_rounded = np.bool_(False) if known is None else (read_columns(known, tile) < _SMALLEST).any(axis=0)
         drawn = []
-        for contrast, one in zip(contrasts, fit(tile), strict=True):
+        for contrast, one in zip(contrasts, fitted.estimates, strict=True):
             is_tiny = ((one.variance < _SMALLEST).any(axis=0) | is_rounded) & one.is_estimable
             kinds = (~one.is_determined & ~one.compares_people, one.compares_people, one.is_exact, is_tiny)
             drawn.append((draw(contrast, one), np.array([kind.sum() for kind in kinds], dtype=np.int64)))
-        return drawn
+        maps: Maps = {name: values.astype(np.float32) for name, values in fitted.maps.items()}
+        return drawn, maps, fitted.counts
 
     found: list[Maps] = [{} for _ in contrasts]
+    of_analysis: Maps = {}
+    told: Counter[Told] = Counter()
     unusual = np.zeros((len(found), len(_UNUSUAL)), dtype=np.int64)
     held = 0 if isinstance(data.stack.data, np.memmap) else data.stack.data.nbytes
     at_work = 48 * size * n_obs  # about six float64 copies of a tile's data
     fitted = executor.map(do, tiles, item_bytes=at_work, held_bytes=held)
-    for tile, numbers in zip(tiles, fitted, strict=True):
-        for maps, counts, (values, own) in zip(found, unusual, numbers, strict=True):
-            counts += own
+    for tile, (numbers, own_maps, counted) in zip(tiles, fitted, strict=True):
+        told.update(counted)
+        pairs = zip(found, unusual, numbers, strict=True)
+        for maps, values in [(of_analysis, own_maps), *((maps, values) for maps, _, (values, _) in pairs)]:
             for name, array in values.items():
                 if name not in maps:
                     maps[name] = np.empty((*array.shape[:-1], n_elements), array.dtype)
                 maps[name][..., tile] = array
+        for counts, (_, own) in zip(unusual, numbers, strict=True):
+            counts += own
     whole = zip(contrasts, found, unusual, strict=True)
-    return tuple(_result(contrast, data, maps, counts) for contrast, maps, counts in whole)
+    return GroupFit(
+        results=tuple(_result(contrast, data, maps, counts) for contrast, maps, counts in whole),
+        maps=of_analysis,
+        notices=tuple(
+            warn(topic, words.format(f"{count} of {n_elements} elements"), fix)
+            for (topic, words, fix), count in told.items()
+            if count
+        ),
+    )
 
 
 def cut_tiles(n_elements: int, n_values: int) -> list[slice]:
@@ -146,7 +163,7 @@ def _maps(
     """Make the maps of a contrast from its estimate at the elements of a tile: float32, by stat."""
     q, is_t = len(estimate.effect), contrast.test == "t"
     statistic, judged = estimate.statistic, estimate.is_estimable
-    has_one_variance = data.estimator.has_residual_variance and not data.has_group_variances
+    has_one_variance = data.estimator.has_one_variance and not data.has_group_variances
     dof = np.where(judged, estimate.dof, 1.0)
     if dof.size and (dof == dof[0]).all():
         dof = dof[:1].reshape(())  # one number: the fast way through the tables
@@ -162,8 +179,11 @@ def _maps(
         maps |= {"z": np.where(judged, z, 0.0), "p": np.where(judged, p, 1.0)}
     if not data.is_complete:
         maps["n"] = estimate.n_observed
-    if has_p and data.estimator.has_residual_variance and (data.has_group_variances or not data.is_complete):
+    dof_differ = data.has_group_variances or not data.is_complete or data.estimator.has_own_dof
+    if has_p and data.estimator.has_residual_variance and dof_differ:
         maps["dof"] = np.where(judged, estimate.dof, 0.0)
+    if has_effect_sizes and is_t and estimate.total_sd is not None:
+        maps["dTotal"] = np.where(judged, estimate.effect[0] / estimate.total_sd, 0.0)
     if has_effect_sizes and has_one_variance:
         if is_t:
             names, sizes = ("g", "gLower", "gUpper"), hedges_g(statistic, estimate.spread[0], dof)
@@ -178,7 +198,8 @@ def _maps(
 def _result(contrast: Contrast, data: GroupData, maps: Maps, counts: npt.NDArray[np.int64]) -> ContrastResult:
     dof: float | None = float("inf")
     if data.estimator.has_residual_variance:
-        dof = float(data.design.dof) if data.is_complete and not data.has_group_variances else None
+        is_one = data.is_complete and not data.has_group_variances and not data.estimator.has_own_dof
+        dof = float(data.design.dof) if is_one else None
     smallest: float | npt.NDArray[np.float64] | None = maps.pop(_SMALLEST_DOF, None)
     if isinstance(smallest, np.ndarray) and (smallest == smallest[0]).all():
         smallest = float(smallest[0])

@@ -11,8 +11,8 @@ from scipy import special
 from bids_group.model.fitting.least_squares import (
     Basis,
     Doubles,
-    Estimate,
     Solution,
+    TileFit,
     estimate,
     generalised_inverses,
     orthonormal_basis,
@@ -24,7 +24,7 @@ _BLOCK = 1 << 12
 Rows = npt.NDArray[np.float32]
 
 
-def prepare(data: GroupData) -> Callable[[slice], list[Estimate]]:
+def prepare(data: GroupData) -> Callable[[slice], TileFit]:
     """Fit tiles by weighted least squares with known variances: β = (X'WX)⁻X'We, W = diag(1/v).
 
     The variance of Cβ is C(X'WX)⁻C' itself, nothing is estimated from residuals; the reference is the normal
@@ -34,13 +34,14 @@ def prepare(data: GroupData) -> Callable[[slice], list[Estimate]]:
     variances = data.stack.variance
     assert variances is not None
 
-    def fit(tile: slice) -> list[Estimate]:
+    def fit(tile: slice) -> TileFit:
         solution, _, _ = _solve(read_columns(maps, tile), read_columns(variances, tile), basis.columns)
         one, dof = np.ones(solution.n_observed.shape), np.full(solution.n_observed.shape, np.inf)
-        return [
+        estimates = [
             estimate(basis, number, contrast.test, solution, one, dof)
             for number, contrast in enumerate(contrasts)
         ]
+        return TileFit(estimates)
 
     return fit
 

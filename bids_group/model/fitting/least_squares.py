@@ -5,6 +5,7 @@ Designs are worked on in an orthonormal basis of their columns (`Basis`), elemen
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -79,6 +80,7 @@ class Estimate:
     it, effect, variance and spread are 0 (what a generalised inverse gives there depends on the coding); so
     are they where ``compares_people``: the rows observed make a contrast within people one between them.
     With variance groups, ``smallest_dof`` is that of the smallest group on which the contrast depends.
+    ``total_sd``: the standard deviation of a row about its mean ``(n,)``, where effects are divided by it.
     """
 
     effect: Doubles
@@ -91,11 +93,24 @@ class Estimate:
     is_determined: Flags
     compares_people: Flags
     smallest_dof: Doubles | None = None
+    total_sd: Doubles | None = None
 
     @property
     def is_exact(self) -> Flags:
         """Whether the only reason not to judge an element is that it has no residual variance."""
         return ~self.is_estimable & self.is_determined & ~self.compares_people
+
+
+class TileFit(NamedTuple):
+    """What is fitted at a tile: an estimate for each contrast, and maps that belong to no contrast.
+
+    ``maps``: ``(n,)`` by the end of their file names, such as ``stat-icc``; ``counts``: elements by what is
+    unusual there, a topic, a sentence with ``{}`` for "3 of 1,000 elements", and a fix.
+    """
+
+    estimates: list[Estimate]
+    maps: Mapping[str, Doubles] = {}
+    counts: Mapping[tuple[str, str, str], int] = {}
 
 
 class Solution(NamedTuple):

@@ -16,6 +16,7 @@ from bids_group.model.fitting.least_squares import (
     Basis,
     Doubles,
     Estimate,
+    TileFit,
     fit_by_pattern,
     fit_group_variances,
     orthonormal_basis,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from nilearn.glm.second_level import SecondLevelModel
 
 
-def prepare(data: GroupData) -> Callable[[slice], list[Estimate]]:
+def prepare(data: GroupData) -> Callable[[slice], TileFit]:
     """Choose how tiles are fitted: with people missing, those observed; with variance groups, one for each.
 
     t = cβ / √(σ² c(X'X)⁻c'), F = (Cβ)'[C(X'X)⁻C']⁻¹(Cβ)/(qσ²), dof = N − rank(X).
@@ -38,12 +39,16 @@ def prepare(data: GroupData) -> Callable[[slice], list[Estimate]]:
     if data.has_group_variances:
         assert data.variance_groups is not None
         groups = pd.factorize(data.variance_groups.reindex(data.design.matrix.index), sort=True)[0]
-        return lambda tile: fit_group_variances(read_columns(maps, tile), basis, contrasts, groups, subjects)
+        return lambda tile: TileFit(
+            fit_group_variances(read_columns(maps, tile), basis, contrasts, groups, subjects)
+        )
     if not data.is_complete:
-        return lambda tile: fit_by_pattern(read_columns(maps, tile), basis, contrasts, subjects).estimates
+        return lambda tile: TileFit(
+            fit_by_pattern(read_columns(maps, tile), basis, contrasts, subjects).estimates
+        )
     model = second_level_model(basis)
-    return lambda tile: fit_second_level(
-        model, np.ascontiguousarray(read_columns(maps, tile)), basis, contrasts
+    return lambda tile: TileFit(
+        fit_second_level(model, np.ascontiguousarray(read_columns(maps, tile)), basis, contrasts)
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pandas as pd
 
 from bids_group.config import AnalysisSpec
-from bids_group.config.estimators import ESTIMATORS
+from bids_group.config.estimators import NODE_ESTIMATORS
 from bids_group.config.stats_model import Node, StatsModel
 from bids_group.errors import DataError, SelectionError, UsageError
 from bids_group.labels import camel_label
@@ -219,7 +219,7 @@ def _analysis(
         contrasts=requests,
         centering=node.settings.get("center", "none"),
         has_default_contrasts=not requests,
-        estimator=ESTIMATORS[node.type],
+        estimator=NODE_ESTIMATORS[node.type],
         node=node.name,
         group_labels={name: value for name, value in labels.items() if name not in UNNAMED},
         columns=columns,
