@@ -12,10 +12,11 @@ from bids_group.bids.design_matrix import read_design_matrix, settle_tables
 from bids_group.bids.index import group_by, index_dataset
 from bids_group.bids.ledger import add_mapless
 from bids_group.bids.map_files import (
-    check_presence,
+    Headers,
     check_statistics,
     check_twins,
     leave_many_volumes,
+    read_headers,
     tell_rounded_effects,
 )
 from bids_group.bids.maps_table import find_cell_factors, read_maps_table, type_factors
@@ -33,18 +34,20 @@ from bids_group.bids.selection import (
 )
 from bids_group.bids.statmaps import Found, check_effects, check_found, pair_statmaps
 from bids_group.config import Inputs, Selection
-from bids_group.elements import read_header
 from bids_group.errors import UsageError
+from bids_group.executor import ONE_THREAD, Executor
 from bids_group.labels import natural_order
 from bids_group.records import Cohort, Column, FirstLevelMap, Notice, Table, note, warn
 from bids_group.words import counted, list_some, plural
 
 
-def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Cohort:
+def gather_cohort(
+    inputs: Inputs, selection: Selection, output_dir: Path, executor: Executor = ONE_THREAD
+) -> Cohort:
     """Find the first-level maps of an analysis, the people they belong to, and what the tables say of them.
 
     Every map and every person that is left out becomes an exclusion with a reason. ``output_dir`` is a source
-    only where another program wrote statmaps there and nothing else was named.
+    only where another program wrote statmaps there and nothing else was named; ``executor`` reads headers.
 
     Raises
     ------
@@ -69,6 +72,8 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
 
     choice = Choice(maps=list(found.maps), notices=[*study.notices, *found.notices])
     in_dataset = _select(choice, selection, study, everyone, inputs)
+    headers = read_headers(choice.maps, executor)
+    _check_headers(choice, selection, headers, inputs)
     maps = tuple(sorted(choice.maps, key=_order))
     sessions, order_notices = _order_sessions(maps, study.session_levels)
     contrasts = {m.contrast for m in maps}
@@ -76,6 +81,7 @@ def gather_cohort(inputs: Inputs, selection: Selection, output_dir: Path) -> Coh
     type_over = partial(_type_tables, study, maps, inputs.maps_table)
     return Cohort(
         maps=maps,
+        grids={path: headers[path].grid for m in maps for path in m.files},
         tables=settle_tables(type_over(None), matrix),
         tables_over=None if matrix is not None else type_over,
         cell_factors=find_cell_factors(maps),
@@ -117,10 +123,7 @@ def _find_maps(inputs: Inputs, selection: Selection, output_dir: Path) -> tuple[
 def _select(
     choice: Choice, selection: Selection, study: Study, everyone: Sequence[str], inputs: Inputs
 ) -> tuple[FirstLevelMap, ...]:
-    """Select, and check what is selected: first names, then whether the files are here, then what is in them.
-
-    Returns the maps of the results that are selected, whoever they are of.
-    """
+    """Select by names and tables; gives the maps of the results that are selected, whoever they are of."""
     select_results(choice, selection)
     in_dataset = tuple(choice.maps)
     select_people(choice, selection, everyone)
@@ -130,15 +133,17 @@ def _select(
         check_someone_left(choice, selection)
     check_one_of_each(choice.maps)
     check_rows(choice.maps)
-    check_presence(choice.maps)
-    headers = {path: read_header(path) for path in sorted({one for m in choice.maps for one in m.files})}
+    return in_dataset
+
+
+def _check_headers(choice: Choice, selection: Selection, headers: Headers, inputs: Inputs) -> None:
+    """Check what is selected by what stands in the files."""
     leave_many_volumes(choice, selection, headers)
     is_table = inputs.maps_table is not None
     choice.notices += check_statistics(choice.maps, headers, selection.input_stat, is_name_free=is_table)
     check_producers(choice.maps)
-    choice.notices += check_twins(choice.maps)
+    choice.notices += check_twins(choice.maps, headers)
     choice.notices += tell_rounded_effects(choice.maps, headers)
-    return in_dataset
 
 
 def _order(m: FirstLevelMap) -> tuple[str, str, str, int, str]:

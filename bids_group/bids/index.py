@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -60,7 +60,7 @@ def index_dataset(root: Path) -> tuple[tuple[IndexedFile, ...], tuple[WalkedFold
             unlisted.append(folder)
         for name in folder.names:
             if not _NOT_MAPS.search(name) and (entities := {**folder.entities, **_read_name(name)}):
-                found[os.path.join(folder.path, name)] = entities  # noqa: PTH118
+                found[f"{folder.path}/{name}"] = entities
     listed = tuple(IndexedFile(path=Path(path), entities=found[path]) for path in sorted(found))
     return listed, tuple(unlisted)
 
@@ -70,11 +70,11 @@ def walk(root: Path) -> Iterator[WalkedFolder]:
 
     Left out are hidden folders and files, and folders that hold no first-level maps by their name.
     """
-    waiting = [str(root)]
+    top = str(root).rstrip("/")
+    waiting: list[tuple[str, Mapping[str, str]]] = [("", {})]
     while waiting:
-        path = waiting.pop()
-        below = path[len(str(root)) :]
-        entities = _read_folders(f"{below}/")
+        below, entities = waiting.pop()
+        path = f"{top}{below}" or "/"
         try:
             inner, names = _list(path)
         except OSError as error:
@@ -82,7 +82,8 @@ def walk(root: Path) -> Iterator[WalkedFolder]:
             continue
         yield WalkedFolder(path=path, entities=entities, names=tuple(names))
         left_out = _FOLDERS_WITHOUT_MAPS if below else _FOLDERS_WITHOUT_MAPS | _NOT_FIRST_LEVEL
-        waiting += [os.path.join(path, one) for one in reversed(inner) if one not in left_out]  # noqa: PTH118
+        for one in (one for one in reversed(inner) if one not in left_out):
+            waiting.append((f"{below}/{one}", {**entities, **_read_folders(one)} if "-" in one else entities))
 
 
 def list_inside(path: Path) -> tuple[list[Path], list[Path]]:
@@ -131,23 +132,45 @@ def _list(path: str) -> tuple[list[str], list[str]]:
 def parse_names(names: Iterable[str]) -> dict[str, Mapping[str, str]]:
     """Read the entities of file names with their folders, as they stand in a scans table."""
     return {
-        name: {**_read_folders(f"/{name.rpartition('/')[0]}/"), **_read_name(name.rpartition("/")[2])}
+        name: {**_read_folders(name.rpartition("/")[0]), **_read_name(name.rpartition("/")[2])}
         for name in names
     }
 
 
 def _read_name(name: str) -> dict[str, str]:
-    """Read the entities of a file name."""
-    found = {}
-    for entity, key, pattern in _patterns()[0]:  # most keys are not there, which is seen faster than by it
-        if key in name and (match := pattern.search(name)):
-            found[entity] = match[1]
-    return found
+    """Read the entities of a file name.
+
+    Where it is all keys and labels, they are read without pybids' patterns, which say the same; names of
+    people differ in the first label, so that the rest is read once for all.
+    """
+    begin = _BEGINS.match(name)
+    if begin is not None and (rest := _read_labels(name[begin.end() :])) is not None:
+        return {**rest, "subject": begin[1]}
+    return {entity: match[1] for entity, regex in _patterns() if (match := regex.search(name))}
+
+
+_BEGINS = re.compile(r"sub-([a-zA-Z0-9+]+)_")
+_IS_REGULAR = re.compile(r"((?:[a-zA-Z0-9]+-[a-zA-Z0-9+]+_)*)([a-zA-Z0-9]+)(\.[a-zA-Z0-9.]+)")
+
+
+@lru_cache(maxsize=10_000)
+def _read_labels(rest: str) -> Mapping[str, str] | None:
+    """Read ``run-1_stat-effect_statmap.nii.gz``; None where it is anything but keys and labels."""
+    if (regular := _IS_REGULAR.fullmatch(rest)) is None:
+        return None
+    labels: dict[str, str] = {}
+    for key, _, label in (part.partition("-") for part in regular[1].split("_")):
+        labels.setdefault(key, label)
+    known = read_vocabulary()["file_entities"].items()
+    named = {entity: labels[key] for entity, key in known if key in labels}
+    return {**named, "suffix": regular[2], "extension": regular[3]}
 
 
 def _read_folders(below: str) -> dict[str, str]:
-    """Read the entities of folders, ``/sub-01/func/``."""
-    return {entity: match[1] for entity, _, regex in _patterns()[1] if (match := regex.search(below))}
+    """Read the entities of folders, ``sub-01/func``: of two that name the same one, the inner counts."""
+    patterns = read_vocabulary()["folder_entities"].items()
+    parts = re.split(r"[/\\]", below)
+    return {entity: match[1] for one in parts for entity, p in patterns if (match := re.fullmatch(p, one))}
 
 
 @cache
@@ -159,8 +182,8 @@ def read_vocabulary() -> Mapping[str, Any]:
 
 
 @cache
-def _patterns() -> tuple[list[tuple[str, str, re.Pattern[str]]], list[tuple[str, str, re.Pattern[str]]]]:
-    """Compile pybids' patterns of file names, and of the folders above: entity, text it must have, regex."""
+def _patterns() -> list[tuple[str, re.Pattern[str]]]:
+    """Compile pybids' patterns of file names: entity and regex."""
     home = os.environ.get("HOME")
     os.environ["HOME"] = str(files("bids_group.bids"))  # pybids looks there for its settings when imported
     try:
@@ -168,14 +191,8 @@ def _patterns() -> tuple[list[tuple[str, str, re.Pattern[str]]], list[tuple[str,
     finally:
         del os.environ["HOME"]
         os.environ.update({} if home is None else {"HOME": home})
-    keys, in_folders = read_vocabulary()["file_entities"], read_vocabulary()["folder_entities"]
-    every = [(one.name, one.regex) for one in Config.load(layout_config(Path("/"))).entities.values()]
-    of_names = [
-        (name, f"{keys[name]}-" if name in keys else ".", regex)
-        for name, regex in every
-        if name not in in_folders
-    ]
-    return of_names, [(name, "", regex) for name, regex in every if name in in_folders]
+    every = Config.load(layout_config(Path("/"))).entities.values()
+    return [(one.name, one.regex) for one in every if one.name not in read_vocabulary()["folder_entities"]]
 
 
 def layout_config(root: Path) -> dict[str, Any]:
@@ -194,6 +211,11 @@ def layout_config(root: Path) -> dict[str, Any]:
     patterns = {**in_file, **in_folder, **whole}
     entities = [{"name": name, "pattern": pattern} for name, pattern in patterns.items()]
     return {"name": vocabulary["name"], "entities": entities}
+
+
+def path_order(path: Path) -> str:
+    """Give what sorts paths as they compare, folder by folder, in a fraction of the time."""
+    return str(path).replace(os.sep, "\0")
 
 
 def name_row(label: object) -> str:

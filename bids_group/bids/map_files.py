@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from bids_group.bids.index import path_order
 from bids_group.bids.selection import Choice
 from bids_group.bids.statmaps import InputStat
 from bids_group.config import Selection
 from bids_group.elements import (
+    Grid,
     MapHeader,
     check_same_grid,
     find_pointer,
@@ -24,22 +26,52 @@ from bids_group.elements import (
     read_header,
     read_map,
 )
-from bids_group.errors import DataError, MissingInputError, UsageError
+from bids_group.errors import BidsGroupError, DataError, MissingInputError, UsageError
+from bids_group.executor import Executor
 from bids_group.records import FirstLevelMap, Notice, warn
 from bids_group.words import list_some
 
 _SAMPLE_BYTES = 65_536
 _POINTER_BYTES = 32
+_FILES_AT_ONCE = 256
+"""Headers that a thread reads in one go: one by one they cost less than to hand them out."""
+
 _LARGE_SHARE = 0.2
 """Of the voxels: a single value in so many is no effect, but what stands outside the brain."""
 
 Headers = Mapping[Path, MapHeader]
 
 
+def read_headers(maps: Iterable[FirstLevelMap], executor: Executor) -> Headers:
+    """Read the header of every file once; refuse what is not here, then the first that cannot be read."""
+    maps = tuple(maps)
+    paths = sorted({one for m in maps for one in m.files}, key=path_order)
+    parts = [paths[at : at + _FILES_AT_ONCE] for at in range(0, len(paths), _FILES_AT_ONCE)]
+    found = [one for part in executor.map(_try_headers, parts) for one in part]
+    errors = [one for one in found if isinstance(one, BidsGroupError)]
+    headers = {one.path: one for one in found if isinstance(one, MapHeader)}
+    is_one_file = all(one.files.data is one.files.header for one in headers.values())
+    if not is_one_file or any(isinstance(one, MissingInputError) for one in errors):
+        check_presence(maps)
+    for error in errors:
+        raise error
+    return headers
+
+
+def _try_headers(paths: Iterable[Path]) -> list[MapHeader | BidsGroupError]:
+    found: list[MapHeader | BidsGroupError] = []
+    for path in paths:
+        try:
+            found.append(read_header(path))
+        except BidsGroupError as error:
+            found.append(error)
+    return found
+
+
 def check_presence(maps: Iterable[FirstLevelMap]) -> None:
     """Refuse maps whose content is not here: broken links, annex pointers, unreadable or absent files."""
     absent: dict[Path, str] = {}
-    for path in sorted({one for m in maps for named in m.files for one in locate(named).all}):
+    for path in sorted({one for m in maps for named in m.files for one in locate(named).all}, key=path_order):
         try:
             with path.open("rb") as stream:
                 pointer = find_pointer(stream.read(_POINTER_BYTES))
@@ -97,23 +129,25 @@ def leave_many_volumes(choice: Choice, selection: Selection, headers: Headers) -
         )
 
 
-def check_grids(groups: Iterable[tuple[Sequence[FirstLevelMap], Path | None]]) -> None:
+def check_grids(
+    groups: Iterable[tuple[Sequence[FirstLevelMap], Path | None]], grids: Mapping[Path, Grid]
+) -> None:
     """Refuse what is pooled or analysed together and lies on different grids, by the headers.
 
     Each of the ``groups``: maps whose effects, variances, masks and degrees of freedom must lie on one grid,
-    and the mask of the analysis, if there is one.
+    and the mask of the analysis, if there is one. ``grids``: those of the maps' files.
     """
-    read: dict[Path, MapHeader] = {}
+    of_masks = {mask: read_header(mask).grid for mask in {mask for _, mask in groups} if mask is not None}
     for maps, mask in groups:
-        files = dict.fromkeys((path, path == m.mask) for m in maps for path in m.files)
-        for path, is_mask in (*files, *(() if mask is None else ((mask, True),))):
-            if path not in read:
-                read[path] = read_header(path)
-            first = read[maps[0].effect]
-            check_same_grid(first.path, first.grid, path, read[path].grid, is_mask=is_mask)
+        first = maps[0].effect
+        for m in maps:
+            for path in m.files:
+                check_same_grid(first, grids[first], path, grids[path], is_mask=path is m.mask)
+        if mask is not None:
+            check_same_grid(first, grids[first], mask, of_masks[mask], is_mask=True)
 
 
-def check_twins(maps: Iterable[FirstLevelMap]) -> list[Notice]:
+def check_twins(maps: Iterable[FirstLevelMap], headers: Headers) -> list[Notice]:
     """Refuse the same effect map, by content, under two people; warn of one that a person has twice.
 
     Suspects share the checksum and length that stand at the end of a gzip file (or length and the bytes in
@@ -121,8 +155,8 @@ def check_twins(maps: Iterable[FirstLevelMap]) -> list[Notice]:
     """
     suspects: dict[bytes, list[FirstLevelMap]] = defaultdict(list)
     for m in maps:
-        if locate(m.effect).volume is None:  # two volumes of one file: the rows are compared later
-            suspects[_fingerprint(m.effect)].append(m)
+        if headers[m.effect].files.volume is None:  # two volumes of one file: the rows are compared later
+            suspects[headers[m.effect].checksum or _sample(headers[m.effect].files.data)].append(m)
     return [notice for group in suspects.values() if len(group) > 1 for notice in _judge(group)]
 
 
@@ -145,8 +179,7 @@ def _judge(group: Sequence[FirstLevelMap]) -> list[Notice]:
     return notices
 
 
-def _fingerprint(effect: Path) -> bytes:
-    path = locate(effect).data
+def _sample(path: Path) -> bytes:
     size = path.stat().st_size
     with path.open("rb") as stream:
         is_gzip = stream.read(2) == b"\x1f\x8b"
@@ -194,8 +227,7 @@ def _find_statistic(header: MapHeader, *, is_name_free: bool) -> tuple[str, str]
             return kind, f"'{text}' in its header"
         if header.labels and (match := _IN_LABEL.fullmatch(text)):
             return _KINDS[match["kind"].lower()], f"the label {text}"
-    name = _ENDING.sub("", locate(header.path).header.name)
-    if is_name_free and (match := _IN_NAME.search(name)):
+    if is_name_free and (match := _IN_NAME.search(_ENDING.sub("", header.files.header.name))):
         return _KINDS[next(filter(None, match.groups())).lower()], "its name"
     return None
 

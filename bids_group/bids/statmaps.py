@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from bids_group.bids.datasets import MapSource, is_own_map, say_maps
-from bids_group.bids.index import IndexedFile
+from bids_group.bids.index import IndexedFile, path_order
 from bids_group.errors import DataError, SelectionError, UsageError
 from bids_group.json_files import read_json
 from bids_group.labels import upper_first
@@ -29,8 +29,12 @@ _NOT_IN_SIDECARS = {"extension", "subject_folder", "session_folder"}
 _NOT_SHARED = _NOT_IN_SIDECARS | {"stat", "suffix"}
 
 _DOF = "DegreesOfFreedom"
+_ABSENT = object()
 
 Entities = Mapping[str, str]
+Shape = tuple[str, ...]
+"""The entities that a name has, sorted."""
+Labels = tuple[str | None, ...]
 InputStat = Literal["effect", "z", "t"]
 
 
@@ -55,20 +59,21 @@ def pair_statmaps(
     masks: dict[str, list[IndexedFile]] = {}
     sidecars: list[IndexedFile] = []
     for file in (_with_person(file, suffix) for file in files):
-        extension, own_suffix = file.entities.get("extension", ""), file.entities.get("suffix")
+        entities, own_suffix = file.entities, file.entities.get("suffix")
+        extension = entities.get("extension", "")
         if extension == ".json":
             sidecars.append(file)
-        elif "subject" not in file.entities:
+        elif "subject" not in entities:
             continue
         elif own_suffix == "mask" != suffix and extension in VOLUMES:
-            masks.setdefault(file.entities["subject"], []).append(file)
+            masks.setdefault(entities["subject"], []).append(file)
         elif own_suffix == suffix:
             if source.has_own_maps and suffix == "statmap" and is_own_map(file.path):
                 continue
             kind = "volume" if extension in VOLUMES else extension
-            shared = frozenset({*_without(_NOT_SHARED, file.entities).items(), ("extension", kind)})
-            stat = file.entities.get("stat", "") if suffix == "statmap" else "effect"
-            results.setdefault(shared, {}).setdefault(stat, []).append(file)
+            shared = {**_without(_NOT_SHARED, entities), "extension": kind}
+            stat = entities.get("stat", "") if suffix == "statmap" else "effect"
+            results.setdefault(frozenset(shared.items()), {}).setdefault(stat, []).append(file)
     find_dof = _dof_finder(sidecars)
     maps: list[FirstLevelMap] = []
     leftovers: dict[Exclusion, tuple[str, ...]] = {}
@@ -77,10 +82,10 @@ def pair_statmaps(
             leftovers[leftover] = tuple(sorted(by_stat))
             continue
         for effect in by_stat[input_stat]:
-            m = _build_map(effect, by_stat, masks, source, input_stat)
-            maps.append(replace(m, dof=m.dof or find_dof(effect)))
+            maps.append(_build_map(effect, by_stat, masks, source, input_stat, find_dof))
     by_path = sorted(leftovers.items(), key=lambda item: str(item[0].path))
-    return Found(maps=tuple(sorted(maps, key=lambda m: m.effect)), leftovers=dict(by_path))
+    maps.sort(key=lambda m: path_order(m.effect))
+    return Found(maps=tuple(maps), leftovers=dict(by_path))
 
 
 def contrast_of(entities: Entities) -> str | None:
@@ -94,18 +99,20 @@ def contrast_of(entities: Entities) -> str | None:
 
 def _with_person(file: IndexedFile, suffix: str) -> IndexedFile:
     """Take subject and session from the folders where the name lacks them; refuse a disagreement."""
-    entities = dict(file.entities)
+    missing = {}
     for entity, key in (("subject", "sub"), ("session", "ses")):
-        folder = entities.get(f"{entity}_folder")
-        named = entities.setdefault(entity, folder) if folder else entities.get(entity)
-        if folder and named != folder and entities.get("suffix") in {suffix, "mask"}:
+        if not (folder := file.entities.get(f"{entity}_folder")):
+            continue
+        if (named := file.entities.get(entity)) is None:
+            missing[entity] = folder
+        elif named != folder and file.entities.get("suffix") in {suffix, "mask"}:
             raise DataError(
                 f"Folder and file name disagree about the {entity} of {file.path}.",
                 found=f"{key}-{folder} and {key}-{named}",
                 expected="the same label",
                 fix="Move or rename the file.",
             )
-    return IndexedFile(path=file.path, entities=entities)
+    return IndexedFile(path=file.path, entities={**file.entities, **missing}) if missing else file
 
 
 def _without(names: set[str], entities: Entities) -> dict[str, str]:
@@ -130,8 +137,9 @@ def _build_map(
     masks: Mapping[str, Sequence[IndexedFile]],
     source: MapSource,
     input_stat: InputStat,
+    find_dof: Callable[[IndexedFile], float | None],
 ) -> FirstLevelMap:
-    """Make a map of an effect, with variance, dof and the mask that fits best.
+    """Make a map of an effect, with variance, dof (a map, or a number) and the mask that fits best.
 
     That is a mask of the same person and grid, which contradicts nothing and has most in common.
     """
@@ -162,7 +170,7 @@ def _build_map(
         dataset=source.root,
         producer=source.producer,
         variance=beside["variance"],
-        dof=beside["dof"],
+        dof=beside["dof"] or find_dof(effect),
         mask=sorted(fitting, key=lambda one: one[0])[-1][1] if fitting else None,
         input_stat=input_stat,
         suffix=entities.get("suffix", "statmap"),
@@ -177,24 +185,30 @@ def _dof_finder(sidecars: Iterable[IndexedFile]) -> Callable[[IndexedFile], floa
     By the inheritance principle: those nearer to a file, and with more entities, speak last. A sidecar is
     opened only where it is asked for.
     """
-    by_folder: dict[Path, dict[frozenset[str], dict[frozenset[tuple[str, str]], Path]]] = {}
+    by_folder: dict[Path, dict[Shape, dict[Labels, Path]]] = {}
     for file in sidecars:
         named = _without(_NOT_IN_SIDECARS, file.entities)
+        names = tuple(sorted(named))
         shapes = by_folder.setdefault(file.path.parent, {})
-        shapes.setdefault(frozenset(named), {})[frozenset(named.items())] = file.path
-    read = cache(read_json)
+        shapes.setdefault(names, {})[tuple(map(named.get, names))] = file.path
 
     @cache
-    def shapes_down_to(folder: Path) -> list[tuple[frozenset[str], dict[frozenset[tuple[str, str]], Path]]]:
+    def read(path: Path) -> Any:
+        return read_json(path).get(_DOF, _ABSENT)
+
+    @cache
+    def shapes_down_to(folder: Path) -> list[tuple[Shape, dict[Labels, Path]]]:
         above = (by_folder[one] for one in reversed((folder, *folder.parents)) if one in by_folder)
-        in_order = (sorted(one.items(), key=lambda item: (len(item[0]), sorted(item[0]))) for one in above)
+        in_order = (sorted(one.items(), key=lambda item: (len(item[0]), item[0])) for one in above)
         return [shape for shapes in in_order for shape in shapes]
 
     def find(effect: IndexedFile) -> float | None:
-        named, value = _without(_NOT_IN_SIDECARS, effect.entities), None
+        named = _without(_NOT_IN_SIDECARS, effect.entities)
+        value: Any = None
         for names, paths in shapes_down_to(effect.path.parent):
-            path = paths.get(frozenset((name, named[name]) for name in names if name in named))
-            value = value if path is None else read(path).get(_DOF, value)
+            path = paths.get(tuple(map(named.get, names)))
+            said = _ABSENT if path is None else read(path)
+            value = value if said is _ABSENT else said
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if value is not None and not (is_number and math.isfinite(value) and value > 0):
             raise DataError(

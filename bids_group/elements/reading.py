@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO, StringIO
+from functools import lru_cache
+from io import BytesIO, FileIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +47,12 @@ class MapHeader:
     ``shape`` is without trailing axes of length one; ``statistic`` is the code of NIfTI's ``intent`` (AFNI's
     are the same numbers), ``texts`` what is written in it: description, name of the intent, label of the
     sub-brick; ``labels`` are those of all sub-bricks. ``is_integer``: numbers are stored as integers.
+    ``checksum``: the last 8 bytes of a gzip file (checksum and length of its content), None of other files.
     """
 
     path: Path
+    files: ImageFiles
+    checksum: bytes | None
     grid: Grid
     shape: tuple[int, ...]
     statistic: int
@@ -65,23 +71,45 @@ def read_header(path: Path) -> MapHeader:
     """
     files = locate(path)
     try:
-        start = _read_start(files.header) if len(files.all) == 1 else inflate(_read_bytes(files.header))
-        header, affine = _parse_header(files, start)
-        shape = _trimmed(tuple(int(size) for size in header.get_data_shape()))
-        volume = _find_volume(files, shape, header)
+        if files.data is not files.header:
+            start, checksum = inflate(_read_bytes(files.header)), None
+        else:
+            start, checksum = _read_start(files.header)
+        kind = _image_class(files, start)
+        if files.data is files.header and files.volume is None:
+            said = _interpret_start(kind, start[: kind.header_class.template_dtype.itemsize])
+        else:
+            said = _interpret(*_parse_header(files, start), files)
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error
+    return MapHeader(path=path, files=files, checksum=checksum, **said)
+
+
+@lru_cache(maxsize=1000)
+def _interpret_start(kind: Any, start: bytes) -> Mapping[str, Any]:
+    """Interpret a NIfTI header; the maps of a dataset often have the same, which is read and checked once."""
+    if len(start) < kind.header_class.template_dtype.itemsize:
+        raise EOFError("the header is cut short")
+    header = kind.header_class(start)
+    return _interpret(header, header.get_best_affine())
+
+
+def _interpret(
+    header: Any, affine: npt.NDArray[np.float64], files: ImageFiles | None = None
+) -> Mapping[str, Any]:
+    """Say in the fields of `MapHeader` what a header says, of the volume that ``files`` name."""
+    shape = _trimmed(tuple(int(size) for size in header.get_data_shape()))
+    volume = None if files is None else _find_volume(files, shape, header)
     shape = shape if volume is None else shape[:3]
     code, texts = _statistic_of(header, volume)
-    return MapHeader(
-        path=path,
-        grid=Grid(shape=(shape[0], shape[1], shape[2]), affine=np.asarray(affine, dtype=np.float64)),
-        shape=shape,
-        statistic=code,
-        texts=texts,
-        labels=tuple(header.get_volume_labels() or ()) if files.is_afni else (),
-        is_integer=header.get_data_dtype().kind in "iu",
-    )
+    return {
+        "grid": Grid(shape=(shape[0], shape[1], shape[2]), affine=np.asarray(affine, dtype=np.float64)),
+        "shape": shape,
+        "statistic": code,
+        "texts": texts,
+        "labels": tuple(header.get_volume_labels() or ()) if isinstance(header, AFNIHeader) else (),
+        "is_integer": header.get_data_dtype().kind in "iu",
+    }
 
 
 def read_map(path: Path) -> LoadedMap:
@@ -321,6 +349,7 @@ _CIFTI_INTENTS = 30
 _HEADER_BYTES = 544
 _SHORTEST_HEADER = 348
 _CHUNK_BYTES = 4096
+_CHECKSUM_BYTES = 8
 _POINTERS = {b"/annex/objects/": "git-annex", b"version https://git-lfs": "Git LFS"}
 
 
@@ -329,26 +358,41 @@ def find_pointer(start: bytes) -> str | None:
     return next((name for mark, name in _POINTERS.items() if start.startswith(mark)), None)
 
 
-def _read_start(path: Path) -> bytes:
-    """Read as much of a file as a NIfTI header is long, inflated."""
-    start = _read_bytes(path, _CHUNK_BYTES)
+def _read_start(path: Path) -> tuple[bytes, bytes | None]:
+    """Read as much of a file as a NIfTI header is long, inflated, and what ends a gzip file."""
+    with _reading(path) as stream:
+        start = stream.read(_CHUNK_BYTES)
+        end = start if stream.seek(0, os.SEEK_END) == len(start) else b""
+        if not end and start[:2] == GZIP:
+            stream.seek(-_CHECKSUM_BYTES, os.SEEK_END)
+            end = stream.read(_CHECKSUM_BYTES)
+    _refuse_pointer(path, start)
     if start[:2] != GZIP:
-        return start
-    stream = zlib.decompressobj(wbits=31)
-    header = stream.decompress(start, _SHORTEST_HEADER)
+        return start, None
+    unzipped = zlib.decompressobj(wbits=31)
+    header = unzipped.decompress(start, _SHORTEST_HEADER)
     if header[:4] in _NIFTI2_SIZES:
-        header += stream.decompress(stream.unconsumed_tail, _HEADER_BYTES - _SHORTEST_HEADER)
-    if len(header) >= _SHORTEST_HEADER:
-        return header
-    with gzip.open(path) as unzipped:  # several members, or a member that begins with much beside its data
-        return unzipped.read(_HEADER_BYTES)
+        header += unzipped.decompress(unzipped.unconsumed_tail, _HEADER_BYTES - _SHORTEST_HEADER)
+    if len(header) < _SHORTEST_HEADER:
+        with gzip.open(path) as whole:  # several members, or one that begins with much beside its data
+            header = whole.read(_HEADER_BYTES)
+    return header, end[-_CHECKSUM_BYTES:]
 
 
-def _read_bytes(path: Path, n_bytes: int = -1) -> bytes:
-    """Read a file, or its first ``n_bytes``."""
+def _read_bytes(path: Path) -> bytes:
+    """Read a file."""
+    with _reading(path) as stream:
+        payload = stream.read()
+    _refuse_pointer(path, payload)
+    return payload
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[FileIO]:
+    """Open a file; say why it cannot be read."""
     try:
-        with path.open("rb") as stream:
-            payload = stream.read(n_bytes)
+        with path.open("rb", buffering=0) as stream:
+            yield stream
     except FileNotFoundError as error:
         if path.is_symlink():
             raise MissingInputError(
@@ -362,6 +406,9 @@ def _read_bytes(path: Path, n_bytes: int = -1) -> bytes:
         ) from error
     except OSError as error:
         raise MissingInputError(f"The file {path} cannot be read.", found=error.strerror) from error
+
+
+def _refuse_pointer(path: Path, payload: bytes) -> None:
     pointer = find_pointer(payload)
     if pointer is not None:
         raise MissingInputError(
@@ -370,4 +417,3 @@ def _read_bytes(path: Path, n_bytes: int = -1) -> bytes:
             expected="the file's content",
             fix="git lfs pull" if pointer == "Git LFS" else f"datalad get {path}",
         )
-    return payload

@@ -9,6 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
+from bids_group.elements import Grid
 from bids_group.errors import BidsGroupError
 from bids_group.records.notices import Notice
 
@@ -135,3 +136,5 @@ class Cohort:
     design_matrix: Table | None = None
     """The rows of ``--design-matrix`` as they were given; its columns are those of the last of ``tables``."""
     tables_over: Callable[[Collection[tuple[str, str | None]]], tuple[Table, ...]] | None = None
+    grids: Mapping[Path, Grid] = field(default_factory=dict)
+    """The grid of each file of the maps, by its header."""

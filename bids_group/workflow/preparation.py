@@ -18,7 +18,7 @@ from bids_group.config.stats_model_reading import read_model
 from bids_group.config.stats_model_request import compile_request, settle_request
 from bids_group.elements import read_mask
 from bids_group.errors import BidsGroupError, DataError, UsageError
-from bids_group.executor import Executor, choose_executor
+from bids_group.executor import Executor, Threads, choose_executor
 from bids_group.output import check_output_names
 from bids_group.output.report import Atlas, read_atlas
 from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation, note, warn
@@ -69,7 +69,8 @@ def prepare(config: RunConfig) -> RunPlan:
     asked, is_group = None, config.level == "group"
     if config.analysis.model_file is not None:
         asked, config = settle_request(read_model(config.analysis.model_file), config)
-    cohort = bids.gather_cohort(config.inputs, config.selection, config.output_dir)
+    threads = Threads(n_procs=config.execution.n_procs)  # headers are read here, wherever the work is done
+    cohort = bids.gather_cohort(config.inputs, config.selection, config.output_dir, threads)
     config = _settle_design(config, cohort, asked)
     spec, cohort, notices = settle_pooling(config.analysis, cohort)
     stats_model = asked or compile_request(
@@ -86,7 +87,7 @@ def prepare(config: RunConfig) -> RunPlan:
     atlas, about_atlas = _settle_atlas(spec, cohort)
     observations = dict.fromkeys(one for each in (*pooling, *analyses) for one in each.observations)
     grids = [(one.analysis.maps, spec.mask) for one in planned]
-    bids.check_grids([*grids, *((one.maps, None) for one in observations)])
+    bids.check_grids([*grids, *((one.maps, None) for one in observations)], cohort.grids)
     told = (*cohort.notices, *notices, *settled, *about_atlas, *_tell_idle(spec, cohort))
     told += (*_tell_lost_by_groups(cohort, analyses), *(one for each in planned for one in each.notices))
     model_json = write_model_json(stats_model)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import struct
 import time
+from collections import Counter
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_group.bids import gather_cohort
+from bids_group.bids import check_grids, gather_cohort
 from bids_group.config import Inputs, Selection
 from bids_group.errors import UsageError
 
@@ -39,6 +40,23 @@ def test_five_thousand_maps_with_sidecars_are_gathered_in_seconds(study):
     assert len(cohort.maps) == 5_000
     assert {m.dof for m in cohort.maps} == {90.0}
     assert seconds < 20
+
+
+def test_a_file_is_opened_once_to_be_known(study, monkeypatch):
+    """Presence, header, twins and grids: one look at each file, and none at what is not selected."""
+    folder = study.derivative()
+    study.maps(folder, [f"sub-0{one}/sub-0{one}_contrast-{c}" for one in (1, 2, 3) for c in "ab"])
+    opened, plain = Counter(), Path.open
+
+    def count(path, *args, **kwargs):
+        opened[path.name] += path.name.endswith(".nii.gz")
+        return plain(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", count)
+    cohort = study.gather(first_level_contrasts=("a",))
+    check_grids([(cohort.maps, None)], cohort.grids)
+    assert +opened == {path.name: 1 for m in cohort.maps for path in m.files}
+    assert [m.contrast for m in cohort.maps] == ["a", "a", "a"]
 
 
 def test_emoreg_is_gathered_without_variance(emoreg):

@@ -262,7 +262,7 @@ def test_pybids_is_imported_where_home_cannot_be_read(tmp_path, is_long):
     assert import_with_home(str(home), tmp_path, "import bids").returncode != 0, "the trap is gone"
     data = tmp_path / "data"
     data.mkdir()
-    (data / "sub-01_contrast-a_stat-effect_statmap.nii.gz").touch()
+    (data / "sub-01_contrast-a_stat-effect_(1)_statmap.nii.gz").touch()  # a name that only its patterns read
     code = "from bids_group.bids.index import index_dataset; from pathlib import Path; import os\n"
     code += "print(len(index_dataset(Path('.'))[0]), os.environ['HOME'])"
     wanted = "/" + "x" * 5_000 if is_long else str(home)
