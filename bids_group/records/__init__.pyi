@@ -14,6 +14,7 @@ from .numbers import (
     RandomTerm,
     Scaling,
     are_told_apart,
+    number_clusters,
 )
 from .people import Cohort, Column, Exclusion, FirstLevelMap, Table
 from .significance import Cluster, Peak, Significance, UncorrectedP
@@ -44,5 +45,6 @@ __all__ = [
     "UncorrectedP",
     "are_told_apart",
     "note",
+    "number_clusters",
     "warn",
 ]

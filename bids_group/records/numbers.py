@@ -207,12 +207,17 @@ def are_told_apart(blocks: pd.Series | None) -> bool:
     return blocks is not None and blocks.name != "subject" and bool(blocks.duplicated().any())
 
 
+def number_clusters(blocks: pd.Series | None, index: pd.Index) -> npt.NDArray[np.intp]:
+    """Give the number of each row's cluster: its exchangeability block, else the row by itself."""
+    return np.arange(len(index)) if blocks is None else pd.factorize(blocks.reindex(index))[0]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GroupData:
     """Design and maps, proven to describe the same rows in the same order.
 
     ``is_complete``: every row is observed at every element. ``subjects``: whose row each is, where people
-    have several.
+    have several; ``visits``: its session, where rows are sessions.
     """
 
     design: Design
@@ -223,13 +228,12 @@ class GroupData:
     blocks: pd.Series | None = None
     variance_groups: pd.Series | None = None
     subjects: pd.Series | None = None
+    visits: pd.Series | None = None
 
     @property
     def clusters(self) -> npt.NDArray[np.intp]:
         """Number of the cluster of each row: its exchangeability block, else the row by itself."""
-        if self.blocks is None:
-            return np.arange(len(self.design.matrix))
-        return pd.factorize(self.blocks.reindex(self.design.matrix.index))[0]
+        return number_clusters(self.blocks, self.design.matrix.index)
 
     @property
     def has_group_variances(self) -> bool:

@@ -5,7 +5,7 @@ Designs are worked on in an orthonormal basis of their columns (`Basis`), elemen
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ Flags = npt.NDArray[np.bool_]
 EXACT_FIT = 1e-24
 """Share of the data's sum of squares below which residuals of float32 data can only be rounding errors."""
 
-_ESTIMABLE = 1e-6
+ESTIMABLE = 1e-6
 """Largest part of a contrast's unit direction that may lie outside what the people observed determine."""
 
 _WITHIN = 1e-7
@@ -56,9 +56,15 @@ def orthonormal_basis(design: Design) -> Basis:
     variances and tests for every estimable contrast, also where X is badly scaled or rank-deficient. A
     contrast of a single row keeps its sign in ``directions``.
     """
-    space = RowSpace.of(design.matrix.to_numpy(dtype=np.float64))
+    X, given = design.matrix.to_numpy(dtype=np.float64), [one.weights for one in design.contrasts]
+    return basis_of(X, [np.atleast_2d(weights) for weights in given])
+
+
+def basis_of(X: Doubles, contrasts: Sequence[Doubles]) -> Basis:
+    """Rewrite a design ``(n_obs, p)`` as `orthonormal_basis` does; ``contrasts`` ``(q, p)`` are estimable."""
+    space = RowSpace.of(X)
     to_basis = (space.basis / space.singular_values[: space.rank]) / space.norms[:, None]
-    weights = tuple(np.atleast_2d(contrast.weights) @ to_basis for contrast in design.contrasts)
+    weights = tuple(rows @ to_basis for rows in contrasts)
     unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in weights]
     return Basis(
         columns=np.ascontiguousarray(space.columns),
@@ -157,7 +163,7 @@ def fit_by_pattern(
     """
     is_observed = ~np.isnan(values)
     filled = np.where(is_observed, values, 0.0).astype(np.float64)
-    patterns, group = _patterns(is_observed)
+    patterns, group = group_by_pattern(is_observed)
     covariances, directions, ranks = _inverses(patterns, basis.columns)
     coefficients = np.einsum("nij,nj->ni", covariances[group], filled.T @ basis.columns)
     n_observed = is_observed.sum(axis=0).astype(np.float64)
@@ -183,7 +189,7 @@ def residual_variance(squares: Doubles, dof: Doubles, scale: Doubles) -> Doubles
     return np.where(is_exact | (dof < 1), 0.0, squares / np.maximum(dof, 1.0))
 
 
-def _patterns(is_observed: Flags) -> tuple[Doubles, Codes]:
+def group_by_pattern(is_observed: Flags) -> tuple[Doubles, Codes]:
     """Distinct columns as rows of 0 and 1 ``(k, n_obs)``, and which of them each element has."""
     packed = np.ascontiguousarray(np.packbits(is_observed, axis=0).T)
     keys = packed.view(np.dtype((np.void, packed.shape[1]))).reshape(-1)
@@ -227,7 +233,7 @@ def estimate(
     """Estimate and test contrast ``number`` of a basis, with the residual variance of each element."""
     weights, directions, group = basis.weights[number], basis.directions[number], solution.group
     lost = np.linalg.norm(directions - directions @ solution.directions, axis=2)
-    exists = (lost <= _ESTIMABLE).all(axis=1)
+    exists = (lost <= ESTIMABLE).all(axis=1)
     compares_people = np.zeros_like(exists) if is_within is None else exists & ~is_within
     exists &= ~compares_people
     has_value = exists[group]

@@ -177,6 +177,7 @@ def join_maps(
         blocks=blocks,
         variance_groups=variance_groups,
         subjects=subjects if subjects.duplicated().any() else None,
+        visits=analysis.rows.get("session"),
     )
 
 

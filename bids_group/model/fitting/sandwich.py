@@ -1,0 +1,355 @@
+"""The marginal model: least squares, whose variance comes from the residuals of clusters of rows.
+
+Rows of a cluster (a person's visits, a family, a site) may be alike in any way; clusters are independent.
+Weights and degrees of freedom are those of `bids_group.robust_variance` (clubSandwich's in R), or of the
+homogeneous form (`Homogeneous`), and the same at every element where the same rows are observed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bids_group.errors import DataError
+from bids_group.model.fitting.homogeneous import Homogeneous, factors_between, name_cells
+from bids_group.model.fitting.least_squares import (
+    ESTIMABLE,
+    EXACT_FIT,
+    Basis,
+    Codes,
+    Doubles,
+    Estimate,
+    TileFit,
+    basis_of,
+    group_by_pattern,
+    orthonormal_basis,
+    statistic,
+)
+from bids_group.records import Contrast, Design, GroupData, Notice, number_clusters, warn
+from bids_group.robust_variance import robust_weights
+from bids_group.words import counted
+from bids_group.work_files import read_columns
+
+HOMOGENEOUS = "homogeneous"
+
+_MOST_LOST = 0.5
+"""Share of a contrast's variance in clusters that the model fits exactly, above which there is no test."""
+
+_FEW_CLUSTERS, _FEW_DOF, _NO_SHARE = 8, 4, 1e-6
+_WIDTH = 256
+_NO_DOF = 1e-6
+
+Residuals = Doubles
+Robust = Callable[[Basis, npt.NDArray[np.bool_]], "Covariances"]
+
+
+class Covariances(Protocol):
+    """What makes covariances of residuals: sums over clusters, with η and the lost share of each contrast."""
+
+    @property
+    def moments(self) -> tuple[float, ...]:
+        """η of each contrast."""
+
+    @property
+    def lost(self) -> tuple[float, ...]:
+        """Share of each contrast's variance in clusters that the model fits exactly."""
+
+    def of(self, residuals: Residuals) -> list[Doubles]:
+        """Give each contrast's covariance ``(n, q, q)`` in its directions, from residuals ``(n_obs, n)``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Clustered:
+    """Covariances by CR0 … CR3: ``rows`` ``(n_obs, Σq)`` weigh the residuals, in the ``order`` of clusters.
+
+    Cluster i has the rows ``order[starts[i]:starts[i + 1]]``; ``parts`` are the columns of each contrast.
+    """
+
+    order: Codes
+    starts: Codes
+    rows: Doubles
+    parts: tuple[slice, ...]
+    moments: tuple[float, ...]
+    lost: tuple[float, ...]
+
+    @classmethod
+    def prepare(cls, basis: Basis, clusters: Codes, variant: str) -> Clustered:
+        """Weigh the residuals for every contrast of a basis; clusters are numbered from 0 without gaps."""
+        made = [robust_weights(basis.columns, rows, clusters, variant) for rows in basis.directions]
+        ends = np.cumsum([0, *(one.rows.shape[1] for one in made)])
+        return cls(
+            order=np.argsort(clusters, kind="stable"),
+            starts=np.r_[0, np.cumsum(np.bincount(clusters))],
+            rows=np.column_stack([one.rows for one in made]),
+            parts=tuple(slice(*pair) for pair in pairwise(ends)),
+            moments=tuple(one.moment for one in made),
+            lost=tuple(one.lost for one in made),
+        )
+
+    def of(self, residuals: Residuals) -> list[Doubles]:
+        """Sum the products of a'e over the clusters."""
+        places = [
+            (left, right)
+            for part in self.parts
+            for left in range(part.start, part.stop)
+            for right in range(part.start, left + 1)
+        ]
+        sums, done, found = np.empty((len(places), residuals.shape[1])), 0, []
+        _add_up(residuals, self.order, self.starts, self.rows, np.array(places), sums)
+        for part in self.parts:
+            q = part.stop - part.start
+            lower = np.tril_indices(q)
+            covariance = np.empty((q, q, residuals.shape[1]))
+            covariance[lower] = sums[done : done + len(lower[0])]
+            covariance[lower[::-1]] = covariance[lower]
+            found.append(covariance.transpose(2, 0, 1))
+            done += len(lower[0])
+        return found
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _add_up(
+    residuals: Doubles, order: Codes, starts: Codes, rows: Doubles, places: Codes, sums: Doubles
+) -> None:
+    """Fill ``sums`` ``(n_places, n)`` with Σ_i u_il u_ir for each place (l, r), u_ic = Σ_j a_jc e_j."""
+    n_rows, n = rows.shape[1], residuals.shape[1]
+    own = np.empty((n_rows, _WIDTH))
+    for first in range(0, n, _WIDTH):
+        width = min(_WIDTH, n - first)
+        sums[:, first : first + width] = 0.0
+        for cluster in range(starts.size - 1):
+            own[:] = 0.0
+            for place in range(starts[cluster], starts[cluster + 1]):
+                row = order[place]
+                for c in range(n_rows):
+                    weight = rows[row, c]
+                    for v in range(width):
+                        own[c, v] += weight * residuals[row, first + v]
+            for pair in range(places.shape[0]):
+                left, right = places[pair, 0], places[pair, 1]
+                for v in range(width):
+                    sums[pair, first + v] += own[left, v] * own[right, v]
+
+
+def prepare(data: GroupData) -> Callable[[slice], TileFit]:
+    """Choose how tiles are fitted: all rows, or at each element those observed there.
+
+    t = cβ / √v on Satterthwaite's degrees of freedom η; F of q rows as HTZ (Pustejovsky & Tipton 2018):
+    (η − q + 1)/(η q) · (Cβ)'V⁻¹(Cβ) on q and η − q + 1. η is one number for all elements with the same rows.
+    """
+    basis, maps, contrasts = orthonormal_basis(data.design), data.stack.data, data.design.contrasts
+    robust = _robust(data.design, data.clusters, data.estimator.variant, data.visits, data.variance_groups)
+    if data.is_complete:
+        covariances = robust(basis, np.ones(len(basis.columns), dtype=bool))
+        return lambda tile: TileFit(_fit(read_columns(maps, tile), basis, contrasts, covariances))
+    return lambda tile: TileFit(_fit_by_pattern(read_columns(maps, tile), basis, contrasts, robust))
+
+
+def _robust(
+    design: Design, clusters: Codes, variant: str, visits: pd.Series | None, groups: pd.Series | None
+) -> Robust:
+    """Give what prepares covariances for the rows observed, in their basis."""
+    if variant != HOMOGENEOUS:
+        return lambda basis, rows: Clustered.prepare(basis, pd.factorize(clusters[rows])[0], variant)
+    of_visit, of_group = name_cells(design, clusters, visits, groups)
+    return lambda basis, rows: Homogeneous.prepare(
+        basis, *(pd.factorize(codes[rows], sort=True)[0] for codes in (clusters, of_visit, of_group))
+    )
+
+
+def _fit(
+    values: npt.NDArray[np.float32], basis: Basis, contrasts: Sequence[Contrast], robust: Covariances
+) -> list[Estimate]:
+    """Fit elements at which the rows of a basis are observed, ``values`` ``(n_obs, n)``."""
+    residuals = values.astype(np.float64)
+    scale = np.einsum("ij,ij->j", residuals, residuals)
+    coefficients = basis.columns.T @ residuals
+    residuals -= basis.columns @ coefficients
+    made = zip(contrasts, robust.of(residuals), robust.moments, robust.lost, strict=True)
+    return [
+        _estimate(basis, number, one.test, coefficients.T, covariance, scale, moment, lost)
+        for number, (one, covariance, moment, lost) in enumerate(made)
+    ]
+
+
+def _estimate(
+    basis: Basis, number: int, test: str, coefficients: Doubles, covariance: Doubles, scale: Doubles,
+    moment: float, lost: float,
+) -> Estimate:  # fmt: skip
+    """Estimate and test a contrast, whose covariance ``(n, q, q)`` is that of its orthonormal directions."""
+    weights, directions, n = basis.weights[number], basis.directions[number], len(coefficients)
+    q, to_effects = len(weights), weights @ directions.T
+    dof, is_determined = moment - q + 1, np.full(n, can_test(moment, lost, q))
+    sizes = np.linalg.eigvalsh(covariance) if q > 1 else covariance[:, 0]
+    is_exact = sizes[:, -1] <= EXACT_FIT * scale / len(basis.columns)
+    is_estimable = is_determined & ~is_exact & (sizes[:, 0] > 1e-13 * sizes[:, -1])
+    variance = np.einsum("rs,nst,rt->rn", to_effects, covariance, to_effects, optimize=True)
+    factor = dof / moment if moment > 0 else 0.0
+    found = statistic(test, coefficients, directions, covariance, np.ones(n), is_estimable)
+    return Estimate(
+        effect=weights @ coefficients.T,
+        variance=np.where(is_estimable, variance, 0.0),
+        statistic=found * factor if test == "F" else found,
+        spread=np.broadcast_to((weights**2).sum(axis=1)[:, None], (q, n)),
+        dof=np.full(n, dof if is_determined.any() else 0.0),
+        n_observed=np.full(n, float(len(basis.columns))),
+        is_estimable=is_estimable,
+        is_determined=is_determined,
+        compares_people=np.zeros(n, dtype=bool),
+    )
+
+
+def can_test(moment: float, lost: float, q: int) -> bool:
+    """Whether q rows can be tested together: degrees of freedom are left, by clusters not fitted exactly."""
+    return moment - q + 1 > _NO_DOF and lost <= _MOST_LOST
+
+
+def _fit_by_pattern(
+    values: npt.NDArray[np.float32], basis: Basis, contrasts: Sequence[Contrast], robust: Robust
+) -> list[Estimate]:
+    """Fit elements in groups that have the same rows observed; clusters are what is left of them."""
+    patterns, group = group_by_pattern(~np.isnan(values))
+    order = np.argsort(group, kind="stable")
+    pieces = np.split(order, np.cumsum(np.bincount(group, minlength=len(patterns)))[:-1])
+    found = []
+    for pattern, here in zip(patterns > 0, pieces, strict=True):
+        found.append(_fit_observed(values[np.ix_(pattern, here)], basis, contrasts, robust, pattern))
+    back = np.argsort(order, kind="stable")
+    return [_joined([piece[number] for piece in found], back) for number in range(len(contrasts))]
+
+
+def _fit_observed(
+    values: npt.NDArray[np.float32], basis: Basis, contrasts: Sequence[Contrast], robust: Robust,
+    pattern: npt.NDArray[np.bool_],
+) -> list[Estimate]:  # fmt: skip
+    """Fit the rows observed; contrasts that these do not determine have effect, variance and statistic 0."""
+    n, own = values.shape[1], basis.columns[pattern]
+    space = np.linalg.svd(own, full_matrices=False)
+    exists = space[1] > 1e-8 * space[1].max(initial=0.0)
+    known = space[2][exists].T
+    lost = [np.linalg.norm(rows - (rows @ known) @ known.T, axis=1).max() for rows in basis.directions]
+    is_known = [one <= ESTIMABLE for one in lost]
+    kept = [number for number, one in enumerate(is_known) if one]
+    fitted: dict[int, Estimate] = {}
+    if kept and known.shape[1] < len(own):
+        new = basis_of(own, [basis.weights[number] for number in kept])
+        made = _fit(values, new, [contrasts[number] for number in kept], robust(new, pattern))
+        fitted = dict(zip(kept, made, strict=True))
+    return [
+        fitted.get(number) or _undetermined(len(rows), n, len(own))
+        for number, rows in enumerate(basis.weights)
+    ]
+
+
+def _undetermined(q: int, n: int, n_observed: int) -> Estimate:
+    none, no = np.zeros((q, n)), np.zeros(n, dtype=bool)
+    return Estimate(
+        effect=none, variance=none, statistic=none[0], spread=none, dof=none[0],
+        n_observed=np.full(n, float(n_observed)), is_estimable=no, is_determined=no, compares_people=no,
+    )  # fmt: skip
+
+
+def _joined(pieces: list[Estimate], back: Codes) -> Estimate:
+    """Put the elements of groups into one estimate, in the order of the tile."""
+    names = (
+        "effect", "variance", "statistic", "spread", "dof", "n_observed", "is_estimable", "is_determined",
+        "compares_people",
+    )  # fmt: skip
+    joined = {
+        name: np.concatenate([getattr(one, name) for one in pieces], axis=-1)[..., back] for name in names
+    }
+    return Estimate(**joined)
+
+
+def check_clusters(
+    design: Design,
+    variant: str,
+    blocks: pd.Series | None,
+    *,
+    visits: pd.Series | None = None,
+    variance_groups: pd.Series | None = None,
+) -> tuple[Notice, ...]:
+    """Say before maps are read which contrasts the sandwich cannot test, and where it is liberal.
+
+    Parameters
+    ----------
+    variant
+        ``CR0`` … ``CR3`` or ``homogeneous``.
+    blocks
+        Cluster of each row (index = observation labels); None where each row is one.
+    visits, variance_groups
+        Session and variance group of each row, for the homogeneous form; None where there are none.
+
+    Raises
+    ------
+    DataError
+        A contrast has too few degrees of freedom, or rests on clusters that the model fits exactly; or the
+        homogeneous form lacks visits or groups.
+    """
+    clusters, basis = number_clusters(blocks, design.matrix.index), orthonormal_basis(design)
+    robust = _robust(design, clusters, variant, visits, variance_groups)
+    made = robust(basis, np.ones(len(clusters), dtype=bool))
+    notices = _tell_few_clusters(design, clusters, "rows" if blocks is None else f"'{blocks.name}'")
+    for contrast, moment, lost in zip(design.contrasts, made.moments, made.lost, strict=True):
+        notices += _check_contrast(contrast, moment, lost, int(clusters.max()) + 1)
+    return tuple(notices)
+
+
+def _check_contrast(contrast: Contrast, moment: float, lost: float, n_clusters: int) -> list[Notice]:
+    """Refuse a contrast that cannot be tested; warn of one whose test holds badly."""
+    q = len(np.atleast_2d(contrast.weights))
+    if lost > _MOST_LOST:
+        raise DataError(
+            f"The sandwich has no variance for the contrast '{contrast.name}'.",
+            found=f"the model fits exactly the clusters that make up {lost:.0%} of what is tested",
+            expected="clusters whose residuals show how much they differ",
+            fix="Leave out of the formula what tells single clusters apart (such as subject), or merge "
+            "groups of a single cluster.",
+        )
+    if not can_test(moment, lost, q):
+        raise DataError(
+            f"There are too few clusters for the contrast '{contrast.name}' by the sandwich.",
+            found=f"{counted(n_clusters, 'cluster')}, which determine their variances on η = {moment:.3g} "
+            "degrees of freedom",
+            expected=f"more than {q - 1} for {counted(q, 'row')} tested together",
+            fix="Test fewer rows together, use smaller clusters, or a random term: (1 | subject).",
+        )
+    notices = []
+    if lost > _NO_SHARE:
+        sentence = (
+            f"The model fits exactly the clusters that make up {lost:.0%} of what '{contrast.name}' tests: "
+            "the sandwich does not count their variance, and p is too small."
+        )
+        notices.append(warn("sandwich", sentence, "Merge or leave out groups of a single cluster."))
+    if moment - q + 1 < _FEW_DOF:
+        sentence = (
+            f"'{contrast.name}' has {moment - q + 1:.2g} degrees of freedom by the sandwich: with fewer than "
+            f"{_FEW_DOF} its p are rough, below 0.01 above all."
+        )
+        notices.append(warn("sandwich", sentence, "Include more clusters, or report shuffling alone."))
+    return notices
+
+
+def _tell_few_clusters(design: Design, clusters: Codes, name: str) -> list[Notice]:
+    """Warn where there are fewer than eight clusters in all, or at a level of a factor between clusters."""
+    counts = {"in all": int(clusters.max()) + 1}
+    for factor, values in factors_between(design, clusters).items():
+        n_by_level = pd.Series(clusters).groupby(values.astype(str).to_numpy()).nunique()
+        counts |= {f"with {factor} {level}": int(n) for level, n in n_by_level.items()}
+    few = [f"{n} {where}" for where, n in counts.items() if n < _FEW_CLUSTERS]
+    if not few:
+        return []
+    sentence = (
+        f"The sandwich takes its variance from clusters ({name}), and there are few: {', '.join(few)}. With "
+        f"fewer than {_FEW_CLUSTERS} in a group it is liberal: p are too small."
+    )
+    return [
+        warn("sandwich", sentence, "Judge by shuffling (--correction fwe-voxel), or take smaller clusters.")
+    ]

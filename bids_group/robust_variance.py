@@ -1,0 +1,107 @@
+"""The variance of a contrast by clusters of rows: weights of the residuals, and degrees of freedom.
+
+With U an orthonormal basis of the design's columns and l the direction of a contrast in it, clusters i of
+rows have ``var(l'θ) = Σ_i (a_i'e_i)²``, ``a_i = A_i U_i l``, e the least-squares residuals (Liang & Zeger
+1986). A_i adjusts for residuals being smaller than errors, with H = UU': CR0 not at all, CR1 by √(m/(m − 1))
+for m clusters, CR2 by (I − H_ii)^-½ (Bell & McCaffrey 2002: unbiased where rows are independent and of one
+variance), CR3 by (I − H_ii)^-1 (about the jackknife). Where a cluster is fitted exactly the
+inverse is the generalised one.
+
+Weights and degrees of freedom (Pustejovsky & Tipton 2018, doi:10.1080/07350015.2016.1247004) depend on the
+design alone: they are the same at all elements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.intp]
+
+EXACT = 1e-12
+"""Share of a direction that a cluster's own residuals keep, below which the model fits it exactly."""
+
+_POWERS = {"CR0": 0.0, "CR1": 0.0, "CR2": -0.5, "CR3": -1.0}
+_NO_VARIANCE = 1e-10
+_VALUES_AT_ONCE = 2**22
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RobustWeights:
+    """How residuals make the covariance of a contrast's directions: Σ_i (a_i'e_i)(a_i'e_i)'.
+
+    ``rows``: a, ``(n_obs, q)``; ``moment``: η, the degrees of freedom of the Wishart distribution that is
+    most like it where rows are independent (0 where a direction has no variance at all); ``lost``: share of
+    the contrast's variance that lies in clusters which the model fits exactly, and that is not counted.
+    """
+
+    rows: Array
+    moment: float
+    lost: float
+
+
+def robust_weights(columns: Array, directions: Array, clusters: Codes, variant: str) -> RobustWeights:
+    """Weigh the residuals of rows for the variance of a contrast by clusters.
+
+    Parameters
+    ----------
+    columns
+        Orthonormal basis of the design's columns, ``(n_obs, rank)``.
+    directions
+        Orthonormal rows that span the contrast in that basis, ``(q, rank)``.
+    clusters
+        Number of the cluster of each row, ``(n_obs,)``, from 0 without gaps.
+    variant
+        ``CR0``, ``CR1``, ``CR2`` or ``CR3``.
+    """
+    (n_obs, rank), q, m = columns.shape, len(directions), int(clusters.max()) + 1
+    rows, own, loads = np.zeros((n_obs, q)), np.empty((m, q, q)), np.empty((m, q, rank))
+    lost, factor = 0.0, np.sqrt(m / max(m - 1, 1)) if variant == "CR1" else 1.0
+    for which, members in _by_size(clusters):
+        left, sizes, right = np.linalg.svd(columns[members], full_matrices=False)
+        gaps, inside = 1 - sizes**2, right @ directions.T  # (k, r), (k, r, q)
+        is_exact = gaps <= EXACT
+        adjusted = factor * np.where(is_exact, 1.0, gaps) ** _POWERS[variant]
+        adjusted[is_exact] = 0.0
+        lost += float((((sizes**2) * is_exact)[:, :, None] * inside**2).sum())
+        rows[members] = left @ ((adjusted * sizes)[:, :, None] * inside)
+        loads[which] = ((adjusted * sizes**2)[:, :, None] * inside).transpose(0, 2, 1) @ right
+        kept = (adjusted * sizes) ** 2 * np.maximum(gaps, 0.0)
+        own[which] = inside.transpose(0, 2, 1) @ (kept[:, :, None] * inside)
+    return RobustWeights(rows=rows, moment=_moment(own, loads), lost=lost / q)
+
+
+def _by_size(clusters: Codes) -> Iterator[tuple[Codes, Codes]]:
+    """Yield the clusters of one size after the other, and their rows, ``(k,)`` and ``(k, size)``."""
+    sizes, order = np.bincount(clusters), np.argsort(clusters, kind="stable")
+    for size in np.unique(sizes):
+        members = order[sizes[clusters[order]] == size].reshape(-1, size)
+        yield clusters[members[:, 0]], members
+
+
+def _moment(own: Array, loads: Array) -> float:
+    """Match the total variance of Σ_i u_i u_i' with u = a'e to that of a Wishart matrix: η = q(q + 1)/total.
+
+    With rows independent and of one variance the covariance of u_i and u_j is ``P_ij = −b_i b_j'``, b_i of
+    ``loads`` ``(m, q, rank)``, and ``P_ii`` of ``own`` ``(m, q, q)``; brought to Σ P_ii = I first. The total
+    is Σ_ij (tr P_ij)² + tr(P_ij P_ij). For q = 1 η is Satterthwaite's (Σ P_ii)²/Σ P_ij².
+    """
+    m, q, rank = loads.shape
+    sizes, vectors = np.linalg.eigh(own.sum(axis=0))
+    if m < 2 or sizes[0] <= _NO_VARIANCE:
+        return 0.0
+    half = vectors / np.sqrt(sizes)
+    own, loads = half.T @ own @ half, half.T @ loads
+    total, step = 0.0, max(1, _VALUES_AT_ONCE // (m * q * q))
+    for start in range(0, m, step):
+        block = loads[start : start + step]
+        here = np.arange(len(block))
+        products = (block.reshape(-1, rank) @ loads.reshape(-1, rank).T).reshape(len(block), q, m, q)
+        products[here, :, start + here, :] = own[start : start + step]
+        total += float((np.einsum("iqjq->ij", products) ** 2).sum())
+        total += float((products * products.transpose(0, 3, 2, 1)).sum())
+    return float(q * (q + 1) / total)
