@@ -12,8 +12,10 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 from scipy import ndimage
+
+from bids_group.output.report.axes import Chart
+from bids_group.output.report.sheet import Sheet
 
 REAL = Path(__file__).parents[1] / ".." / "shared" / "data"
 
@@ -31,7 +33,8 @@ class Study:
 def _write_placeholders():
     """Write a word for each picture: to draw them takes most of the time of a run with a report."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Figure, "savefig", lambda _, stream, **__: stream.write(b"a picture"))
+        for kind in (Chart, Sheet):
+            patched.setattr(kind, "render", lambda _: b"a picture")
         yield
 
 

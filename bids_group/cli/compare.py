@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = build_parser().parse_args([dashed(token) for token in typed])
         start_log(arguments.verbose - arguments.quiet)
         settle_home()
-        from bids_group.compare import compare_outputs  # numpy, matplotlib …: after the arguments are good
+        from bids_group.compare import compare_outputs  # numpy, jinja2 …: after the arguments are good
 
         page = compare_outputs(arguments.out_a, arguments.out_b, arguments.folder, arguments.pairs)
         LOGGER.info("The report: %s", page)

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
 
 from bids_group.compare.agreement import Comparison, Ground, Row
 from bids_group.compare.sources import Pair
 from bids_group.config.corrections import find_correction
+from bids_group.output.report.axes import Chart, Panel
 from bids_group.output.report.brains import Layers, draw_mosaic
 from bids_group.output.report.canvas import Box, common_cuts, place, read_anatomy
-from bids_group.output.report.charts import ABOVE, BELOW, FAINT
-from bids_group.output.report.figures import Picture, render
+from bids_group.output.report.charts import ABOVE, BELOW, EDGE
+from bids_group.output.report.figures import Drawing, Picture
+from bids_group.output.report.marks import FAINT, Cells, Line, Mark, Span
+from bids_group.output.report.sheet import Sheet, ramp, tint
 from bids_group.output.report.tables import show_number
 
 N_BINS = 160
 N_CUTS = 8
-_DENSITY = LinearSegmentedColormap.from_list("density", ("#7fb2de", BELOW, "#00284d"))
+_DENSITY = "#7fb2de", BELOW, "#00284d"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +41,13 @@ class Canvas:
         return place(self.ground.elements.mask.astype(np.float32), self.ground.elements.grid)
 
     def draw(
-        self, values: npt.NDArray[np.float32], outlined: npt.NDArray[np.bool_], name: str, opaque_at: float
-    ) -> Figure:
+        self,
+        values: npt.NDArray[np.float32],
+        outlined: npt.NDArray[np.bool_],
+        name: str,
+        opaque_at: float,
+        ticks: Mapping[float, str] | None = None,
+    ) -> Sheet:
         """Draw signed values at the common elements, and an outline."""
         limit, elements = float(np.abs(values).max(initial=0.0)) or 1.0, self.ground.elements
         layers = Layers(
@@ -55,15 +60,14 @@ class Canvas:
             is_signed=True,
             name=name,
         )
-        return draw_mosaic(layers, tuple(common_cuts(self.mask, axis, N_CUTS) for axis in range(3)))
+        return draw_mosaic(layers, [common_cuts(self.mask, axis, N_CUTS) for axis in range(3)], ticks)
 
-    def keep(self, figure: Figure, one: Comparison, kind: str, *, alt: str, caption: str) -> Picture:
+    def keep(self, drawn: Drawing, one: Comparison, kind: str, *, alt: str, caption: str) -> Picture:
         """Keep a figure of a map or correction as a file of a ``kind``: ``difference.png``."""
         ending = f"stat-{one.stat}" if one.correction is None else f"desc-{one.correction}"
         path = Path("figures") / f"{self.pair.stem}_{ending}_{kind}"
-        self.payloads[path] = render(figure, path)
-        inches = figure.get_figwidth()
-        return Picture.of(self.payloads[path], path, alt=alt, caption=caption, inches=inches)
+        self.payloads[path] = drawn.render()
+        return Picture.of(self.payloads[path], path, alt=alt, caption=caption, width=drawn.width)
 
 
 def name_of(one: Comparison) -> str:
@@ -97,54 +101,47 @@ def picture_agreement(one: Comparison, canvas: Canvas) -> Picture | None:
     )
 
 
-def _draw_agreement(a: Row, b: Row, limits: Sequence[float | None], value: str) -> Figure:
-    figure = Figure(figsize=(8.4, 3.7), facecolor="none", layout="constrained")
-    left, right = figure.subplots(1, 2)
+def _draw_agreement(a: Row, b: Row, limits: Sequence[float | None], value: str) -> Chart:
     low, high = _widen(float(min(a.min(), b.min())), float(max(a.max(), b.max())))
-    _draw_density(left, a, b, (low, high), (low, high), (f"{value}, A", f"{value}, B"))
-    left.plot([low, high], [low, high], color=ABOVE, linewidth=1, label="identity")
+    identity = Line(x=(low, high), y=(low, high), colour=ABOVE, width=1.3, label="identity")
+    left = _draw_density(a, b, ((low, high), (low, high)), (f"{value}, A", f"{value}, B"), [identity])
     mean, difference = (a + b) / 2, b - a
     lines = [limit for limit in limits if limit is not None]
-    span = _widen(min(float(difference.min()), *lines), max(float(difference.max()), *lines))
-    means = _widen(float(mean.min()), float(mean.max()))
-    _draw_density(right, mean, difference, means, span, (f"mean of A and B, {value}", "B − A"))
-    dashes = (("-", "mean difference"), ("--", "mean ± 1.96 SD"), ("--", None))
-    for at, (dash, words) in zip(lines, dashes, strict=False):
-        right.axhline(at, color=ABOVE, linestyle=dash, linewidth=1, label=words)
-    for axes in (left, right):
-        axes.legend(frameon=False, fontsize=8)
-    return figure
+    spans = (
+        _widen(float(mean.min()), float(mean.max())),
+        _widen(min(float(difference.min()), *lines), max(float(difference.max()), *lines)),
+    )
+    dashes = ("", "mean difference"), ("5 3", "mean ± 1.96 SD"), ("5 3", "")
+    marks = [
+        Line(x=(-EDGE, EDGE), y=(at, at), colour=ABOVE, width=1.3, dash=dash, label=words)
+        for at, (dash, words) in zip(lines, dashes, strict=False)
+    ]
+    right = _draw_density(mean, difference, spans, (f"mean of A and B, {value}", "B − A"), marks)
+    return Chart(panels=[left, right], n_columns=2)
 
 
-def _widen(low: float, high: float) -> tuple[float, float]:
+def _widen(low: float, high: float) -> Span:
     margin = 0.04 * (high - low) or max(abs(high), 1e-30) * 1e-3
     return low - margin, high + margin
 
 
 def _draw_density(
-    axes: Axes,
-    x: Row,
-    y: Row,
-    x_range: tuple[float, float],
-    y_range: tuple[float, float],
-    labels: tuple[str, str],
-) -> None:
-    counts, _, _ = np.histogram2d(x, y, bins=N_BINS, range=(x_range, y_range))
-    axes.imshow(
-        np.where(counts > 0, np.log1p(counts), np.nan).T,
-        extent=(*x_range, *y_range),
-        origin="lower",
-        aspect="auto",
-        cmap=_DENSITY,
-        interpolation="nearest",
-        rasterized=True,
+    x: Row, y: Row, spans: tuple[Span, Span], names: tuple[str, str], lines: Sequence[Mark]
+) -> Panel:
+    """Count elements in a grid; it is transparent where there are none."""
+    counts, _, _ = np.histogram2d(x, y, bins=N_BINS, range=spans)
+    sizes = np.log1p(counts.T[::-1])
+    colours = np.dstack([tint(sizes, 0, sizes.max(initial=1), ramp(*_DENSITY)), sizes > 0])
+    cells = Cells(colours=np.round(255 * colours).astype(np.uint8), x=spans[0], y=spans[1])
+    zero = Line(x=(-EDGE, EDGE), y=(0, 0), colour=FAINT, width=0.8)
+    return Panel(
+        marks=[zero, cells, *lines],
+        size=(320, 280),
+        x_name=names[0],
+        y_name=names[1],
+        x_limits=spans[0],
+        y_limits=spans[1],
     )
-    axes.axhline(0, color=FAINT, linewidth=0.6, zorder=0)
-    axes.set_xlabel(labels[0], parse_math=False)
-    axes.set_ylabel(labels[1], parse_math=False)
-    axes.set_facecolor("none")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8)
 
 
 def picture_difference(one: Comparison, canvas: Canvas) -> Picture | None:
@@ -172,11 +169,10 @@ def _picture_overlap(one: Comparison, canvas: Canvas) -> Picture | None:
     if one.counts is None or one.is_a is None or one.is_b is None or not any(one.counts):
         return None
     n_a, n_b, n_both = one.counts
-    figure = canvas.draw(one.is_b.astype(np.float32) - one.is_a, one.is_a & one.is_b, "only in", 1.0)
-    figure.axes[-1].set_yticks([-1, 1], labels=["A", "B"])
+    difference, is_both = one.is_b.astype(np.float32) - one.is_a, one.is_a & one.is_b
     words = f"{n_both} in both (outlined), {n_a - n_both} only in A (cold), {n_b - n_both} only in B (warm)"
     return canvas.keep(
-        figure,
+        canvas.draw(difference, is_both, "only in", 1.0, {-1: "A", 1: "B"}),
         one,
         "overlap.png",
         alt=f"Slices with the elements that are significant by {name_of(one)}: {words}.",

@@ -20,7 +20,6 @@ from bids_group.config.differences import find_differences
 from bids_group.errors import UsageError
 from bids_group.output.disk.writing import table_text
 from bids_group.output.report.analysis_facts import gather_facts
-from bids_group.output.report.figures import style
 from bids_group.output.report.markup import fill_template
 from bids_group.output.report.provenance import plain_command
 from bids_group.output.report.tables import PageTable, page_table
@@ -62,8 +61,7 @@ def compare_outputs(out_a: Path, out_b: Path, folder: Path, pairs: Sequence[str]
     check_place(folder, out_a, out_b)
     matched = match_contrasts(*sides, pairs)
     payloads: dict[Path, bytes] = {}
-    with style():
-        views = [_compare(pair, *sides, payloads) for pair in matched]
+    views = [_compare(pair, *sides, payloads) for pair in matched]
     table = pd.DataFrame([row for view in views for row in view["rows"]], dtype=object)
     used, page_sides, left_out = {pair.label for pair in matched}, [], []
     for one in sides:

@@ -34,7 +34,7 @@ from bids_group.workflow.storage import expected_elements, work_folder
 
 LOGGER = logging.getLogger(__name__)
 
-PACKAGES = ("numpy", "scipy", "pandas", "nibabel", "nilearn", "pybids", "formulaic", "numba", "matplotlib")
+PACKAGES = ("numpy", "scipy", "pandas", "nibabel", "nilearn", "pybids", "formulaic", "numba", "pillow")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

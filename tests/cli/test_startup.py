@@ -54,8 +54,16 @@ def test_a_dry_run_imports_neither_fits_nor_kernels_nor_pictures(data, tmp_path)
 def test_a_run_without_a_report_imports_no_pictures(data, tmp_path):
     code, modules, _ = imported(str(data), str(tmp_path / "out"), "group", "--no-report")
     assert code == 0
-    assert "matplotlib" not in modules
+    assert not {"PIL", "matplotlib"} & modules
     assert (tmp_path / "out" / "logs" / "CITATION.md").is_file()
+
+
+def test_a_report_imports_neither_matplotlib_nor_statistics_nor_nilearn(data, tmp_path):
+    out = str(tmp_path / "out")
+    assert imported(str(data), out, "group", "--no-report")[0] == 0
+    code, modules, _ = imported(str(data), out, "group", "--reports-only")
+    assert code == 0
+    assert not {"nilearn", "numba", "matplotlib", "scipy.stats"} & modules
 
 
 @pytest.mark.parametrize(

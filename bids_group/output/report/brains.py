@@ -1,39 +1,53 @@
 """Pictures of maps: mosaics, views at a peak, projections, one tile per person.
 
-Slices are coloured and put beside each other as one image; matplotlib adds words and the colour scale.
+Slices are coloured and put beside each other as one image, with words and a colour scale.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize, to_rgb
-from matplotlib.figure import Figure
 from scipy.ndimage import binary_dilation
 
+from bids_group.output.report.axes import round_ticks
 from bids_group.output.report.canvas import AXES, Box, Pixels
-
-Image = npt.NDArray[np.floating]
+from bids_group.output.report.sheet import Colours, Sheet, Words, ramp, rgb, tint
 
 _POSITIVE = ("#8f1d00", "#e4521b", "#ff9a2e", "#ffe68a")
 SIGNED = ("#c3f2ff", "#46b4f0", "#1f78d1", "#0b3c8f", *_POSITIVE)
 """Hue says the sign and lightness the size on a dark ground, to people with any colour vision."""
 _EFFECTS = ("#08519c", "#6baed6", "#e8e8e8", "#fd8d3c", "#a63603")
+_COUNTS = (
+    *("#440154", "#482878", "#3e4989", "#31688e", "#26828e"),
+    *("#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"),
+)
+"""Light is many (matplotlib's viridis)."""
 BACKDROP, LINE, WORDS = "#07090d", "#ffffff", "#cfd6e0"
 MAX_COLUMNS = 24
-_WIDE, _NARROW, DPI = 1500, 700, 125
-"""Pixels of pictures across, and per inch."""
+_WIDE, _NARROW = 1500, 700
+"""Pixels of pictures across."""
 _MARGIN, _END, _ASIDE = 0.005, 0.925, 0.16
 """Shares of the width: before the slices, where they end, and what words beside rows of them take."""
 UNTESTED = 0.3
 """Opacity, at most, of the sign that a one-sided test does not ask about."""
+
+
+class Scale(NamedTuple):
+    """What numbers from ``low`` to ``high`` look like, and what they are."""
+
+    low: float
+    high: float
+    colours: Colours
+    name: str
+
+    def tint(self, values: npt.NDArray[np.floating]) -> Colours:
+        """Colour numbers; beyond the ends as at them."""
+        return tint(values, self.low, self.high, self.colours)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,14 +76,10 @@ class Layers:
         return self.anatomy or self.mask
 
     @property
-    def colours(self) -> Colormap:
-        """Colour map of the statistic."""
-        return LinearSegmentedColormap.from_list("statistic", SIGNED if self.is_signed else _POSITIVE)
-
-    @property
-    def norm(self) -> Normalize:
+    def scale(self) -> Scale:
         """Colour scale of the statistic."""
-        return Normalize(-self.limit if self.is_signed else 0.0, self.limit)
+        colours = SIGNED if self.is_signed else _POSITIVE
+        return Scale(-self.limit if self.is_signed else 0.0, self.limit, ramp(*colours), self.name)
 
     def opacity(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.floating]:
         """Opacity of values of the statistic, 0 to 1."""
@@ -77,21 +87,26 @@ class Layers:
         return np.where(values < 0, UNTESTED * opacity, opacity) if self.is_one_sided else opacity
 
 
-Tile = tuple[Image, Sequence[tuple[float, float, str]]]
+Tile = tuple[Colours, Sequence[tuple[float, float, str]]]
 """A slice, and words at shares of its width and height (from below)."""
 
 
-def draw_mosaic(layers: Layers, cuts: Sequence[Sequence[float]]) -> Figure:
-    """Draw a row of cuts for each of z, y and x (``cuts`` in the order x, y, z), with the colour scale."""
+def draw_mosaic(
+    layers: Layers, cuts: Sequence[Sequence[float]], ticks: Mapping[float, str] | None = None
+) -> Sheet:
+    """Draw a row of cuts for each of z, y and x (``cuts`` in the order x, y, z), with the colour scale.
+
+    ``ticks``: places and words on the scale; None: round numbers.
+    """
     (width, *_) = _widths([1.0] * max(len(row) for row in cuts))
     rows = [
         [_cut(layers, axis, at_mm, width, has_sides=at_mm == cuts[axis][0]) for at_mm in cuts[axis]]
         for axis in (2, 1, 0)
     ]
-    return _with_scale(_assemble(rows), layers)
+    return _with_scale(_assemble(rows), layers, ticks)
 
 
-def draw_views(layers: Layers, at_mm: Sequence[float]) -> Figure:
+def draw_views(layers: Layers, at_mm: Sequence[float]) -> Sheet:
     """Draw three cuts through one point, with a cross at it."""
     tiles = []
     for axis, width in enumerate(_widths(_spans(layers.frame), 0.0, _NARROW)):
@@ -111,19 +126,23 @@ class Row(NamedTuple):
     significant: Box
 
 
-def draw_rows(layers: Layers, rows: Sequence[Row], cuts: Sequence[float]) -> Figure:
+def draw_rows(layers: Layers, rows: Sequence[Row], cuts: Sequence[float]) -> Sheet:
     """Draw a row of axial cuts for each correction: only what is significant under it."""
     (width, *_) = _widths([1.0] * len(cuts), _ASIDE)
     shown = [replace(layers, significant=row.significant, is_thresholded=True) for row in rows]
-    figure = _assemble([[_cut(one, 2, at_mm, width) for at_mm in cuts] for one in shown], _ASIDE)
+    sheet = _assemble([[_cut(one, 2, at_mm, width) for at_mm in cuts] for one in shown], _ASIDE)
+    words, height = list(sheet.words), len(sheet.pixels) / len(rows)
     for at, row in enumerate(rows):
-        lines = [line for words in row.words for line in textwrap.wrap(words, 24)]
-        text = figure.text(0.008, 1 - (at + 0.5) / len(rows), "\n".join(lines), color=WORDS, fontsize=9)
-        text.set(va="center")
-    return _with_scale(figure, replace(layers, is_thresholded=True))
+        lines = [line for text in row.words for line in textwrap.wrap(text, 24)]
+        tops = (at + 0.5) * height + 18 * (np.arange(len(lines)) - (len(lines) - 1) / 2)
+        words += [
+            Words(x=12, y=y, text=line, colour=WORDS, size=15, anchor="lm")
+            for y, line in zip(tops, lines, strict=True)
+        ]
+    return _with_scale(replace(sheet, words=words), replace(layers, is_thresholded=True))
 
 
-def draw_projection(layers: Layers) -> Figure:
+def draw_projection(layers: Layers) -> Sheet:
     """Project the largest significant values along each axis onto the silhouette of the brain."""
     shown, tiles = layers.statistic.data * (layers.significant.data > 0), []
     for axis, width in enumerate(_widths(_spans(layers.frame))):
@@ -132,61 +151,55 @@ def draw_projection(layers: Layers) -> Figure:
         for box, shade in ((layers.anatomy, 0.2), (layers.mask, 0.3)):
             if box is not None:
                 shadow = np.asarray((box.data > 0).any(axis=axis).T)
-                _paint(image, np.full(3, shade), box.pick(shadow, pixels))
+                image[box.pick(shadow, pixels)] = shade
         strongest = np.abs(shown).argmax(axis=axis, keepdims=True)
         largest = np.take_along_axis(shown, strongest, axis=axis).squeeze(axis).T
         values = layers.statistic.pick(largest, pixels)
-        _paint(image, layers.colours(layers.norm(values)), values != 0)
+        image[values != 0] = layers.scale.tint(values[values != 0])
         tiles.append((image, _SIDES if axis else ()))
     return _with_scale(_assemble([tiles]), layers)
 
 
-def draw_coverage(counts: Box, mask: Box, anatomy: Box | None, cuts: Sequence[float], n_rows: int) -> Figure:
+def draw_coverage(counts: Box, mask: Box, anatomy: Box | None, cuts: Sequence[float], n_rows: int) -> Sheet:
     """Draw how many rows are observed at each element, and the outline of the analysed elements.
 
     Where everybody is observed the anatomy shows through.
     """
-    norm, viridis, tiles = Normalize(0, max(n_rows, 1)), ScalarMappable(cmap="viridis").cmap, []
+    scale, tiles = Scale(0, max(n_rows, 1), ramp(*_COUNTS), "rows"), []
     pixels = mask.pixels(2, _widths([1.0] * len(cuts))[0])
     for at_mm in cuts:
         image, values = _ground(pixels), counts.sample(pixels, at_mm)
         if anatomy is not None:
             _paint_grey(image, anatomy.sample(pixels, at_mm), 1.15)
-        _paint(image, viridis(norm(values)), np.where(values >= n_rows, 0.3, 0.9) * (values > 0))
+        _paint(image, scale, values, np.where(values >= n_rows, 0.3, 0.9) * (values > 0))
         _outline(image, mask.sample(pixels, at_mm) > 0)
         tiles.append((image, [_place(2, at_mm)]))
-    figure = _assemble([tiles])
-    _draw_scale(figure, norm, viridis, "rows")
-    return figure
+    return _draw_scale(_assemble([tiles]), scale)
 
 
 def draw_people(
     tiles: Sequence[npt.NDArray[np.float32]], titles: Sequence[str], marked: Sequence[bool], limit: float
-) -> Figure:
+) -> Sheet:
     """Draw one tile per observation on one scale; NaN is not observed; ``marked`` titles stand out.
 
     ``tiles``: arrays of one shape, rows running up the page.
     """
     n_columns = min(len(tiles), max(4, int(np.ceil(np.sqrt(len(tiles) * 1.1)))), MAX_COLUMNS)
-    n_rows = -(-len(tiles) // n_columns)
-    height, width = tiles[0].shape
-    caption = int(np.ceil(height * 0.16))
-    sheet = np.full((n_rows * (height + caption), n_columns * width), np.nan, dtype=np.float32)
-    figure = Figure(figsize=(12.0, 12.0 / 1.08 * sheet.shape[0] / sheet.shape[1]), facecolor=BACKDROP)
-    axes = figure.add_axes((0.0, 0.0, _END, 1.0))
+    n_rows, (rows, columns) = -(-len(tiles) // n_columns), tiles[0].shape
+    across = int(_WIDE * _END) // n_columns
+    height, size = round(across * rows / columns), max(9, min(13, 130 // n_columns))
+    pixels = np.full((n_rows * (height + size + 7), _WIDE, 3), 255 * rgb(BACKDROP)).round().astype(np.uint8)
+    which = np.ix_(np.arange(height) * rows // height, np.arange(across) * columns // across)
+    scale, words = Scale(-limit, limit, ramp(*_EFFECTS), "effect"), []
     for index, tile in enumerate(tiles):
         row, column = divmod(index, n_columns)
-        top = row * (height + caption) + caption
-        sheet[top : top + height, column * width : (column + 1) * width] = tile[::-1]
-        title = axes.text(column * width + width / 2, top - caption * 0.25, titles[index], ha="center")
-        title.set(fontsize=7 * min(1, 11 / n_columns), color=WORDS)
-        if marked[index]:
-            title.set(color="#ffb454", text=f"▲ {titles[index]}")
-    norm, colours = Normalize(-limit, limit), LinearSegmentedColormap.from_list("effect", _EFFECTS)
-    axes.imshow(sheet, cmap=colours.with_extremes(bad=BACKDROP), norm=norm, interpolation="nearest")
-    axes.set_axis_off()
-    _draw_scale(figure, norm, colours, "effect", (0.94, 0.3, 0.012, 0.4))
-    return figure
+        top, left, seen = row * (height + size + 7) + size + 7, column * across, tile[::-1][which]
+        here, is_seen = pixels[top : top + height, left : left + across], np.isfinite(seen)
+        here[is_seen] = np.round(255 * scale.tint(seen[is_seen]))
+        text, colour = (f"▲ {titles[index]}", "#ffb454") if marked[index] else (titles[index], WORDS)
+        place = {"x": left + across / 2, "y": top - 4, "anchor": "ms"}
+        words.append(Words(text=text, colour=colour, size=size, **place))
+    return _draw_scale(Sheet(pixels=pixels, words=words), scale, 0.3)
 
 
 # ------------------------------------------------------------------------------------- slices
@@ -204,14 +217,13 @@ def _cut(layers: Layers, axis: int, at_mm: float, width: int, *, has_sides: bool
     return image, [_place(axis, at_mm), *(_SIDES if has_sides and axis != 0 else ())]
 
 
-def paint_slice(layers: Layers, pixels: Pixels, at_mm: float) -> Image:
+def paint_slice(layers: Layers, pixels: Pixels, at_mm: float) -> Colours:
     """Lay anatomy or mask, statistic and outline over each other: RGB from 0 to 1 by row and column."""
     image = _ground(pixels)
     _paint_grey(image, layers.frame.sample(pixels, at_mm), 4.0 if layers.anatomy is None else 1.15)
     values = layers.statistic.sample(pixels, at_mm)
     is_in = layers.significant.sample(pixels, at_mm) > 0
-    opacity = is_in if layers.is_thresholded else layers.opacity(values)
-    _paint(image, layers.colours(layers.norm(values)), opacity)
+    _paint(image, layers.scale, values, is_in if layers.is_thresholded else layers.opacity(values))
     _outline(image, is_in)
     return image
 
@@ -228,64 +240,72 @@ def _widths(spans: Sequence[float], left: float = _MARGIN, width: int = _WIDE) -
     return [int(free * span / sum(spans)) for span in spans]
 
 
-def _ground(pixels: Pixels) -> Image:
-    return np.tile(np.array(to_rgb(BACKDROP)), (len(pixels.y), len(pixels.x), 1))
+def _ground(pixels: Pixels) -> Colours:
+    return np.tile(rgb(BACKDROP), (len(pixels.y), len(pixels.x), 1))
 
 
-def _paint(image: Image, colours: Image, opacity: npt.NDArray[Any]) -> None:
-    """Lay colours (RGB or RGBA, whose own opacity does not count) over an image."""
-    share = np.asarray(opacity, dtype=float)[..., None]
-    image += share * (colours[..., :3] - image)
+def _paint(image: Colours, scale: Scale, values: npt.NDArray[np.float32], opacity: npt.NDArray[Any]) -> None:
+    """Lay values over an image where their opacity is not 0."""
+    where = opacity > 0
+    share = opacity[where].astype(np.float32)[:, None]
+    image[where] += share * (scale.tint(values[where]) - image[where])
 
 
-def _paint_grey(image: Image, values: npt.NDArray[np.float32], white: float) -> None:
-    _paint(image, np.repeat(np.clip(values / white, 0, 1)[..., None], 3, axis=-1), values > 0)
+def _paint_grey(image: Colours, values: npt.NDArray[np.float32], white: float) -> None:
+    image[values > 0] = np.clip(values[values > 0] / white, 0, 1)[:, None]
 
 
-def _outline(image: Image, is_in: npt.NDArray[np.bool_]) -> None:
+def _outline(image: Colours, is_in: npt.NDArray[np.bool_]) -> None:
     """Draw a line one pixel wide around what is inside."""
     image[binary_dilation(is_in) & ~is_in] = 1.0
 
 
-def _assemble(rows: Sequence[Sequence[Tile]], left: float = _MARGIN, width: int = _WIDE) -> Figure:
+def _assemble(rows: Sequence[Sequence[Tile]], left: float = _MARGIN, width: int = _WIDE) -> Sheet:
     """Put rows of tiles onto one dark sheet ``width`` pixels wide, and their words over them."""
-    heights = [max(len(image) for image, _ in tiles) for tiles in rows]
-    n_pixels = sum(heights)
-    figure = Figure(figsize=(width / DPI, n_pixels / DPI), dpi=DPI, facecolor=BACKDROP)
-    sheet = np.tile(np.array(to_rgb(BACKDROP)), (n_pixels, width, 1))
-    for tiles, height, end in zip(rows, heights, np.cumsum(heights), strict=True):
+    heights, words = [max(len(image) for image, _ in tiles) for tiles in rows], []
+    sheet = np.tile(rgb(BACKDROP), (sum(heights), width, 1))
+    for tiles, height, end in zip(rows, heights, np.cumsum(heights).tolist(), strict=True):
         at = round(width * left)
-        for image, words in tiles:
+        for image, own in tiles:
             top = end - height + (height - len(image)) // 2
             sheet[top : top + len(image), at : at + image.shape[1]] = image
-            for x, y, text in words:
-                place = (at + x * image.shape[1]) / width, 1 - (top + (1 - y) * len(image)) / n_pixels
-                figure.text(*place, text, color=WORDS, fontsize=8, va="top" if y > 0.5 else "baseline")
+            for x, y, text in own:
+                place = {"x": at + x * image.shape[1], "y": top + (1 - y) * len(image)}
+                words.append(Words(text=text, colour=WORDS, anchor="lt" if y > 0.5 else "ls", **place))
             at += image.shape[1]
-    figure.figimage((255 * sheet).round().astype(np.uint8), zorder=-1)
-    return figure
+    return Sheet(pixels=(255 * sheet).round().astype(np.uint8), words=words)
 
 
-def _with_scale(figure: Figure, layers: Layers) -> Figure:
+def _with_scale(sheet: Sheet, layers: Layers, ticks: Mapping[float, str] | None = None) -> Sheet:
     """Add the colour scale, with lines where the statistic is opaque."""
-    axes = _draw_scale(figure, layers.norm, layers.colours, layers.name)
     is_mirrored = layers.is_signed and not layers.is_one_sided
     lines = (layers.opaque_at, -layers.opaque_at) if is_mirrored else (layers.opaque_at,)
-    for at in () if layers.is_thresholded else lines:
-        axes.axhline(at, color=LINE, linewidth=0.8)
-    return figure
+    return _draw_scale(sheet, layers.scale, 0.15, () if layers.is_thresholded else lines, ticks)
 
 
 def _draw_scale(
-    figure: Figure,
-    norm: Normalize,
-    colours: Colormap,
-    name: str,
-    place: tuple[float, float, float, float] = (0.945, 0.15, 0.012, 0.7),
-) -> Axes:
-    axes = figure.add_axes(place)
-    figure.colorbar(ScalarMappable(norm, colours), cax=axes)
-    axes.set_title(name, color=LINE, fontsize=9)
-    axes.tick_params(colors=LINE, labelsize=8)
-    axes.spines[:].set_visible(False)
-    return axes
+    sheet: Sheet,
+    scale: Scale,
+    margin: float = 0.15,
+    lines: Sequence[float] = (),
+    ticks: Mapping[float, str] | None = None,
+) -> Sheet:
+    """Draw a colour scale at the right; ``margin``: share of the height above and below it."""
+    pixels, left, right = sheet.pixels.copy(), round(0.945 * _WIDE), round(0.957 * _WIDE)
+    top, bottom = (round(share * len(pixels)) for share in (margin, 1 - margin))
+    values = np.linspace(scale.high, scale.low, bottom - top)
+    pixels[top:bottom, left:right] = np.round(255 * scale.tint(values))[:, None]
+    ticks = round_ticks(scale.low, scale.high, (bottom - top) // 34) if ticks is None else ticks
+    where = {
+        at: round(top + (scale.high - at) / (scale.high - scale.low) * (bottom - top - 1))
+        for at in (*lines, *ticks)
+    }
+    for at in lines:
+        pixels[where[at], left:right] = 255
+    for at in ticks:
+        pixels[where[at], right : right + 4] = 255
+    words = [
+        Words(x=right + 8, y=where[at], text=text, colour=LINE, anchor="lm") for at, text in ticks.items()
+    ]
+    words.append(Words(x=(left + right) / 2, y=top - 8, text=scale.name, colour=LINE, size=15, anchor="ms"))
+    return Sheet(pixels=pixels, words=[*sheet.words, *words])

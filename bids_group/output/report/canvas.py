@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,13 +19,14 @@ from nibabel.funcs import as_closest_canonical
 from nibabel.spatialimages import SpatialImage
 from scipy.ndimage import affine_transform
 
-from bids_group.elements import Grid
+from bids_group.elements import Grid, read_map
 
 Volume = npt.NDArray[np.float32]
 
 AXES = ("x", "y", "z")
 LEVELS = 32_000
 """Statistics are stored as whole numbers from −LEVELS to LEVELS: at 8.0 a step is 0.00025."""
+_TEMPLATE = "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 _ADULT_MNI = re.compile(r"MNI(152|305|Colin27|ICBM152|$)")
 
 
@@ -137,13 +140,14 @@ def read_anatomy(space: str | None) -> Box | None:
 
 @cache
 def _mni152() -> Box:
-    from nilearn.datasets import load_mni152_template
-
-    image = load_mni152_template(resolution=1)
-    data = np.asarray(image.dataobj, dtype=np.float32)
+    package = find_spec("nilearn")  # not imported for one file
+    assert package is not None
+    assert package.origin is not None
+    image = read_map(Path(package.origin).parent / "datasets" / "data" / _TEMPLATE)
+    data = image.data
     filled = [np.flatnonzero((data > 0).any(axis=tuple(set(range(3)) - {axis}))) for axis in range(3)]
     crop = tuple(slice(int(where[0]), int(where[-1]) + 1) for where in filled)
-    affine = np.asarray(image.affine) @ from_matvec(np.eye(3), [part.start for part in crop])
+    affine = image.grid.affine @ from_matvec(np.eye(3), [part.start for part in crop])
     grid = Grid(shape=data[crop].shape, affine=affine)
     return place(data[crop] / data.max(), grid)
 

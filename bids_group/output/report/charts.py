@@ -1,195 +1,190 @@
-"""Charts of numbers: distributions, designs, quality. Every figure has a transparent ground."""
+"""Charts of numbers: distributions, designs, quality."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-from scipy import stats
 
+from bids_group.output.report.axes import Chart, Panel, round_ticks
+from bids_group.output.report.marks import FAINT, INK, Cells, Dots, Line, Mark, Note, Steps
+from bids_group.output.report.sheet import ramp, tint
 from bids_group.output.report.tables import show_number
 
 CATEGORIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F6A00", "#555555")
 """Colours that people with any colour vision tell apart (Okabe & Ito 2008)."""
-INK, FAINT, ABOVE, BELOW = "#1c2430", "#8a94a3", "#D55E00", "#0072B2"
+ABOVE, BELOW = "#D55E00", "#0072B2"
+EDGE = float("inf")
 MAX_NUMBERED = 14
 """Columns up to which numbers are written into pictures of matrices."""
-
-_ROOM = 0.72, 0.46, 0.1, 0.28
-"""Inches at the left, bottom, right and top of a panel for numbers, names of axes and a title."""
+MAX_NAMED = 60
+"""Rows or columns of a matrix up to which each is named."""
+MAX_MARKED = 12
+"""Rows that are named in a picture, those furthest from the median first."""
+_WEIGHTS = (
+    *("#2d004b", "#542788", "#8073ac", "#b2abd2", "#d8daeb", "#f7f7f7"),
+    *("#fee0b6", "#fdb863", "#e08214", "#b35806", "#7f3b08"),
+)
+"""Purple below zero, orange above (ColorBrewer's PuOr)."""
 
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
 
-def draw_distributions(z: Floats, p: Floats | None) -> Figure:
+def draw_distributions(z: Floats, p: Floats | None) -> Chart:
     """Histograms of z and, where there is one, of p over the analysed elements, each with the null's.
 
     ``z`` and ``p`` have shape ``(n_elements,)``.
     """
-    n_panels, finite = 1 if p is None else 2, z[np.isfinite(z)]
-    figure, panels = draw_panels(n_panels, (4.0 * n_panels, 2.5))
+    finite, words = z[np.isfinite(z)], "density over elements"
     edges = np.linspace(min(-5.0, float(finite.min())), max(5.0, float(finite.max())), 81)
-    _fill(panels[0], finite, edges, "observed", color=BELOW, alpha=0.75, density=True)
-    panels[0].plot(edges, stats.norm.pdf(edges), color=ABOVE, label="null: N(0, 1)")
-    panels[0].set(xlabel="z", ylabel="density over elements")
+    normal = np.exp(-(edges**2) / 2) / np.sqrt(2 * np.pi)
+    marks = _histogram(finite, edges, BELOW), Line(x=edges, y=normal, colour=ABOVE, label="null: N(0, 1)")
+    panels = [Panel(marks=marks, size=(300, 160), x_name="z", y_name=words, y_limits=(0, None))]
     if p is not None:
-        _fill(panels[1], p, np.linspace(0, 1, 41), "observed", color=BELOW, alpha=0.75, density=True)
-        panels[1].axhline(1.0, color=ABOVE, label="null: uniform")
-        panels[1].set_ylim(top=1.3 * panels[1].get_ylim()[1])
-        panels[1].set(xlabel="p (uncorrected)", ylabel="density over elements")
-    for axes in panels:
-        axes.legend(frameon=False, fontsize=8, loc="upper right")
-    return figure
+        uniform = Line(x=(-EDGE, EDGE), y=(1, 1), colour=ABOVE, label="null: uniform")
+        marks = _histogram(p, np.linspace(0, 1, 41), BELOW), uniform
+        name = "p (uncorrected)"
+        panels.append(Panel(marks=marks, size=(300, 160), x_name=name, y_name=words, y_limits=(0, None)))
+    return Chart(panels=panels, n_columns=2)
 
 
-def draw_null(null: Floats, observed: float, threshold: float | None, name: str) -> Figure:
+def draw_null(null: Floats, observed: float, threshold: float | None, name: str) -> Chart:
     """Histogram of the maxima of the shuffled data with the observed maximum and the threshold."""
-    figure, (axes,) = draw_panels(1, (5.2, 2.4))
     finite = null[np.isfinite(null)]
-    n_bins = min(60, max(10, int(np.sqrt(finite.size))))
-    _fill(axes, finite, np.histogram_bin_edges(finite, n_bins), "shuffled data", color=FAINT)
-    axes.axvline(observed, color=ABOVE, label=f"observed: {show_number(str(observed))}")
-    if threshold is not None:
-        words = f"threshold: {show_number(str(threshold))}"
-        axes.axvline(threshold, color=BELOW, linestyle="--", label=words)
-    axes.set(xlabel=_short(name, 48), ylabel="number of shuffles")
-    axes.legend(frameon=False, fontsize=8)
-    return figure
+    edges = np.histogram_bin_edges(finite, min(60, max(10, int(np.sqrt(finite.size)))))
+    heights, _ = np.histogram(finite, edges)
+    marks: list[Mark] = [Steps(edges=edges, heights=heights, colour=FAINT, label="shuffled data")]
+    told = {"observed": (observed, ABOVE, ""), "threshold": (threshold, BELOW, "5 3")}
+    for word, (at, colour, dash) in told.items():
+        if at is not None:
+            label = f"{word}: {show_number(str(at))}"
+            marks.append(Line(x=(at, at), y=(-EDGE, EDGE), colour=colour, dash=dash, label=label))
+    name, words = short(name, 48), "number of shuffles"
+    return Chart(panels=[Panel(marks=marks, size=(420, 150), x_name=name, y_name=words, y_limits=(0, None))])
 
 
-def _fill(
-    axes: Axes, values: Floats, edges: Floats, label: str, *, density: bool = False, **style: Any
-) -> None:
-    """Draw a histogram as one shape."""
-    heights, edges = np.histogram(values, edges, density=density)
-    axes.stairs(heights, edges, fill=True, label=label, linewidth=0, **style)
+def _histogram(values: Floats, edges: Floats, colour: str) -> Steps:
+    heights, _ = np.histogram(values, edges, density=True)
+    return Steps(edges=edges, heights=heights, colour=colour, label="observed")
 
 
-def draw_design(matrix: pd.DataFrame, contrasts: Mapping[str, Floats]) -> Figure:
+def draw_design(matrix: pd.DataFrame, contrasts: Mapping[str, Floats]) -> Chart:
     """Draw the design matrix (columns scaled to their largest magnitude) above the weights of each contrast.
 
     ``contrasts``: name to weights of shape ``(q, n_regressors)``.
     """
     weights = np.vstack([np.atleast_2d(rows) for rows in contrasts.values()])
-    width = max(2.6 + min(0.62 * matrix.shape[1], 10.0), 4.5)
-    figure = Figure(figsize=(width, 5.0 + 0.28 * len(weights)), facecolor="none", layout="constrained")
-    top, bottom = figure.subplots(2, 1, height_ratios=(4.0, max(0.3 * len(weights), 0.35)))
     scaled = matrix.to_numpy(dtype=float)
     scaled = scaled / np.maximum(np.abs(scaled).max(axis=0), 1e-300)
-    top.imshow(scaled, cmap="PuOr_r", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
-    top.xaxis.tick_top()
-    _name_columns(top, matrix.columns, "left")
-    if len(matrix) <= 40:
-        labels = [_short(str(label), 22) for label in matrix.index]
-        top.set_yticks(range(len(labels)), labels, fontsize=6)
-    else:
-        top.set_ylabel(f"{len(matrix)} rows", color=INK)
-    _draw_numbers(bottom, weights, max(float(np.abs(weights).max()), 1e-12), ".3g", aspect="auto")
-    names = [_short(name, 24) for name, rows in contrasts.items() for _ in np.atleast_2d(rows)]
-    bottom.set_yticks(range(len(names)), names, fontsize=7)
-    bottom.set_xticks([])
-    return figure
+    names = [name for name, rows in contrasts.items() for _ in np.atleast_2d(rows)]
+    (n_rows, n_columns), limit = matrix.shape, max(float(np.abs(weights).max()), 1e-12)
+    width = min(max(62 * n_columns, 180), 960)
+    above = _matrix(
+        scaled,
+        1.0,
+        size=(width, min(max(14 * n_rows, 40), 380)),
+        x_ticks=_name(matrix.columns, 26),
+        y_ticks=_name(matrix.index, 22),
+        x_name=f"{n_columns} columns" if n_columns > MAX_NAMED else "",
+        y_name=f"{n_rows} rows" if n_rows > MAX_NAMED else "",
+        slanted="above",
+        tick_sizes=(_size(n_columns), min(10, 380 / n_rows)),
+    )
+    ticks, size = _name(names, 24), (width, 22 * len(weights))
+    below = _matrix(weights, limit, ".3g", size=size, x_ticks={}, y_ticks=ticks, tick_sizes=(10, 10))
+    return Chart(panels=[above, below])
 
 
-def _name_columns(axes: Axes, columns: Iterable[object], side: str) -> float:
-    """Write names along an axis, at the size (returned) at which that many fit beside each other."""
-    names = [_short(str(name), 26) for name in columns]
-    size = min(9.0, max(2.5, 9.0 * 24 / len(names)))
-    axes.set_xticks(range(len(names)), names, rotation=40, ha=side, fontsize=size)
-    return size
+def _name(names: Sequence[object] | pd.Index, n_characters: int) -> dict[float, str]:
+    """Name each row or column of a matrix; none where they are too many to be read."""
+    return {k: short(str(name), n_characters) for k, name in enumerate(names) if len(names) <= MAX_NAMED}
 
 
-def _draw_numbers(axes: Axes, values: Floats, limit: float, spelling: str, **style: Any) -> None:
-    """Draw a matrix, with its numbers where there are few."""
-    axes.imshow(values, cmap="PuOr_r", vmin=-limit, vmax=limit, **style)
-    for (row, column), value in np.ndenumerate(values if values.shape[1] <= MAX_NUMBERED else values[:0]):
-        ink = "white" if abs(value) > 0.6 * limit else INK
-        axes.text(column, row, format(value, spelling), ha="center", va="center", fontsize=7, color=ink)
+def _size(n_columns: int) -> float:
+    """Find the size at which that many names fit beside each other."""
+    return min(12.0, max(6.0, 12.0 * 24 / n_columns))
 
 
-def draw_correlations(matrix: pd.DataFrame) -> Figure | None:
+def _matrix(values: Floats, limit: float, spelling: str = "", **panel: Any) -> Panel:
+    """Draw a matrix, the first row above, with its numbers where a spelling is given and they are few."""
+    colours = np.round(255 * tint(values, -limit, limit, ramp(*_WEIGHTS))).astype(np.uint8)
+    x, y = (-0.5, values.shape[1] - 0.5), (len(values) - 0.5, -0.5)
+    marks: list[Mark] = [Cells(colours=colours, x=x, y=y)]
+    for (row, column), value in np.ndenumerate(values):
+        if spelling and values.shape[1] <= MAX_NUMBERED:
+            text, ink = (
+                format(value, spelling).replace("-", "−"),
+                "#ffffff" if abs(value) > 0.6 * limit else INK,
+            )
+            marks.append(Note(x=column, y=row, text=text, colour=ink))
+    return Panel(marks=marks, x_limits=x, y_limits=y, is_boxed=True, **panel)
+
+
+def draw_correlations(matrix: pd.DataFrame) -> Chart | None:
     """Correlations between the regressors that vary; None where fewer than two do."""
     varying = matrix.loc[:, matrix.std() > 0]
-    if varying.shape[1] < 2:
+    n_columns = varying.shape[1]
+    if n_columns < 2:
         return None
-    side = 2.2 + min(0.5 * varying.shape[1], 8.0)
-    figure, (axes,) = draw_panels(1, (side, side * 0.85), is_fitted=True)
-    _draw_numbers(axes, varying.corr().to_numpy(), 1.0, "z.2f")
-    size = _name_columns(axes, varying.columns, "right")
-    names = [label.get_text() for label in axes.get_xticklabels()]
-    axes.set_yticks(range(len(names)), names, fontsize=size)
-    return figure
+    names, values, side = _name(varying.columns, 26), varying.corr().to_numpy(), min(48 * n_columns, 720)
+    sizes = {"size": (side, side), "tick_sizes": (_size(n_columns), _size(n_columns))}
+    return Chart(
+        panels=[_matrix(values, 1.0, "z.2f", x_ticks=names, y_ticks=names, slanted="below", **sizes)]
+    )
 
 
-def draw_covariates(variables: pd.DataFrame, numeric: Sequence[str], factor: str | None) -> Figure:
+def draw_covariates(variables: pd.DataFrame, numeric: Sequence[str], factor: str | None) -> Chart:
     """Draw each numeric covariate, one strip per level of ``factor`` (all together where None)."""
-    size = (min(3.0 * len(numeric) + 0.5, 12.0), 2.4)
-    figure, panels = draw_panels(len(numeric), size, is_fitted=True)
     groups = {"all": variables}
     if factor is not None:
         groups = {str(level): rows for level, rows in variables.groupby(factor, observed=True, sort=True)}
-    for axes, name in zip(panels, numeric, strict=True):
+    panels = []
+    for name in numeric:
+        marks: list[Mark] = []
         for index, rows in enumerate(groups.values()):
-            values, colour = rows[name].astype(float), CATEGORIES[index % len(CATEGORIES)]
-            axes.scatter(values, index + spread(len(values)), s=14, color=colour, alpha=0.75, linewidths=0)
-            axes.plot([values.mean()] * 2, [index - 0.35, index + 0.35], color=INK, linewidth=1.4)
-        axes.set_yticks(range(len(groups)), [_short(level, 18) for level in groups])
-        axes.set_ylim(len(groups) - 0.4, -0.6)
-        axes.set_xlabel(_short(name, 30))
-    return figure
+            values, colour = rows[name].to_numpy(dtype=float), CATEGORIES[index % len(CATEGORIES)]
+            marks.append(Dots(x=values, y=index + spread(len(values)), colour=colour))
+            at = [np.nanmean(values)] * 2
+            marks.append(Line(x=at, y=(index - 0.35, index + 0.35), colour=INK, width=1.8))
+        panels.append(
+            Panel(
+                marks=marks,
+                size=(200, max(55 * len(groups), 110)),
+                x_name=short(name, 30),
+                y_ticks={k: short(level, 18) for k, level in enumerate(groups)},
+                y_limits=(len(groups) - 0.4, -0.6),
+            )
+        )
+    return Chart(panels=panels, n_columns=4)
 
 
-def draw_quality(quality: pd.DataFrame, metrics: Mapping[str, str]) -> Figure:
+def draw_quality(quality: pd.DataFrame, metrics: Mapping[str, str]) -> Chart:
     """Draw each metric of the quality table, rows in order of value; outliers are marked and named.
 
     ``metrics``: column to name on the axis.
     """
-    figure, panels = draw_panels(len(metrics), (min(3.1 * len(metrics), 12.5), 2.6))
-    for axes, (column, name) in zip(panels, metrics.items(), strict=True):
+    panels = []
+    for column, name in metrics.items():
         rows = quality.sort_values(column, kind="stable")
-        values = rows[column].to_numpy(dtype=float)
-        axes.scatter(np.arange(len(values)), values, s=12, color=BELOW, linewidths=0)
-        for rank in np.flatnonzero(rows["is_outlier"].to_numpy(dtype=bool)):
-            axes.scatter([rank], [values[rank]], s=34, marker="^", color=ABOVE, zorder=3)
-            label, at = _short(str(rows["label"].iloc[rank]), 18), (rank, values[rank])
-            words = axes.annotate(label, at, (0, 5), textcoords="offset points", fontsize=7, color=INK)
-            words.set(ha="right" if rank > len(rows) / 2 else "left")
-        axes.margins(y=0.15)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel("rows in order of value")
-        axes.set_title(name, fontsize=9, color=INK)
-    return figure
+        values, n_rows = rows[column].to_numpy(dtype=float), len(rows)
+        ranks, is_out = np.arange(n_rows), rows["is_outlier"].to_numpy(dtype=bool)
+        marks: list[Mark] = [Dots(x=ranks, y=values, colour=BELOW, size=4.6, opacity=1)]
+        marks.append(Dots(x=ranks[is_out], y=values[is_out], colour=ABOVE, shape="^", size=8, opacity=1))
+        distances = np.where(is_out, np.abs(values - np.nanmedian(values)), np.nan)
+        for rank in np.argsort(-distances, kind="stable")[: min(np.isfinite(distances).sum(), MAX_MARKED)]:
+            label, side = short(str(rows["label"].iloc[rank]), 18), "end" if rank > n_rows / 2 else "start"
+            marks.append(Note(x=rank, y=values[rank], text=label, anchor=side, up=8))
+        whole = {at: text for at, text in round_ticks(0, max(n_rows - 1, 1), 5).items() if at.is_integer()}
+        words = "rows in order of value"
+        panels.append(Panel(marks=marks, size=(220, 160), title=name, x_name=words, x_ticks=whole))
+    return Chart(panels=panels, n_columns=4)
 
 
-def draw_panels(
-    n_columns: int, size_inches: tuple[float, float], n_rows: int = 1, *, is_fitted: bool = False
-) -> tuple[Figure, list[Axes]]:
-    """Return a transparent figure with quiet axes, row by row.
-
-    ``is_fitted``: room is measured for names of any length, which takes as long as to draw; else it is that
-    for numbers.
-    """
-    figure = Figure(figsize=size_inches, facecolor="none", layout="constrained" if is_fitted else None)
-    if not is_fitted:
-        (width, height), (left, bottom, right, top) = size_inches, _ROOM
-        across, up = left + right, bottom + top
-        gaps = across / (width / n_columns - across), up / (height / n_rows - up)
-        figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height, *gaps)
-    panels = list(figure.subplots(n_rows, n_columns, squeeze=False).ravel())
-    for axes in panels:
-        axes.set_facecolor("none")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelsize=8)
-    return figure, panels
-
-
-def _short(text: str, n_characters: int) -> str:
+def short(text: str, n_characters: int) -> str:
+    """Cut a text that is longer."""
     return text if len(text) <= n_characters else f"{text[: n_characters - 1]}…"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import pandas as pd
 
@@ -77,11 +77,21 @@ class FlowBox(NamedTuple):
     is_side: bool
 
 
-def draw_flow(flow: Flow) -> tuple[str, int]:
-    """Spell a CONSORT-like picture as SVG; returns it with its width in pixels."""
-    boxes, (width, side) = lay_out(flow), (320, 400)
-    height = boxes[-1].y + boxes[-1].height
-    return fill_template("flow.svg.j2", boxes=boxes, main=width, side=side, height=height), width + 40 + side
+@dataclass(frozen=True, slots=True)
+class FlowChart:
+    """A CONSORT-like picture: ``main`` pixels for the way down, ``side`` for who leaves it."""
+
+    flow: Flow
+    main: ClassVar[int] = 320
+    side: ClassVar[int] = 400
+    width: ClassVar[int] = main + 40 + side
+
+    def render(self) -> bytes:
+        """Spell it as SVG."""
+        boxes = lay_out(self.flow)
+        height = boxes[-1].y + boxes[-1].height
+        text = fill_template("flow.svg.j2", boxes=boxes, main=self.main, side=self.side, height=height)
+        return text.encode()
 
 
 def lay_out(flow: Flow) -> list[FlowBox]:

@@ -7,20 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from scipy import stats
+from scipy.special import stdtrit
 
-from bids_group.output.report.charts import CATEGORIES, FAINT, INK, draw_panels, spread
+from bids_group.output.report.axes import Chart, Panel
+from bids_group.output.report.charts import CATEGORIES, EDGE, short, spread
 from bids_group.output.report.folder import read_numbers, weights_of
 from bids_group.output.report.inputs import ContrastInputs
+from bids_group.output.report.marks import FAINT, INK, Dots, Line, Mark
 from bids_group.output.report.sections import Part, Shown
 
 Focus = tuple[str | None, tuple[str, ...]]
 """What a contrast is about: at most one numeric covariate, and the factors it compares."""
 
 _OWN = "variable "  # before names of covariates, which may be called as our own columns are
-_MARKERS = ("o", "s", "^", "D")
+_SHAPES = ("o", "s", "^", "D")
 _WORDS = re.compile(r"`[^`]+`|[^\W\d]\w*")
 
 
@@ -106,16 +106,14 @@ def draw_peaks(
     focus: Focus,
     variables: pd.DataFrame,
     people: pd.Series[str],
-) -> Figure:
+) -> Chart:
     """Draw a panel per peak: slopes with a line per group, else groups with means and 95 % intervals.
 
     ``points`` holds ``peak``, ``label``, ``effect``, ``fitted`` and ``partial_residual``; the index of
     ``variables`` and of ``people`` (whose row each is) is the label.
     """
-    n_columns = min(len(titles), 3)
-    n_rows = -(-len(titles) // n_columns)
-    figure, panels = draw_panels(n_columns, (4.1 * n_columns, 3.0 * n_rows), n_rows)
-    for axes, (peak, title) in zip(panels, titles.items(), strict=False):
+    panels = []
+    for peak, title in titles.items():
         rows = points.loc[points["peak"] == peak, ["label", "effect", "fitted", "partial_residual"]]
         rows = rows.set_index("label").join(variables.add_prefix(_OWN))
         keys = [f"{_OWN}{name}" for name in focus[1]]
@@ -123,47 +121,54 @@ def draw_peaks(
         if keys:
             levels = rows.groupby(keys, observed=True, sort=True)
             groups = {", ".join(map(str, level)): members for level, members in levels}
-        _draw_slopes(axes, groups, focus) if focus[0] else _draw_levels(axes, groups, focus, people)
-        axes.set_title(title, fontsize=9, color=INK)
         is_same = np.allclose(rows["effect"], rows["partial_residual"], rtol=1e-5, atol=1e-12)
-        axes.set_ylabel("effect" if is_same else "effect, adjusted for the rest", fontsize=8)
-    for axes in panels[len(titles) :]:
-        axes.set_axis_off()
-    return figure
-
-
-def _draw_slopes(axes: Axes, groups: Mapping[str, pd.DataFrame], focus: Focus) -> None:
-    for index, (level, rows) in enumerate(groups.items()):
-        colour, marker = CATEGORIES[index % len(CATEGORIES)], _MARKERS[index % 4]
-        x, values = rows[f"{_OWN}{focus[0]}"].astype(float), rows["partial_residual"]
-        axes.scatter(x, values, s=16, color=colour, alpha=0.8, linewidths=0, marker=marker)
-        line, order = values - (rows["effect"] - rows["fitted"]), x.sort_values().index
-        axes.plot(x[order], line[order], color=colour, linewidth=1.6, label=level)
-    axes.set_xlabel(str(focus[0]), fontsize=8)
-    if focus[1]:
-        axes.legend(frameon=False, fontsize=7)
-
-
-def _draw_levels(
-    axes: Axes, groups: Mapping[str, pd.DataFrame], focus: Focus, people: pd.Series[str]
-) -> None:
-    """Draw points by level with mean and 95 % t interval; rows of one person are joined by a line."""
-    axes.axhline(0, color=FAINT, linewidth=0.8)
-    places: dict[str, tuple[float, float]] = {}
-    for index, rows in enumerate(groups.values()):
-        values = rows["partial_residual"].astype(float)
-        x, colour = index + spread(len(values), 0.16), CATEGORIES[index % len(CATEGORIES)]
-        places |= dict(zip(rows.index, zip(x, values, strict=True), strict=True))
-        axes.scatter(x, values, s=16, color=colour, alpha=0.7, linewidths=0)
-        if len(values) > 1:
-            half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-            at, mean, bar = [index + 0.3], [values.mean()], [float(half)]
-            axes.errorbar(at, mean, bar, fmt="o", color=INK, markersize=4, capsize=3, linewidth=1.2)
-    for _, own in people[list(places)].groupby(people, sort=False):
-        if len(own) > 1:
-            axes.plot(
-                *zip(*(places[label] for label in own.index), strict=True), color=FAINT, lw=0.6, zorder=0
+        panels.append(
+            Panel(
+                marks=list(_slopes(groups, focus[0]) if focus[0] else _levels(groups, people)),
+                size=(300, 200),
+                title=title,
+                x_name=short(focus[0] or ", ".join(focus[1]), 40),
+                y_name="effect" if is_same else "effect, adjusted for the rest",
+                x_ticks=None if focus[0] else {k: short(name, 18) for k, name in enumerate(groups)},
+                x_limits=(None, None) if focus[0] else (-0.6, len(groups) - 0.4),
             )
-    axes.set_xticks(range(len(groups)), list(groups), fontsize=8)
-    axes.set_xlim(-0.6, len(groups) - 0.4)
-    axes.set_xlabel(", ".join(focus[1]), fontsize=8)
+        )
+    return Chart(panels=panels, n_columns=3)
+
+
+def _slopes(groups: Mapping[str, pd.DataFrame], covariate: str) -> Iterator[Mark]:
+    """Draw the points of each group over the covariate, and the fitted line."""
+    for index, (level, rows) in enumerate(groups.items()):
+        colour, label = CATEGORIES[index % len(CATEGORIES)], short(level, 30) if len(groups) > 1 else ""
+        rows = rows.astype({f"{_OWN}{covariate}": float}).sort_values(f"{_OWN}{covariate}", kind="stable")
+        x, values = (rows[name].to_numpy(dtype=float) for name in (f"{_OWN}{covariate}", "partial_residual"))
+        line = values - (rows["effect"] - rows["fitted"]).to_numpy(dtype=float)
+        yield Dots(x=x, y=values, colour=colour, shape=_SHAPES[index % 4], label=label)
+        yield Line(x=x, y=line, colour=colour)
+
+
+def _levels(groups: Mapping[str, pd.DataFrame], people: pd.Series[str]) -> Iterator[Mark]:
+    """Draw points by level with mean and 95 % t interval; rows of one person are joined by a line."""
+    places = {
+        label: (index + offset, value)
+        for index, rows in enumerate(groups.values())
+        for label, offset, value in zip(
+            rows.index, spread(len(rows), 0.16), rows["partial_residual"].astype(float), strict=True
+        )
+    }
+    yield Line(x=(-EDGE, EDGE), y=(0, 0), colour=FAINT, width=0.9)
+    joined: list[tuple[float, float]] = []
+    for _, own in people[list(places)].groupby(people, sort=False):
+        joined += [*(places[label] for label in own.index), (np.nan, np.nan)] if len(own) > 1 else []
+    if joined:
+        x, y = np.transpose(joined)
+        yield Line(x=x, y=y, colour=FAINT, width=0.7)
+    for index, rows in enumerate(groups.values()):
+        x, values = np.transpose([places[label] for label in rows.index])
+        yield Dots(x=x, y=values, colour=CATEGORIES[index % len(CATEGORIES)], opacity=0.7)
+        if len(values) > 1:
+            half = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values))
+            low, mean, high = values.mean() + half * np.array([-1, 0, 1])
+            at = index + 0.3 + 0.03 * np.array([-1, 1, np.nan, 0, 0, np.nan, -1, 1])
+            yield Line(x=at, y=[low, low, np.nan, low, high, np.nan, high, high], colour=INK)
+            yield Dots(x=[index + 0.3], y=[mean], colour=INK, size=5.5, opacity=1)

@@ -11,7 +11,7 @@ from bids_group.output.disk.writing import write_text
 from bids_group.output.report.brains import SIGNED
 from bids_group.output.report.canvas import pack_anatomy, read_anatomy
 from bids_group.output.report.design import design
-from bids_group.output.report.figures import FigureStore, style
+from bids_group.output.report.figures import FigureStore
 from bids_group.output.report.folder import Folder, entities_of, read_folder
 from bids_group.output.report.glance import glance
 from bids_group.output.report.inputs import read_analysis_inputs, read_contrast_inputs
@@ -62,16 +62,15 @@ def build_report(output_dir: Path, cut_mm: Sequence[float] | None = None) -> Pat
         analyses = tuple(replace(one, info=one.info.but(cut_coordinates=cut)) for one in folder.analyses)
         folder = replace(folder, analyses=analyses)
     page = output_dir / "report.html"
-    with style():
-        store, is_one_of_many = FigureStore(root=output_dir), len(folder.analyses) > 1
-        inputs = [read_analysis_inputs(folder, analysis, store) for analysis in folder.analyses]
-        articles = [
-            draw_contrast(read_contrast_inputs(one, contrast), is_one_of_many=is_one_of_many)
-            for one in inputs
-            for contrast in one.files.contrasts
-        ]
-        report = Report(folder=folder, analyses=inputs, articles=articles)
-        sections = [make(report) for make in SECTIONS]
+    store, is_one_of_many = FigureStore(root=output_dir), len(folder.analyses) > 1
+    inputs = [read_analysis_inputs(folder, analysis, store) for analysis in folder.analyses]
+    articles = [
+        draw_contrast(read_contrast_inputs(one, contrast), is_one_of_many=is_one_of_many)
+        for one in inputs
+        for contrast in one.files.contrasts
+    ]
+    report = Report(folder=folder, analyses=inputs, articles=articles)
+    sections = [make(report) for make in SECTIONS]
     write_references(output_dir, [one.facts for one in inputs])
     text = fill_template(
         "report.html.j2",

@@ -8,7 +8,7 @@ import pandas as pd
 
 from bids_group.output.report import charts
 from bids_group.output.report.figures import Picture
-from bids_group.output.report.flow import count_flow, draw_flow
+from bids_group.output.report.flow import FlowChart, count_flow
 from bids_group.output.report.inputs import AnalysisInputs
 from bids_group.output.report.sections import Details, Part, Report, Section, Shown
 from bids_group.output.report.tables import PageTable, page_table
@@ -41,7 +41,7 @@ def _flow(inputs: AnalysisInputs) -> Iterator[Shown]:
     )
     out = "; ".join(f"{len(loss.people)} out: {loss.reason}" for loss in flow.lost) or "nobody left out"
     yield inputs.picture(
-        draw_flow(flow),
+        FlowChart(flow),
         "desc-flow_participants.svg",
         alt=f"From {flow.n_everyone} people to {flow.n_people} in the analysis ({flow.n_rows} rows); {out}.",
         caption="From everyone who is known to the rows of the design. Orange: who or what is out, and why.",

@@ -25,6 +25,7 @@ from bids_group.output.report.canvas import (
     read_anatomy,
 )
 from bids_group.output.report.influence import Focus, draw_peaks, find_focus
+from bids_group.output.report.marks import Dots, Line
 
 
 def _grid(orientation: str, step: tuple[float, float, float] = (2.0, 3.0, 4.0)) -> Grid:
@@ -84,6 +85,22 @@ def test_the_template_has_its_anterior_commissure_inside_and_air_outside() -> No
     assert read_anatomy("T1w") is None
     assert read_anatomy("MNIInfant") is None
     assert read_anatomy(None) is None
+
+
+def test_the_template_is_that_of_nilearn_though_nilearn_is_not_imported() -> None:
+    from nilearn.datasets import load_mni152_template
+
+    image, box = load_mni152_template(resolution=1), read_anatomy("MNI152NLin2009cAsym")
+    assert box is not None
+    x, y, z = np.random.default_rng(6).uniform((-70, -100, -60), (70, 70, 80), (200, 3)).round().T
+    values = [
+        box.data[box.position(0, a), box.position(1, b), box.position(2, c)]
+        for a, b, c in zip(x, y, z, strict=True)
+    ]  # type: ignore[index]
+    voxels = nib.affines.apply_affine(np.linalg.inv(image.affine), np.column_stack([x, y, z]))
+    expected = image.get_fdata()[tuple(np.rint(voxels).astype(int).T)]
+    assert values == pytest.approx(expected, abs=1e-6)
+    assert (expected > 0.2).sum() > 50
 
 
 def test_halving_keeps_the_mean_and_the_place() -> None:
@@ -161,13 +178,14 @@ def test_points_stand_over_their_covariate_and_in_the_order_of_the_levels() -> N
     )
     people = pd.Series(labels, index=labels)
     focus = ("effect", ("dose",))
-    (slopes,) = draw_peaks(points, {1: "a"}, focus, variables, people).axes
-    drawn = [collection.get_offsets().tolist() for collection in slopes.collections]
-    assert drawn == [[[3.0, 0.1], [4.0, 0.3], [9.0, 0.5]], [[1.0, 0.2], [1.5, 0.4], [2.0, 0.6]]]
+    (slopes,) = draw_peaks(points, {1: "a"}, focus, variables, people).panels
+    drawn = [list(zip(one.x, one.y, strict=True)) for one in slopes.marks if isinstance(one, Dots)]
+    assert drawn == [[(3.0, 0.1), (4.0, 0.3), (9.0, 0.5)], [(1.0, 0.2), (1.5, 0.4), (2.0, 0.6)]]
     focus = (None, ("dose",))
-    (strips,) = draw_peaks(points, {1: "a"}, focus, variables, people).axes
-    assert [label.get_text() for label in strips.get_xticklabels()] == ["low", "high"]
-    assert strips.collections[0].get_offsets()[:, 1].tolist() == [0.1, 0.3, 0.5]
+    (strips,) = draw_peaks(points, {1: "a"}, focus, variables, people).panels
+    assert strips.x_ticks == {0: "low", 1: "high"}
+    low = next(one for one in strips.marks if isinstance(one, Dots))
+    assert list(low.y) == [0.1, 0.3, 0.5]
 
 
 def test_rows_of_one_person_are_joined_whatever_their_labels_look_like() -> None:
@@ -179,9 +197,9 @@ def test_rows_of_one_person_are_joined_whatever_their_labels_look_like() -> None
         {"peak": 1, "label": labels, "effect": values, "fitted": values, "partial_residual": values}
     )
     focus = (None, ("when",))
-    (axes,) = draw_peaks(points, {1: "p"}, focus, variables, people).axes
-    joined = [list(line.get_ydata()) for line in axes.lines if line.get_zorder() == 0]
-    assert joined == [[0.1, 0.2], [0.3, 0.4]]
+    (panel,) = draw_peaks(points, {1: "p"}, focus, variables, people).panels
+    joined = next(one for one in panel.marks if isinstance(one, Line) and one.width == 0.7)
+    np.testing.assert_array_equal(joined.y, [0.1, 0.2, np.nan, 0.3, 0.4, np.nan])
 
 
 @pytest.mark.parametrize(

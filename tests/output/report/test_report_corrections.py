@@ -43,6 +43,16 @@ def drawn(root: Path, monkeypatch: pytest.MonkeyPatch, **info: Any) -> tuple[Any
     return inputs, *seen
 
 
+def colour_of(share: float) -> np.ndarray:
+    """Colour on the way through the signed colours, from −1 to 1, in steps of a 256th."""
+    at = min(int((share + 1) / 2 * 256), 255) / 255 * (len(brains.SIGNED) - 1)
+    low, high = (
+        np.array([int(brains.SIGNED[k][at : at + 2], 16) for at in (1, 3, 5)]) / 255
+        for k in (int(at), int(np.ceil(at)))
+    )
+    return low + (at - int(at)) * (high - low)
+
+
 @pytest.mark.parametrize("corrections", [CORRECTIONS, ("fdr",)])
 def test_each_row_has_the_voxels_and_clusters_of_its_correction(
     write_outputs: Callable[..., Path],
@@ -88,10 +98,13 @@ def test_only_what_is_significant_is_drawn_on_the_scale_of_all(
         image = brains.paint_slice(layers, Pixels(2, x, y), at_mm)
         is_in = rows[0].significant.cut(2, at_mm) > 0
         values = layers.statistic.cut(2, at_mm)[is_in]
-        colours = layers.colours((values + layers.limit) / (2 * layers.limit))[:, :3]
+        colours = [colour_of(value / layers.limit) for value in values]
         np.testing.assert_allclose(image[is_in], colours, atol=1 / 255)
         greys = image[~is_in & ~ndimage.binary_dilation(is_in)]
-        assert {tuple(grey) for grey in greys.round(3)} <= {(0.25, 0.25, 0.25), (0.027, 0.035, 0.051)}
+        assert {tuple(grey) for grey in greys.astype(float).round(3)} <= {
+            (0.25, 0.25, 0.25),
+            (0.027, 0.035, 0.051),
+        }
 
 
 def test_pictures_go_through_the_point_that_was_asked_for(

@@ -9,7 +9,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
 
 from bids_group.output.report.brains import draw_mosaic
 from bids_group.output.report.figures import FigureStore
@@ -65,11 +64,12 @@ def test_what_is_not_tested_stays_faint_at_any_size(planted: tuple) -> None:
     np.testing.assert_allclose(inputs.layers.opacity(values), expected, rtol=1e-6)
 
 
-def test_the_colour_scale_has_a_line_where_evidence_is_full_and_nowhere_else(
-    planted: tuple, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_colour_scale_has_a_line_where_evidence_is_full_and_nowhere_else(planted: tuple) -> None:
+    """The scale runs over 70 % of the height of the picture, from its limit down to the limit below zero."""
     is_two_sided, inputs = planted
-    lines: list[float] = []
-    monkeypatch.setattr(Axes, "axhline", lambda self, y, **style: lines.append(y))
-    draw_mosaic(inputs.layers, inputs.analysis.cuts)
-    assert lines == ([POSITIVE[0], -POSITIVE[0]] if is_two_sided else [POSITIVE[0]])
+    pixels = draw_mosaic(inputs.layers, inputs.analysis.cuts).pixels
+    lines = np.flatnonzero((pixels[:, 1420] == 255).all(axis=1))
+    top, bottom = (round(share * len(pixels)) for share in (0.15, 0.85))
+    limit, shares = inputs.layers.limit, (lines - top) / (bottom - 1 - top)
+    expected = [-POSITIVE[0], POSITIVE[0]] if is_two_sided else [POSITIVE[0]]
+    assert sorted(limit * (1 - 2 * shares)) == pytest.approx(expected, abs=limit / 100)
