@@ -62,6 +62,7 @@ SANDWICH = Estimator(
     has_one_variance=False,
     has_own_dof=True,
     compares_people=True,
+    can_be_shuffled=False,
     assumes="that clusters of rows are independent, and that rows are missing completely at random",
 )
 
@@ -72,6 +73,7 @@ WEIGHTED = Estimator(
     module="weighted",
     needs_variance=True,
     has_one_variance=False,
+    can_be_shuffled=False,
     exactness="as exact as the variances of the maps",
     assumes="that the variances of the first level are right, and that people differ by one variance more",
 )

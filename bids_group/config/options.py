@@ -58,6 +58,8 @@ class Option:
         In a model file: among the settings of the ``run``, of each Dataset ``node``, or (None) not there.
     is_late
         Versions before did not know it, so that a model has it only where it is not at its default.
+    is_typed
+        False: a setting of model files alone, which the command line says as a part of ``flag``.
     is_made
         A path that the run makes: that of every other option is there before.
     needs
@@ -83,6 +85,7 @@ class Option:
     stands: Literal["run", "node"] | None = "run"
     is_signed: bool = False
     is_late: bool = False
+    is_typed: bool = True
     is_made: bool = False
     needs: str = ""
     read: Callable[[Any], Any] | None = None

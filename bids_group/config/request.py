@@ -159,6 +159,29 @@ class AnalysisSpec:
         metavar="{grand,none,within:FACTOR}",
         stands="node",
     )
+    estimator: Literal["auto", "ols", "mixed", "sandwich", "weighted"] = option(
+        "auto: mixed where the formula has a random term, else ols; sandwich: ols with variances by cluster, "
+        "for people with several rows; weighted: the variances of the first level, and one between people",
+        "auto",
+        is_late=True,
+    )
+    dof: Literal["satterthwaite", "kenward-roger"] | None = option(
+        "degrees of freedom of t under mixed (default satterthwaite; F has kenward-roger)", is_late=True
+    )
+    sandwich: Literal["CR0", "CR1", "CR2", "CR3", "homogeneous"] | None = option(
+        "how sandwich makes variances: small-sample adjustments (default CR2), or one covariance of visits "
+        "for all people of a group",
+        is_late=True,
+    )
+    random_terms: tuple[str, ...] = option(
+        "random terms of the formula, such as (1 | subject)",
+        (),
+        name="random_terms",
+        flag="--formula",
+        stands="node",
+        is_late=True,
+        is_typed=False,
+    )
     missing: Literal["error", "drop"] = option("participants without a needed value (default error)", "error")
     pooling: Literal["precision", "mean", "none"] | None = option(
         "runs and sessions of a person: precision weights where all maps have a variance, else mean; none "
@@ -206,6 +229,13 @@ class AnalysisSpec:
             raise UsageError(
                 f"--center {self.centering} is not known.", expected="grand, none or within:FACTOR"
             )
+        for flag, value, owner in (("--dof", self.dof, "mixed"), ("--sandwich", self.sandwich, "sandwich")):
+            if value is not None and self.estimator not in (owner, "auto" if owner == "mixed" else owner):
+                raise UsageError(
+                    f"{flag} belongs to --estimator {owner}.",
+                    found=f"{flag} {value} with --estimator {self.estimator}",
+                    fix=f"Add --estimator {owner}, or leave out {flag}.",
+                )
         if self.min_coverage < 1 and self.inference.needs_shuffling:
             raise UsageError(
                 "Shuffling needs every participant at every element.",
@@ -302,7 +332,7 @@ _SAID_BY_MODELS = (AnalysisSpec, InferenceSpec, Selection, Inputs)
 _SECTIONS = list(SECTIONS)
 OPTIONS: tuple[Option, ...] = tuple(
     sorted(
-        (one for record in (*_SAID_BY_MODELS, Execution) for one in options_of(record)),
+        (one for record in (*_SAID_BY_MODELS, Execution) for one in options_of(record) if one.is_typed),
         key=lambda one: _SECTIONS.index(one.section),
     )
 )

@@ -72,6 +72,11 @@ class Node:
         return Path(table) if (table := self.settings.get("design_matrix")) is not None else None
 
     @property
+    def random_terms(self) -> tuple[str, ...]:
+        """The random terms that the settings add to the formula."""
+        return tuple(self.settings.get("random_terms", ()))
+
+    @property
     def all_contrasts(self) -> tuple[NodeContrast, ...]:
         """The named contrasts and, before them, the dummy contrasts spelled out."""
         if (own := self.dummy_contrasts) is None:
@@ -128,6 +133,16 @@ class StatsModel:
             ordered.extend(ready)
             waiting = [node for node in waiting if node not in ready]
         return tuple(ordered)
+
+
+_RANDOM = re.compile(r"\s*(?P<sign>[+~])?\s*\((?P<inside>[^()|]*\|[^()]*)\)")
+
+
+def split_random(formula: str) -> tuple[str, tuple[str, ...]]:
+    """Part a formula and its random terms: ``~ age + (1 | subject)`` into ``~ age`` and ``(1 | subject)``."""
+    terms = tuple(f"({match['inside'].strip()})" for match in _RANDOM.finditer(formula))
+    fixed = _RANDOM.sub(lambda match: "~ 1" if match["sign"] == "~" else "", formula)
+    return (fixed.strip() or "~ 1", terms) if terms else (formula, ())
 
 
 _NAME = re.compile(r"`(?P<quoted>[^`]+)`|(?<![\w.])(?P<plain>[^\W\d]\w*)(?![\w.]*\s*\()(?!\w|\s*=[^=])")

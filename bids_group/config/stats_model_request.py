@@ -28,6 +28,7 @@ from bids_group.config.stats_model import (
     Node,
     StatsModel,
     formula_names,
+    split_random,
 )
 from bids_group.config.typed import read_contrasts
 from bids_group.errors import UsageError
@@ -154,16 +155,17 @@ def compile_request(
         type="glm" if settled == "mean" else "meta",
         dummy_contrasts=DummyContrasts(test="t"),
     )
-    names = formula_names(analysis.formula)
-    has_constant = not re.search(r"(?:^|~|\+)\s*0(?![\w.])|-\s*1(?![\w.])", analysis.formula)
+    formula, random_terms = split_random(analysis.formula)
+    names = formula_names(formula)
+    has_constant = not re.search(r"(?:^|~|\+)\s*0(?![\w.])|-\s*1(?![\w.])", formula)
     dataset = Node(
         name="group",
         level="dataset",
         group_by=() if {"contrast", *cell_factors} & {*names} else ("contrast",),
         x=((INTERCEPT,) if has_constant else ()) + names,
-        formula=analysis.formula,
+        formula=formula,
         settings={
-            **list_settings(analysis, selection, inputs),
+            **list_settings(replace(analysis, random_terms=random_terms), selection, inputs),
             "contrast": [str(request) for request in analysis.contrasts],  # without any: the default ones
         },
     )

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bids_group.config import CORRECTIONS, InferenceSpec
+from bids_group.config.estimators import MIXED, SANDWICH, WEIGHTED
 from bids_group.elements import Elements
 from bids_group.errors import DataError, UsageError
 from bids_group.inference.shuffling.partition import partition
@@ -56,6 +57,8 @@ def check_inference(
         The design, blocks or variance groups do not allow the shuffles.
     """
     _check_people(variance_groups, subjects)
+    if estimator.name == SANDWICH.name:
+        _check_people(blocks, subjects)
     notices = [
         *_tell(design, spec, blocks, estimator),
         *_check_variance_groups(design, spec, variance_groups, estimator),
@@ -99,7 +102,7 @@ def _tell(
         )
     if estimator.warning is not None:
         yield warn("model", *estimator.warning)
-    if blocks is None or not are_told_apart(blocks):
+    if blocks is None or not are_told_apart(blocks) or estimator.name == SANDWICH.name:
         return
     tell, named = warn if spec.parametric else note, ["the maps of t, F, z and p", *spec.parametric]
     yield tell(
@@ -156,10 +159,24 @@ def _check_request(spec: InferenceSpec, estimator: Estimator) -> None:
         )
     if not estimator.can_be_shuffled:
         raise UsageError(
-            f"Shuffling is not available for a weighted model (Type: {estimator.node_type}).",
+            f"Shuffling is not available for {_who(estimator)}{_WHY_NOT.get(estimator.name, '')}.",
             found=", ".join(spec.shuffled),
-            fix="Use Type: glm in the model's last node, or fdr, bonferroni, ari.",
+            fix=f"Use {_INSTEAD.get(estimator.name, 'Type: glm in the last node of the model')}, or fdr, "
+            "bonferroni, ari.",
         )
+
+
+_WHY_NOT = {MIXED.name: ": fitting it anew 10,000 times takes hours"}
+_INSTEAD = {
+    MIXED.name: "--estimator sandwich without the random term",
+    SANDWICH.name: "a random term or --estimator ols",
+    WEIGHTED.name: "--estimator ols",
+}
+
+
+def _who(estimator: Estimator) -> str:
+    is_node = estimator.node_type != LEAST_SQUARES.node_type
+    return f"a weighted model (Type: {estimator.node_type})" if is_node else f"--estimator {estimator.name}"
 
 
 def _check_people(labels: pd.Series | None, subjects: pd.Series | None) -> None:
@@ -184,8 +201,9 @@ def _check_variance_groups(
     if groups is None:
         return ()
     aligned, why_idle = groups.reindex(design.matrix.index), None
-    if not estimator.has_residual_variance:
-        why_idle = f"the variances are known (Type: {estimator.node_type})"
+    if not estimator.has_one_variance:
+        is_node = estimator.node_type != LEAST_SQUARES.node_type
+        why_idle = f"the variances are known (Type: {estimator.node_type})" if is_node else estimator.name
     elif aligned.nunique(dropna=False) < 2:
         why_idle = f"all rows analysed have one value, {aligned.iloc[0]}"
     if why_idle:

@@ -5,6 +5,7 @@ from .fitting.known_variances import tell_heterogeneity
 from .fitting.pooling import plan_scaling, pool, scale
 from .fitting.stack import build_stack, describe_coverage, join_maps, tell_costs
 from .formula.parser import add_columns, needed_variables
+from .planning.estimators import check_variances
 from .planning.node_design import input_names
 from .planning.plan import plan_analyses, plan_pooling, restrict
 
@@ -12,6 +13,7 @@ __all__ = [
     "add_columns",
     "build_design",
     "build_stack",
+    "check_variances",
     "compare_spread",
     "describe_coverage",
     "describe_rows",

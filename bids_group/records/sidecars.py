@@ -164,6 +164,7 @@ class Sidecar(JsonRecord):
     optional: ClassVar[Collection[str]] = (
         "first_level_contrasts", "design_matrix", "scaling", "mask_threshold", "group_by", "outliers_within",
         "input_statistic", "input_statistic_warning", "input_suffix", "cut_coordinates", "standardiser",
+        "random_terms", "estimator_variant",
     )  # fmt: skip
 
     # every file
@@ -180,6 +181,8 @@ class Sidecar(JsonRecord):
     formula: str | None = None
     design_matrix: str | None = None
     estimator: str | None = None
+    random_terms: str | None = None
+    estimator_variant: str | None = None
     degrees_of_freedom: float | list[float] | str | None = None
     sample_size: int | None = None
     number_of_participants: int | None = None

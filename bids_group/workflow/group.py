@@ -187,6 +187,7 @@ def _analyse(plan: RunPlan, planned: PlannedAnalysis, work_dir: Path, provenance
         quality=model.describe_rows(data, results, stacked.costs, uneven, is_two_sided=is_two_sided),
         peaks=model.tabulate_main_peaks(data, results, significances, is_two_sided=is_two_sided),
         regions=regions,
+        maps=fit.maps,
         atlas=plan.atlas,
     )
     _log(planned, data, significances)

@@ -260,6 +260,7 @@ def _plan_designs(
             is_rowless = f"sub-{one.subject}{f'_ses-{one.session}' if one.session else ''}" in rowless
             reason = "no row in the design matrix (--missing drop)" if is_rowless else one.reason
             exclusions.append(replace(one, reason=reason))
+        model.check_variances(complete, spec)
         complete = model.plan_scaling(complete, spec.scale_by)
         try:
             designs.append((complete, model.build_design(complete)))

@@ -196,9 +196,9 @@ def _check_within(name: str, weights: Array, design: CodedDesign, subjects: pd.S
     elif row[own].any() and not row.sum():
         fix = "The weights fall on columns of subject: see the order by --dry-run, or write means or columns."
     elif "subject" in design.formula.columns:
-        fix = f"{one_row}, or contrast what changes within people."
+        fix = f"{one_row}, contrast what changes within people, or: {say_ways(design)}."
     else:
-        fix = f"{one_row}; what changes within people needs '+ subject' (a column for each person)."
+        fix = f"{one_row}, or: {say_ways(design)}; what changes within people needs '+ subject' alone."
     raise DesignError(
         f"The contrast '{name}' compares people, but {len(several)} people have several rows.",
         found=f"several rows of {list_some(several, 6)}, which are not independent of each other; "
@@ -206,6 +206,13 @@ def _check_within(name: str, weights: Array, design: CodedDesign, subjects: pd.S
         expected="one row per person, or a contrast of what changes within people",
         fix=fix,
     )
+
+
+def say_ways(design: CodedDesign) -> str:
+    """Say how people with several rows each can be compared, in the user's own formula."""
+    fixed = re.sub(r"\s*\+\s*subject\b(?!\s*[:*])", "", design.formula.text)
+    text = fixed if fixed.startswith("~") else f"~ {fixed}"
+    return f'--formula "{text} + (1 | subject)" (a mixed model), or --formula "{text}" --estimator sandwich'
 
 
 def _choose_test(request: ContrastRequest, name: str, n_rows: int, *, is_list: bool) -> Literal["t", "F"]:

@@ -10,8 +10,9 @@ import pandas as pd
 
 from bids_group.config import ContrastRequest
 from bids_group.errors import BidsGroupError, ContrastError, DesignError
-from bids_group.model.contrast.build import build_contrast, build_settled_part, remark
+from bids_group.model.contrast.build import build_contrast, build_settled_part, remark, say_ways
 from bids_group.model.design.checks import check_design, check_variables, describe
+from bids_group.model.design.repeated_rows import build_random, tell_assumptions
 from bids_group.model.formula.coding import CodedDesign, code_design
 from bids_group.model.formula.parser import Formula, needed_variables, read_formula
 from bids_group.records import Contrast, Design, GroupAnalysis, Notice, note, warn
@@ -50,7 +51,7 @@ def build_design(analysis: GroupAnalysis) -> Design:
 def _build(
     analysis: GroupAnalysis, formula: Formula, variables: pd.DataFrame, notices: list[Notice]
 ) -> Design:
-    subjects = analysis.rows.get("subject")
+    subjects = None if analysis.estimator.compares_people else analysis.rows.get("subject")
     design = code_design(
         formula,
         variables,
@@ -62,6 +63,8 @@ def _build(
     details = describe(design)
     notices += check_design(design, details, has_noise=analysis.estimator.has_residual_variance)
     notices += _check_subjects(analysis.formula, design)
+    random, told = build_random(analysis, design, variables)
+    notices += [*told, *tell_assumptions(analysis, design)]
     if analysis.design_matrix is not None:
         own = f"The design is that of {analysis.design_matrix.name}: its columns are taken as they are, "
         notices.append(note("design", f"{own}nothing is centred or coded."))
@@ -85,6 +88,7 @@ def _build(
         rank=design.space.rank,
         details=details,
         notices=(*notices, *more),
+        random=random,
     )
 
 
@@ -103,11 +107,9 @@ def _build_defaults(design: CodedDesign) -> tuple[list[Contrast], list[Notice]]:
             notices.append(warn("contrasts", f"{said}: {error.sentence}", error.fix))
     if design.subjects is not None:
         said = f" Left out, because they compare people: {list_some(between)}." if between else ""
-        fix = (
-            "To compare people, give everybody one row: leave out --pooling none, or pool in a node of Level "
-        )
+        fix = f"To compare people: {say_ways(design)}; or give everybody one row (leave out --pooling none)."
         sentence = f"People have several rows: only what changes within people is tested.{said}"
-        notices.append(note("within", sentence, f"{fix}Subject." if between else None))
+        notices.append(note("within", sentence, fix if between else None))
     elif not contrasts:
         parts = [part for request in requests if (part := build_settled_part(request, design))]
         contrasts, notices = [one for one, _ in parts], [*notices, *(said for _, said in parts)]
@@ -118,7 +120,8 @@ def _build_defaults(design: CodedDesign) -> tuple[list[Contrast], list[Notice]]:
             "No default contrast can be tested: people have several rows, and no term changes within people.",
             found=f"only contrasts that compare people: {list_some(between)}",
             expected="a term that changes within people, such as session",
-            fix="Give every person one row (leave out --pooling none), or add '+ session + subject'.",
+            fix="Give every person one row (leave out --pooling none), or add '+ session + subject'; "
+            f"to compare people: {say_ways(design)}.",
         )
     # the default mean has no part in the file name
     return [replace(one, label="") if one.expression == "mean()" else one for one in contrasts], notices

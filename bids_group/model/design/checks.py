@@ -125,6 +125,7 @@ def check_variables(analysis: GroupAnalysis, formula: Formula, variables: pd.Dat
                 fix="Fill the values in, or drop these people with --missing drop.",
             )
     coded = {use.column for use in formula.uses if use.role == "factor"}
+    coded |= set() if formula.random is None else {formula.random.group}
     notices: list[Notice] = []
     for name in map(str, variables):
         if is_numeric(variables[name]) and name not in coded:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bids_group.elements import Elements, Grid, Smoother, check_same_grid, checksum, read_mask
-from bids_group.errors import DataError, DesignError, UsageError
+from bids_group.errors import DataError, DesignError
 from bids_group.executor import ONE_THREAD, Executor
 from bids_group.model.fitting.pooling import scale
 from bids_group.records import (
@@ -104,15 +104,8 @@ def build_stack(
     ------
     GridError, DataError, DesignError, UsageError
         Grids differ; no element is left, two rows hold the same numbers, or a variance is missing; the maps
-        that came are not those of ``labels``; smoothing is asked for where known variances are used.
+        that came are not those of ``labels``.
     """
-    if needs_variance and fwhm_mm > 0:
-        raise UsageError(
-            "A node of type meta cannot be combined with smoothing.",
-            found="--smoothing-fwhm above 0",
-            expected="0: the variance maps do not describe smoothed effects",
-            fix="Smooth before the first level, or use a node of type glm.",
-        )
     building: _Building | None = None
     prepare = partial(_prepare, take=take, scaling=scaling, fwhm_mm=fwhm_mm)
     for number, (one, checked) in enumerate(executor.map(prepare, items)):

@@ -43,12 +43,25 @@ class Term:
         return tuple(dict.fromkeys(column for factor in self.factors for column in factor.columns))
 
 
+class RandomPart(NamedTuple):
+    """A random term as it was read: ``(1 + time | subject)`` has an intercept, ``time`` and ``subject``."""
+
+    text: str
+    has_intercept: bool
+    slopes: tuple[str, ...]
+    group: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Formula:
-    """The terms of a formula, intercept first, then by number of factors (as formulaic orders them)."""
+    """The terms of a formula, intercept first, then by number of factors (as formulaic orders them).
+
+    ``terms`` are the fixed ones; ``random``: what varies between groups of rows, if anything.
+    """
 
     text: str
     terms: tuple[Term, ...]
+    random: RandomPart | None = None
 
     @property
     def has_intercept(self) -> bool:
@@ -57,8 +70,14 @@ class Formula:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns of the table that the formula uses, in the order of their first appearance."""
+        """Columns that the fixed terms use, in the order of their first appearance."""
         return tuple(dict.fromkeys(column for term in self.terms for column in term.columns))
+
+    @property
+    def all_columns(self) -> tuple[str, ...]:
+        """Columns that fixed and random terms use."""
+        random = () if self.random is None else (*self.random.slopes, self.random.group)
+        return tuple(dict.fromkeys((*self.columns, *random)))
 
     @property
     def factors(self) -> tuple[Factor, ...]:
@@ -84,7 +103,7 @@ def needed_variables(formula: str, columns: Iterable[str], *, centering: str = "
         ``centering`` is none of the three, or its factor does not exist.
     """
     known = tuple(columns)
-    needed = read_formula(formula, known).columns
+    needed = read_formula(formula, known).all_columns
     factor = centering_factor(centering, known)
     return needed if factor is None or factor in needed or not needed else (*needed, factor)
 
@@ -149,6 +168,9 @@ def _tokenize(text: str) -> list[_Token]:
         if match is None:
             raise _character_error(text, position)
         kind, end = str(match.lastgroup), match.end()
+        closing = find_closing(text, position) if match[0] == "(" else None
+        if closing is not None and "|" in text[position:closing]:
+            kind, end = "random", closing
         opening = re.compile(r"\s*\(").match(text, end) if kind == "name" else None
         if opening:
             closing = find_closing(text, opening.end() - 1)
@@ -162,18 +184,13 @@ def _tokenize(text: str) -> list[_Token]:
 
 
 def _character_error(text: str, position: int) -> FormulaError:
-    """Refuse a character; for random terms, say what there is in their place."""
+    """Refuse a character; say how random terms are written."""
     character, found = text[position], point_at(text, position)
-    is_inside = text[:position].count("(") > text[:position].count(")")
-    if character == "|" and (is_inside or re.match(r"\|+\s*`?subject\b", text[position:])):
-        fixed = re.sub(r"(?:\([^()|]*|[^()+~|]*)\|+\s*(`[^`]+`|\w+)\s*\)?", r" \1", text)
-        fixed = " ".join(fixed.split())
+    if character == "|" and (bare := re.search(r"([^()+~|]*\|+\s*(?:`[^`]+`|[\w/:]+))", text)):
         return FormulaError(
-            "The formula has a random term ('|'), and there are no mixed models here.",
+            "The formula has a random term without parentheses.",
             found=found,
-            expected="fixed terms alone",
-            fix=f"For what changes within people write '{fixed}' (--pooling none keeps sessions as rows); to "
-            "compare people give each one row (--pooling precision or mean).",
+            fix=f"Write ({bare[1].strip()}).",
         )
     return FormulaError(
         f"The formula has a character that is not allowed: '{character}'.",
@@ -210,6 +227,7 @@ class _FormulaParser:
         self.text, self.columns = text, columns
         self.tokens = _tokenize(text)
         self.index = self.depth = 0
+        self.random: list[RandomPart] = []
 
     @property
     def token(self) -> _Token:
@@ -238,7 +256,46 @@ class _FormulaParser:
         if not terms:
             raise self.error("The formula has no term.", "Write '~ 1' for the mean of all rows.", 0)
         ordered = sorted(terms, key=lambda term: len(term.factors))
-        return Formula(text=self.text.strip(), terms=tuple(ordered))
+        if len(self.random) > 1:
+            said = " and ".join(one.text for one in self.random)
+            is_one = len({one.group for one in self.random}) == 1
+            raise FormulaError(
+                "The formula has two random terms, and one is what can be fitted.",
+                found=said,
+                expected="one random term, such as (1 | subject) or (1 + time | subject)",
+                fix="Join them: intercept and slope of one group are (1 + time | group)."
+                if is_one
+                else "Make one of the two groups a fixed factor, or use --estimator sandwich with the larger "
+                "one as --exchangeability-blocks.",
+            )
+        random = self.random[0] if self.random else None
+        return Formula(text=self.text.strip(), terms=tuple(ordered), random=random)
+
+    def read_random(self) -> None:
+        """Read ``(1 + time | subject)``: an intercept, slopes of numbers, and the column of the groups."""
+        token = self.token
+        inside, _, right = token.text[1:-1].partition("|")
+        is_apart, group = right.startswith("|"), right.strip("| ")
+        if self.depth:
+            raise self.error("A random term stands inside parentheses.", "Write it as a term of its own.")
+        if is_apart or "/" in group or ":" in group:
+            what = "uncorrelated random effects ('||')" if is_apart else f"groups within groups ('{group}')"
+            fix = f"Write ({inside.strip()} | {re.split('[/:]', group)[-1].strip()})"
+            more = "" if is_apart else ", or --estimator sandwich with the outer column as blocks"
+            raise self.error(f"The formula has {what}, which cannot be fitted.", f"{fix}{more}.")
+        use = read_column(group.strip("`"), token.position, self.text, self.columns)
+        parts = _FormulaParser(inside, self.columns).parse() if inside.strip() else None
+        slopes = [term for term in parts.terms if term.factors] if parts else []
+        odd = [term.name for term in slopes if len(term.factors) != 1 or not term.factors[0].is_bare]
+        if odd or (parts and parts.random) or parts is None:
+            raise self.error(
+                f"The random term {token.text} has {odd[0] if odd else 'no effect before the bar'}.",
+                "Write 1 for the intercept and bare columns for slopes: (1 + time | subject).",
+            )
+        names = tuple(term.columns[0] for term in slopes)
+        text = " ".join(token.text.split())
+        self.random.append(RandomPart(text, parts.has_intercept, names, use.columns[0]))
+        self.index += 1
 
     def read_sum(self, terms: _Terms) -> _Terms:
         """Read ``a + b - c``; ``terms`` is what the sum starts from (the implied intercept at the top)."""
@@ -249,6 +306,14 @@ class _FormulaParser:
                 start.kind == "number" and start.text == "0" and self.depth == 0
             )  # "- 0" adds a constant
             self.index += is_zero
+            if start.kind == "random":
+                if is_minus:
+                    raise self.error("A random term cannot be taken away.", "Leave it out.")
+                self.read_random()
+                sign = self.take("+", "-")
+                if sign is None:
+                    return terms
+                continue
             for term in {_INTERCEPT: None} if is_zero else self.read_product():
                 if is_minus == is_zero:
                     terms.setdefault(term)

@@ -100,7 +100,8 @@ def check_one_contrast(node: Node, contrasts: Collection[str], cell_factors: Col
 
 def model_names(node: Node) -> tuple[str, ...]:
     """Variables that ``X`` and the formula name."""
-    return tuple(dict.fromkeys((*node.x, *formula_names(node.formula or ""))))
+    random = " + ".join(node.random_terms)
+    return tuple(dict.fromkeys((*node.x, *formula_names(node.formula or ""), *formula_names(random))))
 
 
 def used_names(node: Node) -> tuple[str, ...]:
@@ -111,12 +112,13 @@ def used_names(node: Node) -> tuple[str, ...]:
 def node_formula(node: Node, columns: Iterable[str]) -> str:
     """Write the node's formula, or ``X`` as one: its variables, and the constant only where it is named.
 
-    Names that are no plain words get backticks: formulas of the standard have ``sex.F`` bare. A bare number
-    is a number (``1`` the constant), also where a column is called so.
+    Random terms come last. Names that are no plain words get backticks: formulas of the standard have
+    ``sex.F`` bare. A bare number is a number (``1`` the constant), also where a column is called so.
     """
+    random = "".join(f" + {term}" for term in node.random_terms)
     if node.formula is None:
         terms = [quote_column(name) for name in node.x if name != INTERCEPT]
-        return "~ " + " + ".join(["1" if INTERCEPT in node.x else "0", *terms])
+        return "~ " + " + ".join(["1" if INTERCEPT in node.x else "0", *terms]) + random
     odd = [
         name
         for name in columns
@@ -124,10 +126,10 @@ def node_formula(node: Node, columns: Iterable[str]) -> str:
     ]
     odd.sort(key=len, reverse=True)
     if not odd:
-        return node.formula
+        return node.formula + random
     names = "|".join(re.escape(name) for name in odd)
     pattern = re.compile(rf"`[^`]*`|(?<![\w.])(?P<odd>{names})(?![\w.(])")
-    return pattern.sub(lambda match: f"`{match[0]}`" if match["odd"] else match[0], node.formula)
+    return pattern.sub(lambda match: f"`{match[0]}`" if match["odd"] else match[0], node.formula) + random
 
 
 def input_names(instructions: Sequence[Mapping[str, Any]]) -> list[str]:

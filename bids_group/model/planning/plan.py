@@ -12,10 +12,10 @@ from dataclasses import replace
 import pandas as pd
 
 from bids_group.config import AnalysisSpec
-from bids_group.config.estimators import NODE_ESTIMATORS
 from bids_group.config.stats_model import Node, StatsModel
 from bids_group.errors import DataError, SelectionError, UsageError
 from bids_group.labels import camel_label
+from bids_group.model.planning.estimators import choose_estimator
 from bids_group.model.planning.lower_nodes import lower_outputs
 from bids_group.model.planning.node_design import (
     build_node_rows,
@@ -219,7 +219,7 @@ def _analysis(
         contrasts=requests,
         centering=node.settings.get("center", "none"),
         has_default_contrasts=not requests,
-        estimator=NODE_ESTIMATORS[node.type],
+        estimator=choose_estimator(node, spec),
         node=node.name,
         group_labels={name: value for name, value in labels.items() if name not in UNNAMED},
         columns=columns,

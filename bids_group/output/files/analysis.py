@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from bids_group.errors import OutputError, UsageError
 from bids_group.output.disk.writing import table_text, write_text
 from bids_group.output.files.contrasts import RegionNamer, draft_contrast
 from bids_group.output.files.sidecars import (
+    ESTIMATOR_WORDS,
     STAT_WORDS,
     Context,
     Draft,
@@ -34,15 +36,25 @@ def write_group(
     quality: pd.DataFrame | None = None,
     peaks: Mapping[str, pd.DataFrame] | None = None,
     regions: pd.DataFrame | None = None,
+    maps: Mapping[str, npt.NDArray[np.float32]] | None = None,
     atlas: RegionNamer | None = None,
 ) -> None:
     """Write every file of one group analysis under ``group/``.
 
     ``coverage``: number of rows observed at each element of the grid, of the grid's shape. ``quality`` and
     ``regions`` (mean effects) have a row for each observation (index = labels), ``peaks`` holds by group
-    contrast the values of each observation at peaks. ``atlas`` names clusters and peaks.
+    contrast the values of each observation at peaks. ``maps``: those of the estimator that belong to no
+    contrast, by the end of their names. ``atlas`` names clusters and peaks.
     """
     drafts = [*_draft_shared(context, coverage, notices)]
+    for ending, row in (maps or {}).items():
+        drafts.append(
+            Draft(
+                path=f"{context.stem()}_{ending}_statmap.nii.gz",
+                content=partial(context.data.elements.unpack, row),
+                sidecar=analysis_sidecar(context, _words_of(ending)),
+            )
+        )
     for ending, table, words in (
         ("desc-quality_table", quality, "Quality of the map of each row"),
         ("desc-regions_effects", regions, "Mean effect of each row in each region of the atlas"),
@@ -57,6 +69,12 @@ def write_group(
         own = [one for one in significances if one.contrast == name]
         drafts += draft_contrast(context, result, own, atlas, (peaks or {}).get(name))
     write_drafts(context, drafts)
+
+
+def _words_of(ending: str) -> str:
+    """Say what a map of the estimator is: ``stat-variance_desc-subjectIntercept``."""
+    stat, _, desc = ending.removeprefix("stat-").partition("_desc-")
+    return f"{ESTIMATOR_WORDS[stat]}{f' ({desc})' if desc else ''}"
 
 
 def _draft_shared(

@@ -47,6 +47,12 @@ from bids_group.records.sidecars import (
 from bids_group.words import bids_uri, counted, say_number
 
 STAT_WORDS: dict[str, str] = json.loads(Path(__file__).with_name("stats.json").read_text(encoding="utf-8"))
+ESTIMATOR_WORDS = {
+    "variance": "Variance component of the mixed model, in squared units of the effects",
+    "icc": "Intraclass correlation: share of the variance of a row that its group explains",
+    "tau2": "Variance between people beyond that of their maps (REML), in squared units of the effects",
+    "I2": "Share of the variance of the effects that is between people, from 0 to 1",
+}
 _N_POOLED = "Number of maps observed at each element; 0 = missing in every other map of this set"
 POOLINGS = {
     "precision": "fixed effects, weighted by precision (1/variance)",
@@ -81,7 +87,8 @@ class Context:
         roots = {**self.dataset_names, "": self.output_dir}  # the output dataset has no name in URIs
         sources = [pooled_path(self.output_dir, one, "effect") for one in analysis.observations]
         first_level, first_levels = analysis.first_level_contrast, sorted({one.contrast for one in maps})
-        dof = design.dof if data.is_complete else _DOF_DIFFERS
+        is_one = data.is_complete and not data.estimator.has_own_dof
+        dof = design.dof if is_one else _DOF_DIFFERS
         return Sidecar(
             description="",
             sources=[bids_uri(path, roots) for path in sources],
@@ -95,6 +102,8 @@ class Context:
             formula=design.formula,
             design_matrix=None if own is None else own.name,
             estimator=data.estimator.title,
+            random_terms=None if design.random is None else design.random.text,
+            estimator_variant=data.estimator.variant or None,
             degrees_of_freedom=dof if data.estimator.has_residual_variance else _DOF_INFINITE,
             sample_size=len(design.matrix),
             number_of_participants=len({one.subject for one in analysis.observations}),
@@ -220,7 +229,7 @@ def fit_sidecar(context: Context) -> Sidecar:
             variance_estimate="each variance group's own residual variance: t = effect / sqrt(sum of a_g) on "
             "(sum of a_g)^2 / sum(a_g^2 / dof_g) degrees of freedom (Satterthwaite)",
         )
-    if blocks is not None and are_told_apart(blocks):
+    if blocks is not None and are_told_apart(blocks) and not context.data.estimator.compares_people:
         said = said.but(ignored_exchangeability_blocks=str(blocks.name))
     return said
 

@@ -142,6 +142,10 @@ def _spell_shuffling(asked: InferenceSpec, seconds: float | None) -> str:
 
 def _print_analysis(console: Console, analysis: GroupAnalysis, design: Design) -> None:
     _say(console, f"Formula  {design.formula}   {len(design.matrix)} rows, {analysis.estimator.title}")
+    random, variant = design.random, analysis.estimator.variant
+    why = f"the random term {random.text}" if random else "no random term in the formula"
+    named = f"{analysis.estimator.name}{f' ({variant})' if variant else ''}"
+    _say(console, f"Estimator {named}: {why}; it assumes {analysis.estimator.assumes}")
     if (sessions := session_order(analysis)) is not None:
         _say(console, f"Sessions {', '.join(map(str, sessions[0]))}   (order: {sessions[1]})")
     _print_pooling(console, analysis.observations)

@@ -1,0 +1,170 @@
+"""Several rows per person, or people in groups: random terms, who missed a visit, and what is assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from bids_group.errors import DesignError, FormulaError
+from bids_group.model.formula.coding import CodedDesign, as_levels, is_numeric
+from bids_group.records import LEAST_SQUARES, Estimator, GroupAnalysis, Notice, RandomTerm, note, warn
+from bids_group.words import counted, quote_column, say_number
+
+_FEWEST_LEVELS, _FEW_LEVELS = 6, 10
+"""With fewer groups the variance between them cannot be estimated, or only poorly."""
+_MOST_VISITS = 12
+
+
+def build_random(
+    analysis: GroupAnalysis, design: CodedDesign, variables: pd.DataFrame
+) -> tuple[RandomTerm | None, list[Notice]]:
+    """Build the random term of a design, and check that its rows can estimate it.
+
+    Slopes are of covariates centred as the design centres them (at the overall mean within factors): there is
+    the variance of the intercept.
+
+    Raises
+    ------
+    FormulaError, DesignError
+        The grouping column is a fixed term too, a slope is of a category; there are too few groups, as many
+        random effects as rows, or nothing that varies within groups.
+    """
+    part = design.formula.random
+    if part is None:
+        return None, []
+    if part.group in design.formula.columns:
+        raise FormulaError(
+            f"The column '{part.group}' is both a fixed term and the group of {part.text}.",
+            found=design.formula.text,
+            fix=f"Keep one: with '{part.group}' fixed nothing is left to vary between its levels.",
+        )
+    groups = as_levels(variables[part.group])
+    n_rows, n_effects, n_groups = len(groups), part.has_intercept + len(part.slopes), groups.nunique()
+    if n_groups * n_effects >= n_rows:
+        raise DesignError(
+            f"The random term {part.text} has as many effects as there are rows.",
+            found=f"{n_groups} levels of {part.group} × {counted(n_effects, 'effect')}, {n_rows} rows",
+            expected="several rows in most groups",
+            fix="Keep sessions as rows (--pooling none), or leave the random term out: with one row per "
+            f"{'person' if part.group == 'subject' else 'group'} its variance is that of the residuals."
+            if n_effects == 1
+            else f"Leave out the slope: (1 | {quote_column(part.group)}).",
+        )
+    if n_groups < _FEWEST_LEVELS:
+        raise DesignError(
+            f"The random term {part.text} has too few groups for a variance between them.",
+            found=f"{n_groups} levels of {part.group}",
+            expected=f"at least {_FEWEST_LEVELS}",
+            fix=f"Make it a fixed term: '+ {quote_column(part.group)}'.",
+        )
+    effects = pd.DataFrame(index=variables.index)
+    if part.has_intercept:
+        effects["Intercept"] = 1.0
+    for name in part.slopes:
+        values = variables[name]
+        if not is_numeric(values) or name in design.levels:
+            raise FormulaError(
+                f"The random term {part.text} has a slope of '{name}', which holds categories.",
+                expected="a number, such as the time of a visit",
+                fix=f"Say --numeric {name} where it is one, or write (1 | {quote_column(part.group)}).",
+            )
+        if (values.groupby(groups.to_numpy()).nunique() < 2).all():
+            raise DesignError(
+                f"The random term {part.text} has a slope of '{name}', which is constant in each group.",
+                found=f"one value of {name} in every level of {part.group}",
+                fix=f"Write (1 | {quote_column(part.group)}).",
+            )
+        effects[name] = values.astype(np.float64) - _center(design, name, values)
+    term = RandomTerm(text=part.text, group=part.group, groups=groups, effects=effects)
+    return term, list(_tell_random(analysis, design, term))
+
+
+def _center(design: CodedDesign, name: str, values: pd.Series) -> float:
+    """Where a covariate is 0 in the design."""
+    known = design.covariates.get(name)
+    if known is not None and isinstance(known.centers, float):
+        return known.centers
+    return 0.0 if design.centering == "none" else float(values.mean())
+
+
+def _tell_random(analysis: GroupAnalysis, design: CodedDesign, term: RandomTerm) -> Iterator[Notice]:
+    n_groups, subjects = term.groups.nunique(), analysis.rows["subject"]
+    if n_groups < _FEW_LEVELS:
+        yield warn(
+            "random",
+            f"The random term {term.text} has {n_groups} groups: the variance between them is known poorly.",
+            f"Compare with --estimator sandwich (without the random term), or with '{term.group}' as a fixed "
+            "factor.",
+        )
+    fixed = {name for one in design.formula.terms if len(one.columns) == 1 for name in one.columns}
+    for name in (str(name) for name in term.effects if name != "Intercept"):
+        if name not in fixed:
+            sentence = f"The slope of {name} varies between groups around 0: the formula has no {name}."
+            yield warn("random", sentence, f"Add '+ {quote_column(name)}' unless its mean is 0.")
+        if "Intercept" in term.effects:
+            at = _center(
+                design, name, design.variables[name] if name in design.variables else term.effects[name]
+            )
+            sentence = f"The variance of the intercept of {term.text} is that at {name} = {say_number(at)}."
+            yield note("random", sentence)
+    if subjects.duplicated().any() and term.group != "subject":
+        yield warn(
+            "random",
+            f"People have several rows, and the random term is of {term.group}: rows of one person are taken "
+            f"for no more alike than rows of two people of one {term.group}.",
+            f"Use --estimator sandwich with --exchangeability-blocks {term.group}, or (1 | subject).",
+        )
+
+
+def tell_assumptions(analysis: GroupAnalysis, design: CodedDesign) -> Iterator[Notice]:
+    """Say which estimator is used and what it assumes, and who missed which visit."""
+    estimator = analysis.estimator
+    if estimator.node_type != LEAST_SQUARES.node_type or estimator == LEAST_SQUARES:
+        return
+    yield note(
+        "estimator",
+        f"The estimator is {estimator.name}: {_reason(estimator, design)}. It assumes {estimator.assumes}.",
+    )
+    if estimator.compares_people:
+        yield from _tell_missed(analysis, design)
+
+
+def _reason(estimator: Estimator, design: CodedDesign) -> str:
+    random = design.formula.random
+    return f"the formula has the random term {random.text}" if random else "it was asked for"
+
+
+def _tell_missed(analysis: GroupAnalysis, design: CodedDesign) -> Iterator[Notice]:
+    """Tabulate who is missing by visit and group, and what each estimator makes of it."""
+    rows = analysis.rows
+    if "session" not in rows or not rows["subject"].duplicated().any():
+        return
+    subjects = rows["subject"].astype(str)
+    visits = pd.crosstab(subjects, rows["session"].astype(str))
+    visits = visits.loc[:, visits.sum() > 0]
+    is_missing = visits == 0
+    if not is_missing.to_numpy().any():
+        return
+    between = [
+        name
+        for name in design.levels
+        if name != "subject" and as_levels(design.variables[name]).groupby(subjects).nunique().max() == 1
+    ]
+    cells = pd.Series("people", index=visits.index)
+    if between:
+        named = design.variables[between].apply(as_levels).agg(", ".join, axis=1)
+        cells = named.groupby(subjects).first().reindex(visits.index)
+    parts = []
+    for visit in is_missing.columns[is_missing.any()][:_MOST_VISITS]:
+        lost = is_missing[visit].groupby(cells).agg(["sum", "size"])
+        parts.append(f"ses-{visit}: " + ", ".join(f"{n} of {of} {cell}" for cell, (n, of) in lost.iterrows()))
+    yield warn(
+        "missed",
+        f"{int(is_missing.any(axis=1).sum())} of {len(visits)} people lack a visit ({'; '.join(parts)}). "
+        "sandwich assumes that visits are missing completely at random, mixed that they are missing at "
+        "random (what was seen of a person may say who drops out).",
+        "Where drop-out depends on the response, use mixed ('+ (1 | subject)'); where the correlation "
+        "between visits is in doubt, compare with --estimator sandwich.",
+    )
