@@ -229,13 +229,6 @@ class AnalysisSpec:
             raise UsageError(
                 f"--center {self.centering} is not known.", expected="grand, none or within:FACTOR"
             )
-        for flag, value, owner in (("--dof", self.dof, "mixed"), ("--sandwich", self.sandwich, "sandwich")):
-            if value is not None and self.estimator not in (owner, "auto" if owner == "mixed" else owner):
-                raise UsageError(
-                    f"{flag} belongs to --estimator {owner}.",
-                    found=f"{flag} {value} with --estimator {self.estimator}",
-                    fix=f"Add --estimator {owner}, or leave out {flag}.",
-                )
         if self.min_coverage < 1 and self.inference.needs_shuffling:
             raise UsageError(
                 "Shuffling needs every participant at every element.",

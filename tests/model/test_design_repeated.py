@@ -158,6 +158,6 @@ def test_what_was_left_out_of_the_defaults_is_said_with_how_to_get_it(pairs, ana
         "Left out, because they compare people: mean, test(group)."
     )
     assert notice.fix == (
-        "To compare people, give everybody one row: leave out --pooling none, or pool in a node of Level "
-        "Subject."
+        'To compare people: --formula "~ session + group + (1 | subject)" (a mixed model), or --formula '
+        '"~ session + group" --estimator sandwich; or give everybody one row (leave out --pooling none).'
     )

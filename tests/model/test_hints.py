@@ -3,25 +3,8 @@
 import pandas as pd
 import pytest
 
-from bids_group.errors import BidsGroupError, ContrastError, FormulaError
+from bids_group.errors import BidsGroupError, ContrastError
 from bids_group.model import build_design
-
-
-@pytest.mark.parametrize(
-    ("formula", "instead"),
-    [
-        ("~ session + (1|subject)", "'~ session + subject'"),
-        ("~ session*group + (1 + session | subject)", "'~ session*group + subject'"),
-        ("~ session + (1||subject) + n_cigs", "'~ session + subject + n_cigs'"),
-        ("~ session + 1|subject", "'~ session + subject'"),
-    ],
-)
-def test_random_terms_are_named_with_what_there_is_instead(formula, instead, pairs, analyse):
-    with pytest.raises(FormulaError, match="no mixed models") as caught:
-        build_design(analyse(pairs, formula))
-    assert instead in caught.value.fix
-    assert "--pooling" in caught.value.fix
-    build_design(analyse(pairs, instead.strip("'")))
 
 
 @pytest.mark.parametrize(

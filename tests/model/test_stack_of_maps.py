@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bids_group.elements import Grid, Smoother
-from bids_group.errors import DataError, DesignError, GridError, UsageError
+from bids_group.errors import DataError, DesignError, GridError
 from bids_group.executor import Threads
 from bids_group.model import build_stack
 from bids_group.records import FirstLevelMap, Observation, PooledMap
@@ -135,11 +135,6 @@ def test_variances_are_stacked_where_needed(volumes):
 def test_a_row_without_variance_is_named_where_one_is_needed(volumes):
     with pytest.raises(DataError, match="sub-00"):
         build(pooled(volumes), needs_variance=True)
-
-
-def test_smoothing_and_known_variances_are_refused_together(volumes):
-    with pytest.raises(UsageError, match="smoothing"):
-        build(pooled(volumes, np.abs(volumes)), needs_variance=True, fwhm_mm=5.0)
 
 
 def test_the_map_on_another_grid_is_named(volumes):

@@ -148,9 +148,9 @@ _TOKEN = re.compile(
     r"|(?P<name>[^\W\d]\w*(?:\.[^\W\d]\w*)*)"
     r"|(?P<operator>\*\*|%in%|[-+*/:^()~])",
 )
+_RANDOM = re.compile(r"\((?:[^()|]|\([^()|]*\))*\|[^()]*\)")
 _QUOTED_OR_BRACKET = re.compile(r"'[^']*(?:'|$)|\"[^\"]*(?:\"|$)|`[^`]*(?:`|$)|[()]")
 _FORBIDDEN = {
-    "|": "Write one formula; group-specific parts are interactions such as group:age.",
     "{": "Braces run code and are not allowed; compute the column beforehand.",
     "[": "Square brackets are not allowed.",
     "=": "Write the name of a column; levels belong into contrasts, as in mean(group=patient).",
@@ -168,9 +168,8 @@ def _tokenize(text: str) -> list[_Token]:
         if match is None:
             raise _character_error(text, position)
         kind, end = str(match.lastgroup), match.end()
-        closing = find_closing(text, position) if match[0] == "(" else None
-        if closing is not None and "|" in text[position:closing]:
-            kind, end = "random", closing
+        if random := _RANDOM.match(text, position):
+            kind, end = "random", random.end()
         opening = re.compile(r"\s*\(").match(text, end) if kind == "name" else None
         if opening:
             closing = find_closing(text, opening.end() - 1)

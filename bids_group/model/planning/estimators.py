@@ -54,14 +54,19 @@ def choose_estimator(node: Node, spec: AnalysisSpec) -> Estimator:
             found=f"--estimator {estimator.name} with the formula {node.formula or 'of X'}",
             fix=f'Write --formula "{node.formula or "~ 1"} + (1 | subject)".',
         )
-    if spec.dof is not None and estimator != MIXED:
-        raise UsageError(
-            "--dof belongs to a mixed model, and the formula has no random term.",
-            found=f"--dof {spec.dof}",
-            fix="Leave it out, or add '+ (1 | subject)' to the formula.",
-        )
-    variants = {MIXED.name: spec.dof, SANDWICH.name: spec.sandwich}
-    return replace(estimator, variant=variants.get(estimator.name) or estimator.variant)
+    variant = estimator.variant
+    for flag, value, owner, way in (
+        ("--dof", spec.dof, MIXED, "add '+ (1 | subject)' to the formula"),
+        ("--sandwich", spec.sandwich, SANDWICH, f"add --estimator {SANDWICH.name}"),
+    ):
+        if value is not None and estimator != owner:
+            raise UsageError(
+                f"{flag} belongs to the estimator {owner.name}, and this is {estimator.name}.",
+                found=f"{flag} {value}",
+                fix=f"Leave it out, or {way}.",
+            )
+        variant = value or variant
+    return replace(estimator, variant=variant)
 
 
 def check_variances(analysis: GroupAnalysis, spec: AnalysisSpec) -> None:

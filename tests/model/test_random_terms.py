@@ -1,0 +1,178 @@
+"""Random terms of a formula: what is read, what is refused, and what the rows must have."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bids_group.config import AnalysisSpec
+from bids_group.config.estimators import ESTIMATORS, MIXED
+from bids_group.config.stats_model import Node, split_random
+from bids_group.errors import BidsGroupError, DesignError, FormulaError, UsageError
+from bids_group.model import build_design
+from bids_group.model.formula.parser import needed_variables, read_formula
+from bids_group.model.planning.estimators import choose_estimator
+
+COLUMNS = ("subject", "session", "group", "age", "time", "family")
+
+
+@pytest.fixture
+def visits(pairs):
+    months = (pairs["session"] == "post").astype(float) * 6 + np.arange(len(pairs)) % 3
+    site = pd.Categorical(pairs["subject"].map(lambda subject: "abcdefg"[int(subject) % 7]))
+    pairs = pairs.assign(time=months, site=site)
+    rows = pd.concat([pairs, pairs[pairs["session"] == "post"].assign(session="late", time=20.0)])
+    rows = rows.sort_values("subject", kind="stable").reset_index(drop=True)
+    return rows.assign(session=pd.Categorical(rows["session"], categories=["pre", "post", "late"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "has_intercept", "slopes", "group", "fixed"),
+    [
+        ("~ age + (1 | subject)", True, (), "subject", "~ age"),
+        ("~ (1|family) + age", True, (), "family", "~ 1 + age"),
+        ("~ (1|subject)", True, (), "subject", "~ 1"),
+        ("~ time + ( 1 + time|subject )", True, ("time",), "subject", "~ time"),
+        ("~ time + (time | subject)", True, ("time",), "subject", "~ time"),
+        ("~ time + (0 + time | subject) + age", False, ("time",), "subject", "~ time + age"),
+    ],
+)
+def test_a_random_term_is_read_and_parted_from_the_fixed_terms(text, has_intercept, slopes, group, fixed):
+    formula = read_formula(text, COLUMNS)
+    assert formula.random is not None
+    assert formula.random[1:] == (has_intercept, slopes, group)
+    assert formula.columns == read_formula(fixed, COLUMNS).columns
+    assert split_random(text)[0] == fixed
+    assert set(needed_variables(text, COLUMNS)) == {*formula.columns, *slopes, group}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("~ age + 1 | subject", r"without parentheses.*Write \(1 \| subject\)"),
+        ("~ age + (1 || subject)", "uncorrelated"),
+        ("~ age + (1 | family/subject)", "groups within groups"),
+        ("~ age + (1 | subject) + (1 | family)", "two random terms"),
+        ("~ age + (1 | subject) + (0 + time | subject)", "two random terms.*1 [+] time"),
+        ("~ age - (1 | subject)", "cannot be taken away"),
+        ("~ age * (time + (1 | subject))", "stands inside parentheses"),
+        ("~ age + (I(time**2) | subject)", "bare columns"),
+        ("~ age + (age:time | subject)", "bare columns"),
+        ("~ age + ( | subject)", "no effect before the bar"),
+        ("~ age + (1 | subjects)", "'subjects', which does not exist"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused_by_name(text, words):
+    with pytest.raises(FormulaError) as caught:
+        read_formula(text, COLUMNS)
+    assert pd.Series(" ".join(str(caught.value).split())).str.contains(words).all()
+
+
+def test_the_design_has_the_random_term_with_slopes_centred_as_the_design(visits, analyse):
+    design = build_design(analyse(visits, "~ group * time + (1 + time | subject)", estimator=MIXED))
+    assert design.random is not None
+    np.testing.assert_allclose(design.random.effects["time"], visits["time"] - visits["time"].mean())
+    assert (design.random.effects["Intercept"] == 1).all()
+    assert list(design.random.groups) == list(visits["subject"])
+    assert [contrast.name for contrast in design.contrasts] == [
+        "mean", "test(group)", "test(time)", "test(group:time)",
+    ]  # fmt: skip
+    raw = build_design(
+        analyse(visits, "~ group * time + (1 + time | subject)", estimator=MIXED, centering="none")
+    )
+    assert raw.random is not None
+    np.testing.assert_allclose(raw.random.effects["time"], visits["time"])
+
+
+@pytest.mark.parametrize(
+    ("formula", "keep", "words"),
+    [
+        ("~ subject + (1 | subject)", None, "both a fixed term and the group"),
+        ("~ group + (1 | subject)", "post", "as many effects as there are rows.*pooling none"),
+        ("~ time + (1 + time | subject)", "post", "as many effects"),
+        ("~ time + (1 | group)", None, "too few groups"),
+        ("~ session + (1 + session | site)", None, "holds categories"),
+        ("~ age + (1 + age | subject)", None, "constant in each group"),
+    ],
+)
+def test_rows_that_cannot_estimate_it_are_refused(formula, keep, words, visits, analyse):
+    rows = visits if keep is None else visits[visits["session"] == keep].drop(columns="session")
+    with pytest.raises(BidsGroupError) as caught:
+        build_design(analyse(rows, formula, estimator=MIXED))
+    assert pd.Series(" ".join(f"{caught.value} {caught.value.fix}".split())).str.contains(words).all()
+    assert caught.value.exit_code in (64, 65)
+
+
+def test_few_groups_and_groups_that_are_not_people_are_warned_of(visits, analyse):
+    notices = build_design(analyse(visits, "~ session + (1 | site)", estimator=MIXED)).notices
+    said = " ".join(one.sentence for one in notices if one.severity == "warning" and one.topic == "random")
+    assert "has 7 groups" in said
+    assert "People have several rows" in said
+
+
+def test_who_missed_a_visit_is_tabulated_with_what_each_estimator_assumes(visits, analyse):
+    rows = visits.drop(index=visits.index[(visits["session"] == "post") & (visits["subject"] < "06")])
+    for estimator, formula in ((MIXED, "~ group * session + (1 | subject)"), (None, "~ group * session")):
+        chosen = ESTIMATORS["sandwich"] if estimator is None else estimator
+        [said] = [
+            one
+            for one in build_design(analyse(rows, formula, estimator=chosen)).notices
+            if one.topic == "missed"
+        ]
+        assert "ses-post: 3 of 7 control, 2 of 7 patient" in said.sentence
+        assert "5 of 14 people" in said.sentence
+        assert "completely at random" in said.sentence
+        assert "mixed" in said.fix
+
+
+def test_a_contrast_between_people_names_both_ways_in_the_users_own_formula(visits, analyse):
+    with pytest.raises(DesignError) as caught:
+        build_design(
+            analyse(visits, "~ group * session + subject", "mean(group=patient) - mean(group=control)")
+        )
+    assert '"~ group * session + (1 | subject)"' in caught.value.fix
+    assert '"~ group * session" --estimator sandwich' in caught.value.fix
+
+
+def node(formula, type_="glm", **settings):
+    return Node(name="group", level="dataset", type=type_, formula=formula, settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("formula", "asked", "name", "variant"),
+    [
+        ("~ age", {}, "ols", ""),
+        ("~ age + (1 | subject)", {}, "mixed", "satterthwaite"),
+        ("~ age + (1 | subject)", {"estimator": "mixed", "dof": "kenward-roger"}, "mixed", "kenward-roger"),
+        ("~ age", {"estimator": "sandwich"}, "sandwich", "CR2"),
+        ("~ age", {"estimator": "sandwich", "sandwich": "CR3"}, "sandwich", "CR3"),
+        ("~ age", {"estimator": "weighted"}, "weighted", ""),
+    ],
+)
+def test_the_estimator_follows_from_formula_and_option(formula, asked, name, variant):
+    chosen = choose_estimator(node(formula), AnalysisSpec(formula=formula, **asked))
+    assert (chosen.name, chosen.variant) == (name, variant)
+
+
+def test_random_terms_among_the_settings_of_a_node_count():
+    one = node("~ age", random_terms=["(1 | subject)"])
+    assert choose_estimator(one, AnalysisSpec()) == MIXED
+
+
+@pytest.mark.parametrize(
+    ("formula", "type_", "asked"),
+    [
+        ("~ age + (1 | subject)", "glm", {"estimator": "ols"}),
+        ("~ age + (1 | subject)", "glm", {"estimator": "sandwich"}),
+        ("~ age + (1 | subject)", "glm", {"estimator": "weighted"}),
+        ("~ age + (1 | subject)", "meta", {}),
+        ("~ age", "meta", {"estimator": "sandwich"}),
+        ("~ age", "glm", {"estimator": "mixed"}),
+        ("~ age", "glm", {"dof": "kenward-roger"}),
+        ("~ age", "glm", {"sandwich": "CR1"}),
+        ("~ age + (1 | subject)", "glm", {"sandwich": "CR1"}),
+    ],
+)
+def test_contradictions_of_estimator_formula_and_node_are_refused(formula, type_, asked):
+    with pytest.raises(UsageError) as caught:
+        choose_estimator(node(formula, type_), AnalysisSpec(formula=formula, **asked))
+    assert caught.value.fix
