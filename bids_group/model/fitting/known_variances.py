@@ -35,7 +35,7 @@ def prepare(data: GroupData) -> Callable[[slice], TileFit]:
     assert variances is not None
 
     def fit(tile: slice) -> TileFit:
-        solution, _, _ = _solve(read_columns(maps, tile), read_columns(variances, tile), basis.columns)
+        solution, _, _ = solve(read_columns(maps, tile), read_columns(variances, tile), basis.columns)
         one, dof = np.ones(solution.n_observed.shape), np.full(solution.n_observed.shape, np.inf)
         estimates = [
             estimate(basis, number, contrast.test, solution, one, dof)
@@ -46,7 +46,9 @@ def prepare(data: GroupData) -> Callable[[slice], TileFit]:
     return fit
 
 
-def _solve(values: Rows, variances: Rows, columns: Doubles) -> tuple[Solution, Doubles, Doubles]:
+def solve(
+    values: Rows, variances: npt.NDArray[np.floating], columns: Doubles
+) -> tuple[Solution, Doubles, Doubles]:
     """Solve the normal equations of each element, by eigenvalues, which are squares of singular values.
 
     Weights are brought to a maximum of 1 first. Also gives values and weights ``(n_obs, n)``, 0 where not
@@ -72,7 +74,7 @@ def _solve(values: Rows, variances: Rows, columns: Doubles) -> tuple[Solution, D
 
 def heterogeneity(values: Rows, variances: Rows, basis: Basis) -> tuple[Doubles, Doubles]:
     """Cochran's Q = Σ (y − Xβ)²/v of the weighted fit, and its degrees of freedom, each ``(n,)``."""
-    solution, filled, weights = _solve(values, variances, basis.columns)
+    solution, filled, weights = solve(values, variances, basis.columns)
     residuals = filled - basis.columns @ solution.coefficients.T
     return np.einsum("ij,ij->j", weights, residuals**2), solution.n_observed - solution.ranks
 

@@ -164,7 +164,7 @@ def fit_by_pattern(
     is_observed = ~np.isnan(values)
     filled = np.where(is_observed, values, 0.0).astype(np.float64)
     patterns, group = group_by_pattern(is_observed)
-    covariances, directions, ranks = _inverses(patterns, basis.columns)
+    covariances, directions, ranks = invert_patterns(patterns, basis.columns)
     coefficients = np.einsum("nij,nj->ni", covariances[group], filled.T @ basis.columns)
     n_observed = is_observed.sum(axis=0).astype(np.float64)
     solution = Solution(coefficients, covariances, directions, ranks, group, n_observed)
@@ -197,7 +197,7 @@ def group_by_pattern(is_observed: Flags) -> tuple[Doubles, Codes]:
     return is_observed[:, first].T.astype(np.float64), group.reshape(-1)
 
 
-def _inverses(patterns: Doubles, columns: Doubles) -> tuple[Doubles, Doubles, Codes]:
+def invert_patterns(patterns: Doubles, columns: Doubles) -> tuple[Doubles, Doubles, Codes]:
     """Invert X'X of the rows X of each pattern; triangular factors have the same singular values as X."""
     parts = []
     for start in range(0, len(patterns), _PATTERNS_PER_BATCH):
