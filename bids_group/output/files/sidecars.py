@@ -51,7 +51,7 @@ ESTIMATOR_WORDS = {
     "variance": "Variance component of the mixed model, in squared units of the effects",
     "icc": "Intraclass correlation: share of the variance of a row that its group explains",
     "tau2": "Variance between people beyond that of their maps (REML), in squared units of the effects",
-    "I2": "Share of the variance of the effects that is between people, from 0 to 1",
+    "I2": "I²: share of the variance of the effects that is between people, in percent (Higgins 2002)",
 }
 _N_POOLED = "Number of maps observed at each element; 0 = missing in every other map of this set"
 POOLINGS = {
