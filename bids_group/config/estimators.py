@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+FEWEST_LEVELS = 6
+"""With fewer groups the variance between them cannot be estimated, in a design or at an element."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimator:

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from bids_group.config.estimators import FEWEST_LEVELS
 from bids_group.errors import DesignError, FormulaError
 from bids_group.model.formula.coding import CodedDesign, as_levels, is_numeric
 from bids_group.records import LEAST_SQUARES, Estimator, GroupAnalysis, Notice, RandomTerm, note, warn
 from bids_group.words import counted, quote_column, say_number
 
-_FEWEST_LEVELS, _FEW_LEVELS = 6, 10
-"""With fewer groups the variance between them cannot be estimated, or only poorly."""
+_FEW_LEVELS = 10
+"""With fewer groups the variance between them is known poorly."""
 _MOST_VISITS = 12
 
 
@@ -52,11 +53,11 @@ def build_random(
             if n_effects == 1
             else f"Leave out the slope: (1 | {quote_column(part.group)}).",
         )
-    if n_groups < _FEWEST_LEVELS:
+    if n_groups < FEWEST_LEVELS:
         raise DesignError(
             f"The random term {part.text} has too few groups for a variance between them.",
             found=f"{n_groups} levels of {part.group}",
-            expected=f"at least {_FEWEST_LEVELS}",
+            expected=f"at least {FEWEST_LEVELS}",
             fix=f"Make it a fixed term: '+ {quote_column(part.group)}'.",
         )
     effects = pd.DataFrame(index=variables.index)

@@ -85,6 +85,7 @@ class Estimate:
     observed there determine the contrast and leave a residual degree of freedom. Where they do not determine
     it, effect, variance and spread are 0 (what a generalised inverse gives there depends on the coding); so
     are they where ``compares_people``: the rows observed make a contrast within people one between them.
+    ``has_converged`` is false where a search for the variances came to no end.
     With variance groups, ``smallest_dof`` is that of the smallest group on which the contrast depends.
     ``total_sd``: the standard deviation of a row about its mean ``(n,)``, where effects are divided by it.
     """
@@ -100,11 +101,13 @@ class Estimate:
     compares_people: Flags
     smallest_dof: Doubles | None = None
     total_sd: Doubles | None = None
+    has_converged: Flags | None = None
 
     @property
     def is_exact(self) -> Flags:
         """Whether the only reason not to judge an element is that it has no residual variance."""
-        return ~self.is_estimable & self.is_determined & ~self.compares_people
+        is_lost = np.bool_(False) if self.has_converged is None else ~self.has_converged
+        return ~self.is_estimable & self.is_determined & ~self.compares_people & ~is_lost
 
 
 class TileFit(NamedTuple):

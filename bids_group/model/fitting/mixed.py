@@ -1,0 +1,282 @@
+"""Mixed models: groups of rows, such as the visits of a person, differ by effects of their own.
+
+y = Xβ + Zb + e by restricted maximum likelihood (REML) at every element, exactly: what an element needs are a
+few sums (`mixed_plan`). One random effect: `mixed_single`; two: `mixed_pair`. t has Satterthwaite's degrees
+of freedom or Kenward and Roger's, F the latter (Satterthwaite's F depends on how the rows of a contrast are
+written): `degrees_of_freedom`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bids_group.errors import DesignError
+from bids_group.labels import camel_label, upper_first
+from bids_group.model.fitting.degrees_of_freedom import Adjusted, adjust, kenward_roger, satterthwaite
+from bids_group.model.fitting.least_squares import (
+    EXACT_FIT,
+    Basis,
+    Codes,
+    Doubles,
+    Estimate,
+    Flags,
+    TileFit,
+    group_by_pattern,
+    orthonormal_basis,
+)
+from bids_group.model.fitting.mixed_plan import MixedPlan, Sums, plan_rows, sum_up
+from bids_group.model.fitting.mixed_single import Fitted, fit_single
+from bids_group.records import Contrast, GroupData, RandomTerm
+from bids_group.work_files import read_columns
+
+_BYTES_AT_ONCE = 1 << 26
+_LARGEST_BATCH = 4096
+
+_ROUNDED = 1e-13
+"""Share of the squares within groups, the model's part among them, that can only be rounding errors."""
+
+_NO_END = (
+    "variance",
+    "The search for the variances of the mixed model came to no end at {}: they have statistic 0 and p 1, "
+    "and their effect is that of least squares.",
+    "Look at these elements (constant or extreme values?), or leave them out with --mask.",
+)
+
+_STRUCTURES = {
+    (1, True): [[[1.0]]],
+    (1, False): [[[1.0]]],
+    (2, True): [[[1.0, 0.0], [0.0, 0.0]], [[0.0, 1.0], [1.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]],
+    (2, False): [[[1.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]],
+}
+"""What each parameter adds to the covariance of random effects, by their number and whether correlated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Model:
+    """What is fitted: ``groups`` and ``effects`` by row; ``names``: of the variances' maps."""
+
+    basis: Basis
+    contrasts: tuple[Contrast, ...]
+    groups: Codes
+    effects: Doubles
+    is_correlated: bool
+    names: tuple[str, ...]
+    has_intercept_alone: bool
+    is_kenward_roger: bool
+
+    def plan(self, is_observed: Flags) -> MixedPlan:
+        """Prepare the model of the rows observed."""
+        return plan_rows(is_observed, self.basis, self.groups, self.effects, self.is_correlated)
+
+
+def prepare(data: GroupData) -> Callable[[slice], TileFit]:
+    """Fit tiles by REML with the design's random term.
+
+    Elements where rows are missing use those observed; where these leave fewer than 6 groups, or cannot tell
+    the variances apart, nothing is tested.
+
+    Raises
+    ------
+    DesignError
+        The random term has more than two effects.
+    """
+    term, contrasts = data.design.random, data.design.contrasts
+    assert term is not None
+    if len(term.effects.columns) > 2:
+        raise DesignError(
+            f"The random term {term.text} has too many effects.",
+            found=", ".join(map(str, term.effects.columns)),
+            expected="an intercept, a slope, or both",
+            fix="Keep the covariate whose slope differs most between people.",
+        )
+    rows, maps = data.design.matrix.index, data.stack.data
+    model = _Model(
+        basis=orthonormal_basis(data.design),
+        contrasts=contrasts,
+        groups=pd.factorize(term.groups.reindex(rows))[0],
+        effects=term.effects.reindex(rows).to_numpy(dtype=np.float64),
+        is_correlated=term.is_correlated,
+        names=_names(term),
+        has_intercept_alone=list(term.effects.columns) == ["Intercept"],
+        is_kenward_roger=data.estimator.variant == "kenward-roger",
+    )
+    whole = model.plan(np.ones(len(rows), dtype=bool)) if data.is_complete else None
+    return lambda tile: _fit_tile(model, read_columns(maps, tile), whole)
+
+
+def _names(term: RandomTerm) -> tuple[str, ...]:
+    """Name the maps of the variances: ``stat-variance_desc-subjectIntercept``."""
+    group = camel_label(term.group)
+    return tuple(
+        f"stat-variance_desc-{group}{upper_first(camel_label(str(name)))}" for name in term.effects.columns
+    )
+
+
+def _fit_tile(model: _Model, values: npt.NDArray[np.float32], whole: MixedPlan | None) -> TileFit:
+    """Fit the elements of a tile, those together that are observed in the same rows."""
+    n = values.shape[1]
+    made: TileFit | None = None
+    n_lost = 0
+    for plan, elements in _parts(model, values, whole):
+        part, lost = _fit_part(model, plan, values[plan.rows[:, None], elements])
+        n_lost += lost
+        if made is None:
+            made = _room_for(part, n)
+        for target, one in zip(made.estimates, part.estimates, strict=True):
+            for name, array in _arrays(one):
+                getattr(target, name)[..., elements] = array
+        for name, array in part.maps.items():
+            made.maps[name][elements] = array
+    assert made is not None
+    return made._replace(counts={_NO_END: n_lost})
+
+
+def _parts(
+    model: _Model, values: npt.NDArray[np.float32], whole: MixedPlan | None
+) -> Iterator[tuple[MixedPlan, Codes]]:
+    """Give elements with the plan of their rows, so many at once that their sums stay small."""
+    if whole is not None:
+        parts = iter([(whole, np.arange(values.shape[1]))])
+    else:
+        patterns, group = group_by_pattern(~np.isnan(values))
+        members = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])
+        parts = ((model.plan(pattern > 0), here) for pattern, here in zip(patterns, members, strict=True))
+    for plan, elements in parts:
+        n_bytes = 8 * plan.classes.counts.size * plan.effects.shape[1] ** 2 * (plan.classes.rank + 1)
+        size = max(1, min(_LARGEST_BATCH, _BYTES_AT_ONCE // max(n_bytes, 1)))
+        for start in range(0, len(elements), size):
+            yield plan, elements[start : start + size]
+
+
+def _arrays(estimate: Estimate) -> list[tuple[str, npt.NDArray[np.generic]]]:
+    values = [(field.name, getattr(estimate, field.name)) for field in fields(estimate)]
+    return [(name, array) for name, array in values if array is not None]
+
+
+def _room_for(part: TileFit, n: int) -> TileFit:
+    """Make empty numbers of ``n`` elements, of the kind of a part."""
+    estimates = [
+        Estimate(**{name: np.zeros((*array.shape[:-1], n), array.dtype) for name, array in _arrays(one)})
+        for one in part.estimates
+    ]
+    return TileFit(estimates, {name: np.zeros(n) for name in part.maps})
+
+
+def _fit_part(model: _Model, plan: MixedPlan, values: npt.NDArray[np.float32]) -> tuple[TileFit, int]:
+    """Fit elements observed in the rows of a plan, and count those whose search came to no end.
+
+    Where rows are fitted exactly within their groups there is no residual variance to judge anything by.
+    """
+    sums, n = sum_up(plan, values), values.shape[1]
+    within = np.diag(plan.classes.within)
+    explained = (sums.within**2 / np.where(within > 0, within, np.inf)).sum(axis=1)
+    rounding = np.maximum(_ROUNDED * sums.square_within, EXACT_FIT * sums.scale)
+    is_varied = sums.square_within - explained > rounding
+    here = np.flatnonzero(is_varied) if plan.can_be_fitted else np.zeros(0, dtype=np.intp)
+    fitted = fit_single(plan.classes, Sums(*(one[here] for one in sums)))
+    has_adjusted = model.is_kenward_roger or any(one.test == "F" for one in model.contrasts)
+    structures = np.array(_STRUCTURES[plan.effects.shape[1], model.is_correlated])
+    adjusted = adjust(plan.classes, structures, fitted) if has_adjusted else None
+    converged = (fitted.has_converged > 0) & np.isfinite(fitted.covariance).all(axis=(1, 2))
+    has_converged = np.ones(n, dtype=bool)
+    has_converged[here] = converged
+    found = _Found(plan, here, sums.coefficients, fitted, adjusted, has_converged, is_varied)
+    estimates = [_estimate(model, found, number) for number in range(len(model.contrasts))]
+    return TileFit(estimates, _maps_of(model, found)), int((~converged).sum())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """What is known of the elements of a part: those of ``here`` have been fitted."""
+
+    plan: MixedPlan
+    here: Codes
+    coefficients: Doubles
+    fitted: Fitted
+    adjusted: Adjusted | None
+    has_converged: Flags
+    is_varied: Flags
+
+
+def _estimate(model: _Model, found: _Found, number: int) -> Estimate:
+    """Estimate and test a contrast."""
+    plan, fitted, here, n = found.plan, found.fitted, found.here, len(found.coefficients)
+    weights, directions, exists = plan.weights[number], plan.directions[number], plan.is_estimable[number]
+    is_t = model.contrasts[number].test == "t"
+    covariance, dof, scale = _uncertainty(found, directions, is_t and not model.is_kenward_roger)
+    is_fitted = found.has_converged[here] & (fitted.variance > 0)
+    has_dof = np.isfinite(dof) & (dof > 0)
+    coefficients = found.coefficients.copy()
+    coefficients[here[is_fitted]] += fitted.coefficients[is_fitted]
+    is_judged, is_determined = np.zeros(n, dtype=bool), np.full(n, exists and plan.can_be_fitted)
+    is_determined[here] &= has_dof | ~is_fitted
+    kept = is_fitted & has_dof & exists
+    is_judged[here] = kept
+    residual, covariance = fitted.variance[kept], covariance[kept]
+    (spread, variance), (statistic, own_dof) = np.zeros((2, len(weights), n)), np.zeros((2, n))
+    spread[:, is_judged] = np.einsum("qa,nab,qb->qn", weights, covariance, weights)
+    variance[:, is_judged] = spread[:, is_judged] * residual
+    effects = np.einsum("qa,na->nq", directions, coefficients[is_judged])
+    spreads = np.einsum("qa,nab,rb->nqr", directions, covariance, directions)
+    statistic[is_judged] = _statistic(is_t, effects, spreads, scale[kept] / residual)
+    own_dof[is_judged] = dof[kept]
+    return Estimate(
+        effect=np.einsum("qa,na->qn", weights, coefficients) * exists,
+        variance=variance,
+        statistic=statistic,
+        spread=spread,
+        dof=own_dof,
+        n_observed=np.full(n, float(len(plan.rows))),
+        is_estimable=is_judged,
+        is_determined=is_determined,
+        compares_people=np.zeros(n, dtype=bool),
+        total_sd=_total_sd(found, is_judged) if model.has_intercept_alone else None,
+        has_converged=found.has_converged,
+    )
+
+
+def _uncertainty(
+    found: _Found, directions: Doubles, is_satterthwaite: bool
+) -> tuple[Doubles, Doubles, Doubles]:
+    """Covariance of the coefficients but for σ², dof, and the factor of F, of the elements fitted."""
+    if is_satterthwaite:
+        dof = satterthwaite(found.fitted, directions[0])
+        return found.fitted.covariance, dof, np.ones_like(dof)
+    assert found.adjusted is not None
+    return found.adjusted.covariance, *kenward_roger(found.fitted, found.adjusted, directions)
+
+
+def _statistic(is_t: bool, effects: Doubles, spreads: Doubles, scale: Doubles) -> Doubles:
+    """t, or F, of effects ``(n, q)``; their covariances are ``spreads`` ``(n, q, q)`` over ``scale``."""
+    if is_t:
+        return np.asarray(effects[:, 0] * np.sqrt(scale / spreads[:, 0, 0]))
+    solved = np.linalg.solve(spreads, effects[:, :, None])[:, :, 0]
+    return np.asarray(scale * (effects * solved).sum(axis=1) / effects.shape[1])
+
+
+def _total_sd(found: _Found, is_judged: Flags) -> Doubles:
+    """√(σ_b² + σ_e²), and 1 where nothing is judged."""
+    total = np.ones(len(found.coefficients))
+    between = found.fitted.relative[:, 0, 0] * found.plan.to_user[0, 0] ** 2
+    total[found.here] = np.sqrt(found.fitted.variance * (1 + between))
+    return np.where(is_judged, total, 1.0)
+
+
+def _maps_of(model: _Model, found: _Found) -> dict[str, Doubles]:
+    """Make maps of the variances, and the intraclass correlation of an intercept alone; 0 if not fitted."""
+    n, fitted, to_user = len(found.coefficients), found.fitted, found.plan.to_user
+    kept = found.has_converged[found.here]
+    here, residual = found.here[kept], fitted.variance[kept]
+    relative = np.einsum("ab,nbc,dc->nad", to_user, fitted.relative[kept], to_user)
+    shares = {name: relative[:, a, a] * residual for a, name in enumerate(model.names)}
+    if model.has_intercept_alone:
+        shares["stat-icc"] = relative[:, 0, 0] / (1 + relative[:, 0, 0])
+    maps = {name: np.zeros(n) for name in (*shares, "stat-variance_desc-residual")}
+    for name, values in (shares | {"stat-variance_desc-residual": residual}).items():
+        maps[name][here] = values
+    return maps

@@ -1,0 +1,78 @@
+"""Small matrices inside compiled loops: sums run in the same order on every processor."""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+from bids_group.model.fitting.least_squares import Doubles
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def invert_positive(matrix: Doubles, factor: Doubles, inverse: Doubles) -> float:
+    """Invert a positive definite matrix by its Cholesky factor, and give log|matrix|; NaN where it is not.
+
+    ``factor`` and ``inverse`` are written, each ``(p, p)``; of ``matrix`` the lower half is read.
+    """
+    size, log = matrix.shape[0], 0.0
+    for j in range(size):
+        for i in range(j, size):
+            value = matrix[i, j]
+            for k in range(j):
+                value -= factor[i, k] * factor[j, k]
+            if i == j:
+                factor[j, j] = np.sqrt(value) if value > 0 else np.nan
+                log += 2 * np.log(factor[j, j])
+            else:
+                factor[i, j] = value / factor[j, j]
+    for j in range(size):  # the inverse of the factor, over its place
+        factor[j, j] = 1 / factor[j, j]
+    for j in range(size):
+        for i in range(j + 1, size):
+            value = 0.0
+            for k in range(j, i):
+                value -= factor[i, k] * factor[k, j]
+            factor[i, j] = value * factor[i, i]
+    for i in range(size):
+        for j in range(i + 1):
+            value = 0.0
+            for k in range(i, size):
+                value += factor[k, i] * factor[k, j]
+            inverse[i, j] = inverse[j, i] = value
+    return log
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def multiply(left: Doubles, right: Doubles, product: Doubles) -> None:
+    """Write the product of two matrices, which must not overlap it."""
+    for i in range(left.shape[0]):
+        for j in range(right.shape[1]):
+            product[i, j] = 0
+        for k in range(right.shape[0]):
+            for j in range(right.shape[1]):
+                product[i, j] += left[i, k] * right[k, j]
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def trace_of_product(left: Doubles, right: Doubles) -> float:
+    """tr(left × right)."""
+    trace = 0.0
+    for i in range(left.shape[0]):
+        for j in range(left.shape[1]):
+            trace += left[i, j] * right[j, i]
+    return trace
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def shrinkage(gram: Doubles, relative: Doubles, shrink: Doubles) -> None:
+    """Write R = (I + Z'Z Λ)⁻¹ for one or two random effects."""
+    if gram.shape[0] == 1:
+        shrink[0, 0] = 1 / (1 + gram[0, 0] * relative[0, 0])
+        return
+    multiply(gram, relative, shrink)
+    shrink[0, 0] += 1
+    shrink[1, 1] += 1
+    by = 1 / (shrink[0, 0] * shrink[1, 1] - shrink[0, 1] * shrink[1, 0])
+    shrink[0, 0], shrink[1, 1] = shrink[1, 1] * by, shrink[0, 0] * by
+    shrink[0, 1] *= -by
+    shrink[1, 0] *= -by

@@ -1,0 +1,318 @@
+"""Mixed models at every element: against R, against dense matrices, and where there is nothing to fit."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import optimize
+
+from bids_group.config.estimators import MIXED
+from bids_group.distributions import f_p, t_p
+from bids_group.elements import Elements, Grid
+from bids_group.errors import DesignError
+from bids_group.model import fit_group
+from bids_group.model.fitting import mixed
+from bids_group.records import Contrast, Design, GroupData, MapStack, RandomTerm
+
+ANSWERS = Path(__file__).parents[2] / "validation" / "r"
+VISITS = pd.read_csv(ANSWERS / "visits.csv")
+MAPS = [f"y{number}" for number in range(1, 10)]
+EFFECTS = {
+    "intercept": ["Intercept"],
+    "slope": ["Intercept", "month"],
+    "apart": ["Intercept", "month"],
+    "alone": ["month"],
+}
+
+
+def contrast(name, *rows):
+    weights = np.atleast_2d(np.array(rows, dtype=float))
+    test = "t" if len(weights) == 1 else "F"
+    return Contrast(name=name, label=name, weights=weights, test=test, expression="", words="")
+
+
+CONTRASTS = (
+    contrast("mean", [1, 0, 6, 40, 0]),
+    contrast("group", [0, 1, 0, 0, 0]),
+    contrast("month", [0, 0, 1, 0, 0.5]),
+    contrast("age", [0, 0, 0, 1, 0]),
+    contrast("group:month", [0, 0, 0, 0, 1]),
+    contrast("joint", [0, 1, 0, 0, 0], [0, 0, 0, 0, 1]),
+)
+
+
+def make_data(
+    values, model="intercept", variant="satterthwaite", rows=VISITS, contrasts=CONTRASTS, matrix=None
+):
+    patient = (rows["group"] == "patient").astype(float)
+    labels = [f"row-{number:03d}" for number in range(len(rows))]
+    month = rows["month"].to_numpy(dtype=float)
+    if matrix is None:
+        matrix = np.column_stack([np.ones(len(rows)), patient, month, rows["age"], patient * month])
+    frame = pd.DataFrame(matrix, index=labels, columns=[f"x{k}" for k in range(matrix.shape[1])])
+    effects = pd.DataFrame({"Intercept": 1.0, "month": month}, index=labels)[EFFECTS[model]]
+    term = RandomTerm(
+        text="(1 | subject)", group="subject", groups=pd.Series(list(rows["person"]), index=labels),
+        effects=effects, is_correlated=model != "apart",
+    )  # fmt: skip
+    design = Design(
+        matrix=frame, contrasts=tuple(contrasts), formula="~ x", terms={}, variables=frame, centering="none",
+        centers={}, rank=int(np.linalg.matrix_rank(matrix)), details={}, random=term,
+    )  # fmt: skip
+    values = np.asarray(values)
+    return GroupData(
+        design=design,
+        stack=MapStack(labels=tuple(labels), data=values.astype(np.float32)),
+        elements=Elements(
+            grid=Grid(shape=(values.shape[1], 1, 1), affine=np.eye(4)), indices=np.arange(values.shape[1])
+        ),
+        is_complete=bool(np.isfinite(values).all()),
+        estimator=replace(MIXED, variant=variant),
+    )
+
+
+def fit(*args, **more):
+    data = make_data(*args, **more)
+    return mixed.prepare(data)(slice(0, data.elements.n_elements))
+
+
+def random_rows(n_people=30, seed=3, most=5):
+    """People in two groups with one to four visits each."""
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(1, most, n_people)
+    person = np.repeat(np.arange(n_people), counts)
+    return pd.DataFrame(
+        {
+            "person": person,
+            "group": np.where(person % 2, "patient", "control"),
+            "month": np.concatenate([6.0 * np.arange(k) for k in counts]) + rng.integers(0, 2, len(person)),
+            "age": rng.normal(40, 9, n_people)[person],
+        }
+    )
+
+
+def random_values(rows, n=60, seed=4):
+    """Elements whose intraclass correlation runs from 0 to 0.9, and some below zero."""
+    rng = np.random.default_rng(seed)
+    shares = np.linspace(0, 0.9, n)
+    between = rng.normal(size=(rows["person"].nunique(), n))[pd.factorize(rows["person"])[0]]
+    values = np.sqrt(shares) * between + np.sqrt(1 - shares) * rng.normal(size=(len(rows), n))
+    values[:, ::7] -= 0.9 * values[:, ::7].mean(axis=0)
+    return values.astype(np.float32)
+
+
+def answers_of(model, variant):
+    table = pd.read_csv(ANSWERS / "mixed.csv")
+    ddf = {"satterthwaite": "Satterthwaite", "kenward-roger": "Kenward-Roger"}[variant]
+    is_asked = (table["ddf"] == ddf) | (table["contrast"] == "joint")
+    return table[(table["model"] == model) & is_asked]
+
+
+@pytest.mark.parametrize("variant", ["satterthwaite", "kenward-roger"])
+def test_an_intercept_for_each_person_is_that_of_r(variant):
+    fitted = fit(VISITS[MAPS], variant=variant)
+    names = [one.name for one in CONTRASTS]
+    compared = 0
+    for asked in answers_of("intercept", variant).itertuples():
+        one = fitted.estimates[names.index(asked.contrast)]
+        at = asked.element - 1
+        assert one.dof[at] == pytest.approx(asked.df, rel=1e-5)
+        assert one.statistic[at] == pytest.approx(asked.statistic, rel=1e-6, abs=1e-6)
+        if asked.contrast == "joint":
+            p = f_p(one.statistic[at : at + 1], 2, one.dof[at])
+        else:
+            p = t_p(one.statistic[at : at + 1], one.dof[at], True)
+            assert one.effect[0, at] == pytest.approx(asked.effect, rel=1e-6, abs=1e-6)
+            assert np.sqrt(one.variance[0, at]) == pytest.approx(asked.se, rel=1e-6)
+        assert p == pytest.approx(asked.p, rel=1e-5, abs=1e-6)
+        assert one.is_estimable[at]
+        compared += 1
+    assert compared == 9 * 6
+
+
+def test_variances_and_the_elements_at_the_boundary_are_those_of_lme4():
+    maps = fit(VISITS[MAPS]).maps
+    theirs = pd.read_csv(ANSWERS / "mixed_variances.csv").query("model == 'intercept'")
+    between, residual = theirs["intercept"].to_numpy(), theirs["residual"].to_numpy()
+    np.testing.assert_allclose(maps["stat-variance_desc-subjectIntercept"], between, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(maps["stat-variance_desc-residual"], residual, rtol=1e-6)
+    np.testing.assert_allclose(maps["stat-icc"], between / (between + residual), rtol=1e-5, atol=1e-9)
+    assert list(maps["stat-icc"] == 0) == list(between < 1e-9)
+    assert (between < 1e-9).sum() == 2
+
+
+def dense_deviance(ratio, y, X, group):
+    """−2 log of the profiled restricted likelihood, from matrices of rows × rows."""
+    H = np.eye(len(y)) + ratio * (group[:, None] == group)
+    inverse = np.linalg.inv(H)
+    A = X.T @ inverse @ X
+    rest = y - X @ np.linalg.solve(A, X.T @ inverse @ y)
+    square = rest @ inverse @ rest
+    return np.linalg.slogdet(H)[1] + np.linalg.slogdet(A)[1] + (len(y) - X.shape[1]) * np.log(square), square
+
+
+def test_each_element_minimises_the_deviance_of_dense_matrices_over_the_rows_observed_there():
+    rows = random_rows()
+    values = random_values(rows)
+    rng = np.random.default_rng(5)
+    values[(rng.random(values.shape) < 0.1) & (np.arange(values.shape[1]) % 3 == 0)] = np.nan
+    data = make_data(values, rows=rows)
+    fitted = mixed.prepare(data)(slice(0, values.shape[1]))
+    X, person = data.design.matrix.to_numpy(), rows["person"].to_numpy()
+    for at in range(values.shape[1]):
+        here = np.isfinite(values[:, at])
+        y, design, group = values[here, at].astype(float), X[here], person[here]
+        scaled = design / np.linalg.norm(design, axis=0)
+        icc = fitted.maps["stat-icc"][at]
+        own, square = dense_deviance(icc / (1 - icc), y, scaled, group)
+        grid = np.linspace(0, 0.99, 100)
+        around = [dense_deviance(x / (1 - x), y, scaled, group)[0] for x in grid]
+        best = grid[int(np.argmin(around))]
+        bounds = (max(best - 0.02, 0), best + 0.005)
+        found = optimize.minimize_scalar(
+            lambda x: dense_deviance(x / (1 - x), y, scaled, group)[0],  # noqa: B023
+            bounds=bounds, method="bounded", options={"xatol": 1e-9},
+        )  # fmt: skip
+        assert own <= min(found.fun, *around) + 1e-9
+        sigma2 = square / (here.sum() - 5)
+        assert fitted.maps["stat-variance_desc-residual"][at] == pytest.approx(sigma2, rel=1e-8)
+        H = np.eye(here.sum()) + icc / (1 - icc) * (group[:, None] == group)
+        covariance = sigma2 * np.linalg.inv(design.T @ np.linalg.solve(H, design))
+        weights = CONTRASTS[4].weights[0]
+        effect = weights @ covariance @ design.T @ np.linalg.solve(H, y) / sigma2
+        one = fitted.estimates[4]
+        assert one.statistic[at] == pytest.approx(
+            effect / np.sqrt(weights @ covariance @ weights), abs=1e-7, rel=1e-7
+        )
+        assert one.n_observed[at] == here.sum()
+        assert one.is_estimable[at]
+
+
+def test_with_equal_visits_a_contrast_between_people_is_the_test_of_their_means():
+    """Balanced data have a closed form: the two-sample t of the people's means, on their dof."""
+    rows = random_rows(20, most=2).loc[lambda table: table.index.repeat(3)].reset_index(drop=True)
+    rows["month"] = np.tile([0.0, 1.0, 2.0], 20)
+    values = random_values(rows, 30)
+    X = np.column_stack([np.ones(60), rows["group"] == "patient", rows["month"]]).astype(float)
+    fitted = fit(values, rows=rows, matrix=X, contrasts=[contrast("g", [0, 1, 0]), contrast("m", [0, 0, 1])])
+    means = values.reshape(20, 3, -1).mean(axis=1, dtype=float)
+    patient = np.arange(20) % 2 == 1
+    difference = means[patient].mean(axis=0) - means[~patient].mean(axis=0)
+    pooled = (means[patient].var(axis=0, ddof=1) + means[~patient].var(axis=0, ddof=1)) / 2
+    inside = fitted.maps["stat-icc"] > 0
+    assert 15 < inside.sum() < 30
+    between, within = fitted.estimates
+    t = difference / np.sqrt(pooled / 5)
+    np.testing.assert_allclose(between.statistic[inside], t[inside], rtol=1e-7)
+    np.testing.assert_allclose(between.dof[inside], 18, rtol=1e-7)
+    np.testing.assert_allclose(within.dof[inside], 39, rtol=1e-7)  # people, and the slope
+    np.testing.assert_allclose(between.dof[~inside], 57)
+    assert between.effect[0] == pytest.approx(difference, rel=1e-6)
+    np.testing.assert_allclose(
+        between.total_sd[inside] ** 2,
+        (fitted.maps["stat-variance_desc-subjectIntercept"] + fitted.maps["stat-variance_desc-residual"])[
+            inside
+        ],
+    )
+
+
+@pytest.mark.parametrize("model", ["intercept"])
+def test_an_element_is_the_same_to_the_last_bit_in_any_company(model):
+    rows = random_rows()
+    values = random_values(rows, 150)
+    values[3, ::5] = np.nan
+    values[7:9, 10:20] = np.nan
+    data = make_data(values, model, "kenward-roger", rows=rows)
+    fit_tile = mixed.prepare(data)
+    whole = fit_tile(slice(0, 150))
+    for part in (slice(0, 1), slice(5, 6), slice(11, 97), slice(149, 150)):
+        alone = fit_tile(part)
+        for one, other in zip(whole.estimates, alone.estimates, strict=True):
+            for name in ("effect", "variance", "statistic", "dof"):
+                assert (getattr(one, name)[..., part] == getattr(other, name)).all()
+        for name in whole.maps:
+            assert (whole.maps[name][part] == alone.maps[name]).all()
+
+
+@pytest.mark.parametrize("model", ["intercept"])
+def test_where_nothing_can_be_fitted_nothing_is_tested_and_nothing_is_nan(model):
+    rows = random_rows()
+    person, values = rows["person"].to_numpy(), random_values(rows, 12).astype(float)
+    first = ~rows["person"].duplicated().to_numpy()
+    values[:, 0] = 3.7  # constant
+    values[:, 1] = rows["month"] * 0.5  # fitted exactly
+    values[:, 2] = np.random.default_rng(0).normal(size=30).astype(np.float32)[person]  # nothing within
+    values[~first, 3] = np.nan  # one row each
+    values[person > 4, 4] = np.nan  # five people
+    values[rows["group"] == "patient", 5] = np.nan  # no patients
+    values[:, 6] = np.nan  # nobody
+    values[:, 7] *= 1e-12  # tiny, but a number
+    values[:, 8] += 1e5
+    values[:, 9] = 0
+    data = make_data(values, model, rows=rows)
+    made = fit_group(data, is_two_sided=True)
+    untested = {0, 1, 2, 3, 4, 6, 9}
+    for number, result in enumerate(made.results):
+        for name, numbers in result.maps.items():
+            assert np.isfinite(numbers).all(), (number, name)
+        p = result.maps["p"]
+        no_patients = set() if number in (0, 3) else {5}
+        assert {at for at in range(12) if p[at] == 1} == untested | no_patients, number
+        statistic = result.maps["t" if number < 5 else "F"]
+        assert {at for at in range(12) if statistic[at] == 0} == untested | no_patients
+        assert (result.maps["dof"][sorted(untested)] == 0).all()
+        told = "\n".join(notice.sentence for notice in result.notices)
+        assert "at 4 of 12" in told  # exactly fitted: 0, 1, 2, 9
+        assert ("at 4 of 12" if no_patients else "at 3 of 12") in told
+    for numbers in made.maps.values():
+        assert np.isfinite(numbers).all()
+
+
+def test_far_from_zero_and_in_small_units_the_test_is_the_same():
+    rows = random_rows()
+    values = np.round(random_values(rows, 40) * 64) / 64
+    near = fit(values, rows=rows).estimates
+    far = fit(values + 4096, rows=rows).estimates
+    small = fit(values * 2.0**-60, rows=rows).estimates
+    for one, other, tiny in zip(near[1:], far[1:], small[1:], strict=True):
+        np.testing.assert_allclose(one.statistic, other.statistic, rtol=1e-7, atol=1e-8)
+        np.testing.assert_allclose(one.statistic, tiny.statistic, rtol=1e-9)
+        np.testing.assert_allclose(one.dof, other.dof, rtol=1e-6)
+
+
+def test_a_rank_deficient_or_badly_scaled_design_gives_the_same_tests():
+    rows = random_rows()
+    values = random_values(rows, 40)
+    data = make_data(values, rows=rows)
+    X = data.design.matrix.to_numpy()
+    wide = np.column_stack([X, X[:, 1] + X[:, 2]])
+    more = [contrast(one.name, *np.pad(one.weights, ((0, 0), (0, 1)))) for one in CONTRASTS[3:4]]
+    one, other = fit(values, rows=rows).estimates[3], fit(values, rows=rows, matrix=wide, contrasts=more)
+    np.testing.assert_allclose(one.statistic, other.estimates[0].statistic, rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(one.dof, other.estimates[0].dof, rtol=1e-8)
+    scaled = fit(values, rows=rows, matrix=X * [1, 1, 1e6, 1e-6, 1e6]).estimates[3]
+    np.testing.assert_allclose(one.statistic, scaled.statistic, rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(one.effect, scaled.effect * 1e-6, rtol=1e-8, atol=1e-12)
+
+
+def test_the_order_of_rows_and_the_names_of_people_do_not_matter():
+    rows = random_rows()
+    values = random_values(rows, 20)
+    order = np.random.default_rng(1).permutation(len(rows))
+    mixed_up = rows.iloc[order].reset_index(drop=True)
+    mixed_up["person"] = [f"p{99 - person}" for person in mixed_up["person"]]
+    for one, other in zip(
+        fit(values, rows=rows).estimates, fit(values[order], rows=mixed_up).estimates, strict=True
+    ):
+        np.testing.assert_allclose(one.statistic, other.statistic, rtol=1e-9, atol=1e-10)
+        np.testing.assert_allclose(one.dof, other.dof, rtol=1e-8)
+
+
+def test_a_term_with_three_effects_is_refused():
+    data = make_data(VISITS[["y1"]], "slope")
+    effects = data.design.random.effects.assign(more=1.0)
+    design = replace(data.design, random=replace(data.design.random, effects=effects))
+    with pytest.raises(DesignError, match="too many effects"):
+        mixed.prepare(replace(data, design=design))
