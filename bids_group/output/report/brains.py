@@ -29,8 +29,8 @@ _COUNTS = (
 """Light is many (matplotlib's viridis)."""
 BACKDROP, LINE, WORDS = "#07090d", "#ffffff", "#cfd6e0"
 MAX_COLUMNS = 24
-_WIDE, _NARROW = 1500, 700
-"""Pixels of pictures across."""
+_WIDE, _NARROW, _BELOW = 1500, 700, 8
+"""Pixels of pictures across, and below the lowest row."""
 _MARGIN, _END, _ASIDE = 0.005, 0.925, 0.16
 """Shares of the width: before the slices, where they end, and what words beside rows of them take."""
 UNTESTED = 0.3
@@ -131,7 +131,7 @@ def draw_rows(layers: Layers, rows: Sequence[Row], cuts: Sequence[float]) -> She
     (width, *_) = _widths([1.0] * len(cuts), _ASIDE)
     shown = [replace(layers, significant=row.significant, is_thresholded=True) for row in rows]
     sheet = _assemble([[_cut(one, 2, at_mm, width) for at_mm in cuts] for one in shown], _ASIDE)
-    words, height = list(sheet.words), len(sheet.pixels) / len(rows)
+    words, height = list(sheet.words), (len(sheet.pixels) - _BELOW) / len(rows)
     for at, row in enumerate(rows):
         lines = [line for text in row.words for line in textwrap.wrap(text, 24)]
         tops = (at + 0.5) * height + 18 * (np.arange(len(lines)) - (len(lines) - 1) / 2)
@@ -208,7 +208,7 @@ _SIDES = ((0.03, 0.93, "L"), (0.93, 0.93, "R"))
 
 
 def _place(axis: int, at_mm: float) -> tuple[float, float, str]:
-    return 0.03, 0.03, f"{AXES[axis]} = {at_mm:.0f}".replace("-", "−")
+    return 0.03, 0.02, f"{AXES[axis]} = {at_mm:.0f}".replace("-", "−")
 
 
 def _cut(layers: Layers, axis: int, at_mm: float, width: int, *, has_sides: bool = False) -> Tile:
@@ -263,7 +263,7 @@ def _outline(image: Colours, is_in: npt.NDArray[np.bool_]) -> None:
 def _assemble(rows: Sequence[Sequence[Tile]], left: float = _MARGIN, width: int = _WIDE) -> Sheet:
     """Put rows of tiles onto one dark sheet ``width`` pixels wide, and their words over them."""
     heights, words = [max(len(image) for image, _ in tiles) for tiles in rows], []
-    sheet = np.tile(rgb(BACKDROP), (sum(heights), width, 1))
+    sheet = np.tile(rgb(BACKDROP), (sum(heights) + _BELOW, width, 1))
     for tiles, height, end in zip(rows, heights, np.cumsum(heights).tolist(), strict=True):
         at = round(width * left)
         for image, own in tiles:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from bids_group.output.report import charts
 from bids_group.output.report.folder import read_table, weights_of
@@ -69,8 +70,10 @@ def _tables(inputs: AnalysisInputs) -> Iterator[Shown]:
     rows = [{"term": str(name), "VIF": str(value)} for name, value in inflation]
     yield from inputs.table(rows, "vif", "Generalised variance inflation factor of each term.")
     rows = [{"row": str(name), "leverage": str(value)} for name, value in leverage]
-    for table in inputs.table(rows, "leverage", "How much each row can pull the fit towards itself."):
+    file, caption = f"{inputs.files.stem}_design.json", "How much each row can pull the fit towards itself."
+    for table in inputs.table(rows, "leverage", caption, file):
         yield Details("Leverage of each row", table)
-    path = inputs.folder.root / f"{inputs.files.stem}_design.tsv"
-    matrix = page_table(read_table(path), name=path.name, caption="The design matrix.")
-    yield Details(f"The design matrix ({len(matrix.rows)} rows)", matrix)
+    path = Path(f"{inputs.files.stem}_design.tsv")
+    matrix = read_table(inputs.folder.root / path)
+    shown = page_table(matrix, name=path.name, caption="The design matrix.", file=str(path))
+    yield Details(f"The design matrix ({len(matrix)} rows)", shown)

@@ -14,6 +14,9 @@ from bids_group.words import counted, list_some
 
 ELSEWHERE, NO_REASON = "in another group model of this run", "no reason noted"
 
+MAX_REASONS = 12
+"""Boxes for who or what is out."""
+
 
 class Loss(NamedTuple):
     """Some people (or single maps) that are not in, and the reason."""
@@ -62,10 +65,20 @@ def count_flow(
         n_people=len(set(people_of_rows)),
         n_rows=len(people_of_rows),
         n_maps_used=int((used & is_in & is_about & ledger["file"].notna()).sum()),
-        lost=tuple(sorted(lost, key=lambda loss: (-len(loss.people), loss.reason))),
-        trimmed=tuple(sorted(trimmed, key=lambda loss: (-loss.n_maps, loss.reason))),
+        lost=_gather(sorted(lost, key=lambda loss: (-len(loss.people), loss.reason))),
+        trimmed=_gather(sorted(trimmed, key=lambda loss: (-loss.n_maps, loss.reason))),
         kind=kind,
     )
+
+
+def _gather(losses: Sequence[Loss]) -> tuple[Loss, ...]:
+    """Keep the largest; together the others have one box."""
+    kept, rest = losses[: MAX_REASONS - 1], losses[MAX_REASONS - 1 :]
+    if len(rest) < 2:
+        return tuple(losses)
+    people = sorted({person for loss in rest for person in loss.people})
+    words = f"{len(rest)} other reasons (ledger.tsv)"
+    return *kept, Loss(words, tuple(people), sum(loss.n_maps for loss in rest))
 
 
 class FlowBox(NamedTuple):

@@ -54,10 +54,13 @@ class PageInputs:
         """Store a figure as ``stem_ending``."""
         return self.store.add(drawn, f"{self.stem}_{ending}", alt=alt, caption=caption)
 
-    def table(self, rows: Any, ending: str, caption: str) -> list[PageTable]:
-        """Lay out rows as a table that is called ``stem_ending.tsv``; none where there are no rows."""
-        table = pd.DataFrame(rows)
-        return [] if table.empty else [page_table(table, name=f"{self.stem}_{ending}.tsv", caption=caption)]
+    def table(self, rows: Any, ending: str, caption: str, file: str = "") -> list[PageTable]:
+        """Lay out rows as a table that is called ``stem_ending.tsv``; none where there are no rows.
+
+        ``file``: where to find the same in OUTPUT_DIR.
+        """
+        table, name = pd.DataFrame(rows), f"{self.stem}_{ending}.tsv"
+        return [] if table.empty else [page_table(table, name=name, caption=caption, file=file)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

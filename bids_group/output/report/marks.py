@@ -17,8 +17,8 @@ SMALL, MEDIUM = 11, 12
 """Sizes of text in pixels: numbers and legends; names of axes and titles."""
 SWATCH = 16
 """Pixels across of what stands beside a name in a legend."""
-MANY_DOTS = 2000
-"""More dots than this stand on whole pixels, so that the file stays small."""
+FEW_DOTS, MANY_DOTS = 300, 2000
+"""More dots than a few are smaller; many stand on whole pixels, so that the file stays small."""
 _OUTLINES = {
     "o": "m{0} 0a{0} {0} 0 1 0 -{1} 0a{0} {0} 0 1 0 {1} 0z",
     "s": "m-{0} -{0}h{1}v{1}h-{1}z",
@@ -99,7 +99,7 @@ class Field(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Dots:
-    """A mark of ``size`` pixels at each point that is finite; dots on the same pixels are drawn once."""
+    """A mark of ``size`` pixels at each point that is finite; dots at the same place are drawn once."""
 
     x: Numbers
     y: Numbers
@@ -113,14 +113,16 @@ class Dots:
         """Draw all dots as one shape."""
         places = field.place(self.x, self.y)
         places = places.round() if len(places) > MANY_DOTS else places
-        yield self._outline(dict.fromkeys(map(tuple, places[np.isfinite(places).all(axis=1)].tolist())))
+        size = self.size if len(places) <= FEW_DOTS else 0.6 * self.size
+        there = places[np.isfinite(places).all(axis=1)].tolist()
+        yield self._outline(dict.fromkeys(map(tuple, there)), size)
 
     def swatch(self, x: float, y: float) -> Part:
         """Draw a dot beside its name."""
-        return self._outline([(x + SWATCH / 2, y)])
+        return self._outline([(x + SWATCH / 2, y)], self.size)
 
-    def _outline(self, places: Iterable[tuple[float, ...]]) -> Shape:
-        outline = _OUTLINES[self.shape].format(f"{self.size / 2:g}", f"{self.size:g}")
+    def _outline(self, places: Iterable[tuple[float, ...]], size: float) -> Shape:
+        outline = _OUTLINES[self.shape].format(f"{size / 2:g}", f"{size:g}")
         path = "".join(f"M{x:g} {y:g}{outline}" for x, y in places)
         return Shape(path, self.colour, opacity=self.opacity)
 

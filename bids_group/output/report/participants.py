@@ -24,8 +24,9 @@ def participants(report: Report) -> Section:
     ledger, parts = report.folder.ledger, list(report.of_analyses(_flow, _remarks, _tables, _covariates))
     if ledger is None:
         return Section("who", "Who", [*parts, Part("quiet", NO_LEDGER)])
-    table = page_table(ledger, name="ledger.tsv", caption="Every participant and map.")
-    summary = f"The ledger: every participant and map, used or not, and why ({len(table.rows)} rows)"
+    caption, told = "Every participant and map.", ledger.reindex(columns=["reason", "note"]).notna()
+    table = page_table(ledger, name="ledger.tsv", caption=caption, file="ledger.tsv", first=told.any(axis=1))
+    summary = f"The ledger: every participant and map, used or not, and why ({len(ledger)} rows)"
     return Section("who", "Who", [*parts, Details(summary, table)])
 
 
@@ -55,7 +56,8 @@ def _remarks(inputs: AnalysisInputs) -> list[PageTable]:
         return []
     is_noted = ledger["note"].notna() & ledger["participant_id"].isin(inputs.files.people)
     noted = ledger.loc[is_noted, ["participant_id", "note"]].drop_duplicates()
-    return inputs.table(noted, "remarks", "People in the analysis with a remark in the ledger.")
+    caption = "People in the analysis with a remark in the ledger."
+    return inputs.table(noted, "remarks", caption, file="ledger.tsv")
 
 
 def _tables(inputs: AnalysisInputs) -> list[PageTable]:

@@ -43,8 +43,9 @@ def provenance(report: Report) -> Section:
         base = os.path.commonpath([Path(path).parent for path in hashes])
         rows = [{"file": os.path.relpath(path, base), "sha256": digest} for path, digest in hashes.items()]
         caption = "Files that were read, with the hash of their bytes."
-        table = page_table(pd.DataFrame(rows), name="input_hashes.tsv", caption=caption)
-        parts.append(Details(f"Input files and their SHA-256 ({len(table.rows)})", table))
+        file = "code/command.json"
+        table = page_table(pd.DataFrame(rows), name="input_hashes.tsv", caption=caption, file=file)
+        parts.append(Details(f"Input files and their SHA-256 ({len(rows)})", table))
     return Section("provenance", "Provenance", [*parts, Part("log_links")])
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from bids_group.elements import read_map
 from bids_group.output.report import brains, charts
@@ -16,7 +17,7 @@ from bids_group.output.report.folder import read_table
 from bids_group.output.report.inputs import AnalysisInputs
 from bids_group.output.report.sections import Details, Part, Report, Section, Shown
 from bids_group.output.report.tables import PageTable, page_table
-from bids_group.words import own_file
+from bids_group.words import list_some, own_file
 
 NOTHING_REMOVED = (
     "Nothing is removed here: what stands out is marked, and the decision stays with the reader."
@@ -27,6 +28,8 @@ _METRICS = {
     "mahalanobis": "Mahalanobis distance",
     "cooks_at_peak": "Cook's distance at the peak",
 }
+MAX_PEOPLE = 96
+"""Rows whose maps are drawn: each costs a file to be read, and a page of thousands shows nobody."""
 _LOST = "n_elements_lost_only_by_this_row"
 
 
@@ -63,27 +66,46 @@ def _costs(inputs: AnalysisInputs) -> list[PageTable]:
 
 
 def _people(inputs: AnalysisInputs) -> Iterator[Picture]:
-    """Draw one tile per row from the pooled maps in OUTPUT_DIR; nothing where they are not there."""
-    sources = inputs.files.info.sources or []
-    paths = [own_file(uri, inputs.folder.root) for uri in sources]
+    """Draw one tile per row from the pooled maps in OUTPUT_DIR; nothing where they are not there.
+
+    Of more than `MAX_PEOPLE` rows those that stand out and those furthest from the others are drawn.
+    """
+    sources, n_rows = inputs.files.info.sources or [], len(inputs.labels)
+    if len(sources) != n_rows:
+        return
+    outliers, which = _outliers(inputs), _choose_people(inputs)
+    paths = [own_file(sources[row], inputs.folder.root) for row in which]
     paths = [path if path and path.is_file() else None for path in paths]
-    if len(paths) != len(inputs.labels) or not any(paths):
+    if not any(paths):
         return
     x, _, z = (row[len(row) // 2] for row in inputs.cuts)
-    tiles = [_tile(path, inputs, x, z) for path in paths]
+    tiles, labels = [_tile(path, inputs, x, z) for path in paths], [inputs.labels[row] for row in which]
     seen = np.abs(np.concatenate([tile[np.isfinite(tile)] for tile in tiles]))
     limit = float(np.percentile(seen, 98)) if seen.any() else 1.0
-    outliers, n_missing = _outliers(inputs), sum(path is None for path in paths)
+    n_missing, is_marked = sum(path is None for path in paths), [label in outliers for label in labels]
     gaps = f" {n_missing} maps are not in this output." if n_missing else ""
+    some = f"{len(tiles)} of {n_rows} rows, those that stand out and then those furthest from the others: "
     yield inputs.picture(
-        brains.draw_people(tiles, inputs.labels, [label in outliers for label in inputs.labels], limit),
+        brains.draw_people(tiles, labels, is_marked, limit),
         "desc-people_statmap.png",
-        alt=f"Effect maps of {len(tiles)} rows as tiles on one scale; {len(outliers)} marked as unusual.",
+        alt=f"Effect maps of {len(tiles)} rows as tiles on one scale; {sum(is_marked)} marked as unusual.",
         caption=(
-            f"The pooled, unsmoothed effect of each row at z = {z:.0f} and x = {x:.0f} mm, "
-            f"all on one scale; black is not observed. ▲ marks rows that stand out in the table below.{gaps}"
+            f"{some if len(tiles) < n_rows else ''}The pooled, unsmoothed effect of each row at "
+            f"z = {z:.0f} and x = {x:.0f} mm, all on one scale; black is not observed. "
+            f"▲ marks rows that stand out in the table below.{gaps}"
         ).replace("= -", "= −"),
     )
+
+
+def _choose_people(inputs: AnalysisInputs) -> list[int]:
+    """Choose rows whose maps are drawn, in the order of the rows."""
+    n_rows, table, outliers = len(inputs.labels), inputs.quality, _outliers(inputs)
+    distances = pd.Series(0.0, index=inputs.labels)
+    if table is not None and "mahalanobis" in table:
+        distances = table.set_index("label")["mahalanobis"].reindex(inputs.labels).fillna(0.0)
+    is_quiet = np.array([label not in outliers for label in inputs.labels])
+    order = np.lexsort((np.arange(n_rows), -distances.to_numpy(), is_quiet))
+    return sorted(order[:MAX_PEOPLE].tolist())
 
 
 def _tile(path: Path | None, inputs: AnalysisInputs, x: float, z: float) -> npt.NDArray[np.float32]:
@@ -115,7 +137,7 @@ def _metrics(inputs: AnalysisInputs) -> Iterator[Shown]:
         return
     metrics = {name: words for name, words in _METRICS.items() if name in table and table[name].notna().any()}
     outliers = _outliers(inputs)
-    marked = ", ".join(label for label in inputs.labels if label in outliers) or "none"
+    marked = list_some(label for label in inputs.labels if label in outliers)
     if metrics:
         yield inputs.picture(
             charts.draw_quality(table, metrics),
@@ -123,5 +145,7 @@ def _metrics(inputs: AnalysisInputs) -> Iterator[Shown]:
             alt=f"{', '.join(metrics.values())} of each row; marked: {marked}.",
             caption="Each row's map beside the others. Triangles are unusual; the table has the reasons.",
         )
-    shown = page_table(read_table(path), name=path.name, caption="Each row's map beside the others.")
-    yield Details(f"Quality of each row's map ({len(shown.rows)} rows)", shown)
+    caption, file = "Each row's map beside the others.", str(path.relative_to(inputs.folder.root))
+    is_first = table["is_outlier"].astype(bool)
+    shown = page_table(read_table(path), name=path.name, caption=caption, file=file, first=is_first)
+    yield Details(f"Quality of each row's map ({len(table)} rows)", shown)

@@ -30,9 +30,11 @@ def results(report: Report) -> Section:
     """Show every contrast; with an atlas, offer each row's mean effect per region before those of a model."""
     parts: list[Shown] = []
     for one in report.analyses:
-        path = one.folder.root / f"{one.files.stem}_desc-regions_effects.tsv"
+        file = f"{one.files.stem}_desc-regions_effects.tsv"
+        path = one.folder.root / file
         if path.is_file():
-            parts.append(Part("regions", page_table(read_table(path), name=path.name, caption="")))
+            table = page_table(read_table(path), name=path.name, caption="", file=file)
+            parts.append(Part("regions", table))
         parts += [article for article in report.articles if article.of == one.stem]
     has_atlas = any(part.kind == "regions" for part in parts)
     return Section("results", "Results", parts if has_atlas else [Part("quiet", NO_ATLAS), *parts])

@@ -10,6 +10,8 @@ from typing import ClassVar, NamedTuple
 
 import pandas as pd
 
+MAX_ROWS, MAX_COLUMNS = 1000, 60
+"""What a table shows at most: a page of tens of thousands of rows would not open."""
 _NUMBER = r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?"
 
 
@@ -22,8 +24,9 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageTable:
-    """A table ready to print: ``download`` is its TSV as a data URI, ``points`` the x, y, z of each row.
+    """A table ready to print: ``points`` are the x, y, z of each row.
 
+    ``download`` is its TSV as a data URI; where it is empty, ``file`` of OUTPUT_DIR holds all rows.
     ``viewer``: anchor of the viewer that shows the points; none where empty.
     """
 
@@ -32,6 +35,7 @@ class PageTable:
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     download: str
+    file: str
     is_number: Sequence[bool]
     points: Sequence[str | None]
     minor: Sequence[bool]
@@ -40,25 +44,31 @@ class PageTable:
 
 
 def page_table(
-    table: pd.DataFrame, *, name: str, caption: str, max_rows: int = 5000, viewer: str = ""
+    table: pd.DataFrame,
+    *,
+    name: str,
+    caption: str,
+    max_rows: int = MAX_ROWS,
+    viewer: str = "",
+    file: str = "",
+    first: pd.Series[bool] | None = None,
 ) -> PageTable:
     """Prepare a table of text (as `read_table` gives it); columns without any value are not shown.
 
-    Of more than ``max_rows`` rows the first are shown, and the caption says so; the download holds all.
+    Of more than ``max_rows`` rows or `MAX_COLUMNS` columns the first are shown, and the caption says so: the
+    download holds all, or the page leads to the ``file`` of OUTPUT_DIR that does. ``first`` marks rows that
+    come before the others if not all are shown.
     """
-    shown = table.dropna(axis=1, how="all").head(max_rows)
-    if len(table) > max_rows:
-        caption = f"{caption} The first {max_rows} of {len(table)} rows; the download holds all."
+    shown, caption = _cut(table.dropna(axis=1, how="all"), caption, max_rows, file, first)
     columns = {}  # whether every value is spelled as a number; labels such as 01 are not
     for column, values in shown.items():
         present = values.dropna().astype(str)
         columns[str(column)] = len(present) > 0 and bool(present.str.fullmatch(_NUMBER).all())
-    tsv = table.to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n").encode()
-    points: list[str | None] = [None] * len(table)
-    if {"x", "y", "z"} <= set(table.columns):
-        places = zip(*(table[axis].fillna("") for axis in ("x", "y", "z")), strict=True)
+    points: list[str | None] = [None] * len(shown)
+    if {"x", "y", "z"} <= set(shown.columns):
+        places = zip(*(shown[axis].fillna("") for axis in ("x", "y", "z")), strict=True)
         points = [",".join(place) if all(place) else None for place in places]
-    has_peaks = {"peak", "cluster"} <= set(table.columns)
+    has_peaks, is_all = {"peak", "cluster"} <= set(shown.columns), len(shown) == len(table)
     return PageTable(
         name=name,
         caption=caption,
@@ -67,12 +77,33 @@ def page_table(
             [_cell(value, *column) for value, column in zip(row, columns.items(), strict=True)]
             for row in shown.itertuples(index=False, name=None)
         ],
-        download=f"data:text/tab-separated-values;base64,{base64.b64encode(tsv).decode('ascii')}",
+        download=_spell_uri(table) if is_all or not file else "",
+        file=file,
         is_number=list(columns.values()),
         points=points,
-        minor=list(table["cluster"].duplicated()) if has_peaks else [False] * len(table),
+        minor=list(shown["cluster"].duplicated()) if has_peaks else [False] * len(shown),
         viewer=viewer if any(points) else "",
     )
+
+
+def _cut(
+    table: pd.DataFrame, caption: str, max_rows: int, file: str, first: pd.Series[bool] | None
+) -> tuple[pd.DataFrame, str]:
+    """Keep what the page has room for, and say in the caption what is left out and where it is."""
+    (n_rows, n_columns), where = table.shape, file or "the download"
+    if n_rows > max_rows:
+        order = "" if first is None else " (what stands out before the rest)"
+        caption += f" The first {max_rows} of {n_rows} rows{order}; {where} holds all."
+        if first is not None:
+            table = table.loc[[*table.index[first], *table.index[~first]]]
+    if n_columns > MAX_COLUMNS:
+        caption += f" The first {MAX_COLUMNS} of {n_columns} columns; {where} holds all."
+    return table.iloc[:max_rows, :MAX_COLUMNS], caption
+
+
+def _spell_uri(table: pd.DataFrame) -> str:
+    tsv = table.to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n").encode()
+    return f"data:text/tab-separated-values;base64,{base64.b64encode(tsv).decode('ascii')}"
 
 
 def show_number(text: str, *, is_mm: bool = False) -> str:
