@@ -72,7 +72,8 @@ def _options(model: Mapping[str, Any]) -> dict[str, Any] | None:
         settings = dict(group["Model"]["Software"]["bids_group"])
         by_type = "mean" if lower["Model"]["Type"] == "glm" else "precision"
         pooling = settings.pop("pooling", "none" if lower["Name"] == "session" else by_type)
-        named = {"formula": group["Model"]["Formula"], "contrast": settings.pop("contrast", [])}
+        formula = " + ".join([group["Model"]["Formula"], *settings.pop("random_terms", [])])
+        named = {"formula": formula, "contrast": settings.pop("contrast", [])}
     except (KeyError, TypeError, ValueError):
         return None
     if model.get("Name") != COMMAND_LINE:

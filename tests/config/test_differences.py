@@ -34,6 +34,8 @@ def said(stored: dict[str, Any], wanted: dict[str, Any]) -> list[tuple[str, str,
     ("changes", "name", "stored", "wanted"),
     [
         ({"formula": "~ age * sex"}, "--formula", '--formula "~ 1"', '--formula "~ age * sex"'),
+        ({"formula": "~ 1 + (1|site)"}, "--formula", '--formula "~ 1"', '--formula "~ 1 + (1|site)"'),
+        ({"estimator": "sandwich"}, "--estimator", "no --estimator", "--estimator sandwich"),
         (
             {"contrasts": (ContrastRequest(name="a", expression="slope(age)"),)},
             "--contrast",

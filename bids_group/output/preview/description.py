@@ -151,6 +151,10 @@ def describe_analysis(analysis: GroupAnalysis, design: Design) -> dict[str, Any]
         "GroupBy": analysis.group_labels,
         "Formula": design.formula,
         "Estimator": analysis.estimator.name,
+        **_given(
+            EstimatorVariant=analysis.estimator.variant or None,
+            RandomTerms=design.random and design.random.text,
+        ),
         "Sessions": sessions and dict(zip(("Levels", "Order"), sessions, strict=True)),
         "Pooling": sorted({one.combine for one in analysis.observations}),
         "MapsPerRow": {one.label: len(one.maps) for one in analysis.observations},
