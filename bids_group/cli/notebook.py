@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_group.cli.main import LOGGER, settle_home, start_log
+from bids_group.cli.option_files import spell_options
 from bids_group.cli.parser import read_arguments, translate
-from bids_group.config.options import Option
-from bids_group.config.request import OPTIONS, check_paths
+from bids_group.config.request import check_paths
 from bids_group.errors import UsageError
-from bids_group.words import os_failure, suggest
+from bids_group.words import os_failure
 
 if TYPE_CHECKING:
     from bids_group.output.results import Results
@@ -69,44 +69,9 @@ def spell_command(bids_dir: str | Path, output_dir: str | Path, options: Mapping
     UsageError
         There is no such option, or its value is of the wrong kind.
     """
-    flags = [(flag, one) for one in OPTIONS for flag in one.spellings]
-    known = {flag.removeprefix("--").replace("-", "_"): (flag, one) for flag, one in flags}
-    words = [str(bids_dir), str(output_dir), "group"]
-    for name, value in options.items():
-        if name not in known:
-            raise UsageError(
-                f"There is no option {name!r}.",
-                expected="the options of bids-group --help, with underscores",
-                fix=suggest(name, [*known, "contrasts"]),
-            )
-        if value is not None and value is not False:
-            words += _spell(name, *known[name], value)
-    return words
-
-
-def _spell(name: str, flag: str, option: Option, value: Any) -> list[str]:
-    what = f"The option {name!r}"
-    if option.takes_none:
-        if value is not True and not (option.kind == "count" and isinstance(value, int)):
-            raise UsageError(f"{what} is switched on or off.", found=repr(value), expected="True or False")
-        return [flag] * int(value)
-    if value is True:
-        raise UsageError(f"{what} needs a value.", found="True")
-    values = _listed(value, " = " if name == "contrast" else "=")
-    if not option.is_list and len(values) != 1:
-        raise UsageError(f"{what} takes one value.", found=repr(value))
-    if any(not one or one.startswith("-") for one in values):  # not to be taken for options
-        return [f"{flag}={one}" for one in values]
-    return [flag, *values] if values else []
-
-
-def _listed(value: Any, equals: str) -> list[str]:
-    """List the values of an option as text; a mapping names them (contrasts, derivatives)."""
-    if isinstance(value, str | Path) or not hasattr(value, "__iter__"):
-        return [str(value)]
-    named = {f"{name}{equals}": one for name, one in value.items()} if isinstance(value, Mapping) else {}
-    pairs = named.items() or (("", one) for one in value)
-    return [f"{name}{one.tolist() if hasattr(one, 'tolist') else one}" for name, one in pairs]  # arrays too
+    expected = "the options of bids-group --help, with underscores"
+    words = spell_options(options, expected=expected, more=("contrasts",))
+    return [str(bids_dir), str(output_dir), "group", *words]
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bids_group import __version__
+from bids_group.cli.option_files import read_option_file, write_options
 from bids_group.config import AnalysisSpec, Execution, InferenceSpec, Inputs, RunConfig, Selection
 from bids_group.config.options import SECTIONS, Option, options_of
 from bids_group.config.request import LEVELS, OPTIONS
@@ -129,7 +130,8 @@ def dashed(token: str) -> str:
 def read_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse ``argv``; ``--a_b`` is read as ``--a-b``.
 
-    An option of coordinates is joined to its value, which may begin with a minus: argparse would part them.
+    What a file of options (``--config``) says holds where nothing was typed. An option of coordinates is
+    joined to its value, which may begin with a minus: argparse would part them.
     """
     signed = {one.flag for one in OPTIONS if one.is_signed}
     words: list[str] = []
@@ -140,7 +142,13 @@ def read_arguments(argv: Sequence[str]) -> argparse.Namespace:
             words.append(token)
     parser = build_parser()
     parser.typed = words
-    return parser.parse_args(words)
+    said = parser.parse_args(words)
+    if vars(said).get("config") is not None:
+        of_file = parser.parse_args(
+            [*("BIDS_DIR", "OUTPUT_DIR", "group"), *read_option_file(Path(said.config))]
+        )
+        said = argparse.Namespace(**{**vars(of_file), **vars(said)})
+    return said
 
 
 def _add_option(group: Any, option: Option) -> None:
@@ -184,6 +192,7 @@ def translate(arguments: argparse.Namespace, command: Sequence[str] = ()) -> Run
         analysis=AnalysisSpec(inference=inference, **_values(AnalysisSpec, said)),
         execution=Execution(**_values(Execution, said)),
         command=tuple(command),
+        options=write_options(said),
         typed=frozenset(said),
     )
     _check_design(config)

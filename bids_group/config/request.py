@@ -285,6 +285,13 @@ class Execution:
         section="cluster",
         metavar="FILE",
     )
+    config_file: Path | None = option(
+        "a file of these options (YAML, or TOML by its ending) under their own names; what is typed holds "
+        "before it; code/config.toml of a run is such a file",
+        name="config",
+        metavar="FILE",
+        section="cluster",
+    )
     verbose: int = option("say more", 0, section="cluster", kind="count", short="-v")
     quiet: int = option("say less", 0, section="cluster", kind="count", short="-q")
 
@@ -309,7 +316,11 @@ class Execution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
-    """One request, whole; ``command``: the words typed; ``typed``: the names of the options in them."""
+    """One request, whole.
+
+    ``command``: the words typed; ``typed``: the names of the options that were said, there or in a file of
+    options; ``options``: such a file, of those that change results.
+    """
 
     output_dir: Path
     level: Literal["participant", "group"]
@@ -318,6 +329,7 @@ class RunConfig:
     analysis: AnalysisSpec = field(default_factory=AnalysisSpec)
     execution: Execution = field(default_factory=Execution)
     command: tuple[str, ...] = ()
+    options: str = ""
     typed: frozenset[str] = frozenset()
 
 

@@ -2,6 +2,7 @@ from .disk.lock import check_output_dir, claim_output
 from .disk.manifest import (
     CITATIONS,
     COMMAND,
+    OPTION_FILE,
     REPORT,
     TABLES,
     check_names,
@@ -20,6 +21,7 @@ from .files.dataset import (
     write_dataset,
     write_ledger,
     write_model,
+    write_options,
     write_participants,
 )
 from .files.names import check_output_names, pooled_path
@@ -31,6 +33,7 @@ from .preview.page import print_dry_run, spell_duration
 __all__ = [
     "CITATIONS",
     "COMMAND",
+    "OPTION_FILE",
     "REPORT",
     "TABLES",
     "Context",
@@ -61,6 +64,7 @@ __all__ = [
     "write_group",
     "write_ledger",
     "write_model",
+    "write_options",
     "write_participants",
     "write_pooled",
 ]

@@ -98,6 +98,7 @@ def analyse_group(plan: RunPlan, provenance: Provenance) -> None:
     output.check_same_analysis(folder, plan.identity, is_overwrite=config.execution.is_overwrite)
     output.write_dataset(folder, plan.cohort)
     output.write_model(folder, plan.model_json)
+    output.write_options(folder, config.options)
     work_dir = work_folder(config)
     matrix = config.inputs.design_matrix
     if matrix is not None:

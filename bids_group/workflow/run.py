@@ -113,7 +113,7 @@ def _check_names(plan: RunPlan) -> None:
     output.check_pooled_names(folder, plan.observations)
     names = [*output.TABLES]
     if is_group:
-        names += [output.COMMAND, *output.CITATIONS, output.model_path(plan.model_json)]
+        names += [output.COMMAND, output.OPTION_FILE, *output.CITATIONS, output.model_path(plan.model_json)]
         names += [output.REPORT] if plan.config.execution.has_report else []
     output.check_names(folder, names, has_results=is_group)
 

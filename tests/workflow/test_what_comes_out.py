@@ -9,7 +9,8 @@ import pytest
 from bids_group.cli import main
 
 README = Path(__file__).parents[2] / "README.md"
-ON_REQUEST = ("dof", "regions_effects", "varianceGroups")  # --min-coverage, --atlas, --variance-groups
+ON_REQUEST = ("dof", "regions_effects", "varianceGroups", "icc", "stat-variance_desc", "tau2", "I2")
+"""Of --min-coverage, --atlas, --variance-groups, random terms and --estimator weighted."""
 CORRECTIONS = ["fdr", "bonferroni", "ari", "fwe-voxel", "fwe-size", "fwe-mass", "fwe-tfce"]
 
 

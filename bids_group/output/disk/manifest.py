@@ -24,6 +24,7 @@ _FORMAT = 2
 
 TABLES = (Path("participants.tsv"), Path("participants.json"), Path("ledger.tsv"))
 COMMAND = Path("code/command.json")
+OPTION_FILE = Path("code/config.toml")
 CITATIONS = (Path("logs/CITATION.md"), Path("logs/CITATION.bib"))
 REPORT = Path("report.html")
 

@@ -17,8 +17,15 @@ from bids_group.errors import BidsGroupError, OutputError
 from bids_group.json_files import read_json
 from bids_group.labels import camel_label
 from bids_group.output.disk.lock import take_turn
-from bids_group.output.disk.manifest import COMMAND, TABLES, record_outputs
-from bids_group.output.disk.writing import json_text, table_text, write_bytes, write_if_changed, write_json
+from bids_group.output.disk.manifest import COMMAND, OPTION_FILE, TABLES, record_outputs
+from bids_group.output.disk.writing import (
+    json_text,
+    table_text,
+    write_bytes,
+    write_if_changed,
+    write_json,
+    write_text,
+)
 from bids_group.records import Cohort, GroupAnalysis
 from bids_group.records.sidecars import RunRecord
 
@@ -128,6 +135,12 @@ def write_command(output_dir: Path, info: RunRecord, *, label: str | None = None
     if label is None:
         record_outputs(output_dir, [COMMAND])
     write_json(output_dir / (COMMAND if label is None else f"logs/command_{label}.json"), info)
+
+
+def write_options(output_dir: Path, text: str) -> None:
+    """Write the file of options that repeats a run, ``code/config.toml``."""
+    record_outputs(output_dir, [OPTION_FILE])
+    write_text(output_dir / OPTION_FILE, text)
 
 
 def write_crash(output_dir: Path, text: str) -> Path | None:
