@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 
 def natural_order(labels: Iterable[str]) -> list[str]:
@@ -17,6 +18,7 @@ def _natural_key(label: str) -> tuple[tuple[bool, int, str], ...]:
     return tuple((not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts)
 
 
+@lru_cache(maxsize=10_000)
 def camel_label(text: str) -> str:
     """Turn a name into a label of letters and digits, case kept.
 

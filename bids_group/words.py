@@ -59,8 +59,9 @@ def bids_uri(path: Path, roots: Mapping[str, Path]) -> str:
     ``roots`` maps names of datasets to folders; '' names OUTPUT_DIR.
     """
     for name, root in sorted(roots.items(), key=lambda item: -len(item[1].parts)):
-        if path.is_relative_to(root):
-            return f"bids:{name}:{path.relative_to(root).as_posix()}"
+        above = f"{str(root).rstrip('/')}/"
+        if f"{path}/".startswith(above):
+            return f"bids:{name}:{str(path)[len(above) :] or '.'}"
     return path.resolve().as_uri()
 
 

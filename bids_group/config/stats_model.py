@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,7 +39,12 @@ class NodeContrast:
     @property
     def numbers(self) -> tuple[tuple[float, ...], ...]:
         """The weights as numbers, ``"1/3"`` read as a fraction."""
-        return tuple(tuple(float(Fraction(str(weight))) for weight in row) for row in self.weights)
+        return _numbers_of(self.weights)
+
+
+@cache
+def _numbers_of(rows: tuple[tuple[Weight, ...], ...]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(Fraction(str(weight))) for weight in row) for row in rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,8 +59,10 @@ class Observation:
     @property
     def maps(self) -> tuple[FirstLevelMap, ...]:
         """All first-level maps below this observation, in order."""
-        below = (one.maps if isinstance(one, Observation) else (one,) for one in self.sources)
-        return tuple(one for maps in below for one in maps)
+        found: list[FirstLevelMap] = []
+        for one in self.sources:
+            found += one.maps if isinstance(one, Observation) else (one,)
+        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

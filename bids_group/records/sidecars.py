@@ -7,6 +7,7 @@ were given; None is written as null, a field that was not given is not written, 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Any, ClassVar, Self, dataclass_transform
 
 
@@ -29,11 +30,13 @@ class JsonRecord:
         vars(self).update({k: v for k, v in given.items() if v is not None or k not in self.optional})
 
     @classmethod
+    @cache
     def key_of(cls, name: str) -> str:
         """Spell a field as the key of JSON files."""
         return "".join(word.capitalize() for word in name.split("_")) if cls.is_camel_case else name
 
     @classmethod
+    @cache
     def names(cls) -> list[str]:
         """List the fields in the order of the class."""
         return [name for name, kind in cls.__annotations__.items() if not str(kind).startswith("ClassVar")]

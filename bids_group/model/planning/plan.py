@@ -243,7 +243,8 @@ def _observations(node: Node, maps: Sequence[NodeMap], *, is_mixed: bool) -> tup
                 sources=(one,),
                 combine="mean",
             )
-        one = replace(one, is_one_of_several=is_mixed)
+        if one.is_one_of_several != is_mixed:
+            one = replace(one, is_one_of_several=is_mixed)
         if one.label in found:
             raise DataError(
                 f"The node {node.name!r} has two maps for the row {one.label}.",

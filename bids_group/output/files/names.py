@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from bids_group.errors import UsageError
@@ -16,6 +17,11 @@ def pooled_path(output_dir: Path, observation: Observation, stat: str) -> Path:
     Entities that the maps below the observation do not agree on (``run``, mostly) or do not carry are left
     out. The folder below the person is that of the input where maps are no contrasts.
     """
+    return Path(output_dir, f"{_pooled_stem(observation)}_stat-{stat}_statmap.nii.gz")
+
+
+@lru_cache(maxsize=1000)
+def _pooled_stem(observation: Observation) -> str:
     maps, session = observation.maps, observation.session
     folder = maps[0].effect.parent.name if maps and maps[0].suffix != "statmap" else "func"
     entities = {
@@ -23,15 +29,10 @@ def pooled_path(output_dir: Path, observation: Observation, stat: str) -> Path:
         "ses": session,
         **shared_entities(maps),
         "contrast": _need_label(observation.contrast),
-        "stat": stat,
     }
-    return Path(
-        output_dir,
-        f"sub-{observation.subject}",
-        "" if session is None else f"ses-{session}",
-        folder if folder in ("func", "anat", "dwi", "perf", "pet") else "anat",
-        f"{_spell(entities)}_statmap.nii.gz",
-    )
+    person = f"sub-{observation.subject}/{'' if session is None else f'ses-{session}/'}"
+    folder = folder if folder in ("func", "anat", "dwi", "perf", "pet") else "anat"
+    return f"{person}{folder}/{_spell(entities)}"
 
 
 def shared_entities(maps: Iterable[FirstLevelMap]) -> dict[str, str | None]:
