@@ -1,6 +1,7 @@
 from .design.build import build_design
-from .fitting.diagnostics import compare_spread, describe_rows, tabulate_main_peaks
+from .fitting.diagnostics import compare_spread, describe_rows
 from .fitting.group_fit import fit_group
+from .fitting.influence import tabulate_main_peaks
 from .fitting.known_variances import tell_heterogeneity
 from .fitting.pooling import plan_scaling, pool, scale
 from .fitting.stack import build_stack, describe_coverage, join_maps, tell_costs

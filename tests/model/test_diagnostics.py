@@ -8,7 +8,8 @@ import pytest
 import statsmodels.api as sm
 
 from bids_group.elements import Elements, Grid
-from bids_group.model.fitting.diagnostics import tabulate_peaks, tabulate_quality
+from bids_group.model.fitting.diagnostics import tabulate_quality
+from bids_group.model.fitting.influence import tabulate_peaks
 from bids_group.records import Contrast, Design, GroupData, MapStack
 
 N_OBS, N_ELEMENTS = 14, 60

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -10,17 +9,14 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special, stats
 
-from bids_group.config.corrections import UNCORRECTED
 from bids_group.model.fitting.group_fit import cut_tiles
+from bids_group.model.fitting.influence import find_strongest, tabulate_peaks
 from bids_group.model.fitting.least_squares import orthonormal_basis
-from bids_group.records import Contrast, ContrastResult, Design, GroupData, Notice, Significance, warn
-from bids_group.row_space import RowSpace
+from bids_group.records import ContrastResult, GroupData, Notice, warn
 from bids_group.work_files import drop_pages, read_columns
 
 OUTLIER_SD = 3.5
 """Robust standard deviations (median, MAD) beyond which a row is marked; Iglewicz & Hoaglin 1993."""
-MAX_PEAKS = 12
-"""Significant peaks of a contrast whose raw points are kept."""
 _LARGEST_P, _SMALLEST_RATIO = 0.01, 1.5
 
 Float64 = npt.NDArray[np.float64]
@@ -42,17 +38,10 @@ def describe_rows(
     n_lost_only = dict(zip(costs["observation"], costs["n_lost_by_this_row_alone"], strict=True))
     groups = data.variance_groups if data.has_group_variances else uneven
     quality = tabulate_quality(data, n_lost_only, groups)
-    peaks = [tabulate_peaks(data, one.contrast, [_strongest(one, is_two_sided)]) for one in results]
+    peaks = [tabulate_peaks(data, one.contrast, [find_strongest(one, is_two_sided)]) for one in results]
     influence = pd.concat(peaks).groupby("label")["cooks_distance"].max()
     quality["cooks_at_peak"] = influence.reindex(quality.index)
     return quality
-
-
-def _strongest(result: ContrastResult, is_two_sided: bool) -> int:
-    """Find the element with the most evidence: of t, where the test is one-sided, the largest positive."""
-    statistic = result.maps[result.contrast.test]
-    is_signed = result.contrast.test == "t" and not is_two_sided
-    return int(np.argmax(statistic if is_signed else np.abs(statistic)))
 
 
 def tabulate_quality(
@@ -157,160 +146,6 @@ def _mahalanobis(measures: Float64) -> Float64:
     centred = (measures - measures.mean(axis=0)) / np.where(spread > 0, spread, 1)
     precision = np.linalg.pinv(np.cov(centred, rowvar=False))
     return np.asarray(np.sqrt(np.einsum("ij,jk,ik->i", centred, precision, centred)), dtype=np.float64)
-
-
-def tabulate_main_peaks(
-    data: GroupData,
-    results: Sequence[ContrastResult],
-    significances: Sequence[Significance],
-    *,
-    is_two_sided: bool,
-) -> dict[str, pd.DataFrame]:
-    """By contrast: raw points at the main peaks of its significant clusters, or at its strongest element."""
-    tables = {}
-    for result in results:
-        name = result.contrast.name
-        found = [
-            cluster.peaks[0].element
-            for one in significances
-            if one.contrast == name and one.correction != UNCORRECTED.name
-            for cluster in one.clusters
-            if cluster.peaks and one.is_significant[cluster.peaks[0].element]
-        ]
-        elements = list(dict.fromkeys(found))[:MAX_PEAKS] or [_strongest(result, is_two_sided)]
-        tables[name] = tabulate_peaks(data, result.contrast, elements)
-        tables[name].insert(4, "is_significant", bool(found))
-    return tables
-
-
-def tabulate_peaks(data: GroupData, contrast: Contrast, elements: Sequence[int]) -> pd.DataFrame:
-    """Raw points, fit and influence of each row at some elements, for one contrast.
-
-    Returns
-    -------
-    DataFrame
-        One row per element and observation: ``peak`` (1 …), ``x``, ``y``, ``z`` (mm), ``label``, ``effect``
-        (the number that went into the model), ``fitted``, ``partial_residual`` (effect without the centred
-        contribution of the terms that hold a variable the contrast does not ask about; Larsen & McCleary
-        1972), ``cooks_distance`` (Cook 1977), ``statistic_without_row`` (t or F without this row, closed
-        form; NaN where there are too few rows, the row alone carries a regressor, or the rows observed do not
-        determine the contrast), and the design's raw variables.
-    """
-    design, parts = data.design, []
-    nuisance = _nuisance_columns(design, contrast)
-    taken = ("peak", "x", "y", "z", "label", "effect", "fitted", "partial_residual")
-    variables = design.variables.rename(
-        columns={name: f"{name}_" for name in design.variables if name in taken}
-    )
-    for number, element in enumerate(elements, start=1):
-        column = slice(element, element + 1)
-        values = read_columns(data.stack.data, column)[:, 0].astype(np.float64)
-        here = np.isfinite(values)
-        precision = groups = None
-        if data.stack.variance is not None and not data.estimator.has_residual_variance:
-            precision = 1 / read_columns(data.stack.variance, column)[here, 0].astype(np.float64)
-        if data.has_group_variances and data.variance_groups is not None:
-            groups = pd.factorize(data.variance_groups.reindex(design.matrix.index)[here])[0]
-        matrix = design.matrix.to_numpy(dtype=np.float64)[here]
-        influence = _influence(matrix, values[here], contrast.weights, precision, nuisance, groups)
-        x, y, z = data.elements.coordinates_mm(np.array([element]))[0]
-        place = {"peak": number, "x": x, "y": y, "z": z, "label": design.matrix.index[here]}
-        table = pd.DataFrame({**place, "effect": values[here], **influence})
-        parts.append(table.join(variables.loc[here].reset_index(drop=True)))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-
-
-def _nuisance_columns(design: Design, contrast: Contrast) -> npt.NDArray[np.bool_]:
-    """Columns of the terms with a variable that no term weighted by the contrast has."""
-    columns, known = list(design.matrix.columns), set(design.variables.columns)
-    weighted = {columns[k] for k in np.flatnonzero(np.abs(contrast.weights).max(axis=0) > 1e-12)}
-    words = {term: re.findall(r"`([^`]+)`|([A-Za-z_]\w*)", term) for term in design.terms}
-    used = {term: {name for pair in words[term] for name in pair} & known for term in design.terms}
-    asked = set().union(*(used[term] for term, names in design.terms.items() if weighted & set(names)))
-    outside = {name for term, names in design.terms.items() if used[term] - asked for name in names}
-    return np.array([name in outside for name in columns], dtype=bool)
-
-
-def _influence(
-    matrix: Float64,
-    values: Float64,
-    weights: Float64,
-    precision: Float64 | None,
-    nuisance: npt.NDArray[np.bool_],
-    groups: npt.NDArray[np.intp] | None,
-) -> dict[str, Float64]:
-    """Fit one element; ``precision`` (1/v) makes it weighted least squares with known variances.
-
-    ``groups``: variance group of each row, of which only the statistic makes use.
-    """
-    root = np.ones(len(values)) if precision is None else np.sqrt(precision)
-    space, y = RowSpace.of(matrix * root[:, None]), values * root
-    basis, back = np.asfortranarray(space.columns), space.basis / space.singular_values[: space.rank]
-    scores = basis.T @ y
-    residual, leverage = y - basis @ scores, (basis**2).sum(axis=1)
-    aside = (matrix / space.norms)[:, nuisance] @ (back @ scores)[nuisance]
-    dof = len(y) - space.rank
-    noise = residual @ residual / dof if precision is None and dof > 0 else 1.0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        cook = residual**2 * leverage / (space.rank * noise * (1 - leverage) ** 2)
-    without = np.full(len(y), np.nan)
-    if space.is_estimable(weights).all():
-        C, is_meta = (weights / space.norms) @ back, precision is not None
-        without = _without_each(basis, C, scores, residual, leverage, dof, is_meta, groups)
-    return {
-        "fitted": basis @ scores / root,
-        "partial_residual": values - (aside - aside.mean()),
-        "cooks_distance": np.where(leverage > 1 - 1e-9, np.nan, cook),
-        "statistic_without_row": without,
-    }
-
-
-def _without_each(
-    basis: Float64,
-    weights: Float64,
-    scores: Float64,
-    residual: Float64,
-    leverage: Float64,
-    dof: int,
-    is_meta: bool,
-    groups: npt.NDArray[np.intp] | None,
-) -> Float64:
-    """Statistic without each row, along an orthonormal basis: rank-one update (Sherman & Morrison 1950)."""
-    statistic = np.full(len(residual), np.nan)
-    total = residual @ residual
-    for row in np.flatnonzero(leverage < 1 - 1e-9):
-        gap = 1 - leverage[row]
-        step = basis[row]
-        noise = 1.0 if is_meta else (total - residual[row] ** 2 / gap) / max(dof - 1, 1)
-        effect = weights @ (scores - step * residual[row] / gap)
-        inverse = np.eye(step.size) + np.outer(step, step) / gap
-        covariance = weights @ inverse @ weights.T * noise
-        if groups is not None:
-            left = np.arange(len(residual)) != row
-            now = (residual + basis @ step * residual[row] / gap)[left]
-            covariance = _grouped_covariance(basis[left], inverse, weights, now, groups[left])
-            noise = float(covariance.trace())
-        if (not is_meta and dof < 2) or not noise > 0:
-            continue
-        if len(weights) == 1:
-            statistic[row] = effect[0] / np.sqrt(covariance[0, 0])
-        else:
-            statistic[row] = effect @ np.linalg.solve(covariance, effect) / len(weights)
-    return statistic
-
-
-def _grouped_covariance(
-    basis: Float64, inverse: Float64, weights: Float64, residual: Float64, groups: npt.NDArray[np.intp]
-) -> Float64:
-    """Covariance of an estimate whose rows have a variance by group; NaN where one that counts has none."""
-    loadings, gaps = weights @ inverse @ basis.T, 1 - np.einsum("ij,jk,ik->i", basis, inverse, basis)
-    covariance = np.zeros((len(weights), len(weights)))
-    for group in np.unique(groups):
-        here = groups == group
-        share, dof = loadings[:, here] @ loadings[:, here].T, gaps[here].sum()
-        if share.trace() > 1e-12 * (loadings**2).sum():
-            covariance += share * ((residual[here] ** 2).sum() / dof if dof > 1e-6 else np.nan)
-    return covariance
 
 
 def compare_spread(data: GroupData) -> tuple[pd.Series | None, tuple[Notice, ...]]:

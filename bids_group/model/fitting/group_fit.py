@@ -73,6 +73,13 @@ _UNUSUAL = (
 """What is told of elements: no estimate or dof, between people, no residual variance, below float32."""
 
 
+def prepare_fit(data: GroupData) -> Callable[[slice], TileFit]:
+    """Prepare what all tiles share, by the module that the estimator names; returns the fit of a tile."""
+    module = import_module(f"bids_group.model.fitting.{data.estimator.module}")
+    fit: Callable[[slice], TileFit] = module.prepare(data)
+    return fit
+
+
 def fit_group(
     data: GroupData, *, is_two_sided: bool, executor: Executor = ONE_THREAD, has_effect_sizes: bool = True
 ) -> GroupFit:
@@ -101,8 +108,7 @@ def fit_group(
     One result per contrast of the design, in its order, and what maps the estimator adds; all float32. A
     number too large for it (effects beyond about 1e19 have such variances) is a `DataError`.
     """
-    fitting = import_module(f"bids_group.model.fitting.{data.estimator.module}")
-    fit: Callable[[slice], TileFit] = fitting.prepare(data)
+    fit = prepare_fit(data)
     n_obs, n_elements = data.stack.data.shape
     tiles = cut_tiles(n_elements, max(n_obs, data.design.rank**2))
     size = tiles[0].stop if tiles else 0
