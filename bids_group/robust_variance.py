@@ -75,6 +75,11 @@ def robust_weights(columns: Array, directions: Array, clusters: Codes, variant: 
     return RobustWeights(rows=rows, moment=_moment(own, loads), lost=lost / q)
 
 
+def has_weights(variant: str) -> bool:
+    """Whether a variant weighs the residuals of rows (the homogeneous form does not)."""
+    return variant in _POWERS
+
+
 def _by_size(clusters: Codes) -> Iterator[tuple[Codes, Codes]]:
     """Yield the clusters of one size after the other, and their rows, ``(k,)`` and ``(k, size)``."""
     sizes, order = np.bincount(clusters), np.argsort(clusters, kind="stable")

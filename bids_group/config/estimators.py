@@ -65,7 +65,6 @@ SANDWICH = Estimator(
     has_one_variance=False,
     has_own_dof=True,
     compares_people=True,
-    can_be_shuffled=False,
     assumes="that clusters of rows are independent, and that rows are missing completely at random",
 )
 

@@ -15,6 +15,7 @@ from bids_group.errors import DataError, UsageError
 from bids_group.inference.shuffling.partition import partition
 from bids_group.inference.shuffling.scheme import Scheme, choose_scheme, count_families
 from bids_group.records import LEAST_SQUARES, Contrast, Design, Estimator, Notice, are_told_apart, note, warn
+from bids_group.robust_variance import has_weights
 from bids_group.words import counted, plural
 
 _FEW_DOF = 2
@@ -68,7 +69,8 @@ def check_inference(
     _check_people(blocks, subjects)
     _check_request(spec, estimator)
     schemes = [
-        _choose_enough(design, contrast, spec, blocks, variance_groups) for contrast in design.contrasts
+        _choose_enough(design, contrast, spec, blocks, variance_groups, estimator)
+        for contrast in design.contrasts
     ]
     if spec.familywise == "across-contrasts" and spec.is_judged_by_shuffling:
         _check_families(schemes, spec, max(n_contrasts or 1, len(schemes)))
@@ -121,9 +123,12 @@ def _choose_enough(
     spec: InferenceSpec,
     blocks: pd.Series | None,
     variance_groups: pd.Series | None,
+    estimator: Estimator,
 ) -> Scheme:
     """Choose how rows are shuffled; refuse where no result could ever be significant."""
-    scheme = choose_scheme(design, contrast, spec, blocks=blocks, variance_groups=variance_groups)
+    scheme = choose_scheme(
+        design, contrast, spec, blocks=blocks, variance_groups=variance_groups, estimator=estimator
+    )
     smallest = scheme.smallest_p(is_two_sided=spec.is_two_sided or contrast.test == "F")
     if spec.is_judged_by_shuffling and smallest > spec.alpha * (1 + 1e-9):
         raise DataError(
@@ -164,12 +169,31 @@ def _check_request(spec: InferenceSpec, estimator: Estimator) -> None:
             fix=f"Use {_INSTEAD.get(estimator.name, 'Type: glm in the last node of the model')}, or fdr, "
             "bonferroni, ari.",
         )
+    if estimator.name == SANDWICH.name:
+        _check_bootstrap(spec, estimator)
+
+
+def _check_bootstrap(spec: InferenceSpec, estimator: Estimator) -> None:
+    """Refuse what the wild cluster bootstrap, which gives whole clusters signs, cannot do."""
+    told = None
+    if spec.block_scheme == "within":
+        told = "--within-blocks", "Leave it out, or use --estimator ols."
+    elif spec.shuffle in ("permutations", "both"):
+        told = f"--shuffle {spec.shuffle}", "Leave it out, or use --estimator ols."
+    elif not has_weights(estimator.variant):
+        told = f"--sandwich {estimator.variant}", "Use --sandwich CR2, or fdr, bonferroni, ari."
+    if told is not None:
+        raise UsageError(
+            "The sandwich is judged by the wild cluster bootstrap: whole clusters of residuals change sign.",
+            found=told[0],
+            expected="--sandwich CR0, CR1, CR2 or CR3, signs of whole clusters",
+            fix=told[1],
+        )
 
 
 _WHY_NOT = {MIXED.name: ": fitting it anew 10,000 times takes hours"}
 _INSTEAD = {
     MIXED.name: "--estimator sandwich without the random term",
-    SANDWICH.name: "a random term or --estimator ols",
     WEIGHTED.name: "--estimator ols",
 }
 
@@ -204,6 +228,10 @@ def _check_variance_groups(
     if not estimator.has_one_variance:
         is_node = estimator.node_type != LEAST_SQUARES.node_type
         why_idle = f"the variances are known (Type: {estimator.node_type})" if is_node else estimator.name
+        if estimator.name == SANDWICH.name:
+            if not has_weights(estimator.variant):
+                return ()
+            why_idle = "by the sandwich each cluster has a variance of its own"
     elif aligned.nunique(dropna=False) < 2:
         why_idle = f"all rows analysed have one value, {aligned.iloc[0]}"
     if why_idle:

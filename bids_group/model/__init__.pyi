@@ -4,6 +4,7 @@ from .fitting.group_fit import fit_group
 from .fitting.influence import tabulate_main_peaks
 from .fitting.known_variances import tell_heterogeneity
 from .fitting.pooling import plan_scaling, pool, scale
+from .fitting.sandwich import check_clusters
 from .fitting.stack import build_stack, describe_coverage, join_maps, tell_costs
 from .formula.parser import add_columns, needed_variables
 from .planning.estimators import check_variances
@@ -14,6 +15,7 @@ __all__ = [
     "add_columns",
     "build_design",
     "build_stack",
+    "check_clusters",
     "check_variances",
     "compare_spread",
     "describe_coverage",

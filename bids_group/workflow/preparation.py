@@ -13,6 +13,7 @@ import pandas as pd
 from bids_group import bids, inference, model
 from bids_group.config import AnalysisSpec, RunConfig
 from bids_group.config.corrections import UNCORRECTED
+from bids_group.config.estimators import SANDWICH
 from bids_group.config.stats_model import StatsModel, write_model_json
 from bids_group.config.stats_model_reading import read_model
 from bids_group.config.stats_model_request import compile_request, settle_request
@@ -312,6 +313,11 @@ def _plan_inference(
         estimator=analysis.estimator,
         n_contrasts=n_contrasts,
     )
+    if analysis.estimator.name == SANDWICH.name:
+        visits = analysis.rows.get("session")
+        told += model.check_clusters(
+            design, analysis.estimator.variant, blocks, visits=visits, variance_groups=variance_groups
+        )
     return PlannedAnalysis(
         analysis=analysis,
         design=design,

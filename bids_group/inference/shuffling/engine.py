@@ -30,6 +30,7 @@ from bids_group.inference.shuffling.partition import TILE, Doubles, Residuals, S
 from bids_group.inference.shuffling.pooled_variance import PooledVariance
 from bids_group.inference.shuffling.scheme import Scheme
 from bids_group.inference.shuffling.statistic import Statistic, as_floats, count_reaching, raise_maxima
+from bids_group.inference.shuffling.wild_bootstrap import WildBootstrap
 from bids_group.work_files import drop_pages
 
 VOXELWISE_BATCH = 256
@@ -46,6 +47,9 @@ def build_statistic(scheme: Scheme, test: str, *, is_two_sided: bool) -> Statist
     the nuisance part stay orthogonal to the residuals.
     """
     split = scheme.partition
+    if scheme.variant is not None:
+        clusters = scheme.shuffles.units.unit_of_row
+        return WildBootstrap.of(split, clusters, scheme.variant, test, is_two_sided=is_two_sided)
     if scheme.groups is not None:
         return GroupVariances.of(split, scheme.groups, test, is_two_sided=is_two_sided)
     moved = split.nuisance
@@ -100,8 +104,7 @@ class Job:
     @property
     def bytes_per_worker(self) -> int:
         """Memory that each batch in flight needs."""
-        n_rows = self.statistic.columns.shape[1] + 1
-        scratch = 4 * n_rows * self.batch_size * TILE
+        scratch = 4 * (self.statistic.n_products + 1) * self.batch_size * TILE + self.statistic.room_bytes
         if self.heights is None:
             return int(scratch)
         n_elements, lattice = self.residuals.n_elements, self.lattice()
@@ -127,8 +130,8 @@ class Scratch:
     """Buffers that one batch in flight writes into."""
 
     def __init__(self, job: Job, lattice: Lattice | None = None) -> None:
-        n_rows = job.statistic.columns.shape[1]
-        self.products = np.empty((n_rows, job.batch_size, TILE), np.float32)
+        self.products = np.empty((job.statistic.n_products, job.batch_size, TILE), np.float32)
+        self.own = job.statistic.make_room()
         self.room = np.empty((job.batch_size, TILE), np.float32)
         n_all = 0 if job.heights is None else job.residuals.n_elements
         self.z = np.empty((job.batch_size, n_all), np.float32)
@@ -215,11 +218,10 @@ def do_shuffles(job: Job, rows: Single, n_shuffles: int, scratch: Scratch) -> Fo
 
 def _tiles(job: Job, rows: Single, scratch: Scratch) -> Iterator[tuple[slice, Single]]:
     """Yield the elements of one tile after the other, and the values there ``(batch_size, n)``."""
-    flat = scratch.products.reshape(rows.shape[0], TILE)
     for number, tile in enumerate(job.residuals.tiles):
-        np.matmul(rows, tile, out=flat)
+        given = job.residuals.group_squares[number]
+        squares = job.statistic.multiply(rows, tile, given, scratch.products, scratch.own)
         drop_pages(job.residuals.tiles)
-        squares = job.residuals.group_squares[number]
         values = job.statistic.values(scratch.products, squares, scratch.room)
         elements = job.residuals.elements_of(number)
         n_here = elements.stop - elements.start
@@ -227,8 +229,6 @@ def _tiles(job: Job, rows: Single, scratch: Scratch) -> Iterator[tuple[slice, Si
 
 
 def weights(job: Job, start: int) -> Single:
-    """Make rows for the product, ``(m · batch_size, n_obs)``; a batch at the end is filled up with zeros."""
-    moved = job.scheme.shuffles.batch(start, start + job.batch_size).moved(job.statistic.columns)
-    rows = np.zeros((moved.shape[0], job.batch_size, moved.shape[2]), np.float32)
-    rows[:, : moved.shape[1]] = moved
-    return rows.reshape(-1, moved.shape[2])
+    """Make what a batch multiplies tiles by; a batch at the end is filled up with zeros."""
+    batch = job.scheme.shuffles.batch(start, start + job.batch_size)
+    return job.statistic.weigh(batch, job.batch_size)

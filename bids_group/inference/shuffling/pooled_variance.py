@@ -34,7 +34,7 @@ class PooledVariance(Statistic):
     """R of t or F with ``q`` tested columns (first) and the nuisance columns that shuffling moves."""
 
     q: int
-    dof: int
+    dof: float
     largest_value = LARGEST
 
     def values(self, products: Single, squares: Single, room: Single) -> Single:
@@ -74,7 +74,7 @@ class PooledVariance(Statistic):
         return np.asarray(given / np.sqrt(given**2 + self.dof))
 
 
-def _z_of_r(r: Doubles, test: str, q: int, dof: int) -> Doubles:
+def _z_of_r(r: Doubles, test: str, q: int, dof: float) -> Doubles:
     squared = r**2
     tails = log_upper_tail_of_f((squared / q) / ((1 - squared) / dof), q, dof)
     if test == "F":
@@ -83,7 +83,7 @@ def _z_of_r(r: Doubles, test: str, q: int, dof: int) -> Doubles:
 
 
 @lru_cache(maxsize=16)
-def _tabulate(test: str, q: int, dof: int) -> tuple[Doubles, Doubles]:
+def _tabulate(test: str, q: int, dof: float) -> tuple[Doubles, Doubles]:
     """Tabulate z at |R|: even in R up to 0.9, then in −log(1 − R²); linear in between (to 1e-6)."""
     first, last = -np.log(1 - _KNEE**2), -np.log(1 - LARGEST**2)
     logs = np.linspace(first, last, _N_KNOTS + 1)

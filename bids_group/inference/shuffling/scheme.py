@@ -9,10 +9,21 @@ import numpy as np
 import pandas as pd
 
 from bids_group.config import InferenceSpec
+from bids_group.config.estimators import SANDWICH
 from bids_group.errors import DataError
 from bids_group.inference.shuffling.partition import Codes, Doubles, Partition, partition
 from bids_group.inference.shuffling.shuffles import Shuffles, Units
-from bids_group.records import Contrast, Design, Notice, note, warn
+from bids_group.records import (
+    LEAST_SQUARES,
+    Contrast,
+    Design,
+    Estimator,
+    Notice,
+    note,
+    number_clusters,
+    warn,
+)
+from bids_group.words import counted
 
 _VARIES = 1e-7
 _MOST_COUNTED = 20_000
@@ -24,7 +35,8 @@ _MOSTLY_TESTED = 0.5
 class Scheme:
     """A contrast's partition and its shuffles. ``groups``: variance group of each row, or None.
 
-    ``notices``: what the shuffles cannot test well.
+    ``variant``: how the sandwich adjusts the residuals of units, which are its clusters; None for other
+    statistics. ``notices``: what the shuffles cannot test well.
     """
 
     partition: Partition
@@ -33,6 +45,7 @@ class Scheme:
     shuffling: str
     words: str
     notices: tuple[Notice, ...] = ()
+    variant: str | None = None
 
     @property
     def shared(self) -> tuple[Hashable, ...]:
@@ -85,15 +98,19 @@ def choose_scheme(
     *,
     blocks: pd.Series | None,
     variance_groups: pd.Series | None,
+    estimator: Estimator = LEAST_SQUARES,
 ) -> Scheme:
     """Decide how the rows are shuffled for one contrast.
 
+    The sandwich is judged by the wild bootstrap: signs of its clusters, the blocks, or rows without these.
     Sign flips where the constant is not in the span of the nuisance part, permutations where it is; with
     variance groups, permutations within them where each group's mean is nuisance, else sign flips. Blocks are
     flipped whole unless within-blocks is asked for. They are permuted whole, or their rows within them,
     whichever changes more of the tested part x̃: the larger mean ‖P x̃ − x̃‖² over the shuffles P.
     """
     split = partition(design.matrix, contrast.weights, name=contrast.name)
+    if estimator.name == SANDWICH.name:
+        return _wild_bootstrap(design, split, spec, blocks, estimator.variant)
     groups = _codes(variance_groups, design, "variance group")
     if groups is not None and groups.max() == 0:
         groups = None
@@ -133,6 +150,32 @@ def choose_scheme(
     if blocks is None or spec.block_scheme is not None or kind == "flips":
         return build(blocks is not None and spec.block_scheme != "within")
     return _changing_more(build, spec, contrast)
+
+
+def _wild_bootstrap(
+    design: Design, split: Partition, spec: InferenceSpec, blocks: pd.Series | None, variant: str
+) -> Scheme:
+    """Flip the signs of clusters of residuals; every set of signs once, where there are few."""
+    clusters = number_clusters(blocks, design.matrix.index)
+    n_clusters = int(clusters.max()) + 1
+    shuffles = Shuffles(
+        units=Units(unit_of_row=clusters, cell_of_unit=np.zeros(n_clusters, dtype=np.intp)),
+        kinds=np.zeros(split.n_obs, dtype=np.intp),
+        has_permutations=False,
+        has_flips=True,
+        n_requested=spec.n_permutations,
+        seed=spec.random_seed,
+    )
+    named = f"wild cluster bootstrap, {counted(n_clusters, 'cluster')}"
+    of = "rows" if blocks is None else f"'{blocks.name}'"
+    return Scheme(
+        partition=split,
+        shuffles=shuffles,
+        groups=None,
+        shuffling=named,
+        words=f"{named} ({of}): {_count_in_words(shuffles)}",
+        variant=variant,
+    )
 
 
 _KINDS = {"flips": "sign flips", "permutations": "permutations", "both": "permutations and sign flips"}
@@ -258,8 +301,10 @@ def _in_words(
     if blocks is not None:
         units = f"whole blocks of '{blocks.name}'" if is_whole else f"rows within blocks of '{blocks.name}'"
     inside = "" if groups is None else f", never between variance groups of '{groups.name}'"
+    return f"{shuffling} of {units}{inside}: {_count_in_words(shuffles)}"
+
+
+def _count_in_words(shuffles: Shuffles) -> str:
     if shuffles.is_exhaustive:
-        count = f"all {shuffles.n_distinct} distinct ones"
-    else:
-        count = f"{shuffles.n_others} drawn at random (seed {shuffles.seed}) beside the unshuffled data"
-    return f"{shuffling} of {units}{inside}: {count}"
+        return f"all {shuffles.n_distinct} distinct ones"
+    return f"{shuffles.n_others} drawn at random (seed {shuffles.seed}) beside the unshuffled data"

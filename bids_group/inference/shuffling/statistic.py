@@ -9,7 +9,8 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.inference.shuffling.partition import Doubles, Single
+from bids_group.inference.shuffling.partition import TILE, Doubles, Single
+from bids_group.inference.shuffling.shuffles import Batch
 
 TIE = 1e-5
 """Values that differ by less than this, relatively, are the same value computed in another order."""
@@ -31,10 +32,39 @@ class Statistic:
     is_two_sided: bool
     largest_value: ClassVar[float] = float(np.finfo(np.float32).max)
 
+    @property
+    def n_products(self) -> int:
+        """Products that each shuffle and element needs."""
+        return int(self.columns.shape[1])
+
+    def make_room(self) -> tuple[Single, ...]:
+        """Make the room that `multiply` works in; the products themselves have their own."""
+        return ()
+
+    @property
+    def room_bytes(self) -> int:
+        """Bytes of `make_room`."""
+        return 0
+
+    def weigh(self, batch: Batch, n_shuffles: int) -> Single:
+        """Make rows for the product, ``(m · n_shuffles, n_obs)``, of zeros for shuffles that are missing."""
+        moved = batch.moved(self.columns)
+        rows = np.zeros((moved.shape[0], n_shuffles, moved.shape[2]), np.float32)
+        rows[:, : moved.shape[1]] = moved
+        return rows.reshape(-1, moved.shape[2])
+
+    def multiply(
+        self, rows: Single, tile: Single, squares: Single, products: Single, room: tuple[Single, ...]
+    ) -> Single:
+        """Fill ``products`` from rows of `weigh` and residuals ``(n_obs, TILE)``; give `values` squares."""
+        np.matmul(rows, tile, out=products.reshape(rows.shape[0], TILE))
+        return squares
+
     def values(self, products: Single, squares: Single, room: Single) -> Single:
         """Compute values ``(n_shuffles, TILE)`` from products ``(m, n_shuffles, TILE)``, perhaps in ``room``.
 
-        ``squares`` ``(n_groups, TILE)``: each variance group's part of the residual sum of squares.
+        ``squares`` ``(n_groups, TILE)``: each variance group's part of the residual sum of squares, or what
+        `multiply` gave.
         """
         raise NotImplementedError
 

@@ -33,11 +33,9 @@ from bids_group.model.fitting.least_squares import (
     statistic,
 )
 from bids_group.records import Contrast, Design, GroupData, Notice, number_clusters, warn
-from bids_group.robust_variance import robust_weights
+from bids_group.robust_variance import has_weights, robust_weights
 from bids_group.words import counted
 from bids_group.work_files import read_columns
-
-HOMOGENEOUS = "homogeneous"
 
 _MOST_LOST = 0.5
 """Share of a contrast's variance in clusters that the model fits exactly, above which there is no test."""
@@ -156,7 +154,7 @@ def _robust(
     design: Design, clusters: Codes, variant: str, visits: pd.Series | None, groups: pd.Series | None
 ) -> Robust:
     """Give what prepares covariances for the rows observed, in their basis."""
-    if variant != HOMOGENEOUS:
+    if has_weights(variant):
         return lambda basis, rows: Clustered.prepare(basis, pd.factorize(clusters[rows])[0], variant)
     of_visit, of_group = name_cells(design, clusters, visits, groups)
     return lambda basis, rows: Homogeneous.prepare(

@@ -11,7 +11,7 @@ from bids_group.output.report.folder import UNCORRECTED, AnalysisFiles, Contrast
 
 _OF_DESIGN = (
     *("first_level_contrast", "pooling", "input_suffix", "scaling", "estimator", "formula", "design_matrix"),
-    *("columns", "centers", "mask_threshold"),
+    *("columns", "centers", "mask_threshold", "estimator_variant"),
 )
 _OF_CORRECTION = (
     *("alpha", "number_of_permutations", "number_of_contrasts_together", "tail_approximation"),

@@ -52,6 +52,22 @@ def _facts(**changes: Any) -> dict[str, Any]:
         ),
         ({"smoothing_mm": 5.0}, "Gaussian kernel of 5 mm full width at half maximum"),
         ({"smoothing_mm": 0.0}, "not smoothed"),
+        (
+            {"estimator": "sandwich", "estimator_variant": "CR2"},
+            "come from clusters of rows (CR2), with the degrees of freedom and F tests of Pustejovsky",
+        ),
+        (
+            {"estimator": "sandwich", "estimator_variant": "homogeneous"},
+            "(homogeneous: one covariance of the visits for each group, Guillaume et al., 2014)",
+        ),
+        (
+            {
+                "estimator": "sandwich",
+                "corrections": [FDR | {"number_of_permutations": 99}],
+                "schemes": {"wild cluster bootstrap, 9 clusters: 99": ["mean"]},
+            },
+            "given random signs (Cameron et al., 2008): wild cluster bootstrap, 9 clusters: 99.",
+        ),
         ({"min_coverage": 0.8}, "observed in at least 80 % of the rows"),
         ({"mask_name": "gm_mask.nii.gz"}, "of the mask gm_mask.nii.gz"),
         ({"is_two_sided": False}, "one-sided"),

@@ -1,0 +1,262 @@
+"""The wild cluster bootstrap against every draw done by hand, and against the fit."""
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+
+from bids_group.config import InferenceSpec
+from bids_group.config.estimators import SANDWICH
+from bids_group.distributions import f_to_z, t_to_z
+from bids_group.errors import DataError, UsageError
+from bids_group.executor import Threads
+from bids_group.inference import check_inference, correct_group
+from bids_group.inference.shuffling.engine import (
+    Job,
+    Scratch,
+    build_statistic,
+    observed_map,
+    weights,
+)
+from bids_group.inference.shuffling.partition import TILE, build_residuals
+from bids_group.inference.shuffling.scheme import choose_scheme
+from bids_group.model import fit_group
+from bids_group.robust_variance import robust_weights
+
+PERSON = np.repeat(np.arange(9), 3)[np.r_[0:4, 5:19, 20:27]]
+VISIT = np.tile(np.arange(3), 9)[np.r_[0:4, 5:19, 20:27]]
+GROUP = (PERSON >= 4) * 1.0
+MATRIX = np.column_stack([np.ones(PERSON.size), GROUP, VISIT == 1, VISIT == 2, np.cos(PERSON)]).astype(float)
+BETWEEN, JOINT = [0, 1, 0, 0, 0], [[0, 0, 1, 0, 0], [0, 0, 0, 1, 0]]
+BOTH = (("t", BETWEEN), ("F", JOINT))
+
+
+def sandwiched(problem, variant="CR2", **more):
+    """The same data with the sandwich for estimator, and its fit."""
+    data = replace(problem[0], estimator=replace(SANDWICH, variant=variant), **more)
+    return data, fit_group(data, is_two_sided=True).results
+
+
+@pytest.fixture
+def visits(make_problem, make_maps):
+    """Nine people with up to three visits, who differ from each other; two contrasts."""
+
+    def make(contrasts=BOTH, shape=(6, 5, 4), seed=0, **more):
+        maps = make_maps(PERSON.size, shape, seed) + 1.5 * make_maps(9, shape, seed + 100)[PERSON]
+        maps[:, :20] += 2 * GROUP[:, None]
+        maps[:, 30:50] += (VISIT == 2)[:, None]
+        problem = make_problem(MATRIX, contrasts, maps=maps.astype(np.float32), shape=shape, blocks=PERSON)
+        return sandwiched(problem, **more)
+
+    return make
+
+
+def by_hand(maps, test, contrast, signs, variant="CR2"):
+    """t or HTZ's F of residuals under the null whose clusters have these signs; a fit for each."""
+    C = np.atleast_2d(np.asarray(contrast, dtype=float))
+    null = np.linalg.svd(C)[2][len(C) :].T
+    reduced = MATRIX @ null
+    rest = maps - reduced @ np.linalg.lstsq(reduced, maps, rcond=None)[0]
+    inverse = np.linalg.inv(MATRIX.T @ MATRIX)
+    H = MATRIX @ inverse @ MATRIX.T
+    loadings, eta = MATRIX @ inverse @ C.T, None
+    adjusted = np.zeros_like(loadings)
+    for one in range(9):
+        here = np.flatnonzero(one == PERSON)
+        sizes, vectors = np.linalg.eigh(np.eye(here.size) - H[np.ix_(here, here)])
+        power = {"CR0": 0, "CR2": -0.5, "CR3": -1}[variant]
+        adjusted[here] = vectors @ np.diag(sizes**power) @ vectors.T @ loadings[here]
+    columns, singular, right = np.linalg.svd(MATRIX, full_matrices=False)
+    directions = (C @ right.T / singular).T
+    directions = np.linalg.qr(directions)[0].T
+    eta = robust_weights(columns, directions, PERSON, variant).moment
+    found = []
+    for one in signs:
+        y = rest * np.asarray(one)[PERSON][:, None]
+        effect = loadings.T @ y
+        scores = np.stack(
+            [adjusted[who == PERSON].T @ (y - H @ y)[who == PERSON] for who in range(9)]
+        )  # (clusters, q, n)
+        covariance = np.einsum("msn,mtn->nst", scores, scores)
+        if test == "t":
+            found.append(effect[0] / np.sqrt(covariance[:, 0, 0]))
+        else:
+            q = len(C)
+            squared = np.einsum("sn,nst,tn->n", effect, np.linalg.inv(covariance), effect)
+            found.append((eta - q + 1) / (eta * q) * squared)
+    return np.array(found)
+
+
+@pytest.mark.parametrize("variant", ["CR0", "CR2", "CR3"])
+@pytest.mark.parametrize("number", [0, 1])
+def test_every_draw_equals_one_done_by_hand(visits, number, variant):
+    data, _ = visits(variant=variant)
+    contrast, spec = data.design.contrasts[number], InferenceSpec(n_permutations=600)
+    scheme = choose_scheme(
+        data.design, contrast, spec, blocks=data.blocks, variance_groups=None, estimator=data.estimator
+    )
+    job = Job(
+        scheme=scheme,
+        statistic=build_statistic(scheme, contrast.test, is_two_sided=True),
+        residuals=build_residuals(data.stack.data, scheme.partition),
+    )
+    scratch = Scratch(job)
+    squares = job.statistic.multiply(
+        weights(job, 0), job.residuals.tiles[0], job.residuals.group_squares[0], scratch.products, scratch.own
+    )
+    values = job.statistic.values(scratch.products, squares, scratch.room)[:, :120]
+    signs = scheme.shuffles.batch(0, 256).signs[:, [np.flatnonzero(who == PERSON)[0] for who in range(9)]]
+    expected = by_hand(data.stack.data.astype(float), contrast.test, contrast.weights, signs, variant)
+    statistic = job.statistic.statistic_of(values)
+    np.testing.assert_allclose(statistic, expected, rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(values, job.statistic.expected_values(expected), atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", ["CR1", "CR2"])
+def test_without_a_change_of_sign_it_is_the_statistic_of_the_fit(visits, variant):
+    data, results = visits(shape=(12, 11, 10), variant=variant)
+    for contrast, result in zip(data.design.contrasts, results, strict=True):
+        scheme = choose_scheme(
+            data.design, contrast, InferenceSpec(), blocks=data.blocks, variance_groups=None,
+            estimator=data.estimator,
+        )  # fmt: skip
+        job = Job(
+            scheme=scheme,
+            statistic=build_statistic(scheme, contrast.test, is_two_sided=True),
+            residuals=build_residuals(data.stack.data, scheme.partition),
+        )
+        values = observed_map(job)
+        fitted = result.maps[contrast.test]
+        np.testing.assert_allclose(job.statistic.statistic_of(values), fitted, rtol=1e-4, atol=1e-5)
+        z = np.empty((1, values.size), np.float32)
+        job.statistic.fill_z(values[None], z)
+        np.testing.assert_allclose(z[0], result.maps["z"], atol=2e-4)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_p_equals_every_set_of_signs_done_by_hand(visits, number):
+    data, results = visits([BOTH[number]])
+    contrast = data.design.contrasts[0]
+    spec = InferenceSpec(
+        corrections=("fwe-voxel", "fwe-mass"),
+        n_permutations=511,
+        has_permutation_p=True,
+        cluster_forming_p=0.05,
+    )
+    voxel, mass = correct_group(data, results, spec)
+    signs = list(product((1, -1), repeat=9))
+    drawn = np.abs(by_hand(data.stack.data.astype(float), contrast.test, contrast.weights, signs))
+    expected = (drawn.max(axis=1)[:, None] >= drawn[0] * (1 - 1e-5)).mean(axis=0)
+    assert np.abs(voxel.p_corrected - expected).max() <= 2 / 512 + 1e-6  # near ties at the limit of float32
+    assert (np.abs(voxel.p_corrected - expected) > 1e-6).sum() <= 4
+    own = (drawn >= drawn[0] * (1 - 1e-5)).mean(axis=0)
+    assert np.abs(voxel.by_shuffling.p - own).max() <= 4 / 512 + 1e-6
+    assert voxel.p_corrected.min() == pytest.approx(2 / 512 if expected.min() < 0.01 else expected.min())
+    assert voxel.details.shuffling == "wild cluster bootstrap, 9 clusters"
+    assert voxel.details.is_exhaustive
+    assert voxel.threshold_stat == contrast.test
+    np.testing.assert_allclose(np.max(voxel.null["voxel"]), drawn.max(), rtol=1e-3)
+
+    # clusters are judged by z on the contrast's own degrees of freedom, which are no whole number here
+    dof = results[0].maps["dof"][0]
+    assert dof % 1 > 0.01
+    z = t_to_z(drawn, dof) if number == 0 else f_to_z(drawn, 2, dof)
+    forming = mass.details.cluster_forming_z
+    largest = np.sort([np.clip(row - forming, 0, None).sum() for row in z])  # at least the largest cluster's
+    assert (np.sort(mass.null["mass"]) <= largest * 1.001 + 0.01).all()
+
+
+def test_neither_threads_nor_an_interruption_change_a_bit(visits, tmp_path):
+    data, results = visits(shape=(12, 11, 10))
+    spec = InferenceSpec(
+        corrections=("fwe-voxel", "fwe-tfce"), n_permutations=40, random_seed=3, familywise="across-contrasts"
+    )
+    first = correct_group(data, results, spec)
+    with_threads = correct_group(data, results, spec, executor=Threads(n_procs=3))
+    correct_group(data, results, spec, work_dir=tmp_path)
+    batches = sorted(tmp_path.rglob("batch-*.npy"))
+    assert len(batches) > 6
+    for one in batches[::2]:
+        one.unlink()
+    resumed = correct_group(data, results, spec, work_dir=tmp_path)
+    for one in (with_threads, resumed):
+        for left, right in zip(first, one, strict=True):
+            np.testing.assert_array_equal(left.p_corrected, right.p_corrected)
+            np.testing.assert_array_equal(*(next(iter(each.null.values())) for each in (left, right)))
+
+
+def test_contrasts_that_are_judged_together_share_their_signs(visits):
+    data, results = visits()
+    alone = InferenceSpec(corrections=("fwe-voxel",), n_permutations=99)
+    together = replace(alone, familywise="across-contrasts")
+    apart, joint = correct_group(data, results, alone), correct_group(data, results, together)
+    z = [f_to_z(one.null["voxel"].astype(float), 2, results[1].maps["dof"][0]) for one in apart[1:]]
+    z.insert(0, t_to_z(apart[0].null["voxel"].astype(float), results[0].maps["dof"][0]))
+    np.testing.assert_allclose(joint[0].null["voxel"], np.maximum(*z), atol=1e-3)
+    np.testing.assert_array_equal(joint[0].null["voxel"], joint[1].null["voxel"])
+
+
+def test_rows_without_blocks_are_clusters_and_one_sample_is_the_sign_flips_of_least_squares(
+    make_problem, make_maps
+):
+    """With one row per person CR2's t of the mean is Student's: the bootstrap is the old test."""
+    maps = make_maps(8, (6, 5, 4), 2) + np.float32(0.6)
+    problem = make_problem(np.ones((8, 1)), [("t", [1])], maps=maps, shape=(6, 5, 4))
+    spec = InferenceSpec(corrections=("fwe-voxel",), n_permutations=300)
+    (flips,) = correct_group(*problem, spec)
+    (bootstrap,) = correct_group(*sandwiched(problem), spec)
+    np.testing.assert_allclose(bootstrap.p_corrected, flips.p_corrected, atol=1e-6)
+    np.testing.assert_allclose(bootstrap.null["voxel"], flips.null["voxel"], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "change, variant, match",
+    [
+        ({"block_scheme": "within"}, "CR2", "--within-blocks"),
+        ({"shuffle": "permutations"}, "CR2", "--shuffle permutations"),
+        ({}, "homogeneous", "--sandwich homogeneous"),
+    ],
+)
+def test_what_the_bootstrap_cannot_do_is_refused(visits, change, variant, match):
+    data, _ = visits()
+    spec = InferenceSpec(corrections=("fwe-voxel",), **change)
+    with pytest.raises(UsageError) as raised:
+        check_inference(
+            data.design, spec, blocks=data.blocks, estimator=replace(data.estimator, variant=variant)
+        )
+    assert raised.value.found == match
+    assert raised.value.fix
+
+
+def test_too_few_clusters_for_alpha_are_refused(visits):
+    data, _ = visits()
+    with pytest.raises(DataError, match="too few ways") as raised:
+        check_inference(
+            data.design,
+            InferenceSpec(corrections=("fwe-voxel",), alpha=0.003),
+            blocks=data.blocks,
+            estimator=data.estimator,
+        )
+    assert "wild cluster bootstrap, 9 clusters ('family'): all 512" in raised.value.found
+
+
+def test_variance_groups_are_said_to_change_nothing(visits, make_problem):
+    data, _ = visits()
+    groups = data.blocks.map(lambda person: person >= 4).rename("scanner")
+    notices, _ = check_inference(
+        data.design, InferenceSpec(), blocks=data.blocks, variance_groups=groups, estimator=data.estimator
+    )
+    assert ["changes nothing" in one.sentence for one in notices] == [True]
+
+
+def test_maps_are_padded_to_whole_tiles_and_untested_elements_take_no_part(visits):
+    data, _ = visits(shape=(12, 11, 10))
+    assert data.elements.n_elements % TILE
+    values = data.stack.data.copy()
+    values[:, -300:] = 1e4
+    data = replace(data, stack=replace(data.stack, data=values))
+    spec = InferenceSpec(corrections=("fwe-voxel",), n_permutations=60)
+    (first, _) = correct_group(data, fit_group(data, is_two_sided=True).results, spec)
+    assert (first.p_corrected[-300:] == 1).all()
+    assert np.isfinite(first.null["voxel"]).all()

@@ -1,0 +1,122 @@
+"""Whole runs with ``--estimator sandwich``: several rows per person, and people within families."""
+
+import json
+import re
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from bids_group.cli import main
+from bids_group.demo import write_demo
+
+PAIRED = ["--pooling", "none", "--formula", "~ group*session", "--estimator", "sandwich"]
+QUICK = ["--no-report", "--n-permutations", "49"]
+
+
+@pytest.fixture(scope="module")
+def paired(tmp_path_factory):
+    """Sixteen people in two groups and seven families, two sessions each: never write into it."""
+    folder = tmp_path_factory.mktemp("paired") / "data"
+    write_demo(folder, kind="paired", size_mm=16)
+    path = folder / "participants.tsv"
+    people = pd.read_csv(path, sep="\t")
+    people["family"] = np.repeat([f"f{number}" for number in range(7)], [3, 3, 2, 2, 2, 2, 2])
+    people.to_csv(path, sep="\t", index=False)
+    return folder
+
+
+def run(data, out, *options):
+    return main([str(data), str(out), "group", "-q", *map(str, options)])
+
+
+def read(out, name):
+    """Values inside the analysis mask, and the sidecar."""
+    (path,) = out.glob(f"group/*_contrast-facesVsHouses{name}_statmap.nii.gz")
+    mask = nib.load(next(out.glob("group/*_desc-analysis_mask.nii.gz"))).get_fdata() > 0
+    sidecar = json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text(encoding="utf-8"))
+    return nib.load(path).get_fdata()[mask], sidecar
+
+
+def pooled(data):
+    """Means of each person's two maps by group, ``(8, …)`` twice."""
+    people = pd.read_csv(data / "participants.tsv", sep="\t").set_index("participant_id")
+    means = {"control": [], "treated": []}
+    for person, row in people.iterrows():
+        files = sorted((data / "derivatives").rglob(f"{person}_*stat-effect_statmap.nii.gz"))
+        means[row["group"]].append(np.mean([nib.load(file).get_fdata() for file in files], axis=0))
+    return np.array(means["control"]), np.array(means["treated"])
+
+
+def test_groups_are_compared_on_several_rows_and_judged_by_the_bootstrap(paired, tmp_path):
+    out = tmp_path / "out"
+    assert (
+        run(paired, out, *PAIRED, "--correction", "fdr", "fwe-voxel", "fwe-mass", "--permutation-p", *QUICK)
+        == 0
+    )
+    t, sidecar = read(out, "Group_stat-t")
+    assert sidecar["Estimator"] == "sandwich"
+    assert sidecar["EstimatorVariant"] == "CR2"
+    mask = nib.load(next(out.glob("group/*_desc-analysis_mask.nii.gz"))).get_fdata() > 0
+    control, treated = (maps[:, mask] for maps in pooled(paired))
+    spread = control.var(axis=0, ddof=1) / len(control) + treated.var(axis=0, ddof=1) / len(treated)
+    np.testing.assert_allclose(t, (treated.mean(axis=0) - control.mean(axis=0)) / np.sqrt(spread), rtol=1e-4)
+    dof, _ = read(out, "Group_stat-dof")
+    assert dof.min() == pytest.approx(14, rel=1e-6)  # eight people in each group
+    p, details = read(out, "GroupBySession_stat-p_desc-fweVoxel")
+    assert details["Shuffling"] == "wild cluster bootstrap, 16 clusters"
+    assert details["ExchangeabilityBlocks"] == "subject"
+    assert "49 drawn at random (seed 0)" in details["ShufflingScheme"]
+    assert p.min() == pytest.approx(1 / 50)
+    assert read(out, "Group_stat-p_desc-permutation")[0].min() >= 1 / 50 - 1e-6
+
+
+def test_people_of_one_family_are_one_cluster(paired, tmp_path):
+    out = tmp_path / "out"
+    families = ["--exchangeability-blocks", "family", "--sandwich", "CR3", "--correction", "fwe-voxel"]
+    assert run(paired, out, *PAIRED, *families, *QUICK) == 0
+    _, details = read(out, "Group_stat-p_desc-fweVoxel")
+    assert details["Shuffling"] == "wild cluster bootstrap, 7 clusters"
+    assert details["ExchangeabilityBlocks"] == "family"
+    assert details["EstimatorVariant"] == "CR3"
+
+
+def test_the_dry_run_says_that_clusters_are_few(paired, tmp_path, capsys):
+    families = ["--exchangeability-blocks", "family"]
+    assert run(paired, tmp_path / "out", *PAIRED, *families, "--dry-run", "--output-format", "json") == 0
+    page = json.loads(capsys.readouterr().out)
+    said = json.dumps(page)
+    assert "7 in all" in said
+    assert "it is liberal" in said
+
+
+def test_with_complete_visits_the_homogeneous_form_is_the_classic_one(paired, tmp_path):
+    options = [*PAIRED, "--sandwich", "homogeneous", "--correction", "fdr", "--no-report"]
+    assert run(paired, tmp_path / "out", *options) == 0
+    homogeneous, sidecar = read(tmp_path / "out", "Session_stat-t")
+    assert sidecar["EstimatorVariant"] == "homogeneous"
+    assert run(paired, tmp_path / "classic", *PAIRED, "--correction", "fdr", "--no-report") == 0
+    classic, _ = read(tmp_path / "classic", "Session_stat-t")
+    np.testing.assert_allclose(homogeneous, classic, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--correction", "fwe-voxel", "--within-blocks"], 64, "wild cluster bootstrap"),
+        (["--correction", "fwe-voxel", "--sandwich", "homogeneous"], 64, "Use --sandwich CR2"),
+        (["--exchangeability-blocks", "group"], 65, "too few clusters|no variance"),
+        (
+            ["--formula", "~ group + subject", "--contrast", "d = mean(group=treated) - mean(group=control)"],
+            65,
+            "",
+        ),
+    ],
+)
+def test_what_it_cannot_do_is_refused_with_a_fix(paired, tmp_path, capsys, options, code, words):
+    assert run(paired, tmp_path / "out", *PAIRED, *options) == code
+    error = capsys.readouterr().err
+    assert re.search(words, error)
+    assert "fix" in error
+    assert not (tmp_path / "out" / "group").exists()
