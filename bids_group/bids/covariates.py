@@ -16,11 +16,13 @@ from bids_group.bids.tables import (
     Sheet,
     describe_column,
     index_rows,
+    name_people,
     read_dictionary,
     read_sheet,
     tell_unused,
 )
 from bids_group.config import Inputs
+from bids_group.config.typed import file_of
 from bids_group.errors import DataError, MissingInputError, UsageError
 from bids_group.records import Column, Notice, Table, note
 from bids_group.words import list_some, suggest
@@ -155,7 +157,7 @@ def _read_persons(
     if path is None:
         notices.append(note("tables", f"There is no participants.tsv in {bids_dir}: no covariates."))
         return TextTable(frame=pd.DataFrame(index=pd.Index([], dtype=object)))
-    sheet = frame, _ = read_sheet(path)
+    sheet = frame, _ = _read_people(path, notices)
     known = {*people, *(f"sub-{label}" for label in people)}
     for name in frame.columns if PERSON[0] not in frame else ():
         if frame[name].isin(known).any():
@@ -166,6 +168,16 @@ def _read_persons(
                 fix=f"Rename the column {name} to {PERSON[0]}.",
             )
     return _as_text_table(sheet, path, [PERSON], notices, lender=bids_dir / "participants.tsv")
+
+
+def _read_people(path: Path, notices: list[Notice]) -> Sheet:
+    """Read a table of people, whose labels may stand under another name than that of BIDS."""
+    frame, problems = read_sheet(path)
+    frame, other = name_people(frame)
+    if other is not None:
+        sentence = f"The column '{other}' of {path.name} is read as {PERSON[0]}, which is its name in BIDS."
+        notices.append(note("tables", sentence))
+    return frame, problems
 
 
 def _as_text_table(
@@ -242,7 +254,7 @@ def _find_phenotype(given: Path, bids_dir: Path) -> Path:
     """Find a phenotype table by its path, or by its name in ``BIDS_DIR/phenotype``."""
     folder = bids_dir / "phenotype"
     for path in (given, folder / given.name, folder / f"{given.name}.tsv"):
-        if path.is_file() or path.is_symlink():
+        if file_of(path).is_file() or path.is_symlink():
             return path
     names = sorted(path.stem for path in folder.glob("*.tsv"))
     raise MissingInputError(
@@ -259,7 +271,7 @@ def _read_phenotype(
 
     A row whose session is ``n/a`` is about the person: about all sessions, where other rows name theirs.
     """
-    sheet = frame, problems = read_sheet(path)
+    sheet = frame, problems = _read_people(path, notices)
     if SESSION[0] not in frame:
         return [_as_text_table(sheet, path, [PERSON], notices)], []
     is_personal = frame[SESSION[0]].isin([None, ""]).to_numpy(dtype=bool)

@@ -18,7 +18,7 @@ from bids_group.bids.columns import Kinds, is_number, type_table
 from bids_group.bids.datasets import MapSource
 from bids_group.bids.index import group_by, run_key
 from bids_group.bids.statmaps import Found, InputStat
-from bids_group.bids.tables import describe_column, read_tsv, require_columns
+from bids_group.bids.tables import describe_column, name_people, read_tsv, require_columns
 from bids_group.elements import FORMATS, is_cifti_name, is_volume_name, locate
 from bids_group.errors import DataError, MissingInputError, UsageError
 from bids_group.records import FirstLevelMap, Notice, Table, warn
@@ -38,7 +38,7 @@ def read_maps_table(path: Path, input_stat: InputStat, suffix: str) -> tuple[Map
     ``space``, ``res``, ``den``, ``variance``, ``dof`` (a number or a file) and ``mask``. Other columns are
     covariates and factors of the maps. ``suffix`` says what the maps are, as their names say nothing.
     """
-    frame = read_tsv(path)
+    frame, _ = name_people(read_tsv(path))
     require_columns(frame, path, _REQUIRED)
     for column in frame.columns:
         if column not in _KNOWN and (hint := suggest(str(column), _KNOWN)):

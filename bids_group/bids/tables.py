@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from bids_group.bids.index import group_by
+from bids_group.config.typed import file_of
 from bids_group.errors import BidsGroupError, DataError, MissingInputError
 from bids_group.json_files import read_json
 from bids_group.records import Column, Notice, warn
@@ -18,6 +20,9 @@ from bids_group.words import list_some, suggest
 
 SESSION_COLUMNS = ("session_id", "session", "ses", "visit", "timepoint", "wave")
 """Names of columns, in lower case, that tell rows of one person apart."""
+
+PERSON_NAMES = ("participant_id", "subject_label", "subject", "id")
+"""Names of the column of the people; the first is that of BIDS."""
 
 Keys = Sequence[tuple[str, str]]
 """Columns of labels with their entity keys, such as ``("participant_id", "sub")``."""
@@ -48,13 +53,13 @@ def read_sheet(path: Path) -> Sheet:
     Two columns of one name are a problem of that name (one, where they hold the same); columns without a
     name are left out, as nothing can name them.
     """
-    lines = [(number, line) for number, line in enumerate(_read_lines(path), start=1) if line.strip()]
+    lines = [(number, line) for number, line in enumerate(_read_cells(path), start=1) if any(line)]
     if not lines:
         raise DataError(f"The table {path} is empty.", expected="a line of column names and a line per row")
-    widest = max((len(_split(line, 1)) for _, line in lines[1:]), default=1)
-    names = _split(lines[0][1], widest)
+    widest = max((len(_trim(line, 1)) for _, line in lines[1:]), default=1)
+    names = _trim(lines[0][1], widest)
     _check_names(names, path)
-    rows = [(number, _split(line, len(names))) for number, line in lines[1:]]
+    rows = [(number, _trim(line, len(names))) for number, line in lines[1:]]
     rows = [(number, cells) for number, cells in rows if not {*cells} <= {"", "n/a"}]
     for number, cells in rows:
         if len(cells) != len(names):
@@ -75,6 +80,48 @@ def read_sheet(path: Path) -> Sheet:
         problems[""] = DataError(f"The table {path} has a column without a name.", fix="Give it a name.")
     frame = pd.DataFrame(columns, index=[number for number, _ in rows], dtype=object)
     return frame.mask(frame.isin(["n/a"]), None), problems
+
+
+def _read_cells(path: Path) -> list[list[str]]:
+    """Read lines of stripped cells: of tab-separated text, or by the ending ``.csv`` or ``.xlsx``."""
+    if file_of(path).suffix.lower() == ".xlsx":
+        return _read_workbook(path)
+    lines = _read_lines(path)
+    if path.suffix.lower() == ".csv":
+        first = next((line for line in lines if line.strip()), "")
+        mark = max(",;\t", key=first.count)
+        return [[cell.strip() for cell in cells] for cells in csv.reader(lines, delimiter=mark)]
+    return [[_unquote(cell.strip()) for cell in line.split("\t")] for line in lines]
+
+
+def _read_workbook(path: Path) -> list[list[str]]:
+    """Read the one sheet of a workbook, or that of ``people.xlsx#SHEET``; whole numbers have no point."""
+    file, sheet_name = file_of(path), path.name.partition("#")[2] or None
+    try:
+        sheets = pd.read_excel(file, sheet_name=None, header=None, dtype=object, keep_default_na=False)
+    except OSError as error:
+        raise MissingInputError(f"The table {path} cannot be read.", found=error.strerror) from error
+    except Exception as error:  # openpyxl and zipfile have errors of many kinds
+        raise DataError(f"The table {path} is no workbook that can be read.", found=str(error)) from error
+    filled = {str(name): sheet for name, sheet in sheets.items() if sheet.size}
+    chosen = {name: sheet for name, sheet in filled.items() if sheet_name in (None, name)}
+    if len(chosen) > 1 or (filled and not chosen):
+        raise DataError(
+            f"The workbook {file} has {len(filled)} sheets."
+            if chosen
+            else f"The workbook {file} has no sheet '{sheet_name}'.",
+            found=list_some(filled),
+            expected="a sheet with a line of names and a line per row",
+            fix=f"Name the sheet: {file.name}#{next(iter(filled))}",
+        )
+    (sheet,) = chosen.values() or (pd.DataFrame(),)
+    return [[_write_cell(cell) for cell in row] for row in sheet.itertuples(index=False)]
+
+
+def _write_cell(cell: object) -> str:
+    if isinstance(cell, float) and not isinstance(cell, bool):
+        return "" if cell != cell else f"{cell:.15g}"
+    return "" if cell is None else str(cell).strip().removesuffix(" 00:00:00")  # a date
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -102,10 +149,13 @@ def _read_lines(path: Path) -> list[str]:
     return re.split(r"\r\n|\n|\r", text)
 
 
-def _split(line: str, n_names: int) -> list[str]:
-    """Split a line into cells, without the empty ones that spreadsheets write behind the last column."""
-    cells = [cell.strip() for cell in line.split("\t")]
-    cells = [cell[1:-1].strip() if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell for cell in cells]
+def _unquote(cell: str) -> str:
+    return cell[1:-1].strip() if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
+
+
+def _trim(line: Sequence[str], n_names: int) -> list[str]:
+    """Leave out the empty cells that spreadsheets write behind the last column."""
+    cells = list(line)
     while len(cells) > n_names and not cells[-1]:
         cells.pop()
     return cells
@@ -129,8 +179,16 @@ def _check_names(names: Sequence[str], path: Path) -> None:
             f"The table {path} is separated by {word}.",
             found=names[0],
             expected="tabs between the columns",
-            fix="Save it with tabs (in a spreadsheet: text, tab delimited).",
+            fix="Save it with tabs (in a spreadsheet: text, tab delimited), or call it .csv.",
         )
+
+
+def name_people(frame: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
+    """Call the column of people ``participant_id`` where it has another known name, one; give that."""
+    found = [name for name in PERSON_NAMES if name in frame.columns]
+    if len(found) != 1 or found == [PERSON_NAMES[0]]:
+        return frame, None
+    return frame.rename(columns={found[0]: PERSON_NAMES[0]}), found[0]
 
 
 def require_columns(frame: pd.DataFrame, path: Path, names: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ from bids_group.config.options import SECTIONS, Option, check_bounds, option, op
 from bids_group.config.typed import (
     ContrastRequest,
     FilterValue,
+    file_of,
     read_contrasts,
     read_filter_file,
     read_named_folders,
@@ -373,6 +374,7 @@ def check_paths(config: RunConfig) -> None:
 
 
 def _check_path(path: Path, option: str, kind: str) -> None:
+    path = file_of(path)
     if not os.path.lexists(path):
         try:
             there = sorted(os.listdir(path.parent))  # noqa: PTH208 - names alone

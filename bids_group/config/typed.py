@@ -15,6 +15,12 @@ from bids_group.json_files import read_json
 FilterValue = str | int | None | tuple[str | int | None, ...]
 
 
+def file_of(path: Path) -> Path:
+    """Name the file of a table, without the sheet of a workbook: ``all.xlsx#Sheet1`` is ``all.xlsx``."""
+    name, mark, _ = path.name.partition(".xlsx#")
+    return path.with_name(f"{name}.xlsx") if mark else path
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContrastRequest:
     """A group contrast as the user wrote it: a name and an expression (contract, section 3).

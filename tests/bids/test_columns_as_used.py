@@ -292,11 +292,11 @@ def test_a_table_without_names_or_with_labels_elsewhere_says_so(three):
     table.write_text("sub-01\tF\t20\nsub-02\tM\t30\n")
     with pytest.raises(DataError, match="looks like data, not like the names of columns"):
         three.gather()
-    table.write_text("id\tage\nsub-01\t20\nsub-02\t30\n")
+    table.write_text("who\tage\nsub-01\t20\nsub-02\t30\n")
     with pytest.raises(DataError, match="no column 'participant_id'") as caught:
         three.gather()
-    assert caught.value.found == "id (sub-01, sub-02); the maps are of sub-01, sub-02, sub-03"
-    assert caught.value.fix == "Rename the column id to participant_id."
+    assert caught.value.found == "who (sub-01, sub-02); the maps are of sub-01, sub-02, sub-03"
+    assert caught.value.fix == "Rename the column who to participant_id."
 
 
 def test_a_prefix_that_stands_twice_is_told(three):
