@@ -11,7 +11,7 @@ from bids_group.output.report.folder import UNCORRECTED, AnalysisFiles, Contrast
 
 _OF_DESIGN = (
     *("first_level_contrast", "pooling", "input_suffix", "scaling", "estimator", "formula", "design_matrix"),
-    *("columns", "centers", "mask_threshold", "estimator_variant"),
+    *("columns", "centers", "mask_threshold", "estimator_variant", "random_terms"),
 )
 _OF_CORRECTION = (
     *("alpha", "number_of_permutations", "number_of_contrasts_together", "tail_approximation"),
@@ -61,6 +61,7 @@ def gather_facts(folder: Folder, analysis: AnalysisFiles, n_elements: int) -> di
         "standardisers": {
             one.name: sidecar_of(one.maps["g"]).standardiser for one in contrasts if "g" in one.maps
         },
+        "has_d_total": any("dTotal" in one.maps for one in contrasts),
         "has_partial_r2": any("partialR2" in one.maps for one in contrasts),
     }
 

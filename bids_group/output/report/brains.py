@@ -160,18 +160,26 @@ def draw_projection(layers: Layers) -> Sheet:
     return _with_scale(_assemble([tiles]), layers)
 
 
-def draw_coverage(counts: Box, mask: Box, anatomy: Box | None, cuts: Sequence[float], n_rows: int) -> Sheet:
-    """Draw how many rows are observed at each element, and the outline of the analysed elements.
+def draw_amounts(
+    amounts: Box,
+    mask: Box,
+    anatomy: Box | None,
+    cuts: Sequence[float],
+    limit: float,
+    name: str,
+    opacity: float,
+) -> Sheet:
+    """Draw amounts from 0 to ``limit`` on axial cuts, and the outline of the analysed elements.
 
-    Where everybody is observed the anatomy shows through.
+    ``opacity`` is that of what is ``limit`` or more: the anatomy may show through where it is the rule.
     """
-    scale, tiles = Scale(0, max(n_rows, 1), ramp(*_COUNTS), "rows"), []
+    scale, tiles = Scale(0, limit, ramp(*_COUNTS), name), []
     pixels = mask.pixels(2, _widths([1.0] * len(cuts))[0])
     for at_mm in cuts:
-        image, values = _ground(pixels), counts.sample(pixels, at_mm)
+        image, values = _ground(pixels), amounts.sample(pixels, at_mm)
         if anatomy is not None:
             _paint_grey(image, anatomy.sample(pixels, at_mm), 1.15)
-        _paint(image, scale, values, np.where(values >= n_rows, 0.3, 0.9) * (values > 0))
+        _paint(image, scale, values, np.where(values >= limit, opacity, 0.9) * (values > 0))
         _outline(image, mask.sample(pixels, at_mm) > 0)
         tiles.append((image, [_place(2, at_mm)]))
     return _draw_scale(_assemble([tiles]), scale)

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
+from bids_group.config.estimators import ESTIMATORS, FIXED_EFFECTS, LEAST_SQUARES
+from bids_group.elements import read_map
 from bids_group.output.report import charts
-from bids_group.output.report.folder import read_table, weights_of
+from bids_group.output.report.folder import ContrastFiles, read_table, weights_of
 from bids_group.output.report.inputs import AnalysisInputs
 from bids_group.output.report.sections import Details, Part, Report, Section, Shown
 from bids_group.output.report.tables import page_table
@@ -19,6 +23,8 @@ def design(report: Report) -> Section:
 
 def _facts(inputs: AnalysisInputs) -> Iterator[Part]:
     info, facts = inputs.files.info, inputs.facts
+    ways = [one for one in (*ESTIMATORS.values(), FIXED_EFFECTS) if one.title == facts["estimator"]]
+    assumption = next((one.assumes for one in ways if one != LEAST_SQUARES), None)
     condition = (info.details or {}).get("condition_number")
     found = {
         "Formula": facts["formula"],
@@ -26,7 +32,9 @@ def _facts(inputs: AnalysisInputs) -> Iterator[Part]:
         "Columns": inputs.files.matrix.shape[1],
         "Rank": info.rank,
         "Residual degrees of freedom": info.degrees_of_freedom,
-        "Estimator": facts["estimator"],
+        "Estimator": ", ".join(filter(None, (facts["estimator"], facts["estimator_variant"]))) or None,
+        "Random terms": facts["random_terms"],
+        "It assumes": assumption,
         "Centring": facts["centering"],
         "Condition number": None if condition is None else f"{condition:.3g}",
     }
@@ -49,9 +57,19 @@ def _matrix(inputs: AnalysisInputs) -> Iterator[Shown]:
     )
     rows = [
         {"contrast": one.name, "test": one.test, "in words": one.words, "as written": one.expression}
+        | _dof(inputs, one)
         for one in contrasts
     ]
     yield from inputs.table(rows, "contrasts", "The contrasts in words.")
+
+
+def _dof(inputs: AnalysisInputs, contrast: ContrastFiles) -> dict[str, str]:
+    """Say the degrees of freedom of a contrast over the analysed voxels, where they have a map."""
+    if "dof" not in contrast.maps:
+        return {}
+    values = read_map(contrast.maps["dof"]).data[inputs.inside]
+    low, median, high = (f"{one:.4g}" for one in np.quantile(values, (0.05, 0.5, 0.95)))
+    return {"degrees of freedom": median if low == high else f"{median} (5 % to 95 %: {low} to {high})"}
 
 
 def _correlations(inputs: AnalysisInputs) -> Iterator[Shown]:

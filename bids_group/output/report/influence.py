@@ -37,6 +37,7 @@ def influence(inputs: ContrastInputs) -> Iterator[Shown]:
     focus: Focus = None, ()
     if weights is not None:
         focus = find_focus(weights, columns, terms, analysis.variables)
+        focus = add_visits(focus, analysis.variables, analysis.people_of_rows)
     titles = {
         int(peak): f"({x:.0f}, {y:.0f}, {z:.0f}) mm".replace("-", "−")
         for peak, x, y, z in points.drop_duplicates("peak")[["peak", "x", "y", "z"]].itertuples(index=False)
@@ -47,14 +48,14 @@ def influence(inputs: ContrastInputs) -> Iterator[Shown]:
         draw_peaks(points, titles, focus, analysis.variables, analysis.people_of_rows),
         "desc-peaks_statmap.svg",
         alt=f"Values of {n_rows} rows at {len(titles)} peaks: {'; '.join(titles.values())}.",
-        caption=_caption(points, focus),
+        caption=_caption(points, focus, has_several=bool(analysis.people_of_rows.duplicated().any())),
     )
     rows = [_range(test, title, points[points["peak"] == peak]) for peak, title in titles.items()]
     caption = f"Range of {test} at each peak when one row is left out."
     yield from inputs.table([row for row in rows if row], "leave_one_out", caption)
 
 
-def _caption(points: pd.DataFrame, focus: Focus) -> str:
+def _caption(points: pd.DataFrame, focus: Focus, *, has_several: bool) -> str:
     if bool(points["is_significant"].all()):
         which = "Raw points at the peaks of the significant clusters."
     else:
@@ -63,6 +64,7 @@ def _caption(points: pd.DataFrame, focus: Focus) -> str:
         how = f"Lines are the fitted model against {focus[0]}."
     else:
         how = "Beside the points: their mean and 95 % interval (of the points shown; the test is that above)."
+    how += " Thin lines join the rows of one person." if has_several else ""
     return f"{which} {how} A peak is chosen because it is extreme: a new sample would show less."
 
 
@@ -100,6 +102,24 @@ def find_focus(
     return numeric[0] if numeric else None, tuple(factors[:2])
 
 
+def add_visits(focus: Focus, variables: pd.DataFrame, people: pd.Series[str]) -> Focus:
+    """Where people have several rows, add what differs between these, so that each person is seen over it.
+
+    Nothing is added to a covariate, to two factors, or to what differs between rows of a person already.
+    """
+    covariate, factors = focus
+    known = variables.reindex(people.index)
+    within = [
+        str(name)
+        for name in variables
+        if name != "subject" and known[name].groupby(people).agg("nunique").gt(1).any()
+    ]
+    if covariate or len(factors) > 1 or not within or set(factors) & set(within):
+        return focus
+    numeric = [name for name in within if pd.api.types.is_numeric_dtype(variables[name])]
+    return (numeric[0], factors) if numeric else (None, (*factors, within[0]))
+
+
 def draw_peaks(
     points: pd.DataFrame,
     titles: Mapping[int, str],
@@ -124,7 +144,7 @@ def draw_peaks(
         is_same = np.allclose(rows["effect"], rows["partial_residual"], rtol=1e-5, atol=1e-12)
         panels.append(
             Panel(
-                marks=list(_slopes(groups, focus[0]) if focus[0] else _levels(groups, people)),
+                marks=list(_slopes(groups, focus[0], people) if focus[0] else _levels(groups, people)),
                 size=(300, 200),
                 title=title,
                 x_name=short(focus[0] or ", ".join(focus[1]), 40),
@@ -136,15 +156,27 @@ def draw_peaks(
     return Chart(panels=panels, n_columns=3)
 
 
-def _slopes(groups: Mapping[str, pd.DataFrame], covariate: str) -> Iterator[Mark]:
-    """Draw the points of each group over the covariate, and the fitted line."""
+def _slopes(groups: Mapping[str, pd.DataFrame], covariate: str, people: pd.Series[str]) -> Iterator[Mark]:
+    """Draw the points of each group over the covariate, those of one person joined, and the fitted line."""
     for index, (level, rows) in enumerate(groups.items()):
         colour, label = CATEGORIES[index % len(CATEGORIES)], short(level, 30) if len(groups) > 1 else ""
         rows = rows.astype({f"{_OWN}{covariate}": float}).sort_values(f"{_OWN}{covariate}", kind="stable")
         x, values = (rows[name].to_numpy(dtype=float) for name in (f"{_OWN}{covariate}", "partial_residual"))
         line = values - (rows["effect"] - rows["fitted"]).to_numpy(dtype=float)
+        places = dict(zip(rows.index, zip(x, values, strict=True), strict=True))
+        yield from _join(places, people, colour)
         yield Dots(x=x, y=values, colour=colour, shape=_SHAPES[index % 4], label=label)
-        yield Line(x=x, y=line, colour=colour)
+        yield Line(x=x, y=line, colour=colour, width=2.2)
+
+
+def _join(places: Mapping[str, tuple[float, float]], people: pd.Series[str], colour: str) -> Iterator[Mark]:
+    """Join the points of each person who has several, in their order."""
+    joined: list[tuple[float, float]] = []
+    for _, own in people[list(places)].groupby(people, sort=False):
+        joined += [*(places[label] for label in own.index), (np.nan, np.nan)] if len(own) > 1 else []
+    if joined:
+        x, y = np.transpose(joined)
+        yield Line(x=x, y=y, colour=colour, width=0.8, opacity=0.5)
 
 
 def _levels(groups: Mapping[str, pd.DataFrame], people: pd.Series[str]) -> Iterator[Mark]:
@@ -157,12 +189,7 @@ def _levels(groups: Mapping[str, pd.DataFrame], people: pd.Series[str]) -> Itera
         )
     }
     yield Line(x=(-EDGE, EDGE), y=(0, 0), colour=FAINT, width=0.9)
-    joined: list[tuple[float, float]] = []
-    for _, own in people[list(places)].groupby(people, sort=False):
-        joined += [*(places[label] for label in own.index), (np.nan, np.nan)] if len(own) > 1 else []
-    if joined:
-        x, y = np.transpose(joined)
-        yield Line(x=x, y=y, colour=FAINT, width=0.7)
+    yield from _join(places, people, INK)
     for index, rows in enumerate(groups.values()):
         x, values = np.transpose([places[label] for label in rows.index])
         yield Dots(x=x, y=values, colour=CATEGORIES[index % len(CATEGORIES)], opacity=0.7)

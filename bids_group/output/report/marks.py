@@ -136,6 +136,7 @@ class Line:
     colour: str
     width: float = 1.6
     dash: str = ""
+    opacity: float = 1.0
     label: str = ""
 
     def draw(self, field: Field) -> Iterator[Part]:
@@ -151,7 +152,7 @@ class Line:
         pens = np.array(["M", *np.where(is_there[:-1], "L", "M")])[is_there]
         steps = zip(pens, places[is_there].tolist(), strict=True)
         path = "".join(f"{pen}{x:g} {y:g}" for pen, (x, y) in steps)
-        return Shape(path, stroke=self.colour, width=self.width, dash=self.dash)
+        return Shape(path, "none", self.colour, self.width, self.dash, self.opacity)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

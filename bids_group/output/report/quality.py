@@ -46,7 +46,7 @@ def _coverage(inputs: AnalysisInputs) -> Iterator[Picture]:
     loaded, n_rows = read_map(inputs.files.coverage), len(inputs.labels)
     n_full, counts = int((loaded.data >= n_rows).sum()), place(loaded.data, loaded.grid)
     yield inputs.picture(
-        brains.draw_coverage(counts, inputs.mask, inputs.anatomy, inputs.cuts[2], n_rows),
+        brains.draw_amounts(counts, inputs.mask, inputs.anatomy, inputs.cuts[2], max(n_rows, 1), "rows", 0.3),
         "desc-coverage_statmap.png",
         alt=f"Number of rows observed at each voxel; {n_full} voxels are observed in all {n_rows} rows.",
         caption=(

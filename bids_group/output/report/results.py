@@ -16,6 +16,7 @@ from bids_group.output.report.influence import influence
 from bids_group.output.report.inputs import ContrastInputs
 from bids_group.output.report.sections import Article, Details, Part, Report, Section, Shown
 from bids_group.output.report.tables import page_table
+from bids_group.output.report.variances import variances
 
 NO_ATLAS = (
     "Clusters and peaks are not named by region, because no atlas was given: run again with --atlas FILE "
@@ -35,6 +36,7 @@ def results(report: Report) -> Section:
         if path.is_file():
             table = page_table(read_table(path), name=path.name, caption="", file=file)
             parts.append(Part("regions", table))
+        parts += variances(one)
         parts += [article for article in report.articles if article.of == one.stem]
     has_atlas = any(part.kind == "regions" for part in parts)
     return Section("results", "Results", parts if has_atlas else [Part("quiet", NO_ATLAS), *parts])

@@ -54,11 +54,11 @@ def _facts(**changes: Any) -> dict[str, Any]:
         ({"smoothing_mm": 0.0}, "not smoothed"),
         (
             {"estimator": "sandwich", "estimator_variant": "CR2"},
-            "come from clusters of rows (CR2), with the degrees of freedom and F tests of Pustejovsky",
+            "of rows (Liang & Zeger, 1986; CR2), with the degrees of freedom and F tests of Pustejovsky",
         ),
         (
             {"estimator": "sandwich", "estimator_variant": "homogeneous"},
-            "(homogeneous: one covariance of the visits for each group, Guillaume et al., 2014)",
+            "(Liang & Zeger, 1986; homogeneous: one covariance of the visits for each group, Guillaume",
         ),
         (
             {
