@@ -80,7 +80,8 @@ def build_ledger(
         files.setdefault((m.subject, m.contrast), set()).add(m.effect)
     used = set().union(*files.values())
 
-    told = [m.exclude("" if m.effect in used else _find_reason(m, by_file, of_people)) for m in cohort.maps]
+    by_person = group_by(of_people, lambda one: one.subject)
+    told = [m.exclude("" if m.effect in used else _find_reason(m, by_file, by_person)) for m in cohort.maps]
     in_cohort = {m.effect for m in cohort.maps}
     told += [one for path, one in by_file.items() if path not in in_cohort]
     named = {one.subject for one in told}
@@ -111,15 +112,15 @@ def build_ledger(
     return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
 
 
-def _find_reason(m: FirstLevelMap, by_file: Mapping[Path, Exclusion], of_people: Iterable[Exclusion]) -> str:
+def _find_reason(
+    m: FirstLevelMap, by_file: Mapping[Path, Exclusion], by_person: Mapping[str, Iterable[Exclusion]]
+) -> str:
     if m.effect in by_file:
         return by_file[m.effect].reason
     fitting = (
         exclusion.reason
-        for exclusion in of_people
-        if exclusion.subject == m.subject
-        and exclusion.session in (None, m.session)
-        and exclusion.contrast in (None, m.contrast)
+        for exclusion in by_person.get(m.subject, ())
+        if exclusion.session in (None, m.session) and exclusion.contrast in (None, m.contrast)
     )
     return next(fitting, _NOWHERE)
 

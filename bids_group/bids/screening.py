@@ -96,7 +96,8 @@ def _gather_tables(text: str, study: Study, bids_dir: Path, people: Sequence[str
         levels=tuple(dict.fromkeys([*ids, *(f"sub-{label}" for label in study.listed)])),
     )
     table = replace(table, frame=table.frame.assign(**{_ID: ids}), columns={**table.columns, _ID: id_column})
-    visits = {row for part in study.sessions for row in part.frame.index if row[0] in people}
+    chosen = set(people)
+    visits = {row for part in study.sessions for row in part.frame.index if row[0] in chosen}
     of_sessions = study.type_rows("session", visits, used=names)
     is_enough = names <= {name for one in (table, *of_sessions) for name in one.columns}
     scans = [] if is_enough else _read_scans(bids_dir, people)
@@ -146,10 +147,10 @@ def _join_lines(used: Tables, people: Sequence[str]) -> list[tuple[str, Mapping[
         plain = table.frame.astype(object).where(table.frame.notna(), None)
         keys = [key if isinstance(key, tuple) else (key,) for key in plain.index]
         rows[kind] = dict(zip(keys, plain.to_dict("records"), strict=True))
-    finest = used[-1][0]
+    finest, chosen = used[-1][0], set(people)
     scans = parse_names(key[1] for key in rows[finest]) if finest == "scan" else {}
     lines: list[tuple[str, Mapping[str, str], Row]] = []
-    for key in (key for key in rows[finest] if key[0] in people):
+    for key in (key for key in rows[finest] if key[0] in chosen):
         entities = {"session": key[1]} if finest == "session" else scans.get(key[-1], {})
         own = {"participant": key[:1], "session": (key[0], entities.get("session", "")), "scan": key}
         cells = [rows[kind].get(own[kind], dict.fromkeys(table.columns)) for kind, table in reversed(used)]
