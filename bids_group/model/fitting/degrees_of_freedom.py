@@ -16,7 +16,14 @@ import numpy as np
 from bids_group.model.fitting.least_squares import Doubles
 from bids_group.model.fitting.mixed_plan import Classes
 from bids_group.model.fitting.mixed_single import Fitted
-from bids_group.model.fitting.small_matrices import invert_positive, multiply, shrinkage, trace_of_product
+from bids_group.model.fitting.small_matrices import (
+    copy,
+    invert_positive,
+    multiply,
+    shrinkage,
+    trace,
+    trace_of_product,
+)
 
 _NEARLY_TWO = 0.01
 """Distance from 2 of the denominator dof within which pbkrtest does not scale F, as is done here."""
@@ -131,11 +138,11 @@ def _fill(classes: Classes, structures: Doubles, relative: Doubles, parts: _Betw
             multiply(shrink.T, structures[r], pulled)
             multiply(pulled, shrink, parts.first[k, r])
             multiply(pulled, squared, parts.second[k, r, n_random])
-            parts.second[k, n_random, r] = parts.second[k, r, n_random].T
+            copy(parts.second[k, r, n_random].T, parts.second[k, n_random, r])
             multiply(shrink, middle, product)
-            trace = count * trace_of_product(structures[r], product)
-            parts.traces[r, n_random] += trace
-            parts.traces[n_random, r] += trace
+            share = count * trace_of_product(structures[r], product)
+            parts.traces[r, n_random] += share
+            parts.traces[n_random, r] += share
             multiply(pulled, middle, product)
             multiply(middle, structures[r], pulled)
             for s in range(n_random):
@@ -143,9 +150,10 @@ def _fill(classes: Classes, structures: Doubles, relative: Doubles, parts: _Betw
                 multiply(other, shrink, parts.second[k, r, s])
                 multiply(middle, structures[s], other)
                 parts.traces[r, s] += count * trace_of_product(pulled, other)
-        parts.first[k, n_random] = rest
+        copy(rest, parts.first[k, n_random])
         multiply(shrink.T, rest, parts.second[k, n_random, n_random])
-        parts.traces[n_random, n_random] += count * (np.trace(squared) - n_effects)
+        for a in range(n_effects):
+            parts.traces[n_random, n_random] += count * (squared[a, a] - 1)
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -154,8 +162,7 @@ def _first_order(
 ) -> None:
     """−P_r = X'H⁻¹G_r H⁻¹X into ``sums``, and Φ P_r Φ but for its sign into ``pulls``."""
     sums[:] = 0
-    last = sums.shape[0] - 1
-    sums[last] = classes.within
+    copy(classes.within, sums[sums.shape[0] - 1])
     for k in range(classes.counts.size):
         for r in range(sums.shape[0]):
             for a in range(classes.gram.shape[1]):
@@ -186,10 +193,10 @@ def _information(
     for k in range(classes.counts.size):
         for a in range(n_effects):
             for b in range(n_effects):
-                trace = trace_of_product(covariance, classes.products[k, a, b])
+                share = trace_of_product(covariance, classes.products[k, a, b])
                 for r in range(size):
                     for s in range(size):
-                        table[r, s] -= parts.second[k, r, s, a, b] * trace
+                        table[r, s] -= parts.second[k, r, s, a, b] * share
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -212,7 +219,7 @@ def _correction(classes: Classes, parts: _Between, uncertainty: Doubles, share: 
 def kenward_roger(fitted: Fitted, adjusted: Adjusted, directions: Doubles) -> tuple[Doubles, Doubles]:
     """Degrees of freedom, and the factor of F, of a contrast ``(q, p)`` at each element; NaN where none."""
     (n, size), (q, rank) = adjusted.uncertainty.shape[:2], directions.shape
-    dof, scale, pulls = np.empty(n), np.ones(n), np.empty((size, q, q))
+    dof, scale, pulls, traces = np.empty(n), np.ones(n), np.empty((size, q, q)), np.empty(size)
     factor, inverse, spread, product = (
         np.empty((q, q)),
         np.empty((q, q)),
@@ -227,11 +234,12 @@ def kenward_roger(fitted: Fitted, adjusted: Adjusted, directions: Doubles) -> tu
             multiply(directions, adjusted.pulls[v, r], product)
             multiply(product, directions.T, spread)
             multiply(inverse, spread, pulls[r])
+            traces[r] = trace(pulls[r])
         one, two = 0.0, 0.0
         for r in range(size):
             for s in range(size):
                 weight = adjusted.uncertainty[v, r, s]
-                one += weight * np.trace(pulls[r]) * np.trace(pulls[s])
+                one += weight * traces[r] * traces[s]
                 two += weight * trace_of_product(pulls[r], pulls[s])
         if not two > 0:
             dof[v] = np.nan

@@ -29,6 +29,7 @@ from bids_group.model.fitting.least_squares import (
     group_by_pattern,
     orthonormal_basis,
 )
+from bids_group.model.fitting.mixed_pair import fit_pair
 from bids_group.model.fitting.mixed_plan import MixedPlan, Sums, plan_rows, sum_up
 from bids_group.model.fitting.mixed_single import Fitted, fit_single
 from bids_group.records import Contrast, GroupData, RandomTerm
@@ -178,7 +179,9 @@ def _fit_part(model: _Model, plan: MixedPlan, values: npt.NDArray[np.float32]) -
     rounding = np.maximum(_ROUNDED * sums.square_within, EXACT_FIT * sums.scale)
     is_varied = sums.square_within - explained > rounding
     here = np.flatnonzero(is_varied) if plan.can_be_fitted else np.zeros(0, dtype=np.intp)
-    fitted = fit_single(plan.classes, Sums(*(one[here] for one in sums)))
+    own = Sums(*(one[here] for one in sums))
+    is_single = plan.effects.shape[1] == 1
+    fitted = fit_single(plan.classes, own) if is_single else fit_pair(plan.classes, own, model.is_correlated)
     has_adjusted = model.is_kenward_roger or any(one.test == "F" for one in model.contrasts)
     structures = np.array(_STRUCTURES[plan.effects.shape[1], model.is_correlated])
     adjusted = adjust(plan.classes, structures, fitted) if has_adjusted else None

@@ -116,10 +116,10 @@ def plan_rows(
     starts = np.flatnonzero(np.diff(codes, prepend=-1, append=-2))
     scaled, to_user = _in_own_units(effects[rows], is_correlated)
     gram = _sum_by_group(scaled[:, :, None] * scaled[:, None, :], starts)
-    inverses, n_spanned = _pseudo_inverses(gram)
+    inverses, n_varied = _pseudo_inverses(gram)
     columns, within, squares = _split(left[:, :rank], scaled, starts, inverses)
     cross = _sum_by_group(scaled[:, :, None] * columns[:, None, :], starts)
-    n_spanned += int((squares > 0).sum())
+    n_spanned = n_varied + int((squares > 0).sum())
     classes, class_of = _classes(gram, inverses, cross, np.diag(squares), len(rows))
     to_basis = (right[:rank].T / sizes[:rank]) @ (left[:, :rank].T @ columns)
     lost = np.eye(right.shape[1]) - right[:rank].T @ right[:rank]
@@ -142,7 +142,8 @@ def plan_rows(
         ),
         can_be_fitted=len(starts) > FEWEST_LEVELS
         and len(rows) > max(n_random, n_spanned)
-        and n_spanned > rank,
+        and n_spanned > rank
+        and n_varied > (scaled.shape[1] - 1) * (len(starts) - 1),
     )
 
 
@@ -271,12 +272,27 @@ def _sum_up(
             _project(rest, n_rows, effects[start:], inverses[group], totals, means, n)
             _add_between(cross[group], totals, products[k], squares[k], n)
             _add_within(rest, n_rows, within[start:], inner, square, n)
+        _write(sums, first, fitted, inner, products, squares)
         for v in range(n):
-            sums.coefficients[first + v] = fitted[:, v]
-            sums.within[first + v] = inner[:, v]
-            sums.products[first + v] = products[..., v]
-            sums.squares[first + v] = squares[..., v]
             sums.square_within[first + v], sums.scale[first + v] = square[v], scale[v]
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _write(
+    sums: Sums, first: int, fitted: Doubles, inner: Doubles, products: Doubles, squares: Doubles
+) -> None:
+    """Turn sums with elements last into those with elements first."""
+    n_classes, n_effects, _, rank, n = products.shape
+    for v in range(n):
+        for a in range(rank):
+            sums.coefficients[first + v, a] = fitted[a, v]
+            sums.within[first + v, a] = inner[a, v]
+        for k in range(n_classes):
+            for a in range(n_effects):
+                for b in range(n_effects):
+                    sums.squares[first + v, k, a, b] = squares[k, a, b, v]
+                    for column in range(rank):
+                        sums.products[first + v, k, a, b, column] = products[k, a, b, column, v]
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -19,7 +19,7 @@ import numpy as np
 
 from bids_group.model.fitting.least_squares import Doubles
 from bids_group.model.fitting.mixed_plan import Classes, Sums
-from bids_group.model.fitting.small_matrices import invert_positive
+from bids_group.model.fitting.small_matrices import copy, invert_positive
 
 _CORRELATIONS = (0, 0.01, 0.03, 0.07, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.83, 0.9, 0.95, 0.98, 0.995)
 _GRID = np.array([*(share / (1 - share) for share in _CORRELATIONS), 2e3, 1e5, 1e7, 1e10, 1e13, 1e16])
@@ -119,8 +119,9 @@ def _fit(
         own = (within[v], products[v], square[v], squares[v])
         ratio, converged, numbers = _optimum(shared, own, work)
         deviance, _, second, total, rise = numbers
-        fitted.coefficients[v] = work.solution
-        fitted.covariance[v] = work.inverse
+        for a in range(rank):
+            fitted.coefficients[v, a] = work.solution[a]
+        copy(work.inverse, fitted.covariance[v])
         fitted.variance[v] = total / n_free
         fitted.relative[v, 0, 0] = ratio
         fitted.deviance[v] = deviance
@@ -129,7 +130,7 @@ def _fit(
         if ratio == 0:
             fitted.hessian[v, 0, 0] = 1
         else:
-            fitted.slopes[v, 0] = work.first
+            copy(work.first, fitted.slopes[v, 0])
             fitted.hessian[v, 0, 0] = second + n_free * (rise / total) ** 2
             fitted.hessian[v, 0, 1] = fitted.hessian[v, 1, 0] = -n_free * rise / total
 
@@ -176,7 +177,8 @@ def _best_of_grid(shared: _Shared, own: tuple[Doubles, Doubles, float, Doubles],
     best, smallest = 0, np.inf
     for place in range(shared.grid.size):
         total = square
-        sums[:] = within
+        for a in range(sums.size):
+            sums[a] = within[a]
         for k in range(shared.sizes.size):
             shrunk = 1 / (1 + shared.sizes[k] * shared.grid[place])
             total += shrunk * squares[k]
@@ -204,10 +206,11 @@ def _evaluate(
     """
     within, products, square, squares = own
     total, deviance, first, second = square, 0.0, 0.0, 0.0
-    work.matrix[:] = shared.within
+    copy(shared.within, work.matrix)
     work.first[:] = 0
     work.second[:] = 0
-    work.sum[:] = within
+    for a in range(within.size):
+        work.sum[a] = within[a]
     for k in range(shared.sizes.size):
         shrunk = 1 / (1 + shared.sizes[k] * ratio)
         pull = shared.sizes[k] * shrunk

@@ -43,6 +43,14 @@ def invert_positive(matrix: Doubles, factor: Doubles, inverse: Doubles) -> float
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def copy(source: Doubles, target: Doubles) -> None:
+    """Copy a matrix (what ``target[:] = source`` does takes seconds to compile)."""
+    for i in range(source.shape[0]):
+        for j in range(source.shape[1]):
+            target[i, j] = source[i, j]
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def multiply(left: Doubles, right: Doubles, product: Doubles) -> None:
     """Write the product of two matrices, which must not overlap it."""
     for i in range(left.shape[0]):
@@ -54,13 +62,22 @@ def multiply(left: Doubles, right: Doubles, product: Doubles) -> None:
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def trace(matrix: Doubles) -> float:
+    """Sum of the diagonal."""
+    total = 0.0
+    for i in range(matrix.shape[0]):
+        total += matrix[i, i]
+    return total
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def trace_of_product(left: Doubles, right: Doubles) -> float:
     """tr(left × right)."""
-    trace = 0.0
+    total = 0.0
     for i in range(left.shape[0]):
         for j in range(left.shape[1]):
-            trace += left[i, j] * right[j, i]
-    return trace
+            total += left[i, j] * right[j, i]
+    return total
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
