@@ -11,7 +11,6 @@ from scipy import optimize
 from bids_group.config.estimators import MIXED
 from bids_group.distributions import f_p, t_p
 from bids_group.elements import Elements, Grid
-from bids_group.errors import DesignError
 from bids_group.model import fit_group
 from bids_group.model.fitting import mixed
 from bids_group.model.fitting.least_squares import orthonormal_basis
@@ -405,11 +404,3 @@ def test_the_order_of_rows_and_the_names_of_people_do_not_matter():
     ):
         np.testing.assert_allclose(one.statistic, other.statistic, rtol=1e-9, atol=1e-10)
         np.testing.assert_allclose(one.dof, other.dof, rtol=1e-8)
-
-
-def test_a_term_with_three_effects_is_refused():
-    data = make_data(VISITS[["y1"]], "slope")
-    effects = data.design.random.effects.assign(more=1.0)
-    design = replace(data.design, random=replace(data.design.random, effects=effects))
-    with pytest.raises(DesignError, match="too many effects"):
-        mixed.prepare(replace(data, design=design))

@@ -33,13 +33,15 @@ def visits(pairs):
         ("~ (1|subject)", True, (), "subject", "~ 1"),
         ("~ time + ( 1 + time|subject )", True, ("time",), "subject", "~ time"),
         ("~ time + (time | subject)", True, ("time",), "subject", "~ time"),
+        ("~ time + (1 + time || subject)", True, ("time",), "subject", "~ time"),
         ("~ time + (0 + time | subject) + age", False, ("time",), "subject", "~ time + age"),
     ],
 )
 def test_a_random_term_is_read_and_parted_from_the_fixed_terms(text, has_intercept, slopes, group, fixed):
     formula = read_formula(text, COLUMNS)
     assert formula.random is not None
-    assert formula.random[1:] == (has_intercept, slopes, group)
+    assert formula.random[1:4] == (has_intercept, slopes, group)
+    assert formula.random.is_correlated == ("||" not in text)
     assert formula.columns == read_formula(fixed, COLUMNS).columns
     assert split_random(text)[0] == fixed
     assert set(needed_variables(text, COLUMNS)) == {*formula.columns, *slopes, group}
@@ -49,7 +51,6 @@ def test_a_random_term_is_read_and_parted_from_the_fixed_terms(text, has_interce
     ("text", "words"),
     [
         ("~ age + 1 | subject", r"without parentheses.*Write \(1 \| subject\)"),
-        ("~ age + (1 || subject)", "uncorrelated"),
         ("~ age + (1 | family/subject)", "groups within groups"),
         ("~ age + (1 | subject) + (1 | family)", "two random terms"),
         ("~ age + (1 | subject) + (0 + time | subject)", "two random terms.*1 [+] time"),
@@ -92,6 +93,11 @@ def test_the_design_has_the_random_term_with_slopes_centred_as_the_design(visits
         ("~ time + (1 | group)", None, "too few groups"),
         ("~ session + (1 + session | site)", None, "holds categories"),
         ("~ age + (1 + age | subject)", None, "constant in each group"),
+        (
+            "~ time + (1 + time + n_cigs | subject)",
+            None,
+            "more effects than can be fitted.*intercept, a slope",
+        ),
     ],
 )
 def test_rows_that_cannot_estimate_it_are_refused(formula, keep, words, visits, analyse):
@@ -176,3 +182,13 @@ def test_contradictions_of_estimator_formula_and_node_are_refused(formula, type_
     with pytest.raises(UsageError) as caught:
         choose_estimator(node(formula, type_), AnalysisSpec(formula=formula, **asked))
     assert caught.value.fix
+
+
+@pytest.mark.parametrize("bars", ["|", "||"])
+def test_effects_apart_are_told_where_they_are_uncorrelated(bars, visits, analyse):
+    design = build_design(analyse(visits, f"~ time + (1 + time {bars} subject)", estimator=MIXED))
+    assert design.random is not None
+    assert design.random.is_correlated == (bars == "|")
+    said = " ".join(one.sentence for one in design.notices if one.topic == "random")
+    assert "variance of the intercept" in said
+    assert ("uncorrelated" in said) == (bars == "||")

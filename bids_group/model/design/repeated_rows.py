@@ -29,8 +29,8 @@ def build_random(
     Raises
     ------
     FormulaError, DesignError
-        The grouping column is a fixed term too, a slope is of a category; there are too few groups, as many
-        random effects as rows, or nothing that varies within groups.
+        The grouping column is a fixed term too, a slope is of a category; there are too few groups, more than
+        two effects, as many as rows, or nothing that varies within groups.
     """
     part = design.formula.random
     if part is None:
@@ -43,6 +43,14 @@ def build_random(
         )
     groups = as_levels(variables[part.group])
     n_rows, n_effects, n_groups = len(groups), part.has_intercept + len(part.slopes), groups.nunique()
+    if n_effects > 2:
+        raise DesignError(
+            f"The random term {part.text} has more effects than can be fitted.",
+            found=counted(n_effects, "effect"),
+            expected="an intercept, a slope, or both",
+            fix=f"Keep the slope that differs most: (1 + {quote_column(part.slopes[0])} | "
+            f"{quote_column(part.group)}).",
+        )
     if n_groups * n_effects >= n_rows:
         raise DesignError(
             f"The random term {part.text} has as many effects as there are rows.",
@@ -78,7 +86,13 @@ def build_random(
                 fix=f"Write (1 | {quote_column(part.group)}).",
             )
         effects[name] = values.astype(np.float64) - _center(design, name, values)
-    term = RandomTerm(text=part.text, group=part.group, groups=groups, effects=effects)
+    term = RandomTerm(
+        text=part.text,
+        group=part.group,
+        groups=groups,
+        effects=effects,
+        is_correlated=part.is_correlated,
+    )
     return term, list(_tell_random(analysis, design, term))
 
 
@@ -108,8 +122,9 @@ def _tell_random(analysis: GroupAnalysis, design: CodedDesign, term: RandomTerm)
             at = _center(
                 design, name, design.variables[name] if name in design.variables else term.effects[name]
             )
-            sentence = f"The variance of the intercept of {term.text} is that at {name} = {say_number(at)}."
-            yield note("random", sentence)
+            sentence = f"The variance of the intercept of {term.text} is that at {name} = {say_number(at)}"
+            apart = ", where intercept and slope are taken for uncorrelated: --center moves it."
+            yield note("random", sentence + ("." if term.is_correlated else apart))
     if subjects.duplicated().any() and term.group != "subject":
         yield warn(
             "random",

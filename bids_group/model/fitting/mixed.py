@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bids_group.errors import DesignError
 from bids_group.labels import camel_label, upper_first
 from bids_group.model.fitting.degrees_of_freedom import Adjusted, adjust, kenward_roger, satterthwaite
 from bids_group.model.fitting.least_squares import (
@@ -80,21 +79,9 @@ def prepare(data: GroupData) -> Callable[[slice], TileFit]:
 
     Elements where rows are missing use those observed; where these leave fewer than 6 groups, or cannot tell
     the variances apart, nothing is tested.
-
-    Raises
-    ------
-    DesignError
-        The random term has more than two effects.
     """
     term, contrasts = data.design.random, data.design.contrasts
     assert term is not None
-    if len(term.effects.columns) > 2:
-        raise DesignError(
-            f"The random term {term.text} has too many effects.",
-            found=", ".join(map(str, term.effects.columns)),
-            expected="an intercept, a slope, or both",
-            fix="Keep the covariate whose slope differs most between people.",
-        )
     rows, maps = data.design.matrix.index, data.stack.data
     model = _Model(
         basis=orthonormal_basis(data.design),

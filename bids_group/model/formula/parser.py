@@ -44,12 +44,16 @@ class Term:
 
 
 class RandomPart(NamedTuple):
-    """A random term as it was read: ``(1 + time | subject)`` has an intercept, ``time`` and ``subject``."""
+    """A random term as it was read: ``(1 + time | subject)`` has an intercept, ``time`` and ``subject``.
+
+    With ``||`` its effects are not correlated.
+    """
 
     text: str
     has_intercept: bool
     slopes: tuple[str, ...]
     group: str
+    is_correlated: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,11 +281,12 @@ class _FormulaParser:
         is_apart, group = right.startswith("|"), right.strip("| ")
         if self.depth:
             raise self.error("A random term stands inside parentheses.", "Write it as a term of its own.")
-        if is_apart or "/" in group or ":" in group:
-            what = "uncorrelated random effects ('||')" if is_apart else f"groups within groups ('{group}')"
-            fix = f"Write ({inside.strip()} | {re.split('[/:]', group)[-1].strip()})"
-            more = "" if is_apart else ", or --estimator sandwich with the outer column as blocks"
-            raise self.error(f"The formula has {what}, which cannot be fitted.", f"{fix}{more}.")
+        if "/" in group or ":" in group:
+            raise self.error(
+                f"The formula has groups within groups ('{group}'), which cannot be fitted.",
+                f"Write ({inside.strip()} | {re.split('[/:]', group)[-1].strip()}), or --estimator sandwich "
+                "with the outer column as blocks.",
+            )
         use = read_column(group.strip("`"), token.position, self.text, self.columns)
         parts = _FormulaParser(inside, self.columns).parse() if inside.strip() else None
         slopes = [term for term in parts.terms if term.factors] if parts else []
@@ -293,7 +298,7 @@ class _FormulaParser:
             )
         names = tuple(term.columns[0] for term in slopes)
         text = " ".join(token.text.split())
-        self.random.append(RandomPart(text, parts.has_intercept, names, use.columns[0]))
+        self.random.append(RandomPart(text, parts.has_intercept, names, use.columns[0], not is_apart))
         self.index += 1
 
     def read_sum(self, terms: _Terms) -> _Terms:
