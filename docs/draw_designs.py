@@ -18,6 +18,8 @@ from matplotlib.figure import Figure
 
 from bids_group.cli.parser import read_arguments, translate
 from bids_group.config import RunConfig
+from bids_group.config.estimators import ESTIMATORS, LEAST_SQUARES, MIXED, Estimator
+from bids_group.config.stats_model import split_random
 from bids_group.model import build_design
 from bids_group.records import Contrast, Design, FirstLevelMap, GroupAnalysis, Observation
 
@@ -71,8 +73,14 @@ def build_scenario(scenario: Scenario) -> Design:
         contrasts=config.analysis.contrasts,
         has_default_contrasts=not config.analysis.contrasts,
         centering=config.analysis.centering,
+        estimator=_estimator(config),
     )
     return build_design(analysis)
+
+
+def _estimator(config: RunConfig) -> Estimator:
+    by_default = MIXED if split_random(config.analysis.formula)[1] else LEAST_SQUARES
+    return ESTIMATORS.get(config.analysis.estimator, by_default)
 
 
 def read_command(command: str) -> RunConfig:

@@ -5,6 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from bids_group.config import InferenceSpec
 from bids_group.config.estimators import SANDWICH
@@ -16,6 +17,7 @@ from bids_group.inference.shuffling.engine import (
     Job,
     Scratch,
     build_statistic,
+    do_shuffles,
     observed_map,
     weights,
 )
@@ -36,6 +38,18 @@ def sandwiched(problem, variant="CR2", **more):
     """The same data with the sandwich for estimator, and its fit."""
     data = replace(problem[0], estimator=replace(SANDWICH, variant=variant), **more)
     return data, fit_group(data, is_two_sided=True).results
+
+
+def build_job(data, contrast, spec):
+    """All that the null of a contrast depends on."""
+    scheme = choose_scheme(
+        data.design, contrast, spec, blocks=data.blocks, variance_groups=None, estimator=data.estimator
+    )
+    return Job(
+        scheme=scheme,
+        statistic=build_statistic(scheme, contrast.test, is_two_sided=True),
+        residuals=build_residuals(data.stack.data, scheme.partition),
+    )
 
 
 @pytest.fixture
@@ -92,21 +106,14 @@ def by_hand(maps, test, contrast, signs, variant="CR2"):
 @pytest.mark.parametrize("number", [0, 1])
 def test_every_draw_equals_one_done_by_hand(visits, number, variant):
     data, _ = visits(variant=variant)
-    contrast, spec = data.design.contrasts[number], InferenceSpec(n_permutations=600)
-    scheme = choose_scheme(
-        data.design, contrast, spec, blocks=data.blocks, variance_groups=None, estimator=data.estimator
-    )
-    job = Job(
-        scheme=scheme,
-        statistic=build_statistic(scheme, contrast.test, is_two_sided=True),
-        residuals=build_residuals(data.stack.data, scheme.partition),
-    )
+    contrast = data.design.contrasts[number]
+    job = build_job(data, contrast, InferenceSpec(n_permutations=600))
     scratch = Scratch(job)
     squares = job.statistic.multiply(
         weights(job, 0), job.residuals.tiles[0], job.residuals.group_squares[0], scratch.products, scratch.own
     )
     values = job.statistic.values(scratch.products, squares, scratch.room)[:, :120]
-    signs = scheme.shuffles.batch(0, 256).signs[:, [np.flatnonzero(who == PERSON)[0] for who in range(9)]]
+    signs = job.scheme.shuffles.batch(0, 256).signs[:, [np.flatnonzero(who == PERSON)[0] for who in range(9)]]
     expected = by_hand(data.stack.data.astype(float), contrast.test, contrast.weights, signs, variant)
     statistic = job.statistic.statistic_of(values)
     np.testing.assert_allclose(statistic, expected, rtol=2e-4, atol=2e-5)
@@ -117,15 +124,7 @@ def test_every_draw_equals_one_done_by_hand(visits, number, variant):
 def test_without_a_change_of_sign_it_is_the_statistic_of_the_fit(visits, variant):
     data, results = visits(shape=(12, 11, 10), variant=variant)
     for contrast, result in zip(data.design.contrasts, results, strict=True):
-        scheme = choose_scheme(
-            data.design, contrast, InferenceSpec(), blocks=data.blocks, variance_groups=None,
-            estimator=data.estimator,
-        )  # fmt: skip
-        job = Job(
-            scheme=scheme,
-            statistic=build_statistic(scheme, contrast.test, is_two_sided=True),
-            residuals=build_residuals(data.stack.data, scheme.partition),
-        )
+        job = build_job(data, contrast, InferenceSpec())
         values = observed_map(job)
         fitted = result.maps[contrast.test]
         np.testing.assert_allclose(job.statistic.statistic_of(values), fitted, rtol=1e-4, atol=1e-5)
@@ -260,3 +259,35 @@ def test_maps_are_padded_to_whole_tiles_and_untested_elements_take_no_part(visit
     (first, _) = correct_group(data, fit_group(data, is_two_sided=True).results, spec)
     assert (first.p_corrected[-300:] == 1).all()
     assert np.isfinite(first.null["voxel"]).all()
+
+
+def test_findings_where_nothing_is_are_as_rare_as_alpha_says(make_problem):
+    """Twenty people in unequal groups whose levels and slopes differ, with visits missing."""
+    n_datasets, n, found, share = 100, 80, np.zeros(2), np.zeros(2)
+    for seed in range(n_datasets):
+        random = np.random.default_rng(seed)
+        kept = random.random((20, 3)) >= 0.08
+        kept[:, 0] |= ~kept.any(axis=1)
+        person, visit = np.nonzero(kept)
+        group = (person >= 8) * 1.0
+        maps = (
+            random.normal(size=(20, n))[person] + 0.5 * random.normal(size=(20, n))[person] * visit[:, None]
+        )
+        maps += random.normal(size=maps.shape)
+        matrix = np.column_stack([np.ones(person.size), group, visit == 1, visit == 2])
+        data, results = sandwiched(
+            make_problem(
+                matrix, [("t", [0, 1, 0, 0]), ("F", [[0, 0, 1, 0], [0, 0, 0, 1]])], shape=(n, 1, 1),
+                maps=maps.astype(np.float32), blocks=person,
+            )
+        )  # fmt: skip
+        share += [(one.maps["p"] <= 0.05).mean() / n_datasets for one in results]
+        for number, contrast in enumerate(data.design.contrasts):
+            job = build_job(data, contrast, InferenceSpec(n_permutations=255, random_seed=seed))
+            maxima = do_shuffles(job, weights(job, 0), 256, Scratch(job))[0][:, 0]
+            found[number] += (maxima >= maxima[0]).mean() <= 0.05
+    low, high = binom.ppf([0.0005, 0.9995], n_datasets, 0.05)
+    assert found.max() <= high
+    assert found[0] >= low
+    assert share.max() <= 0.055
+    assert share.min() >= 0.04
