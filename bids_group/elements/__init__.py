@@ -7,7 +7,7 @@ from bids_group.elements.adjacency import Adjacency, Connectivity, build_adjacen
 from bids_group.elements.compression import checksum, gzip_bytes, inflate
 from bids_group.elements.grid import Elements, Grid, check_same_grid
 from bids_group.elements.image_files import FORMATS, is_cifti_name, is_volume_name, locate
-from bids_group.elements.masks import observed, read_mask
+from bids_group.elements.masks import is_same_mask, observed, read_mask
 from bids_group.elements.reading import LoadedMap, MapHeader, find_pointer, hash_map, read_header, read_map
 from bids_group.elements.smoothing import Smoother
 
@@ -28,6 +28,7 @@ __all__ = [
     "hash_map",
     "inflate",
     "is_cifti_name",
+    "is_same_mask",
     "is_volume_name",
     "locate",
     "observed",

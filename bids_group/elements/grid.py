@@ -99,10 +99,11 @@ class Elements:
         voxels = np.unravel_index(self.indices, self.grid.shape)
         return np.asarray(np.ravel_multi_index(voxels, self.grid.shape, order="F"))
 
-    def pack(self, volume: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Take the analysed elements of a volume: shape ``(n_elements,)``."""
-        in_file_order = volume.flags.f_contiguous
-        return volume.T.reshape(-1)[self._in_file] if in_file_order else volume.reshape(-1)[self.indices]
+    def pack(self, volume: npt.NDArray[Any], out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+        """Take the analysed elements of a volume, into ``out`` if given: shape ``(n_elements,)``."""
+        if volume.flags.f_contiguous:
+            return np.take(volume.T.reshape(-1), self._in_file, out=out, mode="clip")  # no copy of ``out``
+        return np.take(volume.reshape(-1), self.indices, out=out, mode="clip")
 
     def unpack(self, row: npt.NDArray[np.float32], fill: float = 0.0) -> npt.NDArray[np.float32]:
         """Put a row ``(n_elements,)`` into a volume of the grid's shape, in a file's order; else ``fill``."""

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_group.elements.grid import Grid
+from bids_group.elements.masks import is_same_mask
 
 Volume = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -36,7 +37,7 @@ class Smoother:
         """
         values = np.asfortranarray(volume).T  # (z, y, x), as in a file
         is_observed = np.isfinite(values)
-        if self._is_observed is None or not np.array_equal(is_observed, self._is_observed):
+        if self._is_observed is None or not is_same_mask(is_observed, self._is_observed):
             self._look_at(is_observed)
         self._sum_up(values[self._box])
         np.divide(self._sums, self._weights, out=self._smoothed[self._box], casting="same_kind")

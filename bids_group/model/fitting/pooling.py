@@ -226,7 +226,7 @@ class _Total:
         with np.errstate(over="ignore"):
             numbers = _missing_outside(is_kept, sums.astype(np.float32))
         is_over = np.isinf(numbers)
-        if is_over.any():
+        if np.count_nonzero(is_over):
             one = self._observation
             raise DataError(
                 f"The maps of {one.label}, {one.contrast} add up to numbers that are too large.",
@@ -288,7 +288,7 @@ def scale(one: PooledMap, scaling: Scaling | None) -> PooledMap:
             variance = (variance.astype(np.float64) * factor**2).astype(np.float32)
             variance = np.maximum(variance, _SMALLEST)
     for made, before in ((effect, one.effect), (variance, one.variance)):
-        if made is not None and before is not None and (np.isinf(made) & np.isfinite(before)).any():
+        if made is not None and before is not None and np.count_nonzero(np.isinf(made) & np.isfinite(before)):
             raise DataError(
                 f"The scaled map of {one.observation.label} is too large for float32.",
                 found=f"a factor of {factor:g}",

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bids_group.elements import Elements, Grid, Smoother, check_same_grid, checksum, read_mask
+from bids_group.elements import Elements, Grid, Smoother, check_same_grid, checksum, is_same_mask, read_mask
 from bids_group.errors import DataError, DesignError
 from bids_group.executor import ONE_THREAD, Executor
 from bids_group.model.fitting.pooling import scale
@@ -197,7 +197,7 @@ class _Building:
         self._in_mask = Elements.from_mask(first.grid, in_mask)
         self._counts = np.zeros(first.grid.shape, dtype=np.uint16, order="F")
         self._suspects: dict[int, list[int]] = {}
-        self._last_observed, self._last_bits = np.zeros(0, dtype=bool), b""
+        self._observed, self._bits, self._n_alike = np.zeros_like(self._counts, dtype=bool), b"", 0
         self.seen: list[bytes] = []
 
     def allocate(
@@ -219,13 +219,8 @@ class _Building:
         """Put one map into its row; refuse the numbers of another row, whatever the files are called."""
         path = _path_of(one)
         check_same_grid(_path_of(self._first), self._first.grid, path, one.grid)
-        is_observed = np.isfinite(one.effect)
-        self._counts += is_observed
-        if not np.array_equal(is_observed, self._last_observed):  # many maps are observed at the same places
-            self._last_observed = is_observed
-            self._last_bits = zlib.compress(np.packbits(self._in_mask.pack(is_observed)).data, 1)
-        self.seen.append(self._last_bits)
-        self._data[number] = self._candidates.pack(one.effect)
+        self._see(np.isfinite(np.asfortranarray(one.effect)))
+        self._candidates.pack(one.effect, out=self._data[number])
         suspects = self._suspects.setdefault(checked, [])
         for other in suspects:
             is_same = np.array_equal(self._data[number], self._data[other], equal_nan=True)
@@ -247,11 +242,25 @@ class _Building:
                 expected="a variance for every row: a node of type meta weights by it",
                 fix="Use a node of type glm.",
             )
-        self._variance[number] = self._candidates.pack(one.variance)
+        self._candidates.pack(one.variance, out=self._variance[number])
         drop_pages(self._variance)
+
+    def _see(self, is_observed: Mask) -> None:
+        """Note where a map is observed; many are at the same places as the one before, and counted later."""
+        if not self.seen or not is_same_mask(is_observed, self._observed):
+            self._count()
+            self._observed = is_observed
+            self._bits = zlib.compress(np.packbits(self._in_mask.pack(is_observed)).data, 1)
+        self._n_alike += 1
+        self.seen.append(self._bits)
+
+    def _count(self) -> None:
+        self._counts += self._observed * np.uint16(self._n_alike)
+        self._n_alike = 0
 
     def finish(self) -> StackedMaps:
         """Keep the elements with enough coverage."""
+        self._count()
         costs = self._costs()
         is_kept = self._candidates.pack(self._counts) >= self._n_needed
         if not is_kept.any():

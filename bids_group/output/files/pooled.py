@@ -56,7 +56,7 @@ def write_pooled(output_dir: Path, pooled: PooledMap, key: str, *, dataset_names
     for stat in ("dof", "variance", "effect"):
         if (values := getattr(pooled, stat)) is None:
             continue
-        if (is_observed > np.isfinite(values)).any():
+        if np.count_nonzero(is_observed > np.isfinite(values)):
             raise BidsGroupError(f"The pooled {stat} of {observation.label} has values that are no numbers.")
         volumes = {stat: np.broadcast_to(values, pooled.effect.shape), **volumes}
     paths = {stat: pooled_path(output_dir, observation, stat) for stat in _STATS}
