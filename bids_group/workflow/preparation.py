@@ -27,6 +27,9 @@ from bids_group.words import counted
 
 LOGGER = logging.getLogger(__name__)
 
+MOST_NAMED = 20
+"""People out for one reason who are named in the log; more are counted."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PlannedAnalysis:
@@ -348,12 +351,14 @@ def _log(plan: RunPlan) -> None:
     models = f", {counted(len(plan.planned), 'group model')}" if plan.config.level == "group" else ""
     LOGGER.info("%s of %s%s", counted(n_maps, "map"), counted(n_people, "participant"), models)
     say(plan.notices)
-    # people are named one by one; maps, and people nobody asked for, are counted (the ledger names each)
+    # people are named one by one; maps, people nobody asked for and crowds are counted: the ledger names each
+    excluded = (*plan.cohort.exclusions, *plan.exclusions)
+    crowd = Counter(one.reason for one in excluded)
     reasons = Counter(
         one.reason
-        if one.path is not None or one.reason.startswith("not selected")
+        if one.path is not None or one.reason.startswith("not selected") or crowd[one.reason] > MOST_NAMED
         else f"sub-{one.subject}, {one.reason}"
-        for one in (*plan.cohort.exclusions, *plan.exclusions)
+        for one in excluded
     )
     for reason, n in reasons.items():
         LOGGER.info("not in the analysis: %s%s", reason, f" ({n})" if n > 1 else "")

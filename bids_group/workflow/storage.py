@@ -18,7 +18,7 @@ from bids_group.workflow.preparation import RunPlan
 LOGGER = logging.getLogger(__name__)
 
 _PROGRAM_BYTES = 0.4e9
-"""The program and its libraries."""
+"""The program and its libraries, of each process; the report takes no more (0.2 GB at 1,000 people)."""
 _BYTES_AT_WORK = 48 * 2**21
 """What the fit of a tile takes."""
 
@@ -103,17 +103,22 @@ def plan_storage(plan: RunPlan) -> list[StoredMaps]:
     return stored
 
 
+def _least_bytes(stored: list[StoredMaps], n_workers: int) -> float:
+    """Say what all processes hold at once: this one, which also reports, and workers of a cluster here."""
+    held = max(
+        one.n_bytes * (one.folder is None) + one.n_residual_bytes * (not one.has_residuals_in_file)
+        for one in stored
+    )
+    at_work = min(_BYTES_AT_WORK, 48 * max(one.n_bytes // 4 for one in stored))
+    return (1 + n_workers) * _PROGRAM_BYTES + max(n_workers, 1) * (held + at_work)
+
+
 def check_room(plan: RunPlan, stored: list[StoredMaps]) -> BidsGroupError | None:
     """Warn of a budget that the work cannot keep; return the refusal if the disk has no room."""
     execution = plan.config.execution
-    if execution.mem_gb is not None and execution.executor == "local" and stored:
-        held = max(
-            one.n_bytes * (one.folder is None) + one.n_residual_bytes * (not one.has_residuals_in_file)
-            for one in stored
-        )
-        least = (
-            held + _PROGRAM_BYTES + min(_BYTES_AT_WORK, 48 * max(one.n_bytes // 4 for one in stored))
-        ) / 1e9
+    is_elsewhere = execution.dask_scheduler is not None or execution.dask_slurm is not None
+    if execution.mem_gb is not None and stored and not is_elsewhere:
+        least = _least_bytes(stored, execution.n_procs if execution.executor == "dask" else 0) / 1e9
         if least > execution.mem_gb:
             LOGGER.warning(
                 "The work needs about %.2f GB of memory, and --mem-gb is %.3g: it is done all the same, and "

@@ -45,6 +45,18 @@ def test_maps_beyond_half_of_the_memory_are_announced_in_the_work_folder(small, 
     assert "--mem-gb is 1e-05" in " ".join(shown.err.split())
 
 
+def test_each_worker_of_a_cluster_here_counts_and_so_does_the_process_that_reports(small, tmp_path, capsys):
+    pytest.importorskip("dask")
+    for more, is_warned in (
+        (["--nprocs", "2"], False),
+        (["--nprocs", "2", "--executor", "dask"], True),
+        (["--nprocs", "1", "--executor", "dask"], False),
+        (["--executor", "dask", "--dask-scheduler", "tcp://127.0.0.1:1"], False),
+    ):
+        said = " ".join(dry_run(small, tmp_path, capsys, "--mem-gb", "1", *more).err.split())
+        assert ("The work needs about 1.2" in said) == is_warned, more
+
+
 def test_a_disk_without_room_is_refused_before_a_map_is_read(small, tmp_path, capsys, full_disk):
     few = ["--mem-gb", "1e-5"]
     assert "The run would be refused" in dry_run(small, tmp_path, capsys, *few).err
