@@ -263,6 +263,12 @@ class Execution:
     has_report: bool = option(
         "", True, section="report", flags={"--no-report": (False, "write no report.html")}
     )
+    has_sensitivity: bool = option(
+        "",
+        True,
+        section="report",
+        flags={"--no-sensitivity": (False, "do not test significant contrasts again without single people")},
+    )
     print_design: Path | None = option(
         "write the design as a table that --design-matrix reads (also with --dry-run)",
         section="model",

@@ -1,17 +1,19 @@
 from .design.build import build_design
 from .fitting.diagnostics import compare_spread, describe_rows
+from .fitting.fragility import find_most_influential, share_lost
 from .fitting.group_fit import fit_group
 from .fitting.influence import tabulate_main_peaks
 from .fitting.known_variances import tell_heterogeneity
 from .fitting.pooling import plan_scaling, pool, scale
 from .fitting.sandwich import check_clusters
-from .fitting.stack import build_stack, describe_coverage, join_maps, tell_costs
+from .fitting.stack import StackedMaps, build_stack, describe_coverage, join_maps, tell_costs
 from .formula.parser import add_columns, needed_variables
 from .planning.estimators import check_variances
 from .planning.node_design import input_names
 from .planning.plan import plan_analyses, plan_pooling, restrict
 
 __all__ = [
+    "StackedMaps",
     "add_columns",
     "build_design",
     "build_stack",
@@ -20,6 +22,7 @@ __all__ = [
     "compare_spread",
     "describe_coverage",
     "describe_rows",
+    "find_most_influential",
     "fit_group",
     "input_names",
     "join_maps",
@@ -30,6 +33,7 @@ __all__ = [
     "pool",
     "restrict",
     "scale",
+    "share_lost",
     "tabulate_main_peaks",
     "tell_costs",
     "tell_heterogeneity",

@@ -12,7 +12,7 @@ from .disk.manifest import (
     record_outputs,
 )
 from .files.analysis import print_design, write_group
-from .files.contrasts import spell_clusters
+from .files.contrasts import describe_sensitivity, spell_clusters
 from .files.dataset import (
     model_path,
     read_description,
@@ -26,7 +26,7 @@ from .files.dataset import (
 )
 from .files.names import check_output_names, pooled_path
 from .files.pooled import check_pooled_names, is_pooled, pooling_key, read_pooled, write_pooled
-from .files.sidecars import Context
+from .files.sidecars import Context, write_described
 from .preview.description import Preview, describe_dry_run
 from .preview.page import print_dry_run, spell_duration
 
@@ -45,6 +45,7 @@ __all__ = [
     "check_same_analysis",
     "claim_output",
     "describe_dry_run",
+    "describe_sensitivity",
     "find_other_analysis",
     "finish_outputs",
     "is_pooled",
@@ -61,6 +62,7 @@ __all__ = [
     "write_command",
     "write_crash",
     "write_dataset",
+    "write_described",
     "write_group",
     "write_ledger",
     "write_model",

@@ -273,7 +273,7 @@ def _plan_designs(
                 LOGGER.warning(told)
             raise
     n_contrasts = sum(len(design.contrasts) for _, design in designs)
-    planned = tuple(_plan_inference(analysis, design, spec, n_contrasts) for analysis, design in designs)
+    planned = tuple(plan_inference(analysis, design, spec, n_contrasts) for analysis, design in designs)
     return planned, tuple(dict.fromkeys(exclusions))
 
 
@@ -292,7 +292,7 @@ def _complete(
     return replace(complete, notices=tuple(notices)), left_out
 
 
-def _plan_inference(
+def plan_inference(
     analysis: GroupAnalysis, design: Design, spec: AnalysisSpec, n_contrasts: int
 ) -> PlannedAnalysis:
     """Choose blocks (several rows per person are one by default) and variance groups, and check both."""

@@ -13,7 +13,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from bids_group import output
 from bids_group.config import RunConfig
 from bids_group.output import report
-from bids_group.workflow.group import Provenance, analyse_group, pool_participants, seconds_of_shuffling
+from bids_group.workflow.group import Provenance, analyse_group, pool_participants
+from bids_group.workflow.one_analysis import seconds_of_shuffling
 from bids_group.workflow.preparation import RunPlan, prepare
 from bids_group.workflow.storage import check_room, plan_storage
 

@@ -19,7 +19,7 @@ from bids_group.cli.notebook import spell_command
 from bids_group.cli.parser import build_parser, read_arguments, translate
 from bids_group.demo import write_demo
 from bids_group.errors import BidsGroupError, DataError, MissingInputError, SelectionError, UsageError
-from bids_group.workflow.group import progress
+from bids_group.workflow.one_analysis import progress
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from bids_group.elements import hash_map
 from bids_group.model import pool
 from bids_group.output import pooling_key, read_pooled
 from bids_group.records import FirstLevelMap, Observation
-from bids_group.workflow.group import pool_one
+from bids_group.workflow.one_analysis import pool_one
 
 SHUFFLED = [
     "--correction",

@@ -39,6 +39,10 @@ _TDP = (
     "True-discovery proportion: with confidence 1 − alpha, at least this share of the elements of the cluster"
     " carries an effect; every element has the bound of its cluster, signs share alpha (AlphaPerSign)"
 )
+_SENSITIVITY = (
+    "The corrected tests again without single people, one at a time: mask, centring, blocks and shuffles are "
+    "made anew; a result holds where its strongest cluster stays significant somewhere"
+)
 _NULL = "Null distribution, one row per shuffle; the first row is the unshuffled data"
 _OWN_P = "Uncorrected p-value by shuffling: share of the shuffles that reach the element's own statistic"
 
@@ -75,6 +79,12 @@ def draft_contrast(
     if peaks is not None:
         said = files.sidecar("Values of each row at the peaks")
         yield Draft(path=f"{files.stem}_desc-peaks_data.tsv", content=peaks, sidecar=said)
+
+
+def describe_sensitivity(context: Context, result: ContrastResult) -> tuple[str, Sidecar]:
+    """Name the table of what holds without single people, and say what it is."""
+    path = f"{context.stem(result.contrast.label)}_desc-sensitivity_table.tsv"
+    return path, contrast_sidecar(context, result, _SENSITIVITY)
 
 
 @dataclass(frozen=True, slots=True)

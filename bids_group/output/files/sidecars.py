@@ -313,19 +313,30 @@ class Draft:
     is_described: bool = True
 
 
+def write_described(output_dir: Path, path: str, table: pd.DataFrame, sidecar: Sidecar) -> None:
+    """Write a table and its sidecar, which also says what its columns mean."""
+    beside = sidecar_path(Path(path))
+    record_outputs(output_dir, [one.relative_to(output_dir) for one in (Path(path), beside)])
+    write_table(Path(path), table)
+    write_json(beside, sidecar.to_json() | _meanings(table))
+
+
+def _meanings(table: pd.DataFrame) -> dict[str, Any]:
+    known = json.loads(Path(__file__).with_name("columns.json").read_text(encoding="utf-8"))
+    return {name: known[name] for name in map(str, table.columns) if name in known}
+
+
 def write_drafts(context: Context, drafts: Sequence[Draft]) -> None:
     """Note every name first: what a killed run wrote is known. Of two drafts of one name the later counts."""
     last = {Path(draft.path): draft for draft in drafts}
     own = (one.relative_to(context.output_dir) for path in last for one in (path, sidecar_path(path)))
     record_outputs(context.output_dir, own)
-    meanings = json.loads(Path(__file__).with_name("columns.json").read_text(encoding="utf-8"))
     grid, space = context.data.elements.grid, shared_entities(context.analysis.maps)["space"]
     for path, draft in last.items():
         sidecar = draft.sidecar.to_json()
         if isinstance(draft.content, pd.DataFrame):
             write_table(path, draft.content)
-            columns = map(str, draft.content.columns) if draft.is_described else ()
-            sidecar |= {name: meanings[name] for name in columns if name in meanings}
+            sidecar |= _meanings(draft.content) if draft.is_described else {}
         else:
             write_volume(path, draft.content(), grid, space=space, intent=draft.intent)
         write_json(sidecar_path(path), sidecar)

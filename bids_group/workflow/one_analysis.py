@@ -1,0 +1,129 @@
+"""The steps of one analysis, which are done again without single people: stack, fit, judge."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from bids_group import inference, model, output
+from bids_group.records import GroupData, GroupFit, Observation, PooledMap, Significance
+from bids_group.workflow.preparation import PlannedAnalysis, RunPlan
+from bids_group.workflow.storage import expected_elements
+
+LOGGER = logging.getLogger(__name__)
+
+
+def taking(plan: RunPlan) -> Callable[[Observation], PooledMap]:
+    """Give what takes a row's map from OUTPUT_DIR, or pools it."""
+    return partial(pool_one, output_dir=plan.config.output_dir, dataset_names=plan.cohort.dataset_names)
+
+
+def pool_one(observation: Observation, output_dir: Path, dataset_names: Mapping[str, Path]) -> PooledMap:
+    """Take one observation from OUTPUT_DIR where what stands there fits its inputs, else pool and write it.
+
+    The key of what is written comes from the bytes that were pooled, which are read once: a file that changes
+    meanwhile is never kept under the key of other bytes. Inputs are hashed first only where a key stands.
+    """
+    if output.is_pooled(output_dir, observation):
+        key = output.pooling_key(observation)
+        cached = output.read_pooled(output_dir, observation, key, dataset_names=dataset_names)
+        if cached is not None:
+            return cached
+    pooled = model.pool(observation)
+    key = output.pooling_key(observation, pooled.input_hashes)
+    output.write_pooled(output_dir, pooled, key, dataset_names=dataset_names)
+    return pooled
+
+
+def stack(
+    plan: RunPlan, planned: PlannedAnalysis, work_dir: Path, on_map: Callable[[PooledMap], None] | None
+) -> model.StackedMaps:
+    """Read (or pool) the map of each row once, in the design's order."""
+    spec, analysis = plan.spec, planned.analysis
+    return model.build_stack(
+        analysis.observations,
+        take=taking(plan),
+        on_map=on_map,
+        scaling=analysis.scaling,
+        labels=tuple(one.label for one in analysis.observations),
+        mask=spec.mask,
+        mask_threshold=spec.mask_threshold,
+        min_coverage=spec.min_coverage,
+        fwhm_mm=spec.smoothing_fwhm_mm,
+        work_dir=work_dir,
+        executor=plan.executor,
+        needs_variance=analysis.estimator.needs_variance,
+        is_shuffled=spec.inference.needs_shuffling,
+    )
+
+
+def fit_and_judge(
+    plan: RunPlan,
+    planned: PlannedAnalysis,
+    data: GroupData,
+    work_dir: Path,
+    *,
+    has_effect_sizes: bool = True,
+) -> tuple[GroupFit, tuple[Significance, ...]]:
+    """Fit every contrast and judge it by every correction; say before shuffling how long it will take."""
+    spec = plan.spec.inference
+    fit = model.fit_group(
+        data, is_two_sided=spec.is_two_sided, executor=plan.executor, has_effect_sizes=has_effect_sizes
+    )
+    seconds = seconds_of_shuffling(plan, [planned], data.elements.n_elements)
+    if seconds is not None:
+        LOGGER.info("Shuffling will take about %s.", output.spell_duration(seconds))
+    with progress(planned.analysis.first_level_contrast) as on_progress:
+        return fit, inference.correct_group(
+            data,
+            fit.results,
+            spec,
+            planned.schemes,
+            n_contrasts=sum(len(one.design.contrasts) for one in plan.planned),
+            executor=plan.executor,
+            work_dir=work_dir,
+            on_progress=on_progress,
+        )
+
+
+def seconds_of_shuffling(
+    plan: RunPlan, planned: Iterable[PlannedAnalysis], n_elements: int | None = None
+) -> float | None:
+    """Forecast the time that shuffling takes on this machine; None where nothing is shuffled.
+
+    Before the maps are read (``n_elements`` None) their elements are the `expected_elements`.
+    """
+    spec, analyses = plan.spec, tuple(planned)
+    if not spec.inference.needs_shuffling or not analyses:
+        return None
+    n_elements = expected_elements(plan) if n_elements is None else n_elements
+    seconds = [
+        inference.forecast_seconds(one.design, one.schemes, spec.inference, n_elements) for one in analyses
+    ]
+    return sum(seconds) / max(min(plan.config.execution.n_procs, os.cpu_count() or 1), 1)
+
+
+@contextmanager
+def progress(name: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Give a function ``(done, total)`` that moves a bar, or None: on a terminal or in a notebook only."""
+    if not (sys.stderr.isatty() or _is_notebook()):
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"Shuffles of {name}", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _is_notebook() -> bool:
+    """Whether this runs in Jupyter, with the widgets that a bar there is made of."""
+    return Console().is_jupyter and find_spec("ipywidgets") is not None

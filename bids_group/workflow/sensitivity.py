@@ -1,0 +1,207 @@
+"""Does a result hold without single people? Significant contrasts are tested again, all else made anew."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bids_group import model, output
+from bids_group.config.corrections import UNCORRECTED
+from bids_group.errors import BidsGroupError
+from bids_group.records import Contrast, ContrastResult, Design, GroupAnalysis, GroupData, Significance
+from bids_group.records.sidecars import Sidecar
+from bids_group.workflow.one_analysis import fit_and_judge, stack
+from bids_group.workflow.preparation import PlannedAnalysis, RunPlan, plan_inference
+
+LOGGER = logging.getLogger(__name__)
+
+MOST_PEOPLE = 3
+"""People left out of a contrast, one at a time."""
+
+_NOTHING: Mapping[str, object] = {"p": None, "effect": None, "n_elements": None, "holds": "n/a"}
+_MARKED, _INFLUENTIAL = "marked in the table of quality", "carries this contrast most"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Claim:
+    """What a correction found of a contrast: where its strongest cluster lies (indices of the grid).
+
+    ``p``: the smallest corrected p in the cluster; ``effect`` (of t) at its ``peak``; ``n_elements``: of the
+    whole brain that are significant.
+    """
+
+    correction: str
+    place: npt.NDArray[np.intp]
+    peak: int
+    p: float
+    effect: float | None
+    n_elements: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Question:
+    """A contrast with something to lose: its claims, and who is left out for which reason."""
+
+    contrast: Contrast
+    design: Design
+    claims: tuple[Claim, ...]
+    people: Mapping[str, str]
+    path: str
+    sidecar: Sidecar
+
+
+def ask(
+    context: output.Context,
+    results: Sequence[ContrastResult],
+    significances: Sequence[Significance],
+    quality: pd.DataFrame,
+) -> tuple[Question, ...]:
+    """Note what each significant contrast claims, and whom to leave out.
+
+    These are marked people, then who moves it most. What is noted is small: the maps need not be kept.
+    """
+    data, analysis, found = context.data, context.analysis, []
+    subjects = analysis.rows["subject"].astype(str)
+    is_two_sided = context.spec.inference.is_two_sided
+    marked = [str(subjects[label]) for label in quality.index[quality["is_outlier"].astype(bool)]]
+    for result in results:
+        own = [one for one in significances if one.contrast == result.contrast.name]
+        claims = tuple(claim for one in own for claim in _claims(data, result, one))
+        if not claims:
+            continue
+        people = dict.fromkeys(marked[:MOST_PEOPLE], _MARKED)
+        if len(people) < MOST_PEOPLE:
+            row = model.find_most_influential(data, result, is_two_sided=is_two_sided)
+            people.setdefault(str(subjects[row]), _INFLUENTIAL)
+        path, sidecar = output.describe_sensitivity(context, result)
+        found.append(
+            Question(
+                contrast=result.contrast,
+                design=data.design,
+                claims=claims,
+                people=people,
+                path=path,
+                sidecar=sidecar,
+            )
+        )
+    return tuple(found)
+
+
+def _claims(data: GroupData, result: ContrastResult, found: Significance) -> Iterator[Claim]:
+    if found.correction == UNCORRECTED.name or found.p_corrected is None or not found.clusters:
+        return
+    cluster = next((one for one in found.clusters if found.is_significant[one.elements].any()), None)
+    if cluster is None:
+        return
+    peak = cluster.peaks[0].element if cluster.peaks else int(cluster.elements[0])
+    effect = result.maps.get("effect")
+    yield Claim(
+        correction=found.correction,
+        place=data.elements.indices[cluster.elements],
+        peak=int(data.elements.indices[peak]),
+        p=float(found.p_corrected[cluster.elements].min()),
+        effect=None if effect is None or effect.ndim > 1 else float(effect[peak]),
+        n_elements=int(found.is_significant.sum()),
+    )
+
+
+def test_again(
+    plan: RunPlan, planned: PlannedAnalysis, questions: Sequence[Question], work_dir: Path
+) -> None:
+    """Leave each person out, test what may hang on them, and write a table for each contrast."""
+    rows: dict[str, list[dict[str, object]]] = {one.contrast.name: [] for one in questions}
+    for person in dict.fromkeys(person for one in questions for person in one.people):
+        asked = [one for one in questions if person in one.people]
+        LOGGER.info("Again without sub-%s: %s", person, ", ".join(one.contrast.name for one in asked))
+        try:
+            without = _without(plan, planned, person, {one.contrast.name for one in asked}, work_dir)
+        except BidsGroupError as error:  # too few people for a level, a contrast, or any shuffles
+            for one in asked:
+                rows[one.contrast.name] += [_row(plan, one, claim, person, error) for claim in one.claims]
+            continue
+        for one in asked:
+            rows[one.contrast.name] += [_row(plan, one, claim, person, without) for claim in one.claims]
+    for one in questions:
+        table = pd.DataFrame(rows[one.contrast.name])
+        output.write_described(plan.config.output_dir, one.path, table, one.sidecar)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Without:
+    data: GroupData
+    results: tuple[ContrastResult, ...]
+    significances: tuple[Significance, ...]
+
+
+def _without(
+    plan: RunPlan, planned: PlannedAnalysis, person: str, names: set[str], work_dir: Path
+) -> _Without:
+    """Run the analysis without a person, with the contrasts of these names, as a run of its own would."""
+    whole: GroupAnalysis = planned.analysis
+    staying = whole.rows.index[whole.rows["subject"].astype(str) != person]
+    analysis = model.plan_scaling(model.restrict(whole, list(staying)), plan.spec.scale_by)
+    design = model.build_design(analysis)
+    if plan.spec.inference.familywise == "within-contrast":
+        design = replace(design, contrasts=tuple(one for one in design.contrasts if one.name in names))
+    n_contrasts = sum(len(one.design.contrasts) for one in plan.planned)
+    again = plan_inference(analysis, design, plan.spec, n_contrasts)
+    folder = work_dir / f"without-{person}"
+    folder.mkdir(exist_ok=True)
+    stacked = stack(plan, again, folder, on_map=None)
+    data = model.join_maps(stacked, again.design, analysis, again.blocks, again.variance_groups)
+    fit, significances = fit_and_judge(plan, again, data, folder, has_effect_sizes=False)
+    return _Without(data, fit.results, significances)
+
+
+def _row(
+    plan: RunPlan, question: Question, claim: Claim, person: str, without: _Without | BidsGroupError
+) -> dict[str, object]:
+    """Say what is left of a claim without a person."""
+    spec, why = plan.spec.inference, question.people[person]
+    share = model.share_lost(
+        question.design,
+        question.contrast,
+        claim.p,
+        spec.alpha,
+        is_two_sided=spec.is_two_sided,
+        is_largest=why == _INFLUENTIAL,
+    )
+    told: dict[str, object] = {
+        "left_out": f"sub-{person}",
+        "reason": why,
+        "correction": claim.correction,
+        "p_all": claim.p,
+        "effect_all": claim.effect,
+        "n_elements_all": claim.n_elements,
+    }
+    if isinstance(without, BidsGroupError):
+        return {**told, **_NOTHING, "share_of_normal_data": share, "note": without.sentence}
+    name = question.contrast.name
+    result = next((one for one in without.results if one.contrast.name == name), None)
+    found = next(
+        (o for o in without.significances if (o.contrast, o.correction) == (name, claim.correction)), None
+    )
+    if result is None or found is None or found.p_corrected is None:
+        return {
+            **told,
+            **_NOTHING,
+            "share_of_normal_data": share,
+            "note": "not among the contrasts without them",
+        }
+    indices = without.data.elements.indices
+    here, at_peak = np.isin(indices, claim.place), np.flatnonzero(indices == claim.peak)
+    effect = result.maps.get("effect")
+    has_effect = effect is not None and effect.ndim == 1 and at_peak.size > 0
+    left: dict[str, object] = {
+        "p": float(found.p_corrected[here].min()) if here.any() else None,
+        "effect": float(effect[at_peak[0]]) if has_effect and effect is not None else None,
+        "n_elements": int(found.is_significant.sum()),
+        "holds": "yes" if bool(found.is_significant[here].any()) else "no",
+    }
+    return {**told, **left, "share_of_normal_data": share, "note": None}

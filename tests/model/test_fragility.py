@@ -1,0 +1,73 @@
+"""How often normal data lose significance without one row: by brute force, and what is known of it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from bids_group.model import share_lost
+from bids_group.records import Contrast, Design
+
+
+def design_of(X):
+    X = np.asarray(X, dtype=float)
+    return Design(
+        matrix=pd.DataFrame(X), contrasts=(), formula="", terms={}, variables=pd.DataFrame(),
+        centering="none", centers={}, rank=X.shape[1], details={},
+    )  # fmt: skip
+
+
+def contrast_of(weights, test="t"):
+    rows = np.atleast_2d(np.asarray(weights, dtype=float))
+    return Contrast(name="c", label="", weights=rows, test=test, expression="", words="")
+
+
+def by_refitting(X, c, p, alpha, tails, is_largest, n_draws=400):
+    """Draw data with this p, and fit every one of them again without each row."""
+    draw, (n, rank) = np.random.default_rng(5), X.shape
+    inverse = np.linalg.inv(X.T @ X)
+    t = stats.t.isf(p / tails, n - rank)
+    lost = []
+    for _ in range(n_draws):
+        y = draw.standard_normal(n)
+        y -= X @ (inverse @ X.T @ y)
+        y *= np.sqrt((n - rank) / (y @ y))
+        y += X @ (inverse @ c) * t / np.sqrt(c @ inverse @ c)
+        own = []
+        for row in range(n) if is_largest else [draw.integers(n)]:
+            left = np.delete(X, row, axis=0), np.delete(y, row)
+            beta, squares, *_ = np.linalg.lstsq(*left, rcond=None)
+            spread = c @ np.linalg.inv(left[0].T @ left[0]) @ c
+            t_left = c @ beta / np.sqrt(squares[0] / (n - 1 - rank) * spread)
+            own.append(stats.t.sf(t_left, n - 1 - rank) * tails)
+        lost.append(max(own) > alpha)
+    return np.mean(lost)
+
+
+@pytest.mark.parametrize("is_largest", [True, False])
+@pytest.mark.parametrize(("p", "is_two_sided"), [(0.025, True), (0.01, True), (0.03, False)])
+def test_the_share_is_that_of_refitting_every_draw(p, is_two_sided, is_largest):
+    draw = np.random.default_rng(1)
+    X = np.column_stack([np.ones(20), draw.normal(size=20), np.arange(20) % 2])
+    c = np.array([0.0, 1.0, 0.5])
+    found = share_lost(
+        design_of(X), contrast_of(c), p, 0.05, is_two_sided=is_two_sided, is_largest=is_largest
+    )
+    expected = by_refitting(X, c, p, 0.05, 2 if is_two_sided else 1, is_largest)
+    assert found == pytest.approx(expected, abs=0.08)
+
+
+def test_close_to_alpha_it_is_always_lost_and_far_from_it_never():
+    X = np.column_stack([np.ones(30), np.linspace(-1, 1, 30)])
+    asked = {"alpha": 0.05, "is_two_sided": True, "is_largest": True}
+    shares = [share_lost(design_of(X), contrast_of([0, 1]), p, **asked) for p in (0.045, 0.02, 1e-4)]
+    assert shares[0] > 0.95
+    assert 0.5 < shares[1] < 0.9
+    assert shares[2] == 0
+
+
+def test_of_f_and_of_what_is_not_significant_nothing_is_said():
+    X = np.column_stack([np.ones(12), np.arange(12)])
+    asked = {"alpha": 0.05, "is_two_sided": True, "is_largest": True}
+    assert share_lost(design_of(X), contrast_of(np.eye(2), test="F"), 0.01, **asked) is None
+    assert share_lost(design_of(X), contrast_of([0, 1]), 0.06, **asked) is None
