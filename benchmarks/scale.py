@@ -308,7 +308,12 @@ def _app(arguments: argparse.Namespace, *more: str) -> dict[str, Any]:
     command += ["--formula", "~ age + group", "--numeric", "age", "group", "--contrast", *CONTRASTS]
     command += ["--mask", str(folder / "mask.nii.gz"), "--smoothing-fwhm", str(FWHM_MM)]
     command += ["--nprocs", str(arguments.nprocs), *(more or ("--correction", "none"))]
-    command += ["--mem-gb", str(arguments.mem_gb), *([] if arguments.report else ["--no-report"])]
+    command += [
+        "--mem-gb",
+        str(arguments.mem_gb),
+        "--no-sensitivity",
+        *([] if arguments.report else ["--no-report"]),
+    ]
     code = main(command)
     if code != 0:
         raise SystemExit(code)

@@ -15,6 +15,7 @@ from bids_group.output.report.folder import read_numbers, read_table
 from bids_group.output.report.influence import influence
 from bids_group.output.report.inputs import ContrastInputs
 from bids_group.output.report.sections import Article, Details, Part, Report, Section, Shown
+from bids_group.output.report.sensitivity import sensitivity, sum_up_sensitivity
 from bids_group.output.report.tables import page_table
 from bids_group.output.report.variances import variances
 
@@ -52,6 +53,7 @@ def draw_contrast(inputs: ContrastInputs, *, is_one_of_many: bool) -> Article:
         name=contrast.name,
         words=contrast.words,
         answers=[answer(inputs, correction) for correction in inputs.found],
+        without=sum_up_sensitivity(inputs),
         thumbnail=inputs.picture(
             brains.draw_views(inputs.layers, inputs.focus_mm),
             "desc-views_statmap.png",
@@ -159,6 +161,7 @@ CONTRAST_PARTS: tuple[Callable[[ContrastInputs], Iterable[Shown]], ...] = (
     _projection,
     side_by_side,
     clusters,
+    sensitivity,
     _distributions,
     influence,
     _files,

@@ -44,7 +44,7 @@ class Answer(NamedTuple):
 class Article:
     """A contrast of the analysis whose stem is ``of``; ``title`` is the analysis's where there are several.
 
-    ``volume`` is what the viewer shows.
+    ``without``: whether it holds without single people; ``volume`` is what the viewer shows.
     """
 
     id: str
@@ -53,6 +53,7 @@ class Article:
     name: str
     words: str
     answers: Sequence[Answer]
+    without: str
     thumbnail: Picture
     parts: Sequence[Any]
     volume: Mapping[str, Any]

@@ -1,0 +1,94 @@
+"""Results again without single people: the numbers are those of runs of their own."""
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from bids_group.cli import main
+
+STEM = "task-faces_space-MNI152NLin2009cAsym_res-8mm_contrast-facesVsHouses"
+OPTIONS = (
+    *("--formula", "~ age", "--contrast", "m = mean()", "s = slope(age)"),
+    *("--correction", "fdr", "fwe-tfce", "--n-permutations", "99", "-q"),
+)
+
+
+@pytest.fixture(scope="module")
+def spoiled(small, tmp_path_factory):
+    """Twelve people, of whom one has a map that is far too large."""
+    import shutil
+
+    data = shutil.copytree(small, tmp_path_factory.mktemp("spoiled") / "data")
+    for path in data.rglob("sub-05*stat-effect_statmap.nii.gz"):
+        image = nib.load(path)
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj) + 4, image.affine), path)
+    return data
+
+
+@pytest.fixture(scope="module")
+def out(spoiled, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "out"
+    assert main([str(spoiled), str(folder), "group", *OPTIONS, "--no-report"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def table(out):
+    return pd.read_csv(out / "group" / f"{STEM}M_desc-sensitivity_table.tsv", sep="\t", na_values="n/a")
+
+
+def read(folder, name):
+    return np.asarray(nib.load(folder / "group" / f"{STEM}{name}").dataobj)
+
+
+def test_marked_people_and_who_carries_the_contrast_are_left_out(table):
+    reasons = table.drop_duplicates("left_out").set_index("left_out")["reason"]
+    assert reasons["sub-05"] == "marked in the table of quality"
+    assert list(reasons)[-1] == "carries this contrast most"
+    assert len(reasons) <= 3
+    assert set(table["correction"]) <= {"fdr", "fwe-tfce"}
+
+
+def test_the_numbers_without_a_person_are_those_of_a_run_without_them(spoiled, out, table, tmp_path):
+    for person in table["left_out"].unique():
+        alone = tmp_path / person
+        words = [str(spoiled), str(alone), "group", *OPTIONS, "--no-report", "--no-sensitivity"]
+        assert main([*words, "--exclude-participant-label", person]) == 0
+        assert not list(alone.rglob("*sensitivity*"))
+        for row in table[table["left_out"] == person].itertuples():
+            label = {"fdr": "fdr", "fwe-tfce": "fweTfce"}[row.correction]
+            clusters, p = (
+                read(out, f"M_desc-{label}_dseg.nii.gz"),
+                read(alone, f"M_stat-p_desc-{label}_statmap.nii.gz"),
+            )
+            inside = read(alone, "_desc-analysis_mask.nii.gz") > 0
+            assert row.p == pytest.approx(p[(clusters == 1) & inside].min(), rel=1e-5)
+            assert row.n_elements == np.count_nonzero(p[inside] <= 0.05)
+            assert (row.holds == "yes") == (p[(clusters == 1) & inside].min() <= 0.05)
+
+
+def test_a_contrast_that_finds_nothing_has_no_table(out):
+    assert (out / "group" / f"{STEM}S_stat-p_statmap.nii.gz").exists()
+    found = read(out, "S_stat-p_desc-fdr_statmap.nii.gz").min() <= 0.05
+    found |= read(out, "S_stat-p_desc-fweTfce_statmap.nii.gz").min() <= 0.05
+    assert (out / "group" / f"{STEM}S_desc-sensitivity_table.tsv").exists() == found
+
+
+def test_where_too_few_people_would_be_left_that_is_said(small, tmp_path):
+    people = [f"{number:02d}" for number in range(1, 7)]
+    options = [
+        "--participant-label",
+        *people,
+        "--correction",
+        "fwe-voxel",
+        "--alpha",
+        "0.04",
+        "--no-report",
+        "-q",
+    ]
+    assert main([str(small), str(tmp_path / "out"), "group", *options]) == 0
+    (path,) = (tmp_path / "out" / "group").glob("*_desc-sensitivity_table.tsv")
+    table = pd.read_csv(path, sep="\t")  # 32 flips of five people: no p below 0.03, 2 × 1/32 two-sided
+    assert table["note"].str.contains("too few ways to shuffle").all()
+    assert table["holds"].isna().all()
