@@ -83,7 +83,9 @@ def test_it_equals_clubsandwich(design, variant):
     )
     estimates = dict(zip(asked, fit(data), strict=True))
     assert len(answers) == 2 * len(asked)
-    p = [result.maps["p"] for result in fit_group(data, is_two_sided=True).results]
+    results = fit_group(data, is_two_sided=True).results
+    p = [result.maps["p"] for result in results]
+    assert [result.dof for result in results] == [one.dof[0] for one in estimates.values()]
     for answer in answers.itertuples():
         one, element = estimates[answer.weights], answer.element - 1
         assert one.is_estimable[element]

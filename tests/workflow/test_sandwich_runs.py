@@ -64,6 +64,7 @@ def test_groups_are_compared_on_several_rows_and_judged_by_the_bootstrap(paired,
     np.testing.assert_allclose(t, (treated.mean(axis=0) - control.mean(axis=0)) / np.sqrt(spread), rtol=1e-4)
     dof, _ = read(out, "Group_stat-dof")
     assert dof.min() == pytest.approx(14, rel=1e-6)  # eight people in each group
+    assert sidecar["DegreesOfFreedom"] == pytest.approx(14)
     p, details = read(out, "GroupBySession_stat-p_desc-fweVoxel")
     assert details["Shuffling"] == "wild cluster bootstrap, 16 clusters"
     assert details["ExchangeabilityBlocks"] == "subject"

@@ -28,8 +28,8 @@ Doubles = npt.NDArray[np.float64]
 Maps = dict[str, npt.NDArray[Any]]
 Told = tuple[str, str, str]
 
-_SMALLEST_DOF = "smallest dof"
-"""Kept beside the maps, in float64: no map of its own."""
+_SMALLEST_DOF, _OWN_DOF = "smallest dof", "own dof"
+"""Kept beside the maps, in float64: no maps of their own."""
 _SMALLEST = float(np.finfo(np.float32).tiny)
 _LARGEST_TILE, _SMALLEST_TILE, _VALUES_PER_TILE = 2**15, 2**10, 2**21
 
@@ -198,6 +198,8 @@ def _maps(
             sizes = partial_r2(statistic, q, dof, estimate.n_observed)
         maps |= {name: np.where(judged, size, 0.0) for name, size in zip(names, sizes, strict=True)}
     made: Maps = {name: values.astype(np.float32) for name, values in maps.items()}
+    if data.estimator.has_own_dof:
+        made[_OWN_DOF] = np.where(judged, estimate.dof, np.nan)
     return made if estimate.smallest_dof is None else made | {_SMALLEST_DOF: estimate.smallest_dof}
 
 
@@ -205,7 +207,7 @@ def _result(contrast: Contrast, data: GroupData, maps: Maps, counts: npt.NDArray
     dof: float | None = float("inf")
     if data.estimator.has_residual_variance:
         is_one = data.is_complete and not data.has_group_variances and not data.estimator.has_own_dof
-        dof = float(data.design.dof) if is_one else None
+        dof = float(data.design.dof) if is_one else _only(maps.pop(_OWN_DOF, None))
     smallest: float | npt.NDArray[np.float64] | None = maps.pop(_SMALLEST_DOF, None)
     if isinstance(smallest, np.ndarray) and (smallest == smallest[0]).all():
         smallest = float(smallest[0])
@@ -235,6 +237,12 @@ def _result(contrast: Contrast, data: GroupData, maps: Maps, counts: npt.NDArray
         smallest_dof=smallest,
         notices=tuple(notices),
     )
+
+
+def _only(dof: Doubles | None) -> float | None:
+    """Give the degrees of freedom of a contrast where they are the same at all elements that are tested."""
+    known = np.zeros(0) if dof is None else dof[~np.isnan(dof)]
+    return float(known[0]) if known.size and (known == known[0]).all() else None
 
 
 def hedges_g(t: Doubles, spread: npt.ArrayLike, dof: npt.ArrayLike) -> tuple[Doubles, Doubles, Doubles]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bids_group.config import AnalysisSpec
+from bids_group.config.estimators import SANDWICH
 from bids_group.elements import Grid
 from bids_group.output.disk.manifest import record_outputs
 from bids_group.output.disk.writing import write_json, write_table, write_volume
@@ -61,6 +62,7 @@ POOLINGS = {
 }
 _SCALING = "each map times Mean / its value of Column; variance times the square"
 _DOF_DIFFERS = "differs between elements: see stat-dof"
+_DOF_OF_CONTRASTS = "those of each contrast: see its stat-dof"
 _DOF_NONE = "none that hold: an F of several rows with variance groups is judged by shuffling alone"
 _DOF_INFINITE = "infinite: variances are known, the reference is normal"
 
@@ -88,7 +90,9 @@ class Context:
         sources = [pooled_path(self.output_dir, one, "effect") for one in analysis.observations]
         first_level, first_levels = analysis.first_level_contrast, sorted({one.contrast for one in maps})
         is_one = data.is_complete and not data.estimator.has_own_dof
-        dof = design.dof if is_one else _DOF_DIFFERS
+        is_by_contrast = data.is_complete and data.estimator.name == SANDWICH.name
+        differs = _DOF_OF_CONTRASTS if is_by_contrast else _DOF_DIFFERS
+        dof = design.dof if is_one else differs
         return Sidecar(
             description="",
             sources=[bids_uri(path, roots) for path in sources],
