@@ -152,7 +152,7 @@ def _without(
     n_contrasts = sum(len(one.design.contrasts) for one in plan.planned)
     again = plan_inference(analysis, design, plan.spec, n_contrasts)
     folder = work_dir / f"without-{person}"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     stacked = stack(plan, again, folder, on_map=None)
     data = model.join_maps(stacked, again.design, analysis, again.blocks, again.variance_groups)
     fit, significances = fit_and_judge(plan, again, data, folder, has_effect_sizes=False)
