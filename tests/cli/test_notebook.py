@@ -189,10 +189,10 @@ def test_the_users_own_logging_stays_as_it_was(data, tmp_path):
 
 
 def test_a_notebook_with_widgets_gets_a_bar(monkeypatch):
-    monkeypatch.setattr("bids_group.workflow.group._is_notebook", lambda: False)
+    monkeypatch.setattr("bids_group.workflow.one_analysis._is_notebook", lambda: False)
     with progress("x") as silent:
         assert silent is None
-    monkeypatch.setattr("bids_group.workflow.group._is_notebook", lambda: True)
+    monkeypatch.setattr("bids_group.workflow.one_analysis._is_notebook", lambda: True)
     with progress("x") as bar:
         assert bar is not None
         bar(1, 2)
