@@ -21,7 +21,7 @@ from typing import Literal
 
 from bids_group.errors import ContrastError
 from bids_group.model.contrast.regressor_names import find_regressor
-from bids_group.model.formula.parser import find_closing
+from bids_group.model.formula.tokens import find_closing
 from bids_group.words import list_some, point_at, suggest
 
 _NUMBER = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])")

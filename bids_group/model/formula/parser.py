@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from bids_group.errors import FormulaError, UsageError
 from bids_group.model.formula.factors import CallReader, Factor, Use, read_column, say_columns
+from bids_group.model.formula.tokens import DEEPEST, UNCLOSED, Token, tokenize
 from bids_group.words import point_at, quote_column
 
 _MOST_TERMS = 500  # a power of a long sum has thousands of terms, more than any study has rows
 _LONGEST = 10_000  # characters; longer ones are no formulas, and slow to read
-_DEEPEST = 50  # nested parentheses; many more end in a RecursionError of Python
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -139,80 +139,6 @@ def read_formula(text: str, columns: Collection[str]) -> Formula:
     return _FormulaParser(text, columns).parse()
 
 
-class _Token(NamedTuple):
-    kind: str
-    text: str
-    position: int
-
-
-_TOKEN = re.compile(
-    r"(?P<space>\s+)"
-    r"|(?P<quoted>`[^`]+`)"
-    r"|(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
-    r"|(?P<name>[^\W\d]\w*(?:\.[^\W\d]\w*)*)"
-    r"|(?P<operator>\*\*|%in%|[-+*/:^()~])",
-)
-_RANDOM = re.compile(r"\((?:[^()|]|\([^()|]*\))*\|[^()]*\)")
-_QUOTED_OR_BRACKET = re.compile(r"'[^']*(?:'|$)|\"[^\"]*(?:\"|$)|`[^`]*(?:`|$)|[()]")
-_FORBIDDEN = {
-    "{": "Braces run code and are not allowed; compute the column beforehand.",
-    "[": "Square brackets are not allowed.",
-    "=": "Write the name of a column; levels belong into contrasts, as in mean(group=patient).",
-    "`": "Close the backtick.",
-    ".": "Name each column; '.' for all columns is not allowed.",
-}
-_UNCLOSED = ("A parenthesis in the formula is never closed.", "Add the missing ')'.")
-
-
-def _tokenize(text: str) -> list[_Token]:
-    tokens: list[_Token] = []
-    position = 0
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None:
-            raise _character_error(text, position)
-        kind, end = str(match.lastgroup), match.end()
-        if random := _RANDOM.match(text, position):
-            kind, end = "random", random.end()
-        opening = re.compile(r"\s*\(").match(text, end) if kind == "name" else None
-        if opening:
-            closing = find_closing(text, opening.end() - 1)
-            if closing is None:
-                raise FormulaError(_UNCLOSED[0], found=point_at(text, opening.end() - 1), fix=_UNCLOSED[1])
-            kind, end = "call", closing
-        if kind != "space":
-            tokens.append(_Token(kind, text[position:end], position))
-        position = end
-    return [*tokens, _Token("end", "", len(text))]
-
-
-def _character_error(text: str, position: int) -> FormulaError:
-    """Refuse a character; say how random terms are written."""
-    character, found = text[position], point_at(text, position)
-    if character == "|" and (bare := re.search(r"([^()+~|]*\|+\s*(?:`[^`]+`|[\w/:]+))", text)):
-        return FormulaError(
-            "The formula has a random term without parentheses.",
-            found=found,
-            fix=f"Write ({bare[1].strip()}).",
-        )
-    return FormulaError(
-        f"The formula has a character that is not allowed: '{character}'.",
-        found=found,
-        expected="column names (odd ones in `backticks`), + - * / : ** ( ) and functions",
-        fix=_FORBIDDEN.get(character, "Remove it; put the name of a column that has it in `backticks`."),
-    )
-
-
-def find_closing(text: str, opening: int) -> int | None:
-    """End of the parentheses that open at a character; None where they are never closed, or too deep."""
-    depth = 0
-    for match in _QUOTED_OR_BRACKET.finditer(text, opening):
-        depth += (match[0] == "(") - (match[0] == ")")
-        if depth == 0 or depth > _DEEPEST:
-            return match.end() if depth == 0 else None
-    return None
-
-
 _Terms = dict[Term, None]
 """Terms, each once, in the order of their first appearance."""
 _INTERCEPT = Term(factors=())
@@ -228,15 +154,15 @@ class _FormulaParser:
 
     def __init__(self, text: str, columns: Collection[str]) -> None:
         self.text, self.columns = text, columns
-        self.tokens = _tokenize(text)
+        self.tokens = tokenize(text)
         self.index = self.depth = 0
         self.random: list[RandomPart] = []
 
     @property
-    def token(self) -> _Token:
+    def token(self) -> Token:
         return self.tokens[self.index]
 
-    def take(self, *texts: str) -> _Token | None:
+    def take(self, *texts: str) -> Token | None:
         token = self.token
         if token.kind != "operator" or token.text not in texts:
             return None
@@ -400,10 +326,10 @@ class _FormulaParser:
             factor = CallReader(token.text, *where).read() if is_call else read_column(name, *where)
             return {Term(factors=(factor,)): None}
         self.depth += 1
-        if self.depth > _DEEPEST:
+        if self.depth > DEEPEST:
             raise self.error("The formula has too many nested parentheses.", at=token.position)
         terms = self.read_sum({})
         if self.take(")") is None:
-            raise self.error(*_UNCLOSED, token.position)
+            raise self.error(*UNCLOSED, token.position)
         self.depth -= 1
         return terms
