@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
@@ -16,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bids_group import inference, model, output
 from bids_group.records import GroupData, GroupFit, Observation, PooledMap, Significance
+from bids_group.workflow.duration import seconds_of_shuffling
 from bids_group.workflow.preparation import PlannedAnalysis, RunPlan
-from bids_group.workflow.storage import expected_elements
 
 LOGGER = logging.getLogger(__name__)
 
@@ -93,23 +92,6 @@ def fit_and_judge(
             work_dir=work_dir,
             on_progress=on_progress,
         )
-
-
-def seconds_of_shuffling(
-    plan: RunPlan, planned: Iterable[PlannedAnalysis], n_elements: int | None = None
-) -> float | None:
-    """Forecast the time that shuffling takes on this machine; None where nothing is shuffled.
-
-    Before the maps are read (``n_elements`` None) their elements are the `expected_elements`.
-    """
-    spec, analyses = plan.spec, tuple(planned)
-    if not spec.inference.needs_shuffling or not analyses:
-        return None
-    n_elements = expected_elements(plan) if n_elements is None else n_elements
-    seconds = [
-        inference.forecast_seconds(one.design, one.schemes, spec.inference, n_elements) for one in analyses
-    ]
-    return sum(seconds) / max(min(plan.config.execution.n_procs, os.cpu_count() or 1), 1)
 
 
 @contextmanager

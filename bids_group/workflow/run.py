@@ -13,8 +13,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from bids_group import output
 from bids_group.config import RunConfig
 from bids_group.output import report
+from bids_group.workflow.duration import forecast
 from bids_group.workflow.group import Provenance, analyse_group, pool_participants
-from bids_group.workflow.one_analysis import seconds_of_shuffling
 from bids_group.workflow.preparation import RunPlan, prepare
 from bids_group.workflow.storage import check_room, plan_storage
 
@@ -56,6 +56,7 @@ def _show(plan: RunPlan) -> None:
     if refusal is not None:
         LOGGER.warning("The run would be refused. %s", refusal)
     _print_design(plan)
+    durations = forecast(plan, stored)
     preview = output.Preview(
         cohort=plan.cohort,
         planned=[(one.analysis, one.design) for one in plan.planned],
@@ -63,7 +64,10 @@ def _show(plan: RunPlan) -> None:
         notices=plan.notices,
         spec=plan.spec,
         pooled=plan.observations if config.level == "participant" else None,
-        seconds_of_shuffling=seconds_of_shuffling(plan, plan.planned),
+        seconds_of_reading=durations.reading,
+        seconds_of_fitting=durations.fitting,
+        seconds_of_shuffling=durations.shuffling,
+        duration="; ".join(durations.words),
         mem_gb=config.execution.mem_gb,
         stored=[str(one) for one in stored],
     )
@@ -92,6 +96,7 @@ def _work(plan: RunPlan, provenance: Provenance) -> None:
         refusal = check_room(plan, stored)
         if refusal is not None:
             raise refusal
+        LOGGER.info("Time on this machine: %s", "; ".join(forecast(plan, stored).words))
         if config.level == "participant":
             pool_participants(plan, provenance)
             return

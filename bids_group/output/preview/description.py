@@ -21,8 +21,9 @@ class Preview:
     """What a dry run shows; every part is settled.
 
     ``exclusions`` are those of the cohort and of the designs; ``pooled`` is what is pooled, where that is not
-    the rows of ``planned`` (``participant`` level); ``seconds_of_shuffling``: about, None without shuffling;
-    ``mem_gb``: memory that may be taken; ``stored``: where the maps of each analysis will lie.
+    the rows of ``planned`` (``participant`` level); ``seconds_of_…``: about, None where it is not done or
+    there is nothing to go by; ``duration`` says them; ``mem_gb``: memory that may be taken; ``stored``: where
+    the maps of each analysis will lie.
     """
 
     cohort: Cohort
@@ -31,7 +32,10 @@ class Preview:
     notices: Sequence[Notice]
     spec: AnalysisSpec
     pooled: Sequence[Observation] | None = None
+    seconds_of_reading: float | None = None
+    seconds_of_fitting: float | None = None
     seconds_of_shuffling: float | None = None
+    duration: str = ""
     mem_gb: float | None = None
     stored: Sequence[str] = ()
 
@@ -81,6 +85,10 @@ def describe_dry_run(preview: Preview) -> dict[str, Any]:
             "SecondsOfShuffling": preview.seconds_of_shuffling and round(preview.seconds_of_shuffling, 1),
         },
         "Memory": {"Granted": preview.mem_gb, "Maps": list(preview.stored)},
+        "Time": {
+            "SecondsOfReading": preview.seconds_of_reading and round(preview.seconds_of_reading, 1),
+            "SecondsOfFitting": preview.seconds_of_fitting and round(preview.seconds_of_fitting, 1),
+        },
         "Analyses": [describe_analysis(*pair) for pair in preview.planned],
         "Notices": [
             {name.capitalize(): value for name, value in asdict(one).items()}

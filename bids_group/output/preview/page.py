@@ -116,6 +116,8 @@ def _print_settings(console: Console, preview: Preview) -> None:
         "Shuffling": _spell_shuffling(asked, preview.seconds_of_shuffling) if asked.needs_shuffling else "",
     }
     console.rule(Text("Images and inference", style="bold"))
+    if preview.duration:
+        lines["Time"] = f"{preview.duration} (on this machine)"
     if preview.mem_gb is not None:
         lines["Memory"] = f"at most {_number(preview.mem_gb)} GB for the whole run"
     for name, words in lines.items():

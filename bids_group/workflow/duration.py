@@ -1,0 +1,135 @@
+"""How long a run will take, about: told before the work starts, from a short measurement on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TypeVar
+
+import numpy as np
+
+from bids_group import inference, output
+from bids_group.config.estimators import LEAST_SQUARES
+from bids_group.elements import Smoother, gzip_bytes, read_map
+from bids_group.errors import BidsGroupError
+from bids_group.words import counted, plural
+from bids_group.workflow.preparation import PlannedAnalysis, RunPlan
+from bids_group.workflow.storage import StoredMaps, expected_elements
+
+_BYTES_OF_COUNT = 0.25
+"""What it takes to pack the number of maps at each element, beside an effect."""
+
+_FIT_PER_PRODUCTS = 4.0
+"""What a fit takes with the maps of its contrasts, beside the products of its tiles with the design."""
+
+_NUMBERS_OF_TILE = 2**18
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Durations:
+    """Seconds that parts of a run take on this machine, about; None: not done, or nothing to go by.
+
+    ``reading`` has smoothing, pooling and writing what is pooled; ``n_maps`` are read for ``n_rows`` pooled
+    maps, of which ``n_pooled`` stand in OUTPUT_DIR already.
+    """
+
+    n_maps: int
+    n_rows: int
+    n_pooled: int
+    reading: float | None
+    fitting: float | None
+    shuffling: float | None
+
+    @property
+    def words(self) -> list[str]:
+        """Say how long each part takes that something is known of."""
+        pooled = f", {self.n_pooled} of which {plural(self.n_pooled, 'is', 'are')} pooled already"
+        what = f"read {counted(self.n_maps, 'map')} for {counted(self.n_rows, 'row')}"
+        what += pooled if self.n_pooled else ""
+        parts = {what: self.reading, "fit": self.fitting, "shuffle": self.shuffling}
+        known = {name: output.spell_duration(one) for name, one in parts.items() if one is not None}
+        return [f"about {seconds} to {name}" for name, seconds in known.items()]
+
+
+def forecast(plan: RunPlan, stored: Sequence[StoredMaps]) -> Durations:
+    """Measure one map, one tile of each design and a few shuffles, and multiply."""
+    maps, folder = [m for one in plan.observations for m in one.maps], plan.config.output_dir
+    n_pooled = sum(output.pooled_path(folder, one, "effect").exists() for one in plan.observations)
+    n_new = len(plan.observations) - n_pooled
+    reading = None
+    with suppress(BidsGroupError):  # which the work itself will meet, and tell
+        read, smooth, pack = _seconds_of_one(plan)
+        reading = (len(maps) * read + len(plan.observations) * smooth + n_new * pack) / _n_workers(plan)
+    is_known = all(one.analysis.estimator is LEAST_SQUARES for one in plan.planned)
+    fits = [_seconds_of_fit(one, held.n_elements) for one, held in zip(plan.planned, stored, strict=True)]
+    return Durations(
+        n_maps=len(maps),
+        n_rows=len(plan.observations),
+        n_pooled=n_pooled,
+        reading=reading,
+        fitting=sum(fits) / _n_workers(plan) if fits and is_known else None,
+        shuffling=seconds_of_shuffling(plan, plan.planned, stored[0].n_elements if stored else None),
+    )
+
+
+def _seconds_of_one(plan: RunPlan) -> tuple[float, float, float]:
+    """Time to read a map with what belongs to it, to smooth it, and to pack what is written of it."""
+    first, fwhm_mm = plan.cohort.maps[0], plan.spec.smoothing_fwhm_mm if plan.planned else 0
+    read = _least_seconds(lambda: [read_map(path) for path in first.files])
+    effect, smooth = read_map(first.effect), 0.0
+    if fwhm_mm > 0:
+        smoother = Smoother(effect.grid, fwhm_mm)
+        volume = np.where(effect.data == 0, np.float32(np.nan), effect.data)
+        smooth = _least_seconds(lambda: smoother.smooth(volume))
+    content = effect.data.tobytes("F")
+    n_volumes = 1 + (first.variance is not None) + _BYTES_OF_COUNT
+    return read, smooth, n_volumes * _least_seconds(lambda: gzip_bytes(content))
+
+
+def _seconds_of_fit(planned: PlannedAnalysis, n_elements: int) -> float:
+    """Time of the products of a tile of noise with the design and back, for all elements."""
+    X = planned.design.matrix.to_numpy(dtype=np.float64)
+    inverse, n = np.linalg.pinv(X), max(_NUMBERS_OF_TILE // len(X), 8)
+    noise = np.random.default_rng(0).standard_normal((len(X), n), np.float32)
+
+    def fit() -> None:
+        values = noise.astype(np.float64)
+        np.square(values - X @ (inverse @ values)).sum()
+
+    return _FIT_PER_PRODUCTS * _least_seconds(fit) * n_elements / n
+
+
+def seconds_of_shuffling(
+    plan: RunPlan, planned: Iterable[PlannedAnalysis], n_elements: int | None = None
+) -> float | None:
+    """Forecast the time that shuffling takes on this machine; None where nothing is shuffled.
+
+    Before the maps are read (``n_elements`` None) their elements are the `expected_elements`.
+    """
+    spec, analyses = plan.spec, tuple(planned)
+    if not spec.inference.needs_shuffling or not analyses:
+        return None
+    n_elements = expected_elements(plan) if n_elements is None else n_elements
+    seconds = [
+        inference.forecast_seconds(one.design, one.schemes, spec.inference, n_elements) for one in analyses
+    ]
+    return sum(seconds) / _n_workers(plan)
+
+
+def _n_workers(plan: RunPlan) -> int:
+    return max(min(plan.config.execution.n_procs, os.cpu_count() or 1), 1)
+
+
+def _least_seconds(do: Callable[[], Result]) -> float:
+    """Time of the faster of two goes: the first may load what is compiled."""
+    taken = []
+    for _ in range(2):
+        start = perf_counter()
+        do()
+        taken.append(perf_counter() - start)
+    return min(taken)
