@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,13 +14,15 @@ from bids_group.bids.index import group_by, index_dataset
 from bids_group.bids.ledger import add_mapless
 from bids_group.bids.map_files import (
     Headers,
+    check_native,
     check_statistics,
     check_twins,
     leave_many_volumes,
     read_headers,
     tell_rounded_effects,
 )
-from bids_group.bids.maps_table import find_cell_factors, read_maps_table, type_factors
+from bids_group.bids.maps_table import find_cell_factors, list_pattern, read_maps_table, type_factors
+from bids_group.bids.pattern_table import resolve_pattern
 from bids_group.bids.screening import screen
 from bids_group.bids.selection import (
     Choice,
@@ -34,6 +37,7 @@ from bids_group.bids.selection import (
 )
 from bids_group.bids.statmaps import Found, check_effects, check_found, pair_statmaps
 from bids_group.config import Inputs, Selection
+from bids_group.config.typed import MAPS_FILE, is_pattern
 from bids_group.errors import UsageError
 from bids_group.executor import ONE_THREAD, Executor
 from bids_group.labels import natural_order
@@ -58,9 +62,10 @@ def gather_cohort(
     DataError
         Tables are malformed, producers differ, only t or z maps, the same map under two people.
     """
-    check_bids_dir(inputs.bids_dir, is_skipped=inputs.skip_bids_validation)
+    named = inputs.maps_table is not None
+    check_bids_dir(inputs.bids_dir, is_skipped=inputs.skip_bids_validation, are_maps_named=named)
     matrix = None if inputs.design_matrix is None else read_design_matrix(inputs.design_matrix)
-    sources, found = _find_maps(inputs, selection, output_dir)
+    sources, found, maps_tsv = _find_maps(inputs, selection, output_dir)
     check_found(found, sources, selection.input_suffix)
     check_effects(found, selection.input_stat or "effect", wanted_labels(selection, "contrast"))
     subjects = {m.subject for m in found.maps} | {leftover.subject for leftover in found.leftovers}
@@ -81,6 +86,7 @@ def gather_cohort(
     type_over = partial(_type_tables, study, maps, inputs.maps_table)
     return Cohort(
         maps=maps,
+        maps_tsv=maps_tsv,
         grids={path: headers[path].grid for m in maps for path in m.files},
         tables=settle_tables(type_over(None), matrix),
         tables_over=None if matrix is not None else type_over,
@@ -101,23 +107,43 @@ def gather_cohort(
     )
 
 
-def _find_maps(inputs: Inputs, selection: Selection, output_dir: Path) -> tuple[tuple[MapSource, ...], Found]:
+def _find_maps(
+    inputs: Inputs, selection: Selection, output_dir: Path
+) -> tuple[tuple[MapSource, ...], Found, str | None]:
+    """Find maps, and the table of them that is kept with the results: that of a pattern."""
     stat, suffix = selection.input_stat or "effect", selection.input_suffix
     if inputs.maps_table is not None:
         if inputs.derivatives:
             raise UsageError("Maps are named by --maps and by --derivatives.", fix="Use one of them.")
+        if is_pattern(inputs.maps_table):
+            pattern = resolve_pattern(inputs, selection, output_dir)
+            source, found = list_pattern(pattern, stat, suffix)
+            return (source,), _name_space(found, selection), pattern.text
         source, found = read_maps_table(inputs.maps_table, stat, suffix)
-        return (source,), found
+        is_kept = inputs.maps_table == output_dir.absolute() / MAPS_FILE
+        text = inputs.maps_table.read_text(encoding="utf-8") if is_kept else None
+        return (source,), _name_space(found, selection), text
     sources = find_sources(inputs, output_dir, suffix)
     parts = []
     for source in sources:
         files, unlisted = index_dataset(source.root)
         check_listed(unlisted, selection)
         parts.append(pair_statmaps(source, files, stat, suffix))
-    return sources, Found(
+    found = Found(
         maps=tuple(m for part in parts for m in part.maps),
         leftovers={leftover: stats for part in parts for leftover, stats in part.leftovers.items()},
     )
+    return sources, _name_space(found, selection), None
+
+
+def _name_space(found: Found, selection: Selection) -> Found:
+    """Give maps the space of ``--space`` where none of them names one; else it selects."""
+    space = next(iter(wanted_labels(selection, "space")), None)
+    if space is None or not found.maps or any(m.space is not None for m in found.maps):
+        return found
+    maps = (replace(m, space=space, entities={**m.entities, "space": space}) for m in found.maps)
+    said = note("maps", f"The maps name no space; it is {space} (--space).")
+    return replace(found, maps=tuple(maps), notices=(*found.notices, said))
 
 
 def _select(
@@ -140,6 +166,7 @@ def _check_headers(choice: Choice, selection: Selection, headers: Headers, input
     """Check what is selected by what stands in the files."""
     leave_many_volumes(choice, selection, headers)
     is_table = inputs.maps_table is not None
+    choice.notices += check_native(choice.maps, headers, inputs.maps_table)
     choice.notices += check_statistics(choice.maps, headers, selection.input_stat, is_name_free=is_table)
     check_producers(choice.maps)
     choice.notices += check_twins(choice.maps, headers)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bids_group.bids.index import WalkedFolder, list_inside, refuse_unlisted, walk
+from bids_group.bids.layouts import propose_pattern
 from bids_group.config import Inputs
 from bids_group.errors import (
     DataError,
@@ -41,19 +43,27 @@ class MapSource:
     unsearched: tuple[Path, ...] = ()
 
 
-def check_bids_dir(bids_dir: Path, *, is_skipped: bool = False) -> None:
-    """Refuse a folder that is no BIDS dataset; only its description is asked for, no ``sub-*`` folder."""
+def check_bids_dir(bids_dir: Path, *, is_skipped: bool = False, are_maps_named: bool = False) -> None:
+    """Refuse a folder that is no BIDS dataset; only its description is asked for, no ``sub-*`` folder.
+
+    Where ``--maps`` names the maps (``are_maps_named``), a participants.tsv alone will do.
+    """
     if not bids_dir.is_dir():
         raise MissingInputError(f"There is no folder {bids_dir}.", fix="Check BIDS_DIR, the first argument.")
     if is_skipped:
         return
     path = bids_dir / DESCRIPTION
+    if are_maps_named and (bids_dir / "participants.tsv").is_file() and not os.path.lexists(path):
+        return
     if not path.is_file():
         raise NotBidsError(
             f"{bids_dir} is not a BIDS dataset.",
             found="no dataset_description.json" + (" (a link points nowhere)" if path.is_symlink() else ""),
             expected='a dataset_description.json with at least {"Name": …, "BIDSVersion": …}',
-            fix="Check BIDS_DIR, the first argument, or use --skip-bids-validation.",
+            fix="With --maps a participants.tsv with a column participant_id is enough: put it there, or use "
+            "--skip-bids-validation."
+            if are_maps_named
+            else "Check BIDS_DIR, the first argument, or use --skip-bids-validation.",
         )
     description = peek_json(path)
     absent = [key for key in ("Name", "BIDSVersion") if not (description or {}).get(key)]
@@ -155,7 +165,8 @@ def _find_only(bids_dir: Path, output_dir: Path, suffix: str, unlisted: list[Wal
             expected=example,
             fix=f"--derivatives {bids_dir} (it holds {suffix}s itself)"
             if any(list_maps(bids_dir, [], suffix))
-            else "Name the folder with --derivatives PATH, or list the maps in a table with --maps.",
+            else propose_pattern([derivatives, bids_dir])
+            or "Name the folder with --derivatives PATH, or list the maps in a table with --maps.",
         )
     if len(found) > 1:
         raise UsageError(

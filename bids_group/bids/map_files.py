@@ -14,6 +14,7 @@ import numpy as np
 
 from bids_group.bids.index import path_order
 from bids_group.bids.selection import Choice
+from bids_group.bids.siblings import native_feat, read_registration
 from bids_group.bids.statmaps import InputStat
 from bids_group.config import Selection
 from bids_group.elements import (
@@ -26,7 +27,7 @@ from bids_group.elements import (
     read_header,
     read_map,
 )
-from bids_group.errors import BidsGroupError, DataError, MissingInputError, UsageError
+from bids_group.errors import BidsGroupError, DataError, GridError, MissingInputError, UsageError
 from bids_group.executor import Executor
 from bids_group.records import FirstLevelMap, Notice, warn
 from bids_group.words import list_some
@@ -114,7 +115,8 @@ def leave_many_volumes(choice: Choice, selection: Selection, headers: Headers) -
             found=f"{first} with {shape}" + (f": {list_some(labels, 10)}" if labels else ""),
             expected="a first-level t contrast",
             fix="Choose other contrasts with --first-level-contrast; of a 4D file that holds the maps of "
-            f"several people or contrasts, name one volume in each line of the table of --maps: {example}",
+            "several people or contrasts, name one volume in each line of the table of --maps, or in its "
+            f"pattern: {example}",
         )
     if gone:
         choice.leave({m.effect: reason for m in gone})
@@ -145,6 +147,47 @@ def check_grids(
                 check_same_grid(first, grids[first], path, grids[path], is_mask=path is m.mask)
         if mask is not None:
             check_same_grid(first, grids[first], mask, of_masks[mask], is_mask=True)
+
+
+def check_native(maps: Sequence[FirstLevelMap], headers: Headers, named: Path | None) -> list[Notice]:
+    """Refuse copes that FEAT left in the space of each person's own scan, before anything else is judged.
+
+    They are known by their grids, which differ; where these are the same, by the transforms beside them,
+    which differ, with a warning. ``named``: what ``--maps`` said.
+    """
+    feats = {m.effect: feat for m in maps if (feat := native_feat(m.effect)) is not None}
+    those = [m for m in maps if m.effect in feats]
+    others = [m for m in those if m.subject != those[0].subject]
+    if not others:
+        return []
+    first, grid = those[0], headers[those[0].effect].grid
+    odd = next((m for m in others if not headers[m.effect].grid.is_same(grid)), None)
+    have_standard = all(
+        (feat / "reg_standard" / "stats" / m.effect.name).exists()
+        for m in those
+        for feat in [feats[m.effect]]
+    )
+    line = None if named is None else str(named).replace(".feat/stats/", ".feat/reg_standard/stats/")
+    fix = f'Take those in standard space: --maps "{line}"'
+    if not have_standard:
+        fix = f"featregapply {feats[first.effect]} (and so for each person) writes reg_standard/stats; then "
+        fix += f'--maps "{line}". Or applywarp (flirt -applyxfm) each cope and varcope to the standard image.'
+    if odd is not None:
+        raise GridError(
+            "The copes lie in the space of each person's own scan, not in standard space.",
+            found=f"{headers[odd.effect].grid.describe()} in {odd.effect}; {grid.describe()} in "
+            f"{first.effect}",
+            expected="one grid in all people",
+            fix=fix,
+        )
+    read = [read_registration(feats[m.effect]) for m in (first, *others)]
+    transforms = [one for one in read if one is not None]
+    if any(not np.allclose(one, transforms[0], atol=1e-3) for one in transforms):
+        sentence = (
+            "The copes have one grid, but each person's FEAT folder has another transform to standard space: "
+        )
+        return [warn("maps", f"{sentence}they seem to lie in the space of each person's own scan.", fix)]
+    return []
 
 
 def check_twins(maps: Iterable[FirstLevelMap], headers: Headers) -> list[Notice]:

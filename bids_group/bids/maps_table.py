@@ -17,6 +17,7 @@ import pandas as pd
 from bids_group.bids.columns import Kinds, is_number, type_table
 from bids_group.bids.datasets import MapSource
 from bids_group.bids.index import group_by, run_key
+from bids_group.bids.pattern_table import ResolvedPattern
 from bids_group.bids.statmaps import Found, InputStat
 from bids_group.bids.tables import describe_column, name_people, read_tsv, require_columns
 from bids_group.elements import FORMATS, is_cifti_name, is_volume_name, locate
@@ -26,7 +27,7 @@ from bids_group.words import counted, list_some, plural, suggest
 
 _REQUIRED = ("participant_id", "contrast", "effect")
 _LABELS = {"session": "ses", "run": "run", "task": "task", "space": "space", "res": "res", "den": "den"}
-_KNOWN = (*_REQUIRED, *_LABELS, "variance", "dof", "mask")
+_KNOWN = (*_REQUIRED, *_LABELS, "variance", "variance_scale", "dof", "mask")
 
 Lines = Mapping[int, FirstLevelMap]
 
@@ -35,10 +36,23 @@ def read_maps_table(path: Path, input_stat: InputStat, suffix: str) -> tuple[Map
     """Read the table of ``--maps``; paths in it are relative to its own folder.
 
     Columns: ``participant_id``, ``contrast``, ``effect``, and where wanted ``session``, ``run``, ``task``,
-    ``space``, ``res``, ``den``, ``variance``, ``dof`` (a number or a file) and ``mask``. Other columns are
-    covariates and factors of the maps. ``suffix`` says what the maps are, as their names say nothing.
+    ``space``, ``res``, ``den``, ``variance``, ``variance_scale`` (a number that it is multiplied by), ``dof``
+    (a number or a file) and ``mask``. Other columns are covariates and factors of the maps. ``suffix`` says
+    what the maps are, as their names say nothing.
     """
-    frame, _ = name_people(read_tsv(path))
+    return _build_maps(read_tsv(path), path, input_stat, suffix)
+
+
+def list_pattern(pattern: ResolvedPattern, input_stat: InputStat, suffix: str) -> tuple[MapSource, Found]:
+    """Make the maps of a pattern of ``--maps``: those of the table that it stands for."""
+    source, found = _build_maps(pattern.frame, pattern.path, input_stat, suffix)
+    return source, replace(found, notices=(*found.notices, *pattern.notices))
+
+
+def _build_maps(
+    frame: pd.DataFrame, path: Path, input_stat: InputStat, suffix: str
+) -> tuple[MapSource, Found]:
+    frame, _ = name_people(frame)
     require_columns(frame, path, _REQUIRED)
     for column in frame.columns:
         if column not in _KNOWN and (hint := suggest(str(column), _KNOWN)):
@@ -80,10 +94,17 @@ def _read_row(
     is_dof_number = dof is not None and is_number(dof)
     if dof is not None and is_dof_number and float(dof) <= 0:
         raise DataError(f"{where} has dof {dof}.", expected="a number above 0, or a file")
+    scale = row.get("variance_scale")
+    if scale is not None and not (row.get("variance") and is_number(scale) and float(scale) > 0):
+        raise DataError(
+            f"{where} has variance_scale {scale}" + ("." if row.get("variance") else " and no variance."),
+            expected="a number above 0, beside the variance that is multiplied by it",
+        )
     return FirstLevelMap(
         contrast=row["contrast"] or "",
         effect=files["effect"] or folder,
         variance=files["variance"],
+        variance_scale=1.0 if scale is None else float(scale),
         mask=files["mask"],
         dof=float(dof) if dof is not None and is_dof_number else _read_path(dof, folder, where),
         dataset=folder,
@@ -131,6 +152,9 @@ def _check_lines(by_line: Lines, frame: pd.DataFrame, table: Path) -> None:
     for column in ("effect", "variance"):
         files: list[Path | None] = [getattr(m, column) for m in by_line.values()]
         for lines in twins(None if file is None else locate(file) for file in files):
+            those = [by_line[number] for number in lines]
+            if column == "variance" and _share_residuals(those):
+                continue
             raise DataError(
                 f"The table {table} names the same file in several lines of its column '{column}'.",
                 found=f"{frame[column][lines[0]]} in "
@@ -164,6 +188,12 @@ def _check_lines(by_line: Lines, frame: pd.DataFrame, table: Path) -> None:
             expected=f"paths relative to {table.parent}",
             fix="Mend the paths in the table.",
         )
+
+
+def _share_residuals(maps: Sequence[FirstLevelMap]) -> bool:
+    """Whether contrasts of one first level share its residual variance (SPM's ResMS), each with its scale."""
+    places = {(m.subject, m.session, m.run, m.effect.parent) for m in maps}
+    return len(places) == 1 and all(m.variance_scale != 1 for m in maps)
 
 
 def _labels(m: FirstLevelMap) -> tuple[str | None, ...]:

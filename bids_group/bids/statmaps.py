@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from bids_group.bids.datasets import MapSource, is_own_map, say_maps
 from bids_group.bids.index import IndexedFile, path_order
+from bids_group.bids.layouts import propose_pattern
 from bids_group.errors import DataError, SelectionError, UsageError
 from bids_group.json_files import read_json
 from bids_group.labels import upper_first
@@ -228,7 +229,8 @@ def check_found(found: Found, sources: Sequence[MapSource], suffix: str) -> None
     first = next(iter(found.leftovers), None)
     if not found.maps and first is None:
         is_empty = all(not any(source.root.iterdir()) for source in sources)
-        fix = "Check --derivatives, or list the maps with --maps."
+        fix = propose_pattern(source.root for source in sources)
+        fix = fix or "Check --derivatives, or list the maps with --maps."
         raise SelectionError(
             f"There are no {words} in {roots}.",
             found="an empty folder" if is_empty else f"no …_{suffix} file of a person",

@@ -10,7 +10,7 @@ from typing import Any
 
 from bids_group.config.options import Option, options_of
 from bids_group.config.request import OPTIONS, Execution
-from bids_group.config.typed import read_named_folders
+from bids_group.config.typed import MAPS_FILE, is_pattern, read_named_folders
 from bids_group.errors import MissingInputError, UsageError
 from bids_group.words import suggest
 
@@ -135,6 +135,9 @@ def write_options(said: Mapping[str, Any]) -> str:
         if one.flags:
             lines.append(f"{one.flag_of(value).removeprefix('--').replace('-', '_')} = true")
             continue
-        value = _beside(Path.cwd(), value) if _is_path(one) else value
+        if one.name == "maps" and is_pattern(value):
+            value = MAPS_FILE.name  # which stands beside this file
+        elif _is_path(one):
+            value = _beside(Path.cwd(), value)
         lines.append(f"{one.name} = {json.dumps(value, ensure_ascii=False, default=str)}")
     return "\n".join(["# bids-group BIDS_DIR OUTPUT_DIR group --config this-file.toml", *lines, ""])

@@ -20,6 +20,7 @@ from bids_group.config.typed import (
     ContrastRequest,
     FilterValue,
     file_of,
+    is_pattern,
     read_contrasts,
     read_filter_file,
     read_named_folders,
@@ -51,10 +52,11 @@ class Inputs:
         read=read_named_folders,
     )
     maps_table: Path | None = option(
-        "a table of maps instead of BIDS names (SPM, FSL, AFNI)",
+        "maps that have no BIDS names (SPM, FSL, AFNI): a table of them, or a pattern of their paths in "
+        'quotes, such as "spm/sub-{subject}/con_{contrast}.nii"; also {session}, {run}, {task}',
         section="maps",
         name="maps",
-        metavar="TSV",
+        metavar="TSV|PATTERN",
         stands=None,
     )
     participants_tsv: Path | None = option("this table instead of BIDS_DIR/participants.tsv", metavar="F")
@@ -81,7 +83,9 @@ class Selection:
     session_labels: tuple[str, ...] = option("use these sessions only", (), entity="session")
     task_labels: tuple[str, ...] = option("use this task only", (), entity="task")
     run_labels: tuple[str, ...] = option("use these runs only", (), entity="run")
-    space: str | None = option("use maps of this space", metavar="S", entity="space")
+    space: str | None = option(
+        "use maps of this space; of maps that name none, their space", metavar="S", entity="space"
+    )
     res: str | None = option("use maps of this resolution", metavar="R", entity="res")
     den: str | None = option("use maps of this density", metavar="D", entity="den")
     node: str | None = option("use maps of this FitLins node", metavar="N", entity="node")
@@ -375,8 +379,17 @@ def check_paths(config: RunConfig) -> None:
     for record in (inputs, config.analysis, config.execution):
         for one in options_of(type(record)):
             path = getattr(record, one.attribute)
-            if one.kind == "path" and not one.is_made and path is not None:
+            if (
+                one.kind == "path"
+                and not one.is_made
+                and path is not None
+                and not _is_maps_pattern(one, path)
+            ):
                 _check_path(path, one.flag, "file")
+
+
+def _is_maps_pattern(option_: Option, path: Path) -> bool:
+    return option_.name == "maps" and is_pattern(path)
 
 
 def _check_path(path: Path, option: str, kind: str) -> None:

@@ -57,6 +57,15 @@ def parse_contrast(text: str) -> ContrastRequest:
     return ContrastRequest(expression=text.strip())
 
 
+MAPS_FILE = Path("code/maps.tsv")
+"""Where the table that a pattern of ``--maps`` stands for is kept in OUTPUT_DIR, whose paths start there."""
+
+
+def is_pattern(path: Path | str) -> bool:
+    """Whether ``--maps`` names files by a pattern, not one table."""
+    return any(mark in str(path) for mark in "{}*") and not Path(path).exists()
+
+
 def read_contrasts(texts: Sequence[str]) -> tuple[ContrastRequest, ...]:
     """Read each contrast."""
     return tuple(map(parse_contrast, texts))

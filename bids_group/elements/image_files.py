@@ -77,5 +77,12 @@ def locate(path: Path) -> ImageFiles:
     return ImageFiles(header=path, data=path, volume=volume)
 
 
+def split_volume(name: str) -> tuple[str, str | None]:
+    """Part a name from what says which volume is meant, as it was written: ``,1`` or ``[label]``."""
+    for match in _selections(name):
+        return match["file"], name[len(match["file"]) :]
+    return name, None
+
+
 def _selections(name: str) -> list[re.Match[str]]:
     return [match for pattern in (_BY_NUMBER, _IN_BRACKETS) if (match := pattern.fullmatch(name))][:1]

@@ -20,10 +20,11 @@ class FirstLevelMap:
 
     Labels carry no prefix (``01``, not ``sub-01``). ``dof`` is a number, a map, or unknown. ``mask`` is the
     map's own mask where the producer wrote one, ``mask_threshold`` what counts as inside where it is not of
-    two values. ``dataset`` is the root that BIDS URIs are relative to; ``input_stat`` is ``z`` or ``t`` only
-    where the user insisted on it. ``suffix`` other than ``statmap`` (``probseg``): the map is no contrast,
-    and ``contrast`` is made of its label and suffix. ``factors`` are further columns of the table that lists
-    the maps, with the cell of this one; ``entities`` are all that the name of the effect file has.
+    two values. The variance is that file times ``variance_scale``. ``dataset`` is the root that BIDS URIs are
+    relative to; ``input_stat`` is ``z`` or ``t`` only where the user insisted on it. ``suffix`` other than
+    ``statmap`` (``probseg``): the map is no contrast, and ``contrast`` is made of its label and suffix.
+    ``factors`` are further columns of the table that lists the maps, with the cell of this one; ``entities``
+    are all that the name of the effect file has.
     """
 
     subject: str
@@ -38,6 +39,7 @@ class FirstLevelMap:
     den: str | None = None
     node: str | None = None
     variance: Path | None = None
+    variance_scale: float = 1.0
     dof: float | Path | None = None
     mask: Path | None = None
     mask_threshold: float | None = None
@@ -136,5 +138,7 @@ class Cohort:
     design_matrix: Table | None = None
     """The rows of ``--design-matrix`` as they were given; its columns are those of the last of ``tables``."""
     tables_over: Callable[[Collection[tuple[str, str | None]]], tuple[Table, ...]] | None = None
+    maps_tsv: str | None = None
+    """The table that a pattern of ``--maps`` stands for, as it is kept with the results."""
     grids: Mapping[Path, Grid] = field(default_factory=dict)
     """The grid of each file of the maps, by its header."""

@@ -96,6 +96,8 @@ def analyse_group(plan: RunPlan, provenance: Provenance) -> None:
     output.write_dataset(folder, plan.cohort)
     output.write_model(folder, plan.model_json)
     output.write_options(folder, config.options)
+    if plan.cohort.maps_tsv is not None:
+        output.write_maps_table(folder, plan.cohort.maps_tsv)
     work_dir = work_folder(config)
     matrix = config.inputs.design_matrix
     if matrix is not None:

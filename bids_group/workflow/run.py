@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group import output
 from bids_group.config import RunConfig
+from bids_group.config.typed import MAPS_FILE
 from bids_group.output import report
 from bids_group.workflow.duration import forecast
 from bids_group.workflow.group import Provenance, analyse_group, pool_participants
@@ -120,6 +121,7 @@ def _check_names(plan: RunPlan) -> None:
     names = [*output.TABLES]
     if is_group:
         names += [output.COMMAND, output.OPTION_FILE, *output.CITATIONS, output.model_path(plan.model_json)]
+        names += [MAPS_FILE] if plan.cohort.maps_tsv is not None else []
         names += [output.REPORT] if plan.config.execution.has_report else []
     output.check_names(folder, names, has_results=is_group)
 

@@ -79,6 +79,8 @@ def _read(source: FirstLevelMap) -> PooledMap:
     for other in (*others.values(), *masks):
         check_same_grid(effect.path, effect.grid, other.path, other.grid, is_mask=other is mask)
     variance = others["variance"].data if "variance" in others else None
+    if variance is not None and source.variance_scale != 1:
+        variance = (variance.astype(np.float64) * source.variance_scale).astype(np.float32)
     is_observed = observed(effect.data, variance, None if mask is None else mask.inside)
     if not is_observed.any():
         raise _nowhere_observed(effect, list(others.values()), source.mask)

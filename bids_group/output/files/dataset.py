@@ -13,6 +13,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from bids_group import __version__
+from bids_group.config.typed import MAPS_FILE
 from bids_group.errors import BidsGroupError, OutputError
 from bids_group.json_files import read_json
 from bids_group.labels import camel_label
@@ -141,6 +142,12 @@ def write_options(output_dir: Path, text: str) -> None:
     """Write the file of options that repeats a run, ``code/config.toml``."""
     record_outputs(output_dir, [OPTION_FILE])
     write_text(output_dir / OPTION_FILE, text)
+
+
+def write_maps_table(output_dir: Path, text: str) -> None:
+    """Write the table that a pattern of ``--maps`` stood for, ``code/maps.tsv``."""
+    record_outputs(output_dir, [MAPS_FILE])
+    write_text(output_dir / MAPS_FILE, text)
 
 
 def write_crash(output_dir: Path, text: str) -> Path | None:

@@ -119,7 +119,8 @@ def _fingerprint(source: Observation | FirstLevelMap, known: Mapping[str, str]) 
         }
         name = {"name": source.effect.name, "input_stat": source.input_stat}
         has_own = source.mask is not None and source.mask_threshold is not None
-        return {**name, **hashes, **({"mask_threshold": source.mask_threshold} if has_own else {})}
+        scale = {"variance_scale": source.variance_scale} if source.variance_scale != 1 else {}
+        return {**name, **hashes, **({"mask_threshold": source.mask_threshold} if has_own else {}), **scale}
     return {
         "label": source.label,
         "contrast": source.contrast,

@@ -1,0 +1,84 @@
+"""Folders of SPM, FSL and AFNI: which pattern of ``--maps`` finds the maps in them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from bids_group.bids.patterns import KEYS
+from bids_group.elements import read_header
+from bids_group.errors import BidsGroupError
+
+_MOST_NAMES = 50_000
+_DEEPEST = 8
+_KINDS = {
+    "FSL's .gfeat": re.compile(
+        r"(?P<start>.*\.gfeat/cope)\d+(?P<end>\.feat/stats/cope1\.(?:nii|img)(?:\.gz)?)"
+    ),
+    "FSL's reg_standard": re.compile(
+        r"(?P<start>.*\.feat/reg_standard/stats/cope)\d+(?P<end>\.(?:nii|img)(?:\.gz)?)"
+    ),
+    "FSL's .feat": re.compile(r"(?P<start>.*\.feat/stats/cope)\d+(?P<end>\.(?:nii|img)(?:\.gz)?)"),
+    "SPM's con_*": re.compile(r"(?P<start>(?:.*/)?con_)\d{4}(?P<end>\.(?:nii|img)(?:\.gz)?)"),
+    "AFNI's +tlrc": re.compile(r"(?P<start>.*\+(?:tlrc|orig|acpc)\.HEAD)(?P<end>)"),
+}
+_IN_GFEAT = re.compile(r".*\.gfeat/.*")
+
+
+def propose_pattern(roots: Iterable[Path]) -> str | None:
+    """Say which ``--maps`` finds the maps of SPM, FSL or AFNI below folders; None where there are none."""
+    for root in roots:
+        names = list(_list_below(root))
+        for kind, form in _KINDS.items():
+            fitting = [one for one in names if form.fullmatch(one)]
+            if kind == "FSL's .feat":
+                fitting = [one for one in fitting if not _IN_GFEAT.fullmatch(one)]
+            pattern = _generalise(root, fitting, form) if fitting else None
+            if pattern is not None:
+                shown = root.absolute()
+                shown = shown.relative_to(Path.cwd()) if shown.is_relative_to(Path.cwd()) else shown
+                return f'{kind} maps are there: --maps "{shown / pattern}"'
+    return None
+
+
+def _list_below(root: Path) -> Iterator[str]:
+    """List files below a folder, by name, up to a depth and a number."""
+    n = 0
+    for folder, inner, names in os.walk(root, followlinks=True):
+        below = os.path.relpath(folder, root)
+        inner[:] = (
+            sorted(one for one in inner if not one.startswith(".")) if below.count("/") < _DEEPEST else []
+        )
+        for name in sorted(names):
+            n += 1
+            yield name if below == "." else f"{below}/{name}"
+        if n > _MOST_NAMES:
+            return
+
+
+def _generalise(root: Path, names: Sequence[str], form: re.Pattern[str]) -> str | None:
+    """Write placeholders into a path: for the labels of BIDS keys, or else the folder that differs."""
+    found = form.fullmatch(names[0])
+    assert found is not None
+    start, end = found["start"], found["end"]
+    placed = "{contrast}" if not start.endswith(".HEAD") else ""
+    if not placed:
+        try:
+            labels = read_header(root / names[0]).labels
+        except BidsGroupError:
+            return None
+        coefficient = next((one for one in labels if re.search(r"#\d+_Coef$", one)), None)
+        if coefficient is None:
+            return None
+        end = f"[{{contrast}}{re.sub(r'.*?(#[0-9]+_Coef)$', lambda m: m[1], coefficient)}]"
+    for name, key in KEYS.items():
+        if key is not None:
+            start = re.sub(rf"(?<![A-Za-z0-9]){key}-[A-Za-z0-9]+", f"{key}-{{{name}}}", start)
+    if "{subject}" not in start:
+        rows = [one.split("/") for one in names]
+        differing = next((parts[0] for parts in zip(*rows, strict=False) if len({*parts}) > 1), rows[0][0])
+        label = re.sub(r"\.g?feat$", "", differing)
+        start = start.replace(label, "{subject}") if "/" in start else start
+    return f"{start}{placed}{end}" if "{subject}" in start else None

@@ -1,0 +1,251 @@
+"""Files by a pattern of their paths: ``spm/sub-{subject}/stats/con_{contrast}.nii``."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bids_group.bids.index import path_order, refuse_unlisted
+from bids_group.elements import read_header, split_volume
+from bids_group.errors import BidsGroupError, MissingInputError, SelectionError, UsageError
+from bids_group.words import and_more, list_some, suggest
+
+KEYS = {"subject": "sub", "session": "ses", "run": "run", "task": "task", "contrast": None}
+"""Placeholders, and the key that may stand before their labels in names."""
+
+_ALIASES = {"sub": "subject", "subj": "subject", "participant": "subject", "ses": "session"}
+_ALIASES |= {"id": "subject", "con": "contrast", "cope": "contrast"}
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}|(\*+)|(\?)")
+_AFNI_PREFIX = re.compile(r".*\+(?:orig|acpc|tlrc)")
+_LABEL = r"[A-Za-z0-9+]+"
+_SHOWN = 10
+
+Labels = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatternFile:
+    """A file (or one volume of it) that a pattern matches, and the labels that its path has."""
+
+    path: Path
+    labels: Labels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matches:
+    """What a pattern matches below ``base``, and people whose folder is there without a file of it."""
+
+    pattern: str
+    base: Path
+    files: tuple[PatternFile, ...]
+    people_without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _DeadEnd:
+    """Where a pattern ends without a match: no name in ``folder`` is part number ``depth``."""
+
+    base: Path
+    depth: int
+    folder: Path
+    names: tuple[str, ...] = ()
+
+
+def match_pattern(pattern: Path, bids_dir: Path) -> Matches:
+    """Find the files of a pattern: in the working directory, else below BIDS_DIR, else its derivatives.
+
+    ``{subject}``, ``{session}``, ``{run}``, ``{task}`` and ``{contrast}`` stand for labels, the first four
+    with or without their key (``sub-``); one that stands twice has one value. ``*`` and ``?`` stand for any
+    text between two slashes. A name may be followed by the volume that is meant: ``[faces#0_Coef]``, ``,1``;
+    in the label of an AFNI sub-brick there may be a ``{contrast}``.
+
+    Raises
+    ------
+    UsageError
+        The pattern names no ``{subject}``, or a placeholder that there is not.
+    MissingInputError, SelectionError
+        It matches nothing: a folder of it is not there; no name is like a part of it.
+    """
+    here = Path.cwd()
+    relative = pattern.relative_to(here) if pattern.is_relative_to(here) else pattern
+    _check_placeholders(relative)
+    parts, bases = list(relative.parts), [here, bids_dir, bids_dir / "derivatives"]
+    if relative.is_absolute() or parts[0] == "~":
+        bases = [Path(relative.anchor) if relative.is_absolute() else Path.home()]
+        parts = parts[1:]
+    parts[-1], volume = split_volume(parts[-1])
+    parts[-1] += ".HEAD" if _AFNI_PREFIX.fullmatch(parts[-1]) else ""
+    ends = []
+    for base in dict.fromkeys(bases):
+        found = _walk(base, parts)
+        if isinstance(found, _DeadEnd):
+            ends.append(found)
+            continue
+        files = [one for file in found[0] for one in _name_volumes(file, volume)]
+        if not files:
+            raise _no_such_volume(relative, found[0][0].path, volume)
+        files.sort(key=lambda one: path_order(one.path))
+        with_maps = {one.labels["subject"] for one in files}
+        without = sorted({label for label in found[1] if label not in with_maps})
+        return Matches(pattern=str(relative), base=base, files=tuple(files), people_without=tuple(without))
+    raise _no_match(relative, parts, ends)
+
+
+def _check_placeholders(pattern: Path) -> None:
+    names = [found[1] for found in _PLACEHOLDER.finditer(str(pattern)) if found[1] is not None]
+    expected = "{subject}, and where wanted {session}, {run}, {task} and {contrast}"
+    for name in (name for name in names if name not in KEYS):
+        meant = _ALIASES.get(name.casefold())
+        raise UsageError(
+            f"The pattern of --maps has an unknown placeholder {{{name}}}.",
+            found=str(pattern),
+            expected=expected,
+            fix=f"Write {{{meant}}}." if meant else suggest(name, KEYS),
+        )
+    if "{" in _PLACEHOLDER.sub("", str(pattern)) or "}" in _PLACEHOLDER.sub("", str(pattern)):
+        raise UsageError(
+            f"The pattern of --maps has a brace without its partner: {pattern}", expected=expected
+        )
+    if "**" in str(pattern):
+        raise UsageError(
+            "The pattern of --maps has **.", found=str(pattern), expected="* for a text without a slash"
+        )
+    if "subject" not in names:
+        line = str(pattern).replace("sub-*", "sub-{subject}")
+        line = line if line != str(pattern) else str(pattern).replace("*", "{subject}", 1)
+        raise UsageError(
+            "The pattern of --maps does not say where the label of the person stands.",
+            found=str(pattern),
+            expected=expected,
+            fix=f'--maps "{line}"' if "*" in str(pattern) else "Write {subject} in its place.",
+        )
+
+
+def _walk(base: Path, parts: Sequence[str]) -> tuple[list[PatternFile], set[str]] | _DeadEnd:
+    """Follow the parts of a pattern; also give the labels of all folders that are called ``sub-…``."""
+    alive = [PatternFile(path=base, labels={})]
+    people: set[str] = set()
+    for depth, part in enumerate(parts):
+        is_last = depth == len(parts) - 1
+        following = [one for each in alive for one in _step(each, part, is_file=is_last)]
+        if not following:
+            folder = alive[0].path
+            return _DeadEnd(base=base, depth=depth, folder=folder, names=tuple(_list(folder)))
+        alive = following
+        people |= (
+            {one.labels["subject"] for one in alive if one.path.name.startswith("sub-")}
+            if ("{subject}" in part and not is_last)
+            else set()
+        )
+    return alive, people
+
+
+def _step(here: PatternFile, part: str, *, is_file: bool) -> Iterator[PatternFile]:
+    """Go on to the files (or folders) whose names are a part of the pattern."""
+    if not _PLACEHOLDER.search(part):
+        path = here.path / part
+        if os.path.lexists(path) if is_file else path.is_dir():
+            yield PatternFile(path=path, labels=here.labels)
+        return
+    strict, loose = (_compile(part, here.labels, label) for label in (_LABEL, "[^/]+?"))
+    for name in _list(here.path):
+        if found := strict.fullmatch(name) or loose.fullmatch(name):
+            path = here.path / name
+            if is_file != path.is_dir():
+                yield PatternFile(path=path, labels={**here.labels, **found.groupdict()})
+
+
+def _list(folder: Path) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))  # noqa: PTH208
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise refuse_unlisted(folder, error.strerror or str(error)) from error
+
+
+def _compile(part: str, bound: Labels, label: str) -> re.Pattern[str]:
+    """Make a regular expression of a part; ``bound`` labels stand for themselves, others for a ``label``."""
+    text, at, seen = "", 0, set(bound)
+    for found in _PLACEHOLDER.finditer(part):
+        text += re.escape(part[at : found.start()])
+        at, name = found.end(), found[1]
+        if name is None:
+            text += "[^/]*" if found[2] else "[^/]"
+            continue
+        text += f"(?:{KEYS[name]}-)?" if KEYS[name] else ""
+        if name in bound:
+            text += re.escape(bound[name])
+        else:
+            text += f"(?P={name})" if name in seen else f"(?P<{name}>{label})"
+        seen.add(name)
+    return re.compile(text + re.escape(part[at:]))
+
+
+def _name_volumes(file: PatternFile, volume: str | None) -> Iterator[PatternFile]:
+    """Name the volume of a file that is meant; with a placeholder in it, each whose label is like it."""
+    if volume is None:
+        yield file
+        return
+    name = file.path.name
+    if volume.startswith(",") or not _PLACEHOLDER.search(volume):
+        yield PatternFile(path=file.path.with_name(f"{name}{volume}"), labels=file.labels)
+        return
+    wanted = _compile(volume[1:-1], file.labels, "[^/]+?")
+    for label in read_header(file.path).labels:
+        if found := wanted.fullmatch(label):
+            path = file.path.with_name(f"{name}[{label}]")
+            yield PatternFile(path=path, labels={**file.labels, **found.groupdict()})
+
+
+def _no_such_volume(pattern: Path, first: Path, volume: str | None) -> BidsGroupError:
+    labels = read_header(first).labels
+    close = next((one for one in labels if one.endswith("_Coef")), None)
+    fixed = None if close is None else close.replace(close.split("#")[0], "{contrast}", 1)
+    return SelectionError(
+        f"No sub-brick is like {volume} of the pattern of --maps: {pattern}",
+        found=f"{first}: {list_some(labels, _SHOWN, none='sub-bricks without labels')}",
+        expected="the label of a sub-brick, in which {contrast} may stand",
+        fix=None if fixed is None else f'--maps "{str(pattern).removesuffix(volume or "")}[{fixed}]"',
+    )
+
+
+def _no_match(pattern: Path, parts: Sequence[str], ends: Sequence[_DeadEnd]) -> BidsGroupError:
+    """Say how far a pattern leads, what stands there, and what was probably meant."""
+    end = max(ends, key=lambda one: one.depth)  # the first of equal ones
+    part, is_literal = parts[end.depth], not _PLACEHOLDER.search(parts[end.depth])
+    meant = _guess(part, end.names)
+    kind = MissingInputError if is_literal else SelectionError
+    sides = "" if len(ends) == 1 else f" (looked for below {list_some(one.base for one in ends)})"
+    names = list_some(end.names[:_SHOWN], none="nothing") + and_more(len(end.names) - _SHOWN)
+    fix = None
+    if meant is not None:
+        whole = "/".join([*parts[: end.depth], meant, *parts[end.depth + 1 :]])
+        fix = f'Did you mean --maps "{pattern.anchor}{whole}{split_volume(pattern.name)[1] or ""}"?'
+    return kind(
+        f"The pattern of --maps matches no file: {pattern}{sides}.",
+        found=f"in {end.folder}: {names}",
+        expected=f"{part} there",
+        fix=fix or suggest(_PLACEHOLDER.sub("", part), end.names) or "Mend the pattern.",
+    )
+
+
+def _guess(part: str, names: Sequence[str]) -> str | None:
+    """Guess how a part of a pattern should have been written, so that one of the names is like it."""
+    variants = [part.removesuffix(".gz"), f"{part}.gz", part.replace("sub-{", "{").replace("ses-{", "{")]
+    for one, other in ((".nii", ".img"), (".nii.gz", ".img"), (".img", ".nii"), (".img", ".nii.gz")):
+        variants.append(part.replace(one, other))
+    for variant in (one for one in variants if one != part):
+        if any(_compile(variant, {}, _LABEL).fullmatch(name) for name in names):
+            return variant
+    if _PLACEHOLDER.search(part) is None:
+        said = suggest(part, names, mark="")
+        return None if said is None else said.removeprefix("Did you mean ").removesuffix("?")
+    for name in names:  # upper and lower case
+        if re.fullmatch(_compile(part, {}, _LABEL).pattern, name, re.IGNORECASE):
+            literal = _PLACEHOLDER.split(part)[0]
+            return name[: len(literal)] + part[len(literal) :]
+    return None

@@ -1,0 +1,243 @@
+"""What stands beside a map of SPM, FSL or AFNI: its variance, dof and mask, and the name of its contrast."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_group.elements import locate, read_header, split_volume
+from bids_group.errors import BidsGroupError, DataError
+
+_ENDING = r"(?P<ending>\.(?:nii|img|hdr)(?:\.gz)?)"
+_COPE = re.compile(rf"cope(?P<number>\d+){_ENDING}")
+_CON = re.compile(rf"con_(?P<number>\d+){_ENDING}")
+_DESCRIBED = re.compile(r"(?:SPM contrast - \d+: |spm_spm:.*? - )(?P<name>.+)")
+_SMOOTHED = re.compile(r" - conv\([^()]*\)$")
+_LONGEST = 79
+"""Characters that the description in a NIfTI header holds: a longer name is cut off there."""
+
+_CONTRAST_LINE = re.compile(r"/ContrastName(\d+)\s+(.*\S)")
+_FSF_LINE = re.compile(r'set fmri\(conname_real\.(\d+)\)\s+"(.*)"')
+_FEAT_FILE = re.compile(r'set feat_files\(\d+\)\s+"(.*)"')
+_COEFFICIENT = re.compile(r"(?P<name>.+?)#\d+_Coef", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Siblings:
+    """What belongs to one effect map, as far as it is there.
+
+    ``name``: of its contrast, as the program that made it was told. The variance is that file times
+    ``variance_scale``. ``remark``: what is odd, and why something was not taken.
+    """
+
+    name: str | None = None
+    variance: Path | None = None
+    variance_scale: float | None = None
+    dof: Path | float | None = None
+    mask: Path | None = None
+    remark: str | None = None
+
+
+def find_siblings(effect: Path) -> Siblings:
+    """Look beside an effect map for what FSL (``cope1``) or SPM (``con_0001``) write there.
+
+    Raises
+    ------
+    DataError
+        The runs of a ``.gfeat`` folder call one contrast differently.
+    """
+    file, volume = split_volume(effect.name)
+    path = effect.with_name(file)
+    if cope := _COPE.fullmatch(file):
+        return _beside_cope(path, int(cope["number"]), cope["ending"])
+    text = _describe(effect)
+    if locate(path).is_afni or (volume is not None and volume.startswith("[")):
+        label = text if volume is None or volume[1:-1].isdigit() else volume[1:-1]
+        named = _COEFFICIENT.fullmatch(label)
+        return Siblings(name=named["name"] if named else label or None)
+    described = _DESCRIBED.fullmatch(text)
+    name = None if described is None else _plain(_SMOOTHED.sub("", described["name"]))
+    con = _CON.fullmatch(file)
+    if con is None or _SMOOTHED.search(text):  # smoothed or warped: not what ResMS and mask belong to
+        return Siblings(name=name)
+    return _beside_con(path, int(con["number"]), name, is_cut=len(text) >= _LONGEST)
+
+
+def _describe(effect: Path) -> str:
+    """Read the description in a header; none where it cannot be read, which is told where it is used."""
+    try:
+        return (*read_header(effect).texts, "")[0]
+    except BidsGroupError:
+        return ""
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.split()).strip('"')
+
+
+def _first_there(paths: Iterator[Path] | Sequence[Path]) -> Path | None:
+    return next((path for path in paths if os.path.lexists(path)), None)
+
+
+# --------------------------------------------------------------------------------------------
+# FSL
+
+
+def _beside_cope(cope: Path, number: int, ending: str) -> Siblings:
+    folder = cope.parent
+    feat = folder.parent.parent if folder.parent.name == "reg_standard" else folder.parent
+    dof: Path | float | None = _first_there([folder / f"tdof_t{number}{ending}"])
+    return Siblings(
+        name=_name_cope(feat, number) if folder.name == "stats" else None,
+        variance=_first_there([folder / f"varcope{number}{ending}"]),
+        dof=_read_dof(feat / "stats" / "dof") if dof is None and folder.name == "stats" else dof,
+        mask=_first_there([folder.parent / f"mask{ending}"]) if folder.name == "stats" else None,
+    )
+
+
+def _read_dof(path: Path) -> float | None:
+    """Read the degrees of freedom that ``film_gls`` writes as text."""
+    try:
+        value = float(_read(path))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value > 0 else None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _name_cope(feat: Path, number: int) -> str | None:
+    """Name the contrast of ``cope<number>`` of a FEAT folder; in a ``.gfeat`` that of the first level.
+
+    Its own design is that of the runs. Only where this has several contrasts, its name is added.
+    """
+    gfeat, of_runs = feat.parent, re.fullmatch(r"cope(\d+)\.feat", feat.name)
+    if gfeat.suffix != ".gfeat" or of_runs is None:
+        return _contrast_names(feat).get(number)
+    lower = {name for name in _names_of_runs(gfeat, int(of_runs[1])) if name}
+    if len(lower) > 1:
+        raise DataError(
+            f"The runs of {gfeat} call their contrast {of_runs[1]} differently.",
+            found=", ".join(sorted(lower)),
+            expected="one contrast under one number in all runs",
+            fix="Put the same contrasts in the same order into the first levels, and run them again.",
+        )
+    name = next(iter(lower), None) or _plain(_read(feat / "design.lev")) or None
+    above = _contrast_names(feat)
+    return f"{name} {above.get(number, number)}" if name is not None and len(above) > 1 else name
+
+
+def _names_of_runs(gfeat: Path, number: int) -> Iterator[str | None]:
+    """Look up a contrast in the first levels that a ``.gfeat`` was made of: FEAT folders, or their copes."""
+    for text in _FEAT_FILE.findall(_read(gfeat / "design.fsf")):
+        first = Path(text)
+        own = number
+        if cope := re.fullmatch(r"cope(\d+)(?:\..*)?", first.name):
+            first, own = first.parent.parent, int(cope[1])
+        moved = gfeat.parent / first.name  # the study may have been copied from elsewhere
+        yield _contrast_names(first if first.is_dir() else moved).get(own)
+
+
+def _contrast_names(feat: Path) -> dict[int, str]:
+    """Read the names of contrasts, by number, from ``design.con``, else ``design.fsf``."""
+    for file, line in (("design.con", _CONTRAST_LINE), ("design.fsf", _FSF_LINE)):
+        if found := line.findall(_read(feat / file)):
+            return {int(number): _plain(name) for number, name in found if _plain(name)}
+    return {}
+
+
+# --------------------------------------------------------------------------------------------
+# SPM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _SpmDesign:
+    """What SPM.mat says: name and weights of each contrast, c'(X'X)⁻c as ``covariance``, and error dof."""
+
+    contrasts: tuple[tuple[str, npt.NDArray[np.float64]], ...]
+    covariance: npt.NDArray[np.float64]
+    dof: float
+
+
+def _beside_con(con: Path, number: int, name: str | None, *, is_cut: bool) -> Siblings:
+    folder = con.parent
+    endings = (".nii", ".img", ".nii.gz")
+    mask = _first_there([folder / f"mask{ending}" for ending in endings])
+    residual = _first_there([folder / f"ResMS{ending}" for ending in endings])
+    spm = folder / "SPM.mat"
+    if not spm.is_file():
+        return Siblings(name=name, mask=mask)
+    try:
+        design = _read_spm(spm, spm.stat().st_mtime_ns, spm.stat().st_size)
+        said, weights = design.contrasts[number - 1]
+        scale = float(weights @ design.covariance @ weights)
+    except Exception as error:  # scipy has errors of many kinds; v7.3 is none that it reads
+        remark = f"{spm} cannot be read ({type(error).__name__}: {error}), so there is no variance"
+        return Siblings(name=name, mask=mask, remark=remark)
+    if name is not None and not (said.startswith(name) if is_cut else said == name):
+        remark = f"{con} says that it is '{name}', SPM.mat beside it that contrast {number} is '{said}': "
+        return Siblings(name=name, mask=mask, remark=f"{remark}its variance is not taken")
+    has_variance = residual is not None and math.isfinite(scale) and scale > 0
+    return Siblings(
+        name=said or name,
+        mask=mask,
+        variance=residual if has_variance else None,
+        variance_scale=scale if has_variance else None,
+        dof=design.dof if math.isfinite(design.dof) and design.dof > 0 else None,
+    )
+
+
+@lru_cache(maxsize=2)
+def _read_spm(path: Path, mtime_ns: int, size: int) -> _SpmDesign:
+    """Read SPM.mat once for the contrasts of a person; time and size tell whether it is still the same."""
+    from scipy.io import loadmat
+
+    spm: Any = loadmat(str(path), squeeze_me=True, struct_as_record=False, variable_names=["SPM"])["SPM"]
+    contrasts = [
+        (_plain(str(one.name)), np.asarray(_dense(one.c), dtype=np.float64))
+        for one in np.atleast_1d(spm.xCon)
+    ]
+    n = int(np.asarray(_dense(spm.xX.Bcov)).size ** 0.5)
+    return _SpmDesign(
+        contrasts=tuple((name, c.reshape(-1) if c.size == n else c) for name, c in contrasts),
+        covariance=np.asarray(_dense(spm.xX.Bcov), dtype=np.float64).reshape(n, n),
+        dof=float(spm.xX.erdf),
+    )
+
+
+def _dense(values: Any) -> Any:
+    return values.toarray() if hasattr(values, "toarray") else values
+
+
+# --------------------------------------------------------------------------------------------
+# Native space
+
+
+def native_feat(effect: Path) -> Path | None:
+    """Find the first-level FEAT folder in whose own space a map lies; None elsewhere."""
+    feat = effect.parent.parent
+    is_native = effect.parent.name == "stats" and feat.suffix == ".feat" and feat.parent.suffix != ".gfeat"
+    return feat if is_native else None
+
+
+def read_registration(feat: Path) -> npt.NDArray[np.float64] | None:
+    """Read the transform of a FEAT folder to standard space, 4 × 4; None where there is none."""
+    try:
+        matrix = np.loadtxt(feat / "reg" / "example_func2standard.mat")
+    except (OSError, ValueError):
+        return None
+    return matrix if matrix.shape == (4, 4) else None
