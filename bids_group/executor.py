@@ -63,11 +63,14 @@ class Threads:
     def map(
         self, do: Callable[[Item], Result], items: Iterable[Item], *, item_bytes: int = 0, held_bytes: int = 0
     ) -> Iterator[Result]:
-        """Work ahead with as many threads as memory allows; at most twice as many results wait."""
+        """Work ahead with as many threads as memory allows, at most twice as many results waiting."""
         n_workers = self.n_procs
         if self.mem_gb is not None and item_bytes:
             n_workers = min(n_workers, int((self.mem_gb * 1e9 - held_bytes) // item_bytes))
-        n_workers = max(n_workers, 1)
+        if n_workers <= 1:  # in the thread that asks: what was made is still in its processor's cache
+            with threadpool_limits(1):
+                yield from map(do, items)
+            return
         waiting: deque[Future[Result]] = deque()
         with threadpool_limits(1), ThreadPoolExecutor(n_workers) as threads:
             try:

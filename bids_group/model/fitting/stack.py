@@ -122,6 +122,7 @@ def build_stack(
             building = _Building(one, labels, mask, mask_threshold, min_coverage)
             building.allocate(work_dir, executor, needs_variance, is_shuffled)
         building.add(number, one, checked)
+    vars(_LOCAL).clear()  # the smoother, where maps were made in this thread
     n_added = 0 if building is None else len(building.seen)
     if building is None or n_added != len(labels):
         raise DesignError(
