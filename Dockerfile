@@ -36,7 +36,6 @@ FROM ${BASE} AS run
 COPY --from=build /opt/bids-group /opt/bids-group
 ENV PATH=/opt/bids-group/bin:$PATH \
     HOME=/tmp \
-    MPLCONFIGDIR=/tmp/bids-group/matplotlib \
     NUMBA_CACHE_DIR=/tmp/bids-group/numba \
     PYTHONNOUSERSITE=1 \
     PYTHONDONTWRITEBYTECODE=1 \

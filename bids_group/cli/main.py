@@ -88,11 +88,11 @@ def start_log(verbosity: int) -> None:
 
 
 def settle_home(environment: MutableMapping[str, str] | None = None) -> None:
-    """Point ``HOME`` and the caches of numba and matplotlib to a private folder, if home cannot be used.
+    """Point ``HOME`` and the cache of numba to a private folder, if home cannot be used.
 
     numba refuses to compile and pybids to start where the home folder is missing, unreadable or read-only, as
     it may be in containers, for strange users and on nodes of clusters; this comes before they are imported.
-    Variables that the user set (``NUMBA_CACHE_DIR``, ``MPLCONFIGDIR``) stay as they are.
+    ``NUMBA_CACHE_DIR`` stays as the user set it.
     """
     environment = os.environ if environment is None else environment
     own = environment.get("HOME")
@@ -101,7 +101,6 @@ def settle_home(environment: MutableMapping[str, str] | None = None) -> None:
     home = _make_private_folder()
     environment["HOME"] = str(home)
     environment.setdefault("NUMBA_CACHE_DIR", str(home / "numba"))
-    environment.setdefault("MPLCONFIGDIR", str(home / "matplotlib"))
 
 
 def _make_private_folder() -> Path:

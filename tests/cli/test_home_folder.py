@@ -31,7 +31,6 @@ def test_a_missing_home_becomes_a_private_temporary_folder(home: str | None, tem
     assert place.parent == temporary
     assert place.stat().st_mode & 0o777 == 0o700
     assert Path(environment["NUMBA_CACHE_DIR"]).parent == place
-    assert Path(environment["MPLCONFIGDIR"]).parent == place
 
 
 def test_the_second_run_finds_the_folder_of_the_first(temporary: Path) -> None:
@@ -61,8 +60,7 @@ def test_a_link_in_its_place_is_not_followed(temporary: Path) -> None:
     assert not Path(environment["HOME"]).is_symlink()
 
 
-def test_caches_that_the_user_named_stay(temporary: Path) -> None:
-    environment = {"NUMBA_CACHE_DIR": "/kernels", "MPLCONFIGDIR": "/fonts"}
+def test_a_cache_that_the_user_named_stays(temporary: Path) -> None:
+    environment = {"NUMBA_CACHE_DIR": "/kernels"}
     settle_home(environment)
     assert environment["NUMBA_CACHE_DIR"] == "/kernels"
-    assert environment["MPLCONFIGDIR"] == "/fonts"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol
 
@@ -53,14 +53,19 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FigureStore:
-    """Where the figures of a report go."""
+    """Where the figures of a report go; ``payloads``: those that are drawn and not written yet."""
 
     root: Path
+    payloads: dict[Path, bytes] = field(default_factory=dict)
 
     def add(self, drawn: Drawing, name: str, *, alt: str, caption: str = "") -> Picture:
-        """Write ``group/figures/<name>``: equal figures, equal bytes."""
+        """Draw ``group/figures/<name>``: equal figures, equal bytes."""
         path = Path("group") / "figures" / name
-        payload = drawn.render()
-        record_outputs(self.root, [path])
-        write_bytes(self.root / path, payload)
-        return Picture.of(payload, path, alt=alt, caption=caption, width=drawn.width)
+        self.payloads[path] = drawn.render()
+        return Picture.of(self.payloads[path], path, alt=alt, caption=caption, width=drawn.width)
+
+    def write(self) -> None:
+        """Write all figures."""
+        record_outputs(self.root, self.payloads)
+        for path, payload in self.payloads.items():
+            write_bytes(self.root / path, payload)

@@ -71,6 +71,7 @@ def build_report(output_dir: Path, cut_mm: Sequence[float] | None = None) -> Pat
     ]
     report = Report(folder=folder, analyses=inputs, articles=articles)
     sections = [make(report) for make in SECTIONS]
+    store.write()
     write_references(output_dir, [one.facts for one in inputs])
     text = fill_template(
         "report.html.j2",
