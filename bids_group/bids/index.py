@@ -144,18 +144,20 @@ def _read_name(name: str) -> dict[str, str]:
     people differ in the first label, so that the rest is read once for all.
     """
     begin = _BEGINS.match(name)
-    if begin is not None and (rest := _read_labels(name[begin.end() :])) is not None:
-        return {**rest, "subject": begin[1]}
+    if (rest := _read_labels(name[begin.end() :] if begin else name)) is not None:
+        return {**rest, "subject": begin[1]} if begin else {**rest}
     return {entity: match[1] for entity, regex in _patterns() if (match := regex.search(name))}
 
 
 _BEGINS = re.compile(r"sub-([a-zA-Z0-9+]+)_")
-_IS_REGULAR = re.compile(r"((?:[a-zA-Z0-9]+-[a-zA-Z0-9+]+_)*)([a-zA-Z0-9]+)(\.[a-zA-Z0-9.]+)")
+_IS_REGULAR = re.compile(
+    r"(?:[a-zA-Z0-9]+_)?((?:[a-zA-Z0-9]+-[a-zA-Z0-9+]+_)*)([a-zA-Z0-9]+)(\.[a-zA-Z0-9.]+)"
+)
 
 
 @lru_cache(maxsize=10_000)
 def _read_labels(rest: str) -> Mapping[str, str] | None:
-    """Read ``run-1_stat-effect_statmap.nii.gz``; None where it is anything but keys and labels."""
+    """Read ``run-1_stat-effect_statmap.nii.gz`` or ``dataset_description.json``; None of other kinds."""
     if (regular := _IS_REGULAR.fullmatch(rest)) is None:
         return None
     labels: dict[str, str] = {}

@@ -313,12 +313,14 @@ def tell_rounded_effects(maps: Sequence[FirstLevelMap], headers: Headers) -> lis
     The brain is where more than half of such maps on one grid are not 0, and what that encloses. Where the
     scale has an intercept, 0 may not be among the numbers: then the background counts as data, which is said.
     """
-    from scipy.ndimage import binary_fill_holes
-
     by_shape: dict[tuple[int, ...], list[FirstLevelMap]] = {}
     for m in maps:
         if m.mask is None and headers[m.effect].is_integer:
             by_shape.setdefault(headers[m.effect].shape, []).append(m)
+    if not by_shape:
+        return []
+    from scipy.ndimage import binary_fill_holes  # takes 0.3 s to import
+
     holes, backgrounds = [], []
     for shape, those in by_shape.items():
         counted, packed = np.zeros(shape, dtype=np.intp), []
