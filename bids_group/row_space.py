@@ -14,6 +14,10 @@ TOLERANCE = 1e-8
 """Relative to the largest singular value (rank) or to the length of the weights (estimability)."""
 
 Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+Codes = npt.NDArray[np.intp]
+
+_PATTERNS_PER_BATCH = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -114,3 +118,29 @@ def inflation(own: Array, others: Array) -> float | None:
     if not own.shape[1] or left.min() <= TOLERANCE * max(whole.max(), 1e-300):
         return None
     return float(np.exp(2 * (np.log(whole).sum() - np.log(left).sum())))
+
+
+def group_by_pattern(is_observed: Flags) -> tuple[Array, Codes]:
+    """Distinct columns as rows of 0 and 1 ``(k, n_obs)``, and which of them each element has."""
+    packed = np.ascontiguousarray(np.packbits(is_observed, axis=0).T)
+    keys = packed.view(np.dtype((np.void, packed.shape[1]))).reshape(-1)
+    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    return is_observed[:, first].T.astype(np.float64), group.reshape(-1)
+
+
+def invert_patterns(patterns: Array, columns: Array) -> tuple[Array, Array, Codes]:
+    """Invert X'X of the rows X of each pattern; triangular factors have the same singular values as X."""
+    parts = []
+    for start in range(0, max(len(patterns), 1), _PATTERNS_PER_BATCH):
+        designs = patterns[start : start + _PATTERNS_PER_BATCH, :, None] * columns
+        _, sizes, right = np.linalg.svd(np.linalg.qr(designs, mode="r"), full_matrices=False)
+        exists = sizes > TOLERANCE * np.maximum(sizes[:, :1], np.finfo(np.float64).tiny)
+        parts.append(generalised_inverses(right, np.where(exists, sizes, 1.0) ** 2, exists))
+    inverses, projectors, ranks = zip(*parts, strict=True)
+    return np.concatenate(inverses), np.concatenate(projectors), np.concatenate(ranks)
+
+
+def generalised_inverses(right: Array, sizes: Array, exists: Flags) -> tuple[Array, Array, Codes]:
+    """Inverses, projectors on what exists ``(k, p, p)`` and ranks, by eigenvectors (rows) and eigenvalues."""
+    left, inverse = right.transpose(0, 2, 1), np.where(exists, 1 / np.where(exists, sizes, 1.0), 0.0)
+    return left @ (inverse[:, :, None] * right), left @ (exists[:, :, None] * right), exists.sum(axis=1)

@@ -234,12 +234,6 @@ class AnalysisSpec:
             raise UsageError(
                 f"--center {self.centering} is not known.", expected="grand, none or within:FACTOR"
             )
-        if self.min_coverage < 1 and self.inference.needs_shuffling:
-            raise UsageError(
-                "Shuffling needs every participant at every element.",
-                found=f"--min-coverage {self.min_coverage:g} with {', '.join(self.inference.shuffled)}",
-                fix="Leave --min-coverage at 1, or use fdr or bonferroni.",
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 from .checks import check_inference
 from .correct import correct_group
-from .forecast import forecast_seconds
+from .forecast import count_holes, forecast_seconds
 from .shuffling.scheme import Scheme
 
-__all__ = ["Scheme", "check_inference", "correct_group", "forecast_seconds"]
+__all__ = ["Scheme", "check_inference", "correct_group", "count_holes", "forecast_seconds"]

@@ -32,6 +32,7 @@ def check_inference(
     subjects: pd.Series | None = None,
     estimator: Estimator = LEAST_SQUARES,
     n_contrasts: int | None = None,
+    is_complete: bool = True,
 ) -> tuple[tuple[Notice, ...], tuple[Scheme, ...]]:
     """Check a request against a design, and say for each contrast how rows will be shuffled.
 
@@ -45,6 +46,8 @@ def check_inference(
         Of the model; not every one can be shuffled.
     n_contrasts
         Contrasts of the whole run, those of the design unless given.
+    is_complete
+        Whether every row is observed at every element.
 
     Returns
     -------
@@ -68,8 +71,10 @@ def check_inference(
         return tuple(notices), ()
     _check_people(blocks, subjects)
     _check_request(spec, estimator)
+    if not is_complete:
+        _check_coverage(spec, variance_groups, estimator)
     schemes = [
-        _choose_enough(design, contrast, spec, blocks, variance_groups, estimator)
+        _choose_enough(design, contrast, spec, blocks, variance_groups, estimator, is_complete)
         for contrast in design.contrasts
     ]
     if spec.familywise == "across-contrasts" and spec.is_judged_by_shuffling:
@@ -124,10 +129,17 @@ def _choose_enough(
     blocks: pd.Series | None,
     variance_groups: pd.Series | None,
     estimator: Estimator,
+    is_complete: bool,
 ) -> Scheme:
     """Choose how rows are shuffled; refuse where no result could ever be significant."""
     scheme = choose_scheme(
-        design, contrast, spec, blocks=blocks, variance_groups=variance_groups, estimator=estimator
+        design,
+        contrast,
+        spec,
+        blocks=blocks,
+        variance_groups=variance_groups,
+        estimator=estimator,
+        is_complete=is_complete,
     )
     smallest = scheme.smallest_p(is_two_sided=spec.is_two_sided or contrast.test == "F")
     if spec.is_judged_by_shuffling and smallest > spec.alpha * (1 + 1e-9):
@@ -188,6 +200,21 @@ def _check_bootstrap(spec: InferenceSpec, estimator: Estimator) -> None:
             found=told[0],
             expected="--sandwich CR0, CR1, CR2 or CR3, signs of whole clusters",
             fix=told[1],
+        )
+
+
+def _check_coverage(spec: InferenceSpec, variance_groups: pd.Series | None, estimator: Estimator) -> None:
+    """Refuse to shuffle where people are missing at some elements, if the statistic needs all of them."""
+    needs_all = {
+        f"--estimator {SANDWICH.name}": estimator.name == SANDWICH.name,
+        "--variance-groups": variance_groups is not None and len(set(variance_groups)) > 1,
+    }
+    named = [option for option, is_asked in needs_all.items() if is_asked]
+    if named:
+        raise UsageError(
+            f"Shuffling with {named[0]} needs every participant at every element.",
+            found=f"--min-coverage below 1 with {', '.join(spec.shuffled)}",
+            fix=f"Leave --min-coverage at 1, leave out {named[0]}, or use fdr or bonferroni.",
         )
 
 

@@ -33,7 +33,7 @@ def correct_group(
     Parameters
     ----------
     data, results
-        Maps (finite where shuffling is asked for), and the fitted contrasts of their design, in its order.
+        Maps (NaN = not observed), and the fitted contrasts of their design, in its order.
     schemes
         How rows are shuffled for each contrast, from `check_inference`; it is asked where they are not given.
     n_contrasts
@@ -58,6 +58,7 @@ def correct_group(
             subjects=data.subjects,
             estimator=data.estimator,
             n_contrasts=n_contrasts,
+            is_complete=data.is_complete,
         )
     n_together = max(n_contrasts or 1, len(results)) if spec.familywise == "across-contrasts" else 1
     questions = [Question.about(data, result, spec, n_together) for result in results]

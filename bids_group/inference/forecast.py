@@ -14,10 +14,19 @@ from bids_group.elements import Connectivity, Elements, Grid
 from bids_group.inference.clusters.forest import Heights
 from bids_group.inference.clusters.lattice import Lattice, LatticeWorkspace
 from bids_group.inference.clusters.saddles import lattice_maxima
-from bids_group.inference.shuffling.engine import Job, Scratch, build_statistic, do_shuffles, weights
+from bids_group.inference.shuffling.engine import (
+    Job,
+    Scratch,
+    build_statistic,
+    do_shuffles,
+    moves,
+    weights,
+)
+from bids_group.inference.shuffling.holes import build_holes
 from bids_group.inference.shuffling.partition import TILE, build_residuals
 from bids_group.inference.shuffling.scheme import Scheme
-from bids_group.records import Design
+from bids_group.records import Contrast, Design, GroupData
+from bids_group.work_files import read_columns
 
 _BRAIN = 0.27
 """Share of a grid that a brain fills, about: an ellipsoid of 0.8 of the grid's extents."""
@@ -30,37 +39,78 @@ _ENOUGH = 0.05
 
 
 def forecast_seconds(
-    design: Design, schemes: Sequence[Scheme], spec: InferenceSpec, n_elements: int
+    design: Design,
+    schemes: Sequence[Scheme],
+    spec: InferenceSpec,
+    n_elements: int,
+    holes: tuple[int, float] = (0, 0.0),
 ) -> float:
     """Time that the shuffles of a design's contrasts would take on one processor of this machine, about.
 
     Products and statistics are timed on two tiles and TFCE on one map of noise, each for a twentieth of a
-    second; the rest is multiplication.
+    second; the rest is multiplication. ``holes``: how many elements are not observed in every row, and the
+    share of rows that they lack, which are timed apart.
     """
     of_pass = _seconds_of_pass(n_elements, spec.connectivity) if "tfce" in spec.measures else 0.0
-    heights = Heights(threshold=3.0, is_two_sided=spec.is_two_sided, has_tfce=False)
+    n_holes, share = holes
     seconds = 0.0
     with threadpool_limits(1, user_api="blas"):
         for contrast, scheme in zip(design.contrasts, schemes, strict=True):
-            noise = np.random.default_rng(0).standard_normal(
-                (scheme.partition.n_obs, _TILES * TILE), np.float32
-            )
-            job = Job(
-                scheme=scheme,
-                statistic=build_statistic(scheme, contrast.test, is_two_sided=spec.is_two_sided),
-                residuals=build_residuals(noise, scheme.partition, scheme.groups),
-                heights=heights if spec.measures - {"voxel"} else None,
-            )
-            seconds += job.n_shuffles * (_seconds_of_products(job, n_elements) + of_pass)
+            job = _job_of_noise(contrast, scheme, spec, 0.0)
+            own = _seconds_of_products(job, n_elements - n_holes) + of_pass
+            if n_holes:
+                own += _seconds_of_products(_job_of_noise(contrast, scheme, spec, share), n_holes)
+            seconds += job.n_shuffles * own
     return seconds
+
+
+def count_holes(data: GroupData) -> tuple[int, float]:
+    """Count the elements that are not observed in every row, and the share of rows that they lack."""
+    maps = data.stack.data
+    if data.is_complete:
+        return 0, 0.0
+    blocks = [slice(start, start + TILE) for start in range(0, maps.shape[1], TILE)]
+    n_missing = np.concatenate([np.isnan(read_columns(maps, block)).sum(axis=0) for block in blocks])
+    n_holes = int(np.count_nonzero(n_missing))
+    return n_holes, float(n_missing.sum() / max(n_holes * len(maps), 1))
+
+
+def _job_of_noise(contrast: Contrast, scheme: Scheme, spec: InferenceSpec, share: float) -> Job:
+    """Two tiles of noise; a share of the rows is not observed at each element, where it is above 0."""
+    random, split = np.random.default_rng(0), scheme.partition
+    noise = random.standard_normal((split.n_obs, _TILES * TILE), np.float32)
+    complete, holes = None, None
+    if share > 0:
+        n_gone = min(max(round(share * split.n_obs), 1), split.n_obs - 1)
+        order = np.argsort(random.random(noise.shape), axis=0)
+        noise[order < n_gone] = np.nan
+        everywhere = np.ones(noise.shape[1], dtype=bool)
+        complete, residuals, holes = build_holes(
+            noise,
+            split,
+            scheme.shuffles,
+            is_signed=contrast.test == "t",
+            is_tested=everywhere,
+        )
+    else:
+        residuals = build_residuals(noise, split, scheme.groups)
+    heights = Heights(threshold=3.0, is_two_sided=spec.is_two_sided, has_tfce=False)
+    return Job(
+        scheme=scheme,
+        statistic=build_statistic(scheme, contrast.test, is_two_sided=spec.is_two_sided),
+        residuals=residuals,
+        heights=heights if spec.measures - {"voxel"} else None,
+        complete=complete,
+        holes=holes,
+    )
 
 
 def _seconds_of_products(job: Job, n_elements: int) -> float:
     """Time of one shuffle: of its order once, of products and statistics on each tile."""
     scratch, n_shuffles = Scratch(job), min(job.batch_size, job.n_shuffles)
-    rows = weights(job, 0)
-    of_order = _mean_seconds(lambda: weights(job, 0))
-    of_tiles = _mean_seconds(lambda: do_shuffles(job, rows, n_shuffles, scratch))
+    rows, moved = weights(job, 0), moves(job, 0)
+    of_order = _mean_seconds(lambda: (weights(job, 0), moves(job, 0)))
+    of_tiles = _mean_seconds(lambda: do_shuffles(job, rows, n_shuffles, scratch, moved))
     return (of_order + of_tiles * n_elements / (_TILES * TILE)) / n_shuffles
 
 

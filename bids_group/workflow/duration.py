@@ -105,18 +105,27 @@ def _seconds_of_fit(planned: PlannedAnalysis, n_elements: int) -> float:
 
 
 def seconds_of_shuffling(
-    plan: RunPlan, planned: Iterable[PlannedAnalysis], n_elements: int | None = None
+    plan: RunPlan,
+    planned: Iterable[PlannedAnalysis],
+    n_elements: int | None = None,
+    holes: tuple[int, float] | None = None,
 ) -> float | None:
     """Forecast the time that shuffling takes on this machine; None where nothing is shuffled.
 
-    Before the maps are read (``n_elements`` None) their elements are the `expected_elements`.
+    Before the maps are read (``n_elements`` None) their elements are the `expected_elements`; of elements
+    that not everybody has (``holes``: how many, and the share of rows they lack) it is supposed that they are
+    a tenth, where there may be any, and lack half of what may be missing.
     """
     spec, analyses = plan.spec, tuple(planned)
     if not spec.inference.needs_shuffling or not analyses:
         return None
     n_elements = expected_elements(plan) if n_elements is None else n_elements
+    if holes is None:
+        share = (1 - spec.min_coverage) / 2
+        holes = (n_elements // 10 if share > 0 else 0, share)
     seconds = [
-        inference.forecast_seconds(one.design, one.schemes, spec.inference, n_elements) for one in analyses
+        inference.forecast_seconds(one.design, one.schemes, spec.inference, n_elements, holes)
+        for one in analyses
     ]
     return sum(seconds) / _n_workers(plan)
 

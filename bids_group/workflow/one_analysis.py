@@ -78,7 +78,7 @@ def fit_and_judge(
     fit = model.fit_group(
         data, is_two_sided=spec.is_two_sided, executor=plan.executor, has_effect_sizes=has_effect_sizes
     )
-    seconds = seconds_of_shuffling(plan, [planned], data.elements.n_elements)
+    seconds = seconds_of_shuffling(plan, [planned], data.elements.n_elements, inference.count_holes(data))
     if seconds is not None:
         LOGGER.info("Shuffling will take about %s.", output.spell_duration(seconds))
     with progress(planned.analysis.first_level_contrast) as on_progress:

@@ -315,6 +315,7 @@ def plan_inference(
         subjects=subjects,
         estimator=analysis.estimator,
         n_contrasts=n_contrasts,
+        is_complete=spec.min_coverage >= 1,
     )
     if analysis.estimator.name == SANDWICH.name:
         visits = analysis.rows.get("session")

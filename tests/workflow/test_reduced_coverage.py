@@ -1,5 +1,7 @@
 """One person whose field of view is cut: told, and analysed with the people who are there."""
 
+import json
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -44,6 +46,35 @@ def test_a_relaxed_coverage_fits_the_people_who_are_there_and_reports_it(cut, tm
     assert where.sum() > 100
     np.testing.assert_allclose(ours[where], expected, rtol=1e-4, atol=1e-4)
     assert "degrees of freedom" in (out / "logs" / "CITATION.md").read_text()
+
+
+def test_shuffling_takes_the_people_who_are_there_and_says_so(cut, tmp_path, capsys):
+    """Half of the brain lacks a person: corrections by shuffling run, and say that they are approximate."""
+    out = tmp_path / "out"
+    options = ["--min-coverage", "0.8", "--correction", "fwe-voxel", "fwe-tfce", "--n-permutations", "99"]
+    command = [str(cut), str(out), "group", *options, "--formula", "~ age"]
+    assert main([*command, "--dry-run"]) == 0
+    assert main([*command, "--contrast", "age", "m = mean()", "--no-report"]) == 0
+    said = capsys.readouterr().err
+    assert "are restricted to the rows observed" in said
+    for contrast, kind in (("Age", "permutations"), ("M", "sign flips")):
+        (file,) = (out / "group").glob(f"*contrast-*{contrast}_stat-p_desc-fweTfce_statmap.nii.gz")
+        (counts,) = (out / "group").glob(f"*contrast-*{contrast}_stat-n_statmap.nii.gz")
+        sidecar = json.loads(file.with_name(file.name.replace(".nii.gz", ".json")).read_text())
+        assert sidecar["Shuffling"].startswith(kind)
+        assert "approximate where rows are not observed" in sidecar["Shuffling"]
+        assert "among the rows observed" in sidecar["ShufflingScheme"]
+        p, n = (np.asarray(nib.load(path).dataobj) for path in (file, counts))
+        assert (p[(n > 0) & (n < n.max())] < 1).any()
+
+
+def test_what_needs_everybody_to_be_shuffled_is_refused_by_name(cut, tmp_path, capsys):
+    command = [str(cut), str(tmp_path / "out"), "group", "--min-coverage", "0.8", "--correction", "fwe-voxel"]
+    assert main([*command, "--formula", "~ group", "--variance-groups", "group"]) == 64
+    said = capsys.readouterr().err
+    assert "Shuffling with --variance-groups needs every participant at every element" in said
+    assert "leave out --variance-groups" in said
+    assert not (tmp_path / "out" / "group").exists()
 
 
 def test_sessions_are_compared_within_people_only_where_both_are_there(tmp_path, capsys):

@@ -17,8 +17,10 @@ from bids_group.inference.clusters.forest import Heights
 from bids_group.inference.corrections.question import Question, Row
 from bids_group.inference.corrections.tail import Tail, fit_tail
 from bids_group.inference.shuffling.batch_cache import BatchCache, digest
-from bids_group.inference.shuffling.engine import Job, build_statistic, observed_map, run_null
+from bids_group.inference.shuffling.engine import Job, build_statistic, fill_z, observed_map, run_null
+from bids_group.inference.shuffling.holes import Holes, build_holes
 from bids_group.inference.shuffling.partition import Doubles, build_residuals
+from bids_group.inference.shuffling.pooled_variance import z_of_r
 from bids_group.inference.shuffling.scheme import Scheme, count_families
 from bids_group.inference.shuffling.statistic import TIE, Statistic
 from bids_group.records import Notice, UncorrectedP, note, warn
@@ -110,30 +112,39 @@ def _build_null(
 ) -> Null:
     """Do the shuffles of one contrast."""
     job = _prepare(question, scheme, adjacency, executor, work_dir)
-    values = observed_map(job)
-    _check_against_fit(question, job.statistic, values)
+    observed = observed_map(job)
+    values, statistic = job.in_order(observed), job.statistic
+    dof = scheme.partition.dof if job.holes is None else job.in_order(_dof_by_place(job))
+    _check_against_fit(question, statistic, values, dof)
     z = np.empty((1, values.size), np.float32)
-    job.statistic.fill_z(values[None], z)
+    fill_z(job, observed[None], slice(0, values.size), z)
     if question.spec.has_permutation_p:
-        sizes = np.abs(values) if job.statistic.is_two_sided else values
-        job = replace(job, limits=(sizes - job.statistic.tolerance(sizes)).astype(np.float32))
+        sizes = np.abs(observed) if statistic.is_two_sided else observed
+        job = replace(job, limits=(sizes - statistic.tolerance(sizes)).astype(np.float32))
+    if job.holes is not None:
+        values = z_of_r(values.astype(np.float64), statistic.name, scheme.partition.q, dof).astype(np.float32)
+        statistic = Statistic(name="z", columns=statistic.columns, is_two_sided=statistic.is_two_sided)
     cache = BatchCache(folder=None if work_dir is None else work_dir / _name_folder(question, job))
     maxima, n_reaching = run_null(job, executor=executor, cache=cache, on_batch=on_batch)
-    details, own_p = _details(question, scheme), None
+    details, own_p = _details(question, scheme, job), None
     if question.spec.has_permutation_p:
+        n_reaching = job.in_order(n_reaching)
         p = np.where(question.is_tested, n_reaching / len(maxima), 1.0).astype(np.float32)
         own_p = UncorrectedP(p=p, details=details)
     return Null(
         scheme=scheme,
-        statistic=job.statistic,
+        statistic=statistic,
         heights=job.heights,
         adjacency=job.adjacency,
         values=values,
-        z=z[0],
+        z=job.in_order(z[0]),
         maxima=dict(zip(job.measures, maxima.T, strict=True)),
         by_shuffling=own_p,
         details=details,
-        notices=() if scheme.groups is None else (_tell_other_statistic(question),),
+        notices=(
+            *(() if scheme.groups is None else (_tell_other_statistic(question),)),
+            *(() if job.holes is None else (_tell_holes(question, scheme, job.holes),)),
+        ),
     )
 
 
@@ -153,20 +164,35 @@ def _prepare(
         is_two_sided=question.is_two_sided,
         has_tfce="tfce" in spec.measures,
     )
+    split, test, is_tested = scheme.partition, question.result.contrast.test, question.is_tested
+    complete, holes = None, None
+    if question.data.is_complete:
+        residuals = build_residuals(maps, split, scheme.groups, is_tested=is_tested, backing=backing)
+    else:
+        complete, residuals, holes = build_holes(
+            maps, split, scheme.shuffles, is_signed=test == "t", is_tested=is_tested,
+            folder=None if backing is None else work_dir,
+        )  # fmt: skip
     return Job(
         scheme=scheme,
-        statistic=build_statistic(scheme, question.result.contrast.test, is_two_sided=question.is_two_sided),
-        residuals=build_residuals(
-            maps, scheme.partition, scheme.groups, is_tested=question.is_tested, backing=backing
-        ),
+        statistic=build_statistic(scheme, test, is_two_sided=question.is_two_sided),
+        residuals=residuals,
         heights=None if adjacency is None else heights,
         adjacency=adjacency,
+        complete=complete,
+        holes=holes,
     )
 
 
-def _check_against_fit(question: Question, statistic: Statistic, values: Row) -> None:
+def _dof_by_place(job: Job) -> Doubles:
+    """Degrees of freedom of the elements of a job, by place."""
+    of_holes = np.empty(0) if job.holes is None else job.holes.dof
+    return np.concatenate([np.full(job.residuals.n_elements, float(job.scheme.partition.dof)), of_holes])
+
+
+def _check_against_fit(question: Question, statistic: Statistic, values: Row, dof: npt.ArrayLike) -> None:
     """Refuse to go on if the unshuffled statistic is not that of the fit: one of the two would be wrong."""
-    fitted = statistic.expected_values(question.statistic)
+    fitted = statistic.expected_values(question.statistic, dof)
     if fitted is None:
         return
     is_comparable = question.is_tested & np.isfinite(fitted)
@@ -197,19 +223,34 @@ def _name_folder(question: Question, job: Job) -> str:
     return f"shuffles-{digest([repr(settings), *arrays])}"
 
 
-def _details(question: Question, scheme: Scheme) -> Sidecar:
+def _details(question: Question, scheme: Scheme, job: Job) -> Sidecar:
     """Say for the sidecars how the rows were shuffled."""
     data, shuffles = question.data, scheme.shuffles
+    where = "" if job.holes is None else f", {_WITHIN_OBSERVED}"
     return Sidecar(
         number_of_permutations=shuffles.n_others,
         random_seed=None if shuffles.is_exhaustive else shuffles.seed,
-        shuffling=scheme.shuffling,
-        shuffling_scheme=scheme.words,
+        shuffling=scheme.shuffling + where,
+        shuffling_scheme=scheme.words + where,
         is_exhaustive=shuffles.is_exhaustive,
         exchangeability_blocks=None if data.blocks is None else str(data.blocks.name),
         variance_groups=None if data.variance_groups is None else str(data.variance_groups.name),
         familywise=question.spec.familywise,
         number_of_contrasts_together=question.n_together,
+    )
+
+
+_WITHIN_OBSERVED = "approximate where rows are not observed: there among the rows observed"
+
+
+def _tell_holes(question: Question, scheme: Scheme, holes: Holes) -> Notice:
+    n_elements = question.data.elements.n_elements
+    return note(
+        "coverage",
+        f"At {holes.elements.size} of {n_elements} elements some rows are not observed: there "
+        f"{scheme.shuffling} are restricted to the rows observed, and each element has its own degrees of "
+        f"freedom, so that '{question.result.contrast.name}' is judged as z. This is approximate.",
+        "--min-coverage 1 analyses only elements that everybody has.",
     )
 
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +27,15 @@ from bids_group.inference.clusters.forest import Heights
 from bids_group.inference.clusters.lattice import Lattice, LatticeWorkspace
 from bids_group.inference.shuffling.batch_cache import BatchCache
 from bids_group.inference.shuffling.group_variances import GroupVariances
-from bids_group.inference.shuffling.partition import TILE, Doubles, Residuals, Single
-from bids_group.inference.shuffling.pooled_variance import PooledVariance
+from bids_group.inference.shuffling.holes import Holes, Moves
+from bids_group.inference.shuffling.partition import TILE, Codes, Doubles, Residuals, Single
+from bids_group.inference.shuffling.pooled_variance import LARGEST, PooledVariance, z_of_r
 from bids_group.inference.shuffling.scheme import Scheme
 from bids_group.inference.shuffling.statistic import Statistic, as_floats, count_reaching, raise_maxima
 from bids_group.inference.shuffling.wild_bootstrap import WildBootstrap
 from bids_group.work_files import drop_pages
+
+Number = TypeVar("Number", bound=np.generic)
 
 VOXELWISE_BATCH = 256
 CLUSTER_BATCH = 8
@@ -69,12 +73,13 @@ def build_statistic(scheme: Scheme, test: str, *, is_two_sided: bool) -> Statist
     )
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
     """All that the null of one contrast depends on; ``heights`` and ``adjacency`` only for clusters.
 
-    ``limits`` float32 ``(n_elements,)``: what shuffles are counted against; empty where no element is judged
-    for itself.
+    ``limits`` float32 ``(n_elements,)``, by place: what shuffles are counted against; empty where no element
+    is judged for itself. Where rows are not observed everywhere, ``residuals`` are those of the ``complete``
+    elements, and the others are ``holes``; degrees of freedom differ then, and maxima are those of z.
     """
 
     scheme: Scheme
@@ -83,6 +88,28 @@ class Job:
     heights: Heights | None = None
     adjacency: Adjacency | None = None
     limits: Single = field(default_factory=lambda: np.empty(0, np.float32))
+    complete: Codes | None = None
+    holes: Holes | None = None
+
+    @cached_property
+    def order(self) -> Codes | None:
+        """Element at each place: complete ones, then the others; None where all are in place."""
+        if self.complete is None:
+            return None
+        return self.complete if self.holes is None else np.concatenate([self.complete, self.holes.elements])
+
+    def in_order(self, by_place: npt.NDArray[Number]) -> npt.NDArray[Number]:
+        """Bring values by place ``(n_elements,)`` into the order of elements."""
+        if self.order is None:
+            return by_place
+        found = np.empty_like(by_place)
+        found[self.order] = by_place
+        return found
+
+    @property
+    def n_elements(self) -> int:
+        """Number of elements."""
+        return self.residuals.n_elements + (0 if self.holes is None else self.holes.elements.size)
 
     @property
     def n_shuffles(self) -> int:
@@ -104,10 +131,13 @@ class Job:
     @property
     def bytes_per_worker(self) -> int:
         """Memory that each batch in flight needs."""
-        scratch = 4 * (self.statistic.n_products + 1) * self.batch_size * TILE + self.statistic.room_bytes
+        n_rows = self.statistic.n_products + 1
+        if self.holes is not None:
+            n_rows += self.holes.columns.shape[1] + 1
+        scratch = 4 * n_rows * self.batch_size * TILE + self.statistic.room_bytes
         if self.heights is None:
             return int(scratch)
-        n_elements, lattice = self.residuals.n_elements, self.lattice()
+        n_elements, lattice = self.n_elements, self.lattice()
         of_pass = forest.BYTES_PER_ELEMENT * n_elements if lattice is None else lattice.bytes_per_worker
         return int(scratch + 4 * self.batch_size * n_elements + of_pass)
 
@@ -133,7 +163,8 @@ class Scratch:
         self.products = np.empty((job.statistic.n_products, job.batch_size, TILE), np.float32)
         self.own = job.statistic.make_room()
         self.room = np.empty((job.batch_size, TILE), np.float32)
-        n_all = 0 if job.heights is None else job.residuals.n_elements
+        self.of_holes = None if job.holes is None else job.holes.make_room(job.batch_size)
+        n_all = 0 if job.heights is None else job.n_elements
         self.z = np.empty((job.batch_size, n_all), np.float32)
         self.find_maxima: Callable[[Single], tuple[float, float, float]] = lambda _: (0.0, 0.0, 0.0)
         if job.heights is not None and lattice is not None:
@@ -142,7 +173,7 @@ class Scratch:
                 saddles.lattice_maxima, heights=job.heights, lattice=lattice, work=room
             )
         elif job.heights is not None and job.adjacency is not None:
-            space = forest.Workspace(job.residuals.n_elements)
+            space = forest.Workspace(job.n_elements)
             self.find_maxima = partial(
                 forest.cluster_maxima, heights=job.heights, adjacency=job.adjacency, workspace=space
             )
@@ -159,7 +190,7 @@ def run_null(
     starts = range(0, job.n_shuffles, job.batch_size)
     found, n_reaching = [], np.zeros(job.limits.size, np.uint64)
     do = partial(_batch, job, job.lattice(), cache or BatchCache(folder=None))
-    held = job.residuals.tiles.nbytes
+    held = job.residuals.tiles.nbytes + (0 if job.holes is None else job.holes.residuals.tiles.nbytes)
     for maxima, counts in executor.map(do, starts, item_bytes=job.bytes_per_worker, held_bytes=held):
         found.append(maxima)
         n_reaching += counts
@@ -169,11 +200,22 @@ def run_null(
 
 
 def observed_map(job: Job) -> Single:
-    """Compute the statistic of the unshuffled data ``(n_elements,)``, by the same products as in the null."""
+    """Compute the statistic of the unshuffled data by place ``(n_elements,)``, as in the null."""
     with threadpool_limits(1, user_api="blas"):
-        pieces = [values[0].copy() for _, values in _tiles(job, weights(job, 0), Scratch(job))]
+        pieces = [values[0].copy() for _, values in _tiles(job, weights(job, 0), moves(job, 0), Scratch(job))]
     limit = np.float32(job.statistic.largest_value)
     return np.asarray(np.clip(np.concatenate(pieces), -limit, limit))
+
+
+def fill_z(job: Job, values: Single, places: slice, z: Single) -> None:
+    """Turn values at places ``(n_shuffles, n)`` into normal deviates, by the degrees of freedom there."""
+    n_complete = job.residuals.n_elements
+    split = min(max(n_complete - places.start, 0), values.shape[1])
+    if split:
+        job.statistic.fill_z(values[:, :split], z[:, :split])
+    if job.holes is not None and split < values.shape[1]:
+        here = slice(places.start + split - n_complete, places.stop - n_complete)
+        job.holes.fill_z(values[:, split:], here, z[:, split:])
 
 
 _LOCAL = threading.local()
@@ -189,43 +231,82 @@ def _batch(job: Job, lattice: Lattice | None, cache: BatchCache, start: int) -> 
         return maxima, counts
     if getattr(_LOCAL, "job", lambda: None)() is not job:  # this thread's buffers are made anew for each job
         _LOCAL.job, _LOCAL.scratch = weakref.ref(job), Scratch(job, lattice)
-    maxima, counts = do_shuffles(job, weights(job, start), n_shuffles, _LOCAL.scratch)
+    maxima, counts = do_shuffles(job, weights(job, start), n_shuffles, _LOCAL.scratch, moves(job, start))
     if is_counted:
         cache.write(f"{name}-tally", counts)
     cache.write(name, maxima)
     return maxima, counts
 
 
-def do_shuffles(job: Job, rows: Single, n_shuffles: int, scratch: Scratch) -> Found:
-    """Find maxima (and counts) of one batch over all tiles; ``rows`` as `weights` gives them."""
+def do_shuffles(
+    job: Job, rows: Single, n_shuffles: int, scratch: Scratch, moved: Moves | None = None
+) -> Found:
+    """Find maxima (and counts) of one batch over all tiles, from what `weights` and `moves` give."""
     maxima = np.zeros((job.batch_size, len(job.measures)))
-    largest = np.full(job.batch_size, np.iinfo(np.int32).min, np.int32)
+    largest: dict[float, npt.NDArray[np.int32]] = {}
     smallest = np.uint8 if job.batch_size < 2**8 else np.uint16  # finished batches are kept
     counts: npt.NDArray[np.unsignedinteger] = np.zeros(job.limits.size, smallest)
-    for elements, values in _tiles(job, rows, scratch):
-        raise_maxima(values.view(np.int32), job.statistic.is_two_sided, largest)
+    for places, values in _tiles(job, rows, moved, scratch):
+        for dof, part in _segments(job, places):
+            if dof not in largest:
+                largest[dof] = np.full(job.batch_size, np.iinfo(np.int32).min, np.int32)
+            raise_maxima(values[:, part].view(np.int32), job.statistic.is_two_sided, largest[dof])
         if counts.size:
-            limits = job.limits[elements]
-            count_reaching(values[:n_shuffles], limits, job.statistic.is_two_sided, counts[elements])
+            limits = job.limits[places]
+            count_reaching(values[:n_shuffles], limits, job.statistic.is_two_sided, counts[places])
         if job.heights is not None:
-            job.statistic.fill_z(values, scratch.z[:, elements])
-    maxima[:, 0] = np.minimum(as_floats(largest), job.statistic.largest_value)
+            fill_z(job, values, places, scratch.z[:, places])
+    maxima[:, 0] = _largest(job, largest)
     if job.heights is not None:
         for shuffle, z in enumerate(scratch.z[:n_shuffles]):
-            maxima[shuffle, 1:] = scratch.find_maxima(z)[: len(job.measures) - 1]
+            maxima[shuffle, 1:] = scratch.find_maxima(job.in_order(z))[: len(job.measures) - 1]
     return maxima[:n_shuffles], counts
 
 
-def _tiles(job: Job, rows: Single, scratch: Scratch) -> Iterator[tuple[slice, Single]]:
-    """Yield the elements of one tile after the other, and the values there ``(batch_size, n)``."""
+def _segments(job: Job, places: slice) -> Iterator[tuple[float, slice]]:
+    """Cut places of a tile by their degrees of freedom: one piece where all rows are observed."""
+    first = job.residuals.n_elements
+    if job.holes is None or places.start < first:
+        yield float(job.scheme.partition.dof), slice(None)
+    else:
+        yield from job.holes.segments(slice(places.start - first, places.stop - first))
+
+
+def _largest(job: Job, by_dof: Mapping[float, npt.NDArray[np.int32]]) -> Doubles:
+    """Give the largest value of each shuffle; as z where elements are not observed in every row."""
+    values = [np.minimum(as_floats(largest), job.statistic.largest_value) for largest in by_dof.values()]
+    if job.holes is None:
+        return np.asarray(values[0], dtype=np.float64)
+    test, q = job.statistic.name, job.scheme.partition.q
+    in_z = [
+        z_of_r(np.minimum(one.astype(np.float64), LARGEST), test, q, dof)
+        for dof, one in zip(by_dof, values, strict=True)
+    ]
+    return np.asarray(np.max(in_z, axis=0))
+
+
+def _tiles(job: Job, rows: Single, moved: Moves | None, scratch: Scratch) -> Iterator[tuple[slice, Single]]:
+    """Yield the places of one tile after the other, and the values there ``(batch_size, n)``."""
     for number, tile in enumerate(job.residuals.tiles):
         given = job.residuals.group_squares[number]
         squares = job.statistic.multiply(rows, tile, given, scratch.products, scratch.own)
         drop_pages(job.residuals.tiles)
         values = job.statistic.values(scratch.products, squares, scratch.room)
-        elements = job.residuals.elements_of(number)
-        n_here = elements.stop - elements.start
-        yield elements, values if n_here == TILE else values[:, :n_here]
+        places = job.residuals.elements_of(number)
+        n_here = places.stop - places.start
+        yield places, values if n_here == TILE else values[:, :n_here]
+    if job.holes is not None and moved is not None and scratch.of_holes is not None:
+        first = job.residuals.n_elements
+        for here, values in job.holes.tiles(moved, scratch.of_holes):
+            yield slice(first + here.start, first + here.stop), values
+
+
+def moves(job: Job, start: int) -> Moves | None:
+    """Spell out a batch for elements that are not observed in every row; None where there are none."""
+    if job.holes is None:
+        return None
+    batch = job.scheme.shuffles.batch(start, start + job.batch_size)
+    return job.holes.moves(batch, job.batch_size)
 
 
 def weights(job: Job, start: int) -> Single:

@@ -24,7 +24,7 @@ Single = npt.NDArray[np.float32]
 TILE = 1024
 """Elements of a tile. Floating-point sums depend on the shape of the work: this shape never changes."""
 
-_NO_VARIANCE = 1e-26
+NO_VARIANCE = 1e-26
 """Share of the sum of squares below which what is left can only be rounding of this computation.
 
 Below the fit's own share for residuals of the whole model (1e-24), so that no element that the fit tests is 0
@@ -133,27 +133,28 @@ def build_residuals(
     found = Residuals(tiles=tiles, n_elements=n_elements, group_squares=squares)
     for number in range(shape[0]):
         columns = found.elements_of(number)
-        unit = _unit_residuals(read_columns(maps, columns).astype(np.float64), partition.nuisance)
+        unit = unit_residuals(read_columns(maps, columns).astype(np.float64), partition.nuisance)
         if is_tested is not None:
             unit[:, ~is_tested[columns]] = 0.0
         width = unit.shape[1]
         for group in range(n_groups):
             squares[number, group, :width] = (unit[groups == group] ** 2).sum(axis=0)
-            unit[groups == group] = _unit_columns(unit[groups == group])
+            unit[groups == group] = unit_columns(unit[groups == group])
         tiles[number, :, :width] = unit
         drop_pages(tiles)
     return found
 
 
-def _unit_residuals(maps: Doubles, nuisance: Doubles) -> Doubles:
+def unit_residuals(maps: Doubles, nuisance: Doubles) -> Doubles:
+    """Take the nuisance part out of maps ``(n_obs, n)``; what is left has unit length, or is 0."""
     whole = (maps**2).sum(axis=0)
     rest = maps - nuisance @ (nuisance.T @ maps)
     rest -= nuisance @ (nuisance.T @ rest)
     squares = (rest**2).sum(axis=0)
-    return _unit_columns(np.where(squares > _NO_VARIANCE * whole, rest, 0.0))
+    return unit_columns(np.where(squares > NO_VARIANCE * whole, rest, 0.0))
 
 
-def _unit_columns(columns: Doubles) -> Doubles:
+def unit_columns(columns: Doubles) -> Doubles:
     """Bring columns to unit length; those of zeros stay."""
     lengths = np.sqrt((columns**2).sum(axis=0))
     return np.asarray(columns / np.where(lengths > 0, lengths, 1.0))

@@ -50,7 +50,7 @@ class PooledVariance(Statistic):
 
     def z_of(self, values: npt.ArrayLike) -> Doubles:
         """Turn R into the normal deviate with the same tail: signed for t, upper tail for F."""
-        return _z_of_r(np.asarray(values, dtype=np.float64), self.name, self.q, self.dof)
+        return z_of_r(np.asarray(values, dtype=np.float64), self.name, self.q, self.dof)
 
     def tolerance(self, values: npt.ArrayLike) -> Doubles:
         """Take a relative difference of `TIE` in t or F, but no less than single precision resolves."""
@@ -66,17 +66,19 @@ class PooledVariance(Statistic):
             return np.asarray((r**2 / self.q) / (rest / self.dof))
         return np.asarray(r * np.sqrt(self.dof / rest))
 
-    def expected_values(self, fitted: npt.ArrayLike) -> Doubles:
+    def expected_values(self, fitted: npt.ArrayLike, dof: npt.ArrayLike | None = None) -> Doubles:
         """Turn t or F into R."""
         given = np.asarray(fitted, dtype=np.float64)
+        degrees = np.asarray(self.dof if dof is None else dof, dtype=np.float64)
         if self.name == "F":
-            return np.sqrt(given * self.q / (given * self.q + self.dof))
-        return np.asarray(given / np.sqrt(given**2 + self.dof))
+            return np.sqrt(given * self.q / (given * self.q + degrees))
+        return np.asarray(given / np.sqrt(given**2 + degrees))
 
 
-def _z_of_r(r: Doubles, test: str, q: int, dof: float) -> Doubles:
-    squared = r**2
-    tails = log_upper_tail_of_f((squared / q) / ((1 - squared) / dof), q, dof)
+def z_of_r(r: Doubles, test: str, q: int, dof: npt.ArrayLike) -> Doubles:
+    """Turn R into the normal deviate with the same tail: signed for t, upper tail for F."""
+    squared, degrees = r**2, np.asarray(dof, dtype=np.float64)
+    tails = log_upper_tail_of_f((squared / q) / ((1 - squared) / degrees), q, degrees)
     if test == "F":
         return np.asarray(np.maximum(-special.ndtri_exp(tails), -12.0))
     return np.asarray(np.copysign(-special.ndtri_exp(tails - np.log(2)), r))
@@ -87,8 +89,8 @@ def _tabulate(test: str, q: int, dof: float) -> tuple[Doubles, Doubles]:
     """Tabulate z at |R|: even in R up to 0.9, then in −log(1 − R²); linear in between (to 1e-6)."""
     first, last = -np.log(1 - _KNEE**2), -np.log(1 - LARGEST**2)
     logs = np.linspace(first, last, _N_KNOTS + 1)
-    low = _z_of_r(np.linspace(0, _KNEE, _N_KNOTS + 1), test, q, dof)
-    return low, _z_of_r(np.sqrt(-np.expm1(-logs)), test, q, dof)
+    low = z_of_r(np.linspace(0, _KNEE, _N_KNOTS + 1), test, q, dof)
+    return low, z_of_r(np.sqrt(-np.expm1(-logs)), test, q, dof)
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -99,8 +99,12 @@ def choose_scheme(
     blocks: pd.Series | None,
     variance_groups: pd.Series | None,
     estimator: Estimator = LEAST_SQUARES,
+    is_complete: bool = True,
 ) -> Scheme:
     """Decide how the rows are shuffled for one contrast.
+
+    Rows that are equal in the design need not change places, but where not everybody is observed at every
+    element (``is_complete`` false), as others then take their place differently.
 
     The sandwich is judged by the wild bootstrap: signs of its clusters, the blocks, or rows without these.
     Sign flips where the constant is not in the span of the nuisance part, permutations where it is; with
@@ -129,7 +133,7 @@ def choose_scheme(
             else Units(
                 unit_of_row=np.arange(split.n_obs), cell_of_unit=_crossed(split.n_obs, block_of_row, groups)
             ),
-            kinds=_crossed(split.n_obs, rounded),
+            kinds=_crossed(split.n_obs, rounded) if is_complete else np.arange(split.n_obs),
             has_permutations=kind != "flips",
             has_flips=kind in ("flips", "both"),
             n_requested=spec.n_permutations,

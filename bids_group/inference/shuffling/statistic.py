@@ -84,8 +84,8 @@ class Statistic:
         """Values on the scale that people read."""
         return np.asarray(values, dtype=np.float64)
 
-    def expected_values(self, fitted: npt.ArrayLike) -> Doubles | None:
-        """Turn t or F of the fit into values of this statistic; None where they are of another statistic."""
+    def expected_values(self, fitted: npt.ArrayLike, dof: npt.ArrayLike | None = None) -> Doubles | None:
+        """Turn t or F of the fit, with its dof, into values of this statistic; None where it is another."""
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

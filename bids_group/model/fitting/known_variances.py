@@ -14,10 +14,10 @@ from bids_group.model.fitting.least_squares import (
     Solution,
     TileFit,
     estimate,
-    generalised_inverses,
     orthonormal_basis,
 )
 from bids_group.records import GroupData, Notice, warn
+from bids_group.row_space import generalised_inverses
 from bids_group.work_files import read_columns
 
 _BLOCK = 1 << 12

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_group.records import Contrast, Design
-from bids_group.row_space import TOLERANCE, RowSpace
+from bids_group.row_space import RowSpace, group_by_pattern, invert_patterns
 
 Doubles = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
@@ -32,7 +32,6 @@ _NO_SHARE = 1e-12
 """Share of a group in the squared weights of the rows below which an estimate does not depend on it."""
 
 _NO_DOF = 1e-6
-_PATTERNS_PER_BATCH = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -190,32 +189,6 @@ def residual_variance(squares: Doubles, dof: Doubles, scale: Doubles) -> Doubles
     """Divide residual sums of squares by dof; 0 where they are rounding errors (``scale``: Σy²)."""
     is_exact = squares <= EXACT_FIT * scale
     return np.where(is_exact | (dof < 1), 0.0, squares / np.maximum(dof, 1.0))
-
-
-def group_by_pattern(is_observed: Flags) -> tuple[Doubles, Codes]:
-    """Distinct columns as rows of 0 and 1 ``(k, n_obs)``, and which of them each element has."""
-    packed = np.ascontiguousarray(np.packbits(is_observed, axis=0).T)
-    keys = packed.view(np.dtype((np.void, packed.shape[1]))).reshape(-1)
-    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
-    return is_observed[:, first].T.astype(np.float64), group.reshape(-1)
-
-
-def invert_patterns(patterns: Doubles, columns: Doubles) -> tuple[Doubles, Doubles, Codes]:
-    """Invert X'X of the rows X of each pattern; triangular factors have the same singular values as X."""
-    parts = []
-    for start in range(0, len(patterns), _PATTERNS_PER_BATCH):
-        designs = patterns[start : start + _PATTERNS_PER_BATCH, :, None] * columns
-        _, sizes, right = np.linalg.svd(np.linalg.qr(designs, mode="r"), full_matrices=False)
-        exists = sizes > TOLERANCE * np.maximum(sizes[:, :1], np.finfo(np.float64).tiny)
-        parts.append(generalised_inverses(right, np.where(exists, sizes, 1.0) ** 2, exists))
-    inverses, projectors, ranks = zip(*parts, strict=True)
-    return np.concatenate(inverses), np.concatenate(projectors), np.concatenate(ranks)
-
-
-def generalised_inverses(right: Doubles, sizes: Doubles, exists: Flags) -> tuple[Doubles, Doubles, Codes]:
-    """Inverses, projectors on what exists ``(k, p, p)`` and ranks, by eigenvectors (rows) and eigenvalues."""
-    left, inverse = right.transpose(0, 2, 1), np.where(exists, 1 / np.where(exists, sizes, 1.0), 0.0)
-    return left @ (inverse[:, :, None] * right), left @ (exists[:, :, None] * right), exists.sum(axis=1)
 
 
 def _is_within(rows: Doubles, subjects: Codes) -> Flags:

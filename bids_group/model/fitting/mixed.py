@@ -25,13 +25,13 @@ from bids_group.model.fitting.least_squares import (
     Estimate,
     Flags,
     TileFit,
-    group_by_pattern,
     orthonormal_basis,
 )
 from bids_group.model.fitting.mixed_pair import fit_pair
 from bids_group.model.fitting.mixed_plan import MixedPlan, Sums, plan_rows, sum_up
 from bids_group.model.fitting.mixed_single import Fitted, fit_single
 from bids_group.records import Contrast, GroupData, RandomTerm
+from bids_group.row_space import group_by_pattern
 from bids_group.work_files import read_columns
 
 _BYTES_AT_ONCE = 1 << 26

@@ -28,12 +28,12 @@ from bids_group.model.fitting.least_squares import (
     Estimate,
     TileFit,
     basis_of,
-    group_by_pattern,
     orthonormal_basis,
     statistic,
 )
 from bids_group.records import Contrast, Design, GroupData, Notice, number_clusters, warn
 from bids_group.robust_variance import has_weights, robust_weights
+from bids_group.row_space import group_by_pattern
 from bids_group.words import counted
 from bids_group.work_files import read_columns
 

@@ -10,12 +10,11 @@ from bids_group.model.fitting.known_variances import solve
 from bids_group.model.fitting.least_squares import (
     TileFit,
     estimate,
-    group_by_pattern,
-    invert_patterns,
     orthonormal_basis,
     residual_variance,
 )
 from bids_group.records import GroupData
+from bids_group.row_space import group_by_pattern, invert_patterns
 from bids_group.variance_between import variance_between
 from bids_group.work_files import read_columns
 

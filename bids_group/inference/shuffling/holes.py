@@ -1,0 +1,333 @@
+"""Elements that are not observed in every row: their residuals, and what shuffling does there.
+
+Only the rows observed at an element take part there. Signs are as everywhere; permutations are contracted: a
+residual that would come to the place of a row that is not observed goes on to where that row's would come to.
+So it stays a permutation within the same cells. Where whole blocks move, a block takes the place of one that
+is observed in the same rows.
+
+With U an orthonormal basis of the design, the products of the moved U with the residuals (0 where not
+observed) are one matrix product for all elements; each row that is not observed adds a difference of two rows
+of U, and a small matrix of the pattern of rows observed makes of these sums the products with the tested and
+nuisance directions there. So an element costs the same whether its pattern is its own or that of many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+
+from bids_group.inference.shuffling.group_variances import DofTable, look_up, tabulate_dof
+from bids_group.inference.shuffling.partition import (
+    NO_VARIANCE,
+    TILE,
+    Codes,
+    Doubles,
+    Partition,
+    Residuals,
+    Single,
+    unit_columns,
+    unit_residuals,
+)
+from bids_group.inference.shuffling.pooled_variance import LARGEST
+from bids_group.inference.shuffling.shuffles import Batch, Shuffles, Units
+from bids_group.row_space import group_by_pattern, invert_patterns
+from bids_group.work_files import read_columns, reserve
+
+Places = npt.NDArray[np.int32]
+Signs = npt.NDArray[np.int8]
+Flags = npt.NDArray[np.bool_]
+Segment = tuple[float, slice]
+
+_LOWEST_Z = -8.0
+"""z of F = 0."""
+
+
+class Patterns(NamedTuple):
+    """Rows observed together, and the design there.
+
+    ``is_observed`` ``(k, n_obs)``; ``mixing`` ``(k, p, p)``: what makes of the design's basis orthonormal
+    tested directions and then nuisance ones (0 where there are fewer, all 0 where the contrast is not
+    determined); ``dof`` ``(k,)``.
+    """
+
+    is_observed: Flags
+    mixing: Doubles
+    dof: Doubles
+
+
+class Moves(NamedTuple):
+    """A batch of shuffles: what each row's residual is replaced by, where it goes, and with which sign.
+
+    ``rows`` ``(p · batch_size, n_obs)``: the moved basis, for the product; the rest ``(n_obs, n_shuffles)``.
+    """
+
+    rows: Single
+    sources: Places
+    targets: Places
+    signs: Signs
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Holes:
+    """Elements that some rows are not observed at, in the order of their degrees of freedom.
+
+    ``elements``, ``pattern``, ``dof``: ``(n,)``. ``kinds`` ``(k, n_obs)``: rows that may take each other's
+    places in a pattern have the same number, 0 where their unit is observed whole. ``columns``: basis of the
+    design, tested directions first; ``mixing`` as in `Patterns`. Without ``has_permutations`` shuffles are
+    signs.
+    """
+
+    elements: Codes
+    pattern: Codes
+    dof: Doubles
+    residuals: Residuals
+    mixing: Doubles
+    kinds: Places
+    columns: Doubles
+    q: int
+    is_signed: bool
+    has_permutations: bool
+
+    @cached_property
+    def table(self) -> DofTable:
+        """For z of values with dof of their own."""
+        return tabulate_dof(self.q, self.dof.min(), self.dof.max(), is_signed=self.is_signed)
+
+    @cached_property
+    def _exceptions(self) -> tuple[Codes, Codes]:
+        """Rows of units that are not observed whole, one pattern after the other, and where each starts."""
+        if not self.has_permutations:
+            return np.empty(0, np.intp), np.zeros(len(self.kinds) + 1, np.intp)
+        pattern, rows = np.nonzero(self.kinds)
+        return rows, np.searchsorted(pattern, np.arange(len(self.kinds) + 1))
+
+    def moves(self, batch: Batch, batch_size: int) -> Moves:
+        """Spell out a batch; the missing shuffles of the last one are filled up with zeros."""
+        moved = batch.moved(self.columns)
+        rows = np.zeros((moved.shape[0], batch_size, moved.shape[2]), np.float32)
+        rows[:, : moved.shape[1]] = moved
+        targets = np.argsort(batch.sources, axis=1) if self.has_permutations else batch.sources
+        sources: Places = np.ascontiguousarray(batch.sources.T, dtype=np.int32)
+        goals: Places = np.ascontiguousarray(targets.T, dtype=np.int32)
+        return Moves(rows.reshape(-1, moved.shape[2]), sources, goals, batch.signs.T.astype(np.int8))
+
+    def make_room(self, batch_size: int) -> tuple[Single, Single]:
+        """Make room for the products, and for the values, of a tile."""
+        p = self.columns.shape[1]
+        return np.empty((p, batch_size, TILE), np.float32), np.zeros((batch_size, TILE), np.float32)
+
+    def tiles(self, moves: Moves, room: tuple[Single, Single]) -> Iterator[tuple[slice, Single]]:
+        """Yield places among ``elements`` and the partial correlations there ``(batch_size, n)``."""
+        products, values = room
+        exceptions, starts = self._exceptions
+        for number, tile in enumerate(self.residuals.tiles):
+            here = self.residuals.elements_of(number)
+            n_here = here.stop - here.start
+            np.matmul(moves.rows, tile, out=products.reshape(len(moves.rows), TILE))
+            _correlate_observed(
+                products, np.ascontiguousarray(tile.T), moves.sources, moves.targets, moves.signs,
+                self.columns, self.pattern[here], self.mixing, self.kinds, exceptions, starts, self.q,
+                self.is_signed, values,
+            )  # fmt: skip
+            yield here, values[:, :n_here]
+
+    def segments(self, here: slice) -> Iterator[Segment]:
+        """Cut places of a tile where the degrees of freedom change."""
+        dof = self.dof[here]
+        cuts = [0, *(np.flatnonzero(np.diff(dof)) + 1), dof.size]
+        for start, stop in pairwise(cuts):
+            yield float(dof[start]), slice(int(start), int(stop))
+
+    def fill_z(self, values: Single, here: slice, z: Single) -> None:
+        """Turn partial correlations into normal deviates, each by the dof of its element."""
+        _deviates(values, self.dof[here], self.q, self.is_signed, *self.table, z)
+
+
+def build_holes(
+    maps: Single,
+    split: Partition,
+    shuffles: Shuffles,
+    *,
+    is_signed: bool,
+    is_tested: Flags,
+    folder: Path | None = None,
+) -> tuple[Codes, Residuals, Holes | None]:  # fmt: skip
+    """Take the nuisance part out of maps ``(n_obs, n_elements)`` in which NaN is not observed.
+
+    Gives the elements observed in every row, their residuals, and the other elements. ``folder``: where files
+    hold the residuals, because memory does not.
+    """
+    n_obs, n_elements = maps.shape
+    blocks = [slice(start, start + TILE) for start in range(0, n_elements, TILE)]
+    observed = []
+    for block in blocks:
+        here = np.isfinite(read_columns(maps, block))
+        observed.append((here.all(axis=0), here[:, ~here.all(axis=0)]))
+    is_complete, is_observed = (np.concatenate(parts, axis=-1) for parts in zip(*observed, strict=True))
+    complete, others = np.flatnonzero(is_complete), np.flatnonzero(~is_complete)
+    patterns, pattern = find_patterns(is_observed, split)
+    order = np.lexsort((pattern, patterns.dof[pattern]))
+    others, pattern = others[order], pattern[order]
+    place = np.empty(n_elements, np.intp)
+    place[complete], place[others] = np.arange(complete.size), np.arange(others.size)
+    whole, partial = (
+        _reserve((-(-places.size // TILE), n_obs, TILE), folder, name)
+        for places, name in ((complete, "residuals"), (others, "residuals of holes"))
+    )
+    for block in blocks:
+        values, is_whole, here = (
+            read_columns(maps, block).astype(np.float64),
+            is_complete[block],
+            place[block],
+        )
+        rest = unit_residuals(values[:, is_whole], split.nuisance) * is_tested[block][is_whole]
+        whole[here[is_whole] // TILE, :, here[is_whole] % TILE] = rest.T
+        places = here[~is_whole]
+        rest = _residuals(values[:, ~is_whole], split, patterns.mixing[pattern[places]])
+        partial[places // TILE, :, places % TILE] = (rest * is_tested[block][~is_whole]).T
+    holes = Holes(
+        elements=others,
+        pattern=pattern,
+        dof=patterns.dof[pattern],
+        residuals=_joined(partial, others.size),
+        mixing=patterns.mixing,
+        kinds=number_kinds(patterns.is_observed, shuffles.units),
+        columns=np.column_stack([split.tested, split.nuisance]),
+        q=split.q,
+        is_signed=is_signed,
+        has_permutations=shuffles.has_permutations,
+    )
+    return complete, _joined(whole, complete.size), holes if others.size else None
+
+
+def _reserve(shape: tuple[int, ...], folder: Path | None, name: str) -> Single:
+    return np.zeros(shape, np.float32) if folder is None else reserve(folder / f"{name}.float32", shape)
+
+
+def _joined(tiles: Single, n_elements: int) -> Residuals:
+    squares = np.zeros((len(tiles), 0, TILE), np.float32)
+    return Residuals(tiles=tiles, n_elements=n_elements, group_squares=squares)
+
+
+def _residuals(values: Doubles, split: Partition, mixing: Doubles) -> Doubles:
+    """Residuals of unit length on the nuisance part of the rows observed; 0 elsewhere, and where none are."""
+    is_observed = np.isfinite(values)
+    rest = given = np.where(is_observed, values, 0.0)
+    mixed = mixing[:, split.q :, split.q :]
+    for _ in range(2):  # once more for what rounding left
+        loads = np.einsum("nij,nkj,nk->in", mixed, mixed, rest.T @ split.nuisance, optimize=True)
+        rest = (rest - split.nuisance @ loads) * is_observed
+    is_left = (rest**2).sum(axis=0) > NO_VARIANCE * (given**2).sum(axis=0)
+    return unit_columns(rest * is_left)
+
+
+def find_patterns(is_observed: Flags, split: Partition) -> tuple[Patterns, Codes]:
+    """Split the design for each pattern of rows observed ``(n_obs, n)``; also the pattern of each element."""
+    found, pattern = group_by_pattern(is_observed)
+    columns, q = np.column_stack([split.tested, split.nuisance]), split.q
+    p = columns.shape[1]
+    inverses, projectors, ranks = invert_patterns(found, columns)
+    is_determined = np.abs(projectors[:, :, :q] - np.eye(p)[:, :q]).max(axis=(1, 2)) < 1e-6
+    spreads = np.where(is_determined[:, None, None], inverses[:, :q, :q], np.eye(q))
+    mixing = np.zeros((len(found), p, p))
+    roots = np.linalg.inv(np.linalg.cholesky(spreads)).transpose(0, 2, 1)
+    mixing[:, :, :q] = inverses[:, :, :q] @ roots
+    if p > q:
+        grams = np.einsum("kn,ni,nj->kij", found, split.nuisance, split.nuisance, optimize=True)
+        sizes, vectors = np.linalg.eigh(grams)
+        is_there = np.arange(p - q) >= p - ranks[:, None]  # the largest, which come last
+        scales = np.where(is_there, 1 / np.sqrt(np.where(is_there, sizes, 1.0)), 0.0)
+        mixing[:, q:, q:] = vectors * scales[:, None, :]
+    mixing *= is_determined[:, None, None]
+    dof = np.maximum(found.sum(axis=1) - ranks, 1.0)
+    return Patterns(found > 0, mixing, dof), pattern
+
+
+def number_kinds(is_observed: Flags, units: Units) -> Places:
+    """Give rows of each pattern a number by what is observed of their unit: 0 for all of it."""
+    lengths = np.bincount(units.unit_of_row)
+    table = np.zeros((units.n_units, int(lengths.max())), np.intp)
+    is_row = np.arange(table.shape[1]) < lengths[:, None]
+    table[is_row] = np.argsort(units.unit_of_row, kind="stable")
+    seen = is_observed[:, table] | ~is_row
+    _, kinds = np.unique(~seen.reshape(-1, table.shape[1]), axis=0, return_inverse=True)
+    is_whole = seen.all(axis=2)
+    numbered = np.where(is_whole, 0, kinds.reshape(is_whole.shape) + 1)
+    return np.ascontiguousarray(numbered[:, units.unit_of_row], dtype=np.int32)
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _correlate_observed(
+    products: Single, rests: Single, sources: Places, targets: Places, signs: Signs, columns: Doubles,
+    pattern: Codes, mixing: Doubles, kinds: Places, exceptions: Codes, starts: Codes, q: int,
+    is_signed: bool, values: Single,
+) -> None:  # fmt: skip
+    """Fill ``values`` (batch_size, n) from products (p, batch_size, n) of what is not contracted yet.
+
+    ``rests`` (n, n_obs): the residuals. From a place that is not of a row's kind the permutation is
+    followed on.
+    """
+    p, n_shuffles = columns.shape[1], sources.shape[1]
+    sums, product, largest = np.empty((n_shuffles, p)), np.empty(p), LARGEST
+    for element in range(pattern.size):
+        own, rest = pattern[element], rests[element]
+        mix, kind = mixing[own], kinds[own]
+        for c in range(p):
+            for k in range(n_shuffles):
+                sums[k, c] = products[c, k, element]
+        for place in range(starts[own], starts[own + 1]):
+            row = exceptions[place]
+            for k in range(n_shuffles):
+                source = sources[row, k]
+                if kind[source] != kind[row] and rest[source] != 0:
+                    _move_on(sums[k], rest[source], source, row, k, kind, targets, signs, columns)
+            for k in range(n_shuffles if rest[row] != 0 else 0):
+                target = targets[row, k]
+                if kind[target] == 0:
+                    _move_on(sums[k], rest[row], row, target, k, kind, targets, signs, columns)
+        for k in range(n_shuffles):
+            explained, taken = 0.0, 0.0
+            for c in range(p):
+                product[c] = 0.0
+                for other in range(p):
+                    product[c] += mix[other, c] * sums[k, other]
+            for c in range(q):
+                explained += product[c] * product[c]
+            for c in range(q, p):
+                taken += product[c] * product[c]
+            size = min(np.sqrt(explained / max(1 - taken, 1e-6)), largest)
+            values[k, element] = -size if is_signed and product[0] < 0 else size
+
+
+@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+def _move_on(
+    sums: Doubles, rest: float, row: int, target: int, k: int, kind: Places, targets: Places, signs: Signs,
+    columns: Doubles,
+) -> None:  # fmt: skip
+    """Take a row's residual from the place where it would come to, and bring it to the next of its kind."""
+    place = target
+    while kind[place] != kind[row]:
+        place = targets[place, k]
+    for c in range(sums.size):
+        sums[c] += rest * (signs[place, k] * columns[place, c] - signs[target, k] * columns[target, c])
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _deviates(
+    values: Single, dof: Doubles, q: int, is_signed: bool, table: Doubles, first: float, last: float,
+    z: Single,
+) -> None:  # fmt: skip
+    for k in range(values.shape[0]):
+        for j in range(dof.size):
+            size = min(abs(np.float64(values[k, j])), LARGEST)
+            f = size * size / (1 - size * size) * dof[j] / q
+            height = look_up(f, q, dof[j], table, first, last) if f > 0 else (0.0 if is_signed else _LOWEST_Z)
+            z[k, j] = -height if is_signed and values[k, j] < 0 else height

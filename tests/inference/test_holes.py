@@ -1,0 +1,280 @@
+"""Shuffling where rows are not observed at every element: each element alone, by numpy, is the witness."""
+
+from dataclasses import replace
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+from scipy.linalg import null_space
+from scipy.ndimage import label
+from scipy.stats import binom
+
+from bids_group.config import InferenceSpec
+from bids_group.distributions import exact_z
+from bids_group.executor import Threads
+from bids_group.inference import check_inference, correct_group
+from bids_group.inference.corrections import nulls
+from bids_group.inference.shuffling import engine
+from bids_group.inference.shuffling.holes import build_holes
+from bids_group.inference.shuffling.partition import partition
+from bids_group.model import fit_group
+
+SHAPE = (5, 4, 3)
+
+
+def make_holes(maps, share, seed=1, n_complete=20):
+    """Take rows out at random but at the first elements; each of the others keeps at least half of them."""
+    random = np.random.default_rng(seed)
+    maps = maps.copy()
+    for element in range(n_complete, maps.shape[1]):
+        gone = random.random(len(maps)) < share
+        gone[random.permutation(len(maps))[: len(maps) // 2 + 1]] = False
+        maps[gone, element] = np.nan
+    return maps
+
+
+def as_incomplete(data):
+    return replace(data, is_complete=False)
+
+
+def contract(order, kinds):
+    """Follow a permutation on from every row whose kind is another."""
+    found = np.arange(len(order))
+    for row in range(len(order)):
+        source = order[row]
+        while kinds[source] != kinds[row]:
+            source = order[source]
+        found[row] = source
+    return found
+
+
+def z_alone(matrix, weights, y, test, order, signs, kinds):
+    """z of one element after one shuffle of its residuals: only the rows observed there exist."""
+    here = np.isfinite(y)
+    order = contract(order, kinds)
+    place = np.cumsum(here) - 1
+    own, signs = place[order[here]], np.asarray(signs, float)[here]
+    X, y = matrix[here], y[here].astype(float)
+    nuisance = X @ null_space(weights)
+    fitted = nuisance @ np.linalg.lstsq(nuisance, y, rcond=None)[0] if nuisance.shape[1] else 0 * y
+    shuffled = fitted + signs * (y - fitted)[own]
+    beta = np.linalg.lstsq(X, shuffled, rcond=None)[0]
+    dof = here.sum() - np.linalg.matrix_rank(X)
+    variance = ((shuffled - X @ beta) ** 2).sum() / dof
+    effect, spread = weights @ beta, weights @ np.linalg.pinv(X.T @ X) @ weights.T
+    f = effect @ np.linalg.inv(spread) @ effect / len(weights) / variance
+    if test == "t":
+        return float(np.copysign(exact_z("t", 1, np.sqrt(f), dof), effect[0]))
+    return float(exact_z("F", len(weights), np.array([f]), dof)[0])
+
+
+def units_by_hand(y, unit_of_row):
+    """Rows of units observed in the same of their rows may change places."""
+    kinds = []
+    for row, unit in enumerate(unit_of_row):
+        seen = np.isfinite(y[unit_of_row == unit])
+        kinds.append((tuple(seen), bool(np.isfinite(y[row]))))
+    return kinds
+
+
+def run_job(data, spec, monkeypatch, executor=None):
+    """Give the job of the only contrast, and what came of it."""
+    jobs = []
+    original = engine.run_null
+
+    def spy(job, **options):
+        jobs.append(job)
+        return original(job, **options)
+
+    monkeypatch.setattr(nulls, "run_null", spy)
+    results = fit_group(data, is_two_sided=spec.is_two_sided).results
+    significances = correct_group(data, results, spec, **({} if executor is None else {"executor": executor}))
+    return jobs[0], results[0], significances
+
+
+RANDOM = np.random.default_rng(0)
+TWO_GROUPS = np.column_stack([np.ones(12), np.repeat([0.0, 1], 6), RANDOM.normal(size=12)])
+THREE = np.eye(3)[np.repeat([0, 1, 2], 4)]
+FAMILIES = np.repeat(np.arange(6), 2)
+PAIRED = np.column_stack([np.eye(6)[FAMILIES], np.tile([0.0, 1], 6)])
+CASES = {
+    "one sample": (np.ones((12, 1)), "t", [[1.0]], {}, {}),
+    "mean beside a covariate": (TWO_GROUPS[:, [0, 2]], "t", [[1.0, 0]], {}, {}),
+    "two groups": (TWO_GROUPS, "t", [[0, 1.0, 0]], {}, {}),
+    "two groups, one-sided": (TWO_GROUPS, "t", [[0, 1.0, 0]], {}, {"is_two_sided": False}),
+    "three groups, F": (THREE, "F", [[1.0, -1, 0], [0, 1, -1]], {}, {}),
+    "permutations and flips": (TWO_GROUPS, "t", [[0, 0, 1.0]], {}, {"shuffle": "both"}),
+    "within blocks": (PAIRED, "t", [[0.0] * 6 + [1]], {"blocks": FAMILIES}, {"block_scheme": "within"}),
+    "whole blocks": (
+        np.column_stack([np.ones(12), RANDOM.normal(size=6)[FAMILIES]]),
+        "t",
+        [[0, 1.0]],
+        {"blocks": FAMILIES},
+        {"block_scheme": "whole"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_shuffle_is_that_of_each_element_alone(case, make_problem, make_maps, monkeypatch):
+    matrix, test, weights, more, options = CASES[case]
+    maps = make_holes(make_maps(12, SHAPE, seed=3), 0.25)
+    data = as_incomplete(make_problem(matrix, [(test, weights)], maps=maps, shape=SHAPE, **more)[0])
+    spec = InferenceSpec(corrections=("fwe-voxel", "fwe-mass"), n_permutations=40, alpha=0.5, **options)
+    job, result, significances = run_job(data, spec, monkeypatch)
+    shuffles, weights = job.scheme.shuffles, np.array(weights)
+    assert job.holes.elements.size > 20
+    batch = shuffles.batch(0, shuffles.n_others + 1)
+    is_tested = result.maps["dof"] > 0
+    maxima = significances[0].null["voxel"]
+    units = shuffles.units.unit_of_row
+    for number in (0, 1, 2, 7, 19):
+        if number > shuffles.n_others:
+            continue
+        z = np.array([
+            z_alone(
+                matrix, weights, maps[:, v], test, batch.sources[number], batch.signs[number],
+                units_by_hand(maps[:, v], units) if shuffles.has_permutations else [0] * 12,
+            ) if is_tested[v] else -9.0
+            for v in range(maps.shape[1])
+        ])  # fmt: skip
+        if number == 0:
+            np.testing.assert_allclose(result.maps["z"][is_tested], z[is_tested], atol=2e-5)
+        size = np.abs(z[is_tested]) if test == "t" and spec.is_two_sided else z[is_tested]
+        assert maxima[number] == pytest.approx(size.max(), abs=2e-5)
+        assert significances[1].null["mass"][number] == pytest.approx(
+            largest_mass(z, is_tested, job.heights.threshold, test == "t" and spec.is_two_sided), abs=1e-4
+        )
+    for one in significances:
+        assert "approximate" in one.details.shuffling
+        assert any("restricted to the rows observed" in notice.sentence for notice in one.notices)
+
+
+@pytest.mark.parametrize("case", ["one sample", "two groups", "within blocks"])
+def test_p_by_every_shuffle_is_the_share_of_those_of_each_element_alone(case, make_problem, make_maps):
+    """Everything there is to shuffle, small; uncorrected p and corrected p of every element."""
+    n, shape = 6, (3, 2, 2)
+    matrix, weights, more, options = {
+        "one sample": (np.ones((n, 1)), [[1.0]], {}, {}),
+        "two groups": (np.column_stack([np.ones(n), [0.0, 0, 0, 1, 1, 1]]), [[0, 1.0]], {}, {}),
+        "within blocks": (
+            np.column_stack([np.eye(3)[[0, 0, 1, 1, 2, 2]], [0.0, 1, 0, 1, 0, 1]]), [[0, 0, 0, 1.0]],
+            {"blocks": [0, 0, 1, 1, 2, 2]}, {"block_scheme": "within"},
+        ),
+    }[case]  # fmt: skip
+    maps = make_maps(n, shape, seed=4)
+    maps[0, 3:7], maps[3, 6:9] = np.nan, np.nan
+    data, _ = make_problem(matrix, [("t", weights)], maps=maps, shape=shape, **more)
+    data = as_incomplete(data)
+    spec = InferenceSpec(
+        corrections=("fwe-voxel",), n_permutations=999, alpha=0.5, has_permutation_p=True, **options
+    )
+    results = fit_group(data, is_two_sided=True).results
+    (verdict,) = correct_group(data, results, spec)
+    is_tested, weights = results[0].maps["dof"] > 0, np.array(weights)
+    if case == "one sample":
+        shuffles = [(np.arange(n), signs) for signs in product((1, -1), repeat=n)]
+    elif case == "two groups":
+        shuffles = [(np.array(order), np.ones(n)) for order in permutations(range(n))]
+    else:
+        swaps = product(([0, 1], [1, 0]), repeat=3)
+        shuffles = [((np.array(each) + np.array([[0], [2], [4]])).ravel(), np.ones(n)) for each in swaps]
+    z = np.array([
+        [
+            abs(z_alone(matrix, weights, maps[:, v], "t", order, signs, np.isfinite(maps[:, v])))
+            for v in np.flatnonzero(is_tested)
+        ] for order, signs in shuffles
+    ])  # fmt: skip
+    observed = z[[all(o == np.arange(n)) and all(np.array(s) == 1) for o, s in shuffles]][0] - 1e-4
+    own = (z >= observed).mean(axis=0)
+    corrected = (z.max(axis=1)[:, None] >= observed).mean(axis=0)
+    assert verdict.by_shuffling is not None
+    np.testing.assert_allclose(verdict.by_shuffling.p[is_tested], own, atol=1e-6)
+    np.testing.assert_allclose(verdict.p_corrected[is_tested], corrected, atol=1e-6)
+    assert (verdict.p_corrected[~is_tested] == 1).all()
+
+
+def test_neither_threads_nor_where_it_was_stopped_change_a_bit(make_problem, make_maps, tmp_path):
+    maps = make_holes(make_maps(12, SHAPE, seed=3), 0.2)
+    data, _ = make_problem(TWO_GROUPS, [("t", [0, 1, 0])], maps=maps, shape=SHAPE)
+    data = as_incomplete(data)
+    spec = InferenceSpec(corrections=("fwe-voxel", "fwe-tfce"), n_permutations=60, has_permutation_p=True)
+    results = fit_group(data, is_two_sided=True).results
+    whole = correct_group(data, results, spec)
+    beside = correct_group(data, results, spec, executor=Threads(n_procs=2), work_dir=tmp_path)
+    for number, kept in enumerate(sorted(tmp_path.glob("*/batch-*.npy"))):
+        if number % 3 == 0:
+            kept.unlink()
+    resumed = correct_group(data, results, spec, work_dir=tmp_path)
+    for one, *others in zip(whole, beside, resumed, strict=True):
+        for other in others:
+            assert one.p_corrected.tobytes() == other.p_corrected.tobytes()
+            assert one.by_shuffling.p.tobytes() == other.by_shuffling.p.tobytes()
+            ((name, null),) = one.null.items()
+            assert null.tobytes() == other.null[name].tobytes()
+
+
+def test_maps_in_files_give_the_same_numbers(make_problem, make_maps, tmp_path):
+    maps = make_holes(make_maps(12, SHAPE, seed=3), 0.2)
+    split = partition(TWO_GROUPS, np.array([[0, 1.0, 0]]))
+    data, _ = make_problem(TWO_GROUPS, [("t", [0, 1, 0])], maps=maps, shape=SHAPE)
+    (scheme,) = check_inference(data.design, InferenceSpec(corrections=("fwe-voxel",)))[1]
+    options = {"is_signed": True, "is_tested": np.ones(60, bool)}
+    _, whole, holes = build_holes(maps, split, scheme.shuffles, **options)
+    _, other, others = build_holes(maps, split, scheme.shuffles, **options, folder=tmp_path)
+    assert isinstance(other.tiles, np.memmap)
+    np.testing.assert_array_equal(whole.tiles, other.tiles)
+    np.testing.assert_array_equal(holes.residuals.tiles, others.residuals.tiles)
+
+
+def test_where_everybody_is_observed_after_all_nothing_changes(make_problem, make_maps):
+    maps = make_maps(12, SHAPE, seed=3)
+    data, _ = make_problem(TWO_GROUPS, [("t", [0, 1, 0])], maps=maps, shape=SHAPE)
+    spec = InferenceSpec(corrections=("fwe-voxel", "fwe-mass"), n_permutations=50)
+    results = fit_group(data, is_two_sided=True).results
+    for one, other in zip(
+        correct_group(data, results, spec),
+        correct_group(as_incomplete(data), fit_group(as_incomplete(data), is_two_sided=True).results, spec),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one.p_corrected, other.p_corrected)
+        assert one.details.shuffling == other.details.shuffling == "permutations"
+
+
+def test_one_pattern_or_many_it_is_the_same(make_problem, make_maps):
+    """An element has the same values whoever else has its pattern, and in whatever tile it stands."""
+    maps = make_maps(12, (13, 13, 13), seed=3)
+    maps[2, 300:1800] = np.nan
+    maps[5, 600:900] = np.nan
+    data, _ = make_problem(TWO_GROUPS, [("t", [0, 1, 0])], maps=maps, shape=(13, 13, 13))
+    spec = InferenceSpec(corrections=("fwe-voxel",), n_permutations=300, has_permutation_p=True)
+    few = as_incomplete(data)
+    together = correct_group(few, fit_group(few, is_two_sided=True).results, spec)[0].by_shuffling.p
+    rolled = np.roll(maps, 700, axis=1)
+    moved, _ = make_problem(TWO_GROUPS, [("t", [0, 1, 0])], maps=rolled, shape=(13, 13, 13))
+    moved = as_incomplete(moved)
+    apart = correct_group(moved, fit_group(moved, is_two_sided=True).results, spec)[0].by_shuffling.p
+    assert np.abs(np.roll(together, 700) - apart).max() <= 1 / 301 + 1e-6  # a tie in float32 at most
+
+
+@pytest.mark.parametrize(("design", "share"), [("mean beside a covariate", 0.1), ("two groups", 0.3)])
+def test_findings_where_nothing_is_are_as_rare_as_alpha_says(make_problem, make_maps, design, share):
+    """In brief; `benchmarks/validation.py` does it at length."""
+    matrix, test, weights, _, _ = CASES[design]
+    shape, found = (6, 6, 5), np.zeros(2, dtype=int)
+    for seed in range(60):
+        maps = make_holes(make_maps(12, shape, seed), share, seed, n_complete=0)
+        data = as_incomplete(make_problem(matrix, [(test, weights)], maps=maps, shape=shape)[0])
+        spec = InferenceSpec(corrections=("fwe-voxel", "fwe-mass"), n_permutations=99, random_seed=seed)
+        results = fit_group(data, is_two_sided=True, has_effect_sizes=False).results
+        found += [verdict.is_significant.any() for verdict in correct_group(data, results, spec)]
+    assert found.max() <= binom.ppf(0.9995, 60, 0.05)
+
+
+def largest_mass(z, is_tested, threshold, is_two_sided):
+    most = 0.0
+    for sign in (1, -1) if is_two_sided else (1,):
+        heights = np.where(is_tested, sign * z, -9).reshape(SHAPE)
+        labels, n = label(heights > threshold)
+        most = max([most, *((heights[labels == k] - threshold).sum() for k in range(1, n + 1))])
+    return most
