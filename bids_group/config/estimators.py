@@ -75,7 +75,6 @@ WEIGHTED = Estimator(
     module="weighted",
     needs_variance=True,
     has_one_variance=False,
-    can_be_shuffled=False,
     exactness="as exact as the variances of the maps",
     assumes="that the variances of the first level are right, and that people differ by one variance more",
 )

@@ -183,6 +183,12 @@ def _check_request(spec: InferenceSpec, estimator: Estimator) -> None:
         )
     if estimator.name == SANDWICH.name:
         _check_bootstrap(spec, estimator)
+    if estimator.name == WEIGHTED.name and spec.shuffle not in ("auto", "flips"):
+        raise UsageError(
+            f"Weighted rows cannot change places: --shuffle {spec.shuffle} with --estimator {WEIGHTED.name}.",
+            expected="sign flips",
+            fix="Leave out --shuffle, or use --estimator ols.",
+        )
 
 
 def _check_bootstrap(spec: InferenceSpec, estimator: Estimator) -> None:
@@ -221,7 +227,6 @@ def _check_coverage(spec: InferenceSpec, variance_groups: pd.Series | None, esti
 _WHY_NOT = {MIXED.name: ": fitting it anew 10,000 times takes hours"}
 _INSTEAD = {
     MIXED.name: "--estimator sandwich without the random term",
-    WEIGHTED.name: "--estimator ols",
 }
 
 

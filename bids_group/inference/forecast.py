@@ -25,6 +25,7 @@ from bids_group.inference.shuffling.engine import (
 from bids_group.inference.shuffling.holes import build_holes
 from bids_group.inference.shuffling.partition import TILE, build_residuals
 from bids_group.inference.shuffling.scheme import Scheme
+from bids_group.inference.shuffling.weighted_flips import build_weighted
 from bids_group.records import Contrast, Design, GroupData
 from bids_group.work_files import read_columns
 
@@ -79,18 +80,15 @@ def _job_of_noise(contrast: Contrast, scheme: Scheme, spec: InferenceSpec, share
     """Two tiles of noise; a share of the rows is not observed at each element, where it is above 0."""
     random, split = np.random.default_rng(0), scheme.partition
     noise = random.standard_normal((split.n_obs, _TILES * TILE), np.float32)
-    complete, holes = None, None
-    if share > 0:
+    everywhere, by_place, holes = np.ones(noise.shape[1], dtype=bool), None, None
+    if scheme.is_weighted:
+        residuals, by_place = build_weighted(noise, np.ones_like(noise), split, is_tested=everywhere)
+    elif share > 0:
         n_gone = min(max(round(share * split.n_obs), 1), split.n_obs - 1)
-        order = np.argsort(random.random(noise.shape), axis=0)
-        noise[order < n_gone] = np.nan
-        everywhere = np.ones(noise.shape[1], dtype=bool)
-        complete, residuals, holes = build_holes(
-            noise,
-            split,
-            scheme.shuffles,
-            is_signed=contrast.test == "t",
-            is_tested=everywhere,
+        noise[np.argsort(random.random(noise.shape), axis=0) < n_gone] = np.nan
+        is_signed = contrast.test == "t"
+        residuals, by_place, holes = build_holes(
+            noise, split, scheme.shuffles, is_signed=is_signed, is_tested=everywhere
         )
     else:
         residuals = build_residuals(noise, split, scheme.groups)
@@ -100,7 +98,7 @@ def _job_of_noise(contrast: Contrast, scheme: Scheme, spec: InferenceSpec, share
         statistic=build_statistic(scheme, contrast.test, is_two_sided=spec.is_two_sided),
         residuals=residuals,
         heights=heights if spec.measures - {"voxel"} else None,
-        complete=complete,
+        by_place=by_place,
         holes=holes,
     )
 

@@ -123,7 +123,7 @@ def test_each_shuffle_is_that_of_each_element_alone(case, make_problem, make_map
     spec = InferenceSpec(corrections=("fwe-voxel", "fwe-mass"), n_permutations=40, alpha=0.5, **options)
     job, result, significances = run_job(data, spec, monkeypatch)
     shuffles, weights = job.scheme.shuffles, np.array(weights)
-    assert job.holes.elements.size > 20
+    assert job.holes.pattern.size > 20
     batch = shuffles.batch(0, shuffles.n_others + 1)
     is_tested = result.maps["dof"] > 0
     maxima = significances[0].null["voxel"]
@@ -220,8 +220,8 @@ def test_maps_in_files_give_the_same_numbers(make_problem, make_maps, tmp_path):
     data, _ = make_problem(TWO_GROUPS, [("t", [0, 1, 0])], maps=maps, shape=SHAPE)
     (scheme,) = check_inference(data.design, InferenceSpec(corrections=("fwe-voxel",)))[1]
     options = {"is_signed": True, "is_tested": np.ones(60, bool)}
-    _, whole, holes = build_holes(maps, split, scheme.shuffles, **options)
-    _, other, others = build_holes(maps, split, scheme.shuffles, **options, folder=tmp_path)
+    whole, _, holes = build_holes(maps, split, scheme.shuffles, **options)
+    other, _, others = build_holes(maps, split, scheme.shuffles, **options, folder=tmp_path)
     assert isinstance(other.tiles, np.memmap)
     np.testing.assert_array_equal(whole.tiles, other.tiles)
     np.testing.assert_array_equal(holes.residuals.tiles, others.residuals.tiles)

@@ -195,6 +195,22 @@ def test_known_variances_give_the_reml_estimate_and_knapp_hartungs_t(study, tmp_
     assert sidecar(group, "t", "Group")["DegreesOfFreedom"] == len(y) - 2
 
 
+def test_weighted_rows_are_shuffled_by_signs_and_the_statistic_has_a_map_of_its_own(study, tmp_path):
+    options = ("--session-label", "1", "--formula", "~ group", "--estimator", "weighted")
+    shuffled = ("--correction", "fwe-voxel", "fwe-tfce", "--n-permutations", "63")
+    group = run(study, tmp_path / "out", *options, *shuffled)
+    own, fitted = image(group, "z", "Group", "_desc-weightedFlips"), image(group, "z", "Group")
+    assert not np.allclose(own, fitted, atol=1e-3)
+    assert np.corrcoef(own, fitted)[0, 1] > 0.98
+    (path,) = group.glob("*Group_stat-z_desc-weightedFlips_statmap.json")
+    assert "1 / (v + tau2)" in json.loads(path.read_text())["Description"]
+    (path,) = group.glob("*Group_stat-p_desc-fweVoxel_statmap.json")
+    corrected = json.loads(path.read_text())
+    assert corrected["Shuffling"] == "sign flips of weighted residuals (approximate)"
+    assert corrected["ThresholdStatistic"] == "z"
+    assert "Knapp-Hartung" in corrected["Notices"][0]
+
+
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [

@@ -23,7 +23,7 @@ def judge_familywise(question: Question, null: Null, rule: Correction, measure: 
     By size and mass clusters are judged, above the cluster-forming threshold: elements have the p of their
     cluster, others 1. By the others elements are, and those that are significant are gathered into clusters.
     """
-    own_z = None if null.scheme.groups is None else null.z
+    own_z = null.z if null.scheme.has_own_statistic else None
     if own_z is not None:
         question = replace(question, z=own_z)
     p_by = {name: _element_p(question, null, name) for name in ("voxel", "tfce") if name in null.maxima}

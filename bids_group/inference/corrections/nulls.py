@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,11 +18,12 @@ from bids_group.inference.corrections.question import Question, Row
 from bids_group.inference.corrections.tail import Tail, fit_tail
 from bids_group.inference.shuffling.batch_cache import BatchCache, digest
 from bids_group.inference.shuffling.engine import Job, build_statistic, fill_z, observed_map, run_null
-from bids_group.inference.shuffling.holes import Holes, build_holes
+from bids_group.inference.shuffling.holes import build_holes
 from bids_group.inference.shuffling.partition import Doubles, build_residuals
-from bids_group.inference.shuffling.pooled_variance import z_of_r
+from bids_group.inference.shuffling.pooled_variance import Deviates
 from bids_group.inference.shuffling.scheme import Scheme, count_families
 from bids_group.inference.shuffling.statistic import TIE, Statistic
+from bids_group.inference.shuffling.weighted_flips import build_weighted
 from bids_group.records import Notice, UncorrectedP, note, warn
 from bids_group.records.sidecars import Sidecar
 
@@ -114,22 +115,20 @@ def _build_null(
     job = _prepare(question, scheme, adjacency, executor, work_dir)
     observed = observed_map(job)
     values, statistic = job.in_order(observed), job.statistic
-    dof = scheme.partition.dof if job.holes is None else job.in_order(_dof_by_place(job))
+    dof = None if job.by_place is None else job.in_order(job.by_place.dof)
     _check_against_fit(question, statistic, values, dof)
     z = np.empty((1, values.size), np.float32)
     fill_z(job, observed[None], slice(0, values.size), z)
     if question.spec.has_permutation_p:
         sizes = np.abs(observed) if statistic.is_two_sided else observed
         job = replace(job, limits=(sizes - statistic.tolerance(sizes)).astype(np.float32))
-    if job.holes is not None:
-        values = z_of_r(values.astype(np.float64), statistic.name, scheme.partition.q, dof).astype(np.float32)
-        statistic = Statistic(name="z", columns=statistic.columns, is_two_sided=statistic.is_two_sided)
+    if dof is not None:  # from here on in z
+        statistic, values = Deviates.of(statistic, values, scheme.partition.q, dof)
     cache = BatchCache(folder=None if work_dir is None else work_dir / _name_folder(question, job))
     maxima, n_reaching = run_null(job, executor=executor, cache=cache, on_batch=on_batch)
-    details, own_p = _details(question, scheme, job), None
+    details, own_p = _details(question, job), None
     if question.spec.has_permutation_p:
-        n_reaching = job.in_order(n_reaching)
-        p = np.where(question.is_tested, n_reaching / len(maxima), 1.0).astype(np.float32)
+        p = np.where(question.is_tested, job.in_order(n_reaching) / len(maxima), 1.0).astype(np.float32)
         own_p = UncorrectedP(p=p, details=details)
     return Null(
         scheme=scheme,
@@ -141,10 +140,7 @@ def _build_null(
         maxima=dict(zip(job.measures, maxima.T, strict=True)),
         by_shuffling=own_p,
         details=details,
-        notices=(
-            *(() if scheme.groups is None else (_tell_other_statistic(question),)),
-            *(() if job.holes is None else (_tell_holes(question, scheme, job.holes),)),
-        ),
+        notices=tuple(_tell(question, job)),
     )
 
 
@@ -156,41 +152,40 @@ def _prepare(
     work_dir: Path | None,
 ) -> Job:
     """Gather what the null depends on; residuals stand in a file where memory does not hold them."""
-    maps, spec, backing = question.data.stack.data, question.spec, None
-    if isinstance(maps, np.memmap) and work_dir is not None and not executor.can_hold(maps.nbytes):
-        backing = work_dir / "residuals.float32"
+    stack, spec, folder = question.data.stack, question.spec, None
+    if isinstance(stack.data, np.memmap) and work_dir and not executor.can_hold(stack.data.nbytes):
+        folder = work_dir
+    backing = None if folder is None else folder / "residuals.float32"
     heights = Heights(
         threshold=question.cluster_forming_z,
         is_two_sided=question.is_two_sided,
         has_tfce="tfce" in spec.measures,
     )
     split, test, is_tested = scheme.partition, question.result.contrast.test, question.is_tested
-    complete, holes = None, None
-    if question.data.is_complete:
-        residuals = build_residuals(maps, split, scheme.groups, is_tested=is_tested, backing=backing)
+    by_place, holes = None, None
+    if scheme.is_weighted:
+        assert stack.variance is not None
+        residuals, by_place = build_weighted(
+            stack.data, stack.variance, split, is_tested=is_tested, backing=backing
+        )
+    elif question.data.is_complete:
+        residuals = build_residuals(stack.data, split, scheme.groups, is_tested=is_tested, backing=backing)
     else:
-        complete, residuals, holes = build_holes(
-            maps, split, scheme.shuffles, is_signed=test == "t", is_tested=is_tested,
-            folder=None if backing is None else work_dir,
-        )  # fmt: skip
+        residuals, by_place, holes = build_holes(
+            stack.data, split, scheme.shuffles, is_signed=test == "t", is_tested=is_tested, folder=folder
+        )
     return Job(
         scheme=scheme,
         statistic=build_statistic(scheme, test, is_two_sided=question.is_two_sided),
         residuals=residuals,
         heights=None if adjacency is None else heights,
         adjacency=adjacency,
-        complete=complete,
+        by_place=by_place,
         holes=holes,
     )
 
 
-def _dof_by_place(job: Job) -> Doubles:
-    """Degrees of freedom of the elements of a job, by place."""
-    of_holes = np.empty(0) if job.holes is None else job.holes.dof
-    return np.concatenate([np.full(job.residuals.n_elements, float(job.scheme.partition.dof)), of_holes])
-
-
-def _check_against_fit(question: Question, statistic: Statistic, values: Row, dof: npt.ArrayLike) -> None:
+def _check_against_fit(question: Question, statistic: Statistic, values: Row, dof: Doubles | None) -> None:
     """Refuse to go on if the unshuffled statistic is not that of the fit: one of the two would be wrong."""
     fitted = statistic.expected_values(question.statistic, dof)
     if fitted is None:
@@ -219,13 +214,14 @@ def _name_folder(question: Question, job: Job) -> str:
         question.data.stack.data, question.data.elements.indices, statistic.columns,
         job.scheme.partition.nuisance, shuffles.units.unit_of_row, shuffles.units.cell_of_unit,
         shuffles.kinds, question.is_tested, *(() if groups is None else (groups,)),
+        *((question.data.stack.variance,) if job.scheme.is_weighted else ()),
     ]  # fmt: skip
     return f"shuffles-{digest([repr(settings), *arrays])}"
 
 
-def _details(question: Question, scheme: Scheme, job: Job) -> Sidecar:
+def _details(question: Question, job: Job) -> Sidecar:
     """Say for the sidecars how the rows were shuffled."""
-    data, shuffles = question.data, scheme.shuffles
+    data, scheme, shuffles = question.data, job.scheme, job.scheme.shuffles
     where = "" if job.holes is None else f", {_WITHIN_OBSERVED}"
     return Sidecar(
         number_of_permutations=shuffles.n_others,
@@ -243,25 +239,35 @@ def _details(question: Question, scheme: Scheme, job: Job) -> Sidecar:
 _WITHIN_OBSERVED = "approximate where rows are not observed: there among the rows observed"
 
 
-def _tell_holes(question: Question, scheme: Scheme, holes: Holes) -> Notice:
-    n_elements = question.data.elements.n_elements
-    return note(
-        "coverage",
-        f"At {holes.elements.size} of {n_elements} elements some rows are not observed: there "
-        f"{scheme.shuffling} are restricted to the rows observed, and each element has its own degrees of "
-        f"freedom, so that '{question.result.contrast.name}' is judged as z. This is approximate.",
-        "--min-coverage 1 analyses only elements that everybody has.",
-    )
-
-
-def _tell_other_statistic(question: Question) -> Notice:
-    contrast = question.result.contrast
-    judged = "v" if contrast.test == "t" else "G"
-    sentence = (
-        f"Shuffling judges '{contrast.name}' by Welch's {judged} of the variance groups, as z; the "
-        f"{contrast.test} of the fit, which has their variances too, is another statistic."
-    )
-    return note("variance", sentence)
+def _tell(question: Question, job: Job) -> Iterator[Notice]:
+    """Say where another statistic than that of the fit is judged, and where shuffles are approximate."""
+    contrast, scheme = question.result.contrast, job.scheme
+    if scheme.groups is not None:
+        judged = f"Welch's {'v' if contrast.test == 't' else 'G'} of the variance groups, as z"
+        fitted = f"the {contrast.test} of the fit, which has their variances too"
+        yield note(
+            "variance", f"Shuffling judges '{contrast.name}' by {judged}; {fitted}, is another statistic."
+        )
+    if scheme.is_weighted:
+        judged = f"{contrast.test} with the weights 1/(v + tau2) of the model without what is tested, as z"
+        fitted = f"the {contrast.test} of the fit (Knapp-Hartung, with the tau2 of the whole model)"
+        kind = "exact where effects are symmetric about 0"
+        if scheme.partition.nuisance.shape[1]:
+            kind = "approximate, as the rest of the model is estimated (Hemerik, Goeman & Finos 2020)"
+        yield note(
+            "variance",
+            f"Shuffling judges '{contrast.name}' by {judged}; {fitted} is another statistic. Its sign flips "
+            f"are {kind}.",
+        )
+    if job.holes is not None:
+        n_elements = question.data.elements.n_elements
+        yield note(
+            "coverage",
+            f"At {job.holes.pattern.size} of {n_elements} elements some rows are not observed: there "
+            f"{scheme.shuffling} are restricted to the rows observed, and each element has its own degrees "
+            f"of freedom, so that '{contrast.name}' is judged as z. This is approximate.",
+            "--min-coverage 1 analyses only elements that everybody has.",
+        )
 
 
 def _judge_together(nulls: Sequence[Null], n_together: int) -> list[Null]:

@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -26,12 +27,13 @@ from bids_group.inference.clusters import forest, saddles
 from bids_group.inference.clusters.forest import Heights
 from bids_group.inference.clusters.lattice import Lattice, LatticeWorkspace
 from bids_group.inference.shuffling.batch_cache import BatchCache
-from bids_group.inference.shuffling.group_variances import GroupVariances
-from bids_group.inference.shuffling.holes import Holes, Moves
-from bids_group.inference.shuffling.partition import TILE, Codes, Doubles, Residuals, Single
-from bids_group.inference.shuffling.pooled_variance import LARGEST, PooledVariance, z_of_r
+from bids_group.inference.shuffling.group_variances import DofTable, GroupVariances, tabulate_dof
+from bids_group.inference.shuffling.holes import ByPlace, Holes, Moves, deviates_by_dof
+from bids_group.inference.shuffling.partition import TILE, Doubles, Residuals, Single
+from bids_group.inference.shuffling.pooled_variance import PooledVariance, z_of_r
 from bids_group.inference.shuffling.scheme import Scheme
 from bids_group.inference.shuffling.statistic import Statistic, as_floats, count_reaching, raise_maxima
+from bids_group.inference.shuffling.weighted_flips import WeightedFlips
 from bids_group.inference.shuffling.wild_bootstrap import WildBootstrap
 from bids_group.work_files import drop_pages
 
@@ -57,6 +59,10 @@ def build_statistic(scheme: Scheme, test: str, *, is_two_sided: bool) -> Statist
     if scheme.groups is not None:
         return GroupVariances.of(split, scheme.groups, test, is_two_sided=is_two_sided)
     moved = split.nuisance
+    if scheme.is_weighted:
+        columns = np.column_stack([split.tested, moved])
+        is_both = is_two_sided and test == "t"
+        return WeightedFlips(name=test, columns=columns, is_two_sided=is_both, q=split.q, dof=split.dof)
     if not scheme.shuffles.has_flips and moved.shape[1]:
         orbits = scheme.shuffles.units.orbits
         indicators = np.eye(int(orbits.max()) + 1)[orbits]
@@ -78,8 +84,9 @@ class Job:
     """All that the null of one contrast depends on; ``heights`` and ``adjacency`` only for clusters.
 
     ``limits`` float32 ``(n_elements,)``, by place: what shuffles are counted against; empty where no element
-    is judged for itself. Where rows are not observed everywhere, ``residuals`` are those of the ``complete``
-    elements, and the others are ``holes``; degrees of freedom differ then, and maxima are those of z.
+    is judged for itself. Where rows are not observed everywhere, ``residuals`` are those of the elements that
+    everybody has, and the others are ``holes``. ``by_place``: what stands where, and with which degrees of
+    freedom; maxima are those of z then. Without it, elements stand in their order, and values are compared.
     """
 
     scheme: Scheme
@@ -88,28 +95,28 @@ class Job:
     heights: Heights | None = None
     adjacency: Adjacency | None = None
     limits: Single = field(default_factory=lambda: np.empty(0, np.float32))
-    complete: Codes | None = None
+    by_place: ByPlace | None = None
     holes: Holes | None = None
 
     @cached_property
-    def order(self) -> Codes | None:
-        """Element at each place: complete ones, then the others; None where all are in place."""
-        if self.complete is None:
-            return None
-        return self.complete if self.holes is None else np.concatenate([self.complete, self.holes.elements])
+    def table(self) -> DofTable:
+        """For z of values whose degrees of freedom are not those of all rows."""
+        assert self.by_place is not None
+        dof, q = self.by_place.dof, self.scheme.partition.q
+        return tabulate_dof(q, dof.min(), dof.max(), is_signed=self.statistic.name == "t")
 
     def in_order(self, by_place: npt.NDArray[Number]) -> npt.NDArray[Number]:
         """Bring values by place ``(n_elements,)`` into the order of elements."""
-        if self.order is None:
+        if self.by_place is None:
             return by_place
         found = np.empty_like(by_place)
-        found[self.order] = by_place
+        found[self.by_place.order] = by_place
         return found
 
     @property
     def n_elements(self) -> int:
         """Number of elements."""
-        return self.residuals.n_elements + (0 if self.holes is None else self.holes.elements.size)
+        return self.residuals.n_elements + (0 if self.holes is None else self.holes.pattern.size)
 
     @property
     def n_shuffles(self) -> int:
@@ -209,13 +216,14 @@ def observed_map(job: Job) -> Single:
 
 def fill_z(job: Job, values: Single, places: slice, z: Single) -> None:
     """Turn values at places ``(n_shuffles, n)`` into normal deviates, by the degrees of freedom there."""
-    n_complete = job.residuals.n_elements
-    split = min(max(n_complete - places.start, 0), values.shape[1])
-    if split:
-        job.statistic.fill_z(values[:, :split], z[:, :split])
-    if job.holes is not None and split < values.shape[1]:
-        here = slice(places.start + split - n_complete, places.stop - n_complete)
-        job.holes.fill_z(values[:, split:], here, z[:, split:])
+    own = job.scheme.partition.dof
+    for dof, part in _segments(job, places):
+        if job.by_place is None or dof == own:
+            job.statistic.fill_z(values[:, part], z[:, part])
+        else:
+            q, is_signed = job.scheme.partition.q, job.statistic.name == "t"
+            each = np.full(part.stop - part.start, dof)
+            deviates_by_dof(values[:, part], each, q, is_signed, *job.table, z[:, part])
 
 
 _LOCAL = threading.local()
@@ -264,24 +272,23 @@ def do_shuffles(
 
 
 def _segments(job: Job, places: slice) -> Iterator[tuple[float, slice]]:
-    """Cut places of a tile by their degrees of freedom: one piece where all rows are observed."""
-    first = job.residuals.n_elements
-    if job.holes is None or places.start < first:
-        yield float(job.scheme.partition.dof), slice(None)
-    else:
-        yield from job.holes.segments(slice(places.start - first, places.stop - first))
+    """Cut places by their degrees of freedom; one piece where these are everywhere the same."""
+    if job.by_place is None:
+        yield 0.0, slice(None)
+        return
+    dof = job.by_place.dof[places]
+    for start, stop in pairwise([0, *(np.flatnonzero(np.diff(dof)) + 1).tolist(), dof.size]):
+        yield float(dof[start]), slice(start, stop)
 
 
 def _largest(job: Job, by_dof: Mapping[float, npt.NDArray[np.int32]]) -> Doubles:
-    """Give the largest value of each shuffle; as z where elements are not observed in every row."""
-    values = [np.minimum(as_floats(largest), job.statistic.largest_value) for largest in by_dof.values()]
-    if job.holes is None:
-        return np.asarray(values[0], dtype=np.float64)
+    """Give the largest value of each shuffle, as z where degrees of freedom may differ."""
+    limit = job.statistic.largest_value
+    values = {dof: np.minimum(as_floats(largest), limit) for dof, largest in by_dof.items()}
+    if job.by_place is None:
+        return np.asarray(values[0.0], dtype=np.float64)
     test, q = job.statistic.name, job.scheme.partition.q
-    in_z = [
-        z_of_r(np.minimum(one.astype(np.float64), LARGEST), test, q, dof)
-        for dof, one in zip(by_dof, values, strict=True)
-    ]
+    in_z = [z_of_r(one.astype(np.float64), test, q, dof) for dof, one in values.items()]
     return np.asarray(np.max(in_z, axis=0))
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +23,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.inference.shuffling.group_variances import DofTable, look_up, tabulate_dof
+from bids_group.inference.shuffling.group_variances import look_up
 from bids_group.inference.shuffling.partition import (
     NO_VARIANCE,
     TILE,
@@ -44,7 +43,6 @@ from bids_group.work_files import read_columns, reserve
 Places = npt.NDArray[np.int32]
 Signs = npt.NDArray[np.int8]
 Flags = npt.NDArray[np.bool_]
-Segment = tuple[float, slice]
 
 _LOWEST_Z = -8.0
 """z of F = 0."""
@@ -60,6 +58,13 @@ class Patterns(NamedTuple):
 
     is_observed: Flags
     mixing: Doubles
+    dof: Doubles
+
+
+class ByPlace(NamedTuple):
+    """Element and degrees of freedom at each place of the tiles, ``(n_elements,)``."""
+
+    order: Codes
     dof: Doubles
 
 
@@ -79,15 +84,13 @@ class Moves(NamedTuple):
 class Holes:
     """Elements that some rows are not observed at, in the order of their degrees of freedom.
 
-    ``elements``, ``pattern``, ``dof``: ``(n,)``. ``kinds`` ``(k, n_obs)``: rows that may take each other's
+    ``pattern``: ``(n,)``. ``kinds`` ``(k, n_obs)``: rows that may take each other's
     places in a pattern have the same number, 0 where their unit is observed whole. ``columns``: basis of the
     design, tested directions first; ``mixing`` as in `Patterns`. Without ``has_permutations`` shuffles are
     signs.
     """
 
-    elements: Codes
     pattern: Codes
-    dof: Doubles
     residuals: Residuals
     mixing: Doubles
     kinds: Places
@@ -95,11 +98,6 @@ class Holes:
     q: int
     is_signed: bool
     has_permutations: bool
-
-    @cached_property
-    def table(self) -> DofTable:
-        """For z of values with dof of their own."""
-        return tabulate_dof(self.q, self.dof.min(), self.dof.max(), is_signed=self.is_signed)
 
     @cached_property
     def _exceptions(self) -> tuple[Codes, Codes]:
@@ -139,17 +137,6 @@ class Holes:
             )  # fmt: skip
             yield here, values[:, :n_here]
 
-    def segments(self, here: slice) -> Iterator[Segment]:
-        """Cut places of a tile where the degrees of freedom change."""
-        dof = self.dof[here]
-        cuts = [0, *(np.flatnonzero(np.diff(dof)) + 1), dof.size]
-        for start, stop in pairwise(cuts):
-            yield float(dof[start]), slice(int(start), int(stop))
-
-    def fill_z(self, values: Single, here: slice, z: Single) -> None:
-        """Turn partial correlations into normal deviates, each by the dof of its element."""
-        _deviates(values, self.dof[here], self.q, self.is_signed, *self.table, z)
-
 
 def build_holes(
     maps: Single,
@@ -159,11 +146,12 @@ def build_holes(
     is_signed: bool,
     is_tested: Flags,
     folder: Path | None = None,
-) -> tuple[Codes, Residuals, Holes | None]:  # fmt: skip
+) -> tuple[Residuals, ByPlace | None, Holes | None]:  # fmt: skip
     """Take the nuisance part out of maps ``(n_obs, n_elements)`` in which NaN is not observed.
 
-    Gives the elements observed in every row, their residuals, and the other elements. ``folder``: where files
-    hold the residuals, because memory does not.
+    Gives the residuals of the elements observed in every row; element and degrees of freedom at each place,
+    these first, then the others by their dof; and the others: None where there are none. ``folder``: where
+    files hold the residuals, because memory does not.
     """
     n_obs, n_elements = maps.shape
     blocks = [slice(start, start + TILE) for start in range(0, n_elements, TILE)]
@@ -193,19 +181,24 @@ def build_holes(
         places = here[~is_whole]
         rest = _residuals(values[:, ~is_whole], split, patterns.mixing[pattern[places]])
         partial[places // TILE, :, places % TILE] = (rest * is_tested[block][~is_whole]).T
-    holes = Holes(
-        elements=others,
-        pattern=pattern,
-        dof=patterns.dof[pattern],
-        residuals=_joined(partial, others.size),
-        mixing=patterns.mixing,
-        kinds=number_kinds(patterns.is_observed, shuffles.units),
-        columns=np.column_stack([split.tested, split.nuisance]),
-        q=split.q,
-        is_signed=is_signed,
-        has_permutations=shuffles.has_permutations,
+    residuals = _joined(whole, complete.size)
+    if not others.size:
+        return residuals, None, None
+    dof = np.concatenate([np.full(complete.size, float(split.dof)), patterns.dof[pattern]])
+    return (
+        residuals,
+        ByPlace(np.concatenate([complete, others]), dof),
+        Holes(
+            pattern=pattern,
+            residuals=_joined(partial, others.size),
+            mixing=patterns.mixing,
+            kinds=number_kinds(patterns.is_observed, shuffles.units),
+            columns=np.column_stack([split.tested, split.nuisance]),
+            q=split.q,
+            is_signed=is_signed,
+            has_permutations=shuffles.has_permutations,
+        ),
     )
-    return complete, _joined(whole, complete.size), holes if others.size else None
 
 
 def _reserve(shape: tuple[int, ...], folder: Path | None, name: str) -> Single:
@@ -321,10 +314,11 @@ def _move_on(
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _deviates(
+def deviates_by_dof(
     values: Single, dof: Doubles, q: int, is_signed: bool, table: Doubles, first: float, last: float,
     z: Single,
 ) -> None:  # fmt: skip
+    """Fill ``z`` from partial correlations (both ``(n_shuffles, n)``), each by its own dof ``(n,)``."""
     for k in range(values.shape[0]):
         for j in range(dof.size):
             size = min(abs(np.float64(values[k, j])), LARGEST)

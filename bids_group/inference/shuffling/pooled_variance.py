@@ -66,13 +66,39 @@ class PooledVariance(Statistic):
             return np.asarray((r**2 / self.q) / (rest / self.dof))
         return np.asarray(r * np.sqrt(self.dof / rest))
 
-    def expected_values(self, fitted: npt.ArrayLike, dof: npt.ArrayLike | None = None) -> Doubles:
+    def expected_values(self, fitted: npt.ArrayLike, dof: npt.ArrayLike | None = None) -> Doubles | None:
         """Turn t or F into R."""
         given = np.asarray(fitted, dtype=np.float64)
         degrees = np.asarray(self.dof if dof is None else dof, dtype=np.float64)
         if self.name == "F":
             return np.sqrt(given * self.q / (given * self.q + degrees))
         return np.asarray(given / np.sqrt(given**2 + degrees))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Deviates(Statistic):
+    """z of partial correlations whose degrees of freedom may differ between elements.
+
+    ``resolved`` ``(n_elements,)``: difference of z that the smallest difference of R makes at each element.
+    """
+
+    resolved: Doubles
+
+    @classmethod
+    def of(cls, statistic: Statistic, r: Single, q: int, dof: npt.ArrayLike) -> tuple[Deviates, Single]:
+        """Turn R of the elements into z, with its statistic."""
+        values = r.astype(np.float64)
+        z = z_of_r(values, statistic.name, q, dof)
+        nearer = values - np.copysign(statistic.tolerance(values), values)
+        resolved = np.abs(z - z_of_r(nearer, statistic.name, q, dof))
+        in_z = cls(
+            name="z", columns=statistic.columns, is_two_sided=statistic.is_two_sided, resolved=resolved
+        )
+        return in_z, z.astype(np.float32)
+
+    def tolerance(self, values: npt.ArrayLike) -> Doubles:
+        """Values of the elements that differ by no more than this are ties."""
+        return np.maximum(Statistic.tolerance(self, values), self.resolved)
 
 
 def z_of_r(r: Doubles, test: str, q: int, dof: npt.ArrayLike) -> Doubles:

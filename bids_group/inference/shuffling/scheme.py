@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bids_group.config import InferenceSpec
-from bids_group.config.estimators import SANDWICH
+from bids_group.config.estimators import SANDWICH, WEIGHTED
 from bids_group.errors import DataError
 from bids_group.inference.shuffling.partition import Codes, Doubles, Partition, partition
 from bids_group.inference.shuffling.shuffles import Shuffles, Units
@@ -36,7 +36,8 @@ class Scheme:
     """A contrast's partition and its shuffles. ``groups``: variance group of each row, or None.
 
     ``variant``: how the sandwich adjusts the residuals of units, which are its clusters; None for other
-    statistics. ``notices``: what the shuffles cannot test well.
+    statistics. ``is_weighted``: rows are weighted by known variances and by one between people.
+    ``notices``: what the shuffles cannot test well.
     """
 
     partition: Partition
@@ -46,6 +47,12 @@ class Scheme:
     words: str
     notices: tuple[Notice, ...] = ()
     variant: str | None = None
+    is_weighted: bool = False
+
+    @property
+    def has_own_statistic(self) -> bool:
+        """Whether shuffling judges another statistic than that of the fit."""
+        return self.groups is not None or self.is_weighted
 
     @property
     def shared(self) -> tuple[Hashable, ...]:
@@ -107,6 +114,7 @@ def choose_scheme(
     element (``is_complete`` false), as others then take their place differently.
 
     The sandwich is judged by the wild bootstrap: signs of its clusters, the blocks, or rows without these.
+    Weighted rows change signs alone, as their weights stay theirs.
     Sign flips where the constant is not in the span of the nuisance part, permutations where it is; with
     variance groups, permutations within them where each group's mean is nuisance, else sign flips. Blocks are
     flipped whole unless within-blocks is asked for. They are permuted whole, or their rows within them,
@@ -115,10 +123,15 @@ def choose_scheme(
     split = partition(design.matrix, contrast.weights, name=contrast.name)
     if estimator.name == SANDWICH.name:
         return _wild_bootstrap(design, split, spec, blocks, estimator.variant)
-    groups = _codes(variance_groups, design, "variance group")
+    is_weighted = estimator.name == WEIGHTED.name
+    groups = None if is_weighted else _codes(variance_groups, design, "variance group")
     if groups is not None and groups.max() == 0:
         groups = None
     kind = _natural_kind(split, groups) if spec.shuffle == "auto" else spec.shuffle
+    kind = "flips" if is_weighted else kind
+    named = _KINDS[kind]
+    if is_weighted and split.nuisance.shape[1]:
+        named = "sign flips of weighted residuals (approximate)"
     block_of_row = _codes(blocks, design, "exchangeability block")
     matrix = design.matrix.to_numpy(dtype=np.float64)
     lengths = np.linalg.norm(matrix, axis=0)
@@ -146,8 +159,11 @@ def choose_scheme(
             partition=split,
             shuffles=shuffles,
             groups=groups,
-            shuffling=_KINDS[kind],
-            words=_in_words(_KINDS[kind], shuffles, blocks, variance_groups, is_whole=is_whole),
+            shuffling=named,
+            words=_in_words(
+                named, shuffles, blocks, None if is_weighted else variance_groups, is_whole=is_whole
+            ),
+            is_weighted=is_weighted,
             notices=() if changed >= _MOSTLY_TESTED else (_changes_little(contrast, changed),),
         )
 

@@ -34,6 +34,10 @@ from bids_group.words import counted
 PLAIN = "residual SD"
 """What Hedges' g is in units of, unless said otherwise."""
 _WELCH = "Statistic that allows each variance group its own variance (Welch's v or G), as a normal deviate"
+_WEIGHTED = (
+    "What sign flips judged: the statistic with weights 1 / (v + tau2), tau2 of the model without what is"
+    " tested, as a normal deviate"
+)
 _INTENTS: dict[str, Intent] = {"z": ("z score", ()), "p": ("p value", ()), "log10p": ("log10 p value", ())}
 _TDP = (
     "True-discovery proportion: with confidence 1 − alpha, at least this share of the elements of the cluster"
@@ -180,11 +184,14 @@ class _Files:
                 bounds[cluster.elements] = cluster.true_discovery_proportion or 0.0
             yield self.map("tdp", bounds, sidecar(_TDP), desc)
         if significance.z is not None:
-            own = self.sidecar(_WELCH).but(
-                degrees_of_freedom="each element's own (Welch–Satterthwaite)",
-                variance_groups=significance.details.variance_groups,
-            )
-            yield self.map("z", significance.z, own, "_desc-varianceGroups")
+            if self.context.data.estimator.needs_variance:
+                yield self.map("z", significance.z, self.sidecar(_WEIGHTED), "_desc-weightedFlips")
+            else:
+                own = self.sidecar(_WELCH).but(
+                    degrees_of_freedom="each element's own (Welch–Satterthwaite)",
+                    variance_groups=significance.details.variance_groups,
+                )
+                yield self.map("z", significance.z, own, "_desc-varianceGroups")
         clusters = tabulate_clusters(result, significance, elements, atlas)
         said = sidecar("Clusters and their peaks")
         yield Draft(path=f"{self.stem}{desc}_clusters.tsv", content=clusters, sidecar=said)
