@@ -13,7 +13,7 @@ design alone: they are the same at all elements.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,35 +44,48 @@ class RobustWeights:
     lost: float
 
 
-def robust_weights(columns: Array, directions: Array, clusters: Codes, variant: str) -> RobustWeights:
-    """Weigh the residuals of rows for the variance of a contrast by clusters.
+def robust_weights(
+    columns: Array, contrasts: Sequence[Array], clusters: Codes, variant: str
+) -> list[RobustWeights]:
+    """Weigh the residuals of rows for the variance of each contrast by clusters.
 
     Parameters
     ----------
     columns
         Orthonormal basis of the design's columns, ``(n_obs, rank)``.
-    directions
-        Orthonormal rows that span the contrast in that basis, ``(q, rank)``.
+    contrasts
+        Of each the orthonormal rows that span it in that basis, ``(q, rank)``.
     clusters
         Number of the cluster of each row, ``(n_obs,)``, from 0 without gaps.
     variant
         ``CR0``, ``CR1``, ``CR2`` or ``CR3``.
     """
-    (n_obs, rank), q, m = columns.shape, len(directions), int(clusters.max()) + 1
-    rows, own, loads = np.zeros((n_obs, q)), np.empty((m, q, q)), np.empty((m, q, rank))
-    lost, factor = 0.0, np.sqrt(m / max(m - 1, 1)) if variant == "CR1" else 1.0
+    directions, (n_obs, rank), m = np.concatenate(contrasts).T, columns.shape, int(clusters.max()) + 1
+    n_all = directions.shape[1]
+    rows, own, loads = np.zeros((n_obs, n_all)), np.empty((m, n_all, n_all)), np.empty((m, n_all, rank))
+    lost, factor = np.zeros(n_all), np.sqrt(m / max(m - 1, 1)) if variant == "CR1" else 1.0
     for which, members in _by_size(clusters):
-        left, sizes, right = np.linalg.svd(columns[members], full_matrices=False)
-        gaps, inside = 1 - sizes**2, right @ directions.T  # (k, r), (k, r, q)
+        U = columns[members]  # (k, size, rank); H = left · sizes · left', or left · left' where rows are many
+        if members.shape[1] <= rank:
+            sizes, left = np.linalg.eigh(U @ U.transpose(0, 2, 1))
+            inside, shares = left.transpose(0, 2, 1) @ (U @ directions), np.ones(sizes.shape)
+        else:
+            sizes, right = np.linalg.eigh(U.transpose(0, 2, 1) @ U)
+            left, inside, shares = U @ right, right.transpose(0, 2, 1) @ directions, sizes
+        gaps = np.maximum(1 - sizes, 0.0)
         is_exact = gaps <= EXACT
-        adjusted = factor * np.where(is_exact, 1.0, gaps) ** _POWERS[variant]
-        adjusted[is_exact] = 0.0
-        lost += float((((sizes**2) * is_exact)[:, :, None] * inside**2).sum())
-        rows[members] = left @ ((adjusted * sizes)[:, :, None] * inside)
-        loads[which] = ((adjusted * sizes**2)[:, :, None] * inside).transpose(0, 2, 1) @ right
-        kept = (adjusted * sizes) ** 2 * np.maximum(gaps, 0.0)
-        own[which] = inside.transpose(0, 2, 1) @ (kept[:, :, None] * inside)
-    return RobustWeights(rows=rows, moment=_moment(own, loads), lost=lost / q)
+        adjusted = np.where(is_exact, 0.0, factor * np.where(is_exact, 1.0, gaps) ** _POWERS[variant])
+        lost += ((shares * is_exact)[:, :, None] * inside**2).sum(axis=(0, 1))
+        weights = left @ (adjusted[:, :, None] * inside)
+        rows[members], loads[which] = weights, weights.transpose(0, 2, 1) @ U
+        own[which] = inside.transpose(0, 2, 1) @ ((adjusted**2 * gaps * shares)[:, :, None] * inside)
+    found, start = [], 0
+    for contrast in contrasts:
+        part = slice(start, start + len(contrast))
+        moment = _moment(own[:, part, part], loads[:, part])
+        found.append(RobustWeights(rows=rows[:, part], moment=moment, lost=float(lost[part].mean())))
+        start = part.stop
+    return found
 
 
 def has_weights(variant: str) -> bool:
@@ -107,6 +120,7 @@ def _moment(own: Array, loads: Array) -> float:
         here = np.arange(len(block))
         products = (block.reshape(-1, rank) @ loads.reshape(-1, rank).T).reshape(len(block), q, m, q)
         products[here, :, start + here, :] = own[start : start + step]
-        total += float((np.einsum("iqjq->ij", products) ** 2).sum())
-        total += float((products * products.transpose(0, 3, 2, 1)).sum())
+        traces = np.einsum("iqjq->ij", products)
+        crossed = products.transpose(0, 3, 2, 1) if q > 1 else products
+        total += float(np.einsum("ij,ij->", traces, traces) + np.einsum("iqjr,iqjr->", products, crossed))
     return float(q * (q + 1) / total)

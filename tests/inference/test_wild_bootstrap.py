@@ -84,7 +84,7 @@ def by_hand(maps, test, contrast, signs, variant="CR2"):
     columns, singular, right = np.linalg.svd(MATRIX, full_matrices=False)
     directions = (C @ right.T / singular).T
     directions = np.linalg.qr(directions)[0].T
-    eta = robust_weights(columns, directions, PERSON, variant).moment
+    eta = robust_weights(columns, [directions], PERSON, variant)[0].moment
     found = []
     for one in signs:
         y = rest * np.asarray(one)[PERSON][:, None]

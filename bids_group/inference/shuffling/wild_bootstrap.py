@@ -50,7 +50,7 @@ class WildBootstrap(PooledVariance):
     ) -> WildBootstrap:
         """Prepare a contrast; clusters are numbered from 0 without gaps."""
         q, whole = split.q, np.column_stack([split.tested, split.nuisance])
-        weights = robust_weights(whole, np.eye(q, whole.shape[1]), clusters, variant)
+        (weights,) = robust_weights(whole, [np.eye(q, whole.shape[1])], clusters, variant)
         order, starts = np.argsort(clusters, kind="stable"), np.r_[0, np.cumsum(np.bincount(clusters))]
         loads = np.add.reduceat((weights.rows[:, :, None] * whole[:, None, :])[order], starts[:-1])
         of_nuisance = loads[:, :, q:].reshape(loads.shape[0] * q, -1)

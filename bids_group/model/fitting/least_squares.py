@@ -56,12 +56,11 @@ def orthonormal_basis(design: Design) -> Basis:
     contrast of a single row keeps its sign in ``directions``.
     """
     X, given = design.matrix.to_numpy(dtype=np.float64), [one.weights for one in design.contrasts]
-    return basis_of(X, [np.atleast_2d(weights) for weights in given])
+    return basis_of(RowSpace.of(X), [np.atleast_2d(weights) for weights in given])
 
 
-def basis_of(X: Doubles, contrasts: Sequence[Doubles]) -> Basis:
-    """Rewrite a design ``(n_obs, p)`` as `orthonormal_basis` does; ``contrasts`` ``(q, p)`` are estimable."""
-    space = RowSpace.of(X)
+def basis_of(space: RowSpace, contrasts: Sequence[Doubles]) -> Basis:
+    """Rewrite a decomposed design as `orthonormal_basis` does; ``contrasts`` ``(q, p)`` are estimable."""
     to_basis = (space.basis / space.singular_values[: space.rank]) / space.norms[:, None]
     weights = tuple(rows @ to_basis for rows in contrasts)
     unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in weights]

@@ -7,10 +7,10 @@ homogeneous form (`Homogeneous`), and the same at every element where the same r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numba as nb
 import numpy as np
@@ -20,7 +20,6 @@ import pandas as pd
 from bids_group.errors import DataError
 from bids_group.model.fitting.homogeneous import Homogeneous, factors_between, name_cells
 from bids_group.model.fitting.least_squares import (
-    ESTIMABLE,
     EXACT_FIT,
     Basis,
     Codes,
@@ -33,7 +32,7 @@ from bids_group.model.fitting.least_squares import (
 )
 from bids_group.records import Contrast, Design, GroupData, Notice, number_clusters, warn
 from bids_group.robust_variance import has_weights, robust_weights
-from bids_group.row_space import group_by_pattern
+from bids_group.row_space import RowSpace, group_by_pattern
 from bids_group.words import counted
 from bids_group.work_files import read_columns
 
@@ -80,7 +79,7 @@ class Clustered:
     @classmethod
     def prepare(cls, basis: Basis, clusters: Codes, variant: str) -> Clustered:
         """Weigh the residuals for every contrast of a basis; clusters are numbered from 0 without gaps."""
-        made = [robust_weights(basis.columns, rows, clusters, variant) for rows in basis.directions]
+        made = robust_weights(basis.columns, basis.directions, clusters, variant)
         ends = np.cumsum([0, *(one.rows.shape[1] for one in made)])
         return cls(
             order=np.argsort(clusters, kind="stable"),
@@ -142,12 +141,24 @@ def prepare(data: GroupData) -> Callable[[slice], TileFit]:
     t = cβ / √v on Satterthwaite's degrees of freedom η; F of q rows as HTZ (Pustejovsky & Tipton 2018):
     (η − q + 1)/(η q) · (Cβ)'V⁻¹(Cβ) on q and η − q + 1. η is one number for all elements with the same rows.
     """
-    basis, maps, contrasts = orthonormal_basis(data.design), data.stack.data, data.design.contrasts
+    basis, maps = orthonormal_basis(data.design), data.stack.data
+    tests = [contrast.test for contrast in data.design.contrasts]
     robust = _robust(data.design, data.clusters, data.estimator.variant, data.visits, data.variance_groups)
     if data.is_complete:
         covariances = robust(basis, np.ones(len(basis.columns), dtype=bool))
-        return lambda tile: TileFit(_fit(read_columns(maps, tile), basis, contrasts, covariances))
-    return lambda tile: TileFit(_fit_by_pattern(read_columns(maps, tile), basis, contrasts, robust))
+
+        def fit(values: npt.NDArray[np.float32]) -> list[Sums]:
+            return _sum_up(values, basis, covariances)
+    else:
+
+        def fit(values: npt.NDArray[np.float32]) -> list[Sums]:
+            return _sum_up_patterns(values, basis, robust)
+
+    def estimate(tile: slice) -> TileFit:
+        made = fit(read_columns(maps, tile))
+        return TileFit([_estimate(sums, test) for sums, test in zip(made, tests, strict=True)])
+
+    return estimate
 
 
 def _robust(
@@ -155,115 +166,115 @@ def _robust(
 ) -> Robust:
     """Give what prepares covariances for the rows observed, in their basis."""
     if has_weights(variant):
-        return lambda basis, rows: Clustered.prepare(basis, pd.factorize(clusters[rows])[0], variant)
+        return lambda basis, rows: Clustered.prepare(
+            basis, np.unique(clusters[rows], return_inverse=True)[1], variant
+        )
     of_visit, of_group = name_cells(design, clusters, visits, groups)
     return lambda basis, rows: Homogeneous.prepare(
-        basis, *(pd.factorize(codes[rows], sort=True)[0] for codes in (clusters, of_visit, of_group))
+        basis, *(np.unique(codes[rows], return_inverse=True)[1] for codes in (clusters, of_visit, of_group))
     )
 
 
-def _fit(
-    values: npt.NDArray[np.float32], basis: Basis, contrasts: Sequence[Contrast], robust: Covariances
-) -> list[Estimate]:
+class Sums(NamedTuple):
+    """A contrast at n elements: effects along its orthonormal directions ``(n, q)``, and their covariance.
+
+    ``covariance``: ``(n, q, q)``; ``to_effects`` ``(n, q, q)`` leads to effects in the units of the design;
+    ``spread`` ``(n, q)`` as in `Estimate`; by element Σy² (``scale``), η (``moment``), ``lost`` share and
+    number of rows observed. All are 0 where the rows observed do not determine the contrast.
+    """
+
+    effects: Doubles
+    covariance: Doubles
+    to_effects: Doubles
+    spread: Doubles
+    scale: Doubles
+    moment: Doubles
+    lost: Doubles
+    n_observed: Doubles
+
+
+def _sum_up(values: npt.NDArray[np.float32], basis: Basis, robust: Covariances) -> list[Sums]:
     """Fit elements at which the rows of a basis are observed, ``values`` ``(n_obs, n)``."""
     residuals = values.astype(np.float64)
     scale = np.einsum("ij,ij->j", residuals, residuals)
     coefficients = basis.columns.T @ residuals
     residuals -= basis.columns @ coefficients
-    made = zip(contrasts, robust.of(residuals), robust.moments, robust.lost, strict=True)
+    n_obs, n = values.shape
+    made = zip(
+        basis.weights, basis.directions, robust.of(residuals), robust.moments, robust.lost, strict=True
+    )
     return [
-        _estimate(basis, number, one.test, coefficients.T, covariance, scale, moment, lost)
-        for number, (one, covariance, moment, lost) in enumerate(made)
+        Sums(
+            effects=coefficients.T @ directions.T,
+            covariance=covariance,
+            to_effects=np.broadcast_to(weights @ directions.T, covariance.shape),
+            spread=np.broadcast_to((weights**2).sum(axis=1), (n, len(weights))),
+            scale=scale,
+            moment=np.full(n, moment),
+            lost=np.full(n, lost),
+            n_observed=np.full(n, float(n_obs)),
+        )
+        for weights, directions, covariance, moment, lost in made
     ]
 
 
-def _estimate(
-    basis: Basis, number: int, test: str, coefficients: Doubles, covariance: Doubles, scale: Doubles,
-    moment: float, lost: float,
-) -> Estimate:  # fmt: skip
-    """Estimate and test a contrast, whose covariance ``(n, q, q)`` is that of its orthonormal directions."""
-    weights, directions, n = basis.weights[number], basis.directions[number], len(coefficients)
-    q, to_effects = len(weights), weights @ directions.T
-    dof, is_determined = moment - q + 1, np.full(n, can_test(moment, lost, q))
-    sizes = np.linalg.eigvalsh(covariance) if q > 1 else covariance[:, 0]
-    is_exact = sizes[:, -1] <= EXACT_FIT * scale / len(basis.columns)
-    is_estimable = is_determined & ~is_exact & (sizes[:, 0] > 1e-13 * sizes[:, -1])
-    variance = np.einsum("rs,nst,rt->rn", to_effects, covariance, to_effects, optimize=True)
-    factor = dof / moment if moment > 0 else 0.0
-    found = statistic(test, coefficients, directions, covariance, np.ones(n), is_estimable)
-    return Estimate(
-        effect=weights @ coefficients.T,
-        variance=np.where(is_estimable, variance, 0.0),
-        statistic=found * factor if test == "F" else found,
-        spread=np.broadcast_to((weights**2).sum(axis=1)[:, None], (q, n)),
-        dof=np.full(n, dof if is_determined.any() else 0.0),
-        n_observed=np.full(n, float(len(basis.columns))),
-        is_estimable=is_estimable,
-        is_determined=is_determined,
-        compares_people=np.zeros(n, dtype=bool),
-    )
-
-
-def can_test(moment: float, lost: float, q: int) -> bool:
-    """Whether q rows can be tested together: degrees of freedom are left, by clusters not fitted exactly."""
-    return moment - q + 1 > _NO_DOF and lost <= _MOST_LOST
-
-
-def _fit_by_pattern(
-    values: npt.NDArray[np.float32], basis: Basis, contrasts: Sequence[Contrast], robust: Robust
-) -> list[Estimate]:
+def _sum_up_patterns(values: npt.NDArray[np.float32], basis: Basis, robust: Robust) -> list[Sums]:
     """Fit elements in groups that have the same rows observed; clusters are what is left of them."""
     patterns, group = group_by_pattern(~np.isnan(values))
     order = np.argsort(group, kind="stable")
     pieces = np.split(order, np.cumsum(np.bincount(group, minlength=len(patterns)))[:-1])
     found = []
     for pattern, here in zip(patterns > 0, pieces, strict=True):
-        found.append(_fit_observed(values[np.ix_(pattern, here)], basis, contrasts, robust, pattern))
+        found.append(_sum_up_observed(values[np.ix_(pattern, here)], basis, robust, pattern))
     back = np.argsort(order, kind="stable")
-    return [_joined([piece[number] for piece in found], back) for number in range(len(contrasts))]
+    joined = []
+    for pieces_of_contrast in zip(*found, strict=True):
+        columns = zip(*pieces_of_contrast, strict=True)
+        joined.append(Sums(*(np.concatenate(column)[back] for column in columns)))
+    return joined
 
 
-def _fit_observed(
-    values: npt.NDArray[np.float32], basis: Basis, contrasts: Sequence[Contrast], robust: Robust,
-    pattern: npt.NDArray[np.bool_],
-) -> list[Estimate]:  # fmt: skip
-    """Fit the rows observed; contrasts that these do not determine have effect, variance and statistic 0."""
-    n, own = values.shape[1], basis.columns[pattern]
-    space = np.linalg.svd(own, full_matrices=False)
-    exists = space[1] > 1e-8 * space[1].max(initial=0.0)
-    known = space[2][exists].T
-    lost = [np.linalg.norm(rows - (rows @ known) @ known.T, axis=1).max() for rows in basis.directions]
-    is_known = [one <= ESTIMABLE for one in lost]
-    kept = [number for number, one in enumerate(is_known) if one]
-    fitted: dict[int, Estimate] = {}
-    if kept and known.shape[1] < len(own):
-        new = basis_of(own, [basis.weights[number] for number in kept])
-        made = _fit(values, new, [contrasts[number] for number in kept], robust(new, pattern))
-        fitted = dict(zip(kept, made, strict=True))
-    return [
-        fitted.get(number) or _undetermined(len(rows), n, len(own))
-        for number, rows in enumerate(basis.weights)
-    ]
+def _sum_up_observed(
+    values: npt.NDArray[np.float32], basis: Basis, robust: Robust, pattern: npt.NDArray[np.bool_]
+) -> list[Sums]:
+    """Fit the rows observed; contrasts that these do not determine are zeros."""
+    (n_obs, n), space = values.shape, RowSpace.of(basis.columns[pattern])
+    kept = [number for number, rows in enumerate(basis.weights) if space.is_estimable(rows).all()]
+    found = [_nothing(len(rows), n, n_obs) for rows in basis.weights]
+    if kept and space.rank < n_obs:
+        own = basis_of(space, [basis.weights[number] for number in kept])
+        for number, sums in zip(kept, _sum_up(values, own, robust(own, pattern)), strict=True):
+            found[number] = sums
+    return found
 
 
-def _undetermined(q: int, n: int, n_observed: int) -> Estimate:
-    none, no = np.zeros((q, n)), np.zeros(n, dtype=bool)
+def _nothing(q: int, n: int, n_obs: int) -> Sums:
+    none, square, zeros = np.zeros((n, q)), np.zeros((n, q, q)), np.zeros(n)
+    return Sums(none, square, square, none, zeros, zeros, zeros, np.full(n, float(n_obs)))
+
+
+def _estimate(sums: Sums, test: str) -> Estimate:
+    """Estimate and test a contrast."""
+    (n, q), covariance = sums.effects.shape, sums.covariance
+    dof = sums.moment - q + 1
+    is_determined = (dof > _NO_DOF) & (sums.lost <= _MOST_LOST)
+    sizes = np.linalg.eigvalsh(covariance) if q > 1 else covariance[:, 0]
+    is_exact = sizes[:, -1] <= EXACT_FIT * sums.scale / sums.n_observed
+    is_estimable = is_determined & ~is_exact & (sizes[:, 0] > 1e-13 * sizes[:, -1])
+    variance = np.einsum("nrs,nst,nrt->rn", sums.to_effects, covariance, sums.to_effects)
+    factor = dof / np.where(sums.moment > 0, sums.moment, 1.0) if test == "F" else 1.0
+    found = statistic(test, sums.effects, np.eye(q), covariance, np.ones(n), is_estimable)
     return Estimate(
-        effect=none, variance=none, statistic=none[0], spread=none, dof=none[0],
-        n_observed=np.full(n, float(n_observed)), is_estimable=no, is_determined=no, compares_people=no,
-    )  # fmt: skip
-
-
-def _joined(pieces: list[Estimate], back: Codes) -> Estimate:
-    """Put the elements of groups into one estimate, in the order of the tile."""
-    names = (
-        "effect", "variance", "statistic", "spread", "dof", "n_observed", "is_estimable", "is_determined",
-        "compares_people",
-    )  # fmt: skip
-    joined = {
-        name: np.concatenate([getattr(one, name) for one in pieces], axis=-1)[..., back] for name in names
-    }
-    return Estimate(**joined)
+        effect=np.einsum("nrs,ns->rn", sums.to_effects, sums.effects),
+        variance=np.where(is_estimable, variance, 0.0),
+        statistic=found * factor,
+        spread=sums.spread.T,
+        dof=np.where(is_determined, dof, 0.0),
+        n_observed=sums.n_observed,
+        is_estimable=is_estimable,
+        is_determined=is_determined,
+        compares_people=np.zeros(n, dtype=bool),
+    )
 
 
 def check_clusters(
@@ -311,7 +322,7 @@ def _check_contrast(contrast: Contrast, moment: float, lost: float, n_clusters: 
             fix="Leave out of the formula what tells single clusters apart (such as subject), or merge "
             "groups of a single cluster.",
         )
-    if not can_test(moment, lost, q):
+    if moment - q + 1 <= _NO_DOF:
         raise DataError(
             f"There are too few clusters for the contrast '{contrast.name}' by the sandwich.",
             found=f"{counted(n_clusters, 'cluster')}, which determine their variances on η = {moment:.3g} "
