@@ -62,8 +62,7 @@ def gather_cohort(
     DataError
         Tables are malformed, producers differ, only t or z maps, the same map under two people.
     """
-    named = inputs.maps_table is not None
-    check_bids_dir(inputs.bids_dir, is_skipped=inputs.skip_bids_validation, are_maps_named=named)
+    check_bids_dir(inputs)
     matrix = None if inputs.design_matrix is None else read_design_matrix(inputs.design_matrix)
     sources, found, maps_tsv = _find_maps(inputs, selection, output_dir)
     check_found(found, sources, selection.input_suffix)

@@ -43,17 +43,19 @@ class MapSource:
     unsearched: tuple[Path, ...] = ()
 
 
-def check_bids_dir(bids_dir: Path, *, is_skipped: bool = False, are_maps_named: bool = False) -> None:
+def check_bids_dir(inputs: Inputs) -> None:
     """Refuse a folder that is no BIDS dataset; only its description is asked for, no ``sub-*`` folder.
 
-    Where ``--maps`` names the maps (``are_maps_named``), a participants.tsv alone will do.
+    Where ``--maps`` names the maps, a table of the participants alone will do.
     """
+    bids_dir, are_maps_named = inputs.bids_dir, inputs.maps_table is not None
     if not bids_dir.is_dir():
         raise MissingInputError(f"There is no folder {bids_dir}.", fix="Check BIDS_DIR, the first argument.")
-    if is_skipped:
+    if inputs.skip_bids_validation:
         return
     path = bids_dir / DESCRIPTION
-    if are_maps_named and (bids_dir / "participants.tsv").is_file() and not os.path.lexists(path):
+    has_table = inputs.participants_tsv is not None or (bids_dir / "participants.tsv").is_file()
+    if are_maps_named and has_table and not os.path.lexists(path):
         return
     if not path.is_file():
         raise NotBidsError(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bids_group.bids.patterns import KEYS
-from bids_group.elements import read_header
+from bids_group.elements import read_labels
 from bids_group.errors import BidsGroupError
 
 _MOST_NAMES = 50_000
@@ -66,7 +66,7 @@ def _generalise(root: Path, names: Sequence[str], form: re.Pattern[str]) -> str 
     placed = "{contrast}" if not start.endswith(".HEAD") else ""
     if not placed:
         try:
-            labels = read_header(root / names[0]).labels
+            labels = read_labels(root / names[0])
         except BidsGroupError:
             return None
         coefficient = next((one for one in labels if re.search(r"#\d+_Coef$", one)), None)
@@ -77,8 +77,23 @@ def _generalise(root: Path, names: Sequence[str], form: re.Pattern[str]) -> str 
         if key is not None:
             start = re.sub(rf"(?<![A-Za-z0-9]){key}-[A-Za-z0-9]+", f"{key}-{{{name}}}", start)
     if "{subject}" not in start:
-        rows = [one.split("/") for one in names]
-        differing = next((parts[0] for parts in zip(*rows, strict=False) if len({*parts}) > 1), rows[0][0])
-        label = re.sub(r"\.g?feat$", "", differing)
-        start = start.replace(label, "{subject}") if "/" in start else start
+        start = _place_subject(start, names)
     return f"{start}{placed}{end}" if "{subject}" in start else None
+
+
+def _place_subject(start: str, names: Sequence[str]) -> str:
+    """Write ``{subject}`` for the folder with the most names; other folders that differ become ``*``."""
+    rows = [one.split("/")[:-1] for one in names]
+    rows = [row for row in rows if len(row) == len(rows[0])]
+    if not rows[0]:
+        return start
+    counts = [len({*parts}) for parts in zip(*rows, strict=True)]
+    at = counts.index(max(counts))
+    parts = start.split("/")
+    for place in (
+        place for place, n in enumerate(counts) if n > 1 and place != at and "{" not in parts[place]
+    ):
+        parts[place] = "*"
+    label = re.sub(r"\.g?feat$", "", rows[0][at])
+    word = rf"(?<![A-Za-z0-9]){re.escape(label)}(?![A-Za-z0-9])"
+    return "/".join(re.sub(word, "{subject}", part) if part != "*" else part for part in parts)

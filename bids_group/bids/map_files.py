@@ -17,6 +17,7 @@ from bids_group.bids.selection import Choice
 from bids_group.bids.siblings import native_feat, read_registration
 from bids_group.bids.statmaps import InputStat
 from bids_group.config import Selection
+from bids_group.config.typed import is_pattern
 from bids_group.elements import (
     Grid,
     MapHeader,
@@ -167,11 +168,13 @@ def check_native(maps: Sequence[FirstLevelMap], headers: Headers, named: Path | 
         for m in those
         for feat in [feats[m.effect]]
     )
-    line = None if named is None else str(named).replace(".feat/stats/", ".feat/reg_standard/stats/")
-    fix = f'Take those in standard space: --maps "{line}"'
+    line = "name those of reg_standard/stats"
+    if named is not None and is_pattern(named):
+        line = f'--maps "{str(named).replace(".feat/stats/", ".feat/reg_standard/stats/")}"'
+    fix = f"Take those in standard space: {line}"
     if not have_standard:
         fix = f"featregapply {feats[first.effect]} (and so for each person) writes reg_standard/stats; then "
-        fix += f'--maps "{line}". Or applywarp (flirt -applyxfm) each cope and varcope to the standard image.'
+        fix += f"{line}. Or applywarp (flirt -applyxfm) each cope and varcope to the standard image."
     if odd is not None:
         raise GridError(
             "The copes lie in the space of each person's own scan, not in standard space.",

@@ -131,6 +131,14 @@ def _check_numbers(lines: Sequence[_Line], selection: Selection) -> None:
         for one in lines
         if one.file.labels["subject"] not in unwanted and (not people or one.file.labels["subject"] in people)
     ]
+    for one in (one for one in kept if one.beside.several_names):
+        raise DataError(
+            f"The runs of {one.person} call a contrast differently: {one.file.path}.",
+            found=list_some(one.beside.several_names),
+            expected="one contrast under one number in all runs",
+            fix="Put the same contrasts in the same order into the first levels and run them again, or leave "
+            f"this person out: --exclude-participant-label {one.file.labels['subject']}",
+        )
     for number, those in _by_number(kept).items():
         names = group_by((one for one in those if one.beside.name), lambda one: one.beside.name or "")
         if len(names) < 2 or (contrasts and not contrasts & {*names}):

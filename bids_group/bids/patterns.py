@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bids_group.bids.index import path_order, refuse_unlisted
-from bids_group.elements import read_header, split_volume
+from bids_group.elements import read_labels, split_volume
 from bids_group.errors import BidsGroupError, MissingInputError, SelectionError, UsageError
 from bids_group.words import and_more, list_some, suggest
 
@@ -195,14 +195,14 @@ def _name_volumes(file: PatternFile, volume: str | None) -> Iterator[PatternFile
         yield PatternFile(path=file.path.with_name(f"{name}{volume}"), labels=file.labels)
         return
     wanted = _compile(volume[1:-1], file.labels, "[^/]+?")
-    for label in read_header(file.path).labels:
+    for label in read_labels(file.path):
         if found := wanted.fullmatch(label):
             path = file.path.with_name(f"{name}[{label}]")
             yield PatternFile(path=path, labels={**file.labels, **found.groupdict()})
 
 
 def _no_such_volume(pattern: Path, first: Path, volume: str | None) -> BidsGroupError:
-    labels = read_header(first).labels
+    labels = read_labels(first)
     close = next((one for one in labels if one.endswith("_Coef")), None)
     fixed = None if close is None else close.replace(close.split("#")[0], "{contrast}", 1)
     return SelectionError(

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_group.elements import locate, read_header, split_volume
-from bids_group.errors import BidsGroupError, DataError
+from bids_group.errors import BidsGroupError
 
 _ENDING = r"(?P<ending>\.(?:nii|img|hdr)(?:\.gz)?)"
 _COPE = re.compile(rf"cope(?P<number>\d+){_ENDING}")
@@ -36,7 +36,8 @@ class Siblings:
     """What belongs to one effect map, as far as it is there.
 
     ``name``: of its contrast, as the program that made it was told. The variance is that file times
-    ``variance_scale``. ``remark``: what is odd, and why something was not taken.
+    ``variance_scale``. ``remark``: what is odd, and why something was not taken; ``several_names``: those of
+    the runs behind it, where they are not the same.
     """
 
     name: str | None = None
@@ -45,16 +46,11 @@ class Siblings:
     dof: Path | float | None = None
     mask: Path | None = None
     remark: str | None = None
+    several_names: tuple[str, ...] = ()
 
 
 def find_siblings(effect: Path) -> Siblings:
-    """Look beside an effect map for what FSL (``cope1``) or SPM (``con_0001``) write there.
-
-    Raises
-    ------
-    DataError
-        The runs of a ``.gfeat`` folder call one contrast differently.
-    """
+    """Look beside an effect map for what FSL (``cope1``) or SPM (``con_0001``) write there."""
     file, volume = split_volume(effect.name)
     path = effect.with_name(file)
     if cope := _COPE.fullmatch(file):
@@ -96,8 +92,10 @@ def _beside_cope(cope: Path, number: int, ending: str) -> Siblings:
     folder = cope.parent
     feat = folder.parent.parent if folder.parent.name == "reg_standard" else folder.parent
     dof: Path | float | None = _first_there([folder / f"tdof_t{number}{ending}"])
+    names = _name_cope(feat, number) if folder.name == "stats" else ()
     return Siblings(
-        name=_name_cope(feat, number) if folder.name == "stats" else None,
+        name=names[0] if len(names) == 1 else None,
+        several_names=names if len(names) > 1 else (),
         variance=_first_there([folder / f"varcope{number}{ending}"]),
         dof=_read_dof(feat / "stats" / "dof") if dof is None and folder.name == "stats" else dof,
         mask=_first_there([folder.parent / f"mask{ending}"]) if folder.name == "stats" else None,
@@ -120,25 +118,19 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _name_cope(feat: Path, number: int) -> str | None:
-    """Name the contrast of ``cope<number>`` of a FEAT folder; in a ``.gfeat`` that of the first level.
+def _name_cope(feat: Path, number: int) -> tuple[str, ...]:
+    """Name the contrast of ``cope<number>`` of a FEAT folder; in a ``.gfeat`` as the runs below call it.
 
     Its own design is that of the runs. Only where this has several contrasts, its name is added.
     """
     gfeat, of_runs = feat.parent, re.fullmatch(r"cope(\d+)\.feat", feat.name)
     if gfeat.suffix != ".gfeat" or of_runs is None:
-        return _contrast_names(feat).get(number)
-    lower = {name for name in _names_of_runs(gfeat, int(of_runs[1])) if name}
-    if len(lower) > 1:
-        raise DataError(
-            f"The runs of {gfeat} call their contrast {of_runs[1]} differently.",
-            found=", ".join(sorted(lower)),
-            expected="one contrast under one number in all runs",
-            fix="Put the same contrasts in the same order into the first levels, and run them again.",
-        )
-    name = next(iter(lower), None) or _plain(_read(feat / "design.lev")) or None
+        name = _contrast_names(feat).get(number)
+        return () if name is None else (name,)
+    names = sorted({name for name in _names_of_runs(gfeat, int(of_runs[1])) if name})
+    names = [name for name in names or [_plain(_read(feat / "design.lev"))] if name]
     above = _contrast_names(feat)
-    return f"{name} {above.get(number, number)}" if name is not None and len(above) > 1 else name
+    return tuple(f"{name} {above.get(number, number)}" if len(above) > 1 else name for name in names)
 
 
 def _names_of_runs(gfeat: Path, number: int) -> Iterator[str | None]:

@@ -8,7 +8,15 @@ from bids_group.elements.compression import checksum, gzip_bytes, inflate
 from bids_group.elements.grid import Elements, Grid, check_same_grid
 from bids_group.elements.image_files import FORMATS, is_cifti_name, is_volume_name, locate, split_volume
 from bids_group.elements.masks import is_same_mask, observed, read_mask
-from bids_group.elements.reading import LoadedMap, MapHeader, find_pointer, hash_map, read_header, read_map
+from bids_group.elements.reading import (
+    LoadedMap,
+    MapHeader,
+    find_pointer,
+    hash_map,
+    read_header,
+    read_labels,
+    read_map,
+)
 from bids_group.elements.smoothing import Smoother
 
 __all__ = [
@@ -33,6 +41,7 @@ __all__ = [
     "locate",
     "observed",
     "read_header",
+    "read_labels",
     "read_map",
     "read_mask",
     "split_volume",

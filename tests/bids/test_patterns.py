@@ -1,0 +1,192 @@
+"""Patterns of paths, what stands beside a map, and the pattern that a folder needs."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bids_group.bids.layouts import propose_pattern
+from bids_group.bids.patterns import match_pattern
+from bids_group.bids.siblings import find_siblings
+from bids_group.errors import DataError, NotBidsError, SelectionError, UsageError
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+
+
+def labels_of(root, pattern):
+    return [
+        (one.path.relative_to(root).as_posix(), dict(one.labels))
+        for one in match_pattern(root / pattern, root).files
+    ]
+
+
+def test_labels_are_read_with_or_without_their_key_and_one_that_stands_twice_is_one(tmp_path):
+    touch(
+        tmp_path,
+        "sub-01/ses-b/sub-01_ses-b_run-2_x.nii",
+        "sub-01/ses-b/sub-02_ses-b_run-2_x.nii",
+        "02/a/02_a_3_x.nii",
+    )
+    found = labels_of(tmp_path, "{subject}/{session}/{subject}_{session}_{run}_x.nii")
+    assert found == [
+        ("02/a/02_a_3_x.nii", {"subject": "02", "session": "a", "run": "3"}),
+        ("sub-01/ses-b/sub-01_ses-b_run-2_x.nii", {"subject": "01", "session": "b", "run": "2"}),
+    ]
+
+
+labels = st.text("abcXYZ0189", min_size=1, max_size=4)
+
+
+@given(
+    people=st.lists(labels, min_size=1, max_size=4, unique=True),
+    contrasts=st.lists(labels, min_size=1, max_size=3, unique=True),
+)
+def test_a_pattern_finds_exactly_what_was_written_by_it(tmp_path_factory, people, contrasts):
+    root = tmp_path_factory.mktemp("p")
+    pattern = "a/sub-{subject}/cope{contrast}.feat/x_{subject}.nii"
+    made = {pattern.format(subject=s, contrast=c): (s, c) for s, c in itertools.product(people, contrasts)}
+    touch(root, *made, "a/sub-zz/other.txt", "a/notes.txt")
+    found = {path: (one["subject"], one["contrast"]) for path, one in labels_of(root, pattern)}
+    assert found == made
+
+
+def test_a_label_that_no_name_can_have_is_refused_with_what_to_write(study):
+    for name in ("P_01", "P_02"):
+        study.image(study.raw / "spm" / name / "con_0001.nii")
+    with pytest.raises(UsageError, match="'P_01'") as caught:
+        study.gather({"maps_table": study.raw / "spm/{subject}/con_0001.nii"})
+    assert "'P01'" in str(caught.value.fix)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_table_of_participants_is_enough_of_a_dataset(study, named):
+    (study.raw / "dataset_description.json").unlink()
+    for name in ("01", "02"):
+        study.image(study.raw / "spm" / name / "con_0001.nii")
+    inputs = {"maps_table": study.raw / "spm/{subject}/con_0001.nii"}
+    with pytest.raises(NotBidsError) as caught:
+        study.gather(inputs)
+    assert "participants.tsv" in str(caught.value.fix)
+    table = study.table("participant_id age\n 01 20\n 02 30", "people.tsv" if named else "participants.tsv")
+    cohort = study.gather({**inputs, "participants_tsv": table if named else None})
+    assert [m.subject for m in cohort.maps] == ["01", "02"]
+    assert {m.contrast for m in cohort.maps} == {"con_0001"}
+
+
+def write_names(feat: Path, *names: str) -> None:
+    feat.mkdir(parents=True, exist_ok=True)
+    (feat / "design.con").write_text(
+        "".join(f"/ContrastName{k}\t{one}\n" for k, one in enumerate(names, start=1))
+    )
+
+
+def write_gfeat(study, label, runs, above=("mean",)):
+    """A .gfeat over runs, each with its names of contrasts; they lie beside it, as after a copy."""
+    gfeat = study.raw / f"{label}.gfeat"
+    for k, names in enumerate(runs, start=1):
+        write_names(study.raw / f"{label}_run{k}.feat", *names)
+    for k in range(len(above)):
+        study.image(gfeat / "cope2.feat" / "stats" / f"cope{k + 1}.nii.gz")
+    write_names(gfeat / "cope2.feat", *above)
+    lines = (f'set feat_files({k}) "/gone/{label}_run{k}.feat"\n' for k in range(1, len(runs) + 1))
+    (gfeat / "design.fsf").write_text("".join(lines))
+    return gfeat / "cope2.feat" / "stats"
+
+
+def test_names_in_a_gfeat_are_those_of_the_runs_with_its_own_where_it_has_several(study):
+    stats = write_gfeat(study, "01", [("a", "faces > houses")] * 2)
+    assert find_siblings(stats / "cope1.nii.gz").name == "faces > houses"
+    stats = write_gfeat(study, "02", [("a", "faces > houses")] * 2, above=("mean", "later"))
+    assert find_siblings(stats / "cope2.nii.gz").name == "faces > houses later"
+
+
+def test_runs_that_call_a_contrast_differently_are_refused_only_where_they_are_used(study):
+    write_gfeat(study, "01", [("a", "faces"), ("faces", "a")])
+    for label in ("02", "03"):
+        write_gfeat(study, label, [("a", "faces"), ("a", "faces")])
+    inputs = {"maps_table": study.raw / "{subject}.gfeat/cope{contrast}.feat/stats/cope1.nii.gz"}
+    with pytest.raises(DataError, match="runs of sub-01 call") as caught:
+        study.gather(inputs)
+    assert caught.value.found == "a, faces"
+    cohort = study.gather(inputs, exclude_participant_labels=("01",))
+    assert {m.contrast for m in cohort.maps} == {"faces"}
+
+
+def test_who_does_not_say_its_contrast_is_told(study):
+    for label in ("01", "02", "03"):
+        path = study.image(study.raw / label / "con_0001.nii")
+        image = nib.load(path)
+        image.header["descrip"] = b"SPM contrast - 1: faces" if label != "02" else b""
+        nib.Nifti1Image(image.get_fdata(dtype=np.float32) + 0, None, image.header).to_filename(path)
+    cohort = study.gather({"maps_table": study.raw / "{subject}/con_{contrast}.nii"})
+    assert {m.contrast for m in cohort.maps} == {"faces"}
+    assert any("Nothing says which contrast 0001 is in sub-02" in one.sentence for one in cohort.notices)
+
+
+@pytest.mark.parametrize(
+    ("names", "pattern"),
+    [
+        (["spm/sub-01/con_0001.nii", "spm/sub-02/con_0001.nii"], "spm/sub-{subject}/con_{contrast}.nii"),
+        (["1/model1/con_0001.nii", "2/model1/con_0001.nii"], "{subject}/model1/con_{contrast}.nii"),
+        (
+            ["controls/c1/con_0001.img", "controls/c2/con_0001.img", "patients/p1/con_0001.img"],
+            "*/{subject}/con_{contrast}.img",
+        ),
+        (
+            ["01/ses-1/x.feat/stats/cope1.nii.gz", "02/ses-1/x.feat/reg_standard/stats/cope1.nii.gz"],
+            "02/ses-{session}/x.feat/reg_standard/stats/cope{contrast}.nii.gz",
+        ),
+        (
+            ["s1.gfeat/cope1.feat/stats/cope1.nii.gz"],
+            "{subject}.gfeat/cope{contrast}.feat/stats/cope1.nii.gz",
+        ),
+    ],
+)
+def test_the_pattern_that_a_folder_needs(tmp_path, names, pattern):
+    touch(tmp_path, *names, "notes.txt")
+    said = propose_pattern([tmp_path / "nothing", tmp_path])
+    assert said is not None
+    if names[0].startswith("01/ses-1"):  # one person alone in standard space: the folder is taken
+        pattern = pattern.replace("02/", "{subject}/")
+    assert said.endswith(f'--maps "{tmp_path}/{pattern}"')
+
+
+def write_bucket(path, volumes, labels):
+    """A bucket of 3dDeconvolve as NIfTI: volumes along the fifth axis, labels in AFNI's extension."""
+    data = np.stack([np.asarray(one, np.float32) for one in volumes], axis=-1)[:, :, :, None, :]
+    image = nib.Nifti1Image(data, np.eye(4))
+    start = '<AFNI_attributes>\n<AFNI_atr\n  ni_type="String"\n  atr_name="BRICK_LABS" >\n '
+    xml = f'{start}"{"~".join(labels)}"\n</AFNI_atr>\n</AFNI_attributes>\n'
+    image.header.extensions.append(nib.nifti1.Nifti1Extension(4, xml.encode()))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(image.to_bytes()) if path.suffix == ".gz" else image.to_bytes())
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_sub_bricks_of_a_nifti_are_named_by_their_labels(study, ending):
+    values = np.random.default_rng(3).normal(size=(2, 4, 3, 4, 2))
+    for number, label in enumerate(("01", "02")):
+        names = ["Full_Fstat", "faces&gt;x#0_Coef", "faces&gt;x#0_Tstat", "houses#0_Coef"]
+        write_bucket(study.raw / f"stats.{label}{ending}", values[number], names)
+    inputs = {"maps_table": study.raw / f"stats.{{subject}}{ending}[{{contrast}}#0_Coef]"}
+    cohort = study.gather(inputs)
+    assert [(m.subject, m.contrast) for m in cohort.maps] == [
+        (s, c) for c in ("faces>x", "houses") for s in ("01", "02")
+    ]
+    assert cohort.maps[0].effect.name == f"stats.01{ending}[faces>x#0_Coef]"
+    with pytest.raises(DataError, match="hold t"):
+        study.gather({"maps_table": study.raw / f"stats.{{subject}}{ending}[{{contrast}}#0_Tstat]"})
+    with pytest.raises(SelectionError) as caught:
+        study.gather({"maps_table": study.raw / f"stats.{{subject}}{ending}[{{contrast}}#1_Coef]"})
+    assert f'stats.{{subject}}{ending}[{{contrast}}#0_Coef]"' in str(caught.value.fix)
