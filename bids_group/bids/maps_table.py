@@ -20,6 +20,7 @@ from bids_group.bids.index import group_by, run_key
 from bids_group.bids.pattern_table import ResolvedPattern
 from bids_group.bids.statmaps import Found, InputStat
 from bids_group.bids.tables import describe_column, name_people, read_tsv, require_columns
+from bids_group.config.typed import MAPS_FILE
 from bids_group.elements import FORMATS, is_cifti_name, is_volume_name, locate
 from bids_group.errors import DataError, MissingInputError, UsageError
 from bids_group.records import FirstLevelMap, Notice, Table, warn
@@ -71,7 +72,11 @@ def _build_maps(
     named, notices = _name_cells(read)
     _check_lines(dict(zip(lines, named, strict=True)), frame, path)
     folders = {str(one.parent) for m in named for one in m.files}
-    root = Path(os.path.commonpath([str(path.absolute().parent), *sorted(folders)]))
+    if (
+        path.parts[-2:] != MAPS_FILE.parts
+    ):  # what was written beside results says nothing of where maps belong
+        folders.add(str(path.absolute().parent))
+    root = Path(os.path.commonpath(sorted(folders)))
     maps = tuple(replace(m, dataset=root, suffix=suffix) for m in named)
     return MapSource(name="maps", root=root, table=path), Found(maps=maps, leftovers={}, notices=notices)
 

@@ -220,6 +220,19 @@ def test_the_table_of_a_run_can_be_its_own_input(tmp_path, monkeypatch, contents
     assert [name for name in after if after[name] != before[name]] == ["code/config.toml"]
 
 
+def test_maps_without_task_and_space_have_a_report(tmp_path, monkeypatch):
+    data = write_people(tmp_path / "data")
+    for number, label in enumerate(PEOPLE):
+        write_spm(data, label, number)
+    monkeypatch.chdir(data)
+    command = [str(data), str(tmp_path / "out"), "group", "--maps", LAYOUTS["SPM"][1], "--formula", "~ age"]
+    assert main([*command, "--correction", "fdr", "-q"]) == 0
+    page = (tmp_path / "out/report.html").read_text()
+    assert "faces &gt; houses" in page
+    for contrast in ("facesGtHouses", "facesGtHousesAge", "housesGtFaces", "housesGtFacesAge"):
+        assert f"contrast-{contrast}_" in page
+
+
 def test_the_variance_of_spm_is_resms_times_the_contrast_of_its_covariance(tmp_path, monkeypatch):
     data = write_people(tmp_path / "data")
     covariances = [write_spm(data, label, number) for number, label in enumerate(PEOPLE)]

@@ -212,8 +212,8 @@ def entities_of(name: str) -> dict[str, str]:
 
 def _read_analysis(root: Path, path: Path) -> AnalysisFiles:
     stem, table, info = path.name.removesuffix("_design.tsv"), read_table(path), sidecar_of(path)
-    shared = path.parent / re.sub(r"contrast-[a-zA-Z0-9+]+$", "", stem)
-    contrasts = [_read_contrast(root, shared, entry) for entry in info.contrasts or []]
+    start = re.sub(r"contrast-[a-zA-Z0-9+]+$", "", stem)  # nothing, where the maps have no other entity
+    contrasts = [_read_contrast(root, path.parent, start, entry) for entry in info.contrasts or []]
 
     def first(*endings: str) -> Path | None:
         paths = [path.with_name(f"{stem}_{ending}") for ending in endings]
@@ -230,11 +230,11 @@ def _read_analysis(root: Path, path: Path) -> AnalysisFiles:
     )
 
 
-def _read_contrast(root: Path, shared: Path, entry: ContrastEntry) -> ContrastFiles | None:
+def _read_contrast(root: Path, folder: Path, start: str, entry: ContrastEntry) -> ContrastFiles | None:
     """Gather the files of a contrast of the design's sidecar; None where it left no statistic (``pass``)."""
     label, found = str(entry.file_label), defaultdict[str, dict[str, Path]](dict)
-    stem = shared.with_name(f"{shared.name}contrast-{label}")
-    for path in sorted(stem.parent.glob(f"{stem.name}_*")):
+    stem = folder / f"{start}contrast-{label}"
+    for path in sorted(folder.glob(f"{stem.name}_*")):
         entities, kind = entities_of(path.name), path.name.rsplit("_", 1)[-1]
         stat, desc = entities.get("stat", ""), entities.get("desc", "")
         if stat == "p" and desc not in ("", UNCORRECTED):
