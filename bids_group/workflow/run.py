@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from bids_group import output
 from bids_group.config import RunConfig
 from bids_group.config.typed import MAPS_FILE
+from bids_group.executor import Threads
 from bids_group.output import report
 from bids_group.workflow.duration import forecast
 from bids_group.workflow.group import Provenance, analyse_group, pool_participants
@@ -107,7 +108,8 @@ def _work(plan: RunPlan, provenance: Provenance) -> None:
         names = [output.REPORT, *output.CITATIONS] if has_report else output.CITATIONS
         output.record_outputs(config.output_dir, names)
         if has_report:
-            LOGGER.info("The report: %s", report.build_report(config.output_dir))
+            page = report.build_report(config.output_dir, executor=_threads(config))
+            LOGGER.info("The report: %s", page)
         else:
             report.write_citations(config.output_dir)
             LOGGER.info("Done: %s", config.output_dir)
@@ -134,7 +136,13 @@ def _report_again(config: RunConfig) -> None:
     with output.claim_output(folder, config.inputs.bids_dir, level="group"):
         output.check_names(folder, names, has_results=True)
         output.record_outputs(folder, names)
-        LOGGER.info("The report: %s", report.build_report(folder, config.analysis.cut_coords_mm))
+        page = report.build_report(folder, config.analysis.cut_coords_mm, _threads(config))
+        LOGGER.info("The report: %s", page)
+
+
+def _threads(config: RunConfig) -> Threads:
+    """Make threads for the report: it is drawn here, also where a cluster did the rest."""
+    return Threads(n_procs=config.execution.n_procs, mem_gb=config.execution.mem_gb)
 
 
 def _log_into(config: RunConfig, log: ExitStack) -> None:

@@ -15,6 +15,7 @@ from nibabel.affines import apply_affine
 
 from bids_group.config.corrections import find_correction
 from bids_group.elements import Grid, read_map
+from bids_group.executor import ONE_THREAD, Executor
 from bids_group.output.files.contrasts import spell_clusters
 from bids_group.output.report.analysis_facts import gather_facts
 from bids_group.output.report.brains import Layers
@@ -71,6 +72,7 @@ class AnalysisInputs(PageInputs):
     ``limits``: end of the colour scale of t and of F; ``cut_mm``: a point that was asked for.
     """
 
+    executor: Executor
     folder: Folder
     files: AnalysisFiles
     facts: Mapping[str, Any]
@@ -93,7 +95,9 @@ class AnalysisInputs(PageInputs):
         return place(volume.astype(np.float32), self.grid)
 
 
-def read_analysis_inputs(folder: Folder, analysis: AnalysisFiles, store: FigureStore) -> AnalysisInputs:
+def read_analysis_inputs(
+    folder: Folder, analysis: AnalysisFiles, store: FigureStore, executor: Executor = ONE_THREAD
+) -> AnalysisInputs:
     """Read what the parts about a group model need, and find common cuts and scales."""
     loaded, path = read_analysis_mask(analysis), analysis.quality
     inside = loaded.data > 0
@@ -104,6 +108,7 @@ def read_analysis_inputs(folder: Folder, analysis: AnalysisFiles, store: FigureS
     return AnalysisInputs(
         stem="_".join(Path(analysis.stem).parts[1:]),
         store=store,
+        executor=executor,
         folder=folder,
         files=analysis,
         facts=gather_facts(folder, analysis, int(inside.sum())),

@@ -7,14 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bids_group.executor import ONE_THREAD, Executor
 from bids_group.output.disk.writing import write_text
 from bids_group.output.report.brains import SIGNED
 from bids_group.output.report.canvas import pack_anatomy, read_anatomy
 from bids_group.output.report.design import design
 from bids_group.output.report.figures import FigureStore
-from bids_group.output.report.folder import Folder, entities_of, read_folder
+from bids_group.output.report.folder import ContrastFiles, Folder, entities_of, read_folder
 from bids_group.output.report.glance import glance
-from bids_group.output.report.inputs import read_analysis_inputs, read_contrast_inputs
+from bids_group.output.report.inputs import AnalysisInputs, read_analysis_inputs, read_contrast_inputs
 from bids_group.output.report.markup import fill_template
 from bids_group.output.report.methods import methods
 from bids_group.output.report.participants import participants
@@ -22,7 +23,7 @@ from bids_group.output.report.provenance import provenance
 from bids_group.output.report.quality import quality
 from bids_group.output.report.references import write_references
 from bids_group.output.report.results import draw_contrast, results
-from bids_group.output.report.sections import Report, Section
+from bids_group.output.report.sections import Article, Report, Section
 
 SECTIONS: tuple[Callable[[Report], Section], ...] = (
     glance,
@@ -35,8 +36,13 @@ SECTIONS: tuple[Callable[[Report], Section], ...] = (
 )
 """The sections of the page, in order."""
 
+_ARTICLE_BYTES, _PROGRAM_BYTES = 80_000_000, 300_000_000
+"""Memory that a contrast takes while it is drawn (at 1 mm), and that of everything else."""
 
-def build_report(output_dir: Path, cut_mm: Sequence[float] | None = None) -> Path:
+
+def build_report(
+    output_dir: Path, cut_mm: Sequence[float] | None = None, executor: Executor = ONE_THREAD
+) -> Path:
     """Draw the figures, write ``report.html`` and the list of references, from OUTPUT_DIR alone.
 
     Nothing that differs between two runs of one analysis is on the page: equal outputs give equal bytes.
@@ -45,6 +51,8 @@ def build_report(output_dir: Path, cut_mm: Sequence[float] | None = None) -> Pat
     ----------
     cut_mm
         A point that slices go through; None: the one that the run asked for, else the strongest evidence.
+    executor
+        Draws contrasts, and reads maps of people, side by side.
 
     Returns
     -------
@@ -63,12 +71,13 @@ def build_report(output_dir: Path, cut_mm: Sequence[float] | None = None) -> Pat
         folder = replace(folder, analyses=analyses)
     page = output_dir / "report.html"
     store, is_one_of_many = FigureStore(root=output_dir), len(folder.analyses) > 1
-    inputs = [read_analysis_inputs(folder, analysis, store) for analysis in folder.analyses]
-    articles = [
-        draw_contrast(read_contrast_inputs(one, contrast), is_one_of_many=is_one_of_many)
-        for one in inputs
-        for contrast in one.files.contrasts
-    ]
+    inputs = [read_analysis_inputs(folder, analysis, store, executor) for analysis in folder.analyses]
+
+    def draw(pair: tuple[AnalysisInputs, ContrastFiles]) -> Article:
+        return draw_contrast(read_contrast_inputs(*pair), is_one_of_many=is_one_of_many)
+
+    pairs = [(one, contrast) for one in inputs for contrast in one.files.contrasts]
+    articles = list(executor.map(draw, pairs, item_bytes=_ARTICLE_BYTES, held_bytes=_PROGRAM_BYTES))
     report = Report(folder=folder, analyses=inputs, articles=articles)
     sections = [make(report) for make in SECTIONS]
     store.write()

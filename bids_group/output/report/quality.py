@@ -79,7 +79,8 @@ def _people(inputs: AnalysisInputs) -> Iterator[Picture]:
     if not any(paths):
         return
     x, _, z = (row[len(row) // 2] for row in inputs.cuts)
-    tiles, labels = [_tile(path, inputs, x, z) for path in paths], [inputs.labels[row] for row in which]
+    n_bytes, labels = 32 * inputs.grid.n_elements, [inputs.labels[row] for row in which]
+    tiles = list(inputs.executor.map(lambda path: _tile(path, inputs, x, z), paths, item_bytes=n_bytes))
     seen = np.abs(np.concatenate([tile[np.isfinite(tile)] for tile in tiles]))
     limit = float(np.percentile(seen, 98)) if seen.any() else 1.0
     n_missing, is_marked = sum(path is None for path in paths), [label in outliers for label in labels]

@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 
 from bids_group.errors import DataError, MissingInputError
+from bids_group.executor import Threads
 from bids_group.output.report import build_report, write_citations
 from bids_group.output.report.provenance import plain_command
 from bids_group.output.report.tables import page_table
@@ -211,7 +212,7 @@ def test_the_same_outputs_give_the_same_bytes(example: Path, tmp_path: Path) -> 
     ]
     info |= {"RunTimeSeconds": 99.9, "PeakMemoryMb": 1.0}
     command.write_text(json.dumps(info))
-    build_report(copy)
+    build_report(copy, executor=Threads(n_procs=3))
     assert (copy / "report.html").read_bytes() == (example / "report.html").read_bytes()
     for path in (example / "group" / "figures").iterdir():
         assert (copy / "group" / "figures" / path.name).read_bytes() == path.read_bytes()
