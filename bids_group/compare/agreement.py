@@ -21,6 +21,9 @@ Row = npt.NDArray[np.float64]
 Values = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 LIMIT_SD = 1.96
+_OF_ANALYSIS = ("icc", "I2", "tau2")
+_PLAIN = ("effect", "t", "F", "z", "dTotal", "dof", *_OF_ANALYSIS)
+"""Maps that are compared as they are: of a contrast, and of what the estimator found for all contrasts."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -182,10 +185,13 @@ class Comparison:
 
 
 def compare_maps(pair: Pair, ground: Ground) -> Iterator[Comparison]:
-    """Compare effect, t or F, z, and each correction that both have."""
+    """Compare effect, t or F, z, what estimators add, and each correction that both have."""
     a, b = (one.contrast for one in pair.sides)
-    for plain in ("effect", "t", "F", "z"):
-        values = ground.read(0, a.maps.get(plain)), ground.read(1, b.maps.get(plain))
+    for plain in _PLAIN:
+        values = (
+            ground.read(0, _find_map(pair.sides[0], plain)),
+            ground.read(1, _find_map(pair.sides[1], plain)),
+        )
         if values[0] is not None and values[1] is not None:
             yield Comparison(plain, None, ground.n, *values)
     for correction in reversed([name for name in a.corrections if name in b.corrections]):
@@ -200,6 +206,12 @@ def compare_maps(pair: Pair, ground: Ground) -> Iterator[Comparison]:
         reached[ground.positions[1]] = True
         outside = int(found_a.sum() - is_a.sum()), int((found_b & ~reached).sum())
         yield Comparison(stat, correction, ground.n, *values, is_a, is_b, outside)
+
+
+def _find_map(one: Tested, stat: str) -> Path | None:
+    """Find a map of the contrast, or of its analysis."""
+    shared = one.root / f"{one.analysis.stem}_stat-{stat}_statmap.nii.gz"
+    return shared if stat in _OF_ANALYSIS and shared.is_file() else one.contrast.maps.get(stat)
 
 
 def _judge(one: Tested, correction: str) -> tuple[Path | None, Flags]:

@@ -77,9 +77,10 @@ class Results:
         return pd.DataFrame([_sum_up(found, name) for name in found.corrections])
 
     def image(self, contrast: str, stat: str, correction: str | None = None) -> nib.Nifti1Image:
-        """Read a map of a contrast: ``stat`` as in file names (``effect``, ``t``, ``z``, ``p``, ``n`` …).
+        """Read a map of a contrast, or of its analysis (``n``, ``icc``, ``tau2`` …); ``stat`` as in names.
 
-        ``correction``: as on the command line (``fdr``, ``fwe-voxel`` …; also ``permutation``), for p.
+        ``correction``: as on the command line (``fdr``, ``fwe-voxel`` …; also ``permutation``), for p; or the
+        ``desc`` of another map (``subjectIntercept``, ``residual``, of the variances of a mixed model).
         """
         desc = "" if correction is None else f"_desc-{camel_label(correction)}"
         stems = [one.stem for one in reversed(self._find(contrast))]  # of the contrast, or of its analysis

@@ -256,3 +256,25 @@ def test_the_same_fit_under_another_coding_must_agree(data, compare, tmp_path):
         "facesVsHousesD": (True, None),
     }
     assert set(table_of(folder)["stat"]) >= {"t", "F"}
+
+
+def test_what_estimators_add_is_compared_too(out_all, copy, compare):
+    """Of a contrast, or of its analysis: planted into two copies, as both have to have it."""
+    rng, added = np.random.default_rng(1), {}
+    sides = copy(out_all, "first"), copy(out_all, "second")
+    (mask,) = (out_all / "group").glob("*_desc-analysis_mask.nii.gz")
+    image = nib.load(mask)
+    for stat in ("dTotal", "dof", "icc", "tau2"):
+        for side in sides[: 1 if stat == "tau2" else 2]:
+            volume = rng.gamma(3, 1, image.shape).astype(np.float32)
+            path = side / "group" / mask.name.replace("_desc-analysis_mask", f"_stat-{stat}_statmap")
+            nib.Nifti1Image(volume, image.affine).to_filename(path)
+            added.setdefault(stat, []).append(volume[image.get_fdata() > 0].astype(float))
+    code, _, folder = compare(*sides)
+    assert code == 0
+    table = table_of(folder).set_index("stat")
+    assert "tau2" not in table.index
+    for stat in ("dTotal", "dof", "icc"):
+        a, b = added[stat]
+        assert table.loc[stat, "bias"] == pytest.approx((b - a).mean())
+        assert table.loc[stat, "r"] == pytest.approx(np.corrcoef(a, b)[0, 1])

@@ -17,6 +17,7 @@ from bids_group.output.report.influence import Focus, add_visits, draw_peaks
 from bids_group.output.report.marks import Line
 from bids_group.output.report.methods import citations, methods_text
 from bids_group.output.report.tables import show_number
+from bids_group.output.results import Results
 
 
 def text_of(page: Path) -> str:
@@ -43,6 +44,9 @@ def test_variances_are_listed_and_the_share_is_drawn(
     sidecar = Path(f"{stem}_design.json")
     told = {"Estimator": "mixed", "EstimatorVariant": "satterthwaite", "RandomTerms": "(1 | subject)"}
     sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | told))
+    image = Results(output_dir=root).image("slopeDiff", "variance", "subjectIntercept")
+    values = np.asarray(image.dataobj)[inside]
+    np.testing.assert_array_equal(values, planted["stat-variance_desc-subjectIntercept"].astype(np.float32))
     page = build_report(root)
     table = page.read_text().split('_variances.tsv"')[1].split("</table>")[0]
     rows = re.findall(r"<tr>(.*?)</tr>", table.split("<tbody>")[1], re.DOTALL)
