@@ -26,7 +26,7 @@ from nibabel.wrapstruct import WrapStructError
 from bids_group.elements.compression import GZIP, inflate
 from bids_group.elements.grid import Grid
 from bids_group.elements.image_files import FORMATS, ImageFiles, locate
-from bids_group.elements.sub_bricks import read_nifti_labels
+from bids_group.elements.sub_bricks import find_volume, labels_of, read_nifti_labels, statistic_of
 from bids_group.errors import DataError, MissingInputError, UsageError
 from bids_group.words import counted
 
@@ -100,10 +100,10 @@ def _interpret(
 ) -> Mapping[str, Any]:
     """Say in the fields of `MapHeader` what a header says, of the volume that ``files`` name."""
     shape = _trimmed(tuple(int(size) for size in header.get_data_shape()))
-    labels = _labels_of(files, header)
-    volume = None if files is None else _find_volume(files, shape, labels)
+    labels = labels_of(files, header)
+    volume = None if files is None else find_volume(files, shape, labels)
     shape = shape if volume is None else shape[:3]
-    code, texts = _statistic_of(header, volume, labels)
+    code, texts = statistic_of(header, volume, labels)
     return {
         "grid": Grid(shape=(shape[0], shape[1], shape[2]), affine=np.asarray(affine, dtype=np.float64)),
         "shape": shape,
@@ -137,7 +137,7 @@ def read_map(path: Path) -> LoadedMap:
         parts = [inflate(payload) for payload in payloads]
         image = _open(files, parts)
         shape = _trimmed(image.shape)
-        volume = _find_volume(files, shape, _labels_of(files, image.header))
+        volume = find_volume(files, shape, labels_of(files, image.header))
         numbers = _in_place(image.dataobj, parts[0]) if len(parts) == 1 else image.dataobj
         if volume is not None and len(image.shape) > 3:
             numbers = numbers[(..., *map(int, np.unravel_index(volume, image.shape[3:], order="F")))]
@@ -259,48 +259,6 @@ def _check_affines(files: ImageFiles, affine: npt.NDArray[np.float64], mat: byte
 def read_labels(path: Path) -> tuple[str, ...]:
     """Read the labels of the sub-bricks of a file, in their order; none where it has none."""
     return read_header(path).labels or read_nifti_labels(locate(path).header)
-
-
-def _labels_of(files: ImageFiles | None, header: Any) -> tuple[str, ...]:
-    """Give the labels of an AFNI dataset; those of a NIfTI are read only where a volume is named by one."""
-    if isinstance(header, AFNIHeader):
-        return tuple(header.get_volume_labels() or ())
-    is_named = files is not None and files.volume is not None and files.data is files.header
-    return read_nifti_labels(files.header) if files is not None and is_named else ()
-
-
-def _find_volume(files: ImageFiles, shape: tuple[int, ...], labels: Sequence[str]) -> int | None:
-    """Find the number of the volume that is named; None where none is."""
-    n_volumes = int(np.prod(shape[3:]))
-    if files.volume is None or (isinstance(files.volume, int) and 0 <= files.volume < n_volumes):
-        return files.volume
-    named = [at for at, label in enumerate(labels) if label.casefold() == str(files.volume).casefold()]
-    if len(named) == 1:
-        return named[0]
-    raise DataError(
-        f"The image {files.header} has no volume {files.volume!r}."
-        if isinstance(files.volume, str)
-        else f"The image {files.header} has no volume number {files.volume + 1}.",
-        found=", ".join(labels) or counted(n_volumes, "volume"),
-        expected="a volume that is there: [number from 0] or [label] (AFNI), ,number from 1 (SPM)",
-    )
-
-
-def _statistic_of(header: Any, volume: int | None, labels: Sequence[str]) -> tuple[int, tuple[str, ...]]:
-    """Code of the statistic (0: none said), and the texts in a header."""
-    if isinstance(header, AFNIHeader):
-        at = volume or 0
-        auxiliary = list(header.info.get("BRICK_STATAUX") or ())
-        codes: dict[int, int] = {}
-        while len(auxiliary) >= 3:  # number of the brick, code, how many parameters, these
-            brick, code, n_parameters = (int(number) for number in auxiliary[:3])
-            codes[brick] = code
-            auxiliary = auxiliary[3 + n_parameters :]
-        return codes.get(at, 0), (*labels[at : at + 1],)
-    code = int(header["intent_code"]) if "intent_code" in header else 0
-    fields = (header[name].item() for name in ("descrip", "intent_name") if name in header)
-    own = () if volume is None else labels[volume : volume + 1]
-    return code, (*own, *(bytes(one).decode("latin-1").strip("\0 ") for one in fields))
 
 
 def _in_place(stored: Any, content: bytes) -> Any:
