@@ -10,6 +10,9 @@ from bids_group.config.corrections import CORRECTIONS, DEFAULT, Correction
 from bids_group.config.options import check_bounds, option, options_of
 from bids_group.errors import UsageError
 
+CAUCHY_SCALE = math.sqrt(2) / 2
+"""Scale of the prior of Bayes factors, in residual SDs ("medium" in BayesFactor)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferenceSpec:
@@ -72,6 +75,12 @@ class InferenceSpec:
     )
     has_log10_p: bool = option(
         "beside each stat-p map one of -log10 p (stat-log10p), with its threshold in the sidecar",
+        False,
+        is_late=True,
+    )
+
+    has_bayes_factor: bool = option(
+        "also a map of Bayes factors of each t contrast, an effect against none (JZS, stat-bf10); ols only",
         False,
         is_late=True,
     )

@@ -63,6 +63,7 @@ def check_inference(
     _check_people(variance_groups, subjects)
     if estimator.name == SANDWICH.name:
         _check_people(blocks, subjects)
+    _check_evidence(design, spec, variance_groups, estimator)
     notices = [
         *_tell(design, spec, blocks, estimator),
         *_check_variance_groups(design, spec, variance_groups, estimator),
@@ -100,6 +101,14 @@ def _tell(
     if joint and not spec.is_two_sided:
         sentence = f"An F test has no direction: --one-sided does not apply to {', '.join(joint)}."
         yield warn("sides", sentence, "Ask for a t contrast where a direction is meant.")
+    unknown = [one.name for one in design.contrasts if one.test == "F" or one.slope_sd is None]
+    if unknown and spec.has_bayes_factor:
+        yield warn(
+            "evidence",
+            f"No Bayes factor of {', '.join(unknown)}: it is for one effect (t) in units of the maps, or per "
+            "standard deviation of one covariate.",
+            "Contrast means, or slopes of one covariate.",
+        )
     alone = [one.name for one in CORRECTIONS.values() if one in spec.rules and not one.is_familywise]
     if alone and spec.familywise == "across-contrasts":
         yield note(
@@ -120,6 +129,34 @@ def _tell(
         "Report what is judged by shuffling: --correction fwe-voxel (or fwe-size, fwe-mass, "
         "fwe-tfce), and --permutation-p for uncorrected p.",
     )
+
+
+def _check_evidence(
+    design: Design, spec: InferenceSpec, variance_groups: pd.Series | None, estimator: Estimator
+) -> None:
+    """Refuse tests of equivalence and Bayes factors of what they do not know, and what cannot judge them."""
+    named = [one for one in design.contrasts if one.bounds is not None]
+    what = f"The test of equivalence '{named[0].name}'" if named else "--bayes-factor"
+    if not named and not spec.has_bayes_factor:
+        return
+    has_groups = variance_groups is not None and len(set(variance_groups)) > 1
+    if estimator != LEAST_SQUARES or has_groups:
+        raise UsageError(
+            f"{what} is for ordinary least squares with one residual variance.",
+            found=f"--variance-groups {variance_groups.name}"
+            if has_groups and variance_groups is not None and estimator == LEAST_SQUARES
+            else _who(estimator),
+            expected=f"--estimator {LEAST_SQUARES.name}, without --variance-groups",
+            fix="Do these in two runs.",
+        )
+    if named and spec.shuffled:
+        raise UsageError(
+            f"{what} cannot be judged by shuffling: a shuffle makes data without an effect, and this null is "
+            "an effect at a bound.",
+            found=", ".join(spec.shuffled),
+            expected="--correction fdr, bonferroni, ari or none",
+            fix="Test it in a run of its own, --correction fdr bonferroni.",
+        )
 
 
 def _choose_enough(

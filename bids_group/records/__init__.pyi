@@ -1,6 +1,7 @@
 from .notices import Notice, note, warn
 from .numbers import (
     LEAST_SQUARES,
+    Bounds,
     Contrast,
     ContrastResult,
     Design,
@@ -13,6 +14,7 @@ from .numbers import (
     PooledMap,
     RandomTerm,
     Scaling,
+    Slope,
     are_told_apart,
     number_clusters,
 )
@@ -21,6 +23,7 @@ from .significance import Cluster, Peak, Significance, UncorrectedP
 
 __all__ = [
     "LEAST_SQUARES",
+    "Bounds",
     "Cluster",
     "Cohort",
     "Column",
@@ -41,6 +44,7 @@ __all__ = [
     "RandomTerm",
     "Scaling",
     "Significance",
+    "Slope",
     "Table",
     "UncorrectedP",
     "are_told_apart",

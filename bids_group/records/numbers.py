@@ -132,12 +132,34 @@ class GroupAnalysis:
         _check_same("observations and the covariates", self.rows.index, labels)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What an effect is to lie between: in its own units, or in residual standard deviations (those of g)."""
+
+    lower: float
+    upper: float
+    is_standardised: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slope:
+    """The covariate per unit of which an effect is, and its SD over the rows (n in the denominator).
+
+    The SD is NaN where no one covariate can be told.
+    """
+
+    covariate: str
+    sd: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Contrast:
     """A group contrast: weights of shape ``(q, n_regressors)`` (independent rows), q = 1 for t.
 
     ``name`` is as the user wrote it, or generated; ``label`` is the part of the file name that it adds (empty
-    for the default mean); ``words`` say what is tested, ``expression`` what was typed.
+    for the default mean); ``words`` say what is tested, ``expression`` what was typed. With ``bounds`` it is
+    a test of equivalence: whether the effect lies between them. ``parts`` names the contrasts of which it is
+    the conjunction, whose weights are its own; it is not fitted. ``slope``: of what the effect is one.
     """
 
     name: str
@@ -146,6 +168,20 @@ class Contrast:
     test: Literal["t", "F"]
     expression: str
     words: str
+    bounds: Bounds | None = None
+    parts: tuple[str, ...] = ()
+    slope: Slope | None = None
+
+    @property
+    def has_two_tails(self) -> bool:
+        """Whether evidence may lie on either side: F has one tail, and so has the test of equivalence."""
+        return self.test == "t" and self.bounds is None
+
+    @property
+    def slope_sd(self) -> float | None:
+        """SD of the covariate per unit of which the effect is; 1 where it is per none, None where unknown."""
+        sd = 1.0 if self.slope is None else self.slope.sd
+        return sd if sd > 0 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -171,7 +207,8 @@ class Design:
     ``terms`` maps each term of the formula to its column names. ``variables`` holds the raw values
     (uncentred) of the columns that the formula uses, by row. ``centers`` maps each centred covariate to the
     value(s) subtracted, every digit of them. ``details`` is JSON-able: rank, condition_number,
-    vif (by term), leverage (by row), n_per_cell, covariate summaries.
+    vif (by term), leverage (by row), n_per_cell, covariate summaries. ``contrasts`` are fitted,
+    ``conjunctions`` made of their results.
     """
 
     matrix: pd.DataFrame
@@ -185,6 +222,7 @@ class Design:
     details: Mapping[str, Any]
     notices: tuple[Notice, ...] = ()
     random: RandomTerm | None = None
+    conjunctions: tuple[Contrast, ...] = ()
 
     @property
     def dof(self) -> int:
@@ -267,6 +305,8 @@ class ContrastResult:
     With variance groups ``dof`` are Satterthwaite's, and ``smallest_dof`` is what corrections that reach into
     the far tail take instead: those of the smallest group on which the contrast depends, one number or
     ``(n_elements,)``. F of several rows then has neither ``z``, ``p`` nor dof: only shuffling can judge it.
+    ``effective_size``: 1/c(X'X)⁺c' per SD of the covariate, of the Bayes factors ``bf10``; None where it
+    differs between elements. A conjunction has ``t``, ``z`` and ``p`` of the part with the least evidence.
     """
 
     contrast: Contrast
@@ -274,6 +314,7 @@ class ContrastResult:
     dof_numerator: int
     maps: Mapping[str, npt.NDArray[np.float32]]
     smallest_dof: float | npt.NDArray[np.float64] | None = None
+    effective_size: float | None = None
     notices: tuple[Notice, ...] = ()
 
 

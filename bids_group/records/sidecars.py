@@ -167,7 +167,7 @@ class Sidecar(JsonRecord):
     optional: ClassVar[Collection[str]] = (
         "first_level_contrasts", "design_matrix", "scaling", "mask_threshold", "group_by", "outliers_within",
         "input_statistic", "input_statistic_warning", "input_suffix", "cut_coordinates", "standardiser",
-        "random_terms", "estimator_variant",
+        "random_terms", "estimator_variant", "equivalence_bounds", "equivalence_method", "conjunction",
     )  # fmt: skip
 
     # every file
@@ -226,6 +226,13 @@ class Sidecar(JsonRecord):
     group_contrast_words: str | None = None
     two_sided: bool | None = None
     standardiser: str | None = None
+    equivalence_bounds: list[float] | None = None
+    equivalence_method: str | None = None
+    conjunction: list[str] | None = None
+    bayes_factor_prior: str | None = None
+    cauchy_scale: float | None = None
+    effective_sample_size: float | str | None = None
+    covariate_standard_deviation: float | None = None
     variance_groups: Any = None
     variance_estimate: str | None = None
     ignored_exchangeability_blocks: str | None = None
@@ -244,6 +251,7 @@ class Sidecar(JsonRecord):
     cluster_forming_p: float | None = None
     cluster_forming_z: float | None = None
     cluster_extent_mm3: float | None = None
+    thresholds_of_parts: list[float | None] | None = None
     number_of_clusters_with_true_discoveries: int | None = None
     hommel_value: Mapping[str, int] | None = None
     alpha_per_sign: float | None = None

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bids_group import __version__, bids, model, output
+from bids_group import __version__, bids, inference, model, output
 from bids_group.config import RunConfig
 from bids_group.config.corrections import CORRECTIONS
 from bids_group.output import report
@@ -128,7 +128,8 @@ def _analyse(
     stacked = stack(plan, planned, work_dir, provenance.note)
     data = model.join_maps(stacked, planned.design, analysis, planned.blocks, planned.variance_groups)
     fit, significances = fit_and_judge(plan, planned, data, work_dir)
-    results = fit.results
+    fitted = fit.results
+    results, significances = inference.join_contrasts(data, fitted, significances, spec.inference)
     uneven, told = model.compare_spread(data)
     numeric = [*model.tell_costs(stacked), *told, *model.tell_heterogeneity(data)]
     numeric += [*fit.notices, *(one for each in results for one in each.notices)]
@@ -147,7 +148,7 @@ def _analyse(
         spec=spec,
         dataset_names=plan.cohort.dataset_names,
     )
-    quality = model.describe_rows(data, results, stacked.costs, uneven, is_two_sided=is_two_sided)
+    quality = model.describe_rows(data, fitted, stacked.costs, uneven, is_two_sided=is_two_sided)
     output.write_group(
         context,
         results,
@@ -155,14 +156,15 @@ def _analyse(
         coverage=stacked.coverage,
         notices=[*own, *numeric],
         quality=quality,
-        peaks=model.tabulate_main_peaks(data, results, significances, is_two_sided=is_two_sided),
+        peaks=model.tabulate_main_peaks(data, fitted, significances, is_two_sided=is_two_sided),
         regions=regions,
         maps=fit.maps,
         atlas=plan.atlas,
     )
     _log(planned, data, significances)
     has_people = plan.config.execution.has_sensitivity
-    return sensitivity.ask(context, results, significances, quality) if has_people else ()
+    effects = [one for one in fitted if one.contrast.bounds is None]  # not that something is absent
+    return sensitivity.ask(context, effects, significances, quality) if has_people else ()
 
 
 def _log(planned: PlannedAnalysis, data: GroupData, significances: Sequence[Significance]) -> None:

@@ -76,7 +76,11 @@ def fit_and_judge(
     """Fit every contrast and judge it by every correction; say before shuffling how long it will take."""
     spec = plan.spec.inference
     fit = model.fit_group(
-        data, is_two_sided=spec.is_two_sided, executor=plan.executor, has_effect_sizes=has_effect_sizes
+        data,
+        is_two_sided=spec.is_two_sided,
+        executor=plan.executor,
+        has_effect_sizes=has_effect_sizes,
+        has_bayes_factor=spec.has_bayes_factor and has_effect_sizes,
     )
     seconds = seconds_of_shuffling(plan, [planned], data.elements.n_elements, inference.count_holes(data))
     if seconds is not None:

@@ -78,8 +78,8 @@ class Question:
 
     @property
     def is_two_sided(self) -> bool:
-        """Both tails; an F statistic has one tail whatever was asked for."""
-        return self.spec.is_two_sided and self.result.contrast.test == "t"
+        """Both tails; F and the test of equivalence have one whatever was asked for."""
+        return self.spec.is_two_sided and self.result.contrast.has_two_tails
 
     @property
     def signs(self) -> tuple[Sign, ...]:

@@ -14,6 +14,7 @@ from bids_group.errors import ContrastError, DesignError
 from bids_group.labels import camel_label, upper_first
 from bids_group.model.contrast.grammar import Combination, Expression, Meaning, read_expression
 from bids_group.model.contrast.regressor_names import name_levels
+from bids_group.model.contrast.units import find_slope
 from bids_group.model.contrast.weights import (
     as_number,
     find_term,
@@ -62,6 +63,7 @@ def build_contrast(request: ContrastRequest, design: CodedDesign) -> Contrast:
         test=_choose_test(request, name, len(kept), is_list=len(weights) > 1),
         expression=request.expression.strip(),
         words=words,
+        slope=find_slope(expression, weights[0], design),
     )
 
 

@@ -10,7 +10,8 @@ import pandas as pd
 
 from bids_group.config import ContrastRequest
 from bids_group.errors import BidsGroupError, ContrastError, DesignError
-from bids_group.model.contrast.build import build_contrast, build_settled_part, remark, say_ways
+from bids_group.model.contrast.build import build_contrast, build_settled_part, say_ways
+from bids_group.model.contrast.compound import build_contrasts
 from bids_group.model.design.checks import check_design, check_variables, describe
 from bids_group.model.design.repeated_rows import build_random, tell_assumptions
 from bids_group.model.formula.coding import CodedDesign, code_design
@@ -68,12 +69,12 @@ def _build(
     if analysis.design_matrix is not None:
         own = f"The design is that of {analysis.design_matrix.name}: its columns are taken as they are, "
         notices.append(note("design", f"{own}nothing is centred or coded."))
+    conjunctions: list[Contrast] = []
     if analysis.has_default_contrasts or not analysis.contrasts:
         contrasts, more = _build_defaults(design)
     else:
-        contrasts = [build_contrast(request, design) for request in analysis.contrasts]
-        more = [notice for request in analysis.contrasts for notice in remark(request, design)]
-    _check_labels(contrasts)
+        contrasts, conjunctions, more = build_contrasts(analysis.contrasts, design)
+    _check_labels([*contrasts, *conjunctions])
     details["within_terms"] = [c.expression for c in contrasts] if design.subjects is not None else []
     centered = {use.column for use in formula.uses if use.role in ("bare", "inner")}
     centers = {name: one.centers for name, one in design.covariates.items() if name in centered}
@@ -89,6 +90,7 @@ def _build(
         details=details,
         notices=(*notices, *more),
         random=random,
+        conjunctions=tuple(conjunctions),
     )
 
 

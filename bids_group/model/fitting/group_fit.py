@@ -20,6 +20,8 @@ from scipy.interpolate import CubicSpline
 from bids_group.distributions import f_p, f_to_z, t_p, t_to_z
 from bids_group.errors import DataError
 from bids_group.executor import ONE_THREAD, Executor
+from bids_group.model.fitting.bayes_factors import bayes_factor
+from bids_group.model.fitting.equivalence import judge_equivalence
 from bids_group.model.fitting.least_squares import Estimate, TileFit
 from bids_group.records import Contrast, ContrastResult, GroupData, GroupFit, warn
 from bids_group.work_files import read_columns
@@ -28,7 +30,7 @@ Doubles = npt.NDArray[np.float64]
 Maps = dict[str, npt.NDArray[Any]]
 Told = tuple[str, str, str]
 
-_SMALLEST_DOF, _OWN_DOF = "smallest dof", "own dof"
+_SMALLEST_DOF, _OWN_DOF, _SIZE = "smallest dof", "own dof", "effective sample size"
 """Kept beside the maps, in float64: no maps of their own."""
 _SMALLEST = float(np.finfo(np.float32).tiny)
 _LARGEST_TILE, _SMALLEST_TILE, _VALUES_PER_TILE = 2**15, 2**10, 2**21
@@ -81,7 +83,12 @@ def prepare_fit(data: GroupData) -> Callable[[slice], TileFit]:
 
 
 def fit_group(
-    data: GroupData, *, is_two_sided: bool, executor: Executor = ONE_THREAD, has_effect_sizes: bool = True
+    data: GroupData,
+    *,
+    is_two_sided: bool,
+    executor: Executor = ONE_THREAD,
+    has_effect_sizes: bool = True,
+    has_bayes_factor: bool = False,
 ) -> GroupFit:
     """Fit the group model and test its contrasts.
 
@@ -102,6 +109,8 @@ def fit_group(
     has_effect_sizes
         Whether to add Hedges' g (``g``, ``gLower``, ``gUpper``) to t contrasts and partial R² (``partialR2``,
         ``partialR2Lower``, ``partialR2Upper``) to F contrasts, where one residual SD is everybody's.
+    has_bayes_factor
+        Whether to add the Bayes factor of the effect against none (``bf10``) to t contrasts.
 
     Returns
     -------
@@ -113,7 +122,13 @@ def fit_group(
     tiles = cut_tiles(n_elements, max(n_obs, data.design.rank**2))
     size = tiles[0].stop if tiles else 0
     contrasts, known = data.design.contrasts, data.stack.variance
-    draw = partial(_maps, data, is_two_sided=is_two_sided, has_effect_sizes=has_effect_sizes)
+    draw = partial(
+        _maps,
+        data,
+        is_two_sided=is_two_sided,
+        has_effect_sizes=has_effect_sizes,
+        has_bayes_factor=has_bayes_factor,
+    )
 
     def do(tile: slice) -> tuple[list[tuple[Maps, npt.NDArray[np.int64]]], Maps, Mapping[Told, int]]:
         """Draw the maps of each contrast at a tile, and count what is unusual there (`_UNUSUAL`)."""
@@ -164,7 +179,13 @@ def cut_tiles(n_elements: int, n_values: int) -> list[slice]:
 
 @np.errstate(over="ignore")  # `_result` looks at the finished maps
 def _maps(
-    data: GroupData, contrast: Contrast, estimate: Estimate, *, is_two_sided: bool, has_effect_sizes: bool
+    data: GroupData,
+    contrast: Contrast,
+    estimate: Estimate,
+    *,
+    is_two_sided: bool,
+    has_effect_sizes: bool,
+    has_bayes_factor: bool,
 ) -> Maps:
     """Make the maps of a contrast from its estimate at the elements of a tile: float32, by stat."""
     q, is_t = len(estimate.effect), contrast.test == "t"
@@ -182,6 +203,9 @@ def _maps(
     if has_p:
         z = t_to_z(statistic, dof) if is_t else f_to_z(statistic, q, dof)
         p = t_p(statistic, dof, is_two_sided) if is_t else f_p(statistic, q, dof)
+        if contrast.bounds is not None:
+            t, z, p = judge_equivalence(estimate, dof, contrast.bounds)
+            maps[contrast.test] = np.where(judged, t, 0.0)
         maps |= {"z": np.where(judged, z, 0.0), "p": np.where(judged, p, 1.0)}
     if not data.is_complete:
         maps["n"] = estimate.n_observed
@@ -197,7 +221,13 @@ def _maps(
             names = ("partialR2", "partialR2Lower", "partialR2Upper")
             sizes = partial_r2(statistic, q, dof, estimate.n_observed)
         maps |= {name: np.where(judged, size, 0.0) for name, size in zip(names, sizes, strict=True)}
-    made: Maps = {name: values.astype(np.float32) for name, values in maps.items()}
+    made: Maps = {}
+    if has_bayes_factor and is_t and contrast.slope_sd is not None:
+        made[_SIZE] = 1 / np.where(judged, estimate.spread[0] * contrast.slope_sd**2, np.nan)
+        one_size = _only(made[_SIZE])
+        size = np.where(judged, made[_SIZE], 1.0) if one_size is None else one_size
+        maps["bf10"] = np.where(judged, bayes_factor(statistic, dof, size), 1.0)
+    made |= {name: values.astype(np.float32) for name, values in maps.items()}
     if data.estimator.has_own_dof:
         made[_OWN_DOF] = np.where(judged, estimate.dof, np.nan)
     return made if estimate.smallest_dof is None else made | {_SMALLEST_DOF: estimate.smallest_dof}
@@ -209,6 +239,7 @@ def _result(contrast: Contrast, data: GroupData, maps: Maps, counts: npt.NDArray
         is_one = data.is_complete and not data.has_group_variances and not data.estimator.has_own_dof
         dof = float(data.design.dof) if is_one else _only(maps.pop(_OWN_DOF, None))
     smallest: float | npt.NDArray[np.float64] | None = maps.pop(_SMALLEST_DOF, None)
+    size = _only(maps.pop(_SIZE, None))
     if isinstance(smallest, np.ndarray) and (smallest == smallest[0]).all():
         smallest = float(smallest[0])
     for stat, values in maps.items():
@@ -235,13 +266,14 @@ def _result(contrast: Contrast, data: GroupData, maps: Maps, counts: npt.NDArray
         dof_numerator=len(np.atleast_2d(contrast.weights)),
         maps=maps,
         smallest_dof=smallest,
+        effective_size=size,
         notices=tuple(notices),
     )
 
 
-def _only(dof: Doubles | None) -> float | None:
-    """Give the degrees of freedom of a contrast where they are the same at all elements that are tested."""
-    known = np.zeros(0) if dof is None else dof[~np.isnan(dof)]
+def _only(values: Doubles | None) -> float | None:
+    """Give a number that is the same at all elements that are tested (not NaN), if it is."""
+    known = np.zeros(0) if values is None else values[~np.isnan(values)]
     return float(known[0]) if known.size and (known == known[0]).all() else None
 
 

@@ -25,7 +25,7 @@ Float64 = npt.NDArray[np.float64]
 def find_strongest(result: ContrastResult, is_two_sided: bool) -> int:
     """Find the element with the most evidence: of t, where the test is one-sided, the largest positive."""
     statistic = result.maps[result.contrast.test]
-    is_signed = result.contrast.test == "t" and not is_two_sided
+    is_signed = result.contrast.test == "t" and not (is_two_sided and result.contrast.has_two_tails)
     return int(np.argmax(statistic if is_signed else np.abs(statistic)))
 
 
@@ -64,8 +64,9 @@ def tabulate_peaks(data: GroupData, contrast: Contrast, elements: Sequence[int])
         contribution of the terms that hold a variable the contrast does not ask about; Larsen & McCleary
         1972), ``cooks_distance`` (Cook 1977), ``statistic_without_row`` (t or F without this row, closed
         form; NaN where there are too few rows, the row alone carries a regressor, the rows observed do not
-        determine the contrast, or the estimator has no closed form), and the design's raw variables. With
-        `mixed`, `sandwich` and `weighted` fits are theirs, Cook's distances those of least squares.
+        determine the contrast, the estimator has no closed form, or it is a test of equivalence), and the
+        design's raw variables. With `mixed`, `sandwich` and `weighted` fits are theirs, Cook's distances
+        those of least squares.
     """
     design, parts = data.design, []
     own = _own_coefficients(data, elements)
@@ -90,6 +91,8 @@ def tabulate_peaks(data: GroupData, contrast: Contrast, elements: Sequence[int])
             influence["fitted"] = matrix @ own[:, number - 1]
             influence["partial_residual"] = values[here] - (aside - aside.mean())
             influence["statistic_without_row"] = np.full(len(aside), np.nan)
+        if contrast.bounds is not None:  # what is known without fitting anew is t against 0
+            influence["statistic_without_row"] = np.full(len(matrix), np.nan)
         x, y, z = data.elements.coordinates_mm(np.array([element]))[0]
         place = {"peak": number, "x": x, "y": y, "z": z, "label": design.matrix.index[here]}
         table = pd.DataFrame({**place, "effect": values[here], **influence})

@@ -23,6 +23,7 @@ from bids_group.output.files.sidecars import (
     Context,
     Draft,
     Intent,
+    bayes_sidecar,
     contrast_sidecar,
     corrected_sidecar,
     fit_sidecar,
@@ -129,7 +130,7 @@ class _Files:
         return Draft(path=path, content=unpack, sidecar=sidecar, intent=intent)
 
     def of_fit(self) -> Iterator[Draft]:
-        is_two_sided = self.context.spec.inference.is_two_sided and self.result.contrast.test == "t"
+        is_two_sided = self.context.spec.inference.is_two_sided and self.result.contrast.has_two_tails
         sides = f" ({'two-sided' if is_two_sided else 'one-sided, upper tail'})"
         for stat, row in self.result.maps.items():
             sidecar = self.sidecar(STAT_WORDS.get(stat, stat) + (sides if stat == "p" else ""))
@@ -137,6 +138,8 @@ class _Files:
                 sidecar = sidecar.but(fit_sidecar(self.context))
             if stat in ("g", "gLower", "gUpper"):
                 sidecar = sidecar.but(standardiser=name_standardiser(self.context.data, self.result.contrast))
+            if stat == "bf10":
+                sidecar = sidecar.but(bayes_sidecar(self.context, self.result))
             if stat == "p":
                 yield from self.of_p(row, sidecar)
             else:

@@ -61,7 +61,7 @@ def check_output_names(planned: Sequence[tuple[GroupAnalysis, Design]]) -> None:
     """Refuse results whose files would have the same names (compared without case, as some disks do)."""
     owners: dict[str, str] = {}
     for analysis, design in planned:
-        for contrast in design.contrasts:
+        for contrast in (*design.contrasts, *design.conjunctions):
             stem = analysis_stem(Path(), analysis, contrast.label)
             owner = f"'{contrast.name}' of '{analysis.first_level_contrast}'"
             earlier = owners.setdefault(str(stem).casefold(), owner)

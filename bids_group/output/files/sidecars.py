@@ -15,6 +15,7 @@ import pandas as pd
 
 from bids_group.config import AnalysisSpec
 from bids_group.config.estimators import SANDWICH
+from bids_group.config.inference import CAUCHY_SCALE
 from bids_group.elements import Grid
 from bids_group.output.disk.manifest import record_outputs
 from bids_group.output.disk.writing import write_json, write_table, write_volume
@@ -61,6 +62,13 @@ POOLINGS = {
     "weights": "weighted sum",
 }
 _SCALING = "each map times Mean / its value of Column; variance times the square"
+_EQUIVALENCE = {
+    False: "two one-sided t tests (Schuirmann 1987), bounds in units of the effect: t is that of the nearer "
+    "bound, p the larger of the two",
+    True: "two one-sided tests by the non-central t, bounds in residual standard deviations (the units of "
+    "Hedges' g): p is the larger of the two, t the central t with the same p",
+}
+"""By whether bounds are standardised."""
 _DOF_DIFFERS = "differs between elements: see stat-dof"
 _DOF_OF_CONTRASTS = "those of each contrast: see its stat-dof"
 _DOF_NONE = "none that hold: an F of several rows with variance groups is judged by shuffling alone"
@@ -178,7 +186,7 @@ def design_sidecar(context: Context, notices: Sequence[Notice]) -> Sidecar:
         centers=design.centers,
         rank=design.rank,
         details=design.details,
-        contrasts=[contrast_entry(analysis, one) for one in design.contrasts],
+        contrasts=[contrast_entry(analysis, one) for one in (*design.contrasts, *design.conjunctions)],
         notices=[asdict(one) for one in dict.fromkeys([*analysis.notices, *design.notices, *notices])],
         observations=[
             RowEntry.of(
@@ -212,6 +220,7 @@ def contrast_sidecar(context: Context, result: ContrastResult, description: str)
     if result.dof is not None:
         dof = [float(result.dof_numerator), float(result.dof)] if contrast.test == "F" else float(result.dof)
         dof = dof if np.isfinite(result.dof) else _DOF_INFINITE
+    bounds = contrast.bounds
     return analysis_sidecar(context, f"{description}; {contrast.words or contrast.name}").but(
         group_contrast=contrast.name,
         group_contrast_expression=contrast.expression,
@@ -219,7 +228,24 @@ def contrast_sidecar(context: Context, result: ContrastResult, description: str)
         test=contrast.test,
         weights=contrast.weights,
         degrees_of_freedom=dof,
-        two_sided=context.spec.inference.is_two_sided if contrast.test == "t" else False,
+        two_sided=context.spec.inference.is_two_sided and contrast.has_two_tails,
+        equivalence_bounds=None if bounds is None else [bounds.lower, bounds.upper],
+        equivalence_method=None if bounds is None else _EQUIVALENCE[bounds.is_standardised],
+        conjunction=list(contrast.parts) or None,
+    )
+
+
+def bayes_sidecar(context: Context, result: ContrastResult) -> Sidecar:
+    """Say on which prior and which sample size a map of Bayes factors stands."""
+    slope = result.contrast.slope
+    per = "" if slope is None else f" per standard deviation of {slope.covariate}"
+    size = result.effective_size
+    return Sidecar(
+        bayes_factor_prior=f"JZS (Rouder et al. 2009): the effect in residual standard deviations{per} has a "
+        "Cauchy prior around 0 of scale CauchyScale, the residual variance Jeffreys' prior; two-sided",
+        cauchy_scale=CAUCHY_SCALE,
+        effective_sample_size="differs between elements" if size is None else size,
+        covariate_standard_deviation=None if slope is None else slope.sd,
     )
 
 

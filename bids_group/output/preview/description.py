@@ -179,5 +179,8 @@ def describe_analysis(analysis: GroupAnalysis, design: Design) -> dict[str, Any]
         "NPerCell": details.get("n_per_cell", []),
         "Covariates": details.get("covariates", []),
         **_given(Scaling=scaling and {"Column": scaling.column, "Mean": scaling.mean}),
-        "Contrasts": [contrast_entry(analysis, one).but(estimable=True) for one in design.contrasts],
+        "Contrasts": [
+            contrast_entry(analysis, one).but(estimable=True)
+            for one in (*design.contrasts, *design.conjunctions)
+        ],
     }

@@ -45,7 +45,8 @@ def print_dry_run(
         one_name = replace(analysis, first_level_contrast="x")  # models alike but for the maps they are about
         description = json_text(describe_analysis(one_name, design))
         if description in shown:
-            files = ", ".join(f"contrast-{contrast_label(analysis, one.label)}" for one in design.contrasts)
+            every = (*design.contrasts, *design.conjunctions)
+            files = ", ".join(f"contrast-{contrast_label(analysis, one.label)}" for one in every)
             _say(console, f"Rows, design, contrasts and checks of {shown[description]}; files {files}")
         else:
             shown[description] = analysis.first_level_contrast
@@ -218,6 +219,12 @@ def _print_contrasts(
             by_name = fold_weights(dict(zip(design.matrix.columns, weights, strict=True)), folded)
             parts = (f"{'−' if w < 0 else '+'} {_number(abs(w))} · {name}" for name, w in by_name.items())
             _say(console, f"  {' '.join(parts).removeprefix('+ ') or '0'}")
+    for one in design.conjunctions:
+        files = (
+            f"  conjunction of {', '.join(one.parts)}, files contrast-{contrast_label(analysis, one.label)}"
+        )
+        _say(console, files, start=one.name, style="bold")
+        _say(console, f"  {one.words}")
     rank, n_columns, details = design.rank, len(design.matrix.columns), design.details
     tied = ", ".join(fold_columns(details.get("dependent_columns", []), folded))
     verdict = "full" if rank == n_columns else f"deficient: {tied} depend on each other"

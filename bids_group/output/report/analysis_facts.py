@@ -29,7 +29,9 @@ def gather_facts(folder: Folder, analysis: AnalysisFiles, n_elements: int) -> di
     rows, coverage = info.observations or [], info.minimum_coverage
     generators = folder.description.get("GeneratedBy") or [{}]
     fits = [one.sidecar for one in contrasts]
-    sides = [one.sidecar.two_sided for one in contrasts if one.test == "t"]
+    equivalence = [one.sidecar for one in contrasts if one.sidecar.equivalence_bounds]
+    sides = [one.two_sided for one in fits if one.test == "t" and not one.equivalence_bounds]
+    bayes = [sidecar_of(one.maps["bf10"]) for one in contrasts if "bf10" in one.maps]
     clusters = {name: one.clusters[name] for one in contrasts[::-1] for name in one.corrections}
     corrections = dict.fromkeys(name for one in contrasts for name in one.corrections)
     by_shuffling = [one.maps[UNCORRECTED] for one in contrasts if UNCORRECTED in one.maps]
@@ -62,6 +64,12 @@ def gather_facts(folder: Folder, analysis: AnalysisFiles, n_elements: int) -> di
             one.name: sidecar_of(one.maps["g"]).standardiser for one in contrasts if "g" in one.maps
         },
         "has_d_total": any("dTotal" in one.maps for one in contrasts),
+        "has_equivalence": bool(equivalence),
+        "has_standardised_bounds": any(
+            "non-central" in (one.equivalence_method or "") for one in equivalence
+        ),
+        "has_conjunction": any(one.conjunction for one in fits),
+        "cauchy_scale": bayes[0].cauchy_scale if bayes else None,
         "has_partial_r2": any("partialR2" in one.maps for one in contrasts),
     }
 

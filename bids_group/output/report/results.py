@@ -106,11 +106,17 @@ def _distributions(inputs: ContrastInputs) -> Iterator[Part]:
     observed = (
         f"z (mean {z.mean():.2f}, SD {z.std():.2f}){'' if p is None else ' and p'} over {z.size} voxels"
     )
+    sidecar = inputs.files.sidecar
+    without = "Without any effect"
+    if sidecar.equivalence_bounds:
+        without = "If every effect were at a bound,"
+    elif sidecar.conjunction:
+        without = "If one of the effects were absent everywhere, and the others large,"
     picture = inputs.picture(
         charts.draw_distributions(z, p),
         "desc-distributions_statmap.svg",
         alt=f"Histograms of {observed}, beside the null.",
-        caption=f"Without any effect z would follow the curve{'' if p is None else ' and p the line'}.",
+        caption=f"{without} z would follow the curve{'' if p is None else ' and p the line'}.",
     )
     yield Part("pair", [picture, *_nulls(inputs)])
 
