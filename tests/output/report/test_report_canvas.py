@@ -198,7 +198,7 @@ def test_rows_of_one_person_are_joined_whatever_their_labels_look_like() -> None
     )
     focus = (None, ("when",))
     (panel,) = draw_peaks(points, {1: "p"}, focus, variables, people).panels
-    joined = next(one for one in panel.marks if isinstance(one, Line) and one.width == 0.7)
+    joined = next(one for one in panel.marks if isinstance(one, Line) and one.opacity < 1)
     np.testing.assert_array_equal(joined.y, [0.1, 0.2, np.nan, 0.3, 0.4, np.nan])
 
 
