@@ -12,7 +12,7 @@ from bids_group.config.estimators import MIXED
 from bids_group.distributions import f_p, t_p
 from bids_group.elements import Elements, Grid
 from bids_group.model import fit_group
-from bids_group.model.fitting import mixed
+from bids_group.model.fitting import mixed, mixed_pair
 from bids_group.model.fitting.least_squares import orthonormal_basis
 from bids_group.model.fitting.mixed_pair import fit_pair
 from bids_group.model.fitting.mixed_plan import plan_rows, sum_up
@@ -295,6 +295,28 @@ def test_slopes_minimise_the_deviance_of_dense_matrices_from_any_start():
         assert found.deviance[at] == pytest.approx(dense, abs=1e-6)
         assert found.deviance[at] <= best + 1e-7
     assert 1 < n_at_zero < 11
+
+
+@pytest.mark.parametrize("is_correlated", [True, False])
+def test_a_search_that_starts_where_a_variance_is_zero_leaves_it(is_correlated, monkeypatch):
+    """The deviance is flat there in the factor's entries: only its slope by the variance shows the way."""
+    rows = random_rows(24)
+    rng = np.random.default_rng(8)
+    own = rng.normal(size=(24, 12)) * np.linspace(0.3, 1, 12)
+    values = random_values(rows, 12) + own[rows["person"]] * (rows["month"].to_numpy()[:, None] - 8) / 8
+    data = make_data(values, "slope", rows=rows)
+    effects = data.design.random.effects.to_numpy()
+    plan = plan_rows(np.ones(len(rows), dtype=bool), orthonormal_basis(data.design),
+                     rows["person"].to_numpy(), effects, is_correlated)  # fmt: skip
+    sums = sum_up(plan, values[plan.rows].astype(np.float32))
+    usual = fit_pair(plan.classes, sums, is_correlated)
+    assert (np.linalg.eigvalsh(usual.relative)[:, 1] > 0).sum() >= 10
+    for start in ([0.0, 0, 0], [1.0, 0, 0], [0.0, 0, 1.0]):
+        monkeypatch.setattr(mixed_pair, "_GRID", np.array([start]))
+        found = fit_pair(plan.classes, sums, is_correlated)
+        assert found.has_converged.all()
+        np.testing.assert_allclose(found.deviance, usual.deviance, atol=1e-8)
+        np.testing.assert_allclose(found.relative, usual.relative, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("variant", ["satterthwaite", "kenward-roger"])
