@@ -417,6 +417,7 @@ def page(
     return f"""# Validation of the inference
 
 Written by `python benchmarks/validation.py`.
+Several rows per person: [repeated_measures.md](repeated_measures.md).
 
 ## Family-wise error under the null
 
