@@ -29,13 +29,13 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from bids_group.config import InferenceSpec
-from bids_group.config.estimators import LEAST_SQUARES, SANDWICH
+from bids_group.config.estimators import LEAST_SQUARES, MIXED, SANDWICH
 from bids_group.elements import Elements, Grid
 from bids_group.inference.shuffling.engine import Job, build_statistic, run_null
 from bids_group.inference.shuffling.partition import build_residuals
 from bids_group.inference.shuffling.scheme import choose_scheme
 from bids_group.model import fit_group
-from bids_group.records import Contrast, Design, Estimator, GroupData, MapStack
+from bids_group.records import Contrast, Design, Estimator, GroupData, MapStack, RandomTerm
 
 N_PEOPLE, N_ROWS, N_R_ELEMENTS = 90, 200, 20
 N_SHUFFLES = 511
@@ -199,7 +199,46 @@ def shuffles(
     return first, second, third
 
 
-PARTS: Mapping[str, Callable[[int, int], str]] = {"sandwich": sandwich}
+MIXED_IN_R = """
+suppressMessages(library(lmerTest))
+fit <- function(k) {{
+  rows$y <- rows[[paste0("y", k)]]
+  own <- lmer(y ~ group * factor(visit) + age + motion + ({term} | person), rows)
+  coef(summary(own))
+}}
+"""
+
+
+def mixed(n_elements: int, rounds: int) -> str:
+    """Time mixed models beside lmerTest: an intercept, and a slope of visits at even and uneven times."""
+    visits, maps = Visits.draw(), draw_maps(n_elements)
+    person = visits.table["person"].to_numpy()
+    maps += np.random.default_rng(2).standard_normal((N_PEOPLE, n_elements), dtype=np.float32)[person]
+    even = visits.table["visit"].to_numpy(dtype=np.float64)
+    uneven = even + np.random.default_rng(3).uniform(-0.3, 0.3, N_ROWS)
+    lines = [f"| mixed, {n_elements:,} elements, 6 contrasts | seconds | lmerTest, ms an element | ratio |"]
+    lines.append("|---|---|---|---|")
+    for title, times, term, share in (
+        ("an intercept", None, "1", 1), ("intercept and slope", even, "1 + time", 1),
+        ("intercept and slope, uneven times", uneven, "1 + time", 8),
+    ):  # fmt: skip
+        data = visits.as_data(MIXED, maps[:, : n_elements // share])
+        columns = {"Intercept": np.ones(N_ROWS)} | ({} if times is None else {"time": times - times.mean()})
+        effects = pd.DataFrame(columns, index=data.design.matrix.index)
+        groups = pd.Series(person, index=effects.index)
+        random = RandomTerm(text=f"({term} | subject)", group="subject", groups=groups, effects=effects)
+        data = replace(data, design=replace(data.design, random=random), blocks=None)
+        seconds = (
+            fastest({title: lambda data=data: fit_group(data, is_two_sided=True)}, rounds)[title] * share
+        )
+        table = visits.table.assign(time=0.0 if times is None else times)
+        in_r = seconds_of_r(MIXED_IN_R.format(term=term), table, maps)
+        ratio = "" if in_r is None else f"{1e3 * in_r:.0f} | {in_r * n_elements / seconds:,.0f} times"
+        lines.append(f"| {title} | {seconds:.2f} | {ratio or ' | '} |")
+    return "\n".join(lines)
+
+
+PARTS: Mapping[str, Callable[[int, int], str]] = {"sandwich": sandwich, "mixed": mixed}
 
 
 def main() -> None:
