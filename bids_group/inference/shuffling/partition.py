@@ -147,11 +147,15 @@ def build_residuals(
 
 def unit_residuals(maps: Doubles, nuisance: Doubles) -> Doubles:
     """Take the nuisance part out of maps ``(n_obs, n)``; what is left has unit length, or is 0."""
-    whole = (maps**2).sum(axis=0)
-    rest = maps - nuisance @ (nuisance.T @ maps)
-    rest -= nuisance @ (nuisance.T @ rest)
-    squares = (rest**2).sum(axis=0)
-    return unit_columns(np.where(squares > NO_VARIANCE * whole, rest, 0.0))
+    room = np.square(maps)  # one for all steps: fresh memory takes as long as the arithmetic
+    whole = room.sum(axis=0)
+    rest = maps - np.matmul(nuisance, nuisance.T @ maps, out=room)
+    rest -= np.matmul(nuisance, nuisance.T @ rest, out=room)
+    squares = np.square(rest, out=room).sum(axis=0)
+    varies = squares > NO_VARIANCE * whole
+    rest[:, ~varies] = 0.0
+    rest /= np.where(varies, np.sqrt(squares), 1.0)
+    return rest
 
 
 def unit_columns(columns: Doubles) -> Doubles:
