@@ -109,6 +109,21 @@ def test_any_name_is_read_as_pybids_reads_it(folders: list[str], parts: list[str
     assert parse_names([name]) == {name: theirs}
 
 
+NAMES = (
+    "dataset_description.json README participants.tsv a_b.c.d .x _.y é_a+b.nii a-.b task-x_bold.json x-_y.nii"
+)
+NAMES += " ses-1_sub-2_T1w.nii run-1_run-2_bold.nii.gz contrast-a_b.nii"
+
+
+@pytest.mark.parametrize("name", NAMES.split())
+def test_names_without_people_are_read_as_pybids_reads_them(name: str) -> None:
+    from bids.layout import Config, parse_file_entities
+
+    entities = list(Config.load(layout_config(Path("/"))).entities.values())
+    theirs = {key: str(value) for key, value in parse_file_entities(f"/{name}", entities).items()}
+    assert parse_names([name]) == {name: theirs}
+
+
 def test_every_entity_of_pybids_is_known() -> None:
     from bids.layout import Config
 
