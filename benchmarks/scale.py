@@ -205,16 +205,17 @@ def draw(rows: list[Measured], mem_gb: float, path: Path) -> None:
         left.bar(places, taken, 0.6, base, label=name, color=plt.get_cmap("viridis")(number / 6))
         base += taken
     floors = [1000 * row["floor"]["cpu"] / row["n"] for row in rows]
-    left.plot(places, floors, "_", color="#c44e52", markersize=40, markeredgewidth=3, label="floor")
+    left.hlines(floors, places - 0.35, places + 0.35, color="#c44e52", linewidth=3, label="floor")
     left.set(xticks=places, xticklabels=names, xlabel="people", ylabel="processor time of a map (ms)")
     left.legend(fontsize="x-small", frameon=False)
     n = [row["n"] for row in rows]
-    right.loglog(n, [row["app"]["peak_gb"] for row in rows], "o-", label="bids-group", color="#31688e")
+    right.semilogx(n, [row["app"]["peak_gb"] for row in rows], "o-", label="bids-group", color="#31688e")
     beside = [(row["n"], row["nilearn"]["peak_gb"]) for row in rows if row["nilearn"]]
     if beside:
-        right.loglog(*zip(*beside, strict=True), "s--", label="plain nilearn", color="#c44e52")
+        right.semilogx(*zip(*beside, strict=True), "s--", label="plain nilearn", color="#c44e52")
     right.axhline(mem_gb, color="0.6", linewidth=1, label=f"--mem-gb {mem_gb:g}")
     right.set(xticks=n, xticklabels=names, xlabel="people", ylabel="peak memory (GB)")
+    right.set_ylim(bottom=0)
     right.minorticks_off()
     right.legend(fontsize="x-small", frameon=False)
     figure.savefig(path, dpi=110, metadata={"Software": None})
