@@ -148,6 +148,8 @@ def test_each_shuffle_is_that_of_each_element_alone(case, make_problem, make_map
     for one in significances:
         assert "approximate" in one.details.shuffling
         assert any("restricted to the rows observed" in notice.sentence for notice in one.notices)
+        told = any("rougher there than the data" in notice.sentence for notice in one.notices)
+        assert told == shuffles.has_permutations
 
 
 @pytest.mark.parametrize("case", ["one sample", "two groups", "within blocks"])

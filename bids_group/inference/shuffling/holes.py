@@ -44,6 +44,9 @@ Places = npt.NDArray[np.int32]
 Signs = npt.NDArray[np.int8]
 Flags = npt.NDArray[np.bool_]
 
+_TOGETHER = 16
+"""Elements that are done together."""
+
 _LOWEST_Z = -8.0
 """z of F = 0."""
 
@@ -115,7 +118,8 @@ class Holes:
         targets = np.argsort(batch.sources, axis=1) if self.has_permutations else batch.sources
         sources: Places = np.ascontiguousarray(batch.sources.T, dtype=np.int32)
         goals: Places = np.ascontiguousarray(targets.T, dtype=np.int32)
-        return Moves(rows.reshape(-1, moved.shape[2]), sources, goals, batch.signs.T.astype(np.int8))
+        signs = batch.signs.T.astype(np.int8) if (batch.signs < 0).any() else np.empty((0, 0), np.int8)
+        return Moves(rows.reshape(-1, moved.shape[2]), sources, goals, signs)
 
     def make_room(self, batch_size: int) -> tuple[Single, Single]:
         """Make room for the products, and for the values, of a tile."""
@@ -265,52 +269,85 @@ def _correlate_observed(
 ) -> None:  # fmt: skip
     """Fill ``values`` (batch_size, n) from products (p, batch_size, n) of what is not contracted yet.
 
-    ``rests`` (n, n_obs): the residuals. From a place that is not of a row's kind the permutation is
-    followed on.
+    ``rests`` (n, n_obs): the residuals. A few elements at a time: these share lines of the cache.
     """
     p, n_shuffles = columns.shape[1], sources.shape[1]
-    sums, product, largest = np.empty((n_shuffles, p)), np.empty(p), LARGEST
-    for element in range(pattern.size):
-        own, rest = pattern[element], rests[element]
-        mix, kind = mixing[own], kinds[own]
+    sums, found = np.empty((_TOGETHER, p, n_shuffles)), np.empty((_TOGETHER, n_shuffles), np.float32)
+    room = np.empty((4, n_shuffles))
+    for start in range(0, pattern.size, _TOGETHER):
+        n_here = min(_TOGETHER, pattern.size - start)
         for c in range(p):
             for k in range(n_shuffles):
-                sums[k, c] = products[c, k, element]
-        for place in range(starts[own], starts[own + 1]):
-            row = exceptions[place]
-            for k in range(n_shuffles):
-                source = sources[row, k]
-                if kind[source] != kind[row] and rest[source] != 0:
-                    _move_on(sums[k], rest[source], source, row, k, kind, targets, signs, columns)
-            for k in range(n_shuffles if rest[row] != 0 else 0):
-                target = targets[row, k]
-                if kind[target] == 0:
-                    _move_on(sums[k], rest[row], row, target, k, kind, targets, signs, columns)
+                for j in range(n_here):
+                    sums[j, c, k] = products[c, k, start + j]
+        for j in range(n_here):
+            own, rest = pattern[start + j], rests[start + j]
+            rows = exceptions[starts[own] : starts[own + 1]]
+            _contract(sums[j], rest, rows, kinds[own], sources, targets, signs, columns)
+            _combine(sums[j], mixing[own], q, is_signed, room, found[j])
         for k in range(n_shuffles):
-            explained, taken = 0.0, 0.0
-            for c in range(p):
-                product[c] = 0.0
-                for other in range(p):
-                    product[c] += mix[other, c] * sums[k, other]
-            for c in range(q):
-                explained += product[c] * product[c]
-            for c in range(q, p):
-                taken += product[c] * product[c]
-            size = min(np.sqrt(explained / max(1 - taken, 1e-6)), largest)
-            values[k, element] = -size if is_signed and product[0] < 0 else size
+            for j in range(n_here):
+                values[k, start + j] = found[j, k]
 
 
-@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
-def _move_on(
-    sums: Doubles, rest: float, row: int, target: int, k: int, kind: Places, targets: Places, signs: Signs,
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _contract(
+    sums: Doubles, rest: Single, rows: Codes, kind: Places, sources: Places, targets: Places, signs: Signs,
     columns: Doubles,
 ) -> None:  # fmt: skip
-    """Take a row's residual from the place where it would come to, and bring it to the next of its kind."""
-    place = target
-    while kind[place] != kind[row]:
-        place = targets[place, k]
-    for c in range(sums.size):
-        sums[c] += rest * (signs[place, k] * columns[place, c] - signs[target, k] * columns[target, c])
+    """Add to sums (p, n_shuffles) what becomes of residuals that would come to the place of another kind.
+
+    ``rows``: those of another kind than 0. What would come to their places, or they to a place of kind 0,
+    goes on to the next of its kind. ``signs`` may be empty.
+    """
+    (p, n_shuffles), has_signs = sums.shape, signs.size > 0
+    for row in rows:
+        for k in range(n_shuffles):
+            source = sources[row, k]
+            if kind[source] != kind[row]:
+                place = targets[row, k]
+                while kind[place] != kind[source]:
+                    place = targets[place, k]
+                there = here = np.float64(rest[source])
+                if has_signs:
+                    there, here = there * signs[place, k], here * signs[row, k]
+                for c in range(p):
+                    sums[c, k] += there * columns[place, c] - here * columns[row, c]
+        for k in range(n_shuffles if rest[row] != 0 else 0):
+            target = targets[row, k]
+            if kind[target] == 0:
+                place = targets[target, k]
+                while kind[place] != kind[row]:
+                    place = targets[place, k]
+                there = here = np.float64(rest[row])
+                if has_signs:
+                    there, here = there * signs[place, k], here * signs[target, k]
+                for c in range(p):
+                    sums[c, k] += there * columns[place, c] - here * columns[target, c]
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _combine(sums: Doubles, mix: Doubles, q: int, is_signed: bool, room: Doubles, r: Single) -> None:
+    """Fill ``r`` (n_shuffles,) with the partial correlation of the products that ``mix`` makes of sums."""
+    p, largest = mix.shape[0], LARGEST
+    first, product, explained, taken = room[0], room[1], room[2], room[3]
+    explained[:] = 0
+    taken[:] = 0
+    for c in range(p):
+        product[:] = 0
+        for other in range(p):
+            weight = mix[other, c]
+            if weight != 0:
+                for k in range(r.size):
+                    product[k] += weight * sums[other, k]
+        total = explained if c < q else taken
+        for k in range(r.size):
+            total[k] += product[k] * product[k]
+        if c == 0:
+            first[:] = product
+    for k in range(r.size):
+        size = min(np.sqrt(explained[k] / max(1 - taken[k], 1e-6)), largest)
+        r[k] = -size if is_signed and first[k] < 0 else size
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
