@@ -39,7 +39,9 @@ _LITTLE = 1e-6
 _AT_ZERO = 1e-6
 """Variance over the residual one that is 0 where the deviance is no larger there."""
 _LEAVES = 1e-9
+"""Decrease of the deviance for which a variance leaves 0."""
 _ROUNDED = 1e-13
+"""Share of the larger variance below which the smaller one is what turning the axes makes of 0."""
 
 
 def fit_pair(classes: Classes, sums: Sums, is_correlated: bool) -> Fitted:
@@ -122,9 +124,9 @@ def _best_of_grid(
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _axes(point: Point, is_correlated: bool, work: PairWork) -> None:
-    """Turn to the axes of Λ, or where it is 0 to those of the gradient: the map of entries in ``work.turn``.
+    """Turn to the axes of Λ, or where it is 0 to those of the gradient.
 
-    ``work.small[0]``: the turned variances, gradient (11, 12, 22) and, from row 3 of ``products``, nothing.
+    ``work.turn`` gets the matrix that takes the entries 11, 12 and 22 in these axes to those of Λ.
     """
     first, mixed, second = point.at[0], point.at[1], point.at[2]
     sign = 1.0
