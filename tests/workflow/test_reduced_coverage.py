@@ -70,7 +70,11 @@ def test_shuffling_takes_the_people_who_are_there_and_says_so(cut, tmp_path, cap
 
 def test_what_needs_everybody_to_be_shuffled_is_refused_by_name(cut, tmp_path, capsys):
     command = [str(cut), str(tmp_path / "out"), "group", "--min-coverage", "0.8", "--correction", "fwe-voxel"]
-    assert main([*command, "--formula", "~ group", "--variance-groups", "group"]) == 64
+    people = (cut / "participants.tsv").read_text().splitlines()
+    scanners = ["scanner", *("ab"[number % 2] for number in range(len(people) - 1))]
+    rows = [f"{row}\t{scanner}" for row, scanner in zip(people, scanners, strict=True)]
+    (cut / "participants.tsv").write_text("\n".join(rows) + "\n")
+    assert main([*command, "--formula", "~ age", "--variance-groups", "scanner"]) == 64
     said = capsys.readouterr().err
     assert "Shuffling with --variance-groups needs every participant at every element" in said
     assert "leave out --variance-groups" in said
