@@ -122,8 +122,10 @@ def _beside(folder: Path, value: Any) -> Any:
     if isinstance(value, list):
         return [_beside(folder, one) for one in value]
     name, equals, place = str(value).rpartition("=")
-    named = bool(equals) and "/" not in name
-    return f"{name}={folder / place}" if named else str(folder / str(value))
+    is_named = bool(equals) and "/" not in name
+    path = folder / (place if is_named else str(value))
+    path = path.resolve() if ".." in path.parts else path  # steps back are taken from where links point to
+    return f"{name}={path}" if is_named else str(path)
 
 
 def write_options(said: Mapping[str, Any]) -> str:
@@ -136,7 +138,7 @@ def write_options(said: Mapping[str, Any]) -> str:
             lines.append(f"{one.flag_of(value).removeprefix('--').replace('-', '_')} = true")
             continue
         if one.name == "maps" and is_pattern(value):
-            value = MAPS_FILE.name  # which stands beside this file
+            value = f"../{MAPS_FILE}"  # which stands beside this file
         elif _is_path(one):
             value = _beside(Path.cwd(), value)
         lines.append(f"{one.name} = {json.dumps(value, ensure_ascii=False, default=str)}")

@@ -292,7 +292,7 @@ class Execution:
     )
     config_file: Path | None = option(
         "a file of these options (YAML, or TOML by its ending) under their own names; what is typed holds "
-        "before it; code/config.toml of a run is such a file",
+        "before it; logs/config.toml of a run is such a file",
         name="config",
         metavar="FILE",
         section="cluster",

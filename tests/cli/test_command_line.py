@@ -97,7 +97,6 @@ WRONG = {
     "no shuffles": (["--n-permutations", "0"], "--n-permutations is out of range"),
     "negative smoothing": (["--smoothing-fwhm", "-1"], "--smoothing-fwhm is out of range"),
     "coverage above 1": (["--min-coverage", "1.2"], "--min-coverage is out of range"),
-    "coverage with shuffling": (["--min-coverage", "0.8", "--correction", "fwe-voxel"], "every participant"),
     "both kinds of blocks": (["--whole-blocks", "--within-blocks"], "contradict each other"),
     "unknown centring": (["--center", "mean"], "grand, none or within:FACTOR"),
     "dask scheduler": (["--dask-scheduler", "tcp://x"], "--executor dask"),

@@ -198,9 +198,9 @@ def test_one_line_gives_the_t_of_the_table_written_by_hand(layout, tmp_path, mon
         run(data, tmp_path / "b", "--maps", tmp_path / "a/code/maps.tsv", "--space", "MNI152NLin6Asym") == 0
     )
     monkeypatch.chdir(tmp_path)
-    assert run(data, tmp_path / "c", "--config", tmp_path / "a/code/config.toml") == 0
+    assert run(data, tmp_path / "c", "--config", tmp_path / "a/logs/config.toml") == 0
     contents = [contents_of(tmp_path / one) for one in "abc"]
-    own = {name: contents[0].pop(name) for name in ("code/maps.tsv", "code/config.toml", "code/outputs.json")}
+    own = {name: contents[0].pop(name) for name in ("code/maps.tsv", "code/outputs.json")}
     for one in contents[1:]:
         assert {name: one[name] for name in one if name not in own} == contents[0]
     assert len(contents[0]) > 40
@@ -214,10 +214,10 @@ def test_the_table_of_a_run_can_be_its_own_input(tmp_path, monkeypatch, contents
     out = tmp_path / "out"
     assert run(data, out, "--maps", LAYOUTS["SPM"][1]) == 0
     before = contents_of(out)
-    assert run(data, out, "--config", out / "code/config.toml") == 0
+    assert run(data, out, "--config", out / "logs/config.toml") == 0
     after = contents_of(out)
     assert after.keys() == before.keys()
-    assert [name for name in after if after[name] != before[name]] == ["code/config.toml"]
+    assert [name for name in after if after[name] != before[name]] == []
 
 
 def test_maps_without_task_and_space_have_a_report(tmp_path, monkeypatch):

@@ -188,7 +188,12 @@ BAD = {
     "a text column": (text_column, [], 65, ["'sex'", "'F'", "--formula"]),
     "a text cell": (text_cell, [], 65, ["'age'", "'nan'", "sub-01", "n/a"]),
     "a missing value": (gap, [], 65, ["age", "sub-01", "--missing drop"]),
-    "no column of labels": (lambda t: t.rename(columns={"participant_id": "id"}), [], 64, ["participant_id"]),
+    "no column of labels": (
+        lambda t: t.rename(columns={"participant_id": "who"}),
+        [],
+        64,
+        ["participant_id"],
+    ),
     "two columns of labels": (
         lambda t: t.assign(subject=t["participant_id"]),
         [],

@@ -9,8 +9,18 @@ import pytest
 from bids_group.cli import main
 
 README = Path(__file__).parents[2] / "README.md"
-ON_REQUEST = ("dof", "regions_effects", "varianceGroups", "icc", "stat-variance_desc", "tau2", "I2")
-"""Of --min-coverage, --atlas, --variance-groups, random terms and --estimator weighted."""
+ON_REQUEST = (
+    "dof",
+    "regions_effects",
+    "varianceGroups",
+    "icc",
+    "stat-variance_desc",
+    "tau2",
+    "I2",
+    "bf10",
+    "maps.tsv",
+)
+"""Of --min-coverage, --atlas, --variance-groups, random terms, weighted, --bayes-factor, --maps."""
 CORRECTIONS = ["fdr", "bonferroni", "ari", "fwe-voxel", "fwe-size", "fwe-mass", "fwe-tfce"]
 
 

@@ -24,7 +24,7 @@ _FORMAT = 2
 
 TABLES = (Path("participants.tsv"), Path("participants.json"), Path("ledger.tsv"))
 COMMAND = Path("code/command.json")
-OPTION_FILE = Path("code/config.toml")
+OPTION_FILE = Path("logs/config.toml")
 CITATIONS = (Path("logs/CITATION.md"), Path("logs/CITATION.bib"))
 REPORT = Path("report.html")
 
@@ -156,7 +156,7 @@ def _read_lists(output_dir: Path) -> tuple[list[Path], list[Path]]:
     if content.format is None:
         made_by = generated_by(_read_own(output_dir / "dataset_description.json"))
         if content.description or any(one.get("Name") == "bids_group" for one in made_by):
-            unlisted = (*TABLES, COMMAND, *CITATIONS, REPORT)
+            unlisted = (*TABLES, COMMAND, OPTION_FILE, *CITATIONS, REPORT)
             files += [path for path in unlisted if os.path.lexists(output_dir / path)]
     return files, earlier
 

@@ -139,7 +139,7 @@ def write_command(output_dir: Path, info: RunRecord, *, label: str | None = None
 
 
 def write_options(output_dir: Path, text: str) -> None:
-    """Write the file of options that repeats a run, ``code/config.toml``."""
+    """Write the file of options that repeats a run, ``logs/config.toml``."""
     record_outputs(output_dir, [OPTION_FILE])
     write_text(output_dir / OPTION_FILE, text)
 
