@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pandas as pd
 
 from bids_group import model, output
 from bids_group.config.corrections import UNCORRECTED
-from bids_group.errors import BidsGroupError
+from bids_group.errors import BidsGroupError, DataError, UsageError
 from bids_group.records import Contrast, ContrastResult, Design, GroupAnalysis, GroupData, Significance
 from bids_group.records.sidecars import Sidecar
 from bids_group.workflow.one_analysis import fit_and_judge, stack
@@ -119,17 +120,28 @@ def test_again(
     for person in dict.fromkeys(person for one in questions for person in one.people):
         asked = [one for one in questions if person in one.people]
         LOGGER.info("Again without sub-%s: %s", person, ", ".join(one.contrast.name for one in asked))
-        try:
-            without = _without(plan, planned, person, {one.contrast.name for one in asked}, work_dir)
-        except BidsGroupError as error:  # too few people for a level, a contrast, or any shuffles
-            for one in asked:
-                rows[one.contrast.name] += [_row(plan, one, claim, person, error) for claim in one.claims]
-            continue
-        for one in asked:
-            rows[one.contrast.name] += [_row(plan, one, claim, person, without) for claim in one.claims]
+        folder = work_dir / f"without-{person}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, row in _rows_of(plan, planned, person, asked, folder):
+            rows[name].append(row)
+        shutil.rmtree(folder, ignore_errors=True)
     for one in questions:
         table = pd.DataFrame(rows[one.contrast.name])
         output.write_described(plan.config.output_dir, one.path, table, one.sidecar)
+
+
+def _rows_of(
+    plan: RunPlan, planned: PlannedAnalysis, person: str, asked: Sequence[Question], folder: Path
+) -> list[tuple[str, dict[str, object]]]:
+    """Test contrasts without a person, and say of each claim what is left; maps are gone with the return."""
+    without: _Without | BidsGroupError
+    try:
+        without = _without(plan, planned, person, {one.contrast.name for one in asked}, folder)
+    except (DataError, UsageError) as error:  # too few people for a level, a contrast, or any shuffles
+        without = error
+    return [
+        (one.contrast.name, _row(plan, one, claim, person, without)) for one in asked for claim in one.claims
+    ]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,9 +151,7 @@ class _Without:
     significances: tuple[Significance, ...]
 
 
-def _without(
-    plan: RunPlan, planned: PlannedAnalysis, person: str, names: set[str], work_dir: Path
-) -> _Without:
+def _without(plan: RunPlan, planned: PlannedAnalysis, person: str, names: set[str], folder: Path) -> _Without:
     """Run the analysis without a person, with the contrasts of these names, as a run of its own would."""
     whole: GroupAnalysis = planned.analysis
     staying = whole.rows.index[whole.rows["subject"].astype(str) != person]
@@ -151,8 +161,6 @@ def _without(
         design = replace(design, contrasts=tuple(one for one in design.contrasts if one.name in names))
     n_contrasts = sum(len(one.design.contrasts) for one in plan.planned)
     again = plan_inference(analysis, design, plan.spec, n_contrasts)
-    folder = work_dir / f"without-{person}"
-    folder.mkdir(parents=True, exist_ok=True)
     stacked = stack(plan, again, folder, on_map=None)
     data = model.join_maps(stacked, again.design, analysis, again.blocks, again.variance_groups)
     fit, significances = fit_and_judge(plan, again, data, folder, has_effect_sizes=False)

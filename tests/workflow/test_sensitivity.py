@@ -92,3 +92,31 @@ def test_where_too_few_people_would_be_left_that_is_said(small, tmp_path):
     table = pd.read_csv(path, sep="\t")  # 32 flips of five people: no p below 0.03, 2 × 1/32 two-sided
     assert table["note"].str.contains("too few ways to shuffle").all()
     assert table["holds"].isna().all()
+
+
+def test_a_full_disk_is_no_answer(small, tmp_path, monkeypatch, capsys):
+    """What hinders the run ends it with its code; only what the data cannot answer is a note of the table."""
+    from bids_group.errors import OutputError
+
+    def fail(*_, **__):
+        raise OutputError("There is no room left.")
+
+    monkeypatch.setattr("bids_group.workflow.sensitivity.stack", fail)
+    assert main([str(small), str(tmp_path / "out"), "group", "--no-report", "-q"]) == OutputError.exit_code
+    assert "There is no room left." in capsys.readouterr().err
+    assert not list((tmp_path / "out").rglob("*sensitivity*"))
+
+
+def test_the_maps_without_a_person_leave_nothing_in_a_work_folder_of_ones_own(small, tmp_path):
+    words = [
+        str(small),
+        str(tmp_path / "out"),
+        "group",
+        "--no-report",
+        "-q",
+        "--work-dir",
+        str(tmp_path / "w"),
+    ]
+    assert main(words) == 0
+    assert list((tmp_path / "out").rglob("*sensitivity*"))
+    assert not list((tmp_path / "w").rglob("*"))
