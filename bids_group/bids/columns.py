@@ -16,6 +16,7 @@ import pandas as pd
 
 from bids_group.bids.index import group_by, name_row
 from bids_group.bids.tables import plain_level, tell_unused
+from bids_group.config.typed import file_of
 from bids_group.errors import DataError
 from bids_group.labels import natural_order
 from bids_group.records import Column, Notice, Table, note, warn
@@ -155,7 +156,7 @@ def _settle_kind(
 ) -> tuple[tuple[str, ...], str, bool, DataError | None]:
     """Settle the levels (none: numbers), who says so, whether that is settled, and what is wrong with it."""
     name, source = described.name, described.source
-    sidecar = source.with_suffix(".json").name
+    sidecar = file_of(source).with_suffix(".json").name
     present = [str(value) for value in values.dropna()]
     if kinds.get(name) == "numeric":
         return (), "--numeric", True, None

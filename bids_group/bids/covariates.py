@@ -124,7 +124,7 @@ def read_study(
         entries = [dictionary[key].levels for key in SESSION_COLUMNS[:2] if key in dictionary]
         if levels := next(filter(None, entries), ()):
             labels = tuple(level.strip().removeprefix("ses-") for level in levels)
-            session_levels[table.with_suffix(".json")] = labels
+            session_levels[file_of(table).with_suffix(".json")] = labels
     return Study(
         persons=tuple(persons),
         sessions=tuple(sessions),
@@ -177,7 +177,7 @@ def _read_people(path: Path, notices: list[Notice]) -> Sheet:
     if other is not None:
         sentence = f"The column '{other}' of {path.name} is read as {PERSON[0]}, which is its name in BIDS."
         notices.append(note("tables", sentence))
-    return frame, problems
+    return frame, {PERSON[0] if name == other else name: error for name, error in problems.items()}
 
 
 def _as_text_table(
@@ -190,7 +190,7 @@ def _as_text_table(
             raise problems[name]
     frame, repeated = index_rows(text, path, keys)
     described, problem = read_dictionary(path, path)
-    if lender is not None and lender != path and not path.with_suffix(".json").exists():
+    if lender is not None and lender != path and not file_of(path).with_suffix(".json").exists():
         lent = {name: column for name, column in read_dictionary(lender, path)[0].items() if name in frame}
         fits = {name: type_column(frame[name], lent[name], {})[1].problem is None for name in lent}
         described = {name: column for name, column in lent.items() if fits[name]}

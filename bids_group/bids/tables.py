@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
+import warnings
+import zipfile
+import zlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from bids_group.bids.index import group_by
-from bids_group.config.typed import file_of
+from bids_group.config.typed import file_of, sheet_of
 from bids_group.errors import BidsGroupError, DataError, MissingInputError
 from bids_group.json_files import read_json
 from bids_group.records import Column, Notice, warn
@@ -30,6 +34,12 @@ Keys = Sequence[tuple[str, str]]
 _LABEL = re.compile(r"(?i).*(_id|_label)|subject|session|filename|effect")
 _SEPARATORS = {",": "commas", ";": "semicolons", "|": "bars", " ": "blanks"}
 
+_LINES, _BREAKS = re.compile(r"\r\n|\n|\r"), re.compile(r"\s*[\r\n\t]+\s*")
+_NO_WORKBOOK = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, SyntaxError),
+    *(AttributeError, LookupError, NotImplementedError, TypeError, ValueError),
+)
+"""What openpyxl raises of files that are none: no archive, a broken one, no XML, XML without its parts."""
 
 Sheet = tuple[pd.DataFrame, Mapping[str, DataError]]
 """A table as text, and why a column of it cannot be used, by its name."""
@@ -66,7 +76,8 @@ def read_sheet(path: Path) -> Sheet:
             raise DataError(
                 f"Line {number} of {path} has {len(cells)} cells.",
                 found=" | ".join(cells),
-                expected=f"{len(names)} cells, as the first line has, separated by tabs",
+                expected=f"{len(names)} cells, as the first line has"
+                + ("" if path.suffix.lower() == ".csv" else ", separated by tabs"),
                 fix="Write n/a where a value is missing.",
             )
     columns: dict[str, list[str]] = {}
@@ -83,28 +94,66 @@ def read_sheet(path: Path) -> Sheet:
 
 
 def _read_cells(path: Path) -> list[list[str]]:
-    """Read lines of stripped cells: of tab-separated text, or by the ending ``.csv`` or ``.xlsx``."""
+    """Read lines of stripped cells: of tab-separated text, or by the ending ``.csv`` or ``.xlsx``.
+
+    Line breaks and tabs within a cell are blanks; what follows them keeps the number of its line.
+    """
     if file_of(path).suffix.lower() == ".xlsx":
-        return _read_workbook(path)
-    lines = _read_lines(path)
-    if path.suffix.lower() == ".csv":
-        first = next((line for line in lines if line.strip()), "")
-        mark = max(",;\t", key=first.count)
-        return [[cell.strip() for cell in cells] for cells in csv.reader(lines, delimiter=mark)]
-    return [[_unquote(cell.strip()) for cell in line.split("\t")] for line in lines]
-
-
-def _read_workbook(path: Path) -> list[list[str]]:
-    """Read the one sheet of a workbook, or that of ``people.xlsx#SHEET``; whole numbers have no point."""
-    file, sheet_name = file_of(path), path.name.partition("#")[2] or None
+        return [[_BREAKS.sub(" ", _write_cell(cell)) for cell in row] for row in _read_workbook(path)]
+    text = _read_text(path)
+    if path.suffix.lower() != ".csv":
+        return [[_unquote(cell.strip()) for cell in line.split("\t")] for line in _LINES.split(text)]
+    first = next((line for line in _LINES.split(text) if line.strip()), "")
+    mark = max(",;\t", key=re.sub('"[^"]*"', "", first).count)
+    reader, lines = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True), []
     try:
-        sheets = pd.read_excel(file, sheet_name=None, header=None, dtype=object, keep_default_na=False)
+        for cells in reader:
+            lines.append([_BREAKS.sub(" ", cell).strip() for cell in cells])
+            lines += [[]] * (reader.line_num - len(lines))
+    except csv.Error as error:
+        raise DataError(
+            f"Line {len(lines) + 1} of {path} cannot be parted into cells.",
+            found=str(error),
+            expected="quotes around a whole cell, and two for one within it",
+            fix="Mend the quotes of this line, or save the table again from the program that made it.",
+        ) from error
+    return lines
+
+
+def _read_workbook(path: Path) -> list[list[object]]:
+    """Read the one sheet of a workbook, or that of ``people.xlsx#SHEET``, in rows of equal length.
+
+    A formula has the value that was stored with it; without one it stands as it is, as do errors
+    (``#DIV/0!``): where a number is needed, they are refused.
+    """
+    import openpyxl
+
+    file, sheet_name = file_of(path), sheet_of(path)
+    sheets: dict[str, list[list[object]]] = {}
+    try:
+        content = io.BytesIO(file.read_bytes())
     except OSError as error:
         raise MissingInputError(f"The table {path} cannot be read.", found=error.strerror) from error
-    except Exception as error:  # openpyxl and zipfile have errors of many kinds
-        raise DataError(f"The table {path} is no workbook that can be read.", found=str(error)) from error
-    filled = {str(name): sheet for name, sheet in sheets.items() if sheet.size}
-    chosen = {name: sheet for name, sheet in filled.items() if sheet_name in (None, name)}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about what is no part of the cells, such as their looks
+            values, formulas = (openpyxl.load_workbook(content, True, data_only=one) for one in (True, False))
+            for sheet in values.worksheets:
+                pair = [sheet, formulas[sheet.title]]
+                for one in pair:
+                    one.reset_dimensions()  # some programs write wrong ones
+                sheets[sheet.title] = [
+                    [typed if value is None else value for value, typed in zip(*both, strict=True)]
+                    for both in zip(*(one.iter_rows(values_only=True) for one in pair), strict=True)
+                ]
+    except _NO_WORKBOOK as error:
+        raise DataError(
+            f"The table {path} is no workbook that can be read.",
+            found=f"{type(error).__name__}: {error}",
+            fix="Save it as .xlsx without a password, or as .csv.",
+        ) from error
+    filled = {name: rows for name, rows in sheets.items() if any(map(any, rows))}
+    chosen = {name: rows for name, rows in filled.items() if sheet_name in (None, name)}
     if len(chosen) > 1 or (filled and not chosen):
         raise DataError(
             f"The workbook {file} has {len(filled)} sheets."
@@ -114,17 +163,18 @@ def _read_workbook(path: Path) -> list[list[str]]:
             expected="a sheet with a line of names and a line per row",
             fix=f"Name the sheet: {file.name}#{next(iter(filled))}",
         )
-    (sheet,) = chosen.values() or (pd.DataFrame(),)
-    return [[_write_cell(cell) for cell in row] for row in sheet.itertuples(index=False)]
+    rows = next(iter(chosen.values()), [])
+    widest = max(map(len, rows), default=0)
+    return [[*row, *[None] * (widest - len(row))] for row in rows]
 
 
 def _write_cell(cell: object) -> str:
-    if isinstance(cell, float) and not isinstance(cell, bool):
-        return "" if cell != cell else f"{cell:.15g}"
+    if isinstance(cell, float):
+        return f"{cell:.15g}"
     return "" if cell is None else str(cell).strip().removesuffix(" 00:00:00")  # a date
 
 
-def _read_lines(path: Path) -> list[str]:
+def _read_text(path: Path) -> str:
     try:
         content = path.read_bytes()
         text = content.decode("utf-8-sig")
@@ -146,7 +196,7 @@ def _read_lines(path: Path) -> list[str]:
         raise DataError(
             f"The table {path} is not text.", found="bytes of value 0", fix="Save it as UTF-8, tab delimited."
         )
-    return re.split(r"\r\n|\n|\r", text)
+    return text
 
 
 def _unquote(cell: str) -> str:
@@ -254,7 +304,7 @@ def index_rows(frame: pd.DataFrame, path: Path, keys: Keys) -> tuple[pd.DataFram
 
 def read_dictionary(path: Path, table: Path) -> tuple[dict[str, Column], BidsGroupError | None]:
     """Read the JSON beside a table (``path``) about columns of ``table``; nothing and why, where it fails."""
-    sidecar = path.with_suffix(".json")
+    sidecar = file_of(path).with_suffix(".json")
     try:
         content = read_json(sidecar) if sidecar.exists() or sidecar.is_symlink() else {}
     except BidsGroupError as error:
@@ -298,7 +348,7 @@ def describe_column(name: str, source: Path, entry: object = None) -> Column:
 
 def tell_unused(column: Column, remark: str) -> Notice:
     """Say what of a dictionary's entry is not used."""
-    sidecar = column.source.with_suffix(".json").name
+    sidecar = file_of(column.source).with_suffix(".json").name
     sentence = f"{sidecar} describes '{column.name}' in a way that is not used: {remark}."
     fix = 'Levels are written as "Levels": {"value": "meaning"}, Units as "Units": "years".'
     return warn("columns", sentence, fix)

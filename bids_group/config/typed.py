@@ -15,10 +15,19 @@ from bids_group.json_files import read_json
 FilterValue = str | int | None | tuple[str | int | None, ...]
 
 
+_SHEET = re.compile(r"(?i)(.+?\.xlsx)#(.+)")
+
+
 def file_of(path: Path) -> Path:
     """Name the file of a table, without the sheet of a workbook: ``all.xlsx#Sheet1`` is ``all.xlsx``."""
-    name, mark, _ = path.name.partition(".xlsx#")
-    return path.with_name(f"{name}.xlsx") if mark else path
+    found = _SHEET.fullmatch(path.name)
+    return path.with_name(found[1]) if found else path
+
+
+def sheet_of(path: Path) -> str | None:
+    """Name the sheet of a workbook that is meant; None where none is named."""
+    found = _SHEET.fullmatch(path.name)
+    return found[2] if found else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,14 +80,15 @@ def read_contrasts(texts: Sequence[str]) -> tuple[ContrastRequest, ...]:
     return tuple(map(parse_contrast, texts))
 
 
+def part_name(text: str) -> tuple[str | None, str]:
+    """Part ``NAME=PATH``; a name has no slash, and a path without one has none (None)."""
+    name, equals, path = text.partition("=")
+    return (name, path) if equals and name and "/" not in name else (None, text)
+
+
 def read_named_folders(texts: Sequence[str]) -> tuple[tuple[str | None, Path], ...]:
-    """Read ``NAME=PATH`` or ``PATH``; a name has no slash."""
-    found: list[tuple[str | None, Path]] = []
-    for text in texts:
-        name, equals, path = text.partition("=")
-        is_named = equals and name and "/" not in name
-        found.append((name, Path(path).absolute()) if is_named else (None, Path(text).absolute()))
-    return tuple(found)
+    """Read ``NAME=PATH`` or ``PATH``."""
+    return tuple((name, Path(path).absolute()) for name, path in map(part_name, texts))
 
 
 def read_point(text: str) -> tuple[float, float, float]:

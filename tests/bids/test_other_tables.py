@@ -1,11 +1,14 @@
 """Tables that are no BIDS tables: comma-separated text, workbooks, other names of the column of people."""
 
+import zipfile
+
+import openpyxl
 import pandas as pd
 import pytest
 
 from bids_group.bids.tables import read_tsv
 from bids_group.config.request import check_paths
-from bids_group.config.typed import file_of
+from bids_group.config.typed import file_of, sheet_of
 from bids_group.errors import DataError, MissingInputError
 
 TABLE = pd.DataFrame(
@@ -96,3 +99,82 @@ def test_the_path_of_a_sheet_is_that_of_its_workbook(three):
     check_paths(translate(read_arguments([*words, str(three.raw / "people.xlsx#Sheet1")])))
     with pytest.raises(MissingInputError, match=r"peoples\.xlsx"):
         check_paths(translate(read_arguments([*words, str(three.raw / "peoples.xlsx#Sheet1")])))
+
+
+def test_cells_of_a_csv_may_hold_breaks_quotes_and_its_own_mark(tmp_path):
+    path = tmp_path / "people.csv"
+    path.write_text(
+        'participant_id;"note; a, b, c";age\r\n01;"two\r\nlines, ""said""";30\r\n\r\n02;x;31,5\r\n'
+    )
+    frame = read_tsv(path)
+    assert list(frame.columns) == ["participant_id", "note; a, b, c", "age"]
+    assert frame.to_numpy().tolist() == [["01", 'two lines, "said"', "30"], ["02", "x", "31,5"]]
+    assert frame.index.tolist() == [2, 5]  # lines as an editor counts them
+
+
+def test_a_quote_that_is_never_closed_loses_no_people(tmp_path):
+    path = tmp_path / "people.csv"
+    path.write_text('participant_id,age,note\n01,20,fine\n02,30,"left\n03,40,fine\n')
+    with pytest.raises(DataError, match=r"Line 3 of .* cannot be parted"):
+        read_tsv(path)
+
+
+def test_formulas_without_a_value_and_errors_of_a_workbook_are_no_missing_values(three):
+    book = openpyxl.Workbook()
+    rows = [["id", "sum", "share", "when\nseen", "age"], ["01", "=A1+1", "#DIV/0!", True, 20]]
+    for row in [*rows, [], ["02", 2, 0.5, False, 30.0], ["03", 3, 0.1 + 0.2, True, 40]]:
+        book.active.append(row)
+    book.active["C2"].data_type = "e"
+    book.active.merge_cells("A8:C8")
+    path = three.raw / "people.xlsx"
+    book.save(path)
+    frame = read_tsv(path)
+    assert frame.index.tolist() == [2, 4, 5]
+    assert frame.loc[2].tolist() == ["01", "=A1+1", "#DIV/0!", "True", "20"]
+    assert frame.loc[5].tolist() == ["03", "3", "0.3", "True", "40"]
+    assert list(frame.columns) == ["id", "sum", "share", "when seen", "age"]
+    cohort = three.gather({"participants_tsv": path})
+    assert cohort.tables[0].frame["age"].tolist() == [20, 30, 40]
+    for name, wrong in (("sum", "=A1[+]1"), ("share", "#DIV/0!")):
+        with pytest.raises(DataError, match=wrong):
+            cohort.tables[0].columns[name].check_usable()
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "sheet"),
+    [
+        ("all.xlsx#v1.2", "all.xlsx", "v1.2"),
+        ("ALL.XLSX#a#b", "ALL.XLSX", "a#b"),
+        ("study#1.xlsx", "study#1.xlsx", None),
+        ("study#1.xlsx#2", "study#1.xlsx", "2"),
+    ],
+)
+def test_the_name_of_a_sheet_is_parted_from_that_of_its_workbook(name, file, sheet, tmp_path):
+    with pd.ExcelWriter(tmp_path / file) as book:
+        TABLE.to_excel(book, sheet_name=sheet or "people", index=False)
+        if sheet is not None:
+            TABLE.head(1).to_excel(book, sheet_name="other", index=False)
+    assert (file_of(tmp_path / name), sheet_of(tmp_path / name)) == (tmp_path / file, sheet)
+    assert len(read_tsv(tmp_path / name)) == 3
+
+
+def test_two_columns_of_people_that_differ_are_not_chosen_from(three):
+    path = three.raw / "people.csv"
+    path.write_text("id,age,id\n01,20,03\n02,30,02\n03,40,01\n")
+    with pytest.raises(DataError, match="two columns called 'id'"):
+        three.gather({"participants_tsv": path})
+
+
+@pytest.mark.parametrize("part", ["xl/workbook.xml", "xl/worksheets/sheet1.xml", "[Content_Types].xml"])
+@pytest.mark.parametrize("how", ["absent", "cut", "other"])
+def test_a_broken_workbook_is_refused(part, how, tmp_path):
+    TABLE.to_excel(tmp_path / "good.xlsx", index=False)
+    with zipfile.ZipFile(tmp_path / "good.xlsx") as good, zipfile.ZipFile(tmp_path / "bad.xlsx", "w") as bad:
+        for name in good.namelist():
+            text = good.read(name)
+            if name == part:
+                text = {"absent": None, "cut": text[: len(text) // 2], "other": b"<a/>"}[how]
+            if text is not None:
+                bad.writestr(name, text)
+    with pytest.raises(DataError, match=r"bad\.xlsx"):
+        read_tsv(tmp_path / "bad.xlsx")
