@@ -33,6 +33,7 @@ _MARKED, _INFLUENTIAL = "marked in the table of quality", "carries this contrast
 class Claim:
     """What a correction found of a contrast: where its strongest cluster lies (indices of the grid).
 
+    It is that of the smallest corrected p, of these the one with the highest peak, whatever its sign.
     ``p``: the smallest corrected p in the cluster; ``effect`` (of t) at its ``peak``; ``n_elements``: of the
     whole brain that are significant.
     """
@@ -47,10 +48,15 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Question:
-    """A contrast with something to lose: its claims, and who is left out for which reason."""
+    """A contrast with something to lose: its claims, and who is left out for which reason.
+
+    ``subjects``: whose row each of the design is; ``has_own_dof`` as in `Estimator`.
+    """
 
     contrast: Contrast
     design: Design
+    subjects: pd.Series
+    has_own_dof: bool
     claims: tuple[Claim, ...]
     people: Mapping[str, str]
     path: str
@@ -70,13 +76,13 @@ def ask(
     data, analysis, found = context.data, context.analysis, []
     subjects = analysis.rows["subject"].astype(str)
     is_two_sided = context.spec.inference.is_two_sided
-    marked = [str(subjects[label]) for label in quality.index[quality["is_outlier"].astype(bool)]]
+    marked = dict.fromkeys(subjects[quality.index[quality["is_outlier"].astype(bool)]])
     for result in results:
         own = [one for one in significances if one.contrast == result.contrast.name]
         claims = tuple(claim for one in own for claim in _claims(data, result, one))
         if not claims:
             continue
-        people = dict.fromkeys(marked[:MOST_PEOPLE], _MARKED)
+        people = dict.fromkeys(list(marked)[:MOST_PEOPLE], _MARKED)
         if len(people) < MOST_PEOPLE:
             row = model.find_most_influential(data, result, is_two_sided=is_two_sided)
             people.setdefault(str(subjects[row]), _INFLUENTIAL)
@@ -85,6 +91,8 @@ def ask(
             Question(
                 contrast=result.contrast,
                 design=data.design,
+                subjects=subjects,
+                has_own_dof=data.estimator.has_own_dof,
                 claims=claims,
                 people=people,
                 path=path,
@@ -97,16 +105,21 @@ def ask(
 def _claims(data: GroupData, result: ContrastResult, found: Significance) -> Iterator[Claim]:
     if found.correction == UNCORRECTED.name or found.p_corrected is None or not found.clusters:
         return
-    cluster = next((one for one in found.clusters if found.is_significant[one.elements].any()), None)
-    if cluster is None:
+    corrected, height = found.p_corrected, np.abs(result.maps["z"]) if "z" in result.maps else None
+    clusters = [one for one in found.clusters if found.is_significant[one.elements].any()]
+    if not clusters:
         return
+    cluster = min(
+        clusters,
+        key=lambda one: (corrected[one.elements].min(), 0 if height is None else -height[one.elements].max()),
+    )
     peak = cluster.peaks[0].element if cluster.peaks else int(cluster.elements[0])
     effect = result.maps.get("effect")
     yield Claim(
         correction=found.correction,
         place=data.elements.indices[cluster.elements],
         peak=int(data.elements.indices[peak]),
-        p=float(found.p_corrected[cluster.elements].min()),
+        p=float(corrected[cluster.elements].min()),
         effect=None if effect is None or effect.ndim > 1 else float(effect[peak]),
         n_elements=int(found.is_significant.sum()),
     )
@@ -172,14 +185,17 @@ def _row(
 ) -> dict[str, object]:
     """Say what is left of a claim without a person."""
     spec, why = plan.spec.inference, question.people[person]
-    share = model.share_lost(
-        question.design,
-        question.contrast,
-        claim.p,
-        spec.alpha,
-        is_two_sided=spec.is_two_sided,
-        is_largest=why == _INFLUENTIAL,
-    )
+    share = None
+    if not question.has_own_dof:  # else p is not that of independent rows
+        share = model.share_lost(
+            question.design,
+            question.contrast,
+            claim.p,
+            spec.alpha,
+            subjects=question.subjects,
+            is_two_sided=spec.is_two_sided,
+            is_largest=why == _INFLUENTIAL,
+        )
     told: dict[str, object] = {
         "left_out": f"sub-{person}",
         "reason": why,

@@ -1,4 +1,4 @@
-"""How often normal data lose significance without one row: by brute force, and what is known of it."""
+"""How often normal data lose significance without one person: by brute force, and what is known of it."""
 
 import numpy as np
 import pandas as pd
@@ -22,9 +22,10 @@ def contrast_of(weights, test="t"):
     return Contrast(name="c", label="", weights=rows, test=test, expression="", words="")
 
 
-def by_refitting(X, c, p, alpha, tails, is_largest, n_draws=400):
-    """Draw data with this p, and fit every one of them again without each row."""
+def by_refitting(X, c, p, alpha, tails, is_largest, n_draws=400, people=None):
+    """Draw data with this p, and fit every one of them again without each person (row)."""
     draw, (n, rank) = np.random.default_rng(5), X.shape
+    people = np.arange(n) if people is None else people
     inverse = np.linalg.inv(X.T @ X)
     t = stats.t.isf(p / tails, n - rank)
     lost = []
@@ -34,12 +35,13 @@ def by_refitting(X, c, p, alpha, tails, is_largest, n_draws=400):
         y *= np.sqrt((n - rank) / (y @ y))
         y += X @ (inverse @ c) * t / np.sqrt(c @ inverse @ c)
         own = []
-        for row in range(n) if is_largest else [draw.integers(n)]:
-            left = np.delete(X, row, axis=0), np.delete(y, row)
-            beta, squares, *_ = np.linalg.lstsq(*left, rcond=None)
-            spread = c @ np.linalg.inv(left[0].T @ left[0]) @ c
-            t_left = c @ beta / np.sqrt(squares[0] / (n - 1 - rank) * spread)
-            own.append(stats.t.sf(t_left, n - 1 - rank) * tails)
+        for person in np.unique(people) if is_largest else [draw.choice(people)]:
+            left, y_left = X[people != person], y[people != person]
+            beta, _, own_rank, _ = np.linalg.lstsq(left, y_left, rcond=None)
+            dof = len(left) - own_rank
+            spread = c @ np.linalg.pinv(left.T @ left) @ c
+            t_left = c @ beta / np.sqrt(((y_left - left @ beta) ** 2).sum() / dof * spread)
+            own.append(stats.t.sf(t_left, dof) * tails)
         lost.append(max(own) > alpha)
     return np.mean(lost)
 
@@ -51,15 +53,38 @@ def test_the_share_is_that_of_refitting_every_draw(p, is_two_sided, is_largest):
     X = np.column_stack([np.ones(20), draw.normal(size=20), np.arange(20) % 2])
     c = np.array([0.0, 1.0, 0.5])
     found = share_lost(
-        design_of(X), contrast_of(c), p, 0.05, is_two_sided=is_two_sided, is_largest=is_largest
+        design_of(X),
+        contrast_of(c),
+        p,
+        0.05,
+        subjects=pd.Series(range(20)),
+        is_two_sided=is_two_sided,
+        is_largest=is_largest,
     )
     expected = by_refitting(X, c, p, 0.05, 2 if is_two_sided else 1, is_largest)
     assert found == pytest.approx(expected, abs=0.08)
 
 
+@pytest.mark.parametrize("is_largest", [True, False])
+@pytest.mark.parametrize("has_subjects", [True, False])
+def test_all_rows_of_a_person_go_together(is_largest, has_subjects):
+    """Four visits each, with a term of the person and without: one row left out changes far less."""
+    people = np.repeat(np.arange(8), 4)
+    visit, draw = np.tile([0.0, 1.0, 2.0, 3.0], 8), np.random.default_rng(2)
+    before = (
+        np.eye(8)[people] if has_subjects else np.column_stack([np.ones(32), draw.normal(size=8)[people]])
+    )
+    X, c = np.column_stack([before, visit]), np.r_[np.zeros(before.shape[1]), 1.0]
+    asked = {"is_two_sided": True, "is_largest": is_largest}
+    found = share_lost(design_of(X), contrast_of(c), 0.01, 0.05, subjects=pd.Series(people), **asked)
+    assert found == pytest.approx(by_refitting(X, c, 0.01, 0.05, 2, is_largest, people=people), abs=0.08)
+    by_row = share_lost(design_of(X), contrast_of(c), 0.01, 0.05, subjects=pd.Series(range(32)), **asked)
+    assert found > by_row
+
+
 def test_close_to_alpha_it_is_always_lost_and_far_from_it_never():
     X = np.column_stack([np.ones(30), np.linspace(-1, 1, 30)])
-    asked = {"alpha": 0.05, "is_two_sided": True, "is_largest": True}
+    asked = {"alpha": 0.05, "is_two_sided": True, "is_largest": True, "subjects": pd.Series(range(30))}
     shares = [share_lost(design_of(X), contrast_of([0, 1]), p, **asked) for p in (0.045, 0.02, 1e-4)]
     assert shares[0] > 0.95
     assert 0.5 < shares[1] < 0.9
@@ -68,6 +93,6 @@ def test_close_to_alpha_it_is_always_lost_and_far_from_it_never():
 
 def test_of_f_and_of_what_is_not_significant_nothing_is_said():
     X = np.column_stack([np.ones(12), np.arange(12)])
-    asked = {"alpha": 0.05, "is_two_sided": True, "is_largest": True}
+    asked = {"alpha": 0.05, "is_two_sided": True, "is_largest": True, "subjects": pd.Series(range(12))}
     assert share_lost(design_of(X), contrast_of(np.eye(2), test="F"), 0.01, **asked) is None
     assert share_lost(design_of(X), contrast_of([0, 1]), 0.06, **asked) is None

@@ -12,6 +12,7 @@ from bids_group.elements import Elements, Grid
 from bids_group.errors import DataError
 from bids_group.model import fit_group
 from bids_group.model.fitting import sandwich
+from bids_group.model.fitting.homogeneous import name_cells
 from bids_group.model.fitting.least_squares import orthonormal_basis
 from bids_group.records import Contrast, Design, GroupData, MapStack
 from bids_group.robust_variance import robust_weights
@@ -347,6 +348,13 @@ def test_the_homogeneous_form_needs_visits_and_groups(change, match):
             make_data(np.ones((person.size, 1)), values, [make_contrast([1])], person, "homogeneous", **more)
         )
     assert raised.value.fix
+
+
+def test_rows_without_a_session_are_a_visit_of_their_own():
+    design = make_data(np.ones((6, 1)), np.zeros((6, 1)), [make_contrast([1])], None).design
+    visits = pd.Series(["1", "2", None, "1", "2", None], index=design.matrix.index)
+    found, _ = name_cells(design, np.repeat([0, 1], 3), visits, None)
+    assert list(found) == [0, 1, 2, 0, 1, 2]
 
 
 def test_ten_thousand_clusters_need_no_matrix_of_rows_by_rows():

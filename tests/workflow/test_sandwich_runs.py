@@ -102,6 +102,31 @@ def test_with_complete_visits_the_homogeneous_form_is_the_classic_one(paired, tm
     np.testing.assert_allclose(homogeneous, classic, rtol=1e-4)
 
 
+def test_numbers_that_a_formula_takes_for_levels_are_groups_of_the_homogeneous_form(paired, tmp_path):
+    path = tmp_path / "people.tsv"
+    people = pd.read_csv(paired / "participants.tsv", sep="\t")
+    levels = sorted(people["group"].unique())
+    people.assign(code=people["group"].map(levels.index)).to_csv(path, sep="\t", index=False)
+    asked = [
+        "--pooling",
+        "none",
+        "--estimator",
+        "sandwich",
+        "--sandwich",
+        "homogeneous",
+        "--correction",
+        "fdr",
+    ]
+    variances = []
+    for name, level in (("group", levels[0]), ("C(code)", "0")):
+        term = {"group": "group", "C(code)": "code"}[name]
+        formula = ("--formula", f"~ {name}*session", "--contrast", f"own = mean({term}={level})")
+        options = [*asked, *formula, "--participants-tsv", path, "--no-report", "--no-sensitivity"]
+        assert run(paired, tmp_path / term, *options) == 0
+        variances.append(read(tmp_path / term, "Own_stat-variance")[0])
+    np.testing.assert_allclose(variances[1], variances[0], rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [

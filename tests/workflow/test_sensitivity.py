@@ -68,6 +68,44 @@ def test_the_numbers_without_a_person_are_those_of_a_run_without_them(spoiled, o
             assert (row.holds == "yes") == (p[(clusters == 1) & inside].min() <= 0.05)
 
 
+def test_the_strongest_cluster_is_judged_whatever_its_sign_and_by_people(tmp_path):
+    """Lists of clusters begin with positive ones. Three rows of one marked person are one person."""
+    import json
+
+    shape, draw, root = (5, 5, 5), np.random.default_rng(0), tmp_path / "data"
+    described = {"Name": "visits", "BIDSVersion": "1.10.0"}
+    maps = root / "derivatives" / "first"
+    for number in range(1, 13):
+        (root / f"sub-{number:02d}").mkdir(parents=True)
+        folder = maps / f"sub-{number:02d}"
+        for visit in (1, 2, 3):
+            effect = draw.normal(0, 1, shape)
+            effect[0, :2, :2] += 1
+            effect[3:, 3:, 3:] -= 2
+            effect[1:3, 0] += {3: 8, 5: -8}.get(number, 0)
+            name = f"sub-{number:02d}_ses-{visit}_task-rest_space-MNI_contrast-go_stat-effect_statmap.nii.gz"
+            (folder / f"ses-{visit}" / "func").mkdir(parents=True)
+            image = nib.Nifti1Image(effect.astype(np.float32), np.diag([3.0, 3, 3, 1]))
+            nib.save(image, folder / f"ses-{visit}" / "func" / name)
+    people = "\n".join(["participant_id", *(f"sub-{number:02d}" for number in range(1, 13))])
+    (root / "participants.tsv").write_text(people + "\n")
+    (root / "dataset_description.json").write_text(json.dumps(described))
+    first = {**described, "DatasetType": "derivative", "GeneratedBy": [{"Name": "first"}]}
+    (maps / "dataset_description.json").write_text(json.dumps(first))
+    asked = ["--pooling", "none", "--formula", "~ 1", "--estimator", "sandwich", "--correction", "fdr"]
+    assert main([str(root), str(tmp_path / "out"), "group", *asked, "--no-report", "-q"]) == 0
+    (path,) = (tmp_path / "out" / "group").glob("*_desc-sensitivity_table.tsv")
+    found = pd.read_csv(path, sep="\t", na_values="n/a")
+    p = nib.load(next((tmp_path / "out" / "group").glob("*_stat-p_desc-fdr_statmap.nii.gz"))).get_fdata()
+    effect = nib.load(next((tmp_path / "out" / "group").glob("*_stat-effect_statmap.nii.gz"))).get_fdata()
+    assert (effect[p <= 0.05] > 0).any()
+    assert found["p_all"].to_numpy() == pytest.approx(p.min(), rel=1e-5)
+    assert (found["effect_all"] < 0).all()
+    marked = found[found["reason"].str.startswith("marked")]["left_out"]
+    assert set(marked) == {"sub-03", "sub-05"}
+    assert found["share_of_normal_data"].isna().all()  # not the t test of independent rows
+
+
 def test_a_contrast_that_finds_nothing_has_no_table(out):
     assert (out / "group" / f"{STEM}S_stat-p_statmap.nii.gz").exists()
     found = read(out, "S_stat-p_desc-fdr_statmap.nii.gz").min() <= 0.05

@@ -185,8 +185,8 @@ def name_cells(
     """
     index = design.matrix.index
     of_rows = np.zeros(len(index), dtype=np.intp)
-    if visits is not None:
-        of_rows = pd.factorize(visits.reindex(index), sort=True)[0]
+    if visits is not None:  # rows without a session are a visit too
+        of_rows = pd.factorize(visits.reindex(index), sort=True, use_na_sentinel=False)[0]
     cells = pd.DataFrame({"cluster": clusters, "visit": of_rows}, index=index)
     twice = cells.duplicated()
     if twice.any():
@@ -209,8 +209,12 @@ def name_cells(
 def factors_between(design: Design, clusters: Codes) -> pd.DataFrame:
     """Factors of the formula that are constant within clusters, and do not tell every cluster apart."""
     n_clusters, kept = int(clusters.max()) + 1, {}
+    coded = {
+        name for cell in design.details.get("n_per_cell") or () for name in cell if name != "n"
+    }  # C(code) of numbers
     for name, values in design.variables.items():
-        if pd.api.types.is_numeric_dtype(values) or values.isna().any():
+        is_number = pd.api.types.is_numeric_dtype(values) and name not in coded
+        if is_number or values.isna().any():
             continue
         is_between = values.astype(str).groupby(clusters).nunique().max() == 1
         if is_between and values.nunique() < n_clusters:

@@ -30,11 +30,11 @@ def sum_up_sensitivity(inputs: ContrastInputs) -> str:
 
 
 def _say_lost(row: Mapping[str, Any]) -> str:
-    """Say p without a person, and how often normal data lose as much: the row that carries it, or by lot."""
+    """Say p without a person, and how often normal data lose as much: who carries it most, or by lot."""
     p = "no p" if pd.isna(row["p"]) else f"p = {row['p']:.2g}"
     if pd.isna(row["share_of_normal_data"]):
         return f"{row['left_out']} ({p})"
-    one = "the row that carries them most" if row["reason"].startswith("carries") else "a row chosen by lot"
+    one = "who carries it most" if row["reason"].startswith("carries") else "a person chosen by lot"
     share = f"{row['share_of_normal_data']:.0%} of normal data with this p lose it without {one}"
     return f"{row['left_out']} ({p}; {share})"
 
