@@ -15,14 +15,14 @@ from bids_group.compare.sources import Pair, Tested
 from bids_group.config.corrections import UNCORRECTED, find_correction
 from bids_group.elements import Elements, LoadedMap, read_map
 from bids_group.errors import DataError, GridError
+from bids_group.output.files.sidecars import SHARED_STATS
 from bids_group.output.report.folder import alpha_of, read_table, sidecar_of
 
 Row = npt.NDArray[np.float64]
 Values = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 LIMIT_SD = 1.96
-_OF_ANALYSIS = ("icc", "I2", "tau2")
-_PLAIN = ("effect", "t", "F", "z", "dTotal", "dof", *_OF_ANALYSIS)
+_PLAIN = ("effect", "t", "F", "z", "dTotal", "dof", *SHARED_STATS)
 """Maps that are compared as they are: of a contrast, and of what the estimator found for all contrasts."""
 
 
@@ -211,7 +211,7 @@ def compare_maps(pair: Pair, ground: Ground) -> Iterator[Comparison]:
 def _find_map(one: Tested, stat: str) -> Path | None:
     """Find a map of the contrast, or of its analysis."""
     shared = one.root / f"{one.analysis.stem}_stat-{stat}_statmap.nii.gz"
-    return shared if stat in _OF_ANALYSIS and shared.is_file() else one.contrast.maps.get(stat)
+    return shared if stat in SHARED_STATS and shared.is_file() else one.contrast.maps.get(stat)
 
 
 def _judge(one: Tested, correction: str) -> tuple[Path | None, Flags]:

@@ -52,9 +52,11 @@ STAT_WORDS: dict[str, str] = json.loads(Path(__file__).with_name("stats.json").r
 ESTIMATOR_WORDS = {
     "variance": "Variance component of the mixed model, in squared units of the effects",
     "icc": "Intraclass correlation: share of the variance of a row that its group explains",
-    "tau2": "Variance between people beyond that of their maps (REML), in squared units of the effects",
     "I2": "I²: share of the variance of the effects that is between people, in percent (Higgins 2002)",
+    "tau2": "Variance between people beyond that of their maps (REML), in squared units of the effects",
 }
+SHARED_STATS = tuple(stat for stat in ESTIMATOR_WORDS if stat != "variance")
+"""Maps of the estimator that belong to all contrasts of an analysis, and are named by ``stat`` alone."""
 _N_POOLED = "Number of maps observed at each element; 0 = missing in every other map of this set"
 POOLINGS = {
     "precision": "fixed effects, weighted by precision (1/variance)",

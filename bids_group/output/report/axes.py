@@ -83,18 +83,19 @@ class Panel:
         outline += "".join(f"M{x:g} {y:g}v{tick}" for x in x_places)
         outline += "".join(f"M0 {y:g}h-{_TICK}" for y in y_places)
         parts.append(Shape(outline, stroke=FRAME))
-        numbers = [*self._along_x(x_places), *self._along_y(y_places)]
-        return [*parts, *numbers, *self._names(self._around(numbers))]
+        parts += [*self._along_x(x_places), *self._along_y(y_places)]
+        return [*parts, *self._names(self._around(parts))]
 
     @cached_property
     def room(self) -> Room:
         """Edges of the field with all its words."""
-        return self._around([part for part in self.parts if isinstance(part, Text)])
+        return self._around(self.parts)
 
-    def _around(self, texts: Sequence[Text]) -> Room:
+    def _around(self, parts: Sequence[Part]) -> Room:
+        """Find the room of the field and of what is written in it and around it."""
         width, height = self.size
         field = np.array([(-_TICK, -_TICK), (width + _TICK, height + _TICK)])
-        corners = np.concatenate([field, *(one.corners for one in texts)])
+        corners = np.concatenate([field, *(one.corners for one in parts if isinstance(one, Text))])
         return Room(*corners.min(axis=0).tolist(), *corners.max(axis=0).tolist())
 
     @cached_property
@@ -131,7 +132,7 @@ class Panel:
             yield Text(-_TICK - 3, y + 0.36 * size, text, "end", size)
 
     def _names(self, room: Room) -> Iterator[Part]:
-        """Write the names of the axes, the legend and the title around the numbers."""
+        """Write the names of the axes, the legend and the title around what is written already."""
         width, height = self.size
         if self.x_name:
             yield Text(width / 2, room.bottom + _TICK + MEDIUM, self.x_name, size=MEDIUM)

@@ -16,7 +16,7 @@ from scipy.ndimage import binary_dilation
 
 from bids_group.output.report.axes import round_ticks
 from bids_group.output.report.canvas import AXES, Box, Pixels
-from bids_group.output.report.sheet import Colours, Sheet, Words, ramp, rgb, tint
+from bids_group.output.report.sheet import BACKDROP, Colours, Sheet, Words, ramp, rgb, tint
 
 _POSITIVE = ("#8f1d00", "#e4521b", "#ff9a2e", "#ffe68a")
 SIGNED = ("#c3f2ff", "#46b4f0", "#1f78d1", "#0b3c8f", *_POSITIVE)
@@ -27,7 +27,7 @@ _COUNTS = (
     *("#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"),
 )
 """Light is many (matplotlib's viridis)."""
-BACKDROP, LINE, WORDS = "#07090d", "#ffffff", "#cfd6e0"
+LINE, WORDS = "#ffffff", "#cfd6e0"
 MAX_COLUMNS = 24
 _WIDE, _NARROW, _BELOW = 1500, 700, 8
 """Pixels of pictures across, and below the lowest row."""

@@ -25,7 +25,8 @@ def sum_up_sensitivity(inputs: ContrastInputs) -> str:
     own = own if first is None else table[table["correction"] == _name_of(first)]
     lost, kept = own[own["holds"] == "no"], own[own["holds"] == "yes"]
     if lost.empty:
-        return f"Holds without {_join(kept['left_out'])}, one at a time." if len(kept) else ""
+        one_by_one = ", one at a time" if len(kept) > 1 else ""
+        return f"Holds without {_join(kept['left_out'])}{one_by_one}." if len(kept) else ""
     return f"Not significant without {_join(map(_say_lost, _rows(lost)))}."
 
 
@@ -50,13 +51,13 @@ def sensitivity(inputs: ContrastInputs) -> Iterator[Shown]:
             "without": row["left_out"],
             "who": row["reason"],
             "correction": find_correction(row["correction"]).title,
+            "holds": row["holds"] if pd.isna(row["note"]) else f"n/a: {row['note']}",
             "p": _number(row["p_all"]),
             "p without": _number(row["p"]),
             "effect": _number(row["effect_all"]),
             "effect without": _number(row["effect"]),
-            "voxels": _number(row["n_elements_all"]),
-            "voxels without": _number(row["n_elements"]),
-            "holds": row["holds"] if pd.isna(row["note"]) else f"{row['holds']}: {row['note']}",
+            "voxels": _number(row["n_elements_all"], ".0f"),
+            "voxels without": _number(row["n_elements"], ".0f"),
         }
         for row in _rows(table)
     ]
@@ -80,8 +81,8 @@ def _name_of(label: str) -> str:
     return find_correction(label).name
 
 
-def _number(value: Any) -> str:
-    return "n/a" if pd.isna(value) else f"{value:.3g}"
+def _number(value: Any, spelling: str = ".3g") -> str:
+    return "n/a" if pd.isna(value) else format(value, spelling)
 
 
 def _join(words: Iterable[object]) -> str:

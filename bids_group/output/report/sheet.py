@@ -19,6 +19,8 @@ Colours: TypeAlias = npt.NDArray[np.float32]
 
 DPI = 125
 """Pixels of sheets per inch; a page has 96."""
+BACKDROP = "#07090d"
+"""Ground of brains; words have an edge of it, so that they are read on light tissue too."""
 _FONT = "mpl-data/fonts/ttf/DejaVuSans.ttf"
 _COMPRESSION = 3
 """Of zlib: for brains on a dark ground it gives smaller files than 6, in half the time."""
@@ -53,7 +55,8 @@ class Sheet:
         image, stream = Image.fromarray(self.pixels), io.BytesIO()
         draw = ImageDraw.Draw(image)
         for one in self.words:
-            draw.text((one.x, one.y), one.text, one.colour, _font(one.size), anchor=one.anchor)
+            at, font = (one.x, one.y), _font(one.size)
+            draw.text(at, one.text, one.colour, font, one.anchor, stroke_width=2, stroke_fill=BACKDROP)
         image.save(stream, "png", compress_level=_COMPRESSION, dpi=(DPI, DPI))
         return stream.getvalue()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from bids_group.elements import read_map
+from bids_group.output.files.sidecars import SHARED_STATS
 from bids_group.output.report import brains
 from bids_group.output.report.folder import entities_of
 from bids_group.output.report.inputs import AnalysisInputs
@@ -17,13 +19,15 @@ _NAMES = {
     "icc": "intraclass correlation",
     "I2": "I² (%)",
     "tau2": "τ²: variance between people",
-    "residual": "variance of rows about their group",
+    "residual": "variance of rows of one {group}",
 }
 _SHARES = {
-    "icc": (1.0, "ICC", "share of the variance of a row that its group explains"),
+    "icc": (1.0, "ICC", "share of the variance that rows of one {group} have in common"),
     "I2": (100.0, "I² (%)", "share of the variance that is between people, in percent"),
 }
 """Maps that are drawn: the end of their scale, its name, and what they are."""
+_GROUPING = re.compile(r"\|\s*(\w+)\s*\)")
+"""Whose rows a random term takes for alike."""
 
 
 def variances(inputs: AnalysisInputs) -> Iterator[Shown]:
@@ -32,14 +36,16 @@ def variances(inputs: AnalysisInputs) -> Iterator[Shown]:
     if not found:
         return
     yield Part("subheading", "How much people differ")
-    rows = []
+    grouping, rows = _GROUPING.search(inputs.facts["random_terms"] or ""), []
+    group = grouping[1] if grouping else "group"
     for name, path in found.items():
         volume = read_map(path).data
         values = volume[inputs.inside].astype(np.float64)
         quantiles = dict(zip(("5 %", "median", "95 %"), np.quantile(values, (0.05, 0.5, 0.95)), strict=True))
         zero = {"voxels where it is 0": f"{100 * (values == 0).mean():.1f} %"}
         numbers = {key: str(one) for key, one in quantiles.items()}
-        rows.append({"what": _NAMES.get(name, f"variance of {name}"), **numbers, **zero})
+        what = _NAMES.get(name, f"variance of {name}").format(group=group)
+        rows.append({"what": what, **numbers, **zero})
         if name in _SHARES:
             limit, short, words = _SHARES[name]
             amounts, cuts = inputs.place(np.where(inputs.inside, volume, 0)), inputs.cuts[2]
@@ -47,7 +53,7 @@ def variances(inputs: AnalysisInputs) -> Iterator[Shown]:
                 brains.draw_amounts(amounts, inputs.mask, inputs.anatomy, cuts, limit, short, 0.9),
                 f"stat-{name}_statmap.png",
                 alt=f"Slices of the map of {short}; its median is {quantiles['median']:.2g}.",
-                caption=f"{short}: the {words}. Where it is 0 the anatomy is seen.",
+                caption=f"{short}: the {words.format(group=group)}. Where it is 0 the anatomy is seen.",
             )
     yield from inputs.table(
         rows, "variances", "Variances that the estimator found, over the analysed voxels."
@@ -57,7 +63,7 @@ def variances(inputs: AnalysisInputs) -> Iterator[Shown]:
 def _find_maps(inputs: AnalysisInputs) -> Mapping[str, Path]:
     """Find the estimator's maps that belong to no contrast, shares first, by ``stat`` or ``desc``."""
     stem = inputs.folder.root / inputs.files.stem
-    shares = {name: Path(f"{stem}_stat-{name}_statmap.nii.gz") for name in ("icc", "I2", "tau2")}
+    shares = {name: Path(f"{stem}_stat-{name}_statmap.nii.gz") for name in SHARED_STATS}
     found = {name: path for name, path in shares.items() if path.is_file()}
     parts = sorted(stem.parent.glob(f"{stem.name}_stat-variance_desc-*_statmap.nii.gz"))
     named = {entities_of(path.name)["desc"]: path for path in parts}

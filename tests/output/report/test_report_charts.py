@@ -24,7 +24,7 @@ from bids_group.output.report.charts import (
     draw_quality,
 )
 from bids_group.output.report.influence import draw_peaks
-from bids_group.output.report.marks import MANY_DOTS, Dots, Line
+from bids_group.output.report.marks import MANY_DOTS, Dots, Line, Text
 from bids_group.output.report.sheet import ramp, tint
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -190,3 +190,13 @@ def test_words_stay_inside_the_picture_and_long_lists_are_not_named(n: int) -> N
 def test_colours_are_those_of_the_ends_and_of_the_middle() -> None:
     colours = tint(np.array([-9.0, -1, 0, 1, 9]), -1, 1, ramp("#000000", "#ffffff"))
     assert colours[:, 0] == pytest.approx([0, 0, 0.5, 1, 1], abs=0.01)
+
+
+def test_names_beside_points_do_not_touch_the_title() -> None:
+    table = pd.DataFrame(
+        {"label": list("abc"), "mahalanobis": [1.0, 2, 9], "is_outlier": [False, False, True]}
+    )
+    (panel,) = draw_quality(table, {"mahalanobis": "M" * 30}).panels
+    texts = [part for part in panel.parts if isinstance(part, Text)]
+    name, title = (next(one for one in texts if one.text == words) for words in ("c", "M" * 30))
+    assert title.corners[:, 1].max() <= name.corners[:, 1].min()
