@@ -16,7 +16,7 @@ from bids_group.config.estimators import LEAST_SQUARES
 from bids_group.elements import Smoother, gzip_bytes, read_map
 from bids_group.errors import BidsGroupError
 from bids_group.words import counted, plural
-from bids_group.workflow.preparation import PlannedAnalysis, RunPlan
+from bids_group.workflow.preparation import MOST_LEFT_OUT, PlannedAnalysis, RunPlan
 from bids_group.workflow.storage import StoredMaps, expected_elements
 
 _BYTES_OF_COUNT = 0.25
@@ -41,7 +41,8 @@ class Durations:
     """Seconds that parts of a run take on this machine, about; None: not done, or nothing to go by.
 
     ``reading`` has smoothing, pooling and writing what is pooled; ``n_maps`` are read for ``n_rows`` pooled
-    maps, of which ``n_pooled`` stand in OUTPUT_DIR already.
+    maps, of which ``n_pooled`` stand in OUTPUT_DIR already. ``has_sensitivity``: what is significant is
+    tested again without single people.
     """
 
     n_maps: int
@@ -50,6 +51,7 @@ class Durations:
     reading: float | None
     fitting: float | None
     shuffling: float | None
+    has_sensitivity: bool = False
 
     @property
     def words(self) -> list[str]:
@@ -59,7 +61,11 @@ class Durations:
         what += pooled if self.n_pooled else ""
         parts = {what: self.reading, "fit": self.fitting, "shuffle": self.shuffling}
         known = {name: output.spell_duration(one) for name, one in parts.items() if one is not None}
-        return [f"about {seconds} to {name}" for name, seconds in known.items()]
+        said = [f"about {seconds} to {name}" for name, seconds in known.items()]
+        again = (
+            f"up to {MOST_LEFT_OUT} times that again where something is significant (--no-sensitivity: not)"
+        )
+        return [*said, again] if self.shuffling is not None and self.has_sensitivity else said
 
 
 def forecast(plan: RunPlan, stored: Sequence[StoredMaps]) -> Durations:
@@ -81,6 +87,7 @@ def forecast(plan: RunPlan, stored: Sequence[StoredMaps]) -> Durations:
         reading=reading,
         fitting=sum(fits) / _n_workers(plan) if fits and is_known else None,
         shuffling=seconds_of_shuffling(plan, plan.planned, stored[0].n_elements if stored else None),
+        has_sensitivity=plan.config.execution.has_sensitivity,
     )
 
 

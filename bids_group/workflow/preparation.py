@@ -27,6 +27,9 @@ from bids_group.words import counted
 
 LOGGER = logging.getLogger(__name__)
 
+MOST_LEFT_OUT = 3
+"""People without whom a significant contrast is tested again, one at a time."""
+
 MOST_NAMED = 20
 """People out for one reason who are named in the log; more are counted."""
 

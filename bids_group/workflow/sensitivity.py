@@ -18,12 +18,9 @@ from bids_group.errors import BidsGroupError, DataError, UsageError
 from bids_group.records import Contrast, ContrastResult, Design, GroupAnalysis, GroupData, Significance
 from bids_group.records.sidecars import Sidecar
 from bids_group.workflow.one_analysis import fit_and_judge, stack
-from bids_group.workflow.preparation import PlannedAnalysis, RunPlan, plan_inference
+from bids_group.workflow.preparation import MOST_LEFT_OUT, PlannedAnalysis, RunPlan, plan_inference
 
 LOGGER = logging.getLogger(__name__)
-
-MOST_PEOPLE = 3
-"""People left out of a contrast, one at a time."""
 
 _NOTHING: Mapping[str, object] = {"p": None, "effect": None, "n_elements": None, "holds": "n/a"}
 _MARKED, _INFLUENTIAL = "marked in the table of quality", "carries this contrast most"
@@ -82,8 +79,8 @@ def ask(
         claims = tuple(claim for one in own for claim in _claims(data, result, one))
         if not claims:
             continue
-        people = dict.fromkeys(list(marked)[:MOST_PEOPLE], _MARKED)
-        if len(people) < MOST_PEOPLE:
+        people = dict.fromkeys(list(marked)[:MOST_LEFT_OUT], _MARKED)
+        if len(people) < MOST_LEFT_OUT:
             row = model.find_most_influential(data, result, is_two_sided=is_two_sided)
             people.setdefault(str(subjects[row]), _INFLUENTIAL)
         path, sidecar = output.describe_sensitivity(context, result)

@@ -61,3 +61,13 @@ def test_a_map_that_cannot_be_read_stops_the_run_and_not_the_forecast(small_copy
         pytest.skip("no variances in this dataset")
     path.write_bytes(path.read_bytes()[:-40])
     assert times(capsys, small_copy, tmp_path / "out", *JOB)["SecondsOfReading"] is None
+
+
+def test_what_is_tested_again_without_single_people_is_foretold(small, tmp_path, capsys):
+    command = [str(small), str(tmp_path / "out"), "group", "--dry-run", "--correction", "fwe-voxel"]
+    for more, is_told in ((), True), (("--no-sensitivity",), False):
+        assert main([*command, "--n-permutations", "20", *more]) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert ("up to 3 times that again" in said) == is_told
+    assert main([*command[:-2]]) == 0  # nothing is shuffled
+    assert "times that again" not in " ".join(capsys.readouterr().out.split())
