@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class BidsGroupError(Exception):
     """One sentence that names the culprit, and up to three lines of help; raised bare, a bug in this program.
@@ -26,6 +28,11 @@ class BidsGroupError(Exception):
         helps = {"found": self.found, "expected": self.expected, "fix": self.fix}
         lines = [f"  {word:<8} {text}" for word, text in helps.items() if text is not None]
         return "\n".join([self.sentence, *lines])
+
+    def within(self, name: str) -> Self:
+        """Make the same error that says first in which file it is."""
+        found, expected, fix = self.found, self.expected, self.fix
+        return type(self)(f"{name}: {self.sentence}", found=found, expected=expected, fix=fix)
 
 
 class NotBidsError(BidsGroupError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from bids_group.config.options import Option, options_of
 from bids_group.config.request import OPTIONS, Execution
-from bids_group.config.typed import MAPS_FILE, is_pattern, read_named_folders
+from bids_group.config.typed import MAPS_FILE, file_of, is_pattern, part_name, read_named_folders
 from bids_group.errors import MissingInputError, UsageError
 from bids_group.words import suggest
 
@@ -27,26 +28,37 @@ def spell_options(options: Mapping[str, Any], *, expected: str, more: tuple[str,
         There is no such option, or its value is of the wrong kind.
     """
     flags = [(flag, one) for one in OPTIONS for flag in one.spellings]
-    known = {flag.removeprefix("--").replace("-", "_"): (flag, one) for flag, one in flags}
+    known = {_key(flag): (flag, one) for flag, one in flags}
     words: list[str] = []
+    seen: set[str] = set()
     for typed, value in options.items():
         name = typed.replace("-", "_")
         if name not in known:
             fix = suggest(name, [*known, *more])
             raise UsageError(f"There is no option {typed!r}.", expected=expected, fix=fix)
+        if name in seen:
+            raise UsageError(f"The option {name!r} is said twice.", fix="Keep one of the two.")
+        seen.add(name)
         if value is not None and value is not False:
             words += _spell(name, *known[name], value)
     return words
 
 
+def _key(flag: str) -> str:
+    return flag.removeprefix("--").replace("-", "_")
+
+
 def _spell(name: str, flag: str, option: Option, value: Any) -> list[str]:
     what = f"The option {name!r}"
     if option.takes_none:
-        if value is not True and not (option.kind == "count" and isinstance(value, int)):
-            raise UsageError(f"{what} is switched on or off.", found=repr(value), expected="True or False")
+        is_count = option.kind == "count" and re.fullmatch(r"\d+", str(value))
+        if value is not True and not is_count:
+            raise UsageError(f"{what} is switched on or off.", found=repr(value), expected="true or false")
         return [flag] * int(value)
     if value is True:
         raise UsageError(f"{what} needs a value.", found="True")
+    if isinstance(value, Mapping) and name not in ("contrast", "derivatives"):
+        raise UsageError(f"{what} takes no names with values.", found=repr(value))
     values = _listed(value, " = " if name == "contrast" else "=")
     if not option.is_list and len(values) != 1:
         raise UsageError(f"{what} takes one value.", found=repr(value))
@@ -59,9 +71,20 @@ def _listed(value: Any, equals: str) -> list[str]:
     """List the values of an option as text; a mapping names them (contrasts, derivatives)."""
     if isinstance(value, str | Path) or not hasattr(value, "__iter__"):
         return [str(value)]
-    named = {f"{name}{equals}": one for name, one in value.items()} if isinstance(value, Mapping) else {}
-    pairs = named.items() or (("", one) for one in value)
-    return [f"{name}{one.tolist() if hasattr(one, 'tolist') else one}" for name, one in pairs]  # arrays too
+    named = [value] if isinstance(value, Mapping) else value
+    return [text for one in named for text in _named(one, equals)]
+
+
+def _named(value: Any, equals: str) -> list[str]:
+    if isinstance(value, Mapping):
+        return [f"{name}{equals}{_written(one)}" for name, one in value.items()]
+    return [_written(value)]
+
+
+def _written(value: Any) -> str:
+    """Write a value as the command line has it: a list (or array) in brackets, its parts without quotes."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return f"[{', '.join(map(_written, value))}]" if isinstance(value, list | tuple) else str(value)
 
 
 def read_option_file(path: Path) -> list[str]:
@@ -80,52 +103,81 @@ def read_option_file(path: Path) -> list[str]:
         raise MissingInputError(sentence, found=error.strerror, fix="Check --config.") from error
     except ValueError as error:
         raise UsageError(f"The file of options {path} is no text.", found=str(error)) from error
+    try:
+        return spell_options(
+            _read_content(path, text), expected="the options of bids-group --help, with - or _"
+        )
+    except UsageError as error:
+        raise error.within(path.name) from error
+
+
+def _read_content(path: Path, text: str) -> dict[str, Any]:
+    """Read what a file says, by name, with its paths relative to its folder."""
     content = _parse(path, text)
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise UsageError(
-            f"The file of options {path} is no list of options.",
+            "A file of options is a list of options by name.",
             found=type(content).__name__,
             expected='lines such as  formula: "~ group + age"  (YAML) or  formula = "~ group + age"  (TOML)',
         )
-    places = {name: one for one in OPTIONS for name in (one.name,) if _is_path(one)}
+    if content.get("config") is not None:
+        fix = "Put all options into one file."
+        raise UsageError("A file of options names another one.", found="config", fix=fix)
+    places = {_key(one.flag): one for one in OPTIONS if _is_path(one)}
     for name, value in content.items():
-        if places.get(name.replace("-", "_")) is not None and value is not None:
-            content[name] = _beside(path.absolute().parent, value)
-    try:
-        return spell_options(content, expected="the options of bids-group --help, with - or _")
-    except UsageError as error:
-        raise UsageError(
-            f"{path.name}: {error.sentence}", found=error.found, expected=error.expected, fix=error.fix
-        ) from error
+        place = places.get(name.replace("-", "_"))
+        if place is not None and value is not None and not isinstance(value, bool):
+            content[name] = _beside(path.absolute().parent, value, place)
+    return content
 
 
 def _parse(path: Path, text: str) -> Any:
     import yaml
 
+    kind = "TOML" if path.suffix.lower() == ".toml" else "YAML"
     try:
-        return tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
+        if kind == "TOML":
+            return tomllib.loads(text)
+        return _plain(yaml.compose(text, Loader=yaml.BaseLoader) or {})
     except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
-        kind = "TOML" if path.suffix == ".toml" else "YAML"
-        raise UsageError(
-            f"The file of options {path} is not {kind}.", found=" ".join(str(error).split())
-        ) from error
+        raise UsageError(f"The file of options is not {kind}.", found=" ".join(str(error).split())) from error
+
+
+def _plain(node: Any) -> Any:
+    """Read a node of YAML: all but ``true``, ``false`` and ``null`` is text: ``010`` is not the number 8."""
+    if not hasattr(node, "value"):
+        return node
+    if node.id == "mapping":
+        names = [_plain(key) for key, _ in node.value]
+        for name in (name for name in names if names.count(name) > 1):
+            raise UsageError(f"{name!r} stands twice.", fix="Keep one of the two.")
+        return {name: _plain(value) for name, (_, value) in zip(names, node.value, strict=True)}
+    if node.id == "sequence":
+        return [_plain(one) for one in node.value]
+    words = {"true": True, "false": False, "null": None, "~": None, "": None}
+    return words.get(node.value.lower(), node.value) if node.style is None else node.value
 
 
 def _is_path(option: Option) -> bool:
-    return option.kind in ("path", "paths") or option.read is read_named_folders
+    return option.kind in ("path", "paths", "filter") or _is_named(option)
 
 
-def _beside(folder: Path, value: Any) -> Any:
-    """Take paths of a file relative to its folder; ``NAME=PATH`` keeps its name."""
+def _is_named(option: Option) -> bool:
+    return option.read is read_named_folders
+
+
+def _beside(folder: Path, value: Any, option: Option) -> Any:
+    """Take paths of a file relative to its folder; ``NAME=PATH`` of derivatives keeps its name."""
     if isinstance(value, Mapping):
-        return {name: _beside(folder, one) for name, one in value.items()}
+        return {name: _beside(folder, one, option) for name, one in value.items()}
     if isinstance(value, list):
-        return [_beside(folder, one) for one in value]
-    name, equals, place = str(value).rpartition("=")
-    is_named = bool(equals) and "/" not in name
-    path = folder / (place if is_named else str(value))
+        return [_beside(folder, one, option) for one in value]
+    name, place = part_name(str(value)) if _is_named(option) else (None, str(value))
+    path = folder / place
+    if option.kind == "paths" and not file_of(path).is_file():
+        return str(value)  # the name of a phenotype table in BIDS_DIR
     path = path.resolve() if ".." in path.parts else path  # steps back are taken from where links point to
-    return f"{name}={path}" if is_named else str(path)
+    return str(path) if name is None else f"{name}={path}"
 
 
 def write_options(said: Mapping[str, Any]) -> str:
@@ -135,11 +187,11 @@ def write_options(said: Mapping[str, Any]) -> str:
     for one in (one for one in OPTIONS if one.name in said and one.name not in idle):
         value = said[one.name]
         if one.flags:
-            lines.append(f"{one.flag_of(value).removeprefix('--').replace('-', '_')} = true")
+            lines.append(f"{_key(one.flag_of(value))} = true")
             continue
         if one.name == "maps" and is_pattern(value):
             value = f"../{MAPS_FILE}"  # which stands beside this file
         elif _is_path(one):
-            value = _beside(Path.cwd(), value)
-        lines.append(f"{one.name} = {json.dumps(value, ensure_ascii=False, default=str)}")
+            value = _beside(Path.cwd(), value, one)
+        lines.append(f"{_key(one.flag)} = {json.dumps(value, ensure_ascii=False, default=str)}")
     return "\n".join(["# bids-group BIDS_DIR OUTPUT_DIR group --config this-file.toml", *lines, ""])

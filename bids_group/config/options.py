@@ -16,6 +16,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from bids_group.config.typed import file_of
 from bids_group.errors import UsageError
 
 Kind = Literal["number", "integer", "flag", "text", "texts", "path", "paths", "filter", "count"]
@@ -130,7 +131,8 @@ class Option:
             case "text":
                 return typed.strip().removeprefix(prefix) if prefix else typed
             case "paths":
-                return tuple(Path(text) for text in typed)
+                paths = (Path(text) for text in typed)  # what is none here is a name in BIDS_DIR
+                return tuple(path.absolute() if file_of(path).is_file() else path for path in paths)
             case "path":
                 return Path(typed).absolute()
             case "filter":

@@ -64,9 +64,9 @@ class Inputs:
     categorical: tuple[str, ...] = option("these columns are categories", (), metavar="COL")
     numeric: tuple[str, ...] = option("these columns are numbers", (), metavar="COL")
     design_matrix: Path | None = option(
-        "a design of your own in place of --formula: a column participant_id, subject_label or subject (and "
-        "session_id where --pooling none makes sessions rows), every other column a number, taken as it is; "
-        "without --contrast each column is tested",
+        "a design of your own in place of --formula: a column participant_id, subject_label, subject or id "
+        "(and session_id where --pooling none makes sessions rows), every other column a number, taken as it "
+        "is; without --contrast each column is tested",
         section="design",
         metavar="TSV",
     )
@@ -201,8 +201,8 @@ class AnalysisSpec:
         bounds="at least 0",
     )
     min_coverage: float = option(
-        "analyse elements observed in at least this share of the rows (default 1.0; below it nothing can be "
-        "shuffled: no fwe-*, no --permutation-p)",
+        "analyse elements observed in at least this share of the rows (default 1.0; below it "
+        "shuffling is approximate where rows are missing)",
         1.0,
         section="images",
         metavar="F",

@@ -20,6 +20,7 @@ from pathlib import Path
 from bids_group import __version__, bids, inference, model, output
 from bids_group.config import RunConfig
 from bids_group.config.corrections import CORRECTIONS
+from bids_group.config.typed import file_of
 from bids_group.output import report
 from bids_group.records import GroupData, PooledMap, Significance
 from bids_group.records.sidecars import RunRecord
@@ -101,7 +102,7 @@ def analyse_group(plan: RunPlan, provenance: Provenance) -> None:
     work_dir = work_folder(config)
     matrix = config.inputs.design_matrix
     if matrix is not None:
-        provenance.hashes[str(matrix)] = hashlib.sha256(matrix.read_bytes()).hexdigest()
+        provenance.hashes[str(matrix)] = hashlib.sha256(file_of(matrix).read_bytes()).hexdigest()
     used = {one for analysis in plan.analyses for one in analysis.observations}
     unused = [one for one in plan.observations if one not in used]
     for pooled in plan.executor.map(taking(plan), unused):
