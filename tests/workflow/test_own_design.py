@@ -305,6 +305,21 @@ def test_a_printed_design_replaces_no_file_unless_asked(datasets, tmp_path, caps
     assert main([str(data), str(tmp_path / "o"), "participant", "--print-design", str(table)]) == 64
 
 
+def test_the_sheet_of_a_workbook_is_a_matrix_and_its_bytes_are_noted(datasets, tmp_path):
+    path = tmp_path / "designs.xlsx"
+    ids = pd.read_csv(datasets / "factorial" / "participants.tsv", sep="\t")["participant_id"]
+    with pd.ExcelWriter(path) as book:
+        for name in ("the first", "the second"):
+            frame = pd.DataFrame({"id": ids, "one": 1, "x": range(len(ids))})
+            frame.to_excel(book, sheet_name=name, index=False)
+    words = ["--design-matrix", f"{path}#the second", "--no-report", "--no-sensitivity"]
+    assert main([str(datasets / "factorial"), str(tmp_path / "out"), "group", *words]) == 0
+    noted = json.loads((tmp_path / "out/code/command.json").read_text())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert digest in json.dumps(noted)
+    assert f"{path}#the second" in (tmp_path / "out/logs/config.toml").read_text()
+
+
 def test_odd_names_of_columns_survive_the_way_there_and_back(datasets, tmp_path):
     data, table = datasets / "factorial", matrix_of(datasets / "factorial")
     names = ["C(group)[T.b]:x y", "mean(x)"]
