@@ -53,7 +53,7 @@ def _spell(name: str, flag: str, option: Option, value: Any) -> list[str]:
     if option.takes_none:
         is_count = option.kind == "count" and re.fullmatch(r"\d+", str(value))
         if value is not True and not is_count:
-            raise UsageError(f"{what} is switched on or off.", found=repr(value), expected="true or false")
+            raise UsageError(f"{what} is switched on or off.", found=repr(value), expected="True or False")
         return [flag] * int(value)
     if value is True:
         raise UsageError(f"{what} needs a value.", found="True")
