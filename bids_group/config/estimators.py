@@ -20,9 +20,11 @@ class Estimator:
     ``has_one_variance``: it is that of all rows (or of each variance group), so effect sizes are in units
     of its root. ``has_own_dof``: each contrast has degrees of freedom of its own at each element, which
     are written. ``compares_people``: people may have several rows and still be compared with each other.
-    ``can_be_shuffled``: whether its tests can be judged by shuffling rows. ``exactness`` is said of tests
-    whose variance is too small for float32, ``warning`` (a sentence and what to do) of every analysis.
-    ``assumes`` completes "It assumes …".
+    ``has_clusters``: blocks (else people) are clusters of rows, each with a variance of its own, and
+    shuffling is their wild bootstrap. ``why_not_shuffled``: why its tests cannot be judged by shuffling rows
+    (may be empty), and what to use instead; None where they can. ``exactness`` is said of tests whose
+    variance is too small for float32, ``warning`` (a sentence and what to do) of every analysis. ``assumes``
+    completes "It assumes …".
     """
 
     name: str
@@ -35,7 +37,8 @@ class Estimator:
     has_one_variance: bool = True
     has_own_dof: bool = False
     compares_people: bool = False
-    can_be_shuffled: bool = True
+    has_clusters: bool = False
+    why_not_shuffled: tuple[str, str] | None = None
     exactness: str = "right"
     warning: tuple[str, str] | None = None
     assumes: str = "that rows are independent and have one variance"
@@ -52,7 +55,10 @@ MIXED = Estimator(
     has_one_variance=False,
     has_own_dof=True,
     compares_people=True,
-    can_be_shuffled=False,
+    why_not_shuffled=(
+        "fitting it anew 10,000 times takes hours",
+        "--estimator sandwich without the random term",
+    ),
     assumes="that rows of one group are alike as the random terms say, and that rows are missing at random",
 )
 
@@ -65,6 +71,7 @@ SANDWICH = Estimator(
     has_one_variance=False,
     has_own_dof=True,
     compares_people=True,
+    has_clusters=True,
     assumes="that clusters of rows are independent, and that rows are missing completely at random",
 )
 
@@ -87,7 +94,7 @@ FIXED_EFFECTS = Estimator(
     needs_variance=True,
     has_residual_variance=False,
     has_one_variance=False,
-    can_be_shuffled=False,
+    why_not_shuffled=("", "Type: glm in the last node of the model"),
     exactness="as exact as the variances of the maps",
     assumes="that nothing varies between people but by the variances of their maps",
     warning=(

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from bids_group.config import CORRECTIONS, InferenceSpec
-from bids_group.config.estimators import MIXED, SANDWICH, WEIGHTED
 from bids_group.elements import Elements
 from bids_group.errors import DataError, UsageError
 from bids_group.inference.shuffling.partition import partition
@@ -61,7 +60,7 @@ def check_inference(
         The design, blocks or variance groups do not allow the shuffles.
     """
     _check_people(variance_groups, subjects)
-    if estimator.name == SANDWICH.name:
+    if estimator.has_clusters:
         _check_people(blocks, subjects)
     _check_evidence(design, spec, variance_groups, estimator)
     notices = [
@@ -118,7 +117,7 @@ def _tell(
         )
     if estimator.warning is not None:
         yield warn("model", *estimator.warning)
-    if blocks is None or not are_told_apart(blocks) or estimator.name == SANDWICH.name:
+    if blocks is None or not are_told_apart(blocks) or estimator.has_clusters:
         return
     tell, named = warn if spec.parametric else note, ["the maps of t, F, z and p", *spec.parametric]
     yield tell(
@@ -211,18 +210,18 @@ def _check_request(spec: InferenceSpec, estimator: Estimator) -> None:
             found=f"--n-permutations {spec.n_permutations}",
             expected=f"at least {ceil(1 / spec.alpha) - 1} for alpha = {spec.alpha:g}",
         )
-    if not estimator.can_be_shuffled:
+    if estimator.why_not_shuffled is not None:
+        why, instead = estimator.why_not_shuffled
         raise UsageError(
-            f"Shuffling is not available for {_who(estimator)}{_WHY_NOT.get(estimator.name, '')}.",
+            f"Shuffling is not available for {_who(estimator)}{f': {why}' if why else ''}.",
             found=", ".join(spec.shuffled),
-            fix=f"Use {_INSTEAD.get(estimator.name, 'Type: glm in the last node of the model')}, or fdr, "
-            "bonferroni, ari.",
+            fix=f"Use {instead}, or fdr, bonferroni, ari.",
         )
-    if estimator.name == SANDWICH.name:
+    if estimator.has_clusters:
         _check_bootstrap(spec, estimator)
-    if estimator.name == WEIGHTED.name and spec.shuffle not in ("auto", "flips"):
+    if estimator.needs_variance and spec.shuffle not in ("auto", "flips"):
         raise UsageError(
-            f"Weighted rows cannot change places: --shuffle {spec.shuffle} with --estimator {WEIGHTED.name}.",
+            f"Weighted rows cannot change places: --shuffle {spec.shuffle} with {_who(estimator)}.",
             expected="sign flips",
             fix="Leave out --shuffle, or use --estimator ols.",
         )
@@ -249,7 +248,7 @@ def _check_bootstrap(spec: InferenceSpec, estimator: Estimator) -> None:
 def _check_coverage(spec: InferenceSpec, variance_groups: pd.Series | None, estimator: Estimator) -> None:
     """Refuse to shuffle where people are missing at some elements, if the statistic needs all of them."""
     needs_all = {
-        f"--estimator {SANDWICH.name}": estimator.name == SANDWICH.name,
+        _who(estimator): estimator.has_clusters,
         "--variance-groups": variance_groups is not None and len(set(variance_groups)) > 1,
     }
     named = [option for option, is_asked in needs_all.items() if is_asked]
@@ -259,12 +258,6 @@ def _check_coverage(spec: InferenceSpec, variance_groups: pd.Series | None, esti
             found=f"--min-coverage below 1 with {', '.join(spec.shuffled)}",
             fix=f"Leave --min-coverage at 1, leave out {named[0]}, or use fdr or bonferroni.",
         )
-
-
-_WHY_NOT = {MIXED.name: ": fitting it anew 10,000 times takes hours"}
-_INSTEAD = {
-    MIXED.name: "--estimator sandwich without the random term",
-}
 
 
 def _who(estimator: Estimator) -> str:
@@ -297,7 +290,7 @@ def _check_variance_groups(
     if not estimator.has_one_variance:
         is_node = estimator.node_type != LEAST_SQUARES.node_type
         why_idle = f"the variances are known (Type: {estimator.node_type})" if is_node else estimator.name
-        if estimator.name == SANDWICH.name:
+        if estimator.has_clusters:
             if not has_weights(estimator.variant):
                 return ()
             why_idle = "by the sandwich each cluster has a variance of its own"

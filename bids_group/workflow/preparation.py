@@ -13,7 +13,6 @@ import pandas as pd
 from bids_group import bids, inference, model
 from bids_group.config import AnalysisSpec, RunConfig
 from bids_group.config.corrections import UNCORRECTED
-from bids_group.config.estimators import SANDWICH
 from bids_group.config.stats_model import StatsModel, write_model_json
 from bids_group.config.stats_model_reading import read_model
 from bids_group.config.stats_model_request import compile_request, settle_request
@@ -320,7 +319,7 @@ def plan_inference(
         n_contrasts=n_contrasts,
         is_complete=spec.min_coverage >= 1,
     )
-    if analysis.estimator.name == SANDWICH.name:
+    if analysis.estimator.has_clusters:
         visits = analysis.rows.get("session")
         told += model.check_clusters(
             design, analysis.estimator.variant, blocks, visits=visits, variance_groups=variance_groups

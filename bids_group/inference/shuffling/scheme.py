@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from bids_group.config import InferenceSpec
-from bids_group.config.estimators import SANDWICH, WEIGHTED
 from bids_group.errors import DataError
 from bids_group.inference.shuffling.partition import Codes, Doubles, Partition, partition
 from bids_group.inference.shuffling.shuffles import Shuffles, Units
@@ -121,9 +120,9 @@ def choose_scheme(
     whichever changes more of the tested part x̃: the larger mean ‖P x̃ − x̃‖² over the shuffles P.
     """
     split = partition(design.matrix, contrast.weights, name=contrast.name)
-    if estimator.name == SANDWICH.name:
+    if estimator.has_clusters:
         return _wild_bootstrap(design, split, spec, blocks, estimator.variant)
-    is_weighted = estimator.name == WEIGHTED.name
+    is_weighted = estimator.needs_variance
     groups = None if is_weighted else _codes(variance_groups, design, "variance group")
     if groups is not None and groups.max() == 0:
         groups = None

@@ -14,7 +14,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from bids_group.config import AnalysisSpec
-from bids_group.config.estimators import SANDWICH
 from bids_group.config.inference import CAUCHY_SCALE
 from bids_group.elements import Grid
 from bids_group.output.disk.manifest import record_outputs
@@ -100,7 +99,7 @@ class Context:
         sources = [pooled_path(self.output_dir, one, "effect") for one in analysis.observations]
         first_level, first_levels = analysis.first_level_contrast, sorted({one.contrast for one in maps})
         is_one = data.is_complete and not data.estimator.has_own_dof
-        is_by_contrast = data.is_complete and data.estimator.name == SANDWICH.name
+        is_by_contrast = data.is_complete and data.estimator.has_clusters
         differs = _DOF_OF_CONTRASTS if is_by_contrast else _DOF_DIFFERS
         dof = design.dof if is_one else differs
         return Sidecar(
