@@ -113,6 +113,14 @@ def _check_placeholders(pattern: Path) -> None:
         raise UsageError(
             "The pattern of --maps has **.", found=str(pattern), expected="* for a text without a slash"
         )
+    if close := re.search(r"\}\{|[?*]\{|\}\?", str(pattern)):
+        raise UsageError(
+            "The pattern of --maps does not say where a label begins or ends.",
+            found=f"{close[0]} in {pattern}",
+            expected="a character of the names between two placeholders, and between {…} and the * before it "
+            "or the ? beside it",
+            fix="Write the characters that stand there, such as sub-{subject}_ses-{session} or *_{subject}.",
+        )
     if "subject" not in names:
         line = str(pattern).replace("sub-*", "sub-{subject}")
         line = line if line != str(pattern) else str(pattern).replace("*", "{subject}", 1)
@@ -151,8 +159,18 @@ def _step(here: PatternFile, part: str, *, is_file: bool) -> Iterator[PatternFil
             yield PatternFile(path=path, labels=here.labels)
         return
     strict, loose = (_compile(part, here.labels, label) for label in (_LABEL, "[^/]+?"))
+    short = _compile(part, here.labels, _LABEL, star="[^/]*?") if "*" in part else strict
     for name in _list(here.path):
         if found := strict.fullmatch(name) or loose.fullmatch(name):
+            other = short.fullmatch(name)
+            if other is not None and other.groupdict() != found.groupdict():
+                ways = (str(one.groupdict()).replace("'", "") for one in (found, other))
+                raise UsageError(
+                    f"The pattern of --maps can be read in two ways: {part}.",
+                    found=f"{here.path / name}: {' or '.join(ways)}",
+                    expected="a pattern whose * leaves one way",
+                    fix="Write more of the names in place of the *.",
+                )
             path = here.path / name
             if is_file != path.is_dir():
                 yield PatternFile(path=path, labels={**here.labels, **found.groupdict()})
@@ -167,14 +185,14 @@ def _list(folder: Path) -> list[str]:
         raise refuse_unlisted(folder, error.strerror or str(error)) from error
 
 
-def _compile(part: str, bound: Labels, label: str) -> re.Pattern[str]:
+def _compile(part: str, bound: Labels, label: str, star: str = "[^/]*") -> re.Pattern[str]:
     """Make a regular expression of a part; ``bound`` labels stand for themselves, others for a ``label``."""
     text, at, seen = "", 0, set(bound)
     for found in _PLACEHOLDER.finditer(part):
         text += re.escape(part[at : found.start()])
         at, name = found.end(), found[1]
         if name is None:
-            text += "[^/]*" if found[2] else "[^/]"
+            text += star if found[2] else "[^/]"
             continue
         text += f"(?:{KEYS[name]}-)?" if KEYS[name] else ""
         if name in bound:

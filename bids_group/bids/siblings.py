@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -156,6 +157,13 @@ def _contrast_names(feat: Path) -> dict[int, str]:
 # SPM
 
 
+_NO_SPM = (
+    *(OSError, EOFError, zlib.error, NotImplementedError),  # cut short, broken, of MATLAB's version 7.3
+    *(AttributeError, LookupError, TypeError, ValueError),  # no design, or one without its parts
+)
+"""What reading SPM.mat raises where it is not what SPM writes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _SpmDesign:
     """What SPM.mat says: name and weights of each contrast, c'(X'X)⁻c as ``covariance``, and error dof."""
@@ -177,7 +185,7 @@ def _beside_con(con: Path, number: int, name: str | None, *, is_cut: bool) -> Si
         design = _read_spm(spm, spm.stat().st_mtime_ns, spm.stat().st_size)
         said, weights = design.contrasts[number - 1]
         scale = float(weights @ design.covariance @ weights)
-    except Exception as error:  # scipy has errors of many kinds; v7.3 is none that it reads
+    except _NO_SPM as error:
         remark = f"{spm} cannot be read ({type(error).__name__}: {error}), so there is no variance"
         return Siblings(name=name, mask=mask, remark=remark)
     if name is not None and not (said.startswith(name) if is_cut else said == name):
@@ -197,8 +205,12 @@ def _beside_con(con: Path, number: int, name: str | None, *, is_cut: bool) -> Si
 def _read_spm(path: Path, mtime_ns: int, size: int) -> _SpmDesign:
     """Read SPM.mat once for the contrasts of a person; time and size tell whether it is still the same."""
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
-    spm: Any = loadmat(str(path), squeeze_me=True, struct_as_record=False, variable_names=["SPM"])["SPM"]
+    try:
+        spm: Any = loadmat(str(path), squeeze_me=True, struct_as_record=False, variable_names=["SPM"])["SPM"]
+    except MatReadError as error:
+        raise ValueError(str(error)) from error
     contrasts = [
         (_plain(str(one.name)), np.asarray(_dense(one.c), dtype=np.float64))
         for one in np.atleast_1d(spm.xCon)

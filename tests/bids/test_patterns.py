@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.io import savemat
 
 from bids_group.bids.layouts import propose_pattern
 from bids_group.bids.patterns import match_pattern
@@ -59,6 +60,29 @@ def test_a_pattern_finds_exactly_what_was_written_by_it(tmp_path_factory, people
     touch(root, *made, "a/sub-zz/other.txt", "a/notes.txt")
     found = {path: (one["subject"], one["contrast"]) for path, one in labels_of(root, pattern)}
     assert found == made
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("{subject}{session}/x.nii", "}{"),  # 0102: who, and when?
+        ("*{subject}_x.nii", "*{"),  # study01_x.nii: 01, or 1?
+        ("sub-{subject}?/x.nii", "}?"),
+        ("*_{subject}_*.nii", "subject: faces} or {subject: 01"),
+        ("*a{subject}.nii", "two ways"),
+    ],
+)
+def test_a_label_that_could_end_elsewhere_is_not_guessed(tmp_path, pattern, words):
+    touch(tmp_path, "0102/x.nii", "study01_x.nii", "con_01_faces_x.nii", "xa01a2.nii", "sub-01/x.nii")
+    with pytest.raises(UsageError) as caught:
+        match_pattern(tmp_path / pattern, tmp_path)
+    assert words in str(caught.value)
+
+
+def test_a_star_that_leaves_one_way_is_read(tmp_path):
+    touch(tmp_path, "sub-01_pilot/w_a_con_1.nii", "sub-02x/w_b_con_1.nii")
+    found = labels_of(tmp_path, "sub-{subject}*/*_con_{contrast}.nii")
+    assert [one["subject"] for _, one in found] == ["01", "02x"]
 
 
 def test_a_label_that_no_name_can_have_is_refused_with_what_to_write(study):
@@ -190,3 +214,25 @@ def test_sub_bricks_of_a_nifti_are_named_by_their_labels(study, ending):
     with pytest.raises(SelectionError) as caught:
         study.gather({"maps_table": study.raw / f"stats.{{subject}}{ending}[{{contrast}}#1_Coef]"})
     assert f'stats.{{subject}}{ending}[{{contrast}}#0_Coef]"' in str(caught.value.fix)
+
+
+@pytest.mark.parametrize("what", ["cut", "flipped", "text", "empty", "hdf", "other", "bare", "short"])
+def test_an_spm_mat_that_is_none_gives_no_variance_and_says_so(tmp_path, what):
+    contents = {"other": {"x": 1}, "bare": {"SPM": 1}}
+    design = {"xX": {"Bcov": np.eye(2), "erdf": 9.0}, "xCon": {"name": "a", "c": np.eye(2)[:, 0]}}
+    path = tmp_path / "SPM.mat"
+    savemat(path, contents.get(what, {"SPM": design}), do_compression=True)
+    whole = path.read_bytes()
+    broken = {
+        "cut": whole[:-40],
+        "flipped": whole[:-40] + bytes(255 - one for one in whole[-40:-20]) + whole[-20:],
+        "text": b"no MATLAB file" * 40,
+        "empty": b"",
+        "hdf": b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + b"\x89HDF\r\n\x1a\n",
+    }
+    path.write_bytes(broken.get(what, whole))
+    con = tmp_path / ("con_0002.nii" if what == "short" else "con_0001.nii")
+    touch(tmp_path, con.name, "ResMS.nii")
+    found = find_siblings(con)
+    assert (found.variance, found.variance_scale) == (None, None)
+    assert "SPM.mat cannot be read" in (found.remark or "")

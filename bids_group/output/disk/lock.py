@@ -66,8 +66,8 @@ def _watch(output_dir: Path) -> Iterator[None]:
     try:
         yield
         _check_still_there(output_dir, folder)
-    except Exception:
-        _check_still_there(output_dir, folder)  # whatever failed, failed for this
+    except Exception:  # whatever failed where the folder is gone, failed for this; else it goes on up
+        _check_still_there(output_dir, folder)
         raise
     finally:
         os.close(folder)
