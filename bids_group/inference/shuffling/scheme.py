@@ -132,9 +132,7 @@ def choose_scheme(
     if is_weighted and split.nuisance.shape[1]:
         named = "sign flips of weighted residuals (approximate)"
     block_of_row = _codes(blocks, design, "exchangeability block")
-    matrix = design.matrix.to_numpy(dtype=np.float64)
-    lengths = np.linalg.norm(matrix, axis=0)
-    rounded = np.round(matrix / np.where(lengths == 0, 1, lengths), 10) + 0.0
+    kinds = _equal_rows(design) if is_complete else np.arange(split.n_obs)
 
     def build(is_whole: bool) -> Scheme:
         """Shuffle rows, rows within blocks, or whole blocks."""
@@ -145,7 +143,7 @@ def choose_scheme(
             else Units(
                 unit_of_row=np.arange(split.n_obs), cell_of_unit=_crossed(split.n_obs, block_of_row, groups)
             ),
-            kinds=_crossed(split.n_obs, rounded) if is_complete else np.arange(split.n_obs),
+            kinds=kinds,
             has_permutations=kind != "flips",
             has_flips=kind in ("flips", "both"),
             n_requested=spec.n_permutations,
@@ -296,6 +294,13 @@ def _crossed(n_rows: int, *codes: Codes | Doubles | None) -> Codes:
     if not given:
         return np.zeros(n_rows, dtype=np.intp)
     return np.asarray(np.unique(np.column_stack(given), axis=0, return_inverse=True)[1]).reshape(-1)
+
+
+def _equal_rows(design: Design) -> Codes:
+    """Rows that are equal in the design, but for rounding, share a number."""
+    matrix = design.matrix.to_numpy(dtype=np.float64)
+    lengths = np.linalg.norm(matrix, axis=0)
+    return _crossed(len(matrix), np.round(matrix / np.where(lengths == 0, 1, lengths), 10) + 0.0)
 
 
 def _codes(labels: pd.Series | None, design: Design, what: str) -> Codes | None:

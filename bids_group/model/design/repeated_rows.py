@@ -10,6 +10,7 @@ import pandas as pd
 from bids_group.config.estimators import FEWEST_LEVELS
 from bids_group.errors import DesignError, FormulaError
 from bids_group.model.formula.coding import CodedDesign, as_levels, is_numeric
+from bids_group.model.formula.parser import RandomPart
 from bids_group.records import LEAST_SQUARES, Estimator, GroupAnalysis, Notice, RandomTerm, note, warn
 from bids_group.words import counted, quote_column, say_number
 
@@ -42,6 +43,23 @@ def build_random(
             fix=f"Keep one: with '{part.group}' fixed nothing is left to vary between its levels.",
         )
     groups = as_levels(variables[part.group])
+    _check_groups(part, groups)
+    effects = pd.DataFrame({"Intercept": 1.0} if part.has_intercept else {}, index=variables.index)
+    for name in part.slopes:
+        _check_slope(part, name, groups, design, variables)
+        effects[name] = variables[name].astype(np.float64) - _center(design, name, variables[name])
+    term = RandomTerm(
+        text=part.text,
+        group=part.group,
+        groups=groups,
+        effects=effects,
+        is_correlated=part.is_correlated,
+    )
+    return term, list(_tell_random(analysis, design, term))
+
+
+def _check_groups(part: RandomPart, groups: pd.Series) -> None:
+    """Refuse more effects than can be told from each other, or from the residuals."""
     n_rows, n_effects, n_groups = len(groups), part.has_intercept + len(part.slopes), groups.nunique()
     if n_effects > 2:
         raise DesignError(
@@ -68,32 +86,24 @@ def build_random(
             expected=f"at least {FEWEST_LEVELS}",
             fix=f"Make it a fixed term: '+ {quote_column(part.group)}'.",
         )
-    effects = pd.DataFrame(index=variables.index)
-    if part.has_intercept:
-        effects["Intercept"] = 1.0
-    for name in part.slopes:
-        values = variables[name]
-        if not is_numeric(values) or name in design.levels:
-            raise FormulaError(
-                f"The random term {part.text} has a slope of '{name}', which holds categories.",
-                expected="a number, such as the time of a visit",
-                fix=f"Say --numeric {name} where it is one, or write (1 | {quote_column(part.group)}).",
-            )
-        if (values.groupby(groups.to_numpy()).nunique() < 2).all():
-            raise DesignError(
-                f"The random term {part.text} has a slope of '{name}', which is constant in each group.",
-                found=f"one value of {name} in every level of {part.group}",
-                fix=f"Write (1 | {quote_column(part.group)}).",
-            )
-        effects[name] = values.astype(np.float64) - _center(design, name, values)
-    term = RandomTerm(
-        text=part.text,
-        group=part.group,
-        groups=groups,
-        effects=effects,
-        is_correlated=part.is_correlated,
-    )
-    return term, list(_tell_random(analysis, design, term))
+
+
+def _check_slope(
+    part: RandomPart, name: str, groups: pd.Series, design: CodedDesign, variables: pd.DataFrame
+) -> None:
+    """Refuse a slope of categories, or of what does not vary within any group."""
+    if not is_numeric(variables[name]) or name in design.levels:
+        raise FormulaError(
+            f"The random term {part.text} has a slope of '{name}', which holds categories.",
+            expected="a number, such as the time of a visit",
+            fix=f"Say --numeric {name} where it is one, or write (1 | {quote_column(part.group)}).",
+        )
+    if (variables[name].groupby(groups.to_numpy()).nunique() < 2).all():
+        raise DesignError(
+            f"The random term {part.text} has a slope of '{name}', which is constant in each group.",
+            found=f"one value of {name} in every level of {part.group}",
+            fix=f"Write (1 | {quote_column(part.group)}).",
+        )
 
 
 def _center(design: CodedDesign, name: str, values: pd.Series) -> float:

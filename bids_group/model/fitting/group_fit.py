@@ -151,13 +151,9 @@ def fit_group(
     fitted = executor.map(do, tiles, item_bytes=at_work, held_bytes=held)
     for tile, (numbers, own_maps, counted) in zip(tiles, fitted, strict=True):
         told.update(counted)
-        pairs = zip(found, unusual, numbers, strict=True)
-        for maps, values in [(of_analysis, own_maps), *((maps, values) for maps, _, (values, _) in pairs)]:
-            for name, array in values.items():
-                if name not in maps:
-                    maps[name] = np.empty((*array.shape[:-1], n_elements), array.dtype)
-                maps[name][..., tile] = array
-        for counts, (_, own) in zip(unusual, numbers, strict=True):
+        _keep(own_maps, of_analysis, tile, n_elements)
+        for maps, counts, (values, own) in zip(found, unusual, numbers, strict=True):
+            _keep(values, maps, tile, n_elements)
             counts += own
     whole = zip(contrasts, found, unusual, strict=True)
     return GroupFit(
@@ -169,6 +165,14 @@ def fit_group(
             if count
         ),
     )
+
+
+def _keep(made: Maps, maps: Maps, tile: slice, n_elements: int) -> None:
+    """Put what was made at a tile into maps of all elements."""
+    for name, values in made.items():
+        if name not in maps:
+            maps[name] = np.empty((*values.shape[:-1], n_elements), values.dtype)
+        maps[name][..., tile] = values
 
 
 def cut_tiles(n_elements: int, n_values: int) -> list[slice]:
