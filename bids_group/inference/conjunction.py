@@ -28,13 +28,19 @@ def join_contrasts(
     results: Sequence[ContrastResult],
     significances: Sequence[Significance],
     spec: InferenceSpec,
+    *,
+    n_contrasts: int | None = None,
 ) -> tuple[tuple[ContrastResult, ...], tuple[Significance, ...]]:
     """Add the conjunctions of the design to the results and significances of its contrasts.
 
     Maps ``t``, ``z`` and ``p`` are those of the part with the least evidence where all effects have one sign;
     elsewhere the statistic is 0 and every p is 1. Significances follow in the order conjunctions ×
-    ``spec.corrections``.
+    ``spec.corrections``. Where errors are counted across contrasts, a corrected p is that of parts which count
+    them; a bound of true discoveries is a claim of its own, at the share of alpha that a contrast has among
+    ``n_contrasts`` (fitted ones of the run) and the conjunctions here.
     """
+    n_together = max(n_contrasts or 1, len(results)) + len(data.design.conjunctions)
+    n_together = n_together if spec.familywise == "across-contrasts" else 1
     fitted = {one.contrast.name: one for one in results}
     judged = {(one.contrast, one.correction): one for one in significances}
     found, added = list(results), list(significances)
@@ -43,7 +49,7 @@ def join_contrasts(
         result = _join_results(contrast, parts, is_two_sided=spec.is_two_sided)
         tested = [Question.about(data, one, spec).is_tested for one in parts]
         question = replace(
-            Question.about(data, result, spec),
+            Question.about(data, result, spec, n_together),
             is_tested=np.logical_and.reduce(tested),
         )
         found.append(result)

@@ -130,7 +130,10 @@ def _analyse(
     data = model.join_maps(stacked, planned.design, analysis, planned.blocks, planned.variance_groups)
     fit, significances = fit_and_judge(plan, planned, data, work_dir)
     fitted = fit.results
-    results, significances = inference.join_contrasts(data, fitted, significances, spec.inference)
+    n_contrasts = sum(len(one.design.contrasts) for one in plan.planned)
+    results, significances = inference.join_contrasts(
+        data, fitted, significances, spec.inference, n_contrasts=n_contrasts
+    )
     uneven, told = model.compare_spread(data)
     numeric = [*model.tell_costs(stacked), *told, *model.tell_heterogeneity(data)]
     numeric += [*fit.notices, *(one for each in results for one in each.notices)]

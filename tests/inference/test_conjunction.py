@@ -121,3 +121,15 @@ def test_errors_are_as_rare_as_alpha_says_when_one_effect_is_real(joined):
     ]
     low, high = binom.interval(0.999, n_datasets, 0.05)
     assert low <= sum(found) <= high  # A is found everywhere, so the errors are those of B: two-sided, half
+
+
+@pytest.mark.parametrize(("familywise", "n_together"), [("within-contrast", 1), ("across-contrasts", 3)])
+def test_a_bound_of_true_discoveries_of_a_conjunction_has_its_share_of_alpha(joined, familywise, n_together):
+    spec = InferenceSpec(corrections=["ari", "bonferroni"], familywise=familywise, cluster_forming_p=0.01)
+    _, judged = joined(effects(), spec)
+    told = judged["both", "ari"].details
+    assert told.number_of_contrasts_together == n_together
+    assert told.alpha_per_sign == pytest.approx(0.05 / n_together / 2)
+    p = judged["both", "bonferroni"].p_corrected
+    largest = np.maximum(*(judged[name, "bonferroni"].p_corrected for name in ("c0", "c1")))
+    assert (p[:60] == largest[:60]).all()
