@@ -35,9 +35,9 @@ def join_contrasts(
 
     Maps ``t``, ``z`` and ``p`` are those of the part with the least evidence where all effects have one sign;
     elsewhere the statistic is 0 and every p is 1. Significances follow in the order conjunctions ×
-    ``spec.corrections``. Where errors are counted across contrasts, a corrected p is that of parts which count
-    them; a bound of true discoveries is a claim of its own, at the share of alpha that a contrast has among
-    ``n_contrasts`` (fitted ones of the run) and the conjunctions here.
+    ``spec.corrections``. Where errors are counted across contrasts, corrected p are those of parts, which
+    count them; a bound of true discoveries is a claim of its own, at the share of alpha that a contrast has
+    among ``n_contrasts`` (fitted ones of the run) and the conjunctions here.
     """
     n_together = max(n_contrasts or 1, len(results)) + len(data.design.conjunctions)
     n_together = n_together if spec.familywise == "across-contrasts" else 1

@@ -1,12 +1,16 @@
 """How often normal data lose significance without one person: by brute force, and what is known of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from bids_group.model import share_lost
-from bids_group.records import Contrast, Design
+from bids_group.config.estimators import SANDWICH
+from bids_group.elements import Elements, Grid
+from bids_group.model import find_most_influential, fit_group, share_lost
+from bids_group.records import Contrast, Design, GroupData, MapStack
 
 
 def design_of(X):
@@ -96,3 +100,35 @@ def test_of_f_and_of_what_is_not_significant_nothing_is_said():
     asked = {"alpha": 0.05, "is_two_sided": True, "is_largest": True, "subjects": pd.Series(range(12))}
     assert share_lost(design_of(X), contrast_of(np.eye(2), test="F"), 0.01, **asked) is None
     assert share_lost(design_of(X), contrast_of([0, 1]), 0.06, **asked) is None
+
+
+@pytest.mark.parametrize("is_sandwich", [True, False])
+@pytest.mark.parametrize("rows", [[[1, 0, 0]], [[0, 1, 0]], [[1, 0, 0], [0, 0, 1]]])
+def test_who_carries_a_contrast_most_is_found_by_fitting_without_all_rows_of_each_person(rows, is_sandwich):
+    """One row says little: Cook's distances of single rows, of all coefficients, name others."""
+    draw, people = np.random.default_rng(7), np.repeat(np.arange(9), [4, 4, 4, 3, 4, 1, 4, 2, 4])
+    labels = [f"sub-{person}_ses-{k}" for k, person in enumerate(people)]
+    X = np.column_stack([np.ones(len(people)), draw.normal(size=(len(people), 2))])
+    y = 0.8 + X[:, 1] + 0.7 * X[:, 2] + 0.6 * draw.normal(size=9)[people] + draw.normal(size=len(people))
+    design = design_of(X)
+    contrast = contrast_of(rows, "t" if len(rows) == 1 else "F")
+    matrix = pd.DataFrame(X, index=labels)
+    design = replace(design, matrix=matrix, contrasts=(contrast,), variables=pd.DataFrame(index=labels))
+    data = GroupData(
+        design=design,
+        stack=MapStack(labels=tuple(labels), data=y.astype(np.float32)[:, None]),
+        elements=Elements(grid=Grid(shape=(1, 1, 1), affine=np.eye(4)), indices=np.arange(1)),
+        subjects=pd.Series(people.astype(str), index=labels),
+        **({"estimator": SANDWICH, "blocks": pd.Series(people, index=labels)} if is_sandwich else {}),
+    )
+    (result,) = fit_group(data, is_two_sided=True).results
+    C, left = np.array(rows, dtype=float), []
+    for person in range(9):
+        own, own_y = X[people != person], y[people != person]
+        beta, squares, *_ = np.linalg.lstsq(own, own_y, rcond=None)
+        covariance = C @ np.linalg.inv(own.T @ own) @ C.T * squares[0] / (len(own) - 3)
+        effect = C @ beta
+        left.append(effect @ np.linalg.solve(covariance, effect) / len(C))  # t² or F
+    expected = int(np.argmin(left))
+    found = find_most_influential(data, result, is_two_sided=True)
+    assert people[labels.index(found)] == expected

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy import special
 
@@ -10,24 +13,69 @@ from bids_group.model.fitting.influence import find_strongest, tabulate_peaks
 from bids_group.records import Contrast, ContrastResult, Design, GroupData
 from bids_group.row_space import RowSpace
 
+Array = npt.NDArray[np.float64]
+
 _MOST_DRAWS, _VALUES_OF_DRAWS = 2000, 4_000_000
 _GAP = 1e-9
 """Share of a direction of a person's rows that residuals keep, below which it is fitted exactly."""
 
 
 def find_most_influential(data: GroupData, result: ContrastResult, *, is_two_sided: bool) -> str:
-    """Name the row that carries a contrast most: without it the strongest statistic falls most.
+    """Name a row of who carries a contrast most: without their rows the strongest statistic falls most.
 
-    Where the estimator has no statistic without a row in closed form, it is the row with the largest of
-    Cook's distances.
+    Where people have several rows, and where the estimator has no statistic without a row in closed form,
+    statistics are those of least squares.
     """
     at = find_strongest(result, is_two_sided)
     table = tabulate_peaks(data, result.contrast, [at])
     sign = np.sign(result.maps[result.contrast.test][at]) if result.contrast.test == "t" else 1.0
-    loss = -sign * table["statistic_without_row"].to_numpy(dtype=np.float64)
+    without = table["statistic_without_row"].to_numpy(dtype=np.float64)
+    if data.subjects is not None or np.isnan(without).all():
+        without = _without_people(data, table, result.contrast)
+    loss = -sign * without
     if np.isnan(loss).all():
         loss = table["cooks_distance"].to_numpy(dtype=np.float64)
     return str(table["label"].iloc[int(np.nan_to_num(loss, nan=-np.inf).argmax())])
+
+
+def _without_people(data: GroupData, table: pd.DataFrame, contrast: Contrast) -> Array:
+    """Give t or F of least squares without all rows of the person of each row of a table of one peak."""
+    space = RowSpace.of(data.design.matrix.loc[table["label"]].to_numpy(dtype=np.float64))
+    found = np.full(len(table), np.nan)
+    if not space.is_estimable(contrast.weights).all():
+        return found
+    values, loadings = table["effect"].to_numpy(), space.weights_of_rows(contrast.weights)
+    errors = values - space.columns @ (space.columns.T @ values)
+    people = table["label"] if data.subjects is None else data.subjects.loc[table["label"]]
+    for rows, gaps, shares, left in _leave_out(space.columns, loadings, pd.factorize(people)[0]):
+        own, dof = errors[rows] @ left, len(values) - space.rank - gaps.size
+        noise = (errors @ errors - (own**2 / gaps).sum()) / max(dof, 1)
+        if dof < 1 or not noise > 0:
+            continue
+        effect = loadings @ values - (shares / gaps) @ own
+        covariance = loadings @ loadings.T + (shares / gaps) @ shares.T
+        if len(effect) == 1:
+            found[rows] = effect[0] / np.sqrt(noise * covariance[0, 0])
+        else:
+            found[rows] = effect @ np.linalg.solve(covariance, effect) / noise / len(effect)
+    return found
+
+
+def _leave_out(
+    basis: Array, loadings: Array, people: npt.NDArray[np.intp]
+) -> Iterator[tuple[npt.NDArray[np.intp], Array, Array, Array]]:
+    """Yield the rows of each person without whom a contrast ``(q, n_obs)`` is determined, and what they add.
+
+    With H the projection on the ``basis`` ``(n_obs, rank)``, I − H of the rows has ``gaps`` and directions
+    ``left``; ``shares`` are the loadings in these. Without them an effect is less by (shares / gaps) left'e,
+    the residual square by Σ (left'e)² / gaps, and degrees of freedom by their number.
+    """
+    order = np.argsort(people, kind="stable")
+    for rows in np.split(order, np.cumsum(np.bincount(people))[:-1]):
+        gaps, left = np.linalg.eigh(np.eye(len(rows)) - basis[rows] @ basis[rows].T)
+        shares, is_left = loadings[:, rows] @ left, gaps > _GAP
+        if (shares[:, ~is_left] ** 2).sum() <= _GAP * (loadings**2).sum():
+            yield rows, gaps[is_left], shares[:, is_left], left[:, is_left]
 
 
 def share_lost(
@@ -58,28 +106,18 @@ def share_lost(
     errors = draw.standard_normal((n_draws, len(basis)))
     errors -= (errors @ basis) @ basis.T
     errors *= np.sqrt(dof) / np.linalg.norm(errors, axis=1, keepdims=True)  # their variance is 1
-    of_person, counts, worst, n_people = pd.factorize(subjects.reindex(design.matrix.index))[0], 0, None, 0
-    order = np.argsort(of_person, kind="stable")
-    for rows in np.split(order, np.cumsum(np.bincount(of_person))[:-1]):
-        sizes, left = np.linalg.eigh(np.eye(len(rows)) - basis[rows] @ basis[rows].T)
-        gaps, shares, own = (
-            sizes[sizes > _GAP],
-            loadings[rows] @ left,
-            errors[:, rows] @ left[:, sizes > _GAP],
-        )
-        left_over = dof - gaps.size
-        if left_over < 1 or (shares[sizes <= _GAP] ** 2).sum() > _GAP * spread:
-            continue  # without them nothing is left to judge by, or the contrast is not determined
-        kept = shares[sizes > _GAP]
-        effect = t * np.sqrt(spread) - own @ (kept / gaps)
+    people, n_lost, worst, n_people = pd.factorize(subjects.reindex(design.matrix.index))[0], 0, None, 0
+    for rows, gaps, shares, left in _leave_out(basis, loadings[None], people):
+        own, left_over = errors[:, rows] @ left, dof - gaps.size
+        if left_over < 1:
+            continue
+        effect = t * np.sqrt(spread) - own @ (shares[0] / gaps)
         variance = np.maximum(dof - (own**2 / gaps).sum(axis=1), 0) / left_over
+        variance *= spread + (shares[0] ** 2 / gaps).sum()
         with np.errstate(divide="ignore"):
-            without = special.stdtr(
-                left_over, -effect / np.sqrt(variance * (spread + (kept**2 / gaps).sum()))
-            )
-        is_lost = without * tails > alpha
+            is_lost = special.stdtr(left_over, -effect / np.sqrt(variance)) * tails > alpha
         worst = is_lost if worst is None else worst | is_lost
-        counts, n_people = counts + int(is_lost.sum()), n_people + 1
+        n_lost, n_people = n_lost + int(is_lost.sum()), n_people + 1
     if worst is None:
         return None
-    return float(worst.mean() if is_largest else counts / (n_people * n_draws))
+    return float(worst.mean() if is_largest else n_lost / (n_people * n_draws))
