@@ -196,7 +196,7 @@ def page(found: dict[str, tuple[int, list[list[float]]]]) -> str:
     body = "\n".join(lines)
     return f"""# Several rows per person: errors under the null
 
-Written by `python benchmarks/repeated_measures.py`.
+Written by `python benchmarks/repeated_measures.py` (`--n-datasets`: the second column).
 
 Two groups of people (5 : 7), three visits, data sets of {N_ELEMENTS} elements in which
 nothing is to be found. People differ in level (variance 1, as the noise), and where it is said in slope

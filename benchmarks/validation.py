@@ -395,7 +395,6 @@ def _tail_p(few: Doubles, values: Doubles) -> Doubles:
 
 
 def page(
-    timing: str,
     errors: pd.DataFrame,
     n_datasets: int,
     power: dict[str, float],
@@ -457,11 +456,7 @@ of 500 of them (`--tail-approximation`): the median of 100 draws, and the range 
 
 {tail_table(tails)}
 
-## Time and memory
-
-`python benchmarks/permutation.py`, in processor time, while other work was running on the machine.
-
-{timing}
+Time and memory: [performance.md](performance.md).
 """
 
 
@@ -482,15 +477,6 @@ def tail_table(tails: dict[str, list[list[float]]]) -> str:
         cells = [f"{rows[row][1]:.2g} ({rows[row][0]:.2g} to {rows[row][2]:.2g})" for rows in tails.values()]
         lines.append(f"| {p:g} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def time_beside_nilearn() -> str:
-    """Run the benchmark of the permutation engine, and take its table."""
-    script = Path(__file__).with_name("permutation.py")
-    ran = subprocess.run(
-        [sys.executable, str(script), "--rounds", "2"], check=True, capture_output=True, text=True
-    )
-    return ran.stdout.strip()
 
 
 def measured(figures: Path, name: str, measure: Callable[[], object]) -> Any:
@@ -530,8 +516,7 @@ def main() -> None:
         f"uneven groups ({given.n_datasets})",
         partial(uneven_rates, given.n_datasets, given.nprocs),
     )
-    timing = measured(given.figures, "timing", time_beside_nilearn)
-    text = page(timing, pd.DataFrame(rows), given.n_datasets, power, given.n_power, same, tails, uneven)
+    text = page(pd.DataFrame(rows), given.n_datasets, power, given.n_power, same, tails, uneven)
     given.output.write_text(text, encoding="utf-8")
 
 

@@ -150,8 +150,8 @@ class AnalysisSpec:
         stands=None,
     )
     contrasts: tuple[ContrastRequest, ...] = option(
-        "what to test: a column, mean(...), slope(...), test(term), sums of these, [A, B] for a joint F test "
-        "(default: the mean, and one test per term)",
+        "what to test: a column, mean(...), slope(...), test(term), sums of these, [A, B] for a joint F test, "
+        "equivalent(A, BOUND), conjunction(A, B) (default: the mean, and one test per term)",
         (),
         metavar='"NAME = EXPR"',
         stands="node",
@@ -295,7 +295,7 @@ class Execution:
         "before it; logs/config.toml of a run is such a file",
         name="config",
         metavar="FILE",
-        section="cluster",
+        section="model",
     )
     verbose: int = option("say more", 0, section="cluster", kind="count", short="-v")
     quiet: int = option("say less", 0, section="cluster", kind="count", short="-q")
