@@ -150,7 +150,7 @@ class AnalysisSpec:
         stands=None,
     )
     contrasts: tuple[ContrastRequest, ...] = option(
-        "what to test: a column, mean(...), slope(...), test(term), sums of these, [A, B] for a joint F test, "
+        "what to test: a column, mean(...), slope(...), test(term), sums of these, [A, B] for a joint F, "
         "equivalent(A, BOUND), conjunction(A, B) (default: the mean, and one test per term)",
         (),
         metavar='"NAME = EXPR"',
