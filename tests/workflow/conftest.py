@@ -1,8 +1,11 @@
 """Datasets for whole runs, written once per session by the demo writer."""
 
 import hashlib
+import json
 import shutil
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from bids_group.demo import write_demo
@@ -33,6 +36,38 @@ def small(tmp_path_factory):
 def small_copy(small, tmp_path):
     """The small dataset, to be spoiled by one test."""
     return shutil.copytree(small, tmp_path / "data")
+
+
+@pytest.fixture(scope="session")
+def write_visits():
+    """Give a function that writes people who come several times, with the months of each visit.
+
+    ``table`` has a row per visit: ``participant_id``, ``session_id``, ``months``, and what else is known of
+    the person. ``maps``: by stat, arrays ``(n_visits, …)``. Names are ``task-rest_space-MNI_contrast-go``.
+    """
+
+    def write(root, table, maps):
+        first = root / "derivatives" / "first"
+        for number, (person, visit) in enumerate(
+            zip(table["participant_id"], table["session_id"], strict=True)
+        ):
+            folder = first / person / visit / "func"
+            folder.mkdir(parents=True)
+            for stat, values in maps.items():
+                name = f"{person}_{visit}_task-rest_space-MNI_contrast-go_stat-{stat}_statmap.nii.gz"
+                nib.save(nib.Nifti1Image(values[number], np.diag([3.0, 3, 3, 1])), folder / name)
+        people = table.drop(columns=["session_id", "months"]).drop_duplicates()
+        people.to_csv(root / "participants.tsv", sep="\t", index=False)
+        for person, own in table.groupby("participant_id"):
+            (root / person).mkdir()
+            path = root / person / f"{person}_sessions.tsv"
+            own[["session_id", "months"]].to_csv(path, sep="\t", index=False)
+        described = {"Name": "visits", "BIDSVersion": "1.10.0"}
+        (root / "dataset_description.json").write_text(json.dumps(described))
+        made = {**described, "DatasetType": "derivative", "GeneratedBy": [{"Name": "first"}]}
+        (first / "dataset_description.json").write_text(json.dumps(made))
+
+    return write
 
 
 def contents(folder, *, leave_out=("logs", "code/command.json")):

@@ -17,10 +17,9 @@ FORMULA = "~ group * months"
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def study(tmp_path_factory, write_visits):
     """Twenty people in two groups, three visits, some of them missed; the rows as a table, and their maps."""
     root = tmp_path_factory.mktemp("visits") / "data"
-    maps = root / "derivatives" / "first"
     draw = np.random.default_rng(20)
     people = pd.DataFrame({"participant_id": [f"sub-{n:02d}" for n in range(1, 21)]})
     people["group"] = ["control", "patient"] * 10
@@ -33,26 +32,13 @@ def study(tmp_path_factory):
             mean = 0.5 + 0.8 * (group == "patient") + 0.02 * months
             effect = (mean + own + slope * months + draw.normal(0, 0.6, SHAPE)).astype(np.float32)
             variance = draw.gamma(3, 0.1, SHAPE).astype(np.float32)
-            folder = maps / person / f"ses-{visit}" / "func"
-            folder.mkdir(parents=True)
-            for stat, data in (("effect", effect), ("variance", variance)):
-                name = f"{person}_ses-{visit}_{STEM}_contrast-go_stat-{stat}_statmap.nii.gz"
-                nib.save(nib.Nifti1Image(data, np.diag([3.0, 3, 3, 1])), folder / name)
             rows.append(
                 {"participant_id": person, "session_id": f"ses-{visit}", "group": group, "months": months}
             )
-            values.append((effect.ravel(), variance.ravel()))
-    table = pd.DataFrame(rows)
-    people.to_csv(root / "participants.tsv", sep="\t", index=False)
-    for person, own in table.groupby("participant_id"):
-        (root / person).mkdir()
-        own[["session_id", "months"]].to_csv(root / person / f"{person}_sessions.tsv", sep="\t", index=False)
-    described = {"Name": "visits", "BIDSVersion": "1.10.0"}
-    (root / "dataset_description.json").write_text(json.dumps(described))
-    first = {**described, "DatasetType": "derivative", "GeneratedBy": [{"Name": "first"}]}
-    (maps / "dataset_description.json").write_text(json.dumps(first))
-    effects, variances = (np.array(each, dtype=np.float64) for each in zip(*values, strict=True))
-    return root, table, effects, variances
+            values.append((effect, variance))
+    table, maps = pd.DataFrame(rows), [np.array(each) for each in zip(*values, strict=True)]
+    write_visits(root, table, dict(zip(("effect", "variance"), maps, strict=True)))
+    return root, table, *(each.reshape(len(rows), -1).astype(np.float64) for each in maps)
 
 
 def run(study, folder, *options, code=0):

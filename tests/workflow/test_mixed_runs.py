@@ -1,6 +1,5 @@
 """Whole runs of mixed models: rows missing at some elements, and effects of people that are apart."""
 
-import json
 import shutil
 
 import nibabel as nib
@@ -17,10 +16,9 @@ HOLES = {(0, 0, 0): 3, (1, 2, 0): 5, (2, 1, 1): 46}
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def study(tmp_path_factory, write_visits):
     """Eighteen people, three visits each; at some elements not all rows are observed."""
     root = tmp_path_factory.mktemp("visits") / "data"
-    maps = root / "derivatives" / "first"
     draw = np.random.default_rng(4)
     rows, values = [], []
     people = pd.DataFrame({"participant_id": [f"sub-{n:02d}" for n in range(1, 19)]})
@@ -35,21 +33,9 @@ def study(tmp_path_factory):
     for place, n_missing in HOLES.items():
         for row in draw.choice(len(rows), n_missing, replace=False):
             values[row][place] = np.nan
-    table = pd.DataFrame(rows)
-    for row, effect in zip(rows, values, strict=True):
-        folder = maps / row["participant_id"] / row["session_id"] / "func"
-        folder.mkdir(parents=True)
-        name = f"{row['participant_id']}_{row['session_id']}_{STEM}_contrast-go_stat-effect_statmap.nii.gz"
-        nib.save(nib.Nifti1Image(effect, np.diag([3.0, 3, 3, 1])), folder / name)
-    people.to_csv(root / "participants.tsv", sep="\t", index=False)
-    for person, own in table.groupby("participant_id"):
-        (root / person).mkdir()
-        own[["session_id", "months"]].to_csv(root / person / f"{person}_sessions.tsv", sep="\t", index=False)
-    described = {"Name": "visits", "BIDSVersion": "1.10.0"}
-    (root / "dataset_description.json").write_text(json.dumps(described))
-    first = {**described, "DatasetType": "derivative", "GeneratedBy": [{"Name": "first"}]}
-    (maps / "dataset_description.json").write_text(json.dumps(first))
-    return root, table.merge(people), np.array(values, dtype=np.float64).reshape(len(rows), -1)
+    table = pd.DataFrame(rows).merge(people)
+    write_visits(root, table, {"effect": values})
+    return root, table, np.array(values, dtype=np.float64).reshape(len(rows), -1)
 
 
 def run(study, folder, formula, *options):
