@@ -19,6 +19,7 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from null_data import Scheme, as_group_data, draw_maps, interval
 from threadpoolctl import threadpool_limits
 
 from bids_group.config import InferenceSpec
@@ -28,7 +29,6 @@ from bids_group.inference.shuffling.engine import Job, Scratch, build_statistic,
 from bids_group.inference.shuffling.holes import build_holes
 from bids_group.inference.shuffling.partition import build_residuals
 from bids_group.model import fit_group
-from validation import Scheme, as_group_data, draw_maps, interval
 
 SHAPE = (8, 8, 7)
 MEASURES = ("fwe-voxel", "fwe-size", "fwe-mass", "fwe-tfce")
