@@ -119,6 +119,13 @@ def _tell(
         yield warn("model", *estimator.warning)
     if blocks is None or not are_told_apart(blocks) or estimator.has_clusters:
         return
+    if estimator.why_not_shuffled is not None:
+        sentence = (
+            f"--exchangeability-blocks {blocks.name} changes nothing with {_who(estimator)}, which is not "
+            "shuffled: rows of a block are taken for no more alike than the model says."
+        )
+        yield warn("blocks", sentence, f"Leave it out, or use {estimator.why_not_shuffled[1]}.")
+        return
     tell, named = warn if spec.parametric else note, ["the maps of t, F, z and p", *spec.parametric]
     yield tell(
         "blocks",

@@ -6,7 +6,7 @@ from scipy import stats
 from scipy.stats import binom, false_discovery_control
 
 from bids_group.config import InferenceSpec
-from bids_group.config.estimators import FIXED_EFFECTS
+from bids_group.config.estimators import FIXED_EFFECTS, MIXED
 from bids_group.errors import DataError, UsageError
 from bids_group.inference import check_inference, correct_group
 from bids_group.model import fit_group
@@ -168,5 +168,9 @@ def test_what_ignores_blocks_is_named(make_problem):
         one for one in check_inference(data.design, shuffled, blocks=data.blocks)[0] if one.topic == "blocks"
     ]
     assert told.severity == "note"
+    found = check_inference(data.design, InferenceSpec(), blocks=data.blocks, estimator=MIXED)[0]
+    (told,) = [one for one in found if one.topic == "blocks"]
+    assert "changes nothing with --estimator mixed" in told.sentence
+    assert "sandwich" in told.fix
     people = data.blocks.rename("subject")
     assert not [one for one in check_inference(data.design, both, blocks=people)[0] if one.topic == "blocks"]

@@ -115,6 +115,30 @@ def test_few_groups_and_groups_that_are_not_people_are_warned_of(visits, analyse
     assert "People have several rows" in said
 
 
+@pytest.mark.parametrize(
+    ("formula", "tests", "fix"),
+    [
+        ("~ group * time + (1 | subject)", "time", "(1 + time | subject), or with --estimator sandwich"),
+        ("~ group * session + (1 | subject)", "session", "with --estimator sandwich"),
+        ("~ group + (1 | subject)", None, ""),  # nothing changes within people
+        ("~ group * time + (1 + time | subject)", None, ""),
+        ("~ time + (1 | site)", None, ""),  # told otherwise
+    ],
+)
+def test_compound_symmetry_is_told_where_tests_lean_on_it(formula, tests, fix, visits, analyse):
+    def told(rows):
+        notices = build_design(analyse(rows, formula, estimator=MIXED)).notices
+        return [one for one in notices if one.severity == "warning" and "equally alike" in one.sentence]
+
+    found = told(visits)
+    assert len(found) == (tests is not None)
+    if tests:
+        assert f"tests of {tests} err" in found[0].sentence
+        assert fix in found[0].fix
+        two = visits[visits["session"] != "late"]
+        assert not told(two.assign(session=two["session"].cat.remove_unused_categories()))
+
+
 def test_who_missed_a_visit_is_tabulated_with_what_each_estimator_assumes(visits, analyse):
     rows = visits.drop(index=visits.index[(visits["session"] == "post") & (visits["subject"] < "06")])
     for estimator, formula in ((MIXED, "~ group * session + (1 | subject)"), (None, "~ group * session")):
