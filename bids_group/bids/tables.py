@@ -105,6 +105,8 @@ def _read_cells(path: Path) -> list[list[str]]:
         return [[_unquote(cell.strip()) for cell in line.split("\t")] for line in _LINES.split(text)]
     first = next((line for line in _LINES.split(text) if line.strip()), "")
     mark = max(",;\t", key=re.sub('"[^"]*"', "", first).count)
+    if said := re.fullmatch(r'"?sep=(.)"?\s*', first):  # a line that is for Excel
+        mark, text = said[1], text.replace(first, "", 1)
     reader, lines = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True), []
     try:
         for cells in reader:

@@ -148,7 +148,7 @@ def _plain(node: Any) -> Any:
     if not hasattr(node, "value"):
         return node
     if node.id == "mapping":
-        names = [_plain(key) for key, _ in node.value]
+        names = [str(key.value) for key, _ in node.value]
         for name in (name for name in names if names.count(name) > 1):
             raise UsageError(f"{name!r} stands twice.", fix="Keep one of the two.")
         return {name: _plain(value) for name, (_, value) in zip(names, node.value, strict=True)}

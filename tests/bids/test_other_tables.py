@@ -38,6 +38,7 @@ def three(study):
     [
         ("people.csv", lambda path: TABLE.to_csv(path, index=False)),
         ("semicolons.csv", lambda path: TABLE.to_csv(path, index=False, sep=";")),
+        ("for_excel.csv", lambda path: path.write_text("sep=|\n" + TABLE.to_csv(index=False, sep="|"))),
         ("tabs.CSV", lambda path: TABLE.to_csv(path, index=False, sep="\t")),
         ("people.tsv", lambda path: TABLE.to_csv(path, index=False, sep="\t")),
         ("people.xlsx", lambda path: TABLE.to_excel(path, index=False)),

@@ -93,6 +93,7 @@ def test_the_file_that_a_run_writes_asks_for_the_same_again(tmp_path):
         ("a.yaml", "alpha: 0.01\nalpha: 0.05", UsageError, "'alpha' stands twice"),
         ("a.yaml", "contrast:\n  d: age\n  d: sex", UsageError, "'d' stands twice"),
         ("a.yaml", "smoothing-fwhm: 4\nsmoothing_fwhm: 6", UsageError, "said twice"),
+        ("a.yaml", "? [formula]\n: ~ 1", UsageError, "There is no option"),
         ("a.yaml", "config: b.yaml", UsageError, "names another one"),
         ("a.yaml", "one_sided: yes", UsageError, "on or off"),
         ("a.toml", "[mask]\nfile = 'a.nii'", UsageError, "no names with values"),
