@@ -59,7 +59,7 @@ MIXED = Estimator(
         "fitting it anew 10,000 times takes hours",
         "--estimator sandwich without the random term",
     ),
-    assumes="that rows of one group are alike as the random terms say, and that rows are missing at random",
+    assumes="that rows are alike as the random terms say, and that rows are missing at random",
 )
 
 SANDWICH = Estimator(

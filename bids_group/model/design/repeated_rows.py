@@ -11,7 +11,7 @@ from bids_group.config.estimators import FEWEST_LEVELS
 from bids_group.errors import DesignError, FormulaError
 from bids_group.model.formula.coding import CodedDesign, as_levels, is_numeric
 from bids_group.model.formula.parser import RandomPart
-from bids_group.records import LEAST_SQUARES, Estimator, GroupAnalysis, Notice, RandomTerm, note, warn
+from bids_group.records import LEAST_SQUARES, GroupAnalysis, Notice, RandomTerm, note, warn
 from bids_group.words import counted, list_some, quote_column, say_number
 
 _FEW_LEVELS = 10
@@ -168,17 +168,11 @@ def tell_assumptions(analysis: GroupAnalysis, design: CodedDesign) -> Iterator[N
     estimator = analysis.estimator
     if estimator.node_type != LEAST_SQUARES.node_type or estimator == LEAST_SQUARES:
         return
-    yield note(
-        "estimator",
-        f"The estimator is {estimator.name}: {_reason(estimator, design)}. It assumes {estimator.assumes}.",
-    )
+    random = design.formula.random
+    reason = f"the formula has the random term {random.text}" if random else "it was asked for"
+    yield note("estimator", f"The estimator is {estimator.name}: {reason}. It assumes {estimator.assumes}.")
     if estimator.compares_people:
         yield from _tell_missed(analysis, design)
-
-
-def _reason(estimator: Estimator, design: CodedDesign) -> str:
-    random = design.formula.random
-    return f"the formula has the random term {random.text}" if random else "it was asked for"
 
 
 def _tell_missed(analysis: GroupAnalysis, design: CodedDesign) -> Iterator[Notice]:

@@ -36,7 +36,7 @@ def _say_lost(row: Mapping[str, Any]) -> str:
     if pd.isna(row["share_of_normal_data"]):
         return f"{row['left_out']} ({p})"
     one = "who carries it most" if row["reason"].startswith("carries") else "a person chosen by lot"
-    share = f"{row['share_of_normal_data']:.0%} of normal data with this p lose it without {one}"
+    share = f"{100 * row['share_of_normal_data']:.0f} % of normal data with this p lose it without {one}"
     return f"{row['left_out']} ({p}; {share})"
 
 

@@ -58,7 +58,7 @@ def test_variances_are_listed_and_the_share_is_drawn(
     assert "variance of subjectIntercept" in rows[1]
     assert "variance of rows of one subject" in rows[2]
     assert "share of the variance that rows of one subject have in common" in text_of(page)
-    assert "that rows of one group are alike as the random terms say" in text
+    assert "that rows are alike as the random terms say" in text
     assert "(1 | subject)" in text
     assert (root / "group" / "figures" / f"{Path(stem).name}_stat-icc_statmap.png").is_file()
     assert ">7.25</td>" in page.read_text()
