@@ -149,9 +149,16 @@ def _read_rows(one: Tested, side: int, ground: Ground) -> _Rows | None:
     return _Rows(
         weights=tuple(map(_weigh, sidecars)),
         files=frozenset(_name(uri) for sidecar in sidecars for uri in sidecar.sources or ()),
-        is_complete=isinstance(info.degrees_of_freedom, int | float)
+        is_complete=_has_all_rows(one, side, ground)
         and all(_is_whole(path, row, side, ground) for path, row in zip(paths, sidecars, strict=True)),
     )
+
+
+def _has_all_rows(one: Tested, side: int, ground: Ground) -> bool:
+    """Whether each row is used at every common element."""
+    counts = one.root / f"{one.analysis.stem}_stat-n_statmap.nii.gz"
+    values = ground.read(side, counts) if counts.is_file() else None
+    return values is not None and bool((values >= len(one.analysis.matrix)).all())
 
 
 def _is_whole(path: Path, sidecar: Sidecar, side: int, ground: Ground) -> bool:

@@ -166,6 +166,10 @@ def _tabulate_settings(pair: Pair, a: Source, b: Source, ground: Ground) -> pd.D
     return table.iloc[(table["A"] == table["B"]).argsort(kind="stable")].reset_index(drop=True)
 
 
+def _say_dof(dof: float | str | None) -> str:
+    return f"{dof:g}" if isinstance(dof, int | float) else str(dof)
+
+
 def _describe(source: Source, one: Tested, n_elements: int) -> Iterator[tuple[str, str]]:
     facts = gather_facts(source.folder, one.analysis, n_elements)
     info, contrast = one.analysis.info, one.contrast
@@ -182,7 +186,7 @@ def _describe(source: Source, one: Tested, n_elements: int) -> Iterator[tuple[st
         ("contrast", contrast.words),
         ("test", contrast.test),
         ("estimator", facts["estimator"]),
-        ("degrees of freedom", ", ".join(f"{one:g}" for one in dof) if isinstance(dof, list) else str(dof)),
+        ("degrees of freedom", ", ".join(map(_say_dof, dof if isinstance(dof, list) else [dof]))),
         ("smoothing", f"{one.width_mm:g} mm"),
         ("scaled by", info.scaling.column if info.scaling else "nothing"),
         ("mask given", facts["mask_name"] or "none"),

@@ -163,6 +163,16 @@ def test_another_residual_variance_is_told_from_another_effect(data, out_pooled,
     assert "degrees of freedom 6.0 in A, 7.0 in B" in page
 
 
+def test_people_are_complete_whatever_the_estimator(data, out_rows, compare, tmp_path):
+    out = rows(data, tmp_path / "a", "--estimator", "sandwich", formula="~ session")
+    code, _, folder = compare(out, out_rows)
+    page = (folder / "report.html").read_text()
+    assert code == 0
+    assert "Complete: every map" in page
+    assert "not complete" not in page
+    assert re.search(r">degrees of freedom</td>\s*<td[^>]*>7</td>", page)
+
+
 def test_maps_that_do_not_belong_to_their_design_raise_an_alarm(out_rows, out_pooled, copy, compare):
     spoiled = copy(out_pooled)
     (path,) = (spoiled / "group").glob("*stat-t_statmap.nii.gz")

@@ -16,7 +16,7 @@ from scipy.ndimage import binary_dilation
 
 from bids_group.output.report.axes import round_ticks
 from bids_group.output.report.canvas import AXES, Box, Pixels
-from bids_group.output.report.sheet import BACKDROP, Colours, Sheet, Words, ramp, rgb, tint
+from bids_group.output.report.sheet import BACKDROP, Colours, Sheet, Words, measure, ramp, rgb, tint
 
 _POSITIVE = ("#8f1d00", "#e4521b", "#ff9a2e", "#ffe68a")
 SIGNED = ("#c3f2ff", "#46b4f0", "#1f78d1", "#0b3c8f", *_POSITIVE)
@@ -29,6 +29,8 @@ _COUNTS = (
 """Light is many (matplotlib's viridis)."""
 LINE, WORDS = "#ffffff", "#cfd6e0"
 MAX_COLUMNS = 24
+_SIZE = 14
+"""Of numbers beside a colour scale: smaller where they are long, so that they end on the picture."""
 _WIDE, _NARROW, _BELOW = 1500, 700, 8
 """Pixels of pictures across, and below the lowest row."""
 _MARGIN, _END, _ASIDE = 0.005, 0.925, 0.16
@@ -312,8 +314,11 @@ def _draw_scale(
         pixels[where[at], left:right] = 255
     for at in ticks:
         pixels[where[at], right : right + 4] = 255
+    widest = max((measure(text, _SIZE) for text in ticks.values()), default=1.0)
+    size = min(_SIZE, int(_SIZE * (_WIDE - right - 12) / widest))
     words = [
-        Words(x=right + 8, y=where[at], text=text, colour=LINE, anchor="lm") for at, text in ticks.items()
+        Words(x=right + 8, y=where[at], text=text, colour=LINE, size=size, anchor="lm")
+        for at, text in ticks.items()
     ]
     words.append(Words(x=(left + right) / 2, y=top - 8, text=scale.name, colour=LINE, size=15, anchor="ms"))
     return Sheet(pixels=pixels, words=[*sheet.words, *words])

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
 
+from bids_group.output.report import brains
 from bids_group.output.report.axes import Chart, Panel, round_ticks
 from bids_group.output.report.charts import (
     draw_correlations,
@@ -25,7 +26,7 @@ from bids_group.output.report.charts import (
 )
 from bids_group.output.report.influence import draw_peaks
 from bids_group.output.report.marks import MANY_DOTS, Dots, Line, Text
-from bids_group.output.report.sheet import ramp, tint
+from bids_group.output.report.sheet import Sheet, measure, ramp, tint
 
 SVG = "{http://www.w3.org/2000/svg}"
 PLACE = r"[ML](-?[\d.e-]+) (-?[\d.e-]+)"
@@ -200,3 +201,12 @@ def test_names_beside_points_do_not_touch_the_title() -> None:
     texts = [part for part in panel.parts if isinstance(part, Text)]
     name, title = (next(one for one in texts if one.text == words) for words in ("c", "M" * 30))
     assert title.corners[:, 1].max() <= name.corners[:, 1].min()
+
+
+@pytest.mark.parametrize("limit", [1.5e-8, 12.0])
+def test_numbers_beside_a_colour_scale_end_on_the_picture(limit: float) -> None:
+    sheet = Sheet(pixels=np.zeros((300, 1500, 3), dtype=np.uint8), words=())
+    drawn = brains._draw_scale(sheet, brains.Scale(-limit, limit, ramp("#000000", "#ffffff"), "t"))
+    numbers = [one for one in drawn.words if one.anchor == "lm"]
+    assert len(numbers) > 2
+    assert max(one.x + measure(one.text, one.size) for one in numbers) < 1500

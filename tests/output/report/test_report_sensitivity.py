@@ -18,8 +18,8 @@ LOST = [*KEPT, ("sub-02", CARRIES, "fwe-voxel", 0.125, 0, "no", 0.4, None)]
 SEVERAL = [*KEPT, ("sub-02", CARRIES, "fwe-voxel", 0.002, 1987, "yes", 0.4, None)]
 FAILED = [("sub-01", MARKED, "fwe-voxel", None, None, None, 0.25, "too few people")]
 LOST_WORDS = (
-    "Not significant without sub-02 (p = 0.12; 40 % of normal data with this p lose it without the row that "
-    "carries them most)."
+    "Not significant without sub-02 (p = 0.12; 40 % of normal data with this p lose it without who carries "
+    "it most)."
 )
 
 
