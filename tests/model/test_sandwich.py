@@ -350,6 +350,35 @@ def test_the_homogeneous_form_needs_visits_and_groups(change, match):
     assert raised.value.fix
 
 
+def test_elements_where_holes_leave_a_group_of_one_person_are_told():
+    """Two patients, of whom one is missing at three elements: what is left is fitted exactly there."""
+    person, visit, group, values = draw(n_people=16)
+    group = (person < 2).astype(int)
+    matrix = np.column_stack([1 - group, group, visit])
+    asked = [make_contrast([0.9, 0.1, 0])]  # the patients count little
+    values[:, 2:] += 0.1
+    whole = fit_group(make_data(matrix, values, asked, person), is_two_sided=True)
+    assert not any("exactly" in one.sentence for one in whole.notices)
+    values[person == 1, :3] = np.nan
+    found = fit_group(make_data(matrix, values, asked, person), is_two_sided=True)
+    (told,) = [one.sentence for one in found.notices if "exactly" in one.sentence]
+    assert f"At 3 of {values.shape[1]} elements" in told
+
+
+def test_groups_that_are_written_as_numbers_are_groups():
+    person, visit, group, values = draw(n_people=20)
+    group = (person < 5).astype(int)
+    matrix, asked = np.column_stack([1 - group, group, visit]), [make_contrast([-1, 1, 0])]
+    said, found = [], []
+    for codes in (group, np.where(group == 1, "b", "a")):
+        made = {"factors": {"code": codes, "age": person * 1.5, "visit": visit}, "visits": visit}
+        found.append(fit(make_data(matrix, values, asked, person, "homogeneous", **made))[0].statistic)
+        said.append(" ".join(one.sentence for one in check(make_data(matrix, values, asked, person, **made))))
+    np.testing.assert_array_equal(*found)
+    assert "5 with code 1" in said[0]
+    assert "5 with code b" in said[1]
+
+
 def test_rows_without_a_session_are_a_visit_of_their_own():
     design = make_data(np.ones((6, 1)), np.zeros((6, 1)), [make_contrast([1])], None).design
     visits = pd.Series(["1", "2", None, "1", "2", None], index=design.matrix.index)

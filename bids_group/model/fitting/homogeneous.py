@@ -207,13 +207,16 @@ def name_cells(
 
 
 def factors_between(design: Design, clusters: Codes) -> pd.DataFrame:
-    """Factors of the formula that are constant within clusters, and do not tell every cluster apart."""
+    """Factors of the formula that are constant within clusters, and do not tell every cluster apart.
+
+    Numbers of two values are a factor too: the design is the same, however its levels are written.
+    """
     n_clusters, kept = int(clusters.max()) + 1, {}
     coded = {
         name for cell in design.details.get("n_per_cell") or () for name in cell if name != "n"
     }  # C(code) of numbers
     for name, values in design.variables.items():
-        is_number = pd.api.types.is_numeric_dtype(values) and name not in coded
+        is_number = pd.api.types.is_numeric_dtype(values) and name not in coded and values.nunique() > 2
         if is_number or values.isna().any():
             continue
         is_between = values.astype(str).groupby(clusters).nunique().max() == 1

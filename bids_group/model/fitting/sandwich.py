@@ -43,6 +43,13 @@ _FEW_CLUSTERS, _FEW_DOF, _NO_SHARE = 8, 4, 1e-6
 _WIDTH = 256
 _NO_DOF = 1e-6
 
+_LOST_HERE = (
+    "sandwich",
+    "At {} the model fits whole clusters exactly, such as the only one of a group that is observed there: "
+    "the sandwich does not count their variance, and p of what depends on them is too small.",
+    "Raise --min-coverage, or merge groups of few clusters.",
+)
+
 Residuals = Doubles
 Robust = Callable[[Basis, npt.NDArray[np.bool_]], "Covariances"]
 
@@ -156,7 +163,12 @@ def prepare(data: GroupData) -> Callable[[slice], TileFit]:
 
     def estimate(tile: slice) -> TileFit:
         made = fit(read_columns(maps, tile))
-        return TileFit([_estimate(sums, test) for sums, test in zip(made, tests, strict=True)])
+        estimates = [_estimate(sums, test) for sums, test in zip(made, tests, strict=True)]
+        if data.is_complete:
+            return TileFit(estimates)
+        pairs = zip(estimates, made, strict=True)
+        is_lost = [one.is_estimable & (sums.lost > _NO_SHARE) for one, sums in pairs]
+        return TileFit(estimates, counts={_LOST_HERE: int(np.logical_or.reduce(is_lost).sum())})
 
     return estimate
 
