@@ -1,4 +1,4 @@
-"""BIDS tables as they are written: tab-separated text in which only ``n/a`` is missing, and its JSON."""
+"""Tables as they are written (BIDS: tab-separated text; CSV, workbooks) as text, and the JSON beside them."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from bids_group.config.stats_model import (
     formula_names,
     split_random,
 )
-from bids_group.config.typed import read_contrasts
+from bids_group.config.typed import file_of, read_contrasts
 from bids_group.errors import UsageError
 from bids_group.words import suggest
 
@@ -122,6 +122,9 @@ def _read_value(place: Place, option: Option) -> Any:
         return [each.text() for each in place.list(is_lenient=True)]
     single = None if option.is_list else _read_single(place, option.kind)
     values = [each.label() for each in place.list()] if option.is_list else [single]
+    if option.kind == "paths":  # what is not beside the file is a name in BIDS_DIR
+        beside = {text: (place.file.parent / text).absolute() for text in map(str, values)}
+        values = [str(path) if file_of(path).is_file() else text for text, path in beside.items()]
     if option.choices and not set(values) <= {*option.choices}:
         place.refuse("is not known", expected=" or ".join(str(one) for one in option.choices))
     return values if option.is_list else single

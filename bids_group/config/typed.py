@@ -72,7 +72,7 @@ MAPS_FILE = Path("code/maps.tsv")
 
 def is_pattern(path: Path | str) -> bool:
     """Whether ``--maps`` names files by a pattern, not one table."""
-    return any(mark in str(path) for mark in "{}*") and not Path(path).exists()
+    return any(mark in str(path) for mark in "{}*") and not file_of(Path(path)).exists()
 
 
 def read_contrasts(texts: Sequence[str]) -> tuple[ContrastRequest, ...]:

@@ -213,6 +213,12 @@ def test_what_only_one_of_them_says_is_taken(tmp_path: Path) -> None:
     assert (written["alpha"], written["smoothing_fwhm"], written["random_seed"]) == (0.01, 6.0, 3)
 
 
+def test_tables_that_a_file_names_are_beside_it_else_names_in_the_dataset(tmp_path: Path) -> None:
+    (tmp_path / "iq.csv").touch()
+    config = settle(tmp_path, {"phenotype": ["iq.csv", "health"]})[1]
+    assert config.inputs.phenotype == (tmp_path / "iq.csv", Path("health"))
+
+
 def test_columns_of_a_file_are_not_centred_unless_asked(tmp_path: Path) -> None:
     assert settle(tmp_path, {})[1].analysis.centering == "none"
     assert settle(tmp_path, {"center": "grand"})[1].analysis.centering == "grand"
