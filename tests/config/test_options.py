@@ -47,7 +47,8 @@ def words_for(option: Option) -> tuple[list[str], object]:
     return [option.flag, *([] if option.kind == "count" else [str(value)])], value
 
 
-FREE = [one for one in OPTIONS if one.read is None and one.section != "cluster" and one.name not in ("center", "config")]
+UNREAD = ("center", "config")
+FREE = [one for one in OPTIONS if one.read is None and one.section != "cluster" and one.name not in UNREAD]
 
 
 @pytest.mark.parametrize("option", FREE, ids=lambda one: one.name)
