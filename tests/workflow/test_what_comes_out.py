@@ -13,6 +13,7 @@ ON_REQUEST = (
     "dof",
     "regions_effects",
     "varianceGroups",
+    "weightedFlips",
     "icc",
     "stat-variance_desc",
     "tau2",
