@@ -75,7 +75,7 @@ class Visits:
             design=design,
             stack=MapStack(labels=labels, data=maps),
             elements=Elements(
-                grid=Grid(shape=(maps.shape[1], 1, 1), affine=np.eye(4)), indices=np.arange(maps.shape[1])
+                space=Grid(shape=(maps.shape[1], 1, 1), affine=np.eye(4)), indices=np.arange(maps.shape[1])
             ),
             estimator=estimator,
             blocks=people,
@@ -268,7 +268,7 @@ def weighted(n_elements: int, rounds: int) -> str:
     data = GroupData(
         design=design,
         stack=MapStack(labels=labels, data=maps, variance=variances),
-        elements=Elements(grid=grid, indices=np.arange(n_elements)),
+        elements=Elements(space=grid, indices=np.arange(n_elements)),
         estimator=WEIGHTED,
     )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

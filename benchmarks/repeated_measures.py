@@ -132,7 +132,7 @@ def as_group_data(
     grid = Grid(shape=(maps.shape[1], 1, 1), affine=np.eye(4))
     return GroupData(
         design=design, stack=MapStack(labels=labels, data=maps), blocks=subjects, subjects=subjects,
-        elements=Elements(grid=grid, indices=np.arange(maps.shape[1])), estimator=SANDWICH,
+        elements=Elements(space=grid, indices=np.arange(maps.shape[1])), estimator=SANDWICH,
     )  # fmt: skip
 
 

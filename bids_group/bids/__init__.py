@@ -3,12 +3,12 @@
 from bids_group.bids.cohort import gather_cohort
 from bids_group.bids.design_matrix import check_matrix_rows
 from bids_group.bids.ledger import build_ledger, keep_complete, tell_lost_levels
-from bids_group.bids.map_files import check_grids
+from bids_group.bids.map_files import check_spaces
 
 __all__ = [
     "build_ledger",
-    "check_grids",
     "check_matrix_rows",
+    "check_spaces",
     "gather_cohort",
     "keep_complete",
     "tell_lost_levels",

@@ -86,7 +86,7 @@ def gather_cohort(
     return Cohort(
         maps=maps,
         maps_tsv=maps_tsv,
-        grids={path: headers[path].grid for m in maps for path in m.files},
+        spaces={path: headers[path].space for m in maps for path in m.files},
         tables=settle_tables(type_over(None), matrix),
         tables_over=None if matrix is not None else type_over,
         cell_factors=find_cell_factors(maps),

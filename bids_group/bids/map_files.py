@@ -19,9 +19,9 @@ from bids_group.bids.statmaps import InputStat
 from bids_group.config import Selection
 from bids_group.config.typed import is_pattern
 from bids_group.elements import (
-    Grid,
     MapHeader,
-    check_same_grid,
+    Space,
+    check_same_space,
     find_pointer,
     inflate,
     locate,
@@ -132,22 +132,23 @@ def leave_many_volumes(choice: Choice, selection: Selection, headers: Headers) -
         )
 
 
-def check_grids(
-    groups: Iterable[tuple[Sequence[FirstLevelMap], Path | None]], grids: Mapping[Path, Grid]
+def check_spaces(
+    groups: Iterable[tuple[Sequence[FirstLevelMap], Path | None]], spaces: Mapping[Path, Space]
 ) -> None:
-    """Refuse what is pooled or analysed together and lies on different grids, by the headers.
+    """Refuse what is pooled or analysed together and has different elements, by the headers.
 
-    Each of the ``groups``: maps whose effects, variances, masks and degrees of freedom must lie on one grid,
-    and the mask of the analysis, if there is one. ``grids``: those of the maps' files.
+    Each of the ``groups``: maps whose effects, variances, masks and degrees of freedom must have the same
+    elements (`check_same_space`), and the mask of the analysis, if there is one. ``spaces``: those of the
+    maps' files.
     """
-    of_masks = {mask: read_header(mask).grid for mask in {mask for _, mask in groups} if mask is not None}
+    of_masks = {mask: read_header(mask).space for mask in {mask for _, mask in groups} if mask is not None}
     for maps, mask in groups:
         first = maps[0].effect
         for m in maps:
             for path in m.files:
-                check_same_grid(first, grids[first], path, grids[path], is_mask=path is m.mask)
+                check_same_space(first, spaces[first], path, spaces[path], is_mask=path is m.mask)
         if mask is not None:
-            check_same_grid(first, grids[first], mask, of_masks[mask], is_mask=True)
+            check_same_space(first, spaces[first], mask, of_masks[mask], is_mask=True)
 
 
 def check_native(maps: Sequence[FirstLevelMap], headers: Headers, named: Path | None) -> list[Notice]:
@@ -161,8 +162,8 @@ def check_native(maps: Sequence[FirstLevelMap], headers: Headers, named: Path | 
     others = [m for m in those if m.subject != those[0].subject]
     if not others:
         return []
-    first, grid = those[0], headers[those[0].effect].grid
-    odd = next((m for m in others if not headers[m.effect].grid.is_same(grid)), None)
+    first, grid = those[0], headers[those[0].effect].space
+    odd = next((m for m in others if not headers[m.effect].space.is_same(grid)), None)
     have_standard = all(
         (feat / "reg_standard" / "stats" / m.effect.name).exists()
         for m in those
@@ -178,7 +179,7 @@ def check_native(maps: Sequence[FirstLevelMap], headers: Headers, named: Path | 
     if odd is not None:
         raise GridError(
             "The copes lie in the space of each person's own scan, not in standard space.",
-            found=f"{headers[odd.effect].grid.describe()} in {odd.effect}; {grid.describe()} in "
+            found=f"{headers[odd.effect].space.describe()} in {odd.effect}; {grid.describe()} in "
             f"{first.effect}",
             expected="one grid in all people",
             fix=fix,

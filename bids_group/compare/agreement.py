@@ -80,7 +80,7 @@ def find_ground(pair: Pair) -> Ground:
             expected="masks that overlap",
             fix="Compare analyses of the same part of the brain.",
         )
-    shared = Elements(grid=grid_a, indices=elements.indices[is_shared])
+    shared = Elements(space=grid_a, indices=elements.indices[is_shared])
     remark = (
         f"The grids differ (A: {grid_a.describe()}; B: {grid_b.describe()}). Each element of A is compared "
         "with the element of B that holds its centre; nothing is interpolated."

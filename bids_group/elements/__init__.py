@@ -1,11 +1,11 @@
 """Elements of a map: where they lie, who their neighbours are, how they are read and smoothed.
 
-An element is a voxel of a volume (later: a vertex of a surface). A map is a row of numbers over elements.
+An element is a voxel, a vertex of a surface, or a region. A map is a row of numbers over elements.
 """
 
 from bids_group.elements.adjacency import Adjacency, Connectivity, build_adjacency
+from bids_group.elements.analysed import Elements, check_same_space
 from bids_group.elements.compression import checksum, gzip_bytes, inflate
-from bids_group.elements.grid import Elements, Grid, check_same_grid
 from bids_group.elements.image_files import FORMATS, is_cifti_name, is_volume_name, locate, split_volume
 from bids_group.elements.masks import is_same_mask, observed, read_mask
 from bids_group.elements.reading import (
@@ -18,18 +18,39 @@ from bids_group.elements.reading import (
     read_map,
 )
 from bids_group.elements.smoothing import Smoother
+from bids_group.elements.space import (
+    Form,
+    Grid,
+    Parcels,
+    Part,
+    Space,
+    Structures,
+    Vertices,
+    Voxels,
+    align,
+    join,
+    structures,
+)
 
 __all__ = [
     "FORMATS",
     "Adjacency",
     "Connectivity",
     "Elements",
+    "Form",
     "Grid",
     "LoadedMap",
     "MapHeader",
+    "Parcels",
+    "Part",
     "Smoother",
+    "Space",
+    "Structures",
+    "Vertices",
+    "Voxels",
+    "align",
     "build_adjacency",
-    "check_same_grid",
+    "check_same_space",
     "checksum",
     "find_pointer",
     "gzip_bytes",
@@ -38,6 +59,7 @@ __all__ = [
     "is_cifti_name",
     "is_same_mask",
     "is_volume_name",
+    "join",
     "locate",
     "observed",
     "read_header",
@@ -45,4 +67,5 @@ __all__ = [
     "read_map",
     "read_mask",
     "split_volume",
+    "structures",
 ]

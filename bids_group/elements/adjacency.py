@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.elements.grid import Elements
+from bids_group.elements.analysed import Elements
 
 Connectivity = Literal[6, 18, 26]
 

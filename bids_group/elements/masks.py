@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.elements.grid import Grid
 from bids_group.elements.reading import read_map
+from bids_group.elements.space import Grid, Space
 from bids_group.errors import DataError
 from bids_group.words import counted
 
@@ -19,13 +19,18 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LoadedMask:
-    """Where a mask is: ``inside``, boolean of the grid's shape. ``words`` say what was made of its values."""
+    """Where a mask is: ``inside``, boolean of the space's shape. ``words``: what was made of its values."""
 
     path: Path
-    grid: Grid
+    space: Space
     inside: npt.NDArray[np.bool_]
     sha256: str
     words: str | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of a plain volume."""
+        return self.space.grid
 
 
 def read_mask(path: Path, threshold: float | None = None, *, is_own: bool = False) -> LoadedMask:
@@ -64,7 +69,7 @@ def read_mask(path: Path, threshold: float | None = None, *, is_own: bool = Fals
             found=f"no value above {threshold or 0:g} ({describe_values(values)})",
             fix="Give another mask" + ("." if threshold is None else ", or lower --mask-threshold."),
         )
-    return LoadedMask(path=path, grid=loaded.grid, inside=inside, sha256=loaded.sha256, words=words)
+    return LoadedMask(path=path, space=loaded.space, inside=inside, sha256=loaded.sha256, words=words)
 
 
 def _inside_of_two(values: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_] | None:

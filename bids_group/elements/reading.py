@@ -24,8 +24,8 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from bids_group.elements.compression import GZIP, inflate
-from bids_group.elements.grid import Grid
 from bids_group.elements.image_files import FORMATS, ImageFiles, locate
+from bids_group.elements.space import Grid, Space
 from bids_group.elements.sub_bricks import find_volume, labels_of, read_nifti_labels, statistic_of
 from bids_group.errors import DataError, MissingInputError, UsageError
 from bids_group.words import counted
@@ -33,12 +33,17 @@ from bids_group.words import counted
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LoadedMap:
-    """Numbers of a file: ``data`` float32 of the grid's shape (or 4D where the file is), x runs fastest."""
+    """Numbers of a file: ``data`` float32 of the space's shape (or 4D where the file is), x runs fastest."""
 
     path: Path
-    grid: Grid
+    space: Space
     data: npt.NDArray[np.float32]
     sha256: str
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of a plain volume."""
+        return self.space.grid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,7 +59,7 @@ class MapHeader:
     path: Path
     files: ImageFiles
     checksum: bytes | None
-    grid: Grid
+    space: Space
     shape: tuple[int, ...]
     statistic: int
     texts: tuple[str, ...]
@@ -105,7 +110,7 @@ def _interpret(
     shape = shape if volume is None else shape[:3]
     code, texts = statistic_of(header, volume, labels)
     return {
-        "grid": Grid(shape=(shape[0], shape[1], shape[2]), affine=np.asarray(affine, dtype=np.float64)),
+        "space": Grid(shape=(shape[0], shape[1], shape[2]), affine=np.asarray(affine, dtype=np.float64)),
         "shape": shape,
         "statistic": code,
         "texts": texts,
@@ -146,7 +151,7 @@ def read_map(path: Path) -> LoadedMap:
         raise _unreadable(path, error, sum(map(len, payloads))) from error
     data = data.reshape(shape if volume is None else shape[:3])
     grid = Grid(shape=data.shape[:3], affine=np.asarray(image.affine, dtype=np.float64))
-    return LoadedMap(path=path, grid=grid, data=np.asfortranarray(data), sha256=_hash(payloads))
+    return LoadedMap(path=path, space=grid, data=np.asfortranarray(data), sha256=_hash(payloads))
 
 
 def hash_map(path: Path) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.elements.grid import Grid
 from bids_group.elements.masks import is_same_mask
+from bids_group.elements.space import Grid
 
 Volume = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]

@@ -14,7 +14,7 @@ import pandas as pd
 from bids_group.config import ContrastRequest
 from bids_group.config.estimators import LEAST_SQUARES as LEAST_SQUARES
 from bids_group.config.estimators import Estimator as Estimator
-from bids_group.elements import Elements, Grid
+from bids_group.elements import Elements, Grid, Space
 from bids_group.errors import DesignError
 from bids_group.records.notices import Notice
 from bids_group.records.people import Column, Exclusion, FirstLevelMap
@@ -67,19 +67,24 @@ class Observation:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PooledMap:
-    """An observation's numbers on the whole grid, C order, float32, NaN = observed in no map.
+    """An observation's numbers on the whole space, float32, NaN = observed in no map.
 
-    ``dof`` is one number, an array of the grid's shape, or None where unknown; ``n_maps`` counts the maps at
+    ``dof`` is one number, an array of the space's shape, or None where unknown; ``n_maps`` counts the maps at
     each element (0 = missing); ``input_hashes`` maps each file read to the SHA-256 of its bytes.
     """
 
     observation: Observation
-    grid: Grid
+    space: Space
     effect: npt.NDArray[np.float32]
     variance: npt.NDArray[np.float32] | None
     dof: npt.NDArray[np.float32] | None
     n_maps: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
     input_hashes: Mapping[str, str]
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of a plain volume."""
+        return self.space.grid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
-from bids_group.elements import Grid
+from bids_group.elements import Space
 from bids_group.errors import BidsGroupError
 from bids_group.records.notices import Notice
 
@@ -140,5 +140,5 @@ class Cohort:
     tables_over: Callable[[Collection[tuple[str, str | None]]], tuple[Table, ...]] | None = None
     maps_tsv: str | None = None
     """The table that a pattern of ``--maps`` stands for, as it is kept with the results."""
-    grids: Mapping[Path, Grid] = field(default_factory=dict)
-    """The grid of each file of the maps, by its header."""
+    spaces: Mapping[Path, Space] = field(default_factory=dict)
+    """The elements of each file of the maps, by its header."""

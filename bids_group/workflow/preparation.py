@@ -93,7 +93,7 @@ def prepare(config: RunConfig) -> RunPlan:
     atlas, about_atlas = _settle_atlas(spec, cohort)
     observations = dict.fromkeys(one for each in (*pooling, *analyses) for one in each.observations)
     grids = [(one.analysis.maps, spec.mask) for one in planned]
-    bids.check_grids([*grids, *((one.maps, None) for one in observations)], cohort.grids)
+    bids.check_spaces([*grids, *((one.maps, None) for one in observations)], cohort.spaces)
     told = (*cohort.notices, *notices, *settled, *about_atlas, *_tell_idle(spec, cohort))
     told += (*_tell_lost_by_groups(cohort, analyses), *(one for each in planned for one in each.notices))
     model_json = write_model_json(stats_model)

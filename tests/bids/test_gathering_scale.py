@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_group.bids import check_grids, gather_cohort
+from bids_group.bids import check_spaces, gather_cohort
 from bids_group.config import Inputs, Selection
 from bids_group.errors import UsageError
 
@@ -54,7 +54,7 @@ def test_a_file_is_opened_once_to_be_known(study, monkeypatch):
 
     monkeypatch.setattr(Path, "open", count)
     cohort = study.gather(first_level_contrasts=("a",))
-    check_grids([(cohort.maps, None)], cohort.grids)
+    check_spaces([(cohort.maps, None)], cohort.spaces)
     assert +opened == {path.name: 1 for m in cohort.maps for path in m.files}
     assert [m.contrast for m in cohort.maps] == ["a", "a", "a"]
 

@@ -121,7 +121,7 @@ def test_what_output_really_writes_is_known_as_our_own(study):
     counts = np.ones(grid.shape, dtype=np.uint8)
     pooled = PooledMap(
         observation=observation,
-        grid=grid,
+        space=grid,
         effect=ones,
         variance=ones,
         dof=None,

@@ -64,7 +64,7 @@ def test_a_pair_is_read_by_either_name(tmp_path, values, kind, ending):
         np.testing.assert_allclose(loaded.grid.affine, AFFINE)
         header = read_header(tmp_path / f"{name}{ending}")
         assert header.shape == values.shape
-        np.testing.assert_array_equal(header.grid.affine, loaded.grid.affine)
+        np.testing.assert_array_equal(header.space.affine, loaded.grid.affine)
     parts = [(tmp_path / f"con.{one}{ending}").read_bytes() for one in ("hdr", "img")]
     assert loaded.sha256 == hashlib.sha256(b"".join(parts)).hexdigest()
 
@@ -84,7 +84,7 @@ def test_analyze_of_spm_has_the_affine_of_its_mat(tmp_path, kind):
     loaded, header = read_map(tmp_path / "con_0001.img"), read_header(tmp_path / "con_0001.img")
     np.testing.assert_allclose(loaded.data, values)
     np.testing.assert_allclose(loaded.grid.affine, AFFINE)
-    np.testing.assert_allclose(header.grid.affine, AFFINE)
+    np.testing.assert_allclose(header.space.affine, AFFINE)
     assert header.is_integer
     savemat(
         tmp_path / "con_0001.mat",
@@ -136,7 +136,7 @@ def test_a_sub_brick_of_afni_is_read_by_label_or_number(tmp_path, values, gzippe
     header = read_header(tmp_path / f"{head.name}{volume}")
     assert header.shape == values.shape
     assert header.texts == (labels[at],)
-    np.testing.assert_allclose(header.grid.affine, AFFINE)
+    np.testing.assert_allclose(header.space.affine, AFFINE)
 
 
 def test_all_sub_bricks_without_a_choice_are_several_volumes(tmp_path, values):
@@ -170,7 +170,7 @@ def test_real_afni_files_equal_nibabel(name):
     numbers = theirs.get_fdata(dtype=np.float32)
     expected = numbers[..., 0] if numbers.ndim == 4 else numbers
     np.testing.assert_allclose(read_map(path).data, expected, rtol=1e-6)
-    np.testing.assert_allclose(read_header(path).grid.affine, theirs.affine)
+    np.testing.assert_allclose(read_header(path).space.affine, theirs.affine)
 
 
 @pytest.mark.parametrize("name", ["x+orig.HEAD[none]", "x+orig.HEAD[2]", "x+orig.HEAD[1..2]"])
@@ -234,7 +234,7 @@ def test_the_header_of_a_single_file_equals_nibabels(tmp_path, values, kind, nam
     image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"x" * 5000))
     nib.save(image, tmp_path / name)
     header = read_header(tmp_path / name)
-    np.testing.assert_array_equal(header.grid.affine, nib.load(tmp_path / name).affine)
+    np.testing.assert_array_equal(header.space.affine, nib.load(tmp_path / name).affine)
     assert (header.shape, header.statistic, header.is_integer) == (values.shape, 3, False)
     assert header.texts == ("SPM{T_[12.0]} - contrast 1", "faces")
 

@@ -274,6 +274,6 @@ def test_corrected_p_have_the_bytes_that_the_forest_gives(make_problem, monkeypa
 
 def test_a_grid_too_large_for_places_of_32_bits_is_left_to_the_forest():
     ends = np.array([0, 2000**3 - 1])
-    elements = Elements(grid=Grid(shape=(2000, 2000, 2000), affine=np.eye(4)), indices=ends)
-    near = Elements(grid=elements.grid, indices=ends[:1])
+    elements = Elements(space=Grid(shape=(2000, 2000, 2000), affine=np.eye(4)), indices=ends)
+    near = Elements(space=elements.grid, indices=ends[:1])
     assert (Lattice.fits(elements), Lattice.fits(near)) == (False, True)

@@ -45,7 +45,7 @@ def make_data(*, missing=False, seed=3):
     if missing:
         maps[2, 5] = np.nan
     grid = Grid(shape=(N_ELEMENTS, 1, 1), affine=np.diag([2.0, 2, 2, 1]))
-    elements = Elements(grid=grid, indices=np.arange(N_ELEMENTS))
+    elements = Elements(space=grid, indices=np.arange(N_ELEMENTS))
     return GroupData(design=design, stack=MapStack(labels=labels, data=maps), elements=elements)
 
 

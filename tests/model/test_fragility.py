@@ -117,7 +117,7 @@ def test_who_carries_a_contrast_most_is_found_by_fitting_without_all_rows_of_eac
     data = GroupData(
         design=design,
         stack=MapStack(labels=tuple(labels), data=y.astype(np.float32)[:, None]),
-        elements=Elements(grid=Grid(shape=(1, 1, 1), affine=np.eye(4)), indices=np.arange(1)),
+        elements=Elements(space=Grid(shape=(1, 1, 1), affine=np.eye(4)), indices=np.arange(1)),
         subjects=pd.Series(people.astype(str), index=labels),
         **({"estimator": SANDWICH, "blocks": pd.Series(people, index=labels)} if is_sandwich else {}),
     )

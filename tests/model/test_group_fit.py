@@ -36,7 +36,7 @@ def make_data(matrix, values, contrasts, *, variances=None, **settings):
     return GroupData(
         design=design,
         stack=MapStack(labels=labels, data=values, variance=variances),
-        elements=Elements(grid=grid, indices=np.arange(values.shape[1])),
+        elements=Elements(space=grid, indices=np.arange(values.shape[1])),
         **settings,
     )
 

@@ -29,7 +29,7 @@ def make_data(matrix, stack, contrasts, elements=None, is_complete=True):
     )  # fmt: skip
     n = stack.data.shape[1]
     grid = Grid(shape=(n, 1, 1), affine=np.eye(4))
-    elements = elements or Elements(grid=grid, indices=np.arange(n))
+    elements = elements or Elements(space=grid, indices=np.arange(n))
     return GroupData(
         design=design, stack=stack, elements=elements, is_complete=is_complete, estimator=FIXED_EFFECTS
     )

@@ -28,7 +28,7 @@ def make_data(matrix, values, contrasts, is_complete=False, subjects=None):
     return GroupData(
         design=design,
         stack=MapStack(labels=labels, data=values.astype(np.float32)),
-        elements=Elements(grid=grid, indices=np.arange(values.shape[1])),
+        elements=Elements(space=grid, indices=np.arange(values.shape[1])),
         is_complete=is_complete,
         subjects=None if subjects is None else pd.Series(subjects, index=labels),
     )

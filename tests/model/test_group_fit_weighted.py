@@ -36,7 +36,7 @@ def make_data(
     return GroupData(
         design=design,
         stack=MapStack(labels=labels, data=values.astype(dtype), variance=variances.astype(dtype)),
-        elements=Elements(grid=Grid(shape=(n, 1, 1), affine=np.eye(4)), indices=np.arange(n)),
+        elements=Elements(space=Grid(shape=(n, 1, 1), affine=np.eye(4)), indices=np.arange(n)),
         is_complete=is_complete,
         estimator=estimator,
     )

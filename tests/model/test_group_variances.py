@@ -31,7 +31,7 @@ def make_data(matrix, values, contrasts, **more):
     return GroupData(
         design=design,
         stack=MapStack(labels=labels, data=values),
-        elements=Elements(grid=grid, indices=np.arange(values.shape[1])),
+        elements=Elements(space=grid, indices=np.arange(values.shape[1])),
         **more,
     )
 

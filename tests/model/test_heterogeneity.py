@@ -27,7 +27,7 @@ def make(values, variances, columns, estimator=FIXED_EFFECTS):
     n = values.shape[1]
     return GroupData(
         design=design, estimator=estimator, stack=MapStack(labels=labels, data=values, variance=variances),
-        elements=Elements(grid=Grid(shape=(n, 1, 1), affine=np.eye(4)), indices=np.arange(n)),
+        elements=Elements(space=Grid(shape=(n, 1, 1), affine=np.eye(4)), indices=np.arange(n)),
     )  # fmt: skip
 
 

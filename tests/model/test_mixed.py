@@ -68,7 +68,7 @@ def make_data(
         design=design,
         stack=MapStack(labels=tuple(labels), data=values.astype(np.float32)),
         elements=Elements(
-            grid=Grid(shape=(values.shape[1], 1, 1), affine=np.eye(4)), indices=np.arange(values.shape[1])
+            space=Grid(shape=(values.shape[1], 1, 1), affine=np.eye(4)), indices=np.arange(values.shape[1])
         ),
         is_complete=bool(np.isfinite(values).all()),
         estimator=replace(MIXED, variant=variant),

@@ -39,7 +39,7 @@ def make_data(estimator):
     return GroupData(
         design=design,
         stack=MapStack(labels=tuple(labels), data=values.astype(np.float32), variance=variances),
-        elements=Elements(grid=Grid(shape=(N, 1, 1), affine=np.eye(4)), indices=np.arange(N)),
+        elements=Elements(space=Grid(shape=(N, 1, 1), affine=np.eye(4)), indices=np.arange(N)),
         estimator=estimator,
         blocks=pd.Series(list(people), index=labels, name="unit"),
     )

@@ -42,7 +42,7 @@ def make_data(matrix, values, contrasts, units, variant="CR2", **more):
         design=design,
         stack=MapStack(labels=labels, data=np.asarray(values, dtype=np.float32)),
         elements=Elements(
-            grid=Grid(shape=(np.shape(values)[1], 1, 1), affine=np.eye(4)),
+            space=Grid(shape=(np.shape(values)[1], 1, 1), affine=np.eye(4)),
             indices=np.arange(np.shape(values)[1]),
         ),
         is_complete=not np.isnan(values).any(),

@@ -33,7 +33,7 @@ def make(sd, *, variables=None, seed=0, n_elements=400, columns=None, **more):
         design=design,
         stack=MapStack(labels=tuple(labels), data=maps),
         elements=Elements(
-            grid=Grid(shape=(n_elements, 1, 1), affine=np.eye(4)), indices=np.arange(n_elements)
+            space=Grid(shape=(n_elements, 1, 1), affine=np.eye(4)), indices=np.arange(n_elements)
         ),
         **more,
     )

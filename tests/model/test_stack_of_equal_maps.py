@@ -18,7 +18,7 @@ def pooled(subject, effect):
     observation = Observation(subject=subject, contrast="c", sources=(one,))
     return PooledMap(
         observation=observation,
-        grid=Grid(shape=effect.shape, affine=np.eye(4)),
+        space=Grid(shape=effect.shape, affine=np.eye(4)),
         effect=effect,
         variance=None,
         dof=None,

@@ -30,7 +30,7 @@ def pooled(volumes, variances=None, grids=None):
         )
         yield PooledMap(
             observation=Observation(subject=f"{number:02d}", contrast="c", sources=(source,)),
-            grid=GRID if grids is None else grids[number],
+            space=GRID if grids is None else grids[number],
             effect=volume,
             variance=None if variances is None else variances[number],
             dof=None,

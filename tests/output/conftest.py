@@ -105,7 +105,7 @@ def make_pooled(make_map: Callable[..., FirstLevelMap]) -> Callable[..., PooledM
         dofs = random.integers(80, 160, GRID.shape).astype(np.float32) + nan if dof == "map" else dof
         return PooledMap(
             observation=Observation(subject=subject, contrast="facesVsHouses", sources=sources),
-            grid=GRID,
+            space=GRID,
             effect=random.standard_normal(GRID.shape, dtype=np.float32) + nan,
             variance=random.random(GRID.shape, dtype=np.float32) + np.float32(0.1) + nan,
             dof=dofs,

@@ -35,7 +35,7 @@ def test_pooled_maps_come_back_bit_for_bit(tmp_path: Path, make_pooled: MakePool
     odd = np.linalg.qr(np.random.default_rng(3).standard_normal((3, 3)))[0] * 2.1
     affine = np.eye(4)
     affine[:3, :3] = odd
-    pooled = replace(pooled, grid=Grid(shape=pooled.grid.shape, affine=affine))
+    pooled = replace(pooled, space=Grid(shape=pooled.grid.shape, affine=affine))
     key = pooling_key(pooled.observation)
     write_pooled(tmp_path / "out", pooled, key, dataset_names=roots(tmp_path))
     again = read_pooled(tmp_path / "out", pooled.observation, key, dataset_names=roots(tmp_path))

@@ -106,7 +106,7 @@ def test_variances_are_scaled_by_the_square_and_what_is_missing_stays_so():
     values = np.array([3.0, np.nan], dtype=np.float32).reshape(2, 1, 1)
     one = PooledMap(
         observation=Observation(subject="01", contrast="a", sources=()),
-        grid=grid,
+        space=grid,
         effect=values,
         variance=values,
         dof=None,

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.elements import LoadedMap, check_same_grid, observed, read_map, read_mask
+from bids_group.elements import LoadedMap, check_same_space, observed, read_map, read_mask
 from bids_group.errors import DataError, RunError, UsageError
 from bids_group.model.formula.coding import is_numeric
 from bids_group.model.formula.parser import needed_variables
@@ -77,7 +77,7 @@ def _read(source: FirstLevelMap) -> PooledMap:
     mask = None if source.mask is None else read_mask(source.mask, source.mask_threshold, is_own=True)
     masks = () if mask is None else (mask,)
     for other in (*others.values(), *masks):
-        check_same_grid(effect.path, effect.grid, other.path, other.grid, is_mask=other is mask)
+        check_same_space(effect.path, effect.space, other.path, other.space, is_mask=other is mask)
     variance = others["variance"].data if "variance" in others else None
     if variance is not None and source.variance_scale != 1:
         variance = (variance.astype(np.float64) * source.variance_scale).astype(np.float32)
@@ -91,7 +91,7 @@ def _read(source: FirstLevelMap) -> PooledMap:
         dof = np.asarray(source.dof, dtype=np.float32)
     return PooledMap(
         observation=Observation(subject=source.subject, contrast=source.contrast, sources=(source,)),
-        grid=effect.grid,
+        space=effect.space,
         effect=_missing_outside(is_observed, effect.data),
         variance=None if variance is None else _missing_outside(is_observed, variance),
         dof=dof,
@@ -150,11 +150,11 @@ class _Total:
     def add(self, source: PooledMap, weight: float) -> None:
         """Add one map; NaN adds nothing. One file that was read twice must have had the same bytes."""
         if self._first is None:
-            self._first, shape = source, source.grid.shape
+            self._first, shape = source, source.space.shape
             self._effect, self._variance, self._dof = (np.zeros(shape, order="F") for _ in range(3))
             self._n_observed, self._n_maps = (np.zeros(shape, np.uint16, order="F") for _ in range(2))
         first, path = self._first, source.observation.maps[0].effect
-        check_same_grid(first.observation.maps[0].effect, first.grid, path, source.grid)
+        check_same_space(first.observation.maps[0].effect, first.space, path, source.space)
         self._has_variance &= source.variance is not None
         if self._observation.combine == "precision" and source.variance is None:
             raise DataError(
@@ -215,7 +215,7 @@ class _Total:
         is_small = n_maps.max(initial=0) <= np.iinfo(np.uint8).max
         return PooledMap(
             observation=self._observation,
-            grid=first.grid,
+            space=first.space,
             effect=self._stored(effect, is_kept),
             variance=self._stored(np.maximum(variance, _SMALLEST), is_kept) if self._has_variance else None,
             dof=dof,

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bids_group.elements import Elements, Grid, Smoother, check_same_grid, checksum, is_same_mask, read_mask
+from bids_group.elements import Elements, Smoother, Space, check_same_space, checksum, is_same_mask, read_mask
 from bids_group.errors import DataError, DesignError
 from bids_group.executor import ONE_THREAD, Executor
 from bids_group.model.fitting.pooling import scale
@@ -45,7 +45,7 @@ LARGE_SHARE = 0.25
 class StackedMaps(NamedTuple):
     """What `build_stack` gives.
 
-    ``coverage``: uint16 volume of the grid, people observed at each element (also outside the mask).
+    ``coverage``: uint16 array of the space, people observed at each element (also outside the mask).
     ``costs``: one row per observation in their order: ``observation``, ``n_unobserved`` (elements of the mask
     that this row lacks), ``n_lost_by_this_row_alone`` (elements the analysis would gain without this row).
     ``n_lost``: elements of the mask that are observed in some rows, but in fewer than ``n_needed``.
@@ -141,11 +141,12 @@ def _prepare(
     one = scale(take(item), scaling)
     checked = checksum(np.ascontiguousarray(one.effect.T).data)
     if fwhm_mm > 0:
-        np.copyto(one.effect, _smoother(one.grid, fwhm_mm).smooth(one.effect))
+        np.copyto(one.effect, _smoother(one.space, fwhm_mm).smooth(one.effect))
     return one, checked
 
 
-def _smoother(grid: Grid, fwhm_mm: float) -> Smoother:
+def _smoother(space: Space, fwhm_mm: float) -> Smoother:
+    grid = space.grid
     key = grid.shape, grid.affine.tobytes(), fwhm_mm
     if getattr(_LOCAL, "key", None) != key:
         _LOCAL.key, _LOCAL.smoother = key, Smoother(grid, fwhm_mm)
@@ -190,13 +191,13 @@ class _Building:
         self._n_needed, self._n_needed_without_one = (
             max(1, int(np.ceil(min_coverage * n_rows - 1e-9))) for n_rows in (len(labels), len(labels) - 1)
         )
-        in_mask = np.ones(first.grid.shape, dtype=bool)
+        in_mask = np.ones(first.space.shape, dtype=bool)
         if mask is not None:
             given = read_mask(mask, mask_threshold)
-            check_same_grid(_path_of(first), first.grid, mask, given.grid, is_mask=True)
+            check_same_space(_path_of(first), first.space, mask, given.space, is_mask=True)
             in_mask = given.inside
-        self._in_mask = Elements.from_mask(first.grid, in_mask)
-        self._counts = np.zeros(first.grid.shape, dtype=np.uint16, order="F")
+        self._in_mask = Elements.from_mask(first.space, in_mask)
+        self._counts = np.zeros(first.space.shape, dtype=np.uint16, order="F")
         self._suspects: dict[int, list[int]] = {}
         self._observed, self._bits, self._n_alike = np.zeros_like(self._counts, dtype=bool), b"", 0
         self.seen: list[bytes] = []
@@ -209,7 +210,7 @@ class _Building:
         self._candidates = self._in_mask
         if is_complete:
             is_seen = self._in_mask.pack(np.isfinite(self._first.effect))
-            self._candidates = Elements(grid=self._first.grid, indices=self._in_mask.indices[is_seen])
+            self._candidates = Elements(space=self._first.space, indices=self._in_mask.indices[is_seen])
         shape = (len(self._labels), self._candidates.n_elements)
         n_arrays = 1 + needs_variance + is_shuffled
         folder = None if executor.can_hold(4 * n_arrays * shape[0] * shape[1]) else work_dir
@@ -219,7 +220,7 @@ class _Building:
     def add(self, number: int, one: PooledMap, checked: int) -> None:
         """Put one map into its row; refuse the numbers of another row, whatever the files are called."""
         path = _path_of(one)
-        check_same_grid(_path_of(self._first), self._first.grid, path, one.grid)
+        check_same_space(_path_of(self._first), self._first.space, path, one.space)
         self._see(np.isfinite(np.asfortranarray(one.effect)))
         self._candidates.pack(one.effect, out=self._data[number])
         suspects = self._suspects.setdefault(checked, [])
@@ -280,7 +281,7 @@ class _Building:
                 expected=f"elements observed in at least {enough}",
                 fix="Leave out who costs most with --exclude-participant-label, or lower --min-coverage.",
             )
-        elements = Elements(grid=self._first.grid, indices=self._candidates.indices[is_kept])
+        elements = Elements(space=self._first.space, indices=self._candidates.indices[is_kept])
         variance = None if self._variance is None else _compressed(self._variance, is_kept)
         stack = MapStack(labels=self._labels, data=_compressed(self._data, is_kept), variance=variance)
         n_lost = int(np.count_nonzero(self._in_mask.pack(self._counts))) - elements.n_elements

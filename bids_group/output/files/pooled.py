@@ -101,7 +101,7 @@ def read_pooled(
     files = {bids_uri(path, dataset_names): str(path) for one in observation.maps for path in one.files}
     return PooledMap(
         observation=observation,
-        grid=Grid(shape=n_maps.shape, affine=np.asarray(sidecar.affine, dtype=np.float64)),
+        space=Grid(shape=n_maps.shape, affine=np.asarray(sidecar.affine, dtype=np.float64)),
         effect=maps["effect"],
         variance=maps.get("variance"),
         dof=maps.get("dof"),

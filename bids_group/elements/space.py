@@ -1,0 +1,295 @@
+"""Spaces: what the elements of a map are (voxels, vertices, regions), in a fixed order.
+
+A plain volume is a `Grid`, whose maps are arrays of three axes. Anything else are `Structures`: parts one
+behind the other, whose maps are rows ``(n_elements,)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_group.errors import BidsGroupError
+from bids_group.words import counted, list_some
+
+Places = npt.NDArray[np.intp]
+Form = Literal["gifti", "dscalar", "pscalar", "table"]
+"""What the files of a space are: GIFTI by hemisphere, CIFTI of elements or of parcels, a table of regions."""
+
+HEMISPHERES = {"CORTEX_LEFT": "L", "CORTEX_RIGHT": "R"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Voxels:
+    """Voxels of a ``grid``: ``indices`` are flat C-order positions in it, ascending, ``(n,)``.
+
+    ``structure`` as CIFTI names it (``THALAMUS_LEFT``); None in a plain volume.
+    """
+
+    grid: Grid
+    indices: Places
+    structure: str | None = None
+
+    @property
+    def n_elements(self) -> int:
+        """Number of voxels."""
+        return int(self.indices.size)
+
+    def describe(self) -> str:
+        """Say how many voxels of which size."""
+        sizes = " × ".join(f"{size:.4g}" for size in self.grid.element_sizes_mm)
+        return f"{self.structure}: {counted(self.n_elements, 'voxel')} of {sizes} mm"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Vertices:
+    """Vertices of a mesh of ``n_vertices``: ``indices`` are their numbers in it, ascending, ``(n,)``.
+
+    ``structure`` as CIFTI names it: ``CORTEX_LEFT``, ``CORTEX_RIGHT``.
+    """
+
+    structure: str
+    n_vertices: int
+    indices: Places
+
+    @property
+    def n_elements(self) -> int:
+        """Number of vertices in this space, without those of the mesh that are not."""
+        return int(self.indices.size)
+
+    @property
+    def hemi(self) -> str | None:
+        """``L`` or ``R``; None of a structure that is no half of the cortex."""
+        return HEMISPHERES.get(self.structure)
+
+    def describe(self) -> str:
+        """Say how many vertices of how many."""
+        return f"{self.structure}: {self.n_elements} of {counted(self.n_vertices, 'vertex', 'vertices')}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Parcels:
+    """Regions, known by their names, in the order of the first file.
+
+    ``axis``: what says of which voxels and vertices they are (nibabel's ``ParcelsAxis``), for writing.
+    """
+
+    names: tuple[str, ...]
+    structure: str | None = None
+    axis: Any = None
+
+    @property
+    def n_elements(self) -> int:
+        """Number of regions."""
+        return len(self.names)
+
+    def describe(self) -> str:
+        """Say how many regions, and the first of them."""
+        return f"{counted(self.n_elements, 'region')} ({list_some(self.names, 3)})"
+
+
+Part = Voxels | Vertices | Parcels
+
+
+class Space:
+    """What the elements of a map are: a `Grid`, or `Structures`. Parts come in a fixed order."""
+
+    __slots__ = ()
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Parts, whose elements stand one behind the other."""
+        raise NotImplementedError
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the arrays of numbers: three axes of a volume, else ``(n_elements,)``."""
+        return (self.n_elements,)
+
+    @property
+    def n_elements(self) -> int:
+        """Number of elements of all parts."""
+        return sum(part.n_elements for part in self.parts)
+
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        """Where the elements of each part stand in a row over all."""
+        ends = np.cumsum([0, *(part.n_elements for part in self.parts)]).tolist()
+        return tuple(map(slice, ends[:-1], ends[1:]))
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of a plain volume; a bug where the elements are others."""
+        raise BidsGroupError("What needs a grid of voxels was asked of other elements.")
+
+    def is_same(self, other: Space) -> bool:
+        """Whether the elements are the same, in the same order."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """Say in words what the elements are."""
+        raise NotImplementedError
+
+    def restrict(self, is_kept: npt.NDArray[np.bool_]) -> Structures:
+        """Keep the elements where ``is_kept`` ``(n_elements,)`` holds; parts stay, even if left empty."""
+        flat = is_kept.reshape(-1)
+        cut = zip(self.parts, self.slices, strict=True)
+        return Structures(parts=tuple(_cut(part, flat[own]) for part, own in cut), form=_form_of(self))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Grid(Space):
+    """A voxel grid: ``shape`` (3 ints) and ``affine`` (4 × 4, voxel indices to mm)."""
+
+    shape: tuple[int, int, int] = field()  # no default: not the property that it overrides
+    affine: npt.NDArray[np.float64]
+
+    @property
+    def grid(self) -> Grid:
+        """The grid itself."""
+        return self
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All voxels, in C order."""
+        return (Voxels(grid=self, indices=np.arange(self.n_elements)),)
+
+    @property
+    def n_elements(self) -> int:
+        """Number of voxels."""
+        return int(np.prod(self.shape))
+
+    @property
+    def element_mm3(self) -> float:
+        """Volume of one voxel in mm³."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    @property
+    def element_sizes_mm(self) -> tuple[float, float, float]:
+        """Edge lengths of a voxel in mm."""
+        x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
+        return float(x), float(y), float(z)
+
+    def is_same(self, other: Space) -> bool:
+        """Whether shape is equal and affine equal to 1e-3 mm (writers round differently)."""
+        if self is other:  # which headers of equal bytes share
+            return True
+        if not isinstance(other, Grid) or self.shape != other.shape:
+            return False
+        return bool(np.allclose(self.affine, other.affine, rtol=0, atol=1e-3))
+
+    def describe(self) -> str:
+        """Shape, voxel size and origin in words."""
+        sizes = " × ".join(f"{size:.4g}" for size in self.element_sizes_mm)
+        origin = ", ".join(f"{value:.4g}" for value in self.affine[:3, 3])
+        return f"{' × '.join(map(str, self.shape))} voxels of {sizes} mm, origin ({origin})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Structures(Space):
+    """Parts one behind the other: hemispheres first, then by name. ``form``: what their files are."""
+
+    parts: tuple[Part, ...] = field()
+    form: Form | None = None
+
+    def is_same(self, other: Space) -> bool:
+        """Whether parts are of the same meshes, grids and names, with the same elements in the same order."""
+        if self is other:
+            return True
+        if not isinstance(other, Structures) or len(self.parts) != len(other.parts):
+            return False
+        pairs = list(zip(self.parts, other.parts, strict=True))
+        return all(fits(one, two) and _keys(one) == _keys(two) for one, two in pairs)
+
+    def describe(self) -> str:
+        """List the parts."""
+        return list_some((part.describe() for part in self.parts), 4)
+
+
+def fits(one: Part, two: Part) -> bool:
+    """Whether two parts are of one structure and one mesh (or grid), whichever elements of it they have."""
+    if type(one) is not type(two) or one.structure != two.structure:
+        return False
+    if isinstance(one, Vertices) and isinstance(two, Vertices):
+        return one.n_vertices == two.n_vertices
+    return not (isinstance(one, Voxels) and isinstance(two, Voxels)) or one.grid.is_same(two.grid)
+
+
+def structures(parts: Iterable[Part], form: Form) -> Structures:
+    """Put parts into their fixed order: hemispheres (left, right), then by name."""
+    order = [*HEMISPHERES]
+
+    def place(part: Part) -> tuple[int, str]:
+        name = part.structure or ""
+        return (order.index(name) if name in order else len(order), name)
+
+    return Structures(parts=tuple(sorted(parts, key=place)), form=form)
+
+
+def join(spaces: Sequence[Space]) -> Space:
+    """Give the space that has every element of some spaces of the same structures (`fits`), as a row of it.
+
+    Vertices and voxels in ascending order of their numbers, regions in the order in which they come.
+    """
+    first, *others = spaces
+    if all(first.is_same(other) for other in others):
+        return first
+    assert isinstance(first, Structures)
+    joined: list[Part] = []
+    for at, part in enumerate(first.parts):
+        those = [one.parts[at] for one in spaces]
+        if isinstance(part, Parcels):
+            names = dict.fromkeys(name for one in those if isinstance(one, Parcels) for name in one.names)
+            joined.append(replace(part, names=tuple(names), axis=_join_axes(those)))
+        else:
+            numbers = [one.indices for one in those if not isinstance(one, Parcels)]
+            joined.append(replace(part, indices=np.unique(np.concatenate(numbers))))
+    return Structures(parts=tuple(joined), form=first.form)
+
+
+def align(values: npt.NDArray[Any], own: Space, target: Space, fill: Any) -> npt.NDArray[Any]:
+    """Put numbers of one space into the order of another of the same structures; ``fill`` where it has none.
+
+    What the target lacks is left out. Matched are structure and number (or name), never the place in a file.
+    """
+    if own is target or own.is_same(target):
+        return values
+    aligned = np.full(target.n_elements, fill, dtype=values.dtype)
+    for one, here, two, there in zip(own.parts, own.slices, target.parts, target.slices, strict=True):
+        known = {key: place for place, key in enumerate(_keys(one))}
+        places = np.array([known.get(key, -1) for key in _keys(two)], dtype=np.intp)
+        has = places >= 0
+        aligned[there][has] = values[here][places[has]]
+    return aligned
+
+
+def _join_axes(those: Sequence[Part]) -> Any:
+    axes = {part.names: part.axis for part in those if isinstance(part, Parcels) and part.axis is not None}
+    if not axes:
+        return None
+    first, *others = axes.values()
+    known = set(first.name)
+    for axis in others:
+        new = [at for at, name in enumerate(axis.name) if name not in known]
+        first = first + axis[new] if new else first
+        known |= {axis.name[at] for at in new}
+    return first
+
+
+def _keys(part: Part) -> list[Any]:
+    return list(part.names) if isinstance(part, Parcels) else part.indices.tolist()
+
+
+def _cut(part: Part, is_kept: npt.NDArray[np.bool_]) -> Part:
+    if isinstance(part, Parcels):
+        names = tuple(name for name, kept in zip(part.names, is_kept, strict=True) if kept)
+        return replace(part, names=names, axis=None if part.axis is None else part.axis[is_kept])
+    return replace(part, indices=part.indices[is_kept])
+
+
+def _form_of(space: Space) -> Form | None:
+    return space.form if isinstance(space, Structures) else None
