@@ -102,7 +102,7 @@ def _seconds_of_one(plan: RunPlan) -> tuple[float, float, float]:
         smooth = _least_seconds(lambda: smoother.smooth(volume))
     content = effect.data.tobytes("F")
     n_volumes = 1 + (first.variance is not None) + _BYTES_OF_COUNT
-    return read, smooth, n_volumes * _least_seconds(lambda: gzip_bytes(content))
+    return read, smooth, n_volumes * _least_seconds(lambda: gzip_bytes(content, is_cache=True))
 
 
 def _seconds_of_fit(planned: PlannedAnalysis, n_elements: int) -> float:

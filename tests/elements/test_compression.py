@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bids_group.elements import compression
+from bids_group.elements import compression, zero_runs
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.bytes(70_000)
@@ -126,3 +126,44 @@ def test_what_is_cut_short_or_corrupt_is_refused_in_pythons_words(library, paylo
     with pytest.raises(type(theirs.value)) as ours:
         compression.inflate(payload)
     assert str(ours.value) == str(theirs.value)
+
+
+def _with_runs(lengths):
+    """Stretches of numbers and of zeros, by turns."""
+    parts = [RNG.bytes(4 * n) if i % 2 == 0 else bytes(4 * n) for i, n in enumerate(lengths)]
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
+def test_a_cache_is_unpacked_by_zlib(monkeypatch, content):
+    monkeypatch.setattr(compression, "_WORTH_NUMBA", 0)
+    packed = compression.gzip_bytes(content, is_cache=True)
+    assert gzip.decompress(packed) == compression.inflate(packed) == content
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.one_of(st.integers(0, 40), st.integers(16_000, 17_000)), max_size=12))
+def test_stretches_of_any_length_are_unpacked_by_zlib(lengths):
+    content = _with_runs(lengths)
+    assert zlib.decompress(zero_runs.deflate_zero_runs(content), -zlib.MAX_WBITS) == content
+
+
+@pytest.mark.parametrize("n_zeros", range(14, 300))
+def test_every_length_of_a_repetition_is_unpacked_by_zlib(n_zeros):
+    content = _with_runs([1, n_zeros, 1])
+    assert zlib.decompress(zero_runs.deflate_zero_runs(content), -zlib.MAX_WBITS) == content
+
+
+def test_the_worst_content_fits():
+    content = _with_runs([1, 16] * 20_000)
+    packed = zero_runs.deflate_zero_runs(content)
+    assert zlib.decompress(packed, -zlib.MAX_WBITS) == content
+    assert len(packed) < len(content)
+
+
+def test_a_map_in_a_cache_is_an_eighth_larger_and_zeros_take_hardly_any_room():
+    content = CONTENTS["a large map"]
+    assert len(content) >= compression._WORTH_NUMBA
+    packed = compression.gzip_bytes(content, is_cache=True)
+    assert len(packed) < 1.15 * len(compression.gzip_bytes(content))
+    assert len(zero_runs.deflate_zero_runs(bytes(2**20))) < 2**20 / 100

@@ -109,10 +109,12 @@ def write_volume(
     space: str | None = None,
     intent: tuple[str, tuple[float, ...]] | None = None,
     where: npt.NDArray[np.bool_] | None = None,
+    is_cache: bool = False,
 ) -> str:
     """Write a NIfTI-1 volume ``(x, y, z)`` or ``(x, y, z, q)`` in its own dtype, gzipped; return its SHA-256.
 
     The sform code says MNI where the space is one of MNI's, else "aligned". Outside ``where`` 0 is written.
+    What is a cache is written quickly rather than small.
     """
     code = 4 if space is not None and space.upper().startswith("MNI") else 2
     dtype = volume.dtype.newbyteorder("<")
@@ -123,7 +125,7 @@ def write_volume(
     if where is not None:
         numbers[...] = 0
     np.copyto(numbers, volume.T, where=True if where is None else where.T)
-    payload = gzip_bytes(content)
+    payload = gzip_bytes(content, is_cache=is_cache)
     write_bytes(path, payload)
     return hashlib.sha256(payload).hexdigest()
 

@@ -27,6 +27,7 @@ _FORMAT = 1
 
 _PENDING = "pending"
 _STATS = ("effect", "variance", "dof", "n")
+_OF_MANY_DIGITS = ("effect", "variance")
 
 
 def pooling_key(observation: Observation, input_hashes: Mapping[str, str] | None = None) -> str:
@@ -66,7 +67,9 @@ def write_pooled(output_dir: Path, pooled: PooledMap, key: str, *, dataset_names
         sidecar_path(paths[stat]).unlink(missing_ok=True)
     space = shared_entities(observation.maps)["space"]
     hashes = {
-        stat: write_volume(paths[stat], volume, pooled.grid, space=space, where=is_observed)
+        stat: write_volume(
+            paths[stat], volume, pooled.grid, space=space, where=is_observed, is_cache=stat in _OF_MANY_DIGITS
+        )
         for stat, volume in volumes.items()
     }
     sidecars = pooled_sidecar(pooled, volumes, dataset_names)
