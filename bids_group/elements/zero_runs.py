@@ -1,8 +1,8 @@
 """Deflate of numbers with zeros between them: zeros as runs, everything else as it is.
 
 Pooled maps are a cache: 20,000 of them should cost little time. In float32 of many digits no library finds
-more than a tenth to save, and each takes ten times as long as this to find it. What comes out is plain deflate
-(RFC 1951): stored blocks, and blocks of the fixed code in which one zero is repeated.
+more than a tenth to save, and each takes ten times as long as this to find it. What comes out is plain
+deflate (RFC 1951): stored blocks, and blocks of the fixed code in which one zero is repeated.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def deflate_zero_runs(content: memoryview | bytes) -> memoryview:
     """Pack bytes (a multiple of 4 of them) into a deflate stream without header and trailer."""
     given = np.frombuffer(content, np.uint8)
     packed = np.empty(given.size + given.size // 4 + 1024, np.uint8)  # the worst: runs of 64 between 4 bytes
-    n = _deflate(given.view(np.uint32), given, *_repetitions(), packed)
-    return memoryview(packed)[:n]
+    n: int = _deflate(given.view(np.uint32), given, *_repetitions(), packed)
+    return packed[:n].data
 
 
 @cache
@@ -58,7 +58,8 @@ def _deflate(
     packed: Bytes,
 ) -> int:
     packed[0] = 0
-    at, begin, place, n = 1, 0, 0, words.size
+    at: int = 1
+    begin, place, n = 0, 0, words.size
     while place < n:
         while place < n and words[place] != 0:
             place += 1
@@ -71,7 +72,8 @@ def _deflate(
             begin = place
     at = _store(content[4 * begin :], packed, at)
     packed[at], packed[at + 1] = 3, 0  # the last block, with nothing in it
-    return at + 2
+    end: int = at + 2
+    return end
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -92,12 +94,12 @@ def _store(values: Bytes, packed: Bytes, at: int) -> int:
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _repeat_zero(n: int, codes: npt.NDArray[np.uint32], sizes: Bytes, packed: Bytes, at: int) -> int:
     """Write a block of ``n`` zeros by the fixed code, and the three bits that begin a stored block."""
-    bits, n_bits = np.uint64(2 | 0x0C << 3), 11
+    bits, n_bits = np.uint64(2 | 0x0C << 3), np.int64(11)
     left = n - 1
     while left > 0:
         length = min(left, _LONGEST)
         if length < 3:  # too short to be repeated: a literal
-            length, code, size = 1, np.uint64(0x0C), 8
+            length, code, size = 1, np.uint64(0x0C), np.int64(8)
         else:
             code, size = np.uint64(codes[length]), np.int64(sizes[length])
         bits |= code << np.uint64(n_bits)
