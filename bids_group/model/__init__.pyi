@@ -6,6 +6,7 @@ from .fitting.influence import tabulate_main_peaks
 from .fitting.known_variances import tell_heterogeneity
 from .fitting.pooling import plan_scaling, pool, scale
 from .fitting.sandwich import check_clusters
+from .fitting.sphericity import measure_sphericity
 from .fitting.stack import StackedMaps, build_stack, describe_coverage, join_maps, tell_costs
 from .formula.parser import add_columns, needed_variables
 from .planning.estimators import check_variances
@@ -26,6 +27,7 @@ __all__ = [
     "fit_group",
     "input_names",
     "join_maps",
+    "measure_sphericity",
     "needed_variables",
     "plan_analyses",
     "plan_pooling",

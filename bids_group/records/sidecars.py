@@ -6,8 +6,9 @@ were given; None is written as null, a field that was not given is not written, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
+from types import MappingProxyType
 from typing import Any, ClassVar, Self, dataclass_transform
 
 
@@ -120,6 +121,24 @@ class VariableKind(JsonRecord):
     description: str | None = None
 
 
+class SphericityFacts(JsonRecord):
+    """How unequally alike the rows of a person are: Greenhouse & Geisser's ε, 1 (equally) to 1/(k − 1).
+
+    ``covariance`` is that of the k ``measurements`` between people who have all of them, on
+    ``degrees_of_freedom``, in squared units of the effect; its mean over elements. Variances of differences
+    are in ascending order.
+    """
+
+    greenhouse_geisser_epsilon: float = 1.0
+    measurements: Sequence[str] = ()
+    covariance: Sequence[Sequence[float]] = ()
+    variances_of_differences: Mapping[str, float] = MappingProxyType({})
+    number_of_people: int = 0
+    number_of_people_left_out: int = 0
+    degrees_of_freedom: int = 0
+    number_of_elements: int = 0
+
+
 class RowEntry(JsonRecord):
     """Whose row of the design it is."""
 
@@ -163,11 +182,13 @@ class Sidecar(JsonRecord):
     parts: ClassVar[Mapping[str, type[JsonRecord]]] = {
         "smoothing": Smoothing, "centering": Centering, "scaling": ScalingFacts,
         "contrasts": ContrastEntry, "observations": RowEntry, "variable_kinds": VariableKind,
+        "sphericity": SphericityFacts,
     }  # fmt: skip
     optional: ClassVar[Collection[str]] = (
         "first_level_contrasts", "design_matrix", "scaling", "mask_threshold", "group_by", "outliers_within",
         "input_statistic", "input_statistic_warning", "input_suffix", "cut_coordinates", "standardiser",
         "random_terms", "estimator_variant", "equivalence_bounds", "equivalence_method", "conjunction",
+        "sphericity",
     )  # fmt: skip
 
     # every file
@@ -217,6 +238,7 @@ class Sidecar(JsonRecord):
     observations: list[RowEntry] | None = None
     blocks: Mapping[str, str] | None = None
     node: str | None = None
+    sphericity: SphericityFacts | None = None
     cut_coordinates: list[float] | None = None
     type: str | None = None
     number_of_elements: int | None = None

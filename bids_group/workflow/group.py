@@ -135,7 +135,8 @@ def _analyse(
         data, fitted, significances, spec.inference, n_contrasts=n_contrasts
     )
     uneven, told = model.compare_spread(data)
-    numeric = [*model.tell_costs(stacked), *told, *model.tell_heterogeneity(data)]
+    sphericity, unequal = model.measure_sphericity(data)
+    numeric = [*model.tell_costs(stacked), *told, *unequal, *model.tell_heterogeneity(data)]
     numeric += [*fit.notices, *(one for each in results for one in each.notices)]
     numeric += [one for each in significances for one in each.notices]
     say(numeric)
@@ -159,6 +160,7 @@ def _analyse(
         significances,
         coverage=stacked.coverage,
         notices=[*own, *numeric],
+        sphericity=sphericity,
         quality=quality,
         peaks=model.tabulate_main_peaks(data, fitted, significances, is_two_sided=is_two_sided),
         regions=regions,

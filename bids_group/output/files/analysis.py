@@ -24,6 +24,7 @@ from bids_group.output.files.sidecars import (
     write_drafts,
 )
 from bids_group.records import ContrastResult, Design, GroupAnalysis, Notice, Significance
+from bids_group.records.sidecars import SphericityFacts
 
 
 def write_group(
@@ -33,6 +34,7 @@ def write_group(
     *,
     coverage: npt.NDArray[np.integer[Any]],
     notices: Sequence[Notice] = (),
+    sphericity: SphericityFacts | None = None,
     quality: pd.DataFrame | None = None,
     peaks: Mapping[str, pd.DataFrame] | None = None,
     regions: pd.DataFrame | None = None,
@@ -46,7 +48,7 @@ def write_group(
     contrast the values of each observation at peaks. ``maps``: those of the estimator that belong to no
     contrast, by the end of their names. ``atlas`` names clusters and peaks.
     """
-    drafts = [*_draft_shared(context, coverage, notices)]
+    drafts = [*_draft_shared(context, coverage, notices, sphericity)]
     for ending, row in (maps or {}).items():
         drafts.append(
             Draft(
@@ -78,13 +80,16 @@ def _words_of(ending: str) -> str:
 
 
 def _draft_shared(
-    context: Context, coverage: npt.NDArray[np.integer[Any]], notices: Sequence[Notice]
+    context: Context,
+    coverage: npt.NDArray[np.integer[Any]],
+    notices: Sequence[Notice],
+    sphericity: SphericityFacts | None,
 ) -> Iterator[Draft]:
     elements, stem, matrix = context.data.elements, context.stem(), context.data.design.matrix
     yield Draft(
         path=f"{stem}_design.tsv",
         content=matrix.rename_axis("label").reset_index(),
-        sidecar=design_sidecar(context, notices),
+        sidecar=design_sidecar(context, notices, sphericity),
         is_described=False,
     )
     words = "Analysed elements: observed in enough rows and inside the mask that was given"

@@ -43,6 +43,7 @@ from bids_group.records.sidecars import (
     ScalingFacts,
     Sidecar,
     Smoothing,
+    SphericityFacts,
     VariableKind,
 )
 from bids_group.words import bids_uri, counted, say_number
@@ -176,7 +177,9 @@ def _input(maps: Sequence[FirstLevelMap]) -> dict[str, Any]:
     }
 
 
-def design_sidecar(context: Context, notices: Sequence[Notice]) -> Sidecar:
+def design_sidecar(
+    context: Context, notices: Sequence[Notice], sphericity: SphericityFacts | None = None
+) -> Sidecar:
     """Say what the columns and rows of a design are, and what is tested."""
     design, analysis, data = context.data.design, context.analysis, context.data
     columns = {str(name): analysis.columns.get(str(name)) for name in design.variables.columns}
@@ -201,6 +204,7 @@ def design_sidecar(context: Context, notices: Sequence[Notice]) -> Sidecar:
         blocks=_labels_of(data.blocks),
         variance_groups=_labels_of(data.variance_groups),
         node=analysis.node,
+        sphericity=sphericity,
         cut_coordinates=context.spec.cut_coords_mm,
     )
 

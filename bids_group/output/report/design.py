@@ -14,11 +14,14 @@ from bids_group.output.report.folder import ContrastFiles, read_table, weights_o
 from bids_group.output.report.inputs import AnalysisInputs
 from bids_group.output.report.sections import Details, Part, Report, Section, Shown
 from bids_group.output.report.tables import page_table
+from bids_group.words import counted
 
 
 def design(report: Report) -> Section:
     """Show each design and its contrasts."""
-    return Section("design", "Design", [*report.of_analyses(_facts, _matrix, _correlations, _tables)])
+    return Section(
+        "design", "Design", [*report.of_analyses(_facts, _matrix, _sphericity, _correlations, _tables)]
+    )
 
 
 def _facts(inputs: AnalysisInputs) -> Iterator[Part]:
@@ -70,6 +73,29 @@ def _dof(inputs: AnalysisInputs, contrast: ContrastFiles) -> dict[str, str]:
     values = read_map(contrast.maps["dof"]).data[inputs.inside]
     low, median, high = (f"{one:.4g}" for one in np.quantile(values, (0.05, 0.5, 0.95)))
     return {"degrees of freedom": median if low == high else f"{median} (5 % to 95 %: {low} to {high})"}
+
+
+def _sphericity(inputs: AnalysisInputs) -> Iterator[Shown]:
+    """Say whether the rows of a person are equally alike, and list the variances of their differences."""
+    found = inputs.files.info.sphericity
+    if found is None:
+        return
+    pairs, n_out = found.variances_of_differences, found.number_of_people_left_out
+    mean = sum(pairs.values()) / len(pairs)
+    rows = [
+        {"difference": name, "variance": str(value), "share of their mean": f"{value / mean:.4g}"}
+        for name, value in pairs.items()
+    ]
+    people = counted(found.number_of_people, "person", "people")
+    without = f" ({n_out} who lack a row are left out)" if n_out else ""
+    caption = (
+        f"Greenhouse and Geisser's ε = {found.greenhouse_geisser_epsilon:.2f}: 1 where the rows of a person "
+        f"are equally alike, as tests with one variance assume, {1 / (len(found.measurements) - 1):.2g} at "
+        f"worst. From the covariance between {people}{without} on {found.degrees_of_freedom} degrees of "
+        f"freedom, pooled over {found.number_of_elements} elements; variances of differences between rows."
+    )
+    yield Part("subheading", "Are the rows of a person equally alike?")
+    yield from inputs.table(rows, "sphericity", caption, file=f"{inputs.files.stem}_design.json")
 
 
 def _correlations(inputs: AnalysisInputs) -> Iterator[Shown]:
