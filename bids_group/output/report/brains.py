@@ -53,29 +53,20 @@ class Scale(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Layers:
-    """What is drawn, from below: anatomy (or the mask), statistic, outline of what is significant.
+class Look:
+    """How a statistic is coloured.
 
-    Opacity of the statistic rises with its square and is full from ``opaque_at`` on (Taylor et al. 2023:
-    highlight, do not hide). ``limit`` is the end of the colour scale. Where the test is one-sided, negative
-    values are no evidence and stay faint. ``is_thresholded``: only what is significant is drawn.
+    Opacity rises with its square and is full from ``opaque_at`` on (Taylor et al. 2023: highlight, do not
+    hide). ``limit`` is the end of the colour scale. Where the test is one-sided, negative values are no
+    evidence and stay faint. ``is_thresholded``: only what is significant is drawn.
     """
 
-    mask: Box
-    statistic: Box
-    significant: Box
-    anatomy: Box | None
     limit: float
     opaque_at: float
     is_signed: bool
     name: str
     is_one_sided: bool = False
     is_thresholded: bool = False
-
-    @property
-    def frame(self) -> Box:
-        """The volume that slices show from edge to edge."""
-        return self.anatomy or self.mask
 
     @property
     def scale(self) -> Scale:
@@ -87,6 +78,21 @@ class Layers:
         """Opacity of values of the statistic, 0 to 1."""
         opacity = np.clip(np.abs(values) / self.opaque_at, 0, 1) ** 2
         return np.where(values < 0, UNTESTED * opacity, opacity) if self.is_one_sided else opacity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Layers(Look):
+    """What is drawn of a volume, from below: anatomy (or the mask), statistic, outline of what is significant."""
+
+    mask: Box
+    statistic: Box
+    significant: Box
+    anatomy: Box | None
+
+    @property
+    def frame(self) -> Box:
+        """The volume that slices show from edge to edge."""
+        return self.anatomy or self.mask
 
 
 Tile = tuple[Colours, Sequence[tuple[float, float, str]]]
@@ -105,7 +111,7 @@ def draw_mosaic(
         [_cut(layers, axis, at_mm, width, has_sides=at_mm == cuts[axis][0]) for at_mm in cuts[axis]]
         for axis in (2, 1, 0)
     ]
-    return _with_scale(_assemble(rows), layers, ticks)
+    return with_scale(_assemble(rows), layers, ticks)
 
 
 def draw_views(layers: Layers, at_mm: Sequence[float]) -> Sheet:
@@ -141,7 +147,7 @@ def draw_rows(layers: Layers, rows: Sequence[Row], cuts: Sequence[float]) -> She
             Words(x=12, y=y, text=line, colour=WORDS, size=15, anchor="lm")
             for y, line in zip(tops, lines, strict=True)
         ]
-    return _with_scale(replace(sheet, words=words), replace(layers, is_thresholded=True))
+    return with_scale(replace(sheet, words=words), replace(layers, is_thresholded=True))
 
 
 def draw_projection(layers: Layers) -> Sheet:
@@ -159,7 +165,7 @@ def draw_projection(layers: Layers) -> Sheet:
         values = layers.statistic.pick(largest, pixels)
         image[values != 0] = layers.scale.tint(values[values != 0])
         tiles.append((image, _SIDES if axis else ()))
-    return _with_scale(_assemble([tiles]), layers)
+    return with_scale(_assemble([tiles]), layers)
 
 
 def draw_amounts(
@@ -286,11 +292,11 @@ def _assemble(rows: Sequence[Sequence[Tile]], left: float = _MARGIN, width: int 
     return Sheet(pixels=(255 * sheet).round().astype(np.uint8), words=words)
 
 
-def _with_scale(sheet: Sheet, layers: Layers, ticks: Mapping[float, str] | None = None) -> Sheet:
+def with_scale(sheet: Sheet, look: Look, ticks: Mapping[float, str] | None = None) -> Sheet:
     """Add the colour scale, with lines where the statistic is opaque."""
-    is_mirrored = layers.is_signed and not layers.is_one_sided
-    lines = (layers.opaque_at, -layers.opaque_at) if is_mirrored else (layers.opaque_at,)
-    return _draw_scale(sheet, layers.scale, 0.15, () if layers.is_thresholded else lines, ticks)
+    is_mirrored = look.is_signed and not look.is_one_sided
+    lines = (look.opaque_at, -look.opaque_at) if is_mirrored else (look.opaque_at,)
+    return _draw_scale(sheet, look.scale, 0.15, () if look.is_thresholded else lines, ticks)
 
 
 def _draw_scale(

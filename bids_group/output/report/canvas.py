@@ -182,26 +182,32 @@ def pack_statistic(box: Box) -> dict[str, Any]:
     """Pack a statistic as 16-bit numbers: all low bytes, then all high bytes (they compress better apart)."""
     scale = float(np.abs(box.data).max()) / LEVELS or 1.0
     numbers = np.round(box.data / scale).astype("<i2")
-    planes = numbers.reshape(-1, order="F").view(np.uint8).reshape(-1, 2).T
-    return {**_describe(box), "scale": scale, "bytes": _pack(np.ascontiguousarray(planes))}
+    return {**_describe(box), "scale": scale, "bytes": pack(in_planes(numbers.reshape(-1, order="F")))}
 
 
 def pack_flags(box: Box) -> dict[str, Any]:
     """Pack a yes/no volume, eight elements to a byte."""
     bits = np.packbits((box.data > 0).reshape(-1, order="F"), bitorder="little")
-    return {**_describe(box), "bytes": _pack(bits)}
+    return {**_describe(box), "bytes": pack(bits)}
 
 
 def pack_anatomy(anatomy: Box) -> dict[str, Any]:
     """Pack the anatomy (values 0 to 1) at half its resolution, one byte per element."""
     small = halve(anatomy)
     grey = np.round(small.data * 255).astype(np.uint8).reshape(-1, order="F")
-    return {**_describe(small), "bytes": _pack(grey)}
+    return {**_describe(small), "bytes": pack(grey)}
 
 
 def _describe(box: Box) -> Mapping[str, Any]:
     return {"shape": list(box.data.shape), "origin": list(box.origin_mm), "step": list(box.step_mm)}
 
 
-def _pack(numbers: npt.NDArray[np.uint8]) -> str:
+def in_planes(numbers: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Put all first bytes of numbers before all second ones, and so on."""
+    bytes_of = np.ascontiguousarray(numbers).reshape(-1).view(np.uint8)
+    return np.ascontiguousarray(bytes_of.reshape(-1, numbers.itemsize).T)
+
+
+def pack(numbers: npt.NDArray[np.uint8]) -> str:
+    """Compress bytes, and spell them as text."""
     return base64.b64encode(gzip.compress(numbers.tobytes(), 9, mtime=0)).decode("ascii")

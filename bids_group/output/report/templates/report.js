@@ -158,7 +158,7 @@
   };
   const begin = (box) => { box.started ??= start(box).catch((error) => { box.querySelector(".readout").textContent = `The viewer cannot start in this browser: ${error.message}`; }); return box.started; };
   const watcher = new IntersectionObserver((entries) => entries.forEach((entry) => { if (entry.isIntersecting) { watcher.unobserve(entry.target); begin(entry.target); } }), { rootMargin: "300px" });
-  document.querySelectorAll(".viewer").forEach((box) => watcher.observe(box));
+  document.querySelectorAll(".viewer[data-volume]").forEach((box) => watcher.observe(box));
   document.querySelectorAll(".goto").forEach((link) => link.addEventListener("click", async () => {
     const box = document.getElementById(link.dataset.viewer);
     await begin(box);
