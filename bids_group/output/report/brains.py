@@ -82,7 +82,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Layers(Look):
-    """What is drawn of a volume, from below: anatomy (or the mask), statistic, outline of what is significant."""
+    """What is drawn of a volume, from below: anatomy (or the mask), statistic, outline of what is found."""
 
     mask: Box
     statistic: Box

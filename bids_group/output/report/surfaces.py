@@ -152,7 +152,7 @@ def _paint(one: Hemisphere, points: Points, faces: Colours, scale: float) -> Col
         if face in lines:
             draw.line(lines[face], fill=LINE, width=_TWICE)
     small = image.resize((width, height), Image.Resampling.BOX)
-    return np.asarray(small, dtype=np.float32) / 255
+    return np.asarray(small, dtype=np.float32) / np.float32(255)
 
 
 def pack_mesh(one: Hemisphere) -> dict[str, Any]:
