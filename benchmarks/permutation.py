@@ -35,7 +35,7 @@ from threadpoolctl import threadpool_limits
 from bids_group.config import InferenceSpec
 from bids_group.distributions import t_p, t_to_z
 from bids_group.elements import Connectivity, Elements, Grid
-from bids_group.elements.adjacency import build_adjacency
+from bids_group.elements.geometry import volume_geometry
 from bids_group.executor import Threads
 from bids_group.inference import correct_group
 from bids_group.inference.clusters.forest import Heights, Workspace, cluster_maxima
@@ -110,7 +110,7 @@ def build_job(setting: Setting, n_shuffles: int, connectivity: Connectivity | No
         statistic=build_statistic(scheme, "t", is_two_sided=True),
         residuals=build_residuals(data.stack.data, scheme.partition),
         heights=heights if connectivity else None,
-        adjacency=build_adjacency(data.elements, connectivity) if connectivity else None,
+        geometry=volume_geometry(data.elements, connectivity) if connectivity else None,
     )
 
 
@@ -218,7 +218,7 @@ def compare_passes(elements: Elements, n_rounds: int) -> str:
     lines = ["| map | neighbours | forest | peaks and saddles | ratio |", "|---|---|---|---|---|"]
     for connectivity in (6, 26):
         lattice = Lattice.of(elements, connectivity)
-        graph = build_adjacency(elements, connectivity)
+        graph = volume_geometry(elements, connectivity)
         heights, space = Heights(threshold=FORMING_Z, is_two_sided=True, has_tfce=True), Room(lattice)
         forest = Workspace(elements.n_elements)
         for name, z in made_maps(elements).items():
@@ -226,7 +226,7 @@ def compare_passes(elements: Elements, n_rounds: int) -> str:
             new: list[float] = []
             for _ in range(n_rounds + 2):  # the first compiles
                 start = time.process_time()
-                expected = cluster_maxima(z, heights, graph, forest)
+                expected = cluster_maxima(z, heights, graph, forest)[0]
                 between = time.process_time()
                 found = lattice_maxima(z, heights, lattice, space)
                 old.append(between - start)

@@ -167,7 +167,7 @@ def bootstrap(data: GroupData, number: int, seed: int) -> float:
         statistic=build_statistic(scheme, contrast.test, is_two_sided=True),
         residuals=build_residuals(data.stack.data, scheme.partition),
     )
-    maxima = do_shuffles(job, weights(job, 0), job.n_shuffles, Scratch(job))[0][:, 0]
+    maxima = do_shuffles(job, weights(job, 0), job.n_shuffles, Scratch(job))[0][:, 0, 0]
     return float((maxima >= maxima[0] * (1 - 1e-6)).mean() <= ALPHA)
 
 

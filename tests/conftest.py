@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
+from bids_group.elements import Mesh
 from bids_group.output.report.axes import Chart
 from bids_group.output.report.sheet import Sheet
 
@@ -28,6 +29,47 @@ class Study:
     peak_mm: tuple[float, ...] = ()
     peak_with_covariate_mm: tuple[float, ...] = ()
     peak_t: float = 0.0
+
+
+def icosphere(order: int, radius: float = 50.0, bumps: float = 0.0) -> Mesh:
+    """A sphere of 10 · 4^order + 2 vertices; with bumps of so many mm, so that areas differ."""
+    golden = (1 + 5**0.5) / 2
+    points = [(0, a, b * golden) for a in (-1, 1) for b in (-1, 1)]
+    points = np.array([np.roll(one, turn) for turn in range(3) for one in points], dtype=float)
+    gaps = np.linalg.norm(points[:, None] - points, axis=2)
+    near = np.isclose(gaps, 2)
+    sides = [
+        (i, j, k)
+        for i in range(12)
+        for j in range(i)
+        for k in range(j)
+        if near[i, j] & near[j, k] & near[i, k]
+    ]
+    triangles = np.array(sides)
+    middles = points[triangles]
+    outward = np.einsum("ti,ti->t", np.cross(*np.diff(middles, axis=1).transpose(1, 0, 2)), middles[:, 0]) > 0
+    triangles[~outward] = triangles[~outward][:, ::-1]
+    for _ in range(order):
+        ends = np.sort(
+            np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1
+        )
+        edges, number = np.unique(ends, axis=0, return_inverse=True)
+        a, b, c = number.reshape(3, -1) + len(points)
+        points = np.concatenate([points, points[edges].mean(axis=1)])
+        points /= np.linalg.norm(points, axis=1, keepdims=True)
+        i, j, k = triangles.T
+        triangles = np.concatenate(
+            [np.stack(one, axis=1) for one in ((i, a, c), (a, j, b), (c, b, k), (a, b, c))]
+        )
+    random = np.random.default_rng(0)
+    radii = radius + bumps * np.sin(3 * points @ random.normal(size=(3, 2))).sum(axis=1, keepdims=True)
+    points = points / np.linalg.norm(points, axis=1, keepdims=True)
+    return Mesh(points=points * radii, triangles=triangles.astype(np.int32))
+
+
+@pytest.fixture(scope="session")
+def make_sphere():
+    return icosphere
 
 
 def _write_placeholders():

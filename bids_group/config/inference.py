@@ -67,6 +67,13 @@ class InferenceSpec:
         "count family-wise errors in each contrast (default), or over all contrasts of the run",
         "within-contrast",
     )
+    familywise_parts: Literal["joint", "each"] = option(
+        "maps of surfaces and voxels: count family-wise errors over cortex and subcortex together, by the "
+        "smallest p of either (default), or in each alone",
+        "joint",
+        needs="is_judged_by_shuffling",
+        is_late=True,
+    )
     has_tail_approximation: bool = option(
         "Pareto tail for few shuffles (sound to p of about 0.01)", False, needs="is_judged_by_shuffling"
     )

@@ -6,6 +6,20 @@ An element is a voxel, a vertex of a surface, or a region. A map is a row of num
 from bids_group.elements.adjacency import Adjacency, Connectivity, build_adjacency
 from bids_group.elements.analysed import Elements, check_same_space
 from bids_group.elements.compression import checksum, gzip_bytes, inflate
+from bids_group.elements.geometry import (
+    CORTEX,
+    REGIONS,
+    SUBCORTEX,
+    VOLUME,
+    FamilyPart,
+    Geometry,
+    Mesh,
+    bare_patch,
+    join_patches,
+    mesh_patch,
+    volume_geometry,
+    voxel_patch,
+)
 from bids_group.elements.image_files import FORMATS, is_cifti_name, is_volume_name, locate, split_volume
 from bids_group.elements.masks import is_same_mask, observed, read_mask
 from bids_group.elements.reading import (
@@ -33,14 +47,21 @@ from bids_group.elements.space import (
 )
 
 __all__ = [
+    "CORTEX",
     "FORMATS",
+    "REGIONS",
+    "SUBCORTEX",
+    "VOLUME",
     "Adjacency",
     "Connectivity",
     "Elements",
+    "FamilyPart",
     "Form",
+    "Geometry",
     "Grid",
     "LoadedMap",
     "MapHeader",
+    "Mesh",
     "Parcels",
     "Part",
     "Smoother",
@@ -49,6 +70,7 @@ __all__ = [
     "Vertices",
     "Voxels",
     "align",
+    "bare_patch",
     "build_adjacency",
     "check_same_space",
     "checksum",
@@ -60,7 +82,9 @@ __all__ = [
     "is_same_mask",
     "is_volume_name",
     "join",
+    "join_patches",
     "locate",
+    "mesh_patch",
     "observed",
     "read_header",
     "read_labels",
@@ -68,4 +92,6 @@ __all__ = [
     "read_mask",
     "split_volume",
     "structures",
+    "volume_geometry",
+    "voxel_patch",
 ]

@@ -13,7 +13,8 @@ from bids_group.elements.analysed import Elements
 
 Connectivity = Literal[6, 18, 26]
 
-_MAX_STEPS = {6: 1, 18: 2, 26: 3}
+MAX_STEPS = {6: 1, 18: 2, 26: 3}
+"""Steps along the axes that lead to a neighbour, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,5 +59,5 @@ def _flat_steps(shape: tuple[int, ...], connectivity: Connectivity) -> list[int]
     return [
         sum(step * stride for step, stride in zip(offset, strides, strict=True))
         for offset in product((-1, 0, 1), repeat=3)
-        if 0 < sum(map(abs, offset)) <= _MAX_STEPS[connectivity]
+        if 0 < sum(map(abs, offset)) <= MAX_STEPS[connectivity]
     ]

@@ -65,7 +65,7 @@ def correct_group(
     nulls: Sequence[Null | None] = [None] * len(questions)
     if spec.needs_shuffling:
         nulls = build_nulls(questions, schemes, executor, work_dir, on_progress)
-    geometry = check_geometry(data.elements, spec)
+    geometry = check_geometry(data.elements, spec) if data.geometry is None else ()
     found = []
     for question, null in zip(questions, nulls, strict=True):
         own_p, told = (None, ()) if null is None else (null.by_shuffling, null.notices)

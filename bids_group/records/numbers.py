@@ -14,7 +14,7 @@ import pandas as pd
 from bids_group.config import ContrastRequest
 from bids_group.config.estimators import LEAST_SQUARES as LEAST_SQUARES
 from bids_group.config.estimators import Estimator as Estimator
-from bids_group.elements import Elements, Grid, Space
+from bids_group.elements import Elements, Geometry, Grid, Space
 from bids_group.errors import DesignError
 from bids_group.records.notices import Notice
 from bids_group.records.people import Column, Exclusion, FirstLevelMap
@@ -261,13 +261,15 @@ def number_clusters(blocks: pd.Series | None, index: pd.Index) -> npt.NDArray[np
 class GroupData:
     """Design and maps, proven to describe the same rows in the same order.
 
-    ``is_complete``: every row is observed at every element. ``subjects``: whose row each is, where people
+    ``geometry``: neighbours and weights of the elements where they are no plain volume. ``is_complete``:
+    every row is observed at every element. ``subjects``: whose row each is, where people
     have several; ``visits``: its session, where rows are sessions.
     """
 
     design: Design
     stack: MapStack
     elements: Elements
+    geometry: Geometry | None = None
     is_complete: bool = True
     estimator: Estimator = LEAST_SQUARES
     blocks: pd.Series | None = None

@@ -288,4 +288,7 @@ class Sidecar(JsonRecord):
     exchangeability_blocks: str | None = None
     familywise: str | None = None
     number_of_contrasts_together: int | None = None
-    tail_approximation: Mapping[str, float] | None = None
+    tail_approximation: Mapping[str, Any] | None = None
+    familywise_parts: str | None = None
+    threshold_by_part: Mapping[str, float | None] | None = None
+    extent: Mapping[str, str] | None = None

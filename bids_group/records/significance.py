@@ -15,7 +15,7 @@ from bids_group.records.sidecars import Sidecar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peak:
-    """A local maximum. ``element`` indexes the analysed elements."""
+    """A local maximum. ``element`` indexes the analysed elements; its place is NaN where none is known."""
 
     element: int
     xyz_mm: tuple[float, float, float]
@@ -31,13 +31,17 @@ class Peak:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cluster:
-    """Connected elements of one sign above a threshold; ``p_corrected`` by measure (size, mass, peak …)."""
+    """Connected elements of one sign above a threshold; ``p_corrected`` by measure (size, mass, peak …).
+
+    Voxels have a size in mm³, vertices one in mm²; None where it is not known.
+    """
 
     index: int
     sign: Literal[1, -1]
     elements: npt.NDArray[np.intp]
-    size_mm3: float
+    size_mm3: float | None
     peaks: tuple[Peak, ...]
+    size_mm2: float | None = None
     mass: float | None = None
     p_corrected: Mapping[str, float] = field(default_factory=dict)
     true_discovery_proportion: float | None = None

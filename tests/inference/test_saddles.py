@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter, generate_binary_structure, label
 
 from bids_group.config import InferenceSpec
 from bids_group.elements import Elements, Grid
-from bids_group.elements.adjacency import build_adjacency
+from bids_group.elements.geometry import volume_geometry
 from bids_group.executor import Threads
 from bids_group.inference import correct_group
 from bids_group.inference.clusters.forest import Heights, cluster_maxima, tfce_map
@@ -56,8 +56,8 @@ def by_saddles(z, elements, connectivity, heights, work=None):
 
 
 def by_forest(z, elements, connectivity, heights):
-    graph = build_adjacency(elements, connectivity)
-    return cluster_maxima(z, heights, graph, ForestWorkspace(z.size))
+    graph = volume_geometry(elements, connectivity)
+    return cluster_maxima(z, heights, graph, ForestWorkspace(z.size))[0]
 
 
 def assert_same(found, expected, tolerance=1e-9):
@@ -196,7 +196,7 @@ def test_larger_maps_equal_the_forest_and_the_enhanced_map(connectivity, sigma):
     random, shape = np.random.default_rng(3), (31, 36, 29)
     elements = elements_of(random.random(shape) < 0.9)
     lattice = Lattice.of(elements, connectivity)
-    work, graph = LatticeWorkspace(lattice), build_adjacency(elements, connectivity)
+    work, graph = LatticeWorkspace(lattice), volume_geometry(elements, connectivity)
     for is_two_sided, threshold in ((True, 2.3), (False, 2.3), (True, 0.5), (True, 9.0)):
         noise = gaussian_filter(random.standard_normal(shape), sigma)
         z = elements.pack((noise / noise.std()).astype(np.float32))
@@ -232,12 +232,17 @@ def test_every_statistic_has_the_same_null_as_by_the_forest(make_problem, name, 
         statistic=build_statistic(scheme, contrast[0], is_two_sided=is_two_sided),
         residuals=build_residuals(data.stack.data, scheme.partition, scheme.groups),
         heights=Heights(threshold=1.5, is_two_sided=is_two_sided, has_tfce=True),
-        adjacency=build_adjacency(data.elements, 18),
+        geometry=volume_geometry(data.elements, 18),
     )
-    by_graph = replace(job, adjacency=replace(job.adjacency, elements=None, connectivity=None))
+    by_graph = replace(
+        job,
+        geometry=replace(
+            job.geometry, adjacency=replace(job.geometry.adjacency, elements=None, connectivity=None)
+        ),
+    )
     assert (job.lattice() is None, by_graph.lattice() is None) == (False, True)
     found, expected = run_null(job)[0], run_null(by_graph)[0]
-    np.testing.assert_array_equal(found[:, :2], expected[:, :2])
+    np.testing.assert_array_equal(found[..., :2], expected[..., :2])
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=0)
     assert found.tobytes() == run_null(job, executor=Threads(n_procs=3))[0].tobytes()
 
@@ -252,7 +257,7 @@ def test_without_tfce_the_forest_stays(make_problem):
         statistic=build_statistic(scheme, "t", is_two_sided=True),
         residuals=build_residuals(data.stack.data, scheme.partition),
         heights=Heights(threshold=1.5, is_two_sided=True, has_tfce=False),
-        adjacency=build_adjacency(data.elements, 6),
+        geometry=volume_geometry(data.elements, 6),
     )
     assert job.lattice() is None
 

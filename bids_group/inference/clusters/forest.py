@@ -1,10 +1,11 @@
 """Cluster size, mass and threshold-free enhancement (TFCE) in one pass from the highest element down.
 
 Elements enter in descending order of |z|; each joins the components of its neighbours of the same sign that
-are already in (a union-find forest). Between two entries the extent of a component is constant, so the
-integral of Smith & Nichols (2009), ``∫ √extent(h) · h² dh``, is a finite sum of exact pieces ``√extent ·
-(h₂³ − h₁³) / 3``. `scipy.ndimage.label` takes 16 ms where this takes 0.2 (200,000 voxels,
-z above 3.1), as it looks at every voxel.
+are already in (a union-find forest). An element extends a component by its weight (1, mm³ or mm²). Between
+two entries the extent is constant, so the integral of Smith & Nichols (2009), ``∫ extent(h)^E · h² dh``, is a
+finite sum of exact pieces ``extent^E · (h₂³ − h₁³) / 3``, with E = 0.5 in volumes and 1 on surfaces.
+`scipy.ndimage.label` takes 16 ms where this takes 0.2 (200,000 voxels, z above 3.1), as it looks at every
+voxel.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.elements.adjacency import Adjacency
+from bids_group.elements.geometry import Geometry
+
+Doubles = npt.NDArray[np.float64]
 
 _SIZE, _MASS, _SUM, _BEST, _LAST, _N_FIELDS = 0, 1, 2, 3, 4, 5
 
@@ -47,41 +50,46 @@ class Heights:
 
 
 def cluster_maxima(
-    z: npt.NDArray[np.float32], heights: Heights, adjacency: Adjacency, workspace: Workspace
-) -> tuple[float, float, float]:
-    """Largest cluster size (elements), mass and TFCE of a map; 0 where there is none.
+    z: npt.NDArray[np.float32], heights: Heights, geometry: Geometry, workspace: Workspace
+) -> Doubles:
+    """Largest cluster size, mass and TFCE of a map in each part, ``(n_parts, 3)``; 0 where there is none.
 
-    ``z`` ``(n_elements,)`` must be finite; clusters consist of elements above ``heights.threshold``.
+    ``z`` ``(n_elements,)`` must be finite; clusters consist of elements above ``heights.threshold``. Size is
+    the sum of weights, mass Σ weight · (|z| − threshold).
     """
-    return _descend(z, heights, adjacency, workspace, np.empty(0, np.float32))
+    return _descend(z, heights, geometry, workspace, np.empty(0, np.float32))
 
 
-def tfce_map(z: npt.NDArray[np.float32], heights: Heights, adjacency: Adjacency) -> npt.NDArray[np.float32]:
+def tfce_map(z: npt.NDArray[np.float32], heights: Heights, geometry: Geometry) -> npt.NDArray[np.float32]:
     """Enhanced map: positive everywhere, of both signs when two-sided; 0 where nothing entered."""
     enhanced = np.zeros(z.size, np.float32)
-    _descend(z, heights, adjacency, Workspace(z.size), enhanced)
+    _descend(z, heights, geometry, Workspace(z.size), enhanced)
     return enhanced
 
 
 def _descend(
     z: npt.NDArray[np.float32],
     heights: Heights,
-    adjacency: Adjacency,
+    geometry: Geometry,
     work: Workspace,
     enhanced: npt.NDArray[np.float32],
-) -> tuple[float, float, float]:
+) -> Doubles:
     sizes = np.abs(z) if heights.is_two_sided else z
     entering = np.flatnonzero(sizes > heights.lowest)
-    order = entering[np.argsort(sizes[entering], kind="stable")]  # ascending, equal heights by place
-    found: tuple[float, float, float] = _grow(
-        z, order, heights.threshold, adjacency.indptr, adjacency.indices, work.parent, work.delta,
-        work.state, enhanced,
+    # by height, and of equal heights by place: keys that differ have one order, whatever sorts them
+    keys = (sizes[entering].view(np.uint32).astype(np.uint64) << np.uint64(32)) | entering.astype(np.uint64)
+    keys.sort()
+    order = (keys & np.uint64(0xFFFFFFFF)).astype(np.int32)
+    most = np.zeros((len(geometry.parts), 3))
+    _grow(
+        z, order, heights.threshold, geometry.adjacency.indptr, geometry.adjacency.indices, geometry.weights,
+        geometry.part_of, geometry.extent_powers, work.parent, work.delta, work.state, most, enhanced,
     )  # fmt: skip
-    return found
+    return most
 
 
 @nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
-def _root(i: int, parent: npt.NDArray[np.int32], delta: npt.NDArray[np.float64]) -> int:
+def _root(i: int, parent: npt.NDArray[np.int32], delta: Doubles) -> int:
     """Find the root of an element, halving the path; the root's own delta is 0."""
     while parent[i] != i:
         above = parent[i]
@@ -92,9 +100,14 @@ def _root(i: int, parent: npt.NDArray[np.int32], delta: npt.NDArray[np.float64])
 
 
 @nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
-def _lower(state: npt.NDArray[np.float64], root: int, level: float) -> None:
+def _lower(state: Doubles, root: int, level: float, power: float) -> None:
     """Add the piece of the integral from a component's last height to ``level`` (both as height³)."""
-    piece = np.sqrt(state[root, _SIZE]) * (state[root, _LAST] - level) / 3.0
+    extent = state[root, _SIZE]
+    if power == 0.5:
+        extent = np.sqrt(extent)
+    elif power != 1.0:
+        extent = extent**power
+    piece = extent * (state[root, _LAST] - level) / 3.0
     state[root, _SUM] += piece
     state[root, _BEST] += piece
     state[root, _LAST] = level
@@ -102,8 +115,8 @@ def _lower(state: npt.NDArray[np.float64], root: int, level: float) -> None:
 
 @nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
 def _join(
-    one: int, other: int, parent: npt.NDArray[np.int32], delta: npt.NDArray[np.float64],
-    state: npt.NDArray[np.float64],
+    one: int, other: int, parent: npt.NDArray[np.int32], delta: Doubles,
+    state: Doubles,
 ) -> int:  # fmt: skip
     """Join two components that have come to the same height, the smaller to the larger; return the root."""
     keep, gone = (other, one) if state[other, _SIZE] >= state[one, _SIZE] else (one, other)
@@ -117,24 +130,25 @@ def _join(
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _grow(
-    z: npt.NDArray[np.float32], order: npt.NDArray[np.intp], threshold: float,
-    indptr: npt.NDArray[np.int32], indices: npt.NDArray[np.int32], parent: npt.NDArray[np.int32],
-    delta: npt.NDArray[np.float64], state: npt.NDArray[np.float64], enhanced: npt.NDArray[np.float32],
-) -> tuple[float, float, float]:  # fmt: skip
-    """Let elements in from the highest down; return the largest size, mass and TFCE."""
+    z: npt.NDArray[np.float32], order: npt.NDArray[np.int32], threshold: float,
+    indptr: npt.NDArray[np.int32], indices: npt.NDArray[np.int32], weights: Doubles,
+    part_of: npt.NDArray[np.int8], powers: Doubles, parent: npt.NDArray[np.int32], delta: Doubles,
+    state: Doubles, most: Doubles, enhanced: npt.NDArray[np.float32],
+) -> None:  # fmt: skip
+    """Let elements in from the highest down; raise ``most`` to the largest size, mass and TFCE by part."""
     parent[:] = -1
-    most_size, most_mass, most_tfce = 0.0, 0.0, 0.0
     for rank in range(order.size - 1, -1, -1):
         here = order[rank]
         height = abs(np.float64(z[here]))
         is_positive = z[here] > 0
         level = height * height * height
         is_above = height > threshold
+        part = part_of[here]
         root = here
         parent[here] = here
         delta[here] = 0.0
-        state[here, _SIZE] = 1.0
-        state[here, _MASS] = height - threshold if is_above else 0.0
+        state[here, _SIZE] = weights[here]
+        state[here, _MASS] = weights[here] * (height - threshold) if is_above else 0.0
         state[here, _SUM] = 0.0
         state[here, _BEST] = 0.0
         state[here, _LAST] = level
@@ -145,15 +159,15 @@ def _grow(
             other = _root(there, parent, delta)
             if other == root:
                 continue
-            _lower(state, other, level)
+            _lower(state, other, level, powers[part])
             root = _join(root, other, parent, delta, state)
         if is_above:
-            most_size = max(most_size, state[root, _SIZE])
-            most_mass = max(most_mass, state[root, _MASS])
+            most[part, 0] = max(most[part, 0], state[root, _SIZE])
+            most[part, 1] = max(most[part, 1], state[root, _MASS])
     for i in order:
         if parent[i] == i:
-            _lower(state, i, 0.0)
-            most_tfce = max(most_tfce, state[i, _BEST])
+            _lower(state, i, 0.0, powers[part_of[i]])
+            most[part_of[i], 2] = max(most[part_of[i], 2], state[i, _BEST])
     if enhanced.size > 0:
         for i in order:
             total, above = 0.0, i
@@ -161,4 +175,3 @@ def _grow(
                 total += delta[above]
                 above = parent[above]
             enhanced[i] = total + state[above, _SUM]
-    return most_size, most_mass, most_tfce

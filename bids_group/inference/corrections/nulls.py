@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_group import __version__
-from bids_group.elements.adjacency import Adjacency, build_adjacency
+from bids_group.elements.geometry import FamilyPart, Geometry, volume_geometry
 from bids_group.errors import BidsGroupError
 from bids_group.executor import Executor
 from bids_group.inference.clusters.forest import Heights
@@ -24,8 +24,13 @@ from bids_group.inference.shuffling.pooled_variance import Deviates
 from bids_group.inference.shuffling.scheme import Scheme, count_families
 from bids_group.inference.shuffling.statistic import TIE, Statistic
 from bids_group.inference.shuffling.weighted_flips import build_weighted
-from bids_group.records import Notice, UncorrectedP, note, warn
+from bids_group.records import GroupData, Notice, UncorrectedP, note, warn
 from bids_group.records.sidecars import Sidecar
+
+Counts = npt.NDArray[np.intp]
+
+FEWEST_FOR_PARTS = 500
+"""Shuffles below which parts that are judged together have little power."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,38 +38,68 @@ class Null:
     """What shuffling said about one contrast.
 
     ``values`` and ``z``: the unshuffled data by element, shape ``(n_elements,)``. ``maxima``: by measure,
-    of every shuffle, the unshuffled data first, shape ``(n_shuffles,)``; over several contrasts where these
-    are judged together, then in z (``is_in_z``). ``n_families``: p is multiplied by it, as sets of contrasts
-    that are judged together without sharing shuffles share alpha. ``by_shuffling``: each element's own p,
-    where it is asked for.
+    of every shuffle, the unshuffled data first, and part, shape ``(n_shuffles, n_parts)``; over several
+    contrasts where these are judged together, then in z (``is_in_z``). ``fewest``: where parts are judged
+    together, by measure, the smallest rank from above that a shuffle has in any part, ascending.
+    ``n_families``: p is multiplied by it, as sets of contrasts that are judged together without sharing
+    shuffles share alpha. ``tails``: by measure, of each part. ``by_shuffling``: each element's own p, where
+    it is asked for.
     """
 
     scheme: Scheme
     statistic: Statistic
     heights: Heights | None
-    adjacency: Adjacency | None
+    geometry: Geometry | None
     values: Row
     z: Row
     maxima: Mapping[str, Doubles]
     is_in_z: bool = False
+    fewest: Mapping[str, Counts] = field(default_factory=dict)
     n_families: float = 1
-    tails: Mapping[str, Tail] = field(default_factory=dict)
+    tails: Mapping[str, tuple[Tail, ...]] = field(default_factory=dict)
     by_shuffling: UncorrectedP | None = None
     details: Sidecar
     notices: tuple[Notice, ...] = ()
 
-    def p(self, measure: str, observed: npt.ArrayLike) -> Doubles:
-        """Share of the maxima that reach each value (ties count), times ``n_families``, at most 1."""
-        ranked = np.sort(self.maxima[measure])
+    @property
+    def parts(self) -> tuple[FamilyPart, ...]:
+        """Parts that have maxima of their own."""
+        return () if self.geometry is None else self.geometry.parts
+
+    def count_reaching(self, measure: str, observed: npt.ArrayLike, part: int = 0) -> Counts:
+        """Count the shuffles whose maximum in a part reaches each value (ties count), at least 1."""
+        ranked = np.sort(self.maxima[measure][:, part])
         values = np.asarray(observed, dtype=np.float64)
         is_statistic = measure == "voxel" and not self.is_in_z
         tolerance = self.statistic.tolerance(values) if is_statistic else TIE * np.abs(values)
-        n_reaching = ranked.size - np.searchsorted(ranked, values - tolerance, side="left")
-        p = np.maximum(n_reaching, 1) / ranked.size
+        return np.maximum(ranked.size - np.searchsorted(ranked, values - tolerance, side="left"), 1)
+
+    def p(self, measure: str, observed: npt.ArrayLike, part: int = 0) -> Doubles:
+        """Share of the shuffles whose maximum reaches each value of a part, or is as rare in any part.
+
+        Times ``n_families``, at most 1. Beyond the start of a fitted tail p is that of the tail; over parts
+        their sum bounds it.
+        """
+        n_reaching, n_shuffles = self.count_reaching(measure, observed, part), len(self.maxima[measure])
+        if measure in self.fewest:
+            n_reaching = np.searchsorted(self.fewest[measure], n_reaching, side="right")
+        p = n_reaching / n_shuffles
         if measure in self.tails:
-            tail, heights = self.tails[measure], self.without_end(measure, values)
-            p = np.where(heights > tail.start, tail.p(heights), p)
+            tail, heights = self.tails[measure][part], self.without_end(measure, observed)
+            in_tail = tail.p(heights)
+            if measure in self.fewest:
+                in_tail = np.minimum(p, in_tail * self.maxima[measure].shape[1])
+            p = np.where(heights > tail.start, in_tail, p)
         return np.asarray(np.minimum(p * self.n_families, 1.0))
+
+    def n_allowed(self, measure: str, alpha: float) -> int:
+        """Count the shuffles of a part that a value may leave above it where p is to be at most ``alpha``."""
+        n_shuffles = len(self.maxima[measure])
+        n_allowed = int(np.floor(alpha * n_shuffles + 1e-9))
+        if measure not in self.fewest:
+            return n_allowed
+        ranks = np.append(self.fewest[measure], n_shuffles)
+        return int(ranks[n_allowed]) - 1  # the next smaller rank is had by at most so many
 
     def without_end(self, measure: str, values: npt.ArrayLike) -> Doubles:
         """Values of a measure on a scale without an end: correlations become z."""
@@ -81,9 +116,9 @@ def build_nulls(
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Null]:
     """Shuffle for every question, one after the other; join what is judged together, and fit tails."""
-    adjacency = None
-    if questions and questions[0].spec.measures - {"voxel"}:
-        adjacency = build_adjacency(questions[0].data.elements, questions[0].spec.connectivity)
+    geometry = questions[0].data.geometry if questions else None
+    if geometry is None and questions and questions[0].spec.measures - {"voxel"}:
+        geometry = volume_geometry(questions[0].data.elements, questions[0].spec.connectivity)
     total, n_done = sum(scheme.shuffles.n_others + 1 for scheme in schemes), 0
 
     def on_batch(n_shuffles: int) -> None:
@@ -93,11 +128,13 @@ def build_nulls(
             on_progress(n_done, total)
 
     nulls = [
-        _build_null(question, scheme, adjacency, executor, work_dir, on_batch)
+        _build_null(question, scheme, geometry, executor, work_dir, on_batch)
         for question, scheme in zip(questions, schemes, strict=True)
     ]
     if questions and questions[0].spec.familywise == "across-contrasts":
         nulls = _judge_together(nulls, questions[0].n_together)
+    if questions and questions[0].spec.familywise_parts == "joint":
+        nulls = [_join_parts(null) for null in nulls]
     if questions and questions[0].spec.has_tail_approximation:
         nulls = [_approximate_tails(null) for null in nulls]
     return nulls
@@ -106,13 +143,13 @@ def build_nulls(
 def _build_null(
     question: Question,
     scheme: Scheme,
-    adjacency: Adjacency | None,
+    geometry: Geometry | None,
     executor: Executor,
     work_dir: Path | None,
     on_batch: Callable[[int], None],
 ) -> Null:
     """Do the shuffles of one contrast."""
-    job = _prepare(question, scheme, adjacency, executor, work_dir)
+    job = _prepare(question, scheme, geometry, executor, work_dir)
     observed = observed_map(job)
     values, statistic = job.in_order(observed), job.statistic
     dof = None if job.by_place is None else job.in_order(job.by_place.dof)
@@ -134,10 +171,10 @@ def _build_null(
         scheme=scheme,
         statistic=statistic,
         heights=job.heights,
-        adjacency=job.adjacency,
+        geometry=job.geometry,
         values=values,
         z=job.in_order(z[0]),
-        maxima=dict(zip(job.measures, maxima.T, strict=True)),
+        maxima={name: maxima[:, :, number] for number, name in enumerate(job.measures)},
         by_shuffling=own_p,
         details=details,
         notices=tuple(_tell(question, job)),
@@ -147,7 +184,7 @@ def _build_null(
 def _prepare(
     question: Question,
     scheme: Scheme,
-    adjacency: Adjacency | None,
+    geometry: Geometry | None,
     executor: Executor,
     work_dir: Path | None,
 ) -> Job:
@@ -178,8 +215,8 @@ def _prepare(
         scheme=scheme,
         statistic=build_statistic(scheme, test, is_two_sided=question.is_two_sided),
         residuals=residuals,
-        heights=None if adjacency is None else heights,
-        adjacency=adjacency,
+        heights=heights if spec.measures - {"voxel"} else None,
+        geometry=geometry,
         by_place=by_place,
         holes=holes,
     )
@@ -207,16 +244,23 @@ def _name_folder(question: Question, job: Job) -> str:
     settings = (
         __version__, statistic.name, statistic.is_two_sided, shuffles.has_permutations, shuffles.has_flips,
         shuffles.n_requested, shuffles.seed, job.heights, job.batch_size, question.spec.connectivity,
-        question.data.elements.grid.shape,
+        question.data.elements.space.shape,
     )  # fmt: skip
     groups = job.scheme.groups
     arrays = [
         question.data.stack.data, question.data.elements.indices, statistic.columns,
         job.scheme.partition.nuisance, shuffles.units.unit_of_row, shuffles.units.cell_of_unit,
         shuffles.kinds, question.is_tested, *(() if groups is None else (groups,)),
-        *((question.data.stack.variance,) if job.scheme.is_weighted else ()),
+        *((question.data.stack.variance,) if job.scheme.is_weighted else ()), *_of_geometry(question.data),
     ]  # fmt: skip
     return f"shuffles-{digest([repr(settings), *arrays])}"
+
+
+def _of_geometry(data: GroupData) -> Iterator[npt.NDArray[np.generic]]:
+    """Give what clusters depend on where the voxels and their grid do not say it all."""
+    if data.geometry is not None:
+        yield from (data.geometry.weights, data.geometry.part_of)
+        yield from (data.geometry.adjacency.indptr, data.geometry.adjacency.indices)
 
 
 def _details(question: Question, job: Job) -> Sidecar:
@@ -299,15 +343,43 @@ def _judge_together(nulls: Sequence[Null], n_together: int) -> list[Null]:
     ]
 
 
+def _join_parts(null: Null) -> Null:
+    """Judge parts whose cluster sizes have no common scale together: by the smallest p that any part has.
+
+    A shuffle's maximum in a part has a rank among those of the other shuffles there; of every shuffle the
+    best rank over the parts is kept. This is the maximum over parts on a scale that all share (min-p;
+    Westfall & Young 1993), from the same shuffles.
+    """
+    n_parts = len(null.parts)
+    if n_parts < 2:
+        return null
+    fewest = {
+        name: np.sort([null.count_reaching(name, each[:, part], part) for part in range(n_parts)], axis=0)[0]
+        for name, each in null.maxima.items()
+    }
+    notices, n_shuffles = null.notices, null.scheme.shuffles.n_others + 1
+    if n_shuffles < FEWEST_FOR_PARTS:
+        names = " and ".join(one.name for one in null.parts)
+        sentence = (
+            f"The parts {names} are judged together by the smallest of their p, for which {n_shuffles} "
+            f"shuffles are few: no corrected p can be below about {n_parts / n_shuffles:.2g}."
+        )
+        fix = f"Do at least {FEWEST_FOR_PARTS} permutations, or correct each alone: --familywise-parts each."
+        notices = (*notices, warn("parts", sentence, fix))
+    return replace(null, fewest={name: np.sort(each) for name, each in fewest.items()}, notices=notices)
+
+
 def _approximate_tails(null: Null) -> Null:
     """Fit the tail of every measure; where none fits, p stay counts, with a notice."""
     if null.scheme.shuffles.is_exhaustive:
         return null
     n_distinct = null.scheme.shuffles.n_distinct
     fitted = {
-        name: fit_tail(null.without_end(name, maxima[1:]), n_distinct) for name, maxima in null.maxima.items()
+        name: [fit_tail(one, n_distinct) for one in null.without_end(name, maxima[1:]).T]
+        for name, maxima in null.maxima.items()
     }
-    tails = {name: tail for name, tail in fitted.items() if tail is not None}
+    found = {name: tuple(tail for tail in each if tail is not None) for name, each in fitted.items()}
+    tails = {name: each for name, each in found.items() if len(each) == len(fitted[name])}
     unfitted = ", ".join(name for name in fitted if name not in tails)
     if not unfitted:
         return replace(null, tails=tails)

@@ -65,7 +65,7 @@ def _uncorrected(question: Question) -> Significance:
     if extent is not None:
         shown = f", in clusters of at least {extent:g} mm³,"
         details = Sidecar(cluster_extent_mm3=extent, error_control=UNCONTROLLED)
-        large = [one for one in clusters if one.size_mm3 >= extent * (1 - 1e-9)]
+        large = [one for one in clusters if (one.size_mm3 or 0) >= extent * (1 - 1e-9)]
         clusters = tuple(replace(one, index=number) for number, one in enumerate(large, start=1))
         is_significant = _marked(question, *(one.elements for one in clusters))
     notice = warn(

@@ -17,6 +17,7 @@ from bids_group.records import Cluster, ContrastResult, GroupData, Peak, Signifi
 from bids_group.records.sidecars import Sidecar
 
 Row = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Sign = Literal[1, -1]
 
@@ -86,6 +87,16 @@ class Question:
         """Signs that are judged."""
         return SIGNS if self.is_two_sided else SIGNS[:1]
 
+    def measure(self, members: Members) -> tuple[Doubles | float, dict[str, float | None]]:
+        """Weigh elements: what each counts, and their size by unit (None where areas are not known)."""
+        geometry = self.data.geometry
+        if geometry is None:
+            return 1.0, {"size_mm3": members.size * self.data.elements.grid.element_mm3}
+        weights, unit = geometry.weights[members], geometry.parts[geometry.part_of[members[0]]].unit
+        size = float(weights.sum())
+        sizes = dict.fromkeys(("size_mm3", "size_mm2"))
+        return weights, sizes | ({f"size_{unit}": size} if f"size_{unit}" in sizes and size == size else {})
+
     @property
     def cluster_forming_z(self) -> float:
         """The z whose upper tail is the cluster-forming p (half of it per sign when two-sided)."""
@@ -104,27 +115,28 @@ def gather(
     """Gather marked elements into clusters of one sign with their peaks, positive and then highest first.
 
     Each has the smallest ``p_corrected``, or the p by measure that ``corrected`` gives for its elements and
-    sign; its true-discovery proportion by ``bound``; and the mass Σ(|z| − ``mass_threshold_z``).
+    sign; its true-discovery proportion by ``bound``; and the mass Σ weight · (|z| − ``mass_threshold_z``).
     """
-    elements = question.data.elements
+    elements, geometry = question.data.elements, question.data.geometry
     clusters: list[Cluster] = []
     for sign in SIGNS:
         heights = question.z * np.float32(sign)
-        found = find_clusters(is_in & (heights > 0), elements, question.spec.connectivity)
+        found = find_clusters(is_in & (heights > 0), elements, question.spec.connectivity, geometry)
         ordered = sorted(found, key=lambda members: -float(heights[members].max()))
-        for members, peaks in zip(ordered, find_peaks(heights, ordered, elements), strict=True):
+        for members, peaks in zip(ordered, find_peaks(heights, ordered, elements, geometry), strict=True):
             p_of_cluster, mass = {}, None
+            weights, sizes = question.measure(members)
             if corrected is not None:
                 p_of_cluster = corrected(members, sign)
             elif p_corrected is not None:
                 p_of_cluster = {"peak": float(p_corrected[members].min())}
             if mass_threshold_z is not None:
-                mass = float((heights[members].astype(np.float64) - mass_threshold_z).sum())
+                mass = float((weights * (heights[members].astype(np.float64) - mass_threshold_z)).sum())
             cluster = Cluster(
                 index=len(clusters) + 1,
                 sign=sign,
                 elements=members,
-                size_mm3=members.size * elements.grid.element_mm3,
+                **sizes,
                 peaks=tuple(_describe_peak(question, one, p_corrected) for one in peaks),
                 mass=mass,
                 p_corrected=p_of_cluster,
@@ -136,7 +148,12 @@ def gather(
 
 def _describe_peak(question: Question, element: int, p_corrected: Row | None) -> Peak:
     """Collect what is known at one element; effect sizes where the fit has them."""
-    x, y, z = (float(value) for value in question.data.elements.coordinates_mm(np.array([element]))[0])
+    geometry = question.data.geometry
+    if geometry is None or geometry.coordinates is None:
+        place = question.data.elements.coordinates_mm(np.array([element]))[0]
+    else:
+        place = geometry.coordinates[element]
+    x, y, z = (float(value) for value in place)
     maps = question.result.maps
     extras = {"p_corrected": p_corrected, "effect": maps.get("effect"), "g": maps.get("g")}
     extras |= {"g_lower": maps.get("gLower"), "g_upper": maps.get("gUpper")}

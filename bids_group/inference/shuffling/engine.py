@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from bids_group.elements.adjacency import Adjacency
+from bids_group.elements.geometry import Geometry
 from bids_group.executor import ONE_THREAD, Executor
 from bids_group.inference.clusters import forest, saddles
 from bids_group.inference.clusters.forest import Heights
@@ -81,8 +81,10 @@ def build_statistic(scheme: Scheme, test: str, *, is_two_sided: bool) -> Statist
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
-    """All that the null of one contrast depends on; ``heights`` and ``adjacency`` only for clusters.
+    """All that the null of one contrast depends on; ``heights`` only for clusters.
 
+    ``geometry``: neighbours and weights for clusters, and the parts whose maxima are kept apart; one part
+    without it.
     ``limits`` float32 ``(n_elements,)``, by place: what shuffles are counted against; empty where no element
     is judged for itself. Where rows are not observed everywhere, ``residuals`` are those of the elements that
     everybody has, and the others are ``holes``. ``by_place``: what stands where, and with which degrees of
@@ -93,7 +95,7 @@ class Job:
     statistic: Statistic
     residuals: Residuals
     heights: Heights | None = None
-    adjacency: Adjacency | None = None
+    geometry: Geometry | None = None
     limits: Single = field(default_factory=lambda: np.empty(0, np.float32))
     by_place: ByPlace | None = None
     holes: Holes | None = None
@@ -117,6 +119,17 @@ class Job:
     def n_elements(self) -> int:
         """Number of elements."""
         return self.residuals.n_elements + (0 if self.holes is None else self.holes.pattern.size)
+
+    @property
+    def n_parts(self) -> int:
+        """Number of parts that have maxima of their own."""
+        return 1 if self.geometry is None else len(self.geometry.parts)
+
+    @cached_property
+    def part_by_place(self) -> npt.NDArray[np.int8]:
+        """Part of the element at each place."""
+        assert self.geometry is not None
+        return self.geometry.part_of[... if self.by_place is None else self.by_place.order]
 
     @property
     def n_shuffles(self) -> int:
@@ -150,7 +163,7 @@ class Job:
 
     def lattice(self) -> Lattice | None:
         """Lay out the voxels for the quick pass; None where there are none or no TFCE is asked for."""
-        heights, graph = self.heights, self.adjacency
+        heights, graph = self.heights, None if self.geometry is None else self.geometry.adjacency
         if heights is None or graph is None or not heights.has_tfce:
             return None
         if graph.elements is None or graph.connectivity is None or not Lattice.fits(graph.elements):
@@ -159,8 +172,8 @@ class Job:
 
 
 Found = tuple[Doubles, npt.NDArray[np.unsignedinteger]]
-"""Maxima ``(n_shuffles, n_measures)``, columns as ``Job.measures``: the largest value (in size, when
-two-sided), cluster size (elements), mass and TFCE. And how many shuffles reach each limit of the job."""
+"""Maxima ``(n_shuffles, n_parts, n_measures)``, measures as ``Job.measures``: the largest value (in size, if
+two-sided), cluster size, mass and TFCE. And how many shuffles reach each limit of the job."""
 
 
 class Scratch:
@@ -173,16 +186,16 @@ class Scratch:
         self.of_holes = None if job.holes is None else job.holes.make_room(job.batch_size)
         n_all = 0 if job.heights is None else job.n_elements
         self.z = np.empty((job.batch_size, n_all), np.float32)
-        self.find_maxima: Callable[[Single], tuple[float, float, float]] = lambda _: (0.0, 0.0, 0.0)
+        self.find_maxima: Callable[[Single], npt.ArrayLike] = lambda _: (0.0, 0.0, 0.0)
         if job.heights is not None and lattice is not None:
             room = LatticeWorkspace(lattice)
             self.find_maxima = partial(
                 saddles.lattice_maxima, heights=job.heights, lattice=lattice, work=room
             )
-        elif job.heights is not None and job.adjacency is not None:
+        elif job.heights is not None and job.geometry is not None:
             space = forest.Workspace(job.n_elements)
             self.find_maxima = partial(
-                forest.cluster_maxima, heights=job.heights, adjacency=job.adjacency, workspace=space
+                forest.cluster_maxima, heights=job.heights, geometry=job.geometry, workspace=space
             )
 
 
@@ -217,7 +230,7 @@ def observed_map(job: Job) -> Single:
 def fill_z(job: Job, values: Single, places: slice, z: Single) -> None:
     """Turn values at places ``(n_shuffles, n)`` into normal deviates, by the degrees of freedom there."""
     own = job.scheme.partition.dof
-    for dof, part in _segments(job, places):
+    for _, dof, part in _segments(job, places):
         if job.by_place is None or dof == own:
             job.statistic.fill_z(values[:, part], z[:, part])
         else:
@@ -232,7 +245,7 @@ _LOCAL = threading.local()
 def _batch(job: Job, lattice: Lattice | None, cache: BatchCache, start: int) -> Found:
     """Do one batch, or read it if an earlier run has finished it: both of its parts are there."""
     name, n_shuffles = f"batch-{start:08d}", min(job.batch_size, job.n_shuffles - start)
-    maxima = cache.read(name, (n_shuffles, len(job.measures)))
+    maxima = cache.read(name, (n_shuffles, job.n_parts, len(job.measures)))
     is_counted = job.limits.size > 0
     counts = cache.read(f"{name}-tally", job.limits.shape) if is_counted else np.zeros(0, np.uint8)
     if maxima is not None and counts is not None:
@@ -250,35 +263,40 @@ def do_shuffles(
     job: Job, rows: Single, n_shuffles: int, scratch: Scratch, moved: Moves | None = None
 ) -> Found:
     """Find maxima (and counts) of one batch over all tiles, from what `weights` and `moves` give."""
-    maxima = np.zeros((job.batch_size, len(job.measures)))
-    largest: dict[float, npt.NDArray[np.int32]] = {}
+    maxima = np.zeros((job.batch_size, job.n_parts, len(job.measures)))
+    largest: dict[tuple[int, float], npt.NDArray[np.int32]] = {}
     smallest = np.uint8 if job.batch_size < 2**8 else np.uint16  # finished batches are kept
     counts: npt.NDArray[np.unsignedinteger] = np.zeros(job.limits.size, smallest)
     for places, values in _tiles(job, rows, moved, scratch):
-        for dof, part in _segments(job, places):
-            if dof not in largest:
-                largest[dof] = np.full(job.batch_size, np.iinfo(np.int32).min, np.int32)
-            raise_maxima(values[:, part].view(np.int32), job.statistic.is_two_sided, largest[dof])
+        for part, dof, here in _segments(job, places):
+            if (part, dof) not in largest:
+                largest[part, dof] = np.full(job.batch_size, np.iinfo(np.int32).min, np.int32)
+            raise_maxima(values[:, here].view(np.int32), job.statistic.is_two_sided, largest[part, dof])
         if counts.size:
             limits = job.limits[places]
             count_reaching(values[:n_shuffles], limits, job.statistic.is_two_sided, counts[places])
         if job.heights is not None:
             fill_z(job, values, places, scratch.z[:, places])
-    maxima[:, 0] = _largest(job, largest)
+    for part in range(job.n_parts):
+        maxima[:, part, 0] = _largest(job, {dof: one for (of, dof), one in largest.items() if of == part})
     if job.heights is not None:
         for shuffle, z in enumerate(scratch.z[:n_shuffles]):
-            maxima[shuffle, 1:] = scratch.find_maxima(job.in_order(z))[: len(job.measures) - 1]
+            found = np.reshape(scratch.find_maxima(job.in_order(z)), (-1, 3))
+            maxima[shuffle, :, 1:] = found[:, : len(job.measures) - 1]
     return maxima[:n_shuffles], counts
 
 
-def _segments(job: Job, places: slice) -> Iterator[tuple[float, slice]]:
-    """Cut places by their degrees of freedom; one piece where these are everywhere the same."""
-    if job.by_place is None:
-        yield 0.0, slice(None)
+def _segments(job: Job, places: slice) -> Iterator[tuple[int, float, slice]]:
+    """Cut places by their parts and degrees of freedom; one piece where these are everywhere the same."""
+    if job.by_place is None and job.n_parts == 1:
+        yield 0, 0.0, slice(None)
         return
-    dof = job.by_place.dof[places]
-    for start, stop in pairwise([0, *(np.flatnonzero(np.diff(dof)) + 1).tolist(), dof.size]):
-        yield float(dof[start]), slice(start, stop)
+    n = places.stop - places.start
+    dof = np.zeros(n) if job.by_place is None else job.by_place.dof[places]
+    part = np.zeros(n, np.int8) if job.n_parts == 1 else job.part_by_place[places]
+    changes = np.flatnonzero((np.diff(dof) != 0) | (np.diff(part) != 0)) + 1
+    for start, stop in pairwise([0, *changes.tolist(), n]):
+        yield int(part[start]), float(dof[start]), slice(start, stop)
 
 
 def _largest(job: Job, by_dof: Mapping[float, npt.NDArray[np.int32]]) -> Doubles:

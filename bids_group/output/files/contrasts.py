@@ -248,7 +248,7 @@ def tabulate_clusters(
             *(cluster.index, number, "positive" if cluster.sign > 0 else "negative", *peak.xyz_mm),
             *(peak.statistic, peak.z, peak.p_uncorrected, peak.p_corrected),
             *(
-                round(cluster.size_mm3, 6),
+                None if cluster.size_mm3 is None else round(cluster.size_mm3, 6),
                 len(cluster.elements),
                 cluster.mass,
             ),  # 10125, no 10124.999999999995
