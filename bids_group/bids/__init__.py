@@ -2,7 +2,7 @@
 
 from bids_group.bids.cohort import gather_cohort
 from bids_group.bids.design_matrix import check_matrix_rows
-from bids_group.bids.ledger import build_ledger, keep_complete, tell_lost_levels
+from bids_group.bids.ledger import build_ledger, keep_complete, tell_lost_levels, tell_sources
 from bids_group.bids.map_files import check_spaces
 
 __all__ = [
@@ -12,4 +12,5 @@ __all__ = [
     "gather_cohort",
     "keep_complete",
     "tell_lost_levels",
+    "tell_sources",
 ]

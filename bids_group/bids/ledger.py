@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,11 +14,23 @@ import pandas as pd
 from bids_group.bids.index import group_by, run_key
 from bids_group.errors import DataError, UsageError
 from bids_group.labels import natural_order
-from bids_group.records import Cohort, Column, Exclusion, FirstLevelMap, GroupAnalysis, Notice, warn
-from bids_group.words import bids_uri, list_some, plural, suggest
+from bids_group.records import (
+    Cohort,
+    Column,
+    Exclusion,
+    FirstLevelMap,
+    GroupAnalysis,
+    Notice,
+    Observation,
+    note,
+    warn,
+)
+from bids_group.words import and_more, bids_uri, list_some, plural, suggest
 
 COLUMNS = ("participant_id", "session", "run", "task", "contrast", "file", "used", "reason", "n_maps", "note")
 _NOWHERE = "in no analysis"
+_FEW, _MOST_KINDS = 6, 4
+"""So many rows are named, and so many kinds of them."""
 
 Effect = tuple[str, str | None]
 """A subject label and a first-level contrast."""
@@ -145,6 +158,55 @@ def _find_gaps(maps: Sequence[FirstLevelMap]) -> dict[Effect, str]:
             if words:
                 notes[subject, contrast] = "; ".join(words)
     return notes
+
+
+def tell_sources(observations: Sequence[Observation]) -> list[Notice]:
+    """Say whose maps come from other sessions than those of most, or from other runs of the same ones.
+
+    Rows are compared with rows of their kind (of one session, where sessions are rows); people are named
+    where a few differ, else counted: the ledger names each map.
+    """
+    several = any(row.is_one_of_several for row in observations)
+    kinds = group_by(observations, lambda row: (row.session, row.contrast if several else ""))
+    for unit in ("sessions", "runs"):
+        people: dict[str, list[str]] = {}
+        for rows in kinds.values():
+            found = group_by(rows, partial(_spell_slots, unit=unit))
+            for words, those in found.items() if len(found) > 1 else ():
+                people.setdefault(words, []).extend(row.label for row in those)
+        if people:
+            parts = sorted(people.items(), key=lambda one: -len(one[1]))
+            said = [
+                f"{words} ({list_some(labels) if len(labels) <= _FEW else f'{len(labels)} rows'})"
+                for words, labels in parts[:_MOST_KINDS]
+            ]
+            sentence = f"The maps of people do not come from the same {unit}: {'; '.join(said)}"
+            sentence += and_more(len(parts) - _MOST_KINDS, plural(len(parts) - _MOST_KINDS, "kind")) + "."
+            if unit == "runs":
+                return [note("sources", sentence, "The ledger names each map.")]
+            fix = (
+                "Choose sessions that all have (--session-label), or keep sessions as rows (--pooling none)."
+            )
+            is_usual = 2 * len(parts[0][1]) >= len(observations)  # else labels may be dates
+            return [(warn if is_usual else note)("sources", sentence, fix)]
+    return []
+
+
+def _spell_slots(row: Observation, unit: str) -> str:
+    """Name the sessions of a row's maps, or the runs within each: ``ses-a run-1, run-2; ses-b run-1``."""
+    runs = {
+        session: [run_key(m.run) for m in own]
+        for session, own in group_by(row.maps, lambda m: m.session).items()
+    }
+    sessions = natural_order(session for session in runs if session)
+    if unit == "sessions":
+        return ", ".join(f"ses-{one}" for one in sessions) or "no session"
+    spelled = []
+    for session in [None, *sessions] if None in runs else sessions:
+        own = natural_order({run for run in runs[session] if run}) or [""]
+        named = ", ".join(f"run-{run}" for run in own if run) or "no run"
+        spelled.append(f"ses-{session} {named}" if session else named)
+    return "; ".join(spelled)
 
 
 def _order(row: Mapping[str, object]) -> tuple[str, ...]:

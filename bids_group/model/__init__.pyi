@@ -4,7 +4,7 @@ from .fitting.fragility import find_most_influential, share_lost
 from .fitting.group_fit import fit_group
 from .fitting.influence import tabulate_main_peaks
 from .fitting.known_variances import tell_heterogeneity
-from .fitting.pooling import plan_scaling, pool, scale
+from .fitting.pooling import plan_scaling, pool, scale, tell_dominance
 from .fitting.sandwich import check_clusters
 from .fitting.sphericity import measure_sphericity
 from .fitting.stack import StackedMaps, build_stack, describe_coverage, join_maps, tell_costs
@@ -38,5 +38,6 @@ __all__ = [
     "share_lost",
     "tabulate_main_peaks",
     "tell_costs",
+    "tell_dominance",
     "tell_heterogeneity",
 ]

@@ -71,6 +71,7 @@ class PooledMap:
 
     ``dof`` is one number, an array of the space's shape, or None where unknown; ``n_maps`` counts the maps at
     each element (0 = missing); ``input_hashes`` maps each file read to the SHA-256 of its bytes.
+    ``dominant``: a map with nearly all the weight, and its share.
     """
 
     observation: Observation
@@ -80,6 +81,7 @@ class PooledMap:
     dof: npt.NDArray[np.float32] | None
     n_maps: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
     input_hashes: Mapping[str, str]
+    dominant: tuple[str, float] | None = None
 
     @property
     def grid(self) -> Grid:

@@ -121,6 +121,13 @@ class VariableKind(JsonRecord):
     description: str | None = None
 
 
+class LargestWeight(JsonRecord):
+    """A map that has nearly all the weight among those pooled, and its share (median over elements)."""
+
+    source: str = ""
+    share: float = 0.0
+
+
 class SphericityFacts(JsonRecord):
     """How unequally alike the rows of a person are: Greenhouse & Geisser's ε, 1 (equally) to 1/(k − 1).
 
@@ -182,13 +189,13 @@ class Sidecar(JsonRecord):
     parts: ClassVar[Mapping[str, type[JsonRecord]]] = {
         "smoothing": Smoothing, "centering": Centering, "scaling": ScalingFacts,
         "contrasts": ContrastEntry, "observations": RowEntry, "variable_kinds": VariableKind,
-        "sphericity": SphericityFacts,
+        "sphericity": SphericityFacts, "largest_weight": LargestWeight,
     }  # fmt: skip
     optional: ClassVar[Collection[str]] = (
         "first_level_contrasts", "design_matrix", "scaling", "mask_threshold", "group_by", "outliers_within",
         "input_statistic", "input_statistic_warning", "input_suffix", "cut_coordinates", "standardiser",
         "random_terms", "estimator_variant", "equivalence_bounds", "equivalence_method", "conjunction",
-        "sphericity",
+        "sphericity", "largest_weight",
     )  # fmt: skip
 
     # every file
@@ -226,6 +233,7 @@ class Sidecar(JsonRecord):
     pooling_key: str | None = None
     files: Mapping[str, str] | None = None
     affine: Any = None
+    largest_weight: LargestWeight | None = None
     # the design, masks and tables of rows
     terms: Mapping[str, list[str]] | None = None
     variables: Mapping[str, Mapping[str, Any]] | None = None

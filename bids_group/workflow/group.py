@@ -39,20 +39,26 @@ PACKAGES = ("numpy", "scipy", "pandas", "nibabel", "nilearn", "pybids", "formula
 class Provenance:
     """The start of a run, and what it noted of the files that it has read so far.
 
-    ``hashes``: by path; ``remarks`` on coverage: by (subject label, first-level contrast).
+    ``hashes``: by path; ``remarks`` on coverage and weights: by (subject label, first-level contrast);
+    ``dominant``: the map on which a row stands nearly alone, and its share, by (row label, contrast).
     """
 
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     clock_s: float = field(default_factory=time.monotonic)
     hashes: dict[str, str] = field(default_factory=dict)
     remarks: dict[tuple[str, str], str] = field(default_factory=dict)
+    dominant: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
 
     def note(self, one: PooledMap) -> None:
-        """Note the hashes of the files of a map, and its coverage."""
+        """Note the hashes of the files of a map, its coverage, and a map that it stands on alone."""
         self.hashes.update(one.input_hashes)
-        remark = model.describe_coverage(one)
-        if remark:
-            self.remarks[one.observation.subject, one.observation.contrast] = remark
+        row, said = one.observation, [model.describe_coverage(one)]
+        if one.dominant is not None:
+            self.dominant[row.label, row.contrast] = one.dominant
+            name, share = one.dominant
+            said.append(f"{name} has {share:.0%} of the weight of its maps")
+        if remark := "; ".join(filter(None, said)):
+            self.remarks[row.subject, row.contrast] = remark
 
     def finish(self, config: RunConfig) -> RunRecord:
         """Sum up the run: its time from the known request to here, its memory up to here."""
@@ -137,6 +143,7 @@ def _analyse(
     uneven, told = model.compare_spread(data)
     sphericity, unequal = model.measure_sphericity(data)
     numeric = [*model.tell_costs(stacked), *told, *unequal, *model.tell_heterogeneity(data)]
+    numeric += model.tell_dominance(analysis, provenance.dominant)
     numeric += [*fit.notices, *(one for each in results for one in each.notices)]
     numeric += [one for each in significances for one in each.notices]
     say(numeric)

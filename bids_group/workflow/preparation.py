@@ -291,6 +291,7 @@ def _complete(
     complete = model.restrict(analysis, labels)
     notices = [*complete.notices, *(one for column in columns for one in column.notices)]
     notices += bids.tell_lost_levels(analysis.rows, complete.rows, analysis.columns)
+    notices += bids.tell_sources(complete.observations)
     return replace(complete, notices=tuple(notices)), left_out
 
 

@@ -2,12 +2,13 @@
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 
 from bids_group.elements import read_map
 from bids_group.errors import DataError, GridError, MissingInputError
-from bids_group.model import pool
-from bids_group.records import FirstLevelMap, Observation
+from bids_group.model import pool, tell_dominance
+from bids_group.records import FirstLevelMap, GroupAnalysis, Observation
 
 AFFINE = np.diag([3.0, 3.0, 4.0, 1.0])
 SHAPE = (4, 5, 6)
@@ -302,3 +303,39 @@ def test_twelve_runs_pool_to_the_closed_form(haxby_runs):
         )
     assert len(effects) == 12
     assert np.isfinite(pooled.effect).sum() > 100
+
+
+def test_a_map_with_over_90_percent_of_the_weight_is_found(write):
+    """By its median share over elements where several are observed: w = 1/v."""
+    (e1, _), (e2, _) = random(1), random(2)
+    ones = np.ones(SHAPE)
+    exact = pool(observe(write("1", e1, 19 * ones, session="a"), write("2", e2, ones, session="a")))
+    assert exact.dominant == ("ses-a_run-2", pytest.approx(0.95))
+    assert pool(observe(write("3", e1, 9.1 * ones), write("4", e2, ones))).dominant[1] > 0.9
+    assert pool(observe(write("5", e1, 8.9 * ones), write("6", e2, ones))).dominant is None
+    assert pool(observe(write("7", e1, 19 * ones), write("8", e2, ones), combine="mean")).dominant is None
+    assert pool(observe(write("9", e1, ones))).dominant is None  # alone
+    half = ones.copy()
+    half[:2] = 100.0  # by far the less precise in half of the elements, by far the more in the others
+    assert pool(observe(write("10", e1, half), write("11", e2, 101 - half))).dominant is None
+    alone = e1.copy()
+    alone[:3] = np.nan  # where it is not observed there is nothing to weigh
+    shared = pool(observe(write("12", alone, 4 * ones), write("13", e2, ones)))
+    assert shared.dominant is None
+
+
+def test_rows_that_stand_on_one_map_are_warned_of_together(write):
+    first, second = (write(str(run), *random(run)) for run in (1, 2))
+    rows = pd.DataFrame({"subject": ["01"]}, index=["sub-01"])
+    one = observe(first, second)
+    analysis = GroupAnalysis(
+        first_level_contrast="c", observations=(one,), rows=rows, formula="~ 1", contrasts=()
+    )
+    assert tell_dominance(analysis, {}) == []
+    assert (
+        tell_dominance(analysis, {("sub-02", "c"): ("run-1", 0.99), ("sub-01", "d"): ("run-1", 0.99)}) == []
+    )
+    (told,) = tell_dominance(analysis, {("sub-01", "c"): ("run-2", 0.973)})
+    assert told.severity == "warning"
+    assert "1 of 1 row has one map with over 90% of the weight" in told.sentence
+    assert "sub-01 (run-2: 97%)" in told.sentence

@@ -6,6 +6,7 @@ float64, storage in float32.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,14 +17,28 @@ from bids_group.elements import LoadedMap, check_same_space, observed, read_map,
 from bids_group.errors import DataError, RunError, UsageError
 from bids_group.model.formula.coding import is_numeric
 from bids_group.model.formula.parser import needed_variables
-from bids_group.records import FirstLevelMap, GroupAnalysis, Observation, PooledMap, Scaling, note, warn
-from bids_group.words import say_number
+from bids_group.records import (
+    FirstLevelMap,
+    GroupAnalysis,
+    Notice,
+    Observation,
+    PooledMap,
+    Scaling,
+    note,
+    warn,
+)
+from bids_group.words import list_some, plural, say_number
 
 Doubles = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 _SMALLEST = np.finfo(np.float32).smallest_subnormal
 """A pooled variance is at least this: 0 would say that nothing was observed."""
+
+LARGEST_SHARE = 0.9
+"""A map with more of the weight leaves the others next to nothing."""
+_N_SAMPLED = 20_000
+"""Weights of maps are compared at about so many elements of the grid, equally spaced in the file."""
 
 _UNDERFLOW = f"numbers below {_SMALLEST:.0e} become 0 in float32"
 
@@ -138,6 +153,34 @@ def _missing_outside(is_observed: Mask, data: npt.NDArray[np.float32]) -> npt.ND
     return kept
 
 
+def _name_source(source: Observation) -> str:
+    """Name a map that is pooled with others by session and run, else by its file."""
+    first = source.maps[0]
+    parts = (("ses", first.session), ("run", first.run if len(source.maps) == 1 else None))
+    return "_".join(f"{key}-{label}" for key, label in parts if label) or first.effect.name
+
+
+def tell_dominance(
+    analysis: GroupAnalysis, found: Mapping[tuple[str, str], tuple[str, float]]
+) -> list[Notice]:
+    """Warn of rows that stand on one of their maps; ``found``: its name and share, by label and contrast."""
+    rows = {
+        one.label: found[one.label, one.contrast]
+        for one in analysis.observations
+        if (one.label, one.contrast) in found
+    }
+    if not rows:
+        return []
+    named = list_some(f"{label} ({name}: {share:.0%})" for label, (name, share) in rows.items())
+    n_rows, has = len(analysis.observations), plural(len(rows), "row has", "rows have")
+    sentence = (
+        f"{len(rows)} of {n_rows} {has} one map with over {LARGEST_SHARE:.0%} of the weight in its fixed "
+        f"effects (median over elements), so that the other maps hardly count: {named}."
+    )
+    fix = "See whether the variance of that map is right; leave the map out, or use --pooling mean."
+    return [warn("weights", sentence, fix)]
+
+
 class _Total:
     """Running sums over the maps of one observation, so that one map is in memory at a time."""
 
@@ -146,6 +189,7 @@ class _Total:
         self._first: PooledMap | None = None
         self._has_variance = self._is_dof_known = True
         self._hashes: dict[str, str] = {}
+        self._sampled: list[tuple[str, Doubles]] = []
 
     def add(self, source: PooledMap, weight: float) -> None:
         """Add one map; NaN adds nothing. One file that was read twice must have had the same bytes."""
@@ -183,6 +227,9 @@ class _Total:
         variance = None if source.variance is None else source.variance.astype(np.float64)
         if self._observation.combine == "precision" and variance is not None:
             effect, variance = effect / variance, 1 / variance
+            step = variance.size // _N_SAMPLED | 1  # odd: no column of the grid
+            sample = np.nan_to_num(variance.reshape(-1, order="F")[::step])
+            self._sampled.append((_name_source(source.observation), sample))
         else:
             effect, variance = weight * effect, None if variance is None else weight**2 * variance
         np.add(self._effect, effect, out=self._effect, where=is_observed)
@@ -221,7 +268,19 @@ class _Total:
             dof=dof,
             n_maps=n_maps.astype(np.uint8) if is_small else n_maps,
             input_hashes=self._hashes,
+            dominant=self._find_dominant(),
         )
+
+    def _find_dominant(self) -> tuple[str, float] | None:
+        """Find a map whose median share of the weight, where several are observed, is above the limit."""
+        weights = np.array([sample for _, sample in self._sampled])
+        weights = weights[:, np.count_nonzero(weights, axis=0) > 1] if len(weights) else weights
+        if not weights.size:
+            return None
+        shares = np.median(weights / weights.sum(axis=0), axis=1)
+        largest = int(shares.argmax())
+        is_most = shares[largest] > LARGEST_SHARE
+        return (self._sampled[largest][0], float(shares[largest])) if is_most else None
 
     def _stored(self, sums: Doubles, is_kept: Mask) -> npt.NDArray[np.float32]:
         """Turn into float32, NaN where not kept."""

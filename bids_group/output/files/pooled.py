@@ -19,7 +19,7 @@ from bids_group.output.disk.writing import write_json, write_volume
 from bids_group.output.files.names import pooled_path, shared_entities, sidecar_path
 from bids_group.output.files.sidecars import pooled_sidecar
 from bids_group.records import FirstLevelMap, Observation, PooledMap
-from bids_group.records.sidecars import Sidecar
+from bids_group.records.sidecars import LargestWeight, Sidecar
 from bids_group.words import bids_uri
 
 _FORMAT = 1
@@ -73,7 +73,12 @@ def write_pooled(output_dir: Path, pooled: PooledMap, key: str, *, dataset_names
         for stat, volume in volumes.items()
     }
     sidecars = pooled_sidecar(pooled, volumes, dataset_names)
-    own = Sidecar(pooling_key=key, files=hashes, affine=pooled.grid.affine)
+    most = (
+        None
+        if pooled.dominant is None
+        else LargestWeight(source=pooled.dominant[0], share=pooled.dominant[1])
+    )
+    own = Sidecar(pooling_key=key, files=hashes, affine=pooled.grid.affine, largest_weight=most)
     for stat in reversed(tuple(volumes)):  # the effect comes last
         sidecar = sidecars[stat].but(own) if stat == "effect" else sidecars[stat]
         write_json(sidecar_path(paths[stat]), sidecar)
@@ -101,6 +106,7 @@ def read_pooled(
     maps = {stat: np.where(missing, np.float32(np.nan), volume) for stat, volume in volumes.items()}
     if isinstance(sidecar.degrees_of_freedom, (int, float)):
         maps["dof"] = np.asarray(sidecar.degrees_of_freedom, dtype=np.float32)
+    most = sidecar.largest_weight
     files = {bids_uri(path, dataset_names): str(path) for one in observation.maps for path in one.files}
     return PooledMap(
         observation=observation,
@@ -110,6 +116,7 @@ def read_pooled(
         dof=maps.get("dof"),
         n_maps=n_maps,
         input_hashes={files.get(uri, uri): one for uri, one in (sidecar.input_hashes or {}).items()},
+        dominant=None if most is None else (most.source, most.share),
     )
 
 
