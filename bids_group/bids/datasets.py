@@ -19,7 +19,8 @@ from bids_group.errors import (
     SelectionError,
     UsageError,
 )
-from bids_group.json_files import peek_json
+from bids_group.json_files import generated_by, peek_json
+from bids_group.records import Cohort
 from bids_group.words import list_some
 
 DESCRIPTION = "dataset_description.json"
@@ -90,6 +91,15 @@ def read_producers(root: Path) -> tuple[str, ...]:
         if one["Name"] == OWN_NAME or OWN_NAME not in str(one.get("Description"))  # else ours, renamed
     }
     return tuple(names)
+
+
+def describe_datasets(cohort: Cohort) -> tuple[str | None, list[str]]:
+    """Give the name that BIDS_DIR gives itself, and the programs that made the maps, with their versions."""
+    about = {name: peek_json(root / DESCRIPTION) or {} for name, root in cohort.dataset_names.items()}
+    dataset = about.pop("raw", {}).get("Name")
+    made = [one for each in about.values() for one in generated_by(each) if one.get("Name") != OWN_NAME]
+    programs = [" ".join(str(one[key]) for key in ("Name", "Version") if one.get(key)) for one in made]
+    return None if dataset is None else str(dataset), [*dict.fromkeys(filter(None, programs))]
 
 
 def find_sources(inputs: Inputs, output_dir: Path, suffix: str) -> tuple[MapSource, ...]:

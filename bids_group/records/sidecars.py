@@ -159,7 +159,10 @@ class RowEntry(JsonRecord):
 
 
 class RunRecord(JsonRecord):
-    """What ran, on what, with which seed, for how long: ``code/command.json``."""
+    """What ran, on what, with which seed, for how long: ``code/command.json``.
+
+    ``dataset`` is the name that BIDS_DIR gives itself; programs are those that say so, with their versions.
+    """
 
     command: list[str] | None = None
     version: str | None = None
@@ -171,6 +174,8 @@ class RunRecord(JsonRecord):
     run_time_seconds: float | None = None
     peak_memory_mb: float | None = None
     input_hashes: Mapping[str, str] | None = None
+    dataset: str | None = None
+    first_level_programs: list[str] | None = None
 
 
 class OutputList(JsonRecord):

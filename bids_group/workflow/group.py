@@ -18,7 +18,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bids_group import __version__, bids, inference, model, output
-from bids_group.config import RunConfig
 from bids_group.config.corrections import CORRECTIONS
 from bids_group.config.typed import file_of
 from bids_group.output import report
@@ -60,8 +59,9 @@ class Provenance:
         if remark := "; ".join(filter(None, said)):
             self.remarks[row.subject, row.contrast] = remark
 
-    def finish(self, config: RunConfig) -> RunRecord:
+    def finish(self, plan: RunPlan) -> RunRecord:
         """Sum up the run: its time from the known request to here, its memory up to here."""
+        config, (dataset, programs) = plan.config, bids.describe_datasets(plan.cohort)
         peak = max(
             resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
         )
@@ -76,6 +76,8 @@ class Provenance:
             run_time_seconds=round(time.monotonic() - self.clock_s, 2),
             peak_memory_mb=round(peak / (1024**2 if sys.platform == "darwin" else 1024), 1),
             input_hashes=dict(sorted(self.hashes.items())),
+            dataset=dataset,
+            first_level_programs=programs,
         )
 
 
@@ -90,7 +92,7 @@ def pool_participants(plan: RunPlan, provenance: Provenance) -> None:
     output.write_ledger(folder, ledger, labels=people)
     output.write_participants(folder)
     label = f"sub-{people[0]}_pid-{os.getpid()}"
-    output.write_command(folder, provenance.finish(plan.config), label=label)
+    output.write_command(folder, provenance.finish(plan), label=label)
     LOGGER.info(
         "Pooled: %s of %s", counted(len(plan.observations), "map"), counted(len(people), "participant")
     )
@@ -119,7 +121,7 @@ def analyse_group(plan: RunPlan, provenance: Provenance) -> None:
     ledger = bids.build_ledger(plan.cohort, plan.analyses, plan.exclusions, provenance.remarks)
     output.write_ledger(folder, ledger)
     output.write_participants(folder, plan.analyses)
-    output.write_command(folder, provenance.finish(config))
+    output.write_command(folder, provenance.finish(plan))
     output.finish_outputs(folder)
     shutil.rmtree(work_dir, ignore_errors=True)
     if config.execution.work_dir is None:

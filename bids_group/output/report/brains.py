@@ -16,17 +16,20 @@ from scipy.ndimage import binary_dilation
 
 from bids_group.output.report.axes import round_ticks
 from bids_group.output.report.canvas import AXES, Box, Pixels
+from bids_group.output.report.outlines import draw_outlines
 from bids_group.output.report.sheet import BACKDROP, Colours, Sheet, Words, measure, ramp, rgb, tint
 
 _POSITIVE = ("#8f1d00", "#e4521b", "#ff9a2e", "#ffe68a")
 SIGNED = ("#c3f2ff", "#46b4f0", "#1f78d1", "#0b3c8f", *_POSITIVE)
 """Hue says the sign and lightness the size on a dark ground, to people with any colour vision."""
 _EFFECTS = ("#08519c", "#6baed6", "#e8e8e8", "#fd8d3c", "#a63603")
-_COUNTS = (
+COUNTS = (
     *("#440154", "#482878", "#3e4989", "#31688e", "#26828e"),
     *("#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"),
 )
 """Light is many (matplotlib's viridis)."""
+LOSSES = ("#ffe68a", "#ff9a2e", "#ef5a1c", "#e0203a")
+"""Yellow is few and red is many, on grey tissue."""
 LINE, WORDS = "#ffffff", "#cfd6e0"
 MAX_COLUMNS = 24
 _SIZE = 14
@@ -151,19 +154,20 @@ def draw_rows(layers: Layers, rows: Sequence[Row], cuts: Sequence[float]) -> She
 
 
 def draw_projection(layers: Layers) -> Sheet:
-    """Project the largest significant values along each axis onto the silhouette of the brain."""
+    """Project the largest significant values along each axis into outlines of the brain."""
     shown, tiles = layers.statistic.data * (layers.significant.data > 0), []
-    for axis, width in enumerate(_widths(_spans(layers.frame))):
-        pixels = layers.frame.pixels(axis, width)
+    frame = layers.frame.widened(5)
+    for axis, width in enumerate(_widths(_spans(frame))):
+        pixels = frame.pixels(axis, width)
         image = _ground(pixels)
-        for box, shade in ((layers.anatomy, 0.2), (layers.mask, 0.3)):
-            if box is not None:
-                shadow = np.asarray((box.data > 0).any(axis=axis).T)
-                image[box.pick(shadow, pixels)] = shade
         strongest = np.abs(shown).argmax(axis=axis, keepdims=True)
         largest = np.take_along_axis(shown, strongest, axis=axis).squeeze(axis).T
         values = layers.statistic.pick(largest, pixels)
         image[values != 0] = layers.scale.tint(values[values != 0])
+        if layers.anatomy is None:
+            _outline(image, layers.mask.pick(layers.mask.data.max(axis=axis).T, pixels) > 0, 0.6)
+        else:
+            draw_outlines(image, pixels)
         tiles.append((image, _SIDES if axis else ()))
     return with_scale(_assemble([tiles]), layers)
 
@@ -175,19 +179,18 @@ def draw_amounts(
     cuts: Sequence[float],
     limit: float,
     name: str,
-    opacity: float,
+    colours: Sequence[str] = COUNTS,
 ) -> Sheet:
     """Draw amounts from 0 to ``limit`` on axial cuts, and the outline of the analysed elements.
 
-    ``opacity`` is that of what is ``limit`` or more: the anatomy may show through where it is the rule.
+    Where the amount is 0 the anatomy is seen, or the analysed elements where there is none.
     """
-    scale, tiles = Scale(0, limit, ramp(*_COUNTS), name), []
+    scale, tiles = Scale(0, limit, ramp(*colours), name), []
     pixels = mask.pixels(2, _widths([1.0] * len(cuts))[0])
     for at_mm in cuts:
         image, values = _ground(pixels), amounts.sample(pixels, at_mm)
-        if anatomy is not None:
-            _paint_grey(image, anatomy.sample(pixels, at_mm), 1.15)
-        _paint(image, scale, values, np.where(values >= limit, opacity, 0.9) * (values > 0))
+        _paint_grey(image, (anatomy or mask).sample(pixels, at_mm), 4.0 if anatomy is None else 1.15)
+        _paint(image, scale, values, 0.9 * (values > 0))
         _outline(image, mask.sample(pixels, at_mm) > 0)
         tiles.append((image, [_place(2, at_mm)]))
     return _draw_scale(_assemble([tiles]), scale)
@@ -271,9 +274,9 @@ def _paint_grey(image: Colours, values: npt.NDArray[np.float32], white: float) -
     image[values > 0] = np.clip(values[values > 0] / white, 0, 1)[:, None]
 
 
-def _outline(image: Colours, is_in: npt.NDArray[np.bool_]) -> None:
+def _outline(image: Colours, is_in: npt.NDArray[np.bool_], shade: float = 1.0) -> None:
     """Draw a line one pixel wide around what is inside."""
-    image[binary_dilation(is_in) & ~is_in] = 1.0
+    image[binary_dilation(is_in) & ~is_in] = shade
 
 
 def _assemble(rows: Sequence[Sequence[Tile]], left: float = _MARGIN, width: int = _WIDE) -> Sheet:

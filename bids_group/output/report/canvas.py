@@ -91,6 +91,14 @@ class Box:
         found = plane[np.ix_(rows.clip(0, len(plane) - 1), columns.clip(0, plane.shape[1] - 1))]
         return np.asarray(found * inside)
 
+    def widened(self, by_mm: float) -> Box:
+        """Put an empty box around it that is about ``by_mm`` wider on each side."""
+        more = [round(by_mm / step) for step in self.step_mm]
+        low = (at - step * n for at, step, n in zip(self.origin_mm, self.step_mm, more, strict=True))
+        shape = [size + 2 * n for size, n in zip(self.data.shape, more, strict=True)]
+        x, y, z = low
+        return Box(data=np.zeros(shape, np.float32), origin_mm=(x, y, z), step_mm=self.step_mm)
+
     def extent(self, axis: int) -> tuple[float, float, float, float]:
         """Left, right, bottom and top of a cut in mm (for pictures drawn from below)."""
         across, up = (other for other in range(3) if other != axis)

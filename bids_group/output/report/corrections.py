@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +18,21 @@ from bids_group.output.report.canvas import cuts_through
 from bids_group.output.report.folder import alpha_of
 from bids_group.output.report.inputs import ContrastInputs, FoundClusters
 from bids_group.output.report.sections import Answer, Details, Part, Shown
-from bids_group.output.report.tables import page_table, show_number
+from bids_group.output.report.tables import Cell, PageTable, page_table, show_number
 from bids_group.words import counted
 
 UNCORRECTED_P = 0.001
 """Height of the uncorrected row of the picture, where no other was asked for."""
+_NUMBERS = ("t", "F", *(f"{name}{end}" for name in ("effect", "g") for end in ("", "_lower", "_upper")))
+"""Columns of cluster tables that are told of the strongest peak."""
+_OF_CLUSTER = ("size_mm3", "p_size", "p_mass", "true_discovery_proportion")
+"""Columns of cluster tables that say something of the cluster, not of the peak."""
+PEAKS = (
+    "Clusters with their peaks and sub-peaks (paler rows). A peak is chosen because it is extreme: a new "
+    "sample would show less."
+)
+LIMITS = " In brackets: {:g} % confidence limits of the effect, 95 % limits of g."
+WHOLE = "Every column of the file, with its exact values."
 MAX_PEAKS = 250
 """Rows of a cluster table on the page: uncorrected maps have hundreds of clusters."""
 
@@ -33,12 +45,54 @@ def answer(inputs: ContrastInputs, correction: str) -> Answer:
     short = f"{rule.title}: {found.n_significant}{n_all}"
     head = f"{found.title[0].upper()}{found.title[1:]}, α = {alpha_of(found.sidecar):g}: "
     if not found.n_significant:
-        return Answer(sentence=f"{head}nothing is significant.", short=short, is_found=False)
+        verdict = f"{head}nothing is significant."
+        return Answer(sentence=verdict, short=short, is_found=False, verdict=verdict)
     peak = rows.iloc[int(pd.to_numeric(rows[test]).abs().to_numpy().argmax())]
     where = ", ".join(show_number(peak[axis], is_mm=True) for axis in ("x", "y", "z"))
     region = f", {peak['region']}" if pd.notna(peak.get("region")) else ""
     strongest = f"the strongest at ({where}) mm{region}, {test} = {show_number(peak[test])}"
-    return Answer(sentence=f"{head}{found.counted}; {strongest}.", short=short, is_found=True)
+    return Answer(
+        sentence=f"{head}{found.counted}; {strongest}.",
+        short=short,
+        is_found=True,
+        verdict=f"{head}{found.counted}.",
+        strongest=_say_strongest(inputs, found, peak, where),
+    )
+
+
+def _say_strongest(inputs: ContrastInputs, found: FoundClusters, peak: pd.Series[str], where: str) -> str:
+    """Say where the strongest peak is, which way it points, its effect with limits, g and p."""
+    contrast, rule = inputs.files, found.rule
+    is_there = {str(name) for name, value in peak.items() if pd.notna(value)}
+    number = {name: show_number(peak[name]) for name in is_there & set(_NUMBERS)}
+    region = f"{peak['region']}, " if "region" in is_there else ""
+    parts = [f"Strongest in {region}({where}) mm"]
+    if contrast.test == "t" and not contrast.sidecar.equivalence_bounds:
+        parts.append(say_direction(contrast.words, is_positive=float(peak["t"]) > 0))
+    for name, title in (("effect", "effect"), ("g", "Hedges' g")):
+        if name in number and contrast.test == "t":
+            limits = ""
+            if {f"{name}_lower", f"{name}_upper"} <= is_there:
+                limits = f" [{number[f'{name}_lower']} to {number[f'{name}_upper']}]"
+            parts.append(f"{title} {number[name]}{limits}")
+    parts.append(f"{contrast.test} = {number[contrast.test]}")
+    if rule.bounds_discoveries:
+        share = 100 * float(peak["true_discovery_proportion"])
+        parts.append(f"at least {share:.0f} % of its cluster are true discoveries")
+    elif found.p_column in is_there:
+        parts.append(f"{'p' if rule == UNCORRECTED else 'corrected p'} = {float(peak[found.p_column]):.2g}")
+    return f"{'; '.join(parts)}."
+
+
+def say_direction(words: str, *, is_positive: bool) -> str:
+    """Say which way an effect points: which side of a plain difference is larger, else its sign.
+
+    ``words`` are those of the contrast: ``mean in patient minus mean in control, averaged over sex``.
+    """
+    sides = words.split(", ")[0].split(" minus ")
+    if len(sides) == 2 and not re.search(r"[()]| plus ", words):
+        return f"{sides[0]} {'above' if is_positive else 'below'} {sides[1]}"
+    return f"{'above' if is_positive else 'below'} zero"
 
 
 def side_by_side(inputs: ContrastInputs) -> Iterator[Shown]:
@@ -97,13 +151,48 @@ def _rows(inputs: ContrastInputs) -> Iterator[Row]:
 
 
 def clusters(inputs: ContrastInputs) -> Iterator[Details]:
-    """Show the cluster table of each correction, the strictest unfolded."""
-    caption = "Clusters with their peaks and sub-peaks (paler rows); exact values are in the file."
+    """Show the cluster table of each correction, the strictest unfolded: what is read first, then all."""
     for index, (correction, found) in enumerate(inputs.found.items()):
         name, n_peaks, summary = inputs.files.clusters[correction].name, len(found.table), found.title
         part: Shown = Part("quiet", "No cluster.")
         if n_peaks:
             summary += f" ({found.counted}, {n_peaks} peaks)"
             viewer = f"viewer-contrast-{inputs.stem}"
-            part = page_table(found.table, name=name, caption=caption, max_rows=MAX_PEAKS, viewer=viewer)
+            whole = page_table(found.table, name=name, caption=WHOLE, max_rows=MAX_PEAKS, viewer=viewer)
+            part = Part("parts", [sum_up_peaks(whole, found), Details("All columns of this table", whole)])
         yield Details(f"Clusters: {summary}", part, is_open=index == 0)
+
+
+def sum_up_peaks(whole: PageTable, found: FoundClusters) -> PageTable:
+    """Leave what is read first: place, statistic, p, effects with limits; size and p once per cluster.
+
+    Cells have the exact value of the file, also where limits stand beside it.
+    """
+    rows = [dict(zip(whole.columns, row, strict=True)) for row in whole.rows]
+    own_p = found.p_column if found.p_column in _OF_CLUSTER else "p_corrected"
+    own_p = own_p if own_p in whole.columns else "p_uncorrected"
+    told = ("cluster", "region", "x", "t", "F", own_p, "effect", "g", "size_mm3", "true_discovery_proportion")
+    columns = [name for name in told if name in whole.columns]
+
+    def cell(row: Mapping[str, Cell], name: str, is_minor: bool) -> Cell:
+        if name == "x":
+            return Cell(row["x"].raw, ", ".join(row[axis].shown for axis in "xyz"))
+        if is_minor and name in _OF_CLUSTER:
+            return Cell(row[name].raw, "")
+        limits = [row[f"{name}_{end}"].shown for end in ("lower", "upper") if f"{name}_{end}" in row]
+        return Cell(row[name].raw, f"{row[name].shown} [{', '.join(limits)}]") if limits else row[name]
+
+    has_limits = "effect_lower" in whole.columns
+    is_number = dict(zip(whole.columns, whole.is_number, strict=True))
+    return replace(
+        whole,
+        caption=PEAKS + (LIMITS.format(100 * (1 - alpha_of(found.sidecar))) if has_limits else ""),
+        columns=["place" if name == "x" else name for name in columns],
+        rows=[
+            [cell(row, name, is_minor) for name in columns]
+            for row, is_minor in zip(rows, whole.minor, strict=True)
+        ],
+        is_number=[is_number[name] for name in columns],
+        download="",
+        file="",
+    )

@@ -27,6 +27,7 @@ class Picture:
     """A figure on the page: ``alt`` says what is seen, ``caption`` how to read it.
 
     ``path`` is relative to OUTPUT_DIR. ``ground``: ``dark`` is one of its own, ``page`` that of the page.
+    ``markup``: what stands in the page itself, so that its points tell their names; empty for other pictures.
     """
 
     path: Path
@@ -35,6 +36,7 @@ class Picture:
     caption: str
     ground: Literal["dark", "page"]
     width: int
+    markup: str = ""
     kind: ClassVar[str] = "picture"
 
     @classmethod
@@ -48,6 +50,7 @@ class Picture:
             caption=caption,
             ground="dark" if path.suffix == ".png" else "page",
             width=width,
+            markup=payload.decode() if b"<title>" in payload else "",
         )
 
 

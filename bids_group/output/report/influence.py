@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from bids_group.output.report.axes import Chart, Panel
 from bids_group.output.report.charts import CATEGORIES, EDGE, short, spread
 from bids_group.output.report.folder import read_numbers, weights_of
 from bids_group.output.report.inputs import ContrastInputs
-from bids_group.output.report.marks import FAINT, INK, Dots, Line, Mark
+from bids_group.output.report.marks import FAINT, INK, Dots, Line, Mark, Note
 from bids_group.output.report.sections import Part, Shown
 
 Focus = tuple[str | None, tuple[str, ...]]
@@ -21,6 +21,8 @@ Focus = tuple[str | None, tuple[str, ...]]
 
 _OWN = "variable "  # before names of covariates, which may be called as our own columns are
 _SHAPES = ("o", "s", "^", "D")
+_N_FAR, _N_NAMED = 2, 5
+"""Rows that are named because they are furthest from the fit, and named at all, in a panel."""
 _WORDS = re.compile(r"`[^`]+`|[^\W\d]\w*")
 
 
@@ -42,10 +44,11 @@ def influence(inputs: ContrastInputs) -> Iterator[Shown]:
         int(peak): f"({x:.0f}, {y:.0f}, {z:.0f}) mm".replace("-", "−")
         for peak, x, y, z in points.drop_duplicates("peak")[["peak", "x", "y", "z"]].itertuples(index=False)
     }
-    n_rows = points["label"].nunique()
+    n_rows, quality = points["label"].nunique(), inputs.analysis.quality
+    marked = set() if quality is None else set(quality.loc[quality["is_outlier"].astype(bool), "label"])
     yield Part("subheading", "What drives it")
     yield inputs.picture(
-        draw_peaks(points, titles, focus, analysis.variables, analysis.people_of_rows),
+        draw_peaks(points, titles, focus, analysis.variables, analysis.people_of_rows, marked),
         "desc-peaks_statmap.svg",
         alt=f"Values of {n_rows} rows at {len(titles)} peaks: {'; '.join(titles.values())}.",
         caption=_caption(points, focus, has_several=bool(analysis.people_of_rows.duplicated().any())),
@@ -56,10 +59,17 @@ def influence(inputs: ContrastInputs) -> Iterator[Shown]:
 
 
 def _caption(points: pd.DataFrame, focus: Focus, *, has_several: bool) -> str:
-    if bool(points["is_significant"].all()):
-        which = "Raw points at the peaks of the significant clusters."
-    else:
-        which = "Nothing is significant; raw points at the strongest voxel."
+    is_raw = np.allclose(points["effect"], points["partial_residual"], rtol=1e-5, atol=1e-12)
+    what = (
+        "The effect of each row" if is_raw else "The effect of each row, adjusted for the rest of the model,"
+    )
+    which = f"{what} at the peaks of the significant clusters."
+    if not bool(points["is_significant"].all()):
+        which = f"Nothing is significant; {what[0].lower()}{what[1:]} at the strongest voxel."
+    which += (
+        " Named: rows that are marked in the table of quality, and those furthest from the fit;"
+        " the others tell their names where the pointer rests."
+    )
     if focus[0]:
         how = f"Lines are the fitted model against {focus[0]}."
     else:
@@ -126,11 +136,12 @@ def draw_peaks(
     focus: Focus,
     variables: pd.DataFrame,
     people: pd.Series[str],
+    marked: Collection[str] = (),
 ) -> Chart:
     """Draw a panel per peak: slopes with a line per group, else groups with means and 95 % intervals.
 
     ``points`` holds ``peak``, ``label``, ``effect``, ``fitted`` and ``partial_residual``; the index of
-    ``variables`` and of ``people`` (whose row each is) is the label.
+    ``variables`` and of ``people`` (whose row each is) is the label. Rows that are ``marked`` are named.
     """
     panels = []
     for peak, title in titles.items():
@@ -144,7 +155,10 @@ def draw_peaks(
         is_same = np.allclose(rows["effect"], rows["partial_residual"], rtol=1e-5, atol=1e-12)
         panels.append(
             Panel(
-                marks=list(_slopes(groups, focus[0], people) if focus[0] else _levels(groups, people)),
+                marks=[
+                    *(_slopes(groups, focus[0], people) if focus[0] else _levels(groups, people)),
+                    *_name_rows(groups, focus[0], marked),
+                ],
                 size=(300, 200),
                 title=title,
                 x_name=short(focus[0] or ", ".join(focus[1]), 40),
@@ -165,7 +179,9 @@ def _slopes(groups: Mapping[str, pd.DataFrame], covariate: str, people: pd.Serie
         line = values - (rows["effect"] - rows["fitted"]).to_numpy(dtype=float)
         places = dict(zip(rows.index, zip(x, values, strict=True), strict=True))
         yield from _join(places, people, colour)
-        yield Dots(x=x, y=values, colour=colour, shape=_SHAPES[index % 4], label=label)
+        yield Dots(
+            x=x, y=values, colour=colour, shape=_SHAPES[index % 4], label=label, names=_tell(rows, values)
+        )
         yield Line(x=x, y=line, colour=colour, width=2.2)
 
 
@@ -181,21 +197,48 @@ def _join(places: Mapping[str, tuple[float, float]], people: pd.Series[str], col
 
 def _levels(groups: Mapping[str, pd.DataFrame], people: pd.Series[str]) -> Iterator[Mark]:
     """Draw points by level with mean and 95 % t interval; rows of one person are joined by a line."""
-    places = {
-        label: (index + offset, value)
-        for index, rows in enumerate(groups.values())
-        for label, offset, value in zip(
-            rows.index, spread(len(rows), 0.16), rows["partial_residual"].astype(float), strict=True
-        )
-    }
+    places = _places_by_level(groups)
     yield Line(x=(-EDGE, EDGE), y=(0, 0), colour=FAINT, width=0.9)
     yield from _join(places, people, INK)
     for index, rows in enumerate(groups.values()):
         x, values = np.transpose([places[label] for label in rows.index])
-        yield Dots(x=x, y=values, colour=CATEGORIES[index % len(CATEGORIES)], opacity=0.7)
+        colour = CATEGORIES[index % len(CATEGORIES)]
+        yield Dots(x=x, y=values, colour=colour, opacity=0.7, names=_tell(rows, values))
         if len(values) > 1:
             half = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values))
             low, mean, high = values.mean() + half * np.array([-1, 0, 1])
             at = index + 0.3 + 0.03 * np.array([-1, 1, np.nan, 0, 0, np.nan, -1, 1])
             yield Line(x=at, y=[low, low, np.nan, low, high, np.nan, high, high], colour=INK)
             yield Dots(x=[index + 0.3], y=[mean], colour=INK, size=5.5, opacity=1)
+
+
+def _places_by_level(groups: Mapping[str, pd.DataFrame]) -> dict[str, tuple[float, float]]:
+    """Place each row above its level, beside the others of it."""
+    return {
+        str(label): (index + float(offset), value)
+        for index, rows in enumerate(groups.values())
+        for label, offset, value in zip(
+            rows.index, spread(len(rows), 0.16), rows["partial_residual"].astype(float), strict=True
+        )
+    }
+
+
+def _tell(rows: pd.DataFrame, values: np.ndarray) -> list[str]:
+    return [f"{label}: {value:.4g}" for label, value in zip(rows.index, values, strict=True)]
+
+
+def _name_rows(
+    groups: Mapping[str, pd.DataFrame], covariate: str | None, marked: Collection[str]
+) -> Iterator[Note]:
+    """Write the names of marked rows, and of those furthest from the fit, beside their points."""
+    rows = pd.concat(list(groups.values()))
+    far = (rows["effect"] - rows["fitted"]).abs().nlargest(_N_FAR).index
+    chosen = [*(label for label in rows.index if label in marked), *far]
+    across, up = (
+        {k: x for k, (x, _) in _places_by_level(groups).items()},
+        rows["partial_residual"].astype(float),
+    )
+    if covariate is not None:
+        across = {str(k): float(x) for k, x in rows[f"{_OWN}{covariate}"].astype(float).items()}
+    for label in list(dict.fromkeys(chosen))[:_N_NAMED]:
+        yield Note(x=across[label], y=up[label], text=short(str(label), 22), up=5, size=9)

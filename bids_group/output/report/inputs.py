@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from nibabel.affines import apply_affine
 
-from bids_group.config.corrections import find_correction
+from bids_group.config.corrections import Correction, find_correction
 from bids_group.elements import Grid, read_map
 from bids_group.executor import ONE_THREAD, Executor
 from bids_group.output.files.contrasts import spell_clusters
@@ -50,6 +50,12 @@ class PageInputs:
 
     stem: str
     store: FigureStore
+
+    @property
+    def figures(self) -> list[str]:
+        """Pictures of this so far, as files of OUTPUT_DIR."""
+        names = sorted(str(path) for path in self.store.payloads)
+        return [one for one in names if Path(one).name.startswith(f"{self.stem}_desc-")]
 
     def picture(self, drawn: Drawing, ending: str, *, alt: str, caption: str = "") -> Picture:
         """Store a figure as ``stem_ending``."""
@@ -111,7 +117,7 @@ def read_analysis_inputs(
         executor=executor,
         folder=folder,
         files=analysis,
-        facts=gather_facts(folder, analysis, int(inside.sum())),
+        facts=gather_facts(folder, analysis, int(inside.sum())) | {"has_figures": True},
         quality=read_numbers(path, ("label", "outlier_reasons")) if path else None,
         grid=loaded.grid,
         inside=inside,
@@ -152,9 +158,11 @@ class FoundClusters:
     """Clusters under one correction, and those of their rows that are significant.
 
     ``title`` also says of a least ``extent`` that it controls nothing; ``counted`` says how many clusters
-    there are, of all-resolutions inference also those without discoveries.
+    there are, of all-resolutions inference also those without discoveries. ``p_column``: the p it judges by.
     """
 
+    rule: Correction
+    p_column: str
     title: str
     extent: str
     counted: str
@@ -179,6 +187,8 @@ def read_clusters(contrast: ContrastFiles, correction: str) -> FoundClusters:
     extent = sidecar.cluster_extent_mm3
     words = "" if extent is None else f"at least {extent:g} mm³"
     return FoundClusters(
+        rule=rule,
+        p_column=column,
         title=f"{rule.title}, {words} (no error rate is controlled)" if words else rule.title,
         extent=words,
         counted=spell_clusters(*numbers),

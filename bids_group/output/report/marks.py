@@ -32,7 +32,7 @@ Span: TypeAlias = tuple[float, float]
 
 
 class Shape(NamedTuple):
-    """A path of SVG."""
+    """A path of SVG; ``title`` is what is told where the pointer rests on it."""
 
     d: str
     fill: str = "none"
@@ -40,6 +40,7 @@ class Shape(NamedTuple):
     width: float = 1.0
     dash: str = ""
     opacity: float = 1.0
+    title: str = ""
     kind: str = "shape"
 
 
@@ -99,7 +100,10 @@ class Field(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Dots:
-    """A mark of ``size`` pixels at each point that is finite; dots at the same place are drawn once."""
+    """A mark of ``size`` pixels at each point that is finite; dots at the same place are drawn once.
+
+    A few dots can carry a name each, told where the pointer rests on them.
+    """
 
     x: Numbers
     y: Numbers
@@ -108,10 +112,16 @@ class Dots:
     size: float = 5.0
     opacity: float = 0.8
     label: str = ""
+    names: Sequence[str] = ()
 
     def draw(self, field: Field) -> Iterator[Part]:
-        """Draw all dots as one shape."""
+        """Draw all dots as one shape, or one each where they have names."""
         places = field.place(self.x, self.y)
+        if 0 < len(self.names) <= FEW_DOTS:
+            for name, place in zip(self.names, places.tolist(), strict=True):
+                if np.isfinite(place).all():
+                    yield self._outline([place], self.size)._replace(title=name)
+            return
         places = places.round() if len(places) > MANY_DOTS else places
         size = self.size if len(places) <= FEW_DOTS else 0.6 * self.size
         there = places[np.isfinite(places).all(axis=1)].tolist()
@@ -121,7 +131,7 @@ class Dots:
         """Draw a dot beside its name."""
         return self._outline([(x + SWATCH / 2, y)], self.size)
 
-    def _outline(self, places: Iterable[tuple[float, ...]], size: float) -> Shape:
+    def _outline(self, places: Iterable[Sequence[float]], size: float) -> Shape:
         outline = _OUTLINES[self.shape].format(f"{size / 2:g}", f"{size:g}")
         path = "".join(f"M{x:g} {y:g}{outline}" for x, y in places)
         return Shape(path, self.colour, opacity=self.opacity)

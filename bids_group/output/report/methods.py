@@ -22,7 +22,6 @@ from bids_group.words import counted, list_some
 Facts = Mapping[str, Any]
 
 FOR_A_PAPER = "Text for a paper, made from what was done. Read it, and keep what you need."
-ALWAYS_CITED = ("gorgolewski2016", "yarkoni2019", "abraham2014", "taylor2023")
 
 
 def methods(report: Report) -> Section:
@@ -50,8 +49,8 @@ def methods_text(facts: Facts) -> str:
 
 
 def citations(*facts: Facts) -> tuple[Reference, ...]:
-    """Return the references of the paragraphs and of the software, in alphabetical order."""
-    used = {*ALWAYS_CITED, *(key for one in facts for key in re.findall(r"\{(\w+)\}", _draft(one)))}
+    """Return what the paragraphs cite, in alphabetical order."""
+    used = {key for one in facts for key in re.findall(r"\{(\w+)\}", _draft(one))}
     return tuple(sorted((references()[key] for key in used), key=lambda entry: (entry.authors, entry.year)))
 
 

@@ -19,7 +19,7 @@ from bids_group.output.report.inputs import AnalysisInputs, read_analysis_inputs
 from bids_group.output.report.markup import fill_template
 from bids_group.output.report.methods import methods
 from bids_group.output.report.participants import participants
-from bids_group.output.report.provenance import provenance
+from bids_group.output.report.provenance import plain_command, provenance
 from bids_group.output.report.quality import quality
 from bids_group.output.report.references import write_references
 from bids_group.output.report.results import draw_contrast, results
@@ -85,6 +85,8 @@ def build_report(
     text = fill_template(
         "report.html.j2",
         title=_title(folder),
+        about=_describe(report),
+        command=plain_command(folder.command.command or []),
         version=str(inputs[0].facts["version"] or ""),
         sections=sections,
         articles=articles,
@@ -99,6 +101,21 @@ def _title(folder: Folder) -> str:
     names = list(dict.fromkeys(analysis.title for analysis in folder.analyses))
     shown = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
     return f"Group analysis: {shown}"
+
+
+def _describe(report: Report) -> Mapping[str, str]:
+    """Say whose data this is, how many people, and which programs made it; what is not noted is left out."""
+    record, ledger = report.folder.command, report.folder.ledger
+    counts = sorted({one.facts["n_people"] for one in report.analyses})
+    people = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    estimators = dict.fromkeys(one.facts["estimator"] for one in report.analyses if one.facts["estimator"])
+    found = {
+        "Dataset": record.dataset,
+        "Participants": people + (f" of {ledger['participant_id'].nunique()}" if ledger is not None else ""),
+        "First level": ", ".join(record.first_level_programs or []) or "program not noted",
+        "Group level": f"bids_group {report.analyses[0].facts['version'] or ''}; {', '.join(estimators)}",
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def _anatomy(folder: Folder) -> Mapping[str, Any] | None:

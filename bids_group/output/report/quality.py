@@ -17,7 +17,7 @@ from bids_group.output.report.folder import read_table
 from bids_group.output.report.inputs import AnalysisInputs
 from bids_group.output.report.sections import Details, Part, Report, Section, Shown
 from bids_group.output.report.tables import PageTable, page_table
-from bids_group.words import list_some, own_file
+from bids_group.words import counted, list_some, own_file
 
 NOTHING_REMOVED = (
     "Nothing is removed here: what stands out is marked, and the decision stays with the reader."
@@ -40,18 +40,25 @@ def quality(report: Report) -> Section:
 
 
 def _coverage(inputs: AnalysisInputs) -> Iterator[Picture]:
-    """Draw how many rows are observed where."""
+    """Draw how many rows are missing where others are observed."""
     if inputs.files.coverage is None:
         return
     loaded, n_rows = read_map(inputs.files.coverage), len(inputs.labels)
-    n_full, counts = int((loaded.data >= n_rows).sum()), place(loaded.data, loaded.grid)
+    losses = np.where(loaded.data > 0, n_rows - loaded.data, 0).clip(0)
+    n_full, n_partly = int((loaded.data >= n_rows).sum()), int((losses > 0).sum())
+    n_lost = int((losses[~inputs.inside] > 0).sum())
+    amounts, limit = place(losses.astype(np.float32), loaded.grid), float(losses.max()) or 1.0
     yield inputs.picture(
-        brains.draw_amounts(counts, inputs.mask, inputs.anatomy, inputs.cuts[2], max(n_rows, 1), "rows", 0.3),
+        brains.draw_amounts(
+            amounts, inputs.mask, inputs.anatomy, inputs.cuts[2], limit, "missing", brains.LOSSES
+        ),
         "desc-coverage_statmap.png",
-        alt=f"Number of rows observed at each voxel; {n_full} voxels are observed in all {n_rows} rows.",
+        alt=f"Number of rows missing at each voxel; {n_full} voxels are observed in all {n_rows} rows.",
         caption=(
-            f"How many of the {n_rows} rows are observed at each voxel. "
-            f"White: outline of the {inputs.inside.sum()} analysed voxels. Pale: observed in every row."
+            f"Losses: how many of the {n_rows} rows are missing at each voxel that others observe "
+            f"({counted(n_partly, 'voxel')}, of which {n_lost} are not analysed for it). "
+            f"White: outline of the {inputs.inside.sum()} analysed voxels; "
+            "where nothing is coloured inside it, every row is observed."
         ),
     )
 
@@ -93,20 +100,20 @@ def _people(inputs: AnalysisInputs) -> Iterator[Picture]:
         caption=(
             f"{some if len(tiles) < n_rows else ''}The pooled, unsmoothed effect of each row at "
             f"z = {z:.0f} and x = {x:.0f} mm, all on one scale; black is not observed. "
-            f"▲ marks rows that stand out in the table below.{gaps}"
+            f"▲ marks rows that stand out in the table below; they come first.{gaps}"
         ).replace("= -", "= −"),
     )
 
 
 def _choose_people(inputs: AnalysisInputs) -> list[int]:
-    """Choose rows whose maps are drawn, in the order of the rows."""
+    """Choose rows whose maps are drawn: those that stand out first, else in the order of the rows."""
     n_rows, table, outliers = len(inputs.labels), inputs.quality, _outliers(inputs)
     distances = pd.Series(0.0, index=inputs.labels)
     if table is not None and "mahalanobis" in table:
         distances = table.set_index("label")["mahalanobis"].reindex(inputs.labels).fillna(0.0)
     is_quiet = np.array([label not in outliers for label in inputs.labels])
     order = np.lexsort((np.arange(n_rows), -distances.to_numpy(), is_quiet))
-    return sorted(order[:MAX_PEOPLE].tolist())
+    return sorted(order[:MAX_PEOPLE].tolist(), key=lambda row: (is_quiet[row], row))
 
 
 def _tile(path: Path | None, inputs: AnalysisInputs, x: float, z: float) -> npt.NDArray[np.float32]:
@@ -146,7 +153,11 @@ def _metrics(inputs: AnalysisInputs) -> Iterator[Shown]:
             alt=f"{', '.join(metrics.values())} of each row; marked: {marked}.",
             caption="Each row's map beside the others. Triangles are unusual; the table has the reasons.",
         )
-    caption, file = "Each row's map beside the others.", str(path.relative_to(inputs.folder.root))
+    caption, file = (
+        "Each row's map beside the others, those that are marked first.",
+        str(path.relative_to(inputs.folder.root)),
+    )
     is_first = table["is_outlier"].astype(bool)
-    shown = page_table(read_table(path), name=path.name, caption=caption, file=file, first=is_first)
+    rows = read_table(path).loc[[*table.index[is_first], *table.index[~is_first]]]
+    shown = page_table(rows, name=path.name, caption=caption, file=file)
     yield Details(f"Quality of each row's map ({len(table)} rows)", shown)

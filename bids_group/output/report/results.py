@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bids_group.config.corrections import find_correction
+from bids_group.elements import read_map
 from bids_group.output.report import brains, charts
 from bids_group.output.report.canvas import pack_flags, pack_statistic
 from bids_group.output.report.corrections import answer, clusters, side_by_side
@@ -26,6 +29,8 @@ NO_ATLAS = (
 ONE_SIDED = "The test is one-sided: negative values are no evidence, and stay faint at any size. "
 NO_ANATOMY = "No anatomy is drawn: the name of the maps does not say that they are in an adult MNI space."
 TEMPLATE = "Behind it: the MNI152 template."
+_BESIDE_T, _BESIDE_F = {"effect": "effect", "g": "g"}, {"partialR2": "partial R²"}
+"""Maps that the viewer reads beside t and beside F, and what it calls them."""
 
 
 def results(report: Report) -> Section:
@@ -46,12 +51,13 @@ def results(report: Report) -> Section:
 def draw_contrast(inputs: ContrastInputs, *, is_one_of_many: bool) -> Article:
     """Draw the figures of a contrast and prepare its tables."""
     contrast, where = inputs.files, ", ".join(f"{value:.0f}" for value in inputs.focus_mm)
+    is_unnamed = contrast.name == contrast.expression  # a default test, which is called as it is written
     return Article(
         id=f"contrast-{inputs.stem}",
         of=inputs.analysis.stem,
         title=inputs.analysis.files.title if is_one_of_many else "",
-        name=contrast.name,
-        words=contrast.words,
+        name=contrast.words if is_unnamed else contrast.name,
+        words=contrast.name if is_unnamed else contrast.words,
         answers=[answer(inputs, correction) for correction in inputs.found],
         without=sum_up_sensitivity(inputs),
         thumbnail=inputs.picture(
@@ -96,7 +102,10 @@ def _projection(inputs: ContrastInputs) -> Iterator[Picture]:
             brains.draw_projection(inputs.layers),
             "desc-projection_statmap.png",
             alt=f"Significant {inputs.files.test} seen through the brain from the right, the back and above.",
-            caption=f"Glass brain: the strongest significant voxel ({title}) along each line of sight.",
+            caption=(
+                f"Glass brain: the strongest significant voxel ({title}) along each line of sight; seen from "
+                "the right, from the back and from above."
+            ),
         )
 
 
@@ -141,12 +150,13 @@ def _nulls(inputs: ContrastInputs) -> Iterator[Picture]:
 def _files(inputs: ContrastInputs) -> Iterator[Details]:
     root, stem = inputs.analysis.folder.root, Path(inputs.files.stem)
     paths = sorted(str(path.relative_to(root)) for path in (root / stem.parent).glob(f"{stem.name}_*"))
-    yield Details("Files of this contrast", Part("files", paths))
+    yield Details("Files of this contrast", Part("files", [*paths, *inputs.figures]))
 
 
 def _volume(inputs: ContrastInputs) -> Mapping[str, Any]:
     layers, outlined = inputs.layers, inputs.files.outlined
     return {
+        "beside": list(_beside(inputs)),
         "name": inputs.files.test,
         "is_signed": layers.is_signed,
         "is_one_sided": layers.is_one_sided,
@@ -159,6 +169,20 @@ def _volume(inputs: ContrastInputs) -> Mapping[str, Any]:
         "mask": pack_flags(layers.mask),
         "significant": pack_flags(layers.significant),
     }
+
+
+def _beside(inputs: ContrastInputs) -> Iterator[Mapping[str, Any]]:
+    """Pack what the viewer says beside the statistic; what is in proportion to it needs its factor alone."""
+    inside = inputs.analysis.inside
+    statistic = inputs.statistic[inside].astype(np.float64)
+    for stat, words in (_BESIDE_T if inputs.files.test == "t" else _BESIDE_F).items():
+        if stat in inputs.files.maps:
+            volume = np.where(inside, read_map(inputs.files.maps[stat]).data, 0)
+            factor = float(volume[inside] @ statistic) / max(float(statistic @ statistic), 1e-300)
+            if np.allclose(volume[inside], factor * statistic, rtol=1e-4, atol=1e-6):
+                yield {"name": words, "factor": factor}
+            else:
+                yield {"name": words, "volume": pack_statistic(inputs.analysis.place(volume))}
 
 
 CONTRAST_PARTS: tuple[Callable[[ContrastInputs], Iterable[Shown]], ...] = (

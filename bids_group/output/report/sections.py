@@ -33,18 +33,24 @@ class Details:
 
 
 class Answer(NamedTuple):
-    """What one correction says of a contrast; ``short`` is for one glance."""
+    """What one correction says of a contrast; ``short`` is for one glance.
+
+    ``verdict`` counts the clusters; ``strongest`` says where, which way and how large.
+    """
 
     sentence: str
     short: str
     is_found: bool
+    verdict: str = ""
+    strongest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Article:
     """A contrast of the analysis whose stem is ``of``; ``title`` is the analysis's where there are several.
 
-    ``without``: whether it holds without single people; ``volume`` is what the viewer shows.
+    ``name`` is what the user called it, else its words, and ``words`` say the other. ``without``: whether it
+    holds without single people; ``volume`` is what the viewer shows.
     """
 
     id: str

@@ -26,7 +26,7 @@ class Cell(NamedTuple):
 class PageTable:
     """A table ready to print: ``points`` are the x, y, z of each row.
 
-    ``download`` is its TSV as a data URI; where it is empty, ``file`` of OUTPUT_DIR holds all rows.
+    ``download`` is its TSV as a data URI; where it is empty, ``file`` of OUTPUT_DIR holds all rows, if any.
     ``viewer``: anchor of the viewer that shows the points; none where empty.
     """
 

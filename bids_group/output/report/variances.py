@@ -50,7 +50,7 @@ def variances(inputs: AnalysisInputs) -> Iterator[Shown]:
             limit, short, words = _SHARES[name]
             amounts, cuts = inputs.place(np.where(inputs.inside, volume, 0)), inputs.cuts[2]
             yield inputs.picture(
-                brains.draw_amounts(amounts, inputs.mask, inputs.anatomy, cuts, limit, short, 0.9),
+                brains.draw_amounts(amounts, inputs.mask, inputs.anatomy, cuts, limit, short),
                 f"stat-{name}_statmap.png",
                 alt=f"Slices of the map of {short}; its median is {quantiles['median']:.2g}.",
                 caption=f"{short}: the {words.format(group=group)}. Where it is 0 the anatomy is seen.",

@@ -362,6 +362,8 @@ def _write_common(root: Path, world: _World) -> None:
         "RandomSeed": 7,
         "RunTimeSeconds": 12.3,
         "PeakMemoryMb": 512.0,
+        "Dataset": "Faces & houses",
+        "FirstLevelPrograms": ["SPM12 7771", "fMRIPrep 23.1"],
         "InputHashes": {f"/data/bids/derivatives/{label}/run-1.nii.gz": "0" * 64 for label in world.labels},
     }
     (root / "code" / "command.json").write_text(json.dumps(command))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -13,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -269,6 +272,52 @@ def test_tables_sort_by_number_and_keep_what_is_missing_last(viewer: Browser) ->
     texts = viewer.evaluate(f"[...{table}.tBodies[0].rows].map(row => row.cells[{reasons}].dataset.value)")
     assert texts[0] == "far off in n_cigs"
     assert set(texts[1:]) == {"n/a"}
+
+
+def test_the_viewer_says_effect_and_g_beside_t(viewer: Browser, example: Path) -> None:
+    stem = json.loads(viewer.evaluate(f"JSON.stringify({FIRST}.id)")).removeprefix("viewer-contrast-")
+    x, y, z = json.loads(viewer.evaluate("document.querySelector('script[id^=volume]').textContent"))[
+        "strongest"
+    ]
+    told = dict(re.findall(r"(t|effect|g) = (−?[0-9.]+)", _readout(viewer)))
+    for stat, rel in (("t", 1e-3), ("effect", 6e-3), ("g", 6e-3)):
+        image = nib.load(example / "group" / f"{stem}_stat-{stat}_statmap.nii.gz")
+        voxel = np.rint(np.linalg.inv(image.affine) @ [x, y, z, 1])[:3].astype(int)
+        expected = float(image.get_fdata()[tuple(voxel)])
+        assert float(told[stat].replace("−", "-")) == pytest.approx(expected, rel=rel)
+
+
+def test_the_viewer_has_a_scale_of_its_colours(viewer: Browser) -> None:
+    """A row of pixels through the bar: the colours of the ends are those of the palette."""
+    row = json.loads(
+        viewer.evaluate(f"""(() => {{ const one = {FIRST}.querySelector('.colours');
+        return JSON.stringify([...one.getContext('2d').getImageData(0, 8, one.width, 1).data]); }})()""")
+    )
+    pixels = [tuple(row[at : at + 3]) for at in range(0, len(row), 4) if row[at + 3]]
+    palette = json.loads(viewer.evaluate("document.getElementById('palette').textContent"))
+    ends = [tuple(int(one[k : k + 2], 16) for k in (1, 3, 5)) for one in (palette[0], palette[-1])]
+    assert np.abs(np.subtract([pixels[0], pixels[-1]], ends)).max() < 12
+
+
+def test_printing_opens_what_is_collapsed(browser: Browser, example: Path) -> None:
+    browser.show(example / "report.html")
+    closed = "document.querySelectorAll('details:not([open])').length"
+    before = browser.evaluate(closed)
+    assert before > 5
+    browser.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert browser.evaluate(closed) == 0
+    browser.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert browser.evaluate(closed) == before
+
+
+def test_cluster_tables_need_no_scrolling_at_1440(browser: Browser, example: Path) -> None:
+    browser.show(example / "report.html")
+    boxes = "[...document.querySelectorAll('details > .table-box')].filter(one => one.querySelector('.goto'))"
+    widths = browser.evaluate(
+        f"{boxes}.filter(one => one.parentElement.open).map(one => [one.scrollWidth, one.clientWidth])"
+    )
+    assert len(widths) >= 2
+    assert all(inner <= outer <= 1100 for inner, outer in widths)
 
 
 def test_the_theme_can_be_changed(browser: Browser, example: Path) -> None:

@@ -51,7 +51,9 @@ def _facts(**changes: Any) -> dict[str, Any]:
             "mean within each level of group (age: 1 in a, 2 in b)",
         ),
         ({"smoothing_mm": 5.0}, "Gaussian kernel of 5 mm full width at half maximum"),
-        ({"smoothing_mm": 0.0}, "not smoothed"),
+        ({"smoothing_mm": 0.0}, "No smoothing was added before the group model."),
+        ({"versions": {"pybids": "0.22.0"}}, "BIDS (Gorgolewski et al., 2016) and were found with PyBIDS"),
+        ({"has_figures": True}, "faintly instead of hiding them (Taylor et al., 2023)"),
         (
             {"estimator": "sandwich", "estimator_variant": "CR2"},
             "of rows (Liang & Zeger, 1986; CR2), with the degrees of freedom and F tests of Pustejovsky",
@@ -132,6 +134,7 @@ def test_every_citation_of_the_paragraph_is_in_the_list() -> None:
     facts = _facts(corrections=[FDR, VOXEL, MASS], schemes={"x": ["m"]}, has_g=True)
     short = {entry.short for entry in citations(facts)}
     text = methods_text(facts)
+    assert all(one in text for one in short)
     for author in (
         "Benjamini & Hochberg, 1995",
         "Nichols & Holmes, 2002",

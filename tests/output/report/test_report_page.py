@@ -17,11 +17,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bids_group.config.corrections import find_correction
 from bids_group.errors import DataError, MissingInputError
 from bids_group.executor import Threads
-from bids_group.output.report import build_report, write_citations
+from bids_group.output.report import brains, build_report, write_citations
+from bids_group.output.report.canvas import Box
+from bids_group.output.report.corrections import say_direction, sum_up_peaks
+from bids_group.output.report.inputs import FoundClusters
 from bids_group.output.report.provenance import plain_command
 from bids_group.output.report.tables import page_table
+from bids_group.records.sidecars import Sidecar
 
 HOSTILE = """<script>alert(1)</script>&"'"""
 
@@ -96,6 +101,8 @@ def test_the_ledger_the_design_and_the_quality_are_those_of_their_files(example:
     stem = "task-faces_space-MNI152NLin2009cAsym_contrast-facesVsHouses"
     for path in (f"group/{stem}_design.tsv", f"group/{stem}_desc-quality_table.tsv", "ledger.tsv"):
         table = pd.read_csv(example / path, sep="\t", dtype=str, keep_default_na=False)
+        if "is_outlier" in table:  # marked people first
+            table = table.sort_values("is_outlier", ascending=False, kind="stable")
         assert page.rows(Path(path).name) == table.to_numpy().tolist()
 
 
@@ -172,8 +179,9 @@ def test_warnings_stand_in_the_first_section(page: Page) -> None:
 
 
 def test_the_page_needs_nothing_but_itself(page: Page) -> None:
-    outside = [a for a in page.addresses if not a.startswith(("#", "data:", "group/", "code/", "logs/"))]
-    assert outside == []
+    assert [a for a in page.addresses if not a.startswith(("#", "data:"))] == []
+    anchors = {a[1:] for a in page.addresses if a.startswith("#")}
+    assert anchors == {a for a in anchors if f'id="{a}"' in page.source}
     assert "link" in page.tags  # the empty icon, so that browsers do not ask for one
     assert "default-src 'none'" in page.source
 
@@ -190,7 +198,8 @@ def test_figures_are_files_of_the_outputs(example: Path, page: Page) -> None:
     embedded = {a for a in page.addresses if a.startswith("data:image")}
     files = [*(example / "group" / "figures").iterdir()]
     for path in files:
-        assert any(base64.b64encode(path.read_bytes()).decode() in a for a in embedded), path.name
+        spelled = base64.b64encode(path.read_bytes()).decode()
+        assert any(spelled in a for a in embedded) or path.read_text() in page.source, path.name
     assert {path.suffix for path in files} == {".png", ".svg"}
 
 
@@ -221,7 +230,105 @@ def test_the_same_outputs_give_the_same_bytes(example: Path, tmp_path: Path) -> 
 def test_the_command_is_shown_without_folders_and_execution_options(page: Page) -> None:
     assert "bids-group BIDS_DIR OUTPUT_DIR group --formula '~ group * n_cigs'" in page.text
     assert "--nprocs" not in page.text
-    assert "/data/out" not in page.text
+    assert "/data/" not in page.source
+
+
+def test_the_head_says_whose_data_how_many_people_and_which_programs(example: Path, page: Page) -> None:
+    head = page.source[page.source.index("<header>") : page.source.index("</header>")]
+    facts = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", head))
+    assert facts == {
+        "Dataset": "Faces &amp; houses",
+        "Participants": "16 of 17",
+        "First level": "SPM12 7771, fMRIPrep 23.1",
+        "Group level": "bids_group 0.1.0; ordinary least squares",
+    }
+
+
+def test_the_card_says_where_which_way_how_large_and_how_sure(example: Path, page: Page) -> None:
+    table = pd.read_csv(next((example / "group").glob("*SlopeDiff_desc-fweVoxel_clusters.tsv")), sep="\t")
+    peak = table.loc[table["t"].abs().idxmax()]
+    (_, card) = re.findall(r'<p class="strongest-peak">([^<]*)</p>', page.source)
+    assert card.startswith("Strongest in (")
+    assert f" mm; above zero; effect {peak['effect']:.4g}; " in card
+    assert f"t = {peak['t']:.4g}; corrected p = {peak['p_corrected']:.2g}." in card
+
+
+@pytest.mark.parametrize(
+    ("words", "positive", "negative"),
+    [
+        (
+            "mean in a minus mean in b, averaged over sex",
+            "mean in a above mean in b",
+            "mean in a below mean in b",
+        ),
+        ("mean, at age 30", "above zero", "below zero"),
+        ("slope of age against zero", "above zero", "below zero"),
+        ("(mean in a minus mean in b) in x minus in y", "above zero", "below zero"),
+        ("a minus b minus c", "above zero", "below zero"),
+        ("0.5 a plus 0.5 b minus c", "above zero", "below zero"),
+    ],
+)
+def test_a_direction_names_the_side_that_is_larger(words: str, positive: str, negative: str) -> None:
+    assert say_direction(words, is_positive=True) == positive
+    assert say_direction(words, is_positive=False) == negative
+
+
+@pytest.mark.parametrize("measure", ["size", "voxel"])
+def test_size_and_p_of_a_cluster_stand_in_its_first_row_only(measure: str) -> None:
+    table = pd.DataFrame(
+        {"cluster": [1, 1, 2], "peak": [1, 2, 1], "x": 1, "y": [2, 3, 4], "z": -5.5, "t": [9, 8, 7]}
+        | {"p_uncorrected": 0.001, "p_corrected": [0.01, 0.02, 0.03], "p_size": [0.004, 0.004, 0.04]}
+        | {"size_mm3": [640, 640, 64], "effect": -0.5, "effect_lower": -0.75, "effect_upper": -0.25}
+    ).astype(str)
+    rule = find_correction("fwe-size" if measure == "size" else "fwe-voxel")
+    found = FoundClusters(
+        rule=rule, p_column="p_size" if measure == "size" else "p_corrected", title="", extent="",
+        counted="", table=table, significant=table, n_significant=2, sidecar=Sidecar(alpha=0.01),
+    )  # fmt: skip
+    peaks = sum_up_peaks(page_table(table, name="x.tsv", caption=""), found)
+    rows = [dict(zip(peaks.columns, row, strict=True)) for row in peaks.rows]
+    assert [row["size_mm3"].shown for row in rows] == ["640", "", "64"]
+    own = "p_size" if measure == "size" else "p_corrected"
+    expected = ["0.004", "", "0.04"] if measure == "size" else ["0.01", "0.02", "0.03"]
+    assert [row[own].shown for row in rows] == expected
+    assert [row["place"].shown for row in rows] == ["1, 2, −5.5", "1, 3, −5.5", "1, 4, −5.5"]
+    assert rows[0]["effect"] == ("-0.5", "−0.5 [−0.75, −0.25]")
+    assert "99 % confidence limits" in peaks.caption
+    assert set(peaks.columns) == {"cluster", "place", "t", own, "effect", "size_mm3"}
+
+
+def test_points_tell_their_names_and_the_caption_that_they_are_adjusted(example: Path, page: Page) -> None:
+    drawn = next((example / "group" / "figures").glob("*SlopeDiff_desc-peaks_statmap.svg")).read_text()
+    assert re.findall(r"<title>(sub-\d+): ", drawn) != []
+    assert {f"sub-{k:02d}" for k in range(1, 17)} == set(re.findall(r"<title>(sub-\d+): ", drawn))
+    assert ">sub-04</text>" in drawn  # who is marked in the table of quality is named
+
+
+def test_losses_are_coloured_where_some_rows_are_missing(
+    write_outputs: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_outputs(tmp_path / "out", n_people=10, corrections=("fdr",), step_mm=16.0)
+    path = next((root / "group").glob("*_stat-n_statmap.nii.gz"))
+    image = nib.load(path)
+    counts = image.get_fdata(dtype=np.float32)
+    inside = np.argwhere(counts > 0)
+    counts[tuple(inside[5])], counts[tuple(inside[9])], counts[tuple(inside[11])] = 9, 3, 0
+    nib.Nifti1Image(counts, image.affine).to_filename(path)
+    seen: list[tuple[object, ...]] = []
+    monkeypatch.setattr(brains, "draw_amounts", lambda *given: seen.append(given) or _Blank())
+    page = build_report(root).read_text()
+    amounts, limit = seen[0][0], seen[0][4]
+    assert isinstance(amounts, Box)
+    assert sorted(amounts.data[amounts.data > 0].tolist()) == [1, 7]
+    assert limit == 7
+    assert "missing at each voxel that others observe (2 voxels, of which 0 are not analysed" in page
+
+
+class _Blank:
+    width = 10
+
+    def render(self) -> bytes:
+        return b""
 
 
 def test_hostile_names_are_text_everywhere_and_other_spaces_get_no_template(
@@ -346,6 +453,18 @@ def test_an_f_contrast_has_an_unsigned_scale_of_its_own(example: Path, tmp_path:
         (
             "-qq B O group --verbose --print-design d.tsv --alpha 0.1 -vvv",
             "BIDS_DIR OUTPUT_DIR group --alpha 0.1",
+        ),
+        (
+            "B O group --mask=/x/gm.nii.gz --maps '/y/spm/sub-{subject}/con_{contrast}.nii'",
+            "BIDS_DIR OUTPUT_DIR group --mask=gm.nii.gz --maps 'spm/sub-{subject}/con_{contrast}.nii'",
+        ),
+        (
+            "B O group -d spm=/x/first --phenotype /x/a.tsv b.tsv",
+            "BIDS_DIR OUTPUT_DIR group -d spm=first --phenotype a.tsv b.tsv",
+        ),
+        (
+            "B O group --contrast 'a = 1/2*x' --config ../o.toml",
+            "BIDS_DIR OUTPUT_DIR group --contrast 'a = 1/2*x' --config o.toml",
         ),
         ("B --formula '~ 1' O group", None),
         ("B O --formula group", None),

@@ -11,8 +11,17 @@
   wantsDark.addEventListener("change", (event) => { if (!recall()) show(event.matches ? "dark" : "light"); });
   button.addEventListener("click", () => { const next = root.dataset.theme === "dark" ? "light" : "dark"; show(next); remember(next); });
   let printedFrom = null;
-  addEventListener("beforeprint", () => { printedFrom = root.dataset.theme; show("light"); });
-  addEventListener("afterprint", () => { if (printedFrom) show(printedFrom); });
+  let closed = [];
+  addEventListener("beforeprint", () => {
+    printedFrom = root.dataset.theme; show("light");
+    closed = [...document.querySelectorAll("details:not([open])")];  // what is collapsed is printed too
+    closed.forEach((one) => { one.open = true; });
+    document.querySelectorAll("img").forEach((one) => { one.loading = "eager"; });
+  });
+  addEventListener("afterprint", () => {
+    if (printedFrom) show(printedFrom);
+    closed.forEach((one) => { one.open = false; });
+  });
 
   // Tables: sort by a click on a heading; missing values stay last.
   const compare = (a, b) => {
@@ -83,10 +92,11 @@
     const [statistic, mask, significant, behind] = await Promise.all([
       unpackNumbers(volume.statistic), unpackBits(volume.mask), unpackBits(volume.significant), anatomy(),
     ]);
+    const beside = await Promise.all(volume.beside.map(async (one) => ({ ...one, volume: one.volume && await unpackNumbers(one.volume) })));
     const frame = behind ?? statistic;
     const state = { at: [...volume.start], threshold: volume.opaque_at };
     const slider = box.querySelector(".threshold"), output = box.querySelector(".threshold-value"), readout = box.querySelector(".readout");
-    const faded = box.querySelector(".faded"), outline = box.querySelector(".outline"), canvases = [...box.querySelectorAll("canvas")];
+    const faded = box.querySelector(".faded"), outline = box.querySelector(".outline"), canvases = [...box.querySelectorAll("canvas[data-axis]")];
     const colours = Array.from({ length: 512 }, (_, i) => palette(volume.is_signed ? i / 511 : 0.5 + i / 1022));
     const isSignificant = (mm) => { const i = element(significant, mm); return i >= 0 && significant.numbers[i] === 1; };
 
@@ -124,13 +134,33 @@
       context.fillText(`${"xyz"[axis]} = ${spell(state.at[axis], 0)}`, 8, height - 10);
       if (axis !== 0) { context.fillText("L", 8, 24); context.fillText("R", width - 22, 24); }
     };
+    const drawScale = () => {
+      const canvas = box.querySelector(".colours"), context = canvas.getContext("2d"), { width, height } = canvas;
+      const low = volume.is_signed ? -volume.limit : 0, left = 40, right = width - 40, tall = 26;
+      const place = (value) => left + (value - low) / (volume.limit - low) * (right - left);
+      context.clearRect(0, 0, width, height);
+      for (let x = left; x < right; x++) {
+        const [red, green, blue] = colours[Math.min(Math.floor(512 * (x - left) / (right - left)), 511)];
+        context.fillStyle = `rgb(${red},${green},${blue})`; context.fillRect(x, 4, 1, tall);
+      }
+      context.fillStyle = "#ffffff";
+      const marks = volume.is_signed && !volume.is_one_sided ? [-state.threshold, state.threshold] : [state.threshold];
+      marks.forEach((value) => context.fillRect(place(value) - 1, 0, 3, tall + 8));
+      context.fillStyle = "#e6ebf2"; context.font = "22px sans-serif"; context.textAlign = "center";
+      [low, (low + volume.limit) / 2, volume.limit].forEach((value) => context.fillText(spell(value, 1), place(value), tall + 34));
+      context.textAlign = "left"; context.fillText(volume.name, place(low + 0.7 * (volume.limit - low)), tall + 34);
+    };
+    const tell = ({ name, factor, volume: own }) => {
+      const at = element(statistic, state.at), value = own ? own.numbers[at] * own.scale : factor * statistic.numbers[at] * statistic.scale;
+      return `${name} = ${value.toPrecision(3).replace("-", "−")}`;
+    };
     const render = () => {
       canvases.forEach(draw);
       const i = element(statistic, state.at), inside = i >= 0 && mask.numbers[i];
-      const value = inside ? `${volume.name} = ${spell(statistic.numbers[i] * statistic.scale, 3)}${isSignificant(state.at) ? `, significant (${volume.correction})` : ""}` : "outside the analysis mask";
+      const value = inside ? `${[`${volume.name} = ${spell(statistic.numbers[i] * statistic.scale, 3)}`, ...beside.map(tell)].join(", ")}${isSignificant(state.at) ? `, significant (${volume.correction})` : ""}` : "outside the analysis mask";
       readout.textContent = `x = ${spell(state.at[0], 1)}, y = ${spell(state.at[1], 1)}, z = ${spell(state.at[2], 1)} mm: ${value}`;
     };
-    const setThreshold = () => { state.threshold = Math.max(Number(slider.value) / 100 * volume.limit, 1e-6); output.textContent = state.threshold.toFixed(2); };
+    const setThreshold = () => { state.threshold = Math.max(Number(slider.value) / 100 * volume.limit, 1e-6); output.textContent = state.threshold.toFixed(2); drawScale(); };
     const goTo = (mm) => { state.at = mm.map((value, axis) => { const [low, high] = bounds(frame, axis); return Math.min(Math.max(value, low), high - 1e-6); }); render(); };
     slider.value = String(Math.round(100 * volume.opaque_at / volume.limit)); setThreshold();
     let isWaiting = false;
