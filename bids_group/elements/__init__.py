@@ -45,6 +45,15 @@ from bids_group.elements.space import (
     join,
     structures,
 )
+from bids_group.elements.structure_smoothing import StructureSmoother
+from bids_group.elements.surfaces import (
+    Surface,
+    Surfaces,
+    build_geometry,
+    mean_surface,
+    template_surface,
+    without_surface,
+)
 
 __all__ = [
     "CORTEX",
@@ -66,12 +75,16 @@ __all__ = [
     "Part",
     "Smoother",
     "Space",
+    "StructureSmoother",
     "Structures",
+    "Surface",
+    "Surfaces",
     "Vertices",
     "Voxels",
     "align",
     "bare_patch",
     "build_adjacency",
+    "build_geometry",
     "check_same_space",
     "checksum",
     "find_pointer",
@@ -84,6 +97,7 @@ __all__ = [
     "join",
     "join_patches",
     "locate",
+    "mean_surface",
     "mesh_patch",
     "observed",
     "read_header",
@@ -92,6 +106,8 @@ __all__ = [
     "read_mask",
     "split_volume",
     "structures",
+    "template_surface",
     "volume_geometry",
     "voxel_patch",
+    "without_surface",
 ]

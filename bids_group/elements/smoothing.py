@@ -11,8 +11,8 @@ from bids_group.elements.space import Grid
 Volume = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-_SD_PER_FWHM = 1 / np.sqrt(8 * np.log(2))
-_REACH_IN_SD = 4.0
+SD_PER_FWHM = 1 / np.sqrt(8 * np.log(2))
+REACH_IN_SD = 4.0
 
 
 class Smoother:
@@ -26,7 +26,7 @@ class Smoother:
     """
 
     def __init__(self, grid: Grid, fwhm_mm: float) -> None:
-        sd = (fwhm_mm * _SD_PER_FWHM / size for size in reversed(grid.element_sizes_mm))
+        sd = (fwhm_mm * SD_PER_FWHM / size for size in reversed(grid.element_sizes_mm))
         self._kernels = tuple(_half_kernel(width) for width in sd)
         self._is_observed: Mask | None = None
 
@@ -72,6 +72,6 @@ class Smoother:
 
 def _half_kernel(sd: float) -> npt.NDArray[np.float64]:
     """Weights of a place itself, and of those 1, 2, … steps away on each side."""
-    steps = int(_REACH_IN_SD * sd + 0.5)
+    steps = int(REACH_IN_SD * sd + 0.5)
     weights = np.exp(-0.5 / (sd * sd) * np.arange(-steps, steps + 1) ** 2)
     return np.asarray((weights / weights.sum())[steps:])
