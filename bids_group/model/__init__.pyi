@@ -1,5 +1,6 @@
 from .design.build import build_design
 from .fitting.diagnostics import compare_spread, describe_rows
+from .fitting.effect_sizes import add_effect_sizes
 from .fitting.fragility import find_most_influential, share_lost
 from .fitting.group_fit import fit_group
 from .fitting.influence import tabulate_main_peaks
@@ -16,6 +17,7 @@ from .planning.plan import plan_analyses, plan_pooling, restrict
 __all__ = [
     "StackedMaps",
     "add_columns",
+    "add_effect_sizes",
     "build_design",
     "build_stack",
     "check_clusters",

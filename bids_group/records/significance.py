@@ -12,10 +12,19 @@ import numpy.typing as npt
 from bids_group.records.notices import Notice
 from bids_group.records.sidecars import Sidecar
 
+SIZES = (
+    *("d_z", "d_av", "d_av_lower", "d_av_upper"),
+    *("standardised_slope", "partial_r", "partial_r_lower", "partial_r_upper"),
+)
+"""Effect sizes of peaks beside Hedges' g: of differences within people, and of slopes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peak:
-    """A local maximum. ``element`` indexes the analysed elements; its place is NaN where none is known."""
+    """A local maximum. ``element`` indexes the analysed elements; its place is NaN where none is known.
+
+    ``sizes``: those of `SIZES` that belong to the question.
+    """
 
     element: int
     xyz_mm: tuple[float, float, float]
@@ -27,6 +36,7 @@ class Peak:
     g: float | None = None
     g_lower: float | None = None
     g_upper: float | None = None
+    sizes: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -138,6 +138,7 @@ def _analyse(
     data = model.join_maps(stacked, planned.design, analysis, planned.blocks, planned.variance_groups)
     fit, significances = fit_and_judge(plan, planned, data, work_dir)
     fitted = fit.results
+    significances = model.add_effect_sizes(data, fitted, significances)
     n_contrasts = sum(len(one.design.contrasts) for one in plan.planned)
     results, significances = inference.join_contrasts(
         data, fitted, significances, spec.inference, n_contrasts=n_contrasts

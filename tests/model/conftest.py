@@ -8,7 +8,10 @@ import pandas as pd
 import pytest
 
 from bids_group.config import ContrastRequest
-from bids_group.records import FirstLevelMap, GroupAnalysis, Observation
+from bids_group.elements import Elements, Grid
+from bids_group.model import build_design, join_maps
+from bids_group.model.fitting.stack import StackedMaps
+from bids_group.records import FirstLevelMap, GroupAnalysis, MapStack, Observation
 
 Analyse = Callable[..., GroupAnalysis]
 
@@ -87,3 +90,41 @@ def _map_of(subject: str) -> FirstLevelMap:
     return FirstLevelMap(
         subject=subject, contrast="faces", effect=Path(f"sub-{subject}.nii.gz"), dataset=Path("maps")
     )
+
+
+@pytest.fixture
+def join():
+    """Give a function that joins an analysis and its maps ``(n_rows, n_elements)`` in one row of voxels."""
+
+    def of(analysis, values):
+        data = np.asarray(values, dtype=np.float32)
+        grid = Grid(shape=(data.shape[1], 1, 1), affine=np.eye(4))
+        labels = tuple(row.label for row in analysis.observations)
+        stacked = StackedMaps(
+            stack=MapStack(labels=labels, data=data),
+            elements=Elements(space=grid, indices=np.arange(data.shape[1])),
+            coverage=np.isfinite(data).sum(axis=0).reshape(grid.shape),
+            costs=pd.DataFrame(),
+            n_lost=0,
+            n_needed=len(labels),
+        )
+        return join_maps(stacked, build_design(analysis), analysis, None, None)
+
+    return of
+
+
+@pytest.fixture
+def make_visits(analyse, join):
+    """Give a function that makes rows ``(n_people, k, n_elements)`` the data of a formula."""
+
+    def of(values, formula="~ session + subject", *contrasts, people=None, lost=(), **more):
+        n, k, n_elements = np.shape(values)
+        names = [f"{number:02d}" for number in range(n)]
+        people = pd.DataFrame(index=range(n)) if people is None else people
+        rows = people.loc[np.repeat(np.arange(n), k)].reset_index(drop=True)
+        rows = rows.assign(subject=np.repeat(names, k), session=pd.Categorical(list("abcdefgh"[:k]) * n))
+        kept = np.setdiff1d(np.arange(n * k), lost)
+        analysis = analyse(rows.iloc[kept], formula, *(contrasts or ("test(session)",)), **more)
+        return join(analysis, np.reshape(values, (n * k, n_elements))[kept])
+
+    return of

@@ -155,18 +155,21 @@ def _describe_peak(question: Question, element: int, p_corrected: Row | None) ->
         place = geometry.coordinates[element]
     x, y, z = (float(value) for value in place)
     maps = question.result.maps
-    extras = {"p_corrected": p_corrected, "effect": maps.get("effect"), "g": maps.get("g")}
-    extras |= {"g_lower": maps.get("gLower"), "g_upper": maps.get("gUpper")}
+
+    def read(row: Row | None) -> float | None:
+        return None if row is None or row.ndim != 1 else float(row[element])
+
     return Peak(
         element=element,
         xyz_mm=(x, y, z),
         statistic=float(question.statistic[element]),
         z=float(question.z[element]),
         p_uncorrected=float(question.p[element]),
-        **{
-            name: None if row is None or row.ndim != 1 else float(row[element])
-            for name, row in extras.items()
-        },
+        p_corrected=read(p_corrected),
+        effect=read(maps.get("effect")),
+        g=read(maps.get("g")),
+        g_lower=read(maps.get("gLower")),
+        g_upper=read(maps.get("gUpper")),
     )
 
 

@@ -41,11 +41,11 @@ def measure_sphericity(data: GroupData) -> tuple[SphericityFacts | None, tuple[N
     is_symmetric = data.design.random is not None and list(data.design.random.effects) == ["Intercept"]
     if people is None or not (estimator.has_one_variance or (estimator.name == MIXED.name and is_symmetric)):
         return None, ()
-    places = _find_rows(data.design.matrix.index.to_series(), people)
+    places = find_rows(data.design.matrix.index.to_series(), people)
     n_people, rows = people.nunique(), places.dropna().to_numpy(dtype=np.intp)
     if places.shape[1] < 3:
         return None, ()
-    basis = _between(data.design, rows)
+    basis = between_people(data.design, rows)
     dof, names = len(rows) - basis.shape[1], [str(name) for name in places]
     covariance, n_used = _pool(data, rows, basis) if dof >= _FEWEST_DOF else (np.zeros((len(names),) * 2), 0)
     centring = np.eye(len(names)) - 1 / len(names)
@@ -75,7 +75,7 @@ def measure_sphericity(data: GroupData) -> tuple[SphericityFacts | None, tuple[N
     return found, (_warn(found),) if is_low else ()
 
 
-def _find_rows(labels: pd.Series, people: pd.Series) -> pd.DataFrame:
+def find_rows(labels: pd.Series, people: pd.Series) -> pd.DataFrame:
     """Find the row of each person (index) for each measurement (columns)."""
     own = people.reindex(labels.index).astype(str).to_numpy()
     kinds = [
@@ -86,7 +86,7 @@ def _find_rows(labels: pd.Series, people: pd.Series) -> pd.DataFrame:
     return places.loc[:, places.notna().mean() >= 0.5]
 
 
-def _between(design: Design, rows: npt.NDArray[np.intp]) -> Doubles:
+def between_people(design: Design, rows: npt.NDArray[np.intp]) -> Doubles:
     """Orthonormal columns ``(n_people, rank)`` of what the design says of people, the constant among them."""
     own = set(design.terms.get("subject", ()))
     columns = design.matrix.loc[:, [name not in own for name in design.matrix]].to_numpy(dtype=np.float64)

@@ -30,6 +30,7 @@ from bids_group.output.files.sidecars import (
 )
 from bids_group.records import Contrast, ContrastResult, GroupData, Peak, Significance
 from bids_group.records.sidecars import Sidecar
+from bids_group.records.significance import SIZES
 from bids_group.words import counted
 
 PLAIN = "residual SD"
@@ -242,6 +243,7 @@ def tabulate_clusters(
         *("cluster", "peak", "sign", "x", "y", "z", test, "z_score", "p_uncorrected", "p_corrected"),
         *("size_mm3", "n_elements", "mass", *(f"p_{measure}" for measure in _MEASURES)),
         *("true_discovery_proportion", "effect", "effect_lower", "effect_upper", "g", "g_lower", "g_upper"),
+        *SIZES,
     ]
     rows = [
         (
@@ -254,7 +256,7 @@ def tabulate_clusters(
             ),  # 10125, no 10124.999999999995
             *(cluster.p_corrected.get(measure) for measure in _MEASURES),
             *(cluster.true_discovery_proportion, peak.effect, *_effect_limits(result, significance, peak)),
-            *(peak.g, peak.g_lower, peak.g_upper),
+            *(peak.g, peak.g_lower, peak.g_upper, *map(peak.sizes.get, SIZES)),
         )
         for cluster in significance.clusters
         for number, peak in enumerate(cluster.peaks, start=1)
