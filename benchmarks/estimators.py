@@ -199,18 +199,19 @@ def shuffles(
     return first, second, third
 
 
+NESTED = "(1 | family/person)"
 MIXED_IN_R = """
 suppressMessages(library(lmerTest))
 fit <- function(k) {{
   rows$y <- rows[[paste0("y", k)]]
-  own <- lmer(y ~ group * factor(visit) + age + motion + ({term} | person), rows)
+  own <- lmer(y ~ group * factor(visit) + age + motion + {bars}, rows)
   coef(summary(own))
 }}
 """
 
 
 def mixed(n_elements: int, rounds: int) -> str:
-    """Time mixed models beside lmerTest: an intercept, and a slope of visits at even and uneven times."""
+    """Time mixed models beside lmerTest: intercepts, of families too, and slopes at even and uneven times."""
     visits, maps = Visits.draw(), draw_maps(n_elements)
     person = visits.table["person"].to_numpy()
     maps += np.random.default_rng(2).standard_normal((N_PEOPLE, n_elements), dtype=np.float32)[person]
@@ -221,18 +222,22 @@ def mixed(n_elements: int, rounds: int) -> str:
     for title, times, term, share in (
         ("an intercept", None, "1", 1), ("intercept and slope", even, "1 + time", 1),
         ("intercept and slope, uneven times", uneven, "1 + time", 8),
+        ("30 families of people", None, NESTED, 1),
     ):  # fmt: skip
         data = visits.as_data(MIXED, maps[:, : n_elements // share])
         columns = {"Intercept": np.ones(N_ROWS)} | ({} if times is None else {"time": times - times.mean()})
         effects = pd.DataFrame(columns, index=data.design.matrix.index)
         groups = pd.Series(person, index=effects.index)
         random = RandomTerm(text=f"({term} | subject)", group="subject", groups=groups, effects=effects)
+        if term == NESTED:
+            random = replace(random, outer="family", outer_groups=groups // 3)
         data = replace(data, design=replace(data.design, random=random), blocks=None)
         seconds = (
             fastest({title: lambda data=data: fit_group(data, is_two_sided=True)}, rounds)[title] * share
         )
         table = visits.table.assign(time=0.0 if times is None else times)
-        in_r = seconds_of_r(MIXED_IN_R.format(term=term), table, maps)
+        bars = term if term == NESTED else f"({term} | person)"
+        in_r = seconds_of_r(MIXED_IN_R.format(bars=bars), table.assign(family=person // 3), maps)
         ratio = "" if in_r is None else f"{1e3 * in_r:.0f} | {in_r * n_elements / seconds:,.0f} times"
         lines.append(f"| {title} | {seconds:.2f} | {ratio or ' | '} |")
     return "\n".join(lines)

@@ -198,6 +198,8 @@ class RandomTerm:
     ``group``: the column whose levels are the groups; ``groups``: the level of each row; ``effects``: what
     varies, a column ``Intercept`` of ones and covariates (centred as in the design), by row;
     ``is_correlated``: whether these effects may be correlated (``||`` says that they are not).
+    ``outer`` and ``outer_groups``: column and level of each row of the groups that hold these groups,
+    ``family`` of ``(1 | family/subject)``: an intercept for each of them too.
     """
 
     text: str
@@ -205,6 +207,8 @@ class RandomTerm:
     groups: pd.Series
     effects: pd.DataFrame
     is_correlated: bool = True
+    outer: str | None = None
+    outer_groups: pd.Series | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -12,7 +12,7 @@ from bids_group.model import build_design
 from bids_group.model.formula.parser import needed_variables, read_formula
 from bids_group.model.planning.estimators import choose_estimator
 
-COLUMNS = ("subject", "session", "group", "age", "time", "family")
+COLUMNS = ("subject", "session", "group", "age", "time", "family", "site", "my/site")
 
 
 @pytest.fixture
@@ -40,6 +40,7 @@ def visits(pairs):
 def test_a_random_term_is_read_and_parted_from_the_fixed_terms(text, has_intercept, slopes, group, fixed):
     formula = read_formula(text, COLUMNS)
     assert formula.random is not None
+    assert formula.random.outer is None
     assert formula.random[1:4] == (has_intercept, slopes, group)
     assert formula.random.is_correlated == ("||" not in text)
     assert formula.columns == read_formula(fixed, COLUMNS).columns
@@ -51,9 +52,14 @@ def test_a_random_term_is_read_and_parted_from_the_fixed_terms(text, has_interce
     ("text", "words"),
     [
         ("~ age + 1 | subject", r"without parentheses.*Write \(1 \| subject\)"),
-        ("~ age + (1 | family/subject)", "groups within groups"),
-        ("~ age + (1 | subject) + (1 | family)", "two random terms"),
-        ("~ age + (1 | subject) + (0 + time | subject)", "two random terms.*1 [+] time"),
+        ("~ age + (1 | family:subject)", r"without its outer groups.*\(1 \| family/subject\)"),
+        ("~ age + (1 | site/family/subject)", "more than two levels"),
+        ("~ age + (1 + time | family/subject)", r"slopes of groups within groups.*\(1 \| family/subject\)"),
+        ("~ age + (1 | family/subject) + (1 | session)", "cannot be fitted together"),
+        ("~ age + (1 | subject) + (1 | family) + (1 | session)", "cannot be fitted together.*blocks"),
+        ("~ age + (1 | session) + (1 | family:subject)", "cannot be fitted together"),
+        ("~ age + (time | subject) + (1 | family)", "cannot be fitted together"),
+        ("~ age + (1 | subject) + (0 + time | subject)", "cannot be fitted together.*1 [+] time"),
         ("~ age - (1 | subject)", "cannot be taken away"),
         ("~ age * (time + (1 | subject))", "stands inside parentheses"),
         ("~ age + (I(time**2) | subject)", "bare columns"),
@@ -66,6 +72,91 @@ def test_what_cannot_be_fitted_is_refused_by_name(text, words):
     with pytest.raises(FormulaError) as caught:
         read_formula(text, COLUMNS)
     assert pd.Series(" ".join(str(caught.value).split())).str.contains(words).all()
+
+
+@pytest.mark.parametrize(
+    ("bars", "outer", "group", "is_found"),
+    [
+        ("(1 | family/subject)", "family", "subject", False),
+        ("(1|`my/site` / subject)", "my/site", "subject", False),
+        ("(1 | family) + (1 | family:subject)", "family", "subject", False),
+        ("(1 | subject:family) + (1 | family)", "family", "subject", False),
+        ("(1 | family) + (1 | subject)", "family", "subject", True),
+        ("(1 | subject) + (1 | family)", "subject", "family", True),  # the rows show which holds which
+    ],
+)
+def test_groups_within_groups_are_read_in_all_their_spellings(bars, outer, group, is_found):
+    formula = read_formula(f"~ age + {bars}", COLUMNS)
+    assert formula.random is not None
+    assert (formula.random.outer, formula.random.group, formula.random.is_found) == (outer, group, is_found)
+    assert set(formula.all_columns) == {"age", outer, group}
+    assert " + ".join(split_random(f"~ age + {bars}")[1]).replace(" ", "") == bars.replace(" ", "")
+
+
+@pytest.fixture
+def families(visits):
+    """Seven sites with two people each, who have three visits each; people are numbered within sites too."""
+    within = visits.groupby("site", observed=True)["subject"].transform(lambda one: pd.factorize(one)[0] + 1)
+    return visits.assign(own=pd.Categorical(within.map("p{}".format)))
+
+
+@pytest.mark.parametrize(
+    ("bars", "text"),
+    [
+        ("(1 | site/subject)", "(1 | site/subject)"),
+        ("(1 | site) + (1 | site:subject)", "(1 | site/subject)"),
+        ("(1 | subject) + (1 | site)", "(1 | site/subject)"),
+        ("(1 | site/own)", "(1 | site/own)"),
+    ],
+)
+def test_the_groups_of_each_row_are_those_of_both_columns(bars, text, families, analyse):
+    term = build_design(analyse(families, f"~ session + {bars}", estimator=MIXED)).random
+    assert term is not None
+    assert (term.text, term.outer) == (text, "site")
+    assert list(term.outer_groups) == list(families["site"])
+    assert (pd.factorize(term.groups)[0] == pd.factorize(families["subject"])[0]).all()
+    assert list(term.effects) == ["Intercept"]
+
+
+@pytest.mark.parametrize(
+    ("bars", "change", "words"),
+    [
+        ("(1 | group/subject)", {}, r"too few groups.*2 levels of group.*'\+ group \+ \(1 \| subject\)'"),
+        ("(1 | site/subject)", {"session": ["post"]}, r"as many effects.*14 levels.*\(1 \| site\)"),
+        ("(1 | subject/site)", {}, r"one site in every subject.*Write \(1 \| site\)"),
+        ("(1 | site) + (1 | session)", {}, "cross each other"),
+        ("(1 | session/subject)", {}, "cross each other.*in 3 levels of session"),
+        ("site + (1 | site/subject)", {}, "'site' is both a fixed term and the group"),
+        ("subject + (1 | site/subject)", {}, "'subject' is both a fixed term and the group"),
+    ],
+)
+def test_groups_within_groups_that_the_rows_cannot_tell_apart_are_refused(
+    bars, change, words, families, analyse
+):
+    rows = families
+    for name, levels in change.items():
+        rows = rows[rows[name].isin(levels)].drop(columns=name)
+    with pytest.raises(BidsGroupError) as caught:
+        build_design(analyse(rows, f"~ 1 + {bars}", estimator=MIXED))
+    said = " ".join(f"{caught.value} {caught.value.found} {caught.value.fix}".split())
+    assert pd.Series(said).str.contains(words).all(), said
+    assert caught.value.exit_code in (64, 65)
+
+
+def test_few_outer_groups_are_warned_of_and_symmetry_within_people_is_told(families, analyse):
+    notices = build_design(analyse(families, "~ time + (1 | site/subject)", estimator=MIXED)).notices
+    said = {one.sentence: one.fix for one in notices if one.severity == "warning" and one.topic == "random"}
+    [few] = (sentence for sentence in said if "outer groups" in sentence)
+    assert "(1 | site/subject) has 7 outer groups" in few
+    assert "'site' as a fixed factor" in said[few]
+    [alike] = (sentence for sentence in said if "equally alike" in sentence)
+    assert "--estimator sandwich" in said[alike]
+    assert "--exchangeability-blocks site" in said[alike]
+    assert "(1 + time" not in said[alike]
+    assert len(said) == 2
+    alone = families[(families["site"] != "a") | (families["own"] == "p1")]
+    notices = build_design(analyse(alone, "~ time + (1 | site/subject)", estimator=MIXED)).notices
+    assert not [one for one in notices if "one person is no group" in one.sentence]
 
 
 def test_the_design_has_the_random_term_with_slopes_centred_as_the_design(visits, analyse):

@@ -211,7 +211,7 @@ def test_weighted_rows_are_shuffled_by_signs_and_the_statistic_has_a_map_of_its_
         (
             ["--pooling", "none", "--formula", "~ group + (1 | subject) + (1 | session)"],
             64,
-            "two random terms",
+            "cross each other",
         ),
         (["--pooling", "none", "--formula", "~ group", "--estimator", "weighted"], 65, "one row per person"),
         (["--formula", "~ 1", "--estimator", "weighted", "--smoothing-fwhm", "6"], 64, "first level"),

@@ -125,13 +125,16 @@ def check_variables(analysis: GroupAnalysis, formula: Formula, variables: pd.Dat
                 fix="Fill the values in, or drop these people with --missing drop.",
             )
     coded = {use.column for use in formula.uses if use.role == "factor"}
-    coded |= set() if formula.random is None else {formula.random.group}
+    random = set() if formula.random is None else set(formula.random.grouping)
     notices: list[Notice] = []
     for name in map(str, variables):
-        if is_numeric(variables[name]) and name not in coded:
+        if is_numeric(variables[name]) and name not in coded | random:
             notices += _check_codes(name, variables[name], analysis.columns.get(name))
         else:
-            notices += _check_levels(name, variables[name], analysis.rows)
+            is_random = name in random - coded
+            notices += _check_levels(
+                name, variables[name], None if is_random else analysis.rows.get("subject")
+            )
     return notices
 
 
@@ -161,8 +164,11 @@ def _check_codes(name: str, values: pd.Series, column: Column | None) -> Iterato
         )
 
 
-def _check_levels(name: str, values: pd.Series, rows: pd.DataFrame) -> Iterator[Notice]:
-    """Refuse one level for all; tell of levels without rows, and of those with rows of one person alone."""
+def _check_levels(name: str, values: pd.Series, subjects: pd.Series | None) -> Iterator[Notice]:
+    """Refuse one level for all; tell of levels without rows, and of those with rows of one person alone.
+
+    ``subjects``: the person of each row; None where one person may be a level (groups of a random term).
+    """
     present = levels_of(values)
     if len(present) == 1:
         raise DesignError(
@@ -175,9 +181,9 @@ def _check_levels(name: str, values: pd.Series, rows: pd.DataFrame) -> Iterator[
         absent = [str(level) for level in values.cat.categories if str(level) not in present]
         if absent:
             yield note("levels", f"No analysed row has {name} = {list_some(absent)}: it has no column.")
-    if "subject" not in rows or name == "subject":
+    if subjects is None or name == "subject":
         return
-    people = pd.DataFrame({"level": as_levels(values), "subject": rows["subject"].astype(str)})
+    people = pd.DataFrame({"level": as_levels(values), "subject": subjects.astype(str)})
     if people.groupby("subject")["level"].nunique().max() > 1:  # levels are not of people
         return
     for level, group in people.groupby("level"):

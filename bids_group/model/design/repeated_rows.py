@@ -36,14 +36,17 @@ def build_random(
     part = design.formula.random
     if part is None:
         return None, []
-    if part.group in design.formula.columns:
-        raise FormulaError(
-            f"The column '{part.group}' is both a fixed term and the group of {part.text}.",
-            found=design.formula.text,
-            fix=f"Keep one: with '{part.group}' fixed nothing is left to vary between its levels.",
-        )
-    groups = as_levels(variables[part.group])
-    _check_groups(part, groups)
+    for name in part.grouping:
+        if name in design.formula.columns:
+            raise FormulaError(
+                f"The column '{name}' is both a fixed term and the group of {part.text}.",
+                found=design.formula.text,
+                fix=f"Keep one: with '{name}' fixed nothing is left to vary between its levels.",
+            )
+    groups, outer_groups = as_levels(variables[part.group]), None
+    if part.outer is not None:
+        part, groups, outer_groups = _nest(part, variables)
+    _check_groups(part, groups, outer_groups)
     effects = pd.DataFrame({"Intercept": 1.0} if part.has_intercept else {}, index=variables.index)
     for name in part.slopes:
         _check_slope(part, name, groups, design, variables)
@@ -54,13 +57,38 @@ def build_random(
         groups=groups,
         effects=effects,
         is_correlated=part.is_correlated,
+        outer=part.outer,
+        outer_groups=outer_groups,
     )
     return term, list(_tell_random(analysis, design, term))
 
 
-def _check_groups(part: RandomPart, groups: pd.Series) -> None:
+def _nest(part: RandomPart, variables: pd.DataFrame) -> tuple[RandomPart, pd.Series, pd.Series]:
+    """Give inner and outer groups of each row; of two terms apart the rows show which groups hold which."""
+    assert part.outer is not None
+    names = [part.outer, part.group]
+    outer, inner = (as_levels(variables[name]).astype(str) for name in names)
+    if part.is_found and inner.groupby(outer).nunique().max() == 1 < outer.groupby(inner).nunique().max():
+        names, outer, inner = names[::-1], inner, outer
+    several = outer.groupby(inner).nunique()
+    if several.max() > 1 and (part.is_found or names[1] == "subject"):
+        fewer, more = sorted(names, key=lambda name: variables[name].nunique())
+        raise FormulaError(
+            f"The groups of {part.text} cross each other.",
+            found=f"{names[1]} {several.idxmax()} in {several.max()} levels of {names[0]}",
+            expected=f"every level of {names[1]} in one level of {names[0]}",
+            fix=f"Make one a fixed factor: '+ {quote_column(fewer)} + (1 | {quote_column(more)})'.",
+        )
+    text = f"(1 | {'/'.join(map(quote_column, names))})"
+    part = part._replace(text=text, outer=names[0], group=names[1])
+    return part, inner if several.max() == 1 else outer + ":" + inner, outer
+
+
+def _check_groups(part: RandomPart, groups: pd.Series, outer_groups: pd.Series | None) -> None:
     """Refuse more effects than can be told from each other, or from the residuals."""
     n_rows, n_effects, n_groups = len(groups), part.has_intercept + len(part.slopes), groups.nunique()
+    if outer_groups is not None:
+        _check_outer(part, n_rows, n_groups, outer_groups.nunique())
     if n_effects > 2:
         raise DesignError(
             f"The random term {part.text} has more effects than can be fitted.",
@@ -85,6 +113,33 @@ def _check_groups(part: RandomPart, groups: pd.Series) -> None:
             found=f"{n_groups} levels of {part.group}",
             expected=f"at least {FEWEST_LEVELS}",
             fix=f"Make it a fixed term: '+ {quote_column(part.group)}'.",
+        )
+
+
+def _check_outer(part: RandomPart, n_rows: int, n_groups: int, n_outer: int) -> None:
+    """Refuse groups within groups of which two levels are one."""
+    outer, group = (quote_column(name) for name in part.grouping)
+    if n_groups >= n_rows:
+        raise DesignError(
+            f"The random term {part.text} has as many effects as there are rows.",
+            found=f"{n_groups} levels of {part.group} within {part.outer}, {n_rows} rows",
+            expected=f"several rows in most levels of {part.group}",
+            fix=f"Keep sessions as rows (--pooling none), or write (1 | {outer}): with one row for each "
+            f"{group} its variance is that of the residuals.",
+        )
+    if n_outer >= n_groups:
+        raise DesignError(
+            f"The random term {part.text} has one {part.group} in every {part.outer}.",
+            found=f"{n_outer} levels of {part.outer}, {n_groups} of {part.group}",
+            expected=f"several levels of {part.group} in some of {part.outer}",
+            fix=f"Write (1 | {group}).",
+        )
+    if n_outer < FEWEST_LEVELS:
+        raise DesignError(
+            f"The random term {part.text} has too few groups for a variance between them.",
+            found=f"{n_outer} levels of {part.outer}",
+            expected=f"at least {FEWEST_LEVELS}",
+            fix=f"Make it a fixed term: '+ {outer} + (1 | {group})'.",
         )
 
 
@@ -115,12 +170,14 @@ def _center(design: CodedDesign, name: str, values: pd.Series) -> float:
 
 
 def _tell_random(analysis: GroupAnalysis, design: CodedDesign, term: RandomTerm) -> Iterator[Notice]:
-    n_groups, subjects = term.groups.nunique(), analysis.rows["subject"]
+    subjects, outer = analysis.rows["subject"], term.outer or term.group
+    n_groups = (term.groups if term.outer_groups is None else term.outer_groups).nunique()
     if n_groups < _FEW_LEVELS:
         yield warn(
             "random",
-            f"The random term {term.text} has {n_groups} groups: the variance between them is known poorly.",
-            f"Compare with --estimator sandwich (without the random term), or with '{term.group}' as a fixed "
+            f"The random term {term.text} has {n_groups} {'' if term.outer is None else 'outer '}groups: the "
+            "variance between them is known poorly.",
+            f"Compare with --estimator sandwich (without the random term), or with '{outer}' as a fixed "
             "factor.",
         )
     fixed = {name for one in design.formula.terms if len(one.columns) == 1 for name in one.columns}
@@ -153,13 +210,14 @@ def _tell_symmetry(design: CodedDesign, term: RandomTerm) -> Iterator[Notice]:
     if not changing:
         return
     slopes = [name for name in changing if is_numeric(design.variables[name]) and name not in design.levels]
-    model = f"(1 + {quote_column(slopes[0])} | subject), or with " if slopes else ""
+    model = f"(1 + {quote_column(slopes[0])} | subject), or with " if slopes and not term.outer else ""
     yield warn(
         "random",
         f"{term.text} takes all rows of a person for equally alike (compound symmetry). Where people differ "
         f"in how they change, or groups in variance, tests of {list_some(changing)} err at 7 to 13 % instead "
         "of 5.",
-        f"Compare with {model}--estimator sandwich (without the random term).",
+        f"Compare with {model}--estimator sandwich (without the random term)"
+        + (f" and --exchangeability-blocks {term.outer}." if term.outer else "."),
     )
 
 

@@ -1,9 +1,9 @@
 """Mixed models: groups of rows, such as the visits of a person, differ by effects of their own.
 
 y = Xβ + Zb + e by restricted maximum likelihood (REML) at every element, exactly: what an element needs are a
-few sums (`mixed_plan`). One random effect: `mixed_single`; two: `mixed_pair`. t has Satterthwaite's degrees
-of freedom or Kenward and Roger's, F the latter (Satterthwaite's F depends on how the rows of a contrast are
-written): `degrees_of_freedom`.
+few sums (`mixed_plan`). One random effect: `mixed_single`; two: `mixed_pair`; groups within groups:
+`mixed_nested`. t has Satterthwaite's degrees of freedom or Kenward and Roger's, F the latter (Satterthwaite's
+F depends on how the rows of a contrast are written): `degrees_of_freedom`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from bids_group.model.fitting.least_squares import (
     TileFit,
     orthonormal_basis,
 )
+from bids_group.model.fitting.mixed_nested import NestedPlan, adjust_nested, fit_nested, nest, sum_nested
 from bids_group.model.fitting.mixed_pair import fit_pair
 from bids_group.model.fitting.mixed_plan import MixedPlan, Sums, plan_rows, sum_up
 from bids_group.model.fitting.mixed_single import Fitted, fit_single
@@ -58,20 +59,25 @@ _STRUCTURES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Model:
-    """What is fitted: ``groups`` and ``effects`` by row; ``names``: of the variances' maps."""
+    """What is fitted: ``groups``, ``outer`` groups (if any) and ``effects`` by row; ``names``: of the
+    variances' maps; ``correlations``: of those of intraclass correlations, one by level of groups.
+    """  # noqa: D205
 
     basis: Basis
     contrasts: tuple[Contrast, ...]
     groups: Codes
+    outer: Codes | None
     effects: Doubles
     is_correlated: bool
     names: tuple[str, ...]
-    has_intercept_alone: bool
+    correlations: tuple[str, ...]
+    has_total_sd: bool
     is_kenward_roger: bool
 
     def plan(self, is_observed: Flags) -> MixedPlan:
         """Prepare the model of the rows observed."""
-        return plan_rows(is_observed, self.basis, self.groups, self.effects, self.is_correlated)
+        plan = plan_rows(is_observed, self.basis, self.groups, self.effects, self.is_correlated)
+        return plan if self.outer is None else nest(plan, self.outer)
 
 
 def prepare(data: GroupData) -> Callable[[slice], TileFit]:
@@ -82,15 +88,18 @@ def prepare(data: GroupData) -> Callable[[slice], TileFit]:
     """
     term, contrasts = data.design.random, data.design.contrasts
     assert term is not None
-    rows, maps = data.design.matrix.index, data.stack.data
+    rows, maps, outer = data.design.matrix.index, data.stack.data, term.outer_groups
+    has_intercept_alone = list(term.effects.columns) == ["Intercept"]
     model = _Model(
         basis=orthonormal_basis(data.design),
         contrasts=contrasts,
         groups=pd.factorize(term.groups.reindex(rows))[0],
+        outer=None if outer is None else pd.factorize(outer.reindex(rows))[0],
         effects=term.effects.reindex(rows).to_numpy(dtype=np.float64),
         is_correlated=term.is_correlated,
         names=_names(term),
-        has_intercept_alone=list(term.effects.columns) == ["Intercept"],
+        correlations=_correlations(term) if has_intercept_alone else (),
+        has_total_sd=has_intercept_alone and term.outer is None,
         is_kenward_roger=data.estimator.variant == "kenward-roger",
     )
     whole = model.plan(np.ones(len(rows), dtype=bool)) if data.is_complete else None
@@ -99,10 +108,18 @@ def prepare(data: GroupData) -> Callable[[slice], TileFit]:
 
 def _names(term: RandomTerm) -> tuple[str, ...]:
     """Name the maps of the variances: ``stat-variance_desc-subjectIntercept``."""
-    group = camel_label(term.group)
-    return tuple(
-        f"stat-variance_desc-{group}{upper_first(camel_label(str(name)))}" for name in term.effects.columns
-    )
+    labels = [
+        f"{camel_label(term.group)}{upper_first(camel_label(str(name)))}" for name in term.effects.columns
+    ]
+    labels += [] if term.outer is None else [f"{camel_label(term.outer)}Intercept"]
+    return tuple(f"stat-variance_desc-{label}" for label in labels)
+
+
+def _correlations(term: RandomTerm) -> tuple[str, ...]:
+    """Name the maps of intraclass correlations, by group where there are two levels of groups."""
+    if term.outer is None:
+        return ("stat-icc",)
+    return tuple(f"stat-icc_desc-{camel_label(name)}" for name in (term.group, term.outer))
 
 
 def _fit_tile(model: _Model, values: npt.NDArray[np.float32], whole: MixedPlan | None) -> TileFit:
@@ -135,7 +152,9 @@ def _parts(
         members = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])
         parts = ((model.plan(pattern > 0), here) for pattern, here in zip(patterns, members, strict=True))
     for plan, elements in parts:
-        n_bytes = 8 * plan.classes.counts.size * plan.effects.shape[1] ** 2 * (plan.classes.rank + 1)
+        n_tables = plan.classes.counts.size * plan.effects.shape[1] ** 2
+        n_tables += len(plan.shared.tables) if isinstance(plan, NestedPlan) else 0
+        n_bytes = 8 * n_tables * (plan.classes.rank + 1)
         size = max(1, min(_LARGEST_BATCH, _BYTES_AT_ONCE // max(n_bytes, 1)))
         for start in range(0, len(elements), size):
             yield plan, elements[start : start + size]
@@ -166,18 +185,27 @@ def _fit_part(model: _Model, plan: MixedPlan, values: npt.NDArray[np.float32]) -
     rounding = np.maximum(_ROUNDED * sums.square_within, EXACT_FIT * sums.scale)
     is_varied = sums.square_within - explained > rounding
     here = np.flatnonzero(is_varied) if plan.can_be_fitted else np.zeros(0, dtype=np.intp)
-    own = Sums(*(one[here] for one in sums))
-    is_single = plan.effects.shape[1] == 1
-    fitted = fit_single(plan.classes, own) if is_single else fit_pair(plan.classes, own, model.is_correlated)
-    has_adjusted = model.is_kenward_roger or any(one.test == "F" for one in model.contrasts)
-    structures = np.array(_STRUCTURES[plan.effects.shape[1], model.is_correlated])
-    adjusted = adjust(plan.classes, structures, fitted) if has_adjusted else None
+    fitted, adjusted = _fit_varied(model, plan, values[:, here], Sums(*(one[here] for one in sums)))
     converged = (fitted.has_converged > 0) & np.isfinite(fitted.covariance).all(axis=(1, 2))
     has_converged = np.ones(n, dtype=bool)
     has_converged[here] = converged
     found = _Found(plan, here, sums.coefficients, fitted, adjusted, has_converged, is_varied)
     estimates = [_estimate(model, found, number) for number in range(len(model.contrasts))]
     return TileFit(estimates, _maps_of(model, found)), int((~converged).sum())
+
+
+def _fit_varied(
+    model: _Model, plan: MixedPlan, values: npt.NDArray[np.float32], sums: Sums
+) -> tuple[Fitted, Adjusted | None]:
+    """Fit elements whose rows vary, and adjust their covariance where a contrast asks for it."""
+    has_adjusted = model.is_kenward_roger or any(one.test == "F" for one in model.contrasts)
+    if isinstance(plan, NestedPlan):
+        fitted = fit_nested(plan, sum_nested(plan, values, sums))
+        return fitted, adjust_nested(plan, fitted) if has_adjusted else None
+    classes, n_effects = plan.classes, plan.effects.shape[1]
+    fitted = fit_single(classes, sums) if n_effects == 1 else fit_pair(classes, sums, model.is_correlated)
+    structures = np.array(_STRUCTURES[n_effects, model.is_correlated])
+    return fitted, adjust(classes, structures, fitted) if has_adjusted else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -225,7 +253,7 @@ def _estimate(model: _Model, found: _Found, number: int) -> Estimate:
         is_estimable=is_judged,
         is_determined=is_determined,
         compares_people=np.zeros(n, dtype=bool),
-        total_sd=_total_sd(found, is_judged) if model.has_intercept_alone else None,
+        total_sd=_total_sd(found, is_judged) if model.has_total_sd else None,
         has_converged=found.has_converged,
     )
 
@@ -258,14 +286,18 @@ def _total_sd(found: _Found, is_judged: Flags) -> Doubles:
 
 
 def _maps_of(model: _Model, found: _Found) -> dict[str, Doubles]:
-    """Make maps of the variances, and the intraclass correlation of an intercept alone; 0 if not fitted."""
+    """Make maps of the variances, and the intraclass correlations of intercepts alone; 0 if not fitted.
+
+    The correlation of rows of one inner group holds what these have in common as rows of an outer one.
+    """
     n, fitted, to_user = len(found.coefficients), found.fitted, found.plan.to_user
     kept = found.has_converged[found.here]
     here, residual = found.here[kept], fitted.variance[kept]
     relative = np.einsum("ab,nbc,dc->nad", to_user, fitted.relative[kept], to_user)
     shares = {name: relative[:, a, a] * residual for a, name in enumerate(model.names)}
-    if model.has_intercept_alone:
-        shares["stat-icc"] = relative[:, 0, 0] / (1 + relative[:, 0, 0])
+    together = np.cumsum(np.diagonal(relative, axis1=1, axis2=2)[:, ::-1], axis=1)[:, ::-1]
+    for level, name in enumerate(model.correlations):
+        shares[name] = together[:, level] / (1 + together[:, 0])
     maps = {name: np.zeros(n) for name in (*shares, "stat-variance_desc-residual")}
     for name, values in (shares | {"stat-variance_desc-residual": residual}).items():
         maps[name][here] = values

@@ -26,7 +26,7 @@ _NOTHING = 1e-20
 _SAME = 1e-10
 """Eigenvalue of Z_i'Z_i, beside the largest, of a direction in which a group does not vary."""
 
-_LANES = 64
+LANES = 64
 
 
 class Classes(NamedTuple):
@@ -252,11 +252,11 @@ def _sum_up(
     longest = 1
     for group in range(class_of.size):
         longest = max(longest, starts[group + 1] - starts[group])
-    rest = np.empty((longest, _LANES))
-    means = np.empty((n_effects, _LANES))
-    totals = np.empty((n_effects, _LANES))
-    for first in range(0, values.shape[1], _LANES):
-        part = values[:, first : first + _LANES]
+    rest = np.empty((longest, LANES))
+    means = np.empty((n_effects, LANES))
+    totals = np.empty((n_effects, LANES))
+    for first in range(0, values.shape[1], LANES):
+        part = values[:, first : first + LANES]
         n = part.shape[1]
         fitted, inner = np.zeros((rank, n)), np.zeros((rank, n))
         square, scale = np.zeros(n), np.zeros(n)
@@ -268,7 +268,7 @@ def _sum_up(
         for group in range(class_of.size):
             start, k = starts[group], class_of[group]
             n_rows = starts[group + 1] - start
-            _residuals(part, start, n_rows, columns, fitted, rest)
+            take_residuals(part, start, n_rows, columns, fitted, rest)
             _project(rest, n_rows, effects[start:], inverses[group], totals, means, n)
             _add_between(cross[group], totals, products[k], squares[k], n)
             _add_within(rest, n_rows, within[start:], inner, square, n)
@@ -308,7 +308,7 @@ def _fit_rows(part: npt.NDArray[np.float32], columns: Doubles, fitted: Doubles, 
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _residuals(
+def take_residuals(
     part: npt.NDArray[np.float32], start: int, n_rows: int, columns: Doubles, fitted: Doubles, rest: Doubles
 ) -> None:
     """Residuals of a group's rows."""

@@ -46,7 +46,9 @@ class Term:
 class RandomPart(NamedTuple):
     """A random term as it was read: ``(1 + time | subject)`` has an intercept, ``time`` and ``subject``.
 
-    With ``||`` its effects are not correlated.
+    With ``||`` its effects are not correlated. ``outer``: groups that hold these groups, ``family`` of
+    ``(1 | family/subject)``; with ``is_found`` the two are written as terms of their own, and it is for the
+    rows to show which holds which. ``is_product``: ``(1 | family:subject)``, which needs the outer one.
     """
 
     text: str
@@ -54,6 +56,14 @@ class RandomPart(NamedTuple):
     slopes: tuple[str, ...]
     group: str
     is_correlated: bool = True
+    outer: str | None = None
+    is_found: bool = False
+    is_product: bool = False
+
+    @property
+    def grouping(self) -> tuple[str, ...]:
+        """Columns of the groups, the outer one first."""
+        return (self.group,) if self.outer is None else (self.outer, self.group)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +90,7 @@ class Formula:
     @property
     def all_columns(self) -> tuple[str, ...]:
         """Columns that fixed and random terms use."""
-        random = () if self.random is None else (*self.random.slopes, self.random.group)
+        random = () if self.random is None else (*self.random.slopes, *self.random.grouping)
         return tuple(dict.fromkeys((*self.columns, *random)))
 
     @property
@@ -139,6 +149,39 @@ def read_formula(text: str, columns: Collection[str]) -> Formula:
     return _FormulaParser(text, columns).parse()
 
 
+_GROUPS = re.compile(r"([/:])(?=(?:[^`]*`[^`]*`)*[^`]*$)")
+"""What stands between columns of groups, outside backticks."""
+
+
+def _join_random(parts: list[RandomPart]) -> RandomPart | None:
+    """Make one random term of what was read: of two intercepts, one for groups that hold the other's."""
+    if not parts or (len(parts) == 1 and not parts[0].is_product):
+        return parts[0] if parts else None
+    said, first = " + ".join(one.text for one in parts), parts[0]
+    if len(parts) == 1:
+        raise FormulaError(
+            f"The random term {said} stands without its outer groups.",
+            fix=f"Write (1 | {'/'.join(map(quote_column, first.grouping))}), or "
+            f"(1 | {quote_column(first.group)}).",
+        )
+    if len(parts) == 2 and not any(one.slopes for one in parts):
+        outer, inner = sorted(parts, key=lambda one: one.is_product)
+        if outer.outer is None and inner.is_product and outer.group in inner.grouping:
+            [group] = (name for name in inner.grouping if name != outer.group)
+            return inner._replace(text=said, group=group, outer=outer.group, is_product=False)
+        if outer.outer is None and inner.outer is None and outer.group != inner.group:
+            return inner._replace(text=said, outer=outer.group, is_found=True)
+    raise FormulaError(
+        "The formula has random terms that cannot be fitted together.",
+        found=said,
+        expected="one random term, such as (1 | subject) or (1 + time | subject), or (1 | family/subject)",
+        fix="Join them: intercept and slope of one group are (1 + time | group)."
+        if len({one.group for one in parts}) == 1
+        else "Make one of the groups a fixed factor, or use --estimator sandwich with the largest one as "
+        "--exchangeability-blocks.",
+    )
+
+
 _Terms = dict[Term, None]
 """Terms, each once, in the order of their first appearance."""
 _INTERCEPT = Term(factors=())
@@ -185,35 +228,24 @@ class _FormulaParser:
         if not terms:
             raise self.error("The formula has no term.", "Write '~ 1' for the mean of all rows.", 0)
         ordered = sorted(terms, key=lambda term: len(term.factors))
-        if len(self.random) > 1:
-            said = " and ".join(one.text for one in self.random)
-            is_one = len({one.group for one in self.random}) == 1
-            raise FormulaError(
-                "The formula has two random terms, and one is what can be fitted.",
-                found=said,
-                expected="one random term, such as (1 | subject) or (1 + time | subject)",
-                fix="Join them: intercept and slope of one group are (1 + time | group)."
-                if is_one
-                else "Make one of the two groups a fixed factor, or use --estimator sandwich with the larger "
-                "one as --exchangeability-blocks.",
-            )
-        random = self.random[0] if self.random else None
-        return Formula(text=self.text.strip(), terms=tuple(ordered), random=random)
+        return Formula(text=self.text.strip(), terms=tuple(ordered), random=_join_random(self.random))
 
     def read_random(self) -> None:
         """Read ``(1 + time | subject)``: an intercept, slopes of numbers, and the column of the groups."""
         token = self.token
         inside, _, right = token.text[1:-1].partition("|")
-        is_apart, group = right.startswith("|"), right.strip("| ")
+        is_apart, groups = right.startswith("|"), _GROUPS.split(right.strip("| "))
         if self.depth:
             raise self.error("A random term stands inside parentheses.", "Write it as a term of its own.")
-        if "/" in group or ":" in group:
+        if len(groups) > 3:
             raise self.error(
-                f"The formula has groups within groups ('{group}'), which cannot be fitted.",
-                f"Write ({inside.strip()} | {re.split('[/:]', group)[-1].strip()}), or --estimator sandwich "
-                "with the outer column as blocks.",
+                f"The random term {token.text} has more than two levels of groups, which cannot be fitted.",
+                f"Keep two, such as (1 | {groups[0].strip()}/{groups[-1].strip()}).",
             )
-        use = read_column(group.strip("`"), token.position, self.text, self.columns)
+        names = [one.strip().strip("`") for one in groups[::2]]
+        *outer, group = (
+            read_column(name, token.position, self.text, self.columns).columns[0] for name in names
+        )
         parts = _FormulaParser(inside, self.columns).parse() if inside.strip() else None
         slopes = [term for term in parts.terms if term.factors] if parts else []
         odd = [term.name for term in slopes if len(term.factors) != 1 or not term.factors[0].is_bare]
@@ -222,9 +254,17 @@ class _FormulaParser:
                 f"The random term {token.text} has {odd[0] if odd else 'no effect before the bar'}.",
                 "Write 1 for the intercept and bare columns for slopes: (1 + time | subject).",
             )
-        names = tuple(term.columns[0] for term in slopes)
-        text = " ".join(token.text.split())
-        self.random.append(RandomPart(text, parts.has_intercept, names, use.columns[0], not is_apart))
+        if outer and slopes:
+            raise self.error(
+                f"The random term {token.text} has slopes of groups within groups, which cannot be fitted.",
+                f"Write (1 | {'/'.join(map(quote_column, (*outer, group)))}), or the slope of one group.",
+            )
+        self.random.append(
+            RandomPart(
+                " ".join(token.text.split()), parts.has_intercept, tuple(term.columns[0] for term in slopes),
+                group, not is_apart, outer=outer[0] if outer else None, is_product=":" in groups[1:2],
+            )
+        )  # fmt: skip
         self.index += 1
 
     def read_sum(self, terms: _Terms) -> _Terms:

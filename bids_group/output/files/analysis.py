@@ -76,7 +76,8 @@ def write_group(
 def _words_of(ending: str) -> str:
     """Say what a map of the estimator is: ``stat-variance_desc-subjectIntercept``."""
     stat, _, desc = ending.removeprefix("stat-").partition("_desc-")
-    return f"{ESTIMATOR_WORDS[stat]}{f' ({desc})' if desc else ''}"
+    what = f" ({'rows of one ' if stat == 'icc' else ''}{desc})" if desc else ""
+    return f"{ESTIMATOR_WORDS[stat]}{what}"
 
 
 def _draft_shared(

@@ -16,7 +16,7 @@ from bids_group.output.report.inputs import AnalysisInputs
 from bids_group.output.report.sections import Part, Shown
 
 _NAMES = {
-    "icc": "intraclass correlation",
+    "icc": "intraclass correlation (rows of one {group})",
     "I2": "I² (%)",
     "tau2": "τ²: variance between people",
     "residual": "variance of rows of one {group}",
@@ -26,8 +26,8 @@ _SHARES = {
     "I2": (100.0, "I² (%)", "share of the variance that is between people, in percent"),
 }
 """Maps that are drawn: the end of their scale, its name, and what they are."""
-_GROUPING = re.compile(r"\|\s*(\w+)\s*\)")
-"""Whose rows a random term takes for alike."""
+_GROUPING = re.compile(r"[|/]\s*`?([^|/`]+?)`?\s*\)")
+"""Whose rows a random term takes for alike; the inner ones of groups within groups."""
 
 
 def variances(inputs: AnalysisInputs) -> Iterator[Shown]:
@@ -37,17 +37,18 @@ def variances(inputs: AnalysisInputs) -> Iterator[Shown]:
         return
     yield Part("subheading", "How much people differ")
     grouping, rows = _GROUPING.search(inputs.facts["random_terms"] or ""), []
-    group = grouping[1] if grouping else "group"
     for name, path in found.items():
+        stat, _, level = name.partition("_desc-")
+        group = level or (grouping[1] if grouping else "group")
         volume = read_map(path).data
         values = volume[inputs.inside].astype(np.float64)
         quantiles = dict(zip(("5 %", "median", "95 %"), np.quantile(values, (0.05, 0.5, 0.95)), strict=True))
         zero = {"voxels where it is 0": f"{100 * (values == 0).mean():.1f} %"}
         numbers = {key: str(one) for key, one in quantiles.items()}
-        what = _NAMES.get(name, f"variance of {name}").format(group=group)
+        what = _NAMES.get(stat, f"variance of {name}").format(group=group)
         rows.append({"what": what, **numbers, **zero})
-        if name in _SHARES:
-            limit, short, words = _SHARES[name]
+        if stat in _SHARES:
+            limit, short, words = _SHARES[stat]
             amounts, cuts = inputs.place(np.where(inputs.inside, volume, 0)), inputs.cuts[2]
             yield inputs.picture(
                 brains.draw_amounts(amounts, inputs.mask, inputs.anatomy, cuts, limit, short),
@@ -64,6 +65,8 @@ def _find_maps(inputs: AnalysisInputs) -> Mapping[str, Path]:
     """Find the estimator's maps that belong to no contrast, shares first, by ``stat`` or ``desc``."""
     stem = inputs.folder.root / inputs.files.stem
     shares = {name: Path(f"{stem}_stat-{name}_statmap.nii.gz") for name in SHARED_STATS}
+    by_level = sorted(stem.parent.glob(f"{stem.name}_stat-icc_desc-*_statmap.nii.gz"))
+    shares |= {f"icc_desc-{entities_of(path.name)['desc']}": path for path in by_level}
     found = {name: path for name, path in shares.items() if path.is_file()}
     parts = sorted(stem.parent.glob(f"{stem.name}_stat-variance_desc-*_statmap.nii.gz"))
     named = {entities_of(path.name)["desc"]: path for path in parts}
