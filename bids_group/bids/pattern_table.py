@@ -95,7 +95,8 @@ def resolve_pattern(inputs: Inputs, selection: Selection, output_dir: Path) -> R
         )
         notices.append(warn("maps", f"{sentence}: {names}."))
     if remarks := list(dict.fromkeys(one.beside.remark for one in lines if one.beside.remark)):
-        notices.append(warn("maps", f"{list_some(remarks, 3)}."))
+        fixes = dict.fromkeys(one.beside.fix for one in lines if one.beside.fix)
+        notices.append(warn("maps", f"{list_some(remarks, 3)}.", "; ".join(fixes) or None))
     return ResolvedPattern(path=folder / MAPS_FILE.name, frame=frame, notices=tuple(notices))
 
 

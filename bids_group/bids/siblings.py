@@ -37,8 +37,8 @@ class Siblings:
     """What belongs to one effect map, as far as it is there.
 
     ``name``: of its contrast, as the program that made it was told. The variance is that file times
-    ``variance_scale``. ``remark``: what is odd, and why something was not taken; ``several_names``: those of
-    the runs behind it, where they are not the same.
+    ``variance_scale``. ``remark``: what is odd, and why something was not taken, with its ``fix``;
+    ``several_names``: those of the runs behind it, where they are not the same.
     """
 
     name: str | None = None
@@ -47,6 +47,7 @@ class Siblings:
     dof: Path | float | None = None
     mask: Path | None = None
     remark: str | None = None
+    fix: str | None = None
     several_names: tuple[str, ...] = ()
 
 
@@ -158,10 +159,12 @@ def _contrast_names(feat: Path) -> dict[int, str]:
 
 
 _NO_SPM = (
-    *(OSError, EOFError, zlib.error, NotImplementedError),  # cut short, broken, of MATLAB's version 7.3
+    *(OSError, EOFError, zlib.error),  # cut short, broken
     *(AttributeError, LookupError, TypeError, ValueError),  # no design, or one without its parts
 )
 """What reading SPM.mat raises where it is not what SPM writes."""
+
+_SAVE_AGAIN = "In MATLAB, in each such folder: load('SPM.mat'); save('SPM.mat', 'SPM', '-v7')"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -185,6 +188,9 @@ def _beside_con(con: Path, number: int, name: str | None, *, is_cut: bool) -> Si
         design = _read_spm(spm, spm.stat().st_mtime_ns, spm.stat().st_size)
         said, weights = design.contrasts[number - 1]
         scale = float(weights @ design.covariance @ weights)
+    except NotImplementedError:  # of MATLAB's version 7.3
+        remark = f"{spm} is of MATLAB's format 7.3 (HDF5), which is not read, so there is no variance"
+        return Siblings(name=name, mask=mask, remark=remark, fix=_SAVE_AGAIN)
     except _NO_SPM as error:
         remark = f"{spm} cannot be read ({type(error).__name__}: {error}), so there is no variance"
         return Siblings(name=name, mask=mask, remark=remark)

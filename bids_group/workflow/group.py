@@ -21,12 +21,13 @@ from bids_group import __version__, bids, inference, model, output
 from bids_group.config.corrections import CORRECTIONS
 from bids_group.config.typed import file_of
 from bids_group.output import report
-from bids_group.records import GroupData, PooledMap, Significance
+from bids_group.records import GroupData, Observation, PooledMap, Significance
 from bids_group.records.sidecars import RunRecord
 from bids_group.words import counted
 from bids_group.workflow import sensitivity
 from bids_group.workflow.one_analysis import fit_and_judge, stack, taking
 from bids_group.workflow.preparation import PlannedAnalysis, RunPlan, say
+from bids_group.workflow.progress import progress
 from bids_group.workflow.storage import work_folder
 
 LOGGER = logging.getLogger(__name__)
@@ -85,8 +86,7 @@ def pool_participants(plan: RunPlan, provenance: Provenance) -> None:
     """Pool every observation that is not in OUTPUT_DIR yet; safe beside other participant jobs."""
     folder = plan.config.output_dir
     output.write_dataset(folder, plan.cohort)
-    for one in plan.executor.map(taking(plan), plan.observations):
-        provenance.note(one)
+    _pool(plan, plan.observations, provenance)
     people = sorted({one.subject for one in plan.cohort.maps})  # a Filter may leave no map of them to pool
     ledger = bids.build_ledger(plan.cohort, plan.analyses, plan.exclusions, provenance.remarks)
     output.write_ledger(folder, ledger, labels=people)
@@ -96,6 +96,13 @@ def pool_participants(plan: RunPlan, provenance: Provenance) -> None:
     LOGGER.info(
         "Pooled: %s of %s", counted(len(plan.observations), "map"), counted(len(people), "participant")
     )
+
+
+def _pool(plan: RunPlan, observations: Sequence[Observation], provenance: Provenance) -> None:
+    with progress("Maps pooled") as show:
+        for n_done, one in enumerate(plan.executor.map(taking(plan), observations), 1):
+            provenance.note(one)
+            show(n_done, len(observations))
 
 
 def analyse_group(plan: RunPlan, provenance: Provenance) -> None:
@@ -113,8 +120,7 @@ def analyse_group(plan: RunPlan, provenance: Provenance) -> None:
         provenance.hashes[str(matrix)] = hashlib.sha256(file_of(matrix).read_bytes()).hexdigest()
     used = {one for analysis in plan.analyses for one in analysis.observations}
     unused = [one for one in plan.observations if one not in used]
-    for pooled in plan.executor.map(taking(plan), unused):
-        provenance.note(pooled)  # those whom the models leave out too: OUTPUT_DIR is that of participant jobs
+    _pool(plan, unused, provenance)  # whom models leave out too: as jobs of participants do
     for planned in plan.planned:
         questions = _analyse(plan, planned, work_dir, provenance)
         sensitivity.test_again(plan, planned, questions, work_dir)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bids_group import inference, model, output
 from bids_group.records import GroupData, GroupFit, Observation, PooledMap, Significance
 from bids_group.workflow.duration import seconds_of_shuffling
 from bids_group.workflow.preparation import PlannedAnalysis, RunPlan
+from bids_group.workflow.progress import progress
 
 LOGGER = logging.getLogger(__name__)
 
@@ -47,22 +43,29 @@ def stack(
     plan: RunPlan, planned: PlannedAnalysis, work_dir: Path, on_map: Callable[[PooledMap], None] | None
 ) -> model.StackedMaps:
     """Read (or pool) the map of each row once, in the design's order."""
-    spec, analysis = plan.spec, planned.analysis
-    return model.build_stack(
-        analysis.observations,
-        take=taking(plan),
-        on_map=on_map,
-        scaling=analysis.scaling,
-        labels=tuple(one.label for one in analysis.observations),
-        mask=spec.mask,
-        mask_threshold=spec.mask_threshold,
-        min_coverage=spec.min_coverage,
-        fwhm_mm=spec.smoothing_fwhm_mm,
-        work_dir=work_dir,
-        executor=plan.executor,
-        needs_variance=analysis.estimator.needs_variance,
-        is_shuffled=spec.inference.needs_shuffling,
-    )
+    spec, analysis, n_done = plan.spec, planned.analysis, itertools.count(1)
+    with progress(f"Maps of {analysis.first_level_contrast}") as show:
+
+        def told(one: PooledMap) -> None:
+            if on_map is not None:
+                on_map(one)
+            show(next(n_done), len(analysis.observations))
+
+        return model.build_stack(
+            analysis.observations,
+            take=taking(plan),
+            on_map=told,
+            scaling=analysis.scaling,
+            labels=tuple(one.label for one in analysis.observations),
+            mask=spec.mask,
+            mask_threshold=spec.mask_threshold,
+            min_coverage=spec.min_coverage,
+            fwhm_mm=spec.smoothing_fwhm_mm,
+            work_dir=work_dir,
+            executor=plan.executor,
+            needs_variance=analysis.estimator.needs_variance,
+            is_shuffled=spec.inference.needs_shuffling,
+        )
 
 
 def fit_and_judge(
@@ -75,17 +78,20 @@ def fit_and_judge(
 ) -> tuple[GroupFit, tuple[Significance, ...]]:
     """Fit every contrast and judge it by every correction; say before shuffling how long it will take."""
     spec = plan.spec.inference
-    fit = model.fit_group(
-        data,
-        is_two_sided=spec.is_two_sided,
-        executor=plan.executor,
-        has_effect_sizes=has_effect_sizes,
-        has_bayes_factor=spec.has_bayes_factor and has_effect_sizes,
-    )
+    name = planned.analysis.first_level_contrast
+    with progress(f"Elements of {name} fitted") as show:
+        fit = model.fit_group(
+            data,
+            is_two_sided=spec.is_two_sided,
+            executor=plan.executor,
+            has_effect_sizes=has_effect_sizes,
+            has_bayes_factor=spec.has_bayes_factor and has_effect_sizes,
+            on_progress=show,
+        )
     seconds = seconds_of_shuffling(plan, [planned], data.elements.n_elements, inference.count_holes(data))
     if seconds is not None:
         LOGGER.info("Shuffling will take about %s.", output.spell_duration(seconds))
-    with progress(planned.analysis.first_level_contrast) as on_progress:
+    with progress(f"Shuffles of {name}") as show:
         return fit, inference.correct_group(
             data,
             fit.results,
@@ -94,22 +100,5 @@ def fit_and_judge(
             n_contrasts=sum(len(one.design.contrasts) for one in plan.planned),
             executor=plan.executor,
             work_dir=work_dir,
-            on_progress=on_progress,
+            on_progress=show,
         )
-
-
-@contextmanager
-def progress(name: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Give a function ``(done, total)`` that moves a bar, or None: on a terminal or in a notebook only."""
-    if not (sys.stderr.isatty() or _is_notebook()):
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"Shuffles of {name}", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _is_notebook() -> bool:
-    """Whether this runs in Jupyter, with the widgets that a bar there is made of."""
-    return Console().is_jupyter and find_spec("ipywidgets") is not None

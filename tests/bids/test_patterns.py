@@ -235,4 +235,8 @@ def test_an_spm_mat_that_is_none_gives_no_variance_and_says_so(tmp_path, what):
     touch(tmp_path, con.name, "ResMS.nii")
     found = find_siblings(con)
     assert (found.variance, found.variance_scale) == (None, None)
-    assert "SPM.mat cannot be read" in (found.remark or "")
+    if what == "hdf":
+        assert "format 7.3 (HDF5), which is not read" in (found.remark or "")
+        assert "save('SPM.mat', 'SPM', '-v7')" in (found.fix or "")
+    else:
+        assert "SPM.mat cannot be read" in (found.remark or "")

@@ -19,7 +19,7 @@ from bids_group.cli.notebook import spell_command
 from bids_group.cli.parser import build_parser, read_arguments, translate
 from bids_group.demo import write_demo
 from bids_group.errors import BidsGroupError, DataError, MissingInputError, SelectionError, UsageError
-from bids_group.workflow.one_analysis import progress
+from bids_group.workflow.progress import Lines, progress
 
 
 @pytest.fixture(scope="module")
@@ -189,12 +189,12 @@ def test_the_users_own_logging_stays_as_it_was(data, tmp_path):
 
 
 def test_a_notebook_with_widgets_gets_a_bar(monkeypatch):
-    monkeypatch.setattr("bids_group.workflow.one_analysis._is_notebook", lambda: False)
-    with progress("x") as silent:
-        assert silent is None
-    monkeypatch.setattr("bids_group.workflow.one_analysis._is_notebook", lambda: True)
+    monkeypatch.setattr("bids_group.workflow.progress._is_notebook", lambda: False)
+    with progress("x") as logged:
+        assert getattr(logged, "__func__", None) is Lines.update
+    monkeypatch.setattr("bids_group.workflow.progress._is_notebook", lambda: True)
     with progress("x") as bar:
-        assert bar is not None
+        assert not hasattr(bar, "__func__")
         bar(1, 2)
 
 

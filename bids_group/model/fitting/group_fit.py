@@ -89,6 +89,7 @@ def fit_group(
     executor: Executor = ONE_THREAD,
     has_effect_sizes: bool = True,
     has_bayes_factor: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> GroupFit:
     """Fit the group model and test its contrasts.
 
@@ -111,6 +112,8 @@ def fit_group(
         ``partialR2Lower``, ``partialR2Upper``) to F contrasts, where one residual SD is everybody's.
     has_bayes_factor
         Whether to add the Bayes factor of the effect against none (``bf10``) to t contrasts.
+    on_progress
+        Called with the number of elements fitted and the number of all.
 
     Returns
     -------
@@ -155,6 +158,8 @@ def fit_group(
         for maps, counts, (values, own) in zip(found, unusual, numbers, strict=True):
             _keep(values, maps, tile, n_elements)
             counts += own
+        if on_progress is not None:
+            on_progress(tile.stop, n_elements)
     whole = zip(contrasts, found, unusual, strict=True)
     return GroupFit(
         results=tuple(_result(contrast, data, maps, counts) for contrast, maps, counts in whole),
