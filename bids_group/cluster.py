@@ -28,6 +28,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group import __version__
 from bids_group.errors import RunError, UsageError
+from bids_group.input_files import read_file
 from bids_group.words import counted, list_some
 from bids_group.work_files import locate_mapped, map_again
 
@@ -278,13 +279,13 @@ def _slurm_cluster(options: Path, logs: Path) -> Any:
     from dask_jobqueue import SLURMCluster
 
     try:
-        settings = yaml.safe_load(options.read_text(encoding="utf-8"))
+        settings = yaml.safe_load(read_file(options).decode())
         if not isinstance(settings, dict):
             raise TypeError("not a mapping of options to values")
         jobs = int(settings.pop("jobs", 1))
         usual = {"scheduler_options": {"dashboard_address": ":0"}, "log_directory": str(logs)}
         cluster = SLURMCluster(**(usual | settings))
-    except (TypeError, ValueError, yaml.YAMLError) as error:
+    except (TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UsageError(
             f"{options} does not describe workers of a Slurm cluster.",
             found=str(error).partition("\n")[0],

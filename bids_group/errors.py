@@ -4,6 +4,23 @@ from __future__ import annotations
 
 from typing import Self
 
+_MOST_LINES, _MOST_CHARACTERS = 30, 3000
+_UNSEEN = [*range(32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+_SPELLED = {one: f"\\u{one:04x}" for one in (*_UNSEEN, *range(0xD800, 0xE000)) if chr(one) not in "\n\t"}
+"""What a terminal would obey or cannot show: controls, turns of the writing direction, halves of letters."""
+
+
+def printable(text: str) -> str:
+    """Write text so that it can be shown anywhere: of files, tables and names anything may come."""
+    return text.translate(_SPELLED)
+
+
+def cut_short(text: str, most: int = _MOST_CHARACTERS) -> str:
+    """End a long text where nobody would read on, and say so."""
+    lines = text.split("\n")
+    short = "\n".join(lines[:_MOST_LINES])[:most]
+    return short if short == text else f"{short} … ({len(text) - len(short)} characters more)"
+
 
 class BidsGroupError(Exception):
     """One sentence that names the culprit, and up to three lines of help; raised bare, a bug in this program.
@@ -26,8 +43,8 @@ class BidsGroupError(Exception):
 
     def __str__(self) -> str:
         helps = {"found": self.found, "expected": self.expected, "fix": self.fix}
-        lines = [f"  {word:<8} {text}" for word, text in helps.items() if text is not None]
-        return "\n".join([self.sentence, *lines])
+        lines = [f"  {word:<8} {cut_short(text)}" for word, text in helps.items() if text is not None]
+        return printable("\n".join([cut_short(self.sentence), *lines]))
 
     def within(self, name: str) -> Self:
         """Make the same error that says first in which file it is."""

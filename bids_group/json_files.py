@@ -8,6 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from bids_group.errors import BidsGroupError, DataError, MissingInputError
+from bids_group.input_files import read_file
+
+_DEEPEST = 100
+"""Levels of objects within objects; what people write has a few."""
+
+_LONGEST_INTEGER = 300
+"""Digits; beyond, a number is infinite, as in other programs."""
 
 
 def read_json(
@@ -21,12 +28,14 @@ def read_json(
 ) -> dict[str, Any]:
     """Read a JSON file that holds an object; of one that ``is_optional`` and is not there, an empty one.
 
+    Integers of more than 300 digits are infinite, as ``1e999`` is: who needs a number refuses both.
+
     Parameters
     ----------
     what, expected, fix
         For messages: what the file is called, what should stand in it, and what to do.
     wrong
-        Class of the error where the file is not JSON, or no object.
+        Class of the error where the file is not JSON, or no object, or nested more than 100 deep.
 
     Raises
     ------
@@ -34,7 +43,10 @@ def read_json(
         The file cannot be read (a link that points nowhere is named with ``datalad get``).
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        text = read_file(path).decode("utf-8-sig")
+        content = json.loads(text, parse_int=_read_integer)
+        if text.count("{") + text.count("[") > _DEEPEST:
+            _check_depth(content)
     except OSError as error:
         if is_optional and isinstance(error, FileNotFoundError):
             return {}
@@ -43,10 +55,27 @@ def read_json(
         raise MissingInputError(sentence, found=error.strerror, fix=get) from error
     except ValueError as error:
         raise wrong(f"The {what} {path} is not JSON.", found=str(error), fix=fix) from error
+    except RecursionError as error:
+        sentence = f"The {what} {path} is nested too deeply."
+        raise wrong(sentence, expected=f"at most {_DEEPEST} levels", fix=fix) from error
     if not isinstance(content, dict):
         sentence = f"The {what} {path} is not a JSON object."
         raise wrong(sentence, found=type(content).__name__, expected=expected, fix=fix)
     return content
+
+
+def _read_integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
+
+
+def _check_depth(content: Any) -> None:
+    level = [content]
+    for _ in range(_DEEPEST):
+        inner = [list(one.values()) if isinstance(one, dict) else one for one in level]
+        level = [one for parts in inner for one in parts if isinstance(one, dict | list)]
+        if not level:
+            return
+    raise RecursionError
 
 
 def peek_json(path: Path) -> dict[str, Any] | None:

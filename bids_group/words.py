@@ -82,15 +82,22 @@ def os_failure(error: OSError, written: Path | None = None) -> BidsGroupError:
             found=reason,
             fix="Free some space, then run the same command again: finished parts are used.",
         )
-    denied = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST) if written else ()
-    if error.errno in (errno.EROFS, *denied):
+    denied = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
+    if error.errno in (errno.EROFS, *(denied if written else ())):
         return OutputError(
             f"The file {place} cannot be written.",
             found=reason,
             expected="a folder that you may write to",
             fix="Give another OUTPUT_DIR or --work-dir, or change its permissions.",
         )
-    if error.errno in (errno.ENOENT, errno.EACCES, errno.EPERM):
+    if error.errno in (
+        errno.ENOENT,
+        errno.EACCES,
+        errno.EPERM,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.EINVAL,
+    ):
         return MissingInputError(f"{place} cannot be opened.", found=reason)
     return RunError(f"{'Writing' if written else 'Reading or writing'} {place} failed.", found=reason)
 

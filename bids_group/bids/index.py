@@ -19,6 +19,9 @@ _NOT_MAPS = re.compile(
     r"\.(?:html?|svg|png|jpe?g|gif|pdf|tsv(?:\.gz)?|csv|txt|log|md|h5|mat|npz?|pkl|toml|ya?ml|bib)$",
     re.IGNORECASE,
 )
+_IS_IMAGE = re.compile(r".+\.zarr|sub-[^_]+_.*\.(?:nii|nii\.gz|json)")
+"""Folders that count as files: images over many files, and those named like maps (their reader tells)."""
+
 _NOT_FIRST_LEVEL = {"code", "sourcedata", "stimuli", "logs", "derivatives"}
 _FOLDERS_WITHOUT_MAPS = {"figures"}
 
@@ -117,7 +120,7 @@ def _list(path: str) -> tuple[list[str], list[str]]:
     with os.scandir(path) as entries:
         for entry in (one for one in entries if not one.name.startswith(".")):
             try:
-                is_folder = entry.is_dir() and not entry.name.endswith(".zarr")  # one image, over many files
+                is_folder = entry.is_dir() and not _IS_IMAGE.fullmatch(entry.name)
             except OSError as error:
                 if error.errno != errno.ELOOP:
                     raise

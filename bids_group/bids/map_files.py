@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 import zlib
@@ -30,8 +31,9 @@ from bids_group.elements import (
 )
 from bids_group.errors import BidsGroupError, DataError, GridError, MissingInputError, UsageError
 from bids_group.executor import Executor
+from bids_group.input_files import open_file
 from bids_group.records import FirstLevelMap, Notice, warn
-from bids_group.words import list_some
+from bids_group.words import counted, list_some
 
 _SAMPLE_BYTES = 65_536
 _POINTER_BYTES = 32
@@ -71,16 +73,26 @@ def _try_headers(paths: Iterable[Path]) -> list[MapHeader | BidsGroupError]:
 
 
 def check_presence(maps: Iterable[FirstLevelMap]) -> None:
-    """Refuse maps whose content is not here: broken links, annex pointers, unreadable or absent files."""
+    """Refuse what is no file, and maps whose content is not here: broken links, pointers, absent files."""
     absent: dict[Path, str] = {}
+    others: dict[str, str] = {}
     for path in sorted({one for m in maps for named in m.files for one in locate(named).all}, key=path_order):
         try:
-            with path.open("rb") as stream:
+            with open_file(path) as stream:
                 pointer = find_pointer(stream.read(_POINTER_BYTES))
-        except OSError:
+        except OSError as error:
             pointer = "git-annex"
+            if error.errno == errno.EINVAL:
+                others[str(path)], pointer = error.strerror or "", None
         if pointer is not None:
             absent[path] = pointer
+    if others:
+        raise MissingInputError(
+            f"{counted(len(others), 'map is', 'maps are')} not a file: {list_some(others, 10)}",
+            found=list_some(dict.fromkeys(others.values())),
+            expected="an image",
+            fix="Put the image there, or leave the person out with --exclude-participant-label.",
+        )
     if not absent:
         return
     in_annex = [path for path, pointer in absent.items() if pointer == "git-annex"]
@@ -204,11 +216,13 @@ def check_twins(maps: Iterable[FirstLevelMap], headers: Headers) -> list[Notice]
     for m in maps:
         if headers[m.effect].files.volume is None:  # two volumes of one file: the rows are compared later
             suspects[headers[m.effect].checksum or _sample(headers[m.effect].files.data)].append(m)
-    return [notice for group in suspects.values() if len(group) > 1 for notice in _judge(group)]
+    return [notice for group in suspects.values() if len(group) > 1 for notice in _judge(group, headers)]
 
 
-def _judge(group: Sequence[FirstLevelMap]) -> list[Notice]:
-    by_content = sorted((_content_hash(m.effect), m.subject, str(m.effect)) for m in group)
+def _judge(group: Sequence[FirstLevelMap], headers: Headers) -> list[Notice]:
+    by_content = sorted(
+        (_content_hash(m.effect, headers[m.effect].n_bytes), m.subject, str(m.effect)) for m in group
+    )
     notices = []
     for _, twins in groupby(by_content, key=lambda item: item[0]):
         same = list(twins)
@@ -235,10 +249,10 @@ def _sample(path: Path) -> bytes:
     return sample if is_gzip else size.to_bytes(8, "big") + hashlib.sha256(sample).digest()
 
 
-def _content_hash(effect: Path) -> str:
+def _content_hash(effect: Path, n_bytes: int) -> str:
     path = locate(effect).data
     try:
-        return hashlib.sha256(inflate(path.read_bytes())).hexdigest()
+        return hashlib.sha256(inflate(path.read_bytes(), n_bytes)).hexdigest()
     except (EOFError, OSError, zlib.error):
         return str(path)
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from bids_group.elements import locate, read_header, split_volume
 from bids_group.errors import BidsGroupError
+from bids_group.input_files import read_file
 
 _ENDING = r"(?P<ending>\.(?:nii|img|hdr)(?:\.gz)?)"
 _COPE = re.compile(rf"cope(?P<number>\d+){_ENDING}")
@@ -115,7 +116,7 @@ def _read_dof(path: Path) -> float | None:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return read_file(path).decode("utf-8", "replace")
     except OSError:
         return ""
 
@@ -246,8 +247,9 @@ def native_feat(effect: Path) -> Path | None:
 
 def read_registration(feat: Path) -> npt.NDArray[np.float64] | None:
     """Read the transform of a FEAT folder to standard space, 4 × 4; None where there is none."""
+    text = _read(feat / "reg" / "example_func2standard.mat")
     try:
-        matrix = np.loadtxt(feat / "reg" / "example_func2standard.mat")
-    except (OSError, ValueError):
+        matrix = np.loadtxt(text.splitlines() if text.strip() else ["nan"], ndmin=2)
+    except ValueError:
         return None
     return matrix if matrix.shape == (4, 4) else None

@@ -18,6 +18,7 @@ import pandas as pd
 from bids_group.bids.index import group_by
 from bids_group.config.typed import file_of, sheet_of
 from bids_group.errors import BidsGroupError, DataError, MissingInputError
+from bids_group.input_files import read_file
 from bids_group.json_files import read_json
 from bids_group.records import Column, Notice, warn
 from bids_group.words import list_some, suggest
@@ -133,7 +134,7 @@ def _read_workbook(path: Path) -> list[list[object]]:
     file, sheet_name = file_of(path), sheet_of(path)
     sheets: dict[str, list[list[object]]] = {}
     try:
-        content = io.BytesIO(file.read_bytes())
+        content = io.BytesIO(read_file(file))
     except OSError as error:
         raise MissingInputError(f"The table {path} cannot be read.", found=error.strerror) from error
     try:
@@ -178,7 +179,7 @@ def _write_cell(cell: object) -> str:
 
 def _read_text(path: Path) -> str:
     try:
-        content = path.read_bytes()
+        content = read_file(path)
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         encoding = "UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "ISO-8859-1"

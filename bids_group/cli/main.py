@@ -9,17 +9,21 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, MutableMapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from bids_group.cli.parser import read_arguments, translate
 from bids_group.config.request import check_paths
-from bids_group.errors import BidsGroupError
+from bids_group.errors import BidsGroupError, RunError, cut_short, printable
 from bids_group.words import os_failure
 
 LOGGER = logging.getLogger("bids_group")
 EXIT_BUG = 70
 EXIT_INTERRUPTED = 130
+EXIT_UNREAD = 141
+"""Whoever read standard output went away: what shells say of a program that a closed pipe ended."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,23 +53,45 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
 def exit_code_of(job: Callable[[], None], places: Sequence[Path] = ()) -> int:
     """Do a job and turn its outcome into an exit code; a crash report goes into the first of ``places``."""
     try:
-        job()
+        try:
+            job()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _let_go_of_output()
+        return EXIT_UNREAD
     except (BidsGroupError, OSError) as error:
         said = os_failure(error) if isinstance(error, OSError) else error
-        print(f"ERROR {said}", file=sys.stderr)
+        _say(f"ERROR {said}")
+        return said.exit_code
+    except MemoryError:
+        fix = "Give the job more memory, fewer --nprocs, or a smaller --mem-gb."
+        said = RunError("There is not enough memory.", fix=fix)
+        _say(f"ERROR {said}")
         return said.exit_code
     except KeyboardInterrupt:
-        again = "The same command goes on from the pooled maps and batches that are finished."
-        print(f"Interrupted. {again}", file=sys.stderr)
+        _say("Interrupted. The same command goes on from the pooled maps and batches that are finished.")
         return EXIT_INTERRUPTED
     except Exception:  # a bug: say so, keep the traceback
         text = traceback.format_exc()
         kept = _write_crash(places, text)
         where = f" (kept in {kept})" if kept else ""
         bug = f"This is a bug in bids-group; please report it with the traceback above{where}."
-        print(f"{text}\nERROR {bug}", file=sys.stderr)
+        _say(printable(f"{text}\nERROR {bug}"))
         return EXIT_BUG
     return 0
+
+
+def _say(text: str) -> None:
+    """Write to standard error, if anybody still reads it."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def _let_go_of_output() -> None:
+    """Leave standard output to nobody: what is left in it would be tried again at the end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _write_crash(places: Sequence[Path], text: str) -> Path | None:
@@ -77,10 +103,21 @@ def _write_crash(places: Sequence[Path], text: str) -> Path | None:
         return None
 
 
+class _Terminal(logging.StreamHandler[TextIO]):
+    """What is said on standard error: text alone, and not for ever; nothing where nobody reads it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Say what can be shown, and end."""
+        return printable(cut_short(super().format(record)))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging gave it
+        """Go on: a run does not depend on who listens."""
+
+
 def start_log(verbosity: int) -> None:
     """Say on standard error what happens: 0 stages, -1 warnings only, 1 everything."""
     levels = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Terminal(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
     LOGGER.handlers[:] = [handler]
     LOGGER.setLevel(levels[min(max(verbosity, -2), 1) + 2])

@@ -13,6 +13,7 @@ from bids_group.config.options import Option, options_of
 from bids_group.config.request import OPTIONS, Execution
 from bids_group.config.typed import MAPS_FILE, file_of, is_pattern, part_name, read_named_folders
 from bids_group.errors import MissingInputError, UsageError
+from bids_group.input_files import read_file
 from bids_group.words import suggest
 
 
@@ -97,7 +98,7 @@ def read_option_file(path: Path) -> list[str]:
         gives it a value of the wrong kind.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_file(path).decode("utf-8-sig")
     except OSError as error:
         sentence = f"The file of options {path} cannot be read."
         raise MissingInputError(sentence, found=error.strerror, fix="Check --config.") from error

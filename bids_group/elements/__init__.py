@@ -6,6 +6,7 @@ An element is a voxel, a vertex of a surface, or a region. A map is a row of num
 from bids_group.elements.adjacency import Adjacency, Connectivity, build_adjacency
 from bids_group.elements.analysed import Elements, check_same_space
 from bids_group.elements.compression import checksum, gzip_bytes, inflate
+from bids_group.elements.file_content import find_pointer
 from bids_group.elements.geometry import (
     CORTEX,
     REGIONS,
@@ -25,7 +26,6 @@ from bids_group.elements.masks import is_same_mask, observed, read_mask
 from bids_group.elements.reading import (
     LoadedMap,
     MapHeader,
-    find_pointer,
     hash_map,
     read_header,
     read_labels,

@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import gzip
 import struct
+import sys
 import zlib
+from io import BytesIO
 from typing import Any
 
 quick: Any = zlib
@@ -27,25 +29,50 @@ _SAMPLE = 2**14
 _WORTH_NUMBA = 2**20
 
 _LARGEST_IN_ONE_PIECE = 2**31
+_PIECE = 2**20
+
+MOST_FOLD = 1032
+"""gzip packs at most so many bytes into one."""
 
 
-def inflate(payload: bytes) -> bytes:
+def inflate(payload: bytes, most: int = sys.maxsize) -> bytes:
     """Unpack gzip, checksums checked; bytes that are no gzip are returned as they are.
+
+    What comes after ``most`` bytes is dropped; it may be as long again, or 1 MB.
 
     Raises
     ------
     OSError, EOFError, zlib.error
-        As `gzip.decompress`: it is cut short or corrupt.
+        It is cut short, corrupt, or longer.
     """
     if payload[:2] != GZIP:
         return payload
-    stream = quick.decompressobj(wbits=31)
     size = int.from_bytes(payload[-4:], "little")  # of one member
-    with contextlib.suppress(quick.error):
-        content: bytes = stream.decompress(payload, min(size, _LARGEST_IN_ONE_PIECE) + 1)
-        if stream.eof and not stream.unused_data.strip(b"\0"):
-            return content
-    return gzip.decompress(payload)  # of several members, or it says what is wrong
+    if size <= most:
+        stream = quick.decompressobj(wbits=31)
+        with contextlib.suppress(quick.error):
+            content: bytes = stream.decompress(payload, min(size, _LARGEST_IN_ONE_PIECE) + 1)
+            if stream.eof and not stream.unused_data.strip(b"\0"):
+                return content
+    kept, n_bytes = [], 0
+    with gzip.GzipFile(fileobj=BytesIO(payload)) as members:  # several, or it says what is wrong
+        while piece := members.read(_PIECE):
+            kept.append(piece[: max(most - n_bytes, 0)])
+            n_bytes += len(piece)
+            if n_bytes > longest_file(most):
+                raise OSError(f"more than {n_bytes - 1} bytes, where the header promises {most}")
+    return b"".join(kept)
+
+
+def longest_file(most: int) -> int:
+    """Say how long a file (unpacked) may be of which ``most`` bytes are wanted."""
+    return most + max(most, _PIECE)
+
+
+def inflate_start(payload: bytes, n_bytes: int) -> bytes:
+    """Unpack up to ``n_bytes`` of the beginning of a gzip file, which may be of many members."""
+    with gzip.GzipFile(fileobj=BytesIO(payload)) as members:
+        return members.read(n_bytes)
 
 
 def gzip_bytes(payload: bytes | memoryview, *, is_cache: bool = False) -> bytes:

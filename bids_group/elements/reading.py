@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import os
+import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from io import BytesIO, FileIO, StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +21,12 @@ from nibabel.fileholders import FileHolder
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from bids_group.elements.compression import GZIP, inflate
+from bids_group.elements.compression import inflate
+from bids_group.elements.file_content import NIFTI2_SIZES, check_promise, read_bytes, read_start
 from bids_group.elements.image_files import FORMATS, ImageFiles, locate
 from bids_group.elements.space import Grid, Space
 from bids_group.elements.sub_bricks import find_volume, labels_of, read_nifti_labels, statistic_of
-from bids_group.errors import DataError, MissingInputError, UsageError
+from bids_group.errors import DataError, UsageError
 from bids_group.words import counted
 
 
@@ -54,6 +53,7 @@ class MapHeader:
     are the same numbers), ``texts`` what is written in it: description, name of the intent, label of the
     sub-brick; ``labels`` are those of all sub-bricks. ``is_integer``: numbers are stored as integers.
     ``checksum``: the last 8 bytes of a gzip file (checksum and length of its content), None of other files.
+    ``n_bytes``: how long the file of the numbers is, unpacked, by what the header says.
     """
 
     path: Path
@@ -65,6 +65,7 @@ class MapHeader:
     texts: tuple[str, ...]
     labels: tuple[str, ...]
     is_integer: bool
+    n_bytes: int
 
 
 def read_header(path: Path) -> MapHeader:
@@ -78,9 +79,9 @@ def read_header(path: Path) -> MapHeader:
     files = locate(path)
     try:
         if files.data is not files.header:
-            start, checksum = inflate(_read_bytes(files.header)), None
+            start, checksum = inflate(read_bytes(files.header), _LONGEST_HEADER), None
         else:
-            start, checksum = _read_start(files.header)
+            start, checksum = read_start(files.header)
         kind = _image_class(files, start)
         if files.data is files.header and files.volume is None:
             said = _interpret_start(kind, start[: kind.header_class.template_dtype.itemsize])
@@ -88,6 +89,8 @@ def read_header(path: Path) -> MapHeader:
             said = _interpret(*_parse_header(files, start), files)
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error
+    _check_affine(path, said["space"])
+    check_promise(files, said["n_bytes"])
     return MapHeader(path=path, files=files, checksum=checksum, **said)
 
 
@@ -104,7 +107,10 @@ def _interpret(
     header: Any, affine: npt.NDArray[np.float64], files: ImageFiles | None = None
 ) -> Mapping[str, Any]:
     """Say in the fields of `MapHeader` what a header says, of the volume that ``files`` name."""
-    shape = _trimmed(tuple(int(size) for size in header.get_data_shape()))
+    stored = tuple(int(size) for size in header.get_data_shape())
+    if not stored or min(stored) < 1:
+        raise ValueError(f"its header says that it has {' × '.join(map(str, stored)) or 'no'} voxels")
+    shape = _trimmed(stored)
     labels = labels_of(files, header)
     volume = None if files is None else find_volume(files, shape, labels)
     shape = shape if volume is None else shape[:3]
@@ -116,6 +122,7 @@ def _interpret(
         "texts": texts,
         "labels": labels,
         "is_integer": header.get_data_dtype().kind in "iu",
+        "n_bytes": header.get_data_offset() + math.prod(stored) * header.get_data_dtype().itemsize,
     }
 
 
@@ -132,14 +139,16 @@ def read_map(path: Path) -> LoadedMap:
     UsageError
         It is a CIFTI file.
     DataError
-        The file is truncated or has no format that is read, is bare Analyze, has no such volume, or holds a
-        number that float32 does not (beyond 3.4e38, or not 0 and below 1.4e-45): as infinity or 0 it would
-        count as not observed.
+        The file is truncated or has no format that is read, is bare Analyze, has no such volume, promises
+        more than can be in it or in the machine's memory, has an affine that is none, or holds a number that
+        float32 does not (beyond 3.4e38, or not 0 and below 1.4e-45): as infinity or 0 it would count as not
+        observed.
     """
-    files = locate(path)
-    payloads = [_read_bytes(one) for one in files.all]
+    header = read_header(path)
+    files = header.files
+    payloads = [read_bytes(one) for one in files.all]
     try:
-        parts = [inflate(payload) for payload in payloads]
+        parts = [inflate(one, max(header.n_bytes, _LONGEST_HEADER)) for one in payloads]
         image = _open(files, parts)
         shape = _trimmed(image.shape)
         volume = find_volume(files, shape, labels_of(files, image.header))
@@ -156,11 +165,28 @@ def read_map(path: Path) -> LoadedMap:
 
 def hash_map(path: Path) -> str:
     """Hash the bytes of a map file as `read_map` does, without looking at the numbers."""
-    return _hash([_read_bytes(one) for one in locate(path).all])
+    return _hash([read_bytes(one) for one in locate(path).all])
 
 
 def _hash(payloads: Sequence[bytes]) -> str:
     return hashlib.sha256(b"".join(payloads)).hexdigest()
+
+
+def _check_affine(path: Path, grid: Space) -> None:
+    """Refuse an affine that puts voxels nowhere, all on one plane, or beyond all sizes."""
+    affine = grid.grid.affine
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    with np.errstate(all="ignore"):
+        is_sound = np.isfinite(affine).all() and (sizes > _SMALLEST_MM).all() and (sizes < _LARGEST_MM).all()
+        is_sound = is_sound and abs(np.linalg.det(affine[:3, :3] / sizes)) > _LEAST_VOLUME
+    if not is_sound:
+        rows = "; ".join(" ".join(f"{value:.4g}" for value in row) for row in affine[:3])
+        raise DataError(
+            f"The affine of the image {path} places no voxels.",
+            found=rows,
+            expected="finite numbers, and three directions of which none lies in the plane of the others",
+            fix="Write the affine of the image that it was made from into its header.",
+        )
 
 
 def _trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -189,7 +215,7 @@ def _image_class(files: ImageFiles, start: bytes) -> Any:
     is_single = len(files.all) == 1
     if files.is_afni:
         return AFNIImage
-    if start[:4] in _NIFTI2_SIZES:
+    if start[:4] in NIFTI2_SIZES:
         code = int.from_bytes(start[504:508], "little" if start[0] else "big")
         if code // 100 == _CIFTI_INTENTS:
             raise UsageError(
@@ -224,7 +250,7 @@ def _parse_header(files: ImageFiles, start: bytes) -> tuple[Any, npt.NDArray[np.
     if files.mat is None:
         header = kind.header_class(start[:size])
         return header, header.get_best_affine()
-    image = _open(files, [start, b"", _read_bytes(files.mat)])
+    image = _open(files, [start, b"", read_bytes(files.mat)])
     return image.header, image.affine
 
 
@@ -319,78 +345,13 @@ def _check_range(data: npt.NDArray[Any], is_lost: npt.NDArray[np.bool_], what: s
 _FLOAT32 = np.finfo(np.float32)
 
 
-_UNREADABLE = (EOFError, OSError, ValueError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
-_NIFTI2_SIZES = (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
+_UNREADABLE = (
+    *(EOFError, OSError, ValueError, OverflowError, LookupError, TypeError, zlib.error),
+    *(ImageFileError, HeaderDataError, WrapStructError),
+)
+_SMALLEST_MM, _LARGEST_MM, _LEAST_VOLUME = 1e-9, 1e9, 1e-6
+"""Of a voxel: its edges, and its volume as a share of that of a box with these edges."""
+_LONGEST_HEADER = 2**24
+"""Bytes of a header with its extensions."""
 _CIFTI_INTENTS = 30
 """Hundreds of the intent codes that CIFTI files have."""
-_HEADER_BYTES = 544
-_SHORTEST_HEADER = 348
-_CHUNK_BYTES = 4096
-_CHECKSUM_BYTES = 8
-_POINTERS = {b"/annex/objects/": "git-annex", b"version https://git-lfs": "Git LFS"}
-
-
-def find_pointer(start: bytes) -> str | None:
-    """Whose pointer stands in place of a file's content: git-annex, Git LFS, or nobody's (None)."""
-    return next((name for mark, name in _POINTERS.items() if start.startswith(mark)), None)
-
-
-def _read_start(path: Path) -> tuple[bytes, bytes | None]:
-    """Read as much of a file as a NIfTI header is long, inflated, and what ends a gzip file."""
-    with _reading(path) as stream:
-        start = stream.read(_CHUNK_BYTES)
-        end = start if stream.seek(0, os.SEEK_END) == len(start) else b""
-        if not end and start[:2] == GZIP:
-            stream.seek(-_CHECKSUM_BYTES, os.SEEK_END)
-            end = stream.read(_CHECKSUM_BYTES)
-    _refuse_pointer(path, start)
-    if start[:2] != GZIP:
-        return start, None
-    unzipped = zlib.decompressobj(wbits=31)
-    header = unzipped.decompress(start, _SHORTEST_HEADER)
-    if header[:4] in _NIFTI2_SIZES:
-        header += unzipped.decompress(unzipped.unconsumed_tail, _HEADER_BYTES - _SHORTEST_HEADER)
-    if len(header) < _SHORTEST_HEADER:
-        with gzip.open(path) as whole:  # several members, or one that begins with much beside its data
-            header = whole.read(_HEADER_BYTES)
-    return header, end[-_CHECKSUM_BYTES:]
-
-
-def _read_bytes(path: Path) -> bytes:
-    """Read a file."""
-    with _reading(path) as stream:
-        payload = stream.read()
-    _refuse_pointer(path, payload)
-    return payload
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[FileIO]:
-    """Open a file; say why it cannot be read."""
-    try:
-        with path.open("rb", buffering=0) as stream:
-            yield stream
-    except FileNotFoundError as error:
-        if path.is_symlink():
-            raise MissingInputError(
-                f"The file {path} is a link that points nowhere.",
-                found=f"a link to {path.readlink()}",
-                expected="the file's content (DataLad and git-annex keep it elsewhere until it is fetched)",
-                fix=f"datalad get {path}",
-            ) from error
-        raise MissingInputError(
-            f"There is no file {path}.", expected="an image", fix="Correct the path."
-        ) from error
-    except OSError as error:
-        raise MissingInputError(f"The file {path} cannot be read.", found=error.strerror) from error
-
-
-def _refuse_pointer(path: Path, payload: bytes) -> None:
-    pointer = find_pointer(payload)
-    if pointer is not None:
-        raise MissingInputError(
-            f"The file {path} is not here.",
-            found=f"a pointer of {pointer}",
-            expected="the file's content",
-            fix="git lfs pull" if pointer == "Git LFS" else f"datalad get {path}",
-        )

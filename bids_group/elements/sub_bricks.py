@@ -9,6 +9,7 @@ import gzip
 import html
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,25 +21,30 @@ from nibabel.brikhead import AFNIHeader
 from bids_group.elements.compression import GZIP
 from bids_group.elements.image_files import ImageFiles
 from bids_group.errors import DataError
+from bids_group.input_files import open_file
 from bids_group.words import counted
 
 _AFNI = 4
 """Code of the header extension that AFNI writes: its attributes as XML."""
+
+_LONGEST = 2**24
+"""Bytes of all extensions of a header."""
 
 _LABELS = re.compile(r'<AFNI_atr\b[^>]*\batr_name="BRICK_LABS"[^>]*>(?P<text>.*?)</AFNI_atr>', re.DOTALL)
 
 
 def read_nifti_labels(path: Path) -> tuple[str, ...]:
     """Read the labels of the volumes of a ``.nii`` or ``.nii.gz``; none where it holds none."""
-    with path.open("rb") as stream:
-        is_packed = stream.read(2) == GZIP
-    with gzip.open(path) if is_packed else path.open("rb") as stream:
+    with open_file(path) as raw, ExitStack() as opened:
+        is_packed = raw.read(2) == GZIP
+        raw.seek(0)
+        stream: Any = opened.enter_context(gzip.open(raw)) if is_packed else raw
         fixed = stream.read(352)
         kind: Any = nib.Nifti1Header
         if len(fixed) < 352 or fixed[:4] not in (b"\x5c\x01\0\0", b"\0\0\x01\x5c") or not fixed[348]:
             return ()
-        size = int(kind(fixed[:348], check=False)["vox_offset"])
-        header = kind.from_fileobj(BytesIO(fixed + stream.read(max(size - 352, 0))), check=False)
+        size = min(max(int(kind(fixed[:348], check=False)["vox_offset"]) - 352, 0), _LONGEST)
+        header = kind.from_fileobj(BytesIO(fixed + stream.read(size)), check=False)
     contents = (
         np.asarray(one.get_content()).tobytes() for one in header.extensions if one.get_code() == _AFNI
     )

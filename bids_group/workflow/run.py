@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import sys
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
@@ -13,6 +14,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from bids_group import output
 from bids_group.config import RunConfig
 from bids_group.config.typed import MAPS_FILE
+from bids_group.errors import printable
 from bids_group.executor import Threads
 from bids_group.output import report
 from bids_group.workflow.duration import forecast
@@ -145,12 +147,29 @@ def _threads(config: RunConfig) -> Threads:
     return Threads(n_procs=config.execution.n_procs, mem_gb=config.execution.mem_gb)
 
 
+class _RunLog(logging.FileHandler):
+    """The log of a run: where it cannot be written any more (a full disk), the run goes on without it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write what any program can show."""
+        return printable(super().format(record))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging gave it
+        """Say once that the log ends."""
+        logging.getLogger("bids_group").removeHandler(self)
+        LOGGER.warning("The log of this run ends, it cannot be written: %s.", sys.exc_info()[1])
+
+
 def _log_into(config: RunConfig, log: ExitStack) -> None:
     """Keep what is said under ``logs/`` too, one file per run, until ``log`` is closed."""
     folder = config.output_dir / "logs"
-    folder.mkdir(exist_ok=True)
     name = f"{config.level}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.log"
-    handler = logging.FileHandler(folder / name, encoding="utf-8")
+    try:
+        folder.mkdir(exist_ok=True)
+        handler = _RunLog(folder / name, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        LOGGER.warning("There will be no log of this run in %s: %s.", folder, error.strerror)
+        return
     log.callback(handler.close)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
     logger = logging.getLogger("bids_group")

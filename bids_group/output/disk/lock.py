@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_group.errors import LockedError, OutputError, RunError
+from bids_group.input_files import read_file
 from bids_group.json_files import generated_by, peek_json
 from bids_group.words import os_failure
 
@@ -252,7 +253,7 @@ def is_alive(pid: int, start: str | None = None) -> bool:
 
 def _read(path: str | Path) -> str:
     try:
-        return Path(path).read_text().strip()
+        return read_file(Path(path)).decode("utf-8", "replace").strip()
     except OSError:
         return ""
 

@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
+from rich.segment import Segment
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from bids_group.config import CORRECTIONS, InferenceSpec
+from bids_group.errors import printable
 from bids_group.output.disk.writing import json_text, plain
 from bids_group.output.files.names import contrast_label, shared_entities
 from bids_group.output.files.sidecars import POOLINGS, say_center
@@ -32,9 +34,9 @@ def print_dry_run(
     preview: Preview, *, output_format: Literal["text", "json"] = "text", console: Console | None = None
 ) -> None:
     """Show it on standard output: tables for people, or one JSON object."""
-    console = console or Console()
+    console = console or _Page()
     if output_format == "json":
-        console.out(json_text(describe_dry_run(preview)), end="", highlight=False)
+        console.out(printable(json_text(describe_dry_run(preview))), end="", highlight=False)
         return
     _print_people(console, preview)
     shown: dict[str, str] = {}
@@ -63,6 +65,15 @@ def print_dry_run(
         _say(console, f"  {one.sentence}", start=one.severity, style=style)
         if one.fix:
             _say(console, f"         fix: {one.fix}")
+
+
+class _Page(Console):
+    """A page of text alone: names and cells may hold what a terminal would obey."""
+
+    def render(self, *what: Any, **how: Any) -> Iterator[Segment]:
+        """Show every text so that it is seen."""
+        for one in super().render(*what, **how):
+            yield one if one.control else Segment(printable(one.text), one.style)
 
 
 def _say(console: Console, text: str, *, start: str = "", style: str = "") -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pandas as pd
 
 from bids_group.elements import Elements, Grid, read_map
 from bids_group.errors import DataError, MissingInputError
+from bids_group.input_files import read_file
 from bids_group.output.report.folder import entities_of
 from bids_group.work_files import drop_pages
 
@@ -74,7 +76,11 @@ def read_atlas(path: Path) -> Atlas:
     """
     loaded = read_map(path)
     labels = np.nan_to_num(loaded.data)
-    if labels.ndim != 3 or not np.array_equal(labels, np.rint(labels)) or labels.min() < 0:
+    if (
+        labels.ndim != 3
+        or not np.array_equal(labels, np.rint(labels))
+        or not 0 <= labels.min() <= labels.max() < 2**31
+    ):
         raise DataError(
             f"The atlas {path} is not a labelled image.",
             found=f"shape {labels.shape}, values from {labels.min():g} to {labels.max():g}",
@@ -148,11 +154,18 @@ def _find_table(path: Path) -> Path:
 
 def _read_names(path: Path) -> dict[int, str]:
     separator = "\t" if path.suffix == ".tsv" else ","
-    table = pd.read_csv(path, sep=separator, dtype=str, encoding="utf-8-sig", keep_default_na=False)
+    try:
+        content = BytesIO(read_file(path))
+        table = pd.read_csv(content, sep=separator, dtype=str, encoding="utf-8-sig", keep_default_na=False)
+    except OSError as error:
+        sentence = f"The table of regions {path} cannot be read."
+        raise MissingInputError(sentence, found=error.strerror) from error
+    except ValueError as error:
+        raise DataError(f"The table of regions {path} is no table.", found=str(error)) from error
     table.columns = pd.Index([str(name).strip().lower() for name in table.columns])
     index = next((name for name in ("index", "label", "value", "id") if name in table), None)
     name = next((one for one in ("name", "region", "label") if one in table and one != index), None)
-    if index is None or name is None or not table[index].str.strip().str.fullmatch(r"\d+(\.0)?").all():
+    if index is None or name is None or not table[index].str.strip().str.fullmatch(r"\d{1,10}(\.0)?").all():
         raise DataError(
             f"The table of regions {path} cannot be used.",
             found=f"columns {', '.join(table.columns)}",

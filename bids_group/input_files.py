@@ -1,0 +1,53 @@
+"""The one door to files of others: what is no file (a named pipe, a device, a folder) is told, not read.
+
+To open a named pipe waits for a writer, for ever; to read a device never ends.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from io import FileIO
+from pathlib import Path
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def open_file(path: Path) -> FileIO:
+    """Open a file to read its bytes.
+
+    Raises
+    ------
+    OSError
+        There is none, it may not be read, or it is no file: ``strerror`` says what it is.
+    """
+    try:
+        _refuse_others(path, path.stat().st_mode)
+        stream = FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except ValueError as error:  # a NUL in its name
+        raise OSError(errno.ENOENT, str(error), str(path)) from error
+    try:
+        _refuse_others(path, os.fstat(stream.fileno()).st_mode)  # if it was changed since
+    except OSError:
+        stream.close()
+        raise
+    return stream
+
+
+def _refuse_others(path: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        kind = next((words for is_kind, words in _KINDS if is_kind(mode)), "no file")
+        raise OSError(errno.EINVAL, f"{kind}, not a file", str(path))
+
+
+def read_file(path: Path) -> bytes:
+    """Read the bytes of a file, as `open_file` opens it."""
+    with open_file(path) as stream:
+        return stream.readall()
