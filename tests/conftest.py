@@ -5,6 +5,7 @@ elsewhere, what they expect of look-alikes is computed here from the numbers tha
 """
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +78,14 @@ def _write_placeholders():
     with pytest.MonkeyPatch.context() as patched:
         for kind in (Chart, Sheet):
             patched.setattr(kind, "render", lambda _: b"a picture")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _do_not_wait_for_the_disk():
+    """What a loss of power would do is tested in ``tests/faults``, in processes of their own."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda _: None)
         yield
 
 

@@ -94,7 +94,8 @@ def read_source(side: Side, path: Path) -> Source:
 def _find_unfinished(path: Path) -> str | None:
     """Say what shows that a run did not come to its end; None for a finished one."""
     lists = read_json(path / "code" / "outputs.json", is_optional=True)
-    planned = [name for name in lists.get("Files", []) if not name.startswith("group/figures/")]
+    listed = [*lists.get("Files", []), *lists.get("Planned", [])]
+    planned = [name for name in listed if not name.startswith("group/figures/")]
     lacking = [name for name in planned if name != "report.html" and not (path / name).exists()]
     if lacking:
         return f"no {lacking[0]}{and_more(len(lacking) - 1, 'files')}"

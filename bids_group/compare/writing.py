@@ -13,7 +13,8 @@ from bids_group.compare.expectation import Expectation
 from bids_group.errors import OutputError
 from bids_group.json_files import peek_json, read_json
 from bids_group.output.disk.lock import sweep_parts
-from bids_group.output.disk.writing import write_bytes, write_json, write_table, write_text
+from bids_group.output.disk.publishing import write_bytes
+from bids_group.output.disk.writing import write_json, write_table, write_text
 
 _SIDECAR = "comparison.json"
 _PROGRAM = "bids-group-compare"

@@ -179,12 +179,13 @@ class RunRecord(JsonRecord):
 
 
 class OutputList(JsonRecord):
-    """Files of the run that writes (or wrote last), and of those before, until it is done."""
+    """Files that are there; those that a run will write; and those of runs before, until it is done."""
 
-    optional: ClassVar[Collection[str]] = ("files", "earlier")
+    optional: ClassVar[Collection[str]] = ("files", "planned", "earlier")
     description: str | None = None
     format: int | None = None
     files: list[str] | None = None
+    planned: list[str] | None = None
     earlier: list[str] | None = None
 
 

@@ -93,6 +93,7 @@ def pool_participants(plan: RunPlan, provenance: Provenance) -> None:
     output.write_participants(folder)
     label = f"sub-{people[0]}_pid-{os.getpid()}"
     output.write_command(folder, provenance.finish(plan), label=label)
+    output.confirm_outputs(folder)
     LOGGER.info(
         "Pooled: %s of %s", counted(len(plan.observations), "map"), counted(len(people), "participant")
     )

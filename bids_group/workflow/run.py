@@ -115,6 +115,7 @@ def _work(plan: RunPlan, provenance: Provenance) -> None:
         else:
             report.write_citations(config.output_dir)
             LOGGER.info("Done: %s", config.output_dir)
+        output.finish_outputs(config.output_dir)
 
 
 def _check_names(plan: RunPlan) -> None:
@@ -139,6 +140,7 @@ def _report_again(config: RunConfig) -> None:
         output.check_names(folder, names, has_results=True)
         output.record_outputs(folder, names)
         page = report.build_report(folder, config.analysis.cut_coords_mm, _threads(config))
+        output.confirm_outputs(folder)
         LOGGER.info("The report: %s", page)
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -12,9 +14,10 @@ from typing import Any
 import pytest
 
 from bids_group.errors import LockedError, OutputError
-from bids_group.output import claim_output
+from bids_group.output import claim_output, finish_outputs
 from bids_group.output.disk import lock
 from bids_group.output.disk.lock import take_turn
+from bids_group.output.disk.publishing import Batch
 
 LOCK = ".bids_group.lock"
 
@@ -163,6 +166,98 @@ def test_a_lock_taken_over_by_a_faster_run_is_given_back(
     lock._remove_stale(path, 600)
     assert path.read_text() == "of the faster run"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "dangling link", "named pipe"])
+@pytest.mark.parametrize("name", [LOCK, ".bids_group.turn"])
+def test_what_is_no_file_in_place_of_a_lock_is_told_at_once_and_kept(
+    bids_dir: Path, tmp_path: Path, kind: str, name: str
+) -> None:
+    path, other = tmp_path / "out" / name, tmp_path / "other"
+    path.parent.mkdir()
+    other.write_text("{}")
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "named pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(other if kind == "link" else tmp_path / "nowhere")
+    before = path.lstat()
+    with (
+        pytest.raises(OutputError, match="in place of the lock") as caught,
+        claim_output(path.parent, bids_dir, level="group"),
+        take_turn(path.parent),
+    ):
+        pass
+    assert kind.removeprefix("dangling ") in str(caught.value)
+    assert path.lstat() == before
+    assert [one.name for one in path.parent.iterdir()] == [name]
+    assert other.read_text() == "{}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"\0" * 300, b"\xff\xfe", b"[]", b"7", b"[" * 100_000, b'{"pid": "x", "place": "PLACE"}',
+        b'{"pid": -1, "place": "PLACE"}', b'{"pid": 1e99, "place": "PLACE"}', b'{"place": "PLACE"}',
+        b'{"pid": 99999999999999999999, "place": "PLACE"}',
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("age_s, is_held", [(0, True), (700, False), (-700, False), (-1e9, False)])
+def test_a_lock_of_odd_content_or_from_the_future_is_judged_by_its_age(
+    bids_dir: Path, tmp_path: Path, content: bytes, age_s: float, is_held: bool
+) -> None:
+    """Who is alive touches it: also with a clock that is wrong, which is that of the file system."""
+    path = tmp_path / "out" / LOCK
+    path.parent.mkdir()
+    path.write_bytes(content.replace(b"PLACE", lock.process_space().encode()))
+    os.utime(path, (time.time() - age_s,) * 2)
+    if is_held:
+        with pytest.raises(LockedError), claim_output(path.parent, bids_dir, level="group"):
+            pass
+    else:
+        with claim_output(path.parent, bids_dir, level="group"):
+            pass
+        assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "host, age_s, is_held", [("here", 200, False), ("here", 80, True), ("there", 200, True)]
+)
+def test_a_lock_of_before_this_machine_started_is_stale(
+    bids_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, age_s: float, is_held: bool
+) -> None:
+    """After a loss of power nobody waits for ten minutes; another machine may be alive."""
+    monkeypatch.setattr(lock, "_uptime_s", lambda: 100.0)
+    lock_of(tmp_path / "out", host=socket.gethostname() if host == "here" else "node7")
+    os.utime(tmp_path / "out" / LOCK, (time.time() - age_s,) * 2)
+    with contextlib.ExitStack() as held:
+        if is_held:
+            held.enter_context(pytest.raises(LockedError))
+        held.enter_context(claim_output(tmp_path / "out", bids_dir, level="group"))
+
+
+def test_a_run_that_stood_still_and_lost_its_place_publishes_nothing(bids_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with claim_output(out, bids_dir, level="group"):
+        with Batch(out) as batch:
+            batch.write(out / "first", b"")
+        lock_of(out, pid=77)
+        with pytest.raises(LockedError, match="took OUTPUT_DIR over") as caught, Batch(out) as batch:
+            batch.write(out / "second", b"")
+        assert caught.value.exit_code == 75
+        assert "process 77 of ann on node7" in str(caught.value)
+        with pytest.raises(LockedError, match="took OUTPUT_DIR over"):
+            finish_outputs(out)
+    assert sorted(path.name for path in out.iterdir()) == [LOCK, "first"]
+
+
+def test_a_lock_that_cannot_be_read_for_a_moment_is_let_go(
+    bids_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with claim_output(tmp_path / "out", bids_dir, level="group"):
+        monkeypatch.setattr(lock, "_read", lambda _: None)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_lock_that_cannot_be_read_is_not_removed(bids_dir: Path, tmp_path: Path) -> None:

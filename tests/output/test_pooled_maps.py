@@ -160,7 +160,7 @@ def test_a_write_that_dies_between_files_is_no_cache_and_can_be_repeated(
     n_files: int,
     has_earlier: bool,
 ) -> None:
-    """Writing the second version of the maps is interrupted after each of its nine files."""
+    """Writing the second version of the maps is interrupted after each of its eight files."""
     first, second = make_pooled(seed=1), make_pooled(seed=2)
     if has_earlier:
         write_pooled(tmp_path / "out", first, "first", dataset_names={})
@@ -180,7 +180,7 @@ def test_a_write_that_dies_between_files_is_no_cache_and_can_be_repeated(
             is_whole = read_pooled(tmp_path / "out", second.observation, "second", dataset_names={})
             assert is_whole is None
             stale = read_pooled(tmp_path / "out", first.observation, "first", dataset_names={})
-            assert (stale is None) == (n_files > 0 or not has_earlier)
+            assert stale is None
     write_pooled(tmp_path / "out", second, "second", dataset_names={})
     write_pooled(tmp_path / "undisturbed", second, "second", dataset_names={})
     assert bytes_below(tmp_path / "out") == bytes_below(tmp_path / "undisturbed")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import getpass
 import hashlib
+import itertools
 import json
 import os
 import re
 import socket
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -18,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from bids_group.errors import LockedError, OutputError, RunError
-from bids_group.input_files import read_file
+from bids_group.input_files import open_file
 from bids_group.json_files import generated_by, peek_json
+from bids_group.output.disk.durable import make_folder, sync_folder
 from bids_group.words import os_failure
 
 _RUN_LOCK = ".bids_group.lock"
@@ -27,8 +30,12 @@ _TURN_LOCK = ".bids_group.turn"
 _RUN_STALE_S = 600.0
 _TURN_STALE_S = 60.0
 _BEAT_S = 20.0
+_LONGEST_LOCK = 4096
 _PART = re.compile(r"^\.part-(?P<place>[0-9a-f]+)-(?P<pid>\d+)-\d+$")
 _PART_AGE_S = 3600.0
+_PART_NUMBERS = itertools.count()
+_HELD: dict[Path, str] = {}
+"""What stands in the locks of the runs of this process, by their OUTPUT_DIR."""
 
 
 @contextlib.contextmanager
@@ -36,15 +43,18 @@ def claim_output(output_dir: Path, bids_dir: Path, *, level: str) -> Iterator[No
     """Make OUTPUT_DIR, prove that it can be written, and hold it for the time of a ``group`` run.
 
     ``participant`` jobs run side by side and hold nothing. A lock left by a killed run is recognised: its
-    process is gone (same machine), or has not touched it for ten minutes (other machines and containers).
-    Where OUTPUT_DIR was removed or moved meanwhile what was written is not, or not all, where it should be.
+    process is gone (same machine, also before it was started anew), or has not touched it for ten minutes
+    (other machines and containers). Where OUTPUT_DIR was removed or moved meanwhile what was written is not,
+    or not all, where it should be.
     """
     check_output_dir(output_dir, bids_dir)
     probe = part_of(output_dir / "probe")
     try:
-        output_dir.mkdir(parents=True, exist_ok=True)
+        changed = make_folder(output_dir)
         probe.touch()
         probe.unlink()
+        for folder in changed:
+            sync_folder(folder)
     except OSError as error:
         raise OutputError(
             f"OUTPUT_DIR cannot be written: {output_dir}.",
@@ -54,10 +64,23 @@ def claim_output(output_dir: Path, bids_dir: Path, *, level: str) -> Iterator[No
         ) from error
     with contextlib.ExitStack() as held:
         if level == "group":
-            held.enter_context(_hold(output_dir / _RUN_LOCK, stale_s=_RUN_STALE_S, wait_s=0.0))
+            lock = _hold(output_dir / _RUN_LOCK, stale_s=_RUN_STALE_S, wait_s=0.0)
+            _HELD[output_dir] = held.enter_context(lock)
+            held.callback(_HELD.pop, output_dir)
             sweep_parts(output_dir)
         held.enter_context(_watch(output_dir))
         yield
+
+
+def check_claim(output_dir: Path) -> None:
+    """Refuse to publish what a group run made where another one took OUTPUT_DIR over while it stood still."""
+    lock = output_dir / _RUN_LOCK
+    if output_dir in _HELD and _read(lock) not in (_HELD[output_dir], None):
+        raise LockedError(
+            f"Another run took OUTPUT_DIR over, because this one stood still for too long: {output_dir}.",
+            found="no lock of this run" if not os.path.lexists(lock) else _describe(_holder(_read(lock))),
+            fix="Wait for the other run, then run the same command again.",
+        )
 
 
 @contextlib.contextmanager
@@ -117,17 +140,17 @@ def check_output_dir(output_dir: Path, bids_dir: Path) -> None:
 
 
 @contextlib.contextmanager
-def _hold(lock: Path, *, stale_s: float, wait_s: float) -> Iterator[None]:
-    me = _introduce_myself()
+def _hold(lock: Path, *, stale_s: float, wait_s: float) -> Iterator[str]:
+    """Hold a lock; gives what stands in it."""
+    me = json.dumps(_introduce_myself())
     deadline = time.monotonic() + wait_s
-    while not _try_create(lock, json.dumps(me)):
+    while not _try_create(lock, me):
         if _remove_stale(lock, stale_s):
             continue
         if time.monotonic() >= deadline:
-            who = {key: _holder(_read(lock)).get(key, "?") for key in me}
             raise LockedError(
                 f"Another run holds OUTPUT_DIR: {lock.parent}.",
-                found="process {pid} of {user} on {host}, since {since}".format_map(who),
+                found=_describe(_holder(_read(lock))),
                 expected="one writer at a time",
                 fix=f"Wait for it, or give another OUTPUT_DIR. If that run is gone, remove {lock}.",
             )
@@ -137,15 +160,21 @@ def _hold(lock: Path, *, stale_s: float, wait_s: float) -> Iterator[None]:
     def beat() -> None:
         while not stop.wait(_BEAT_S):
             with contextlib.suppress(OSError):
-                os.utime(lock)
+                if _read(lock) == me:  # not that of a run that took over
+                    os.utime(lock)
 
     threading.Thread(target=beat, daemon=True).start()
     try:
-        yield
+        yield me
     finally:
         stop.set()
-        if _holder(_read(lock)) == me:
+        if _read(lock) in (me, None):  # who held it while it cannot be read would keep it
             lock.unlink(missing_ok=True)
+
+
+def _describe(holder: dict[str, Any]) -> str:
+    keys = ("pid", "user", "host", "since")
+    return "process {} of {} on {}, since {}".format(*(holder.get(key, "?") for key in keys))
 
 
 def _introduce_myself() -> dict[str, Any]:
@@ -165,10 +194,16 @@ def _introduce_myself() -> dict[str, Any]:
 
 
 def _try_create(lock: Path, content: str) -> bool:
-    """Put a whole file in place only if there is none: a link is exclusive on network file systems, too."""
+    """Put a whole file in place only if there is none: a link is exclusive on network file systems, too.
+
+    The disk holds it first: of a machine that lost its power a lock without a holder would be left.
+    """
     draft = part_of(lock)
     try:
-        draft.write_text(content)
+        with draft.open("w") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
         try:
             lock.hardlink_to(draft)
         except FileExistsError:
@@ -185,43 +220,74 @@ def _try_create(lock: Path, content: str) -> bool:
     return True
 
 
-def _holder(content: str) -> dict[str, Any]:
-    with contextlib.suppress(ValueError):
-        if isinstance(holder := json.loads(content), dict):
+def _holder(content: str | None) -> dict[str, Any]:
+    """Read who holds a lock; empty where it is no lock of ours."""
+    with contextlib.suppress(ValueError, RecursionError):
+        holder = json.loads(content or "")
+        if isinstance(holder, dict) and isinstance(holder.get("pid"), int) and 0 < holder["pid"] < 2**31:
             return holder
     return {}
 
 
 def _remove_stale(lock: Path, stale_s: float) -> bool:
     """Remove the lock where its holder is gone; True where it is worth trying again."""
+    _check_shape(lock)
     content = _read(lock)
     if not _is_stale(lock, content, stale_s):
-        return not lock.exists()
+        return not os.path.lexists(lock)
     taken = part_of(lock)
     try:
         lock.rename(taken)
     except FileNotFoundError:
         return True
+    except OSError as error:
+        raise os_failure(error, lock) from error
     removed = _read(taken)
     taken.unlink(missing_ok=True)
-    if removed != content:  # somebody was faster and this is the new holder's lock: give it back
+    if removed and removed != content:  # somebody was faster, and this is the new holder's: give it back
         _try_create(lock, removed)
     return True
 
 
-def _is_stale(lock: Path, content: str, stale_s: float) -> bool:
-    """Whether the holder is dead, or shows no sign of life by the clock of the file system."""
+def _check_shape(lock: Path) -> None:
+    """Refuse what stands in place of a lock and is no file: to read or to remove it is not ours."""
+    with contextlib.suppress(FileNotFoundError):
+        mode = lock.lstat().st_mode
+        if not stat.S_ISREG(mode):
+            kinds = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link", stat.S_IFIFO: "a named pipe"}
+            raise OutputError(
+                f"What stands in place of the lock is none: {lock}.",
+                found=kinds.get(stat.S_IFMT(mode), "a device or socket"),
+                expected="a file that this program writes while it runs, or nothing",
+                fix="Remove it, or give another OUTPUT_DIR.",
+            )
+
+
+def _is_stale(lock: Path, content: str | None, stale_s: float) -> bool:
+    """Whether the holder is dead, or shows no sign of life by the clock of the file system.
+
+    Who is alive touches it all the time by that clock. So a lock from the future is of a time when that was
+    wrong, and one that was touched last before this machine started is not of a run on this machine.
+    """
     holder = _holder(content)
     if holder.get("place") == process_space():
-        return not is_alive(int(holder["pid"]), str(holder["started"]))
+        return not is_alive(holder["pid"], str(holder.get("started") or ""))
     probe = part_of(lock)
     try:
         probe.write_text("")
-        return probe.stat().st_mtime - lock.stat().st_mtime > stale_s
+        age_s = probe.stat().st_mtime - lock.lstat().st_mtime
     except OSError:
         return False
     finally:
         probe.unlink(missing_ok=True)
+    is_ended = holder.get("host") == socket.gethostname() and age_s > max(_uptime_s(), 3 * _BEAT_S)
+    return is_ended or abs(age_s) > stale_s
+
+
+def _uptime_s() -> float:
+    """Seconds since this machine started; endless where it does not say so."""
+    words = (_read("/proc/uptime") or "inf").split()
+    return float(words[0])
 
 
 @cache
@@ -230,13 +296,13 @@ def process_space() -> str:
     namespace = ""
     with contextlib.suppress(OSError):
         namespace = str(Path("/proc/self/ns/pid").readlink())
-    facts = (socket.gethostname(), _read("/proc/sys/kernel/random/boot_id"), namespace)
+    facts = (socket.gethostname(), _read("/proc/sys/kernel/random/boot_id") or "", namespace)
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
 
 
 def started(pid: int) -> str:
     """When a process started, in ticks since boot (empty: not known); tells a number that was given again."""
-    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    fields = (_read(f"/proc/{pid}/stat") or "").rpartition(")")[2].split()
     return fields[19] if len(fields) > 19 else ""
 
 
@@ -251,16 +317,20 @@ def is_alive(pid: int, start: str | None = None) -> bool:
     return not start or started(pid) in ("", start)
 
 
-def _read(path: str | Path) -> str:
+def _read(path: str | Path) -> str | None:
+    """Read a small file; empty where there is none, None where it cannot be read."""
     try:
-        return read_file(Path(path)).decode("utf-8", "replace").strip()
-    except OSError:
+        with open_file(Path(path)) as stream:
+            return stream.read(_LONGEST_LOCK).decode(errors="replace").strip()
+    except FileNotFoundError:
         return ""
+    except OSError:
+        return None
 
 
 def part_of(path: Path) -> Path:
-    """Name the neighbour into which this thread writes a file before it is moved into place."""
-    return path.with_name(f".part-{process_space()}-{os.getpid()}-{threading.get_ident()}")
+    """Name a new neighbour into which a file is written before it is moved into place."""
+    return path.with_name(f".part-{process_space()}-{os.getpid()}-{next(_PART_NUMBERS)}")
 
 
 def sweep_parts(folder: Path) -> None:

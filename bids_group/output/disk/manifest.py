@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bids_group.config.differences import Difference, find_differences
 from bids_group.errors import OutputError, RunError
 from bids_group.json_files import generated_by, read_json
-from bids_group.output.disk.lock import take_turn
+from bids_group.output.disk.durable import sync_folder
+from bids_group.output.disk.lock import check_claim, take_turn
 from bids_group.output.disk.writing import json_text, plain, write_if_changed
 from bids_group.records.sidecars import OutputList
 from bids_group.words import and_more
@@ -20,7 +22,7 @@ _IDENTITY = Path("code/analysis.json")
 _MANIFEST = Path("code/outputs.json")
 _ABOUT = "Files of this analysis; --overwrite removes those under group/, and no other file."
 _FORMAT = 2
-"""Since then every file outside ``sub-*`` is listed before it is written."""
+"""Since then every file outside ``sub-*`` is listed before it is written, apart from those that are there."""
 
 TABLES = (Path("participants.tsv"), Path("participants.json"), Path("ledger.tsv"))
 COMMAND = Path("code/command.json")
@@ -86,9 +88,9 @@ def check_same_analysis(output_dir: Path, identity: Mapping[str, Any], *, is_ove
         other = find_other_analysis(output_dir, identity)
         if other is not None and not is_overwrite:
             raise other
-        own = [path for path in own_files(output_dir) if os.path.lexists(output_dir / path)]
+        own = {path for path in own_files(output_dir) if os.path.lexists(output_dir / path)}
         is_same = not _differences(output_dir, identity)
-        _store(output_dir, (), own)
+        _store(output_dir, _Lists(earlier=own))
         write_if_changed(output_dir / _IDENTITY, json_text(identity))
     if not is_same:
         _remove(output_dir, [path for path in own if path.parts[0] == "group"])
@@ -117,22 +119,32 @@ def _differences(output_dir: Path, identity: Mapping[str, Any]) -> Sequence[Diff
 def record_outputs(output_dir: Path, paths: Iterable[Path]) -> None:
     """Note files (relative to OUTPUT_DIR) as this run's own, before they are written."""
     with take_turn(output_dir):
-        files, earlier = _read_lists(output_dir)
-        _store(output_dir, {*files, *paths}, earlier)
+        lists = _read_lists(output_dir)
+        _store(output_dir, replace(lists, planned={*lists.planned, *paths} - lists.files))
+
+
+def confirm_outputs(output_dir: Path) -> None:
+    """List those files as there that are, and leave all else as it is."""
+    with take_turn(output_dir):
+        lists = _read_lists(output_dir)
+        there = {path for path in lists.planned if os.path.lexists(output_dir / path)}
+        _store(output_dir, replace(lists, files=lists.files | there, planned=lists.planned - there))
 
 
 def finish_outputs(output_dir: Path) -> None:
-    """Remove what an earlier run of this analysis wrote and this one did not, whose files must be there."""
+    """List what this run wrote, which must be there; remove what earlier runs wrote and this one did not."""
+    check_claim(output_dir)
     with take_turn(output_dir):
-        files, earlier = _read_lists(output_dir)
-        if lost := [path for path in (_IDENTITY, *files) if not os.path.lexists(output_dir / path)]:
+        lists = _read_lists(output_dir)
+        files = lists.files | lists.planned
+        if lost := [path for path in (_IDENTITY, *sorted(files)) if not os.path.lexists(output_dir / path)]:
             raise RunError(
                 f"Files of this run were removed while it went on: {output_dir / lost[0]}.",
                 found=f"{len(lost)} missing",
                 fix="Run the same command again.",
             )
-        _remove(output_dir, (path for path in earlier if path not in files))
-        _store(output_dir, files, ())
+        _remove(output_dir, lists.earlier - files)
+        _store(output_dir, _Lists(files=files))
 
 
 def _read_own(path: Path) -> dict[str, Any]:
@@ -140,8 +152,17 @@ def _read_own(path: Path) -> dict[str, Any]:
     return read_json(path, wrong=OutputError, fix="Restore it, or give another OUTPUT_DIR.", is_optional=True)
 
 
-def _read_lists(output_dir: Path) -> tuple[list[Path], list[Path]]:
-    """Read the lists of own files (of this run, of earlier ones).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lists:
+    """Our own files: those that are there, those that will be, and those of earlier runs, which may go."""
+
+    files: Set[Path] = frozenset()
+    planned: Set[Path] = frozenset()
+    earlier: Set[Path] = frozenset()
+
+
+def _read_lists(output_dir: Path) -> _Lists:
+    """Read the lists of own files.
 
     Release 0.1 wrote some without listing them, and its ``participant`` jobs left no list at all.
     """
@@ -149,38 +170,50 @@ def _read_lists(output_dir: Path) -> tuple[list[Path], list[Path]]:
     content = OutputList.read({} if path.is_dir() else _read_own(path))
     if os.path.lexists(path) and content.description != _ABOUT:
         raise _foreign(path, "a file of another program")
-    files, earlier = (
-        [path for path in map(Path, listed or []) if not path.is_absolute() and ".." not in path.parts]
-        for listed in (content.files, content.earlier)
+    files, planned, earlier = (
+        {path for path in map(Path, listed or []) if not path.is_absolute() and ".." not in path.parts}
+        for listed in (content.files, content.planned, content.earlier)
     )
     if content.format is None:
         made_by = generated_by(_read_own(output_dir / "dataset_description.json"))
         if content.description or any(one.get("Name") == "bids_group" for one in made_by):
             unlisted = (*TABLES, COMMAND, OPTION_FILE, *CITATIONS, REPORT)
-            files += [path for path in unlisted if os.path.lexists(output_dir / path)]
-    return files, earlier
+            files |= {path for path in unlisted if os.path.lexists(output_dir / path)}
+    return _Lists(files=files, planned=planned, earlier=earlier)
 
 
 def own_files(output_dir: Path) -> list[Path]:
     """List the files of this run and of earlier ones, relative to OUTPUT_DIR; pooled maps are not listed."""
-    return sorted({path for listed in _read_lists(output_dir) for path in listed})
+    lists = _read_lists(output_dir)
+    return sorted(lists.files | lists.planned | lists.earlier)
 
 
-def _store(output_dir: Path, files: Iterable[Path], earlier: Iterable[Path]) -> None:
-    lists = [sorted({path.as_posix() for path in paths}) or None for paths in (files, earlier)]
-    content = OutputList(description=_ABOUT, format=_FORMAT, files=lists[0], earlier=lists[1])
+def _store(output_dir: Path, lists: _Lists) -> None:
+    files, planned, earlier = (
+        sorted(path.as_posix() for path in paths) or None
+        for paths in (lists.files, lists.planned, lists.earlier)
+    )
+    content = OutputList(description=_ABOUT, format=_FORMAT, files=files, planned=planned, earlier=earlier)
     write_if_changed(output_dir / _MANIFEST, json_text(content))
 
 
 def _remove(output_dir: Path, paths: Iterable[Path]) -> None:
-    """Remove files, not what lies behind a link to a folder, and the folders that are empty then."""
+    """Remove files, not what lies behind a link to a folder, and the folders that are empty then.
+
+    They are gone for good on return: the list no longer names them then.
+    """
+    folders = set()
     for path in paths:
         if any((output_dir / folder).is_symlink() for folder in _folders_above(path)):
             continue
         (output_dir / path).unlink(missing_ok=True)
+        folders |= {path.parent, *path.parent.parents}
         for folder in _folders_above(path):
             with contextlib.suppress(OSError):  # not empty: somebody else's files stay
                 (output_dir / folder).rmdir()
+    for folder in folders:
+        if (output_dir / folder).is_dir():
+            sync_folder(output_dir / folder)
 
 
 def _folders_above(path: Path) -> list[Path]:

@@ -1,8 +1,7 @@
-"""Files on disk: written whole or not at all, the same bytes for the same content."""
+"""What is written in files: the same bytes for the same content."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
@@ -18,28 +17,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from bids_group.elements import Grid, gzip_bytes
-from bids_group.output.disk.lock import part_of
+from bids_group.output.disk.publishing import Write, write_bytes
 from bids_group.records.sidecars import JsonRecord
-from bids_group.words import os_failure
 
 
-def write_bytes(path: Path, payload: bytes) -> None:
-    """Write a file whole: into a neighbour first, then moved into place; the earlier file stays till then."""
-    part = part_of(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(payload)
-        part.replace(path)
-    except OSError as error:
-        raise os_failure(error, path) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
-
-
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, write: Write = write_bytes) -> None:
     """Write UTF-8 text, with line feeds on every system."""
-    write_bytes(path, text.encode())
+    write(path, text.encode())
 
 
 def write_if_changed(path: Path, text: str) -> None:
@@ -53,9 +37,9 @@ def json_text(content: Mapping[str, Any] | JsonRecord) -> str:
     return json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def write_json(path: Path, content: Mapping[str, Any] | JsonRecord) -> None:
+def write_json(path: Path, content: Mapping[str, Any] | JsonRecord, write: Write = write_bytes) -> None:
     """Write a JSON object."""
-    write_text(path, json_text(content))
+    write_text(path, json_text(content), write)
 
 
 def plain(value: Any) -> Any:
@@ -86,9 +70,9 @@ def table_text(table: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
+def write_table(path: Path, table: pd.DataFrame, write: Write = write_bytes) -> None:
     """Write a BIDS TSV."""
-    write_text(path, table_text(table))
+    write_text(path, table_text(table), write)
 
 
 def _cell(value: Any) -> str:
@@ -110,6 +94,7 @@ def write_volume(
     intent: tuple[str, tuple[float, ...]] | None = None,
     where: npt.NDArray[np.bool_] | None = None,
     is_cache: bool = False,
+    write: Write = write_bytes,
 ) -> str:
     """Write a NIfTI-1 volume ``(x, y, z)`` or ``(x, y, z, q)`` in its own dtype, gzipped; return its SHA-256.
 
@@ -126,7 +111,7 @@ def write_volume(
         numbers[...] = 0
     np.copyto(numbers, volume.T, where=True if where is None else where.T)
     payload = gzip_bytes(content, is_cache=is_cache)
-    write_bytes(path, payload)
+    write(path, payload)
     return hashlib.sha256(payload).hexdigest()
 
 

@@ -19,10 +19,10 @@ from bids_group.json_files import read_json
 from bids_group.labels import camel_label
 from bids_group.output.disk.lock import take_turn
 from bids_group.output.disk.manifest import COMMAND, OPTION_FILE, TABLES, record_outputs
+from bids_group.output.disk.publishing import write_bytes
 from bids_group.output.disk.writing import (
     json_text,
     table_text,
-    write_bytes,
     write_if_changed,
     write_json,
     write_text,

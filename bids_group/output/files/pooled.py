@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from bids_group.elements import Grid, hash_map, read_map
 from bids_group.errors import BidsGroupError, OutputError
 from bids_group.json_files import peek_json
+from bids_group.output.disk.publishing import write_bytes, write_cache
 from bids_group.output.disk.writing import write_json, write_volume
 from bids_group.output.files.names import pooled_path, shared_entities, sidecar_path
 from bids_group.output.files.sidecars import pooled_sidecar
@@ -26,6 +28,8 @@ _FORMAT = 1
 """Raised when the same inputs would give other pooled numbers or files."""
 
 _PENDING = "pending"
+"""The key of what a killed run of release 0.1 left."""
+
 _STATS = ("effect", "variance", "dof", "n")
 _OF_MANY_DIGITS = ("effect", "variance")
 
@@ -48,8 +52,9 @@ def is_pooled(output_dir: Path, observation: Observation) -> bool:
 def write_pooled(output_dir: Path, pooled: PooledMap, key: str, *, dataset_names: Mapping[str, Path]) -> None:
     """Write effect, variance, dof and number of maps of one observation, each with its sidecar.
 
-    Missing elements are 0 in every map and 0 in ``stat-n``. The effect's sidecar is marked as pending first
-    and gets the key last, so that a killed run leaves nothing that looks finished.
+    Missing elements are 0 in every map and 0 in ``stat-n``. The effect's sidecar, with the key and the hashes
+    of the maps, comes first, and of it alone the disk must hold the content: it says whose the other names
+    are, and what is lost of them is found when they are read. No earlier map stands beside a new sidecar.
     """
     observation = pooled.observation
     volumes: dict[str, npt.NDArray[Any]] = {"n": pooled.n_maps}
@@ -61,14 +66,17 @@ def write_pooled(output_dir: Path, pooled: PooledMap, key: str, *, dataset_names
             raise BidsGroupError(f"The pooled {stat} of {observation.label} has values that are no numbers.")
         volumes = {stat: np.broadcast_to(values, pooled.effect.shape), **volumes}
     paths = {stat: pooled_path(output_dir, observation, stat) for stat in _STATS}
-    write_json(sidecar_path(paths["effect"]), Sidecar(pooling_key=_PENDING))
-    for stat in set(_STATS) - set(volumes):  # of a run that had more inputs
-        paths[stat].unlink(missing_ok=True)
-        sidecar_path(paths[stat]).unlink(missing_ok=True)
+    payloads: dict[Path, bytes] = {}
     space = shared_entities(observation.maps)["space"]
     hashes = {
         stat: write_volume(
-            paths[stat], volume, pooled.grid, space=space, where=is_observed, is_cache=stat in _OF_MANY_DIGITS
+            paths[stat],
+            volume,
+            pooled.grid,
+            space=space,
+            where=is_observed,
+            is_cache=stat in _OF_MANY_DIGITS,
+            write=payloads.__setitem__,
         )
         for stat, volume in volumes.items()
     }
@@ -79,9 +87,15 @@ def write_pooled(output_dir: Path, pooled: PooledMap, key: str, *, dataset_names
         else LargestWeight(source=pooled.dominant[0], share=pooled.dominant[1])
     )
     own = Sidecar(pooling_key=key, files=hashes, affine=pooled.grid.affine, largest_weight=most)
-    for stat in reversed(tuple(volumes)):  # the effect comes last
-        sidecar = sidecars[stat].but(own) if stat == "effect" else sidecars[stat]
-        write_json(sidecar_path(paths[stat]), sidecar)
+    first = sidecar_path(paths["effect"])
+    for path in (*paths.values(), *map(sidecar_path, paths.values())):
+        if path != first:
+            path.unlink(missing_ok=True)
+    write_json(first, sidecars["effect"].but(own), partial(write_bytes, held="content"))
+    for path, payload in payloads.items():
+        write_cache(path, payload)
+    for stat in set(volumes) - {"effect"}:
+        write_json(sidecar_path(paths[stat]), sidecars[stat], write_cache)
 
 
 def read_pooled(
@@ -93,11 +107,12 @@ def read_pooled(
         return None
     volumes: dict[str, npt.NDArray[np.float32]] = {}
     for stat, sha256 in (sidecar.files or {}).items():
+        path = pooled_path(output_dir, observation, stat)
         try:
-            loaded = read_map(pooled_path(output_dir, observation, stat))
+            loaded = read_map(path)
         except BidsGroupError:
             return None
-        if loaded.sha256 != sha256:
+        if peek_json(sidecar_path(path)) is None or loaded.sha256 != sha256:
             return None
         volumes[stat] = loaded.data
     counts = volumes.pop("n")
@@ -143,7 +158,7 @@ def _fingerprint(source: Observation | FirstLevelMap, known: Mapping[str, str]) 
 def check_pooled_names(output_dir: Path, observations: Iterable[Observation]) -> None:
     """Refuse to write pooled maps where files of others, or inputs, stand; nothing has been written yet.
 
-    Ours are known by the key in the effect's sidecar, which is written before the maps.
+    Ours are known by the key in the effect's sidecar, which is written before them.
     """
     there: dict[Path, frozenset[str]] = {}
     for one in observations:

@@ -17,6 +17,7 @@ from bids_group.config import AnalysisSpec
 from bids_group.config.inference import CAUCHY_SCALE
 from bids_group.elements import Grid
 from bids_group.output.disk.manifest import record_outputs
+from bids_group.output.disk.publishing import Batch
 from bids_group.output.disk.writing import write_json, write_table, write_volume
 from bids_group.output.files.names import (
     analysis_stem,
@@ -352,8 +353,9 @@ def write_described(output_dir: Path, path: str, table: pd.DataFrame, sidecar: S
     """Write a table and its sidecar, which also says what its columns mean."""
     beside = sidecar_path(Path(path))
     record_outputs(output_dir, [one.relative_to(output_dir) for one in (Path(path), beside)])
-    write_table(Path(path), table)
-    write_json(beside, sidecar.to_json() | _meanings(table))
+    with Batch(output_dir) as batch:
+        write_table(Path(path), table, batch.write)
+        write_json(beside, sidecar.to_json() | _meanings(table), batch.write)
 
 
 def _meanings(table: pd.DataFrame) -> dict[str, Any]:
@@ -367,11 +369,13 @@ def write_drafts(context: Context, drafts: Sequence[Draft]) -> None:
     own = (one.relative_to(context.output_dir) for path in last for one in (path, sidecar_path(path)))
     record_outputs(context.output_dir, own)
     grid, space = context.data.elements.grid, shared_entities(context.analysis.maps)["space"]
-    for path, draft in last.items():
-        sidecar = draft.sidecar.to_json()
-        if isinstance(draft.content, pd.DataFrame):
-            write_table(path, draft.content)
-            sidecar |= _meanings(draft.content) if draft.is_described else {}
-        else:
-            write_volume(path, draft.content(), grid, space=space, intent=draft.intent)
-        write_json(sidecar_path(path), sidecar)
+    with Batch(context.output_dir) as batch:
+        for path, draft in last.items():
+            sidecar = draft.sidecar.to_json()
+            if isinstance(draft.content, pd.DataFrame):
+                write_table(path, draft.content, batch.write)
+                sidecar |= _meanings(draft.content) if draft.is_described else {}
+            else:
+                content = draft.content()
+                write_volume(path, content, grid, space=space, intent=draft.intent, write=batch.write)
+            write_json(sidecar_path(path), sidecar, batch.write)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, Protocol
 
 from bids_group.output.disk.manifest import record_outputs
-from bids_group.output.disk.writing import write_bytes
+from bids_group.output.disk.publishing import Batch
 
 
 class Drawing(Protocol):
@@ -70,5 +70,6 @@ class FigureStore:
     def write(self) -> None:
         """Write all figures."""
         record_outputs(self.root, self.payloads)
-        for path, payload in self.payloads.items():
-            write_bytes(self.root / path, payload)
+        with Batch(self.root) as batch:
+            for path, payload in self.payloads.items():
+                batch.write(self.root / path, payload)

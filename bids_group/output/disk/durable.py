@@ -1,0 +1,40 @@
+"""What must be on the disk itself before the next step: files, and the names in folders."""
+
+from __future__ import annotations
+
+import errno
+import os
+from itertools import takewhile
+from pathlib import Path
+
+_CANNOT = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES)
+"""File systems that do not sync a folder, and folders that may be written but not read."""
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the disk holds the content of a file."""
+    _sync(path, os.O_RDONLY)
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the disk holds the names in a folder, as far as it can be told to."""
+    try:
+        _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        if error.errno not in _CANNOT:
+            raise
+
+
+def _sync(path: Path, flags: int) -> None:
+    opened = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def make_folder(path: Path) -> set[Path]:
+    """Make a folder where there is none; tell the folders in which a name is new then."""
+    missing = list(takewhile(lambda one: not one.is_dir(), (path, *path.parents)))
+    path.mkdir(parents=True, exist_ok=True)
+    return {one.parent for one in missing}
