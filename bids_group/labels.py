@@ -35,3 +35,8 @@ def camel_label(text: str) -> str:
 def upper_first(text: str) -> str:
     """Upper-case the first letter and keep the rest: what a label looks like behind another."""
     return text[:1].upper() + text[1:]
+
+
+def is_adult_mni(space: str | None) -> bool:
+    """Whether a space is one of the adult MNI templates, which agree to a few millimetres."""
+    return space is not None and re.match(r"MNI(152|305|Colin27|ICBM152|$)", space) is not None

@@ -218,7 +218,11 @@ class AnalysisSpec:
         metavar="COLUMN",
     )
     inference: InferenceSpec = field(default_factory=InferenceSpec)
-    atlas: Path | None = option("name clusters and peaks by this atlas", section="report", metavar="FILE")
+    atlas: Path | None = option(
+        "name clusters and peaks by this atlas (default: Desikan-Killiany in adult MNI spaces)",
+        section="report",
+        metavar="FILE",
+    )
     cut_coords_mm: tuple[float, float, float] | None = option(
         "slices of the pictures go through this point, in mm",
         section="report",

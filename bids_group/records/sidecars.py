@@ -201,7 +201,7 @@ class Sidecar(JsonRecord):
         "first_level_contrasts", "design_matrix", "scaling", "mask_threshold", "group_by", "outliers_within",
         "input_statistic", "input_statistic_warning", "input_suffix", "cut_coordinates", "standardiser",
         "random_terms", "estimator_variant", "equivalence_bounds", "equivalence_method", "conjunction",
-        "sphericity", "largest_weight",
+        "sphericity", "largest_weight", "atlas",
     )  # fmt: skip
 
     # every file
@@ -284,6 +284,7 @@ class Sidecar(JsonRecord):
     connectivity: int | None = None
     number_of_tests: int | None = None
     error_control: str | None = None
+    atlas: str | None = None
     cluster_forming_p: float | None = None
     cluster_forming_z: float | None = None
     cluster_extent_mm3: float | None = None

@@ -160,7 +160,7 @@ def _analyse(
     elsewhere = {notice for one in plan.planned if one is not planned for notice in one.notices}
     own = [one for one in plan.notices if one in planned.notices or one not in elsewhere]
     regions = None
-    if plan.atlas is not None:
+    if plan.atlas is not None and spec.atlas is not None:
         rows = report.region_effects(plan.atlas, data.stack.labels, data.stack.data, data.elements)
         regions = rows.set_index("label")
     context = output.Context(

@@ -19,8 +19,9 @@ from bids_group.config.stats_model_request import compile_request, settle_reques
 from bids_group.elements import read_mask
 from bids_group.errors import BidsGroupError, DataError, UsageError
 from bids_group.executor import Executor, Threads, choose_executor
+from bids_group.labels import is_adult_mni
 from bids_group.output import check_output_names
-from bids_group.output.report import Atlas, read_atlas
+from bids_group.output.report import OWN_ATLAS, Atlas, read_atlas
 from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation, note, warn
 from bids_group.words import counted
 
@@ -192,9 +193,13 @@ def _settle_extent_and_masks(
 
 
 def _settle_atlas(spec: AnalysisSpec, cohort: Cohort) -> tuple[Atlas | None, list[Notice]]:
-    """Read the atlas before anything is computed; one of another space is used, with a warning."""
+    """Read the atlas before anything is computed; one of another space is used, with a warning.
+
+    Where none is given, maps in an adult MNI space have the one that comes with the app.
+    """
     if spec.atlas is None:
-        return None, []
+        is_mni = all(is_adult_mni(one.space) for one in cohort.maps)
+        return (read_atlas(OWN_ATLAS) if is_mni else None), []
     atlas = read_atlas(spec.atlas)
     spaces = {one.space for one in cohort.maps if one.space is not None}
     if atlas.space is None or not spaces or atlas.space in spaces:

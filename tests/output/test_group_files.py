@@ -154,6 +154,8 @@ def test_a_table_without_clusters_keeps_its_columns(made: Any) -> None:
 class _Halves:
     """An atlas of two regions: left and right of x = 0."""
 
+    title = "halves"
+
     def name_points(self, xyz_mm: Any) -> list[str | None]:
         return ["left" if x < 0 else None for x in xyz_mm[:, 0]]
 
@@ -166,6 +168,7 @@ def test_an_atlas_names_peaks_and_clusters(made: Any) -> None:
     table = pd.read_csv(made.group / f"{STEM}_desc-fdr_clusters.tsv", sep="\t", keep_default_na=False)
     assert table["region"].tolist() == ["left", "left"]
     assert table["cluster_regions"].tolist() == ["left 4", "n/a"]
+    assert json.loads(next(made.group.glob("*_clusters.json")).read_text())["Atlas"] == "halves"
 
 
 def test_the_label_image_numbers_the_clusters(made: Any) -> None:

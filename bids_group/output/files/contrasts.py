@@ -57,7 +57,11 @@ _MEASURES = ("size", "mass", "tfce", "peak")
 
 
 class RegionNamer(Protocol):
-    """An atlas: names points and sets of elements."""
+    """An atlas: names points and sets of elements; ``title`` is its own name."""
+
+    @property
+    def title(self) -> str:
+        """What it is called."""
 
     def name_points(self, xyz_mm: npt.NDArray[np.float64]) -> Sequence[str | None]:
         """Region at each point of shape ``(n, 3)``; None outside all regions."""
@@ -197,7 +201,7 @@ class _Files:
                 )
                 yield self.map("z", significance.z, own, "_desc-varianceGroups")
         clusters = tabulate_clusters(result, significance, elements, atlas)
-        said = sidecar("Clusters and their peaks")
+        said = sidecar("Clusters and their peaks").but(atlas=None if atlas is None else atlas.title)
         yield Draft(path=f"{self.stem}{desc}_clusters.tsv", content=clusters, sidecar=said)
         yield Draft(
             path=f"{self.stem}{desc}_dseg.nii.gz",

@@ -1,9 +1,10 @@
-from .atlas import Atlas, read_atlas, region_effects
+from .atlas import OWN_ATLAS, Atlas, read_atlas, region_effects
 from .methods import citations, methods_text
 from .page import build_report
 from .references import write_citations
 
 __all__ = [
+    "OWN_ATLAS",
     "Atlas",
     "build_report",
     "citations",

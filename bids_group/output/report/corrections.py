@@ -12,6 +12,7 @@ import pandas as pd
 from scipy import ndimage
 
 from bids_group.config.corrections import UNCORRECTED, find_correction, in_order
+from bids_group.elements import read_map
 from bids_group.output.files.contrasts import spell_clusters
 from bids_group.output.report.brains import Row, draw_rows
 from bids_group.output.report.canvas import cuts_through
@@ -46,6 +47,9 @@ def answer(inputs: ContrastInputs, correction: str) -> Answer:
     head = f"{found.title[0].upper()}{found.title[1:]}, α = {alpha_of(found.sidecar):g}: "
     if not found.n_significant:
         verdict = f"{head}nothing is significant."
+        if path := inputs.files.corrected.get(correction):
+            smallest = float(read_map(path).data[inputs.analysis.inside].min())
+            verdict = f"{head}nothing is significant (smallest corrected p: {smallest:.2g})."
         return Answer(sentence=verdict, short=short, is_found=False, verdict=verdict)
     peak = rows.iloc[int(pd.to_numeric(rows[test]).abs().to_numpy().argmax())]
     where = ", ".join(show_number(peak[axis], is_mm=True) for axis in ("x", "y", "z"))
@@ -65,8 +69,8 @@ def _say_strongest(inputs: ContrastInputs, found: FoundClusters, peak: pd.Series
     contrast, rule = inputs.files, found.rule
     is_there = {str(name) for name, value in peak.items() if pd.notna(value)}
     number = {name: show_number(peak[name]) for name in is_there & set(_NUMBERS)}
-    region = f"{peak['region']}, " if "region" in is_there else ""
-    parts = [f"Strongest in {region}({where}) mm"]
+    region = f"in {peak['region']} " if "region" in is_there else ""
+    parts = [f"Strongest {region}at ({where}) mm"]
     if contrast.test == "t" and not contrast.sidecar.equivalence_bounds:
         parts.append(say_direction(contrast.words, is_positive=float(peak["t"]) > 0))
     for name, title in (("effect", "effect"), ("g", "Hedges' g")):

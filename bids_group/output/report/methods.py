@@ -21,6 +21,8 @@ from bids_group.words import counted, list_some
 
 Facts = Mapping[str, Any]
 
+OWN_TITLE = "Desikan–Killiany atlas"
+"""What the atlas that comes with the app is called."""
 FOR_A_PAPER = "Text for a paper, made from what was done. Read it, and keep what you need."
 
 
@@ -74,6 +76,7 @@ def _draft(facts: Facts) -> str:
         "controlling": [rule for rule in rules if not rule.needs_shuffling and rule != NO_CORRECTION],
         "by_clusters": [one for rule, one in zip(rules, corrections, strict=True) if rule.uses_forming_p],
         "other_units": [f"{unit} for {name}" for name, unit in units if unit and unit != PLAIN],
+        "own_atlas": OWN_TITLE,
         "counted": counted,
         "list_some": list_some,
         "listed": _listed,

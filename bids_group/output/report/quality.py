@@ -46,7 +46,7 @@ def _coverage(inputs: AnalysisInputs) -> Iterator[Picture]:
     loaded, n_rows = read_map(inputs.files.coverage), len(inputs.labels)
     losses = np.where(loaded.data > 0, n_rows - loaded.data, 0).clip(0)
     n_full, n_partly = int((loaded.data >= n_rows).sum()), int((losses > 0).sum())
-    n_lost = int((losses[~inputs.inside] > 0).sum())
+    n_outside = int((losses[~inputs.inside] > 0).sum())
     amounts, limit = place(losses.astype(np.float32), loaded.grid), float(losses.max()) or 1.0
     yield inputs.picture(
         brains.draw_amounts(
@@ -56,7 +56,7 @@ def _coverage(inputs: AnalysisInputs) -> Iterator[Picture]:
         alt=f"Number of rows missing at each voxel; {n_full} voxels are observed in all {n_rows} rows.",
         caption=(
             f"Losses: how many of the {n_rows} rows are missing at each voxel that others observe "
-            f"({counted(n_partly, 'voxel')}, of which {n_lost} are not analysed for it). "
+            f"({counted(n_partly, 'voxel')}, {n_outside} of them outside the analysed ones). "
             f"White: outline of the {inputs.inside.sum()} analysed voxels; "
             "where nothing is coloured inside it, every row is observed."
         ),

@@ -17,15 +17,21 @@ from bids_group.output.report.figures import Picture
 from bids_group.output.report.folder import read_numbers, read_table
 from bids_group.output.report.influence import influence
 from bids_group.output.report.inputs import ContrastInputs
+from bids_group.output.report.methods import OWN_TITLE
 from bids_group.output.report.sections import Article, Details, Part, Report, Section, Shown
 from bids_group.output.report.sensitivity import sensitivity, sum_up_sensitivity
 from bids_group.output.report.tables import page_table
 from bids_group.output.report.variances import variances
 
 NO_ATLAS = (
-    "Clusters and peaks are not named by region, because no atlas was given: run again with --atlas FILE "
-    "(a labelled image with its table of names)."
+    "Clusters and peaks are not named by region, because no atlas was given, and the one that comes with "
+    "this program is for adult MNI spaces: run again with --atlas FILE (a labelled image with its table of "
+    "names)."
 )
+REGIONS = (
+    "Regions are those of the {}. {}A name is a guide: it says where a peak lies, not what is active there."
+)
+OF_OWN_ATLAS = "It has no cerebellum and no white matter; places up to 4 mm from a region have its name. "
 ONE_SIDED = "The test is one-sided: negative values are no evidence, and stay faint at any size. "
 NO_ANATOMY = "No anatomy is drawn: the name of the maps does not say that they are in an adult MNI space."
 TEMPLATE = "Behind it: the MNI152 template."
@@ -44,8 +50,9 @@ def results(report: Report) -> Section:
             parts.append(Part("regions", table))
         parts += variances(one)
         parts += [article for article in report.articles if article.of == one.stem]
-    has_atlas = any(part.kind == "regions" for part in parts)
-    return Section("results", "Results", parts if has_atlas else [Part("quiet", NO_ATLAS), *parts])
+    atlas = next(filter(None, (one.facts["atlas"] for one in report.analyses)), None)
+    told = REGIONS.format(atlas, OF_OWN_ATLAS if atlas == OWN_TITLE else "") if atlas else NO_ATLAS
+    return Section("results", "Results", [Part("quiet", told), *parts])
 
 
 def draw_contrast(inputs: ContrastInputs, *, is_one_of_many: bool) -> Article:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nibabel as nib
@@ -10,7 +11,9 @@ import pytest
 
 from bids_group.elements import Elements, Grid
 from bids_group.errors import DataError, MissingInputError
-from bids_group.output.report import Atlas, read_atlas, region_effects
+from bids_group.output.report import OWN_ATLAS, Atlas, read_atlas, region_effects
+from bids_group.output.report.atlas_names import read_names
+from bids_group.output.report.methods import OWN_TITLE
 
 AFFINE = np.array([[-4.0, 0, 0, 20], [0, 4, 0, -20], [0, 0, 4, -10], [0, 0, 0, 1]])
 
@@ -104,3 +107,105 @@ def test_a_table_without_names_is_refused(tmp_path: Path) -> None:
     (tmp_path / "atlas-Mini_dseg.tsv").write_text("number\ttitle\n1\tA\n")
     with pytest.raises(DataError, match="cannot be used"):
         read_atlas(path)
+
+
+FSL = """<atlas version="1.0"><header><name>Mini</name><type>{kind}</type>
+<images><imagefile>/Mini/Mini-prob-2mm</imagefile><summaryimagefile>/Mini/Mini-maxprob-thr25-2mm</summaryimagefile>
+</images></header><data><label index="{a}" x="1" y="2" z="3">A &amp; a</label>
+<label index="{b}" x="1" y="2" z="3">B</label></data></atlas>"""
+SPM = (
+    "<atlas><data><label><index>1</index><name>A &amp; a</name></label><label><index>2</index><name>B</name>"
+)
+LISTS = {
+    "freesurfer.txt": "#No. Label R G B A\n\n1   A-left  70 130 180 0\n2   B  245 245 245 0\n",
+    "schaefer.txt": "1\tA-left\t120\t18\t131\t0\n2\tB\t120\t18\t131\t0\n",
+    "itksnap.txt": '    1   255  0  0  1  1  1    "A-left"\n    2   0  255  0  1  1  1    "B"\n',
+    "aal.txt": "FAG\tA-left\t1\nFAD\tB\t2\n",
+    "nilearn.txt": "Background\nA-left\nB\n",
+    "names.txt": "A-left\nB\n",
+    "afni.niml.lt": '<VALUE_LABEL_DTABLE\n ni_dimen="2" >\n"1" "A-left"\n"2" "B"\n</VALUE_LABEL_DTABLE>',
+    "excel.csv": "label,region\n1,A-left\n2,B\n",
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_names_are_read_from_what_people_have(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(LISTS[name])
+    assert read_names(tmp_path / name) == {1: "A-left", 2: "B"} | ({0: "Background"} if "nil" in name else {})
+
+
+def test_names_of_more_words_stay_whole(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("4 Left Brodmann's area 4 left 0 0 0\n7 Crus 1\n")
+    assert read_names(tmp_path / "x.txt")[4].startswith("Left Brodmann's area")
+
+
+@pytest.mark.parametrize(("kind", "first"), [("Label", 1), ("Probabalistic", 0), ("Probabilistic", 0)])
+def test_the_table_of_fsl_is_found_above_its_image(tmp_path: Path, kind: str, first: int) -> None:
+    """Of probabilistic atlases the images of the largest probability hold one more than the table's index."""
+    (tmp_path / "Mini").mkdir()
+    (tmp_path / "Mini-Other.xml").write_text(
+        FSL.format(kind=kind, a=5, b=6).replace("Mini/Mini", "Mini/Other")
+    )
+    (tmp_path / "Mini-Cortical.xml").write_text(FSL.format(kind=kind, a=first, b=first + 1))
+    path = _write(tmp_path / "Mini", "Mini-maxprob-thr0-1mm.nii.gz", None)
+    assert dict(read_atlas(path).names) == {1: "A & a", 2: "B", 30: "region 30"}
+
+
+def test_the_table_of_spm_stands_beside_its_image(tmp_path: Path) -> None:
+    (tmp_path / "labels_Mini.xml").write_text(f"{SPM}</label></data></atlas>")
+    path = _write(tmp_path, "labels_Mini.nii", None)
+    assert dict(read_atlas(path).names) == {1: "A & a", 2: "B", 30: "region 30"}
+
+
+def test_the_table_of_afni_inside_of_an_image(tmp_path: Path) -> None:
+    path = _write(tmp_path, "mini.nii.gz", None)
+    image = nib.load(path)
+    text = f"<AFNI_attributes>{LISTS['afni.niml.lt'].replace(chr(34), '&quot;')}</AFNI_attributes>"
+    image.header.extensions.append(nib.nifti1.Nifti1Extension(4, text.encode()))
+    image.to_filename(tmp_path / "with.nii.gz")
+    assert dict(read_atlas(tmp_path / "with.nii.gz").names) == {1: "A-left", 2: "B", 30: "region 30"}
+
+
+def test_a_list_whose_name_begins_that_of_the_image_serves(tmp_path: Path) -> None:
+    (tmp_path / "Mini_order.txt").write_text(LISTS["schaefer.txt"])
+    (tmp_path / "README.txt").write_text("1 nothing\n")
+    path = _write(tmp_path, "Mini_order_FSLMNI152_2mm.nii.gz", None)
+    assert read_atlas(path).names[1] == "A-left"
+
+
+def test_a_table_of_nothing_is_refused(tmp_path: Path) -> None:
+    path = _write(tmp_path, "mini.nii.gz", None)
+    for name, text in (
+        ("mini.xml", "<html><p>not found</html>"),
+        ("mini.niml.lt", "nothing"),
+        ("mini.txt", "\n"),
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DataError, match="cannot be used"):
+            read_atlas(path)
+        (tmp_path / name).unlink()
+
+
+def test_the_atlas_of_the_app_names_what_every_textbook_does() -> None:
+    """Landmarks in MNI space, chosen without it; left is left."""
+    atlas = read_atlas(OWN_ATLAS)
+    places = {
+        (24, -4, -18): "amygdala R",
+        (-8, -90, 2): "pericalcarine L",
+        (-38, -24, 58): "precentral L",
+        (26, 4, 0): "putamen R",
+        (-10, -18, 8): "thalamus L",
+        (40, -50, -20): "fusiform R",
+        (-50, 32, 8): "pars triangularis L",
+        (0, -24, -22): "brainstem",
+        (28, -22, -14): "hippocampus R",
+        (30, -60, -40): None,  # cerebellum
+    }
+    assert dict(zip(places, atlas.name_points(np.array([*places])), strict=True)) == places
+    assert len(atlas.names) == 83
+    assert not any(name.startswith("region") for name in atlas.names.values())
+    assert atlas.title == OWN_TITLE
+    about = json.loads(OWN_ATLAS.with_name("atlas-DesikanKilliany_dseg.json").read_text())
+    assert about["License"] == "BSD-3-Clause"
+    assert "Redistribution and use" in " ".join(about["LicenseText"])
+    assert OWN_ATLAS.stat().st_size < 100_000

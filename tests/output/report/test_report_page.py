@@ -248,7 +248,7 @@ def test_the_card_says_where_which_way_how_large_and_how_sure(example: Path, pag
     table = pd.read_csv(next((example / "group").glob("*SlopeDiff_desc-fweVoxel_clusters.tsv")), sep="\t")
     peak = table.loc[table["t"].abs().idxmax()]
     (_, card) = re.findall(r'<p class="strongest-peak">([^<]*)</p>', page.source)
-    assert card.startswith("Strongest in (")
+    assert card.startswith("Strongest at (")
     assert f" mm; above zero; effect {peak['effect']:.4g}; " in card
     assert f"t = {peak['t']:.4g}; corrected p = {peak['p_corrected']:.2g}." in card
 
@@ -321,7 +321,7 @@ def test_losses_are_coloured_where_some_rows_are_missing(
     assert isinstance(amounts, Box)
     assert sorted(amounts.data[amounts.data > 0].tolist()) == [1, 7]
     assert limit == 7
-    assert "missing at each voxel that others observe (2 voxels, of which 0 are not analysed" in page
+    assert "missing at each voxel that others observe (2 voxels, 0 of them outside the analysed" in page
 
 
 class _Blank:
@@ -361,7 +361,7 @@ def test_what_is_not_significant_is_said_not_to_be(
             image = nib.load(path)
             nib.Nifti1Image(np.ones(image.shape, dtype=np.float32), image.affine).to_filename(path)
     page = Page(build_report(root))
-    assert page.text.count("Bonferroni, α = 0.05: nothing is significant.") == 4
+    assert page.text.count("Bonferroni, α = 0.05: nothing is significant (smallest corrected p: 1).") == 4
     assert "nothing outlined: nothing is significant" in page.text
     assert "Glass brain" not in page.text
 
