@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from xml.etree import ElementTree
@@ -20,7 +21,8 @@ _ENDINGS = (".tsv", ".csv", ".xml", ".niml.lt", ".txt", ".lut", ".ctab", ".nii.t
 """Of tables of names, those that say most of themselves first."""
 _VARIANT = re.compile(r"[-_](maxprob|prob|thr\d+|\d+(\.\d+)?mm)(?=[-_.]|$)", re.IGNORECASE)
 """What FSL adds to the name of an image beside the one that its table lists."""
-_PAIR = re.compile(r"\"(\d+)\"\s+\"([^\"]*)\"")
+_LABEL = re.compile(r"\d{1,9}")
+_PAIR = re.compile(r"\"(\d{1,9})\"\s+\"([^\"]*)\"")
 """A row of AFNI's table of values: ``"12" "Left-Hippocampus"``."""
 
 
@@ -45,7 +47,7 @@ def find_names(path: Path) -> Mapping[int, str]:
         return names
     stem = path.name.removesuffix(".gz").removesuffix(".nii")
     folders = (path.parent, path.parent.parent)
-    files = [one for folder in folders for one in sorted(folder.iterdir()) if one.name.endswith(_ENDINGS)]
+    files = [one for folder in folders for one in sorted(folder.glob("*")) if one.name.endswith(_ENDINGS)]
     for table in (
         *_same_name(stem, files),
         *_inherited(stem, files),
@@ -112,12 +114,13 @@ def _inherited(stem: str, files: Sequence[Path]) -> list[Path]:
 
 def _listing(stem: str, files: Sequence[Path]) -> Iterator[Path]:
     """Find XML files of FSL that list the image, or another threshold or resolution of it."""
-    for one in files:
-        if one.suffix == ".xml":
+    for one in (each for each in files if each.suffix == ".xml"):
+        text = ""
+        with suppress(OSError):  # not this atlas's, if it cannot be read
             text = read_file(one).decode(errors="replace")
-            listed = re.findall(r"<(?:summary)?imagefile>\s*([^<]*?)\s*<", text)
-            if _VARIANT.sub("", stem) in {_VARIANT.sub("", Path(each).name) for each in listed}:
-                yield one
+        listed = re.findall(r"<(?:summary)?imagefile>\s*([^<]*?)\s*<", text)
+        if _VARIANT.sub("", stem) in {_VARIANT.sub("", Path(each).name) for each in listed}:
+            yield one
 
 
 def _begun(stem: str, files: Sequence[Path]) -> list[Path]:
@@ -128,7 +131,10 @@ def _begun(stem: str, files: Sequence[Path]) -> list[Path]:
 
 def _read_extensions(path: Path) -> str:
     """Read the table of values that AFNI keeps in the header of a NIfTI file; empty without one."""
-    extensions = getattr(nib.load(path).header, "extensions", ())
+    try:
+        extensions = getattr(nib.load(path).header, "extensions", ())
+    except (OSError, nib.filebasedimages.ImageFileError):  # a part of a file, which has none of its own
+        return ""
     texts = [one.get_content() for one in extensions]
     texts = [text.decode(errors="replace") if isinstance(text, bytes) else str(text) for text in texts]
     return " ".join(text for text in texts if "VALUE_LABEL_DTABLE" in text).replace("&quot;", '"')
@@ -147,11 +153,12 @@ def _read_xml(text: str) -> dict[int, str]:
     is_of_values = (root.findtext(".//type") or "").strip().lower() == "label"
     names = {}
     for one in root.iter("label"):
-        inner, index = one.findtext("index"), one.get("value") or one.get("index")
-        if inner is not None:
-            names[int(inner)] = (one.findtext("name") or "").strip()
-        elif index is not None:
-            names[int(index) + (not is_of_values and one.get("value") is None)] = (one.text or "").strip()
+        inner, outer = one.findtext("index"), one.get("value") or one.get("index")
+        label = (inner or outer or "").strip()
+        if _LABEL.fullmatch(label):
+            is_one_less = inner is None and not is_of_values and one.get("value") is None
+            name = one.text if inner is None else one.findtext("name")
+            names[int(label) + is_one_less] = (name or "").strip()
     return names
 
 
@@ -159,9 +166,9 @@ def _read_list(text: str) -> dict[int, str]:
     """Read lines with a label first (FreeSurfer, Schaefer, ITK-SNAP) or last (AAL), or names alone."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     words = [_split(line) for line in lines]
-    if words and all(re.fullmatch(r"\d+", line[0]) and len(line) > 1 for line in words):
+    if words and all(_LABEL.fullmatch(line[0]) and len(line) > 1 for line in words):
         return {int(line[0]): _name_in(line[1:]) for line in words}
-    if words and all(re.fullmatch(r"\d+", line[-1]) and len(line) > 1 for line in words):
+    if words and all(_LABEL.fullmatch(line[-1]) and len(line) > 1 for line in words):
         return {int(line[-1]): line[-2] for line in words}
     first = 0 if lines and lines[0].lower() in ("background", "unknown", "???") else 1
     return dict(enumerate(lines, start=first))
