@@ -36,6 +36,13 @@ from bids_group.bids.selection import (
     wanted_labels,
 )
 from bids_group.bids.statmaps import Found, check_effects, check_found, pair_statmaps
+from bids_group.bids.structures import (
+    check_hemispheres,
+    pair_hemispheres,
+    select_structures,
+    wanted_hemispheres,
+    wanted_structures,
+)
 from bids_group.config import Inputs, Selection
 from bids_group.config.typed import MAPS_FILE, is_pattern
 from bids_group.errors import UsageError
@@ -79,6 +86,7 @@ def gather_cohort(
     headers = read_headers(choice.maps, executor)
     _check_headers(choice, selection, headers, inputs)
     maps = tuple(sorted(choice.maps, key=_order))
+    spaces = select_structures({path: headers[path].space for m in maps for path in m.files}, selection)
     sessions, order_notices = _order_sessions(maps, study.session_levels)
     contrasts = {m.contrast for m in maps}
     without_variance = [m for m in in_dataset if m.contrast in contrasts and m.variance is None]
@@ -86,7 +94,8 @@ def gather_cohort(
     return Cohort(
         maps=maps,
         maps_tsv=maps_tsv,
-        spaces={path: headers[path].space for m in maps for path in m.files},
+        structures=wanted_structures(selection),
+        spaces=spaces,
         tables=settle_tables(type_over(None), matrix),
         tables_over=None if matrix is not None else type_over,
         cell_factors=find_cell_factors(maps),
@@ -127,7 +136,8 @@ def _find_maps(
     for source in sources:
         files, unlisted = index_dataset(source.root)
         check_listed(unlisted, selection)
-        parts.append(pair_statmaps(source, files, stat, suffix))
+        paired = pair_hemispheres(files, wanted_hemispheres(selection))
+        parts.append(pair_statmaps(source, paired, stat, suffix))
     found = Found(
         maps=tuple(m for part in parts for m in part.maps),
         leftovers={leftover: stats for part in parts for leftover, stats in part.leftovers.items()},
@@ -157,6 +167,7 @@ def _select(
         screen(choice, selection.exclude_where, study, inputs.bids_dir)
         check_someone_left(choice, selection)
     check_one_of_each(choice.maps)
+    check_hemispheres(choice.maps, wanted_hemispheres(selection))
     check_rows(choice.maps)
     return in_dataset
 

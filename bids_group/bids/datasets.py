@@ -11,6 +11,7 @@ from pathlib import Path
 from bids_group.bids.index import WalkedFolder, list_inside, refuse_unlisted, walk
 from bids_group.bids.layouts import propose_pattern
 from bids_group.config import Inputs
+from bids_group.elements import expand
 from bids_group.errors import (
     DataError,
     MissingInputError,
@@ -206,6 +207,7 @@ def is_own_map(path: Path) -> bool:
 
     That sidecar is written before any map, so a run that was killed leaves no map that looks foreign.
     """
+    path = expand(path)[0]
     stem = re.sub(r"_stat-[a-zA-Z0-9]+_", "_stat-effect_", path.name.split(".")[0])
     return "PoolingKey" in (peek_json(path.with_name(f"{stem}.json")) or {})
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from bids_group.errors import MissingInputError
 
 _NOT_MAPS = re.compile(
-    r"\.(?:html?|svg|png|jpe?g|gif|pdf|tsv(?:\.gz)?|csv|txt|log|md|h5|mat|npz?|pkl|toml|ya?ml|bib)$",
+    r"\.(?:html?|svg|png|jpe?g|gif|pdf|(?<!_statmap\.)tsv|tsv\.gz|csv|txt|log|md|h5|mat|npz?|pkl|toml|ya?ml|bib)$",
     re.IGNORECASE,
 )
 _IS_IMAGE = re.compile(r".+\.zarr|sub-[^_]+_.*\.(?:nii|nii\.gz|json)")
@@ -230,6 +230,8 @@ def name_row(label: object) -> str:
 
 def same_label(entity: str, one: str | None, other: str | None) -> bool:
     """Whether two labels mean the same. Runs are numbers: ``run-1`` is ``run-01``."""
+    if entity == "hemi" and one is not None:  # a map of both has LR
+        return one in (other or "")
     return run_key(one) == run_key(other) if entity == "run" else one == other
 
 

@@ -24,6 +24,7 @@ from bids_group.elements import (
     Space,
     check_same_space,
     find_pointer,
+    form_of,
     inflate,
     locate,
     read_header,
@@ -116,7 +117,7 @@ def leave_many_volumes(choice: Choice, selection: Selection, headers: Headers) -
 
     Variances, masks and degrees of freedom of several volumes are refused.
     """
-    gone = [m for m in choice.maps if len(headers[m.effect].shape) > 3]
+    gone = [m for m in choice.maps if headers[m.effect].n_volumes > 1]
     contrasts = list_some(sorted({m.contrast for m in gone}), 10)
     reason = "its effect has several volumes (an F contrast of several rows), not one value per voxel"
     if gone and (selection.first_level_contrasts or len(gone) == len(choice.maps)):
@@ -135,7 +136,7 @@ def leave_many_volumes(choice: Choice, selection: Selection, headers: Headers) -
         choice.leave({m.effect: reason for m in gone})
         sentence = f"{len(gone)} maps of contrast {contrasts} are left out: {reason}."
         choice.notices.append(warn("maps", sentence))
-    for path in (one for m in choice.maps for one in m.files if len(headers[one].shape) > 3):
+    for path in (one for m in choice.maps for one in m.files if headers[one].n_volumes > 1):
         raise DataError(
             f"The image {path} holds several volumes.",
             found=f"shape {' × '.join(map(str, headers[path].shape))}",
@@ -250,11 +251,12 @@ def _sample(path: Path) -> bytes:
 
 
 def _content_hash(effect: Path, n_bytes: int) -> str:
-    path = locate(effect).data
+    paths = locate(effect).all if form_of(effect.name) == "gifti" else [locate(effect).data]
     try:
-        return hashlib.sha256(inflate(path.read_bytes(), n_bytes)).hexdigest()
+        content = (inflate(path.read_bytes(), n_bytes) for path in paths)
+        return hashlib.sha256(b"".join(content)).hexdigest()
     except (EOFError, OSError, zlib.error):
-        return str(path)
+        return str(effect)
 
 
 _CODES = {3: "t", 4: "F", 5: "z", 22: "p", 23: "p", 24: "p"}
@@ -272,7 +274,7 @@ _IN_NAME = re.compile(
     r"|_(?P<end>[tz])$",
     re.IGNORECASE,
 )
-_ENDING = re.compile(r"\.(?:nii|img|hdr|HEAD|BRIK)(?:\.gz)?$")
+_ENDING = re.compile(r"\.(?:(?:(?:func|shape)\.)?gii|(?:[dp]scalar\.)?nii|img|hdr|HEAD|BRIK)(?:\.gz)?$")
 
 
 def _find_statistic(header: MapHeader, *, is_name_free: bool) -> tuple[str, str] | None:
@@ -333,7 +335,7 @@ def tell_rounded_effects(maps: Sequence[FirstLevelMap], headers: Headers) -> lis
     """
     by_shape: dict[tuple[int, ...], list[FirstLevelMap]] = {}
     for m in maps:
-        if m.mask is None and headers[m.effect].is_integer:
+        if m.mask is None and headers[m.effect].is_integer and m.form == "volume":
             by_shape.setdefault(headers[m.effect].shape, []).append(m)
     if not by_shape:
         return []

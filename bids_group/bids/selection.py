@@ -15,7 +15,7 @@ from bids_group.bids.index import (
     run_key,
     same_label,
 )
-from bids_group.bids.statmaps import VOLUMES, contrast_of
+from bids_group.bids.statmaps import MAPS, contrast_of
 from bids_group.config import Selection
 from bids_group.config.options import options_of
 from bids_group.errors import DataError, SelectionError, UsageError
@@ -185,7 +185,7 @@ def _narrow(choice: Choice, entity: str, selection: Selection) -> None:
 
 
 def check_one_of_each(maps: Sequence[FirstLevelMap]) -> None:
-    """Refuse more than one node, task, space, resolution or density, and surfaces and CIFTI files by name."""
+    """Refuse more than one node, task, space, resolution, density or kind of file, and series and labels."""
     for entity in _ONE_OF:
         labels = {_label_of(m, entity) for m in maps}
         if len(labels) > 1:
@@ -201,13 +201,23 @@ def check_one_of_each(maps: Sequence[FirstLevelMap]) -> None:
                 expected="one in an analysis",
                 fix=fix,
             )
-    others = [m for m in maps if m.entities.get("extension", ".nii.gz") not in VOLUMES]
-    if others:
+    by_ending = group_by(maps, lambda m: m.entities.get("extension", ".nii.gz"))
+    endings = [ending for ending in natural_order(by_ending) if ending in MAPS]
+    choose = f'--bids-filter-file with {{"extension": …}}: {", ".join(endings or MAPS)}'
+    if others := [m for ending, those in by_ending.items() if ending not in MAPS for m in those]:
         raise UsageError(
-            f"{len(others)} selected maps are no volumes, and only volumes can be analysed so far.",
+            f"{counted(len(others), 'selected file is', 'selected files are')} no map by its name.",
             found=list_some((m.effect.name for m in others), 3),
-            expected=" or ".join(VOLUMES),
-            fix='Choose volumes with --space, or --bids-filter-file with {"extension": [".nii.gz", ".nii"]}.',
+            expected=f"{', '.join(MAPS[:-1])} or {MAPS[-1]}",
+            fix=f"Choose by {choose}.",
+        )
+    kinds = group_by(maps, lambda m: m.form)
+    if len(kinds) > 1:
+        raise UsageError(
+            f"The selected maps are of {len(kinds)} kinds.",
+            found=", ".join(f"{kind} ({counted(len(those), 'map')})" for kind, those in kinds.items()),
+            expected="one kind in an analysis: volumes, surfaces (GIFTI), CIFTI or tables of regions",
+            fix=f"Choose by {choose}.",
         )
 
 

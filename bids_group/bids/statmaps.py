@@ -13,6 +13,7 @@ from typing import Any, Literal
 from bids_group.bids.datasets import MapSource, is_own_map, say_maps
 from bids_group.bids.index import IndexedFile, path_order
 from bids_group.bids.layouts import propose_pattern
+from bids_group.elements import form_of
 from bids_group.errors import DataError, SelectionError, UsageError
 from bids_group.json_files import read_json
 from bids_group.labels import upper_first
@@ -20,6 +21,8 @@ from bids_group.records import Exclusion, FirstLevelMap, Notice
 from bids_group.words import list_some
 
 VOLUMES = (".nii", ".nii.gz")
+MAPS = (*VOLUMES, ".func.gii", ".shape.gii", ".gii", ".dscalar.nii", ".pscalar.nii", ".tsv")
+"""What a map of effects may be: a volume, surfaces, CIFTI, a table of regions."""
 LABELS = ("session", "run", "task", "space", "res", "den", "node")
 """Entities of a file that are fields of its map."""
 
@@ -66,7 +69,7 @@ def pair_statmaps(
             sidecars.append(file)
         elif "subject" not in entities:
             continue
-        elif own_suffix == "mask" != suffix and extension in VOLUMES:
+        elif own_suffix == "mask" != suffix and extension in (*MAPS[:-1], ".label.gii"):
             masks.setdefault(entities["subject"], []).append(file)
         elif own_suffix == suffix:
             if source.has_own_maps and suffix == "statmap" and is_own_map(file.path):
@@ -74,6 +77,8 @@ def pair_statmaps(
             kind = "volume" if extension in VOLUMES else extension
             shared = {**_without(_NOT_SHARED, entities), "extension": kind}
             stat = entities.get("stat", "") if suffix == "statmap" else "effect"
+            if extension == ".tsv" and not stat:  # effects and what belongs to them, a column each
+                stat = "effect"
             results.setdefault(frozenset(shared.items()), {}).setdefault(stat, []).append(file)
     find_dof = _dof_finder(sidecars)
     maps: list[FirstLevelMap] = []
@@ -162,7 +167,8 @@ def _build_map(
         shared = _without(_NOT_SHARED, mask.entities)
         same_grid = all(shared.get(name) == entities.get(name) for name in ("space", "res", "den", "node"))
         agrees = all(entities.get(name) == label for name, label in shared.items() if name != "desc")
-        if same_grid and agrees and shared.get("desc") in (None, "brain"):
+        is_alike = form_of(mask.path.name) == form_of(effect.path.name)
+        if same_grid and agrees and is_alike and shared.get("desc") in (None, "brain"):
             fitting.append(((len(shared) - ("desc" in shared), "desc" not in shared), mask.path))
     return FirstLevelMap(
         subject=entities["subject"],
@@ -203,13 +209,25 @@ def _dof_finder(sidecars: Iterable[IndexedFile]) -> Callable[[IndexedFile], floa
         in_order = (sorted(one.items(), key=lambda item: (len(item[0]), item[0])) for one in above)
         return [shape for shapes in in_order for shape in shapes]
 
-    def find(effect: IndexedFile) -> float | None:
-        named = _without(_NOT_IN_SIDECARS, effect.entities)
-        value: Any = None
+    def look_up(effect: IndexedFile, hemi: Mapping[str, str]) -> Any:
+        named, value = {**_without(_NOT_IN_SIDECARS, effect.entities), **hemi}, None
         for names, paths in shapes_down_to(effect.path.parent):
             path = paths.get(tuple(map(named.get, names)))
             said = _ABSENT if path is None else read(path)
             value = value if said is _ABSENT else said
+        return value
+
+    def find(effect: IndexedFile) -> float | None:
+        sides = [{"hemi": letter} for letter in effect.entities.get("hemi", "")] or [{}]
+        values = [look_up(effect, side) for side in sides]
+        value = values[0]
+        if any(other != value for other in values):
+            raise DataError(
+                f"The sidecars of the hemispheres of {effect.path} have different {_DOF}.",
+                found=list_some(map(json.dumps, values)),
+                expected="one number for both",
+                fix="Mend the sidecars, or take the entry out.",
+            )
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if value is not None and not (is_number and math.isfinite(value) and value > 0):
             raise DataError(

@@ -92,8 +92,11 @@ class Selection:
     first_level_contrasts: tuple[str, ...] = option(
         "use these contrasts (default: all, each its own analysis)", (), metavar="C", entity="contrast"
     )
+    structures: tuple[str, ...] = option(
+        "use these structures only: CORTEX_LEFT …", (), flag="--structures", metavar="NAME", is_late=True
+    )
     bids_filter: Mapping[str, FilterValue] = option(
-        "entity filters, as in fMRIPrep; also label, desc, suffix and extension",
+        "entity filters, as in fMRIPrep; also label, hemi, seg, desc, suffix and extension",
         {},
         section="filter",
         flag="--bids-filter-file",
@@ -377,17 +380,9 @@ def check_paths(config: RunConfig) -> None:
     for record in (inputs, config.analysis, config.execution):
         for one in options_of(type(record)):
             path = getattr(record, one.attribute)
-            if (
-                one.kind == "path"
-                and not one.is_made
-                and path is not None
-                and not _is_maps_pattern(one, path)
-            ):
+            is_file = one.kind == "path" and not one.is_made and path is not None
+            if is_file and not (one.name == "maps" and is_pattern(path)):
                 _check_path(path, one.flag, "file")
-
-
-def _is_maps_pattern(option_: Option, path: Path) -> bool:
-    return option_.name == "maps" and is_pattern(path)
 
 
 def _check_path(path: Path, option: str, kind: str) -> None:

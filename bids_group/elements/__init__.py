@@ -21,18 +21,25 @@ from bids_group.elements.geometry import (
     volume_geometry,
     voxel_patch,
 )
-from bids_group.elements.image_files import FORMATS, is_cifti_name, is_volume_name, locate, split_volume
-from bids_group.elements.masks import is_same_mask, observed, read_mask
-from bids_group.elements.reading import (
-    LoadedMap,
-    MapHeader,
-    hash_map,
-    read_header,
-    read_labels,
-    read_map,
+from bids_group.elements.image_files import (
+    FORMATS,
+    expand,
+    find_pair,
+    form_of,
+    hemi_of,
+    is_cifti_name,
+    is_map_name,
+    is_volume_name,
+    join_pair,
+    locate,
+    split_volume,
 )
+from bids_group.elements.loaded import LoadedMap, MapHeader
+from bids_group.elements.masks import is_same_mask, observed, read_mask
+from bids_group.elements.reading import hash_map, read_header, read_labels, read_map
 from bids_group.elements.smoothing import Smoother
 from bids_group.elements.space import (
+    HEMISPHERES,
     Form,
     Grid,
     Parcels,
@@ -43,6 +50,7 @@ from bids_group.elements.space import (
     Voxels,
     align,
     join,
+    select,
     structures,
 )
 from bids_group.elements.structure_smoothing import StructureSmoother
@@ -58,6 +66,7 @@ from bids_group.elements.surfaces import (
 __all__ = [
     "CORTEX",
     "FORMATS",
+    "HEMISPHERES",
     "REGIONS",
     "SUBCORTEX",
     "VOLUME",
@@ -87,14 +96,20 @@ __all__ = [
     "build_geometry",
     "check_same_space",
     "checksum",
+    "expand",
+    "find_pair",
     "find_pointer",
+    "form_of",
     "gzip_bytes",
     "hash_map",
+    "hemi_of",
     "inflate",
     "is_cifti_name",
+    "is_map_name",
     "is_same_mask",
     "is_volume_name",
     "join",
+    "join_pair",
     "join_patches",
     "locate",
     "mean_surface",
@@ -104,6 +119,7 @@ __all__ = [
     "read_labels",
     "read_map",
     "read_mask",
+    "select",
     "split_volume",
     "structures",
     "template_surface",

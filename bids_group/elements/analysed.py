@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.elements.space import Grid, Part, Space, Structures, Vertices, fits
+from bids_group.elements.space import Grid, Parcels, Part, Space, Structures, Vertices, fits
 from bids_group.errors import GridError
 
 
@@ -20,7 +20,7 @@ def check_same_space(
     """Refuse the file at ``path`` where its elements cannot be those of ``reference``; name both.
 
     Voxels must lie on one grid. Of surfaces and CIFTI files structures, meshes and grids must be the same;
-    which vertices and voxels of them a file has may differ.
+    which vertices and voxels of them a file has may differ. A mask may have more structures than the maps.
     """
     if isinstance(space, Grid) and isinstance(other, Grid):
         _check_same_grid(reference, space, path, other, is_mask=is_mask)
@@ -41,7 +41,7 @@ def _check_same_structures(
     own = {part.structure: part for part in space.parts}
     theirs = {part.structure: part for part in other.parts}
     what = f"{'the mask ' if is_mask else ''}{path}"
-    if own.keys() != theirs.keys():
+    if own.keys() != theirs.keys() and not (is_mask and own.keys() <= theirs.keys()):
         shared = [str(name) for name in own if name in theirs]
         raise GridError(
             f"The structures of {what} are not those of {reference}.",
@@ -133,6 +133,24 @@ class Elements:
         volume = np.full(self.space.n_elements, fill, dtype=row.dtype)
         volume[self._in_file] = row
         return volume.reshape(self.space.shape, order="F")
+
+    def name_places(self, which: npt.NDArray[np.intp]) -> dict[str, list[Any]]:
+        """Say what elements are, by column of a table: ``region``, or ``structure`` and ``vertex``.
+
+        None of a plain volume, whose places are points; no number of a vertex where it is a voxel.
+        """
+        if isinstance(self.space, Grid):
+            return {}
+        ends = np.cumsum([part.n_elements for part in self.parts])
+        found: dict[str, list[Any]] = {"structure": [], "vertex": [], "region": []}
+        for element in map(int, which):
+            at = int(np.searchsorted(ends, element, side="right"))
+            part, number = self.parts[at], element - (0 if at == 0 else int(ends[at - 1]))
+            found["structure"].append(part.structure)
+            found["vertex"].append(int(part.indices[number]) if isinstance(part, Vertices) else None)
+            found["region"].append(part.names[number] if isinstance(part, Parcels) else None)
+        has_regions = any(isinstance(part, Parcels) for part in self.parts)
+        return {name: found[name] for name in (("region",) if has_regions else ("structure", "vertex"))}
 
     def coordinates_mm(self, which: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
         """Centres in mm, shape ``(n, 3)``, of the elements numbered ``which`` (0 … n_elements − 1)."""

@@ -6,7 +6,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-FORMATS = "NIfTI (.nii, .nii.gz, or .img with .hdr), SPM's Analyze with its .mat, AFNI (.HEAD with .BRIK)"
+from bids_group.elements.space import Form
+
+FORMATS = (
+    "NIfTI (.nii, .nii.gz, or .img with .hdr), SPM's Analyze with its .mat, AFNI (.HEAD with .BRIK), GIFTI "
+    "(.gii) of one or both hemispheres, CIFTI (.dscalar.nii, .pscalar.nii), a table of regions (.tsv)"
+)
 
 _GZIP = r"(?:\.gz)?"
 _IS_CIFTI = re.compile(rf".*\.[dp](?:[dp]?conn|scalar|tseries|label|fan)[a-z]*\.nii{_GZIP}")
@@ -14,7 +19,11 @@ _IS_VOLUME = re.compile(rf".*(?:\.(?:nii|img|hdr|BRIK){_GZIP}|\.HEAD)")
 _IS_PAIR = re.compile(rf"(?P<stem>.*)\.(?:img|hdr)(?P<gz>{_GZIP})")
 _IS_AFNI = re.compile(rf"(?P<stem>.*)\.(?:HEAD|BRIK{_GZIP})")
 _AFNI_PREFIX = re.compile(r".*\+(?:orig|acpc|tlrc)")
-_BY_NUMBER = re.compile(rf"(?P<file>.*\.(?:nii|img|hdr){_GZIP}),(?P<volume>\d+)")
+_BY_NUMBER = re.compile(rf"(?P<file>.*\.(?:(?:nii|img|hdr|gii){_GZIP}|tsv)),(?P<volume>\d+)")
+_IS_PAIR_OF = re.compile(r"(?P<start>.*)\{(?P<left>[^{},]+),(?P<right>[^{},]+)\}(?P<end>.*)")
+_HEMI = re.compile(
+    r"(?:(?<=hemi-)|(?<![A-Za-z0-9]))(?P<hemi>[LR])(?![A-Za-z0-9])|(?<![A-Za-z0-9])(?P<side>[lr])h(?![A-Za-z0-9])"
+)
 _IN_BRACKETS = re.compile(r"(?P<file>.+)\[(?P<volume>[^\[\]]+)\]")
 
 
@@ -22,6 +31,7 @@ _IN_BRACKETS = re.compile(r"(?P<file>.+)\[(?P<volume>[^\[\]]+)\]")
 class ImageFiles:
     """The files of one image: header, numbers (of NIfTI the same file), and SPM's affine where there is one.
 
+    Of two hemispheres ``header`` is the left one, ``data`` the right one.
     ``volume`` is what follows the name: a number from 0 on, the label of an AFNI sub-brick, or nothing.
     """
 
@@ -39,6 +49,67 @@ class ImageFiles:
     def is_afni(self) -> bool:
         """Whether this is an AFNI dataset."""
         return self.header.name.endswith(".HEAD")
+
+
+def form_of(name: str) -> Form:
+    """Say by the name of a map what its elements are; volumes where it says nothing else."""
+    bare = split_volume(name)[0]
+    ending = _ENDINGS.search(bare)
+    return "volume" if ending is None else _FORMS[ending["kind"]]
+
+
+_ENDINGS = re.compile(rf"\.(?P<kind>gii|[dp](?:scalar|label|tseries)\.nii|tsv)(?:{_GZIP})$")
+_FORMS: dict[str, Form] = {"gii": "gifti", "tsv": "table"}
+for _kind in ("scalar", "label", "tseries"):
+    _FORMS |= {f"d{_kind}.nii": "dscalar", f"p{_kind}.nii": "pscalar"}
+
+
+def expand(path: Path) -> tuple[Path, ...]:
+    """Name the files that ``hemi-{L,R}`` in a path stands for, left and right; any other path itself."""
+    pair = _IS_PAIR_OF.fullmatch(path.name)
+    if pair is None or not path.name.endswith((".gii", ".gii.gz", ".json")):
+        return (path,)
+    return tuple(path.with_name(pair["start"] + pair[side] + pair["end"]) for side in ("left", "right"))
+
+
+def join_pair(left: Path, right: Path) -> Path:
+    """Write two files as one path, such as ``sub-01_hemi-{L,R}_thickness.shape.gii``."""
+    one, other = left.name, right.name
+    start = _n_shared(one, other)
+    end = _n_shared(one[start:][::-1], other[start:][::-1])
+    middles = (name[start : len(name) - end] for name in (one, other))
+    return left.with_name(f"{one[:start]}{{{','.join(middles)}}}{one[len(one) - end :]}")
+
+
+def _n_shared(one: str, other: str) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def hemi_of(name: str) -> str | None:
+    """Read from a name which hemisphere it is of: ``hemi-L``, ``lh.``, ``.L.``; None where it is unsaid."""
+    found = [match["hemi"] or match["side"].upper() for match in _HEMI.finditer(name)]
+    return found[0] if len(set(found)) == 1 else None
+
+
+def find_pair(path: Path) -> Path:
+    """Join a GIFTI file with that of the other hemisphere, where this lies beside it under the same name."""
+    hemi = hemi_of(path.name)
+    if form_of(path.name) != "gifti" or hemi is None:
+        return path
+    other = path.with_name(_HEMI.sub(_swap, path.name))
+    if not other.exists():
+        return path
+    return join_pair(path, other) if hemi == "L" else join_pair(other, path)
+
+
+def _swap(found: re.Match[str]) -> str:
+    return found[0].translate(str.maketrans("LRlr", "RLrl"))
+
+
+def is_map_name(name: str) -> bool:
+    """Whether a file name is that of a map that can be read: a volume, a surface, CIFTI or a table."""
+    return form_of(name) != "volume" or is_volume_name(name)
 
 
 def is_cifti_name(name: str) -> bool:
@@ -64,15 +135,17 @@ def locate(path: Path) -> ImageFiles:
             path, text = path.with_name(match["file"]), match["volume"]
             is_from_1 = match.re is _BY_NUMBER
             volume = int(text) - is_from_1 if text.isdigit() else text
+    if len(pair := expand(path)) == 2:
+        return ImageFiles(header=pair[0], data=pair[1], volume=volume)
     if _AFNI_PREFIX.fullmatch(path.name) and not path.exists():
         path = path.with_name(f"{path.name}.HEAD")
     if afni := _IS_AFNI.fullmatch(path.name):
         head, brik = (path.with_name(afni["stem"] + end) for end in (".HEAD", ".BRIK"))
         zipped = brik.with_name(f"{brik.name}.gz")
         return ImageFiles(header=head, data=zipped if zipped.exists() else brik, volume=volume)
-    if pair := _IS_PAIR.fullmatch(path.name):
-        header, data = (path.with_name(pair["stem"] + end + pair["gz"]) for end in (".hdr", ".img"))
-        mat = path.with_name(f"{pair['stem']}.mat")
+    if stem := _IS_PAIR.fullmatch(path.name):
+        header, data = (path.with_name(stem["stem"] + end + stem["gz"]) for end in (".hdr", ".img"))
+        mat = path.with_name(f"{stem['stem']}.mat")
         return ImageFiles(header=header, data=data, mat=mat if mat.exists() else None, volume=volume)
     return ImageFiles(header=path, data=path, volume=volume)
 

@@ -49,7 +49,7 @@ def read_mask(path: Path, threshold: float | None = None, *, is_own: bool = Fals
         was given.
     """
     loaded = read_map(path)
-    if loaded.data.ndim != 3:
+    if loaded.data.shape != loaded.space.shape:
         raise DataError(
             f"The mask {path} holds several volumes.",
             found=f"shape {' × '.join(map(str, loaded.data.shape))}",
@@ -86,7 +86,8 @@ def describe_values(values: npt.NDArray[np.float32]) -> str:
     """Say how many values there are, and their range."""
     distinct = np.unique(values)
     n_values = counted(distinct.size, "value")
-    return f"{values.size} voxels of {n_values}, {distinct[0]:.4g} to {distinct[-1]:.4g}"
+    what = "voxels" if values.ndim == 3 else "elements"
+    return f"{values.size} {what} of {n_values}, {distinct[0]:.4g} to {distinct[-1]:.4g}"
 
 
 def _not_two(path: Path, values: npt.NDArray[np.float32]) -> DataError:

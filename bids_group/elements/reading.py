@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
+from xml.parsers.expat import ExpatError
 
 import nibabel as nib
 import numpy as np
@@ -23,49 +22,13 @@ from nibabel.wrapstruct import WrapStructError
 
 from bids_group.elements.compression import inflate
 from bids_group.elements.file_content import NIFTI2_SIZES, check_promise, read_bytes, read_start
-from bids_group.elements.image_files import FORMATS, ImageFiles, locate
+from bids_group.elements.image_files import FORMATS, ImageFiles, form_of, locate
+from bids_group.elements.loaded import LoadedMap, MapHeader, hash_bytes
+from bids_group.elements.narrowing import narrowed
 from bids_group.elements.space import Grid, Space
+from bids_group.elements.structured import StructuredFile, read_structured
 from bids_group.elements.sub_bricks import find_volume, labels_of, read_nifti_labels, statistic_of
 from bids_group.errors import DataError, UsageError
-from bids_group.words import counted
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class LoadedMap:
-    """Numbers of a file: ``data`` float32 of the space's shape (or 4D where the file is), x runs fastest."""
-
-    path: Path
-    space: Space
-    data: npt.NDArray[np.float32]
-    sha256: str
-
-    @property
-    def grid(self) -> Grid:
-        """The grid of a plain volume."""
-        return self.space.grid
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class MapHeader:
-    """What a map says of itself before its numbers are read.
-
-    ``shape`` is without trailing axes of length one; ``statistic`` is the code of NIfTI's ``intent`` (AFNI's
-    are the same numbers), ``texts`` what is written in it: description, name of the intent, label of the
-    sub-brick; ``labels`` are those of all sub-bricks. ``is_integer``: numbers are stored as integers.
-    ``checksum``: the last 8 bytes of a gzip file (checksum and length of its content), None of other files.
-    ``n_bytes``: how long the file of the numbers is, unpacked, by what the header says.
-    """
-
-    path: Path
-    files: ImageFiles
-    checksum: bytes | None
-    space: Space
-    shape: tuple[int, ...]
-    statistic: int
-    texts: tuple[str, ...]
-    labels: tuple[str, ...]
-    is_integer: bool
-    n_bytes: int
 
 
 def read_header(path: Path) -> MapHeader:
@@ -77,6 +40,8 @@ def read_header(path: Path) -> MapHeader:
         As `read_map`, as far as a header tells.
     """
     files = locate(path)
+    if form_of(files.header.name) != "volume":
+        return _read_structured(path, files).header
     try:
         if files.data is not files.header:
             start, checksum = inflate(read_bytes(files.header), _LONGEST_HEADER), None
@@ -137,15 +102,17 @@ def read_map(path: Path) -> LoadedMap:
     MissingInputError
         The file is not there (a link that points nowhere is named with ``datalad get``).
     UsageError
-        It is a CIFTI file.
+        It is a CIFTI file that is not called so, a surface, or it holds labels or a series.
     DataError
         The file is truncated or has no format that is read, is bare Analyze, has no such volume, promises
         more than can be in it or in the machine's memory, has an affine that is none, or holds a number that
         float32 does not (beyond 3.4e38, or not 0 and below 1.4e-45): as infinity or 0 it would count as not
         observed.
     """
+    files = locate(path)
+    if form_of(files.header.name) != "volume":
+        return _read_structured(path, files).load()
     header = read_header(path)
-    files = header.files
     payloads = [read_bytes(one) for one in files.all]
     try:
         parts = [inflate(one, max(header.n_bytes, _LONGEST_HEADER)) for one in payloads]
@@ -155,21 +122,24 @@ def read_map(path: Path) -> LoadedMap:
         numbers = _in_place(image.dataobj, parts[0]) if len(parts) == 1 else image.dataobj
         if volume is not None and len(image.shape) > 3:
             numbers = numbers[(..., *map(int, np.unravel_index(volume, image.shape[3:], order="F")))]
-        data = _zero_restored(image.dataobj, _narrowed(np.asarray(numbers), path))
+        data = _zero_restored(image.dataobj, narrowed(np.asarray(numbers), path))
     except _UNREADABLE as error:
         raise _unreadable(path, error, sum(map(len, payloads))) from error
     data = data.reshape(shape if volume is None else shape[:3])
     grid = Grid(shape=data.shape[:3], affine=np.asarray(image.affine, dtype=np.float64))
-    return LoadedMap(path=path, space=grid, data=np.asfortranarray(data), sha256=_hash(payloads))
+    return LoadedMap(path=path, space=grid, data=np.asfortranarray(data), sha256=hash_bytes(payloads))
+
+
+def _read_structured(path: Path, files: ImageFiles) -> StructuredFile:
+    try:
+        return read_structured(path, files)
+    except (*_UNREADABLE, ExpatError) as error:
+        raise _unreadable(path, error) from error
 
 
 def hash_map(path: Path) -> str:
     """Hash the bytes of a map file as `read_map` does, without looking at the numbers."""
-    return _hash([read_bytes(one) for one in locate(path).all])
-
-
-def _hash(payloads: Sequence[bytes]) -> str:
-    return hashlib.sha256(b"".join(payloads)).hexdigest()
+    return hash_bytes([read_bytes(one) for one in locate(path).all])
 
 
 def _check_affine(path: Path, grid: Space) -> None:
@@ -219,9 +189,9 @@ def _image_class(files: ImageFiles, start: bytes) -> Any:
         code = int.from_bytes(start[504:508], "little" if start[0] else "big")
         if code // 100 == _CIFTI_INTENTS:
             raise UsageError(
-                f"{files.header} is a CIFTI file, and only volumes can be analysed so far.",
-                expected=FORMATS,
-                fix="Give the maps of the volume.",
+                f"{files.header} is a CIFTI file, and its name does not say so.",
+                expected="a name that ends in .dscalar.nii or .pscalar.nii",
+                fix="Rename the file.",
             )
         return nib.Nifti2Image if is_single else nib.Nifti2Pair
     if is_single:
@@ -300,49 +270,12 @@ def _in_place(stored: Any, content: bytes) -> Any:
     return np.ndarray(stored.shape, stored.dtype, buffer=content, offset=stored.offset, order="F")
 
 
-def _narrowed(data: npt.NDArray[Any], path: Path) -> npt.NDArray[np.float32]:
-    """Round to float32, which maps are computed in; refuse what is no number there, or 0."""
-    if data.dtype.kind not in "biuf":
-        raise DataError(
-            f"The image {path} holds no real numbers.",
-            found=f"complex numbers or colours ({data.dtype})",
-            expected="one real number at each voxel",
-            fix="Give the map that the question is about, such as the magnitude.",
-        )
-    with np.errstate(over="ignore", under="ignore"):
-        rounded = data.astype(np.float32, copy=False)
-    if data.dtype.kind == "f" and data.dtype.itemsize > rounded.dtype.itemsize:
-        is_over = np.isinf(rounded)
-        if np.count_nonzero(rounded) < np.count_nonzero(data) or is_over.any():
-            _check_range(data, is_over & np.isfinite(data), f"beyond {_FLOAT32.max:.1e}", path)
-            is_under = (rounded == 0) & (data != 0)
-            _check_range(data, is_under, f"not 0 but below {_FLOAT32.smallest_subnormal:.1e}", path)
-    return rounded
-
-
 def _zero_restored(stored: Any, data: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Set to 0 what is 0 but for the rounding of a scale with an intercept, as 0 says where nothing is."""
     slope, intercept = getattr(stored, "slope", 1), getattr(stored, "inter", 0)
     if stored.dtype.kind not in "iu" or not np.isscalar(intercept) or intercept == 0:
         return data
     return np.where(np.abs(data) < 1e-2 * abs(slope), np.float32(0), data)
-
-
-def _check_range(data: npt.NDArray[Any], is_lost: npt.NDArray[np.bool_], what: str, path: Path) -> None:
-    if not is_lost.any():
-        return
-    first = np.unravel_index(int(np.argmax(is_lost)), data.shape)
-    numbers = counted(int(np.count_nonzero(is_lost)), "number that is", "numbers that are")
-    where = ", ".join(str(int(index)) for index in first[:3])
-    raise DataError(
-        f"The image {path} holds numbers that cannot be kept.",
-        found=f"{numbers} {what}, such as {float(data[first]):.4g} at voxel ({where})",
-        expected="0, NaN, or numbers that float32 can hold",
-        fix="Compute the map in other units, its variance in their square; NaN where there is no value.",
-    )
-
-
-_FLOAT32 = np.finfo(np.float32)
 
 
 _UNREADABLE = (

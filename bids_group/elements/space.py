@@ -17,8 +17,8 @@ from bids_group.errors import BidsGroupError
 from bids_group.words import counted, list_some
 
 Places = npt.NDArray[np.intp]
-Form = Literal["gifti", "dscalar", "pscalar", "table"]
-"""What the files of a space are: GIFTI by hemisphere, CIFTI of elements or of parcels, a table of regions."""
+Form = Literal["volume", "gifti", "dscalar", "pscalar", "table"]
+"""What the files of a space are: volumes, GIFTI by hemisphere, CIFTI of elements or parcels, a table."""
 
 HEMISPHERES = {"CORTEX_LEFT": "L", "CORTEX_RIGHT": "R"}
 
@@ -101,6 +101,11 @@ class Space:
     __slots__ = ()
 
     @property
+    def form(self) -> Form:
+        """What its files are."""
+        return "volume"
+
+    @property
     def parts(self) -> tuple[Part, ...]:
         """Parts, whose elements stand one behind the other."""
         raise NotImplementedError
@@ -138,7 +143,7 @@ class Space:
         """Keep the elements where ``is_kept`` ``(n_elements,)`` holds; parts stay, even if left empty."""
         flat = is_kept.reshape(-1)
         cut = zip(self.parts, self.slices, strict=True)
-        return Structures(parts=tuple(_cut(part, flat[own]) for part, own in cut), form=_form_of(self))
+        return Structures(parts=tuple(_cut(part, flat[own]) for part, own in cut), form=self.form)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -194,7 +199,7 @@ class Structures(Space):
     """Parts one behind the other: hemispheres first, then by name. ``form``: what their files are."""
 
     parts: tuple[Part, ...] = field()
-    form: Form | None = None
+    form: Form = field()
 
     def is_same(self, other: Space) -> bool:
         """Whether parts are of the same meshes, grids and names, with the same elements in the same order."""
@@ -203,7 +208,7 @@ class Structures(Space):
         if not isinstance(other, Structures) or len(self.parts) != len(other.parts):
             return False
         pairs = list(zip(self.parts, other.parts, strict=True))
-        return all(fits(one, two) and _keys(one) == _keys(two) for one, two in pairs)
+        return all(fits(one, two) and _has_same_elements(one, two) for one, two in pairs)
 
     def describe(self) -> str:
         """List the parts."""
@@ -258,13 +263,43 @@ def align(values: npt.NDArray[Any], own: Space, target: Space, fill: Any) -> npt
     """
     if own is target or own.is_same(target):
         return values
-    aligned = np.full(target.n_elements, fill, dtype=values.dtype)
-    for one, here, two, there in zip(own.parts, own.slices, target.parts, target.slices, strict=True):
-        known = {key: place for place, key in enumerate(_keys(one))}
-        places = np.array([known.get(key, -1) for key in _keys(two)], dtype=np.intp)
-        has = places >= 0
-        aligned[there][has] = values[here][places[has]]
+    aligned = np.full((target.n_elements, *values.shape[1:]), fill, dtype=values.dtype)
+    those = {part.structure: (part, place) for part, place in zip(own.parts, own.slices, strict=True)}
+    for part, there in zip(target.parts, target.slices, strict=True):
+        if part.structure in those:
+            one, here = those[part.structure]
+            places = _places(one, part)
+            has = places >= 0
+            aligned[there][has] = values[here][places[has]]
     return aligned
+
+
+def select(space: Space, names: Sequence[str]) -> Space:
+    """Keep the structures of some names, all where none is given; a plain volume has none to choose from."""
+    if not names or not isinstance(space, Structures):
+        return space
+    return replace(space, parts=tuple(part for part in space.parts if part.structure in names))
+
+
+def _places(own: Part, target: Part) -> Places:
+    """Say where in a part each element of another stands; −1 where it has it not."""
+    if isinstance(own, Parcels) and isinstance(target, Parcels):
+        known = {name: place for place, name in enumerate(own.names)}
+        return np.array([known.get(name, -1) for name in target.names], dtype=np.intp)
+    assert not isinstance(own, Parcels)
+    assert not isinstance(target, Parcels)
+    if own.n_elements == 0:
+        return np.full(target.n_elements, -1, dtype=np.intp)
+    places = np.minimum(np.searchsorted(own.indices, target.indices), own.n_elements - 1)
+    return np.where(own.indices[places] == target.indices, places, -1)
+
+
+def _has_same_elements(one: Part, other: Part) -> bool:
+    if isinstance(one, Parcels) and isinstance(other, Parcels):
+        return one.names == other.names
+    assert not isinstance(one, Parcels)
+    assert not isinstance(other, Parcels)
+    return one.indices is other.indices or np.array_equal(one.indices, other.indices)
 
 
 def _join_axes(those: Sequence[Part]) -> Any:
@@ -280,16 +315,8 @@ def _join_axes(those: Sequence[Part]) -> Any:
     return first
 
 
-def _keys(part: Part) -> list[Any]:
-    return list(part.names) if isinstance(part, Parcels) else part.indices.tolist()
-
-
 def _cut(part: Part, is_kept: npt.NDArray[np.bool_]) -> Part:
     if isinstance(part, Parcels):
         names = tuple(name for name, kept in zip(part.names, is_kept, strict=True) if kept)
         return replace(part, names=names, axis=None if part.axis is None else part.axis[is_kept])
     return replace(part, indices=part.indices[is_kept])
-
-
-def _form_of(space: Space) -> Form | None:
-    return space.form if isinstance(space, Structures) else None

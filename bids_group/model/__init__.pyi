@@ -5,8 +5,9 @@ from .fitting.fragility import find_most_influential, share_lost
 from .fitting.group_fit import fit_group
 from .fitting.influence import tabulate_main_peaks
 from .fitting.known_variances import tell_heterogeneity
-from .fitting.pooling import plan_scaling, pool, scale, tell_dominance
+from .fitting.pooling import pool, tell_dominance
 from .fitting.sandwich import check_clusters
+from .fitting.scaling import plan_scaling, scale
 from .fitting.sphericity import measure_sphericity
 from .fitting.stack import StackedMaps, build_stack, describe_coverage, join_maps, tell_costs
 from .formula.parser import add_columns, needed_variables

@@ -26,9 +26,10 @@ from .files.dataset import (
     write_options,
     write_participants,
 )
+from .files.drafts import write_described
 from .files.names import check_output_names, pooled_path
 from .files.pooled import check_pooled_names, is_pooled, pooling_key, read_pooled, write_pooled
-from .files.sidecars import Context, write_described
+from .files.sidecars import Context
 from .preview.description import Preview, describe_dry_run
 from .preview.page import print_dry_run, spell_duration
 

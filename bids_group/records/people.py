@@ -9,7 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
-from bids_group.elements import Space
+from bids_group.elements import Form, Space, form_of
 from bids_group.errors import BidsGroupError
 from bids_group.records.notices import Notice
 
@@ -54,6 +54,11 @@ class FirstLevelMap:
         """The effect and what belongs to it, as far as these are files."""
         parts = (self.effect, self.variance, self.dof, self.mask)
         return tuple(path for path in parts if isinstance(path, Path))
+
+    @property
+    def form(self) -> Form:
+        """What the map is made of, by its name: a volume, surfaces, CIFTI, a table of regions."""
+        return form_of(self.effect.name)
 
     def exclude(self, reason: str) -> Exclusion:
         """Say why the map is left out."""
@@ -140,5 +145,7 @@ class Cohort:
     tables_over: Callable[[Collection[tuple[str, str | None]]], tuple[Table, ...]] | None = None
     maps_tsv: str | None = None
     """The table that a pattern of ``--maps`` stands for, as it is kept with the results."""
+    structures: tuple[str, ...] = ()
+    """Structures that are kept of surfaces and CIFTI files (none: all), as CIFTI names them."""
     spaces: Mapping[Path, Space] = field(default_factory=dict)
     """The elements of each file of the maps, by its header."""

@@ -201,7 +201,7 @@ class Sidecar(JsonRecord):
         "first_level_contrasts", "design_matrix", "scaling", "mask_threshold", "group_by", "outliers_within",
         "input_statistic", "input_statistic_warning", "input_suffix", "cut_coordinates", "standardiser",
         "random_terms", "estimator_variant", "equivalence_bounds", "equivalence_method", "conjunction",
-        "sphericity", "largest_weight", "atlas",
+        "sphericity", "largest_weight", "atlas", "density",
     )  # fmt: skip
 
     # every file
@@ -209,6 +209,7 @@ class Sidecar(JsonRecord):
     sources: list[str] | None = None
     spatial_reference: str | None = None
     resolution: str | None = None
+    density: str | None = None
     first_level_contrast: str | None = None
     first_level_contrasts: list[str] | None = None
     group_contrast: str | None = None

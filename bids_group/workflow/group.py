@@ -142,7 +142,9 @@ def _analyse(
     """Stack, fit and judge one analysis, write what came of it, and give what may hang on single people."""
     spec, analysis, is_two_sided = plan.spec, planned.analysis, plan.spec.inference.is_two_sided
     stacked = stack(plan, planned, work_dir, provenance.note)
-    data = model.join_maps(stacked, planned.design, analysis, planned.blocks, planned.variance_groups)
+    blocks, groups = planned.blocks, planned.variance_groups
+    connectivity = spec.inference.connectivity
+    data = model.join_maps(stacked, planned.design, analysis, blocks, groups, connectivity)
     fit, significances = fit_and_judge(plan, planned, data, work_dir)
     fitted = fit.results
     significances = model.add_effect_sizes(data, fitted, significances)

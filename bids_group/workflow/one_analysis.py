@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from bids_group import inference, model, output
-from bids_group.records import GroupData, GroupFit, Observation, PooledMap, Significance
+from bids_group.elements import Space, join
+from bids_group.records import GroupAnalysis, GroupData, GroupFit, Observation, PooledMap, Significance
 from bids_group.workflow.duration import seconds_of_shuffling
 from bids_group.workflow.preparation import PlannedAnalysis, RunPlan
 from bids_group.workflow.progress import progress
@@ -19,22 +20,32 @@ LOGGER = logging.getLogger(__name__)
 
 def taking(plan: RunPlan) -> Callable[[Observation], PooledMap]:
     """Give what takes a row's map from OUTPUT_DIR, or pools it."""
-    return partial(pool_one, output_dir=plan.config.output_dir, dataset_names=plan.cohort.dataset_names)
+    return partial(
+        pool_one,
+        output_dir=plan.config.output_dir,
+        dataset_names=plan.cohort.dataset_names,
+        structures=plan.cohort.structures,
+    )
 
 
-def pool_one(observation: Observation, output_dir: Path, dataset_names: Mapping[str, Path]) -> PooledMap:
+def pool_one(
+    observation: Observation,
+    output_dir: Path,
+    dataset_names: Mapping[str, Path],
+    structures: tuple[str, ...] = (),
+) -> PooledMap:
     """Take one observation from OUTPUT_DIR where what stands there fits its inputs, else pool and write it.
 
     The key of what is written comes from the bytes that were pooled, which are read once: a file that changes
     meanwhile is never kept under the key of other bytes. Inputs are hashed first only where a key stands.
     """
     if output.is_pooled(output_dir, observation):
-        key = output.pooling_key(observation)
+        key = output.pooling_key(observation, structures=structures)
         cached = output.read_pooled(output_dir, observation, key, dataset_names=dataset_names)
         if cached is not None:
             return cached
-    pooled = model.pool(observation)
-    key = output.pooling_key(observation, pooled.input_hashes)
+    pooled = model.pool(observation, structures)
+    key = output.pooling_key(observation, pooled.input_hashes, structures)
     output.write_pooled(output_dir, pooled, key, dataset_names=dataset_names)
     return pooled
 
@@ -57,6 +68,7 @@ def stack(
             on_map=told,
             scaling=analysis.scaling,
             labels=tuple(one.label for one in analysis.observations),
+            space=_common_space(plan, analysis),
             mask=spec.mask,
             mask_threshold=spec.mask_threshold,
             min_coverage=spec.min_coverage,
@@ -66,6 +78,12 @@ def stack(
             needs_variance=analysis.estimator.needs_variance,
             is_shuffled=spec.inference.needs_shuffling,
         )
+
+
+def _common_space(plan: RunPlan, analysis: GroupAnalysis) -> Space | None:
+    """Join the elements of all effects of an analysis; None of plain volumes, which have one grid."""
+    found = {id(one): one for m in analysis.maps for one in [plan.cohort.spaces[m.effect]]}
+    return None if analysis.maps[0].form == "volume" else join(list(found.values()))
 
 
 def fit_and_judge(

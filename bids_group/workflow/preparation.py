@@ -197,8 +197,15 @@ def _settle_atlas(spec: AnalysisSpec, cohort: Cohort) -> tuple[Atlas | None, lis
 
     Where none is given, maps in an adult MNI space have the one that comes with the app.
     """
+    is_volume = all(one.form == "volume" for one in cohort.maps)
+    if spec.atlas is not None and not is_volume:
+        raise UsageError(
+            "--atlas names points of volumes, and the maps are none.",
+            found=str(cohort.maps[0].effect),
+            fix="Leave out --atlas: the tables name structure and vertex, or the region.",
+        )
     if spec.atlas is None:
-        is_mni = all(is_adult_mni(one.space) for one in cohort.maps)
+        is_mni = is_volume and all(is_adult_mni(one.space) for one in cohort.maps)
         return (read_atlas(OWN_ATLAS) if is_mni else None), []
     atlas = read_atlas(spec.atlas)
     spaces = {one.space for one in cohort.maps if one.space is not None}

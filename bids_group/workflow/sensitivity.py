@@ -172,7 +172,8 @@ def _without(plan: RunPlan, planned: PlannedAnalysis, person: str, names: set[st
     n_contrasts = sum(len(one.design.contrasts) for one in plan.planned)
     again = plan_inference(analysis, design, plan.spec, n_contrasts)
     stacked = stack(plan, again, folder, on_map=None)
-    data = model.join_maps(stacked, again.design, analysis, again.blocks, again.variance_groups)
+    connectivity = plan.spec.inference.connectivity
+    data = model.join_maps(stacked, again.design, analysis, again.blocks, again.variance_groups, connectivity)
     fit, significances = fit_and_judge(plan, again, data, folder, has_effect_sizes=False)
     return _Without(data, fit.results, significances)
 

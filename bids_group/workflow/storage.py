@@ -75,7 +75,7 @@ def expected_elements(plan: RunPlan) -> int:
         return int(np.count_nonzero(read_mask(plan.spec.mask, plan.spec.mask_threshold).inside))
     first = read_map(plan.cohort.maps[0].effect)
     if plan.spec.min_coverage < 1:
-        return first.grid.n_elements
+        return first.space.n_elements
     return int(np.count_nonzero(np.isfinite(first.data) & (first.data != 0)))
 
 

@@ -62,11 +62,11 @@ def test_a_plain_volume_is_one_part_of_voxels():
 
 
 def test_another_medial_wall_is_a_matter_of_coverage():
-    one = structures([cortex("LEFT", [0, 1, 4]), thalamus([9, 2])], "dscalar")
+    one = structures([cortex("LEFT", [0, 1, 4]), thalamus([2, 9])], "dscalar")
     two = structures([cortex("LEFT", [1, 4, 5]), thalamus([2, 11])], "dscalar")
     both = join([one, two])
     assert [part.indices.tolist() for part in both.parts] == [[0, 1, 4, 5], [2, 9, 11]]
-    values = np.array([10.0, 11, 14, 109, 102], dtype=np.float32)
+    values = np.array([10.0, 11, 14, 102, 109], dtype=np.float32)
     assert np.array_equal(
         align(values, one, both, np.nan), [10, 11, 14, np.nan, 102, 109, np.nan], equal_nan=True
     )

@@ -71,7 +71,8 @@ def tabulate_peaks(data: GroupData, contrast: Contrast, elements: Sequence[int])
     design, parts = data.design, []
     own = _own_coefficients(data, elements)
     nuisance = _nuisance_columns(design, contrast)
-    taken = ("peak", "x", "y", "z", "label", "effect", "fitted", "partial_residual")
+    places = data.elements.name_places(np.array(elements, dtype=np.intp))
+    taken = ("peak", "x", "y", "z", "label", "effect", "fitted", "partial_residual", *places)
     variables = design.variables.rename(
         columns={name: f"{name}_" for name in design.variables if name in taken}
     )
@@ -93,11 +94,19 @@ def tabulate_peaks(data: GroupData, contrast: Contrast, elements: Sequence[int])
             influence["statistic_without_row"] = np.full(len(aside), np.nan)
         if contrast.bounds is not None:  # what is known without fitting anew is t against 0
             influence["statistic_without_row"] = np.full(len(matrix), np.nan)
-        x, y, z = data.elements.coordinates_mm(np.array([element]))[0]
-        place = {"peak": number, "x": x, "y": y, "z": z, "label": design.matrix.index[here]}
+        x, y, z = _find_point(data, element)
+        named = {name: cells[number - 1] for name, cells in places.items()}
+        place = {"peak": number, **named, "x": x, "y": y, "z": z, "label": design.matrix.index[here]}
         table = pd.DataFrame({**place, "effect": values[here], **influence})
         parts.append(table.join(variables.loc[here].reset_index(drop=True)))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _find_point(data: GroupData, element: int) -> npt.NDArray[np.float64]:
+    """Find an element in mm, ``(3,)``; NaN where no surface says where it lies."""
+    if data.geometry is None or data.geometry.coordinates is None:
+        return np.asarray(data.elements.coordinates_mm(np.array([element]))[0])
+    return np.asarray(data.geometry.coordinates[element])
 
 
 def _own_coefficients(data: GroupData, elements: Sequence[int]) -> Float64 | None:

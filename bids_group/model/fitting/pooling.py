@@ -6,50 +6,55 @@ float64, storage in float32.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.elements import LoadedMap, check_same_space, observed, read_map, read_mask
-from bids_group.errors import DataError, RunError, UsageError
-from bids_group.model.formula.coding import is_numeric
-from bids_group.model.formula.parser import needed_variables
+from bids_group.elements import (
+    LoadedMap,
+    Space,
+    align,
+    check_same_space,
+    join,
+    observed,
+    read_map,
+    read_mask,
+    select,
+)
+from bids_group.errors import DataError, RunError
+from bids_group.model.fitting.scaling import SMALLEST
 from bids_group.records import (
     FirstLevelMap,
     GroupAnalysis,
     Notice,
     Observation,
     PooledMap,
-    Scaling,
-    note,
     warn,
 )
-from bids_group.words import list_some, plural, say_number
+from bids_group.words import list_some, plural
 
 Doubles = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-
-_SMALLEST = np.finfo(np.float32).smallest_subnormal
-"""A pooled variance is at least this: 0 would say that nothing was observed."""
 
 LARGEST_SHARE = 0.9
 """A map with more of the weight leaves the others next to nothing."""
 _N_SAMPLED = 20_000
 """Weights of maps are compared at about so many elements of the grid, equally spaced in the file."""
 
-_UNDERFLOW = f"numbers below {_SMALLEST:.0e} become 0 in float32"
+_UNDERFLOW = f"numbers below {SMALLEST:.0e} become 0 in float32"
 
 
-def pool(observation: Observation) -> PooledMap:
+def pool(observation: Observation, structures: Sequence[str] = ()) -> PooledMap:
     """Read the maps that an observation stands on, and pool them; observations are pooled first.
 
     ``precision``: e = Σ(e/v) / Σ(1/v), v = 1/Σ(1/v). ``mean``: e = Σe/S, v = Σv/S² (where all maps have a
     variance), over the S maps observed at the element. ``weights``: e = Σ w e, v = Σ w² v where every map
     with a weight other than 0 is observed. Degrees of freedom add up where all are known. A single map is
-    returned unchanged, bit for bit, but for its unobserved elements, which become NaN.
+    returned unchanged, bit for bit, but for its unobserved elements, which become NaN. ``structures`` are
+    those that are kept of surfaces and CIFTI files (none: all).
 
     Raises
     ------
@@ -70,38 +75,42 @@ def pool(observation: Observation) -> PooledMap:
         )
     parts = [(part, weight) for part, weight in zip(sources, weights, strict=True) if weight != 0]
     if len(parts) == 1 and parts[0][1] == 1:
-        return replace(_load(parts[0][0]), observation=observation)
+        return replace(_load(parts[0][0], structures), observation=observation)
     total = _Total(observation, len(parts))
     for part, weight in parts:
-        total.add(_load(part), weight)
+        total.add(_load(part, structures), weight)
     return total.result()
 
 
-def _load(part: FirstLevelMap | Observation) -> PooledMap:
-    return pool(part) if isinstance(part, Observation) else _read(part)
+def _load(part: FirstLevelMap | Observation, structures: Sequence[str]) -> PooledMap:
+    return pool(part, structures) if isinstance(part, Observation) else _read(part, structures)
 
 
-def _read(source: FirstLevelMap) -> PooledMap:
+def _read(source: FirstLevelMap, structures: Sequence[str]) -> PooledMap:
     """Read one first-level map with its variance, dof and mask; set NaN where it was not observed."""
-    effect = _read_volume(source.effect)
+    effect = _read_one(source.effect, structures)
     paths = {
         "variance": source.variance if source.input_stat == "effect" else None,
         "dof": source.dof if isinstance(source.dof, Path) else None,
     }
-    others = {name: _read_volume(path) for name, path in paths.items() if path is not None}
+    others = {name: _read_one(path, structures) for name, path in paths.items() if path is not None}
     mask = None if source.mask is None else read_mask(source.mask, source.mask_threshold, is_own=True)
     masks = () if mask is None else (mask,)
     for other in (*others.values(), *masks):
         check_same_space(effect.path, effect.space, other.path, other.space, is_mask=other is mask)
-    variance = others["variance"].data if "variance" in others else None
+    beside = {name: align(one.data, one.space, effect.space, np.nan) for name, one in others.items()}
+    inside = None if mask is None else align(mask.inside, mask.space, effect.space, False)
+    variance = beside.get("variance")
     if variance is not None and source.variance_scale != 1:
         variance = (variance.astype(np.float64) * source.variance_scale).astype(np.float32)
-    is_observed = observed(effect.data, variance, None if mask is None else mask.inside)
+    if mask is None and effect.space.form == "table":  # where there is nothing it says n/a: 0 is data
+        inside = np.ones(effect.space.shape, dtype=bool)
+    is_observed = observed(effect.data, variance, inside)
     if not is_observed.any():
         raise _nowhere_observed(effect, list(others.values()), source.mask)
     dof = None
     if isinstance(source.dof, Path):
-        dof = _missing_outside(is_observed, others["dof"].data)
+        dof = _missing_outside(is_observed, beside["dof"])
     elif source.dof is not None:
         dof = np.asarray(source.dof, dtype=np.float32)
     return PooledMap(
@@ -115,16 +124,35 @@ def _read(source: FirstLevelMap) -> PooledMap:
     )
 
 
-def _read_volume(path: Path) -> LoadedMap:
+def _read_one(path: Path, structures: Sequence[str]) -> LoadedMap:
     loaded = read_map(path)
-    if loaded.data.ndim != 3:
+    if loaded.data.shape != loaded.space.shape:
         raise DataError(
             f"The map {path} holds several volumes.",
             found=f"shape {' × '.join(map(str, loaded.data.shape))}",
             expected="one volume (the effect of a t contrast)",
             fix="Leave this contrast out (--first-level-contrast); effects of F tests cannot be pooled.",
         )
-    return loaded
+    kept = select(loaded.space, structures)
+    return replace(loaded, space=kept, data=align(loaded.data, loaded.space, kept, np.nan))
+
+
+def put_into(one: PooledMap, space: Space) -> PooledMap:
+    """Put a pooled map into a space that has all its elements; what it lacks there is not observed."""
+    if one.space is space or one.space.is_same(space):
+        return one
+
+    def moved(values: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32] | None:
+        return values if values is None or values.ndim == 0 else align(values, one.space, space, np.nan)
+
+    return replace(
+        one,
+        space=space,
+        effect=align(one.effect, one.space, space, np.nan),
+        variance=moved(one.variance),
+        dof=moved(one.dof),
+        n_maps=align(one.n_maps, one.space, space, 0),
+    )
 
 
 def _nowhere_observed(effect: LoadedMap, others: list[LoadedMap], mask: Path | None) -> DataError:
@@ -187,6 +215,7 @@ class _Total:
     def __init__(self, observation: Observation, n_sources: int) -> None:
         self._observation, self._n_sources = observation, n_sources
         self._first: PooledMap | None = None
+        self._space: Space | None = None
         self._has_variance = self._is_dof_known = True
         self._hashes: dict[str, str] = {}
         self._sampled: list[tuple[str, Doubles]] = []
@@ -194,11 +223,12 @@ class _Total:
     def add(self, source: PooledMap, weight: float) -> None:
         """Add one map; NaN adds nothing. One file that was read twice must have had the same bytes."""
         if self._first is None:
-            self._first, shape = source, source.space.shape
+            self._first, self._space, shape = source, source.space, source.space.shape
             self._effect, self._variance, self._dof = (np.zeros(shape, order="F") for _ in range(3))
             self._n_observed, self._n_maps = (np.zeros(shape, np.uint16, order="F") for _ in range(2))
         first, path = self._first, source.observation.maps[0].effect
         check_same_space(first.observation.maps[0].effect, first.space, path, source.space)
+        source = self._widen(source)
         self._has_variance &= source.variance is not None
         if self._observation.combine == "precision" and source.variance is None:
             raise DataError(
@@ -222,6 +252,16 @@ class _Total:
                 )
         self._hashes.update(source.input_hashes)
 
+    def _widen(self, source: PooledMap) -> PooledMap:
+        """Make room for the elements that a map has and those before had not, and put it into this space."""
+        assert self._space is not None
+        space = join([self._space, source.space])
+        if space is not self._space:
+            for name in ("_effect", "_variance", "_dof", "_n_observed", "_n_maps"):
+                setattr(self, name, align(getattr(self, name), self._space, space, 0))
+            self._space = space
+        return put_into(source, space)
+
     def _add_values(self, source: PooledMap, weight: float, is_observed: Mask) -> None:
         effect = source.effect.astype(np.float64)
         variance = None if source.variance is None else source.variance.astype(np.float64)
@@ -238,8 +278,8 @@ class _Total:
 
     def result(self) -> PooledMap:
         """Divide the sums and set NaN where nothing was observed; one dof where it is the same everywhere."""
-        first, combine = self._first, self._observation.combine
-        assert first is not None
+        space, combine = self._space, self._observation.combine
+        assert space is not None
         is_kept = self._n_observed >= (self._n_sources if combine == "weights" else 1)
         if not is_kept.any():
             raise DataError(
@@ -262,9 +302,9 @@ class _Total:
         is_small = n_maps.max(initial=0) <= np.iinfo(np.uint8).max
         return PooledMap(
             observation=self._observation,
-            space=first.space,
+            space=space,
             effect=self._stored(effect, is_kept),
-            variance=self._stored(np.maximum(variance, _SMALLEST), is_kept) if self._has_variance else None,
+            variance=self._stored(np.maximum(variance, SMALLEST), is_kept) if self._has_variance else None,
             dof=dof,
             n_maps=n_maps.astype(np.uint8) if is_small else n_maps,
             input_hashes=self._hashes,
@@ -296,63 +336,3 @@ class _Total:
                 fix="Look at these maps, and leave out what is not right.",
             )
         return numbers
-
-
-def plan_scaling(analysis: GroupAnalysis, column: str | None) -> GroupAnalysis:
-    """Give each row of an analysis the factor of its map (``--scale-by``): mean(column) over its value.
-
-    Values are those of the tables, before transformations of a Stats Model; none is missing. Refused are
-    categories and values that are not above 0.
-    """
-    if column is None:
-        return analysis
-    values = (analysis.rows if analysis.raw_rows is None else analysis.raw_rows)[column]
-    if not is_numeric(values):
-        raise UsageError(
-            f"Maps cannot be scaled by '{column}', which is categorical.",
-            expected="a column of numbers above 0, such as a total volume",
-            fix=f"Name another column, or say --numeric {column}.",
-        )
-    if (values <= 0).any():
-        raise DataError(
-            f"Maps cannot be scaled by '{column}': it is not above 0 for everybody.",
-            found=", ".join(f"{label}: {value:g}" for label, value in values[values <= 0].items()),
-            expected="numbers above 0",
-            fix="Correct these values (n/a where unknown), or leave these people out.",
-        )
-    mean = float(values.mean())
-    factors = {str(label): mean / float(value) for label, value in values.items()}
-    smallest, largest = say_number(min(factors.values())), say_number(max(factors.values()))
-    sentence = (
-        f"Each map is multiplied by the mean of {column} ({say_number(mean)}) over the value "
-        f"of its row (factors {smallest} to {largest}): effects are those at the "
-        f"mean {column}, if maps grow in proportion to it."
-    )
-    fix = f"'+ {column}' in the formula asks for no proportion, only for a straight line; use one of the two."
-    notices = [*analysis.notices, note("scaling", sentence, fix)]
-    if column in needed_variables(analysis.formula, analysis.rows.columns, centering=analysis.centering):
-        sentence = f"The maps are scaled by {column}, and {column} is a covariate too."
-        notices.append(warn("scaling", sentence, "Use one of the two."))
-    scaling = Scaling(column=column, mean=mean, factors=factors)
-    return replace(analysis, scaling=scaling, notices=tuple(notices))
-
-
-def scale(one: PooledMap, scaling: Scaling | None) -> PooledMap:
-    """Multiply effects by the factor of their row, and variances by its square; NaN stays NaN."""
-    factor = 1.0 if scaling is None else scaling.factors[one.observation.label]
-    if factor == 1.0:
-        return one
-    with np.errstate(over="ignore"):
-        effect = (one.effect.astype(np.float64) * factor).astype(np.float32)
-        variance = one.variance
-        if variance is not None:
-            variance = (variance.astype(np.float64) * factor**2).astype(np.float32)
-            variance = np.maximum(variance, _SMALLEST)
-    for made, before in ((effect, one.effect), (variance, one.variance)):
-        if made is not None and before is not None and np.count_nonzero(np.isinf(made) & np.isfinite(before)):
-            raise DataError(
-                f"The scaled map of {one.observation.label} is too large for float32.",
-                found=f"a factor of {factor:g}",
-                fix="See whether the value that it was scaled by is right.",
-            )
-    return replace(one, effect=effect, variance=variance)

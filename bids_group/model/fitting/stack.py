@@ -13,10 +13,22 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bids_group.elements import Elements, Smoother, Space, check_same_space, checksum, is_same_mask, read_mask
+from bids_group.elements import (
+    Connectivity,
+    Elements,
+    Smoother,
+    Space,
+    align,
+    check_same_space,
+    checksum,
+    is_same_mask,
+    read_mask,
+)
+from bids_group.elements.surfaces import build_geometry
 from bids_group.errors import DataError, DesignError
 from bids_group.executor import ONE_THREAD, Executor
-from bids_group.model.fitting.pooling import scale
+from bids_group.model.fitting.pooling import put_into
+from bids_group.model.fitting.scaling import scale
 from bids_group.records import (
     Design,
     GroupAnalysis,
@@ -66,6 +78,7 @@ def build_stack(
     on_map: Callable[[PooledMap], None] | None = None,
     scaling: Scaling | None = None,
     labels: tuple[str, ...],
+    space: Space | None = None,
     mask: Path | None,
     mask_threshold: float | None = None,
     min_coverage: float,
@@ -90,6 +103,8 @@ def build_stack(
         Told of each map, in order; effects are scaled and smoothed.
     scaling
         What each row's map is multiplied by.
+    space
+        The elements of all maps, where they are no plain volumes: each is put into it.
     mask, mask_threshold
         File on the grid of the maps; analysed are the elements inside (`read_mask`).
     min_coverage
@@ -107,7 +122,7 @@ def build_stack(
         that came are not those of ``labels``.
     """
     building: _Building | None = None
-    prepare = partial(_prepare, take=take, scaling=scaling, fwhm_mm=fwhm_mm)
+    prepare = partial(_prepare, take=take, scaling=scaling, fwhm_mm=fwhm_mm, space=space)
     for number, (one, checked) in enumerate(executor.map(prepare, items)):
         if on_map is not None:
             on_map(one)
@@ -135,10 +150,16 @@ _LOCAL = threading.local()
 
 
 def _prepare(
-    item: Item, *, take: Callable[[Item], PooledMap], scaling: Scaling | None, fwhm_mm: float
+    item: Item,
+    *,
+    take: Callable[[Item], PooledMap],
+    scaling: Scaling | None,
+    fwhm_mm: float,
+    space: Space | None,
 ) -> tuple[PooledMap, int]:
     """Make, scale and smooth one map; its checksum is that before smoothing. Each worker has one smoother."""
     one = scale(take(item), scaling)
+    one = one if space is None else put_into(one, space)
     checked = checksum(np.ascontiguousarray(one.effect.T).data)
     if fwhm_mm > 0:
         np.copyto(one.effect, _smoother(one.space, fwhm_mm).smooth(one.effect))
@@ -159,14 +180,16 @@ def join_maps(
     analysis: GroupAnalysis,
     blocks: pd.Series | None,
     variance_groups: pd.Series | None,
+    connectivity: Connectivity = 6,
 ) -> GroupData:
-    """Join a design and its maps."""
+    """Join a design and its maps; neighbours of what is no plain volume are found here."""
     n_observed = stacked.elements.pack(stacked.coverage)
     subjects = analysis.rows["subject"]
     return GroupData(
         design=design,
         stack=stacked.stack,
         elements=stacked.elements,
+        geometry=build_geometry(stacked.elements, {}, connectivity),
         is_complete=bool((n_observed == len(stacked.stack.labels)).all()),
         estimator=analysis.estimator,
         blocks=blocks,
@@ -195,7 +218,7 @@ class _Building:
         if mask is not None:
             given = read_mask(mask, mask_threshold)
             check_same_space(_path_of(first), first.space, mask, given.space, is_mask=True)
-            in_mask = given.inside
+            in_mask = align(given.inside, given.space, first.space, False)
         self._in_mask = Elements.from_mask(first.space, in_mask)
         self._counts = np.zeros(first.space.shape, dtype=np.uint16, order="F")
         self._suspects: dict[int, list[int]] = {}

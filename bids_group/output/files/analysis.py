@@ -14,14 +14,13 @@ import pandas as pd
 from bids_group.errors import OutputError, UsageError
 from bids_group.output.disk.writing import table_text, write_text
 from bids_group.output.files.contrasts import RegionNamer, draft_contrast
+from bids_group.output.files.drafts import Draft, write_drafts
 from bids_group.output.files.sidecars import (
     ESTIMATOR_WORDS,
     STAT_WORDS,
     Context,
-    Draft,
     analysis_sidecar,
     design_sidecar,
-    write_drafts,
 )
 from bids_group.records import ContrastResult, Design, GroupAnalysis, Notice, Significance
 from bids_group.records.sidecars import SphericityFacts
@@ -43,7 +42,7 @@ def write_group(
 ) -> None:
     """Write every file of one group analysis under ``group/``.
 
-    ``coverage``: number of rows observed at each element of the grid, of the grid's shape. ``quality`` and
+    ``coverage``: number of rows observed at each element of the space, of its shape. ``quality`` and
     ``regions`` (mean effects) have a row for each observation (index = labels), ``peaks`` holds by group
     contrast the values of each observation at peaks. ``maps``: those of the estimator that belong to no
     contrast, by the end of their names. ``atlas`` names clusters and peaks.
@@ -52,9 +51,10 @@ def write_group(
     for ending, row in (maps or {}).items():
         drafts.append(
             Draft(
-                path=f"{context.stem()}_{ending}_statmap.nii.gz",
+                path=context.name_map(f"{ending}_statmap"),
                 content=partial(context.data.elements.unpack, row),
                 sidecar=analysis_sidecar(context, _words_of(ending)),
+                is_inside=True,
             )
         )
     for ending, table, words in (
@@ -95,18 +95,18 @@ def _draft_shared(
     )
     words = "Analysed elements: observed in enough rows and inside the mask that was given"
     yield Draft(
-        path=f"{stem}_desc-analysis_mask.nii.gz",
+        path=context.name_map("desc-analysis_mask"),
         content=lambda: elements.mask.astype(np.uint8),
         sidecar=analysis_sidecar(context, words).but(type="Brain", number_of_elements=elements.n_elements),
     )
     yield Draft(
-        path=f"{stem}_stat-n_statmap.nii.gz",
+        path=context.name_map("stat-n_statmap"),
         content=lambda: np.where(elements.mask, coverage, 0).astype(np.float32),
         sidecar=analysis_sidecar(context, STAT_WORDS["n"]),
     )
     words = "Number of rows observed at each element, also outside the analysis mask"
     yield Draft(
-        path=f"{stem}_desc-coverage_map.nii.gz",
+        path=context.name_map("desc-coverage_map"),
         content=lambda: np.asarray(coverage, dtype=np.float32),
         sidecar=analysis_sidecar(context, words),
     )

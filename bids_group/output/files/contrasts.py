@@ -18,11 +18,11 @@ from bids_group.config.corrections import CORRECTIONS, UNCORRECTED
 from bids_group.elements import Elements
 from bids_group.errors import BidsGroupError
 from bids_group.labels import camel_label
+from bids_group.output.disk.map_files import Intent
+from bids_group.output.files.drafts import Draft
 from bids_group.output.files.sidecars import (
     STAT_WORDS,
     Context,
-    Draft,
-    Intent,
     bayes_sidecar,
     contrast_sidecar,
     corrected_sidecar,
@@ -131,8 +131,8 @@ class _Files:
         if stat in ("t", "F") and dof is not None and np.isfinite(dof):  # the same everywhere
             numerator = (float(self.result.dof_numerator),) if stat == "F" else ()
             intent = f"{stat.lower()} test", (*numerator, float(dof))
-        path = f"{self.stem}_stat-{stat}{desc}_statmap.nii.gz"
-        return Draft(path=path, content=unpack, sidecar=sidecar, intent=intent)
+        path = self.context.name_map(f"stat-{stat}{desc}_statmap", self.result.contrast.label)
+        return Draft(path=path, content=unpack, sidecar=sidecar, intent=intent, is_inside=True)
 
     def of_fit(self) -> Iterator[Draft]:
         is_two_sided = self.context.spec.inference.is_two_sided and self.result.contrast.has_two_tails
@@ -204,7 +204,7 @@ class _Files:
         said = sidecar("Clusters and their peaks").but(atlas=None if atlas is None else atlas.title)
         yield Draft(path=f"{self.stem}{desc}_clusters.tsv", content=clusters, sidecar=said)
         yield Draft(
-            path=f"{self.stem}{desc}_dseg.nii.gz",
+            path=self.context.name_map(f"{desc[1:]}_dseg", result.contrast.label),
             content=lambda: label_clusters(significance, elements),
             sidecar=sidecar("Clusters: each element's number in the cluster table, 0 = none"),
         )
@@ -266,6 +266,12 @@ def tabulate_clusters(
         for number, peak in enumerate(cluster.peaks, start=1)
     ]
     table = pd.DataFrame(rows, columns=columns)
+    peaks = [peak.element for cluster in significance.clusters for peak in cluster.peaks]
+    if places := elements.name_places(np.array(peaks, dtype=np.intp)):
+        sizes = [one.size_mm2 for one in significance.clusters for _ in one.peaks]
+        for at, (name, cells) in enumerate(places.items(), start=3):
+            table.insert(at, name, pd.Series(cells, dtype=object))
+        table.insert(list(table.columns).index("size_mm3"), "size_mm2", pd.Series(sizes, dtype=object))
     if atlas is not None:
         points = table[["x", "y", "z"]].to_numpy(dtype=np.float64).reshape(-1, 3)
         table = table.assign(region=pd.Series(atlas.name_points(points), dtype=object))
@@ -295,8 +301,8 @@ def spell_clusters(n_clusters: int, n_found: int | None = None) -> str:
 
 
 def label_clusters(significance: Significance, elements: Elements) -> npt.NDArray[np.int32]:
-    """Make a volume of the grid's shape with each element's cluster number, 0 = in none."""
-    volume = np.zeros(elements.grid.n_elements, dtype=np.int32)
+    """Make an array of the space's shape with each element's cluster number, 0 = in none."""
+    volume = np.zeros(elements.space.n_elements, dtype=np.int32)
     for cluster in significance.clusters:
         volume[elements.indices[cluster.elements]] = cluster.index
-    return volume.reshape(elements.grid.shape)
+    return volume.reshape(elements.space.shape)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from bids_group.elements import Form, Space, Vertices, expand, find_pair
 from bids_group.errors import UsageError
 from bids_group.labels import camel_label, upper_first
 from bids_group.records import Design, FirstLevelMap, GroupAnalysis, Observation
@@ -14,10 +16,63 @@ from bids_group.records import Design, FirstLevelMap, GroupAnalysis, Observation
 def pooled_path(output_dir: Path, observation: Observation, stat: str) -> Path:
     """Name a pooled map: ``sub-01/func/sub-01_task-T_space-S_contrast-C_stat-effect_statmap.nii.gz``.
 
+    Surfaces, CIFTI and tables have their own endings (`map_path`).
+
     Entities that the maps below the observation do not agree on (``run``, mostly) or do not carry are left
     out. The folder below the person is that of the input where maps are no contrasts.
     """
-    return Path(output_dir, f"{_pooled_stem(observation)}_stat-{stat}_statmap.nii.gz")
+    hemi = next((one.entities.get("hemi", "") for one in observation.maps), "")
+    form = observation.maps[0].form if observation.maps else "volume"
+    return map_path(output_dir / _pooled_stem(observation), f"stat-{stat}_statmap", form, hemi)
+
+
+_ENDINGS: Mapping[Form, Mapping[str, str]] = {
+    "volume": {"": ".nii.gz"},
+    "gifti": {"": ".func.gii", "mask": ".shape.gii", "dseg": ".label.gii"},
+    "dscalar": {"": ".dscalar.nii", "dseg": ".dlabel.nii"},
+    "pscalar": {"": ".pscalar.nii"},
+    "table": {"": ".tsv"},
+}
+"""By what a map is made of and its suffix (else that of '')."""
+
+
+def map_path(stem: Path | str, ending: str, form: Form, hemi: str = "") -> Path:
+    """Name a map: the stem of its analysis, ``stat-t_statmap``, and what its kind adds.
+
+    Surfaces have ``hemi`` behind person, session and task; for both hemispheres (``LR``) it is
+    ``hemi-{L,R}``, which stands for two files (`expand`).
+    """
+    stem, endings = Path(stem), _ENDINGS[form]
+    name = f"{stem.name}_{ending}{endings.get(ending.rpartition('_')[2], endings[''])}"
+    if form == "gifti":
+        letters = f"{{{','.join(hemi)}}}" if len(hemi) > 1 else hemi
+        name = re.sub(r"^((?:(?:sub|ses|task)-[^_]+_)*)", rf"\g<1>hemi-{letters}_", name)
+    return stem.with_name(name)
+
+
+_HEMI = re.compile(r"hemi-[LR]_")
+_MAP = re.compile(
+    r"(_(?:statmap|dseg|mask|map))\.(?:nii\.gz|(?:func|shape|label)\.gii|[dp](?:scalar|label)\.nii|tsv)$"
+)
+
+
+def list_maps(folder: Path, stem: str) -> Iterator[tuple[str, Path]]:
+    """List the files in a folder whose names begin with a stem, each with the rest of its name, in order.
+
+    Of maps this rest is without their kind (``stat-t_statmap``), and two hemispheres are one path.
+    """
+    for path in sorted(folder.iterdir()):
+        name = _HEMI.sub("", path.name)
+        if not name.startswith(f"{stem}_"):
+            continue
+        pair = find_pair(path)
+        if len(both := expand(pair)) < 2 or path == both[0]:
+            yield _MAP.sub(r"\1", name).removeprefix(f"{stem}_"), pair
+
+
+def hemispheres_of(space: Space) -> str:
+    """Letters of the hemispheres of a space, for the names of its files."""
+    return "".join(part.hemi or "" for part in space.parts if isinstance(part, Vertices))
 
 
 @lru_cache(maxsize=1000)
@@ -94,4 +149,7 @@ def _need_label(name: str, what: str = "first-level contrast") -> str:
 def sidecar_path(path: Path) -> Path:
     """Name the JSON beside a map or a table."""
     name = path.name.removesuffix(".gz")
-    return path.with_name(name[: name.rindex(".")] + ".json")
+    return path.with_name(_KINDS.sub("", name[: name.rindex(".")]) + ".json")
+
+
+_KINDS = re.compile(r"\.(?:func|shape|label|[dp]scalar|dlabel)$")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.elements import Grid, hash_map, read_map
+from bids_group.elements import Grid, Space, expand, hash_map, read_map
 from bids_group.errors import BidsGroupError, OutputError
 from bids_group.json_files import peek_json
+from bids_group.output.disk.map_files import write_map
 from bids_group.output.disk.publishing import write_bytes, write_cache
-from bids_group.output.disk.writing import write_json, write_volume
+from bids_group.output.disk.writing import write_json
 from bids_group.output.files.names import pooled_path, shared_entities, sidecar_path
 from bids_group.output.files.sidecars import pooled_sidecar
 from bids_group.records import FirstLevelMap, Observation, PooledMap
@@ -34,13 +35,21 @@ _STATS = ("effect", "variance", "dof", "n")
 _OF_MANY_DIGITS = ("effect", "variance")
 
 
-def pooling_key(observation: Observation, input_hashes: Mapping[str, str] | None = None) -> str:
+def pooling_key(
+    observation: Observation,
+    input_hashes: Mapping[str, str] | None = None,
+    structures: Sequence[str] = (),
+) -> str:
     """Hash what a pooled map depends on: the bytes of its inputs, and how they are combined.
 
     ``input_hashes``, by path, are those of the very bytes that were pooled; other files are read now.
     """
     inputs = _fingerprint(observation, input_hashes or {})
-    content = {"format": _FORMAT, "observation": inputs, "settings": {}}
+    content = {
+        "format": _FORMAT,
+        "observation": inputs,
+        "settings": {"structures": list(structures)} if structures else {},
+    }
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -67,13 +76,13 @@ def write_pooled(output_dir: Path, pooled: PooledMap, key: str, *, dataset_names
         volumes = {stat: np.broadcast_to(values, pooled.effect.shape), **volumes}
     paths = {stat: pooled_path(output_dir, observation, stat) for stat in _STATS}
     payloads: dict[Path, bytes] = {}
-    space = shared_entities(observation.maps)["space"]
+    name = shared_entities(observation.maps)["space"]
     hashes = {
-        stat: write_volume(
+        stat: write_map(
             paths[stat],
             volume,
-            pooled.grid,
-            space=space,
+            pooled.space,
+            name=name,
             where=is_observed,
             is_cache=stat in _OF_MANY_DIGITS,
             write=payloads.__setitem__,
@@ -86,16 +95,25 @@ def write_pooled(output_dir: Path, pooled: PooledMap, key: str, *, dataset_names
         if pooled.dominant is None
         else LargestWeight(source=pooled.dominant[0], share=pooled.dominant[1])
     )
-    own = Sidecar(pooling_key=key, files=hashes, affine=pooled.grid.affine, largest_weight=most)
-    first = sidecar_path(paths["effect"])
+    own = Sidecar(pooling_key=key, files=hashes, affine=_affine_of(pooled.space), largest_weight=most)
+    first, *others = expand(sidecar_path(paths["effect"]))
     for path in (*paths.values(), *map(sidecar_path, paths.values())):
-        if path != first:
-            path.unlink(missing_ok=True)
+        for one in expand(path):
+            if one != first:
+                one.unlink(missing_ok=True)
     write_json(first, sidecars["effect"].but(own), partial(write_bytes, held="content"))
     for path, payload in payloads.items():
         write_cache(path, payload)
+    for path in others:
+        write_json(path, sidecars["effect"].but(own), write_cache)
     for stat in set(volumes) - {"effect"}:
-        write_json(sidecar_path(paths[stat]), sidecars[stat], write_cache)
+        for path in expand(sidecar_path(paths[stat])):
+            write_json(path, sidecars[stat], write_cache)
+
+
+def _affine_of(space: Space) -> npt.NDArray[np.float64] | None:
+    """Every digit of a volume's affine, of which NIfTI keeps float32; other spaces stand in their files."""
+    return space.affine if isinstance(space, Grid) else None
 
 
 def read_pooled(
@@ -106,15 +124,20 @@ def read_pooled(
     if sidecar.pooling_key != key:
         return None
     volumes: dict[str, npt.NDArray[np.float32]] = {}
+    space: Space | None = None
     for stat, sha256 in (sidecar.files or {}).items():
         path = pooled_path(output_dir, observation, stat)
         try:
             loaded = read_map(path)
         except BidsGroupError:
             return None
-        if peek_json(sidecar_path(path)) is None or loaded.sha256 != sha256:
+        if None in map(peek_json, expand(sidecar_path(path))) or loaded.sha256 != sha256:
             return None
-        volumes[stat] = loaded.data
+        volumes[stat], space = loaded.data, loaded.space
+    if space is None:
+        return None
+    if sidecar.affine is not None:
+        space = Grid(shape=space.grid.shape, affine=np.asarray(sidecar.affine, dtype=np.float64))
     counts = volumes.pop("n")
     n_maps = counts.astype(np.uint8) if counts.max() <= np.iinfo(np.uint8).max else counts.astype(np.uint16)
     missing = n_maps == 0
@@ -125,7 +148,7 @@ def read_pooled(
     files = {bids_uri(path, dataset_names): str(path) for one in observation.maps for path in one.files}
     return PooledMap(
         observation=observation,
-        space=Grid(shape=n_maps.shape, affine=np.asarray(sidecar.affine, dtype=np.float64)),
+        space=space,
         effect=maps["effect"],
         variance=maps.get("variance"),
         dof=maps.get("dof"),
@@ -162,7 +185,8 @@ def check_pooled_names(output_dir: Path, observations: Iterable[Observation]) ->
     """
     there: dict[Path, frozenset[str]] = {}
     for one in observations:
-        images = {pooled_path(output_dir, one, stat): stat for stat in _STATS}
+        named = ((pooled_path(output_dir, one, stat), stat) for stat in _STATS)
+        images = {file: stat for path, stat in named for file in expand(path)}
         folder = next(iter(images)).parent
         if folder not in there:  # which may still have to be made
             nearest = next(above for above in (folder, *folder.parents) if os.path.lexists(above))
@@ -173,7 +197,8 @@ def check_pooled_names(output_dir: Path, observations: Iterable[Observation]) ->
         wanted = {path: stat for path, stat in wanted.items() if path.name in there[folder]}
         sidecar = _read_sidecar(output_dir, one) if wanted else Sidecar()
         own = _STATS if sidecar.pooling_key == _PENDING else (sidecar.pooling_key and sidecar.files) or ()
-        inputs = {file.name: file.resolve() for each in one.maps for file in each.files} if wanted else {}
+        read = (file for each in one.maps for path in each.files for file in expand(path))
+        inputs = {file.name: file.resolve() for file in read} if wanted else {}
         for path, stat in wanted.items():
             if stat not in own or inputs.get(path.name) == path.resolve():
                 raise OutputError(
@@ -185,4 +210,5 @@ def check_pooled_names(output_dir: Path, observations: Iterable[Observation]) ->
 
 def _read_sidecar(output_dir: Path, observation: Observation) -> Sidecar:
     """Read what stands beside the effect, which is marked as ours before anything is written."""
-    return Sidecar.read(peek_json(sidecar_path(pooled_path(output_dir, observation, "effect"))) or {})
+    path = sidecar_path(pooled_path(output_dir, observation, "effect"))
+    return Sidecar.read(peek_json(expand(path)[0]) or {})

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from bids_group.config import AnalysisSpec
 from bids_group.config.inference import CAUCHY_SCALE
-from bids_group.elements import Grid
-from bids_group.output.disk.manifest import record_outputs
-from bids_group.output.disk.publishing import Batch
-from bids_group.output.disk.writing import write_json, write_table, write_volume
+from bids_group.elements import Grid, Space, Vertices, expand
 from bids_group.output.files.names import (
     analysis_stem,
     contrast_label,
+    hemispheres_of,
+    map_path,
     pooled_path,
-    shared_entities,
-    sidecar_path,
 )
 from bids_group.records import (
     Contrast,
@@ -92,6 +88,11 @@ class Context:
         """Start of the names of the analysis' files, or of those of a group contrast."""
         return str(analysis_stem(self.output_dir, self.analysis, contrast_part))
 
+    def name_map(self, ending: str, contrast_part: str = "") -> Path:
+        """Name a map of the analysis, or of a group contrast, by its ending: ``stat-t_statmap``."""
+        space = self.data.elements.space
+        return map_path(self.stem(contrast_part), ending, space.form, hemispheres_of(space))
+
     @cached_property
     def sidecar(self) -> Sidecar:
         """What every file of the analysis shares; what belongs to one contrast is null."""
@@ -106,8 +107,8 @@ class Context:
         dof = design.dof if is_one else differs
         return Sidecar(
             description="",
-            sources=[bids_uri(path, roots) for path in sources],
-            **_space(maps, data.elements.grid, self.dataset_names),
+            sources=_uris(sources, roots),
+            **_space(maps, data.elements.space, self.dataset_names),
             first_level_contrast=first_level,
             first_level_contrasts=first_levels if first_levels != [first_level] else None,
             group_contrast=None,
@@ -124,7 +125,7 @@ class Context:
             number_of_participants=len({one.subject for one in analysis.observations}),
             smoothing=smoothing(spec),
             scaling=None if scaling is None else ScalingFacts.of(scaling, method=_SCALING),
-            mask=bids_uri(Path(f"{self.stem()}_desc-analysis_mask.nii.gz"), roots),
+            mask=", ".join(_uris([self.name_map("desc-analysis_mask")], roots)),
             mask_threshold=_own_threshold(maps) if spec.mask is None else spec.mask_threshold,
             minimum_coverage=spec.min_coverage,
             pooling=", ".join(sorted({one.combine for one in analysis.observations})),
@@ -153,11 +154,25 @@ def say_center(value: Any) -> str:
     return say_number(value)
 
 
-def _space(maps: Sequence[FirstLevelMap], grid: Grid, dataset_names: Mapping[str, Path]) -> dict[str, Any]:
-    """Name the first input map, whose grid and space are those of every map here, and the voxels."""
-    sizes = " x ".join(f"{size:.4g}" for size in grid.element_sizes_mm)
+def _uris(paths: Iterable[Path], roots: Mapping[str, Path]) -> list[str]:
+    """Spell files as BIDS URIs, both of two hemispheres."""
+    return [bids_uri(one, roots) for path in paths for one in expand(path)]
+
+
+def _space(maps: Sequence[FirstLevelMap], space: Space, dataset_names: Mapping[str, Path]) -> dict[str, Any]:
+    """Name the first input map, whose elements are those of every map here, and say what they are."""
+    reference = ", ".join(_uris([maps[0].effect], dataset_names))
+    if not isinstance(space, Grid):
+        density = maps[0].den
+        meshes = [part.describe() for part in space.parts if isinstance(part, Vertices)]
+        said = space.describe() if not meshes else "; ".join(meshes)
+        return {
+            "spatial_reference": reference,
+            "density": f"{said}{f' (den-{density})' if density else ''}",
+        }
+    sizes = " x ".join(f"{size:.4g}" for size in space.element_sizes_mm)
     return {
-        "spatial_reference": bids_uri(maps[0].effect, dataset_names),
+        "spatial_reference": reference,
         "resolution": f"Voxels of {sizes} mm" + (f" (res-{maps[0].res})" if maps[0].res else ""),
     }
 
@@ -299,7 +314,7 @@ def pooled_sidecar(
     """Say how a pooled map came about, for each stat; what belongs to the group level is null."""
     observation, maps, dof = pooled.observation, pooled.observation.maps, pooled.dof
     base = Sidecar(
-        **_space(maps, pooled.grid, dataset_names),
+        **_space(maps, pooled.space, dataset_names),
         first_level_contrast=observation.contrast,
         group_contrast=None,
         test=None,
@@ -324,58 +339,8 @@ def pooled_sidecar(
     for stat in stats:  # sources: the maps of the same kind where there are such, else the effects
         own = [getattr(one, stat) for one in maps] if stat in ("variance", "dof") else []
         files = [path for path in own if isinstance(path, Path)] or [one.effect for one in maps]
-        sources = [bids_uri(path, dataset_names) for path in files]
+        sources = _uris(files, dataset_names)
         sidecars[stat] = Sidecar(description=f"{words[stat]}; pooled over {n_maps}", sources=sources).but(
             base
         )
     return sidecars
-
-
-Intent = tuple[str, tuple[float, ...]]
-"""What the numbers of a NIfTI file are, for viewers, and the parameters of that."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Draft:
-    """A table, or a volume that is made when its turn has come, with its sidecar.
-
-    ``is_described``: the sidecar also says what the columns of the table mean, as far as we have words.
-    """
-
-    path: str
-    content: pd.DataFrame | Callable[[], npt.NDArray[Any]]
-    sidecar: Sidecar
-    intent: Intent | None = None
-    is_described: bool = True
-
-
-def write_described(output_dir: Path, path: str, table: pd.DataFrame, sidecar: Sidecar) -> None:
-    """Write a table and its sidecar, which also says what its columns mean."""
-    beside = sidecar_path(Path(path))
-    record_outputs(output_dir, [one.relative_to(output_dir) for one in (Path(path), beside)])
-    with Batch(output_dir) as batch:
-        write_table(Path(path), table, batch.write)
-        write_json(beside, sidecar.to_json() | _meanings(table), batch.write)
-
-
-def _meanings(table: pd.DataFrame) -> dict[str, Any]:
-    known = json.loads(Path(__file__).with_name("columns.json").read_text(encoding="utf-8"))
-    return {name: known[name] for name in map(str, table.columns) if name in known}
-
-
-def write_drafts(context: Context, drafts: Sequence[Draft]) -> None:
-    """Note every name first: what a killed run wrote is known. Of two drafts of one name the later counts."""
-    last = {Path(draft.path): draft for draft in drafts}
-    own = (one.relative_to(context.output_dir) for path in last for one in (path, sidecar_path(path)))
-    record_outputs(context.output_dir, own)
-    grid, space = context.data.elements.grid, shared_entities(context.analysis.maps)["space"]
-    with Batch(context.output_dir) as batch:
-        for path, draft in last.items():
-            sidecar = draft.sidecar.to_json()
-            if isinstance(draft.content, pd.DataFrame):
-                write_table(path, draft.content, batch.write)
-                sidecar |= _meanings(draft.content) if draft.is_described else {}
-            else:
-                content = draft.content()
-                write_volume(path, content, grid, space=space, intent=draft.intent, write=batch.write)
-            write_json(sidecar_path(path), sidecar, batch.write)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,9 @@ from bids_group.elements import read_map
 from bids_group.output.files.contrasts import spell_clusters
 from bids_group.output.report.brains import Row, draw_rows
 from bids_group.output.report.canvas import cuts_through
+from bids_group.output.report.figures import Picture
 from bids_group.output.report.folder import alpha_of
-from bids_group.output.report.inputs import ContrastInputs, FoundClusters
+from bids_group.output.report.inputs import ContrastInputs, FoundClusters, Slices
 from bids_group.output.report.sections import Answer, Details, Part, Shown
 from bids_group.output.report.tables import Cell, PageTable, page_table, show_number
 from bids_group.words import counted
@@ -52,25 +54,22 @@ def answer(inputs: ContrastInputs, correction: str) -> Answer:
             verdict = f"{head}nothing is significant (smallest corrected p: {smallest:.2g})."
         return Answer(sentence=verdict, short=short, is_found=False, verdict=verdict)
     peak = rows.iloc[int(pd.to_numeric(rows[test]).abs().to_numpy().argmax())]
-    where = ", ".join(show_number(peak[axis], is_mm=True) for axis in ("x", "y", "z"))
-    region = f", {peak['region']}" if pd.notna(peak.get("region")) else ""
-    strongest = f"the strongest at ({where}) mm{region}, {test} = {show_number(peak[test])}"
+    strongest = f"the strongest {say_place(peak)}, {test} = {show_number(peak[test])}"
     return Answer(
         sentence=f"{head}{found.counted}; {strongest}.",
         short=short,
         is_found=True,
         verdict=f"{head}{found.counted}.",
-        strongest=_say_strongest(inputs, found, peak, where),
+        strongest=_say_strongest(inputs, found, peak),
     )
 
 
-def _say_strongest(inputs: ContrastInputs, found: FoundClusters, peak: pd.Series[str], where: str) -> str:
+def _say_strongest(inputs: ContrastInputs, found: FoundClusters, peak: pd.Series[str]) -> str:
     """Say where the strongest peak is, which way it points, its effect with limits, g and p."""
     contrast, rule = inputs.files, found.rule
     is_there = {str(name) for name, value in peak.items() if pd.notna(value)}
     number = {name: show_number(peak[name]) for name in is_there & set(_NUMBERS)}
-    region = f"in {peak['region']} " if "region" in is_there else ""
-    parts = [f"Strongest {region}at ({where}) mm"]
+    parts = [f"Strongest {say_place(peak, is_region_first=True)}"]
     if contrast.test == "t" and not contrast.sidecar.equivalence_bounds:
         parts.append(say_direction(contrast.words, is_positive=float(peak["t"]) > 0))
     for name, title in (("effect", "effect"), ("g", "Hedges' g")):
@@ -99,27 +98,48 @@ def say_direction(words: str, *, is_positive: bool) -> str:
     return f"{'above' if is_positive else 'below'} zero"
 
 
+def say_place(peak: pd.Series[Any], *, is_region_first: bool = False) -> str:
+    """Say where a row of a table of peaks lies: at a point, a vertex, in a region."""
+    region = str(peak["region"]) if pd.notna(peak.get("region")) else ""
+    named = [str(peak[name]) for name in ("structure",) if pd.notna(peak.get(name))]
+    named += [f"vertex {peak['vertex']}"] if pd.notna(peak.get("vertex")) else []
+    if pd.notna(peak["x"]):
+        named.append(f"({', '.join(show_number(peak[axis], is_mm=True) for axis in ('x', 'y', 'z'))}) mm")
+    if not named:
+        return f"in {region}"
+    place = " ".join(named)
+    if is_region_first:
+        return f"in {region} at {place}" if region else f"at {place}"
+    return f"at {place}{f', {region}' if region else ''}"
+
+
 def side_by_side(inputs: ContrastInputs) -> Iterator[Shown]:
     """Draw the same slices under each correction, on one scale, and list voxels and clusters of each."""
     yield Part("subheading", "All corrections side by side")
-    rows, (_, _, z) = list(_rows(inputs)), inputs.focus_mm
+    if inputs.slices is not None:
+        yield _draw_side_by_side(inputs, inputs.slices)
+    if len(inputs.found) > 1 or inputs.slices is None:
+        what = inputs.analysis.elements_word
+        verdicts = [_verdict(*one, what) for one in inputs.found.items()]
+        yield from inputs.table(verdicts, "corrections", "What each correction finds.")
+
+
+def _draw_side_by_side(inputs: ContrastInputs, slices: Slices) -> Picture:
+    rows, (_, _, z) = list(_rows(inputs, slices)), slices.focus_mm
     said = "; ".join(f"{' '.join(row.words[:-1])}: {row.words[-1]}" for row in rows)
-    yield inputs.picture(
-        draw_rows(inputs.layers, rows, cuts_through(inputs.analysis.cuts[2], z)),
+    return inputs.picture(
+        draw_rows(slices.layers, rows, cuts_through(slices.brain.cuts[2], z)),
         "desc-corrections_statmap.png",
         alt=f"The same slices under each correction. {said}.",
         caption=(
             "What is left under each correction: the same slices and the same colours; what is not "
             "significant is not drawn. One of the slices goes through z = "
-            f"{z:.0f} mm, {inputs.focus_words}.".replace("-", "−")
+            f"{z:.0f} mm, {slices.focus_words}.".replace("-", "−")
         ),
     )
-    if len(inputs.found) > 1:
-        verdicts = [_verdict(*one) for one in inputs.found.items()]
-        yield from inputs.table(verdicts, "corrections", "What each correction finds.")
 
 
-def _verdict(correction: str, found: FoundClusters) -> dict[str, str | None]:
+def _verdict(correction: str, found: FoundClusters, what: str) -> dict[str, str | None]:
     sidecar, rule = found.sidecar, find_correction(correction)
     n_shuffles, n_elements = sidecar.number_of_permutations, sidecar.number_of_significant_elements
     threshold = f"{sidecar.threshold_statistic or ''} {sidecar.threshold or 0:.4g}".strip()
@@ -127,18 +147,18 @@ def _verdict(correction: str, found: FoundClusters) -> dict[str, str | None]:
         "correction": found.title,
         "α": str(alpha_of(sidecar)),
         "threshold": "none passes" if sidecar.threshold is None else threshold,
-        "significant voxels": "n/a" if n_elements is None else str(n_elements),
+        f"significant {what}": "n/a" if n_elements is None else str(n_elements),
         "clusters": found.counted if rule.bounds_discoveries else str(found.n_significant),
         "shuffles": None if n_shuffles is None else str(n_shuffles),
     }
 
 
-def _rows(inputs: ContrastInputs) -> Iterator[Row]:
+def _rows(inputs: ContrastInputs, slices: Slices) -> Iterator[Row]:
     """Mark what is significant under each correction, and what was before any, with its numbers."""
 
     def row(title: str, is_in: npt.NDArray[np.bool_], n_clusters: str) -> Row:
         numbers = f"{counted(int(is_in.sum()), 'voxel')}, {n_clusters}"
-        return Row(words=(title, numbers), significant=inputs.analysis.place(is_in))
+        return Row(words=(title, numbers), significant=slices.brain.place(is_in))
 
     if UNCORRECTED.label not in inputs.found and inputs.p is not None:
         is_in = (inputs.p <= np.float32(UNCORRECTED_P)) & inputs.analysis.inside

@@ -15,12 +15,12 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from bids_group.config.corrections import in_order
-from bids_group.elements import LoadedMap, read_map
+from bids_group.elements import LoadedMap, expand, read_map
 from bids_group.errors import DataError, MissingInputError
 from bids_group.json_files import read_json
 from bids_group.labels import natural_order
 from bids_group.output.disk.manifest import own_files
-from bids_group.output.files.names import sidecar_path
+from bids_group.output.files.names import list_maps, sidecar_path
 from bids_group.records.sidecars import ContrastEntry, RunRecord, Sidecar
 
 UNCORRECTED = "permutation"
@@ -197,7 +197,7 @@ def read_numbers(path: Path, text_columns: Sequence[str] = ()) -> pd.DataFrame:
 
 def sidecar_of(path: Path) -> Sidecar:
     """Return what stands beside a map or table; empty where there is nothing."""
-    return Sidecar.read(read_json(sidecar_path(path), is_optional=True))
+    return Sidecar.read(read_json(expand(sidecar_path(path))[0], is_optional=True))
 
 
 def alpha_of(sidecar: Sidecar) -> float:
@@ -215,16 +215,17 @@ def _read_analysis(root: Path, path: Path) -> AnalysisFiles:
     start = re.sub(r"contrast-[a-zA-Z0-9+]+$", "", stem)  # nothing, where the maps have no other entity
     contrasts = [_read_contrast(root, path.parent, start, entry) for entry in info.contrasts or []]
 
+    there = dict(list_maps(path.parent, stem))
+
     def first(*endings: str) -> Path | None:
-        paths = [path.with_name(f"{stem}_{ending}") for ending in endings]
-        return next((one for one in paths if one.is_file()), None)
+        return next((there[one] for one in endings if one in there), None)
 
     return AnalysisFiles(
         stem=str(path.with_name(stem).relative_to(root)),
         matrix=table.set_index(table.columns[0]).astype(float),
         info=info,
-        mask=first("desc-analysis_mask.nii.gz"),
-        coverage=first("desc-coverage_map.nii.gz", "stat-n_statmap.nii.gz"),
+        mask=first("desc-analysis_mask"),
+        coverage=first("desc-coverage_map", "stat-n_statmap"),
         quality=first("desc-quality_table.tsv"),
         contrasts=tuple(contrast for contrast in contrasts if contrast is not None),
     )
@@ -234,14 +235,14 @@ def _read_contrast(root: Path, folder: Path, start: str, entry: ContrastEntry) -
     """Gather the files of a contrast of the design's sidecar; None where it left no statistic (``pass``)."""
     label, found = str(entry.file_label), defaultdict[str, dict[str, Path]](dict)
     stem = folder / f"{start}contrast-{label}"
-    for path in sorted(folder.glob(f"{stem.name}_*")):
-        entities, kind = entities_of(path.name), path.name.rsplit("_", 1)[-1]
+    for name, path in list_maps(folder, stem.name):
+        entities, kind = entities_of(path.name), name.rsplit("_", 1)[-1]
         stat, desc = entities.get("stat", ""), entities.get("desc", "")
         if stat == "p" and desc not in ("", UNCORRECTED):
             kind = f"corrected {kind}"
         if stat not in DERIVED:
             found[kind][desc or stat] = path
-    maps = found["statmap.nii.gz"]
+    maps = found["statmap"]
     if not maps.keys() & {"t", "F"}:
         return None
     test = "F" if "F" in maps else "t"
@@ -255,8 +256,8 @@ def _read_contrast(root: Path, folder: Path, start: str, entry: ContrastEntry) -
         test=test,
         sidecar=sidecar_of(maps.get("t") or maps["F"]),
         maps=maps,
-        corrected=found["corrected statmap.nii.gz"],
-        labels=found["dseg.nii.gz"],
+        corrected=found["corrected statmap"],
+        labels=found["dseg"],
         clusters=found["clusters.tsv"],
         nulls=found["null.tsv"],
         peaks=found["data.tsv"].get("peaks"),
@@ -274,7 +275,7 @@ def read_analysis_mask(analysis: AnalysisFiles) -> LoadedMap:
     if analysis.mask is None:
         raise DataError(
             f"The analysis {analysis.stem} has no analysis mask, so its maps cannot be shown.",
-            expected=f"{analysis.stem}_desc-analysis_mask.nii.gz",
+            expected=f"{analysis.stem}_desc-analysis_mask",
             fix="Run the group level again.",
         )
     return read_map(analysis.mask)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,10 +41,7 @@ def influence(inputs: ContrastInputs) -> Iterator[Shown]:
     if weights is not None:
         focus = find_focus(weights, columns, terms, analysis.variables)
         focus = add_visits(focus, analysis.variables, analysis.people_of_rows)
-    titles = {
-        int(peak): f"({x:.0f}, {y:.0f}, {z:.0f}) mm".replace("-", "−")
-        for peak, x, y, z in points.drop_duplicates("peak")[["peak", "x", "y", "z"]].itertuples(index=False)
-    }
+    titles = {int(row["peak"]): _title(row) for _, row in points.drop_duplicates("peak").iterrows()}
     n_rows, quality = points["label"].nunique(), inputs.analysis.quality
     marked = set() if quality is None else set(quality.loc[quality["is_outlier"].astype(bool), "label"])
     yield Part("subheading", "What drives it")
@@ -56,6 +54,15 @@ def influence(inputs: ContrastInputs) -> Iterator[Shown]:
     rows = [_range(test, title, points[points["peak"] == peak]) for peak, title in titles.items()]
     caption = f"Range of {test} at each peak when one row is left out."
     yield from inputs.table([row for row in rows if row], "leave_one_out", caption)
+
+
+def _title(peak: pd.Series[Any]) -> str:
+    """Name a peak by its point, else by its vertex or region."""
+    if pd.notna(peak["x"]):
+        return f"({peak['x']:.0f}, {peak['y']:.0f}, {peak['z']:.0f}) mm".replace("-", "−")
+    if pd.notna(peak.get("region")):
+        return str(peak["region"])
+    return f"{peak['structure']} {peak['vertex']:.0f}"
 
 
 def _caption(points: pd.DataFrame, focus: Focus, *, has_several: bool) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 from nibabel.affines import apply_affine
 
 from bids_group.config.corrections import Correction, find_correction
-from bids_group.elements import Grid, read_map
+from bids_group.elements import Grid, Parcels, Space, Vertices, read_map
 from bids_group.executor import ONE_THREAD, Executor
 from bids_group.output.files.contrasts import spell_clusters
 from bids_group.output.report.analysis_facts import gather_facts
@@ -71,11 +71,26 @@ class PageInputs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Brain:
+    """What slices of a group model share: its mask, anatomy, places by axis, and a point asked for."""
+
+    grid: Grid
+    mask: Box
+    anatomy: Box | None
+    cuts: Sequence[Sequence[float]]
+    cut_mm: Point | None
+
+    def place(self, volume: npt.NDArray[Any]) -> Box:
+        """Turn a volume on the grid of the analysis into a box."""
+        return place(volume.astype(np.float32), self.grid)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AnalysisInputs(PageInputs):
     """One group model.
 
-    ``quality``: a row per observation; ``inside``: the analysed elements; ``cuts``: places of slices by axis;
-    ``limits``: end of the colour scale of t and of F; ``cut_mm``: a point that was asked for.
+    ``quality``: a row per observation; ``inside``: the analysed elements; ``limits``: end of the colour scale
+    of t and of F. ``brain``: what slices need; None where the maps are no volumes.
     """
 
     executor: Executor
@@ -83,22 +98,23 @@ class AnalysisInputs(PageInputs):
     files: AnalysisFiles
     facts: Mapping[str, Any]
     quality: pd.DataFrame | None
-    grid: Grid
+    space: Space
     inside: npt.NDArray[np.bool_]
-    mask: Box
-    anatomy: Box | None
-    cuts: Sequence[Sequence[float]]
+    brain: Brain | None
     limits: Mapping[str, float]
-    cut_mm: Point | None
+
+    @property
+    def elements_word(self) -> str:
+        """What the maps are made of: ``voxels``, ``vertices`` …."""
+        if isinstance(self.space, Grid):
+            return "voxels"
+        kinds = {type(part) for part in self.space.parts}
+        return "regions" if kinds == {Parcels} else "vertices" if kinds == {Vertices} else "grayordinates"
 
     @property
     def labels(self) -> list[str]:
         """Labels of the rows."""
         return [str(label) for label in self.files.matrix.index]
-
-    def place(self, volume: npt.NDArray[Any]) -> Box:
-        """Turn a volume on the grid of the analysis into a box."""
-        return place(volume.astype(np.float32), self.grid)
 
 
 def read_analysis_inputs(
@@ -107,10 +123,6 @@ def read_analysis_inputs(
     """Read what the parts about a group model need, and find common cuts and scales."""
     loaded, path = read_analysis_mask(analysis), analysis.quality
     inside = loaded.data > 0
-    mask = place(inside.astype(np.float32), loaded.grid)
-    cut_mm = _point_inside(analysis.info.cut_coordinates, mask)
-    cuts = [common_cuts(mask, axis, N_CUTS) for axis in range(3)]
-    assert analysis.mask is not None
     return AnalysisInputs(
         stem="_".join(Path(analysis.stem).parts[1:]),
         store=store,
@@ -119,12 +131,23 @@ def read_analysis_inputs(
         files=analysis,
         facts=gather_facts(folder, analysis, int(inside.sum())) | {"has_figures": True},
         quality=read_numbers(path, ("label", "outlier_reasons")) if path else None,
-        grid=loaded.grid,
+        space=loaded.space,
         inside=inside,
+        brain=_brain(analysis, loaded.space, inside) if isinstance(loaded.space, Grid) else None,
+        limits=_limits(analysis, inside),
+    )
+
+
+def _brain(analysis: AnalysisFiles, grid: Grid, inside: npt.NDArray[np.bool_]) -> Brain:
+    mask = place(inside.astype(np.float32), grid)
+    cut_mm = _point_inside(analysis.info.cut_coordinates, mask)
+    cuts = [common_cuts(mask, axis, N_CUTS) for axis in range(3)]
+    assert analysis.mask is not None
+    return Brain(
+        grid=grid,
         mask=mask,
         anatomy=read_anatomy(entities_of(analysis.mask.name).get("space")),
         cuts=cuts if cut_mm is None else [cuts_through(*one) for one in zip(cuts, cut_mm, strict=True)],
-        limits=_limits(analysis, inside),
         cut_mm=cut_mm,
     )
 
@@ -200,12 +223,27 @@ def read_clusters(contrast: ContrastFiles, correction: str) -> FoundClusters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Slices:
+    """The maps of a contrast laid on top of each other, for slices.
+
+    ``strongest_mm``: where the evidence is strongest; ``focus_mm``: where pictures go through, the point
+    asked for or the strongest.
+    """
+
+    brain: Brain
+    layers: Layers
+    strongest_mm: Point
+    focus_mm: Point
+    focus_words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ContrastInputs(PageInputs):
-    """One contrast, its maps on the whole grid, and the inputs of its group model.
+    """One contrast, its maps on the whole space, and the inputs of its group model.
 
     An F of several rows with variance groups has the z that shuffling judged, and p only by shuffling.
-    ``significant`` by correction; ``found`` by correction, the strictest first. ``strongest_mm``: where the
-    evidence is strongest; ``focus_mm``: where pictures go through, the point asked for or the strongest.
+    ``significant`` by correction; ``found`` by correction, the strictest first. ``slices``: None where the
+    maps are no volumes.
     """
 
     analysis: AnalysisInputs
@@ -215,23 +253,20 @@ class ContrastInputs(PageInputs):
     p: npt.NDArray[np.float32] | None
     significant: Mapping[str, npt.NDArray[np.bool_]]
     found: Mapping[str, FoundClusters]
-    layers: Layers
-    strongest_mm: Point
-    focus_mm: Point
-    focus_words: str
+    slices: Slices | None
 
 
 def read_contrast_inputs(analysis: AnalysisInputs, contrast: ContrastFiles) -> ContrastInputs:
     """Read the maps and cluster tables of a contrast, and lay the maps on top of each other."""
     statistic = np.where(analysis.inside, read_map(contrast.maps[contrast.test]).data, 0).astype(np.float32)
-    strength, limit = _strength(contrast, statistic), analysis.limits[contrast.test]
-    x, y, z = apply_affine(analysis.grid.affine, np.unravel_index(int(strength.argmax()), strength.shape))
-    strongest = float(x), float(y), float(z)
     path = contrast.maps.get("p") or contrast.maps.get(UNCORRECTED)
     p = None if path is None else read_map(path).data
     found = {name: read_clusters(contrast, name) for name in contrast.corrections}
     significant = {name: _significant(contrast, name, one) & analysis.inside for name, one in found.items()}
-    outlined = significant.get(str(contrast.outlined), np.zeros_like(analysis.inside))
+    slices = None
+    if analysis.brain is not None:
+        outlined = significant.get(str(contrast.outlined), np.zeros_like(analysis.inside))
+        slices = _lay(contrast, analysis.brain, statistic, p, outlined, analysis.limits[contrast.test])
     return ContrastInputs(
         stem="_".join(Path(contrast.stem).parts[1:]),
         store=analysis.store,
@@ -242,20 +277,38 @@ def read_contrast_inputs(analysis: AnalysisInputs, contrast: ContrastFiles) -> C
         p=p,
         significant=significant,
         found=found,
-        layers=Layers(
-            mask=analysis.mask,
-            statistic=analysis.place(statistic),
-            significant=analysis.place(outlined),
-            anatomy=analysis.anatomy,
-            limit=limit,
-            opaque_at=min(_opaque_at(strength, p, outlined), limit),
-            is_signed=contrast.test == "t",
-            name=contrast.test,
-            is_one_sided=contrast.is_one_sided,
-        ),
+        slices=slices,
+    )
+
+
+def _lay(
+    contrast: ContrastFiles,
+    brain: Brain,
+    statistic: npt.NDArray[np.float32],
+    p: npt.NDArray[np.float32] | None,
+    outlined: npt.NDArray[np.bool_],
+    limit: float,
+) -> Slices:
+    strength = _strength(contrast, statistic)
+    x, y, z = apply_affine(brain.grid.affine, np.unravel_index(int(strength.argmax()), strength.shape))
+    strongest = float(x), float(y), float(z)
+    layers = Layers(
+        mask=brain.mask,
+        statistic=brain.place(statistic),
+        significant=brain.place(outlined),
+        anatomy=brain.anatomy,
+        limit=limit,
+        opaque_at=min(_opaque_at(strength, p, outlined), limit),
+        is_signed=contrast.test == "t",
+        name=contrast.test,
+        is_one_sided=contrast.is_one_sided,
+    )
+    return Slices(
+        brain=brain,
+        layers=layers,
         strongest_mm=strongest,
-        focus_mm=analysis.cut_mm or strongest,
-        focus_words="the point asked for" if analysis.cut_mm else f"the strongest {contrast.test}",
+        focus_mm=brain.cut_mm or strongest,
+        focus_words="the point asked for" if brain.cut_mm else f"the strongest {contrast.test}",
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bids_group.elements import read_map
+from bids_group.elements import Grid, read_map
 from bids_group.output.report import brains, charts
 from bids_group.output.report.canvas import place
 from bids_group.output.report.figures import Picture
@@ -41,7 +41,7 @@ def quality(report: Report) -> Section:
 
 def _coverage(inputs: AnalysisInputs) -> Iterator[Picture]:
     """Draw how many rows are missing where others are observed."""
-    if inputs.files.coverage is None:
+    if inputs.files.coverage is None or (brain := inputs.brain) is None:
         return
     loaded, n_rows = read_map(inputs.files.coverage), len(inputs.labels)
     losses = np.where(loaded.data > 0, n_rows - loaded.data, 0).clip(0)
@@ -50,7 +50,7 @@ def _coverage(inputs: AnalysisInputs) -> Iterator[Picture]:
     amounts, limit = place(losses.astype(np.float32), loaded.grid), float(losses.max()) or 1.0
     yield inputs.picture(
         brains.draw_amounts(
-            amounts, inputs.mask, inputs.anatomy, inputs.cuts[2], limit, "missing", brains.LOSSES
+            amounts, brain.mask, brain.anatomy, brain.cuts[2], limit, "missing", brains.LOSSES
         ),
         "desc-coverage_statmap.png",
         alt=f"Number of rows missing at each voxel; {n_full} voxels are observed in all {n_rows} rows.",
@@ -78,16 +78,16 @@ def _people(inputs: AnalysisInputs) -> Iterator[Picture]:
     Of more than `MAX_PEOPLE` rows those that stand out and those furthest from the others are drawn.
     """
     sources, n_rows = inputs.files.info.sources or [], len(inputs.labels)
-    if len(sources) != n_rows:
+    if len(sources) != n_rows or (brain := inputs.brain) is None:
         return
     outliers, which = _outliers(inputs), _choose_people(inputs)
     paths = [own_file(sources[row], inputs.folder.root) for row in which]
     paths = [path if path and path.is_file() else None for path in paths]
     if not any(paths):
         return
-    x, _, z = (row[len(row) // 2] for row in inputs.cuts)
-    n_bytes, labels = 32 * inputs.grid.n_elements, [inputs.labels[row] for row in which]
-    tiles = list(inputs.executor.map(lambda path: _tile(path, inputs, x, z), paths, item_bytes=n_bytes))
+    x, _, z = (row[len(row) // 2] for row in brain.cuts)
+    n_bytes, labels = 32 * brain.grid.n_elements, [inputs.labels[row] for row in which]
+    tiles = list(inputs.executor.map(lambda path: _tile(path, brain.grid, x, z), paths, item_bytes=n_bytes))
     seen = np.abs(np.concatenate([tile[np.isfinite(tile)] for tile in tiles]))
     limit = float(np.percentile(seen, 98)) if seen.any() else 1.0
     n_missing, is_marked = sum(path is None for path in paths), [label in outliers for label in labels]
@@ -116,10 +116,10 @@ def _choose_people(inputs: AnalysisInputs) -> list[int]:
     return sorted(order[:MAX_PEOPLE].tolist(), key=lambda row: (is_quiet[row], row))
 
 
-def _tile(path: Path | None, inputs: AnalysisInputs, x: float, z: float) -> npt.NDArray[np.float32]:
+def _tile(path: Path | None, grid: Grid, x: float, z: float) -> npt.NDArray[np.float32]:
     """Put an axial and a sagittal cut of the effect side by side, NaN where not observed; else a blank."""
     if path is None:
-        box = place(np.full(inputs.grid.shape, np.nan, dtype=np.float32), inputs.grid, fill=np.nan)
+        box = place(np.full(grid.shape, np.nan, dtype=np.float32), grid, fill=np.nan)
     else:
         loaded, counts = read_map(path), path.with_name(path.name.replace("_stat-effect_", "_stat-n_"))
         is_missing = read_map(counts).data == 0 if counts.is_file() else loaded.data == 0

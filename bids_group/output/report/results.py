@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from bids_group.config.corrections import find_correction
-from bids_group.elements import read_map
+from bids_group.elements import expand, read_map
+from bids_group.output.files.names import list_maps
 from bids_group.output.report import brains, charts
 from bids_group.output.report.canvas import pack_flags, pack_statistic
 from bids_group.output.report.corrections import answer, clusters, side_by_side
 from bids_group.output.report.figures import Picture
 from bids_group.output.report.folder import read_numbers, read_table
 from bids_group.output.report.influence import influence
-from bids_group.output.report.inputs import ContrastInputs
+from bids_group.output.report.inputs import Brain, ContrastInputs, Slices
 from bids_group.output.report.methods import OWN_TITLE
 from bids_group.output.report.sections import Article, Details, Part, Report, Section, Shown
 from bids_group.output.report.sensitivity import sensitivity, sum_up_sensitivity
@@ -34,6 +35,12 @@ REGIONS = (
 OF_OWN_ATLAS = "It has no cerebellum and no white matter; places up to 4 mm from a region have its name. "
 ONE_SIDED = "The test is one-sided: negative values are no evidence, and stay faint at any size. "
 NO_ANATOMY = "No anatomy is drawn: the name of the maps does not say that they are in an adult MNI space."
+NO_PICTURE = "No picture is drawn of {what}: the tables below say what was found; the files hold {where}."
+WHERE = {
+    "regions": "the numbers of every region",
+    "vertices": "the maps, which Connectome Workbench and nilearn.plotting draw on a surface",
+    "grayordinates": "the maps, which Connectome Workbench draws",
+}
 TEMPLATE = "Behind it: the MNI152 template."
 _BESIDE_T, _BESIDE_F = {"effect": "effect", "g": "g"}, {"partialR2": "partial R²"}
 """Maps that the viewer reads beside t and beside F, and what it calls them."""
@@ -52,12 +59,13 @@ def results(report: Report) -> Section:
         parts += [article for article in report.articles if article.of == one.stem]
     atlas = next(filter(None, (one.facts["atlas"] for one in report.analyses)), None)
     told = REGIONS.format(atlas, OF_OWN_ATLAS if atlas == OWN_TITLE else "") if atlas else NO_ATLAS
-    return Section("results", "Results", [Part("quiet", told), *parts])
+    has_points = atlas or any(one.brain is not None for one in report.analyses)
+    return Section("results", "Results", [*([Part("quiet", told)] if has_points else []), *parts])
 
 
 def draw_contrast(inputs: ContrastInputs, *, is_one_of_many: bool) -> Article:
     """Draw the figures of a contrast and prepare its tables."""
-    contrast, where = inputs.files, ", ".join(f"{value:.0f}" for value in inputs.focus_mm)
+    contrast = inputs.files
     is_unnamed = contrast.name == contrast.expression  # a default test, which is called as it is written
     return Article(
         id=f"contrast-{inputs.stem}",
@@ -67,23 +75,34 @@ def draw_contrast(inputs: ContrastInputs, *, is_one_of_many: bool) -> Article:
         words=contrast.name if is_unnamed else contrast.words,
         answers=[answer(inputs, correction) for correction in inputs.found],
         without=sum_up_sensitivity(inputs),
-        thumbnail=inputs.picture(
-            brains.draw_views(inputs.layers, inputs.focus_mm),
-            "desc-views_statmap.png",
-            alt=f"Three slices through {where} mm, {inputs.focus_words}.",
-        ),
+        thumbnail=_thumbnail(inputs),
         parts=[part for make in CONTRAST_PARTS for part in make(inputs)],
-        volume=_volume(inputs),
+        volume=None if inputs.slices is None else _volume(inputs, inputs.slices),
+    )
+
+
+def _thumbnail(inputs: ContrastInputs) -> Picture | None:
+    if (slices := inputs.slices) is None:
+        return None
+    where = ", ".join(f"{value:.0f}" for value in slices.focus_mm)
+    return inputs.picture(
+        brains.draw_views(slices.layers, slices.focus_mm),
+        "desc-views_statmap.png",
+        alt=f"Three slices through {where} mm, {slices.focus_words}.",
     )
 
 
 def _mosaic(inputs: ContrastInputs) -> Iterator[Shown]:
-    test, layers = inputs.files.test, inputs.layers
+    if inputs.slices is None:
+        what = inputs.analysis.elements_word
+        yield Part("quiet", NO_PICTURE.format(what=what, where=WHERE[what]))
+        return
+    test, layers = inputs.files.test, inputs.slices.layers
     n_significant = int((layers.significant.data > 0).sum())
     outlined = f"{n_significant} voxels outlined ({find_correction(inputs.files.outlined).title})"
     outlined = outlined if n_significant else "nothing outlined: nothing is significant"
     yield inputs.picture(
-        brains.draw_mosaic(layers, inputs.analysis.cuts),
+        brains.draw_mosaic(layers, inputs.slices.brain.cuts),
         "desc-mosaic_statmap.png",
         alt=f"Slices of the {test} map of {inputs.files.name}; {outlined}.",
         caption=(
@@ -97,16 +116,18 @@ def _mosaic(inputs: ContrastInputs) -> Iterator[Shown]:
 
 
 def _viewer(inputs: ContrastInputs) -> Iterator[Part]:
+    if inputs.slices is None:
+        return
     test = inputs.files.test
     size = "|t|" if test == "t" and not inputs.files.is_one_sided else test
     yield Part("viewer", {"id": f"contrast-{inputs.stem}", "test": test, "size": size})
 
 
 def _projection(inputs: ContrastInputs) -> Iterator[Picture]:
-    if (inputs.layers.significant.data > 0).any():
+    if inputs.slices is not None and (inputs.slices.layers.significant.data > 0).any():
         title = find_correction(inputs.files.outlined).title
         yield inputs.picture(
-            brains.draw_projection(inputs.layers),
+            brains.draw_projection(inputs.slices.layers),
             "desc-projection_statmap.png",
             alt=f"Significant {inputs.files.test} seen through the brain from the right, the back and above.",
             caption=(
@@ -119,9 +140,8 @@ def _projection(inputs: ContrastInputs) -> Iterator[Picture]:
 def _distributions(inputs: ContrastInputs) -> Iterator[Part]:
     """Draw z and p beside their nulls, and the maxima of shuffled data beside the observed one."""
     z, p = inputs.z[inputs.analysis.inside], None if inputs.p is None else inputs.p[inputs.analysis.inside]
-    observed = (
-        f"z (mean {z.mean():.2f}, SD {z.std():.2f}){'' if p is None else ' and p'} over {z.size} voxels"
-    )
+    observed = f"z (mean {z.mean():.2f}, SD {z.std():.2f}){'' if p is None else ' and p'} over "
+    observed += f"{z.size} {inputs.analysis.elements_word}"
     sidecar = inputs.files.sidecar
     without = "Without any effect"
     if sidecar.equivalence_bounds:
@@ -156,21 +176,22 @@ def _nulls(inputs: ContrastInputs) -> Iterator[Picture]:
 
 def _files(inputs: ContrastInputs) -> Iterator[Details]:
     root, stem = inputs.analysis.folder.root, Path(inputs.files.stem)
-    paths = sorted(str(path.relative_to(root)) for path in (root / stem.parent).glob(f"{stem.name}_*"))
+    there = list_maps(root / stem.parent, stem.name)
+    paths = sorted(str(one.relative_to(root)) for _, path in there for one in expand(path))
     yield Details("Files of this contrast", Part("files", [*paths, *inputs.figures]))
 
 
-def _volume(inputs: ContrastInputs) -> Mapping[str, Any]:
-    layers, outlined = inputs.layers, inputs.files.outlined
+def _volume(inputs: ContrastInputs, slices: Slices) -> Mapping[str, Any]:
+    layers, outlined = slices.layers, inputs.files.outlined
     return {
-        "beside": list(_beside(inputs)),
+        "beside": list(_beside(inputs, slices.brain)),
         "name": inputs.files.test,
         "is_signed": layers.is_signed,
         "is_one_sided": layers.is_one_sided,
         "limit": layers.limit,
         "opaque_at": layers.opaque_at,
-        "strongest": list(inputs.strongest_mm),
-        "start": list(inputs.focus_mm),
+        "strongest": list(slices.strongest_mm),
+        "start": list(slices.focus_mm),
         "correction": find_correction(outlined).title if outlined else "",
         "statistic": pack_statistic(layers.statistic),
         "mask": pack_flags(layers.mask),
@@ -178,7 +199,7 @@ def _volume(inputs: ContrastInputs) -> Mapping[str, Any]:
     }
 
 
-def _beside(inputs: ContrastInputs) -> Iterator[Mapping[str, Any]]:
+def _beside(inputs: ContrastInputs, brain: Brain) -> Iterator[Mapping[str, Any]]:
     """Pack what the viewer says beside the statistic; what is in proportion to it needs its factor alone."""
     inside = inputs.analysis.inside
     statistic = inputs.statistic[inside].astype(np.float64)
@@ -189,7 +210,7 @@ def _beside(inputs: ContrastInputs) -> Iterator[Mapping[str, Any]]:
             if np.allclose(volume[inside], factor * statistic, rtol=1e-4, atol=1e-6):
                 yield {"name": words, "factor": factor}
             else:
-                yield {"name": words, "volume": pack_statistic(inputs.analysis.place(volume))}
+                yield {"name": words, "volume": pack_statistic(brain.place(volume))}
 
 
 CONTRAST_PARTS: tuple[Callable[[ContrastInputs], Iterable[Shown]], ...] = (

@@ -60,9 +60,9 @@ class Article:
     words: str
     answers: Sequence[Answer]
     without: str
-    thumbnail: Picture
+    thumbnail: Picture | None
     parts: Sequence[Any]
-    volume: Mapping[str, Any]
+    volume: Mapping[str, Any] | None
     kind: ClassVar[str] = "article"
 
 

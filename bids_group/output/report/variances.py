@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bids_group.elements import read_map
+from bids_group.output.files.names import list_maps
 from bids_group.output.files.sidecars import SHARED_STATS
 from bids_group.output.report import brains
 from bids_group.output.report.folder import entities_of
@@ -47,11 +48,11 @@ def variances(inputs: AnalysisInputs) -> Iterator[Shown]:
         numbers = {key: str(one) for key, one in quantiles.items()}
         what = _NAMES.get(stat, f"variance of {name}").format(group=group)
         rows.append({"what": what, **numbers, **zero})
-        if stat in _SHARES:
+        if stat in _SHARES and (brain := inputs.brain) is not None:
             limit, short, words = _SHARES[stat]
-            amounts, cuts = inputs.place(np.where(inputs.inside, volume, 0)), inputs.cuts[2]
+            amounts, cuts = brain.place(np.where(inputs.inside, volume, 0)), brain.cuts[2]
             yield inputs.picture(
-                brains.draw_amounts(amounts, inputs.mask, inputs.anatomy, cuts, limit, short),
+                brains.draw_amounts(amounts, brain.mask, brain.anatomy, cuts, limit, short),
                 f"stat-{name}_statmap.png",
                 alt=f"Slices of the map of {short}; its median is {quantiles['median']:.2g}.",
                 caption=f"{short}: the {words.format(group=group)}. Where it is 0 the anatomy is seen.",
@@ -64,10 +65,11 @@ def variances(inputs: AnalysisInputs) -> Iterator[Shown]:
 def _find_maps(inputs: AnalysisInputs) -> Mapping[str, Path]:
     """Find the estimator's maps that belong to no contrast, shares first, by ``stat`` or ``desc``."""
     stem = inputs.folder.root / inputs.files.stem
-    shares = {name: Path(f"{stem}_stat-{name}_statmap.nii.gz") for name in SHARED_STATS}
-    by_level = sorted(stem.parent.glob(f"{stem.name}_stat-icc_desc-*_statmap.nii.gz"))
-    shares |= {f"icc_desc-{entities_of(path.name)['desc']}": path for path in by_level}
-    found = {name: path for name, path in shares.items() if path.is_file()}
-    parts = sorted(stem.parent.glob(f"{stem.name}_stat-variance_desc-*_statmap.nii.gz"))
-    named = {entities_of(path.name)["desc"]: path for path in parts}
+    there = dict(list_maps(stem.parent, stem.name))
+    shares = {name: f"stat-{name}_statmap" for name in SHARED_STATS}
+    by_level = [name for name in there if re.fullmatch(r"stat-icc_desc-[A-Za-z0-9]+_statmap", name)]
+    shares |= {f"icc_desc-{entities_of(name)['desc']}": name for name in by_level}
+    found = {name: there[ending] for name, ending in shares.items() if ending in there}
+    parts = {name: path for name, path in there.items() if name.startswith("stat-variance_desc-")}
+    named = {entities_of(name)["desc"]: path for name, path in parts.items() if name.endswith("_statmap")}
     return found | {name: named[name] for name in sorted(named, key=lambda one: one == "residual")}

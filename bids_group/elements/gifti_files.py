@@ -1,0 +1,86 @@
+"""GIFTI: numbers at the vertices of one hemisphere."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_group.errors import DataError, UsageError
+
+_POINTS, _TRIANGLES, _NODES = 1008, 1009, 1001
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GiftiNumbers:
+    """What a file holds: ``numbers`` ``(n_vertices, n_maps)``, the names of the maps, and the first's intent.
+
+    ``structure`` as CIFTI names it (``CORTEX_LEFT``); None where the file does not say it.
+    """
+
+    structure: str | None
+    numbers: npt.NDArray[Any]
+    labels: tuple[str, ...]
+    intent: int
+
+
+def parse_gifti(payload: bytes, path: Path) -> GiftiNumbers:
+    """Read the numbers of a GIFTI file from its bytes.
+
+    Raises
+    ------
+    UsageError
+        It is a surface (points and triangles).
+    DataError
+        Its numbers stand in another file, or not at all vertices.
+    """
+    if b'"ExternalFileBinary"' in payload:
+        raise DataError(
+            f"The numbers of {path} stand in another file.",
+            found="the encoding ExternalFileBinary",
+            expected="numbers in the file itself",
+            fix=f"wb_command -gifti-convert GZIP_BASE64_BINARY {path} {path}",
+        )
+    from nibabel.gifti import GiftiImage
+
+    image = GiftiImage.from_bytes(payload)
+    arrays = list(image.darrays)
+    intents = [int(one.intent) for one in arrays]
+    if {_POINTS, _TRIANGLES} & {*intents}:
+        raise UsageError(
+            f"{path} is a surface, not a map.",
+            found="points and triangles",
+            expected="one number at each vertex (.func.gii, .shape.gii)",
+            fix="Give the maps; surfaces belong to --surfaces.",
+        )
+    shapes = {one.data.shape for one in arrays}
+    if not arrays or _NODES in intents or len(shapes) > 1:
+        found = "a list of vertices" if _NODES in intents else f"arrays of shapes {sorted(shapes)}"
+        raise DataError(
+            f"The GIFTI file {path} has no number for each vertex.",
+            found=found if arrays else "no array",
+            expected="arrays of one length: a number at each vertex",
+            fix="Write the map again with all vertices, NaN or 0 where there is none.",
+        )
+    columns = [one.data.reshape(len(one.data), -1) for one in arrays]
+    names = [str((one.meta or {}).get("Name", "")) for one in arrays for _ in range(columns[0].shape[1])]
+    said = [one[_PRIMARY] for one in (image.meta, *(each.meta for each in arrays)) if _PRIMARY in (one or {})]
+    return GiftiNumbers(
+        structure=_structure(str(said[0])) if said else None,
+        numbers=np.concatenate(columns, axis=1),
+        labels=tuple(names),
+        intent=intents[0],
+    )
+
+
+_PRIMARY = "AnatomicalStructurePrimary"
+
+
+def _structure(name: str) -> str | None:
+    """Name a structure as CIFTI does: ``CortexLeft`` is ``CORTEX_LEFT``."""
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper().removeprefix("CIFTI_STRUCTURE_")
+    return None if text in ("", "INVALID", "UNKNOWN") else text

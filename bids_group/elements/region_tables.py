@@ -1,0 +1,112 @@
+"""Tables of regions: a person's numbers in rows (`region`, `effect`), or a line per person."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_group.elements.space import Parcels, Structures, structures
+from bids_group.errors import DataError
+from bids_group.words import counted, list_some, plural
+
+REGION = "region"
+LABELS = ("participant_id", "session", "run", "task", "space", "contrast")
+"""Columns of a table with a column per region that are none: whose numbers, and of what, each line holds."""
+
+
+def parse_regions(
+    payload: bytes, path: Path, which: int | str | None
+) -> tuple[Structures, npt.NDArray[np.float64]]:
+    """Read regions and numbers ``(n_regions, 1)`` from a table.
+
+    With a column ``region`` the rest are values: ``which`` names the column, else it is ``effect``, or the
+    only one. Without it each line is a person's, and ``which`` is its number from 0.
+
+    Raises
+    ------
+    DataError
+        No such column or line, a region that stands twice, or a cell that is no number.
+    """
+    lines = read_lines(payload)
+    columns = lines[0] if lines else []
+    if REGION in columns:
+        column = _column(columns, path, which)
+        at = columns.index(REGION)
+        names, cells = [line[at] for line in lines[1:]], [line[column] for line in lines[1:]]
+    else:
+        places = region_columns(columns)
+        if not isinstance(which, int) or not 0 <= which < len(lines) - 1:
+            raise DataError(
+                f"The table {path} has no line {which if which is None else which + 1}."
+                if not isinstance(which, str)
+                else f"The table {path} has no column '{REGION}', so no column '{which}' of values.",
+                found=f"{counted(len(lines) - 1, 'line')}, columns {list_some(columns, 6)}",
+                expected=f"columns {REGION} and effect, or a line per person with a column per region",
+                fix="Mend the table.",
+            )
+        names, cells = [columns[at] for at in places], [lines[1 + which][at] for at in places]
+    twice = sorted({name for name in names if names.count(name) > 1}) if len({*names}) < len(names) else []
+    if twice or not names or "" in names:
+        raise DataError(
+            f"The regions of {path} cannot be told apart.",
+            found=f"{list_some(twice, 5)} more than once" if twice else "no region, or one without a name",
+            expected="a name of its own for each region",
+            fix="Mend the table.",
+        )
+    numbers = np.array([_number(cell, name, path) for name, cell in zip(names, cells, strict=True)])
+    return structures([Parcels(names=tuple(names))], "table"), numbers[:, None]
+
+
+def read_lines(payload: bytes) -> list[list[str]]:
+    """Cut a TSV into cells; lines of another length than the first are an error (ValueError)."""
+    text = payload.decode("utf-8-sig")
+    lines = [
+        [cell.strip() for cell in line]
+        for line in csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE)
+        if line
+    ]
+    odd = [number for number, line in enumerate(lines, start=1) if len(line) != len(lines[0])]
+    if odd:
+        which = f"{plural(len(odd), 'line')} {list_some(odd, 5)}"
+        raise ValueError(f"{which} of the table {plural(len(odd), 'has', 'have')} another number of cells")
+    return lines
+
+
+def region_columns(columns: Sequence[str]) -> list[int]:
+    """Find the columns of a table with a line per person that are regions: all but its labels."""
+    return [at for at, name in enumerate(columns) if name not in LABELS]
+
+
+def _column(columns: Sequence[str], path: Path, which: int | str | None) -> int:
+    others = [name for name in columns if name != REGION]
+    named = which if isinstance(which, str) else "effect" if "effect" in others else None
+    if named is None and len(others) == 1:
+        named = others[0]
+    if named not in others or isinstance(which, int):
+        raise DataError(
+            f"The table of regions {path} has no column '{named or 'effect'}'.",
+            found=list_some(columns, 10),
+            expected="columns region, effect and where there is one variance",
+            fix="Name the column of the values effect.",
+        )
+    return list(columns).index(named)
+
+
+def _number(cell: str, region: str, path: Path) -> float:
+    if cell == "n/a":
+        return math.nan
+    try:
+        return float(cell)
+    except ValueError:
+        raise DataError(
+            f"The value of {region} in {path} is no number.",
+            found=cell or "an empty cell",
+            expected="a number, or n/a",
+            fix=f"Mend the cell; a column that is no region cannot stay beside {list_some(LABELS[:2])}.",
+        ) from None
