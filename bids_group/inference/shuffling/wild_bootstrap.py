@@ -4,7 +4,9 @@ Cameron, Gelbach & Miller 2008 (doi:10.1162/rest.90.3.414), restricted: the resi
 each cluster i with a sign s_i. With U an orthonormal basis of the design, tested directions first, and a the
 weights of `robust_weights`, clusters have z_i = U_i'e_i, u_i = a_i'e_i and g_i = a_i'U_i, and a draw has
 ``θ = Σ s_i z_i`` and the covariance ``Σ u_i u_i' − Σ s_i (u_i (g_i θ)' + (g_i θ) u_i') + Σ (g_i θ)(g_i θ)'``
-of its tested part: sums over clusters only, all draws of a batch at a tile in one matrix product each.
+of its tested part. Of each pair of tested directions that is ``Σ u u − θ'h`` with
+``h = Σ s_i (u g + g u − Γ z_i)``, Γ = Σ g_i'g_i: θ and h are sums over clusters only, whose residuals are
+weighed once for all draws of a batch at a tile.
 
 Values are the partial correlations that have these t or F on their degrees of freedom, as those of
 `PooledVariance`: R² = Q/(Q + η) with Q the tested part of θ squared in units of its covariance.
@@ -17,7 +19,7 @@ from dataclasses import dataclass
 import numba as nb
 import numpy as np
 
-from bids_group.inference.shuffling.partition import TILE, Codes, Partition, Single
+from bids_group.inference.shuffling.partition import TILE, Codes, Doubles, Partition, Single
 from bids_group.inference.shuffling.pooled_variance import LARGEST, PooledVariance
 from bids_group.inference.shuffling.shuffles import Batch
 from bids_group.robust_variance import robust_weights
@@ -32,16 +34,14 @@ _SMALLEST_SHARE = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class WildBootstrap(PooledVariance):
-    """R of t or F by clusters. ``columns`` ``(n_obs, r + q)``: what a draw needs of U (tested first), and a.
+    """R of t or F by clusters. ``columns`` ``(n_obs, n_products + q)``: what weighs the residuals of a row in
+    z (tested directions first), in h of each pair of tested directions, and in u.
 
-    Cluster i has the rows ``order[starts[i]:starts[i + 1]]``; ``loads``: g, ``(n_clusters, q, r)``; ``grams``
-    ``(n_pairs, r, r)``: Σ g_i'g_i of each pair of tested directions.
-    """
+    Cluster i has the rows ``order[starts[i]:starts[i + 1]]``.
+    """  # noqa: D205
 
     order: Codes
     starts: Codes
-    loads: Single
-    grams: Single
     moment: float
 
     @classmethod
@@ -57,40 +57,46 @@ class WildBootstrap(PooledVariance):
         _, sizes, directions = np.linalg.svd(of_nuisance, full_matrices=False)
         needed = directions[sizes > _DEPENDS * np.linalg.norm(loads)].T
         loads = np.concatenate([loads[:, :, :q], loads[:, :, q:] @ needed], axis=2)
-        pairs = [(left, right) for left in range(q) for right in range(left + 1)]
-        grams = np.stack([np.einsum("mi,mj->ij", loads[:, left], loads[:, right]) for left, right in pairs])
+        directions = np.column_stack([split.tested, split.nuisance @ needed])
+        middle = [
+            _middle(directions, weights.rows, loads, clusters, left, right)
+            for left in range(q)
+            for right in range(left + 1)
+        ]
         return cls(
             name=test,
-            columns=np.column_stack([split.tested, split.nuisance @ needed, weights.rows]),
+            columns=np.column_stack([directions, *middle, weights.rows]),
             is_two_sided=is_two_sided and test == "t",
             q=q,
             dof=weights.moment - q + 1,
             moment=weights.moment,
             order=order,
             starts=starts,
-            loads=loads.astype(np.float32),
-            grams=((grams + grams.transpose(0, 2, 1)) / 2).astype(np.float32),
         )
 
     @property
+    def n_pairs(self) -> int:
+        """Pairs of tested directions."""
+        return self.q * (self.q + 1) // 2
+
+    @property
     def n_products(self) -> int:
-        """θ, and the middle term of the covariance."""
-        return int(self.loads.shape[2] * (1 + len(self.grams)))
+        """θ, and what the covariance of each pair needs."""
+        return int(self.columns.shape[1] - self.q)
 
     def make_room(self) -> tuple[Single, ...]:
         """Room for sums over clusters, and for those of the unshuffled data."""
-        n_clusters = len(self.loads)
-        spread = np.empty((self.n_products, n_clusters, TILE), np.float32)
-        return spread, np.empty((len(self.grams), TILE), np.float32)
+        spread = np.empty((self.n_products, len(self.starts) - 1, TILE), np.float32)
+        return spread, np.empty((self.n_pairs, TILE), np.float32)
 
     @property
     def room_bytes(self) -> int:
         """Bytes of `make_room`."""
-        return int(4 * TILE * (self.n_products * len(self.loads) + len(self.grams)))
+        return int(4 * TILE * (self.n_products * (len(self.starts) - 1) + self.n_pairs))
 
     def weigh(self, batch: Batch, n_shuffles: int) -> Single:
         """Signs of the clusters, ``(n_shuffles, n_clusters)``."""
-        signs = np.zeros((n_shuffles, len(self.loads)), np.float32)
+        signs = np.zeros((n_shuffles, len(self.starts) - 1), np.float32)
         signs[: len(batch.signs)] = batch.signs[:, self.order[self.starts[:-1]]]
         return signs
 
@@ -99,88 +105,78 @@ class WildBootstrap(PooledVariance):
     ) -> Single:
         """Sum over the rows of each cluster, then over clusters by their signs; gives Σ u_i u_i'."""
         spread, own = room
-        _spread(tile, self.order, self.starts, self.columns.astype(np.float32), self.loads, spread, own)
+        _spread(tile, self.order, self.starts, self.columns.astype(np.float32), self.q, spread, own)
         np.matmul(rows, spread, out=products)
         return own
 
     def values(self, products: Single, squares: Single, room: Single) -> Single:
         """R of each draw."""
         if self.q == 1:
-            _ratios(products, squares[0], self.grams[0], self.name == "t", self.moment, room)
+            _ratios(products, squares[0], self.name == "t", self.moment, room)
         else:
-            _joint_ratios(products, squares, self.grams, self.q, self.moment, room)
+            _joint_ratios(products, squares, self.q, self.moment, room)
         return room
+
+
+def _middle(
+    directions: Doubles, rows: Doubles, loads: Doubles, clusters: Codes, left: int, right: int
+) -> Doubles:
+    """Weigh the residuals of a row in h of a pair of tested directions, ``(n_obs, r)``."""
+    gram = loads[:, left].T @ loads[:, right]
+    own = rows[:, left, None] * loads[clusters, right] + rows[:, right, None] * loads[clusters, left]
+    return np.asarray(own - directions @ (gram + gram.T) / 2)
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _spread(
-    tile: Single, order: Codes, starts: Codes, columns: Single, loads: Single, spread: Single, own: Single
+    tile: Single, order: Codes, starts: Codes, columns: Single, q: int, spread: Single, own: Single
 ) -> None:
-    """Fill ``spread`` (n_products, n_clusters, n) with z_i, u_i g_i' + g_i u_i', ``own`` with Σ u_i u_i'."""
-    q, r, n = loads.shape[1], loads.shape[2], tile.shape[1]
-    sums = np.empty((r + q, n), np.float32)
+    """Fill ``spread`` (n_products, n_clusters, n) with sums over rows, ``own`` with Σ u_i u_i'."""
+    n_products, n = spread.shape[0], tile.shape[1]
+    sums = np.empty((columns.shape[1], n), np.float32)
     own[:] = 0
     for cluster in range(starts.size - 1):
         sums[:] = 0
         for place in range(starts[cluster], starts[cluster + 1]):
             row = order[place]
-            for c in range(r + q):
+            for c in range(columns.shape[1]):
                 weight = columns[row, c]
                 for v in range(n):
                     sums[c, v] += weight * tile[row, v]
-        for c in range(r):
+        for c in range(n_products):
             for v in range(n):
                 spread[c, cluster, v] = sums[c, v]
         pair = 0
         for left in range(q):
             for right in range(left + 1):
                 for v in range(n):
-                    own[pair, v] += sums[r + left, v] * sums[r + right, v]
-                for c in range(r):
-                    of_left, of_right = loads[cluster, right, c], loads[cluster, left, c]
-                    for v in range(n):
-                        both = of_left * sums[r + left, v] + of_right * sums[r + right, v]
-                        spread[r + pair * r + c, cluster, v] = both
+                    own[pair, v] += sums[n_products + left, v] * sums[n_products + right, v]
                 pair += 1
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _fill_covariance(
-    products: Single, draw: int, here: int, middle: int, start: Single, gram: Single, own: Single,
-    found: Single,
-) -> None:  # fmt: skip
-    """Fill ``found`` with an entry of a draw's covariance; its middle term starts at product ``middle``.
-
-    Elements are those from ``here`` on; ``own`` is scratch of the same width.
-    """
-    r, n = gram.shape[0], found.size
-    first = start[here : here + n]
-    for v in range(n):
+    products: Single, draw: int, here: int, r: int, pair: int, start: Single, found: Single
+) -> None:
+    """Fill ``found`` with an entry of a draw's covariance, of elements from ``here`` on."""
+    first = start[here : here + _WIDTH]
+    for v in range(_WIDTH):
         found[v] = first[v]
     for c in range(r):
-        effect, rest = products[c, draw][here : here + n], products[middle + c, draw][here : here + n]
-        weight = gram[c, c]
-        for v in range(n):
-            own[v] = weight * effect[v] - rest[v]
-        for d in range(c):
-            other, weight = products[d, draw][here : here + n], np.float32(2) * gram[c, d]
-            for v in range(n):
-                own[v] += weight * other[v]
-        for v in range(n):
-            found[v] += own[v] * effect[v]
+        effect = products[c, draw][here : here + _WIDTH]
+        middle = products[r + pair * r + c, draw][here : here + _WIDTH]
+        for v in range(_WIDTH):
+            found[v] -= middle[v] * effect[v]
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _ratios(
-    products: Single, start: Single, gram: Single, is_signed: bool, moment: float, ratios: Single
-) -> None:
+def _ratios(products: Single, start: Single, is_signed: bool, moment: float, ratios: Single) -> None:
     """Fill ``ratios`` (n_draws, n) with R of a single tested direction."""
-    r, scale, least = gram.shape[0], np.float32(moment), np.float32(_SMALLEST_SHARE)
-    variance, own = np.empty(_WIDTH, np.float32), np.empty(_WIDTH, np.float32)
-    largest, tiny = np.float32(LARGEST), np.float32(_TINY)
+    r, scale, least = products.shape[0] // 2, np.float32(moment), np.float32(_SMALLEST_SHARE)
+    variance, largest, tiny = np.empty(_WIDTH, np.float32), np.float32(LARGEST), np.float32(_TINY)
     for draw in range(ratios.shape[0]):
         for here in range(0, ratios.shape[1], _WIDTH):
-            _fill_covariance(products, draw, here, r, start, gram, own, variance)
+            _fill_covariance(products, draw, here, r, 0, start, variance)
             effects, first = products[0, draw][here : here + _WIDTH], start[here : here + _WIDTH]
             made = ratios[draw][here : here + _WIDTH]
             for v in range(_WIDTH):
@@ -192,13 +188,13 @@ def _ratios(
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _joint_ratios(
-    products: Single, start: Single, grams: Single, q: int, moment: float, ratios: Single
-) -> None:
+def _joint_ratios(products: Single, start: Single, q: int, moment: float, ratios: Single) -> None:
     """Fill ``ratios`` (n_draws, n) with R of several tested directions, by Cholesky's factor."""
-    n_pairs, r = grams.shape[0], grams.shape[1]
-    entry, own = np.empty(_WIDTH, np.float32), np.empty(_WIDTH, np.float32)
-    factor, solved, squared = np.empty((n_pairs, _WIDTH)), np.empty((q, _WIDTH)), np.empty(_WIDTH)
+    n_pairs = q * (q + 1) // 2
+    r, scale, largest = products.shape[0] // (1 + n_pairs), np.float32(moment), np.float32(LARGEST)
+    share, tiny = np.float32(_SMALLEST_SHARE), np.float32(_TINY)
+    factor, solved = np.empty((n_pairs, _WIDTH), np.float32), np.empty((q, _WIDTH), np.float32)
+    squared = np.empty(_WIDTH, np.float32)
     for draw in range(ratios.shape[0]):
         for here in range(0, ratios.shape[1], _WIDTH):
             squared[:] = 0.0
@@ -206,10 +202,8 @@ def _joint_ratios(
                 first, mine = i * (i + 1) // 2, solved[i]
                 mine[:] = products[i, draw][here : here + _WIDTH]
                 for j in range(i + 1):
-                    pair, other = first + j, j * (j + 1) // 2
-                    place, to, by = r + pair * r, factor[pair], factor[other + j]
-                    _fill_covariance(products, draw, here, place, start[pair], grams[pair], own, entry)
-                    to[:] = entry
+                    other, to, by = j * (j + 1) // 2, factor[first + j], factor[j * (j + 3) // 2]
+                    _fill_covariance(products, draw, here, r, first + j, start[first + j], to)
                     for k in range(j):
                         left, right = factor[first + k], factor[other + k]
                         for v in range(_WIDTH):
@@ -219,11 +213,11 @@ def _joint_ratios(
                         for v in range(_WIDTH):
                             to[v] /= by[v]
                             mine[v] -= to[v] * known[v]
-                least = start[first + i][here : here + _WIDTH]
+                least, to = start[first + i][here : here + _WIDTH], factor[first + i]
                 for v in range(_WIDTH):
-                    to[v] = np.sqrt(max(to[v], _SMALLEST_SHARE * least[v] + _TINY))
+                    to[v] = np.sqrt(max(to[v], share * least[v] + tiny))
                     mine[v] /= to[v]
                     squared[v] += mine[v] * mine[v]
             made = ratios[draw][here : here + _WIDTH]
             for v in range(_WIDTH):
-                made[v] = min(np.sqrt(squared[v] / (squared[v] + moment)), LARGEST)
+                made[v] = min(np.sqrt(squared[v] / (squared[v] + scale)), largest)
