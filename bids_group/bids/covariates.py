@@ -155,7 +155,7 @@ def _read_persons(
     path: Path | None, bids_dir: Path, people: Sequence[str], notices: list[Notice]
 ) -> TextTable:
     if path is None:
-        notices.append(note("tables", f"There is no participants.tsv in {bids_dir}: no covariates."))
+        notices.append(note("tables", "There is no participants.tsv in BIDS_DIR: no covariates."))
         return TextTable(frame=pd.DataFrame(index=pd.Index([], dtype=object)))
     sheet = frame, _ = _read_people(path, notices)
     known = {*people, *(f"sub-{label}" for label in people)}

@@ -34,6 +34,9 @@ def test_maps_in_mni_space_have_regions_and_others_have_none(dataset: Path, tmp_
     assert strongest["cluster_regions"].startswith("fusiform R ")
     assert sidecar["Atlas"] == "Desikan–Killiany atlas"
     assert not list((tmp_path / "mni/group").glob("*_desc-regions_effects.tsv"))  # of --atlas alone
+    noted = json.loads((tmp_path / "mni/code/command.json").read_text())
+    assert noted["Dataset"] == "bids-group demo, one-sample"
+    assert noted["FirstLevelPrograms"] == ["firstlevel 0.1.0"]
     for path in sorted(dataset.rglob("*space-MNI152NLin2009cAsym*")):
         path.rename(path.with_name(path.name.replace("MNI152NLin2009cAsym", "MNIPediatricAsym")))
     table, sidecar = _clusters(dataset, tmp_path / "child")

@@ -17,6 +17,7 @@ from typing import Any, Self
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
@@ -318,6 +319,28 @@ def test_cluster_tables_need_no_scrolling_at_1440(browser: Browser, example: Pat
     )
     assert len(widths) >= 2
     assert all(inner <= outer <= 1100 for inner, outer in widths)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_design_is_orange_above_zero_and_purple_below_on_any_ground(
+    browser: Browser, example: Path, tmp_path: Path, theme: str
+) -> None:
+    browser.show(example / "report.html", theme=theme)
+    image = "document.querySelector('img[alt^=\"Design matrix\"]')"
+    browser.evaluate(f"{image}.loading = 'eager'")
+    browser.wait_for(f"{image}.complete")
+    area = json.loads(
+        browser.evaluate(f"""(() => {{ const one = {image}.getBoundingClientRect();
+        return JSON.stringify({{x: one.x, y: one.y + scrollY, width: one.width,
+            height: one.height}}); }})()""")
+    )
+    browser.picture(tmp_path / "design.png", clip=area)
+    pixels = np.asarray(Image.open(tmp_path / "design.png").convert("RGB"), dtype=int)
+    red, green, blue = np.moveaxis(pixels, -1, 0)
+    is_orange, is_purple = (red - blue > 60), (blue - green > 25) & (red - green > 10)
+    assert is_orange.mean() > 0.05
+    assert is_purple.mean() > 0.01
+    assert (abs(pixels.mean(axis=-1) - (253 if theme == "light" else 20)) < 15).mean() > 0.2  # the ground
 
 
 def test_the_theme_can_be_changed(browser: Browser, example: Path) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import nibabel as nib
@@ -26,6 +29,9 @@ from bids_group.output.report.canvas import (
 )
 from bids_group.output.report.influence import Focus, draw_peaks, find_focus
 from bids_group.output.report.marks import Dots, Line
+from bids_group.output.report.outlines import read_outlines
+
+DRAWING = Path(find_spec("nilearn").origin).parent / "plotting/glass_brain_files/brain_schematics_top.json"  # type: ignore[union-attr,arg-type]
 
 
 def _grid(orientation: str, step: tuple[float, float, float] = (2.0, 3.0, 4.0)) -> Grid:
@@ -153,6 +159,35 @@ def test_a_statistic_of_zero_everywhere_is_packed() -> None:
         Box(data=np.zeros((2, 2, 2), dtype=np.float32), origin_mm=(0, 0, 0), step_mm=(1, 1, 1))
     )
     assert (_bytes(packed) == 0).all()
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_outlines_of_a_glass_brain_lie_where_the_template_does(axis: int) -> None:
+    anatomy = read_anatomy("MNI152NLin2009cAsym")
+    assert anatomy is not None
+    places = np.concatenate([one.places for one in read_outlines(axis)])
+    left, right, bottom, top = anatomy.extent(axis)
+    found = [*places.min(axis=0), *places.max(axis=0)]
+    assert found == pytest.approx([left, bottom, right, top], abs=10)
+    if axis == 0:  # the brainstem ends below, behind the middle
+        assert -60 < places[places[:, 1].argmin(), 0] < 0
+
+
+def test_a_curve_is_followed_to_its_ends() -> None:
+    """Cubic curves are those of the definition, in a dozen places."""
+    outlines = read_outlines(2)
+    drawing = json.loads(DRAWING.read_text())
+    points = next(one["pts"] for one in drawing["paths"][0]["items"] if len(one["pts"]) == 4)
+    t = np.linspace(0, 1, 9)[:, None]
+    a, b, c, d = (np.array(point) for point in points)
+    expected = a * (1 - t) ** 3 + 3 * b * t * (1 - t) ** 2 + 3 * c * t**2 * (1 - t) + d * t**3
+    expected = expected * (0.36, 0.37) + (-71, -107)
+    assert any(np.shape(one.places) == (9, 2) and np.allclose(one.places, expected) for one in outlines)
+
+
+def test_a_box_is_widened_on_all_sides() -> None:
+    box = Box(data=np.ones((4, 5, 6), np.float32), origin_mm=(-4, 0, 2), step_mm=(2, 2, 4)).widened(8)
+    assert [box.bounds_mm(axis) for axis in range(3)] == [(-13, 11), (-9, 17), (-8, 32)]
 
 
 TERMS = {
