@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -51,6 +52,11 @@ def _plain(name: str) -> str:
 def quote_column(column: str) -> str:
     """Write a column name as a formula needs it: in backticks unless it is a plain name."""
     return column if column.isidentifier() else f"`{column}`"
+
+
+def quote_for_shell(text: str) -> str:
+    """Write text as one word for a shell: in double quotes where nothing inside has a meaning there."""
+    return shlex.quote(text) if re.search(r'["$`\\!]', text) else f'"{text}"'
 
 
 def bids_uri(path: Path, roots: Mapping[str, Path]) -> str:

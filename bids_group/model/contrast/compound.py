@@ -18,7 +18,8 @@ import numpy as np
 from bids_group.config import ContrastRequest
 from bids_group.errors import ContrastError
 from bids_group.labels import camel_label, upper_first
-from bids_group.model.contrast.build import build_contrast, remark
+from bids_group.model.contrast.build import build_contrast
+from bids_group.model.contrast.reading import remark
 from bids_group.model.formula.coding import CodedDesign
 from bids_group.model.formula.tokens import find_closing
 from bids_group.records import Bounds, Contrast, Notice
@@ -60,7 +61,8 @@ def build_contrasts(
                 alone.append(part)
             parts += [known] if known not in parts else []
         conjunctions.append(_join(request, parts))
-    return fitted, conjunctions, [notice for one in alone for notice in _remark(one, design, named)]
+    made_of = zip(alone, fitted, strict=True)
+    return fitted, conjunctions, [notice for pair in made_of for notice in _remark(*pair, design, named)]
 
 
 def _name(request: ContrastRequest) -> str:
@@ -79,10 +81,13 @@ def _are_same(one: Contrast, other: Contrast) -> bool:
 
 
 def _remark(
-    request: ContrastRequest, design: CodedDesign, named: Mapping[str, ContrastRequest]
+    request: ContrastRequest, made: Contrast, design: CodedDesign, named: Mapping[str, ContrastRequest]
 ) -> Iterator[Notice]:
-    call = _read_call(request.expression)
-    return remark(request if call is None else _find(call.parts[0], named), design)
+    typed, read = _read_call(request.expression), _read_call(made.expression)
+    if typed is None or read is None:
+        return remark(request.expression.strip(), made.expression, design)
+    is_named = typed.parts[0] in named  # and is remarked on by itself
+    return iter(()) if is_named else remark(typed.parts[0], read.parts[0], design)
 
 
 def _build(request: ContrastRequest, design: CodedDesign, named: Mapping[str, ContrastRequest]) -> Contrast:
@@ -108,11 +113,14 @@ def _build(request: ContrastRequest, design: CodedDesign, named: Mapping[str, Co
     low, high, slope = f"{call.bounds.lower:g}", f"{call.bounds.upper:g}", inner.slope
     unit = "residual SDs" if call.bounds.is_standardised else "in units of the effect"
     unit += f" per unit of {slope.covariate}" if slope and call.bounds.is_standardised else ""
+    text = request.expression.strip()
+    if inner.expression != part.expression.strip():  # as it was read
+        text = text.replace(call.parts[0], inner.expression, 1)
     return replace(
         inner,
         name=_name(request),
         label=upper_first(camel_label(_name(request))),
-        expression=request.expression.strip(),
+        expression=text,
         words=f"whether this lies between {low} and {high} {unit}: {inner.words}",
         bounds=call.bounds,
     )

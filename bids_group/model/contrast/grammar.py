@@ -332,15 +332,8 @@ def _scaled(entry: _Sum, by: float) -> _Sum:
 def _fix_rest(text: str, position: int) -> str:
     """Say what to do about an expression that goes on where it should end."""
     character = text[position]
-    comparisons = "<>=!≤≥ "
-    if character in comparisons:
-        sides = [text[:position].strip(), text[position:].lstrip(comparisons).strip()]
-        left, right = reversed(sides) if character in "<≤" else sides
-        minus = f"({right})" if re.search(r"[+-]", right) else right
-        is_zero = [not side or bool(re.fullmatch(r"0*\.?0*", side)) for side in (left, right)]
-        difference = left if is_zero[1] else f"-{minus}" if is_zero[0] else f"{left} - {minus}"
-        sided = "with --one-sided, for positive effects only"
-        return f"Write '{difference}': a contrast is tested against 0 ({sided})."
+    if character in "<>=!≤≥":
+        return "A contrast is tested against 0: write the difference, A - B."
     if character == ",":
         return f"A joint test stands in brackets: [{text.strip()}]."
     if character in ")]":

@@ -1,6 +1,6 @@
-"""Names in contrasts as people write them: of regressors, and of levels by themselves.
+"""Names of regressors in contrasts, as people write them.
 
-Regressors are found as the dry run prints them, and as people remember them: ``I(age**2)`` finds
+They are found as the dry run prints them, and as people remember them: ``I(age**2)`` finds
 ``I(age ** 2)``; ``group[patient]`` and ``C(group)[T.patient]`` find ``group[T.patient]``;
 ``age:group[T.patient]`` finds ``group[T.patient]:age``. The exact name always wins.
 """
@@ -10,10 +10,8 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
-
-from bids_group.words import quote_column as quote
 
 _MOST_REORDERED = 3  # factors of an interaction; the orders of more are too many to try at every character
 
@@ -90,39 +88,3 @@ def split_factors(name: str) -> list[str]:
         else:
             parts[-1] += character
     return parts
-
-
-def name_levels(text: str, levels: Mapping[str, tuple[str, ...]]) -> str:
-    """Write levels by themselves (``patient > control``, ``mean(patient)``) as the grammar has them.
-
-    They become means, levels in calls get their factor, a comparison becomes a difference. What is not
-    understood stays: the caller reads the result, and shows it only where that is possible.
-    """
-    pairs = sorted(
-        ((name, factor) for factor, names in levels.items() for name in names), key=lambda pair: -len(pair[0])
-    )
-    every = [name for name, _ in pairs]
-    owners = {name: factor for name, factor in pairs if every.count(name) == 1}
-    whole = text = text.strip()
-    for name in every:  # with brackets or commas, behind an equals sign: in quotes
-        if re.search(r"[(),]", name) and '"' not in name:
-            text = re.sub(rf"=\s*{re.escape(name)}", lambda _, name=name: f'="{name}"', text)  # type: ignore[misc]
-    words = {name: factor for name, factor in owners.items() if re.search(r"[^\W\d]", name)}  # no numbers
-    names = "|".join(map(re.escape, words)) or "(?!)"  # which is found nowhere
-    prefix = "|".join(map(re.escape, dict.fromkeys(words.values())))
-    alone = rf"(?<![\w.=\[`'\"])(?:(?:{prefix})\.)?(?P<level>{names})(?![\w.=\](])"
-
-    def name_level(match: re.Match[str]) -> str:
-        if match["level"]:
-            return f"mean({quote(words[match['level']])}={match['level']})"
-        given = [(part.strip(), owners.get(part.strip().strip("'\""))) for part in match["places"].split(",")]
-        filled = ", ".join(part if owner is None else f"{quote(owner)}={part}" for part, owner in given)
-        return f"{match['call']}({filled})"
-
-    named = re.sub(rf"\b(?P<call>mean|slope)\((?P<places>[^()]*)\)|{alone}", name_level, text)
-    sides = re.split(r"\s*([<>])=?\s*", named)
-    if named == whole or len(sides) != 3 or not sides[0] or not sides[2] or re.fullmatch(r"[\d.]+", sides[2]):
-        return named
-    left, right = (sides[0], sides[2]) if sides[1] == ">" else (sides[2], sides[0])
-    is_sum = re.search(r"\s[+-]\s", re.sub(r"\([^()]*\)", "", right))
-    return f"{left} - ({right})" if is_sum else f"{left} - {right}"

@@ -23,7 +23,7 @@ from bids_group.model.contrast.regressor_names import split_factors
 from bids_group.model.formula.coding import Array, CodedDesign
 from bids_group.model.formula.parser import Term
 from bids_group.row_space import TOLERANCE
-from bids_group.words import list_some, point_at, suggest
+from bids_group.words import list_some, point_at, quote_column, quote_for_shell, suggest
 
 _ROUNDING = 64 * np.finfo(float).eps
 """Relative rounding of a few dozen operations, taken generously."""
@@ -68,8 +68,7 @@ def _weigh_meaning(text: str, meaning: Meaning, design: CodedDesign) -> tuple[Ar
     if meaning.name in design.covariates:
         return _weigh_slope(design, meaning.name, levels, values)
     what, fix = "is not a covariate of the formula", suggest(meaning.name, design.covariates)
-    if not design.covariates:
-        fix = f"Add {meaning.name} to the formula."
+    fix = fix or _say_addition(meaning.name, design)
     if meaning.name in design.levels:
         what = "is a factor, so it has no slope"
         fix = f"Write mean({meaning.name}={design.levels[meaning.name][-1]}) - …"
@@ -102,10 +101,15 @@ def place_levels(text: str, meaning: Meaning, design: CodedDesign) -> tuple[dict
             expected = f"a number, such as {held.name}=30"
         else:
             what, expected = f"names '{held.name}', which is not in the formula", f"one of {list_some(known)}"
-            fix = suggest(held.name, known) or f"Add {held.name} to the formula."
+            fix = suggest(held.name, known) or _say_addition(held.name, design)
         found = point_at(text, held.position)
         raise ContrastError(f"The contrast '{text.strip()}' {what}.", found=found, expected=expected, fix=fix)
     return levels, values
+
+
+def _say_addition(name: str, design: CodedDesign) -> str:
+    text = f"{design.formula.text} + {quote_column(name)}"
+    return f"Add it to the formula: --formula {quote_for_shell(text)}."
 
 
 def as_number(typed: str) -> float | None:

@@ -1,0 +1,215 @@
+"""Slips in contrasts: what people write who know other programs, in the words of the grammar.
+
+``patient > control``, ``mean(patient) vs mean(control)``, ``group[patient] - group[control]`` and the like
+become ``mean(group=patient) - mean(group=control)``. What is found is read and weighed before it is used, and
+used only where nothing was guessed and no other reading weighs the columns differently.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_group.errors import ContrastError, DesignError
+from bids_group.model.contrast.grammar import read_expression
+from bids_group.model.contrast.slip_names import Names, quote_level
+from bids_group.model.contrast.slip_scan import scan_sum
+from bids_group.model.formula.coding import CodedDesign
+from bids_group.words import quote_column as quote
+
+Weigh = Callable[[str], npt.NDArray[np.float64]]
+"""Reads an expression and gives its rows of weights, or raises `ContrastError`."""
+
+_PLAIN = str.maketrans("−–—×“”‘’", "---*\"\"''")
+_COMPARED = re.compile(
+    r"\s*(?:(?P<sign>[<>≤≥]=?|!=|==)|\b(?:vs\.?|versus|minus|against|compared (?:to|with))(?=\s))\s*",
+    re.IGNORECASE,
+)
+_NUMBERS = re.compile(r"[\[(]?\s*((?:[+-]?(?:\d+\.?\d*|\.\d+)(?:/\d+)?[\s,;]*)+)[\])]?")
+_NOTHING = re.compile(r"(?:^|\s*[+-]\s*)(?:[\d./]+\s*\*\s*)?0 \* Intercept")
+_LEFT_OUT = re.compile(r"\s*[,/]\s*(?=[^\W\d])|(?<=[\w)\]])\s+(?=[\w'\"])")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readings:
+    """Expressions of the grammar that may be meant; ``is_certain``: the one that must be meant.
+
+    ``is_compared``: a side was said to be larger.
+    """
+
+    lines: tuple[str, ...] = ()
+    is_certain: bool = False
+    is_compared: bool = False
+
+
+def find_readings(text: str, design: CodedDesign, weigh: Weigh) -> Readings:
+    """Find what an expression that cannot be read as it stands may mean."""
+    text = text.strip().translate(_PLAIN)
+    vector = _NUMBERS.fullmatch(text)
+    if vector and (text[0] in "[(" or re.search(r"\S\s|,", vector[1].strip())):
+        return _read_vector(vector[1], design)
+    lines, is_certain = _find_lines(text, design, weigh)
+    if not lines and not design.is_own:
+        lines, is_certain = _find_parted(text, design, weigh), False
+    is_compared = re.search("[<>≤≥]", text) is not None
+    return Readings(lines=lines, is_certain=is_certain, is_compared=is_compared)
+
+
+def _find_parted(text: str, design: CodedDesign, weigh: Weigh) -> tuple[str, ...]:
+    """Find what is meant where a sign is missing: ``diff(a, b)``, ``a b``, ``a, b`` (which may be joint)."""
+    inner = re.fullmatch(r"(?!mean|slope|test)\w+\s*\((.*)\)", text)
+    parted = inner[1] if inner else text
+    joint = _find_lines(f"[{parted}]", design, weigh)[0] if "," in parted and not inner else ()
+    joined = _LEFT_OUT.sub(lambda one: " - " if _is_outside(parted, one) else one[0], parted)
+    return *joint, *_find_lines(joined, design, weigh)[0]
+
+
+def _find_lines(text: str, design: CodedDesign, weigh: Weigh) -> tuple[tuple[str, ...], bool]:
+    """Find what can be read and weighed, and whether it is the only reading."""
+    lines: dict[str, None] = {}
+    is_certain = True
+    for owners in Names.choices(design):
+        read = _read_sides(text, Names(design=design, owners=owners))
+        means = None if read is None else _weighed(read.means, weigh)
+        if read is None or means is None:
+            continue
+        lines[read.means] = None
+        columns = None if read.is_of_means else _weighed(read.columns, weigh)
+        if columns is not None and not (
+            means.shape == columns.shape and np.allclose(means, columns, atol=1e-9)
+        ):
+            lines[read.columns] = None
+        is_certain &= not read.is_guess
+    return tuple(lines), is_certain and len(lines) == 1
+
+
+def _weighed(line: str, weigh: Weigh) -> npt.NDArray[np.float64] | None:
+    """Weigh a line; None where it cannot be read, or weighs nothing."""
+    try:
+        rows = weigh(line)
+    except ContrastError:
+        return None
+    except DesignError:  # a term that these rows cannot test: it is read, and refused for that
+        return np.full((1, 1), np.nan)
+    return rows if rows.any(axis=-1).all() else None
+
+
+def _read_vector(numbers: str, design: CodedDesign) -> Readings:
+    """Read weights without commas or brackets: certain where none weighs the constant against others.
+
+    Else they may be those of groups in the order of their levels. Of a wrong number of weights, the vector is
+    given all the same: reading it tells the columns.
+    """
+    weights = re.split(r"[\s,;]+", numbers.strip(" ,;"))
+    line, read = (
+        f"[{', '.join(one.removeprefix('+') for one in weights)}]",
+        [_as_float(one) for one in weights],
+    )
+    of_groups = (
+        []
+        if abs(sum(read)) > 1e-9
+        else [
+            " ".join(
+                _say_weighted(one, factor, level) for one, level in zip(read, levels, strict=True) if one
+            )
+            for factor, levels in design.levels.items()
+            if len(levels) == len(weights)
+        ]
+    )
+    if len(weights) != len(design.columns):
+        lines = [one.removeprefix("+ ") for one in of_groups if one]
+        return Readings(lines=tuple(lines) or (line,), is_certain=not lines)
+    if not mistakes_constant(read, design.columns):
+        return Readings(lines=(line,), is_certain=True)
+    return Readings(lines=(*(one.removeprefix("+ ") for one in of_groups), line))
+
+
+def _say_weighted(weight: float, factor: str, level: str) -> str:
+    size = "" if abs(weight) == 1 else f"{abs(weight):.12g}*"
+    return f"{'-' if weight < 0 else '+'} {size}mean({quote(factor)}={quote_level(level)})"
+
+
+def mistakes_constant(weights: Sequence[float], columns: Sequence[str]) -> bool:
+    """Whether weights would compare groups if each column were one: they sum to zero with the constant in it.
+
+    The constant of a formula is the first group's mean, and the others are differences from it.
+    """
+    at = columns.index("Intercept") if "Intercept" in columns else None
+    others = [weight for number, weight in enumerate(weights) if number != at and "[T." in columns[number]]
+    return at is not None and weights[at] != 0 and any(others) and abs(sum(weights)) < 1e-9
+
+
+def _as_float(weight: str) -> float:
+    above, _, below = weight.partition("/")
+    return float(above) / float(below or 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sides:
+    """What was read: by ``means``, and by coefficients (``columns``), which ``is_of_means`` rules out."""
+
+    means: str
+    columns: str
+    is_guess: bool
+    is_of_means: bool
+
+
+def _read_sides(text: str, names: Names) -> _Sides | None:
+    """Read both sides of a comparison, or a sum.
+
+    A difference of levels that are named by themselves is one of means, and so is what names a reference.
+    """
+    signs = [
+        one for one in _COMPARED.finditer(text) if _is_outside(text, one) and not names.is_level(text, one)
+    ]
+    if len(signs) > 1:
+        return None
+    sides = [text] if not signs else [text[: signs[0].start()], text[signs[0].end() :]]
+    if signs and (signs[0]["sign"] or "")[:1] in ("<", "≤"):
+        sides.reverse()
+    scans = [scan_sum(side, names, is_whole=not signs) for side in sides if not _is_zero(side)]
+    read = [one for one in scans if one is not None]
+    if not read or len(read) < len(scans):
+        return None
+    is_minus = len(sides) == 2 and _is_zero(sides[0])
+    means, columns, counts = (
+        _join([getattr(one, part) for one in read], is_minus=is_minus)
+        for part in ("means", "columns", "counts")
+    )
+    is_difference = _is_balanced(counts) or _NOTHING.search(columns) is not None
+    return _Sides(
+        means=re.sub(r"\((mean\([^()]*\)|slope\([^()]*\))\)", r"\1", means),
+        columns=_NOTHING.sub("", columns).strip().replace("+ ", "", 1 if _NOTHING.match(columns) else 0),
+        is_guess=any(one.is_guess for one in read),
+        is_of_means=is_difference and not any(one.has_columns for one in read),
+    )
+
+
+def _is_outside(text: str, match: re.Match[str]) -> bool:
+    before = text[: match.start()]
+    return all(before.count(one) == before.count(other) for one, other in ("()", "[]"))
+
+
+def _is_zero(side: str) -> bool:
+    return bool(re.fullmatch(r"\s*0*\.?0*\s*", side))
+
+
+def _join(sides: Sequence[str], *, is_minus: bool) -> str:
+    """Write a difference, with brackets around a sum that is taken away."""
+    *left, right = [side.strip() for side in sides]
+    if left or is_minus:
+        right = f"({right})" if re.search(r"[+-]", re.sub(r"\([^()]*\)", "", right)) else right
+    return f"{left[0]} - {right}" if left else f"-{right}" if is_minus else right
+
+
+def _is_balanced(counts: str) -> bool:
+    """Whether the weights of levels, which stand as 1 in ``counts``, sum to zero in every entry."""
+    try:
+        rows = read_expression(counts if counts.startswith("[") else f"[{counts}]", ()).vectors
+    except ContrastError:
+        return False
+    return bool(rows) and all(abs(one) < 1e-9 for row in rows for one in row)

@@ -1,0 +1,220 @@
+"""What a newcomer writes as a contrast: read where it means one thing, else refused with lines to paste."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bids_group.config.typed import parse_contrast
+from bids_group.errors import ContrastError
+from bids_group.model import build_design
+
+MEANS = "mean(group=patient) - mean(group=control)"
+SLOPES = "slope(age, group=patient) - slope(age, group=control)"
+CELLS = "mean(group=patient, sex=F) - mean(group=control, sex=F)"
+
+READ = [
+    *(
+        ("~ group + age", text, MEANS)
+        for text in (
+            "patient - control",
+            "patient > control",
+            "control < patient",
+            "patient >= control",
+            "patient vs control",
+            "patient vs. control",
+            "patient versus control",
+            "patient minus control",
+            "patient − control",  # the minus of a word processor
+            "Patient - CONTROL",
+            "'patient' - \"control\"",
+            "patient == control",
+            "patient != control",
+            "group[patient] - group[control]",
+            "group[T.patient] - group[T.control]",
+            "C(group)[T.patient] - C(group)[T.control]",
+            "grouppatient - groupcontrol",
+            "group.patient - group.control",
+            "group:patient - group:control",
+            "(group == patient) - (group == control)",
+            "(group=patient) - (group=control)",
+            "mean(patient) - mean(control)",
+            "mean(patient - control)",
+            "Mean(Group=Patient) - mean(Group = Control)",
+            "mean(group == 'patient') - mean(group == 'control')",
+            "mean(patient=group) - mean(control=group)",
+            "average(patient) - average(control)",
+            "mean(group=patient) > mean(group=control)",
+        )
+    ),
+    ("~ group + age", "2*patient - 2*control", "2*mean(group=patient) - 2*mean(group=control)"),
+    ("~ group + age", "-control + patient", "-mean(group=control) + mean(group=patient)"),
+    ("~ group + age", "mean(patient)", "mean(group=patient)"),
+    ("~ group + age", "control", "mean(group=control)"),
+    ("~ group + age", "0.5*patient + 0.5*control", "0.5*mean(group=patient) + 0.5*mean(group=control)"),
+    ("~ 0 + group", "group:patient", "mean(group=patient)"),
+    ("~ 0 + group", "patient-control", "mean(group=patient)-mean(group=control)"),
+    ("~ 0 + group", "1 -1", "[1, -1]"),
+    ("~ group + age", "0 0 1", "[0, 0, 1]"),
+    ("~ group + age", "grouppatient", "group[T.patient]"),
+    ("~ group + age", "intercept", "Intercept"),
+    ("~ group + age", "AGE", "age"),
+    ("~ group + age", "age > 0", "age"),
+    ("~ group + age", "slope(age) < 0", "-slope(age)"),
+    ("~ group + age", "Slope(Age)", "slope(age)"),
+    ("~ group + age", "slope", "slope(age)"),
+    ("~ group + age", "mean", "mean()"),
+    ("~ group + age", "group", "test(group)"),
+    ("~ group + age", "F(group)", "test(group)"),
+    ("~ group * age", "group:age", "test(group:age)"),
+    ("~ group * age", "group x age", "test(group:age)"),
+    ("~ group * age", "interaction(group, age)", "test(group:age)"),
+    *(
+        ("~ group * age", text, SLOPES)
+        for text in (
+            "patient:age - control:age",
+            "slope(age, patient) - slope(age, control)",
+            "slope(patient, age) > slope(control, age)",
+            "slope(group=patient, age) - slope(group=control, age)",
+            "slope(age | patient) - slope(age | control)",
+            "slope(age, patient - control)",
+        )
+    ),
+    ("~ group * sex", "patient:F - control:F", CELLS),
+    ("~ group * sex", "mean(patient, F) - mean(control, F)", CELLS),
+    ("~ group * sex", "patient_F - control_F", CELLS),
+    (
+        "~ group + arm",
+        'mean("post-op (6 m)") - drug+placebo',
+        'mean(arm="post-op (6 m)") - mean(arm=drug+placebo)',
+    ),
+]
+
+REFUSED = [
+    ("~ group + age", "patient", ["mean(group=patient)", "group[T.patient]"]),
+    ("~ group + age", "group:patient", ["mean(group=patient)", "group[T.patient]"]),
+    ("~ group + age", "group[control]", ["mean(group=control)"]),
+    ("~ group * age", "patient:age", ["slope(age, group=patient)", "group[T.patient]:age"]),
+    ("~ group", "1 -1", ["mean(group=control) - mean(group=patient)", "[1, -1]"]),
+    ("~ group + age", "[1 -1]", ["mean(group=control) - mean(group=patient)"]),
+    ("~ a + b", "yes - no", ["mean(a=yes) - mean(a=no)", "mean(b=yes) - mean(b=no)"]),
+    ("~ a + b", "mean(yes)", ["mean(a=yes)", "mean(b=yes)"]),
+    ("~ group + age", "patiens - control", [MEANS]),
+    ("~ group + age", "mean(group=patients)", ["mean(group=patient)"]),
+    ("~ group + age", "mean(grp=patient)", ["mean(group=patient)"]),
+    ("~ group + age", "mean(group)", [MEANS]),
+    ("~ group + age", "mean(age)", ["slope(age)"]),
+    ("~ group + age", "slope(group)", [MEANS]),
+    ("~ group + age", "slop(age)", ["slope(age)"]),
+    ("~ group + age", "patient control", [MEANS]),
+    ("~ group + age", "diff(patient, control)", [MEANS]),
+    ("~ group + age", "patient, control", ["[mean(group=patient), mean(group=control)]", MEANS]),
+    ("~ group + age", "patient = control", [MEANS]),
+    ("~ group + age", "mean(group=patient) = mean(group=control)", [MEANS]),
+    ("~ group + age", "slope(age) = 0", ["slope(age)"]),
+    ("~ group + age", "group = patient", ["group = mean(group=patient)", "group = group[T.patient]"]),
+    ("~ group * age", "group*age", ["test(group:age)"]),
+    ("~ group * age", "test(group*age)", ["test(group:age)"]),
+    ("~ group * age", "slope(age, group)", [SLOPES]),
+    ("~ poly(age, 2)", "age", ["slope(age)"]),
+    ("~ group + age", "test(patient - control)", [MEANS]),
+    ("~ group + age", "name = patiens - control", [f"name = {MEANS}"]),
+]
+
+
+@pytest.fixture
+def rows(people):
+    """Patients and controls, with two factors that have the same levels."""
+    rows = people[people["group"] != "relative"].reset_index(drop=True)
+    order = np.arange(len(rows))
+    return rows.assign(
+        group=rows["group"].cat.remove_unused_categories(),
+        a=pd.Categorical(np.where(order % 2, "yes", "no")),
+        b=pd.Categorical(np.where(order % 3, "yes", "no")),
+        arm=pd.Categorical(np.where(order % 2, "post-op (6 m)", "drug+placebo")),
+    )
+
+
+@pytest.mark.parametrize(("formula", "typed", "line"), READ)
+def test_what_can_mean_one_thing_is_read_so_and_told(formula, typed, line, rows, analyse):
+    [right] = build_design(analyse(rows, formula, line)).contrasts
+    design = build_design(analyse(rows, formula, typed))
+    [read] = design.contrasts
+    np.testing.assert_array_equal(read.weights, right.weights)
+    assert (read.expression, read.words, read.test, read.name) == (line, right.words, right.test, typed)
+    assert any(
+        one.sentence.startswith(f"The contrast '{typed}' is read as '{line}'") for one in design.notices
+    )
+
+
+@pytest.mark.parametrize(("formula", "typed", "lines"), REFUSED)
+def test_what_may_mean_more_or_is_guessed_is_refused_with_the_lines_to_paste(
+    formula, typed, lines, rows, analyse
+):
+    with pytest.raises(ContrastError) as caught:
+        build_design(analyse(rows, formula, parse_contrast(typed)))
+    pasted = re.findall(r"--contrast (\"[^\"]*\"|'[^']*')", caught.value.fix)
+    assert [shlex.split(one)[0] for one in pasted] == lines
+    for line in lines:  # each is read as it stands
+        [contrast] = build_design(analyse(rows, formula, parse_contrast(line))).contrasts
+        assert contrast.expression == parse_contrast(line).expression
+
+
+def test_a_sign_says_that_both_directions_are_tested(rows, analyse):
+    [told] = [
+        one
+        for one in build_design(analyse(rows, "~ group", "patient > control")).notices
+        if one.topic == "names"
+    ]
+    assert told.sentence.endswith("; both directions are tested, unless --one-sided.")
+
+
+def test_columns_that_differ_from_means_where_a_covariate_is_zero_are_not_guessed(rows, analyse):
+    """``group[T.patient]`` is the difference at age 0 there; words for groups mean the groups."""
+    with pytest.raises(ContrastError) as caught:
+        build_design(analyse(rows, "~ group * age", "group[patient] - group[control]", centering="none"))
+    assert MEANS in caught.value.fix
+    assert '"group[T.patient]"' in caught.value.fix
+    [contrast] = build_design(analyse(rows, "~ group * age", "patient - control", centering="none")).contrasts
+    assert contrast.expression == MEANS
+
+
+def test_a_vector_that_takes_the_constant_for_a_group_is_warned_of(rows, analyse):
+    """The first weight is of controls' mean, the second of the difference."""
+    design = build_design(analyse(rows, "~ group", "[1, -1]"))
+    [told] = [one for one in design.notices if one.topic == "names"]
+    assert told.severity == "warning"
+    assert "Intercept, group[T.patient], in this order" in told.sentence
+    for formula, vector in (("~ group", "[0, 1]"), ("~ 0 + group", "[1, -1]"), ("~ age", "[1, -1]")):
+        assert not [
+            one for one in build_design(analyse(rows, formula, vector)).notices if one.topic == "names"
+        ]
+
+
+def test_a_vector_of_the_wrong_length_tells_the_columns(rows, analyse):
+    with pytest.raises(ContrastError, match="one weight per column") as caught:
+        build_design(analyse(rows, "~ group + age", "0 0 1 -1"))
+    assert "Intercept, group[T.patient], age" in caught.value.expected
+
+
+def test_parts_of_other_contrasts_are_read_too(rows, analyse):
+    design = build_design(analyse(rows, "~ group + age", "equivalent(patient - control, 0.3)"))
+    assert design.contrasts[0].expression == f"equivalent({MEANS}, 0.3)"
+    assert [one.sentence for one in design.notices if one.topic == "names"] == [
+        f"The contrast 'patient - control' is read as '{MEANS}'."
+    ]
+    design = build_design(analyse(rows, "~ group + age", "conjunction(patient > control, Age)"))
+    assert [one.expression for one in design.contrasts] == [MEANS, "age"]
+
+
+def test_a_design_of_ones_own_has_columns_only(people, analyse):
+    matrix = people[["age", "n_cigs"]].assign(one=1.0)
+    rows = people[["subject"]].join(matrix)
+    asked = {"design_matrix": Path("design.tsv"), "centering": "none"}
+    design = build_design(analyse(rows, "~ 0 + one + age + n_cigs", "Age > N_cigs", **asked))
+    assert design.contrasts[0].expression == "age - n_cigs"
+    with pytest.raises(ContrastError, match="not a column"):
+        build_design(analyse(rows, "~ 0 + one + age + n_cigs", "patient - control", **asked))
