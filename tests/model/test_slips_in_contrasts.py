@@ -218,3 +218,32 @@ def test_a_design_of_ones_own_has_columns_only(people, analyse):
     assert design.contrasts[0].expression == "age - n_cigs"
     with pytest.raises(ContrastError, match="not a column"):
         build_design(analyse(rows, "~ 0 + one + age + n_cigs", "patient - control", **asked))
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "contrasts.md").read_text(encoding="utf-8")
+
+
+def rows_of_page(heading):
+    section = PAGE.split(f"## {heading}")[1].split("\n## ")[0]
+    return [re.findall(r"`([^`]+)`", line) for line in section.splitlines() if line.startswith("| `")]
+
+
+def test_the_page_of_what_is_understood_is_true(rows, analyse):
+    for *typed, line in rows_of_page("What is understood"):
+        for text in (one for one in typed if one != "(Intercept)"):  # which is the column, in brackets
+            [contrast] = build_design(analyse(rows, "~ group * age", text)).contrasts
+            assert contrast.expression == line, text
+
+
+def test_the_page_of_what_is_refused_is_true(rows, analyse):
+    pages = {
+        typed: [line for line in lines if "(" in line or "[" in line]
+        for typed, *lines in rows_of_page("What is refused")
+    }
+    for typed in ("patient", "patient:age", "patient = control", "mean(age)", "patiens - control"):
+        with pytest.raises(ContrastError) as caught:
+            build_design(analyse(rows, "~ group * age", parse_contrast(typed)))
+        assert all(f'"{line}"' in caught.value.fix for line in pages[typed])
+    with pytest.raises(ContrastError) as caught:
+        build_design(analyse(rows, "~ group", "1 -1"))
+    assert all(f'"{line}"' in caught.value.fix for line in pages["1 -1"])
