@@ -26,7 +26,15 @@ from bids_group.words import counted
 
 UNCORRECTED_P = 0.001
 """Height of the uncorrected row of the picture, where no other was asked for."""
-_NUMBERS = ("t", "F", *(f"{name}{end}" for name in ("effect", "g") for end in ("", "_lower", "_upper")))
+_SIZES = {
+    "effect": "effect",
+    "g": "Hedges' g",
+    "d_av": "d_av",
+    "d_z": "d_z",
+    "standardised_slope": "standardised slope",
+    "partial_r": "partial r",
+}
+_NUMBERS = ("t", "F", *(f"{name}{end}" for name in _SIZES for end in ("", "_lower", "_upper")))
 """Columns of cluster tables that are told of the strongest peak."""
 _OF_CLUSTER = ("size_mm3", "p_size", "p_mass", "true_discovery_proportion")
 """Columns of cluster tables that say something of the cluster, not of the peak."""
@@ -72,7 +80,7 @@ def _say_strongest(inputs: ContrastInputs, found: FoundClusters, peak: pd.Series
     parts = [f"Strongest {say_place(peak, is_region_first=True)}"]
     if contrast.test == "t" and not contrast.sidecar.equivalence_bounds:
         parts.append(say_direction(contrast.words, is_positive=float(peak["t"]) > 0))
-    for name, title in (("effect", "effect"), ("g", "Hedges' g")):
+    for name, title in _SIZES.items():
         if name in number and contrast.test == "t":
             limits = ""
             if {f"{name}_lower", f"{name}_upper"} <= is_there:
