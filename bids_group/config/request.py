@@ -206,20 +206,20 @@ class AnalysisSpec:
     min_coverage: float = option(
         "analyse elements observed in at least this share of the rows (default 1.0; below it "
         "shuffling is approximate where rows are missing)",
-        1.0,
-        section="images",
-        metavar="F",
-        bounds="above 0 and at most 1",
-    )
+        1.0, section="images", metavar="F", bounds="above 0 and at most 1",
+    )  # fmt: skip
+    surfaces: tuple[Path, ...] = option(
+        "midthickness surfaces (GIFTI) of a template or of each person, or folders in which they have BIDS "
+        "names: for clusters, TFCE and smoothing of surfaces (fsaverage5 is known)",
+        (), section="images", metavar="PATH", is_late=True,
+    )  # fmt: skip
     smoothing_fwhm_mm: float = option(
         "smooth the pooled effects (default 0)", 0.0, section="images", metavar="MM", bounds="at least 0"
     )
     scale_by: str | None = option(
         "proportional scaling: each map times the mean of this column (such as total volume) over the "
-        "participant's value",
-        section="images",
-        metavar="COLUMN",
-    )
+        "participant's value", section="images", metavar="COLUMN",
+    )  # fmt: skip
     inference: InferenceSpec = field(default_factory=InferenceSpec)
     atlas: Path | None = option(
         "name clusters and peaks by this atlas (default: Desikan-Killiany in adult MNI spaces)",

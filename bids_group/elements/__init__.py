@@ -53,7 +53,8 @@ from bids_group.elements.space import (
     select,
     structures,
 )
-from bids_group.elements.structure_smoothing import StructureSmoother
+from bids_group.elements.structure_smoothing import StructureSmoother, build_smoother
+from bids_group.elements.surface_files import FSAVERAGE5, SurfaceFile, read_fsaverage5, read_surface
 from bids_group.elements.surfaces import (
     Surface,
     Surfaces,
@@ -66,6 +67,7 @@ from bids_group.elements.surfaces import (
 __all__ = [
     "CORTEX",
     "FORMATS",
+    "FSAVERAGE5",
     "HEMISPHERES",
     "REGIONS",
     "SUBCORTEX",
@@ -87,6 +89,7 @@ __all__ = [
     "StructureSmoother",
     "Structures",
     "Surface",
+    "SurfaceFile",
     "Surfaces",
     "Vertices",
     "Voxels",
@@ -94,6 +97,7 @@ __all__ = [
     "bare_patch",
     "build_adjacency",
     "build_geometry",
+    "build_smoother",
     "check_same_space",
     "checksum",
     "expand",
@@ -115,10 +119,12 @@ __all__ = [
     "mean_surface",
     "mesh_patch",
     "observed",
+    "read_fsaverage5",
     "read_header",
     "read_labels",
     "read_map",
     "read_mask",
+    "read_surface",
     "select",
     "split_volume",
     "structures",

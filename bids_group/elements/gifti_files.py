@@ -68,19 +68,19 @@ def parse_gifti(payload: bytes, path: Path) -> GiftiNumbers:
         )
     columns = [one.data.reshape(len(one.data), -1) for one in arrays]
     names = [str((one.meta or {}).get("Name", "")) for one in arrays for _ in range(columns[0].shape[1])]
-    said = [one[_PRIMARY] for one in (image.meta, *(each.meta for each in arrays)) if _PRIMARY in (one or {})]
+    said = [one[PRIMARY] for one in (image.meta, *(each.meta for each in arrays)) if PRIMARY in (one or {})]
     return GiftiNumbers(
-        structure=_structure(str(said[0])) if said else None,
+        structure=name_structure(str(said[0])) if said else None,
         numbers=np.concatenate(columns, axis=1),
         labels=tuple(names),
         intent=intents[0],
     )
 
 
-_PRIMARY = "AnatomicalStructurePrimary"
+PRIMARY = "AnatomicalStructurePrimary"
 
 
-def _structure(name: str) -> str | None:
+def name_structure(name: str) -> str | None:
     """Name a structure as CIFTI does: ``CortexLeft`` is ``CORTEX_LEFT``."""
     text = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper().removeprefix("CIFTI_STRUCTURE_")
     return None if text in ("", "INVALID", "UNKNOWN") else text

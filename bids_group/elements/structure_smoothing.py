@@ -10,7 +10,7 @@ from scipy import sparse
 
 from bids_group.elements.masks import is_same_mask
 from bids_group.elements.smoothing import REACH_IN_SD, SD_PER_FWHM, Smoother
-from bids_group.elements.space import Grid, Part, Structures, Vertices, Voxels
+from bids_group.elements.space import Grid, Part, Space, Structures, Vertices, Voxels
 from bids_group.elements.surfaces import Surfaces
 
 Row = npt.NDArray[np.float32]
@@ -36,6 +36,13 @@ class StructureSmoother:
             if weigh is not None:
                 smoothed[place] = weigh(row[place])
         return smoothed
+
+
+def build_smoother(space: Space, surfaces: Surfaces, fwhm_mm: float) -> Smoother | StructureSmoother:
+    """Make what smooths maps of a space: a volume's grid, or the structures of other maps."""
+    if isinstance(space, Structures):
+        return StructureSmoother(space, surfaces, fwhm_mm)
+    return Smoother(space.grid, fwhm_mm)
 
 
 def _smoothing_of(part: Part, surfaces: Surfaces, fwhm_mm: float) -> Weigh | None:

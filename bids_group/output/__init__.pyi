@@ -30,6 +30,7 @@ from .files.drafts import write_described
 from .files.names import check_output_names, pooled_path
 from .files.pooled import check_pooled_names, is_pooled, pooling_key, read_pooled, write_pooled
 from .files.sidecars import Context
+from .files.surfaces import write_surfaces
 from .preview.description import Preview, describe_dry_run
 from .preview.page import print_dry_run, spell_duration
 
@@ -74,4 +75,5 @@ __all__ = [
     "write_options",
     "write_participants",
     "write_pooled",
+    "write_surfaces",
 ]

@@ -96,7 +96,7 @@ def _seconds_of_one(plan: RunPlan) -> tuple[float, float, float]:
     first, fwhm_mm = plan.cohort.maps[0], plan.spec.smoothing_fwhm_mm if plan.planned else 0
     read = _least_seconds(lambda: [read_map(path) for path in first.files])
     effect, smooth = read_map(first.effect), 0.0
-    if fwhm_mm > 0:
+    if fwhm_mm > 0 and first.form == "volume":
         smoother = Smoother(effect.grid, fwhm_mm)
         volume = np.where(effect.data == 0, np.float32(np.nan), effect.data)
         smooth = _least_seconds(lambda: smoother.smooth(volume))

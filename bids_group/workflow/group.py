@@ -20,12 +20,13 @@ from pathlib import Path
 from bids_group import __version__, bids, inference, model, output
 from bids_group.config.corrections import CORRECTIONS
 from bids_group.config.typed import file_of
+from bids_group.elements import hash_map
 from bids_group.output import report
 from bids_group.records import GroupData, Observation, PooledMap, Significance
 from bids_group.records.sidecars import RunRecord
 from bids_group.words import counted
 from bids_group.workflow import sensitivity
-from bids_group.workflow.one_analysis import fit_and_judge, stack, taking
+from bids_group.workflow.one_analysis import fit_and_judge, join_maps, stack, taking
 from bids_group.workflow.preparation import PlannedAnalysis, RunPlan, say
 from bids_group.workflow.progress import progress
 from bids_group.workflow.storage import work_folder
@@ -116,6 +117,9 @@ def analyse_group(plan: RunPlan, provenance: Provenance) -> None:
     if plan.cohort.maps_tsv is not None:
         output.write_maps_table(folder, plan.cohort.maps_tsv)
     work_dir = work_folder(config)
+    output.write_surfaces(folder, plan.surfaces, plan.cohort.maps, plan.cohort.dataset_names)
+    of_surfaces = {one for surface in plan.surfaces.values() for one in surface.sources}
+    provenance.hashes.update({str(one): hash_map(one) for one in of_surfaces})
     matrix = config.inputs.design_matrix
     if matrix is not None:
         provenance.hashes[str(matrix)] = hashlib.sha256(file_of(matrix).read_bytes()).hexdigest()
@@ -142,9 +146,7 @@ def _analyse(
     """Stack, fit and judge one analysis, write what came of it, and give what may hang on single people."""
     spec, analysis, is_two_sided = plan.spec, planned.analysis, plan.spec.inference.is_two_sided
     stacked = stack(plan, planned, work_dir, provenance.note)
-    blocks, groups = planned.blocks, planned.variance_groups
-    connectivity = spec.inference.connectivity
-    data = model.join_maps(stacked, planned.design, analysis, blocks, groups, connectivity)
+    data = join_maps(plan, planned, stacked)
     fit, significances = fit_and_judge(plan, planned, data, work_dir)
     fitted = fit.results
     significances = model.add_effect_sizes(data, fitted, significances)

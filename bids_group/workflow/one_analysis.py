@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from bids_group import inference, model, output
-from bids_group.elements import Space, join
+from bids_group.elements import Space, build_geometry, join
 from bids_group.records import GroupAnalysis, GroupData, GroupFit, Observation, PooledMap, Significance
 from bids_group.workflow.duration import seconds_of_shuffling
 from bids_group.workflow.preparation import PlannedAnalysis, RunPlan
@@ -51,9 +51,16 @@ def pool_one(
 
 
 def stack(
-    plan: RunPlan, planned: PlannedAnalysis, work_dir: Path, on_map: Callable[[PooledMap], None] | None
+    plan: RunPlan,
+    planned: PlannedAnalysis,
+    work_dir: Path,
+    on_map: Callable[[PooledMap], None] | None,
+    whole: GroupAnalysis | None = None,
 ) -> model.StackedMaps:
-    """Read (or pool) the map of each row once, in the design's order."""
+    """Read (or pool) the map of each row once, in the design's order.
+
+    The space is that of the ``whole`` analysis, of whose rows these may be a part.
+    """
     spec, analysis, n_done = plan.spec, planned.analysis, itertools.count(1)
     with progress(f"Maps of {analysis.first_level_contrast}") as show:
 
@@ -68,16 +75,24 @@ def stack(
             on_map=told,
             scaling=analysis.scaling,
             labels=tuple(one.label for one in analysis.observations),
-            space=_common_space(plan, analysis),
+            space=_common_space(plan, whole or analysis),
             mask=spec.mask,
             mask_threshold=spec.mask_threshold,
             min_coverage=spec.min_coverage,
             fwhm_mm=spec.smoothing_fwhm_mm,
+            surfaces=plan.surfaces,
             work_dir=work_dir,
             executor=plan.executor,
             needs_variance=analysis.estimator.needs_variance,
             is_shuffled=spec.inference.needs_shuffling,
         )
+
+
+def join_maps(plan: RunPlan, planned: PlannedAnalysis, stacked: model.StackedMaps) -> GroupData:
+    """Join a design and its maps, and say who is next to whom."""
+    geometry = build_geometry(stacked.elements, plan.surfaces, plan.spec.inference.connectivity)
+    groups = planned.variance_groups
+    return model.join_maps(stacked, planned.design, planned.analysis, planned.blocks, groups, geometry)
 
 
 def _common_space(plan: RunPlan, analysis: GroupAnalysis) -> Space | None:

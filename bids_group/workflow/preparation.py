@@ -16,7 +16,7 @@ from bids_group.config.corrections import UNCORRECTED
 from bids_group.config.stats_model import StatsModel, write_model_json
 from bids_group.config.stats_model_reading import read_model
 from bids_group.config.stats_model_request import compile_request, settle_request
-from bids_group.elements import read_mask
+from bids_group.elements import Surfaces, read_mask
 from bids_group.errors import BidsGroupError, DataError, UsageError
 from bids_group.executor import Executor, Threads, choose_executor
 from bids_group.labels import is_adult_mni
@@ -24,6 +24,7 @@ from bids_group.output import check_output_names
 from bids_group.output.report import OWN_ATLAS, Atlas, read_atlas
 from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation, note, warn
 from bids_group.words import counted
+from bids_group.workflow.surfaces import settle_surfaces
 
 LOGGER = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class RunPlan:
     ``analyses``: every group model with its rows, at the participant level also rows without a covariate;
     ``planned``: their designs, none at the participant level; ``observations``: what is pooled, each once,
     also that of people whom a group model leaves out; ``identity``: all that changes the result, for
-    OUTPUT_DIR.
+    OUTPUT_DIR. ``surfaces``: those that vertices lie on, by structure.
     """
 
     config: RunConfig
@@ -67,6 +68,7 @@ class RunPlan:
     exclusions: tuple[Exclusion, ...]
     notices: tuple[Notice, ...]
     atlas: Atlas | None
+    surfaces: Surfaces
     executor: Executor
 
 
@@ -92,10 +94,11 @@ def prepare(config: RunConfig) -> RunPlan:
     planned, exclusions = _plan_designs(analyses, spec, cohort, rowless)
     check_output_names([(one.analysis, one.design) for one in planned])
     atlas, about_atlas = _settle_atlas(spec, cohort)
+    surfaces, about_surfaces = settle_surfaces(spec, cohort) if is_group else ({}, [])
     observations = dict.fromkeys(one for each in (*pooling, *analyses) for one in each.observations)
     grids = [(one.analysis.maps, spec.mask) for one in planned]
     bids.check_spaces([*grids, *((one.maps, None) for one in observations)], cohort.spaces)
-    told = (*cohort.notices, *notices, *settled, *about_atlas, *_tell_idle(spec, cohort))
+    told = (*cohort.notices, *notices, *settled, *about_atlas, *about_surfaces, *_tell_idle(spec, cohort))
     told += (*_tell_lost_by_groups(cohort, analyses), *(one for each in planned for one in each.notices))
     model_json = write_model_json(stats_model)
     plan = RunPlan(
@@ -110,6 +113,7 @@ def prepare(config: RunConfig) -> RunPlan:
         exclusions=exclusions,
         notices=tuple(dict.fromkeys(told)),
         atlas=atlas,
+        surfaces=surfaces,
         executor=executor,
     )
     _log(plan)

@@ -17,7 +17,7 @@ from bids_group.config.corrections import UNCORRECTED
 from bids_group.errors import BidsGroupError, DataError, UsageError
 from bids_group.records import Contrast, ContrastResult, Design, GroupAnalysis, GroupData, Significance
 from bids_group.records.sidecars import Sidecar
-from bids_group.workflow.one_analysis import fit_and_judge, stack
+from bids_group.workflow.one_analysis import fit_and_judge, join_maps, stack
 from bids_group.workflow.preparation import MOST_LEFT_OUT, PlannedAnalysis, RunPlan, plan_inference
 
 LOGGER = logging.getLogger(__name__)
@@ -171,9 +171,8 @@ def _without(plan: RunPlan, planned: PlannedAnalysis, person: str, names: set[st
         design = replace(design, contrasts=tuple(one for one in design.contrasts if one.name in names))
     n_contrasts = sum(len(one.design.contrasts) for one in plan.planned)
     again = plan_inference(analysis, design, plan.spec, n_contrasts)
-    stacked = stack(plan, again, folder, on_map=None)
-    connectivity = plan.spec.inference.connectivity
-    data = model.join_maps(stacked, again.design, analysis, again.blocks, again.variance_groups, connectivity)
+    stacked = stack(plan, again, folder, on_map=None, whole=whole)
+    data = join_maps(plan, again, stacked)
     fit, significances = fit_and_judge(plan, again, data, folder, has_effect_sizes=False)
     return _Without(data, fit.results, significances)
 

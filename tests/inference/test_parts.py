@@ -12,6 +12,7 @@ from bids_group.elements import join_patches, mesh_patch, voxel_patch
 from bids_group.elements.adjacency import Adjacency
 from bids_group.elements.geometry import CORTEX, SUBCORTEX, Geometry
 from bids_group.inference import correct_group
+from bids_group.inference.clusters.basins import BasinWorkspace, basin_maxima
 from bids_group.inference.clusters.clusters_and_peaks import find_clusters, find_peaks
 from bids_group.inference.clusters.forest import Heights, Workspace, cluster_maxima, tfce_map
 
@@ -75,10 +76,17 @@ def test_tfce_equals_the_integral_over_all_levels(z, mixed):
     np.testing.assert_allclose(tfce_map(z, BOTH, mixed), tfce_by_levels(z, mixed), rtol=2e-6)
 
 
+PASSES = {
+    "forest": lambda z, heights, geometry: cluster_maxima(z, heights, geometry, Workspace(z.size)),
+    "basins": lambda z, heights, geometry: basin_maxima(z, heights, geometry, BasinWorkspace(z.size)),
+}
+
+
 @pytest.mark.parametrize("is_two_sided", [True, False])
-def test_maxima_of_each_part_are_those_of_its_labelled_clusters(z, mixed, is_two_sided):
+@pytest.mark.parametrize("name", PASSES)
+def test_maxima_of_each_part_are_those_of_its_labelled_clusters(z, mixed, name, is_two_sided):
     heights = replace(BOTH, is_two_sided=is_two_sided)
-    found = cluster_maxima(z, heights, mixed, Workspace(z.size))
+    found = PASSES[name](z, heights, mixed)
     enhanced = tfce_map(z, heights, mixed)
     for part in (0, 1):
         sizes, masses = [], []
@@ -91,6 +99,20 @@ def test_maxima_of_each_part_are_those_of_its_labelled_clusters(z, mixed, is_two
         np.testing.assert_allclose(found[part], expected, rtol=1e-6)
 
 
+def test_both_passes_give_the_same_for_many_maps(mixed):
+    """Rough and smooth maps, ties, one part without anything, nothing at all, and without TFCE."""
+    random = np.random.default_rng(11)
+    n = mixed.weights.size
+    maps = [random.normal(size=n) for _ in range(5)]
+    maps += [np.round(2 * one) / 2 for one in maps]
+    maps += [np.where(mixed.part_of == 0, maps[0], 0), np.zeros(n), np.ones(n), -np.ones(n)]
+    for values in maps:
+        for heights in (BOTH, replace(BOTH, is_two_sided=False), replace(BOTH, has_tfce=False)):
+            one, other = (each(np.float32(values), heights, mixed) for each in PASSES.values())
+            n_measures = 3 if heights.has_tfce else 2
+            np.testing.assert_allclose(one[:, :n_measures], other[:, :n_measures], rtol=1e-9)
+
+
 def test_tfce_of_a_line_is_known():
     """Heights 1, 2, 1 with areas 4, 3, 2: 9 mm² up to 1 and 3 mm² from 1 to 2."""
     heights, z = replace(BOTH, threshold=0.5), np.array([1, 2, 1], np.float32)
@@ -98,9 +120,9 @@ def test_tfce_of_a_line_is_known():
     np.testing.assert_allclose(
         tfce_map(z, heights, line([4, 3, 2], SUBCORTEX)), np.array([3, 3 + 3**0.5 * 7, 3]) / 3
     )
-    assert cluster_maxima(z, heights, line([4, 3, 2]), Workspace(3)).tolist() == [
-        [9, pytest.approx(4 * 0.5 + 3 * 1.5 + 2 * 0.5), pytest.approx(10)]
-    ]
+    for each in PASSES.values():
+        found = each(z, heights, line([4, 3, 2]))
+        np.testing.assert_allclose(found, [[9, 4 * 0.5 + 3 * 1.5 + 2 * 0.5, 10]])
 
 
 def test_clusters_and_peaks_are_those_of_the_mesh(z, mixed):

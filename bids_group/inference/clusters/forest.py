@@ -100,14 +100,17 @@ def _root(i: int, parent: npt.NDArray[np.int32], delta: Doubles) -> int:
 
 
 @nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+def raised(extent: float, power: float) -> float:
+    """Raise an extent to the power of its part: mostly 0.5 or 1."""
+    if power == 0.5:
+        return float(np.sqrt(extent))
+    return extent if power == 1.0 else extent**power
+
+
+@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
 def _lower(state: Doubles, root: int, level: float, power: float) -> None:
     """Add the piece of the integral from a component's last height to ``level`` (both as height³)."""
-    extent = state[root, _SIZE]
-    if power == 0.5:
-        extent = np.sqrt(extent)
-    elif power != 1.0:
-        extent = extent**power
-    piece = extent * (state[root, _LAST] - level) / 3.0
+    piece = raised(state[root, _SIZE], power) * (state[root, _LAST] - level) / 3.0
     state[root, _SUM] += piece
     state[root, _BEST] += piece
     state[root, _LAST] = level

@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from bids_group.elements.geometry import Geometry
 from bids_group.executor import ONE_THREAD, Executor
 from bids_group.inference.clusters import forest, saddles
+from bids_group.inference.clusters.basins import BasinWorkspace, basin_maxima
 from bids_group.inference.clusters.forest import Heights
 from bids_group.inference.clusters.lattice import Lattice, LatticeWorkspace
 from bids_group.inference.shuffling.batch_cache import BatchCache
@@ -161,6 +162,11 @@ class Job:
         of_pass = forest.BYTES_PER_ELEMENT * n_elements if lattice is None else lattice.bytes_per_worker
         return int(scratch + 4 * self.batch_size * n_elements + of_pass)
 
+    @property
+    def has_basins(self) -> bool:
+        """Whether the pass over basins is taken: for everything but plain volumes."""
+        return self.geometry is not None and self.geometry.adjacency.elements is None
+
     def lattice(self) -> Lattice | None:
         """Lay out the voxels for the quick pass; None where there are none or no TFCE is asked for."""
         heights, graph = self.heights, None if self.geometry is None else self.geometry.adjacency
@@ -192,6 +198,9 @@ class Scratch:
             self.find_maxima = partial(
                 saddles.lattice_maxima, heights=job.heights, lattice=lattice, work=room
             )
+        elif job.heights is not None and job.geometry is not None and job.has_basins:
+            basins = BasinWorkspace(job.n_elements)
+            self.find_maxima = partial(basin_maxima, heights=job.heights, geometry=job.geometry, work=basins)
         elif job.heights is not None and job.geometry is not None:
             space = forest.Workspace(job.n_elements)
             self.find_maxima = partial(

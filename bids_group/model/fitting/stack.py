@@ -14,17 +14,20 @@ import numpy.typing as npt
 import pandas as pd
 
 from bids_group.elements import (
-    Connectivity,
     Elements,
+    Geometry,
+    Grid,
     Smoother,
     Space,
+    StructureSmoother,
+    Surfaces,
     align,
+    build_smoother,
     check_same_space,
     checksum,
     is_same_mask,
     read_mask,
 )
-from bids_group.elements.surfaces import build_geometry
 from bids_group.errors import DataError, DesignError
 from bids_group.executor import ONE_THREAD, Executor
 from bids_group.model.fitting.pooling import put_into
@@ -83,6 +86,7 @@ def build_stack(
     mask_threshold: float | None = None,
     min_coverage: float,
     fwhm_mm: float,
+    surfaces: Surfaces | None = None,
     work_dir: Path | None,
     executor: Executor = ONE_THREAD,
     needs_variance: bool = False,
@@ -109,8 +113,8 @@ def build_stack(
         File on the grid of the maps; analysed are the elements inside (`read_mask`).
     min_coverage
         Share of rows in (0, 1]; below 1 the stack holds NaN where a row is not observed.
-    fwhm_mm
-        Smoothing, 0 for none.
+    fwhm_mm, surfaces
+        Smoothing, 0 for none, and the surfaces along which vertices are smoothed.
     work_dir, executor
         Where the executor cannot hold the stack in memory it is kept in a file in ``work_dir``; with
         ``is_shuffled`` residuals of the same size must find room beside it.
@@ -122,7 +126,9 @@ def build_stack(
         that came are not those of ``labels``.
     """
     building: _Building | None = None
-    prepare = partial(_prepare, take=take, scaling=scaling, fwhm_mm=fwhm_mm, space=space)
+    prepare = partial(
+        _prepare, take=take, scaling=scaling, fwhm_mm=fwhm_mm, space=space, surfaces=surfaces or {}
+    )
     for number, (one, checked) in enumerate(executor.map(prepare, items)):
         if on_map is not None:
             on_map(one)
@@ -156,21 +162,22 @@ def _prepare(
     scaling: Scaling | None,
     fwhm_mm: float,
     space: Space | None,
+    surfaces: Surfaces,
 ) -> tuple[PooledMap, int]:
     """Make, scale and smooth one map; its checksum is that before smoothing. Each worker has one smoother."""
     one = scale(take(item), scaling)
     one = one if space is None else put_into(one, space)
     checked = checksum(np.ascontiguousarray(one.effect.T).data)
     if fwhm_mm > 0:
-        np.copyto(one.effect, _smoother(one.space, fwhm_mm).smooth(one.effect))
+        np.copyto(one.effect, _smoother(one.space, surfaces, fwhm_mm).smooth(one.effect))
     return one, checked
 
 
-def _smoother(space: Space, fwhm_mm: float) -> Smoother:
-    grid = space.grid
-    key = grid.shape, grid.affine.tobytes(), fwhm_mm
+def _smoother(space: Space, surfaces: Surfaces, fwhm_mm: float) -> Smoother | StructureSmoother:
+    which = (space.shape, space.affine.tobytes()) if isinstance(space, Grid) else id(space)
+    key = which, fwhm_mm
     if getattr(_LOCAL, "key", None) != key:
-        _LOCAL.key, _LOCAL.smoother = key, Smoother(grid, fwhm_mm)
+        _LOCAL.key, _LOCAL.smoother = key, build_smoother(space, surfaces, fwhm_mm)
     return _LOCAL.smoother  # type: ignore[no-any-return]
 
 
@@ -180,16 +187,16 @@ def join_maps(
     analysis: GroupAnalysis,
     blocks: pd.Series | None,
     variance_groups: pd.Series | None,
-    connectivity: Connectivity = 6,
+    geometry: Geometry | None = None,
 ) -> GroupData:
-    """Join a design and its maps; neighbours of what is no plain volume are found here."""
+    """Join a design and its maps; ``geometry`` is that of the analysed elements."""
     n_observed = stacked.elements.pack(stacked.coverage)
     subjects = analysis.rows["subject"]
     return GroupData(
         design=design,
         stack=stacked.stack,
         elements=stacked.elements,
-        geometry=build_geometry(stacked.elements, {}, connectivity),
+        geometry=geometry,
         is_complete=bool((n_observed == len(stacked.stack.labels)).all()),
         estimator=analysis.estimator,
         blocks=blocks,

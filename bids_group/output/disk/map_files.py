@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bids_group.elements import Grid, Parcels, Part, Space, Vertices, expand
+from bids_group.elements import Grid, Mesh, Parcels, Part, Space, Vertices, expand
 from bids_group.elements.loaded import hash_bytes
 from bids_group.output.disk.publishing import Write, write_bytes
 from bids_group.output.disk.writing import table_text, write_volume
@@ -86,8 +86,8 @@ def _gifti(path: Path, columns: npt.NDArray[Any], part: Part, intent: Intent | N
         gifti.GiftiDataArray(np.ascontiguousarray(one), intent=code, meta=gifti.GiftiMetaData(meta))
         for one in numbers.T
     ]
-    words = "".join(word.capitalize() for word in part.structure.split("_"))
-    image = gifti.GiftiImage(darrays=arrays, meta=gifti.GiftiMetaData({"AnatomicalStructurePrimary": words}))
+    meta = {"AnatomicalStructurePrimary": _in_gifti(part.structure)}
+    image = gifti.GiftiImage(darrays=arrays, meta=gifti.GiftiMetaData(meta))
     if is_labels:
         for number, colour in _label_colours(int(numbers.max(initial=0))).items():
             label = gifti.GiftiLabel(number, *colour)
@@ -95,6 +95,25 @@ def _gifti(path: Path, columns: npt.NDArray[Any], part: Part, intent: Intent | N
             image.labeltable.labels.append(label)
     content: bytes = image.to_bytes()
     return content
+
+
+def surface_bytes(mesh: Mesh, structure: str) -> bytes:
+    """Make the file of a surface: points in mm and triangles."""
+    gifti = nib.gifti
+    about = {"AnatomicalStructurePrimary": _in_gifti(structure), "GeometricType": "Anatomical"}
+    points = gifti.GiftiDataArray(
+        mesh.points.astype(np.float32),
+        intent="NIFTI_INTENT_POINTSET",
+        meta=gifti.GiftiMetaData({**about, "AnatomicalStructureSecondary": "MidThickness"}),
+    )
+    triangles = gifti.GiftiDataArray(mesh.triangles.astype(np.int32), intent="NIFTI_INTENT_TRIANGLE")
+    content: bytes = gifti.GiftiImage(darrays=[points, triangles]).to_bytes()
+    return content
+
+
+def _in_gifti(structure: str) -> str:
+    """Name a structure as GIFTI does: ``CortexLeft``."""
+    return "".join(word.capitalize() for word in structure.split("_"))
 
 
 def _label_colours(n: int) -> dict[int, tuple[float, float, float, float]]:

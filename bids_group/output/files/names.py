@@ -152,4 +152,4 @@ def sidecar_path(path: Path) -> Path:
     return path.with_name(_KINDS.sub("", name[: name.rindex(".")]) + ".json")
 
 
-_KINDS = re.compile(r"\.(?:func|shape|label|[dp]scalar|dlabel)$")
+_KINDS = re.compile(r"\.(?:func|shape|label|surf|[dp]scalar|dlabel)$")

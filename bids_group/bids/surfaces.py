@@ -1,0 +1,235 @@
+"""Which surfaces belong to the maps: a template's, people's own, or fsaverage5 where the maps lie on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bids_group.bids.index import parse_names
+from bids_group.elements import (
+    FSAVERAGE5,
+    HEMISPHERES,
+    Space,
+    Surface,
+    SurfaceFile,
+    Surfaces,
+    Vertices,
+    hemi_of,
+    mean_surface,
+    read_fsaverage5,
+    read_surface,
+    template_surface,
+)
+from bids_group.errors import DataError, GridError, MissingInputError
+from bids_group.records import FirstLevelMap, Notice, note, warn
+from bids_group.words import counted, list_some
+
+_IN_FOLDERS = "*midthickness*.surf.gii*"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    """A file that may be wanted; ``is_named``: not found in a folder. ``structure``: by its name."""
+
+    path: Path
+    is_named: bool
+    structure: str | None
+    subject: str | None
+    space: str | None
+    den: str | None
+
+
+def find_surfaces(
+    paths: Sequence[Path], maps: Sequence[FirstLevelMap], spaces: Iterable[Space]
+) -> tuple[Surfaces, list[Notice]]:
+    """Find the surface of every structure whose vertices the maps have; those without one are left out.
+
+    Parameters
+    ----------
+    paths
+        GIFTI files, and folders in which midthickness surfaces are found by their BIDS names: one with
+        ``sub-`` is that of a person, others are a template's.
+    maps, spaces
+        The maps, whose people, space and density choose among surfaces, and their elements.
+
+    Raises
+    ------
+    MissingInputError, DataError, UsageError, GridError
+        A file is not there, cannot be read, is no anatomical surface, or has other vertices than the maps;
+        several fit; people's surfaces have different triangles.
+    """
+    needed = {
+        part.structure: part.n_vertices
+        for space in spaces
+        for part in space.parts
+        if isinstance(part, Vertices)
+    }
+    if not needed:
+        told = warn("surfaces", "--surfaces changes nothing: the maps are not of surfaces.")
+        return {}, [told] if paths else []
+    candidates = _list_files(paths)
+    found: dict[str, Surface] = {}
+    notices: dict[Notice, None] = {}
+    people = sorted({one.subject for one in maps})
+    for structure, n_vertices in needed.items():
+        fitting = _fitting(candidates, structure, n_vertices, maps)
+        surface = _settle(structure, fitting, people)
+        if surface is not None:
+            found[structure] = surface
+    if candidates and not found:
+        raise DataError(
+            "No surface of --surfaces fits the maps.",
+            found=list_some((one.path for one in candidates), 3),
+            expected=f"midthickness surfaces of {', '.join(needed)} with {max(needed.values())} vertices",
+            fix="Give the surfaces of the space and density of the maps.",
+        )
+    for structure, surface in _of_nilearn(needed, maps).items():
+        if structure not in found:
+            found[structure] = surface
+            sentence = "Neighbours are those of fsaverage5 (nilearn's, halfway between white and pial)."
+            notices[note("surfaces", sentence)] = None
+    for notice in _tell_areas(found, people):
+        notices[notice] = None
+    return found, list(notices)
+
+
+def _list_files(paths: Iterable[Path]) -> list[_Candidate]:
+    files: dict[Path, bool] = {}
+    for path in paths:
+        inside = sorted(path.rglob(_IN_FOLDERS)) if path.is_dir() else []
+        if path.is_dir() and not inside:
+            raise MissingInputError(
+                f"There is no surface in {path}.",
+                expected="files named …_hemi-L_…_midthickness.surf.gii",
+                fix="Name the files themselves: --surfaces left.surf.gii right.surf.gii",
+            )
+        files |= {one: False for one in inside if one not in files}
+        files |= {} if path.is_dir() else {path: True}
+    entities = parse_names(str(one) for one in files)
+    by_letter = {letter: name for name, letter in HEMISPHERES.items()}
+    return [
+        _Candidate(
+            path=path,
+            is_named=is_named,
+            structure=by_letter.get(hemi_of(path.name) or ""),
+            **{name: entities[str(path)].get(name) for name in ("subject", "space", "den")},
+        )
+        for path, is_named in files.items()
+    ]
+
+
+Fitting = Mapping[str | None, Sequence[SurfaceFile]]
+"""Surfaces by person; None: of a template."""
+
+
+def _fitting(
+    candidates: Sequence[_Candidate], structure: str, n_vertices: int, maps: Sequence[FirstLevelMap]
+) -> Fitting:
+    """Read the surfaces of a structure, of each person those whose names fit the maps best.
+
+    What was found in a folder and has other vertices is another mesh's; what was named must fit.
+    """
+    spaces, densities = {one.space for one in maps}, {one.den for one in maps}
+    people = {one.subject for one in maps}
+    chosen: dict[str | None, dict[tuple[bool, bool], list[_Candidate]]] = {}
+    for one in candidates:
+        if one.structure in (structure, None) and (one.subject is None or one.subject in people):
+            fits = (one.space in spaces, one.den in densities)
+            chosen.setdefault(one.subject, {}).setdefault(fits, []).append(one)
+    found: dict[str | None, list[SurfaceFile]] = {}
+    for subject, by_fit in chosen.items():
+        for fits in sorted(by_fit, reverse=True):
+            kept = [file for one in by_fit[fits] if (file := _read(one, structure, n_vertices)) is not None]
+            if kept:
+                found[subject] = kept
+                break
+    return found
+
+
+def _read(one: _Candidate, structure: str, n_vertices: int) -> SurfaceFile | None:
+    file = read_surface(one.path)
+    own = file.structure or one.structure
+    if file.structure and one.structure and file.structure != one.structure:
+        raise DataError(
+            f"Name and content of {one.path} disagree about the hemisphere.",
+            found=f"{one.structure} by its name, {file.structure} by its AnatomicalStructurePrimary",
+            expected="one structure",
+            fix="Rename the file, or mend it: wb_command -set-structure FILE STRUCTURE",
+        )
+    if own is None:
+        raise DataError(
+            f"Nothing says which hemisphere {one.path} is of.",
+            expected="hemi-L or hemi-R in its name, or AnatomicalStructurePrimary in it",
+            fix="Rename the file, or wb_command -set-structure FILE CORTEX_LEFT",
+        )
+    if own != structure:
+        return None
+    if file.mesh.n_vertices != n_vertices:
+        if not one.is_named:
+            return None
+        raise GridError(
+            f"The surface {one.path} is of another mesh than the maps.",
+            found=f"{file.mesh.n_vertices} vertices",
+            expected=f"{n_vertices} vertices of {structure}, as the maps have",
+            fix="Give the surface of the maps' own space and density (fsaverage and fsLR are different "
+            "meshes, and native ones different in everybody).",
+        )
+    return file
+
+
+def _settle(structure: str, fitting: Fitting, people: Sequence[str]) -> Surface | None:
+    """Take the template's mesh where there is one, and people's mean areas where there are people's."""
+    for subject, files in fitting.items():
+        if len(files) > 1:
+            whose = "a template" if subject is None else f"sub-{subject}"
+            raise DataError(
+                f"Several surfaces of {whose} fit the maps ({structure}).",
+                found=list_some((one.path for one in files), 4),
+                expected="one midthickness surface",
+                fix="Name the files that are meant: --surfaces FILE …",
+            )
+    template = None
+    if None in fitting:
+        template = template_surface(fitting[None][0].mesh, fitting[None][0].path)
+    own = [fitting[one][0] for one in people if one in fitting]
+    if not own:
+        return template
+    first = own[0] if template is None else fitting[None][0]
+    for one in own:
+        if not np.array_equal(one.mesh.triangles, first.mesh.triangles):
+            raise GridError(
+                f"The surfaces {first.path} and {one.path} are different meshes.",
+                found="triangles between other vertices",
+                expected="one mesh for everybody: vertices that correspond",
+                fix="Give surfaces in the space of the maps (space-fsLR_den-32k), not each person's own.",
+            )
+    return mean_surface([one.mesh for one in own], [one.path for one in own], template)
+
+
+def _of_nilearn(needed: Mapping[str, int], maps: Sequence[FirstLevelMap]) -> Surfaces:
+    """Give fsaverage5 where the maps lie on it: by the name of their space, or by their vertices alone."""
+    names = {one.space for one in maps}
+    is_fsaverage = names <= {"fsaverage5", "fsaverage", None} and set(needed.values()) == {FSAVERAGE5}
+    return {name: template_surface(mesh) for name, mesh in read_fsaverage5().items()} if is_fsaverage else {}
+
+
+def _tell_areas(surfaces: Surfaces, people: Sequence[str]) -> Iterable[Notice]:
+    """Say whose areas they are: those of a template are too small."""
+    for surface in surfaces.values():
+        if not surface.n_people:
+            yield note(
+                "surfaces",
+                "Areas of clusters are those of the template surface, which is smoother than people's: their "
+                "areas are larger.",
+                "Give the midthickness surfaces of all people in the maps' space: --surfaces FOLDER",
+            )
+        elif surface.n_people < len(people):
+            yield warn(
+                "surfaces",
+                f"Areas are the mean of {counted(surface.n_people, 'surface')} of {len(people)} people: the "
+                "others have none that fits the maps.",
+                "Give the midthickness surfaces of all people in the maps' space.",
+            )

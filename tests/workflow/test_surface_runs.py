@@ -1,0 +1,277 @@
+"""Whole runs over surfaces and CIFTI files: areas, smoothing, errors over cortex and subcortex."""
+
+import json
+import shutil
+import subprocess
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from nibabel.gifti import GiftiDataArray, GiftiImage, GiftiMetaData
+
+from bids_group.cli import main
+from bids_group.elements import Mesh
+
+QUICK = ["--no-report", "--no-sensitivity", "--n-permutations", "99"]
+CLUSTERWISE = ["--correction", "fwe-tfce", "fwe-size", "ari", "--cluster-forming-p", "0.01"]
+SPACE = "space-fsLR_den-642"
+N = 12
+SIDES = {"L": "CortexLeft", "R": "CortexRight"}
+
+
+def write_gifti(path, arrays, structure):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    meta = GiftiMetaData({"AnatomicalStructurePrimary": structure})
+    nib.save(GiftiImage(darrays=arrays, meta=meta), path)
+
+
+def write_surface(path, mesh, structure, kind="Anatomical"):
+    points = GiftiDataArray(
+        np.float32(mesh.points), intent=1008, datatype=16, meta=GiftiMetaData({"GeometricType": kind})
+    )
+    write_gifti(path, [points, GiftiDataArray(mesh.triangles, intent=1009, datatype=8)], structure)
+
+
+def describe(root, **more):
+    root.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"Name": "x", "BIDSVersion": "1.9.0", **more})
+    (root / "dataset_description.json").write_text(text)
+
+
+def values(mesh, random, is_strong):
+    near = np.linalg.norm(mesh.points - mesh.points[300], axis=1) < 16
+    return np.float32(random.normal(size=mesh.n_vertices) + 2.5 * (near & is_strong))
+
+
+@pytest.fixture(scope="module")
+def mesh(make_sphere):
+    return make_sphere(3, radius=30.0, bumps=5.0)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, mesh):
+    """Twelve people with an effect on the left, a template, and surfaces of their own, half as large again.
+
+    Never write into it.
+    """
+    root, random = tmp_path_factory.mktemp("surfaces") / "data", np.random.default_rng(0)
+    first = root / "derivatives" / "first"
+    describe(root)
+    describe(first, DatasetType="derivative", GeneratedBy=[{"Name": "FitLins"}])
+    people = [f"sub-{number:02d}" for number in range(1, N + 1)]
+    (root / "participants.tsv").write_text("\n".join(["participant_id", *people]) + "\n")
+    for side, structure in SIDES.items():
+        write_surface(root / "template" / f"tpl-x_hemi-{side}_midthickness.surf.gii", mesh, structure)
+        for number, person in enumerate(people):
+            own = Mesh(points=mesh.points * (1.4 + 0.2 * number / (N - 1)), triangles=mesh.triangles)
+            name = f"{person}_hemi-{side}_{SPACE}_midthickness.surf.gii"
+            write_surface(root / "people" / person / "anat" / name, own, structure)
+            row = GiftiDataArray(values(mesh, random, side == "L"), intent=0, datatype=16)
+            name = f"{person}_hemi-{side}_{SPACE}_contrast-faces_stat-effect_statmap.func.gii"
+            write_gifti(first / person / "func" / name, [row], structure)
+    return root
+
+
+@pytest.fixture(scope="module")
+def template(data):
+    return [str(one) for one in sorted((data / "template").iterdir())]
+
+
+def run(data, out, *options):
+    return main([str(data), str(out), "group", "-q", *map(str, options)])
+
+
+def clusters(out, correction):
+    return pd.read_csv(next(out.glob(f"group/*desc-{correction}_clusters.tsv")), sep="\t")
+
+
+def sidecar(out, ending):
+    return json.loads(next(out.glob(f"group/*{ending}.json")).read_text())
+
+
+@pytest.fixture(scope="module")
+def analysed(data, template, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out") / "template"
+    assert run(data, out, *CLUSTERWISE, *QUICK, "--surfaces", *template) == 0
+    return out
+
+
+def test_clusters_have_areas_places_and_labels(analysed, mesh):
+    for correction in ("fweSize", "fweTfce"):
+        table = clusters(analysed, correction)
+        labels = {
+            side: nib.load(next(analysed.glob(f"group/hemi-{side}_*desc-{correction}_dseg.label.gii")))
+            .darrays[0]
+            .data
+            for side in SIDES
+        }
+        assert set(table["structure"]) == {"CORTEX_LEFT"}
+        assert not labels["R"].any()
+        areas = mesh.areas()
+        for row in table.itertuples():
+            here = labels["L"] == row.cluster
+            assert row.size_mm2 == pytest.approx(areas[here].sum(), rel=1e-5)
+            assert row.n_elements == here.sum()
+            assert here[row.vertex]
+            np.testing.assert_allclose([row.x, row.y, row.z], mesh.points[row.vertex], rtol=1e-5)
+        assert table["size_mm3"].isna().all()
+    assert sidecar(analysed, "fweTfce_clusters")["Extent"] == {"cortex": "area in mm2"}
+
+
+def test_the_mesh_stands_beside_the_results(analysed, mesh):
+    for side in SIDES:
+        image = nib.load(analysed / "group" / f"hemi-{side}_{SPACE}_midthickness.surf.gii")
+        np.testing.assert_allclose(image.agg_data("pointset"), mesh.points, rtol=1e-6)
+        np.testing.assert_array_equal(image.agg_data("triangle"), mesh.triangles)
+    said = sidecar(analysed, f"hemi-L_{SPACE}_midthickness")
+    assert said["Description"] == "The template's midthickness surface"
+    assert len(said["Sources"]) == 1
+
+
+def test_areas_are_the_mean_of_people_s(data, template, analysed, tmp_path, mesh):
+    out = tmp_path / "out"
+    assert run(data, out, *CLUSTERWISE, *QUICK, "--surfaces", data / "people", *template) == 0
+    scale = np.mean((1.4 + 0.2 * np.arange(N) / (N - 1)) ** 2)
+    before, after = clusters(analysed, "fweSize"), clusters(out, "fweSize")
+    np.testing.assert_allclose(after["size_mm2"], before["size_mm2"] * scale, rtol=1e-5)
+    np.testing.assert_allclose(after["mass"], before["mass"] * scale, rtol=1e-5)
+    np.testing.assert_allclose(after["x"], before["x"])  # the mesh is the template's
+    said = sidecar(out, f"hemi-L_{SPACE}_midthickness")
+    assert said["Extent"] == {"cortex": f"area in mm2, mean of the surfaces of {N} people"}
+    assert len(said["Sources"]) == 1 + N
+
+
+def test_people_s_surfaces_alone_make_the_mesh(data, tmp_path, mesh, capsys):
+    gone = shutil.copytree(data / "people", tmp_path / "people")
+    shutil.rmtree(gone / "sub-03")
+    out = tmp_path / "out"
+    assert run(data, out, *CLUSTERWISE, *QUICK, "--surfaces", gone) == 0
+    kept = np.delete(1.4 + 0.2 * np.arange(N) / (N - 1), 2).mean()
+    image = nib.load(out / "group" / f"hemi-L_{SPACE}_midthickness.surf.gii")
+    np.testing.assert_allclose(image.agg_data("pointset"), mesh.points * kept, rtol=1e-5)
+    assert "the mean of 11 surfaces of 12 people" in capsys.readouterr().err
+
+
+def test_what_needs_neighbours_is_refused_without_a_surface(data, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(data, out, *CLUSTERWISE, *QUICK) == 64
+    told = capsys.readouterr().err
+    assert "--correction fwe-tfce, --correction fwe-size, --correction ari" in told
+    assert "CORTEX_LEFT, CORTEX_RIGHT" in told
+    assert run(data, out, "--smoothing-fwhm", "6", *QUICK) == 64
+    assert "--smoothing-fwhm 6" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_what_needs_none_runs_without_and_says_what_its_clusters_are(data, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(data, out, "--correction", "fwe-voxel", *QUICK) == 0
+    assert "stands as one cluster" in capsys.readouterr().err
+    table = clusters(out, "fweVoxel")
+    assert table["size_mm2"].isna().all()
+    assert table["x"].isna().all()
+    assert len(table) == 1
+    assert not list(out.glob("group/*.surf.gii"))
+
+
+def test_smoothing_goes_along_the_surface(data, template, tmp_path):
+    if shutil.which("wb_command") is None:
+        pytest.skip("wb_command (connectome-workbench) is not installed")
+    out = tmp_path / "out"
+    assert run(data, out, "--smoothing-fwhm", "8", "--surfaces", *template, *QUICK) == 0
+    name = f"sub-*_hemi-L_{SPACE}_contrast-faces_stat-effect_statmap.func.gii"
+    rows = []
+    for path in sorted((data / "derivatives").rglob(name)):
+        smoothed = tmp_path / path.name
+        subprocess.run(
+            ["wb_command", "-metric-smoothing", template[0], path, "8", smoothed, "-fwhm"], check=True
+        )
+        rows.append(nib.load(smoothed).darrays[0].data)
+    mean = (
+        nib.load(out / "group" / f"hemi-L_{SPACE}_contrast-faces_stat-effect_statmap.func.gii")
+        .darrays[0]
+        .data
+    )
+    assert len(rows) == N
+    np.testing.assert_allclose(mean, np.mean(rows, axis=0), atol=1e-5 * np.std(rows))
+
+
+@pytest.mark.parametrize("kind", ["vertices", "inflated", "hemisphere", "several", "no surface", "empty"])
+def test_wrong_surfaces_are_refused(kind, data, template, make_sphere, mesh, tmp_path, capsys):
+    surfaces, out = tmp_path / "surfaces", tmp_path / "out"
+    left = surfaces / "hemi-L_midthickness.surf.gii"
+    surfaces.mkdir()
+    expected = 65
+    if kind == "vertices":
+        write_surface(left, make_sphere(2), "CortexLeft")
+        told = "162 vertices"
+    elif kind == "inflated":
+        write_surface(left, mesh, "CortexLeft", kind="Inflated")
+        told, expected = "inflated", 64
+    elif kind == "hemisphere":
+        write_surface(left, mesh, "CortexRight")
+        told = "disagree about the hemisphere"
+    elif kind == "several":
+        write_surface(left, mesh, "CortexLeft")
+        write_surface(surfaces / "other_hemi-L_midthickness.surf.gii", mesh, "CortexLeft")
+        told = "Several surfaces"
+    elif kind == "no surface":
+        row = GiftiDataArray(np.zeros(642, np.float32), intent=0, datatype=16)
+        write_gifti(left, [row], "CortexLeft")
+        told, expected = "is no surface", 64
+    given = sorted(surfaces.iterdir())
+    if kind == "empty":
+        given, told, expected = [surfaces], "no surface in", 66
+    assert run(data, out, *CLUSTERWISE, *QUICK, "--surfaces", *given) == expected
+    assert told in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory, mesh):
+    """Twelve people's CIFTI maps: a hemisphere without its medial wall, and two structures of voxels."""
+    root, random = tmp_path_factory.mktemp("dense") / "data", np.random.default_rng(1)
+    first = root / "derivatives" / "first"
+    describe(root)
+    describe(first, DatasetType="derivative", GeneratedBy=[{"Name": "FitLins"}])
+    people = [f"sub-{number:02d}" for number in range(1, N + 1)]
+    (root / "participants.tsv").write_text("\n".join(["participant_id", *people]) + "\n")
+    boxes = np.zeros((2, 16, 12, 10), bool)
+    boxes[0, 2:8, 2:10, 2:8], boxes[1, 8:14, 2:10, 2:8] = True, True
+    affine = np.diag([2.0, 2, 2, 1])
+    axis = nib.cifti2.BrainModelAxis.from_mask(np.arange(642) >= 40, name="CortexLeft")
+    for box, name in zip(boxes, ("thalamus_left", "caudate_left"), strict=True):
+        axis += nib.cifti2.BrainModelAxis.from_mask(box, affine=affine, name=name)
+    for person in people:
+        row = np.float32(random.normal(size=len(axis)))
+        row[602:650] += 2.5
+        image = nib.Cifti2Image(row[None], header=(nib.cifti2.ScalarAxis(["faces"]), axis))
+        name = f"{person}_space-fsLR_den-91k_contrast-faces_stat-effect_statmap.dscalar.nii"
+        (first / person / "func").mkdir(parents=True)
+        image.to_filename(first / person / "func" / name)
+    return root
+
+
+@pytest.mark.parametrize("parts", ["joint", "each"])
+def test_cortex_and_subcortex_have_thresholds_of_their_own(parts, dense, template, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(dense, out, *CLUSTERWISE, *QUICK, "--surfaces", *template, "--familywise-parts", parts) == 0
+    said = sidecar(out, "fweTfce_clusters")
+    assert said["FamilywiseParts"] == parts
+    assert list(said["ThresholdByPart"]) == ["cortex", "subcortex"]
+    assert said["Extent"] == {"cortex": "area in mm2", "subcortex": "volume in mm3"}
+    null = pd.read_csv(next(out.glob("group/*fweTfce_null.tsv")), sep="\t")
+    assert list(null) == ["tfce_cortex", "tfce_subcortex"]
+    assert len(null) == 100
+    table = clusters(out, "fweSize")
+    assert set(table["structure"]) <= {"CAUDATE_LEFT", "THALAMUS_LEFT"}  # by name: nibabel writes capitals
+    assert (table["size_mm3"] == 8 * table["n_elements"]).all()
+    assert table["size_mm2"].isna().all()
+    assert ("smallest of their p" in capsys.readouterr().err) == (parts == "joint")
+
+
+def test_an_extent_in_mm3_has_no_meaning_on_surfaces(data, template, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(data, out, "--cluster-extent", "50", *QUICK, "--surfaces", *template) == 64
+    assert "--cluster-extent" in capsys.readouterr().err
