@@ -14,8 +14,9 @@ from bids_group.output.report.axes import Chart, Panel
 from bids_group.output.report.charts import CATEGORIES, EDGE, short, spread
 from bids_group.output.report.folder import read_numbers, weights_of
 from bids_group.output.report.inputs import ContrastInputs
-from bids_group.output.report.marks import FAINT, INK, Dots, Line, Mark, Note
+from bids_group.output.report.marks import FAINT, INK, SMALL, Dots, Line, Mark, Note
 from bids_group.output.report.sections import Part, Shown
+from bids_group.output.report.sheet import measure
 
 Focus = tuple[str | None, tuple[str, ...]]
 """What a contrast is about: at most one numeric covariate, and the factors it compares."""
@@ -159,6 +160,8 @@ def draw_peaks(
         if keys:
             levels = rows.groupby(keys, observed=True, sort=True)
             groups = {", ".join(map(str, level)): members for level, members in levels}
+        names: dict[float, str] = {} if focus[0] else {k: short(name, 18) for k, name in enumerate(groups)}
+        is_wide = any(measure(name, SMALL) > 0.9 * 300 / len(groups) for name in names.values())
         is_same = np.allclose(rows["effect"], rows["partial_residual"], rtol=1e-5, atol=1e-12)
         panels.append(
             Panel(
@@ -170,7 +173,8 @@ def draw_peaks(
                 title=title,
                 x_name=short(focus[0] or ", ".join(focus[1]), 40),
                 y_name="effect" if is_same else "effect, adjusted for the rest",
-                x_ticks=None if focus[0] else {k: short(name, 18) for k, name in enumerate(groups)},
+                x_ticks=None if focus[0] else names,
+                slanted="below" if is_wide else "",
                 x_limits=(None, None) if focus[0] else (-0.6, len(groups) - 0.4),
             )
         )

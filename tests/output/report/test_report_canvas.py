@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from bids_group.output.report.canvas import (
     read_anatomy,
 )
 from bids_group.output.report.influence import Focus, draw_peaks, find_focus
-from bids_group.output.report.marks import Dots, Line
+from bids_group.output.report.marks import Dots, Line, Text
 from bids_group.output.report.outlines import read_outlines
 
 DRAWING = Path(find_spec("nilearn").origin).parent / "plotting/glass_brain_files/brain_schematics_top.json"  # type: ignore[union-attr,arg-type]
@@ -221,6 +222,28 @@ def test_points_stand_over_their_covariate_and_in_the_order_of_the_levels() -> N
     assert strips.x_ticks == {0: "low", 1: "high"}
     low = next(one for one in strips.marks if isinstance(one, Dots))
     assert list(low.y) == [0.1, 0.3, 0.5]
+
+
+@pytest.mark.parametrize(
+    "levels", [("a", "b"), ("treated", "control"), ("at the very beginning", "a year later")]
+)
+def test_names_of_levels_do_not_lie_on_each_other(levels: tuple[str, str]) -> None:
+    labels = [f"sub-{k}" for k in range(8)]
+    variables = pd.DataFrame({"when": [*levels] * 4, "who": ["old"] * 4 + ["young"] * 4}, index=labels)
+    values = np.arange(8) / 8
+    points = pd.DataFrame(
+        {"peak": 1, "label": labels, "effect": values, "fitted": values, "partial_residual": values}
+    )
+    people = pd.Series(labels, index=labels)
+    (panel,) = draw_peaks(points, {1: "p"}, (None, ("who", "when")), variables, people).panels
+    names = [one for one in panel.parts if isinstance(one, Text) and one.text in panel.ticks[0].values()]
+    assert len(names) == 4
+    if not panel.slanted:
+        edges = sorted((one.corners[:, 0].min(), one.corners[:, 0].max()) for one in names)
+        assert all(end < start for (_, end), (start, _) in pairwise(edges))
+    else:
+        assert {one.turn for one in names} == {-40}
+    assert bool(panel.slanted) == (len(levels[0]) > 1)
 
 
 def test_rows_of_one_person_are_joined_whatever_their_labels_look_like() -> None:
