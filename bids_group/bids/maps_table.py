@@ -18,10 +18,12 @@ from bids_group.bids.columns import Kinds, is_number, type_table
 from bids_group.bids.datasets import MapSource
 from bids_group.bids.index import group_by, run_key
 from bids_group.bids.pattern_table import ResolvedPattern
+from bids_group.bids.region_lines import join_hemispheres, list_regions, variance_column
 from bids_group.bids.statmaps import Found, InputStat
+from bids_group.bids.structures import name_hemispheres
 from bids_group.bids.tables import describe_column, name_people, read_tsv, require_columns
 from bids_group.config.typed import MAPS_FILE
-from bids_group.elements import FORMATS, is_cifti_name, is_volume_name, locate
+from bids_group.elements import FORMATS, is_label_name, is_map_name, locate
 from bids_group.errors import DataError, MissingInputError, UsageError
 from bids_group.records import FirstLevelMap, Notice, Table, warn
 from bids_group.words import counted, list_some, plural, suggest
@@ -36,12 +38,14 @@ Lines = Mapping[int, FirstLevelMap]
 def read_maps_table(path: Path, input_stat: InputStat, suffix: str) -> tuple[MapSource, Found]:
     """Read the table of ``--maps``; paths in it are relative to its own folder.
 
+    A table with a column per region and no ``effect`` lists its own lines. A column ``hemi`` joins two lines.
     Columns: ``participant_id``, ``contrast``, ``effect``, and where wanted ``session``, ``run``, ``task``,
     ``space``, ``res``, ``den``, ``variance``, ``variance_scale`` (a number that it is multiplied by), ``dof``
     (a number or a file) and ``mask``. Other columns are covariates and factors of the maps. ``suffix`` says
     what the maps are, as their names say nothing.
     """
-    return _build_maps(read_tsv(path), path, input_stat, suffix)
+    wide = list_regions(path)
+    return _build_maps(read_tsv(path) if wide is None else wide, path, input_stat, suffix)
 
 
 def list_pattern(pattern: ResolvedPattern, input_stat: InputStat, suffix: str) -> tuple[MapSource, Found]:
@@ -54,6 +58,7 @@ def _build_maps(
     frame: pd.DataFrame, path: Path, input_stat: InputStat, suffix: str
 ) -> tuple[MapSource, Found]:
     frame, _ = name_people(frame)
+    frame = join_hemispheres(frame, path)
     require_columns(frame, path, _REQUIRED)
     for column in frame.columns:
         if column not in _KNOWN and (hint := suggest(str(column), _KNOWN)):
@@ -77,7 +82,7 @@ def _build_maps(
     ):  # what was written beside results says nothing of where maps belong
         folders.add(str(path.absolute().parent))
     root = Path(os.path.commonpath(sorted(folders)))
-    maps = tuple(replace(m, dataset=root, suffix=suffix) for m in named)
+    maps = name_hemispheres([replace(m, dataset=root, suffix=suffix) for m in named])
     return MapSource(name="maps", root=root, table=path), Found(maps=maps, leftovers={}, notices=notices)
 
 
@@ -91,7 +96,9 @@ def _read_row(
         raise UsageError(
             f"{where} names a variance, but {input_stat} maps have none (--input-stat {input_stat})."
         )
-    files = {name: _read_path(row.get(name), folder, where) for name in ("effect", "variance", "mask")}
+    files = {name: _read_path(row.get(name), folder, where, name) for name in ("effect", "variance", "mask")}
+    if files["effect"] is not None and files["variance"] is None and input_stat == "effect":
+        files["variance"] = variance_column(files["effect"])
     labels: dict[str, Any] = {name: _read_label(row.get(name), key, where) for name, key in _LABELS.items()}
     labels["subject"] = _read_label(row["participant_id"], "sub", where)
     named = {**labels, "stat": input_stat, "suffix": "statmap"}
@@ -131,15 +138,17 @@ def _read_label(text: str | None, key: str, where: str) -> str | None:
     return label
 
 
-def _read_path(text: str | None, folder: Path, where: str) -> Path | None:
+def _read_path(text: str | None, folder: Path, where: str, column: str = "") -> Path | None:
     if text is None:
         return None
-    if not is_volume_name(Path(text).name):
-        is_cifti = is_cifti_name(Path(text).name)
+    name, is_label = Path(text).name, is_label_name(text) and column != "mask"
+    if is_label or not is_map_name(name):
         raise UsageError(
-            f"{where} names {text}, which is {'a CIFTI file' if is_cifti else 'no volume that can be read'}.",
+            f"{where} names {text}, {'a file of labels' if is_label else 'no map that can be read'}.",
             expected=FORMATS,
-            fix="Give the maps of the volume: surfaces and CIFTI files cannot be analysed so far.",
+            fix="Give maps of numbers: effects, thickness …."
+            if is_label
+            else "Give the maps in such a format.",
         )
     return Path(os.path.normpath(folder / text))
 

@@ -26,6 +26,7 @@ from bids_group.words import counted, list_some, plural
 
 LOGGER = logging.getLogger(__name__)
 
+_ENDING = r"\.(?:(?:(?:func|shape)\.)?gii|(?:[dp]scalar\.)?nii|img|hdr|tsv)(?:\.gz)?$"
 _LABELS = ("participant_id", "session", "run", "task", "contrast")
 _FILES = ("effect", "variance", "variance_scale", "dof", "mask")
 
@@ -113,9 +114,18 @@ def _look_beside(file: PatternFile) -> _Line:
                 f"'{plain}' there and in participants.tsv.",
             )
     bare, volume = split_volume(file.path.name)
-    stem = re.sub(r"\.(?:nii|img|hdr)(?:\.gz)?$", "", bare)
+    stem = _without_labels(re.sub(_ENDING, "", bare), file.labels)
     number = file.labels.get("contrast") or (stem if volume is None else volume.strip("[],"))
     return _Line(file=file, beside=find_siblings(file.path), number=number)
+
+
+def _without_labels(stem: str, labels: Mapping[str, str]) -> str:
+    """Take out of the name of a file what differs between people: their labels, and the hemispheres."""
+    for name, key in KEYS.items():
+        if key is not None and name in labels:
+            stem = re.sub(rf"(?<![A-Za-z0-9])(?:{key}-)?{re.escape(labels[name])}(?![A-Za-z0-9])", "", stem)
+    plain = re.sub(r"(?:hemi-)?\{[^{}]*\}(?:h(?![A-Za-z0-9]))?", "", stem)
+    return re.sub(r"[_.-]{2,}", "_", plain).strip("_.-") or stem
 
 
 def _by_number(lines: Iterable[_Line]) -> Mapping[str, Sequence[_Line]]:

@@ -8,16 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bids_group.bids.index import path_order, refuse_unlisted
-from bids_group.elements import read_labels, split_volume
+from bids_group.bids.index import group_by, path_order, refuse_unlisted
+from bids_group.elements import join_pair, read_labels, split_volume
 from bids_group.errors import BidsGroupError, MissingInputError, SelectionError, UsageError
 from bids_group.words import and_more, list_some, suggest
 
-KEYS = {"subject": "sub", "session": "ses", "run": "run", "task": "task", "contrast": None}
+KEYS = {"subject": "sub", "session": "ses", "run": "run", "task": "task", "hemi": "hemi", "contrast": None}
 """Placeholders, and the key that may stand before their labels in names."""
 
 _ALIASES = {"sub": "subject", "subj": "subject", "participant": "subject", "ses": "session"}
-_ALIASES |= {"id": "subject", "con": "contrast", "cope": "contrast"}
+_ALIASES |= {"id": "subject", "con": "contrast", "cope": "contrast", "hemisphere": "hemi"}
+_ALIASES |= {"l,r": "hemi", "lh,rh": "hemi"}
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}|(\*+)|(\?)")
 _AFNI_PREFIX = re.compile(r".*\+(?:orig|acpc|tlrc)")
 _LABEL = r"[A-Za-z0-9+]+"
@@ -57,10 +58,11 @@ class _DeadEnd:
 def match_pattern(pattern: Path, bids_dir: Path) -> Matches:
     """Find the files of a pattern: in the working directory, else below BIDS_DIR, else its derivatives.
 
-    ``{subject}``, ``{session}``, ``{run}``, ``{task}`` and ``{contrast}`` stand for labels, the first four
-    with or without their key (``sub-``); one that stands twice has one value. ``*`` and ``?`` stand for any
-    text between two slashes. A name may be followed by the volume that is meant: ``[faces#0_Coef]``, ``,1``;
-    in the label of an AFNI sub-brick there may be a ``{contrast}``.
+    ``{subject}``, ``{session}``, ``{run}``, ``{task}``, ``{hemi}`` and ``{contrast}`` stand for labels, all
+    but the last with or without their key (``sub-``); two files that differ in ``{hemi}`` are one map. One
+    that stands twice has one value. ``*`` and ``?`` stand for any text between two slashes. A name may be
+    followed by the volume that is meant: ``[faces#0_Coef]``, ``,1``; in the label of an AFNI sub-brick there
+    may be a ``{contrast}``.
 
     Raises
     ------
@@ -87,16 +89,28 @@ def match_pattern(pattern: Path, bids_dir: Path) -> Matches:
         files = [one for file in found[0] for one in _name_volumes(file, volume)]
         if not files:
             raise _no_such_volume(relative, found[0][0].path, volume)
-        files.sort(key=lambda one: path_order(one.path))
+        files = sorted(_pair(files), key=lambda one: path_order(one.path))
         with_maps = {one.labels["subject"] for one in files}
         without = sorted({label for label in found[1] if label not in with_maps})
         return Matches(pattern=str(relative), base=base, files=tuple(files), people_without=tuple(without))
     raise _no_match(relative, parts, ends)
 
 
+def _pair(files: Sequence[PatternFile]) -> Iterator[PatternFile]:
+    """Make one of the files of two hemispheres: left and right by their first letter."""
+    rest = [{name: label for name, label in one.labels.items() if name != "hemi"} for one in files]
+    groups = group_by(zip(files, rest, strict=True), lambda pair: tuple(sorted(pair[1].items())))
+    for those in groups.values():
+        sides = {one.labels.get("hemi", "")[:1].upper(): one for one, _ in those}
+        if len(those) == 2 and {*sides} == {"L", "R"}:
+            yield PatternFile(path=join_pair(sides["L"].path, sides["R"].path), labels=those[0][1])
+        else:
+            yield from (PatternFile(path=one.path, labels=labels) for one, labels in those)
+
+
 def _check_placeholders(pattern: Path) -> None:
     names = [found[1] for found in _PLACEHOLDER.finditer(str(pattern)) if found[1] is not None]
-    expected = "{subject}, and where wanted {session}, {run}, {task} and {contrast}"
+    expected = "{subject}, and where wanted {session}, {run}, {task}, {hemi} and {contrast}"
     for name in (name for name in names if name not in KEYS):
         meant = _ALIASES.get(name.casefold())
         raise UsageError(

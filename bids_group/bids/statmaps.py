@@ -13,6 +13,7 @@ from typing import Any, Literal
 from bids_group.bids.datasets import MapSource, is_own_map, say_maps
 from bids_group.bids.index import IndexedFile, path_order
 from bids_group.bids.layouts import propose_pattern
+from bids_group.bids.region_lines import variance_column
 from bids_group.elements import form_of
 from bids_group.errors import DataError, SelectionError, UsageError
 from bids_group.json_files import read_json
@@ -176,7 +177,7 @@ def _build_map(
         effect=effect.path,
         dataset=source.root,
         producer=source.producer,
-        variance=beside["variance"],
+        variance=beside["variance"] or (variance_column(effect.path) if input_stat == "effect" else None),
         dof=beside["dof"] or find_dof(effect),
         mask=sorted(fitting, key=lambda one: one[0])[-1][1] if fitting else None,
         input_stat=input_stat,

@@ -107,6 +107,11 @@ def _swap(found: re.Match[str]) -> str:
     return found[0].translate(str.maketrans("LRlr", "RLrl"))
 
 
+def is_label_name(name: str) -> bool:
+    """Whether a file name is that of labels on a surface or in CIFTI, which are no numbers to be averaged."""
+    return re.search(r"(?:\.|[dp])label\.(?:gii|nii)", name) is not None
+
+
 def is_map_name(name: str) -> bool:
     """Whether a file name is that of a map that can be read: a volume, a surface, CIFTI or a table."""
     return form_of(name) != "volume" or is_volume_name(name)

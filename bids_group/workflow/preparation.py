@@ -16,7 +16,7 @@ from bids_group.config.corrections import UNCORRECTED
 from bids_group.config.stats_model import StatsModel, write_model_json
 from bids_group.config.stats_model_reading import read_model
 from bids_group.config.stats_model_request import compile_request, settle_request
-from bids_group.elements import Surfaces, read_mask
+from bids_group.elements import Surfaces, find_pair, read_mask
 from bids_group.errors import BidsGroupError, DataError, UsageError
 from bids_group.executor import Executor, Threads, choose_executor
 from bids_group.labels import is_adult_mni
@@ -184,6 +184,8 @@ def _settle_extent_and_masks(
         notices.append(note("extent", sentence))
         spec = replace(spec, inference=replace(asked, corrections=(*asked.corrections, UNCORRECTED.name)))
     if spec.mask is not None and is_group:
+        spec = replace(spec, mask=find_pair(spec.mask))
+        assert spec.mask is not None
         words = read_mask(spec.mask, spec.mask_threshold).words
         sentence = f"The mask {spec.mask.name} is read with --mask-threshold: {words}."
         notices += [note("mask", sentence)] if words else []

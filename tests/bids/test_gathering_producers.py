@@ -192,21 +192,21 @@ def test_a_fourth_axis_of_length_one_is_a_volume(study):
 
 
 @pytest.mark.parametrize("extension", [".dscalar.nii", ".func.gii"])
-def test_surfaces_are_refused_by_name(study, extension):
+def test_what_is_called_a_surface_must_be_one(study, extension):
     folder = study.derivative()
     path = folder / f"sub-01/sub-01_contrast-a_stat-effect_statmap{extension}"
     path.parent.mkdir()
-    path.write_bytes(b"not a volume")
-    with pytest.raises(UsageError, match="no volumes") as caught:
+    path.write_bytes(b"no surface")
+    with pytest.raises(DataError) as caught:
         study.gather()
-    assert path.name in caught.value.found
+    assert path.name in caught.value.sentence
 
 
 def test_volumes_are_chosen_beside_surfaces_by_a_filter(study):
     folder = study.derivative()
     study.people(folder, "01")
     (folder / "sub-01/func/sub-01_contrast-a_stat-effect_statmap.dscalar.nii").write_bytes(b"x")
-    with pytest.raises(UsageError, match="no volumes"):
+    with pytest.raises(UsageError, match="2 kinds"):
         study.gather()
     (m,) = study.gather(bids_filter={"extension": (".nii", ".nii.gz")}).maps
     assert m.effect.name.endswith("statmap.nii.gz")

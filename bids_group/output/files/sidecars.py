@@ -167,7 +167,7 @@ def _space(maps: Sequence[FirstLevelMap], space: Space, dataset_names: Mapping[s
         meshes = [part.describe() for part in space.parts if isinstance(part, Vertices)]
         said = space.describe() if not meshes else "; ".join(meshes)
         return {
-            "spatial_reference": reference,
+            "spatial_reference": None if space.form == "table" else reference,
             "density": f"{said}{f' (den-{density})' if density else ''}",
         }
     sizes = " x ".join(f"{size:.4g}" for size in space.element_sizes_mm)

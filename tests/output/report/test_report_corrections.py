@@ -89,7 +89,7 @@ def test_only_what_is_significant_is_drawn_on_the_scale_of_all(
 ) -> None:
     root = write_outputs(tmp_path / "out", n_people=8, corrections=("none",), space="T1w")
     inputs, rows, cuts = drawn(root, monkeypatch)
-    layers = replace(inputs.layers, significant=rows[0].significant, is_thresholded=True)
+    layers = replace(inputs.slices.layers, significant=rows[0].significant, is_thresholded=True)
     x, y = (
         layers.mask.origin_mm[axis] + layers.mask.step_mm[axis] * np.arange(layers.mask.data.shape[axis])
         for axis in (0, 1)
@@ -112,14 +112,14 @@ def test_pictures_go_through_the_point_that_was_asked_for(
 ) -> None:
     root = write_outputs(tmp_path / "out", n_people=8, corrections=("fdr",), space="T1w")
     inputs, _, cuts = drawn(root, monkeypatch, cut_coordinates=[-42.0, 10.0, 3.0])
-    assert inputs.focus_mm == (-42.0, 10.0, 3.0)
-    assert inputs.strongest_mm != inputs.focus_mm
+    assert inputs.slices.focus_mm == (-42.0, 10.0, 3.0)
+    assert inputs.slices.strongest_mm != inputs.slices.focus_mm
     assert 3.0 in cuts
-    for axis, at_mm in enumerate(inputs.focus_mm):
-        assert at_mm in inputs.analysis.cuts[axis]
-        assert len(inputs.analysis.cuts[axis]) == 8
+    for axis, at_mm in enumerate(inputs.slices.focus_mm):
+        assert at_mm in inputs.analysis.brain.cuts[axis]
+        assert len(inputs.analysis.brain.cuts[axis]) == 8
     inputs, _, cuts = drawn(root, monkeypatch, cut_coordinates=[-42.0, 10.0, 3000.0])
-    assert inputs.focus_mm == inputs.strongest_mm
+    assert inputs.slices.focus_mm == inputs.slices.strongest_mm
     assert "--cut-coords -42,10,3000 lies outside the maps" in caplog.text
 
 
