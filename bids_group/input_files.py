@@ -47,7 +47,19 @@ def _refuse_others(path: Path, mode: int) -> None:
         raise OSError(errno.EINVAL, f"{kind}, not a file", str(path))
 
 
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
+
+
+def has_disk_failed(error: BaseException | None) -> bool:
+    """Whether a file may be there and was not read: not because there is none, or because it is no file."""
+    return isinstance(error, OSError) and error.errno not in _ABSENT
+
+
 def read_file(path: Path) -> bytes:
     """Read the bytes of a file, as `open_file` opens it."""
     with open_file(path) as stream:
-        return stream.readall()
+        try:
+            return stream.readall()
+        except OSError as error:
+            error.filename = str(path)
+            raise

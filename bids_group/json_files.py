@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_group.errors import BidsGroupError, DataError, MissingInputError
-from bids_group.input_files import read_file
+from bids_group.input_files import has_disk_failed, read_file
 
 _DEEPEST = 100
 """Levels of objects within objects; what people write has a few."""
@@ -79,10 +79,15 @@ def _check_depth(content: Any) -> None:
 
 
 def peek_json(path: Path) -> dict[str, Any] | None:
-    """Read a JSON file that holds an object; None where it is missing or is no such file."""
+    """Read a JSON file that holds an object; None where it is missing or is no such file.
+
+    One that is there and cannot be read is refused (`MissingInputError`): nobody knows what it says.
+    """
     try:
         return read_json(path)
-    except (DataError, MissingInputError):
+    except (DataError, MissingInputError) as error:
+        if has_disk_failed(error.__cause__):
+            raise
         return None
 
 

@@ -32,9 +32,9 @@ from bids_group.elements import (
 )
 from bids_group.errors import BidsGroupError, DataError, GridError, MissingInputError, UsageError
 from bids_group.executor import Executor
-from bids_group.input_files import open_file
+from bids_group.input_files import has_disk_failed, open_file
 from bids_group.records import FirstLevelMap, Notice, warn
-from bids_group.words import counted, list_some
+from bids_group.words import counted, list_some, os_failure
 
 _SAMPLE_BYTES = 65_536
 _POINTER_BYTES = 32
@@ -82,6 +82,8 @@ def check_presence(maps: Iterable[FirstLevelMap]) -> None:
             with open_file(path) as stream:
                 pointer = find_pointer(stream.read(_POINTER_BYTES))
         except OSError as error:
+            if has_disk_failed(error):
+                raise os_failure(OSError(error.errno, error.strerror, str(path))) from error
             pointer = "git-annex"
             if error.errno == errno.EINVAL:
                 others[str(path)], pointer = error.strerror or "", None

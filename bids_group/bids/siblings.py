@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from bids_group.elements import locate, read_header, split_volume
 from bids_group.errors import BidsGroupError
-from bids_group.input_files import read_file
+from bids_group.input_files import has_disk_failed, read_file
+from bids_group.words import os_failure
 
 _ENDING = r"(?P<ending>\.(?:nii|img|hdr)(?:\.gz)?)"
 _COPE = re.compile(rf"cope(?P<number>\d+){_ENDING}")
@@ -72,10 +73,12 @@ def find_siblings(effect: Path) -> Siblings:
 
 
 def _describe(effect: Path) -> str:
-    """Read the description in a header; none where it cannot be read, which is told where it is used."""
+    """Read the description in a header; none where it is damaged, which is told where it is used."""
     try:
         return (*read_header(effect).texts, "")[0]
-    except BidsGroupError:
+    except BidsGroupError as error:
+        if has_disk_failed(error.__cause__):
+            raise
         return ""
 
 
@@ -117,7 +120,9 @@ def _read_dof(path: Path) -> float | None:
 def _read(path: Path) -> str:
     try:
         return read_file(path).decode("utf-8", "replace")
-    except OSError:
+    except OSError as error:
+        if has_disk_failed(error):
+            raise os_failure(error) from error
         return ""
 
 

@@ -135,6 +135,8 @@ def analyse_group(plan: RunPlan, provenance: Provenance) -> None:
     output.write_command(folder, provenance.finish(plan))
     output.finish_outputs(folder)
     shutil.rmtree(work_dir, ignore_errors=True)
+    if work_dir.exists():
+        LOGGER.warning("Not all of the work folder could be removed: %s.", work_dir)
     if config.execution.work_dir is None:
         with suppress(OSError):  # not empty: what others keep there stays
             work_dir.parent.rmdir()

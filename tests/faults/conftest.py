@@ -40,10 +40,12 @@ def pytest_terminal_summary(terminalreporter):
     if not lines:
         return
     terminalreporter.section("faults")
-    for kind, tried, survived in sorted(map(tuple, lines)):
+    sums = {kind: [0, 0] for kind in (*sorted({line[0] for line in lines}), "all")}
+    for kind, *numbers in lines:
+        for name in (kind, "all"):
+            sums[name] = [one + other for one, other in zip(sums[name], numbers, strict=True)]
+    for kind, (tried, survived) in sums.items():
         terminalreporter.write_line(f"{kind:<60} {tried:>5} tried {survived:>5} survived")
-    tried, survived = (sum(line[place] for line in lines) for place in (1, 2))
-    terminalreporter.write_line(f"{'all':<60} {tried:>5} tried {survived:>5} survived")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from pandas.api.types import is_numeric_dtype
 from bids_group.config.corrections import in_order
 from bids_group.elements import LoadedMap, expand, read_map
 from bids_group.errors import DataError, MissingInputError
+from bids_group.input_files import read_file
 from bids_group.json_files import read_json
 from bids_group.labels import natural_order
 from bids_group.output.disk.manifest import own_files
@@ -178,8 +180,9 @@ def read_folder(root: Path) -> Folder:
 def read_table(path: Path) -> pd.DataFrame:
     """Read a BIDS TSV as text; ``n/a`` is the only code for missing (NaN)."""
     try:
-        return pd.read_csv(path, sep="\t", dtype=str, na_values=["n/a"], keep_default_na=False)
-    except (OSError, ValueError) as error:
+        content = io.BytesIO(read_file(path))
+        return pd.read_csv(content, sep="\t", dtype=str, na_values=["n/a"], keep_default_na=False)
+    except ValueError as error:
         raise DataError(f"The table {path} cannot be read.", found=str(error)) from error
 
 
