@@ -93,6 +93,18 @@ def test_cooks_distance_and_fit_are_those_of_statsmodels():
     np.testing.assert_allclose(table["fitted"], fit.fittedvalues, rtol=1e-9)
 
 
+def test_the_interval_of_the_fitted_line_is_that_of_statsmodels_where_the_rest_is_at_its_mean():
+    data = make_data()
+    X = data.design.matrix.to_numpy()
+    fit = sm.OLS(data.stack.data[:, 0].astype(float), X).fit()
+    rows = np.where(data.design.matrix.columns == "age", X.mean(axis=0), X)
+    line = fit.get_prediction(rows)
+    table = tabulate_peaks(data, SLOPES, [0])
+    np.testing.assert_allclose(table[["line_lower", "line_upper"]], line.conf_int(alpha=0.05), rtol=1e-8)
+    drawn = table["partial_residual"] - table["effect"] + table["fitted"]
+    np.testing.assert_allclose(drawn, line.predicted_mean, rtol=1e-8)
+
+
 def test_a_slope_difference_keeps_group_and_dose_in_its_points_and_sets_only_age_aside():
     data = make_data()
     table = tabulate_peaks(data, SLOPES, [0])

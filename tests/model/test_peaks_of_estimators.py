@@ -1,8 +1,11 @@
 """Points behind a peak say what the estimator fitted: by dense matrices."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from bids_group.config.estimators import MIXED, SANDWICH, WEIGHTED
 from bids_group.elements import Elements, Grid
@@ -58,6 +61,24 @@ def covariance_of_rows(data, maps):
     return np.eye(n_rows)
 
 
+def _check_interval(data, X, table):
+    """The line at each row, with age at its mean, is a contrast: its effect, variance and the slope's dof."""
+    rows = np.where([False, True, False, False], X.mean(axis=0), X)[:5]
+    asked = [
+        Contrast(name=str(k), label=str(k), weights=row[None], test="t", expression="", words="")
+        for k, row in enumerate(rows)
+    ]
+    design = replace(data.design, contrasts=(*data.design.contrasts, *asked))
+    slope, *lines = fit_group(replace(data, design=design), is_two_sided=True).results
+    dof = slope.maps["dof"][ELEMENT] if "dof" in slope.maps else slope.dof
+    effects, variances = (
+        np.array([one.maps[name][ELEMENT] for one in lines]) for name in ("effect", "variance")
+    )
+    half = stats.t.ppf(0.975, dof) * np.sqrt(variances)
+    assert table["line_lower"].to_numpy()[:5] == pytest.approx(effects - half, rel=1e-4, abs=1e-5)
+    assert table["line_upper"].to_numpy()[:5] == pytest.approx(effects + half, rel=1e-4, abs=1e-5)
+
+
 @pytest.mark.parametrize("estimator", [MIXED, SANDWICH, WEIGHTED], ids=lambda one: one.name)
 def test_points_and_lines_are_those_of_the_estimator(estimator):
     data = make_data(estimator)
@@ -69,6 +90,7 @@ def test_points_and_lines_are_those_of_the_estimator(estimator):
     assert table["fitted"].to_numpy() == pytest.approx(X @ beta, abs=2e-6)
     aside = X[:, 1] * beta[1]
     assert table["partial_residual"].to_numpy() == pytest.approx(y - (aside - aside.mean()), abs=2e-6)
+    _check_interval(data, X, table)
     plain = X @ np.linalg.pinv(X) @ y
     assert (np.abs(plain - X @ beta).max() > 1e-3) == (estimator is not SANDWICH)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.special import stdtrit
 
 from bids_group.config.corrections import UNCORRECTED
 from bids_group.model.fitting.group_fit import prepare_fit
@@ -20,6 +21,9 @@ MAX_PEAKS = 12
 """Significant peaks of a contrast whose raw points are kept."""
 
 Float64 = npt.NDArray[np.float64]
+_MOST_DIRECTIONS = 20
+"""Rank of a design up to which fitted lines of estimators that are not least squares have an interval."""
+_ENDLESS_DOF = 1e9
 
 
 def find_strongest(result: ContrastResult, is_two_sided: bool) -> int:
@@ -62,17 +66,21 @@ def tabulate_peaks(data: GroupData, contrast: Contrast, elements: Sequence[int])
         One row per element and observation: ``peak`` (1 …), ``x``, ``y``, ``z`` (mm), ``label``, ``effect``
         (the number that went into the model), ``fitted``, ``partial_residual`` (effect without the centred
         contribution of the terms that hold a variable the contrast does not ask about; Larsen & McCleary
-        1972), ``cooks_distance`` (Cook 1977), ``statistic_without_row`` (t or F without this row, closed
+        1972), ``line_lower`` and ``line_upper`` (95 % limits of the fitted line there, with these terms at
+        their mean, on the contrast's degrees of freedom; NaN where there are none), ``cooks_distance``
+        (Cook 1977), ``statistic_without_row`` (t or F without this row, closed
         form; NaN where there are too few rows, the row alone carries a regressor, the rows observed do not
         determine the contrast, the estimator has no closed form, or it is a test of equivalence), and the
         design's raw variables. With `mixed`, `sandwich` and `weighted` fits are theirs, Cook's distances
         those of least squares.
     """
     design, parts = data.design, []
-    own = _own_coefficients(data, elements)
+    own = _fit_directions(data, contrast, elements)
+    is_other = not data.estimator.has_one_variance and data.estimator.has_residual_variance
     nuisance = _nuisance_columns(design, contrast)
     places = data.elements.name_places(np.array(elements, dtype=np.intp))
-    taken = ("peak", "x", "y", "z", "label", "effect", "fitted", "partial_residual", *places)
+    taken = ("peak", "x", "y", "z", "label", "effect", "fitted", "partial_residual", "line_lower",
+             "line_upper", *places)  # fmt: skip
     variables = design.variables.rename(
         columns={name: f"{name}_" for name in design.variables if name in taken}
     )
@@ -88,10 +96,9 @@ def tabulate_peaks(data: GroupData, contrast: Contrast, elements: Sequence[int])
         matrix = design.matrix.to_numpy(dtype=np.float64)[here]
         influence = _influence(matrix, values[here], contrast.weights, precision, nuisance, groups)
         if own is not None:
-            aside = matrix[:, nuisance] @ own[nuisance, number - 1]
-            influence["fitted"] = matrix @ own[:, number - 1]
-            influence["partial_residual"] = values[here] - (aside - aside.mean())
-            influence["statistic_without_row"] = np.full(len(aside), np.nan)
+            influence |= _of_estimator(own.at(number - 1), matrix, values[here], nuisance, is_other=is_other)
+        half, line = influence.pop("half"), influence["fitted"] - values[here] + influence["partial_residual"]
+        influence |= {"line_lower": line - half, "line_upper": line + half}
         if contrast.bounds is not None:  # what is known without fitting anew is t against 0
             influence["statistic_without_row"] = np.full(len(matrix), np.nan)
         x, y, z = _find_point(data, element)
@@ -109,24 +116,95 @@ def _find_point(data: GroupData, element: int) -> npt.NDArray[np.float64]:
     return np.asarray(data.geometry.coordinates[element])
 
 
-def _own_coefficients(data: GroupData, elements: Sequence[int]) -> Float64 | None:
-    """Coefficients ``(n_regressors, n_elements)`` of an estimator that is not least squares; else None.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Directions:
+    """What an estimator finds of every direction of a design at some elements, ``n`` elements last.
 
-    They are those of shortest length (columns of unit norm), from as many effects as the design has rank.
+    ``space``: of the design; ``effects`` ``(rank, n)`` with their ``covariance`` ``(rank, rank, n)`` (NaN
+    where it is not known); ``dof`` of the contrast ``(n,)``.
     """
-    if data.estimator.has_one_variance or not data.estimator.has_residual_variance:
+
+    space: RowSpace
+    effects: Float64
+    covariance: Float64
+    dof: Float64
+
+    def at(self, number: int) -> _Directions:
+        """One element."""
+        return _Directions(
+            self.space, self.effects[:, number], self.covariance[:, :, number], self.dof[number]
+        )
+
+    @property
+    def coefficients(self) -> Float64:
+        """Those of shortest length (columns of unit norm) ``(n_regressors,)``."""
+        return np.asarray(self.space.basis @ self.effects / self.space.norms)
+
+    def half_of(self, rows: Float64) -> Float64:
+        """Half of the 95 % interval of what is fitted for rows of a design ``(k, n_regressors)``."""
+        known = np.array([bool(self.space.is_estimable(row[None]).all()) for row in rows])
+        loads = (rows / self.space.norms) @ self.space.basis
+        variance = np.einsum("ka,ab,kb->k", loads, self.covariance, loads)
+        with np.errstate(invalid="ignore"):
+            half = stdtrit(min(float(self.dof), _ENDLESS_DOF), 0.975) * np.sqrt(variance)
+        return np.where(known, half, np.nan)
+
+
+def _fit_directions(data: GroupData, contrast: Contrast, elements: Sequence[int]) -> _Directions | None:
+    """Fit the directions of a design where the estimator, or its variance, is not that of least squares.
+
+    Effects are as many as the design has rank, and where these are few also sums of two: their variances
+    give the covariances.
+    """
+    is_other = not data.estimator.has_one_variance and data.estimator.has_residual_variance
+    if not (is_other or data.has_group_variances):
         return None
     space = RowSpace.of(data.design.matrix.to_numpy(dtype=np.float64))
+    rows, rank = (space.basis * space.norms[:, None]).T, space.rank
+    pairs = [(a, b) for a in range(rank) for b in range(a)] if rank <= _MOST_DIRECTIONS else []
+    rows = np.concatenate([rows, *(rows[a : a + 1] + rows[b : b + 1] for a, b in pairs)])
     asked = tuple(
         Contrast(name=str(k), label="", weights=row[None], test="t", expression="", words="")
-        for k, row in enumerate((space.basis * space.norms[:, None]).T)
+        for k, row in enumerate(rows)
     )
-    fit = prepare_fit(replace(data, design=replace(data.design, contrasts=asked)))
-    effects = [
-        [np.where(one.is_estimable, one.effect[0], np.nan)[0] for one in fit(slice(k, k + 1)).estimates]
-        for k in elements
-    ]
-    return np.asarray(space.basis @ np.transpose(effects) / space.norms[:, None])
+    fit = prepare_fit(replace(data, design=replace(data.design, contrasts=(*asked, contrast))))
+    found = [fit(slice(k, k + 1)).estimates for k in elements]
+    effects, variance, dofs = (
+        np.array(
+            [
+                [np.where(one.is_estimable, getattr(one, name), np.nan).flat[0] for one in each]
+                for each in found
+            ]
+        ).T
+        for name in ("effect", "variance", "dof")
+    )
+    covariance = np.full((rank, rank, len(elements)), np.nan)
+    if rank <= _MOST_DIRECTIONS:
+        covariance[np.arange(rank), np.arange(rank)] = variance[:rank]
+        for (a, b), both in zip(pairs, variance[rank:-1], strict=True):
+            covariance[a, b] = covariance[b, a] = (both - variance[a] - variance[b]) / 2
+    return _Directions(space, effects[:rank], covariance, dofs[-1])
+
+
+def _of_estimator(
+    own: _Directions, matrix: Float64, values: Float64, nuisance: npt.NDArray[np.bool_], *, is_other: bool
+) -> dict[str, Float64]:
+    """Give what is not that of least squares: the interval, and where effects are others, points and fit."""
+    half = own.half_of(_set_aside(matrix, nuisance))
+    if not is_other:
+        return {"half": half}
+    aside = matrix[:, nuisance] @ own.coefficients[nuisance]
+    return {
+        "half": half,
+        "fitted": matrix @ own.coefficients,
+        "partial_residual": values - (aside - aside.mean()),
+        "statistic_without_row": np.full(len(aside), np.nan),
+    }
+
+
+def _set_aside(matrix: Float64, nuisance: npt.NDArray[np.bool_]) -> Float64:
+    """Rows of a design with what a contrast does not ask about at its mean."""
+    return np.where(nuisance, matrix.mean(axis=0), matrix)
 
 
 def _nuisance_columns(design: Design, contrast: Contrast) -> npt.NDArray[np.bool_]:
@@ -163,12 +241,15 @@ def _influence(
     with np.errstate(divide="ignore", invalid="ignore"):
         cook = residual**2 * leverage / (space.rank * noise * (1 - leverage) ** 2)
     without = np.full(len(y), np.nan)
+    reach = np.linalg.norm((_set_aside(matrix, nuisance) / space.norms) @ back, axis=1)
+    end = stdtrit(dof if precision is None else _ENDLESS_DOF, 0.975) if dof > 0 else np.nan
     if space.is_estimable(weights).all():
         C, is_meta = (weights / space.norms) @ back, precision is not None
         without = _without_each(basis, C, scores, residual, leverage, dof, is_meta, groups)
     return {
         "fitted": basis @ scores / root,
         "partial_residual": values - (aside - aside.mean()),
+        "half": end * np.sqrt(noise) * reach,
         "cooks_distance": np.where(leverage > 1 - 1e-9, np.nan, cook),
         "statistic_without_row": without,
     }

@@ -22,6 +22,7 @@ Focus = tuple[str | None, tuple[str, ...]]
 """What a contrast is about: at most one numeric covariate, and the factors it compares."""
 
 _OWN = "variable "  # before names of covariates, which may be called as our own columns are
+_LIMITS = ("line_lower", "line_upper")
 _SHAPES = ("o", "s", "^", "D")
 _N_FAR, _N_NAMED = 2, 5
 """Rows that are named because they are furthest from the fit, and named at all, in a panel."""
@@ -79,7 +80,9 @@ def _caption(points: pd.DataFrame, focus: Focus, *, has_several: bool) -> str:
         " the others tell their names where the pointer rests."
     )
     if focus[0]:
-        how = f"Lines are the fitted model against {focus[0]}."
+        limits = points[_LIMITS[0]].notna().any() if _LIMITS[0] in points else False
+        interval = ", dashed its 95 % interval (for each value by itself)" if limits else ""
+        how = f"Lines are the fitted model against {focus[0]}{interval}."
     else:
         how = "Beside the points: their mean and 95 % interval (of the points shown; the test is that above)."
     how += " Thin lines join the rows of one person." if has_several else ""
@@ -153,7 +156,8 @@ def draw_peaks(
     """
     panels = []
     for peak, title in titles.items():
-        rows = points.loc[points["peak"] == peak, ["label", "effect", "fitted", "partial_residual"]]
+        kept = ["label", "effect", "fitted", "partial_residual", *(_LIMITS if _LIMITS[0] in points else ())]
+        rows = points.loc[points["peak"] == peak, kept]
         rows = rows.set_index("label").join(variables.add_prefix(_OWN))
         keys = [f"{_OWN}{name}" for name in focus[1]]
         groups = {"all rows": rows}
@@ -194,6 +198,10 @@ def _slopes(groups: Mapping[str, pd.DataFrame], covariate: str, people: pd.Serie
             x=x, y=values, colour=colour, shape=_SHAPES[index % 4], label=label, names=_tell(rows, values)
         )
         yield Line(x=x, y=line, colour=colour, width=2.2)
+        for name in _LIMITS if _LIMITS[0] in rows else ():
+            limit = rows[name].to_numpy(dtype=float)
+            if np.isfinite(limit).any():
+                yield Line(x=x, y=limit, colour=colour, width=1.2, dash="4 3", opacity=0.8)
 
 
 def _join(places: Mapping[str, tuple[float, float]], people: pd.Series[str], colour: str) -> Iterator[Mark]:

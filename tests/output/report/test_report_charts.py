@@ -151,6 +151,23 @@ def test_bars_beside_points_are_the_t_interval() -> None:
     assert (max(y), min(y)) == (low, high)
 
 
+def test_fitted_lines_have_their_interval_dashed_where_it_is_known() -> None:
+    labels, x = [f"sub-{k}" for k in range(6)], np.arange(6.0)
+    points = pd.DataFrame({"peak": 1, "label": labels, "effect": x, "fitted": x, "partial_residual": x})
+    people, variables = pd.Series(labels, index=labels), pd.DataFrame({"age": x}, index=labels)
+
+    def dashed(points: pd.DataFrame) -> list[Line]:
+        (panel,) = draw_peaks(points, {1: "a"}, ("age", ()), variables, people).panels
+        return [mark for mark in panel.marks if isinstance(mark, Line) and mark.dash]
+
+    assert not dashed(points)
+    assert not dashed(points.assign(line_lower=np.nan, line_upper=np.nan))
+    low, high = dashed(points.assign(line_lower=x - 1, line_upper=x + 2))
+    for line, expected in ((low, x - 1), (high, x + 2)):
+        np.testing.assert_array_equal(line.x, x)
+        np.testing.assert_array_equal(line.y, expected)
+
+
 def test_a_matrix_is_coloured_cell_by_cell_the_first_row_above() -> None:
     matrix = pd.DataFrame({"a": [1.0, 1, 1], "b": [-1.0, 0, 2]}, index=["x", "y", "z"])
     root = Drawn(draw_design(matrix, {"b": np.array([[0, 1.0]])})).root
