@@ -15,7 +15,8 @@ class Correction:
     name, title
         As it is typed, and in words.
     sentence
-        For the methods paragraph, with ``{alpha:g}`` and citations as ``{{key}}``.
+        For the methods paragraph, with ``{alpha:g}``, ``{power}`` of the extent in TFCE, and citations as
+        ``{{key}}``.
     strictness
         Of several corrections the one with the largest is outlined on the pictures.
     measure, measured
@@ -114,7 +115,7 @@ _BY_SHUFFLING = (
         name="fwe-tfce",
         title="family-wise error, TFCE (permutation)",
         sentence="the permutation distribution of the maximum of threshold-free cluster enhancement "
-        "(E = 0.5, H = 2; α = {alpha:g}; {{smith2009}})",
+        "(E = {power}, H = 2; α = {alpha:g}; {{smith2009}})",
         strictness=7,
         measure="tfce",
         measured="TFCE",

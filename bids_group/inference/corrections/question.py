@@ -83,6 +83,13 @@ class Question:
         return self.spec.is_two_sided and self.result.contrast.has_two_tails
 
     @property
+    def connectivity(self) -> int | None:
+        """Neighbours of a voxel; None where there are no voxels."""
+        geometry = self.data.geometry
+        is_voxels = geometry is None or any(one.unit == "mm3" for one in geometry.parts)
+        return self.spec.connectivity if is_voxels else None
+
+    @property
     def signs(self) -> tuple[Sign, ...]:
         """Signs that are judged."""
         return SIGNS if self.is_two_sided else SIGNS[:1]
@@ -196,6 +203,6 @@ def judge(
         p_corrected=p_corrected,
         is_significant=is_significant,
         clusters=clusters,
-        details=Sidecar(connectivity=question.spec.connectivity).but(details or Sidecar()),
+        details=Sidecar(connectivity=question.connectivity).but(details or Sidecar()),
         **{"alpha": question.spec.alpha, **more},
     )

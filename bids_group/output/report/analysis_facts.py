@@ -16,7 +16,7 @@ _OF_DESIGN = (
 _OF_CORRECTION = (
     *("alpha", "number_of_permutations", "number_of_contrasts_together", "tail_approximation"),
     *("cluster_forming_p", "cluster_forming_z", "cluster_extent_mm3", "connectivity"),
-    *("exchangeability_blocks", "variance_groups"),
+    *("exchangeability_blocks", "variance_groups", "extent", "familywise_parts"),
 )
 """Fields of sidecars that are told as they are."""
 _KEPT_APART = {"session": "sessions", "contrast": "first-level contrasts"}
@@ -50,6 +50,7 @@ def gather_facts(folder: Folder, analysis: AnalysisFiles, n_elements: int) -> di
         "contrasts": [one.words for one in contrasts],
         "has_marginal_means": any(re.search(r"\b(mean|slope)\(", one.expression) for one in contrasts),
         "n_elements": n_elements,
+        "elements": "voxels" if all(one.density is None for one in fits) else "elements",
         "min_coverage": 1.0 if coverage is None else float(coverage),
         "mask_name": _mask_name(folder.model),
         "smoothing_mm": info.smoothing and info.smoothing.full_width_at_half_maximum,

@@ -150,11 +150,16 @@ def _draw_side_by_side(inputs: ContrastInputs, slices: Slices) -> Picture:
 def _verdict(correction: str, found: FoundClusters, what: str) -> dict[str, str | None]:
     sidecar, rule = found.sidecar, find_correction(correction)
     n_shuffles, n_elements = sidecar.number_of_permutations, sidecar.number_of_significant_elements
-    threshold = f"{sidecar.threshold_statistic or ''} {sidecar.threshold or 0:.4g}".strip()
+    limits = sidecar.threshold_by_part or {"": sidecar.threshold}
+    threshold = ", ".join(
+        f"{sidecar.threshold_statistic or ''} {limit:.4g}{f' ({part})' if part else ''}".strip()
+        for part, limit in limits.items()
+        if limit is not None
+    )
     return {
         "correction": found.title,
         "α": str(alpha_of(sidecar)),
-        "threshold": "none passes" if sidecar.threshold is None else threshold,
+        "threshold": threshold or "none passes",
         f"significant {what}": "n/a" if n_elements is None else str(n_elements),
         "clusters": found.counted if rule.bounds_discoveries else str(found.n_significant),
         "shuffles": None if n_shuffles is None else str(n_shuffles),

@@ -69,7 +69,7 @@ def _draft(facts: Facts) -> str:
         "center_words": [f"{name}: {say_center(value)}" for name, value in centers.items()],
         "corrections": corrections,
         "judged": [
-            rule.sentence.format(alpha=float(one.get("alpha") or 0.05))
+            rule.sentence.format(alpha=float(one.get("alpha") or 0.05), power=_power(one.get("extent")))
             for rule, one in zip(rules, corrections, strict=True)
         ],
         "unshuffled": [rule for rule in rules if not rule.needs_shuffling],
@@ -83,6 +83,12 @@ def _draft(facts: Facts) -> str:
     }
     text = fill_template("methods.txt.j2", is_lenient=True, **plain | prepared)
     return " ".join(sentence for sentence in text.split("\n") if sentence)
+
+
+def _power(extent: Mapping[str, str] | None) -> str:
+    """Say to which power TFCE takes extents, by the parts that the brain has."""
+    powers = {"1 on surfaces" if part == "cortex" else "0.5 in the subcortex" for part in extent or ()}
+    return " and ".join(sorted(powers, reverse=True)) if len(powers) > 1 else "1" if powers else "0.5"
 
 
 def _without_braces(value: Any) -> Any:

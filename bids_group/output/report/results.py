@@ -163,9 +163,13 @@ def _nulls(inputs: ContrastInputs) -> Iterator[Picture]:
         rule, table = find_correction(correction), read_numbers(inputs.files.nulls[correction])
         for column in map(str, table.columns):
             values = table[column].to_numpy(dtype=float)
-            name = f"maximum of {rule.measured or inputs.files.test} over the brain"
+            said, part = inputs.found[correction].sidecar, column.partition("_")[2]
+            where = f"in the {part}" if part else "over the brain"
+            is_area = "mm2" in str((said.extent or {}).get(part or "cortex"))
+            measured = (rule.measured or inputs.files.test).replace("mm³", "mm²" if is_area else "mm³")
+            name = f"maximum of {measured} {where}"
             label = f"{correction}Null{''.join(filter(str.isalnum, column)).capitalize()}"
-            threshold = inputs.found[correction].sidecar.threshold
+            threshold = (said.threshold_by_part or {}).get(part, said.threshold)
             yield inputs.picture(
                 charts.draw_null(values[1:], values[0], threshold, name),
                 f"desc-{label}_statmap.svg",

@@ -116,6 +116,22 @@ def test_a_sentence_comes_and_goes_with_its_setting(changes: dict[str, Any], phr
     assert phrase not in methods_text(_facts())
 
 
+def test_surfaces_are_told_apart_from_volumes() -> None:
+    tfce = {"name": "fweTfce", "alpha": 0.05, "number_of_permutations": 500}
+    area, volume = {"cortex": "area in mm2"}, {"subcortex": "volume in mm3"}
+    assert "(E = 0.5, H = 2;" in methods_text(_facts(corrections=[tfce]))
+    assert "(E = 1, H = 2;" in methods_text(_facts(corrections=[tfce | {"extent": area}]))
+    both = tfce | {"extent": area | volume, "familywise_parts": "joint"}
+    text = methods_text(_facts(corrections=[both], elements="elements", smoothing_mm=6.0))
+    assert "(E = 1 on surfaces and 0.5 in the subcortex, H = 2;" in text
+    assert "by the smallest p that either has (Westfall & Troendle, 2008)" in text
+    assert "along surfaces and within each structure" in text
+    assert "voxels count by their volume" in text
+    alone = methods_text(_facts(corrections=[both | {"familywise_parts": "each"}]))
+    assert "each alone" in alone
+    assert "smallest p" not in alone
+
+
 def test_nothing_about_shuffling_is_said_where_nothing_was_shuffled() -> None:
     text = methods_text(_facts())
     assert not any(word in text for word in ("shuffle", "permutation", "Freedman", "random seed", "cluster"))
