@@ -15,6 +15,7 @@ from bids_group.inference import correct_group
 from bids_group.inference.clusters.basins import BasinWorkspace, basin_maxima
 from bids_group.inference.clusters.clusters_and_peaks import find_clusters, find_peaks
 from bids_group.inference.clusters.forest import Heights, Workspace, cluster_maxima, tfce_map
+from bids_group.model import fit_group
 
 BOTH = Heights(threshold=1.2, is_two_sided=True, has_tfce=True)
 
@@ -250,3 +251,46 @@ def test_tails_over_parts_are_bounded_by_those_of_each_alone(problem, mixed):
     expected = np.minimum(2 * alone.p_corrected[far], counted.p_corrected[far])
     np.testing.assert_allclose(joint.p_corrected[far], expected, rtol=1e-5)
     assert (joint.p_corrected[far] < counted.p_corrected[far]).any()
+
+
+@pytest.mark.parametrize("correction", ["fwe-voxel", "fwe-tfce"])
+@pytest.mark.parametrize("has_holes", [False, True])
+def test_a_part_alone_is_judged_as_if_there_were_no_other(make_problem, mixed, correction, has_holes):
+    """Also where people are missing at some elements, which then stand in another order."""
+    n, random = mixed.weights.size, np.random.default_rng(9)
+    maps = random.normal(size=(14, n)).astype(np.float32)
+    maps[:, -12:] += 1.2
+    if has_holes:
+        maps[2, random.random(n) < 0.2] = np.nan
+        maps[5, random.random(n) < 0.2] = np.nan
+    spec = InferenceSpec(corrections=(correction,), n_permutations=299, familywise_parts="each")
+    own = np.flatnonzero(mixed.part_of == 1)
+
+    def judge(columns, geometry, **more):
+        data, _ = make_problem(
+            np.ones((14, 1)), [("t", [1.0])], maps=maps[:, columns], shape=(columns.size, 1, 1)
+        )
+        data = replace(data, geometry=geometry, is_complete=not has_holes)
+        return correct_group(data, fit_group(data, is_two_sided=True).results, replace(spec, **more))[0]
+
+    whole = judge(np.arange(n), mixed)
+    joint = judge(np.arange(n), mixed, familywise_parts="joint")
+    assert (joint.p_corrected >= whole.p_corrected - 1e-6).all()
+    rows = csr_array(
+        (np.ones(mixed.adjacency.indices.size), mixed.adjacency.indices, mixed.adjacency.indptr), shape=(n, n)
+    )[own][:, own]
+    adjacency = Adjacency(indptr=rows.indptr.astype(np.int32), indices=rows.indices.astype(np.int32))
+    alone = judge(
+        own,
+        replace(
+            mixed,
+            adjacency=adjacency,
+            weights=mixed.weights[own],
+            part_of=np.zeros(own.size, np.int8),
+            parts=(SUBCORTEX,),
+            unmeshed=mixed.unmeshed[own],
+            coordinates=mixed.coordinates[own],
+        ),
+    )
+    assert alone.p_corrected.min() < 0.05
+    np.testing.assert_allclose(whole.p_corrected[own], alone.p_corrected, atol=1e-6)

@@ -94,7 +94,7 @@ def _element_p(question: Question, null: Null, measure: str) -> Row:
         p = np.ones(observed.size)
         for part in range(len(null.parts)):
             own = null.geometry.part_of == part
-            p[own] = null.p(measure, observed[own], part)
+            p[own] = null.p(measure, observed[own], part, null.statistic.at(own))
     return np.where(question.is_tested, p, 1.0).astype(np.float32)
 
 

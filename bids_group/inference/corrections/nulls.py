@@ -66,24 +66,31 @@ class Null:
         """Parts that have maxima of their own."""
         return () if self.geometry is None else self.geometry.parts
 
-    def count_reaching(self, measure: str, observed: npt.ArrayLike, part: int = 0) -> Counts:
-        """Count the shuffles whose maximum in a part reaches each value (ties count), at least 1."""
+    def count_reaching(
+        self, measure: str, observed: npt.ArrayLike, part: int = 0, statistic: Statistic | None = None
+    ) -> Counts:
+        """Count the shuffles whose maximum in a part reaches each value (ties count), at least 1.
+
+        ``statistic``: that of the elements whose values these are, where they are not all (`Statistic.at`).
+        """
         ranked = np.sort(self.maxima[measure][:, part])
         values = np.asarray(observed, dtype=np.float64)
         is_statistic = measure == "voxel" and not self.is_in_z
-        tolerance = self.statistic.tolerance(values) if is_statistic else TIE * np.abs(values)
+        tolerance = (statistic or self.statistic).tolerance(values) if is_statistic else TIE * np.abs(values)
         return np.maximum(ranked.size - np.searchsorted(ranked, values - tolerance, side="left"), 1)
 
-    def p(self, measure: str, observed: npt.ArrayLike, part: int = 0) -> Doubles:
+    def p(
+        self, measure: str, observed: npt.ArrayLike, part: int = 0, statistic: Statistic | None = None
+    ) -> Doubles:
         """Share of the shuffles whose maximum reaches each value of a part, or is as rare in any part.
 
         Times ``n_families``, at most 1. Beyond the start of a fitted tail p is that of the tail; over parts
         their sum bounds it.
         """
-        n_reaching, n_shuffles = self.count_reaching(measure, observed, part), len(self.maxima[measure])
+        n_reaching = self.count_reaching(measure, observed, part, statistic)
         if measure in self.fewest:
             n_reaching = np.searchsorted(self.fewest[measure], n_reaching, side="right")
-        p = n_reaching / n_shuffles
+        p = n_reaching / len(self.maxima[measure])
         if measure in self.tails:
             tail, heights = self.tails[measure][part], self.without_end(measure, observed)
             in_tail = tail.p(heights)
@@ -353,8 +360,9 @@ def _join_parts(null: Null) -> Null:
     n_parts = len(null.parts)
     if n_parts < 2:
         return null
-    fewest = {
-        name: np.sort([null.count_reaching(name, each[:, part], part) for part in range(n_parts)], axis=0)[0]
+    of_maxima = null.statistic.at(None)
+    ranks = {
+        name: [null.count_reaching(name, each[:, part], part, of_maxima) for part in range(n_parts)]
         for name, each in null.maxima.items()
     }
     notices, n_shuffles = null.notices, null.scheme.shuffles.n_others + 1
@@ -366,7 +374,9 @@ def _join_parts(null: Null) -> Null:
         )
         fix = f"Do at least {FEWEST_FOR_PARTS} permutations, or correct each alone: --familywise-parts each."
         notices = (*notices, warn("parts", sentence, fix))
-    return replace(null, fewest={name: np.sort(each) for name, each in fewest.items()}, notices=notices)
+    return replace(
+        null, fewest={name: np.sort(np.min(each, axis=0)) for name, each in ranks.items()}, notices=notices
+    )
 
 
 def _approximate_tails(null: Null) -> Null:

@@ -7,7 +7,7 @@ shuffling moves, ``R² = Σb² / (1 − Σg²)``; for a t contrast R has the sig
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numba as nb
@@ -95,6 +95,10 @@ class Deviates(Statistic):
             name="z", columns=statistic.columns, is_two_sided=statistic.is_two_sided, resolved=resolved
         )
         return in_z, z.astype(np.float32)
+
+    def at(self, which: npt.NDArray[np.bool_] | None) -> Deviates:
+        """Keep what is resolved at some elements; nothing finer than z's own where none is meant."""
+        return replace(self, resolved=np.zeros(()) if which is None else self.resolved[which])
 
     def tolerance(self, values: npt.ArrayLike) -> Doubles:
         """Values of the elements that differ by no more than this are ties."""

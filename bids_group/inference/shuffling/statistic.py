@@ -80,6 +80,10 @@ class Statistic:
         """Values that differ by up to this (relatively `TIE`, or what float32 resolves) are ties."""
         return np.maximum(TIE * np.abs(np.asarray(values, dtype=np.float64)), _SMALLEST_TIE)
 
+    def at(self, which: npt.NDArray[np.bool_] | None) -> Statistic:
+        """Give the statistic of some elements; None: of no one in particular, for its tolerance alone."""
+        return self
+
     def statistic_of(self, values: npt.ArrayLike) -> Doubles:
         """Values on the scale that people read."""
         return np.asarray(values, dtype=np.float64)
