@@ -1,4 +1,5 @@
 from .design.build import build_design
+from .design.proposals import propose_contrasts
 from .fitting.diagnostics import compare_spread, describe_rows
 from .fitting.effect_sizes import add_effect_sizes
 from .fitting.fragility import find_most_influential, share_lost
@@ -36,6 +37,7 @@ __all__ = [
     "plan_pooling",
     "plan_scaling",
     "pool",
+    "propose_contrasts",
     "restrict",
     "scale",
     "share_lost",

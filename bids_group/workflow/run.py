@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from bids_group import output
+from bids_group import model, output
 from bids_group.config import RunConfig
 from bids_group.config.typed import MAPS_FILE
 from bids_group.errors import printable
@@ -74,6 +74,7 @@ def _show(plan: RunPlan) -> None:
         duration="; ".join(durations.words),
         mem_gb=config.execution.mem_gb,
         stored=[str(one) for one in stored],
+        proposals=[model.propose_contrasts(one.analysis) for one in plan.planned],
     )
     output.print_dry_run(preview, output_format=config.execution.output_format)
 

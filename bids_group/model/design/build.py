@@ -49,11 +49,16 @@ def build_design(analysis: GroupAnalysis) -> Design:
         raise
 
 
-def _build(
-    analysis: GroupAnalysis, formula: Formula, variables: pd.DataFrame, notices: list[Notice]
-) -> Design:
+def code_analysis(analysis: GroupAnalysis) -> CodedDesign:
+    """Code the formula of an analysis over its rows, without checks and contrasts."""
+    formula = read_formula(analysis.formula, tuple(analysis.rows.columns))
+    names = needed_variables(analysis.formula, analysis.rows.columns, centering=analysis.centering)
+    return _code(analysis, formula, analysis.rows[list(names)])
+
+
+def _code(analysis: GroupAnalysis, formula: Formula, variables: pd.DataFrame) -> CodedDesign:
     subjects = None if analysis.estimator.compares_people else analysis.rows.get("subject")
-    design = code_design(
+    return code_design(
         formula,
         variables,
         analysis.centering,
@@ -61,6 +66,12 @@ def _build(
         subjects=subjects if subjects is not None and subjects.duplicated().any() else None,
         are_conditions=any(one.is_one_of_several for one in analysis.observations),
     )
+
+
+def _build(
+    analysis: GroupAnalysis, formula: Formula, variables: pd.DataFrame, notices: list[Notice]
+) -> Design:
+    design = _code(analysis, formula, variables)
     details = describe(design)
     notices += check_design(design, details, has_noise=analysis.estimator.has_residual_variance)
     notices += _check_subjects(analysis.formula, design)

@@ -11,7 +11,7 @@ from bids_group.config.options import options_of
 from bids_group.output.disk.writing import plain
 from bids_group.output.files.names import shared_entities
 from bids_group.output.files.sidecars import contrast_entry, smoothing
-from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation
+from bids_group.records import Cohort, Contrast, Design, Exclusion, GroupAnalysis, Notice, Observation
 
 _NO_MAP = "no map of the selection"
 
@@ -22,8 +22,9 @@ class Preview:
 
     ``exclusions`` are those of the cohort and of the designs; ``pooled`` is what is pooled, where that is not
     the rows of ``planned`` (``participant`` level); ``seconds_of_…``: about, None where it is not done or
-    there is nothing to go by; ``duration`` says them; ``mem_gb``: memory that may be taken; ``stored``: where
-    the maps of each analysis will lie.
+    there is nothing to go by; ``duration`` says them; ``proposals``: contrasts that each of ``planned`` lets
+    one ask, by its place; ``mem_gb``: memory that may be taken; ``stored``: where the maps of each analysis will
+    lie.
     """
 
     cohort: Cohort
@@ -38,6 +39,7 @@ class Preview:
     duration: str = ""
     mem_gb: float | None = None
     stored: Sequence[str] = ()
+    proposals: Sequence[Sequence[Contrast]] = ()
 
     @property
     def observations(self) -> Sequence[Observation]:
@@ -89,13 +91,21 @@ def describe_dry_run(preview: Preview) -> dict[str, Any]:
             "SecondsOfReading": preview.seconds_of_reading and round(preview.seconds_of_reading, 1),
             "SecondsOfFitting": preview.seconds_of_fitting and round(preview.seconds_of_fitting, 1),
         },
-        "Analyses": [describe_analysis(*pair) for pair in preview.planned],
+        "Analyses": [
+            {**describe_analysis(*pair), "Proposals": _describe_proposals(preview, at)}
+            for at, pair in enumerate(preview.planned)
+        ],
         "Notices": [
             {name.capitalize(): value for name, value in asdict(one).items()}
             for one in dict.fromkeys(preview.notices)
         ],
     }
     return dict(plain(description))
+
+
+def _describe_proposals(preview: Preview, at: int) -> list[dict[str, str]]:
+    proposed = preview.proposals[at] if preview.proposals else ()
+    return [{"Contrast": f"{one.name} = {one.expression}", "Words": one.words} for one in proposed]
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from bids_group.output.disk.writing import json_text, plain
 from bids_group.output.files.names import contrast_label, shared_entities
 from bids_group.output.files.sidecars import POOLINGS, say_center
 from bids_group.output.preview.description import Preview, describe_analysis, describe_dry_run, session_order
-from bids_group.records import Design, GroupAnalysis, Observation
-from bids_group.words import and_more, counted, list_some, plural
+from bids_group.records import Contrast, Design, GroupAnalysis, Observation
+from bids_group.words import and_more, counted, list_some, plural, quote_for_shell
 
 _MAX_ROWS = 8
 _MAX_COLUMNS = 12
@@ -40,7 +40,7 @@ def print_dry_run(
         return
     _print_people(console, preview)
     shown: dict[str, str] = {}
-    for analysis, design in preview.planned:
+    for at, (analysis, design) in enumerate(preview.planned):
         levels = "".join(f", {column} {level}" for column, level in analysis.group_labels.items())
         node = f" (node {analysis.node})" if analysis.node else ""
         console.rule(Text(analysis.first_level_contrast + levels + node, style="bold"))
@@ -53,6 +53,7 @@ def print_dry_run(
         else:
             shown[description] = analysis.first_level_contrast
             _print_analysis(console, analysis, design)
+            _print_proposals(console, preview.proposals[at] if preview.proposals else ())
     if preview.planned:
         _print_settings(console, preview)
     elif preview.observations:  # the participant level pools, and no more
@@ -245,6 +246,16 @@ def _print_contrasts(
     inflation = ", ".join(f"{term} {_number(value)}" for term, value in details.get("vif", {}).items())
     if inflation:
         _say(console, f"  variance inflation (VIF): {inflation}")
+
+
+def _print_proposals(console: Console, proposed: Sequence[Contrast]) -> None:
+    """Show contrasts to paste behind the command, unbroken, each with what it asks."""
+    if proposed:
+        _say(console, "\nContrasts that this formula answers, to paste behind the command", style="bold")
+    for one in proposed:
+        text = quote_for_shell(f"{one.name} = {one.expression}")
+        console.print(Text(f"  --contrast {text}"), soft_wrap=True)
+        _say(console, f"      {one.words}", style="italic")
 
 
 def _print_grid(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:

@@ -1,0 +1,136 @@
+"""Contrasts that a formula lets one ask, each ready to paste: what a dry run proposes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import suppress
+
+from bids_group.config import ContrastRequest
+from bids_group.errors import BidsGroupError
+from bids_group.labels import camel_label
+from bids_group.model.contrast.build import build_contrast
+from bids_group.model.contrast.slip_names import quote_level
+from bids_group.model.design.build import code_analysis
+from bids_group.model.formula.coding import CodedDesign
+from bids_group.model.formula.parser import Term
+from bids_group.records import Contrast, GroupAnalysis
+from bids_group.words import quote_column
+
+_MOST_LEVELS = 3  # of a factor, beside its first
+_MOST_OF_TERM, _MOST = 7, 24
+
+Named = tuple[str, str]
+"""A name and an expression."""
+Place = tuple[str, str]
+"""A factor and its level, or a covariate and its value."""
+
+
+def propose_contrasts(analysis: GroupAnalysis) -> tuple[Contrast, ...]:
+    """Propose contrasts of means, slopes and interactions that these rows can answer, by terms of the formula.
+
+    Every one was built: what cannot be estimated, is always 0, or compares people who have several rows each,
+    is left out.
+    """
+    design, found = code_analysis(analysis), dict[str, Contrast]()
+    for name, expression in _of_columns(design) if design.is_own else _of_terms(design):
+        with suppress(BidsGroupError):
+            request = ContrastRequest(expression=expression, name=camel_label(name) or None)
+            found.setdefault(expression, build_contrast(request, design))
+    return tuple(found.values())[:_MOST]
+
+
+def _of_columns(design: CodedDesign) -> Iterator[Named]:
+    yield from ((column, quote_column(column)) for column in design.columns)
+
+
+def _of_terms(design: CodedDesign) -> Iterator[Named]:
+    """Propose for each term, interactions first: whoever writes one asks about it."""
+    terms = sorted(design.formula.terms, key=lambda term: -len(term.columns))
+    for term in (one for one in terms if one.factors and "subject" not in one.columns):
+        yield from itertools.islice(_of_term(term, design), _MOST_OF_TERM)
+        is_curve = set(term.columns) <= set(design.covariates) and not all(
+            one.is_bare for one in term.factors
+        )
+        if len(term.factors) > 1 or is_curve or len(design.form.blocks.get(term, ())) > 1:
+            yield f"test {term.name}", f"test({term.name})"
+    yield "mean", "mean()"
+
+
+def _of_term(term: Term, design: CodedDesign) -> Iterator[Named]:
+    factors = [one for one in term.columns if one in design.levels]
+    covariates = [one for one in term.columns if one in design.covariates]
+    if not factors and len(covariates) == 1:
+        yield from _of_covariate(covariates[0], design)
+    elif len(factors) == 1 and len(covariates) == 1:
+        yield from _of_slopes(factors[0], covariates[0], design)
+    elif len(factors) == 2 and not covariates:
+        yield from _of_cells(factors[0], factors[1], design)
+    elif len(factors) == 1 and not covariates:
+        yield from _of_factor(factors[0], design)
+
+
+def _of_factor(factor: str, design: CodedDesign) -> Iterator[Named]:
+    first, *others = design.levels[factor][: _MOST_LEVELS + 1]
+    for level in others:
+        yield f"{level} minus {first}", f"{_mean((factor, level))} - {_mean((factor, first))}"
+    for level in (first, *others):
+        yield f"mean {level}", _mean((factor, level))
+
+
+def _of_covariate(covariate: str, design: CodedDesign) -> Iterator[Named]:
+    yield f"slope {covariate}", _slope(covariate)
+    uses = [one for one in design.formula.factors if covariate in one.columns]
+    if len(uses) > 1 or not uses[0].is_bare:  # a curve has other slopes elsewhere
+        value = _value(covariate, design)
+        yield f"slope {covariate} at {value}", _slope(covariate, (covariate, value))
+
+
+def _of_slopes(factor: str, covariate: str, design: CodedDesign) -> Iterator[Named]:
+    """Differences of slopes, the slope of each level, and a difference of levels at a high value."""
+    first, *others = design.levels[factor][: _MOST_LEVELS + 1]
+    for level in others:
+        slopes = f"{_slope(covariate, (factor, level))} - {_slope(covariate, (factor, first))}"
+        yield f"slope {covariate} {level} minus {first}", slopes
+    for level in (first, *others):
+        yield f"slope {covariate} {level}", _slope(covariate, (factor, level))
+    value = _value(covariate, design)
+    for level in others[:1]:
+        there = (covariate, value)
+        means = f"{_mean((factor, level), there)} - {_mean((factor, first), there)}"
+        yield f"{level} minus {first} at {covariate} {value}", means
+
+
+def _of_cells(one: str, other: str, design: CodedDesign) -> Iterator[Named]:
+    """Differences of differences, then the simple effects of one factor at each level of the other."""
+    first, *others = design.levels[one][: _MOST_LEVELS + 1]
+    base, *more = design.levels[other][: _MOST_LEVELS + 1]
+
+    def simple(level: str, place: str) -> str:
+        return f"{_mean((one, level), (other, place))} - {_mean((one, first), (other, place))}"
+
+    for level in others:
+        for place in more:
+            name = f"{level} minus {first} {place} minus {base}"
+            yield name, f"({simple(level, place)}) - ({simple(level, base)})"
+    for level in others:
+        for place in (base, *more):
+            yield f"{level} minus {first} in {place}", simple(level, place)
+
+
+def _mean(*places: Place) -> str:
+    return f"mean({_held(places)})"
+
+
+def _slope(covariate: str, *places: Place) -> str:
+    return f"slope({', '.join([quote_column(covariate), *([_held(places)] if places else [])])})"
+
+
+def _held(places: tuple[Place, ...]) -> str:
+    return ", ".join(f"{quote_column(name)}={quote_level(level)}" for name, level in places)
+
+
+def _value(covariate: str, design: CodedDesign) -> str:
+    """Take a value one SD above the mean where it was observed, with two digits."""
+    known = design.covariates[covariate]
+    return f"{float(f'{min(known.mean + known.sd, known.maximum):.2g}'):g}"
