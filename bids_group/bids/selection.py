@@ -176,7 +176,7 @@ def _narrow(choice: Choice, entity: str, selection: Selection) -> None:
                 f"No first-level map has {entity} '{label}'.",
                 found=f"{entity}: {_describe_labels(there, entity)}",
                 fix=suggest(label, known)
-                or (f"Choose one of these with {flag}." if known else f"Leave {flag} out."),
+                or (f"Write {flag} {' or '.join(sorted(known))}." if known else f"Leave {flag} out."),
             )
     choice.keep(
         lambda m: any(same_label(entity, label, _label_of(m, entity)) for label in wanted),

@@ -182,6 +182,12 @@ def _read_text(path: Path) -> str:
         content = read_file(path)
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if content[:4] == b"PK\x03\x04":
+            raise DataError(
+                f"The table {path} is a workbook (.xlsx) under another name.",
+                expected="text with tabs between the columns",
+                fix=f"Call it {path.with_suffix('.xlsx').name}, and name it by --participants-tsv or --phenotype.",
+            ) from error
         encoding = "UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "ISO-8859-1"
         raise DataError(
             f"The table {path} is not UTF-8 text.",

@@ -11,11 +11,17 @@ from typing import Any, NoReturn
 
 from bids_group import __version__
 from bids_group.cli.option_files import read_option_file, write_options
+from bids_group.cli.option_slips import (
+    explain_value,
+    guess_choice,
+    guess_option,
+    join_words,
+    order_words,
+)
 from bids_group.config import AnalysisSpec, Execution, InferenceSpec, Inputs, RunConfig, Selection
 from bids_group.config.options import SECTIONS, Option, options_of
 from bids_group.config.request import LEVELS, OPTIONS
 from bids_group.errors import AnalysisLevelError, UsageError
-from bids_group.words import suggest
 
 DESCRIPTION = "Group-level analysis of first-level fMRI maps, as a BIDS App."
 EPILOG = """\
@@ -51,7 +57,9 @@ class Parser(argparse.ArgumentParser):
             raise self._missing(missing[1].split(", "))
         if both := re.match(r"argument (\S+): not allowed with argument (\S+)", message):
             raise UsageError(f"{both[2]} and {both[1]} contradict each other.", fix="Leave one of them out.")
-        raise UsageError(f"The command line cannot be read: {message}.", fix=f"See {self.prog} --help.")
+        raise explain_value(message) or UsageError(
+            f"The command line cannot be read: {message}.", fix=f"See {self.prog} --help."
+        )
 
     def _unknown(self, word: str, words: str) -> UsageError:
         """Tell what the first unknown word is: an option (behind ``--``?), a column too many, or none."""
@@ -66,7 +74,7 @@ class Parser(argparse.ArgumentParser):
                 fix="Move it before the --.",
             )
         if word.startswith("-"):
-            fix = suggest(name, known, mark="") or f"See {self.prog} --help."
+            fix = guess_option(name, known, f"See {self.prog} --help.")
             return UsageError(f"There is no option {name}.", fix=fix)
         if why is not None:
             return UsageError(
@@ -77,7 +85,8 @@ class Parser(argparse.ArgumentParser):
         return UsageError(
             f"The command line has words that belong to no option: {words}",
             expected=self.usage or _USAGE,
-            fix='Put text that has blanks in quotes, such as --formula "~ group + age".',
+            fix=join_words(self.typed, at)
+            or 'Put text that has blanks in quotes, such as --formula "~ group + age".',
         )
 
     def _missing(self, names: Sequence[str]) -> UsageError:
@@ -180,7 +189,9 @@ def translate(arguments: argparse.Namespace, command: Sequence[str] = ()) -> Run
         raise AnalysisLevelError(
             f"There is no analysis level {arguments.level!r}.",
             expected=" or ".join(LEVELS),
-            fix="bids-group BIDS_DIR OUTPUT_DIR group",
+            fix=order_words(
+                [str(arguments.bids_dir), str(arguments.output_dir), str(arguments.level)], LEVELS
+            ),
         )
     said = vars(arguments)
     inference = InferenceSpec(**_values(InferenceSpec, said))
@@ -215,7 +226,7 @@ def _values(record: type, said: Mapping[str, Any]) -> dict[str, Any]:
         typed = said[option.name]
         for one in typed if option.is_list and option.choices else ():
             if one not in option.choices:
-                fix = suggest(one, option.choices, mark="")
+                fix = guess_choice(option, one)
                 known = ", ".join(option.choices)
                 raise UsageError(f"There is no {option.name} {one!r}.", expected=known, fix=fix)
         values[option.attribute] = (option.read or option.convert)(typed)

@@ -153,10 +153,16 @@ def check_bounds(record: Any) -> None:
     for one in options_of(type(record)):
         value = getattr(record, one.attribute)
         if one.bounds and value is not None:
-            bounds = [part.rpartition(" ") for part in one.bounds.split(" and ")]
-            is_within = all(_RELATIONS[relation](value, float(bound)) for relation, _, bound in bounds)
-            if not (is_within and math.isfinite(value)):
-                raise UsageError(f"{one.flag} is out of range.", found=f"{value:g}", expected=one.bounds)
+            if not _is_within(value, one.bounds):
+                meant = next((m for m in (-value, value / 100) if value and _is_within(m, one.bounds)), None)
+                fix = None if meant is None else f"Write {one.flag} {meant:g}."
+                sentence = f"{one.flag} is out of range."
+                raise UsageError(sentence, found=f"{value:g}", expected=one.bounds, fix=fix)
+
+
+def _is_within(value: float, bounds: str) -> bool:
+    parts = [part.rpartition(" ") for part in bounds.split(" and ")]
+    return math.isfinite(value) and all(_RELATIONS[how](value, float(bound)) for how, _, bound in parts)
 
 
 def options_of(record: Any) -> tuple[Option, ...]:

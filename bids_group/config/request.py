@@ -27,7 +27,7 @@ from bids_group.config.typed import (
     read_point,
 )
 from bids_group.errors import MissingInputError, UsageError
-from bids_group.words import list_some, suggest
+from bids_group.words import list_some, quote_for_shell, suggest
 
 LEVELS = ("participant", "group")
 
@@ -239,7 +239,9 @@ class AnalysisSpec:
         check_bounds(self)
         if self.centering not in ("grand", "none") and not self.centering.startswith("within:"):
             raise UsageError(
-                f"--center {self.centering} is not known.", expected="grand, none or within:FACTOR"
+                f"--center {self.centering} is not known.",
+                expected="grand, none or within:FACTOR",
+                fix="Write --center grand (the mean of the analysed rows), or --center within:FACTOR.",
             )
 
 
@@ -394,5 +396,8 @@ def _check_path(path: Path, option: str, kind: str) -> None:
             there, found = [], f"{path.parent}: {error.strerror}"
         else:
             found = f"in {path.parent}: {list_some(there, none='nothing')}"
-        fix = suggest(path.name, there) or f"Check {option}."
+        near = suggest(path.name, there, mark="") or ""
+        close = near.removeprefix("Did you mean ").removesuffix("?")
+        typed = option if option.startswith("--") else "BIDS_DIR as"
+        fix = f"Write {typed} {quote_for_shell(str(path.with_name(close)))}." if close else f"Check {option}."
         raise MissingInputError(f"There is no {kind} {path}.", found=found, fix=fix)

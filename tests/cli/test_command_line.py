@@ -107,7 +107,7 @@ WRONG = {
     "format without dry run": (["--output-format", "json"], "belongs to --dry-run"),
     "contrast without expression": (["--contrast", "a ="], "lacks its name or its expression"),
     "no processes": (["--nprocs", "0"], "--nprocs must be above 0"),
-    "a word for a number": (["--alpha", "small"], "invalid float value"),
+    "a word for a number": (["--alpha", "small"], "--alpha takes a number, not 'small'"),
 }
 
 

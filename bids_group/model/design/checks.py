@@ -5,6 +5,7 @@ Each finding of a check is a plain sentence with a fix.
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import math
 import re
@@ -265,7 +266,19 @@ def _check_cells(design: CodedDesign) -> Iterator[Notice]:
             ]
             if said:
                 sentence = f"There is {what} with {'; '.join(said[:8])}."
-                yield warn("cells", sentence, f"Join levels, or leave out {leave}")
+                near = _say_near(design.levels[factors[0]], counts) if len(factors) == wanted == 1 else ""
+                yield warn("cells", sentence, f"{near}Join levels, or leave out {leave}")
+
+
+def _say_near(levels: Sequence[str], counts: Mapping[tuple[str, ...], int]) -> str:
+    """Ask whether levels of one row are misspelt others: words that differ in a letter or two."""
+    pairs = [
+        (level, *difflib.get_close_matches(level, [o for o in levels if counts[o,] > 1], 1, 0.8))
+        for level in levels
+        if counts[level,] == 1 and re.fullmatch(r"[^\W\d_]{4,}", level)
+    ]
+    asked = [f"is '{pair[0]}' meant to be '{pair[1]}'" for pair in pairs if len(pair) == 2]
+    return f"Correct the table: {', '.join(asked)}? " if asked else ""
 
 
 def _check_covariates(design: CodedDesign) -> Iterator[Notice]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bids_group.errors import FormulaError
-from bids_group.words import list_some, point_at, quote_column, suggest
+from bids_group.words import list_some, point_at, quote_column, quote_for_shell, suggest
 
 Role = Literal["bare", "inner", "raw", "factor"]
 """How a factor uses a column: alone, in ``I()``/``poly()``, in another function, or in ``C()``."""
@@ -85,6 +85,9 @@ def read_column(column: str, position: int, formula: str, columns: Collection[st
         odd = [name for name in columns if len(name) > len(column) and formula.startswith(name, position)]
         expected, fix = say_columns(column, columns)
         fix = fix or "Correct the name, or add the column to participants.tsv."
+        if re.fullmatch(r"\s*[`\w]+\s*~.*", formula, re.DOTALL) and not formula[:position].strip("` "):
+            rest = quote_for_shell(formula[formula.index("~") :].strip())
+            fix = f"The maps are the data: write --formula {rest}."
         raise FormulaError(
             f"The formula names the column '{column}', which does not exist.",
             found=point_at(formula, position),

@@ -23,8 +23,8 @@ class Preview:
     ``exclusions`` are those of the cohort and of the designs; ``pooled`` is what is pooled, where that is not
     the rows of ``planned`` (``participant`` level); ``seconds_of_…``: about, None where it is not done or
     there is nothing to go by; ``duration`` says them; ``proposals``: contrasts that each of ``planned`` lets
-    one ask, by its place; ``mem_gb``: memory that may be taken; ``stored``: where the maps of each analysis will
-    lie.
+    one ask, by its place; ``mem_gb``: memory that may be taken; ``stored``: where the maps of each analysis
+    will lie.
     """
 
     cohort: Cohort
