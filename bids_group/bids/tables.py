@@ -186,7 +186,7 @@ def _read_text(path: Path) -> str:
             raise DataError(
                 f"The table {path} is a workbook (.xlsx) under another name.",
                 expected="text with tabs between the columns",
-                fix=f"Call it {path.with_suffix('.xlsx').name}, and name it by --participants-tsv or --phenotype.",
+                fix=f"Call it {path.with_suffix('.xlsx').name}, for --participants-tsv or --phenotype.",
             ) from error
         encoding = "UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "ISO-8859-1"
         raise DataError(

@@ -9,7 +9,7 @@ from pathlib import Path
 from bids_group.config.options import Option
 from bids_group.config.request import OPTIONS
 from bids_group.errors import UsageError
-from bids_group.words import list_some, quote_for_shell, suggest
+from bids_group.words import quote_for_shell, suggest
 
 _VALUE = re.compile(
     r"argument (?:\S+/)?(?P<flag>--[\w-]+): (?:invalid \w+ value|invalid choice|expected)"
@@ -117,7 +117,5 @@ def order_words(words: Sequence[str], levels: Sequence[str]) -> str:
     """Write the first three words in their order: the folders, then the level."""
     level = next((one for one in words if one in levels), levels[-1])
     folders = [word for word in words[:3] if word not in levels][:2]
-    spelled = [*(quote_for_shell(one) if " " in one else one for one in folders), "BIDS_DIR", "OUTPUT_DIR"][
-        :2
-    ]
-    return f"Write bids-group {list_some(spelled).replace(', ', ' ')} {level}."
+    spelled = [quote_for_shell(one) if " " in one else one for one in folders]
+    return f"Write bids-group {' '.join([*spelled, *['OUTPUT_DIR'] * (2 - len(spelled))])} {level}."

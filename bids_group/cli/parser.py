@@ -65,7 +65,9 @@ class Parser(argparse.ArgumentParser):
         """Tell what the first unknown word is: an option (behind ``--``?), a column too many, or none."""
         name = word.split("=")[0]
         known = [option for action in self._actions for option in action.option_strings]
-        at = list(self.typed).index(word) if word in self.typed else 0
+        ends = [" ".join(self.typed[at:]) for at in range(len(self.typed))]
+        places = [at for at, end in enumerate(ends) if end.startswith(words)]
+        at = places[-1] if places else list(self.typed).index(word) if word in self.typed else 0
         option, first = self.typed[at - 2 : at] if at > 1 else ("", "")
         why = {one.flag: one.one_only for one in OPTIONS}.get(option)
         if name in known and "--" in self.typed:

@@ -152,12 +152,11 @@ def check_bounds(record: Any) -> None:
     """Refuse a number of a record of the request that is out of range, or infinite."""
     for one in options_of(type(record)):
         value = getattr(record, one.attribute)
-        if one.bounds and value is not None:
-            if not _is_within(value, one.bounds):
-                meant = next((m for m in (-value, value / 100) if value and _is_within(m, one.bounds)), None)
-                fix = None if meant is None else f"Write {one.flag} {meant:g}."
-                sentence = f"{one.flag} is out of range."
-                raise UsageError(sentence, found=f"{value:g}", expected=one.bounds, fix=fix)
+        if one.bounds and value is not None and not _is_within(value, one.bounds):
+            meant = -value if value < 0 else value / 100  # a hyphen, or percent
+            fix = f"Write {one.flag} {meant:g}." if value and _is_within(meant, one.bounds) else None
+            sentence = f"{one.flag} is out of range."
+            raise UsageError(sentence, found=f"{value:g}", expected=one.bounds, fix=fix)
 
 
 def _is_within(value: float, bounds: str) -> bool:

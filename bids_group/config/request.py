@@ -27,7 +27,7 @@ from bids_group.config.typed import (
     read_point,
 )
 from bids_group.errors import MissingInputError, UsageError
-from bids_group.words import list_some, quote_for_shell, suggest
+from bids_group.words import list_some, suggest_path
 
 LEVELS = ("participant", "group")
 
@@ -240,8 +240,7 @@ class AnalysisSpec:
         if self.centering not in ("grand", "none") and not self.centering.startswith("within:"):
             raise UsageError(
                 f"--center {self.centering} is not known.",
-                expected="grand, none or within:FACTOR",
-                fix="Write --center grand (the mean of the analysed rows), or --center within:FACTOR.",
+                expected="--center grand, none or within:FACTOR",
             )
 
 
@@ -396,8 +395,5 @@ def _check_path(path: Path, option: str, kind: str) -> None:
             there, found = [], f"{path.parent}: {error.strerror}"
         else:
             found = f"in {path.parent}: {list_some(there, none='nothing')}"
-        near = suggest(path.name, there, mark="") or ""
-        close = near.removeprefix("Did you mean ").removesuffix("?")
-        typed = option if option.startswith("--") else "BIDS_DIR as"
-        fix = f"Write {typed} {quote_for_shell(str(path.with_name(close)))}." if close else f"Check {option}."
+        fix = suggest_path(path, there, option) or f"Check {option}."
         raise MissingInputError(f"There is no {kind} {path}.", found=found, fix=fix)

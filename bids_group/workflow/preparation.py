@@ -91,7 +91,11 @@ def prepare(config: RunConfig) -> RunPlan:
         cohort = _judge_complete_rows(cohort, stats_model, spec)
     analyses = model.plan_analyses(cohort, stats_model, spec) if is_group else ()
     rowless = bids.check_matrix_rows(analyses, cohort, spec.missing)
-    planned, exclusions = _plan_designs(analyses, spec, cohort, rowless)
+    try:
+        planned, exclusions = _plan_designs(analyses, spec, cohort, rowless)
+    except BidsGroupError:  # a table that is not read may be its cause
+        say(one for one in cohort.notices if one.topic == "tables" and one.severity == "warning")
+        raise
     check_output_names([(one.analysis, one.design) for one in planned])
     atlas, about_atlas = _settle_atlas(spec, cohort)
     surfaces, about_surfaces = settle_surfaces(spec, cohort) if is_group else ({}, [])

@@ -90,7 +90,7 @@ def test_named_and_nameless_derivatives_are_told_apart():
 
 WRONG = {
     "unknown option": (["--smoothing-fhwm", "5"], "Did you mean --smoothing-fwhm?"),
-    "unknown correction": (["--correction", "fwe-vox"], "Did you mean fwe-voxel?"),
+    "unknown correction": (["--correction", "fwe-vox"], "Write --correction fwe-voxel."),
     "abbreviated option": (["--partic", "01"], "There is no option --partic."),
     "alpha of 1": (["--alpha", "1"], "--alpha is out of range"),
     "alpha of nan": (["--alpha", "nan"], "--alpha is out of range"),

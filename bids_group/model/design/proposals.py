@@ -27,7 +27,7 @@ Place = tuple[str, str]
 
 
 def propose_contrasts(analysis: GroupAnalysis) -> tuple[Contrast, ...]:
-    """Propose contrasts of means, slopes and interactions that these rows can answer, by terms of the formula.
+    """Propose contrasts of means, slopes and interactions that these rows can answer, term by term.
 
     Every one was built: what cannot be estimated, is always 0, or compares people who have several rows each,
     is left out.
