@@ -76,4 +76,4 @@ def test_words_without_quotes_are_joined():
     "words", [["group", "data", "out"], ["data", "group", "out"], ["data", "out", "grup"]]
 )
 def test_folders_and_level_are_put_in_order(words):
-    assert order_words(words.split(), ("participant", "group")) == "Write bids-group data out group."
+    assert order_words(words, ("participant", "group")) == "Write bids-group data out group."
