@@ -32,16 +32,12 @@ _NAMES: Mapping[str, str] = {
     **dict.fromkeys(("fwhm", "smooth"), "--smoothing-fwhm"),
     **dict.fromkeys(("memory", "mem", "mem-mb"), "--mem-gb"),
     **dict.fromkeys(("subject", "subjects", "subject-label", "participants"), "--participant-label"),
-    **dict.fromkeys(("fdr", "bonferroni", "ari"), "--correction {0}"),
-    **dict.fromkeys(("tfce", "voxel"), "--correction fwe-{0}"),
-    "fwe": "--correction fwe-tfce (or fwe-voxel, fwe-size, fwe-mass)",
 }
 """What options of other programs are called here."""
 
 _CHOICES: Mapping[str, str] = {
-    "listwise": "drop", "fixed": "precision", "ffx": "precision", "average": "mean", "lme": "mixed",
-    "lm": "ols", "glm": "ols", "fe": "precision", "sign-flips": "flips", "sign-flipping": "flips",
-    "holm": "bonferroni", "fwe-cluster": "fwe-size", "cluster": "fwe-size", "bh": "fdr", "fwer": "fwe-tfce",
+    "listwise": "drop", "fixed": "precision", "ffx": "precision", "fe": "precision", "average": "mean",
+    "lme": "mixed", "lm": "ols", "glm": "ols", "sign-flips": "flips", "sign-flipping": "flips",
 }  # fmt: skip
 """What values of other programs are called here."""
 
@@ -93,7 +89,10 @@ def guess_option(name: str, known: Sequence[str], help_: str) -> str:
     """Say what an option that there is not is called here."""
     plain = name.lstrip("-").replace("_", "-").casefold()
     if plain in _NAMES:
-        return f"Write {_NAMES[plain].format(plain)}."
+        return f"Write {_NAMES[plain]}."
+    correction = next(one for one in OPTIONS if one.name == "correction")
+    if any(plain in str(one).split("-") for one in correction.choices):  # --tfce
+        return str(guess_choice(correction, plain))
     return suggest(name, known, mark="") or help_
 
 

@@ -51,7 +51,9 @@ def test_every_name_of_another_program_leads_to_options_that_exist():
     for name, line in _NAMES.items():
         assert f"--{name}" not in BY_FLAG
         assert line.startswith("bids-group ") or line.split()[0] in BY_FLAG
-        assert guess_option(f"--{name}", [], "") == f"Write {line.format(name)}."
+        assert guess_option(f"--{name}", [], "") == f"Write {line}."
+    assert guess_option("--tfce", [], "") == "Write --correction fwe-tfce."
+    assert guess_option("--fdr", [], "") == "Write --correction fdr."
 
 
 def test_an_option_without_its_value_shows_one():
