@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from io import FileIO
+from io import BufferedReader, FileIO
 from pathlib import Path
 
 _KINDS = (
@@ -20,8 +20,8 @@ _KINDS = (
 )
 
 
-def open_file(path: Path) -> FileIO:
-    """Open a file to read its bytes.
+def open_file(path: Path) -> BufferedReader:
+    """Open a file to read its bytes: as many as are asked for, also where the system gives fewer at once.
 
     Raises
     ------
@@ -30,7 +30,8 @@ def open_file(path: Path) -> FileIO:
     """
     try:
         _refuse_others(path, path.stat().st_mode)
-        stream = FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        stream: BufferedReader = BufferedReader(FileIO(opened), _BYTES_AT_ONCE)
     except ValueError as error:  # a NUL in its name
         raise OSError(errno.ENOENT, str(error), str(path)) from error
     try:
@@ -47,6 +48,7 @@ def _refuse_others(path: Path, mode: int) -> None:
         raise OSError(errno.EINVAL, f"{kind}, not a file", str(path))
 
 
+_BYTES_AT_ONCE = 4096
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
@@ -59,7 +61,7 @@ def read_file(path: Path) -> bytes:
     """Read the bytes of a file, as `open_file` opens it."""
     with open_file(path) as stream:
         try:
-            return stream.readall()
+            return stream.read()
         except OSError as error:
             error.filename = str(path)
             raise

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from io import FileIO
+from io import BufferedReader
 from pathlib import Path
 
 from bids_group.config.machine import granted_memory_gb
@@ -78,13 +78,13 @@ def read_start(path: Path) -> tuple[bytes, bytes | None]:
 def read_bytes(path: Path) -> bytes:
     """Read a file."""
     with _reading(path) as stream:
-        payload = stream.readall()
+        payload = stream.read()
     _refuse_pointer(path, payload)
     return payload
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[FileIO]:
+def _reading(path: Path) -> Iterator[BufferedReader]:
     """Open a file; say why it cannot be read."""
     try:
         with open_file(path) as stream:
