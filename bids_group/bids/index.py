@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from bids_group.errors import MissingInputError
 
 _NOT_MAPS = re.compile(
-    r"\.(?:html?|svg|png|jpe?g|gif|pdf|(?<!_statmap\.)tsv|tsv\.gz|csv|txt|log|md|h5|mat|npz?|pkl|toml|ya?ml|bib)$",
+    r"\.(?:html?|svg|png|jpe?g|gif|pdf|tsv(?:\.gz)?|csv|txt|log|md|h5|mat|npz?|pkl|toml|ya?ml|bib)$",
     re.IGNORECASE,
 )
 _IS_IMAGE = re.compile(r".+\.zarr|sub-[^_]+_.*\.(?:nii|nii\.gz|json)")
@@ -62,7 +62,8 @@ def index_dataset(root: Path) -> tuple[tuple[IndexedFile, ...], tuple[WalkedFold
         if folder.problem is not None:
             unlisted.append(folder)
         for name in folder.names:
-            if not _NOT_MAPS.search(name) and (entities := {**folder.entities, **_read_name(name)}):
+            is_map = not _NOT_MAPS.search(name) or name.endswith("_statmap.tsv")  # of regions
+            if is_map and (entities := {**folder.entities, **_read_name(name)}):
                 found[f"{folder.path}/{name}"] = entities
     listed = tuple(IndexedFile(path=Path(path), entities=found[path]) for path in sorted(found))
     return listed, tuple(unlisted)

@@ -26,11 +26,15 @@ _CHECKSUM_BYTES = 8
 _POINTERS = {b"/annex/objects/": "git-annex", b"version https://git-lfs": "Git LFS"}
 
 
-def check_promise(files: ImageFiles, n_bytes: int) -> None:
-    """Refuse a header that promises more numbers than the file, or the machine, can hold; and much fewer."""
-    with _reading(files.data) as stream:
-        is_packed = stream.read(2) == GZIP
-        size = stream.seek(0, os.SEEK_END)
+def check_promise(files: ImageFiles, n_bytes: int, *, is_packed: bool | None = None) -> None:
+    """Refuse a header that promises more numbers than the file, or the machine, can hold; and much fewer.
+
+    ``is_packed``: whether the file of the numbers is gzip, where it has been looked at already.
+    """
+    if is_packed is None:
+        with _reading(files.data) as stream:
+            is_packed = stream.read(2) == GZIP
+    size = files.data.stat().st_size
     most, memory = size * (MOST_FOLD if is_packed else 1), machine_memory()
     if n_bytes > min(most, memory) or (not is_packed and size > longest_file(n_bytes)):
         raise DataError(

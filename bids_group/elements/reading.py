@@ -55,7 +55,8 @@ def read_header(path: Path) -> MapHeader:
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error
     _check_affine(path, said["space"])
-    check_promise(files, said["n_bytes"])
+    is_one = files.data is files.header
+    check_promise(files, said["n_bytes"], is_packed=checksum is not None if is_one else None)
     return MapHeader(path=path, files=files, checksum=checksum, **said)
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from bids_group.bids import check_spaces, gather_cohort
 from bids_group.config import Inputs, Selection
+from bids_group.elements import file_content
 from bids_group.errors import UsageError
 
 HEADER = nib.Nifti1Image(np.zeros((1, 1, 1), np.float32), np.eye(4)).to_bytes()[:352]
@@ -46,13 +47,13 @@ def test_a_file_is_opened_once_to_be_known(study, monkeypatch):
     """Presence, header, twins and grids: one look at each file, and none at what is not selected."""
     folder = study.derivative()
     study.maps(folder, [f"sub-0{one}/sub-0{one}_contrast-{c}" for one in (1, 2, 3) for c in "ab"])
-    opened, plain = Counter(), Path.open
+    opened, plain = Counter(), file_content.open_file
 
     def count(path, *args, **kwargs):
         opened[path.name] += path.name.endswith(".nii.gz")
         return plain(path, *args, **kwargs)
 
-    monkeypatch.setattr(Path, "open", count)
+    monkeypatch.setattr(file_content, "open_file", count)
     cohort = study.gather(first_level_contrasts=("a",))
     check_spaces([(cohort.maps, None)], cohort.spaces)
     assert +opened == {path.name: 1 for m in cohort.maps for path in m.files}

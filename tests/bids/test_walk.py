@@ -24,15 +24,14 @@ def index_by_pybids(root: Path) -> dict[str, dict[str, str]]:
     """The index of release 0.1: pybids' own layout, with the same configuration."""
     from bids.layout import BIDSLayout, BIDSLayoutIndexer, Tag
 
-    not_maps = (
-        r"\.(?:html?|svg|png|jpe?g|gif|pdf|tsv(?:\.gz)?|csv|txt|log|md|h5|mat|npz?|pkl|toml|ya?ml|bib)$"
-    )
+    not_maps = r"\.(?:html?|svg|png|jpe?g|gif|pdf|tsv\.gz|csv|txt|log|md|h5|mat|npz?|pkl|toml|ya?ml|bib)$"
     indexer = BIDSLayoutIndexer(
         validate=False,
         index_metadata=False,
         config_filename=".none",
         ignore=[
             re.compile(not_maps, re.IGNORECASE),
+            re.compile(r"\.TSV$|(?<!_statmap)\.tsv$"),  # maps of regions are tables
             re.compile(r"^/(?:code|sourcedata|stimuli|logs)(?:/|$)"),
         ],
     )

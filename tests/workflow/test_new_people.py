@@ -21,9 +21,9 @@ def test_new_people_cost_their_own_pooling_only(small_copy, tmp_path, monkeypatc
     for one in NEW:
         shutil.move(tmp_path / one, folders[one])
 
-    pooled, opened, read_bytes, pool = [], Counter(), reading._read_bytes, model.pool
-    monkeypatch.setattr(model, "pool", lambda one: pooled.append(one.subject) or pool(one))
-    monkeypatch.setattr(reading, "_read_bytes", lambda path: opened.update([path]) or read_bytes(path))
+    pooled, opened, read_bytes, pool = [], Counter(), reading.read_bytes, model.pool
+    monkeypatch.setattr(model, "pool", lambda one, *more: pooled.append(one.subject) or pool(one, *more))
+    monkeypatch.setattr(reading, "read_bytes", lambda path: opened.update([path]) or read_bytes(path))
     assert main([str(small_copy), str(tmp_path / "out"), *job]) == 0
     assert sorted(pooled) == [*NEW]
     effects = Counter(
