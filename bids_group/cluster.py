@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group import __version__
 from bids_group.errors import RunError, UsageError
-from bids_group.input_files import read_file
+from bids_group.input_files import check_brackets, read_file
 from bids_group.words import counted, list_some
 from bids_group.work_files import locate_mapped, map_again
 
@@ -185,6 +185,9 @@ class DaskCluster:
                 return Client(self.scheduler, timeout=_PATIENCE, set_as_default=False)
             except OSError as error:
                 raise TimeoutError(str(error)) from error
+            except ValueError as error:
+                sentence = f"--dask-scheduler is no address: {self.scheduler}."
+                raise UsageError(sentence, found=str(error), expected="such as tcp://host:8786") from error
         if self.slurm is not None:
             self._cluster = _slurm_cluster(self.slurm, self.output_dir / "logs")
         else:
@@ -279,7 +282,9 @@ def _slurm_cluster(options: Path, logs: Path) -> Any:
     from dask_jobqueue import SLURMCluster
 
     try:
-        settings = yaml.safe_load(read_file(options).decode())
+        text = read_file(options).decode()
+        check_brackets(text)
+        settings = yaml.safe_load(text)
         if not isinstance(settings, dict):
             raise TypeError("not a mapping of options to values")
         jobs = int(settings.pop("jobs", 1))

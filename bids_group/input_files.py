@@ -11,6 +11,7 @@ import stat
 from io import BufferedReader, FileIO
 from pathlib import Path
 
+_MOST_BRACKETS = 1000
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -55,6 +56,12 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.EISDIR, errno.ELOOP,
 def has_disk_failed(error: BaseException | None) -> bool:
     """Whether a file may be there and was not read: not because there is none, or because it is no file."""
     return isinstance(error, OSError) and error.errno not in _ABSENT
+
+
+def check_brackets(text: str) -> None:
+    """Refuse (`ValueError`) text that YAML's reader would take minutes for: thousands of opening brackets."""
+    if text.count("[") + text.count("{") > _MOST_BRACKETS:
+        raise ValueError("nested too deeply")
 
 
 def read_file(path: Path) -> bytes:

@@ -22,6 +22,7 @@ def read_json(
     *,
     what: str = "file",
     wrong: type[BidsGroupError] = DataError,
+    unreadable: type[BidsGroupError] = MissingInputError,
     expected: str = '{"…": …}',
     fix: str = "Mend the file.",
     is_optional: bool = False,
@@ -34,8 +35,9 @@ def read_json(
     ----------
     what, expected, fix
         For messages: what the file is called, what should stand in it, and what to do.
-    wrong
-        Class of the error where the file is not JSON, or no object, or nested more than 100 deep.
+    wrong, unreadable
+        Classes of the errors where the file is not JSON, no object or too deep; and where it cannot
+        be read.
 
     Raises
     ------
@@ -52,7 +54,7 @@ def read_json(
             return {}
         get = f"datalad get {path}" if path.is_symlink() else None
         sentence = f"The {what} {path} cannot be read."
-        raise MissingInputError(sentence, found=error.strerror, fix=get) from error
+        raise unreadable(sentence, found=error.strerror, fix=get) from error
     except ValueError as error:
         raise wrong(f"The {what} {path} is not JSON.", found=str(error), fix=fix) from error
     except RecursionError as error:

@@ -15,7 +15,7 @@ def natural_order(labels: Iterable[str]) -> list[str]:
 
 def _natural_key(label: str) -> tuple[tuple[bool, int, str], ...]:
     parts = (part for part in re.split(r"(\d+)", label) if part)
-    return tuple((not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts)
+    return tuple((not part.isdecimal(), int(part[:1000]) if part.isdecimal() else 0, part) for part in parts)
 
 
 @lru_cache(maxsize=10_000)

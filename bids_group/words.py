@@ -11,6 +11,9 @@ from pathlib import Path
 
 from bids_group.errors import BidsGroupError, MissingInputError, OutputError, RunError
 
+_LONGEST_GUESS = 200
+"""Characters: to compare longer texts takes minutes."""
+
 
 def list_some(names: Iterable[object], limit: int = 12, *, none: str = "none") -> str:
     """Join names by commas; beyond ``limit`` the rest is counted. Says ``none`` where there is no name."""
@@ -40,8 +43,8 @@ def say_number(value: float) -> str:
 
 def suggest(typed: str, known: Iterable[str], *, mark: str = "'") -> str | None:
     """Say what was probably meant, between two ``mark``; None where nothing known is close."""
-    by_plain = {_plain(name): name for name in known}
-    close = difflib.get_close_matches(_plain(typed), by_plain, n=1)
+    by_plain = {_plain(name): name for name in known if len(name) <= _LONGEST_GUESS}
+    close = difflib.get_close_matches(_plain(typed), by_plain, n=1) if len(typed) <= _LONGEST_GUESS else []
     return f"Did you mean {mark}{by_plain[close[0]]}{mark}?" if close else None
 
 
@@ -122,4 +125,6 @@ def point_at(text: str, position: int) -> str:
     that the caret stands under its character in the printed error.
     """
     line = "".join(" " if character.isspace() else character for character in text)
-    return f"{line}\n{' ' * (11 + position)}^"
+    start, end = max(position - _LONGEST_GUESS, 0), position + _LONGEST_GUESS
+    before, after = "…" * (start > 0), "…" * (end < len(line))
+    return f"{before}{line[start:end]}{after}\n{' ' * (11 + len(before) + position - start)}^"

@@ -63,8 +63,9 @@ def free_bytes(folder: Path) -> int:
 
     Arrays of an earlier run in the folder count as free: `reserve` takes their place.
     """
-    nearest = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
-    return shutil.disk_usage(nearest).free + sum(one.stat().st_size for one in folder.glob("*.float32"))
+    nearest = next(one for one in (folder.absolute(), *folder.absolute().parents) if os.path.exists(one))  # noqa: PTH110 - also of names that cannot be
+    earlier = folder.glob("*.float32") if nearest == folder.absolute() else ()
+    return shutil.disk_usage(nearest).free + sum(one.stat().st_size for one in earlier)
 
 
 def drop_pages(values: npt.NDArray[np.generic] | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -265,7 +266,7 @@ def _find_phenotype(given: Path, bids_dir: Path) -> Path:
     """Find a phenotype table by its path, or by its name in ``BIDS_DIR/phenotype``."""
     folder = bids_dir / "phenotype"
     for path in (given, folder / given.name, folder / f"{given.name}.tsv"):
-        if file_of(path).is_file() or path.is_symlink():
+        if os.path.lexists(file_of(path)) and not file_of(path).is_dir():
             return path
     names = sorted(path.stem for path in folder.glob("*.tsv"))
     raise MissingInputError(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bids_group.bids.index import WalkedFolder, list_inside, refuse_unlisted, walk
 from bids_group.bids.layouts import propose_pattern
@@ -62,7 +63,8 @@ def check_bids_dir(inputs: Inputs) -> None:
     if not path.is_file():
         raise NotBidsError(
             f"{bids_dir} is not a BIDS dataset.",
-            found="no dataset_description.json" + (" (a link points nowhere)" if path.is_symlink() else ""),
+            found="no dataset_description.json"
+            + (" (a link points nowhere)" if path.is_symlink() and not path.exists() else ""),
             expected='a dataset_description.json with at least {"Name": …, "BIDSVersion": …}',
             fix="With --maps a participants.tsv with a column participant_id is enough: put it there, or use "
             "--skip-bids-validation."
@@ -82,13 +84,11 @@ def check_bids_dir(inputs: Inputs) -> None:
 
 def read_producers(root: Path) -> tuple[str, ...]:
     """Names of the programs in ``GeneratedBy``, each once, in their order (nilearn repeats itself)."""
-    description = peek_json(root / DESCRIPTION) or {}
-    entries = description.get("GeneratedBy") or description.get("PipelineDescription") or []
-    entries = [entries] if isinstance(entries, dict) else entries
+    _, entries = _find_generators(peek_json(root / DESCRIPTION) or {})
     names = {
-        str(one["Name"]): None
+        one["Name"]: None
         for one in entries
-        if isinstance(one, dict) and one.get("Name")
+        if isinstance(one, dict) and one.get("Name") and isinstance(one["Name"], str)
         if one["Name"] == OWN_NAME or OWN_NAME not in str(one.get("Description"))  # else ours, renamed
     }
     return tuple(names)
@@ -101,6 +101,13 @@ def describe_datasets(cohort: Cohort) -> tuple[str | None, list[str]]:
     made = [one for each in about.values() for one in generated_by(each) if one.get("Name") != OWN_NAME]
     programs = [" ".join(str(one[key]) for key in ("Name", "Version") if one.get(key)) for one in made]
     return None if dataset is None else str(dataset), [*dict.fromkeys(filter(None, programs))]
+
+
+def _find_generators(description: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """Find the key that says who made a dataset, and what stands there, as a list."""
+    key = next((one for one in ("GeneratedBy", "PipelineDescription") if description.get(one)), "GeneratedBy")
+    entries = description.get(key) or []
+    return key, entries if isinstance(entries, list) else [entries]
 
 
 def find_sources(inputs: Inputs, output_dir: Path, suffix: str) -> tuple[MapSource, ...]:
@@ -246,6 +253,15 @@ def _name_sources(pairs: list[tuple[str | None, Path]]) -> tuple[MapSource, ...]
                 expected='{"GeneratedBy": [{"Name": …}], …}',
                 fix="Mend the file.",
             )
+        key, entries = _find_generators(peek_json(path) or {})
+        for one in entries:
+            if not isinstance(one, dict) or not isinstance(one.get("Name", ""), str):
+                raise DataError(
+                    f"{key} in {path} does not say which program made the maps.",
+                    found=repr(one),
+                    expected='"GeneratedBy": [{"Name": …}]',
+                    fix="Mend the file.",
+                )
         producers = read_producers(root)
         others = " + ".join(producer for producer in producers if producer != OWN_NAME)
         is_ours = OWN_NAME in producers

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -23,6 +24,9 @@ _IS_IMAGE = re.compile(r".+\.zarr|sub-[^_]+_.*\.(?:nii|nii\.gz|json)")
 """Folders that count as files: images over many files, and those named like maps (their reader tells)."""
 
 _NOT_FIRST_LEVEL = {"code", "sourcedata", "stimuli", "logs", "derivatives"}
+MOST_WAYS = 16
+"""By which links may lead to one folder; in a bush of links, each leads to two, there are millions."""
+
 _FOLDERS_WITHOUT_MAPS = {"figures"}
 
 Item = TypeVar("Item")
@@ -75,19 +79,31 @@ def walk(root: Path) -> Iterator[WalkedFolder]:
     Left out are hidden folders and files, and folders that hold no first-level maps by their name.
     """
     top = str(root).rstrip("/")
-    waiting: list[tuple[str, Mapping[str, str]]] = [("", {})]
+    waiting: list[tuple[str, Mapping[str, str], bool]] = [("", {}, False)]
+    ways: Counter[tuple[int, int]] = Counter()
     while waiting:
-        below, entities = waiting.pop()
+        below, entities, is_linked = waiting.pop()
         path = f"{top}{below}" or "/"
         try:
-            inner, names = _list(path)
+            if is_linked:
+                _count_way(path, ways)
+            inner, links, names = _list(path)
         except OSError as error:
             yield WalkedFolder(path=path, entities=entities, problem=error.strerror or str(error))
             continue
         yield WalkedFolder(path=path, entities=entities, names=tuple(names))
         left_out = _FOLDERS_WITHOUT_MAPS if below else _FOLDERS_WITHOUT_MAPS | _NOT_FIRST_LEVEL
         for one in (one for one in reversed(inner) if one not in left_out):
-            waiting.append((f"{below}/{one}", {**entities, **_read_folders(one)} if "-" in one else entities))
+            more = _read_folders(one) if "-" in one else {}
+            waiting.append((f"{below}/{one}", {**entities, **more}, is_linked or one in links))
+
+
+def _count_way(path: str, ways: Counter[tuple[int, int]]) -> None:
+    """Refuse (`OSError`) a folder that links lead to again and again: each could have links of its own."""
+    found = os.stat(path)  # noqa: PTH116 - of thousands of folders
+    ways[found.st_dev, found.st_ino] += 1
+    if ways[found.st_dev, found.st_ino] > MOST_WAYS:
+        raise OSError(errno.ELOOP, f"links lead here in more than {MOST_WAYS} ways", path)
 
 
 def list_inside(path: Path) -> tuple[list[Path], list[Path]]:
@@ -96,7 +112,7 @@ def list_inside(path: Path) -> tuple[list[Path], list[Path]]:
     One that is there and cannot be listed is refused (`MissingInputError`).
     """
     try:
-        folders, names = _list(str(path))
+        folders, _, names = _list(str(path))
     except (FileNotFoundError, NotADirectoryError):
         return [], []
     except OSError as error:
@@ -114,9 +130,10 @@ def refuse_unlisted(path: Path | str, problem: str | None, *, fix: str | None = 
     )
 
 
-def _list(path: str) -> tuple[list[str], list[str]]:
-    """List folders and files of a folder by name, without links that lead back to it or above it."""
+def _list(path: str) -> tuple[list[str], set[str], list[str]]:
+    """List folders, which of them are links, and files, by name; no links that lead back to it or above."""
     inner: list[str] = []
+    links: set[str] = set()
     names: list[str] = []
     with os.scandir(path) as entries:
         for entry in (one for one in entries if not one.name.startswith(".")):
@@ -130,7 +147,8 @@ def _list(path: str) -> tuple[list[str], list[str]]:
                 names.append(entry.name)
             elif not (entry.is_symlink() and Path(path).resolve().is_relative_to(Path(entry.path).resolve())):
                 inner.append(entry.name)
-    return sorted(inner), sorted(names)
+                links |= {entry.name} if entry.is_symlink() else set()
+    return sorted(inner), links, sorted(names)
 
 
 def parse_names(names: Iterable[str]) -> dict[str, Mapping[str, str]]:

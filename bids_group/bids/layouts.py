@@ -51,6 +51,7 @@ def _list_below(root: Path) -> Iterator[str]:
         inner[:] = (
             sorted(one for one in inner if not one.startswith(".")) if below.count("/") < _DEEPEST else []
         )
+        n += 1
         for name in sorted(names):
             n += 1
             yield name if below == "." else f"{below}/{name}"

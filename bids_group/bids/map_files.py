@@ -77,7 +77,8 @@ def check_presence(maps: Iterable[FirstLevelMap]) -> None:
     """Refuse what is no file, and maps whose content is not here: broken links, pointers, absent files."""
     absent: dict[Path, str] = {}
     others: dict[str, str] = {}
-    for path in sorted({one for m in maps for named in m.files for one in locate(named).all}, key=path_order):
+    whose = {one: m.subject for m in maps for named in m.files for one in locate(named).all}
+    for path in sorted(whose, key=path_order):
         try:
             with open_file(path) as stream:
                 pointer = find_pointer(stream.read(_POINTER_BYTES))
@@ -86,7 +87,7 @@ def check_presence(maps: Iterable[FirstLevelMap]) -> None:
                 raise os_failure(OSError(error.errno, error.strerror, str(path))) from error
             pointer = "git-annex"
             if error.errno == errno.EINVAL:
-                others[str(path)], pointer = error.strerror or "", None
+                others[f"{path} (sub-{whose[path]})"], pointer = error.strerror or "", None
         if pointer is not None:
             absent[path] = pointer
     if others:

@@ -192,7 +192,7 @@ def _check_lines(by_line: Lines, frame: pd.DataFrame, table: Path) -> None:
         for number, m in by_line.items()
         for column in ("effect", "variance", "dof", "mask")
         if isinstance(path := getattr(m, column), Path)
-        and not all(one.exists() or one.is_symlink() for one in locate(path).all)
+        and not all(os.path.lexists(one) for one in locate(path).all)
     ]
     if absent:
         n = len(absent)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bids_group.bids.index import group_by, path_order, refuse_unlisted
-from bids_group.elements import join_pair, read_labels, split_volume
+from bids_group.bids.index import MOST_WAYS, group_by, path_order, refuse_unlisted
+from bids_group.elements import is_volume_name, join_pair, read_labels, split_volume
 from bids_group.errors import BidsGroupError, MissingInputError, SelectionError, UsageError
 from bids_group.words import and_more, list_some, suggest
 
@@ -23,6 +24,7 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}|(\*+)|(\?)")
 _AFNI_PREFIX = re.compile(r".*\+(?:orig|acpc|tlrc)")
 _LABEL = r"[A-Za-z0-9+]+"
 _SHOWN = 10
+_MANY_PLACES = 1000
 
 Labels = Mapping[str, str]
 
@@ -152,7 +154,10 @@ def _walk(base: Path, parts: Sequence[str]) -> tuple[list[PatternFile], set[str]
     people: set[str] = set()
     for depth, part in enumerate(parts):
         is_last = depth == len(parts) - 1
-        following = [one for each in alive for one in _step(each, part, is_file=is_last)]
+        steps = (one for each in alive for one in _step(each, part, is_file=is_last))
+        following = list(steps)
+        if not is_last:
+            _check_ways(following, part)
         if not following:
             folder = alive[0].path
             return _DeadEnd(base=base, depth=depth, folder=folder, names=tuple(_list(folder)))
@@ -163,6 +168,18 @@ def _walk(base: Path, parts: Sequence[str]) -> tuple[list[PatternFile], set[str]
             else set()
         )
     return alive, people
+
+
+def _check_ways(places: Sequence[PatternFile], part: str) -> None:
+    """Refuse a pattern that leads to one folder in many ways, by links: there can be millions."""
+    if len(places) > _MANY_PLACES:
+        ways = Counter((found.st_dev, found.st_ino) for found in (one.path.stat() for one in places))
+        if max(ways.values()) > MOST_WAYS:
+            raise UsageError(
+                f"By links the pattern of --maps leads to one place in more than {MOST_WAYS} ways.",
+                found=f"{part}, such as {places[-1].path}",
+                fix="Write more of the names in place of the *.",
+            )
 
 
 def _step(here: PatternFile, part: str, *, is_file: bool) -> Iterator[PatternFile]:
@@ -186,7 +203,7 @@ def _step(here: PatternFile, part: str, *, is_file: bool) -> Iterator[PatternFil
                     fix="Write more of the names in place of the *.",
                 )
             path = here.path / name
-            if is_file != path.is_dir():
+            if is_file != path.is_dir() or (is_file and is_volume_name(name)):
                 yield PatternFile(path=path, labels={**here.labels, **found.groupdict()})
 
 

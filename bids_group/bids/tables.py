@@ -36,6 +36,8 @@ _LABEL = re.compile(r"(?i).*(_id|_label)|subject|session|filename|effect")
 _SEPARATORS = {",": "commas", ";": "semicolons", "|": "bars", " ": "blanks"}
 
 _LINES, _BREAKS = re.compile(r"\r\n|\n|\r"), re.compile(r"\s*[\r\n\t]+\s*")
+_LONGEST_WORKBOOK, _MOST_CELLS = 2**28, 10_000_000
+"""Bytes, unpacked, and cells of a sheet: of larger ones most is empty, or they are no tables of people."""
 _NO_WORKBOOK = (
     *(zipfile.BadZipFile, zlib.error, EOFError, OSError, SyntaxError),
     *(AttributeError, LookupError, NotImplementedError, TypeError, ValueError),
@@ -138,17 +140,25 @@ def _read_workbook(path: Path) -> list[list[object]]:
     except OSError as error:
         raise MissingInputError(f"The table {path} cannot be read.", found=error.strerror) from error
     try:
-        with warnings.catch_warnings():
+        with zipfile.ZipFile(content) as packed, warnings.catch_warnings():
+            if sum(part.file_size for part in packed.infolist()) > _LONGEST_WORKBOOK:
+                raise ValueError(f"it is longer than {_LONGEST_WORKBOOK / 1e6:.0f} MB when it is unpacked")
             warnings.simplefilter("ignore")  # about what is no part of the cells, such as their looks
             values, formulas = (openpyxl.load_workbook(content, True, data_only=one) for one in (True, False))
             for sheet in values.worksheets:
                 pair = [sheet, formulas[sheet.title]]
                 for one in pair:
                     one.reset_dimensions()  # some programs write wrong ones
-                sheets[sheet.title] = [
-                    [typed if value is None else value for value, typed in zip(*both, strict=True)]
-                    for both in zip(*(one.iter_rows(values_only=True) for one in pair), strict=True)
-                ]
+                rows_of_both = zip(*(one.iter_rows(values_only=True) for one in pair), strict=True)
+                sheets[sheet.title] = rows = []
+                widest = 0
+                for both in rows_of_both:
+                    rows.append(
+                        [typed if value is None else value for value, typed in zip(*both, strict=True)]
+                    )
+                    widest = max(widest, len(rows[-1]))
+                    if len(rows) * widest > _MOST_CELLS:
+                        raise ValueError(f"a sheet has more than {len(rows)} rows of {widest} cells")
     except _NO_WORKBOOK as error:
         raise DataError(
             f"The table {path} is no workbook that can be read.",
@@ -195,7 +205,7 @@ def _read_text(path: Path) -> str:
             fix=f"Save it as UTF-8: iconv -f {encoding} -t UTF-8",
         ) from error
     except OSError as error:
-        is_link = path.is_symlink()
+        is_link = path.is_symlink() and isinstance(error, FileNotFoundError)
         raise MissingInputError(
             f"The table {path} cannot be read.",
             found="a link that points nowhere" if is_link else error.strerror,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from bids_group.config.options import Option, options_of
 from bids_group.config.request import OPTIONS, Execution
 from bids_group.config.typed import MAPS_FILE, file_of, is_pattern, part_name, read_named_folders
 from bids_group.errors import MissingInputError, UsageError
-from bids_group.input_files import read_file
+from bids_group.input_files import check_brackets, read_file
 from bids_group.words import suggest
+
+_MOST_NODES = 100_000
 
 
 def spell_options(options: Mapping[str, Any], *, expected: str, more: tuple[str, ...] = ()) -> list[str]:
@@ -139,22 +142,32 @@ def _parse(path: Path, text: str) -> Any:
     try:
         if kind == "TOML":
             return tomllib.loads(text)
-        return _plain(yaml.compose(text, Loader=yaml.BaseLoader) or {})
-    except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
+        check_brackets(text)
+        return _plain(yaml.compose(text, Loader=yaml.BaseLoader) or {}, itertools.count())
+    except (ValueError, yaml.YAMLError) as error:
         raise UsageError(f"The file of options is not {kind}.", found=" ".join(str(error).split())) from error
+    except RecursionError as error:
+        raise UsageError("The file of options is nested too deeply.") from error
 
 
-def _plain(node: Any) -> Any:
-    """Read a node of YAML: all but ``true``, ``false`` and ``null`` is text: ``010`` is not the number 8."""
+def _plain(node: Any, n_before: Iterator[int]) -> Any:
+    """Read a node of YAML: all but ``true``, ``false`` and ``null`` is text: ``010`` is not the number 8.
+
+    ``n_before`` counts nodes: a few that repeat each other by aliases can stand for billions.
+    """
+    if next(n_before) > _MOST_NODES:
+        raise UsageError(
+            f"The file of options has more than {_MOST_NODES} values, or repeats them by aliases."
+        )
     if not hasattr(node, "value"):
         return node
     if node.id == "mapping":
         names = [str(key.value) for key, _ in node.value]
         for name in (name for name in names if names.count(name) > 1):
             raise UsageError(f"{name!r} stands twice.", fix="Keep one of the two.")
-        return {name: _plain(value) for name, (_, value) in zip(names, node.value, strict=True)}
+        return {name: _plain(value, n_before) for name, (_, value) in zip(names, node.value, strict=True)}
     if node.id == "sequence":
-        return [_plain(one) for one in node.value]
+        return [_plain(one, n_before) for one in node.value]
     words = {"true": True, "false": False, "null": None, "~": None, "": None}
     return words.get(node.value.lower(), node.value) if node.style is None else node.value
 

@@ -7,7 +7,6 @@ default are the option's. `options_of` collects them; the parser, model files, t
 
 from __future__ import annotations
 
-import math
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -31,6 +30,7 @@ SECTIONS = {
 }
 """Sections of the manual in their order, and the group of ``--help`` that each is part of."""
 
+_LARGEST = 1e300
 _RELATIONS = {"above": operator.gt, "at least": operator.ge, "below": operator.lt, "at most": operator.le}
 
 
@@ -153,15 +153,17 @@ def check_bounds(record: Any) -> None:
     for one in options_of(type(record)):
         value = getattr(record, one.attribute)
         if one.bounds and value is not None and not _is_within(value, one.bounds):
-            meant = -value if value < 0 else value / 100  # a hyphen, or percent
-            fix = f"Write {one.flag} {meant:g}." if value and _is_within(meant, one.bounds) else None
-            sentence = f"{one.flag} is out of range."
-            raise UsageError(sentence, found=f"{value:g}", expected=one.bounds, fix=fix)
+            is_huge = not -_LARGEST < value < _LARGEST
+            meant = 0 if is_huge else -value if value < 0 else value / 100  # a hyphen, or percent
+            fix = f"Write {one.flag} {meant:g}." if meant and _is_within(meant, one.bounds) else None
+            found = f"{value}"[:60] if is_huge else f"{value:g}"
+            raise UsageError(f"{one.flag} is out of range.", found=found, expected=one.bounds, fix=fix)
 
 
 def _is_within(value: float, bounds: str) -> bool:
     parts = [part.rpartition(" ") for part in bounds.split(" and ")]
-    return math.isfinite(value) and all(_RELATIONS[how](value, float(bound)) for how, _, bound in parts)
+    is_number = -_LARGEST < value < _LARGEST
+    return is_number and all(_RELATIONS[how](value, float(bound)) for how, _, bound in parts)
 
 
 def options_of(record: Any) -> tuple[Option, ...]:

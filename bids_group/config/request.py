@@ -6,6 +6,7 @@ what must not (`Execution`). A new option is one more field here, and the code t
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -214,7 +215,11 @@ class AnalysisSpec:
         (), section="images", metavar="PATH", is_late=True,
     )  # fmt: skip
     smoothing_fwhm_mm: float = option(
-        "smooth the pooled effects (default 0)", 0.0, section="images", metavar="MM", bounds="at least 0"
+        "smooth the pooled effects (default 0)",
+        0.0,
+        section="images",
+        metavar="MM",
+        bounds="at least 0 and at most 1000",
     )
     scale_by: str | None = option(
         "proportional scaling: each map times the mean of this column (such as total volume) over the "
@@ -318,7 +323,7 @@ class Execution:
         if self.output_format == "json" and not self.is_dry_run:
             raise UsageError("--output-format belongs to --dry-run.", fix="Add --dry-run.")
         for flag, value in (("--nprocs", self.n_procs), ("--mem-gb", self.mem_gb)):
-            if value is not None and value <= 0:
+            if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"{flag} must be above 0.", found=str(value))
 
     @property

@@ -19,6 +19,9 @@ from bids_group.errors import UsageError
 Level = Literal["run", "session", "subject", "dataset"]
 Test = Literal["t", "F", "pass"]
 Weight = int | float | str
+_LONGEST_WEIGHT = 60
+_LONGEST_FORMULA = 10_000
+"""Characters; longer ones are no formulas, and slow to read."""
 
 INTERCEPT = "1"
 """The name of the constant in ``X`` and ``ConditionList``."""
@@ -44,7 +47,23 @@ class NodeContrast:
 
 @cache
 def _numbers_of(rows: tuple[tuple[Weight, ...], ...]) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(float(Fraction(str(weight))) for weight in row) for row in rows)
+    return tuple(tuple(float(read_fraction(weight)) for weight in row) for row in rows)
+
+
+def read_fraction(weight: Weight) -> Fraction:
+    """Read a weight exactly.
+
+    Raises
+    ------
+    ValueError, ArithmeticError
+        It is no number, or none that a computer would have at once (``1e999999999``).
+    """
+    text = str(weight).replace(" ", "")
+    if len(text) > _LONGEST_WEIGHT or re.search(r"(?i)e[+-]?\d{4}", text):
+        raise ValueError(f"{text[:20]}… is too long")
+    exact = Fraction(text)
+    float(exact)
+    return exact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +165,8 @@ _RANDOM = re.compile(r"\s*(?P<sign>[+~])?\s*\((?P<inside>[^()|]*\|[^()]*)\)")
 
 def split_random(formula: str) -> tuple[str, tuple[str, ...]]:
     """Part a formula and its random terms: ``~ age + (1 | subject)`` into ``~ age`` and ``(1 | subject)``."""
+    if len(formula) > _LONGEST_FORMULA:
+        raise UsageError("The formula is too long.", found=f"{len(formula)} characters")
     terms = tuple(f"({match['inside'].strip()})" for match in _RANDOM.finditer(formula))
     fixed = _RANDOM.sub(lambda match: "~ 1" if match["sign"] == "~" else "", formula)
     return (fixed.strip() or "~ 1", terms) if terms else (formula, ())

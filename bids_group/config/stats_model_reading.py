@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +24,7 @@ from bids_group.config.stats_model import (
     StatsModel,
     Test,
     Weight,
+    read_fraction,
 )
 from bids_group.config.stats_model_request import OF_NODE, read_settings
 from bids_group.errors import UsageError
@@ -213,7 +213,7 @@ def _read_weights(place: Place, n_conditions: int) -> tuple[tuple[Weight, ...], 
         weights.append(tuple(_read_weight(each) for each in row.items()))
         if len(weights[-1]) != n_conditions:
             row.refuse(f"has {len(weights[-1])} weights for {n_conditions} conditions")
-        if not any(Fraction(str(weight)) for weight in weights[-1]):
+        if not any(map(read_fraction, weights[-1])):
             row.refuse("has no weight but 0")
     return tuple(weights)
 
@@ -223,8 +223,8 @@ def _read_weight(place: Place) -> Weight:
     try:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise ValueError(value)
-        Fraction(str(value).replace(" ", ""))
-    except (ValueError, ZeroDivisionError):
+        read_fraction(value)
+    except (ValueError, ArithmeticError):
         place.refuse("is not a weight", expected='a number, or a fraction such as "1/3"')
     return value.replace(" ", "") if isinstance(value, str) else value
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +137,7 @@ def locate(path: Path) -> ImageFiles:
     """
     volume: int | str | None = None
     for match in _selections(path.name):
-        if not path.exists() and not path.is_symlink():
+        if not os.path.lexists(path):
             path, text = path.with_name(match["file"]), match["volume"]
             is_from_1 = match.re is _BY_NUMBER
             volume = int(text) - is_from_1 if text.isdigit() else text

@@ -244,8 +244,12 @@ def _open(files: ImageFiles, parts: Sequence[bytes]) -> Any:
 def _check_affines(files: ImageFiles, affine: npt.NDArray[np.float64], mat: bytes) -> None:
     """Refuse a NIfTI pair whose ``.mat``, which SPM would follow, says another affine."""
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
-    stored = loadmat(BytesIO(mat))
+    try:
+        stored = loadmat(BytesIO(mat))
+    except MatReadError as error:
+        raise ValueError(f"{files.mat}: {error}") from error
     from_1 = np.eye(4)
     from_1[:3, 3] = 1
     theirs = np.array(stored.get("mat", stored.get("M")), dtype=np.float64).reshape(4, 4, -1)[..., 0] @ from_1

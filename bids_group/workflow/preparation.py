@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from bids_group import bids, inference, model
+from bids_group import bids, inference, model, output
 from bids_group.config import AnalysisSpec, RunConfig
 from bids_group.config.corrections import UNCORRECTED
 from bids_group.config.stats_model import StatsModel, write_model_json
@@ -20,7 +20,6 @@ from bids_group.elements import Surfaces, find_pair, read_mask
 from bids_group.errors import BidsGroupError, DataError, UsageError
 from bids_group.executor import Executor, Threads, choose_executor
 from bids_group.labels import is_adult_mni
-from bids_group.output import check_output_names
 from bids_group.output.report import OWN_ATLAS, Atlas, read_atlas
 from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation, note, warn
 from bids_group.words import counted
@@ -96,7 +95,6 @@ def prepare(config: RunConfig) -> RunPlan:
     except BidsGroupError:  # a table that is not read may be its cause
         say(one for one in cohort.notices if one.topic == "tables" and one.severity == "warning")
         raise
-    check_output_names([(one.analysis, one.design) for one in planned])
     atlas, about_atlas = _settle_atlas(spec, cohort)
     surfaces, about_surfaces = settle_surfaces(spec, cohort) if is_group else ({}, [])
     observations = dict.fromkeys(one for each in (*pooling, *analyses) for one in each.observations)
@@ -105,6 +103,8 @@ def prepare(config: RunConfig) -> RunPlan:
     told = (*cohort.notices, *notices, *settled, *about_atlas, *about_surfaces, *_tell_idle(spec, cohort))
     told += (*_tell_lost_by_groups(cohort, analyses), *(one for each in planned for one in each.notices))
     model_json = write_model_json(stats_model)
+    designs = [(one.analysis, one.design) for one in planned]
+    output.check_output_names(designs, observations, output.model_path(model_json))
     plan = RunPlan(
         config=config,
         spec=spec,

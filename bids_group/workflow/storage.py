@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def work_folder(config: RunConfig) -> Path:
     own = config.execution.work_dir
     if own is None:
         return config.output_dir / ".work" / "bids_group"
-    return own / f"bids_group-{hashlib.sha256(str(config.output_dir.resolve()).encode()).hexdigest()[:12]}"
+    return own / f"bids_group-{hashlib.sha256(os.fsencode(config.output_dir.resolve())).hexdigest()[:12]}"
 
 
 def expected_elements(plan: RunPlan) -> int:

@@ -56,6 +56,7 @@ class Outcome:
     said: str
     has_hung: bool
     seconds: float
+    cpu_seconds: float
     peak_mb: float
     counts: dict[str, int]
 

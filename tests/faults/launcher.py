@@ -71,6 +71,7 @@ def launch(job, run):
         "code": os.waitstatus_to_exitcode(status),
         "has_hung": not has_ended,
         "seconds": time.monotonic() - started,
+        "cpu_seconds": used.ru_utime + used.ru_stime,
         "peak_mb": used.ru_maxrss / 1024,
         "counts": json.loads(counts or b"{}"),
     }

@@ -76,6 +76,6 @@ def digest(parts: Iterable[bytes | str | npt.NDArray[np.generic]]) -> str:
                 total.update(np.ascontiguousarray(row).data)
                 drop_pages(part)
         else:
-            total.update(part.encode() if isinstance(part, str) else part)
+            total.update(part.encode("utf-8", "backslashreplace") if isinstance(part, str) else part)
             total.update(b"\0")
     return total.hexdigest()

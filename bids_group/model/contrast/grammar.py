@@ -24,6 +24,7 @@ from bids_group.model.contrast.regressor_names import find_regressor
 from bids_group.model.formula.tokens import find_closing
 from bids_group.words import list_some, point_at, suggest
 
+_LARGEST = 1e100
 _NUMBER = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])")
 _CALL = re.compile(r"(mean|slope|test)\s*\(")
 _NAME = re.compile(r"`([^`]*)`|[^\s=,()]+")
@@ -231,6 +232,8 @@ class _ContrastParser:
             return [(sign, self.read_call(call))]
         if number := _NUMBER.match(self.text, start):
             self.position = number.end()
+            if float(number[0]) > _LARGEST:
+                raise self.error(f"{self.whole} has the number {number[0][:20]}, which is too large.", start)
             return [(sign * float(number[0]), None)]
         if not self.take("("):
             raise self.atom_error(start)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import re
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,10 @@ _NUMPY = {"log1p": np.log1p, "sqrt": np.sqrt, "abs": np.abs}
 """What the allow-list names beyond formulaic's own transforms; nothing else can be seen by a formula."""
 _MOST_PEOPLE = 6
 """Columns of a term of ``subject`` that are named one by one."""
+_MOST_COLUMNS = 1000
+"""Columns that a design may have beyond two for each row: others are not even computed."""
+_MOST_OF_A_CALL = 60
+"""Columns of a function: a whole number among its options is at most 30."""
 _FAILURES = (FormulaicError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError)
 """What formulaic and its transforms raise where a factor cannot be computed."""
 
@@ -161,8 +166,11 @@ def code_design(formula: Formula, variables: pd.DataFrame, centering: str, **fac
                 fix="Say --center none, or add the finished column to participants.tsv.",
             )
     symbols = _code_people(formula, variables, levels, covariates, within)
+    _check_width(formula, symbols, levels)
     numbers, spec = _evaluate(formula, None, symbols, "these rows")
     columns = tuple(_display(formula, name) for name in spec.column_names)
+    for name in (name for name in columns if columns.count(name) > 1):
+        raise FormulaError(f"Two columns of the design are called '{name}'.", fix="Rename that of the table.")
     return CodedDesign(
         formula=formula,
         variables=variables,
@@ -176,6 +184,35 @@ def code_design(formula: Formula, variables: pd.DataFrame, centering: str, **fac
         positions=dict(zip(formula.terms, map(tuple, spec.term_indices.values()), strict=True)),
         **facts,
     )
+
+
+def _check_width(formula: Formula, symbols: pd.DataFrame, levels: Mapping[str, tuple[str, ...]]) -> None:
+    """Refuse a formula of far more columns than rows, such as a product of splines, before it is computed."""
+
+    def count(width: Callable[[Factor], int]) -> int:
+        return sum(math.prod(map(width, term.factors)) for term in formula.terms)
+
+    def at_most(factor: Factor) -> int:
+        return max((len(levels[one]) for one in factor.columns if one in levels), default=0) or (
+            1 if factor.is_bare or factor.code.startswith("I(") else _MOST_OF_A_CALL + factor.code.count(",")
+        )
+
+    def exactly(factor: Factor) -> int:
+        if factor.is_column:
+            return at_most(factor)
+        try:
+            return int(np.shape(_make_matrix(FormulaicFormula(f"0 + {factor.code}"), symbols, "ignore"))[1])
+        except _FAILURES:  # told when the design is computed
+            return 1
+
+    limit = _MOST_COLUMNS + 2 * len(symbols)
+    if count(at_most) > limit and (n_columns := count(functools.cache(exactly))) > limit:
+        raise FormulaError(
+            f"The formula has {n_columns:,} columns.",
+            found=f"{formula.text}, and {len(symbols)} rows",
+            expected="fewer columns than rows",
+            fix="Leave out interactions, or use splines of fewer df.",
+        )
 
 
 def is_numeric(values: pd.Series) -> bool:

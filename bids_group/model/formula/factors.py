@@ -125,7 +125,10 @@ class CallReader:
 
     def read(self) -> Factor:
         """Read the whole call as one factor."""
-        hidden = _BACKTICKED.sub(lambda m: m[0] if m[1] is None else f"b_{m[1].encode().hex()}_", self.source)
+        hidden = _BACKTICKED.sub(
+            lambda m: m[0] if m[1] is None else f"b_{m[1].encode('utf-8', 'surrogatepass').hex()}_",
+            self.source,
+        )
         try:
             tree = ast.parse(hidden.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -152,7 +155,10 @@ class CallReader:
     ) -> FormulaError:
         piece = where
         if isinstance(piece, ast.AST):
-            piece = _HIDDEN.sub(lambda match: f"`{bytes.fromhex(match[1]).decode()}`", ast.unparse(piece))
+            piece = _HIDDEN.sub(
+                lambda match: f"`{bytes.fromhex(match[1]).decode('utf-8', 'surrogatepass')}`",
+                ast.unparse(piece),
+            )
         shown = piece if len(piece) <= 60 else piece[:57] + "…"
         found = point_at(self.formula, self.position + max(self.source.find(piece), 0))
         return FormulaError(f"'{shown}' in the formula {what}.", found=found, expected=expected, fix=fix)
@@ -170,7 +176,7 @@ class CallReader:
         if not isinstance(node, ast.Name):
             raise self._error(node)
         hidden = _HIDDEN.fullmatch(node.id)
-        column = bytes.fromhex(hidden[1]).decode() if hidden else node.id
+        column = bytes.fromhex(hidden[1]).decode("utf-8", "surrogatepass") if hidden else node.id
         offset = max(self.source.find(quote_column(column)), 0)
         read_column(column, self.position + offset, self.formula, self.columns)
         self.uses.append(Use(column=column, role=role))

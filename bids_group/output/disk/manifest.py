@@ -149,7 +149,8 @@ def finish_outputs(output_dir: Path) -> None:
 
 def _read_own(path: Path) -> dict[str, Any]:
     """Read a JSON file of ours, which nobody else should have changed; empty where there is none."""
-    return read_json(path, wrong=OutputError, fix="Restore it, or give another OUTPUT_DIR.", is_optional=True)
+    fix = "Restore it, or give another OUTPUT_DIR."
+    return read_json(path, wrong=OutputError, unreadable=OutputError, fix=fix, is_optional=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,8 +171,20 @@ def _read_lists(output_dir: Path) -> _Lists:
     content = OutputList.read({} if path.is_dir() else _read_own(path))
     if os.path.lexists(path) and content.description != _ABOUT:
         raise _foreign(path, "a file of another program")
+    for listed in (content.files, content.planned, content.earlier):
+        if not isinstance(listed or [], list) or not all(isinstance(one, str) for one in listed or []):
+            raise OutputError(
+                f"The list of own files is damaged: {path}.",
+                found=repr(listed),
+                expected="names of files",
+                fix="Restore it, or give another OUTPUT_DIR.",
+            )
     files, planned, earlier = (
-        {path for path in map(Path, listed or []) if not path.is_absolute() and ".." not in path.parts}
+        {
+            path
+            for path in map(Path, listed or [])
+            if not path.is_absolute() and ".." not in path.parts and "\0" not in str(path)
+        }
         for listed in (content.files, content.planned, content.earlier)
     )
     if content.format is None:

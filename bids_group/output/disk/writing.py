@@ -23,12 +23,17 @@ from bids_group.records.sidecars import JsonRecord
 
 def write_text(path: Path, text: str, write: Write = write_bytes) -> None:
     """Write UTF-8 text, with line feeds on every system."""
-    write(path, text.encode())
+    write(path, encode(text))
+
+
+def encode(text: str) -> bytes:
+    """Encode as UTF-8; what it does not have (halves of characters, bytes in names of files) is spelled."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def write_if_changed(path: Path, text: str) -> None:
     """Write text unless the file holds it already: many jobs share the common files."""
-    if not path.is_file() or path.read_bytes() != text.encode():
+    if not path.is_file() or path.read_bytes() != encode(text):
         write_text(path, text)
 
 

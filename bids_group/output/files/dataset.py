@@ -63,7 +63,7 @@ def write_dataset(output_dir: Path, cohort: Cohort) -> None:
         }
         text = json_text(dict(sorted(description.items())))
         write_if_changed(output_dir / "dataset_description.json", text)
-        if not (output_dir / "README.md").exists():
+        if not os.path.lexists(output_dir / "README.md"):
             write_if_changed(output_dir / "README.md", _text("dataset_readme.md"))
         path = output_dir / ".bidsignore"
         lines = path.read_bytes().splitlines() if path.is_file() else []
@@ -156,7 +156,7 @@ def write_crash(output_dir: Path, text: str) -> Path | None:
     path = output_dir / "logs" / f"crash-{now:%Y%m%dT%H%M%SZ}-{os.getpid()}.txt"
     about = f"bids_group {__version__}, Python {platform.python_version()}, {platform.platform()}"
     try:
-        write_bytes(path, f"{about}\n\n{text}\n".encode())
+        write_bytes(path, f"{about}\n\n{text}\n".encode("utf-8", "backslashreplace"))
     except BidsGroupError:
         return None
     return path
@@ -165,14 +165,19 @@ def write_crash(output_dir: Path, text: str) -> Path | None:
 def read_description(output_dir: Path) -> dict[str, Any]:
     """Read the description that stands there, and refuse one that ours cannot be joined with."""
     path = output_dir / "dataset_description.json"
-    content = read_json(path, wrong=OutputError, fix="Repair or remove it.", is_optional=True)
+    fix = "Repair or remove it."
+    content = read_json(path, wrong=OutputError, unreadable=OutputError, fix=fix, is_optional=True)
     kinds = {"GeneratedBy": list, "DatasetLinks": dict}
-    if any(not isinstance(content.get(key, kind()), kind) for key, kind in kinds.items()):
+    for key in (key for key, kind in kinds.items() if not isinstance(content.get(key, kind()), kind)):
         raise OutputError(
-            f"The file {path} cannot be joined with ours.",
-            expected='{"GeneratedBy": [{"Name": …}], …}',
-            fix="Repair or remove it.",
+            f"The file {path} cannot be joined with ours: its {key}.",
+            found=repr(content[key]),
+            expected='{"GeneratedBy": [{"Name": …}], "DatasetLinks": {"name": "…"}}',
+            fix=fix,
         )
+    ignored = output_dir / ".bidsignore"
+    if os.path.lexists(ignored) and not ignored.is_file():
+        raise OutputError(f"What is called .bidsignore is no file: {ignored}.", fix="Move it away.")
     if content.get("DatasetType") == "raw":
         raise OutputError(
             f"OUTPUT_DIR is a raw dataset: {path.parent}.",
@@ -212,4 +217,10 @@ def _read_table(path: Path) -> pd.DataFrame:
     """Read a table of ours as text; one without columns where there is none."""
     if not path.is_file():
         return pd.DataFrame()
-    return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, quoting=3)
+    try:
+        return pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, quoting=3)
+    except ValueError as error:
+        fix = "Remove it: rows of other jobs come again when these run again."
+        raise OutputError(
+            f"The table of earlier jobs is damaged: {path}.", found=str(error), fix=fix
+        ) from error

@@ -12,6 +12,12 @@ from bids_group.errors import UsageError
 from bids_group.labels import camel_label, upper_first
 from bids_group.records import Design, FirstLevelMap, GroupAnalysis, Observation
 
+_LONGEST_NAME = 255
+"""Bytes; what file systems take."""
+
+_LONGEST_ENDING = 60
+"""What stands behind the label of a contrast: ``_stat-p_desc-fweVoxel_statmap.nii.gz`` and longer ones."""
+
 
 def pooled_path(output_dir: Path, observation: Observation, stat: str) -> Path:
     """Name a pooled map: ``sub-01/func/sub-01_task-T_space-S_contrast-C_stat-effect_statmap.nii.gz``.
@@ -112,13 +118,24 @@ def contrast_label(analysis: GroupAnalysis, contrast_part: str) -> str:
     return _need_label(analysis.first_level_contrast) + upper_first(contrast_part) + levels
 
 
-def check_output_names(planned: Sequence[tuple[GroupAnalysis, Design]]) -> None:
-    """Refuse results whose files would have the same names (compared without case, as some disks do)."""
+def check_output_names(
+    planned: Sequence[tuple[GroupAnalysis, Design]],
+    observations: Iterable[Observation] = (),
+    model: Path = Path(),
+) -> None:
+    """Refuse results whose files would have names that no disk takes, or the same (compared without case).
+
+    ``observations``: those whose pooled maps are written; ``model``: the name of the resolved model's file.
+    """
+    _check_length(model, "The name of the model")
+    for one in observations:
+        _check_length(pooled_path(Path(), one, "variance"), f"Of {one.label} a name")
     owners: dict[str, str] = {}
     for analysis, design in planned:
         for contrast in (*design.contrasts, *design.conjunctions):
             stem = analysis_stem(Path(), analysis, contrast.label)
             owner = f"'{contrast.name}' of '{analysis.first_level_contrast}'"
+            _check_length(stem.with_name(f"{stem.name}{'x' * _LONGEST_ENDING}"), f"The name of {owner}")
             earlier = owners.setdefault(str(stem).casefold(), owner)
             if earlier is not owner:
                 raise UsageError(
@@ -127,6 +144,17 @@ def check_output_names(planned: Sequence[tuple[GroupAnalysis, Design]]) -> None:
                     expected="names that differ in their letters and digits, not in case or signs alone",
                     fix="Rename one of them.",
                 )
+
+
+def _check_length(path: Path, what: str) -> None:
+    for part in path.parts:
+        if len(part.encode("utf-8", "surrogatepass")) > _LONGEST_NAME:
+            raise UsageError(
+                f"{what} is too long for the name of a file.",
+                found=f"{part[:60]}… of {len(part)} characters",
+                expected=f"at most {_LONGEST_NAME} bytes, with all that stands before and behind it",
+                fix="Use a shorter name.",
+            )
 
 
 def _spell(entities: Mapping[str, str | None]) -> str:

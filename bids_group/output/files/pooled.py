@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -200,7 +201,8 @@ def check_pooled_names(output_dir: Path, observations: Iterable[Observation]) ->
         read = (file for each in one.maps for path in each.files for file in expand(path))
         inputs = {file.name: file.resolve() for file in read} if wanted else {}
         for path, stat in wanted.items():
-            if stat not in own or inputs.get(path.name) == path.resolve():
+            is_folder = path.is_dir() and not path.is_symlink()
+            if stat not in own or is_folder or inputs.get(path.name) == path.resolve():
                 raise OutputError(
                     f"The pooled map of {one.label} would overwrite a file of another program: {path}.",
                     expected="an OUTPUT_DIR in which no other program wrote a map of this name",
@@ -211,4 +213,14 @@ def check_pooled_names(output_dir: Path, observations: Iterable[Observation]) ->
 def _read_sidecar(output_dir: Path, observation: Observation) -> Sidecar:
     """Read what stands beside the effect, which is marked as ours before anything is written."""
     path = sidecar_path(pooled_path(output_dir, observation, "effect"))
-    return Sidecar.read(peek_json(expand(path)[0]) or {})
+    content = peek_json(expand(path)[0]) or {}
+    with suppress(AttributeError, TypeError, ValueError):  # of a record in it that is none
+        sidecar = Sidecar.read(content)
+        affine = np.asarray(np.eye(4) if sidecar.affine is None else sidecar.affine, dtype=np.float64)
+        hashes = [{} if one is None else one for one in (sidecar.files, sidecar.input_hashes)]
+        are_texts = all(isinstance(v, str) for one in hashes for v in one.values())
+        if affine.shape == (4, 4) and are_texts:
+            return sidecar
+    return (
+        Sidecar(pooling_key=_PENDING) if Sidecar.key_of("pooling_key") in content else Sidecar()
+    )  # damaged: pooled again

@@ -193,7 +193,7 @@ class Chart:
         corners, (width, height) = self._edges
         panels = [(*corner, one.parts) for corner, one in zip(corners.tolist(), self.panels, strict=True)]
         text = fill_template("chart.svg.j2", panels=panels, width=f"{width:g}", height=f"{height:g}")
-        return text.encode()
+        return text.encode("utf-8", "backslashreplace")
 
 
 def round_ticks(low: float, high: float, n_most: int) -> dict[float, str]:

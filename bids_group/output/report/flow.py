@@ -104,7 +104,7 @@ class FlowChart:
         boxes = lay_out(self.flow)
         height = boxes[-1].y + boxes[-1].height
         text = fill_template("flow.svg.j2", boxes=boxes, main=self.main, side=self.side, height=height)
-        return text.encode()
+        return text.encode("utf-8", "backslashreplace")
 
 
 def lay_out(flow: Flow) -> list[FlowBox]:

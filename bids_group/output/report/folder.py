@@ -170,7 +170,7 @@ def read_folder(root: Path) -> Folder:
     return Folder(
         root=root,
         analyses=tuple(_read_analysis(root, path) for path in designs),
-        ledger=read_table(ledger) if ledger.is_file() else None,
+        ledger=_read_ledger(ledger) if ledger.is_file() else None,
         command=RunRecord.read(read_json(root / "code" / "command.json", is_optional=True)),
         model=next(map(read_json, own or there), {}),
         description=read_json(root / "dataset_description.json", is_optional=True),
@@ -184,6 +184,14 @@ def read_table(path: Path) -> pd.DataFrame:
         return pd.read_csv(content, sep="\t", dtype=str, na_values=["n/a"], keep_default_na=False)
     except ValueError as error:
         raise DataError(f"The table {path} cannot be read.", found=str(error)) from error
+
+
+def _read_ledger(path: Path) -> pd.DataFrame:
+    table = read_table(path)
+    lacking = {"participant_id", "contrast", "file", "used", "reason"} - set(table.columns)
+    if lacking:
+        raise DataError(f"The ledger {path} has no column {min(lacking)}.", fix="Run the group level again.")
+    return table
 
 
 def read_numbers(path: Path, text_columns: Sequence[str] = ()) -> pd.DataFrame:

@@ -102,7 +102,9 @@ def _cut(
 
 
 def _spell_uri(table: pd.DataFrame) -> str:
-    tsv = table.to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n").encode()
+    tsv = table.to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n").encode(
+        "utf-8", "backslashreplace"
+    )
     return f"data:text/tab-separated-values;base64,{base64.b64encode(tsv).decode('ascii')}"
 
 
