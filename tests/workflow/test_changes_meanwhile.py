@@ -55,7 +55,7 @@ def person(tmp_path: Path) -> Observation:
 @pytest.fixture
 def reads(monkeypatch):
     """The files read, in order; ``changes`` holds what a file becomes right after its n-th reading."""
-    read_bytes, seen, changes = reading._read_bytes, [], {}
+    read_bytes, seen, changes = reading.read_bytes, [], {}
 
     def watched(path: Path) -> bytes:
         content = read_bytes(path)
@@ -64,7 +64,7 @@ def reads(monkeypatch):
             path.write_bytes(changes[path.name, seen.count(path.name)])
         return content
 
-    monkeypatch.setattr(reading, "_read_bytes", watched)
+    monkeypatch.setattr(reading, "read_bytes", watched)
     return seen, changes
 
 
