@@ -194,7 +194,8 @@ def clusters(inputs: ContrastInputs) -> Iterator[Details]:
         part: Shown = Part("quiet", "No cluster.")
         if n_peaks:
             summary += f" ({found.counted}, {n_peaks} peaks)"
-            viewer = f"viewer-contrast-{inputs.stem}"
+            has_viewer = inputs.slices is not None or inputs.hemispheres
+            viewer = f"viewer-contrast-{inputs.stem}" if has_viewer else ""
             whole = page_table(found.table, name=name, caption=WHOLE, max_rows=MAX_PEAKS, viewer=viewer)
             part = Part("parts", [sum_up_peaks(whole, found), Details("All columns of this table", whole)])
         yield Details(f"Clusters: {summary}", part, is_open=index == 0)

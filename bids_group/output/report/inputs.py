@@ -14,12 +14,13 @@ import pandas as pd
 from nibabel.affines import apply_affine
 
 from bids_group.config.corrections import Correction, find_correction
-from bids_group.elements import Grid, Parcels, Space, Vertices, read_map
+from bids_group.elements import Grid, Parcels, Space, Vertices, Voxels, read_map
 from bids_group.executor import ONE_THREAD, Executor
 from bids_group.output.files.contrasts import spell_clusters
 from bids_group.output.report.analysis_facts import gather_facts
-from bids_group.output.report.brains import Layers
+from bids_group.output.report.brains import Layers, Look
 from bids_group.output.report.canvas import Box, common_cuts, cuts_through, place, read_anatomy
+from bids_group.output.report.cortex import Cortex, read_cortex
 from bids_group.output.report.figures import Drawing, FigureStore, Picture
 from bids_group.output.report.folder import (
     UNCORRECTED,
@@ -33,6 +34,7 @@ from bids_group.output.report.folder import (
     read_table,
     sidecar_of,
 )
+from bids_group.output.report.surfaces import Hemisphere
 from bids_group.output.report.tables import PageTable, page_table
 from bids_group.records.sidecars import Sidecar
 
@@ -71,18 +73,39 @@ class PageInputs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Layout:
+    """The grid of voxels, and where those of a CIFTI file stand in a row and in it (None: a plain volume)."""
+
+    grid: Grid
+    voxels: tuple[tuple[slice, npt.NDArray[np.intp]], ...] | None = None
+
+    def place(self, values: npt.NDArray[Any]) -> Box:
+        """Turn numbers over the space of the analysis into a box."""
+        return place(self.fill(values), self.grid)
+
+    def fill(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Turn numbers over the space of the analysis into a volume."""
+        if self.voxels is None:
+            return values.astype(np.float32)
+        volume = np.zeros(self.grid.n_elements, dtype=np.float32)
+        for own, indices in self.voxels:
+            volume[indices] = values[own]
+        return volume.reshape(self.grid.shape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Brain:
     """What slices of a group model share: its mask, anatomy, places by axis, and a point asked for."""
 
-    grid: Grid
+    layout: Layout
     mask: Box
     anatomy: Box | None
     cuts: Sequence[Sequence[float]]
     cut_mm: Point | None
 
-    def place(self, volume: npt.NDArray[Any]) -> Box:
-        """Turn a volume on the grid of the analysis into a box."""
-        return place(volume.astype(np.float32), self.grid)
+    def place(self, values: npt.NDArray[Any]) -> Box:
+        """Turn numbers over the space of the analysis into a box."""
+        return self.layout.place(values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -90,7 +113,8 @@ class AnalysisInputs(PageInputs):
     """One group model.
 
     ``quality``: a row per observation; ``inside``: the analysed elements; ``limits``: end of the colour scale
-    of t and of F. ``brain``: what slices need; None where the maps are no volumes.
+    of t and of F. ``brain``: what slices need; None where the maps are no volumes. ``cortex``, ``subcortex``:
+    what pictures of surfaces need that are there, and slices of the voxels in CIFTI files.
     """
 
     executor: Executor
@@ -101,6 +125,8 @@ class AnalysisInputs(PageInputs):
     space: Space
     inside: npt.NDArray[np.bool_]
     brain: Brain | None
+    cortex: Cortex | None
+    subcortex: Brain | None
     limits: Mapping[str, float]
 
     @property
@@ -133,18 +159,30 @@ def read_analysis_inputs(
         quality=read_numbers(path, ("label", "outlier_reasons")) if path else None,
         space=loaded.space,
         inside=inside,
-        brain=_brain(analysis, loaded.space, inside) if isinstance(loaded.space, Grid) else None,
+        brain=_brain(analysis, Layout(grid=loaded.space), inside) if isinstance(loaded.space, Grid) else None,
+        cortex=read_cortex(folder.root, loaded.space, entities_of(Path(analysis.stem).name)),
+        subcortex=_subcortex(analysis, loaded.space, inside),
         limits=_limits(analysis, inside),
     )
 
 
-def _brain(analysis: AnalysisFiles, grid: Grid, inside: npt.NDArray[np.bool_]) -> Brain:
-    mask = place(inside.astype(np.float32), grid)
+def _subcortex(analysis: AnalysisFiles, space: Space, inside: npt.NDArray[np.bool_]) -> Brain | None:
+    """Gather the voxels of a CIFTI file, which share a grid."""
+    parts = zip(space.parts, space.slices, strict=True)
+    found = [(part, own) for part, own in parts if isinstance(part, Voxels) and part.structure is not None]
+    if not any(inside[own].any() for _, own in found):
+        return None
+    voxels = tuple((own, part.indices) for part, own in found)
+    return _brain(analysis, Layout(grid=found[0][0].grid, voxels=voxels), inside)
+
+
+def _brain(analysis: AnalysisFiles, layout: Layout, inside: npt.NDArray[np.bool_]) -> Brain:
+    mask = layout.place(inside)
     cut_mm = _point_inside(analysis.info.cut_coordinates, mask)
     cuts = [common_cuts(mask, axis, N_CUTS) for axis in range(3)]
     assert analysis.mask is not None
     return Brain(
-        grid=grid,
+        layout=layout,
         mask=mask,
         anatomy=read_anatomy(entities_of(analysis.mask.name).get("space")),
         cuts=cuts if cut_mm is None else [cuts_through(*one) for one in zip(cuts, cut_mm, strict=True)],
@@ -242,8 +280,9 @@ class ContrastInputs(PageInputs):
     """One contrast, its maps on the whole space, and the inputs of its group model.
 
     An F of several rows with variance groups has the z that shuffling judged, and p only by shuffling.
-    ``significant`` by correction; ``found`` by correction, the strictest first. ``slices``: None where the
-    maps are no volumes.
+    ``significant`` by correction; ``found`` by correction, the strictest first. ``look``: how the statistic is
+    coloured. ``slices``: None where the maps are no volumes; ``subcortex``: those of voxels in CIFTI files;
+    ``hemispheres``: those that have a surface.
     """
 
     analysis: AnalysisInputs
@@ -253,7 +292,10 @@ class ContrastInputs(PageInputs):
     p: npt.NDArray[np.float32] | None
     significant: Mapping[str, npt.NDArray[np.bool_]]
     found: Mapping[str, FoundClusters]
+    look: Look
     slices: Slices | None
+    subcortex: Slices | None
+    hemispheres: tuple[Hemisphere, ...]
 
 
 def read_contrast_inputs(analysis: AnalysisInputs, contrast: ContrastFiles) -> ContrastInputs:
@@ -263,10 +305,20 @@ def read_contrast_inputs(analysis: AnalysisInputs, contrast: ContrastFiles) -> C
     p = None if path is None else read_map(path).data
     found = {name: read_clusters(contrast, name) for name in contrast.corrections}
     significant = {name: _significant(contrast, name, one) & analysis.inside for name, one in found.items()}
-    slices = None
-    if analysis.brain is not None:
-        outlined = significant.get(str(contrast.outlined), np.zeros_like(analysis.inside))
-        slices = _lay(contrast, analysis.brain, statistic, p, outlined, analysis.limits[contrast.test])
+    outlined = significant.get(str(contrast.outlined), np.zeros_like(analysis.inside))
+    strength, limit = _strength(contrast, statistic), analysis.limits[contrast.test]
+    look = Look(
+        limit=limit,
+        opaque_at=min(_opaque_at(strength, p, outlined), limit),
+        is_signed=contrast.test == "t",
+        name=contrast.test,
+        is_one_sided=contrast.is_one_sided,
+    )
+    slices, subcortex = (
+        None if brain is None else _lay(brain, look, statistic, strength, outlined)
+        for brain in (analysis.brain, analysis.subcortex)
+    )
+    cortex = analysis.cortex
     return ContrastInputs(
         stem="_".join(Path(contrast.stem).parts[1:]),
         store=analysis.store,
@@ -277,38 +329,40 @@ def read_contrast_inputs(analysis: AnalysisInputs, contrast: ContrastFiles) -> C
         p=p,
         significant=significant,
         found=found,
+        look=look,
         slices=slices,
+        subcortex=subcortex,
+        hemispheres=() if cortex is None else cortex.lay(statistic, analysis.inside, outlined),
     )
 
 
 def _lay(
-    contrast: ContrastFiles,
     brain: Brain,
+    look: Look,
     statistic: npt.NDArray[np.float32],
-    p: npt.NDArray[np.float32] | None,
+    strength: npt.NDArray[np.float32],
     outlined: npt.NDArray[np.bool_],
-    limit: float,
 ) -> Slices:
-    strength = _strength(contrast, statistic)
-    x, y, z = apply_affine(brain.grid.affine, np.unravel_index(int(strength.argmax()), strength.shape))
+    strengths, grid = brain.layout.fill(strength), brain.layout.grid
+    x, y, z = apply_affine(grid.affine, np.unravel_index(int(strengths.argmax()), grid.shape))
     strongest = float(x), float(y), float(z)
     layers = Layers(
         mask=brain.mask,
         statistic=brain.place(statistic),
         significant=brain.place(outlined),
         anatomy=brain.anatomy,
-        limit=limit,
-        opaque_at=min(_opaque_at(strength, p, outlined), limit),
-        is_signed=contrast.test == "t",
-        name=contrast.test,
-        is_one_sided=contrast.is_one_sided,
+        limit=look.limit,
+        opaque_at=look.opaque_at,
+        is_signed=look.is_signed,
+        name=look.name,
+        is_one_sided=look.is_one_sided,
     )
     return Slices(
         brain=brain,
         layers=layers,
         strongest_mm=strongest,
         focus_mm=brain.cut_mm or strongest,
-        focus_words="the point asked for" if brain.cut_mm else f"the strongest {contrast.test}",
+        focus_words="the point asked for" if brain.cut_mm else f"the strongest {look.name}",
     )
 
 

@@ -92,6 +92,7 @@ def build_report(
         articles=articles,
         palette=SIGNED,
         anatomy=_anatomy(folder),
+        meshes={one.cortex.id: one.cortex.pack() for one in inputs if one.cortex is not None},
     )
     write_text(page, text)
     return page

@@ -86,8 +86,10 @@ def _people(inputs: AnalysisInputs) -> Iterator[Picture]:
     if not any(paths):
         return
     x, _, z = (row[len(row) // 2] for row in brain.cuts)
-    n_bytes, labels = 32 * brain.grid.n_elements, [inputs.labels[row] for row in which]
-    tiles = list(inputs.executor.map(lambda path: _tile(path, brain.grid, x, z), paths, item_bytes=n_bytes))
+    n_bytes, labels = 32 * brain.layout.grid.n_elements, [inputs.labels[row] for row in which]
+    tiles = list(
+        inputs.executor.map(lambda path: _tile(path, brain.layout.grid, x, z), paths, item_bytes=n_bytes)
+    )
     seen = np.abs(np.concatenate([tile[np.isfinite(tile)] for tile in tiles]))
     limit = float(np.percentile(seen, 98)) if seen.any() else 1.0
     n_missing, is_marked = sum(path is None for path in paths), [label in outliers for label in labels]

@@ -14,6 +14,7 @@ from bids_group.output.files.names import list_maps
 from bids_group.output.report import brains, charts
 from bids_group.output.report.canvas import pack_flags, pack_statistic
 from bids_group.output.report.corrections import answer, clusters, side_by_side
+from bids_group.output.report.cortex import strongest_half
 from bids_group.output.report.figures import Picture
 from bids_group.output.report.folder import read_numbers, read_table
 from bids_group.output.report.influence import influence
@@ -21,6 +22,7 @@ from bids_group.output.report.inputs import Brain, ContrastInputs, Slices
 from bids_group.output.report.methods import OWN_TITLE
 from bids_group.output.report.sections import Article, Details, Part, Report, Section, Shown
 from bids_group.output.report.sensitivity import sensitivity, sum_up_sensitivity
+from bids_group.output.report.surfaces import VIEWS, draw_surfaces, pack_map
 from bids_group.output.report.tables import page_table
 from bids_group.output.report.variances import variances
 
@@ -36,11 +38,13 @@ OF_OWN_ATLAS = "It has no cerebellum and no white matter; places up to 4 mm from
 ONE_SIDED = "The test is one-sided: negative values are no evidence, and stay faint at any size. "
 NO_ANATOMY = "No anatomy is drawn: the name of the maps does not say that they are in an adult MNI space."
 NO_PICTURE = "No picture is drawn of {what}: the tables below say what was found; the files hold {where}."
+NO_SURFACE = "The cortex is drawn where there are surfaces: give midthickness surfaces with --surfaces. "
 WHERE = {
     "regions": "the numbers of every region",
     "vertices": "the maps, which Connectome Workbench and nilearn.plotting draw on a surface",
     "grayordinates": "the maps, which Connectome Workbench draws",
 }
+SIDES = {"L": "left", "R": "right"}
 TEMPLATE = "Behind it: the MNI152 template."
 _BESIDE_T, _BESIDE_F = {"effect": "effect", "g": "g"}, {"partialR2": "partial R²"}
 """Maps that the viewer reads beside t and beside F, and what it calls them."""
@@ -78,11 +82,21 @@ def draw_contrast(inputs: ContrastInputs, *, is_one_of_many: bool) -> Article:
         thumbnail=_thumbnail(inputs),
         parts=[part for make in CONTRAST_PARTS for part in make(inputs)],
         volume=None if inputs.slices is None else _volume(inputs, inputs.slices),
+        surface=pack_map(inputs.hemispheres, inputs.look, _title_of_outlined(inputs))
+        if inputs.hemispheres
+        else None,
     )
 
 
 def _thumbnail(inputs: ContrastInputs) -> Picture | None:
-    if (slices := inputs.slices) is None:
+    if inputs.hemispheres:
+        one = strongest_half(inputs.hemispheres, inputs.look)
+        return inputs.picture(
+            draw_surfaces([one], inputs.look, VIEWS[:2], is_small=True),
+            "desc-views_statmap.png",
+            alt=f"{SIDES[one.hemi].capitalize()} hemisphere, with the strongest {inputs.files.test}.",
+        )
+    if (slices := inputs.slices or inputs.subcortex) is None:
         return None
     where = ", ".join(f"{value:.0f}" for value in slices.focus_mm)
     return inputs.picture(
@@ -92,23 +106,58 @@ def _thumbnail(inputs: ContrastInputs) -> Picture | None:
     )
 
 
-def _mosaic(inputs: ContrastInputs) -> Iterator[Shown]:
-    if inputs.slices is None:
-        what = inputs.analysis.elements_word
-        yield Part("quiet", NO_PICTURE.format(what=what, where=WHERE[what]))
+def _outlined(inputs: ContrastInputs, n_significant: int, what: str) -> str:
+    if not n_significant:
+        return "nothing outlined: nothing is significant"
+    return f"{n_significant} {what} outlined ({find_correction(inputs.files.outlined).title})"
+
+
+def _hemispheres(inputs: ContrastInputs) -> Iterator[Shown]:
+    """Show the cortex from four sides, and the viewer of it."""
+    cortex, shown, test, look = inputs.analysis.cortex, inputs.hemispheres, inputs.files.test, inputs.look
+    if cortex is None:
         return
-    test, layers = inputs.files.test, inputs.slices.layers
-    n_significant = int((layers.significant.data > 0).sum())
-    outlined = f"{n_significant} voxels outlined ({find_correction(inputs.files.outlined).title})"
-    outlined = outlined if n_significant else "nothing outlined: nothing is significant"
+    outlined = _outlined(inputs, sum(int(one.is_significant.sum()) for one in shown), "vertices")
+    sides = " and ".join(SIDES[one.hemi] for one in shown)
     yield inputs.picture(
-        brains.draw_mosaic(layers, inputs.slices.brain.cuts),
+        draw_surfaces(shown, look),
+        "desc-surfaces_statmap.png",
+        alt=f"The {test} map of {inputs.files.name} on the {sides} hemisphere from four sides; {outlined}.",
+        caption=(
+            f"The whole {test} map; {outlined}. {_say_opacity(inputs)}Colours end at {look.limit:.1f}, as in "
+            f"all {test} contrasts of this analysis. Dark grey are folds that go inwards."
+        ),
+    )
+    yield Part("surface_viewer", {**_name_viewer(inputs), "meshes": cortex.id})
+
+
+def _say_opacity(inputs: ContrastInputs) -> str:
+    return (
+        "Opacity grows with the square of the statistic and is full from "
+        f"{inputs.look.opaque_at:.2f} on (line in the colour scale): weak evidence is faint, not hidden. "
+        f"{ONE_SIDED if inputs.look.is_one_sided else ''}"
+    )
+
+
+def _mosaic(inputs: ContrastInputs) -> Iterator[Shown]:
+    slices = inputs.slices or inputs.subcortex
+    if slices is None:
+        if not inputs.hemispheres:
+            what = inputs.analysis.elements_word
+            surface = "" if what == "regions" else NO_SURFACE
+            yield Part("quiet", surface + NO_PICTURE.format(what=what, where=WHERE[what]))
+        return
+    if inputs.slices is None and not inputs.hemispheres:
+        yield Part("quiet", NO_SURFACE)
+    test, layers = inputs.files.test, slices.layers
+    outlined = _outlined(inputs, int((layers.significant.data > 0).sum()), "voxels")
+    whole = "The whole" if inputs.slices else "What lies below the cortex in the"
+    yield inputs.picture(
+        brains.draw_mosaic(layers, slices.brain.cuts),
         "desc-mosaic_statmap.png",
         alt=f"Slices of the {test} map of {inputs.files.name}; {outlined}.",
         caption=(
-            f"The whole {test} map; {outlined}. Opacity grows with the square of the statistic and is full "
-            f"from {layers.opaque_at:.2f} on (line in the colour scale): weak evidence is faint, not hidden. "
-            f"{ONE_SIDED if layers.is_one_sided else ''}"
+            f"{whole} {test} map; {outlined}. {_say_opacity(inputs)}"
             f"Colours end at {layers.limit:.1f}; cuts and scale are those of all {test} contrasts of this "
             f"analysis. Left is left. {NO_ANATOMY if layers.anatomy is None else TEMPLATE}"
         ),
@@ -116,11 +165,14 @@ def _mosaic(inputs: ContrastInputs) -> Iterator[Shown]:
 
 
 def _viewer(inputs: ContrastInputs) -> Iterator[Part]:
-    if inputs.slices is None:
-        return
+    if inputs.slices is not None:
+        yield Part("viewer", _name_viewer(inputs))
+
+
+def _name_viewer(inputs: ContrastInputs) -> dict[str, str]:
     test = inputs.files.test
     size = "|t|" if test == "t" and not inputs.files.is_one_sided else test
-    yield Part("viewer", {"id": f"contrast-{inputs.stem}", "test": test, "size": size})
+    return {"id": f"contrast-{inputs.stem}", "test": test, "size": size}
 
 
 def _projection(inputs: ContrastInputs) -> Iterator[Picture]:
@@ -185,8 +237,12 @@ def _files(inputs: ContrastInputs) -> Iterator[Details]:
     yield Details("Files of this contrast", Part("files", [*paths, *inputs.figures]))
 
 
+def _title_of_outlined(inputs: ContrastInputs) -> str:
+    return find_correction(inputs.files.outlined).title if inputs.files.outlined else ""
+
+
 def _volume(inputs: ContrastInputs, slices: Slices) -> Mapping[str, Any]:
-    layers, outlined = slices.layers, inputs.files.outlined
+    layers = slices.layers
     return {
         "beside": list(_beside(inputs, slices.brain)),
         "name": inputs.files.test,
@@ -196,7 +252,7 @@ def _volume(inputs: ContrastInputs, slices: Slices) -> Mapping[str, Any]:
         "opaque_at": layers.opaque_at,
         "strongest": list(slices.strongest_mm),
         "start": list(slices.focus_mm),
-        "correction": find_correction(outlined).title if outlined else "",
+        "correction": _title_of_outlined(inputs),
         "statistic": pack_statistic(layers.statistic),
         "mask": pack_flags(layers.mask),
         "significant": pack_flags(layers.significant),
@@ -218,6 +274,7 @@ def _beside(inputs: ContrastInputs, brain: Brain) -> Iterator[Mapping[str, Any]]
 
 
 CONTRAST_PARTS: tuple[Callable[[ContrastInputs], Iterable[Shown]], ...] = (
+    _hemispheres,
     _mosaic,
     _viewer,
     _projection,

@@ -50,7 +50,7 @@ class Article:
     """A contrast of the analysis whose stem is ``of``; ``title`` is the analysis's where there are several.
 
     ``name`` is what the user called it, else its words, and ``words`` say the other. ``without``: whether it
-    holds without single people; ``volume`` is what the viewer shows.
+    holds without single people; ``volume`` (or ``surface``) is what the viewer shows.
     """
 
     id: str
@@ -63,6 +63,7 @@ class Article:
     thumbnail: Picture | None
     parts: Sequence[Any]
     volume: Mapping[str, Any] | None
+    surface: Mapping[str, Any] | None
     kind: ClassVar[str] = "article"
 
 

@@ -23,7 +23,7 @@ Points = npt.NDArray[np.float64]
 Triangles = npt.NDArray[np.int64]
 
 VIEWS = ("lateral", "medial", "dorsal", "ventral")
-_WIDE, _LEFT, _RIGHT, _BELOW = 1500, 8, 1388, 8
+_WIDE, _NARROW, _LEFT, _RIGHT, _BELOW = 1500, 700, 8, 1388, 8
 _GAP, _TWICE = 12, 2
 _GYRUS, _SULCUS = 0.72, 0.45
 """Greys of what bulges and of what is folded in."""
@@ -33,19 +33,14 @@ NOT_ANALYSED = -32768
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Hemisphere:
-    """Half a cortex, and a map on it.
+class Shape:
+    """A surface in mm: x to the right, y to the front, z up.
 
-    ``points`` ``(n, 3)`` in mm (x to the right, y to the front, z up), ``triangles`` ``(m, 3)`` numbers of
-    points, counted round as seen from outside; ``values`` ``(n,)``, NaN where nothing was analysed;
-    ``is_significant`` ``(n,)``. ``hemi``: ``L`` or ``R``.
+    ``points`` ``(n, 3)``; ``triangles`` ``(m, 3)``: numbers of points, counted round as seen from outside.
     """
 
-    hemi: str
     points: Points
     triangles: Triangles
-    values: npt.NDArray[np.float32]
-    is_significant: npt.NDArray[np.bool_]
 
     @cached_property
     def normals(self) -> Points:
@@ -73,29 +68,45 @@ class Hemisphere:
             height = 0.5 * (height + edges @ height / degree)
         return np.asarray(height > 0)
 
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Hemisphere:
+    """Half a cortex (``hemi``: ``L`` or ``R``), and a map on it.
+
+    ``values`` ``(n,)``, NaN where nothing was analysed; ``is_significant`` ``(n,)``.
+    """
+
+    hemi: str
+    shape: Shape
+    values: npt.NDArray[np.float32]
+    is_significant: npt.NDArray[np.bool_]
+
     def colours(self, look: Look) -> Colours:
         """RGB of the points: folds below, the statistic over them where it was analysed."""
-        colours = np.repeat(np.where(self.bulges, _GYRUS, _SULCUS)[:, None], 3, axis=1)
+        colours = np.repeat(np.where(self.shape.bulges, _GYRUS, _SULCUS)[:, None], 3, axis=1)
         seen = np.isfinite(self.values)
         shown = self.is_significant[seen] if look.is_thresholded else look.opacity(self.values[seen])
         colours[seen] += shown[:, None] * (look.scale.tint(self.values[seen]) - colours[seen])
         return colours.astype(np.float32)
 
 
-def draw_surfaces(hemispheres: Sequence[Hemisphere], look: Look) -> Sheet:
-    """Draw a row of four views for each hemisphere, with the colour scale.
+def draw_surfaces(
+    hemispheres: Sequence[Hemisphere], look: Look, views: Sequence[str] = VIEWS, *, is_small: bool = False
+) -> Sheet:
+    """Draw a row of views for each hemisphere, with the colour scale (not on what ``is_small``).
 
     What is significant has a white outline; opacity of the statistic as in slices of volumes.
     """
     rows, words, top = [], [], 0
+    wide, right = (_NARROW, _NARROW) if is_small else (_WIDE, _RIGHT)
     for one in hemispheres:
-        turned = [_turn(one.points, one.hemi, view) for view in VIEWS]
+        turned = [_turn(one.shape.points, one.hemi, view) for view in views]
         spans = [np.ptp(points[:, :2], axis=0) for points in turned]
-        scale = (_RIGHT - _LEFT - _GAP * len(VIEWS)) / sum(span[0] for span in spans)
+        scale = (right - _LEFT - _GAP * len(views)) / sum(span[0] for span in spans)
         height = round(scale * max(span[1] for span in spans)) + 2 * _GAP
-        row, left = np.tile(rgb(BACKDROP), (height, _WIDE, 1)), _LEFT
-        faces = one.colours(look)[one.triangles].mean(axis=1)
-        for view, points, span in zip(VIEWS, turned, spans, strict=True):
+        row, left = np.tile(rgb(BACKDROP), (height, wide, 1)), _LEFT
+        faces = one.colours(look)[one.shape.triangles].mean(axis=1)
+        for view, points, span in zip(views, turned, spans, strict=True):
             tile = _paint(one, points, faces, scale)
             first = (height - len(tile)) // 2
             row[first : first + len(tile), left : left + tile.shape[1]] = tile
@@ -105,9 +116,10 @@ def draw_surfaces(hemispheres: Sequence[Hemisphere], look: Look) -> Sheet:
             left += round(scale * span[0]) + _GAP
         rows.append(row)
         top += height
-    rows.append(np.tile(rgb(BACKDROP), (_BELOW, _WIDE, 1)))
+    rows.append(np.tile(rgb(BACKDROP), (_BELOW, wide, 1)))
     pixels = (255 * np.concatenate(rows)).round().astype(np.uint8)
-    return with_scale(Sheet(pixels=pixels, words=words), look)
+    sheet = Sheet(pixels=pixels, words=words)
+    return sheet if is_small else with_scale(sheet, look)
 
 
 def _turn(points: Points, hemi: str, view: str) -> Points:
@@ -122,9 +134,9 @@ def _turn(points: Points, hemi: str, view: str) -> Points:
 
 def _crossings(one: Hemisphere, places: Points) -> dict[int, list[float]]:
     """Give the line, by triangle, where what is significant ends: between the midpoints of two edges."""
-    inside = one.is_significant[one.triangles]
+    inside = one.is_significant[one.shape.triangles]
     crossed = np.flatnonzero(inside.any(axis=1) & ~inside.all(axis=1))
-    corners, inside = places[one.triangles[crossed]], inside[crossed]
+    corners, inside = places[one.shape.triangles[crossed]], inside[crossed]
     alone = np.where(inside.sum(axis=1) == 1, inside.argmax(axis=1), inside.argmin(axis=1))
     rows = np.arange(len(crossed))
     ends = [(corners[rows, alone] + corners[rows, (alone + step) % 3]) / 2 for step in (1, 2)]
@@ -137,13 +149,13 @@ def _paint(one: Hemisphere, points: Points, faces: Colours, scale: float) -> Col
     width, height = (int(np.ceil(scale * edge)) + 2 for edge in flat.max(axis=0))
     places = _TWICE * (scale * flat + 1)
     places[:, 1] = _TWICE * height - places[:, 1]
-    corners = points[one.triangles]
+    corners = points[one.shape.triangles]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     front = np.flatnonzero(normals[:, 2] > 0)
     front = front[np.argsort(corners[front, :, 2].mean(axis=1), kind="stable")]
     light = _AMBIENT + (1 - _AMBIENT) * normals[front, 2] / np.linalg.norm(normals[front], axis=1)
     levels = np.round(255 * np.clip(faces[front] * light[:, None], 0, 1)).astype(int).tolist()
-    outlines = places[one.triangles[front]].reshape(-1, 6).tolist()
+    outlines = places[one.shape.triangles[front]].reshape(-1, 6).tolist()
     lines = _crossings(one, places)
     image = Image.new("RGB", (_TWICE * width, _TWICE * height), BACKDROP)
     draw = ImageDraw.Draw(image)
@@ -155,18 +167,18 @@ def _paint(one: Hemisphere, points: Points, faces: Colours, scale: float) -> Col
     return np.asarray(small, dtype=np.float32) / np.float32(255)
 
 
-def pack_mesh(one: Hemisphere) -> dict[str, Any]:
+def pack_mesh(hemi: str, shape: Shape) -> dict[str, Any]:
     """Pack the mesh for the viewer: places in 16 bits of the box around it, triangles as differences."""
-    low, high = one.points.min(axis=0), one.points.max(axis=0)
-    steps = np.round((one.points - low) / (high - low) * 65535).astype("<u2")
-    deltas = np.diff(one.triangles.ravel(), prepend=0).astype("<i4")
+    low, high = shape.points.min(axis=0), shape.points.max(axis=0)
+    steps = np.round((shape.points - low) / (high - low) * 65535).astype("<u2")
+    deltas = np.diff(shape.triangles.ravel(), prepend=0).astype("<i4")
     return {
-        "hemi": one.hemi,
+        "hemi": hemi,
         "low": low.tolist(),
         "high": high.tolist(),
         "points": pack(in_planes(steps)),
         "triangles": pack(in_planes(deltas)),
-        "bulges": pack(np.packbits(one.bulges, bitorder="little")),
+        "bulges": pack(np.packbits(shape.bulges, bitorder="little")),
     }
 
 

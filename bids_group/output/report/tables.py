@@ -10,6 +10,8 @@ from typing import ClassVar, NamedTuple
 
 import pandas as pd
 
+from bids_group.elements import HEMISPHERES
+
 MAX_ROWS, MAX_COLUMNS = 1000, 60
 """What a table shows at most: a page of tens of thousands of rows would not open."""
 _NUMBER = r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?"
@@ -24,7 +26,7 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageTable:
-    """A table ready to print: ``points`` are the x, y, z of each row.
+    """A table ready to print: ``points`` are the x, y, z of each row, or its hemisphere and vertex.
 
     ``download`` is its TSV as a data URI; where it is empty, ``file`` of OUTPUT_DIR holds all rows, if any.
     ``viewer``: anchor of the viewer that shows the points; none where empty.
@@ -65,7 +67,12 @@ def page_table(
         present = values.dropna().astype(str)
         columns[str(column)] = len(present) > 0 and bool(present.str.fullmatch(_NUMBER).all())
     points: list[str | None] = [None] * len(shown)
-    if {"x", "y", "z"} <= set(shown.columns):
+    if {"structure", "vertex"} <= set(shown.columns):
+        places = zip(shown["structure"].map(HEMISPHERES), shown["vertex"], strict=True)
+        points = [
+            f"{hemi} {vertex}" if pd.notna(hemi) and pd.notna(vertex) else None for hemi, vertex in places
+        ]
+    elif {"x", "y", "z"} <= set(shown.columns):
         places = zip(*(shown[axis].fillna("") for axis in ("x", "y", "z")), strict=True)
         points = [",".join(place) if all(place) else None for place in places]
     has_peaks, is_all = {"peak", "cluster"} <= set(shown.columns), len(shown) == len(table)

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from bids_group.output.report.brains import Look
-from bids_group.output.report.surfaces import NOT_ANALYSED, Hemisphere, draw_surfaces, pack_map, pack_mesh
+from bids_group.output.report.surfaces import (
+    NOT_ANALYSED,
+    Hemisphere,
+    Shape,
+    draw_surfaces,
+    pack_map,
+    pack_mesh,
+)
 
 LOOK = Look(limit=6.0, opaque_at=3.0, is_signed=True, name="t")
 ENDS = {"L": {"lateral": (0, -1), "medial": (0, 1)}, "R": {"lateral": (0, 1), "medial": (0, -1)}}
@@ -40,9 +47,8 @@ def sphere(n_rings=24, n_around=36, radius=40.0):
 def hemisphere(hemi="L", values=None):
     points, triangles = sphere()
     values = np.zeros(len(points), np.float32) if values is None else values
-    return Hemisphere(
-        hemi=hemi, points=points, triangles=triangles, values=values, is_significant=np.abs(values) > 3
-    )
+    shape = Shape(points=points, triangles=triangles)
+    return Hemisphere(hemi=hemi, shape=shape, values=values, is_significant=np.abs(values) > 3)
 
 
 def cap(axis, side):
@@ -52,7 +58,7 @@ def cap(axis, side):
 
 
 def test_faces_look_outward():
-    one = hemisphere()
+    one = hemisphere().shape
     assert (np.einsum("ij,ij->i", one.normals, one.points[one.triangles].mean(axis=1)) > 0).all()
     assert one.bulges.all()
 
@@ -109,11 +115,11 @@ def test_the_viewer_gets_the_mesh_and_the_map_as_they_are():
     values = cap(1, 1) + np.linspace(-3, 3, len(sphere()[0]), dtype=np.float32)
     values[5] = np.nan
     one = hemisphere("R", values)
-    mesh, shown = pack_mesh(one), pack_map([one], LOOK, "FWE")
+    mesh, shown = pack_mesh(one.hemi, one.shape), pack_map([one], LOOK, "FWE")
     steps = unpack(mesh["points"], "<u2").reshape(-1, 3) / 65535
     low, high = np.array(mesh["low"]), np.array(mesh["high"])
-    assert np.abs(low + steps * (high - low) - one.points).max() < 1e-3
-    assert (np.cumsum(unpack(mesh["triangles"], "<i4")) == one.triangles.ravel()).all()
+    assert np.abs(low + steps * (high - low) - one.shape.points).max() < 1e-3
+    assert (np.cumsum(unpack(mesh["triangles"], "<i4")) == one.shape.triangles.ravel()).all()
     (packed,) = shown["hemispheres"]
     numbers = unpack(packed["values"], "<i2")
     assert (numbers == NOT_ANALYSED).nonzero()[0].tolist() == [5]
