@@ -36,7 +36,7 @@ _SIZES = {
 }
 _NUMBERS = ("t", "F", *(f"{name}{end}" for name in _SIZES for end in ("", "_lower", "_upper")))
 """Columns of cluster tables that are told of the strongest peak."""
-_OF_CLUSTER = ("size_mm3", "p_size", "p_mass", "true_discovery_proportion")
+_OF_CLUSTER = ("size_mm2", "size_mm3", "p_size", "p_mass", "true_discovery_proportion")
 """Columns of cluster tables that say something of the cluster, not of the peak."""
 PEAKS = (
     "Clusters with their peaks and sub-peaks (paler rows). A peak is chosen because it is extreme: a new "
@@ -209,7 +209,8 @@ def sum_up_peaks(whole: PageTable, found: FoundClusters) -> PageTable:
     rows = [dict(zip(whole.columns, row, strict=True)) for row in whole.rows]
     own_p = found.p_column if found.p_column in _OF_CLUSTER else "p_corrected"
     own_p = own_p if own_p in whole.columns else "p_uncorrected"
-    told = ("cluster", "region", "x", "t", "F", own_p, "effect", "g", "size_mm3", "true_discovery_proportion")
+    told = ("cluster", "region", "structure", "x", "t", "F", own_p, "effect", "g", *_OF_CLUSTER[:2])
+    told = (*told, "true_discovery_proportion")
     columns = [name for name in told if name in whole.columns]
 
     def cell(row: Mapping[str, Cell], name: str, is_minor: bool) -> Cell:

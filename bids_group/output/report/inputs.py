@@ -280,9 +280,9 @@ class ContrastInputs(PageInputs):
     """One contrast, its maps on the whole space, and the inputs of its group model.
 
     An F of several rows with variance groups has the z that shuffling judged, and p only by shuffling.
-    ``significant`` by correction; ``found`` by correction, the strictest first. ``look``: how the statistic is
-    coloured. ``slices``: None where the maps are no volumes; ``subcortex``: those of voxels in CIFTI files;
-    ``hemispheres``: those that have a surface.
+    ``significant`` by correction; ``found`` by correction, the strictest first. ``look``: how the statistic
+    is coloured. ``slices``: None where the maps are no volumes; ``subcortex``: those of voxels in CIFTI
+    files; ``hemispheres``: those that have a surface.
     """
 
     analysis: AnalysisInputs
