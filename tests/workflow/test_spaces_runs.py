@@ -203,7 +203,8 @@ def test_cifti_gives_them_too_in_whichever_order_its_brain_models_stand(tmp_path
         assert np.isnan(found[WALL]).all()
         assert found[inside > 0].tobytes() == expected[inside > 0].astype(np.float32).tobytes()
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "No picture is drawn of grayordinates" in page
+    assert "The cortex is drawn where there are surfaces: give midthickness surfaces with --surfaces." in page
+    assert "What lies below the cortex in the t map" in page
 
 
 def test_another_medial_wall_is_not_observed_and_not_zero(tmp_path, numbers):

@@ -1,6 +1,9 @@
 """Whole runs over surfaces and CIFTI files: areas, smoothing, errors over cortex and subcortex."""
 
+import base64
+import gzip
 import json
+import re
 import shutil
 import subprocess
 
@@ -275,3 +278,23 @@ def test_an_extent_in_mm3_has_no_meaning_on_surfaces(data, template, tmp_path, c
     out = tmp_path / "out"
     assert run(data, out, "--cluster-extent", "50", *QUICK, "--surfaces", *template) == 64
     assert "--cluster-extent" in capsys.readouterr().err
+
+
+def test_the_report_draws_surfaces_and_its_viewer_has_the_map(data, template, tmp_path):
+    """The mesh stands once on the page; values at the vertices of the file are those of the viewer."""
+    out = tmp_path / "out"
+    options = ["--correction", "fdr", "--no-sensitivity", "--n-permutations", "99"]
+    assert run(data, out, *options, "--surfaces", *template) == 0
+    page = (out / "report.html").read_text(encoding="utf-8")
+    (meshes,) = re.findall(r'<script type="application/json" id="meshes-[^"]*">(.*?)</script>', page)
+    assert [one["hemi"] for one in json.loads(meshes)] == ["L", "R"]
+    (shown,) = re.findall(r'<script type="application/json" id="map-[^"]*">(.*?)</script>', page)
+    shown = json.loads(shown)
+    for half, side in zip(shown["hemispheres"], "LR", strict=True):
+        planes = np.frombuffer(gzip.decompress(base64.b64decode(half["values"])), np.uint8)
+        values = np.ascontiguousarray(planes.reshape(2, -1).T).view("<i2").ravel() * half["scale"]
+        (path,) = (out / "group").glob(f"*hemi-{side}*_stat-t_statmap.func.gii")
+        np.testing.assert_allclose(values, nib.load(path).agg_data(), atol=half["scale"])
+    assert shown["strongest"].startswith("L ")
+    assert "No picture is drawn" not in page
+    assert 'class="goto-vertex" data-viewer="viewer-contrast-' in page

@@ -209,8 +209,8 @@ def sum_up_peaks(whole: PageTable, found: FoundClusters) -> PageTable:
     rows = [dict(zip(whole.columns, row, strict=True)) for row in whole.rows]
     own_p = found.p_column if found.p_column in _OF_CLUSTER else "p_corrected"
     own_p = own_p if own_p in whole.columns else "p_uncorrected"
-    told = ("cluster", "region", "structure", "x", "t", "F", own_p, "effect", "g", *_OF_CLUSTER[:2])
-    told = (*told, "true_discovery_proportion")
+    told = ["cluster", "region", "structure", "x", "t", "F", own_p, "effect", "g"]
+    told += ["size_mm2", "size_mm3", "true_discovery_proportion"]
     columns = [name for name in told if name in whole.columns]
 
     def cell(row: Mapping[str, Cell], name: str, is_minor: bool) -> Cell:
