@@ -215,12 +215,9 @@ class AnalysisSpec:
         (), section="images", metavar="PATH", is_late=True,
     )  # fmt: skip
     smoothing_fwhm_mm: float = option(
-        "smooth the pooled effects (default 0)",
-        0.0,
-        section="images",
-        metavar="MM",
+        "smooth the pooled effects (default 0)", 0.0, section="images", metavar="MM",
         bounds="at least 0 and at most 1000",
-    )
+    )  # fmt: skip
     scale_by: str | None = option(
         "proportional scaling: each map times the mean of this column (such as total volume) over the "
         "participant's value", section="images", metavar="COLUMN",
@@ -232,13 +229,9 @@ class AnalysisSpec:
         metavar="FILE",
     )
     cut_coords_mm: tuple[float, float, float] | None = option(
-        "slices of the pictures go through this point, in mm",
-        section="report",
-        metavar="X,Y,Z",
-        is_signed=True,
-        stands=None,
-        read=read_point,
-    )
+        "slices of the pictures go through this point, in mm", section="report", metavar="X,Y,Z",
+        is_signed=True, stands=None, read=read_point,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         check_bounds(self)
