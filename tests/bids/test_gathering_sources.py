@@ -199,7 +199,7 @@ def test_a_missing_derivative_lists_what_exists(study):
     with pytest.raises(MissingInputError) as caught:
         check_paths(RunConfig(output_dir=study.output, level="group", inputs=inputs))
     assert "fitlins" in caught.value.found
-    assert caught.value.fix == "Did you mean 'fitlins'?"
+    assert caught.value.fix == f'Write --derivatives "{study.raw / "derivatives/fitlins"}".'
 
 
 def test_a_folder_of_datasets_is_refused_and_lists_them(study):

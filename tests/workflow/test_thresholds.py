@@ -152,7 +152,7 @@ def test_an_extent_asks_for_the_uncorrected_height_and_says_so(small, tmp_path, 
         (["--cut-coords", "1,2,3,4"], "--cut-coords is not a point."),
         (["--cut-coords=a,b,c"], "--cut-coords is not a point."),
         (["--cut-coords", "nan,0,0"], "--cut-coords is not a point."),
-        (["--cut-coords"], "expected one argument"),
+        (["--cut-coords"], "--cut-coords lacks its value"),
     ],
 )
 def test_bad_thresholds_and_points_are_refused(small, tmp_path, capsys, options, message):

@@ -29,7 +29,7 @@ _COMPARED = re.compile(
     r"\s*(?:(?P<sign>[<>≤≥]=?|!=|==)|\b(?:vs\.?|versus|minus|against|compared (?:to|with))(?=\s))\s*",
     re.IGNORECASE,
 )
-_NUMBERS = re.compile(r"[\[(]?\s*((?:[+-]?(?:\d+\.?\d*|\.\d+)(?:/\d+)?[\s,;]*)+)[\])]?")
+_NUMBERS = re.compile(r"[\[(]?\s*((?:[+-]?(?:\d++\.?\d*+|\.\d++)(?:/\d++)?+[\s,;]*+)+)[\])]?")
 _NOTHING = re.compile(r"(?:^|\s*[+-]\s*)(?:[\d./]+\s*\*\s*)?0 \* Intercept")
 _LEFT_OUT = re.compile(r"\s*[,/]\s*(?=[^\W\d])|(?<=[\w)\]])\s+(?=[\w'\"])")
 

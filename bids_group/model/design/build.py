@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bids_group.config import ContrastRequest
-from bids_group.errors import BidsGroupError, ContrastError, DesignError
+from bids_group.errors import BidsGroupError, ContrastError, DesignError, FormulaError
 from bids_group.model.contrast.build import build_contrast, build_settled_part, say_ways
 from bids_group.model.contrast.compound import build_contrasts
 from bids_group.model.design.checks import check_design, check_variables, describe
@@ -72,6 +72,8 @@ def _build(
     analysis: GroupAnalysis, formula: Formula, variables: pd.DataFrame, notices: list[Notice]
 ) -> Design:
     design = _code(analysis, formula, variables)
+    for name in (name for name in design.columns if design.columns.count(name) > 1):
+        raise FormulaError(f"Two columns of the design are called '{name}'.", fix="Rename that of the table.")
     details = describe(design)
     notices += check_design(design, details, has_noise=analysis.estimator.has_residual_variance)
     notices += _check_subjects(analysis.formula, design)

@@ -169,8 +169,6 @@ def code_design(formula: Formula, variables: pd.DataFrame, centering: str, **fac
     _check_width(formula, symbols, levels)
     numbers, spec = _evaluate(formula, None, symbols, "these rows")
     columns = tuple(_display(formula, name) for name in spec.column_names)
-    for name in (name for name in columns if columns.count(name) > 1):
-        raise FormulaError(f"Two columns of the design are called '{name}'.", fix="Rename that of the table.")
     return CodedDesign(
         formula=formula,
         variables=variables,

@@ -46,7 +46,7 @@ def planted(request: pytest.FixtureRequest, write_outputs: Callable[..., Path], 
 
 def test_the_strongest_is_that_of_the_test(planted: tuple) -> None:
     is_two_sided, inputs = planted
-    voxel = np.linalg.inv(inputs.analysis.brain.grid.affine) @ [*inputs.slices.strongest_mm, 1]
+    voxel = np.linalg.inv(inputs.analysis.brain.layout.grid.affine) @ [*inputs.slices.strongest_mm, 1]
     assert np.rint(voxel[:3]).tolist() == ([6, 12, 9] if is_two_sided else [12, 12, 9])
 
 
