@@ -13,8 +13,8 @@ import pandas as pd
 
 from bids_group.compare.sources import Pair, Tested
 from bids_group.config.corrections import UNCORRECTED, find_correction
-from bids_group.elements import Elements, LoadedMap, read_map
-from bids_group.errors import DataError, GridError
+from bids_group.elements import Elements, Grid, LoadedMap, read_map
+from bids_group.errors import DataError, GridError, UsageError
 from bids_group.output.files.sidecars import SHARED_STATS
 from bids_group.output.report.folder import alpha_of, read_table, sidecar_of
 
@@ -101,7 +101,15 @@ def _read_mask(one: Tested) -> LoadedMap:
             expected=f"{one.analysis.stem}_desc-analysis_mask.nii.gz",
             fix="Run that analysis again.",
         )
-    return read_map(one.analysis.mask)
+    loaded = read_map(one.analysis.mask)
+    if not isinstance(loaded.space, Grid):
+        raise UsageError(
+            f"Only analyses of volumes can be compared so far: {one.analysis.stem} in {one.root} is none.",
+            found=loaded.space.describe(),
+            expected="two analyses of volumes",
+            fix="Compare the maps with Connectome Workbench, or the tables of regions by hand.",
+        )
+    return loaded
 
 
 @dataclass(frozen=True, eq=False)

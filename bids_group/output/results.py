@@ -12,8 +12,10 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
+from bids_group.elements import expand, read_map
 from bids_group.errors import DataError, MissingInputError, UsageError
 from bids_group.labels import camel_label
+from bids_group.output.files.names import list_maps
 from bids_group.output.report import folder
 from bids_group.words import suggest
 
@@ -76,18 +78,24 @@ class Results:
         _, found = self._find(contrast)
         return pd.DataFrame([_sum_up(found, name) for name in found.corrections])
 
-    def image(self, contrast: str, stat: str, correction: str | None = None) -> nib.Nifti1Image:
+    def image(self, contrast: str, stat: str, correction: str | None = None) -> Any:
         """Read a map of a contrast, or of its analysis (``n``, ``icc``, ``tau2`` …); ``stat`` as in names.
 
         ``correction``: as on the command line (``fdr``, ``fwe-voxel`` …; also ``permutation``), for p; or the
         ``desc`` of another map (``subjectIntercept``, ``residual``, of the variances of a mixed model).
+        A volume is nibabel's image, CIFTI too; hemispheres are a tuple of its images (left, right), numbers
+        of regions a DataFrame.
         """
         desc = "" if correction is None else f"_desc-{camel_label(correction)}"
         stems = [one.stem for one in reversed(self._find(contrast))]  # of the contrast, or of its analysis
-        paths = [self.output_dir / f"{stem}_stat-{stat}{desc}_statmap.nii.gz" for stem in stems]
-        image = nib.load(self._need(next(filter(Path.exists, paths), paths[0])))
-        assert isinstance(image, nib.Nifti1Image)
-        return image
+        paths = [self.output_dir / stem for stem in stems]
+        name = f"stat-{stat}{desc}_statmap"
+        found = (dict(list_maps(path.parent, path.name)).get(name) for path in paths)
+        path = next(filter(None, found), Path(f"{paths[0]}_{name}.nii.gz"))
+        if path.suffix == ".tsv":
+            return folder.read_numbers(path, text_columns=("region",))
+        images = tuple(nib.load(self._need(one)) for one in expand(path))
+        return images if len(images) > 1 else images[0]
 
     def clusters(self, contrast: str, correction: str) -> pd.DataFrame:
         """Read the table of significant clusters and their peaks."""
@@ -149,5 +157,5 @@ def _sum_up(contrast: folder.ContrastFiles, correction: str) -> dict[str, Any]:
         "threshold_statistic": said.threshold_statistic,
         "n_elements": said.number_of_significant_elements,
         "n_clusters": said.number_of_clusters,
-        "smallest_p": np.nan if path is None else float(np.min(np.asanyarray(nib.load(path).dataobj))),
+        "smallest_p": np.nan if path is None else float(np.nanmin(read_map(path).data)),
     }

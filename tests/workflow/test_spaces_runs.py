@@ -8,10 +8,11 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from nibabel.cifti2 import BrainModelAxis, Cifti2Image, ScalarAxis
+from nibabel.cifti2 import BrainModelAxis, Cifti2Image, ParcelsAxis, ScalarAxis
 from nibabel.gifti import GiftiDataArray, GiftiImage, GiftiMetaData
 
 from bids_group.cli import main
+from bids_group.output.results import Results
 
 N_PEOPLE, N_VERTICES, SHAPE = 10, 162, (3, 4, 5)
 N_VOXELS = int(np.prod(SHAPE))
@@ -241,3 +242,79 @@ def test_connectome_workbench_reads_every_map(tmp_path, numbers):
                 ["wb_command", "-file-information", str(path)], capture_output=True, text=True, check=True
             )
             assert "CortexLeft" in told.stdout or "CortexRight" in told.stdout
+
+
+def test_parcels_and_tables_of_regions_are_a_volume_of_regions(tmp_path, numbers, as_volume):
+    """The first elements of the volume as parcels, and as a table with a column for each."""
+    wanted = np.arange(8, 48)
+    names = [f"region {number}" for number in wanted]
+    nowhere = [np.zeros((0, 3), int)] * len(wanted)
+    vertices = [{"CIFTI_STRUCTURE_CORTEX_LEFT": np.array([number])} for number in wanted]
+    nvertices = {"CIFTI_STRUCTURE_CORTEX_LEFT": N_VERTICES}
+    axis = ParcelsAxis(names, nowhere, vertices, nvertices=nvertices)
+    for folder, label, stat, row, _ in each_map(begin(tmp_path / "parcels"), numbers):
+        save_cifti(folder / f"sub-{label}_contrast-a_stat-{stat}_statmap.pscalar.nii", axis, row[wanted])
+    begin(tmp_path / "table")
+    table = pd.DataFrame(numbers[0][:, wanted], columns=names)
+    table.insert(0, "participant_id", [f"sub-{label}" for label in PEOPLE])
+    table.to_csv(tmp_path / "table" / "a.tsv", sep="\t", index=False)
+    assert run(tmp_path / "parcels", tmp_path / "p") == 0
+    options = [
+        "--maps",
+        tmp_path / "table" / "a.tsv",
+        "--correction",
+        "fdr",
+        "fwe-voxel",
+        "--n-permutations",
+        "99",
+    ]
+    assert run(tmp_path / "table", tmp_path / "t", *options) == 0
+    for stat in ("effect", "t", "p"):
+        row, _ = volume_row(as_volume, stat)
+        parcels = nib.load(tmp_path / "p" / "group" / f"contrast-a_stat-{stat}_statmap.pscalar.nii")
+        assert tuple(parcels.header.get_axis(1).name) == tuple(names)
+        assert parcels.get_fdata(dtype=np.float32)[0].tobytes() == row[wanted].astype(np.float32).tobytes()
+        regions = pd.read_csv(tmp_path / "t" / "group" / f"contrast-a_stat-{stat}_statmap.tsv", sep="\t")
+        assert list(regions["region"]) == names
+        assert np.array_equal(regions[stat].astype(np.float32), row[wanted].astype(np.float32))
+    assert "No picture is drawn of regions" in (tmp_path / "t" / "report.html").read_text(encoding="utf-8")
+    clusters = pd.read_csv(tmp_path / "t" / "group" / "contrast-a_desc-fdr_clusters.tsv", sep="\t")
+    assert set(clusters["region"]) <= set(names)
+    assert (clusters["n_elements"] == 1).all()
+    results = Results(output_dir=tmp_path / "t")
+    assert list(results.image("mean", "t").columns) == ["region", "t"]
+    assert isinstance(Results(output_dir=tmp_path / "p").image("mean", "t"), Cifti2Image)
+
+
+def test_a_mask_is_given_by_its_left_file_and_structures_are_kept(tmp_path, numbers, as_volume):
+    write_surfaces(tmp_path / "data", numbers)
+    inside = np.zeros(2 * N_VERTICES, np.float32)
+    inside[20:40] = inside[200:230] = 1
+    write_pair(tmp_path, "{hemi}_mask.shape.gii", inside)
+    masked = ["--no-report", "--mask", tmp_path / "hemi-L_mask.shape.gii"]
+    assert run(tmp_path / "data", tmp_path / "out", *masked) == 0
+    results = Results(output_dir=tmp_path / "out")
+    left, right = (one.darrays[0].data for one in results.image("mean", "t"))
+    row, _ = volume_row(as_volume, "t", 2 * N_VERTICES)
+    expected = np.where(inside > 0, row, 0).astype(np.float32)
+    assert np.concatenate([left, right]).tobytes() == expected.tobytes()
+    assert run(tmp_path / "data", tmp_path / "left", *masked, "--structures", "CORTEX_LEFT") == 0
+    there = sorted(path.name for path in (tmp_path / "left" / "group").glob("*stat-t_statmap.func.gii"))
+    assert there == [
+        "task-go_hemi-L_space-fsaverage2_contrast-aAge_stat-t_statmap.func.gii",
+        "task-go_hemi-L_space-fsaverage2_contrast-a_stat-t_statmap.func.gii",
+    ]
+    alone = nib.load(tmp_path / "left" / "group" / there[1]).darrays[0].data
+    assert alone.tobytes() == expected[:N_VERTICES].tobytes()
+
+
+def test_a_second_run_takes_the_pooled_maps_and_writes_the_same_bytes(tmp_path, numbers, contents_of):
+    write_ciftis(tmp_path / "data", numbers)
+    for _ in range(2):
+        assert run(tmp_path / "data", tmp_path / "out", "--no-report") == 0
+    first = contents_of(tmp_path / "out")
+    effect = next((tmp_path / "out" / "sub-01" / "func").glob("*stat-effect*.dscalar.nii"))
+    before = effect.stat().st_mtime_ns
+    assert run(tmp_path / "data", tmp_path / "out", "--no-report") == 0
+    assert contents_of(tmp_path / "out") == first
+    assert effect.stat().st_mtime_ns == before
