@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_group import __version__
-from bids_group.demo.kinds import COLUMNS, CONTRAST, KINDS, LABEL, SPACE, TASK, DemoTruth, Irregularity, Kind
+from bids_group.demo.kinds import COLUMNS, CONTRAST, KINDS, LABEL, TASK, DemoTruth, Irregularity, Kind
 from bids_group.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def write_demo(
         bids_dir=root,
         derivative_dir=root / "derivatives" / "firstlevel",
         first_level_contrast=CONTRAST if recipe.is_contrast else f"{LABEL}{recipe.suffix.capitalize()}",
-        space=SPACE,
+        space=recipe.space or "",
         res=f"{size_mm or recipe.size_mm:g}mm".replace(".", "p"),
         shape=signal.grid.shape,
         n_mask_voxels=int(signal.mask.sum()),

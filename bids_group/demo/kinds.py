@@ -80,7 +80,8 @@ class Kind:
     ``factors`` pairs a column of participants.tsv with its levels (the first is the reference), crossed and
     balanced over people; ``irregular`` pairs what is odd with the position (from 0) of the person;
     ``n_people`` counts those with maps; ``sessions`` and ``runs`` are labels in the order of time, in which
-    they sort too (the first is the reference); empty: the names carry no such entity. ``suffix`` other than
+    they sort too (the first is the reference); empty: the names carry no such entity. ``form``: what the maps
+    are made of (vertices have the value of the voxel they lie in, regions the mean). ``suffix`` other than
     ``statmap``: maps of grey matter, whose values are in proportion to the covariate ``tiv``. True values
     differ between people around ``baseline`` with SD ``between_sd``.
     """
@@ -88,6 +89,7 @@ class Kind:
     words: str
     n_people: int
     suffix: str = "statmap"
+    form: Literal["volume", "surface", "regions"] = "volume"
     between_sd: float = 0.4
     baseline: float = 0.0
     size_mm: int
@@ -98,6 +100,11 @@ class Kind:
     places: tuple[EffectSphere, ...]
     irregular: tuple[tuple[What, int], ...] = ()
     options: tuple[str, ...] = ()
+
+    @property
+    def space(self) -> str | None:
+        """Space in the names of the maps; regions have none."""
+        return {"volume": SPACE, "surface": "fsaverage5"}.get(self.form)
 
     @property
     def is_contrast(self) -> bool:
@@ -123,6 +130,7 @@ def _read_kind(own: Mapping[str, Any], effects: Mapping[str, Any], centres: Mapp
 
 _TABLES = tomllib.loads(Path(__file__).with_name("kinds.toml").read_text(encoding="utf-8"))
 RANGES, COLUMNS = _TABLES["ranges"], _TABLES["columns"]
+CENTRES: dict[str, tuple[float, float, float]] = {name: tuple(at) for name, at in _TABLES["centres"].items()}
 VARIES_WITH = {name: effect["varies_with"] for name, effect in _TABLES["effects"].items()}
 KINDS: dict[str, Kind] = {
     name: _read_kind(own, _TABLES["effects"], _TABLES["centres"]) for name, own in _TABLES["kinds"].items()

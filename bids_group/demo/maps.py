@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_group.demo.effects import Signal, build_variance, draw_noise
+from bids_group.demo.forms import save_regions, save_surfaces
 from bids_group.demo.kinds import CONTRAST, LABEL, SPACE, TASK, DemoTruth, Kind
 from bids_group.elements import Grid
 from bids_group.output.disk.writing import write_json
@@ -63,6 +64,10 @@ def write_maps(
             effect = effect + np.sqrt(variance) * draw_noise(rng, grid, _NOISE_FWHM_MM)
             z_mm = grid.affine[2, 3] + grid.affine[2, 2] * np.arange(grid.shape[2])
             observed = signal.mask & (z_mm >= _COVERED_ABOVE_MM) if is_reduced else signal.mask
+            if recipe.form != "volume":
+                save = save_surfaces if recipe.form == "surface" else save_regions
+                save(stem, {"effect": effect, "variance": variance}, grid)
+                continue
             for stat, volume in (("effect", effect), ("variance", variance)):
                 _save(Path(f"{stem}_stat-{stat}_statmap.nii.gz"), grid, np.where(observed, volume, 0))
             write_json(Path(f"{stem}_stat-effect_statmap.json"), _EFFECT)
@@ -83,7 +88,8 @@ def _stem(recipe: Kind, res: str, subject: str, session: str | None, run: str | 
         *who,
         *([f"task-{TASK}"] if is_contrast else []),
         *([f"run-{run}"] if run else []),
-        f"space-{SPACE}_res-{res}",
+        *([f"space-{recipe.space}"] if recipe.space else []),
+        *([f"res-{res}"] if recipe.form == "volume" else []),
         f"contrast-{CONTRAST}" if is_contrast else f"label-{LABEL}_{recipe.suffix}",
     ]
     return Path(*who, "func" if is_contrast else "anat", "_".join(parts))

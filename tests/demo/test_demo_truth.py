@@ -14,7 +14,9 @@ from scipy import stats
 from bids_group.cli import main
 from bids_group.demo import KINDS, DemoTruth, write_demo
 from bids_group.demo.effects import build_grid, build_sphere, draw_noise
+from bids_group.elements import read_fsaverage5
 from bids_group.errors import OutputError, UsageError
+from bids_group.output.results import Results
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +155,10 @@ def test_an_unknown_kind_is_refused_with_the_list(tmp_path: Path) -> None:
     assert not (tmp_path / "demo").exists()
 
 
-@pytest.mark.parametrize("kind", [name for name in KINDS if name not in ("slopes", "vbm", "association")])
+OTHERS = ("slopes", "vbm", "association", "surface", "regions")
+
+
+@pytest.mark.parametrize("kind", [name for name in KINDS if name not in OTHERS])
 def test_effects_of_the_small_kinds_lie_in_their_places(kind: str, tmp_path: Path) -> None:
     """Contrasts by cell means: the value inside the place, no more than noise outside."""
     truth = write_demo(tmp_path, kind=kind)
@@ -197,3 +202,28 @@ def test_fewer_people_keep_the_shape_of_the_kind(tmp_path: Path) -> None:
     assert len(truth.subjects) == 6
     assert {odd.what: odd.subject for odd in truth.irregular} == {"missing run": "05", "no maps": "07"}
     assert truth.res == "12mm"
+
+
+@pytest.mark.parametrize("kind", ["surface", "regions"])
+def test_other_kinds_of_maps_give_back_what_was_planted(kind: str, tmp_path: Path) -> None:
+    truth = write_demo(tmp_path / "data", kind=kind)
+    (place,) = truth.places
+    options = [*truth.options, "-q", "--no-report", "--correction", "bonferroni", "--no-sensitivity"]
+    assert main([str(truth.bids_dir), str(tmp_path / "out"), "group", *options]) == 0
+    results = Results(output_dir=tmp_path / "out")
+    effect = results.image("mean", "effect")
+    if kind == "regions":
+        row = effect.set_index("region")["effect"]
+        assert len(row) == 8
+        assert row.idxmax() == "left_parietal"
+        assert row.max() == pytest.approx(place.value, rel=0.15)
+        assert row.drop("left_parietal").abs().max() < 0.5
+        found = results.clusters("mean", "bonferroni")
+        assert found["region"].tolist() == ["left_parietal"]
+        return
+    left, right = (one.darrays[0].data for one in effect)
+    gaps = np.linalg.norm(read_fsaverage5()["CORTEX_LEFT"].points - place.centre_mm, axis=1)
+    assert (gaps < 10).sum() > 10
+    assert left[gaps < 9].mean() == pytest.approx(place.value, rel=0.2)
+    assert abs(left[gaps > 25].mean()) < 0.3
+    assert abs(right.mean()) < 0.3
