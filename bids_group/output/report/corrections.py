@@ -73,15 +73,18 @@ def answer(inputs: ContrastInputs, correction: str) -> Answer:
 
 
 def _say_strongest(inputs: ContrastInputs, found: FoundClusters, peak: pd.Series[str]) -> str:
-    """Say where the strongest peak is, which way it points, its effect with limits, g and p."""
+    """Say where the strongest peak is, which way it points, its effect and sizes with limits, and p."""
     contrast, rule = inputs.files, found.rule
     is_there = {str(name) for name, value in peak.items() if pd.notna(value)}
     number = {name: show_number(peak[name]) for name in is_there & set(_NUMBERS)}
     parts = [f"Strongest {say_place(peak, is_region_first=True)}"]
     if contrast.test == "t" and not contrast.sidecar.equivalence_bounds:
         parts.append(say_direction(contrast.words, is_positive=float(peak["t"]) > 0))
+    is_slope = (
+        "standardised_slope" in number
+    )  # its g is per unit of the covariate: no size that can be compared
     for name, title in _SIZES.items():
-        if name in number and contrast.test == "t":
+        if name in number and contrast.test == "t" and not (name == "g" and is_slope):
             limits = ""
             if {f"{name}_lower", f"{name}_upper"} <= is_there:
                 limits = f" [{number[f'{name}_lower']} to {number[f'{name}_upper']}]"
