@@ -13,29 +13,14 @@ from bids_group.distributions import f_p, t_p
 from bids_group.elements import Elements, Grid
 from bids_group.model import fit_group
 from bids_group.model.fitting import mixed
-from bids_group.records import Contrast, Design, GroupData, MapStack, RandomTerm
+from bids_group.records import Design, GroupData, MapStack, RandomTerm
+from tests.model.test_mixed import CONTRASTS, contrast
 
 ANSWERS = Path(__file__).parents[2] / "validation" / "r"
 VISITS = pd.read_csv(ANSWERS / "families.csv")
 MAPS = [f"y{number}" for number in range(1, 10)]
 NAMES = ("stat-variance_desc-familyIntercept", "stat-variance_desc-personIntercept")
 RESIDUAL = "stat-variance_desc-residual"
-
-
-def contrast(name, *rows):
-    weights = np.atleast_2d(np.array(rows, dtype=float))
-    test = "t" if len(weights) == 1 else "F"
-    return Contrast(name=name, label=name, weights=weights, test=test, expression="", words="")
-
-
-CONTRASTS = (
-    contrast("mean", [1, 0, 6, 40, 0]),
-    contrast("group", [0, 1, 0, 0, 0]),
-    contrast("month", [0, 0, 1, 0, 0.5]),
-    contrast("age", [0, 0, 0, 1, 0]),
-    contrast("group:month", [0, 0, 0, 0, 1]),
-    contrast("joint", [0, 1, 0, 0, 0], [0, 0, 0, 0, 1]),
-)
 
 
 def make_data(values, variant="satterthwaite", rows=VISITS, contrasts=CONTRASTS, matrix=None):

@@ -33,12 +33,18 @@ from bids_group.model.fitting.mixed_nested_deviance import (
     evaluate,
     new_point,
     new_work,
-    unpack,
     weigh,
 )
 from bids_group.model.fitting.mixed_plan import LANES, MixedPlan, Sums, take_residuals
 from bids_group.model.fitting.mixed_single import Fitted, empty_fit
-from bids_group.model.fitting.small_matrices import copy, invert_positive, multiply, trace_of_product
+from bids_group.model.fitting.small_matrices import (
+    copy,
+    invert_positive,
+    multiply,
+    subtract_form,
+    trace_of_product,
+    unpack,
+)
 from bids_group.row_space import TOLERANCE
 
 _LEVELS = (0.0, 0.15, 0.6, 2.0, 8.0, 60.0, 2e3)
@@ -241,11 +247,7 @@ def _best_of_grid(
                 total += weight * own.squares[j]
                 for a in range(sums.size):
                     sums[a] += weight * own.products[j, a]
-        for a in range(sums.size):
-            half = 0.5 * inverse[a, a] * sums[a]
-            for b in range(a):
-                half += inverse[a, b] * sums[b]
-            total -= 2 * sums[a] * half
+        total = subtract_form(total, inverse, sums)
         deviance = logs[place] + shared.n_free * np.log(total) if total > 0 else np.inf
         if deviance < smallest:
             best, smallest = place, deviance

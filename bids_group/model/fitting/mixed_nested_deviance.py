@@ -20,7 +20,7 @@ import numba as nb
 import numpy as np
 
 from bids_group.model.fitting.least_squares import Codes, Doubles
-from bids_group.model.fitting.small_matrices import invert_positive, multiply, trace_of_product
+from bids_group.model.fitting.small_matrices import invert_positive, multiply, trace_of_product, unpack
 
 VALUE, BY = 0, (1, 2, 6)
 """Rows of a table of derivatives: the function, and its first derivatives by a, b and e."""
@@ -192,16 +192,6 @@ def combine(weights: Doubles, tables: Doubles, sums: Doubles, n_rows: int) -> No
             if weight != 0:
                 for place in range(tables.shape[1]):
                     sums[row, place] += weight * tables[j, place]
-
-
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def unpack(packed: Doubles, matrix: Doubles) -> None:
-    """Write a symmetric matrix from its packed lower half."""
-    place = 0
-    for a in range(matrix.shape[0]):
-        for b in range(a + 1):
-            matrix[a, b] = matrix[b, a] = packed[place]
-            place += 1
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]

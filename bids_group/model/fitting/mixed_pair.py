@@ -25,7 +25,7 @@ from bids_group.model.fitting.mixed_pair_deviance import (
 )
 from bids_group.model.fitting.mixed_plan import Classes, Sums
 from bids_group.model.fitting.mixed_single import Fitted, empty_fit
-from bids_group.model.fitting.small_matrices import copy, invert_positive, multiply
+from bids_group.model.fitting.small_matrices import copy, invert_positive, multiply, subtract_form
 
 _LEVELS = (0.02, 0.2, 0.8, 3.0, 15.0, 200.0)
 _GRID = np.array([[first, 0.0, second] for first in _LEVELS for second in _LEVELS])
@@ -111,11 +111,7 @@ def _best_of_grid(
     best, smallest = 0, np.inf
     for place in range(logs.size):
         total, inverse = weigh_data(weights[place], own, sums), inverses[place]
-        for a in range(sums.size):
-            half = 0.5 * inverse[a, a] * sums[a]
-            for b in range(a):
-                half += inverse[a, b] * sums[b]
-            total -= 2 * sums[a] * half
+        total = subtract_form(total, inverse, sums)
         deviance = logs[place] + shared.n_free * np.log(total) if total > 0 else np.inf
         if deviance < smallest:
             best, smallest = place, deviance

@@ -12,7 +12,7 @@ import numba as nb
 import numpy as np
 
 from bids_group.model.fitting.least_squares import Doubles
-from bids_group.model.fitting.small_matrices import invert_positive, multiply
+from bids_group.model.fitting.small_matrices import invert_positive, multiply, unpack
 
 _Matrix = tuple[float, float, float, float]
 _Pair = tuple[float, float, float]
@@ -110,17 +110,8 @@ def weigh_classes(at: Doubles, shared: PairShared, weights: Doubles, work: PairW
         for place in range(packed.size):
             packed[place] += first * products[k, 0, place] + mixed * products[k, 1, place]
             packed[place] += second * products[k, 2, place]
-    _unpack(packed, work.matrix)
+    unpack(packed, work.matrix)
     return deviance
-
-
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _unpack(packed: Doubles, matrix: Doubles) -> None:
-    place = 0
-    for a in range(matrix.shape[0]):
-        for b in range(a + 1):
-            matrix[a, b] = matrix[b, a] = packed[place]
-            place += 1
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
@@ -155,7 +146,7 @@ def evaluate(shared: PairShared, own: PairOwn, point: Point, weights: Doubles, w
     free = shared.n_free / square
     for row in range(3):
         point.gradient[row] += free * point.rise[row]
-        _unpack(point.slopes[row], work.matrix)
+        unpack(point.slopes[row], work.matrix)
         multiply(point.inverse, work.matrix, work.products[row])
     for row in range(3):
         for column in range(row + 1):

@@ -19,7 +19,7 @@ import numpy as np
 
 from bids_group.model.fitting.least_squares import Doubles
 from bids_group.model.fitting.mixed_plan import Classes, Sums
-from bids_group.model.fitting.small_matrices import copy, invert_positive
+from bids_group.model.fitting.small_matrices import copy, invert_positive, subtract_form
 
 _CORRELATIONS = (0, 0.01, 0.03, 0.07, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.83, 0.9, 0.95, 0.98, 0.995)
 _GRID = np.array([*(share / (1 - share) for share in _CORRELATIONS), 2e3, 1e5, 1e7, 1e10, 1e13, 1e16])
@@ -184,12 +184,7 @@ def _best_of_grid(shared: _Shared, own: tuple[Doubles, Doubles, float, Doubles],
             total += shrunk * squares[k]
             for a in range(sums.size):
                 sums[a] += shrunk * products[k, a]
-        inverse = shared.inverses[place]
-        for a in range(sums.size):
-            half = 0.5 * inverse[a, a] * sums[a]
-            for b in range(a):
-                half += inverse[a, b] * sums[b]
-            total -= 2 * sums[a] * half
+        total = subtract_form(total, shared.inverses[place], sums)
         deviance = shared.logs[place] + shared.n_free * np.log(total) if total > 0 else np.inf
         if deviance < smallest:
             best, smallest = place, deviance

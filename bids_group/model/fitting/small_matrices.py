@@ -62,6 +62,27 @@ def multiply(left: Doubles, right: Doubles, product: Doubles) -> None:
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def unpack(packed: Doubles, matrix: Doubles) -> None:
+    """Write a symmetric matrix from its packed lower half."""
+    place = 0
+    for a in range(matrix.shape[0]):
+        for b in range(a + 1):
+            matrix[a, b] = matrix[b, a] = packed[place]
+            place += 1
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def subtract_form(total: float, matrix: Doubles, vector: Doubles) -> float:
+    """Take v'Mv of a symmetric matrix from a number, term by term; of the matrix the lower half is read."""
+    for a in range(vector.size):
+        half = 0.5 * matrix[a, a] * vector[a]
+        for b in range(a):
+            half += matrix[a, b] * vector[b]
+        total -= 2 * vector[a] * half
+    return total
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def trace(matrix: Doubles) -> float:
     """Sum of the diagonal."""
     total = 0.0
