@@ -302,6 +302,7 @@ def _prepare_stages(folder: Path, n: int) -> Callable[[], dict[str, tuple[float,
     from zlib_ng import zlib_ng
 
     from bids_group.elements import Smoother, gzip_bytes, inflate, read_map
+    from bids_group.elements.zero_runs import deflate_zero_runs
 
     path = _inputs(folder)[0][0]
     packed = path.read_bytes()
@@ -322,6 +323,7 @@ def _prepare_stages(folder: Path, n: int) -> Callable[[], dict[str, tuple[float,
         "pack: zlib-ng, runs": lambda: deflate(zlib_ng, zlib.Z_RLE),
         "pack: zlib, runs": lambda: deflate(zlib, zlib.Z_RLE),
         "pack: zlib, level 1": lambda: deflate(zlib, zlib.Z_DEFAULT_STRATEGY),
+        "pack a pooled map": lambda: deflate_zero_runs(content),
     }
 
     def run() -> dict[str, tuple[float, int]]:

@@ -54,7 +54,7 @@ class Inputs:
     )
     maps_table: Path | None = option(
         "maps that have no BIDS names (SPM, FSL, AFNI): a table of them, or a pattern of their paths in "
-        'quotes, such as "spm/sub-{subject}/con_{contrast}.nii"; also {session}, {run}, {task}',
+        'quotes, such as "spm/sub-{subject}/con_{contrast}.nii"; also {session}, {run}, {task}, {hemi}',
         section="maps",
         name="maps",
         metavar="TSV|PATTERN",

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from bids_group.config import AnalysisSpec, InferenceSpec
+from bids_group.elements import Grid, Parcels, Structures, Vertices, Voxels
 from bids_group.output import Preview, describe_dry_run, print_dry_run
 from bids_group.records import Column, Contrast, Exclusion, Notice
 
@@ -301,3 +302,26 @@ def test_how_long_shuffling_will_take_is_said(made: Any, seconds: float, words: 
 def test_nothing_is_said_of_time_where_nothing_is_shuffled(made: Any) -> None:
     assert describe(made)["Inference"]["SecondsOfShuffling"] is None
     assert "on this machine" not in show(preview(made))
+
+
+@pytest.mark.parametrize(
+    ("kinds", "words"),
+    [
+        ("L", "neighbours by the mesh"),
+        ("LV", "neighbours by the mesh, 6 neighbours of voxels"),
+        ("R", "no neighbours"),
+        ("V", "6 neighbours"),
+    ],
+)
+def test_neighbours_are_those_of_the_maps(made: Any, kinds: str, words: str) -> None:
+    grid = Grid(shape=(2, 2, 2), affine=np.eye(4))
+    every = {
+        "L": Vertices(structure="CORTEX_LEFT", n_vertices=4, indices=np.arange(4)),
+        "V": Voxels(grid=grid, indices=np.arange(3), structure="THALAMUS_LEFT"),
+        "R": Parcels(names=("a", "b")),
+    }
+    space = Structures(parts=tuple(every[kind] for kind in kinds), form="dscalar")
+    shown = preview(made, spec=AnalysisSpec(inference=InferenceSpec(corrections=("fwe-size",))))
+    shown = replace(shown, cohort=replace(made.cohort, spaces={Path("x"): space}))
+    lines = [line.rstrip() for line in show(shown, width=200).split("\n")]
+    assert f"Clusters     formed at p < 0.001, {words}" in lines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from bids_group.config import CORRECTIONS, InferenceSpec
+from bids_group.elements import Space, Structures, Vertices, Voxels
 from bids_group.errors import printable
 from bids_group.output.disk.writing import json_text, plain
 from bids_group.output.files.names import contrast_label, shared_entities
@@ -113,7 +114,7 @@ def _print_settings(console: Console, preview: Preview) -> None:
     is_joint = asked.familywise == "across-contrasts"
     scope = "; family-wise errors over all contrasts of the run together" if is_joint else ""
     rules = [CORRECTIONS[name] for name in asked.corrections]
-    clusters = f"{asked.connectivity} neighbours"
+    clusters = _spell_neighbours(asked.connectivity, preview.cohort.spaces.values())
     if any(one.uses_forming_p for one in rules):
         extent = asked.cluster_extent_mm3
         least = "" if extent is None else f"; uncorrected ones of at least {_number(extent)} mm³"
@@ -138,6 +139,16 @@ def _print_settings(console: Console, preview: Preview) -> None:
             _say(console, words, start=f"{name:<13}")
     for words in preview.stored:
         _say(console, words, start=f"{'  maps of':<13}")
+
+
+def _spell_neighbours(connectivity: int, spaces: Iterable[Space]) -> str:
+    """Say who is next to whom: voxels by their number, vertices by the mesh, regions not at all."""
+    structured = (space for space in spaces if isinstance(space, Structures))
+    kinds = {type(part) for space in structured for part in space.parts} or {Voxels}
+    ways = {Vertices: "neighbours by the mesh", Voxels: f"{connectivity} neighbours"}
+    if Vertices in kinds:
+        ways[Voxels] += " of voxels"
+    return ", ".join(words for kind, words in ways.items() if kind in kinds) or "no neighbours"
 
 
 def _spell_shuffling(asked: InferenceSpec, seconds: float | None) -> str:
