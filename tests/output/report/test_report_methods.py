@@ -123,7 +123,8 @@ def test_surfaces_are_told_apart_from_volumes() -> None:
     assert "(E = 1, H = 2;" in methods_text(_facts(corrections=[tfce | {"extent": area}]))
     both = tfce | {"extent": area | volume, "familywise_parts": "joint"}
     text = methods_text(_facts(corrections=[both], elements="elements", smoothing_mm=6.0))
-    assert "At each element the model" in text and "voxel the" not in text
+    assert "At each element the model" in text
+    assert "voxel the" not in text
     assert "(E = 1 on surfaces and 0.5 in the subcortex, H = 2;" in text
     assert "by the smallest p that either has (Westfall & Troendle, 2008)" in text
     assert "along surfaces and within each structure" in text
