@@ -324,6 +324,36 @@ def test_a_map_with_over_90_percent_of_the_weight_is_found(write):
     assert shared.dominant is None
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_maps_of_other_regions_are_pooled_and_weighed_where_both_have_them(tmp_path, order):
+    """Files of regions (as of vertices) may each lack some: weights are compared by name."""
+    names = [[f"r{k}" for k in (1, 2, 3, 5)], [f"r{k}" for k in (5, 4, 3, 2)]]
+    variances = [[1.0, 19.0, 38.0, 19.0], [1.0, 1.0, 2.0, 1.0]]
+    maps = []
+    for run, (regions, variance) in enumerate(zip(names, variances, strict=True), start=1):
+        paths = [tmp_path / f"run-{run}_{stat}.tsv" for stat in ("effect", "variance")]
+        for path, values in zip(paths, (np.arange(4.0) + run, variance), strict=True):
+            pd.DataFrame({"region": regions, path.stem.split("_")[1]: values}).to_csv(
+                path, sep="\t", index=False
+            )
+        maps.append(
+            FirstLevelMap(
+                subject="01",
+                contrast="c",
+                run=str(run),
+                dataset=tmp_path,
+                effect=paths[0],
+                variance=paths[1],
+            )
+        )
+    pooled = pool(observe(*(maps[at] for at in order)))
+    found = dict(zip(pooled.space.parts[0].names, pooled.effect, strict=True))
+    expected = {"r1": 1, "r2": (2 / 19 + 5) / (20 / 19), "r3": (3 / 38 + 4 / 2) / (20 / 38), "r4": 3}
+    expected["r5"] = (4 / 19 + 2) / (20 / 19)
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert pooled.dominant == ("run-2", pytest.approx(0.95))
+
+
 def test_rows_that_stand_on_one_map_are_warned_of_together(write):
     first, second = (write(str(run), *random(run)) for run in (1, 2))
     rows = pd.DataFrame({"subject": ["01"]}, index=["sub-01"])

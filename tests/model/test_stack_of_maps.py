@@ -1,13 +1,15 @@
 """The stack: which elements are analysed, who costs the mask, where it is kept."""
 
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_group.elements import Grid, Smoother
+from bids_group.elements import Grid, Smoother, Structures, StructureSmoother, Vertices, template_surface
 from bids_group.errors import DataError, DesignError, GridError
 from bids_group.executor import Threads
 from bids_group.model import build_stack
@@ -175,3 +177,35 @@ def test_maps_out_of_order_are_refused(volumes):
 def test_too_few_maps_are_refused(volumes):
     with pytest.raises(DesignError, match="Fewer maps"):
         build(pooled(volumes[:3]))
+
+
+def test_a_worker_that_stays_smooths_along_the_surfaces_of_each_stack(make_sphere):
+    """Workers of a Dask cluster outlive a stack, and a run: other surfaces need other weights."""
+    mesh = make_sphere(1, radius=20.0)
+    part = Vertices(structure="CORTEX_LEFT", n_vertices=mesh.n_vertices, indices=np.arange(mesh.n_vertices))
+    space = Structures(parts=(part,), form="gifti")
+    rows = np.random.default_rng(4).normal(size=(N_OBS, mesh.n_vertices)).astype(np.float32)
+    wider = replace(mesh, points=3 * mesh.points)
+    with ThreadPoolExecutor(1) as worker:
+
+        class Staying(Threads):
+            def map(self, do, items, **_):
+                return worker.map(do, list(items))
+
+        for one in (mesh, wider, mesh):
+            surfaces = {"CORTEX_LEFT": template_surface(one)}
+            stacked = build_stack(
+                pooled(rows, grids=[space] * N_OBS),
+                take=lambda map_: replace(map_, effect=map_.effect.copy()),
+                labels=LABELS,
+                space=space,
+                mask=None,
+                min_coverage=1.0,
+                fwhm_mm=12.0,
+                surfaces=surfaces,
+                work_dir=None,
+                executor=Staying(),
+            )
+            smoother = StructureSmoother(space, surfaces, 12.0)
+            expected = [smoother.smooth(row).copy() for row in rows]
+            np.testing.assert_array_equal(stacked.stack.data, expected)

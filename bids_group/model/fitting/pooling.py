@@ -42,7 +42,7 @@ Mask = npt.NDArray[np.bool_]
 LARGEST_SHARE = 0.9
 """A map with more of the weight leaves the others next to nothing."""
 _N_SAMPLED = 20_000
-"""Weights of maps are compared at about so many elements of the grid, equally spaced in the file."""
+"""Weights of maps are compared at about so many elements of the first map, equally spaced in the file."""
 
 _UNDERFLOW = f"numbers below {SMALLEST:.0e} become 0 in float32"
 
@@ -267,8 +267,10 @@ class _Total:
         variance = None if source.variance is None else source.variance.astype(np.float64)
         if self._observation.combine == "precision" and variance is not None:
             effect, variance = effect / variance, 1 / variance
-            step = variance.size // _N_SAMPLED | 1  # odd: no column of the grid
-            sample = np.nan_to_num(variance.reshape(-1, order="F")[::step])
+            assert self._first is not None
+            shared = align(variance, source.space, self._first.space, np.nan)  # maps may have more elements
+            step = shared.size // _N_SAMPLED | 1  # odd: no column of the grid
+            sample = np.nan_to_num(shared.reshape(-1, order="F")[::step])
             self._sampled.append((_name_source(source.observation), sample))
         else:
             effect, variance = weight * effect, None if variance is None else weight**2 * variance

@@ -169,12 +169,12 @@ def _prepare(
     one = one if space is None else put_into(one, space)
     checked = checksum(np.ascontiguousarray(one.effect.T).data)
     if fwhm_mm > 0:
-        np.copyto(one.effect, _smoother(one.space, surfaces, fwhm_mm).smooth(one.effect))
+        np.copyto(one.effect, _smoother(space or one.space, surfaces, fwhm_mm).smooth(one.effect))
     return one, checked
 
 
 def _smoother(space: Space, surfaces: Surfaces, fwhm_mm: float) -> Smoother | StructureSmoother:
-    which = (space.shape, space.affine.tobytes()) if isinstance(space, Grid) else id(space)
+    which = (space.shape, space.affine.tobytes()) if isinstance(space, Grid) else (space, surfaces)
     key = which, fwhm_mm
     if getattr(_LOCAL, "key", None) != key:
         _LOCAL.key, _LOCAL.smoother = key, build_smoother(space, surfaces, fwhm_mm)
