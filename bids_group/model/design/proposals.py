@@ -34,10 +34,12 @@ def propose_contrasts(analysis: GroupAnalysis) -> tuple[Contrast, ...]:
     """
     design, found = code_analysis(analysis), dict[str, Contrast]()
     for name, expression in _of_columns(design) if design.is_own else _of_terms(design):
+        if len(found) == _MOST:
+            break
         with suppress(BidsGroupError):
             request = ContrastRequest(expression=expression, name=camel_label(name) or None)
             found.setdefault(expression, build_contrast(request, design))
-    return tuple(found.values())[:_MOST]
+    return tuple(found.values())
 
 
 def _of_columns(design: CodedDesign) -> Iterator[Named]:

@@ -108,6 +108,11 @@ class CodedDesign:
         return RowSpace.of(self.X)
 
     @functools.cached_property
+    def averages(self) -> dict[tuple[Any, ...], Array]:
+        """Averages of rows that contrasts asked for, by columns, cells and values."""
+        return {}
+
+    @functools.cached_property
     def form(self) -> HierarchicalForm:
         """Hierarchical form, with covariates centred at their overall mean.
 
