@@ -10,6 +10,7 @@ from pathlib import Path
 from bids_group.bids.index import IndexedFile, group_by
 from bids_group.config import Selection
 from bids_group.elements import (
+    BY_LETTER,
     HEMISPHERES,
     Parcels,
     Space,
@@ -36,8 +37,7 @@ def wanted_structures(selection: Selection) -> tuple[str, ...]:
 def _plain(name: str) -> str:
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.removeprefix("hemi-"))
     text = re.sub(r"[^A-Za-z0-9]+", "_", spaced).upper().removeprefix("CIFTI_STRUCTURE_")
-    by_letter = {letter: structure for structure, letter in HEMISPHERES.items()}
-    return by_letter.get(text, text)
+    return BY_LETTER.get(text, text)
 
 
 def wanted_hemispheres(selection: Selection) -> str:
@@ -99,13 +99,12 @@ def check_hemispheres(maps: Iterable[FirstLevelMap], wanted: Collection[str]) ->
         return
     first = alone[0]
     other = "R" if first.entities["hemi"] == "L" else "L"
-    names = {letter: structure for structure, letter in HEMISPHERES.items()}
     raise DataError(
         f"{counted(len(alone), 'surface map lacks', 'surface maps lack')} the other hemisphere.",
         found=list_some((f"{m.effect} (hemi-{m.entities['hemi']})" for m in alone), 3),
         expected=f"a file of hemi-{other} beside it, of the same name but for hemi",
         fix=f"Add it, leave this person out (--exclude-participant-label {first.subject}), or analyse one of "
-        f"them: --structures {names[first.entities['hemi']]}",
+        f"them: --structures {BY_LETTER[first.entities['hemi']]}",
     )
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from bids_group.bids.index import parse_names
 from bids_group.elements import (
+    BY_LETTER,
     FSAVERAGE5,
-    HEMISPHERES,
     Space,
     Surface,
     SurfaceFile,
@@ -23,6 +23,7 @@ from bids_group.elements import (
     read_surface,
     template_surface,
 )
+from bids_group.elements.gifti_files import settle_structure
 from bids_group.errors import DataError, GridError, MissingInputError
 from bids_group.records import FirstLevelMap, Notice, note, warn
 from bids_group.words import counted, list_some
@@ -109,12 +110,11 @@ def _list_files(paths: Iterable[Path]) -> list[_Candidate]:
         files |= {one: False for one in inside if one not in files}
         files |= {} if path.is_dir() else {path: True}
     entities = parse_names(str(one) for one in files)
-    by_letter = {letter: name for name, letter in HEMISPHERES.items()}
     return [
         _Candidate(
             path=path,
             is_named=is_named,
-            structure=by_letter.get(hemi_of(path.name) or ""),
+            structure=BY_LETTER.get(hemi_of(path.name) or ""),
             **{name: entities[str(path)].get(name) for name in ("subject", "space", "den")},
         )
         for path, is_named in files.items()
@@ -151,21 +151,7 @@ def _fitting(
 
 def _read(one: _Candidate, structure: str, n_vertices: int) -> SurfaceFile | None:
     file = read_surface(one.path)
-    own = file.structure or one.structure
-    if file.structure and one.structure and file.structure != one.structure:
-        raise DataError(
-            f"Name and content of {one.path} disagree about the hemisphere.",
-            found=f"{one.structure} by its name, {file.structure} by its AnatomicalStructurePrimary",
-            expected="one structure",
-            fix="Rename the file, or mend it: wb_command -set-structure FILE STRUCTURE",
-        )
-    if own is None:
-        raise DataError(
-            f"Nothing says which hemisphere {one.path} is of.",
-            expected="hemi-L or hemi-R in its name, or AnatomicalStructurePrimary in it",
-            fix="Rename the file, or wb_command -set-structure FILE CORTEX_LEFT",
-        )
-    if own != structure:
+    if settle_structure(one.path, file.structure) != structure:
         return None
     if file.mesh.n_vertices != n_vertices:
         if not one.is_named:

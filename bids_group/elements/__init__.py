@@ -40,6 +40,7 @@ from bids_group.elements.masks import is_same_mask, observed, read_mask
 from bids_group.elements.reading import hash_map, read_header, read_labels, read_map
 from bids_group.elements.smoothing import Smoother
 from bids_group.elements.space import (
+    BY_LETTER,
     HEMISPHERES,
     Form,
     Grid,
@@ -66,6 +67,7 @@ from bids_group.elements.surfaces import (
 )
 
 __all__ = [
+    "BY_LETTER",
     "CORTEX",
     "FORMATS",
     "FSAVERAGE5",

@@ -53,11 +53,6 @@ class Geometry:
     coordinates: Doubles | None = None
 
     @property
-    def has_neighbours(self) -> bool:
-        """Whether it is known of all elements who is next to them."""
-        return bool((self.unmeshed < 0).all())
-
-    @property
     def extent_powers(self) -> Doubles:
         """Power of the extent in TFCE, of each part."""
         return np.array([one.extent_power for one in self.parts])

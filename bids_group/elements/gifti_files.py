@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bids_group.elements.image_files import hemi_of
+from bids_group.elements.space import BY_LETTER
 from bids_group.errors import DataError, UsageError
 
-_POINTS, _TRIANGLES, _NODES = 1008, 1009, 1001
+POINTS, TRIANGLES, _NODES = 1008, 1009, 1001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -50,7 +52,7 @@ def parse_gifti(payload: bytes, path: Path) -> GiftiNumbers:
     image = GiftiImage.from_bytes(payload)
     arrays = list(image.darrays)
     intents = [int(one.intent) for one in arrays]
-    if {_POINTS, _TRIANGLES} & {*intents}:
+    if {POINTS, TRIANGLES} & {*intents}:
         raise UsageError(
             f"{path} is a surface, not a map.",
             found="points and triangles",
@@ -84,3 +86,29 @@ def name_structure(name: str) -> str | None:
     """Name a structure as CIFTI does: ``CortexLeft`` is ``CORTEX_LEFT``."""
     text = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper().removeprefix("CIFTI_STRUCTURE_")
     return None if text in ("", "INVALID", "UNKNOWN") else text
+
+
+def settle_structure(path: Path, said: str | None) -> str:
+    """Say which structure a file is of: by its name, and by what is ``said`` in it (or None).
+
+    Raises
+    ------
+    DataError
+        The two disagree, or neither says it.
+    """
+    named = BY_LETTER.get(hemi_of(path.name) or "")
+    if said is not None and named is not None and said != named:
+        raise DataError(
+            f"Name and content of {path} disagree about the hemisphere.",
+            found=f"{named} by its name, {said} by its AnatomicalStructurePrimary",
+            expected="one structure",
+            fix="Rename the file, or mend it: wb_command -set-structure FILE STRUCTURE",
+        )
+    structure = said or named
+    if structure is None:
+        raise DataError(
+            f"Nothing says which hemisphere {path} is of.",
+            expected="hemi-L or hemi-R (or lh, rh) in its name, or AnatomicalStructurePrimary in it",
+            fix="Rename the file, or wb_command -set-structure FILE CORTEX_LEFT",
+        )
+    return structure

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +64,12 @@ def parse_regions(
     return structures([Parcels(names=tuple(names))], "table"), numbers[:, None]
 
 
-def read_lines(payload: bytes) -> list[list[str]]:
-    """Cut a TSV into cells; lines of another length than the first are an error (ValueError)."""
+@lru_cache(maxsize=2)
+def read_lines(payload: bytes) -> Sequence[Sequence[str]]:
+    """Cut a TSV into cells; lines of another length than the first are an error (ValueError).
+
+    The last tables are kept: of one with a line per person each map is a line of the same bytes.
+    """
     text = payload.decode("utf-8-sig")
     lines = [
         [cell.strip() for cell in line]

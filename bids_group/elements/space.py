@@ -21,6 +21,7 @@ Form = Literal["volume", "gifti", "dscalar", "pscalar", "table"]
 """What the files of a space are: volumes, GIFTI by hemisphere, CIFTI of elements or parcels, a table."""
 
 HEMISPHERES = {"CORTEX_LEFT": "L", "CORTEX_RIGHT": "R"}
+BY_LETTER = {letter: structure for structure, letter in HEMISPHERES.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -14,12 +14,12 @@ import numpy.typing as npt
 from bids_group.elements.cifti_files import parse_cifti
 from bids_group.elements.compression import inflate
 from bids_group.elements.file_content import read_bytes
-from bids_group.elements.gifti_files import parse_gifti
-from bids_group.elements.image_files import ImageFiles, form_of, hemi_of
+from bids_group.elements.gifti_files import parse_gifti, settle_structure
+from bids_group.elements.image_files import ImageFiles, form_of
 from bids_group.elements.loaded import LoadedMap, MapHeader, hash_bytes
 from bids_group.elements.narrowing import narrowed
 from bids_group.elements.region_tables import parse_regions
-from bids_group.elements.space import HEMISPHERES, Part, Structures, Vertices, structures
+from bids_group.elements.space import Part, Structures, Vertices, structures
 from bids_group.elements.sub_bricks import find_volume
 from bids_group.errors import DataError
 
@@ -102,28 +102,12 @@ def _join_hemispheres(
     """Put the numbers of one or both hemispheres one behind the other; refuse the same one twice."""
     parts: list[Part] = []
     rows = []
-    by_letter = {letter: name for name, letter in HEMISPHERES.items()}
     for path, payload in zip(files.all, payloads, strict=True):
         one = parse_gifti(inflate(payload, _MOST_BYTES), path)
-        named = by_letter.get(hemi_of(path.name) or "")
-        if one.structure is not None and named is not None and one.structure != named:
-            raise DataError(
-                f"Name and content of {path} disagree about the hemisphere.",
-                found=f"{named} by its name, {one.structure} by its AnatomicalStructurePrimary",
-                expected="one structure",
-                fix="Rename the file, or mend it: wb_command -set-structure FILE STRUCTURE",
-            )
-        structure = one.structure or named
-        if structure is None:
-            raise DataError(
-                f"Nothing says which hemisphere {path} is of.",
-                expected="hemi-L or hemi-R (or lh, rh) in its name, or AnatomicalStructurePrimary in it",
-                fix="Rename the file, or wb_command -set-structure FILE CORTEX_LEFT",
-            )
+        structure = settle_structure(path, one.structure)
         n = len(one.numbers)
         parts.append(Vertices(structure=structure, n_vertices=n, indices=_all_of(n)))
         rows.append((structure, one))
-    rows.sort(key=lambda pair: pair[0])
     counts = {len(one.labels) for _, one in rows}
     if len({structure for structure, _ in rows}) < len(rows) or len(counts) > 1:
         raise DataError(
@@ -132,10 +116,6 @@ def _join_hemispheres(
             expected="the left and the right one, with as many maps",
             fix="Give the two files of one map.",
         )
-    first = rows[0][1]
-    return (
-        structures(parts, "gifti"),
-        np.concatenate([one.numbers for _, one in rows]),
-        first.intent,
-        first.labels,
-    )
+    space, by_structure = structures(parts, "gifti"), dict(rows)
+    ordered = [by_structure[str(part.structure)] for part in space.parts]
+    return space, np.concatenate([one.numbers for one in ordered]), ordered[0].intent, ordered[0].labels

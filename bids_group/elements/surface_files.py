@@ -13,10 +13,9 @@ import numpy as np
 from bids_group.elements.compression import inflate
 from bids_group.elements.file_content import read_bytes
 from bids_group.elements.geometry import Mesh
-from bids_group.elements.gifti_files import PRIMARY, name_structure
+from bids_group.elements.gifti_files import POINTS, PRIMARY, TRIANGLES, name_structure
 from bids_group.errors import DataError, UsageError
 
-_POINTS, _TRIANGLES = 1008, 1009
 _NO_ANATOMY = ("inflated", "spherical", "sphere", "flat", "ellipsoid", "hull", "vinflated")
 
 FSAVERAGE5 = 10242
@@ -49,8 +48,8 @@ def read_surface(path: Path) -> SurfaceFile:
     payload = read_bytes(path)
     try:
         image = GiftiImage.from_bytes(inflate(payload))
-        points = image.get_arrays_from_intent(_POINTS)
-        triangles = image.get_arrays_from_intent(_TRIANGLES)
+        points = image.get_arrays_from_intent(POINTS)
+        triangles = image.get_arrays_from_intent(TRIANGLES)
         said = [one for each in (image, *points) if (one := each.meta or {})]
         mesh = (
             Mesh(

@@ -13,6 +13,7 @@ from nibabel.gifti import GiftiCoordSystem, GiftiDataArray, GiftiImage, GiftiMet
 from bids_group.bids import check_spaces, gather_cohort
 from bids_group.config import Inputs, Selection
 from bids_group.elements import read_header, read_map
+from bids_group.elements.region_tables import read_lines
 from bids_group.errors import BidsGroupError, DataError, GridError, SelectionError, UsageError
 
 N_VERTICES = 12
@@ -195,6 +196,20 @@ def test_gifti_that_is_no_map_is_told(tmp_path):
     for cut in (0, 50, 400):
         (tmp_path / "hemi-R_z.gii").write_text(text[:cut])
         refused(tmp_path / "hemi-R_z.gii", DataError)
+
+
+def test_numbers_of_two_structures_stand_in_the_order_of_the_structures(tmp_path):
+    cerebellum = gifti(tmp_path / "one.gii", np.arange(3, dtype=np.float32), side="Left")
+    cerebellum.write_text(cerebellum.read_text().replace("CortexLeft", "Cerebellum"))
+    gifti(tmp_path / "two.gii", np.arange(10, 14, dtype=np.float32), side="Left")
+    loaded = read_map(tmp_path / "{one,two}.gii")
+    assert [part.structure for part in loaded.space.parts] == ["CORTEX_LEFT", "CEREBELLUM"]
+    assert loaded.data.tolist() == [10, 11, 12, 13, 0, 1, 2]
+
+
+def test_a_table_is_cut_into_cells_once_for_all_of_its_lines():
+    text = b"participant_id\tV1\nsub-01\t1\n"
+    assert read_lines(text) is read_lines(bytes(bytearray(text)))
 
 
 def test_one_of_several_maps_is_named_by_number_or_name(tmp_path):

@@ -86,17 +86,17 @@ def test_structures_that_touch_are_no_neighbours(make_sphere):
     assert neighbours(geometry, 24) == list(range(25, 32))
     assert neighbours(geometry, 31) == list(range(24, 31))
     assert neighbours(geometry, 12) == [12 + one for one in neighbours(geometry, 0)]
-    assert geometry.has_neighbours
+    assert (geometry.unmeshed < 0).all()
     assert geometry.extent_powers.tolist() == [1.0, 0.5]
 
 
 def test_without_a_mesh_areas_neighbours_and_places_are_not_known():
     geometry = join_patches([bare_patch(3, CORTEX), voxel_patch(np.zeros((1, 3)), AFFINE, 6)])
-    assert not geometry.has_neighbours
+    assert (geometry.unmeshed >= 0).any()
     assert geometry.unmeshed.tolist() == [0, 0, 0, -1]
     assert np.isnan(geometry.weights).tolist() == [True, True, True, False]
     regions = join_patches([bare_patch(4, REGIONS)])
-    assert regions.has_neighbours
+    assert (regions.unmeshed < 0).all()
     assert regions.weights.tolist() == [1, 1, 1, 1]
     assert regions.adjacency.indices.size == 0
 
