@@ -121,6 +121,10 @@ REFUSED = [
     ("~ group * age", "slope(age, group)", [SLOPES]),
     ("~ poly(age, 2)", "age", ["slope(age)"]),
     ("~ group + age", "test(patient - control)", [MEANS]),
+    ("~ group + age", "group[patient] > control", [MEANS]),
+    ("~ group + age", "group[patient] - control", [MEANS]),
+    ("~ group + age", "control < group[T.patient]", [MEANS]),
+    ("~ group * age", "group[patient] vs control", [MEANS]),
     ("~ group + age", "name = patiens - control", [f"name = {MEANS}"]),
 ]
 

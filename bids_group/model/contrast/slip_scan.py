@@ -225,12 +225,17 @@ class Scan:
         return self.add(found, end=word.end())
 
 
-def scan_sum(text: str, names: Names, *, is_whole: bool) -> Scan | None:
-    """Read a sum; where a column stands for a reference level, that factor's columns stand for means."""
-    scan = Scan(text=text.strip(), names=names, is_whole=is_whole)
+def scan_sum(
+    text: str, names: Names, *, is_whole: bool, as_means: frozenset[str] = frozenset()
+) -> Scan | None:
+    """Read a sum; where a column stands for a reference level, that factor's columns stand for means.
+
+    So do those of the factors ``as_means``.
+    """
+    scan = Scan(text=text.strip(), names=names, is_whole=is_whole, as_means=as_means)
     if not scan.run():
         return None
-    if not scan.meant:
+    if scan.meant <= as_means:
         return scan
-    again = Scan(text=text.strip(), names=names, is_whole=is_whole, as_means=scan.meant)
+    again = Scan(text=text.strip(), names=names, is_whole=is_whole, as_means=scan.meant | as_means)
     return again if again.run() else None

@@ -73,7 +73,10 @@ def _find_lines(text: str, design: CodedDesign, weigh: Weigh) -> tuple[tuple[str
     lines: dict[str, None] = {}
     is_certain = True
     for owners in Names.choices(design):
-        read = _read_sides(text, Names(design=design, owners=owners))
+        names = Names(design=design, owners=owners)
+        read = _read_sides(text, names)
+        if read is not None and (mixed := _mixed_factors(read.means, design)):
+            read, is_certain = _read_sides(text, names, mixed), False
         means = None if read is None else _weighed(read.means, weigh)
         if read is None or means is None:
             continue
@@ -85,6 +88,24 @@ def _find_lines(text: str, design: CodedDesign, weigh: Weigh) -> tuple[tuple[str
             lines[read.columns] = None
         is_certain &= not read.is_guess
     return tuple(lines), is_certain and len(lines) == 1
+
+
+def _mixed_factors(line: str, design: CodedDesign) -> frozenset[str]:
+    """Find factors of which a sum has both a coefficient and a mean: ``group[patient] - control``.
+
+    The coefficient is a difference already, and nobody who writes so takes a mean from it.
+    """
+    try:
+        rows = read_expression(line, design.columns).rows
+    except ContrastError:
+        return frozenset()
+    mixed = set[str]()
+    for row in rows:
+        coefficients = {design.columns.index(one.name) for _, one in row if one.kind == "coefficient"}
+        terms = [term for term, places in design.positions.items() if coefficients & set(places)]
+        held = {place.name for _, one in row if one.kind == "mean" for place in one.places}
+        mixed |= held & {name for term in terms for name in term.columns if name in design.levels}
+    return frozenset(mixed)
 
 
 def _weighed(line: str, weigh: Weigh) -> npt.NDArray[np.float64] | None:
@@ -158,8 +179,8 @@ class _Sides:
     is_of_means: bool
 
 
-def _read_sides(text: str, names: Names) -> _Sides | None:
-    """Read both sides of a comparison, or a sum.
+def _read_sides(text: str, names: Names, as_means: frozenset[str] = frozenset()) -> _Sides | None:
+    """Read both sides of a comparison, or a sum; columns of the factors ``as_means`` stand for means.
 
     A difference of levels that are named by themselves is one of means, and so is what names a reference.
     """
@@ -171,7 +192,9 @@ def _read_sides(text: str, names: Names) -> _Sides | None:
     sides = [text] if not signs else [text[: signs[0].start()], text[signs[0].end() :]]
     if signs and (signs[0]["sign"] or "")[:1] in ("<", "≤"):
         sides.reverse()
-    scans = [scan_sum(side, names, is_whole=not signs) for side in sides if not _is_zero(side)]
+    scans = [
+        scan_sum(side, names, is_whole=not signs, as_means=as_means) for side in sides if not _is_zero(side)
+    ]
     read = [one for one in scans if one is not None]
     if not read or len(read) < len(scans):
         return None
