@@ -297,4 +297,6 @@ def test_the_report_draws_surfaces_and_its_viewer_has_the_map(data, template, tm
         np.testing.assert_allclose(values, nib.load(path).agg_data(), atol=half["scale"])
     assert shown["strongest"].startswith("L ")
     assert "No picture is drawn" not in page
+    assert ">vertices</button>" in page  # the heading of their number
+    assert "voxels" not in re.sub(r"<(script|style)[^>]*>.*?</\1>", "", page, flags=re.DOTALL)
     assert 'class="goto-vertex" data-viewer="viewer-contrast-' in page

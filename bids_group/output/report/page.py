@@ -92,10 +92,17 @@ def build_report(
         articles=articles,
         palette=SIGNED,
         anatomy=_anatomy(folder),
+        elements=_name_elements(inputs),
         meshes={one.cortex.id: one.cortex.pack() for one in inputs if one.cortex is not None},
     )
     write_text(page, text)
     return page
+
+
+def _name_elements(inputs: Sequence[AnalysisInputs]) -> str:
+    """Say what maps are made of; where analyses differ in this: elements."""
+    words = {one.elements_word for one in inputs}
+    return words.pop() if len(words) == 1 else "elements"
 
 
 def _title(folder: Folder) -> str:

@@ -24,7 +24,7 @@ NOTHING_REMOVED = (
 )
 _METRICS = {
     "correlation_loo": "correlation with the others' mean",
-    "mean_effect": "mean effect over voxels",
+    "mean_effect": "mean effect over {what}",
     "mahalanobis": "Mahalanobis distance",
     "cooks_at_peak": "Cook's distance at the peak",
 }
@@ -145,7 +145,11 @@ def _metrics(inputs: AnalysisInputs) -> Iterator[Shown]:
     table, path = inputs.quality, inputs.files.quality
     if table is None or path is None:
         return
-    metrics = {name: words for name, words in _METRICS.items() if name in table and table[name].notna().any()}
+    metrics = {
+        name: words.format(what=inputs.elements_word)
+        for name, words in _METRICS.items()
+        if name in table and table[name].notna().any()
+    }
     outliers = _outliers(inputs)
     marked = list_some(label for label in inputs.labels if label in outliers)
     if metrics:

@@ -46,6 +46,7 @@ def sensitivity(inputs: ContrastInputs) -> Iterator[Shown]:
     if table.empty:
         return
     yield Part("subheading", "Without single people")
+    what = inputs.analysis.elements_word
     rows = [
         {
             "without": row["left_out"],
@@ -56,8 +57,8 @@ def sensitivity(inputs: ContrastInputs) -> Iterator[Shown]:
             "p without": _number(row["p"]),
             "effect": _number(row["effect_all"]),
             "effect without": _number(row["effect"]),
-            "voxels": _number(row["n_elements_all"], ".0f"),
-            "voxels without": _number(row["n_elements"], ".0f"),
+            what: _number(row["n_elements_all"], ".0f"),
+            f"{what} without": _number(row["n_elements"], ".0f"),
         }
         for row in _rows(table)
     ]

@@ -44,7 +44,7 @@ def variances(inputs: AnalysisInputs) -> Iterator[Shown]:
         volume = read_map(path).data
         values = volume[inputs.inside].astype(np.float64)
         quantiles = dict(zip(("5 %", "median", "95 %"), np.quantile(values, (0.05, 0.5, 0.95)), strict=True))
-        zero = {"voxels where it is 0": f"{100 * (values == 0).mean():.1f} %"}
+        zero = {f"{inputs.elements_word} where it is 0": f"{100 * (values == 0).mean():.1f} %"}
         numbers = {key: str(one) for key, one in quantiles.items()}
         what = _NAMES.get(stat, f"variance of {name}").format(group=group)
         rows.append({"what": what, **numbers, **zero})
@@ -58,7 +58,7 @@ def variances(inputs: AnalysisInputs) -> Iterator[Shown]:
                 caption=f"{short}: the {words.format(group=group)}. Where it is 0 the anatomy is seen.",
             )
     yield from inputs.table(
-        rows, "variances", "Variances that the estimator found, over the analysed voxels."
+        rows, "variances", f"Variances that the estimator found, over the analysed {inputs.elements_word}."
     )
 
 
