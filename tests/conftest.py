@@ -13,11 +13,15 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 from scipy import ndimage
 
 from bids_group.elements import Mesh
 from bids_group.output.report.axes import Chart
 from bids_group.output.report.sheet import Sheet
+
+settings.register_profile("same", derandomize=True)  # to search on: pytest --hypothesis-profile=default
+settings.load_profile("same")
 
 REAL = Path(__file__).parents[1] / ".." / "shared" / "data"
 

@@ -34,7 +34,6 @@ def mean_distance(scheme):
 @settings(
     max_examples=40,
     deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(seed=st.integers(0, 2**32 - 1), share=st.floats(0, 0.95), q=st.integers(1, 2))

@@ -86,7 +86,7 @@ def test_two_groups_are_welch_s_test(coding, is_complete):
     )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     sizes=st.lists(st.integers(3, 9), min_size=2, max_size=4),

@@ -200,9 +200,11 @@ def round_ticks(low: float, high: float, n_most: int) -> dict[float, str]:
     """Find round numbers from ``low`` to ``high``, about ``n_most`` at most, and spell them alike."""
     rough = (high - low) / n_most
     power = 10.0 ** np.floor(np.log10(rough))
-    factor = next(factor for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
-    step = factor * power
-    places = np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1) * step + 0.0
+    wider = [factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9)]
+    for step in (wider[0], 0.4 * wider[0]):  # five does not reach into every span where two does
+        places = np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1) * step + 0.0
+        if places.size:
+            break
     largest = float(np.abs(places).max(initial=step))
     digits = max(-int(np.floor(np.log10(step) + 1e-9)), 0)
     if largest < 1e6 and digits <= 5:

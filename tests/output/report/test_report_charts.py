@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
@@ -63,6 +63,7 @@ finite = st.floats(-1e9, 1e9, allow_subnormal=False)
 
 @settings(max_examples=300, deadline=None)
 @given(finite, st.floats(1e-6, 1e9), st.integers(2, 12))
+@example(1.0, 4e8, 2)
 def test_ticks_are_round_numbers_inside_that_differ_as_they_are_spelled(
     low: float, width: float, n_most: int
 ) -> None:
