@@ -69,6 +69,11 @@ def quote_for_shell(text: str) -> str:
     return shlex.quote(text) if re.search(r'["$`\\!]', text) else f'"{text}"'
 
 
+def singular(word: str) -> str:
+    """Name one of ``voxels``, ``vertices``, ``grayordinates``, ``regions`` or ``elements``."""
+    return "vertex" if word == "vertices" else word.removesuffix("s")
+
+
 def bids_uri(path: Path, roots: Mapping[str, Path]) -> str:
     """Spell a file as a BIDS URI of the innermost dataset that holds it, or as a file URI outside all.
 

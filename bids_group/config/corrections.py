@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from bids_group.words import singular
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,12 @@ class Correction:
     def needs_shuffling(self) -> bool:
         """Whether its p come from permutations or sign flips."""
         return self.measure is not None
+
+    def over(self, elements: str) -> Correction:
+        """Speak of ``elements`` (``vertices``, ``regions`` …) where the words are of voxels."""
+        one = singular(elements)
+        sentence = self.sentence.replace("voxels", elements)
+        return replace(self, title=self.title.replace("voxel", one), sentence=sentence)
 
 
 UNCORRECTED = Correction(

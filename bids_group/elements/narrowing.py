@@ -20,7 +20,7 @@ def narrowed(data: npt.NDArray[Any], path: Path) -> npt.NDArray[np.float32]:
         raise DataError(
             f"The image {path} holds no real numbers.",
             found=f"complex numbers or colours ({data.dtype})",
-            expected="one real number at each voxel",
+            expected="one real number at each voxel (vertex, region)",
             fix="Give the map that the question is about, such as the magnitude.",
         )
     with np.errstate(over="ignore", under="ignore"):
@@ -39,10 +39,13 @@ def _check_range(data: npt.NDArray[Any], is_lost: npt.NDArray[np.bool_], what: s
         return
     first = np.unravel_index(int(np.argmax(is_lost)), data.shape)
     numbers = counted(int(np.count_nonzero(is_lost)), "number that is", "numbers that are")
-    where = ", ".join(str(int(index)) for index in first[:3])
+    is_volume = data.ndim > 2  # rows of vertices and regions have one axis, or a second one of maps
+    where = (
+        f"voxel ({', '.join(str(int(index)) for index in first[:3])})" if is_volume else f"number {first[0]}"
+    )
     raise DataError(
         f"The image {path} holds numbers that cannot be kept.",
-        found=f"{numbers} {what}, such as {float(data[first]):.4g} at voxel ({where})",
+        found=f"{numbers} {what}, such as {float(data[first]):.4g} at {where}",
         expected="0, NaN, or numbers that float32 can hold",
         fix="Compute the map in other units, its variance in their square; NaN where there is no value.",
     )

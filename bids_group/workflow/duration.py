@@ -13,7 +13,7 @@ import numpy as np
 
 from bids_group import inference, output
 from bids_group.config.estimators import LEAST_SQUARES
-from bids_group.elements import Smoother, gzip_bytes, read_map
+from bids_group.elements import Elements, Geometry, Grid, Smoother, build_geometry, gzip_bytes, read_map
 from bids_group.errors import BidsGroupError
 from bids_group.words import counted, plural
 from bids_group.workflow.preparation import MOST_LEFT_OUT, PlannedAnalysis, RunPlan
@@ -123,12 +123,14 @@ def seconds_of_shuffling(
     planned: Iterable[PlannedAnalysis],
     n_elements: int | None = None,
     holes: tuple[int, float] | None = None,
+    geometry: Geometry | None = None,
 ) -> float | None:
     """Forecast the time that shuffling takes on this machine; None where nothing is shuffled.
 
     Before the maps are read (``n_elements`` None) their elements are the `expected_elements`; of elements
     that not everybody has (``holes``: how many, and the share of rows they lack) it is supposed that they are
-    a tenth, where there may be any, and lack half of what may be missing.
+    a tenth, where there may be any, and lack half of what may be missing. ``geometry``: of maps that are no
+    plain volumes; it is made of the first map's where it is not given.
     """
     spec, analyses = plan.spec, tuple(planned)
     if not spec.inference.needs_shuffling or not analyses:
@@ -137,8 +139,13 @@ def seconds_of_shuffling(
     if holes is None:
         share = (1 - spec.min_coverage) / 2
         holes = (n_elements // 10 if share > 0 else 0, share)
+    if geometry is None and spec.inference.measures - {"voxel"}:
+        space = plan.cohort.spaces[plan.cohort.maps[0].effect]
+        if not isinstance(space, Grid):
+            elements = Elements(space=space, indices=np.arange(space.n_elements))
+            geometry = build_geometry(elements, plan.surfaces, spec.inference.connectivity)
     seconds = [
-        inference.forecast_seconds(one.design, one.schemes, spec.inference, n_elements, holes)
+        inference.forecast_seconds(one.design, one.schemes, spec.inference, n_elements, holes, geometry)
         for one in analyses
     ]
     return sum(seconds) / _n_workers(plan)

@@ -121,7 +121,8 @@ def fit_and_judge(
             has_bayes_factor=spec.has_bayes_factor and has_effect_sizes,
             on_progress=show,
         )
-    seconds = seconds_of_shuffling(plan, [planned], data.elements.n_elements, inference.count_holes(data))
+    holes = inference.count_holes(data)
+    seconds = seconds_of_shuffling(plan, [planned], data.elements.n_elements, holes, data.geometry)
     if seconds is not None:
         LOGGER.info("Shuffling will take about %s.", output.spell_duration(seconds))
     with progress(f"Shuffles of {name}") as show:

@@ -7,6 +7,7 @@ from bids_group.config import AnalysisSpec
 from bids_group.elements import Grid, Parcels, Space, Surfaces, Vertices, without_surface
 from bids_group.errors import UsageError
 from bids_group.records import Cohort, Notice, warn
+from bids_group.words import list_some
 
 
 def settle_surfaces(spec: AnalysisSpec, cohort: Cohort) -> tuple[Surfaces, list[Notice]]:
@@ -25,6 +26,9 @@ def _check_needs(spec: AnalysisSpec, space: Space, surfaces: Surfaces) -> None:
     asked = [f"--correction {one.name}" for one in spec.inference.rules if one.is_clusterwise]
     if spec.smoothing_fwhm_mm > 0:
         asked.append(f"--smoothing-fwhm {spec.smoothing_fwhm_mm:g}")
+    has_regions = any(isinstance(one, Parcels) for one in space.parts)
+    if has_regions and spec.inference.cluster_extent_mm3 is not None:
+        asked.append(f"--cluster-extent {spec.inference.cluster_extent_mm3:g}")
     lacking = without_surface(space, surfaces)
     if asked and lacking:
         raise UsageError(
@@ -34,15 +38,16 @@ def _check_needs(spec: AnalysisSpec, space: Space, surfaces: Surfaces) -> None:
             fix="Give them (a template's, or one per person): --surfaces left.surf.gii right.surf.gii; or use"
             " fdr, bonferroni or fwe-voxel, which need none.",
         )
-    if asked and any(isinstance(one, Parcels) for one in space.parts):
+    if asked and has_regions:
         raise UsageError(
             "Regions have no neighbours.",
             found=", ".join(asked),
             expected="a correction of each region: fwe-voxel (the maximum over regions), fdr or bonferroni",
+            fix=f"Leave out {list_some((one.removeprefix('--correction ') for one in asked), 5)}.",
         )
     if spec.inference.cluster_extent_mm3 is not None:
         raise UsageError(
-            "--cluster-extent is a volume, and these maps have areas.",
+            "--cluster-extent is of volumes, and these maps are none: extents on surfaces are areas.",
             found=f"--cluster-extent {spec.inference.cluster_extent_mm3:g} (mm³) with {space.describe()}",
             fix="Leave it out; fwe-size judges the extent of clusters.",
         )

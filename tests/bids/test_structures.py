@@ -182,6 +182,14 @@ def test_files_that_are_no_maps_are_told(tmp_path):
     refused(tmp_path / "g.dscalar.nii", DataError, "no NIfTI-2")
 
 
+def test_a_number_that_float32_cannot_hold_is_told_by_its_place(tmp_path):
+    path = save_cifti(tmp_path / "a.dscalar.nii", ScalarAxis(["a"]))
+    image = nib.load(path)
+    numbers = np.array([[1, 2, 1e300, 4, 5]])
+    nib.save(Cifti2Image(numbers, image.header, dtype=np.float64), path)
+    refused(path, DataError, "at number 2", "1e+300")
+
+
 def test_gifti_that_is_no_map_is_told(tmp_path):
     points = np.ones((4, 3), np.float32)
     surface = gifti(

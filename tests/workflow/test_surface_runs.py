@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from itertools import count
 
 import nibabel as nib
 import numpy as np
@@ -15,6 +16,7 @@ from nibabel.gifti import GiftiDataArray, GiftiImage, GiftiMetaData
 
 from bids_group.cli import main
 from bids_group.elements import Mesh
+from bids_group.inference import forecast
 
 QUICK = ["--no-report", "--no-sensitivity", "--n-permutations", "99"]
 CLUSTERWISE = ["--correction", "fwe-tfce", "fwe-size", "ari", "--cluster-forming-p", "0.01"]
@@ -277,7 +279,59 @@ def test_cortex_and_subcortex_have_thresholds_of_their_own(parts, dense, templat
 def test_an_extent_in_mm3_has_no_meaning_on_surfaces(data, template, tmp_path, capsys):
     out = tmp_path / "out"
     assert run(data, out, "--cluster-extent", "50", *QUICK, "--surfaces", *template) == 64
-    assert "--cluster-extent" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "--cluster-extent" in told
+    assert "areas" in told
+
+
+def test_regions_have_no_neighbours(data, tmp_path, capsys):
+    people = [f"sub-{number:02d}" for number in range(1, N + 1)]
+    table = pd.DataFrame({"participant_id": people, "V1": np.arange(N) / N, "V2": 1.5})
+    table.to_csv(tmp_path / "thickness.tsv", sep="\t", index=False)
+    maps = ["--maps", tmp_path / "thickness.tsv", *QUICK]
+    asked = ["--cluster-extent", "50", "--smoothing-fwhm", "4", "--correction", "fdr", "fwe-size"]
+    assert run(data, tmp_path / "out", *maps, *asked) == 64
+    told = capsys.readouterr().err
+    assert "Regions have no neighbours" in told
+    assert "areas" not in told
+    assert "Leave out fwe-size, --smoothing-fwhm 4, --cluster-extent 50" in told.replace(" and ", ", ")
+
+
+def seen_in(page):
+    """What is read on a page: no scripts, no styles, no command line (``fwe-voxel`` is a name)."""
+    bare = re.sub(r"<(script|style)[^>]*>.*?</\1>", "", page, flags=re.DOTALL)
+    return re.sub(r"<[^>]*>|fwe-?[vV]oxel|cluster tests[^<]*|Global, voxel", "", bare)
+
+
+@pytest.mark.parametrize("correction", ["fwe-voxel", "fwe-size"])
+def test_pages_and_methods_speak_of_vertices(correction, data, template, tmp_path):
+    out = tmp_path / "out"
+    options = ["--correction", correction, "--n-permutations", "99", "--surfaces", *template]
+    assert run(data, out, *options) == 0
+    page = seen_in((out / "report.html").read_text(encoding="utf-8"))
+    assert "voxel" not in page
+    assert "mm³" not in page
+    if correction == "fwe-voxel":
+        assert "family-wise error, vertex (permutation)" in page
+        assert "distribution of the maximum over elements" in page
+        assert "over voxels" not in (out / "logs" / "CITATION.md").read_text(encoding="utf-8")
+
+
+def test_the_time_of_shuffling_is_measured_on_the_maps_own_neighbours(data, template, tmp_path, monkeypatch):
+    """Half of the elements of a graph take half of its time; a clock that ticks once a reading counts."""
+    ticks, seen = count(), []
+    monkeypatch.setattr(forecast, "perf_counter", lambda: next(ticks))
+    timed = forecast._seconds_on_graph
+    monkeypatch.setattr(
+        forecast,
+        "_seconds_on_graph",
+        lambda n, geometry: seen.append((n, geometry.weights.size)) or timed(n, geometry),
+    )
+    job = [*CLUSTERWISE, *QUICK, "--surfaces", *template]
+    assert run(data, tmp_path / "out", *job, "--dry-run") == 0
+    assert seen == [(2 * 642, 2 * 642)]
+    assert run(data, tmp_path / "out", *job) == 0
+    assert seen[1:] == [(2 * 642, 2 * 642)] * 2  # the announcement, and again where the number is known
 
 
 def test_the_report_draws_surfaces_and_its_viewer_has_the_map(data, template, tmp_path):
@@ -298,5 +352,5 @@ def test_the_report_draws_surfaces_and_its_viewer_has_the_map(data, template, tm
     assert shown["strongest"].startswith("L ")
     assert "No picture is drawn" not in page
     assert ">vertices</button>" in page  # the heading of their number
-    assert "voxels" not in re.sub(r"<(script|style)[^>]*>.*?</\1>", "", page, flags=re.DOTALL)
+    assert "voxel" not in seen_in(page)
     assert 'class="goto-vertex" data-viewer="viewer-contrast-' in page

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import ndimage
 
-from bids_group.config.corrections import UNCORRECTED, find_correction, in_order
+from bids_group.config.corrections import UNCORRECTED, in_order
 from bids_group.elements import read_map
 from bids_group.output.files.contrasts import spell_clusters
 from bids_group.output.report.brains import Row, draw_rows
@@ -50,7 +50,8 @@ MAX_PEAKS = 250
 
 def answer(inputs: ContrastInputs, correction: str) -> Answer:
     """Say in a sentence what a correction found, and where it is strongest."""
-    found, rule = inputs.found[correction], find_correction(correction)
+    found = inputs.found[correction]
+    rule = found.rule
     test, rows = inputs.files.test, found.significant
     n_all = f" of {found.table['cluster'].nunique()}" if rule.bounds_discoveries else ""
     short = f"{rule.title}: {found.n_significant}{n_all}"
@@ -131,7 +132,7 @@ def side_by_side(inputs: ContrastInputs) -> Iterator[Shown]:
         yield _draw_side_by_side(inputs, inputs.slices)
     if len(inputs.found) > 1 or inputs.slices is None:
         what = inputs.analysis.elements_word
-        verdicts = [_verdict(*one, what) for one in inputs.found.items()]
+        verdicts = [_verdict(one, what) for one in inputs.found.values()]
         yield from inputs.table(verdicts, "corrections", "What each correction finds.")
 
 
@@ -150,8 +151,8 @@ def _draw_side_by_side(inputs: ContrastInputs, slices: Slices) -> Picture:
     )
 
 
-def _verdict(correction: str, found: FoundClusters, what: str) -> dict[str, str | None]:
-    sidecar, rule = found.sidecar, find_correction(correction)
+def _verdict(found: FoundClusters, what: str) -> dict[str, str | None]:
+    sidecar, rule = found.sidecar, found.rule
     n_shuffles, n_elements = sidecar.number_of_permutations, sidecar.number_of_significant_elements
     limits = sidecar.threshold_by_part or {"": sidecar.threshold}
     threshold = ", ".join(
@@ -186,7 +187,7 @@ def _rows(inputs: ContrastInputs, slices: Slices) -> Iterator[Row]:
     for correction in in_order(inputs.found):
         found = inputs.found[correction]
         level = f"p ≤ {alpha_of(found.sidecar):g}" if correction == UNCORRECTED.label else None
-        title = ", ".join(part for part in (find_correction(correction).title, level, found.extent) if part)
+        title = ", ".join(part for part in (found.rule.title, level, found.extent) if part)
         yield row(title, inputs.significant[correction], found.counted)
 
 

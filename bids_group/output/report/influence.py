@@ -17,6 +17,7 @@ from bids_group.output.report.inputs import ContrastInputs
 from bids_group.output.report.marks import FAINT, INK, SMALL, Dots, Line, Mark, Note
 from bids_group.output.report.sections import Part, Shown
 from bids_group.output.report.sheet import measure
+from bids_group.words import singular
 
 Focus = tuple[str | None, tuple[str, ...]]
 """What a contrast is about: at most one numeric covariate, and the factors it compares."""
@@ -51,7 +52,12 @@ def influence(inputs: ContrastInputs) -> Iterator[Shown]:
         draw_peaks(points, titles, focus, analysis.variables, analysis.people_of_rows, marked),
         "desc-peaks_statmap.svg",
         alt=f"Values of {n_rows} rows at {len(titles)} peaks: {'; '.join(titles.values())}.",
-        caption=_caption(points, focus, has_several=bool(analysis.people_of_rows.duplicated().any())),
+        caption=_caption(
+            points,
+            focus,
+            singular(inputs.analysis.elements_word),
+            has_several=bool(analysis.people_of_rows.duplicated().any()),
+        ),
     )
     rows = [_range(test, title, points[points["peak"] == peak]) for peak, title in titles.items()]
     caption = f"Range of {test} at each peak when one row is left out."
@@ -67,14 +73,14 @@ def _title(peak: pd.Series[Any]) -> str:
     return f"{peak['structure']} {peak['vertex']:.0f}"
 
 
-def _caption(points: pd.DataFrame, focus: Focus, *, has_several: bool) -> str:
+def _caption(points: pd.DataFrame, focus: Focus, element: str, *, has_several: bool) -> str:
     is_raw = np.allclose(points["effect"], points["partial_residual"], rtol=1e-5, atol=1e-12)
     what = (
         "The effect of each row" if is_raw else "The effect of each row, adjusted for the rest of the model,"
     )
     which = f"{what} at the peaks of the significant clusters."
     if not bool(points["is_significant"].all()):
-        which = f"Nothing is significant; {what[0].lower()}{what[1:]} at the strongest voxel."
+        which = f"Nothing is significant; {what[0].lower()}{what[1:]} at the strongest {element}."
     which += (
         " Named: rows that are marked in the table of quality, and those furthest from the fit;"
         " the others tell their names where the pointer rests."

@@ -137,6 +137,10 @@ class AnalysisInputs(PageInputs):
         kinds = {type(part) for part in self.space.parts}
         return "regions" if kinds == {Parcels} else "vertices" if kinds == {Vertices} else "grayordinates"
 
+    def rule(self, correction: str | None) -> Correction:
+        """Find a correction, in words of these elements."""
+        return find_correction(correction).over(self.elements_word)
+
     @property
     def labels(self) -> list[str]:
         """Labels of the rows."""
@@ -233,10 +237,11 @@ class FoundClusters:
     sidecar: Sidecar
 
 
-def read_clusters(contrast: ContrastFiles, correction: str) -> FoundClusters:
+def read_clusters(contrast: ContrastFiles, rule: Correction) -> FoundClusters:
     """Read what a correction found."""
-    table, sidecar = read_table(contrast.clusters[correction]), sidecar_of(contrast.clusters[correction])
-    rule, significant = find_correction(correction), table
+    path = contrast.clusters[rule.label]
+    table, sidecar = read_table(path), sidecar_of(path)
+    significant = table
     column = f"p_{rule.measure}" if rule.measure and rule.is_clusterwise else "p_corrected"
     if rule.bounds_discoveries:
         significant = table[pd.to_numeric(table["true_discovery_proportion"]) > 0]
@@ -303,7 +308,7 @@ def read_contrast_inputs(analysis: AnalysisInputs, contrast: ContrastFiles) -> C
     statistic = np.where(analysis.inside, read_map(contrast.maps[contrast.test]).data, 0).astype(np.float32)
     path = contrast.maps.get("p") or contrast.maps.get(UNCORRECTED)
     p = None if path is None else read_map(path).data
-    found = {name: read_clusters(contrast, name) for name in contrast.corrections}
+    found = {name: read_clusters(contrast, analysis.rule(name)) for name in contrast.corrections}
     significant = {name: _significant(contrast, name, one) & analysis.inside for name, one in found.items()}
     outlined = significant.get(str(contrast.outlined), np.zeros_like(analysis.inside))
     strength, limit = _strength(contrast, statistic), analysis.limits[contrast.test]

@@ -60,7 +60,7 @@ def _draft(facts: Facts) -> str:
     """Write the paragraph with ``{key}`` for citations; braces in names are spelled as parentheses."""
     plain = {name: _without_braces(value) for name, value in facts.items()}
     corrections, centering = list(plain.get("corrections") or []), str(plain.get("centering") or "")
-    rules = [find_correction(one["name"]) for one in corrections]
+    rules = [find_correction(one["name"]).over(plain.get("elements") or "voxels") for one in corrections]
     centers = dict(plain.get("centers") or {})
     units = dict(plain.get("standardisers") or {}).items()
     prepared = {

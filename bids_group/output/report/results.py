@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from bids_group.config.corrections import find_correction
 from bids_group.elements import expand, read_map
 from bids_group.output.files.names import list_maps
 from bids_group.output.report import brains, charts
@@ -109,7 +108,7 @@ def _thumbnail(inputs: ContrastInputs) -> Picture | None:
 def _outlined(inputs: ContrastInputs, n_significant: int, what: str) -> str:
     if not n_significant:
         return "nothing outlined: nothing is significant"
-    return f"{n_significant} {what} outlined ({find_correction(inputs.files.outlined).title})"
+    return f"{n_significant} {what} outlined ({inputs.analysis.rule(inputs.files.outlined).title})"
 
 
 def _hemispheres(inputs: ContrastInputs) -> Iterator[Shown]:
@@ -177,7 +176,7 @@ def _name_viewer(inputs: ContrastInputs) -> dict[str, str]:
 
 def _projection(inputs: ContrastInputs) -> Iterator[Picture]:
     if inputs.slices is not None and (inputs.slices.layers.significant.data > 0).any():
-        title = find_correction(inputs.files.outlined).title
+        title = inputs.analysis.rule(inputs.files.outlined).title
         yield inputs.picture(
             brains.draw_projection(inputs.slices.layers),
             "desc-projection_statmap.png",
@@ -212,7 +211,7 @@ def _distributions(inputs: ContrastInputs) -> Iterator[Part]:
 def _nulls(inputs: ContrastInputs) -> Iterator[Picture]:
     """Draw each null distribution, with the observed maximum (its first row) and the threshold."""
     for correction in (name for name in inputs.found if name in inputs.files.nulls):
-        rule, table = find_correction(correction), read_numbers(inputs.files.nulls[correction])
+        rule, table = inputs.found[correction].rule, read_numbers(inputs.files.nulls[correction])
         for column in map(str, table.columns):
             values = table[column].to_numpy(dtype=float)
             said, part = inputs.found[correction].sidecar, column.partition("_")[2]
@@ -238,7 +237,7 @@ def _files(inputs: ContrastInputs) -> Iterator[Details]:
 
 
 def _title_of_outlined(inputs: ContrastInputs) -> str:
-    return find_correction(inputs.files.outlined).title if inputs.files.outlined else ""
+    return inputs.analysis.rule(inputs.files.outlined).title if inputs.files.outlined else ""
 
 
 def _volume(inputs: ContrastInputs, slices: Slices) -> Mapping[str, Any]:

@@ -51,7 +51,7 @@ def sensitivity(inputs: ContrastInputs) -> Iterator[Shown]:
         {
             "without": row["left_out"],
             "who": row["reason"],
-            "correction": find_correction(row["correction"]).title,
+            "correction": inputs.analysis.rule(row["correction"]).title,
             "holds": row["holds"] if pd.isna(row["note"]) else f"n/a: {row['note']}",
             "p": _number(row["p_all"]),
             "p without": _number(row["p"]),
