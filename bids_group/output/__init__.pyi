@@ -28,7 +28,7 @@ from .files.dataset import (
 )
 from .files.drafts import write_described
 from .files.names import check_output_names, pooled_path
-from .files.pooled import check_pooled_names, is_pooled, pooling_key, read_pooled, write_pooled
+from .files.pooled import check_pooled_names, is_pooled, marks_of, pooling_key, read_pooled, write_pooled
 from .files.sidecars import Context
 from .files.surfaces import write_surfaces
 from .preview.description import Preview, describe_dry_run
@@ -54,6 +54,7 @@ __all__ = [
     "find_other_analysis",
     "finish_outputs",
     "is_pooled",
+    "marks_of",
     "model_path",
     "pooled_path",
     "pooling_key",

@@ -179,14 +179,18 @@ class RunRecord(JsonRecord):
 
 
 class OutputList(JsonRecord):
-    """Files that are there; those that a run will write; and those of runs before, until it is done."""
+    """Files that are there; those that a run will write; and those of runs before, until it is done.
 
-    optional: ClassVar[Collection[str]] = ("files", "planned", "earlier")
+    ``pooling``: sidecars that mark pooled maps as ours, and that the disk may not hold yet.
+    """
+
+    optional: ClassVar[Collection[str]] = ("files", "planned", "earlier", "pooling")
     description: str | None = None
     format: int | None = None
     files: list[str] | None = None
     planned: list[str] | None = None
     earlier: list[str] | None = None
+    pooling: list[str] | None = None
 
 
 class Sidecar(JsonRecord):

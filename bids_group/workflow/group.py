@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bids_group import __version__, bids, inference, model, output
 from bids_group.config.corrections import CORRECTIONS
-from bids_group.config.typed import file_of
+from bids_group.config.typed import MAPS_FILE, file_of
 from bids_group.elements import hash_map
 from bids_group.output import report
 from bids_group.records import GroupData, Observation, PooledMap, Significance
@@ -87,6 +87,8 @@ def pool_participants(plan: RunPlan, provenance: Provenance) -> None:
     """Pool every observation that is not in OUTPUT_DIR yet; safe beside other participant jobs."""
     folder = plan.config.output_dir
     output.write_dataset(folder, plan.cohort)
+    marks = output.marks_of(plan.observations)
+    output.record_outputs(folder, (), marks)
     _pool(plan, plan.observations, provenance)
     people = sorted({one.subject for one in plan.cohort.maps})  # a Filter may leave no map of them to pool
     ledger = bids.build_ledger(plan.cohort, plan.analyses, plan.exclusions, provenance.remarks)
@@ -94,7 +96,7 @@ def pool_participants(plan: RunPlan, provenance: Provenance) -> None:
     output.write_participants(folder)
     label = f"sub-{people[0]}_pid-{os.getpid()}"
     output.write_command(folder, provenance.finish(plan), label=label)
-    output.confirm_outputs(folder)
+    output.confirm_outputs(folder, marks)
     LOGGER.info(
         "Pooled: %s of %s", counted(len(plan.observations), "map"), counted(len(people), "participant")
     )
@@ -107,10 +109,22 @@ def _pool(plan: RunPlan, observations: Sequence[Observation], provenance: Proven
             show(n_done, len(observations))
 
 
+def names_of(plan: RunPlan) -> list[Path]:
+    """Name the files that a group run writes whatever its results are, relative to OUTPUT_DIR."""
+    names = [*output.TABLES, output.COMMAND, output.OPTION_FILE, output.model_path(plan.model_json)]
+    return names if plan.cohort.maps_tsv is None else [*names, MAPS_FILE]
+
+
 def analyse_group(plan: RunPlan, provenance: Provenance) -> None:
     """Fit every planned analysis and write its results; the work folder goes when all is done."""
     config, folder = plan.config, plan.config.output_dir
-    output.check_same_analysis(folder, plan.identity, is_overwrite=config.execution.is_overwrite)
+    output.check_same_analysis(
+        folder,
+        plan.identity,
+        is_overwrite=config.execution.is_overwrite,
+        planned=names_of(plan),
+        pooling=output.marks_of(plan.observations),
+    )
     output.write_dataset(folder, plan.cohort)
     output.write_model(folder, plan.model_json)
     output.write_options(folder, config.options)

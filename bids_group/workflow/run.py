@@ -13,12 +13,11 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group import model, output
 from bids_group.config import RunConfig
-from bids_group.config.typed import MAPS_FILE
 from bids_group.errors import printable
 from bids_group.executor import Threads
 from bids_group.output import report
 from bids_group.workflow.duration import forecast
-from bids_group.workflow.group import Provenance, analyse_group, pool_participants
+from bids_group.workflow.group import Provenance, analyse_group, names_of, pool_participants
 from bids_group.workflow.preparation import RunPlan, prepare
 from bids_group.workflow.storage import check_room, plan_storage
 
@@ -126,8 +125,7 @@ def _check_names(plan: RunPlan) -> None:
     output.check_pooled_names(folder, plan.observations)
     names = [*output.TABLES]
     if is_group:
-        names += [output.COMMAND, output.OPTION_FILE, *output.CITATIONS, output.model_path(plan.model_json)]
-        names += [MAPS_FILE] if plan.cohort.maps_tsv is not None else []
+        names = [*names_of(plan), *output.CITATIONS]
         names += [output.REPORT] if plan.config.execution.has_report else []
     output.check_names(folder, names, has_results=is_group)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,16 @@ import pytest
 
 from bids_group.elements import Grid
 from bids_group.errors import BidsGroupError, MissingInputError, OutputError
-from bids_group.output import check_pooled_names, pooled_path, pooling_key, read_pooled, write_pooled
+from bids_group.output import (
+    check_pooled_names,
+    confirm_outputs,
+    marks_of,
+    pooled_path,
+    pooling_key,
+    read_pooled,
+    record_outputs,
+    write_pooled,
+)
 from bids_group.output.files.names import sidecar_path
 from bids_group.records import FirstLevelMap, Observation, PooledMap
 
@@ -209,6 +219,56 @@ def test_a_map_of_another_program_is_never_overwritten(tmp_path: Path, make_pool
     path.write_bytes(b"of another program")
     with pytest.raises(OutputError, match="another program"):
         check_pooled_names(tmp_path, [pooled.observation])
+
+
+@pytest.mark.parametrize(
+    "noted, mark, is_ours",
+    [
+        (True, b"", True),  # what a loss of power leaves of a file that was written
+        (True, b'{"EstimationMethod": "Fix', True),
+        (True, bytes(100), True),
+        (True, None, False),  # the sidecar is written first: a map without one is of another program
+        (True, b'{"Description": "of another program"}', False),
+        (False, b"", False),
+        (False, bytes(100), False),
+    ],
+)
+def test_a_damaged_sidecar_is_ours_where_a_run_had_noted_it(
+    tmp_path: Path, make_pooled: MakePooled, noted: bool, mark: bytes | None, is_ours: bool
+) -> None:
+    pooled = make_pooled()
+    (name,) = marks_of([pooled.observation])
+    if noted:
+        record_outputs(tmp_path, (), [name])
+    write_pooled(tmp_path, pooled, "key", dataset_names={})
+    (tmp_path / name).unlink()
+    if mark is not None:
+        (tmp_path / name).write_bytes(mark)
+    if is_ours:
+        check_pooled_names(tmp_path, [pooled.observation])
+    else:
+        with pytest.raises(OutputError, match="another program"):
+            check_pooled_names(tmp_path, [pooled.observation])
+
+
+def test_a_sidecar_is_noted_until_the_disk_holds_it(
+    tmp_path: Path, make_pooled: MakePooled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pooled, synced = make_pooled(), []
+    (name,) = marks_of([pooled.observation])
+    listed = tmp_path / "code" / "outputs.json"
+    record_outputs(tmp_path, (), [name])
+    assert json.loads(listed.read_text())["Pooling"] == [name.as_posix()]
+    write_pooled(tmp_path, pooled, "key", dataset_names={})
+
+    def sync(opened: int) -> None:
+        if os.fstat(opened).st_ino == (tmp_path / name).stat().st_ino:
+            synced.append("Pooling" in json.loads(listed.read_text()))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    confirm_outputs(tmp_path, [name])
+    assert synced == [True]
+    assert "Pooling" not in json.loads(listed.read_text())
 
 
 def test_an_input_is_never_overwritten(tmp_path: Path, make_map: MakeMap, make_pooled: MakePooled) -> None:

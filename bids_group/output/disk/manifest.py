@@ -12,11 +12,11 @@ from typing import Any
 from bids_group.config.differences import Difference, find_differences
 from bids_group.errors import OutputError, RunError
 from bids_group.json_files import generated_by, read_json
-from bids_group.output.disk.durable import sync_folder
+from bids_group.output.disk.durable import sync_files, sync_folder
 from bids_group.output.disk.lock import check_claim, take_turn
 from bids_group.output.disk.writing import json_text, plain, write_if_changed
 from bids_group.records.sidecars import OutputList
-from bids_group.words import and_more
+from bids_group.words import and_more, os_failure
 
 _IDENTITY = Path("code/analysis.json")
 _MANIFEST = Path("code/outputs.json")
@@ -77,12 +77,19 @@ def _foreign(path: Path, what: str) -> OutputError:
     )
 
 
-def check_same_analysis(output_dir: Path, identity: Mapping[str, Any], *, is_overwrite: bool) -> None:
+def check_same_analysis(
+    output_dir: Path,
+    identity: Mapping[str, Any],
+    *,
+    is_overwrite: bool,
+    planned: Iterable[Path] = (),
+    pooling: Iterable[Path] = (),
+) -> None:
     """Refuse to mix two analyses in one OUTPUT_DIR; overwriting removes what stands under ``group/``.
 
     ``identity`` (JSON-able) is everything that changes the result; it is kept in ``code/analysis.json``, the
     new one before anything of the old one is removed. Files that this app did not write are never touched.
-    An analysis that wrote nothing yet does not bind.
+    An analysis that wrote nothing yet does not bind. ``planned``, ``pooling``: as in `record_outputs`.
     """
     with take_turn(output_dir):
         other = find_other_analysis(output_dir, identity)
@@ -90,7 +97,7 @@ def check_same_analysis(output_dir: Path, identity: Mapping[str, Any], *, is_ove
             raise other
         own = {path for path in own_files(output_dir) if os.path.lexists(output_dir / path)}
         is_same = not _differences(output_dir, identity)
-        _store(output_dir, _Lists(earlier=own))
+        _store(output_dir, _Lists(planned={*planned}, earlier=own, pooling={*pooling}))
         write_if_changed(output_dir / _IDENTITY, json_text(identity))
     if not is_same:
         _remove(output_dir, [path for path in own if path.parts[0] == "group"])
@@ -116,19 +123,40 @@ def _differences(output_dir: Path, identity: Mapping[str, Any]) -> Sequence[Diff
     return find_differences(_read_own(output_dir / _IDENTITY), plain(identity))
 
 
-def record_outputs(output_dir: Path, paths: Iterable[Path]) -> None:
-    """Note files (relative to OUTPUT_DIR) as this run's own, before they are written."""
+def record_outputs(output_dir: Path, paths: Iterable[Path], pooling: Iterable[Path] = ()) -> None:
+    """Note files (relative to OUTPUT_DIR) as this run's own, before they are written.
+
+    ``pooling``: sidecars that will mark pooled maps as ours, and that are written without waiting for the
+    disk. One of these that stands there damaged, after a loss of power, is ours too; one that is missing is
+    not, as it is written before the maps. They are noted until the disk holds them.
+    """
+    added, marks = set(paths), set(pooling)
+    lists = _read_lists(output_dir)
+    if added <= lists.files | lists.planned and marks <= lists.pooling:
+        return
     with take_turn(output_dir):
         lists = _read_lists(output_dir)
-        _store(output_dir, replace(lists, planned={*lists.planned, *paths} - lists.files))
+        planned = (lists.planned | added) - lists.files
+        _store(output_dir, replace(lists, planned=planned, pooling=lists.pooling | marks))
 
 
-def confirm_outputs(output_dir: Path) -> None:
-    """List those files as there that are, and leave all else as it is."""
+def confirm_outputs(output_dir: Path, pooling: Iterable[Path] = ()) -> None:
+    """List those files as there that are, and leave all else as it is; ``pooling`` is written."""
+    marks = set(pooling)
+    _hold_marks(output_dir, marks)
     with take_turn(output_dir):
         lists = _read_lists(output_dir)
         there = {path for path in lists.planned if os.path.lexists(output_dir / path)}
-        _store(output_dir, replace(lists, files=lists.files | there, planned=lists.planned - there))
+        files, planned = lists.files | there, lists.planned - there
+        _store(output_dir, replace(lists, files=files, planned=planned, pooling=lists.pooling - marks))
+
+
+def _hold_marks(output_dir: Path, marks: Iterable[Path]) -> None:
+    """Wait until the disk holds the sidecars of pooled maps, all together."""
+    try:
+        sync_files([path for one in marks if (path := output_dir / one).is_file()])
+    except OSError as error:
+        raise os_failure(error) from error
 
 
 def finish_outputs(output_dir: Path) -> None:
@@ -136,6 +164,7 @@ def finish_outputs(output_dir: Path) -> None:
     check_claim(output_dir)
     with take_turn(output_dir):
         lists = _read_lists(output_dir)
+        _hold_marks(output_dir, lists.pooling)
         files = lists.files | lists.planned
         if lost := [path for path in (_IDENTITY, *sorted(files)) if not os.path.lexists(output_dir / path)]:
             raise RunError(
@@ -155,11 +184,15 @@ def _read_own(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Lists:
-    """Our own files: those that are there, those that will be, and those of earlier runs, which may go."""
+    """Our own files: those that are there, those that will be, and those of earlier runs, which may go.
+
+    ``pooling``: sidecars of pooled maps which the disk may not hold yet.
+    """
 
     files: Set[Path] = frozenset()
     planned: Set[Path] = frozenset()
     earlier: Set[Path] = frozenset()
+    pooling: Set[Path] = frozenset()
 
 
 def _read_lists(output_dir: Path) -> _Lists:
@@ -171,7 +204,8 @@ def _read_lists(output_dir: Path) -> _Lists:
     content = OutputList.read({} if path.is_dir() else _read_own(path))
     if os.path.lexists(path) and content.description != _ABOUT:
         raise _foreign(path, "a file of another program")
-    for listed in (content.files, content.planned, content.earlier):
+    found = (content.files, content.planned, content.earlier, content.pooling)
+    for listed in found:
         if not isinstance(listed or [], list) or not all(isinstance(one, str) for one in listed or []):
             raise OutputError(
                 f"The list of own files is damaged: {path}.",
@@ -179,20 +213,25 @@ def _read_lists(output_dir: Path) -> _Lists:
                 expected="names of files",
                 fix="Restore it, or give another OUTPUT_DIR.",
             )
-    files, planned, earlier = (
+    files, planned, earlier, pooling = (
         {
             path
             for path in map(Path, listed or [])
             if not path.is_absolute() and ".." not in path.parts and "\0" not in str(path)
         }
-        for listed in (content.files, content.planned, content.earlier)
+        for listed in found
     )
     if content.format is None:
         made_by = generated_by(_read_own(output_dir / "dataset_description.json"))
         if content.description or any(one.get("Name") == "bids_group" for one in made_by):
             unlisted = (*TABLES, COMMAND, OPTION_FILE, *CITATIONS, REPORT)
             files |= {path for path in unlisted if os.path.lexists(output_dir / path)}
-    return _Lists(files=files, planned=planned, earlier=earlier)
+    return _Lists(files=files, planned=planned, earlier=earlier, pooling=pooling)
+
+
+def marks_in_work(output_dir: Path) -> Set[Path]:
+    """Tell which sidecars of pooled maps a run is writing, or was when it ended; relative to OUTPUT_DIR."""
+    return _read_lists(output_dir).pooling
 
 
 def own_files(output_dir: Path) -> list[Path]:
@@ -202,11 +241,9 @@ def own_files(output_dir: Path) -> list[Path]:
 
 
 def _store(output_dir: Path, lists: _Lists) -> None:
-    files, planned, earlier = (
-        sorted(path.as_posix() for path in paths) or None
-        for paths in (lists.files, lists.planned, lists.earlier)
-    )
-    content = OutputList(description=_ABOUT, format=_FORMAT, files=files, planned=planned, earlier=earlier)
+    names = ("files", "planned", "earlier", "pooling")
+    spelled = {name: sorted(path.as_posix() for path in getattr(lists, name)) or None for name in names}
+    content = OutputList(description=_ABOUT, format=_FORMAT, **spelled)
     write_if_changed(output_dir / _MANIFEST, json_text(content))
 
 

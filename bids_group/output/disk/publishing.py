@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
-from bids_group.output.disk.durable import make_folder, sync_file, sync_folder
+from bids_group.output.disk.durable import make_folder, sync_file, sync_files, sync_folder
 from bids_group.output.disk.lock import check_claim, part_of
 from bids_group.words import os_failure
 
 Write = Callable[[Path, bytes], None]
 """Puts bytes in place: `write_bytes`, or the verb of a `Batch`."""
 
-_SYNCED_AT_ONCE = 8
 
-
-def write_bytes(path: Path, payload: bytes, held: Literal["all", "content", "nothing"] = "all") -> None:
+def write_bytes(path: Path, payload: bytes, *, is_held: bool = True) -> None:
     """Write a file whole: into a neighbour first, then moved into place; the earlier file stays till then.
 
-    ``held`` is what the disk holds on return, whatever happens to the machine: the file under its name; its
-    content, wherever the name is; or nothing, of caches, whose readers check what they find.
+    On return the disk holds it under its name, whatever happens to the machine, where it ``is_held``.
     """
     part = part_of(path)
     with _telling(path):
         try:
             changed = make_folder(path.parent)
             part.write_bytes(payload)
-            if held != "nothing":
+            if is_held:
                 sync_file(part)
             part.replace(path)
-            if held == "all":
+            if is_held:
                 for folder in {path.parent, *changed}:
                     sync_folder(folder)
         finally:
@@ -42,8 +38,8 @@ def write_bytes(path: Path, payload: bytes, held: Literal["all", "content", "not
 
 
 def write_cache(path: Path, payload: bytes) -> None:
-    """Write a file whole; after a loss of power its name may stand before what was in it is lost."""
-    write_bytes(path, payload, "nothing")
+    """Write a file whole; after a loss of power its name may stand there, and what was in it be lost."""
+    write_bytes(path, payload, is_held=False)
 
 
 @contextlib.contextmanager
@@ -92,8 +88,7 @@ class Batch:
             with _telling(path):
                 sync_file(self._parts[path])
 
-        with ThreadPoolExecutor(min(_SYNCED_AT_ONCE, len(self._parts))) as threads:
-            list(threads.map(sync, self._parts))
+        sync_files(self._parts, sync)
         check_claim(self._output_dir)
         for path in list(self._parts):
             with _telling(path):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ import numpy.typing as npt
 from bids_group.elements import Grid, Space, expand, hash_map, read_map
 from bids_group.errors import BidsGroupError, OutputError
 from bids_group.json_files import peek_json
+from bids_group.output.disk.manifest import marks_in_work
 from bids_group.output.disk.map_files import write_map
-from bids_group.output.disk.publishing import write_bytes, write_cache
+from bids_group.output.disk.publishing import write_cache
 from bids_group.output.disk.writing import write_json
 from bids_group.output.files.names import pooled_path, shared_entities, sidecar_path
 from bids_group.output.files.sidecars import pooled_sidecar
@@ -63,8 +63,8 @@ def write_pooled(output_dir: Path, pooled: PooledMap, key: str, *, dataset_names
     """Write effect, variance, dof and number of maps of one observation, each with its sidecar.
 
     Missing elements are 0 in every map and 0 in ``stat-n``. The effect's sidecar, with the key and the hashes
-    of the maps, comes first, and of it alone the disk must hold the content: it says whose the other names
-    are, and what is lost of them is found when they are read. No earlier map stands beside a new sidecar.
+    of the maps, comes first: it says whose the other names are. Nobody waits for the disk: what is lost is
+    found when it is read, and `marks_of` are noted before. No earlier map stands beside a new sidecar.
     """
     observation = pooled.observation
     volumes: dict[str, npt.NDArray[Any]] = {"n": pooled.n_maps}
@@ -102,7 +102,7 @@ def write_pooled(output_dir: Path, pooled: PooledMap, key: str, *, dataset_names
         for one in expand(path):
             if one != first:
                 one.unlink(missing_ok=True)
-    write_json(first, sidecars["effect"].but(own), partial(write_bytes, held="content"))
+    write_json(first, sidecars["effect"].but(own), write_cache)
     for path, payload in payloads.items():
         write_cache(path, payload)
     for path in others:
@@ -179,11 +179,22 @@ def _fingerprint(source: Observation | FirstLevelMap, known: Mapping[str, str]) 
     }
 
 
+def marks_of(observations: Iterable[Observation]) -> list[Path]:
+    """Name the sidecars that say whose pooled maps are, relative to OUTPUT_DIR; each is written first."""
+    return [_mark_of(Path(), one) for one in observations]
+
+
+def _mark_of(output_dir: Path, observation: Observation) -> Path:
+    return expand(sidecar_path(pooled_path(output_dir, observation, "effect")))[0]
+
+
 def check_pooled_names(output_dir: Path, observations: Iterable[Observation]) -> None:
     """Refuse to write pooled maps where files of others, or inputs, stand; nothing has been written yet.
 
-    Ours are known by the key in the effect's sidecar, which is written before them.
+    Ours are known by the key in the effect's sidecar, which is written before them, or by a damaged one
+    that a run had noted.
     """
+    in_work = marks_in_work(output_dir)
     there: dict[Path, frozenset[str]] = {}
     for one in observations:
         named = ((pooled_path(output_dir, one, stat), stat) for stat in _STATS)
@@ -196,7 +207,7 @@ def check_pooled_names(output_dir: Path, observations: Iterable[Observation]) ->
             there[folder] = frozenset(path.name for path in (folder.iterdir() if nearest == folder else ()))
         wanted = images | {sidecar_path(path): stat for path, stat in images.items()}
         wanted = {path: stat for path, stat in wanted.items() if path.name in there[folder]}
-        sidecar = _read_sidecar(output_dir, one) if wanted else Sidecar()
+        sidecar = _read_sidecar(output_dir, one, in_work) if wanted else Sidecar()
         own = _STATS if sidecar.pooling_key == _PENDING else (sidecar.pooling_key and sidecar.files) or ()
         read = (file for each in one.maps for path in each.files for file in expand(path))
         inputs = {file.name: file.resolve() for file in read} if wanted else {}
@@ -210,17 +221,20 @@ def check_pooled_names(output_dir: Path, observations: Iterable[Observation]) ->
                 )
 
 
-def _read_sidecar(output_dir: Path, observation: Observation) -> Sidecar:
-    """Read what stands beside the effect, which is marked as ours before anything is written."""
-    path = sidecar_path(pooled_path(output_dir, observation, "effect"))
-    content = peek_json(expand(path)[0]) or {}
+def _read_sidecar(
+    output_dir: Path, observation: Observation, in_work: Collection[Path] = frozenset()
+) -> Sidecar:
+    """Read what stands beside the effect and marks it as ours; one ``in_work`` may be damaged."""
+    path = _mark_of(output_dir, observation)
+    found = peek_json(path)
+    content = found or {}
     with suppress(AttributeError, TypeError, ValueError):  # of a record in it that is none
         sidecar = Sidecar.read(content)
         affine = np.asarray(np.eye(4) if sidecar.affine is None else sidecar.affine, dtype=np.float64)
         hashes = [{} if one is None else one for one in (sidecar.files, sidecar.input_hashes)]
         are_texts = all(isinstance(v, str) for one in hashes for v in one.values())
-        if affine.shape == (4, 4) and are_texts:
+        is_lost = found is None and path.relative_to(output_dir) in in_work and path.is_file()
+        if affine.shape == (4, 4) and are_texts and not is_lost:
             return sidecar
-    return (
-        Sidecar(pooling_key=_PENDING) if Sidecar.key_of("pooling_key") in content else Sidecar()
-    )  # damaged: pooled again
+    is_ours = found is None or Sidecar.key_of("pooling_key") in content
+    return Sidecar(pooling_key=_PENDING) if is_ours else Sidecar()  # damaged: pooled again
