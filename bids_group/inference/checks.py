@@ -254,16 +254,11 @@ def _check_bootstrap(spec: InferenceSpec, estimator: Estimator) -> None:
 
 def _check_coverage(spec: InferenceSpec, variance_groups: pd.Series | None, estimator: Estimator) -> None:
     """Refuse to shuffle where people are missing at some elements, if the statistic needs all of them."""
-    needs_all = {
-        _who(estimator): estimator.has_clusters,
-        "--variance-groups": variance_groups is not None and len(set(variance_groups)) > 1,
-    }
-    named = [option for option, is_asked in needs_all.items() if is_asked]
-    if named:
+    if variance_groups is not None and len(set(variance_groups)) > 1 and estimator.has_one_variance:
         raise UsageError(
-            f"Shuffling with {named[0]} needs every participant at every element.",
+            "Shuffling with --variance-groups needs every participant at every element.",
             found=f"--min-coverage below 1 with {', '.join(spec.shuffled)}",
-            fix=f"Leave --min-coverage at 1, leave out {named[0]}, or use fdr or bonferroni.",
+            fix="Leave --min-coverage at 1, leave out --variance-groups, or use fdr or bonferroni.",
         )
 
 

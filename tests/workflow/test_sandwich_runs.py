@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -70,6 +71,26 @@ def test_groups_are_compared_on_several_rows_and_judged_by_the_bootstrap(paired,
     assert details["ExchangeabilityBlocks"] == "subject"
     assert "49 drawn at random (seed 0)" in details["ShufflingScheme"]
     assert p.min() == pytest.approx(1 / 50)
+    assert read(out, "Group_stat-p_desc-permutation")[0].min() >= 1 / 50 - 1e-6
+
+
+def test_the_bootstrap_takes_part_where_rows_are_not_observed(paired, tmp_path):
+    """A session whose field of view is cut: all voxels are analysed and judged, and it is said how."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(paired, data)
+    path = sorted(data.glob("derivatives/*/sub-03/**/*stat-effect_statmap.nii.gz"))[1]
+    image = nib.load(path)
+    numbers = image.get_fdata().astype(np.float32)
+    numbers[:, :, : numbers.shape[2] // 2] = np.nan
+    nib.save(nib.Nifti1Image(numbers, image.affine), path)
+    asked = ["--min-coverage", "0.9", "--correction", "fwe-voxel", "fwe-size", "--permutation-p"]
+    assert run(data, out, *PAIRED, *asked, "--dry-run") == 0
+    assert run(data, out, *PAIRED, *asked, *QUICK) == 0
+    n, _ = read(out, "GroupBySession_stat-n")
+    p, details = read(out, "GroupBySession_stat-p_desc-fweVoxel")
+    assert ((n == 31) & (p < 1)).any()
+    assert ((n == 32) & (p < 1)).any()
+    assert details["Shuffling"].startswith("wild cluster bootstrap, 16 clusters, approximate where rows")
     assert read(out, "Group_stat-p_desc-permutation")[0].min() >= 1 / 50 - 1e-6
 
 

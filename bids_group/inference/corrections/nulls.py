@@ -17,8 +17,8 @@ from bids_group.inference.clusters.forest import Heights
 from bids_group.inference.corrections.question import Question, Row
 from bids_group.inference.corrections.tail import Tail, fit_tail
 from bids_group.inference.shuffling.batch_cache import BatchCache, digest
+from bids_group.inference.shuffling.bootstrap_holes import build_incomplete
 from bids_group.inference.shuffling.engine import Job, build_statistic, fill_z, observed_map, run_null
-from bids_group.inference.shuffling.holes import build_holes
 from bids_group.inference.shuffling.partition import Doubles, build_residuals
 from bids_group.inference.shuffling.pooled_variance import Deviates
 from bids_group.inference.shuffling.scheme import Scheme, count_families
@@ -200,6 +200,11 @@ def _prepare(
     if isinstance(stack.data, np.memmap) and work_dir and not executor.can_hold(stack.data.nbytes):
         folder = work_dir
     backing = None if folder is None else folder / "residuals.float32"
+
+    def place(n_bytes: int) -> Path | None:
+        """Say where arrays of so many bytes beside the maps lie: None where memory holds both."""
+        return None if executor.can_hold(stack.data.nbytes + n_bytes) else work_dir
+
     heights = Heights(
         threshold=question.cluster_forming_z,
         is_two_sided=question.is_two_sided,
@@ -215,8 +220,8 @@ def _prepare(
     elif question.data.is_complete:
         residuals = build_residuals(stack.data, split, scheme.groups, is_tested=is_tested, backing=backing)
     else:
-        residuals, by_place, holes = build_holes(
-            stack.data, split, scheme.shuffles, is_signed=test == "t", is_tested=is_tested, folder=folder
+        residuals, by_place, holes = build_incomplete(
+            stack.data, scheme, test, is_tested=is_tested, folder=folder, place=place
         )
     return Job(
         scheme=scheme,
@@ -311,11 +316,16 @@ def _tell(question: Question, job: Job) -> Iterator[Notice]:
             f"are {kind}.",
         )
     if job.holes is not None:
+        kind = (
+            "the wild bootstrap takes"
+            if scheme.variant is not None
+            else f"{scheme.shuffling} are restricted to"
+        )
         n_elements = question.data.elements.n_elements
         yield note(
             "coverage",
-            f"At {job.holes.pattern.size} of {n_elements} elements some rows are not observed: there "
-            f"{scheme.shuffling} are restricted to the rows observed, and each element has its own degrees "
+            f"At {job.holes.n_elements} of {n_elements} elements some rows are not observed: there "
+            f"{kind} the rows observed, and each element has its own degrees "
             f"of freedom, so that '{contrast.name}' is judged as z. This is approximate.",
             "--min-coverage 1 analyses only elements that everybody has.",
         )

@@ -28,6 +28,7 @@ from bids_group.inference.clusters.basins import BasinWorkspace, basin_maxima
 from bids_group.inference.clusters.forest import Heights
 from bids_group.inference.clusters.lattice import Lattice, LatticeWorkspace
 from bids_group.inference.shuffling.batch_cache import BatchCache
+from bids_group.inference.shuffling.bootstrap_holes import BootstrapHoles
 from bids_group.inference.shuffling.group_variances import DofTable, GroupVariances, tabulate_dof
 from bids_group.inference.shuffling.holes import ByPlace, Holes, Moves, deviates_by_dof
 from bids_group.inference.shuffling.partition import TILE, Doubles, Residuals, Single
@@ -99,7 +100,7 @@ class Job:
     geometry: Geometry | None = None
     limits: Single = field(default_factory=lambda: np.empty(0, np.float32))
     by_place: ByPlace | None = None
-    holes: Holes | None = None
+    holes: Holes | BootstrapHoles | None = None
 
     @cached_property
     def table(self) -> DofTable:
@@ -119,7 +120,7 @@ class Job:
     @property
     def n_elements(self) -> int:
         """Number of elements."""
-        return self.residuals.n_elements + (0 if self.holes is None else self.holes.pattern.size)
+        return self.residuals.n_elements + (0 if self.holes is None else self.holes.n_elements)
 
     @property
     def n_parts(self) -> int:
@@ -154,7 +155,7 @@ class Job:
         """Memory that each batch in flight needs."""
         n_rows = self.statistic.n_products + 1
         if self.holes is not None:
-            n_rows += self.holes.columns.shape[1] + 1
+            n_rows += self.holes.n_rows + self.holes.has_own_dof
         scratch = 4 * n_rows * self.batch_size * TILE + self.statistic.room_bytes
         if self.heights is None:
             return int(scratch)
@@ -192,6 +193,8 @@ class Scratch:
         self.of_holes = None if job.holes is None else job.holes.make_room(job.batch_size)
         n_all = 0 if job.heights is None else job.n_elements
         self.z = np.empty((job.batch_size, n_all), np.float32)
+        has_own_dof = job.holes is not None and job.holes.has_own_dof
+        self.z_of_holes = np.empty((job.batch_size, TILE if has_own_dof else 0), np.float32)
         self.find_maxima: Callable[[Single], npt.ArrayLike] = lambda _: (0.0, 0.0, 0.0)
         if job.heights is not None and lattice is not None:
             room = LatticeWorkspace(lattice)
@@ -238,14 +241,13 @@ def observed_map(job: Job) -> Single:
 
 def fill_z(job: Job, values: Single, places: slice, z: Single) -> None:
     """Turn values at places ``(n_shuffles, n)`` into normal deviates, by the degrees of freedom there."""
-    own = job.scheme.partition.dof
+    statistic, q = job.statistic, job.scheme.partition.q
     for _, dof, part in _segments(job, places):
-        if job.by_place is None or dof == own:
-            job.statistic.fill_z(values[:, part], z[:, part])
+        if job.by_place is None or (isinstance(statistic, PooledVariance) and dof == statistic.dof):
+            statistic.fill_z(values[:, part], z[:, part])
         else:
-            q, is_signed = job.scheme.partition.q, job.statistic.name == "t"
-            each = np.full(part.stop - part.start, dof)
-            deviates_by_dof(values[:, part], each, q, is_signed, *job.table, z[:, part])
+            each = job.by_place.dof[places][part]
+            deviates_by_dof(values[:, part], each, q, statistic.name == "t", *job.table, z[:, part])
 
 
 _LOCAL = threading.local()
@@ -277,15 +279,17 @@ def do_shuffles(
     smallest = np.uint8 if job.batch_size < 2**8 else np.uint16  # finished batches are kept
     counts: npt.NDArray[np.unsignedinteger] = np.zeros(job.limits.size, smallest)
     for places, values in _tiles(job, rows, moved, scratch):
+        z = scratch.z_of_holes[:, : values.shape[1]] if job.heights is None else scratch.z[:, places]
+        if job.heights is not None or _have_own_dof(job, places):
+            fill_z(job, values, places, z)
         for part, dof, here in _segments(job, places):
             if (part, dof) not in largest:
                 largest[part, dof] = np.full(job.batch_size, np.iinfo(np.int32).min, np.int32)
-            raise_maxima(values[:, here].view(np.int32), job.statistic.is_two_sided, largest[part, dof])
+            seen = z if dof == _IN_Z else values
+            raise_maxima(seen[:, here].view(np.int32), job.statistic.is_two_sided, largest[part, dof])
         if counts.size:
             limits = job.limits[places]
             count_reaching(values[:n_shuffles], limits, job.statistic.is_two_sided, counts[places])
-        if job.heights is not None:
-            fill_z(job, values, places, scratch.z[:, places])
     for part in range(job.n_parts):
         maxima[:, part, 0] = _largest(job, {dof: one for (of, dof), one in largest.items() if of == part})
     if job.heights is not None:
@@ -295,6 +299,15 @@ def do_shuffles(
     return maxima[:n_shuffles], counts
 
 
+_IN_Z = -1.0
+"""Instead of degrees of freedom: of elements that are compared in z, as each may have its own."""
+
+
+def _have_own_dof(job: Job, places: slice) -> bool:
+    """Whether degrees of freedom may differ from each place to the next."""
+    return job.holes is not None and job.holes.has_own_dof and places.start >= job.residuals.n_elements
+
+
 def _segments(job: Job, places: slice) -> Iterator[tuple[int, float, slice]]:
     """Cut places by their parts and degrees of freedom; one piece where these are everywhere the same."""
     if job.by_place is None and job.n_parts == 1:
@@ -302,6 +315,7 @@ def _segments(job: Job, places: slice) -> Iterator[tuple[int, float, slice]]:
         return
     n = places.stop - places.start
     dof = np.zeros(n) if job.by_place is None else job.by_place.dof[places]
+    dof = np.full(n, _IN_Z) if _have_own_dof(job, places) else dof
     part = np.zeros(n, np.int8) if job.n_parts == 1 else job.part_by_place[places]
     changes = np.flatnonzero((np.diff(dof) != 0) | (np.diff(part) != 0)) + 1
     for start, stop in pairwise([0, *changes.tolist(), n]):
@@ -315,7 +329,12 @@ def _largest(job: Job, by_dof: Mapping[float, npt.NDArray[np.int32]]) -> Doubles
     if job.by_place is None:
         return np.asarray(values[0.0], dtype=np.float64)
     test, q = job.statistic.name, job.scheme.partition.q
-    in_z = [z_of_r(one.astype(np.float64), test, q, dof) for dof, one in values.items()]
+    in_z = [
+        as_floats(largest).astype(np.float64)
+        if dof == _IN_Z
+        else z_of_r(values[dof].astype(np.float64), test, q, dof)
+        for dof, largest in by_dof.items()
+    ]
     return np.asarray(np.max(in_z, axis=0))
 
 

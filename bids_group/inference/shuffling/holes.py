@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numba as nb
 import numpy as np
@@ -89,11 +89,12 @@ class Holes:
 
     ``pattern``: ``(n,)``. ``kinds`` ``(k, n_obs)``: rows that may take each other's
     places in a pattern have the same number, 0 where their unit is observed whole. ``columns``: basis of the
-    design, tested directions first; ``mixing`` as in `Patterns`. Without ``has_permutations`` shuffles are
-    signs.
+    design, tested directions first; ``is_observed`` and ``mixing`` as in `Patterns`. Without
+    ``has_permutations`` shuffles are signs.
     """
 
     pattern: Codes
+    is_observed: Flags
     residuals: Residuals
     mixing: Doubles
     kinds: Places
@@ -101,6 +102,18 @@ class Holes:
     q: int
     is_signed: bool
     has_permutations: bool
+    has_own_dof: ClassVar[bool] = False
+    """Whether degrees of freedom are as good as different at every element: not so where they are counts."""
+
+    @property
+    def n_elements(self) -> int:
+        """Number of elements."""
+        return int(self.pattern.size)
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of `make_room` for each shuffle."""
+        return int(self.columns.shape[1]) + 1
 
     @cached_property
     def _exceptions(self) -> tuple[Codes, Codes]:
@@ -191,6 +204,7 @@ def build_holes(
         Holes(
             pattern=pattern,
             residuals=_joined(partial, others.size),
+            is_observed=patterns.is_observed,
             mixing=patterns.mixing,
             kinds=number_kinds(patterns.is_observed, shuffles.units),
             columns=np.column_stack([split.tested, split.nuisance]),

@@ -51,21 +51,16 @@ class WildBootstrap(PooledVariance):
         """Prepare a contrast; clusters are numbered from 0 without gaps."""
         q, whole = split.q, np.column_stack([split.tested, split.nuisance])
         (weights,) = robust_weights(whole, [np.eye(q, whole.shape[1])], clusters, variant)
-        order, starts = np.argsort(clusters, kind="stable"), np.r_[0, np.cumsum(np.bincount(clusters))]
-        loads = np.add.reduceat((weights.rows[:, :, None] * whole[:, None, :])[order], starts[:-1])
+        order, starts = _order_by(clusters)
+        loads = _loads(weights.rows, whole, order, starts)
         of_nuisance = loads[:, :, q:].reshape(loads.shape[0] * q, -1)
         _, sizes, directions = np.linalg.svd(of_nuisance, full_matrices=False)
         needed = directions[sizes > _DEPENDS * np.linalg.norm(loads)].T
         loads = np.concatenate([loads[:, :, :q], loads[:, :, q:] @ needed], axis=2)
         directions = np.column_stack([split.tested, split.nuisance @ needed])
-        middle = [
-            _middle(directions, weights.rows, loads, clusters, left, right)
-            for left in range(q)
-            for right in range(left + 1)
-        ]
         return cls(
             name=test,
-            columns=np.column_stack([directions, *middle, weights.rows]),
+            columns=_columns(directions, weights.rows, loads, clusters),
             is_two_sided=is_two_sided and test == "t",
             q=q,
             dof=weights.moment - q + 1,
@@ -111,20 +106,53 @@ class WildBootstrap(PooledVariance):
 
     def values(self, products: Single, squares: Single, room: Single) -> Single:
         """R of each draw."""
-        if self.q == 1:
-            _ratios(products, squares[0], self.name == "t", self.moment, room)
-        else:
-            _joint_ratios(products, squares, self.q, self.moment, room)
+        fill_ratios(products, squares, self.q, self.name == "t", self.moment, room)
         return room
 
 
-def _middle(
-    directions: Doubles, rows: Doubles, loads: Doubles, clusters: Codes, left: int, right: int
-) -> Doubles:
-    """Weigh the residuals of a row in h of a pair of tested directions, ``(n_obs, r)``."""
-    gram = loads[:, left].T @ loads[:, right]
-    own = rows[:, left, None] * loads[clusters, right] + rows[:, right, None] * loads[clusters, left]
-    return np.asarray(own - directions @ (gram + gram.T) / 2)
+def fill_ratios(
+    products: Single, own: Single, q: int, is_signed: bool, moment: float, ratios: Single
+) -> None:
+    """Fill ``ratios`` ``(n_draws, TILE)`` with R, from products and Σ u_i u_i' ``(n_pairs, TILE)``."""
+    if q == 1:
+        _ratios(products, own[0], is_signed, moment, ratios)
+    else:
+        _joint_ratios(products, own, q, moment, ratios)
+
+
+def weigh_residuals(directions: Doubles, rows: Doubles, clusters: Codes) -> Doubles:
+    """Give the columns of `WildBootstrap` from orthonormal directions, tested first, and weights in u."""
+    return _columns(directions, rows, _loads(rows, directions, *_order_by(clusters)), clusters)
+
+
+def spread_over_clusters(rest: Single, columns: Doubles, clusters: Codes, q: int) -> tuple[Single, Single]:
+    """Sum residuals ``(n_obs, n)`` over clusters: ``(n_products, n_clusters, n)``, and Σ u_i u_i'."""
+    order, starts = _order_by(clusters)
+    spread = np.empty((columns.shape[1] - q, len(starts) - 1, rest.shape[1]), np.float32)
+    own = np.empty((q * (q + 1) // 2, rest.shape[1]), np.float32)
+    _spread(rest, order, starts, columns.astype(np.float32), q, spread, own)
+    return spread, own
+
+
+def _order_by(clusters: Codes) -> tuple[Codes, Codes]:
+    """Rows by their cluster, and where each cluster starts and the last one ends."""
+    return np.argsort(clusters, kind="stable"), np.r_[0, np.cumsum(np.bincount(clusters))]
+
+
+def _loads(rows: Doubles, directions: Doubles, order: Codes, starts: Codes) -> Doubles:
+    """Sum g_i = a_i'U_i over the rows of each cluster, ``(n_clusters, q, r)``."""
+    return np.asarray(np.add.reduceat((rows[:, :, None] * directions[:, None, :])[order], starts[:-1]))
+
+
+def _columns(directions: Doubles, rows: Doubles, loads: Doubles, clusters: Codes) -> Doubles:
+    """Weigh the residuals of a row: in z, in h of each pair of tested directions, and in u."""
+    middle = []
+    for left in range(rows.shape[1]):
+        for right in range(left + 1):
+            gram = loads[:, left].T @ loads[:, right]
+            own = rows[:, left, None] * loads[clusters, right] + rows[:, right, None] * loads[clusters, left]
+            middle.append(own - directions @ (gram + gram.T) / 2)
+    return np.column_stack([directions, *middle, rows])
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
