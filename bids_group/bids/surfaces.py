@@ -26,7 +26,7 @@ from bids_group.elements import (
 from bids_group.elements.gifti_files import settle_structure
 from bids_group.errors import DataError, GridError, MissingInputError
 from bids_group.records import FirstLevelMap, Notice, note, warn
-from bids_group.words import counted, list_some
+from bids_group.words import and_more, counted, list_some
 
 _IN_FOLDERS = "*midthickness*.surf.gii*"
 
@@ -83,8 +83,9 @@ def find_surfaces(
     if candidates and not found:
         raise DataError(
             "No surface of --surfaces fits the maps.",
-            found=list_some((one.path for one in candidates), 3),
-            expected=f"midthickness surfaces of {', '.join(needed)} with {max(needed.values())} vertices",
+            found=list_some(map(_say_vertices, candidates[:3]), 3) + and_more(len(candidates) - 3),
+            expected=f"midthickness surfaces of {', '.join(needed)} with {max(needed.values())} vertices, of "
+            f"a template or of people who are analysed ({list_some((f'sub-{one}' for one in people), 2)})",
             fix="Give the surfaces of the space and density of the maps.",
         )
     for structure, surface in _of_nilearn(needed, maps).items():
@@ -95,6 +96,10 @@ def find_surfaces(
     for notice in _tell_areas(found, people):
         notices[notice] = None
     return found, list(notices)
+
+
+def _say_vertices(one: _Candidate) -> str:
+    return f"{one.path} ({read_surface(one.path).mesh.n_vertices} vertices)"
 
 
 def _list_files(paths: Iterable[Path]) -> list[_Candidate]:
@@ -185,7 +190,8 @@ def _settle(structure: str, fitting: Fitting, people: Sequence[str]) -> Surface 
         return template
     first = own[0] if template is None else fitting[None][0]
     for one in own:
-        if not np.array_equal(one.mesh.triangles, first.mesh.triangles):
+        is_listed_alike = np.array_equal(one.mesh.triangles, first.mesh.triangles)
+        if not (is_listed_alike or np.array_equal(one.mesh.edges(), first.mesh.edges())):
             raise GridError(
                 f"The surfaces {first.path} and {one.path} are different meshes.",
                 found="triangles between other vertices",

@@ -96,7 +96,8 @@ def prepare(config: RunConfig) -> RunPlan:
         say(one for one in cohort.notices if one.topic == "tables" and one.severity == "warning")
         raise
     atlas, about_atlas = _settle_atlas(spec, cohort)
-    surfaces, about_surfaces = settle_surfaces(spec, cohort) if is_group else ({}, [])
+    people = {one.subject for each in planned for one in each.analysis.maps}
+    surfaces, about_surfaces = settle_surfaces(spec, cohort, people) if is_group else ({}, [])
     observations = dict.fromkeys(one for each in (*pooling, *analyses) for one in each.observations)
     grids = [(one.analysis.maps, spec.mask) for one in planned]
     bids.check_spaces([*grids, *((one.maps, None) for one in observations)], cohort.spaces)

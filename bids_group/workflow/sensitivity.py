@@ -19,6 +19,7 @@ from bids_group.records import Contrast, ContrastResult, Design, GroupAnalysis, 
 from bids_group.records.sidecars import Sidecar
 from bids_group.workflow.one_analysis import fit_and_judge, join_maps, stack
 from bids_group.workflow.preparation import MOST_LEFT_OUT, PlannedAnalysis, RunPlan, plan_inference
+from bids_group.workflow.surfaces import settle_surfaces
 
 LOGGER = logging.getLogger(__name__)
 
@@ -162,7 +163,13 @@ class _Without:
 
 
 def _without(plan: RunPlan, planned: PlannedAnalysis, person: str, names: set[str], folder: Path) -> _Without:
-    """Run the analysis without a person, with the contrasts of these names, as a run of its own would."""
+    """Run the analysis without a person, with the contrasts of these names, as a run of its own would.
+
+    Where areas are the mean of people's surfaces they are that of those who stay.
+    """
+    if any(one.n_people for one in plan.surfaces.values()):
+        people = {one.subject for each in plan.planned for one in each.analysis.maps} - {person}
+        plan = replace(plan, surfaces=settle_surfaces(plan.spec, plan.cohort, people)[0])
     whole: GroupAnalysis = planned.analysis
     staying = whole.rows.index[whole.rows["subject"].astype(str) != person]
     analysis = model.plan_scaling(model.restrict(whole, list(staying)), plan.spec.scale_by)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from bids_group import bids
 from bids_group.config import AnalysisSpec
 from bids_group.elements import Grid, Parcels, Space, Surfaces, Vertices, without_surface
@@ -10,10 +12,16 @@ from bids_group.records import Cohort, Notice, warn
 from bids_group.words import list_some
 
 
-def settle_surfaces(spec: AnalysisSpec, cohort: Cohort) -> tuple[Surfaces, list[Notice]]:
-    """Find the surfaces of the maps; refuse what would need neighbours or places that are not known."""
+def settle_surfaces(
+    spec: AnalysisSpec, cohort: Cohort, people: Collection[str]
+) -> tuple[Surfaces, list[Notice]]:
+    """Find the surfaces of the maps, with the areas of the ``people`` who are in an analysis.
+
+    What would need neighbours or places that are not known is refused.
+    """
     spaces = list({id(one): one for one in cohort.spaces.values()}.values())
-    surfaces, notices = bids.find_surfaces(spec.surfaces, cohort.maps, spaces)
+    maps = [one for one in cohort.maps if one.subject in people]
+    surfaces, notices = bids.find_surfaces(spec.surfaces, maps, spaces)
     for space in spaces:
         if not isinstance(space, Grid):
             _check_needs(spec, space, surfaces)

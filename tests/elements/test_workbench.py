@@ -107,20 +107,27 @@ def test_clusters_one_to_one(bench):
     assert {tuple(one) for one in found} == theirs
 
 
+@pytest.mark.parametrize("has_holes", [False, True])
 @pytest.mark.parametrize("is_cut", [False, True])
-def test_smoothing(bench, is_cut):
-    cut = ["-roi", "roi.func.gii"] if is_cut else []
-    bench.run("-metric-smoothing", "left.surf.gii", "noise.func.gii", FWHM, "s.func.gii", "-fwhm", *cut)
-    theirs, noise = bench.read("s.func.gii")[0], np.float32(bench.read("noise.func.gii")[0])
-    surfaces = {"CORTEX_LEFT": template_surface(bench.mesh)}
-    everywhere = np.arange(noise.size)
-    space = Structures(
-        parts=(Vertices(structure="CORTEX_LEFT", n_vertices=noise.size, indices=everywhere),), form="gifti"
-    )
-    if is_cut:
-        noise[~np.isin(everywhere, bench.inside)] = np.nan
-    ours = StructureSmoother(space, surfaces, FWHM).smooth(noise)
-    seen = np.isfinite(noise)
+def test_smoothing(bench, is_cut, has_holes):
+    """With a region of interest, with holes that are 0, and with both: what is not observed counts nowhere.
+
+    A region is what a space lacks (CIFTI), holes are what a person lacks; they stay as they are here, and are
+    filled there.
+    """
+    noise, everywhere = np.float32(bench.read("noise.func.gii")[0]), np.arange(bench.z.size)
+    inside = bench.inside if is_cut else everywhere
+    noise[bench.random.random(noise.size) < (0.2 if has_holes else 0)] = 0
+    bench.write("holes.func.gii", noise)
+    more = [*(["-roi", "roi.func.gii"] if is_cut else []), *(["-fix-zeros"] if has_holes else [])]
+    bench.run("-metric-smoothing", "left.surf.gii", "holes.func.gii", FWHM, "s.func.gii", "-fwhm", *more)
+    theirs, noise = bench.read("s.func.gii")[0][inside], noise[inside]
+    surfaces, n = {"CORTEX_LEFT": template_surface(bench.mesh)}, everywhere.size
+    seen = noise != 0
+    ours = np.where(seen, noise, np.float32(np.nan))
+    part = Vertices(structure="CORTEX_LEFT", n_vertices=n, indices=inside)
+    ours = StructureSmoother(Structures(parts=(part,), form="gifti"), surfaces, FWHM).smooth(ours)
+    assert np.array_equal(np.isfinite(ours), seen)
     assert np.abs(ours - theirs)[seen].max() <= 1e-5 * theirs[seen].std()
 
 
@@ -141,7 +148,8 @@ def test_smoothing_over_people_s_areas_comes_near(bench):
     assert np.abs(without - theirs).std() > 5 * np.abs(ours - theirs).std()
 
 
-def test_smoothing_of_cifti_files(bench):
+@pytest.mark.parametrize("has_holes", [False, True])
+def test_smoothing_of_cifti_files(bench, has_holes):
     """Both hemispheres, each without a medial wall of its own, which a CIFTI file does not have at all."""
     n = bench.mesh.n_vertices
     walls = [bench.random.random(n) < share for share in (0.9, 0.8)]
@@ -151,10 +159,12 @@ def test_smoothing_of_cifti_files(bench):
     )
     axis = left + right
     row = np.float32(bench.random.normal(size=len(axis)))
+    row[bench.random.random(row.size) < (0.1 if has_holes else 0)] = 0
     image = nib.Cifti2Image(row[None], header=(nib.cifti2.ScalarAxis(["noise"]), axis))
     image.to_filename(bench.folder / "noise.dscalar.nii")
     bench.run("-cifti-smoothing", "noise.dscalar.nii", FWHM, FWHM, "COLUMN", "s.dscalar.nii", "-fwhm",
-              "-left-surface", "left.surf.gii", "-right-surface", "right.surf.gii")  # fmt: skip
+              "-left-surface", "left.surf.gii", "-right-surface", "right.surf.gii",
+              *(["-fix-zeros-surface"] if has_holes else []))  # fmt: skip
     theirs = np.asarray(nib.load(bench.folder / "s.dscalar.nii").dataobj)[0]
     names = ("CORTEX_LEFT", "CORTEX_RIGHT")
     parts = tuple(
@@ -162,5 +172,8 @@ def test_smoothing_of_cifti_files(bench):
         for name, wall in zip(names, walls, strict=True)
     )
     surfaces = dict.fromkeys(names, template_surface(bench.mesh))
-    ours = StructureSmoother(Structures(parts=parts, form="dscalar"), surfaces, FWHM).smooth(row)
-    assert np.abs(ours - theirs).max() <= 1e-5 * theirs.std()
+    seen = row != 0
+    smoother = StructureSmoother(Structures(parts=parts, form="dscalar"), surfaces, FWHM)
+    ours = smoother.smooth(np.where(seen, row, np.float32(np.nan)))
+    assert np.array_equal(np.isfinite(ours), seen)
+    assert np.abs(ours - theirs)[seen].max() <= 1e-5 * theirs[seen].std()

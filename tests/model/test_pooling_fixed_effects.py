@@ -369,3 +369,37 @@ def test_rows_that_stand_on_one_map_are_warned_of_together(write):
     assert told.severity == "warning"
     assert "1 of 1 row has one map with over 90% of the weight" in told.sentence
     assert "sub-01 (run-2: 97%)" in told.sentence
+
+
+def write_structured(folder, kind, values):
+    """Write the numbers of one map of a kind that is no volume."""
+    row, n = np.asarray(values, np.float32), len(values)
+    if kind == "table":
+        path = folder / "x.tsv"
+        cells = ["n/a" if np.isnan(one) else str(one) for one in values]
+        pd.DataFrame({"region": [f"r{k}" for k in range(n)], "effect": cells}).to_csv(
+            path, sep="\t", index=False
+        )
+        return path
+    if kind == "func.gii":
+        path = folder / "x_hemi-L.func.gii"
+        nib.save(nib.GiftiImage(darrays=[nib.gifti.GiftiDataArray(row)]), path)
+        return path
+    path, sides = folder / f"x.{kind}", {"CIFTI_STRUCTURE_CORTEX_LEFT": n}
+    axis = nib.cifti2.BrainModelAxis.from_surface(np.arange(n), n, name="CIFTI_STRUCTURE_CORTEX_LEFT")
+    if kind == "pscalar.nii":
+        vertices = [dict.fromkeys(sides, np.array([k])) for k in range(n)]
+        nowhere = [np.zeros((0, 3), int)] * n
+        axis = nib.cifti2.ParcelsAxis([f"r{k}" for k in range(n)], nowhere, vertices, nvertices=sides)
+    nib.save(nib.Cifti2Image(row[None], (nib.cifti2.ScalarAxis(["x"]), axis)), path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["func.gii", "dscalar.nii", "pscalar.nii", "table"])
+def test_zeros_are_not_observed_where_there_is_no_other_way_to_say_so(kind, tmp_path):
+    """As in volumes; a table has n/a for what is missing, so that its zeros are numbers."""
+    effect = write_structured(tmp_path, kind, [1.5, 0.0, np.nan, -2.0])
+    pooled = pool(observe(FirstLevelMap(subject="01", contrast="c", dataset=tmp_path, effect=effect)))
+    zero = 0.0 if kind == "table" else np.nan
+    np.testing.assert_array_equal(pooled.effect, np.array([1.5, zero, np.nan, -2.0], np.float32))
+    assert pooled.n_maps.tolist() == [1, int(kind == "table"), 0, 1]

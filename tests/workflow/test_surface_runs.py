@@ -22,6 +22,8 @@ QUICK = ["--no-report", "--no-sensitivity", "--n-permutations", "99"]
 CLUSTERWISE = ["--correction", "fwe-tfce", "fwe-size", "ari", "--cluster-forming-p", "0.01"]
 SPACE = "space-fsLR_den-642"
 N = 12
+LARGE = 11
+"""Of this size p of a cluster on the other side is 0.03 with the areas of all, 0.004 without this person."""
 SIDES = {"L": "CortexLeft", "R": "CortexRight"}
 
 
@@ -158,6 +160,42 @@ def test_people_s_surfaces_alone_make_the_mesh(data, tmp_path, mesh, capsys):
     assert "the mean of 11 surfaces of 12 people" in capsys.readouterr().err
 
 
+def test_areas_without_a_person_are_those_of_the_people_who_stay(data, tmp_path):
+    """One person's right hemisphere is so large that clusters there hide the one on the left."""
+    own, out = shutil.copytree(data, tmp_path / "data"), tmp_path / "out"
+    (left,) = (own / "derivatives").rglob("sub-04_hemi-L*.gii")
+    row = nib.load(left).darrays[0].data
+    write_gifti(left, [GiftiDataArray(np.where(row > 2, 3 * row, row), intent=0, datatype=16)], SIDES["L"])
+    (right,) = (own / "people").rglob("sub-04_hemi-R*.surf.gii")
+    points, triangles = nib.load(right).agg_data(("pointset", "triangle"))
+    write_surface(right, Mesh(points=LARGE * points, triangles=triangles), SIDES["R"])
+    job = ["--correction", "fwe-size", "--cluster-forming-p", "0.05", "--n-permutations", "499"]
+    job += ["--no-report", "--surfaces", own / "people"]
+    assert run(own, out, *job) == 0
+    table = pd.read_csv(next(out.glob("group/*sensitivity_table.tsv")), sep="\t").set_index("left_out")
+    assert run(own, tmp_path / "alone", *job, "--exclude-participant-label", "04") == 0
+    found = clusters(tmp_path / "alone", "fweSize")
+    assert table.loc["sub-04", "p"] == pytest.approx(found["p_size"].min(), rel=1e-6)
+    assert table.loc["sub-04", "p"] != pytest.approx(table.loc["sub-04", "p_all"])
+
+
+def test_people_who_are_in_no_analysis_have_no_share_in_the_areas(data, tmp_path):
+    """Who lacks a covariate is left out; triangles may be listed in another order."""
+    own = shutil.copytree(data, tmp_path / "data")
+    ages = ["n/a", *map(str, range(20, 20 + N - 1))]
+    people = pd.read_csv(own / "participants.tsv", sep="\t").assign(age=ages)
+    people.to_csv(own / "participants.tsv", sep="\t", index=False)
+    for path in (own / "people").rglob("sub-03*.surf.gii"):
+        points, triangles = nib.load(path).agg_data(("pointset", "triangle"))
+        side = "L" if "hemi-L" in path.name else "R"
+        write_surface(path, Mesh(points=points, triangles=triangles[::-1][:, [1, 2, 0]]), SIDES[side])
+    job = ["--formula", "~ age", "--missing", "drop", "--no-report", "--surfaces", own / "people"]
+    assert run(own, tmp_path / "out", *job) == 0
+    said = sidecar(tmp_path / "out", f"hemi-L_{SPACE}_midthickness")
+    assert said["Extent"] == {"cortex": f"area in mm2, mean of the surfaces of {N - 1} people"}
+    assert len(said["Sources"]) == N - 1
+
+
 def test_what_needs_neighbours_is_refused_without_a_surface(data, tmp_path, capsys):
     out = tmp_path / "out"
     assert run(data, out, *CLUSTERWISE, *QUICK) == 64
@@ -202,7 +240,9 @@ def test_smoothing_goes_along_the_surface(data, template, tmp_path):
     np.testing.assert_allclose(mean, np.mean(rows, axis=0), atol=1e-5 * np.std(rows))
 
 
-@pytest.mark.parametrize("kind", ["vertices", "inflated", "hemisphere", "several", "no surface", "empty"])
+@pytest.mark.parametrize(
+    "kind", ["vertices", "inflated", "hemisphere", "several", "no surface", "empty", "stranger"]
+)
 def test_wrong_surfaces_are_refused(kind, data, template, make_sphere, mesh, tmp_path, capsys):
     surfaces, out = tmp_path / "surfaces", tmp_path / "out"
     left = surfaces / "hemi-L_midthickness.surf.gii"
@@ -221,6 +261,9 @@ def test_wrong_surfaces_are_refused(kind, data, template, make_sphere, mesh, tmp
         write_surface(left, mesh, "CortexLeft")
         write_surface(surfaces / "other_hemi-L_midthickness.surf.gii", mesh, "CortexLeft")
         told = "Several surfaces"
+    elif kind == "stranger":
+        write_surface(surfaces / "sub-77_hemi-L_midthickness.surf.gii", mesh, "CortexLeft")
+        told = "CORTEX_RIGHT with 642 vertices, of a template or of people who are analysed (sub-01"
     elif kind == "no surface":
         row = GiftiDataArray(np.zeros(642, np.float32), intent=0, datatype=16)
         write_gifti(left, [row], "CortexLeft")
