@@ -26,6 +26,12 @@ def and_more(n: int, noun: str = "") -> str:
     return f" and {n} more {noun}".rstrip() if n > 0 else ""
 
 
+def listed(names: Iterable[object], last: str = "and") -> str:
+    """Join names as a sentence does: ``a``, ``a and b``, ``a, b and c``."""
+    *others, end = map(str, names)
+    return f"{', '.join(others)} {last} {end}" if others else end
+
+
 def plural(n: int, one: str, many: str | None = None) -> str:
     """Choose the word for ``n`` things; ``many`` is ``one`` with an s where not given."""
     return one if n == 1 else many or f"{one}s"
@@ -43,9 +49,15 @@ def say_number(value: float) -> str:
 
 def suggest(typed: str, known: Iterable[str], *, mark: str = "'") -> str | None:
     """Say what was probably meant, between two ``mark``; None where nothing known is close."""
+    meant = closest(typed, known)
+    return None if meant is None else f"Did you mean {mark}{meant}{mark}?"
+
+
+def closest(typed: str, known: Iterable[str]) -> str | None:
+    """Find the name that is nearest to what was typed, but for case and signs between words."""
     by_plain = {_plain(name): name for name in known if len(name) <= _LONGEST_GUESS}
     close = difflib.get_close_matches(_plain(typed), by_plain, n=1) if len(typed) <= _LONGEST_GUESS else []
-    return f"Did you mean {mark}{by_plain[close[0]]}{mark}?" if close else None
+    return by_plain[close[0]] if close else None
 
 
 def suggest_path(path: Path, there: Iterable[str], option: str) -> str | None:

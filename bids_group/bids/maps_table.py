@@ -18,6 +18,7 @@ from bids_group.bids.columns import Kinds, is_number, type_table
 from bids_group.bids.datasets import MapSource
 from bids_group.bids.index import group_by, run_key
 from bids_group.bids.pattern_table import ResolvedPattern
+from bids_group.bids.patterns import LABEL
 from bids_group.bids.region_lines import join_hemispheres, list_regions, variance_column
 from bids_group.bids.statmaps import Found, InputStat
 from bids_group.bids.structures import name_hemispheres
@@ -26,7 +27,7 @@ from bids_group.config.typed import MAPS_FILE
 from bids_group.elements import FORMATS, is_label_name, is_map_name, locate
 from bids_group.errors import DataError, MissingInputError, UsageError
 from bids_group.records import FirstLevelMap, Notice, Table, warn
-from bids_group.words import counted, list_some, plural, suggest
+from bids_group.words import counted, list_some, listed, plural, suggest
 
 _REQUIRED = ("participant_id", "contrast", "effect")
 _LABELS = {"session": "ses", "run": "run", "task": "task", "space": "space", "res": "res", "den": "den"}
@@ -129,7 +130,7 @@ def _read_row(
 
 def _read_label(text: str | None, key: str, where: str) -> str | None:
     label = None if text is None else text.removeprefix(f"{key}-")
-    if label is not None and not re.fullmatch(r"[A-Za-z0-9+]+", label):
+    if label is not None and not re.fullmatch(LABEL, label):
         raise UsageError(
             f"{where} has the label '{text}', which cannot be part of a BIDS file name.",
             expected="letters and digits",
@@ -172,7 +173,7 @@ def _check_lines(by_line: Lines, frame: pd.DataFrame, table: Path) -> None:
             raise DataError(
                 f"The table {table} names the same file in several lines of its column '{column}'.",
                 found=f"{frame[column][lines[0]]} in "
-                + _name_all(f"line {number} (sub-{by_line[number].subject})" for number in lines),
+                + listed(f"line {number} (sub-{by_line[number].subject})" for number in lines),
                 expected="a file of its own in each line",
                 fix="Mend the path in the line that is wrong, or remove the line; of a 4D file that "
                 "holds the volumes of several lines, name the volume in each: all.nii.gz,1",
@@ -183,7 +184,7 @@ def _check_lines(by_line: Lines, frame: pd.DataFrame, table: Path) -> None:
         about = ", ".join([f"sub-{m.subject}", *said, f"contrast {m.contrast}"])
         raise UsageError(
             f"The table {table} has {len(lines)} lines about the same map: {about}.",
-            found=_name_all(f"line {number} ({frame['effect'][number]})" for number in lines),
+            found=listed(f"line {number} ({frame['effect'][number]})" for number in lines),
             expected="one line for each person, session, run and contrast",
             fix="Mend the labels (or add a column run or session), or remove a line.",
         )
@@ -213,11 +214,6 @@ def _share_residuals(maps: Sequence[FirstLevelMap]) -> bool:
 def _labels(m: FirstLevelMap) -> tuple[str | None, ...]:
     """Labels but for contrast and run."""
     return m.subject, m.session, m.task, m.space, m.res, m.den
-
-
-def _name_all(parts: Iterable[str]) -> str:
-    *most, last = parts
-    return f"{', '.join(most)} and {last}"
 
 
 def _name_cells(maps: Sequence[FirstLevelMap]) -> tuple[list[FirstLevelMap], tuple[Notice, ...]]:

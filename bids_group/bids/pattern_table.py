@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from bids_group.bids.index import group_by, run_key
-from bids_group.bids.patterns import KEYS, Matches, PatternFile, match_pattern
+from bids_group.bids.patterns import KEYS, LABEL, Matches, PatternFile, match_pattern
 from bids_group.bids.selection import wanted_labels
 from bids_group.bids.siblings import Siblings, find_siblings
 from bids_group.config import Inputs, Selection
@@ -104,7 +104,7 @@ def resolve_pattern(inputs: Inputs, selection: Selection, output_dir: Path) -> R
 def _look_beside(file: PatternFile) -> _Line:
     for name, key in KEYS.items():
         label = file.labels.get(name)
-        if key is not None and label is not None and not re.fullmatch(r"[A-Za-z0-9+]+", label):
+        if key is not None and label is not None and not re.fullmatch(LABEL, label):
             plain = re.sub(r"[^A-Za-z0-9+]", "", label) or "01"
             raise UsageError(
                 f"By the pattern of --maps a {name} is '{label}', which cannot be part of a BIDS name.",

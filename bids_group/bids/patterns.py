@@ -22,7 +22,8 @@ _ALIASES |= {"id": "subject", "con": "contrast", "cope": "contrast", "hemisphere
 _ALIASES |= {"l,r": "hemi", "lh,rh": "hemi"}
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}|(\*+)|(\?)")
 _AFNI_PREFIX = re.compile(r".*\+(?:orig|acpc|tlrc)")
-_LABEL = r"[A-Za-z0-9+]+"
+LABEL = r"[A-Za-z0-9+]+"
+"""What a label in a BIDS name is made of."""
 _SHOWN = 10
 _MANY_PLACES = 1000
 
@@ -189,8 +190,8 @@ def _step(here: PatternFile, part: str, *, is_file: bool) -> Iterator[PatternFil
         if os.path.lexists(path) if is_file else path.is_dir():
             yield PatternFile(path=path, labels=here.labels)
         return
-    strict, loose = (_compile(part, here.labels, label) for label in (_LABEL, "[^/]+?"))
-    short = _compile(part, here.labels, _LABEL, star="[^/]*?") if "*" in part else strict
+    strict, loose = (_compile(part, here.labels, label) for label in (LABEL, "[^/]+?"))
+    short = _compile(part, here.labels, LABEL, star="[^/]*?") if "*" in part else strict
     for name in _list(here.path):
         if found := strict.fullmatch(name) or loose.fullmatch(name):
             other = short.fullmatch(name)
@@ -288,13 +289,13 @@ def _guess(part: str, names: Sequence[str]) -> str | None:
     for one, other in ((".nii", ".img"), (".nii.gz", ".img"), (".img", ".nii"), (".img", ".nii.gz")):
         variants.append(part.replace(one, other))
     for variant in (one for one in variants if one != part):
-        if any(_compile(variant, {}, _LABEL).fullmatch(name) for name in names):
+        if any(_compile(variant, {}, LABEL).fullmatch(name) for name in names):
             return variant
     if _PLACEHOLDER.search(part) is None:
         said = suggest(part, names, mark="")
         return None if said is None else said.removeprefix("Did you mean ").removesuffix("?")
     for name in names:  # upper and lower case
-        if re.fullmatch(_compile(part, {}, _LABEL).pattern, name, re.IGNORECASE):
+        if re.fullmatch(_compile(part, {}, LABEL).pattern, name, re.IGNORECASE):
             literal = _PLACEHOLDER.split(part)[0]
             return name[: len(literal)] + part[len(literal) :]
     return None

@@ -21,7 +21,7 @@ from bids_group.config.options import options_of
 from bids_group.errors import DataError, SelectionError, UsageError
 from bids_group.labels import natural_order
 from bids_group.records import Exclusion, FirstLevelMap, Notice, warn
-from bids_group.words import counted, list_some, suggest
+from bids_group.words import counted, list_some, listed, suggest
 
 _OPTIONS = {one.entity: one for one in reversed(options_of(Selection)) if one.entity is not None}
 """The option that selects by an entity (of two, the one that keeps)."""
@@ -208,7 +208,7 @@ def check_one_of_each(maps: Sequence[FirstLevelMap]) -> None:
         raise UsageError(
             f"{counted(len(others), 'selected file is', 'selected files are')} no map by its name.",
             found=list_some((m.effect.name for m in others), 3),
-            expected=f"{', '.join(MAPS[:-1])} or {MAPS[-1]}",
+            expected=listed(MAPS, "or"),
             fix=f"Choose by {choose}.",
         )
     kinds = group_by(maps, lambda m: m.form)

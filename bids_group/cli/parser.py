@@ -11,17 +11,12 @@ from typing import Any, NoReturn
 
 from bids_group import __version__
 from bids_group.cli.option_files import read_option_file, write_options
-from bids_group.cli.option_slips import (
-    explain_value,
-    guess_choice,
-    guess_option,
-    join_words,
-    order_words,
-)
+from bids_group.cli.option_slips import explain_value, guess_choice, guess_option, join_words, order_words
 from bids_group.config import AnalysisSpec, Execution, InferenceSpec, Inputs, RunConfig, Selection
 from bids_group.config.options import SECTIONS, Option, options_of
 from bids_group.config.request import LEVELS, OPTIONS
 from bids_group.errors import AnalysisLevelError, UsageError
+from bids_group.words import listed
 
 DESCRIPTION = "Group-level analysis of first-level fMRI maps, as a BIDS App."
 EPILOG = """\
@@ -93,8 +88,7 @@ class Parser(argparse.ArgumentParser):
 
     def _missing(self, names: Sequence[str]) -> UsageError:
         """Name what is missing, and the list that took it where one ends in an analysis level."""
-        lacking = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
-        sentence = f"The command line lacks {lacking}."
+        sentence = f"The command line lacks {listed(names)}."
         lists = {flag for action in self._actions if action.nargs == "+" for flag in action.option_strings}
         places = [at for at, word in enumerate(self.typed) if word.startswith("-")]
         for at, end in zip(places, [*places, len(self.typed)][1:], strict=True):

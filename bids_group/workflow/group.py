@@ -26,10 +26,10 @@ from bids_group.records import GroupData, Observation, PooledMap, Significance
 from bids_group.records.sidecars import RunRecord
 from bids_group.words import counted
 from bids_group.workflow import sensitivity
+from bids_group.workflow.needs import work_folder
 from bids_group.workflow.one_analysis import fit_and_judge, join_maps, stack, taking
 from bids_group.workflow.preparation import PlannedAnalysis, RunPlan, say
 from bids_group.workflow.progress import progress
-from bids_group.workflow.storage import work_folder
 
 LOGGER = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from bids_group import inference, model, output
 from bids_group.elements import Space, build_geometry, join
 from bids_group.records import GroupAnalysis, GroupData, GroupFit, Observation, PooledMap, Significance
-from bids_group.workflow.duration import seconds_of_shuffling
+from bids_group.workflow.needs import seconds_of_shuffling
 from bids_group.workflow.preparation import PlannedAnalysis, RunPlan
 from bids_group.workflow.progress import progress
 

@@ -16,10 +16,9 @@ from bids_group.config import RunConfig
 from bids_group.errors import printable
 from bids_group.executor import Threads
 from bids_group.output import report
-from bids_group.workflow.duration import forecast
 from bids_group.workflow.group import Provenance, analyse_group, names_of, pool_participants
+from bids_group.workflow.needs import check_room, forecast, plan_storage
 from bids_group.workflow.preparation import RunPlan, prepare
-from bids_group.workflow.storage import check_room, plan_storage
 
 LOGGER = logging.getLogger(__name__)
 

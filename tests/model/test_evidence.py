@@ -12,8 +12,8 @@ from bids_group.config.typed import parse_contrast
 from bids_group.elements import Elements, Grid
 from bids_group.errors import ContrastError
 from bids_group.model import build_design, fit_group
-from bids_group.model.fitting import bayes_factors
-from bids_group.model.fitting.bayes_factors import bayes_factor
+from bids_group.model.fitting import evidence
+from bids_group.model.fitting.evidence import bayes_factor
 from bids_group.records import GroupData, MapStack
 
 R = Path(__file__).parents[2] / "validation" / "r"
@@ -135,7 +135,7 @@ def simulate(lower, upper, truth, *, n=20, n_maps=40_000):
     """Share of equivalences at p ≤ 0.05 in one sample of true standardised mean ``truth``."""
     from types import SimpleNamespace
 
-    from bids_group.model.fitting.equivalence import judge_equivalence
+    from bids_group.model.fitting.evidence import judge_equivalence
     from bids_group.records import Bounds
 
     values = np.random.default_rng(4).normal(truth, 1, (n, n_maps))
@@ -203,7 +203,7 @@ def test_bayes_factors_are_the_integral_over_the_effect(dof, size):
 @pytest.mark.parametrize(("dof", "size"), [(1.0, 2.0), (30.0, 1e-6), (30.0, 1e6), (2000.0, 500.0)])
 def test_the_table_of_bayes_factors_is_as_exact_as_it_says(dof, size):
     t = np.sinh(np.linspace(0, np.arcsinh(120), 1501))
-    logs = bayes_factors.integrate(t, dof, size)
+    logs = evidence.integrate(t, dof, size)
     shown = logs < np.log(np.finfo(np.float32).max)
     assert np.abs(np.log(bayes_factor(t, dof, size)) - logs)[shown].max() < 1e-6
     assert bayes_factor(np.full(400, 1e6), 300.0, 20.0).max() <= np.finfo(np.float32).max

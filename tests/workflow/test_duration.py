@@ -6,7 +6,7 @@ from itertools import count
 import pytest
 
 from bids_group.cli import main
-from bids_group.workflow import duration
+from bids_group.workflow import needs
 
 JOB = ["group", "--no-report", "--no-sensitivity", "-q", "--nprocs", "1"]
 
@@ -15,7 +15,7 @@ JOB = ["group", "--no-report", "--no-sensitivity", "-q", "--nprocs", "1"]
 def second_by_second(monkeypatch):
     """Whatever is timed takes one second."""
     ticks = count()
-    monkeypatch.setattr(duration, "perf_counter", lambda: next(ticks))
+    monkeypatch.setattr(needs, "perf_counter", lambda: next(ticks))
 
 
 def times(capsys, *argv):
@@ -24,7 +24,7 @@ def times(capsys, *argv):
 
 
 def read(parts):
-    return pytest.approx(duration._READING_PER_PARTS * parts, abs=0.06)
+    return pytest.approx(needs._READING_PER_PARTS * parts, abs=0.06)
 
 
 def test_maps_are_read_rows_smoothed_and_new_rows_packed(small_copy, tmp_path, capsys, second_by_second):
@@ -40,7 +40,7 @@ def test_a_fit_is_as_many_tiles_as_the_elements_fill(small, tmp_path, capsys, se
     asked = [small, tmp_path / "out", *JOB]
     assert main([*map(str, asked), "--dry-run"]) == 0
     n_elements = int(capsys.readouterr().out.split("12 rows × about ")[1].split()[0])
-    seconds = duration._FIT_PER_PRODUCTS * n_elements / (duration._NUMBERS_OF_TILE // 12)
+    seconds = needs._FIT_PER_PRODUCTS * n_elements / (needs._NUMBERS_OF_TILE // 12)
     assert times(capsys, *asked)["SecondsOfFitting"] == pytest.approx(seconds, abs=0.06)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,6 +9,7 @@ from typing import Literal
 
 from bids_group.model.contrast.regressor_names import find_regressor
 from bids_group.model.formula.coding import CodedDesign
+from bids_group.words import closest
 from bids_group.words import quote_column as quote
 
 NO_COLUMN = "0 * Intercept"
@@ -118,14 +118,14 @@ class Names:
 
     def guess_place(self, name: str, value: str) -> Part | None:
         """Guess a factor or level that is misspelt."""
-        factor = _same(name, self.design.levels) or _close(name, self.design.levels)
+        factor = _same(name, self.design.levels) or closest(name, self.design.levels)
         owner = next(
             (own for level, own in self.owners.items() if level.casefold() == value.casefold()), None
         )
         if factor is None and owner is None:
             return None
         known = self.design.levels[factor or str(owner)]
-        level = _same(value, known) or _close(value, known)
+        level = _same(value, known) or closest(value, known)
         return None if level is None else _place(factor or str(owner), level, is_guess=True)
 
     def word(self, word: str) -> str | None:
@@ -147,12 +147,12 @@ class Names:
         known |= {one: Part(kind="covariate", name=one) for one in self.design.covariates}
         known |= {one: Part(kind="factor", name=one) for one in self.design.levels}
         known |= {level: Part(kind="level", name=level, factor=own) for level, own in self.owners.items()}
-        close = _close(word, known)
+        close = closest(word, known)
         return None if close is None else known[close]
 
     def guess_term(self, typed: str) -> str | None:
         """Guess a term of the formula that is misspelt."""
-        return _close(typed, [term.name for term in self.design.form.blocks if term.factors])
+        return closest(typed, [term.name for term in self.design.form.blocks if term.factors])
 
 
 def _patterns(
@@ -197,10 +197,3 @@ def _same(typed: str, known: Iterable[str]) -> str | None:
     typed, names = typed.strip(" '\"`"), list(known)
     folded = [one for one in names if one.casefold() == typed.casefold()]
     return typed if typed in names else folded[0] if len(folded) == 1 else None
-
-
-def _close(typed: str, known: Iterable[str]) -> str | None:
-    """Find the name that is nearest to what was typed, but for case and signs between words."""
-    plain = {re.sub(r"[\W_]", "", one.casefold()) or one: one for one in known}
-    close = difflib.get_close_matches(re.sub(r"[\W_]", "", typed.casefold()), plain, n=1)
-    return plain[close[0]] if close else None

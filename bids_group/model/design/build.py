@@ -10,8 +10,7 @@ import pandas as pd
 
 from bids_group.config import ContrastRequest
 from bids_group.errors import BidsGroupError, ContrastError, DesignError, FormulaError
-from bids_group.model.contrast.build import build_contrast, build_settled_part, say_ways
-from bids_group.model.contrast.compound import build_contrasts
+from bids_group.model.contrast.build import build_contrast, build_contrasts, build_settled_part, say_ways
 from bids_group.model.design.checks import check_design, check_variables, describe
 from bids_group.model.design.repeated_rows import build_random, tell_assumptions
 from bids_group.model.formula.coding import CodedDesign, code_design

@@ -20,8 +20,7 @@ from scipy.interpolate import CubicSpline
 from bids_group.distributions import f_p, f_to_z, t_p, t_to_z
 from bids_group.errors import DataError
 from bids_group.executor import ONE_THREAD, Executor
-from bids_group.model.fitting.bayes_factors import bayes_factor
-from bids_group.model.fitting.equivalence import judge_equivalence
+from bids_group.model.fitting.evidence import bayes_factor, judge_equivalence
 from bids_group.model.fitting.least_squares import Estimate, TileFit
 from bids_group.records import Contrast, ContrastResult, GroupData, GroupFit, warn
 from bids_group.work_files import read_columns

@@ -1,7 +1,6 @@
 from .atlas import OWN_ATLAS, Atlas, read_atlas, region_effects
-from .methods import citations, methods_text
+from .methods import citations, methods_text, write_citations
 from .page import build_report
-from .references import write_citations
 
 __all__ = [
     "OWN_ATLAS",

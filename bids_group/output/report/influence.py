@@ -45,8 +45,7 @@ def influence(inputs: ContrastInputs) -> Iterator[Shown]:
         focus = find_focus(weights, columns, terms, analysis.variables)
         focus = add_visits(focus, analysis.variables, analysis.people_of_rows)
     titles = {int(row["peak"]): _title(row) for _, row in points.drop_duplicates("peak").iterrows()}
-    n_rows, quality = points["label"].nunique(), inputs.analysis.quality
-    marked = set() if quality is None else set(quality.loc[quality["is_outlier"].astype(bool), "label"])
+    n_rows, marked = points["label"].nunique(), inputs.analysis.marked
     yield Part("subheading", "What drives it")
     yield inputs.picture(
         draw_peaks(points, titles, focus, analysis.variables, analysis.people_of_rows, marked),

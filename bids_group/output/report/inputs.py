@@ -146,6 +146,12 @@ class AnalysisInputs(PageInputs):
         """Labels of the rows."""
         return [str(label) for label in self.files.matrix.index]
 
+    @property
+    def marked(self) -> set[str]:
+        """Labels of the rows that stand out in the table of quality."""
+        table = self.quality
+        return set() if table is None else set(table.loc[table["is_outlier"].astype(bool), "label"])
+
 
 def read_analysis_inputs(
     folder: Folder, analysis: AnalysisFiles, store: FigureStore, executor: Executor = ONE_THREAD

@@ -1,23 +1,28 @@
-"""The methods paragraph and its references, from what was really done."""
+"""The methods paragraph and its references, from what was really done; on the page, and beside the log."""
 
 from __future__ import annotations
 
 import json
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from bids_group.config.corrections import UNCORRECTED as NO_CORRECTION
 from bids_group.config.corrections import find_correction
+from bids_group.errors import printable
+from bids_group.output.disk.writing import write_text
 from bids_group.output.files.contrasts import PLAIN
 from bids_group.output.files.sidecars import say_center
+from bids_group.output.report.analysis_facts import gather_facts
+from bids_group.output.report.folder import read_analysis_mask, read_folder
 from bids_group.output.report.markup import fill_template
 from bids_group.output.report.sections import Part, Report, Section
-from bids_group.words import counted, list_some
+from bids_group.words import counted, list_some, listed
 
 Facts = Mapping[str, Any]
 
@@ -79,7 +84,7 @@ def _draft(facts: Facts) -> str:
         "own_atlas": OWN_TITLE,
         "counted": counted,
         "list_some": list_some,
-        "listed": _listed,
+        "listed": listed,
     }
     text = fill_template("methods.txt.j2", is_lenient=True, **plain | prepared)
     return " ".join(sentence for sentence in text.split("\n") if sentence)
@@ -97,11 +102,6 @@ def _without_braces(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {_without_braces(key): _without_braces(item) for key, item in value.items()}
     return [_without_braces(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _listed(words: Iterable[str]) -> str:
-    *others, last = words
-    return f"{', '.join(others)} and {last}" if others else last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,3 +153,28 @@ def references() -> Mapping[str, Reference]:
     """Return every reference that a methods paragraph can cite, by key."""
     text = files("bids_group.output.report").joinpath("references.json").read_text(encoding="utf-8")
     return {entry["key"]: Reference(**entry) for entry in json.loads(text)}
+
+
+_MARKUP = re.compile(
+    r"[\\`]|<(?=[A-Za-z/!?])|(?<!\w)_(?=\S)|(?<=\S)_(?!\w)|\*(?=\S)|(?<=\S)\*|\[(?=[^\]]*\][(\[])|&(?=#?\w+;)"
+)
+"""What Markdown would not show as it stands: of names and formulas anything may come."""
+
+
+def write_citations(output_dir: Path) -> tuple[Path, Path]:
+    """Write ``logs/CITATION.md`` (methods text and references) and ``.bib``, from OUTPUT_DIR alone."""
+    folder = read_folder(output_dir)
+    n_elements = [int((read_analysis_mask(one).data > 0).sum()) for one in folder.analyses]
+    facts = [gather_facts(folder, one, n) for one, n in zip(folder.analyses, n_elements, strict=True)]
+    return write_references(output_dir, facts)
+
+
+def write_references(output_dir: Path, facts: Sequence[Mapping[str, Any]]) -> tuple[Path, Path]:
+    """Write both files from the facts of each analysis."""
+    references = citations(*facts)
+    parts = ["# Methods", *(_MARKUP.sub(r"\\\g<0>", printable(methods_text(one))) for one in facts)]
+    parts += ["# References", "\n".join(f"- {entry.text}" for entry in references)]
+    markdown, bibtex = (output_dir / "logs" / f"CITATION.{ending}" for ending in ("md", "bib"))
+    write_text(markdown, "\n\n".join(parts) + "\n")
+    write_text(bibtex, spell_bibtex(references))
+    return markdown, bibtex

@@ -14,16 +14,29 @@ from bids_group.output.report.canvas import pack_anatomy, read_anatomy
 from bids_group.output.report.design import design
 from bids_group.output.report.figures import FigureStore
 from bids_group.output.report.folder import ContrastFiles, Folder, entities_of, read_folder
-from bids_group.output.report.glance import glance
 from bids_group.output.report.inputs import AnalysisInputs, read_analysis_inputs, read_contrast_inputs
 from bids_group.output.report.markup import fill_template
-from bids_group.output.report.methods import methods
+from bids_group.output.report.methods import methods, write_references
 from bids_group.output.report.participants import participants
 from bids_group.output.report.provenance import plain_command, provenance
 from bids_group.output.report.quality import quality
-from bids_group.output.report.references import write_references
 from bids_group.output.report.results import draw_contrast, results
-from bids_group.output.report.sections import Article, Report, Section
+from bids_group.output.report.sections import Article, Part, Report, Section
+
+
+def glance(report: Report) -> Section:
+    """Say in one glance what was asked, what each correction answers, and what to know, warnings first."""
+    questions = []
+    for facts in (one.facts for one in report.analyses):
+        rows = f" ({facts['n_rows']} rows)" if facts["n_rows"] != facts["n_people"] else ""
+        about = f"{facts['title']} in {facts['n_people']} participants{rows}, model {facts['formula']}."
+        questions.append(Part("question", f"{about} Asked: {'; '.join(facts['contrasts'])}."))
+    told = [dict(notice) for one in report.analyses for notice in one.files.info.notices or []]
+    found = [{key: notice.get(key) for key in ("severity", "sentence", "fix")} for notice in told]
+    distinct = [notice for index, notice in enumerate(found) if notice not in found[:index]]
+    notices = Part("notices", sorted(distinct, key=lambda notice: notice["severity"] != "warning"))
+    return Section("glance", "In one glance", [*questions, Part("cards", report.articles), notices])
+
 
 SECTIONS: tuple[Callable[[Report], Section], ...] = (
     glance,

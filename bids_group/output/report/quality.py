@@ -80,7 +80,7 @@ def _people(inputs: AnalysisInputs) -> Iterator[Picture]:
     sources, n_rows = inputs.files.info.sources or [], len(inputs.labels)
     if len(sources) != n_rows or (brain := inputs.brain) is None:
         return
-    outliers, which = _outliers(inputs), _choose_people(inputs)
+    outliers, which = inputs.marked, _choose_people(inputs)
     paths = [own_file(sources[row], inputs.folder.root) for row in which]
     paths = [path if path and path.is_file() else None for path in paths]
     if not any(paths):
@@ -109,7 +109,7 @@ def _people(inputs: AnalysisInputs) -> Iterator[Picture]:
 
 def _choose_people(inputs: AnalysisInputs) -> list[int]:
     """Choose rows whose maps are drawn: those that stand out first, else in the order of the rows."""
-    n_rows, table, outliers = len(inputs.labels), inputs.quality, _outliers(inputs)
+    n_rows, table, outliers = len(inputs.labels), inputs.quality, inputs.marked
     distances = pd.Series(0.0, index=inputs.labels)
     if table is not None and "mahalanobis" in table:
         distances = table.set_index("label")["mahalanobis"].reindex(inputs.labels).fillna(0.0)
@@ -135,11 +135,6 @@ def _tile(path: Path | None, grid: Grid, x: float, z: float) -> npt.NDArray[np.f
     return np.pad(np.concatenate(padded, axis=1), ((0, 0), (0, 2)), constant_values=np.nan)
 
 
-def _outliers(inputs: AnalysisInputs) -> set[str]:
-    table = inputs.quality
-    return set() if table is None else set(table.loc[table["is_outlier"].astype(bool), "label"])
-
-
 def _metrics(inputs: AnalysisInputs) -> Iterator[Shown]:
     """Draw the measures of the quality table, and show it."""
     table, path = inputs.quality, inputs.files.quality
@@ -150,7 +145,7 @@ def _metrics(inputs: AnalysisInputs) -> Iterator[Shown]:
         for name, words in _METRICS.items()
         if name in table and table[name].notna().any()
     }
-    outliers = _outliers(inputs)
+    outliers = inputs.marked
     marked = list_some(label for label in inputs.labels if label in outliers)
     if metrics:
         yield inputs.picture(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -11,6 +11,7 @@ from bids_group.config.corrections import find_correction
 from bids_group.output.report.folder import read_numbers
 from bids_group.output.report.inputs import ContrastInputs
 from bids_group.output.report.sections import Part, Shown
+from bids_group.words import listed
 
 _TEXTS = ("left_out", "reason", "correction", "holds", "note")
 
@@ -26,8 +27,8 @@ def sum_up_sensitivity(inputs: ContrastInputs) -> str:
     lost, kept = own[own["holds"] == "no"], own[own["holds"] == "yes"]
     if lost.empty:
         one_by_one = ", one at a time" if len(kept) > 1 else ""
-        return f"Holds without {_join(kept['left_out'])}{one_by_one}." if len(kept) else ""
-    return f"Not significant without {_join(map(_say_lost, _rows(lost)))}."
+        return f"Holds without {listed(kept['left_out'], 'or')}{one_by_one}." if len(kept) else ""
+    return f"Not significant without {listed(map(_say_lost, _rows(lost)), 'or')}."
 
 
 def _say_lost(row: Mapping[str, Any]) -> str:
@@ -84,8 +85,3 @@ def _name_of(label: str) -> str:
 
 def _number(value: Any, spelling: str = ".3g") -> str:
     return "n/a" if pd.isna(value) else format(value, spelling)
-
-
-def _join(words: Iterable[object]) -> str:
-    listed = [str(one) for one in words]
-    return listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])} or {listed[-1]}"
