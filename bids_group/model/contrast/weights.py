@@ -224,26 +224,29 @@ def _average(
         factors = {*term.columns, str(design.within)} if is_shifted else {*term.columns}
         if moved is None or moved[0] in term.columns:
             by_factors.setdefault(frozenset(factors & set(design.levels)), []).extend(positions)
+    keys = []
+    shifts = None if moved is None else (moved[0], points.tobytes())
     for among, columns in by_factors.items():
         choices = [
             (levels[name],) if name in levels else known if name in among else known[:1]
             for name, known in design.levels.items()
         ]
         cells = tuple(itertools.product(*choices))  # one where there is no factor
-        key = tuple(columns), cells, tuple(sorted(values.items()))
-        if moved is None and key in design.averages:  # other contrasts of the formula ask for the same
-            rows[:, columns] = design.averages[key]
-            continue
-        people = pd.DataFrame(cells, range(len(cells)), columns=list(design.levels), dtype=object)
+        keys.append((tuple(columns), cells, tuple(sorted(values.items())), shifts))
+    new = [key for key in keys if key not in design.averages]  # other contrasts ask for the same
+    if new:
+        cells = tuple(cell for key in new for _ in range(points.size) for cell in key[1])
+        crowd = pd.DataFrame(cells, range(len(cells)), columns=list(design.levels), dtype=object)
         for name, covariate in design.covariates.items():
-            people[name] = values.get(name, covariate.mean)
-        crowd = pd.concat([people] * points.size, ignore_index=True)
+            crowd[name] = values.get(name, covariate.mean)
         if moved is not None:
-            crowd[moved[0]] = np.repeat(points, len(people))
-        made = design.evaluate(crowd).reshape(points.size, len(people), -1).mean(axis=1)
-        rows[:, columns] = made[:, columns]
-        if moved is None:
-            design.averages[key] = rows[:, columns]
+            crowd[moved[0]] = np.concatenate([np.repeat(points, len(key[1])) for key in new])
+        ends = np.cumsum([points.size * len(key[1]) for key in new])
+        for key, made in zip(new, np.split(design.evaluate(crowd), ends[:-1]), strict=True):
+            means = made.reshape(points.size, len(key[1]), -1).mean(axis=1)
+            design.averages[key] = means[:, key[0]]
+    for key in keys:
+        rows[:, key[0]] = design.averages[key]
     return rows
 
 

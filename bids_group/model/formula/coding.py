@@ -109,7 +109,7 @@ class CodedDesign:
 
     @functools.cached_property
     def averages(self) -> dict[tuple[Any, ...], Array]:
-        """Averages of rows that contrasts asked for, by columns, cells and values."""
+        """Averages of rows that contrasts asked for, by columns, cells, values and shifts."""
         return {}
 
     @functools.cached_property
