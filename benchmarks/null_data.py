@@ -1,4 +1,4 @@
-"""Designs and maps without any effect, for `validation.py` and `holes.py`."""
+"""Designs, maps without any effect and surfaces, for the simulations and times beside this file."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.ndimage import gaussian_filter
+from scipy.spatial import ConvexHull
 from scipy.stats import binom
 
 from bids_group.distributions import f_p, f_to_z, t_p, t_to_z
-from bids_group.elements import Elements, Grid
+from bids_group.elements import Elements, Grid, Mesh
+from bids_group.elements.geometry import Geometry
 from bids_group.records import Contrast, ContrastResult, Design, GroupData, MapStack
 
 Doubles = npt.NDArray[np.float64]
@@ -144,7 +146,19 @@ def smooth_noise(n_rows: int, scheme: Scheme, random: np.random.Generator) -> Do
     return np.expm1(rows) if scheme.is_skewed else rows
 
 
-def as_group_data(scheme: Scheme, maps: npt.NDArray[np.float32]) -> GroupData:
+def make_sphere(n_vertices: int, radius_mm: float, bumps_mm: float = 0.0) -> Mesh:
+    """Spread vertices evenly (a Fibonacci spiral) over a sphere, which may have bumps."""
+    number = np.arange(n_vertices) + 0.5
+    height, turn = 1 - 2 * number / n_vertices, np.pi * (1 + 5**0.5) * number
+    around = np.sqrt(1 - height**2)
+    points = np.stack([around * np.cos(turn), around * np.sin(turn), height], axis=1)
+    radii = radius_mm + bumps_mm * np.sin(5 * points).sum(axis=1, keepdims=True)
+    return Mesh(points=points * radii, triangles=ConvexHull(points).simplices.astype(np.int32))
+
+
+def as_group_data(
+    scheme: Scheme, maps: npt.NDArray[np.float32], geometry: Geometry | None = None
+) -> GroupData:
     """Wrap maps and design as the tool has them."""
     labels = tuple(f"sub-{number:03d}" for number in range(len(maps)))
     matrix = pd.DataFrame(
@@ -173,6 +187,7 @@ def as_group_data(scheme: Scheme, maps: npt.NDArray[np.float32]) -> GroupData:
         variance_groups=None
         if scheme.groups is None
         else pd.Series(scheme.groups, index=matrix.index, name="group"),
+        geometry=geometry,
     )
 
 

@@ -16,12 +16,11 @@ import argparse
 import time
 
 import numpy as np
-import pandas as pd
+from null_data import Scheme, as_group_data, make_sphere
 from scipy.ndimage import gaussian_filter
-from scipy.spatial import ConvexHull
 
 from bids_group.config import InferenceSpec
-from bids_group.elements import Elements, Grid, Mesh, join_patches, mesh_patch, voxel_patch
+from bids_group.elements import Mesh, join_patches, mesh_patch, voxel_patch
 from bids_group.elements.geodesic import geodesic_weights
 from bids_group.elements.geometry import Geometry
 from bids_group.elements.smoothing import SD_PER_FWHM
@@ -29,19 +28,9 @@ from bids_group.inference.clusters.forest import Heights
 from bids_group.inference.shuffling.engine import Job, build_statistic, run_null
 from bids_group.inference.shuffling.partition import build_residuals
 from bids_group.inference.shuffling.scheme import choose_scheme
-from bids_group.records import Contrast, Design, GroupData, MapStack
 
 N_PEOPLE, N_VERTICES, N_CORTEX, N_VOXELS, N_BLOCKS = 100, 32_492, 59_412, 31_870, 19
 RADIUS_MM, FWHM_MM, FORMING_Z = 86.0, 6.0, 3.29
-
-
-def make_sphere() -> Mesh:
-    """Spread the vertices evenly (a Fibonacci spiral) over a sphere."""
-    number = np.arange(N_VERTICES) + 0.5
-    height, turn = 1 - 2 * number / N_VERTICES, np.pi * (1 + 5**0.5) * number
-    around = np.sqrt(1 - height**2)
-    points = np.stack([around * np.cos(turn), around * np.sin(turn), height], axis=1)
-    return Mesh(points=points * RADIUS_MM, triangles=ConvexHull(points).simplices.astype(np.int32))
 
 
 def make_blocks() -> list[np.ndarray]:
@@ -53,21 +42,13 @@ def make_blocks() -> list[np.ndarray]:
 
 def make_job(mesh: Mesh, maps: np.ndarray, geometry: Geometry, n_shuffles: int) -> Job:
     """Prepare the shuffles of a covariate."""
-    labels = [f"sub-{number:03d}" for number in range(N_PEOPLE)]
-    age = np.random.default_rng(1).normal(size=N_PEOPLE)
-    matrix = pd.DataFrame({"Intercept": 1.0, "age": age}, index=labels)
-    contrast = Contrast(name="age", label="", weights=np.array([[0.0, 1]]), test="t", expression="", words="")
-    design = Design(
-        matrix=matrix, contrasts=(contrast,), formula="~ age", terms={}, variables=matrix, centering="none",
-        centers={}, rank=2, details={},
+    age = np.random.default_rng(1).normal(size=(N_PEOPLE, 1))
+    model = Scheme(
+        name="age", matrix=np.hstack([np.ones((N_PEOPLE, 1)), age]), weights=np.array([[0.0, 1]]),
+        shape=(maps.shape[1], 1, 1),
     )  # fmt: skip
-    n = maps.shape[1]
-    data = GroupData(
-        design=design,
-        stack=MapStack(labels=tuple(labels), data=maps),
-        elements=Elements(space=Grid(shape=(n, 1, 1), affine=np.eye(4)), indices=np.arange(n)),
-        geometry=geometry,
-    )
+    data = as_group_data(model, maps, geometry)
+    design, contrast = data.design, data.design.contrasts[0]
     scheme = choose_scheme(
         design, contrast, InferenceSpec(n_permutations=n_shuffles), blocks=None, variance_groups=None
     )
@@ -85,7 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     n_rounds = parser.parse_args().rounds
-    mesh, random = make_sphere(), np.random.default_rng(0)
+    mesh, random = make_sphere(N_VERTICES, RADIUS_MM), np.random.default_rng(0)
     start = time.process_time()
     weights = geodesic_weights(mesh, FWHM_MM * SD_PER_FWHM)
     of_weights = time.process_time() - start

@@ -2,8 +2,8 @@
 
 Run from the repository's root::
 
-    python validation/parts.py                     # about five minutes on one core
-    python validation/parts.py --n-datasets 100
+    python benchmarks/parts.py                     # about five minutes on one core
+    python benchmarks/parts.py --n-datasets 100
 
 Sixteen people, two hemispheres (bumpy spheres of 642 vertices, 42,000 mm² each) and a block of 480 voxels of
 8 mm³, smooth noise, sign flips. Null rate: share of data sets without an effect in which anything is
@@ -17,35 +17,23 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-import pandas as pd
+from null_data import Scheme, as_group_data, make_sphere
 from scipy import sparse
 from scipy.ndimage import gaussian_filter
-from scipy.spatial import ConvexHull
 from scipy.stats import binom
 
 from bids_group.config import InferenceSpec
-from bids_group.elements import Elements, Grid, Mesh, join_patches, mesh_patch, voxel_patch
+from bids_group.elements import join_patches, mesh_patch, voxel_patch
 from bids_group.elements.geodesic import geodesic_weights
 from bids_group.elements.geometry import Geometry
 from bids_group.inference import correct_group
 from bids_group.model import fit_group
-from bids_group.records import Contrast, Design, GroupData, MapStack, Significance
+from bids_group.records import Significance
 
 N_PEOPLE, N_SHUFFLES, ALPHA = 16, 599, 0.05
 BOX, SD_MM = (10, 8, 6), 8.0
 MEASURES = ("fwe-voxel", "fwe-size", "fwe-mass", "fwe-tfce")
 EFFECT = 1.0
-
-
-def make_sphere(n_vertices: int = 642, radius_mm: float = 58.0) -> Mesh:
-    """Spread points evenly (a Fibonacci spiral) over a bumpy sphere."""
-    number = np.arange(n_vertices) + 0.5
-    height, turn = 1 - 2 * number / n_vertices, np.pi * (1 + 5**0.5) * number
-    around = np.sqrt(1 - height**2)
-    points = np.stack([around * np.cos(turn), around * np.sin(turn), height], axis=1)
-    triangles = ConvexHull(points).simplices.astype(np.int32)
-    radii = radius_mm + 4 * np.sin(5 * points).sum(axis=1, keepdims=True)
-    return Mesh(points=points * radii, triangles=triangles)
 
 
 def make_noise(random: np.random.Generator, weights: sparse.csr_array) -> np.ndarray:
@@ -60,22 +48,9 @@ def make_noise(random: np.random.Generator, weights: sparse.csr_array) -> np.nda
 
 def judge(maps: np.ndarray, geometry: Geometry, seed: int) -> dict[str, Significance]:
     """Test the mean of all people by every measure."""
-    labels = [f"sub-{number:02d}" for number in range(N_PEOPLE)]
-    matrix = pd.DataFrame({"Intercept": np.ones(N_PEOPLE)}, index=labels)
-    contrast = Contrast(
-        name="mean", label="", weights=np.ones((1, 1)), test="t", expression="mean()", words="mean"
-    )
-    design = Design(
-        matrix=matrix, contrasts=(contrast,), formula="~ 1", terms={}, variables=matrix, centering="none",
-        centers={}, rank=1, details={},
-    )  # fmt: skip
-    n = maps.shape[1]
-    data = GroupData(
-        design=design,
-        stack=MapStack(labels=tuple(labels), data=maps),
-        elements=Elements(space=Grid(shape=(n, 1, 1), affine=np.eye(4)), indices=np.arange(n)),
-        geometry=geometry,
-    )
+    ones = np.ones((N_PEOPLE, 1))
+    model = Scheme(name="mean", matrix=ones, weights=ones[:1], shape=(maps.shape[1], 1, 1))
+    data = as_group_data(model, maps, geometry)
     spec = InferenceSpec(
         corrections=MEASURES, n_permutations=N_SHUFFLES, random_seed=seed, cluster_forming_p=0.01
     )
@@ -96,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n-datasets", type=int, default=600)
     n_datasets = parser.parse_args().n_datasets
-    mesh = make_sphere()
+    mesh = make_sphere(642, 58.0, bumps_mm=4.0)
     weights = geodesic_weights(mesh, SD_MM)
     everywhere = np.arange(mesh.n_vertices)
     block = voxel_patch(np.argwhere(np.ones(BOX, bool)), np.diag([2.0, 2, 2, 1]), 6)
