@@ -21,12 +21,14 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
+from uuid import uuid4
 
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group import __version__
+from bids_group.config import Execution
 from bids_group.errors import RunError, UsageError
 from bids_group.input_files import check_brackets, read_file
 from bids_group.words import counted, list_some
@@ -52,26 +54,19 @@ class DaskCluster:
 
     Parameters
     ----------
-    folder, has_own_parent
+    asked
+        The address of a cluster that runs, or the YAML file of options of ``dask_jobqueue.SLURMCluster`` (and
+        ``jobs``: how many to submit, 1); else how many workers of a local cluster, and memory for all.
+    folder
         In the work folder, which every worker sees, and never used before; it goes when the cluster is
         closed, and the empty folder above it where that is this program's own.
     output_dir
         Workers write pooled maps there: they must see it too.
-    n_procs, mem_gb
-        Workers of a local cluster, and memory for all of them. None = as much as the machine has.
-    scheduler
-        Address of a cluster that runs, ``tcp://host:8786``.
-    slurm
-        YAML file of options of ``dask_jobqueue.SLURMCluster``, and ``jobs``: how many to submit (1).
     """
 
+    asked: Execution
     folder: Path
     output_dir: Path
-    has_own_parent: bool = False
-    n_procs: int = 1
-    mem_gb: float | None = None
-    scheduler: str | None = None
-    slurm: Path | None = None
     _client: Any = field(default=None, init=False)
     _cluster: Any = field(default=None, init=False)
     _n_lists: int = field(default=0, init=False)
@@ -80,14 +75,14 @@ class DaskCluster:
 
     def __post_init__(self) -> None:
         """Refuse at once where Dask or Slurm is not installed."""
-        for name in ("dask", "distributed", *(["dask_jobqueue"] if self.slurm else [])):
+        for name in ("dask", "distributed", *(["dask_jobqueue"] if self.asked.dask_slurm else [])):
             if find_spec(name) is None:
                 raise UsageError(
                     "--executor dask needs Dask.",
                     found=f"no package {name}",
                     fix="pip install 'bids-group[cluster]'",
                 )
-        if self.slurm is not None and shutil.which("sbatch") is None:
+        if self.asked.dask_slurm is not None and shutil.which("sbatch") is None:
             raise UsageError(
                 "--dask-slurm needs Slurm's sbatch, which is not here.",
                 fix="Run it on a node of the cluster, outside of a container; or start workers there, and "
@@ -139,7 +134,7 @@ class DaskCluster:
                 return future.result(timeout=_PULSE)
             if future.done():  # it is the work that ran out of time
                 return future.result()
-            if self.slurm is not None or self._client.nthreads():
+            if self.asked.dask_slurm is not None or self._client.nthreads():
                 patience = monotonic() + _PATIENCE
             elif monotonic() > patience:
                 raise TimeoutError("no worker is left")
@@ -152,19 +147,20 @@ class DaskCluster:
                     one.close()
         self._client, self._cluster, self._known = None, None, frozenset()
         shutil.rmtree(self.folder, ignore_errors=True)
-        if self.has_own_parent:
+        if self.asked.work_dir is None:
             with suppress(OSError):  # not there, or not empty: what others keep there stays
                 self.folder.parent.rmdir()
 
     @property
     def _place(self) -> str:
-        return f"at {self.scheduler}" if self.scheduler else "by Slurm" if self.slurm else "on this machine"
+        scheduler = self.asked.dask_scheduler
+        return f"at {scheduler}" if scheduler else "by Slurm" if self.asked.dask_slurm else "on this machine"
 
     def _start(self) -> Any:
         if self._client is None:
             with _plain_failures(self._place):
                 self._client = self._connect()
-                self._client.wait_for_workers(1, timeout=None if self.slurm else _PATIENCE)
+                self._client.wait_for_workers(1, timeout=None if self.asked.dask_slurm else _PATIENCE)
             LOGGER.info("Dask %s: %s", self._place, counted(len(self._client.nthreads()), "worker"))
             self._check_workers()
         return self._client
@@ -180,20 +176,21 @@ class DaskCluster:
                 "distributed.worker.memory.target": False,
             }
         )
-        if self.scheduler is not None:
+        asked = self.asked
+        if asked.dask_scheduler is not None:
             try:
-                return Client(self.scheduler, timeout=_PATIENCE, set_as_default=False)
+                return Client(asked.dask_scheduler, timeout=_PATIENCE, set_as_default=False)
             except OSError as error:
                 raise TimeoutError(str(error)) from error
             except ValueError as error:
-                sentence = f"--dask-scheduler is no address: {self.scheduler}."
+                sentence = f"--dask-scheduler is no address: {asked.dask_scheduler}."
                 raise UsageError(sentence, found=str(error), expected="such as tcp://host:8786") from error
-        if self.slurm is not None:
-            self._cluster = _slurm_cluster(self.slurm, self.output_dir / "logs")
+        if asked.dask_slurm is not None:
+            self._cluster = _slurm_cluster(asked.dask_slurm, self.output_dir / "logs")
         else:
-            limit = "auto" if self.mem_gb is None else int(self.mem_gb * 1e9 / self.n_procs)
+            limit = "auto" if asked.mem_gb is None else int(asked.mem_gb * 1e9 / asked.n_procs)
             self._cluster = LocalCluster(
-                n_workers=self.n_procs,
+                n_workers=asked.n_procs,
                 threads_per_worker=1,
                 memory_limit=limit,
                 dashboard_address=":0",  # any port that is free
@@ -233,8 +230,14 @@ class DaskCluster:
         self._known |= set(found)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+def make(execution: Execution, output_dir: Path) -> DaskCluster:
+    """Make the cluster of ``--executor dask``; nothing is started yet."""
+    work_dir = (execution.work_dir or output_dir / ".work").absolute()
+    folder = work_dir / f"dask-{uuid4().hex}"  # workers outlive a run: never a name used before
+    return DaskCluster(asked=execution, folder=folder, output_dir=output_dir.absolute())
+
+
+class Machine(NamedTuple):
     """What a process computes with."""
 
     software: str
@@ -244,9 +247,12 @@ class Machine:
 
 def describe_machine(places: list[str]) -> Machine:
     """Say what this process computes with, and whether it sees every one of ``places``."""
+    processor = platform.processor() or platform.machine()
+    with suppress(OSError, StopIteration), Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
+        processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return Machine(
         software=name_software(),
-        processor=_processor(),
+        processor=processor,
         sees_all=all(os.path.isdir(place) for place in places),  # noqa: PTH112 - as typed
     )
 
@@ -267,14 +273,6 @@ def _other_software(found: str, expected: str) -> RunError:
         expected=expected,
         fix="Start the workers in the same environment or image.",
     )
-
-
-def _processor() -> str:
-    with suppress(OSError), Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
-        for line in lines:
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _slurm_cluster(options: Path, logs: Path) -> Any:

@@ -9,13 +9,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Protocol, TypeVar
-from uuid import uuid4
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group.config import Execution
+from bids_group.config.machine import EXECUTORS
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -90,19 +91,12 @@ class Threads:
 ONE_THREAD = Threads()
 
 
+def make(execution: Execution, output_dir: Path) -> Executor:
+    """Make the threads of ``--executor local``; OUTPUT_DIR is nothing to them."""
+    return Threads(n_procs=execution.n_procs, mem_gb=execution.mem_gb)
+
+
 def choose_executor(execution: Execution, output_dir: Path) -> Executor:
     """Make the executor of a request; nothing is started yet."""
-    if execution.executor == "local":
-        return Threads(n_procs=execution.n_procs, mem_gb=execution.mem_gb)
-    from bids_group.cluster import DaskCluster
-
-    work_dir = execution.work_dir or output_dir / ".work"
-    return DaskCluster(
-        folder=work_dir.absolute() / f"dask-{uuid4().hex}",  # workers outlive a run: never a name used before
-        has_own_parent=execution.work_dir is None,
-        output_dir=output_dir.absolute(),
-        n_procs=execution.n_procs,
-        mem_gb=execution.mem_gb,
-        scheduler=execution.dask_scheduler,
-        slurm=execution.dask_slurm,
-    )
+    made: Executor = import_module(f"bids_group.{EXECUTORS[execution.executor]}").make(execution, output_dir)
+    return made

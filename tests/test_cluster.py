@@ -28,7 +28,8 @@ pytestmark = [  # a socket that distributed opens to find a free port is closed 
 
 def make_cluster(folder, **options):
     (folder / "out").mkdir(exist_ok=True)
-    return DaskCluster(folder=folder / "work" / "dask", output_dir=folder / "out", **options)
+    asked = Execution(executor="dask", work_dir=folder / "work", **options)
+    return DaskCluster(asked=asked, folder=folder / "work" / "dask", output_dir=folder / "out")
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +121,7 @@ def test_two_runs_on_one_scheduler_do_not_share_what_their_items_share(scheduler
 
 
 def test_a_worker_that_joins_late_with_other_software_is_refused(scheduler, tmp_path, monkeypatch):
-    used = make_cluster(tmp_path, scheduler=scheduler.scheduler_address)
+    used = make_cluster(tmp_path, dask_scheduler=scheduler.scheduler_address)
     assert list(used.map(version, [1])) == [cluster_module.__version__]
     monkeypatch.setattr(cluster_module, "__version__", "9.9")  # of this process: the workers are others now
     with pytest.raises(RunError, match="other software"):
@@ -145,7 +146,7 @@ def test_an_array_that_lies_in_a_file_is_not_written_again(workers, tmp_path):
 def test_a_scheduler_that_does_not_answer_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster_module, "_PATIENCE", 2)
     with pytest.raises(RunError, match="does not answer"):
-        list(make_cluster(tmp_path, scheduler="tcp://127.0.0.1:9").map(abs, [1]))
+        list(make_cluster(tmp_path, dask_scheduler="tcp://127.0.0.1:9").map(abs, [1]))
 
 
 def test_workers_that_see_no_folder_are_refused(tmp_path):
@@ -184,11 +185,11 @@ def test_slurm_that_is_not_here_or_refuses_the_job_is_said(tmp_path, monkeypatch
     options.write_text("cores: 1\nmemory: 1GB\nqueue: nowhere\n")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError, match="sbatch, which is not here"):
-        make_cluster(tmp_path, slurm=options)
+        make_cluster(tmp_path, dask_slurm=options)
     (tmp_path / "sbatch").write_text("#!/bin/sh\necho 'invalid partition specified: nowhere' >&2\nexit 1\n")
     (tmp_path / "sbatch").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-    used = make_cluster(tmp_path, slurm=options)
+    used = make_cluster(tmp_path, dask_slurm=options)
     with pytest.raises(UsageError, match="does not take the job") as refused:
         list(used.map(abs, [1]))
     assert refused.value.found == "invalid partition specified: nowhere"

@@ -12,6 +12,9 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
+EXECUTORS = {"local": "executor", "dask": "cluster"}
+"""Where work is done, as in ``--executor``, and the module of this package whose ``make`` makes it."""
+
 _MIB = 1024**2
 _BYTES_PER_GIB = 1024**3
 _UNLIMITED_BYTES = 2**60

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from bids_group.config.estimators import ESTIMATORS
 from bids_group.config.inference import InferenceSpec
-from bids_group.config.machine import granted_memory_gb, granted_processes
+from bids_group.config.machine import EXECUTORS, granted_memory_gb, granted_processes
 from bids_group.config.options import SECTIONS, Option, check_bounds, option, options_of
 from bids_group.config.typed import (
     ContrastRequest,
@@ -168,10 +169,11 @@ class AnalysisSpec:
         metavar="{grand,none,within:FACTOR}",
         stands="node",
     )
-    estimator: Literal["auto", "ols", "mixed", "sandwich", "weighted"] = option(
+    estimator: str = option(
         "auto: mixed where the formula has a random term, else ols; sandwich: ols with variances by cluster, "
         "for people with several rows; weighted: the variances of the first level, and one between people",
         "auto",
+        choices=("auto", *ESTIMATORS),
         is_late=True,
     )
     dof: Literal["satterthwaite", "kenward-roger"] | None = option(
@@ -279,10 +281,11 @@ class Execution:
         metavar="FILE",
         is_made=True,
     )
-    executor: Literal["local", "dask"] = option(
+    executor: str = option(
         "where the work is done: threads of this process, or the workers of a Dask cluster (alone: --nprocs "
         "workers on this machine)",
         "local",
+        choices=tuple(EXECUTORS),
         section="cluster",
     )
     dask_scheduler: str | None = option(
