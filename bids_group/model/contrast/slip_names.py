@@ -13,17 +13,18 @@ from bids_group.words import closest
 from bids_group.words import quote_column as quote
 
 NO_COLUMN = "0 * Intercept"
-"""The coefficient of a reference level."""
+"""What is written for the coefficient of a reference level: it has none, so the term weighs nothing."""
 _END = r"(?![^\W_])"
 _CONSTANT = ("intercept", "(intercept)", "const", "constant")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A level, a covariate or a factor that stands in a text, up to character ``end``.
+    """A name of the design that was found in a text, up to (not including) character number ``end``.
 
-    ``is_column``: a level written as a column is named: ``group[patient]``, ``grouppatient``. A ``place`` is
-    what stands in brackets: ``group=patient``.
+    ``kind``: a level (of ``factor``), a covariate, a factor, a column of the design, or a place, which is
+    what stands in the brackets of a mean: ``group=patient``. ``is_column``: the level was written as columns
+    are named (``group[patient]``, ``grouppatient``). ``is_guess``: it is only near to what was typed.
     """
 
     kind: Literal["level", "covariate", "factor", "column", "place"]
@@ -36,7 +37,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
-    """The names of a design; ``owners``: the factor of each level that may stand by itself."""
+    """Finds the names of a design in a text; ``owners``: of which factor a level is that stands by itself."""
 
     design: CodedDesign
     owners: Mapping[str, str]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bids_group.model.contrast.slip_names import NO_COLUMN, Names, Part, quote_level
 from bids_group.model.formula.tokens import find_closing
+from bids_group.words import closest
 from bids_group.words import quote_column as quote
 
 _CALLS = {
@@ -23,10 +23,13 @@ _JOINER = re.compile(r"\s*[:&*]\s*|\s+(?:x|by|in)\s+|[_.]")
 
 @dataclass(slots=True, kw_only=True)
 class Scan:
-    """A sum, read from the left: ``means`` in the grammar, ``columns`` with coefficients instead of means.
+    """Reads a sum from left to right and writes it anew, in three ways side by side.
 
-    ``counts`` has 1 for a level and 0 for everything else that is no number; ``has_columns``: levels stood
-    as columns do (``group[a]``), of which ``meant`` are factors whose reference level has none.
+    ``means``: in the words of the grammar, each level as its marginal mean. ``columns``: the same with each
+    level as its coefficient in the design. ``counts``: with 1 in place of each level and 0 in place of every
+    other name, so that it sums to zero where levels are compared. ``has_columns``: a level was written as
+    columns are (``group[a]``), so that its coefficient may be meant; ``meant``: factors whose reference level
+    was written so, which has no coefficient: their levels can only mean means.
     """
 
     text: str
@@ -145,8 +148,8 @@ class Scan:
             and call[1] != "C"
             and self.names.part_at(self.text, call.start()) is None
         ):
-            close = difflib.get_close_matches(call[1].casefold(), _CALLS, n=1)
-            kind, self.is_guess = (_CALLS[close[0]], True) if close else (None, self.is_guess)
+            meant = closest(call[1], _CALLS)
+            kind, self.is_guess = (_CALLS[meant], True) if meant else (None, self.is_guess)
         end = find_closing(self.text, call.end() - 1) if call is not None and kind is not None else None
         if call is None or kind is None or end is None:
             return False
@@ -228,9 +231,10 @@ class Scan:
 def scan_sum(
     text: str, names: Names, *, is_whole: bool, as_means: frozenset[str] = frozenset()
 ) -> Scan | None:
-    """Read a sum; where a column stands for a reference level, that factor's columns stand for means.
+    """Read a sum; None where something in it is not understood.
 
-    So do those of the factors ``as_means``.
+    Where a reference level is written as a column (``group[control]``, which has no coefficient), every level
+    of that factor stands for a mean; so do the levels of the factors ``as_means``.
     """
     scan = Scan(text=text.strip(), names=names, is_whole=is_whole, as_means=as_means)
     if not scan.run():

@@ -36,9 +36,10 @@ _LEFT_OUT = re.compile(r"\s*[,/]\s*(?=[^\W\d])|(?<=[\w)\]])\s+(?=[\w'\"])")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
-    """Expressions of the grammar that may be meant; ``is_certain``: the one that must be meant.
+    """Expressions of the grammar that may be meant, the likeliest first.
 
-    ``is_compared``: a side was said to be larger.
+    ``is_certain``: there is one, and nothing was guessed, so that it can be used in place of what was typed.
+    ``is_compared``: ``>`` or ``<`` said which side is larger, which is a test of one direction.
     """
 
     lines: tuple[str, ...] = ()
@@ -126,27 +127,21 @@ def _read_vector(numbers: str, design: CodedDesign) -> Readings:
     given all the same: reading it tells the columns.
     """
     weights = re.split(r"[\s,;]+", numbers.strip(" ,;"))
-    line, read = (
-        f"[{', '.join(one.removeprefix('+') for one in weights)}]",
-        [_as_float(one) for one in weights],
-    )
-    of_groups = (
-        []
-        if abs(sum(read)) > 1e-9
-        else [
-            " ".join(
-                _say_weighted(one, factor, level) for one, level in zip(read, levels, strict=True) if one
-            )
-            for factor, levels in design.levels.items()
-            if len(levels) == len(weights)
-        ]
-    )
+    line = f"[{', '.join(one.removeprefix('+') for one in weights)}]"
+    fractions = [one.partition("/") for one in weights]
+    read = [float(above) / float(below or 1) for above, _, below in fractions]
+    of_groups = [
+        " ".join(_say_weighted(one, factor, level) for one, level in zip(read, levels, strict=True) if one)
+        for factor, levels in design.levels.items()
+        if len(levels) == len(weights) and abs(sum(read)) <= 1e-9
+    ]
+    lines = tuple(one.removeprefix("+ ") for one in of_groups)
     if len(weights) != len(design.columns):
-        lines = [one.removeprefix("+ ") for one in of_groups if one]
-        return Readings(lines=tuple(lines) or (line,), is_certain=not lines)
+        lines = tuple(filter(None, lines))
+        return Readings(lines=lines or (line,), is_certain=not lines)
     if not mistakes_constant(read, design.columns):
         return Readings(lines=(line,), is_certain=True)
-    return Readings(lines=(*(one.removeprefix("+ ") for one in of_groups), line))
+    return Readings(lines=(*lines, line))
 
 
 def _say_weighted(weight: float, factor: str, level: str) -> str:
@@ -164,14 +159,12 @@ def mistakes_constant(weights: Sequence[float], columns: Sequence[str]) -> bool:
     return at is not None and weights[at] != 0 and any(others) and abs(sum(weights)) < 1e-9
 
 
-def _as_float(weight: str) -> float:
-    above, _, below = weight.partition("/")
-    return float(above) / float(below or 1)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sides:
-    """What was read: by ``means``, and by coefficients (``columns``), which ``is_of_means`` rules out."""
+    """A sum or comparison as one expression: of ``means``, and of coefficients instead (``columns``).
+
+    ``is_of_means``: coefficients cannot be meant, as levels named by themselves are compared.
+    """
 
     means: str
     columns: str
