@@ -11,10 +11,20 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bids_group.compare.sources import Pair, Tested
+from bids_group.compare.sources import Pair, Tested, find_map
 from bids_group.config.corrections import UNCORRECTED, find_correction
-from bids_group.elements import Elements, Grid, LoadedMap, read_map
-from bids_group.errors import DataError, GridError, UsageError
+from bids_group.elements import (
+    Elements,
+    Grid,
+    LoadedMap,
+    Space,
+    Structures,
+    align,
+    fits,
+    name_elements,
+    read_map,
+)
+from bids_group.errors import DataError, GridError
 from bids_group.output.files.sidecars import SHARED_STATS
 from bids_group.output.report.folder import alpha_of, read_table, sidecar_of
 
@@ -28,16 +38,17 @@ _PLAIN = ("effect", "t", "F", "z", "dTotal", "dof", *SHARED_STATS)
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Ground:
-    """What A and B both analysed: ``elements`` on the grid of A.
+    """What A and B both analysed: ``elements`` in the space of A.
 
-    ``positions`` are their flat positions in the grid of each, ``shapes`` the shapes of these grids,
-    ``n_own`` how many elements each analysed. On differing grids each element of A is paired with the
-    element of B that holds its centre; ``remark`` says so.
+    ``positions`` are their flat positions in the space of each (``spaces``), ``n_own`` how many elements each
+    analysed. On differing grids each element of A is paired with the element of B that holds its centre;
+    vertices, and voxels of CIFTI files, have partners of their structure and number, regions of their name.
+    ``remark`` says so.
     """
 
     elements: Elements
     positions: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
-    shapes: tuple[tuple[int, ...], tuple[int, ...]]
+    spaces: tuple[Space, Space]
     n_own: tuple[int, int]
     remark: str | None
 
@@ -46,15 +57,24 @@ class Ground:
         """Number of elements that both have."""
         return self.elements.n_elements
 
+    @property
+    def word(self) -> str:
+        """What the elements are: ``voxels``, ``vertices`` …."""
+        return name_elements(self.elements.space)
+
     def read(self, side: int, path: Path | None) -> Values | None:
         """Read a map of A (0) or B (1) at the common elements; None without one, or with several volumes."""
-        if path is None or (data := read_map(path).data).ndim != 3:
+        space = self.spaces[side]
+        if path is None or (loaded := read_map(path)).data.ndim != len(space.shape):
             return None
-        if data.shape != self.shapes[side]:
+        data = loaded.data
+        if isinstance(space, Structures) and isinstance(loaded.space, Structures):
+            data = align(data, loaded.space, space, np.nan)
+        if data.shape != space.shape:
             raise GridError(
                 f"The map {path} does not fit its analysis mask.",
                 found=f"shape {data.shape}",
-                expected=f"shape {self.shapes[side]}",
+                expected=f"shape {space.shape}",
                 fix="Run that analysis again.",
             )
         return data.reshape(-1)[self.positions[side]]
@@ -62,35 +82,53 @@ class Ground:
 
 def find_ground(pair: Pair) -> Ground:
     """Find the elements that both analyses have; refuse two without any in common."""
-    (grid_a, in_a), (grid_b, in_b) = ((one.grid, one.data > 0) for one in map(_read_mask, pair.sides))
-    elements, is_same = Elements.from_mask(grid_a, in_a), grid_a.is_same(grid_b)
-    where = elements.indices
-    if not is_same:
-        centres = elements.coordinates_mm(np.arange(elements.n_elements))
-        inverse = np.linalg.inv(grid_b.affine)
-        voxels = np.rint(centres @ inverse[:3, :3].T + inverse[:3, 3]).astype(np.intp)
-        is_inside = ((voxels >= 0) & (voxels < grid_b.shape)).all(axis=1)
-        where = np.where(is_inside, np.ravel_multi_index(tuple(voxels.T), grid_b.shape, mode="clip"), -1)
+    (space_a, in_a), (space_b, in_b) = ((one.space, one.data > 0) for one in map(_read_mask, pair.sides))
+    elements, is_same = Elements.from_mask(space_a, in_a), space_a.is_same(space_b)
+    where = elements.indices if is_same else _find_partners(pair, elements, space_b)
     is_shared = (where >= 0) & in_b.reshape(-1)[where]
     if not is_shared.any():
-        a, b = pair.sides
-        raise GridError(
-            f"The analyses of {a.key} (OUT_A) and {b.key} (OUT_B) have no element in common.",
-            found=f"{grid_a.describe()}; {grid_b.describe()}",
-            expected="masks that overlap",
-            fix="Compare analyses of the same part of the brain.",
-        )
-    shared = Elements(space=grid_a, indices=elements.indices[is_shared])
-    remark = (
-        f"The grids differ (A: {grid_a.describe()}; B: {grid_b.describe()}). Each element of A is compared "
-        "with the element of B that holds its centre; nothing is interpolated."
+        raise _different(pair, "have no element in common", (space_a, space_b), "masks that overlap")
+    shared = Elements(space=space_a, indices=elements.indices[is_shared])
+    how = (
+        "The grids differ (A: {}; B: {}). Each element of A is compared with the element of B that holds its "
+        "centre; nothing is interpolated."
+        if isinstance(space_a, Grid)
+        else "The elements differ (A: {}; B: {}). Compared are those of the same structure and number, or of "
+        "the same name."
     )
     return Ground(
         elements=shared,
         positions=(shared.indices, where[is_shared]),
-        shapes=(grid_a.shape, grid_b.shape),
+        spaces=(space_a, space_b),
         n_own=(elements.n_elements, int(in_b.sum())),
-        remark=None if is_same else remark,
+        remark=None if is_same else how.format(space_a.describe(), space_b.describe()),
+    )
+
+
+def _find_partners(pair: Pair, elements: Elements, other: Space) -> npt.NDArray[np.intp]:
+    """Find the flat position in another space of each element; −1 where it is not there."""
+    own = elements.space
+    if isinstance(own, Grid) and isinstance(other, Grid):
+        centres = elements.coordinates_mm(np.arange(elements.n_elements))
+        inverse = np.linalg.inv(other.affine)
+        voxels = np.rint(centres @ inverse[:3, :3].T + inverse[:3, 3]).astype(np.intp)
+        is_inside = ((voxels >= 0) & (voxels < other.shape)).all(axis=1)
+        return np.where(is_inside, np.ravel_multi_index(tuple(voxels.T), other.shape, mode="clip"), -1)
+    theirs = {part.structure: part for part in other.parts}
+    shared = [(part, theirs[part.structure]) for part in own.parts if part.structure in theirs]
+    if type(own) is not type(other) or not all(fits(one, two) for one, two in shared):
+        raise _different(pair, "are of different elements", (own, other), "maps on one mesh or grid")
+    places = align(np.arange(other.n_elements), other, own, -1)
+    return np.asarray(places[elements.indices])
+
+
+def _different(pair: Pair, how: str, spaces: tuple[Space, Space], expected: str) -> GridError:
+    a, b = pair.sides
+    return GridError(
+        f"The analyses of {a.key} (OUT_A) and {b.key} (OUT_B) {how}.",
+        found="; ".join(one.describe() for one in spaces),
+        expected=expected,
+        fix="Compare analyses of the same part of the brain.",
     )
 
 
@@ -98,18 +136,10 @@ def _read_mask(one: Tested) -> LoadedMap:
     if one.analysis.mask is None:
         raise DataError(
             f"The analysis {one.analysis.stem} in {one.root} has no analysis mask.",
-            expected=f"{one.analysis.stem}_desc-analysis_mask.nii.gz",
+            expected=f"{one.analysis.stem}_desc-analysis_mask.*",
             fix="Run that analysis again.",
         )
-    loaded = read_map(one.analysis.mask)
-    if not isinstance(loaded.space, Grid):
-        raise UsageError(
-            f"Only analyses of volumes can be compared so far: {one.analysis.stem} in {one.root} is none.",
-            found=loaded.space.describe(),
-            expected="two analyses of volumes",
-            fix="Compare the maps with Connectome Workbench, or the tables of regions by hand.",
-        )
-    return loaded
+    return read_map(one.analysis.mask)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +148,7 @@ class Comparison:
 
     ``a`` and ``b`` of shape ``(n,)``, None where there is no map to compare (``ari``); ``is_a``, ``is_b``:
     significant elements, None for what is no correction; ``outside``: how many of A and of B the other did
-    not analyse.
+    not analyse. ``word``: what elements are.
     """
 
     stat: str | None
@@ -129,6 +159,13 @@ class Comparison:
     is_a: Flags | None = None
     is_b: Flags | None = None
     outside: tuple[int, int] = (0, 0)
+    word: str = "voxels"
+
+    @property
+    def name(self) -> str:
+        """What is compared: ``t``, ``false discovery rate`` …."""
+        rule = None if self.correction is None else find_correction(self.correction)
+        return str(self.stat) if rule is None else rule.over(self.word).title
 
     @cached_property
     def finite(self) -> tuple[Row, Row] | None:
@@ -201,7 +238,7 @@ def compare_maps(pair: Pair, ground: Ground) -> Iterator[Comparison]:
             ground.read(1, _find_map(pair.sides[1], plain)),
         )
         if values[0] is not None and values[1] is not None:
-            yield Comparison(plain, None, ground.n, *values)
+            yield Comparison(plain, None, ground.n, *values, word=ground.word)
     for correction in reversed([name for name in a.corrections if name in b.corrections]):
         (path_a, found_a), (path_b, found_b) = (_judge(one, correction) for one in pair.sides)
         values = ground.read(0, path_a), ground.read(1, path_b)
@@ -213,13 +250,13 @@ def compare_maps(pair: Pair, ground: Ground) -> Iterator[Comparison]:
         reached = np.zeros(found_b.size, dtype=bool)
         reached[ground.positions[1]] = True
         outside = int(found_a.sum() - is_a.sum()), int((found_b & ~reached).sum())
-        yield Comparison(stat, correction, ground.n, *values, is_a, is_b, outside)
+        yield Comparison(stat, correction, ground.n, *values, is_a, is_b, outside, ground.word)
 
 
 def _find_map(one: Tested, stat: str) -> Path | None:
     """Find a map of the contrast, or of its analysis."""
-    shared = one.root / f"{one.analysis.stem}_stat-{stat}_statmap.nii.gz"
-    return shared if stat in SHARED_STATS and shared.is_file() else one.contrast.maps.get(stat)
+    shared = find_map(one.root, one.analysis.stem, f"stat-{stat}_statmap") if stat in SHARED_STATS else None
+    return shared or one.contrast.maps.get(stat)
 
 
 def _judge(one: Tested, correction: str) -> tuple[Path | None, Flags]:
@@ -232,8 +269,7 @@ def _judge(one: Tested, correction: str) -> tuple[Path | None, Flags]:
     corrected = files.corrected.get(correction)
     judged = corrected or (files.maps.get("p") if correction == UNCORRECTED.label else None)
     if bounds_discoveries:
-        path = one.root / f"{files.stem}_stat-tdp_desc-{correction}_statmap.nii.gz"
-        judged = path if path.is_file() else None
+        judged = find_map(one.root, files.stem, f"stat-tdp_desc-{correction}_statmap")
     if corrected is not None:
         return judged, (read_map(corrected).data <= alpha_of(sidecar_of(corrected))).reshape(-1)
     labels = read_map(files.labels[correction]).data.reshape(-1)

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import numpy.typing as npt
 
 from bids_group.compare.agreement import Comparison, Ground
-from bids_group.compare.sources import Pair, Tested
+from bids_group.compare.sources import Pair, Tested, find_map
+from bids_group.elements import expand, find_pair
 from bids_group.errors import GridError
 from bids_group.output.report.folder import entities_of, sidecar_of, weights_of
 from bids_group.output.report.tables import show_number
@@ -138,17 +140,16 @@ def _find_alarm(comparisons: Sequence[Comparison], effect: bool, statistic: bool
 def _read_rows(one: Tested, side: int, ground: Ground) -> _Rows | None:
     """Read on which maps each row stands; None where the files that say so are not all there."""
     info = one.analysis.info
-    listed = {
-        entry.label: own_file(uri, one.root)
-        for entry, uri in zip(info.observations or [], info.sources or [], strict=False)
-    }
+    files = [own_file(uri, one.root) for uri in info.sources or []]
+    maps = dict.fromkeys(file if file is None else find_pair(file) for file in files)  # hemispheres are one
+    listed = {entry.label: path for entry, path in zip(info.observations or [], maps, strict=False)}
     paths = [path for label in one.analysis.matrix.index if (path := listed.get(label)) is not None]
     sidecars = [sidecar for path in paths if (sidecar := sidecar_of(path)).sources]
     if len(sidecars) < len(one.analysis.matrix):
         return None
     return _Rows(
         weights=tuple(map(_weigh, sidecars)),
-        files=frozenset(_name(uri) for sidecar in sidecars for uri in sidecar.sources or ()),
+        files=frozenset(_name(uri) for sidecar in sidecars for uri in _maps_of(sidecar)),
         is_complete=_has_all_rows(one, side, ground)
         and all(_is_whole(path, row, side, ground) for path, row in zip(paths, sidecars, strict=True)),
     )
@@ -156,16 +157,15 @@ def _read_rows(one: Tested, side: int, ground: Ground) -> _Rows | None:
 
 def _has_all_rows(one: Tested, side: int, ground: Ground) -> bool:
     """Whether each row is used at every common element."""
-    counts = one.root / f"{one.analysis.stem}_stat-n_statmap.nii.gz"
-    values = ground.read(side, counts) if counts.is_file() else None
+    values = ground.read(side, find_map(one.root, one.analysis.stem, "stat-n_statmap"))
     return values is not None and bool((values >= len(one.analysis.matrix)).all())
 
 
 def _is_whole(path: Path, sidecar: Sidecar, side: int, ground: Ground) -> bool:
     """Whether each of the maps pooled into a row is observed at every common element."""
-    n_maps = len(sidecar.sources or ())
+    n_maps = len(_maps_of(sidecar))
     counts = path.with_name(path.name.replace("_stat-effect_", "_stat-n_"))
-    if n_maps < 2 or not counts.is_file():
+    if n_maps < 2 or not all(one.is_file() for one in expand(counts)):
         return True
     try:
         values = ground.read(side, counts)
@@ -177,12 +177,21 @@ def _is_whole(path: Path, sidecar: Sidecar, side: int, ground: Ground) -> bool:
 def _weigh(sidecar: Sidecar) -> dict[Unit, float]:
     """Spell a row as a sum of maps; precision weights differ between elements, so their sum is a unit."""
     hashes = sidecar.input_hashes or {}
-    maps = [(_name(uri), str(hashes.get(uri))) for uri in sidecar.sources or ()]
+    maps = [(_name(uri), str(hashes.get(uri))) for uri in _maps_of(sidecar)]
     if sidecar.pooling == "weights":
         return dict(zip(maps, map(float, sidecar.weights or ()), strict=True))
     if sidecar.pooling == "mean" or len(maps) == 1:
         return {unit: 1 / len(maps) for unit in maps}
     return {(_PRECISION, *(part for unit in sorted(maps) for part in unit)): 1.0}
+
+
+def _maps_of(sidecar: Sidecar) -> list[str]:
+    """List the maps of a row; two hemispheres are one, as their hash is."""
+    pairs: dict[str, str] = {}
+    for uri in sidecar.input_hashes or {}:
+        folder, _, name = uri.rpartition("/")
+        pairs |= {f"{folder}/{half.name}": uri for half in expand(Path(unquote(name)))}
+    return list(dict.fromkeys(pairs.get(unquote(uri), uri) for uri in sidecar.sources or ()))
 
 
 def _name(uri: str) -> str:
@@ -254,7 +263,8 @@ def _list_facts(pair: Pair, a: _Rows, b: _Rows) -> Iterator[str]:
             "weighted alike, and the rows' design holds the people and no other term that varies within "
             "them. Elsewhere it differs."
         )
-    yield _say_balance(a.files | b.files)
+    if all("sub" in entities_of(file) for file in a.files | b.files):  # not lines of one table
+        yield _say_balance(a.files | b.files)
     partial = " and ".join(side for side, rows in (("A", a), ("B", b)) if not rows.is_complete)
     if partial:
         yield f"Not complete: in {partial}, maps do not cover all elements that are compared."

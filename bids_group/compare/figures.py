@@ -12,14 +12,17 @@ import numpy.typing as npt
 
 from bids_group.compare.agreement import Comparison, Ground, Row
 from bids_group.compare.sources import Pair
-from bids_group.config.corrections import find_correction
+from bids_group.elements import Grid
 from bids_group.output.report.axes import Chart, Panel
-from bids_group.output.report.brains import Layers, draw_mosaic
+from bids_group.output.report.brains import Layers, Look, draw_mosaic
 from bids_group.output.report.canvas import Box, common_cuts, place, read_anatomy
 from bids_group.output.report.charts import ABOVE, BELOW, EDGE
+from bids_group.output.report.cortex import Cortex, read_cortex
 from bids_group.output.report.figures import Drawing, Picture
+from bids_group.output.report.folder import entities_of
 from bids_group.output.report.marks import FAINT, Cells, Line, Mark, Span
 from bids_group.output.report.sheet import Sheet, ramp, tint
+from bids_group.output.report.surfaces import draw_surfaces
 from bids_group.output.report.tables import show_number
 
 N_BINS = 160
@@ -29,7 +32,10 @@ _DENSITY = "#7fb2de", BELOW, "#00284d"
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """What the pictures of a pair share; ``payloads``: figures that are drawn and not written yet."""
+    """What the pictures of a pair share; ``payloads``: figures that are drawn and not written yet.
+
+    Volumes are drawn as slices, surfaces where A has the mesh of its maps.
+    """
 
     pair: Pair
     ground: Ground
@@ -39,6 +45,18 @@ class Canvas:
     def mask(self) -> Box:
         """The elements that both have."""
         return place(self.ground.elements.mask.astype(np.float32), self.ground.elements.grid)
+
+    @cached_property
+    def cortex(self) -> Cortex | None:
+        """The surfaces of A."""
+        one, space = self.pair.sides[0], self.ground.elements.space
+        entities = entities_of(Path(one.contrast.stem).name)
+        return None if isinstance(space, Grid) else read_cortex(one.root, space, entities)
+
+    @property
+    def can_draw(self) -> bool:
+        """Whether maps have a picture: slices of a volume, or a surface."""
+        return isinstance(self.ground.elements.space, Grid) or self.cortex is not None
 
     def draw(
         self,
@@ -50,6 +68,10 @@ class Canvas:
     ) -> Sheet:
         """Draw signed values at the common elements, and an outline."""
         limit, elements = float(np.abs(values).max(initial=0.0)) or 1.0, self.ground.elements
+        if self.cortex is not None:
+            look = Look(limit=limit, opaque_at=min(opaque_at or limit, limit), is_signed=True, name=name)
+            rows = (elements.unpack(values), elements.mask, elements.unpack(outlined.astype(np.float32)) > 0)
+            return draw_surfaces(self.cortex.lay(*rows), look, ticks=ticks)
         layers = Layers(
             mask=self.mask,
             statistic=place(elements.unpack(values), elements.grid),
@@ -70,11 +92,6 @@ class Canvas:
         return Picture.of(self.payloads[path], path, alt=alt, caption=caption, width=drawn.width)
 
 
-def name_of(one: Comparison) -> str:
-    """Say what is compared: ``t``, ``false discovery rate`` …."""
-    return str(one.stat) if one.correction is None else find_correction(one.correction).title
-
-
 def show(value: float | None) -> str:
     """Spell a number as the tables of the page do."""
     return "n/a" if value is None else show_number(str(value))
@@ -89,7 +106,7 @@ def picture_agreement(one: Comparison, canvas: Canvas) -> Picture | None:
         f"r = {show(one.r)}, mean difference {show(bias)}, "
         f"95 % limits of agreement {show(lower)} to {show(upper)}"
     )
-    value = f"{one.stat} ({name_of(one)})" if one.correction else str(one.stat)
+    value = f"{one.stat} ({one.name})" if one.correction else str(one.stat)
     return canvas.keep(
         _draw_agreement(*one.finite, one.limits, value),
         one,
@@ -145,11 +162,11 @@ def _draw_density(
 
 
 def picture_difference(one: Comparison, canvas: Canvas) -> Picture | None:
-    """Draw B − A on slices of the brain; for a correction where only one of both finds something."""
+    """Draw B − A in the brain; for a correction where only one of both finds something."""
     if one.correction is not None:
         return _picture_overlap(one, canvas)
     _, lower, upper = one.limits
-    if one.a is None or one.b is None or lower is None or upper is None:
+    if one.a is None or one.b is None or lower is None or upper is None or not canvas.can_draw:
         return None
     difference = np.nan_to_num(one.b - one.a, posinf=0.0, neginf=0.0)
     largest = show(float(np.abs(difference).max()))
@@ -158,7 +175,7 @@ def picture_difference(one: Comparison, canvas: Canvas) -> Picture | None:
         canvas.draw(difference, nothing, "B − A", max(abs(lower), abs(upper))),
         one,
         "difference.png",
-        alt=f"Slices of the difference of the {one.stat} maps, B minus A; the largest is {largest}.",
+        alt=f"The difference of the {one.stat} maps, B minus A; the largest is {largest}.",
         caption=f"Difference of the {one.stat} maps, B − A: warm where B is larger, cold where A is. Opacity "
         "grows with the square of the difference and is full from the limits of agreement on; the largest is "
         f"{largest}.",
@@ -166,7 +183,13 @@ def picture_difference(one: Comparison, canvas: Canvas) -> Picture | None:
 
 
 def _picture_overlap(one: Comparison, canvas: Canvas) -> Picture | None:
-    if one.counts is None or one.is_a is None or one.is_b is None or not any(one.counts):
+    if (
+        not canvas.can_draw
+        or one.counts is None
+        or one.is_a is None
+        or one.is_b is None
+        or not any(one.counts)
+    ):
         return None
     n_a, n_b, n_both = one.counts
     difference, is_both = one.is_b.astype(np.float32) - one.is_a, one.is_a & one.is_b
@@ -175,6 +198,6 @@ def _picture_overlap(one: Comparison, canvas: Canvas) -> Picture | None:
         canvas.draw(difference, is_both, "only in", 1.0, {-1: "A", 1: "B"}),
         one,
         "overlap.png",
-        alt=f"Slices with the elements that are significant by {name_of(one)}: {words}.",
-        caption=f"Significant by {name_of(one)}: {words}. Dice {show(one.dice)}.",
+        alt=f"The elements that are significant by {one.name}: {words}.",
+        caption=f"Significant by {one.name}: {words}. Dice {show(one.dice)}.",
     )

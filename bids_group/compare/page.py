@@ -12,7 +12,7 @@ import pandas as pd
 from bids_group import __version__
 from bids_group.compare.agreement import Comparison, Ground, compare_maps, find_ground
 from bids_group.compare.expectation import expect
-from bids_group.compare.figures import Canvas, name_of, picture_agreement, picture_difference, show
+from bids_group.compare.figures import Canvas, picture_agreement, picture_difference, show
 from bids_group.compare.sources import Pair, Source, Tested, match_contrasts, read_source
 from bids_group.compare.writing import check_place, write_comparison
 from bids_group.config.corrections import find_correction
@@ -26,6 +26,7 @@ from bids_group.output.report.tables import PageTable, page_table
 from bids_group.words import list_some
 
 LOGGER = logging.getLogger(__name__)
+NO_MESH = ": OUT_A has no surface of them (run it with --surfaces)"
 _MOST = 8
 """Names that are written out."""
 _TOLD = {"--formula", "--contrast", "--smoothing-fwhm", "--min-coverage", "--one-sided"}
@@ -93,10 +94,10 @@ def _compare(pair: Pair, a: Source, b: Source, payloads: dict[Path, bytes]) -> d
     settings = _tabulate_settings(pair, a, b, ground)
     is_same = settings["A"] == settings["B"]
     same = settings.loc[is_same, ["what", "A"]].rename(columns={"A": "A and B"})
-    expectation, remarks = expect(pair, ground, maps), list(_say_remarks(ground, maps))
+    canvas = Canvas(pair, ground, payloads)
+    expectation, remarks = expect(pair, ground, maps), list(_say_remarks(canvas, maps))
     for sentence in (*remarks, *([expectation.alarm] if expectation.alarm else [])):
         LOGGER.warning("%s: %s", pair.label, sentence)
-    canvas = Canvas(pair, ground, payloads)
     rows = [one.row(pair.label) for one in maps]
     return {
         "id": pair.stem,
@@ -117,7 +118,7 @@ def _compare(pair: Pair, a: Source, b: Source, payloads: dict[Path, bytes]) -> d
         "maps": [
             {
                 "found": one,
-                "name": name_of(one),
+                "name": one.name,
                 "agreement": picture_agreement(one, canvas),
                 "difference": picture_difference(one, canvas),
                 "is_correction": one.correction is not None,
@@ -134,7 +135,10 @@ def _view(table: pd.DataFrame, name: str, caption: str) -> PageTable:
     return page_table(text, name=name, caption=caption)
 
 
-def _say_remarks(ground: Ground, maps: Sequence[Comparison]) -> Iterator[str]:
+def _say_remarks(canvas: Canvas, maps: Sequence[Comparison]) -> Iterator[str]:
+    ground = canvas.ground
+    if not canvas.can_draw:
+        yield f"Maps of {ground.word} are not drawn{NO_MESH if ground.word != 'regions' else ''}."
     if ground.remark:
         yield ground.remark
     if max(ground.n_own) > ground.n:
@@ -145,11 +149,11 @@ def _say_remarks(ground: Ground, maps: Sequence[Comparison]) -> Iterator[str]:
     for one in maps:
         if any(one.outside):
             yield (
-                f"By {name_of(one)}, {one.outside[0]} significant elements of A and {one.outside[1]} of B "
+                f"By {one.name}, {one.outside[0]} significant elements of A and {one.outside[1]} of B "
                 "lie where the other has none; they are in no count."
             )
         if one.difference is not None and one.difference.size < one.n:
-            yield f"{one.n - one.difference.size} elements of {name_of(one)} are not finite and left out."
+            yield f"{one.n - one.difference.size} elements of {one.name} are not finite and left out."
 
 
 def _tabulate_settings(pair: Pair, a: Source, b: Source, ground: Ground) -> pd.DataFrame:
@@ -193,13 +197,17 @@ def _describe(source: Source, one: Tested, n_elements: int) -> Iterator[tuple[st
         ("minimum coverage", f"{facts['min_coverage']:g}"),
         ("elements analysed", n_elements),
         ("voxels", info.resolution),
+        ("elements", info.density),
         ("sides", None if sides is None else "two" if sides else "one"),
         ("shuffling", next((how for how, of in facts["schemes"].items() if contrast.name in of), None)),
         ("bids-group", facts["version"]),
     ]
     yield from ((what, str(value)) for what, value in found if value is not None)
     for entry in facts["corrections"]:
-        yield f"correction: {find_correction(entry['name']).title}", _say_correction(entry)
+        yield (
+            f"correction: {find_correction(entry['name']).over(facts['elements']).title}",
+            _say_correction(entry),
+        )
 
 
 def _say_correction(entry: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from bids_group.errors import DataError, MissingInputError, SelectionError, UsageError
 from bids_group.json_files import read_json
+from bids_group.output.files.names import list_maps
 from bids_group.output.report.folder import AnalysisFiles, ContrastFiles, Folder, entities_of, read_folder
 from bids_group.words import and_more, list_some, suggest
 
@@ -89,6 +90,12 @@ def read_source(side: Side, path: Path) -> Source:
     folder = read_folder(path)
     tested = _key_contrasts(path, folder)
     return Source(side=side, path=path, folder=folder, identity=read_json(identity), tested=tested)
+
+
+def find_map(root: Path, stem: str, ending: str) -> Path | None:
+    """Find a map by what its name begins and ends with (``stat-t_statmap``), of whichever kind it is."""
+    start = root / stem
+    return next((path for rest, path in list_maps(start.parent, start.name) if rest == ending), None)
 
 
 def _find_unfinished(path: Path) -> str | None:

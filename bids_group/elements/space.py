@@ -282,6 +282,14 @@ def select(space: Space, names: Sequence[str]) -> Space:
     return replace(space, parts=tuple(part for part in space.parts if part.structure in names))
 
 
+def name_elements(space: Space) -> str:
+    """Name what a space is made of: ``voxels``, ``vertices``, ``regions``, or both in ``grayordinates``."""
+    if isinstance(space, Grid):
+        return "voxels"
+    kinds = {type(part) for part in space.parts}
+    return "regions" if kinds == {Parcels} else "vertices" if kinds == {Vertices} else "grayordinates"
+
+
 def _places(own: Part, target: Part) -> Places:
     """Say where in a part each element of another stands; −1 where it has it not."""
     if isinstance(own, Parcels) and isinstance(target, Parcels):

@@ -14,7 +14,7 @@ import pandas as pd
 from nibabel.affines import apply_affine
 
 from bids_group.config.corrections import Correction, find_correction
-from bids_group.elements import Grid, Parcels, Space, Vertices, Voxels, read_map
+from bids_group.elements import Grid, Space, Voxels, name_elements, read_map
 from bids_group.executor import ONE_THREAD, Executor
 from bids_group.output.files.contrasts import spell_clusters
 from bids_group.output.report.analysis_facts import gather_facts
@@ -132,10 +132,7 @@ class AnalysisInputs(PageInputs):
     @property
     def elements_word(self) -> str:
         """What the maps are made of: ``voxels``, ``vertices`` …."""
-        if isinstance(self.space, Grid):
-            return "voxels"
-        kinds = {type(part) for part in self.space.parts}
-        return "regions" if kinds == {Parcels} else "vertices" if kinds == {Vertices} else "grayordinates"
+        return name_elements(self.space)
 
     def rule(self, correction: str | None) -> Correction:
         """Find a correction, in words of these elements."""

@@ -5,7 +5,7 @@ Triangles are painted from far to near, with Pillow, at twice the size in which 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -91,7 +91,12 @@ class Hemisphere:
 
 
 def draw_surfaces(
-    hemispheres: Sequence[Hemisphere], look: Look, views: Sequence[str] = VIEWS, *, is_small: bool = False
+    hemispheres: Sequence[Hemisphere],
+    look: Look,
+    views: Sequence[str] = VIEWS,
+    *,
+    is_small: bool = False,
+    ticks: Mapping[float, str] | None = None,
 ) -> Sheet:
     """Draw a row of views for each hemisphere, with the colour scale (not on what ``is_small``).
 
@@ -119,7 +124,7 @@ def draw_surfaces(
     rows.append(np.tile(rgb(BACKDROP), (_BELOW, wide, 1)))
     pixels = (255 * np.concatenate(rows)).round().astype(np.uint8)
     sheet = Sheet(pixels=pixels, words=words)
-    return sheet if is_small else with_scale(sheet, look)
+    return sheet if is_small else with_scale(sheet, look, ticks)
 
 
 def _turn(points: Points, hemi: str, view: str) -> Points:
