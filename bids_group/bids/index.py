@@ -28,6 +28,7 @@ MOST_WAYS = 16
 """By which links may lead to one folder; in a bush of links, each leads to two, there are millions."""
 
 _FOLDERS_WITHOUT_MAPS = {"figures"}
+_OF_KERNEL = ("/proc", "/sys")
 
 Item = TypeVar("Item")
 Key = TypeVar("Key", bound=Hashable)
@@ -85,6 +86,8 @@ def walk(root: Path) -> Iterator[WalkedFolder]:
         below, entities, is_linked = waiting.pop()
         path = f"{top}{below}" or "/"
         try:
+            if is_linked or below.count("/") < 2:
+                _refuse_kernel(path)
             if is_linked:
                 _count_way(path, ways)
             inner, links, names = _list(path)
@@ -96,6 +99,13 @@ def walk(root: Path) -> Iterator[WalkedFolder]:
         for one in (one for one in reversed(inner) if one not in left_out):
             more = _read_folders(one) if "-" in one else {}
             waiting.append((f"{below}/{one}", {**entities, **more}, is_linked or one in links))
+
+
+def _refuse_kernel(path: str) -> None:
+    """Refuse (`OSError`) what is no folder of a disk but shows processes and devices, without end."""
+    kernel = {os.stat(one).st_dev for one in _OF_KERNEL if os.path.isdir(one)}  # noqa: PTH112, PTH116
+    if os.stat(path).st_dev in kernel:  # noqa: PTH116
+        raise OSError(errno.EINVAL, "processes and devices of this machine, no files", path)
 
 
 def _count_way(path: str, ways: Counter[tuple[int, int]]) -> None:

@@ -52,6 +52,7 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
 
 def exit_code_of(job: Callable[[], None], places: Sequence[Path] = ()) -> int:
     """Do a job and turn its outcome into an exit code; a crash report goes into the first of ``places``."""
+    _open_what_is_closed()
     try:
         try:
             job()
@@ -70,6 +71,8 @@ def exit_code_of(job: Callable[[], None], places: Sequence[Path] = ()) -> int:
         _say(f"ERROR {said}")
         return said.exit_code
     except KeyboardInterrupt:
+        with suppress(ValueError):  # in a thread: nobody interrupts that
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one has nothing left to stop
         _say("Interrupted. The same command goes on from the pooled maps and batches that are finished.")
         return EXIT_INTERRUPTED
     except Exception:  # a bug: say so, keep the traceback
@@ -80,6 +83,20 @@ def exit_code_of(job: Callable[[], None], places: Sequence[Path] = ()) -> int:
         _say(printable(f"{text}\nERROR {bug}"))
         return EXIT_BUG
     return 0
+
+
+def _open_what_is_closed() -> None:
+    """Give the standard streams that are closed (``>&-``) to nobody.
+
+    Else the next file that is opened, perhaps one of results, gets what is printed.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
 
 
 def _say(text: str) -> None:

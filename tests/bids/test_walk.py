@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bids_group.bids.index import index_dataset, layout_config, parse_names, read_vocabulary
+from bids_group.bids.index import index_dataset, layout_config, parse_names, read_vocabulary, walk
 from bids_group.errors import BidsGroupError, MissingInputError
 
 VOCABULARY = read_vocabulary()
@@ -267,3 +267,15 @@ def test_scans_tables_are_not_lost_with_their_folder(study, break_folder, where)
     with pytest.raises(BidsGroupError, match="cannot be listed") as caught:
         study.gather(exclude_where="fd_mean > 0.5")
     assert caught.value.exit_code == 66
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_processes_are_no_files(tmp_path, is_linked):
+    (tmp_path / "sub-01").symlink_to("/proc")
+    top, *inner = walk(tmp_path if is_linked else Path("/proc"))
+    found = inner if is_linked else [top]
+    assert [(one.path, one.names) for one in found] == [
+        (str(tmp_path / "sub-01") if is_linked else "/proc", ())
+    ]
+    assert "no files" in found[0].problem

@@ -77,6 +77,10 @@ class _Page(Console):
         for one in super().render(*what, **how):
             yield one if one.control else Segment(printable(one.text), one.style)
 
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command what a closed pipe ends with (rich would say 1)."""
+        raise BrokenPipeError
+
 
 def _say(console: Console, text: str, *, start: str = "", style: str = "") -> None:
     """Print names as they are, even if they look like markup; ``style`` is that of ``start``, or of all."""
