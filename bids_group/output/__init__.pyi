@@ -31,8 +31,8 @@ from .files.names import check_output_names, pooled_path
 from .files.pooled import check_pooled_names, is_pooled, marks_of, pooling_key, read_pooled, write_pooled
 from .files.sidecars import Context
 from .files.surfaces import write_surfaces
-from .preview.description import Preview, describe_dry_run
-from .preview.page import print_dry_run, spell_duration
+from .preview.description import Durations, Preview, describe_dry_run, spell_duration
+from .preview.page import print_dry_run
 
 __all__ = [
     "CITATIONS",
@@ -41,6 +41,7 @@ __all__ = [
     "REPORT",
     "TABLES",
     "Context",
+    "Durations",
     "Preview",
     "check_names",
     "check_output_dir",

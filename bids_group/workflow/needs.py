@@ -28,7 +28,6 @@ from bids_group.elements import (
     read_mask,
 )
 from bids_group.errors import BidsGroupError
-from bids_group.words import counted, plural
 from bids_group.work_files import free_bytes, no_room
 from bids_group.workflow.preparation import MOST_LEFT_OUT, PlannedAnalysis, RunPlan
 
@@ -165,38 +164,24 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Durations:
-    """Seconds that parts of a run take on this machine, about; None: not done, or nothing to go by.
+class Needs:
+    """What a run will need: where the maps of each analysis will lie, and how long its parts will take.
 
-    ``reading`` has smoothing, pooling and writing what is pooled; ``n_maps`` are read for ``n_rows`` pooled
-    maps, of which ``n_pooled`` stand in OUTPUT_DIR already. ``has_sensitivity``: what is significant is
-    tested again without single people.
+    ``refusal``: that the disk has no room for them, else None.
     """
 
-    n_maps: int
-    n_rows: int
-    n_pooled: int
-    reading: float | None
-    fitting: float | None
-    shuffling: float | None
-    has_sensitivity: bool = False
-
-    @property
-    def words(self) -> list[str]:
-        """Say how long each part takes that something is known of."""
-        pooled = f", {self.n_pooled} of which {plural(self.n_pooled, 'is', 'are')} pooled already"
-        what = f"read {counted(self.n_maps, 'map')} for {counted(self.n_rows, 'row')}"
-        what += pooled if self.n_pooled else ""
-        parts = {what: self.reading, "fit": self.fitting, "shuffle": self.shuffling}
-        known = {name: output.spell_duration(one) for name, one in parts.items() if one is not None}
-        said = [f"about {seconds} to {name}" for name, seconds in known.items()]
-        again = (
-            f"up to {MOST_LEFT_OUT} times that again where something is significant (--no-sensitivity: not)"
-        )
-        return [*said, again] if self.shuffling is not None and self.has_sensitivity else said
+    stored: Sequence[StoredMaps]
+    durations: output.Durations
+    refusal: BidsGroupError | None
 
 
-def forecast(plan: RunPlan, stored: Sequence[StoredMaps]) -> Durations:
+def foresee(plan: RunPlan) -> Needs:
+    """Foretell what a run will need, before it starts; warn of a budget that the work cannot keep."""
+    stored = plan_storage(plan)
+    return Needs(stored=stored, refusal=check_room(plan, stored), durations=forecast(plan, stored))
+
+
+def forecast(plan: RunPlan, stored: Sequence[StoredMaps]) -> output.Durations:
     """Measure one map, one tile of each design and a few shuffles, and multiply."""
     maps, folder = [m for one in plan.observations for m in one.maps], plan.config.output_dir
     n_pooled = sum(output.pooled_path(folder, one, "effect").exists() for one in plan.observations)
@@ -208,14 +193,14 @@ def forecast(plan: RunPlan, stored: Sequence[StoredMaps]) -> Durations:
         reading = _READING_PER_PARTS * parts / _n_workers(plan)
     is_known = all(one.analysis.estimator.name == LEAST_SQUARES.name for one in plan.planned)
     fits = [_seconds_of_fit(one, held.n_elements) for one, held in zip(plan.planned, stored, strict=True)]
-    return Durations(
+    return output.Durations(
         n_maps=len(maps),
         n_rows=len(plan.observations),
         n_pooled=n_pooled,
         reading=reading,
         fitting=sum(fits) / _n_workers(plan) if fits and is_known else None,
         shuffling=seconds_of_shuffling(plan, plan.planned, stored[0].n_elements if stored else None),
-        has_sensitivity=plan.config.execution.has_sensitivity,
+        n_again=MOST_LEFT_OUT if plan.config.execution.has_sensitivity else 0,
     )
 
 

@@ -17,7 +17,7 @@ from bids_group.errors import printable
 from bids_group.executor import Threads
 from bids_group.output import report
 from bids_group.workflow.group import Provenance, analyse_group, names_of, pool_participants
-from bids_group.workflow.needs import check_room, forecast, plan_storage
+from bids_group.workflow.needs import foresee
 from bids_group.workflow.preparation import RunPlan, prepare
 
 LOGGER = logging.getLogger(__name__)
@@ -53,12 +53,10 @@ def _show(plan: RunPlan) -> None:
             other = output.find_other_analysis(config.output_dir, plan.identity)
             if other is not None:
                 LOGGER.warning("The run would be refused. %s", other)
-    stored = plan_storage(plan)
-    refusal = check_room(plan, stored)
-    if refusal is not None:
-        LOGGER.warning("The run would be refused. %s", refusal)
+    needs = foresee(plan)
+    if needs.refusal is not None:
+        LOGGER.warning("The run would be refused. %s", needs.refusal)
     _print_design(plan)
-    durations = forecast(plan, stored)
     preview = output.Preview(
         cohort=plan.cohort,
         planned=[(one.analysis, one.design) for one in plan.planned],
@@ -66,12 +64,9 @@ def _show(plan: RunPlan) -> None:
         notices=plan.notices,
         spec=plan.spec,
         pooled=plan.observations if config.level == "participant" else None,
-        seconds_of_reading=durations.reading,
-        seconds_of_fitting=durations.fitting,
-        seconds_of_shuffling=durations.shuffling,
-        duration="; ".join(durations.words),
+        durations=needs.durations,
         mem_gb=config.execution.mem_gb,
-        stored=[str(one) for one in stored],
+        stored=[str(one) for one in needs.stored],
         proposals=[model.propose_contrasts(one.analysis) for one in plan.planned],
     )
     output.print_dry_run(preview, output_format=config.execution.output_format)
@@ -93,13 +88,12 @@ def _work(plan: RunPlan, provenance: Provenance) -> None:
         _check_names(plan)
         _log_into(config, log)
         log.callback(plan.executor.close)
-        stored = plan_storage(plan)
-        for one in stored:
+        needs = foresee(plan)
+        for one in needs.stored:
             LOGGER.info("Memory, %s", one)
-        refusal = check_room(plan, stored)
-        if refusal is not None:
-            raise refusal
-        LOGGER.info("Time on this machine: %s", "; ".join(forecast(plan, stored).words))
+        if needs.refusal is not None:
+            raise needs.refusal
+        LOGGER.info("Time on this machine: %s", "; ".join(needs.durations.words))
         if config.level == "participant":
             pool_participants(plan, provenance)
             return

@@ -208,28 +208,30 @@ def _row(
         "effect_all": claim.effect,
         "n_elements_all": claim.n_elements,
     }
+    left: Mapping[str, object] = _NOTHING
+    note: str | None = "not among the contrasts without them"
     if isinstance(without, BidsGroupError):
-        return {**told, **_NOTHING, "share_of_normal_data": share, "note": without.sentence}
-    name = question.contrast.name
+        note = without.sentence
+    elif found := _left(question.contrast.name, claim, without):
+        left, note = found, None
+    return {**told, **left, "share_of_normal_data": share, "note": note}
+
+
+def _left(name: str, claim: Claim, without: _Without) -> Mapping[str, object]:
+    """Say what is left of a claim about the contrast ``name``; nothing where it was not tested."""
     result = next((one for one in without.results if one.contrast.name == name), None)
     found = next(
         (o for o in without.significances if (o.contrast, o.correction) == (name, claim.correction)), None
     )
     if result is None or found is None or found.p_corrected is None:
-        return {
-            **told,
-            **_NOTHING,
-            "share_of_normal_data": share,
-            "note": "not among the contrasts without them",
-        }
+        return {}
     indices = without.data.elements.indices
     here, at_peak = np.isin(indices, claim.place), np.flatnonzero(indices == claim.peak)
     effect = result.maps.get("effect")
     has_effect = effect is not None and effect.ndim == 1 and at_peak.size > 0
-    left: dict[str, object] = {
+    return {
         "p": float(found.p_corrected[here].min()) if here.any() else None,
         "effect": float(effect[at_peak[0]]) if has_effect and effect is not None else None,
         "n_elements": int(found.is_significant.sum()),
         "holds": "yes" if bool(found.is_significant[here].any()) else "no",
     }
-    return {**told, **left, "share_of_normal_data": share, "note": None}

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from bids_group.config import AnalysisSpec, InferenceSpec
 from bids_group.elements import Grid, Parcels, Structures, Vertices, Voxels
-from bids_group.output import Preview, describe_dry_run, print_dry_run
+from bids_group.output import Durations, Preview, describe_dry_run, print_dry_run
 from bids_group.records import Column, Contrast, Exclusion, Notice
 
 DEFAULT = AnalysisSpec()
@@ -294,7 +294,7 @@ def test_no_name_in_the_design_table_is_broken(made: Any, width: int) -> None:
 )
 def test_how_long_shuffling_will_take_is_said(made: Any, seconds: float, words: str) -> None:
     spec = AnalysisSpec(inference=InferenceSpec(corrections=("fwe-tfce",)))
-    timed = replace(preview(made, spec=spec), seconds_of_shuffling=seconds)
+    timed = replace(preview(made, spec=spec), durations=Durations(shuffling=seconds))
     assert describe_dry_run(timed)["Inference"]["SecondsOfShuffling"] == round(seconds, 1)
     assert f"about {words} on this machine" in " ".join(show(timed).split())
 

@@ -24,7 +24,7 @@ from bids_group.inference.shuffling.pooled_variance import Deviates
 from bids_group.inference.shuffling.scheme import Scheme, count_families
 from bids_group.inference.shuffling.statistic import TIE, Statistic
 from bids_group.inference.shuffling.weighted_flips import build_weighted
-from bids_group.records import GroupData, Notice, UncorrectedP, note, warn
+from bids_group.records import Notice, UncorrectedP, note, warn
 from bids_group.records.sidecars import Sidecar
 
 Counts = npt.NDArray[np.intp]
@@ -205,11 +205,8 @@ def _prepare(
         """Say where arrays of so many bytes beside the maps lie: None where memory holds both."""
         return None if executor.can_hold(stack.data.nbytes + n_bytes) else work_dir
 
-    heights = Heights(
-        threshold=question.cluster_forming_z,
-        is_two_sided=question.is_two_sided,
-        has_tfce="tfce" in spec.measures,
-    )
+    forming, has_tfce = question.cluster_forming_z, "tfce" in spec.measures
+    heights = Heights(threshold=forming, is_two_sided=question.is_two_sided, has_tfce=has_tfce)
     split, test, is_tested = scheme.partition, question.result.contrast.test, question.is_tested
     by_place, holes = None, None
     if scheme.is_weighted:
@@ -263,16 +260,11 @@ def _name_folder(question: Question, job: Job) -> str:
         question.data.stack.data, question.data.elements.indices, statistic.columns,
         job.scheme.partition.nuisance, shuffles.units.unit_of_row, shuffles.units.cell_of_unit,
         shuffles.kinds, question.is_tested, *(() if groups is None else (groups,)),
-        *((question.data.stack.variance,) if job.scheme.is_weighted else ()), *_of_geometry(question.data),
+        *((question.data.stack.variance,) if job.scheme.is_weighted else ()),
     ]  # fmt: skip
+    if (near := question.data.geometry) is not None:  # else the voxels and their grid say who is beside whom
+        arrays += [near.weights, near.part_of, near.adjacency.indptr, near.adjacency.indices]
     return f"shuffles-{digest([repr(settings), *arrays])}"
-
-
-def _of_geometry(data: GroupData) -> Iterator[npt.NDArray[np.generic]]:
-    """Give what clusters depend on where the voxels and their grid do not say it all."""
-    if data.geometry is not None:
-        yield from (data.geometry.weights, data.geometry.part_of)
-        yield from (data.geometry.adjacency.indptr, data.geometry.adjacency.indices)
 
 
 def _details(question: Question, job: Job) -> Sidecar:
@@ -316,11 +308,8 @@ def _tell(question: Question, job: Job) -> Iterator[Notice]:
             f"are {kind}.",
         )
     if job.holes is not None:
-        kind = (
-            "the wild bootstrap takes"
-            if scheme.variant is not None
-            else f"{scheme.shuffling} are restricted to"
-        )
+        kind = f"{scheme.shuffling} are restricted to"
+        kind = kind if scheme.variant is None else "the wild bootstrap takes"
         n_elements = question.data.elements.n_elements
         yield note(
             "coverage",

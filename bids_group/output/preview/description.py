@@ -12,8 +12,47 @@ from bids_group.output.disk.writing import plain
 from bids_group.output.files.names import shared_entities
 from bids_group.output.files.sidecars import contrast_entry, smoothing
 from bids_group.records import Cohort, Contrast, Design, Exclusion, GroupAnalysis, Notice, Observation
+from bids_group.words import counted, plural
 
 _NO_MAP = "no map of the selection"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Durations:
+    """Seconds that parts of a run take on this machine, about; None: not done, or nothing to go by.
+
+    ``reading`` has smoothing, pooling and writing what is pooled; ``n_maps`` are read for ``n_rows`` pooled
+    maps, of which ``n_pooled`` stand in OUTPUT_DIR already. ``n_again``: how often what is significant is
+    tested again at most, each time without one person.
+    """
+
+    n_maps: int = 0
+    n_rows: int = 0
+    n_pooled: int = 0
+    reading: float | None = None
+    fitting: float | None = None
+    shuffling: float | None = None
+    n_again: int = 0
+
+    @property
+    def words(self) -> list[str]:
+        """Say how long each part takes that something is known of."""
+        pooled = f", {self.n_pooled} of which {plural(self.n_pooled, 'is', 'are')} pooled already"
+        what = f"read {counted(self.n_maps, 'map')} for {counted(self.n_rows, 'row')}"
+        what += pooled if self.n_pooled else ""
+        parts = {what: self.reading, "fit": self.fitting, "shuffle": self.shuffling}
+        known = {name: spell_duration(one) for name, one in parts.items() if one is not None}
+        said = [f"about {seconds} to {name}" for name, seconds in known.items()]
+        again = (
+            f"up to {self.n_again} times that again where something is significant (--no-sensitivity: not)"
+        )
+        return [*said, again] if self.shuffling is not None and self.n_again else said
+
+
+def spell_duration(seconds: float) -> str:
+    """Spell a duration in whole seconds up to a minute and a half, then in minutes, then in hours."""
+    unit, name = next((u, n) for u, n in ((3600, "h"), (60, "min"), (1, "s")) if seconds >= 1.5 * u or u == 1)
+    return f"{max(round(seconds / unit), 1)} {name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -21,8 +60,7 @@ class Preview:
     """What a dry run shows; every part is settled.
 
     ``exclusions`` are those of the cohort and of the designs; ``pooled`` is what is pooled, where that is not
-    the rows of ``planned`` (``participant`` level); ``seconds_of_…``: about, None where it is not done or
-    there is nothing to go by; ``duration`` says them; ``proposals``: contrasts that each of ``planned`` lets
+    the rows of ``planned`` (``participant`` level); ``proposals``: contrasts that each of ``planned`` lets
     one ask, by its place; ``mem_gb``: memory that may be taken; ``stored``: where the maps of each analysis
     will lie.
     """
@@ -33,10 +71,7 @@ class Preview:
     notices: Sequence[Notice]
     spec: AnalysisSpec
     pooled: Sequence[Observation] | None = None
-    seconds_of_reading: float | None = None
-    seconds_of_fitting: float | None = None
-    seconds_of_shuffling: float | None = None
-    duration: str = ""
+    durations: Durations = Durations()
     mem_gb: float | None = None
     stored: Sequence[str] = ()
     proposals: Sequence[Sequence[Contrast]] = ()
@@ -71,7 +106,7 @@ class Preview:
 
 def describe_dry_run(preview: Preview) -> dict[str, Any]:
     """Gather what can be said before any map is read, JSON-able."""
-    spec = preview.spec
+    spec, durations = preview.spec, preview.durations
     description = {
         "Maps": _describe_maps(preview),
         "Participants": _describe_people(preview),
@@ -84,12 +119,12 @@ def describe_dry_run(preview: Preview) -> dict[str, Any]:
         "Inference": {
             **{one.title: getattr(spec.inference, one.attribute) for one in options_of(InferenceSpec)},
             "IsShuffled": spec.inference.needs_shuffling,
-            "SecondsOfShuffling": preview.seconds_of_shuffling and round(preview.seconds_of_shuffling, 1),
+            "SecondsOfShuffling": durations.shuffling and round(durations.shuffling, 1),
         },
         "Memory": {"Granted": preview.mem_gb, "Maps": list(preview.stored)},
         "Time": {
-            "SecondsOfReading": preview.seconds_of_reading and round(preview.seconds_of_reading, 1),
-            "SecondsOfFitting": preview.seconds_of_fitting and round(preview.seconds_of_fitting, 1),
+            "SecondsOfReading": durations.reading and round(durations.reading, 1),
+            "SecondsOfFitting": durations.fitting and round(durations.fitting, 1),
         },
         "Analyses": [
             {**describe_analysis(*pair), "Proposals": _describe_proposals(preview, at)}

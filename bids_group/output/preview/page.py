@@ -19,7 +19,13 @@ from bids_group.errors import printable
 from bids_group.output.disk.writing import json_text, plain
 from bids_group.output.files.names import contrast_label, shared_entities
 from bids_group.output.files.sidecars import POOLINGS, say_center
-from bids_group.output.preview.description import Preview, describe_analysis, describe_dry_run, session_order
+from bids_group.output.preview.description import (
+    Preview,
+    describe_analysis,
+    describe_dry_run,
+    session_order,
+    spell_duration,
+)
 from bids_group.records import Contrast, Design, GroupAnalysis, Observation
 from bids_group.words import and_more, counted, list_some, plural, quote_for_shell
 
@@ -131,11 +137,11 @@ def _print_settings(console: Console, preview: Preview) -> None:
         "Tests": f"{sides}, alpha {_number(asked.alpha)}",
         "Corrections": ", ".join(asked.corrections) + scope,
         "Clusters": clusters,
-        "Shuffling": _spell_shuffling(asked, preview.seconds_of_shuffling) if asked.needs_shuffling else "",
+        "Shuffling": _spell_shuffling(asked, preview.durations.shuffling) if asked.needs_shuffling else "",
     }
     console.rule(Text("Images and inference", style="bold"))
-    if preview.duration:
-        lines["Time"] = f"{preview.duration} (on this machine)"
+    if said := preview.durations.words:
+        lines["Time"] = f"{'; '.join(said)} (on this machine)"
     if preview.mem_gb is not None:
         lines["Memory"] = f"at most {_number(preview.mem_gb)} GB for the whole run"
     for name, words in lines.items():
@@ -294,12 +300,6 @@ def _number(value: Any) -> str:
     if value is None:
         return "n/a"
     return f"{value + 0.0:.4g}" if isinstance(value, float) else str(value)  # + 0.0: no minus before zero
-
-
-def spell_duration(seconds: float) -> str:
-    """Spell a duration in whole seconds up to a minute and a half, then in minutes, then in hours."""
-    unit, name = next((u, n) for u, n in ((3600, "h"), (60, "min"), (1, "s")) if seconds >= 1.5 * u or u == 1)
-    return f"{max(round(seconds / unit), 1)} {name}"
 
 
 def fold_reasons(reasons: Mapping[str, Mapping[str, int]], whose: Collection[str]) -> Iterator[str]:
