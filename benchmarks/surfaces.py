@@ -3,6 +3,7 @@
 Run from the repository's root::
 
     OMP_NUM_THREADS=1 python benchmarks/surfaces.py
+    OMP_NUM_THREADS=1 python benchmarks/surfaces.py --palm PALM   # beside PALM's functions (needs Octave)
 
 Two hemispheres of 32,492 vertices (64,984), and 59,412 of these with 31,870 voxels in 19 blocks (91,282), as
 in files of the HCP; 100 people, one covariate beside an intercept, smoothed by 6 mm; TFCE, size, mass and the
@@ -13,10 +14,14 @@ spheres have the number of vertices and the areas of fsLR's midthickness, which 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from null_data import Scheme, as_group_data, make_sphere
+from scipy.io import savemat
 from scipy.ndimage import gaussian_filter
 
 from bids_group.config import InferenceSpec
@@ -61,11 +66,24 @@ def make_job(mesh: Mesh, maps: np.ndarray, geometry: Geometry, n_shuffles: int) 
     )
 
 
+def time_palm(palm: Path, mesh: Mesh, z: np.ndarray) -> float:
+    """Let Octave time PALM's TFCE, extent and mass of a map ``(n_hemispheres, n_vertices)``, in seconds."""
+    script = Path(__file__).parents[1] / "validation" / "palm" / "timing.m"
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "map.mat"
+        triangles = mesh.triangles + 1.0
+        savemat(file, {"z": z, "points": mesh.points, "triangles": triangles, "threshold": FORMING_Z})
+        command = ["octave", "--no-gui", str(script), str(file), str(palm)]
+        return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
 def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    n_rounds = parser.parse_args().rounds
+    parser.add_argument("--palm", type=Path, help="folder of PALM's functions (validation/palm/README.md)")
+    asked = parser.parse_args()
+    n_rounds = asked.rounds
     mesh, random = make_sphere(N_VERTICES, RADIUS_MM), np.random.default_rng(0)
     start = time.process_time()
     weights = geodesic_weights(mesh, FWHM_MM * SD_PER_FWHM)
@@ -86,6 +104,7 @@ def main() -> None:
         noise = [gaussian_filter(random.normal(size=(12, 12, 20)), FWHM_MM * SD_PER_FWHM / 2) for _ in blocks]
         return [one.reshape(-1)[: len(block)] for one, block in zip(noise, blocks, strict=True)]
 
+    least = []
     print("| map | elements | ms per shuffle |")
     print("|---|---|---|")
     for name, patches, draw in (
@@ -99,7 +118,13 @@ def main() -> None:
             start = time.process_time()
             run_null(job)
             times.append((time.process_time() - start) / job.n_shuffles)
-        print(f"| {name} | {rows[0].size:,} | {1e3 * min(times[1:]):.1f} |", flush=True)
+        least.append(min(times[1:]))
+        print(f"| {name} | {rows[0].size:,} | {1e3 * least[-1]:.1f} |", flush=True)
+    if asked.palm is not None:
+        z = np.array([one / one.std() for one in sides(whole)])
+        of_palm = time_palm(asked.palm, mesh, z)
+        print(f"| two hemispheres: PALM's functions | {z.size:,} | {1e3 * of_palm:.0f} |")
+        print(f"\nPALM: {of_palm / least[0]:.0f} times as long.")
     print(f"\nWeights of smoothing of one hemisphere: {of_weights:.2f} s, {weights.nnz / 1e6:.1f} million.")
 
 
