@@ -6,6 +6,7 @@ import difflib
 import errno
 import re
 import shlex
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -133,6 +134,11 @@ def os_failure(error: OSError, written: Path | None = None) -> BidsGroupError:
     ):
         return MissingInputError(f"{place} cannot be opened.", found=reason)
     return RunError(f"{'Writing' if written else 'Reading or writing'} {place} failed.", found=reason)
+
+
+def compose(text: str) -> str:
+    """Write accents in one way (NFC): the ü of a Mac's file may be u and a mark, which look like one."""
+    return unicodedata.normalize("NFC", text)
 
 
 def point_at(text: str, position: int) -> str:

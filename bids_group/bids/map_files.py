@@ -137,7 +137,8 @@ def leave_many_volumes(choice: Choice, selection: Selection, headers: Headers) -
         )
     if gone:
         choice.leave({m.effect: reason for m in gone})
-        sentence = f"{len(gone)} maps of contrast {contrasts} are left out: {reason}."
+        people = list_some(sorted({f"sub-{m.subject}" for m in gone}), 10)
+        sentence = f"{len(gone)} maps of contrast {contrasts} ({people}) are left out: {reason}."
         choice.notices.append(warn("maps", sentence))
     for path in (one for m in choice.maps for one in m.files if headers[one].n_volumes > 1):
         raise DataError(

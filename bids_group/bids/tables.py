@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from bids_group.errors import BidsGroupError, DataError, MissingInputError
 from bids_group.input_files import read_file
 from bids_group.json_files import read_json
 from bids_group.records import Column, Notice, warn
-from bids_group.words import list_some, suggest
+from bids_group.words import compose, list_some, suggest
 
 SESSION_COLUMNS = ("session_id", "session", "ses", "visit", "timepoint", "wave")
 """Names of columns, in lower case, that tell rows of one person apart."""
@@ -34,6 +35,9 @@ Keys = Sequence[tuple[str, str]]
 
 _LABEL = re.compile(r"(?i).*(_id|_label)|subject|session|filename|effect")
 _SEPARATORS = {",": "commas", ";": "semicolons", "|": "bars", " ": "blanks"}
+
+_PATHS = frozenset(("effect", "variance", "dof", "mask", "filename", "file"))
+"""Columns of files."""
 
 _LINES, _BREAKS = re.compile(r"\r\n|\n|\r"), re.compile(r"\s*[\r\n\t]+\s*")
 _LONGEST_WORKBOOK, _MOST_CELLS = 2**28, 10_000_000
@@ -70,9 +74,10 @@ def read_sheet(path: Path) -> Sheet:
     if not lines:
         raise DataError(f"The table {path} is empty.", expected="a line of column names and a line per row")
     widest = max((len(_trim(line, 1)) for _, line in lines[1:]), default=1)
-    names = _trim(lines[0][1], widest)
+    names = [compose(name) for name in _trim(lines[0][1], widest)]
     _check_names(names, path)
     rows = [(number, _trim(line, len(names))) for number, line in lines[1:]]
+    rows = [(number, _compose(cells, names)) for number, cells in rows]
     rows = [(number, cells) for number, cells in rows if not {*cells} <= {"", "n/a"}]
     for number, cells in rows:
         if len(cells) != len(names):
@@ -230,6 +235,12 @@ def _trim(line: Sequence[str], n_names: int) -> list[str]:
     return cells
 
 
+def _compose(cells: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Write accents of cells in one way, except where they are paths, which have the bytes of their files."""
+    named = zip_longest(cells, names)
+    return [cell if name in _PATHS else compose(cell) for cell, name in named if cell is not None]
+
+
 def _check_names(names: Sequence[str], path: Path) -> None:
     """Refuse a first line that cannot be the names of columns."""
     is_row = names[0].startswith(("sub-", "ses-")) or "n/a" in names
@@ -328,7 +339,8 @@ def read_dictionary(path: Path, table: Path) -> tuple[dict[str, Column], BidsGro
         content = read_json(sidecar) if sidecar.exists() or sidecar.is_symlink() else {}
     except BidsGroupError as error:
         return {}, error
-    return {name: describe_column(name, table, entry) for name, entry in content.items()}, None
+    named = {compose(name): entry for name, entry in content.items()}
+    return {name: describe_column(name, table, entry) for name, entry in named.items()}, None
 
 
 def describe_column(name: str, source: Path, entry: object = None) -> Column:
@@ -354,7 +366,7 @@ def describe_column(name: str, source: Path, entry: object = None) -> Column:
     if not (is_list or isinstance(levels, Mapping)):
         remarks += [f"its Levels are {levels!r}, no object"] if levels else []
         levels = ()
-    named = (plain_level(str(one).strip()) for one in levels if one is not None)
+    named = (plain_level(compose(str(one).strip())) for one in levels if one is not None)
     is_unit = isinstance(units, str) and units.strip().lower() not in {"", "n/a", "na", "none"}
     return replace(
         column,

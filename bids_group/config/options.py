@@ -17,6 +17,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from bids_group.config.typed import file_of
 from bids_group.errors import UsageError
+from bids_group.words import compose
 
 Kind = Literal["number", "integer", "flag", "text", "texts", "path", "paths", "filter", "count"]
 
@@ -126,10 +127,12 @@ class Option:
             case _ if typed is None:
                 return None
             case "texts":
-                texts = tuple(text.strip().removeprefix(prefix) if prefix else text for text in typed)
+                texts = tuple(
+                    compose(text.strip().removeprefix(prefix) if prefix else text) for text in typed
+                )
                 return tuple(dict.fromkeys(texts)) if self.entity or self.choices else texts
             case "text":
-                return typed.strip().removeprefix(prefix) if prefix else typed
+                return compose(typed.strip().removeprefix(prefix) if prefix else typed)
             case "paths":
                 paths = (Path(text) for text in typed)  # what is none here is a name in BIDS_DIR
                 return tuple(path.absolute() if file_of(path).is_file() else path for path in paths)

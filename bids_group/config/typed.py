@@ -12,6 +12,7 @@ from typing import Literal
 
 from bids_group.errors import UsageError
 from bids_group.json_files import read_json
+from bids_group.words import compose
 
 FilterValue = str | int | None | tuple[str | int | None, ...]
 
@@ -55,7 +56,7 @@ def parse_contrast(text: str) -> ContrastRequest:
 
     ``==``, ``>=`` and the like are left to the expression, which refuses them.
     """
-    depth = 0
+    text, depth = compose(text), 0
     for position, character in enumerate(text):
         depth += (character in "([") - (character in ")]")
         if depth == 0 and _EQUALS.match(text, position):

@@ -1,6 +1,6 @@
 from .design.build import build_design
 from .design.proposals import propose_contrasts
-from .fitting.diagnostics import compare_spread, describe_rows
+from .fitting.diagnostics import compare_spread, describe_rows, tell_units
 from .fitting.effect_sizes import add_effect_sizes
 from .fitting.fragility import find_most_influential, share_lost
 from .fitting.group_fit import fit_group
@@ -45,4 +45,5 @@ __all__ = [
     "tell_costs",
     "tell_dominance",
     "tell_heterogeneity",
+    "tell_units",
 ]

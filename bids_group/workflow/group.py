@@ -171,8 +171,10 @@ def _analyse(
         data, fitted, significances, spec.inference, n_contrasts=n_contrasts
     )
     uneven, told = model.compare_spread(data)
+    quality = model.describe_rows(data, fitted, stacked.costs, uneven, is_two_sided=is_two_sided)
     sphericity, unequal = model.measure_sphericity(data)
-    numeric = [*model.tell_costs(stacked), *told, *unequal, *model.tell_heterogeneity(data)]
+    numeric = [*model.tell_costs(stacked), *model.tell_units(quality), *told, *unequal]
+    numeric += model.tell_heterogeneity(data)
     numeric += model.tell_dominance(analysis, provenance.dominant)
     numeric += [*fit.notices, *(one for each in results for one in each.notices)]
     numeric += [one for each in significances for one in each.notices]
@@ -190,7 +192,6 @@ def _analyse(
         spec=spec,
         dataset_names=plan.cohort.dataset_names,
     )
-    quality = model.describe_rows(data, fitted, stacked.costs, uneven, is_two_sided=is_two_sided)
     output.write_group(
         context,
         results,

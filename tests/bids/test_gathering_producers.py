@@ -179,7 +179,7 @@ def test_effects_of_several_volumes_leave_with_a_warning_where_others_remain(stu
     cohort = study.gather()
     assert {m.contrast for m in cohort.maps} == {"a"}
     assert any("several volumes" in reason for reason in reason_of(cohort, "01"))
-    assert any(n.severity == "warning" and "omnibus" in n.sentence for n in cohort.notices)
+    assert any(n.severity == "warning" and "omnibus (sub-01, sub-02)" in n.sentence for n in cohort.notices)
     assert cohort.has_variance_everywhere
     with pytest.raises(UsageError, match="omnibus cannot be analysed"):
         study.gather(first_level_contrasts=("omnibus",))

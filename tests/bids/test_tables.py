@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 
 import pytest
 
 from bids_group.bids.tables import read_tsv
+from bids_group.cli.parser import read_arguments, translate
 from bids_group.errors import DataError, MissingInputError, UsageError
 
 
@@ -399,3 +401,23 @@ def test_cells_are_text_and_lines_are_counted(tmp_path):
     assert frame.index.tolist() == [2, 4]
     assert frame["a"].tolist() == ["007", "1e3"]
     assert frame["b"].tolist() == [None, None]
+
+
+def test_accents_are_written_in_one_way_in_tables_dictionaries_and_what_is_typed(three):
+    decomposed, zurich = (unicodedata.normalize("NFD", word) for word in ("größe", "Zürich"))
+    three.table(
+        f"participant_id {decomposed} ort\n sub-01 1 Zürich\n sub-02 2 {zurich}\n sub-03 4 Bern",
+        ort={"Levels": {"Bern": "", zurich: ""}},
+    )
+    assert values(three, "größe") == [1.0, 2.0, 4.0]
+    assert values(three, "ort") == ["Zürich", "Zürich", "Bern"]
+    assert use(three, "ort").levels == ("Bern", "Zürich")
+    arguments = ["in", "out", "group", "--formula", f"~ {decomposed}", "--contrast", f"a = {decomposed}"]
+    analysis = translate(read_arguments(arguments), arguments).analysis
+    assert (analysis.formula, analysis.contrasts[0].expression) == ("~ größe", "größe")
+
+
+def test_paths_in_tables_keep_the_bytes_of_their_files(tmp_path):
+    name = unicodedata.normalize("NFD", "größe.nii")
+    (tmp_path / "maps.tsv").write_text(f"participant_id\teffect\n01\t{name}\n", encoding="utf-8")
+    assert read_tsv(tmp_path / "maps.tsv")["effect"].tolist() == [name]

@@ -8,7 +8,7 @@ from statsmodels.stats.oneway import anova_oneway
 from bids_group.config.estimators import FIXED_EFFECTS
 from bids_group.elements import Elements, Grid
 from bids_group.model import compare_spread
-from bids_group.model.fitting.diagnostics import brown_forsythe_p, tabulate_quality
+from bids_group.model.fitting.diagnostics import brown_forsythe_p, tabulate_quality, tell_units
 from bids_group.records import Design, GroupData, MapStack
 
 GROUP = np.repeat(["patient", "control"], (6, 24))
@@ -127,3 +127,26 @@ def test_elements_that_somebody_lacks_are_left_out():
     assert compare_spread(data)[1]
     data.stack.data[4] = np.nan
     assert compare_spread(data) == (None, ())
+
+
+@pytest.mark.parametrize(
+    "factors, far", [({5: 1000.0}, "sub-05"), ({5: 0.001, 7: 0.001}, "sub-05, sub-07"), ({5: 0.0}, "sub-05")]
+)
+def test_maps_in_other_units_are_told_with_their_rows(factors, far):
+    data = make(np.ones(30))
+    for row, factor in factors.items():
+        data.stack.data[row] = 1 + factor * data.stack.data[row]
+    (told,) = tell_units(tabulate_quality(data, {}))
+    assert told.severity == "warning"
+    assert f"Far from most: {far}." in told.sentence
+
+
+def test_half_of_the_maps_in_other_units_are_told():
+    sd = np.where(np.arange(30) % 2, 1.0, 100.0)
+    (told,) = tell_units(tabulate_quality(make(sd), {}))
+    assert "in sub-" in told.sentence
+
+
+@pytest.mark.parametrize("sd", [np.linspace(1, 20, 30), np.zeros(30)], ids=["as people differ", "no spread"])
+def test_people_who_differ_are_not_told(sd):
+    assert tell_units(tabulate_quality(make(sd), {})) == ()

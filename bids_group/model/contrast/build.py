@@ -26,7 +26,7 @@ from bids_group.model.formula.coding import Array, CodedDesign
 from bids_group.model.formula.parser import Term
 from bids_group.model.formula.tokens import find_closing
 from bids_group.records import Bounds, Contrast, Notice, warn
-from bids_group.words import list_some
+from bids_group.words import list_some, plural
 
 
 def build_contrast(request: ContrastRequest, design: CodedDesign) -> Contrast:
@@ -42,9 +42,12 @@ def build_contrast(request: ContrastRequest, design: CodedDesign) -> Contrast:
         _check_within(name, weights, design, design.subjects)
     for row in weights[~design.space.is_estimable(weights)]:
         involved = design.fold([design.columns[index] for index in design.space.dependent_columns()])
+        tied = "depend on each other"
+        if not design.X[:, list(design.space.dependent_columns())].any():
+            tied = f"{plural(len(involved), 'is', 'are')} 0 in every row"
         raise DesignError(
             f"The contrast '{name}' cannot be estimated from this design.",
-            found=f"{say_weights(row, design.columns)}, where {list_some(involved)} depend on each other",
+            found=f"{say_weights(row, design.columns)}, where {list_some(involved)} {tied}",
             expected="a contrast whose value these rows settle",
             fix="Leave out a term that says the same as others, or compare what has rows in every cell.",
         )

@@ -13,11 +13,14 @@ from bids_group.model.fitting.group_fit import cut_tiles
 from bids_group.model.fitting.influence import find_strongest, tabulate_peaks
 from bids_group.model.fitting.least_squares import orthonormal_basis
 from bids_group.records import ContrastResult, GroupData, Notice, warn
+from bids_group.words import list_some
 from bids_group.work_files import drop_pages, read_columns
 
 OUTLIER_SD = 3.5
 """Robust standard deviations (median, MAD) beyond which a row is marked; Iglewicz & Hoaglin 1993."""
 _LARGEST_P, _SMALLEST_RATIO = 0.01, 1.5
+_UNLIKE_SD = 50.0
+"""Ratio of the spreads of two maps beyond which they are told: people differ by less than ten."""
 
 Float64 = npt.NDArray[np.float64]
 
@@ -42,6 +45,27 @@ def describe_rows(
     influence = pd.concat(peaks).groupby("label")["cooks_distance"].max()
     quality["cooks_at_peak"] = influence.reindex(quality.index)
     return quality
+
+
+def tell_units(quality: pd.DataFrame) -> tuple[Notice, ...]:
+    """Warn of maps whose spread over elements is so unlike that they must be in other units, or no effects.
+
+    ``quality`` as of `describe_rows`. A map with one value at every element has no spread.
+    """
+    sd = quality["sd_effect"].where(quality["sd_effect"] > 1e-6 * quality["mean_effect"].abs(), 0.0)
+    middle = float(sd[sd > 0].median())
+    if not middle > 0 or sd.max() <= _UNLIKE_SD * sd.min():
+        return ()
+    low, high, far = (
+        sd.idxmin(),
+        sd.idxmax(),
+        abs(np.log(sd.clip(lower=1e-300) / middle)) > np.log(_UNLIKE_SD) / 2,
+    )
+    sentence = (
+        f"Maps scatter very differently over elements: SD {sd[low]:.3g} in {low}, {sd[high]:.3g} in {high}. "
+        f"Far from most: {list_some(sd.index[far])}. They may be in other units, or no effects."
+    )
+    return (warn("units", sentence, "Compute these maps as the others were, or leave them out."),)
 
 
 def tabulate_quality(
