@@ -81,6 +81,12 @@ def test_contrast_that_cannot_be_estimated_is_refused_and_names_the_columns(peop
     assert notice.sentence == "The design has 4 columns but rank 3: age, copy depend on each other."
 
 
+def test_a_covariate_of_one_value_is_said_to_be_constant(people, analyse):
+    with pytest.raises(DesignError, match=r"'slope\(age\)' cannot be estimated") as caught:
+        build_design(analyse(people.assign(age=30.0), "~ sex + age", "slope(age)"))
+    assert "age is 0 in every row" in caught.value.found
+
+
 def test_leverage_equals_the_diagonal_of_the_hat_matrix(people):
     X = np.column_stack([np.ones(len(people)), people["age"], people["volume"], people["volume"] * 2])
     hat = X[:, :3] @ np.linalg.solve(X[:, :3].T @ X[:, :3], X[:, :3].T)

@@ -264,7 +264,7 @@ def _sum(call: _Call, inputs: pd.DataFrame) -> pd.Series:
 
 
 def _replace(call: _Call) -> Transformed:
-    """Look values up by their text; a column stays numeric where all its values are."""
+    """Look values up by their text; a column is numeric where all its values are numbers in the end."""
     table = call.given.get("Replace")
     if not isinstance(table, Mapping) or not table:
         call.refuse('needs Replace: an object such as {"2": "1"}')
@@ -276,8 +276,7 @@ def _replace(call: _Call) -> Transformed:
         pairs = ((level_text(value) or "n/a", value) for value in values.astype(object))
         new = [table.get(key, value) for key, value in pairs]
         new = [None if value is None or pd.isna(value) else value for value in new]
-        is_number = pd.api.types.is_numeric_dtype(values)
-        if is_number and all(isinstance(value, int | float | None) for value in new):
+        if all(isinstance(value, int | float | None) and not isinstance(value, bool) for value in new):
             columns[to] = pd.Series(new, index=values.index, dtype=float)
             continue
         words = [level_text(value) for value in new]

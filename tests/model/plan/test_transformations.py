@@ -125,6 +125,15 @@ def test_replace_changes_values_by_their_text(rows: pd.DataFrame) -> None:
     assert mixed.cat.categories.tolist() == ["10", "2", "one"]
 
 
+def test_words_that_are_replaced_by_numbers_are_numbers(rows: pd.DataFrame) -> None:
+    contrast_code = {"Name": "Replace", "Input": "sex", "Replace": {"F": -1, "M": 1}, "Output": "code"}
+    expect(rows, contrast_code, code=[-1, 1, -1, 1, NAN, -1])
+    words = do(rows, {**contrast_code, "Replace": {"F": "-1", "M": "1"}})["code"]
+    assert words.cat.categories.tolist() == ["-1", "1"]
+    some = do(rows, {**contrast_code, "Replace": {"F": -1}})["code"]
+    assert some.cat.categories.tolist() == ["M", "-1"]
+
+
 def test_columns_are_copied_renamed_selected_deleted_and_assigned(rows: pd.DataFrame) -> None:
     copied = do(rows, {"Name": "Copy", "Input": ["x"], "Output": ["x2"]})
     pd.testing.assert_series_equal(copied["x2"], rows["x"], check_names=False)
