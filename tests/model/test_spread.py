@@ -150,3 +150,7 @@ def test_half_of_the_maps_in_other_units_are_told():
 @pytest.mark.parametrize("sd", [np.linspace(1, 20, 30), np.zeros(30)], ids=["as people differ", "no spread"])
 def test_people_who_differ_are_not_told(sd):
     assert tell_units(tabulate_quality(make(sd), {})) == ()
+
+
+def test_the_spread_of_a_handful_of_elements_says_nothing():
+    assert tell_units(tabulate_quality(make(np.r_[1000.0, np.ones(29)], n_elements=9), {})) == ()

@@ -19,7 +19,7 @@ from bids_group.work_files import drop_pages, read_columns
 OUTLIER_SD = 3.5
 """Robust standard deviations (median, MAD) beyond which a row is marked; Iglewicz & Hoaglin 1993."""
 _LARGEST_P, _SMALLEST_RATIO = 0.01, 1.5
-_UNLIKE_SD = 50.0
+_UNLIKE_SD, _ENOUGH_ELEMENTS = 50.0, 10
 """Ratio of the spreads of two maps beyond which they are told: people differ by less than ten."""
 
 Float64 = npt.NDArray[np.float64]
@@ -50,20 +50,20 @@ def describe_rows(
 def tell_units(quality: pd.DataFrame) -> tuple[Notice, ...]:
     """Warn of maps whose spread over elements is so unlike that they must be in other units, or no effects.
 
-    ``quality`` as of `describe_rows`. A map with one value at every element has no spread.
+    ``quality`` as of `describe_rows`. A map with one value at every element has no spread; a handful of
+    elements say nothing of it.
     """
+    if quality["n_elements_observed"].min() < _ENOUGH_ELEMENTS:
+        return ()
     sd = quality["sd_effect"].where(quality["sd_effect"] > 1e-6 * quality["mean_effect"].abs(), 0.0)
     middle = float(sd[sd > 0].median())
     if not middle > 0 or sd.max() <= _UNLIKE_SD * sd.min():
         return ()
-    low, high, far = (
-        sd.idxmin(),
-        sd.idxmax(),
-        abs(np.log(sd.clip(lower=1e-300) / middle)) > np.log(_UNLIKE_SD) / 2,
-    )
+    far = abs(np.log(sd.clip(lower=1e-300) / middle)) > np.log(_UNLIKE_SD) / 2
     sentence = (
-        f"Maps scatter very differently over elements: SD {sd[low]:.3g} in {low}, {sd[high]:.3g} in {high}. "
-        f"Far from most: {list_some(sd.index[far])}. They may be in other units, or no effects."
+        f"Maps scatter very differently over elements: SD {sd.min():.3g} in {sd.idxmin()}, {sd.max():.3g} "
+        f"in {sd.idxmax()}. Far from most: {list_some(sd.index[far])}. They may be in other units, or no "
+        "effects."
     )
     return (warn("units", sentence, "Compute these maps as the others were, or leave them out."),)
 
