@@ -277,7 +277,7 @@ def test_parcels_and_tables_of_regions_are_a_volume_of_regions(tmp_path, numbers
         regions = pd.read_csv(tmp_path / "t" / "group" / f"contrast-a_stat-{stat}_statmap.tsv", sep="\t")
         assert list(regions["region"]) == names
         assert np.array_equal(regions[stat].astype(np.float32), row[wanted].astype(np.float32))
-    assert "No picture is drawn of regions" in (tmp_path / "t" / "report.html").read_text(encoding="utf-8")
+    assert "Effect of each region, sorted" in (tmp_path / "t" / "report.html").read_text(encoding="utf-8")
     clusters = pd.read_csv(tmp_path / "t" / "group" / "contrast-a_desc-fdr_clusters.tsv", sep="\t")
     assert set(clusters["region"]) <= set(names)
     assert (clusters["n_elements"] == 1).all()

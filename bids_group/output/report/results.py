@@ -19,6 +19,7 @@ from bids_group.output.report.folder import read_numbers, read_table
 from bids_group.output.report.influence import influence
 from bids_group.output.report.inputs import Brain, ContrastInputs, Slices
 from bids_group.output.report.methods import OWN_TITLE
+from bids_group.output.report.regions import has_intervals, regions
 from bids_group.output.report.sections import Article, Details, Part, Report, Section, Shown
 from bids_group.output.report.sensitivity import sensitivity, sum_up_sensitivity
 from bids_group.output.report.surfaces import VIEWS, draw_surfaces, pack_map
@@ -141,7 +142,7 @@ def _say_opacity(inputs: ContrastInputs) -> str:
 def _mosaic(inputs: ContrastInputs) -> Iterator[Shown]:
     slices = inputs.slices or inputs.subcortex
     if slices is None:
-        if not inputs.hemispheres:
+        if not inputs.hemispheres and not has_intervals(inputs):
             what = inputs.analysis.elements_word
             surface = "" if what == "regions" else NO_SURFACE
             yield Part("quiet", surface + NO_PICTURE.format(what=what, where=WHERE[what]))
@@ -273,6 +274,7 @@ def _beside(inputs: ContrastInputs, brain: Brain) -> Iterator[Mapping[str, Any]]
 
 
 CONTRAST_PARTS: tuple[Callable[[ContrastInputs], Iterable[Shown]], ...] = (
+    regions,
     _hemispheres,
     _mosaic,
     _viewer,
