@@ -6,7 +6,7 @@ import pytest
 
 from bids_group.distributions import f_p, t_p
 from bids_group.model.fitting import mixed
-from tests.model.test_mixed import contrast, make_data
+from tests.model.mixed_models import contrast, make_data
 
 N_ELEMENTS = 4000
 LIMIT = 3.3 * np.sqrt(0.05 * 0.95 / N_ELEMENTS)

@@ -8,13 +8,10 @@ import pandas as pd
 import pytest
 from scipy import optimize
 
-from bids_group.config.estimators import MIXED
-from bids_group.distributions import f_p, t_p
-from bids_group.elements import Elements, Grid
 from bids_group.model import fit_group
 from bids_group.model.fitting import mixed
-from bids_group.records import Design, GroupData, MapStack, RandomTerm
-from tests.model.test_mixed import CONTRASTS, contrast
+from bids_group.records import RandomTerm
+from tests.model.mixed_models import CONTRASTS, as_data, compare_with_r, contrast, matrix_of
 
 ANSWERS = Path(__file__).parents[2] / "validation" / "r"
 VISITS = pd.read_csv(ANSWERS / "families.csv")
@@ -25,9 +22,6 @@ RESIDUAL = "stat-variance_desc-residual"
 
 def make_data(values, variant="satterthwaite", rows=VISITS, contrasts=CONTRASTS, matrix=None):
     labels = [f"row-{number:03d}" for number in range(len(rows))]
-    if matrix is None:
-        matrix = matrix_of(rows)
-    frame = pd.DataFrame(matrix, index=labels, columns=[f"x{k}" for k in range(matrix.shape[1])])
     term = RandomTerm(
         text="(1 | family/person)",
         group="person",
@@ -36,24 +30,7 @@ def make_data(values, variant="satterthwaite", rows=VISITS, contrasts=CONTRASTS,
         outer="family",
         outer_groups=pd.Series(list(rows["family"]), index=labels),
     )
-    design = Design(
-        matrix=frame, contrasts=tuple(contrasts), formula="~ x", terms={}, variables=frame, centering="none",
-        centers={}, rank=int(np.linalg.matrix_rank(matrix)), details={}, random=term,
-    )  # fmt: skip
-    values = np.asarray(values)
-    grid = Grid(shape=(values.shape[1], 1, 1), affine=np.eye(4))
-    return GroupData(
-        design=design,
-        stack=MapStack(labels=tuple(labels), data=values.astype(np.float32)),
-        elements=Elements(space=grid, indices=np.arange(values.shape[1])),
-        is_complete=bool(np.isfinite(values).all()),
-        estimator=replace(MIXED, variant=variant),
-    )
-
-
-def matrix_of(rows):
-    patient, month = (rows["group"] == "patient").astype(float), rows["month"].to_numpy(dtype=float)
-    return np.column_stack([np.ones(len(rows)), patient, month, rows["age"], patient * month])
+    return as_data(values, term, matrix_of(rows) if matrix is None else matrix, contrasts, variant)
 
 
 def fit(values, *args, **more):
@@ -90,23 +67,7 @@ def random_values(rows, n=40, seed=4):
 @pytest.mark.parametrize("variant", ["satterthwaite", "kenward-roger"])
 def test_people_of_families_are_those_of_r(variant):
     fitted = fit(VISITS[MAPS], variant)
-    names = [one.name for one in CONTRASTS]
-    table = pd.read_csv(ANSWERS / "nested.csv")
-    ddf = {"satterthwaite": "Satterthwaite", "kenward-roger": "Kenward-Roger"}[variant]
-    asked = list(table[(table["ddf"] == ddf) | (table["contrast"] == "joint")].itertuples())
-    assert len(asked) == 9 * 6
-    for of in asked:
-        one, at = fitted.estimates[names.index(of.contrast)], of.element - 1
-        assert one.is_estimable[at]
-        assert one.dof[at] == pytest.approx(of.df, rel=1e-5)
-        assert one.statistic[at] == pytest.approx(of.statistic, rel=1e-6, abs=1e-6)
-        if of.contrast == "joint":
-            own_p = f_p(one.statistic[at : at + 1], 2, one.dof[at])
-        else:
-            own_p = t_p(one.statistic[at : at + 1], one.dof[at], True)
-            assert one.effect[0, at] == pytest.approx(of.effect, rel=1e-6, abs=1e-6)
-            assert np.sqrt(one.variance[0, at]) == pytest.approx(of.se, rel=1e-6)
-        assert own_p == pytest.approx(of.p, rel=1e-5, abs=1e-6)
+    compare_with_r(fitted, pd.read_csv(ANSWERS / "nested.csv"), variant, t=1e-6, dof=1e-5, p=1e-5)
 
 
 def test_variances_and_correlations_are_those_of_lme4_with_the_same_elements_at_the_boundary():
