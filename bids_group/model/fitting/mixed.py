@@ -189,7 +189,7 @@ def _fit_part(model: _Model, plan: MixedPlan, values: npt.NDArray[np.float32]) -
     converged = (fitted.has_converged > 0) & np.isfinite(fitted.covariance).all(axis=(1, 2))
     has_converged = np.ones(n, dtype=bool)
     has_converged[here] = converged
-    found = _Found(plan, here, sums.coefficients, fitted, adjusted, has_converged, is_varied)
+    found = _Found(plan, here, sums.coefficients, fitted, adjusted, has_converged)
     estimates = [_estimate(model, found, number) for number in range(len(model.contrasts))]
     return TileFit(estimates, _maps_of(model, found)), int((~converged).sum())
 
@@ -218,7 +218,6 @@ class _Found:
     fitted: Fitted
     adjusted: Adjusted | None
     has_converged: Flags
-    is_varied: Flags
 
 
 def _estimate(model: _Model, found: _Found, number: int) -> Estimate:
