@@ -17,7 +17,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from bids_group.inference.shuffling.holes import ByPlace, Flags, Holes, Moves, Places, build_holes
+from bids_group.inference.shuffling.contraction import Places
+from bids_group.inference.shuffling.holes import ByPlace, Flags, Holes, Moves, build_holes
 from bids_group.inference.shuffling.partition import TILE, Codes, Doubles, Residuals, Single
 from bids_group.inference.shuffling.scheme import Scheme
 from bids_group.inference.shuffling.shuffles import Batch
@@ -58,7 +59,7 @@ class BootstrapHoles:
         """Give the signs of the clusters; the missing draws of the last batch are filled up with zeros."""
         signs, nothing = np.zeros((batch_size, self.first_rows.size), np.float32), np.empty((0, 0))
         signs[: len(batch.signs)] = batch.signs[:, self.first_rows]
-        none: Places = nothing.astype(np.int32)
+        none: Places = nothing.astype(np.uint32)
         return Moves(signs, none, none, nothing.astype(np.int8))
 
     def make_room(self, batch_size: int) -> tuple[Single, Single]:

@@ -6,9 +6,7 @@ So it stays a permutation within the same cells. Where whole blocks move, a bloc
 is observed in the same rows.
 
 With U an orthonormal basis of the design, the products of the moved U with the residuals (0 where not
-observed) are one matrix product for all elements; each row that is not observed adds a difference of two rows
-of U, and a small matrix of the pattern of rows observed makes of these sums the products with the tested and
-nuisance directions there. So an element costs the same whether its pattern is its own or that of many.
+observed) are one matrix product for all elements; `contraction` makes of them what is observed.
 """
 
 from __future__ import annotations
@@ -23,6 +21,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
+from bids_group.inference.shuffling.contraction import Places, Signs, correlate_observed
 from bids_group.inference.shuffling.group_variances import look_up
 from bids_group.inference.shuffling.partition import (
     NO_VARIANCE,
@@ -40,12 +39,7 @@ from bids_group.inference.shuffling.shuffles import Batch, Shuffles, Units
 from bids_group.row_space import group_by_pattern, invert_patterns
 from bids_group.work_files import read_columns, reserve
 
-Places = npt.NDArray[np.int32]
-Signs = npt.NDArray[np.int8]
 Flags = npt.NDArray[np.bool_]
-
-_TOGETHER = 16
-"""Elements that are done together."""
 
 _LOWEST_Z = -8.0
 """z of F = 0."""
@@ -128,9 +122,11 @@ class Holes:
         moved = batch.moved(self.columns)
         rows = np.zeros((moved.shape[0], batch_size, moved.shape[2]), np.float32)
         rows[:, : moved.shape[1]] = moved
-        targets = np.argsort(batch.sources, axis=1) if self.has_permutations else batch.sources
-        sources: Places = np.ascontiguousarray(batch.sources.T, dtype=np.int32)
-        goals: Places = np.ascontiguousarray(targets.T, dtype=np.int32)
+        targets = np.broadcast_to(np.arange(batch.sources.shape[1]), batch.sources.shape).copy()
+        if self.has_permutations:
+            np.put_along_axis(targets, batch.sources, targets.copy(), axis=1)
+        sources: Places = np.ascontiguousarray(batch.sources.T, dtype=np.uint32)
+        goals: Places = np.ascontiguousarray(targets.T, dtype=np.uint32)
         signs = batch.signs.T.astype(np.int8) if (batch.signs < 0).any() else np.empty((0, 0), np.int8)
         return Moves(rows.reshape(-1, moved.shape[2]), sources, goals, signs)
 
@@ -147,7 +143,7 @@ class Holes:
             here = self.residuals.elements_of(number)
             n_here = here.stop - here.start
             np.matmul(moves.rows, tile, out=products.reshape(len(moves.rows), TILE))
-            _correlate_observed(
+            correlate_observed(
                 products, np.ascontiguousarray(tile.T), moves.sources, moves.targets, moves.signs,
                 self.columns, self.pattern[here], self.mixing, self.kinds, exceptions, starts, self.q,
                 self.is_signed, values,
@@ -278,97 +274,7 @@ def number_kinds(is_observed: Flags, units: Units) -> Places:
     _, kinds = np.unique(~seen.reshape(-1, table.shape[1]), axis=0, return_inverse=True)
     is_whole = seen.all(axis=2)
     numbered = np.where(is_whole, 0, kinds.reshape(is_whole.shape) + 1)
-    return np.ascontiguousarray(numbered[:, units.unit_of_row], dtype=np.int32)
-
-
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _correlate_observed(
-    products: Single, rests: Single, sources: Places, targets: Places, signs: Signs, columns: Doubles,
-    pattern: Codes, mixing: Doubles, kinds: Places, exceptions: Codes, starts: Codes, q: int,
-    is_signed: bool, values: Single,
-) -> None:  # fmt: skip
-    """Fill ``values`` (batch_size, n) from products (p, batch_size, n) of what is not contracted yet.
-
-    ``rests`` (n, n_obs): the residuals. A few elements at a time: these share lines of the cache.
-    """
-    p, n_shuffles = columns.shape[1], sources.shape[1]
-    sums, found = np.empty((_TOGETHER, p, n_shuffles)), np.empty((_TOGETHER, n_shuffles), np.float32)
-    room = np.empty((4, n_shuffles))
-    for start in range(0, pattern.size, _TOGETHER):
-        n_here = min(_TOGETHER, pattern.size - start)
-        for c in range(p):
-            for k in range(n_shuffles):
-                for j in range(n_here):
-                    sums[j, c, k] = products[c, k, start + j]
-        for j in range(n_here):
-            own, rest = pattern[start + j], rests[start + j]
-            rows = exceptions[starts[own] : starts[own + 1]]
-            _contract(sums[j], rest, rows, kinds[own], sources, targets, signs, columns)
-            _combine(sums[j], mixing[own], q, is_signed, room, found[j])
-        for k in range(n_shuffles):
-            for j in range(n_here):
-                values[k, start + j] = found[j, k]
-
-
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _contract(
-    sums: Doubles, rest: Single, rows: Codes, kind: Places, sources: Places, targets: Places, signs: Signs,
-    columns: Doubles,
-) -> None:  # fmt: skip
-    """Add to sums (p, n_shuffles) what becomes of residuals that would come to the place of another kind.
-
-    ``rows``: those of another kind than 0. What would come to their places, or they to a place of kind 0,
-    goes on to the next of its kind. ``signs`` may be empty. (Both halves are written out: as a function of
-    their own, also an inlined one, they take three times as long.)
-    """
-    (p, n_shuffles), has_signs = sums.shape, signs.size > 0
-    for row in rows:
-        for k in range(n_shuffles):
-            source = sources[row, k]
-            if kind[source] != kind[row]:
-                place = targets[row, k]
-                while kind[place] != kind[source]:
-                    place = targets[place, k]
-                there = here = np.float64(rest[source])
-                if has_signs:
-                    there, here = there * signs[place, k], here * signs[row, k]
-                for c in range(p):
-                    sums[c, k] += there * columns[place, c] - here * columns[row, c]
-        for k in range(n_shuffles if rest[row] != 0 else 0):
-            target = targets[row, k]
-            if kind[target] == 0:
-                place = targets[target, k]
-                while kind[place] != kind[row]:
-                    place = targets[place, k]
-                there = here = np.float64(rest[row])
-                if has_signs:
-                    there, here = there * signs[place, k], here * signs[target, k]
-                for c in range(p):
-                    sums[c, k] += there * columns[place, c] - here * columns[target, c]
-
-
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _combine(sums: Doubles, mix: Doubles, q: int, is_signed: bool, room: Doubles, r: Single) -> None:
-    """Fill ``r`` (n_shuffles,) with the partial correlation of the products that ``mix`` makes of sums."""
-    p, largest = mix.shape[0], LARGEST
-    first, product, explained, taken = room[0], room[1], room[2], room[3]
-    explained[:] = 0
-    taken[:] = 0
-    for c in range(p):
-        product[:] = 0
-        for other in range(p):
-            weight = mix[other, c]
-            if weight != 0:
-                for k in range(r.size):
-                    product[k] += weight * sums[other, k]
-        total = explained if c < q else taken
-        for k in range(r.size):
-            total[k] += product[k] * product[k]
-        if c == 0:
-            first[:] = product
-    for k in range(r.size):
-        size = min(np.sqrt(explained[k] / max(1 - taken[k], 1e-6)), largest)
-        r[k] = -size if is_signed and first[k] < 0 else size
+    return np.ascontiguousarray(numbered[:, units.unit_of_row], dtype=np.uint32)
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
