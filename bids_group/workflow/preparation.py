@@ -16,11 +16,11 @@ from bids_group.config.corrections import UNCORRECTED
 from bids_group.config.stats_model import StatsModel, write_model_json
 from bids_group.config.stats_model_reading import read_model
 from bids_group.config.stats_model_request import compile_request, settle_request
-from bids_group.elements import Surfaces, find_pair, read_mask
+from bids_group.elements import Surfaces, find_pair, name_elements, read_mask
 from bids_group.errors import BidsGroupError, DataError, UsageError
 from bids_group.executor import Executor, Threads, choose_executor
 from bids_group.labels import is_adult_mni
-from bids_group.output.report import OWN_ATLAS, Atlas, read_atlas
+from bids_group.output.report import OWN_ATLAS, Atlas, StructureAtlas, read_atlas, read_structure_atlas
 from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation, note, warn
 from bids_group.words import counted
 from bids_group.workflow.surfaces import settle_surfaces
@@ -66,7 +66,7 @@ class RunPlan:
     observations: tuple[Observation, ...]
     exclusions: tuple[Exclusion, ...]
     notices: tuple[Notice, ...]
-    atlas: Atlas | None
+    atlas: Atlas | StructureAtlas | None
     surfaces: Surfaces
     executor: Executor
 
@@ -203,22 +203,23 @@ def _settle_extent_and_masks(
     return spec, replace(cohort, maps=maps), notices
 
 
-def _settle_atlas(spec: AnalysisSpec, cohort: Cohort) -> tuple[Atlas | None, list[Notice]]:
+def _settle_atlas(spec: AnalysisSpec, cohort: Cohort) -> tuple[Atlas | StructureAtlas | None, list[Notice]]:
     """Read the atlas before anything is computed; one of another space is used, with a warning.
 
     Where none is given, maps in an adult MNI space have the one that comes with the app.
     """
     is_volume = all(one.form == "volume" for one in cohort.maps)
-    if spec.atlas is not None and not is_volume:
-        raise UsageError(
-            "--atlas names points of volumes, and the maps are none.",
-            found=str(cohort.maps[0].effect),
-            fix="Leave out --atlas: the tables name structure and vertex, or the region.",
-        )
     if spec.atlas is None:
         is_mni = is_volume and all(is_adult_mni(one.space) for one in cohort.maps)
         return (read_atlas(OWN_ATLAS) if is_mni else None), []
-    atlas = read_atlas(spec.atlas)
+    first = cohort.spaces[cohort.maps[0].effect]
+    if name_elements(first) == "regions":
+        sentence = "--atlas names voxels and vertices, and the maps are of regions."
+        fix = "Leave out --atlas: the tables name the region."
+        raise UsageError(sentence, found=str(cohort.maps[0].effect), fix=fix)
+    atlas: Atlas | StructureAtlas = read_atlas(spec.atlas) if is_volume else read_structure_atlas(spec.atlas)
+    if isinstance(atlas, StructureAtlas):
+        atlas.check_fits(first)
     spaces = {one.space for one in cohort.maps if one.space is not None}
     if atlas.space is None or not spaces or atlas.space in spaces:
         return atlas, []

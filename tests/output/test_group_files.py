@@ -156,8 +156,8 @@ class _Halves:
 
     title = "halves"
 
-    def name_points(self, xyz_mm: Any) -> list[str | None]:
-        return ["left" if x < 0 else None for x in xyz_mm[:, 0]]
+    def name_elements(self, elements: Elements, which: Any) -> list[str | None]:
+        return ["left" if x < 0 else None for x in elements.coordinates_mm(which)[:, 0]]
 
     def describe_elements(self, elements: Elements, which: Any) -> str:
         return f"left {len(which)}"

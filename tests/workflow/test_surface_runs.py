@@ -126,6 +126,69 @@ def test_clusters_have_areas_places_and_labels(analysed, mesh):
     assert sidecar(analysed, "fweTfce_clusters")["Extent"] == {"cortex": "area in mm2"}
 
 
+def write_atlas(folder, names):
+    """Write labels of both hemispheres: 1 where x > 0, 2 elsewhere; 0 at the first ten vertices."""
+
+    def write(side, mesh, n=None):
+        keys = np.where(mesh.points[:, 0] > 0, 1, 2).astype(np.int32)
+        keys[:10] = 0
+        table = nib.gifti.GiftiLabelTable()
+        for key, name in {0: "???", **names}.items():
+            table.labels.append(nib.gifti.GiftiLabel(key))
+            table.labels[-1].label = name
+        arrays = [GiftiDataArray(keys[:n], intent="NIFTI_INTENT_LABEL", datatype="NIFTI_TYPE_INT32")]
+        meta = GiftiMetaData({"AnatomicalStructurePrimary": SIDES[side]})
+        path = folder / f"atlas-x_hemi-{side}_dseg.label.gii"
+        nib.save(GiftiImage(darrays=arrays, meta=meta, labeltable=table), path)
+        return path, keys
+
+    return write
+
+
+def test_an_atlas_of_labels_names_clusters_and_peaks(data, template, mesh, tmp_path, capsys):
+    write = write_atlas(tmp_path, {1: "front", 2: "Unknown"})
+    (left, keys), _ = (write(side, mesh) for side in SIDES)
+    job = [*CLUSTERWISE, *QUICK, "--surfaces", *template]
+    assert run(data, tmp_path / "out", *job, "--atlas", left) == 0
+    table = clusters(tmp_path / "out", "fweSize")
+    assert len(table)
+    labels = (
+        nib.load(next((tmp_path / "out").glob("group/hemi-L_*desc-fweSize_dseg.label.gii"))).darrays[0].data
+    )
+    for row in table.itertuples():
+        assert row.structure == "CORTEX_LEFT"
+        assert (row.region == "front L") == (keys[row.vertex] == 1)
+        if row.peak == 1:
+            share = (keys[labels == row.cluster] == 1).mean()
+            said = row.cluster_regions if isinstance(row.cluster_regions, str) else ""
+            assert said == (f"front L {100 * share:.0f} %" if share >= 0.05 else "")
+    assert (table["region"] == "front L").any()
+    effects = pd.read_csv(next((tmp_path / "out").glob("group/*desc-regions_effects.tsv")), sep="\t")
+    assert list(effects)[-2:] == ["front L", "front R"]
+    for number, side in enumerate(SIDES):
+        paths = sorted((data / "derivatives").rglob(f"*hemi-{side}*statmap.func.gii"))
+        means = [nib.load(path).darrays[0].data[keys == 1].mean() for path in paths]
+        np.testing.assert_allclose(effects[f"front {'LR'[number]}"], means, rtol=1e-5)
+    assert sidecar(tmp_path / "out", "fweSize_clusters")["Atlas"].startswith("atlas-x")
+
+
+@pytest.mark.parametrize("kind", ["mesh", "volume", "missing"])
+def test_atlases_of_others_are_refused(kind, data, make_sphere, tmp_path, capsys):
+    path, told, code = tmp_path / "hemi-L_x.label.gii", "no file", 66
+    if kind == "mesh":
+        (path, _), told, code = (
+            write_atlas(tmp_path, {1: "a", 2: "b"})("L", make_sphere(2)),
+            "on the mesh of the maps",
+            65,
+        )
+    if kind == "volume":
+        path, told, code = tmp_path / "x_dseg.nii.gz", ".dlabel.nii", 64
+        nib.save(nib.Nifti1Image(np.ones((2, 2, 2), np.int16), np.eye(4)), path)
+    assert run(data, tmp_path / "out", *QUICK, "--atlas", path) == code
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_mesh_stands_beside_the_results(analysed, mesh):
     for side in SIDES:
         image = nib.load(analysed / "group" / f"hemi-{side}_{SPACE}_midthickness.surf.gii")
@@ -317,6 +380,30 @@ def test_cortex_and_subcortex_have_thresholds_of_their_own(parts, dense, templat
     assert (table["size_mm3"] == 8 * table["n_elements"]).all()
     assert table["size_mm2"].isna().all()
     assert ("smallest of their p" in capsys.readouterr().err) == (parts == "joint")
+
+
+def test_a_dlabel_file_names_vertices_and_voxels(dense, tmp_path):
+    """Another order of structures; names of the table in it."""
+    image = nib.load(next(dense.rglob("sub-01*.dscalar.nii")))
+    axis = image.header.get_axis(1)
+    own = {name: model for name, _, model in axis.iter_structures()}
+    other = own["CIFTI_STRUCTURE_CAUDATE_LEFT"] + own["CIFTI_STRUCTURE_CORTEX_LEFT"]
+    keys = np.repeat(
+        [7, 5],
+        [
+            model.name.size
+            for model in (own["CIFTI_STRUCTURE_CAUDATE_LEFT"], own["CIFTI_STRUCTURE_CORTEX_LEFT"])
+        ],
+    )
+    table = {0: ("???", (0, 0, 0, 0)), 5: ("bark", (1, 0, 0, 1)), 7: ("tail", (0, 1, 0, 1))}
+    atlas = nib.Cifti2Image(keys[None].astype(np.int32), (nib.cifti2.LabelAxis(["a"], [table]), other))
+    nib.save(atlas, tmp_path / "x.dlabel.nii")
+    job = ["--correction", "none", "--cluster-forming-p", "0.05", *QUICK]
+    assert run(dense, tmp_path / "out", *job, "--atlas", tmp_path / "x.dlabel.nii") == 0
+    found = clusters(tmp_path / "out", "none")
+    named = {"CAUDATE_LEFT": {"tail"}, "CORTEX_LEFT": {"bark"}, "THALAMUS_LEFT": {"-"}}
+    for structure, names in named.items():
+        assert set(found.loc[found["structure"] == structure, "region"].fillna("-")) == names
 
 
 def test_an_extent_in_mm3_has_no_meaning_on_surfaces(data, template, tmp_path, capsys):

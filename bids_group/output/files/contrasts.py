@@ -57,14 +57,14 @@ _MEASURES = ("size", "mass", "tfce", "peak")
 
 
 class RegionNamer(Protocol):
-    """An atlas: names points and sets of elements; ``title`` is its own name."""
+    """An atlas: names elements and sets of them; ``title`` is its own name."""
 
     @property
     def title(self) -> str:
         """What it is called."""
 
-    def name_points(self, xyz_mm: npt.NDArray[np.float64]) -> Sequence[str | None]:
-        """Region at each point of shape ``(n, 3)``; None outside all regions."""
+    def name_elements(self, elements: Elements, which: npt.NDArray[np.intp]) -> Sequence[str | None]:
+        """Region of each of some elements; None outside all regions."""
 
     def describe_elements(self, elements: Elements, which: npt.NDArray[np.intp]) -> str:
         """Regions that a set of elements reaches, with its share in each."""
@@ -273,8 +273,8 @@ def tabulate_clusters(
             table.insert(at, name, pd.Series(cells, dtype=object))
         table.insert(list(table.columns).index("size_mm3"), "size_mm2", pd.Series(sizes, dtype=object))
     if atlas is not None:
-        points = table[["x", "y", "z"]].to_numpy(dtype=np.float64).reshape(-1, 3)
-        table = table.assign(region=pd.Series(atlas.name_points(points), dtype=object))
+        named = atlas.name_elements(elements, np.array(peaks, dtype=np.intp))
+        table = table.assign(region=pd.Series(named, dtype=object))
         shares = {one.index: atlas.describe_elements(elements, one.elements) for one in significance.clusters}
         table["cluster_regions"] = table["cluster"].map(shares).where(table["peak"] == 1, None)
     return table

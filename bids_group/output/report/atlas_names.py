@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import nibabel as nib
@@ -85,6 +86,17 @@ def read_names(path: Path) -> Mapping[int, str]:
             fix="Mend it, or put a .tsv with the columns index and name beside the image.",
         )
     return names
+
+
+def read_label_names(path: Path) -> Mapping[int, str]:
+    """Read the names that stand in a file of labels, GIFTI or CIFTI, by label."""
+    try:
+        image: Any = nib.load(path)
+    except (OSError, nib.filebasedimages.ImageFileError) as error:
+        raise DataError(f"The atlas {path} cannot be read.", found=str(error)) from error
+    if isinstance(image, nib.GiftiImage):
+        return dict(image.labeltable.get_labels_as_dict())
+    return {int(label): str(name) for label, (name, _) in image.header.get_axis(0).label[0].items()}
 
 
 def _stem_of(table: Path) -> str:
