@@ -2,7 +2,7 @@
 
 Run from the repository's root::
 
-    python benchmarks/repeated_measures.py                      # everything: hours on one core
+    python benchmarks/repeated_measures.py                      # everything: 15 minutes on one core
     python benchmarks/repeated_measures.py --n-datasets 50      # a quick look
 
 Errors under the null of the sandwich, of its wild cluster bootstrap, and of a mixed model with a random

@@ -242,7 +242,8 @@ def _check_bootstrap(spec: InferenceSpec, estimator: Estimator) -> None:
     elif spec.shuffle in ("permutations", "both"):
         told = f"--shuffle {spec.shuffle}", "Leave it out, or use --estimator ols."
     elif not has_weights(estimator.variant):
-        told = f"--sandwich {estimator.variant}", "Use --sandwich CR2, or fdr, bonferroni, ari."
+        same = "the same where nobody missed a visit of a formula of group by visit"
+        told = f"--sandwich {estimator.variant}", f"Use --sandwich CR2 ({same}), or fdr, bonferroni, ari."
     if told is not None:
         raise UsageError(
             "The sandwich is judged by the wild cluster bootstrap: whole clusters of residuals change sign.",

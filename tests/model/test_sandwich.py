@@ -403,3 +403,18 @@ def test_ten_thousand_clusters_need_no_matrix_of_rows_by_rows():
         9_998, rel=1e-6
     )  # two groups of 5,000: n - 1 of each, equal shares
     assert made[1].moment == pytest.approx(9_998.5, rel=1e-3)
+
+
+def test_with_complete_visits_the_homogeneous_form_is_cr2():
+    """Of group by visit, also its degrees of freedom: the bootstrap, which is CR2's, lacks nothing there."""
+    person, visit = np.divmod(np.arange(36), 3)
+    group = (person >= 5) * 1.0
+    second, third = visit == 1, visit == 2
+    matrix = np.column_stack([np.ones(36), group, second, third, group * second, group * third])
+    asked = [make_contrast([0, 1, 0, 0, 1 / 3, 1 / 3]), make_contrast(*np.eye(6)[4:])]
+    values = np.random.default_rng(5).normal(size=(36, 7))
+    more = {"visits": visit, "variance_groups": group}
+    own = fit(make_data(matrix, values, asked, person, "homogeneous", **more))
+    for one, other in zip(own, fit(make_data(matrix, values, asked, person, **more)), strict=True):
+        np.testing.assert_allclose(one.statistic, other.statistic, rtol=1e-12)
+        np.testing.assert_allclose(one.dof, other.dof, rtol=1e-12)
