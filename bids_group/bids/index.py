@@ -20,7 +20,7 @@ _NOT_MAPS = re.compile(
     r"\.(?:html?|svg|png|jpe?g|gif|pdf|tsv(?:\.gz)?|csv|txt|log|md|h5|mat|npz?|pkl|toml|ya?ml|bib)$",
     re.IGNORECASE,
 )
-_IS_IMAGE = re.compile(r".+\.zarr|sub-[^_]+_.*\.(?:nii|nii\.gz|json)")
+_IS_IMAGE = re.compile(r".+\.zarr|sub-[^_]+_.*(?:\.nii|\.nii\.gz|\.gii|_statmap\.tsv|\.json)")
 """Folders that count as files: images over many files, and those named like maps (their reader tells)."""
 
 _NOT_FIRST_LEVEL = {"code", "sourcedata", "stimuli", "logs", "derivatives"}

@@ -13,6 +13,7 @@ from bids_group.elements import (
     BY_LETTER,
     FSAVERAGE5,
     Space,
+    Structures,
     Surface,
     SurfaceFile,
     Surfaces,
@@ -65,7 +66,7 @@ def find_surfaces(
     needed = {
         part.structure: part.n_vertices
         for space in spaces
-        for part in space.parts
+        for part in (space.parts if isinstance(space, Structures) else ())  # voxels of grids have none
         if isinstance(part, Vertices)
     }
     if not needed:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from bids_group.elements.file_content import NIFTI2_SIZES, read_beginning
 from bids_group.elements.space import Form, Grid, Parcels, Part, Structures, Vertices, Voxels, structures
 from bids_group.errors import DataError, UsageError
 
 _CIFTI_CODE = 32
+_HEADER_BYTES = 544
+_LONGEST_AXES = 2**28
 _WANTED = {
     "dscalar": "brain models and scalars (.dscalar.nii)",
     "pscalar": "parcels and scalars (.pscalar.nii)",
@@ -21,39 +25,61 @@ _WANTED = {
 PREFIX = "CIFTI_STRUCTURE_"
 
 
-def parse_cifti(
-    payload: bytes, path: Path, form: Form
-) -> tuple[Structures, npt.NDArray[Any], tuple[str, ...]]:
-    """Read a dense or parcellated scalar file: elements, numbers ``(n_elements, n_maps)``, names of the maps.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CiftiAxes:
+    """What the beginning of a CIFTI file says: its elements, where each stands in the file, and the maps.
 
-    Elements come in the order of `Structures`, whatever their order in the file.
+    Elements come in the order of `Structures`, whatever their order in the file. ``n_bytes``: how long the
+    file is, by what it says.
+    """
+
+    space: Structures
+    places: npt.NDArray[np.intp]
+    labels: tuple[str, ...]
+    header: Any
+
+    @property
+    def n_bytes(self) -> int:
+        """From the first byte to the last number."""
+        n_numbers = len(self.labels) * self.places.size
+        return int(self.header["vox_offset"]) + n_numbers * int(self.header.get_data_dtype().itemsize)
+
+    def numbers(self, content: bytes) -> npt.NDArray[Any]:
+        """Take the numbers ``(n_elements, n_maps)`` from the file's content."""
+        shape, at = (len(self.labels), self.places.size), int(self.header["vox_offset"])
+        numbers = np.ndarray(shape, self.header.get_data_dtype(), buffer=content, offset=at, order="F")
+        slope, intercept = self.header.get_slope_inter()
+        if slope not in (None, 1.0) or intercept not in (None, 0.0):
+            numbers = numbers * (1.0 if slope is None else slope) + (intercept or 0.0)
+        return numbers.T[self.places]
+
+
+def read_axes(path: Path, form: Form) -> CiftiAxes:
+    """Read the beginning of a dense or parcellated scalar file: all but its numbers.
 
     Raises
     ------
     UsageError
         It holds a series or labels.
     DataError
-        It is no CIFTI file, cut short, or names an element twice.
+        It is no CIFTI file, cut short, names an element twice, or its header and its axes disagree.
     """
     from nibabel.nifti2 import Nifti2Header
 
-    if payload[:4] not in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c"):
+    start = read_beginning(path, _HEADER_BYTES)
+    if start[:4] not in NIFTI2_SIZES:
         raise DataError(
             f"{path} is called a CIFTI file and is none.",
             found="no NIfTI-2 header",
             expected=_WANTED[form],
             fix="Compute or copy it again; a volume must not be called so.",
         )
-    header: Any = Nifti2Header(payload[:540], check=False)
-    order, at = ("<", "little") if payload[0] else (">", "big"), int(header["vox_offset"])
-    xml = b""
-    place = 544
-    while place + 8 <= min(at, len(payload)):
-        size, code = (int.from_bytes(payload[start : start + 4], order[1]) for start in (place, place + 4))  # type: ignore[arg-type]
-        if code == _CIFTI_CODE:
-            xml = payload[place + 8 : place + size].rstrip(b"\0")
-        place += max(size, 16)
-    space, places, labels, kind = _interpret(xml)
+    if len(start) < _HEADER_BYTES:
+        raise EOFError("the header is cut short")
+    header: Any = Nifti2Header(start[:540], check=False)
+    if not _HEADER_BYTES <= (at := int(header["vox_offset"])) <= _LONGEST_AXES:
+        raise ValueError(f"its header says that the numbers begin at byte {at}")
+    space, places, labels, kind = _interpret(_find_xml(read_beginning(path, at), start[0] != 0))
     if kind != form and not (kind == f"{form} labels" and "label.nii" in path.name):
         raise UsageError(
             f"{path} is no file of one number per element.",
@@ -62,10 +88,6 @@ def parse_cifti(
             fix="Give maps of effects: a series or labels cannot be analysed.",
         )
     shape = tuple(int(size) for size in header["dim"][5:7])
-    numbers = np.ndarray(shape, header.get_data_dtype(), buffer=payload, offset=at, order="F")
-    slope, intercept = header.get_slope_inter()
-    if slope not in (None, 1.0) or intercept not in (None, 0.0):
-        numbers = numbers * (1.0 if slope is None else slope) + (intercept or 0.0)
     if shape != (len(labels), places.size):
         raise DataError(
             f"Header and axes of {path} disagree.",
@@ -73,18 +95,34 @@ def parse_cifti(
             expected=f"{len(labels)} maps of {places.size} elements as the axes say",
             fix="Compute or copy the file again.",
         )
-    return space, numbers.T[places], labels
+    return CiftiAxes(space=space, places=places, labels=labels, header=header)
+
+
+def _find_xml(content: bytes, is_little: bool) -> bytes:
+    """Find the axes among the extensions of the header."""
+    place, xml = _HEADER_BYTES, b""
+    order: Literal["little", "big"] = "little" if is_little else "big"
+    while place + 8 <= len(content):
+        size, code = (int.from_bytes(content[at : at + 4], order) for at in (place, place + 4))
+        if code == _CIFTI_CODE:
+            xml = content[place + 8 : place + size].rstrip(b"\0")
+        place += max(size, 16)
+    return xml
 
 
 @lru_cache(maxsize=16)
 def _interpret(xml: bytes) -> tuple[Structures, npt.NDArray[np.intp], tuple[str, ...], str]:
     """Read the axes: elements in their order, where each stands in the file, names of maps, and the form."""
     from nibabel.cifti2 import BrainModelAxis, LabelAxis, ParcelsAxis, ScalarAxis
+    from nibabel.cifti2.cifti2 import Cifti2HeaderError as CiftiError
     from nibabel.cifti2.parse_cifti2 import Cifti2Parser
 
     parser = Cifti2Parser()
-    parser.parse(string=xml)
-    along, elements = (parser.header.get_axis(number) for number in (0, 1))
+    try:
+        parser.parse(string=xml)
+        along, elements = (parser.header.get_axis(number) for number in (0, 1))
+    except (AttributeError, AssertionError, CiftiError) as error:  # parts of it in places of others
+        raise ValueError(f"its XML is not that of CIFTI: {error or type(error).__name__}") from error
     names = tuple(map(str, along.name)) if isinstance(along, ScalarAxis) else ("",) * len(along)
     kind = f"{type(elements).__name__} by {type(along).__name__}"
     if isinstance(elements, BrainModelAxis):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import zlib
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ NIFTI2_SIZES = (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
 _HEADER_BYTES = 544
 _SHORTEST_HEADER = 348
 _CHUNK_BYTES = 4096
+_PIECE_BYTES = 2**22
 _FARTHEST_BYTES = 2**20
 """How far into a gzip file a header may begin (it may have members, or much in front, that hold nothing)."""
 _CHECKSUM_BYTES = 8
@@ -79,12 +81,49 @@ def read_start(path: Path) -> tuple[bytes, bytes | None]:
     return header, end[-_CHECKSUM_BYTES:]
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read a file."""
+def read_beginning(path: Path, n_bytes: int) -> bytes:
+    """Read up to ``n_bytes`` of the content of a file, of gzip unpacked."""
+    with _reading(path) as stream:
+        start = stream.read(_CHUNK_BYTES)
+        stream.seek(0)
+        _refuse_pointer(path, start)
+        if start[:2] != GZIP:
+            return stream.read(n_bytes)
+        with gzip.GzipFile(fileobj=stream) as members:
+            return members.read(n_bytes)
+
+
+def read_bytes(path: Path, most: int | None = None) -> bytes:
+    """Read a file; one that is longer than ``most`` bytes is refused unread."""
+    if most is not None and (size := _size_of(path)) > most:
+        raise DataError(
+            f"The file {path} cannot be what its name says.",
+            found=f"{size} bytes",
+            expected=f"at most {most}",
+            fix="Copy or compute the file again.",
+        )
     with _reading(path) as stream:
         payload = stream.read()
     _refuse_pointer(path, payload)
     return payload
+
+
+def read_text(path: Path) -> bytes:
+    """Read a file of text; one that is none (a NUL is in it) is refused (`ValueError`) where that is seen."""
+    pieces = []
+    with _reading(path) as stream:
+        while piece := stream.read(_PIECE_BYTES):
+            if b"\0" in piece:
+                raise ValueError("NUL characters: it is no text")
+            pieces.append(piece)
+    payload = b"".join(pieces)
+    _refuse_pointer(path, payload)
+    return payload
+
+
+def _size_of(path: Path) -> int:
+    with _reading(path) as stream:
+        return os.fstat(stream.fileno()).st_size
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bids_group.elements.compression import MOST_FOLD, inflate
 from bids_group.elements.image_files import hemi_of
 from bids_group.elements.space import BY_LETTER
 from bids_group.errors import DataError, UsageError
 
 POINTS, TRIANGLES, _NODES = 1008, 1009, 1001
+MOST_BYTES = 2**28
+"""How long a file may be, unpacked: a hundred maps of the largest common meshes."""
+
+_PIECE = 2**20
+_N_AXES = re.compile(rb"""\bDimensionality\s*=\s*["']([^"']*)["']""")
+"""nibabel counts up to it."""
+
+_PACKED = re.compile(rb"<Data>\s*([A-Za-z0-9+/=\s]+?)\s*</Data>")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -30,6 +41,40 @@ class GiftiNumbers:
     intent: int
 
 
+def open_gifti(payload: bytes) -> Any:
+    """Make nibabel's image of a GIFTI file, which may be packed.
+
+    Raises
+    ------
+    ValueError
+        It is no GIFTI file, as far as nibabel says so; or it, or an array in it, unpacks to more than
+        `MOST_BYTES`.
+    """
+    from nibabel.gifti import GiftiImage
+
+    content = inflate(payload, MOST_BYTES)
+    for number in _N_AXES.findall(content):
+        if number not in (b"1", b"2", b"3", b"4", b"5", b"6"):
+            raise ValueError(f"an array of {number[:20].decode(errors='replace')} axes")
+    for found in _PACKED.finditer(content):
+        if (found.end(1) - found.start(1)) * MOST_FOLD > MOST_BYTES:
+            _check_unpacked(base64.b64decode(found[1]))
+    try:
+        return GiftiImage.from_bytes(content)
+    except (AttributeError, IndexError, AssertionError) as error:  # parts of it in places of others
+        raise ValueError(f"its XML is not that of GIFTI: {error or type(error).__name__}") from error
+
+
+def _check_unpacked(packed: bytes) -> None:
+    """Refuse (`ValueError`) what unpacks to more than a file may be long, and keep nothing of it."""
+    stream, n_bytes = zlib.decompressobj(), 0
+    while packed:
+        piece = stream.decompress(packed, _PIECE)
+        n_bytes, packed = n_bytes + len(piece), stream.unconsumed_tail
+        if n_bytes > MOST_BYTES:
+            raise ValueError(f"an array in it unpacks to more than {MOST_BYTES} bytes")
+
+
 def parse_gifti(payload: bytes, path: Path) -> GiftiNumbers:
     """Read the numbers of a GIFTI file from its bytes.
 
@@ -40,16 +85,14 @@ def parse_gifti(payload: bytes, path: Path) -> GiftiNumbers:
     DataError
         Its numbers stand in another file, or not at all vertices.
     """
-    if b'"ExternalFileBinary"' in payload:
+    if b"ExternalFileBinary" in inflate(payload, MOST_BYTES):
         raise DataError(
             f"The numbers of {path} stand in another file.",
             found="the encoding ExternalFileBinary",
             expected="numbers in the file itself",
             fix=f"wb_command -gifti-convert GZIP_BASE64_BINARY {path} {path}",
         )
-    from nibabel.gifti import GiftiImage
-
-    image = GiftiImage.from_bytes(payload)
+    image = open_gifti(payload)
     arrays = list(image.darrays)
     intents = [int(one.intent) for one in arrays]
     if {POINTS, TRIANGLES} & {*intents}:

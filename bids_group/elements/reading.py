@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from io import BytesIO, StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from xml.parsers.expat import ExpatError
 
 import nibabel as nib
@@ -26,9 +26,11 @@ from bids_group.elements.image_files import FORMATS, ImageFiles, form_of, locate
 from bids_group.elements.loaded import LoadedMap, MapHeader, hash_bytes
 from bids_group.elements.narrowing import narrowed
 from bids_group.elements.space import Grid, Space
-from bids_group.elements.structured import StructuredFile, read_structured
+from bids_group.elements.structured import read_structured, read_structured_header
 from bids_group.elements.sub_bricks import find_volume, labels_of, read_nifti_labels, statistic_of
 from bids_group.errors import DataError, UsageError
+
+_Read = TypeVar("_Read")
 
 
 def read_header(path: Path) -> MapHeader:
@@ -41,7 +43,7 @@ def read_header(path: Path) -> MapHeader:
     """
     files = locate(path)
     if form_of(files.header.name) != "volume":
-        return _read_structured(path, files).header
+        return _structured(path, files, read_structured_header)
     try:
         if files.data is not files.header:
             start, checksum = inflate(read_bytes(files.header), _LONGEST_HEADER), None
@@ -112,7 +114,7 @@ def read_map(path: Path) -> LoadedMap:
     """
     files = locate(path)
     if form_of(files.header.name) != "volume":
-        return _read_structured(path, files).load()
+        return _structured(path, files, read_structured).load()
     header = read_header(path)
     payloads = [read_bytes(one) for one in files.all]
     try:
@@ -131,9 +133,9 @@ def read_map(path: Path) -> LoadedMap:
     return LoadedMap(path=path, space=grid, data=np.asfortranarray(data), sha256=hash_bytes(payloads))
 
 
-def _read_structured(path: Path, files: ImageFiles) -> StructuredFile:
+def _structured(path: Path, files: ImageFiles, read: Callable[[Path, ImageFiles], _Read]) -> _Read:
     try:
-        return read_structured(path, files)
+        return read(path, files)
     except (*_UNREADABLE, ExpatError) as error:
         raise _unreadable(path, error) from error
 

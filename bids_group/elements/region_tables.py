@@ -71,11 +71,11 @@ def read_lines(payload: bytes) -> Sequence[Sequence[str]]:
     The last tables are kept: of one with a line per person each map is a line of the same bytes.
     """
     text = payload.decode("utf-8-sig")
-    lines = [
-        [cell.strip() for cell in line]
-        for line in csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE)
-        if line
-    ]
+    try:
+        rows = list(csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE))
+    except csv.Error as error:  # a cell of 100,000 characters
+        raise ValueError(str(error)) from error
+    lines = [[cell.strip() for cell in row] for row in rows if row]
     odd = [number for number, line in enumerate(lines, start=1) if len(line) != len(lines[0])]
     if odd:
         which = f"{plural(len(odd), 'line')} {list_some(odd, 5)}"
@@ -107,11 +107,14 @@ def _number(cell: str, region: str, path: Path) -> float:
     if cell == "n/a":
         return math.nan
     try:
-        return float(cell)
+        value = float(cell.replace("_", " "))
     except ValueError:
+        value = None
+    if value is None or (math.isinf(value) and "i" not in cell.lower()):
         raise DataError(
             f"The value of {region} in {path} is no number.",
-            found=cell or "an empty cell",
+            found=cell[:60] or "an empty cell",
             expected="a number, or n/a",
             fix=f"Mend the cell; a column that is no region cannot stay beside {list_some(LABELS[:2])}.",
-        ) from None
+        )
+    return value

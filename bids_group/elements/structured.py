@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.elements.cifti_files import parse_cifti
+from bids_group.elements.cifti_files import CiftiAxes, read_axes
 from bids_group.elements.compression import inflate
-from bids_group.elements.file_content import read_bytes
-from bids_group.elements.gifti_files import parse_gifti, settle_structure
+from bids_group.elements.file_content import check_promise, read_bytes, read_text
+from bids_group.elements.gifti_files import MOST_BYTES, parse_gifti, settle_structure
 from bids_group.elements.image_files import ImageFiles, form_of
 from bids_group.elements.loaded import LoadedMap, MapHeader, hash_bytes
 from bids_group.elements.narrowing import narrowed
@@ -22,9 +22,6 @@ from bids_group.elements.region_tables import parse_regions
 from bids_group.elements.space import Part, Structures, Vertices, structures
 from bids_group.elements.sub_bricks import find_volume
 from bids_group.errors import DataError
-
-_MOST_BYTES = 2**31
-"""How long a file may be, unpacked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,6 +39,14 @@ class StructuredFile:
         return LoadedMap(path=path, space=self.header.space, data=data, sha256=self.sha256)
 
 
+def read_structured_header(path: Path, files: ImageFiles) -> MapHeader:
+    """Read what a file says before its numbers: of CIFTI its beginning, of others all of it."""
+    form = form_of(files.header.name)
+    if form in ("table", "gifti"):
+        return read_structured(path, files).header
+    return _describe_cifti(path, files, read_axes(files.header, form))
+
+
 def read_structured(path: Path, files: ImageFiles) -> StructuredFile:
     """Read GIFTI, CIFTI or a table of regions; of several maps the one that is named (``,2``, ``[name]``).
 
@@ -50,44 +55,65 @@ def read_structured(path: Path, files: ImageFiles) -> StructuredFile:
     MissingInputError, UsageError, DataError
         As `bids_group.elements.read_map`.
     """
-    payloads = [read_bytes(one) for one in files.all]
     form = form_of(files.header.name)
     if form == "table":
-        space, numbers = parse_regions(payloads[0], files.header, files.volume)
-        found = MapHeader(
-            path=path,
-            files=files,
-            checksum=None,
-            space=space,
-            shape=space.shape,
-            statistic=0,
-            texts=(),
-            labels=(),
-            is_integer=False,
-            n_bytes=len(payloads[0]),
-        )
-        return StructuredFile(header=found, numbers=numbers, sha256=hash_bytes(payloads))
+        payload = read_text(files.header)
+        regions, values = parse_regions(payload, files.header, files.volume)
+        found = _header(path, files, regions, (), 1, n_bytes=len(payload))
+        return StructuredFile(header=found, numbers=values, sha256=hash_bytes([payload]))
     if form == "gifti":
+        payloads = [read_bytes(one, MOST_BYTES) for one in files.all]
         space, numbers, code, labels = _join_hemispheres(files, payloads)
+        is_integer = numbers.dtype.kind in "iu"
+        found = _header(
+            path, files, space, labels, numbers.shape[1], MOST_BYTES, code=code, is_integer=is_integer
+        )
     else:
-        space, numbers, labels = parse_cifti(inflate(payloads[0], _MOST_BYTES), files.header, form)
-        code = 0
+        axes = read_axes(files.header, form)
+        found = _describe_cifti(path, files, axes)
+        payloads = [read_bytes(files.header)]
+        numbers, labels = axes.numbers(inflate(payloads[0], axes.n_bytes)), axes.labels
     volume = find_volume(files, (1, 1, 1, numbers.shape[1]), labels)
     if volume is not None:
-        numbers, labels = numbers[:, volume : volume + 1], labels[volume : volume + 1]
-    header = MapHeader(
+        numbers = numbers[:, volume : volume + 1]
+    return StructuredFile(header=found, numbers=numbers, sha256=hash_bytes(payloads))
+
+
+def _describe_cifti(path: Path, files: ImageFiles, axes: CiftiAxes) -> MapHeader:
+    check_promise(files, axes.n_bytes)
+    is_integer = axes.header.get_data_dtype().kind in "iu"
+    return _header(
+        path, files, axes.space, axes.labels, len(axes.labels), axes.n_bytes, is_integer=is_integer
+    )
+
+
+def _header(
+    path: Path,
+    files: ImageFiles,
+    space: Structures,
+    labels: tuple[str, ...],
+    n_maps: int,
+    n_bytes: int,
+    *,
+    code: int = 0,
+    is_integer: bool = False,
+) -> MapHeader:
+    """Say what a file holds, of the map that is named."""
+    volume = find_volume(files, (1, 1, 1, n_maps), labels) if labels else None
+    if volume is not None:
+        labels, n_maps = labels[volume : volume + 1], 1
+    return MapHeader(
         path=path,
         files=files,
         checksum=None,
         space=space,
-        shape=space.shape + ((numbers.shape[1],) if numbers.shape[1] > 1 else ()),
+        shape=space.shape + ((n_maps,) if n_maps > 1 else ()),
         statistic=code,
-        texts=labels if numbers.shape[1] == 1 else (),
+        texts=labels if n_maps == 1 else (),
         labels=labels,
-        is_integer=numbers.dtype.kind in "iu",
-        n_bytes=_MOST_BYTES,
+        is_integer=is_integer,
+        n_bytes=n_bytes,
     )
-    return StructuredFile(header=header, numbers=numbers, sha256=hash_bytes(payloads))
 
 
 @lru_cache(maxsize=8)
@@ -103,7 +129,7 @@ def _join_hemispheres(
     parts: list[Part] = []
     rows = []
     for path, payload in zip(files.all, payloads, strict=True):
-        one = parse_gifti(inflate(payload, _MOST_BYTES), path)
+        one = parse_gifti(payload, path)
         structure = settle_structure(path, one.structure)
         n = len(one.numbers)
         parts.append(Vertices(structure=structure, n_vertices=n, indices=_all_of(n)))

@@ -10,10 +10,9 @@ from xml.parsers.expat import ExpatError
 
 import numpy as np
 
-from bids_group.elements.compression import inflate
 from bids_group.elements.file_content import read_bytes
 from bids_group.elements.geometry import Mesh
-from bids_group.elements.gifti_files import POINTS, PRIMARY, TRIANGLES, name_structure
+from bids_group.elements.gifti_files import MOST_BYTES, POINTS, PRIMARY, TRIANGLES, name_structure, open_gifti
 from bids_group.errors import DataError, UsageError
 
 _NO_ANATOMY = ("inflated", "spherical", "sphere", "flat", "ellipsoid", "hull", "vinflated")
@@ -43,11 +42,9 @@ def read_surface(path: Path) -> SurfaceFile:
     UsageError
         It is no surface, or an inflated or spherical one, on which areas mean nothing.
     """
-    from nibabel.gifti import GiftiImage
-
-    payload = read_bytes(path)
+    payload = read_bytes(path, MOST_BYTES)
     try:
-        image = GiftiImage.from_bytes(inflate(payload))
+        image = open_gifti(payload)
         points = image.get_arrays_from_intent(POINTS)
         triangles = image.get_arrays_from_intent(TRIANGLES)
         said = [one for each in (image, *points) if (one := each.meta or {})]
@@ -59,7 +56,16 @@ def read_surface(path: Path) -> SurfaceFile:
             if points and triangles
             else None
         )
-    except (ExpatError, EOFError, OSError, ValueError, zlib.error) as error:
+    except (
+        ExpatError,
+        EOFError,
+        OSError,
+        ValueError,
+        OverflowError,
+        LookupError,
+        TypeError,
+        zlib.error,
+    ) as error:
         raise DataError(
             f"The surface {path} cannot be read.",
             found=str(error) or type(error).__name__,
@@ -89,6 +95,14 @@ def read_surface(path: Path) -> SurfaceFile:
 
 
 def _check_mesh(path: Path, mesh: Mesh) -> None:
+    shapes = mesh.points.shape, mesh.triangles.shape
+    if any(len(one) != 2 or one[1] != 3 for one in shapes):
+        raise DataError(
+            f"The surface {path} is damaged.",
+            found=f"points and triangles of shapes {shapes[0]} and {shapes[1]}",
+            expected="three coordinates of each point, three corners of each triangle",
+            fix="Get the file again, or write it anew.",
+        )
     least, most = int(mesh.triangles.min(initial=0)), int(mesh.triangles.max(initial=0))
     if least < 0 or most >= mesh.n_vertices or not np.isfinite(mesh.points).all():
         raise DataError(

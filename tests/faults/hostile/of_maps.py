@@ -180,6 +180,15 @@ def mask(make):
     return spoil
 
 
+def large(study):
+    """The header honestly promises 1.4 GB of zeros, on a grid of its own."""
+    n = 700
+    start = header_of(study, dim=[3, n, n, n, 1, 1, 1, 1]) + numbers_of(study)
+    left = 352 + 4 * n**3 - len(start)
+    end = gzip.compress(bytes(left % (16 * 2**20)))
+    study.effect.write_bytes(gzip.compress(start) + zeros(16 * 2**20) * (left // (16 * 2**20)) + end)
+
+
 def as_atlas(spoil_effect, table=b"index\tname\n1\tone\n"):
     def spoil(study):
         good = study.effect.read_bytes()
@@ -368,6 +377,7 @@ MAPS = {
     "extension of odd size": hostile(extension(17), (0, 65)),
     "map of NaN": hostile(change(lambda n, a: (np.full(n.shape, np.nan, np.float32), a)), 65, FIXES),
     "map of infinity": hostile(change(lambda n, a: (np.full(n.shape, np.inf, np.float32), a)), 65, FIXES),
+    "map of 1.4 GB of zeros, on another grid": hostile(large, 65, FIXES, "grid"),
     "map of zeros": hostile(change(lambda n, a: (np.zeros(n.shape, np.float32), a)), 65, FIXES),
     "map of 1e300": hostile(change(lambda n, a: (n * 1e300, a)), 65, FIXES),
     "map of 1e-300": hostile(change(lambda n, a: ((n + 1) * 1e-300, a)), 65, FIXES),
@@ -405,6 +415,7 @@ MASKS = {
     "mask is a folder": hostile(as_mask(special("folder")), 66, "mask.nii.gz", "folder"),
     "mask is a link that points nowhere": hostile(as_mask(special("nowhere")), 66, "mask.nii.gz"),
     "mask is a bomb": hostile(as_mask(bomb), 65, "mask.nii.gz"),
+    "mask of 1.4 GB of zeros, on another grid": hostile(as_mask(large), 65, "mask.nii.gz", "grid"),
     "mask of 30000 cubed": hostile(as_mask(huge(30_000)), 65, "mask.nii.gz"),
     "mask starts at 1e30": hostile(as_mask(content(vox_offset=1e30)), 65, "mask.nii.gz"),
     "mask with a flat affine": hostile(
@@ -422,6 +433,7 @@ MASKS = {
     "atlas is a FIFO": hostile(as_atlas(special("fifo")), 66, "atlas.nii.gz", "not a file"),
     "atlas is a device": hostile(as_atlas(special("/dev/zero")), 66, "atlas.nii.gz", "not a file"),
     "atlas is a bomb": hostile(as_atlas(bomb), 65, "atlas.nii.gz"),
+    "atlas of 1.4 GB of zeros": hostile(as_atlas(large), 65, "atlas.nii.gz", "voxels"),
     "atlas of 30000 cubed": hostile(as_atlas(huge(30_000)), 65, "atlas.nii.gz"),
     "atlas with an affine of zeros": hostile(
         as_atlas(content(sform_code=1, srow_x=[0] * 4, srow_y=[0] * 4, srow_z=[0] * 4)), 65, "affine"

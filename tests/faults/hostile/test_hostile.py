@@ -14,6 +14,7 @@ from tests.faults.conftest import IS_LONG
 from tests.faults.hostile.of_folders import LEFT, TREES
 from tests.faults.hostile.of_json import CONFIG, JSON
 from tests.faults.hostile.of_maps import MAPS, MASKS
+from tests.faults.hostile.of_structures import CIFTI, GIFTI, REGIONS, SURFACES
 from tests.faults.hostile.of_text import TABLES
 from tests.faults.hostile.of_words import WORDS
 from tests.faults.hostile.trials import HANGS_AFTER_S, JOB, Study, find_faults, fingerprint
@@ -21,6 +22,10 @@ from tests.faults.hostile.trials import HANGS_AFTER_S, JOB, Study, find_faults, 
 GROUPS = {
     "maps": MAPS,
     "masks": MASKS,
+    "gifti": GIFTI,
+    "cifti": CIFTI,
+    "regions": REGIONS,
+    "surfaces": SURFACES,
     "tables": TABLES,
     "json": JSON,
     "config": CONFIG,
