@@ -22,10 +22,12 @@ from bids_group.elements import (
     Geometry,
     Grid,
     Smoother,
+    align,
     build_geometry,
     gzip_bytes,
     read_map,
     read_mask,
+    select,
 )
 from bids_group.errors import BidsGroupError
 from bids_group.work_files import free_bytes, no_room
@@ -85,14 +87,19 @@ def work_folder(config: RunConfig) -> Path:
 def expected_elements(plan: RunPlan) -> int:
     """Say how many elements are kept, about: those of the mask, else those that hold something in a map.
 
-    Where not everybody need be observed, and there is no mask, it is the whole grid.
+    Where not everybody need be observed, and there is no mask, it is all elements of the structures.
     """
     if plan.spec.mask is not None:
-        return int(np.count_nonzero(read_mask(plan.spec.mask, plan.spec.mask_threshold).inside))
-    first = read_map(plan.cohort.maps[0].effect)
-    if plan.spec.min_coverage < 1:
-        return first.space.n_elements
-    return int(np.count_nonzero(np.isfinite(first.data) & (first.data != 0)))
+        mask = read_mask(plan.spec.mask, plan.spec.mask_threshold)
+        space, is_kept = mask.space, mask.inside
+    else:
+        first = read_map(plan.cohort.maps[0].effect)
+        space, is_kept = (
+            first.space,
+            np.isfinite(first.data) & (first.data != 0) | (plan.spec.min_coverage < 1),
+        )
+    kept = select(space, plan.cohort.structures)
+    return int(np.count_nonzero(align(is_kept, space, kept, False)))
 
 
 def plan_storage(plan: RunPlan) -> list[StoredMaps]:

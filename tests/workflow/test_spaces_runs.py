@@ -286,7 +286,7 @@ def test_parcels_and_tables_of_regions_are_a_volume_of_regions(tmp_path, numbers
     assert isinstance(Results(output_dir=tmp_path / "p").image("mean", "t"), Cifti2Image)
 
 
-def test_a_mask_is_given_by_its_left_file_and_structures_are_kept(tmp_path, numbers, as_volume):
+def test_a_mask_is_given_by_its_left_file_and_structures_are_kept(tmp_path, numbers, as_volume, capsys):
     write_surfaces(tmp_path / "data", numbers)
     inside = np.zeros(2 * N_VERTICES, np.float32)
     inside[20:40] = inside[200:230] = 1
@@ -306,6 +306,13 @@ def test_a_mask_is_given_by_its_left_file_and_structures_are_kept(tmp_path, numb
     ]
     alone = nib.load(tmp_path / "left" / "group" / there[1]).darrays[0].data
     assert alone.tobytes() == expected[:N_VERTICES].tobytes()
+    for options, n_foretold in ((masked, 50), ([*masked, "--structures", "CORTEX_LEFT"], 20)):
+        capsys.readouterr()
+        assert (
+            run(tmp_path / "data", tmp_path / "none", *options, "--dry-run", "--output-format", "json") == 0
+        )
+        said = json.loads(capsys.readouterr().out)["Memory"]["Maps"]
+        assert f"about {n_foretold} elements" in said[0], said
 
 
 def test_a_second_run_takes_the_pooled_maps_and_writes_the_same_bytes(tmp_path, numbers, contents_of):
