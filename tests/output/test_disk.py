@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import hashlib
 import json
 import multiprocessing
 import os
@@ -17,7 +18,7 @@ import pytest
 
 from bids_group.elements import Grid
 from bids_group.errors import OutputError, RunError
-from bids_group.output.disk import lock
+from bids_group.output.disk import lock, writing
 from bids_group.output.disk.writing import (
     gzip_bytes,
     json_text,
@@ -112,6 +113,28 @@ def test_the_same_volume_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "another_name"):
         write_volume(tmp_path / f"{name}.nii.gz", volume, GRID, intent=("t test", (4.0,)))
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "another_name.nii.gz").read_bytes()
+
+
+def test_equal_counts_are_packed_once_and_others_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_packed = []
+    monkeypatch.setattr(writing, "gzip_bytes", lambda *a, **k: n_packed.append(0) or gzip_bytes(*a, **k))
+    ones, moved = np.ones(GRID.shape, np.uint8), np.ones(GRID.shape, np.uint8)
+    moved[1, 2, 3] = 2
+    elsewhere = Grid(shape=GRID.shape, affine=np.diag([3.0, 2, 2, 1]))
+    for name, counts, grid in (("a", ones, GRID), ("b", ones.copy(), GRID), ("c", moved, GRID)):
+        write_volume(tmp_path / f"{name}.nii.gz", counts, grid)
+        assert np.array_equal(np.asarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj), counts)
+    assert len(n_packed) == 2
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+    written = write_volume(tmp_path / "d.nii.gz", moved, elsewhere)
+    assert np.array_equal(nib.load(tmp_path / "d.nii.gz").affine, elsewhere.affine)
+    assert written == hashlib.sha256((tmp_path / "d.nii.gz").read_bytes()).hexdigest()
+    assert (
+        write_volume(tmp_path / "e.nii.gz", moved, elsewhere, is_cache=True) == written
+    )  # small: packed alike
+    assert len(n_packed) == 4
 
 
 def test_a_failed_write_leaves_the_earlier_file_and_nothing_else(
