@@ -173,7 +173,7 @@ def _analyse(
     uneven, told = model.compare_spread(data)
     quality = model.describe_rows(data, fitted, stacked.costs, uneven, is_two_sided=is_two_sided)
     sphericity, unequal = model.measure_sphericity(data)
-    numeric = [*model.tell_costs(stacked), *model.tell_units(quality), *told, *unequal]
+    numeric = [*model.tell_costs(stacked), *model.tell_units(data, quality), *told, *unequal]
     numeric += model.tell_heterogeneity(data)
     numeric += model.tell_dominance(analysis, provenance.dominant)
     numeric += [*fit.notices, *(one for each in results for one in each.notices)]

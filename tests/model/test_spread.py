@@ -1,11 +1,13 @@
 """Groups that differ in residual variance: a warning, and no group of outliers."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 from statsmodels.stats.oneway import anova_oneway
 
-from bids_group.config.estimators import FIXED_EFFECTS
+from bids_group.config.estimators import FIXED_EFFECTS, WEIGHTED
 from bids_group.elements import Elements, Grid
 from bids_group.model import compare_spread
 from bids_group.model.fitting.diagnostics import brown_forsythe_p, tabulate_quality, tell_units
@@ -136,21 +138,37 @@ def test_maps_in_other_units_are_told_with_their_rows(factors, far):
     data = make(np.ones(30))
     for row, factor in factors.items():
         data.stack.data[row] = 1 + factor * data.stack.data[row]
-    (told,) = tell_units(tabulate_quality(data, {}))
+    (told,) = tell_units(data, tabulate_quality(data, {}))
     assert told.severity == "warning"
     assert f"Far from most: {far}." in told.sentence
 
 
 def test_half_of_the_maps_in_other_units_are_told():
     sd = np.where(np.arange(30) % 2, 1.0, 100.0)
-    (told,) = tell_units(tabulate_quality(make(sd), {}))
+    data = make(sd)
+    (told,) = tell_units(data, tabulate_quality(data, {}))
     assert "in sub-" in told.sentence
 
 
 @pytest.mark.parametrize("sd", [np.linspace(1, 20, 30), np.zeros(30)], ids=["as people differ", "no spread"])
 def test_people_who_differ_are_not_told(sd):
-    assert tell_units(tabulate_quality(make(sd), {})) == ()
+    data = make(sd)
+    assert tell_units(data, tabulate_quality(data, {})) == ()
 
 
 def test_the_spread_of_a_handful_of_elements_says_nothing():
-    assert tell_units(tabulate_quality(make(np.r_[1000.0, np.ones(29)], n_elements=9), {})) == ()
+    data = make(np.r_[1000.0, np.ones(29)], n_elements=9)
+    assert tell_units(data, tabulate_quality(data, {})) == ()
+
+
+@pytest.mark.parametrize("factor, is_told", [(1e6, True), (1e-6, True), (100.0, False)])
+def test_variances_in_other_units_are_told_where_they_weigh(factor, is_told):
+    data = make(np.ones(30))
+    variance = np.full(data.stack.data.shape, 2.0, dtype=np.float32)
+    variance[5] *= factor
+    variance[7, 0] = np.nan
+    stack = dataclasses.replace(data.stack, variance=variance)
+    quality = tabulate_quality(data, {})
+    told = tell_units(dataclasses.replace(data, stack=stack, estimator=WEIGHTED), quality)
+    assert [one.sentence.endswith("Far from most: sub-05.") for one in told] == [True] * is_told
+    assert tell_units(dataclasses.replace(data, stack=stack), quality) == ()

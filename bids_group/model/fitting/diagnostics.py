@@ -47,12 +47,16 @@ def describe_rows(
     return quality
 
 
-def tell_units(quality: pd.DataFrame) -> tuple[Notice, ...]:
+def tell_units(data: GroupData, quality: pd.DataFrame) -> tuple[Notice, ...]:
     """Warn of maps whose spread over elements is so unlike that they must be in other units, or no effects.
 
     ``quality`` as of `describe_rows`. A map with one value at every element has no spread; a handful of
-    elements say nothing of it.
+    elements say nothing of it. Where rows are weighed by variances, these are judged too.
     """
+    return (*_tell_spreads(quality), *_tell_variances(data))
+
+
+def _tell_spreads(quality: pd.DataFrame) -> tuple[Notice, ...]:
     if quality["n_elements_observed"].min() < _ENOUGH_ELEMENTS:
         return ()
     sd = quality["sd_effect"].where(quality["sd_effect"] > 1e-6 * quality["mean_effect"].abs(), 0.0)
@@ -66,6 +70,24 @@ def tell_units(quality: pd.DataFrame) -> tuple[Notice, ...]:
         "effects."
     )
     return (warn("units", sentence, "Compute these maps as the others were, or leave them out."),)
+
+
+def _tell_variances(data: GroupData) -> tuple[Notice, ...]:
+    """Warn of variances so unlike the others' that weighing by them keeps, or leaves out, a few rows."""
+    if not data.estimator.needs_variance or data.stack.variance is None:
+        return ()
+    typical = pd.Series([float(np.nanmedian(row)) for row in data.stack.variance], index=data.stack.labels)
+    drop_pages(data.stack.variance)
+    if typical.max() <= _UNLIKE_SD**2 * typical.min():
+        return ()
+    far = abs(np.log(typical / typical.median())) > np.log(_UNLIKE_SD)
+    sentence = (
+        f"Variances of the maps are very unlike: {typical.min():.3g} in {typical.idxmin()}, "
+        f"{typical.max():.3g} in {typical.idxmax()} (medians over elements). Weighed by them, rows with "
+        "small ones decide and rows with large ones hardly count. "
+        f"Far from most: {list_some(typical.index[far])}."
+    )
+    return (warn("units", sentence, "See whether these variances belong to their effects, in their units."),)
 
 
 def tabulate_quality(
