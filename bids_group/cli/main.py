@@ -37,16 +37,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = translate(arguments, typed)
         check_paths(config)
         start_log(config.execution.verbosity)
-        signal.signal(signal.SIGTERM, _terminate)
+        by_key = signal.getsignal(signal.SIGINT)
+        signal.signal(signal.SIGTERM, _interrupt)
+        if by_key is signal.default_int_handler:  # in the background it is ignored, and stays so
+            signal.signal(signal.SIGINT, _interrupt)
         settle_home()
         from bids_group.workflow import run  # numpy, nilearn …: after the arguments are known to be good
 
-        run(config)
+        try:
+            run(config)
+        finally:
+            if signal.getsignal(signal.SIGINT) is _interrupt:
+                signal.signal(signal.SIGINT, by_key)
 
     return exit_code_of(job, places)
 
 
-def _terminate(signum: int, frame: FrameType | None) -> None:
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    """Stop the run once: after a second interrupt Python does not wait for threads, which are writing."""
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

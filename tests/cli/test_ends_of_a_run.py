@@ -95,26 +95,32 @@ def left_alone(words, **streams):
 
 
 COMMANDS = {
-    "help": (["--help"], 0, []),  # argparse passes over it
-    "dry run": (["{data}", "{out}", "group", "-qq", "--dry-run"], 141, []),
-    "dry run as JSON": (["{data}", "{out}", "group", "-qq", "--dry-run", "--output-format", "json"], 141, []),
+    "help": (["--help"], (0, 141), []),  # argparse of newer Pythons passes over it
+    "dry run": (["{data}", "{out}", "group", "-qq", "--dry-run"], (141,), []),
+    "dry run as JSON": (
+        ["{data}", "{out}", "group", "-qq", "--dry-run", "--output-format", "json"],
+        (141,),
+        [],
+    ),
     "print the design": (
         ["{data}", "{out}", "group", "-qq", "--dry-run", "--print-design", "{out}.tsv"],
-        141,
+        (141,),
         ["out.tsv"],
     ),
-    "run": (["{data}", "{out}", *JOB], 0, ["out"]),
+    "run": (["{data}", "{out}", *JOB], (0,), ["out"]),
 }
 
 
 @pytest.mark.parametrize("kind", COMMANDS)
 def test_a_pipe_that_nobody_reads(kind, few, undisturbed, tmp_path):
-    words, code, left = COMMANDS[kind]
+    words, codes, left = COMMANDS[kind]
     nobody, pipe = os.pipe()
     os.close(nobody)
     with os.fdopen(pipe, "w") as stream:
         given = [one.format(data=few, out=tmp_path / "out") for one in words]
-        assert left_alone(given, stdout=stream) == (code, "")
+        code, said = left_alone(given, stdout=stream)
+    assert code in codes
+    assert said == ""
     assert [path.name for path in tmp_path.iterdir()] == left
     if kind == "run":
         assert contents(tmp_path / "out") == undisturbed

@@ -5,6 +5,7 @@ import logging
 import shlex
 import subprocess
 import sys
+from unicodedata import normalize
 
 import nibabel as nib
 import numpy as np
@@ -209,7 +210,7 @@ WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), m
     number=st.integers(1, 9**9),
 )
 def test_a_call_is_the_same_request_as_its_command_line(labels, formula, flag, number):
-    """Whatever the text of a value is, dashes and equals signs included, it arrives whole."""
+    """Whatever the text of a value is, dashes, equals signs, accents: it arrives whole."""
     words = spell_command(
         "data",
         "out",
@@ -217,9 +218,9 @@ def test_a_call_is_the_same_request_as_its_command_line(labels, formula, flag, n
     )
     config = translate(read_arguments(words), words)
     assert config.selection.participant_labels == tuple(
-        dict.fromkeys(one.strip().removeprefix("sub-") for one in labels)
+        dict.fromkeys(normalize("NFC", one).strip().removeprefix("sub-") for one in labels)
     )
-    assert config.analysis.formula == formula
+    assert config.analysis.formula == normalize("NFC", formula)
     assert config.analysis.inference.is_two_sided is not flag
     assert config.analysis.inference.n_permutations == number
     assert read_arguments(shlex.split(shlex.join(words))) == read_arguments(words)

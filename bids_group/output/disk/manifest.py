@@ -201,8 +201,9 @@ def _read_lists(output_dir: Path) -> _Lists:
     Release 0.1 wrote some without listing them, and its ``participant`` jobs left no list at all.
     """
     path = output_dir / _MANIFEST
+    is_there = os.path.lexists(path)  # before reading: a job beside this one may write the first one now
     content = OutputList.read({} if path.is_dir() else _read_own(path))
-    if os.path.lexists(path) and content.description != _ABOUT:
+    if is_there and content.description != _ABOUT:
         raise _foreign(path, "a file of another program")
     found = (content.files, content.planned, content.earlier, content.pooling)
     for listed in found:
