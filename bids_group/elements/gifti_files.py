@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import re
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,8 @@ _PIECE = 2**20
 _N_AXES = re.compile(rb"""\bDimensionality\s*=\s*["']([^"']*)["']""")
 """nibabel counts up to it."""
 
-_PACKED = re.compile(rb"<Data>\s*([A-Za-z0-9+/=\s]+?)\s*</Data>")
+_PACKED = re.compile(rb"<Data>([A-Za-z0-9+/=\s]+)</Data>")
+"""What base64 may be, and also whole numbers in ASCII."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,7 +61,8 @@ def open_gifti(payload: bytes) -> Any:
             raise ValueError(f"an array of {number[:20].decode(errors='replace')} axes")
     for found in _PACKED.finditer(content):
         if (found.end(1) - found.start(1)) * MOST_FOLD > MOST_BYTES:
-            _check_unpacked(base64.b64decode(found[1]))
+            with suppress(zlib.error, binascii.Error):  # not packed: base64 alone, or whole numbers in ASCII
+                _check_unpacked(base64.b64decode(found[1]))
     try:
         return GiftiImage.from_bytes(content)
     except (AttributeError, IndexError, AssertionError) as error:  # parts of it in places of others

@@ -6,6 +6,7 @@ import hashlib
 import nibabel as nib
 import numpy as np
 import pytest
+from nibabel.gifti import GiftiDataArray, GiftiImage
 
 from bids_group.elements import read_map
 from bids_group.errors import DataError, MissingInputError
@@ -175,3 +176,14 @@ def test_complex_numbers_and_colours_are_refused(tmp_path, dtype):
     nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), dtype), AFFINE), path)
     with pytest.raises(DataError, match=r"map\.nii holds no real numbers"):
         read_map(path)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+@pytest.mark.parametrize("encoding", ["ASCII", "B64BIN", "B64GZ"])
+def test_a_long_surface_map_is_read_however_its_numbers_are_written(tmp_path, encoding, dtype):
+    """Longer than what is sure not to unpack to too much; whole numbers in ASCII look like base64."""
+    values = (np.random.default_rng(0).normal(size=163_842) * 10_000).astype(dtype)
+    kind = {np.float32: "NIFTI_TYPE_FLOAT32", np.int32: "NIFTI_TYPE_INT32"}[dtype]
+    path = tmp_path / "sub-01_hemi-L_thickness.shape.gii"
+    GiftiImage(darrays=[GiftiDataArray(abs(values), encoding=encoding, datatype=kind)]).to_filename(path)
+    np.testing.assert_allclose(read_map(path).data, abs(values), rtol=1e-5, atol=1e-5)
