@@ -103,7 +103,7 @@ def walk(root: Path) -> Iterator[WalkedFolder]:
 
 def _refuse_kernel(path: str) -> None:
     """Refuse (`OSError`) what is no folder of a disk but shows processes and devices, without end."""
-    kernel = {os.stat(one).st_dev for one in _OF_KERNEL if os.path.isdir(one)}  # noqa: PTH112, PTH116
+    kernel = {os.stat(one).st_dev for one in _OF_KERNEL if os.path.ismount(one)}  # noqa: PTH116
     if os.stat(path).st_dev in kernel:  # noqa: PTH116
         raise OSError(errno.EINVAL, "processes and devices of this machine, no files", path)
 

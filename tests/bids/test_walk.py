@@ -279,3 +279,11 @@ def test_processes_are_no_files(tmp_path, is_linked):
         (str(tmp_path / "sub-01") if is_linked else "/proc", ())
     ]
     assert "no files" in found[0].problem
+
+
+def test_an_empty_folder_of_that_name_does_not_make_its_disk_one_of_the_machine(tmp_path, monkeypatch):
+    """Containers without /proc or /sys keep the folder, on the disk of all else."""
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "sub-01").mkdir()
+    monkeypatch.setattr("bids_group.bids.index._OF_KERNEL", (str(tmp_path / "proc"),))
+    assert [folder.problem for folder in walk(tmp_path / "sub-01")] == [None]
