@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from bids_group.elements.space import Parcels, Structures, structures
 from bids_group.errors import DataError
-from bids_group.words import counted, list_some, plural
+from bids_group.words import compose, counted, list_some, plural
 
 REGION = "region"
 LABELS = ("participant_id", "session", "run", "task", "space", "contrast")
@@ -52,6 +52,7 @@ def parse_regions(
                 fix="Mend the table.",
             )
         names, cells = [columns[at] for at in places], [lines[1 + which][at] for at in places]
+    names = [compose(name) for name in names]
     twice = sorted({name for name in names if names.count(name) > 1}) if len({*names}) < len(names) else []
     if twice or not names or "" in names:
         raise DataError(

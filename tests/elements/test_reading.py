@@ -187,3 +187,12 @@ def test_a_long_surface_map_is_read_however_its_numbers_are_written(tmp_path, en
     path = tmp_path / "sub-01_hemi-L_thickness.shape.gii"
     GiftiImage(darrays=[GiftiDataArray(abs(values), encoding=encoding, datatype=kind)]).to_filename(path)
     np.testing.assert_allclose(read_map(path).data, abs(values), rtol=1e-5, atol=1e-5)
+
+
+def test_a_region_is_the_same_however_its_accent_is_written(tmp_path):
+    spaces = []
+    for number, name in enumerate(("r\u00e9gion", "re\u0301gion")):
+        path = tmp_path / f"sub-{number}_statmap.tsv"
+        path.write_text(f"region\teffect\n{name}\t1\nother\t2\n", encoding="utf-8")
+        spaces.append(read_map(path).space)
+    assert spaces[0].is_same(spaces[1])
