@@ -161,6 +161,16 @@ def test_the_spread_of_a_handful_of_elements_says_nothing():
     assert tell_units(data, tabulate_quality(data, {})) == ()
 
 
+def test_neither_does_that_of_the_few_elements_that_everybody_has():
+    """Each row has 99 of 100 regions: of the ones that all have, two are left."""
+    data = make(np.ones(98), variables={"group": ["a"] * 98}, columns=np.ones((98, 1)), n_elements=100)
+    np.fill_diagonal(data.stack.data, np.nan)
+    data = dataclasses.replace(data, is_complete=False)
+    quality = tabulate_quality(data, {})
+    assert quality["sd_effect"].max() > 50 * quality["sd_effect"].min()
+    assert tell_units(data, quality) == ()
+
+
 @pytest.mark.parametrize("factor, is_told", [(1e6, True), (1e-6, True), (100.0, False)])
 def test_variances_in_other_units_are_told_where_they_weigh(factor, is_told):
     data = make(np.ones(30))

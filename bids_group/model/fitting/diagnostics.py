@@ -51,13 +51,13 @@ def tell_units(data: GroupData, quality: pd.DataFrame) -> tuple[Notice, ...]:
     """Warn of maps whose spread over elements is so unlike that they must be in other units, or no effects.
 
     ``quality`` as of `describe_rows`. A map with one value at every element has no spread; a handful of
-    elements say nothing of it. Where rows are weighed by variances, these are judged too.
+    elements that every row has say nothing of it. Where rows are weighed by variances, these are judged too.
     """
     return (*_tell_spreads(quality), *_tell_variances(data))
 
 
 def _tell_spreads(quality: pd.DataFrame) -> tuple[Notice, ...]:
-    if quality["n_elements_observed"].min() < _ENOUGH_ELEMENTS:
+    if quality.attrs["n_elements_compared"] < _ENOUGH_ELEMENTS:
         return ()
     sd = quality["sd_effect"].where(quality["sd_effect"] > 1e-6 * quality["mean_effect"].abs(), 0.0)
     middle = float(sd[sd > 0].median())
@@ -110,6 +110,7 @@ def tabulate_quality(
         ``correlation_loo`` (with the mean of the other rows), ``mahalanobis`` (of these three together; NaN
         below six rows), ``leverage`` of the row in the design, ``is_outlier`` and ``outlier_reasons``
         (`OUTLIER_SD` on any of them, or Mahalanobis beyond the 99.9 % point of χ²₃). Marked, never removed.
+        ``attrs["n_elements_compared"]``: how many elements every row has.
     """
     table = measures = _spatial_measures(data)
     if groups is not None:  # centred at the medians of each group, in units in which groups scatter alike
@@ -165,7 +166,9 @@ def _spatial_measures(data: GroupData) -> pd.DataFrame:
         covariance = (with_total - squares) / n_used - mean * others_mean
         correlation = covariance / np.sqrt(deviation * others_deviation) if n_used > 1 else mean * np.nan
     columns = {"mean_effect": mean, "sd_effect": np.sqrt(deviation), "correlation_loo": correlation}
-    return pd.DataFrame(columns, index=pd.Index(data.stack.labels, name="label"))
+    table = pd.DataFrame(columns, index=pd.Index(data.stack.labels, name="label"))
+    table.attrs["n_elements_compared"] = n_used
+    return table
 
 
 def _complete_tiles(data: GroupData) -> Iterator[Float64]:
