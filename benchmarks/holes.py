@@ -15,7 +15,9 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -72,28 +74,25 @@ def take_out(maps: Maps, share: float, random: np.random.Generator) -> Maps:
     return np.where(gone, np.float32(np.nan), maps)
 
 
-def error_rates(scheme: Scheme, share: float, n_datasets: int) -> list[float]:
-    """Share of data sets with a finding, by measure."""
-    found = np.zeros(len(MEASURES))
-    for seed in range(n_datasets):
-        random = np.random.default_rng([round(1000 * share), seed])
-        data = as_group_data(scheme, take_out(draw_maps(scheme, random), share, random))
-        data = replace(data, is_complete=share == 0)
-        spec = InferenceSpec(
-            corrections=MEASURES, n_permutations=99, cluster_forming_p=0.01, random_seed=seed
-        )
-        results = fit_group(data, is_two_sided=True, has_effect_sizes=False).results
-        found += [verdict.is_significant.any() for verdict in correct_group(data, results, spec)]
-    return [float(one) for one in found / n_datasets]
+def findings(job: tuple[Scheme, float, int]) -> list[bool]:
+    """Whether a data set has any finding, by measure."""
+    scheme, share, seed = job
+    random = np.random.default_rng([round(1000 * share), seed])
+    data = as_group_data(scheme, take_out(draw_maps(scheme, random), share, random))
+    data = replace(data, is_complete=share == 0)
+    spec = InferenceSpec(corrections=MEASURES, n_permutations=99, cluster_forming_p=0.01, random_seed=seed)
+    results = fit_group(data, is_two_sided=True, has_effect_sizes=False).results
+    return [bool(verdict.is_significant.any()) for verdict in correct_group(data, results, spec)]
 
 
-def errors(n_datasets: int) -> str:
-    """Measure the errors of all designs and shares."""
+def errors(n_datasets: int, n_procs: int) -> str:
+    """Measure the errors of all designs and shares: the share of data sets with a finding."""
     low, high = interval(n_datasets)
     lines = ["| design | rows missing | voxel | size | mass | TFCE |", "|---|---|---|---|---|---|"]
-    for scheme in schemes():
-        for share in SHARES:
-            rates = error_rates(scheme, share, n_datasets)
+    with ProcessPoolExecutor(n_procs, initializer=threadpool_limits, initargs=(1,)) as pool:
+        for scheme, share in product(schemes(), SHARES):
+            jobs = [(scheme, share, seed) for seed in range(n_datasets)]
+            rates = np.mean(list(pool.map(findings, jobs, chunksize=5)), axis=0)
             cells = [f"{100 * rate:.1f}{'' if low <= rate <= high else ' (!)'}" for rate in rates]
             lines.append(f"| {scheme.name} | {100 * share:g} % | {' | '.join(cells)} |")
             print(lines[-1], flush=True)
@@ -146,11 +145,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--n-datasets", type=int, default=1000)
+    parser.add_argument("--nprocs", type=int, default=1)
     parser.add_argument("--n-elements", type=int, default=64_000)
     given = parser.parse_args()
     with threadpool_limits(1):
         print(f"{times(given.n_elements)}\n", flush=True)
-        print(f"\n{errors(given.n_datasets)}")
+        print(f"\n{errors(given.n_datasets, given.nprocs)}")
 
 
 if __name__ == "__main__":
