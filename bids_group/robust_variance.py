@@ -32,11 +32,12 @@ _VALUES_AT_ONCE = 2**22
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RobustWeights:
-    """How residuals make the covariance of a contrast's directions: Σ_i (a_i'e_i)(a_i'e_i)'.
+    """Weights that make the covariance of a contrast's directions from residuals: Σ_i (a_i'e_i)(a_i'e_i)'.
 
-    ``rows``: a, ``(n_obs, q)``; ``moment``: η, the degrees of freedom of the Wishart distribution that is
-    most like it where rows are independent (0 where a direction has no variance at all); ``lost``: share of
-    the contrast's variance that lies in clusters which the model fits exactly, and that is not counted.
+    ``rows``: a, ``(n_obs, q)``. ``moment``: η, the degrees of freedom of the Wishart distribution with the
+    same mean and total variance, if rows were independent and of one variance (0 where a direction has no
+    variance at all). ``lost``: share of the contrast's variance that lies in clusters which the model fits
+    exactly, and which is not counted.
     """
 
     rows: Array
@@ -102,11 +103,11 @@ def _by_size(clusters: Codes) -> Iterator[tuple[Codes, Codes]]:
 
 
 def _moment(own: Array, loads: Array) -> float:
-    """Match the total variance of Σ_i u_i u_i' with u = a'e to that of a Wishart matrix: η = q(q + 1)/total.
+    """Match a Wishart matrix to the total variance of Σ_i u_i u_i' with u = a'e: η = q(q + 1)/total.
 
     With rows independent and of one variance the covariance of u_i and u_j is ``P_ij = −b_i b_j'``, b_i of
-    ``loads`` ``(m, q, rank)``, and ``P_ii`` of ``own`` ``(m, q, q)``; brought to Σ P_ii = I first. The total
-    is Σ_ij (tr P_ij)² + tr(P_ij P_ij). For q = 1 η is Satterthwaite's (Σ P_ii)²/Σ P_ij².
+    ``loads`` ``(m, q, rank)``, and ``P_ii`` of ``own`` ``(m, q, q)``; all are first scaled so that Σ P_ii =
+    I. The total is Σ_ij (tr P_ij)² + tr(P_ij P_ij). For q = 1 η is Satterthwaite's (Σ P_ii)²/Σ P_ij².
     """
     m, q, rank = loads.shape
     sizes, vectors = np.linalg.eigh(own.sum(axis=0))

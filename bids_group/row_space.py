@@ -107,9 +107,10 @@ def independent(columns: Array) -> list[int]:
 
 
 def inflation(own: Array, others: Array) -> float | None:
-    """Squared ratio of the volume of columns ``own`` to that of what ``others`` leave of them.
+    """Compute the generalised variance inflation of columns ``own`` given ``others`` (Fox & Monette 1992).
 
-    Both ``(n_rows, …)`` of centred columns of unit norm; None where a column of ``own`` depends on the rest.
+    It is the squared ratio of the volume that ``own`` span to the volume of their residuals on ``others``.
+    Both ``(n_rows, …)``, of centred columns of unit norm; None where a column of ``own`` depends on the rest.
     """
     vectors, values, _ = np.linalg.svd(others, full_matrices=False)
     basis = vectors[:, values > TOLERANCE * values.max(initial=0.0)]
@@ -129,7 +130,10 @@ def group_by_pattern(is_observed: Flags) -> tuple[Array, Codes]:
 
 
 def invert_patterns(patterns: Array, columns: Array) -> tuple[Array, Array, Codes]:
-    """Invert X'X of the rows X of each pattern; triangular factors have the same singular values as X."""
+    """Invert X'X of each pattern, X being the ``columns`` at its rows; also give projectors and ranks.
+
+    Triangular factors have the same singular values as X.
+    """
     parts = []
     for start in range(0, max(len(patterns), 1), _PATTERNS_PER_BATCH):
         designs = patterns[start : start + _PATTERNS_PER_BATCH, :, None] * columns
@@ -141,6 +145,6 @@ def invert_patterns(patterns: Array, columns: Array) -> tuple[Array, Array, Code
 
 
 def generalised_inverses(right: Array, sizes: Array, exists: Flags) -> tuple[Array, Array, Codes]:
-    """Inverses, projectors on what exists ``(k, p, p)`` and ranks, by eigenvectors (rows) and eigenvalues."""
+    """Make inverses and projectors ``(k, p, p)``, and ranks, of eigenvectors (rows) and eigenvalues."""
     left, inverse = right.transpose(0, 2, 1), np.where(exists, 1 / np.where(exists, sizes, 1.0), 0.0)
     return left @ (inverse[:, :, None] * right), left @ (exists[:, :, None] * right), exists.sum(axis=1)

@@ -15,14 +15,14 @@ Doubles = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 _N_STEPS = 8
-"""Steps of equal ratio in which the slope's sign is looked at, so that no other minimum is passed over."""
+"""Points, at equal ratios, where the slope's sign is looked at: with fewer a second minimum can be missed."""
 
 _MOST_ROUNDS = 200
 _LAST_STEP = 1e-9
-"""Relative to τ². Steps shrink so fast that what is left after it is far smaller."""
+"""Step, relative to τ², that ends the search; the error left is far smaller, as steps shrink fast."""
 
 _DEPENDENT = 1e-13
-"""Of a unit column: what its rows observed leave beside the columns before it, where it adds nothing."""
+"""Squared length of what the columns before leave of a unit column, below which it depends on them."""
 
 
 def variance_between(
@@ -53,7 +53,10 @@ def variance_between(
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _fill(effects: Doubles, known: Doubles, columns: Doubles, products: Doubles, found: Doubles) -> None:
-    """Do one element after the other; ``products`` of the pairs of columns (as `np.tril_indices`), by row."""
+    """Write τ² and the typical variance of each element into ``found``.
+
+    ``products``: products of all pairs of columns, row by row, in the order of `np.tril_indices`.
+    """
     (rank, n_obs), n_pairs = columns.shape, len(products)
     y, v, w, rest = np.empty(n_obs), np.empty(n_obs), np.empty(n_obs), np.empty(n_obs)
     gram, squared, inverse = np.empty(n_pairs), np.empty(n_pairs), np.empty((rank, rank))
@@ -85,10 +88,10 @@ def _search(
     y: Doubles, v: Doubles, columns: Doubles, products: Doubles, room: tuple[Doubles, ...],
     slope_at_0: float, smallest: float, spread: float, typical: float,
 ) -> float:  # fmt: skip
-    """Find the τ² of the least deviance among 0, if it rises from there, and the ends of its descents.
+    """Find the τ² with the smallest deviance: a minimum above 0, or 0 where the deviance rises from there.
 
-    Below a tenth of the smallest variance the deviance is nearly straight, and above thrice the variance of
-    the residuals it rises as a rule; where not, the search goes further.
+    Below a tenth of the smallest known variance the deviance is nearly straight. Above three times the
+    variance of the residuals it usually rises; where it still falls, the search goes further.
     """
     minima, n_minima = np.zeros(_N_STEPS + 2), int(slope_at_0 >= 0)
     start = smallest / 10
@@ -122,9 +125,10 @@ def _turn(
     y: Doubles, v: Doubles, columns: Doubles, products: Doubles, room: tuple[Doubles, ...],
     here: float, beyond: float, slope: float, slope_beyond: float, typical: float,
 ) -> float:  # fmt: skip
-    """Find where the slope turns positive between two places (Anderson & Björck 1973).
+    """Find the minimum between two τ² by a root of the deviance's slope (Anderson & Björck 1973).
 
-    What is searched is the slope times (τ² + s²)²: a straight line where all variances are equal.
+    The slope is negative at one and positive at the other. What is searched is the slope times (τ² + s²)²: a
+    straight line where all variances are equal.
     """
     left, right = slope * (here + typical) ** 2, slope_beyond * (beyond + typical) ** 2
     last = here
@@ -150,7 +154,7 @@ def _weigh(
     y: Doubles, v: Doubles, tau2: float, columns: Doubles, products: Doubles, room: tuple[Doubles, ...],
     is_first: bool,
 ) -> tuple[float, float, float, float]:  # fmt: skip
-    """Give the deviance's slope, y'Py, log|X'WX| and tr P; y − Xβ is left in ``room``."""
+    """Compute the deviance's slope, y'Py, log|X'WX| and tr P at a τ²; y − Xβ is left in ``room``."""
     w, rest, gram, squared, inverse, factor, beta, kept = room
     (rank, n_obs), n_pairs = columns.shape, len(products)
     for i in range(n_obs):
@@ -188,9 +192,10 @@ def _weigh(
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _invert(gram: Doubles, kept: Flags, factor: Doubles, inverse: Doubles, is_first: bool) -> float:
-    """Invert a packed matrix by Cholesky's factor, give its log-determinant.
+    """Invert a packed symmetric matrix by its Cholesky factor; return the logarithm of its determinant.
 
-    The first time (all weights are 1 then) say which columns are ``kept``; the others stay out.
+    The first call for an element (``is_first``, with all weights 1) finds the independent columns (``kept``);
+    the others are left out from then on.
     """
     rank, log_det = kept.size, 0.0
     for j in range(rank):

@@ -55,6 +55,7 @@ def build_adjacency(elements: Elements, connectivity: Connectivity) -> Adjacency
 
 
 def _flat_steps(shape: tuple[int, ...], connectivity: Connectivity) -> list[int]:
+    """Differences of flat C-order positions between a voxel and its neighbours."""
     strides = (shape[1] * shape[2], shape[2], 1)
     return [
         sum(step * stride for step, stride in zip(offset, strides, strict=True))

@@ -96,7 +96,7 @@ class Elements:
 
     @property
     def grid(self) -> Grid:
-        """The grid of a plain volume; a bug where the elements are others."""
+        """Grid of a plain volume; to ask for it elsewhere is a bug."""
         return self.space.grid
 
     @cached_property

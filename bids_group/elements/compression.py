@@ -1,8 +1,8 @@
-"""gzip by zlib-ng (the package `zlib-ng`), a quicker zlib; without it by zlib, into the same bytes.
+"""gzip by zlib-ng (the package `zlib-ng`, quicker) where it is installed, else by zlib: the same bytes.
 
-Equal content must give equal files, whoever packs. So what the two do alike is used: they find runs of one
-byte by the same steps. In numbers of many digits with zeros outside the brain there is nothing else to be
-found. Content in which there is more is packed by zlib.
+Both libraries find repeated bytes (run-length encoding) by the same steps, and maps of many digits with zeros
+outside the brain hold nothing else that can be compressed. Content that a general search makes smaller goes
+through zlib in any case, as the two would pack it differently.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LEVEL = 1
 """Higher levels take several times as long and make maps of float32 hardly smaller."""
 
 _SAMPLE = 2**14
-"""So many bytes in the middle, some rows of voxels in a map, tell what there is to be found."""
+"""Bytes from the middle (some rows of voxels of a map) on which both ways of packing are tried."""
 
 _WORTH_NUMBA = 2**20
 
@@ -32,13 +32,14 @@ _LARGEST_IN_ONE_PIECE = 2**31
 _PIECE = 2**20
 
 MOST_FOLD = 1032
-"""gzip packs at most so many bytes into one."""
+"""Most bytes that one byte of a gzip file can stand for."""
 
 
 def inflate(payload: bytes, most: int = sys.maxsize) -> bytes:
     """Unpack gzip, checksums checked; bytes that are no gzip are returned as they are.
 
-    What comes after ``most`` bytes is dropped; it may be as long again, or 1 MB.
+    At most ``most`` bytes are returned. Up to as many again (at least 1 MB) may follow and are dropped; more
+    is an error.
 
     Raises
     ------
@@ -65,7 +66,7 @@ def inflate(payload: bytes, most: int = sys.maxsize) -> bytes:
 
 
 def longest_file(most: int) -> int:
-    """Say how long a file (unpacked) may be of which ``most`` bytes are wanted."""
+    """Largest size of an unpacked file of which ``most`` bytes are wanted; longer ones are refused."""
     return most + max(most, _PIECE)
 
 
@@ -78,8 +79,8 @@ def inflate_start(payload: bytes, n_bytes: int) -> bytes:
 def gzip_bytes(payload: bytes | memoryview, *, is_cache: bool = False) -> bytes:
     """Compress without name, time or system in the header, so that equal content gives equal bytes.
 
-    What is a cache (``is_cache``) may be larger, by an eighth for a map in float32, where it is large enough
-    that the time saved is more than numba takes to be imported.
+    A cache file (``is_cache``) is packed more quickly and may be larger (maps in float32 by an eighth), where
+    it is so large that this saves more time than the import of numba takes.
     """
     if is_cache and len(payload) >= _WORTH_NUMBA and len(payload) % 4 == 0:
         from bids_group.elements.zero_runs import deflate_zero_runs

@@ -106,7 +106,7 @@ def _not_two(path: Path, values: npt.NDArray[np.float32]) -> DataError:
 
 
 def is_same_mask(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> bool:
-    """Whether two masks, in one order in memory, are equal; numpy compares one axis faster than three."""
+    """Whether two masks are equal; compared in the order of memory, which is faster than by three axes."""
     return np.array_equal(one.ravel("K"), other.ravel("K"))
 
 

@@ -15,7 +15,7 @@ _FLOAT32 = np.finfo(np.float32)
 
 
 def narrowed(data: npt.NDArray[Any], path: Path) -> npt.NDArray[np.float32]:
-    """Round to float32, which maps are computed in; refuse what is no number there, or 0."""
+    """Round to float32, in which maps are computed; refuse what would become infinite or 0 there."""
     if data.dtype.kind not in "biuf":
         raise DataError(
             f"The image {path} holds no real numbers.",

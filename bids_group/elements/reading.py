@@ -146,7 +146,7 @@ def hash_map(path: Path) -> str:
 
 
 def _check_affine(path: Path, grid: Space) -> None:
-    """Refuse an affine that puts voxels nowhere, all on one plane, or beyond all sizes."""
+    """Refuse an affine that is not finite, has no inverse, or gives voxels of an impossible size."""
     affine = grid.grid.affine
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     with np.errstate(all="ignore"):
@@ -270,7 +270,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 
 def _in_place(stored: Any, content: bytes) -> Any:
-    """Numbers that stand in a file as they are, without a copy; others are left to nibabel."""
+    """View of the numbers in the bytes of the file, without a copy; scaled numbers are left to nibabel."""
     end = stored.offset + stored.dtype.itemsize * int(np.prod(stored.shape))
     if (stored.slope, stored.inter) != (1, 0) or end > len(content):
         return stored
@@ -278,7 +278,10 @@ def _in_place(stored: Any, content: bytes) -> Any:
 
 
 def _zero_restored(stored: Any, data: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Set to 0 what is 0 but for the rounding of a scale with an intercept, as 0 says where nothing is."""
+    """Set to exactly 0 what a scale with an intercept has left next to 0.
+
+    Exact zeros mark elements outside the brain.
+    """
     slope, intercept = getattr(stored, "slope", 1), getattr(stored, "inter", 0)
     if stored.dtype.kind not in "iu" or not np.isscalar(intercept) or intercept == 0:
         return data

@@ -21,8 +21,8 @@ class Smoother:
     A value becomes the Gaussian-weighted mean of the observed values around it, and is given only where the
     map was observed itself: nothing outside counts as 0. Where everything around is observed this equals
     ``nilearn.image.smooth_img`` (same width, same reach of 4 SD, reflection at the border of the grid), but
-    for its rounding: sums are in float64 and rounded once. The sum of weights is kept and used again when the
-    next map is observed in the same places.
+    for rounding: sums are in float64 and rounded once. Sums of weights are kept for the next map that is
+    observed in the same places.
     """
 
     def __init__(self, grid: Grid, fwhm_mm: float) -> None:

@@ -41,7 +41,7 @@ class Voxels:
         return int(self.indices.size)
 
     def describe(self) -> str:
-        """Say how many voxels of which size."""
+        """Say how many voxels there are, and their size."""
         sizes = " × ".join(f"{size:.4g}" for size in self.grid.element_sizes_mm)
         return f"{self.structure}: {counted(self.n_elements, 'voxel')} of {sizes} mm"
 
@@ -59,7 +59,7 @@ class Vertices:
 
     @property
     def n_elements(self) -> int:
-        """Number of vertices in this space, without those of the mesh that are not."""
+        """Number of vertices in this space; the whole mesh may have more."""
         return int(self.indices.size)
 
     @property
@@ -68,7 +68,7 @@ class Vertices:
         return HEMISPHERES.get(self.structure)
 
     def describe(self) -> str:
-        """Say how many vertices of how many."""
+        """Say how many vertices there are here and in the whole mesh."""
         return f"{self.structure}: {self.n_elements} of {counted(self.n_vertices, 'vertex', 'vertices')}"
 
 
@@ -76,7 +76,7 @@ class Vertices:
 class Parcels:
     """Regions, known by their names, in the order of the first file.
 
-    ``axis``: what says of which voxels and vertices they are (nibabel's ``ParcelsAxis``), for writing.
+    ``axis``: nibabel's ``ParcelsAxis`` with the voxels and vertices of each region, which writing needs.
     """
 
     names: tuple[str, ...]
@@ -89,7 +89,7 @@ class Parcels:
         return len(self.names)
 
     def describe(self) -> str:
-        """Say how many regions, and the first of them."""
+        """Say how many regions there are, and name the first."""
         return f"{counted(self.n_elements, 'region')} ({list_some(self.names, 3)})"
 
 
@@ -103,7 +103,7 @@ class Space:
 
     @property
     def form(self) -> Form:
-        """What its files are."""
+        """Format of the files of its maps."""
         return "volume"
 
     @property
@@ -129,7 +129,7 @@ class Space:
 
     @property
     def grid(self) -> Grid:
-        """The grid of a plain volume; a bug where the elements are others."""
+        """Grid of a plain volume; to ask any other space for it is a bug."""
         raise BidsGroupError("What needs a grid of voxels was asked of other elements.")
 
     def is_same(self, other: Space) -> bool:
@@ -237,7 +237,7 @@ def structures(parts: Iterable[Part], form: Form) -> Structures:
 
 
 def join(spaces: Sequence[Space]) -> Space:
-    """Give the space that has every element of some spaces of the same structures (`fits`), as a row of it.
+    """Unite spaces of the same structures (`fits`): every element that at least one of them has.
 
     Vertices and voxels in ascending order of their numbers, regions in the order in which they come.
     """
@@ -258,9 +258,10 @@ def join(spaces: Sequence[Space]) -> Space:
 
 
 def align(values: npt.NDArray[Any], own: Space, target: Space, fill: Any) -> npt.NDArray[Any]:
-    """Put numbers of one space into the order of another of the same structures; ``fill`` where it has none.
+    """Bring numbers from the order of one space into that of another of the same structures.
 
-    What the target lacks is left out. Matched are structure and number (or name), never the place in a file.
+    Elements are matched by structure and number (or name), never by their place in a file. What the target
+    lacks is left out; ``fill`` stands where ``own`` lacks an element of the target.
     """
     if own is target or own.is_same(target):
         return values
@@ -291,7 +292,7 @@ def name_elements(space: Space) -> str:
 
 
 def _places(own: Part, target: Part) -> Places:
-    """Say where in a part each element of another stands; −1 where it has it not."""
+    """Position in ``own`` of each element of ``target``; −1 where ``own`` lacks it."""
     if isinstance(own, Parcels) and isinstance(target, Parcels):
         known = {name: place for place, name in enumerate(own.names)}
         return np.array([known.get(name, -1) for name in target.names], dtype=np.intp)

@@ -51,7 +51,8 @@ def template_surface(mesh: Mesh, source: Path | None = None) -> Surface:
 def mean_surface(meshes: Sequence[Mesh], sources: Sequence[Path], template: Surface | None = None) -> Surface:
     """Average people's areas, over the mesh of a template or, without one, over their mean mesh.
 
-    The meshes have the same vertices and triangles; those of a mean are smoother, its area is too small.
+    The meshes have the same vertices and triangles. Areas are averaged as such: a mean mesh is smoother than
+    that of any person, so that its own areas are too small.
     """
     mesh = template.mesh if template is not None else None
     if mesh is None:

@@ -37,7 +37,10 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heights:
-    """What a pass looks at: both signs or positive ones, the cluster-forming z, and how deep it goes."""
+    """Which elements enter: of both signs or positive ones, and down to which height.
+
+    ``threshold``: the cluster-forming z.
+    """
 
     threshold: float
     is_two_sided: bool
@@ -74,6 +77,7 @@ def _descend(
     work: Workspace,
     enhanced: npt.NDArray[np.float32],
 ) -> Doubles:
+    """Sort the elements and let them in; enhanced values go into ``enhanced`` where it has room."""
     sizes = np.abs(z) if heights.is_two_sided else z
     entering = np.flatnonzero(sizes > heights.lowest)
     # by height, and of equal heights by place: keys that differ have one order, whatever sorts them

@@ -1,9 +1,11 @@
-"""Partial correlations of shuffles where rows are not observed, from products that take no notice of it.
+"""Partial correlations of shuffled data at elements where some rows are not observed.
 
-With U an orthonormal basis of the design: a residual that would come to a row that is not observed goes on,
-each step of its way adds a difference of two rows of U, and a small matrix of the pattern of rows observed
-makes of these sums the products with the tested and nuisance directions there. So an element costs the same
-whether its pattern is its own or that of many.
+Products of the moved design with the residuals are computed for all elements alike, residuals that are not
+observed being 0; here they become those of the rows observed. A permutation may bring a residual to a row
+that is not observed: it is then passed on to where that row's own residual would go, until it comes to a row
+that is observed. Each step adds a difference of two rows of U, an orthonormal basis of the design, to the
+products; a small matrix of the pattern of observed rows turns the sums into products with the tested and
+nuisance directions there. So an element costs the same whether its pattern is its own or that of many.
 """
 
 from __future__ import annotations
@@ -31,11 +33,12 @@ _NO_STEP = 1e-14
 
 
 class Steps(NamedTuple):
-    """What products gain when a residual that comes to a row goes on to where that row's would come to.
+    """What products gain when a residual at a row is passed on to where that row's own residual would go.
 
-    Shuffles are listed for each row: only those in which anything is gained (nothing is within a group).
-    ``counts`` ``(n_obs,)``: how many; ``shuffles`` and ``sources`` ``(n_obs, n_shuffles)``: which, and where
-    from; ``gains`` ``(n_obs, p, n_shuffles)``. ``moving``: columns that gain at all (the intercept does not).
+    Listed for each row are the shuffles in which a product changes (none does between rows that are equal in
+    the design). ``counts`` ``(n_obs,)``: how many these are; ``shuffles`` and ``sources`` ``(n_obs,
+    n_shuffles)``: which, and the row whose residual comes here; ``gains`` ``(n_obs, p, n_shuffles)``;
+    ``moving``: columns that change at all (the intercept does not).
     """
 
     moving: Codes
@@ -51,11 +54,12 @@ def correlate_observed(
     pattern: Codes, mixing: Doubles, kinds: Places, exceptions: Codes, starts: Codes, q: int,
     is_signed: bool, values: Single,
 ) -> None:  # fmt: skip
-    """Fill ``values`` (batch_size, n) from products (p, batch_size, n) of what is not contracted yet.
+    """Fill ``values`` (batch_size, n) from products (p, batch_size, n) before any residual was passed on.
 
-    ``rests`` (n, n_obs): the residuals. ``sources`` and ``targets`` (n_obs, n_shuffles): what comes to each
-    row, and where it goes. ``exceptions``: rows of ``kinds`` (k, n_obs) other than 0, those of a pattern
-    between two of its ``starts``. A few shuffles and elements at a time: these stay in the cache.
+    ``rests`` (n, n_obs): the residuals. ``sources`` and ``targets`` (n_obs, n_shuffles): the row whose
+    residual comes to each row, and the row where its own goes. ``kinds`` (k, n_obs): as in `Holes`;
+    ``exceptions``: rows of a kind other than 0, those of a pattern between two of its ``starts``. A few
+    shuffles and elements at a time stay in the processor's cache.
     """
     p = columns.shape[1]
     for first in range(0, sources.shape[1], _SHUFFLES_TOGETHER):
@@ -111,10 +115,10 @@ def _contract(
     sums: Doubles, rest: Single, rows: Codes, kind: Places, sources: Places, steps: Steps, carried: Doubles,
     others: Codes,
 ) -> None:  # fmt: skip
-    """Add to sums (p, n_shuffles) what residuals of kind 0 gain on their way over rows of other kinds.
+    """Add to sums (p, n_shuffles) what residuals of kind 0 gain as they pass over ``rows`` of other kinds.
 
-    ``rows``: those of other kinds. What passes over a row is the first residual of kind 0 against the
-    direction of the shuffle (none in a cycle without any). Most come from the row before: others are listed.
+    The residual that passes over a row is found by going back along the shuffle to the first row of kind 0
+    (none in a cycle without any). Mostly that is the row before: the other cases are listed first.
     """
     n_shuffles = sources.shape[1]
     for row in rows:
@@ -144,9 +148,9 @@ def _contract(
 def _contract_parts(
     sums: Doubles, rest: Single, rows: Codes, kind: Places, targets: Places, signs: Signs, columns: Doubles
 ) -> None:
-    """Add to sums (p, n_shuffles) what residuals of other kinds than 0 gain until they find their own kind.
+    """Add to sums (p, n_shuffles) what residuals of ``rows`` of other kinds gain on the way to their kind.
 
-    ``rows``: those of other kinds. ``signs`` may be empty.
+    ``signs`` may be empty.
     """
     p, n_shuffles = columns.shape[1], targets.shape[1]
     for row in rows:

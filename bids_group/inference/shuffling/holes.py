@@ -1,12 +1,12 @@
-"""Elements that are not observed in every row: their residuals, and what shuffling does there.
+"""Elements that are not observed in every row: their residuals, and how these are shuffled.
 
-Only the rows observed at an element take part there. Signs are as everywhere; permutations are contracted: a
-residual that would come to the place of a row that is not observed goes on to where that row's would come to.
-So it stays a permutation within the same cells. Where whole blocks move, a block takes the place of one that
-is observed in the same rows.
+Only the rows observed at an element take part there. Signs are those of the shuffle. A permutation may bring
+a residual to a row that is not observed: it is passed on to where that row's own residual would go, so that
+the observed rows are permuted among themselves, within the same cells. Where whole blocks move, a block takes
+the place of one that is observed in the same rows.
 
 With U an orthonormal basis of the design, the products of the moved U with the residuals (0 where not
-observed) are one matrix product for all elements; `contraction` makes of them what is observed.
+observed) are one matrix product for all elements; `contraction` turns them into those of the rows observed.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ _LOWEST_Z = -8.0
 
 
 class Patterns(NamedTuple):
-    """Rows observed together, and the design there.
+    """Rows that are observed together, and the design there.
 
-    ``is_observed`` ``(k, n_obs)``; ``mixing`` ``(k, p, p)``: what makes of the design's basis orthonormal
-    tested directions and then nuisance ones (0 where there are fewer, all 0 where the contrast is not
-    determined); ``dof`` ``(k,)``.
+    ``is_observed`` ``(k, n_obs)``. ``mixing`` ``(k, p, p)``: turns the design's basis into orthonormal tested
+    directions, followed by nuisance ones (0 where there are fewer, all 0 where the contrast is not
+    determined). ``dof`` ``(k,)``.
     """
 
     is_observed: Flags

@@ -1,4 +1,4 @@
-"""What a statistic of the shuffled residuals has to say, and the largest of its values."""
+"""The interface of statistics of shuffled residuals, `Statistic`; maxima and counts of their values."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
-    """Finds the names of a design in a text; ``owners``: of which factor a level is that stands by itself."""
+    """Finds the names of a design in a text; ``owners``: the factor of each level that stands alone."""
 
     design: CodedDesign
     owners: Mapping[str, str]

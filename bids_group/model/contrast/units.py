@@ -1,4 +1,4 @@
-"""Per what an effect is: the covariate whose slope a contrast is, if it is one."""
+"""The unit of an effect: the covariate of which a contrast is the slope, if it is one."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _MIXED = Slope(covariate="several units", sd=np.nan)
 
 
 def find_slope(expression: Expression, weights: Array, design: CodedDesign) -> Slope | None:
-    """Find the one covariate per unit of which an effect is; None where it is per none.
+    """Find the covariate per unit of which an effect is; None where the effect is no slope.
 
-    Where the parts of a contrast differ in it, or no one covariate can be told, its SD is NaN. ``weights``:
-    of the columns, ``(n_regressors,)``; they tell where a vector was typed.
+    Where parts of a contrast are per different covariates, or no single one can be told, the SD is NaN.
+    ``weights``: of the columns, ``(n_regressors,)``; they tell where a vector was typed.
     """
     if expression.term is not None:
         found = {_of_term(find_term(design, expression.term), design)}

@@ -79,7 +79,10 @@ def adjust(classes: Classes, structures: Doubles, fitted: Fitted) -> Adjusted:
 
 
 class _Between(NamedTuple):
-    """Of classes: what stands between Z'X in P_r and Q_rs ``(k, …, a, b)``, and tr(H⁻¹G_r H⁻¹G_s)."""
+    """Parts of P_r and Q_rs by class: the matrices between Z'X and its transpose ``(k, …, a, b)``.
+
+    ``traces``: tr(H⁻¹G_r H⁻¹G_s).
+    """
 
     first: Doubles
     second: Doubles
@@ -88,6 +91,7 @@ class _Between(NamedTuple):
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _adjust(classes: Classes, structures: Doubles, fitted: Fitted, made: Adjusted) -> None:
+    """Fill ``made`` element by element."""
     (n, rank), (n_random, n_effects) = fitted.coefficients.shape, structures.shape[:2]
     size, n_classes = n_random + 1, classes.counts.size
     table = (n_effects, n_effects)

@@ -1,4 +1,4 @@
-"""What each row does to the result: quality of maps, raw points behind a peak, groups that scatter unlike."""
+"""What each row does to the result: quality of maps, and factors whose levels differ in spread."""
 
 from __future__ import annotations
 

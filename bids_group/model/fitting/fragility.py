@@ -1,4 +1,4 @@
-"""What hangs on single people: who carries a result most, and how often chance alone makes it hang so."""
+"""How far a result depends on single people: who weakens it most if left out, and how often by chance."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Array = npt.NDArray[np.float64]
 
 _MOST_DRAWS, _VALUES_OF_DRAWS = 2000, 4_000_000
 _GAP = 1e-9
-"""Share of a direction of a person's rows that residuals keep, below which it is fitted exactly."""
+"""Eigenvalue of I − H at a person's rows below which the model fits that direction exactly."""
 
 
 def find_most_influential(data: GroupData, result: ContrastResult, *, is_two_sided: bool) -> str:
-    """Name a row of who carries a contrast most: without their rows the strongest statistic falls most.
+    """Name a row of the most influential person: without their rows the strongest statistic falls most.
 
     Where people have several rows, and where the estimator has no statistic without a row in closed form,
     statistics are those of least squares.
@@ -64,11 +64,12 @@ def _without_people(data: GroupData, table: pd.DataFrame, contrast: Contrast) ->
 def _leave_out(
     basis: Array, loadings: Array, people: npt.NDArray[np.intp]
 ) -> Iterator[tuple[npt.NDArray[np.intp], Array, Array, Array]]:
-    """Yield the rows of each person without whom a contrast ``(q, n_obs)`` is determined, and what they add.
+    """Yield the rows of each person without whom a contrast ``(q, n_obs)`` can be estimated.
 
-    With H the projection on the ``basis`` ``(n_obs, rank)``, I − H of the rows has ``gaps`` and directions
-    ``left``; ``shares`` are the loadings in these. Without them an effect is less by (shares / gaps) left'e,
-    the residual square by Σ (left'e)² / gaps, and degrees of freedom by their number.
+    With H the projection on the ``basis`` ``(n_obs, rank)``, I − H at the person's rows has eigenvalues
+    ``gaps`` and eigenvectors ``left``; ``shares`` are the loadings along these. Without the rows the effect
+    is less by (shares / gaps) left'e, the residual sum of squares by Σ (left'e)² / gaps, and degrees of
+    freedom by the number of rows.
     """
     order = np.argsort(people, kind="stable")
     for rows in np.split(order, np.cumsum(np.bincount(people))[:-1]):
@@ -88,12 +89,12 @@ def share_lost(
     is_two_sided: bool,
     is_largest: bool,
 ) -> float | None:
-    """Say how often normal data of this design and p lose significance without all rows of one person.
+    """How often a result with this p loses significance without the rows of one person, by chance alone.
 
-    Draws independent normal errors, given that the t test of the contrast has this ``p``, and counts where
-    without a person its p is above ``alpha``: who carries it most (``is_largest``), else one chosen by lot.
-    p stands for the corrected p, whatever the number of tests. ``subjects``: whose row each is. None for F,
-    where fewer than 3 degrees of freedom are left, and where everybody is needed.
+    Draws independent normal errors, given that the t test of the contrast has this ``p``, and counts where p
+    is above ``alpha`` without the most influential person (``is_largest``), else without one chosen at
+    random. p stands for the corrected p, whatever the number of tests. ``subjects``: whose row each is. None
+    for F, where fewer than 3 degrees of freedom are left, and where everybody is needed.
     """
     space, dof = RowSpace.of(design.matrix.to_numpy(dtype=np.float64)), design.dof
     if contrast.test != "t" or dof < 3 or not 0 < p <= alpha:

@@ -118,7 +118,7 @@ def _find_point(data: GroupData, element: int) -> npt.NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Directions:
-    """What an estimator finds of every direction of a design at some elements, ``n`` elements last.
+    """Effects along each direction of a design's column space, by an estimator; ``n`` elements last.
 
     ``space``: of the design; ``effects`` ``(rank, n)`` with their ``covariance`` ``(rank, rank, n)`` (NaN
     where it is not known); ``dof`` of the contrast ``(n,)``.
@@ -189,7 +189,7 @@ def _fit_directions(data: GroupData, contrast: Contrast, elements: Sequence[int]
 def _of_estimator(
     own: _Directions, matrix: Float64, values: Float64, nuisance: npt.NDArray[np.bool_], *, is_other: bool
 ) -> dict[str, Float64]:
-    """Give what is not that of least squares: the interval, and where effects are others, points and fit."""
+    """Give the interval of the fitted line; where effects are the estimator's own, points and fit too."""
     half = own.half_of(_set_aside(matrix, nuisance))
     if not is_other:
         return {"half": half}
@@ -203,7 +203,7 @@ def _of_estimator(
 
 
 def _set_aside(matrix: Float64, nuisance: npt.NDArray[np.bool_]) -> Float64:
-    """Rows of a design with what a contrast does not ask about at its mean."""
+    """Rows of a design with the columns that a contrast does not ask about at their mean."""
     return np.where(nuisance, matrix.mean(axis=0), matrix)
 
 

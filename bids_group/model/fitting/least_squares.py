@@ -269,13 +269,16 @@ def fit_group_variances(
     is_exact = (squares <= EXACT_FIT * fit.scale) | (own_dof <= _NO_DOF)
     variances = np.where(is_exact, 0.0, squares / np.maximum(own_dof, _NO_DOF))  # (n_groups, n)
     tests = [contrast.test for contrast in contrasts]
-    return [_allowed(fit, basis, number, test, members, variances, dof) for number, test in enumerate(tests)]
+    return [
+        _with_own_variances(fit, basis, number, test, members, variances, dof)
+        for number, test in enumerate(tests)
+    ]
 
 
-def _allowed(
+def _with_own_variances(
     fit: Fit, basis: Basis, number: int, test: str, members: Doubles, variances: Doubles, dof: Doubles
 ) -> Estimate:
-    """Replace variance, statistic and dof of the pooled estimate of a contrast."""
+    """Replace variance, statistic and dof of a pooled estimate by those with a variance for each group."""
     pooled, solution, group = fit.estimates[number], fit.solution, fit.solution.group
     directions = basis.directions[number]
 

@@ -144,7 +144,10 @@ def _fit_tile(model: _Model, values: npt.NDArray[np.float32], whole: MixedPlan |
 def _parts(
     model: _Model, values: npt.NDArray[np.float32], whole: MixedPlan | None
 ) -> Iterator[tuple[MixedPlan, Codes]]:
-    """Give elements with the plan of their rows, so many at once that their sums stay small."""
+    """Yield elements that are observed in the same rows, with the plan of these rows.
+
+    At most so many at a time that their sums need no more than `_BYTES_AT_ONCE`.
+    """
     if whole is not None:
         parts = iter([(whole, np.arange(values.shape[1]))])
     else:
@@ -161,12 +164,13 @@ def _parts(
 
 
 def _arrays(estimate: Estimate) -> list[tuple[str, npt.NDArray[np.generic]]]:
+    """Fields of an estimate that are not None, by name."""
     values = [(field.name, getattr(estimate, field.name)) for field in fields(estimate)]
     return [(name, array) for name, array in values if array is not None]
 
 
 def _room_for(part: TileFit, n: int) -> TileFit:
-    """Make empty numbers of ``n`` elements, of the kind of a part."""
+    """Estimates and maps of ``n`` elements, of zeros, with the fields that a part has."""
     estimates = [
         Estimate(**{name: np.zeros((*array.shape[:-1], n), array.dtype) for name, array in _arrays(one)})
         for one in part.estimates
@@ -197,7 +201,7 @@ def _fit_part(model: _Model, plan: MixedPlan, values: npt.NDArray[np.float32]) -
 def _fit_varied(
     model: _Model, plan: MixedPlan, values: npt.NDArray[np.float32], sums: Sums
 ) -> tuple[Fitted, Adjusted | None]:
-    """Fit elements whose rows vary, and adjust their covariance where a contrast asks for it."""
+    """Fit elements with residual variance; adjust their covariance where Kenward and Roger's is needed."""
     has_adjusted = model.is_kenward_roger or any(one.test == "F" for one in model.contrasts)
     if isinstance(plan, NestedPlan):
         fitted = fit_nested(plan, sum_nested(plan, values, sums))
@@ -210,7 +214,7 @@ def _fit_varied(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Found:
-    """What is known of the elements of a part: those of ``here`` have been fitted."""
+    """Results of the elements of a part; those ``here`` have residual variance and were fitted."""
 
     plan: MixedPlan
     here: Codes

@@ -236,7 +236,7 @@ def _fit(shared: NestShared, products: Doubles, squares: Doubles, grid: Doubles,
 def _best_of_grid(
     shared: NestShared, own: NestOwn, weights: Doubles, inverses: Doubles, logs: Doubles, sums: Doubles
 ) -> int:
-    """Place of the smallest deviance on the grid."""
+    """Index of the grid point with the smallest deviance."""
     best, smallest = 0, np.inf
     for place in range(logs.size):
         total, inverse = 0.0, inverses[place]
@@ -256,7 +256,10 @@ def _best_of_grid(
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _advance(shared: NestShared, own: NestOwn, best: NestPoint, tried: NestPoint, work: NestWork) -> int:
-    """Take a step that does not make the deviance larger; 1 at the end of the search, −1 if there is none."""
+    """Take a step that does not increase the deviance.
+
+    Returns 0 where the search goes on, 1 at its end, and −1 where no such step was found.
+    """
     first, second, gain = _propose(best)
     if not np.isfinite(gain):
         return -1
@@ -302,6 +305,7 @@ def _propose(point: NestPoint) -> tuple[float, float, float]:
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _take(source: NestPoint, target: NestPoint) -> None:
+    """Copy a point."""
     for a in range(2):
         target.at[a], target.numbers[a], target.rise[a] = source.at[a], source.numbers[a], source.rise[a]
         target.gradient[a] = source.gradient[a]
@@ -349,6 +353,7 @@ def adjust_nested(plan: NestedPlan, fitted: Fitted) -> Adjusted:
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _adjust(shared: NestShared, fitted: Fitted, made: Adjusted) -> None:
+    """Fill ``made`` element by element."""
     n, rank = fitted.coefficients.shape
     work, at = new_work(shared.tables.shape[0], rank), np.empty(2)
     packed, slopes = np.empty((N_DERIVATIVES, shared.tables.shape[1])), np.empty((N_DERIVATIVES, rank, rank))

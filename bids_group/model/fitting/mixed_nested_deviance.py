@@ -77,7 +77,7 @@ class NestPoint(NamedTuple):
 
 
 class NestWork(NamedTuple):
-    """Room to work in."""
+    """Scratch arrays, used again for every element."""
 
     weights: Doubles
     logs: Doubles
@@ -92,7 +92,7 @@ class NestWork(NamedTuple):
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def new_point(rank: int) -> NestPoint:
-    """Make room for a point of a design with ``rank`` columns."""
+    """Allocate a point of a design with ``rank`` columns."""
     return NestPoint(
         np.zeros(2), np.zeros(2), np.zeros(2), np.zeros(2), np.zeros((2, 2)), np.zeros(rank),
         np.zeros((rank, rank)), np.zeros((N_DERIVATIVES, rank * (rank + 1) // 2)),
@@ -101,7 +101,7 @@ def new_point(rank: int) -> NestPoint:
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def new_work(n_tables: int, rank: int) -> NestWork:
-    """Make room to work in."""
+    """Allocate scratch arrays."""
     return NestWork(
         np.zeros((N_DERIVATIVES, n_tables)), np.zeros(N_DERIVATIVES), np.zeros((4, N_DERIVATIVES)),
         np.zeros((N_DERIVATIVES, rank)), np.zeros(N_DERIVATIVES), np.zeros((3, rank)), np.zeros((rank, rank)),
@@ -242,7 +242,7 @@ def _square(row: int, beta: Doubles, pulled: Doubles, work: NestWork) -> float:
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _bend(point: NestPoint, free: float, work: NestWork) -> None:
-    """Fill the Hessian."""
+    """Fill the Hessian of the deviance by a and b, with σ² profiled out."""
     beta, square = point.solution, point.numbers[1]
     for row, first, second in _SECOND[:3]:
         unpack(point.slopes[row], work.matrix)

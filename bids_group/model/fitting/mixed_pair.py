@@ -107,7 +107,7 @@ def _fit(
 def _best_of_grid(
     shared: PairShared, own: PairOwn, weights: Doubles, inverses: Doubles, logs: Doubles, sums: Doubles
 ) -> int:
-    """Place of the smallest deviance on the grid."""
+    """Index of the grid point with the smallest deviance."""
     best, smallest = 0, np.inf
     for place in range(logs.size):
         total, inverse = weigh_data(weights[place], own, sums), inverses[place]
@@ -178,7 +178,7 @@ def _in_factor(point: Point, is_correlated: bool, work: PairWork) -> None:
 def _optimise(
     shared: PairShared, own: PairOwn, best: Point, tried: Point, weights: Doubles, work: PairWork
 ) -> bool:
-    """Bring ``best`` to the minimum; say whether the search came to an end."""
+    """Bring ``best`` to the minimum; return whether the search converged."""
     evaluate(shared, own, best, weights, work)
     damping = 1e-3
     for _ in range(_MOST_STEPS):
@@ -211,10 +211,13 @@ def _optimise(
 def _propose(
     best: Point, tried: Point, damping: float, is_correlated: bool, work: PairWork
 ) -> tuple[float, float]:
-    """Take a damped Newton step in the factor, and give the gain that it expects, and the damping used."""
+    """Write a damped Newton step in the factor θ to ``tried.at``.
+
+    Returns the decrease of the deviance that the step expects, and the damping used.
+    """
     _in_factor(best, is_correlated, work)
     theta, gradient, hessian, jacobian = work.small[0, 0], work.small[0, 2], work.small[1], work.small[2]
-    _make_likelier_positive(theta, hessian)
+    _make_diagonal_positive(theta, hessian)
     size = hessian[0, 0] + hessian[2, 2] + hessian[1, 1] * is_correlated
     for a in range(3):
         gradient[a] = 0
@@ -240,8 +243,8 @@ def _propose(
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _make_likelier_positive(theta: Doubles, hessian: Doubles) -> None:
-    """Leave out what stays at 0 (its gradient is 0 there), and turn curvature downwards to upwards."""
+def _make_diagonal_positive(theta: Doubles, hessian: Doubles) -> None:
+    """Take parameters that stay at 0 out of the Hessian; make its diagonal positive."""
     for a in range(3):
         if theta[0 if a == 1 else a] == 0:
             for b in range(3):
@@ -260,6 +263,7 @@ def _from_factor(theta: Doubles, turn: Doubles, at: Doubles) -> None:
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _take(source: Point, target: Point) -> None:
+    """Copy a point."""
     for a in range(3):
         target.at[a], target.gradient[a], target.rise[a] = source.at[a], source.gradient[a], source.rise[a]
     target.numbers[0], target.numbers[1] = source.numbers[0], source.numbers[1]

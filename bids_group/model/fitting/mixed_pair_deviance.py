@@ -57,7 +57,7 @@ class Point(NamedTuple):
 
 
 class PairWork(NamedTuple):
-    """Room to work in."""
+    """Scratch arrays, used again for every element."""
 
     packed: Doubles
     sum: Doubles
@@ -72,7 +72,7 @@ class PairWork(NamedTuple):
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def new_point(rank: int) -> Point:
-    """Make room for a point of a design with ``rank`` columns."""
+    """Allocate a point of a design with ``rank`` columns."""
     return Point(
         np.zeros(3), np.zeros(2), np.zeros(3), np.zeros((3, 3)), np.zeros(3), np.zeros(rank),
         np.zeros((rank, rank)), np.zeros((3, rank * (rank + 1) // 2)),
@@ -116,7 +116,7 @@ def weigh_classes(at: Doubles, shared: PairShared, weights: Doubles, work: PairW
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def weigh_data(weights: Doubles, own: PairOwn, sums: Doubles) -> float:
-    """X'H⁻¹y into ``sums``, and y'H⁻¹y."""
+    """Write X'H⁻¹y into ``sums``; return y'H⁻¹y."""
     total = own.square
     for a in range(sums.size):
         sums[a] = own.within[a]

@@ -160,6 +160,7 @@ def _in_own_units(effects: Doubles, is_correlated: bool) -> tuple[Doubles, Doubl
 
 
 def _sum_by_group(values: Doubles, starts: Codes) -> Doubles:
+    """Add up values ``(n_obs, …)`` over the rows of each group: ``(m, …)``."""
     if len(starts) < 2:
         return np.zeros((0, *values.shape[1:]))
     return np.asarray(np.add.reduceat(values, starts[:-1], axis=0))
@@ -281,7 +282,7 @@ def _sum_up(
 def _write(
     sums: Sums, first: int, fitted: Doubles, inner: Doubles, products: Doubles, squares: Doubles
 ) -> None:
-    """Turn sums with elements last into those with elements first."""
+    """Copy sums with elements last into `Sums`, where they are first."""
     n_classes, n_effects, _, rank, n = products.shape
     for v in range(n):
         for a in range(rank):
@@ -344,6 +345,7 @@ def _project(
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _add_between(cross: Doubles, totals: Doubles, products: Doubles, squares: Doubles, n: int) -> None:
+    """Add the products of a group's Z'X and Z'y, and of Z'y with itself, to those of its class."""
     for a in range(totals.shape[0]):
         for b in range(totals.shape[0]):
             for v in range(n):
@@ -356,6 +358,7 @@ def _add_between(cross: Doubles, totals: Doubles, products: Doubles, squares: Do
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _add_within(rest: Doubles, n_rows: int, within: Doubles, inner: Doubles, square: Doubles, n: int) -> None:
+    """Add X'y and y'y within a group."""
     for row in range(n_rows):
         for v in range(n):
             square[v] += rest[row, v] * rest[row, v]

@@ -62,6 +62,8 @@ class _Shared(NamedTuple):
 
 
 class _Work(NamedTuple):
+    """Scratch arrays, used again for every element."""
+
     matrix: Doubles
     factor: Doubles
     inverse: Doubles
@@ -73,7 +75,7 @@ class _Work(NamedTuple):
 
 
 def empty_fit(n_elements: int, n_effects: int, n_parameters: int, rank: int) -> Fitted:
-    """Make room for the fit of elements."""
+    """Allocate the fit of elements, zeros throughout."""
     return Fitted(
         coefficients=np.zeros((n_elements, rank)),
         covariance=np.zeros((n_elements, rank, rank)),
@@ -139,7 +141,7 @@ def _fit(
 def _optimum(
     shared: _Shared, own: tuple[Doubles, Doubles, float, Doubles], work: _Work
 ) -> tuple[float, bool, tuple[float, float, float, float, float]]:
-    """λ, whether the search came to an end, and the numbers of `_evaluate` there."""
+    """λ, whether the search converged, and the numbers of `_evaluate` there."""
     best = _best_of_grid(shared, own, work.sum)
     lower = np.log1p(shared.grid[max(best - 1, 0)])
     upper = np.log1p(shared.grid[best + 1] if best + 1 < shared.grid.size else _LARGEST)
@@ -172,7 +174,7 @@ def _optimum(
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _best_of_grid(shared: _Shared, own: tuple[Doubles, Doubles, float, Doubles], sums: Doubles) -> int:
-    """Place of the smallest deviance on the grid."""
+    """Index of the grid point with the smallest deviance."""
     within, products, square, squares = own
     best, smallest = 0, np.inf
     for place in range(shared.grid.size):
