@@ -60,10 +60,14 @@ def _deflate(
     packed[0] = 0
     at: int = 1
     begin, place, n = 0, 0, words.size
-    while place < n:
-        while place < n and words[place] != 0:
-            place += 1
-        stop = place
+    while place + _SHORTEST <= n:
+        if words[place + _SHORTEST - 1] != 0:  # no run of zeros can begin before this word
+            place += _SHORTEST
+            continue
+        stop = place + _SHORTEST - 1
+        while stop > begin and words[stop - 1] == 0:
+            stop -= 1
+        place += _SHORTEST
         while place < n and words[place] == 0:
             place += 1
         if place - stop >= _SHORTEST:
@@ -86,7 +90,9 @@ def _store(values: Bytes, packed: Bytes, at: int) -> int:
         part = values[begin : begin + _LARGEST_BLOCK]
         for byte, value in enumerate((part.size, part.size >> 8, ~part.size, ~part.size >> 8)):
             packed[at + byte] = value & 0xFF
-        packed[at + 4 : at + 4 + part.size] = part
+        target = packed[at + 4 : at + 4 + part.size]
+        for byte in range(part.size):  # a slice assigned would be copied before
+            target[byte] = part[byte]
         at += 4 + part.size
     return at
 

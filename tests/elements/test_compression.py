@@ -165,6 +165,14 @@ def test_every_length_of_a_repetition_is_unpacked_by_zlib(n_zeros):
     assert zlib.decompress(zero_runs.deflate_zero_runs(content), -zlib.MAX_WBITS) == content
 
 
+@pytest.mark.parametrize("n_zeros", [16, 17, 31, 32, 33, 100])
+def test_a_run_is_found_whole_wherever_it_begins(n_zeros):
+    sizes = [len(zero_runs.deflate_zero_runs(_with_runs([n, n_zeros, 5]))) - 4 * n for n in range(1, 50)]
+    assert set(sizes) == {sizes[0]}
+    assert sizes[0] < 4 * n_zeros + 4 * 5  # and one word less is none
+    assert len(zero_runs.deflate_zero_runs(_with_runs([20, 15, 5]))) > 4 * 40
+
+
 def test_the_worst_content_fits():
     content = _with_runs([1, 16] * 20_000)
     packed = zero_runs.deflate_zero_runs(content)

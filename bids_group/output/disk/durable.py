@@ -46,5 +46,6 @@ def _sync(path: Path, flags: int) -> None:
 def make_folder(path: Path) -> set[Path]:
     """Make a folder where there is none; tell the folders in which a name is new then."""
     missing = list(takewhile(lambda one: not one.is_dir(), (path, *path.parents)))
-    path.mkdir(parents=True, exist_ok=True)
+    if missing:
+        path.mkdir(parents=True, exist_ok=True)
     return {one.parent for one in missing}

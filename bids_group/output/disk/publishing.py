@@ -32,9 +32,10 @@ def write_bytes(path: Path, payload: bytes, *, is_held: bool = True) -> None:
             if is_held:
                 for folder in {path.parent, *changed}:
                     sync_folder(folder)
-        finally:
+        except BaseException:
             with contextlib.suppress(OSError):
                 part.unlink()
+            raise
 
 
 def write_cache(path: Path, payload: bytes) -> None:

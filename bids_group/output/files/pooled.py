@@ -84,7 +84,7 @@ def write_pooled(output_dir: Path, pooled: PooledMap, key: str, *, dataset_names
             volume,
             pooled.space,
             name=name,
-            where=is_observed,
+            where=None if stat == "n" else is_observed,
             is_cache=stat in _OF_MANY_DIGITS,
             write=payloads.__setitem__,
         )
