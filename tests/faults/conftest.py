@@ -183,9 +183,3 @@ def tally(record_property):
         assert not failures, f"{len(failures)} of {tried}:\n" + "\n\n".join(failures[:12])
 
     return judge
-
-
-@pytest.fixture(scope="session")
-def is_long():
-    """Whether every n is tried (``./run faults``), or a fixed sample."""
-    return IS_LONG

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-N_POINTS = {"short": 12, "long": 200}
+from tests.faults.conftest import IS_LONG
+
+N_POINTS = 200 if IS_LONG else 12
 
 
 @dataclass(eq=False)
@@ -137,7 +139,7 @@ EARLIER = {"a new folder": None, "over another analysis": ["--formula", "~ age"]
 
 
 @pytest.mark.parametrize("earlier", EARLIER.values(), ids=EARLIER)
-def test_power_loss(earlier, disturbed, few, job, undisturbed, contents_of, tmp_path, tally, is_long):
+def test_power_loss(earlier, disturbed, few, job, undisturbed, contents_of, tmp_path, tally):
     out, record, words, before = tmp_path / "out", tmp_path / "record", [*job], tmp_path / "before"
     if earlier:
         assert disturbed.run(few, out, *job, *earlier).code == 0
@@ -145,8 +147,7 @@ def test_power_loss(earlier, disturbed, few, job, undisturbed, contents_of, tmp_
         shutil.copytree(out, before)
     assert disturbed.run(few, out, *words, folders=[out], record=record).code == 0
     steps, dice, failures = list(read_record(record)), random.Random(18), []
-    n_points = N_POINTS["long" if is_long else "short"]
-    for number in range(n_points):
+    for number in range(N_POINTS):
         n_done = dice.randint(0, len(steps))
         shutil.rmtree(out)
         if earlier:
@@ -161,4 +162,4 @@ def test_power_loss(earlier, disturbed, few, job, undisturbed, contents_of, tmp_
         names = sorted(name for name in {*now, *undisturbed} if now.get(name) != undisturbed.get(name))
         if again.code or again.complaint or names:
             failures.append(f"{number}, {n_done} of {len(steps)} steps: {again.code}, {names}: {again.said}")
-    tally(f"power loss, {'over another analysis' if earlier else 'a new folder'}", failures, n_points)
+    tally(f"power loss, {'over another analysis' if earlier else 'a new folder'}", failures, N_POINTS)

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.faults.conftest import IS_LONG
+
+N_SHARES = 16
+"""Into so many tests the long form divides the calls of a fault, so that processors share them."""
 CALLS = ("open", "read", "write", "rename", "fsync", "link", "unlink", "mkdir", "readdir")
 
 
@@ -49,9 +53,9 @@ def counts(disturbed, few, job, tmp_path_factory):
     return disturbed.run(few, out, *job, folders=[few, out]).counts
 
 
-def choose(total, n_sampled, is_long):
+def choose(total, n_sampled):
     """Every n, or some: the first, the last, and what lies evenly between them."""
-    if is_long or total <= n_sampled:  # none, where a kind of call is not made
+    if IS_LONG or total <= n_sampled:  # none, where a kind of call is not made
         return range(1, total + 1)
     return sorted({1 + round(step * (total - 1) / (n_sampled - 1)) for step in range(n_sampled)})
 
@@ -62,8 +66,10 @@ def without_work(contents):
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
-def test_nth_call(fault, counts, disturbed, few, job, undisturbed, contents_of, tmp_path, tally, is_long):
-    chosen, failures = choose(counts[fault.call], fault.n_sampled, is_long), []
+@pytest.mark.parametrize("share", range(N_SHARES if IS_LONG else 1))
+def test_nth_call(fault, share, counts, disturbed, few, job, undisturbed, contents_of, tmp_path, tally):
+    every, failures = choose(counts[fault.call], fault.n_sampled), []
+    chosen = every[share :: N_SHARES if IS_LONG else 1]
     out, inputs = tmp_path / "out", contents_of(few)
     for n in chosen:
         number = getattr(errno, fault.error) if fault.error else 0
