@@ -77,6 +77,11 @@ def quote_column(column: str) -> str:
     return column if column.isidentifier() else f"`{column}`"
 
 
+def quote_level(level: str) -> str:
+    """Write a level as a mean or slope has it: in quotes where it has signs of the grammar."""
+    return f'"{level}"' if re.search(r"[(),=]", level) else level
+
+
 def quote_for_shell(text: str) -> str:
     """Write text as one word for a shell: in double quotes where nothing inside has a meaning there."""
     return shlex.quote(text) if re.search(r'["$`\\!]', text) else f'"{text}"'

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from bids_group.bids.covariates import Study, read_study
+from bids_group.bids.covariates import Study, find_cell_factors, read_study, type_factors
 from bids_group.bids.datasets import MapSource, check_bids_dir, find_sources
 from bids_group.bids.design_matrix import read_design_matrix, settle_tables
 from bids_group.bids.index import group_by, index_dataset
@@ -21,9 +21,6 @@ from bids_group.bids.map_files import (
     read_headers,
     tell_rounded_effects,
 )
-from bids_group.bids.maps_table import find_cell_factors, list_pattern, read_maps_table, type_factors
-from bids_group.bids.pattern_table import resolve_pattern
-from bids_group.bids.screening import screen
 from bids_group.bids.selection import (
     Choice,
     check_listed,
@@ -123,6 +120,9 @@ def _find_maps(
     if inputs.maps_table is not None:
         if inputs.derivatives:
             raise UsageError("Maps are named by --maps and by --derivatives.", fix="Use one of them.")
+        from bids_group.bids.maps_table import list_pattern, read_maps_table
+        from bids_group.bids.pattern_table import resolve_pattern
+
         if is_pattern(inputs.maps_table):
             pattern = resolve_pattern(inputs, selection, output_dir)
             source, found = list_pattern(pattern, stat, suffix)
@@ -164,6 +164,8 @@ def _select(
     select_people(choice, selection, everyone)
     check_someone_left(choice, selection)
     if selection.exclude_where is not None:
+        from bids_group.bids.screening import screen
+
         screen(choice, selection.exclude_where, study, inputs.bids_dir)
         check_someone_left(choice, selection)
     check_one_of_each(choice.maps)

@@ -11,6 +11,7 @@ from typing import Literal
 import pandas as pd
 
 from bids_group.bids.columns import Kinds, type_column, type_table
+from bids_group.bids.index import group_by
 from bids_group.bids.tables import (
     SESSION_COLUMNS,
     Keys,
@@ -25,7 +26,7 @@ from bids_group.bids.tables import (
 from bids_group.config import Inputs
 from bids_group.config.typed import file_of
 from bids_group.errors import DataError, MissingInputError, UsageError
-from bids_group.records import Column, Notice, Table, note, warn
+from bids_group.records import Column, FirstLevelMap, Notice, Table, note, warn
 from bids_group.words import list_some, quote_for_shell, suggest
 
 PERSON = ("participant_id", "sub")
@@ -333,3 +334,32 @@ def _join(parts: Iterable[TextTable], index: pd.Index) -> tuple[pd.DataFrame, di
             told = mine if _is_described(mine) else replace(theirs, source=mine.source)
             columns[name] = replace(told, problem=problem if differing else mine.problem)
     return pd.DataFrame(cells, index=index, dtype=object), columns
+
+
+def find_cell_factors(maps: Sequence[FirstLevelMap]) -> tuple[str, ...]:
+    """Find the columns that have one value in each first-level contrast, and several over them."""
+    n_contrasts = len({m.contrast for m in maps})
+    cells = group_by(((name, m.contrast, value) for m in maps for name, value in m.factors), lambda c: c[0])
+    return tuple(
+        name
+        for name, those in cells.items()
+        if len({*those}) == n_contrasts and len({value for _, _, value in those}) > 1
+    )
+
+
+def type_factors(maps: Sequence[FirstLevelMap], kinds: Kinds, source: Path | None) -> list[Table]:
+    """Type the further columns over the maps, if there are any, as one table.
+
+    What tells contrasts apart is a factor unless ``--numeric``.
+    """
+    if source is None or not maps[0].factors:
+        return []
+    cells = [name for name in find_cell_factors(maps) if kinds.get(name) != "numeric"]
+    index = pd.Index([str(m.effect) for m in maps], dtype=object)
+    names = [name for name, _ in maps[0].factors]
+    text = pd.DataFrame([dict(m.factors) for m in maps], index=index, columns=names, dtype=object)
+    categories: Kinds = dict.fromkeys(cells, "categorical")
+    table = type_table("map", text, {n: describe_column(n, source) for n in names}, {**kinds, **categories})
+    said = "a factor of the first-level contrasts, in the table of maps"
+    columns = {n: replace(c, kind_source=said) if n in cells else c for n, c in table.columns.items()}
+    return [replace(table, columns=columns)]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from bids_group.bids.index import WalkedFolder, list_inside, refuse_unlisted, walk
-from bids_group.bids.layouts import propose_pattern
 from bids_group.config import Inputs
 from bids_group.elements import expand
 from bids_group.errors import (
@@ -178,6 +177,8 @@ def _find_only(bids_dir: Path, output_dir: Path, suffix: str, unlisted: list[Wal
         raise refuse_unlisted(unlisted[0].path, unlisted[0].problem)
     words, example = say_maps(suffix)
     if not found:
+        from bids_group.bids.layouts import propose_pattern
+
         names = ", ".join(folder.name for folder in list_inside(derivatives)[0])
         raise SelectionError(
             f"No {words} were found in {derivatives}.",

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from bids_group.bids.columns import Kinds, is_number, type_table
+from bids_group.bids.columns import is_number
 from bids_group.bids.datasets import MapSource
 from bids_group.bids.index import group_by, run_key
 from bids_group.bids.pattern_table import ResolvedPattern
@@ -22,11 +22,11 @@ from bids_group.bids.patterns import LABEL
 from bids_group.bids.region_lines import join_hemispheres, list_regions, variance_column
 from bids_group.bids.statmaps import Found, InputStat
 from bids_group.bids.structures import name_hemispheres
-from bids_group.bids.tables import describe_column, name_people, read_tsv, require_columns
+from bids_group.bids.tables import name_people, read_tsv, require_columns
 from bids_group.config.typed import MAPS_FILE
 from bids_group.elements import FORMATS, is_label_name, is_map_name, locate
 from bids_group.errors import DataError, MissingInputError, UsageError
-from bids_group.records import FirstLevelMap, Notice, Table, warn
+from bids_group.records import FirstLevelMap, Notice, warn
 from bids_group.words import counted, list_some, listed, plural, suggest
 
 _REQUIRED = ("participant_id", "contrast", "effect")
@@ -253,32 +253,3 @@ def _telling_columns(maps: Sequence[FirstLevelMap]) -> list[str]:
         if n_groups(chosen) < n_groups([*chosen, name]):
             chosen.append(name)
     return chosen if n_groups(chosen) == len(maps) else []
-
-
-def find_cell_factors(maps: Sequence[FirstLevelMap]) -> tuple[str, ...]:
-    """Find the columns that have one value in each first-level contrast, and several over them."""
-    n_contrasts = len({m.contrast for m in maps})
-    cells = group_by(((name, m.contrast, value) for m in maps for name, value in m.factors), lambda c: c[0])
-    return tuple(
-        name
-        for name, those in cells.items()
-        if len({*those}) == n_contrasts and len({value for _, _, value in those}) > 1
-    )
-
-
-def type_factors(maps: Sequence[FirstLevelMap], kinds: Kinds, source: Path | None) -> list[Table]:
-    """Type the further columns over the maps, if there are any, as one table.
-
-    What tells contrasts apart is a factor unless ``--numeric``.
-    """
-    if source is None or not maps[0].factors:
-        return []
-    cells = [name for name in find_cell_factors(maps) if kinds.get(name) != "numeric"]
-    index = pd.Index([str(m.effect) for m in maps], dtype=object)
-    names = [name for name, _ in maps[0].factors]
-    text = pd.DataFrame([dict(m.factors) for m in maps], index=index, columns=names, dtype=object)
-    categories: Kinds = dict.fromkeys(cells, "categorical")
-    table = type_table("map", text, {n: describe_column(n, source) for n in names}, {**kinds, **categories})
-    said = "a factor of the first-level contrasts, in the table of maps"
-    columns = {n: replace(c, kind_source=said) if n in cells else c for n, c in table.columns.items()}
-    return [replace(table, columns=columns)]

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from bids_group.bids.datasets import MapSource, is_own_map, say_maps
 from bids_group.bids.index import IndexedFile, path_order
-from bids_group.bids.layouts import propose_pattern
 from bids_group.bids.region_lines import variance_column
 from bids_group.elements import form_of
 from bids_group.errors import DataError, SelectionError, UsageError
@@ -247,6 +246,8 @@ def check_found(found: Found, sources: Sequence[MapSource], suffix: str) -> None
     roots, (words, example) = ", ".join(str(source.root) for source in sources), say_maps(suffix)
     first = next(iter(found.leftovers), None)
     if not found.maps and first is None:
+        from bids_group.bids.layouts import propose_pattern
+
         is_empty = all(not any(source.root.iterdir()) for source in sources)
         fix = propose_pattern(source.root for source in sources)
         fix = fix or "Check --derivatives, or list the maps with --maps."

@@ -42,7 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if by_key is signal.default_int_handler:  # in the background it is ignored, and stays so
             signal.signal(signal.SIGINT, _interrupt)
         settle_home()
-        from bids_group.workflow import run  # numpy, nilearn …: after the arguments are known to be good
+        from bids_group.executor import without_collection  # after the arguments are known to be good
+
+        with without_collection():
+            from bids_group.workflow import run  # numpy, pandas …
 
         try:
             run(config)
@@ -123,7 +126,7 @@ def _let_go_of_output() -> None:
 
 def _write_crash(places: Sequence[Path], text: str) -> Path | None:
     try:
-        from bids_group.workflow import write_crash
+        from bids_group.output import write_crash
 
         return write_crash(places[0], text) if places and places[0].is_dir() else None
     except Exception:  # reporting a bug must not hide it

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from types import NoneType, UnionType
@@ -174,7 +174,16 @@ def options_of(record: Any) -> tuple[Option, ...]:
 
     ``is_``, ``has_``, units and the s of a list are part of a field's name, but not of its option's.
     """
-    found, hints = [], get_type_hints(record)
+    if record not in _COLLECTED:
+        _COLLECTED[record] = tuple(_collect(record))
+    return _COLLECTED[record]
+
+
+_COLLECTED: dict[Any, tuple[Option, ...]] = {}
+
+
+def _collect(record: Any) -> Iterator[Option]:
+    hints = get_type_hints(record)
     for one in fields(record):
         if "option" not in one.metadata:
             continue
@@ -192,8 +201,7 @@ def options_of(record: Any) -> tuple[Option, ...]:
             "flag": changing[0] if changing else flag,
             "flags": flags,
         }
-        found.append(replace(own, choices=own.choices or choices, **facts))
-    return tuple(found)
+        yield replace(own, choices=own.choices or choices, **facts)
 
 
 def _kind(hint: Any) -> tuple[Kind, tuple[Any, ...]]:

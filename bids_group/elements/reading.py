@@ -26,7 +26,6 @@ from bids_group.elements.image_files import FORMATS, ImageFiles, form_of, locate
 from bids_group.elements.loaded import LoadedMap, MapHeader, hash_bytes
 from bids_group.elements.narrowing import narrowed
 from bids_group.elements.space import Grid, Space
-from bids_group.elements.structured import read_structured, read_structured_header
 from bids_group.elements.sub_bricks import find_volume, labels_of, read_nifti_labels, statistic_of
 from bids_group.errors import DataError, UsageError
 
@@ -43,6 +42,8 @@ def read_header(path: Path) -> MapHeader:
     """
     files = locate(path)
     if form_of(files.header.name) != "volume":
+        from bids_group.elements.structured import read_structured_header
+
         return _structured(path, files, read_structured_header)
     try:
         if files.data is not files.header:
@@ -114,6 +115,8 @@ def read_map(path: Path) -> LoadedMap:
     """
     files = locate(path)
     if form_of(files.header.name) != "volume":
+        from bids_group.elements.structured import read_structured
+
         return _structured(path, files, read_structured).load()
     header = read_header(path)
     payloads = [read_bytes(one) for one in files.all]

@@ -15,7 +15,6 @@ from .disk.manifest import (
 from .files.analysis import print_design, write_group
 from .files.contrasts import describe_sensitivity, spell_clusters
 from .files.dataset import (
-    model_path,
     read_description,
     write_command,
     write_crash,
@@ -27,7 +26,7 @@ from .files.dataset import (
     write_participants,
 )
 from .files.drafts import write_described
-from .files.names import check_output_names, pooled_path
+from .files.names import check_output_names, model_path, pooled_path
 from .files.pooled import check_pooled_names, is_pooled, marks_of, pooling_key, read_pooled, write_pooled
 from .files.sidecars import Context
 from .files.surfaces import write_surfaces

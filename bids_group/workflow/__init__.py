@@ -1,6 +1,5 @@
 """In which order? The story of the app, from the request to the report."""
 
-from bids_group.output import write_crash
 from bids_group.workflow.run import run
 
-__all__ = ["run", "write_crash"]
+__all__ = ["run"]

@@ -14,13 +14,12 @@ from bids_group import bids, inference, model, output
 from bids_group.config import AnalysisSpec, RunConfig
 from bids_group.config.corrections import UNCORRECTED
 from bids_group.config.stats_model import StatsModel, write_model_json
-from bids_group.config.stats_model_reading import read_model
 from bids_group.config.stats_model_request import compile_request, settle_request
 from bids_group.elements import Surfaces, find_pair, name_elements, read_mask
 from bids_group.errors import BidsGroupError, DataError, UsageError
 from bids_group.executor import Executor, Threads, choose_executor
 from bids_group.labels import is_adult_mni
-from bids_group.output.report import OWN_ATLAS, Atlas, StructureAtlas, read_atlas, read_structure_atlas
+from bids_group.output import report
 from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation, note, warn
 from bids_group.words import counted
 from bids_group.workflow.surfaces import settle_surfaces
@@ -66,7 +65,7 @@ class RunPlan:
     observations: tuple[Observation, ...]
     exclusions: tuple[Exclusion, ...]
     notices: tuple[Notice, ...]
-    atlas: Atlas | StructureAtlas | None
+    atlas: report.Atlas | report.StructureAtlas | None
     surfaces: Surfaces
     executor: Executor
 
@@ -76,6 +75,8 @@ def prepare(config: RunConfig) -> RunPlan:
     executor = choose_executor(config.execution, config.output_dir)
     asked, is_group = None, config.level == "group"
     if config.analysis.model_file is not None:
+        from bids_group.config.stats_model_reading import read_model
+
         asked, config = settle_request(read_model(config.analysis.model_file), config)
     threads = Threads(n_procs=config.execution.n_procs)  # headers are read here, wherever the work is done
     cohort = bids.gather_cohort(config.inputs, config.selection, config.output_dir, threads)
@@ -95,7 +96,7 @@ def prepare(config: RunConfig) -> RunPlan:
     except BidsGroupError:  # a table that is not read may be its cause
         say(one for one in cohort.notices if one.topic == "tables" and one.severity == "warning")
         raise
-    atlas, about_atlas = _settle_atlas(spec, cohort)
+    atlas, about_atlas = _settle_atlas(spec, cohort, is_used=not config.execution.is_dry_run)
     people = {one.subject for each in planned for one in each.analysis.maps}
     surfaces, about_surfaces = settle_surfaces(spec, cohort, people) if is_group else ({}, [])
     observations = dict.fromkeys(one for each in (*pooling, *analyses) for one in each.observations)
@@ -207,22 +208,25 @@ def _tell_mask(spec: AnalysisSpec) -> list[Notice]:
     return [note("mask", sentence)] if words else []
 
 
-def _settle_atlas(spec: AnalysisSpec, cohort: Cohort) -> tuple[Atlas | StructureAtlas | None, list[Notice]]:
+def _settle_atlas(
+    spec: AnalysisSpec, cohort: Cohort, *, is_used: bool
+) -> tuple[report.Atlas | report.StructureAtlas | None, list[Notice]]:
     """Read the atlas before anything is computed; one of another space is used, with a warning.
 
-    Where none is given, maps in an adult MNI space have the one that comes with the app.
+    Where none is given, maps in an adult MNI space have the one that comes with the app (if it ``is_used``).
     """
     is_volume = all(one.form == "volume" for one in cohort.maps)
     if spec.atlas is None:
         is_mni = is_volume and all(is_adult_mni(one.space) for one in cohort.maps)
-        return (read_atlas(OWN_ATLAS) if is_mni else None), []
+        return (report.read_atlas(report.OWN_ATLAS) if is_mni and is_used else None), []
     first = cohort.spaces[cohort.maps[0].effect]
     if name_elements(first) == "regions":
         sentence = "--atlas names voxels and vertices, and the maps are of regions."
         fix = "Leave out --atlas: the tables name the region."
         raise UsageError(sentence, found=str(cohort.maps[0].effect), fix=fix)
-    atlas: Atlas | StructureAtlas = read_atlas(spec.atlas) if is_volume else read_structure_atlas(spec.atlas)
-    if isinstance(atlas, StructureAtlas):
+    atlas: report.Atlas | report.StructureAtlas
+    atlas = report.read_atlas(spec.atlas) if is_volume else report.read_structure_atlas(spec.atlas)
+    if isinstance(atlas, report.StructureAtlas):
         atlas.check_fits(first)
     spaces = {one.space for one in cohort.maps if one.space is not None}
     if atlas.space is None or not spaces or atlas.space in spaces:

@@ -8,17 +8,20 @@ import shlex
 import sys
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group import model, output
 from bids_group.config import RunConfig
 from bids_group.errors import printable
-from bids_group.executor import Threads
+from bids_group.executor import Threads, without_collection
 from bids_group.output import report
-from bids_group.workflow.group import Provenance, analyse_group, names_of, pool_participants
 from bids_group.workflow.needs import foresee
 from bids_group.workflow.preparation import RunPlan, prepare
+
+if TYPE_CHECKING:
+    from bids_group.workflow.group import Provenance
 
 LOGGER = logging.getLogger(__name__)
 
@@ -36,12 +39,16 @@ def run(config: RunConfig) -> None:
         return
     output.check_output_dir(config.output_dir, config.inputs.bids_dir)
     with threadpool_limits(1):  # sums in one order, whatever the number of processors
-        provenance = Provenance()
-        plan = prepare(config)
         if config.execution.is_dry_run:
-            _show(plan)
-        else:
-            _work(plan, provenance)
+            with without_collection():
+                _show(prepare(config))
+            return
+        from bids_group.workflow.group import Provenance  # what a dry run does without
+
+        provenance = Provenance()
+        with without_collection():
+            plan = prepare(config)
+        _work(plan, provenance)
 
 
 def _show(plan: RunPlan) -> None:
@@ -83,6 +90,8 @@ def _print_design(plan: RunPlan) -> None:
 
 def _work(plan: RunPlan, provenance: Provenance) -> None:
     config = plan.config
+    from bids_group.workflow.group import analyse_group, pool_participants
+
     with ExitStack() as log:
         log.enter_context(output.claim_output(config.output_dir, config.inputs.bids_dir, level=config.level))
         _check_names(plan)
@@ -114,6 +123,8 @@ def _work(plan: RunPlan, provenance: Provenance) -> None:
 def _check_names(plan: RunPlan) -> None:
     """Refuse, before anything is written, to replace what others wrote."""
     folder, is_group = plan.config.output_dir, plan.config.level == "group"
+    from bids_group.workflow.group import names_of
+
     output.read_description(folder)
     output.check_pooled_names(folder, plan.observations)
     names = [*output.TABLES]

@@ -12,8 +12,14 @@ from bids_group.config import ContrastRequest
 from bids_group.errors import ContrastError, DesignError
 from bids_group.model.contrast.grammar import Expression, read_expression
 from bids_group.model.contrast.saying import say_combination, say_test, say_weights
-from bids_group.model.contrast.slips import find_readings, mistakes_constant
-from bids_group.model.contrast.weights import as_number, find_term, settle, term_rows, weigh_combination
+from bids_group.model.contrast.weights import (
+    as_number,
+    find_term,
+    mistakes_constant,
+    settle,
+    term_rows,
+    weigh_combination,
+)
 from bids_group.model.formula.coding import Array, CodedDesign
 from bids_group.records import Notice, note, warn
 from bids_group.words import counted, list_some, quote_column, quote_for_shell, say_number
@@ -38,6 +44,8 @@ def read_contrast(request: ContrastRequest, design: CodedDesign) -> ReadContrast
     try:
         read = _read_strictly(typed, design)
     except ContrastError as error:
+        from bids_group.model.contrast.slips import find_readings
+
         is_zero = request.name is not None and re.fullmatch(r"0*\.?0*", typed)  # slope(age) = 0
         meant = str(request.name) if is_zero else typed
         found = find_readings(meant, design, weigh)

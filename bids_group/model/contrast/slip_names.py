@@ -9,7 +9,7 @@ from typing import Literal
 
 from bids_group.model.contrast.regressor_names import find_regressor
 from bids_group.model.formula.coding import CodedDesign
-from bids_group.words import closest
+from bids_group.words import closest, quote_level
 from bids_group.words import quote_column as quote
 
 NO_COLUMN = "0 * Intercept"
@@ -186,11 +186,6 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 def _place(factor: str, level: str, *, is_guess: bool = False) -> Part:
     return Part(kind="place", name=f"{quote(factor)}={quote_level(level)}", is_guess=is_guess)
-
-
-def quote_level(level: str) -> str:
-    """Write a level as a mean or slope has it: in quotes where it has signs of the grammar."""
-    return f'"{level}"' if re.search(r"[(),=]", level) else level
 
 
 def _same(typed: str, known: Iterable[str]) -> str | None:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bids_group.model.contrast.slip_names import NO_COLUMN, Names, Part, quote_level
+from bids_group.model.contrast.slip_names import NO_COLUMN, Names, Part
 from bids_group.model.formula.tokens import find_closing
-from bids_group.words import closest
+from bids_group.words import closest, quote_level
 from bids_group.words import quote_column as quote
 
 _CALLS = {

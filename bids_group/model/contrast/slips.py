@@ -16,10 +16,12 @@ import numpy.typing as npt
 
 from bids_group.errors import ContrastError, DesignError
 from bids_group.model.contrast.grammar import read_expression
-from bids_group.model.contrast.slip_names import Names, quote_level
+from bids_group.model.contrast.slip_names import Names
 from bids_group.model.contrast.slip_scan import scan_sum
+from bids_group.model.contrast.weights import mistakes_constant
 from bids_group.model.formula.coding import CodedDesign
 from bids_group.words import quote_column as quote
+from bids_group.words import quote_level
 
 Weigh = Callable[[str], npt.NDArray[np.float64]]
 """Reads an expression and gives its rows of weights, or raises `ContrastError`."""
@@ -147,16 +149,6 @@ def _read_vector(numbers: str, design: CodedDesign) -> Readings:
 def _say_weighted(weight: float, factor: str, level: str) -> str:
     size = "" if abs(weight) == 1 else f"{abs(weight):.12g}*"
     return f"{'-' if weight < 0 else '+'} {size}mean({quote(factor)}={quote_level(level)})"
-
-
-def mistakes_constant(weights: Sequence[float], columns: Sequence[str]) -> bool:
-    """Whether weights would compare groups if each column were one: they sum to zero with the constant in it.
-
-    The constant of a formula is the first group's mean, and the others are differences from it.
-    """
-    at = columns.index("Intercept") if "Intercept" in columns else None
-    others = [weight for number, weight in enumerate(weights) if number != at and "[T." in columns[number]]
-    return at is not None and weights[at] != 0 and any(others) and abs(sum(weights)) < 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

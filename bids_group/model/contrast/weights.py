@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,9 @@ from bids_group.model.formula.coding import Array, CodedDesign
 from bids_group.model.formula.parser import Term
 from bids_group.row_space import TOLERANCE
 from bids_group.words import list_some, point_at, quote_column, quote_for_shell, suggest
+
+Move = tuple[str, Array] | None
+"""A covariate and the values that it takes, ``(n_points,)``; None: nothing is moved."""
 
 _ROUNDING = 64 * np.finfo(float).eps
 """Relative rounding of a few dozen operations, taken generously."""
@@ -46,6 +50,16 @@ def settle(weights: Array, errors: Array | float = 0.0) -> Array:
     """
     kept = np.where(np.abs(weights) <= errors, 0.0, weights)
     return np.array([float(f"{weight:.12g}") for weight in kept])
+
+
+def mistakes_constant(weights: Sequence[float], columns: Sequence[str]) -> bool:
+    """Whether weights would compare groups if each column were one: they sum to zero with the constant in it.
+
+    The constant of a formula is the first group's mean, and the others are differences from it.
+    """
+    at = columns.index("Intercept") if "Intercept" in columns else None
+    others = [weight for number, weight in enumerate(weights) if number != at and "[T." in columns[number]]
+    return at is not None and weights[at] != 0 and any(others) and abs(sum(weights)) < 1e-9
 
 
 def weigh_combination(text: str, combination: Combination, design: CodedDesign) -> Array:
@@ -129,12 +143,14 @@ def _weigh_mean(
     ``values``: covariates held at a value; every other covariate is at its analysed mean. The error of a
     weight is its own rounding and how far that of each covariate moves it.
     """
-    weights: Array = _average(design, levels, values, None)[0]
-    errors = _ROUNDING * np.abs(weights)
+    moves: list[Move] = [None]
     for name, known in design.covariates.items():
         at = values.get(name, known.mean)
         rounding = _ROUNDING * max(abs(at), abs(known.minimum), abs(known.maximum))
-        moved = _average(design, levels, values, (name, at + rounding * np.array([0.0, -1.0, 1.0])))
+        moves.append((name, at + rounding * np.array([0.0, -1.0, 1.0])))
+    (weights,), *others = _average(design, levels, values, moves)
+    errors = _ROUNDING * np.abs(weights)
+    for moved in others:
         errors += np.abs(moved[1:] - moved[0]).max(axis=0)
     return weights, errors
 
@@ -156,7 +172,7 @@ def _weigh_slope(
     steps = [shortest, *longer[longer > shortest]]
     around = (center + np.outer(steps, _STENCIL)).ravel()
     points = np.array([*around, center, known.minimum, known.maximum])
-    rows = _average(design, levels, values, (covariate, points))
+    (rows,) = _average(design, levels, values, [(covariate, points)])
     middle, ends = rows[-3], rows[-2:]
     if _has_corner(rows[:8] - middle, ends - middle):
         raise ContrastError(
@@ -204,50 +220,75 @@ def _has_corner(near: Array, far: Array) -> bool:
     return bool((is_uneven & (size > 2e-5 * np.abs(far).max(axis=0))).any())
 
 
+class _Cells(NamedTuple):
+    """Hypothetical people whose rows are averaged, once for each point of a covariate that is moved.
+
+    ``columns``: of the design, those that are wanted; ``cells``: levels of all factors; ``values``: of
+    covariates that are held; ``moved``: the covariate, else None, and its ``points``.
+    """
+
+    columns: tuple[int, ...]
+    cells: tuple[tuple[str, ...], ...]
+    values: tuple[tuple[str, float], ...]
+    moved: str | None
+    points: tuple[float, ...]
+
+    def people(self, design: CodedDesign) -> Iterator[tuple[object, ...]]:
+        """Give levels of factors and values of covariates of each, point by point."""
+        held = dict(self.values)
+        for point in self.points:
+            at = {name: held.get(name, known.mean) for name, known in design.covariates.items()}
+            there = tuple((at if self.moved is None else {**at, self.moved: point}).values())
+            yield from ((*cell, *there) for cell in self.cells)
+
+
 def _average(
-    design: CodedDesign,
-    levels: Mapping[str, str],
-    values: Mapping[str, float],
-    moved: tuple[str, Array] | None,
-) -> Array:
-    """Average rows over the levels not named, ``(n_points, n_regressors)``, term by term.
+    design: CodedDesign, levels: Mapping[str, str], values: Mapping[str, float], moves: Sequence[Move]
+) -> list[Array]:
+    """Average rows over the levels not named, for each move ``(n_points, n_regressors)``, term by term.
 
     A row is of one hypothetical person per combination of levels of the term's factors. Where a covariate is
-    moved, the columns of terms without it stay 0.
+    moved, the columns of terms without it stay 0. All people are coded at once.
     """
-    points = np.zeros(1) if moved is None else moved[1]
-    rows = np.zeros((points.size, len(design.columns)))
+    wanted = [_cells_of(design, levels, values, move) for move in moves]  # other contrasts ask for the same
+    new = list(dict.fromkeys(key for keys in wanted for key in keys if key not in design.averages))
+    if new:
+        people = [person for key in new for person in key.people(design)]
+        crowd = pd.DataFrame(people, columns=[*design.levels, *design.covariates], dtype=object)
+        ends = np.cumsum([len(key.points) * len(key.cells) for key in new])
+        for key, made in zip(new, np.split(design.evaluate(crowd), ends[:-1]), strict=True):
+            means = made.reshape(len(key.points), len(key.cells), -1).mean(axis=1)
+            design.averages[key] = means[:, key.columns]
+    averages = []
+    for keys, move in zip(wanted, moves, strict=True):
+        rows = np.zeros((1 if move is None else move[1].size, len(design.columns)))
+        for key in keys:
+            rows[:, key.columns] = design.averages[key]
+        averages.append(rows)
+    return averages
+
+
+def _cells_of(
+    design: CodedDesign, levels: Mapping[str, str], values: Mapping[str, float], move: Move
+) -> list[_Cells]:
+    """Choose the people that the columns of each term need, those of terms of the same factors at once."""
     by_factors: dict[frozenset[str], list[int]] = {}  # that the regressors depend on, that of centring too
     for term, positions in design.positions.items():
         centered = {use.column for f in term.factors for use in f.uses if use.role in ("bare", "inner")}
         is_shifted = centered & set(design.covariates) and design.within in design.formula.columns
         factors = {*term.columns, str(design.within)} if is_shifted else {*term.columns}
-        if moved is None or moved[0] in term.columns:
+        if move is None or move[0] in term.columns:
             by_factors.setdefault(frozenset(factors & set(design.levels)), []).extend(positions)
-    keys = []
-    shifts = None if moved is None else (moved[0], points.tobytes())
+    found, held = [], tuple(sorted(values.items()))
+    name, points = (None, (0.0,)) if move is None else (move[0], tuple(move[1].tolist()))
     for among, columns in by_factors.items():
         choices = [
             (levels[name],) if name in levels else known if name in among else known[:1]
             for name, known in design.levels.items()
         ]
         cells = tuple(itertools.product(*choices))  # one where there is no factor
-        keys.append((tuple(columns), cells, tuple(sorted(values.items())), shifts))
-    new = [key for key in keys if key not in design.averages]  # other contrasts ask for the same
-    if new:
-        cells = tuple(cell for key in new for _ in range(points.size) for cell in key[1])
-        crowd = pd.DataFrame(cells, range(len(cells)), columns=list(design.levels), dtype=object)
-        for name, covariate in design.covariates.items():
-            crowd[name] = values.get(name, covariate.mean)
-        if moved is not None:
-            crowd[moved[0]] = np.concatenate([np.repeat(points, len(key[1])) for key in new])
-        ends = np.cumsum([points.size * len(key[1]) for key in new])
-        for key, made in zip(new, np.split(design.evaluate(crowd), ends[:-1]), strict=True):
-            means = made.reshape(points.size, len(key[1]), -1).mean(axis=1)
-            design.averages[key] = means[:, key[0]]
-    for key in keys:
-        rows[:, key[0]] = design.averages[key]
-    return rows
+        found.append(_Cells(tuple(columns), cells, held, name, points))
+    return found
 
 
 def term_rows(design: CodedDesign, typed: str) -> list[Array]:

@@ -10,12 +10,11 @@ from bids_group.config import ContrastRequest
 from bids_group.errors import BidsGroupError
 from bids_group.labels import camel_label
 from bids_group.model.contrast.build import build_contrast
-from bids_group.model.contrast.slip_names import quote_level
 from bids_group.model.design.build import code_analysis
 from bids_group.model.formula.coding import CodedDesign
 from bids_group.model.formula.parser import Term
 from bids_group.records import Contrast, GroupAnalysis
-from bids_group.words import quote_column
+from bids_group.words import quote_column, quote_level
 
 _MOST_LEVELS = 3  # of a factor, beside its first
 _MOST_OF_TERM, _MOST = 7, 24

@@ -26,7 +26,6 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 
-from bids_group.conditions import parse_condition
 from bids_group.errors import DataError, UsageError
 from bids_group.model.planning.node_maps import ENTITIES, level_text
 from bids_group.words import list_some, suggest
@@ -327,6 +326,8 @@ class _Asked:
 
 
 def _filter(call: _Call) -> Transformed:
+    from bids_group.conditions import parse_condition
+
     query = call.given.get("Query")
     if not isinstance(query, str):
         call.refuse("needs Query: a condition")

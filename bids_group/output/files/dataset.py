@@ -16,7 +16,6 @@ from bids_group import __version__
 from bids_group.config.typed import MAPS_FILE
 from bids_group.errors import BidsGroupError, OutputError
 from bids_group.json_files import read_json
-from bids_group.labels import camel_label
 from bids_group.output.disk.lock import take_turn
 from bids_group.output.disk.manifest import COMMAND, OPTION_FILE, TABLES, record_outputs
 from bids_group.output.disk.publishing import write_bytes
@@ -27,6 +26,7 @@ from bids_group.output.disk.writing import (
     write_json,
     write_text,
 )
+from bids_group.output.files.names import model_path
 from bids_group.records import Cohort, GroupAnalysis
 from bids_group.records.sidecars import RunRecord
 
@@ -114,11 +114,6 @@ def write_ledger(output_dir: Path, ledger: pd.DataFrame, *, labels: Collection[s
                 others = earlier[~earlier["participant_id"].isin(people)]
                 ledger = pd.concat([others, ledger]).sort_values("participant_id", kind="stable")
         write_if_changed(path, table_text(ledger))
-
-
-def model_path(model: Mapping[str, Any]) -> Path:
-    """Name the file of the resolved model."""
-    return Path("code") / f"model-{camel_label(str(model.get('Name', ''))) or 'unnamed'}_smdl.json"
 
 
 def write_model(output_dir: Path, model: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from bids_group.elements import Form, Space, Vertices, expand, find_pair
 from bids_group.errors import UsageError
@@ -17,6 +18,11 @@ _LONGEST_NAME = 255
 
 _LONGEST_ENDING = 60
 """What stands behind the label of a contrast: ``_stat-p_desc-fweVoxel_statmap.nii.gz`` and longer ones."""
+
+
+def model_path(model: Mapping[str, Any]) -> Path:
+    """Name the file of the resolved model."""
+    return Path("code") / f"model-{camel_label(str(model.get('Name', ''))) or 'unnamed'}_smdl.json"
 
 
 def pooled_path(output_dir: Path, observation: Observation, stat: str) -> Path:
