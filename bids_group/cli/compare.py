@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bids_group import __version__
-from bids_group.cli.main import LOGGER, exit_code_of, settle_home, start_log
+from bids_group.cli.main import LOGGER, settle_home, start_log
 from bids_group.cli.parser import Parser, dashed
+from bids_group.exits import exit_code_of
 
 _EPILOG = """\
 examples:
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         page = compare_outputs(arguments.out_a, arguments.out_b, arguments.folder, arguments.pairs)
         LOGGER.info("The report: %s", page)
 
-    return exit_code_of(job)
+    return exit_code_of(job, after="The same command begins again; an earlier comparison is still there.")
 
 
 def build_parser() -> Parser:

@@ -13,7 +13,7 @@ from bids_group.compare.expectation import Expectation
 from bids_group.errors import OutputError
 from bids_group.json_files import peek_json, read_json
 from bids_group.output.disk.lock import sweep_parts
-from bids_group.output.disk.publishing import write_bytes
+from bids_group.output.disk.publishing import Batch
 from bids_group.output.disk.writing import write_json, write_table, write_text
 
 _SIDECAR = "comparison.json"
@@ -64,8 +64,13 @@ def write_comparison(
     sources: tuple[Path, Path],
     expectations: Mapping[str, Expectation],
 ) -> Path:
-    """Write all files, each whole; the sidecar comes first, so that the folder of a killed run is known."""
-    earlier = [Path(name) for name in _read_own(folder).get("Figures", [])]
+    """Write all files beside their places, then move them there; the folder of a killed run is known.
+
+    Until all are written an earlier comparison stays; where moving them is cut short, no page is left that
+    shows files of two.
+    """
+    earlier = _read_own(folder)
+    figures_before = [Path(name) for name in earlier.get("Figures", [])]
     about = {
         "Description": "Agreement of two group analyses, map by map",
         "GeneratedBy": {"Name": _PROGRAM, "Version": __version__},
@@ -74,14 +79,19 @@ def write_comparison(
         "Expectations": expectations,
         **read_json(COLUMNS),
     }
+    page_place, table_place = folder / "report.html", folder / "comparison.tsv"
     sweep_parts(folder)
-    write_json(folder / _SIDECAR, {**about, "Figures": sorted(map(str, {*figures, *earlier}))})
-    for path, payload in figures.items():
-        write_bytes(folder / path, payload)
-    write_table(folder / "comparison.tsv", table)
-    write_text(folder / "report.html", page)
-    for path in earlier:
+    both = sorted(map(str, {*figures, *figures_before}))
+    write_json(folder / _SIDECAR, {**(earlier or about), "Figures": both})
+    with Batch(folder) as batch:
+        for path, payload in figures.items():
+            batch.write(folder / path, payload)
+        write_table(table_place, table, batch.write)
+        write_text(page_place, page, batch.write)
+        page_place.unlink(missing_ok=True)
+        table_place.unlink(missing_ok=True)
+    for path in figures_before:
         if path not in figures and not path.is_absolute() and ".." not in path.parts:
             (folder / path).unlink(missing_ok=True)
     write_json(folder / _SIDECAR, {**about, "Figures": sorted(map(str, figures))})
-    return folder / "report.html"
+    return page_place

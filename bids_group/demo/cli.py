@@ -13,7 +13,8 @@ from typing import NoReturn
 from bids_group import __version__
 from bids_group.demo.dataset import fill_template, write_demo
 from bids_group.demo.kinds import KINDS, DemoTruth
-from bids_group.errors import BidsGroupError, UsageError
+from bids_group.errors import UsageError
+from bids_group.exits import exit_code_of
 
 
 class _Parser(argparse.ArgumentParser):
@@ -24,14 +25,13 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write a demo dataset, and say what is in it and how to analyse it; return the exit code."""
-    options = build_parser().parse_args(arguments)
-    try:
+
+    def job() -> None:
+        options = build_parser().parse_args(arguments)
         truth = write_demo(options.output_dir, kind=options.kind, seed=options.seed)
-    except BidsGroupError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    print(describe_demo(truth, options.output_dir))
-    return 0
+        print(describe_demo(truth, options.output_dir))
+
+    return exit_code_of(job, after="The same command begins again.")
 
 
 def build_parser() -> argparse.ArgumentParser:

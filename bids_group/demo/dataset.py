@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bids_group import __version__
 from bids_group.demo.kinds import COLUMNS, CONTRAST, KINDS, LABEL, TASK, DemoTruth, Irregularity, Kind
 from bids_group.errors import OutputError, UsageError
+from bids_group.words import os_failure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,12 +88,10 @@ def write_demo(
         true_centers=signal.centers,
         between_sd=recipe.between_sd,
     )
-    _create(root)
-    try:
-        _write_tables(truth, recipe, people, rng)
-        write_maps(truth, recipe, signal, plans, rng)
-    except OSError as error:
-        raise OutputError(f"The demo cannot be written to {root}.", found=error.strerror) from error
+    with _staged(root) as new:
+        there = replace(truth, bids_dir=new, derivative_dir=new / "derivatives" / "firstlevel")
+        _write_tables(there, recipe, people, rng)
+        write_maps(there, recipe, signal, plans, rng)
     return truth
 
 
@@ -105,10 +106,17 @@ def _find_kind(name: str, n_people: int | None) -> Kind:
     return replace(recipe, n_people=n_people, irregular=irregular)
 
 
-def _create(root: Path) -> None:
+@contextmanager
+def _staged(root: Path) -> Iterator[Path]:
+    """Give a folder in ``root`` whose content is moved up when it is whole.
+
+    What makes it a dataset comes last: a demo that was cut short is none.
+    """
+    from bids_group.output.disk.lock import part_of, sweep_parts
+
     try:
         root.mkdir(parents=True, exist_ok=True)
-        is_empty = not any(root.iterdir())
+        is_empty = all(one.name.startswith(".part-") for one in root.iterdir())
     except OSError as error:
         raise OutputError(f"The folder {root} cannot be made.", found=error.strerror) from error
     if not is_empty:
@@ -117,6 +125,17 @@ def _create(root: Path) -> None:
             expected="a new or empty folder",
             fix="Name another folder, or remove this one.",
         )
+    new = part_of(root / "demo")
+    try:
+        sweep_parts(root)
+        new.mkdir()
+        yield new
+        for one in sorted(new.iterdir(), key=lambda path: path.name == "dataset_description.json"):
+            one.rename(root / one.name)
+    except OSError as error:
+        raise os_failure(error, root) from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def _name_irregular(recipe: Kind, people: pd.DataFrame) -> Iterator[Irregularity]:

@@ -1,13 +1,17 @@
-"""Ctrl-C in the first second, and streams that nobody reads: a clean end, nothing half-written."""
+"""Ctrl-C at any moment, and streams that nobody reads: a clean end, nothing half-written."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from bids_group.cli import main
+from bids_group.cli.compare import main as compare
+from bids_group.demo import main as demo
 from bids_group.demo import write_demo
 from tests.faults.conftest import contents
 
@@ -21,30 +25,54 @@ class Watch:
             sys.meta_path.remove(self)
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Watch())
-from bids_group.cli import main
+from {door} import main
 sys.exit(main())
 """
 WHILE_CALLING = """
-import os, signal, sys
+import itertools, os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from bids_group.cli import main
+from {door} import main
 import {module} as module
 real = module.{function}
+calls = itertools.count(1)  # threads call it too
 def interrupted(*given, **named):
-    os.kill(os.getpid(), signal.SIGINT)
+    if next(calls) == {nth}:
+        os.kill(os.getpid(), signal.{sign})
     return real(*given, **named)
 module.{function} = interrupted
 sys.exit(main())
 """
+
+
+def importing(where, door="bids_group.cli"):
+    return WHILE_IMPORTING.format(where=where, door=door)
+
+
+def calling(module, function, door="bids_group.cli", nth=1, sign="SIGINT"):
+    return WHILE_CALLING.format(module=module, function=function, door=door, nth=nth, sign=sign)
+
+
 MOMENTS = {
-    "importing the parser": WHILE_IMPORTING.format(where="bids_group.cli.parser"),
-    "importing numpy": WHILE_IMPORTING.format(where="numpy.linalg"),
-    "importing the stages": WHILE_IMPORTING.format(where="bids_group.model.planning"),
-    "gathering": WHILE_CALLING.format(module="bids_group.elements.reading", function="read_start"),
-    "pooling": WHILE_CALLING.format(module="bids_group.output.files.pooled", function="write_cache"),
-    "shuffling": WHILE_CALLING.format(
-        module="bids_group.inference.shuffling.batch_cache", function="_sealed"
-    ),
+    "importing the parser": importing("bids_group.cli.parser"),
+    "importing numpy": importing("numpy.linalg"),
+    "importing the stages": importing("bids_group.model.planning"),
+    "gathering": calling("bids_group.elements.reading", "read_start"),
+    "pooling": calling("bids_group.output.files.pooled", "write_cache"),
+    "shuffling": calling("bids_group.inference.shuffling.batch_cache", "_sealed"),
+}
+IN_DEMO = {
+    "importing the command": importing("bids_group.demo.cli", "bids_group.demo"),
+    "importing numpy": importing("numpy.linalg", "bids_group.demo"),
+    "the first table": calling("bids_group.output.disk.writing", "write_table", "bids_group.demo"),
+    "the third map": calling("bids_group.demo.maps", "_save", "bids_group.demo", 3),
+    "the third map, ended": calling("bids_group.demo.maps", "_save", "bids_group.demo", 3, "SIGTERM"),
+    "the last move": calling("bids_group.demo.dataset", "Path.rename", "bids_group.demo", 6),
+    "saying it": calling("bids_group.demo.cli", "describe_demo", "bids_group.demo"),
+}
+IN_COMPARISON = {
+    "importing the pages": importing("bids_group.compare.page", "bids_group.cli.compare"),
+    "the first file": calling("bids_group.compare.writing", "write_table", "bids_group.cli.compare"),
+    "moving": calling("bids_group.output.disk.publishing", "check_claim", "bids_group.cli.compare"),
 }
 
 
@@ -56,26 +84,89 @@ def few(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(few, tmp_path_factory):
-    out = tmp_path_factory.mktemp("undisturbed") / "out"
-    assert main([str(few), str(out), *JOB]) == 0
-    return contents(out)
+def sides(few, tmp_path_factory):
+    """Two outputs that are the same."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert main([str(few), str(folder / "a"), *JOB]) == 0
+    return shutil.copytree(folder / "a", folder / "b").with_name("a"), folder / "b"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(sides):
+    return contents(sides[0])
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_ctrl_c(moment, few, undisturbed, tmp_path):
     out = tmp_path / "out"
     words = [str(few), str(out), *JOB]
-    command = [sys.executable, "-W", "ignore", "-c", MOMENTS[moment], *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 130
-    assert "Traceback" not in done.stderr + done.stdout
-    assert len(done.stderr.splitlines()) <= 1
-    names = [path.name for path in out.rglob("*")]
-    assert not [name for name in names if name.startswith(".part-") or name.endswith((".lock", ".turn"))]
-    assert bool(names) == (moment in ("pooling", "shuffling"))
+    interrupted(MOMENTS[moment], *words)
+    assert bool(left_in(out)) == (moment in ("pooling", "shuffling"))
     assert main(words) == 0
     assert contents(out) == undisturbed
+
+
+def left_in(folder):
+    """Name what is in a folder: nothing half-written and no lock."""
+    names = [path.name for path in folder.rglob("*")]
+    assert not [name for name in names if name.startswith(".part-") or name.endswith((".lock", ".turn"))]
+    return names
+
+
+def interrupted(script, *words):
+    """Run a command that is interrupted: its code is right, and it says one line at most."""
+    command = [sys.executable, "-W", "ignore", "-c", script, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) <= 1
+
+
+@pytest.mark.parametrize("moment", IN_DEMO)
+def test_ctrl_c_of_a_demo(moment, tmp_path):
+    folder = tmp_path / "demo"
+    interrupted(IN_DEMO[moment], folder, "--kind", "one-sample")
+    is_whole = moment == "saying it"
+    assert (folder / "dataset_description.json").exists() == is_whole
+    if moment == "the last move":  # not whole, and told so
+        assert main([str(folder), str(tmp_path / "out"), "group", "-qq"]) == 16
+        shutil.rmtree(folder)
+    elif not is_whole:
+        assert left_in(folder) == []
+    if not is_whole:
+        write_demo(folder, kind="one-sample")
+    write_demo(tmp_path / "again", kind="one-sample")
+    assert contents(folder) == contents(tmp_path / "again")
+
+
+def test_a_demo_that_was_killed_is_no_obstacle_and_files_of_others_stay(tmp_path):
+    script = IN_DEMO["the third map"].replace("SIGINT)\n    return", "SIGKILL)\n    return")
+    command = [sys.executable, "-W", "ignore", "-c", script, str(tmp_path / "demo")]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == -signal.SIGKILL
+    (left,) = (tmp_path / "demo").iterdir()
+    assert left.name.startswith(".part-")
+    write_demo(tmp_path / "demo", kind="one-sample")
+    assert left_in(tmp_path / "demo")
+    other = tmp_path / "other"
+    (other / left.name).mkdir(parents=True)
+    (other / "mine.txt").write_text("mine")
+    assert demo([str(other)]) == 73
+    assert sorted(one.name for one in other.iterdir()) == sorted([left.name, "mine.txt"])
+
+
+@pytest.mark.parametrize("moment", IN_COMPARISON)
+def test_ctrl_c_of_a_comparison(moment, sides, tmp_path):
+    folder, again = tmp_path / "both", tmp_path / "again"
+    interrupted(IN_COMPARISON[moment], *sides, folder, "-qq")
+    assert "report.html" not in left_in(folder)
+    assert compare([*map(str, sides), str(folder), "-qq"]) == 0
+    before = contents(folder)
+    interrupted(IN_COMPARISON[moment], *sides, folder, "-qq")
+    pages = {"report.html", "comparison.tsv"} if moment == "moving" else set()
+    assert {name for name, one in before.items() if contents(folder).get(name) != one} - pages == set()
+    assert pages.isdisjoint(contents(folder))
+    assert compare([*map(str, sides), str(again), "-qq"]) == 0
+    assert contents(again) == before
 
 
 def test_a_second_ctrl_c_changes_nothing(few, tmp_path):
@@ -87,9 +178,10 @@ def test_a_second_ctrl_c_changes_nothing(few, tmp_path):
     assert (done.returncode, len(done.stderr.splitlines())) == (130, 1)
 
 
-def left_alone(words, **streams):
-    """Run the app: exit code, and what it says on standard error."""
-    command = [sys.executable, "-W", "ignore", "-m", "bids_group", *map(str, words)]
+def left_alone(words, module="bids_group.cli", **streams):
+    """Run a command: exit code, and what it says on standard error."""
+    start = f"import sys; from {module} import main; sys.exit(main())"
+    command = [sys.executable, "-W", "ignore", "-c", start, *map(str, words)]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, **streams)
     return done.returncode, done.stderr
 
@@ -140,7 +232,38 @@ def test_streams_that_are_closed(numbers, few, undisturbed, tmp_path):
     assert ("nobody" in said) == (2 not in numbers)
 
 
+@pytest.mark.parametrize("module", ["bids_group.demo", "bids_group.cli.compare"])
+def test_help_and_words_of_the_other_commands_that_nobody_reads(module, tmp_path):
+    nobody, pipe = os.pipe()
+    os.close(nobody)
+    with os.fdopen(pipe, "w") as stream:
+        code, said = left_alone(["--help"], module, stdout=stream)
+    assert (code in (0, 141), said) == (True, "")
+    for number in (1, 2):
+        assert left_alone(["--help"], module, preexec_fn=lambda closed=number: os.close(closed)) == (0, "")
+    assert left_alone(["--nothing"], module, preexec_fn=lambda: os.close(2)) == (64, "")
+
+
+def test_a_demo_whose_words_nobody_reads_is_whole(tmp_path):
+    nobody, pipe = os.pipe()
+    os.close(nobody)
+    with os.fdopen(pipe, "w") as stream:
+        assert left_alone([tmp_path / "demo", "--kind", "one-sample"], "bids_group.demo", stdout=stream) == (
+            141,
+            "",
+        )
+    write_demo(tmp_path / "again", kind="one-sample")
+    assert contents(tmp_path / "demo") == contents(tmp_path / "again")
+
+
 def test_signals_are_left_as_they_were_where_nothing_happened(few, tmp_path):
-    before = signal.getsignal(signal.SIGINT)
+    both = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(one) for one in both]
     assert main([str(few), str(tmp_path / "out"), "group", "-qq", "--dry-run"]) == 0
-    assert signal.getsignal(signal.SIGINT) is before
+    assert [signal.getsignal(one) for one in both] == before
+
+
+def test_a_thread_may_call_the_command(few, tmp_path):
+    words = [str(few), str(tmp_path / "out"), "group", "-qq", "--dry-run"]
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(main, words).result() == 0

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import socket
 import stat
 import threading
@@ -334,11 +335,11 @@ def part_of(path: Path) -> Path:
 
 
 def sweep_parts(folder: Path) -> None:
-    """Remove parts left by killed processes: dead ones of this place, or an hour old."""
-    for root, _, names in os.walk(folder):
-        for match in filter(None, map(_PART.match, names)):
+    """Remove parts left by killed processes, files and folders: dead ones of this place, or an hour old."""
+    for root, folders, names in os.walk(folder):
+        for match in filter(None, map(_PART.match, [*folders, *names])):
             part = Path(root, match.string)
             with contextlib.suppress(FileNotFoundError):
                 is_here, age_s = match["place"] == process_space(), time.time() - part.stat().st_mtime
                 if not is_alive(int(match["pid"])) if is_here else age_s > _PART_AGE_S:
-                    part.unlink()
+                    shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink()
