@@ -28,6 +28,7 @@ from bids_group.bids.selection import (
     check_producers,
     check_rows,
     check_someone_left,
+    check_spellings,
     select_people,
     select_results,
     wanted_labels,
@@ -171,6 +172,7 @@ def _select(
     check_one_of_each(choice.maps)
     check_hemispheres(choice.maps, wanted_hemispheres(selection))
     check_rows(choice.maps)
+    check_spellings(choice)
     return in_dataset
 
 

@@ -177,7 +177,7 @@ def _find_only(bids_dir: Path, output_dir: Path, suffix: str, unlisted: list[Wal
         raise refuse_unlisted(unlisted[0].path, unlisted[0].problem)
     words, example = say_maps(suffix)
     if not found:
-        from bids_group.bids.layouts import propose_pattern
+        from bids_group.bids.layouts import propose_option
 
         names = ", ".join(folder.name for folder in list_inside(derivatives)[0])
         raise SelectionError(
@@ -186,7 +186,7 @@ def _find_only(bids_dir: Path, output_dir: Path, suffix: str, unlisted: list[Wal
             expected=example,
             fix=f"--derivatives {bids_dir} (it holds {suffix}s itself)"
             if any(list_maps(bids_dir, [], suffix))
-            else propose_pattern([derivatives, bids_dir])
+            else propose_option([derivatives, bids_dir], suffix)
             or "Name the folder with --derivatives PATH, or list the maps in a table with --maps.",
         )
     if len(found) > 1:

@@ -1,4 +1,4 @@
-"""Folders of SPM, FSL and AFNI: which pattern of ``--maps`` finds the maps in them."""
+"""Folders without maps of effects: which option finds the maps of SPM, FSL, AFNI or another suffix there."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from bids_group.bids.patterns import KEYS
 from bids_group.elements import read_labels
 from bids_group.errors import BidsGroupError
+from bids_group.words import closest, list_some
 
 _MOST_NAMES = 50_000
 _DEEPEST = 8
@@ -24,13 +25,25 @@ _KINDS = {
     "SPM's con_*": re.compile(r"(?P<start>(?:.*/)?con_)\d{4}(?P<end>\.(?:nii|img)(?:\.gz)?)"),
     "AFNI's +tlrc": re.compile(r"(?P<start>.*\+(?:tlrc|orig|acpc)\.HEAD)(?P<end>)"),
 }
+_OF_PERSON = re.compile(r"sub-(?P<person>[^_]+)_(?:.*_)?(?P<suffix>[A-Za-z0-9]+)\.(?P<end>.+)")
+_NO_MAPS = re.compile(
+    r"T1w|T2\w*|PD\w*|FLA\w+|inplane\w+|angio|defacemask|UNIT1|MP2RAGE|\w*bold\w*|cbv|sbref|phase\w*|pet|"
+    r"magnitude\w*|fieldmap|epi|dwi|dwiref|asl|m0scan|mask|dseg|timeseries"
+)
+"""Suffixes of raw images, series, masks and labels: nothing to be averaged over people."""
+
+_ENDINGS = ("nii", "nii.gz", "gii", "shape.gii", "func.gii", "dscalar.nii", "pscalar.nii")
+
 _IN_GFEAT = re.compile(r".*\.gfeat/.*")
 
 
-def propose_pattern(roots: Iterable[Path]) -> str | None:
-    """Say which ``--maps`` finds the maps of SPM, FSL or AFNI below folders; None where there are none."""
-    for root in roots:
-        names = list(_list_below(root))
+def propose_option(roots: Iterable[Path], suffix: str) -> str | None:
+    """Say which ``--maps`` or ``--input-suffix`` finds maps below folders that have none of ``suffix``.
+
+    None where there are none of SPM, FSL, AFNI, and none of people by their BIDS names.
+    """
+    listed = {root: list(_list_below(root)) for root in roots}
+    for root, names in listed.items():
         for kind, form in _KINDS.items():
             fitting = [one for one in names if form.fullmatch(one)]
             if kind == "FSL's .feat":
@@ -40,7 +53,22 @@ def propose_pattern(roots: Iterable[Path]) -> str | None:
                 shown = root.absolute()
                 shown = shown.relative_to(Path.cwd()) if shown.is_relative_to(Path.cwd()) else shown
                 return f'{kind} maps are there: --maps "{shown / pattern}"'
-    return None
+    return _propose_suffix([Path(name).name for names in listed.values() for name in names], suffix)
+
+
+def _propose_suffix(names: Iterable[str], suffix: str) -> str | None:
+    """Say which ``--input-suffix`` finds maps of people; what most people have, first."""
+    people: dict[str, set[str]] = {}
+    named = (found for found in map(_OF_PERSON.fullmatch, names) if found and found["end"] in _ENDINGS)
+    for found in named:
+        if found["suffix"] != suffix and not _NO_MAPS.fullmatch(found["suffix"]):
+            people.setdefault(found["suffix"], set()).add(found["person"])
+    there = sorted(people, key=lambda one: (-len(people[one]), one))
+    if not there:
+        return None
+    meant = closest(suffix, there) or there[0]
+    said = f"Maps of {list_some(there, 6)} are there: "
+    return said + f"{'' if len(there) == 1 else 'choose one, such as '}--input-suffix {meant}"
 
 
 def _list_below(root: Path) -> Iterator[str]:

@@ -34,7 +34,7 @@ from bids_group.errors import BidsGroupError, DataError, GridError, MissingInput
 from bids_group.executor import Executor
 from bids_group.input_files import has_disk_failed, open_file
 from bids_group.records import FirstLevelMap, Notice, warn
-from bids_group.words import counted, list_some, os_failure
+from bids_group.words import counted, list_some, os_failure, plural
 
 _SAMPLE_BYTES = 65_536
 _POINTER_BYTES = 32
@@ -138,8 +138,12 @@ def leave_many_volumes(choice: Choice, selection: Selection, headers: Headers) -
     if gone:
         choice.leave({m.effect: reason for m in gone})
         people = list_some(sorted({f"sub-{m.subject}" for m in gone}), 10)
-        sentence = f"{len(gone)} maps of contrast {contrasts} ({people}) are left out: {reason}."
-        choice.notices.append(warn("maps", sentence))
+        n_maps = counted(len(gone), "map")
+        are = plural(len(gone), "is", "are")
+        sentence = f"{n_maps} of contrast {contrasts} ({people}) {are} left out: {reason}."
+        odd = {m.contrast for m in gone} & {m.contrast for m in choice.maps}
+        fix = f"The others of {list_some(sorted(odd))} have one: look at these files." if odd else None
+        choice.notices.append(warn("maps", sentence, fix))
     for path in (one for m in choice.maps for one in m.files if headers[one].n_volumes > 1):
         raise DataError(
             f"The image {path} holds several volumes.",

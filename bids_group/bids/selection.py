@@ -180,8 +180,12 @@ def _narrow(choice: Choice, entity: str, selection: Selection) -> None:
             )
     choice.keep(
         lambda m: any(same_label(entity, label, _label_of(m, entity)) for label in wanted),
-        f"not selected ({flag})",
+        _not_selected(entity),
     )
+
+
+def _not_selected(entity: str) -> str:
+    return f"not selected ({_OPTIONS[entity].flag})"
 
 
 def check_one_of_each(maps: Sequence[FirstLevelMap]) -> None:
@@ -238,6 +242,48 @@ def _describe_nodes(maps: Iterable[FirstLevelMap]) -> str:
         n_people = len({m.subject for m in those})
         words.append(f"{node or 'no node'} ({len(those)} maps of {n_people} people, by {level})")
     return ", ".join(words)
+
+
+def check_spellings(choice: Choice) -> None:
+    """Refuse contrasts that differ in upper and lower case alone, where no row has two of them.
+
+    Of one that was not selected, whose people are lost, a warning tells.
+    """
+    not_asked = _not_selected("contrast")
+    gone = {one.subject for one in choice.exclusions if one.path is None}
+    others: list[FirstLevelMap | Exclusion] = [
+        one for one in choice.exclusions if one.reason == not_asked and one.subject not in gone
+    ]
+    for those in group_by([*others, *choice.maps], lambda one: _plain_name(one.contrast)).values():
+        rows = {
+            name: {(one.subject, one.session, run_key(one.run)) for one in found}
+            for name, found in group_by(those, lambda one: one.contrast or "").items()
+        }
+        if len(rows) < 2 or len(set().union(*rows.values())) < sum(map(len, rows.values())):
+            continue
+        used = {m.contrast for m in choice.maps} & rows.keys()
+        rare = min(rows, key=lambda name: (name in used, len(rows[name]), name))
+        names = list_some(natural_order({f"sub-{row[0]}" for row in rows[rare]}), 10)
+        found = ", ".join(f"{name} ({counted(len(rows[name]), 'row')})" for name in sorted(rows))
+        if len(used) > 1:
+            choose = (
+                f"or choose one: {_OPTIONS['contrast'].flag} {max(rows, key=lambda name: len(rows[name]))}"
+            )
+            raise UsageError(
+                "Contrasts differ in upper and lower case alone, and nobody has both.",
+                found=f"{found}; {rare} in {names}",
+                expected="one spelling of a contrast, else each is an analysis of its own",
+                fix=f"Rename the files, {choose}",
+            )
+        if used:
+            sentence = (
+                f"{rare} ({names}) is not selected; it differs from {listed(sorted(used))} in case alone."
+            )
+            choice.notices.append(warn("maps", sentence, "Rename the files if it is the same contrast."))
+
+
+def _plain_name(contrast: str | None) -> str:
+    return "".join((contrast or "").casefold().split())
 
 
 def check_rows(maps: Iterable[FirstLevelMap]) -> None:

@@ -246,10 +246,10 @@ def check_found(found: Found, sources: Sequence[MapSource], suffix: str) -> None
     roots, (words, example) = ", ".join(str(source.root) for source in sources), say_maps(suffix)
     first = next(iter(found.leftovers), None)
     if not found.maps and first is None:
-        from bids_group.bids.layouts import propose_pattern
+        from bids_group.bids.layouts import propose_option
 
         is_empty = all(not any(source.root.iterdir()) for source in sources)
-        fix = propose_pattern(source.root for source in sources)
+        fix = propose_option((source.root for source in sources), suffix)
         fix = fix or "Check --derivatives, or list the maps with --maps."
         raise SelectionError(
             f"There are no {words} in {roots}.",

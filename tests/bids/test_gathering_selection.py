@@ -198,3 +198,39 @@ def test_who_lacks_one_of_the_contrasts_is_named(study, reason_of):
     study.people(folder, "01 02", contrasts="a b")
     study.people(folder, "03", contrasts="a")
     assert reason_of(study.gather(), "03") == ["no map of contrast b"]
+
+
+def test_a_contrast_in_another_case_of_one_person_is_refused_by_name(study):
+    folder = study.derivative()
+    study.people(folder, "01 02 04", contrasts="faces")
+    study.people(folder, "03", contrasts="Faces")
+    with pytest.raises(UsageError, match="upper and lower case alone, and nobody has both") as refused:
+        study.gather()
+    assert refused.value.found == "Faces (1 row), faces (3 rows); Faces in sub-03"
+    assert "--first-level-contrast faces" in refused.value.fix
+
+
+@pytest.mark.parametrize("wanted", ["faces", "Faces"])
+def test_a_contrast_in_another_case_that_is_not_selected_is_told_with_its_people(study, wanted):
+    folder = study.derivative()
+    study.people(folder, "01 02", contrasts="faces")
+    study.people(folder, "03 04 05", contrasts="Faces")
+    (told,) = [one for one in study.gather(first_level_contrasts=(wanted,)).notices if one.fix]
+    other, names = {"faces": ("Faces", "sub-03, sub-04, sub-05"), "Faces": ("faces", "sub-01, sub-02")}[
+        wanted
+    ]
+    assert told.sentence == f"{other} ({names}) is not selected; it differs from {wanted} in case alone."
+    assert told.severity == "warning"
+    everybody = (
+        study.gather(first_level_contrasts=(wanted,), exclude_participant_labels=("01", "02", "03", "04"))
+        if wanted == "Faces"
+        else None
+    )
+    assert everybody is None or not [one for one in everybody.notices if one.severity == "warning"]
+
+
+def test_two_contrasts_that_everybody_has_may_differ_in_case(study):
+    study.people(study.derivative(), "01 02", contrasts="face Face")
+    cohort = study.gather()
+    assert {m.contrast for m in cohort.maps} == {"face", "Face"}
+    assert not [one for one in cohort.notices if one.severity == "warning"]

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.io import savemat
 
-from bids_group.bids.layouts import propose_pattern
+from bids_group.bids.layouts import propose_option
 from bids_group.bids.patterns import match_pattern
 from bids_group.bids.siblings import find_siblings
 from bids_group.errors import DataError, NotBidsError, SelectionError, UsageError
@@ -179,11 +179,68 @@ def test_who_does_not_say_its_contrast_is_told(study):
 )
 def test_the_pattern_that_a_folder_needs(tmp_path, names, pattern):
     touch(tmp_path, *names, "notes.txt")
-    said = propose_pattern([tmp_path / "nothing", tmp_path])
+    said = propose_option([tmp_path / "nothing", tmp_path], "statmap")
     assert said is not None
     if names[0].startswith("01/ses-1"):  # one person alone in standard space: the folder is taken
         pattern = pattern.replace("02/", "{subject}/")
     assert said.endswith(f'--maps "{tmp_path}/{pattern}"')
+
+
+@pytest.mark.parametrize(
+    ("names", "asked", "said"),
+    [
+        (
+            [
+                f"sub-0{n}/anat/sub-0{n}_hemi-{side}_space-fsaverage5_thickness.shape.gii"
+                for n in (1, 2)
+                for side in "LR"
+            ],
+            "statmap",
+            "Maps of thickness are there: --input-suffix thickness",
+        ),
+        (
+            ["sub-1/sub-1_cbf.nii.gz", "sub-1/sub-1_T1w.nii.gz", "sub-1/sub-1_desc-brain_mask.nii.gz"],
+            "statmap",
+            "Maps of cbf are there: --input-suffix cbf",
+        ),
+        (
+            [
+                "sub-1_sulc.shape.gii",
+                "sub-1_thickness.shape.gii",
+                "sub-2_thickness.shape.gii",
+                "sub-3_curv.json",
+            ],
+            "statmap",
+            "Maps of thickness, sulc are there: choose one, such as --input-suffix thickness",
+        ),
+        (
+            ["sub-1_sulc.shape.gii", "sub-2_thickness.shape.gii", "sub-3_thickness.shape.gii"],
+            "sulk",
+            "Maps of thickness, sulc are there: choose one, such as --input-suffix sulc",
+        ),
+        (
+            ["sub-1/func/sub-1_contrast-a_stat-effect_statmap.nii.gz"],
+            "probseg",
+            "Maps of statmap are there: --input-suffix statmap",
+        ),
+        (
+            [
+                "sub-1_space-x_boldref.nii.gz",
+                "sub-1_T2starw.nii",
+                "sub-1_midthickness.surf.gii",
+                "sub-1_bold.dtseries.nii",
+                "sub-1_aparc.dlabel.nii",
+                "thickness.nii",
+                "sub-1_events.tsv",
+            ],
+            "statmap",
+            None,
+        ),
+    ],
+)
+def test_the_suffix_that_a_folder_needs(tmp_path, names, asked, said):
+    touch(tmp_path, *names)
+    assert propose_option([tmp_path / "nothing", tmp_path], asked) == said
 
 
 def write_bucket(path, volumes, labels):

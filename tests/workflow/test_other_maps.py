@@ -149,7 +149,7 @@ BAD = {
     ),
     "a suffix that is none": (None, ["--input-suffix", "label-GM_probseg"], 64, ["letters and digits"]),
     "a stat of what has none": (None, [*SUFFIX, "--input-stat", "z"], 64, ["probseg", "--input-stat"]),
-    "statmaps where there are none": (None, [], 18, ["statmap"]),
+    "statmaps where there are none": (None, [], 18, ["statmap", "probseg are there: --input-suffix probseg"]),
 }
 
 

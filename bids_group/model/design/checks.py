@@ -21,7 +21,7 @@ from bids_group.model.formula.coding import CodedDesign, HierarchicalForm, as_le
 from bids_group.model.formula.parser import Formula
 from bids_group.records import Column, GroupAnalysis, Notice, note, warn
 from bids_group.row_space import inflation
-from bids_group.words import list_some, plural, say_number
+from bids_group.words import counted, list_some, plural, say_number
 
 _FEW_DOF = 10  # below, a t threshold is over a tenth above that of the normal distribution
 _HIGH_INFLATION = 10.0  # of the variance; intervals are over three times as wide (10 ** 0.5)
@@ -226,7 +226,7 @@ def _no_dof(design: CodedDesign) -> DesignError:
         )
     return DesignError(
         "The design has as many independent columns as rows: nothing is left to judge noise by.",
-        found=f"{n_rows} rows, rank {design.space.rank}",
+        found=f"{counted(n_rows, 'row')}, rank {design.space.rank}",
         expected="at least one row more than the rank",
         fix="Use fewer terms, or more people.",
     )
