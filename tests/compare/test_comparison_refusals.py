@@ -121,7 +121,7 @@ def test_an_earlier_comparison_is_replaced_and_the_bytes_repeat(
 
 
 def test_a_comparison_that_was_killed_is_written_again(out_all, out_mean, compare, monkeypatch, tmp_path):
-    def fail(path, text):
+    def fail(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
