@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from bids_group import distributions
 from bids_group.distributions import SMALLEST_P, f_p, f_to_z, log_upper_tail_of_t, t_p, t_to_z
 
 DOFS = [1, 2, 5, 22, 99, 1e3, 1e5]
@@ -119,3 +120,16 @@ def test_a_squared_t_is_an_f_of_one_row():
 def test_nan_stays_nan():
     assert np.isnan(t_to_z(np.array([np.nan, 1.0]), 5)).tolist() == [True, False]
     assert np.isnan(f_p(np.array([np.nan, 1.0]), 2, 5)).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(("statistic", "q", "dof"), [("t", 1, 97.0), ("t", 1, 3.0), ("F", 3, 20.0)])
+def test_tables_are_evaluated_as_scipy_does(statistic, q, dof):
+    """At knots, next to them, between them, and beyond."""
+    spline = distributions._table(statistic, "z", q, dof)
+    knots = spline.x
+    between = np.random.default_rng(0).uniform(knots[0] - 1, knots[-1] + 1, (10_000,))
+    at = np.concatenate([knots, np.nextafter(knots, 99), np.nextafter(knots, -99), between])
+    inside = (at >= knots[0]) & (at <= knots[-1])
+    ours = distributions._evaluate(spline, at)
+    np.testing.assert_allclose(ours[inside], spline(at[inside]), rtol=1e-15, atol=1e-15)
+    assert np.isfinite(ours).all()

@@ -1,4 +1,4 @@
-"""Sums of a volume's values weighted by a Gaussian, along one axis after the other."""
+"""Means of a volume's values weighted by a Gaussian, along one axis after the other."""
 
 from __future__ import annotations
 
@@ -10,35 +10,42 @@ Doubles = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def sum_around(
-    sums: Doubles,
+@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def average_around(
     volume: npt.NDArray[np.float32],
+    weights: Doubles,
+    is_weight: bool,
+    first: tuple[int, int, int],
     has_values: npt.NDArray[np.bool_],
     kernels: tuple[Doubles, Doubles, Doubles],
     sources: tuple[Places, Places, Places],
 ) -> None:
-    """Sum the values around each place, in float64; what is not finite counts as 0.
+    """Replace values by the weighted mean around them, in float64; what is not finite counts as 0.
 
-    Slices go through a ring, so that the work stays in the processor's cache. No sum runs across the lanes of
-    a vector: the result is the same on every processor.
+    Slices go through a ring, so that the work stays in the processor's cache, and so that what is written has
+    been read. No sum runs across the lanes of a vector: the result is the same on every processor.
 
     Parameters
     ----------
-    sums, volume
-        ``(nz, ny, nx)``: what is written, and what is read.
+    volume
+        ``(z, y, x)``, of which a box is read and written.
+    weights
+        ``(nz, ny, nx)``, those of the box: what sums are divided by. Where the volume itself ``is_weight``
+        its sums are put there instead.
+    first
+        Where the box begins in the volume.
     has_values
-        ``(nz, ny)``: whether there is a finite value in a row along x; where not, its sums are left alone.
+        ``(nz, ny)``: whether there is a finite value in a row along x; where not, it is left alone.
     kernels
         For z, y and x: the weight of a place itself, one step away, two steps, …
     sources
         For z, y and x, ``(n + 2 steps,)``: which place stands at −steps … n + steps − 1 (beyond the border:
         a reflection), or −1 where nothing is.
     """
-    nz, ny, nx = volume.shape
+    nz, ny, nx = weights.shape
     ahead, steps = kernels[0].size - 1, kernels[2].size - 1
     width = 2 * ahead + 1
-    line = np.zeros(nx + 2 * steps)
+    line, sums = np.zeros(nx + 2 * steps), np.zeros(nx)
     along_x = np.zeros((ny + 1, nx))  # the last row stays 0: the place −1
     along_xy = np.zeros((width + 1, ny, nx))
     slots = sources[0] % width
@@ -47,7 +54,8 @@ def sum_around(
         if front < nz:
             for y in range(ny):
                 if has_values[front, y]:
-                    _fill(line, volume[front, y], steps, sources[2])
+                    row = volume[first[0] + front, first[1] + y, first[2] : first[2] + nx]
+                    _fill(line, row, steps, sources[2])
                     _sum_lanes(along_x[y], line, kernels[2])
                 else:
                     along_x[y] = 0
@@ -56,7 +64,18 @@ def sum_around(
         z = front - ahead
         for y in range(ny if z >= 0 else 0):
             if has_values[z, y]:
-                _sum_rows(sums[z, y], along_xy[:, y], z, kernels[0], slots)
+                _sum_rows(sums, along_xy[:, y], z, kernels[0], slots)
+                row = volume[first[0] + z, first[1] + y, first[2] : first[2] + nx]
+                _divide(row, sums, weights[z, y], is_weight)
+
+
+@nb.njit(cache=True, nogil=True, inline="always", error_model="numpy")  # type: ignore[untyped-decorator]
+def _divide(row: npt.NDArray[np.float32], sums: Doubles, weights: Doubles, is_weight: bool) -> None:
+    for x in range(sums.size):
+        if is_weight:
+            weights[x] = sums[x]
+        else:
+            row[x] = sums[x] / weights[x]
 
 
 @nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]

@@ -30,23 +30,24 @@ class Smoother:
         self._kernels = tuple(_half_kernel(width) for width in sd)
         self._is_observed: Mask | None = None
 
-    def smooth(self, volume: Volume) -> Volume:
+    def smooth(self, volume: Volume, *, in_place: bool = False) -> Volume:
         """Smooth a float32 volume of the grid's shape; NaN = not observed, in and out.
 
-        The next call writes into the same memory.
+        Where it may be ``in_place``, the volume is written into if x runs fastest in it.
         """
-        values = np.asfortranarray(volume).T  # (z, y, x), as in a file
-        is_observed = np.isfinite(values)
+        is_own = in_place and volume.flags.f_contiguous
+        smoothed = volume if is_own else np.array(volume, order="F")
+        is_observed = np.isfinite(smoothed.T)  # (z, y, x), as in a file
         if self._is_observed is None or not is_same_mask(is_observed, self._is_observed):
             self._look_at(is_observed)
-        self._sum_up(values[self._box])
-        np.divide(self._sums, self._weights, out=self._smoothed[self._box], casting="same_kind")
-        return self._smoothed.T
+        if not is_own:
+            smoothed.T[~is_observed] = np.nan  # infinities
+        self._sum_up(smoothed.T, is_weight=False)
+        return smoothed
 
     def _look_at(self, is_observed: Mask) -> None:
         """Find the box of the observed elements, which of its rows hold some, and the sums of weights."""
         self._is_observed = is_observed
-        self._smoothed = np.full(is_observed.shape, np.nan, dtype=np.float32)
         sources, box = [], []
         for axis, kernel in enumerate(self._kernels):
             places = np.flatnonzero(is_observed.any(axis=tuple({0, 1, 2} - {axis})))
@@ -56,18 +57,19 @@ class Smoother:
             source = reflected[first : last + 1 + 2 * steps] - first
             sources.append(np.where((source >= 0) & (source < size), source, -1))
             box.append(slice(first, last + 1))
-        self._box, self._sources = tuple(box), tuple(sources)
-        inside = is_observed[self._box]
+        self._sources, self._first = tuple(sources), tuple(one.start for one in box)
+        inside = is_observed[tuple(box)]
         self._has_values = inside.any(axis=2)
-        self._sums = np.zeros(inside.shape)
-        self._sum_up(inside.astype(np.float32))
-        self._weights = np.where(inside, self._sums, np.nan)
+        self._weights = np.zeros(inside.shape)
+        self._sum_up(is_observed.astype(np.float32), is_weight=True)
+        self._weights[~inside] = np.nan
 
-    def _sum_up(self, values: Volume) -> None:
-        from bids_group.elements.gaussian import sum_around  # numba takes 0.2 s to import
+    def _sum_up(self, volume: Volume, *, is_weight: bool) -> None:
+        from bids_group.elements.gaussian import average_around  # numba takes 0.2 s to import
 
-        values = np.ascontiguousarray(values)
-        sum_around(self._sums, values, self._has_values, self._kernels, self._sources)
+        average_around(
+            volume, self._weights, is_weight, self._first, self._has_values, self._kernels, self._sources
+        )
 
 
 def _half_kernel(sd: float) -> npt.NDArray[np.float64]:

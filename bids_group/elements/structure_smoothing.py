@@ -29,9 +29,9 @@ class StructureSmoother:
         self._slices = space.slices
         self._weigh = [_smoothing_of(part, surfaces, fwhm_mm) for part in space.parts]
 
-    def smooth(self, row: Row) -> Row:
-        """Smooth a row ``(n_elements,)``; NaN = not observed, in and out."""
-        smoothed = row.copy()
+    def smooth(self, row: Row, *, in_place: bool = False) -> Row:
+        """Smooth a row ``(n_elements,)``, or a copy of it; NaN = not observed, in and out."""
+        smoothed = row if in_place else row.copy()
         for place, weigh in zip(self._slices, self._weigh, strict=True):
             if weigh is not None:
                 smoothed[place] = weigh(row[place])

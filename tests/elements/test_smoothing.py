@@ -86,7 +86,26 @@ def test_each_value_is_the_float64_one_rounded_once(seed):
         values = np.where(is_observed, volume, 0).astype(np.float64)
         sums = gaussian_filter(values, sd, mode="reflect", truncate=4)
         weights = gaussian_filter(is_observed.astype(np.float64), sd, mode="reflect", truncate=4)
-        smoothed = smoother.smooth(np.asfortranarray(volume) if seed % 2 else volume)
+        given = np.asfortranarray(volume) if seed % 2 else volume
+        smoothed = smoother.smooth(given)
+        np.testing.assert_array_equal(given, volume)
+        np.testing.assert_array_equal(smoother.smooth(given.copy(order="K"), in_place=True), smoothed)
         np.testing.assert_array_equal(np.isnan(smoothed), ~is_observed)
         expected = (sums[is_observed] / weights[is_observed]).astype(np.float32)
         np.testing.assert_array_max_ulp(smoothed[is_observed], expected, maxulp=1)
+
+
+def test_where_it_may_be_written_into_the_volume_is_the_result():
+    volume, grid = make(seed=1)
+    own = np.asfortranarray(volume)
+    smoothed = Smoother(grid, 5.0).smooth(own, in_place=True)
+    assert smoothed is own
+    np.testing.assert_array_equal(smoothed, Smoother(grid, 5.0).smooth(volume))
+    assert np.nanmax(np.abs(smoothed - volume)) > 0
+
+
+def test_infinities_are_not_observed_wherever_they_are():
+    volume, grid = make(seed=1)
+    volume[0], volume[1, 0], volume[2, 2, 2] = np.inf, -np.inf, np.inf
+    missing = np.where(np.isfinite(volume), volume, np.float32(np.nan))
+    np.testing.assert_array_equal(Smoother(grid, 5.0).smooth(volume), Smoother(grid, 5.0).smooth(missing))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import zlib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -169,7 +170,8 @@ def _prepare(
     one = one if space is None else put_into(one, space)
     checked = checksum(np.ascontiguousarray(one.effect.T).data)
     if fwhm_mm > 0:
-        np.copyto(one.effect, _smoother(space or one.space, surfaces, fwhm_mm).smooth(one.effect))
+        smoother = _smoother(space or one.space, surfaces, fwhm_mm)
+        one = replace(one, effect=smoother.smooth(one.effect, in_place=True))
     return one, checked
 
 
