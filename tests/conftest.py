@@ -19,6 +19,7 @@ from scipy import ndimage
 from bids_group.elements import Mesh
 from bids_group.output.report.axes import Chart
 from bids_group.output.report.sheet import Sheet
+from tests.studies import begin_study
 
 settings.register_profile("same", derandomize=True)  # to search on: pytest --hypothesis-profile=default
 settings.load_profile("same")
@@ -126,17 +127,6 @@ def pain21(tmp_path_factory):
     return _write_twenty_one_people(tmp_path_factory.mktemp("look-alike") / "pain21")
 
 
-def _write_dataset(root, program, people):
-    folder = root / "derivatives" / "firstlevel"
-    folder.mkdir(parents=True)
-    made = {"DatasetType": "derivative", "GeneratedBy": [{"Name": program}]}
-    for place, more in ((root, {"DatasetType": "raw"}), (folder, made)):
-        content = {"Name": place.name, "BIDSVersion": "1.10.0", **more}
-        (place / "dataset_description.json").write_text(json.dumps(content))
-    people.to_csv(root / "participants.tsv", sep="\t", index=False)
-    return folder
-
-
 def _save(path, values, affine):
     path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(nib.Nifti1Image(np.asarray(values, dtype=np.float32), affine), path)
@@ -148,7 +138,7 @@ def _write_thirty_people(root):
     success = random.normal(0.8, 0.5, 30).round(4)
     success[2] = 1.2941
     people = pd.DataFrame({"participant_id": labels, "reappraisal_success": success})
-    folder = _write_dataset(root, "lookalike", people)
+    folder = begin_study(root, people, name="firstlevel")
     described = {"reappraisal_success": {"Description": "Drop in rating", "Units": "rating points"}}
     (root / "participants.json").write_text(json.dumps(described))
     affine = np.diag([3.4375, 3.4375, 4.5, 1.0])
@@ -181,9 +171,7 @@ def _write_thirty_people(root):
 
 def _write_twelve_runs(root):
     random = np.random.default_rng(2001)
-    folder = (
-        _write_dataset(root, "lookalike", pd.DataFrame({"participant_id": ["sub-01"]})) / "sub-01" / "func"
-    )
+    folder = begin_study(root, ["sub-01"], name="firstlevel") / "sub-01" / "func"
     grids = {
         "25mm": ((6, 10, 10), np.diag([-25.0, 25.0, 25.0, 1.0])),
         "slice": ((40, 20, 1), np.diag([-3.1, 3.75, 3.75, 1.0])),
@@ -210,7 +198,7 @@ def _write_twelve_runs(root):
 def _write_twenty_one_people(root):
     random, shape = np.random.default_rng(21), (10, 10, 10)
     labels = [f"sub-{number:02d}" for number in range(1, 22)]
-    folder = _write_dataset(root, "lookalike", pd.DataFrame({"participant_id": labels}))
+    folder = begin_study(root, labels, name="firstlevel")
     affine = np.diag([-2.0, 2.0, 2.0, 1.0])
     for label in labels:
         for contrast in ("pain", "painHedges"):

@@ -19,6 +19,7 @@ from bids_group.demo import write_demo
 from bids_group.errors import DataError, RunError, UsageError
 from bids_group.executor import Threads, choose_executor
 from bids_group.work_files import reserve
+from tests.studies import contents
 
 pytestmark = [  # a socket that distributed opens to find a free port is closed by the garbage collector
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -213,12 +214,3 @@ def test_workers_of_slurm_write_the_bytes_of_threads(tmp_path_factory):
     time.sleep(2)
     left = subprocess.run(["squeue", "-h", "-u", "root"], capture_output=True, text=True, check=True)
     assert not left.stdout.strip()
-
-
-def contents(folder):
-    """Bytes of every file below a folder but those that hold times."""
-    return {
-        path.relative_to(folder): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "command.json" and "logs" not in path.parts
-    }

@@ -21,6 +21,7 @@ from bids_group.cli.parser import build_parser, read_arguments, translate
 from bids_group.demo import write_demo
 from bids_group.errors import BidsGroupError, DataError, MissingInputError, SelectionError, UsageError
 from bids_group.workflow.progress import Lines, progress
+from tests.studies import contents
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +40,6 @@ OPTIONS = {"correction": ["fdr", "fwe-size"], "n_permutations": 40, "alpha": 0.1
 def results(data, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "python"
     return bids_group.analyse(data, out, formula="~ group + age", contrasts=CONTRASTS, quiet=2, **OPTIONS)
-
-
-def contents(folder):
-    """Bytes of every file but those that hold times."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and "logs" not in path.parts and path.name != "command.json"
-    }
 
 
 def test_the_bytes_are_those_of_the_command_line(data, results, tmp_path):

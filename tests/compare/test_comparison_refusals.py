@@ -5,6 +5,7 @@ import json
 import pytest
 
 from bids_group.cli.compare import main
+from tests.studies import contents
 
 
 def refused(compare, code, words, a, b, *options, folder=None):
@@ -96,12 +97,6 @@ def test_the_command_line(capsys):
     assert "lacks DIR" in capsys.readouterr().err
     assert main(["a", "b", "c", "--pair", "x=y"]) == 64
     assert "Did you mean --pairs?" in capsys.readouterr().err
-
-
-def contents(folder):
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
-    }
 
 
 def test_an_earlier_comparison_is_replaced_and_the_bytes_repeat(

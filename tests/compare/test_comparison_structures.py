@@ -8,32 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from nibabel.cifti2 import BrainModelAxis, Cifti2Image, ScalarAxis
-from nibabel.gifti import GiftiDataArray, GiftiImage, GiftiMetaData
+from nibabel.gifti import GiftiDataArray
 
 from bids_group.cli import main
 from bids_group.output.results import Results
+from tests.studies import SIDES, begin_study, write_gifti, write_surface
 
 N, N_VERTICES = 8, 162
 PEOPLE = [f"sub-{number:02d}" for number in range(1, N + 1)]
 OPTIONS = ["--no-report", "--no-sensitivity", "-q", "--nprocs", "1", "--correction", "none", "fdr"]
-SIDES = {"L": "CortexLeft", "R": "CortexRight"}
-
-
-def begin(root):
-    first = root / "derivatives" / "first"
-    first.mkdir(parents=True)
-    described = {"Name": "x", "BIDSVersion": "1.10.0"}
-    (root / "dataset_description.json").write_text(json.dumps(described))
-    made = {**described, "DatasetType": "derivative", "GeneratedBy": [{"Name": "FitLins"}]}
-    (first / "dataset_description.json").write_text(json.dumps(made))
-    (root / "participants.tsv").write_text("\n".join(["participant_id", *PEOPLE]) + "\n")
-    return first
-
-
-def save_gifti(path, arrays, structure):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    meta = GiftiMetaData({"AnatomicalStructurePrimary": structure})
-    nib.save(GiftiImage(darrays=arrays, meta=meta), path)
 
 
 def group(root, out, *options):
@@ -52,14 +35,12 @@ def effects():
 def surfaces(tmp_path_factory, effects, make_sphere):
     """A with everybody and a mesh, B without two people."""
     root = tmp_path_factory.mktemp("surfaces")
-    first, mesh = begin(root / "data"), make_sphere(2)
+    first, mesh = begin_study(root / "data", PEOPLE, program="FitLins"), make_sphere(2)
     for side, structure in SIDES.items():
-        points = GiftiDataArray(np.float32(mesh.points), intent=1008, datatype=16)
-        triangles = GiftiDataArray(mesh.triangles, intent=1009, datatype=8)
-        save_gifti(root / f"hemi-{side}_midthickness.surf.gii", [points, triangles], structure)
+        write_surface(root / f"hemi-{side}_midthickness.surf.gii", mesh, structure)
         for person, row in zip(PEOPLE, effects.reshape(N, 2, N_VERTICES)[:, "LR".index(side)], strict=True):
             name = f"{person}_hemi-{side}_space-x_contrast-a_stat-effect_statmap.func.gii"
-            save_gifti(first / person / "func" / name, [GiftiDataArray(row)], structure)
+            write_gifti(first / person / "func" / name, [GiftiDataArray(row)], structure)
     meshes = [root / f"hemi-{side}_midthickness.surf.gii" for side in SIDES]
     out_a = group(root / "data", root / "a", "--surfaces", *meshes)
     out_b = group(root / "data", root / "b", "--exclude-participant-label", "02", "05")
@@ -133,7 +114,7 @@ def test_surfaces_are_drawn_where_a_has_a_mesh(surfaces, compare, pictures):
 
 
 def write_ciftis(root, effects, wall, order):
-    first = begin(root)
+    first = begin_study(root, PEOPLE, program="FitLins")
     parts = {}
     for number, structure in enumerate(("CORTEX_LEFT", "CORTEX_RIGHT")):
         own = np.setdiff1d(np.arange(N_VERTICES), wall)
@@ -167,7 +148,7 @@ def test_cifti_is_matched_by_structure_and_number(surfaces, effects, compare, tm
 def test_regions_are_matched_by_name(effects, compare, tmp_path):
     outs = []
     for name, columns, shift in (("a", [0, 1, 2, 3, 4], 0.0), ("b", [3, 7, 1, 0], 0.5)):
-        begin(tmp_path / name)
+        begin_study(tmp_path / name, PEOPLE, program="FitLins")
         table = pd.DataFrame(effects[:, columns] + shift, columns=[f"region {k}" for k in columns])
         table.insert(0, "participant_id", PEOPLE)
         table.insert(1, "contrast", "thick")
@@ -182,13 +163,13 @@ def test_regions_are_matched_by_name(effects, compare, tmp_path):
 
 
 def test_what_lies_on_other_meshes_is_refused(surfaces, make_sphere, compare, tmp_path):
-    first, n = begin(tmp_path / "data"), 42
+    first, n = begin_study(tmp_path / "data", PEOPLE, program="FitLins"), 42
     random = np.random.default_rng(0)
     for person in PEOPLE:
         for side, structure in SIDES.items():
             name = f"{person}_hemi-{side}_space-x_contrast-a_stat-effect_statmap.func.gii"
             row = GiftiDataArray(random.normal(size=n).astype(np.float32))
-            save_gifti(first / person / "func" / name, [row], structure)
+            write_gifti(first / person / "func" / name, [row], structure)
     other = group(tmp_path / "data", tmp_path / "out")
     code, log, place = compare(surfaces[0], other)
     assert code == 65

@@ -1,6 +1,5 @@
 """Runs that something happens to: the launcher that does them, and the summary of how many were survived."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bids_group.demo import write_demo
+from tests.studies import contents
 
 HERE = Path(__file__).parent
 IS_LONG = os.environ.get("BIDS_GROUP_FAULTS") == "every"
@@ -143,15 +143,6 @@ def disturbed(launcher, library):
     if library is None:
         pytest.skip("needs a C compiler (cc or gcc) and Linux")
     return launcher
-
-
-def contents(folder, *, leave_out=("logs", "code/command.json")):
-    """Hash every file below a folder but those that hold times; links and other kinds by what they are."""
-    return {
-        name: hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
-        for path in sorted(folder.rglob("*"))
-        if not path.is_dir() and not (name := path.relative_to(folder).as_posix()).startswith(leave_out)
-    }
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,5 @@
 """Datasets for whole runs, written once per session by the demo writer."""
 
-import hashlib
-import json
 import shutil
 
 import nibabel as nib
@@ -9,6 +7,7 @@ import numpy as np
 import pytest
 
 from bids_group.demo import write_demo
+from tests.studies import begin_study, contents
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,7 +46,8 @@ def write_visits():
     """
 
     def write(root, table, maps):
-        first = root / "derivatives" / "first"
+        people = table.drop(columns=["session_id", "months"]).drop_duplicates()
+        first = begin_study(root, people)
         for number, (person, visit) in enumerate(
             zip(table["participant_id"], table["session_id"], strict=True)
         ):
@@ -56,27 +56,12 @@ def write_visits():
             for stat, values in maps.items():
                 name = f"{person}_{visit}_task-rest_space-MNI_contrast-go_stat-{stat}_statmap.nii.gz"
                 nib.save(nib.Nifti1Image(values[number], np.diag([3.0, 3, 3, 1])), folder / name)
-        people = table.drop(columns=["session_id", "months"]).drop_duplicates()
-        people.to_csv(root / "participants.tsv", sep="\t", index=False)
         for person, own in table.groupby("participant_id"):
             (root / person).mkdir()
             path = root / person / f"{person}_sessions.tsv"
             own[["session_id", "months"]].to_csv(path, sep="\t", index=False)
-        described = {"Name": "visits", "BIDSVersion": "1.10.0"}
-        (root / "dataset_description.json").write_text(json.dumps(described))
-        made = {**described, "DatasetType": "derivative", "GeneratedBy": [{"Name": "first"}]}
-        (first / "dataset_description.json").write_text(json.dumps(made))
 
     return write
-
-
-def contents(folder, *, leave_out=("logs", "code/command.json")):
-    """Hash of every file below a folder but those that hold times."""
-    return {
-        name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not (name := path.relative_to(folder).as_posix()).startswith(leave_out)
-    }
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from bids_group.cli import main
+from tests.studies import begin_study
 
 R = Path(__file__).parents[2] / "validation" / "r"
 ELEMENTS = 5
@@ -91,12 +92,7 @@ def test_every_question_has_r_s_answer(answers, results):
 
 
 def _write_dataset(people, root):
-    derivative = root / "derivatives" / "firstlevel"
-    for folder, kind in ((root, "raw"), (derivative, "derivative")):
-        folder.mkdir(parents=True, exist_ok=True)
-        made = {"Name": "r", "BIDSVersion": "1.10.0", "DatasetType": kind, "GeneratedBy": [{"Name": "r"}]}
-        (folder / "dataset_description.json").write_text(json.dumps(made))
-    people[["participant_id", "group", "sex", "age"]].to_csv(root / "participants.tsv", sep="\t", index=False)
+    derivative = begin_study(root, people[["participant_id", "group", "sex", "age"]], name="firstlevel")
     for row in people.to_dict("records"):
         func = derivative / row["participant_id"] / "func"
         func.mkdir(parents=True)

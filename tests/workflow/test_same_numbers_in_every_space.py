@@ -3,8 +3,6 @@
 Eighteen people of two groups with two visits; some elements are not observed in everyone.
 """
 
-import json
-
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -15,6 +13,7 @@ from nibabel.gifti import GiftiDataArray, GiftiImage, GiftiMetaData
 from bids_group.cli import main
 from bids_group.elements.geodesic import geodesic_weights
 from bids_group.elements.smoothing import SD_PER_FWHM
+from tests.studies import begin_study
 
 N_VERTICES, N_VOXELS, N_PEOPLE = 42, 12, 18
 N = 2 * N_VERTICES
@@ -70,17 +69,6 @@ def save_maps(form, folder, stem, rows):
             nib.save(image, folder / f"{stem}_space-x_{ending}.{kind}.nii")
 
 
-def begin(root, people):
-    described = {"Name": "forms", "BIDSVersion": "1.10.0"}
-    made = {**described, "DatasetType": "derivative", "GeneratedBy": [{"Name": "first"}]}
-    first = root / "derivatives" / "first"
-    first.mkdir(parents=True)
-    people.to_csv(root / "participants.tsv", sep="\t", index=False)
-    (root / "dataset_description.json").write_text(json.dumps(described))
-    (first / "dataset_description.json").write_text(json.dumps(made))
-    return first
-
-
 @pytest.fixture(scope="module")
 def people():
     draw = np.random.default_rng(5)
@@ -112,7 +100,7 @@ def study(tmp_path_factory, people, rows):
     """The maps in every form: ``root/form``. Never write into it."""
     root = tmp_path_factory.mktemp("forms")
     for form in FORMS:
-        first = begin(root / form, people)
+        first = begin_study(root / form, people)
         for (person, visit), own in rows.items():
             folder = first / person / f"ses-{visit}" / "func"
             save_maps(form, folder, f"{person}_ses-{visit}_task-go", own)
@@ -169,7 +157,7 @@ def test_every_map_is_that_of_the_volume(study, question, tmp_path):
 
 def test_smoothed_surfaces_are_the_smoothed_numbers(study, people, rows, make_sphere, tmp_path):
     """Weights of what a person lacks are left out; the rest is as if smoothed numbers had been given."""
-    mesh, first = make_sphere(1, radius=20.0, bumps=4.0), begin(tmp_path / "data", people)
+    mesh, first = make_sphere(1, radius=20.0, bumps=4.0), begin_study(tmp_path / "data", people)
     weights = geodesic_weights(mesh, 12 * SD_PER_FWHM)
     for side, structure in SIDES.items():
         meta = [{"GeometricType": "Anatomical"}, {"AnatomicalStructurePrimary": f"Cortex{structure}"}]

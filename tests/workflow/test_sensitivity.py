@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from bids_group.cli import main
+from tests.studies import begin_study
 
 STEM = "task-faces_space-MNI152NLin2009cAsym_res-8mm_contrast-facesVsHouses"
 OPTIONS = (
@@ -70,11 +71,8 @@ def test_the_numbers_without_a_person_are_those_of_a_run_without_them(spoiled, o
 
 def test_the_strongest_cluster_is_judged_whatever_its_sign_and_by_people(tmp_path):
     """Lists of clusters begin with positive ones. Three rows of one marked person are one person."""
-    import json
-
     shape, draw, root = (5, 5, 5), np.random.default_rng(0), tmp_path / "data"
-    described = {"Name": "visits", "BIDSVersion": "1.10.0"}
-    maps = root / "derivatives" / "first"
+    maps = begin_study(root, [f"sub-{number:02d}" for number in range(1, 13)])
     for number in range(1, 13):
         (root / f"sub-{number:02d}").mkdir(parents=True)
         folder = maps / f"sub-{number:02d}"
@@ -87,11 +85,6 @@ def test_the_strongest_cluster_is_judged_whatever_its_sign_and_by_people(tmp_pat
             (folder / f"ses-{visit}" / "func").mkdir(parents=True)
             image = nib.Nifti1Image(effect.astype(np.float32), np.diag([3.0, 3, 3, 1]))
             nib.save(image, folder / f"ses-{visit}" / "func" / name)
-    people = "\n".join(["participant_id", *(f"sub-{number:02d}" for number in range(1, 13))])
-    (root / "participants.tsv").write_text(people + "\n")
-    (root / "dataset_description.json").write_text(json.dumps(described))
-    first = {**described, "DatasetType": "derivative", "GeneratedBy": [{"Name": "first"}]}
-    (maps / "dataset_description.json").write_text(json.dumps(first))
     asked = ["--pooling", "none", "--formula", "~ 1", "--estimator", "sandwich", "--correction", "fdr"]
     assert main([str(root), str(tmp_path / "out"), "group", *asked, "--no-report", "-q"]) == 0
     (path,) = (tmp_path / "out" / "group").glob("*_desc-sensitivity_table.tsv")

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from bids_group.cli import main
+from tests.studies import begin_study
 
 ASKED = ["--formula", "~ group + age"]
 MEANS = "mean(group=patient) - mean(group=control)"
@@ -22,15 +23,7 @@ MEANS = "mean(group=patient) - mean(group=control)"
 @pytest.fixture
 def study(tmp_path, monkeypatch):
     """Twelve people in two groups, one small map each."""
-    root, draw = tmp_path / "data", np.random.default_rng(0)
-    first = root / "derivatives" / "firstlevel"
-    for number in range(1, 13):
-        folder = first / f"sub-{number:02d}" / "func"
-        folder.mkdir(parents=True)
-        name = f"sub-{number:02d}_task-faces_space-MNI152NLin2009cAsym_contrast-facesVsHouses"
-        image = nib.Nifti1Image(draw.normal(size=(3, 3, 3)).astype(np.float32), np.diag([3.0, 3, 3, 1]))
-        nib.save(image, folder / f"{name}_stat-effect_statmap.nii.gz")
-    numbers = np.arange(12)
+    root, draw, numbers = tmp_path / "data", np.random.default_rng(0), np.arange(12)
     table = pd.DataFrame(
         {
             "participant_id": [f"sub-{number + 1:02d}" for number in numbers],
@@ -39,11 +32,13 @@ def study(tmp_path, monkeypatch):
             "age": 22 + 2 * numbers + numbers % 5,
         }
     )
-    table.to_csv(root / "participants.tsv", sep="\t", index=False)
-    described = {"Name": "study", "BIDSVersion": "1.10.0"}
-    (root / "dataset_description.json").write_text(json.dumps(described))
-    made = {**described, "DatasetType": "derivative", "GeneratedBy": [{"Name": "nilearn"}]}
-    (first / "dataset_description.json").write_text(json.dumps(made))
+    first = begin_study(root, table, program="nilearn", name="firstlevel")
+    for number in range(1, 13):
+        folder = first / f"sub-{number:02d}" / "func"
+        folder.mkdir(parents=True)
+        name = f"sub-{number:02d}_task-faces_space-MNI152NLin2009cAsym_contrast-facesVsHouses"
+        image = nib.Nifti1Image(draw.normal(size=(3, 3, 3)).astype(np.float32), np.diag([3.0, 3, 3, 1]))
+        nib.save(image, folder / f"{name}_stat-effect_statmap.nii.gz")
     monkeypatch.chdir(tmp_path)
     return root
 

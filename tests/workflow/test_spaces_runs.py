@@ -13,6 +13,7 @@ from nibabel.gifti import GiftiDataArray, GiftiImage, GiftiMetaData
 
 from bids_group.cli import main
 from bids_group.output.results import Results
+from tests.studies import begin_study
 
 N_PEOPLE, N_VERTICES, SHAPE = 10, 162, (3, 4, 5)
 N_VOXELS = int(np.prod(SHAPE))
@@ -79,16 +80,9 @@ def brain_models(wall=WALL, order=(0, 1, 2), shuffle=None):
 
 
 def begin(root):
-    described = {"Name": "spaces", "BIDSVersion": "1.10.0"}
-    derivative = root / "derivatives" / "first"
-    derivative.mkdir(parents=True)
-    (root / "dataset_description.json").write_text(json.dumps(described))
-    made = {**described, "DatasetType": "derivative", "GeneratedBy": [{"Name": "FitLins"}]}
-    (derivative / "dataset_description.json").write_text(json.dumps(made))
     ages = {f"sub-{label}": 20 + 3 * int(label) % 17 for label in PEOPLE}
     table = pd.DataFrame({"participant_id": list(ages), "age": list(ages.values())})
-    table.to_csv(root / "participants.tsv", sep="\t", index=False)
-    return derivative
+    return begin_study(root, table, program="FitLins")
 
 
 def each_map(derivative, numbers):

@@ -17,6 +17,7 @@ from nibabel.gifti import GiftiDataArray, GiftiImage, GiftiMetaData
 from bids_group.cli import main
 from bids_group.elements import Mesh
 from bids_group.inference import forecast
+from tests.studies import SIDES, begin_study, write_gifti, write_surface
 
 QUICK = ["--no-report", "--no-sensitivity", "--n-permutations", "99"]
 CLUSTERWISE = ["--correction", "fwe-tfce", "fwe-size", "ari", "--cluster-forming-p", "0.01"]
@@ -24,26 +25,7 @@ SPACE = "space-fsLR_den-642"
 N = 12
 LARGE = 11
 """Of this size p of a cluster on the other side is 0.03 with the areas of all, 0.004 without this person."""
-SIDES = {"L": "CortexLeft", "R": "CortexRight"}
-
-
-def write_gifti(path, arrays, structure):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    meta = GiftiMetaData({"AnatomicalStructurePrimary": structure})
-    nib.save(GiftiImage(darrays=arrays, meta=meta), path)
-
-
-def write_surface(path, mesh, structure, kind="Anatomical"):
-    points = GiftiDataArray(
-        np.float32(mesh.points), intent=1008, datatype=16, meta=GiftiMetaData({"GeometricType": kind})
-    )
-    write_gifti(path, [points, GiftiDataArray(mesh.triangles, intent=1009, datatype=8)], structure)
-
-
-def describe(root, **more):
-    root.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"Name": "x", "BIDSVersion": "1.9.0", **more})
-    (root / "dataset_description.json").write_text(text)
+PEOPLE = [f"sub-{number:02d}" for number in range(1, N + 1)]
 
 
 def values(mesh, random, is_strong):
@@ -63,14 +45,10 @@ def data(tmp_path_factory, mesh):
     Never write into it.
     """
     root, random = tmp_path_factory.mktemp("surfaces") / "data", np.random.default_rng(0)
-    first = root / "derivatives" / "first"
-    describe(root)
-    describe(first, DatasetType="derivative", GeneratedBy=[{"Name": "FitLins"}])
-    people = [f"sub-{number:02d}" for number in range(1, N + 1)]
-    (root / "participants.tsv").write_text("\n".join(["participant_id", *people]) + "\n")
+    first = begin_study(root, PEOPLE, program="FitLins")
     for side, structure in SIDES.items():
         write_surface(root / "template" / f"tpl-x_hemi-{side}_midthickness.surf.gii", mesh, structure)
-        for number, person in enumerate(people):
+        for number, person in enumerate(PEOPLE):
             own = Mesh(points=mesh.points * (1.4 + 0.2 * number / (N - 1)), triangles=mesh.triangles)
             name = f"{person}_hemi-{side}_{SPACE}_midthickness.surf.gii"
             write_surface(root / "people" / person / "anat" / name, own, structure)
@@ -343,18 +321,14 @@ def test_wrong_surfaces_are_refused(kind, data, template, make_sphere, mesh, tmp
 def dense(tmp_path_factory, mesh):
     """Twelve people's CIFTI maps: a hemisphere without its medial wall, and two structures of voxels."""
     root, random = tmp_path_factory.mktemp("dense") / "data", np.random.default_rng(1)
-    first = root / "derivatives" / "first"
-    describe(root)
-    describe(first, DatasetType="derivative", GeneratedBy=[{"Name": "FitLins"}])
-    people = [f"sub-{number:02d}" for number in range(1, N + 1)]
-    (root / "participants.tsv").write_text("\n".join(["participant_id", *people]) + "\n")
+    first = begin_study(root, PEOPLE, program="FitLins")
     boxes = np.zeros((2, 16, 12, 10), bool)
     boxes[0, 2:8, 2:10, 2:8], boxes[1, 8:14, 2:10, 2:8] = True, True
     affine = np.diag([2.0, 2, 2, 1])
     axis = nib.cifti2.BrainModelAxis.from_mask(np.arange(642) >= 40, name="CortexLeft")
     for box, name in zip(boxes, ("thalamus_left", "caudate_left"), strict=True):
         axis += nib.cifti2.BrainModelAxis.from_mask(box, affine=affine, name=name)
-    for person in people:
+    for person in PEOPLE:
         row = np.float32(random.normal(size=len(axis)))
         row[602:650] += 2.5
         image = nib.Cifti2Image(row[None], header=(nib.cifti2.ScalarAxis(["faces"]), axis))
@@ -415,8 +389,7 @@ def test_an_extent_in_mm3_has_no_meaning_on_surfaces(data, template, tmp_path, c
 
 
 def test_regions_have_no_neighbours(data, tmp_path, capsys):
-    people = [f"sub-{number:02d}" for number in range(1, N + 1)]
-    table = pd.DataFrame({"participant_id": people, "V1": np.arange(N) / N, "V2": 1.5})
+    table = pd.DataFrame({"participant_id": PEOPLE, "V1": np.arange(N) / N, "V2": 1.5})
     table.to_csv(tmp_path / "thickness.tsv", sep="\t", index=False)
     maps = ["--maps", tmp_path / "thickness.tsv", *QUICK]
     asked = ["--cluster-extent", "50", "--smoothing-fwhm", "4", "--correction", "fdr", "fwe-size"]
