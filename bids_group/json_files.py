@@ -29,7 +29,8 @@ def read_json(
 ) -> dict[str, Any]:
     """Read a JSON file that holds an object; of one that ``is_optional`` and is not there, an empty one.
 
-    Integers of more than 300 digits are infinite, as ``1e999`` is: who needs a number refuses both.
+    Integers of more than 300 digits are infinite, as ``1e999`` is: who needs a number refuses both. Halves of
+    characters (a lone surrogate), which no file can hold, become the replacement character.
 
     Parameters
     ----------
@@ -49,6 +50,8 @@ def read_json(
         content = json.loads(text, parse_int=_read_integer)
         if text.count("{") + text.count("[") > _DEEPEST:
             _check_depth(content)
+        if "\\ud" in text.lower():
+            content = _replace_surrogates(content)
     except OSError as error:
         if is_optional and isinstance(error, FileNotFoundError):
             return {}
@@ -68,6 +71,12 @@ def read_json(
 
 def _read_integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
+
+
+def _replace_surrogates(content: Any) -> Any:
+    """Put U+FFFD for each half of a character in all texts and keys."""
+    halves = json.dumps(content, ensure_ascii=False).encode("utf-16", "surrogatepass")
+    return json.loads(halves.decode("utf-16", "replace"))
 
 
 def _check_depth(content: Any) -> None:

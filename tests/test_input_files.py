@@ -66,3 +66,9 @@ def test_messages_end():
     assert "\x1b" not in str(error)
     assert len(str(error)) < 3500
     assert str(error).count("\n") < 40
+
+
+def test_halves_of_characters_are_replaced_where_json_is_read(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(r'{"a\ud800": ["\ud83d\ude00", "\udc00x\\ud800"], "n": 1e999}')
+    assert read_json(path) == {"a\ufffd": ["\U0001f600", "\ufffdx\\ud800"], "n": float("inf")}

@@ -155,10 +155,18 @@ def _list(path: str) -> tuple[list[str], set[str], list[str]]:
                 is_folder = False  # a link to itself points nowhere
             if not is_folder:
                 names.append(entry.name)
-            elif not (entry.is_symlink() and Path(path).resolve().is_relative_to(Path(entry.path).resolve())):
+            elif not (entry.is_symlink() and _leads_back(Path(entry.path))):
                 inner.append(entry.name)
                 links |= {entry.name} if entry.is_symlink() else set()
     return sorted(inner), links, sorted(names)
+
+
+def _leads_back(link: Path) -> bool:
+    """Whether a link leads to a folder above it, by its real place or on the way that led here: a circle."""
+    if link.parent.resolve().is_relative_to(link.resolve()):
+        return True
+    target = link.stat()
+    return any(os.path.samestat(target, above.stat()) for above in link.parents)
 
 
 def parse_names(names: Iterable[str]) -> dict[str, Mapping[str, str]]:

@@ -152,6 +152,8 @@ def _order_models(axis: Any) -> tuple[Structures, npt.NDArray[np.intp]]:
         if name in axis.nvertices:
             numbers, n_vertices = np.asarray(model.vertex, dtype=np.intp), int(axis.nvertices[name])
             order = np.argsort(numbers, kind="stable")
+            if (last := int(numbers[order[-1:]].sum())) >= n_vertices:
+                raise ValueError(f"it names vertex {last} of {structure}, a mesh of {n_vertices}")
             part: Part = Vertices(structure=structure, n_vertices=n_vertices, indices=numbers[order])
         else:
             if grid is None:

@@ -173,6 +173,11 @@ def test_files_that_are_no_maps_are_told(tmp_path):
     refused(save_cifti(tmp_path / "c.nii", names), UsageError, "Rename")
     twice = brain_models() + brain_models()
     refused(save_cifti(tmp_path / "d.dscalar.nii", names, twice), DataError, "twice")
+    none = brain_models()
+    none.vertex[-1] = N_VERTICES
+    refused(
+        save_cifti(tmp_path / "h.dscalar.nii", names, none), DataError, f"vertex {N_VERTICES} of CORTEX_LEFT"
+    )
     whole = save_cifti(tmp_path / "e.dscalar.nii", names).read_bytes()
     for n_bytes in (0, 100, 700, len(whole) - 4):
         (tmp_path / "f.dscalar.nii").write_bytes(whole[:n_bytes])

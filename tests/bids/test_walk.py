@@ -287,3 +287,11 @@ def test_an_empty_folder_of_that_name_does_not_make_its_disk_one_of_the_machine(
     (tmp_path / "sub-01").mkdir()
     monkeypatch.setattr("bids_group.bids.index._OF_KERNEL", (str(tmp_path / "proc"),))
     assert [folder.problem for folder in walk(tmp_path / "sub-01")] == [None]
+
+
+def test_two_folders_that_link_to_each_other_are_walked_once_each_way(tmp_path):
+    for one, other in (("sub-01", "sub-02"), ("sub-02", "sub-01")):
+        (tmp_path / one).mkdir(exist_ok=True)
+        (tmp_path / one / "b").symlink_to(f"../{other}")
+    found = [(Path(one.path).relative_to(tmp_path).as_posix(), one.problem) for one in walk(tmp_path)]
+    assert found == [(".", None), ("sub-01", None), ("sub-01/b", None), ("sub-02", None), ("sub-02/b", None)]

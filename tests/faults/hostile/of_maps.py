@@ -96,8 +96,8 @@ def bare(make):
 
 
 def sparse(study, path, image):
-    """A file with holes that really is as long as its header says: 97 GB on no disk."""
-    n = 2900
+    """A file with holes that really is as long as its header says: 7 TB on no disk."""
+    n = 12_000
     with path.open("wb") as stream:
         stream.write(header_of(study, dim=[3, n, n, n, 1, 1, 1, 1]))
         stream.truncate(352 + 4 * n**3)
@@ -316,7 +316,7 @@ MAPS = {
     "map of 30000 cubed": hostile(huge(30_000), 65, FIXES, "promises"),
     "map of 30000 cubed, of a megabyte": hostile(huge(30_000, 10**6), 65, FIXES, "promises"),
     "map of 1500 cubed": hostile(huge(1500), 65, FIXES, "promises"),
-    "map with holes, of 97 GB": hostile(bare(sparse), 65, FIXES, "memory"),
+    "map with holes, of 7 TB": hostile(bare(sparse), 65, FIXES, "memory"),
     "map whose numbers start at 1e30": hostile(content(vox_offset=1e30), 65, FIXES),
     "map whose numbers start at 1e9": hostile(content(vox_offset=1e9), 65, FIXES),
     "map whose numbers start at NaN": hostile(content(vox_offset=np.nan), 65, FIXES),
