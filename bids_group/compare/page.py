@@ -95,7 +95,11 @@ def _compare(pair: Pair, a: Source, b: Source, payloads: dict[Path, bytes]) -> d
     is_same = settings["A"] == settings["B"]
     same = settings.loc[is_same, ["what", "A"]].rename(columns={"A": "A and B"})
     canvas = Canvas(pair, ground, payloads)
-    expectation, remarks = expect(pair, ground, maps), list(_say_remarks(canvas, maps))
+    expectation, remarks = expect(pair, ground, maps), list(_say_remarks(ground, maps))
+    undrawn = f"Maps of {ground.word} are not drawn{NO_MESH if ground.word != 'regions' else ''}."
+    notes = [] if canvas.can_draw else [undrawn]
+    for sentence in notes:
+        LOGGER.info("%s: %s", pair.label, sentence)
     for sentence in (*remarks, *([expectation.alarm] if expectation.alarm else [])):
         LOGGER.warning("%s: %s", pair.label, sentence)
     rows = [one.row(pair.label) for one in maps]
@@ -104,7 +108,7 @@ def _compare(pair: Pair, a: Source, b: Source, payloads: dict[Path, bytes]) -> d
         "label": pair.label,
         "words": [one.contrast.words for one in pair.sides],
         "expectation": expectation,
-        "remarks": remarks,
+        "remarks": [*notes, *remarks],
         "people": list(_say_people(pair, a, b)),
         "settings": _view(settings[~is_same], f"{pair.stem}_differences.tsv", "What differs."),
         "same": _view(same, f"{pair.stem}_same.tsv", "What is the same.") if len(same) else None,
@@ -135,10 +139,7 @@ def _view(table: pd.DataFrame, name: str, caption: str) -> PageTable:
     return page_table(text, name=name, caption=caption)
 
 
-def _say_remarks(canvas: Canvas, maps: Sequence[Comparison]) -> Iterator[str]:
-    ground = canvas.ground
-    if not canvas.can_draw:
-        yield f"Maps of {ground.word} are not drawn{NO_MESH if ground.word != 'regions' else ''}."
+def _say_remarks(ground: Ground, maps: Sequence[Comparison]) -> Iterator[str]:
     if ground.remark:
         yield ground.remark
     if max(ground.n_own) > ground.n:

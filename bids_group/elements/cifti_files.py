@@ -15,6 +15,7 @@ from bids_group.elements.space import Form, Grid, Parcels, Part, Structures, Ver
 from bids_group.errors import DataError, UsageError
 
 _CIFTI_CODE = 32
+_MM = -3
 _HEADER_BYTES = 544
 _LONGEST_AXES = 2**28
 _WANTED = {
@@ -121,8 +122,11 @@ def _interpret(xml: bytes) -> tuple[Structures, npt.NDArray[np.intp], tuple[str,
     try:
         parser.parse(string=xml)
         along, elements = (parser.header.get_axis(number) for number in (0, 1))
+        exponents = {_unit_of(one.volume) for one in parser.header.matrix if one.volume is not None}
     except (AttributeError, AssertionError, CiftiError) as error:  # parts of it in places of others
         raise ValueError(f"its XML is not that of CIFTI: {error or type(error).__name__}") from error
+    if exponents - {_MM}:
+        raise ValueError(f"its voxels are placed in 10^{exponents.pop()} m, not in mm")
     names = tuple(map(str, along.name)) if isinstance(along, ScalarAxis) else ("",) * len(along)
     kind = f"{type(elements).__name__} by {type(along).__name__}"
     if isinstance(elements, BrainModelAxis):
@@ -143,6 +147,10 @@ def _interpret(xml: bytes) -> tuple[Structures, npt.NDArray[np.intp], tuple[str,
     return space, places, names, "a series" if "Series" in kind else kind
 
 
+def _unit_of(volume: Any) -> int:
+    return int(volume.transformation_matrix_voxel_indices_ijk_to_xyz.meter_exponent)
+
+
 def _order_models(axis: Any) -> tuple[Structures, npt.NDArray[np.intp]]:
     """Sort structures, and in each its vertices or voxels; also give where each stands in the file."""
     parts: list[tuple[Part, npt.NDArray[np.intp]]] = []
@@ -159,6 +167,8 @@ def _order_models(axis: Any) -> tuple[Structures, npt.NDArray[np.intp]]:
             if grid is None:
                 x, y, z = (int(size) for size in axis.volume_shape)
                 grid = Grid(shape=(x, y, z), affine=np.asarray(axis.affine, dtype=np.float64))
+                if not grid.is_sound:
+                    raise ValueError("its affine places no voxels")
             numbers = np.ravel_multi_index(tuple(np.asarray(model.voxel, dtype=np.intp).T), grid.shape)
             order = np.argsort(numbers, kind="stable")
             part = Voxels(structure=structure, grid=grid, indices=numbers[order])

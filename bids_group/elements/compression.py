@@ -35,6 +35,10 @@ MOST_FOLD = 1032
 """Most bytes that one byte of a gzip file can stand for."""
 
 
+class TooLongError(OSError):
+    """What is packed is longer than its reader wants."""
+
+
 def inflate(payload: bytes, most: int = sys.maxsize) -> bytes:
     """Unpack gzip, checksums checked; bytes that are no gzip are returned as they are.
 
@@ -61,7 +65,7 @@ def inflate(payload: bytes, most: int = sys.maxsize) -> bytes:
             kept.append(piece[: max(most - n_bytes, 0)])
             n_bytes += len(piece)
             if n_bytes > longest_file(most):
-                raise OSError(f"more than {n_bytes - 1} bytes, where the header promises {most}")
+                raise TooLongError(f"more than {n_bytes - 1} bytes, where the header promises {most}")
     return b"".join(kept)
 
 

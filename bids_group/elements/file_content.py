@@ -93,15 +93,8 @@ def read_beginning(path: Path, n_bytes: int) -> bytes:
             return members.read(n_bytes)
 
 
-def read_bytes(path: Path, most: int | None = None) -> bytes:
-    """Read a file; one that is longer than ``most`` bytes is refused unread."""
-    if most is not None and (size := _size_of(path)) > most:
-        raise DataError(
-            f"The file {path} cannot be what its name says.",
-            found=f"{size} bytes",
-            expected=f"at most {most}",
-            fix="Copy or compute the file again.",
-        )
+def read_bytes(path: Path) -> bytes:
+    """Read a file."""
     with _reading(path) as stream:
         payload = stream.read()
     _refuse_pointer(path, payload)
@@ -121,7 +114,8 @@ def read_text(path: Path) -> bytes:
     return payload
 
 
-def _size_of(path: Path) -> int:
+def size_of(path: Path) -> int:
+    """Tell how many bytes a file has."""
     with _reading(path) as stream:
         return os.fstat(stream.fileno()).st_size
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.elements.compression import MOST_FOLD, inflate
+from bids_group.elements.compression import MOST_FOLD, TooLongError, inflate
+from bids_group.elements.file_content import read_bytes, size_of
 from bids_group.elements.image_files import hemi_of
 from bids_group.elements.space import BY_LETTER
 from bids_group.errors import DataError, UsageError
@@ -44,39 +45,73 @@ class GiftiNumbers:
     intent: int
 
 
-def open_gifti(payload: bytes) -> Any:
-    """Make nibabel's image of a GIFTI file, which may be packed.
+def read_gifti(path: Path) -> bytes:
+    """Read the bytes of a GIFTI file; one of more than `MOST_BYTES` is refused unread (`DataError`)."""
+    if (size := size_of(path)) > MOST_BYTES:
+        raise _too_long(path, f"{size} bytes")
+    return read_bytes(path)
+
+
+def _too_long(path: Path, found: str) -> DataError:
+    return DataError(
+        f"The file {path} is too long for what is read of GIFTI.",
+        found=found,
+        expected=f"at most {MOST_BYTES} bytes, unpacked: a hundred maps of the largest common meshes",
+        fix="Write fewer maps into one file: wb_command -metric-merge OUT -metric IN -column 1",
+    )
+
+
+def open_gifti(payload: bytes, path: Path) -> Any:
+    """Make nibabel's image of the bytes of a GIFTI file, which may be packed.
 
     Raises
     ------
     ValueError
-        It is no GIFTI file, as far as nibabel says so; or it, or an array in it, unpacks to more than
-        `MOST_BYTES`.
+        It is no GIFTI file, as far as nibabel says so.
+    DataError
+        It, or an array in it, unpacks to more than `MOST_BYTES`, or its numbers stand in another file.
     """
     from nibabel.gifti import GiftiImage
 
-    content = inflate(payload, MOST_BYTES)
+    content = _unpack(payload, path)
+    if b"ExternalFileBinary" in content:
+        raise DataError(
+            f"The numbers of {path} stand in another file.",
+            found="the encoding ExternalFileBinary",
+            expected="numbers in the file itself",
+            fix=f"wb_command -gifti-convert GZIP_BASE64_BINARY {path} {path}",
+        )
     for number in _N_AXES.findall(content):
         if number not in (b"1", b"2", b"3", b"4", b"5", b"6"):
             raise ValueError(f"an array of {number[:20].decode(errors='replace')} axes")
     for found in _PACKED.finditer(content):
         if (found.end(1) - found.start(1)) * MOST_FOLD > MOST_BYTES:
             with suppress(zlib.error, binascii.Error):  # not packed: base64 alone, or whole numbers in ASCII
-                _check_unpacked(base64.b64decode(found[1]))
+                _check_unpacked(base64.b64decode(found[1]), path)
     try:
         return GiftiImage.from_bytes(content)
     except (AttributeError, IndexError, AssertionError) as error:  # parts of it in places of others
         raise ValueError(f"its XML is not that of GIFTI: {error or type(error).__name__}") from error
 
 
-def _check_unpacked(packed: bytes) -> None:
-    """Refuse (`ValueError`) what unpacks to more than a file may be long, and keep nothing of it."""
+def _unpack(payload: bytes, path: Path) -> bytes:
+    try:
+        content = inflate(payload, MOST_BYTES + 1)
+    except TooLongError as error:
+        raise _too_long(path, str(error).partition(",")[0]) from error
+    if len(content) > MOST_BYTES:
+        raise _too_long(path, f"more than {MOST_BYTES} bytes, unpacked")
+    return content
+
+
+def _check_unpacked(packed: bytes, path: Path) -> None:
+    """Refuse what unpacks to more than a file may be long, and keep nothing of it."""
     stream, n_bytes = zlib.decompressobj(), 0
     while packed:
         piece = stream.decompress(packed, _PIECE)
         n_bytes, packed = n_bytes + len(piece), stream.unconsumed_tail
         if n_bytes > MOST_BYTES:
-            raise ValueError(f"an array in it unpacks to more than {MOST_BYTES} bytes")
+            raise _too_long(path, f"an array in it that unpacks to more than {MOST_BYTES} bytes")
 
 
 def parse_gifti(payload: bytes, path: Path) -> GiftiNumbers:
@@ -87,16 +122,9 @@ def parse_gifti(payload: bytes, path: Path) -> GiftiNumbers:
     UsageError
         It is a surface (points and triangles).
     DataError
-        Its numbers stand in another file, or not at all vertices.
+        It is too long, or its numbers stand in another file, or not at all vertices.
     """
-    if b"ExternalFileBinary" in inflate(payload, MOST_BYTES):
-        raise DataError(
-            f"The numbers of {path} stand in another file.",
-            found="the encoding ExternalFileBinary",
-            expected="numbers in the file itself",
-            fix=f"wb_command -gifti-convert GZIP_BASE64_BINARY {path} {path}",
-        )
-    image = open_gifti(payload)
+    image = open_gifti(payload, path)
     arrays = list(image.darrays)
     intents = [int(one.intent) for one in arrays]
     if {POINTS, TRIANGLES} & {*intents}:

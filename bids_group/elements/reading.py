@@ -58,6 +58,7 @@ def read_header(path: Path) -> MapHeader:
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error
     _check_affine(path, said["space"])
+    _check_unit(path, _unit_of(kind, start), said["space"])
     is_one = files.data is files.header
     check_promise(files, said["n_bytes"], is_packed=checksum is not None if is_one else None)
     return MapHeader(path=path, files=files, checksum=checksum, **said)
@@ -150,12 +151,8 @@ def hash_map(path: Path) -> str:
 
 def _check_affine(path: Path, grid: Space) -> None:
     """Refuse an affine that is not finite, has no inverse, or gives voxels of an impossible size."""
-    affine = grid.grid.affine
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    with np.errstate(all="ignore"):
-        is_sound = np.isfinite(affine).all() and (sizes > _SMALLEST_MM).all() and (sizes < _LARGEST_MM).all()
-        is_sound = is_sound and abs(np.linalg.det(affine[:3, :3] / sizes)) > _LEAST_VOLUME
-    if not is_sound:
+    if not grid.grid.is_sound:
+        affine = grid.grid.affine
         rows = "; ".join(" ".join(f"{value:.4g}" for value in row) for row in affine[:3])
         raise DataError(
             f"The affine of the image {path} places no voxels.",
@@ -163,6 +160,28 @@ def _check_affine(path: Path, grid: Space) -> None:
             expected="finite numbers, and three directions of which none lies in the plane of the others",
             fix="Write the affine of the image that it was made from into its header.",
         )
+
+
+def _unit_of(kind: Any, start: bytes) -> int:
+    """Read the code of the unit of length from a NIfTI header: 1 m, 2 mm, 3 µm; 0 where nothing says it."""
+    if kind is AFNIImage or "xyzt_units" not in kind.header_class.template_dtype.names:
+        return 0
+    if start[:4] in NIFTI2_SIZES:
+        return int.from_bytes(start[500:504], "little" if start[0] else "big") % 8
+    return start[123] % 8
+
+
+def _check_unit(path: Path, unit: int, grid: Space) -> None:
+    """Refuse lengths in metres and micrometres; voxels of 10 cm and more are of mm, whatever is said."""
+    sizes = np.linalg.norm(grid.grid.affine[:3, :3], axis=0)
+    if unit not in _UNITS or (_UNITS[unit] == "metres" and sizes.max() > _LARGEST_M):
+        return
+    raise DataError(
+        f"The affine of the image {path} is not in mm, as its header says.",
+        found=f"voxels of {' × '.join(f'{size:.4g}' for size in sizes)} {_UNITS[unit]} (xyzt_units)",
+        expected="mm, in which distances, volumes and coordinates are told",
+        fix="Write the affine in mm, and xyzt_units 2 (mm); if it is in mm already, xyzt_units alone.",
+    )
 
 
 def _trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -295,8 +314,8 @@ _UNREADABLE = (
     *(EOFError, OSError, ValueError, OverflowError, LookupError, TypeError, zlib.error),
     *(ImageFileError, HeaderDataError, WrapStructError),
 )
-_SMALLEST_MM, _LARGEST_MM, _LEAST_VOLUME = 1e-9, 1e9, 1e-6
-"""Of a voxel: its edges, and its volume as a share of that of a box with these edges."""
+_UNITS = {1: "metres", 3: "micrometres"}
+_LARGEST_M = 0.1
 _LONGEST_HEADER = 2**24
 """Bytes of a header with its extensions."""
 _CIFTI_INTENTS = 30

@@ -147,6 +147,10 @@ class Space:
         return Structures(parts=tuple(_cut(part, flat[own]) for part, own in cut), form=self.form)
 
 
+_SMALLEST_MM, _LARGEST_MM, _LEAST_VOLUME = 1e-9, 1e9, 1e-6
+"""Of a voxel: its edges, and its volume as a share of that of a box with these edges."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Grid(Space):
     """A voxel grid: ``shape`` (3 ints) and ``affine`` (4 × 4, voxel indices to mm)."""
@@ -179,6 +183,17 @@ class Grid(Space):
         """Edge lengths of a voxel in mm."""
         x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
         return float(x), float(y), float(z)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the affine is finite, has an inverse, and gives voxels of a possible size."""
+        edges = self.affine[:3, :3]
+        with np.errstate(all="ignore"):
+            sizes = np.linalg.norm(edges, axis=0)
+            is_possible = (sizes > _SMALLEST_MM).all() and (sizes < _LARGEST_MM).all()
+            if not (np.isfinite(self.affine).all() and is_possible):
+                return False
+            return bool(abs(np.linalg.det(edges / sizes)) > _LEAST_VOLUME)
 
     def is_same(self, other: Space) -> bool:
         """Whether shape is equal and affine equal to 1e-3 mm (writers round differently)."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from bids_group.elements.cifti_files import CiftiAxes, read_axes
 from bids_group.elements.compression import inflate
 from bids_group.elements.file_content import check_promise, read_bytes, read_text
-from bids_group.elements.gifti_files import MOST_BYTES, parse_gifti, settle_structure
+from bids_group.elements.gifti_files import MOST_BYTES, parse_gifti, read_gifti, settle_structure
 from bids_group.elements.image_files import ImageFiles, form_of
 from bids_group.elements.loaded import LoadedMap, MapHeader, hash_bytes
 from bids_group.elements.narrowing import narrowed
@@ -62,7 +62,7 @@ def read_structured(path: Path, files: ImageFiles) -> StructuredFile:
         found = _header(path, files, regions, (), 1, n_bytes=len(payload))
         return StructuredFile(header=found, numbers=values, sha256=hash_bytes([payload]))
     if form == "gifti":
-        payloads = [read_bytes(one, MOST_BYTES) for one in files.all]
+        payloads = [read_gifti(one) for one in files.all]
         space, numbers, code, labels = _join_hemispheres(files, payloads)
         is_integer = numbers.dtype.kind in "iu"
         found = _header(

@@ -10,9 +10,8 @@ from xml.parsers.expat import ExpatError
 
 import numpy as np
 
-from bids_group.elements.file_content import read_bytes
 from bids_group.elements.geometry import Mesh
-from bids_group.elements.gifti_files import MOST_BYTES, POINTS, PRIMARY, TRIANGLES, name_structure, open_gifti
+from bids_group.elements.gifti_files import POINTS, PRIMARY, TRIANGLES, name_structure, open_gifti, read_gifti
 from bids_group.errors import DataError, UsageError
 
 _NO_ANATOMY = ("inflated", "spherical", "sphere", "flat", "ellipsoid", "hull", "vinflated")
@@ -42,9 +41,9 @@ def read_surface(path: Path) -> SurfaceFile:
     UsageError
         It is no surface, or an inflated or spherical one, on which areas mean nothing.
     """
-    payload = read_bytes(path, MOST_BYTES)
+    payload = read_gifti(path)
     try:
-        image = open_gifti(payload)
+        image = open_gifti(payload, path)
         points = image.get_arrays_from_intent(POINTS)
         triangles = image.get_arrays_from_intent(TRIANGLES)
         said = [one for each in (image, *points) if (one := each.meta or {})]

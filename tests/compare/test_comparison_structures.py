@@ -159,6 +159,8 @@ def test_regions_are_matched_by_name(effects, compare, tmp_path):
     check(numbers(place), effects[:, [0, 1, 3]], effects[:, [0, 1, 3]] + 0.5)
     page = (place / "report.html").read_text(encoding="utf-8")
     assert "Maps of regions are not drawn." in page
+    assert [line for line in log.splitlines() if "not drawn" in line and "WARNING" not in line]
+    assert not [line for line in log.splitlines() if "not drawn" in line and "WARNING" in line]
     assert "Balanced" not in page
 
 

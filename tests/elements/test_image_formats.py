@@ -277,3 +277,27 @@ def test_a_pointer_in_place_of_the_content_says_how_to_fetch_it(tmp_path, conten
 )  # fmt: skip
 def test_names_of_volumes(name, is_one):
     assert is_volume_name(name) == is_one
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image, nib.Nifti1Pair])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_lengths_in_metres_are_refused_and_voxels_of_metres_are_mm(tmp_path, values, kind, order):
+    header = kind.header_class(endianness=order)
+    ending = "img" if kind is nib.Nifti1Pair else "nii"
+    for unit, factor, is_read in (
+        ("mm", 1, True),
+        ("meter", 1, True),
+        ("meter", 1e-3, False),
+        ("micron", 1, False),
+    ):
+        image = kind(values, AFFINE * [[factor], [factor], [factor], [1]], header)
+        image.header.set_xyzt_units(unit, "sec")
+        path = tmp_path / f"{unit}{factor}.{ending}"
+        nib.save(image, path)
+        if is_read:
+            np.testing.assert_allclose(read_map(path).grid.affine, AFFINE)
+            continue
+        for read in (read_header, read_map):
+            with pytest.raises(DataError, match="not in mm") as caught:
+                read(path)
+            assert {"meter": "0.003 metres", "micron": "3 micrometres"}[unit] in caught.value.found

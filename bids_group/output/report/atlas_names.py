@@ -14,14 +14,16 @@ from xml.etree import ElementTree
 import nibabel as nib
 import pandas as pd
 
-from bids_group.errors import DataError, MissingInputError
-from bids_group.input_files import read_file
+from bids_group.errors import DataError, MissingInputError, printable
+from bids_group.input_files import open_file
 from bids_group.output.report.folder import entities_of
 
 _ENDINGS = (".tsv", ".csv", ".xml", ".niml.lt", ".txt", ".lut", ".ctab", ".nii.txt")
 """Of tables of names, those that say most of themselves first."""
 _VARIANT = re.compile(r"[-_](maxprob|prob|thr\d+|\d+(\.\d+)?mm)(?=[-_.]|$)", re.IGNORECASE)
 """What FSL adds to the name of an image beside the one that its table lists."""
+_MOST_BYTES, _MOST_COLUMNS, _LONGEST_LINE = 2**22, 1000, 1000
+_QUOTING = "\"'\\"
 _LABEL = re.compile(r"\d{1,9}")
 _PAIR = re.compile(r"\"(\d{1,9})\"\s+\"([^\"]*)\"")
 """A row of AFNI's table of values: ``"12" "Left-Hippocampus"``."""
@@ -67,25 +69,43 @@ def find_names(path: Path) -> Mapping[int, str]:
 def read_names(path: Path) -> Mapping[int, str]:
     """Read a table of names of regions, by label."""
     try:
-        content = read_file(path)
+        content = _read(path)
     except OSError as error:
         sentence = f"The table of regions {path} cannot be read."
         raise MissingInputError(sentence, found=error.strerror) from error
     if path.suffix in (".tsv", ".csv"):
-        return _read_table(path, content)
+        return _shown(_read_table(path, content))
     text = content.decode("utf-8-sig", errors="replace")
     if path.suffix == ".xml":
         names = _read_xml(text)
     else:
         names = _read_pairs(text) if path.name.endswith(".niml.lt") else _read_list(text)
     if not names:
-        raise DataError(
-            f"The table of regions {path} cannot be used.",
-            found="no line with a label and a name",
-            expected="a whole number and a name for each region",
-            fix="Mend it, or put a .tsv with the columns index and name beside the image.",
-        )
-    return names
+        raise _useless(path, "no line with a label and a name")
+    return _shown(names)
+
+
+def _read(path: Path) -> bytes:
+    """Read a table of names; one that is too long, or no text, is refused."""
+    with open_file(path) as stream:
+        content = stream.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES or b"\0" in content:
+        raise _useless(path, "NUL: it is no text" if b"\0" in content else f"more than {_MOST_BYTES} bytes")
+    return content
+
+
+def _useless(path: Path, found: str) -> DataError:
+    return DataError(
+        f"The table of regions {path} cannot be used.",
+        found=found,
+        expected="a whole number and a name for each region",
+        fix="Mend it, or put a .tsv with the columns index and name beside the image.",
+    )
+
+
+def _shown(names: Mapping[int, str | None]) -> dict[int, str]:
+    """Give each region a name that can be shown anywhere."""
+    return {label: printable(name or f"region {label}") for label, name in names.items()}
 
 
 def read_label_names(path: Path) -> Mapping[int, str]:
@@ -95,8 +115,8 @@ def read_label_names(path: Path) -> Mapping[int, str]:
     except (OSError, nib.filebasedimages.ImageFileError) as error:
         raise DataError(f"The atlas {path} cannot be read.", found=str(error)) from error
     if isinstance(image, nib.GiftiImage):
-        return dict(image.labeltable.get_labels_as_dict())
-    return {int(label): str(name) for label, (name, _) in image.header.get_axis(0).label[0].items()}
+        return _shown({int(one.key): getattr(one, "label", None) for one in image.labeltable.labels})
+    return _shown({int(label): name for label, (name, _) in image.header.get_axis(0).label[0].items()})
 
 
 def _stem_of(table: Path) -> str:
@@ -128,10 +148,10 @@ def _listing(stem: str, files: Sequence[Path]) -> Iterator[Path]:
     """Find XML files of FSL that list the image, or another threshold or resolution of it."""
     for one in (each for each in files if each.suffix == ".xml"):
         text = ""
-        with suppress(OSError):  # not this atlas's, if it cannot be read
-            text = read_file(one).decode(errors="replace")
-        listed = re.findall(r"<(?:summary)?imagefile>\s*([^<]*?)\s*<", text)
-        if _VARIANT.sub("", stem) in {_VARIANT.sub("", Path(each).name) for each in listed}:
+        with suppress(OSError, DataError):  # not this atlas's, if it cannot be read
+            text = _read(one).decode(errors="replace")
+        listed = re.findall(r"<(?:summary)?imagefile>([^<]*)<", text)
+        if _VARIANT.sub("", stem) in {_VARIANT.sub("", Path(each.strip()).name) for each in listed}:
             yield one
 
 
@@ -189,10 +209,10 @@ def _read_list(text: str) -> dict[int, str]:
 def _split(line: str) -> list[str]:
     if "\t" in line:
         return [one.strip() for one in line.split("\t")]
-    try:
-        return shlex.split(line)
-    except ValueError:  # an apostrophe
-        return line.split()
+    if len(line) < _LONGEST_LINE and any(mark in line for mark in _QUOTING):
+        with suppress(ValueError):  # an apostrophe
+            return shlex.split(line)
+    return line.split()
 
 
 def _name_in(words: Sequence[str]) -> str:
@@ -203,6 +223,8 @@ def _name_in(words: Sequence[str]) -> str:
 
 def _read_table(path: Path, content: bytes) -> dict[int, str]:
     separator = "\t" if path.suffix == ".tsv" else ","
+    if content.partition(b"\n")[0].count(separator.encode()) > _MOST_COLUMNS:
+        raise _useless(path, f"more than {_MOST_COLUMNS} columns")
     try:
         table = pd.read_csv(
             BytesIO(content), sep=separator, dtype=str, encoding="utf-8-sig", keep_default_na=False

@@ -430,6 +430,22 @@ MASKS = {
     "mask of several volumes": hostile(
         mask(lambda n, a: (np.ones((*n.shape, 3), np.uint8), a)), 65, "several volumes"
     ),
+    "map in metres": hostile(content(xyzt_units=1), (0, 65)),
+    "map in metres, voxels of 16 mm": hostile(
+        content(
+            xyzt_units=1,
+            sform_code=1,
+            srow_x=[0.016, 0, 0, 0],
+            srow_y=[0, 0.016, 0, 0],
+            srow_z=[0, 0, 0.016, 0],
+        ),
+        65,
+        "sub-03",
+        "metres",
+        "xyzt_units",
+    ),
+    "map in micrometres": hostile(content(xyzt_units=3 + 16), 65, "sub-03", "micrometres"),
+    "map of an unknown unit": hostile(content(xyzt_units=255), 0),
     "atlas is a FIFO": hostile(as_atlas(special("fifo")), 66, "atlas.nii.gz", "not a file"),
     "atlas is a device": hostile(as_atlas(special("/dev/zero")), 66, "atlas.nii.gz", "not a file"),
     "atlas is a bomb": hostile(as_atlas(bomb), 65, "atlas.nii.gz"),

@@ -24,6 +24,8 @@ LAUGHS = "<!DOCTYPE GIFTI [<!ENTITY a0 'ha'>{}]>".format(
 )
 """A billion laughs: entities of entities, 10^11 times two letters."""
 
+OUTSIDE = "<!DOCTYPE x [<!ENTITY x SYSTEM 'file:///etc/passwd'>]>"
+
 
 def sphere():
     """Points and triangles of a ring of vertices between two poles."""
@@ -167,6 +169,19 @@ def text(old, new, n=1):
     return make
 
 
+def declared(declaration, value, old=b"<Value>", new=b"<Value>{}"):
+    """Declare entities in the XML of GIFTI, in place of what is declared there, and use one."""
+
+    def make(payload):
+        start = payload.index(b"<!DOCTYPE")
+        end = payload.index(b">", start) + 1
+        assert old in payload[end:], old
+        used = payload[end:].replace(old, new.replace(b"{}", value.encode()), 1)
+        return payload[:start] + declaration.encode() + used
+
+    return make
+
+
 def data(make):
     """Replace the packed numbers of the first array."""
 
@@ -270,24 +285,9 @@ GIFTI = {
         if "negative" not in kind
     },
     "surface map of a billion laughs": hostile(
-        as_map(
-            "gifti",
-            lambda p: p.replace(b"<GIFTI", LAUGHS.encode() + b"<GIFTI", 1).replace(
-                b"<Value>", b"<Value>&a11;", 1
-            ),
-        ),
-        65,
-        SUB,
+        as_map("gifti", declared(LAUGHS, "&a11;")), 65, SUB, "amplification"
     ),
-    "surface map of an entity in a file": hostile(
-        as_map(
-            "gifti",
-            lambda p: p.replace(
-                b"<GIFTI", b"<!DOCTYPE GIFTI [<!ENTITY x SYSTEM 'file:///etc/passwd'>]><GIFTI", 1
-            ).replace(b"<Value>", b"<Value>&x;", 1),
-        ),
-        (0, 65),
-    ),
+    "surface map of an entity in a file": hostile(as_map("gifti", declared(OUTSIDE, "&x;")), (0, 65)),
     "surface map of a negative number": hostile(as_map("gifti", _XML["of a negative number"]), (0, 65)),
     "surface map says that it holds 99 arrays": hostile(
         as_map("gifti", text('NumberOfDataArrays="1"', 'NumberOfDataArrays="99"')), (0, 65)
@@ -303,9 +303,13 @@ GIFTI = {
     ),
     "surface map of ESC": hostile(as_map("gifti", text("CortexLeft", "Cortex&#27;[31mLeft")), 65, SUB),
     "packed surface map is a bomb": hostile(
-        as_map("gifti", lambda p: gzip.compress(p) + blanks(192)), 65, SUB
+        as_map("gifti", lambda p: gzip.compress(p) + blanks(192)),
+        65,
+        SUB,
+        "at most 268435456",
+        "-metric-merge",
     ),
-    "packed surface map is zeros": hostile(as_map("gifti", lambda _: blanks(192)), 65, SUB),
+    "packed surface map is zeros": hostile(as_map("gifti", lambda _: blanks(192)), 65, SUB, "unpacked"),
 }
 CIFTI = {
     "CIFTI: nothing is wrong": hostile(as_map("dscalar", xml()), 0),

@@ -11,6 +11,7 @@ import shutil
 import pytest
 
 from tests.faults.conftest import IS_LONG
+from tests.faults.hostile.of_atlases import ATLASES
 from tests.faults.hostile.of_folders import LEFT, TREES
 from tests.faults.hostile.of_json import CONFIG, JSON
 from tests.faults.hostile.of_maps import MAPS, MASKS
@@ -22,6 +23,7 @@ from tests.faults.hostile.trials import HANGS_AFTER_S, JOB, Study, find_faults, 
 GROUPS = {
     "maps": MAPS,
     "masks": MASKS,
+    "atlases": ATLASES,
     "gifti": GIFTI,
     "cifti": CIFTI,
     "regions": REGIONS,
