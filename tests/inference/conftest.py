@@ -9,7 +9,8 @@ from scipy.ndimage import gaussian_filter
 
 from bids_group.distributions import f_p, f_to_z, t_p, t_to_z
 from bids_group.elements import Elements, Grid
-from bids_group.records import Contrast, ContrastResult, Design, GroupData, MapStack
+from bids_group.records import ContrastResult, GroupData
+from tests.groups import make_contrast, make_design, make_group
 
 Problem = tuple[GroupData, tuple[ContrastResult, ...]]
 
@@ -63,26 +64,19 @@ def build_problem(
     rows = tuple(labels or (f"sub-{number:02d}" for number in range(len(matrix))))
     if maps is None:
         maps = smooth_maps(len(matrix), shape, seed)
-    made = tuple(
-        Contrast(
-            name=f"c{number}", label="", weights=np.atleast_2d(np.asarray(weights, dtype=float)), test=test,
-            expression="", words="",
-        )
+    made = [
+        make_contrast(*np.atleast_2d(np.asarray(weights, dtype=float)), test=test, name=f"c{number}")
         for number, (test, weights) in enumerate(contrasts)
-    )  # fmt: skip
-    frame = pd.DataFrame(matrix, index=list(rows), columns=[f"x{i}" for i in range(matrix.shape[1])])
-    design = Design(
-        matrix=frame, contrasts=made, formula="", terms={}, variables=pd.DataFrame(index=frame.index),
-        centering="none", centers={}, rank=int(np.linalg.matrix_rank(matrix)), details={},
-    )  # fmt: skip
+    ]
+    design = make_design(matrix, made, labels=rows, variables=pd.DataFrame(index=list(rows)))
     grid = Grid(shape=shape, affine=np.diag([2.0, 2.0, 2.0, 1.0]))
-    data = GroupData(
-        design=design,
-        stack=MapStack(labels=rows, data=np.asarray(maps, dtype=np.float32)),
+    data = make_group(
+        design,
+        maps,
         elements=Elements.from_mask(grid, np.ones(shape, dtype=bool)),
-        blocks=None if blocks is None else pd.Series(blocks, index=frame.index, name="family"),
-        variance_groups=None if groups is None else pd.Series(groups, index=frame.index, name="scanner"),
-        subjects=None if subjects is None else pd.Series(subjects, index=frame.index),
+        blocks=None if blocks is None else pd.Series(blocks, index=list(rows), name="family"),
+        variance_groups=None if groups is None else pd.Series(groups, index=list(rows), name="scanner"),
+        subjects=subjects,
     )
     return data, least_squares(data)
 

@@ -13,7 +13,7 @@ from bids_group.elements import Elements, Grid, Structures, Vertices, Voxels
 from bids_group.elements.surfaces import build_geometry, template_surface
 from bids_group.inference import correct_group
 from bids_group.model import fit_group
-from bids_group.records import Contrast, Design, GroupData, MapStack
+from tests.groups import make_contrast, make_design, make_group
 
 PALM = Path(__file__).parents[2] / "validation" / "palm"
 MEASURES = ("voxel", "size", "mass", "tfce")
@@ -56,21 +56,10 @@ def problem(request, inputs):
     surfaces = {one.structure: template_surface(one.mesh) for one in parts if one.mesh is not None}
     columns, contrasts = inputs.design_of_people()
     matrix = pd.DataFrame(columns, index=inputs.PEOPLE, columns=["control", "patient", "age"])
-    design = Design(
-        matrix=matrix, formula=inputs.FORMULA, terms={}, variables=matrix, centering="none", centers={},
-        rank=3,
-        contrasts=tuple(
-            Contrast(name=name, label="", weights=weights[None], test="t", expression="", words="")
-            for name, weights in contrasts.items()
-        ),
-        details={},
-    )  # fmt: skip
-    return request.param, GroupData(
-        design=design,
-        stack=MapStack(labels=tuple(inputs.PEOPLE), data=np.concatenate(maps, axis=1)),
-        elements=elements,
-        geometry=build_geometry(elements, surfaces, 26),
-    )
+    asked = [make_contrast(weights, name=name) for name, weights in contrasts.items()]
+    geometry = build_geometry(elements, surfaces, 26)
+    maps = np.concatenate(maps, axis=1)
+    return request.param, make_group(make_design(matrix, asked), maps, elements=elements, geometry=geometry)
 
 
 def judge(inputs, data, *, is_two_sided=True, measures=MEASURES, **more):

@@ -21,7 +21,7 @@ from bids_group.inference.shuffling.engine import Job, build_statistic, observed
 from bids_group.inference.shuffling.partition import build_residuals, partition
 from bids_group.inference.shuffling.scheme import choose_scheme
 from bids_group.model.fitting.group_fit import fit_group
-from bids_group.records import Contrast, Design
+from tests.groups import make_contrast, make_design
 
 
 def covariates(random, n_obs, scale=3):
@@ -152,15 +152,13 @@ def test_unshuffled_statistic_equals_second_level_model(case):
     theirs = theirs.get_fdata().reshape(-1)
     assert furthest(in_double_precision(matrix, weights, test, maps.astype(np.float64))[1], theirs) < 1e-10
 
-    contrast = Contrast(name="c", label="", weights=weights, test=test, expression="", words="")
-    labels = [f"sub-{i:02d}" for i in range(len(matrix))]
-    frame = pd.DataFrame(matrix, columns=[f"x{i}" for i in range(matrix.shape[1])], index=labels)
-    design = Design(
-        matrix=frame, contrasts=(contrast,), formula="", terms={}, variables=frame, centering="", centers={},
-        rank=rank, details={},
-    )  # fmt: skip
+    contrast = make_contrast(*weights, test=test)
     scheme = choose_scheme(
-        design, contrast, InferenceSpec(n_permutations=99, shuffle="flips"), blocks=None, variance_groups=None
+        make_design(matrix, [contrast], rank=rank),
+        contrast,
+        InferenceSpec(n_permutations=99, shuffle="flips"),
+        blocks=None,
+        variance_groups=None,
     )
     statistic = build_statistic(scheme, test, is_two_sided=True)
     job = Job(scheme=scheme, statistic=statistic, residuals=build_residuals(maps, scheme.partition))
@@ -188,12 +186,7 @@ def test_covariates_in_very_different_units_are_all_tested(ratio):
     matrix = np.column_stack([np.ones(20), random.normal(size=(20, 2))])
     scaled = pd.DataFrame(matrix * [1, ratio, 1 / ratio])
     rows = np.eye(3)[1:]
-    contrast = Contrast(name="c", label="", weights=rows, test="F", expression="", words="")
-    design = Design(
-        matrix=scaled, contrasts=(contrast,), formula="", terms={}, variables=scaled, centering="",
-        centers={}, rank=3, details={},
-    )  # fmt: skip
-    ours, plain = partition(design.matrix, contrast.weights), partition(matrix, rows)
+    ours, plain = partition(scaled, rows), partition(matrix, rows)
     assert ours.q == 2
     np.testing.assert_allclose(ours.tested @ ours.tested.T, plain.tested @ plain.tested.T, atol=1e-12)
 

@@ -9,9 +9,9 @@ import pytest
 
 from bids_group.config.estimators import MIXED
 from bids_group.distributions import f_p, t_p
-from bids_group.elements import Elements, Grid
 from bids_group.model.fitting import mixed
-from bids_group.records import Contrast, Design, GroupData, MapStack, RandomTerm
+from bids_group.records import RandomTerm
+from tests.groups import make_contrast, make_design, make_group
 
 ANSWERS = Path(__file__).parents[2] / "validation" / "r"
 VISITS = pd.read_csv(ANSWERS / "visits.csv")
@@ -25,9 +25,7 @@ EFFECTS = {
 
 
 def contrast(name, *rows):
-    weights = np.atleast_2d(np.array(rows, dtype=float))
-    test = "t" if len(weights) == 1 else "F"
-    return Contrast(name=name, label=name, weights=weights, test=test, expression="", words="")
+    return make_contrast(*rows, name=name)
 
 
 CONTRASTS = (
@@ -60,22 +58,9 @@ def matrix_of(rows):
 
 def as_data(values, term, matrix, contrasts, variant):
     """Elements in a row, whose rows are those of a random term and a matrix."""
-    labels = list(term.groups.index)
-    frame = pd.DataFrame(matrix, index=labels, columns=[f"x{k}" for k in range(matrix.shape[1])])
-    design = Design(
-        matrix=frame, contrasts=tuple(contrasts), formula="~ x", terms={}, variables=frame, centering="none",
-        centers={}, rank=int(np.linalg.matrix_rank(matrix)), details={}, random=term,
-    )  # fmt: skip
-    values = np.asarray(values)
-    return GroupData(
-        design=design,
-        stack=MapStack(labels=tuple(labels), data=values.astype(np.float32)),
-        elements=Elements(
-            space=Grid(shape=(values.shape[1], 1, 1), affine=np.eye(4)), indices=np.arange(values.shape[1])
-        ),
-        is_complete=bool(np.isfinite(values).all()),
-        estimator=replace(MIXED, variant=variant),
-    )
+    design = make_design(matrix, contrasts, labels=term.groups.index, random=term)
+    is_complete = bool(np.isfinite(values).all())
+    return make_group(design, values, is_complete=is_complete, estimator=replace(MIXED, variant=variant))
 
 
 def fit(*args, **more):

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 
-from bids_group.elements import Elements, Grid
 from bids_group.model.fitting.diagnostics import tabulate_quality
 from bids_group.model.fitting.influence import tabulate_peaks
-from bids_group.records import Contrast, Design, GroupData, MapStack
+from bids_group.records import MapStack
+from tests.groups import make_contrast, make_design, make_group
 
 N_OBS, N_ELEMENTS = 14, 60
 
@@ -37,29 +37,16 @@ def make_data(*, missing=False, seed=3):
         "group:dose": ("group[T.b]:dose",),
         "age": ("age",),
     }
-    design = Design(
-        matrix=matrix, contrasts=(), formula="~ group * dose + age", terms=terms, variables=variables,
-        centering="grand", centers={}, rank=5, details={"leverage": {}},
-    )  # fmt: skip
-    maps = rng.normal(size=(N_OBS, N_ELEMENTS)).astype(np.float32)
+    maps = rng.normal(size=(N_OBS, N_ELEMENTS))
     if missing:
         maps[2, 5] = np.nan
-    grid = Grid(shape=(N_ELEMENTS, 1, 1), affine=np.diag([2.0, 2, 2, 1]))
-    elements = Elements(space=grid, indices=np.arange(N_ELEMENTS))
-    return GroupData(design=design, stack=MapStack(labels=labels, data=maps), elements=elements)
+    return make_group(make_design(matrix, terms=terms, variables=variables, centering="grand"), maps)
 
 
-def contrast(*rows):
-    weights = np.atleast_2d(np.array(rows, dtype=float))
-    return Contrast(
-        name="c", label="C", weights=weights, test="t" if len(weights) == 1 else "F", expression="", words=""
-    )
+SLOPES = make_contrast([0, 0, 0, 1, 0])
 
 
-SLOPES = contrast([0, 0, 0, 1, 0])
-
-
-@pytest.mark.parametrize("asked", [SLOPES, contrast([0, 1, 0, 0, 0], [0, 0, 0, 1, 0])], ids=["t", "F"])
+@pytest.mark.parametrize("asked", [SLOPES, make_contrast([0, 1, 0, 0, 0], [0, 0, 0, 1, 0])], ids=["t", "F"])
 @pytest.mark.parametrize("missing", [False, True])
 def test_the_statistic_without_a_row_is_that_of_a_refit(asked, missing):
     data = make_data(missing=missing)
@@ -79,10 +66,10 @@ def test_the_statistic_without_a_row_is_that_of_a_refit(asked, missing):
 def test_there_is_no_statistic_without_a_row_where_the_people_observed_do_not_determine_the_contrast():
     data = make_data()
     data.stack.data[7:, 5] = np.nan
-    table = tabulate_peaks(data, contrast([0, 1, 0, 0, 0]), [5])
+    table = tabulate_peaks(data, make_contrast([0, 1, 0, 0, 0]), [5])
     assert len(table) == 7
     assert table["statistic_without_row"].isna().all()
-    assert tabulate_peaks(data, contrast([0, 0, 0, 0, 1]), [5])["statistic_without_row"].notna().any()
+    assert tabulate_peaks(data, make_contrast([0, 0, 0, 0, 1]), [5])["statistic_without_row"].notna().any()
 
 
 def test_cooks_distance_and_fit_are_those_of_statsmodels():
@@ -146,7 +133,7 @@ def test_nearly_collinear_columns_give_the_influence_of_the_centred_ones():
     for matrix in (plain, centred):
         terms = {name: (name,) for name in matrix.columns}
         design = replace(data.design, matrix=matrix, terms=terms, rank=3)
-        tables.append(tabulate_peaks(replace(data, design=design), contrast([0, 0, 1]), [0]))
+        tables.append(tabulate_peaks(replace(data, design=design), make_contrast([0, 0, 1]), [0]))
     for name in ("fitted", "cooks_distance", "statistic_without_row"):
         np.testing.assert_allclose(tables[0][name], tables[1][name], rtol=1e-4)
 

@@ -1,29 +1,18 @@
 """How often normal data lose significance without one person: by brute force, and what is known of it."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
 from bids_group.config.estimators import SANDWICH
-from bids_group.elements import Elements, Grid
 from bids_group.model import find_most_influential, fit_group, share_lost
-from bids_group.records import Contrast, Design, GroupData, MapStack
+from tests.groups import make_contrast, make_design, make_group
 
 
 def design_of(X):
-    X = np.asarray(X, dtype=float)
-    return Design(
-        matrix=pd.DataFrame(X), contrasts=(), formula="", terms={}, variables=pd.DataFrame(),
-        centering="none", centers={}, rank=X.shape[1], details={},
-    )  # fmt: skip
-
-
-def contrast_of(weights, test="t"):
-    rows = np.atleast_2d(np.asarray(weights, dtype=float))
-    return Contrast(name="c", label="", weights=rows, test=test, expression="", words="")
+    """Rows have numbers for names."""
+    return make_design(X, labels=range(len(X)))
 
 
 def by_refitting(X, c, p, alpha, tails, is_largest, n_draws=400, people=None):
@@ -58,7 +47,7 @@ def test_the_share_is_that_of_refitting_every_draw(p, is_two_sided, is_largest):
     c = np.array([0.0, 1.0, 0.5])
     found = share_lost(
         design_of(X),
-        contrast_of(c),
+        make_contrast(c),
         p,
         0.05,
         subjects=pd.Series(range(20)),
@@ -80,16 +69,16 @@ def test_all_rows_of_a_person_go_together(is_largest, has_subjects):
     )
     X, c = np.column_stack([before, visit]), np.r_[np.zeros(before.shape[1]), 1.0]
     asked = {"is_two_sided": True, "is_largest": is_largest}
-    found = share_lost(design_of(X), contrast_of(c), 0.01, 0.05, subjects=pd.Series(people), **asked)
+    found = share_lost(design_of(X), make_contrast(c), 0.01, 0.05, subjects=pd.Series(people), **asked)
     assert found == pytest.approx(by_refitting(X, c, 0.01, 0.05, 2, is_largest, people=people), abs=0.08)
-    by_row = share_lost(design_of(X), contrast_of(c), 0.01, 0.05, subjects=pd.Series(range(32)), **asked)
+    by_row = share_lost(design_of(X), make_contrast(c), 0.01, 0.05, subjects=pd.Series(range(32)), **asked)
     assert found > by_row
 
 
 def test_close_to_alpha_it_is_always_lost_and_far_from_it_never():
     X = np.column_stack([np.ones(30), np.linspace(-1, 1, 30)])
     asked = {"alpha": 0.05, "is_two_sided": True, "is_largest": True, "subjects": pd.Series(range(30))}
-    shares = [share_lost(design_of(X), contrast_of([0, 1]), p, **asked) for p in (0.045, 0.02, 1e-4)]
+    shares = [share_lost(design_of(X), make_contrast([0, 1]), p, **asked) for p in (0.045, 0.02, 1e-4)]
     assert shares[0] > 0.95
     assert 0.5 < shares[1] < 0.9
     assert shares[2] == 0
@@ -98,8 +87,8 @@ def test_close_to_alpha_it_is_always_lost_and_far_from_it_never():
 def test_of_f_and_of_what_is_not_significant_nothing_is_said():
     X = np.column_stack([np.ones(12), np.arange(12)])
     asked = {"alpha": 0.05, "is_two_sided": True, "is_largest": True, "subjects": pd.Series(range(12))}
-    assert share_lost(design_of(X), contrast_of(np.eye(2), test="F"), 0.01, **asked) is None
-    assert share_lost(design_of(X), contrast_of([0, 1]), 0.06, **asked) is None
+    assert share_lost(design_of(X), make_contrast(np.eye(2), test="F"), 0.01, **asked) is None
+    assert share_lost(design_of(X), make_contrast([0, 1]), 0.06, **asked) is None
 
 
 @pytest.mark.parametrize("is_sandwich", [True, False])
@@ -110,17 +99,9 @@ def test_who_carries_a_contrast_most_is_found_by_fitting_without_all_rows_of_eac
     labels = [f"sub-{person}_ses-{k}" for k, person in enumerate(people)]
     X = np.column_stack([np.ones(len(people)), draw.normal(size=(len(people), 2))])
     y = 0.8 + X[:, 1] + 0.7 * X[:, 2] + 0.6 * draw.normal(size=9)[people] + draw.normal(size=len(people))
-    design = design_of(X)
-    contrast = contrast_of(rows, "t" if len(rows) == 1 else "F")
-    matrix = pd.DataFrame(X, index=labels)
-    design = replace(design, matrix=matrix, contrasts=(contrast,), variables=pd.DataFrame(index=labels))
-    data = GroupData(
-        design=design,
-        stack=MapStack(labels=tuple(labels), data=y.astype(np.float32)[:, None]),
-        elements=Elements(space=Grid(shape=(1, 1, 1), affine=np.eye(4)), indices=np.arange(1)),
-        subjects=pd.Series(people.astype(str), index=labels),
-        **({"estimator": SANDWICH, "blocks": pd.Series(people, index=labels)} if is_sandwich else {}),
-    )
+    design = make_design(X, [make_contrast(*rows)], labels=labels, variables=pd.DataFrame(index=labels))
+    more = {"estimator": SANDWICH, "blocks": people} if is_sandwich else {}
+    data = make_group(design, y[:, None], subjects=people.astype(str), **more)
     (result,) = fit_group(data, is_two_sided=True).results
     C, left = np.array(rows, dtype=float), []
     for person in range(9):

@@ -10,35 +10,14 @@ from hypothesis import strategies as st
 from nilearn.glm.second_level import SecondLevelModel
 from scipy import stats
 
-from bids_group.elements import Elements, Grid
 from bids_group.errors import DataError
 from bids_group.executor import Threads
 from bids_group.model import fit_group
-from bids_group.records import Contrast, Design, GroupData, MapStack
-
-
-def make_contrast(*rows, test=None):
-    weights = np.atleast_2d(np.array(rows, dtype=float))
-    test = test or ("t" if len(weights) == 1 else "F")
-    return Contrast(name="c", label="C", weights=weights, test=test, expression="", words="")
+from tests.groups import make_contrast, make_design, make_group
 
 
 def make_data(matrix, values, contrasts, *, variances=None, **settings):
-    values = np.asarray(values, dtype=np.float32)
-    labels = tuple(f"sub-{k:03d}" for k in range(len(values)))
-    frame = pd.DataFrame(matrix, index=labels, columns=[f"x{k}" for k in range(np.shape(matrix)[1])])
-    norms = np.linalg.norm(matrix, axis=0)
-    design = Design(
-        matrix=frame, contrasts=tuple(contrasts), formula="~ x", terms={}, variables=frame, centering="none",
-        centers={}, rank=int(np.linalg.matrix_rank(matrix / np.where(norms == 0, 1, norms))), details={},
-    )  # fmt: skip
-    grid = Grid(shape=(values.shape[1], 1, 1), affine=np.diag([2.0, 2, 2, 1]))
-    return GroupData(
-        design=design,
-        stack=MapStack(labels=labels, data=values, variance=variances),
-        elements=Elements(space=grid, indices=np.arange(values.shape[1])),
-        **settings,
-    )
+    return make_group(make_design(matrix, contrasts), values, variance=variances, **settings)
 
 
 def random_design(n_obs=20, seed=0):

@@ -7,12 +7,8 @@ import pytest
 from nilearn.glm.second_level import SecondLevelModel
 
 from bids_group.model import build_stack, fit_group, pool
-from bids_group.records import Contrast, Design, FirstLevelMap, GroupData, Observation
-
-
-def make_contrast(row):
-    weights = np.atleast_2d(np.array(row, dtype=float))
-    return Contrast(name="c", label="C", weights=weights, test="t", expression="", words="")
+from bids_group.records import FirstLevelMap, Observation
+from tests.groups import make_contrast, make_design, make_group
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +38,8 @@ def covariate(emoreg, stacked):
 
 
 def make_data(stacked, matrix, contrasts):
-    labels, elements = stacked[1].stack.labels, stacked[1].elements
-    frame = pd.DataFrame(matrix, index=labels, columns=list("ab")[: matrix.shape[1]])
-    design = Design(
-        matrix=frame, contrasts=contrasts, formula="", terms={}, variables=frame, centering="grand",
-        centers={}, rank=matrix.shape[1], details={},
-    )  # fmt: skip
-    return GroupData(design=design, stack=stacked[1].stack, elements=elements)
+    frame = pd.DataFrame(matrix, index=stacked[1].stack.labels, columns=list("ab")[: matrix.shape[1]])
+    return make_group(make_design(frame, contrasts), stacked[1].stack.data, elements=stacked[1].elements)
 
 
 def test_four_elements_of_the_mask_are_not_observed_in_everybody(emoreg, stacked):

@@ -2,37 +2,22 @@
 
 import nibabel as nib
 import numpy as np
-import pandas as pd
 import pytest
 import statsmodels.api as sm
 from scipy import stats
 
 from bids_group.config import InferenceSpec
 from bids_group.config.estimators import FIXED_EFFECTS
-from bids_group.elements import Elements, Grid
 from bids_group.inference import correct_group
 from bids_group.model import build_stack, fit_group, pool
-from bids_group.records import Contrast, Design, FirstLevelMap, GroupData, MapStack, Observation
-
-
-def make_contrast(*rows):
-    weights = np.atleast_2d(np.array(rows, dtype=float))
-    test = "t" if len(weights) == 1 else "F"
-    return Contrast(name="c", label="C", weights=weights, test=test, expression="", words="")
+from bids_group.records import FirstLevelMap, MapStack, Observation
+from tests.groups import make_contrast, make_design, make_group
 
 
 def make_data(matrix, stack, contrasts, elements=None, is_complete=True):
-    frame = pd.DataFrame(matrix, index=stack.labels, columns=[f"x{k}" for k in range(np.shape(matrix)[1])])
-    design = Design(
-        matrix=frame, contrasts=tuple(contrasts), formula="~ x", terms={}, variables=frame, centering="none",
-        centers={}, rank=int(np.linalg.matrix_rank(matrix)), details={},
-    )  # fmt: skip
-    n = stack.data.shape[1]
-    grid = Grid(shape=(n, 1, 1), affine=np.eye(4))
-    elements = elements or Elements(space=grid, indices=np.arange(n))
-    return GroupData(
-        design=design, stack=stack, elements=elements, is_complete=is_complete, estimator=FIXED_EFFECTS
-    )
+    design = make_design(matrix, contrasts, labels=stack.labels)
+    more = {"elements": elements, "is_complete": is_complete, "estimator": FIXED_EFFECTS}
+    return make_group(design, stack.data, variance=stack.variance, **more)
 
 
 def random_stack(n_obs=15, n=40, seed=0):

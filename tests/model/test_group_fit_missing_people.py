@@ -1,37 +1,16 @@
 """The group fit where people are missing at some elements."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from bids_group.elements import Elements, Grid
 from bids_group.model import fit_group
-from bids_group.records import Contrast, Design, GroupData, MapStack
-
-
-def make_contrast(*rows):
-    weights = np.atleast_2d(np.array(rows, dtype=float))
-    test = "t" if len(weights) == 1 else "F"
-    return Contrast(name="c", label="C", weights=weights, test=test, expression="", words="")
+from tests.groups import make_contrast, make_design, make_group
 
 
 def make_data(matrix, values, contrasts, is_complete=False, subjects=None):
-    labels = tuple(f"sub-{k:03d}" for k in range(len(values)))
-    frame = pd.DataFrame(matrix, index=labels, columns=[f"x{k}" for k in range(np.shape(matrix)[1])])
-    design = Design(
-        matrix=frame, contrasts=tuple(contrasts), formula="~ x", terms={}, variables=frame, centering="none",
-        centers={}, rank=int(np.linalg.matrix_rank(matrix)), details={},
-    )  # fmt: skip
-    grid = Grid(shape=(values.shape[1], 1, 1), affine=np.eye(4))
-    return GroupData(
-        design=design,
-        stack=MapStack(labels=labels, data=values.astype(np.float32)),
-        elements=Elements(space=grid, indices=np.arange(values.shape[1])),
-        is_complete=is_complete,
-        subjects=None if subjects is None else pd.Series(subjects, index=labels),
-    )
+    return make_group(make_design(matrix, contrasts), values, is_complete=is_complete, subjects=subjects)
 
 
 def random_data(n_obs=24, n=400, share=0.3, seed=0):

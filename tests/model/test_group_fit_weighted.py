@@ -8,11 +8,10 @@ import pytest
 from scipy import stats
 
 from bids_group.config.estimators import FIXED_EFFECTS, WEIGHTED
-from bids_group.elements import Elements, Grid
 from bids_group.model import fit_group
 from bids_group.model.fitting import weighted
-from bids_group.records import Contrast, Design, GroupData, MapStack
 from bids_group.variance_between import variance_between
+from tests.groups import make_contrast, make_design, make_group
 
 R = Path(__file__).parents[2] / "validation" / "r"
 
@@ -20,26 +19,11 @@ R = Path(__file__).parents[2] / "validation" / "r"
 def make_data(
     matrix, values, variances, contrasts, *, is_complete=True, estimator=WEIGHTED, dtype=np.float32
 ):
-    labels = tuple(f"sub-{k:02d}" for k in range(len(values)))
-    frame = pd.DataFrame(matrix, index=labels, columns=[f"x{k}" for k in range(np.shape(matrix)[1])])
-    tests = [
-        Contrast(
-            name=f"c{k}", label=f"C{k}", weights=(weights := np.atleast_2d(rows).astype(float)),
-            test="t" if len(weights) == 1 else "F", expression="", words="",
-        ) for k, rows in enumerate(contrasts)
-    ]  # fmt: skip
-    design = Design(
-        matrix=frame, contrasts=tuple(tests), formula="~ x", terms={}, variables=frame, centering="none",
-        centers={}, rank=int(np.linalg.matrix_rank(matrix)), details={},
-    )  # fmt: skip
-    n = values.shape[1]
-    return GroupData(
-        design=design,
-        stack=MapStack(labels=labels, data=values.astype(dtype), variance=variances.astype(dtype)),
-        elements=Elements(space=Grid(shape=(n, 1, 1), affine=np.eye(4)), indices=np.arange(n)),
-        is_complete=is_complete,
+    tests = [make_contrast(*np.atleast_2d(rows), name=f"c{k}") for k, rows in enumerate(contrasts)]
+    return make_group(
+        make_design(matrix, tests), values, variance=variances, dtype=dtype, is_complete=is_complete,
         estimator=estimator,
-    )
+    )  # fmt: skip
 
 
 def random_maps(n_obs=15, n=40, seed=0, between=1.0):

@@ -7,33 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from bids_group.elements import Elements, Grid
 from bids_group.executor import Threads
 from bids_group.model import fit_group
-from bids_group.records import Contrast, Design, GroupData, MapStack
-
-
-def make_contrast(*rows, test=None):
-    weights = np.atleast_2d(np.array(rows, dtype=float))
-    test = test or ("t" if len(weights) == 1 else "F")
-    return Contrast(name="c", label="C", weights=weights, test=test, expression="", words="")
+from tests.groups import make_contrast, make_design, make_group
 
 
 def make_data(matrix, values, contrasts, **more):
-    values = np.asarray(values, dtype=np.float32)
-    labels = tuple(f"sub-{k:03d}" for k in range(len(values)))
-    frame = pd.DataFrame(matrix, index=labels, columns=[f"x{k}" for k in range(np.shape(matrix)[1])])
-    design = Design(
-        matrix=frame, contrasts=tuple(contrasts), formula="~ x", terms={}, variables=frame, centering="none",
-        centers={}, rank=int(np.linalg.matrix_rank(matrix)), details={},
-    )  # fmt: skip
-    grid = Grid(shape=(values.shape[1], 1, 1), affine=np.diag([2.0, 2, 2, 1]))
-    return GroupData(
-        design=design,
-        stack=MapStack(labels=labels, data=values),
-        elements=Elements(space=grid, indices=np.arange(values.shape[1])),
-        **more,
-    )
+    return make_group(make_design(matrix, contrasts), values, **more)
 
 
 def grouped(codes):

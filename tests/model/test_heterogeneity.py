@@ -1,7 +1,6 @@
 """Fixed effects across people are warned of, with Q and I² as statsmodels has them."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import statsmodels.api as sm
 from scipy import stats
@@ -9,26 +8,16 @@ from statsmodels.stats.meta_analysis import combine_effects
 
 from bids_group.config import InferenceSpec
 from bids_group.config.estimators import FIXED_EFFECTS
-from bids_group.elements import Elements, Grid
 from bids_group.inference import check_inference
 from bids_group.model import tell_heterogeneity
 from bids_group.model.fitting.known_variances import heterogeneity
 from bids_group.model.fitting.least_squares import orthonormal_basis
-from bids_group.records import LEAST_SQUARES, Design, GroupData, MapStack
+from bids_group.records import LEAST_SQUARES
+from tests.groups import make_design, make_group
 
 
 def make(values, variances, columns, estimator=FIXED_EFFECTS):
-    labels = tuple(f"sub-{k:02d}" for k in range(len(values)))
-    matrix = pd.DataFrame(columns, index=labels)
-    design = Design(
-        matrix=matrix, contrasts=(), formula="", terms={}, variables=matrix, centering="none", centers={},
-        rank=matrix.shape[1], details={},
-    )  # fmt: skip
-    n = values.shape[1]
-    return GroupData(
-        design=design, estimator=estimator, stack=MapStack(labels=labels, data=values, variance=variances),
-        elements=Elements(space=Grid(shape=(n, 1, 1), affine=np.eye(4)), indices=np.arange(n)),
-    )  # fmt: skip
+    return make_group(make_design(columns), values, variance=variances, estimator=estimator)
 
 
 def numbers(tau2, n=12, n_elements=40, seed=0):

@@ -8,10 +8,10 @@ import pytest
 from scipy import stats
 
 from bids_group.config.estimators import MIXED, SANDWICH, WEIGHTED
-from bids_group.elements import Elements, Grid
 from bids_group.model import fit_group
 from bids_group.model.fitting.influence import tabulate_peaks
-from bids_group.records import Contrast, Design, GroupData, MapStack, RandomTerm
+from bids_group.records import RandomTerm
+from tests.groups import make_contrast, make_design, make_group
 
 N, ELEMENT = 6, 2
 
@@ -29,23 +29,13 @@ def make_data(estimator):
     groups = pd.Series(people, index=labels)
     one = frame[["Intercept"]]
     term = RandomTerm(text="(1 | subject)", group="subject", groups=groups, effects=one, is_correlated=True)
-    asked = Contrast(
-        name="c", label="C", weights=np.array([[0, 0, 1.0, 1000]]), test="t", expression="", words=""
-    )
-    design = Design(
-        matrix=frame, contrasts=(asked,), formula="~ age + time", terms=terms,
-        variables=frame[["age", "time", "again"]], centering="none", centers={}, rank=3, details={},
+    design = make_design(
+        frame, [make_contrast([0, 0, 1.0, 1000])], terms=terms, variables=frame[["age", "time", "again"]],
         random=term if estimator is MIXED else None,
     )  # fmt: skip
     values = rng.normal(size=(12, N))[people] + 0.02 * age[:, None] + 0.5 * rng.normal(size=(n_rows, N))
     variances = rng.gamma(2, 0.3, (n_rows, N)).astype(np.float32) if estimator is WEIGHTED else None
-    return GroupData(
-        design=design,
-        stack=MapStack(labels=tuple(labels), data=values.astype(np.float32), variance=variances),
-        elements=Elements(space=Grid(shape=(N, 1, 1), affine=np.eye(4)), indices=np.arange(N)),
-        estimator=estimator,
-        blocks=pd.Series(list(people), index=labels, name="unit"),
-    )
+    return make_group(design, values, variance=variances, estimator=estimator, blocks=people)
 
 
 def covariance_of_rows(data, maps):
@@ -64,10 +54,7 @@ def covariance_of_rows(data, maps):
 def _check_interval(data, X, table):
     """The line at each row, with age at its mean, is a contrast: its effect, variance and the slope's dof."""
     rows = np.where([False, True, False, False], X.mean(axis=0), X)[:5]
-    asked = [
-        Contrast(name=str(k), label=str(k), weights=row[None], test="t", expression="", words="")
-        for k, row in enumerate(rows)
-    ]
+    asked = [make_contrast(row, name=str(k)) for k, row in enumerate(rows)]
     design = replace(data.design, contrasts=(*data.design.contrasts, *asked))
     slope, *lines = fit_group(replace(data, design=design), is_two_sided=True).results
     dof = slope.maps["dof"][ELEMENT] if "dof" in slope.maps else slope.dof

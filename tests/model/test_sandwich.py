@@ -8,48 +8,26 @@ import pandas as pd
 import pytest
 
 from bids_group.config.estimators import SANDWICH
-from bids_group.elements import Elements, Grid
 from bids_group.errors import DataError
 from bids_group.model import fit_group
 from bids_group.model.fitting import sandwich
 from bids_group.model.fitting.homogeneous import name_cells
 from bids_group.model.fitting.least_squares import orthonormal_basis
-from bids_group.records import Contrast, Design, GroupData, MapStack
 from bids_group.robust_variance import robust_weights
+from tests.groups import make_contrast, make_design, make_group
 
 R = Path(__file__).parents[2] / "validation" / "r"
 ROWS, ANSWERS = pd.read_csv(R / "sandwich_rows.csv"), pd.read_csv(R / "sandwich.csv")
 VARIANTS = ("CR0", "CR1", "CR2", "CR3")
 
 
-def make_contrast(*rows):
-    weights = np.atleast_2d(np.array(rows, dtype=float))
-    test = "t" if len(weights) == 1 else "F"
-    return Contrast(name="c", label="C", weights=weights, test=test, expression="", words="")
-
-
 def make_data(matrix, values, contrasts, units, variant="CR2", **more):
     """Group data whose clusters are ``units``; ``factors``: columns of the formula."""
-    labels = tuple(f"sub-{k:03d}" for k in range(len(values)))
-    frame = pd.DataFrame(np.asarray(matrix, dtype=float), index=labels)
-    factors = pd.DataFrame(more.pop("factors", {}), index=labels)
-    design = Design(
-        matrix=frame, contrasts=tuple(contrasts), formula="", terms={}, variables=factors, centering="none",
-        centers={}, rank=int(np.linalg.matrix_rank(matrix)), details={},
-    )  # fmt: skip
-    made = {name: pd.Series(given, index=labels, name=name) for name, given in more.items()}
-    return GroupData(
-        design=design,
-        stack=MapStack(labels=labels, data=np.asarray(values, dtype=np.float32)),
-        elements=Elements(
-            space=Grid(shape=(np.shape(values)[1], 1, 1), affine=np.eye(4)),
-            indices=np.arange(np.shape(values)[1]),
-        ),
-        is_complete=not np.isnan(values).any(),
-        estimator=replace(SANDWICH, variant=variant),
-        blocks=None if units is None else pd.Series(list(units), index=labels, name="unit"),
-        **made,
-    )
+    design = make_design(matrix, contrasts)
+    design = replace(design, variables=pd.DataFrame(more.pop("factors", {}), index=design.matrix.index))
+    estimator, is_complete = replace(SANDWICH, variant=variant), not np.isnan(values).any()
+    units = None if units is None else pd.Series(list(units), index=design.matrix.index, name="unit")
+    return make_group(design, values, estimator=estimator, is_complete=is_complete, blocks=units, **more)
 
 
 def fit(data):

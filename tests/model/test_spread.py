@@ -8,10 +8,9 @@ import pytest
 from statsmodels.stats.oneway import anova_oneway
 
 from bids_group.config.estimators import FIXED_EFFECTS, WEIGHTED
-from bids_group.elements import Elements, Grid
 from bids_group.model import compare_spread
 from bids_group.model.fitting.diagnostics import brown_forsythe_p, tabulate_quality, tell_units
-from bids_group.records import Design, GroupData, MapStack
+from tests.groups import make_design, make_group
 
 GROUP = np.repeat(["patient", "control"], (6, 24))
 
@@ -25,20 +24,8 @@ def make(sd, *, variables=None, seed=0, n_elements=400, columns=None, **more):
     variables.index = labels
     if columns is None:
         columns = np.column_stack([np.ones(n), GROUP == "patient"])
-    design = Design(
-        matrix=pd.DataFrame(np.asarray(columns, float), index=labels), contrasts=(), formula="", terms={},
-        variables=variables, centering="none", centers={},
-        rank=int(np.linalg.matrix_rank(columns)), details={},
-    )  # fmt: skip
-    maps = (rng.normal(size=(n, n_elements)) * np.asarray(sd)[:, None]).astype(np.float32)
-    return GroupData(
-        design=design,
-        stack=MapStack(labels=tuple(labels), data=maps),
-        elements=Elements(
-            space=Grid(shape=(n_elements, 1, 1), affine=np.eye(4)), indices=np.arange(n_elements)
-        ),
-        **more,
-    )
+    maps = rng.normal(size=(n, n_elements)) * np.asarray(sd)[:, None]
+    return make_group(make_design(columns, labels=labels, variables=variables), maps, **more)
 
 
 UNEVEN = np.where(GROUP == "patient", 3.0, 1.0)
