@@ -97,11 +97,7 @@ def _measure(folder: Path, n: int, arguments: argparse.Namespace) -> list[Measur
     share = floor["cpu"] / (app["cpu"] - app["stages"]["report"])
     cells = [f"{n:,}", _seconds(floor["cpu"], n), _seconds(app["cpu"], n)]
     cells += [f"{taken:.1f} s" for taken in app["stages"].values()]
-    cells += [
-        f"{100 * share:.0f} %",
-        f"{app['seconds']:.0f} s",
-        f"{app['peak_gb']:.2f} GB",
-    ]
+    cells += [f"{100 * share:.0f} %", f"{app['seconds']:.0f} s", f"{app['peak_gb']:.2f} GB"]
     print(f"| {' | '.join(cells)} |", flush=True)
     if nilearn is not None:
         cells = [f"{n:,}, plain nilearn", "", _seconds(nilearn["cpu"], n), *[""] * (len(STAGES) + 2)]
@@ -143,10 +139,6 @@ def _resident_kb(pid: int) -> int:
         return 0
     own = next((int(line.split()[1]) for line in lines if line.startswith("VmRSS:")), 0)
     return own + sum(_resident_kb(int(child)) for child in children)
-
-
-# --------------------------------------------------------------------------------------------
-# What follows from it
 
 
 def extrapolate(rows: list[Measured], n_procs: int) -> str:
@@ -221,10 +213,6 @@ def draw(rows: list[Measured], mem_gb: float, path: Path) -> None:
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
-# --------------------------------------------------------------------------------------------
-# The data
-
-
 def _volumes() -> tuple[np.ndarray, np.ndarray]:
     """Where the brain is, and the affine."""
     from nilearn.datasets import load_mni152_brain_mask
@@ -271,10 +259,6 @@ def make_people(folder: Path, n: int, brain: tuple[np.ndarray, np.ndarray], n_ma
     nib.save(nib.Nifti1Image(inside.astype(np.uint8), affine), folder / "mask.nii.gz")
 
 
-# --------------------------------------------------------------------------------------------
-# The ways
-
-
 def _maps(folder: Path) -> list[Path]:
     return sorted(folder.glob("bids/derivatives/firstlevel/sub-*/func/*_statmap.nii.gz"))
 
@@ -310,12 +294,8 @@ def _app(arguments: argparse.Namespace, *more: str) -> dict[str, Any]:
     command += ["--formula", "~ age + group", "--numeric", "age", "group", "--contrast", *CONTRASTS]
     command += ["--mask", str(folder / "mask.nii.gz"), "--smoothing-fwhm", str(FWHM_MM)]
     command += ["--nprocs", str(arguments.nprocs), *(more or ("--correction", "none"))]
-    command += [
-        "--mem-gb",
-        str(arguments.mem_gb),
-        "--no-sensitivity",
-        *([] if arguments.report else ["--no-report"]),
-    ]
+    command += ["--mem-gb", str(arguments.mem_gb), "--no-sensitivity"]
+    command += [] if arguments.report else ["--no-report"]
     code = main(command)
     if code != 0:
         raise SystemExit(code)

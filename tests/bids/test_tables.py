@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from pathlib import Path
 
@@ -295,103 +294,6 @@ def test_two_tables_with_other_values_in_one_column_are_refused(three):
     with pytest.raises(UsageError, match="column 'age' with other values") as caught:
         use(three, "age", phenotype=(path,))
     assert "differ for 02" in caught.value.found
-
-
-@pytest.fixture
-def sessions(study):
-    """Two people, two sessions."""
-    folder = study.derivative()
-    for s in ("01", "02"):
-        study.maps(folder, [f"sub-{s}/ses-{t}/sub-{s}_ses-{t}_contrast-a" for t in ("pre", "post")])
-        study.table(f"session_id mood\n ses-pre {s}\n post 1{s}", f"sub-{s}/sub-{s}_sessions.tsv")
-    return study
-
-
-def test_sessions_tables_of_people_become_one(sessions):
-    people, table = sessions.gather().tables
-    assert people.level == "subject"
-    assert table.level == "session"
-    assert table.frame["mood"].to_dict() == {
-        ("01", "post"): 101.0,
-        ("01", "pre"): 1.0,
-        ("02", "post"): 102.0,
-        ("02", "pre"): 2.0,
-    }
-
-
-def test_sessions_tables_without_sessions_in_the_maps_are_said_not_to_be_used(study):
-    study.people(study.derivative(), "01")
-    study.table("session_id mood\n ses-1 1", "sub-01/sub-01_sessions.tsv")
-    cohort = study.gather()
-    assert [table.level for table in cohort.tables] == ["subject"]
-    assert any("(mood) are not used" in n.sentence for n in cohort.notices)
-
-
-@pytest.mark.parametrize("key", ["session_id", "session"])
-@pytest.mark.parametrize("name", ["sessions", "participants", "sub-01/sub-01_sessions"])
-@pytest.mark.parametrize("levels", [["ses-pre", "ses-post"], {"pre": "before", "post": "after"}])
-def test_levels_of_a_json_order_the_sessions(sessions, key, name, levels):
-    sessions.table("participant_id age\n sub-01 20\n sub-02 30")
-    (sessions.raw / f"{name}.json").write_text(json.dumps({key: {"Levels": levels}}))
-    column = sessions.gather().sessions
-    assert (column.levels, column.kind_source) == (("pre", "post"), f"Levels in {Path(name).name}.json")
-
-
-def test_sessions_without_levels_have_no_order(sessions):
-    (sessions.raw / "sessions.json").write_text(json.dumps({"session_id": {"Description": "visit"}}))
-    cohort = sessions.gather()
-    assert cohort.sessions is None
-    assert "sessions" not in {notice.topic for notice in cohort.notices}
-
-
-@pytest.mark.parametrize(
-    "levels, sentence",
-    [
-        ((["pre", "mid"],), "its Levels lack post"),
-        ((["pre", "post"], ["post", "pre"]), "order the sessions differently"),
-    ],
-)
-def test_an_order_of_sessions_that_cannot_be_used_says_so(sessions, levels, sentence):
-    for name, labels in zip(("sessions", "sub-01/sub-01_sessions"), levels, strict=False):
-        (sessions.raw / f"{name}.json").write_text(json.dumps({"session_id": {"Levels": labels}}))
-    cohort = sessions.gather()
-    (notice,) = [one for one in cohort.notices if one.topic == "sessions"]
-    assert cohort.sessions is None
-    assert sentence in notice.sentence
-    assert "alphabetical order" in notice.sentence
-
-
-def test_phenotype_with_sessions_joins_the_sessions(sessions):
-    rows = "participant_id session_id score\n sub-01 ses-pre 7\n sub-01 ses-post 8\n sub-02 ses-post 9"
-    path = sessions.table(rows, "phenotype/scale.tsv")
-    _, table = sessions.gather({"phenotype": (path,)}).tables
-    assert list(table.frame.columns) == ["mood", "score"]
-    assert table.frame["score"].isna().to_dict()[("02", "pre")]
-    assert table.frame["score"].to_dict()[("01", "post")] == 8.0
-
-
-def test_a_map_whose_session_has_no_row_stays_with_missing_values(sessions):
-    sessions.table("session_id mood\n ses-pre 1", "sub-02/sub-02_sessions.tsv")
-    _, table = sessions.gather().tables
-    assert table.frame["mood"].isna().to_dict() == {
-        ("01", "post"): False,
-        ("01", "pre"): False,
-        ("02", "post"): True,
-        ("02", "pre"): False,
-    }
-
-
-def test_a_session_in_two_rows_is_refused(sessions):
-    sessions.table("session_id mood\n ses-pre 1\n pre 2", "sub-02/sub-02_sessions.tsv")
-    with pytest.raises(DataError, match="more than one row for ses-pre"):
-        sessions.gather()
-
-
-def test_a_phenotype_session_in_two_rows_is_named_whole(sessions):
-    rows = "participant_id session_id score\n sub-01 ses-pre 7\n 01 pre 8"
-    path = sessions.table(rows, "phenotype/scale.tsv")
-    with pytest.raises(DataError, match="more than one row for sub-01_ses-pre"):
-        sessions.gather({"phenotype": (path,)})
 
 
 def test_cells_are_text_and_lines_are_counted(tmp_path):

@@ -25,16 +25,13 @@ def write(tmp_path):
 
     def make(run, effect, variance=None, mask=None, dof=None, affine=AFFINE, **settings):
         return FirstLevelMap(
-            subject="01",
-            contrast="c",
-            run=run,
-            dataset=tmp_path,
+            subject="01", contrast="c", run=run, dataset=tmp_path,
             effect=save(f"run-{run}_effect", effect, affine),
             variance=None if variance is None else save(f"run-{run}_variance", variance),
             mask=None if mask is None else save(f"run-{run}_mask", mask),
             dof=save(f"run-{run}_dof", dof) if isinstance(dof, np.ndarray) else dof,
             **settings,
-        )
+        )  # fmt: skip
 
     return make
 
@@ -197,8 +194,7 @@ def test_dof_maps_add_up_where_observed(write):
 
 
 def test_dof_known_in_part_is_unknown(write):
-    pooled = pool(observe(write("1", *random(1), dof=20.0), write("2", *random(2))))
-    assert pooled.dof is None
+    assert pool(observe(write("1", *random(1), dof=20.0), write("2", *random(2)))).dof is None
 
 
 def test_a_z_map_carries_no_variance(write):
@@ -208,8 +204,7 @@ def test_a_z_map_carries_no_variance(write):
 
 def test_every_file_read_is_hashed(write):
     effect, variance = random(1)
-    one = write("1", effect, variance, mask=np.ones(SHAPE), dof=np.full(SHAPE, 9.0))
-    pooled = pool(observe(one))
+    pooled = pool(observe(one := write("1", effect, variance, mask=np.ones(SHAPE), dof=np.full(SHAPE, 9.0))))
     assert set(pooled.input_hashes) == {str(p) for p in (one.effect, one.variance, one.mask, one.dof)}
     assert pooled.input_hashes[str(one.effect)] == read_map(one.effect).sha256
 

@@ -158,6 +158,20 @@ LAYOUTS = {
 }
 
 
+@pytest.fixture
+def begin(tmp_path, monkeypatch):
+    """Give a function that writes the maps of people into a folder and goes there."""
+
+    def write_all(write, people=PEOPLE, **more):
+        data = write_people(tmp_path / "data", people)
+        for number, label in enumerate(people):
+            write(data, label, number, **more)
+        monkeypatch.chdir(data)
+        return data
+
+    return write_all
+
+
 def run(data, out, *options):
     return main([str(data), str(out), "group", *map(str, options), *QUICK])
 
@@ -173,13 +187,10 @@ def refusal(capsys, code, *words):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_one_line_gives_the_t_of_the_table_written_by_hand(layout, tmp_path, monkeypatch, contents_of):
+def test_one_line_gives_the_t_of_the_table_written_by_hand(layout, tmp_path, contents_of, begin, monkeypatch):
     """Also the same bytes as the table that it stands for, which is kept in code/ and repeats the run."""
     write, pattern, place, contrast = LAYOUTS[layout]
-    data = write_people(tmp_path / "data")
-    for number, label in enumerate(PEOPLE):
-        write(data, label, number)
-    monkeypatch.chdir(data)
+    data = begin(write)
     assert run(data, tmp_path / "a", "--maps", pattern, "--space", "MNI152NLin6Asym") == 0
     lines = ["participant_id\tcontrast\teffect"]
     for label in PEOPLE:
@@ -206,11 +217,8 @@ def test_one_line_gives_the_t_of_the_table_written_by_hand(layout, tmp_path, mon
     assert len(contents[0]) > 40
 
 
-def test_the_table_of_a_run_can_be_its_own_input(tmp_path, monkeypatch, contents_of):
-    data = write_people(tmp_path / "data")
-    for number, label in enumerate(PEOPLE):
-        write_spm(data, label, number)
-    monkeypatch.chdir(data)
+def test_the_table_of_a_run_can_be_its_own_input(tmp_path, contents_of, begin):
+    data = begin(write_spm)
     out = tmp_path / "out"
     assert run(data, out, "--maps", LAYOUTS["SPM"][1]) == 0
     before = contents_of(out)
@@ -220,11 +228,8 @@ def test_the_table_of_a_run_can_be_its_own_input(tmp_path, monkeypatch, contents
     assert [name for name in after if after[name] != before[name]] == []
 
 
-def test_maps_without_task_and_space_have_a_report(tmp_path, monkeypatch):
-    data = write_people(tmp_path / "data")
-    for number, label in enumerate(PEOPLE):
-        write_spm(data, label, number)
-    monkeypatch.chdir(data)
+def test_maps_without_task_and_space_have_a_report(tmp_path, begin):
+    data = begin(write_spm)
     command = [str(data), str(tmp_path / "out"), "group", "--maps", LAYOUTS["SPM"][1], "--formula", "~ age"]
     assert main([*command, "--correction", "fdr", "-q"]) == 0
     page = (tmp_path / "out/report.html").read_text()
@@ -233,10 +238,9 @@ def test_maps_without_task_and_space_have_a_report(tmp_path, monkeypatch):
         assert f"contrast-{contrast}_" in page
 
 
-def test_the_variance_of_spm_is_resms_times_the_contrast_of_its_covariance(tmp_path, monkeypatch):
-    data = write_people(tmp_path / "data")
-    covariances = [write_spm(data, label, number) for number, label in enumerate(PEOPLE)]
-    monkeypatch.chdir(data)
+def test_the_variance_of_spm_is_resms_times_the_contrast_of_its_covariance(tmp_path, begin):
+    covariances = []
+    data = begin(lambda *one: covariances.append(write_spm(*one)))
     assert run(data, tmp_path / "out", "--maps", LAYOUTS["SPM"][1]) == 0
     for number, label in enumerate(PEOPLE):
         path = next((tmp_path / "out").glob(f"sub-{label}/func/*facesGtHouses_stat-variance_statmap.nii.gz"))
@@ -247,15 +251,10 @@ def test_the_variance_of_spm_is_resms_times_the_contrast_of_its_covariance(tmp_p
     assert table["mask"].notna().all()
 
 
-def test_in_a_gfeat_variance_dof_and_mask_stand_beside_and_names_are_of_the_first_level(
-    tmp_path, monkeypatch
-):
-    data = write_people(tmp_path / "data")
-    for number, label in enumerate(PEOPLE):
-        write_gfeat(data, label, number)
-        for one in data.glob(f"fsl/sub-{label}.gfeat/*/design.lev"):
-            one.unlink()
-    monkeypatch.chdir(data)
+def test_in_a_gfeat_variance_dof_and_mask_stand_beside_and_names_are_of_the_first_level(tmp_path, begin):
+    data = begin(write_gfeat)
+    for one in data.glob("fsl/*.gfeat/*/design.lev"):
+        one.unlink()
     assert run(data, tmp_path / "out", "--maps", LAYOUTS["FSL .gfeat"][1]) == 0
     table = pd.read_csv(tmp_path / "out/code/maps.tsv", sep="\t")
     assert list(dict.fromkeys(table["contrast"])) == NAMES
@@ -264,13 +263,8 @@ def test_in_a_gfeat_variance_dof_and_mask_stand_beside_and_names_are_of_the_firs
     assert all(re.search(r"cope\d\.feat/mask\.nii\.gz$", one) for one in table["mask"])
 
 
-def test_one_number_for_two_contrasts_is_refused_unless_the_people_are_left_out(
-    tmp_path, monkeypatch, capsys
-):
-    data = write_people(tmp_path / "data")
-    for number, label in enumerate(PEOPLE):
-        write_spm(data, label, number, names=NAMES[::-1] if label == "03" else NAMES)
-    monkeypatch.chdir(data)
+def test_one_number_for_two_contrasts_is_refused_unless_the_people_are_left_out(tmp_path, capsys, begin):
+    data = begin(lambda *one: write_spm(*one, names=NAMES[::-1] if one[1] == "03" else NAMES))
     command = ["--maps", LAYOUTS["SPM"][1]]
     code, _ = refusal(
         capsys,
@@ -285,15 +279,12 @@ def test_one_number_for_two_contrasts_is_refused_unless_the_people_are_left_out(
     assert run(data, tmp_path / "b", *command, "--exclude-participant-label", "03") == 0
 
 
-def test_a_stale_map_beside_spm_mat_gets_no_variance_of_another_contrast(tmp_path, monkeypatch, capsys):
-    data = write_people(tmp_path / "data")
-    for number, label in enumerate(PEOPLE):
-        write_spm(data, label, number, names=["faces > houses", "x"])
+def test_a_stale_map_beside_spm_mat_gets_no_variance_of_another_contrast(tmp_path, capsys, begin):
+    data = begin(write_spm, names=["faces > houses", "x"])
     stale = data / "spm/sub-02/stats/con_0001.nii"
     other = tmp_path / "other"
     write_spm(other, "02", 1, names=["left", "right"])
     (other / "spm/sub-02/stats/SPM.mat").rename(stale.with_name("SPM.mat"))
-    monkeypatch.chdir(data)
     options = ["--maps", "spm/sub-{subject}/stats/con_0001.nii"]
     assert run(data, tmp_path / "out", *options) == 0
     said = capsys.readouterr().err
@@ -334,12 +325,9 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_pattern_that_matches_nothing_says_what_is_there(name, tmp_path, monkeypatch, capsys):
+def test_a_pattern_that_matches_nothing_says_what_is_there(name, tmp_path, capsys, begin):
     pattern, code, words = BAD[name]
-    data = write_people(tmp_path / "data")
-    for number, label in enumerate(PEOPLE[:2]):
-        write_spm(data, label, number)
-    monkeypatch.chdir(data)
+    data = begin(write_spm, PEOPLE[:2])
     assert refusal(capsys, run(data, tmp_path / "out", "--maps", pattern), *words)[0] == code
     assert not (tmp_path / "out").exists()
 
@@ -354,13 +342,9 @@ def test_a_pattern_is_tried_below_bids_dir_and_its_derivatives_too(tmp_path, mon
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_where_no_bids_maps_are_the_line_to_paste_is_said(layout, tmp_path, monkeypatch, capsys):
-    write = LAYOUTS[layout][0]
-    data = write_people(tmp_path / "data")
+def test_where_no_bids_maps_are_the_line_to_paste_is_said(layout, tmp_path, capsys, begin):
+    data = begin(LAYOUTS[layout][0])
     (data / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
-    for number, label in enumerate(PEOPLE):
-        write(data, label, number)
-    monkeypatch.chdir(data)
     line = '--maps "(.*?)"'
     folder = next(one for one in ("spm", "fsl", "afni") if (data / one).exists())
     code, said = refusal(capsys, run(data, tmp_path / "out", "-d", folder), "--maps")
@@ -390,12 +374,9 @@ def test_copes_in_native_space_are_known_at_once(have_standard, tmp_path, monkey
     assert refusal(capsys, run(data, tmp_path / "out", *command), *words)[0] == 65
 
 
-def test_people_with_a_folder_and_no_map_are_named(tmp_path, monkeypatch, capsys):
-    data = write_people(tmp_path / "data", PEOPLE[:-1])
-    for number, label in enumerate(PEOPLE[:-1]):
-        write_spm(data, label, number)
+def test_people_with_a_folder_and_no_map_are_named(tmp_path, capsys, begin):
+    data = begin(write_spm, PEOPLE[:-1])
     (data / "spm" / "sub-99" / "stats").mkdir(parents=True)
-    monkeypatch.chdir(data)
     assert run(data, tmp_path / "out", "--maps", LAYOUTS["SPM"][1]) == 0
     assert "1 person with a folder has no map of the pattern: sub-99." in capsys.readouterr().err
 

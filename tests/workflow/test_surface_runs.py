@@ -28,6 +28,10 @@ LARGE = 11
 PEOPLE = [f"sub-{number:02d}" for number in range(1, N + 1)]
 
 
+def numbers(path):
+    return nib.load(path).darrays[0].data
+
+
 def values(mesh, random, is_strong):
     near = np.linalg.norm(mesh.points - mesh.points[300], axis=1) < 16
     return np.float32(random.normal(size=mesh.n_vertices) + 2.5 * (near & is_strong))
@@ -86,9 +90,7 @@ def test_clusters_have_areas_places_and_labels(analysed, mesh):
     for correction in ("fweSize", "fweTfce"):
         table = clusters(analysed, correction)
         labels = {
-            side: nib.load(next(analysed.glob(f"group/hemi-{side}_*desc-{correction}_dseg.label.gii")))
-            .darrays[0]
-            .data
+            side: numbers(next(analysed.glob(f"group/hemi-{side}_*desc-{correction}_dseg.label.gii")))
             for side in SIDES
         }
         assert set(table["structure"]) == {"CORTEX_LEFT"}
@@ -130,9 +132,7 @@ def test_an_atlas_of_labels_names_clusters_and_peaks(data, template, mesh, tmp_p
     assert run(data, tmp_path / "out", *job, "--atlas", left) == 0
     table = clusters(tmp_path / "out", "fweSize")
     assert len(table)
-    labels = (
-        nib.load(next((tmp_path / "out").glob("group/hemi-L_*desc-fweSize_dseg.label.gii"))).darrays[0].data
-    )
+    labels = numbers(next((tmp_path / "out").glob("group/hemi-L_*desc-fweSize_dseg.label.gii")))
     for row in table.itertuples():
         assert row.structure == "CORTEX_LEFT"
         assert (row.region == "front L") == (keys[row.vertex] == 1)
@@ -145,7 +145,7 @@ def test_an_atlas_of_labels_names_clusters_and_peaks(data, template, mesh, tmp_p
     assert list(effects)[-2:] == ["front L", "front R"]
     for number, side in enumerate(SIDES):
         paths = sorted((data / "derivatives").rglob(f"*hemi-{side}*statmap.func.gii"))
-        means = [nib.load(path).darrays[0].data[keys == 1].mean() for path in paths]
+        means = [numbers(path)[keys == 1].mean() for path in paths]
         np.testing.assert_allclose(effects[f"front {'LR'[number]}"], means, rtol=1e-5)
     assert sidecar(tmp_path / "out", "fweSize_clusters")["Atlas"].startswith("atlas-x")
 
@@ -205,7 +205,7 @@ def test_areas_without_a_person_are_those_of_the_people_who_stay(data, tmp_path)
     """One person's right hemisphere is so large that clusters there hide the one on the left."""
     own, out = shutil.copytree(data, tmp_path / "data"), tmp_path / "out"
     (left,) = (own / "derivatives").rglob("sub-04_hemi-L*.gii")
-    row = nib.load(left).darrays[0].data
+    row = numbers(left)
     write_gifti(left, [GiftiDataArray(np.where(row > 2, 3 * row, row), intent=0, datatype=16)], SIDES["L"])
     (right,) = (own / "people").rglob("sub-04_hemi-R*.surf.gii")
     points, triangles = nib.load(right).agg_data(("pointset", "triangle"))
@@ -271,12 +271,8 @@ def test_smoothing_goes_along_the_surface(data, template, tmp_path):
         subprocess.run(
             ["wb_command", "-metric-smoothing", template[0], path, "8", smoothed, "-fwhm"], check=True
         )
-        rows.append(nib.load(smoothed).darrays[0].data)
-    mean = (
-        nib.load(out / "group" / f"hemi-L_{SPACE}_contrast-faces_stat-effect_statmap.func.gii")
-        .darrays[0]
-        .data
-    )
+        rows.append(numbers(smoothed))
+    mean = numbers(out / "group" / f"hemi-L_{SPACE}_contrast-faces_stat-effect_statmap.func.gii")
     assert len(rows) == N
     np.testing.assert_allclose(mean, np.mean(rows, axis=0), atol=1e-5 * np.std(rows))
 
