@@ -2,7 +2,7 @@
 
 Run from the repository's root; prints Markdown::
 
-    OMP_NUM_THREADS=1 python benchmarks/holes.py                     # about 20 minutes on one core
+    OMP_NUM_THREADS=1 python benchmarks/holes.py                     # 90 minutes on one core (--nprocs)
     OMP_NUM_THREADS=1 python benchmarks/holes.py --n-datasets 200    # a quick look
 
 Errors: share of data sets without any effect in which anything is found at 0.05. Every element lacks rows of
