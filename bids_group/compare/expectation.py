@@ -147,18 +147,14 @@ def _read_rows(one: Tested, side: int, ground: Ground) -> _Rows | None:
     sidecars = [sidecar for path in paths if (sidecar := sidecar_of(path)).sources]
     if len(sidecars) < len(one.analysis.matrix):
         return None
+    n_used = ground.read(side, find_map(one.root, one.analysis.stem, "stat-n_statmap"))
     return _Rows(
         weights=tuple(map(_weigh, sidecars)),
         files=frozenset(_name(uri) for sidecar in sidecars for uri in _maps_of(sidecar)),
-        is_complete=_has_all_rows(one, side, ground)
+        is_complete=n_used is not None
+        and bool((n_used >= len(one.analysis.matrix)).all())
         and all(_is_whole(path, row, side, ground) for path, row in zip(paths, sidecars, strict=True)),
     )
-
-
-def _has_all_rows(one: Tested, side: int, ground: Ground) -> bool:
-    """Whether each row is used at every common element."""
-    values = ground.read(side, find_map(one.root, one.analysis.stem, "stat-n_statmap"))
-    return values is not None and bool((values >= len(one.analysis.matrix)).all())
 
 
 def _is_whole(path: Path, sidecar: Sidecar, side: int, ground: Ground) -> bool:

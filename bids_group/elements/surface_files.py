@@ -16,6 +16,10 @@ from bids_group.errors import DataError, UsageError
 
 _NO_ANATOMY = ("inflated", "spherical", "sphere", "flat", "ellipsoid", "hull", "vinflated")
 
+_UNREADABLE = (
+    *(ExpatError, EOFError, OSError, ValueError, OverflowError, LookupError, TypeError, zlib.error),
+)
+"""What nibabel and zlib raise where a file is damaged."""
 FSAVERAGE5 = 10242
 """Vertices of each hemisphere of fsaverage5."""
 
@@ -47,24 +51,11 @@ def read_surface(path: Path) -> SurfaceFile:
         points = image.get_arrays_from_intent(POINTS)
         triangles = image.get_arrays_from_intent(TRIANGLES)
         said = [one for each in (image, *points) if (one := each.meta or {})]
-        mesh = (
-            Mesh(
-                points=np.asarray(points[0].data, dtype=np.float64),
-                triangles=np.asarray(triangles[0].data, dtype=np.int32),
-            )
-            if points and triangles
-            else None
-        )
-    except (
-        ExpatError,
-        EOFError,
-        OSError,
-        ValueError,
-        OverflowError,
-        LookupError,
-        TypeError,
-        zlib.error,
-    ) as error:
+        mesh = None
+        if points and triangles:
+            corners = np.asarray(triangles[0].data, dtype=np.int32)
+            mesh = Mesh(points=np.asarray(points[0].data, dtype=np.float64), triangles=corners)
+    except _UNREADABLE as error:
         raise DataError(
             f"The surface {path} cannot be read.",
             found=str(error) or type(error).__name__,

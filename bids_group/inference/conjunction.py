@@ -93,11 +93,10 @@ def _smallest(dof: Sequence[npt.NDArray[np.float64]]) -> float | npt.NDArray[np.
 
 def _judge(question: Question, rule: Correction, parts: Sequence[Significance]) -> Significance:
     """Take the largest corrected p of the parts; where a correction has none, judge the largest p."""
-    by_shuffling = None
-    own = [one.by_shuffling for one in parts if one.by_shuffling is not None]
+    by_shuffling, own = None, [one.by_shuffling for one in parts if one.by_shuffling is not None]
     if own:
-        details = _agreed([one.details for one in own])
-        by_shuffling = UncorrectedP(p=_largest(question, [one.p for one in own]), details=details)
+        p = _largest(question, [one.p for one in own])
+        by_shuffling = UncorrectedP(p=p, details=_agreed([one.details for one in own]))
     rows = [one.p_corrected for one in parts if one.p_corrected is not None]
     if not rows:
         return replace(judge_without_shuffling(question, rule), by_shuffling=by_shuffling)

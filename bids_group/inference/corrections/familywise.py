@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -35,26 +36,15 @@ def judge_familywise(question: Question, null: Null, rule: Correction, measure: 
     details = null.details.but(tail_approximation=_tails(null, measure))
     if question.data.geometry is not None:
         details = details.but(_of_parts(question, null, measure, is_extended=rule.is_clusterwise))
-
-    def corrected(members: Members, _: Sign) -> dict[str, float]:
-        of_peaks = {"peak" if name == "voxel" else name: float(p[members].min()) for name, p in p_by.items()}
-        if forming is None:
-            return of_peaks
-        weights = np.broadcast_to(question.measure(members)[0], members.shape)
-        mass = float((weights * (np.abs(null.z[members]).astype(np.float64) - forming)).sum())
-        measured, part = {"size": float(weights.sum()), "mass": mass}, _part_of(question, members)
-        return {name: float(null.p(name, value, part)) for name, value in measured.items()} | of_peaks
-
+    corrected = _p_of_cluster(question, null, p_by, forming)
     if forming is None:
         p_corrected = p_by[measure]
     else:
         details = details.but(cluster_forming_p=question.spec.cluster_forming_p, cluster_forming_z=forming)
         p_corrected = np.ones(null.z.size, dtype=np.float32)
         for sign in question.signs:
-            above = null.z * sign > forming
-            for members in find_clusters(
-                above, question.data.elements, question.spec.connectivity, question.data.geometry
-            ):
+            above, data = null.z * sign > forming, question.data
+            for members in find_clusters(above, data.elements, question.spec.connectivity, data.geometry):
                 p_corrected[members] = corrected(members, sign)[measure]
     is_significant = question.is_tested & (p_corrected <= np.float32(question.spec.alpha))
     return judge(
@@ -78,6 +68,28 @@ def judge_familywise(question: Question, null: Null, rule: Correction, measure: 
     )
 
 
+def _p_of_cluster(
+    question: Question, null: Null, p_by: Mapping[str, Row], forming: float | None
+) -> Callable[[Members, Sign], dict[str, float]]:
+    """Give the corrected p of a cluster by measure: of its best element, and with a threshold its extent."""
+
+    def corrected(members: Members, _: Sign) -> dict[str, float]:
+        of_peaks = {"peak" if name == "voxel" else name: float(p[members].min()) for name, p in p_by.items()}
+        if forming is None:
+            return of_peaks
+        weights, geometry = (
+            np.broadcast_to(question.measure(members)[0], members.shape),
+            question.data.geometry,
+        )
+        mass = float((weights * (np.abs(null.z[members]).astype(np.float64) - forming)).sum())
+        geometry = question.data.geometry
+        part = 0 if geometry is None else int(geometry.part_of[members[0]])
+        measured = {"size": float(weights.sum()), "mass": mass}
+        return {name: float(null.p(name, value, part)) for name, value in measured.items()} | of_peaks
+
+    return corrected
+
+
 def _element_p(question: Question, null: Null, measure: str) -> Row:
     """Corrected p of every element; 1 where it was not tested."""
     if measure == "tfce":
@@ -96,10 +108,6 @@ def _element_p(question: Question, null: Null, measure: str) -> Row:
             own = null.geometry.part_of == part
             p[own] = null.p(measure, observed[own], part, null.statistic.at(own))
     return np.where(question.is_tested, p, 1.0).astype(np.float32)
-
-
-def _part_of(question: Question, members: Members) -> int:
-    return 0 if question.data.geometry is None else int(question.data.geometry.part_of[members[0]])
 
 
 def _columns(null: Null, measure: str) -> list[str]:

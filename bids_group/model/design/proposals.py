@@ -32,17 +32,14 @@ def propose_contrasts(analysis: GroupAnalysis) -> tuple[Contrast, ...]:
     is left out.
     """
     design, found = code_analysis(analysis), dict[str, Contrast]()
-    for name, expression in _of_columns(design) if design.is_own else _of_terms(design):
+    named = ((one, quote_column(one)) for one in design.columns) if design.is_own else _of_terms(design)
+    for name, expression in named:
         if len(found) == _MOST:
             break
         with suppress(BidsGroupError):
             request = ContrastRequest(expression=expression, name=camel_label(name) or None)
             found.setdefault(expression, build_contrast(request, design))
     return tuple(found.values())
-
-
-def _of_columns(design: CodedDesign) -> Iterator[Named]:
-    yield from ((column, quote_column(column)) for column in design.columns)
 
 
 def _of_terms(design: CodedDesign) -> Iterator[Named]:

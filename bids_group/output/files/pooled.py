@@ -77,13 +77,12 @@ def write_pooled(output_dir: Path, pooled: PooledMap, key: str, *, dataset_names
         volumes = {stat: np.broadcast_to(values, pooled.effect.shape), **volumes}
     paths = {stat: pooled_path(output_dir, observation, stat) for stat in _STATS}
     payloads: dict[Path, bytes] = {}
-    name = shared_entities(observation.maps)["space"]
     hashes = {
         stat: write_map(
             paths[stat],
             volume,
             pooled.space,
-            name=name,
+            name=shared_entities(observation.maps)["space"],
             where=None if stat == "n" else is_observed,
             is_cache=stat in _OF_MANY_DIGITS,
             write=payloads.__setitem__,
@@ -91,12 +90,9 @@ def write_pooled(output_dir: Path, pooled: PooledMap, key: str, *, dataset_names
         for stat, volume in volumes.items()
     }
     sidecars = pooled_sidecar(pooled, volumes, dataset_names)
-    most = (
-        None
-        if pooled.dominant is None
-        else LargestWeight(source=pooled.dominant[0], share=pooled.dominant[1])
-    )
-    own = Sidecar(pooling_key=key, files=hashes, affine=_affine_of(pooled.space), largest_weight=most)
+    most = pooled.dominant and LargestWeight(source=pooled.dominant[0], share=pooled.dominant[1])
+    affine = pooled.space.affine if isinstance(pooled.space, Grid) else None  # of which NIfTI keeps float32
+    own = Sidecar(pooling_key=key, files=hashes, affine=affine, largest_weight=most)
     first, *others = expand(sidecar_path(paths["effect"]))
     for path in (*paths.values(), *map(sidecar_path, paths.values())):
         for one in expand(path):
@@ -110,11 +106,6 @@ def write_pooled(output_dir: Path, pooled: PooledMap, key: str, *, dataset_names
     for stat in set(volumes) - {"effect"}:
         for path in expand(sidecar_path(paths[stat])):
             write_json(path, sidecars[stat], write_cache)
-
-
-def _affine_of(space: Space) -> npt.NDArray[np.float64] | None:
-    """Every digit of a volume's affine, of which NIfTI keeps float32; other spaces stand in their files."""
-    return space.affine if isinstance(space, Grid) else None
 
 
 def read_pooled(
