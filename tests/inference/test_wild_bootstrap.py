@@ -23,6 +23,7 @@ from bids_group.inference.shuffling.engine import (
 )
 from bids_group.inference.shuffling.partition import TILE, build_residuals
 from bids_group.inference.shuffling.scheme import choose_scheme
+from bids_group.inference.shuffling.wild_bootstrap import sum_by_signs
 from bids_group.model import fit_group
 from bids_group.robust_variance import robust_weights
 
@@ -291,3 +292,17 @@ def test_findings_where_nothing_is_are_as_rare_as_alpha_says(make_problem):
     assert found[0] >= low
     assert share.max() <= 0.055
     assert share.min() >= 0.04
+
+
+@pytest.mark.parametrize("n_clusters", [1, 4, 5, 6, 29, 30, 31, 90])
+@pytest.mark.parametrize("n_draws", [8, 256])
+def test_sums_by_signs_are_those_of_a_product_in_float64(n_clusters, n_draws):
+    rng = np.random.default_rng(n_clusters)
+    signs = rng.choice([-1, 1], (n_draws, n_clusters)).astype(np.float32)
+    spread = rng.normal(size=(3, n_clusters, TILE)).astype(np.float32)
+    products = np.full((3, n_draws, TILE), np.nan, np.float32)
+    sum_by_signs(signs, spread, products)
+    exact = np.matmul(signs.astype(np.float64), spread.astype(np.float64))
+    own, product = (np.sqrt(np.mean((one - exact) ** 2)) for one in (products, np.matmul(signs, spread)))
+    assert own <= 1.01 * product + 1e-9
+    np.testing.assert_allclose(products, exact, atol=1e-6 * n_clusters)

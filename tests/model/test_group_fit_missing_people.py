@@ -208,3 +208,14 @@ def test_a_joint_contrast_within_people_needs_all_its_rows_within():
     ).results
     assert (joint.maps["F"] != 0).tolist() == [True, False]
     assert (single.maps["t"] != 0).tolist() == [True, True]
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 2, 3])
+def test_elements_of_a_few_rows_or_none_have_no_partial_r2(n_rows):
+    """Three columns leave them no degree of freedom: statistic 0, p 1, and sizes of 0, without a warning."""
+    matrix, values = random_data(n=5, share=0)
+    values[n_rows:, 2] = np.nan
+    (fitted,) = fit_group(make_data(matrix, values, CONTRASTS[2:]), is_two_sided=True).results
+    expected = {"F": 0, "z": 0, "p": 1, "partialR2": 0, "partialR2Lower": 0, "partialR2Upper": 0, "n": n_rows}
+    assert {name: fitted.maps[name][2] for name in expected} == expected
+    assert (fitted.maps["partialR2"][[0, 1, 3, 4]] > 0).all()

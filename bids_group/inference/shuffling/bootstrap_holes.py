@@ -22,7 +22,12 @@ from bids_group.inference.shuffling.holes import ByPlace, Flags, Holes, Moves, b
 from bids_group.inference.shuffling.partition import TILE, Codes, Doubles, Residuals, Single
 from bids_group.inference.shuffling.scheme import Scheme
 from bids_group.inference.shuffling.shuffles import Batch
-from bids_group.inference.shuffling.wild_bootstrap import fill_ratios, spread_over_clusters, weigh_residuals
+from bids_group.inference.shuffling.wild_bootstrap import (
+    fill_ratios,
+    spread_over_clusters,
+    sum_by_signs,
+    weigh_residuals,
+)
 from bids_group.robust_variance import RobustWeights, robust_weights
 from bids_group.work_files import drop_pages, reserve
 
@@ -71,7 +76,7 @@ class BootstrapHoles:
         """Yield places among the elements and the partial correlations there ``(batch_size, n)``."""
         products, values = room
         for number, tile in enumerate(self.residuals.tiles):
-            np.matmul(moves.rows, tile, out=products)
+            sum_by_signs(moves.rows, tile, products)
             drop_pages(self.residuals.tiles)
             own = self.residuals.group_squares[number]
             fill_ratios(products, own, self.q, self.is_signed, 1.0, values)

@@ -317,7 +317,7 @@ def partial_r2(
         here = degrees == value
         lower[here] = _noncentrality_of_f(f[here], q, float(value), _HIGH)
         upper[here] = _noncentrality_of_f(f[here], q, float(value), _LOW)
-    rows = np.asarray(n_obs, dtype=np.float64)
+    rows = np.maximum(np.asarray(n_obs, dtype=np.float64), 1)  # without any, F and λ are 0
     return q * f / (q * f + degrees), lower / (lower + rows), upper / (upper + rows)
 
 
