@@ -67,7 +67,11 @@ class StoredMaps:
         where = "in memory" if self.folder is None else f"in a file in {self.folder}"
         shuffled = ""
         if self.n_residual_bytes:
-            place = "in a file too" if self.has_residuals_in_file else "in memory"
+            place = (
+                f"in a file{' too' * (self.folder is not None)}"
+                if self.has_residuals_in_file
+                else "in memory"
+            )
             shuffled = f"; for shuffling again {_spell(self.n_residual_bytes)}, {place}"
         return f"{self.first_level_contrast}: {size}, {where}{shuffled}"
 
@@ -110,8 +114,10 @@ def plan_storage(plan: RunPlan) -> list[StoredMaps]:
         n_rows = len(one.analysis.observations)
         n_one = 4 * n_rows * n_elements
         n_bytes = n_one * (2 if one.analysis.estimator.needs_variance else 1)
-        residuals = n_one if plan.spec.inference.needs_shuffling else 0
-        is_held = plan.executor.can_hold(n_bytes + residuals)
+        is_shuffled = plan.spec.inference.needs_shuffling
+        residuals = n_one * max(scheme.n_arrays for scheme in one.schemes) if is_shuffled else 0
+        is_held = plan.executor.can_hold(n_bytes + n_one * is_shuffled)
+        is_beside = plan.executor.can_hold(n_bytes * is_held + residuals)
         stored.append(
             StoredMaps(
                 first_level_contrast=one.analysis.first_level_contrast,
@@ -120,7 +126,7 @@ def plan_storage(plan: RunPlan) -> list[StoredMaps]:
                 n_bytes=n_bytes,
                 n_residual_bytes=residuals,
                 folder=None if is_held else folder,
-                has_residuals_in_file=residuals > 0 and not is_held and not plan.executor.can_hold(n_one),
+                has_residuals_in_file=residuals > 0 and not is_beside,
             )
         )
     return stored

@@ -107,3 +107,60 @@ def test_a_file_takes_its_place_on_the_disk_at_once(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="no room"):
         work_files.reserve(tmp_path / "work" / "more", (3, 5))
     assert not (tmp_path / "work" / "more").exists()
+
+
+@pytest.mark.parametrize(
+    ("mem_gb", "places"), [("4", ["in memory", "in memory"]), ("1e-5", ["in a file", "in a file too"])]
+)
+def test_weighted_shuffles_take_what_was_said_an_array_for_each_direction(
+    small, tmp_path, capsys, monkeypatch, mem_gb, places
+):
+    made = {}
+
+    def reserve(path, shape):
+        made[path.name] = 4 * int(np.prod(shape))
+        return work_files.reserve(path, shape)
+
+    monkeypatch.setattr("bids_group.inference.shuffling.weighted_flips.reserve", reserve)
+    words = [
+        str(small),
+        str(tmp_path / "out"),
+        *SHUFFLED,
+        "--mem-gb",
+        mem_gb,
+        "--no-report",
+        "--no-sensitivity",
+    ]
+    words += ["--estimator", "weighted", "--formula", "~ age"]
+    assert main([*words, "--dry-run", "--output-format", "json"]) == 0
+    (said,) = json.loads(capsys.readouterr().out)["Memory"]["Maps"]
+    maps, _, shuffled = said.partition("; for shuffling again ")
+    assert places[0] in maps
+    assert shuffled.endswith(places[1])
+    n_maps, n_shuffled = (float(text.partition(" MB")[0].split()[-1]) for text in (maps, shuffled))
+    assert n_shuffled == pytest.approx(n_maps, rel=0.1)  # effects and variances; the mean and the slope
+    assert main(words) == 0
+    found = [size for name, size in made.items() if "residuals" in name]
+    assert len(found) == (mem_gb == "1e-5")
+    assert found == [] or found[0] / 1e6 == pytest.approx(n_shuffled, rel=0.2)  # in whole tiles
+
+
+@pytest.mark.parametrize("share", [1.5, 2.5])
+def test_weighted_shuffles_go_into_a_file_where_memory_holds_the_maps_alone(small, tmp_path, capsys, share):
+    words = [
+        str(small),
+        str(tmp_path / "out"),
+        *SHUFFLED,
+        "--estimator",
+        "weighted",
+        "--formula",
+        "~ age + I(age**2)",
+    ]
+    shown = [*words, "--dry-run", "--output-format", "json"]
+    assert main(shown) == 0
+    (said,) = json.loads(capsys.readouterr().out)["Memory"]["Maps"]
+    n_maps = float(said.partition(" MB")[0].split()[-1])
+    assert main([*shown, "--mem-gb", str(2 * share * n_maps / 1e3 * 1.05)]) == 0
+    (said,) = json.loads(capsys.readouterr().out)["Memory"]["Maps"]
+    assert said.endswith("in memory" if share == 2.5 else "in a file")
+    assert "in memory; for shuffling" in said

@@ -196,9 +196,10 @@ def _prepare(
     work_dir: Path | None,
 ) -> Job:
     """Gather what the null depends on; residuals stand in a file where memory does not hold them."""
-    stack, spec, folder = question.data.stack, question.spec, None
-    if isinstance(stack.data, np.memmap) and work_dir and not executor.can_hold(stack.data.nbytes):
-        folder = work_dir
+    stack, spec = question.data.stack, question.spec
+    n_maps = 0 if isinstance(stack.data, np.memmap) else 1 + scheme.is_weighted  # in memory beside them
+    is_held = executor.can_hold(stack.data.nbytes * (n_maps + scheme.n_arrays))
+    folder = None if is_held else work_dir
     backing = None if folder is None else folder / "residuals.float32"
 
     def place(n_bytes: int) -> Path | None:

@@ -49,6 +49,12 @@ class Scheme:
     is_weighted: bool = False
 
     @property
+    def n_arrays(self) -> int:
+        """How many arrays of the maps' shape are shuffled: with weights one for each direction."""
+        both = self.partition.tested.shape[1] + self.partition.nuisance.shape[1]
+        return both if self.is_weighted else 1
+
+    @property
     def has_own_statistic(self) -> bool:
         """Whether shuffling judges another statistic than that of the fit."""
         return self.groups is not None or self.is_weighted
