@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bids_group.errors import MissingInputError
+
+LOGGER = logging.getLogger(__name__)
 
 _NOT_MAPS = re.compile(
     r"\.(?:html?|svg|png|jpe?g|gif|pdf|tsv(?:\.gz)?|csv|txt|log|md|h5|mat|npz?|pkl|toml|ya?ml|bib)$",
@@ -28,6 +32,7 @@ MOST_WAYS = 16
 """By which links may lead to one folder; in a bush of links, each leads to two, there are millions."""
 
 _FOLDERS_WITHOUT_MAPS = {"figures"}
+_SECONDS_UNTOLD = 10.0
 _OF_KERNEL = ("/proc", "/sys")
 
 Item = TypeVar("Item")
@@ -66,7 +71,10 @@ def index_dataset(root: Path) -> tuple[tuple[IndexedFile, ...], tuple[WalkedFold
     for folder in walk(root.absolute()):
         if folder.problem is not None:
             unlisted.append(folder)
+        is_of_person = "subject_folder" in folder.entities
         for name in folder.names:
+            if not (is_of_person or "sub-" in name or name.endswith(".json")):
+                continue  # of nobody; there may be a million of them
             is_map = not _NOT_MAPS.search(name) or name.endswith("_statmap.tsv")  # of regions
             if is_map and (entities := {**folder.entities, **_read_name(name)}):
                 found[f"{folder.path}/{name}"] = entities
@@ -77,8 +85,10 @@ def index_dataset(root: Path) -> tuple[tuple[IndexedFile, ...], tuple[WalkedFold
 def walk(root: Path) -> Iterator[WalkedFolder]:
     """Walk once through the folders of a dataset, by name; links are followed, but never back up.
 
-    Left out are hidden folders and files, and folders that hold no first-level maps by their name.
+    Left out are hidden folders and files, and folders that hold no first-level maps by their name. Who named
+    a folder that is no dataset but a whole disk is told every ten seconds where this is.
     """
+    n_folders, n_files, told = 0, 0, time.monotonic()
     top = str(root).rstrip("/")
     waiting: list[tuple[str, Mapping[str, str], bool]] = [("", {}, False)]
     ways: Counter[tuple[int, int]] = Counter()
@@ -95,6 +105,13 @@ def walk(root: Path) -> Iterator[WalkedFolder]:
             yield WalkedFolder(path=path, entities=entities, problem=error.strerror or str(error))
             continue
         yield WalkedFolder(path=path, entities=entities, names=tuple(names))
+        n_folders, n_files = n_folders + 1, n_files + len(names)
+        if time.monotonic() - told > _SECONDS_UNTOLD:
+            said = (
+                "Looking for maps in %s: %s folders, %s files, now in %s. Is it the dataset (--derivatives)?"
+            )
+            LOGGER.info(said, top, f"{n_folders:,}", f"{n_files:,}", path)
+            told = time.monotonic()
         left_out = _FOLDERS_WITHOUT_MAPS if below else _FOLDERS_WITHOUT_MAPS | _NOT_FIRST_LEVEL
         for one in (one for one in reversed(inner) if one not in left_out):
             more = _read_folders(one) if "-" in one else {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import itertools
+import logging
 import os
 import re
 from pathlib import Path
@@ -39,7 +41,12 @@ def index_by_pybids(root: Path) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for path, entity, value in layout.session.query(Tag.file_path, Tag.entity_name, Tag._value).all():
         found.setdefault(path, {})[entity] = value
-    return found
+    return {path: one for path, one in found.items() if may_be_of_somebody(Path(path).name, one)}
+
+
+def may_be_of_somebody(name: str, entities: dict[str, str]) -> bool:
+    """What is no sidecar and of no person is nobody's map, and is not kept."""
+    return "subject_folder" in entities or "sub-" in name or name.endswith(".json")
 
 
 def index_by_us(root: Path) -> dict[str, dict[str, str]]:
@@ -295,3 +302,30 @@ def test_two_folders_that_link_to_each_other_are_walked_once_each_way(tmp_path):
         (tmp_path / one / "b").symlink_to(f"../{other}")
     found = [(Path(one.path).relative_to(tmp_path).as_posix(), one.problem) for one in walk(tmp_path)]
     assert found == [(".", None), ("sub-01", None), ("sub-01/b", None), ("sub-02", None), ("sub-02/b", None)]
+
+
+def test_a_long_walk_is_told_with_where_it_is(tmp_path, monkeypatch, caplog):
+    for name in ("a/b", "c", "sub-1/func"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "sub-1_contrast-a_stat-effect_statmap.nii").touch()
+    clock = itertools.count(0, 6)
+    monkeypatch.setattr("bids_group.bids.index.time.monotonic", lambda: next(clock))
+    logger = logging.getLogger("bids_group.bids.index")
+    logger.addHandler(caplog.handler)
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    assert len(index_dataset(tmp_path)[0]) == 3
+    logger.removeHandler(caplog.handler)
+    said = [one.getMessage() for one in caplog.records]
+    assert said[0].startswith(f"Looking for maps in {tmp_path}: 2 folders, 0 files, now in {tmp_path}/a.")
+    assert f": 6 folders, 3 files, now in {tmp_path}/sub-1/func." in said[-1]
+    assert len({*said}) == 3
+
+
+def test_files_of_nobody_are_not_kept_however_many_there_are(tmp_path):
+    for number in range(50):
+        (tmp_path / f"holiday{number}.nii").touch()
+    (tmp_path / "task-x_statmap.json").touch()
+    (tmp_path / "sub-1").mkdir()
+    (tmp_path / "sub-1" / "contrast-a_stat-effect_statmap.nii").touch()
+    found, _ = index_dataset(tmp_path)
+    assert [one.path.name for one in found] == ["contrast-a_stat-effect_statmap.nii", "task-x_statmap.json"]
