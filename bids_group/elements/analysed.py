@@ -38,6 +38,7 @@ def check_same_space(
 def _check_same_structures(
     reference: Path, space: Structures, path: Path, other: Structures, *, is_mask: bool
 ) -> None:
+    """Refuse structures that the reference lacks, or whose mesh, grid or regions are others."""
     own = {part.structure: part for part in space.parts}
     theirs = {part.structure: part for part in other.parts}
     what = f"{'the mask ' if is_mask else ''}{path}"
@@ -64,6 +65,7 @@ def _check_same_structures(
 
 
 def _check_same_grid(reference: Path, grid: Grid, path: Path, other: Grid, *, is_mask: bool) -> None:
+    """Refuse a volume on another grid than that of the reference."""
     if grid.is_same(other):
         return
     apart = np.abs(grid.affine - other.affine).max()

@@ -98,12 +98,14 @@ def gzip_bytes(payload: bytes | memoryview, *, is_cache: bool = False) -> bytes:
 
 
 def _with_frame(body: bytes | memoryview, payload: bytes | memoryview) -> bytes:
+    """Put the header and the trailer of a gzip file around a deflate stream."""
     header = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
     trailer = struct.pack("<LL", checksum(payload), len(payload) & 0xFFFFFFFF)
     return b"".join((header, body, trailer))
 
 
 def _deflated(content: bytes | memoryview, strategy: int) -> bytes:
+    """Deflate by zlib-ng where both libraries give the same bytes (runs), else by zlib."""
     library = quick if strategy == zlib.Z_RLE else zlib
     stream = library.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, strategy)
     packed: bytes = stream.compress(content) + stream.flush()

@@ -144,6 +144,7 @@ def _reading(path: Path) -> Iterator[BufferedReader]:
 
 
 def _refuse_pointer(path: Path, payload: bytes) -> None:
+    """Refuse what git-annex or Git LFS left in place of a file."""
     pointer = find_pointer(payload)
     if pointer is not None:
         raise MissingInputError(

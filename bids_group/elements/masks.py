@@ -91,6 +91,7 @@ def describe_values(values: npt.NDArray[np.float32]) -> str:
 
 
 def _not_two(path: Path, values: npt.NDArray[np.float32]) -> DataError:
+    """Make the error about a mask of more than two values that came without a threshold."""
     high = float(values.max())
     half = 0.5 if 0.5 < high <= 1.5 or not 0 < high < np.inf else high / 2
     counts = (f"{int((values > at).sum())} above {at:.3g}" for at in dict.fromkeys((0.0, 0.5, half)))

@@ -138,6 +138,7 @@ def read_map(path: Path) -> LoadedMap:
 
 
 def _structured(path: Path, files: ImageFiles, read: Callable[[Path, ImageFiles], _Read]) -> _Read:
+    """Read by a function for GIFTI, CIFTI and tables; what goes wrong becomes a `DataError`."""
     try:
         return read(path, files)
     except (*_UNREADABLE, ExpatError) as error:

@@ -90,6 +90,7 @@ def region_columns(columns: Sequence[str]) -> list[int]:
 
 
 def _column(columns: Sequence[str], path: Path, which: int | str | None) -> int:
+    """Find the column that is read: the one that was named, ``effect``, or the only one."""
     others = [name for name in columns if name != REGION]
     named = which if isinstance(which, str) else "effect" if "effect" in others else None
     if named is None and len(others) == 1:
@@ -105,6 +106,7 @@ def _column(columns: Sequence[str], path: Path, which: int | str | None) -> int:
 
 
 def _number(cell: str, region: str, path: Path) -> float:
+    """Read a cell; n/a is NaN."""
     if cell == "n/a":
         return math.nan
     try:

@@ -328,6 +328,7 @@ def _has_same_elements(one: Part, other: Part) -> bool:
 
 
 def _join_axes(those: Sequence[Part]) -> Any:
+    """Join nibabel's axes of regions, each region once; None where no part has one."""
     axes = {part.names: part.axis for part in those if isinstance(part, Parcels) and part.axis is not None}
     if not axes:
         return None
@@ -341,6 +342,7 @@ def _join_axes(those: Sequence[Part]) -> Any:
 
 
 def _cut(part: Part, is_kept: npt.NDArray[np.bool_]) -> Part:
+    """Keep some elements of a part."""
     if isinstance(part, Parcels):
         names = tuple(name for name, kept in zip(part.names, is_kept, strict=True) if kept)
         return replace(part, names=names, axis=None if part.axis is None else part.axis[is_kept])

@@ -46,6 +46,7 @@ def build_smoother(space: Space, surfaces: Surfaces, fwhm_mm: float) -> Smoother
 
 
 def _smoothing_of(part: Part, surfaces: Surfaces, fwhm_mm: float) -> Weigh | None:
+    """Choose how a part is smoothed; None of regions, which have no place."""
     if isinstance(part, Vertices) and part.n_elements:
         from bids_group.elements.geodesic import geodesic_weights  # numba takes 0.2 s to import
 

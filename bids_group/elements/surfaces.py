@@ -71,6 +71,7 @@ def build_geometry(elements: Elements, surfaces: Surfaces, connectivity: Connect
 
 
 def _patch(part: Part, surfaces: Surfaces, connectivity: Connectivity) -> Patch:
+    """Find neighbours and weights of the elements of one structure."""
     if isinstance(part, Voxels):
         voxels = np.column_stack(np.unravel_index(part.indices, part.grid.shape))
         return voxel_patch(voxels, part.grid.affine, connectivity)

@@ -211,6 +211,7 @@ def _check_families(schemes: Sequence[Scheme], spec: InferenceSpec, n_together: 
 
 
 def _check_request(spec: InferenceSpec, estimator: Estimator) -> None:
+    """Refuse too few shuffles for alpha, and shuffles that the estimator does not allow."""
     if spec.is_judged_by_shuffling and 1 / (spec.n_permutations + 1) > spec.alpha:
         raise UsageError(
             "There are too few permutations for this alpha.",

@@ -61,6 +61,7 @@ def join_contrasts(
 def _join_results(
     contrast: Contrast, parts: Sequence[ContrastResult], *, is_two_sided: bool
 ) -> ContrastResult:
+    """Take the statistic with the least evidence at each element where all effects have one sign."""
     z = np.stack([one.maps["z"] for one in parts])
     is_same = (z > 0).all(axis=0) | (z < 0).all(axis=0)
     weakest = (np.abs(z) if is_two_sided else z).argmin(axis=0)[None]
@@ -86,6 +87,7 @@ def _join_results(
 
 
 def _smallest(dof: Sequence[npt.NDArray[np.float64]]) -> float | npt.NDArray[np.float64]:
+    """Smallest degrees of freedom of the parts: one number, or one for each element."""
     least = np.broadcast_arrays(*dof)
     found = np.asarray(np.min(least, axis=0))
     return float(found) if found.ndim == 0 else found

@@ -110,6 +110,7 @@ def _tops_of_graph(
 
 
 def _find_in_graph(is_in: npt.NDArray[np.bool_], geometry: Geometry) -> tuple[Members, ...]:
+    """Find the connected components of marked elements on the neighbours of a geometry."""
     inside = np.flatnonzero(is_in)
     if not inside.size:
         return ()

@@ -78,12 +78,14 @@ def fit_tail(maxima: Doubles, n_distinct: float = np.inf) -> Tail | None:
 
 
 def _moments(beyond: Doubles) -> tuple[float, float]:
+    """Fit shape and scale of a generalised Pareto distribution by its moments (Hosking & Wallis 1987)."""
     mean, variance = float(beyond.mean()), float(beyond.var(ddof=1))
     ratio = mean**2 / variance
     return 0.5 * (ratio - 1), 0.5 * mean * (ratio + 1)
 
 
 def _survival(beyond: Doubles, k: float, scale: float) -> Doubles:
+    """Probability of more than each excess under the fitted distribution."""
     if abs(k) < 1e-9:
         return np.exp(-beyond / scale)
     return np.asarray(np.maximum(1 - k * beyond / scale, 0) ** (1 / k))

@@ -148,6 +148,7 @@ def say_ways(design: CodedDesign) -> str:
 
 
 def _choose_test(request: ContrastRequest, name: str, n_rows: int, *, is_list: bool) -> Literal["t", "F"]:
+    """Settle the test: what was asked for, else F of a list and t of a single expression."""
     if request.test == "pass":
         what = "has the test 'pass', but no level is above the group"
         raise ContrastError(f"The contrast '{name}' {what}.", expected="t or F")
@@ -217,6 +218,7 @@ def _find(text: str, named: Mapping[str, ContrastRequest]) -> ContrastRequest:
 def _remark(
     request: ContrastRequest, made: Contrast, design: CodedDesign, named: Mapping[str, ContrastRequest]
 ) -> Iterator[Notice]:
+    """Tell how a contrast was read, of a test of equivalence what stands in its brackets."""
     typed, read = _read_call(request.expression), _read_call(made.expression)
     if typed is None or read is None:
         return remark(request.expression.strip(), made.expression, design)

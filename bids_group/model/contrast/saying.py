@@ -38,6 +38,7 @@ def say_weights(weights: Sequence[float], columns: Sequence[str]) -> str:
 
 
 def _say_sum(parts: Sequence[tuple[float, str]]) -> str:
+    """Join parts with their signs and weights: ``a minus 0.5 b``."""
     text = ""
     for index, (weight, what) in enumerate(parts):
         sign = "minus " if weight < 0 else "plus " if index else ""
@@ -47,6 +48,7 @@ def _say_sum(parts: Sequence[tuple[float, str]]) -> str:
 
 
 def _say_meaning(meaning: Meaning, design: CodedDesign) -> str:
+    """Say a coefficient, a mean or a slope with the levels at which it stands."""
     if meaning.kind == "coefficient":
         return f"coefficient {meaning.name}"
     at, where = "", []

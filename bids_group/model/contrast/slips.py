@@ -147,6 +147,7 @@ def _read_vector(numbers: str, design: CodedDesign) -> Readings:
 
 
 def _say_weighted(weight: float, factor: str, level: str) -> str:
+    """Write a signed, weighted mean of one level: ``- 0.5*mean(group=a)``."""
     size = "" if abs(weight) == 1 else f"{abs(weight):.12g}*"
     return f"{'-' if weight < 0 else '+'} {size}mean({quote(factor)}={quote_level(level)})"
 
@@ -198,6 +199,7 @@ def _read_sides(text: str, names: Names, as_means: frozenset[str] = frozenset())
 
 
 def _is_outside(text: str, match: re.Match[str]) -> bool:
+    """Whether a match lies outside all brackets."""
     before = text[: match.start()]
     return all(before.count(one) == before.count(other) for one, other in ("()", "[]"))
 

@@ -70,6 +70,7 @@ def _code(analysis: GroupAnalysis, formula: Formula, variables: pd.DataFrame) ->
 def _build(
     analysis: GroupAnalysis, formula: Formula, variables: pd.DataFrame, notices: list[Notice]
 ) -> Design:
+    """Code, check and describe a design, and build its contrasts; warnings go into ``notices``."""
     design = _code(analysis, formula, variables)
     for name in (name for name in design.columns if design.columns.count(name) > 1):
         raise FormulaError(f"Two columns of the design are called '{name}'.", fix="Rename that of the table.")
@@ -182,6 +183,7 @@ def _check_subjects(formula: str, design: CodedDesign) -> list[Notice]:
 
 
 def _check_labels(contrasts: Sequence[Contrast]) -> None:
+    """Refuse two contrasts whose files would have one name."""
     seen: dict[str, Contrast] = {}
     for contrast in contrasts:
         other = seen.setdefault(contrast.label.casefold(), contrast)

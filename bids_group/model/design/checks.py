@@ -233,6 +233,7 @@ def _no_dof(design: CodedDesign) -> DesignError:
 
 
 def _check_rank(design: CodedDesign, dof: int | None) -> Iterator[Notice]:
+    """Tell of columns that depend on others, and of few degrees of freedom."""
     n_rows, rank = len(design.X), design.space.rank
     dependent = [design.columns[index] for index in design.space.dependent_columns()]
     empty = design.fold([name for name in dependent if not design.matrix[name].any()])
@@ -281,6 +282,7 @@ def _say_near(levels: Sequence[str], counts: Mapping[tuple[str, ...], int]) -> s
 
 
 def _check_covariates(design: CodedDesign) -> Iterator[Notice]:
+    """Warn of covariates that are constant, or that depend on a factor."""
     for name in design.covariates:
         values = design.variables[name].to_numpy(dtype=np.float64)
         if np.ptp(values) == 0:

@@ -170,6 +170,7 @@ def _center(design: CodedDesign, name: str, values: pd.Series) -> float:
 
 
 def _tell_random(analysis: GroupAnalysis, design: CodedDesign, term: RandomTerm) -> Iterator[Notice]:
+    """Warn of what a random term rests on: few groups, slopes around 0, several rows of a person."""
     subjects, outer = analysis.rows["subject"], term.outer or term.group
     n_groups = (term.groups if term.outer_groups is None else term.outer_groups).nunique()
     if n_groups < _FEW_LEVELS:

@@ -57,6 +57,7 @@ def tell_units(data: GroupData, quality: pd.DataFrame) -> tuple[Notice, ...]:
 
 
 def _tell_spreads(quality: pd.DataFrame) -> tuple[Notice, ...]:
+    """Warn of maps whose spread over elements is far from that of most others."""
     if quality.attrs["n_elements_compared"] < _ENOUGH_ELEMENTS:
         return ()
     sd = quality["sd_effect"].where(quality["sd_effect"] > 1e-6 * quality["mean_effect"].abs(), 0.0)
@@ -179,6 +180,7 @@ def _complete_tiles(data: GroupData) -> Iterator[Float64]:
 
 
 def _robust_z(values: Float64) -> Float64:
+    """Deviations from the median in robust SDs (MAD); 0 where nothing varies."""
     spread = 0.0
     if not np.isnan(values).all():
         spread = stats.median_abs_deviation(values, scale="normal", nan_policy="omit")
@@ -244,6 +246,7 @@ def _log_mean_squares(data: GroupData, people: pd.Series) -> pd.Series:
 
 
 def _uneven(spread: pd.Series, factor: pd.Series, people: pd.Series) -> Iterator[tuple[float, Notice]]:
+    """Test whether the levels of a factor differ in the people's logarithmic variances."""
     level_of = dict(zip(people, factor, strict=True))
     by_level = {
         str(level): values.to_numpy()

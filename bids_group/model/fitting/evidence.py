@@ -56,6 +56,7 @@ def bayes_factor(t: Doubles, dof: npt.ArrayLike, n_effective: npt.ArrayLike) -> 
 
 
 def _log_by_table(t: Doubles, dof: float, n_effective: float) -> Doubles:
+    """Logarithm of the Bayes factor from a spline over t; far out by quadrature."""
     sizes = np.abs(t)
     if sizes.size <= _MOST_DIRECT:
         return integrate(sizes, dof, n_effective)

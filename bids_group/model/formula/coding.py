@@ -264,6 +264,7 @@ def _categorical_columns(formula: Formula, variables: pd.DataFrame) -> tuple[str
 
 
 def _summarise(column: pd.Series, centering: str, within: pd.Series | None) -> Covariate:
+    """Summarise a numeric column, and settle what is subtracted from it."""
     values = column.to_numpy(dtype=np.float64)
     centers: float | dict[str, float] = float(values.mean()) if centering == "grand" else 0.0
     if within is not None:
@@ -355,6 +356,7 @@ def _display(formula: Formula, name: str) -> str:
 
 
 def _write_hierarchically(design: CodedDesign, centering: str) -> HierarchicalForm:
+    """Write the formula anew with every lower-order term, in columns that centre each term."""
     n_rows = len(design.variables)
     bases = {factor.code: _factor_columns(factor, design, centering) for factor in design.formula.factors}
     given, matrix = design.formula.terms, np.empty((n_rows, 0))

@@ -198,6 +198,7 @@ def _analyses(node: Node, received: NodeMaps, cohort: Cohort, spec: AnalysisSpec
 def _analysis(
     node: Node, labels: dict[str, str], received: NodeMaps, cohort: Cohort, spec: AnalysisSpec
 ) -> GroupAnalysis:
+    """Make the group model of one first-level contrast (and part of a GroupBy)."""
     contrasts = sorted({one.contrast for one in received.maps})
     check_one_contrast(node, contrasts, cohort.cell_factors)
     observations = _observations(node, received.maps, is_mixed=len(contrasts) > 1)
@@ -232,6 +233,7 @@ def _analysis(
 
 
 def _observations(node: Node, maps: Sequence[NodeMap], *, is_mixed: bool) -> tuple[Observation, ...]:
+    """Make a row of the design of each map; refuse two maps for one row."""
     found: dict[str, Observation] = {}
     for given in maps:
         one = given.source
