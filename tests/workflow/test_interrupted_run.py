@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from bids_group.cli import main
+from bids_group.demo import write_demo
 
 JOB = ["group", "--formula", "~ group * n_cigs + age", "--missing", "drop", "--no-report", "-q"]
 SLOWLY = """
@@ -34,6 +35,14 @@ def kill_after(arguments, n_files):
         for _ in range(n_files):
             assert process.stdout.readline(), "the run ended before it was killed"
         os.kill(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """As many files as the demo has, of large voxels: never write into it."""
+    folder = tmp_path_factory.mktemp("coarse") / "data"
+    write_demo(folder, size_mm=12)
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ def visits(write_visits, tmp_path_factory):
 
 
 def run(data, out, *options):
-    return main([str(data), str(out), "group", "-q", *ROWS, *options])
+    return main([str(data), str(out), "group", "-q", "--no-sensitivity", *ROWS, *options])
 
 
 def error(out, contrast, ending="p"):
