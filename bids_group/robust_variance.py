@@ -26,7 +26,8 @@ EXACT = 1e-12
 """Share of a direction that a cluster's own residuals keep, below which the model fits it exactly."""
 
 _POWERS = {"CR0": 0.0, "CR1": 0.0, "CR2": -0.5, "CR3": -1.0}
-_NO_VARIANCE = 1e-10
+NO_VARIANCE = 1e-10
+"""Smallest eigenvalue of a covariance at or below which some direction has no variance."""
 _VALUES_AT_ONCE = 2**22
 
 
@@ -111,7 +112,7 @@ def _moment(own: Array, loads: Array) -> float:
     """
     m, q, rank = loads.shape
     sizes, vectors = np.linalg.eigh(own.sum(axis=0))
-    if m < 2 or sizes[0] <= _NO_VARIANCE:
+    if m < 2 or sizes[0] <= NO_VARIANCE:
         return 0.0
     half = vectors / np.sqrt(sizes)
     own, loads = half.T @ own @ half, half.T @ loads

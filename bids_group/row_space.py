@@ -13,6 +13,12 @@ import numpy.typing as npt
 TOLERANCE = 1e-8
 """Relative to the largest singular value (rank) or to the length of the weights (estimability)."""
 
+NO_DOF = 1e-6
+"""Degrees of freedom at or below which nothing is left to judge noise by: 0 but for rounding."""
+
+NO_SHARE = 1e-12
+"""Share of a group in the squared weights of the rows below which an estimate does not depend on it."""
+
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.intp]

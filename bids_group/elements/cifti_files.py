@@ -10,13 +10,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.elements.file_content import NIFTI2_SIZES, read_beginning
+from bids_group.elements.file_content import HEADER_BYTES, NIFTI2_SIZES, read_beginning
 from bids_group.elements.space import Form, Grid, Parcels, Part, Structures, Vertices, Voxels, structures
 from bids_group.errors import DataError, UsageError
 
 _CIFTI_CODE = 32
 _MM = -3
-_HEADER_BYTES = 544
 _LONGEST_AXES = 2**28
 _WANTED = {
     "dscalar": "brain models and scalars (.dscalar.nii)",
@@ -67,7 +66,7 @@ def read_axes(path: Path, form: Form) -> CiftiAxes:
     """
     from nibabel.nifti2 import Nifti2Header
 
-    start = read_beginning(path, _HEADER_BYTES)
+    start = read_beginning(path, HEADER_BYTES)
     if start[:4] not in NIFTI2_SIZES:
         raise DataError(
             f"{path} is called a CIFTI file and is none.",
@@ -75,10 +74,10 @@ def read_axes(path: Path, form: Form) -> CiftiAxes:
             expected=_WANTED[form],
             fix="Compute or copy it again; a volume must not be called so.",
         )
-    if len(start) < _HEADER_BYTES:
+    if len(start) < HEADER_BYTES:
         raise EOFError("the header is cut short")
     header: Any = Nifti2Header(start[:540], check=False)
-    if not _HEADER_BYTES <= (at := int(header["vox_offset"])) <= _LONGEST_AXES:
+    if not HEADER_BYTES <= (at := int(header["vox_offset"])) <= _LONGEST_AXES:
         raise ValueError(f"its header says that the numbers begin at byte {at}")
     space, places, labels, kind = _interpret(_find_xml(read_beginning(path, at), start[0] != 0))
     if kind != form and not (kind == f"{form} labels" and "label.nii" in path.name):
@@ -101,7 +100,7 @@ def read_axes(path: Path, form: Form) -> CiftiAxes:
 
 def _find_xml(content: bytes, is_little: bool) -> bytes:
     """Find the axes among the extensions of the header."""
-    place, xml = _HEADER_BYTES, b""
+    place, xml = HEADER_BYTES, b""
     order: Literal["little", "big"] = "little" if is_little else "big"
     while place + 8 <= len(content):
         size, code = (int.from_bytes(content[at : at + 4], order) for at in (place, place + 4))

@@ -18,7 +18,8 @@ from bids_group.errors import DataError, MissingInputError
 from bids_group.input_files import open_file
 
 NIFTI2_SIZES = (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
-_HEADER_BYTES = 544
+HEADER_BYTES = 544
+"""Header of NIfTI-2 with the flag of extensions; that of NIfTI-1 is shorter."""
 _SHORTEST_HEADER = 348
 _CHUNK_BYTES = 4096
 _PIECE_BYTES = 2**22
@@ -74,10 +75,10 @@ def read_start(path: Path) -> tuple[bytes, bytes | None]:
     unzipped = zlib.decompressobj(wbits=31)
     header = unzipped.decompress(start, _SHORTEST_HEADER)
     if header[:4] in NIFTI2_SIZES:
-        header += unzipped.decompress(unzipped.unconsumed_tail, _HEADER_BYTES - _SHORTEST_HEADER)
+        header += unzipped.decompress(unzipped.unconsumed_tail, HEADER_BYTES - _SHORTEST_HEADER)
     if len(header) < _SHORTEST_HEADER:
         with _reading(path) as stream:  # several members, or one that begins with much beside its data
-            header = inflate_start(stream.read(_FARTHEST_BYTES), _HEADER_BYTES)
+            header = inflate_start(stream.read(_FARTHEST_BYTES), HEADER_BYTES)
     return header, end[-_CHECKSUM_BYTES:]
 
 

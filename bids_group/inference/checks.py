@@ -15,11 +15,10 @@ from bids_group.inference.shuffling.partition import partition
 from bids_group.inference.shuffling.scheme import Scheme, choose_scheme, count_families
 from bids_group.records import LEAST_SQUARES, Contrast, Design, Estimator, Notice, are_told_apart, note, warn
 from bids_group.robust_variance import has_weights
+from bids_group.row_space import NO_DOF, NO_SHARE
 from bids_group.words import counted, plural
 
 _FEW_DOF = 2
-_NO_DOF = 1e-6
-_NO_SHARE = 1e-12
 
 
 def check_inference(
@@ -324,13 +323,13 @@ def _check_dof(design: Design, contrast: Contrast, groups: pd.Series, *, is_shuf
     shares = (split.tested**2).sum(axis=1) / split.q
     for group in groups.unique():
         rows = (groups == group).to_numpy()
-        dof, counts = float(gaps[rows].sum()), shares[rows].sum() > _NO_SHARE
-        if (counts or is_shuffled) and (rows.sum() < 2 or dof < _NO_DOF):
+        dof, counts = float(gaps[rows].sum()), shares[rows].sum() > NO_SHARE
+        if (counts or is_shuffled) and (rows.sum() < 2 or dof < NO_DOF):
             n_rows = counted(int(rows.sum()), "row")
             raise DataError(
                 f"The variance group '{group}' of '{groups.name}' has no variance that can be estimated, and "
                 f"the contrast '{contrast.name}' needs it.",
-                found=f"{n_rows}, {dof if dof > _NO_DOF else 0:.3g} residual degrees of freedom",
+                found=f"{n_rows}, {dof if dof > NO_DOF else 0:.3g} residual degrees of freedom",
                 expected="at least two rows in each variance group, and more than the model fits there",
                 fix="Merge variance groups, leave these rows out, or drop --variance-groups.",
             )

@@ -29,10 +29,8 @@ from bids_group.inference.shuffling.wild_bootstrap import (
     weigh_residuals,
 )
 from bids_group.robust_variance import RobustWeights, robust_weights
+from bids_group.row_space import NO_DOF
 from bids_group.work_files import drop_pages, reserve
-
-_NO_DOF = 1e-6
-"""Degrees of freedom at or below which the fit has no test."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -131,7 +129,7 @@ def _spread_holes(
         directions = holes.columns[rows] @ holes.mixing[pattern]
         present, own = np.unique(clusters[rows], return_inverse=True)
         weights = _weigh(directions, q, own, variant)
-        if weights.moment - q + 1 <= _NO_DOF:
+        if weights.moment - q + 1 <= NO_DOF:
             continue  # not tested
         dof[start:stop] = weights.moment - q + 1
         columns = weigh_residuals(directions, weights.rows * np.sqrt(weights.moment), own)

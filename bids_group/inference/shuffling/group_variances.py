@@ -20,7 +20,8 @@ from bids_group.inference.shuffling.partition import Codes, Doubles, Partition, 
 from bids_group.inference.shuffling.statistic import Statistic
 
 _STEP, _NEAREST, _FARTHEST, _DOF_STEP = 0.05, -17.5, 62.0, 0.04
-_LOWEST_Z = -8.0
+LOWEST_Z = -8.0
+"""z of F = 0."""
 _SMALLEST_SHARE = 1e-7
 """Residual sum of squares of a group, relative to that of all rows, below which it counts as this much."""
 
@@ -43,7 +44,7 @@ def tabulate_dof(q: int, smallest_dof: float, largest_dof: float, *, is_signed: 
     roots = np.real(special.lambertw(np.exp(2 * places) * 2)) / 2
     f = np.expm1(np.minimum(roots**2 / dof, 600)) * dof / q
     z = exact_z("t", 1, np.sqrt(f), dof) if is_signed else exact_z("F", q, f, dof)
-    return np.maximum(z, _LOWEST_Z), first, last
+    return np.maximum(z, LOWEST_Z), first, last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -147,9 +148,7 @@ def _welch(
                     own[g, i] = products[g * p + i, k, j] * scale
                     whole[i] += own[g, i]
             f, own_dof = _ratio(own, whole, squares, j, q, gram, sizes, dof, weights, information)
-            height = (
-                look_up(f, q, own_dof, table, first, last) if f > 0 else (0.0 if is_signed else _LOWEST_Z)
-            )
+            height = look_up(f, q, own_dof, table, first, last) if f > 0 else (0.0 if is_signed else LOWEST_Z)
             z[k, j] = -height if is_signed and whole[p - 1] < 0 else height
 
 

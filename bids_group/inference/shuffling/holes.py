@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_group.inference.shuffling.contraction import Places, Signs, correlate_observed
-from bids_group.inference.shuffling.group_variances import look_up
+from bids_group.inference.shuffling.group_variances import LOWEST_Z, look_up
 from bids_group.inference.shuffling.partition import (
     NO_VARIANCE,
     TILE,
@@ -40,9 +40,6 @@ from bids_group.row_space import group_by_pattern, invert_patterns
 from bids_group.work_files import read_columns, reserve
 
 Flags = npt.NDArray[np.bool_]
-
-_LOWEST_Z = -8.0
-"""z of F = 0."""
 
 
 class Patterns(NamedTuple):
@@ -287,5 +284,5 @@ def deviates_by_dof(
         for j in range(dof.size):
             size = min(abs(np.float64(values[k, j])), LARGEST)
             f = size * size / (1 - size * size) * dof[j] / q
-            height = look_up(f, q, dof[j], table, first, last) if f > 0 else (0.0 if is_signed else _LOWEST_Z)
+            height = look_up(f, q, dof[j], table, first, last) if f > 0 else (0.0 if is_signed else LOWEST_Z)
             z[k, j] = -height if is_signed and values[k, j] < 0 else height

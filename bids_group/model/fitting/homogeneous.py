@@ -18,10 +18,8 @@ import pandas as pd
 from bids_group.errors import DataError
 from bids_group.model.fitting.least_squares import Basis, Codes, Doubles
 from bids_group.records import Design
-from bids_group.robust_variance import EXACT
+from bids_group.robust_variance import EXACT, NO_VARIANCE
 from bids_group.words import list_some
-
-_NO_VARIANCE = 1e-10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -163,7 +161,7 @@ def _moment(columns: Doubles, scale: Doubles, pairs: tuple[Pair, ...], shares: D
     inner = np.einsum("ni,stnj->stij", columns, fitted)
     trace = np.where(rows == others, entries, 0.0).sum(axis=2) - np.einsum("stii->st", inner)
     sizes, vectors = np.linalg.eigh(trace)
-    if sizes[0] <= _NO_VARIANCE:
+    if sizes[0] <= NO_VARIANCE:
         return 0.0
     half = vectors / np.sqrt(sizes)
 

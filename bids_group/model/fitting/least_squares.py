@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_group.records import Contrast, Design
-from bids_group.row_space import RowSpace, group_by_pattern, invert_patterns
+from bids_group.row_space import NO_DOF, NO_SHARE, RowSpace, group_by_pattern, invert_patterns
 
 Doubles = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
@@ -27,11 +27,6 @@ ESTIMABLE = 1e-6
 
 _WITHIN = 1e-7
 """Largest sum of a contrast's weights over the rows of a person, beside its largest weight, that is zero."""
-
-_NO_SHARE = 1e-12
-"""Share of a group in the squared weights of the rows below which an estimate does not depend on it."""
-
-_NO_DOF = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -266,8 +261,8 @@ def fit_group_variances(
     leverages = np.einsum("ni,kij,nj->kn", columns, covariances, columns, optimize=True)
     dof = (fit.patterns * (1 - leverages)) @ members  # of each group in each pattern, (k, n_groups)
     squares, own_dof = members.T @ fit.residuals**2, dof[fit.solution.group].T
-    is_exact = (squares <= EXACT_FIT * fit.scale) | (own_dof <= _NO_DOF)
-    variances = np.where(is_exact, 0.0, squares / np.maximum(own_dof, _NO_DOF))  # (n_groups, n)
+    is_exact = (squares <= EXACT_FIT * fit.scale) | (own_dof <= NO_DOF)
+    variances = np.where(is_exact, 0.0, squares / np.maximum(own_dof, NO_DOF))  # (n_groups, n)
     tests = [contrast.test for contrast in contrasts]
     return [
         _with_own_variances(fit, basis, number, test, members, variances, dof)
@@ -289,8 +284,8 @@ def _with_own_variances(
 
     shares, own_shares = shares_of(directions), shares_of(basis.weights[number])
     sizes = np.einsum("kgqq->kg", shares)
-    counts = sizes > _NO_SHARE * sizes.sum(axis=1, keepdims=True)
-    is_determined = pooled.is_determined & ~(counts & (dof <= _NO_DOF)).any(axis=1)[group]
+    counts = sizes > NO_SHARE * sizes.sum(axis=1, keepdims=True)
+    is_determined = pooled.is_determined & ~(counts & (dof <= NO_DOF)).any(axis=1)[group]
     covariance = np.einsum("gn,ngqr->nqr", variances, shares[group], optimize=True)
     extremes = np.linalg.eigvalsh(covariance)
     is_estimable = is_determined & (extremes[:, 0] > 1e-13 * extremes[:, -1])
@@ -313,5 +308,5 @@ def _satterthwaite(parts: Doubles, dof: Doubles) -> Doubles:
     """(Σa_g)²/Σ(a_g²/dof_g) of ``(n_groups, n)``; 0 where every group that counts is fitted exactly."""
     largest = parts.max(axis=0)
     relative = parts / np.where(largest > 0, largest, 1.0)
-    spread = (relative**2 / np.maximum(dof, _NO_DOF)).sum(axis=0)
+    spread = (relative**2 / np.maximum(dof, NO_DOF)).sum(axis=0)
     return np.asarray(np.where(largest > 0, relative.sum(axis=0) ** 2 / np.where(spread > 0, spread, 1), 0.0))

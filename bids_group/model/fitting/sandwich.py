@@ -32,7 +32,7 @@ from bids_group.model.fitting.least_squares import (
 )
 from bids_group.records import Contrast, Design, GroupData, Notice, number_clusters, warn
 from bids_group.robust_variance import has_weights, robust_weights
-from bids_group.row_space import RowSpace, group_by_pattern
+from bids_group.row_space import NO_DOF, RowSpace, group_by_pattern
 from bids_group.words import counted
 from bids_group.work_files import read_columns
 
@@ -41,7 +41,6 @@ _MOST_LOST = 0.5
 
 _FEW_CLUSTERS, _FEW_DOF, _NO_SHARE = 8, 4, 1e-6
 _WIDTH = 256
-_NO_DOF = 1e-6
 
 _LOST_HERE = (
     "sandwich",
@@ -269,7 +268,7 @@ def _estimate(sums: Sums, test: str) -> Estimate:
     """Estimate and test a contrast."""
     (n, q), covariance = sums.effects.shape, sums.covariance
     dof = sums.moment - q + 1
-    is_determined = (dof > _NO_DOF) & (sums.lost <= _MOST_LOST)
+    is_determined = (dof > NO_DOF) & (sums.lost <= _MOST_LOST)
     sizes = np.linalg.eigvalsh(covariance) if q > 1 else covariance[:, 0]
     is_exact = sizes[:, -1] <= EXACT_FIT * sums.scale / sums.n_observed
     is_estimable = is_determined & ~is_exact & (sizes[:, 0] > 1e-13 * sizes[:, -1])
@@ -334,7 +333,7 @@ def _check_contrast(contrast: Contrast, moment: float, lost: float, n_clusters: 
             fix="Leave out of the formula what tells single clusters apart (such as subject), or merge "
             "groups of a single cluster.",
         )
-    if moment - q + 1 <= _NO_DOF:
+    if moment - q + 1 <= NO_DOF:
         raise DataError(
             f"There are too few clusters for the contrast '{contrast.name}' by the sandwich.",
             found=f"{counted(n_clusters, 'cluster')}, which determine their variances on η = {moment:.3g} "
