@@ -6,10 +6,27 @@ were given; None is written as null, a field that was not given is not written, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
 from typing import Any, ClassVar, Self, dataclass_transform
+
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "str": (str,),
+    "bool": (bool,),
+    "int": (int,),
+    "float": (int, float),
+    "Any": (object,),
+    "list": (list,),
+    "Sequence": (list,),
+    "Mapping": (dict,),
+}
+"""What JSON has for the kinds of fields."""
+
+
+def _inner(value: Any) -> list[Any]:
+    return [*value.values()] if isinstance(value, dict) else [None]
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -50,16 +67,41 @@ class JsonRecord:
 
     @classmethod
     def read(cls, content: Mapping[str, Any]) -> Self:
-        """Take what is known of a JSON object; keys of others (columns of a table) are left out."""
+        """Take what is known of a JSON object; keys of others (columns of a table) are left out.
+
+        Raises
+        ------
+        ValueError
+            The value of a key is of another kind than that of its field: the object is damaged.
+        """
         found = {}
         for name in (one for one in cls.names() if cls.key_of(one) in content):
             value, part = content[cls.key_of(name)], cls.parts.get(name)
+            if value is not None and not cls._is_like(name, value):
+                raise ValueError(
+                    f"{cls.key_of(name)} is {value!r:.40}, of the kind of {type(value).__name__}"
+                )
             if part is not None and isinstance(value, list):
                 value = [part.read(one) for one in value]
             elif part is not None and value:
                 value = {k: part.read(v) for k, v in value.items()} if part.is_by_name else part.read(value)
             found[name] = value
         return cls(**found)
+
+    @classmethod
+    def _is_like(cls, name: str, value: Any) -> bool:
+        """Whether a value is of the kind of a field; what is in lists and objects is not looked at."""
+        if (part := cls.parts.get(name)) is not None:
+            objects = value if isinstance(value, list) else _inner(value) if part.is_by_name else [value]
+            return all(isinstance(one, dict) for one in objects)
+        return isinstance(value, cls._kinds_of(name))
+
+    @classmethod
+    @cache
+    def _kinds_of(cls, name: str) -> tuple[type, ...]:
+        """List what Python reads from JSON for a field without parts."""
+        words = re.findall(r"\w+", re.sub(r"\[.*\]", "", str(cls.__annotations__[name])))
+        return tuple(kind for word in words for kind in _KINDS.get(word, ()))
 
     def to_json(self) -> dict[str, Any]:
         """Spell the keys that were given; values may hold records."""

@@ -94,8 +94,10 @@ def _schemes(contrasts: Iterable[ContrastFiles]) -> dict[str, list[str]]:
 
 def _mask_name(model: Mapping[str, Any]) -> str | None:
     """File name of the mask that the user gave, from the settings in the resolved model."""
-    software = [
-        dict(dict(node.get("Model") or {}).get("Software") or {}) for node in model.get("Nodes") or []
-    ]
-    masks = [dict(one.get("bids_group") or {}).get("mask") for one in software]
+    nodes = model.get("Nodes")
+    masks = []
+    for inner in nodes if isinstance(nodes, list) else []:
+        for key in ("Model", "Software", "bids_group", "mask"):
+            inner = inner.get(key) if isinstance(inner, dict) else None
+        masks.append(inner)
     return next((Path(str(mask)).name for mask in masks if mask), None)

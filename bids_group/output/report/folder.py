@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from bids_group.json_files import read_json
 from bids_group.labels import natural_order
 from bids_group.output.disk.manifest import own_files
 from bids_group.output.files.names import list_maps, sidecar_path
-from bids_group.records.sidecars import ContrastEntry, RunRecord, Sidecar
+from bids_group.records.sidecars import ContrastEntry, JsonRecord, RunRecord, Sidecar
 
 UNCORRECTED = "permutation"
 """``desc`` of a p map that is by shuffling, but no correction."""
@@ -31,6 +31,7 @@ UNCORRECTED = "permutation"
 DERIVED = ("log10p", "tdp")
 """Maps that say what others say too."""
 
+_Record = TypeVar("_Record", bound=JsonRecord)
 _ENTITY = re.compile(r"(?:^|_)([a-zA-Z]+)-([a-zA-Z0-9+]+)")
 
 
@@ -171,7 +172,7 @@ def read_folder(root: Path) -> Folder:
         root=root,
         analyses=tuple(_read_analysis(root, path) for path in designs),
         ledger=_read_ledger(ledger) if ledger.is_file() else None,
-        command=RunRecord.read(read_json(root / "code" / "command.json", is_optional=True)),
+        command=_read_record(RunRecord, root / "code" / "command.json"),
         model=next(map(read_json, own or there), {}),
         description=read_json(root / "dataset_description.json", is_optional=True),
     )
@@ -208,7 +209,20 @@ def read_numbers(path: Path, text_columns: Sequence[str] = ()) -> pd.DataFrame:
 
 def sidecar_of(path: Path) -> Sidecar:
     """Return what stands beside a map or table; empty where there is nothing."""
-    return Sidecar.read(read_json(expand(sidecar_path(path))[0], is_optional=True))
+    return _read_record(Sidecar, expand(sidecar_path(path))[0])
+
+
+def _read_record(kind: type[_Record], path: Path) -> _Record:
+    content = read_json(path, is_optional=True)
+    try:
+        return kind.read(content)
+    except ValueError as error:
+        raise DataError(
+            f"The file {path} is damaged.",
+            found=str(error),
+            expected="what this program wrote there",
+            fix="Run the group level again.",
+        ) from error
 
 
 def alpha_of(sidecar: Sidecar) -> float:

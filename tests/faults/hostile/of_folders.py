@@ -308,3 +308,28 @@ LEFT = {
         left(("ledger.tsv", b"\0\0")), (0, 65, 73), job=("group", "-q", "--reports-only")
     ),
 }
+
+
+def _of_other_kinds(value):
+    """What a damaged file may say in the place of a value."""
+    return ["x"] if isinstance(value, str | int | float) else 3
+
+
+def _respelled(path):
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({key: _of_other_kinds(value) for key, value in content.items()}))
+
+
+_AGAIN = ("group", "-q", "--reports-only")
+LEFT |= {
+    f"report where {pattern} has other kinds": hostile(
+        lambda s, at=pattern: [_respelled(one) for one in s.out.glob(at)] and None, code, *words, job=_AGAIN
+    )
+    for pattern, code, *words in (
+        ("code/command.json", 65, "command.json"),
+        ("code/model-*_smdl.json", (0, 65)),
+        ("group/*_design.json", 65, "_design.json"),
+        ("group/*stat-t_statmap.json", 65, "statmap.json"),
+        ("group/*desc-fdr_statmap.json", 65, "statmap.json"),
+    )
+}
