@@ -1,4 +1,4 @@
-"""Studies written to disk by tests of several packages, and what runs left in a folder."""
+"""Studies written to disk by tests of several packages, runs of them, and what these left in a folder."""
 
 import hashlib
 import json
@@ -7,6 +7,8 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 from nibabel.gifti import GiftiDataArray, GiftiImage, GiftiMetaData
+
+from bids_group.cli import main
 
 SIDES = {"L": "CortexLeft", "R": "CortexRight"}
 
@@ -44,3 +46,15 @@ def contents(folder, *, leave_out=("logs", "code/command.json")):
         for path in sorted(folder.rglob("*"))
         if not path.is_dir() and not (name := path.relative_to(folder).as_posix()).startswith(leave_out)
     }
+
+
+def run_group(data, out, *options):
+    return main([str(data), str(out), "group", "-q", *map(str, options)])
+
+
+def clusters(out, correction):
+    return pd.read_csv(next(out.glob(f"group/*desc-{correction}_clusters.tsv")), sep="\t")
+
+
+def sidecar(out, ending):
+    return json.loads(next(out.glob(f"group/*{ending}.json")).read_text())

@@ -14,10 +14,9 @@ import pandas as pd
 import pytest
 from nibabel.gifti import GiftiDataArray, GiftiImage, GiftiMetaData
 
-from bids_group.cli import main
 from bids_group.elements import Mesh
 from bids_group.inference import forecast
-from tests.studies import SIDES, begin_study, write_gifti, write_surface
+from tests.studies import SIDES, begin_study, clusters, run_group, sidecar, write_gifti, write_surface
 
 QUICK = ["--no-report", "--no-sensitivity", "--n-permutations", "99"]
 CLUSTERWISE = ["--correction", "fwe-tfce", "fwe-size", "ari", "--cluster-forming-p", "0.01"]
@@ -67,22 +66,10 @@ def template(data):
     return [str(one) for one in sorted((data / "template").iterdir())]
 
 
-def run(data, out, *options):
-    return main([str(data), str(out), "group", "-q", *map(str, options)])
-
-
-def clusters(out, correction):
-    return pd.read_csv(next(out.glob(f"group/*desc-{correction}_clusters.tsv")), sep="\t")
-
-
-def sidecar(out, ending):
-    return json.loads(next(out.glob(f"group/*{ending}.json")).read_text())
-
-
 @pytest.fixture(scope="module")
 def analysed(data, template, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "template"
-    assert run(data, out, *CLUSTERWISE, *QUICK, "--surfaces", *template) == 0
+    assert run_group(data, out, *CLUSTERWISE, *QUICK, "--surfaces", *template) == 0
     return out
 
 
@@ -129,7 +116,7 @@ def test_an_atlas_of_labels_names_clusters_and_peaks(data, template, mesh, tmp_p
     write = write_atlas(tmp_path, {1: "front", 2: "Unknown"})
     (left, keys), _ = (write(side, mesh) for side in SIDES)
     job = [*CLUSTERWISE, *QUICK, "--surfaces", *template]
-    assert run(data, tmp_path / "out", *job, "--atlas", left) == 0
+    assert run_group(data, tmp_path / "out", *job, "--atlas", left) == 0
     table = clusters(tmp_path / "out", "fweSize")
     assert len(table)
     labels = numbers(next((tmp_path / "out").glob("group/hemi-L_*desc-fweSize_dseg.label.gii")))
@@ -162,7 +149,7 @@ def test_atlases_of_others_are_refused(kind, data, make_sphere, tmp_path, capsys
     if kind == "volume":
         path, told, code = tmp_path / "x_dseg.nii.gz", ".dlabel.nii", 64
         nib.save(nib.Nifti1Image(np.ones((2, 2, 2), np.int16), np.eye(4)), path)
-    assert run(data, tmp_path / "out", *QUICK, "--atlas", path) == code
+    assert run_group(data, tmp_path / "out", *QUICK, "--atlas", path) == code
     assert told in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -179,7 +166,7 @@ def test_the_mesh_stands_beside_the_results(analysed, mesh):
 
 def test_areas_are_the_mean_of_people_s(data, template, analysed, tmp_path, mesh):
     out = tmp_path / "out"
-    assert run(data, out, *CLUSTERWISE, *QUICK, "--surfaces", data / "people", *template) == 0
+    assert run_group(data, out, *CLUSTERWISE, *QUICK, "--surfaces", data / "people", *template) == 0
     scale = np.mean((1.4 + 0.2 * np.arange(N) / (N - 1)) ** 2)
     before, after = clusters(analysed, "fweSize"), clusters(out, "fweSize")
     np.testing.assert_allclose(after["size_mm2"], before["size_mm2"] * scale, rtol=1e-5)
@@ -194,7 +181,7 @@ def test_people_s_surfaces_alone_make_the_mesh(data, tmp_path, mesh, capsys):
     gone = shutil.copytree(data / "people", tmp_path / "people")
     shutil.rmtree(gone / "sub-03")
     out = tmp_path / "out"
-    assert run(data, out, *CLUSTERWISE, *QUICK, "--surfaces", gone) == 0
+    assert run_group(data, out, *CLUSTERWISE, *QUICK, "--surfaces", gone) == 0
     kept = np.delete(1.4 + 0.2 * np.arange(N) / (N - 1), 2).mean()
     image = nib.load(out / "group" / f"hemi-L_{SPACE}_midthickness.surf.gii")
     np.testing.assert_allclose(image.agg_data("pointset"), mesh.points * kept, rtol=1e-5)
@@ -212,9 +199,9 @@ def test_areas_without_a_person_are_those_of_the_people_who_stay(data, tmp_path)
     write_surface(right, Mesh(points=LARGE * points, triangles=triangles), SIDES["R"])
     job = ["--correction", "fwe-size", "--cluster-forming-p", "0.05", "--n-permutations", "499"]
     job += ["--no-report", "--surfaces", own / "people"]
-    assert run(own, out, *job) == 0
+    assert run_group(own, out, *job) == 0
     table = pd.read_csv(next(out.glob("group/*sensitivity_table.tsv")), sep="\t").set_index("left_out")
-    assert run(own, tmp_path / "alone", *job, "--exclude-participant-label", "04") == 0
+    assert run_group(own, tmp_path / "alone", *job, "--exclude-participant-label", "04") == 0
     found = clusters(tmp_path / "alone", "fweSize")
     assert table.loc["sub-04", "p"] == pytest.approx(found["p_size"].min(), rel=1e-6)
     assert table.loc["sub-04", "p"] != pytest.approx(table.loc["sub-04", "p_all"])
@@ -231,7 +218,7 @@ def test_people_who_are_in_no_analysis_have_no_share_in_the_areas(data, tmp_path
         side = "L" if "hemi-L" in path.name else "R"
         write_surface(path, Mesh(points=points, triangles=triangles[::-1][:, [1, 2, 0]]), SIDES[side])
     job = ["--formula", "~ age", "--missing", "drop", "--no-report", "--surfaces", own / "people"]
-    assert run(own, tmp_path / "out", *job) == 0
+    assert run_group(own, tmp_path / "out", *job) == 0
     said = sidecar(tmp_path / "out", f"hemi-L_{SPACE}_midthickness")
     assert said["Extent"] == {"cortex": f"area in mm2, mean of the surfaces of {N - 1} people"}
     assert len(said["Sources"]) == N - 1
@@ -239,18 +226,18 @@ def test_people_who_are_in_no_analysis_have_no_share_in_the_areas(data, tmp_path
 
 def test_what_needs_neighbours_is_refused_without_a_surface(data, tmp_path, capsys):
     out = tmp_path / "out"
-    assert run(data, out, *CLUSTERWISE, *QUICK) == 64
+    assert run_group(data, out, *CLUSTERWISE, *QUICK) == 64
     told = capsys.readouterr().err
     assert "--correction fwe-tfce, --correction fwe-size, --correction ari" in told
     assert "CORTEX_LEFT, CORTEX_RIGHT" in told
-    assert run(data, out, "--smoothing-fwhm", "6", *QUICK) == 64
+    assert run_group(data, out, "--smoothing-fwhm", "6", *QUICK) == 64
     assert "--smoothing-fwhm 6" in capsys.readouterr().err
     assert not out.exists()
 
 
 def test_what_needs_none_runs_without_and_says_what_its_clusters_are(data, tmp_path, capsys):
     out = tmp_path / "out"
-    assert run(data, out, "--correction", "fwe-voxel", *QUICK) == 0
+    assert run_group(data, out, "--correction", "fwe-voxel", *QUICK) == 0
     assert "stands as one cluster" in capsys.readouterr().err
     table = clusters(out, "fweVoxel")
     assert table["size_mm2"].isna().all()
@@ -263,7 +250,7 @@ def test_smoothing_goes_along_the_surface(data, template, tmp_path):
     if shutil.which("wb_command") is None:
         pytest.skip("wb_command (connectome-workbench) is not installed")
     out = tmp_path / "out"
-    assert run(data, out, "--smoothing-fwhm", "8", "--surfaces", *template, *QUICK) == 0
+    assert run_group(data, out, "--smoothing-fwhm", "8", "--surfaces", *template, *QUICK) == 0
     name = f"sub-*_hemi-L_{SPACE}_contrast-faces_stat-effect_statmap.func.gii"
     rows = []
     for path in sorted((data / "derivatives").rglob(name)):
@@ -308,77 +295,14 @@ def test_wrong_surfaces_are_refused(kind, data, template, make_sphere, mesh, tmp
     given = sorted(surfaces.iterdir())
     if kind == "empty":
         given, told, expected = [surfaces], "no surface in", 66
-    assert run(data, out, *CLUSTERWISE, *QUICK, "--surfaces", *given) == expected
+    assert run_group(data, out, *CLUSTERWISE, *QUICK, "--surfaces", *given) == expected
     assert told in capsys.readouterr().err
     assert not out.exists()
 
 
-@pytest.fixture(scope="module")
-def dense(tmp_path_factory, mesh):
-    """Twelve people's CIFTI maps: a hemisphere without its medial wall, and two structures of voxels."""
-    root, random = tmp_path_factory.mktemp("dense") / "data", np.random.default_rng(1)
-    first = begin_study(root, PEOPLE, program="FitLins")
-    boxes = np.zeros((2, 16, 12, 10), bool)
-    boxes[0, 2:8, 2:10, 2:8], boxes[1, 8:14, 2:10, 2:8] = True, True
-    affine = np.diag([2.0, 2, 2, 1])
-    axis = nib.cifti2.BrainModelAxis.from_mask(np.arange(642) >= 40, name="CortexLeft")
-    for box, name in zip(boxes, ("thalamus_left", "caudate_left"), strict=True):
-        axis += nib.cifti2.BrainModelAxis.from_mask(box, affine=affine, name=name)
-    for person in PEOPLE:
-        row = np.float32(random.normal(size=len(axis)))
-        row[602:650] += 2.5
-        image = nib.Cifti2Image(row[None], header=(nib.cifti2.ScalarAxis(["faces"]), axis))
-        name = f"{person}_space-fsLR_den-91k_contrast-faces_stat-effect_statmap.dscalar.nii"
-        (first / person / "func").mkdir(parents=True)
-        image.to_filename(first / person / "func" / name)
-    return root
-
-
-@pytest.mark.parametrize("parts", ["joint", "each"])
-def test_cortex_and_subcortex_have_thresholds_of_their_own(parts, dense, template, tmp_path, capsys):
-    out = tmp_path / "out"
-    assert run(dense, out, *CLUSTERWISE, *QUICK, "--surfaces", *template, "--familywise-parts", parts) == 0
-    said = sidecar(out, "fweTfce_clusters")
-    assert said["FamilywiseParts"] == parts
-    assert list(said["ThresholdByPart"]) == ["cortex", "subcortex"]
-    assert said["Extent"] == {"cortex": "area in mm2", "subcortex": "volume in mm3"}
-    null = pd.read_csv(next(out.glob("group/*fweTfce_null.tsv")), sep="\t")
-    assert list(null) == ["tfce_cortex", "tfce_subcortex"]
-    assert len(null) == 100
-    table = clusters(out, "fweSize")
-    assert set(table["structure"]) <= {"CAUDATE_LEFT", "THALAMUS_LEFT"}  # by name: nibabel writes capitals
-    assert (table["size_mm3"] == 8 * table["n_elements"]).all()
-    assert table["size_mm2"].isna().all()
-    assert ("smallest of their p" in capsys.readouterr().err) == (parts == "joint")
-
-
-def test_a_dlabel_file_names_vertices_and_voxels(dense, tmp_path):
-    """Another order of structures; names of the table in it."""
-    image = nib.load(next(dense.rglob("sub-01*.dscalar.nii")))
-    axis = image.header.get_axis(1)
-    own = {name: model for name, _, model in axis.iter_structures()}
-    other = own["CIFTI_STRUCTURE_CAUDATE_LEFT"] + own["CIFTI_STRUCTURE_CORTEX_LEFT"]
-    keys = np.repeat(
-        [7, 5],
-        [
-            model.name.size
-            for model in (own["CIFTI_STRUCTURE_CAUDATE_LEFT"], own["CIFTI_STRUCTURE_CORTEX_LEFT"])
-        ],
-    )
-    table = {0: ("???", (0, 0, 0, 0)), 5: ("bark", (1, 0, 0, 1)), 7: ("tail", (0, 1, 0, 1))}
-    atlas = nib.Cifti2Image(keys[None].astype(np.int32), (nib.cifti2.LabelAxis(["a"], [table]), other))
-    nib.save(atlas, tmp_path / "x.dlabel.nii")
-    job = ["--correction", "none", "--cluster-forming-p", "0.05", *QUICK]
-    assert run(dense, tmp_path / "out", *job, "--atlas", tmp_path / "x.dlabel.nii") == 0
-    found = clusters(tmp_path / "out", "none")
-    named = {"CAUDATE_LEFT": {"tail"}, "CORTEX_LEFT": {"bark"}, "THALAMUS_LEFT": {"-"}}
-    for structure, names in named.items():
-        assert set(found.loc[found["structure"] == structure, "region"].fillna("-")) == names
-
-
 def test_an_extent_in_mm3_has_no_meaning_on_surfaces(data, template, tmp_path, capsys):
     out = tmp_path / "out"
-    assert run(data, out, "--cluster-extent", "50", *QUICK, "--surfaces", *template) == 64
+    assert run_group(data, out, "--cluster-extent", "50", *QUICK, "--surfaces", *template) == 64
     told = capsys.readouterr().err
     assert "--cluster-extent" in told
     assert "areas" in told
@@ -389,7 +313,7 @@ def test_regions_have_no_neighbours(data, tmp_path, capsys):
     table.to_csv(tmp_path / "thickness.tsv", sep="\t", index=False)
     maps = ["--maps", tmp_path / "thickness.tsv", *QUICK]
     asked = ["--cluster-extent", "50", "--smoothing-fwhm", "4", "--correction", "fdr", "fwe-size"]
-    assert run(data, tmp_path / "out", *maps, *asked) == 64
+    assert run_group(data, tmp_path / "out", *maps, *asked) == 64
     told = capsys.readouterr().err
     assert "Regions have no neighbours" in told
     assert "areas" not in told
@@ -406,7 +330,7 @@ def seen_in(page):
 def test_pages_and_methods_speak_of_vertices(correction, data, template, tmp_path):
     out = tmp_path / "out"
     options = ["--correction", correction, "--n-permutations", "99", "--surfaces", *template]
-    assert run(data, out, *options) == 0
+    assert run_group(data, out, *options) == 0
     page = seen_in((out / "report.html").read_text(encoding="utf-8"))
     assert "voxel" not in page
     assert "mm³" not in page
@@ -427,9 +351,9 @@ def test_the_time_of_shuffling_is_measured_on_the_maps_own_neighbours(data, temp
         lambda n, geometry: seen.append((n, geometry.weights.size)) or timed(n, geometry),
     )
     job = [*CLUSTERWISE, *QUICK, "--surfaces", *template]
-    assert run(data, tmp_path / "out", *job, "--dry-run") == 0
+    assert run_group(data, tmp_path / "out", *job, "--dry-run") == 0
     assert seen == [(2 * 642, 2 * 642)]
-    assert run(data, tmp_path / "out", *job) == 0
+    assert run_group(data, tmp_path / "out", *job) == 0
     assert seen[1:] == [(2 * 642, 2 * 642)] * 2  # the announcement, and again where the number is known
 
 
@@ -437,7 +361,7 @@ def test_the_report_draws_surfaces_and_its_viewer_has_the_map(data, template, tm
     """The mesh stands once on the page; values at the vertices of the file are those of the viewer."""
     out = tmp_path / "out"
     options = ["--correction", "fdr", "--no-sensitivity", "--n-permutations", "99"]
-    assert run(data, out, *options, "--surfaces", *template) == 0
+    assert run_group(data, out, *options, "--surfaces", *template) == 0
     page = (out / "report.html").read_text(encoding="utf-8")
     (meshes,) = re.findall(r'<script type="application/json" id="meshes-[^"]*">(.*?)</script>', page)
     assert [one["hemi"] for one in json.loads(meshes)] == ["L", "R"]
