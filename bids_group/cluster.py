@@ -169,14 +169,15 @@ class DaskCluster:
         import dask
         from distributed import Client, LocalCluster
 
+        asked = self.asked
+        patience = "10 minutes" if asked.dask_slurm is None else "2 minutes"  # then jobs are submitted anew
         dask.config.set(
             {
-                "distributed.deploy.lost-worker-timeout": "10 minutes",  # on a busy machine it takes its time
+                "distributed.deploy.lost-worker-timeout": patience,  # on a busy machine it takes its time
                 "distributed.worker.memory.spill": False,
                 "distributed.worker.memory.target": False,
             }
         )
-        asked = self.asked
         if asked.dask_scheduler is not None:
             try:
                 return Client(asked.dask_scheduler, timeout=_PATIENCE, set_as_default=False)

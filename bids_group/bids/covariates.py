@@ -103,11 +103,12 @@ def read_study(
     is_there = standard.exists() or standard.is_symlink()
     path = inputs.participants_tsv or (standard if is_there else None)
     persons: list[TextTable] = [_read_persons(path, inputs.bids_dir, people, notices)]
-    of_sessions = [inputs.bids_dir / f"sub-{label}" / f"sub-{label}_sessions.tsv" for label in people]
+    of_sessions = {
+        label: inputs.bids_dir / name / f"{name}_sessions.tsv"
+        for label, name in _own_folders(inputs.bids_dir, people).items()
+    }
     shared = inputs.bids_dir / "sessions.tsv"
-    sessions = _read_sessions(
-        shared, dict(zip(people, of_sessions, strict=True)), notices, is_used=has_sessions
-    )
+    sessions = _read_sessions(shared, of_sessions, notices, is_used=has_sessions)
     phenotypes = [_find_phenotype(given, inputs.bids_dir) for given in inputs.phenotype]
     for table in phenotypes:
         by_person, by_session = _read_phenotype(table, notices, has_sessions=has_sessions)
@@ -121,7 +122,7 @@ def read_study(
             sentence += ": the name stands for the row's label."
             notices.append(note("columns", sentence, "Rename the column to use it."))
     session_levels = {}
-    for table in (*([path] if path else []), *phenotypes, shared, *of_sessions):
+    for table in (*([path] if path else []), *phenotypes, shared, *of_sessions.values()):
         dictionary = read_dictionary(table, table)[0]
         entries = [dictionary[key].levels for key in SESSION_COLUMNS[:2] if key in dictionary]
         if levels := next(filter(None, entries), ()):
@@ -136,6 +137,16 @@ def read_study(
         notices=tuple(notices),
         session_levels=session_levels,
     )
+
+
+def _own_folders(bids_dir: Path, people: Iterable[str]) -> dict[str, str]:
+    """Name the folders of people; where the folder above can be listed, only those that are there."""
+    names = {label: f"sub-{label}" for label in people}
+    try:
+        there = {*os.listdir(bids_dir)}  # noqa: PTH208 - names alone
+    except OSError:
+        return names
+    return {label: name for label, name in names.items() if name in there}
 
 
 def _read_kinds(inputs: Inputs, known: Sequence[str]) -> Kinds:
@@ -234,7 +245,7 @@ def _read_sessions(
     """
     parts = []
     for label, path in own.items():
-        if not (path.exists() or path.is_symlink()):
+        if not os.path.lexists(path):
             continue
         try:
             part = _as_text_table(read_sheet(path), path, [SESSION], notices)

@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -78,8 +78,12 @@ def index_dataset(root: Path) -> tuple[tuple[IndexedFile, ...], tuple[WalkedFold
             is_map = not _NOT_MAPS.search(name) or name.endswith("_statmap.tsv")  # of regions
             if is_map and (entities := {**folder.entities, **_read_name(name)}):
                 found[f"{folder.path}/{name}"] = entities
-    listed = tuple(IndexedFile(path=Path(path), entities=found[path]) for path in sorted(found))
-    return listed, tuple(unlisted)
+    listed, path, above = list[IndexedFile](), root, ""
+    for text in sorted(found):
+        before, (above, _, name) = above, text.rpartition("/")
+        path = path.with_name(name) if above == before else Path(text)  # which takes twice the time
+        listed.append(IndexedFile(path=path, entities=found[text]))
+    return tuple(listed), tuple(unlisted)
 
 
 def walk(root: Path) -> Iterator[WalkedFolder]:
@@ -92,12 +96,13 @@ def walk(root: Path) -> Iterator[WalkedFolder]:
     top = str(root).rstrip("/")
     waiting: list[tuple[str, Mapping[str, str], bool]] = [("", {}, False)]
     ways: Counter[tuple[int, int]] = Counter()
+    kernel = {os.stat(one).st_dev for one in _OF_KERNEL if os.path.ismount(one)}  # noqa: PTH116
     while waiting:
         below, entities, is_linked = waiting.pop()
         path = f"{top}{below}" or "/"
         try:
             if is_linked or below.count("/") < 2:
-                _refuse_kernel(path)
+                _refuse_kernel(path, kernel)
             if is_linked:
                 _count_way(path, ways)
             inner, links, names = _list(path)
@@ -118,9 +123,8 @@ def walk(root: Path) -> Iterator[WalkedFolder]:
             waiting.append((f"{below}/{one}", {**entities, **more}, is_linked or one in links))
 
 
-def _refuse_kernel(path: str) -> None:
+def _refuse_kernel(path: str, kernel: Collection[int]) -> None:
     """Refuse (`OSError`) what is no folder of a disk but shows processes and devices, without end."""
-    kernel = {os.stat(one).st_dev for one in _OF_KERNEL if os.path.ismount(one)}  # noqa: PTH116
     if os.stat(path).st_dev in kernel:  # noqa: PTH116
         raise OSError(errno.EINVAL, "processes and devices of this machine, no files", path)
 

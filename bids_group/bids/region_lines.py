@@ -51,6 +51,8 @@ def list_regions(path: Path) -> pd.DataFrame | None:
 
 def variance_column(effect: Path) -> Path | None:
     """Name the column of variances beside the effects of a table of regions; None where there is none."""
+    if ".tsv" not in effect.name:
+        return None
     bare, column = split_volume(effect.name)
     if form_of(bare) != "table" or column is not None:
         return None

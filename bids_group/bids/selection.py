@@ -289,6 +289,8 @@ def _plain_name(contrast: str | None) -> str:
 def check_rows(maps: Iterable[FirstLevelMap]) -> None:
     """Refuse two maps for one row, and maps of two levels (with and without run or session) side by side."""
     for (subject, contrast), found in group_by(maps, lambda m: (m.subject, m.contrast)).items():
+        if len(found) == 1:
+            continue
         runs = {(m.session, bool(m.run)) for m in found}
         sessions = {session for session, _ in runs}
         is_mixed = {"session": None in sessions and len(sessions) > 1, "run": len(runs) > len(sessions)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -186,17 +187,21 @@ def _build_map(
     )
 
 
+def _folder_of(path: Path | str) -> str:
+    return os.path.dirname(path)  # noqa: PTH120 - of thousands of files
+
+
 def _dof_finder(sidecars: Iterable[IndexedFile]) -> Callable[[IndexedFile], float | None]:
     """Make a function that finds ``DegreesOfFreedom`` in the sidecars of an effect (None: they do not tell).
 
     By the inheritance principle: those nearer to a file, and with more entities, speak last. A sidecar is
     opened only where it is asked for.
     """
-    by_folder: dict[Path, dict[Shape, dict[Labels, Path]]] = {}
+    by_folder: dict[str, dict[Shape, dict[Labels, Path]]] = {}
     for file in sidecars:
         named = _without(_NOT_IN_SIDECARS, file.entities)
         names = tuple(sorted(named))
-        shapes = by_folder.setdefault(file.path.parent, {})
+        shapes = by_folder.setdefault(_folder_of(file.path), {})
         shapes.setdefault(names, {})[tuple(map(named.get, names))] = file.path
 
     @cache
@@ -204,14 +209,14 @@ def _dof_finder(sidecars: Iterable[IndexedFile]) -> Callable[[IndexedFile], floa
         return read_json(path).get(_DOF, _ABSENT)
 
     @cache
-    def shapes_down_to(folder: Path) -> list[tuple[Shape, dict[Labels, Path]]]:
-        above = (by_folder[one] for one in reversed((folder, *folder.parents)) if one in by_folder)
-        in_order = (sorted(one.items(), key=lambda item: (len(item[0]), item[0])) for one in above)
-        return [shape for shapes in in_order for shape in shapes]
+    def shapes_down_to(folder: str) -> list[tuple[Shape, dict[Labels, Path]]]:
+        parent, own = _folder_of(folder), by_folder.get(folder, {})
+        above = [] if parent == folder else shapes_down_to(parent)
+        return [*above, *sorted(own.items(), key=lambda item: (len(item[0]), item[0]))] if own else above
 
     def look_up(effect: IndexedFile, hemi: Mapping[str, str]) -> Any:
-        named, value = {**_without(_NOT_IN_SIDECARS, effect.entities), **hemi}, None
-        for names, paths in shapes_down_to(effect.path.parent):
+        named, value = {**effect.entities, **hemi} if hemi else effect.entities, None
+        for names, paths in shapes_down_to(_folder_of(effect.path)):
             path = paths.get(tuple(map(named.get, names)))
             said = _ABSENT if path is None else read(path)
             value = value if said is _ABSENT else said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import warnings
 import zipfile
@@ -336,7 +337,7 @@ def read_dictionary(path: Path, table: Path) -> tuple[dict[str, Column], BidsGro
     """Read the JSON beside a table (``path``) about columns of ``table``; nothing and why, where it fails."""
     sidecar = file_of(path).with_suffix(".json")
     try:
-        content = read_json(sidecar) if sidecar.exists() or sidecar.is_symlink() else {}
+        content = read_json(sidecar) if os.path.lexists(sidecar) else {}
     except BidsGroupError as error:
         return {}, error
     named = {compose(name): entry for name, entry in content.items()}

@@ -164,4 +164,6 @@ def split_volume(name: str) -> tuple[str, str | None]:
 
 
 def _selections(name: str) -> list[re.Match[str]]:
+    if "," not in name and not name.endswith("]"):  # nearly all
+        return []
     return [match for pattern in (_BY_NUMBER, _IN_BRACKETS) if (match := pattern.fullmatch(name))][:1]

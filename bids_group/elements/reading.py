@@ -174,8 +174,10 @@ def _unit_of(kind: Any, start: bytes) -> int:
 
 def _check_unit(path: Path, unit: int, grid: Space) -> None:
     """Refuse lengths in metres and micrometres; voxels of 10 cm and more are of mm, whatever is said."""
+    if unit not in _UNITS:
+        return
     sizes = np.linalg.norm(grid.grid.affine[:3, :3], axis=0)
-    if unit not in _UNITS or (_UNITS[unit] == "metres" and sizes.max() > _LARGEST_M):
+    if _UNITS[unit] == "metres" and sizes.max() > _LARGEST_M:
         return
     raise DataError(
         f"The affine of the image {path} is not in mm, as its header says.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -151,6 +152,19 @@ _SMALLEST_MM, _LARGEST_MM, _LEAST_VOLUME = 1e-9, 1e9, 1e-6
 """Of a voxel: its edges, and its volume as a share of that of a box with these edges."""
 
 
+@lru_cache(maxsize=1000)
+def _is_sound(affine: bytes) -> bool:
+    """Judge an affine (float64), once for the many maps of a dataset that have it."""
+    matrix = np.frombuffer(affine).reshape(4, 4)
+    edges = matrix[:3, :3]
+    with np.errstate(all="ignore"):
+        sizes = np.linalg.norm(edges, axis=0)
+        is_possible = (sizes > _SMALLEST_MM).all() and (sizes < _LARGEST_MM).all()
+        if not (np.isfinite(matrix).all() and is_possible):
+            return False
+        return bool(abs(np.linalg.det(edges / sizes)) > _LEAST_VOLUME)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Grid(Space):
     """A voxel grid: ``shape`` (3 ints) and ``affine`` (4 × 4, voxel indices to mm)."""
@@ -187,13 +201,7 @@ class Grid(Space):
     @property
     def is_sound(self) -> bool:
         """Whether the affine is finite, has an inverse, and gives voxels of a possible size."""
-        edges = self.affine[:3, :3]
-        with np.errstate(all="ignore"):
-            sizes = np.linalg.norm(edges, axis=0)
-            is_possible = (sizes > _SMALLEST_MM).all() and (sizes < _LARGEST_MM).all()
-            if not (np.isfinite(self.affine).all() and is_possible):
-                return False
-            return bool(abs(np.linalg.det(edges / sizes)) > _LEAST_VOLUME)
+        return _is_sound(self.affine.tobytes())
 
     def is_same(self, other: Space) -> bool:
         """Whether shape is equal and affine equal to 1e-3 mm (writers round differently)."""
