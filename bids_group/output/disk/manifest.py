@@ -202,18 +202,21 @@ def _read_lists(output_dir: Path) -> _Lists:
     """
     path = output_dir / _MANIFEST
     is_there = os.path.lexists(path)  # before reading: a job beside this one may write the first one now
-    content = OutputList.read({} if path.is_dir() else _read_own(path))
-    if is_there and content.description != _ABOUT:
+    as_read = {} if path.is_dir() else _read_own(path)
+    if is_there and as_read.get(OutputList.key_of("description")) != _ABOUT:
         raise _foreign(path, "a file of another program")
-    found = (content.files, content.planned, content.earlier, content.pooling)
-    for listed in found:
-        if not isinstance(listed or [], list) or not all(isinstance(one, str) for one in listed or []):
-            raise OutputError(
-                f"The list of own files is damaged: {path}.",
-                found=repr(listed),
-                expected="names of files",
-                fix="Restore it, or give another OUTPUT_DIR.",
-            )
+    try:
+        content = OutputList.read(as_read)
+        found = (content.files, content.planned, content.earlier, content.pooling)
+        if odd := [one for listed in found for one in listed or [] if not isinstance(one, str)]:
+            raise ValueError(repr(odd[0]))
+    except ValueError as error:
+        raise OutputError(
+            f"The list of own files is damaged: {path}.",
+            found=str(error),
+            expected="names of files",
+            fix="Restore it, or give another OUTPUT_DIR.",
+        ) from error
     files, planned, earlier, pooling = (
         {
             path

@@ -333,3 +333,7 @@ LEFT |= {
         ("group/*desc-fdr_statmap.json", 65, "statmap.json"),
     )
 }
+LEFT |= {
+    f"list of files whose {key} is {what!r}": hostile(listed(**{key: what}), 73, "outputs.json", "damaged")
+    for key, what in (("Pooling", "x"), ("Pooling", {"a": 1}), ("Planned", [[]]), ("Format", ["x"]))
+}
