@@ -1,8 +1,11 @@
 """Dask: the same answers, in the same order, as threads; workers and schedulers that go away."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from functools import partial
 from shutil import which
@@ -195,6 +198,65 @@ def test_slurm_that_is_not_here_or_refuses_the_job_is_said(tmp_path, monkeypatch
         list(used.map(abs, [1]))
     assert refused.value.found == "invalid partition specified: nowhere"
     used.close()
+
+
+@pytest.fixture
+def own_scheduler(tmp_path):
+    """A scheduler and a worker, each a program of its own: the address, and the process to be killed."""
+    place = tmp_path / "scheduler.json"
+    programs = [
+        ["distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard"],
+        ["distributed.cli.dask_worker", "--nthreads", "1", "--no-nanny", "--no-dashboard"],
+    ]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", *program, "--scheduler-file", str(place)],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for program in programs
+    ]
+    while not place.exists() or not place.read_text():
+        assert started[0].poll() is None
+        time.sleep(0.1)
+    yield json.loads(place.read_text())["address"], started[0]
+    for one in started:
+        one.kill()
+        one.wait()
+
+
+@pytest.mark.parametrize("fault", ["work folder", "scheduler"])
+def test_a_run_that_loses_its_work_folder_or_scheduler_is_gone_on_with(
+    tmp_path, own_scheduler, fault, monkeypatch, capsys
+):
+    address, scheduler = own_scheduler
+    write_demo(tmp_path / "data", kind="one-sample")
+    write_shared, out = cluster_module._write_shared, tmp_path / "out"
+
+    def lose(do, folder):
+        """Write what the second list shares (people are pooled by then), and lose it."""
+        shared = write_shared(do, folder)
+        if folder.name == "list-002":
+            if fault == "scheduler":
+                scheduler.kill()
+            else:
+                shutil.rmtree(out / ".work")
+        return shared
+
+    monkeypatch.setattr(cluster_module, "_write_shared", lose)
+    monkeypatch.setattr(cluster_module, "_PATIENCE", 10)
+    asked = [str(tmp_path / "data"), "{}", "group", "--correction", "fdr", "--no-report", "--no-sensitivity"]
+    said = main([one.format(out) for one in asked] + ["--executor", "dask", "--dask-scheduler", address])
+    assert said == RunError.exit_code
+    words = capsys.readouterr().err
+    assert ("work folder of this run is gone" if fault == "work folder" else "does not answer") in words
+    assert "Traceback" not in words.partition("ERROR")[2]
+    assert not [path for path in (out / "group").rglob("*") if path.is_file()]
+    for name in ("out", "threads"):
+        assert main([one.format(tmp_path / name) for one in asked]) == 0
+    threads, again = contents(tmp_path / "threads"), contents(out)
+    assert [name for name in {**threads, **again} if threads.get(name) != again.get(name)] == []
 
 
 @pytest.mark.slurm

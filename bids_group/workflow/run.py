@@ -112,7 +112,8 @@ def _work(plan: RunPlan, provenance: Provenance) -> None:
         names = [output.REPORT, *output.CITATIONS] if has_report else output.CITATIONS
         output.record_outputs(config.output_dir, names)
         if has_report:
-            page = report.build_report(config.output_dir, executor=_threads(config))
+            with without_collection():
+                page = report.build_report(config.output_dir, executor=_threads(config))
             LOGGER.info("The report: %s", page)
         else:
             report.write_citations(config.output_dir)
@@ -142,7 +143,8 @@ def _report_again(config: RunConfig) -> None:
     with output.claim_output(folder, config.inputs.bids_dir, level="group"):
         output.check_names(folder, names, has_results=True)
         output.record_outputs(folder, names)
-        page = report.build_report(folder, config.analysis.cut_coords_mm, _threads(config))
+        with without_collection():
+            page = report.build_report(folder, config.analysis.cut_coords_mm, _threads(config))
         output.confirm_outputs(folder)
         LOGGER.info("The report: %s", page)
 
