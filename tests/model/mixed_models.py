@@ -59,7 +59,7 @@ def matrix_of(rows):
 def as_data(values, term, matrix, contrasts, variant):
     """Elements in a row, whose rows are those of a random term and a matrix."""
     design = make_design(matrix, contrasts, labels=term.groups.index, random=term)
-    is_complete = bool(np.isfinite(values).all())
+    is_complete = bool(np.isfinite(np.asarray(values)).all())
     return make_group(design, values, is_complete=is_complete, estimator=replace(MIXED, variant=variant))
 
 
