@@ -96,10 +96,7 @@ def _compare(pair: Pair, a: Source, b: Source, payloads: dict[Path, bytes]) -> d
     same = settings.loc[is_same, ["what", "A"]].rename(columns={"A": "A and B"})
     canvas = Canvas(pair, ground, payloads)
     expectation, remarks = expect(pair, ground, maps), list(_say_remarks(ground, maps))
-    undrawn = f"Maps of {ground.word} are not drawn{NO_MESH if ground.word != 'regions' else ''}."
-    notes = [] if canvas.can_draw else [undrawn]
-    for sentence in notes:
-        LOGGER.info("%s: %s", pair.label, sentence)
+    notes = [] if canvas.can_draw else [_tell_undrawn(pair, ground)]
     for sentence in (*remarks, *([expectation.alarm] if expectation.alarm else [])):
         LOGGER.warning("%s: %s", pair.label, sentence)
     rows = [one.row(pair.label) for one in maps]
@@ -137,6 +134,12 @@ def _view(table: pd.DataFrame, name: str, caption: str) -> PageTable:
     rows = [line.split("\t") for line in table_text(table).splitlines()]
     text = pd.DataFrame(rows[1:], columns=rows[0]).replace("n/a", None)
     return page_table(text, name=name, caption=caption)
+
+
+def _tell_undrawn(pair: Pair, ground: Ground) -> str:
+    sentence = f"Maps of {ground.word} are not drawn{NO_MESH if ground.word != 'regions' else ''}."
+    LOGGER.info("%s: %s", pair.label, sentence)
+    return sentence
 
 
 def _say_remarks(ground: Ground, maps: Sequence[Comparison]) -> Iterator[str]:
