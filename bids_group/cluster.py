@@ -161,8 +161,8 @@ class DaskCluster:
             with _plain_failures(self._place):
                 self._client = self._connect()
                 self._client.wait_for_workers(1, timeout=None if self.asked.dask_slurm else _PATIENCE)
-            LOGGER.info("Dask %s: %s", self._place, counted(len(self._client.nthreads()), "worker"))
-            self._check_workers()
+                LOGGER.info("Dask %s: %s", self._place, counted(len(self._client.nthreads()), "worker"))
+                self._check_workers()
         return self._client
 
     def _connect(self) -> Any:
@@ -327,7 +327,10 @@ def _plain_failures(place: str) -> Iterator[None]:
             expected="workers with enough memory and time",
             fix="Give each worker more memory; the same command goes on from what is finished.",
         ) from error
-    except (CommClosedError, CancelledError, FutureCancelled, TimeoutError) as error:
+    except (CommClosedError, CancelledError, FutureCancelled, OSError) as error:
+        is_known = isinstance(error, CommClosedError | CancelledError | FutureCancelled | TimeoutError)
+        if not is_known and not str(error).startswith("Timed out trying to connect"):
+            raise  # of a file; where nobody answers, Dask raises an OSError too
         raise RunError(
             f"The Dask cluster {place} does not answer.",
             found=str(error) or type(error).__name__,

@@ -13,6 +13,7 @@ from shutil import which
 import numpy as np
 import pytest
 from distributed import LocalCluster
+from distributed.comm.core import CommClosedError
 
 from bids_group import cluster as cluster_module
 from bids_group.cli import main
@@ -257,6 +258,23 @@ def test_a_run_that_loses_its_work_folder_or_scheduler_is_gone_on_with(
         assert main([one.format(tmp_path / name) for one in asked]) == 0
     threads, again = contents(tmp_path / "threads"), contents(out)
     assert [name for name in {**threads, **again} if threads.get(name) != again.get(name)] == []
+
+
+@pytest.mark.parametrize(
+    "error, is_told",
+    [
+        (OSError("Timed out trying to connect to tcp://host:8786 after 10 s"), True),
+        (TimeoutError("no worker is left"), True),
+        (CommClosedError("in the middle"), True),
+        (OSError(28, "No space left on device"), False),
+        (OSError("a file that is none"), False),
+    ],
+)
+def test_a_scheduler_that_is_silent_is_no_file_that_fails(error, is_told):
+    with pytest.raises(RunError if is_told else OSError) as caught, cluster_module._plain_failures("here"):
+        raise error
+    assert ("does not answer" in str(caught.value)) == is_told
+    assert (str(error) in str(caught.value)) or caught.value is error
 
 
 @pytest.mark.slurm

@@ -112,7 +112,7 @@ def test_sessions_as_rows_are_differences_within_people(built):
     np.testing.assert_allclose(*t, rtol=1e-6, atol=1e-6)
     inside = _read(rows, "*_desc-analysis_mask.nii.gz") > 0
     a, b = (one[inside] for one in t)
-    table = pd.read_csv(work / "same-question" / "comparison.tsv", sep="\t", keep_default_na=False)
+    table = pd.read_csv(work / "same-question" / "comparison.tsv", sep="\t", dtype=str, keep_default_na=False)
     (row,) = table.query("stat == 't'").itertuples()
     spread = 1.96 * np.std(b - a, ddof=1)
     wanted = [np.corrcoef(a, b)[0, 1], np.mean(b - a), np.mean(b - a) - spread, np.mean(b - a) + spread]
