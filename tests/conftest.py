@@ -6,6 +6,7 @@ elsewhere, what they expect of look-alikes is computed here from the numbers tha
 
 import json
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,17 @@ from tests.studies import begin_study
 
 settings.register_profile("same", derandomize=True)  # to search on: pytest --hypothesis-profile=default
 settings.load_profile("same")
+
+
+@pytest.fixture(autouse=True)
+def signals_as_they_were():
+    """A command that was interrupted ignores signals until it is gone; here the next test follows."""
+    both = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(one) for one in both]
+    yield
+    for one, usual in zip(both, before, strict=True):
+        signal.signal(one, usual)
+
 
 REAL = Path(__file__).parents[1] / ".." / "shared" / "data"
 
