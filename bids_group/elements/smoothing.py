@@ -33,7 +33,8 @@ class Smoother:
     def smooth(self, volume: Volume, *, in_place: bool = False) -> Volume:
         """Smooth a float32 volume of the grid's shape; NaN = not observed, in and out.
 
-        Where it may be ``in_place``, the volume is written into if x runs fastest in it.
+        Where it may be ``in_place``, the volume is written into if x runs fastest in it; it must not hold
+        infinities then: some would stay.
         """
         is_own = in_place and volume.flags.f_contiguous
         smoothed = volume if is_own else np.array(volume, order="F")

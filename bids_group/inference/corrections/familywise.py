@@ -77,10 +77,7 @@ def _p_of_cluster(
         of_peaks = {"peak" if name == "voxel" else name: float(p[members].min()) for name, p in p_by.items()}
         if forming is None:
             return of_peaks
-        weights, geometry = (
-            np.broadcast_to(question.measure(members)[0], members.shape),
-            question.data.geometry,
-        )
+        weights = np.broadcast_to(question.measure(members)[0], members.shape)
         mass = float((weights * (np.abs(null.z[members]).astype(np.float64) - forming)).sum())
         geometry = question.data.geometry
         part = 0 if geometry is None else int(geometry.part_of[members[0]])
