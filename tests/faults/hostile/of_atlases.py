@@ -160,7 +160,8 @@ TABLES = {
     "XML of a name with ESC": (".xml", fsl('<label index="1">\x1b[31m</label>'), 65, "atlas.xml"),
     "XML of NUL": (".xml", fsl(ROW).encode() + bytes(1000), 65, "atlas.xml"),
     "XML in UTF-16": (".xml", fsl(ROW).encode("utf-16"), (0, 65)),
-    "XML of 100,000 labels": (".xml", fsl(ROW * 100_000), 0),
+    "XML of 10,000 labels": (".xml", fsl(ROW * 10_000), 0),
+    "XML of more labels than are read": (".xml", fsl(ROW * 100_000), 65, "bytes"),
     "XML of another name with blanks without end": (
         "_x.xml", f"<atlas><imagefile>{_BLANKS}", 66, "table of region names",
     ),
