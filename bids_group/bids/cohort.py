@@ -172,7 +172,7 @@ def _select(
     check_one_of_each(choice.maps)
     check_hemispheres(choice.maps, wanted_hemispheres(selection))
     check_rows(choice.maps)
-    check_spellings(choice)
+    check_spellings(choice, selection.first_level_contrasts)
     return in_dataset
 
 

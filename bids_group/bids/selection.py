@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -244,8 +244,8 @@ def _describe_nodes(maps: Iterable[FirstLevelMap]) -> str:
     return ", ".join(words)
 
 
-def check_spellings(choice: Choice) -> None:
-    """Refuse contrasts that differ in upper and lower case alone, where no row has two of them.
+def check_spellings(choice: Choice, asked: Collection[str]) -> None:
+    """Refuse contrasts that differ in case or blanks alone, where no row has both and not all were named.
 
     Of one that was not selected, whose people are lost, a warning tells.
     """
@@ -265,17 +265,17 @@ def check_spellings(choice: Choice) -> None:
         rare = min(rows, key=lambda name: (name in used, len(rows[name]), name))
         names = list_some(natural_order({f"sub-{row[0]}" for row in rows[rare]}), 10)
         found = ", ".join(f"{name} ({counted(len(rows[name]), 'row')})" for name in sorted(rows))
-        if len(used) > 1:
+        if len(used) > 1 and not used <= set(asked):
             choose = (
                 f"or choose one: {_OPTIONS['contrast'].flag} {max(rows, key=lambda name: len(rows[name]))}"
             )
             raise UsageError(
-                "Contrasts differ in upper and lower case alone, and nobody has both.",
+                "Contrasts differ in upper and lower case or blanks alone, and no row has both.",
                 found=f"{found}; {rare} in {names}",
                 expected="one spelling of a contrast, else each is an analysis of its own",
-                fix=f"Rename the files, {choose}",
+                fix=f"Rename the files, {choose} (or name them all, if they are not the same)",
             )
-        if used:
+        if used and rare not in used:
             sentence = (
                 f"{rare} ({names}) is not selected; it differs from {listed(sorted(used))} in case alone."
             )

@@ -204,7 +204,7 @@ def test_a_contrast_in_another_case_of_one_person_is_refused_by_name(study):
     folder = study.derivative()
     study.people(folder, "01 02 04", contrasts="faces")
     study.people(folder, "03", contrasts="Faces")
-    with pytest.raises(UsageError, match="upper and lower case alone, and nobody has both") as refused:
+    with pytest.raises(UsageError, match="case or blanks alone, and no row has both") as refused:
         study.gather()
     assert refused.value.found == "Faces (1 row), faces (3 rows); Faces in sub-03"
     assert "--first-level-contrast faces" in refused.value.fix
@@ -227,6 +227,18 @@ def test_a_contrast_in_another_case_that_is_not_selected_is_told_with_its_people
         else None
     )
     assert everybody is None or not [one for one in everybody.notices if one.severity == "warning"]
+
+
+def test_two_contrasts_that_differ_in_case_are_taken_where_both_are_named(study):
+    folder = study.derivative()
+    study.people(folder, "01 02", contrasts="faces")
+    study.people(folder, "03", contrasts="Faces")
+    cohort = study.gather(first_level_contrasts=("faces", "Faces"))
+    assert sorted((m.subject, m.contrast) for m in cohort.maps) == [
+        ("01", "faces"),
+        ("02", "faces"),
+        ("03", "Faces"),
+    ]
 
 
 def test_two_contrasts_that_everybody_has_may_differ_in_case(study):
