@@ -18,8 +18,8 @@ from tests.groups import make_contrast, make_design, make_group
 PALM = Path(__file__).parents[2] / "validation" / "palm"
 MEASURES = ("voxel", "size", "mass", "tfce")
 PARTS = {"surface": ("cortex",), "cifti": ("cortex", "subcortex"), "volume": ("volume",)}
-TOLERANCES = {"voxel": 2e-6, "size": 1e-6, "mass": 2e-6, "tfce": 0.03}
-"""Maps are float32 here. PALM's TFCE is a sum over 100 heights (one of 400 is off by 2.8 %)."""
+TOLERANCES = {"voxel": 1e-6, "size": 1e-6, "mass": 1e-6, "tfce": 0.03}
+"""PALM's TFCE is a sum over 100 heights (one of 400 is off by 2.8 %)."""
 
 
 @pytest.fixture(scope="module")

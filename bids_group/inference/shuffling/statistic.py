@@ -24,12 +24,13 @@ class Statistic:
 
     ``name``: of the scale that people read (t, F, z). ``columns`` ``(n_obs, m)`` meet the shuffled residuals.
     ``is_two_sided``: maxima are those of the size of the values. Values at or above ``largest_value`` cannot
-    be told apart.
+    be told apart. ``precision``: of the sums that make a product, which itself is float32.
     """
 
     name: str
     columns: Doubles
     is_two_sided: bool
+    precision: npt.DTypeLike = np.float32
     largest_value: ClassVar[float] = float(np.finfo(np.float32).max)
 
     @property
@@ -57,7 +58,8 @@ class Statistic:
         self, rows: Single, tile: Single, squares: Single, products: Single, room: tuple[Single, ...]
     ) -> Single:
         """Fill ``products`` from rows of `weigh` and residuals ``(n_obs, TILE)``; give `values` squares."""
-        np.matmul(rows, tile, out=products.reshape(rows.shape[0], TILE))
+        out = products.reshape(rows.shape[0], TILE)
+        np.matmul(rows, tile, out=out, dtype=self.precision, casting="same_kind")
         return squares
 
     def values(self, products: Single, squares: Single, room: Single) -> Single:
