@@ -48,10 +48,12 @@ def test_a_mistyped_option_or_path_costs_no_numpy(data, tmp_path):
         assert not {"numpy", "pandas", "nibabel"} & modules, argv
 
 
-def test_a_dry_run_imports_neither_fits_nor_kernels_nor_pictures(data, tmp_path):
-    code, modules, _ = imported(str(data), str(tmp_path / "out"), "group", "--dry-run")
+@pytest.mark.parametrize("formula", ["~ 1", "~ age"])
+def test_a_dry_run_imports_neither_fits_nor_kernels_nor_pictures(formula, data, tmp_path):
+    code, modules, _ = imported(str(data), str(tmp_path / "out"), "group", "--dry-run", "--formula", formula)
     assert code == 0
     heavy = {"nilearn", "numba", "matplotlib", "jinja2", "scipy.stats", "scipy.io", "scipy.ndimage", "bids"}
+    heavy |= {"formulaic", "narwhals", "scipy.sparse", "scipy.linalg"}
     assert not (heavy | {"scipy.special", "rich.progress"}) & modules
     others = (
         "workflow.group",

@@ -8,8 +8,6 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-import re
-import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,27 +16,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from formulaic import Formula as FormulaicFormula
-from formulaic.errors import FormulaicError
 
-from bids_group.errors import BidsGroupError, DesignError, FormulaError
+from bids_group.errors import DesignError, FormulaError
 from bids_group.model.formula.factors import Factor, Use
 from bids_group.model.formula.parser import Formula, Term, centering_factor
+from bids_group.model.formula.plain import make_regressors
 from bids_group.row_space import RowSpace, independent
 from bids_group.words import list_some, quote_column
 
 Array = npt.NDArray[np.float64]
 
-_NUMPY = {"log1p": np.log1p, "sqrt": np.sqrt, "abs": np.abs}
-"""What the allow-list names beyond formulaic's own transforms; nothing else can be seen by a formula."""
 _MOST_PEOPLE = 6
 """Columns of a term of ``subject`` that are named one by one."""
 _MOST_COLUMNS = 1000
 """Columns that a design may have beyond two for each row: others are not even computed."""
 _MOST_OF_A_CALL = 60
 """Columns of a function: a whole number among its options is at most 30."""
-_FAILURES = (FormulaicError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError)
-"""What formulaic and its transforms raise where a factor cannot be computed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +120,8 @@ class CodedDesign:
     def evaluate(self, people: pd.DataFrame) -> Array:
         """Make rows of the design, ``(n_people, n_regressors)``, from raw values of the formula's columns."""
         symbols = _code_people(self.formula, people, self.levels, self.covariates, self.within)
-        return _evaluate(self.formula, self.spec, symbols, "the values that a contrast asks for")[0]
+        whom = "the values that a contrast asks for"
+        return _evaluate(self.formula, symbols, whom, self.spec)[0]
 
     def fold(self, columns: Sequence[str]) -> list[str]:
         """Name columns briefly: those of a term of ``subject`` with many people are counted."""
@@ -172,8 +166,9 @@ def code_design(formula: Formula, variables: pd.DataFrame, centering: str, **fac
             )
     symbols = _code_people(formula, variables, levels, covariates, within)
     _check_width(formula, symbols, levels)
-    numbers, spec = _evaluate(formula, None, symbols, "these rows")
-    columns = tuple(_display(formula, name) for name in spec.column_names)
+    numbers, names, spec = _evaluate(formula, symbols, "these rows")
+    columns = tuple(formula.display(name) for of_term in names for name in of_term)
+    at = iter(range(len(columns)))
     return CodedDesign(
         formula=formula,
         variables=variables,
@@ -184,7 +179,10 @@ def code_design(formula: Formula, variables: pd.DataFrame, centering: str, **fac
         spec=spec,
         matrix=pd.DataFrame(numbers, index=variables.index, columns=list(columns)),
         columns=columns,
-        positions=dict(zip(formula.terms, map(tuple, spec.term_indices.values()), strict=True)),
+        positions={
+            term: tuple(itertools.islice(at, len(of_term)))
+            for term, of_term in zip(formula.terms, names, strict=True)
+        },
         **facts,
     )
 
@@ -203,10 +201,9 @@ def _check_width(formula: Formula, symbols: pd.DataFrame, levels: Mapping[str, t
     def exactly(factor: Factor) -> int:
         if factor.is_column:
             return at_most(factor)
-        try:
-            return int(np.shape(_make_matrix(FormulaicFormula(f"0 + {factor.code}"), symbols, "ignore"))[1])
-        except _FAILURES:  # told when the design is computed
-            return 1
+        from bids_group.model.formula.functions import count_columns
+
+        return count_columns(factor, symbols)
 
     limit = _MOST_COLUMNS + 2 * len(symbols)
     if count(at_most) > limit and (n_columns := count(functools.cache(exactly))) > limit:
@@ -301,58 +298,23 @@ def _code_people(
     return pd.DataFrame({use.symbol: code(use) for use in formula.uses}, index=people.index)
 
 
-def _evaluate(formula: Formula, spec: Any, symbols: pd.DataFrame, whom: str) -> tuple[Array, Any]:
-    """Compute the design ``(n_people, n_regressors)``, and what formulaic settled to do so.
+def _evaluate(
+    formula: Formula, symbols: pd.DataFrame, whom: str, spec: Any = None
+) -> tuple[Array, Sequence[tuple[str, ...]], Any]:
+    """Compute the design ``(n_people, n_regressors)``, the names of each term's regressors, and a spec.
 
-    Formulaic gets a flat formula, with neutral symbols in place of the names of columns.
+    The spec is what formulaic settled from the analysed rows; where no function is called, there is none.
     """
-    products = [":".join(factor.code for factor in term.factors) for term in formula.terms if term.factors]
-    code = " + ".join(["1" if formula.has_intercept else "0", *products])
-    try:
-        matrix = _make_matrix(FormulaicFormula(code) if spec is None else spec, symbols)
-    except _FAILURES as error:
-        raise _explain(formula, symbols, str(error), whom) from error
-    numbers = np.asarray(matrix, dtype=np.float64)
-    if not np.isfinite(numbers).all():
-        raise _explain(formula, symbols, "", whom)
-    return numbers.reshape(len(symbols), -1), matrix.model_spec
+    made = make_regressors(formula, symbols)
+    if made is None:
+        from bids_group.model.formula.functions import evaluate  # imports formulaic: half a second
 
-
-def _make_matrix(maker: Any, symbols: pd.DataFrame, na_action: str = "raise") -> Any:
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        return maker.get_model_matrix(symbols, na_action=na_action, context=_NUMPY)
-
-
-def _explain(formula: Formula, symbols: pd.DataFrame, reason: str, whom: str) -> BidsGroupError:
-    """Find the factor that cannot be computed, and the rows that are to blame, else what formulaic says."""
-    for factor in formula.factors:
-        try:
-            made = _make_matrix(FormulaicFormula(f"0 + {factor.code}"), symbols, na_action="ignore")
-            is_bad = ~np.isfinite(np.asarray(made, dtype=np.float64)).all(axis=1)
-        except _FAILURES:
-            inner = re.search(r"\[\w+: (.*)\]", reason)
-            return FormulaError(
-                f"'{factor.text}' in the formula cannot be computed from {whom}.",
-                found=_display(formula, inner[1] if inner else reason),
-                fix="Change the function or its options, or add the finished column to participants.tsv.",
-            )
-        if is_bad.any():
-            people = list_some(symbols.index[np.flatnonzero(is_bad)], 6)
-            return DesignError(
-                f"'{factor.text}' in the formula is not a finite number for {people}.",
-                found="a logarithm or root of a number ≤ 0, or a division by 0",
-                expected=f"a finite number from {whom}",
-                fix="Correct these values, or use another function.",
-            )
-    return FormulaError(f"The formula '{formula.text}' cannot be computed from {whom}.", found=reason)
-
-
-def _display(formula: Formula, name: str) -> str:
-    """Put the names of columns in place of their symbols."""
-    for use in formula.uses:
-        name = name.replace(use.symbol, use.column if use.role == "bare" else quote_column(use.column))
-    return name
+        return evaluate(formula, spec, symbols, whom)
+    return (
+        np.array([values for of_term in made for values in of_term.values()]).T,
+        list(map(tuple, made)),
+        None,
+    )
 
 
 def _write_hierarchically(design: CodedDesign, centering: str) -> HierarchicalForm:

@@ -103,6 +103,13 @@ class Formula:
         """Every column in every role, each once."""
         return tuple(dict.fromkeys(use for factor in self.factors for use in factor.uses))
 
+    def display(self, name: str) -> str:
+        """Put the names of columns in place of their symbols."""
+        for use in self.uses:
+            shown = use.column if use.role == "bare" else quote_column(use.column)
+            name = name.replace(use.symbol, shown)
+        return name
+
 
 def needed_variables(formula: str, columns: Iterable[str], *, centering: str = "grand") -> tuple[str, ...]:
     """Name those of ``columns`` that a formula needs, and the factor by which one of them is centred.
