@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
+from unicodedata import category, normalize
 
 import numpy as np
 import numpy.typing as npt
@@ -245,13 +246,19 @@ def _say_odd_words(
     present = [level for level in levels if (values == level).any()]
     column = f"column '{values.name}' of {source.name}"
 
+    def seen(level: str) -> str:
+        return "".join(one for one in normalize("NFKC", level) if category(one) != "Cf")
+
     def plain(level: str) -> str | float:
-        key = re.sub(r"[\s_]+", "", level).casefold()
+        key = re.sub(r"[\s_]+", "", seen(level)).casefold()
         return float(key) if is_number(key) else key
 
     for alike in (found for found in group_by(present, plain).values() if len(found) > 1):
-        counts = ", ".join(f"'{level}' ({int((values == level).sum())})" for level in alike)
-        sentence = f"The levels {counts} of {column} differ only in case, blanks or zeros: "
+        looks_alike = len({seen(level) for level in alike}) < len(alike)
+        named = {level: ascii(level)[1:-1] if looks_alike else level for level in alike}
+        counts = ", ".join(f"'{name}' ({(values == level).sum()})" for level, name in named.items())
+        what = "characters that look alike or are not seen" if looks_alike else "case, blanks or zeros"
+        sentence = f"The levels {counts} of {column} differ only in {what}: "
         fix = "If they mean the same, write them alike."
         yield warn("columns", f"{sentence}each is a group of its own.", fix)
     if is_settled:

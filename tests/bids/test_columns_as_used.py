@@ -152,6 +152,27 @@ def test_twins_of_a_level_are_told(cells, twins):
     assert twins in said
 
 
+@pytest.mark.parametrize(
+    "twin, told",
+    [
+        ("control\u200b", "'control' (1), 'control\\u200b' (1)"),
+        ("\ufeffcontrol", "'control' (1), '\\ufeffcontrol' (1)"),
+        ("ｃontrol", "'control' (1), '\\uff43ontrol' (1)"),
+    ],
+)
+def test_levels_that_only_look_the_same_are_told_with_their_codes(twin, told):
+    _, column = judge(["control", twin, "patient"])
+    (said,) = sentences(column)
+    assert told in said
+    assert "differ only in characters that look alike or are not seen: each is a group of its own" in said
+
+
+def test_letters_with_their_accent_apart_are_twins():
+    _, column = judge(["caf\xe9", "cafe\u0301", "tea"])
+    (said,) = sentences(column)
+    assert "'cafe\\u0301' (1), 'caf\\xe9' (1)" in said
+
+
 @pytest.mark.parametrize("code", ["9999", "-999", "999", "-1", "99", "88888"])
 @pytest.mark.parametrize("n_codes", [1, 4])
 def test_codes_for_missing_values_are_told_with_their_rows(code, n_codes):

@@ -158,6 +158,16 @@ def test_sessions_that_are_pooled_are_no_column_and_the_fix_says_so():
         assert caught.value.fix.startswith("Sessions are pooled; add --pooling none to keep them as rows")
 
 
+@pytest.mark.parametrize("typed", ["participant_id", "sub", "Participant"])
+def test_the_column_of_participants_is_named_by_its_own_name(typed):
+    with pytest.raises(FormulaError) as caught:
+        needed_variables(f"~ age + (1 | {typed})", (*COLUMNS, "subject"))
+    assert caught.value.fix.startswith("Write subject:")
+    with pytest.raises(FormulaError) as caught:
+        needed_variables("~ session_id", COLUMNS)
+    assert "--pooling none" in caught.value.fix
+
+
 @pytest.mark.parametrize("columns", [("subject",), ("subject", "session")])
 def test_no_table_of_covariates_is_said(columns):
     with pytest.raises(FormulaError) as caught:

@@ -102,8 +102,19 @@ def say_columns(name: str, columns: Collection[str]) -> tuple[str, str | None]:
     """Name the columns that there are instead of ``name``, and say what to do where that is known."""
     lacks_table = set(columns) <= {"subject", "session"}
     why = " (there is no participants.tsv, or it has no columns)" if lacks_table else ""
-    pooled = "Sessions are pooled; add --pooling none to keep them as rows (where the maps have sessions)."
-    return f"one of {list_some(columns)}{why}", pooled if name == "session" else suggest(name, columns)
+    own, fix = _OWN_COLUMNS.get(name.casefold(), name), suggest(name, columns)
+    if own == "session" and own not in columns:
+        fix = "Sessions are pooled; add --pooling none to keep them as rows (where the maps have sessions)."
+    elif own != name and own in columns:
+        fix = f"Write {own}: so the column of their labels is called here."
+    return f"one of {list_some(columns)}{why}", fix
+
+
+_OWN_COLUMNS = {
+    **dict.fromkeys(("participant_id", "participant", "subject_id", "sub", "id"), "subject"),
+    **dict.fromkeys(("session_id", "ses", "visit_id"), "session"),
+}
+"""What people call the columns that the app makes of labels."""
 
 
 _BACKTICKED = re.compile(r"`([^`]*)`|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
