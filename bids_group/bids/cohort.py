@@ -44,12 +44,13 @@ from bids_group.bids.structures import (
 from bids_group.config import Inputs, Selection
 from bids_group.config.typed import MAPS_FILE, is_pattern
 from bids_group.errors import UsageError
-from bids_group.executor import ONE_THREAD, Executor
+from bids_group.executor import ONE_THREAD, Executor, without_collection
 from bids_group.labels import natural_order
 from bids_group.records import Cohort, Column, FirstLevelMap, Notice, Table, note, warn
 from bids_group.words import counted, list_some, plural
 
 
+@without_collection()
 def gather_cohort(
     inputs: Inputs, selection: Selection, output_dir: Path, executor: Executor = ONE_THREAD
 ) -> Cohort:
