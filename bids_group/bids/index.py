@@ -78,11 +78,11 @@ def index_dataset(root: Path) -> tuple[tuple[IndexedFile, ...], tuple[WalkedFold
             is_map = not _NOT_MAPS.search(name) or name.endswith("_statmap.tsv")  # of regions
             if is_map and (entities := {**folder.entities, **_read_name(name)}):
                 found[f"{folder.path}/{name}"] = entities
-    listed, path, above = list[IndexedFile](), root, ""
+    listed, place, above = list[IndexedFile](), root, ""
     for text in sorted(found):
         before, (above, _, name) = above, text.rpartition("/")
-        path = path.with_name(name) if above == before else Path(text)  # which takes twice the time
-        listed.append(IndexedFile(path=path, entities=found[text]))
+        place = place if above == before else Path(above)
+        listed.append(IndexedFile(path=place / name, entities=found[text]))
     return tuple(listed), tuple(unlisted)
 
 

@@ -120,7 +120,10 @@ def leave_many_volumes(choice: Choice, selection: Selection, headers: Headers) -
 
     Variances, masks and degrees of freedom of several volumes are refused.
     """
-    gone = [m for m in choice.maps if headers[m.effect].n_volumes > 1]
+    many = {path for path, header in headers.items() if header.n_volumes > 1}
+    if not many:
+        return
+    gone = [m for m in choice.maps if m.effect in many]
     contrasts = list_some(sorted({m.contrast for m in gone}), 10)
     reason = "its effect has several volumes (an F contrast of several rows), not one value per voxel"
     if gone and (selection.first_level_contrasts or len(gone) == len(choice.maps)):
@@ -144,7 +147,7 @@ def leave_many_volumes(choice: Choice, selection: Selection, headers: Headers) -
         odd = {m.contrast for m in gone} & {m.contrast for m in choice.maps}
         fix = f"The others of {list_some(sorted(odd))} have one: look at these files." if odd else None
         choice.notices.append(warn("maps", sentence, fix))
-    for path in (one for m in choice.maps for one in m.files if headers[one].n_volumes > 1):
+    for path in (one for m in choice.maps for one in m.files if one in many):
         raise DataError(
             f"The image {path} holds several volumes.",
             found=f"shape {' × '.join(map(str, headers[path].shape))}",
@@ -223,8 +226,9 @@ def check_twins(maps: Iterable[FirstLevelMap], headers: Headers) -> list[Notice]
     """
     suspects: dict[bytes, list[FirstLevelMap]] = defaultdict(list)
     for m in maps:
-        if headers[m.effect].files.volume is None:  # two volumes of one file: the rows are compared later
-            suspects[headers[m.effect].checksum or _sample(headers[m.effect].files.data)].append(m)
+        header = headers[m.effect]
+        if header.files.volume is None:  # two volumes of one file: the rows are compared later
+            suspects[header.checksum or _sample(header.files.data)].append(m)
     return [notice for group in suspects.values() if len(group) > 1 for notice in _judge(group, headers)]
 
 

@@ -191,7 +191,7 @@ def _not_selected(entity: str) -> str:
 def check_one_of_each(maps: Sequence[FirstLevelMap]) -> None:
     """Refuse more than one node, task, space, resolution, density or kind of file, and series and labels."""
     for entity in _ONE_OF:
-        labels = {_label_of(m, entity) for m in maps}
+        labels = {m.entities.get(entity) for m in maps}
         if len(labels) > 1:
             named = natural_order(label for label in labels if label is not None)
             fix = " or ".join(f"{_OPTIONS[entity].flag} {label}" for label in named)
@@ -318,14 +318,14 @@ def check_rows(maps: Iterable[FirstLevelMap]) -> None:
 
 def check_producers(maps: Iterable[FirstLevelMap]) -> None:
     """Refuse maps of different programs in one analysis: their effects are not on one scale."""
-    for contrast, those in group_by(maps, lambda m: m.contrast).items():
-        first: dict[str | None, FirstLevelMap] = {}
-        for m in those:
-            first.setdefault(m.producer, m)
-        if len(first) > 1:
+    first: dict[tuple[str, str | None], FirstLevelMap] = {}
+    for m in maps:
+        first.setdefault((m.contrast, m.producer), m)
+    for contrast, those in group_by(first.values(), lambda m: m.contrast).items():
+        if len(those) > 1:
             raise DataError(
                 f"The maps of contrast '{contrast}' were made by different programs.",
-                found="; ".join(f"{m.dataset}: {m.producer or 'unknown'}" for m in first.values()),
+                found="; ".join(f"{m.dataset}: {m.producer or 'unknown'}" for m in those),
                 expected="one program: the effects of two are not on the same scale",
                 fix="Name one dataset with --derivatives, or mend GeneratedBy in dataset_description.json.",
             )

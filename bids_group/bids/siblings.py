@@ -245,6 +245,8 @@ def _dense(values: Any) -> Any:
 
 def native_feat(effect: Path) -> Path | None:
     """Find the first-level FEAT folder in whose own space a map lies; None elsewhere."""
+    if f"{os.sep}stats{os.sep}" not in str(effect):  # nearly all
+        return None
     feat = effect.parent.parent
     is_native = effect.parent.name == "stats" and feat.suffix == ".feat" and feat.parent.suffix != ".gfeat"
     return feat if is_native else None

@@ -27,9 +27,6 @@ MAPS = (*VOLUMES, ".func.gii", ".shape.gii", ".gii", ".dscalar.nii", ".pscalar.n
 LABELS = ("session", "run", "task", "space", "res", "den", "node")
 """Entities of a file that are fields of its map."""
 
-_CONTRAST_ENTITIES = ("taskcontrast", "contrast")
-"""Entities of the first-level contrast; the first counts (HALFpipe's group contrasts are ``contrast``)."""
-
 _NOT_IN_SIDECARS = {"extension", "subject_folder", "session_folder"}
 _NOT_SHARED = _NOT_IN_SIDECARS | {"stat", "suffix"}
 
@@ -40,6 +37,7 @@ Entities = Mapping[str, str]
 Shape = tuple[str, ...]
 """The entities that a name has, sorted."""
 Labels = tuple[str | None, ...]
+Shapes = list[tuple[Shape, dict[Labels, Path]]]
 InputStat = Literal["effect", "z", "t"]
 
 
@@ -67,7 +65,7 @@ def pair_statmaps(
         entities, own_suffix = file.entities, file.entities.get("suffix")
         extension = entities.get("extension", "")
         if extension == ".json":
-            sidecars.append(file)
+            sidecars += [file] if own_suffix in (None, suffix) else []  # others say nothing of these maps
         elif "subject" not in entities:
             continue
         elif own_suffix == "mask" != suffix and extension in (*MAPS[:-1], ".label.gii"):
@@ -101,7 +99,7 @@ def contrast_of(entities: Entities) -> str | None:
     if suffix != "statmap":
         label = entities.get("label") or entities.get("param")
         return suffix if label is None else label + upper_first(suffix)
-    return next(filter(None, map(entities.get, _CONTRAST_ENTITIES)), None)
+    return entities.get("taskcontrast") or entities.get("contrast")  # HALFpipe's are contrasts of groups
 
 
 def _with_person(file: IndexedFile, suffix: str) -> IndexedFile:
@@ -188,7 +186,7 @@ def _build_map(
 
 
 def _folder_of(path: Path | str) -> str:
-    return os.path.dirname(path)  # noqa: PTH120 - of thousands of files
+    return str(path).rpartition(os.sep)[0]
 
 
 def _dof_finder(sidecars: Iterable[IndexedFile]) -> Callable[[IndexedFile], float | None]:
@@ -209,27 +207,29 @@ def _dof_finder(sidecars: Iterable[IndexedFile]) -> Callable[[IndexedFile], floa
         return read_json(path).get(_DOF, _ABSENT)
 
     @cache
-    def shapes_down_to(folder: str) -> list[tuple[Shape, dict[Labels, Path]]]:
+    def shapes_down_to(folder: str) -> Shapes:
         parent, own = _folder_of(folder), by_folder.get(folder, {})
         above = [] if parent == folder else shapes_down_to(parent)
         return [*above, *sorted(own.items(), key=lambda item: (len(item[0]), item[0]))] if own else above
 
-    def look_up(effect: IndexedFile, hemi: Mapping[str, str]) -> Any:
-        named, value = {**effect.entities, **hemi} if hemi else effect.entities, None
-        for names, paths in shapes_down_to(_folder_of(effect.path)):
+    def look_up(shapes: Shapes, named: Entities) -> Any:
+        value = None
+        for names, paths in shapes:
             path = paths.get(tuple(map(named.get, names)))
             said = _ABSENT if path is None else read(path)
             value = value if said is _ABSENT else said
         return value
 
     def find(effect: IndexedFile) -> float | None:
-        sides = [{"hemi": letter} for letter in effect.entities.get("hemi", "")] or [{}]
-        values = [look_up(effect, side) for side in sides]
-        value = values[0]
-        if any(other != value for other in values):
+        named, shapes = effect.entities, shapes_down_to(_folder_of(effect.path))
+        if not shapes:
+            return None
+        sides = [{**named, "hemi": letter} for letter in named.get("hemi", "")] or [{**named}]
+        value, *others = (look_up(shapes, side) for side in sides)
+        if any(other != value for other in others):
             raise DataError(
                 f"The sidecars of the hemispheres of {effect.path} have different {_DOF}.",
-                found=list_some(map(json.dumps, values)),
+                found=list_some(map(json.dumps, (value, *others))),
                 expected="one number for both",
                 fix="Mend the sidecars, or take the entry out.",
             )

@@ -94,7 +94,7 @@ def _hemispheres_of(effect: Path) -> str | None:
 
 def check_hemispheres(maps: Iterable[FirstLevelMap], wanted: Collection[str]) -> None:
     """Refuse surfaces of one hemisphere where the other one is missing and was not left out by request."""
-    alone = [m for m in maps if m.form == "gifti" and m.entities.get("hemi") in ("L", "R")]
+    alone = [m for m in maps if m.entities.get("hemi") in ("L", "R") and m.form == "gifti"]
     if not alone or len(wanted) < 2:
         return
     first = alone[0]

@@ -52,8 +52,8 @@ class FirstLevelMap:
     @property
     def files(self) -> tuple[Path, ...]:
         """The effect and what belongs to it, as far as these are files."""
-        parts = (self.effect, self.variance, self.dof, self.mask)
-        return tuple(path for path in parts if isinstance(path, Path))
+        beside = [one for one in (self.variance, self.dof, self.mask) if isinstance(one, Path)]
+        return (self.effect, *beside)
 
     @property
     def form(self) -> Form:
