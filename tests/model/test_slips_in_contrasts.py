@@ -94,6 +94,9 @@ READ = [
 ]
 
 REFUSED = [
+    ("~ group * age", "F(group, group:age)", ["test(group:age)"]),
+    ("~ group * age", "anova(group + age)", ["test(group:age)"]),
+    ("~ group * sex", "test(group, sex)", ["test(group:sex)"]),
     ("~ group + age", "patient", ["mean(group=patient)", "group[T.patient]"]),
     ("~ group + age", "group:patient", ["mean(group=patient)", "group[T.patient]"]),
     ("~ group + age", "group[control]", ["mean(group=control)"]),
@@ -184,6 +187,33 @@ def test_columns_that_differ_from_means_where_a_covariate_is_zero_are_not_guesse
     assert '"group[T.patient]"' in caught.value.fix
     [contrast] = build_design(analyse(rows, "~ group * age", "patient - control", centering="none")).contrasts
     assert contrast.expression == MEANS
+
+
+@pytest.mark.parametrize("typed", ["test(group + age)", "test(group, age)", "test(group and age)"])
+def test_a_test_of_two_terms_is_never_that_of_one(typed, rows, analyse):
+    with pytest.raises(ContrastError, match="names a term that the formula does not have") as caught:
+        build_design(analyse(rows, "~ group + age", typed))
+    assert "[DIFFERENCE, SLOPE]" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("contrast", "said"),
+    [
+        ("2*mean(group=patient) - mean(group=control)", "weights of the means in"),
+        ("mean(group=patient) - 0.5*mean(group=control)", "sum to 0.5, not 0"),
+        ("slope(age, group=patient) - 2*slope(age, group=control)", "weights of the slopes in"),
+        ("mean(group=patient) - mean(group=control)", None),
+        ("2*mean(group=patient) + mean(group=control)", None),
+        ("mean() + slope(age)", None),
+        ("slope(age) - 2*mean()", None),
+        ("(mean(group=patient) - mean(group=control)) / 3", None),
+    ],
+)
+def test_a_difference_whose_weights_do_not_sum_to_zero_is_warned_of(contrast, said, rows, analyse):
+    notices = build_design(analyse(rows, "~ group * age", contrast)).notices
+    told = [one.sentence for one in notices if "both signs" in one.sentence]
+    assert len(told) == (said is not None)
+    assert said is None or said in told[0]
 
 
 def test_a_vector_that_takes_the_constant_for_a_group_is_warned_of(rows, analyse):

@@ -10,7 +10,7 @@ import numpy as np
 
 from bids_group.config import ContrastRequest
 from bids_group.errors import ContrastError, DesignError
-from bids_group.model.contrast.grammar import Expression, read_expression
+from bids_group.model.contrast.grammar import Combination, Expression, read_expression
 from bids_group.model.contrast.saying import say_combination, say_test, say_weights
 from bids_group.model.contrast.weights import (
     as_number,
@@ -159,6 +159,13 @@ def remark(typed: str, text: str, design: CodedDesign) -> Iterator[Notice]:
             "the mean of the reference level, so this is no difference of two groups.",
             "Name what you compare: mean(FACTOR=LEVEL) - mean(FACTOR=LEVEL).",
         )
+    for what, total in dict(filter(None, map(_find_unbalanced, rows))).items():
+        yield warn(
+            "contrasts",
+            f"The weights of the {what} in '{typed}' have both signs and sum to {say_number(total)}, not 0: "
+            f"it is no difference, and not 0 where all {what} are the same.",
+            "To compare, let them sum to 0: A - B, or A - 0.5*B - 0.5*C.",
+        )
     for meaning in (meaning for row in rows for _, meaning in row):
         if re.sub(r"[\s`]", "", meaning.typed) not in ("", re.sub(r"[\s`]", "", meaning.name)):
             what = ", a difference from the reference level" if "[T." in meaning.name else ""
@@ -173,3 +180,12 @@ def remark(typed: str, text: str, design: CodedDesign) -> Iterator[Notice]:
                     f"({say_number(covariate.minimum)} to {say_number(covariate.maximum)}).",
                     f"Ask at a value of {place.name} that was observed.",
                 )
+
+
+def _find_unbalanced(row: Combination) -> tuple[str, float] | None:
+    """Find means (or slopes) whose weights have both signs but do not sum to 0; give the sum too."""
+    for kind, name in {(one.kind, one.name): None for _, one in row if one.kind != "coefficient"}:
+        weights = [weight for weight, one in row if (one.kind, one.name) == (kind, name)]
+        if min(weights) < 0 < max(weights) and abs(sum(weights)) > 1e-6:
+            return f"{kind}s", sum(weights)
+    return None

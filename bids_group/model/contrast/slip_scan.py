@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bids_group.model.contrast.slip_names import NO_COLUMN, Names, Part
+from bids_group.model.contrast.weights import SEVERAL
 from bids_group.model.formula.tokens import find_closing
 from bids_group.words import closest, quote_level
 from bids_group.words import quote_column as quote
@@ -154,15 +155,20 @@ class Scan:
         if call is None or kind is None or end is None:
             return False
         inner = self.text[call.end() : end - 1].strip()
-        said = self.say_test(inner) if kind == "test" else self.say_call(kind, inner)
+        may_be_joint = call[1].casefold() != "interaction" and SEVERAL.search(inner) is not None
+        said = self.say_test(inner, may_be_joint) if kind == "test" else self.say_call(kind, inner)
         return said is not None and self.add(said, end=end)
 
-    def say_test(self, inner: str) -> str | None:
-        """Say the test of a term; a difference in its brackets is one without it."""
-        parts = [self.names.part_at(one.strip(), 0) for one in re.split(r"[:*,]| x | by ", inner)]
+    def say_test(self, inner: str, may_be_joint: bool) -> str | None:
+        """Say the test of a term; a difference in its brackets is one without it.
+
+        ``may_be_joint``: several terms may be meant, all at once, rather than their interaction.
+        """
+        named = [one.strip() for one in re.split(rf"[:*]| x | by |{SEVERAL.pattern}", inner)]
+        parts = [self.names.part_at(one, 0, is_all=True) for one in named]
         if all(part is not None and part.kind != "level" for part in parts):
-            self.is_guess |= "*" in inner
-            return f"test({':'.join(quote(part.name) for part in parts if part)})"
+            self.is_guess |= may_be_joint or "*" in inner
+            return f"test({':'.join(dict.fromkeys(quote(part.name) for part in parts if part))})"
         self.is_guess = True
         if guess := self.names.guess_term(inner):
             return f"test({guess})"

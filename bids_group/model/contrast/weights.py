@@ -342,6 +342,10 @@ def _weigh_coefficients(design: CodedDesign, chosen: Array) -> list[Array]:
     return [settle(one, _ROUNDING * size) for one, size in zip(weights, sizes, strict=True)]
 
 
+SEVERAL = re.compile(r"[,;+&]| and ")
+"""What stands between terms that are meant all at once."""
+
+
 def find_term(design: CodedDesign, typed: str) -> Term:
     """Find a term by its name, in any order of its factors and with or without ``C()``."""
     wanted = frozenset(split_factors(re.sub(r"[\s`]", "", typed)))
@@ -355,9 +359,12 @@ def find_term(design: CodedDesign, typed: str) -> Term:
         if any(frozenset(names) == wanted for names in itertools.product(*choices)):
             return term
     known = [term.name for term in terms]
+    fix = suggest(typed, known)
+    if SEVERAL.search(typed):
+        fix = "A test is of one term: give each one of its own, or join differences: [DIFFERENCE, SLOPE]."
     raise ContrastError(
         f"The contrast 'test({typed})' names a term that the formula does not have.",
         found=f"the formula {design.formula.text}",
         expected=f"one of {list_some(known)}",
-        fix=suggest(typed, known),
+        fix=fix,
     )
