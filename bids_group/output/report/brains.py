@@ -8,11 +8,11 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import binary_dilation
 
 from bids_group.output.report.axes import round_ticks
 from bids_group.output.report.canvas import AXES, Box, Pixels
@@ -38,6 +38,8 @@ _WIDE, _NARROW, _BELOW = 1500, 700, 8
 """Pixels of pictures across, and below the lowest row."""
 _MARGIN, _END, _ASIDE = 0.005, 0.925, 0.16
 """Shares of the width: before the slices, where they end, and what words beside rows of them take."""
+_MOST_SHARED = 40
+"""Slices of the anatomy that are kept, of half a megabyte each: the cuts of a mosaic, and one row more."""
 UNTESTED = 0.3
 """Opacity, at most, of the sign that a one-sided test does not ask about."""
 
@@ -188,9 +190,8 @@ def draw_amounts(
     scale, tiles = Scale(0, limit, ramp(*colours), name), []
     pixels = mask.pixels(2, _widths([1.0] * len(cuts))[0])
     for at_mm in cuts:
-        image, values = _ground(pixels), amounts.sample(pixels, at_mm)
-        _paint_grey(image, (anatomy or mask).sample(pixels, at_mm), 4.0 if anatomy is None else 1.15)
-        _paint(image, scale, values, 0.9 * (values > 0))
+        image, values = _paint_grey(anatomy, mask, pixels, at_mm), amounts.sample(pixels, at_mm)
+        _paint(image, scale.tint(values), np.where(values > 0, np.float32(0.9), np.float32(0)))
         _outline(image, mask.sample(pixels, at_mm) > 0)
         tiles.append((image, [_place(2, at_mm)]))
     return _draw_scale(_assemble([tiles]), scale)
@@ -232,17 +233,25 @@ def _place(axis: int, at_mm: float) -> tuple[float, float, str]:
 
 def _cut(layers: Layers, axis: int, at_mm: float, width: int, *, has_sides: bool = False) -> Tile:
     """Draw a slice ``width`` pixels wide with its place, and left and right where they are seen."""
-    image = paint_slice(layers, layers.frame.pixels(axis, width), at_mm)
+    ground = _shared_grey(layers.anatomy, layers.mask, axis, width, at_mm)
+    image = _paint_found(ground.copy(), layers, layers.frame.pixels(axis, width), at_mm)
     return image, [_place(axis, at_mm), *(_SIDES if has_sides and axis != 0 else ())]
 
 
 def paint_slice(layers: Layers, pixels: Pixels, at_mm: float) -> Colours:
     """Lay anatomy or mask, statistic and outline over each other: RGB from 0 to 1 by row and column."""
-    image = _ground(pixels)
-    _paint_grey(image, layers.frame.sample(pixels, at_mm), 4.0 if layers.anatomy is None else 1.15)
-    values = layers.statistic.sample(pixels, at_mm)
+    return _paint_found(_paint_grey(layers.anatomy, layers.mask, pixels, at_mm), layers, pixels, at_mm)
+
+
+def _paint_found(image: Colours, layers: Layers, pixels: Pixels, at_mm: float) -> Colours:
+    """Lay the statistic and the outline over a slice of the anatomy."""
     is_in = layers.significant.sample(pixels, at_mm) > 0
-    _paint(image, layers.scale, values, is_in if layers.is_thresholded else layers.opacity(values))
+    statistic = layers.statistic
+    values = statistic.cut(pixels.axis, at_mm)
+    if values is not None and (is_in.any() or not layers.is_thresholded):
+        opacity = np.asarray(layers.opacity(values), dtype=np.float32)  # of elements, which have many pixels
+        share = is_in if layers.is_thresholded else statistic.pick(opacity, pixels)
+        _paint(image, statistic.pick(layers.scale.tint(values), pixels), share)
     _outline(image, is_in)
     return image
 
@@ -263,36 +272,49 @@ def _ground(pixels: Pixels) -> Colours:
     return np.tile(rgb(BACKDROP), (len(pixels.y), len(pixels.x), 1))
 
 
-def _paint(image: Colours, scale: Scale, values: npt.NDArray[np.float32], opacity: npt.NDArray[Any]) -> None:
-    """Lay values over an image where their opacity is not 0."""
-    where = opacity > 0
-    share = opacity[where].astype(np.float32)[:, None]
-    image[where] += share * (scale.tint(values[where]) - image[where])
+def _paint(image: Colours, colours: Colours, opacity: npt.NDArray[Any]) -> None:
+    """Lay colours over an image."""
+    image += opacity[..., None] * (colours - image)
 
 
-def _paint_grey(image: Colours, values: npt.NDArray[np.float32], white: float) -> None:
-    image[values > 0] = np.clip(values[values > 0] / white, 0, 1)[:, None]
+def _paint_grey(anatomy: Box | None, mask: Box, pixels: Pixels, at_mm: float) -> Colours:
+    """Paint a slice of the anatomy, else of the mask in dark grey, on the ground."""
+    values = (anatomy or mask).sample(pixels, at_mm)
+    light = np.clip(values / (4.0 if anatomy is None else 1.15), 0, 1)
+    return np.where((values > 0)[..., None], light[..., None], rgb(BACKDROP))
+
+
+@lru_cache(maxsize=_MOST_SHARED)
+def _shared_grey(anatomy: Box | None, mask: Box, axis: int, width: int, at_mm: float) -> Colours:
+    """Paint a slice of the anatomy once for all contrasts and corrections, which are drawn on the same."""
+    return _paint_grey(anatomy, mask, (anatomy or mask).pixels(axis, width), at_mm)
 
 
 def _outline(image: Colours, is_in: npt.NDArray[np.bool_], shade: float = 1.0) -> None:
     """Draw a line one pixel wide around what is inside."""
-    image[binary_dilation(is_in) & ~is_in] = shade
+    if not is_in.any():
+        return
+    beside = np.zeros_like(is_in)
+    for ours, theirs in (np.s_[1:], np.s_[:-1]), (np.s_[:-1], np.s_[1:]):
+        beside[ours] |= is_in[theirs]
+        beside[:, ours] |= is_in[:, theirs]
+    image[beside & ~is_in] = shade
 
 
 def _assemble(rows: Sequence[Sequence[Tile]], left: float = _MARGIN, width: int = _WIDE) -> Sheet:
     """Put rows of tiles onto one dark sheet ``width`` pixels wide, and their words over them."""
     heights, words = [max(len(image) for image, _ in tiles) for tiles in rows], []
-    sheet = np.tile(rgb(BACKDROP), (sum(heights) + _BELOW, width, 1))
+    sheet = np.full((sum(heights) + _BELOW, width, 3), [*bytes.fromhex(BACKDROP[1:])], dtype=np.uint8)
     for tiles, height, end in zip(rows, heights, np.cumsum(heights).tolist(), strict=True):
         at = round(width * left)
         for image, own in tiles:
             top = end - height + (height - len(image)) // 2
-            sheet[top : top + len(image), at : at + image.shape[1]] = image
+            sheet[top : top + len(image), at : at + image.shape[1]] = np.rint(255 * image)
             for x, y, text in own:
                 place = {"x": at + x * image.shape[1], "y": top + (1 - y) * len(image)}
                 words.append(Words(text=text, colour=WORDS, anchor="lt" if y > 0.5 else "ls", **place))
             at += image.shape[1]
-    return Sheet(pixels=(255 * sheet).round().astype(np.uint8), words=words)
+    return Sheet(pixels=sheet, words=words)
 
 
 def with_scale(sheet: Sheet, look: Look, ticks: Mapping[float, str] | None = None) -> Sheet:

@@ -16,7 +16,6 @@ import numpy.typing as npt
 from nibabel.affines import from_matvec
 from nibabel.funcs import as_closest_canonical
 from nibabel.spatialimages import SpatialImage
-from scipy.ndimage import affine_transform
 
 from bids_group.elements import Grid, read_map
 from bids_group.labels import is_adult_mni
@@ -80,15 +79,17 @@ class Box:
         )
 
     def pick(self, plane: npt.NDArray[Any], pixels: Pixels) -> npt.NDArray[Any]:
-        """Values of a cut (or projection) nearest to pixels; 0 outside."""
+        """Values, or colours, of a cut (or projection) nearest to pixels; 0 outside."""
         across, up = (other for other in range(3) if other != pixels.axis)
         columns, rows = (
             np.floor((at - self.origin_mm[k]) / self.step_mm[k] + 0.5).astype(int)
             for k, at in ((across, pixels.x), (up, pixels.y))
         )
-        inside = np.outer((rows >= 0) & (rows < len(plane)), (columns >= 0) & (columns < plane.shape[1]))
-        found = plane[np.ix_(rows.clip(0, len(plane) - 1), columns.clip(0, plane.shape[1] - 1))]
-        return np.asarray(found * inside)
+        n_rows, n_columns = plane.shape[:2]
+        found = plane.take(rows.clip(0, n_rows - 1), axis=0).take(columns.clip(0, n_columns - 1), axis=1)
+        found[(rows < 0) | (rows >= n_rows)] = 0
+        found[:, (columns < 0) | (columns >= n_columns)] = 0
+        return found
 
     def widened(self, by_mm: float) -> Box:
         """Put an empty box around it that is about ``by_mm`` wider on each side."""
@@ -128,6 +129,8 @@ def _resample(volume: Volume, grid: Grid, *, fill: float) -> Box:
     shape = tuple(int(size) for size in np.ceil((corners_mm.max(axis=1) - low) / step) + 1)
     inverse = np.linalg.inv(grid.affine)
     turn, shift = inverse[:3, :3] * step, inverse[:3, :3] @ low + inverse[:3, 3]
+    from scipy.ndimage import affine_transform  # rarely needed, and imported slowly
+
     data = affine_transform(volume, turn, shift, output_shape=shape, order=0, cval=fill)
     return Box(data=data, origin_mm=_triple(low), step_mm=(step, step, step))
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import ndimage
 
 from bids_group.config.corrections import UNCORRECTED, in_order
 from bids_group.elements import read_map
@@ -178,6 +177,8 @@ def _rows(inputs: ContrastInputs, slices: Slices) -> Iterator[Row]:
         return Row(words=(title, numbers), significant=slices.brain.place(is_in))
 
     if UNCORRECTED.label not in inputs.found and inputs.p is not None:
+        from scipy import ndimage
+
         is_in = (inputs.p <= np.float32(UNCORRECTED_P)) & inputs.analysis.inside
         neighbours = next((one.sidecar.connectivity for one in inputs.found.values()), None) or 6
         structure = ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[int(neighbours)])

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
-from scipy.sparse import coo_array
 
 from bids_group.output.report.brains import LINE, WORDS, Look, with_scale
 from bids_group.output.report.canvas import LEVELS, in_planes, pack
@@ -54,6 +53,8 @@ class Shape:
 
         The mean of a point's neighbours lies on the inner side where it does (the sign of mean curvature).
         """
+        from scipy.sparse import coo_array
+
         n = len(self.points)
         ends = self.triangles[:, [0, 1, 2]].ravel(), self.triangles[:, [1, 2, 0]].ravel()
         edges = coo_array((np.ones(len(ends[0])), ends), shape=(n, n)).tocsr()

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from scipy import stats
+from scipy import ndimage, stats
 
 from bids_group.output.report import brains
 from bids_group.output.report.axes import Chart, Panel, round_ticks
+from bids_group.output.report.canvas import Box
 from bids_group.output.report.charts import (
     draw_correlations,
     draw_covariates,
@@ -26,7 +27,7 @@ from bids_group.output.report.charts import (
 )
 from bids_group.output.report.influence import draw_peaks
 from bids_group.output.report.marks import MANY_DOTS, Dots, Line, Text
-from bids_group.output.report.sheet import Sheet, measure, ramp, tint
+from bids_group.output.report.sheet import DPI, Sheet, measure, ramp, tint
 
 SVG = "{http://www.w3.org/2000/svg}"
 PLACE = r"[ML](-?[\d.e-]+) (-?[\d.e-]+)"
@@ -228,3 +229,42 @@ def test_numbers_beside_a_colour_scale_end_on_the_picture(limit: float) -> None:
     numbers = [one for one in drawn.words if one.anchor == "lm"]
     assert len(numbers) > 2
     assert max(one.x + measure(one.text, one.size) for one in numbers) < 1500
+
+
+@pytest.mark.parametrize("n_channels", [3, 4])
+def test_a_sheet_is_spelled_as_a_png_that_others_read_back(n_channels: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (37, 53, n_channels), dtype=np.uint8)
+    pixels[10:20] = pixels[9]
+    with Image.open(io.BytesIO(Sheet(pixels=pixels, words=()).render())) as image:
+        image.verify()  # checksums
+    with Image.open(io.BytesIO(Sheet(pixels=pixels, words=()).render())) as image:
+        assert image.format == "PNG"
+        np.testing.assert_array_equal(np.asarray(image), pixels)
+        assert image.info["dpi"] == pytest.approx((DPI, DPI), abs=0.1)
+
+
+def test_an_outline_is_what_dilation_adds() -> None:
+    is_in = np.random.default_rng(1).random((30, 40)) > 0.8  # at the edges too
+    image = np.zeros((30, 40, 3), dtype=np.float32)
+    brains._outline(image, is_in)
+    np.testing.assert_array_equal(image[..., 0] == 1, ndimage.binary_dilation(is_in) & ~is_in)
+
+
+def test_a_slice_that_contrasts_share_is_not_painted_over() -> None:
+    draw = np.random.default_rng(2)
+    boxes = [
+        Box(data=draw.normal(size=(9, 8, 7)).astype(np.float32), origin_mm=(0, 0, 0), step_mm=(3, 3, 3))
+        for _ in range(3)
+    ]
+    mask, *statistics = boxes
+    looks = [
+        brains.Layers(
+            limit=3, opaque_at=2, is_signed=True, name="t",
+            mask=mask, statistic=one, significant=one, anatomy=None,
+        )
+        for one in statistics
+    ]  # fmt: skip
+    cuts = [(3.0, 12.0), (3.0, 12.0), (3.0, 12.0)]
+    first, other, again = (brains.draw_mosaic(look, cuts).pixels for look in (*looks, looks[0]))
+    assert (first != other).any()
+    np.testing.assert_array_equal(first, again)
