@@ -11,6 +11,7 @@ import pytest
 from bids_group.config.typed import parse_contrast
 from bids_group.errors import ContrastError
 from bids_group.model import build_design
+from bids_group.words import quote_for_shell
 
 MEANS = "mean(group=patient) - mean(group=control)"
 SLOPES = "slope(age, group=patient) - slope(age, group=control)"
@@ -93,7 +94,9 @@ READ = [
     ),
 ]
 
+IN_WOMEN = "mean(group=patient, sex=F) - mean(group=control, sex=F)"
 REFUSED = [
+    ("~ group + age", "mean(group=patient+control)", ["(mean(group=patient) + mean(group=control)) / 2"]),
     ("~ group * age", "F(group, group:age)", ["test(group:age)"]),
     ("~ group * age", "anova(group + age)", ["test(group:age)"]),
     ("~ group * sex", "test(group, sex)", ["test(group:sex)"]),
@@ -168,6 +171,35 @@ def test_what_may_mean_more_or_is_guessed_is_refused_with_the_lines_to_paste(
     for line in lines:  # each is read as it stands
         [contrast] = build_design(analyse(rows, formula, parse_contrast(line))).contrasts
         assert contrast.expression == parse_contrast(line).expression
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("patient - control in F", IN_WOMEN),
+        ("patient vs control within F", IN_WOMEN),
+        ("patient > control for F", IN_WOMEN),
+        ("patient - control:F", IN_WOMEN),
+        ("patient - control in sex=F", IN_WOMEN),
+        ("patient F - control F", IN_WOMEN),
+        ("patient_F - mean(control)", IN_WOMEN),
+        ("[patient - control in F, F - M]", f"[{IN_WOMEN}, mean(sex=F) - mean(sex=M)]"),
+        (
+            "slope(age, patient) - 2*slope(age, control, F)",
+            "slope(age, group=patient, sex=F) - 2*slope(age, group=control, sex=F)",
+        ),
+    ],
+)
+def test_what_is_held_at_one_side_of_a_sum_alone_is_asked_about(typed, line, rows, analyse):
+    with pytest.raises(ContrastError) as caught:
+        build_design(analyse(rows, "~ group * sex * age", parse_contrast(typed)))
+    assert caught.value.fix.startswith(f"Write --contrast {quote_for_shell(line)}")
+    assert build_design(analyse(rows, "~ group * sex * age", line)).contrasts[0].expression == line
+
+
+def test_a_coefficient_in_a_level_is_not_the_mean_there(rows, analyse):
+    with pytest.raises(ContrastError):
+        build_design(analyse(rows, "~ group * sex", "group[T.patient] in F"))
 
 
 def test_a_sign_says_that_both_directions_are_tested(rows, analyse):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -49,6 +50,10 @@ def read_contrast(request: ContrastRequest, design: CodedDesign) -> ReadContrast
         is_zero = request.name is not None and re.fullmatch(r"0*\.?0*", typed)  # slope(age) = 0
         meant = str(request.name) if is_zero else typed
         found = find_readings(meant, design, weigh)
+        last = re.search(r"\W(\w+)$", request.name or "")
+        if last is not None and last[1] in design.levels:  # patient - control in sex=F
+            request = replace(request, name=None, expression=str(request).replace("=", "=="))
+            found = replace(find_readings(request.expression, design, weigh), is_certain=False)
         swapped = None if request.name is None else _find_sides(request.name, found.lines, design)
         if swapped is None and found.is_certain and not is_zero:
             return _read_strictly(found.lines[0], design)

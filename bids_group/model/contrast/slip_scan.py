@@ -19,7 +19,8 @@ _CALLS = {
 }
 _CALL = re.compile(r"(\w+)\s*\(")
 _NUMBER = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])")
-_JOINER = re.compile(r"\s*[:&*]\s*|\s+(?:x|by|in)\s+|[_.]")
+_PLACE = re.compile(r"\s(?:in|within|among|for)\s")
+_JOINER = re.compile(rf"\s*[:&*]\s*|\s+(?:x|by)\s+|\s*{_PLACE.pattern}\s*|[_.]")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,6 +87,8 @@ class Scan:
             return False
         others, rest = [one for one in parts if one.kind != "level"], self.text[end : end + 1]
         if re.match(r"\w", rest):  # patient_x
+            return False
+        if _PLACE.search(joiners) and any(one.is_column for one in parts):  # group[T.patient] in F
             return False
         if len(parts) == 1 and others and others[0].name in self.names.design.columns:
             return self.add(quote(others[0].name), end=end)
@@ -183,8 +186,14 @@ class Scan:
             if len(pieces) > 1 and all(self.names.part_at(each, 0, is_all=True) for each in pieces[::2]):
                 rest = [*arguments[:number], *arguments[number + 1 :]]
                 said = [self.say_call(kind, ", ".join([each, *rest])) for each in pieces[::2]]
+                if None in said:
+                    return None
                 signs = ["", *(f" {sign} " for sign in pieces[1::2])]
-                return None if None in said else "".join(a + str(b) for a, b in zip(signs, said, strict=True))
+                whole = "".join(a + str(b) for a, b in zip(signs, said, strict=True))
+                if "-" in pieces[1::2]:
+                    return whole
+                self.is_guess = True  # the sum of these means, or the mean of both
+                return f"({whole}) / {len(said)}"
         places: list[str] = []
         covariates: list[str] = []
         factors: list[str] = []

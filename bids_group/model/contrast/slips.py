@@ -67,8 +67,11 @@ def _find_parted(text: str, design: CodedDesign, weigh: Weigh) -> tuple[str, ...
     inner = re.fullmatch(r"(?!mean|slope|test)\w+\s*\((.*)\)", text)
     parted = inner[1] if inner else text
     joint = _find_lines(f"[{parted}]", design, weigh)[0] if "," in parted and not inner else ()
-    joined = _LEFT_OUT.sub(lambda one: " - " if _is_outside(parted, one) else one[0], parted)
-    return *joint, *_find_lines(joined, design, weigh)[0]
+    for sign in (":", " - "):  # patient F, patient control
+        joined = _LEFT_OUT.sub(lambda one, sign=sign: sign if _is_outside(parted, one) else one[0], parted)
+        if lines := _find_lines(joined, design, weigh)[0]:
+            return *joint, *lines
+    return joint
 
 
 def _find_lines(text: str, design: CodedDesign, weigh: Weigh) -> tuple[tuple[str, ...], bool]:
@@ -83,6 +86,10 @@ def _find_lines(text: str, design: CodedDesign, weigh: Weigh) -> tuple[tuple[str
         means = None if read is None else _weighed(read.means, weigh)
         if read is None or means is None:
             continue
+        if (alike := _hold_alike(read.means, design)) is not None:
+            is_certain = False
+            if _weighed(alike, weigh) is not None:
+                lines[alike] = None
         lines[read.means] = None
         columns = None if read.is_of_means else _weighed(read.columns, weigh)
         if columns is not None and not (
@@ -109,6 +116,38 @@ def _mixed_factors(line: str, design: CodedDesign) -> frozenset[str]:
         held = {place.name for _, one in row if one.kind == "mean" for place in one.places}
         mixed |= held & {name for term in terms for name in term.columns if name in design.levels}
     return frozenset(mixed)
+
+
+def _hold_alike(line: str, design: CodedDesign) -> str | None:
+    """Hold all means of a sum where one is held: in women, of ``patient - control in women``.
+
+    So with slopes of a covariate. None where they are held at the same factors already.
+    """
+    try:
+        expression = read_expression(line, design.columns)
+    except ContrastError:
+        return None
+    entries, is_uneven, is_changed = [], False, False
+    for row in expression.rows:
+        said = ""
+        for weight, one in row:
+            places = {place.name: place.value for place in one.places}
+            alike = [other.places for _, other in row if (other.kind, other.name) == (one.kind, one.name)]
+            others = [place for other in alike for place in other if one.places]
+            for name in {place.name: None for place in others if place.name not in places}:
+                values = {place.value for place in others if place.name == name}
+                is_uneven = True
+                if len(values) == 1:
+                    is_changed, places[name] = True, values.pop()
+            held = [f"{quote(name)}={quote_level(value)}" for name, value in places.items()]
+            own = [quote(one.name)] if one.kind == "slope" else []
+            call = quote(one.name) if one.kind == "coefficient" else f"{one.kind}({', '.join([*own, *held])})"
+            size = "" if abs(weight) == 1 else f"{abs(weight):.15g}*"
+            said += f" {'-' if weight < 0 else '+'} {size}{call}"
+        entries.append(said.removeprefix(" + ").lstrip())
+    if not is_changed:
+        return line if is_uneven else None
+    return entries[0] if len(entries) == 1 else f"[{', '.join(entries)}]"
 
 
 def _weighed(line: str, weigh: Weigh) -> npt.NDArray[np.float64] | None:
