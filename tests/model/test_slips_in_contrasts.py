@@ -96,7 +96,21 @@ READ = [
 
 IN_WOMEN = "mean(group=patient, sex=F) - mean(group=control, sex=F)"
 REFUSED = [
-    ("~ group + age", "mean(group=patient+control)", ["(mean(group=patient) + mean(group=control)) / 2"]),
+    *(
+        ("~ group + age", text, ["(mean(group=patient) + mean(group=control)) / 2"])
+        for text in (
+            "mean(group=patient+control)",
+            "mean(group=[patient, control])",
+            "mean(group=(patient, control))",
+            "mean(patient, control)",
+            "mean(group=patient, group=control)",
+        )
+    ),
+    (
+        "~ group * sex",
+        "mean(patient, F+M) - mean(control, M)",
+        ["(mean(group=patient, sex=F) + mean(group=patient, sex=M)) / 2 - mean(group=control, sex=M)"],
+    ),
     ("~ group * age", "F(group, group:age)", ["test(group:age)"]),
     ("~ group * age", "anova(group + age)", ["test(group:age)"]),
     ("~ group * sex", "test(group, sex)", ["test(group:sex)"]),

@@ -185,7 +185,8 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _place(factor: str, level: str, *, is_guess: bool = False) -> Part:
-    return Part(kind="place", name=f"{quote(factor)}={quote_level(level)}", is_guess=is_guess)
+    name = f"{quote(factor)}={quote_level(level)}"
+    return Part(kind="place", name=name, factor=factor, is_guess=is_guess)
 
 
 def _same(typed: str, known: Iterable[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -180,21 +181,18 @@ class Scan:
 
     def say_call(self, kind: str, inner: str) -> str | None:
         """Say ``mean(...)`` or ``slope(...)`` with what its brackets hold, in the grammar's order."""
+        inner = re.sub(r"(^|[=,]\s*)[\[{(]([^\[\](){}]*)[\]})]", r"\1\2", inner)  # group=[patient, relative]
         arguments = [one.strip() for one in re.split(r"[,;|]", inner) if one.strip()]
         for number, one in enumerate(arguments):
             pieces = re.split(r"\s*([-+])\s*", one)
             if len(pieces) > 1 and all(self.names.part_at(each, 0, is_all=True) for each in pieces[::2]):
                 rest = [*arguments[:number], *arguments[number + 1 :]]
+                if "-" not in pieces[1::2]:  # several levels
+                    return self.say_call(kind, ", ".join([*pieces[::2], *rest]))
                 said = [self.say_call(kind, ", ".join([each, *rest])) for each in pieces[::2]]
-                if None in said:
-                    return None
                 signs = ["", *(f" {sign} " for sign in pieces[1::2])]
-                whole = "".join(a + str(b) for a, b in zip(signs, said, strict=True))
-                if "-" in pieces[1::2]:
-                    return whole
-                self.is_guess = True  # the sum of these means, or the mean of both
-                return f"({whole}) / {len(said)}"
-        places: list[str] = []
+                return None if None in said else "".join(a + str(b) for a, b in zip(signs, said, strict=True))
+        places: dict[str, list[str]] = {}
         covariates: list[str] = []
         factors: list[str] = []
         for one in arguments:
@@ -203,10 +201,17 @@ class Scan:
                 return None
             self.is_guess |= place.is_guess
             if place.kind == "place":
-                places.append(place.name)
+                places.setdefault(place.factor, []).append(place.name)
             else:
                 (covariates if place.kind == "covariate" else factors).append(place.name)
-        return self.write_call(kind, places, covariates, factors)
+        said = [
+            self.write_call(kind, list(each), covariates, factors)
+            for each in itertools.product(*places.values())
+        ]
+        if None in said or len(said) == 1:
+            return said[0]
+        self.is_guess = True  # the mean over several levels, or something else
+        return f"({' + '.join(map(str, said))}) / {len(said)}"
 
     def write_call(
         self, kind: str, places: list[str], covariates: list[str], factors: list[str]
