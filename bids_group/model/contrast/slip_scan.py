@@ -186,10 +186,10 @@ class Scan:
         for number, one in enumerate(arguments):
             pieces = re.split(r"\s*([-+])\s*", one)
             if len(pieces) > 1 and all(self.names.part_at(each, 0, is_all=True) for each in pieces[::2]):
-                rest = [*arguments[:number], *arguments[number + 1 :]]
+                before, after = arguments[:number], arguments[number + 1 :]
                 if "-" not in pieces[1::2]:  # several levels
-                    return self.say_call(kind, ", ".join([*pieces[::2], *rest]))
-                said = [self.say_call(kind, ", ".join([each, *rest])) for each in pieces[::2]]
+                    return self.say_call(kind, ", ".join([*before, *pieces[::2], *after]))
+                said = [self.say_call(kind, ", ".join([each, *before, *after])) for each in pieces[::2]]
                 signs = ["", *(f" {sign} " for sign in pieces[1::2])]
                 return None if None in said else "".join(a + str(b) for a, b in zip(signs, said, strict=True))
         places: dict[str, list[str]] = {}
