@@ -102,8 +102,7 @@ def _parse_tree(text: str, what: str) -> tuple[ast.expr, dict[str, str]]:
     try:
         tree = ast.parse(plain.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        is_assigned = re.search(r"(?<![=!<>])=(?!=)", plain)
-        hint = "Compare with == (two equal signs)." if is_assigned else None
+        hint = next((fix for sign, fix in _SLIPS.items() if re.search(sign, plain)), None)
         raise _refusal(what, text, getattr(error, "msg", None) or "it cannot be read", hint) from error
     level: list[ast.AST] = [tree]
     for _ in range(_DEEPEST):  # level by level: what follows walks through the tree by recursion
@@ -111,6 +110,17 @@ def _parse_tree(text: str, what: str) -> tuple[ast.expr, dict[str, str]]:
     if level:
         raise _refusal(what, text, f"nested more than {_DEEPEST} levels deep")
     return tree, quoted
+
+
+_SLIPS = {
+    "=>": "Write >= for 'at least'.",
+    "=<": "Write <= for 'at most'.",
+    "<>": "Write != for 'not equal'.",
+    r"(?<![=!<>])=(?!=)": "Compare with == (two equal signs).",
+    r"\b0\d": "Put labels in quotes.",
+    r"\b(AND|OR|NOT|IN)\b": "Write and, or, not, in with small letters.",
+    r"\b(and|or)\s*[<>=!]|\bbetween\b": "Name the column on both sides: age > 20 and age < 30.",
+}
 
 
 def _refusal(what: str, text: str, found: str, fix: str | None = None) -> UsageError:
@@ -190,7 +200,9 @@ class _Reader:
             return name
         none = f"a column '{name}' that no table has"
         absent = f"the column '{name}', which does not exist" if self.as_pandas else none
-        fix = suggest(name, self.columns) or f"If '{name}' is a value, put it in quotes: \"{name}\""
+        own = "participant_id" if name in ("subject", "sub", "participant") else name
+        fix = f"Write {own}." if own != name else suggest(name, self.columns)
+        fix = fix or f"If '{name}' is a value, put it in quotes: \"{name}\""
         left, symbol = comparison.left, _SYMBOLS.get(type(comparison.ops[0]))
         if symbol is not None and comparison.comparators == [node] and isinstance(left, ast.Name):
             column = self.quoted.get(left.id, left.id)

@@ -90,3 +90,23 @@ def test_a_whole_number_beyond_every_float_is_larger_than_all():
     row = {"x": 1.0}
     assert parse_condition(f"x > {digits}", COLUMNS).holds(row) is False
     assert parse_condition(f"x > -{digits}", COLUMNS).holds(row) is True
+
+
+@pytest.mark.parametrize(
+    ("text", "fix"),
+    [
+        ("x = 1", "Compare with == (two equal signs)."),
+        ("x => 1", "Write >= for 'at least'."),
+        ("x =< 1", "Write <= for 'at most'."),
+        ("x <> 1", "Write != for 'not equal'."),
+        ("site == 01", "Put labels in quotes."),
+        ("x > 1 AND y > 1", "Write and, or, not, in with small letters."),
+        ("x > 1 or < 0", "Name the column on both sides: age > 20 and age < 30."),
+        ("x between 1 and 2", "Name the column on both sides: age > 20 and age < 30."),
+        ("subject == 's1'", "Write participant_id."),
+    ],
+)
+def test_what_other_languages_write_is_answered_with_what_is_meant(text, fix):
+    with pytest.raises(UsageError) as error:
+        parse_condition(text, COLUMNS)
+    assert error.value.fix == fix
