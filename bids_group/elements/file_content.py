@@ -29,15 +29,16 @@ _CHECKSUM_BYTES = 8
 _POINTERS = {b"/annex/objects/": "git-annex", b"version https://git-lfs": "Git LFS"}
 
 
-def check_promise(files: ImageFiles, n_bytes: int, *, is_packed: bool | None = None) -> None:
+def check_promise(
+    files: ImageFiles, n_bytes: int, *, size: int | None = None, is_packed: bool = False
+) -> None:
     """Refuse a header that promises more numbers than the file, or the machine, can hold; and much fewer.
 
-    ``is_packed``: whether the file of the numbers is gzip, where it has been looked at already.
+    ``size`` of the file of the numbers in bytes, and whether it is gzip: where it has been opened already.
     """
-    if is_packed is None:
+    if size is None:
         with _reading(files.data) as stream:
-            is_packed = stream.read(2) == GZIP
-    size = files.data.stat().st_size
+            size, is_packed = os.fstat(stream.fileno()).st_size, stream.read(2) == GZIP
     most, memory = size * (MOST_FOLD if is_packed else 1), machine_memory()
     if n_bytes > min(most, memory) or (not is_packed and size > longest_file(n_bytes)):
         raise DataError(
@@ -61,17 +62,18 @@ def find_pointer(start: bytes) -> str | None:
     return next((name for mark, name in _POINTERS.items() if start.startswith(mark)), None)
 
 
-def read_start(path: Path) -> tuple[bytes, bytes | None]:
-    """Read as much of a file as a NIfTI header is long, inflated, and what ends a gzip file."""
+def read_start(path: Path) -> tuple[bytes, bytes | None, int]:
+    """Read as much of a file as a NIfTI header is long, inflated; what ends a gzip file; and its size."""
     with _reading(path) as stream:
         start = stream.read(_CHUNK_BYTES)
-        end = start if stream.seek(0, os.SEEK_END) == len(start) else b""
+        size = stream.seek(0, os.SEEK_END)
+        end = start if size == len(start) else b""
         if not end and start[:2] == GZIP:
             stream.seek(-_CHECKSUM_BYTES, os.SEEK_END)
             end = stream.read(_CHECKSUM_BYTES)
-    _refuse_pointer(path, start)
     if start[:2] != GZIP:
-        return start, None
+        _refuse_pointer(path, start)
+        return start, None, size
     unzipped = zlib.decompressobj(wbits=31)
     header = unzipped.decompress(start, _SHORTEST_HEADER)
     if header[:4] in NIFTI2_SIZES:
@@ -79,7 +81,7 @@ def read_start(path: Path) -> tuple[bytes, bytes | None]:
     if len(header) < _SHORTEST_HEADER:
         with _reading(path) as stream:  # several members, or one that begins with much beside its data
             header = inflate_start(stream.read(_FARTHEST_BYTES), HEADER_BYTES)
-    return header, end[-_CHECKSUM_BYTES:]
+    return header, end[-_CHECKSUM_BYTES:], size
 
 
 def read_beginning(path: Path, n_bytes: int) -> bytes:

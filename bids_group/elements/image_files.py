@@ -67,8 +67,9 @@ for _kind in ("scalar", "label", "tseries"):
 
 def expand(path: Path) -> tuple[Path, ...]:
     """Name the files that ``hemi-{L,R}`` in a path stands for, left and right; any other path itself."""
-    pair = _IS_PAIR_OF.fullmatch(path.name)
-    if pair is None or not path.name.endswith((".gii", ".gii.gz", ".json")):
+    is_surface = path.name.endswith((".gii", ".gii.gz", ".json"))
+    pair = _IS_PAIR_OF.fullmatch(path.name) if is_surface else None
+    if pair is None:
         return (path,)
     return tuple(path.with_name(pair["start"] + pair[side] + pair["end"]) for side in ("left", "right"))
 
@@ -135,6 +136,8 @@ def locate(path: Path) -> ImageFiles:
     One volume of several is named as SPM does (``con_0001.nii,1``, from 1 on), or as AFNI does (from 0 on, or
     by the label of a sub-brick): ``stats+tlrc.HEAD[faces#0_Coef]``. A file that is called so comes first.
     """
+    if path.name.endswith((".nii", ".nii.gz")):  # nearly all
+        return ImageFiles(header=path, data=path)
     volume: int | str | None = None
     for match in _selections(path.name):
         if not os.path.lexists(path):

@@ -45,13 +45,15 @@ def read_header(path: Path) -> MapHeader:
         from bids_group.elements.structured import read_structured_header
 
         return _structured(path, files, read_structured_header)
+    checksum = size = None
+    is_one_file = files.data is files.header
     try:
-        if files.data is not files.header:
-            start, checksum = inflate(read_bytes(files.header), _LONGEST_HEADER), None
+        if is_one_file:
+            start, checksum, size = read_start(files.header)
         else:
-            start, checksum = read_start(files.header)
+            start = inflate(read_bytes(files.header), _LONGEST_HEADER)
         kind = _image_class(files, start)
-        if files.data is files.header and files.volume is None:
+        if is_one_file and files.volume is None:
             said = _interpret_start(kind, start[: kind.header_class.template_dtype.itemsize])
         else:
             said = _interpret(*_parse_header(files, start), files)
@@ -59,8 +61,7 @@ def read_header(path: Path) -> MapHeader:
         raise _unreadable(path, error) from error
     _check_affine(path, said["space"])
     _check_unit(path, _unit_of(kind, start), said["space"])
-    is_one = files.data is files.header
-    check_promise(files, said["n_bytes"], is_packed=checksum is not None if is_one else None)
+    check_promise(files, said["n_bytes"], size=size, is_packed=checksum is not None)
     return MapHeader(path=path, files=files, checksum=checksum, **said)
 
 
@@ -210,7 +211,7 @@ def _unreadable(path: Path, error: Exception, n_bytes: int | None = None) -> Dat
 
 def _image_class(files: ImageFiles, start: bytes) -> Any:
     """Choose nibabel's class; refuse CIFTI, and Analyze without SPM's affine."""
-    is_single = len(files.all) == 1
+    is_single = files.data is files.header
     if files.is_afni:
         return AFNIImage
     if start[:4] in NIFTI2_SIZES:
