@@ -84,6 +84,20 @@ READ = [
             "slope(age, patient - control)",
         )
     ),
+    *(
+        ("~ session + age", text, "mean(session=2) - mean(session=1)")
+        for text in (
+            "ses-2 - ses-1",
+            "mean(ses-2) - mean(session=ses-1)",
+            "ses-2 > ses-1",
+        )
+    ),
+    (
+        "~ group * session",
+        "(patient:ses-2 - patient:ses-1) - (control:ses-2 - control:ses-1)",
+        "(mean(group=patient, session=2) - mean(group=patient, session=1)) - "
+        "(mean(group=control, session=2) - mean(group=control, session=1))",
+    ),
     ("~ group * sex", "patient:F - control:F", CELLS),
     ("~ group * sex", "mean(patient, F) - mean(control, F)", CELLS),
     ("~ group * sex", "patient_F - control_F", CELLS),
@@ -152,6 +166,7 @@ def rows(people):
     return rows.assign(
         group=rows["group"].cat.remove_unused_categories(),
         a=pd.Categorical(np.where(order % 2, "yes", "no")),
+        session=pd.Categorical(np.where(order % 4 < 2, "1", "2")),
         b=pd.Categorical(np.where(order % 3, "yes", "no")),
         arm=pd.Categorical(np.where(order % 2, "post-op (6 m)", "drug+placebo")),
     )

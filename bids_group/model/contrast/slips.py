@@ -31,6 +31,7 @@ _COMPARED = re.compile(
     r"\s*(?:(?P<sign>[<>≤≥]=?|!=|==)|\b(?:vs\.?|versus|minus|against|compared (?:to|with))(?=\s))\s*",
     re.IGNORECASE,
 )
+_SESSION = re.compile(r"\b(?:session\s*==?\s*)?ses-([a-zA-Z0-9]+)")
 _NUMBERS = re.compile(r"[\[(]?\s*((?:[+-]?(?:\d++\.?\d*+|\.\d++)(?:/\d++)?+[\s,;]*+)+)[\])]?")
 _NOTHING = re.compile(r"(?:^|\s*[+-]\s*)(?:[\d./]+\s*\*\s*)?0 \* Intercept")
 _LEFT_OUT = re.compile(r"\s*[,/]\s*(?=[^\W\d])|(?<=[\w)\]])\s+(?=[\w'\"])")
@@ -52,6 +53,10 @@ class Readings:
 def find_readings(text: str, design: CodedDesign, weigh: Weigh) -> Readings:
     """Find what an expression that cannot be read as it stands may mean."""
     text = text.strip().translate(_PLAIN)
+    if "session" in design.levels and not any(
+        "ses-" in one for each in design.levels.values() for one in each
+    ):
+        text = _SESSION.sub(r"session==\1", text)
     vector = _NUMBERS.fullmatch(text)
     if vector and (text[0] in "[(" or re.search(r"\S\s|,", vector[1].strip())):
         return _read_vector(vector[1], design)
