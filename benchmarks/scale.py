@@ -32,7 +32,7 @@ FWHM_MM = 6.0
 MAP = "sub-{:05d}_task-x_space-MNI152NLin2009cAsym_res-2_contrast-{}_stat-effect_statmap.nii.gz"
 CONTRASTS = ("mean = mean()", "age = age", "group = group")
 STAGES = {
-    "find, plan": [("workflow.run", "prepare")],
+    "find, plan": [("workflow.preparation", "prepare")],
     "read, smooth, pool": [("model", "build_stack")],
     "fit": [("model", "fit_group")],
     "correct": [("inference", "correct_group")],

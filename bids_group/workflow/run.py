@@ -17,11 +17,10 @@ from bids_group.config import RunConfig
 from bids_group.errors import printable
 from bids_group.executor import Threads, without_collection
 from bids_group.output import report
-from bids_group.workflow.needs import foresee
-from bids_group.workflow.preparation import RunPlan, prepare
 
 if TYPE_CHECKING:
     from bids_group.workflow.group import Provenance
+    from bids_group.workflow.preparation import RunPlan
 
 LOGGER = logging.getLogger(__name__)
 
@@ -37,6 +36,8 @@ def run(config: RunConfig) -> None:
     if config.execution.is_reports_only:
         _report_again(config)
         return
+    with without_collection():
+        from bids_group.workflow.preparation import prepare  # what a report does without
     output.check_output_dir(config.output_dir, config.inputs.bids_dir)
     with threadpool_limits(1):  # sums in one order, whatever the number of processors
         if config.execution.is_dry_run:
@@ -53,6 +54,8 @@ def run(config: RunConfig) -> None:
 
 def _show(plan: RunPlan) -> None:
     """Print the page of a dry run; refuse and warn of what the run would refuse in this OUTPUT_DIR."""
+    from bids_group.workflow.needs import foresee
+
     config = plan.config
     if config.output_dir.is_dir():
         _check_names(plan)
@@ -91,6 +94,7 @@ def _print_design(plan: RunPlan) -> None:
 def _work(plan: RunPlan, provenance: Provenance) -> None:
     config = plan.config
     from bids_group.workflow.group import analyse_group, pool_participants
+    from bids_group.workflow.needs import foresee
 
     with ExitStack() as log:
         log.enter_context(output.claim_output(config.output_dir, config.inputs.bids_dir, level=config.level))

@@ -25,6 +25,8 @@ Volume = npt.NDArray[np.float32]
 AXES = ("x", "y", "z")
 LEVELS = 32_000
 """Statistics are stored as whole numbers from −LEVELS to LEVELS: at 8.0 a step is 0.00025."""
+_COMPRESSION = 6
+"""Of zlib: 9 takes five to ten times as long, and saves half a percent."""
 _TEMPLATE = "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 
 
@@ -220,4 +222,4 @@ def in_planes(numbers: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 def pack(numbers: npt.NDArray[np.uint8]) -> str:
     """Compress bytes, and spell them as text."""
-    return base64.b64encode(gzip.compress(numbers.tobytes(), 9, mtime=0)).decode("ascii")
+    return base64.b64encode(gzip.compress(numbers.tobytes(), _COMPRESSION, mtime=0)).decode("ascii")

@@ -40,22 +40,22 @@ def influence(inputs: ContrastInputs) -> Iterator[Shown]:
     analysis, test = inputs.analysis.files, inputs.files.test
     columns, terms = [str(name) for name in analysis.matrix], analysis.info.terms or {}
     weights = weights_of(inputs.files, len(columns))
+    variables, people = analysis.variables, analysis.people_of_rows
     focus: Focus = None, ()
     if weights is not None:
-        focus = find_focus(weights, columns, terms, analysis.variables)
-        focus = add_visits(focus, analysis.variables, analysis.people_of_rows)
+        focus = add_visits(find_focus(weights, columns, terms, variables), variables, people)
     titles = {int(row["peak"]): _title(row) for _, row in points.drop_duplicates("peak").iterrows()}
     n_rows, marked = points["label"].nunique(), inputs.analysis.marked
     yield Part("subheading", "What drives it")
     yield inputs.picture(
-        draw_peaks(points, titles, focus, analysis.variables, analysis.people_of_rows, marked),
+        draw_peaks(points, titles, focus, variables, people, marked),
         "desc-peaks_statmap.svg",
         alt=f"Values of {n_rows} rows at {len(titles)} peaks: {'; '.join(titles.values())}.",
         caption=_caption(
             points,
             focus,
             singular(inputs.analysis.elements_word),
-            has_several=bool(analysis.people_of_rows.duplicated().any()),
+            has_several=bool(people.duplicated().any()),
         ),
     )
     rows = [_range(test, title, points[points["peak"] == peak]) for peak, title in titles.items()]
@@ -98,14 +98,15 @@ def _range(test: str, title: str, rows: pd.DataFrame) -> dict[str, str]:
     known = rows[rows["statistic_without_row"].notna()]
     if known.empty:
         return {}
-    sizes = known["statistic_without_row"].astype(float).abs().to_numpy()
-    weakest, strongest = known.iloc[int(sizes.argmin())], known.iloc[int(sizes.argmax())]
+    statistics, labels = known["statistic_without_row"], known["label"]
+    sizes = statistics.astype(float).abs().to_numpy()
+    weakest, strongest = int(sizes.argmin()), int(sizes.argmax())
     return {
         "peak": title,
-        f"weakest {test} without one row": str(weakest["statistic_without_row"]),
-        "without": str(weakest["label"]),
-        f"strongest {test} without one row": str(strongest["statistic_without_row"]),
-        "without ": str(strongest["label"]),
+        f"weakest {test} without one row": str(statistics.iloc[weakest]),
+        "without": str(labels.iloc[weakest]),
+        f"strongest {test} without one row": str(statistics.iloc[strongest]),
+        "without ": str(labels.iloc[strongest]),
     }
 
 
@@ -134,13 +135,15 @@ def add_visits(focus: Focus, variables: pd.DataFrame, people: pd.Series[str]) ->
     Nothing is added to a covariate, to two factors, or to what differs between rows of a person already.
     """
     covariate, factors = focus
+    if covariate or len(factors) > 1 or not people.duplicated().any():
+        return focus
     known = variables.reindex(people.index)
     within = [
         str(name)
         for name in variables
         if name != "subject" and known[name].groupby(people).agg("nunique").gt(1).any()
     ]
-    if covariate or len(factors) > 1 or not within or set(factors) & set(within):
+    if not within or set(factors) & set(within):
         return focus
     numeric = [name for name in within if pd.api.types.is_numeric_dtype(variables[name])]
     return (numeric[0], factors) if numeric else (None, (*factors, within[0]))
@@ -159,11 +162,17 @@ def draw_peaks(
     ``points`` holds ``peak``, ``label``, ``effect``, ``fitted`` and ``partial_residual``; the index of
     ``variables`` and of ``people`` (whose row each is) is the label. Rows that are ``marked`` are named.
     """
-    panels = []
+    kept = [
+        "peak",
+        "label",
+        "effect",
+        "fitted",
+        "partial_residual",
+        *(_LIMITS if _LIMITS[0] in points else ()),
+    ]
+    joined, panels = points[kept].set_index("label").join(variables.add_prefix(_OWN)), []
     for peak, title in titles.items():
-        kept = ["label", "effect", "fitted", "partial_residual", *(_LIMITS if _LIMITS[0] in points else ())]
-        rows = points.loc[points["peak"] == peak, kept]
-        rows = rows.set_index("label").join(variables.add_prefix(_OWN))
+        rows = joined[joined["peak"] == peak]
         keys = [f"{_OWN}{name}" for name in focus[1]]
         groups = {"all rows": rows}
         if keys:
@@ -194,7 +203,8 @@ def _slopes(groups: Mapping[str, pd.DataFrame], covariate: str, people: pd.Serie
     """Draw the points of each group over the covariate, those of one person joined, and the fitted line."""
     for index, (level, rows) in enumerate(groups.items()):
         colour, label = CATEGORIES[index % len(CATEGORIES)], short(level, 30) if len(groups) > 1 else ""
-        rows = rows.astype({f"{_OWN}{covariate}": float}).sort_values(f"{_OWN}{covariate}", kind="stable")
+        order = np.argsort(rows[f"{_OWN}{covariate}"].to_numpy(dtype=float), kind="stable")
+        rows = rows.iloc[order]
         x, values = (rows[name].to_numpy(dtype=float) for name in (f"{_OWN}{covariate}", "partial_residual"))
         line = values - (rows["effect"] - rows["fitted"]).to_numpy(dtype=float)
         places = dict(zip(rows.index, zip(x, values, strict=True), strict=True))
@@ -212,6 +222,8 @@ def _slopes(groups: Mapping[str, pd.DataFrame], covariate: str, people: pd.Serie
 def _join(places: Mapping[str, tuple[float, float]], people: pd.Series[str], colour: str) -> Iterator[Mark]:
     """Join the points of each person who has several, in their order."""
     joined: list[tuple[float, float]] = []
+    if not people.duplicated().any():
+        return
     for _, own in people[list(places)].groupby(people, sort=False):
         joined += [*(places[label] for label in own.index), (np.nan, np.nan)] if len(own) > 1 else []
     if joined:
@@ -255,14 +267,18 @@ def _name_rows(
     groups: Mapping[str, pd.DataFrame], covariate: str | None, marked: Collection[str]
 ) -> Iterator[Note]:
     """Write the names of marked rows, and of those furthest from the fit, beside their points."""
-    rows = pd.concat(list(groups.values()))
-    far = (rows["effect"] - rows["fitted"]).abs().nlargest(_N_FAR).index
-    chosen = [*(label for label in rows.index if label in marked), *far]
-    across, up = (
-        {k: x for k, (x, _) in _places_by_level(groups).items()},
-        rows["partial_residual"].astype(float),
-    )
-    if covariate is not None:
-        across = {str(k): float(x) for k, x in rows[f"{_OWN}{covariate}"].astype(float).items()}
+
+    def gather(column: str) -> np.ndarray:
+        return np.concatenate([rows[column].to_numpy(dtype=float) for rows in groups.values()])
+
+    labels = [str(label) for rows in groups.values() for label in rows.index]
+    furthest = np.argsort(-np.abs(gather("effect") - gather("fitted")), kind="stable")[:_N_FAR]
+    chosen = [*(label for label in labels if label in marked), *(labels[row] for row in furthest)]
+    if covariate is None:
+        places = _places_by_level(groups)
+    else:
+        across, up = gather(f"{_OWN}{covariate}").tolist(), gather("partial_residual").tolist()
+        places = dict(zip(labels, zip(across, up, strict=True), strict=True))
     for label in list(dict.fromkeys(chosen))[:_N_NAMED]:
-        yield Note(x=across[label], y=up[label], text=short(str(label), 22), up=5, size=9)
+        x, y = places[label]
+        yield Note(x=x, y=y, text=short(label, 22), up=5, size=9)

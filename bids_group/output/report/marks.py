@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeAlias
@@ -59,11 +60,13 @@ class Text(NamedTuple):
     @property
     def corners(self) -> npt.NDArray[np.float64]:
         """Places of the four corners, ``(4, 2)``."""
-        width, angle = measure(self.text, 100) * self.size / 100, np.deg2rad(self.turn)
+        width, angle = measure(self.text, 100) * self.size / 100, math.radians(self.turn)
         left = width * {"start": 0, "middle": -0.5, "end": -1}[self.anchor]
-        x, y = np.meshgrid([left, left + width], [-0.8 * self.size, 0.25 * self.size])
-        turned = x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)
-        return np.column_stack([self.x + turned[0].ravel(), self.y + turned[1].ravel()])
+        right, ends = left + width, (-0.8 * self.size, 0.25 * self.size)
+        cos, sin = math.cos(angle), math.sin(angle)
+        return np.array(
+            [(self.x + x * cos - y * sin, self.y + x * sin + y * cos) for y in ends for x in (left, right)]
+        )
 
 
 class Bitmap(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -31,15 +31,23 @@ class Outline(NamedTuple):
 
 def draw_outlines(image: Colours, pixels: Pixels) -> None:
     """Lay the outlines of a brain in MNI space over a picture of what is seen along an axis."""
-    (height, width), step = (len(pixels.y), len(pixels.x)), (pixels.x[-1] - pixels.x[0]) / (len(pixels.x) - 1)
+    step = (pixels.x[-1] - pixels.x[0]) / (len(pixels.x) - 1)
+    light = _light(pixels.axis, len(pixels.x), len(pixels.y), float(pixels.x[0]), float(pixels.y[0]), step)
+    image += light * (1 - image)
+
+
+@lru_cache(maxsize=3)
+def _light(axis: int, width: int, height: int, left: float, top: float, step: float) -> Colours:
+    """Draw the outlines once for all contrasts: how bright each pixel is, ``(height, width, 1)``."""
     sheet = Image.new("L", (width * _FINE, height * _FINE))
     pen = ImageDraw.Draw(sheet)
-    for one in sorted(read_outlines(pixels.axis), key=lambda line: line.brightness):
-        across, down = one.places[:, 0] - pixels.x[0], pixels.y[0] - one.places[:, 1]
+    for one in sorted(read_outlines(axis), key=lambda line: line.brightness):
+        across, down = one.places[:, 0] - left, top - one.places[:, 1]
         dots = (np.column_stack([across, down]) / step + 0.5) * _FINE
         pen.line([*map(tuple, dots.tolist())], round(255 * one.brightness), round(one.width * _FINE), "curve")
-    light = np.asarray(sheet.resize((width, height), Image.Resampling.BOX), dtype=np.float32)[..., None] / 255
-    image += light * (1 - image)
+    small = sheet.resize((width, height), Image.Resampling.BOX)
+    light: Colours = np.asarray(small, dtype=np.float32)[..., None] / np.float32(255)
+    return light
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import struct
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,8 +14,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from bids_group.elements.compression import checksum, quick
-
 Colours: TypeAlias = npt.NDArray[np.float32]
 """RGB from 0 to 1, along the last axis."""
 
@@ -25,9 +23,7 @@ BACKDROP = "#07090d"
 """Ground of brains; words have an edge of it, so that they are read on light tissue too."""
 _FONT = "mpl-data/fonts/ttf/DejaVuSans.ttf"
 _COMPRESSION = 3
-"""Of zlib and zlib-ng: 6 takes two times as long for brains on a dark ground, and saves 3 %."""
-_ABOVE = 2
-"""PNG's filter that keeps what a row adds to the row above it; for brains the others save no more."""
+"""Of zlib: for brains on a dark ground it gives smaller files than 6, in half the time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,35 +52,13 @@ class Sheet:
 
     def render(self) -> bytes:
         """Spell it as PNG: equal sheets, equal bytes."""
-        image = Image.fromarray(self.pixels)
+        image, stream = Image.fromarray(self.pixels), io.BytesIO()
         draw = ImageDraw.Draw(image)
         for one in self.words:
             at, font = (one.x, one.y), _font(one.size)
             draw.text(at, one.text, one.colour, font, one.anchor, stroke_width=2, stroke_fill=BACKDROP)
-        return spell_png(np.asarray(image))
-
-
-def spell_png(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """Spell an image, ``(height, width, 3)`` or 4 with opacity, as PNG: equal images, equal bytes.
-
-    Pillow tries all filters on each row and takes three times as long, for files of the same size.
-    """
-    height, width, n_channels = pixels.shape
-    rows = np.empty((height, 1 + width * n_channels), dtype=np.uint8)
-    rows[:, 0], rows[:, 1:] = _ABOVE, pixels.reshape(height, -1)
-    rows[1:, 1:] -= pixels.reshape(height, -1)[:-1]
-    per_m = round(DPI / 0.0254)
-    chunks = {
-        b"IHDR": struct.pack(">LLBBBBB", width, height, 8, 2 if n_channels == 3 else 6, 0, 0, 0),
-        b"pHYs": struct.pack(">LLB", per_m, per_m, 1),
-        b"IDAT": quick.compress(rows.tobytes(), _COMPRESSION),
-        b"IEND": b"",
-    }
-    framed = (
-        struct.pack(">L", len(content)) + kind + content + struct.pack(">L", checksum(kind + content))
-        for kind, content in chunks.items()
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+        image.save(stream, "png", compress_level=_COMPRESSION, dpi=(DPI, DPI))
+        return stream.getvalue()
 
 
 def measure(text: str, size: int) -> float:

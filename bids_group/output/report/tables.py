@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -14,7 +15,7 @@ from bids_group.elements import HEMISPHERES
 
 MAX_ROWS, MAX_COLUMNS = 1000, 60
 """What a table shows at most: a page of tens of thousands of rows would not open."""
-_NUMBER = r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?"
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
 
 
 class Cell(NamedTuple):
@@ -64,8 +65,8 @@ def page_table(
     shown, caption = _cut(table.dropna(axis=1, how="all"), caption, max_rows, file, first)
     columns = {}  # whether every value is spelled as a number; labels such as 01 are not
     for column, values in shown.items():
-        present = values.dropna().astype(str)
-        columns[str(column)] = len(present) > 0 and bool(present.str.fullmatch(_NUMBER).all())
+        present = [str(value) for value in values if not _is_missing(value)]
+        columns[str(column)] = bool(present) and all(map(_NUMBER.fullmatch, present))
     points: list[str | None] = [None] * len(shown)
     if {"structure", "vertex"} <= set(shown.columns):
         places = zip(shown["structure"].map(HEMISPHERES), shown["vertex"], strict=True)
@@ -129,8 +130,12 @@ def show_number(text: str, *, is_mm: bool = False) -> str:
     return shown.replace("-", "−")
 
 
+def _is_missing(value: object) -> bool:
+    return value is None or value != value
+
+
 def _cell(value: object, column: str, is_number: bool) -> Cell:
-    if value is None or value != value:
+    if _is_missing(value):
         return Cell("n/a", "–")
     text = str(value)
     return Cell(text, show_number(text, is_mm=column in ("x", "y", "z")) if is_number else text)

@@ -27,7 +27,7 @@ from bids_group.output.report.charts import (
 )
 from bids_group.output.report.influence import draw_peaks
 from bids_group.output.report.marks import MANY_DOTS, Dots, Line, Text
-from bids_group.output.report.sheet import DPI, Sheet, measure, ramp, tint
+from bids_group.output.report.sheet import Sheet, measure, ramp, tint
 
 SVG = "{http://www.w3.org/2000/svg}"
 PLACE = r"[ML](-?[\d.e-]+) (-?[\d.e-]+)"
@@ -229,18 +229,6 @@ def test_numbers_beside_a_colour_scale_end_on_the_picture(limit: float) -> None:
     numbers = [one for one in drawn.words if one.anchor == "lm"]
     assert len(numbers) > 2
     assert max(one.x + measure(one.text, one.size) for one in numbers) < 1500
-
-
-@pytest.mark.parametrize("n_channels", [3, 4])
-def test_a_sheet_is_spelled_as_a_png_that_others_read_back(n_channels: int) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (37, 53, n_channels), dtype=np.uint8)
-    pixels[10:20] = pixels[9]
-    with Image.open(io.BytesIO(Sheet(pixels=pixels, words=()).render())) as image:
-        image.verify()  # checksums
-    with Image.open(io.BytesIO(Sheet(pixels=pixels, words=()).render())) as image:
-        assert image.format == "PNG"
-        np.testing.assert_array_equal(np.asarray(image), pixels)
-        assert image.info["dpi"] == pytest.approx((DPI, DPI), abs=0.1)
 
 
 def test_an_outline_is_what_dilation_adds() -> None:
