@@ -14,6 +14,7 @@ from xml.parsers.expat import ExpatError
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.brikhead import AFNIHeader, AFNIImage
 from nibabel.filebasedimages import ImageFileError
 from nibabel.fileholders import FileHolder
@@ -87,7 +88,7 @@ def _interpret(
     shape = shape if volume is None else shape[:3]
     code, texts = statistic_of(header, volume, labels)
     return {
-        "space": Grid(shape=(shape[0], shape[1], shape[2]), affine=np.asarray(affine, dtype=np.float64)),
+        "space": _grid((shape[0], shape[1], shape[2]), np.asarray(affine, dtype=np.float64).tobytes()),
         "shape": shape,
         "statistic": code,
         "texts": texts,
@@ -95,6 +96,12 @@ def _interpret(
         "is_integer": header.get_data_dtype().kind in "iu",
         "n_bytes": header.get_data_offset() + math.prod(stored) * header.get_data_dtype().itemsize,
     }
+
+
+@lru_cache(maxsize=1000)
+def _grid(shape: tuple[int, int, int], affine: bytes) -> Grid:
+    """Give all maps on a grid the same record: whether they lie on one is seen at once then."""
+    return Grid(shape=shape, affine=np.frombuffer(affine).reshape(4, 4).copy())
 
 
 def read_map(path: Path) -> LoadedMap:
@@ -134,7 +141,7 @@ def read_map(path: Path) -> LoadedMap:
     except _UNREADABLE as error:
         raise _unreadable(path, error, sum(map(len, payloads))) from error
     data = data.reshape(shape if volume is None else shape[:3])
-    grid = Grid(shape=data.shape[:3], affine=np.asarray(image.affine, dtype=np.float64))
+    grid = _grid(data.shape[:3], np.asarray(image.affine, dtype=np.float64).tobytes())
     return LoadedMap(path=path, space=grid, data=np.asfortranarray(data), sha256=hash_bytes(payloads))
 
 
@@ -254,10 +261,12 @@ def _parse_header(files: ImageFiles, start: bytes) -> tuple[Any, npt.NDArray[np.
 
 
 def _open(files: ImageFiles, parts: Sequence[bytes]) -> Any:
-    """Make nibabel's image of the bytes of its files."""
+    """Make nibabel's image of the bytes of its files; of one file perhaps without its numbers."""
     kind = _image_class(files, parts[0])
     if len(parts) == 1:
-        return kind.from_bytes(parts[0])
+        size = kind.header_class.template_dtype.itemsize
+        is_bare = parts[0][size : size + 1] in (b"", b"\0")  # no extensions of the header
+        return _open_start(kind, parts[0][:size]) if is_bare else kind.from_bytes(parts[0])
     header = StringIO(parts[0].decode("latin-1")) if files.is_afni else BytesIO(parts[0])
     holders = {"header": FileHolder(fileobj=header), "image": FileHolder(fileobj=BytesIO(parts[1]))}
     if files.mat is None:
@@ -267,6 +276,12 @@ def _open(files: ImageFiles, parts: Sequence[bytes]) -> Any:
     image = kind.from_file_map(holders)
     _check_affines(files, image.affine, parts[2])
     return image
+
+
+@lru_cache(maxsize=100)
+def _open_start(kind: Any, start: bytes) -> Any:
+    """Make an image of its header alone, which is checked once for all maps of a dataset that have it."""
+    return kind.from_bytes(start)
 
 
 def _check_affines(files: ImageFiles, affine: npt.NDArray[np.float64], mat: bytes) -> None:
@@ -299,7 +314,8 @@ def _in_place(stored: Any, content: bytes) -> Any:
     """View of the numbers in the bytes of the file, without a copy; scaled numbers are left to nibabel."""
     end = stored.offset + stored.dtype.itemsize * int(np.prod(stored.shape))
     if (stored.slope, stored.inter) != (1, 0) or end > len(content):
-        return stored
+        said = stored.shape, stored.dtype, stored.offset, stored.slope, stored.inter
+        return ArrayProxy(BytesIO(content), said)
     return np.ndarray(stored.shape, stored.dtype, buffer=content, offset=stored.offset, order="F")
 
 
