@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from bids_group.model.fitting.least_squares import (
@@ -48,17 +47,17 @@ def prepare(data: GroupData) -> Callable[[slice], TileFit]:
         )
     model = second_level_model(basis)
     return lambda tile: TileFit(
-        fit_second_level(model, np.ascontiguousarray(read_columns(maps, tile)), basis, contrasts)
+        fit_second_level(model, np.ascontiguousarray(read_columns(maps, tile), np.float64), basis, contrasts)
     )
 
 
 class PackedMasker:
     """Takes the place of a fitted masker: its images are the rows of a tile, ``(n_obs, n)``."""
 
-    def __init__(self, rows: npt.NDArray[np.float32]) -> None:
+    def __init__(self, rows: Doubles) -> None:
         self.rows = rows
 
-    def transform(self, _: object) -> npt.NDArray[np.float32]:
+    def transform(self, _: object) -> Doubles:
         """Hand over the rows, whatever the images."""
         return self.rows
 
@@ -85,11 +84,12 @@ def second_level_model(basis: Basis) -> SecondLevelModel:
 
 
 def fit_second_level(
-    model: SecondLevelModel, values: npt.NDArray[np.float32], basis: Basis, contrasts: tuple[Contrast, ...]
+    model: SecondLevelModel, values: Doubles, basis: Basis, contrasts: tuple[Contrast, ...]
 ) -> list[Estimate]:
     """Fit a tile by one ``compute_contrast`` of the model, and read every contrast from that fit.
 
-    ``values``: ``(n_obs, n)``, finite. A copy of the model is fitted: tiles can be fitted side by side.
+    ``values``: ``(n_obs, n)``, finite, widened once (nilearn would do so at each step). A copy of the model
+    is fitted: tiles can be fitted side by side.
     """
     from nilearn.glm import compute_contrast
 
@@ -98,7 +98,7 @@ def fit_second_level(
     with np.errstate(divide="ignore"):  # where there is no residual variance
         model.compute_contrast(basis.directions[0][0], output_type="effect_size")
     (fitted,) = model.results_.values()
-    scale = np.einsum("ij,ij->j", values, values, dtype=np.float64)
+    scale = np.einsum("ij,ij->j", values, values)
     n_obs, n = values.shape
     dof = np.full(n, float(fitted.df_residuals))
     variance = residual_variance(fitted.dispersion * dof, dof, scale)
