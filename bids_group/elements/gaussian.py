@@ -37,7 +37,7 @@ def average_around(
     has_values
         ``(nz, ny)``: whether there is a finite value in a row along x; where not, it is left alone.
     kernels
-        For z, y and x: the weight of a place itself, one step away, two steps, …
+        For z, y and x: the weight of a place itself, one step away, two steps, … four at least.
     sources
         For z, y and x, ``(n + 2 steps,)``: which place stands at −steps … n + steps − 1 (beyond the border:
         a reflection), or −1 where nothing is.
@@ -46,25 +46,28 @@ def average_around(
     ahead, steps = kernels[0].size - 1, kernels[2].size - 1
     width = 2 * ahead + 1
     line, sums = np.zeros(nx + 2 * steps), np.zeros(nx)
-    along_x = np.zeros((ny + 1, nx))  # the last row stays 0: the place −1
-    along_xy = np.zeros((width + 1, ny, nx))
-    slots = sources[0] % width
-    slots[sources[0] < 0] = -1
+    along_x = np.zeros((ny + 1) * nx)  # the last row stays 0: the place −1
+    along_xy = np.zeros((width + 1) * ny * nx)  # so does the last slice
+    in_line = np.arange(2 * steps + 1)
+    in_slice = np.where(sources[1] < 0, ny, sources[1]) * nx
+    in_ring = np.where(sources[0] < 0, width, sources[0] % width) * ny * nx
     for front in range(nz + ahead):
         if front < nz:
             for y in range(ny):
+                target = along_x[y * nx : (y + 1) * nx]
                 if has_values[front, y]:
                     row = volume[first[0] + front, first[1] + y, first[2] : first[2] + nx]
                     _fill(line, row, steps, sources[2])
-                    _sum_lanes(along_x[y], line, kernels[2])
+                    _sum_around(target, line, in_line, kernels[2])
                 else:
-                    along_x[y] = 0
+                    target[:] = 0
             for y in range(ny):
-                _sum_rows(along_xy[front % width, y], along_x, y, kernels[1], sources[1])
+                begin = (front % width * ny + y) * nx
+                _sum_around(along_xy[begin : begin + nx], along_x, in_slice[y:], kernels[1])
         z = front - ahead
         for y in range(ny if z >= 0 else 0):
             if has_values[z, y]:
-                _sum_rows(sums, along_xy[:, y], z, kernels[0], slots)
+                _sum_around(sums, along_xy[y * nx :], in_ring[z:], kernels[0])
                 row = volume[first[0] + z, first[1] + y, first[2] : first[2] + nx]
                 _divide(row, sums, weights[z, y], is_weight)
 
@@ -90,25 +93,19 @@ def _fill(line: Doubles, row: npt.NDArray[np.float32], steps: int, sources: Plac
 
 
 @nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
-def _sum_lanes(target: Doubles, line: Doubles, kernel: Doubles) -> None:
-    steps = kernel.size - 1
+def _sum_around(target: Doubles, values: Doubles, begins: Places, kernel: Doubles) -> None:
+    """Sum rows of values, which begin at ``begins`` (−steps … steps); nine at once stay in registers."""
+    at = kernel.size - 1
+    own = values[begins[at] :]
+    left1, right1 = values[begins[at - 1] :], values[begins[at + 1] :]
+    left2, right2 = values[begins[at - 2] :], values[begins[at + 2] :]
+    left3, right3 = values[begins[at - 3] :], values[begins[at + 3] :]
+    left4, right4 = values[begins[at - 4] :], values[begins[at + 4] :]
+    w0, w1, w2, w3, w4 = kernel[0], kernel[1], kernel[2], kernel[3], kernel[4]
     for x in range(target.size):
-        target[x] = kernel[0] * line[x + steps]
-    for step in range(1, steps + 1):
-        _add(target, line[steps - step :], line[steps + step :], kernel[step])
-
-
-@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
-def _sum_rows(target: Doubles, rows: Doubles, at: int, kernel: Doubles, sources: Places) -> None:
-    steps = kernel.size - 1
-    own = rows[sources[at + steps]]
-    for x in range(target.size):
-        target[x] = kernel[0] * own[x]
-    for step in range(1, steps + 1):
-        _add(target, rows[sources[at + steps - step]], rows[sources[at + steps + step]], kernel[step])
-
-
-@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
-def _add(target: Doubles, left: Doubles, right: Doubles, weight: float) -> None:
-    for x in range(target.size):
-        target[x] += weight * (left[x] + right[x])
+        near = w0 * own[x] + w1 * (left1[x] + right1[x]) + w2 * (left2[x] + right2[x])
+        target[x] = near + w3 * (left3[x] + right3[x]) + w4 * (left4[x] + right4[x])
+    for step in range(5, kernel.size):
+        left, right, weight = values[begins[at - step] :], values[begins[at + step] :], kernel[step]
+        for x in range(target.size):
+            target[x] += weight * (left[x] + right[x])

@@ -74,7 +74,7 @@ class Smoother:
 
 
 def _half_kernel(sd: float) -> npt.NDArray[np.float64]:
-    """Weights of a place itself, and of those 1, 2, … steps away on each side."""
+    """Weights of a place itself, and of those 1, 2, … steps away on each side (up to four also if 0)."""
     steps = int(REACH_IN_SD * sd + 0.5)
     weights = np.exp(-0.5 / (sd * sd) * np.arange(-steps, steps + 1) ** 2)
-    return np.asarray((weights / weights.sum())[steps:])
+    return np.pad((weights / weights.sum())[steps:], (0, max(0, 4 - steps)))
