@@ -94,7 +94,7 @@ def test_hostile_formulas_are_refused_and_nothing_runs(formula, tmp_path, monkey
         "~ -1 + group",
         "~ group + 0 + age",
         "~ (group + sex)*(age + site) - group:site",
-        "~ age:age",
+        "~ (age + group):(age + sex)",
         "~ sex:group + group:sex",
         "~ group + (sex + site):age",
         "~ 1 + group",
@@ -200,6 +200,28 @@ def test_power_of_a_column_outside_i_is_refused_with_the_fix():
         with pytest.raises(FormulaError, match="would silently mean") as caught:
             needed_variables(formula, COLUMNS)
         assert caught.value.fix.startswith("Write I(")
+
+
+@pytest.mark.parametrize("formula", ["~ age*age", "~ group + age:age", "~ `my col`:`my col`", "~ age/age"])
+def test_a_column_times_itself_is_refused_as_its_power_is(formula):
+    with pytest.raises(FormulaError, match="would silently mean") as caught:
+        needed_variables(formula, COLUMNS)
+    assert "**2) for the square of a number." in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("formula", "fix"),
+    [
+        ("~ factor(group)", "Write C(group)."),
+        ("~ as.factor(group)", "Write C(group)."),
+        ("~ ns(age, 3)", "Write cr(age, df=3), a natural cubic spline."),
+        ("~ group + Error(site)", "Write (1 | subject)."),
+    ],
+)
+def test_functions_of_other_languages_are_answered_with_their_names_here(formula, fix):
+    with pytest.raises(FormulaError) as caught:
+        needed_variables(formula, COLUMNS)
+    assert caught.value.fix == fix
 
 
 def test_formula_never_sees_the_callers_variables(people, analyse):

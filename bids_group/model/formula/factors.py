@@ -23,6 +23,15 @@ _NUMPY_FUNCTIONS = ("log", "log2", "log10", "log1p", "exp", "sqrt", "abs")
 _FUNCTIONS = ("C", "I", *_NUMPY_FUNCTIONS, "center", "scale", "poly", "bs", "cr", "cc")
 _CODINGS = tuple(f"contr.{name}" for name in ("treatment", "sum", "helmert", "poly", "diff", "SAS"))
 _PATSY_CODINGS = ("Treatment", "Sum", "Helmert", "Poly", "Diff")
+_CALLED_ELSEWHERE = {
+    **dict.fromkeys(("factor", "as.factor", "as_factor", "categorical", "ordered"), "C(group)"),
+    "relevel": "C(group, contr.treatment('control'))",
+    **dict.fromkeys(("ns", "rcs", "s"), "cr(age, df=3), a natural cubic spline"),
+    **dict.fromkeys(("demean", "mean_center", "centre", "c"), "center(age)"),
+    **dict.fromkeys(("zscore", "standardize", "std", "z"), "scale(age)"),
+    "pow": "I(age**2)",
+}
+"""What functions of other languages are called here."""
 _OPTIONS = (
     *("degree", "df", "knots", "raw", "include_intercept", "lower_bound", "upper_bound"),
     *("constraints", "extrapolation", "base", "reference"),
@@ -143,7 +152,8 @@ class CallReader:
         try:
             tree = ast.parse(hidden.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            fix = "Check the brackets, commas and operators."
+            called = _CALLED_ELSEWHERE.get(self.source.partition("(")[0])  # "as" is a word of Python's
+            fix = f"Write {called}." if called else "Check the brackets, commas and operators."
             raise self._error(self.source, "cannot be read", fix) from error
         try:
             text = code = ast.unparse(self._visit(tree, "inner"))
@@ -214,9 +224,10 @@ class CallReader:
         name = function.removeprefix("np.")
         if name not in (_FUNCTIONS if name == function else _NUMPY_FUNCTIONS):
             if function in ("Error", "random", "re"):
-                fix = "There are no mixed models: write '+ subject' for what changes within people."
-                raise self._error(node.func, "is a random term", fix)
-            raise self._error(node.func, "is not a function that a formula may call")
+                raise self._error(node.func, "is a random term", "Write (1 | subject).")
+            called = _CALLED_ELSEWHERE.get(function)
+            fix = {} if called is None else {"fix": f"Write {called}."}
+            raise self._error(node.func, "is not a function that a formula may call", **fix)
         if not node.args or any(isinstance(argument, ast.Starred) for argument in node.args):
             raise self._error(node, "needs a column", f"Write {name}(age).")
         first, *others = node.args

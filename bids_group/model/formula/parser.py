@@ -311,6 +311,7 @@ class _FormulaParser:
         left = self.read_interaction()
         while operator := self.take("*", "/", "%in%"):
             right = self.read_interaction()
+            self.refuse_square(left, right, operator)
             if operator.text == "*":
                 left = dict.fromkeys([*left, *right, *self.cross(left, right)])
             else:
@@ -321,9 +322,18 @@ class _FormulaParser:
     def read_interaction(self) -> _Terms:
         """Read ``a:b``."""
         left = self.read_power()
-        while self.take(":"):
-            left = dict.fromkeys(self.cross(left, self.read_power()))
+        while operator := self.take(":"):
+            right = self.read_power()
+            self.refuse_square(left, right, operator)
+            left = dict.fromkeys(self.cross(left, right))
         return left
+
+    def refuse_square(self, left: _Terms, right: _Terms, operator: Token) -> None:
+        """Refuse ``age:age`` and ``age*age``, which are ``age``; other languages mean its square."""
+        if len(left) == 1 and left == right and (name := next(iter(left)).name):
+            typed = f"{name}{operator.text}{name}"
+            fix = f"Write it once, or I({name}**2) for the square of a number."
+            raise self.error(f"'{typed}' would silently mean '{name}' in a formula.", fix, operator.position)
 
     def cross(self, left: _Terms, right: _Terms) -> list[Term]:
         if len(left) * len(right) > _MOST_TERMS:
