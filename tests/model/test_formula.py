@@ -215,7 +215,6 @@ def test_a_column_times_itself_is_refused_as_its_power_is(formula):
         ("~ factor(group)", "Write C(group)."),
         ("~ as.factor(group)", "Write C(group)."),
         ("~ ns(age, 3)", "Write cr(age, df=3), a natural cubic spline."),
-        ("~ group + Error(site)", "Write (1 | subject)."),
     ],
 )
 def test_functions_of_other_languages_are_answered_with_their_names_here(formula, fix):

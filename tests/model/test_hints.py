@@ -25,6 +25,7 @@ def test_error_terms_of_an_analysis_of_variance_are_named(pairs, analyse):
     with pytest.raises(BidsGroupError, match="random term") as caught:
         build_design(analyse(pairs, "~ session + Error(subject)"))
     assert "+ subject" in caught.value.fix
+    assert "+ (1 | subject)" in caught.value.fix
 
 
 def test_a_comparison_is_the_difference_with_the_sign_that_was_meant(people, analyse):

@@ -224,10 +224,13 @@ class CallReader:
         name = function.removeprefix("np.")
         if name not in (_FUNCTIONS if name == function else _NUMPY_FUNCTIONS):
             if function in ("Error", "random", "re"):
-                raise self._error(node.func, "is a random term", "Write (1 | subject).")
+                fix = (
+                    "Write '+ subject' for what changes within people, or '+ (1 | subject)' (a mixed model)."
+                )
+                raise self._error(node.func, "is a random term", fix)
             called = _CALLED_ELSEWHERE.get(function)
-            fix = {} if called is None else {"fix": f"Write {called}."}
-            raise self._error(node.func, "is not a function that a formula may call", **fix)
+            said = {} if called is None else {"fix": f"Write {called}."}
+            raise self._error(node.func, "is not a function that a formula may call", **said)
         if not node.args or any(isinstance(argument, ast.Starred) for argument in node.args):
             raise self._error(node, "needs a column", f"Write {name}(age).")
         first, *others = node.args
