@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import signal
 import sys
@@ -19,6 +20,9 @@ EXIT_BUG = 70
 EXIT_INTERRUPTED = 130
 EXIT_UNREAD = 141
 """Whoever read standard output went away: what shells say of a program that a closed pipe ended."""
+
+atexit.register(gc.freeze)
+"""Python does not look for garbage in all its modules again as it ends, which took 0.3 s after a report."""
 
 
 def exit_code_of(

@@ -74,6 +74,15 @@ def test_garbage_is_collected_again_when_the_plan_is_made(data, tmp_path):
     assert gc.isenabled()
 
 
+def test_garbage_is_not_looked_for_as_the_command_ends():
+    code = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count())); " + PROBE
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=True
+    )
+    *_, n_frozen = done.stdout.split()
+    assert int(n_frozen) > 1000
+
+
 @pytest.mark.parametrize(
     ("option", "typed", "meant"),
     [
