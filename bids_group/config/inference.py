@@ -31,7 +31,9 @@ class InferenceSpec:
         metavar="NAME",
         choices=tuple(CORRECTIONS),
     )
-    cluster_forming_p: float = option("default 0.001", 0.001, metavar="P", bounds="above 0 and below 0.5")
+    cluster_forming_p: float = option(
+        "default 0.001", 0.001, metavar="P", bounds="above 0 and below 0.5", needs="uses_forming_p"
+    )
     cluster_extent_mm3: float | None = option(
         "of the uncorrected result (--correction none, which this asks for), clusters of at least MM3 cubic "
         "millimetres only; controls no error rate",
@@ -123,8 +125,13 @@ class InferenceSpec:
         return bool(self.measures)
 
     @property
+    def uses_forming_p(self) -> bool:
+        """Whether clusters are formed at a height, or uncorrected p held against it."""
+        return self.has_log10_p or any(one.uses_forming_p for one in self.rules)
+
+    @property
     def idle(self) -> tuple[str, ...]:
-        """The options of shuffling that were set, though nothing is shuffled that they are about."""
+        """The options of shuffling and of clusters that were set, though nothing asked for uses them."""
         values = [(one, getattr(self, one.attribute)) for one in options_of(InferenceSpec) if one.needs]
         return tuple(
             one.flag_of(value) or one.flag

@@ -15,13 +15,14 @@ from bids_group.config import AnalysisSpec, RunConfig
 from bids_group.config.corrections import UNCORRECTED
 from bids_group.config.stats_model import StatsModel, write_model_json
 from bids_group.config.stats_model_request import compile_request, settle_request
-from bids_group.elements import Surfaces, find_pair, name_elements, read_mask
+from bids_group.elements import Surfaces, find_pair, name_elements
 from bids_group.errors import BidsGroupError, DataError, UsageError
 from bids_group.executor import Executor, Threads, choose_executor
 from bids_group.labels import is_adult_mni
 from bids_group.output import report
 from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation, note, warn
 from bids_group.words import counted
+from bids_group.workflow.remarks import tell_idle, tell_mask
 from bids_group.workflow.surfaces import settle_surfaces
 
 LOGGER = logging.getLogger(__name__)
@@ -102,8 +103,8 @@ def prepare(config: RunConfig) -> RunPlan:
     observations = dict.fromkeys(one for each in (*pooling, *analyses) for one in each.observations)
     grids = [(one.analysis.maps, spec.mask) for one in planned]
     bids.check_spaces([*grids, *((one.maps, None) for one in observations)], cohort.spaces)
-    settled += _tell_mask(spec) if is_group else []
-    told = (*cohort.notices, *notices, *settled, *about_atlas, *about_surfaces, *_tell_idle(spec, cohort))
+    settled += tell_mask(spec) if is_group else []
+    told = (*cohort.notices, *notices, *settled, *about_atlas, *about_surfaces, *tell_idle(spec, cohort))
     told += (*_tell_lost_by_groups(cohort, analyses), *(one for each in planned for one in each.notices))
     model_json = write_model_json(stats_model)
     designs = [(one.analysis, one.design) for one in planned]
@@ -201,13 +202,6 @@ def _settle_extent_and_masks(
     return spec, replace(cohort, maps=maps), notices
 
 
-def _tell_mask(spec: AnalysisSpec) -> list[Notice]:
-    """Read the mask, whose grid is known to be that of the maps, and say what was made of its values."""
-    words = None if spec.mask is None else read_mask(spec.mask, spec.mask_threshold).words
-    sentence = f"The mask {spec.mask and spec.mask.name} is read with --mask-threshold: {words}."
-    return [note("mask", sentence)] if words else []
-
-
 def _settle_atlas(
     spec: AnalysisSpec, cohort: Cohort, *, is_used: bool
 ) -> tuple[report.Atlas | report.StructureAtlas | None, list[Notice]]:
@@ -234,24 +228,6 @@ def _settle_atlas(
     sentence = f"The atlas lies in the space {atlas.space}, the maps in {', '.join(sorted(spaces))}."
     fix = "Region names can be off by millimetres; take an atlas of the maps' space."
     return atlas, [warn("atlas", sentence, fix)]
-
-
-def _tell_idle(spec: AnalysisSpec, cohort: Cohort) -> list[Notice]:
-    """Name settings of shuffling that do nothing, and zeros that may be data and are left out."""
-    notices = []
-    if spec.inference.idle:
-        options = ", ".join(spec.inference.idle)
-        sentence = f"Nothing is shuffled by the corrections asked for: {options} change nothing."
-        fix = "Add --correction fwe-voxel (or fwe-size, fwe-mass, fwe-tfce)."
-        notices.append(warn("shuffling", sentence, fix))
-    if spec.min_coverage < 1 and any(m.suffix != "statmap" and m.mask is None for m in cohort.maps):
-        sentence = (
-            f"With --min-coverage {spec.min_coverage:g} people whose map is exactly 0 somewhere are left out "
-            "there: means are of those above 0."
-        )
-        fix = "Put a mask of each person (…_desc-brain_mask) beside the maps, or leave --min-coverage at 1."
-        notices.append(warn("maps", sentence, fix))
-    return notices
 
 
 def _needed(analysis: GroupAnalysis, spec: AnalysisSpec) -> tuple[str, ...]:

@@ -102,9 +102,40 @@ def test_sessions_are_compared_within_people_only_where_both_are_there(tmp_path,
         assert (t[(n > 0) & (n < n.max())] == 0).all() == (name == "alone")
 
 
-def test_settings_of_shuffling_without_shuffling_are_told(small, tmp_path, capsys):
-    assert main([str(small), str(tmp_path / "out"), "group", "--n-permutations", "200", "--dry-run"]) == 0
-    assert "--n-permutations change nothing" in capsys.readouterr().err
-    options = ["--permutation-p", "--tail-approximation", "--n-permutations", "200", "--dry-run"]
-    assert main([str(small), str(tmp_path / "out"), "group", *options]) == 0
-    assert "asked for: --tail-approximation change nothing" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--n-permutations 200", "(fdr, bonferroni) uses --n-permutations."),
+        (
+            "--permutation-p --tail-approximation --n-permutations 200",
+            "(fdr, bonferroni) uses --tail-approximation.",
+        ),
+        ("--cluster-forming-p 0.01", "(fdr, bonferroni) uses --cluster-forming-p."),
+        ("--cluster-forming-p 0.01 --correction fwe-tfce", "(fwe-tfce) uses --cluster-forming-p."),
+        ("--cluster-forming-p 0.01 --correction none", None),
+        ("--cluster-forming-p 0.01 --correction fwe-mass", None),
+        ("--cluster-forming-p 0.01 --cluster-extent 100", None),
+        ("--cluster-forming-p 0.01 --log10-p", None),
+    ],
+)
+def test_settings_that_no_correction_uses_are_told(small, tmp_path, capsys, options, told):
+    assert main([str(small), str(tmp_path / "out"), "group", *options.split(), "--dry-run"]) == 0
+    said = capsys.readouterr().err
+    assert ("No correction asked for" in said) == (told is not None)
+    assert told is None or told in said
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--smoothing-fwhm 31", "--smoothing-fwhm 31 (mm) is wider"),
+        ("--smoothing-fwhm 12", None),
+        ("--alpha 0.5", "--alpha 0.5 finds more than one analysis in ten"),
+        ("--alpha 0.1", None),
+    ],
+)
+def test_numbers_that_are_likelier_slips_than_wishes_are_told(small, tmp_path, capsys, options, told):
+    assert main([str(small), str(tmp_path / "out"), "group", *options.split(), "--dry-run"]) == 0
+    said = capsys.readouterr().err
+    assert ("Check it: most analyses" in said) == (told is not None)
+    assert told is None or told in said

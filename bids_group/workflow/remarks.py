@@ -1,0 +1,41 @@
+"""What a request says that does nothing, or that is odd."""
+
+from __future__ import annotations
+
+from bids_group.config import AnalysisSpec
+from bids_group.elements import read_mask
+from bids_group.records import Cohort, Notice, note, warn
+
+_WIDEST_MM, _LARGEST_ALPHA = 30, 0.1
+"""Smoothing and alpha beyond which a slip is likelier than a wish."""
+
+
+def tell_mask(spec: AnalysisSpec) -> list[Notice]:
+    """Read the mask, whose grid is known to be that of the maps, and say what was made of its values."""
+    words = None if spec.mask is None else read_mask(spec.mask, spec.mask_threshold).words
+    sentence = f"The mask {spec.mask and spec.mask.name} is read with --mask-threshold: {words}."
+    return [note("mask", sentence)] if words else []
+
+
+def tell_idle(spec: AnalysisSpec, cohort: Cohort) -> list[Notice]:
+    """Name settings that do nothing or are odd, and zeros that may be data and are left out."""
+    notices = []
+    if spec.inference.idle:
+        options, asked = ", ".join(spec.inference.idle), ", ".join(spec.inference.corrections)
+        sentence = f"No correction asked for ({asked}) uses {options}."
+        fix = "Add --correction fwe-size or fwe-mass (or fwe-voxel, fwe-tfce for shuffling alone)."
+        notices.append(warn("shuffling", sentence, fix))
+    if spec.smoothing_fwhm_mm > _WIDEST_MM:
+        sentence = f"--smoothing-fwhm {spec.smoothing_fwhm_mm:g} (mm) is wider than what it should find."
+        notices.append(warn("smoothing", sentence, "Check it: most analyses take 4 to 12 mm."))
+    if spec.inference.alpha > _LARGEST_ALPHA:
+        sentence = f"--alpha {spec.inference.alpha:g} finds more than one analysis in ten where nothing is."
+        notices.append(warn("alpha", sentence, "Check it: most analyses take 0.05."))
+    if spec.min_coverage < 1 and any(m.suffix != "statmap" and m.mask is None for m in cohort.maps):
+        sentence = (
+            f"With --min-coverage {spec.min_coverage:g} people whose map is exactly 0 somewhere are left out "
+            "there: means are of those above 0."
+        )
+        fix = "Put a mask of each person (…_desc-brain_mask) beside the maps, or leave --min-coverage at 1."
+        notices.append(warn("maps", sentence, fix))
+    return notices
