@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -171,7 +171,7 @@ def tell_sources(observations: Sequence[Observation]) -> list[Notice]:
     for unit in ("sessions", "runs"):
         people: dict[str, list[str]] = {}
         for rows in kinds.values():
-            found = group_by(rows, partial(_spell_slots, unit=unit))
+            found = group_by(rows, partial(_spell_sources, unit=unit))
             for words, those in found.items() if len(found) > 1 else ():
                 people.setdefault(words, []).extend(row.label for row in those)
         if people:
@@ -192,11 +192,16 @@ def tell_sources(observations: Sequence[Observation]) -> list[Notice]:
     return []
 
 
-def _spell_slots(row: Observation, unit: str) -> str:
+def _spell_sources(row: Observation, unit: str) -> str:
     """Name the sessions of a row's maps, or the runs within each: ``ses-a run-1, run-2; ses-b run-1``."""
+    return _spell_slots(tuple((m.session, m.run) for m in row.maps), unit)
+
+
+@lru_cache(maxsize=1000)
+def _spell_slots(slots: tuple[tuple[str | None, str | None], ...], unit: str) -> str:
     runs = {
-        session: [run_key(m.run) for m in own]
-        for session, own in group_by(row.maps, lambda m: m.session).items()
+        session: [run_key(run) for _, run in own]
+        for session, own in group_by(slots, lambda slot: slot[0]).items()
     }
     sessions = natural_order(session for session in runs if session)
     if unit == "sessions":

@@ -197,7 +197,9 @@ def foresee(plan: RunPlan) -> Needs:
 def forecast(plan: RunPlan, stored: Sequence[StoredMaps]) -> output.Durations:
     """Measure one map, one tile of each design and a few shuffles, and multiply."""
     maps, folder = [m for one in plan.observations for m in one.maps], plan.config.output_dir
-    n_pooled = sum(output.pooled_path(folder, one, "effect").exists() for one in plan.observations)
+    there = {one.name for one in folder.glob("sub-*")}  # names of files are made for these people alone
+    known = (one for one in plan.observations if f"sub-{one.subject}" in there)
+    n_pooled = sum(output.pooled_path(folder, one, "effect").exists() for one in known)
     n_new = len(plan.observations) - n_pooled
     reading = None
     with suppress(BidsGroupError):  # which the work itself will meet, and tell

@@ -21,6 +21,9 @@ ENTITIES = ("subject", "session", "run", "contrast")
 KEYS = ("subject", "session", "run", "task", "contrast", "space", "res", "den", "node")
 """Entities by which maps can be split and filtered."""
 
+_IN_LABELS = {"subject": "sub", "session": "ses", "task": "task", "run": "run", "contrast": "contrast"}
+"""Entities that label a map, in this order, with their keys."""
+
 Labels = tuple[tuple[str, str], ...]
 """Names of entities or columns with the value of each."""
 
@@ -50,8 +53,8 @@ class NodeMap:
     @property
     def label(self) -> str:
         """``sub-01_ses-a_contrast-faces``: the entities that it carries."""
-        prefixes = {"subject": "sub", "session": "ses", "task": "task", "run": "run", "contrast": "contrast"}
-        return "_".join(f"{prefixes[key]}-{self.entities[key]}" for key in prefixes if key in self.entities)
+        named = self.entities
+        return "_".join([f"{short}-{named[key]}" for key, short in _IN_LABELS.items() if key in named])
 
     def exclude(self, reason: str) -> list[Exclusion]:
         """Say of all maps below why they are left out."""
@@ -74,10 +77,9 @@ def receive(node: Node, model: StatsModel, outputs: Mapping[str, NodeMaps], coho
     """
     edges = [edge for edge in model.edges if edge.destination == node.name]
     if not edges:
-        named = [(one, {key: getattr(one, key) for key in KEYS}) for one in cohort.maps]
         maps = [
-            NodeMap(entities={key: value for key, value in entities.items() if value is not None}, source=one)
-            for one, entities in named
+            NodeMap(entities={k: label for k in KEYS if (label := getattr(one, k)) is not None}, source=one)
+            for one in cohort.maps
         ]
         return NodeMaps(maps=tuple(sorted(maps, key=lambda one: (one.label, str(one.maps[0].effect)))))
     whole = NodeMaps(maps=())

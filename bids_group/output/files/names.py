@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +32,20 @@ def pooled_path(output_dir: Path, observation: Observation, stat: str) -> Path:
     Entities that the maps below the observation do not agree on (``run``, mostly) or do not carry are left
     out. The folder below the person is that of the input where maps are no contrasts.
     """
-    hemi = next((one.entities.get("hemi", "") for one in observation.maps), "")
-    form = observation.maps[0].form if observation.maps else "volume"
-    return map_path(output_dir / _pooled_stem(observation), f"stat-{stat}_statmap", form, hemi)
+    maps, session = observation.maps, observation.session
+    form: Form = maps[0].form if maps else "volume"
+    hemi = maps[0].entities.get("hemi", "") if maps else ""
+    folder = maps[0].effect.parent.name if maps and maps[0].suffix != "statmap" else "func"
+    folder = folder if folder in ("func", "anat", "dwi", "perf", "pet") else "anat"
+    person = f"sub-{observation.subject}/{'' if session is None else f'ses-{session}/'}"
+    entities = {
+        "sub": observation.subject,
+        "ses": session,
+        **shared_entities(maps),
+        "contrast": _need_label(observation.contrast),
+    }
+    stem = f"{person}{folder}/{_spell(entities)}"
+    return map_path(output_dir / stem, f"stat-{stat}_statmap", form, hemi)
 
 
 _ENDINGS: Mapping[Form, Mapping[str, str]] = {
@@ -85,21 +95,6 @@ def list_maps(folder: Path, stem: str) -> Iterator[tuple[str, Path]]:
 def hemispheres_of(space: Space) -> str:
     """Letters of the hemispheres of a space, for the names of its files."""
     return "".join(part.hemi or "" for part in space.parts if isinstance(part, Vertices))
-
-
-@lru_cache(maxsize=1000)
-def _pooled_stem(observation: Observation) -> str:
-    maps, session = observation.maps, observation.session
-    folder = maps[0].effect.parent.name if maps and maps[0].suffix != "statmap" else "func"
-    entities = {
-        "sub": observation.subject,
-        "ses": session,
-        **shared_entities(maps),
-        "contrast": _need_label(observation.contrast),
-    }
-    person = f"sub-{observation.subject}/{'' if session is None else f'ses-{session}/'}"
-    folder = folder if folder in ("func", "anat", "dwi", "perf", "pet") else "anat"
-    return f"{person}{folder}/{_spell(entities)}"
 
 
 def shared_entities(maps: Iterable[FirstLevelMap]) -> dict[str, str | None]:
@@ -153,7 +148,7 @@ def check_output_names(
 
 
 def _check_length(path: Path, what: str) -> None:
-    for part in path.parts:
+    for part in str(path).split("/"):
         if len(part.encode("utf-8", "surrogatepass")) > _LONGEST_NAME:
             raise UsageError(
                 f"{what} is too long for the name of a file.",
