@@ -129,6 +129,7 @@ class _LowerNode:
         self._has_variance = cohort.has_variance_everywhere
         self._has_several = len({one.contrast for one in given}) > 1
         self._is_constant = node.x == (INTERCEPT,) and node.formula is None
+        self._contrasts = node.all_contrasts
         self._designs: dict[tuple[object, ...], pd.DataFrame] = {}
         if node.formula is None:
             check_conditions(node)
@@ -138,14 +139,14 @@ class _LowerNode:
             check_variables(node, transform(raw, node.instructions, node.name).rows)
             has_query, used = any("Query" in step for step in node.instructions), used_names(node)
             self._raw = raw[[name for name in raw.columns if has_query or name in used]]
-        for contrast in node.all_contrasts:
+        for contrast in self._contrasts:
             if contrast.test == "F":
                 raise ContrastError(
                     f"The node {node.name!r} has the F contrast {contrast.name!r}, which is not "
                     "supported below the group.",
                     fix="Test it in a Dataset node.",
                 )
-        if not node.all_contrasts:
+        if not self._contrasts:
             raise UsageError(
                 f"The node {node.name!r} has no contrasts, so that it hands nothing on.",
                 fix='Add "DummyContrasts": {"Test": "t"}.',
@@ -167,11 +168,11 @@ class _LowerNode:
         )
         person = _Person(maps, pooled, ", ".join(f"{name} {value}" for name, value in labels))
         if self._is_constant:
-            return [self._times_constant(contrast, person) for contrast in node.all_contrasts]
+            return [self._times_constant(contrast, person) for contrast in self._contrasts]
         matrix, parts = self._matrix(positions, person.who), list(pooled.sources)
         if node.type == "meta":
             parts, matrix = self._pool_cells(matrix, person)
-        return [self._weighted(contrast, matrix, parts, person) for contrast in node.all_contrasts]
+        return [self._weighted(contrast, matrix, parts, person) for contrast in self._contrasts]
 
     def _matrix(self, positions: Sequence[int], who: str) -> pd.DataFrame:
         """Build the design matrix of the maps at some positions, ``(n_maps, n_regressors)``."""
