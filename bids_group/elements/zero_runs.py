@@ -68,6 +68,8 @@ def _deflate(
         while stop > begin and words[stop - 1] == 0:
             stop -= 1
         place += _SHORTEST
+        while place + 4 <= n and words[place] | words[place + 1] | words[place + 2] | words[place + 3] == 0:
+            place += 4
         while place < n and words[place] == 0:
             place += 1
         if place - stop >= _SHORTEST:

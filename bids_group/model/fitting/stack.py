@@ -253,7 +253,7 @@ class _Building:
         """Put one map into its row; refuse the numbers of another row, whatever the files are called."""
         path = _path_of(one)
         check_same_space(_path_of(self._first), self._first.space, path, one.space)
-        self._see(np.isfinite(np.asfortranarray(one.effect)))
+        self._see(np.asfortranarray(one.n_maps > 0))
         self._candidates.pack(one.effect, out=self._data[number])
         suspects = self._suspects.setdefault(checked, [])
         for other in suspects:

@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from itertools import takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 
 _SYNCED_AT_ONCE = 8
@@ -45,7 +45,7 @@ def _sync(path: Path, flags: int) -> None:
 
 def make_folder(path: Path) -> set[Path]:
     """Make a folder where there is none; tell the folders in which a name is new then."""
-    missing = list(takewhile(lambda one: not one.is_dir(), (path, *path.parents)))
+    missing = list(takewhile(lambda one: not one.is_dir(), chain([path], path.parents)))
     if missing:
         path.mkdir(parents=True, exist_ok=True)
     return {one.parent for one in missing}
