@@ -83,10 +83,11 @@ def list_maps(folder: Path, stem: str) -> Iterator[tuple[str, Path]]:
 
     Of maps this rest is without their kind (``stat-t_statmap``), and two hemispheres are one path.
     """
-    for path in sorted(folder.iterdir()):
-        name = _HEMI.sub("", path.name)
+    for file in sorted(path.name for path in folder.iterdir()):
+        name = _HEMI.sub("", file)
         if not name.startswith(f"{stem}_"):
             continue
+        path = folder / file
         pair = find_pair(path)
         if len(both := expand(pair)) < 2 or path == both[0]:
             yield _MAP.sub(r"\1", name).removeprefix(f"{stem}_"), pair

@@ -157,7 +157,8 @@ def _mni152() -> Box:
     assert package.origin is not None
     image = read_map(Path(package.origin).parent / "datasets" / "data" / _TEMPLATE)
     data = image.data
-    filled = [np.flatnonzero((data > 0).any(axis=tuple(set(range(3)) - {axis}))) for axis in range(3)]
+    is_tissue = data > 0
+    filled = [np.flatnonzero(is_tissue.any(axis=tuple(set(range(3)) - {axis}))) for axis in range(3)]
     crop = tuple(slice(int(where[0]), int(where[-1]) + 1) for where in filled)
     affine = image.grid.affine @ from_matvec(np.eye(3), [part.start for part in crop])
     grid = Grid(shape=data[crop].shape, affine=affine)

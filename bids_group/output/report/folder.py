@@ -199,10 +199,11 @@ def read_numbers(path: Path, text_columns: Sequence[str] = ()) -> pd.DataFrame:
     """Read a BIDS TSV and turn each column into numbers or booleans where all its values are such."""
     table = read_table(path)
     for name in table.columns.difference(list(text_columns)):
-        present, numbers = table[name].dropna(), pd.to_numeric(table[name], errors="coerce")
-        if len(present) and present.isin(["true", "false"]).all():
-            table[name] = table[name] == "true"
-        elif numbers.notna().sum() == len(present):
+        values = table[name]
+        present = [value for value in values if value == value]
+        if present and {"true", "false"}.issuperset(present):
+            table[name] = values == "true"
+        elif (numbers := pd.to_numeric(values, errors="coerce")).notna().sum() == len(present):
             table[name] = numbers
     return table
 

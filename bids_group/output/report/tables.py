@@ -62,9 +62,10 @@ def page_table(
     download holds all, or the page leads to the ``file`` of OUTPUT_DIR that does. ``first`` marks rows that
     come before the others if not all are shown.
     """
-    shown, caption = _cut(table.dropna(axis=1, how="all"), caption, max_rows, file, first)
+    shown, caption = _cut(table.loc[:, table.notna().any()], caption, max_rows, file, first)
     columns = {}  # whether every value is spelled as a number; labels such as 01 are not
-    for column, values in shown.items():
+    listed = [values.tolist() for _, values in shown.items()]
+    for column, values in zip(shown, listed, strict=True):
         present = [str(value) for value in values if not _is_missing(value)]
         columns[str(column)] = bool(present) and all(map(_NUMBER.fullmatch, present))
     points: list[str | None] = [None] * len(shown)
@@ -83,7 +84,7 @@ def page_table(
         columns=list(columns),
         rows=[
             [_cell(value, *column) for value, column in zip(row, columns.items(), strict=True)]
-            for row in shown.itertuples(index=False, name=None)
+            for row in (zip(*listed, strict=True) if listed else [()] * len(shown))
         ],
         download=_spell_uri(table) if is_all or not file else "",
         file=file,
