@@ -7,12 +7,16 @@ tr P − y'PPy in τ² (Viechtbauer 2005, doi:10.3102/10769986030003261).
 
 from __future__ import annotations
 
-import numba as nb
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
+from bids_group.compiled import compiled
+
 Doubles = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
+_Room = tuple[npt.NDArray[Any], ...]
 
 _N_STEPS = 8
 """Points, at equal ratios, where the slope's sign is looked at: with fewer a second minimum can be missed."""
@@ -51,7 +55,7 @@ def variance_between(
     return found[0], found[1]
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _fill(effects: Doubles, known: Doubles, columns: Doubles, products: Doubles, found: Doubles) -> None:
     """Write τ² and the typical variance of each element into ``found``.
 
@@ -83,9 +87,9 @@ def _fill(effects: Doubles, known: Doubles, columns: Doubles, products: Doubles,
         )
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _search(
-    y: Doubles, v: Doubles, columns: Doubles, products: Doubles, room: tuple[Doubles, ...],
+    y: Doubles, v: Doubles, columns: Doubles, products: Doubles, room: _Room,
     slope_at_0: float, smallest: float, spread: float, typical: float,
 ) -> float:  # fmt: skip
     """Find the τ² with the smallest deviance: a minimum above 0, or 0 where the deviance rises from there.
@@ -120,9 +124,9 @@ def _search(
     return best
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _turn(
-    y: Doubles, v: Doubles, columns: Doubles, products: Doubles, room: tuple[Doubles, ...],
+    y: Doubles, v: Doubles, columns: Doubles, products: Doubles, room: _Room,
     here: float, beyond: float, slope: float, slope_beyond: float, typical: float,
 ) -> float:  # fmt: skip
     """Find the minimum between two τ² by a root of the deviance's slope (Anderson & Björck 1973).
@@ -149,9 +153,9 @@ def _turn(
     return last
 
 
-@nb.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
+@compiled(fastmath={"reassoc", "contract"})
 def _weigh(
-    y: Doubles, v: Doubles, tau2: float, columns: Doubles, products: Doubles, room: tuple[Doubles, ...],
+    y: Doubles, v: Doubles, tau2: float, columns: Doubles, products: Doubles, room: _Room,
     is_first: bool,
 ) -> tuple[float, float, float, float]:  # fmt: skip
     """Compute the deviance's slope, y'Py, log|X'WX| and tr P at a τ²; y − Xβ is left in ``room``."""
@@ -190,7 +194,7 @@ def _weigh(
     return trace - steep, squares, log_det, trace
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _invert(gram: Doubles, kept: Flags, factor: Doubles, inverse: Doubles, is_first: bool) -> float:
     """Invert a packed symmetric matrix by its Cholesky factor; return the logarithm of its determinant.
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
+
+from bids_group.compiled import compiled, written_out
 
 Doubles = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled(error_model="numpy")
 def average_around(
     volume: npt.NDArray[np.float32],
     weights: Doubles,
     is_weight: bool,
-    first: tuple[int, int, int],
+    first: tuple[int, ...],
     has_values: npt.NDArray[np.bool_],
-    kernels: tuple[Doubles, Doubles, Doubles],
-    sources: tuple[Places, Places, Places],
+    kernels: tuple[Doubles, ...],
+    sources: tuple[Places, ...],
 ) -> None:
     """Replace values by the weighted mean around them, in float64; what is not finite counts as 0.
 
@@ -72,7 +73,7 @@ def average_around(
                 _divide(row, sums, weights[z, y], is_weight)
 
 
-@nb.njit(cache=True, nogil=True, inline="always", error_model="numpy")  # type: ignore[untyped-decorator]
+@written_out(error_model="numpy")
 def _divide(row: npt.NDArray[np.float32], sums: Doubles, weights: Doubles, is_weight: bool) -> None:
     for x in range(sums.size):
         if is_weight:
@@ -81,7 +82,7 @@ def _divide(row: npt.NDArray[np.float32], sums: Doubles, weights: Doubles, is_we
             row[x] = sums[x] / weights[x]
 
 
-@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@written_out()
 def _fill(line: Doubles, row: npt.NDArray[np.float32], steps: int, sources: Places) -> None:
     n = row.size
     for x in range(n):
@@ -92,7 +93,7 @@ def _fill(line: Doubles, row: npt.NDArray[np.float32], steps: int, sources: Plac
         line[n + steps + x] = line[right + steps] if right >= 0 else 0
 
 
-@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@written_out()
 def _sum_around(target: Doubles, values: Doubles, begins: Places, kernel: Doubles) -> None:
     """Sum rows of values, which begin at ``begins`` (−steps … steps); nine at once stay in registers."""
     at = kernel.size - 1

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import heapq
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from bids_group.compiled import compiled
 from bids_group.elements.geometry import Doubles, Mesh
 
 REACH_IN_SD = 3.0
@@ -90,7 +90,7 @@ def _shortest(
     return starts[kept], ends[kept], lengths[kept]
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _reach(
     indptr: npt.NDArray[np.int32], indices: npt.NDArray[np.int32], lengths: Doubles, limit: float
 ) -> Lengths:

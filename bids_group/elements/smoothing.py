@@ -60,7 +60,7 @@ class Smoother:
             box.append(slice(first, last + 1))
         self._sources, self._first = tuple(sources), tuple(one.start for one in box)
         inside = is_observed[tuple(box)]
-        self._has_values = inside.any(axis=2)
+        self._has_values = np.asarray(inside.any(axis=2))
         self._weights = np.zeros(inside.shape)
         self._sum_up(is_observed.astype(np.float32), is_weight=True)
         self._weights[~inside] = np.nan

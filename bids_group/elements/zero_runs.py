@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from functools import cache
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
+
+from bids_group.compiled import compiled
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -49,7 +50,7 @@ def _repetitions() -> tuple[npt.NDArray[np.uint32], Bytes]:
     return codes, sizes
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _deflate(
     words: npt.NDArray[np.uint32],
     content: Bytes,
@@ -82,7 +83,7 @@ def _deflate(
     return end
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _store(values: Bytes, packed: Bytes, at: int) -> int:
     """Write stored blocks: length, its complement, the bytes; the three bits before the first stand there."""
     for begin in range(0, max(values.size, 1), _LARGEST_BLOCK):
@@ -99,7 +100,7 @@ def _store(values: Bytes, packed: Bytes, at: int) -> int:
     return at
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _repeat_zero(n: int, codes: npt.NDArray[np.uint32], sizes: Bytes, packed: Bytes, at: int) -> int:
     """Write a block of ``n`` zeros by the fixed code, and the three bits that begin a stored block."""
     bits, n_bits = np.uint64(2 | 0x0C << 3), np.int64(11)

@@ -9,10 +9,10 @@ component, with E(k) its extent, to the power of its part, when the k-th element
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
+from bids_group.compiled import compiled, written_out
 from bids_group.elements.geometry import Doubles, Geometry
 from bids_group.inference.clusters.forest import Heights, raised
 
@@ -54,7 +54,7 @@ def basin_maxima(
     return most
 
 
-@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@written_out()
 def _root(basin: int, parent: Labels) -> int:
     """Find the root of a basin, halving the path."""
     while parent[basin] != basin:
@@ -63,7 +63,7 @@ def _root(basin: int, parent: Labels) -> int:
     return basin
 
 
-@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@written_out()
 def _join(one: int, other: int, level: float, power: float, parent: Labels, sums: Doubles) -> int:
     """Join two components that meet at ``level`` (height³), the smaller to the larger; return the root."""
     keep, gone = (one, other) if sums[one, _EXTENT] >= sums[other, _EXTENT] else (other, one)
@@ -79,7 +79,7 @@ def _join(one: int, other: int, level: float, power: float, parent: Labels, sums
     return keep
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _climb(
     places: npt.NDArray[np.uint32], sizes: npt.NDArray[np.float32], threshold: float, indptr: Labels,
     indices: Labels, weights: Doubles, part_of: npt.NDArray[np.int8], powers: Doubles, labels: Labels,

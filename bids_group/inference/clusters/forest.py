@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
+from bids_group.compiled import compiled, written_out
 from bids_group.elements.geometry import Geometry
 
 Doubles = npt.NDArray[np.float64]
@@ -92,7 +92,7 @@ def _descend(
     return most
 
 
-@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@written_out()
 def _root(i: int, parent: npt.NDArray[np.int32], delta: Doubles) -> int:
     """Find the root of an element, halving the path; the root's own delta is 0."""
     while parent[i] != i:
@@ -103,7 +103,7 @@ def _root(i: int, parent: npt.NDArray[np.int32], delta: Doubles) -> int:
     return i
 
 
-@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@written_out()
 def raised(extent: float, power: float) -> float:
     """Raise an extent to the power of its part: mostly 0.5 or 1."""
     if power == 0.5:
@@ -111,7 +111,7 @@ def raised(extent: float, power: float) -> float:
     return extent if power == 1.0 else extent**power
 
 
-@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@written_out()
 def _lower(state: Doubles, root: int, level: float, power: float) -> None:
     """Add the piece of the integral from a component's last height to ``level`` (both as height³)."""
     piece = raised(state[root, _SIZE], power) * (state[root, _LAST] - level) / 3.0
@@ -120,7 +120,7 @@ def _lower(state: Doubles, root: int, level: float, power: float) -> None:
     state[root, _LAST] = level
 
 
-@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@written_out()
 def _join(
     one: int, other: int, parent: npt.NDArray[np.int32], delta: Doubles,
     state: Doubles,
@@ -135,7 +135,7 @@ def _join(
     return keep
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _grow(
     z: npt.NDArray[np.float32], order: npt.NDArray[np.int32], threshold: float,
     indptr: npt.NDArray[np.int32], indices: npt.NDArray[np.int32], weights: Doubles,

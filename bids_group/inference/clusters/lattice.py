@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
+from bids_group.compiled import compiled, written_out
 from bids_group.elements import Connectivity, Elements
 
 Words = npt.NDArray[np.uint32]
@@ -124,7 +124,7 @@ class LatticeWorkspace:
         self.ends, self.listed = np.empty(CHUNK + 1, np.uint32), np.empty(CHUNK * _MOST_LISTED, np.uint32)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def encode(
     z: npt.NDArray[np.float32], runs: npt.NDArray[np.int64], spans: npt.NDArray[np.int64], steps: Words,
     connectivity: int, volume: Words, late: Words,
@@ -155,26 +155,26 @@ def encode(
         run += 1
 
 
-@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
-def _replace_heights(first: int, end: int, plane: int, late: Words, volume: Words) -> None:
+@written_out()
+def _replace_heights(first: np.int64, end: np.int64, plane: np.int64, late: Words, volume: Words) -> None:
     start = first % plane
     volume[first:end] = late[(first // plane) % 2, start : start + end - first]
 
 
-@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@written_out()
 def _above(there: np.uint32, sign: np.uint32, height: np.int32, bit: int) -> np.uint32:
     """``bit`` where a neighbour of the same sign is higher: one of the other sign is negative here."""
     return u4(1 << bit if _i4(there ^ sign) > height else 0)
 
 
-@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@written_out()
 def _three_above(a: np.uint32, b: np.uint32, c: np.uint32, sign: np.uint32, height: np.int32) -> np.uint32:
     three: np.uint32 = _above(a, sign, height, 0) | _above(b, sign, height, 1) | _above(c, sign, height, 2)
     return three
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _find_earlier(volume: Words, first: int, row: int, plane: int, codes: Words) -> None:
+@compiled()
+def _find_earlier(volume: Words, first: np.int64, row: np.int64, plane: np.int64, codes: Words) -> None:
     """Mark the neighbours that enter before each of the voxels from ``first`` on, by 27 bits.
 
     Of equal heights the later place enters first: neighbours there need only be higher than the next lower
@@ -201,7 +201,7 @@ def _find_earlier(volume: Words, first: int, row: int, plane: int, codes: Words)
         codes[j] = code
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _find_pieces(connectivity: int, codes: Words) -> None:
     """Keep one neighbour of each piece of those marked; now and then two of one piece, which does no harm.
 
@@ -233,28 +233,28 @@ def _find_pieces(connectivity: int, codes: Words) -> None:
             codes[j] = first | second | u4(left & ~_grow_6(second, marked))
 
 
-@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@written_out()
 def lowest(bits: np.uint32) -> np.uint32:
     """Keep the lowest bit."""
     return u4(bits & u4(u4(0) - bits))
 
 
-@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@written_out()
 def _along_z(bits: np.uint32) -> np.uint32:
     return u4(((bits << u4(1)) & _UP_Z) | ((bits >> u4(1)) & _DOWN_Z))
 
 
-@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@written_out()
 def _along_y(bits: np.uint32) -> np.uint32:
     return u4(((bits << u4(3)) & _UP_Y) | ((bits >> u4(3)) & _DOWN_Y))
 
 
-@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@written_out()
 def _along_x(bits: np.uint32) -> np.uint32:
     return u4((bits << u4(9)) | (bits >> u4(9)))
 
 
-@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@written_out()
 def _grow_26(bits: np.uint32, within: np.uint32) -> np.uint32:
     for _ in range(4):
         bits |= _along_z(bits)
@@ -263,7 +263,7 @@ def _grow_26(bits: np.uint32, within: np.uint32) -> np.uint32:
     return bits
 
 
-@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@written_out()
 def _grow_18(bits: np.uint32, within: np.uint32) -> np.uint32:
     for _ in range(4):
         line, column = bits | _along_z(bits), bits | _along_y(bits)
@@ -271,7 +271,7 @@ def _grow_18(bits: np.uint32, within: np.uint32) -> np.uint32:
     return bits
 
 
-@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@written_out()
 def _grow_6(bits: np.uint32, within: np.uint32) -> np.uint32:
     for _ in range(4):
         bits = u4((bits | _along_z(bits) | _along_y(bits) | _along_x(bits)) & within)

@@ -21,10 +21,10 @@ Where components of extents a and b meet at h, their sums grow by ``(√(a+b) �
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
+from bids_group.compiled import compiled, written_out
 from bids_group.inference.clusters.forest import Heights
 from bids_group.inference.clusters.lattice import (
     CHUNK,
@@ -58,7 +58,7 @@ def lattice_maxima(
     return size, mass, tfce / 3.0
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _sort(
     z: npt.NDArray[np.float32], places: Words, is_two_sided: bool, entries: npt.NDArray[np.uint64]
 ) -> int:
@@ -91,7 +91,7 @@ def _sort(
     return int(n_in)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _descend(
     entries: npt.NDArray[np.uint64], threshold: float, weights: Doubles, steps: Words, volume: Words,
     forest: Words, sums: Doubles, labels: Words, levels: Doubles, ends: Words, listed: Words,
@@ -129,7 +129,7 @@ def _descend(
 _LIST = u4(0x80000000)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _label(
     words: Words, first: int, end: int, steps: Words, volume: Words, n_labels: np.uint32, labels: Words,
     ends: Words, listed: Words,
@@ -177,7 +177,7 @@ def _label(
     return n_labels
 
 
-@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@written_out()
 def _number(bit: np.uint32) -> np.uint32:
     """Which bit it is: how many lower ones there are (compiled to one instruction)."""
     lower = u4(bit - u4(1))
@@ -187,7 +187,7 @@ def _number(bit: np.uint32) -> np.uint32:
     return u4(u4(lower * u4(0x01010101)) >> u4(24))
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _measure(sizes: npt.NDArray[np.float32], first: int, end: int, threshold: float, levels: Doubles) -> None:
     """Height above the threshold and height³ of a chunk, in order of entry."""
     for i in range(end - first):
@@ -196,7 +196,7 @@ def _measure(sizes: npt.NDArray[np.float32], first: int, end: int, threshold: fl
         levels[1, i] = height * height * height
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _enter(
     n: int, is_above: bool, weights: Doubles, labels: Words, ends: Words, listed: Words, levels: Doubles,
     parent: Words, extent: Words, best: Doubles, mass: Doubles,
@@ -221,7 +221,7 @@ def _enter(
             mass[root] += levels[0, i]
 
 
-@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@written_out()
 def _root(label: np.uint32, parent: Words) -> np.uint32:
     """Find the root of a label, halving the path."""
     while True:
@@ -235,7 +235,7 @@ def _root(label: np.uint32, parent: Words) -> np.uint32:
         label = highest
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _join(
     one: np.uint32, other: np.uint32, level: float, weights: Doubles, parent: Words, extent: Words,
     best: Doubles, mass: Doubles,

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
+from bids_group.compiled import compiled
 from bids_group.inference.shuffling.partition import Codes, Doubles, Single
 from bids_group.inference.shuffling.pooled_variance import LARGEST
 
@@ -48,7 +48,7 @@ class Steps(NamedTuple):
     gains: Doubles
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def correlate_observed(
     products: Single, rests: Single, sources: Places, targets: Places, signs: Signs, columns: Doubles,
     pattern: Codes, mixing: Doubles, kinds: Places, exceptions: Codes, starts: Codes, q: int,
@@ -90,7 +90,7 @@ def correlate_observed(
                     values[first + k, start + j] = found[j, k]
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _steps(sources: Places, targets: Places, signs: Signs, columns: Doubles) -> Steps:
     """Find what products gain when a residual goes from each row of ``columns`` on to the next."""
     (n_obs, p), n_shuffles = columns.shape, sources.shape[1]
@@ -110,7 +110,7 @@ def _steps(sources: Places, targets: Places, signs: Signs, columns: Doubles) -> 
     return Steps(np.flatnonzero(is_moving), counts, shuffles, origins, gains)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _contract(
     sums: Doubles, rest: Single, rows: Codes, kind: Places, sources: Places, steps: Steps, carried: Doubles,
     others: Codes,
@@ -144,7 +144,7 @@ def _contract(
                     sums[c, steps.shuffles[row, i]] += carried[i] * steps.gains[row, c, i]
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _contract_parts(
     sums: Doubles, rest: Single, rows: Codes, kind: Places, targets: Places, signs: Signs, columns: Doubles
 ) -> None:
@@ -166,7 +166,7 @@ def _contract_parts(
                     sums[c, k] += there * columns[place, c] - here * columns[target, c]
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled(error_model="numpy")
 def _combine(sums: Doubles, mix: Doubles, q: int, is_signed: bool, room: Doubles, r: Single) -> None:
     """Fill ``r`` (n_shuffles,) with the partial correlation of the products that ``mix`` makes of sums."""
     p, largest = mix.shape[0], LARGEST

@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numba as nb
 import numpy as np
 from scipy import special
 
+from bids_group.compiled import compiled, written_out
 from bids_group.distributions import exact_z
 from bids_group.inference.shuffling.partition import Codes, Doubles, Partition, Single
 from bids_group.inference.shuffling.statistic import Statistic
@@ -92,7 +92,7 @@ class GroupVariances(Statistic):
         return room
 
 
-@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@written_out()
 def _cubic(place: float, left: float, here: float, right: float, beyond: float) -> float:
     """Lagrange's cubic through four knots at −1, 0, 1, 2."""
     return (
@@ -103,7 +103,7 @@ def _cubic(place: float, left: float, here: float, right: float, beyond: float) 
     )
 
 
-@nb.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@written_out()
 def _along(table: Doubles, row: int, column: int, shift: float) -> float:
     height: float = _cubic(
         shift, table[row, column - 1], table[row, column], table[row, column + 1], table[row, column + 2]
@@ -111,7 +111,7 @@ def _along(table: Doubles, row: int, column: int, shift: float) -> float:
     return height
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def look_up(f: float, q: int, dof: float, table: Doubles, first: float, last: float) -> float:
     """Turn F > 0 with its own dof into z (of half the tail where signed), by `tabulate_dof`."""
     root = np.sqrt(dof * np.log1p(q * f / dof))
@@ -129,7 +129,7 @@ def look_up(f: float, q: int, dof: float, table: Doubles, first: float, last: fl
     return height
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _welch(
     products: Single, squares: Single, q: int, is_signed: bool, gram: Doubles, sizes: Doubles, dof: Doubles,
     table: Doubles, first: float, last: float, z: Single,
@@ -152,7 +152,7 @@ def _welch(
             z[k, j] = -height if is_signed and whole[p - 1] < 0 else height
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _ratio(
     own: Doubles, whole: Doubles, squares: Single, element: int, q: int, gram: Doubles, sizes: Doubles,
     dof: Doubles, weights: Doubles, information: Doubles,
@@ -181,7 +181,7 @@ def _ratio(
     return ratio / (1 + 2 * (q - 1) / (q * (q + 2)) * spread), own_dof
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _explained(information: Doubles, estimate: Doubles, q: int) -> float:
     """Weigh the tested (last q) estimates by their information, the rest allowed for (Schur complement)."""
     p = estimate.size

@@ -17,10 +17,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
+from bids_group.compiled import compiled
 from bids_group.inference.shuffling.contraction import Places, Signs, correlate_observed
 from bids_group.inference.shuffling.group_variances import LOWEST_Z, look_up
 from bids_group.inference.shuffling.partition import (
@@ -274,7 +274,7 @@ def number_kinds(is_observed: Flags, units: Units) -> Places:
     return np.ascontiguousarray(numbered[:, units.unit_of_row], dtype=np.uint32)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def deviates_by_dof(
     values: Single, dof: Doubles, q: int, is_signed: bool, table: Doubles, first: float, last: float,
     z: Single,

@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from bids_group.compiled import compiled
 from bids_group.distributions import log_upper_tail_of_f
 from bids_group.inference.shuffling.partition import Doubles, Single
 from bids_group.inference.shuffling.statistic import TIE, Statistic
@@ -123,7 +123,7 @@ def _tabulate(test: str, q: int, dof: float) -> tuple[Doubles, Doubles]:
     return low, z_of_r(np.sqrt(-np.expm1(-logs)), test, q, dof)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _correlate(products: Single, q: int, is_signed: bool, r: Single) -> None:
     """Fill ``r`` (n_shuffles, n) from products ``(q + n_moved, n_shuffles, n)``; signed only where q is 1.
 
@@ -142,7 +142,7 @@ def _correlate(products: Single, q: int, is_signed: bool, r: Single) -> None:
             r[k, j] = -size if is_signed and products[0, k, j] < 0 else size
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _deviates(r: Single, low: Doubles, high: Doubles, z: Single) -> None:
     """Fill ``z`` from ``r`` (both ``(n_shuffles, n)``) by the two halves of `_tabulate`."""
     first, last = -np.log(1 - _KNEE * _KNEE), -np.log(1 - LARGEST * LARGEST)

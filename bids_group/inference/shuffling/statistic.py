@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
+from bids_group.compiled import compiled
 from bids_group.inference.shuffling.partition import TILE, Doubles, Single
 from bids_group.inference.shuffling.shuffles import Batch
 
@@ -94,7 +94,7 @@ class Statistic:
         """Turn t or F of the fit, with its dof, into values of this statistic; None where it is another."""
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def raise_maxima(bits: npt.NDArray[np.int32], is_two_sided: bool, maxima: npt.NDArray[np.int32]) -> None:
     """Raise ``maxima`` (n_shuffles,) to the largest value (or size) of each row of ``bits`` (n_shuffles, n).
 
@@ -119,7 +119,7 @@ def as_floats(ordered: npt.NDArray[np.int32]) -> Single:
     return np.asarray((ordered ^ ((ordered >> 31) & np.int32(0x7FFFFFFF))).view(np.float32))
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def count_reaching(
     values: Single, limits: Single, is_two_sided: bool, counts: npt.NDArray[np.unsignedinteger]
 ) -> None:

@@ -17,10 +17,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
+from bids_group.compiled import compiled
 from bids_group.inference.shuffling.partition import TILE, Codes, Doubles, Partition, Single
 from bids_group.inference.shuffling.pooled_variance import LARGEST, PooledVariance
 from bids_group.inference.shuffling.shuffles import Batch
@@ -177,7 +177,7 @@ def _columns(directions: Doubles, rows: Doubles, loads: Doubles, clusters: Codes
     return np.column_stack([directions, *middle, rows])
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _spread(
     tile: Single, order: Codes, starts: Codes, columns: Single, q: int, spread: Single, own: Single
 ) -> None:
@@ -204,7 +204,7 @@ def _spread(
                 pair += 1
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _sum_tables(spread: Single, codes: npt.NDArray[np.uint8], products: Single) -> None:
     """Add up for each draw the sums that its ``codes`` (n_groups, n_draws) name: bits of five clusters."""
     tables = np.empty((_TABLES, 1 << _TOGETHER, _WIDTH), np.float32)
@@ -226,7 +226,7 @@ def _sum_tables(spread: Single, codes: npt.NDArray[np.uint8], products: Single) 
                             made[v] += a[v] + b[v] + c[v] + (d[v] + e[v] + f[v])
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _tabulate(rows: Single, first: int, here: int, table: Single) -> None:
     """Fill ``table`` with the sums of some rows, by bits: 1 adds a row, 0 takes it away."""
     table[0] = 0
@@ -241,7 +241,7 @@ def _tabulate(rows: Single, first: int, here: int, table: Single) -> None:
         n *= 2
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _fill_covariance(
     products: Single, draw: int, here: int, r: int, pair: int, start: Single, found: Single
 ) -> None:
@@ -261,7 +261,7 @@ def _fill_covariance(
             found[v] -= middle[here + v] * one[here + v]
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _ratios(products: Single, start: Single, is_signed: bool, moment: float, ratios: Single) -> None:
     """Fill ``ratios`` (n_draws, n) with R of a single tested direction."""
     r, scale, least = products.shape[0] // 2, np.float32(moment), np.float32(_SMALLEST_SHARE)
@@ -279,7 +279,7 @@ def _ratios(products: Single, start: Single, is_signed: bool, moment: float, rat
                 made[v] = ratio if is_signed else abs(ratio)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _joint_ratios(products: Single, start: Single, q: int, moment: float, ratios: Single) -> None:
     """Fill ``ratios`` (n_draws, n) with R of several tested directions, by Cholesky's factor."""
     n_pairs = q * (q + 1) // 2

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
+from bids_group.compiled import compiled, compiled_within, written_out
 from bids_group.model.fitting.least_squares import Doubles
 from bids_group.model.fitting.mixed_plan import Classes
 from bids_group.model.fitting.mixed_single import Fitted
@@ -29,7 +29,7 @@ _NEARLY_TWO = 0.01
 """Distance from 2 of the denominator dof within which pbkrtest does not scale F, as is done here."""
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def satterthwaite(fitted: Fitted, weights: Doubles) -> Doubles:
     """Degrees of freedom of one contrast ``(p,)`` at each element ``(n,)``; NaN where there are none."""
     n, size = fitted.hessian.shape[:2]
@@ -89,7 +89,7 @@ class _Between(NamedTuple):
     traces: Doubles
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _adjust(classes: Classes, structures: Doubles, fitted: Fitted, made: Adjusted) -> None:
     """Fill ``made`` element by element."""
     (n, rank), (n_random, n_effects) = fitted.coefficients.shape, structures.shape[:2]
@@ -122,7 +122,7 @@ def _adjust(classes: Classes, structures: Doubles, fitted: Fitted, made: Adjuste
                 made.covariance[v, a, b] = covariance[a, b] + 2 * share[a, b]
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@written_out()
 def _fill(classes: Classes, structures: Doubles, relative: Doubles, parts: _Between, small: Doubles) -> None:
     """Fill the parts. With R = (I + Z'Z Λ)⁻¹ of a class: X'H⁻¹Z = X'Z R', Z'H⁻¹Z = R Z'Z, and X'H⁻²X is
     X'X within groups + X'Z R'R'(Z'Z)⁻ Z'X.
@@ -160,7 +160,7 @@ def _fill(classes: Classes, structures: Doubles, relative: Doubles, parts: _Betw
             parts.traces[n_random, n_random] += count * (squared[a, a] - 1)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@written_out()
 def _first_order(
     classes: Classes, parts: _Between, covariance: Doubles, sums: Doubles, pulls: Doubles, product: Doubles
 ) -> None:
@@ -177,14 +177,14 @@ def _first_order(
         multiply(product, covariance, pulls[r])
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled_within()
 def _add(total: Doubles, weight: float, part: Doubles) -> None:
     for a in range(total.shape[0]):
         for b in range(total.shape[1]):
             total[a, b] += weight * part[a, b]
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@written_out()
 def _information(
     classes: Classes, parts: _Between, covariance: Doubles, sums: Doubles, pulls: Doubles, table: Doubles
 ) -> None:
@@ -203,7 +203,7 @@ def _information(
                         table[r, s] -= parts.second[k, r, s, a, b] * share
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@written_out()
 def _correction(classes: Classes, parts: _Between, uncertainty: Doubles, share: Doubles) -> None:
     """Σ W_rs Q_rs, over all pairs of parameters."""
     size, n_effects = uncertainty.shape[0], classes.gram.shape[1]
@@ -219,7 +219,7 @@ def _correction(classes: Classes, parts: _Between, uncertainty: Doubles, share: 
                 _add(share, weight, classes.products[k, a, b])
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def kenward_roger(fitted: Fitted, adjusted: Adjusted, directions: Doubles) -> tuple[Doubles, Doubles]:
     """Degrees of freedom, and the factor of F, of a contrast ``(q, p)`` at each element; NaN where none."""
     (n, size), (q, rank) = adjusted.uncertainty.shape[:2], directions.shape
@@ -254,7 +254,7 @@ def kenward_roger(fitted: Fitted, adjusted: Adjusted, directions: Doubles) -> tu
     return dof, scale
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@written_out()
 def _moments(one: float, two: float, q: int) -> tuple[float, float]:
     """Match mean and variance of F; ``one`` and ``two`` are A₁ and A₂ of Kenward & Roger (1997)."""
     spread = (one + 6 * two) / (2 * q)

@@ -13,10 +13,10 @@ from dataclasses import dataclass, fields
 from itertools import combinations_with_replacement
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
+from bids_group.compiled import compiled, compiled_within, written_out
 from bids_group.config.estimators import FEWEST_LEVELS
 from bids_group.model.fitting.degrees_of_freedom import Adjusted
 from bids_group.model.fitting.least_squares import Codes, Doubles
@@ -159,7 +159,7 @@ def sum_nested(plan: NestedPlan, values: npt.NDArray[np.float32], sums: Sums) ->
     return made
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _sum_pairs(
     values: npt.NDArray[np.float32],
     coefficients: Doubles,
@@ -206,7 +206,7 @@ def fit_nested(plan: NestedPlan, sums: NestedSums) -> Fitted:
     return fitted
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled(error_model="numpy")
 def _fit(shared: NestShared, products: Doubles, squares: Doubles, grid: Doubles, fitted: Fitted) -> None:
     """Find a and b of each element, and write what follows from them."""
     (n, n_tables, rank), n_grid = products.shape, grid.shape[0]
@@ -232,7 +232,7 @@ def _fit(shared: NestShared, products: Doubles, squares: Doubles, grid: Doubles,
         _write(shared, best, v, fitted)
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@written_out(error_model="numpy")
 def _best_of_grid(
     shared: NestShared, own: NestOwn, weights: Doubles, inverses: Doubles, logs: Doubles, sums: Doubles
 ) -> int:
@@ -254,7 +254,7 @@ def _best_of_grid(
     return best
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@written_out(error_model="numpy")
 def _advance(shared: NestShared, own: NestOwn, best: NestPoint, tried: NestPoint, work: NestWork) -> int:
     """Take a step that does not increase the deviance.
 
@@ -278,7 +278,7 @@ def _advance(shared: NestShared, own: NestOwn, best: NestPoint, tried: NestPoint
     return 1 if gain < _STANDS else -1
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@written_out(error_model="numpy")
 def _propose(point: NestPoint) -> tuple[float, float, float]:
     """Newton's step in log(1 + a) and log(1 + b), and the gain that it expects; a variance at 0 stays there
     where the deviance rises from it.
@@ -303,7 +303,7 @@ def _propose(point: NestPoint) -> tuple[float, float, float]:
     return first, second, -first * rise_a - second * rise_b
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled_within(error_model="numpy")
 def _take(source: NestPoint, target: NestPoint) -> None:
     """Copy a point."""
     for a in range(2):
@@ -316,7 +316,7 @@ def _take(source: NestPoint, target: NestPoint) -> None:
     copy(source.slopes, target.slopes)
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@written_out(error_model="numpy")
 def _write(shared: NestShared, best: NestPoint, v: int, fitted: Fitted) -> None:
     """Write an element; the residual variance is a parameter of its own here, not profiled out."""
     free, square = shared.n_free, best.numbers[1]
@@ -351,7 +351,7 @@ def adjust_nested(plan: NestedPlan, fitted: Fitted) -> Adjusted:
     return made
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled(error_model="numpy")
 def _adjust(shared: NestShared, fitted: Fitted, made: Adjusted) -> None:
     """Fill ``made`` element by element."""
     n, rank = fitted.coefficients.shape

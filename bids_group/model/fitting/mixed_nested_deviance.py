@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
+from bids_group.compiled import compiled, compiled_within, written_out
 from bids_group.model.fitting.least_squares import Codes, Doubles
 from bids_group.model.fitting.small_matrices import invert_positive, multiply, trace_of_product, unpack
 
@@ -90,7 +90,7 @@ class NestWork(NamedTuple):
     products: Doubles
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled(error_model="numpy")
 def new_point(rank: int) -> NestPoint:
     """Allocate a point of a design with ``rank`` columns."""
     return NestPoint(
@@ -99,7 +99,7 @@ def new_point(rank: int) -> NestPoint:
     )  # fmt: skip
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled(error_model="numpy")
 def new_work(n_tables: int, rank: int) -> NestWork:
     """Allocate scratch arrays."""
     return NestWork(
@@ -109,7 +109,7 @@ def new_work(n_tables: int, rank: int) -> NestWork:
     )  # fmt: skip
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled_within(error_model="numpy")
 def weigh(at: Doubles, shared: NestShared, work: NestWork) -> None:
     """Fill ``work.weights`` with φ and its derivatives, and ``work.logs`` with those of log|H|."""
     weights, logs, (outer, spread, both, other) = work.weights, work.logs, work.small
@@ -148,14 +148,14 @@ def weigh(at: Doubles, shared: NestShared, work: NestWork) -> None:
             weights[row, 1 + n_sizes + place] = -other[row]
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@written_out(error_model="numpy")
 def _of_inner(n: float, d: float, table: Doubles) -> None:
     """Fill a table with d = 1/(e + a n) and its derivatives."""
     table[VALUE], table[BY[0]], table[BY[2]] = d, -n * d * d, -d * d
     table[3], table[7], table[9] = 2 * n * n * d**3, 2 * n * d**3, 2 * d**3
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled_within(error_model="numpy")
 def _compose(
     value: float, by_b: float, by_w: float, by_bb: float, by_bw: float, by_ww: float, w: Doubles, to: Doubles
 ) -> None:
@@ -169,7 +169,7 @@ def _compose(
         to[row] += by_bb * (first == 1) * (second == 1)
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled_within(error_model="numpy")
 def _multiply(f: Doubles, g: Doubles, product: Doubles) -> None:
     """Fill a table with the product of two functions, and its derivatives."""
     product[VALUE] = f[VALUE] * g[VALUE]
@@ -180,7 +180,7 @@ def _multiply(f: Doubles, g: Doubles, product: Doubles) -> None:
         product[row] += f[BY[first]] * g[BY[second]] + f[BY[second]] * g[BY[first]]
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled_within(error_model="numpy")
 def combine(weights: Doubles, tables: Doubles, sums: Doubles, n_rows: int) -> None:
     """Fill the first rows of ``sums`` ``(10, P)`` with Σ_j φ_j M_j and its derivatives."""
     for row in range(n_rows):
@@ -194,7 +194,7 @@ def combine(weights: Doubles, tables: Doubles, sums: Doubles, n_rows: int) -> No
                     sums[row, place] += weight * tables[j, place]
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled_within(error_model="numpy")
 def evaluate(shared: NestShared, own: NestOwn, point: NestPoint, work: NestWork) -> None:
     """Fill a point: the deviance, its gradient and Hessian by a and b, and what they are made of."""
     weigh(point.at, shared, work)
@@ -227,7 +227,7 @@ def evaluate(shared: NestShared, own: NestOwn, point: NestPoint, work: NestWork)
     _bend(point, free, work)
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled_within(error_model="numpy")
 def _square(row: int, beta: Doubles, pulled: Doubles, work: NestWork) -> float:
     """y'H⁻¹y − 2 y'H⁻¹X β + β'Aβ of a row of derivatives, with A in ``work.matrix``; keep X'H⁻¹y − Aβ."""
     total = float(work.totals[row])
@@ -240,7 +240,7 @@ def _square(row: int, beta: Doubles, pulled: Doubles, work: NestWork) -> float:
     return total
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@written_out(error_model="numpy")
 def _bend(point: NestPoint, free: float, work: NestWork) -> None:
     """Fill the Hessian of the deviance by a and b, with σ² profiled out."""
     beta, square = point.solution, point.numbers[1]

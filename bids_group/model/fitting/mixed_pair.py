@@ -9,9 +9,9 @@ from there, the search goes on.
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
+from bids_group.compiled import compiled, compiled_within, written_out
 from bids_group.model.fitting.least_squares import Doubles
 from bids_group.model.fitting.mixed_pair_deviance import (
     PairOwn,
@@ -71,7 +71,7 @@ def fit_pair(classes: Classes, sums: Sums, is_correlated: bool) -> Fitted:
     return fitted
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled(error_model="numpy")
 def _fit(
     shared: PairShared,
     within: Doubles,
@@ -103,7 +103,7 @@ def _fit(
         _write(shared, best, work, v, fitted)
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@written_out(error_model="numpy")
 def _best_of_grid(
     shared: PairShared, own: PairOwn, weights: Doubles, inverses: Doubles, logs: Doubles, sums: Doubles
 ) -> int:
@@ -118,7 +118,7 @@ def _best_of_grid(
     return best
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@written_out(error_model="numpy")
 def _axes(point: Point, is_correlated: bool, work: PairWork) -> None:
     """Turn to the axes of Λ, or where it is 0 to those of the gradient.
 
@@ -139,7 +139,7 @@ def _axes(point: Point, is_correlated: bool, work: PairWork) -> None:
     turn[2, 0], turn[2, 1], turn[2, 2] = ss, 2 * cs, cc
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled_within(error_model="numpy")
 def _in_factor(point: Point, is_correlated: bool, work: PairWork) -> None:
     """Give derivatives by the Cholesky factor θ (11, 21, 22) in the axes of Λ.
 
@@ -174,7 +174,7 @@ def _in_factor(point: Point, is_correlated: bool, work: PairWork) -> None:
         hessian[1, 1] = 1.0
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@written_out(error_model="numpy")
 def _optimise(
     shared: PairShared, own: PairOwn, best: Point, tried: Point, weights: Doubles, work: PairWork
 ) -> bool:
@@ -207,7 +207,7 @@ def _optimise(
     return False
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled_within(error_model="numpy")
 def _propose(
     best: Point, tried: Point, damping: float, is_correlated: bool, work: PairWork
 ) -> tuple[float, float]:
@@ -242,7 +242,7 @@ def _propose(
     return gain, damping
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@written_out(error_model="numpy")
 def _make_diagonal_positive(theta: Doubles, hessian: Doubles) -> None:
     """Take parameters that stay at 0 out of the Hessian; make its diagonal positive."""
     for a in range(3):
@@ -253,7 +253,7 @@ def _make_diagonal_positive(theta: Doubles, hessian: Doubles) -> None:
         hessian[a, a] = abs(hessian[a, a])
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled_within(error_model="numpy")
 def _from_factor(theta: Doubles, turn: Doubles, at: Doubles) -> None:
     """Entries of Λ from its factor in turned axes."""
     first, mixed, second = theta[0] ** 2, theta[0] * theta[1], theta[1] ** 2 + theta[2] ** 2
@@ -261,7 +261,7 @@ def _from_factor(theta: Doubles, turn: Doubles, at: Doubles) -> None:
         at[a] = turn[a, 0] * first + turn[a, 1] * mixed + turn[a, 2] * second
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled_within(error_model="numpy")
 def _take(source: Point, target: Point) -> None:
     """Copy a point."""
     for a in range(3):
@@ -274,7 +274,7 @@ def _take(source: Point, target: Point) -> None:
     copy(source.slopes, target.slopes)
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@written_out(error_model="numpy")
 def _settle(
     shared: PairShared, own: PairOwn, best: Point, tried: Point, weights: Doubles, work: PairWork
 ) -> bool:
@@ -313,7 +313,7 @@ def _settle(
     return True
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@written_out(error_model="numpy")
 def _write(shared: PairShared, best: Point, work: PairWork, v: int, fitted: Fitted) -> None:
     """Write an element; its parameters are the factor θ in the axes of Λ, those at 0 left out."""
     rank, free = best.solution.size, shared.n_free

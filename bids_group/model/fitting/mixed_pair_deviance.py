@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
+from bids_group.compiled import compiled, compiled_within, written_out
 from bids_group.model.fitting.least_squares import Doubles
 from bids_group.model.fitting.small_matrices import invert_positive, multiply, unpack
 
@@ -70,7 +70,7 @@ class PairWork(NamedTuple):
     small: Doubles
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled(error_model="numpy")
 def new_point(rank: int) -> Point:
     """Allocate a point of a design with ``rank`` columns."""
     return Point(
@@ -79,7 +79,7 @@ def new_point(rank: int) -> Point:
     )  # fmt: skip
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled_within(error_model="numpy")
 def _shrink(at: Doubles, gram: Doubles, k: int) -> _Matrix:
     """R of a class: 11, 12, 21 and 22."""
     first, mixed, second = gram[k, 0, 0], gram[k, 0, 1], gram[k, 1, 1]
@@ -91,7 +91,7 @@ def _shrink(at: Doubles, gram: Doubles, k: int) -> _Matrix:
     return r11 * by, r12 * by, r21 * by, r22 * by
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled_within(error_model="numpy")
 def weigh_classes(at: Doubles, shared: PairShared, weights: Doubles, work: PairWork) -> float:
     """Write A into ``work.matrix``, and what weighs the classes in it ``(k, 3)``; give Σ m_k log|I + G Λ|.
 
@@ -114,7 +114,7 @@ def weigh_classes(at: Doubles, shared: PairShared, weights: Doubles, work: PairW
     return deviance
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled_within(error_model="numpy")
 def weigh_data(weights: Doubles, own: PairOwn, sums: Doubles) -> float:
     """Write X'H⁻¹y into ``sums``; return y'H⁻¹y."""
     total = own.square
@@ -129,7 +129,7 @@ def weigh_data(weights: Doubles, own: PairOwn, sums: Doubles) -> float:
     return total
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled_within(error_model="numpy")
 def evaluate(shared: PairShared, own: PairOwn, point: Point, weights: Doubles, work: PairWork) -> None:
     """Fill a point: the deviance, its gradient and Hessian, and what they are made of."""
     deviance = weigh_classes(point.at, shared, weights, work)
@@ -158,7 +158,7 @@ def evaluate(shared: PairShared, own: PairOwn, point: Point, weights: Doubles, w
             point.hessian[row, column] = point.hessian[column, row] = value
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@written_out(error_model="numpy")
 def _differentiate(shared: PairShared, own: PairOwn, point: Point, work: PairWork) -> None:
     """Sum over the classes what the derivatives are made of.
 
@@ -206,7 +206,7 @@ def _differentiate(shared: PairShared, own: PairOwn, point: Point, work: PairWor
         _pull(shrink, shared.products, k, point.slopes, work)
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@written_out(error_model="numpy")
 def _double(matrix: Doubles, packed: Doubles) -> None:
     """Pack a symmetric matrix, entries off the diagonal twice: its products with others are traces."""
     place = 0
@@ -218,7 +218,7 @@ def _double(matrix: Doubles, packed: Doubles) -> None:
         place += 1
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@written_out(error_model="numpy")
 def _project(products: Doubles, own: PairOwn, k: int, beta: Doubles, work: PairWork) -> tuple[_Pair, _Pair]:
     """N and S of a class (11, 12, 22), and what is left of Z'X × Z'y in ``work.rests``."""
     packed, rests, place = work.packed, work.rests, 0
@@ -247,7 +247,7 @@ def _project(products: Doubles, own: PairOwn, k: int, beta: Doubles, work: PairW
     return (n1, 0.5 * n2, n3), (s1, 0.5 * s2, s3)
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled_within(error_model="numpy")
 def _turn(shrink: _Matrix, pair: _Pair) -> _Pair:
     """R S R' of a symmetric matrix."""
     r11, r12, r21, r22 = shrink
@@ -259,7 +259,7 @@ def _turn(shrink: _Matrix, pair: _Pair) -> _Pair:
     )
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@written_out(error_model="numpy")
 def _pull(shrink: _Matrix, products: Doubles, k: int, slopes: Doubles, work: PairWork) -> None:
     """Add R'ER between Z'X and Z'X to the slopes of A, between Z'X and what is left to ``work.pulled``."""
     r11, r12, r21, r22 = shrink

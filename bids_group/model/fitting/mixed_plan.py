@@ -12,10 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
+from bids_group.compiled import compiled, compiled_within, written_out
 from bids_group.config.estimators import FEWEST_LEVELS
 from bids_group.model.fitting.least_squares import ESTIMABLE, Basis, Codes, Doubles, Flags
 from bids_group.row_space import TOLERANCE
@@ -236,7 +236,7 @@ def sum_up(plan: MixedPlan, values: npt.NDArray[np.float32]) -> Sums:
     return sums
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _sum_up(
     values: npt.NDArray[np.float32],
     starts: Codes,
@@ -278,7 +278,7 @@ def _sum_up(
             sums.square_within[first + v], sums.scale[first + v] = square[v], scale[v]
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@written_out()
 def _write(
     sums: Sums, first: int, fitted: Doubles, inner: Doubles, products: Doubles, squares: Doubles
 ) -> None:
@@ -296,7 +296,7 @@ def _write(
                         sums.products[first + v, k, a, b, column] = products[k, a, b, column, v]
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@written_out()
 def _fit_rows(part: npt.NDArray[np.float32], columns: Doubles, fitted: Doubles, scale: Doubles) -> None:
     """Least squares by an orthonormal basis."""
     for row in range(part.shape[0]):
@@ -308,7 +308,7 @@ def _fit_rows(part: npt.NDArray[np.float32], columns: Doubles, fitted: Doubles, 
                 fitted[a, v] += weight * part[row, v]
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled_within()
 def take_residuals(
     part: npt.NDArray[np.float32], start: int, n_rows: int, columns: Doubles, fitted: Doubles, rest: Doubles
 ) -> None:
@@ -322,7 +322,7 @@ def take_residuals(
                 rest[row, v] -= weight * fitted[a, v]
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@written_out()
 def _project(
     rest: Doubles, n_rows: int, effects: Doubles, inverse: Doubles, totals: Doubles, means: Doubles, n: int
 ) -> None:
@@ -343,7 +343,7 @@ def _project(
                 rest[row, v] -= effects[row, a] * means[a, v]
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@written_out()
 def _add_between(cross: Doubles, totals: Doubles, products: Doubles, squares: Doubles, n: int) -> None:
     """Add the products of a group's Z'X and Z'y, and of Z'y with itself, to those of its class."""
     for a in range(totals.shape[0]):
@@ -356,7 +356,7 @@ def _add_between(cross: Doubles, totals: Doubles, products: Doubles, squares: Do
                     products[a, b, column, v] += weight * totals[b, v]
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@written_out()
 def _add_within(rest: Doubles, n_rows: int, within: Doubles, inner: Doubles, square: Doubles, n: int) -> None:
     """Add X'y and y'y within a group."""
     for row in range(n_rows):

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
+from bids_group.compiled import compiled, written_out
 from bids_group.model.fitting.least_squares import Doubles
 from bids_group.model.fitting.mixed_plan import Classes, Sums
 from bids_group.model.fitting.small_matrices import copy, invert_positive, subtract_form
@@ -106,7 +106,7 @@ def fit_single(classes: Classes, sums: Sums) -> Fitted:
     return fitted
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _fit(
     shared: _Shared, within: Doubles, products: Doubles, square: Doubles, squares: Doubles, fitted: Fitted
 ) -> None:
@@ -137,7 +137,7 @@ def _fit(
             fitted.hessian[v, 0, 1] = fitted.hessian[v, 1, 0] = -n_free * rise / total
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@written_out()
 def _optimum(
     shared: _Shared, own: tuple[Doubles, Doubles, float, Doubles], work: _Work
 ) -> tuple[float, bool, tuple[float, float, float, float, float]]:
@@ -172,7 +172,7 @@ def _optimum(
     return np.expm1(at), False, numbers
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@written_out()
 def _best_of_grid(shared: _Shared, own: tuple[Doubles, Doubles, float, Doubles], sums: Doubles) -> int:
     """Index of the grid point with the smallest deviance."""
     within, products, square, squares = own
@@ -193,7 +193,7 @@ def _best_of_grid(shared: _Shared, own: tuple[Doubles, Doubles, float, Doubles],
     return best
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@written_out()
 def _evaluate(
     ratio: float, shared: _Shared, own: tuple[Doubles, Doubles, float, Doubles], work: _Work
 ) -> tuple[float, float, float, float, float]:
@@ -240,7 +240,7 @@ def _evaluate(
     )
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@written_out()
 def _trace_terms(work: _Work) -> tuple[float, float]:
     """First and second derivative of log|A|, A' and A'' in ``work``."""
     first, second, rank = 0.0, 0.0, work.sum.size
@@ -257,7 +257,7 @@ def _trace_terms(work: _Work) -> tuple[float, float]:
     return first, second
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@written_out()
 def _square_terms(
     ratio: float, shared: _Shared, products: Doubles, squares: Doubles, work: _Work
 ) -> tuple[float, float]:

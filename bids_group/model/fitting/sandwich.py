@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple, Protocol
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bids_group.compiled import compiled
 from bids_group.errors import DataError
 from bids_group.model.fitting.homogeneous import Homogeneous, factors_between, name_cells
 from bids_group.model.fitting.least_squares import (
@@ -117,7 +117,7 @@ class Clustered:
         return found
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _add_up(
     residuals: Doubles, order: Codes, starts: Codes, rows: Doubles, places: Codes, sums: Doubles
 ) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
+from bids_group.compiled import compiled_within
 from bids_group.model.fitting.least_squares import Doubles
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled_within()
 def invert_positive(matrix: Doubles, factor: Doubles, inverse: Doubles) -> float:
     """Invert a positive definite matrix by its Cholesky factor, and give log|matrix|; NaN where it is not.
 
@@ -42,7 +42,7 @@ def invert_positive(matrix: Doubles, factor: Doubles, inverse: Doubles) -> float
     return log
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled_within()
 def copy(source: Doubles, target: Doubles) -> None:
     """Copy a matrix (what ``target[:] = source`` does takes seconds to compile)."""
     for i in range(source.shape[0]):
@@ -50,7 +50,7 @@ def copy(source: Doubles, target: Doubles) -> None:
             target[i, j] = source[i, j]
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled_within()
 def multiply(left: Doubles, right: Doubles, product: Doubles) -> None:
     """Write the product of two matrices, which must not overlap it."""
     for i in range(left.shape[0]):
@@ -61,7 +61,7 @@ def multiply(left: Doubles, right: Doubles, product: Doubles) -> None:
                 product[i, j] += left[i, k] * right[k, j]
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled_within()
 def unpack(packed: Doubles, matrix: Doubles) -> None:
     """Write a symmetric matrix from its packed lower half."""
     place = 0
@@ -71,7 +71,7 @@ def unpack(packed: Doubles, matrix: Doubles) -> None:
             place += 1
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled_within()
 def subtract_form(total: float, matrix: Doubles, vector: Doubles) -> float:
     """Take v'Mv of a symmetric matrix from a number, term by term; of the matrix the lower half is read."""
     for a in range(vector.size):
@@ -82,7 +82,7 @@ def subtract_form(total: float, matrix: Doubles, vector: Doubles) -> float:
     return total
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled_within()
 def trace(matrix: Doubles) -> float:
     """Sum of the diagonal."""
     total = 0.0
@@ -91,7 +91,7 @@ def trace(matrix: Doubles) -> float:
     return total
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled_within()
 def trace_of_product(left: Doubles, right: Doubles) -> float:
     """tr(left × right)."""
     total = 0.0
@@ -101,7 +101,7 @@ def trace_of_product(left: Doubles, right: Doubles) -> float:
     return total
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled_within()
 def shrinkage(gram: Doubles, relative: Doubles, shrink: Doubles) -> None:
     """Write R = (I + Z'Z Λ)⁻¹ for one or two random effects."""
     if gram.shape[0] == 1:
