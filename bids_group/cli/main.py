@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import tempfile
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -89,6 +88,8 @@ def settle_home(environment: MutableMapping[str, str] | None = None) -> None:
 
 def _make_private_folder() -> Path:
     """Make or find a folder of this user's own; a folder of somebody else under its name is not used."""
+    import tempfile  # rarely needed
+
     folder = Path(tempfile.gettempdir()) / f"bids-group-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -136,6 +135,8 @@ def _read_content(path: Path, text: str) -> dict[str, Any]:
 
 
 def _parse(path: Path, text: str) -> Any:
+    import tomllib
+
     import yaml
 
     kind = "TOML" if path.suffix.lower() == ".toml" else "YAML"
