@@ -188,14 +188,16 @@ def check_pooled_names(output_dir: Path, observations: Iterable[Observation]) ->
     in_work = marks_in_work(output_dir)
     there: dict[Path, frozenset[str]] = {}
     for one in observations:
-        named = ((pooled_path(output_dir, one, stat), stat) for stat in _STATS)
-        images = {file: stat for path, stat in named for file in expand(path)}
-        folder = next(iter(images)).parent
+        folder = pooled_path(output_dir, one, "effect").parent
         if folder not in there:  # which may still have to be made
             nearest = next(above for above in (folder, *folder.parents) if os.path.lexists(above))
             if not nearest.is_dir():
                 raise OutputError(f"A folder for pooled maps cannot be made: {nearest} is no folder.")
             there[folder] = frozenset(path.name for path in (folder.iterdir() if nearest == folder else ()))
+        if not there[folder]:
+            continue
+        named = ((pooled_path(output_dir, one, stat), stat) for stat in _STATS)
+        images = {file: stat for path, stat in named for file in expand(path)}
         wanted = images | {sidecar_path(path): stat for path, stat in images.items()}
         wanted = {path: stat for path, stat in wanted.items() if path.name in there[folder]}
         sidecar = _read_sidecar(output_dir, one, in_work) if wanted else Sidecar()
