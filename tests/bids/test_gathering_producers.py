@@ -141,6 +141,15 @@ def test_degrees_of_freedom_come_from_the_nearest_sidecar(study):
     assert [m.dof for m in study.gather().maps] == [80.0, 42.5]
 
 
+def test_a_sidecar_without_suffix_counts_and_one_of_another_suffix_does_not(study):
+    folder = study.derivative()
+    study.people(folder, "01", task="x")
+    (folder / "task-x_bold.json").write_text(json.dumps({"DegreesOfFreedom": 7}))
+    assert [m.dof for m in study.gather().maps] == [None]
+    (folder / "task-x.json").write_text(json.dumps({"DegreesOfFreedom": 80}))
+    assert [m.dof for m in study.gather().maps] == [80.0]
+
+
 @pytest.mark.parametrize("value", ["many", -3, 0, True, [10, 20], float("nan")])
 def test_degrees_of_freedom_that_are_no_positive_number_are_refused(study, value):
     folder = study.derivative()
