@@ -20,15 +20,6 @@ def compiled(**options: Any) -> Callable[[_Function], _Function]:
     return made
 
 
-def compiled_within(**options: Any) -> Callable[[_Function], _Function]:
-    """Compile a function that only compiled ones call, and that allocates no array.
-
-    It has no door for Python (a call from there ends the process: ``tests/test_compiled.py`` looks for one)
-    and does not count references to arrays, which its caller holds: a quarter less to compile.
-    """
-    return compiled(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False, **options)
-
-
 def written_out(**options: Any) -> Callable[[_Function], _Function]:
     """Write the body of a function into its caller before that is compiled: for parts of a long function."""
     return compiled(inline="always", **options)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bids_group.compiled import compiled, compiled_within, written_out
+from bids_group.compiled import compiled, written_out
 from bids_group.model.fitting.least_squares import Doubles
 from bids_group.model.fitting.mixed_plan import Classes
 from bids_group.model.fitting.mixed_single import Fitted
@@ -177,7 +177,7 @@ def _first_order(
         multiply(product, covariance, pulls[r])
 
 
-@compiled_within()
+@compiled()
 def _add(total: Doubles, weight: float, part: Doubles) -> None:
     for a in range(total.shape[0]):
         for b in range(total.shape[1]):

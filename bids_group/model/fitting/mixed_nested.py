@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.compiled import compiled, compiled_within, written_out
+from bids_group.compiled import compiled, written_out
 from bids_group.config.estimators import FEWEST_LEVELS
 from bids_group.model.fitting.degrees_of_freedom import Adjusted
 from bids_group.model.fitting.least_squares import Codes, Doubles
@@ -303,7 +303,7 @@ def _propose(point: NestPoint) -> tuple[float, float, float]:
     return first, second, -first * rise_a - second * rise_b
 
 
-@compiled_within(error_model="numpy")
+@compiled(error_model="numpy")
 def _take(source: NestPoint, target: NestPoint) -> None:
     """Copy a point."""
     for a in range(2):

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bids_group.compiled import compiled, compiled_within, written_out
+from bids_group.compiled import compiled, written_out
 from bids_group.model.fitting.least_squares import Codes, Doubles
 from bids_group.model.fitting.small_matrices import invert_positive, multiply, trace_of_product, unpack
 
@@ -109,7 +109,7 @@ def new_work(n_tables: int, rank: int) -> NestWork:
     )  # fmt: skip
 
 
-@compiled_within(error_model="numpy")
+@compiled(error_model="numpy")
 def weigh(at: Doubles, shared: NestShared, work: NestWork) -> None:
     """Fill ``work.weights`` with φ and its derivatives, and ``work.logs`` with those of log|H|."""
     weights, logs, (outer, spread, both, other) = work.weights, work.logs, work.small
@@ -155,7 +155,7 @@ def _of_inner(n: float, d: float, table: Doubles) -> None:
     table[3], table[7], table[9] = 2 * n * n * d**3, 2 * n * d**3, 2 * d**3
 
 
-@compiled_within(error_model="numpy")
+@compiled(error_model="numpy")
 def _compose(
     value: float, by_b: float, by_w: float, by_bb: float, by_bw: float, by_ww: float, w: Doubles, to: Doubles
 ) -> None:
@@ -169,7 +169,7 @@ def _compose(
         to[row] += by_bb * (first == 1) * (second == 1)
 
 
-@compiled_within(error_model="numpy")
+@compiled(error_model="numpy")
 def _multiply(f: Doubles, g: Doubles, product: Doubles) -> None:
     """Fill a table with the product of two functions, and its derivatives."""
     product[VALUE] = f[VALUE] * g[VALUE]
@@ -180,7 +180,7 @@ def _multiply(f: Doubles, g: Doubles, product: Doubles) -> None:
         product[row] += f[BY[first]] * g[BY[second]] + f[BY[second]] * g[BY[first]]
 
 
-@compiled_within(error_model="numpy")
+@compiled(error_model="numpy")
 def combine(weights: Doubles, tables: Doubles, sums: Doubles, n_rows: int) -> None:
     """Fill the first rows of ``sums`` ``(10, P)`` with Σ_j φ_j M_j and its derivatives."""
     for row in range(n_rows):
@@ -194,7 +194,7 @@ def combine(weights: Doubles, tables: Doubles, sums: Doubles, n_rows: int) -> No
                     sums[row, place] += weight * tables[j, place]
 
 
-@compiled_within(error_model="numpy")
+@compiled(error_model="numpy")
 def evaluate(shared: NestShared, own: NestOwn, point: NestPoint, work: NestWork) -> None:
     """Fill a point: the deviance, its gradient and Hessian by a and b, and what they are made of."""
     weigh(point.at, shared, work)
@@ -227,7 +227,7 @@ def evaluate(shared: NestShared, own: NestOwn, point: NestPoint, work: NestWork)
     _bend(point, free, work)
 
 
-@compiled_within(error_model="numpy")
+@compiled(error_model="numpy")
 def _square(row: int, beta: Doubles, pulled: Doubles, work: NestWork) -> float:
     """y'H⁻¹y − 2 y'H⁻¹X β + β'Aβ of a row of derivatives, with A in ``work.matrix``; keep X'H⁻¹y − Aβ."""
     total = float(work.totals[row])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bids_group.compiled import compiled, compiled_within, written_out
+from bids_group.compiled import compiled, written_out
 from bids_group.model.fitting.least_squares import Doubles
 from bids_group.model.fitting.mixed_pair_deviance import (
     PairOwn,
@@ -139,7 +139,7 @@ def _axes(point: Point, is_correlated: bool, work: PairWork) -> None:
     turn[2, 0], turn[2, 1], turn[2, 2] = ss, 2 * cs, cc
 
 
-@compiled_within(error_model="numpy")
+@compiled(error_model="numpy")
 def _in_factor(point: Point, is_correlated: bool, work: PairWork) -> None:
     """Give derivatives by the Cholesky factor θ (11, 21, 22) in the axes of Λ.
 
@@ -207,7 +207,7 @@ def _optimise(
     return False
 
 
-@compiled_within(error_model="numpy")
+@compiled(error_model="numpy")
 def _propose(
     best: Point, tried: Point, damping: float, is_correlated: bool, work: PairWork
 ) -> tuple[float, float]:
@@ -253,7 +253,7 @@ def _make_diagonal_positive(theta: Doubles, hessian: Doubles) -> None:
         hessian[a, a] = abs(hessian[a, a])
 
 
-@compiled_within(error_model="numpy")
+@compiled(error_model="numpy")
 def _from_factor(theta: Doubles, turn: Doubles, at: Doubles) -> None:
     """Entries of Λ from its factor in turned axes."""
     first, mixed, second = theta[0] ** 2, theta[0] * theta[1], theta[1] ** 2 + theta[2] ** 2
@@ -261,7 +261,7 @@ def _from_factor(theta: Doubles, turn: Doubles, at: Doubles) -> None:
         at[a] = turn[a, 0] * first + turn[a, 1] * mixed + turn[a, 2] * second
 
 
-@compiled_within(error_model="numpy")
+@compiled(error_model="numpy")
 def _take(source: Point, target: Point) -> None:
     """Copy a point."""
     for a in range(3):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bids_group.compiled import compiled, compiled_within, written_out
+from bids_group.compiled import compiled, written_out
 from bids_group.model.fitting.least_squares import Doubles
 from bids_group.model.fitting.small_matrices import invert_positive, multiply, unpack
 
@@ -79,7 +79,7 @@ def new_point(rank: int) -> Point:
     )  # fmt: skip
 
 
-@compiled_within(error_model="numpy")
+@compiled(error_model="numpy")
 def _shrink(at: Doubles, gram: Doubles, k: int) -> _Matrix:
     """R of a class: 11, 12, 21 and 22."""
     first, mixed, second = gram[k, 0, 0], gram[k, 0, 1], gram[k, 1, 1]
@@ -91,7 +91,7 @@ def _shrink(at: Doubles, gram: Doubles, k: int) -> _Matrix:
     return r11 * by, r12 * by, r21 * by, r22 * by
 
 
-@compiled_within(error_model="numpy")
+@compiled(error_model="numpy")
 def weigh_classes(at: Doubles, shared: PairShared, weights: Doubles, work: PairWork) -> float:
     """Write A into ``work.matrix``, and what weighs the classes in it ``(k, 3)``; give Σ m_k log|I + G Λ|.
 
@@ -114,7 +114,7 @@ def weigh_classes(at: Doubles, shared: PairShared, weights: Doubles, work: PairW
     return deviance
 
 
-@compiled_within(error_model="numpy")
+@compiled(error_model="numpy")
 def weigh_data(weights: Doubles, own: PairOwn, sums: Doubles) -> float:
     """Write X'H⁻¹y into ``sums``; return y'H⁻¹y."""
     total = own.square
@@ -129,7 +129,7 @@ def weigh_data(weights: Doubles, own: PairOwn, sums: Doubles) -> float:
     return total
 
 
-@compiled_within(error_model="numpy")
+@compiled(error_model="numpy")
 def evaluate(shared: PairShared, own: PairOwn, point: Point, weights: Doubles, work: PairWork) -> None:
     """Fill a point: the deviance, its gradient and Hessian, and what they are made of."""
     deviance = weigh_classes(point.at, shared, weights, work)
@@ -247,7 +247,7 @@ def _project(products: Doubles, own: PairOwn, k: int, beta: Doubles, work: PairW
     return (n1, 0.5 * n2, n3), (s1, 0.5 * s2, s3)
 
 
-@compiled_within(error_model="numpy")
+@compiled(error_model="numpy")
 def _turn(shrink: _Matrix, pair: _Pair) -> _Pair:
     """R S R' of a symmetric matrix."""
     r11, r12, r21, r22 = shrink

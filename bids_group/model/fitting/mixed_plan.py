@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.compiled import compiled, compiled_within, written_out
+from bids_group.compiled import compiled, written_out
 from bids_group.config.estimators import FEWEST_LEVELS
 from bids_group.model.fitting.least_squares import ESTIMABLE, Basis, Codes, Doubles, Flags
 from bids_group.row_space import TOLERANCE
@@ -308,7 +308,7 @@ def _fit_rows(part: npt.NDArray[np.float32], columns: Doubles, fitted: Doubles, 
                 fitted[a, v] += weight * part[row, v]
 
 
-@compiled_within()
+@compiled()
 def take_residuals(
     part: npt.NDArray[np.float32], start: int, n_rows: int, columns: Doubles, fitted: Doubles, rest: Doubles
 ) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from bids_group.compiled import compiled_within
+from bids_group.compiled import compiled
 from bids_group.model.fitting.least_squares import Doubles
 
 
-@compiled_within()
+@compiled()
 def invert_positive(matrix: Doubles, factor: Doubles, inverse: Doubles) -> float:
     """Invert a positive definite matrix by its Cholesky factor, and give log|matrix|; NaN where it is not.
 
@@ -42,7 +42,7 @@ def invert_positive(matrix: Doubles, factor: Doubles, inverse: Doubles) -> float
     return log
 
 
-@compiled_within()
+@compiled()
 def copy(source: Doubles, target: Doubles) -> None:
     """Copy a matrix (what ``target[:] = source`` does takes seconds to compile)."""
     for i in range(source.shape[0]):
@@ -50,7 +50,7 @@ def copy(source: Doubles, target: Doubles) -> None:
             target[i, j] = source[i, j]
 
 
-@compiled_within()
+@compiled()
 def multiply(left: Doubles, right: Doubles, product: Doubles) -> None:
     """Write the product of two matrices, which must not overlap it."""
     for i in range(left.shape[0]):
@@ -61,7 +61,7 @@ def multiply(left: Doubles, right: Doubles, product: Doubles) -> None:
                 product[i, j] += left[i, k] * right[k, j]
 
 
-@compiled_within()
+@compiled()
 def unpack(packed: Doubles, matrix: Doubles) -> None:
     """Write a symmetric matrix from its packed lower half."""
     place = 0
@@ -71,7 +71,7 @@ def unpack(packed: Doubles, matrix: Doubles) -> None:
             place += 1
 
 
-@compiled_within()
+@compiled()
 def subtract_form(total: float, matrix: Doubles, vector: Doubles) -> float:
     """Take v'Mv of a symmetric matrix from a number, term by term; of the matrix the lower half is read."""
     for a in range(vector.size):
@@ -82,7 +82,7 @@ def subtract_form(total: float, matrix: Doubles, vector: Doubles) -> float:
     return total
 
 
-@compiled_within()
+@compiled()
 def trace(matrix: Doubles) -> float:
     """Sum of the diagonal."""
     total = 0.0
@@ -91,7 +91,7 @@ def trace(matrix: Doubles) -> float:
     return total
 
 
-@compiled_within()
+@compiled()
 def trace_of_product(left: Doubles, right: Doubles) -> float:
     """tr(left × right)."""
     total = 0.0
@@ -101,7 +101,7 @@ def trace_of_product(left: Doubles, right: Doubles) -> float:
     return total
 
 
-@compiled_within()
+@compiled()
 def shrinkage(gram: Doubles, relative: Doubles, shrink: Doubles) -> None:
     """Write R = (I + Z'Z Λ)⁻¹ for one or two random effects."""
     if gram.shape[0] == 1:
