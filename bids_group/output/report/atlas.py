@@ -93,11 +93,6 @@ class Atlas(_Regions):
         labels[inside] = self.labels[tuple(voxels[inside].T)]
         return labels
 
-    def name_points(self, xyz_mm: npt.NDArray[np.float64]) -> list[str | None]:
-        """Region at each point of shape ``(n, 3)``; None outside all regions."""
-        points = np.asarray(xyz_mm, dtype=np.float64).reshape(-1, 3)
-        return [self.names[int(label)] if label else None for label in self.label_points(points)]
-
     def label_elements(self, elements: Elements, which: npt.NDArray[np.intp]) -> npt.NDArray[np.int32]:
         """Label the voxels' centres."""
         return self.label_points(elements.coordinates_mm(which))
