@@ -20,7 +20,7 @@ from bids_group.inference.shuffling.batch_cache import BatchCache, digest
 from bids_group.inference.shuffling.bootstrap_holes import build_incomplete
 from bids_group.inference.shuffling.engine import Job, build_statistic, fill_z, observed_map, run_null
 from bids_group.inference.shuffling.partition import Doubles, build_residuals
-from bids_group.inference.shuffling.pooled_variance import Deviates
+from bids_group.inference.shuffling.pooled_variance import Deviates, PooledVariance
 from bids_group.inference.shuffling.scheme import Scheme, count_families
 from bids_group.inference.shuffling.statistic import TIE, Statistic
 from bids_group.inference.shuffling.weighted_flips import build_weighted
@@ -35,7 +35,8 @@ FEWEST_FOR_PARTS = 500
 FEW_ROWS = 32
 """Rows up to which products are summed in double precision (it takes three times as long).
 
-With few rows R comes near 1, where t = R √(dof/(1 − R²)) has ten times R's relative error.
+With few rows R comes near 1, where t = R √(dof/(1 − R²)) has ten times R's relative error. No map of R is
+written, so that maps are the same in every space.
 """
 
 
@@ -228,7 +229,8 @@ def _prepare(
             stack.data, scheme, test, is_tested=is_tested, folder=folder, place=place
         )
     statistic = build_statistic(scheme, test, is_two_sided=question.is_two_sided)
-    if split.n_obs <= FEW_ROWS and question.data.geometry is not None:  # volumes keep the sums that they had
+    is_exact = split.n_obs <= FEW_ROWS and question.data.geometry is not None  # volumes keep their sums
+    if is_exact and isinstance(statistic, PooledVariance):
         statistic = replace(statistic, precision=np.float64)
     return Job(
         scheme=scheme,
