@@ -21,9 +21,6 @@ EXIT_INTERRUPTED = 130
 EXIT_UNREAD = 141
 """Whoever read standard output went away: what shells say of a program that a closed pipe ended."""
 
-atexit.register(gc.freeze)
-"""Python does not look for garbage in all its modules again as it ends, which took 0.3 s after a report."""
-
 
 def exit_code_of(
     job: Callable[[], None], *, after: str = "", keep_crash: Callable[[str], Path | None] = lambda text: None
@@ -31,7 +28,9 @@ def exit_code_of(
     """Do a job and turn its outcome into an exit code.
 
     ``after`` tells what the same command does after an interrupt; ``keep_crash`` keeps a bug's traceback.
+    As the command ends, Python does not look for garbage in all its modules again (0.3 s after a report).
     """
+    atexit.register(gc.freeze)  # of commands alone: other programs that import this may have files to close
     try:
         _open_what_is_closed()
         with _stopping_once():

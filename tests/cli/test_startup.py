@@ -83,6 +83,21 @@ def test_garbage_is_not_looked_for_as_the_command_ends():
     assert int(n_frozen) > 1000
 
 
+def test_a_program_that_imports_the_app_still_closes_its_files_as_it_ends():
+    code = """
+import bids_group
+bids_group.analyse
+class Owner:
+    def __init__(self):
+        self.itself = self
+    def __del__(self):
+        print("closed")
+Owner()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "closed\n"
+
+
 @pytest.mark.parametrize(
     ("option", "typed", "meant"),
     [
