@@ -108,6 +108,10 @@ READ = [
     ),
 ]
 
+INTERACTION = (
+    "(mean(sex=F, group=patient) - mean(sex=M, group=patient)) - "
+    "(mean(sex=F, group=control) - mean(sex=M, group=control))"
+)
 IN_WOMEN = "mean(group=patient, sex=F) - mean(group=control, sex=F)"
 REFUSED = [
     *(
@@ -223,6 +227,27 @@ def test_what_is_held_at_one_side_of_a_sum_alone_is_asked_about(typed, line, row
         build_design(analyse(rows, "~ group * sex * age", parse_contrast(typed)))
     assert caught.value.fix.startswith(f"Write --contrast {quote_for_shell(line)}")
     assert build_design(analyse(rows, "~ group * sex * age", line)).contrasts[0].expression == line
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("effect of sex = F - M", "mean(sex=F) - mean(sex=M)"),
+        ("linear.group = patient > control", MEANS),
+        ("patient vs control group = patient - control", MEANS),
+        ("nice sex = F", "mean(sex=F)"),
+    ],
+)
+def test_a_name_may_end_in_a_factor(typed, line, rows, analyse):
+    [contrast] = build_design(analyse(rows, "~ group * sex", parse_contrast(typed))).contrasts
+    assert (contrast.name, contrast.expression) == (typed.partition(" = ")[0], line)
+
+
+def test_differences_of_two_factors_in_one_mean_are_their_interaction(rows, analyse):
+    contrasts = "mean(group=patient - control, sex=F - M)", INTERACTION
+    read, wanted = build_design(analyse(rows, "~ group * sex", *contrasts)).contrasts
+    np.testing.assert_allclose(read.weights, wanted.weights)
+    assert read.expression == INTERACTION
 
 
 def test_a_coefficient_in_a_level_is_not_the_mean_there(rows, analyse):

@@ -50,10 +50,9 @@ def read_contrast(request: ContrastRequest, design: CodedDesign) -> ReadContrast
         is_zero = request.name is not None and re.fullmatch(r"0*\.?0*", typed)  # slope(age) = 0
         meant = str(request.name) if is_zero else typed
         found = find_readings(meant, design, weigh)
-        last = re.search(r"\W(\w+)$", request.name or "")
-        if last is not None and last[1] in design.levels:  # patient - control in sex=F
-            request = replace(request, name=None, expression=str(request).replace("=", "=="))
-            found = replace(find_readings(request.expression, design, weigh), is_certain=False)
+        if (whole := _without_name(request, design)) and (held := find_readings(whole, design, weigh)).lines:
+            request = replace(request, name=None, expression=whole)
+            found = replace(held, is_certain=False)
         swapped = None if request.name is None else _find_sides(request.name, found.lines, design)
         if swapped is None and found.is_certain and not is_zero:
             return _read_strictly(found.lines[0], design)
@@ -92,6 +91,14 @@ def _say_lines(name: str | None, lines: Sequence[str], design: CodedDesign) -> s
     if len(lines) > 1:
         said = [f"{a} ({_read_strictly(b, design).words})" for a, b in zip(said, lines, strict=True)]
     return ", or ".join(said)
+
+
+def _without_name(request: ContrastRequest, design: CodedDesign) -> str | None:
+    """Write ``patient - control in sex=F`` as one: the name ends in a factor, of which F is a level."""
+    last, level = re.search(r"\W(\w+)$", request.name or ""), request.expression.strip(" '\"")
+    levels = () if last is None else design.levels.get(last[1], ())
+    is_level = level.removeprefix("ses-").casefold() in map(str.casefold, levels)
+    return f"{request.name}=={level}" if is_level else None
 
 
 def _find_sides(name: str, lines: Sequence[str], design: CodedDesign) -> str | None:

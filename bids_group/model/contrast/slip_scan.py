@@ -190,8 +190,11 @@ class Scan:
                 if "-" not in pieces[1::2]:  # several levels
                     return self.say_call(kind, ", ".join([*before, *pieces[::2], *after]))
                 said = [self.say_call(kind, ", ".join([each, *before, *after])) for each in pieces[::2]]
+                if None in said:
+                    return None
+                sums = [f"({one})" if " - " in str(one) else str(one) for one in said]  # sex=F-M after it
                 signs = ["", *(f" {sign} " for sign in pieces[1::2])]
-                return None if None in said else "".join(a + str(b) for a, b in zip(signs, said, strict=True))
+                return "".join(itertools.chain(*zip(signs, sums, strict=True)))
         places: dict[str, list[str]] = {}
         covariates: list[str] = []
         factors: list[str] = []
