@@ -10,7 +10,8 @@ from bids_group.config import InferenceSpec
 from bids_group.executor import ONE_THREAD, Executor
 from bids_group.inference.checks import check_geometry, check_inference
 from bids_group.inference.corrections.familywise import judge_familywise
-from bids_group.inference.corrections.nulls import Null, build_nulls
+from bids_group.inference.corrections.maxima import Null
+from bids_group.inference.corrections.nulls import build_nulls
 from bids_group.inference.corrections.parametric import judge_without_shuffling
 from bids_group.inference.corrections.question import Question
 from bids_group.inference.shuffling.scheme import Scheme

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bids_group.config.corrections import Correction
 from bids_group.inference.clusters.clusters_and_peaks import Members, find_clusters
 from bids_group.inference.clusters.forest import tfce_map
-from bids_group.inference.corrections.nulls import Null
+from bids_group.inference.corrections.maxima import Null
 from bids_group.inference.corrections.question import Question, Row, Sign, gather, judge
 from bids_group.inference.shuffling.partition import Doubles
 from bids_group.records import Significance
