@@ -57,6 +57,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
         if arguments.names:
+            folder = arguments.keep or folder
             make_people(folder, arguments.names, _tiny(), n_maps=4)
             print(json.dumps(_call("find", folder, arguments)))
             return
@@ -83,6 +84,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--shuffles", type=int, default=0, help="voxelwise shuffles of the largest number")
     parser.add_argument("--picture", type=Path, help="where to draw time and memory")
     parser.add_argument("--names", type=int, metavar="N", help="only find N people with four maps each")
+    parser.add_argument(
+        "--keep", type=Path, help="a new folder where the people of --names are left, in bids/"
+    )
     parser.add_argument("--folder", type=Path, help="where the maps are made for the time of the run")
     parser.add_argument("--way", choices=list(WAYS), help=argparse.SUPPRESS)
     return parser.parse_args()
