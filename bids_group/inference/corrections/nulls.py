@@ -27,7 +27,7 @@ from bids_group.records import Notice, UncorrectedP, note, warn
 from bids_group.records.sidecars import Sidecar
 
 FEW_ROWS = 32
-"""Rows up to which products are summed in double precision (it takes three times as long).
+"""Rows up to which products are summed in double precision.
 
 With few rows R comes near 1, where t = R √(dof/(1 − R²)) has ten times R's relative error. No map of R is
 written, so that maps are the same in every space.
