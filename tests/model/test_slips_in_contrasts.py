@@ -292,10 +292,13 @@ def test_a_test_of_two_terms_is_never_that_of_one(typed, rows, analyse):
         ("mean() + slope(age)", None),
         ("slope(age) - 2*mean()", None),
         ("(mean(group=patient) - mean(group=control)) / 3", None),
+        ("0.666667*mean(site=a) - 0.333333*mean(site=b) - 0.333333*mean(site=c)", None),
+        ("0.67*mean(site=a) - 0.33*mean(site=b) - 0.33*mean(site=c)", "sum to 0.01, not 0"),
+        ("1e-7*mean(group=patient) - 2e-7*mean(group=control)", "weights of the means in"),
     ],
 )
 def test_a_difference_whose_weights_do_not_sum_to_zero_is_warned_of(contrast, said, rows, analyse):
-    notices = build_design(analyse(rows, "~ group * age", contrast)).notices
+    notices = build_design(analyse(rows, "~ group * age + site", contrast)).notices
     told = [one.sentence for one in notices if "both signs" in one.sentence]
     assert len(told) == (said is not None)
     assert said is None or said in told[0]

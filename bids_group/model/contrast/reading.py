@@ -25,6 +25,9 @@ from bids_group.model.formula.coding import Array, CodedDesign
 from bids_group.records import Notice, note, warn
 from bids_group.words import counted, list_some, quote_column, quote_for_shell, say_number
 
+_ROUNDED = 1e-5
+"""Share of the largest weight to which a sum is 0: thirds are written with six digits (0.333333)."""
+
 
 class ReadContrast(NamedTuple):
     """A contrast in the words of the grammar (``text``), read, weighed ``(q, n_regressors)`` and said."""
@@ -198,6 +201,6 @@ def _find_unbalanced(row: Combination) -> tuple[str, float] | None:
     """Find means (or slopes) whose weights have both signs but do not sum to 0; give the sum too."""
     for kind, name in {(one.kind, one.name): None for _, one in row if one.kind != "coefficient"}:
         weights = [weight for weight, one in row if (one.kind, one.name) == (kind, name)]
-        if min(weights) < 0 < max(weights) and abs(sum(weights)) > 1e-6:
+        if min(weights) < 0 < max(weights) and abs(sum(weights)) > _ROUNDED * max(map(abs, weights)):
             return f"{kind}s", sum(weights)
     return None
