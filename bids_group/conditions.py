@@ -200,8 +200,9 @@ class _Reader:
             return name
         none = f"a column '{name}' that no table has"
         absent = f"the column '{name}', which does not exist" if self.as_pandas else none
-        own = "participant_id" if name in ("subject", "sub", "participant") else name
-        fix = f"Write {own}." if own != name else suggest(name, self.columns)
+        own = "subject" if self.as_pandas else "participant_id"
+        is_person = name in {"subject", "sub", "participant", "participant_id"} - {own}
+        fix = f"Write {own}." if is_person else suggest(name, self.columns)
         fix = fix or f"If '{name}' is a value, put it in quotes: \"{name}\""
         left, symbol = comparison.left, _SYMBOLS.get(type(comparison.ops[0]))
         if symbol is not None and comparison.comparators == [node] and isinstance(left, ast.Name):

@@ -110,3 +110,10 @@ def test_what_other_languages_write_is_answered_with_what_is_meant(text, fix):
     with pytest.raises(UsageError) as error:
         parse_condition(text, COLUMNS)
     assert error.value.fix == fix
+
+
+@pytest.mark.parametrize(("name", "fix"), [("participant_id", "Write subject."), ("sub", "Write subject.")])
+def test_people_are_called_subject_in_a_model_file(name, fix):
+    with pytest.raises(UsageError) as error:
+        parse_condition(f"{name} == 's1'", COLUMNS, as_pandas=True)
+    assert error.value.fix == fix
