@@ -64,7 +64,7 @@ def test_hostile_inputs_are_answered(group, good, run, tmp_path, record_property
         more = one.spoil(study) or ()
         before = fingerprint(study.data)
         done = run(study.data, study.out, *one.job, *one.options, *more, limit_s=HANGS_AFTER_S)
-        faults = find_faults(done, one, 1e6 * usual.peak_mb)
+        faults = find_faults(done, one, usual)
         faults += ["the dataset is changed"] if fingerprint(study.data) != before else []
         if faults:
             failed.append(f"{name}: {'; '.join(faults)}: {done.said[:2000]}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nibabel as nib
 
-MOST_SECONDS = 5.0
+MOST_TIMES_A_GOOD_RUN = 5
 MOST_BYTES_MORE = 500_000_000
 HANGS_AFTER_S = 60.0
 LONGEST_LINES = 60
@@ -81,18 +81,19 @@ class Study:
         return next((self.out / person / "func").glob(f"*stat-{ending}"))
 
 
-def find_faults(outcome, wanted, usual_bytes):
-    """List what is wrong with an outcome."""
+def find_faults(outcome, wanted, usual):
+    """List what is wrong with an outcome, beside that of a ``usual`` run of good input on this machine."""
     codes = (wanted.code,) if isinstance(wanted.code, int) else wanted.code
     said = outcome.said
     odd = {one for one in said if (ord(one) < 32 and one not in "\n\t") or 127 <= ord(one) < 160}
     missing = [word for word in wanted.words if word.casefold() not in said.casefold()]
-    more = 1e6 * outcome.peak_mb - usual_bytes
+    more = 1e6 * (outcome.peak_mb - usual.peak_mb)
+    times = outcome.cpu_seconds / usual.cpu_seconds
     faults = {
         "it hangs": outcome.has_hung,
         f"exit code {outcome.code}, not {wanted.code}": outcome.code not in codes,
         "a traceback": "Traceback" in said,
-        f"{outcome.cpu_seconds:.1f} s of processor time": outcome.cpu_seconds > MOST_SECONDS,
+        f"{times:.1f} times the processor time of a good run": times > MOST_TIMES_A_GOOD_RUN,
         f"{more / 1e9:.2f} GB more than a good run": more > MOST_BYTES_MORE,
         f"control characters {odd}": bool(odd),
         f"does not say {missing}": bool(missing),
