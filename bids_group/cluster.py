@@ -12,7 +12,6 @@ import os
 import pickle
 import platform
 import shutil
-import subprocess
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -30,7 +29,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from bids_group import __version__
 from bids_group.config import Execution
 from bids_group.errors import RunError, UsageError
-from bids_group.input_files import check_brackets, read_file
+from bids_group.slurm_jobs import read_jobs, start_jobs
 from bids_group.words import counted, list_some
 from bids_group.work_files import locate_mapped, map_again
 
@@ -74,7 +73,7 @@ class DaskCluster:
     _has_warned: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        """Refuse at once where Dask or Slurm is not installed."""
+        """Refuse at once where Dask or Slurm is not installed, or the jobs of Slurm are not described."""
         for name in ("dask", "distributed", *(["dask_jobqueue"] if self.asked.dask_slurm else [])):
             if find_spec(name) is None:
                 raise UsageError(
@@ -82,12 +81,8 @@ class DaskCluster:
                     found=f"no package {name}",
                     fix="pip install 'bids-group[cluster]'",
                 )
-        if self.asked.dask_slurm is not None and shutil.which("sbatch") is None:
-            raise UsageError(
-                "--dask-slurm needs Slurm's sbatch, which is not here.",
-                fix="Run it on a node of the cluster, outside of a container; or start workers there, and "
-                "name their scheduler by --dask-scheduler.",
-            )
+        if self.asked.dask_slurm is not None:
+            read_jobs(self.asked.dask_slurm)
 
     def can_hold(self, n_bytes: int) -> bool:
         """Whether arrays are so small that each worker may have its own: others lie in the work folder."""
@@ -187,7 +182,7 @@ class DaskCluster:
                 sentence = f"--dask-scheduler is no address: {asked.dask_scheduler}."
                 raise UsageError(sentence, found=str(error), expected="such as tcp://host:8786") from error
         if asked.dask_slurm is not None:
-            self._cluster = _slurm_cluster(asked.dask_slurm, self.output_dir / "logs")
+            self._cluster = start_jobs(asked.dask_slurm, self.output_dir / "logs")
         else:
             limit = "auto" if asked.mem_gb is None else int(asked.mem_gb * 1e9 / asked.n_procs)
             self._cluster = LocalCluster(
@@ -274,39 +269,6 @@ def _other_software(found: str, expected: str) -> RunError:
         expected=expected,
         fix="Start the workers in the same environment or image.",
     )
-
-
-def _slurm_cluster(options: Path, logs: Path) -> Any:
-    import yaml
-    from dask_jobqueue import SLURMCluster
-
-    try:
-        text = read_file(options).decode()
-        check_brackets(text)
-        settings = yaml.safe_load(text)
-        if not isinstance(settings, dict):
-            raise TypeError("not a mapping of options to values")
-        jobs = int(settings.pop("jobs", 1))
-        usual = {"scheduler_options": {"dashboard_address": ":0"}, "log_directory": str(logs)}
-        cluster = SLURMCluster(**(usual | settings))
-    except (TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UsageError(
-            f"{options} does not describe workers of a Slurm cluster.",
-            found=str(error).partition("\n")[0],
-            expected="options of dask_jobqueue.SLURMCluster (cores, memory, walltime, queue …), and jobs",
-        ) from error
-    tried = subprocess.run(
-        ["sbatch", "--test-only"], input=cluster.job_script(), capture_output=True, text=True, check=False
-    )
-    if tried.returncode:  # else it would be waited for, for ever
-        cluster.close()
-        raise UsageError(
-            f"Slurm does not take the job that {options} describes.",
-            found=tried.stderr.strip().rpartition("\n")[2],
-            fix="Mend the options: what sbatch --test-only says of them is said above.",
-        )
-    cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)  # jobs whose time is over are submitted anew
-    return cluster
 
 
 @contextmanager

@@ -185,6 +185,14 @@ def test_a_refusal_of_a_run_on_a_cluster_has_its_exit_code(tmp_path):
     assert main(asked) == main([*asked, "--executor", "dask"]) == DataError.exit_code
 
 
+def test_options_of_slurm_are_read_before_anything_is_done(tmp_path):
+    options = tmp_path / "workers.yaml"
+    for text in ("[1, 2]", "cores: [1", "jobs: many", "[" * 10_000):
+        options.write_text(text)
+        with pytest.raises(UsageError, match=r"workers\.yaml does not describe workers"):
+            make_cluster(tmp_path, dask_slurm=options)
+
+
 def test_slurm_that_is_not_here_or_refuses_the_job_is_said(tmp_path, monkeypatch):
     options = tmp_path / "workers.yaml"
     options.write_text("cores: 1\nmemory: 1GB\nqueue: nowhere\n")

@@ -26,6 +26,8 @@ from bids_group.words import quote_level
 Weigh = Callable[[str], npt.NDArray[np.float64]]
 """Reads an expression and gives its rows of weights, or raises `ContrastError`."""
 
+_LONGEST = 2000
+"""Characters; the time that a scan takes grows as their number."""
 _PLAIN = str.maketrans("−–—×“”‘’", "---*\"\"''")
 _COMPARED = re.compile(
     r"\s*(?:(?P<sign>[<>≤≥]=?|!=|==)|\b(?:vs\.?|versus|minus|against|compared (?:to|with))(?=\s))\s*",
@@ -51,7 +53,9 @@ class Readings:
 
 
 def find_readings(text: str, design: CodedDesign, weigh: Weigh) -> Readings:
-    """Find what an expression that cannot be read as it stands may mean."""
+    """Find what an expression that cannot be read as it stands may mean; nothing for a very long one."""
+    if len(text) > _LONGEST:
+        return Readings()
     text = text.strip().translate(_PLAIN)
     if "session" in design.levels and not any(
         "ses-" in one for each in design.levels.values() for one in each
