@@ -167,8 +167,7 @@ def _check_lines(by_line: Lines, frame: pd.DataFrame, table: Path) -> None:
     for column in ("effect", "variance"):
         files: list[Path | None] = [getattr(m, column) for m in by_line.values()]
         for lines in twins(None if file is None else locate(file) for file in files):
-            those = [by_line[number] for number in lines]
-            if column == "variance" and _share_residuals(those):
+            if column == "variance" and _share_residuals([by_line[number] for number in lines]):
                 continue
             raise DataError(
                 f"The table {table} names the same file in several lines of its column '{column}'.",
@@ -192,11 +191,9 @@ def _check_lines(by_line: Lines, frame: pd.DataFrame, table: Path) -> None:
         f"line {number}: {frame[column][number]}"
         for number, m in by_line.items()
         for column in ("effect", "variance", "dof", "mask")
-        if isinstance(path := getattr(m, column), Path)
-        and not all(os.path.lexists(one) for one in locate(path).all)
+        if isinstance(path := getattr(m, column), Path) and not all(map(os.path.lexists, locate(path).all))
     ]
-    if absent:
-        n = len(absent)
+    if n := len(absent):
         raise MissingInputError(
             f"{counted(n, 'file')} that {table} names {plural(n, 'is', 'are')} not there.",
             found=list_some(absent, 10),

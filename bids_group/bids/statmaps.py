@@ -225,25 +225,30 @@ def _dof_finder(sidecars: Iterable[IndexedFile]) -> Callable[[IndexedFile], floa
         if not shapes:
             return None
         sides = [{**named, "hemi": letter} for letter in named.get("hemi", "")] or [{**named}]
-        value, *others = (look_up(shapes, side) for side in sides)
-        if any(other != value for other in others):
-            raise DataError(
-                f"The sidecars of the hemispheres of {effect.path} have different {_DOF}.",
-                found=list_some(map(json.dumps, (value, *others))),
-                expected="one number for both",
-                fix="Mend the sidecars, or take the entry out.",
-            )
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is not None and not (is_number and math.isfinite(value) and value > 0):
-            raise DataError(
-                f"{_DOF} in the sidecar of {effect.path} is no positive number.",
-                found=json.dumps(value),
-                expected="a number above 0",
-                fix="Mend the sidecar, or take the entry out.",
-            )
-        return None if value is None else float(value)
+        return _check_dof([look_up(shapes, side) for side in sides], effect.path)
 
     return find
+
+
+def _check_dof(said: Sequence[Any], effect: Path) -> float | None:
+    """Give the dof that sidecars tell of an effect (of each hemisphere); refuse two, and what is no dof."""
+    value, *others = said
+    if any(other != value for other in others):
+        raise DataError(
+            f"The sidecars of the hemispheres of {effect} have different {_DOF}.",
+            found=list_some(map(json.dumps, said)),
+            expected="one number for both",
+            fix="Mend the sidecars, or take the entry out.",
+        )
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (is_number and math.isfinite(value) and value > 0):
+        raise DataError(
+            f"{_DOF} in the sidecar of {effect} is no positive number.",
+            found=json.dumps(value),
+            expected="a number above 0",
+            fix="Mend the sidecar, or take the entry out.",
+        )
+    return None if value is None else float(value)
 
 
 def check_found(found: Found, sources: Sequence[MapSource], suffix: str) -> None:

@@ -140,7 +140,6 @@ def _read_workbook(path: Path) -> list[list[object]]:
     import openpyxl
 
     file, sheet_name = file_of(path), sheet_of(path)
-    sheets: dict[str, list[list[object]]] = {}
     try:
         content = io.BytesIO(read_file(file))
     except OSError as error:
@@ -151,20 +150,7 @@ def _read_workbook(path: Path) -> list[list[object]]:
                 raise ValueError(f"it is longer than {_LONGEST_WORKBOOK / 1e6:.0f} MB when it is unpacked")
             warnings.simplefilter("ignore")  # about what is no part of the cells, such as their looks
             values, formulas = (openpyxl.load_workbook(content, True, data_only=one) for one in (True, False))
-            for sheet in values.worksheets:
-                pair = [sheet, formulas[sheet.title]]
-                for one in pair:
-                    one.reset_dimensions()  # some programs write wrong ones
-                rows_of_both = zip(*(one.iter_rows(values_only=True) for one in pair), strict=True)
-                sheets[sheet.title] = rows = []
-                widest = 0
-                for both in rows_of_both:
-                    rows.append(
-                        [typed if value is None else value for value, typed in zip(*both, strict=True)]
-                    )
-                    widest = max(widest, len(rows[-1]))
-                    if len(rows) * widest > _MOST_CELLS:
-                        raise ValueError(f"a sheet has more than {len(rows)} rows of {widest} cells")
+            sheets = {one.title: _read_rows(one, formulas[one.title]) for one in values.worksheets}
     except _NO_WORKBOOK as error:
         raise DataError(
             f"The table {path} is no workbook that can be read.",
@@ -185,6 +171,20 @@ def _read_workbook(path: Path) -> list[list[object]]:
     rows = next(iter(chosen.values()), [])
     widest = max(map(len, rows), default=0)
     return [[*row, *[None] * (widest - len(row))] for row in rows]
+
+
+def _read_rows(*opened: Any) -> list[list[object]]:
+    """Read a sheet that is opened twice: the value of each cell, or what was typed where none is stored."""
+    rows: list[list[object]] = []
+    widest = 0
+    for sheet in opened:
+        sheet.reset_dimensions()  # some programs write wrong ones
+    for both in zip(*(sheet.iter_rows(values_only=True) for sheet in opened), strict=True):
+        rows.append([typed if value is None else value for value, typed in zip(*both, strict=True)])
+        widest = max(widest, len(rows[-1]))
+        if len(rows) * widest > _MOST_CELLS:
+            raise ValueError(f"a sheet has more than {len(rows)} rows of {widest} cells")
+    return rows
 
 
 def _write_cell(cell: object) -> str:

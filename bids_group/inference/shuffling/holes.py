@@ -177,11 +177,8 @@ def build_holes(
         for places, name in ((complete, "residuals"), (others, "residuals of holes"))
     )
     for block in blocks:
-        values, is_whole, here = (
-            read_columns(maps, block).astype(np.float64),
-            is_complete[block],
-            place[block],
-        )
+        values = read_columns(maps, block).astype(np.float64)
+        is_whole, here = is_complete[block], place[block]
         rest = unit_residuals(values[:, is_whole], split.nuisance) * is_tested[block][is_whole]
         whole[here[is_whole] // TILE, :, here[is_whole] % TILE] = rest.T
         places = here[~is_whole]

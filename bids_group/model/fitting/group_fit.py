@@ -119,11 +119,9 @@ def fit_group(
     One result per contrast of the design, in its order, and what maps the estimator adds; all float32. A
     number too large for it (effects beyond about 1e19 have such variances) is a `DataError`.
     """
-    fit = prepare_fit(data)
     n_obs, n_elements = data.stack.data.shape
     tiles = cut_tiles(n_elements, max(n_obs, data.design.rank**2))
     size = tiles[0].stop if tiles else 0
-    contrasts, known = data.design.contrasts, data.stack.variance
     draw = partial(
         _maps,
         data,
@@ -131,20 +129,8 @@ def fit_group(
         has_effect_sizes=has_effect_sizes,
         has_bayes_factor=has_bayes_factor,
     )
-
-    def do(tile: slice) -> tuple[list[tuple[Maps, npt.NDArray[np.int64]]], Maps, Mapping[Told, int]]:
-        """Draw the maps of each contrast at a tile, and count what is unusual there (`_UNUSUAL`)."""
-        fitted = fit(tile)
-        is_rounded = np.bool_(False) if known is None else (read_columns(known, tile) < _SMALLEST).any(axis=0)
-        drawn = []
-        for contrast, one in zip(contrasts, fitted.estimates, strict=True):
-            is_tiny = ((one.variance < _SMALLEST).any(axis=0) | is_rounded) & one.is_estimable
-            kinds = (~one.is_determined & ~one.compares_people, one.compares_people, one.is_exact, is_tiny)
-            drawn.append((draw(contrast, one), np.array([kind.sum() for kind in kinds], dtype=np.int64)))
-        maps: Maps = {name: values.astype(np.float32) for name, values in fitted.maps.items()}
-        return drawn, maps, fitted.counts
-
-    found: list[Maps] = [{} for _ in contrasts]
+    do = partial(_draw_tile, data, prepare_fit(data), draw)
+    found: list[Maps] = [{} for _ in data.design.contrasts]
     of_analysis: Maps = {}
     told: Counter[Told] = Counter()
     unusual = np.zeros((len(found), len(_UNUSUAL)), dtype=np.int64)
@@ -159,7 +145,7 @@ def fit_group(
             counts += own
         if on_progress is not None:
             on_progress(tile.stop, n_elements)
-    whole = zip(contrasts, found, unusual, strict=True)
+    whole = zip(data.design.contrasts, found, unusual, strict=True)
     return GroupFit(
         results=tuple(_result(contrast, data, maps, counts) for contrast, maps, counts in whole),
         maps=of_analysis,
@@ -169,6 +155,21 @@ def fit_group(
             if count
         ),
     )
+
+
+def _draw_tile(
+    data: GroupData, fit: Callable[[slice], TileFit], draw: Callable[[Contrast, Estimate], Maps], tile: slice
+) -> tuple[list[tuple[Maps, npt.NDArray[np.int64]]], Maps, Mapping[Told, int]]:
+    """Draw the maps of each contrast at a tile, and count what is unusual there (`_UNUSUAL`)."""
+    fitted, known = fit(tile), data.stack.variance
+    is_rounded = np.bool_(False) if known is None else (read_columns(known, tile) < _SMALLEST).any(axis=0)
+    drawn = []
+    for contrast, one in zip(data.design.contrasts, fitted.estimates, strict=True):
+        is_tiny = ((one.variance < _SMALLEST).any(axis=0) | is_rounded) & one.is_estimable
+        kinds = (~one.is_determined & ~one.compares_people, one.compares_people, one.is_exact, is_tiny)
+        drawn.append((draw(contrast, one), np.array([kind.sum() for kind in kinds], dtype=np.int64)))
+    maps: Maps = {name: values.astype(np.float32) for name, values in fitted.maps.items()}
+    return drawn, maps, fitted.counts
 
 
 def _keep(made: Maps, maps: Maps, tile: slice, n_elements: int) -> None:
@@ -197,16 +198,13 @@ def _maps(
 ) -> Maps:
     """Make the maps of a contrast from its estimate at the elements of a tile: float32, by stat."""
     q, is_t = len(estimate.effect), contrast.test == "t"
+    rows: int | slice = slice(None) if q > 1 else 0
     statistic, judged = estimate.statistic, estimate.is_estimable
-    has_one_variance = data.estimator.has_one_variance and not data.has_group_variances
     dof = np.where(judged, estimate.dof, 1.0)
     if dof.size and (dof == dof[0]).all():
         dof = dof[:1].reshape(())  # one number: the fast way through the tables
-    maps: dict[str, npt.NDArray[np.float64]] = {
-        "effect": estimate.effect if q > 1 else estimate.effect[0],
-        "variance": estimate.variance if q > 1 else estimate.variance[0],
-        contrast.test: statistic,
-    }
+    maps: dict[str, Doubles] = {"effect": estimate.effect[rows], "variance": estimate.variance[rows]}
+    maps[contrast.test] = statistic
     has_p = q == 1 or not data.has_group_variances
     if has_p:
         z = t_to_z(statistic, dof) if is_t else f_to_z(statistic, q, dof)
@@ -222,7 +220,7 @@ def _maps(
         maps["dof"] = np.where(judged, estimate.dof, 0.0)
     if has_effect_sizes and is_t and estimate.total_sd is not None:
         maps["dTotal"] = np.where(judged, estimate.effect[0] / estimate.total_sd, 0.0)
-    if has_effect_sizes and has_one_variance:
+    if has_effect_sizes and data.estimator.has_one_variance and not data.has_group_variances:
         if is_t:
             names, sizes = ("g", "gLower", "gUpper"), hedges_g(statistic, estimate.spread[0], dof)
         else:

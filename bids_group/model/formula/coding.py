@@ -152,11 +152,9 @@ def code_design(formula: Formula, variables: pd.DataFrame, centering: str, **fac
             found=f"{within} is numeric",
             fix=f"Say --categorical {within}.",
         )
-    covariates = {
-        name: _summarise(variables[name], centering, None if within is None else variables[within])
-        for name in formula.columns
-        if name not in levels
-    }
+    cells = None if within is None else variables[within]
+    numeric = (name for name in formula.columns if name not in levels)
+    covariates = {name: _summarise(variables[name], centering, cells) for name in numeric}
     for factor in formula.factors:
         for name in (name for name in factor.divisors if covariates[name].centers):
             raise FormulaError(
