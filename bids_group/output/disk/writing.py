@@ -112,9 +112,11 @@ def write_volume(
     content = _scratch(len(header) + volume.nbytes)
     content[: len(header)] = header
     numbers = np.ndarray(volume.T.shape, dtype, buffer=content, offset=len(header))
-    if where is not None:
-        numbers[...] = 0
-    np.copyto(numbers, volume.T, where=True if where is None else where.T)
+    if where is None:
+        np.copyto(numbers, volume.T)
+    else:  # bits times 0 or 1: NaN times 0 would be NaN
+        bits = f"<i{dtype.itemsize}"
+        np.multiply(volume.astype(dtype, copy=False).T.view(bits), where.T, out=numbers.view(bits))
     payload, sha256 = (_pack_counts if volume.dtype == np.uint8 else _pack)(content, is_cache)
     write(path, payload)
     return sha256
