@@ -26,6 +26,7 @@ def read_json(
     expected: str = '{"…": …}',
     fix: str = "Mend the file.",
     is_optional: bool = False,
+    has_keys_once: bool = False,
 ) -> dict[str, Any]:
     """Read a JSON file that holds an object; of one that ``is_optional`` and is not there, an empty one.
 
@@ -39,6 +40,8 @@ def read_json(
     wrong, unreadable
         Classes of the errors where the file is not JSON, no object or too deep; and where it cannot
         be read.
+    has_keys_once
+        Refuse an object that has a key twice: of a file that people write, nothing is to go unread.
 
     Raises
     ------
@@ -47,7 +50,8 @@ def read_json(
     """
     try:
         text = read_file(path).decode("utf-8-sig")
-        content = json.loads(text, parse_int=_read_integer)
+        pairs_hook = _read_once if has_keys_once else None
+        content = json.loads(text, parse_int=_read_integer, object_pairs_hook=pairs_hook)
         if text.count("{") + text.count("[") > _DEEPEST:
             _check_depth(content)
         if "\\ud" in text.lower():
@@ -58,6 +62,9 @@ def read_json(
         get = f"datalad get {path}" if path.is_symlink() else None
         sentence = f"The {what} {path} cannot be read."
         raise unreadable(sentence, found=error.strerror, fix=get) from error
+    except _KeyTwiceError as error:
+        sentence = f"The {what} {path} has the key {error} twice in one object, of which one would go unread."
+        raise wrong(sentence, fix="Join the two, or remove one.") from error
     except ValueError as error:
         raise wrong(f"The {what} {path} is not JSON.", found=str(error), fix=fix) from error
     except RecursionError as error:
@@ -66,6 +73,18 @@ def read_json(
     if not isinstance(content, dict):
         sentence = f"The {what} {path} is not a JSON object."
         raise wrong(sentence, found=type(content).__name__, expected=expected, fix=fix)
+    return content
+
+
+class _KeyTwiceError(ValueError):
+    """An object has a key twice."""
+
+
+def _read_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _KeyTwiceError(repr(next(key for key in content if keys.count(key) > 1)))
     return content
 
 

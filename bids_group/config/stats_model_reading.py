@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from bids_group.config.estimators import NODE_ESTIMATORS
 from bids_group.config.places import Place
+from bids_group.config.request import SETTINGS
 from bids_group.config.stats_model import (
     INTERCEPT,
     DummyContrasts,
@@ -26,9 +27,10 @@ from bids_group.config.stats_model import (
     Weight,
     read_fraction,
 )
-from bids_group.config.stats_model_request import OF_NODE, read_settings
+from bids_group.config.stats_model_request import FLAGS, OF_NODE, read_settings
 from bids_group.errors import UsageError
 from bids_group.json_files import read_json
+from bids_group.words import closest
 
 MODEL_KEYS = ("Name", "BIDSModelVersion", "Description", "Input", "Nodes", "Edges")
 NODE_KEYS = (
@@ -63,7 +65,7 @@ def read_model(path: Path) -> StatsModel:
         It is not JSON, lacks a key, has one that is not known (with a guess at what was meant), or asks for
         what is not supported.
     """
-    place = Place(file=path, value=read_json(path, what="model file", wrong=UsageError))
+    place = Place(file=path, value=read_json(path, what="model file", wrong=UsageError, has_keys_once=True))
     for key in ("Steps", "steps", "Blocks", "blocks"):
         if key in place.value:
             place.at(key).refuse(
@@ -107,13 +109,22 @@ def _read_node(place: Place) -> Node:
         instructions=() if level == "run" else place.read("Transformations", _read_instructions, ()),
         contrasts=place.read("Contrasts", lambda own: tuple(map(_read_contrast, own.list())), ()),
         dummy_contrasts=place.read("DummyContrasts", _read_dummy_contrasts, None),
-        settings=model.read(
-            "Software", lambda own: read_settings(own.object('{"bids_group": {…}}').at("bids_group")), {}
-        ),
+        settings=model.read("Software", _read_software, {}),
         source=place.value,
     )
     _check_node(place, node)
     return node
+
+
+def _read_software(place: Place) -> dict[str, Any]:
+    """Read the settings of this program; those of others are theirs, a wrong name of its own is refused."""
+    for key in (key for key in place.object('{"bids_group": {…}}').value if key != "bids_group"):
+        own = place.at(key)
+        if closest(key, ["bids_group"]):
+            own.refuse("is not known", expected="bids_group", fix="Did you mean bids_group?")
+        if key.replace("-", "_") in {*SETTINGS, *FLAGS}:
+            own.refuse("stands beside bids_group", fix=f'Write "Software": {{"bids_group": {{"{key}": …}}}}.')
+    return read_settings(place.at("bids_group"))
 
 
 def _read_level(place: Place) -> Level:
@@ -155,7 +166,8 @@ def _check_node(place: Place, node: Node) -> None:
     for name in node.x:
         if {*name} & {*"*?"}:
             sentence = f"has the wildcard {name!r}, which is not supported above the run level"
-            model.at("X").refuse(sentence, fix="Name the variables.")
+            product = " A product is made by the transformation Product, or by the Formula (age:sex)."
+            model.at("X").refuse(sentence, fix="Name the variables." + product * ("*" in name))
     if node.level == "dataset" and "subject" in node.group_by:
         group_by.refuse("has a model for each subject, which is no group analysis")
     if node.level != "dataset" and "subject" not in node.group_by:

@@ -110,7 +110,7 @@ def read_filter_file(typed: str) -> Mapping[str, FilterValue]:
     """Read the filters of entities in a file, as fMRIPrep has them."""
     path = Path(typed)
     example = '{"task": "faces", "session": null}'
-    content = read_json(path, what="filter file", wrong=UsageError, expected=example)
+    content = read_json(path, what="filter file", wrong=UsageError, expected=example, has_keys_once=True)
     nested = content.get("statmap", content)  # fMRIPrep's files have one object per query
     if not isinstance(nested, dict) or any(isinstance(value, dict) for value in nested.values()):
         queries = ", ".join(repr(key) for key, value in content.items() if isinstance(value, dict))

@@ -269,6 +269,17 @@ WRONG: list[tuple[Change, str]] = [
         Change("Nodes 2 Model Software", "bids_group", {"one-sided": True, "two_sided": True}),
         ".two_sided|contradicts what is said of two_sided beside it.",
     ),
+    *(
+        (
+            Change("Nodes 2 Model", "Software", {name: {"one_sided": True}}),
+            f".{name}|is not known. Did you mean",
+        )
+        for name in ("bids-group", "bidsgroup", "BIDS_Group")
+    ),
+    (
+        Change("Nodes 2 Model", "Software", {"one-sided": True}),
+        '.one-sided|stands beside bids_group. Write "Software": {"bids_group": {"one-sided": …}}.',
+    ),
     (
         Change("Nodes 1 Model", "Software", {"bids_group": {"center": "grand"}}),
         "has the setting center, which belongs to Dataset nodes. Move it there.",
@@ -288,7 +299,7 @@ def test_what_is_wrong_is_named(good: dict[str, Any], save: Any, change: Change,
     with pytest.raises(UsageError) as caught:
         read_model(path)
     error = caught.value
-    assert sentence(change, told, path) in (error.sentence, f"{error.sentence} {error.fix}")
+    assert f"{error.sentence} {error.fix}".startswith(sentence(change, told, path))
     assert error.exit_code == 64
 
 
@@ -334,4 +345,12 @@ def test_capitals_in_input_are_understood(tmp_path):
     assert [remark.split()[0] for remark in model.remarks] == ["Input.Task", "Input.Subject"]
     path.write_text(json.dumps({**whole, "Input": {"Task": ["rest"], "task": ["other"]}}))
     with pytest.raises(UsageError, match="twice"):
+        read_model(path)
+
+
+@pytest.mark.parametrize(("key", "value"), [("GroupBy", '["contrast", "group"]'), ("Contrasts", "[]")])
+def test_a_key_that_stands_twice_is_refused(good, save, key, value):
+    path = save(good)
+    path.write_text(path.read_text().replace(f'"{key}":', f'"{key}": {value}, "{key}":', 1))
+    with pytest.raises(UsageError, match=f"has the key '{key}' twice in one object"):
         read_model(path)
