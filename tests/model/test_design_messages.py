@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bids_group.errors import BidsGroupError
+from bids_group.config.typed import parse_contrast
+from bids_group.errors import BidsGroupError, ContrastError
 from bids_group.model import build_design
 
 TABLE = (Path(__file__).parent / "wrong_designs.txt").read_text()
@@ -31,3 +32,14 @@ def test_wrong_input_gets_its_message(formula, contrast, centering, code, messag
         build_design(analyse(rows, formula, *contrasts, centering=centering))
     assert [line.rstrip() for line in str(caught.value).splitlines()] == message.splitlines()
     assert caught.value.exit_code == int(code)
+
+
+@pytest.mark.parametrize("name", ["ηλικία", "年齢", "***"])
+def test_a_name_of_which_no_file_name_is_left_is_refused(name, people, analyse):
+    """Its maps would be called as those of the mean are."""
+    for expression in ("age", "equivalent(age, 0.3)", "conjunction(age, n_cigs)"):
+        with pytest.raises(ContrastError, match=re.escape(f"'{name}' has no letter or digit")):
+            build_design(analyse(people, "~ age + n_cigs", parse_contrast(f"{name} = {expression}")))
+    design = build_design(analyse(people.rename(columns={"age": name}), f"~ `{name}` + n_cigs"))
+    assert [one.label for one in design.contrasts] == ["", "NCigs"]
+    assert any(f"'{name}' has no letter or digit" in one.sentence for one in design.notices)

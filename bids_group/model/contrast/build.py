@@ -52,7 +52,7 @@ def build_contrast(request: ContrastRequest, design: CodedDesign) -> Contrast:
             fix="Leave out a term that says the same as others, or compare what has rows in every cell.",
         )
     kept = design.space.independent_rows(weights)
-    label = upper_first(camel_label(request.expression if request.name is None else request.name))
+    label = "" if request.name == "" else _label(name)
     if request.name is None and expression.term is not None:
         label = _label_term(find_term(design, expression.term))
     return Contrast(
@@ -93,10 +93,21 @@ def build_settled_part(request: ContrastRequest, design: CodedDesign) -> tuple[C
     return contrast, warn("contrasts", sentence, fix)
 
 
+def _label(name: str) -> str:
+    """Name the files of a contrast; one of which nothing is left would be called as the mean is."""
+    label = upper_first(camel_label(name))
+    if not label:
+        raise ContrastError(
+            f"The contrast '{name}' has no letter or digit of those that names of files have.",
+            expected="a name with some of A-Z, a-z, 0-9, which its maps are called after",
+            fix='Name it so: "NAME = EXPRESSION".',
+        )
+    return label
+
+
 def _label_term(term: Term) -> str:
     """Name the file of a term's test: ``group:n_cigs`` → ``GroupByNCigs``; codings are left out."""
-    names = [f.columns[0] if f.is_column else f.text for f in term.factors]
-    return "By".join(upper_first(camel_label(name)) for name in names)
+    return "By".join(_label(f.columns[0] if f.is_column else f.text) for f in term.factors)
 
 
 def _check_within(name: str, weights: Array, design: CodedDesign, subjects: pd.Series) -> None:
@@ -255,7 +266,7 @@ def _build(request: ContrastRequest, design: CodedDesign, named: Mapping[str, Co
     return replace(
         inner,
         name=_name(request),
-        label=upper_first(camel_label(_name(request))),
+        label=_label(_name(request)),
         expression=text,
         words=f"whether this lies between {low} and {high} {unit}: {inner.words}",
         bounds=call.bounds,
@@ -274,7 +285,7 @@ def _join(request: ContrastRequest, parts: Sequence[Contrast]) -> Contrast:
         )
     return Contrast(
         name=_name(request),
-        label=upper_first(camel_label(_name(request))),
+        label=_label(_name(request)),
         weights=np.concatenate([one.weights for one in parts]),
         test="t",
         expression=request.expression.strip(),
