@@ -10,7 +10,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from bids_group.errors import UsageError
@@ -55,10 +55,14 @@ class Asked(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """A condition that was checked against the columns it names, in the order of their first use."""
+    """A condition that was checked against the columns it names, in the order of their first use.
+
+    ``texts``: columns, and the texts that they are compared with.
+    """
 
     text: str
     columns: tuple[str, ...]
+    texts: tuple[tuple[str, str], ...]
     holds: Judge
 
 
@@ -75,9 +79,10 @@ def parse_condition(
         Syntax, unknown columns or levels, text compared with numbers, or anything but a comparison.
     """
     tree, quoted = _parse_tree(text, what)
-    reader = _Reader(text=text, what=what, as_pandas=as_pandas, columns=columns, quoted=quoted, used=[])
+    reader = _Reader(text=text, what=what, as_pandas=as_pandas, columns=columns, quoted=quoted)
     judge = reader.read(tree)
-    return Condition(text=text, columns=tuple(dict.fromkeys(reader.used)), holds=judge)
+    columns_used, texts = tuple(dict.fromkeys(reader.used)), tuple(dict.fromkeys(reader.texts))
+    return Condition(text=text, columns=columns_used, texts=texts, holds=judge)
 
 
 def names_in(text: str) -> set[str]:
@@ -129,14 +134,18 @@ def _refusal(what: str, text: str, found: str, fix: str | None = None) -> UsageE
 
 @dataclass(slots=True)
 class _Reader:
-    """Turns the tree of a condition into its judge, and refuses what is not allowed; ``used``: columns."""
+    """Turns the tree of a condition into its judge, and refuses what is not allowed.
+
+    ``used``: columns; ``texts``: columns and what they are compared with.
+    """
 
     text: str
     what: str
     as_pandas: bool
     columns: Mapping[str, Asked]
     quoted: Mapping[str, str]
-    used: list[str]
+    used: list[str] = field(default_factory=list)
+    texts: list[tuple[str, str]] = field(default_factory=list)
 
     def refuse(self, node: ast.expr, found: str, fix: str | None = None) -> UsageError:
         return _refusal(self.what, self.text, f"'{ast.unparse(node)}' {found}".rstrip(), fix)
@@ -232,11 +241,16 @@ class _Reader:
                 found = f"column '{name}' holds {'numbers' if is_text else 'text'}; compared with {value!r}"
                 fix = "Write the number without quotes." if is_text else f'Put the value in quotes: "{value}"'
                 raise _refusal(self.what, self.text, found, fix)
+            if isinstance(value, str):
+                self.texts.append((name, value))
             if isinstance(value, str) and column.levels is not None and value not in column.levels:
+                whole = f"sub-{value}"
                 raise UsageError(
                     f"The {self.what} '{self.text}' names a value '{value}' that column '{name}' never has.",
                     found=list_some(column.levels, 20),
-                    fix=suggest(value, column.levels),
+                    fix=f"Did you mean '{whole}'?"
+                    if whole in column.levels
+                    else suggest(value, column.levels),
                 )
         return value
 

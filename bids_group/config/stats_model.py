@@ -40,6 +40,11 @@ class NodeContrast:
     test: Test = "t"
 
     @property
+    def is_constant(self) -> bool:
+        """Whether this is the constant itself, as a dummy contrast is; maps of it need no other name."""
+        return self.name == INTERCEPT and self.conditions == (INTERCEPT,) and self.numbers == ((1.0,),)
+
+    @property
     def numbers(self) -> tuple[tuple[float, ...], ...]:
         """The weights as numbers, ``"1/3"`` read as a fraction."""
         return _numbers_of(self.weights)

@@ -5,7 +5,6 @@ The maps of a person are pooled by fixed effects; contrasts are weighted sums of
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -29,7 +28,15 @@ from bids_group.model.planning.node_design import (
     node_formula,
     used_names,
 )
-from bids_group.model.planning.node_maps import Labels, NodeMap, NodeMaps, find_contrast, split, values_of
+from bids_group.model.planning.node_maps import (
+    Labels,
+    NodeMap,
+    NodeMaps,
+    find_contrast,
+    find_contrasts,
+    split,
+    values_of,
+)
 from bids_group.model.planning.transformations import transform
 from bids_group.records import Cohort, FirstLevelMap, Observation, warn
 from bids_group.row_space import RowSpace
@@ -89,7 +96,7 @@ def _declared(node: Node, received: NodeMaps) -> NodeMaps:
     found: dict[str, list[str]] = {}
     for name in (one.name for one in node.all_contrasts if one.test != "F"):
         if any(character in name for character in "*?"):
-            found[name] = fnmatch.filter(available, name)
+            found[name] = find_contrasts(name, available)
         else:
             match = find_contrast("intercept" if name == INTERCEPT else name, available)
             found[name] = [] if match is None else [match]
@@ -208,7 +215,7 @@ class _LowerNode:
     def _times_constant(self, contrast: NodeContrast, person: _Person) -> NodeMap:
         """Make fixed effects: the pooled maps, times the weight of the constant."""
         pooled, weight = person.pooled, contrast.numbers[0][0]
-        if contrast.name == INTERCEPT:
+        if contrast.is_constant:
             return _node_map(pooled, person.maps[0].made_as)
         if weight != 1:
             pooled = replace(pooled, sources=(pooled,), combine="weights", weights=(weight,))
@@ -250,7 +257,7 @@ class _LowerNode:
         pairs = [(part, weight) for part, weight in zip(parts, weights, strict=True) if weight != 0]
         sources, weights = tuple(part for part, _ in pairs), [weight for _, weight in pairs]
         weighted = replace(person.pooled, sources=sources, combine="weights", weights=tuple(weights))
-        name = "intercept" if contrast.name == INTERCEPT else contrast.name
+        name = "intercept" if contrast.is_constant else contrast.name
         return self._hand_on(weighted, name, person.maps)
 
 

@@ -16,7 +16,13 @@ from bids_group.config.stats_model import INTERCEPT, Node, Weight, formula_names
 from bids_group.config.typed import parse_contrast
 from bids_group.errors import ContrastError, UsageError
 from bids_group.model.formula.coding import is_numeric, levels_of
-from bids_group.model.planning.node_maps import NodeMap, find_contrast, join_covariates, unknown_column
+from bids_group.model.planning.node_maps import (
+    ENTITIES,
+    NodeMap,
+    find_contrast,
+    join_covariates,
+    unknown_column,
+)
 from bids_group.model.planning.transformations import Transformed, say_factor, transform
 from bids_group.records import Cohort, Column
 from bids_group.words import list_some, quote_column, suggest
@@ -34,9 +40,6 @@ def build_node_rows(
     transformed = transform(raw, node.instructions, node.name)
     rows = transformed.rows
     check_variables(node, rows)
-    for name in node.x if node.formula is None else ():
-        if name != INTERCEPT and not is_numeric(rows[name]):
-            raise _no_number(node, name, levels_of(rows[name].dropna()))
     sources = (table.columns[name].source for table in cohort.tables for name in table.columns)
     source = next(sources, None)
     made = {
@@ -52,12 +55,25 @@ def build_node_rows(
     return raw, transformed, {**columns, **made}
 
 
+def _say_product(node: Node, name: str) -> str:
+    """Say how an interaction becomes a variable of ``X``."""
+    inputs = ", ".join(f'"{part.strip()}"' for part in name.split(":"))
+    formula = " + ".join(["1" if INTERCEPT in node.x else "0", *(n for n in node.x if n != INTERCEPT)])
+    return (
+        f'Add {{"Name": "Product", "Input": [{inputs}], "Output": "…"}} to the Instructions and name its '
+        f'Output in X, or add "Formula": "{formula}" to the Model.'
+    )
+
+
 def _no_number(node: Node, name: str, levels: Sequence[str]) -> UsageError:
     """Refuse categories in ``X``: it takes numbers, as pybids has it, and nothing is coded in silence."""
     formula = " + ".join(["1" if INTERCEPT in node.x else "0", *(n for n in node.x if n != INTERCEPT)])
     fix = f'{say_factor(name, levels)}, or add "Formula": "{formula}" to the Model.'
     if all(re.fullmatch(r"[-+]?\d+\.?\d*", level) for level in levels):
-        fix += f" Where it is a number, say --numeric {name}."
+        as_number = f"say --numeric {name}"
+        if name in ENTITIES:
+            as_number = f'add {{"Name": "Sum", "Input": ["{name}"], "Output": "{name}_number"}}'
+        fix += f" Where it is a number, {as_number}."
     return UsageError(
         f"X of the node {node.name!r} has the column {name!r}, which holds categories: X takes numbers.",
         found=f"levels {list_some(levels, 6)}",
@@ -142,10 +158,15 @@ def input_names(instructions: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def check_variables(node: Node, rows: pd.DataFrame) -> None:
-    """Refuse variables of ``X`` that do not exist; those of a formula are checked with the formula."""
-    for name in node.x:
-        if name != INTERCEPT and name not in rows.columns and node.formula is None:
-            raise unknown_column(name, map(str, rows.columns), f"X of the node {node.name!r}")
+    """Refuse variables of ``X`` that do not exist or are no numbers; a formula checks its own."""
+    for name in node.x if node.formula is None else ():
+        if name == INTERCEPT:
+            continue
+        if name not in rows.columns:
+            fix = _say_product(node, name) if re.search(r"\w\s*:\s*\w", name) else None
+            raise unknown_column(name, map(str, rows.columns), f"X of the node {node.name!r}", fix)
+        if not is_numeric(rows[name]):
+            raise _no_number(node, name, levels_of(rows[name].dropna()))
 
 
 def contrast_requests(node: Node) -> tuple[ContrastRequest, ...]:
@@ -160,7 +181,7 @@ def contrast_requests(node: Node) -> tuple[ContrastRequest, ...]:
     for contrast in node.all_contrasts:
         rows = [_expression(contrast.conditions, row) for row in contrast.weights]
         request = ContrastRequest(
-            name="" if contrast.name == INTERCEPT else contrast.name,
+            name="" if contrast.is_constant else contrast.name,
             expression=f"[{', '.join(rows)}]" if contrast.test == "F" else rows[0],
             test=contrast.test,
         )
@@ -176,6 +197,8 @@ def check_conditions(node: Node) -> None:
             continue
         name, _, level = condition.rpartition(".")
         fix = suggest(condition, node.x)
+        if name and any(one.startswith(f"{name}.") for one in node.x) and not _is_respelt(condition, node.x):
+            fix = f'Add "{condition}" to X.'
         if name and not any(one.startswith(f"{name}.") for one in node.x):
             siblings = dict.fromkeys(each for _, each in pairs)
             levels = [one.rpartition(".")[2] for one in siblings if one.rpartition(".")[0] == name]
@@ -186,6 +209,11 @@ def check_conditions(node: Node) -> None:
             found=list_some(node.x),
             fix=fix,
         )
+
+
+def _is_respelt(name: str, known: Collection[str]) -> bool:
+    """Whether a name is one of those known but for case, blanks and signs."""
+    return find_contrast(name, known) is not None
 
 
 def _expression(conditions: Sequence[str], weights: Sequence[Weight]) -> str:

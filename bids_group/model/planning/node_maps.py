@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,14 @@ KEYS = ("subject", "session", "run", "task", "contrast", "space", "res", "den", 
 
 _IN_LABELS = {"subject": "sub", "session": "ses", "task": "task", "run": "run", "contrast": "contrast"}
 """Entities that label a map, in this order, with their keys."""
+
+_OTHER_NAMES = {
+    "subject": ("participant_id", "participant", "sub"),
+    "session": ("session_id", "ses"),
+    "run": ("run_id",),
+    "contrast": (),
+}
+"""What people call the entities of a design."""
 
 Labels = tuple[tuple[str, str], ...]
 """Names of entities or columns with the value of each."""
@@ -87,12 +96,26 @@ def receive(node: Node, model: StatsModel, outputs: Mapping[str, NodeMaps], coho
         given = outputs[edge.source]
         for key, wanted in edge.filter.items():
             given = _filter(given, edge, key, wanted, cohort)
+        _check_once(node, whole, given)
         whole = NodeMaps(
             maps=whole.maps + given.maps,
             exclusions=whole.exclusions + given.exclusions,
             notices=whole.notices + given.notices,
         )
     return whole
+
+
+def _check_once(node: Node, earlier: NodeMaps, given: NodeMaps) -> None:
+    """Refuse a map that two edges hand to one node: it would count twice."""
+    known = {id(one) for one in earlier.maps}
+    twice = [one for one in given.maps if id(one) in known]
+    if twice:
+        raise UsageError(
+            f"Two edges hand the same maps to the node {node.name!r}, where they would count twice.",
+            found=list_some((one.label for one in twice), 4),
+            expected="each map by one edge",
+            fix="Let the Filter of one of the edges leave them out, or remove that edge.",
+        )
 
 
 def _filter(given: NodeMaps, edge: Edge, key: str, wanted: Sequence[str], cohort: Cohort) -> NodeMaps:
@@ -105,14 +128,16 @@ def _filter(given: NodeMaps, edge: Edge, key: str, wanted: Sequence[str], cohort
         found = {one: _meant_contrasts(one, given.maps) for one in wanted}
     else:
         values = values_of(key, given.maps, cohort, f"the {where}")
-        found = {one: (one,) if one in values else () for one in wanted}
+        found = {one: _meant_labels(key, one, values) for one in wanted}
     kept = {value for each in found.values() for value in each}
     if not kept:
+        there = sorted({value for value in values if value is not None})
+        guesses = filter(None, (suggest(one, there) for one in wanted))
         raise SelectionError(
             f"The {where} lets no map through.",
-            found=f"{key} {list_some(sorted({str(value) for value in values if value is not None}))}",
+            found=f"{key} {list_some(there)}",
             expected=f"{key} {list_some(wanted)}",
-            fix="Correct the Filter in the model file.",
+            fix=next(guesses, "Correct the Filter in the model file."),
         )
     pairs = list(zip(given.maps, values, strict=True))
     reasons = {value: f"{key} is {value or 'n/a'}: not let through by the {where}" for value in values}
@@ -131,6 +156,16 @@ def _meant_contrasts(wanted: str, maps: Sequence[NodeMap]) -> tuple[str, ...]:
     found = find_contrast(wanted, (one.contrast for one in maps))
     made = (one.contrast for one in maps if one.made_as == wanted)
     return tuple(dict.fromkeys(made)) if found is None else (found,)
+
+
+def _meant_labels(key: str, wanted: str, values: Sequence[str | None]) -> tuple[str, ...]:
+    """Values that are meant: that one; of entities also without its key (``sub-01``), runs by number."""
+    if wanted in values or key not in _IN_LABELS:
+        return (wanted,) if wanted in values else ()
+    label = wanted.removeprefix(f"{_IN_LABELS[key]}-")
+    is_number = key == "run" and label.isdecimal()
+    alike = (one for one in values if one and is_number and one.isdecimal() and int(one) == int(label))
+    return (label,) if label in values else tuple(dict.fromkeys(alike))
 
 
 def split(values: Mapping[int, Labels]) -> dict[Labels, list[int]]:
@@ -161,9 +196,20 @@ def find_contrast(name: str, available: Iterable[str]) -> str | None:
     names = tuple(dict.fromkeys(available))
     if name in names:
         return name
-    bare = {one: re.sub(r"[\W_]", "", one).lower() for one in (*names, name)}
-    near = [one for one in names if bare[one] == bare[name]]
+    near = [one for one in names if _bare(one) == _bare(name)]
     return near[0] if len(near) == 1 else None
+
+
+def find_contrasts(pattern: str, available: Iterable[str]) -> list[str]:
+    """Find contrasts by a name with wildcards, as `find_contrast` finds one by its name."""
+    names = tuple(dict.fromkeys(available))
+    near = [one for one in names if fnmatch.fnmatchcase(_bare(one), _bare(pattern))]
+    return fnmatch.filter(names, pattern) or near
+
+
+def _bare(name: str) -> str:
+    """Letters and digits of a name, and wildcards."""
+    return re.sub(r"[^\w*?]|_", "", name).lower()
 
 
 def join_covariates(
@@ -246,11 +292,13 @@ def level_text(value: object) -> str | None:
     return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
-def unknown_column(name: str, known: Iterable[str], where: str) -> UsageError:
-    """Make the error about a name that is no column, with what exists."""
-    available = sorted(known)
+def unknown_column(name: str, known: Iterable[str], where: str, fix: str | None = None) -> UsageError:
+    """Make the error about a name that is no column, with what exists; ``fix``: None to guess one."""
+    available = sorted(set(known))
+    entity = next((full for full in ENTITIES if name in _OTHER_NAMES[full]), None)
+    meant = f"Write {entity}." if entity in available else suggest(name, available)
     return UsageError(
         f"There is no column {name!r}, which {where} names.",
-        found=list_some(available) or "no columns",
-        fix=suggest(name, available),
+        found=list_some(available, 20, none="no columns"),
+        fix=fix or meant,
     )

@@ -206,7 +206,8 @@ def _analysis(
     judged = [name for name in others if name]
     rows = [_row_of(one) for one in observations]
     raw, transformed, columns = build_node_rows(node, rows, cohort, judged_by=judged)
-    requests, notices = contrast_requests(node), received.notices
+    requests = contrast_requests(node)
+    notices = (*received.notices, *(warn("model", one) for one in transformed.remarks))
     if not requests and "contrast" not in node.settings:
         sentence = f"The node {node.name!r} has no contrasts; the mean and each term are tested."
         notices += (warn("model", sentence),)

@@ -26,8 +26,10 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 
+from bids_group.config.stats_model import read_fraction
 from bids_group.errors import DataError, UsageError
 from bids_group.model.planning.node_maps import ENTITIES, level_text
+from bids_group.model.planning.queries import judge_rows
 from bids_group.words import list_some, suggest
 
 Columns = dict[str, pd.Series]
@@ -38,12 +40,13 @@ class Transformed:
     """Rows after some instructions.
 
     ``dropped``: label and reason of each row that was left out; ``made_by``: name of each new or changed
-    column, and the instruction that made it.
+    column, and the instruction that made it; ``remarks``: sentences that the user should read.
     """
 
     rows: pd.DataFrame
     dropped: Mapping[str, str] = field(default_factory=dict)
     made_by: Mapping[str, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
 def transform(rows: pd.DataFrame, instructions: Sequence[Mapping[str, Any]], node: str) -> Transformed:
@@ -259,7 +262,11 @@ def _sum(call: _Call, inputs: pd.DataFrame) -> pd.Series:
     weights = call.given.get("Weights", [1] * inputs.shape[1])
     if not isinstance(weights, list) or len(weights) != inputs.shape[1]:
         call.refuse("needs one of Weights for each input")
-    return (inputs * np.array(weights, dtype=float)).sum(axis=1, skipna=False)
+    try:
+        numbers = [float(read_fraction(weight)) for weight in weights]
+    except (ValueError, ArithmeticError):
+        call.refuse("has Weights that are no numbers", expected='numbers, or fractions such as "1/3"')
+    return (inputs * np.array(numbers)).sum(axis=1, skipna=False)
 
 
 def _replace(call: _Call) -> Transformed:
@@ -272,8 +279,10 @@ def _replace(call: _Call) -> Transformed:
     columns: Columns = {}
     for name, to in call.pairs():
         values = call.rows[name]
+        is_number = pd.api.types.is_numeric_dtype(values)
+        by_text = {_spell_number(key) if is_number else key: new for key, new in table.items()}
         pairs = ((level_text(value) or "n/a", value) for value in values.astype(object))
-        new = [table.get(key, value) for key, value in pairs]
+        new = [by_text.get(key, value) for key, value in pairs]
         new = [None if value is None or pd.isna(value) else value for value in new]
         if all(isinstance(value, int | float | None) and not isinstance(value, bool) for value in new):
             columns[to] = pd.Series(new, index=values.index, dtype=float)
@@ -283,6 +292,14 @@ def _replace(call: _Call) -> Transformed:
         levels += sorted({word for word in words if word is not None} - set(levels))
         columns[to] = pd.Series(pd.Categorical(words, categories=levels), index=values.index)
     return call.assign(columns)
+
+
+def _spell_number(text: str) -> str:
+    """Write a number as `level_text` does (``-99.0`` as ``-99``); other text stays."""
+    try:
+        return level_text(float(text)) or text
+    except ValueError:
+        return text
 
 
 def _copy(call: _Call) -> Transformed:
@@ -312,22 +329,7 @@ def _select(call: _Call) -> Transformed:
     return call.remove([name for name in call.rows.columns if name not in kept])
 
 
-class _Asked:
-    """A column as a query sees it: text, of which anything may be asked, or numbers."""
-
-    levels = None
-
-    def __init__(self, column: pd.Series) -> None:
-        values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column.dropna()
-        self.kind = "categorical" if any(isinstance(value, str) for value in values) else "numeric"
-
-    def check_usable(self) -> None:
-        """Numbers can always be asked for."""
-
-
 def _filter(call: _Call) -> Transformed:
-    from bids_group.conditions import parse_condition
-
     query = call.given.get("Query")
     if not isinstance(query, str):
         call.refuse("needs Query: a condition")
@@ -335,12 +337,27 @@ def _filter(call: _Call) -> Transformed:
     for name in call.names("By", default=()):
         if name not in call.rows.columns:
             call.refuse(f"names the column '{name}', which does not exist")
-    columns = {str(name): _Asked(column) for name, column in call.rows.items()}
-    condition = parse_condition(query, columns, what="query", as_pandas=True)
-    cells = call.rows[list(condition.columns)].astype(object)
-    rows: list[Any] = cells.where(cells.notna(), None).to_dict("records")
-    is_kept = pd.Series([condition.holds(row) is True for row in rows], index=cells.index, dtype="bool")
-    return call.keep(is_kept, f"left out by the Filter {query!r}")
+    is_kept, texts = judge_rows(call.rows, query)
+    remarks = _check_texts(call, query, texts)
+    kept = call.keep(is_kept, f"left out by the Filter {query!r}")
+    return replace(kept, remarks=(*kept.remarks, *remarks))
+
+
+def _check_texts(call: _Call, query: str, texts: Sequence[tuple[str, str]]) -> list[str]:
+    """Refuse labels with their key (``sub-01``), and remark on a text that no row of the analysis has.
+
+    Of a column of a table, all rows count, not those of one group of GroupBy.
+    """
+    remarks = []
+    for name, text in texts:
+        key = {"subject": "sub", "session": "ses", "run": "run"}.get(name, "")
+        if key and text.startswith(f"{key}-"):
+            call.refuse(f"asks for '{text}'", fix=f"Labels stand without {key}-: '{text[4:]}'.")
+        levels = list(map(str, getattr(call.rows[name].dtype, "categories", [text])))
+        if text not in levels and name not in call.state.made_by:
+            said = f"The query {query!r} of the node {call.node!r} names {text!r}, which no row has as {name}"
+            remarks.append(f"{said}: {list_some(levels)}.")
+    return remarks
 
 
 def _drop_na(call: _Call) -> Transformed:

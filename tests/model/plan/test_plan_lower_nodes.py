@@ -255,3 +255,29 @@ def test_what_cannot_be_done_below_the_group_is_refused(
     node = lower(write, x, [write.contrast(*one) for one in contrasts], steps, **changes)
     with pytest.raises(kind, match=sentence):
         bench.plan(write.model_of(node, write.dataset_node([1], **DUMMY)), cohort_of())
+
+
+@pytest.mark.parametrize(
+    ("x", "fix"),
+    [
+        ("session", '"X": ["session.a", "session.b"], or add "Formula": "1 + session" to the Model.'),
+        ("run", 'Where it is a number, add {"Name": "Sum", "Input": ["run"], "Output": "run_number"}.'),
+        ("sex", '"X": ["sex.F", "sex.M"]'),
+    ],
+)
+def test_categories_in_x_are_refused_below_the_group_too(
+    bench: Any, write: Any, cohort_of: Any, x: str, fix: str
+) -> None:
+    """The constant beside them would be the mean of their first level, not of all maps."""
+    node = lower(write, [1, x], [write.contrast("all", [1], [1])])
+    with pytest.raises(UsageError, match=f"column '{x}', which holds categories: X takes numbers") as caught:
+        bench.plan(write.model_of(node, write.dataset_node([1], **DUMMY)), cohort_of(sessions=("a", "b")))
+    assert fix in caught.value.fix
+
+
+def test_a_contrast_called_1_keeps_its_weight(bench: Any, write: Any, cohort_of: Any) -> None:
+    node = lower(write, [1], [write.contrast(1, [1], [-1])])
+    group = write.dataset_node([1, "age"], Contrasts=[write.contrast(1, ["age"], [1])])
+    (analysis,) = bench.plan(write.model_of(node, group), cohort_of())
+    assert {row.weights for row in analysis.observations} == {(-1.0,)}
+    assert [(one.name, one.expression) for one in analysis.contrasts] == [("1", "age")]

@@ -204,6 +204,82 @@ def test_a_filter_names_what_it_does_not_find(bench: Any, write: Any, cohort_of:
     assert {one.contrast for one in analysis.exclusions} == {"loss"}
 
 
+@pytest.mark.parametrize(
+    "filter_",
+    [{"run": ["1"]}, {"run": ["01"]}, {"run": ["run-1"]}, {"subject": ["sub-01", "02"], "run": [1]}],
+)
+def test_a_filter_takes_labels_as_options_do(bench: Any, write: Any, cohort_of: Any, filter_: Any) -> None:
+    edges = [{"Source": "run", "Destination": "group", "Filter": filter_}]
+    model = write.model_of(write.run_node(), write.dataset_node([1], **DUMMY), edges=edges)
+    (analysis,) = bench.plan(model, cohort_of())
+    people = [f"sub-0{number}" for number in range(1, 9)]
+    assert [row.label for row in analysis.observations] == people[: 2 if "subject" in filter_ else 8]
+    assert {row.sources[0].run for row in analysis.observations} == {"1"}
+    assert not analysis.notices
+
+
+@pytest.mark.parametrize(
+    ("node", "filter_"),
+    [("subject", {"run": ["1"]}), ("subject", {"subject": ["01"]}), ("group", {"contrast": ["gain"]})],
+)
+def test_a_map_that_two_edges_hand_on_is_refused(
+    bench: Any, write: Any, cohort_of: Any, node: str, filter_: Any
+) -> None:
+    """It would count twice in the mean of its person, or as two people."""
+    edges = [{"Source": "run", "Destination": "subject"}, {"Source": "subject", "Destination": "group"}]
+    edges.append({**next(edge for edge in edges if edge["Destination"] == node), "Filter": filter_})
+    subject = write.subject_node(GroupBy=["subject", "contrast"])
+    model = write.model_of(write.run_node(), subject, write.dataset_node([1], **DUMMY), edges=edges)
+    with pytest.raises(UsageError, match=f"hand the same maps to the node '{node}'"):
+        bench.plan(model, cohort_of(contrasts=("gain", "loss")))
+
+
+@pytest.mark.parametrize(
+    ("change", "fix"),
+    [
+        ({"GroupBy": ["contrast", "participant_id"]}, "Write subject."),
+        ({"X": [1, "sub"]}, "Write subject."),
+        ({"X": [1, "age", "age:patient_grp"]}, '"Name": "Product", "Input": ["age", "patient_grp"]'),
+    ],
+)
+def test_names_that_people_write_are_answered_with_those_there_are(
+    bench: Any, write: Any, cohort_of: Any, change: Any, fix: str
+) -> None:
+    group = write.dataset_node(change.pop("X", [1]), **DUMMY) | change
+    model = write.model_of(write.run_node(), group)
+    with pytest.raises(UsageError, match="There is no column") as caught:
+        bench.plan(model, cohort_of(runs=("1",)))
+    assert fix in caught.value.fix
+
+
+def test_a_level_that_lacks_in_x_is_to_be_added(bench: Any, write: Any, cohort_of: Any) -> None:
+    steps = [{"Name": "Factor", "Input": ["sex"]}]
+    for condition, fix in (("sex.F", 'Add "sex.F" to X.'), ("sex.m", "Did you mean 'sex.M'?")):
+        contrasts = [write.contrast("d", ["sex.M", condition], [1, -1])]
+        group = write.dataset_node([1, "sex.M"], steps=steps, Contrasts=contrasts)
+        with pytest.raises(ContrastError, match="which is not in X") as caught:
+            plan_group(bench, write, cohort_of(), group)
+        assert caught.value.fix == fix
+
+
+@pytest.mark.parametrize("name", ["trial_type.*", "trial_type.fac*", "trialType*", "*faces"])
+def test_wildcards_of_a_run_node_find_the_names_in_files(
+    bench: Any, write: Any, cohort_of: Any, name: str
+) -> None:
+    run = write.run_node() | {"Model": {"X": [name, 1], "Type": "glm"}, **DUMMY}
+    model = write.model_of(run, write.dataset_node([1], **DUMMY))
+    analyses = bench.plan(model, cohort_of(contrasts=("trialTypeFaces", "other"), runs=("1",)))
+    assert [one.first_level_contrast for one in analyses] == ["trialTypeFaces"]
+
+
+def test_a_query_for_what_nobody_has_is_warned_of(bench: Any, write: Any, cohort_of: Any) -> None:
+    steps = [{"Name": "Filter", "Input": ["age"], "Query": "sex != 'female'"}]
+    (analysis,) = plan_group(bench, write, cohort_of(), write.dataset_node([1], steps=steps, **DUMMY))
+    assert [one.sentence for one in analysis.notices] == [
+        "The query \"sex != 'female'\" of the node 'group' names 'female', which no row has as sex: F, M."
+    ]
+
+
 def test_a_run_node_hands_on_what_it_declares(bench: Any, write: Any, cohort_of: Any) -> None:
     model = write.model_of(write.run_node("gain_loss", "nothing"), write.dataset_node([1], **DUMMY))
     (analysis,) = bench.plan(model, cohort_of(contrasts=("gainLoss", "other"), runs=("1",)))

@@ -125,6 +125,11 @@ def test_replace_changes_values_by_their_text(rows: pd.DataFrame) -> None:
     assert mixed.cat.categories.tolist() == ["10", "2", "one"]
 
 
+def test_numbers_are_replaced_however_they_are_written(rows: pd.DataFrame) -> None:
+    table = {"10.0": None, "1e0": 5, "2.00": 7}
+    expect(rows, {"Name": "Replace", "Input": "site", "Replace": table}, site=[5, 7, 7, NAN, 5, NAN])
+
+
 def test_words_that_are_replaced_by_numbers_are_numbers(rows: pd.DataFrame) -> None:
     contrast_code = {"Name": "Replace", "Input": "sex", "Replace": {"F": -1, "M": 1}, "Output": "code"}
     expect(rows, contrast_code, code=[-1, 1, -1, 1, NAN, -1])
@@ -166,6 +171,18 @@ def test_filter_keeps_rows_of_which_the_query_is_true(
     done = transform(rows, [{"Name": "Filter", "Input": ["x"], "Query": query}], "group")
     assert list(done.rows.index) == [f"sub-{number}" for number in kept]
     assert set(done.dropped) == set(rows.index) - set(done.rows.index)
+
+
+def test_a_query_for_what_no_row_has_is_remarked_on(rows: pd.DataFrame) -> None:
+    """Nobody is left out, which a slip of the pen looks like."""
+    new = {"Name": "Replace", "Input": "sex", "Replace": {"F": "woman"}, "Output": "word"}
+    queries = ["sex != 'f' and sex != 'other'", "subject != '7'", "word != 'man' and x > 0"]
+    steps = [new, *({"Name": "Filter", "Input": ["x"], "Query": query} for query in queries)]
+    names = [one.partition(" names ")[2] for one in transform(rows, steps, "group").remarks]
+    assert names == [
+        "'f', which no row has as sex: M, F, other.",
+        "'7', which no row has as subject: 1, 2, 3, 4, 5, 6.",
+    ]
 
 
 def test_dropna_leaves_out_rows_and_says_why(rows: pd.DataFrame) -> None:
@@ -213,6 +230,12 @@ def test_the_rows_given_are_left_as_they_are(rows: pd.DataFrame) -> None:
             {"Name": "Sum", "Input": ["x"], "Output": "s", "Weights": [1, 2]},
             UsageError,
             "one of Weights for each",
+        ),
+        ({"Name": "Sum", "Input": ["x"], "Output": "s", "Weights": ["a"]}, UsageError, "are no numbers"),
+        (
+            {"Name": "Filter", "Input": ["x"], "Query": "subject != 'sub-1'"},
+            UsageError,
+            "Labels stand without sub-: '1'.",
         ),
         ({"Name": "Scale", "Input": ["x"], "ReplaceNa": "before"}, UsageError, "would invent values"),
         ({"Name": "Scale", "Input": ["x"], "Demean": "yes"}, UsageError, "needs true or false for Demean"),
