@@ -31,6 +31,7 @@ from bids_group.bids.selection import (
     check_spellings,
     select_people,
     select_results,
+    tell_mixed_names,
     wanted_labels,
 )
 from bids_group.bids.statmaps import Found, check_effects, check_found, pair_statmaps
@@ -174,6 +175,8 @@ def _select(
     check_hemispheres(choice.maps, wanted_hemispheres(selection))
     check_rows(choice.maps)
     check_spellings(choice, selection.first_level_contrasts)
+    if inputs.maps_table is None:
+        tell_mixed_names(choice)
     return in_dataset
 
 

@@ -20,7 +20,7 @@ from bids_group.config import Selection
 from bids_group.config.options import options_of
 from bids_group.errors import DataError, SelectionError, UsageError
 from bids_group.labels import natural_order
-from bids_group.records import Exclusion, FirstLevelMap, Notice, warn
+from bids_group.records import Exclusion, FirstLevelMap, Notice, note, warn
 from bids_group.words import counted, list_some, listed, suggest
 
 _OPTIONS = {one.entity: one for one in reversed(options_of(Selection)) if one.entity is not None}
@@ -29,6 +29,12 @@ _OPTIONS = {one.entity: one for one in reversed(options_of(Selection)) if one.en
 _PERSONAL = ("subject", "session", "run")
 _ONE_OF = ("node", "task", "space", "res", "den")
 _PLURALS = {"res": "resolutions (res)", "den": "densities (den)", "node": "FitLins nodes"}
+
+_OF_SCANS = {"acq", "ce", "dir", "rec"}
+"""Keys that say how somebody was scanned, which may differ between sites."""
+
+_COMPARED = {"sub", "ses", "run", "task", "space", "res", "den", "contrast", "taskcontrast", "hemi"}
+"""Keys that other checks compare, or that tell the analyses apart."""
 
 
 @dataclass(slots=True)
@@ -314,6 +320,36 @@ def check_rows(maps: Iterable[FirstLevelMap]) -> None:
                 expected="one map",
                 fix="Choose with --bids-filter-file, or list the maps in a table with --maps.",
             )
+
+
+def tell_mixed_names(choice: Choice) -> None:
+    """Tell of keys in whose labels people's maps of a contrast differ: ``desc-smoothed`` of some, say.
+
+    Keys of BIDS or not; one that labels nearly everybody apart, such as a date, is left alone.
+    """
+    kinds: dict[str, dict[tuple[str, ...], set[str]]] = {}
+    for those in group_by(choice.maps, lambda m: m.contrast).values():
+        labels: dict[str, list[dict[str, str]]] = {}
+        for m in those:
+            parts = (part.partition("-") for part in m.effect.name.split(".")[0].split("_"))
+            labels.setdefault(m.subject, []).append({key: label for key, mark, label in parts if mark})
+        keys = {key for own in labels.values() for one in own for key in one} - _COMPARED
+        for key in keys:
+            found: dict[tuple[str, ...], set[str]] = {}
+            for subject, own in labels.items():
+                kind = tuple(natural_order({one.get(key, "") for one in own}))
+                found.setdefault(kind, set()).add(subject)
+            for kind, people in found.items() if 1 < len(found) <= max(2, len(labels) // 2) else ():
+                kinds.setdefault(key, {}).setdefault(kind, set()).update(people)
+    for key, found in sorted(kinds.items()):
+        said = (
+            f"{listed(f'{key}-{one}' if one else f'no {key}' for one in kind)} "
+            f"({list_some((f'sub-{one}' for one in natural_order(people)), 6)})"
+            for kind, people in sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
+        )
+        fix = f'If they are not alike, choose: --bids-filter-file with {{"{key}": …}}, or a table (--maps).'
+        tell = note if key in _OF_SCANS else warn
+        choice.notices.append(tell("maps", f"The maps of people differ in {key}: {list_some(said, 6)}.", fix))
 
 
 def check_producers(maps: Iterable[FirstLevelMap]) -> None:

@@ -246,3 +246,32 @@ def test_two_contrasts_that_everybody_has_may_differ_in_case(study):
     cohort = study.gather()
     assert {m.contrast for m in cohort.maps} == {"face", "Face"}
     assert not [one for one in cohort.notices if one.severity == "warning"]
+
+
+@pytest.mark.parametrize(
+    "key, severity", [("desc", "warning"), ("echo", "warning"), ("smooth", "warning"), ("acq", "note")]
+)
+def test_people_whose_maps_differ_in_a_key_of_their_names_are_told(study, key, severity):
+    folder = study.derivative()
+    names = (
+        "{0}/{0}_task-x_{1}-1_contrast-a",
+        "{0}/{0}_task-x_contrast-a",
+        "{0}/{0}_task-x_{1}-2_contrast-a",
+    )
+    for label, name in zip(("01", "02", "03", "04", "05", "06"), (*names[:1] * 4, *names[1:]), strict=True):
+        study.maps(folder, [name.format(f"sub-{label}", key)])
+    (told,) = (one for one in study.gather().notices if "differ in" in one.sentence)
+    assert told.sentence == (
+        f"The maps of people differ in {key}: {key}-1 (sub-01, sub-02, sub-03, sub-04), "
+        f"no {key} (sub-05), {key}-2 (sub-06)."
+    )
+    assert (told.severity, f'{{"{key}": …}}' in told.fix) == (severity, True)
+
+
+def test_names_in_which_people_do_not_differ_or_all_differ_are_not_told(study):
+    folder = study.derivative()
+    for label in ("01", "02", "03", "04", "05"):
+        for run, way in (("1", "AP"), ("2", "PA")):
+            name = f"sub-{label}/sub-{label}_task-x_dir-{way}_run-{run}_date-202{label}_contrast-a"
+            study.maps(folder, [name])
+    assert not [one for one in study.gather().notices if "differ in" in one.sentence]

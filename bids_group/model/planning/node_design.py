@@ -15,6 +15,7 @@ from bids_group.config import ContrastRequest
 from bids_group.config.stats_model import INTERCEPT, Node, Weight, formula_names
 from bids_group.config.typed import parse_contrast
 from bids_group.errors import ContrastError, UsageError
+from bids_group.labels import natural_order
 from bids_group.model.formula.coding import is_numeric, levels_of
 from bids_group.model.planning.node_maps import (
     ENTITIES,
@@ -93,8 +94,9 @@ def join_node_rows(
     required = (*names, *judged_by)
     frame, columns = join_covariates(maps, cohort.tables, required=required, sessions=cohort.sessions)
     made = pd.DataFrame(index=frame.index)
-    for name in names if "contrast" in frame.columns else ():
-        found = find_contrast(name, frame["contrast"].cat.categories)
+    contrasts = {row.contrast for row in maps if "contrast" in row.entities}  # a table may have such a column
+    for name in names:
+        found = find_contrast(name, natural_order(contrasts))
         if found is not None and name not in frame.columns:
             made[name] = (frame["contrast"] == found).astype(float)
     return pd.concat([frame, made], axis=1), columns

@@ -222,9 +222,10 @@ def join_covariates(
     """Join the tables to the rows, by person or by person and session; also give what is known of columns.
 
     A session's column is a covariate of a row of several sessions only where it is the same in all of them;
-    a column that is ``required`` and has no one value in each row, or another problem, is refused. A missing
-    value stays missing. Rows of equal labels are allowed. ``sessions`` gives the order of their labels; else,
-    as for all entities, it is alphabetical with numbers as numbers.
+    a column that is ``required`` and has no one value in each row, or another problem, is refused; one of two
+    tables has one value where they say the same. A missing value stays missing. Rows of equal labels are
+    allowed. ``sessions`` gives the order of their labels; else, as for all entities, it is alphabetical with
+    numbers as numbers.
     """
     entities = pd.DataFrame(index=range(len(rows)))
     for entity in ENTITIES:
@@ -236,24 +237,25 @@ def join_covariates(
             entities[entity] = pd.Categorical(labels, categories=levels)
     values, refusals = {}, {}
     columns = {"session": sessions} if sessions is not None and "session" in entities else {}
-    pairs = [(table, name) for table in tables for name in table.frame.columns]
-    for table, name in pairs:
-        if name in entities:  # an entity of the maps goes before a column of the same name
-            continue
-        series, refusal = _column_values(rows, table, name)
-        twins = [str(each.columns[name].source) for each, other in pairs if other == name]
-        if len(twins) > 1:
-            refusals[name] = f"The column {name!r} stands in two tables: {' and '.join(twins)}."
-        elif series is None:
-            refusals[name] = refusal
+    # an entity of the maps goes before a column of the same name
+    for name in dict.fromkeys(n for table in tables for n in table.frame.columns if n not in entities):
+        homes = [table for table in tables if name in table.frame.columns]
+        found = [_column_values(rows, table, name) for table in homes]
+        series, sentence = found[0]
+        fix = "Use --pooling none to have a row per session, or leave the column out."
+        if any(_write(series) != _write(other) for other, _ in found[1:]):
+            named = " and ".join(str(table.columns[name].source) for table in homes)
+            sentence = f"The column {name!r} stands in two tables, with other values: {named}."
+            series, fix = None, "Rename it in one of them, so that the name says which is meant."
+        if series is None:
+            refusals[name] = DataError(sentence, fix=fix)
         else:
-            values[name], columns[name] = series, table.columns[name]
+            values[name], columns[name] = series, homes[0].columns[name]
     for name in required:
         if name in columns:
             columns[name].check_usable()
         if name in refusals:
-            fix = "Use --pooling none to have a row per session, or leave the column out."
-            raise DataError(refusals[name], fix=fix)
+            raise refusals[name]
     frame = pd.concat([entities, pd.DataFrame(values, index=entities.index)], axis=1)
     return frame.set_axis(pd.Index([row.label for row in rows], name="observation"), axis=0), columns
 
@@ -283,6 +285,11 @@ def _column_values(rows: Sequence[NodeMap], table: Table, name: str) -> tuple[pd
             f"{rows[varying[0]].label}, and a row of this design stands for several {table.level}s."
         )
     return by_row[~by_row.index.duplicated()].reindex(range(len(rows))), ""
+
+
+def _write(values: pd.Series | None) -> list[str | None] | None:
+    """Write values as labels, whatever their kind; None where there are none."""
+    return None if values is None else [level_text(value) for value in values.astype(object)]
 
 
 def level_text(value: object) -> str | None:

@@ -143,10 +143,31 @@ def test_only_the_sessions_that_have_maps_count(cohort_of: Any, sessions: Any) -
 def test_a_column_of_two_tables_is_refused_where_it_is_used(cohort_of: Any, sessions: Any) -> None:
     twice = sessions.assign(age=1.0)
     cohort = cohort_of(sessions=("a", "b"), session_table=twice)
-    with pytest.raises(DataError, match=r"'age' stands in two tables: participants.tsv and sessions.tsv"):
+    with pytest.raises(DataError, match=r"'age' stands in two tables, .*: participants.tsv and") as caught:
         plan_line(cohort, "~ age")
+    assert caught.value.fix == "Rename it in one of them, so that the name says which is meant."
     (analysis,) = plan_line(cohort, "~ group")
     assert "age" not in analysis.rows.columns
+
+
+@pytest.mark.parametrize("pooling", [None, "none"])
+def test_a_column_of_two_tables_that_agree_is_one(
+    pooling: Any, cohort_of: Any, people: Any, sessions: Any
+) -> None:
+    twice = sessions.assign(age=np.repeat(people["age"].to_numpy(), 2))
+    (analysis,) = plan_line(cohort_of(sessions=("a", "b"), session_table=twice), "~ age", pooling)
+    assert analysis.rows["age"].tolist() == [
+        people.loc[one, "age"] for one in analysis.rows["subject"].astype(str)
+    ]
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0], ["used", "not used"]])
+def test_a_column_called_contrast_is_a_covariate_of_one_first_level_contrast(
+    values: Any, cohort_of: Any, people: Any
+) -> None:
+    (analysis,) = plan_line(cohort_of(people.assign(contrast=values * 4)), "~ contrast")
+    assert analysis.rows["contrast"].tolist() == values * 4
+    assert list(analysis.rows).count("used") == 0
 
 
 def test_people_without_a_table_row_have_missing_values(cohort_of: Any, people: Any, table_of: Any) -> None:
