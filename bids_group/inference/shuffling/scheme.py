@@ -129,7 +129,8 @@ def choose_scheme(
     if estimator.has_clusters:
         return _wild_bootstrap(design, split, spec, blocks, estimator.variant)
     is_weighted = estimator.needs_variance
-    groups = None if is_weighted else _codes(variance_groups, design, "variance group")
+    variance_groups = None if is_weighted else variance_groups
+    groups = _codes(variance_groups, design, "variance group")
     if groups is not None and groups.max() == 0:
         groups = None
     kind = _natural_kind(split, groups) if spec.shuffle == "auto" else spec.shuffle
@@ -142,32 +143,22 @@ def choose_scheme(
 
     def build(is_whole: bool) -> Scheme:
         """Shuffle rows, rows within blocks, or whole blocks."""
+        if is_whole and block_of_row is not None:
+            units = _whole_blocks(contrast, block_of_row, groups, kind)
+        else:
+            cells = _crossed(split.n_obs, block_of_row, groups)
+            units = Units(unit_of_row=np.arange(split.n_obs), cell_of_unit=cells)
         is_within = block_of_row is not None and not is_whole
-        shuffles = Shuffles(
-            units=_whole_blocks(contrast, block_of_row, groups, kind)
-            if is_whole and block_of_row is not None
-            else Units(
-                unit_of_row=np.arange(split.n_obs), cell_of_unit=_crossed(split.n_obs, block_of_row, groups)
-            ),
-            kinds=kinds,
-            has_permutations=kind != "flips",
-            has_flips=kind in ("flips", "both"),
-            n_requested=spec.n_permutations,
-            seed=spec.random_seed,
-        )
-        changed = (
-            _share_changed(contrast, split, shuffles.units, is_within) if kind == "permutations" else 1.0
-        )
+        notices = _judge_change(contrast, split, units, is_within) if kind == "permutations" else ()
+        shuffles = _shuffle(units, kinds, kind, spec)
         return Scheme(
             partition=split,
             shuffles=shuffles,
             groups=groups,
             shuffling=named,
-            words=_in_words(
-                named, shuffles, blocks, None if is_weighted else variance_groups, is_whole=is_whole
-            ),
+            words=_in_words(named, shuffles, blocks, variance_groups, is_whole=is_whole),
             is_weighted=is_weighted,
-            notices=() if changed >= _MOSTLY_TESTED else (_changes_little(contrast, changed),),
+            notices=notices,
         )
 
     if blocks is None or spec.block_scheme is not None or kind == "flips":
@@ -181,14 +172,8 @@ def _wild_bootstrap(
     """Flip the signs of clusters of residuals; every set of signs once, where there are few."""
     clusters = number_clusters(blocks, design.matrix.index)
     n_clusters = int(clusters.max()) + 1
-    shuffles = Shuffles(
-        units=Units(unit_of_row=clusters, cell_of_unit=np.zeros(n_clusters, dtype=np.intp)),
-        kinds=np.zeros(split.n_obs, dtype=np.intp),
-        has_permutations=False,
-        has_flips=True,
-        n_requested=spec.n_permutations,
-        seed=spec.random_seed,
-    )
+    units = Units(unit_of_row=clusters, cell_of_unit=np.zeros(n_clusters, dtype=np.intp))
+    shuffles = _shuffle(units, np.zeros(split.n_obs, dtype=np.intp), "flips", spec)
     named = f"wild cluster bootstrap, {counted(n_clusters, 'cluster')}"
     of = "rows" if blocks is None else f"'{blocks.name}'"
     return Scheme(
@@ -202,6 +187,17 @@ def _wild_bootstrap(
 
 
 _KINDS = {"flips": "sign flips", "permutations": "permutations", "both": "permutations and sign flips"}
+
+
+def _shuffle(units: Units, kinds: Codes, kind: str, spec: InferenceSpec) -> Shuffles:
+    return Shuffles(
+        units=units,
+        kinds=kinds,
+        has_permutations=kind != "flips",
+        has_flips=kind != "permutations",
+        n_requested=spec.n_permutations,
+        seed=spec.random_seed,
+    )
 
 
 def _natural_kind(split: Partition, groups: Codes | None) -> str:
@@ -243,8 +239,8 @@ def _within(columns: Doubles, orbits: Codes) -> Doubles:
     return np.asarray(columns - means[orbits], dtype=np.float64)
 
 
-def _share_changed(contrast: Contrast, split: Partition, units: Units, is_within: bool) -> float:
-    """Smallest share of any tested direction that permutations change; refuse where it is none."""
+def _judge_change(contrast: Contrast, split: Partition, units: Units, is_within: bool) -> tuple[Notice, ...]:
+    """Refuse permutations that change nothing of a tested direction; warn where they change little."""
     where = " within blocks" if is_within else ""
     rest = _within(split.tested, units.orbits)
     if np.abs(rest).max() <= _VARIES:
@@ -263,16 +259,12 @@ def _share_changed(contrast: Contrast, split: Partition, units: Units, is_within
             if is_within
             else "Use --shuffle flips (or auto), or contrast only what varies between the rows exchanged.",
         )
-    return changed
-
-
-def _changes_little(contrast: Contrast, share: float) -> Notice:
-    return warn(
-        "shuffling",
-        f"Permutations change only {share:.0%} of what the contrast '{contrast.name}' tests: the"
-        " rest does not vary between the rows that are exchanged, and the test has little power for it.",
-        "Use other blocks (--whole-blocks), or contrast what varies within blocks.",
+    sentence = (
+        f"Permutations change only {changed:.0%} of what the contrast '{contrast.name}' tests: the"
+        " rest does not vary between the rows that are exchanged, and the test has little power for it."
     )
+    fix = "Use other blocks (--whole-blocks), or contrast what varies within blocks."
+    return () if changed >= _MOSTLY_TESTED else (warn("shuffling", sentence, fix),)
 
 
 def _whole_blocks(contrast: Contrast, blocks: Codes, groups: Codes | None, kind: str) -> Units:
