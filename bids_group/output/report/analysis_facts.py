@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,7 @@ def gather_facts(folder: Folder, analysis: AnalysisFiles, n_elements: int) -> di
     rows, coverage = info.observations or [], info.minimum_coverage
     generators = folder.description.get("GeneratedBy") or [{}]
     fits = [one.sidecar for one in contrasts]
-    equivalence = [one.sidecar for one in contrasts if one.sidecar.equivalence_bounds]
     sides = [one.two_sided for one in fits if one.test == "t" and not one.equivalence_bounds]
-    bayes = [sidecar_of(one.maps["bf10"]) for one in contrasts if "bf10" in one.maps]
     clusters = {name: one.clusters[name] for one in contrasts[::-1] for name in one.corrections}
     corrections = dict.fromkeys(name for one in contrasts for name in one.corrections)
     by_shuffling = [one.maps[UNCORRECTED] for one in contrasts if UNCORRECTED in one.maps]
@@ -60,19 +58,25 @@ def gather_facts(folder: Folder, analysis: AnalysisFiles, n_elements: int) -> di
         "permutation_p": _correction(UNCORRECTED, by_shuffling[0]) if by_shuffling else None,
         "variance_groups": next(filter(None, (one.variance_groups for one in fits)), None),
         "ignored_blocks": next(filter(None, (one.ignored_exchangeability_blocks for one in fits)), None),
-        "has_g": any("g" in one.maps for one in contrasts),
-        "standardisers": {
-            one.name: sidecar_of(one.maps["g"]).standardiser for one in contrasts if "g" in one.maps
-        },
-        "has_d_total": any("dTotal" in one.maps for one in contrasts),
-        "has_equivalence": bool(equivalence),
-        "has_standardised_bounds": any(
-            "non-central" in (one.equivalence_method or "") for one in equivalence
-        ),
         "atlas": next(filter(None, (sidecar_of(path).atlas for path in clusters.values())), None),
         "has_conjunction": any(one.conjunction for one in fits),
-        "cauchy_scale": bayes[0].cauchy_scale if bayes else None,
+        **_effect_sizes(contrasts),
+    }
+
+
+def _effect_sizes(contrasts: Sequence[ContrastFiles]) -> dict[str, Any]:
+    """Facts of effect sizes, the bounds of equivalence and the Bayes factor."""
+    standardised = {one.name: sidecar_of(one.maps["g"]).standardiser for one in contrasts if "g" in one.maps}
+    methods = [one.sidecar.equivalence_method for one in contrasts if one.sidecar.equivalence_bounds]
+    bayes = [sidecar_of(one.maps["bf10"]).cauchy_scale for one in contrasts if "bf10" in one.maps]
+    return {
+        "has_g": bool(standardised),
+        "standardisers": standardised,
+        "has_d_total": any("dTotal" in one.maps for one in contrasts),
         "has_partial_r2": any("partialR2" in one.maps for one in contrasts),
+        "has_equivalence": bool(methods),
+        "has_standardised_bounds": any("non-central" in (one or "") for one in methods),
+        "cauchy_scale": next(iter(bayes), None),
     }
 
 
