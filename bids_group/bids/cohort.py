@@ -90,6 +90,8 @@ def gather_cohort(
     sessions, order_notices = _order_sessions(maps, study.session_levels)
     contrasts = {m.contrast for m in maps}
     without_variance = [m for m in in_dataset if m.contrast in contrasts and m.variance is None]
+    choice.notices += [*order_notices, *_say_found(maps, sources), *_say_labels(study, maps)]
+    choice.notices += _say_idle(study, maps, without_variance, len(in_dataset))
     type_over = partial(_type_tables, study, maps, inputs.maps_table)
     return Cohort(
         maps=maps,
@@ -101,13 +103,7 @@ def gather_cohort(
         cell_factors=find_cell_factors(maps),
         everyone=tuple(everyone),
         exclusions=add_mapless([*choice.exclusions, *found.leftovers], maps, everyone),
-        notices=(
-            *choice.notices,
-            *order_notices,
-            *_say_found(maps, sources),
-            *_say_labels(study, maps),
-            *_say_idle(study, maps, without_variance, len(in_dataset)),
-        ),
+        notices=tuple(choice.notices),
         dataset_names={"raw": inputs.bids_dir, **{source.name: source.root for source in sources}},
         has_variance_everywhere=not without_variance,
         sessions=sessions,
