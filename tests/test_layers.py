@@ -1,4 +1,4 @@
-"""Rules of layers that import-linter cannot check (it knows external packages only whole), and their page."""
+"""Rules that linters do not check: layers (import-linter knows other packages only whole), and sizes."""
 
 import ast
 import re
@@ -23,6 +23,21 @@ def test_estimators_of_nilearn_are_used_only_in_model(package):
 def test_no_module_is_called_utils():
     names = {path.stem for path in PACKAGE.rglob("*.py")}
     assert not names & {"utils", "util", "helpers", "misc", "common"}
+
+
+def test_bodies_have_at_most_40_lines_and_files_400():
+    """A body is what follows the docstring of a function, blank lines and functions within it included."""
+    files = {str(path.relative_to(PACKAGE)): path.read_text("utf-8") for path in PACKAGE.rglob("*.py")}
+    bodies = [
+        (f"{name}, line {node.lineno}: {node.name}", node.body[ast.get_docstring(node) is not None :])
+        for name, text in files.items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    n_lines = {name: body[-1].end_lineno - body[0].lineno + 1 for name, body in bodies if body}
+    assert len(n_lines) > 1000
+    assert {name: n for name, n in n_lines.items() if n > 40} == {}
+    assert {name: n for name, text in files.items() if (n := text.count("\n")) > 400} == {}
 
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])

@@ -27,7 +27,7 @@ from bids_group.records.sidecars import RunRecord
 from bids_group.words import counted
 from bids_group.workflow import sensitivity
 from bids_group.workflow.needs import work_folder
-from bids_group.workflow.one_analysis import fit_and_judge, join_maps, stack, taking
+from bids_group.workflow.one_analysis import fit_and_judge, stack, taking
 from bids_group.workflow.preparation import PlannedAnalysis, RunPlan, say
 from bids_group.workflow.progress import progress
 
@@ -161,30 +161,22 @@ def _analyse(
 ) -> tuple[sensitivity.Question, ...]:
     """Stack, fit and judge one analysis, write what came of it, and give what may hang on single people."""
     spec, analysis, is_two_sided = plan.spec, planned.analysis, plan.spec.inference.is_two_sided
-    stacked = stack(plan, planned, work_dir, provenance.note)
-    data = join_maps(plan, planned, stacked)
+    stacked, data = stack(plan, planned, work_dir, provenance.note)
     fit, significances = fit_and_judge(plan, planned, data, work_dir)
-    fitted = fit.results
-    significances = model.add_effect_sizes(data, fitted, significances)
-    n_contrasts = sum(len(one.design.contrasts) for one in plan.planned)
     results, significances = inference.join_contrasts(
-        data, fitted, significances, spec.inference, n_contrasts=n_contrasts
+        data, fit.results, significances, spec.inference, n_contrasts=plan.n_contrasts
     )
     uneven, told = model.compare_spread(data)
-    quality = model.describe_rows(data, fitted, stacked.costs, uneven, is_two_sided=is_two_sided)
+    quality = model.describe_rows(data, fit.results, stacked.costs, uneven, is_two_sided=is_two_sided)
     sphericity, unequal = model.measure_sphericity(data)
     numeric = [*model.tell_costs(stacked), *model.tell_units(data, quality), *told, *unequal]
-    numeric += model.tell_heterogeneity(data)
-    numeric += model.tell_dominance(analysis, provenance.dominant)
+    numeric += [*model.tell_heterogeneity(data), *model.tell_dominance(analysis, provenance.dominant)]
     numeric += [*fit.notices, *(one for each in results for one in each.notices)]
     numeric += [one for each in significances for one in each.notices]
     say(numeric)
-    elsewhere = {notice for one in plan.planned if one is not planned for notice in one.notices}
-    own = [one for one in plan.notices if one in planned.notices or one not in elsewhere]
     regions = None
     if plan.atlas is not None and spec.atlas is not None:
-        rows = report.region_effects(plan.atlas, data.stack.labels, data.stack.data, data.elements)
-        regions = rows.set_index("label")
+        regions = report.region_effects(plan.atlas, data.stack.labels, data.stack.data, data.elements)
     context = output.Context(
         output_dir=plan.config.output_dir,
         analysis=analysis,
@@ -197,18 +189,17 @@ def _analyse(
         results,
         significances,
         coverage=stacked.coverage,
-        notices=[*own, *numeric],
+        notices=[*plan.notices_of(planned), *numeric],
         sphericity=sphericity,
         quality=quality,
-        peaks=model.tabulate_main_peaks(data, fitted, significances, is_two_sided=is_two_sided),
+        peaks=model.tabulate_main_peaks(data, fit.results, significances, is_two_sided=is_two_sided),
         regions=regions,
         maps=fit.maps,
         atlas=plan.atlas,
     )
     _log(planned, data, significances)
     has_people = plan.config.execution.has_sensitivity
-    effects = [one for one in fitted if one.contrast.bounds is None]  # not that something is absent
-    return sensitivity.ask(context, effects, significances, quality) if has_people else ()
+    return sensitivity.ask(context, fit.results, significances, quality) if has_people else ()
 
 
 def _log(planned: PlannedAnalysis, data: GroupData, significances: Sequence[Significance]) -> None:

@@ -56,8 +56,8 @@ def stack(
     work_dir: Path,
     on_map: Callable[[PooledMap], None] | None,
     whole: GroupAnalysis | None = None,
-) -> model.StackedMaps:
-    """Read (or pool) the map of each row once, in the design's order.
+) -> tuple[model.StackedMaps, GroupData]:
+    """Read (or pool) the map of each row once, in the design's order; and join the maps and their design.
 
     The space is that of the ``whole`` analysis, of whose rows these may be a part.
     """
@@ -69,7 +69,7 @@ def stack(
                 on_map(one)
             show(next(n_done), len(analysis.observations))
 
-        return model.build_stack(
+        stacked = model.build_stack(
             analysis.observations,
             take=taking(plan),
             on_map=told,
@@ -86,13 +86,9 @@ def stack(
             needs_variance=analysis.estimator.needs_variance,
             is_shuffled=spec.inference.needs_shuffling,
         )
-
-
-def join_maps(plan: RunPlan, planned: PlannedAnalysis, stacked: model.StackedMaps) -> GroupData:
-    """Join a design and its maps, and say who is next to whom."""
-    geometry = build_geometry(stacked.elements, plan.surfaces, plan.spec.inference.connectivity)
+    geometry = build_geometry(stacked.elements, plan.surfaces, spec.inference.connectivity)
     groups = planned.variance_groups
-    return model.join_maps(stacked, planned.design, planned.analysis, planned.blocks, groups, geometry)
+    return stacked, model.join_maps(stacked, planned.design, analysis, planned.blocks, groups, geometry)
 
 
 def _common_space(plan: RunPlan, analysis: GroupAnalysis) -> Space | None:
@@ -126,13 +122,16 @@ def fit_and_judge(
     if seconds is not None:
         LOGGER.info("Shuffling will take about %s.", output.spell_duration(seconds))
     with progress(f"Shuffles of {name}") as show:
-        return fit, inference.correct_group(
+        significances = inference.correct_group(
             data,
             fit.results,
             spec,
             planned.schemes,
-            n_contrasts=sum(len(one.design.contrasts) for one in plan.planned),
+            n_contrasts=plan.n_contrasts,
             executor=plan.executor,
             work_dir=work_dir,
             on_progress=show,
         )
+    if has_effect_sizes:
+        significances = model.add_effect_sizes(data, fit.results, significances)
+    return fit, significances

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from bids_group.labels import is_adult_mni
 from bids_group.output import report
 from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation, note, warn
 from bids_group.words import counted
-from bids_group.workflow.remarks import tell_idle, tell_mask
+from bids_group.workflow.remarks import tell_idle, tell_lost_by_groups, tell_mask
 from bids_group.workflow.surfaces import settle_surfaces
 
 LOGGER = logging.getLogger(__name__)
@@ -52,14 +52,12 @@ class RunPlan:
 
     ``analyses``: every group model with its rows, at the participant level also rows without a covariate;
     ``planned``: their designs, none at the participant level; ``observations``: what is pooled, each once,
-    also that of people whom a group model leaves out; ``identity``: all that changes the result, for
-    OUTPUT_DIR. ``surfaces``: those that vertices lie on, by structure.
+    also that of people whom a group model leaves out; ``surfaces``: those that vertices lie on, by structure.
     """
 
     config: RunConfig
     spec: AnalysisSpec
     model_json: dict[str, Any]
-    identity: dict[str, Any]
     cohort: Cohort
     analyses: tuple[GroupAnalysis, ...]
     planned: tuple[PlannedAnalysis, ...]
@@ -70,15 +68,31 @@ class RunPlan:
     surfaces: Surfaces
     executor: Executor
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that changes the result, for OUTPUT_DIR."""
+        return {**self.model_json, "Datasets": sorted(self.cohort.dataset_names)}
+
+    @property
+    def designs(self) -> list[tuple[GroupAnalysis, Design]]:
+        """Each group model with its design."""
+        return [(one.analysis, one.design) for one in self.planned]
+
+    @property
+    def n_contrasts(self) -> int:
+        """Number of contrasts that are fitted, of all group models."""
+        return sum(len(one.design.contrasts) for one in self.planned)
+
+    def notices_of(self, planned: PlannedAnalysis) -> list[Notice]:
+        """Give what is told of one group model: all but what belongs to others alone."""
+        elsewhere = {notice for one in self.planned if one is not planned for notice in one.notices}
+        return [one for one in self.notices if one in planned.notices or one not in elsewhere]
+
 
 def prepare(config: RunConfig) -> RunPlan:
     """Find people and maps, settle the model, and build and check every design."""
-    executor = choose_executor(config.execution, config.output_dir)
-    asked, is_group = None, config.level == "group"
-    if config.analysis.model_file is not None:
-        from bids_group.config.stats_model_reading import read_model
-
-        asked, config = settle_request(read_model(config.analysis.model_file), config)
+    executor, is_group = choose_executor(config.execution, config.output_dir), config.level == "group"
+    asked, config = _settle_model_file(config)
     threads = Threads(n_procs=config.execution.n_procs)  # headers are read here, wherever the work is done
     cohort = bids.gather_cohort(config.inputs, config.selection, config.output_dir, threads)
     config = _settle_design(config, cohort, asked)
@@ -88,15 +102,9 @@ def prepare(config: RunConfig) -> RunPlan:
     )
     spec, cohort, settled = _settle_extent_and_masks(spec, cohort, is_group=is_group)
     pooling = model.plan_pooling(cohort, stats_model, spec)
-    if is_group:
-        cohort = _judge_complete_rows(cohort, stats_model, spec)
+    cohort = _judge_complete_rows(cohort, stats_model, spec) if is_group else cohort
     analyses = model.plan_analyses(cohort, stats_model, spec) if is_group else ()
-    rowless = bids.check_matrix_rows(analyses, cohort, spec.missing)
-    try:
-        planned, exclusions = _plan_designs(analyses, spec, cohort, rowless)
-    except BidsGroupError:  # a table that is not read may be its cause
-        say(one for one in cohort.notices if one.topic == "tables" and one.severity == "warning")
-        raise
+    planned, exclusions = _plan_designs(analyses, spec, cohort)
     atlas, about_atlas = _settle_atlas(spec, cohort, is_used=not config.execution.is_dry_run)
     people = {one.subject for each in planned for one in each.analysis.maps}
     surfaces, about_surfaces = settle_surfaces(spec, cohort, people) if is_group else ({}, [])
@@ -105,15 +113,11 @@ def prepare(config: RunConfig) -> RunPlan:
     bids.check_spaces([*grids, *((one.maps, None) for one in observations)], cohort.spaces)
     settled += tell_mask(spec) if is_group else []
     told = (*cohort.notices, *notices, *settled, *about_atlas, *about_surfaces, *tell_idle(spec, cohort))
-    told += (*_tell_lost_by_groups(cohort, analyses), *(one for each in planned for one in each.notices))
-    model_json = write_model_json(stats_model)
-    designs = [(one.analysis, one.design) for one in planned]
-    output.check_output_names(designs, observations, output.model_path(model_json))
+    told += (*tell_lost_by_groups(cohort, analyses), *(one for each in planned for one in each.notices))
     plan = RunPlan(
         config=config,
         spec=spec,
-        model_json=model_json,
-        identity={**model_json, "Datasets": sorted(cohort.dataset_names)},
+        model_json=write_model_json(stats_model),
         cohort=cohort,
         analyses=tuple(one.analysis for one in planned) if is_group else pooling,
         planned=planned,
@@ -124,8 +128,18 @@ def prepare(config: RunConfig) -> RunPlan:
         surfaces=surfaces,
         executor=executor,
     )
+    output.check_output_names(plan.designs, plan.observations, output.model_path(plan.model_json))
     _log(plan)
     return plan
+
+
+def _settle_model_file(config: RunConfig) -> tuple[StatsModel | None, RunConfig]:
+    """Make one request of the command line and the model file, where there is one."""
+    if config.analysis.model_file is None:
+        return None, config
+    from bids_group.config.stats_model_reading import read_model
+
+    return settle_request(read_model(config.analysis.model_file), config)
 
 
 def _settle_design(config: RunConfig, cohort: Cohort, asked: StatsModel | None) -> RunConfig:
@@ -262,28 +276,31 @@ def _judge_complete_rows(cohort: Cohort, stats_model: StatsModel, spec: Analysis
 
 
 def _plan_designs(
-    analyses: Iterable[GroupAnalysis], spec: AnalysisSpec, cohort: Cohort, rowless: Collection[str]
+    analyses: Sequence[GroupAnalysis], spec: AnalysisSpec, cohort: Cohort
 ) -> tuple[tuple[PlannedAnalysis, ...], tuple[Exclusion, ...]]:
     """Build each design over its complete rows, then check what is asked of inference over all of them."""
     designs: list[tuple[GroupAnalysis, Design]] = []
     exclusions: list[Exclusion] = []
-    for analysis in analyses:
-        complete, left_out = _complete(analysis, spec, cohort)
-        exclusions.extend(complete.exclusions)
-        for one in left_out:
-            is_rowless = f"sub-{one.subject}{f'_ses-{one.session}' if one.session else ''}" in rowless
-            reason = "no row in the design matrix (--missing drop)" if is_rowless else one.reason
-            exclusions.append(replace(one, reason=reason))
-        model.check_variances(complete, spec)
-        complete = model.plan_scaling(complete, spec.scale_by)
-        try:
+    rowless = bids.check_matrix_rows(analyses, cohort, spec.missing)
+    try:
+        for analysis in analyses:
+            complete, left_out = _complete(analysis, spec, cohort)
+            exclusions.extend(complete.exclusions)
+            for one in left_out:
+                is_rowless = f"sub-{one.subject}{f'_ses-{one.session}' if one.session else ''}" in rowless
+                reason = "no row in the design matrix (--missing drop)" if is_rowless else one.reason
+                exclusions.append(replace(one, reason=reason))
+            model.check_variances(complete, spec)
+            complete = model.plan_scaling(complete, spec.scale_by)
             designs.append((complete, model.build_design(complete)))
-        except BidsGroupError as error:
-            for told in dict.fromkeys(getattr(error, "__notes__", ())):  # what was found of the columns
-                LOGGER.warning(told)
-            raise
-    n_contrasts = sum(len(design.contrasts) for _, design in designs)
-    planned = tuple(plan_inference(analysis, design, spec, n_contrasts) for analysis, design in designs)
+        n_contrasts = sum(len(design.contrasts) for _, design in designs)
+        planned = tuple(plan_inference(analysis, design, spec, n_contrasts) for analysis, design in designs)
+    except BidsGroupError as error:
+        for told in dict.fromkeys(getattr(error, "__notes__", ())):  # what was found of the columns
+            LOGGER.warning(told)
+        # a table that is not read may be its cause
+        say(one for one in cohort.notices if one.topic == "tables" and one.severity == "warning")
+        raise
     return planned, tuple(dict.fromkeys(exclusions))
 
 
@@ -341,16 +358,6 @@ def plan_inference(
         schemes=schemes,
         notices=tuple(dict.fromkeys([*analysis.notices, *design.notices, *told])),
     )
-
-
-def _tell_lost_by_groups(cohort: Cohort, analyses: Iterable[GroupAnalysis]) -> list[Notice]:
-    """Warn of levels that GroupBy leaves out whole, as it does people who lack its value."""
-    staying = {one.subject for analysis in analyses for one in analysis.observations}
-    reason = "for GroupBy (--missing drop)"
-    left_out = {one.subject for each in analyses for one in each.exclusions if one.reason.endswith(reason)}
-    people = cohort.tables[0]
-    had = people.frame[people.frame.index.isin(staying | left_out)]
-    return bids.tell_lost_levels(had, had[had.index.isin(staying)], people.columns) if left_out else []
 
 
 def _log(plan: RunPlan) -> None:

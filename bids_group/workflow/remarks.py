@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from bids_group import bids
 from bids_group.config import AnalysisSpec
 from bids_group.elements import read_mask
-from bids_group.records import Cohort, Notice, note, warn
+from bids_group.records import Cohort, GroupAnalysis, Notice, note, warn
 
 _WIDEST_MM, _LARGEST_ALPHA = 30, 0.1
 """Smoothing and alpha beyond which a slip is likelier than a wish."""
@@ -39,3 +42,13 @@ def tell_idle(spec: AnalysisSpec, cohort: Cohort) -> list[Notice]:
         fix = "Put a mask of each person (…_desc-brain_mask) beside the maps, or leave --min-coverage at 1."
         notices.append(warn("maps", sentence, fix))
     return notices
+
+
+def tell_lost_by_groups(cohort: Cohort, analyses: Iterable[GroupAnalysis]) -> list[Notice]:
+    """Warn of levels that GroupBy leaves out whole, as it does people who lack its value."""
+    staying = {one.subject for analysis in analyses for one in analysis.observations}
+    reason = "for GroupBy (--missing drop)"
+    left_out = {one.subject for each in analyses for one in each.exclusions if one.reason.endswith(reason)}
+    people = cohort.tables[0]
+    had = people.frame[people.frame.index.isin(staying | left_out)]
+    return bids.tell_lost_levels(had, had[had.index.isin(staying)], people.columns) if left_out else []

@@ -69,7 +69,7 @@ def _show(plan: RunPlan) -> None:
     _print_design(plan)
     preview = output.Preview(
         cohort=plan.cohort,
-        planned=[(one.analysis, one.design) for one in plan.planned],
+        planned=plan.designs,
         exclusions=[*plan.cohort.exclusions, *plan.exclusions],
         notices=plan.notices,
         spec=plan.spec,
@@ -86,8 +86,7 @@ def _print_design(plan: RunPlan) -> None:
     """Write the design to the file that the user named, before the work begins."""
     execution = plan.config.execution
     if execution.print_design is not None:
-        planned = [(one.analysis, one.design) for one in plan.planned]
-        output.print_design(execution.print_design, planned, is_overwrite=execution.is_overwrite)
+        output.print_design(execution.print_design, plan.designs, is_overwrite=execution.is_overwrite)
         LOGGER.info("The design: %s", execution.print_design)
 
 

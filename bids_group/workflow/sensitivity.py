@@ -17,7 +17,7 @@ from bids_group.config.corrections import UNCORRECTED
 from bids_group.errors import BidsGroupError, DataError, UsageError
 from bids_group.records import Contrast, ContrastResult, Design, GroupAnalysis, GroupData, Significance
 from bids_group.records.sidecars import Sidecar
-from bids_group.workflow.one_analysis import fit_and_judge, join_maps, stack
+from bids_group.workflow.one_analysis import fit_and_judge, stack
 from bids_group.workflow.preparation import MOST_LEFT_OUT, PlannedAnalysis, RunPlan, plan_inference
 from bids_group.workflow.surfaces import settle_surfaces
 
@@ -69,13 +69,14 @@ def ask(
 ) -> tuple[Question, ...]:
     """Note what each significant contrast claims, and whom to leave out.
 
-    These are marked people, then who moves it most. What is noted is small: the maps need not be kept.
+    These are marked people, then who moves it most. What is noted is small: the maps need not be kept. That
+    something is absent is not asked again.
     """
     data, analysis, found = context.data, context.analysis, []
     subjects = analysis.rows["subject"].astype(str)
     is_two_sided = context.spec.inference.is_two_sided
     marked = dict.fromkeys(subjects[quality.index[quality["is_outlier"].astype(bool)]])
-    for result in results:
+    for result in (one for one in results if one.contrast.bounds is None):
         own = [one for one in significances if one.contrast == result.contrast.name]
         claims = tuple(claim for one in own for claim in _claims(data, result, one))
         if not claims:
@@ -176,10 +177,8 @@ def _without(plan: RunPlan, planned: PlannedAnalysis, person: str, names: set[st
     design = model.build_design(analysis)
     if plan.spec.inference.familywise == "within-contrast":
         design = replace(design, contrasts=tuple(one for one in design.contrasts if one.name in names))
-    n_contrasts = sum(len(one.design.contrasts) for one in plan.planned)
-    again = plan_inference(analysis, design, plan.spec, n_contrasts)
-    stacked = stack(plan, again, folder, on_map=None, whole=whole)
-    data = join_maps(plan, again, stacked)
+    again = plan_inference(analysis, design, plan.spec, plan.n_contrasts)
+    _, data = stack(plan, again, folder, on_map=None, whole=whole)
     fit, significances = fit_and_judge(plan, again, data, folder, has_effect_sizes=False)
     return _Without(data, fit.results, significances)
 

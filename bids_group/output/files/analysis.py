@@ -42,10 +42,10 @@ def write_group(
 ) -> None:
     """Write every file of one group analysis under ``group/``.
 
-    ``coverage``: number of rows observed at each element of the space, of its shape. ``quality`` and
-    ``regions`` (mean effects) have a row for each observation (index = labels), ``peaks`` holds by group
-    contrast the values of each observation at peaks. ``maps``: those of the estimator that belong to no
-    contrast, by the end of their names. ``atlas`` names clusters and peaks.
+    ``coverage``: number of rows observed at each element of the space, of its shape. ``quality``
+    (index = labels) and ``regions`` (mean effects, labels in a column) have a row for each observation,
+    ``peaks`` holds by group contrast the values of each observation at peaks. ``maps``: those of the
+    estimator that belong to no contrast, by the end of their names. ``atlas`` names clusters and peaks.
     """
     drafts = [*_draft_shared(context, coverage, notices, sphericity)]
     for ending, row in (maps or {}).items():
