@@ -38,10 +38,21 @@ _MISSING = frozenset(
     (
         *("na", "n/a", "n.a.", "n.a", "n\\a", "<na>", "#n/a", "#na", "nan", "nat", "none", "null", "nil"),
         *("missing", "unknown", "unk", "empty", "not_available", "not_applicable", "not_reported"),
+        *("not_done", "not_assessed", "not_collected", "not_recorded", "no_data", "no_answer"),
+        *("refused", "declined", "prefer_not_to_say", "prefer_not_to_answer", "don't_know", "do_not_know"),
         *(".", "..", "-", "--", "---", "\N{EN DASH}", "\N{EM DASH}", "?", "??"),
-        *("#value!", "#div/0!", "#null!"),
+        *("#value!", "#div/0!", "#null!", "#ref!", "#num!", "#name?"),
     )
 )
+_MEANT_MISSING = re.compile(
+    r"\b(missing|unknown|n/a|refused|declined|no (data|answer|response)|prefer not|do(es)? ?n[o']t know"
+    r"|not (available|applicable|reported|collected|assessed|recorded|done|known|stated))\b",
+    re.IGNORECASE,
+)
+"""How dictionaries say that a level stands for a missing value."""
+_DATE = re.compile(r"\d{1,4}([-./])\d{1,2}\1\d{1,4}([T ].*)?|\d{1,2}:\d{2}(:\d{2}(\.\d*)?)?\s*([AaPp][Mm])?")
+"""Dates and times of the day."""
+_YEARS_AND_MONTHS = r"\d+\s*;\s*\d+([.;]\d+)?|\d+\s*y[a-z]*[\s,.]*\d+\s*m[a-z]*\.?"
 _ODD_NUMBERS = (
     r"[+-]?\d+,\d+",  # 31,5
     r"[+-]?\d{1,3}([.,' ’]\d{3})+([.,]\d+)?",  # 1,234.5
@@ -50,6 +61,7 @@ _ODD_NUMBERS = (
     r"[−–]\s*\d+([.,]\d+)?",  # a minus sign that is none
     r"\d{3}[YMWD]",  # the ages of DICOM
     r"\d+([.,]\d+)?\s*(y|yr|yrs|year|years|y\.?o\.?|y/o)",
+    _YEARS_AND_MONTHS,  # 12;3
 )
 _ODD_NUMBER = re.compile("|".join(f"(?:{one})" for one in _ODD_NUMBERS), re.IGNORECASE)
 _UNIT = re.compile(r"[+-]?\d+([.,]\d+)?\s*[^\W\d_%]+\.?|\d+([.,]\d+)?\s*%", re.IGNORECASE)
@@ -132,6 +144,7 @@ def type_column(
             units = f"its Units ({described.units}) are not used, as its values are text"
             odd.append(tell_unused(described, units))
         odd += _say_odd_words(values[is_in], levels, source, is_settled=is_settled)
+        odd += _say_codes_among_levels(values[is_in].dropna(), described)
     else:
         problem = _no_number(values[is_in], source, said)
         numbers = [float(one) if one and is_number(one) else float("nan") for one in values]
@@ -196,6 +209,8 @@ def _how_to_mend(value: str) -> str:
         return f"Write n/a instead of {value} (BIDS knows no other word for a missing value)"
     if re.search(r"\d,\d", value):
         return "Write numbers with a decimal point"
+    if re.fullmatch(_YEARS_AND_MONTHS, value, re.IGNORECASE):
+        return "Write one number, such as years with a decimal point (8.25 for 8 years and 3 months)"
     return "Write the number alone, or n/a (with --missing drop, these people are left out)"
 
 
@@ -205,11 +220,16 @@ def _unknown_level(values: pd.Series, levels: Sequence[str], source: Path) -> Da
         return None
     first, found = _where(values, is_unknown)
     mend = f"Mend the value, or the Levels in {source.with_suffix('.json')}."
+    fix = f"{_how_to_mend(first)}." if is_like_missing(first) else suggest(first, levels) or mend
+    present = {str(value) for value in values.dropna()}
+    if all(map(is_number, present)) and len(present - {*levels}) > 1:
+        fix = f"If it is a number of which the Levels name a few values, say --numeric {values.name}; "
+        fix += f"else mend the values, or the Levels in {source.with_suffix('.json')}."
     return DataError(
         f"Column '{values.name}' of {source} has '{first}', which is not among its Levels.",
         found=found,
         expected=", ".join(levels),
-        fix=f"{_how_to_mend(first)}." if is_like_missing(first) else suggest(first, levels) or mend,
+        fix=fix,
     )
 
 
@@ -268,10 +288,27 @@ def _say_odd_words(
         fix = "If it stands for a missing value, write n/a: BIDS knows no other word for it."
         yield warn("columns", f"'{word}' is a level of {column} ({rows}).", fix)
     looks = {look_of(level) for level in present}
+    sentence = f"C{column[1:]} is read as categories ({list_some(present, 10)})."
     if "unit" in looks and "text" not in looks:
         tell = warn if looks & {"number", "odd number"} else note
-        sentence = f"C{column[1:]} is read as categories ({list_some(present, 10)})."
         yield tell("columns", sentence, "If they are numbers, write them without a unit.")
+    elif present and all(map(_DATE.fullmatch, present)):
+        fix = "A date or time is no number: write days (hours) since one that is the same for all, or an age."
+        yield warn("columns", sentence, fix)
+
+
+def _say_codes_among_levels(values: pd.Series, described: Column) -> Iterator[Notice]:
+    """Tell of levels that stand for a missing value: by the dictionary, or as such codes are written (-9)."""
+    present = [str(value) for value in values.unique()]
+    meant = {level: said for level, said in described.meanings.items() if _MEANT_MISSING.search(said)}
+    why = {level: f", which stands for '{meant[level]}'" for level in present if level in meant}
+    if all(map(is_number, present)):
+        written = {f"{one:.15g}" for one in _find_codes(np.unique([float(one) for one in present]))}
+        why |= {level: "" for level in present if level in written and not described.meanings.get(level)}
+    for level, said in why.items():
+        rows = _name_rows(values.index[values == level], 6)
+        sentence = f"'{level}' is a level of column '{values.name}' of {described.source.name}{said}: {rows}."
+        yield warn("columns", sentence, "If it stands for a missing value, write n/a: else it is a group.")
 
 
 def _say_odd_numbers(values: pd.Series, source: Path) -> Iterator[Notice]:
@@ -294,17 +331,8 @@ def _say_odd_numbers(values: pd.Series, source: Path) -> Iterator[Notice]:
 
 
 def _find_far(numbers: npt.NDArray[np.float64]) -> list[float]:
-    """Find codes for missing values, and values many interquartile ranges away from the middle half.
-
-    A value that is written as codes are is one where it lies far outside of the others.
-    """
-    unique = np.unique(numbers)
-    is_written = np.array([_CODE.fullmatch(f"{value:.15g}") is not None for value in unique], dtype=bool)
-    others, codes = unique[~is_written], []
-    for value in unique[is_written] if len(others) > 1 else ():
-        gap = value - others[-1] if value > others[-1] else others[0] - value
-        if value < 0 < others[0] or gap > max(np.ptp(others) / 2, np.diff(others).max()):
-            codes.append(float(value))
+    """Find codes for missing values, and values many interquartile ranges away from the middle half."""
+    codes = _find_codes(np.unique(numbers))
     rest = numbers[~np.isin(numbers, codes)]
     if len(np.unique(rest)) < 4:
         return codes if len(np.unique(rest)) > 1 else []
@@ -312,3 +340,18 @@ def _find_far(numbers: npt.NDArray[np.float64]) -> list[float]:
     reach = _FAR * (high - low)
     is_far = (rest < low - reach) | (rest > high + reach) if reach > 0 else np.zeros(len(rest), dtype=bool)
     return sorted({*codes, *rest[is_far].tolist()})
+
+
+def _find_codes(unique: npt.NDArray[np.float64]) -> list[float]:
+    """Find values that are written as codes for missing values are, and lie far outside of the others.
+
+    So does a negative one among others that are not; among some that start at 0, where they go beyond it.
+    """
+    is_written = np.array([_CODE.fullmatch(f"{value:.15g}") is not None for value in unique], dtype=bool)
+    others, codes = unique[~is_written], []
+    for value in unique[is_written] if len(others) > 1 else ():
+        gap = value - others[-1] if value > others[-1] else others[0] - value
+        is_negative = value < 0 < others[0] or (value < 0 == others[0] and len(others) > max(3, -value))
+        if is_negative or gap > max(np.ptp(others) / 2, np.diff(others).max()):
+            codes.append(float(value))
+    return codes

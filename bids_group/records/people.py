@@ -83,8 +83,8 @@ class Exclusion:
 class Column:
     """What is known of a covariate. ``kind_source`` says why it has this kind (for people).
 
-    ``problem`` and ``notices`` are told only where the column is used; ``empty`` names the rows whose cell
-    is empty, where ``n/a`` should stand.
+    ``meanings``: what its dictionary says of levels. ``problem`` and ``notices`` are told only where the
+    column is used; ``empty`` names the rows whose cell is empty, where ``n/a`` should stand.
     """
 
     name: str
@@ -92,6 +92,7 @@ class Column:
     kind_source: str
     source: Path
     levels: tuple[str, ...] = ()
+    meanings: Mapping[str, str] = field(default_factory=dict, compare=False)
     units: str | None = None
     description: str | None = None
     problem: BidsGroupError | None = None

@@ -93,12 +93,27 @@ def test_no_dictionary_breaks_the_reading_of_a_table(entry, cells):
 
 
 @pytest.mark.parametrize(
-    "cells", [["023Y", "031Y"], ["98,5", "99,5"], ["25 years", "31 yrs"], ["30+", "40+"]]
+    "cells",
+    [
+        *(["023Y", "031Y"], ["98,5", "99,5"], ["25 years", "31 yrs"], ["30+", "40+"], ["8;3", "9;11"]),
+        *(["8;3.15", "10;0"], ["8y3m", "12 y 11 mo"], ["8 years, 3 months", "9 yrs 4 mths"]),
+    ],
 )
 def test_ages_of_the_scanner_and_decimal_commas_are_refused_though_all_are_alike(cells):
     _, column = judge(cells * 3)
     with pytest.raises(DataError, match="would be read as categories"):
         column.check_usable()
+
+
+@pytest.mark.parametrize(
+    "cells", [["2001-01-31", "2001-02-28"], ["1.2.2001", "31.1.2001"], ["09:30", "14:05"]]
+)
+def test_dates_and_times_are_categories_with_a_warning(cells):
+    _, column = judge(cells * 3)
+    assert (column.kind, column.problem) == ("categorical", None)
+    (said,) = sentences(column)
+    assert f"Column 'x' of participants.tsv is read as categories ({cells[0]}, {cells[1]})" in said
+    assert judge(cells * 3, categorical=True)[1].notices == ()
 
 
 @pytest.mark.parametrize("cells", [["3T", "7T"], ["10mg", "20mg"], ["2D", "3D"], ["5 %", "10 %"]])
@@ -192,10 +207,53 @@ def test_codes_for_missing_values_are_told_with_their_rows(code, n_codes):
         ["60", "71", "77", "88", "95", "99", "66"],
         ["-1.2", "0.3", "0.8", "-0.4", "1.9", "-1"],
         ["9", "8", "7", "9"],
+        ["0", "1", "2", "-1"],
+        ["0", "5", "-3", "12", "20", "-1"],
     ],
 )
 def test_ordinary_numbers_are_not_called_codes(cells):
     assert judge(cells)[1].notices == ()
+
+
+@pytest.mark.parametrize("code", ["-1", "-9"])
+def test_a_negative_code_in_a_scale_from_0_is_told(code):
+    (said,) = sentences(judge(["0", "3", code, "17", "9", "1", "22", "0", "5", "11", "2", "8"])[1])
+    assert f"run from 0 to 22: {code} in 1 of 12 (sub-03)" in said
+
+
+@pytest.mark.parametrize(
+    "code, meaning, told",
+    [
+        *(("-9", "missing", True), ("3", "Not reported", True), ("U", "sex unknown to us", True)),
+        *(("9", {"Description": "prefer not to say"}, True), ("-9", "", True), ("99", None, True)),
+        *(("3", "diverse", False), ("99", "other", False), ("3", "", False), ("U", "", False)),
+    ],
+)
+def test_levels_that_stand_for_missing_values_are_told(code, meaning, told):
+    cells = ["1", "2", "1", code, "2"]
+    _, column = judge(cells, {"Levels": {"1": "female", "2": "male", code: meaning}})
+    assert column.levels == ("1", "2", code)
+    said = f", which stands for '{meaning if isinstance(meaning, str) else 'prefer not to say'}'" * bool(
+        meaning
+    )
+    assert (
+        sentences(column) == [f"'{code}' is a level of column 'x' of participants.tsv{said}: sub-04."] * told
+    )
+
+
+@pytest.mark.parametrize("code, told", [("99", True), ("-1", True), ("3", False)])
+def test_codes_among_categories_that_a_user_named_are_told(code, told):
+    _, column = judge(["1", "2", "1", code, "2"], categorical=True)
+    assert [said.partition(" is a level")[0] for said in sentences(column)] == [f"'{code}'"] * told
+
+
+def test_numbers_of_which_the_levels_name_the_ends_are_pointed_to_numeric():
+    _, column = judge(["0", "3", "10", "7"], {"Levels": {"0": "no pain", "10": "worst pain"}})
+    assert column.problem.fix.startswith(
+        "If it is a number of which the Levels name a few values, say --numeric x;"
+    )
+    _, column = judge(["1", "2", "1", "4"], {"Levels": {"1": "", "2": "", "3": ""}})
+    assert "--numeric" not in column.problem.fix
 
 
 def test_a_value_far_from_all_others_is_told():
@@ -211,9 +269,10 @@ def test_an_empty_cell_is_missing_and_told():
 
 
 def test_words_for_missing_values_among_categories_are_told():
-    _, column = judge(["F", "M", "NA", "-"])
+    _, column = judge(["F", "M", "NA", "-", "#REF!", "Prefer not to say", "refused"])
     assert column.problem is None
-    assert [re.findall(r"'(.*?)' is a level", said) for said in sentences(column)] == [["-"], ["NA"]]
+    told = [re.findall(r"'(.*?)' is a level", said) for said in sentences(column)]
+    assert told == [["#REF!"], ["-"], ["NA"], ["Prefer not to say"], ["refused"]]
 
 
 @pytest.mark.parametrize(
@@ -231,6 +290,7 @@ def test_words_for_missing_values_among_categories_are_told():
         ("sub-01_gm.nii.gz", "text"),
         ("1.2.3", "text"),
         ("2001-01-31", "text"),
+        ("8;3", "odd number"),
     ],
 )
 def test_what_a_cell_looks_like(cell, look):

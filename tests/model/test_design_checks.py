@@ -111,6 +111,31 @@ def told(name, kind_source):
     return {name: Column(name=name, kind="numeric", kind_source=kind_source, source=source)}
 
 
+@pytest.mark.parametrize(
+    "name, is_asked",
+    [
+        *(("site", True), ("study_site", True), ("siteID", True), ("scanner_no", True), ("family", True)),
+        *(("n_cigs", False), ("group_size", False), ("opposite", False)),
+    ],
+)
+def test_many_whole_numbers_are_asked_about_where_the_name_is_one_of_groups(people, analyse, name, is_asked):
+    rows = people.assign(**{name: np.arange(len(people)) % 12 + 1.0})
+    said = sentences(build_design(analyse(rows, f"~ {name}")), "codes")
+    assert [one.startswith(f"The column '{name}' holds whole numbers (1, 2, 3, ") for one in said] == (
+        [True] * is_asked
+    )
+
+
+def test_dates_written_as_numbers_are_no_amounts(people, analyse):
+    days = pd.Timestamp("2024-01-20") + pd.to_timedelta(np.arange(len(people)) * 3, "D")
+    rows = people.assign(scanned=days.strftime("%Y%m%d").astype(float))
+    assert sentences(build_design(analyse(rows, "~ scanned")), "codes") == [
+        "The column 'scanned' holds dates as numbers (20240120): no amounts."
+    ]
+    amounts = people.assign(scanned=20240120.0 + np.arange(len(people)) * 3)
+    assert not sentences(build_design(analyse(amounts, "~ scanned")), "codes")
+
+
 @pytest.mark.parametrize("codes", [(0, 1), (1, 2), (-1, 1)])
 def test_two_whole_numbers_that_may_be_codes_get_a_note(people, analyse, codes):
     rows = people.assign(sex=np.where(people["sex"] == "M", *codes).astype(float))

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from bids_group.errors import DesignError
@@ -27,6 +28,11 @@ _FEW_DOF = 10  # below, a t threshold is over a tenth above that of the normal d
 _HIGH_INFLATION = 10.0  # of the variance; intervals are over three times as wide (10 ** 0.5)
 _HIGH_CONDITION = 1e4  # of columns of unit norm
 _HIGH_LEVERAGE = 0.5  # the row moves its own fitted value by half of what it is moved
+_GROUPS = re.compile(
+    r"(?:^|.*[\W_])(site|cent(?:er|re)|scanner|batch|group|grp|cohort|sample|arm|sex|gender|race|ethnicity"
+    r"|diagnosis|dx|family|hospital|vendor|protocol)s?[\W_]*(?:id|no|nr|num|number|code|label|index)?\d*"
+)
+"""Names of columns whose numbers are hardly ever amounts."""
 _MOST_CODES = 10  # different whole numbers; more are hardly codes of groups
 _MOST_CELLS = 1000  # of more, those without rows are left out
 
@@ -141,19 +147,25 @@ def check_variables(analysis: GroupAnalysis, formula: Formula, variables: pd.Dat
 def _check_codes(name: str, values: pd.Series, column: Column | None) -> Iterator[Notice]:
     """Ask about whole numbers that may be codes of groups, where nobody said what they are.
 
-    Of two numbers only where they are neighbours, as codes are (0 and 1, 1 and 2, -1 and 1).
+    Of two numbers only where they are neighbours, as codes are (0 and 1, 1 and 2, -1 and 1), of many only
+    where the name says so: sites and scanners have no amounts. Dates as numbers (20240131) are told too.
     """
     source = "" if column is None else column.kind_source
     unique = np.unique(values)
     if source.startswith(("--", "Levels", "Units")) or (unique % 1).any():
         return
-    if 2 < len(unique) <= _MOST_CODES and len(unique) * 2 <= len(values):
-        few = f"few whole numbers ({list_some(map(int, unique))})"
+    is_few = len(unique) <= _MOST_CODES and len(unique) * 2 <= len(values)
+    is_named = _GROUPS.fullmatch(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()) is not None
+    if len(unique) > 2 and (is_few or is_named):
+        few = f"{'few ' * is_few}whole numbers ({list_some(map(int, unique), 10)})"
         sentence = f"The column '{name}' holds {few} and is used as a number."
         yield warn("codes", sentence, f"If they are codes of groups, say --categorical {name}.")
+    elif _are_dates(unique):
+        sentence = f"The column '{name}' holds dates as numbers ({int(unique[0])}): no amounts."
+        yield warn("codes", sentence, "Write days since a date that is the same for all, or an age.")
     if column is None or source.startswith("made by"):  # such as dummies of Factor
         return
-    if len(unique) == 2 and (np.ptp(unique) == 1 or (unique == (-1, 1)).all()):
+    if len(unique) == 2 and (is_named or np.ptp(unique) == 1 or (unique == (-1, 1)).all()):
         low, high = map(int, unique)
         yield note(
             "codes",
@@ -162,6 +174,13 @@ def _check_codes(name: str, values: pd.Series, column: Column | None) -> Iterato
             f"If they are codes of two groups, say --categorical {name}, or write their Levels into "
             f"{column.source.with_suffix('.json').name}.",
         )
+
+
+def _are_dates(numbers: npt.NDArray[np.float64]) -> bool:
+    """Whether numbers are dates as ``20240131``, written without marks."""
+    is_date = (numbers >= 19000101) & (numbers <= 20991231)
+    month, day = numbers // 100 % 100, numbers % 100
+    return bool((is_date & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)).all())
 
 
 def _check_levels(name: str, values: pd.Series, subjects: pd.Series | None) -> Iterator[Notice]:
@@ -218,6 +237,8 @@ def _no_dof(design: CodedDesign) -> DesignError:
         are_files = all(re.search(r"/|\.[A-Za-z]\w*$", level) for level in levels)
         what = ": a map per person is no covariate here" if are_files else ""
         instead = ", or give one number per person, such as its mean within a mask" if are_files else ""
+        if all(re.match(r"[^\w\s]?\d", level) for level in levels):
+            instead = ", or write its values as numbers: without units, and days since a day instead of dates"
         return DesignError(
             f"The column '{name}' has a level of its own in each row{what}.",
             found=f"{list_some(levels, 3)}: {len(levels)} levels in {n_rows} rows",
