@@ -79,7 +79,8 @@ def join_hemispheres(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
         )
     keys = [name for name in frame.columns if name not in (*_FILES, "hemi")]
     joined = []
-    for _, those in frame.groupby(frame[keys].astype(object).fillna("").apply(tuple, axis=1), sort=False):
+    cells = frame[keys].astype(object).where(frame[keys].notna(), "")
+    for _, those in frame.groupby(cells.apply(tuple, axis=1), sort=False):
         own = sides[those.index]
         line = those.iloc[[0]].copy()
         if len(those) == 2 and own.nunique() == 2:

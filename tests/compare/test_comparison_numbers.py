@@ -56,7 +56,8 @@ def test_numbers_are_those_of_numpy_on_the_maps(out_all, out_mean, both_contrast
     table = table_of(both_contrasts)
     assert list(table.columns) == COLUMNS
     assert set(table["contrast"]) == {"facesVsHouses"}
-    kinds = {(row.stat, row.correction) for row in table.astype(object).fillna("n/a").itertuples()}
+    pairs = table[["stat", "correction"]].astype(object)
+    kinds = set(pairs.where(pairs.notna(), "n/a").itertuples(index=False, name=None))
     assert kinds == {("effect", "n/a"), ("t", "n/a"), ("z", "n/a"), ("p", "none"), ("p", "fdr"), ("p", "bonferroni"), ("tdp", "ari")}  # fmt: skip # noqa: E501
     for row in table[table["correction"] != "ari"].itertuples():
         correction = None if pd.isna(row.correction) else row.correction
