@@ -8,10 +8,10 @@ from time import perf_counter
 import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.sparse import csr_array
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group.config import InferenceSpec
 from bids_group.elements import Connectivity, Elements, Geometry, Grid
+from bids_group.executor import one_blas_thread
 from bids_group.inference.clusters.basins import BasinWorkspace, basin_maxima
 from bids_group.inference.clusters.forest import Heights
 from bids_group.inference.clusters.lattice import Lattice, LatticeWorkspace
@@ -64,7 +64,7 @@ def forecast_seconds(
             of_pass = _seconds_on_graph(n_elements, geometry)
     n_holes, share = holes
     seconds = 0.0
-    with threadpool_limits(1, user_api="blas"):
+    with one_blas_thread():
         for contrast, scheme in zip(design.contrasts, schemes, strict=True):
             job = _job_of_noise(contrast, scheme, spec, 0.0)
             own = _seconds_of_products(job, n_elements - n_holes) + of_pass

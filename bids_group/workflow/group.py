@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -70,7 +71,7 @@ class Provenance:
         return RunRecord(
             command=["bids-group", *config.command],
             version=__version__,
-            versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+            versions={"python": platform.python_version(), **_versions()},
             container=os.environ.get("BIDS_GROUP_CONTAINER"),
             platform=f"{platform.system()} {platform.machine()}",
             random_seed=config.analysis.inference.random_seed,
@@ -107,6 +108,11 @@ def _pool(plan: RunPlan, observations: Sequence[Observation], provenance: Proven
         for n_done, one in enumerate(plan.executor.map(taking(plan), observations), 1):
             provenance.note(one)
             show(n_done, len(observations))
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in PACKAGES}
 
 
 def names_of(plan: RunPlan) -> list[Path]:

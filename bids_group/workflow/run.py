@@ -10,12 +10,10 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
 from bids_group import model, output
 from bids_group.config import RunConfig
 from bids_group.errors import printable
-from bids_group.executor import Threads, without_collection
+from bids_group.executor import Threads, one_blas_thread, without_collection
 from bids_group.output import report
 
 if TYPE_CHECKING:
@@ -39,7 +37,7 @@ def run(config: RunConfig) -> None:
     with without_collection():
         from bids_group.workflow.preparation import prepare  # what a report does without
     output.check_output_dir(config.output_dir, config.inputs.bids_dir)
-    with threadpool_limits(1):  # sums in one order, whatever the number of processors
+    with one_blas_thread():  # sums in one order, whatever the number of processors
         if config.execution.is_dry_run:
             with without_collection():
                 _show(prepare(config))

@@ -19,10 +19,9 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group.elements.geometry import Geometry
-from bids_group.executor import ONE_THREAD, Executor
+from bids_group.executor import ONE_THREAD, Executor, one_blas_thread
 from bids_group.inference.clusters import forest, saddles
 from bids_group.inference.clusters.basins import BasinWorkspace, basin_maxima
 from bids_group.inference.clusters.forest import Heights
@@ -233,7 +232,7 @@ def run_null(
 
 def observed_map(job: Job) -> Single:
     """Compute the statistic of the unshuffled data by place ``(n_elements,)``, as in the null."""
-    with threadpool_limits(1, user_api="blas"):
+    with one_blas_thread():
         pieces = [values[0].copy() for _, values in _tiles(job, weights(job, 0), moves(job, 0), Scratch(job))]
     limit = np.float32(job.statistic.largest_value)
     return np.asarray(np.clip(np.concatenate(pieces), -limit, limit))
