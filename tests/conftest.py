@@ -4,6 +4,7 @@ The tests that use them are the same; what they expect of the real ones (a peak 
 elsewhere, what they expect of look-alikes is computed here from the numbers that were written.
 """
 
+import gc
 import json
 import os
 import signal
@@ -24,6 +25,12 @@ from tests.studies import begin_study
 
 settings.register_profile("same", derandomize=True)  # to search on: pytest --hypothesis-profile=default
 settings.load_profile("same")
+
+
+def pytest_collection_finish():
+    """Keep modules and tests, which stay, from being searched for garbage again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +110,18 @@ def _do_not_wait_for_the_disk():
     """What a loss of power would do is tested in ``tests/faults``, in processes of their own."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _time_once():
+    """Let the forecast of a run time each part once, on a small tile, not for a twentieth of a second."""
+    from bids_group.inference import forecast
+    from bids_group.workflow import needs
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(forecast, "_ENOUGH", 1e-9)
+        patched.setattr(needs, "_NUMBERS_OF_TILE", 2**12)
         yield
 
 
