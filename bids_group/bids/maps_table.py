@@ -33,6 +33,9 @@ _REQUIRED = ("participant_id", "contrast", "effect")
 _LABELS = {"session": "ses", "run": "run", "task": "task", "space": "space", "res": "res", "den": "den"}
 _KNOWN = (*_REQUIRED, *_LABELS, "variance", "variance_scale", "dof", "mask")
 
+_OTHER_NAMES = {"ses": "session", "ses_id": "session", "var": "variance"}
+"""Columns whose nearest known name is another than the one that is meant."""
+
 Lines = Mapping[int, FirstLevelMap]
 
 
@@ -62,7 +65,8 @@ def _build_maps(
     frame = join_hemispheres(frame, path)
     require_columns(frame, path, _REQUIRED)
     for column in frame.columns:
-        if column not in _KNOWN and (hint := suggest(str(column), _KNOWN)):
+        meant = _OTHER_NAMES.get(str(column).lower(), str(column))
+        if column not in _KNOWN and (hint := suggest(meant, _KNOWN)):
             others = "other columns, as factors of the maps, under names less alike"
             raise UsageError(
                 f"The table {path} has an unknown column '{column}'.",
@@ -76,7 +80,9 @@ def _build_maps(
         for number, row in zip(lines, rows, strict=True)
     ]
     named, notices = _name_cells(read)
-    _check_lines(dict(zip(lines, named, strict=True)), frame, path)
+    by_line = dict(zip(lines, named, strict=True))
+    _check_lines(by_line, frame, path)
+    notices += _tell_other_labels(by_line, path)
     folders = {str(one.parent) for m in named for one in m.files}
     if (
         path.parts[-2:] != MAPS_FILE.parts
@@ -131,10 +137,11 @@ def _read_row(
 def _read_label(text: str | None, key: str, where: str) -> str | None:
     label = None if text is None else text.removeprefix(f"{key}-")
     if label is not None and not re.fullmatch(LABEL, label):
+        plain = re.sub(r"[^A-Za-z0-9+]", "", re.sub(r"(?<=\d)\.0+$", "", label)) or "01"
         raise UsageError(
             f"{where} has the label '{text}', which cannot be part of a BIDS file name.",
             expected="letters and digits",
-            fix=f"Write '{re.sub(r'[^A-Za-z0-9+]', '', label) or '01'}' here and in participants.tsv.",
+            fix=f"Write '{plain}' here{' and in participants.tsv' if key == 'sub' else ''}.",
         )
     return label
 
@@ -200,6 +207,24 @@ def _check_lines(by_line: Lines, frame: pd.DataFrame, table: Path) -> None:
             expected=f"paths relative to {table.parent}",
             fix="Mend the paths in the table.",
         )
+
+
+def _tell_other_labels(by_line: Lines, table: Path) -> tuple[Notice, ...]:
+    """Warn of lines whose file names say another person, session or run than their columns do."""
+    notices = []
+    for name, what in (("subject", "person"), ("session", "session"), ("run", "run")):
+        odd = []
+        for number, m in by_line.items():
+            label, key = getattr(m, name), _LABELS.get(name, "sub")
+            for path in (m.effect, m.variance, m.dof) if label is not None else ():
+                told = re.findall(rf"(?:^|[/_]){key}-([A-Za-z0-9+]+)", str(path))
+                if told and label.lstrip("0") not in [one.lstrip("0") for one in told]:
+                    odd.append(f"line {number} ({key}-{label}: {Path(str(path)).name})")
+        if odd:
+            sentence = f"Files of the table {table} are named after another {what} than their lines are: "
+            fix = "Check the table (was one column sorted without the others?)."
+            notices.append(warn("maps", f"{sentence}{list_some(odd, 4)}.", fix))
+    return tuple(notices)
 
 
 def _share_residuals(maps: Sequence[FirstLevelMap]) -> bool:

@@ -162,3 +162,45 @@ def test_z_maps_of_a_table_have_no_variance(spm):
     rows = "participant_id contrast effect variance\n 01 a ../spm/01/con_0001.nii ../spm/01/var.nii.gz"
     with pytest.raises(UsageError, match="z maps have none"):
         gather(spm, rows, input_stat="z")
+
+
+@pytest.mark.parametrize(
+    ("effects", "odd"),
+    [
+        (
+            ("sub-02_ses-a_run-1", "sub-01_ses-a_run-1"),
+            ["another person", "line 2 (sub-01: sub-02_ses-a_run-1"],
+        ),
+        (("sub-01/ses-b/con", "sub-02/ses-a/con"), ["another session", "line 2 (ses-a: con.nii)"]),
+        (("sub-01_run-2", "sub-02_run-01"), ["another run", "line 2 (run-1: sub-01_run-2.nii)"]),
+        (("sub-1_run-01", "sub-002_run-001"), []),
+        (("sub-07/sub-01_con", "ses-b_to_ses-a"), []),
+        (("con_01", "xsub-01"), []),
+    ],
+)
+def test_files_named_after_others_are_warned_of(spm, effects, odd):
+    """A column that was sorted without the others pairs people with maps of others."""
+    rows = "participant_id session run contrast effect"
+    for s, name in zip(("01", "02"), effects, strict=True):
+        spm.image(spm.raw / "spm" / f"{name}.nii")
+        rows += f"\n sub-{s} a 1 faces ../spm/{name}.nii"
+    said = [one.sentence for one in gather(spm, rows).notices if "named after another" in one.sentence]
+    assert len(said) == bool(odd)
+    assert all(part in one for one in said for part in odd)
+
+
+@pytest.mark.parametrize(
+    ("rows", "fix"),
+    [
+        ("participant_id ses contrast effect\n 01 a x c.nii", "Did you mean 'session'?"),
+        ("participant_id run contrast effect\n 01 1.0 x c.nii", "Write '1' here."),
+        (
+            "participant_id contrast effect\n s_1 x c.nii",
+            "Write 's1' here and in participants.tsv.",
+        ),
+    ],
+)
+def test_a_label_or_column_is_answered_with_what_is_meant(spm, rows, fix):
+    with pytest.raises(UsageError) as caught:
+        gather(spm, rows)
+    assert caught.value.fix == fix
