@@ -44,11 +44,15 @@ class Expectation(JsonRecord):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Rows:
-    """Rows of a design as sums of units, ``weights[row][unit]``; ``files``: names of their maps."""
+    """Rows of a design as sums of units, ``weights[row][unit]``; ``maps``: names and hashes of theirs."""
 
     weights: tuple[Mapping[Unit, float], ...]
-    files: frozenset[str]
+    maps: frozenset[tuple[str, str]]
     is_complete: bool
+
+    @property
+    def files(self) -> set[str]:
+        return {name for name, _ in self.maps}
 
     @property
     def units(self) -> set[Unit]:
@@ -150,7 +154,7 @@ def _read_rows(one: Tested, side: int, ground: Ground) -> _Rows | None:
     n_used = ground.read(side, find_map(one.root, one.analysis.stem, "stat-n_statmap"))
     return _Rows(
         weights=tuple(map(_weigh, sidecars)),
-        files=frozenset(_name(uri) for sidecar in sidecars for uri in _maps_of(sidecar)),
+        maps=frozenset(one for sidecar in sidecars for one in _hashed(sidecar)),
         is_complete=n_used is not None
         and bool((n_used >= len(one.analysis.matrix)).all())
         and all(_is_whole(path, row, side, ground) for path, row in zip(paths, sidecars, strict=True)),
@@ -172,13 +176,18 @@ def _is_whole(path: Path, sidecar: Sidecar, side: int, ground: Ground) -> bool:
 
 def _weigh(sidecar: Sidecar) -> dict[Unit, float]:
     """Spell a row as a sum of maps; precision weights differ between elements, so their sum is a unit."""
-    hashes = sidecar.input_hashes or {}
-    maps = [(_name(uri), str(hashes.get(uri))) for uri in _maps_of(sidecar)]
+    maps = _hashed(sidecar)
     if sidecar.pooling == "weights":
         return dict(zip(maps, map(float, sidecar.weights or ()), strict=True))
     if sidecar.pooling == "mean" or len(maps) == 1:
         return {unit: 1 / len(maps) for unit in maps}
     return {(_PRECISION, *(part for unit in sorted(maps) for part in unit)): 1.0}
+
+
+def _hashed(sidecar: Sidecar) -> list[tuple[str, str]]:
+    """List the maps of a row: the name of each and its hash."""
+    hashes = sidecar.input_hashes or {}
+    return [(_name(uri), str(hashes.get(uri))) for uri in _maps_of(sidecar)]
 
 
 def _maps_of(sidecar: Sidecar) -> list[str]:
@@ -268,7 +277,7 @@ def _list_facts(pair: Pair, a: _Rows, b: _Rows) -> Iterator[str]:
         yield "Complete: every map is observed at every element that is compared."
 
 
-def _say_balance(files: frozenset[str]) -> str:
+def _say_balance(files: set[str]) -> str:
     """Say whether everybody has the same sessions and runs."""
     sets: dict[str, list[str]] = defaultdict(list)
     for entities in map(entities_of, sorted(files)):
@@ -290,5 +299,7 @@ def _say_maps(a: _Rows, b: _Rows) -> str:
     if a.files == b.files and a.units == b.units:
         return f"The same maps: {counted(len(a.files), 'map')}, equal to the byte."
     shared = f"{counted(len(a.files & b.files), 'map')} of one name in both"
+    other = {name for name, _ in a.maps ^ b.maps} & a.files & b.files
+    content = f", {len(other)} of them with other content" if other else ""
     only = len(a.files - b.files), len(b.files - a.files)
-    return f"First-level maps: {shared}, {only[0]} only in A, {only[1]} only in B."
+    return f"First-level maps: {shared}{content}; {only[0]} only in A, {only[1]} only in B."

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bids_group import __version__
@@ -168,10 +169,23 @@ def _tabulate_settings(pair: Pair, a: Source, b: Source, ground: Ground) -> pd.D
     both = zip((a, b), pair.sides, ground.n_own, strict=True)
     one, other = (dict(_describe(*side)) for side in both)
     rows = [(what, one.get(what, "–"), other.get(what, "–")) for what in {**one, **other}]
+    rows += [(f"values of {name}", "–", told) for name, told in _compare_columns(pair)]
     differences = find_differences(a.identity, b.identity)
     rows += [(each.name, each.stored, each.wanted) for each in differences if each.name not in _TOLD]
     table = pd.DataFrame(rows, columns=["what", "A", "B"])
     return table.iloc[(table["A"] == table["B"]).argsort(kind="stable")].reset_index(drop=True)
+
+
+def _compare_columns(pair: Pair) -> Iterator[tuple[str, str]]:
+    """Name columns of one name with other values in rows that both designs have, but for their centring."""
+    one, other = (side.analysis.matrix for side in pair.sides)
+    labels = one.index.intersection(other.index)
+    for name in one.columns.intersection(other.columns):
+        shift = (one.loc[labels, name] - other.loc[labels, name]).to_numpy(dtype=float)
+        size = float(np.abs(one.loc[labels, name]).max()) if len(labels) else 0.0
+        n_other = int((np.abs(shift - np.median(shift)) > 1e-6 * size).sum()) if len(labels) else 0
+        if n_other:
+            yield str(name), f"other in {n_other} of {len(labels)} rows that both have"
 
 
 def _say_dof(dof: float | str | None) -> str:

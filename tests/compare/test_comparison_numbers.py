@@ -289,3 +289,26 @@ def test_what_estimators_add_is_compared_too(out_all, copy, compare):
         a, b = added[stat]
         assert table.loc[stat, "bias"] == pytest.approx((b - a).mean())
         assert table.loc[stat, "r"] == pytest.approx(np.corrcoef(a, b)[0, 1])
+
+
+def test_other_maps_and_other_values_of_one_name_are_told(data, compare, copy, tmp_path):
+    """Another first level, and a table whose rows were sorted without their people."""
+    spoiled = copy(data, "data")
+    later, baseline = (
+        next((spoiled / "derivatives").rglob(f"sub-08_ses-{session}_*_stat-effect_statmap.nii.gz"))
+        for session in ("followup", "baseline")
+    )
+    baseline.write_bytes(later.read_bytes())
+    people = pd.read_csv(spoiled / "participants.tsv", sep="\t")
+    assert people["age"].tolist() == [46, 58, 21, 46, 33, 33, 58, 21]
+    people["age"] = people["age"].to_numpy()[::-1]
+    people.to_csv(spoiled / "participants.tsv", sep="\t", index=False)
+    command = ["group", "--formula", "~ age", "--session-label", "baseline", *OPTIONS]
+    a, b = tmp_path / "a", tmp_path / "b"
+    assert run_group([str(data), str(a), *command, "--exclude-participant-label", "01"]) == 0
+    assert run_group([str(spoiled), str(b), *command]) == 0
+    page = (compare(a, b)[2] / "report.html").read_text()
+    differs = re.search(r'_differences.tsv".*?</table>', page, re.DOTALL)[0]
+    told = re.findall(r"values of (\w+)<.*?>(other in [^<]*)<", differs, re.DOTALL)
+    assert told == [("age", "other in 5 of 7 rows that both have")]
+    assert "7 maps of one name in both, 1 of them with other content; 0 only in A, 1 only in B." in page
