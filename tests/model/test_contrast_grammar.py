@@ -82,6 +82,13 @@ def test_list_is_a_joint_f_test_of_independent_rows(text, expected, people, anal
         ("~ C(group, contr.sum)", "group[S.patient]", "C(group, contr.sum)[S.patient]"),
         ("~ C(group, contr.sum)", "C(group,contr.sum)[S.patient]", "C(group, contr.sum)[S.patient]"),
         ("~ C(group, contr.sum)", "C(group)[patient]", "C(group, contr.sum)[S.patient]"),
+        (
+            '~ C(group, Treatment("patient"))',
+            'C(group, Treatment("patient"))[T.control]',
+            "C(group, Treatment('patient'))[T.control]",
+        ),
+        ("~ C(scanner)", "C(scanner)[T.2.0]", "C(scanner)[T.2]"),
+        ("~ 0 + C(scanner)", "scanner[2.0]", "C(scanner)[2]"),
         ("~ I(age**2)", "I(age**2)", "I(age ** 2)"),
         ("~ I(age**2)", "I(age ** 2)", "I(age ** 2)"),
         ("~ poly(age, 2)", "poly(age,2)[2]", "poly(age, 2)[2]"),

@@ -130,6 +130,8 @@ REFUSED = [
     ("~ group + age", "patient", ["mean(group=patient)", "group[T.patient]"]),
     ("~ group + age", "group:patient", ["mean(group=patient)", "group[T.patient]"]),
     ("~ group + age", "group[control]", ["mean(group=control)"]),
+    ("~ group + age", "group[T.control]", ["-group[T.patient]", "mean(group=control)"]),
+    ("~ C(group)*age", "C(group)[T.control]", ["-C(group)[T.patient]", "mean(group=control)"]),
     ("~ group * age", "patient:age", ["slope(age, group=patient)", "group[T.patient]:age"]),
     ("~ group", "1 -1", ["mean(group=control) - mean(group=patient)", "[1, -1]"]),
     ("~ group + age", "[1 -1]", ["mean(group=control) - mean(group=patient)"]),

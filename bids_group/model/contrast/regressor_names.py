@@ -45,13 +45,17 @@ def find_regressor(text: str, start: int, columns: Sequence[str]) -> FoundRegres
 
 @functools.cache
 def _patterns(column: str) -> list[re.Pattern[str]]:
-    """Patterns of the spellings of a name that does not go on; blanks are free where it has brackets."""
+    """Patterns of the spellings of a name that does not go on; where it has brackets, blanks are free.
+
+    Both kinds of quotes are one: a design writes ``Treatment("a")`` as ``Treatment('a')``.
+    """
     patterns = []
     for name in spellings(column):
         pieces = re.sub(r"\s", "", name) if re.search(r"[\[(]", name) else [name]
         is_word = re.search(r"\w$", name)
         goes_on = r"[\w.(\[:]" if is_word else r"[\[:]"
-        patterns.append(re.compile(r"\s*".join(map(re.escape, pieces)) + f"(?!{goes_on})"))
+        escaped = ("['\"]" if piece in ("'", '"') else re.escape(piece) for piece in pieces)
+        patterns.append(re.compile(r"\s*".join(escaped) + f"(?!{goes_on})"))
     return patterns
 
 
@@ -75,7 +79,11 @@ def _spell_part(part: str) -> tuple[str, ...]:
     elif not match["name"].endswith(")"):
         names += [f"C({match['name']})", f"`{match['name']}`"]
     codes = [f"{match['code']}.", ""] if match["code"] else ["", "T."]
-    return tuple(dict.fromkeys(f"{name}[{code}{match['level']}]" for name in names for code in codes))
+    levels = [match["level"]]
+    if re.fullmatch(r"-?\d+", levels[0]):  # other programs write whole numbers of a column with n/a so
+        levels.append(f"{levels[0]}.0")
+    found = itertools.product(levels, names, codes)
+    return tuple(dict.fromkeys(f"{name}[{code}{level}]" for level, name, code in found))
 
 
 def split_factors(name: str) -> list[str]:

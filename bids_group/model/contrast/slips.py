@@ -67,8 +67,25 @@ def find_readings(text: str, design: CodedDesign, weigh: Weigh) -> Readings:
     lines, is_certain = _find_lines(text, design, weigh)
     if not lines and not design.is_own:
         lines, is_certain = _find_parted(text, design, weigh), False
+    if len(lines) == 1 and "[T." in text and (other := _other_coefficient(text, design)):
+        lines = (f"-{other}", *lines)
     is_compared = re.search("[<>≤≥]", text) is not None
     return Readings(lines=lines, is_certain=is_certain, is_compared=is_compared)
+
+
+def _other_coefficient(text: str, design: CodedDesign) -> str | None:
+    """Find the coefficient of the other of two levels where the reference alone is written as if it had one.
+
+    Who knows it from another program means a difference, of which the mean of the level is none.
+    """
+    for owners in Names.choices(design):
+        names = Names(design=design, owners=owners)
+        part = names.part_at(text, 0, is_all=True)
+        if part is None or part.kind != "level" or not part.is_column or len(design.levels[part.factor]) != 2:
+            continue
+        reference, other = design.levels[part.factor]
+        return names.as_column({part.factor: other}, None) if part.name == reference else None
+    return None
 
 
 def _find_parted(text: str, design: CodedDesign, weigh: Weigh) -> tuple[str, ...]:
