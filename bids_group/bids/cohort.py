@@ -21,6 +21,7 @@ from bids_group.bids.map_files import (
     read_headers,
     tell_rounded_effects,
 )
+from bids_group.bids.near_labels import say_near
 from bids_group.bids.selection import (
     Choice,
     check_listed,
@@ -281,15 +282,10 @@ def _say_labels(study: Study, maps: Iterable[FirstLevelMap]) -> list[Notice]:
         return []
     names = [f"sub-{label}" for label in rowless]
     spare = [label for label in natural_order(study.listed) if label not in subjects]
-    by_number = {label.lstrip("0"): label for label in spare}
-    padded = [(label, by_number[label.lstrip("0")]) for label in rowless if label.lstrip("0") in by_number]
     why = None
-    if padded:
-        pairs = list_some((f"sub-{one} (maps) and sub-{other} (table)" for one, other in padded), 10)
-        why = f"Labels differ in the zeros in front, and are not taken as the same: {pairs}."
-    elif doubled := [f"sub-{label}" for label in spare if label.startswith("sub-")]:
+    if doubled := [f"sub-{label}" for label in spare if label.startswith("sub-")]:
         why = f"The prefix sub- stands twice in labels of {study.listing}: {list_some(doubled, 3)}."
-    elif len(rowless) == len(subjects):
+    elif (why := say_near(rowless, spare, "sub")) is None and len(rowless) == len(subjects):
         shown = list_some((f"sub-{label}" for label in spare), 3, none="")
         why = f"No label of {study.listing} ({shown}) is that of a map ({list_some(names, 3)})."
     sentence = f"{len(rowless)} of the people with maps have no row in {study.listing}, so no covariates: "
@@ -307,7 +303,8 @@ def _say_idle(
         names = dict.fromkeys(name for part in study.sessions for name in part.frame.columns)
         columns = list_some(names, 10, none="no covariates")
         unused = f"The tables of sessions ({columns}) are not used: the maps name no session."
-        said.append(note("tables", unused))
+        fix = "Where people have one row each, leave session_id out of the table (--phenotype)."
+        said.append(note("idle", unused, fix))
     if without and all(m.input_stat == "effect" and m.suffix == "statmap" for m in without):
         share, examples = "None", ""
         if len(without) < n_maps:

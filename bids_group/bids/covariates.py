@@ -12,6 +12,7 @@ import pandas as pd
 
 from bids_group.bids.columns import Kinds, type_column, type_table
 from bids_group.bids.index import group_by
+from bids_group.bids.near_labels import tell_labels
 from bids_group.bids.tables import (
     SESSION_COLUMNS,
     Keys,
@@ -81,7 +82,14 @@ class Study:
         index = pd.Index([*set(labels)], dtype=None if level == "session" else object).sort_values()
         if level == "session" and not (len(index) and self.sessions):
             return ()
-        text, columns = _join(self.persons if level == "subject" else self.sessions, index)
+        parts = self.persons if level == "subject" else self.sessions
+        text, columns = _join(parts, index)
+        for part in parts if level == "session" else parts[1:]:  # of the first of people the cohort tells
+            told = tell_labels(part.frame, part.columns, index)
+            for name in (name for name in part.columns if told and name in columns):
+                columns[name] = replace(
+                    columns[name], notices=(*columns[name].notices, *filter(None, [told]))
+                )
         for column in (column for name, column in columns.items() if name in used):
             column.check_usable()
         is_judged = None if judged is None else [label in judged for label in index]

@@ -300,6 +300,10 @@ def _missing_values(
         )
         found.insert(0, why if labels is None else labels.sentence)
         fix = fix if labels is None else labels.fix or fix
+    notices = (one for name in map(str, gaps) if name in columns for one in columns[name].notices)
+    for told in dict.fromkeys(one for one in notices if one.topic == "labels"):
+        found.append(told.sentence.rstrip("."))
+        fix = told.fix or fix
     names = ", ".join(map(str, gaps.columns[gaps.any()]))
     lacks = plural(len(gaps), "row lacks", "rows lack")
     lack = f"{len(gaps)} {lacks} a value that the model needs ({names})."

@@ -6,9 +6,6 @@ import csv
 import io
 import os
 import re
-import warnings
-import zipfile
-import zlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
@@ -18,7 +15,8 @@ from typing import Any
 import pandas as pd
 
 from bids_group.bids.index import group_by
-from bids_group.config.typed import file_of, sheet_of
+from bids_group.bids.workbooks import read_workbook, write_cell
+from bids_group.config.typed import file_of
 from bids_group.errors import BidsGroupError, DataError, MissingInputError
 from bids_group.input_files import read_file
 from bids_group.json_files import read_json
@@ -41,14 +39,6 @@ _PATHS = frozenset(("effect", "variance", "dof", "mask", "filename", "file"))
 """Columns of files."""
 
 _LINES, _BREAKS = re.compile(r"\r\n|\n|\r"), re.compile(r"\s*[\r\n\t]+\s*")
-_LONGEST_WORKBOOK, _MOST_CELLS = 2**28, 10_000_000
-"""Bytes, unpacked, and cells of a sheet: of larger ones most is empty, or they are no tables of people."""
-_NO_WORKBOOK = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, SyntaxError),
-    *(AttributeError, LookupError, NotImplementedError, TypeError, ValueError),
-)
-"""What openpyxl raises of files that are none: no archive, a broken one, no XML, XML without its parts."""
-
 Sheet = tuple[pd.DataFrame, Mapping[str, DataError]]
 """A table as text, and why a column of it cannot be used, by its name."""
 
@@ -76,7 +66,7 @@ def read_sheet(path: Path) -> Sheet:
         raise DataError(f"The table {path} is empty.", expected="a line of column names and a line per row")
     widest = max((len(_trim(line, 1)) for _, line in lines[1:]), default=1)
     names = [compose(name) for name in _trim(lines[0][1], widest)]
-    _check_names(names, path)
+    _check_names(names, widest, path)
     rows = [(number, _trim(line, len(names))) for number, line in lines[1:]]
     rows = [(number, _compose(cells, names)) for number, cells in rows]
     rows = [(number, cells) for number, cells in rows if not {*cells} <= {"", "n/a"}]
@@ -87,7 +77,9 @@ def read_sheet(path: Path) -> Sheet:
                 found=" | ".join(cells),
                 expected=f"{len(names)} cells, as the first line has"
                 + ("" if path.suffix.lower() == ".csv" else ", separated by tabs"),
-                fix="Write n/a where a value is missing.",
+                fix="Write the table without names of rows (R: row.names = FALSE)."
+                if {len(cells) for _, cells in rows} == {len(names) + 1}
+                else "Write n/a where a value is missing.",
             )
     columns: dict[str, list[str]] = {}
     problems: dict[str, DataError] = {}
@@ -108,7 +100,7 @@ def _read_cells(path: Path) -> list[list[str]]:
     Line breaks and tabs within a cell are blanks; what follows them keeps the number of its line.
     """
     if file_of(path).suffix.lower() == ".xlsx":
-        return [[_BREAKS.sub(" ", _write_cell(cell)) for cell in row] for row in _read_workbook(path)]
+        return [[_BREAKS.sub(" ", write_cell(cell)) for cell in row] for row in read_workbook(path)]
     text = _read_text(path)
     if path.suffix.lower() != ".csv":
         return [[_unquote(cell.strip()) for cell in line.split("\t")] for line in _LINES.split(text)]
@@ -129,68 +121,6 @@ def _read_cells(path: Path) -> list[list[str]]:
             fix="Mend the quotes of this line, or save the table again from the program that made it.",
         ) from error
     return lines
-
-
-def _read_workbook(path: Path) -> list[list[object]]:
-    """Read the one sheet of a workbook, or that of ``people.xlsx#SHEET``, in rows of equal length.
-
-    A formula has the value that was stored with it; without one it stands as it is, as do errors
-    (``#DIV/0!``): where a number is needed, they are refused.
-    """
-    import openpyxl
-
-    file, sheet_name = file_of(path), sheet_of(path)
-    try:
-        content = io.BytesIO(read_file(file))
-    except OSError as error:
-        raise MissingInputError(f"The table {path} cannot be read.", found=error.strerror) from error
-    try:
-        with zipfile.ZipFile(content) as packed, warnings.catch_warnings():
-            if sum(part.file_size for part in packed.infolist()) > _LONGEST_WORKBOOK:
-                raise ValueError(f"it is longer than {_LONGEST_WORKBOOK / 1e6:.0f} MB when it is unpacked")
-            warnings.simplefilter("ignore")  # about what is no part of the cells, such as their looks
-            values, formulas = (openpyxl.load_workbook(content, True, data_only=one) for one in (True, False))
-            sheets = {one.title: _read_rows(one, formulas[one.title]) for one in values.worksheets}
-    except _NO_WORKBOOK as error:
-        raise DataError(
-            f"The table {path} is no workbook that can be read.",
-            found=f"{type(error).__name__}: {error}",
-            fix="Save it as .xlsx without a password, or as .csv.",
-        ) from error
-    filled = {name: rows for name, rows in sheets.items() if any(map(any, rows))}
-    chosen = {name: rows for name, rows in filled.items() if sheet_name in (None, name)}
-    if len(chosen) > 1 or (filled and not chosen):
-        raise DataError(
-            f"The workbook {file} has {len(filled)} sheets."
-            if chosen
-            else f"The workbook {file} has no sheet '{sheet_name}'.",
-            found=list_some(filled),
-            expected="a sheet with a line of names and a line per row",
-            fix=f"Name the sheet: {file.name}#{next(iter(filled))}",
-        )
-    rows = next(iter(chosen.values()), [])
-    widest = max(map(len, rows), default=0)
-    return [[*row, *[None] * (widest - len(row))] for row in rows]
-
-
-def _read_rows(*opened: Any) -> list[list[object]]:
-    """Read a sheet that is opened twice: the value of each cell, or what was typed where none is stored."""
-    rows: list[list[object]] = []
-    widest = 0
-    for sheet in opened:
-        sheet.reset_dimensions()  # some programs write wrong ones
-    for both in zip(*(sheet.iter_rows(values_only=True) for sheet in opened), strict=True):
-        rows.append([typed if value is None else value for value, typed in zip(*both, strict=True)])
-        widest = max(widest, len(rows[-1]))
-        if len(rows) * widest > _MOST_CELLS:
-            raise ValueError(f"a sheet has more than {len(rows)} rows of {widest} cells")
-    return rows
-
-
-def _write_cell(cell: object) -> str:
-    if isinstance(cell, float):
-        return f"{cell:.15g}"
-    return "" if cell is None else str(cell).strip().removesuffix(" 00:00:00")  # a date
 
 
 def _read_text(path: Path) -> str:
@@ -242,8 +172,14 @@ def _compose(cells: Sequence[str], names: Sequence[str]) -> list[str]:
     return [cell if name in _PATHS else compose(cell) for cell, name in named if cell is not None]
 
 
-def _check_names(names: Sequence[str], path: Path) -> None:
-    """Refuse a first line that cannot be the names of columns."""
+def _check_names(names: Sequence[str], widest: int, path: Path) -> None:
+    """Refuse a first line that cannot be names of columns; ``widest``: cells of the longest other line."""
+    if widest > 1 and not any(names[1:]) and names[0] not in PERSON_NAMES:
+        raise DataError(
+            f"The first line of the table {path} is a title, not the names of columns.",
+            found=f"{names[0]}, and lines of {widest} cells below it",
+            fix="Remove what stands above the line of names, with participant_id among them.",
+        )
     is_row = names[0].startswith(("sub-", "ses-")) or "n/a" in names
     is_row |= any(re.fullmatch(r"[+-]?\d+([.,]\d+)?", name) for name in names)
     if is_row and not any(map(_LABEL.fullmatch, names)):

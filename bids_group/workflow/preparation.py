@@ -298,8 +298,10 @@ def _plan_designs(
     except BidsGroupError as error:
         for told in dict.fromkeys(getattr(error, "__notes__", ())):  # what was found of the columns
             LOGGER.warning(told)
-        # a table that is not read may be its cause
-        say(one for one in cohort.notices if one.topic == "tables" and one.severity == "warning")
+        # a table that is not read or not used may be its cause
+        about = [one for one in cohort.notices if one.topic == "tables" and one.severity == "warning"]
+        about += [replace(one, severity="warning") for one in cohort.notices if one.topic == "idle"]
+        say(about)
         raise
     return planned, tuple(dict.fromkeys(exclusions))
 

@@ -92,6 +92,8 @@ def test_rows_of_another_length_are_named_by_line(three):
         (b"participant_id\tag\xe9\nsub-01\t1\n", "not UTF-8"),
         (b"participant\tage\nsub-01\t1\n", "no column 'participant_id'"),
         (b"participant_id\tage\nn/a\t1\n", "Line 2 of"),
+        (b"# exported in May\nparticipant_id\tage\nsub-01\t1\n", "is a title, not the names"),
+        (b"My study\t\nparticipant_id\tage\nsub-01\t1\n", "is a title, not the names"),
     ],
 )
 def test_malformed_tables_are_refused(three, content, sentence):
@@ -234,6 +236,43 @@ def test_zeros_in_front_are_reported_and_not_guessed(three, reason_of):
     assert any("sub-01 (maps) and sub-1 (table)" in n.sentence for n in cohort.notices)
     assert reason_of(cohort, "1") == ["no first-level map"]
     assert cohort.everyone == ("01", "02", "03", "1", "2", "3")
+
+
+@pytest.mark.parametrize(
+    "label", ["sub-02.0", "SUB-02", "sub_02", "sub02", "sub-02/", "2\u200b", "sub\u201302"]
+)
+def test_labels_typed_in_another_way_are_shown_beside_those_of_the_maps(three, label):
+    three.table(f"participant_id age\n sub-01 20\n {label} 30\n sub-03 40")
+    cohort = three.gather()
+    assert cohort.tables[0].frame["age"].isna().tolist() == [False, True, False]
+    told = next(one for one in cohort.notices if one.topic == "labels")
+    named = ascii(label.removeprefix("sub-"))[1:-1]
+    assert f"not taken as the same: sub-02 (maps) and sub-{named} (table)." in told.sentence
+
+
+def test_labels_of_a_phenotype_that_are_no_maps_are_told_with_its_columns_alone(three):
+    three.table("participant_id age\n sub-01 20\n sub-02 30\n sub-03 40")
+    path = three.table("participant_id iq session\n 1 90 x\n 2 95 x\n 3 99 x", "phenotype/iq.tsv")
+    cohort = three.gather({"phenotype": (path,)})
+    assert not [one for one in cohort.notices if one.topic == "labels"]
+    columns = cohort.tables[0].columns
+    assert columns["age"].notices == ()
+    (told,) = columns["iq"].notices
+    assert told.sentence.startswith(
+        "Labels differ in the zeros in front, and are not taken as the same: sub-01"
+    )
+    assert told.fix == f"Write the labels in {path} as they stand in the names of the maps."
+    path = three.table("participant_id iq\n sub-01 90", "phenotype/iq.tsv")
+    assert three.gather({"phenotype": (path,)}).tables[0].columns["iq"].notices == ()
+
+
+def test_names_of_rows_that_r_writes_are_told(three):
+    (three.raw / "participants.tsv").write_text(
+        '"participant_id"\t"age"\n"1"\t"sub-01"\t20\n"2"\t"sub-02"\t30\n'
+    )
+    with pytest.raises(DataError, match=r"Line 2 of .* has 3 cells") as caught:
+        three.gather()
+    assert caught.value.fix == "Write the table without names of rows (R: row.names = FALSE)."
 
 
 def test_a_study_without_participants_table_has_no_covariates(three):

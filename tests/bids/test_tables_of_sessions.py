@@ -94,6 +94,36 @@ def test_a_map_whose_session_has_no_row_stays_with_missing_values(sessions):
     }
 
 
+@pytest.mark.parametrize(
+    "labels, said",
+    [
+        (
+            "PRE post_",
+            "case, signs or zeros in front, and are not taken as the same: ses-post (maps) and ses-post_",
+        ),
+        (
+            "baseline ses-followup",
+            "sub-01_sessions.tsv (ses-baseline, ses-followup) is that of a map (ses-post, ",
+        ),
+    ],
+)
+def test_labels_of_sessions_that_are_no_maps_are_told(sessions, labels, said):
+    for s in ("01", "02"):
+        rows = "".join(f"\n {label} 1{s}" for label in labels.split())
+        sessions.table(f"session_id mood{rows}", f"sub-{s}/sub-{s}_sessions.tsv")
+    _, table = sessions.gather().tables
+    assert table.frame["mood"].isna().all()
+    (told,) = table.columns["mood"].notices
+    assert said in told.sentence
+
+
+def test_people_of_a_table_of_sessions_who_are_no_maps_are_told(sessions):
+    rows = "participant_id session_id score\n 1 pre 7\n 1 post 8\n 2 pre 9\n 2 post 5"
+    path = sessions.table(rows, "phenotype/scale.tsv")
+    (told,) = sessions.gather({"phenotype": (path,)}).tables[1].columns["score"].notices
+    assert "sub-01 (maps) and sub-1 (table), sub-02 (maps) and sub-2 (table)" in told.sentence
+
+
 def test_a_session_in_two_rows_is_refused(sessions):
     sessions.table("session_id mood\n ses-pre 1\n pre 2", "sub-02/sub-02_sessions.tsv")
     with pytest.raises(DataError, match="more than one row for ses-pre"):

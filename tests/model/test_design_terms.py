@@ -178,6 +178,16 @@ def test_term_of_one_degree_of_freedom_is_a_t_test_of_the_second_level_minus_the
     assert by_name["test(sex:age)"].words == "slope of age in M minus slope of age in F"
 
 
+def test_a_column_with_a_colon_in_its_name_is_no_interaction(people, analyse):
+    rows = people.rename(columns={"n_cigs": "group:cigs"})
+    design = build_design(analyse(rows, "~ sex*`group:cigs`", "test(`group:cigs`)", "test(sex:`group:cigs`)"))
+    expected = build_design(analyse(people, "~ sex*n_cigs", "test(n_cigs)", "test(sex:n_cigs)"))
+    for one, other in zip(design.contrasts, expected.contrasts, strict=True):
+        assert one.weights == pytest.approx(other.weights)
+    names = [one.name for one in build_design(analyse(rows, "~ sex*`group:cigs`")).contrasts]
+    assert names == ["mean", "test(sex)", "test(group:cigs)", "test(sex:group:cigs)"]
+
+
 def test_test_in_a_factorial_with_an_empty_cell_is_refused(people, analyse):
     rows = people[~((people["group"] == "relative") & (people["sex"] == "M"))]
     with pytest.raises(DesignError, match=r"test of 'group:sex' cannot be made"):

@@ -70,6 +70,33 @@ def test_a_map_per_person_is_no_covariate(dataset, capsys):
     assert "rank" not in said
 
 
+def test_a_reference_level_without_quotes_is_answered_with_the_levels(dataset, capsys):
+    assert dataset({"wave": [1, 2] * 6}, "--formula", "~ C(wave, Treatment(2))", "-q") == 64
+    assert "fix      Name a level of the analysed rows, in quotes: '1', '2'." in capsys.readouterr().err
+
+
+def test_a_column_of_sessions_that_maps_do_not_name_is_told_before_that_it_does_not_exist(
+    dataset, tmp_path, capsys
+):
+    rows = "".join(f"sub-{n:02d}\tses-1\t{age}\n" for n, age in enumerate(AGES))
+    (tmp_path / "mood.tsv").write_text(f"participant_id\tsession_id\tmood\n{rows}")
+    options = ("--phenotype", str(tmp_path / "mood.tsv"), "-q")
+    assert dataset({"group": GROUPS}, "--formula", "~ mood", *options) == 64
+    said = capsys.readouterr().err
+    assert "tables of sessions (mood) are not used: the maps name no session." in said
+    assert said.index("leave session_id out of the table") < said.index("'mood', which does not exist")
+
+
+def test_labels_of_a_phenotype_are_told_where_nobody_is_left(dataset, tmp_path, capsys):
+    rows = "".join(f"sub-A{n:02d}\t{age}\n" for n, age in enumerate(AGES))
+    path = tmp_path / "mood.tsv"
+    path.write_text(f"participant_id\tmood\n{rows}")
+    assert dataset({"group": GROUPS}, "--formula", "~ mood", "--phenotype", str(path), "-q") == 65
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"No label of {path} (sub-A00, sub-A01, sub-A02 and 9 more) is that of a map (sub-00, " in said
+    assert f"fix Write the labels in {path} as they stand in the names of the maps." in said
+
+
 @pytest.mark.parametrize("odd", ["-", ".", "NA", "NaN", "89+", "31,5"])
 @pytest.mark.parametrize("formula", ["~ age", "~ age + group", "~ group * age", "~ I(age**2)", "~ C(age)"])
 def test_a_column_that_is_nearly_numbers_is_named_before_anything_about_rank(dataset, capsys, odd, formula):

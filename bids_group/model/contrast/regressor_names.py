@@ -87,11 +87,11 @@ def _spell_part(part: str) -> tuple[str, ...]:
 
 
 def split_factors(name: str) -> list[str]:
-    """Split an interaction at its colons, not at those inside brackets."""
+    """Split an interaction at its colons, not at those inside brackets or backticks."""
     parts, depth = [""], 0
     for character in name:
         depth += (character in "([") - (character in ")]")
-        if character == ":" and depth == 0:
+        if character == ":" and depth == 0 and not parts[-1].count("`") % 2:
             parts.append("")
         else:
             parts[-1] += character

@@ -348,8 +348,11 @@ SEVERAL = re.compile(r"[,;+&]| and ")
 
 def find_term(design: CodedDesign, typed: str) -> Term:
     """Find a term by its name, in any order of its factors and with or without ``C()``."""
-    wanted = frozenset(split_factors(re.sub(r"[\s`]", "", typed)))
     terms = [term for term in design.form.blocks if term.factors]
+    for term in terms:
+        if typed.strip() in {term.name, quote_column(term.name)}:
+            return term  # columns may have colons in their names
+    wanted = frozenset(re.sub(r"[\s`]", "", one) for one in split_factors(typed))
     for term in terms:
         choices = [{re.sub(r"[\s`]", "", factor.text)} for factor in term.factors]
         for names, factor in zip(choices, term.factors, strict=True):

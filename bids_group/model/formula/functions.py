@@ -16,6 +16,7 @@ from formulaic import Formula as FormulaicFormula
 from formulaic.errors import FormulaicError
 
 from bids_group.errors import BidsGroupError, DesignError, FormulaError
+from bids_group.labels import natural_order
 from bids_group.model.formula.factors import Factor
 from bids_group.model.formula.parser import Formula
 from bids_group.words import list_some
@@ -85,10 +86,14 @@ def _explain(formula: Formula, symbols: pd.DataFrame, reason: str, whom: str) ->
             is_bad = ~np.isfinite(np.asarray(made, dtype=np.float64)).all(axis=1)
         except _FAILURES:
             inner = re.search(r"\[\w+: (.*)\]", reason)
+            fix = "Change the function or its options, or add the finished column to participants.tsv."
+            if "is not among the provided levels" in reason and factor.is_column:
+                levels = natural_order({*symbols[factor.uses[0].symbol].astype(str)})
+                fix = f"Name a level of the analysed rows, in quotes: {list_some(map(repr, levels))}."
             return FormulaError(
                 f"'{factor.text}' in the formula cannot be computed from {whom}.",
                 found=formula.display(inner[1] if inner else reason),
-                fix="Change the function or its options, or add the finished column to participants.tsv.",
+                fix=fix,
             )
         if is_bad.any():
             people = list_some(symbols.index[np.flatnonzero(is_bad)], 6)

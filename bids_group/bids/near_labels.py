@@ -1,0 +1,57 @@
+"""Labels of people and sessions that are typed in two ways, in the names of maps and in a table."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from bids_group.labels import natural_order
+from bids_group.records import Column, Notice, warn
+from bids_group.words import list_some
+
+
+def plain_label(label: str) -> str:
+    """Write a label without what differs where one is typed twice: its key, case, zeros in front, signs."""
+    seen = "".join(c for c in unicodedata.normalize("NFKC", label) if unicodedata.category(c) != "Cf")
+    bare = re.sub(r"[\W_]", "", re.sub(r"\.0+$", "", seen.strip()).casefold())
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"^(sub|ses)(?=.)", "", bare))
+
+
+def say_near(wanted: Iterable[str], others: Iterable[str], key: str) -> str | None:
+    """Say which labels of maps and of a table differ only as `plain_label` has it; None where none do."""
+    alike = {plain_label(label): label for label in others}
+    pairs = [(one, alike[plain_label(one)]) for one in natural_order(wanted) if plain_label(one) in alike]
+    if padded := [pair for pair in pairs if len({label.lstrip("0") for label in pair}) == 1]:
+        pairs, what = padded, "the zeros in front"
+    else:
+        what = "case, signs or zeros in front"
+    said = (f"{key}-{one} (maps) and {key}-{ascii(other)[1:-1]} (table)" for one, other in pairs)
+    alike_said = f"Labels differ in {what}, and are not taken as the same: {list_some(said, 10)}."
+    return alike_said if pairs else None
+
+
+def tell_labels(rows: pd.DataFrame, columns: Mapping[str, Column], index: pd.Index) -> Notice | None:
+    """Tell of labels of a table that are not those of the maps, but near to them, or where none is.
+
+    ``index``: the people, or (person, session), of the maps. Rows that a table lacks are no reason.
+    """
+    listed, wanted = {*rows.index}, {*index}
+    if not columns or not listed or wanted <= listed:
+        return None
+    key, lacking, others = "sub", wanted - listed, listed - wanted
+    if isinstance(index, pd.MultiIndex):
+        people = {person for person, _ in listed}
+        lacking = {row for row in lacking if row[0] in people} or lacking
+        at = next(iter(lacking))[0] in people  # else the labels of people differ
+        key = "ses" if at else "sub"
+        lacking, others = ({row[at] for row in some} for some in (lacking, others))
+    source = next(iter(columns.values())).source
+    why = say_near(lacking, others, key)
+    if why is None and others and not listed & wanted:
+        named = [list_some((f"{key}-{one}" for one in natural_order(some)), 3) for some in (others, lacking)]
+        why = f"No label of {source} ({named[0]}) is that of a map ({named[1]})."
+    fix = f"Write the labels in {source} as they stand in the names of the maps."
+    return None if why is None else warn("labels", why, fix)
