@@ -1,5 +1,7 @@
 """Columns of the table of maps as factors within people, against the analysis of variance of statsmodels."""
 
+import json
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -92,3 +94,47 @@ def test_numeric_keeps_a_factor_of_numbers_a_number(cells, tmp_path):
     frame = cells.assign(k=cells["kind"].astype(float), s=cells["participant_id"])
     expected = smf.ols("y ~ k + C(s)", frame).fit().tvalues["k"]
     assert value(tmp_path, "6ContrastsKind", "t") == pytest.approx(expected, rel=1e-4)
+
+
+def write_model(folder, *, x, steps, contrasts):
+    """A Subject node that compares cells of a person, and the mean of that over people."""
+    fit = {"X": x, "Type": "glm"}
+    lower = {"Level": "Subject", "Name": "subject", "GroupBy": ["subject"], "Model": fit}
+    lower["Transformations"] = {"Transformer": "pybids-transforms-v1", "Instructions": steps}
+    lower["Contrasts"] = contrasts
+    group = {"Level": "Dataset", "Name": "group", "GroupBy": ["contrast"], "Model": {"X": [1], "Type": "glm"}}
+    group["DummyContrasts"] = {"Test": "t"}
+    whole = {"Name": "m", "BIDSModelVersion": "1.0.0", "Nodes": [lower, group]}
+    (folder / "model.json").write_text(json.dumps(whole))
+    return ["--model", str(folder / "model.json")]
+
+
+ORDERS = {
+    "x": ["order.1", "order.2"],
+    "steps": [{"Name": "Factor", "Input": ["order"]}],
+    "contrasts": [
+        {"Name": "later", "ConditionList": ["order.2", "order.1"], "Weights": [1, -1], "Test": "t"}
+    ],
+}
+
+
+def test_factors_of_maps_are_compared_within_people_by_a_node_below_the_group(cells, tmp_path):
+    cells["contrast"] = "faces"
+    assert run(tmp_path, cells, *write_model(tmp_path, **ORDERS)) == 0
+    means = cells.pivot_table("y", "participant_id", "order")
+    change = means["2"] - means["1"]
+    expected = change.mean() / change.std(ddof=1) * len(change) ** 0.5
+    assert value(tmp_path, "later", "t") == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("way", ["formula", "model"])
+def test_contrasts_that_no_factor_tells_apart_are_not_mixed(cells, tmp_path, capfd, way):
+    """Of faces and houses in two orders, '~ order' would be one model of both, with twice the rows."""
+    cells["contrast"] = cells.pop("kind").map({"1": "faces", "2": "houses", "3": "places"})
+    options = ["--formula", "~ order + subject"] if way == "formula" else write_model(tmp_path, **ORDERS)
+    assert run(tmp_path, cells, *options) == 64
+    said = " ".join(capfd.readouterr().err.split())
+    assert "would mix 6 first-level contrasts in one model" in said
+    assert "Nothing tells faces order1, houses order1 and places order1 apart" in said
+    few = ["--first-level-contrast", "faces order1", "faces order2"]
+    assert run(tmp_path, cells, *options, *few) == 0

@@ -133,7 +133,7 @@ class _LowerNode:
     def __init__(self, node: Node, given: Sequence[NodeMap], cohort: Cohort) -> None:
         """Join the covariates of all maps, check every name once against all columns, and keep those used."""
         self._node, self._given = node, given
-        self._has_variance = cohort.has_variance_everywhere
+        self._has_variance, self._cell_factors = cohort.has_variance_everywhere, cohort.cell_factors
         self._has_several = len({one.contrast for one in given}) > 1
         self._is_constant = node.x == (INTERCEPT,) and node.formula is None
         self._contrasts = node.all_contrasts
@@ -165,7 +165,7 @@ class _LowerNode:
         ``meta`` pools by precision where every map of the dataset has a variance.
         """
         node, maps = self._node, [self._given[position] for position in positions]
-        check_one_contrast(node, {one.contrast for one in maps})
+        check_one_contrast(node, maps, self._cell_factors)
         pooled = Observation(
             subject=maps[0].entities["subject"],
             session=dict(labels).get("session"),

@@ -26,7 +26,7 @@ from bids_group.model.planning.node_maps import (
 )
 from bids_group.model.planning.transformations import Transformed, say_factor, transform
 from bids_group.records import Cohort, Column
-from bids_group.words import list_some, quote_column, suggest
+from bids_group.words import list_some, listed, quote_column, suggest
 
 
 def build_node_rows(
@@ -102,18 +102,37 @@ def join_node_rows(
     return pd.concat([frame, made], axis=1), columns
 
 
-def check_one_contrast(node: Node, contrasts: Collection[str], cell_factors: Collection[str] = ()) -> None:
-    """Refuse a model of several first-level contrasts in which neither they nor their factors vary."""
-    varying = ("contrast", *cell_factors)
-    if len(contrasts) > 1 and not any(
-        name in varying or find_contrast(name, contrasts) for name in used_names(node)
-    ):
-        raise UsageError(
-            f"The node {node.name!r} would mix {len(contrasts)} first-level contrasts in one model.",
-            found=list_some(sorted(contrasts)),
-            expected="one contrast, or a model in which the contrast is a variable",
-            fix='Add "contrast" to its GroupBy.',
+def check_one_contrast(node: Node, maps: Iterable[NodeMap], cell_factors: Collection[str]) -> None:
+    """Refuse a model of several first-level contrasts in which neither they nor their factors vary.
+
+    Factors do where they tell the contrasts apart, whichever of them the model has: not ``cond`` alone those
+    of faces and of houses.
+    """
+    cells: dict[str, tuple[str | None, ...]] = {}
+    for one in maps:
+        if one.contrast not in cells:
+            factors = dict(one.maps[0].factors)
+            cells[one.contrast] = tuple(factors.get(name) for name in cell_factors)
+    used = used_names(node)
+    if len(cells) < 2 or any(name == "contrast" or find_contrast(name, cells) for name in used):
+        return
+    is_of_factors = any(name in cell_factors for name in used)
+    if is_of_factors and len({*cells.values()}) == len(cells):
+        return
+    fix = 'Add "contrast" to its GroupBy.'
+    if is_of_factors:
+        alike = next(one for one in sorted(cells) if list(cells.values()).count(cells[one]) > 1)
+        others = [one for one in sorted(cells) if cells[one] == cells[alike]]
+        fix = (
+            f"Nothing tells {listed(others)} apart: analyse contrasts one by one (--first-level-contrast "
+            "with the cells of one), or add a column to the table that names the contrast, and use it."
         )
+    raise UsageError(
+        f"The node {node.name!r} would mix {len(cells)} first-level contrasts in one model.",
+        found=list_some(sorted(cells)),
+        expected="one contrast, or a model in which the contrast is a variable",
+        fix=fix,
+    )
 
 
 def model_names(node: Node) -> tuple[str, ...]:
@@ -198,7 +217,7 @@ def check_conditions(node: Node) -> None:
         if condition in node.x:
             continue
         name, _, level = condition.rpartition(".")
-        fix = suggest(condition, node.x)
+        fix = "Add 1 to X." if condition == INTERCEPT else suggest(condition, node.x)
         if name and any(one.startswith(f"{name}.") for one in node.x) and not _is_respelt(condition, node.x):
             fix = f'Add "{condition}" to X.'
         if name and not any(one.startswith(f"{name}.") for one in node.x):

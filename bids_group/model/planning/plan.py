@@ -200,7 +200,7 @@ def _analysis(
 ) -> GroupAnalysis:
     """Make the group model of one first-level contrast (and part of a GroupBy)."""
     contrasts = sorted({one.contrast for one in received.maps})
-    check_one_contrast(node, contrasts, cohort.cell_factors)
+    check_one_contrast(node, received.maps, cohort.cell_factors)
     observations = _observations(node, received.maps, is_mixed=len(contrasts) > 1)
     others = (spec.inference.exchangeability_blocks, spec.inference.variance_groups, spec.scale_by)
     judged = [name for name in others if name]

@@ -254,9 +254,10 @@ def test_names_that_people_write_are_answered_with_those_there_are(
 
 def test_a_level_that_lacks_in_x_is_to_be_added(bench: Any, write: Any, cohort_of: Any) -> None:
     steps = [{"Name": "Factor", "Input": ["sex"]}]
-    for condition, fix in (("sex.F", 'Add "sex.F" to X.'), ("sex.m", "Did you mean 'sex.M'?")):
+    fixes = {"sex.F": 'Add "sex.F" to X.', "sex.m": "Did you mean 'sex.M'?", "intercept": "Add 1 to X."}
+    for condition, fix in fixes.items():
         contrasts = [write.contrast("d", ["sex.M", condition], [1, -1])]
-        group = write.dataset_node([1, "sex.M"], steps=steps, Contrasts=contrasts)
+        group = write.dataset_node(["sex.M"], steps=steps, Contrasts=contrasts)
         with pytest.raises(ContrastError, match="which is not in X") as caught:
             plan_group(bench, write, cohort_of(), group)
         assert caught.value.fix == fix
