@@ -38,6 +38,7 @@ from bids_group.bids.selection import (
 from bids_group.bids.statmaps import Found, check_effects, check_found, pair_statmaps
 from bids_group.bids.structures import (
     check_hemispheres,
+    keep_hemispheres,
     pair_hemispheres,
     select_structures,
     wanted_hemispheres,
@@ -125,11 +126,13 @@ def _find_maps(
 
         if is_pattern(inputs.maps_table):
             pattern = resolve_pattern(inputs, selection, output_dir)
+            text: str | None = pattern.text
             source, found = list_pattern(pattern, stat, suffix)
-            return (source,), _name_space(found, selection), pattern.text
-        source, found = read_maps_table(inputs.maps_table, stat, suffix)
-        is_kept = inputs.maps_table == output_dir.absolute() / MAPS_FILE
-        text = inputs.maps_table.read_text(encoding="utf-8") if is_kept else None
+        else:
+            source, found = read_maps_table(inputs.maps_table, stat, suffix)
+            is_kept = inputs.maps_table == output_dir.absolute() / MAPS_FILE
+            text = inputs.maps_table.read_text(encoding="utf-8") if is_kept else None
+        found = replace(found, maps=keep_hemispheres(found.maps, wanted_hemispheres(selection)))
         return (source,), _name_space(found, selection), text
     sources = find_sources(inputs, output_dir, suffix)
     parts = []

@@ -84,6 +84,27 @@ def name_hemispheres(maps: Sequence[FirstLevelMap]) -> tuple[FirstLevelMap, ...]
     )
 
 
+def keep_hemispheres(maps: Iterable[FirstLevelMap], wanted: str) -> tuple[FirstLevelMap, ...]:
+    """Keep of listed maps of both hemispheres the files of the one that is ``wanted``, where it is one."""
+    return tuple(
+        _keep_side(m, wanted) if m.entities.get("hemi") == BOTH and len(wanted) == 1 else m for m in maps
+    )
+
+
+def _keep_side(m: FirstLevelMap, wanted: str) -> FirstLevelMap:
+    sides = [_hemispheres_of(one) for one in expand(m.effect)]
+    if wanted not in sides:  # structures that are no halves of the cortex
+        return m
+    at = sides.index(wanted)
+    files = {name: getattr(m, name) for name in ("effect", "variance", "dof", "mask")}
+    of_one = {
+        name: expand(file)[at]
+        for name, file in files.items()
+        if isinstance(file, Path) and len(expand(file)) == 2
+    }
+    return replace(m, entities={**m.entities, "hemi": wanted}, **of_one)
+
+
 def _hemispheres_of(effect: Path) -> str | None:
     """Read from the name of a GIFTI map, or else in it, which hemisphere it is of; two files are both."""
     if len(expand(effect)) == 2:

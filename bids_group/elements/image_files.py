@@ -66,12 +66,17 @@ for _kind in ("scalar", "label", "tseries"):
 
 
 def expand(path: Path) -> tuple[Path, ...]:
-    """Name the files that ``hemi-{L,R}`` in a path stands for, left and right; any other path itself."""
-    is_surface = path.name.endswith((".gii", ".gii.gz", ".json"))
-    pair = _IS_PAIR_OF.fullmatch(path.name) if is_surface else None
+    """Name the files that ``hemi-{L,R}`` in a path stands for, left and right; any other path itself.
+
+    A map that is named behind it (``,2``) is named behind each.
+    """
+    name, volume = split_volume(path.name)
+    is_surface = name.endswith((".gii", ".gii.gz", ".json"))
+    pair = _IS_PAIR_OF.fullmatch(name) if is_surface else None
     if pair is None:
         return (path,)
-    return tuple(path.with_name(pair["start"] + pair[side] + pair["end"]) for side in ("left", "right"))
+    ends = pair["end"] + (volume or "")
+    return tuple(path.with_name(pair["start"] + pair[side] + ends) for side in ("left", "right"))
 
 
 def join_pair(left: Path, right: Path) -> Path:

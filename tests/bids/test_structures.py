@@ -332,3 +332,30 @@ def test_hemispheres_are_joined_in_tables_and_by_patterns(root):
     pd.DataFrame(rows[::2]).to_csv(root / "half.tsv", sep="\t", index=False)
     with pytest.raises(BidsGroupError, match="lack the other hemisphere"):
         gather(root, {"maps_table": root / "half.tsv"})
+
+
+@pytest.mark.parametrize("asked", [{"structures": ("L",)}, {"bids_filter": {"hemi": "L"}}])
+def test_of_listed_pairs_the_hemisphere_that_is_wanted_is_kept(root, asked):
+    rows = []
+    for label in PEOPLE:
+        for side in ("rh", "lh"):
+            gifti(root / "surf" / label / f"{side}.thick.gii")
+            gifti(root / "surf" / label / f"{side}.var.gii", np.ones(N_VERTICES, np.float32))
+            files = {key: f"surf/{label}/{side}.{key[:3]}.gii" for key in ("effect", "variance")}
+            files["effect"] = files["effect"].replace("eff", "thick")
+            rows.append({"participant_id": f"sub-{label}", "contrast": "thick", "hemi": side, **files})
+    pd.DataFrame(rows).to_csv(root / "maps.tsv", sep="\t", index=False)
+    for table in (root / "maps.tsv", root / "surf" / "{subject}" / "{hemi}.thick.gii"):
+        maps = gather(root, {"maps_table": table}, **asked).maps
+        assert [m.effect.name for m in maps] == ["lh.thick.gii"] * 3
+        assert {m.entities["hemi"] for m in maps} == {"L"}
+        assert {m.variance and m.variance.name for m in maps} <= {"lh.var.gii", None}
+
+
+def test_of_files_of_several_maps_one_is_named_for_both_hemispheres(root):
+    for label in PEOPLE:
+        for side in ("lh", "rh"):
+            gifti(root / "surf" / label / f"{side}.all.gii", np.float32([[1, 2]] * N_VERTICES))
+    maps = gather(root, {"maps_table": root / "surf" / "{subject}" / "{hemi}.all.gii,2"}).maps
+    assert {m.entities["hemi"] for m in maps} == {"LR"}
+    assert all(read_map(m.effect).data.tolist() == [2.0] * 2 * N_VERTICES for m in maps)
