@@ -117,6 +117,11 @@ def _parse_tree(text: str, what: str) -> tuple[ast.expr, dict[str, str]]:
     return tree, quoted
 
 
+_GAPS = ("", "n/a", "na", "nan", "none", "null")
+_NO_GAPS = (
+    "No condition asks for missing values: --missing drop leaves out who lacks what the model needs; name "
+    "others with --exclude-participant-label."
+)
 _SLIPS = {
     "=>": "Write >= for 'at least'.",
     "=<": "Write <= for 'at most'.",
@@ -164,6 +169,10 @@ class _Reader:
             return lambda row: _join([judge(row) for judge in judges], decisive)
         is_joined = isinstance(node, ast.BinOp)
         fix = "Join comparisons by and, or, not, instead of & and |." if is_joined else None
+        if isinstance(node, ast.Tuple):
+            fix = "Write numbers with a decimal point."
+        elif ".isna" in ast.unparse(node) or ".isnull" in ast.unparse(node):
+            fix = _NO_GAPS
         raise self.refuse(node, "is no comparison", fix)
 
     def _compare(self, node: ast.Compare) -> Judge:
@@ -175,7 +184,8 @@ class _Reader:
             raise self.refuse(node, "names no column")
         for operation, left, right in zip(node.ops, sides, sides[1:], strict=False):
             if type(operation) not in _COMPARISONS:
-                raise self.refuse(node, "", "Compare with == or !=.")
+                is_gap = isinstance(right, ast.Constant) and right.value is None
+                raise self.refuse(node, "", _NO_GAPS if is_gap else "Compare with == or !=.")
             if isinstance(operation, ast.Lt | ast.LtE | ast.Gt | ast.GtE) and not self.as_pandas:
                 for name in asked:
                     self.columns[name].check_usable()
@@ -212,6 +222,8 @@ class _Reader:
         own = "subject" if self.as_pandas else "participant_id"
         is_person = name in {"subject", "sub", "participant", "participant_id"} - {own}
         fix = f"Write {own}." if is_person else suggest(name, self.columns)
+        if name in {"session", "session_id", "ses"} and not self.as_pandas:
+            fix = "Choose sessions with --session-label."
         fix = fix or f"If '{name}' is a value, put it in quotes: \"{name}\""
         left, symbol = comparison.left, _SYMBOLS.get(type(comparison.ops[0]))
         if symbol is not None and comparison.comparators == [node] and isinstance(left, ast.Name):
@@ -232,6 +244,8 @@ class _Reader:
         value = _constant(node)
         if value is None:
             fix = f'Put text in quotes: "{node.id}"' if isinstance(node, ast.Name) else None
+            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitAnd | ast.BitOr):
+                fix = "Join comparisons by and, or, not, instead of & and |."
             raise self.refuse(node, "is neither a column, a number nor quoted text", fix)
         for name in names:
             column, is_text = self.columns[name], isinstance(value, str)
@@ -240,17 +254,17 @@ class _Reader:
             if (column.kind == "numeric") == is_text:
                 found = f"column '{name}' holds {'numbers' if is_text else 'text'}; compared with {value!r}"
                 fix = "Write the number without quotes." if is_text else f'Put the value in quotes: "{value}"'
+                fix = _NO_GAPS if str(value).lower() in _GAPS else fix
                 raise _refusal(self.what, self.text, found, fix)
             if isinstance(value, str):
                 self.texts.append((name, value))
             if isinstance(value, str) and column.levels is not None and value not in column.levels:
                 whole = f"sub-{value}"
+                fix = f"Did you mean '{whole}'?" if whole in column.levels else suggest(value, column.levels)
                 raise UsageError(
                     f"The {self.what} '{self.text}' names a value '{value}' that column '{name}' never has.",
                     found=list_some(column.levels, 20),
-                    fix=f"Did you mean '{whole}'?"
-                    if whole in column.levels
-                    else suggest(value, column.levels),
+                    fix=_NO_GAPS if value.lower() in _GAPS else fix,
                 )
         return value
 

@@ -18,6 +18,10 @@ COLUMNS = {
     "y": Column(name="y", kind="numeric", kind_source="", source=Path()),
     "site": Column(name="site", kind="categorical", kind_source="", source=Path(), levels=("a", "b", "c")),
 }
+NO_GAPS = (
+    "No condition asks for missing values: --missing drop leaves out who lacks what the model needs; name "
+    "others with --exclude-participant-label."
+)
 numbers = st.sampled_from(["-1", "0", "1.5", "2", "x", "y"])
 atoms = st.one_of(
     st.builds(
@@ -104,6 +108,13 @@ def test_a_whole_number_beyond_every_float_is_larger_than_all():
         ("x > 1 or < 0", "Name the column on both sides: age > 20 and age < 30."),
         ("x between 1 and 2", "Name the column on both sides: age > 20 and age < 30."),
         ("subject == 's1'", "Write participant_id."),
+        ("session == 'a'", "Choose sessions with --session-label."),
+        ("x > 0,5", "Write numbers with a decimal point."),
+        ("x > 1 & site == 'a'", "Join comparisons by and, or, not, instead of & and |."),
+        ("x.isna()", NO_GAPS),
+        ("x == 'n/a'", NO_GAPS),
+        ("site == ''", NO_GAPS),
+        ("site is None", NO_GAPS),
     ],
 )
 def test_what_other_languages_write_is_answered_with_what_is_meant(text, fix):

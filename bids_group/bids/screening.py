@@ -42,6 +42,7 @@ def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
     tables = _gather_tables(text, study, bids_dir, people)
     columns = {name: column for _, one in reversed(tables) for name, column in one.columns.items()}
     condition = parse_condition(text, {name: _with_all_levels(one, study) for name, one in columns.items()})
+    choice.notices += dict.fromkeys(one for name in condition.columns for one in columns[name].notices)
     homes = {name: kind for kind, table in reversed(tables) for name in table.columns}
     used = [(kind, table) for kind, table in tables if kind in map(homes.get, condition.columns)]
     finest = used[-1][0]

@@ -83,6 +83,22 @@ def test_people_without_a_row_in_the_tables_asked_are_told_apart_from_those_with
     assert notice.sentence.endswith(f"for 2 participants, who stay in the analysis: {said}")
 
 
+@pytest.mark.parametrize(
+    "values, condition, said",
+    [
+        ("fail Fail pass pass", "qc == 'fail'", "'Fail' (1), 'fail' (1) of column 'qc'"),
+        ("pass NA pass fail", "qc == 'fail'", "'NA' is a level of column 'qc'"),
+        ("0.1 999 0.4 0.2", "qc > 0.5", "values far from all others, which run from 0.1 to 0.4: 999"),
+    ],
+)
+def test_what_is_odd_about_the_column_of_a_condition_is_told(study, values, condition, said):
+    study.people(study.derivative(), "01 02 03 04")
+    rows = "".join(f"\n sub-0{n} {value}" for n, value in enumerate(values.split(), start=1))
+    study.table(f"participant_id qc{rows}")
+    told = [one for one in study.gather(exclude_where=condition).notices if one.topic == "columns"]
+    assert [(one.severity, said in one.sentence) for one in told] == [("warning", True)]
+
+
 def test_a_condition_that_holds_for_nobody_is_noted(screened):
     cohort = screened.gather(exclude_where="fd_mean > 400 and site == 'a'")
     (notice,) = [n for n in cohort.notices if n.topic == "exclusions"]

@@ -139,6 +139,8 @@ def _filter(given: NodeMaps, edge: Edge, key: str, wanted: Sequence[str], cohort
             expected=f"{key} {list_some(wanted)}",
             fix=next(guesses, "Correct the Filter in the model file."),
         )
+    homes = (table.columns[key] for table in cohort.tables if key in table.columns)
+    odd = dict.fromkeys(notice for column in homes for notice in column.notices)
     pairs = list(zip(given.maps, values, strict=True))
     reasons = {value: f"{key} is {value or 'n/a'}: not let through by the {where}" for value in values}
     out = (left for one, value in pairs if value not in kept for left in one.exclude(reasons[value]))
@@ -147,7 +149,7 @@ def _filter(given: NodeMaps, edge: Edge, key: str, wanted: Sequence[str], cohort
     return NodeMaps(
         maps=tuple(one for one, value in pairs if value in kept),
         exclusions=(*given.exclusions, *out),
-        notices=(*given.notices, *(warn("model", sentence, fix) for sentence in absent)),
+        notices=(*given.notices, *(warn("model", sentence, fix) for sentence in absent), *odd),
     )
 
 

@@ -1,5 +1,6 @@
 """From a model file to rows: groups, filters, transformations, settings, the traps of pybids' own graph."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from bids_group.bids import keep_complete
 from bids_group.config import ContrastRequest
 from bids_group.errors import ContrastError, DataError, SelectionError, UsageError
 from bids_group.model import build_design, needed_variables, plan_analyses, plan_pooling, restrict
-from bids_group.records import GroupAnalysis
+from bids_group.records import GroupAnalysis, warn
 
 DUMMY = {"DummyContrasts": {"Test": "t"}}
 
@@ -75,6 +76,18 @@ def test_a_filter_on_a_participants_column_is_kept_to(bench: Any, write: Any, co
     assert left_out["01"].startswith("group is range: not let through by the Filter of the edge")
     assert len(analysis.exclusions) == 18  # every map is named
     assert left_out["08"].startswith("patient_grp is 4")
+
+
+def test_what_is_odd_about_the_column_of_a_filter_is_told(bench: Any, write: Any, cohort_of: Any) -> None:
+    edges = [{"Source": "subject", "Destination": "group", "Filter": {"group": ["range"]}}]
+    cohort = cohort_of()
+    (table,) = cohort.tables
+    odd = warn("columns", "The levels 'Range' and 'range' differ only in case.")
+    columns = {**table.columns, "group": replace(table.columns["group"], notices=(odd,))}
+    cohort = replace(cohort, tables=(replace(table, columns=columns),))
+    subject = write.subject_node(GroupBy=["subject", "contrast"])
+    model = write.model_of(subject, write.dataset_node([1], **DUMMY), edges=edges)
+    assert odd in bench.plan(model, cohort)[0].notices
 
 
 def test_a_contrast_of_an_unknown_condition_is_refused(bench: Any, write: Any, cohort_of: Any) -> None:
