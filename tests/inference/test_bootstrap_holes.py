@@ -85,17 +85,14 @@ def z_alone(y, test, C, signs, variant):
         sizes, vectors = np.linalg.eigh(np.eye(own.size) - H[np.ix_(own, own)])
         powers = np.where(sizes > 1e-12, np.maximum(sizes, 1e-12) ** POWERS[variant], 0)
         weights[one][:, own] = (vectors @ np.diag(powers) @ vectors.T @ loads[own]).T
-    eta, q, found = eta_by_hand(weights, np.eye(y.size) - H), len(C), []
-    for one in signs:
-        drawn = rest * one[person]
-        scores = weights @ (drawn - H @ drawn)  # (8, q)
-        effect = loads.T @ drawn
-        squared = effect @ np.linalg.solve(scores.T @ scores, effect)
-        if test == "t":
-            found.append(np.copysign(exact_z("t", 1, np.sqrt(squared), eta), effect[0]))
-        else:
-            found.append(exact_z("F", q, squared * (eta - q + 1) / (eta * q), eta - q + 1))
-    return np.array(found, dtype=float)
+    eta, q, drawn = eta_by_hand(weights, np.eye(y.size) - H), len(C), rest * signs[:, person]
+    scores = np.einsum("mqn,dn->dmq", weights, drawn - drawn @ H)
+    effects = drawn @ loads
+    covariances = np.einsum("dms,dmt->dst", scores, scores)
+    squared = np.einsum("ds,ds->d", effects, np.linalg.solve(covariances, effects[..., None])[..., 0])
+    if test == "t":
+        return np.copysign(exact_z("t", 1, np.sqrt(squared), eta), effects[:, 0])
+    return exact_z("F", q, squared * (eta - q + 1) / (eta * q), eta - q + 1)
 
 
 POWERS = {"CR0": 0.0, "CR2": -0.5, "CR3": -1.0}

@@ -48,24 +48,23 @@ def contract(order, kinds):
     return found
 
 
-def z_alone(matrix, weights, y, test, order, signs, kinds):
-    """z of one element after one shuffle of its residuals: only the rows observed there exist."""
+def z_alone(matrix, weights, y, test, orders, signs, kinds):
+    """z of one element after each shuffle of its residuals: only the rows observed there exist."""
     here = np.isfinite(y)
-    order = contract(order, kinds)
     place = np.cumsum(here) - 1
-    own, signs = place[order[here]], np.asarray(signs, float)[here]
-    X, y = matrix[here], y[here].astype(float)
+    own = np.array([place[contract(order, kinds)[here]] for order in orders]).T  # (n_rows, n_shuffles)
+    X, y, signs = matrix[here], y[here].astype(float), np.asarray(signs, float)[:, here].T
     nuisance = X @ null_space(weights)
     fitted = nuisance @ np.linalg.lstsq(nuisance, y, rcond=None)[0] if nuisance.shape[1] else 0 * y
-    shuffled = fitted + signs * (y - fitted)[own]
+    shuffled = fitted[:, None] + signs * (y - fitted)[own]
     beta = np.linalg.lstsq(X, shuffled, rcond=None)[0]
     dof = here.sum() - np.linalg.matrix_rank(X)
-    variance = ((shuffled - X @ beta) ** 2).sum() / dof
-    effect, spread = weights @ beta, weights @ np.linalg.pinv(X.T @ X) @ weights.T
-    f = effect @ np.linalg.inv(spread) @ effect / len(weights) / variance
+    variance = ((shuffled - X @ beta) ** 2).sum(axis=0) / dof
+    effects, spread = weights @ beta, weights @ np.linalg.pinv(X.T @ X) @ weights.T
+    f = np.einsum("is,ij,js->s", effects, np.linalg.inv(spread), effects) / len(weights) / variance
     if test == "t":
-        return float(np.copysign(exact_z("t", 1, np.sqrt(f), dof), effect[0]))
-    return float(exact_z("F", len(weights), np.array([f]), dof)[0])
+        return np.copysign(exact_z("t", 1, np.sqrt(f), dof), effects[0])
+    return exact_z("F", len(weights), f, dof)
 
 
 def units_by_hand(y, unit_of_row):
@@ -128,16 +127,13 @@ def test_each_shuffle_is_that_of_each_element_alone(case, make_problem, make_map
     is_tested = result.maps["dof"] > 0
     maxima = significances[0].null["voxel"]
     units = shuffles.units.unit_of_row
-    for number in (0, 1, 2, 7, 19):
-        if number > shuffles.n_others:
-            continue
-        z = np.array([
-            z_alone(
-                matrix, weights, maps[:, v], test, batch.sources[number], batch.signs[number],
-                units_by_hand(maps[:, v], units) if shuffles.has_permutations else [0] * 12,
-            ) if is_tested[v] else -9.0
-            for v in range(maps.shape[1])
-        ])  # fmt: skip
+    numbers = [number for number in (0, 1, 2, 7, 19) if number <= shuffles.n_others]
+    each = np.full((len(numbers), maps.shape[1]), -9.0)
+    for v in np.flatnonzero(is_tested):
+        kinds = units_by_hand(maps[:, v], units) if shuffles.has_permutations else [0] * 12
+        drawn = batch.sources[numbers], batch.signs[numbers]
+        each[:, v] = z_alone(matrix, weights, maps[:, v], test, *drawn, kinds)
+    for number, z in zip(numbers, each, strict=True):
         if number == 0:
             np.testing.assert_allclose(result.maps["z"][is_tested], z[is_tested], atol=2e-5)
         size = np.abs(z[is_tested]) if test == "t" and spec.is_two_sided else z[is_tested]
@@ -181,12 +177,10 @@ def test_p_by_every_shuffle_is_the_share_of_those_of_each_element_alone(case, ma
     else:
         swaps = product(([0, 1], [1, 0]), repeat=3)
         shuffles = [((np.array(each) + np.array([[0], [2], [4]])).ravel(), np.ones(n)) for each in swaps]
-    z = np.array([
-        [
-            abs(z_alone(matrix, weights, maps[:, v], "t", order, signs, np.isfinite(maps[:, v])))
-            for v in np.flatnonzero(is_tested)
-        ] for order, signs in shuffles
-    ])  # fmt: skip
+    there, drawn = np.flatnonzero(is_tested), tuple(zip(*shuffles, strict=True))
+    z = np.abs([
+        z_alone(matrix, weights, maps[:, v], "t", *drawn, np.isfinite(maps[:, v])) for v in there
+    ]).T  # fmt: skip
     observed = z[[all(o == np.arange(n)) and all(np.array(s) == 1) for o, s in shuffles]][0] - 1e-4
     own = (z >= observed).mean(axis=0)
     corrected = (z.max(axis=1)[:, None] >= observed).mean(axis=0)

@@ -46,9 +46,9 @@ def build(make_problem, matrix, contrasts, *, seed=0, share=0.0, shape=SHAPE, **
 
 
 def z_by_hand(matrix, weights, y, v, test, signs):
-    """Weighted least squares with the weights of the null model, of its residuals with other signs."""
+    """Weighted least squares with the weights of the null model, of its residuals with each set of signs."""
     here = np.isfinite(y)
-    X, y, v, signs = matrix[here], y[here].astype(float), v[here].astype(float), np.asarray(signs)[here]
+    X, y, v, signs = matrix[here], y[here].astype(float), v[here].astype(float), signs[:, here].T
     nuisance = X @ null_space(weights)
     basis = np.linalg.qr(nuisance)[0] if nuisance.shape[1] else nuisance
     tau2 = variance_between(y[:, None], v[:, None], basis)[0][0]
@@ -56,15 +56,15 @@ def z_by_hand(matrix, weights, y, v, test, signs):
     fitted = 0 * y
     if nuisance.shape[1]:
         fitted = nuisance @ np.linalg.lstsq(w * nuisance, w[:, 0] * y, rcond=None)[0]
-    shuffled = w[:, 0] * (fitted + signs * (y - fitted))
+    shuffled = w * (fitted[:, None] + signs * (y - fitted)[:, None])  # (n_rows, n_flips)
     beta = np.linalg.lstsq(w * X, shuffled, rcond=None)[0]
     dof = len(y) - np.linalg.matrix_rank(X)
-    scale = ((shuffled - w * X @ beta) ** 2).sum() / dof
-    effect, spread = weights @ beta, weights @ np.linalg.pinv((w * X).T @ (w * X)) @ weights.T
-    f = effect @ np.linalg.inv(spread) @ effect / len(weights) / scale
+    scale = ((shuffled - w * X @ beta) ** 2).sum(axis=0) / dof
+    effects, spread = weights @ beta, weights @ np.linalg.pinv((w * X).T @ (w * X)) @ weights.T
+    f = np.einsum("is,ij,js->s", effects, np.linalg.inv(spread), effects) / len(weights) / scale
     if test == "t":
-        return float(np.copysign(exact_z("t", 1, np.sqrt(f), dof), effect[0]))
-    return float(exact_z("F", len(weights), np.array([f]), dof)[0])
+        return np.copysign(exact_z("t", 1, np.sqrt(f), dof), effects[0])
+    return exact_z("F", len(weights), f, dof)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2])
@@ -83,10 +83,9 @@ def test_p_is_the_share_of_flips_that_reach_it_each_element_alone(case, share, m
     maps, variances, weights = data.stack.data, data.stack.variance, np.array(weights)
     is_tested = results[0].maps.get("dof", np.ones(36)) > 0
     there = np.flatnonzero(is_tested)
-    z = np.array([
-        [z_by_hand(matrix, weights, maps[:, v], variances[:, v], test, signs) for v in there]
-        for signs in batch.signs
-    ])  # fmt: skip
+    z = np.stack(
+        [z_by_hand(matrix, weights, maps[:, v], variances[:, v], test, batch.signs) for v in there], axis=1
+    )
     np.testing.assert_allclose(verdict.z[is_tested], z[0], atol=2e-5)
     sizes = np.abs(z) if verdict.is_two_sided else z
     reached = sizes[0] - 1e-4
