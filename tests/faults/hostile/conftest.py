@@ -22,3 +22,11 @@ def run(good):
     launcher = Launcher(good.folder, None, [[*words, *JOB], [*words, "group", "-q", "--reports-only"]])
     yield launcher.run
     launcher.close()
+
+
+@pytest.fixture(scope="module")
+def usual(good, run, tmp_path_factory):
+    """How a run of good input ends on this machine."""
+    outcome = run(good.data, tmp_path_factory.mktemp("usual") / "out", *JOB, "--formula", "~ age")
+    assert outcome.code == 0, outcome.said
+    return outcome
