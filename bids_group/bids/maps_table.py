@@ -27,7 +27,7 @@ from bids_group.config.typed import MAPS_FILE
 from bids_group.elements import FORMATS, is_label_name, is_map_name, locate
 from bids_group.errors import DataError, MissingInputError, UsageError
 from bids_group.records import FirstLevelMap, Notice, warn
-from bids_group.words import counted, list_some, listed, plural, suggest
+from bids_group.words import counted, list_some, listed, plural, quote_for_shell, suggest
 
 _REQUIRED = ("participant_id", "contrast", "effect")
 _LABELS = {"session": "ses", "run": "run", "task": "task", "space": "space", "res": "res", "den": "den"}
@@ -245,23 +245,26 @@ def _name_cells(maps: Sequence[FirstLevelMap]) -> tuple[list[FirstLevelMap], tup
     """
     lines = group_by(maps, lambda m: m.contrast)
     cells = {contrast: _telling_columns(those) for contrast, those in lines.items()}
-    notices = tuple(
-        warn(
-            "maps",
-            f"The lines of contrast {contrast} are told apart by {', '.join(names)}: each cell is a "
-            "first-level contrast of its own.",
-            f"Use them in the formula to compare cells, such as '~ {' * '.join(names)} + subject'.",
-        )
-        for contrast, names in cells.items()
-        if names
-    )
-    named = []
+    named, cells_of = [], dict[str, dict[str, None]]()
     for m in maps:
         values = dict(m.factors)
         parts = (f"{column}{values[column] or ''}" for column in cells[m.contrast])
         name = " ".join([m.contrast, *parts])
+        cells_of.setdefault(m.contrast, {})[name] = None
         named.append(replace(m, contrast=name, entities={**m.entities, "contrast": name}))
-    return named, notices
+    notices = []
+    for contrast, names in cells.items():
+        shown = " ".join(map(quote_for_shell, cells_of[contrast]))
+        alone = f" and --first-level-contrast {shown}" if len(cells) > 1 else ""
+        if names:
+            sentence = (
+                f"The lines of contrast {contrast} are told apart by {', '.join(names)}: each cell is a "
+            )
+            fix = (
+                f"Use them in the formula to compare cells, such as '~ {' * '.join(names)} + subject'{alone}."
+            )
+            notices.append(warn("maps", f"{sentence}first-level contrast of its own.", fix))
+    return named, tuple(notices)
 
 
 def _telling_columns(maps: Sequence[FirstLevelMap]) -> list[str]:

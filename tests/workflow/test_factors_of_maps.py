@@ -1,6 +1,8 @@
 """Columns of the table of maps as factors within people, against the analysis of variance of statsmodels."""
 
 import json
+import re
+import shlex
 
 import nibabel as nib
 import numpy as np
@@ -62,7 +64,9 @@ def test_f_of_factors_within_people_equals_the_analysis_of_variance(cells, tmp_p
 def test_without_the_factors_in_the_formula_each_cell_is_an_analysis_of_its_own(cells, tmp_path, capfd):
     cells["contrast"] = "faces"
     assert run(tmp_path, cells) == 0
-    assert "lines of contrast faces are told apart by order, kind" in " ".join(capfd.readouterr().err.split())
+    said = " ".join(capfd.readouterr().err.split())
+    assert "lines of contrast faces are told apart by order, kind" in said
+    assert "'~ order * kind + subject'." in said
     assert len(list((tmp_path / "out" / "group").glob("*_stat-t_statmap.nii.gz"))) == 6
     here = cells[(cells["order"] == "2") & (cells["kind"] == "3")]["y"]
     expected = here.mean() / here.std(ddof=1) * len(here) ** 0.5
@@ -136,5 +140,8 @@ def test_contrasts_that_no_factor_tells_apart_are_not_mixed(cells, tmp_path, cap
     said = " ".join(capfd.readouterr().err.split())
     assert "would mix 6 first-level contrasts in one model" in said
     assert "Nothing tells faces order1, houses order1 and places order1 apart" in said
-    few = ["--first-level-contrast", "faces order1", "faces order2"]
-    assert run(tmp_path, cells, *options, *few) == 0
+    (told,) = re.findall(r"such as (--first-level-contrast .*), or add a column", said)
+    assert told == '--first-level-contrast "faces order1" "faces order2"'
+    assert run(tmp_path, cells, *options, *shlex.split(told)) == 0
+    warned = " ".join(capfd.readouterr().err.split())
+    assert '+ subject\' and --first-level-contrast "houses order1" "houses order2".' in warned

@@ -26,7 +26,7 @@ from bids_group.model.planning.node_maps import (
 )
 from bids_group.model.planning.transformations import Transformed, say_factor, transform
 from bids_group.records import Cohort, Column
-from bids_group.words import list_some, listed, quote_column, suggest
+from bids_group.words import list_some, listed, quote_column, quote_for_shell, suggest
 
 
 def build_node_rows(
@@ -123,9 +123,14 @@ def check_one_contrast(node: Node, maps: Iterable[NodeMap], cell_factors: Collec
     if is_of_factors:
         alike = next(one for one in sorted(cells) if list(cells.values()).count(cells[one]) > 1)
         others = [one for one in sorted(cells) if cells[one] == cells[alike]]
+        values = [pair for each in cells.values() for pair in zip(cell_factors, each, strict=True)]
+        words = {f"{name}{value or ''}" for name, value in values}
+        stem = [word for word in alike.split(" ") if word not in words]
+        of_one = [one for one in sorted(cells) if one.split(" ")[: len(stem)] == stem]
         fix = (
-            f"Nothing tells {listed(others)} apart: analyse contrasts one by one (--first-level-contrast "
-            "with the cells of one), or add a column to the table that names the contrast, and use it."
+            f"Nothing tells {listed(others)} apart: analyse contrasts one by one, such as "
+            f"--first-level-contrast {' '.join(map(quote_for_shell, of_one))}, or add a column to the table "
+            "that names the contrast, and use it."
         )
     raise UsageError(
         f"The node {node.name!r} would mix {len(cells)} first-level contrasts in one model.",
