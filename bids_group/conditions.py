@@ -253,7 +253,9 @@ class _Reader:
                 column.check_usable()
             if (column.kind == "numeric") == is_text:
                 found = f"column '{name}' holds {'numbers' if is_text else 'text'}; compared with {value!r}"
-                fix = "Write the number without quotes." if is_text else f'Put the value in quotes: "{value}"'
+                fix = "Write the number without quotes."
+                if not isinstance(value, str):
+                    fix = f'Put the value in quotes: "{value:.15g}"'
                 fix = _NO_GAPS if str(value).lower() in _GAPS else fix
                 raise _refusal(self.what, self.text, found, fix)
             if isinstance(value, str):

@@ -109,6 +109,7 @@ def test_a_whole_number_beyond_every_float_is_larger_than_all():
         ("x between 1 and 2", "Name the column on both sides: age > 20 and age < 30."),
         ("subject == 's1'", "Write participant_id."),
         ("session == 'a'", "Choose sessions with --session-label."),
+        ("site == 4", 'Put the value in quotes: "4"'),
         ("x > 0,5", "Write numbers with a decimal point."),
         ("x > 1 & site == 'a'", "Join comparisons by and, or, not, instead of & and |."),
         ("x.isna()", NO_GAPS),

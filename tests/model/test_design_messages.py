@@ -7,10 +7,11 @@ the message.
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bids_group.config.typed import parse_contrast
-from bids_group.errors import BidsGroupError, ContrastError
+from bids_group.errors import BidsGroupError, ContrastError, DesignError
 from bids_group.model import build_design
 
 TABLE = (Path(__file__).parent / "wrong_designs.txt").read_text()
@@ -43,3 +44,13 @@ def test_a_name_of_which_no_file_name_is_left_is_refused(name, people, analyse):
     design = build_design(analyse(people.rename(columns={"age": name}), f"~ `{name}` + n_cigs"))
     assert [one.label for one in design.contrasts] == ["", "NCigs"]
     assert any(f"'{name}' has no letter or digit" in one.sentence for one in design.notices)
+
+
+@pytest.mark.parametrize("call", ["poly(wave, 2)", "poly(wave, 3)", "scale(one)"])
+def test_too_few_different_values_for_a_function_are_counted(call, people, analyse):
+    rows = people.assign(wave=np.arange(len(people)) % 2 + 1.0, one=3.0)
+    with pytest.raises(DesignError, match="cannot be computed from these rows") as caught:
+        build_design(analyse(rows, f"~ {call}"))
+    assert caught.value.found == (
+        "1 different value of one" if "one" in call else "2 different values of wave"
+    )

@@ -19,7 +19,7 @@ from bids_group.errors import BidsGroupError, DesignError, FormulaError
 from bids_group.labels import natural_order
 from bids_group.model.formula.factors import Factor
 from bids_group.model.formula.parser import Formula
-from bids_group.words import list_some
+from bids_group.words import counted, list_some
 
 _NUMPY = {"log1p": np.log1p, "sqrt": np.sqrt, "abs": np.abs}
 """What the allow-list names beyond formulaic's own transforms; nothing else can be seen by a formula."""
@@ -94,6 +94,14 @@ def _explain(formula: Formula, symbols: pd.DataFrame, reason: str, whom: str) ->
                 f"'{factor.text}' in the formula cannot be computed from {whom}.",
                 found=formula.display(inner[1] if inner else reason),
                 fix=fix,
+            )
+        if is_bad.all() and factor.code.startswith(("poly(", "scale(")):
+            n_values = symbols[factor.uses[0].symbol].nunique()
+            return DesignError(
+                f"'{factor.text}' in the formula cannot be computed from {whom}.",
+                found=f"{counted(n_values, 'different value')} of {factor.columns[0]}",
+                expected="more different values than the degree of poly, and than one for scale",
+                fix=f"Use {factor.columns[0]} as it is, or leave it out.",
             )
         if is_bad.any():
             people = list_some(symbols.index[np.flatnonzero(is_bad)], 6)
