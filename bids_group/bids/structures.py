@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from bids_group.bids.index import IndexedFile, group_by
 from bids_group.config import Selection
@@ -97,7 +98,7 @@ def _keep_side(m: FirstLevelMap, wanted: str) -> FirstLevelMap:
         return m
     at = sides.index(wanted)
     files = {name: getattr(m, name) for name in ("effect", "variance", "dof", "mask")}
-    of_one = {
+    of_one: dict[str, Any] = {
         name: expand(file)[at]
         for name, file in files.items()
         if isinstance(file, Path) and len(expand(file)) == 2

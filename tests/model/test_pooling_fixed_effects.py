@@ -88,6 +88,15 @@ def test_a_variance_too_small_for_the_format_is_named(write):
         pool(observe(write("1", effect, np.full(SHAPE, 1e-58))))
 
 
+def test_what_cannot_be_a_variance_is_named_and_few_values_below_0_are_missing(write):
+    effect, variance = random(1)
+    with pytest.raises(DataError, match=r"run-1_variance.nii.gz is no variance") as refused:
+        pool(observe(write("1", variance, effect - 3)))
+    assert "% of its" in refused.value.found
+    few = np.where(np.arange(effect.size).reshape(SHAPE) % 11 == 0, -variance, variance)
+    assert np.array_equal(pool(observe(write("2", effect, few))).n_maps == 0, few < 0)
+
+
 def test_a_variance_below_the_smallest_number_is_kept_above_0(write):
     variance = np.full(SHAPE, 2e-45)
     maps = [write(str(run), random(run)[0] * 1e-22, variance) for run in range(4)]

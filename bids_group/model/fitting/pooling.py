@@ -44,6 +44,9 @@ LARGEST_SHARE = 0.9
 _N_SAMPLED = 20_000
 """Weights of maps are compared at about so many elements of the first map, equally spaced in the file."""
 
+_MOST_NEGATIVE = 0.1
+"""Share of the values of a variance that may be below 0: no map of effects or t has so few."""
+
 _UNDERFLOW = f"numbers below {SMALLEST:.0e} become 0 in float32"
 
 
@@ -101,6 +104,8 @@ def _read(source: FirstLevelMap, structures: Sequence[str]) -> PooledMap:
     beside = {name: align(one.data, one.space, effect.space, np.nan) for name, one in others.items()}
     inside = None if mask is None else align(mask.inside, mask.space, effect.space, False)
     variance = beside.get("variance")
+    if variance is not None:
+        _check_variance(source, variance)
     if variance is not None and source.variance_scale != 1:
         variance = (variance.astype(np.float64) * source.variance_scale).astype(np.float32)
     if mask is None and effect.space.form == "table":  # where there is nothing it says n/a: 0 is data
@@ -135,6 +140,18 @@ def _read_one(path: Path, structures: Sequence[str]) -> LoadedMap:
         )
     kept = select(loaded.space, structures)
     return replace(loaded, space=kept, data=align(loaded.data, loaded.space, kept, np.nan))
+
+
+def _check_variance(source: FirstLevelMap, values: npt.NDArray[np.float32]) -> None:
+    """Refuse what cannot be a variance; few negative values are what resampling leaves at edges."""
+    n_negative = np.count_nonzero(values < 0)
+    if n_negative and n_negative > _MOST_NEGATIVE * (n_values := np.count_nonzero(np.nan_to_num(values))):
+        raise DataError(
+            f"The map {source.variance} is no variance.",
+            found=f"{100 * n_negative / n_values:.0f} % of its {n_values} values are negative",
+            expected=f"variances of the effect {source.effect}: squares of standard errors",
+            fix="Name the variance (FSL: varcope): effect and variance may be swapped.",
+        )
 
 
 def put_into(one: PooledMap, space: Space) -> PooledMap:
