@@ -5,6 +5,7 @@ from bids_group.bids.datasets import describe_datasets
 from bids_group.bids.design_matrix import check_matrix_rows
 from bids_group.bids.ledger import build_ledger, keep_complete, tell_lost_levels, tell_sources
 from bids_group.bids.map_files import check_spaces
+from bids_group.bids.region_names import tell_regions
 from bids_group.bids.surfaces import find_surfaces
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "gather_cohort",
     "keep_complete",
     "tell_lost_levels",
+    "tell_regions",
     "tell_sources",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +11,14 @@ import pandas as pd
 from bids_group.bids.columns import is_number
 from bids_group.elements import form_of, join_pair, split_volume
 from bids_group.elements.file_content import read_bytes
-from bids_group.elements.region_tables import LABELS, REGION, read_lines, region_columns
+from bids_group.elements.region_tables import (
+    LABELS,
+    REGION,
+    is_csv_name,
+    person_column,
+    read_lines,
+    region_columns,
+)
 from bids_group.errors import DataError, UsageError
 from bids_group.input_files import open_file
 from bids_group.words import list_some
@@ -28,20 +36,27 @@ def list_regions(path: Path) -> pd.DataFrame | None:
     if form_of(path.name) != "table" or not path.is_file():
         return None
     try:
-        lines = read_lines(read_bytes(path))
+        lines = read_lines(read_bytes(path), is_csv=is_csv_name(path.name))
     except (ValueError, UnicodeDecodeError):
         return None  # told where it is read as a table of maps
     columns = lines[0] if lines else []
-    if "participant_id" not in columns or {"effect", REGION} & {*columns}:
+    person = person_column(columns)
+    if person is None or {"effect", REGION} & {*columns}:
         return None
     numbers = [
-        is_number(line[at]) or line[at] == "n/a" for line in lines[1:] for at in region_columns(columns)
+        is_number(line[at].replace(",", ".")) or line[at] == "n/a"
+        for line in lines[1:]
+        for at in region_columns(columns)
     ]
     if 2 * sum(numbers) <= len(numbers):  # none, or a table of files without a column of effects
         return None
     cells: dict[str, list[str | None]] = {
         name: [line[columns.index(name)] for line in lines[1:]] for name in LABELS if name in columns
     }
+    people = [_name_person(line[person]) for line in lines[1:]]
+    cells["participant_id"] = [one for one, _ in people]
+    if "session" not in cells and any(session for _, session in people):
+        cells["session"] = [session for _, session in people]
     frame = pd.DataFrame(cells, index=range(2, len(lines) + 1), dtype=object)
     frame = frame.mask(frame.isin(["", "n/a"]), None)
     if "contrast" not in frame:
@@ -49,9 +64,16 @@ def list_regions(path: Path) -> pd.DataFrame | None:
     return frame.assign(effect=[f"{path.name},{number}" for number in range(1, len(lines))])
 
 
+def _name_person(text: str) -> tuple[str, str | None]:
+    """Read a person, and the session, from a folder of FreeSurfer: ``sub-01_ses-2.long.sub-01``."""
+    bare = text.rstrip("/").rpartition("/")[2]
+    found = re.fullmatch(r"(sub-[A-Za-z0-9+]+)(?:_(ses-[A-Za-z0-9+]+))?(?:\.long\..*)?", bare)
+    return (found[1], found[2]) if found else (text, None)
+
+
 def variance_column(effect: Path) -> Path | None:
     """Name the column of variances beside the effects of a table of regions; None where there is none."""
-    if ".tsv" not in effect.name:
+    if not re.search(r"\.(?:tsv|csv|txt)", effect.name):
         return None
     bare, column = split_volume(effect.name)
     if form_of(bare) != "table" or column is not None:
@@ -59,7 +81,7 @@ def variance_column(effect: Path) -> Path | None:
     try:
         with open_file(effect) as stream:
             first = (stream.read(_MOST_BYTES) or b"").split(b"\n")[0]
-        columns = read_lines(first)[0]
+        columns = read_lines(first, is_csv=is_csv_name(bare))[0]
     except (OSError, ValueError, IndexError):
         return None  # told where its numbers are read
     return effect.with_name(f"{bare}[variance]") if "variance" in columns else None

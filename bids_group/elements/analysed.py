@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.elements.space import Grid, Parcels, Part, Space, Structures, Vertices, fits
+from bids_group.elements.space import Grid, Parcels, Part, Space, Structures, Vertices, Voxels, fits
 from bids_group.errors import GridError
 
 
@@ -54,14 +54,22 @@ def _check_same_structures(
         )
     odd = next((name for name, part in own.items() if not fits(part, theirs[name])), None)
     if odd is not None:
+        is_grid = isinstance(own[odd], Voxels)
         raise GridError(
-            f"The {'mesh' if isinstance(own[odd], Vertices) else 'grid'} of {what} differs from that of "
-            f"{reference}.",
-            found=f"{theirs[odd].describe()} in {path.name}",
-            expected=f"{own[odd].describe()} as in {reference.name}",
-            fix="Choose one --space and --den, or resample the maps to one mesh first "
+            f"The {'grid' if is_grid else 'mesh'} of {what} differs from that of {reference}.",
+            found=f"{_say_places(theirs[odd])} in {path.name}",
+            expected=f"{_say_places(own[odd])} as in {reference.name}",
+            fix="Write the voxels on one grid first (wb_command -cifti-resample), or leave them out: "
+            "--structures CORTEX_LEFT CORTEX_RIGHT"
+            if is_grid
+            else "Choose one --space and --den, or resample the maps to one mesh first "
             "(wb_command -metric-resample; fsaverage and fsLR are different meshes).",
         )
+
+
+def _say_places(part: Part) -> str:
+    """Describe a part, and where the grid of its voxels lies."""
+    return f"{part.describe()}, of {part.grid.describe()}" if isinstance(part, Voxels) else part.describe()
 
 
 def _check_same_grid(reference: Path, grid: Grid, path: Path, other: Grid, *, is_mask: bool) -> None:

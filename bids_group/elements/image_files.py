@@ -11,7 +11,8 @@ from bids_group.elements.space import Form
 
 FORMATS = (
     "NIfTI (.nii, .nii.gz, or .img with .hdr), SPM's Analyze with its .mat, AFNI (.HEAD with .BRIK), GIFTI "
-    "(.gii) of one or both hemispheres, CIFTI (.dscalar.nii, .pscalar.nii), a table of regions (.tsv)"
+    "(.gii) of one or both hemispheres, CIFTI (.dscalar.nii, .pscalar.nii), a table of regions "
+    "(.tsv, .csv, .txt)"
 )
 
 _GZIP = r"(?:\.gz)?"
@@ -20,7 +21,7 @@ _IS_VOLUME = re.compile(rf".*(?:\.(?:nii|img|hdr|BRIK){_GZIP}|\.HEAD)")
 _IS_PAIR = re.compile(rf"(?P<stem>.*)\.(?:img|hdr)(?P<gz>{_GZIP})")
 _IS_AFNI = re.compile(rf"(?P<stem>.*)\.(?:HEAD|BRIK{_GZIP})")
 _AFNI_PREFIX = re.compile(r".*\+(?:orig|acpc|tlrc)")
-_BY_NUMBER = re.compile(rf"(?P<file>.*\.(?:(?:nii|img|hdr|gii){_GZIP}|tsv)),(?P<volume>\d+)")
+_BY_NUMBER = re.compile(rf"(?P<file>.*\.(?:(?:nii|img|hdr|gii){_GZIP}|tsv|csv|txt)),(?P<volume>\d+)")
 _IS_PAIR_OF = re.compile(r"(?P<start>.*)\{(?P<left>[^{},]+),(?P<right>[^{},]+)\}(?P<end>.*)")
 _HEMI = re.compile(
     r"(?:(?<=hemi-)|(?<![A-Za-z0-9]))(?P<hemi>[LR])(?![A-Za-z0-9])|(?<![A-Za-z0-9])(?P<side>[lr])h(?![A-Za-z0-9])"
@@ -59,8 +60,8 @@ def form_of(name: str) -> Form:
     return "volume" if ending is None else _FORMS[ending["kind"]]
 
 
-_ENDINGS = re.compile(rf"\.(?P<kind>gii|[dp](?:scalar|label|tseries)\.nii|tsv)(?:{_GZIP})$")
-_FORMS: dict[str, Form] = {"gii": "gifti", "tsv": "table"}
+_ENDINGS = re.compile(rf"\.(?P<kind>gii|[dp](?:scalar|label|tseries)\.nii|tsv|csv|txt)(?:{_GZIP})$")
+_FORMS: dict[str, Form] = {"gii": "gifti", "tsv": "table", "csv": "table", "txt": "table"}
 for _kind in ("scalar", "label", "tseries"):
     _FORMS |= {f"d{_kind}.nii": "dscalar", f"p{_kind}.nii": "pscalar"}
 

@@ -1,10 +1,14 @@
-"""Tables of regions: a person's numbers in rows (`region`, `effect`), or a line per person."""
+"""Tables of regions: a person's numbers in rows (`region`, `effect`), or a line per person.
+
+Tabs part the columns; of ``.csv`` commas or semicolons.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +24,10 @@ REGION = "region"
 LABELS = ("participant_id", "session", "run", "task", "space", "contrast")
 """Columns of a table with a column per region that are none: whose numbers, and of what, each line holds."""
 
+_PEOPLE = ("participant_id", "subject_label", "subject", "id")
+_CORNER = re.compile(r"[lr]h\.\S+|Measure:\S+")
+"""What FreeSurfer's aparcstats2table and asegstats2table write above the people."""
+
 
 def parse_regions(
     payload: bytes, path: Path, which: int | str | None
@@ -34,7 +42,7 @@ def parse_regions(
     DataError
         No such column or line, a region that stands twice, or a cell that is no number.
     """
-    lines = read_lines(payload)
+    lines = read_lines(payload, is_csv=is_csv_name(path.name))
     columns = lines[0] if lines else []
     if REGION in columns:
         column = _column(columns, path, which)
@@ -43,10 +51,11 @@ def parse_regions(
     else:
         places = region_columns(columns)
         if not isinstance(which, int) or not 0 <= which < len(lines) - 1:
+            said = f", so no column '{which}' of values" if isinstance(which, str) else ""
             raise DataError(
-                f"The table {path} has no line {which if which is None else which + 1}."
-                if not isinstance(which, str)
-                else f"The table {path} has no column '{REGION}', so no column '{which}' of values.",
+                f"The table {path} has no line {which + 1}."
+                if isinstance(which, int)
+                else f"The table {path} has no column '{REGION}'{said}.",
                 found=f"{counted(len(lines) - 1, 'line')}, columns {list_some(columns, 6)}",
                 expected=f"columns {REGION} and effect, or a line per person with a column per region",
                 fix="Mend the table.",
@@ -65,18 +74,30 @@ def parse_regions(
     return structures([Parcels(names=tuple(names))], "table"), numbers[:, None]
 
 
-@lru_cache(maxsize=2)
-def read_lines(payload: bytes) -> Sequence[Sequence[str]]:
-    """Cut a TSV into cells; lines of another length than the first are an error (ValueError).
+def is_csv_name(name: str) -> bool:
+    """Whether a file, by its name with or without a line behind it, is a table with commas or semicolons."""
+    return re.search(r"(?i)\.csv(?:,\d+|\[[^\[\]]+\])?$", name) is not None
 
-    The last tables are kept: of one with a line per person each map is a line of the same bytes.
+
+@lru_cache(maxsize=2)
+def read_lines(payload: bytes, *, is_csv: bool = False) -> Sequence[Sequence[str]]:
+    """Cut a table into cells; lines of another length than the first are an error (ValueError).
+
+    Cells may stand in quotes. The last tables are kept: of one with a line per person each map is a line of
+    the same bytes.
     """
     text = payload.decode("utf-8-sig")
+    mark = max(",;\t", key=text.partition("\n")[0].count) if is_csv else "\t"
+    stream = io.StringIO(text, newline="")
     try:
-        rows = list(csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE))
+        rows = list(
+            csv.reader(stream, delimiter=mark)
+            if is_csv
+            else csv.reader(stream, delimiter=mark, quoting=csv.QUOTE_NONE)
+        )
     except csv.Error as error:  # a cell of 100,000 characters
         raise ValueError(str(error)) from error
-    lines = [[cell.strip() for cell in row] for row in rows if row]
+    lines = [[_bare(cell.strip()) for cell in row] for row in rows if any(row)]
     odd = [number for number, line in enumerate(lines, start=1) if len(line) != len(lines[0])]
     if odd:
         which = f"{plural(len(odd), 'line')} {list_some(odd, 5)}"
@@ -84,9 +105,20 @@ def read_lines(payload: bytes) -> Sequence[Sequence[str]]:
     return lines
 
 
+def _bare(cell: str) -> str:
+    return cell[1:-1].strip() if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
+
+
+def person_column(columns: Sequence[str]) -> int | None:
+    """Find the column of the people: by its name, or the first one of a table of FreeSurfer."""
+    named = next((columns.index(name) for name in _PEOPLE if name in columns), None)
+    return 0 if named is None and columns and _CORNER.fullmatch(columns[0]) else named
+
+
 def region_columns(columns: Sequence[str]) -> list[int]:
     """Find the columns of a table with a line per person that are regions: all but its labels."""
-    return [at for at, name in enumerate(columns) if name not in LABELS]
+    person = person_column(columns)
+    return [at for at, name in enumerate(columns) if name not in LABELS and at != person]
 
 
 def _column(columns: Sequence[str], path: Path, which: int | str | None) -> int:
@@ -105,6 +137,11 @@ def _column(columns: Sequence[str], path: Path, which: int | str | None) -> int:
     return list(columns).index(named)
 
 
+def is_number_text(cell: str) -> bool:
+    """Whether a cell is a number with a decimal point."""
+    return re.fullmatch(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", cell) is not None
+
+
 def _number(cell: str, region: str, path: Path) -> float:
     """Read a cell; n/a is NaN."""
     if cell == "n/a":
@@ -118,6 +155,8 @@ def _number(cell: str, region: str, path: Path) -> float:
             f"The value of {region} in {path} is no number.",
             found=cell[:60] or "an empty cell",
             expected="a number, or n/a",
-            fix=f"Mend the cell; a column that is no region cannot stay beside {list_some(LABELS[:2])}.",
+            fix=f"Write decimal points: {point}."
+            if is_number_text(point := cell.replace(",", "."))
+            else f"Mend the cell; a column that is no region cannot stay beside {list_some(LABELS[:2])}.",
         )
     return value

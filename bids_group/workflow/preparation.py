@@ -22,7 +22,7 @@ from bids_group.labels import is_adult_mni
 from bids_group.output import report
 from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation, note, warn
 from bids_group.words import counted
-from bids_group.workflow.remarks import tell_idle, tell_lost_by_groups, tell_mask
+from bids_group.workflow.remarks import tell_idle, tell_lost_by_groups, tell_mask, tell_regions
 from bids_group.workflow.surfaces import settle_surfaces
 
 LOGGER = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ def prepare(config: RunConfig) -> RunPlan:
     observations = dict.fromkeys(one for each in (*pooling, *analyses) for one in each.observations)
     grids = [(one.analysis.maps, spec.mask) for one in planned]
     bids.check_spaces([*grids, *((one.maps, None) for one in observations)], cohort.spaces)
-    settled += tell_mask(spec) if is_group else []
+    settled += [*tell_mask(spec), *tell_regions(spec, cohort)] if is_group else []
     told = (*cohort.notices, *notices, *settled, *about_atlas, *about_surfaces, *tell_idle(spec, cohort))
     told += (*tell_lost_by_groups(cohort, analyses), *(one for each in planned for one in each.notices))
     plan = RunPlan(

@@ -20,6 +20,14 @@ def tell_mask(spec: AnalysisSpec) -> list[Notice]:
     return [note("mask", sentence)] if words else []
 
 
+def tell_regions(spec: AnalysisSpec, cohort: Cohort) -> list[Notice]:
+    """Say what is odd about the names of regions, in the maps and in the mask."""
+    if all(space.form not in ("table", "pscalar") for space in cohort.spaces.values()):
+        return []
+    mask = None if spec.mask is None else read_mask(spec.mask, spec.mask_threshold)
+    return list(bids.tell_regions(cohort, None if mask is None else mask.space.restrict(mask.inside)))
+
+
 def tell_idle(spec: AnalysisSpec, cohort: Cohort) -> list[Notice]:
     """Name settings that do nothing or are odd, and zeros that may be data and are left out."""
     notices = []

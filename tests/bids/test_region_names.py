@@ -1,0 +1,144 @@
+"""Tables of regions as FreeSurfer, R and spreadsheets write them, and what the names in them tell."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from nibabel.cifti2 import Cifti2Image, ParcelsAxis, ScalarAxis
+
+from bids_group.bids import gather_cohort, tell_regions
+from bids_group.config import Inputs, Selection
+from bids_group.elements import read_header, read_map
+from bids_group.errors import DataError
+
+PEOPLE = ("01", "02", "03")
+REGIONS = ("lh_V1_thickness", "lh_V2_thickness", "rh_V1_thickness")
+
+
+@pytest.fixture
+def root(tmp_path):
+    first = tmp_path / "derivatives" / "first"
+    first.mkdir(parents=True)
+    for folder in (tmp_path, first):
+        described = {"Name": "x", "BIDSVersion": "1.10.0"}
+        (folder / "dataset_description.json").write_text(json.dumps(described))
+    rows = "".join(f"sub-{label}\t3{label}\n" for label in PEOPLE)
+    (tmp_path / "participants.tsv").write_text(f"participant_id\tage\n{rows}")
+    return tmp_path
+
+
+def wide(header="participant_id", ids="sub-{}", **more):
+    table = pd.DataFrame({header: [ids.format(label) for label in PEOPLE]})
+    for number, region in enumerate(REGIONS):
+        table[region] = [1.5 + number + 0.25 * person for person in range(len(PEOPLE))]
+    return table.assign(**more)
+
+
+def gather(root, table):
+    return gather_cohort(Inputs(bids_dir=root, maps_table=table), Selection(), root / "out")
+
+
+WRITTEN = {
+    "commas.csv": {"sep": ","},
+    "semicolons.csv": {"sep": ";"},
+    "quoted.csv": {"sep": ",", "quoting": 1},
+    "r.tsv": {"sep": "\t", "quoting": 1},
+    "aparcstats.txt": {"sep": "\t"},
+}
+HEADED = [
+    ("participant_id", "sub-{}"),
+    ("subject", "{}"),
+    ("lh.aparc.thickness", "sub-{}"),
+    ("Measure:volume", "sub-{}/"),
+    ("participant_id", "/data/freesurfer/sub-{}"),
+]
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize(("header", "ids"), HEADED)
+def test_tables_with_a_line_per_person_are_read_as_they_are_written(root, name, header, ids):
+    wide(header, ids).to_csv(root / name, index=False, **WRITTEN[name])
+    cohort = gather(root, root / name)
+    assert [m.subject for m in cohort.maps] == list(PEOPLE)
+    assert {m.contrast for m in cohort.maps} == {name.partition(".")[0]}
+    for person, m in enumerate(cohort.maps):
+        assert read_header(m.effect).space.parts[0].names == REGIONS
+        assert read_map(m.effect).data.tolist() == [1.5 + n + 0.25 * person for n in range(3)]
+    assert not list(tell_regions(cohort, None))
+
+
+@pytest.mark.parametrize("ids", ["sub-{}_ses-pre", "sub-{}_ses-pre.long.sub-01"])
+def test_folders_of_freesurfer_say_the_session(root, ids):
+    wide(ids=ids).to_csv(root / "x.tsv", sep="\t", index=False)
+    maps = gather(root, root / "x.tsv").maps
+    assert [(m.subject, m.session) for m in maps] == [(label, "pre") for label in PEOPLE]
+
+
+def test_a_table_of_a_person_may_have_commas(root):
+    for label in PEOPLE:
+        (root / f"sub-{label}.csv").write_text(f'"region","effect","variance"\n"V1, left",{int(label)},2\n')
+    maps = gather(root, root / "sub-{subject}.csv").maps
+    assert [read_map(m.effect).data.tolist() for m in maps] == [[1], [2], [3]]
+    assert [read_map(m.variance).data.tolist() for m in maps] == [[2]] * 3
+    assert read_header(maps[0].effect).space.parts[0].names == ("V1, left",)
+
+
+def test_decimal_commas_and_tables_without_regions_say_what_to_write(root):
+    wide().to_csv(root / "x.tsv", sep="\t", index=False, decimal=",")
+    with pytest.raises(DataError, match=r"lh_V1_thickness") as caught:
+        gather(root, root / "x.tsv")
+    assert "1.5" in caught.value.fix
+    (root / "y.tsv").write_text("StructName\tThickAvg\nV1\t2.5\n")
+    with pytest.raises(DataError, match="no column 'region'"):
+        read_map(root / "y.tsv")
+
+
+def said(cohort, mask=None):
+    return " ".join(one.sentence for one in tell_regions(cohort, mask))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("eTIV", "BrainSegVolNotVent", "lh_MeanThickness_thickness", "lhCortexVol", "BrainSegVol-to-eTIV"),
+        *("ICV", "smri_thick_cdk_meanlh", "age", "Sex"),
+    ],
+)
+def test_what_is_no_region_is_named(root, name):
+    table = wide(**{name: [1.5, 2.5, 3.5]})
+    table.to_csv(root / "x.tsv", sep="\t", index=False)
+    assert f"{name} stands among the 4 regions" in said(gather(root, root / "x.tsv"))
+
+
+def test_two_spellings_of_a_region_are_named(root):
+    names = (("lh_V1", "V3a", "V3A"), ("L-V1", "V3a", "V3A"), ("V1 left", "V3a", "V3A"))
+    for label, regions in zip(PEOPLE, names, strict=True):
+        table = pd.DataFrame({"region": regions, "effect": [1.0, 2.0, float(label)]})
+        table.to_csv(root / f"sub-{label}.tsv", sep="\t", index=False)
+    text = said(gather(root, root / "sub-{subject}.tsv"))
+    assert "lh_V1, L-V1 and V1 left" in text
+    assert "V3" not in text
+
+
+def test_regions_of_a_mask_that_no_map_has_are_named(root):
+    wide().to_csv(root / "x.tsv", sep="\t", index=False)
+    (root / "mask.tsv").write_text("region\tmask\nlh_V1_thickness\t1\nL_V2\t1\n")
+    text = said(gather(root, root / "x.tsv"), read_header(root / "mask.tsv").space)
+    assert "No map has 1 region of the mask: L_V2" in text
+
+
+def test_parcels_of_one_name_and_other_vertices_are_named(root):
+    for number, label in enumerate(PEOPLE):
+        side = ("LEFT", "LEFT", "RIGHT")[number]
+        vertices = {f"CIFTI_STRUCTURE_CORTEX_{side}": np.arange(4)}
+        counts = {f"CIFTI_STRUCTURE_CORTEX_{one}": 12 for one in ("LEFT", "RIGHT")}
+        none = np.zeros((0, 3), int)
+        axis = ParcelsAxis(["V1"], [none], [vertices], np.eye(4), (2, 2, 2), counts)
+        image = Cifti2Image(np.full((1, 1), number + 1.0, np.float32), (ScalarAxis(["a"]), axis))
+        path = root / "derivatives/first" / f"sub-{label}" / f"sub-{label}_contrast-a_stat-effect"
+        path.parent.mkdir()
+        nib.save(image, f"{path}_statmap.pscalar.nii")
+    cohort = gather_cohort(Inputs(bids_dir=root), Selection(), root / "out")
+    assert "V1 of sub-03 and of sub-01" in said(cohort)
