@@ -22,7 +22,13 @@ from bids_group.labels import is_adult_mni
 from bids_group.output import report
 from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation, note, warn
 from bids_group.words import counted
-from bids_group.workflow.remarks import tell_idle, tell_lost_by_groups, tell_mask, tell_regions
+from bids_group.workflow.remarks import (
+    point_into_model,
+    tell_idle,
+    tell_lost_by_groups,
+    tell_mask,
+    tell_regions,
+)
 from bids_group.workflow.surfaces import settle_surfaces
 
 LOGGER = logging.getLogger(__name__)
@@ -302,6 +308,7 @@ def _plan_designs(
         about = [one for one in cohort.notices if one.topic == "tables" and one.severity == "warning"]
         about += [replace(one, severity="warning") for one in cohort.notices if one.topic == "idle"]
         say(about)
+        point_into_model(error, spec)
         raise
     return planned, tuple(dict.fromkeys(exclusions))
 

@@ -1,4 +1,4 @@
-"""What a request says that does nothing, or that is odd."""
+"""What a request says that does nothing or is odd, and where a model file says what a fix says in options."""
 
 from __future__ import annotations
 
@@ -7,10 +7,25 @@ from collections.abc import Iterable
 from bids_group import bids
 from bids_group.config import AnalysisSpec
 from bids_group.elements import read_mask
+from bids_group.errors import BidsGroupError
 from bids_group.records import Cohort, GroupAnalysis, Notice, note, warn
 
 _WIDEST_MM, _LARGEST_ALPHA = 30, 0.1
 """Smoothing and alpha beyond which a slip is likelier than a wish."""
+
+_IN_MODEL = {
+    "--formula": "a formula is the Model.Formula of a node, its random terms bids_group.random_terms",
+    "--contrast": "contrasts of this kind stand in Model.Software.bids_group.contrast",
+    "--pooling": "what is pooled is said by nodes of Level Session and Subject",
+}
+"""Options that a model file says otherwise; all others it may leave to the command line."""
+
+
+def point_into_model(error: BidsGroupError, spec: AnalysisSpec) -> None:
+    """Add to the fix of an error where it belongs in the model file, if there is one."""
+    places = [place for option, place in _IN_MODEL.items() if option in (error.fix or "")]
+    if places and spec.model_file is not None:
+        error.fix = f"{error.fix} In {spec.model_file.name}: {'; '.join(places)}."
 
 
 def tell_mask(spec: AnalysisSpec) -> list[Notice]:

@@ -301,6 +301,19 @@ def test_a_file_contradicted_by_an_option_is_refused(runs, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_what_an_error_says_in_options_is_told_in_places_of_the_file(runs, tmp_path, capsys):
+    node = dataset([1, "age"])
+    node["Model"] |= {
+        "Formula": "~ age + sex",
+        "Software": {"bids_group": {"contrast": ["x = slope(age, sex=M) - slope(age, sex=F)"]}},
+    }
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(model(SUBJECT, node)))
+    main([str(runs[0]), str(tmp_path / "out"), "group", "--model", str(path), "-q"])
+    said = capsys.readouterr().err
+    assert "In model.json: a formula is the Model.Formula of a node" in said
+
+
 def test_first_level_contrasts_as_rows_are_not_more_people(runs, tmp_path):
     """Sixteen people, two rows each: in report, methods, reference list, picture and after --reports-only."""
     out, few = tmp_path / "out", ["--n-permutations", "40", "--correction", "fwe-voxel"]
