@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from bids_group.bids.index import group_by, run_key
-from bids_group.bids.patterns import KEYS, LABEL, Matches, PatternFile, match_pattern
+from bids_group.bids.patterns import KEYS, LABEL, LABEL_MARK, STAR_MARK, Matches, PatternFile, match_pattern
 from bids_group.bids.selection import wanted_labels
 from bids_group.bids.siblings import Siblings, find_siblings
 from bids_group.config import Inputs, Selection
@@ -78,10 +78,12 @@ def resolve_pattern(inputs: Inputs, selection: Selection, output_dir: Path) -> R
     """
     assert inputs.maps_table is not None
     matches = match_pattern(inputs.maps_table, inputs.bids_dir)
-    lines = [_look_beside(file) for file in matches.files]
+    stems, notices = _stems(matches)
+    lines = [_look_beside(file, stems[file.path]) for file in matches.files]
     _check_twins(lines, matches)
     _check_numbers(lines, selection)
-    lines, notices = _name_contrasts(lines)
+    lines, remarks_on_names = _name_contrasts(lines)
+    notices += remarks_on_names
     _tell(matches, lines)
     folder = output_dir.absolute() / MAPS_FILE.parent
     is_effect = (selection.input_stat or "effect") == "effect"
@@ -101,7 +103,40 @@ def resolve_pattern(inputs: Inputs, selection: Selection, output_dir: Path) -> R
     return ResolvedPattern(path=folder / MAPS_FILE.name, frame=frame, notices=tuple(notices))
 
 
-def _look_beside(file: PatternFile) -> _Line:
+def _stems(matches: Matches) -> tuple[dict[Path, str], list[Notice]]:
+    """Give what the name of each file says of its contrast, and what is odd about it.
+
+    It is the name without labels, else that of a folder. What a ``*`` stands for belongs to it only where it
+    is the same in all files.
+    """
+    rests = {one.path: re.sub(_ENDING, "", one.rest) for one in matches.files}
+    stems = {path: _without_labels(rest.replace(STAR_MARK, "")) for path, rest in rests.items()}
+    notices = []
+    if len({*stems.values()}) > 1:
+        star = f"{STAR_MARK}([^{STAR_MARK}]*){STAR_MARK}"
+        stems = {path: _without_labels(re.sub(star, "", rest)) for path, rest in rests.items()}
+        texts = natural_order({text for rest in rests.values() for text in re.findall(star, rest)})
+        fix = "If these are different contrasts, write {contrast} in place of the *."
+        n_people = len({one.labels["subject"] for one in matches.files})
+        sentence = "The * of the pattern of --maps stands for other texts in people"
+        if any("contrast" in one.labels for one in matches.files):
+            pass  # that is the name
+        elif 2 * len(texts) <= n_people:
+            raise UsageError(
+                f"{sentence}: {matches.pattern}",
+                found=f"{list_some(texts, 6)} in {counted(n_people, 'participant')}",
+                expected="one contrast in everybody",
+                fix=f"{fix[:-1]}; else list the maps in a table (--maps maps.tsv).",
+            )
+        else:
+            notices.append(warn("maps", f"{sentence}: {list_some(texts, 6)}.", fix))
+    folders = reversed(Path(matches.pattern).parts[:-1])
+    unnamed = next((part for part in folders if re.fullmatch(r"[\w.+-]*\w[\w.+-]*", part)), "map")
+    return {path: stem or unnamed for path, stem in stems.items()}, notices
+
+
+def _look_beside(file: PatternFile, stem: str) -> _Line:
+    """Find what belongs to a file; ``stem``: what its name says of the contrast."""
     for name, key in KEYS.items():
         label = file.labels.get(name)
         if key is not None and label is not None and not re.fullmatch(LABEL, label):
@@ -113,19 +148,17 @@ def _look_beside(file: PatternFile) -> _Line:
                 fix="Rename the folder or file, or list the maps in a table (--maps maps.tsv) and write "
                 f"'{plain}' there and in participants.tsv.",
             )
-    bare, volume = split_volume(file.path.name)
-    stem = _without_labels(re.sub(_ENDING, "", bare), file.labels)
+    volume = split_volume(file.path.name)[1]
     number = file.labels.get("contrast") or (stem if volume is None else volume.strip("[],"))
     return _Line(file=file, beside=find_siblings(file.path), number=number)
 
 
-def _without_labels(stem: str, labels: Mapping[str, str]) -> str:
-    """Take out of the name of a file what differs between people: their labels, and the hemispheres."""
-    for name, key in KEYS.items():
-        if key is not None and name in labels:
-            stem = re.sub(rf"(?<![A-Za-z0-9])(?:{key}-)?{re.escape(labels[name])}(?![A-Za-z0-9])", "", stem)
-    plain = re.sub(r"(?:hemi-)?\{[^{}]*\}(?:h(?![A-Za-z0-9]))?", "", stem)
-    return re.sub(r"[_.-]{2,}", "_", plain).strip("_.-") or stem
+def _without_labels(rest: str) -> str:
+    """Take the places of labels, and the letters before them that only say so, out of the name of a file."""
+    keys = "|".join(key for key in KEYS.values() if key is not None)
+    said = rf"(?<![A-Za-z0-9])(?:(?:{keys})-|[A-Za-z]{{1,2}}|subj?|ses|run|subject|session|participant)"
+    plain = re.sub(rf"(?i:{said})?{LABEL_MARK}(?:h(?![A-Za-z0-9]))?", "", rest)
+    return re.sub(r"[_.-]{2,}", "_", plain).strip("_.-")
 
 
 def _by_number(lines: Iterable[_Line]) -> Mapping[str, Sequence[_Line]]:

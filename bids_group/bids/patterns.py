@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bids_group.bids.index import MOST_WAYS, group_by, path_order, refuse_unlisted
@@ -22,6 +22,8 @@ _ALIASES |= {"id": "subject", "con": "contrast", "cope": "contrast", "hemisphere
 _ALIASES |= {"l,r": "hemi", "lh,rh": "hemi"}
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}|(\*+)|(\?)")
 _AFNI_PREFIX = re.compile(r".*\+(?:orig|acpc|tlrc)")
+LABEL_MARK, STAR_MARK = "\0", "\1"
+"""Characters that no name has."""
 LABEL = r"[A-Za-z0-9+]+"
 """What a label in a BIDS name is made of."""
 _SHOWN = 10
@@ -32,10 +34,15 @@ Labels = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatternFile:
-    """A file (or one volume of it) that a pattern matches, and the labels that its path has."""
+    """A file (or one volume of it) that a pattern matches, and the labels that its path has.
+
+    ``rest``: its name, with ``LABEL_MARK`` in place of each label, and a ``STAR_MARK`` on both sides of what
+    a ``*`` or ``?`` stands for.
+    """
 
     path: Path
     labels: Labels
+    rest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +113,10 @@ def _pair(files: Sequence[PatternFile]) -> Iterator[PatternFile]:
     for those in groups.values():
         sides = {one.labels.get("hemi", "")[:1].upper(): one for one, _ in those}
         if len(those) == 2 and {*sides} == {"L", "R"}:
-            yield PatternFile(path=join_pair(sides["L"].path, sides["R"].path), labels=those[0][1])
+            path = join_pair(sides["L"].path, sides["R"].path)
+            yield PatternFile(path=path, labels=those[0][1], rest=those[0][0].rest)
         else:
-            yield from (PatternFile(path=one.path, labels=labels) for one, labels in those)
+            yield from (replace(one, labels=labels) for one, labels in those)
 
 
 def _check_placeholders(pattern: Path) -> None:
@@ -188,7 +196,7 @@ def _step(here: PatternFile, part: str, *, is_file: bool) -> Iterator[PatternFil
     if not _PLACEHOLDER.search(part):
         path = here.path / part
         if os.path.lexists(path) if is_file else path.is_dir():
-            yield PatternFile(path=path, labels=here.labels)
+            yield PatternFile(path=path, labels=here.labels, rest=part)
         return
     strict, loose = (_compile(part, here.labels, label) for label in (LABEL, "[^/]+?"))
     short = _compile(part, here.labels, LABEL, star="[^/]*?") if "*" in part else strict
@@ -205,7 +213,24 @@ def _step(here: PatternFile, part: str, *, is_file: bool) -> Iterator[PatternFil
                 )
             path = here.path / name
             if is_file != path.is_dir() or (is_file and is_volume_name(name)):
-                yield PatternFile(path=path, labels={**here.labels, **found.groupdict()})
+                labels = {**here.labels, **found.groupdict()}
+                yield PatternFile(path=path, labels=labels, rest=_cut(part, name, labels) if is_file else "")
+
+
+def _cut(part: str, name: str, labels: Labels) -> str:
+    """Mark in a name that a part matches where its labels stood, and what stands for ``*`` and ``?``."""
+    text, at, kinds = "", 0, []
+    for found in _PLACEHOLDER.finditer(part):
+        key = KEYS.get(found[1] or "")
+        label = re.escape(labels[found[1]]) if found[1] else ""
+        text += f"({re.escape(part[at : found.start()])})"
+        text += "([^/]*)" if found[2] else "([^/])" if found[3] else f"({f'(?:{key}-)?' * bool(key)}{label})"
+        kinds += ["", "label" if found[1] else "star"]
+        at = found.end()
+    match = re.fullmatch(f"{text}({re.escape(part[at:])})", name)
+    marks = {"label": LABEL_MARK, "star": f"{STAR_MARK}{{}}{STAR_MARK}", "": "{}"}
+    pieces = match.groups() if match is not None else ()
+    return "".join(marks[kind].format(piece) for piece, kind in zip(pieces, [*kinds, ""], strict=False))
 
 
 def _list(folder: Path) -> list[str]:
@@ -242,13 +267,13 @@ def _name_volumes(file: PatternFile, volume: str | None) -> Iterator[PatternFile
         return
     name = file.path.name
     if volume.startswith(",") or not _PLACEHOLDER.search(volume):
-        yield PatternFile(path=file.path.with_name(f"{name}{volume}"), labels=file.labels)
+        yield replace(file, path=file.path.with_name(f"{name}{volume}"))
         return
     wanted = _compile(volume[1:-1], file.labels, "[^/]+?")
     for label in read_labels(file.path):
         if found := wanted.fullmatch(label):
             path = file.path.with_name(f"{name}[{label}]")
-            yield PatternFile(path=path, labels={**file.labels, **found.groupdict()})
+            yield replace(file, path=path, labels={**file.labels, **found.groupdict()})
 
 
 def _no_such_volume(pattern: Path, first: Path, volume: str | None) -> BidsGroupError:

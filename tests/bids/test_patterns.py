@@ -297,3 +297,56 @@ def test_an_spm_mat_that_is_none_gives_no_variance_and_says_so(tmp_path, what):
         assert "save('SPM.mat', 'SPM', '-v7')" in (found.fix or "")
     else:
         assert "SPM.mat cannot be read" in (found.remark or "")
+
+
+def contrasts_of(study, pattern, *names):
+    study.derivative()
+    for name in names:
+        study.image(study.raw / name)
+    cohort = study.gather({"maps_table": study.raw / pattern})
+    return {
+        m.contrast: sorted(one.subject for one in cohort.maps if one.contrast == m.contrast)
+        for m in cohort.maps
+    }
+
+
+@pytest.mark.parametrize(
+    "pattern, contrast",
+    [
+        ("s{subject}/s{subject}_faces.nii", "faces"),
+        ("P{subject}_faces.nii.gz", "faces"),
+        ("sub{subject}_con.nii", "con"),
+        ("dr_stage2_subject{subject}.nii.gz", "dr_stage2"),
+        ("faces/sub-{subject}.nii", "faces"),
+        ("faces/{subject}.nii", "faces"),
+        ("faces{subject}.nii", "faces"),
+        ("sub-{subject}/con_0001.nii", "con_0001"),
+    ],
+)
+def test_a_contrast_is_called_by_what_a_name_has_beside_labels(study, pattern, contrast):
+    people = ["0001", "0002", "0003"]  # one as con_0001 is
+    names = [pattern.format(subject=label) for label in people]
+    assert contrasts_of(study, pattern, *names) == {contrast: people}
+
+
+def test_what_a_star_stands_for_is_a_contrast_only_where_all_have_it(study):
+    people = ["01", "02", "03"]
+    names = [f"sub-{one}/con_0001.nii" for one in people]
+    assert contrasts_of(study, "sub-{subject}/con_*.nii", *names) == {"con_0001": people}
+
+
+def test_a_star_that_stands_for_dates_is_told(study):
+    names = [f"s{n}/2024050{n}_faces.nii" for n in (1, 2, 3)]
+    assert contrasts_of(study, "s{subject}/*_faces.nii", *names) == {"faces": ["1", "2", "3"]}
+    told = [
+        one.sentence for one in study.gather({"maps_table": study.raw / "s{subject}/*_faces.nii"}).notices
+    ]
+    assert any("stands for other texts in people: 20240501, 20240502, 20240503." in one for one in told)
+
+
+def test_a_star_that_stands_for_other_contrasts_is_refused(study):
+    names = [f"s{n}/con_000{1 + (n == 3)}.nii" for n in (1, 2, 3, 4)]
+    with pytest.raises(UsageError, match="stands for other texts in people") as caught:
+        contrasts_of(study, "s{subject}/con_*.nii", *names)
+    assert caught.value.found == "0001, 0002 in 4 participants"
+    assert "write {contrast} in place of the *" in caught.value.fix
