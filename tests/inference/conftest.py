@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.ndimage import gaussian_filter
+from scipy.stats import binom
 
 from bids_group.distributions import f_p, f_to_z, t_p, t_to_z
 from bids_group.elements import Elements, Grid
@@ -81,6 +82,19 @@ def build_problem(
     return data, least_squares(data)
 
 
+def check_rarity(p: np.ndarray, is_exact: Sequence[int] = ()) -> None:
+    """Of data where nothing is, the smallest p of each correction is below alpha as often as alpha says.
+
+    ``p`` ``(n_datasets, n_corrections)``. At 0.2 and 0.5 too: there few datasets tell more. Not more
+    often is asked of all corrections, not less often of those that ``is_exact`` names (others have ties).
+    """
+    alphas = np.array([0.05, 0.2, 0.5])
+    found = (p[:, :, None] <= alphas + 1e-6).sum(axis=0)
+    low, high = binom.ppf([[0.0005], [0.9995]], len(p), alphas)
+    assert (found <= high).all(), found
+    assert (found[list(is_exact)] >= low).all(), found
+
+
 @pytest.fixture
 def make_problem() -> Callable[..., Problem]:
     return build_problem
@@ -94,3 +108,8 @@ def make_maps() -> Callable[..., np.ndarray]:
 @pytest.fixture
 def fit_by_hand() -> Callable[..., tuple[ContrastResult, ...]]:
     return least_squares
+
+
+@pytest.fixture
+def check_rare() -> Callable[..., None]:
+    return check_rarity
