@@ -68,17 +68,20 @@ def grid(people, factors, covariates, fixed) -> pd.DataFrame:
     return rows if len(rows.columns) else pd.DataFrame(index=[0])
 
 
-def predicted_mean(people, model, factors, covariates, fixed) -> float:
-    fit = smf.ols(model, people.assign(y=response(people))).fit()
+def fit_model(people, model):
+    return smf.ols(model, people.assign(y=response(people))).fit()
+
+
+def predicted_mean(people, fit, factors, covariates, fixed) -> float:
     return float(fit.predict(grid(people, factors, covariates, fixed)).mean())
 
 
-def predicted_slope(people, model, factors, covariates, fixed, covariate) -> float:
+def predicted_slope(people, fit, factors, covariates, fixed, covariate) -> float:
     """Exact for cubics: central differences of fourth order of the predictions, in large steps."""
     at = fixed.get(covariate, people[covariate].mean())
     step = people[covariate].std() / 8
     mean = [
-        predicted_mean(people, model, factors, covariates, {**fixed, covariate: at + k * step})
+        predicted_mean(people, fit, factors, covariates, {**fixed, covariate: at + k * step})
         for k in (-2, -1, 1, 2)
     ]
     return (mean[0] - 8 * mean[1] + 8 * mean[2] - mean[3]) / (12 * step)
@@ -92,10 +95,11 @@ def test_marginal_means_equal_averaged_predictions_under_every_coding(
     formula, model, factors, covariates = DESIGNS[name]
     fixed = {"group": "patient"} if "group" in factors else {}
     expression = "mean(group=patient)" if fixed else "mean()"
-    expected = predicted_mean(people, model, factors, covariates, fixed)
+    fit = fit_model(people, model)
+    expected = predicted_mean(people, fit, factors, covariates, fixed)
     assert ours(analyse, people, formula, expression, coding, centering) == pytest.approx(expected, abs=1e-8)
     if factors:
-        expected = predicted_mean(people, model, factors, covariates, {})
+        expected = predicted_mean(people, fit, factors, covariates, {})
         assert ours(analyse, people, formula, "mean()", coding, centering) == pytest.approx(
             expected, abs=1e-8
         )
@@ -107,12 +111,12 @@ def test_marginal_means_equal_averaged_predictions_under_every_coding(
 @pytest.mark.parametrize("name", [n for n, d in DESIGNS.items() if d[3] and n not in ("spline", "logarithm")])
 def test_slopes_equal_differences_of_predictions_under_every_coding(name, coding, centering, people, analyse):
     formula, model, factors, covariates = DESIGNS[name]
-    covariate = covariates[0]
+    covariate, fit = covariates[0], fit_model(people, model)
     place = {"group": "relative"} if "group" in factors else {}
     place_text = "".join(f", {key}={value}" for key, value in place.items())
     for at in ({}, {covariate: float(people[covariate].quantile(0.3))}):
         text = f"slope({covariate}{place_text}{''.join(f', {k}={v!r}' for k, v in at.items())})"
-        expected = predicted_slope(people, model, factors, covariates, {**place, **at}, covariate)
+        expected = predicted_slope(people, fit, factors, covariates, {**place, **at}, covariate)
         value = ours(analyse, people, formula, text, coding, centering)
         assert value == pytest.approx(expected, rel=1e-8, abs=1e-12)
 
@@ -159,7 +163,7 @@ def test_slope_of_a_spline_equals_the_derivative_of_scipys_spline(at, people, an
 def test_covariates_can_be_held_anywhere_in_a_mean(people, analyse):
     formula, model, factors, covariates = DESIGNS["square"]
     fixed = {"group": "patient", "age": 33.0}
-    expected = predicted_mean(people, model, factors, covariates, fixed)
+    expected = predicted_mean(people, fit_model(people, model), factors, covariates, fixed)
     value = ours(analyse, people, formula, "mean(group=patient, age=33)", "{}", "grand")
     assert value == pytest.approx(expected, abs=1e-8)
 
