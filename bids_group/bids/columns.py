@@ -55,16 +55,21 @@ _DATE = re.compile(r"\d{1,4}([-./])\d{1,2}\1\d{1,4}([T ].*)?|\d{1,2}:\d{2}(:\d{2
 _YEARS_AND_MONTHS = r"\d+\s*;\s*\d+([.;]\d+)?|\d+\s*y[a-z]*[\s,.]*\d+\s*m[a-z]*\.?"
 _ODD_NUMBERS = (
     r"[+-]?\d+,\d+",  # 31,5
-    r"[+-]?\d{1,3}([.,' ’]\d{3})+([.,]\d+)?",  # 1,234.5
+    r"[+-]?\d{1,3}([.,'\s’]\d{3})+([.,]\d+)?",  # 1,234.5
     r"([<>≤≥~≈]=?|\+/-|±)\s*\d+([.,]\d+)?",  # >89
     r"\d+([.,]\d+)?\s*[+?*]+",  # 89+
     r"[−–]\s*\d+([.,]\d+)?",  # a minus sign that is none
     r"\d{3}[YMWD]",  # the ages of DICOM
     r"\d+([.,]\d+)?\s*(y|yr|yrs|year|years|y\.?o\.?|y/o)",
     _YEARS_AND_MONTHS,  # 12;3
+    "=.+",  # a formula without its value
 )
+_THOUSANDS = re.compile(r"[1-9]\d{0,2}(\.\d{3})+")
 _ODD_NUMBER = re.compile("|".join(f"(?:{one})" for one in _ODD_NUMBERS), re.IGNORECASE)
-_UNIT = re.compile(r"[+-]?\d+([.,]\d+)?\s*[^\W\d_%]+\.?|\d+([.,]\d+)?\s*%", re.IGNORECASE)
+_UNIT = re.compile(
+    r"[+-]?\d+([.,]\d+)?\s*([^\W\d_%]+\.?|[$€£¥°])|[$€£¥]\s*\d+([.,]\d+)?|\d+([.,]\d+)?\s*(%|/\s*\d+)",
+    re.IGNORECASE,
+)
 
 
 def is_number(text: str) -> bool:
@@ -150,6 +155,7 @@ def type_column(
         numbers = [float(one) if one and is_number(one) else float("nan") for one in values]
         typed = pd.Series(numbers, index=values.index, name=name, dtype=float)
         odd += _say_odd_numbers(typed[is_in], source)
+        odd += _say_thousands(values[is_in].dropna(), source)
     empty = tuple(name_row(label) for label in cells.index[is_in & np.array([c == "" for c in cells], bool)])
     if empty:
         sentence = f"Column '{name}' of {source.name} has an empty cell for {list_some(empty, 10)}: "
@@ -209,6 +215,8 @@ def _how_to_mend(value: str) -> str:
         return f"Write n/a instead of {value} (BIDS knows no other word for a missing value)"
     if re.search(r"\d,\d", value):
         return "Write numbers with a decimal point"
+    if value.startswith("="):
+        return "Save the workbook in a spreadsheet, so that it holds the values of its formulas"
     if re.fullmatch(_YEARS_AND_MONTHS, value, re.IGNORECASE):
         return "Write one number, such as years with a decimal point (8.25 for 8 years and 3 months)"
     return "Write the number alone, or n/a (with --missing drop, these people are left out)"
@@ -328,6 +336,18 @@ def _say_odd_numbers(values: pd.Series, source: Path) -> Iterator[Notice]:
     )
     fix = "If they are codes for a missing value, write n/a; else check them for typing errors."
     yield warn("columns", sentence, fix)
+
+
+def _say_thousands(values: pd.Series, source: Path) -> Iterator[Notice]:
+    """Tell of points that seem to part thousands: 987 and 1.234, of which the one would be 800 times less."""
+    parted = [_THOUSANDS.fullmatch(str(value)) is not None for value in values]
+    rest = [str(value) for value, is_parted in zip(values, parted, strict=True) if not is_parted]
+    if not any(parted) or len(rest) < 2 or not all(re.fullmatch(r"[1-9]\d{2}", one) for one in rest):
+        return
+    first, found = _where(values, parted)
+    sentence = f"In column '{values.name}' of {source.name} points seem to part thousands: {found}"
+    sentence += f"; the others are {list_some(rest, 3)}."
+    yield warn("columns", sentence, f"If {first} is {first.replace('.', '')}, write it so.")
 
 
 def _find_far(numbers: npt.NDArray[np.float64]) -> list[float]:

@@ -96,6 +96,7 @@ def test_no_dictionary_breaks_the_reading_of_a_table(entry, cells):
     "cells",
     [
         *(["023Y", "031Y"], ["98,5", "99,5"], ["25 years", "31 yrs"], ["30+", "40+"], ["8;3", "9;11"]),
+        *(["1\u00a0000", "1\u00a0200"], ["=A2/12", "=A3/12"]),
         *(["8;3.15", "10;0"], ["8y3m", "12 y 11 mo"], ["8 years, 3 months", "9 yrs 4 mths"]),
     ],
 )
@@ -116,7 +117,13 @@ def test_dates_and_times_are_categories_with_a_warning(cells):
     assert judge(cells * 3, categorical=True)[1].notices == ()
 
 
-@pytest.mark.parametrize("cells", [["3T", "7T"], ["10mg", "20mg"], ["2D", "3D"], ["5 %", "10 %"]])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        *(["3T", "7T"], ["10mg", "20mg"], ["2D", "3D"], ["5 %", "10 %"]),
+        *(["28/30", "29/30"], ["36.5°", "37°"], ["5 €", "10 €"], ["$5", "$10"]),
+    ],
+)
 def test_numbers_with_a_unit_are_categories_with_a_note(cells):
     _, column = judge(cells * 3)
     assert (column.kind, column.problem, column.levels) == ("categorical", None, tuple(cells))
@@ -259,6 +266,20 @@ def test_numbers_of_which_the_levels_name_the_ends_are_pointed_to_numeric():
 def test_a_value_far_from_all_others_is_told():
     (said,) = sentences(judge(["31", "42", "420", "38", "35", "40"])[1])
     assert "420 in 1 of 6 (sub-03)" in said
+
+
+@pytest.mark.parametrize(
+    "cells, told",
+    [
+        (["987", "1.234", "905", "1.102"], "'1.234' in sub-02, '1.102' in sub-04; the others are 987, 905."),
+        (["1.234", "1.102", "1.015", "2.500"], None),
+        (["1.234", "0.987", "1.102", "2"], None),
+        (["987", "1.23", "905", "1.102"], None),
+    ],
+)
+def test_points_that_part_thousands_are_told(cells, told):
+    said = [one for one in sentences(judge(cells)[1]) if "points seem to part thousands" in one]
+    assert [one.partition("thousands: ")[2] for one in said] == ([told] if told else [])
 
 
 def test_an_empty_cell_is_missing_and_told():

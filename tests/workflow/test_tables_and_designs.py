@@ -70,6 +70,13 @@ def test_a_map_per_person_is_no_covariate(dataset, capsys):
     assert "rank" not in said
 
 
+def test_scores_out_of_a_maximum_are_no_files(dataset, capsys):
+    assert dataset({"mmse": [f"{18 + n}/30" for n in range(12)]}, "--formula", "~ mmse", "-q") == 65
+    said = capsys.readouterr().err
+    assert "The column 'mmse' has a level of its own in each row.\n" in said
+    assert "write its values as numbers: without units" in said
+
+
 def test_a_reference_level_without_quotes_is_answered_with_the_levels(dataset, capsys):
     assert dataset({"wave": [1, 2] * 6}, "--formula", "~ C(wave, Treatment(2))", "-q") == 64
     assert "fix      Name a level of the analysed rows, in quotes: '1', '2'." in capsys.readouterr().err

@@ -234,7 +234,7 @@ def _no_dof(design: CodedDesign) -> DesignError:
     for name, levels in design.levels.items():
         if name == "subject" or len(levels) < n_rows:
             continue
-        are_files = all(re.search(r"/|\.[A-Za-z]\w*$", level) for level in levels)
+        are_files = all(re.search(r"[A-Za-z].*/|/.*[A-Za-z]|\.[A-Za-z]\w*$", level) for level in levels)
         what = ": a map per person is no covariate here" if are_files else ""
         instead = ", or give one number per person, such as its mean within a mask" if are_files else ""
         if all(re.match(r"[^\w\s]?\d", level) for level in levels):
