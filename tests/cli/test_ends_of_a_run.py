@@ -154,19 +154,24 @@ def test_a_demo_that_was_killed_is_no_obstacle_and_files_of_others_stay(tmp_path
     assert sorted(one.name for one in other.iterdir()) == sorted([left.name, "mine.txt"])
 
 
+@pytest.fixture(scope="module")
+def compared(sides, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compared") / "both"
+    assert compare([*map(str, sides), str(folder), "-qq"]) == 0
+    return contents(folder)
+
+
 @pytest.mark.parametrize("moment", IN_COMPARISON)
-def test_ctrl_c_of_a_comparison(moment, sides, tmp_path):
-    folder, again = tmp_path / "both", tmp_path / "again"
+def test_ctrl_c_of_a_comparison(moment, sides, compared, tmp_path):
+    folder = tmp_path / "both"
     interrupted(IN_COMPARISON[moment], *sides, folder, "-qq")
     assert "report.html" not in left_in(folder)
     assert compare([*map(str, sides), str(folder), "-qq"]) == 0
-    before = contents(folder)
+    assert contents(folder) == compared
     interrupted(IN_COMPARISON[moment], *sides, folder, "-qq")
     pages = {"report.html", "comparison.tsv"} if moment == "moving" else set()
-    assert {name for name, one in before.items() if contents(folder).get(name) != one} - pages == set()
+    assert {name for name, one in compared.items() if contents(folder).get(name) != one} - pages == set()
     assert pages.isdisjoint(contents(folder))
-    assert compare([*map(str, sides), str(again), "-qq"]) == 0
-    assert contents(again) == before
 
 
 def test_a_second_ctrl_c_changes_nothing(few, tmp_path):

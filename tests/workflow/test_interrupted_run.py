@@ -60,27 +60,22 @@ def test_a_killed_run_goes_on_to_the_same_bytes(demo, tmp_path, undisturbed, con
     assert contents_of(out) == undisturbed
 
 
-def test_a_terminated_run_ends_with_130_and_lets_the_place_go(demo, tmp_path):
-    out = tmp_path / "out"
-    arguments = [str(demo), str(out), *JOB, "--nprocs", "1"]
-    with start(arguments) as process:
-        process.stdout.readline()
-        process.send_signal(signal.SIGTERM)
-        process.stdout.read()
-        assert process.wait() == 130
-    assert not [path for path in out.iterdir() if "lock" in path.name]
-
-
-def test_a_second_run_into_a_place_that_is_held_is_refused_with_75(demo, tmp_path):
+def test_a_place_that_is_held_is_refused_with_75_and_a_terminated_run_lets_it_go_with_130(demo, tmp_path):
     out = tmp_path / "out"
     arguments = [str(demo), str(out), *JOB, "--nprocs", "1"]
     with start(arguments) as first:
         try:
             first.stdout.readline()
+            first.send_signal(signal.SIGSTOP)  # or it might end before the second one has begun
             second = subprocess.run(
                 [sys.executable, "-m", "bids_group", *arguments], capture_output=True, text=True, check=False
             )
             assert second.returncode == 75
             assert str(first.pid) in second.stderr
+            first.send_signal(signal.SIGTERM)
+            first.send_signal(signal.SIGCONT)
+            first.stdout.read()
+            assert first.wait() == 130
         finally:
             first.kill()
+    assert not [path for path in out.iterdir() if "lock" in path.name]
