@@ -283,7 +283,8 @@ _IN_NAME = re.compile(
     r"|(?:^|_)(?P<fsl>zf|f)stats?\d*(?=[_.]|$)"
     r"|(?:^|_)(?P<word>[tz])[_-]?(?:stat|map|score|value)s?\d*(?=[_.]|$)"
     r"|(?:^|_)stat-(?P<stat>t|z|f|p|variance)(?:stat|score|map)?(?=[_.]|$)"
-    r"|_(?P<end>[tz])$",
+    r"|_(?P<end>[tz])$"
+    r"|(?:^|_)(?P<noise>ResMS|RPV|(?:run_)?varcope\d*|sigmasquareds?)(?=[_.]|$)",
     re.IGNORECASE,
 )
 _ENDING = re.compile(r"\.(?:(?:(?:func|shape)\.)?gii|(?:[dp]scalar\.)?nii|img|hdr|HEAD|BRIK)(?:\.gz)?$")
@@ -303,7 +304,8 @@ def _find_statistic(header: MapHeader, *, is_name_free: bool) -> tuple[str, str]
         if header.labels and (match := _IN_LABEL.fullmatch(text)):
             return _KINDS[match["kind"].lower()], f"the label {text}"
     if is_name_free and (match := _IN_NAME.search(_ENDING.sub("", header.files.header.name))):
-        return _KINDS[next(filter(None, match.groups())).lower()], "its name"
+        kind = "variance" if match["noise"] else next(filter(None, match.groups()))
+        return _KINDS[kind.lower()], "its name"
     return None
 
 

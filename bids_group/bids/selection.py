@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from bids_group.bids.index import (
     run_key,
     same_label,
 )
+from bids_group.bids.near_labels import plain_label
 from bids_group.bids.statmaps import MAPS, contrast_of
 from bids_group.config import Selection
 from bids_group.config.options import options_of
@@ -104,8 +106,10 @@ def select_people(choice: Choice, selection: Selection, people: Iterable[str]) -
     unwanted = set(_OPTIONS["subject"].convert(selection.exclude_participant_labels))
     for labels, option in ((wanted, "--participant-label"), (unwanted, "--exclude-participant-label")):
         for label in (label for label in natural_order(labels) if label not in everyone):
-            padded = [other for other in everyone if other.lstrip("0") == label.lstrip("0")]
-            close = f"Did you mean '{padded[0]}'?" if padded else suggest(label, everyone)
+            alike = [other for other in natural_order(everyone) if plain_label(other) == plain_label(label)]
+            close = f"Did you mean '{alike[0]}'?" if alike else suggest(label, everyone)
+            if len(parts := re.split("[,;]", label)) > 1:
+                close = f"Write labels apart: {option} {' '.join(part.strip() for part in parts)}"
             raise SelectionError(
                 f"There is no participant '{label}'.",
                 found=list_some(natural_order(everyone), 30, none="nobody"),

@@ -89,7 +89,8 @@ def read_sheet(path: Path) -> Sheet:
             fix = "Give every column a name of its own."
             problems[name] = DataError(f"The table {path} has two columns called '{name}'.", fix=fix)
     if any(columns.pop("", [])):
-        problems[""] = DataError(f"The table {path} has a column without a name.", fix="Give it a name.")
+        fix = "Leave it out (pandas: index=False), or give it a name."
+        problems[""] = DataError(f"The table {path} has a column without a name.", fix=fix)
     frame = pd.DataFrame(columns, index=[number for number, _ in rows], dtype=object)
     return frame.mask(frame.isin(["n/a"]), None), problems
 

@@ -57,6 +57,12 @@ def test_a_person_left_without_maps_is_named_with_the_reason(two_sessions, reaso
     "selection, sentence, hint",
     [
         ({"participant_labels": ("1",)}, "no participant '1'", "Did you mean '01'?"),
+        ({"participant_labels": ("SUB_02",)}, "no participant 'SUB_02'", "Did you mean '02'?"),
+        (
+            {"participant_labels": ("01,02",)},
+            "no participant '01,02'",
+            "Write labels apart: --participant-label 01 02",
+        ),
         ({"exclude_participant_labels": ("04",)}, "no participant '04'", "--exclude-participant-label"),
         ({"session_labels": ("c",)}, "session 'c'", "--session-label"),
         ({"run_labels": ("5",)}, "run '5'", "--run-label"),

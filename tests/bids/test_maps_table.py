@@ -204,3 +204,11 @@ def test_a_label_or_column_is_answered_with_what_is_meant(spm, rows, fix):
     with pytest.raises(UsageError) as caught:
         gather(spm, rows)
     assert caught.value.fix == fix
+
+
+def test_an_index_without_a_name_that_pandas_writes_is_to_be_left_out(spm):
+    path = spm.raw / "maps.tsv"
+    path.write_text("\tparticipant_id\tcontrast\teffect\n0\tsub-01\ta\tspm/01/con_0001.nii\n")
+    with pytest.raises(DataError, match="has a column without a name") as caught:
+        spm.gather({"maps_table": path})
+    assert caught.value.fix == "Leave it out (pandas: index=False), or give it a name."

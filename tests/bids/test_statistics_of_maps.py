@@ -41,6 +41,8 @@ def gather(study, name, *, selection=None, **header):
         ("faces_z_score.nii.gz", "z"), ("x_stat-t_statmap.nii.gz", "t"), ("x_stat-z_statmap.nii.gz", "z"),
         ("x_stat-p_statmap.nii.gz", "p"), ("x_stat-variance_statmap.nii.gz", "variance"),
         ("pain_01_z.nii.gz", "z"), ("pain_01_t.nii.gz", "t"),
+        ("ResMS.nii", "variance"), ("sub-01_ResMS.nii.gz", "variance"), ("varcope1.nii.gz", "variance"),
+        ("RPV.nii", "variance"), ("sigmasquareds.nii.gz", "variance"),
     ],
 )  # fmt: skip
 def test_names_of_t_z_f_and_p_maps_are_refused(study, name, kind):
