@@ -21,6 +21,7 @@ from bids_group.bids.map_files import (
     read_headers,
     tell_rounded_effects,
 )
+from bids_group.bids.map_names import tell_other_names
 from bids_group.bids.near_labels import say_near
 from bids_group.bids.selection import (
     Choice,
@@ -189,6 +190,7 @@ def _check_headers(choice: Choice, selection: Selection, headers: Headers, input
     check_producers(choice.maps)
     choice.notices += check_twins(choice.maps, headers)
     choice.notices += tell_rounded_effects(choice.maps, headers)
+    choice.notices += tell_other_names(choice.maps, headers)
 
 
 def _order(m: FirstLevelMap) -> tuple[str, str, str, int, str]:

@@ -129,10 +129,10 @@ def leave_many_volumes(choice: Choice, selection: Selection, headers: Headers) -
     if gone and (selection.first_level_contrasts or len(gone) == len(choice.maps)):
         first = gone[0].effect
         shape, labels = " × ".join(map(str, headers[first].shape)), headers[first].labels
-        example = f"{first.name}[{labels[0]}]" if labels else f"{first.name},1"
+        example = f"{first.name}[{labels[0]}]" if any(labels[:1]) else f"{first.name},1"
         raise UsageError(
             f"First-level contrast {contrasts} cannot be analysed: {reason}.",
-            found=f"{first} with {shape}" + (f": {list_some(labels, 10)}" if labels else ""),
+            found=f"{first} with {shape}" + (f": {list_some(labels, 10)}" if any(labels) else ""),
             expected="a first-level t contrast",
             fix="Choose other contrasts with --first-level-contrast; of a 4D file that holds the maps of "
             "several people or contrasts, name one volume in each line of the table of --maps, or in its "

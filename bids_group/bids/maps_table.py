@@ -24,7 +24,7 @@ from bids_group.bids.statmaps import Found, InputStat
 from bids_group.bids.structures import name_hemispheres
 from bids_group.bids.tables import name_people, read_tsv, require_columns
 from bids_group.config.typed import MAPS_FILE
-from bids_group.elements import FORMATS, is_label_name, is_map_name, locate
+from bids_group.elements import FORMATS, hemi_of, is_label_name, is_map_name, locate
 from bids_group.errors import DataError, MissingInputError, UsageError
 from bids_group.records import FirstLevelMap, Notice, warn
 from bids_group.words import counted, list_some, listed, plural, quote_for_shell, suggest
@@ -192,7 +192,9 @@ def _check_lines(by_line: Lines, frame: pd.DataFrame, table: Path) -> None:
             f"The table {table} has {len(lines)} lines about the same map: {about}.",
             found=listed(f"line {number} ({frame['effect'][number]})" for number in lines),
             expected="one line for each person, session, run and contrast",
-            fix="Mend the labels (or add a column run or session), or remove a line.",
+            fix="Say in a column hemi (L, R) of which hemisphere each is."
+            if {hemi_of(by_line[number].effect.name) for number in lines} == {"L", "R"}
+            else "Mend the labels (or add a column run or session), or remove a line.",
         )
     absent = [
         f"line {number}: {frame[column][number]}"

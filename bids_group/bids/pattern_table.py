@@ -13,12 +13,13 @@ from pathlib import Path
 import pandas as pd
 
 from bids_group.bids.index import group_by, run_key
+from bids_group.bids.map_names import without_words
 from bids_group.bids.patterns import KEYS, LABEL, LABEL_MARK, STAR_MARK, Matches, PatternFile, match_pattern
 from bids_group.bids.selection import wanted_labels
 from bids_group.bids.siblings import Siblings, find_siblings
 from bids_group.config import Inputs, Selection
 from bids_group.config.typed import MAPS_FILE
-from bids_group.elements import split_volume
+from bids_group.elements import locate, split_volume
 from bids_group.errors import DataError, UsageError
 from bids_group.labels import natural_order
 from bids_group.records import Notice, warn
@@ -26,7 +27,7 @@ from bids_group.words import counted, list_some, plural
 
 LOGGER = logging.getLogger(__name__)
 
-_ENDING = r"\.(?:(?:(?:func|shape)\.)?gii|(?:[dp]scalar\.)?nii|img|hdr|tsv)(?:\.gz)?$"
+_ENDING = r"\.(?:(?:(?:func|shape)\.)?gii|(?:[dp](?:scalar|tseries)\.)?nii|img|hdr|tsv|csv|txt)(?:\.gz)?$"
 _LABELS = ("participant_id", "session", "run", "task", "contrast")
 _FILES = ("effect", "variance", "variance_scale", "dof", "mask")
 
@@ -150,7 +151,12 @@ def _look_beside(file: PatternFile, stem: str) -> _Line:
             )
     volume = split_volume(file.path.name)[1]
     number = file.labels.get("contrast") or (stem if volume is None else volume.strip("[],"))
-    return _Line(file=file, beside=find_siblings(file.path), number=number)
+    beside = find_siblings(file.path)
+    if volume is not None and volume.startswith("[") and not locate(file.path).is_afni:  # a name of people's
+        words = (label for name, label in file.labels.items() if name != "contrast")
+        name = file.labels.get("contrast") or without_words(volume[1:-1], words)
+        beside = replace(beside, name=name)
+    return _Line(file=file, beside=beside, number=number)
 
 
 def _without_labels(rest: str) -> str:

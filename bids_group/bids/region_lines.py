@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,7 @@ from bids_group.elements.file_content import read_bytes
 from bids_group.elements.region_tables import (
     LABELS,
     REGION,
+    SESSIONS,
     is_csv_name,
     person_column,
     read_lines,
@@ -41,10 +43,12 @@ def list_regions(path: Path) -> pd.DataFrame | None:
         return None  # told where it is read as a table of maps
     columns = lines[0] if lines else []
     person = person_column(columns)
+    if person is not None and REGION in columns:
+        _refuse_tidy(lines, path)
     if person is None or {"effect", REGION} & {*columns}:
         return None
     numbers = [
-        is_number(line[at].replace(",", ".")) or line[at] == "n/a"
+        is_number(line[at].replace(",", ".")) or line[at] in ("n/a", "")
         for line in lines[1:]
         for at in region_columns(columns)
     ]
@@ -55,6 +59,8 @@ def list_regions(path: Path) -> pd.DataFrame | None:
     }
     people = [_name_person(line[person]) for line in lines[1:]]
     cells["participant_id"] = [one for one, _ in people]
+    if (other := next((name for name in SESSIONS if name in columns), None)) is not None:
+        cells["session"] = [line[columns.index(other)] for line in lines[1:]]
     if "session" not in cells and any(session for _, session in people):
         cells["session"] = [session for _, session in people]
     frame = pd.DataFrame(cells, index=range(2, len(lines) + 1), dtype=object)
@@ -62,6 +68,20 @@ def list_regions(path: Path) -> pd.DataFrame | None:
     if "contrast" not in frame:
         frame["contrast"] = path.stem
     return frame.assign(effect=[f"{path.name},{number}" for number in range(1, len(lines))])
+
+
+def _refuse_tidy(lines: Sequence[Sequence[str]], path: Path) -> None:
+    """Refuse a table with a line for each person and region; one of files may have a column ``region``."""
+    columns = lines[0]
+    values = "effect" if "effect" in columns else columns[-1]
+    if len(lines) > 1 and is_number(lines[1][columns.index(values)]):
+        raise DataError(
+            f"The table {path} has a line for each person and region.",
+            found=list_some(columns, 8),
+            expected="a line per person with a column per region, or a table (region, effect) per person",
+            fix=f'Spread it: table.pivot(index="{columns[person_column(columns) or 0]}", columns="{REGION}", '
+            f'values="{values}") in pandas.',
+        )
 
 
 def _name_person(text: str) -> tuple[str, str | None]:

@@ -21,7 +21,7 @@ _WHOLE = re.compile(
 """Measures of a whole hemisphere or head in tables of FreeSurfer, ENIGMA and ABCD."""
 
 _OF_PEOPLE = frozenset(("age", "sex", "gender", "site", "scanner", "group", "diagnosis", "dx", "handedness"))
-_OF_PEOPLE |= {"bmi", "iq", "education"}
+_OF_PEOPLE |= {"bmi", "iq", "education", "visit", "wave", "timepoint", "eventname", "qc"}
 _SIDES = {"l": "l", "lh": "l", "left": "l", "r": "r", "rh": "r", "right": "r"}
 
 

@@ -32,7 +32,9 @@ BOTH = "LR"
 
 def wanted_structures(selection: Selection) -> tuple[str, ...]:
     """Name the structures of ``--structures`` as CIFTI does: ``CortexLeft`` is ``CORTEX_LEFT``."""
-    return tuple(dict.fromkeys(map(_plain, selection.structures)))
+    return tuple(
+        dict.fromkeys(_plain(one) for name in selection.structures for one in name.split(",") if one)
+    )
 
 
 def _plain(name: str) -> str:
@@ -154,6 +156,8 @@ def select_structures(spaces: Mapping[Path, Space], selection: Selection) -> dic
         raise SelectionError(
             f"No map has the structure {name}.",
             found=list_some(known, 30),
-            fix=suggest(name, known) or "Choose one of these with --structures.",
+            fix=f"--structures {' '.join(those)}"
+            if (those := [one for one in known if name in one.split("_")])
+            else suggest(name, known) or "Choose one of these with --structures.",
         )
     return {path: select(space, wanted) for path, space in spaces.items()}

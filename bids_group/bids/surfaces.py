@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def find_surfaces(
     ----------
     paths
         GIFTI files, and folders in which midthickness surfaces are found by their BIDS names: one with
-        ``sub-`` is that of a person, others are a template's.
+        ``sub-``, in a folder called so, or of HCP is that of a person, others are a template's.
     maps, spaces
         The maps, whose people, space and density choose among surfaces, and their elements.
 
@@ -72,10 +72,10 @@ def find_surfaces(
     if not needed:
         told = warn("surfaces", "--surfaces changes nothing: the maps are not of surfaces.")
         return {}, [told] if paths else []
-    candidates = _list_files(paths)
+    people = sorted({one.subject for one in maps})
+    candidates = _list_files(paths, people)
     found: dict[str, Surface] = {}
     notices: dict[Notice, None] = {}
-    people = sorted({one.subject for one in maps})
     for structure, n_vertices in needed.items():
         fitting = _fitting(candidates, structure, n_vertices, maps)
         surface = _settle(structure, fitting, people)
@@ -103,7 +103,7 @@ def _say_vertices(one: _Candidate) -> str:
     return f"{one.path} ({read_surface(one.path).mesh.n_vertices} vertices)"
 
 
-def _list_files(paths: Iterable[Path]) -> list[_Candidate]:
+def _list_files(paths: Iterable[Path], people: Collection[str]) -> list[_Candidate]:
     files: dict[Path, bool] = {}
     for path in paths:
         inside = sorted(path.rglob(_IN_FOLDERS)) if path.is_dir() else []
@@ -121,10 +121,18 @@ def _list_files(paths: Iterable[Path]) -> list[_Candidate]:
             path=path,
             is_named=is_named,
             structure=BY_LETTER.get(hemi_of(path.name) or ""),
-            **{name: entities[str(path)].get(name) for name in ("subject", "space", "den")},
+            subject=entities[str(path)].get("subject") or _person_of(path, people),
+            **{name: entities[str(path)].get(name) for name in ("space", "den")},
         )
         for path, is_named in files.items()
     ]
+
+
+def _person_of(path: Path, people: Collection[str]) -> str | None:
+    """Say whose surface a file is without BIDS names: of HCP (``100307.L.…``), or in a folder ``sub-01``."""
+    label = path.name.partition(".")[0]
+    folders = (one.removeprefix("sub-").partition("_ses-")[0] for one in path.parts if one.startswith("sub-"))
+    return label if label in people else next((one for one in folders if one in people), None)
 
 
 Fitting = Mapping[str | None, Sequence[SurfaceFile]]

@@ -112,8 +112,11 @@ def _find_xml(content: bytes, is_little: bool) -> bytes:
 
 @lru_cache(maxsize=16)
 def _interpret(xml: bytes) -> tuple[Structures, npt.NDArray[np.intp], tuple[str, ...], str]:
-    """Read the axes: elements in their order, where each stands in the file, names of maps, and the form."""
-    from nibabel.cifti2 import BrainModelAxis, LabelAxis, ParcelsAxis, ScalarAxis
+    """Read the axes: elements in their order, where each stands in the file, names of maps, and the form.
+
+    A series of one point (HCP writes copes so) holds one number per element, as scalars do.
+    """
+    from nibabel.cifti2 import BrainModelAxis, LabelAxis, ParcelsAxis, ScalarAxis, SeriesAxis
     from nibabel.cifti2.cifti2 import Cifti2HeaderError as CiftiError
     from nibabel.cifti2.parse_cifti2 import Cifti2Parser
 
@@ -127,10 +130,11 @@ def _interpret(xml: bytes) -> tuple[Structures, npt.NDArray[np.intp], tuple[str,
     if exponents - {_MM}:
         raise ValueError(f"its voxels are placed in 10^{exponents.pop()} m, not in mm")
     names = tuple(map(str, along.name)) if isinstance(along, ScalarAxis) else ("",) * len(along)
+    is_scalar = isinstance(along, ScalarAxis) or (isinstance(along, SeriesAxis) and len(along) == 1)
     kind = f"{type(elements).__name__} by {type(along).__name__}"
     if isinstance(elements, BrainModelAxis):
         space, places = _order_models(elements)
-        kind = "dscalar" if isinstance(along, ScalarAxis) else kind
+        kind = "dscalar" if is_scalar else kind
     elif isinstance(elements, ParcelsAxis):
         regions = tuple(map(str, elements.name))
         _check_once(len(set(regions)) == len(regions))
@@ -138,7 +142,7 @@ def _interpret(xml: bytes) -> tuple[Structures, npt.NDArray[np.intp], tuple[str,
             structures([Parcels(names=regions, axis=elements)], "pscalar"),
             np.arange(len(regions)),
         )
-        kind = "pscalar" if isinstance(along, ScalarAxis) else kind
+        kind = "pscalar" if is_scalar else kind
     else:
         space, places = structures([], "dscalar"), np.zeros(0, np.intp)
     if isinstance(along, LabelAxis):

@@ -24,6 +24,9 @@ REGION = "region"
 LABELS = ("participant_id", "session", "run", "task", "space", "contrast")
 """Columns of a table with a column per region that are none: whose numbers, and of what, each line holds."""
 
+SESSIONS = ("session", "session_id", "ses")
+"""Names of the column of sessions in such a table."""
+
 _PEOPLE = ("participant_id", "subject_label", "subject", "id")
 _CORNER = re.compile(r"[lr]h\.\S+|Measure:\S+")
 """What FreeSurfer's aparcstats2table and asegstats2table write above the people."""
@@ -118,7 +121,7 @@ def person_column(columns: Sequence[str]) -> int | None:
 def region_columns(columns: Sequence[str]) -> list[int]:
     """Find the columns of a table with a line per person that are regions: all but its labels."""
     person = person_column(columns)
-    return [at for at, name in enumerate(columns) if name not in LABELS and at != person]
+    return [at for at, name in enumerate(columns) if name not in (*LABELS, *SESSIONS) and at != person]
 
 
 def _column(columns: Sequence[str], path: Path, which: int | str | None) -> int:
@@ -143,8 +146,8 @@ def is_number_text(cell: str) -> bool:
 
 
 def _number(cell: str, region: str, path: Path) -> float:
-    """Read a cell; n/a is NaN."""
-    if cell == "n/a":
+    """Read a cell; n/a and nothing are NaN."""
+    if cell in ("n/a", ""):
         return math.nan
     try:
         value = float(cell.replace("_", " "))
@@ -153,10 +156,10 @@ def _number(cell: str, region: str, path: Path) -> float:
     if value is None or (math.isinf(value) and "i" not in cell.lower()):
         raise DataError(
             f"The value of {region} in {path} is no number.",
-            found=cell[:60] or "an empty cell",
+            found=cell[:60],
             expected="a number, or n/a",
             fix=f"Write decimal points: {point}."
-            if is_number_text(point := cell.replace(",", "."))
+            if "," in cell and is_number_text(point := cell.replace(",", "."))
             else f"Mend the cell; a column that is no region cannot stay beside {list_some(LABELS[:2])}.",
         )
     return value

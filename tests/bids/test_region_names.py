@@ -95,6 +95,22 @@ def test_decimal_commas_and_tables_without_regions_say_what_to_write(root):
         read_map(root / "y.tsv")
 
 
+def test_a_line_for_each_person_and_region_is_answered_with_how_to_spread_it(root):
+    long = wide().melt("participant_id", var_name="region", value_name="thickness")
+    long.to_csv(root / "x.csv", index=False)
+    with pytest.raises(DataError, match="line for each person and region") as caught:
+        gather(root, root / "x.csv")
+    assert 'pivot(index="participant_id", columns="region", values="thickness")' in caught.value.fix
+
+
+@pytest.mark.parametrize("name", ["session", "session_id", "ses"])
+def test_sessions_are_no_region(root, name):
+    wide(**{name: ["1", "1", "2"]}).to_csv(root / "x.tsv", sep="\t", index=False)
+    maps = gather(root, root / "x.tsv").maps
+    assert [m.session for m in maps] == ["1", "1", "2"]
+    assert {read_header(m.effect).space.parts[0].names for m in maps} == {REGIONS}
+
+
 def said(cohort, mask=None):
     return " ".join(one.sentence for one in tell_regions(cohort, mask))
 
@@ -103,7 +119,7 @@ def said(cohort, mask=None):
     "name",
     [
         *("eTIV", "BrainSegVolNotVent", "lh_MeanThickness_thickness", "lhCortexVol", "BrainSegVol-to-eTIV"),
-        *("ICV", "smri_thick_cdk_meanlh", "age", "Sex"),
+        *("ICV", "smri_thick_cdk_meanlh", "age", "Sex", "wave"),
     ],
 )
 def test_what_is_no_region_is_named(root, name):
