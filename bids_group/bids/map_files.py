@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_group.bids.index import path_order
+from bids_group.bids.index import group_by, path_order
 from bids_group.bids.selection import Choice
 from bids_group.bids.siblings import native_feat, read_registration
 from bids_group.bids.statmaps import InputStat
@@ -218,7 +218,7 @@ def check_native(maps: Sequence[FirstLevelMap], headers: Headers, named: Path | 
     return []
 
 
-def check_twins(maps: Iterable[FirstLevelMap], headers: Headers) -> list[Notice]:
+def check_twins(maps: Sequence[FirstLevelMap], headers: Headers) -> list[Notice]:
     """Refuse the same effect map, by content, under two people; warn of one that a person has twice.
 
     Suspects share the checksum and length that stand at the end of a gzip file (or length and the bytes in
@@ -229,7 +229,18 @@ def check_twins(maps: Iterable[FirstLevelMap], headers: Headers) -> list[Notice]
         header = headers[m.effect]
         if header.files.volume is None:  # two volumes of one file: the rows are compared later
             suspects[header.checksum or _sample(header.files.data)].append(m)
-    return [notice for group in suspects.values() if len(group) > 1 for notice in _judge(group, headers)]
+    said = [notice for group in suspects.values() if len(group) > 1 for notice in _judge(group, headers)]
+    return [*said, *_tell_twin_sides([headers[m.effect].files.all for m in maps if m.form == "gifti"])]
+
+
+def _tell_twin_sides(pairs: Iterable[Sequence[Path]]) -> list[Notice]:
+    """Warn of a hemisphere's file that stands twice, beside another half of its map."""
+    files = dict.fromkeys(path for pair in pairs if len(pair) == 2 for path in pair)
+    alike = [those for those in group_by(files, _sample).values() if len(those) > 1]
+    twins = [same for those in alike for same in group_by(those, Path.read_bytes).values() if len(same) > 1]
+    named = [list_some(same, 4) for same in twins]
+    fix = "Find out whose map it is, and of which hemisphere, and copy the right file."
+    return [warn("twins", f"Files of single hemispheres hold the same map: {one}.", fix) for one in named[:3]]
 
 
 def _judge(group: Sequence[FirstLevelMap], headers: Headers) -> list[Notice]:

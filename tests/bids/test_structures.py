@@ -352,6 +352,20 @@ def test_of_listed_pairs_the_hemisphere_that_is_wanted_is_kept(root, asked):
         assert {m.variance and m.variance.name for m in maps} <= {"lh.var.gii", None}
 
 
+@pytest.mark.parametrize(("label", "side"), [("02", "lh"), ("01", "rh")])
+def test_a_hemisphere_s_file_that_stands_twice_is_told(root, label, side):
+    for person in PEOPLE:
+        for each in ("lh", "rh"):
+            gifti(root / "surf" / person / f"{each}.thick.gii")
+    table = {"maps_table": root / "surf" / "{subject}" / "{hemi}.thick.gii"}
+    assert not [one for one in gather(root, table).notices if one.topic == "twins"]
+    copy, original = (root / "surf" / one for one in (f"{label}/{side}.thick.gii", "01/lh.thick.gii"))
+    copy.write_bytes(original.read_bytes())
+    (told,) = [one.sentence for one in gather(root, table).notices if one.topic == "twins"]
+    assert str(copy) in told
+    assert str(original) in told
+
+
 def test_of_files_of_several_maps_one_is_named_for_both_hemispheres(root):
     for label in PEOPLE:
         for side in ("lh", "rh"):
