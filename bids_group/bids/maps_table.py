@@ -192,9 +192,7 @@ def _check_lines(by_line: Lines, frame: pd.DataFrame, table: Path) -> None:
             f"The table {table} has {len(lines)} lines about the same map: {about}.",
             found=listed(f"line {number} ({frame['effect'][number]})" for number in lines),
             expected="one line for each person, session, run and contrast",
-            fix="Say in a column hemi (L, R) of which hemisphere each is."
-            if {hemi_of(by_line[number].effect.name) for number in lines} == {"L", "R"}
-            else "Mend the labels (or add a column run or session), or remove a line.",
+            fix=_how_to_tell(by_line[number].effect.name for number in lines),
         )
     absent = [
         f"line {number}: {frame[column][number]}"
@@ -227,6 +225,13 @@ def _tell_other_labels(by_line: Lines, table: Path) -> tuple[Notice, ...]:
             fix = "Check the table (was one column sorted without the others?)."
             notices.append(warn("maps", f"{sentence}{list_some(odd, 4)}.", fix))
     return tuple(notices)
+
+
+def _how_to_tell(names: Iterable[str]) -> str:
+    """Say what a table lacks, two of whose lines are about the same map: by the names of their files."""
+    if {*map(hemi_of, names)} == {"L", "R"}:
+        return "Say in a column hemi (L, R) of which hemisphere each is."
+    return "Mend the labels (or add a column run or session), or remove a line."
 
 
 def _share_residuals(maps: Sequence[FirstLevelMap]) -> bool:

@@ -31,6 +31,7 @@ from bids_group.workflow.needs import work_folder
 from bids_group.workflow.one_analysis import fit_and_judge, stack, taking
 from bids_group.workflow.preparation import PlannedAnalysis, RunPlan, say
 from bids_group.workflow.progress import progress
+from bids_group.workflow.remarks import tell_absent
 
 LOGGER = logging.getLogger(__name__)
 
@@ -178,7 +179,7 @@ def _analyse(
     numeric = [*model.tell_costs(stacked), *model.tell_units(data, quality), *told, *unequal]
     numeric += [*model.tell_heterogeneity(data), *model.tell_dominance(analysis, provenance.dominant)]
     numeric += [*fit.notices, *(one for each in results for one in each.notices)]
-    numeric += [one for each in significances for one in each.notices]
+    numeric += [*tell_absent(spec, stacked), *(one for each in significances for one in each.notices)]
     say(numeric)
     regions = None
     if plan.atlas is not None and spec.atlas is not None:

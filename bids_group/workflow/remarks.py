@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bids_group import bids
+from bids_group import bids, model
 from bids_group.config import AnalysisSpec
-from bids_group.elements import read_mask
+from bids_group.elements import Grid, Parcels, read_mask
 from bids_group.errors import BidsGroupError
 from bids_group.records import Cohort, GroupAnalysis, Notice, note, warn
+from bids_group.words import list_some
 
 _WIDEST_MM, _LARGEST_ALPHA = 30, 0.1
 """Smoothing and alpha beyond which a slip is likelier than a wish."""
@@ -41,6 +42,23 @@ def tell_regions(spec: AnalysisSpec, cohort: Cohort) -> list[Notice]:
         return []
     mask = None if spec.mask is None else read_mask(spec.mask, spec.mask_threshold)
     return list(bids.tell_regions(cohort, None if mask is None else mask.space.restrict(mask.inside)))
+
+
+def tell_absent(spec: AnalysisSpec, stacked: model.StackedMaps) -> list[Notice]:
+    """Name structures and regions in which nobody is observed; a mask may leave them out."""
+    space = stacked.elements.space
+    if isinstance(space, Grid) or spec.mask is not None:
+        return []
+    absent: list[str] = []
+    for part, place in zip(space.parts, space.slices, strict=True):
+        is_nowhere = stacked.coverage[place] == 0
+        if isinstance(part, Parcels):
+            absent += [name for name, nowhere in zip(part.names, is_nowhere, strict=True) if nowhere]
+        elif is_nowhere.all():
+            absent.append(str(part.structure))
+    sentence = f"Nobody has a number in {list_some(absent, 8)}: nothing is analysed there."
+    fix = "Look at these maps: n/a or NaN, 0 where that counts as missing, or variances that are not above 0."
+    return [warn("coverage", sentence, fix)] if absent else []
 
 
 def tell_idle(spec: AnalysisSpec, cohort: Cohort) -> list[Notice]:

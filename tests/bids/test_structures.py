@@ -329,6 +329,10 @@ def test_hemispheres_are_joined_in_tables_and_by_patterns(root):
     pd.DataFrame([{**rows[0], "hemi": "both"}]).to_csv(root / "odd.tsv", sep="\t", index=False)
     with pytest.raises(DataError, match="neither left nor right"):
         gather(root, {"maps_table": root / "odd.tsv"})
+    pd.DataFrame(rows).drop(columns="hemi").to_csv(root / "unsaid.tsv", sep="\t", index=False)
+    with pytest.raises(UsageError, match="2 lines about the same map") as caught:
+        gather(root, {"maps_table": root / "unsaid.tsv"})
+    assert "column hemi" in caught.value.fix
     pd.DataFrame(rows[::2]).to_csv(root / "half.tsv", sep="\t", index=False)
     with pytest.raises(BidsGroupError, match="lack the other hemisphere"):
         gather(root, {"maps_table": root / "half.tsv"})

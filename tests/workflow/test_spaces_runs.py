@@ -319,3 +319,20 @@ def test_a_second_run_takes_the_pooled_maps_and_writes_the_same_bytes(tmp_path, 
     assert run(tmp_path / "data", tmp_path / "out", "--no-report") == 0
     assert contents_of(tmp_path / "out") == first
     assert effect.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("kind", ["surface", "table"])
+def test_what_nobody_was_observed_in_is_named(kind, tmp_path, numbers, capsys):
+    if kind == "surface":
+        effects = numbers[0][:, : 2 * N_VERTICES].copy()
+        effects[:, N_VERTICES:] = 0
+        write_surfaces(tmp_path / "data", (effects, numbers[1]))
+        options, absent = [], "CORTEX_RIGHT"
+    else:
+        begin(tmp_path / "data")
+        table = pd.DataFrame({"participant_id": [f"sub-{label}" for label in PEOPLE], "V1": "n/a"})
+        table = table.assign(V2=numbers[0][:, 20])
+        table.to_csv(tmp_path / "a.tsv", sep="\t", index=False)
+        options, absent = ["--maps", tmp_path / "a.tsv"], "V1"
+    assert run(tmp_path / "data", tmp_path / "out", "--no-report", *options) == 0
+    assert f"Nobody has a number in {absent}: nothing is analysed there" in capsys.readouterr().err
