@@ -50,11 +50,7 @@ def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
     reasons: dict[Path, str] = {}
     lacking: dict[str, str] = {}
     for m in choice.maps:
-        relevant = [  # a map stands on a row where nothing that both name differs
-            cells
-            for _, named, cells in lines.get(m.subject, ())
-            if all(same_label(e, named[e], m.entities[e]) for e in {*named} & {*m.entities} - _NOT_COMPARED)
-        ]
+        relevant = [cells for _, named, cells in lines.get(m.subject, ()) if _stands_on(named, m.entities)]
         verdicts = [condition.holds(cells) for cells in relevant]
         if True in verdicts and False in verdicts:
             raise DataError(
@@ -79,6 +75,11 @@ def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
         choice.notices.append(note("exclusions", f"--exclude-where '{text}' matches nobody."))
     if lacking:
         choice.notices.append(_say_open(condition, lacking))
+
+
+def _stands_on(named: Mapping[str, str], entities: Mapping[str, str]) -> bool:
+    """Whether a map stands on a row: nothing that both name differs."""
+    return all(same_label(e, named[e], entities[e]) for e in {*named} & {*entities} - _NOT_COMPARED)
 
 
 def _gather_tables(text: str, study: Study, bids_dir: Path, people: Sequence[str]) -> Tables:
