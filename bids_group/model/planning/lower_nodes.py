@@ -82,7 +82,8 @@ def lower_outputs(node: Node, received: NodeMaps, cohort: Cohort, spec: Analysis
             if spec.missing == "error":
                 raise
             exclusions.extend(left for at in positions for left in given[at].exclude(error.reason))
-    return replace(received, maps=tuple(made), exclusions=tuple(exclusions))
+    notices = (*received.notices, *(warn("model", one) for one in lower.remarks))
+    return replace(received, maps=tuple(made), exclusions=tuple(exclusions), notices=notices)
 
 
 def _declared(node: Node, received: NodeMaps) -> NodeMaps:
@@ -140,10 +141,13 @@ class _LowerNode:
         self._designs: dict[tuple[object, ...], pd.DataFrame] = {}
         if node.formula is None:
             check_conditions(node)
-        if not self._is_constant:
+        self.remarks: tuple[str, ...] = ()
+        if not self._is_constant or node.instructions:
             raw = join_node_rows(node, given, cohort)[0]
             raw = raw.set_axis(range(len(raw)), axis=0)
-            check_variables(node, transform(raw, node.instructions, node.name).rows)
+            made = transform(raw, node.instructions, node.name)
+            check_variables(node, made.rows)
+            self.remarks = made.remarks
             has_query, used = any("Query" in step for step in node.instructions), used_names(node)
             self._raw = raw[[name for name in raw.columns if has_query or name in used]]
         for contrast in self._contrasts:
@@ -175,6 +179,8 @@ class _LowerNode:
         )
         person = _Person(maps, pooled, ", ".join(f"{name} {value}" for name, value in labels))
         if self._is_constant:
+            if node.instructions:  # they change nothing here, and are judged all the same
+                self._transformed(self._raw.iloc[list(positions)])
             return [self._times_constant(contrast, person) for contrast in self._contrasts]
         matrix, parts = self._matrix(positions, person.who), list(pooled.sources)
         if node.type == "meta":
@@ -187,13 +193,7 @@ class _LowerNode:
         key = tuple(tuple(raw[name]) for name in raw)
         if key in self._designs:
             return self._designs[key]
-        transformed = transform(raw, node.instructions, node.name)
-        if transformed.dropped:
-            raise UsageError(
-                f"The node {node.name!r} leaves out rows below the group, which is not supported.",
-                fix="Use the Filter of an Edge.",
-            )
-        rows = transformed.rows.reset_index(drop=True)
+        rows = self._transformed(raw).reset_index(drop=True)
         formula = read_formula(node_formula(node, rows.columns), tuple(rows.columns))
         variables = rows[list(formula.columns)]
         missing = [name for name in variables if variables[name].isna().any()]
@@ -205,6 +205,16 @@ class _LowerNode:
             )
         self._designs[key] = code_design(formula, variables, "none").matrix
         return self._designs[key]
+
+    def _transformed(self, raw: pd.DataFrame) -> pd.DataFrame:
+        """Carry out the node's transformations on the rows of one person (and session)."""
+        transformed = transform(raw, self._node.instructions, self._node.name)
+        if transformed.dropped:
+            raise UsageError(
+                f"The node {self._node.name!r} leaves out rows below the group, which is not supported.",
+                fix="Use the Filter of an Edge.",
+            )
+        return transformed.rows
 
     def _hand_on(self, observation: Observation, name: str, maps: Sequence[NodeMap]) -> NodeMap:
         """Name a new contrast; where the node receives several, the name begins with that of its maps."""

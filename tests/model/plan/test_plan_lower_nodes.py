@@ -281,3 +281,22 @@ def test_a_contrast_called_1_keeps_its_weight(bench: Any, write: Any, cohort_of:
     (analysis,) = bench.plan(write.model_of(node, group), cohort_of())
     assert {row.weights for row in analysis.observations} == {(-1.0,)}
     assert [(one.name, one.expression) for one in analysis.contrasts] == [("1", "age")]
+
+
+@pytest.mark.parametrize("x", [[1], [1, "age"]])
+@pytest.mark.parametrize("level", ["Subject", "Session"])
+def test_rows_left_out_below_the_group_are_refused_also_beside_the_constant(
+    bench: Any, write: Any, numbers: Any, x: list[Any], level: str
+) -> None:
+    steps = [{"Name": "Filter", "Input": ["run"], "Query": "run == '1'"}]
+    node = lower(write, x, [write.contrast("mean", [1], [1])], steps, Type="glm")
+    node |= {"Level": level, "GroupBy": ["subject", *(["session"] * (level == "Session")), "contrast"]}
+    with pytest.raises(UsageError, match="leaves out rows below the group"):
+        bench.plan(write.model_of(node, write.dataset_node([1], **DUMMY)), numbers[0])
+
+
+def test_a_query_below_the_group_that_finds_nothing_is_told(bench: Any, write: Any, numbers: Any) -> None:
+    steps = [{"Name": "Filter", "Input": ["session"], "Query": "session != 'c'"}]
+    node = lower(write, [1], [write.contrast("mean", [1], [1])], steps, Type="glm")
+    (analysis,) = bench.plan(write.model_of(node, write.dataset_node([1], **DUMMY)), numbers[0])
+    assert any("'c'" in one.sentence for one in analysis.notices)
