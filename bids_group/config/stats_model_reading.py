@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,7 +31,6 @@ from bids_group.config.stats_model import (
 from bids_group.config.stats_model_request import FLAGS, OF_NODE, read_settings
 from bids_group.errors import UsageError
 from bids_group.json_files import read_json
-from bids_group.words import closest
 
 MODEL_KEYS = ("Name", "BIDSModelVersion", "Description", "Input", "Nodes", "Edges")
 NODE_KEYS = (
@@ -43,6 +43,9 @@ EDGE_KEYS = ("Source", "Destination", "Filter", "Description")
 LEVELS = ("Run", "Session", "Subject", "Dataset")
 ORDER = tuple(level.lower() for level in LEVELS)
 TRANSFORMER = "pybids-transforms-v1"
+_NEAR = 0.85
+"""Likeness from which on the name of a program is this one's, misspelt: ``bidspm`` is another."""
+
 _FROM_DRAFT = (
     "Write Steps as Nodes, each with a Name and GroupBy (Run: run, subject; Subject: subject, contrast; "
     "Dataset: contrast). Transformations are {'Transformer': 'pybids-transforms-v1', 'Instructions': […]}; "
@@ -120,7 +123,8 @@ def _read_software(place: Place) -> dict[str, Any]:
     """Read the settings of this program; those of others are theirs, a wrong name of its own is refused."""
     for key in (key for key in place.object('{"bids_group": {…}}').value if key != "bids_group"):
         own = place.at(key)
-        if closest(key, ["bids_group"]):
+        letters = "".join(filter(str.isalpha, key.lower()))
+        if SequenceMatcher(None, letters, "bidsgroup").ratio() > _NEAR:
             own.refuse("is not known", expected="bids_group", fix="Did you mean bids_group?")
         if key.replace("-", "_") in {*SETTINGS, *FLAGS}:
             own.refuse("stands beside bids_group", fix=f'Write "Software": {{"bids_group": {{"{key}": …}}}}.')

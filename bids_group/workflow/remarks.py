@@ -16,7 +16,7 @@ _WIDEST_MM, _LARGEST_ALPHA = 30, 0.1
 
 _IN_MODEL = {
     "--formula": "a formula is the Model.Formula of a node, its random terms bids_group.random_terms",
-    "--contrast": "contrasts of this kind stand in Model.Software.bids_group.contrast",
+    "--contrast": "such contrasts stand in Model.Software.bids_group.contrast, others in Contrasts (Name)",
     "--pooling": "what is pooled is said by nodes of Level Session and Subject",
 }
 """Options that a model file says otherwise; all others it may leave to the command line."""

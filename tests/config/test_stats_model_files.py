@@ -49,7 +49,11 @@ GOOD: dict[str, Any] = {
                 "X": ["group.a", "group.b", "age"],
                 "Formula": "0 + group.a + group.b + age",
                 "Type": "glm",
-                "Software": {"bids_group": {"alpha": 0.01, "n-permutations": 500}, "FSL": {"anything": 1}},
+                "Software": {
+                    "bids_group": {"alpha": 0.01, "n-permutations": 500},
+                    "FSL": {"anything": 1},
+                    "bidspm": {},
+                },
             },
             "Contrasts": [
                 {"Name": "a>b", "ConditionList": ["group.a", "group.b"], "Weights": [1, -1], "Test": "t"},

@@ -92,9 +92,11 @@ def test_what_cannot_be_a_variance_is_named_and_few_values_below_0_are_missing(w
     effect, variance = random(1)
     with pytest.raises(DataError, match=r"run-1_variance.nii.gz is no variance") as refused:
         pool(observe(write("1", variance, effect - 3)))
-    assert "% of its" in refused.value.found
+    assert "of values below 0" in refused.value.found
     few = np.where(np.arange(effect.size).reshape(SHAPE) % 11 == 0, -variance, variance)
     assert np.array_equal(pool(observe(write("2", effect, few))).n_maps == 0, few < 0)
+    ringing = np.where(np.arange(effect.size).reshape(SHAPE) % 2 == 0, variance, -1e-3 * variance)
+    assert np.array_equal(pool(observe(write("3", effect, ringing))).n_maps == 0, ringing < 0)
 
 
 def test_a_variance_below_the_smallest_number_is_kept_above_0(write):

@@ -100,7 +100,7 @@ def _label(name: str) -> str:
         raise ContrastError(
             f"The contrast '{name}' has no letter or digit of those that names of files have.",
             expected="a name with some of A-Z, a-z, 0-9, which its maps are called after",
-            fix='Name it so: "NAME = EXPRESSION".',
+            fix='Give it another name: --contrast "NAME = EXPRESSION".',
         )
     return label
 

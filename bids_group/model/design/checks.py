@@ -32,7 +32,12 @@ _GROUPS = re.compile(
     r"(?:^|.*[\W_])(site|cent(?:er|re)|scanner|batch|group|grp|cohort|sample|arm|sex|gender|race|ethnicity"
     r"|diagnosis|dx|family|hospital|vendor|protocol)s?[\W_]*(?:id|no|nr|num|number|code|label|index)?\d*"
 )
-"""Names of columns whose numbers are hardly ever amounts."""
+"""Names of columns whose numbers are hardly ever amounts, but for those below."""
+_AMOUNTS = re.compile(
+    r"(?:n|no|num|number|nr|count|size|years?|months?|days?|hours?|time|age|dose|distance|income|perc\w*|mean"
+    r"|total)[\W_].*|.*[\W_](?:in|of|at|to|by|per|since|from)[\W_].*"
+)
+"""Names that count or measure: ``n_samples``, ``years_in_family``."""
 _MOST_CODES = 10  # different whole numbers; more are hardly codes of groups
 _MOST_CELLS = 1000  # of more, those without rows are left out
 
@@ -155,7 +160,8 @@ def _check_codes(name: str, values: pd.Series, column: Column | None) -> Iterato
     if source.startswith(("--", "Levels", "Units")) or (unique % 1).any():
         return
     is_few = len(unique) <= _MOST_CODES and len(unique) * 2 <= len(values)
-    is_named = _GROUPS.fullmatch(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()) is not None
+    spelt = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    is_named = _GROUPS.fullmatch(spelt) is not None and not _AMOUNTS.fullmatch(spelt)
     if len(unique) > 2 and (is_few or is_named):
         few = f"{'few ' * is_few}whole numbers ({list_some(map(int, unique), 10)})"
         sentence = f"The column '{name}' holds {few} and is used as a number."
