@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -22,8 +23,9 @@ def plain_label(label: str) -> str:
 
 def say_near(wanted: Iterable[str], others: Iterable[str], key: str) -> str | None:
     """Say which labels of maps and of a table differ only as `plain_label` has it; None where none do."""
-    alike = {plain_label(label): label for label in others}
-    pairs = [(one, alike[plain_label(one)]) for one in natural_order(wanted) if plain_label(one) in alike]
+    alike = {plain_label(label): label for label in natural_order(others)}
+    pairs = [(one, alike.get(plain_label(one), one)) for one in natural_order(wanted)]
+    pairs = [(one, other) for one, other in pairs if one != other]
     if padded := [pair for pair in pairs if len({label.lstrip("0") for label in pair}) == 1]:
         pairs, what = padded, "the zeros in front"
     else:
@@ -42,16 +44,27 @@ def tell_labels(rows: pd.DataFrame, columns: Mapping[str, Column], index: pd.Ind
     if not columns or not listed or wanted <= listed:
         return None
     key, lacking, others = "sub", wanted - listed, listed - wanted
+    one, other = lacking, others  # between which labels may be near
     if isinstance(index, pd.MultiIndex):
         people = {person for person, _ in listed}
         lacking = {row for row in lacking if row[0] in people} or lacking
-        at = next(iter(lacking))[0] in people  # else the labels of people differ
+        at = int(next(iter(lacking))[0] in people)  # else the labels of people differ
         key = "ses" if at else "sub"
-        lacking, others = ({row[at] for row in some} for some in (lacking, others))
+        pair = _of_same_people(lacking, others) if at else (lacking, others)
+        one, other, lacking, others = ({row[at] for row in some} for some in (*pair, lacking, others))
+        other = other if at else other - {*index.unique(0)}
     source = next(iter(columns.values())).source
-    why = say_near(lacking, others, key)
-    if why is None and others and not listed & wanted:
+    why = say_near(one, other, key)
+    if why is None and lacking and others and not listed & wanted:
         named = [list_some((f"{key}-{one}" for one in natural_order(some)), 3) for some in (others, lacking)]
         why = f"No label of {source} ({named[0]}) is that of a map ({named[1]})."
     fix = f"Write the labels in {source} as they stand in the names of the maps."
     return None if why is None else warn("labels", why, fix)
+
+
+def _of_same_people(lacking: set[Any], others: set[Any]) -> tuple[set[Any], set[Any]]:
+    """Keep rows (person, session) whose session is near to one of that person on the other side."""
+    sides = (lacking, others)
+    one, other = ({(person, plain_label(session)) for person, session in rows} for rows in sides)
+    kept = [{row for row in rows if (row[0], plain_label(row[1])) in one & other} for rows in sides]
+    return kept[0], kept[1]

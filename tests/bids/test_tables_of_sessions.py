@@ -117,6 +117,14 @@ def test_labels_of_sessions_that_are_no_maps_are_told(sessions, labels, said):
     assert said in told.sentence
 
 
+def test_a_row_that_one_lacks_and_another_has_without_a_map_is_no_other_label(sessions):
+    sessions.table("session_id mood\n ses-pre 1", "sub-01/sub-01_sessions.tsv")
+    sessions.table("session_id mood\n pre 1\n post 2", "sub-02/sub-02_sessions.tsv")
+    for path in sessions.raw.parent.rglob("sub-02_ses-post_*"):
+        path.unlink()
+    assert sessions.gather().tables[1].columns["mood"].notices == ()
+
+
 def test_people_of_a_table_of_sessions_who_are_no_maps_are_told(sessions):
     rows = "participant_id session_id score\n 1 pre 7\n 1 post 8\n 2 pre 9\n 2 post 5"
     path = sessions.table(rows, "phenotype/scale.tsv")
