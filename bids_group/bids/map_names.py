@@ -14,13 +14,15 @@ from bids_group.words import list_some
 def tell_other_names(maps: Sequence[FirstLevelMap], headers: Headers) -> list[Notice]:
     """Say where one number stands for maps of different names in people's files (``all.dscalar.nii,2``).
 
-    Labels of the person, session, run and task in a name do not count.
+    Labels of the person, session, run and task in a name do not count, nor names that tell people apart.
     """
     numbered = [m for m in maps if isinstance(headers[m.effect].files.volume, int) and _name(m, headers)]
     said = []
     for contrast, those in group_by(numbered, lambda m: m.contrast).items():
+        if len({headers[m.effect].texts[0] for m in those}) == 1:
+            continue
         names = group_by(those, lambda m: _name(m, headers))
-        if len(names) > 1:
+        if 1 < len(names) <= max(2, len({m.subject for m in those}) // 2):
             shown = list_some(
                 (f"'{name}' in sub-{found[0].subject} ({len(found)})" for name, found in names.items()), 3
             )

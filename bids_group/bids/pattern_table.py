@@ -14,7 +14,16 @@ import pandas as pd
 
 from bids_group.bids.index import group_by, run_key
 from bids_group.bids.map_names import without_words
-from bids_group.bids.patterns import KEYS, LABEL, LABEL_MARK, STAR_MARK, Matches, PatternFile, match_pattern
+from bids_group.bids.patterns import (
+    KEYS,
+    LABEL,
+    LABEL_MARK,
+    STAR_MARK,
+    Matches,
+    PatternFile,
+    mark_labels,
+    match_pattern,
+)
 from bids_group.bids.selection import wanted_labels
 from bids_group.bids.siblings import Siblings, find_siblings
 from bids_group.config import Inputs, Selection
@@ -80,7 +89,8 @@ def resolve_pattern(inputs: Inputs, selection: Selection, output_dir: Path) -> R
     assert inputs.maps_table is not None
     matches = match_pattern(inputs.maps_table, inputs.bids_dir)
     stems, notices = _stems(matches)
-    lines = [_look_beside(file, stems[file.path]) for file in matches.files]
+    volumes = _name_volumes(matches)
+    lines = [_look_beside(file, stems[file.path], volumes.get(file.path)) for file in matches.files]
     _check_twins(lines, matches)
     _check_numbers(lines, selection)
     lines, remarks_on_names = _name_contrasts(lines)
@@ -136,8 +146,25 @@ def _stems(matches: Matches) -> tuple[dict[Path, str], list[Notice]]:
     return {path: stem or unnamed for path, stem in stems.items()}, notices
 
 
-def _look_beside(file: PatternFile, stem: str) -> _Line:
-    """Find what belongs to a file; ``stem``: what its name says of the contrast."""
+def _name_volumes(matches: Matches) -> dict[Path, str]:
+    """Name the contrast of volumes chosen by a name: without labels, but as it is where all have it."""
+    typed = (split_volume(Path(matches.pattern).name)[1] or "")[1:-1]
+    names = {one.path: (split_volume(one.path.name)[1] or "")[1:-1] for one in matches.files}
+    if len({*names.values()}) == 1 and "{" not in typed:
+        return names
+    for file in matches.files:
+        words = [label for name, label in file.labels.items() if name != "contrast"]
+        pieces = mark_labels(typed, names[file.path], file.labels).split(STAR_MARK)  # every second for a *
+        pieces[1::2] = [without_words(piece, words) for piece in pieces[1::2]]
+        names[file.path] = _without_labels("".join(pieces)).strip()
+    return names
+
+
+def _look_beside(file: PatternFile, stem: str, volume_name: str | None) -> _Line:
+    """Find what belongs to a file.
+
+    ``stem``: what its name says of the contrast; ``volume_name``: what that of a volume says.
+    """
     for name, key in KEYS.items():
         label = file.labels.get(name)
         if key is not None and label is not None and not re.fullmatch(LABEL, label):
@@ -153,9 +180,7 @@ def _look_beside(file: PatternFile, stem: str) -> _Line:
     number = file.labels.get("contrast") or (stem if volume is None else volume.strip("[],"))
     beside = find_siblings(file.path)
     if volume is not None and volume.startswith("[") and not locate(file.path).is_afni:  # a name of people's
-        words = (label for name, label in file.labels.items() if name != "contrast")
-        name = file.labels.get("contrast") or without_words(volume[1:-1], words)
-        beside = replace(beside, name=name)
+        beside = replace(beside, name=file.labels.get("contrast") or volume_name or stem)
     return _Line(file=file, beside=beside, number=number)
 
 

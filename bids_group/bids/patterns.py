@@ -214,15 +214,17 @@ def _step(here: PatternFile, part: str, *, is_file: bool) -> Iterator[PatternFil
             path = here.path / name
             if is_file != path.is_dir() or (is_file and is_volume_name(name)):
                 labels = {**here.labels, **found.groupdict()}
-                yield PatternFile(path=path, labels=labels, rest=_cut(part, name, labels) if is_file else "")
+                yield PatternFile(
+                    path=path, labels=labels, rest=mark_labels(part, name, labels) if is_file else ""
+                )
 
 
-def _cut(part: str, name: str, labels: Labels) -> str:
+def mark_labels(part: str, name: str, labels: Labels) -> str:
     """Mark in a name that a part matches where its labels stood, and what stands for ``*`` and ``?``."""
     text, at, kinds = "", 0, []
     for found in _PLACEHOLDER.finditer(part):
         key = KEYS.get(found[1] or "")
-        label = re.escape(labels[found[1]]) if found[1] else ""
+        label = re.escape(labels[found[1]]) if found[1] in labels else "[^/]*?"
         text += f"({re.escape(part[at : found.start()])})"
         text += "([^/]*)" if found[2] else "([^/])" if found[3] else f"({f'(?:{key}-)?' * bool(key)}{label})"
         kinds += ["", "label" if found[1] else "star"]

@@ -75,6 +75,41 @@ def test_one_number_for_maps_of_other_names_is_told(root, swapped, is_pattern):
     assert all(f"'{LEVEL}_SHAPES_hp200_s4' in sub-100408 (1)" in one for one in told)
 
 
+def write_numbered(root, labels, names=("Contrast 1", "Contrast 2")):
+    people = dict.fromkeys(f"sub-{label.split('_')[0]}" for label in labels)
+    (root / "data" / "participants.tsv").write_text("\n".join(["participant_id", *people]))
+    for n, label in enumerate(labels):
+        along = ScalarAxis([name.format(n + 301) for name in names])
+        save(root / "maps" / f"sub-{label}.dscalar.nii", along, n + np.arange(10.0).reshape(2, 5))
+
+
+@pytest.mark.parametrize(
+    "labels, pattern, name",
+    [
+        ("1 2 3", "sub-{subject}.dscalar.nii[Contrast 1]", "Contrast 1"),
+        ("1 2 3", "sub-{subject}.dscalar.nii[*1]", "Contrast 1"),
+        ("1_run-1 1_run-2 2_run-1 2_run-2", "sub-{subject}_run-{run}.dscalar.nii[Contrast 1]", "Contrast 1"),
+    ],
+)
+def test_a_label_that_stands_in_the_name_of_a_map_too_is_no_other_contrast(root, labels, pattern, name):
+    write_numbered(root, labels.split())
+    assert {m.contrast for m in gather(root, root / "maps" / pattern).maps} == {name}
+
+
+def test_a_map_called_only_by_its_person_is_called_as_its_file(root):
+    save(root / "all.dscalar.nii", ScalarAxis(list(PEOPLE)), np.arange(15.0).reshape(3, 5))
+    maps = gather(root, root / "all.dscalar.nii[{subject}]").maps
+    assert [(m.contrast, m.subject) for m in maps] == [("all", label) for label in PEOPLE]
+
+
+@pytest.mark.parametrize("names", [("Contrast 1", "x"), ("{}_FACES", "x")])
+def test_a_number_for_maps_of_one_name_or_of_one_s_own_is_not_told(root, names):
+    labels = ["1", "2", "3", "4", "5", "6"]
+    write_numbered(root, labels, names)
+    cohort = gather(root, root / "maps/sub-{subject}.dscalar.nii,1")
+    assert not [one for one in cohort.notices if "different names" in one.sentence]
+
+
 def test_a_series_of_one_point_is_a_map_and_longer_ones_are_not(root):
     for number, label in enumerate(PEOPLE):
         save(root / label / "cope1.dtseries.nii", SeriesAxis(0, 1, 1), [np.full(5, number + 1.0)])
