@@ -37,6 +37,7 @@ from bids_group.words import counted, list_some, plural
 LOGGER = logging.getLogger(__name__)
 
 _ENDING = r"\.(?:(?:(?:func|shape)\.)?gii|(?:[dp](?:scalar|tseries)\.)?nii|img|hdr|tsv|csv|txt)(?:\.gz)?$"
+_STAR = f"{STAR_MARK}([^{STAR_MARK}]*){STAR_MARK}"
 _LABELS = ("participant_id", "session", "run", "task", "contrast")
 _FILES = ("effect", "variance", "variance_scale", "dof", "mask")
 
@@ -80,7 +81,8 @@ def resolve_pattern(inputs: Inputs, selection: Selection, output_dir: Path) -> R
     Raises
     ------
     UsageError
-        Labels that cannot stand in names; several files for one person, session, run and contrast.
+        Labels that cannot stand in names; several files for one person, session, run and contrast; a ``*``
+        that stands for several contrasts.
     DataError
         One number stands for different contrasts in people who are selected.
     BidsGroupError
@@ -88,10 +90,11 @@ def resolve_pattern(inputs: Inputs, selection: Selection, output_dir: Path) -> R
     """
     assert inputs.maps_table is not None
     matches = match_pattern(inputs.maps_table, inputs.bids_dir)
-    stems, notices = _stems(matches)
+    stems = _stems(matches)
     volumes = _name_volumes(matches)
     lines = [_look_beside(file, stems[file.path], volumes.get(file.path)) for file in matches.files]
     _check_twins(lines, matches)
+    notices = _check_stars(lines, matches)
     _check_numbers(lines, selection)
     lines, remarks_on_names = _name_contrasts(lines)
     notices += remarks_on_names
@@ -114,36 +117,54 @@ def resolve_pattern(inputs: Inputs, selection: Selection, output_dir: Path) -> R
     return ResolvedPattern(path=folder / MAPS_FILE.name, frame=frame, notices=tuple(notices))
 
 
-def _stems(matches: Matches) -> tuple[dict[Path, str], list[Notice]]:
-    """Give what the name of each file says of its contrast, and what is odd about it.
+def _stems(matches: Matches) -> dict[Path, str]:
+    """Give what the name of each file says of its contrast.
 
     It is the name without labels, else that of a folder. What a ``*`` stands for belongs to it only where it
     is the same in all files.
     """
-    rests = {one.path: re.sub(_ENDING, "", one.rest) for one in matches.files}
+    rests = {one.path: _without_ending(one.rest) for one in matches.files}
     stems = {path: _without_labels(rest.replace(STAR_MARK, "")) for path, rest in rests.items()}
-    notices = []
     if len({*stems.values()}) > 1:
-        star = f"{STAR_MARK}([^{STAR_MARK}]*){STAR_MARK}"
-        stems = {path: _without_labels(re.sub(star, "", rest)) for path, rest in rests.items()}
-        texts = natural_order({text for rest in rests.values() for text in re.findall(star, rest)})
-        fix = "If these are different contrasts, write {contrast} in place of the *."
-        n_people = len({one.labels["subject"] for one in matches.files})
-        sentence = "The * of the pattern of --maps stands for other texts in people"
-        if any("contrast" in one.labels for one in matches.files):
-            pass  # that is the name
-        elif 2 * len(texts) <= n_people:
-            raise UsageError(
-                f"{sentence}: {matches.pattern}",
-                found=f"{list_some(texts, 6)} in {counted(n_people, 'participant')}",
-                expected="one contrast in everybody",
-                fix=f"{fix[:-1]}; else list the maps in a table (--maps maps.tsv).",
-            )
-        else:
-            notices.append(warn("maps", f"{sentence}: {list_some(texts, 6)}.", fix))
+        stems = {path: _without_labels(re.sub(_STAR, "", rest)) for path, rest in rests.items()}
     folders = reversed(Path(matches.pattern).parts[:-1])
     unnamed = next((part for part in folders if re.fullmatch(r"[\w.+-]*\w[\w.+-]*", part)), "map")
-    return {path: stem or unnamed for path, stem in stems.items()}, notices
+    return {path: stem or unnamed for path, stem in stems.items()}
+
+
+def _without_ending(rest: str) -> str:
+    """Take the ending off the name of a file; a ``*`` may stand for a part of it."""
+    length = len(re.sub(_ENDING, "", rest.replace(STAR_MARK, "")))
+    kept = re.match(f"(?:{STAR_MARK}*[^{STAR_MARK}]){{{length}}}(?:{STAR_MARK}{{2}})?", rest)
+    text = "" if kept is None else kept[0]
+    return text + STAR_MARK * (text.count(STAR_MARK) % 2)
+
+
+def _check_stars(lines: Sequence[_Line], matches: Matches) -> list[Notice]:
+    """Refuse (or tell of) a ``*`` that may stand for contrasts where nothing else names them."""
+    rests = [_without_ending(one.file.rest) for one in lines]
+    named = (
+        one.beside.name or one.file.labels.get("contrast") or split_volume(one.file.path.name)[1]
+        for one in lines
+    )
+    if all(named) or len({_without_labels(rest.replace(STAR_MARK, "")) for rest in rests}) == 1:
+        return []
+    texts = natural_order({text for rest in rests for text in re.findall(_STAR, rest)})
+    people = {one.file.labels["subject"] for one in lines}
+    are_people = all(
+        one.file.labels["subject"] in re.findall(_STAR, rest) for one, rest in zip(lines, rests, strict=True)
+    )
+    are_numbers = all(re.fullmatch(r"00\d\d", text) for text in texts) and not are_people
+    fix = "If these are different contrasts, write {contrast} in place of the *."
+    sentence = "The * of the pattern of --maps stands for other texts in people"
+    if 2 * len(texts) > len(people) and not are_numbers:
+        return [warn("maps", f"{sentence}: {list_some(texts, 6)}.", fix)]
+    raise UsageError(
+        f"{sentence}: {matches.pattern}",
+        found=f"{list_some(texts, 6)} in {counted(len(people), 'participant')}",
+        expected="one contrast in everybody",
+        fix=f"{fix[:-1]}; else list the maps in a table (--maps maps.tsv).",
+    )
 
 
 def _name_volumes(matches: Matches) -> dict[Path, str]:

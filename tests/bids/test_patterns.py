@@ -321,11 +321,16 @@ def contrasts_of(study, pattern, *names):
         ("faces/{subject}.nii", "faces"),
         ("faces{subject}.nii", "faces"),
         ("sub-{subject}/con_0001.nii", "con_0001"),
+        ("sub-{subject}_beta.nii*", "beta"),
+        ("sub-{subject}_*", "beta"),
+        ("sub-{subject}_beta.nii?gz", "beta"),
     ],
 )
 def test_a_contrast_is_called_by_what_a_name_has_beside_labels(study, pattern, contrast):
     people = ["0001", "0002", "0003"]  # one as con_0001 is
-    names = [pattern.format(subject=label) for label in people]
+    file = pattern.replace("_*", "_beta*").replace(".nii*", ".nii.gz").replace("?", ".")
+    file = file.replace("beta*", "beta.nii")
+    names = [file.format(subject=label) for label in people]
     assert contrasts_of(study, pattern, *names) == {contrast: people}
 
 
@@ -350,3 +355,35 @@ def test_a_star_that_stands_for_other_contrasts_is_refused(study):
         contrasts_of(study, "s{subject}/con_*.nii", *names)
     assert caught.value.found == "0001, 0002 in 4 participants"
     assert "write {contrast} in place of the *" in caught.value.fix
+
+
+def test_numbers_of_contrasts_under_a_star_are_refused_however_many(study):
+    names = [f"s{n}/con_000{n}.nii" for n in range(1, 7)]
+    with pytest.raises(UsageError, match="stands for other texts in people"):
+        contrasts_of(study, "s{subject}/con_*.nii", *names)
+    names = [f"s000{n}/000{n}_con.nii" for n in range(1, 7)]  # that is the person
+    assert set(contrasts_of(study, "s{subject}/*_con.nii", *names)) == {"con"}
+
+
+def test_a_star_is_no_contrast_where_a_volume_or_header_names_it(study):
+    names = [f"maps/sub-{n}_acq-{'AB'[n % 2]}_beta.nii" for n in range(1, 5)]
+    assert set(contrasts_of(study, "maps/sub-{subject}_*_beta.nii,1", *names)) == {"1"}
+    for name in names:
+        image = nib.load(study.raw / name)
+        image.header["descrip"] = b"SPM contrast - 1: faces"
+        nib.Nifti1Image(image.get_fdata(dtype=np.float32) + 0, None, image.header).to_filename(
+            study.raw / name
+        )
+    assert set(contrasts_of(study, "maps/sub-{subject}_*_beta.nii")) == {"faces"}
+
+
+def test_endings_that_differ_under_a_star_are_no_contrasts(study):
+    names = [f"sub-{n}_beta.nii{'.gz' * (n % 2)}" for n in range(1, 5)]
+    assert set(contrasts_of(study, "sub-{subject}_beta.nii*", *names)) == {"beta"}
+
+
+def test_runs_under_a_star_are_answered_with_run(study):
+    names = [f"sub-{n}_run-{run}_con.nii" for n in range(1, 5) for run in (1, 2)]
+    with pytest.raises(UsageError, match="matches 2 files of sub-1") as caught:
+        contrasts_of(study, "sub-{subject}_run-*_con.nii", *names)
+    assert "Write {run}" in caught.value.fix
