@@ -17,6 +17,7 @@ import pandas as pd
 from bids_group.bids.columns import is_number
 from bids_group.bids.datasets import MapSource
 from bids_group.bids.index import group_by, run_key
+from bids_group.bids.near_labels import plain_label
 from bids_group.bids.pattern_table import ResolvedPattern
 from bids_group.bids.patterns import LABEL
 from bids_group.bids.region_lines import join_hemispheres, list_regions, variance_column
@@ -213,18 +214,36 @@ def _tell_other_labels(by_line: Lines, table: Path) -> tuple[Notice, ...]:
     """Warn of lines whose file names say another person, session or run than their columns do."""
     notices = []
     for name, what in (("subject", "person"), ("session", "session"), ("run", "run")):
-        odd = []
-        for number, m in by_line.items():
-            label, key = getattr(m, name), _LABELS.get(name, "sub")
-            for path in (m.effect, m.variance, m.dof) if label is not None else ():
-                told = re.findall(rf"(?:^|[/_]){key}-([A-Za-z0-9+]+)", str(path))
-                if told and label.lstrip("0") not in [one.lstrip("0") for one in told]:
-                    odd.append(f"line {number} ({key}-{label}: {Path(str(path)).name})")
+        key, odd = _LABELS.get(name, "sub"), list[tuple[int, str]]()
+        labels = {number: label for number, m in by_line.items() if (label := getattr(m, name)) is not None}
+        plain = {number: _plain_parts(label) for number, label in labels.items()}
+        everyone = set[str]().union(*plain.values())
+        for column in ("effect", "variance", "dof"):
+            paths = {number: str(getattr(by_line[number], column)) for number in labels}
+            told = {number: _told_labels(path, key) for number, path in paths.items()}
+            shared = set.intersection(*told.values()) - everyone if len(everyone) > 1 else set()
+            odd += [
+                (number, f"line {number} ({key}-{labels[number]}: {Path(paths[number]).name})")
+                for number, parts in told.items()
+                if parts - shared and not parts & plain[number]
+            ]
         if odd:
             sentence = f"Files of the table {table} are named after another {what} than their lines are: "
             fix = "Check the table (was one column sorted without the others?)."
-            notices.append(warn("maps", f"{sentence}{list_some(odd, 4)}.", fix))
+            said = (text for _, text in sorted(odd, key=lambda one: one[0]))
+            notices.append(warn("maps", f"{sentence}{list_some(said, 4)}.", fix))
     return tuple(notices)
+
+
+def _told_labels(path: str, key: str) -> set[str]:
+    """Find the labels of a key in a path; a run is a number (``run-level`` is a folder's name)."""
+    labels = re.findall(rf"(?:^|[/_]){key}-([A-Za-z0-9+]+)", path)
+    return {one for label in labels for one in _plain_parts(label) if key != "run" or re.search(r"\d", one)}
+
+
+def _plain_parts(label: str) -> set[str]:
+    """Give the labels of which one is joined (``1+2``), each as `plain_label` has it."""
+    return {plain_label(one) for one in label.split("+")}
 
 
 def _how_to_tell(names: Iterable[str]) -> str:

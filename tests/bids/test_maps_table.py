@@ -176,6 +176,10 @@ def test_z_maps_of_a_table_have_no_variance(spm):
         (("sub-1_run-01", "sub-002_run-001"), []),
         (("sub-07/sub-01_con", "ses-b_to_ses-a"), []),
         (("con_01", "xsub-01"), []),
+        (("sub-cortical/p01_con", "sub-cortical/p02_con"), []),
+        (("sub-01_a", "sub-01_b"), ["another person", "line 3 (sub-02: sub-01_b.nii)"]),
+        (("run-level/sub-01_con", "run-level/sub-02_con"), []),
+        (("sub-01_run-1+2", "sub-02_run-2+1"), []),
     ],
 )
 def test_files_named_after_others_are_warned_of(spm, effects, odd):
@@ -187,6 +191,14 @@ def test_files_named_after_others_are_warned_of(spm, effects, odd):
     said = [one.sentence for one in gather(spm, rows).notices if "named after another" in one.sentence]
     assert len(said) == bool(odd)
     assert all(part in one for one in said for part in odd)
+
+
+def test_a_file_named_after_a_label_in_other_case_is_not_warned_of(spm):
+    for s in ("01", "02"):
+        spm.image(spm.raw / "spm" / f"sub-P{s}.nii")
+    rows = "participant_id contrast effect\n sub-p01 a ../spm/sub-P01.nii\n sub-p02 a ../spm/sub-P02.nii"
+    spm.table("participant_id\n sub-p01\n sub-p02")
+    assert not [one for one in gather(spm, rows).notices if "named after another" in one.sentence]
 
 
 @pytest.mark.parametrize(
