@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from bids_group.bids.index import MOST_WAYS, group_by, path_order, refuse_unlisted
@@ -221,18 +222,37 @@ def _step(here: PatternFile, part: str, *, is_file: bool) -> Iterator[PatternFil
 
 def mark_labels(part: str, name: str, labels: Labels) -> str:
     """Mark in a name that a part matches where its labels stood, and what stands for ``*`` and ``?``."""
-    text, at, kinds = "", 0, []
-    for found in _PLACEHOLDER.finditer(part):
-        key = KEYS.get(found[1] or "")
-        label = re.escape(labels[found[1]]) if found[1] in labels else "[^/]*?"
-        text += f"({re.escape(part[at : found.start()])})"
-        text += "([^/]*)" if found[2] else "([^/])" if found[3] else f"({f'(?:{key}-)?' * bool(key)}{label})"
-        kinds += ["", "label" if found[1] else "star"]
-        at = found.end()
-    match = re.fullmatch(f"{text}({re.escape(part[at:])})", name)
+    if not re.search(r"[*?]", part):
+        return _PLACEHOLDER.sub(LABEL_MARK, part)
+    names = (found[1] for found in _PLACEHOLDER.finditer(part))
+    known = tuple(dict.fromkeys(one for one in names if one in labels))
+    pattern, kinds = _compile_pieces(part, known)
+    match = pattern.fullmatch("/".join([name, *(labels[one] for one in known)]))
     marks = {"label": LABEL_MARK, "star": f"{STAR_MARK}{{}}{STAR_MARK}", "": "{}"}
     pieces = match.groups() if match is not None else ()
-    return "".join(marks[kind].format(piece) for piece, kind in zip(pieces, [*kinds, ""], strict=False))
+    return "".join(marks[kind].format(piece) for piece, kind in zip(pieces, kinds, strict=False))
+
+
+@lru_cache(maxsize=64)
+def _compile_pieces(part: str, known: tuple[str, ...]) -> tuple[re.Pattern[str], tuple[str, ...]]:
+    """Make a regular expression with a group for each piece of a part, and say what each is.
+
+    It matches a name followed by the ``known`` labels, each after a slash: one for all files.
+    """
+    text, at, kinds, seen = "", 0, [], set[str]()
+    for found in _PLACEHOLDER.finditer(part):
+        name = found[1]
+        text += f"({re.escape(part[at : found.start()])})"
+        if name is None:
+            text += "([^/]*)" if found[2] else "([^/])"
+        else:
+            text += f"(?:{KEYS[name]}-)?" if KEYS[name] else ""
+            text += f"((?P={name}))" if name in seen else f"(?P<{name}>[^/]+?)"
+            seen.add(name)
+        kinds += ["", "star" if name is None else "label"]
+        at = found.end()
+    ends = "".join(f"/(?P={name})" for name in known)
+    return re.compile(f"{text}({re.escape(part[at:])}){ends}"), (*kinds, "")
 
 
 def _list(folder: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -83,6 +84,17 @@ def test_a_star_that_leaves_one_way_is_read(tmp_path):
     touch(tmp_path, "sub-01_pilot/w_a_con_1.nii", "sub-02x/w_b_con_1.nii")
     found = labels_of(tmp_path, "sub-{subject}*/*_con_{contrast}.nii")
     assert [one["subject"] for _, one in found] == ["01", "02x"]
+
+
+def test_the_expression_of_a_part_is_made_once_for_all_files(tmp_path, monkeypatch):
+    touch(tmp_path, *(f"sub-{n}_x{n}_{n}_con.nii" for n in range(600)))
+    made = []
+    real = re.compile
+    monkeypatch.setattr(re, "compile", lambda *given: made.append(given) or real(*given))
+    monkeypatch.setattr(re, "fullmatch", lambda text, *rest: made.append(text) or real(text).fullmatch(*rest))
+    files = match_pattern(tmp_path / "sub-{subject}_*_{subject}_con.nii", tmp_path).files
+    assert {one.rest for one in files if one.labels["subject"] == "30"} == {"sub-\0_\1x30\1_\0_con.nii"}
+    assert (len(files), len({str(one) for one in made}) < 20) == (600, True)
 
 
 def test_a_label_that_no_name_can_have_is_refused_with_what_to_write(study):
