@@ -340,8 +340,7 @@ def contrasts_of(study, pattern, *names):
 )
 def test_a_contrast_is_called_by_what_a_name_has_beside_labels(study, pattern, contrast):
     people = ["0001", "0002", "0003"]  # one as con_0001 is
-    file = pattern.replace("_*", "_beta*").replace(".nii*", ".nii.gz").replace("?", ".")
-    file = file.replace("beta*", "beta.nii")
+    file = pattern.replace("_*", "_beta.nii").replace(".nii*", ".nii.gz").replace("?", ".")
     names = [file.format(subject=label) for label in people]
     assert contrasts_of(study, pattern, *names) == {contrast: people}
 
@@ -381,11 +380,10 @@ def test_a_star_is_no_contrast_where_a_volume_or_header_names_it(study):
     names = [f"maps/sub-{n}_acq-{'AB'[n % 2]}_beta.nii" for n in range(1, 5)]
     assert set(contrasts_of(study, "maps/sub-{subject}_*_beta.nii,1", *names)) == {"1"}
     for name in names:
-        image = nib.load(study.raw / name)
+        path = study.raw / name
+        image = nib.load(path)
         image.header["descrip"] = b"SPM contrast - 1: faces"
-        nib.Nifti1Image(image.get_fdata(dtype=np.float32) + 0, None, image.header).to_filename(
-            study.raw / name
-        )
+        nib.Nifti1Image(image.get_fdata(dtype=np.float32) + 0, None, image.header).to_filename(path)
     assert set(contrasts_of(study, "maps/sub-{subject}_*_beta.nii")) == {"faces"}
 
 
