@@ -33,25 +33,38 @@ _FAR = 10.0
 _CODE = re.compile(r"-?(9{2,}|8{2,}|7{2,}|9{2,}8)(\.9+)?|-[1789]")
 """How codes for missing values are written: 99, 999, 998, -9, -1 …"""
 
+_NEGATIVE_CODES = re.compile("-1|-9+|-9+8|-8{2,}|-7{2,}")
+"""Those of them that are told in scales that start at 0, where -7 may be a change."""
+
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _MISSING = frozenset(
     (
         *("na", "n/a", "n.a.", "n.a", "n\\a", "<na>", "#n/a", "#na", "nan", "nat", "none", "null", "nil"),
         *("missing", "unknown", "unk", "empty", "not_available", "not_applicable", "not_reported"),
         *("not_done", "not_assessed", "not_collected", "not_recorded", "no_data", "no_answer"),
-        *("refused", "declined", "prefer_not_to_say", "prefer_not_to_answer", "don't_know", "do_not_know"),
+        *("refused", "prefer_not_to_say", "prefer_not_to_answer", "don't_know", "do_not_know"),
         *(".", "..", "-", "--", "---", "\N{EN DASH}", "\N{EM DASH}", "?", "??"),
         *("#value!", "#div/0!", "#null!", "#ref!", "#num!", "#name?"),
     )
 )
+_SAID = (
+    r"(?:missing|unknown|n/a|refused|declined to|no (?:data|answer|response)|prefers? not(?: to)?"
+    r"|do(?:es)? ?n[o']t know"
+    r"|not (?:available|applicable|reported|collected|assessed|recorded|done|known|stated))"
+)
+_WHAT = "(?:data|value|response|participant|subject|answer|sex|gender|diagnosis|age|status)s?"
 _MEANT_MISSING = re.compile(
-    r"\b(missing|unknown|n/a|refused|declined|no (data|answer|response)|prefer not|do(es)? ?n[o']t know"
-    r"|not (available|applicable|reported|collected|assessed|recorded|done|known|stated))\b",
-    re.IGNORECASE,
+    rf"(?:{_WHAT}\W+(?:(?:is|are|was|were|has|have)\W+)?)?{_SAID}"
+    rf"(?:\W+(?:(?:or|and)\W+)?(?:{_SAID}|(?:to )?(?:answer|say|respond|disclose|us)|{_WHAT}))*"
+    r"(?:\W*[/(;].*)?\W*",
+    re.IGNORECASE | re.DOTALL,
 )
 """How dictionaries say that a level stands for a missing value."""
-_DATE = re.compile(r"\d{1,4}([-./])\d{1,2}\1\d{1,4}([T ].*)?|\d{1,2}:\d{2}(:\d{2}(\.\d*)?)?\s*([AaPp][Mm])?")
-"""Dates and times of the day."""
+_DATE = re.compile(
+    r"(?=.*\d{4}|(?:\d\D)?\d\d\D(?:\d\D)?\d\d|\d+/\d+/\d\d)\d{1,4}([-./])\d{1,2}\1\d{1,4}([T ].*)?"
+    r"|\d{1,2}:\d{2}(:\d{2}(\.\d*)?)?\s*([AaPp][Mm])?"
+)
+"""Dates (of versions such as 1.2.3 the parts are shorter) and times of the day."""
 _YEARS_AND_MONTHS = r"\d+\s*;\s*\d+([.;]\d+)?|\d+\s*y[a-z]*[\s,.]*\d+\s*m[a-z]*\.?"
 _ODD_NUMBERS = (
     r"[+-]?\d+,\d+",  # 31,5
@@ -297,7 +310,9 @@ def _say_odd_words(
         yield warn("columns", f"'{word}' is a level of {column} ({rows}).", fix)
     looks = {look_of(level) for level in present}
     sentence = f"C{column[1:]} is read as categories ({list_some(present, 10)})."
-    if "unit" in looks and "text" not in looks:
+    wholes = {whole for level in present for whole in re.findall(r"^[\d.,\s]+/\s*(\d+)$", level)}
+    is_scored = not wholes or (len(wholes) == 1 and int(min(wholes)) >= 5)  # 28/30; 3/4 may be alleles
+    if "unit" in looks and "text" not in looks and is_scored:
         tell = warn if looks & {"number", "odd number"} else note
         yield tell("columns", sentence, "If they are numbers, write them without a unit.")
     elif present and all(map(_DATE.fullmatch, present)):
@@ -308,7 +323,7 @@ def _say_odd_words(
 def _say_codes_among_levels(values: pd.Series, described: Column) -> Iterator[Notice]:
     """Tell of levels that stand for a missing value: by the dictionary, or as such codes are written (-9)."""
     present = [str(value) for value in values.unique()]
-    meant = {level: said for level, said in described.meanings.items() if _MEANT_MISSING.search(said)}
+    meant = {level: said for level, said in described.meanings.items() if _MEANT_MISSING.fullmatch(said)}
     why = {level: f", which stands for '{meant[level]}'" for level in present if level in meant}
     if all(map(is_number, present)):
         written = {f"{one:.15g}" for one in _find_codes(np.unique([float(one) for one in present]))}
@@ -330,8 +345,10 @@ def _say_odd_numbers(values: pd.Series, source: Path) -> Iterator[Notice]:
         f"{value:.15g} in {len(own)} of {len(numbers)} ({_name_rows(own, 4)})" for value, own in rows.items()
     )
     rest = numbers[~np.isin(numbers, far)]
+    is_near = rest.min() - max(far) <= np.ptp(rest) / 2 and rest.min() >= 0 > max(far)
+    what = "values below 0, unlike all others" if is_near else "values far from all others"
     sentence = (
-        f"Column '{values.name}' of {source.name} has values far from all others, which run from "
+        f"Column '{values.name}' of {source.name} has {what}, which run from "
         f"{rest.min():.15g} to {rest.max():.15g}: {list_some(parts, 6)}."
     )
     fix = "If they are codes for a missing value, write n/a; else check them for typing errors."
@@ -343,6 +360,9 @@ def _say_thousands(values: pd.Series, source: Path) -> Iterator[Notice]:
     parted = [_THOUSANDS.fullmatch(str(value)) is not None for value in values]
     rest = [str(value) for value, is_parted in zip(values, parted, strict=True) if not is_parted]
     if not any(parted) or len(rest) < 2 or not all(re.fullmatch(r"[1-9]\d{2}", one) for one in rest):
+        return
+    most = max(int(str(value).partition(".")[0]) for value in values[parted])
+    if 10 * most > min(map(int, rest)):  # 498.333 beside 512: a mean
         return
     first, found = _where(values, parted)
     sentence = f"In column '{values.name}' of {source.name} points seem to part thousands: {found}"
@@ -371,7 +391,9 @@ def _find_codes(unique: npt.NDArray[np.float64]) -> list[float]:
     others, codes = unique[~is_written], []
     for value in unique[is_written] if len(others) > 1 else ():
         gap = value - others[-1] if value > others[-1] else others[0] - value
-        is_negative = value < 0 < others[0] or (value < 0 == others[0] and len(others) > max(3, -value))
+        is_negative = value < 0 < others[0] or (
+            others[0] == 0 and len(others) > max(3, -value) and _NEGATIVE_CODES.fullmatch(f"{value:.15g}")
+        )
         if is_negative or gap > max(np.ptp(others) / 2, np.diff(others).max()):
             codes.append(float(value))
     return codes

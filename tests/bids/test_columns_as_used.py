@@ -107,7 +107,8 @@ def test_ages_of_the_scanner_and_decimal_commas_are_refused_though_all_are_alike
 
 
 @pytest.mark.parametrize(
-    "cells", [["2001-01-31", "2001-02-28"], ["1.2.2001", "31.1.2001"], ["09:30", "14:05"]]
+    "cells",
+    [["2001-01-31", "2001-02-28"], ["1.2.2001", "31.1.2001"], ["09:30", "14:05"], ["1/2/03", "1/15/03"]],
 )
 def test_dates_and_times_are_categories_with_a_warning(cells):
     _, column = judge(cells * 3)
@@ -131,6 +132,17 @@ def test_numbers_with_a_unit_are_categories_with_a_note(cells):
     assert "read as categories" in note
     assert is_nearly_numbers("age_at_scan", ["18mo", "20mo"])
     assert not is_nearly_numbers("dosage", ["10mg", "20mg"])
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        *(["3/3", "3/4", "4/4"], ["1.2.3", "1.2.4"], ["1-2-3", "1-2-4"]),
+        *(["stable", "declined", "improved"], ["1/4", "3/4"]),
+    ],
+)
+def test_alleles_versions_and_outcomes_are_categories_without_a_notice(cells):
+    assert judge(cells * 3)[1].notices == ()
 
 
 @pytest.mark.parametrize("levels", [{"1": "a", "2": "b", "n/a": ""}, [1, 2], [1.0, 2.0], ["1.0", "2"]])
@@ -216,6 +228,7 @@ def test_codes_for_missing_values_are_told_with_their_rows(code, n_codes):
         ["9", "8", "7", "9"],
         ["0", "1", "2", "-1"],
         ["0", "5", "-3", "12", "20", "-1"],
+        ["-7", "0", "3", "5", "8", "11", "14", "19", "25"],
     ],
 )
 def test_ordinary_numbers_are_not_called_codes(cells):
@@ -225,7 +238,7 @@ def test_ordinary_numbers_are_not_called_codes(cells):
 @pytest.mark.parametrize("code", ["-1", "-9"])
 def test_a_negative_code_in_a_scale_from_0_is_told(code):
     (said,) = sentences(judge(["0", "3", code, "17", "9", "1", "22", "0", "5", "11", "2", "8"])[1])
-    assert f"run from 0 to 22: {code} in 1 of 12 (sub-03)" in said
+    assert f"values below 0, unlike all others, which run from 0 to 22: {code} in 1 of 12 (sub-03)" in said
 
 
 @pytest.mark.parametrize(
@@ -233,6 +246,11 @@ def test_a_negative_code_in_a_scale_from_0_is_told(code):
     [
         *(("-9", "missing", True), ("3", "Not reported", True), ("U", "sex unknown to us", True)),
         *(("9", {"Description": "prefer not to say"}, True), ("-9", "", True), ("99", None, True)),
+        *(("9", "Participant refused to answer", True), ("9", "Unknown or not reported", True)),
+        *(("9", "declined to answer", True), ("9", "data were not collected", True)),
+        *(("3", "generalised epilepsy, cause unknown", False), ("3", "MMSE declined over 2 years", False)),
+        *(("3", "controls not known to have any disorder", False), ("3", "declined", False)),
+        *(("3", "no known family history; not reported by any relative", False),),
         *(("3", "diverse", False), ("99", "other", False), ("3", "", False), ("U", "", False)),
     ],
 )
@@ -275,6 +293,7 @@ def test_a_value_far_from_all_others_is_told():
         (["1.234", "1.102", "1.015", "2.500"], None),
         (["1.234", "0.987", "1.102", "2"], None),
         (["987", "1.23", "905", "1.102"], None),
+        (["512", "498.333", "530", "487.667", "601"], None),
     ],
 )
 def test_points_that_part_thousands_are_told(cells, told):
