@@ -128,14 +128,35 @@ def test_what_is_no_region_is_named(root, name):
     assert f"{name} stands among the 4 regions" in said(gather(root, root / "x.tsv"))
 
 
+@pytest.mark.parametrize("end", ["fa_mean", "total"])
+def test_what_was_measured_in_each_region_is_no_measure_of_the_whole(root, end):
+    table = pd.DataFrame({"participant_id": [f"sub-{label}" for label in PEOPLE]})
+    for tract in ("CST_left", "CST_right", "ILF_left", "ILF_right"):
+        table[f"{tract}_{end}"] = [0.25, 0.5, 0.75]
+    table.to_csv(root / "x.tsv", sep="\t", index=False)
+    assert said(gather(root, root / "x.tsv")) == ""
+
+
+def test_the_summaries_of_abcd_are_named(root):
+    table = pd.DataFrame({"participant_id": [f"sub-{label}" for label in PEOPLE]})
+    for region in ("bankslh", "banksrh", "cuneuslh", "cuneusrh", "meanlh", "meanrh", "mean"):
+        table[f"smri_thick_cdk_{region}"] = [1.5, 2.5, 3.5]
+    table.to_csv(root / "x.tsv", sep="\t", index=False)
+    assert "cdk_meanlh, smri_thick_cdk_meanrh, smri_thick_cdk_mean stand" in said(
+        gather(root, root / "x.tsv")
+    )
+
+
 def test_two_spellings_of_a_region_are_named(root):
     names = (("lh_V1", "V3a", "V3A"), ("L-V1", "V3a", "V3A"), ("V1 left", "V3a", "V3A"))
-    for label, regions in zip(PEOPLE, names, strict=True):
-        table = pd.DataFrame({"region": regions, "effect": [1.0, 2.0, float(label)]})
+    others = ("\u0437\u043e\u043d\u0430", "\u044f\u0434\u0440\u043e", "\u0441\u043b\u043e\u0439")
+    for label, regions, other in zip(PEOPLE, names, others, strict=True):
+        table = pd.DataFrame({"region": [*regions, other], "effect": [1.0, 2.0, float(label), 3.0]})
         table.to_csv(root / f"sub-{label}.tsv", sep="\t", index=False)
     text = said(gather(root, root / "sub-{subject}.tsv"))
     assert "lh_V1, L-V1 and V1 left" in text
     assert "V3" not in text
+    assert others[0] not in text
 
 
 def test_regions_of_a_mask_that_no_map_has_are_named(root):
