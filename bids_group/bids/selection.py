@@ -329,10 +329,11 @@ def check_rows(maps: Iterable[FirstLevelMap]) -> None:
 def tell_mixed_names(choice: Choice) -> None:
     """Tell of keys in whose labels people's maps of a contrast differ: ``desc-smoothed`` of some, say.
 
-    Keys of BIDS or not; one that labels nearly everybody apart, such as a date, is left alone.
+    Keys of BIDS or not; one that labels nearly everybody apart, such as a date, is left alone. Compared are
+    maps of one session and run, as those of others may be labelled otherwise.
     """
     kinds: dict[str, dict[tuple[str, ...], set[str]]] = {}
-    for those in group_by(choice.maps, lambda m: m.contrast).values():
+    for those in group_by(choice.maps, lambda m: (m.contrast, m.session, run_key(m.run))).values():
         labels: dict[str, list[dict[str, str]]] = {}
         for m in those:
             parts = (part.partition("-") for part in m.effect.name.split(".")[0].split("_"))
@@ -343,7 +344,8 @@ def tell_mixed_names(choice: Choice) -> None:
             for subject, own in labels.items():
                 kind = tuple(natural_order({one.get(key, "") for one in own}))
                 found.setdefault(kind, set()).add(subject)
-            for kind, people in found.items() if 1 < len(found) <= max(2, len(labels) // 2) else ():
+            is_told = 1 < len(found) <= max(2, len(labels) // 2) and len(found) < len(labels)
+            for kind, people in found.items() if is_told else ():
                 kinds.setdefault(key, {}).setdefault(kind, set()).update(people)
     for key, found in sorted(kinds.items()):
         said = (
