@@ -57,12 +57,14 @@ class Asked(Protocol):
 class Condition:
     """A condition that was checked against the columns it names, in the order of their first use.
 
-    ``texts``: columns, and the texts that they are compared with.
+    ``texts``: columns, and the texts that they are compared with; ``named``: columns, and what ``==`` or
+    ``in`` asks of them.
     """
 
     text: str
     columns: tuple[str, ...]
     texts: tuple[tuple[str, str], ...]
+    named: tuple[tuple[str, Value], ...]
     holds: Judge
 
 
@@ -82,7 +84,7 @@ def parse_condition(
     reader = _Reader(text=text, what=what, as_pandas=as_pandas, columns=columns, quoted=quoted)
     judge = reader.read(tree)
     columns_used, texts = tuple(dict.fromkeys(reader.used)), tuple(dict.fromkeys(reader.texts))
-    return Condition(text=text, columns=columns_used, texts=texts, holds=judge)
+    return Condition(text=text, columns=columns_used, texts=texts, named=tuple(reader.named), holds=judge)
 
 
 def names_in(text: str) -> set[str]:
@@ -141,7 +143,7 @@ def _refusal(what: str, text: str, found: str, fix: str | None = None) -> UsageE
 class _Reader:
     """Turns the tree of a condition into its judge, and refuses what is not allowed.
 
-    ``used``: columns; ``texts``: columns and what they are compared with.
+    ``used``: columns; ``texts``, ``named``: as a condition holds them.
     """
 
     text: str
@@ -151,6 +153,7 @@ class _Reader:
     quoted: Mapping[str, str]
     used: list[str] = field(default_factory=list)
     texts: list[tuple[str, str]] = field(default_factory=list)
+    named: list[tuple[str, Value]] = field(default_factory=list)
 
     def refuse(self, node: ast.expr, found: str, fix: str | None = None) -> UsageError:
         return _refusal(self.what, self.text, f"'{ast.unparse(node)}' {found}".rstrip(), fix)
@@ -170,7 +173,8 @@ class _Reader:
         is_joined = isinstance(node, ast.BinOp)
         fix = "Join comparisons by and, or, not, instead of & and |." if is_joined else None
         if isinstance(node, ast.Tuple):
-            fix = "Write numbers with a decimal point."
+            last = ast.unparse(node.elts[-1]) if node.elts else ""
+            fix = "Write numbers with a decimal point." if re.match(r"\d", last) else None
         elif ".isna" in ast.unparse(node) or ".isnull" in ast.unparse(node):
             fix = _NO_GAPS
         raise self.refuse(node, "is no comparison", fix)
@@ -202,6 +206,9 @@ class _Reader:
         if len(kinds) > 1:
             raise self.refuse(node, "compares a column of text with a column of numbers")
         compare = [_COMPARISONS[type(operation)] for operation in node.ops]
+        if all(isinstance(operation, ast.Eq | ast.In) for operation in node.ops):
+            each = [one for value in values for one in (value if isinstance(value, list) else [value])]
+            self.named += [(name, one) for name in asked for one in each if one is not None]
 
         def judge(row: Row) -> bool | None:
             cells = [value if name is None else row[name] for name, value in zip(names, values, strict=True)]

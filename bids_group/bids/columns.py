@@ -161,13 +161,13 @@ def type_column(
         if not described.levels and described.units:
             units = f"its Units ({described.units}) are not used, as its values are text"
             odd.append(tell_unused(described, units))
-        odd += _say_odd_words(values[is_in], levels, source, is_settled=is_settled)
-        odd += _say_codes_among_levels(values[is_in].dropna(), described)
+        odd += say_odd_words(values[is_in], levels, source, is_settled=is_settled)
+        odd += say_codes_among_levels(values[is_in].dropna(), described)
     else:
         problem = _no_number(values[is_in], source, said)
         numbers = [float(one) if one and is_number(one) else float("nan") for one in values]
         typed = pd.Series(numbers, index=values.index, name=name, dtype=float)
-        odd += _say_odd_numbers(typed[is_in], source)
+        odd += say_odd_numbers(typed[is_in], source)
         odd += _say_thousands(values[is_in].dropna(), source)
     empty = tuple(name_row(label) for label in cells.index[is_in & np.array([c == "" for c in cells], bool)])
     if empty:
@@ -277,7 +277,7 @@ def _no_number(values: pd.Series, source: Path, said: str | None) -> DataError |
     )
 
 
-def _say_odd_words(
+def say_odd_words(
     values: pd.Series, levels: Sequence[str], source: Path, *, is_settled: bool
 ) -> Iterator[Notice]:
     """Tell of levels that are twins, of words for missing values, and of numbers with units.
@@ -320,7 +320,7 @@ def _say_odd_words(
         yield warn("columns", sentence, fix)
 
 
-def _say_codes_among_levels(values: pd.Series, described: Column) -> Iterator[Notice]:
+def say_codes_among_levels(values: pd.Series, described: Column) -> Iterator[Notice]:
     """Tell of levels that stand for a missing value: by the dictionary, or as such codes are written (-9)."""
     present = [str(value) for value in values.unique()]
     meant = {level: said for level, said in described.meanings.items() if _MEANT_MISSING.fullmatch(said)}
@@ -334,7 +334,7 @@ def _say_codes_among_levels(values: pd.Series, described: Column) -> Iterator[No
         yield warn("columns", sentence, "If it stands for a missing value, write n/a: else it is a group.")
 
 
-def _say_odd_numbers(values: pd.Series, source: Path) -> Iterator[Notice]:
+def say_odd_numbers(values: pd.Series, source: Path) -> Iterator[Notice]:
     """Tell of values far from all others, such as codes for missing values (9999, -999, -1)."""
     numbers = values.dropna().to_numpy(dtype=np.float64)
     far = _find_far(numbers)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
-from bids_group.bids.columns import type_table
+from bids_group.bids.columns import say_codes_among_levels, say_odd_numbers, say_odd_words, type_table
 from bids_group.bids.covariates import Study
 from bids_group.bids.index import group_by, list_inside, parse_names, same_label
 from bids_group.bids.selection import Choice
@@ -42,8 +42,8 @@ def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
     tables = _gather_tables(text, study, bids_dir, people)
     columns = {name: column for _, one in reversed(tables) for name, column in one.columns.items()}
     condition = parse_condition(text, {name: _with_all_levels(one, study) for name, one in columns.items()})
-    choice.notices += dict.fromkeys(one for name in condition.columns for one in columns[name].notices)
     homes = {name: kind for kind, table in reversed(tables) for name in table.columns}
+    choice.notices += _say_odd(condition, tables)
     used = [(kind, table) for kind, table in tables if kind in map(homes.get, condition.columns)]
     finest = used[-1][0]
     lines = group_by(_join_lines(used, people), lambda line: line[0])
@@ -75,6 +75,29 @@ def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
         choice.notices.append(note("exclusions", f"--exclude-where '{text}' matches nobody."))
     if lacking:
         choice.notices.append(_say_open(condition, lacking))
+
+
+def _say_odd(condition: Condition, tables: Tables) -> Iterable[Notice]:
+    """Tell what is odd about the columns, but for values that the condition itself names (``iq == 999``)."""
+    homes = {name: table for _, table in reversed(tables) for name in table.columns}
+    told: dict[Notice, None] = {}
+    for name in condition.columns:
+        column, cells = homes[name].columns[name], homes[name].frame[name]
+        named = [value for asked, value in condition.named if asked == name]
+        told |= dict.fromkeys(_notices_without(cells, column, named) if named else column.notices)
+    return told
+
+
+def _notices_without(cells: pd.Series, column: Column, named: Sequence[object]) -> list[Notice]:
+    """Give the notices of a column without those that are of rows with these values."""
+    source, is_named = column.source, cells.isin(named)
+    if column.kind == "numeric":
+        of_all, of_others = (list(say_odd_numbers(rows, source)) for rows in (cells, cells[~is_named]))
+        return [one for one in column.notices if one not in of_all] + of_others
+    own = {*say_odd_words(cells[is_named], column.levels, source, is_settled=False)}
+    own |= {*say_codes_among_levels(cells.dropna(), column)}
+    own -= {*say_codes_among_levels(cells[~is_named].dropna(), column)}
+    return [one for one in column.notices if one not in own]
 
 
 def _stands_on(named: Mapping[str, str], entities: Mapping[str, str]) -> bool:

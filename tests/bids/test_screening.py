@@ -99,6 +99,34 @@ def test_what_is_odd_about_the_column_of_a_condition_is_told(study, values, cond
     assert [(one.severity, said in one.sentence) for one in told] == [("warning", True)]
 
 
+@pytest.mark.parametrize(
+    "values, condition, said",
+    [
+        ("0.1 999 0.4 0.2", "qc == 999", []),
+        ("0.1 999 0.4 -999", "qc in [999, -999]", []),
+        ("0.1 999 0.4 -999", "qc == 999", ["from 0.1 to 0.4: -999 in 1 of 3 (sub-04)"]),
+        ("0.1 999 0.4 0.2", "qc == 0.1", ["from 0.2 to 0.4: 999 in 1 of 3 (sub-02)"]),
+        ("0.1 999 0.4 0.2", "qc != 999 and qc > 0.3", ["from 0.1 to 0.4: 999 in 1 of 4 (sub-02)"]),
+        ("pass NA pass refused", "qc == 'NA'", ["'refused' is a level of column 'qc'"]),
+        ("fail Fail pass pass", "qc in ['fail', 'Fail']", []),
+        ("fail Fail NA pass", "qc in ['fail', 'NA']", ["'Fail' (1), 'fail' (1)"]),
+    ],
+)
+def test_what_a_condition_itself_names_is_not_told(study, values, condition, said):
+    study.people(study.derivative(), "01 02 03 04")
+    rows = "".join(f"\n sub-0{n} {value}" for n, value in enumerate(values.split(), start=1))
+    study.table(f"participant_id qc{rows}")
+    told = [one for one in study.gather(exclude_where=condition).notices if one.topic == "columns"]
+    assert [part in one.sentence for part, one in zip(said, told, strict=True)] == [True] * len(said)
+
+
+@pytest.mark.parametrize("condition, is_told", [("fd_mean > 0,5", True), ("('a', 'b')", False)])
+def test_a_decimal_comma_is_told_apart_from_a_list(screened, condition, is_told):
+    with pytest.raises(UsageError) as caught:
+        screened.gather(exclude_where=condition)
+    assert (caught.value.fix == "Write numbers with a decimal point.") == is_told
+
+
 def test_a_condition_that_holds_for_nobody_is_noted(screened):
     cohort = screened.gather(exclude_where="fd_mean > 400 and site == 'a'")
     (notice,) = [n for n in cohort.notices if n.topic == "exclusions"]
