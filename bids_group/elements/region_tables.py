@@ -59,7 +59,7 @@ def parse_regions(
                 f"The table {path} has no line {which + 1}."
                 if isinstance(which, int)
                 else f"The table {path} has no column '{REGION}'{said}.",
-                found=f"{counted(len(lines) - 1, 'line')}, columns {list_some(columns, 6)}",
+                found=f"{counted(max(len(lines) - 1, 0), 'line')}, columns {list_some(columns, 6)}",
                 expected=f"columns {REGION} and effect, or a line per person with a column per region",
                 fix="Mend the table.",
             )
@@ -120,8 +120,8 @@ def person_column(columns: Sequence[str]) -> int | None:
 
 def region_columns(columns: Sequence[str]) -> list[int]:
     """Find the columns of a table with a line per person that are regions: all but its labels."""
-    person = person_column(columns)
-    return [at for at, name in enumerate(columns) if name not in (*LABELS, *SESSIONS) and at != person]
+    person, labels = person_column(columns), {*LABELS, *SESSIONS, *_PEOPLE}
+    return [at for at, name in enumerate(columns) if name not in labels and at != person]
 
 
 def _column(columns: Sequence[str], path: Path, which: int | str | None) -> int:
@@ -158,8 +158,16 @@ def _number(cell: str, region: str, path: Path) -> float:
             f"The value of {region} in {path} is no number.",
             found=cell[:60],
             expected="a number, or n/a",
-            fix=f"Write decimal points: {point}."
-            if "," in cell and is_number_text(point := cell.replace(",", "."))
-            else f"Mend the cell; a column that is no region cannot stay beside {list_some(LABELS[:2])}.",
+            fix=_how_to_mend(cell),
         )
     return value
+
+
+def _how_to_mend(cell: str) -> str:
+    """Say what to write instead of a cell that is no number."""
+    point, whole = cell.replace(",", "."), cell.replace(",", "")
+    if re.fullmatch(r"[1-9]\d{0,2}(,\d{3})+", cell):  # 3,512
+        return f"Write {whole}, or {point}." if is_number_text(point) else f"Write {whole}."
+    if "," in cell and is_number_text(point):
+        return f"Write decimal points: {point}."
+    return f"Mend the cell; a column that is no region cannot stay beside {list_some(LABELS[:2])}."

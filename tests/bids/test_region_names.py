@@ -95,6 +95,34 @@ def test_decimal_commas_and_tables_without_regions_say_what_to_write(root):
         read_map(root / "y.tsv")
 
 
+@pytest.mark.parametrize(
+    ("cell", "fix"),
+    [
+        ("3,512", "Write 3512, or 3.512."),
+        ("1,234,567", "Write 1234567."),
+        ("0,512", "Write decimal points: 0.512."),
+    ],
+)
+def test_a_comma_may_part_thousands(root, cell, fix):
+    (root / "x.csv").write_text(f'region,effect\nV1,"{cell}"\n')
+    with pytest.raises(DataError, match="value of V1") as caught:
+        read_map(root / "x.csv")
+    assert caught.value.fix == fix
+
+
+def test_an_empty_table_has_no_line(root):
+    (root / "x.tsv").write_text("")
+    with pytest.raises(DataError) as caught:
+        read_map(root / "x.tsv")
+    assert "-1" not in caught.value.found
+
+
+def test_other_columns_of_people_are_no_region(root):
+    wide(subject=[1, 2, 3], id=[7, 8, 9]).to_csv(root / "x.tsv", sep="\t", index=False)
+    maps = gather(root, root / "x.tsv").maps
+    assert {read_header(m.effect).space.parts[0].names for m in maps} == {REGIONS}
+
+
 def test_a_line_for_each_person_and_region_is_answered_with_how_to_spread_it(root):
     long = wide().melt("participant_id", var_name="region", value_name="thickness")
     long.to_csv(root / "x.csv", index=False)
