@@ -1,13 +1,15 @@
-"""Hostile atlases: labels of surfaces and CIFTI with their names, and tables of names beside an image."""
+"""Hostile atlases: images, labels of surfaces and CIFTI with their names, tables of names beside an image."""
 
 import gzip
+import os
 
 import nibabel as nib
 import numpy as np
 from nibabel.cifti2 import Cifti2Image, LabelAxis
 from nibabel.gifti import GiftiDataArray, GiftiImage, GiftiLabel, GiftiLabelTable, GiftiMetaData
 
-from tests.faults.hostile.of_maps import labels as ones
+from tests.faults.hostile.of_gifti import data, declared, text
+from tests.faults.hostile.of_maps import bomb, change, content, huge, large, replace, special
 from tests.faults.hostile.of_structures import (
     LAUGHS,
     OUTSIDE,
@@ -15,12 +17,9 @@ from tests.faults.hostile.of_structures import (
     SPECIAL,
     N,
     blanks,
-    data,
-    declared,
     dense,
     put,
     swap,
-    text,
     write,
     xml,
 )
@@ -72,6 +71,31 @@ def as_dlabel(make):
         path.write_bytes(image.to_bytes())
         put(path, make)
         return ["--atlas", str(path)]
+
+    return spoil
+
+
+def as_atlas(spoil_effect, table=b"index\tname\n1\tone\n"):
+    def spoil(study):
+        good = study.effect.read_bytes()
+        spoil_effect(study)
+        study.effect.rename(study.data / "atlas.nii.gz")
+        study.effect.write_bytes(good)
+        (study.data / "atlas.tsv").write_bytes(table)
+        return ["--atlas", str(study.data / "atlas.nii.gz")]
+
+    return spoil
+
+
+def ones(numbers, affine):
+    return np.ones(numbers.shape, np.int16), affine
+
+
+def atlas_table(kind):
+    def spoil(study):
+        options = as_atlas(change(ones))(study)
+        replace(study.data / "atlas.tsv", kind)
+        return options
 
     return spoil
 
@@ -184,4 +208,32 @@ ATLASES = {
     **{f"labels {kind}": hostile(as_labels(make), *wanted) for kind, (make, *wanted) in GIFTI.items()},
     **{f"dlabel {kind}": hostile(as_dlabel(make), *wanted) for kind, (make, *wanted) in CIFTI.items()},
     **{kind: hostile(as_table(end, content), *wanted) for kind, (end, content, *wanted) in TABLES.items()},
+    "atlas is a FIFO": hostile(as_atlas(special("fifo")), 66, "atlas.nii.gz", "not a file"),
+    "atlas is a device": hostile(as_atlas(special("/dev/zero")), 66, "atlas.nii.gz", "not a file"),
+    "atlas is a bomb": hostile(as_atlas(bomb), 65, "atlas.nii.gz"),
+    "atlas of 1.4 GB of zeros": hostile(as_atlas(large), 65, "atlas.nii.gz", "voxels"),
+    "atlas of 30000 cubed": hostile(as_atlas(huge(30_000)), 65, "atlas.nii.gz"),
+    "atlas with an affine of zeros": hostile(
+        as_atlas(content(sform_code=1, srow_x=[0] * 4, srow_y=[0] * 4, srow_z=[0] * 4)), 65, "affine"
+    ),
+    "atlas of 1e30": hostile(
+        as_atlas(change(lambda n, a: (np.full(n.shape, 1e30, np.float32), a))), 65, "atlas.nii.gz"
+    ),
+    "atlas of NaN": hostile(
+        as_atlas(change(lambda n, a: (np.full(n.shape, np.nan, np.float32), a))), (0, 65)
+    ),
+    "atlas of halves": hostile(
+        as_atlas(change(lambda n, a: (np.full(n.shape, 0.5, np.float32), a))), (0, 65)
+    ),
+    "atlas whose table is a FIFO": hostile(atlas_table("fifo"), 66, "atlas.tsv", "not a file"),
+    "atlas whose table is a device": hostile(atlas_table("/dev/zero"), 66, "atlas.tsv", "not a file"),
+    "atlas whose table is a folder": hostile(atlas_table("folder"), 66, "atlas.tsv"),
+    "atlas whose table is binary": hostile(as_atlas(change(ones), os.urandom(2000)), 65, "atlas.tsv"),
+    "atlas whose table is empty": hostile(as_atlas(change(ones), b""), 65, "atlas.tsv"),
+    "atlas whose table has numbers of 400 digits": hostile(
+        as_atlas(change(ones), b"index\tname\n" + b"9" * 400 + b"\tone\n"), 65, "atlas.tsv"
+    ),
+    "atlas whose table has ESC": hostile(
+        as_atlas(change(ones), b"index\tna\x1b[31mme\n1\t\x1b[2Jone\n"), (0, 65)
+    ),
 }

@@ -158,28 +158,6 @@ def extension(size, code=4, n=1):
     return spoil
 
 
-def as_mask(spoil_effect):
-    """What is done to a map, done to ``--mask``."""
-
-    def spoil(study):
-        good = study.effect.read_bytes()
-        spoil_effect(study)
-        study.effect.rename(study.data / "mask.nii.gz")
-        study.effect.write_bytes(good)
-        return ["--mask", str(study.data / "mask.nii.gz")]
-
-    return spoil
-
-
-def mask(make):
-    def spoil(study):
-        numbers, affine = make(study.image.get_fdata(), study.image.affine.copy())
-        nib.save(nib.Nifti1Image(numbers, affine), study.data / "mask.nii.gz")
-        return ["--mask", str(study.data / "mask.nii.gz")]
-
-    return spoil
-
-
 def large(study):
     """The header honestly promises 1.4 GB of zeros, on a grid of its own."""
     n = 700
@@ -187,31 +165,6 @@ def large(study):
     left = 352 + 4 * n**3 - len(start)
     end = gzip.compress(bytes(left % (16 * 2**20)))
     study.effect.write_bytes(gzip.compress(start) + zeros(16 * 2**20) * (left // (16 * 2**20)) + end)
-
-
-def as_atlas(spoil_effect, table=b"index\tname\n1\tone\n"):
-    def spoil(study):
-        good = study.effect.read_bytes()
-        spoil_effect(study)
-        study.effect.rename(study.data / "atlas.nii.gz")
-        study.effect.write_bytes(good)
-        (study.data / "atlas.tsv").write_bytes(table)
-        return ["--atlas", str(study.data / "atlas.nii.gz")]
-
-    return spoil
-
-
-def labels(numbers, affine):
-    return np.ones(numbers.shape, np.int16), affine
-
-
-def atlas_table(kind):
-    def spoil(study):
-        options = as_atlas(change(labels))(study)
-        replace(study.data / "atlas.tsv", kind)
-        return options
-
-    return spoil
 
 
 def analyze(kind):
@@ -408,28 +361,6 @@ MAPS = {
     ),
     "AFNI header of words for numbers": hostile(afni(_AFNI.replace(b"3 1", b"a b")), 65, "stats+tlrc.HEAD"),
     "AFNI header of one line of a megabyte": hostile(afni(b"x" * 10**6), 65, "stats+tlrc.HEAD"),
-}
-MASKS = {
-    "mask is a FIFO": hostile(as_mask(special("fifo")), 66, "mask.nii.gz", "not a file"),
-    "mask is a device": hostile(as_mask(special("/dev/zero")), 66, "mask.nii.gz", "not a file"),
-    "mask is a folder": hostile(as_mask(special("folder")), 66, "mask.nii.gz", "folder"),
-    "mask is a link that points nowhere": hostile(as_mask(special("nowhere")), 66, "mask.nii.gz"),
-    "mask is a bomb": hostile(as_mask(bomb), 65, "mask.nii.gz"),
-    "mask of 1.4 GB of zeros, on another grid": hostile(as_mask(large), 65, "mask.nii.gz", "grid"),
-    "mask of 30000 cubed": hostile(as_mask(huge(30_000)), 65, "mask.nii.gz"),
-    "mask starts at 1e30": hostile(as_mask(content(vox_offset=1e30)), 65, "mask.nii.gz"),
-    "mask with a flat affine": hostile(
-        as_mask(content(sform_code=1, srow_x=[0] * 4)), 65, "mask.nii.gz", "affine"
-    ),
-    "mask of NaN": hostile(mask(lambda n, a: (np.full(n.shape, np.nan, np.float32), a)), 65, "empty"),
-    "mask of minus one": hostile(mask(lambda n, a: (np.full(n.shape, -1, np.int16), a)), 65, "mask"),
-    "mask of infinity": hostile(mask(lambda n, a: (np.full(n.shape, np.inf, np.float32), a)), (0, 65)),
-    "mask of one voxel": hostile(
-        mask(lambda n, a: ((np.arange(n.size).reshape(n.shape) == n.size // 2).astype(np.uint8), a)), (0, 65)
-    ),
-    "mask of several volumes": hostile(
-        mask(lambda n, a: (np.ones((*n.shape, 3), np.uint8), a)), 65, "several volumes"
-    ),
     "map in metres": hostile(content(xyzt_units=1), (0, 65)),
     "map in metres, voxels of 16 mm": hostile(
         content(
@@ -446,32 +377,4 @@ MASKS = {
     ),
     "map in micrometres": hostile(content(xyzt_units=3 + 16), 65, "sub-03", "micrometres"),
     "map of an unknown unit": hostile(content(xyzt_units=255), 0),
-    "atlas is a FIFO": hostile(as_atlas(special("fifo")), 66, "atlas.nii.gz", "not a file"),
-    "atlas is a device": hostile(as_atlas(special("/dev/zero")), 66, "atlas.nii.gz", "not a file"),
-    "atlas is a bomb": hostile(as_atlas(bomb), 65, "atlas.nii.gz"),
-    "atlas of 1.4 GB of zeros": hostile(as_atlas(large), 65, "atlas.nii.gz", "voxels"),
-    "atlas of 30000 cubed": hostile(as_atlas(huge(30_000)), 65, "atlas.nii.gz"),
-    "atlas with an affine of zeros": hostile(
-        as_atlas(content(sform_code=1, srow_x=[0] * 4, srow_y=[0] * 4, srow_z=[0] * 4)), 65, "affine"
-    ),
-    "atlas of 1e30": hostile(
-        as_atlas(change(lambda n, a: (np.full(n.shape, 1e30, np.float32), a))), 65, "atlas.nii.gz"
-    ),
-    "atlas of NaN": hostile(
-        as_atlas(change(lambda n, a: (np.full(n.shape, np.nan, np.float32), a))), (0, 65)
-    ),
-    "atlas of halves": hostile(
-        as_atlas(change(lambda n, a: (np.full(n.shape, 0.5, np.float32), a))), (0, 65)
-    ),
-    "atlas whose table is a FIFO": hostile(atlas_table("fifo"), 66, "atlas.tsv", "not a file"),
-    "atlas whose table is a device": hostile(atlas_table("/dev/zero"), 66, "atlas.tsv", "not a file"),
-    "atlas whose table is a folder": hostile(atlas_table("folder"), 66, "atlas.tsv"),
-    "atlas whose table is binary": hostile(as_atlas(change(labels), os.urandom(2000)), 65, "atlas.tsv"),
-    "atlas whose table is empty": hostile(as_atlas(change(labels), b""), 65, "atlas.tsv"),
-    "atlas whose table has numbers of 400 digits": hostile(
-        as_atlas(change(labels), b"index\tname\n" + b"9" * 400 + b"\tone\n"), 65, "atlas.tsv"
-    ),
-    "atlas whose table has ESC": hostile(
-        as_atlas(change(labels), b"index\tna\x1b[31mme\n1\t\x1b[2Jone\n"), (0, 65)
-    ),
 }

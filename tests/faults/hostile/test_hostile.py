@@ -13,9 +13,11 @@ import pytest
 from tests.faults.conftest import IS_LONG
 from tests.faults.hostile.of_atlases import ATLASES
 from tests.faults.hostile.of_folders import LEFT, TREES
+from tests.faults.hostile.of_gifti import GIFTI, SURFACES
 from tests.faults.hostile.of_json import CONFIG, JSON
-from tests.faults.hostile.of_maps import MAPS, MASKS
-from tests.faults.hostile.of_structures import CIFTI, GIFTI, REGIONS, SURFACES
+from tests.faults.hostile.of_maps import MAPS
+from tests.faults.hostile.of_masks import MASKS
+from tests.faults.hostile.of_structures import CIFTI, REGIONS
 from tests.faults.hostile.of_text import TABLES
 from tests.faults.hostile.of_words import WORDS
 from tests.faults.hostile.trials import HANGS_AFTER_S, Study, find_faults, fingerprint
