@@ -24,12 +24,12 @@ from typing import Any, NamedTuple, TypeVar
 from uuid import uuid4
 
 import numpy as np
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bids_group import __version__
 from bids_group.config import Execution
 from bids_group.errors import RunError, UsageError
 from bids_group.slurm_jobs import read_jobs, start_jobs
+from bids_group.threads import one_thread_each
 from bids_group.words import counted, list_some
 from bids_group.work_files import locate_mapped, map_again
 
@@ -358,6 +358,6 @@ def _read_shared(path: str) -> Callable[..., Any]:
 
 
 def _do(path: str, item: Any) -> Any:
-    """Do one item on a worker, with one BLAS thread as everywhere."""
-    with threadpool_limits(1):
+    """Do one item on a worker, with one thread of each library, as everywhere."""
+    with one_thread_each():
         return _read_shared(path)(item)

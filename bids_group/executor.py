@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
-
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+from typing import Protocol, TypeVar
 
 from bids_group.config import Execution
 from bids_group.config.machine import EXECUTORS
+from bids_group.threads import one_thread_each
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -78,11 +76,11 @@ class Threads:
         if self.mem_gb is not None and item_bytes:
             n_workers = min(n_workers, int((self.mem_gb * 1e9 - held_bytes) // item_bytes))
         if n_workers <= 1:  # in the thread that asks: what was made is still in its processor's cache
-            with one_blas_thread():
+            with one_thread_each():
                 yield from map(do, items)
             return
         waiting: deque[Future[Result]] = deque()
-        with one_blas_thread(), ThreadPoolExecutor(n_workers) as threads:
+        with one_thread_each(), ThreadPoolExecutor(n_workers) as threads:
             try:
                 for item in items:
                     waiting.append(threads.submit(do, item))
@@ -95,18 +93,6 @@ class Threads:
 
     def close(self) -> None:
         """Do nothing: threads end with their list."""
-
-
-def one_blas_thread() -> AbstractContextManager[Any]:
-    """Let each library that is loaded by now compute with one thread: sums in one order, the same bytes."""
-    limited: AbstractContextManager[Any] = _pools(len(sys.modules)).limit(limits=1)
-    return limited
-
-
-@lru_cache(maxsize=1)
-def _pools(n_modules: int) -> ThreadpoolController:
-    """Find the pools of threads; it takes 5 ms, and a library comes only with one more module."""
-    return ThreadpoolController()
 
 
 @cache

@@ -32,6 +32,16 @@ def camel_label(text: str) -> str:
     return "".join(words[:1]) + "".join(upper_first(word) for word in words[1:])
 
 
+def run_key(run: str | None) -> str | None:
+    """Give the run as it is compared: without the zeros in front."""
+    return str(int(run)) if run is not None and run.isdecimal() else run
+
+
+def factor_word(column: str, value: str | None) -> str:
+    """Spell a factor's value in the name of a contrast: ``order1``."""
+    return f"{column}{value or ''}"
+
+
 def upper_first(text: str) -> str:
     """Upper-case the first letter and keep the rest: what a label looks like behind another."""
     return text[:1].upper() + text[1:]

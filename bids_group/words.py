@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import math
 import re
 import shlex
 import unicodedata
@@ -14,6 +15,8 @@ from bids_group.errors import BidsGroupError, MissingInputError, OutputError, Ru
 
 _LONGEST_GUESS = 200
 """Characters: to compare longer texts takes minutes."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def list_some(names: Iterable[object], limit: int = 12, *, none: str = "none") -> str:
@@ -156,3 +159,8 @@ def point_at(text: str, position: int) -> str:
     start, end = max(position - _LONGEST_GUESS, 0), position + _LONGEST_GUESS
     before, after = "…" * (start > 0), "…" * (end < len(line))
     return f"{before}{line[start:end]}{after}\n{' ' * (11 + len(before) + position - start)}^"
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number as BIDS writes it: decimal point, no blanks, no nan."""
+    return _NUMBER.fullmatch(text) is not None and math.isfinite(float(text))

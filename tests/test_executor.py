@@ -7,8 +7,9 @@ from types import ModuleType
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from bids_group import executor
-from bids_group.executor import Threads, one_blas_thread
+from bids_group import threads
+from bids_group.executor import Threads
+from bids_group.threads import one_thread_each
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
@@ -36,18 +37,18 @@ def n_threads():
 def test_each_library_has_one_thread_for_a_while():
     with threadpool_limits(2):
         before = n_threads()
-        with one_blas_thread():
+        with one_thread_each():
             assert set(n_threads()) == {1}
         assert n_threads() == before
 
 
 def test_a_library_that_comes_with_a_later_module_has_one_thread_too(monkeypatch):
-    n_searches, search = [], executor.ThreadpoolController
-    monkeypatch.setattr(executor, "ThreadpoolController", lambda: n_searches.append(1) or search())
-    with one_blas_thread():
+    n_searches, search = [], threads.ThreadpoolController
+    monkeypatch.setattr(threads, "ThreadpoolController", lambda: n_searches.append(1) or search())
+    with one_thread_each():
         n_searches.clear()
-    with one_blas_thread():
+    with one_thread_each():
         assert not n_searches
     monkeypatch.setitem(sys.modules, "brings_a_library", ModuleType("brings_a_library"))
-    with one_blas_thread():
+    with one_thread_each():
         assert len(n_searches) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +20,7 @@ from bids_group.config.typed import file_of
 from bids_group.errors import DataError
 from bids_group.labels import natural_order
 from bids_group.records import Column, Notice, Table, note, warn
-from bids_group.words import list_some, suggest
+from bids_group.words import is_number, list_some, suggest
 
 Look = Literal["number", "missing", "odd number", "unit", "text"]
 Kinds = Mapping[str, Literal["categorical", "numeric"]]
@@ -36,7 +35,6 @@ _CODE = re.compile(r"-?(9{2,}|8{2,}|7{2,}|9{2,}8)(\.9+)?|-[1789]")
 _NEGATIVE_CODES = re.compile("-1|-9+|-9+8|-8{2,}|-7{2,}")
 """Those of them that are told in scales that start at 0, where -7 may be a change."""
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _MISSING = frozenset(
     (
         *("na", "n/a", "n.a.", "n.a", "n\\a", "<na>", "#n/a", "#na", "nan", "nat", "none", "null", "nil"),
@@ -49,22 +47,21 @@ _MISSING = frozenset(
 )
 _SAID = (
     r"(?:missing|unknown|n/a|refused|declined to|no (?:data|answer|response)|prefers? not(?: to)?"
-    r"|do(?:es)? ?n[o']t know"
+    r"|(?:i )?do(?:es)? ?n[o']t know"
     r"|not (?:available|applicable|reported|collected|assessed|recorded|done|known|stated))"
 )
 _WHAT = "(?:data|value|response|participant|subject|answer|sex|gender|diagnosis|age|status)s?"
 _MEANT_MISSING = re.compile(
     rf"(?:{_WHAT}\W+(?:(?:is|are|was|were|has|have)\W+)?)?{_SAID}"
-    rf"(?:\W+(?:(?:or|and)\W+)?(?:{_SAID}|(?:to )?(?:answer|say|respond|disclose|us)|{_WHAT}))*"
-    r"(?:\W*[/(;].*)?\W*",
+    rf"(?:\W+(?:(?:or|and)\W+)?(?:{_SAID}|(?:to )?(?:answer|say|respond|disclose|us)|given|available"
+    rf"|{_WHAT}))*"
+    r"(?:\W*[-/(;,:\u2013].*|\W+because.*)?\W*",
     re.IGNORECASE | re.DOTALL,
 )
 """How dictionaries say that a level stands for a missing value."""
-_DATE = re.compile(
-    r"(?=.*\d{4}|(?:\d\D)?\d\d\D(?:\d\D)?\d\d|\d+/\d+/\d\d)\d{1,4}([-./])\d{1,2}\1\d{1,4}([T ].*)?"
-    r"|\d{1,2}:\d{2}(:\d{2}(\.\d*)?)?\s*([AaPp][Mm])?"
-)
-"""Dates (of versions such as 1.2.3 the parts are shorter) and times of the day."""
+_DATE = re.compile(r"\d{1,4}([-./])\d{1,2}\1\d{1,4}([T ].*)?|\d{1,2}:\d{2}(:\d{2}(\.\d*)?)?\s*([AaPp][Mm])?")
+"""Dates and times of the day; versions (1.2.3) look alike, of which none is as those below."""
+_SURE_DATE = re.compile(r".*\d{4}|(?:\d\D)?\d\d\D(?:\d\D)?\d\d|\d+/\d+/\d\d|\d+:")
 _YEARS_AND_MONTHS = r"\d+\s*;\s*\d+([.;]\d+)?|\d+\s*y[a-z]*[\s,.]*\d+\s*m[a-z]*\.?"
 _ODD_NUMBERS = (
     r"[+-]?\d+,\d+",  # 31,5
@@ -83,11 +80,6 @@ _UNIT = re.compile(
     r"[+-]?\d+([.,]\d+)?\s*([^\W\d_%]+\.?|[$€£¥°])|[$€£¥]\s*\d+([.,]\d+)?|\d+([.,]\d+)?\s*(%|/\s*\d+)",
     re.IGNORECASE,
 )
-
-
-def is_number(text: str) -> bool:
-    """Whether a text is a number as BIDS writes it: decimal point, no blanks, no nan."""
-    return _NUMBER.fullmatch(text) is not None and math.isfinite(float(text))
 
 
 def is_like_missing(text: str) -> bool:
@@ -315,7 +307,7 @@ def say_odd_words(
     if "unit" in looks and "text" not in looks and is_scored:
         tell = warn if looks & {"number", "odd number"} else note
         yield tell("columns", sentence, "If they are numbers, write them without a unit.")
-    elif present and all(map(_DATE.fullmatch, present)):
+    elif all(map(_DATE.fullmatch, present)) and any(map(_SURE_DATE.match, present)):
         fix = "A date or time is no number: write days (hours) since one that is the same for all, or an age."
         yield warn("columns", sentence, fix)
 
@@ -334,17 +326,18 @@ def say_codes_among_levels(values: pd.Series, described: Column) -> Iterator[Not
         yield warn("columns", sentence, "If it stands for a missing value, write n/a: else it is a group.")
 
 
-def say_odd_numbers(values: pd.Series, source: Path) -> Iterator[Notice]:
-    """Tell of values far from all others, such as codes for missing values (9999, -999, -1)."""
+def say_odd_numbers(values: pd.Series, source: Path, known: Sequence[object] = ()) -> Iterator[Notice]:
+    """Tell of values far from all others, such as codes for missing values (9999, -999), but ``known``."""
     numbers = values.dropna().to_numpy(dtype=np.float64)
-    far = _find_far(numbers)
+    every = _find_far(numbers)
+    far = [value for value in every if value not in known]
     if not far:
         return
     rows = {value: values.index[values == value] for value in far}
     parts = (
         f"{value:.15g} in {len(own)} of {len(numbers)} ({_name_rows(own, 4)})" for value, own in rows.items()
     )
-    rest = numbers[~np.isin(numbers, far)]
+    rest = numbers[~np.isin(numbers, every)]
     is_near = rest.min() - max(far) <= np.ptp(rest) / 2 and rest.min() >= 0 > max(far)
     what = "values below 0, unlike all others" if is_near else "values far from all others"
     sentence = (

@@ -8,12 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from bids_group.bids.columns import is_number
 from bids_group.bids.index import name_row
 from bids_group.bids.tables import PERSON_NAMES, index_by_label, read_tsv
 from bids_group.errors import DataError, UsageError
 from bids_group.records import Cohort, Column, GroupAnalysis, Table
-from bids_group.words import counted, list_some
+from bids_group.words import counted, is_number, list_some
 
 SESSION_NAMES = ("session_id", "session_label", "session")
 _CHOSEN = ("left out (--exclude-participant-label", "--exclude-where", "not selected (--participant-label")

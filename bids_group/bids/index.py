@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bids_group.errors import MissingInputError
+from bids_group.labels import run_key
 
 LOGGER = logging.getLogger(__name__)
 
@@ -291,11 +292,6 @@ def same_label(entity: str, one: str | None, other: str | None) -> bool:
     if entity == "hemi" and one is not None:  # a map of both has LR
         return one in (other or "")
     return run_key(one) == run_key(other) if entity == "run" else one == other
-
-
-def run_key(run: str | None) -> str | None:
-    """Give the run as it is compared: without the zeros in front."""
-    return str(int(run)) if run is not None and run.isdigit() else run
 
 
 def group_by(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:

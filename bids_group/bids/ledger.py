@@ -11,9 +11,9 @@ from typing import Literal
 
 import pandas as pd
 
-from bids_group.bids.index import group_by, run_key
+from bids_group.bids.index import group_by
 from bids_group.errors import DataError, UsageError
-from bids_group.labels import natural_order
+from bids_group.labels import natural_order, run_key
 from bids_group.records import (
     Cohort,
     Column,

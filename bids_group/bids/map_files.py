@@ -240,7 +240,8 @@ def _tell_twin_sides(pairs: Iterable[Sequence[Path]]) -> list[Notice]:
     twins = [same for those in alike for same in group_by(those, Path.read_bytes).values() if len(same) > 1]
     named = [list_some(same, 4) for same in twins]
     fix = "Find out whose map it is, and of which hemisphere, and copy the right file."
-    return [warn("twins", f"Files of single hemispheres hold the same map: {one}.", fix) for one in named[:3]]
+    said = list_some(named, 3) if len(named) < 2 else list_some((f"({one})" for one in named), 3)
+    return [warn("twins", f"Files of single hemispheres hold the same map: {said}.", fix)] if named else []
 
 
 def _judge(group: Sequence[FirstLevelMap], headers: Headers) -> list[Notice]:

@@ -14,9 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from bids_group.bids.columns import is_number
 from bids_group.bids.datasets import MapSource
-from bids_group.bids.index import group_by, run_key
+from bids_group.bids.index import group_by
 from bids_group.bids.near_labels import plain_label
 from bids_group.bids.pattern_table import ResolvedPattern
 from bids_group.bids.patterns import LABEL
@@ -27,8 +26,9 @@ from bids_group.bids.tables import name_people, read_tsv, require_columns
 from bids_group.config.typed import MAPS_FILE
 from bids_group.elements import FORMATS, hemi_of, is_label_name, is_map_name, locate
 from bids_group.errors import DataError, MissingInputError, UsageError
+from bids_group.labels import factor_word, run_key
 from bids_group.records import FirstLevelMap, Notice, warn
-from bids_group.words import counted, list_some, listed, plural, quote_for_shell, suggest
+from bids_group.words import counted, is_number, list_some, listed, plural, quote_for_shell, suggest
 
 _REQUIRED = ("participant_id", "contrast", "effect")
 _LABELS = {"session": "ses", "run": "run", "task": "task", "space": "space", "res": "res", "den": "den"}
@@ -219,11 +219,12 @@ def _tell_other_labels(by_line: Lines, table: Path) -> tuple[Notice, ...]:
         plain = {number: _plain_parts(label) for number, label in labels.items()}
         everyone = set[str]().union(*plain.values())
         for column in ("effect", "variance", "dof"):
-            paths = {number: str(getattr(by_line[number], column)) for number in labels}
-            told = {number: _told_labels(path, key) for number, path in paths.items()}
-            shared = set.intersection(*told.values()) - everyone if len(everyone) > 1 else set()
+            files = {number: getattr(by_line[number], column) for number in labels}
+            paths = {number: path for number, path in files.items() if isinstance(path, Path)}
+            told = {number: _told_labels(str(path), key) for number, path in paths.items()}
+            shared = set.intersection(*told.values()) - everyone if told and len(everyone) > 1 else set()
             odd += [
-                (number, f"line {number} ({key}-{labels[number]}: {Path(paths[number]).name})")
+                (number, f"line {number} ({key}-{labels[number]}: {paths[number].name})")
                 for number, parts in told.items()
                 if parts - shared and not parts & plain[number]
             ]
@@ -274,7 +275,7 @@ def _name_cells(maps: Sequence[FirstLevelMap]) -> tuple[list[FirstLevelMap], tup
     named, cells_of = [], dict[str, dict[str, None]]()
     for m in maps:
         values = dict(m.factors)
-        parts = (f"{column}{values[column] or ''}" for column in cells[m.contrast])
+        parts = (factor_word(column, values[column]) for column in cells[m.contrast])
         name = " ".join([m.contrast, *parts])
         cells_of.setdefault(m.contrast, {})[name] = None
         named.append(replace(m, contrast=name, entities={**m.entities, "contrast": name}))

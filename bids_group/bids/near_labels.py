@@ -55,7 +55,7 @@ def tell_labels(rows: pd.DataFrame, columns: Mapping[str, Column], index: pd.Ind
         other = other if at else other - {*index.unique(0)}
     source = next(iter(columns.values())).source
     why = say_near(one, other, key)
-    if why is None and lacking and others and not listed & wanted:
+    if why is None and others and not listed & wanted and not lacking & others:
         named = [list_some((f"{key}-{one}" for one in natural_order(some)), 3) for some in (others, lacking)]
         why = f"No label of {source} ({named[0]}) is that of a map ({named[1]})."
     fix = f"Write the labels in {source} as they stand in the names of the maps."

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bids_group.bids.index import group_by, run_key
+from bids_group.bids.index import group_by
 from bids_group.bids.map_names import without_words
 from bids_group.bids.patterns import (
     KEYS,
@@ -30,7 +30,7 @@ from bids_group.config import Inputs, Selection
 from bids_group.config.typed import MAPS_FILE
 from bids_group.elements import locate, split_volume
 from bids_group.errors import DataError, UsageError
-from bids_group.labels import natural_order
+from bids_group.labels import natural_order, run_key
 from bids_group.records import Notice, warn
 from bids_group.words import counted, list_some, plural
 
@@ -90,11 +90,11 @@ def resolve_pattern(inputs: Inputs, selection: Selection, output_dir: Path) -> R
     """
     assert inputs.maps_table is not None
     matches = match_pattern(inputs.maps_table, inputs.bids_dir)
-    stems = _stems(matches)
-    volumes = _name_volumes(matches)
+    rests = {one.path: _without_ending(one.rest) for one in matches.files}
+    stems, volumes = _stems(matches, rests), _name_volumes(matches)
     lines = [_look_beside(file, stems[file.path], volumes.get(file.path)) for file in matches.files]
     _check_twins(lines, matches)
-    notices = _check_stars(lines, matches)
+    notices = _check_stars(lines, matches, rests)
     _check_numbers(lines, selection)
     lines, remarks_on_names = _name_contrasts(lines)
     notices += remarks_on_names
@@ -117,13 +117,12 @@ def resolve_pattern(inputs: Inputs, selection: Selection, output_dir: Path) -> R
     return ResolvedPattern(path=folder / MAPS_FILE.name, frame=frame, notices=tuple(notices))
 
 
-def _stems(matches: Matches) -> dict[Path, str]:
-    """Give what the name of each file says of its contrast.
+def _stems(matches: Matches, rests: Mapping[Path, str]) -> dict[Path, str]:
+    """Give what the name of each file says of its contrast; ``rests``: its name without the ending.
 
-    It is the name without labels, else that of a folder. What a ``*`` stands for belongs to it only where it
+    It is that without labels, else the name of a folder. What a ``*`` stands for belongs to it only where it
     is the same in all files.
     """
-    rests = {one.path: _without_ending(one.rest) for one in matches.files}
     stems = {path: _without_labels(rest.replace(STAR_MARK, "")) for path, rest in rests.items()}
     if len({*stems.values()}) > 1:
         stems = {path: _without_labels(re.sub(_STAR, "", rest)) for path, rest in rests.items()}
@@ -140,24 +139,25 @@ def _without_ending(rest: str) -> str:
     return text + STAR_MARK * (text.count(STAR_MARK) % 2)
 
 
-def _check_stars(lines: Sequence[_Line], matches: Matches) -> list[Notice]:
-    """Refuse (or tell of) a ``*`` that may stand for contrasts where nothing else names them."""
-    rests = [_without_ending(one.file.rest) for one in lines]
+def _check_stars(lines: Sequence[_Line], matches: Matches, rests: Mapping[Path, str]) -> list[Notice]:
+    """Refuse (or tell of) a ``*`` that may stand for contrasts where nothing else names them.
+
+    A number behind it (``,1``) names none, but what it stands for is seldom a contrast then: that is told.
+    """
+    volumes = [split_volume(one.file.path.name)[1] or "" for one in lines]
     named = (
-        one.beside.name or one.file.labels.get("contrast") or split_volume(one.file.path.name)[1]
-        for one in lines
+        one.beside.name or one.file.labels.get("contrast") or volume.startswith("[")
+        for one, volume in zip(lines, volumes, strict=True)
     )
-    if all(named) or len({_without_labels(rest.replace(STAR_MARK, "")) for rest in rests}) == 1:
+    if all(named) or len({_without_labels(rest.replace(STAR_MARK, "")) for rest in rests.values()}) == 1:
         return []
-    texts = natural_order({text for rest in rests for text in re.findall(_STAR, rest)})
+    texts = natural_order({text for rest in rests.values() for text in re.findall(_STAR, rest)})
     people = {one.file.labels["subject"] for one in lines}
-    are_people = all(
-        one.file.labels["subject"] in re.findall(_STAR, rest) for one, rest in zip(lines, rests, strict=True)
-    )
+    are_people = all(one.file.labels["subject"] in re.findall(_STAR, rests[one.file.path]) for one in lines)
     are_numbers = all(re.fullmatch(r"00\d\d", text) for text in texts) and not are_people
     fix = "If these are different contrasts, write {contrast} in place of the *."
     sentence = "The * of the pattern of --maps stands for other texts in people"
-    if 2 * len(texts) > len(people) and not are_numbers:
+    if all(volumes) or (2 * len(texts) > len(people) and not are_numbers):
         return [warn("maps", f"{sentence}: {list_some(texts, 6)}.", fix)]
     raise UsageError(
         f"{sentence}: {matches.pattern}",

@@ -227,9 +227,9 @@ def mark_labels(part: str, name: str, labels: Labels) -> str:
     names = (found[1] for found in _PLACEHOLDER.finditer(part))
     known = tuple(dict.fromkeys(one for one in names if one in labels))
     pattern, kinds = _compile_pieces(part, known)
-    match = pattern.fullmatch("/".join([name, *(labels[one] for one in known)]))
+    match = pattern.fullmatch("/".join([*(labels[one] for one in known), name]))
     marks = {"label": LABEL_MARK, "star": f"{STAR_MARK}{{}}{STAR_MARK}", "": "{}"}
-    pieces = match.groups() if match is not None else ()
+    pieces = match.groups()[len(known) :] if match is not None else ()
     return "".join(marks[kind].format(piece) for piece, kind in zip(pieces, kinds, strict=False))
 
 
@@ -237,9 +237,9 @@ def mark_labels(part: str, name: str, labels: Labels) -> str:
 def _compile_pieces(part: str, known: tuple[str, ...]) -> tuple[re.Pattern[str], tuple[str, ...]]:
     """Make a regular expression with a group for each piece of a part, and say what each is.
 
-    It matches a name followed by the ``known`` labels, each after a slash: one for all files.
+    It matches the ``known`` labels, each before a slash, and a name in which they stand: one for all files.
     """
-    text, at, kinds, seen = "", 0, [], set[str]()
+    text, at, kinds = "".join(f"(?P<{name}>[^/]*)/" for name in known), 0, []
     for found in _PLACEHOLDER.finditer(part):
         name = found[1]
         text += f"({re.escape(part[at : found.start()])})"
@@ -247,12 +247,10 @@ def _compile_pieces(part: str, known: tuple[str, ...]) -> tuple[re.Pattern[str],
             text += "([^/]*)" if found[2] else "([^/])"
         else:
             text += f"(?:{KEYS[name]}-)?" if KEYS[name] else ""
-            text += f"((?P={name}))" if name in seen else f"(?P<{name}>[^/]+?)"
-            seen.add(name)
+            text += f"((?P={name}))" if name in known else "([^/]+?)"  # {hemi} of a pair
         kinds += ["", "star" if name is None else "label"]
         at = found.end()
-    ends = "".join(f"/(?P={name})" for name in known)
-    return re.compile(f"{text}({re.escape(part[at:])}){ends}"), (*kinds, "")
+    return re.compile(f"{text}({re.escape(part[at:])})"), (*kinds, "")
 
 
 def _list(folder: Path) -> list[str]:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from bids_group.bids.columns import is_number
 from bids_group.elements import form_of, join_pair, split_volume
 from bids_group.elements.file_content import read_bytes
 from bids_group.elements.region_tables import (
@@ -23,7 +22,7 @@ from bids_group.elements.region_tables import (
 )
 from bids_group.errors import DataError, UsageError
 from bids_group.input_files import open_file
-from bids_group.words import list_some
+from bids_group.words import is_number, list_some
 
 _FILES = ("effect", "variance", "dof", "mask")
 _MOST_BYTES = 2**20

@@ -119,7 +119,7 @@ def _digest(axis: Any) -> str:
     members = [*axis.voxels, *(those for vertices in axis.vertices for those in vertices.values())]
     known = sha256("\0".join([*axis.name, *keys]).encode())
     known.update(np.array([*map(len, axis.vertices), *map(len, members)]).tobytes())
-    known.update(np.concatenate([np.ravel(one) for one in members]).astype(np.int32).tobytes())
+    known.update(np.concatenate([np.zeros(0), *map(np.ravel, members)]).astype(np.int32).tobytes())
     return known.hexdigest()
 
 

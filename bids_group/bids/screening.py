@@ -27,7 +27,8 @@ _FUNCTIONAL = ("_bold.nii", "_bold.nii.gz", "_cbv.nii", "_cbv.nii.gz", "_bold.dt
 _NOT_COMPARED = {"suffix", "extension", "space", "res", "den", "desc"}
 
 
-Tables = Sequence[tuple[Literal["participant", "session", "scan"], Table]]
+Home = tuple[Literal["participant", "session", "scan"], Table]
+Tables = Sequence[Home]
 """Tables as conditions see them, the coarse first: rows by label, (label, session) or (label, file)."""
 
 
@@ -42,9 +43,9 @@ def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
     tables = _gather_tables(text, study, bids_dir, people)
     columns = {name: column for _, one in reversed(tables) for name, column in one.columns.items()}
     condition = parse_condition(text, {name: _with_all_levels(one, study) for name, one in columns.items()})
-    homes = {name: kind for kind, table in reversed(tables) for name in table.columns}
-    choice.notices += _say_odd(condition, tables)
-    used = [(kind, table) for kind, table in tables if kind in map(homes.get, condition.columns)]
+    homes = {name: home for home in reversed(tables) for name in home[1].columns}
+    choice.notices += _say_odd(condition, homes)
+    used = [home for home in tables if any(home is homes[name] for name in condition.columns)]
     finest = used[-1][0]
     lines = group_by(_join_lines(used, people), lambda line: line[0])
     reasons: dict[Path, str] = {}
@@ -77,24 +78,26 @@ def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
         choice.notices.append(_say_open(condition, lacking))
 
 
-def _say_odd(condition: Condition, tables: Tables) -> Iterable[Notice]:
+def _say_odd(condition: Condition, homes: Mapping[str, Home]) -> Iterable[Notice]:
     """Tell what is odd about the columns, but for values that the condition itself names (``iq == 999``)."""
-    homes = {name: table for _, table in reversed(tables) for name in table.columns}
     told: dict[Notice, None] = {}
     for name in condition.columns:
-        column, cells = homes[name].columns[name], homes[name].frame[name]
+        table = homes[name][1]
+        column, cells = table.columns[name], table.frame[name]
         named = [value for asked, value in condition.named if asked == name]
         told |= dict.fromkeys(_notices_without(cells, column, named) if named else column.notices)
     return told
 
 
 def _notices_without(cells: pd.Series, column: Column, named: Sequence[object]) -> list[Notice]:
-    """Give the notices of a column without those that are of rows with these values."""
-    source, is_named = column.source, cells.isin(named)
+    """Give the notices of a column without those that are of these values."""
     if column.kind == "numeric":
-        of_all, of_others = (list(say_odd_numbers(rows, source)) for rows in (cells, cells[~is_named]))
-        return [one for one in column.notices if one not in of_all] + of_others
-    own = {*say_odd_words(cells[is_named], column.levels, source, is_settled=False)}
+        of_all = {*say_odd_numbers(cells, column.source)}
+        return [one for one in column.notices if one not in of_all] + [
+            *say_odd_numbers(cells, column.source, named)
+        ]
+    is_named, levels = cells.isin(named), [one for one in column.levels if one in named]
+    own = {*say_odd_words(cells[is_named], levels, column.source, is_settled=False)}
     own |= {*say_codes_among_levels(cells.dropna(), column)}
     own -= {*say_codes_among_levels(cells[~is_named].dropna(), column)}
     return [one for one in column.notices if one not in own]

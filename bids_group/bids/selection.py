@@ -13,7 +13,6 @@ from bids_group.bids.index import (
     group_by,
     read_vocabulary,
     refuse_unlisted,
-    run_key,
     same_label,
 )
 from bids_group.bids.near_labels import plain_label
@@ -21,7 +20,7 @@ from bids_group.bids.statmaps import MAPS, contrast_of
 from bids_group.config import Selection
 from bids_group.config.options import options_of
 from bids_group.errors import DataError, SelectionError, UsageError
-from bids_group.labels import natural_order
+from bids_group.labels import natural_order, run_key
 from bids_group.records import Exclusion, FirstLevelMap, Notice, note, warn
 from bids_group.words import counted, list_some, listed, suggest
 

@@ -1,15 +1,15 @@
 """Reading a BIDS Stats Models file: what it may say, and what is refused by name.
 
 The package `bsmschema` knows the standard's types but lets unknown keys pass; every key is checked here
-instead, so that nothing in a file is ever skipped.
+instead, so that nothing in a file is skipped but what ``Software`` holds for other programs.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import replace
-from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,9 +43,6 @@ EDGE_KEYS = ("Source", "Destination", "Filter", "Description")
 LEVELS = ("Run", "Session", "Subject", "Dataset")
 ORDER = tuple(level.lower() for level in LEVELS)
 TRANSFORMER = "pybids-transforms-v1"
-_NEAR = 0.85
-"""Likeness from which on the name of a program is this one's, misspelt: ``bidspm`` is another."""
-
 _FROM_DRAFT = (
     "Write Steps as Nodes, each with a Name and GroupBy (Run: run, subject; Subject: subject, contrast; "
     "Dataset: contrast). Transformations are {'Transformer': 'pybids-transforms-v1', 'Instructions': […]}; "
@@ -123,8 +120,9 @@ def _read_software(place: Place) -> dict[str, Any]:
     """Read the settings of this program; those of others are theirs, a wrong name of its own is refused."""
     for key in (key for key in place.object('{"bids_group": {…}}').value if key != "bids_group"):
         own = place.at(key)
-        letters = "".join(filter(str.isalpha, key.lower()))
-        if SequenceMatcher(None, letters, "bidsgroup").ratio() > _NEAR:
+        inside = own.value if isinstance(own.value, Mapping) else {}
+        has_ours = inside and all(name.replace("-", "_") in {*SETTINGS, *FLAGS} for name in inside)
+        if has_ours or re.sub(r"[\W_]", "", key.lower()) == "bidsgroup":
             own.refuse("is not known", expected="bids_group", fix="Did you mean bids_group?")
         if key.replace("-", "_") in {*SETTINGS, *FLAGS}:
             own.refuse("stands beside bids_group", fix=f'Write "Software": {{"bids_group": {{"{key}": …}}}}.')

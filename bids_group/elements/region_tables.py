@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from bids_group.elements.space import Parcels, Structures, structures
 from bids_group.errors import DataError
-from bids_group.words import compose, counted, list_some, plural
+from bids_group.words import compose, counted, is_number, list_some, plural
 
 REGION = "region"
 LABELS = ("participant_id", "session", "run", "task", "space", "contrast")
@@ -140,11 +140,6 @@ def _column(columns: Sequence[str], path: Path, which: int | str | None) -> int:
     return list(columns).index(named)
 
 
-def is_number_text(cell: str) -> bool:
-    """Whether a cell is a number with a decimal point."""
-    return re.fullmatch(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", cell) is not None
-
-
 def _number(cell: str, region: str, path: Path) -> float:
     """Read a cell; n/a and nothing are NaN."""
     if cell in ("n/a", ""):
@@ -166,8 +161,8 @@ def _number(cell: str, region: str, path: Path) -> float:
 def _how_to_mend(cell: str) -> str:
     """Say what to write instead of a cell that is no number."""
     point, whole = cell.replace(",", "."), cell.replace(",", "")
-    if re.fullmatch(r"[1-9]\d{0,2}(,\d{3})+", cell):  # 3,512
-        return f"Write {whole}, or {point}." if is_number_text(point) else f"Write {whole}."
-    if "," in cell and is_number_text(point):
+    if re.fullmatch(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?", cell):  # 3,512, 1,234.5
+        return f"Write {whole}, or {point}." if is_number(point) else f"Write {whole}."
+    if "," in cell and is_number(point):
         return f"Write decimal points: {point}."
     return f"Mend the cell; a column that is no region cannot stay beside {list_some(LABELS[:2])}."

@@ -11,7 +11,6 @@ from scipy.sparse import csr_array
 
 from bids_group.config import InferenceSpec
 from bids_group.elements import Connectivity, Elements, Geometry, Grid
-from bids_group.executor import one_blas_thread
 from bids_group.inference.clusters.basins import BasinWorkspace, basin_maxima
 from bids_group.inference.clusters.forest import Heights
 from bids_group.inference.clusters.lattice import Lattice, LatticeWorkspace
@@ -29,6 +28,7 @@ from bids_group.inference.shuffling.partition import TILE, build_residuals
 from bids_group.inference.shuffling.scheme import Scheme
 from bids_group.inference.shuffling.weighted_flips import build_weighted
 from bids_group.records import Contrast, Design, GroupData
+from bids_group.threads import one_thread_each
 from bids_group.work_files import read_columns
 
 _BRAIN = 0.27
@@ -64,7 +64,7 @@ def forecast_seconds(
             of_pass = _seconds_on_graph(n_elements, geometry)
     n_holes, share = holes
     seconds = 0.0
-    with one_blas_thread():
+    with one_thread_each():
         for contrast, scheme in zip(design.contrasts, schemes, strict=True):
             job = _job_of_noise(contrast, scheme, spec, 0.0)
             own = _seconds_of_products(job, n_elements - n_holes) + of_pass

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from bids_group import model, output
 from bids_group.config import RunConfig
 from bids_group.errors import printable
-from bids_group.executor import Threads, one_blas_thread, without_collection
+from bids_group.executor import Threads, without_collection
 from bids_group.output import report
+from bids_group.threads import one_thread_each
 
 if TYPE_CHECKING:
     from bids_group.workflow.group import Provenance
@@ -37,7 +38,7 @@ def run(config: RunConfig) -> None:
     with without_collection():
         from bids_group.workflow.preparation import prepare  # what a report does without
     output.check_output_dir(config.output_dir, config.inputs.bids_dir)
-    with one_blas_thread():  # sums in one order, whatever the number of processors
+    with one_thread_each():  # sums in one order, whatever the number of processors
         if config.execution.is_dry_run:
             with without_collection():
                 _show(prepare(config))

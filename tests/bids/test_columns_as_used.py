@@ -108,7 +108,10 @@ def test_ages_of_the_scanner_and_decimal_commas_are_refused_though_all_are_alike
 
 @pytest.mark.parametrize(
     "cells",
-    [["2001-01-31", "2001-02-28"], ["1.2.2001", "31.1.2001"], ["09:30", "14:05"], ["1/2/03", "1/15/03"]],
+    [
+        *(["2001-01-31", "2001-02-28"], ["1.2.2001", "31.1.2001"], ["09:30", "14:05"]),
+        *(["1/2/03", "1/15/03"], ["5.3.98", "12.11.97"]),
+    ],
 )
 def test_dates_and_times_are_categories_with_a_warning(cells):
     _, column = judge(cells * 3)
@@ -248,6 +251,9 @@ def test_a_negative_code_in_a_scale_from_0_is_told(code):
         *(("9", {"Description": "prefer not to say"}, True), ("-9", "", True), ("99", None, True)),
         *(("9", "Participant refused to answer", True), ("9", "Unknown or not reported", True)),
         *(("9", "declined to answer", True), ("9", "data were not collected", True)),
+        *(("9", "Not applicable, no partner", True), ("9", "Not applicable - control", True)),
+        *(("9", "No answer given", True), ("9", "I don't know", True), ("9", "no data available", True)),
+        ("9", "Value is missing because of scanner failure", True),
         *(("3", "generalised epilepsy, cause unknown", False), ("3", "MMSE declined over 2 years", False)),
         *(("3", "controls not known to have any disorder", False), ("3", "declined", False)),
         *(("3", "no known family history; not reported by any relative", False),),

@@ -193,6 +193,15 @@ def test_files_named_after_others_are_warned_of(spm, effects, odd):
     assert all(part in one for one in said for part in odd)
 
 
+def test_a_folder_that_all_lines_share_names_nobody_where_some_lack_a_variance(spm):
+    rows = "participant_id contrast effect variance"
+    for name in ("s01", "v01", "s02"):
+        spm.image(spm.raw / "spm" / "sub-cortical" / f"{name}.nii")
+    rows += "\n sub-01 faces ../spm/sub-cortical/s01.nii ../spm/sub-cortical/v01.nii"
+    rows += "\n sub-02 faces ../spm/sub-cortical/s02.nii n/a"
+    assert not [one.sentence for one in gather(spm, rows).notices if "named after another" in one.sentence]
+
+
 def test_a_file_named_after_a_label_in_other_case_is_not_warned_of(spm):
     for s in ("01", "02"):
         spm.image(spm.raw / "spm" / f"sub-P{s}.nii")

@@ -101,6 +101,8 @@ def test_decimal_commas_and_tables_without_regions_say_what_to_write(root):
         ("3,512", "Write 3512, or 3.512."),
         ("1,234,567", "Write 1234567."),
         ("0,512", "Write decimal points: 0.512."),
+        ("-3,512", "Write -3512, or -3.512."),
+        ("1,234.5", "Write 1234.5."),
     ],
 )
 def test_a_comma_may_part_thousands(root, cell, fix):

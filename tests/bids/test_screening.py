@@ -104,8 +104,8 @@ def test_what_is_odd_about_the_column_of_a_condition_is_told(study, values, cond
     [
         ("0.1 999 0.4 0.2", "qc == 999", []),
         ("0.1 999 0.4 -999", "qc in [999, -999]", []),
-        ("0.1 999 0.4 -999", "qc == 999", ["from 0.1 to 0.4: -999 in 1 of 3 (sub-04)"]),
-        ("0.1 999 0.4 0.2", "qc == 0.1", ["from 0.2 to 0.4: 999 in 1 of 3 (sub-02)"]),
+        ("0.1 999 0.4 -999", "qc == 999", ["from 0.1 to 0.4: -999 in 1 of 4 (sub-04)"]),
+        ("0.1 999 0.4 0.2", "qc == 0.1", ["from 0.1 to 0.4: 999 in 1 of 4 (sub-02)"]),
         ("0.1 999 0.4 0.2", "qc != 999 and qc > 0.3", ["from 0.1 to 0.4: 999 in 1 of 4 (sub-02)"]),
         ("pass NA pass refused", "qc == 'NA'", ["'refused' is a level of column 'qc'"]),
         ("fail Fail pass pass", "qc in ['fail', 'Fail']", []),

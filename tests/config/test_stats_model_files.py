@@ -52,7 +52,7 @@ GOOD: dict[str, Any] = {
                 "Software": {
                     "bids_group": {"alpha": 0.01, "n-permutations": 500},
                     "FSL": {"anything": 1},
-                    "bidspm": {},
+                    "bidspm": {"alpha": 0.01, "Results": []},
                 },
             },
             "Contrasts": [

@@ -106,13 +106,6 @@ def test_whole_numbers_that_look_like_codes_are_asked_about(people, analyse):
     assert not sentences(settled, "codes")
 
 
-@pytest.mark.parametrize("name", ["n_samples", "years_in_family", "sizeOfCohort", "dose_by_arm"])
-def test_amounts_that_are_named_after_groups_are_no_codes(people, analyse, name):
-    rows = people.assign(**{name: np.arange(len(people)) ** 2})
-    assert not sentences(build_design(analyse(rows, f"~ {name}")), "codes")
-    assert sentences(build_design(analyse(rows.rename(columns={name: "site_id"}), "~ site_id")), "codes")
-
-
 def told(name, kind_source):
     source = Path("participants.tsv")
     return {name: Column(name=name, kind="numeric", kind_source=kind_source, source=source)}
@@ -122,7 +115,8 @@ def told(name, kind_source):
     "name, is_asked",
     [
         *(("site", True), ("study_site", True), ("siteID", True), ("scanner_no", True), ("family", True)),
-        *(("n_cigs", False), ("group_size", False), ("opposite", False)),
+        *(("age_group", True), ("number_of_site", True), ("n_cigs", False), ("group_size", False)),
+        *(("opposite", False), ("n_samples", False), ("years_in_family", False), ("dose_by_arm", False)),
     ],
 )
 def test_many_whole_numbers_are_asked_about_where_the_name_is_one_of_groups(people, analyse, name, is_asked):

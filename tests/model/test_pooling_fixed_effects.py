@@ -90,13 +90,18 @@ def test_a_variance_too_small_for_the_format_is_named(write):
 
 def test_what_cannot_be_a_variance_is_named_and_few_values_below_0_are_missing(write):
     effect, variance = random(1)
-    with pytest.raises(DataError, match=r"run-1_variance.nii.gz is no variance") as refused:
-        pool(observe(write("1", variance, effect - 3)))
-    assert "of values below 0" in refused.value.found
+    for mean in (0, 1):  # of effects with SD 1
+        with pytest.raises(DataError, match=r"run-1_variance.nii.gz is no variance"):
+            pool(observe(write("1", variance, effect - 3 + mean)))
     few = np.where(np.arange(effect.size).reshape(SHAPE) % 11 == 0, -variance, variance)
     assert np.array_equal(pool(observe(write("2", effect, few))).n_maps == 0, few < 0)
     ringing = np.where(np.arange(effect.size).reshape(SHAPE) % 2 == 0, variance, -1e-3 * variance)
     assert np.array_equal(pool(observe(write("3", effect, ringing))).n_maps == 0, ringing < 0)
+    far = np.where(np.arange(effect.size).reshape(SHAPE) == 0, -1e4, variance)
+    assert np.array_equal(pool(observe(write("4", effect, far))).n_maps == 0, far < 0)
+    inside = np.arange(effect.size).reshape(SHAPE) % 2
+    filled = np.where(inside == 1, variance, -1.0)
+    assert np.array_equal(pool(observe(write("5", effect, filled, mask=inside))).n_maps, inside)
 
 
 def test_a_variance_below_the_smallest_number_is_kept_above_0(write):

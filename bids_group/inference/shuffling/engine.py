@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_group.elements.geometry import Geometry
-from bids_group.executor import ONE_THREAD, Executor, one_blas_thread
+from bids_group.executor import ONE_THREAD, Executor
 from bids_group.inference.clusters import forest, saddles
 from bids_group.inference.clusters.basins import BasinWorkspace, basin_maxima
 from bids_group.inference.clusters.forest import Heights
@@ -36,6 +36,7 @@ from bids_group.inference.shuffling.scheme import Scheme
 from bids_group.inference.shuffling.statistic import Statistic, as_floats, count_reaching, raise_maxima
 from bids_group.inference.shuffling.weighted_flips import WeightedFlips
 from bids_group.inference.shuffling.wild_bootstrap import WildBootstrap
+from bids_group.threads import one_thread_each
 from bids_group.work_files import drop_pages
 
 Number = TypeVar("Number", bound=np.generic)
@@ -232,7 +233,7 @@ def run_null(
 
 def observed_map(job: Job) -> Single:
     """Compute the statistic of the unshuffled data by place ``(n_elements,)``, as in the null."""
-    with one_blas_thread():
+    with one_thread_each():
         pieces = [values[0].copy() for _, values in _tiles(job, weights(job, 0), moves(job, 0), Scratch(job))]
     limit = np.float32(job.statistic.largest_value)
     return np.asarray(np.clip(np.concatenate(pieces), -limit, limit))

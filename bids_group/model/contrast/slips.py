@@ -27,7 +27,7 @@ Weigh = Callable[[str], npt.NDArray[np.float64]]
 """Reads an expression and gives its rows of weights, or raises `ContrastError`."""
 
 _LONGEST = 2000
-"""Characters; the time that a scan takes grows as their number."""
+"""Characters, beyond which nobody means what a guess would find, and guesses take seconds."""
 _PLAIN = str.maketrans("−–—×“”‘’", "---*\"\"''")
 _COMPARED = re.compile(
     r"\s*(?:(?P<sign>[<>≤≥]=?|!=|==)|\b(?:vs\.?|versus|minus|against|compared (?:to|with))(?=\s))\s*",
@@ -68,7 +68,7 @@ def find_readings(text: str, design: CodedDesign, weigh: Weigh) -> Readings:
     if not lines and not design.is_own:
         lines, is_certain = _find_parted(text, design, weigh), False
     if len(lines) == 1 and "[T." in text and (other := _other_coefficient(text, design)):
-        lines = (f"-{other}", *lines)
+        lines, is_certain = (f"-{other}", *lines), False
     is_compared = re.search("[<>≤≥]", text) is not None
     return Readings(lines=lines, is_certain=is_certain, is_compared=is_compared)
 

@@ -34,10 +34,11 @@ _GROUPS = re.compile(
 )
 """Names of columns whose numbers are hardly ever amounts, but for those below."""
 _AMOUNTS = re.compile(
-    r"(?:n|no|num|number|nr|count|size|years?|months?|days?|hours?|time|age|dose|distance|income|perc\w*|mean"
-    r"|total)[\W_].*|.*[\W_](?:in|of|at|to|by|per|since|from)[\W_].*"
+    r"(?:n|num|number|count|size)[\W_](?:of[\W_])?\w*s"
+    r"|.*?(?:years?|months?|days?|hours?|time|age|dose|distance|income|perc\w*|mean|total|size)"
+    r"[\W_](?:in|of|at|to|by|per|since|from)[\W_].*"
 )
-"""Names that count or measure: ``n_samples``, ``years_in_family``."""
+"""Names that count or measure: ``n_samples``, ``years_in_family``; not ``age_group``."""
 _MOST_CODES = 10  # different whole numbers; more are hardly codes of groups
 _MOST_CELLS = 1000  # of more, those without rows are left out
 

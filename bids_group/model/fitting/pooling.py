@@ -44,10 +44,10 @@ LARGEST_SHARE = 0.9
 _N_SAMPLED = 20_000
 """Weights of maps are compared at about so many elements of the first map, equally spaced in the file."""
 
-_MOST_NEGATIVE = 0.1
-"""Share of the sum of a variance's absolute values that values below 0 may have; maps of effects have more.
+_SMALL, _MOST_NEGATIVE = 0.2, 0.1
+"""Of a variance's values larger than 0.2 times the median of those above 0, a tenth may be below 0.
 
-Resampling by splines without clipping leaves many small ones around the brain, 1 or 2 % of the sum.
+Resampling by splines leaves many small ones around the brain; of a map of effects many are large.
 """
 
 _UNDERFLOW = f"numbers below {SMALLEST:.0e} become 0 in float32"
@@ -108,7 +108,7 @@ def _read(source: FirstLevelMap, structures: Sequence[str]) -> PooledMap:
     inside = None if mask is None else align(mask.inside, mask.space, effect.space, False)
     variance = beside.get("variance")
     if variance is not None:
-        _check_variance(source, variance)
+        _check_variance(source, variance if inside is None else variance[inside])
     if variance is not None and source.variance_scale != 1:
         variance = (variance.astype(np.float64) * source.variance_scale).astype(np.float32)
     if mask is None and effect.space.form == "table":  # where there is nothing it says n/a: 0 is data
@@ -146,16 +146,14 @@ def _read_one(path: Path, structures: Sequence[str]) -> LoadedMap:
 
 
 def _check_variance(source: FirstLevelMap, values: npt.NDArray[np.float32]) -> None:
-    """Refuse what cannot be a variance: values below 0 that weigh much."""
-    is_negative = values < 0
-    if not is_negative.any():
-        return
-    sizes = np.where(np.isfinite(values), np.abs(values), 0)
-    share = float(sizes[is_negative].sum(dtype=np.float64) / max(sizes.sum(dtype=np.float64), 1e-300))
-    if share > _MOST_NEGATIVE:
+    """Refuse what cannot be a variance: of the values that are not small, many are below 0."""
+    above = values[values > 0]
+    limit = _SMALL * float(np.median(above)) if above.size and (values < 0).any() else np.inf
+    n_below, n_above = np.count_nonzero(values < -limit), np.count_nonzero(above > limit)
+    if n_below > _MOST_NEGATIVE * (n_below + n_above):
         raise DataError(
             f"The map {source.variance} is no variance.",
-            found=f"{100 * share:.0f} % of the sum of its absolute values is of values below 0",
+            found=f"{100 * n_below / (n_below + n_above):.0f} % of its values that are not small are below 0",
             expected=f"variances of the effect {source.effect}: squares of standard errors",
             fix="Name the variance (FSL: varcope): effect and variance may be swapped.",
         )

@@ -37,7 +37,7 @@ from bids_group.model.planning.node_maps import (
     split,
     values_of,
 )
-from bids_group.model.planning.transformations import transform
+from bids_group.model.planning.transformations import Transformed, transform
 from bids_group.records import Cohort, FirstLevelMap, Observation, warn
 from bids_group.row_space import RowSpace
 from bids_group.words import list_some
@@ -147,6 +147,8 @@ class _LowerNode:
             raw = raw.set_axis(range(len(raw)), axis=0)
             made = transform(raw, node.instructions, node.name)
             check_variables(node, made.rows)
+            if self._is_constant:  # else they are carried out person by person
+                self._check_rows_stay(made)
             self.remarks = made.remarks
             has_query, used = any("Query" in step for step in node.instructions), used_names(node)
             self._raw = raw[[name for name in raw.columns if has_query or name in used]]
@@ -179,8 +181,6 @@ class _LowerNode:
         )
         person = _Person(maps, pooled, ", ".join(f"{name} {value}" for name, value in labels))
         if self._is_constant:
-            if node.instructions:  # they change nothing here, and are judged all the same
-                self._transformed(self._raw.iloc[list(positions)])
             return [self._times_constant(contrast, person) for contrast in self._contrasts]
         matrix, parts = self._matrix(positions, person.who), list(pooled.sources)
         if node.type == "meta":
@@ -193,7 +193,9 @@ class _LowerNode:
         key = tuple(tuple(raw[name]) for name in raw)
         if key in self._designs:
             return self._designs[key]
-        rows = self._transformed(raw).reset_index(drop=True)
+        transformed = transform(raw, node.instructions, node.name)
+        self._check_rows_stay(transformed)
+        rows = transformed.rows.reset_index(drop=True)
         formula = read_formula(node_formula(node, rows.columns), tuple(rows.columns))
         variables = rows[list(formula.columns)]
         missing = [name for name in variables if variables[name].isna().any()]
@@ -206,15 +208,12 @@ class _LowerNode:
         self._designs[key] = code_design(formula, variables, "none").matrix
         return self._designs[key]
 
-    def _transformed(self, raw: pd.DataFrame) -> pd.DataFrame:
-        """Carry out the node's transformations on the rows of one person (and session)."""
-        transformed = transform(raw, self._node.instructions, self._node.name)
+    def _check_rows_stay(self, transformed: Transformed) -> None:
         if transformed.dropped:
             raise UsageError(
                 f"The node {self._node.name!r} leaves out rows below the group, which is not supported.",
-                fix="Use the Filter of an Edge.",
+                fix="Leave rows out in the Dataset node, or runs and sessions by the Filter of an Edge.",
             )
-        return transformed.rows
 
     def _hand_on(self, observation: Observation, name: str, maps: Sequence[NodeMap]) -> NodeMap:
         """Name a new contrast; where the node receives several, the name begins with that of its maps."""

@@ -15,7 +15,7 @@ from bids_group.config import ContrastRequest
 from bids_group.config.stats_model import INTERCEPT, Node, Weight, formula_names
 from bids_group.config.typed import parse_contrast
 from bids_group.errors import ContrastError, UsageError
-from bids_group.labels import natural_order
+from bids_group.labels import factor_word, natural_order
 from bids_group.model.formula.coding import is_numeric, levels_of
 from bids_group.model.planning.node_maps import (
     ENTITIES,
@@ -124,7 +124,7 @@ def check_one_contrast(node: Node, maps: Iterable[NodeMap], cell_factors: Collec
         alike = next(one for one in sorted(cells) if list(cells.values()).count(cells[one]) > 1)
         others = [one for one in sorted(cells) if cells[one] == cells[alike]]
         values = [pair for each in cells.values() for pair in zip(cell_factors, each, strict=True)]
-        words = {f"{name}{value or ''}" for name, value in values}
+        words = {factor_word(name, value) for name, value in values}
         stem = [word for word in alike.split(" ") if word not in words]
         of_one = [one for one in sorted(cells) if one.split(" ")[: len(stem)] == stem]
         fix = (

@@ -12,7 +12,7 @@ import pandas as pd
 
 from bids_group.config.stats_model import Edge, Node, StatsModel
 from bids_group.errors import DataError, SelectionError, UsageError
-from bids_group.labels import natural_order
+from bids_group.labels import natural_order, run_key
 from bids_group.records import Cohort, Column, Exclusion, FirstLevelMap, Notice, Observation, Table, warn
 from bids_group.words import list_some, suggest
 
@@ -162,12 +162,10 @@ def _meant_contrasts(wanted: str, maps: Sequence[NodeMap]) -> tuple[str, ...]:
 
 def _meant_labels(key: str, wanted: str, values: Sequence[str | None]) -> tuple[str, ...]:
     """Values that are meant: that one; of entities also without its key (``sub-01``), runs by number."""
-    if wanted in values or key not in _IN_LABELS:
-        return (wanted,) if wanted in values else ()
-    label = wanted.removeprefix(f"{_IN_LABELS[key]}-")
-    is_number = key == "run" and label.isdecimal()
-    alike = (one for one in values if one and is_number and one.isdecimal() and int(one) == int(label))
-    return (label,) if label in values else tuple(dict.fromkeys(alike))
+    if key in _IN_LABELS and wanted not in values:
+        wanted = wanted.removeprefix(f"{_IN_LABELS[key]}-")
+    spell = run_key if key == "run" else str
+    return tuple(dict.fromkeys(one for one in values if one and spell(one) == spell(wanted)))
 
 
 def split(values: Mapping[int, Labels]) -> dict[Labels, list[int]]:

@@ -204,7 +204,7 @@ def pack_flags(box: Box) -> dict[str, Any]:
     return {**_describe(box), "bytes": pack(bits)}
 
 
-@lru_cache(maxsize=1)  # of the template: a tenth of a small run
+@lru_cache(maxsize=1)  # the template is the same on every page
 def pack_anatomy(anatomy: Box) -> Mapping[str, Any]:
     """Pack the anatomy (values 0 to 1) at half its resolution, one byte per element."""
     small = halve(anatomy)

@@ -300,3 +300,14 @@ def test_a_query_below_the_group_that_finds_nothing_is_told(bench: Any, write: A
     node = lower(write, [1], [write.contrast("mean", [1], [1])], steps, Type="glm")
     (analysis,) = bench.plan(write.model_of(node, write.dataset_node([1], **DUMMY)), numbers[0])
     assert any("'c'" in one.sentence for one in analysis.notices)
+
+
+def test_other_transformations_beside_the_constant_change_nothing(
+    bench: Any, write: Any, numbers: Any
+) -> None:
+    """Of a person's own rows an age has no SD: they are transformed together, to be judged alone."""
+    node = lower(write, [1], [write.contrast("mean", [1], [1])], [{"Name": "Scale", "Input": ["age"]}])
+    (analysis,) = bench.plan(write.model_of(node, write.dataset_node([1], **DUMMY)), numbers[0])
+    plain = lower(write, [1], [write.contrast("mean", [1], [1])])
+    (same,) = bench.plan(write.model_of(plain, write.dataset_node([1], **DUMMY)), numbers[0])
+    assert analysis.observations == same.observations

@@ -224,10 +224,12 @@ def test_a_filter_names_what_it_does_not_find(bench: Any, write: Any, cohort_of:
 def test_a_filter_takes_labels_as_options_do(bench: Any, write: Any, cohort_of: Any, filter_: Any) -> None:
     edges = [{"Source": "run", "Destination": "group", "Filter": filter_}]
     model = write.model_of(write.run_node(), write.dataset_node([1], **DUMMY), edges=edges)
-    (analysis,) = bench.plan(model, cohort_of())
+    cohort = cohort_of()
+    maps = tuple(replace(m, run=f"0{m.run}") if m.subject == "02" else m for m in cohort.maps)
+    (analysis,) = bench.plan(model, replace(cohort, maps=maps))
     people = [f"sub-0{number}" for number in range(1, 9)]
     assert [row.label for row in analysis.observations] == people[: 2 if "subject" in filter_ else 8]
-    assert {row.sources[0].run for row in analysis.observations} == {"1"}
+    assert {row.sources[0].run for row in analysis.observations} == {"1", "01"}
     assert not analysis.notices
 
 
