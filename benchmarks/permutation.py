@@ -38,7 +38,8 @@ from bids_group.elements import Connectivity, Elements, Grid
 from bids_group.elements.geometry import volume_geometry
 from bids_group.executor import Threads
 from bids_group.inference import correct_group
-from bids_group.inference.clusters.forest import Heights, Workspace, cluster_maxima
+from bids_group.inference.clusters.basins import BasinWorkspace, basin_maxima
+from bids_group.inference.clusters.forest import Heights
 from bids_group.inference.clusters.lattice import Lattice
 from bids_group.inference.clusters.lattice import LatticeWorkspace as Room
 from bids_group.inference.clusters.saddles import lattice_maxima
@@ -214,19 +215,19 @@ def compare(setting: Setting, n_rounds: int) -> str:
 
 
 def compare_passes(elements: Elements, n_rounds: int) -> str:
-    """Time of the maxima of one map by the forest and by peaks and saddles; and of maps made to be slow."""
-    lines = ["| map | neighbours | forest | peaks and saddles | ratio |", "|---|---|---|---|---|"]
+    """Time of the maxima of one map by basins and by peaks and saddles; and of maps made to be slow."""
+    lines = ["| map | neighbours | basins | peaks and saddles | ratio |", "|---|---|---|---|---|"]
     for connectivity in (6, 26):
         lattice = Lattice.of(elements, connectivity)
         graph = volume_geometry(elements, connectivity)
         heights, space = Heights(threshold=FORMING_Z, is_two_sided=True, has_tfce=True), Room(lattice)
-        forest = Workspace(elements.n_elements)
+        basins = BasinWorkspace(elements.n_elements)
         for name, z in made_maps(elements).items():
             old: list[float] = []
             new: list[float] = []
             for _ in range(n_rounds + 2):  # the first compiles
                 start = time.process_time()
-                expected = cluster_maxima(z, heights, graph, forest)[0]
+                expected = basin_maxima(z, heights, graph, basins)[0]
                 between = time.process_time()
                 found = lattice_maxima(z, heights, lattice, space)
                 old.append(between - start)

@@ -1,13 +1,17 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.ndimage import generate_binary_structure, label
 
 from bids_group.elements import Elements, Grid
 from bids_group.elements.geometry import volume_geometry
+from bids_group.inference.clusters.basins import BasinWorkspace, basin_maxima
 from bids_group.inference.clusters.clusters_and_peaks import find_clusters
-from bids_group.inference.clusters.forest import Heights, Workspace, cluster_maxima, tfce_map
+from bids_group.inference.clusters.forest import Heights, tfce_map
 
 RANKS = {6: 1, 18: 2, 26: 3}
+BOTH = Heights(threshold=2.0, is_two_sided=True, has_tfce=True)
 
 
 @pytest.fixture
@@ -38,8 +42,7 @@ def stepwise_tfce(z, elements, connectivity, n_steps, e=0.5, h=2.0):
 
 @pytest.mark.parametrize("connectivity", [6, 18, 26])
 def test_tfce_is_the_limit_of_ever_thinner_slices(z, elements, connectivity):
-    heights = Heights(threshold=3.0, is_two_sided=True, has_tfce=True)
-    exact = tfce_map(z, heights, volume_geometry(elements, connectivity))
+    exact = tfce_map(z, BOTH, volume_geometry(elements, connectivity))
     errors = [
         np.abs(stepwise_tfce(z, elements, connectivity, n) - exact).max() / exact.max() for n in (100, 2000)
     ]
@@ -48,13 +51,8 @@ def test_tfce_is_the_limit_of_ever_thinner_slices(z, elements, connectivity):
 
 
 def test_doubled_heights_give_eight_times_the_tfce(z, elements):
-    heights, geometry = (
-        Heights(threshold=3.0, is_two_sided=True, has_tfce=True),
-        volume_geometry(elements, 6),
-    )
-    np.testing.assert_allclose(
-        tfce_map(2 * z, heights, geometry), 8 * tfce_map(z, heights, geometry), rtol=1e-5
-    )
+    geometry = volume_geometry(elements, 6)
+    np.testing.assert_allclose(tfce_map(2 * z, BOTH, geometry), 8 * tfce_map(z, BOTH, geometry), rtol=1e-5)
 
 
 def test_a_far_stronger_blob_leaves_another_alone():
@@ -62,68 +60,53 @@ def test_a_far_stronger_blob_leaves_another_alone():
     elements = Elements.from_mask(grid, np.ones(grid.shape, dtype=bool))
     volume = np.zeros(grid.shape, np.float32)
     volume[2:5, 1:4, 1:4] = 2.5
-    heights, geometry = (
-        Heights(threshold=3.0, is_two_sided=True, has_tfce=True),
-        volume_geometry(elements, 6),
-    )
-    alone = tfce_map(volume.reshape(-1), heights, geometry)
+    geometry = volume_geometry(elements, 6)
+    alone = tfce_map(volume.reshape(-1), BOTH, geometry)
     volume[12:16, 1:4, 1:4] = 40.0
-    beside = tfce_map(volume.reshape(-1), heights, geometry)
+    beside = tfce_map(volume.reshape(-1), BOTH, geometry)
     weak = volume.reshape(-1) == 2.5
     np.testing.assert_array_equal(beside[weak], alone[weak])
     assert alone[weak][0] == pytest.approx(np.sqrt(27) * 2.5**3 / 3)
 
 
+def maxima(z, elements, heights=BOTH):
+    return basin_maxima(z, heights, volume_geometry(elements, 6), BasinWorkspace(z.size))[0]
+
+
 def test_maxima_equal_those_of_labelled_clusters(z, elements):
-    threshold = 2.0
-    heights = Heights(threshold=threshold, is_two_sided=True, has_tfce=True)
-    geometry, workspace = volume_geometry(elements, 6), Workspace(z.size)
-    size, mass, tfce = cluster_maxima(z, heights, geometry, workspace)[0]
+    size, mass, tfce = maxima(z, elements)
     sizes, masses = [], []
     for sign in (1, -1):
         volume = elements.unpack(z * sign)
-        numbers, n = label(volume > threshold)
+        numbers, n = label(volume > BOTH.threshold)
         sizes += [(numbers == number).sum() for number in range(1, n + 1)]
-        masses += [(volume[numbers == number] - threshold).sum() for number in range(1, n + 1)]
+        masses += [(volume[numbers == number] - BOTH.threshold).sum() for number in range(1, n + 1)]
     assert size == max(sizes)
     assert mass == pytest.approx(max(masses), rel=1e-5)
-    assert tfce == pytest.approx(tfce_map(z, heights, geometry).max(), rel=1e-6)
+    assert tfce == pytest.approx(tfce_map(z, BOTH, volume_geometry(elements, 6)).max(), rel=1e-6)
 
 
 def test_without_tfce_sizes_and_masses_are_the_same(z, elements):
-    geometry, workspace = volume_geometry(elements, 6), Workspace(z.size)
-    whole = cluster_maxima(z, Heights(threshold=2.0, is_two_sided=True, has_tfce=True), geometry, workspace)[
-        0
-    ]
-    quick = cluster_maxima(z, Heights(threshold=2.0, is_two_sided=True, has_tfce=False), geometry, workspace)[
-        0
-    ]
-    assert quick[0] == whole[0]
-    assert quick[1] == pytest.approx(whole[1], rel=1e-12)
+    whole, quick = maxima(z, elements), maxima(z, elements, replace(BOTH, has_tfce=False))
+    assert quick[:2].tolist() == whole[:2].tolist()
 
 
 def test_two_sided_maxima_are_the_larger_of_both_signs(z, elements):
-    geometry, workspace = volume_geometry(elements, 6), Workspace(z.size)
-    one = Heights(threshold=2.0, is_two_sided=False, has_tfce=True)
-    both = cluster_maxima(z, Heights(threshold=2.0, is_two_sided=True, has_tfce=True), geometry, workspace)[0]
-    positive = cluster_maxima(z, one, geometry, workspace)[0]
-    negative = cluster_maxima(-z, one, geometry, workspace)[0]
-    assert both == pytest.approx(tuple(np.maximum(positive, negative)), rel=1e-12)
+    one = replace(BOTH, is_two_sided=False)
+    positive, negative = maxima(z, elements, one), maxima(-z, elements, one)
+    assert maxima(z, elements).tolist() == np.maximum(positive, negative).tolist()
 
 
 def test_elements_of_opposite_sign_never_merge():
     grid = Grid(shape=(4, 1, 1), affine=np.eye(4))
     elements = Elements.from_mask(grid, np.ones(grid.shape, dtype=bool))
     z = np.array([5.0, 5.0, -5.0, -5.0], np.float32)
-    heights = Heights(threshold=1.0, is_two_sided=True, has_tfce=True)
-    size, mass, _ = cluster_maxima(z, heights, volume_geometry(elements, 6), Workspace(4))[0]
+    size, mass, _ = maxima(z, elements, replace(BOTH, threshold=1.0))
     assert (size, mass) == (2.0, 8.0)
 
 
 def test_nothing_above_the_threshold_has_no_size(elements):
-    z = np.zeros(elements.n_elements, np.float32)
-    heights = Heights(threshold=1.0, is_two_sided=True, has_tfce=True)
-    assert cluster_maxima(z, heights, volume_geometry(elements, 6), Workspace(z.size)).tolist() == [[0, 0, 0]]
+    assert maxima(np.zeros(elements.n_elements, np.float32), elements).tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("connectivity", [6, 18, 26])

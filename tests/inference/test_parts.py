@@ -14,7 +14,7 @@ from bids_group.elements.geometry import CORTEX, SUBCORTEX, Geometry
 from bids_group.inference import correct_group
 from bids_group.inference.clusters.basins import BasinWorkspace, basin_maxima
 from bids_group.inference.clusters.clusters_and_peaks import find_clusters, find_peaks
-from bids_group.inference.clusters.forest import Heights, Workspace, cluster_maxima, tfce_map
+from bids_group.inference.clusters.forest import Heights, tfce_map
 from bids_group.model import fit_group
 
 BOTH = Heights(threshold=1.2, is_two_sided=True, has_tfce=True)
@@ -77,41 +77,38 @@ def test_tfce_equals_the_integral_over_all_levels(z, mixed):
     np.testing.assert_allclose(tfce_map(z, BOTH, mixed), tfce_by_levels(z, mixed), rtol=2e-6)
 
 
-PASSES = {
-    "forest": lambda z, heights, geometry: cluster_maxima(z, heights, geometry, Workspace(z.size)),
-    "basins": lambda z, heights, geometry: basin_maxima(z, heights, geometry, BasinWorkspace(z.size)),
-}
+def maxima(z, heights, geometry):
+    return basin_maxima(z, heights, geometry, BasinWorkspace(z.size))
 
 
-@pytest.mark.parametrize("is_two_sided", [True, False])
-@pytest.mark.parametrize("name", PASSES)
-def test_maxima_of_each_part_are_those_of_its_labelled_clusters(z, mixed, name, is_two_sided):
-    heights = replace(BOTH, is_two_sided=is_two_sided)
-    found = PASSES[name](z, heights, mixed)
-    enhanced = tfce_map(z, heights, mixed)
-    for part in (0, 1):
-        sizes, masses = [], []
-        for sign in (1, -1) if is_two_sided else (1,):
-            for members in components(mixed, z * sign > heights.threshold):
-                if mixed.part_of[members[0]] == part:
-                    sizes.append(mixed.weights[members].sum())
-                    masses.append((mixed.weights[members] * (np.abs(z[members]) - heights.threshold)).sum())
-        expected = [max(sizes), max(masses), enhanced[mixed.part_of == part].max()]
-        np.testing.assert_allclose(found[part], expected, rtol=1e-6)
+def maxima_by_labels(z, heights, geometry):
+    """Of each part the largest size and mass of its labelled clusters, and its largest enhanced value."""
+    found, enhanced = np.zeros((len(geometry.parts), 3)), tfce_map(z, heights, geometry)
+    for sign in (1, -1) if heights.is_two_sided else (1,):
+        for members in components(geometry, z * sign > heights.threshold):
+            weights, most = geometry.weights[members], found[geometry.part_of[members[0]]]
+            mass = (weights * (np.abs(z[members]).astype(float) - heights.threshold)).sum()
+            most[:2] = np.maximum(most[:2], [weights.sum(), mass])
+    for part, most in enumerate(found):
+        most[2] = enhanced[geometry.part_of == part].max()
+    return found
 
 
-def test_both_passes_give_the_same_for_many_maps(mixed):
+HEIGHTS = (BOTH, replace(BOTH, is_two_sided=False), replace(BOTH, has_tfce=False))
+
+
+@pytest.mark.parametrize("heights", HEIGHTS, ids=["both signs", "positive", "without TFCE"])
+def test_maxima_of_each_part_are_those_of_its_labelled_clusters(z, mixed, heights):
     """Rough and smooth maps, ties, one part without anything, nothing at all, and without TFCE."""
     random = np.random.default_rng(11)
     n = mixed.weights.size
     maps = [random.normal(size=n) for _ in range(5)]
     maps += [np.round(2 * one) / 2 for one in maps]
-    maps += [np.where(mixed.part_of == 0, maps[0], 0), np.zeros(n), np.ones(n), -np.ones(n)]
-    for values in maps:
-        for heights in (BOTH, replace(BOTH, is_two_sided=False), replace(BOTH, has_tfce=False)):
-            one, other = (each(np.float32(values), heights, mixed) for each in PASSES.values())
-            n_measures = 3 if heights.has_tfce else 2
-            np.testing.assert_allclose(one[:, :n_measures], other[:, :n_measures], rtol=1e-9)
+    maps += [z, np.where(mixed.part_of == 0, maps[0], 0), np.zeros(n), np.ones(n), -np.ones(n)]
+    for values in map(np.float32, maps):
+        found, expected = maxima(values, heights, mixed), maxima_by_labels(values, heights, mixed)
+        n_measures = 3 if heights.has_tfce else 2
+        np.testing.assert_allclose(found[:, :n_measures], expected[:, :n_measures], rtol=1e-6)
 
 
 def test_tfce_of_a_line_is_known():
@@ -121,9 +118,8 @@ def test_tfce_of_a_line_is_known():
     np.testing.assert_allclose(
         tfce_map(z, heights, line([4, 3, 2], SUBCORTEX)), np.array([3, 3 + 3**0.5 * 7, 3]) / 3
     )
-    for each in PASSES.values():
-        found = each(z, heights, line([4, 3, 2]))
-        np.testing.assert_allclose(found, [[9, 4 * 0.5 + 3 * 1.5 + 2 * 0.5, 10]])
+    found = maxima(z, heights, line([4, 3, 2]))
+    np.testing.assert_allclose(found, [[9, 4 * 0.5 + 3 * 1.5 + 2 * 0.5, 10]])
 
 
 def test_clusters_and_peaks_are_those_of_the_mesh(z, mixed):

@@ -1,4 +1,4 @@
-"""The pass over peaks and saddles against the integral written from its definition, and the forest."""
+"""The pass over peaks and saddles against the integral written from its definition, and basins."""
 
 from dataclasses import replace
 
@@ -13,8 +13,8 @@ from bids_group.elements import Elements, Grid
 from bids_group.elements.geometry import volume_geometry
 from bids_group.executor import Threads
 from bids_group.inference import correct_group
-from bids_group.inference.clusters.forest import Heights, cluster_maxima, tfce_map
-from bids_group.inference.clusters.forest import Workspace as ForestWorkspace
+from bids_group.inference.clusters.basins import BasinWorkspace, basin_maxima
+from bids_group.inference.clusters.forest import Heights, tfce_map
 from bids_group.inference.clusters.lattice import CHUNK, Lattice, LatticeWorkspace
 from bids_group.inference.clusters.saddles import lattice_maxima
 from bids_group.inference.shuffling.engine import Job, build_statistic, run_null
@@ -55,9 +55,8 @@ def by_saddles(z, elements, connectivity, heights, work=None):
     return lattice_maxima(z, heights, lattice, work or LatticeWorkspace(lattice))
 
 
-def by_forest(z, elements, connectivity, heights):
-    graph = volume_geometry(elements, connectivity)
-    return cluster_maxima(z, heights, graph, ForestWorkspace(z.size))[0]
+def by_basins(z, elements, connectivity, heights):
+    return basin_maxima(z, heights, volume_geometry(elements, connectivity), BasinWorkspace(z.size))[0]
 
 
 def assert_same(found, expected, tolerance=1e-9):
@@ -174,7 +173,7 @@ ADVERSARIES = {
 
 @pytest.mark.parametrize("connectivity", [6, 18, 26])
 @pytest.mark.parametrize("name", ADVERSARIES)
-def test_adversarial_maps_fit_into_the_memory_and_equal_the_forest(name, connectivity):
+def test_adversarial_maps_fit_into_the_memory_and_equal_the_basins(name, connectivity):
     shape = (23, 21, 22)
     elements = elements_of(np.ones(shape, bool))
     z = elements.pack(ADVERSARIES[name](shape).astype(np.float32))
@@ -184,14 +183,14 @@ def test_adversarial_maps_fit_into_the_memory_and_equal_the_forest(name, connect
     n_listed = work.listed.size
     work.listed = np.full(n_listed + 64, guard, np.uint32)
     found = lattice_maxima(z, heights, lattice, work)
-    assert_same(found, by_forest(z, elements, connectivity, heights))
+    assert_same(found, by_basins(z, elements, connectivity, heights))
     assert (work.listed[n_listed:] == guard).all()
     assert z.size > 4 * CHUNK
 
 
 @pytest.mark.parametrize("connectivity", [6, 26])
 @pytest.mark.parametrize("sigma", [0.5, 1.5])
-def test_larger_maps_equal_the_forest_and_the_enhanced_map(connectivity, sigma):
+def test_larger_maps_equal_the_basins_and_the_enhanced_map(connectivity, sigma):
     """One workspace for all: nothing of one map is left in the next."""
     random, shape = np.random.default_rng(3), (31, 36, 29)
     elements = elements_of(random.random(shape) < 0.9)
@@ -202,7 +201,7 @@ def test_larger_maps_equal_the_forest_and_the_enhanced_map(connectivity, sigma):
         z = elements.pack((noise / noise.std()).astype(np.float32))
         heights = Heights(threshold=threshold, is_two_sided=is_two_sided, has_tfce=True)
         found = lattice_maxima(z, heights, lattice, work)
-        assert_same(found, by_forest(z, elements, connectivity, heights))
+        assert_same(found, by_basins(z, elements, connectivity, heights))
         assert found[2] == pytest.approx(tfce_map(z, heights, graph).max(), rel=1e-6)
         assert found == lattice_maxima(z, heights, lattice, LatticeWorkspace(lattice))  # to the last bit
 
@@ -220,7 +219,7 @@ DESIGNS = {
 
 @pytest.mark.parametrize("is_two_sided", [True, False])
 @pytest.mark.parametrize("name", DESIGNS)
-def test_every_statistic_has_the_same_null_as_by_the_forest(make_problem, name, is_two_sided):
+def test_every_statistic_has_the_same_null_as_by_basins(make_problem, name, is_two_sided):
     matrix, contrast, options = DESIGNS[name]
     data, _ = make_problem(matrix, [contrast], shape=(12, 10, 11), **options)
     scheme = choose_scheme(
@@ -247,7 +246,7 @@ def test_every_statistic_has_the_same_null_as_by_the_forest(make_problem, name, 
     assert found.tobytes() == run_null(job, executor=Threads(n_procs=3))[0].tobytes()
 
 
-def test_without_tfce_the_forest_stays(make_problem):
+def test_without_tfce_basins_are_taken(make_problem):
     data, _ = make_problem(np.ones((8, 1)), [("t", [1.0])])
     scheme = choose_scheme(
         data.design, data.design.contrasts[0], InferenceSpec(), blocks=None, variance_groups=None
@@ -262,7 +261,7 @@ def test_without_tfce_the_forest_stays(make_problem):
     assert job.lattice() is None
 
 
-def test_corrected_p_have_the_bytes_that_the_forest_gives(make_problem, monkeypatch):
+def test_corrected_p_have_the_bytes_that_basins_give(make_problem, monkeypatch):
     matrix = np.column_stack([np.ones(16), AGE, GROUP])
     problem = make_problem(
         matrix, [("t", [0.0, 1, 0]), ("F", [[0, 1.0, 0], [0, 0, 1.0]])], shape=(12, 10, 11)
@@ -277,7 +276,7 @@ def test_corrected_p_have_the_bytes_that_the_forest_gives(make_problem, monkeypa
         assert len(np.unique(ours.p_corrected)) > 1
 
 
-def test_a_grid_too_large_for_places_of_32_bits_is_left_to_the_forest():
+def test_a_grid_too_large_for_places_of_32_bits_is_left_to_basins():
     ends = np.array([0, 2000**3 - 1])
     elements = Elements(space=Grid(shape=(2000, 2000, 2000), affine=np.eye(4)), indices=ends)
     near = Elements(space=elements.grid, indices=ends[:1])

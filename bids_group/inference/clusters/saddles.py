@@ -46,7 +46,7 @@ def lattice_maxima(
 ) -> tuple[float, float, float]:
     """Largest cluster size (voxels), mass and TFCE of a map; 0 where there is none.
 
-    Equal to `forest.cluster_maxima` but for the last digits of mass and TFCE. ``z`` ``(n_elements,)`` must be
+    Equal to `basin_maxima` but for the last digits of TFCE. ``z`` ``(n_elements,)`` must be
     finite; clusters consist of voxels above ``heights.threshold``.
     """
     encode(z, lattice.runs, lattice.spans, lattice.steps, lattice.connectivity, work.volume, work.late)

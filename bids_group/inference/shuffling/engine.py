@@ -22,10 +22,10 @@ import numpy.typing as npt
 
 from bids_group.elements.geometry import Geometry
 from bids_group.executor import ONE_THREAD, Executor
-from bids_group.inference.clusters import forest, saddles
-from bids_group.inference.clusters.basins import BasinWorkspace, basin_maxima
+from bids_group.inference.clusters.basins import BYTES_PER_ELEMENT, BasinWorkspace, basin_maxima
 from bids_group.inference.clusters.forest import Heights
 from bids_group.inference.clusters.lattice import Lattice, LatticeWorkspace
+from bids_group.inference.clusters.saddles import lattice_maxima
 from bids_group.inference.shuffling.batch_cache import BatchCache
 from bids_group.inference.shuffling.bootstrap_holes import BootstrapHoles
 from bids_group.inference.shuffling.group_variances import DofTable, GroupVariances, tabulate_dof
@@ -160,13 +160,8 @@ class Job:
         if self.heights is None:
             return int(scratch)
         n_elements, lattice = self.n_elements, self.lattice()
-        of_pass = forest.BYTES_PER_ELEMENT * n_elements if lattice is None else lattice.bytes_per_worker
+        of_pass = BYTES_PER_ELEMENT * n_elements if lattice is None else lattice.bytes_per_worker
         return int(scratch + 4 * self.batch_size * n_elements + of_pass)
-
-    @property
-    def has_basins(self) -> bool:
-        """Whether the pass over basins is taken: for everything but plain volumes."""
-        return self.geometry is not None and self.geometry.adjacency.elements is None
 
     def lattice(self) -> Lattice | None:
         """Lay out the voxels for the quick pass; None where there are none or no TFCE is asked for."""
@@ -198,17 +193,10 @@ class Scratch:
         self.find_maxima: Callable[[Single], npt.ArrayLike] = lambda _: (0.0, 0.0, 0.0)
         if job.heights is not None and lattice is not None:
             room = LatticeWorkspace(lattice)
-            self.find_maxima = partial(
-                saddles.lattice_maxima, heights=job.heights, lattice=lattice, work=room
-            )
-        elif job.heights is not None and job.geometry is not None and job.has_basins:
+            self.find_maxima = partial(lattice_maxima, heights=job.heights, lattice=lattice, work=room)
+        elif job.heights is not None and job.geometry is not None:
             basins = BasinWorkspace(job.n_elements)
             self.find_maxima = partial(basin_maxima, heights=job.heights, geometry=job.geometry, work=basins)
-        elif job.heights is not None and job.geometry is not None:
-            space = forest.Workspace(job.n_elements)
-            self.find_maxima = partial(
-                forest.cluster_maxima, heights=job.heights, geometry=job.geometry, workspace=space
-            )
 
 
 def run_null(
