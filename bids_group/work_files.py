@@ -48,6 +48,13 @@ def reserve(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
     return np.memmap(path, dtype=np.float32, mode="r+", shape=shape)
 
 
+def make_zeros(shape: tuple[int, ...], folder: Path | None, name: str) -> npt.NDArray[np.float32]:
+    """Make float32 zeros in memory, or in a file of a folder (`reserve`) where one is named."""
+    if folder is None or 0 in shape:  # no file can be mapped that is empty
+        return np.zeros(shape, np.float32)
+    return reserve(folder / f"{name}.float32", shape)
+
+
 def no_room(folder: Path, n_bytes: int, problem: str | None = None) -> OutputError:
     """Say that a file of so many bytes cannot be made."""
     return OutputError(

@@ -15,18 +15,9 @@ from bids_group.inference.clusters.basins import BasinWorkspace, basin_maxima
 from bids_group.inference.clusters.forest import Heights
 from bids_group.inference.clusters.lattice import Lattice, LatticeWorkspace
 from bids_group.inference.clusters.saddles import lattice_maxima
-from bids_group.inference.shuffling.bootstrap_holes import build_incomplete
-from bids_group.inference.shuffling.engine import (
-    Job,
-    Scratch,
-    build_statistic,
-    do_shuffles,
-    moves,
-    weights,
-)
-from bids_group.inference.shuffling.partition import TILE, build_residuals
+from bids_group.inference.shuffling.engine import Job, Scratch, build_job, do_shuffles, moves, weights
+from bids_group.inference.shuffling.partition import TILE
 from bids_group.inference.shuffling.scheme import Scheme
-from bids_group.inference.shuffling.weighted_flips import build_weighted
 from bids_group.records import Contrast, Design, GroupData
 from bids_group.threads import one_thread_each
 from bids_group.work_files import read_columns
@@ -89,26 +80,21 @@ def _job_of_noise(contrast: Contrast, scheme: Scheme, spec: InferenceSpec, share
     """Two tiles of noise; a share of the rows is not observed at each element, where it is above 0."""
     random, split = np.random.default_rng(0), scheme.partition
     noise = random.standard_normal((split.n_obs, _TILES * TILE), np.float32)
-    everywhere, by_place, holes = np.ones(noise.shape[1], dtype=bool), None, None
-    if scheme.is_weighted:
-        residuals, by_place = build_weighted(noise, np.ones_like(noise), split, is_tested=everywhere)
-    elif share > 0:
+    if share > 0 and not scheme.is_weighted:
         n_gone = min(max(round(share * split.n_obs), 1), split.n_obs - 1)
         by_element = random.random(noise.shape)
         if scheme.variant is not None:  # a draw takes as long where all elements lack the same rows
             by_element[:] = by_element[:, :1]
         noise[np.argsort(by_element, axis=0) < n_gone] = np.nan
-        residuals, by_place, holes = build_incomplete(noise, scheme, contrast.test, is_tested=everywhere)
-    else:
-        residuals = build_residuals(noise, split, scheme.groups)
     heights = Heights(threshold=3.0, is_two_sided=spec.is_two_sided, has_tfce=False)
-    return Job(
-        scheme=scheme,
-        statistic=build_statistic(scheme, contrast.test, is_two_sided=spec.is_two_sided),
-        residuals=residuals,
+    return build_job(
+        scheme,
+        contrast.test,
+        noise,
+        np.ones_like(noise),
+        is_two_sided=spec.is_two_sided,
+        is_complete=share == 0,
         heights=heights if spec.measures - {"voxel"} else None,
-        by_place=by_place,
-        holes=holes,
     )
 
 

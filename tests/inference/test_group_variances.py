@@ -11,9 +11,8 @@ from statsmodels.stats.oneway import anova_oneway
 from bids_group.config import InferenceSpec
 from bids_group.distributions import t_to_z
 from bids_group.inference import correct_group
-from bids_group.inference.shuffling.engine import Job, build_statistic, observed_map
+from bids_group.inference.shuffling.engine import build_job, observed_map
 from bids_group.inference.shuffling.group_variances import look_up, tabulate_dof
-from bids_group.inference.shuffling.partition import build_residuals
 from bids_group.inference.shuffling.scheme import choose_scheme
 
 GROUP = np.repeat([0, 1], (6, 9))
@@ -27,10 +26,7 @@ def unshuffled_z(data, test):
         blocks=None,
         variance_groups=data.variance_groups,
     )
-    residuals = build_residuals(data.stack.data, scheme.partition, scheme.groups)
-    return observed_map(
-        Job(scheme=scheme, statistic=build_statistic(scheme, test, is_two_sided=True), residuals=residuals)
-    )
+    return observed_map(build_job(scheme, test, data.stack.data, is_two_sided=True))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from scipy.linalg import qr
 from bids_group.config import InferenceSpec
 from bids_group.errors import DesignError
 from bids_group.inference.corrections.question import Question
-from bids_group.inference.shuffling.engine import Job, build_statistic, observed_map
+from bids_group.inference.shuffling.engine import build_job, observed_map
 from bids_group.inference.shuffling.partition import build_residuals, partition
 from bids_group.inference.shuffling.scheme import choose_scheme
 from bids_group.model.fitting.group_fit import fit_group
@@ -157,11 +157,9 @@ def test_unshuffled_statistic_equals_second_level_model(case):
         make_design(matrix, [contrast], rank=rank),
         contrast,
         InferenceSpec(n_permutations=99, shuffle="flips"),
-        blocks=None,
-        variance_groups=None,
     )
-    statistic = build_statistic(scheme, test, is_two_sided=True)
-    job = Job(scheme=scheme, statistic=statistic, residuals=build_residuals(maps, scheme.partition))
+    job = build_job(scheme, test, maps, is_two_sided=True)
+    statistic = job.statistic
     ours = statistic.statistic_of(observed_map(job))
     unexplained = 1 - statistic.expected_values(theirs) ** 2
     assert furthest(ours, theirs, np.maximum(1e-5, 1e-6 / unexplained)) < 1
@@ -241,12 +239,11 @@ def test_elements_are_shuffled_exactly_where_the_fit_tests_them(make_problem, te
     (contrast,) = data.design.contrasts
     question = Question.about(data, result, InferenceSpec())
     assert question.is_tested.sum() == 160
-    scheme = choose_scheme(data.design, contrast, InferenceSpec(), blocks=None, variance_groups=None)
-    residuals = build_residuals(maps, scheme.partition, is_tested=question.is_tested)
-    lengths = np.linalg.norm(residuals.tiles[0, :, :180], axis=0)
+    scheme = choose_scheme(data.design, contrast, InferenceSpec())
+    job = build_job(scheme, test, maps, is_two_sided=True, is_tested=question.is_tested)
+    lengths = np.linalg.norm(job.residuals.tiles[0, :, :180], axis=0)
     np.testing.assert_allclose(lengths, question.is_tested, atol=1e-6)
-    statistic = build_statistic(scheme, test, is_two_sided=True)
-    ours = statistic.statistic_of(observed_map(Job(scheme=scheme, statistic=statistic, residuals=residuals)))
+    ours = job.statistic.statistic_of(observed_map(job))
     np.testing.assert_allclose(ours[:160], result.maps[test][:160], rtol=1e-5, atol=1e-5)
     without_mask = build_residuals(maps, scheme.partition).tiles[0, :, :170]
     assert (np.any(without_mask != 0, axis=0) == question.is_tested[:170]).all()

@@ -17,8 +17,7 @@ from bids_group.inference.clusters.basins import BasinWorkspace, basin_maxima
 from bids_group.inference.clusters.forest import Heights, tfce_map
 from bids_group.inference.clusters.lattice import CHUNK, Lattice, LatticeWorkspace
 from bids_group.inference.clusters.saddles import lattice_maxima
-from bids_group.inference.shuffling.engine import Job, build_statistic, run_null
-from bids_group.inference.shuffling.partition import build_residuals
+from bids_group.inference.shuffling.engine import Job, build_job, run_null
 from bids_group.inference.shuffling.scheme import choose_scheme
 
 RANKS = {6: 1, 18: 2, 26: 3}
@@ -226,13 +225,11 @@ def test_every_statistic_has_the_same_null_as_by_basins(make_problem, name, is_t
         data.design, data.design.contrasts[0], InferenceSpec(n_permutations=60), blocks=data.blocks,
         variance_groups=data.variance_groups,
     )  # fmt: skip
-    job = Job(
-        scheme=scheme,
-        statistic=build_statistic(scheme, contrast[0], is_two_sided=is_two_sided),
-        residuals=build_residuals(data.stack.data, scheme.partition, scheme.groups),
+    job = build_job(
+        scheme, contrast[0], data.stack.data, is_two_sided=is_two_sided,
         heights=Heights(threshold=1.5, is_two_sided=is_two_sided, has_tfce=True),
         geometry=volume_geometry(data.elements, 18),
-    )
+    )  # fmt: skip
     by_graph = replace(
         job,
         geometry=replace(
@@ -248,16 +245,10 @@ def test_every_statistic_has_the_same_null_as_by_basins(make_problem, name, is_t
 
 def test_without_tfce_basins_are_taken(make_problem):
     data, _ = make_problem(np.ones((8, 1)), [("t", [1.0])])
-    scheme = choose_scheme(
-        data.design, data.design.contrasts[0], InferenceSpec(), blocks=None, variance_groups=None
-    )
-    job = Job(
-        scheme=scheme,
-        statistic=build_statistic(scheme, "t", is_two_sided=True),
-        residuals=build_residuals(data.stack.data, scheme.partition),
-        heights=Heights(threshold=1.5, is_two_sided=True, has_tfce=False),
-        geometry=volume_geometry(data.elements, 6),
-    )
+    scheme = choose_scheme(data.design, data.design.contrasts[0], InferenceSpec())
+    heights = Heights(threshold=1.5, is_two_sided=True, has_tfce=False)
+    geometry = volume_geometry(data.elements, 6)
+    job = build_job(scheme, "t", data.stack.data, is_two_sided=True, heights=heights, geometry=geometry)
     assert job.lattice() is None
 
 

@@ -13,15 +13,8 @@ from bids_group.distributions import f_to_z, t_to_z
 from bids_group.errors import DataError, UsageError
 from bids_group.executor import Threads
 from bids_group.inference import check_inference, correct_group
-from bids_group.inference.shuffling.engine import (
-    Job,
-    Scratch,
-    build_statistic,
-    do_shuffles,
-    observed_map,
-    weights,
-)
-from bids_group.inference.shuffling.partition import TILE, build_residuals
+from bids_group.inference.shuffling.engine import Scratch, build_job, do_shuffles, observed_map, weights
+from bids_group.inference.shuffling.partition import TILE
 from bids_group.inference.shuffling.scheme import choose_scheme
 from bids_group.inference.shuffling.wild_bootstrap import sum_by_signs
 from bids_group.model import fit_group
@@ -41,16 +34,10 @@ def sandwiched(problem, variant="CR2", **more):
     return data, fit_group(data, is_two_sided=True).results
 
 
-def build_job(data, contrast, spec):
+def job_of(data, contrast, spec):
     """All that the null of a contrast depends on."""
-    scheme = choose_scheme(
-        data.design, contrast, spec, blocks=data.blocks, variance_groups=None, estimator=data.estimator
-    )
-    return Job(
-        scheme=scheme,
-        statistic=build_statistic(scheme, contrast.test, is_two_sided=True),
-        residuals=build_residuals(data.stack.data, scheme.partition),
-    )
+    scheme = choose_scheme(data.design, contrast, spec, blocks=data.blocks, estimator=data.estimator)
+    return build_job(scheme, contrast.test, data.stack.data, is_two_sided=True)
 
 
 @pytest.fixture
@@ -108,7 +95,7 @@ def by_hand(maps, test, contrast, signs, variant="CR2"):
 def test_every_draw_equals_one_done_by_hand(visits, number, variant):
     data, _ = visits(variant=variant)
     contrast = data.design.contrasts[number]
-    job = build_job(data, contrast, InferenceSpec(n_permutations=600))
+    job = job_of(data, contrast, InferenceSpec(n_permutations=600))
     scratch = Scratch(job)
     squares = job.statistic.multiply(
         weights(job, 0), job.residuals.tiles[0], job.residuals.group_squares[0], scratch.products, scratch.own
@@ -125,7 +112,7 @@ def test_every_draw_equals_one_done_by_hand(visits, number, variant):
 def test_without_a_change_of_sign_it_is_the_statistic_of_the_fit(visits, variant):
     data, results = visits(shape=(12, 11, 10), variant=variant)
     for contrast, result in zip(data.design.contrasts, results, strict=True):
-        job = build_job(data, contrast, InferenceSpec())
+        job = job_of(data, contrast, InferenceSpec())
         values = observed_map(job)
         fitted = result.maps[contrast.test]
         np.testing.assert_allclose(job.statistic.statistic_of(values), fitted, rtol=1e-4, atol=1e-5)
@@ -284,7 +271,7 @@ def test_findings_where_nothing_is_are_as_rare_as_alpha_says(make_problem):
         )  # fmt: skip
         share += [(one.maps["p"] <= 0.05).mean() / n_datasets for one in results]
         for number, contrast in enumerate(data.design.contrasts):
-            job = build_job(data, contrast, InferenceSpec(n_permutations=255, random_seed=seed))
+            job = job_of(data, contrast, InferenceSpec(n_permutations=255, random_seed=seed))
             maxima = do_shuffles(job, weights(job, 0), 256, Scratch(job))[0][:, 0, 0]
             found[number] += (maxima >= maxima[0]).mean() <= 0.05
     low, high = binom.ppf([0.0005, 0.9995], n_datasets, 0.05)

@@ -16,13 +16,11 @@ from bids_group.inference.clusters.forest import Heights
 from bids_group.inference.corrections.maxima import Null, approximate_tails, join_parts, judge_together
 from bids_group.inference.corrections.question import Question, Row
 from bids_group.inference.shuffling.batch_cache import BatchCache, digest
-from bids_group.inference.shuffling.bootstrap_holes import build_incomplete
-from bids_group.inference.shuffling.engine import Job, build_statistic, fill_z, observed_map, run_null
-from bids_group.inference.shuffling.partition import Doubles, build_residuals
+from bids_group.inference.shuffling.engine import Job, build_job, fill_z, observed_map, run_null
+from bids_group.inference.shuffling.partition import Doubles
 from bids_group.inference.shuffling.pooled_variance import Deviates, PooledVariance
 from bids_group.inference.shuffling.scheme import Scheme
 from bids_group.inference.shuffling.statistic import Statistic
-from bids_group.inference.shuffling.weighted_flips import build_weighted
 from bids_group.records import Notice, UncorrectedP, note, warn
 from bids_group.records.sidecars import Sidecar
 
@@ -118,8 +116,6 @@ def _prepare(
     stack, spec = question.data.stack, question.spec
     n_maps = 0 if isinstance(stack.data, np.memmap) else 1 + scheme.is_weighted  # in memory beside them
     is_held = executor.can_hold(stack.data.nbytes * (n_maps + scheme.n_arrays))
-    folder = None if is_held else work_dir
-    backing = None if folder is None else folder / "residuals.float32"
 
     def place(n_bytes: int) -> Path | None:
         """Say where arrays of so many bytes beside the maps lie: None where memory holds both."""
@@ -127,32 +123,23 @@ def _prepare(
 
     forming, has_tfce = question.cluster_forming_z, "tfce" in spec.measures
     heights = Heights(threshold=forming, is_two_sided=question.is_two_sided, has_tfce=has_tfce)
-    split, test, is_tested = scheme.partition, question.result.contrast.test, question.is_tested
-    by_place, holes = None, None
-    if scheme.is_weighted:
-        assert stack.variance is not None
-        residuals, by_place = build_weighted(
-            stack.data, stack.variance, split, is_tested=is_tested, backing=backing
-        )
-    elif question.data.is_complete:
-        residuals = build_residuals(stack.data, split, scheme.groups, is_tested=is_tested, backing=backing)
-    else:
-        residuals, by_place, holes = build_incomplete(
-            stack.data, scheme, test, is_tested=is_tested, folder=folder, place=place
-        )
-    statistic = build_statistic(scheme, test, is_two_sided=question.is_two_sided)
-    is_exact = split.n_obs <= FEW_ROWS and question.data.geometry is not None  # volumes keep their sums
-    if is_exact and isinstance(statistic, PooledVariance):
-        statistic = replace(statistic, precision=np.float64)
-    return Job(
-        scheme=scheme,
-        statistic=statistic,
-        residuals=residuals,
+    job = build_job(
+        scheme,
+        question.result.contrast.test,
+        stack.data,
+        stack.variance,
+        is_two_sided=question.is_two_sided,
+        is_complete=question.data.is_complete,
+        is_tested=question.is_tested,
         heights=heights if spec.measures - {"voxel"} else None,
         geometry=geometry,
-        by_place=by_place,
-        holes=holes,
+        folder=None if is_held else work_dir,
+        place=place,
     )
+    is_few = scheme.partition.n_obs <= FEW_ROWS and question.data.geometry is not None  # volumes keep sums
+    if is_few and isinstance(job.statistic, PooledVariance):
+        job = replace(job, statistic=replace(job.statistic, precision=np.float64))
+    return job
 
 
 def _check_against_fit(question: Question, statistic: Statistic, values: Row, dof: Doubles | None) -> None:

@@ -30,7 +30,7 @@ from bids_group.inference.shuffling.wild_bootstrap import (
 )
 from bids_group.robust_variance import RobustWeights, robust_weights
 from bids_group.row_space import NO_DOF
-from bids_group.work_files import drop_pages, reserve
+from bids_group.work_files import drop_pages, make_zeros
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,11 +52,6 @@ class BootstrapHoles:
     def n_elements(self) -> int:
         """Number of elements."""
         return self.residuals.n_elements
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of `make_room` for each shuffle."""
-        return int(self.residuals.tiles.shape[1]) + 1
 
     def moves(self, batch: Batch, batch_size: int) -> Moves:
         """Give the signs of the clusters; the missing draws of the last batch are filled up with zeros."""
@@ -119,8 +114,7 @@ def _spread_holes(
     q, p, n = holes.q, holes.columns.shape[1], holes.n_elements
     n_pairs, given = q * (q + 1) // 2, holes.residuals.tiles
     shape = (len(given), p * (1 + n_pairs), int(clusters.max()) + 1, TILE)
-    folder = place(4 * int(np.prod(shape)))
-    tiles = np.zeros(shape, np.float32) if folder is None else reserve(folder / "clusters.float32", shape)
+    tiles = make_zeros(shape, place(4 * int(np.prod(shape))), "clusters")
     squares = np.zeros((len(given), n_pairs, TILE), np.float32)
     dof = np.ones(n)
     for start, stop in pairwise([0, *(np.flatnonzero(np.diff(holes.pattern)) + 1).tolist(), n]):

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import pairwise
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -27,14 +28,14 @@ from bids_group.inference.clusters.forest import Heights
 from bids_group.inference.clusters.lattice import Lattice, LatticeWorkspace
 from bids_group.inference.clusters.saddles import lattice_maxima
 from bids_group.inference.shuffling.batch_cache import BatchCache
-from bids_group.inference.shuffling.bootstrap_holes import BootstrapHoles
+from bids_group.inference.shuffling.bootstrap_holes import BootstrapHoles, build_incomplete
 from bids_group.inference.shuffling.group_variances import DofTable, GroupVariances, tabulate_dof
 from bids_group.inference.shuffling.holes import ByPlace, Holes, Moves, deviates_by_dof
-from bids_group.inference.shuffling.partition import TILE, Doubles, Residuals, Single
+from bids_group.inference.shuffling.partition import TILE, Doubles, Residuals, Single, build_residuals
 from bids_group.inference.shuffling.pooled_variance import PooledVariance, z_of_r
 from bids_group.inference.shuffling.scheme import Scheme
 from bids_group.inference.shuffling.statistic import Statistic, as_floats, count_reaching, raise_maxima
-from bids_group.inference.shuffling.weighted_flips import WeightedFlips
+from bids_group.inference.shuffling.weighted_flips import WeightedFlips, build_weighted
 from bids_group.inference.shuffling.wild_bootstrap import WildBootstrap
 from bids_group.threads import one_thread_each
 from bids_group.work_files import drop_pages
@@ -153,10 +154,10 @@ class Job:
     @property
     def bytes_per_worker(self) -> int:
         """Memory that each batch in flight needs."""
-        n_rows = self.statistic.n_products + 1
+        n_rows, rooms = self.statistic.n_products + 1, self.statistic.make_room()
         if self.holes is not None:
-            n_rows += self.holes.n_rows + self.holes.has_own_dof
-        scratch = 4 * n_rows * self.batch_size * TILE + self.statistic.room_bytes
+            n_rows, rooms = n_rows + self.holes.has_own_dof, (*rooms, *self.holes.make_room(self.batch_size))
+        scratch = 4 * n_rows * self.batch_size * TILE + sum(room.nbytes for room in rooms)
         if self.heights is None:
             return int(scratch)
         n_elements, lattice = self.n_elements, self.lattice()
@@ -171,6 +172,48 @@ class Job:
         if graph.elements is None or graph.connectivity is None or not Lattice.fits(graph.elements):
             return None
         return Lattice.of(graph.elements, graph.connectivity)
+
+
+def build_job(
+    scheme: Scheme,
+    test: str,
+    maps: Single,
+    variances: Single | None = None,
+    *,
+    is_two_sided: bool,
+    is_complete: bool = True,
+    is_tested: npt.NDArray[np.bool_] | None = None,
+    heights: Heights | None = None,
+    geometry: Geometry | None = None,
+    folder: Path | None = None,
+    place: Callable[[int], Path | None] = lambda _: None,
+) -> Job:
+    """Gather what the null of a contrast depends on, from maps ``(n_obs, n_elements)``, NaN = not observed.
+
+    ``variances`` where the scheme weighs rows. ``is_tested`` ``(n_elements,)``: the other elements take no
+    part in any maximum. ``folder``: of the files that hold the residuals, where memory does not; ``place``:
+    that of a file for so many more bytes.
+    """
+    split, by_place, holes = scheme.partition, None, None
+    is_tested = np.ones(maps.shape[1], dtype=bool) if is_tested is None else is_tested
+    if scheme.is_weighted:
+        assert variances is not None
+        residuals, by_place = build_weighted(maps, variances, split, is_tested=is_tested, folder=folder)
+    elif is_complete:
+        residuals = build_residuals(maps, split, scheme.groups, is_tested=is_tested, folder=folder)
+    else:
+        residuals, by_place, holes = build_incomplete(
+            maps, scheme, test, is_tested=is_tested, folder=folder, place=place
+        )
+    return Job(
+        scheme=scheme,
+        statistic=build_statistic(scheme, test, is_two_sided=is_two_sided),
+        residuals=residuals,
+        heights=heights,
+        geometry=geometry,
+        by_place=by_place,
+        holes=holes,
+    )
 
 
 Found = tuple[Doubles, npt.NDArray[np.unsignedinteger]]

@@ -37,7 +37,7 @@ from bids_group.inference.shuffling.partition import (
 from bids_group.inference.shuffling.pooled_variance import LARGEST
 from bids_group.inference.shuffling.shuffles import Batch, Shuffles, Units
 from bids_group.row_space import group_by_pattern, invert_patterns
-from bids_group.work_files import read_columns, reserve
+from bids_group.work_files import make_zeros, read_columns
 
 Flags = npt.NDArray[np.bool_]
 
@@ -100,11 +100,6 @@ class Holes:
     def n_elements(self) -> int:
         """Number of elements."""
         return int(self.pattern.size)
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of `make_room` for each shuffle."""
-        return int(self.columns.shape[1]) + 1
 
     @cached_property
     def _exceptions(self) -> tuple[Codes, Codes]:
@@ -173,7 +168,7 @@ def build_holes(
     place = np.empty(n_elements, np.intp)
     place[complete], place[others] = np.arange(complete.size), np.arange(others.size)
     whole, partial = (
-        _reserve((-(-places.size // TILE), n_obs, TILE), folder, name)
+        make_zeros((-(-places.size // TILE), n_obs, TILE), folder, name)
         for places, name in ((complete, "residuals"), (others, "residuals of holes"))
     )
     for block in blocks:
@@ -213,10 +208,6 @@ def _find_observed(maps: Single, blocks: Sequence[slice]) -> tuple[Flags, Flags]
         is_complete.append(here.all(axis=0))
         is_observed.append(here[:, ~is_complete[-1]])
     return np.concatenate(is_complete), np.concatenate(is_observed, axis=1)
-
-
-def _reserve(shape: tuple[int, ...], folder: Path | None, name: str) -> Single:
-    return np.zeros(shape, np.float32) if folder is None else reserve(folder / f"{name}.float32", shape)
 
 
 def _joined(tiles: Single, n_elements: int) -> Residuals:

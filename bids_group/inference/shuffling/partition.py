@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from bids_group.errors import DesignError
 from bids_group.row_space import TOLERANCE, RowSpace
-from bids_group.work_files import drop_pages, read_columns, reserve
+from bids_group.work_files import drop_pages, make_zeros, read_columns
 
 Codes = npt.NDArray[np.intp]
 Doubles = npt.NDArray[np.float64]
@@ -118,17 +118,17 @@ def build_residuals(
     groups: Codes | None = None,
     *,
     is_tested: npt.NDArray[np.bool_] | None = None,
-    backing: Path | None = None,
+    folder: Path | None = None,
 ) -> Residuals:
     """Take the nuisance part out of maps ``(n_obs, n_elements)``, which must be finite.
 
     ``is_tested`` ``(n_elements,)``: the others are 0, so that they take no part in any maximum.
-    ``backing``: a file to keep the tiles in (memory-mapped) where the maps themselves are too big for memory.
+    ``folder``: of the file (memory-mapped) that keeps the tiles, where memory does not hold them.
     """
     n_obs, n_elements = maps.shape
     shape = (-(-n_elements // TILE), n_obs, TILE)
     n_groups = 0 if groups is None else int(groups.max()) + 1
-    tiles = np.zeros(shape, np.float32) if backing is None else reserve(backing, shape)
+    tiles = make_zeros(shape, folder, "residuals")
     squares = np.zeros((shape[0], n_groups, TILE), np.float32)
     found = Residuals(tiles=tiles, n_elements=n_elements, group_squares=squares)
     for number in range(shape[0]):

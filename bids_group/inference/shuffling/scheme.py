@@ -108,8 +108,8 @@ def choose_scheme(
     contrast: Contrast,
     spec: InferenceSpec,
     *,
-    blocks: pd.Series | None,
-    variance_groups: pd.Series | None,
+    blocks: pd.Series | None = None,
+    variance_groups: pd.Series | None = None,
     estimator: Estimator = LEAST_SQUARES,
     is_complete: bool = True,
 ) -> Scheme:

@@ -42,11 +42,6 @@ class Statistic:
         """Make the room that `multiply` works in; the products themselves have their own."""
         return ()
 
-    @property
-    def room_bytes(self) -> int:
-        """Bytes of `make_room`."""
-        return 0
-
     def weigh(self, batch: Batch, n_shuffles: int) -> Single:
         """Make rows for the product, ``(m · n_shuffles, n_obs)``, of zeros for shuffles that are missing."""
         moved = batch.moved(self.columns)

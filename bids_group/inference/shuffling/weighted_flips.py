@@ -32,7 +32,7 @@ from bids_group.inference.shuffling.pooled_variance import PooledVariance
 from bids_group.inference.shuffling.shuffles import Batch
 from bids_group.row_space import group_by_pattern, invert_patterns
 from bids_group.variance_between import variance_between
-from bids_group.work_files import read_columns, reserve
+from bids_group.work_files import make_zeros, read_columns
 
 Flags = npt.NDArray[np.bool_]
 
@@ -63,7 +63,7 @@ class WeightedFlips(PooledVariance):
 
 
 def build_weighted(
-    maps: Single, variances: Single, split: Partition, *, is_tested: Flags, backing: Path | None = None
+    maps: Single, variances: Single, split: Partition, *, is_tested: Flags, folder: Path | None = None
 ) -> tuple[Residuals, ByPlace]:
     """Multiply residuals ``(n_obs, n_elements)`` of unit length by each direction ``(m, n_obs, n_elements)``.
 
@@ -80,7 +80,7 @@ def build_weighted(
     place = np.empty(n_elements, np.intp)
     place[order] = np.arange(n_elements)
     shape = (len(blocks), columns.shape[1], n_obs, TILE)
-    tiles = np.zeros(shape, np.float32) if backing is None else reserve(backing, shape)
+    tiles = make_zeros(shape, folder, "residuals")
     for block in blocks:
         found = _directed(read_columns(maps, block), read_columns(variances, block), split)
         where = place[block]

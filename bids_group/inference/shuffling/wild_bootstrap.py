@@ -89,11 +89,6 @@ class WildBootstrap(PooledVariance):
         spread = np.empty((self.n_products, len(self.starts) - 1, TILE), np.float32)
         return spread, np.empty((self.n_pairs, TILE), np.float32)
 
-    @property
-    def room_bytes(self) -> int:
-        """Bytes of `make_room`."""
-        return int(4 * TILE * (self.n_products * (len(self.starts) - 1) + self.n_pairs))
-
     def weigh(self, batch: Batch, n_shuffles: int) -> Single:
         """Signs of the clusters, ``(n_shuffles, n_clusters)``."""
         signs = np.zeros((n_shuffles, len(self.starts) - 1), np.float32)

@@ -45,7 +45,7 @@ from bids_group.records import (
     warn,
 )
 from bids_group.words import and_more, counted, plural
-from bids_group.work_files import drop_pages, reserve
+from bids_group.work_files import drop_pages, make_zeros
 
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.float32]
@@ -246,8 +246,8 @@ class _Building:
         shape = (len(self._labels), self._candidates.n_elements)
         n_arrays = 1 + needs_variance + is_shuffled
         folder = None if executor.can_hold(4 * n_arrays * shape[0] * shape[1]) else work_dir
-        self._data = _reserve(shape, folder, "effects")
-        self._variance = _reserve(shape, folder, "variances") if needs_variance else None
+        self._data = make_zeros(shape, folder, "stack_effects")
+        self._variance = make_zeros(shape, folder, "stack_variances") if needs_variance else None
 
     def add(self, number: int, one: PooledMap, checked: int) -> None:
         """Put one map into its row; refuse the numbers of another row, whatever the files are called."""
@@ -338,12 +338,6 @@ class _Building:
 
 def _path_of(one: PooledMap) -> Path:
     return one.observation.maps[0].effect
-
-
-def _reserve(shape: tuple[int, int], folder: Path | None, name: str) -> Rows:
-    if folder is None or shape[1] == 0:
-        return np.empty(shape, dtype=np.float32)
-    return reserve(folder / f"stack_{name}.float32", shape)
 
 
 def _compressed(data: Rows, is_kept: Mask) -> Rows:
