@@ -21,7 +21,6 @@ from bids_group.bids.patterns import (
     STAR_MARK,
     Matches,
     PatternFile,
-    mark_labels,
     match_pattern,
 )
 from bids_group.bids.selection import wanted_labels
@@ -175,7 +174,7 @@ def _name_volumes(matches: Matches) -> dict[Path, str]:
         return names
     for file in matches.files:
         words = [label for name, label in file.labels.items() if name != "contrast"]
-        pieces = mark_labels(typed, names[file.path], file.labels).split(STAR_MARK)  # every second for a *
+        pieces = file.volume.split(STAR_MARK)  # every second stands for a *
         pieces[1::2] = [without_words(piece, words) for piece in pieces[1::2]]
         names[file.path] = _without_labels("".join(pieces)).strip()
     return names

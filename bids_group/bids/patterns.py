@@ -7,13 +7,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 from bids_group.bids.index import MOST_WAYS, group_by, path_order, refuse_unlisted
 from bids_group.elements import is_volume_name, join_pair, read_labels, split_volume
 from bids_group.errors import BidsGroupError, MissingInputError, SelectionError, UsageError
-from bids_group.words import and_more, list_some, suggest
+from bids_group.words import and_more, closest, list_some, suggest
 
 KEYS = {"subject": "sub", "session": "ses", "run": "run", "task": "task", "hemi": "hemi", "contrast": None}
 """Placeholders, and the key that may stand before their labels in names."""
@@ -37,13 +36,14 @@ Labels = Mapping[str, str]
 class PatternFile:
     """A file (or one volume of it) that a pattern matches, and the labels that its path has.
 
-    ``rest``: its name, with ``LABEL_MARK`` in place of each label, and a ``STAR_MARK`` on both sides of what
-    a ``*`` or ``?`` stands for.
+    ``rest`` and ``volume``: its name and that of the volume, with ``LABEL_MARK`` in place of each label, and
+    a ``STAR_MARK`` on both sides of what a ``*`` or ``?`` stands for.
     """
 
     path: Path
     labels: Labels
     rest: str = ""
+    volume: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,7 @@ def _pair(files: Sequence[PatternFile]) -> Iterator[PatternFile]:
         sides = {one.labels.get("hemi", "")[:1].upper(): one for one, _ in those}
         if len(those) == 2 and {*sides} == {"L", "R"}:
             path = join_pair(sides["L"].path, sides["R"].path)
-            yield PatternFile(path=path, labels=those[0][1], rest=those[0][0].rest)
+            yield replace(those[0][0], path=path, labels=those[0][1])
         else:
             yield from (replace(one, labels=labels) for one, labels in those)
 
@@ -215,42 +215,18 @@ def _step(here: PatternFile, part: str, *, is_file: bool) -> Iterator[PatternFil
             path = here.path / name
             if is_file != path.is_dir() or (is_file and is_volume_name(name)):
                 labels = {**here.labels, **found.groupdict()}
-                yield PatternFile(
-                    path=path, labels=labels, rest=mark_labels(part, name, labels) if is_file else ""
-                )
+                yield PatternFile(path=path, labels=labels, rest=_mark(part, found))
 
 
-def mark_labels(part: str, name: str, labels: Labels) -> str:
+def _mark(part: str, match: re.Match[str]) -> str:
     """Mark in a name that a part matches where its labels stood, and what stands for ``*`` and ``?``."""
-    if not re.search(r"[*?]", part):
-        return _PLACEHOLDER.sub(LABEL_MARK, part)
-    names = (found[1] for found in _PLACEHOLDER.finditer(part))
-    known = tuple(dict.fromkeys(one for one in names if one in labels))
-    pattern, kinds = _compile_pieces(part, known)
-    match = pattern.fullmatch("/".join([*(labels[one] for one in known), name]))
-    marks = {"label": LABEL_MARK, "star": f"{STAR_MARK}{{}}{STAR_MARK}", "": "{}"}
-    pieces = match.groups()[len(known) :] if match is not None else ()
-    return "".join(marks[kind].format(piece) for piece, kind in zip(pieces, kinds, strict=False))
+    texts = iter(match.groups())
 
+    def mark(found: re.Match[str]) -> str:
+        text = next(texts)
+        return LABEL_MARK if found[1] is not None else f"{STAR_MARK}{text}{STAR_MARK}"
 
-@lru_cache(maxsize=64)
-def _compile_pieces(part: str, known: tuple[str, ...]) -> tuple[re.Pattern[str], tuple[str, ...]]:
-    """Make a regular expression with a group for each piece of a part, and say what each is.
-
-    It matches the ``known`` labels, each before a slash, and a name in which they stand: one for all files.
-    """
-    text, at, kinds = "".join(f"(?P<{name}>[^/]*)/" for name in known), 0, []
-    for found in _PLACEHOLDER.finditer(part):
-        name = found[1]
-        text += f"({re.escape(part[at : found.start()])})"
-        if name is None:
-            text += "([^/]*)" if found[2] else "([^/])"
-        else:
-            text += f"(?:{KEYS[name]}-)?" if KEYS[name] else ""
-            text += f"((?P={name}))" if name in known else "([^/]+?)"  # {hemi} of a pair
-        kinds += ["", "star" if name is None else "label"]
-        at = found.end()
-    return re.compile(f"{text}({re.escape(part[at:])})"), (*kinds, "")
+    return _PLACEHOLDER.sub(mark, part)
 
 
 def _list(folder: Path) -> list[str]:
@@ -263,19 +239,22 @@ def _list(folder: Path) -> list[str]:
 
 
 def _compile(part: str, bound: Labels, label: str, star: str = "[^/]*") -> re.Pattern[str]:
-    """Make a regular expression of a part; ``bound`` labels stand for themselves, others for a ``label``."""
+    """Make a regular expression of a part, with a group for each placeholder.
+
+    ``bound`` labels stand for themselves, others for a ``label``.
+    """
     text, at, seen = "", 0, set(bound)
     for found in _PLACEHOLDER.finditer(part):
         text += re.escape(part[at : found.start()])
         at, name = found.end(), found[1]
         if name is None:
-            text += star if found[2] else "[^/]"
+            text += f"({star})" if found[2] else "([^/])"
             continue
         text += f"(?:{KEYS[name]}-)?" if KEYS[name] else ""
         if name in bound:
-            text += re.escape(bound[name])
+            text += f"({re.escape(bound[name])})"
         else:
-            text += f"(?P={name})" if name in seen else f"(?P<{name}>{label})"
+            text += f"((?P={name}))" if name in seen else f"(?P<{name}>{label})"
         seen.add(name)
     return re.compile(text + re.escape(part[at:]))
 
@@ -293,7 +272,8 @@ def _name_volumes(file: PatternFile, volume: str | None) -> Iterator[PatternFile
     for label in read_labels(file.path):
         if found := wanted.fullmatch(label):
             path = file.path.with_name(f"{name}[{label}]")
-            yield replace(file, path=path, labels={**file.labels, **found.groupdict()})
+            labels = {**file.labels, **found.groupdict()}
+            yield replace(file, path=path, labels=labels, volume=_mark(volume[1:-1], found))
 
 
 def _no_such_volume(pattern: Path, first: Path, volume: str | None) -> BidsGroupError:
@@ -337,8 +317,7 @@ def _guess(part: str, names: Sequence[str]) -> str | None:
         if any(_compile(variant, {}, LABEL).fullmatch(name) for name in names):
             return variant
     if _PLACEHOLDER.search(part) is None:
-        said = suggest(part, names, mark="")
-        return None if said is None else said.removeprefix("Did you mean ").removesuffix("?")
+        return closest(part, names)
     for name in names:  # upper and lower case
         if re.fullmatch(_compile(part, {}, LABEL).pattern, name, re.IGNORECASE):
             literal = _PLACEHOLDER.split(part)[0]
