@@ -46,7 +46,6 @@ from bids_group.bids.structures import (
     wanted_structures,
 )
 from bids_group.config import Inputs, Selection
-from bids_group.config.typed import MAPS_FILE, is_pattern
 from bids_group.errors import UsageError
 from bids_group.executor import ONE_THREAD, Executor, without_collection
 from bids_group.labels import natural_order
@@ -118,30 +117,22 @@ def _find_maps(
     inputs: Inputs, selection: Selection, output_dir: Path
 ) -> tuple[tuple[MapSource, ...], Found, str | None]:
     """Find maps, and the table of them that is kept with the results: that of a pattern."""
-    stat, suffix = selection.input_stat or "effect", selection.input_suffix
     if inputs.maps_table is not None:
         if inputs.derivatives:
             raise UsageError("Maps are named by --maps and by --derivatives.", fix="Use one of them.")
-        from bids_group.bids.maps_table import list_pattern, read_maps_table
-        from bids_group.bids.pattern_table import resolve_pattern
+        from bids_group.bids.maps_table import read_maps
 
-        if is_pattern(inputs.maps_table):
-            pattern = resolve_pattern(inputs, selection, output_dir)
-            text: str | None = pattern.text
-            source, found = list_pattern(pattern, stat, suffix)
-        else:
-            source, found = read_maps_table(inputs.maps_table, stat, suffix)
-            is_kept = inputs.maps_table == output_dir.absolute() / MAPS_FILE
-            text = inputs.maps_table.read_text(encoding="utf-8") if is_kept else None
+        source, found, text = read_maps(inputs, selection, output_dir)
         found = replace(found, maps=keep_hemispheres(found.maps, wanted_hemispheres(selection)))
         return (source,), _name_space(found, selection), text
+    suffix = selection.input_suffix
     sources = find_sources(inputs, output_dir, suffix)
     parts = []
     for source in sources:
         files, unlisted = index_dataset(source.root)
         check_listed(unlisted, selection)
         paired = pair_hemispheres(files, wanted_hemispheres(selection))
-        parts.append(pair_statmaps(source, paired, stat, suffix))
+        parts.append(pair_statmaps(source, paired, selection.input_stat or "effect", suffix))
     found = Found(
         maps=tuple(m for part in parts for m in part.maps),
         leftovers={leftover: stats for part in parts for leftover, stats in part.leftovers.items()},

@@ -17,13 +17,14 @@ import pandas as pd
 from bids_group.bids.datasets import MapSource
 from bids_group.bids.index import group_by
 from bids_group.bids.near_labels import plain_label
-from bids_group.bids.pattern_table import ResolvedPattern
+from bids_group.bids.pattern_table import resolve_pattern
 from bids_group.bids.patterns import LABEL
 from bids_group.bids.region_lines import join_hemispheres, list_regions, variance_column
 from bids_group.bids.statmaps import Found, InputStat
 from bids_group.bids.structures import name_hemispheres
 from bids_group.bids.tables import name_people, read_tsv, require_columns
-from bids_group.config.typed import MAPS_FILE
+from bids_group.config import Inputs, Selection
+from bids_group.config.typed import MAPS_FILE, is_pattern
 from bids_group.elements import FORMATS, hemi_of, is_label_name, is_map_name, locate
 from bids_group.errors import DataError, MissingInputError, UsageError
 from bids_group.labels import factor_word, run_key
@@ -40,28 +41,33 @@ _OTHER_NAMES = {"ses": "session", "ses_id": "session", "var": "variance"}
 Lines = Mapping[int, FirstLevelMap]
 
 
-def read_maps_table(path: Path, input_stat: InputStat, suffix: str) -> tuple[MapSource, Found]:
-    """Read the table of ``--maps``; paths in it are relative to its own folder.
+def read_maps(inputs: Inputs, selection: Selection, output_dir: Path) -> tuple[MapSource, Found, str | None]:
+    """Read the maps of ``--maps``: a table of them, or the one that a pattern stands for.
 
-    A table with a column per region and no ``effect`` lists its own lines. A column ``hemi`` joins two lines.
+    Paths in a table are relative to its own folder. One with a column per region and no ``effect`` lists its
+    own lines. A column ``hemi`` joins two lines.
     Columns: ``participant_id``, ``contrast``, ``effect``, and where wanted ``session``, ``run``, ``task``,
     ``space``, ``res``, ``den``, ``variance``, ``variance_scale`` (a number that it is multiplied by), ``dof``
-    (a number or a file) and ``mask``. Other columns are covariates and factors of the maps. ``suffix`` says
-    what the maps are, as their names say nothing.
+    (a number or a file) and ``mask``. Other columns are covariates and factors of the maps. The suffix that
+    is selected says what the maps are, as their names say nothing.
+
+    Returns
+    -------
+    The source, the maps, and the text of the table that is kept with the results: that of a pattern.
     """
+    path, kept = inputs.maps_table, output_dir.absolute() / MAPS_FILE
+    assert path is not None
+    if is_pattern(path):
+        frame, notices = resolve_pattern(path, inputs.bids_dir, selection, kept.parent)
+        source, found = _build_maps(frame, kept, selection)
+        text = frame.to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n")
+        return source, replace(found, notices=(*found.notices, *notices)), text
     wide = list_regions(path)
-    return _build_maps(read_tsv(path) if wide is None else wide, path, input_stat, suffix)
+    source, found = _build_maps(read_tsv(path) if wide is None else wide, path, selection)
+    return source, found, path.read_text(encoding="utf-8") if path == kept else None
 
 
-def list_pattern(pattern: ResolvedPattern, input_stat: InputStat, suffix: str) -> tuple[MapSource, Found]:
-    """Make the maps of a pattern of ``--maps``: those of the table that it stands for."""
-    source, found = _build_maps(pattern.frame, pattern.path, input_stat, suffix)
-    return source, replace(found, notices=(*found.notices, *pattern.notices))
-
-
-def _build_maps(
-    frame: pd.DataFrame, path: Path, input_stat: InputStat, suffix: str
-) -> tuple[MapSource, Found]:
+def _build_maps(frame: pd.DataFrame, path: Path, selection: Selection) -> tuple[MapSource, Found]:
     frame, _ = name_people(frame)
     frame = join_hemispheres(frame, path)
     require_columns(frame, path, _REQUIRED)
@@ -77,7 +83,7 @@ def _build_maps(
     rows = [{str(name): cell for name, cell in row.items()} for row in frame.to_dict("records")]
     lines = [int(number) for number in frame.index]
     read = [
-        _read_row(row, f"Line {number} of {path}", path.absolute().parent, input_stat)
+        _read_row(row, f"Line {number} of {path}", path.absolute().parent, selection.input_stat or "effect")
         for number, row in zip(lines, rows, strict=True)
     ]
     named, notices = _name_cells(read)
@@ -90,7 +96,7 @@ def _build_maps(
     ):  # what was written beside results says nothing of where maps belong
         folders.add(str(path.absolute().parent))
     root = Path(os.path.commonpath(sorted(folders)))
-    maps = name_hemispheres([replace(m, dataset=root, suffix=suffix) for m in named])
+    maps = name_hemispheres([replace(m, dataset=root, suffix=selection.input_suffix) for m in named])
     return MapSource(name="maps", root=root, table=path), Found(maps=maps, leftovers={}, notices=notices)
 
 

@@ -25,8 +25,7 @@ from bids_group.bids.patterns import (
 )
 from bids_group.bids.selection import wanted_labels
 from bids_group.bids.siblings import Siblings, find_siblings
-from bids_group.config import Inputs, Selection
-from bids_group.config.typed import MAPS_FILE
+from bids_group.config import Selection
 from bids_group.elements import locate, split_volume
 from bids_group.errors import DataError, UsageError
 from bids_group.labels import natural_order, run_key
@@ -57,25 +56,14 @@ class _Line:
         return "_".join(f"{key}-{label}" for key, label in said.items() if label is not None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ResolvedPattern:
-    """A table of maps: its cells as text (None: n/a), by the number of their line, and what to tell of it."""
-
-    path: Path
-    frame: pd.DataFrame
-    notices: tuple[Notice, ...]
-
-    @property
-    def text(self) -> str:
-        """The table as it is written."""
-        return str(self.frame.to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n"))
-
-
-def resolve_pattern(inputs: Inputs, selection: Selection, output_dir: Path) -> ResolvedPattern:
+def resolve_pattern(
+    pattern: Path, bids_dir: Path, selection: Selection, folder: Path
+) -> tuple[pd.DataFrame, list[Notice]]:
     """Find the maps of a pattern with what stands beside them, as the table that would list them.
 
-    Paths are relative to the folder of that table in OUTPUT_DIR. A contrast is called as SPM's header or
-    FSL's design calls it, else by its label in the path.
+    Gives its cells as text (None: n/a), by the number of their line, and what to tell of it. Paths are
+    relative to ``folder``, where the table is kept. A contrast is called as SPM's header or FSL's design
+    calls it, else by its label in the path.
 
     Raises
     ------
@@ -87,8 +75,7 @@ def resolve_pattern(inputs: Inputs, selection: Selection, output_dir: Path) -> R
     BidsGroupError
         As `match_pattern`.
     """
-    assert inputs.maps_table is not None
-    matches = match_pattern(inputs.maps_table, inputs.bids_dir)
+    matches = match_pattern(pattern, bids_dir)
     rests = {one.path: _without_ending(one.rest) for one in matches.files}
     stems, volumes = _stems(matches, rests), _name_volumes(matches)
     lines = [_look_beside(file, stems[file.path], volumes.get(file.path)) for file in matches.files]
@@ -98,7 +85,6 @@ def resolve_pattern(inputs: Inputs, selection: Selection, output_dir: Path) -> R
     lines, remarks_on_names = _name_contrasts(lines)
     notices += remarks_on_names
     _tell(matches, lines)
-    folder = output_dir.absolute() / MAPS_FILE.parent
     is_effect = (selection.input_stat or "effect") == "effect"
     cells = [_write_line(one, folder, has_variance=is_effect) for one in lines]
     frame = pd.DataFrame(cells, columns=[*_LABELS, *_FILES], index=range(2, len(cells) + 2), dtype=object)
@@ -113,7 +99,7 @@ def resolve_pattern(inputs: Inputs, selection: Selection, output_dir: Path) -> R
     if remarks := list(dict.fromkeys(one.beside.remark for one in lines if one.beside.remark)):
         fixes = dict.fromkeys(one.beside.fix for one in lines if one.beside.fix)
         notices.append(warn("maps", f"{list_some(remarks, 3)}.", "; ".join(fixes) or None))
-    return ResolvedPattern(path=folder / MAPS_FILE.name, frame=frame, notices=tuple(notices))
+    return frame, notices
 
 
 def _stems(matches: Matches, rests: Mapping[Path, str]) -> dict[Path, str]:
