@@ -22,7 +22,7 @@ from bids_group.bids.map_files import (
     tell_rounded_effects,
 )
 from bids_group.bids.map_names import tell_other_names
-from bids_group.bids.near_labels import say_near
+from bids_group.bids.near_labels import tell_labels
 from bids_group.bids.selection import (
     Choice,
     check_listed,
@@ -276,18 +276,10 @@ def _say_labels(study: Study, maps: Iterable[FirstLevelMap]) -> list[Notice]:
     rowless = natural_order(subjects - set(study.listed))
     if not rowless or not study.listed:
         return []
-    names = [f"sub-{label}" for label in rowless]
-    spare = [label for label in natural_order(study.listed) if label not in subjects]
-    why = None
-    if doubled := [f"sub-{label}" for label in spare if label.startswith("sub-")]:
-        why = f"The prefix sub- stands twice in labels of {study.listing}: {list_some(doubled, 3)}."
-    elif (why := say_near(rowless, spare, "sub")) is None and len(rowless) == len(subjects):
-        shown = list_some((f"sub-{label}" for label in spare), 3, none="")
-        why = f"No label of {study.listing} ({shown}) is that of a map ({list_some(names, 3)})."
     sentence = f"{len(rowless)} of the people with maps have no row in {study.listing}, so no covariates: "
-    fix = f"Write the labels in {study.listing} as they stand in the names of the maps."
-    said = [] if why is None else [warn("labels", why, fix)]
-    return [*said, warn("labels", f"{sentence}{list_some(names, 10)}.")]
+    names = list_some((f"sub-{label}" for label in rowless), 10)
+    why = tell_labels({*study.listed}, subjects, study.listing)
+    return [*filter(None, [why]), warn("labels", f"{sentence}{names}.")]
 
 
 def _say_idle(

@@ -85,8 +85,9 @@ class Study:
         parts = self.persons if level == "subject" else self.sessions
         text, columns = _join(parts, index)
         for part in parts if level == "session" else parts[1:]:  # of the first of people the cohort tells
-            told = tell_labels(part.frame, part.columns, index)
-            for name in (name for name in part.columns if told and name in columns):
+            sources = [column.source for column in part.columns.values()]
+            told = tell_labels({*part.frame.index}, {*index}, sources[0]) if sources else None
+            for name in (name for name in part.columns if name in columns):
                 columns[name] = replace(
                     columns[name], notices=(*columns[name].notices, *filter(None, [told]))
                 )

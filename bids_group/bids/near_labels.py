@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-import pandas as pd
-
 from bids_group.labels import natural_order
-from bids_group.records import Column, Notice, warn
+from bids_group.records import Notice, warn
 from bids_group.words import list_some
 
 
@@ -21,7 +19,7 @@ def plain_label(label: str) -> str:
     return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"^(sub|ses)(?=.)", "", bare))
 
 
-def say_near(wanted: Iterable[str], others: Iterable[str], key: str) -> str | None:
+def _say_near(wanted: Iterable[str], others: Iterable[str], key: str) -> str | None:
     """Say which labels of maps and of a table differ only as `plain_label` has it; None where none do."""
     alike = {plain_label(label): label for label in natural_order(others)}
     pairs = [(one, alike.get(plain_label(one), one)) for one in natural_order(wanted)]
@@ -35,27 +33,28 @@ def say_near(wanted: Iterable[str], others: Iterable[str], key: str) -> str | No
     return alike_said if pairs else None
 
 
-def tell_labels(rows: pd.DataFrame, columns: Mapping[str, Column], index: pd.Index) -> Notice | None:
+def tell_labels(listed: set[Any], wanted: set[Any], source: object) -> Notice | None:
     """Tell of labels of a table that are not those of the maps, but near to them, or where none is.
 
-    ``index``: the people, or (person, session), of the maps. Rows that a table lacks are no reason.
+    ``listed``, ``wanted``: people, or (person, session), of the table (``source``) and of the maps. Rows that
+    a table lacks are no reason.
     """
-    listed, wanted = {*rows.index}, {*index}
-    if not columns or not listed or wanted <= listed:
+    if not listed or wanted <= listed:
         return None
     key, lacking, others = "sub", wanted - listed, listed - wanted
     one, other = lacking, others  # between which labels may be near
-    if isinstance(index, pd.MultiIndex):
+    if isinstance(next(iter(wanted)), tuple):
         people = {person for person, _ in listed}
         lacking = {row for row in lacking if row[0] in people} or lacking
         at = int(next(iter(lacking))[0] in people)  # else the labels of people differ
         key = "ses" if at else "sub"
         pair = _of_same_people(lacking, others) if at else (lacking, others)
         one, other, lacking, others = ({row[at] for row in some} for some in (*pair, lacking, others))
-        other = other if at else other - {*index.unique(0)}
-    source = next(iter(columns.values())).source
-    why = say_near(one, other, key)
-    if why is None and others and not listed & wanted and not lacking & others:
+        other = other if at else other - {person for person, _ in wanted}
+    why = _say_near(one, other, key)
+    if doubled := [f"{key}-{label}" for label in natural_order(others) if label.startswith(f"{key}-")]:
+        why = f"The prefix {key}- stands twice in labels of {source}: {list_some(doubled, 3)}."
+    elif why is None and others and not listed & wanted and not lacking & others:
         named = [list_some((f"{key}-{one}" for one in natural_order(some)), 3) for some in (others, lacking)]
         why = f"No label of {source} ({named[0]}) is that of a map ({named[1]})."
     fix = f"Write the labels in {source} as they stand in the names of the maps."

@@ -72,16 +72,13 @@ def _spell(name: str, flag: str, option: Option, value: Any) -> list[str]:
 
 def _listed(value: Any, equals: str) -> list[str]:
     """List the values of an option as text; a mapping names them (contrasts, derivatives)."""
-    if isinstance(value, str | Path) or not hasattr(value, "__iter__"):
-        return [str(value)]
-    named = [value] if isinstance(value, Mapping) else value
-    return [text for one in named for text in _named(one, equals)]
-
-
-def _named(value: Any, equals: str) -> list[str]:
     if isinstance(value, Mapping):
         return [f"{name}{equals}{_written(one)}" for name, one in value.items()]
-    return [_written(value)]
+    if isinstance(value, str | Path) or not hasattr(value, "__iter__"):
+        return [str(value)]
+    return [
+        text for one in value for text in (_listed(one, equals) if hasattr(one, "items") else [_written(one)])
+    ]
 
 
 def _written(value: Any) -> str:

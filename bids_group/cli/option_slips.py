@@ -9,7 +9,7 @@ from pathlib import Path
 from bids_group.config.options import Option
 from bids_group.config.request import OPTIONS
 from bids_group.errors import UsageError
-from bids_group.words import quote_for_shell, suggest
+from bids_group.words import closest, quote_for_shell, suggest
 
 _VALUE = re.compile(
     r"argument (?:\S+/)?(?P<flag>--[\w-]+): (?:invalid \w+ value|invalid choice|expected)"
@@ -68,9 +68,8 @@ def explain_value(message: str) -> UsageError | None:
 def guess_choice(option: Option, typed: str) -> str | None:
     """Write the option with the choice that is meant; where several hold the word, with each."""
     plain, known = typed.casefold().replace("_", "-"), [str(one) for one in option.choices]
-    near = [one for one in known if plain in one.split("-")] or [one for one in known if plain == one]
-    close = suggest(_CHOICES.get(plain, typed), known, mark="")
-    meant = near or ([close.removeprefix("Did you mean ").removesuffix("?")] if close else [])
+    near = [one for one in known if plain in (one, *one.split("-"))]
+    meant = near or [*filter(None, [closest(_CHOICES.get(plain, typed), known)])]
     return f"Write {' or '.join(f'{option.flag} {one}' for one in meant)}." if meant else None
 
 
