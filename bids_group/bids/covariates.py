@@ -173,22 +173,17 @@ def _read_kinds(inputs: Inputs, known: Sequence[str]) -> Kinds:
     return {**kinds, **dict.fromkeys(inputs.numeric, "numeric")}
 
 
-def _say_no_table(bids_dir: Path) -> Notice:
-    """Tell that there are no covariates; warn where a table of people has another name."""
-    sentence = "There is no participants.tsv in BIDS_DIR: no covariates."
-    there = sorted(bids_dir.glob("[Pp]articipant*.*[vtx]")) if bids_dir.is_dir() else []
-    other = next((one for one in there if one.suffix.lower() in (".tsv", ".csv", ".txt", ".xlsx")), None)
-    if other is None:
-        return note("tables", sentence)
-    given = quote_for_shell(str(other))
-    return warn("tables", f"{sentence} {other.name} is not read.", f"Write --participants-tsv {given}.")
-
-
 def _read_persons(
     path: Path | None, bids_dir: Path, people: Sequence[str], notices: list[Notice]
 ) -> TextTable:
     if path is None:
-        notices.append(_say_no_table(bids_dir))
+        told = note("tables", "There is no participants.tsv in BIDS_DIR: no covariates.")
+        for other in sorted(bids_dir.glob("[Pp]articipant*.*[vtx]")):  # a table of another name
+            if other.suffix.lower() in (".tsv", ".csv", ".txt", ".xlsx"):
+                fix = f"Write --participants-tsv {quote_for_shell(str(other))}."
+                told = warn("tables", f"{told.sentence} {other.name} is not read.", fix)
+                break
+        notices.append(told)
         return TextTable(frame=pd.DataFrame(index=pd.Index([], dtype=object)))
     sheet = frame, _ = _read_people(path, notices)
     known = {*people, *(f"sub-{label}" for label in people)}

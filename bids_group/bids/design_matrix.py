@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from bids_group.bids.index import name_row
+from bids_group.bids.near_labels import plain_label
 from bids_group.bids.tables import PERSON_NAMES, index_by_label, read_tsv
 from bids_group.errors import DataError, UsageError
 from bids_group.records import Cohort, Column, GroupAnalysis, Table
@@ -127,9 +128,8 @@ def _keys(analysis: GroupAnalysis) -> Mapping[str, object]:
 def _no_row(lacking: Sequence[str], matrix: Table, path: Path) -> DataError:
     listed = [name_row(label) for label in matrix.frame.index]
     people = " ".join(dict.fromkeys(label.split("_")[0].removeprefix("sub-") for label in lacking))
-    unpadded = {re.sub(r"^sub-0+", "sub-", label): label for label in listed if label not in lacking}
-    bare = (re.sub(r"^sub-0+", "sub-", label) for label in lacking)
-    close = next((unpadded[label] for label in bare if label in unpadded), None)
+    alike = {plain_label(label): label for label in listed if label not in lacking}
+    close = next((alike[plain] for plain in map(plain_label, lacking) if plain in alike), None)
     return DataError(
         f"The design matrix {path} has no row for {list_some(lacking, 10)}.",
         found=f"{len(listed)} rows: {list_some(listed, 6)}",

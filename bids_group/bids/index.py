@@ -103,9 +103,7 @@ def walk(root: Path) -> Iterator[WalkedFolder]:
         path = f"{top}{below}" or "/"
         try:
             if is_linked or below.count("/") < 2:
-                _refuse_kernel(path, kernel)
-            if is_linked:
-                _count_way(path, ways)
+                _refuse_endless(path, kernel, ways if is_linked else None)
             inner, links, names = _list(path)
         except OSError as error:
             yield WalkedFolder(path=path, entities=entities, problem=error.strerror or str(error))
@@ -124,18 +122,18 @@ def walk(root: Path) -> Iterator[WalkedFolder]:
             waiting.append((f"{below}/{one}", {**entities, **more}, is_linked or one in links))
 
 
-def _refuse_kernel(path: str, kernel: Collection[int]) -> None:
-    """Refuse (`OSError`) what is no folder of a disk but shows processes and devices, without end."""
-    if os.stat(path).st_dev in kernel:  # noqa: PTH116
-        raise OSError(errno.EINVAL, "processes and devices of this machine, no files", path)
+def _refuse_endless(path: str, kernel: Collection[int], ways: Counter[tuple[int, int]] | None) -> None:
+    """Refuse (`OSError`) what shows processes and devices, and what links lead to again and again.
 
-
-def _count_way(path: str, ways: Counter[tuple[int, int]]) -> None:
-    """Refuse (`OSError`) a folder that links lead to again and again: each could have links of its own."""
+    ``ways``: those by which links led to each folder, which could have links of its own.
+    """
     found = os.stat(path)  # noqa: PTH116 - of thousands of folders
-    ways[found.st_dev, found.st_ino] += 1
-    if ways[found.st_dev, found.st_ino] > MOST_WAYS:
-        raise OSError(errno.ELOOP, f"links lead here in more than {MOST_WAYS} ways", path)
+    if found.st_dev in kernel:
+        raise OSError(errno.EINVAL, "processes and devices of this machine, no files", path)
+    if ways is not None:
+        ways[found.st_dev, found.st_ino] += 1
+        if ways[found.st_dev, found.st_ino] > MOST_WAYS:
+            raise OSError(errno.ELOOP, f"links lead here in more than {MOST_WAYS} ways", path)
 
 
 def list_inside(path: Path) -> tuple[list[Path], list[Path]]:

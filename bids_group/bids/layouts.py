@@ -21,7 +21,9 @@ _KINDS = {
     "FSL's reg_standard": re.compile(
         r"(?P<start>.*\.feat/reg_standard/stats/cope)\d+(?P<end>\.(?:nii|img)(?:\.gz)?)"
     ),
-    "FSL's .feat": re.compile(r"(?P<start>.*\.feat/stats/cope)\d+(?P<end>\.(?:nii|img)(?:\.gz)?)"),
+    "FSL's .feat": re.compile(
+        r"(?P<start>(?!.*\.gfeat/).*\.feat/stats/cope)\d+(?P<end>\.(?:nii|img)(?:\.gz)?)"
+    ),
     "SPM's con_*": re.compile(r"(?P<start>(?:.*/)?con_)\d{4}(?P<end>\.(?:nii|img)(?:\.gz)?)"),
     "AFNI's +tlrc": re.compile(r"(?P<start>.*\+(?:tlrc|orig|acpc)\.HEAD)(?P<end>)"),
 }
@@ -34,8 +36,6 @@ _NO_MAPS = re.compile(
 
 _ENDINGS = ("nii", "nii.gz", "gii", "shape.gii", "func.gii", "dscalar.nii", "pscalar.nii")
 
-_IN_GFEAT = re.compile(r".*\.gfeat/.*")
-
 
 def propose_option(roots: Iterable[Path], suffix: str) -> str | None:
     """Say which ``--maps`` or ``--input-suffix`` finds maps below folders that have none of ``suffix``.
@@ -46,8 +46,6 @@ def propose_option(roots: Iterable[Path], suffix: str) -> str | None:
     for root, names in listed.items():
         for kind, form in _KINDS.items():
             fitting = [one for one in names if form.fullmatch(one)]
-            if kind == "FSL's .feat":
-                fitting = [one for one in fitting if not _IN_GFEAT.fullmatch(one)]
             pattern = _generalise(root, fitting, form) if fitting else None
             if pattern is not None:
                 shown = root.absolute()

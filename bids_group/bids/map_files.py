@@ -6,14 +6,12 @@ import errno
 import hashlib
 import re
 import zlib
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from bids_group.bids.index import group_by, path_order
+from bids_group.bids.index import Item, group_by, path_order
 from bids_group.bids.selection import Choice
 from bids_group.bids.siblings import native_feat, read_registration
 from bids_group.bids.statmaps import InputStat
@@ -221,38 +219,20 @@ def check_native(maps: Sequence[FirstLevelMap], headers: Headers, named: Path | 
 def check_twins(maps: Sequence[FirstLevelMap], headers: Headers) -> list[Notice]:
     """Refuse the same effect map, by content, under two people; warn of one that a person has twice.
 
+    Warned of is, too, a hemisphere's file that stands twice, beside another half of its map.
+
     Suspects share the checksum and length that stand at the end of a gzip file (or length and the bytes in
     the middle of an uncompressed one); they are confirmed on the whole decompressed content.
     """
-    suspects: dict[bytes, list[FirstLevelMap]] = defaultdict(list)
-    for m in maps:
-        header = headers[m.effect]
-        if header.files.volume is None:  # two volumes of one file: the rows are compared later
-            suspects[header.checksum or _sample(header.files.data)].append(m)
-    said = [notice for group in suspects.values() if len(group) > 1 for notice in _judge(group, headers)]
-    return [*said, *_tell_twin_sides([headers[m.effect].files.all for m in maps if m.form == "gifti"])]
-
-
-def _tell_twin_sides(pairs: Iterable[Sequence[Path]]) -> list[Notice]:
-    """Warn of a hemisphere's file that stands twice, beside another half of its map."""
-    files = dict.fromkeys(path for pair in pairs if len(pair) == 2 for path in pair)
-    alike = [those for those in group_by(files, _sample).values() if len(those) > 1]
-    twins = [same for those in alike for same in group_by(those, Path.read_bytes).values() if len(same) > 1]
-    named = [list_some(same, 4) for same in twins]
-    fix = "Find out whose map it is, and of which hemisphere, and copy the right file."
-    said = list_some(named, 3) if len(named) < 2 else list_some((f"({one})" for one in named), 3)
-    return [warn("twins", f"Files of single hemispheres hold the same map: {said}.", fix)] if named else []
-
-
-def _judge(group: Sequence[FirstLevelMap], headers: Headers) -> list[Notice]:
-    by_content = sorted(
-        (_content_hash(m.effect, headers[m.effect].n_bytes), m.subject, str(m.effect)) for m in group
-    )
+    whole = [m for m in maps if headers[m.effect].files.volume is None]  # else the rows are compared later
     notices = []
-    for _, twins in groupby(by_content, key=lambda item: item[0]):
-        same = list(twins)
-        people = sorted({subject for _, subject, _ in same})
-        paths = list_some((path for _, _, path in same), 10)
+    for same in _find_equal(
+        whole,
+        lambda m: headers[m.effect].checksum or _sample(headers[m.effect].files.data),
+        lambda m: _content_hash(m.effect, headers[m.effect].n_bytes),
+    ):
+        people = sorted({m.subject for m in same})
+        paths = list_some(sorted(str(m.effect) for m in same), 10)
         if len(people) > 1:
             raise DataError(
                 f"The same map stands under {list_some((f'sub-{subject}' for subject in people), 10)}.",
@@ -260,9 +240,23 @@ def _judge(group: Sequence[FirstLevelMap], headers: Headers) -> list[Notice]:
                 expected="a map of its own for each participant",
                 fix="Copy the right file, or leave one of them out with --exclude-participant-label.",
             )
-        if len(same) > 1:
-            notices.append(warn("twins", f"sub-{people[0]} has the same map {len(same)} times: {paths}."))
+        notices.append(warn("twins", f"sub-{people[0]} has the same map {len(same)} times: {paths}."))
+    pairs = [headers[m.effect].files.all for m in maps if m.form == "gifti"]
+    sides = dict.fromkeys(path for pair in pairs if len(pair) == 2 for path in pair)
+    named = [list_some(same, 4) for same in _find_equal(sides, _sample, Path.read_bytes)]
+    if named:
+        said = named[0] if len(named) < 2 else list_some((f"({one})" for one in named), 3)
+        fix = "Find out whose map it is, and of which hemisphere, and copy the right file."
+        notices.append(warn("twins", f"Files of single hemispheres hold the same map: {said}.", fix))
     return notices
+
+
+def _find_equal(
+    items: Iterable[Item], sample: Callable[[Item], Hashable], content: Callable[[Item], Hashable]
+) -> list[list[Item]]:
+    """Find those of equal content, which is read only of those that have one sample."""
+    alike = (those for those in group_by(items, sample).values() if len(those) > 1)
+    return [same for those in alike for same in group_by(those, content).values() if len(same) > 1]
 
 
 def _sample(path: Path) -> bytes:

@@ -45,7 +45,10 @@ def tell_regions(cohort: Cohort, of_mask: Space | None) -> Iterator[Notice]:
     yield from _tell_spellings({part.names: None for _, part in found.values()})
     yield from _tell_members(found.values())
     masked = () if of_mask is None else of_mask.parts
-    yield from _tell_mask([one for part in masked if isinstance(part, Parcels) for one in part.names], names)
+    inside = [one for part in masked if isinstance(part, Parcels) for one in part.names]
+    if strange := [name for name in inside if name not in names]:
+        sentence = f"No map has {counted(len(strange), 'region')} of the mask: {list_some(strange, 5)}."
+        yield warn("mask", sentence, f"Write them as in the maps: {list_some(names, 5)}.")
 
 
 def _tell_no_regions(names: Collection[str], columns: Collection[str]) -> Iterator[Notice]:
@@ -121,11 +124,3 @@ def _digest(axis: Any) -> str:
     known.update(np.array([*map(len, axis.vertices), *map(len, members)]).tobytes())
     known.update(np.concatenate([np.zeros(0), *map(np.ravel, members)]).astype(np.int32).tobytes())
     return known.hexdigest()
-
-
-def _tell_mask(inside: Collection[str], names: Collection[str]) -> Iterator[Notice]:
-    """Name regions inside a mask that no map has."""
-    strange = [name for name in inside if name not in names]
-    if strange:
-        sentence = f"No map has {counted(len(strange), 'region')} of the mask: {list_some(strange, 5)}."
-        yield warn("mask", sentence, f"Write them as in the maps: {list_some(names, 5)}.")

@@ -263,7 +263,9 @@ def check_spellings(choice: Choice, asked: Collection[str]) -> None:
     others: list[FirstLevelMap | Exclusion] = [
         one for one in choice.exclusions if one.reason == not_asked and one.subject not in gone
     ]
-    for those in group_by([*others, *choice.maps], lambda one: _plain_name(one.contrast)).values():
+    for those in group_by(
+        [*others, *choice.maps], lambda one: "".join((one.contrast or "").casefold().split())
+    ).values():
         rows = {
             name: {(one.subject, one.session, run_key(one.run)) for one in found}
             for name, found in group_by(those, lambda one: one.contrast or "").items()
@@ -289,10 +291,6 @@ def check_spellings(choice: Choice, asked: Collection[str]) -> None:
                 f"{rare} ({names}) is not selected; it differs from {listed(sorted(used))} in case alone."
             )
             choice.notices.append(warn("maps", sentence, "Rename the files if it is the same contrast."))
-
-
-def _plain_name(contrast: str | None) -> str:
-    return "".join((contrast or "").casefold().split())
 
 
 def check_rows(maps: Iterable[FirstLevelMap]) -> None:

@@ -62,7 +62,7 @@ def pair_hemispheres(files: Iterable[IndexedFile], wanted: str) -> list[IndexedF
         is_sided = file.entities.get("hemi") in ("L", "R")
         (sided if is_sided and file.entities.get("extension", "").endswith(".gii") else found).append(file)
     kept = (one for one in sided if one.entities["hemi"] in wanted)
-    pairs = group_by(kept, lambda one: (one.path.parent, *sorted(_without_hemi(one.entities).items())))
+    pairs = group_by(kept, lambda one: (one.path.parent, *sorted({**one.entities, "hemi": BOTH}.items())))
     for those in pairs.values():
         by_letter = {one.entities["hemi"]: one for one in those}
         if len(those) == len(by_letter) == 2:
@@ -71,10 +71,6 @@ def pair_hemispheres(files: Iterable[IndexedFile], wanted: str) -> list[IndexedF
         else:
             found += those
     return found
-
-
-def _without_hemi(entities: Mapping[str, str]) -> dict[str, str]:
-    return {name: label for name, label in entities.items() if name != "hemi"}
 
 
 def name_hemispheres(maps: Sequence[FirstLevelMap]) -> tuple[FirstLevelMap, ...]:
@@ -89,23 +85,18 @@ def name_hemispheres(maps: Sequence[FirstLevelMap]) -> tuple[FirstLevelMap, ...]
 
 def keep_hemispheres(maps: Iterable[FirstLevelMap], wanted: str) -> tuple[FirstLevelMap, ...]:
     """Keep of listed maps of both hemispheres the files of the one that is ``wanted``, where it is one."""
-    return tuple(
-        _keep_side(m, wanted) if m.entities.get("hemi") == BOTH and len(wanted) == 1 else m for m in maps
-    )
-
-
-def _keep_side(m: FirstLevelMap, wanted: str) -> FirstLevelMap:
-    sides = [_hemispheres_of(one) for one in expand(m.effect)]
-    if wanted not in sides:  # structures that are no halves of the cortex
-        return m
-    at = sides.index(wanted)
-    files = {name: getattr(m, name) for name in ("effect", "variance", "dof", "mask")}
-    of_one: dict[str, Any] = {
-        name: expand(file)[at]
-        for name, file in files.items()
-        if isinstance(file, Path) and len(expand(file)) == 2
-    }
-    return replace(m, entities={**m.entities, "hemi": wanted}, **of_one)
+    kept = []
+    for m in maps:
+        is_of_both = m.entities.get("hemi") == BOTH and len(wanted) == 1
+        sides = [_hemispheres_of(one) for one in expand(m.effect)] if is_of_both else []
+        of_one: dict[str, Any] = {}
+        if wanted in sides:  # else the structures are no halves of the cortex
+            files = {name: getattr(m, name) for name in ("effect", "variance", "dof", "mask")}
+            both = {name: expand(file) for name, file in files.items() if isinstance(file, Path)}
+            of_one = {name: pair[sides.index(wanted)] for name, pair in both.items() if len(pair) == 2}
+            of_one["entities"] = {**m.entities, "hemi": wanted}
+        kept.append(replace(m, **of_one))
+    return tuple(kept)
 
 
 def _hemispheres_of(effect: Path) -> str | None:
