@@ -76,6 +76,13 @@ def study(tmp_path: Path) -> Study:
 
 
 @pytest.fixture
+def three(study: Study) -> Study:
+    """Three people with maps."""
+    study.people(study.derivative(), "01 02 03")
+    return study
+
+
+@pytest.fixture
 def reason_of() -> Callable[[Cohort, str], list[str]]:
     """Reasons of the exclusions of a person."""
     return lambda cohort, subject: [e.reason for e in cohort.exclusions if e.subject == subject]

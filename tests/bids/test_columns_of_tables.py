@@ -10,13 +10,6 @@ import pytest
 from bids_group.errors import DataError, UsageError
 
 
-@pytest.fixture
-def three(study):
-    """Three people with maps."""
-    study.people(study.derivative(), "01 02 03")
-    return study
-
-
 def test_people_without_maps_and_excluded_people_do_not_settle_a_kind(three):
     three.table(
         "participant_id age sex\n sub-01 20 F\n sub-02 89+ U\n sub-03 40 M\n sub-04 old X",

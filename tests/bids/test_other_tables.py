@@ -27,12 +27,6 @@ CELLS = [
 ]
 
 
-@pytest.fixture
-def three(study):
-    study.people(study.derivative(), "01 02 03")
-    return study
-
-
 @pytest.mark.parametrize(
     ("name", "write"),
     [

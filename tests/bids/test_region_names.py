@@ -1,7 +1,5 @@
 """Tables of regions as FreeSurfer, R and spreadsheets write them, and what the names in them tell."""
 
-import json
-
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -12,6 +10,7 @@ from bids_group.bids import gather_cohort, tell_regions
 from bids_group.config import Inputs, Selection
 from bids_group.elements import read_header, read_map
 from bids_group.errors import DataError
+from tests.studies import begin_study
 
 PEOPLE = ("01", "02", "03")
 REGIONS = ("lh_V1_thickness", "lh_V2_thickness", "rh_V1_thickness")
@@ -19,13 +18,11 @@ REGIONS = ("lh_V1_thickness", "lh_V2_thickness", "rh_V1_thickness")
 
 @pytest.fixture
 def root(tmp_path):
-    first = tmp_path / "derivatives" / "first"
-    first.mkdir(parents=True)
-    for folder in (tmp_path, first):
-        described = {"Name": "x", "BIDSVersion": "1.10.0"}
-        (folder / "dataset_description.json").write_text(json.dumps(described))
-    rows = "".join(f"sub-{label}\t3{label}\n" for label in PEOPLE)
-    (tmp_path / "participants.tsv").write_text(f"participant_id\tage\n{rows}")
+    people = {
+        "participant_id": [f"sub-{label}" for label in PEOPLE],
+        "age": [f"3{label}" for label in PEOPLE],
+    }
+    begin_study(tmp_path, pd.DataFrame(people))
     return tmp_path
 
 

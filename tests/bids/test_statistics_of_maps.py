@@ -147,22 +147,25 @@ def test_a_dataset_of_t_maps_alone_says_how_to_insist(study):
     assert {m.input_stat for m in study.gather(input_stat="t").maps} == {"t"}
 
 
-def test_exact_zeros_of_integers_inside_the_brain_are_told_with_the_remedy(study):
+def notices_of_brains(study, kind, *, lowest=5, highest=9, people=("01", "02", "03"), dtype=np.uint8):
+    """Write a cube of numbers within zeros for each person, stored as ``dtype``; sub-02 has two tiny ones."""
     rows = ["participant_id contrast effect"]
-    for label in ("01", "02", "03"):
+    for label in people:
         values = np.zeros((5, 5, 5), np.float32)
-        values[1:-1, 1:-1, 1:-1] = np.random.default_rng(int(label)).uniform(5, 9, size=(3, 3, 3))
-        values[2, 2, 2] = 1e-4 if label == "02" else 7
-        values[1, 1, 1] = 1e-4 if label == "02" else 7
+        random = np.random.default_rng(int(label))
+        values[1:-1, 1:-1, 1:-1] = random.uniform(lowest, highest, size=(3, 3, 3))
+        if len(people) > 2:
+            values[2, 2, 2] = values[1, 1, 1] = 1e-4 if label == "02" else 7
         image = nib.Nifti1Image(values, np.eye(4))
-        image.set_data_dtype(np.uint8)
+        image.set_data_dtype(dtype)
         nib.save(image, study.raw / f"c{label}.nii")
         rows.append(f"{label} a c{label}.nii")
-    (notice,) = (
-        one
-        for one in study.gather({"maps_table": study.table("\n".join(rows), "maps.tsv")}).notices
-        if "exactly 0" in one.sentence
-    )
+    notices = study.gather({"maps_table": study.table("\n".join(rows), "maps.tsv")}).notices
+    return [one for one in notices if kind in one.sentence]
+
+
+def test_exact_zeros_of_integers_inside_the_brain_are_told_with_the_remedy(study):
+    (notice,) = notices_of_brains(study, "exactly 0")
     assert "2 in c02.nii of sub-02" in notice.sentence
     assert "c01" not in notice.sentence
     assert "float32" in notice.fix
@@ -170,30 +173,12 @@ def test_exact_zeros_of_integers_inside_the_brain_are_told_with_the_remedy(study
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int16])
 def test_zeros_outside_the_brain_are_not_remarked_on(study, dtype):
-    rows = ["participant_id contrast effect"]
-    for label in ("01", "02"):
-        values = np.zeros((5, 5, 5), np.float32)
-        values[1:-1, 1:-1, 1:-1] = np.random.default_rng(int(label)).uniform(5, 9, size=(3, 3, 3))
-        image = nib.Nifti1Image(values, np.eye(4))
-        image.set_data_dtype(dtype)
-        nib.save(image, study.raw / f"c{label}.nii")
-        rows.append(f"{label} a c{label}.nii")
-    cohort = study.gather({"maps_table": study.table("\n".join(rows), "maps.tsv")})
-    assert not any("exactly 0" in one.sentence for one in cohort.notices)
+    assert not notices_of_brains(study, "exactly 0", people=("01", "02"), dtype=dtype)
 
 
 def test_a_background_that_the_scale_of_integers_made_no_0_is_told(study):
-    rows = ["participant_id contrast effect"]
-    for label in ("01", "02"):
-        values = np.zeros((5, 5, 5), np.float32)
-        values[1:-1, 1:-1, 1:-1] = np.random.default_rng(int(label)).normal(size=(3, 3, 3))
-        image = nib.Nifti1Image(values, np.eye(4))
-        image.set_data_dtype(np.uint8)
-        nib.save(image, study.raw / f"c{label}.nii")
-        assert (nib.load(study.raw / f"c{label}.nii").get_fdata()[0] != 0).all()
-        rows.append(f"{label} a c{label}.nii")
-    cohort = study.gather({"maps_table": study.table("\n".join(rows), "maps.tsv")})
-    (notice,) = (one for one in cohort.notices if "as if the background" in one.sentence)
+    (notice,) = notices_of_brains(study, "as if the background", lowest=-2, highest=2, people=("01", "02"))
+    assert (nib.load(study.raw / "c01.nii").get_fdata()[0] != 0).all()
     assert notice.severity == "warning"
     assert "c01.nii" in notice.sentence
     assert "mask" in notice.fix

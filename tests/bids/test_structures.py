@@ -1,6 +1,5 @@
 """Surfaces, CIFTI and regions: what is found, what belongs together, and what is refused with the choices."""
 
-import json
 import zlib
 
 import nibabel as nib
@@ -15,6 +14,7 @@ from bids_group.config import Inputs, Selection
 from bids_group.elements import read_header, read_map
 from bids_group.elements.region_tables import read_lines
 from bids_group.errors import BidsGroupError, DataError, GridError, SelectionError, UsageError
+from tests.studies import begin_study
 
 N_VERTICES = 12
 PEOPLE = ("01", "02", "03")
@@ -22,12 +22,7 @@ PEOPLE = ("01", "02", "03")
 
 @pytest.fixture
 def root(tmp_path):
-    described = {"Name": "x", "BIDSVersion": "1.10.0"}
-    for folder in (tmp_path, tmp_path / "derivatives" / "first"):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "dataset_description.json").write_text(json.dumps(described))
-    ids = "".join(f"sub-{label}\n" for label in PEOPLE)
-    (tmp_path / "participants.tsv").write_text(f"participant_id\n{ids}")
+    begin_study(tmp_path, [f"sub-{label}" for label in PEOPLE])
     return tmp_path
 
 

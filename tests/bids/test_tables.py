@@ -12,13 +12,6 @@ from bids_group.cli.parser import read_arguments, translate
 from bids_group.errors import DataError, MissingInputError, UsageError
 
 
-@pytest.fixture
-def three(study):
-    """Three people with maps."""
-    study.people(study.derivative(), "01 02 03")
-    return study
-
-
 def column(study, name, **inputs):
     return study.gather(inputs).tables[0].columns[name]
 

@@ -98,6 +98,13 @@ def test_files_and_entities_are_those_of_pybids(tmp_path: Path, seed: int) -> No
     assert index_by_us(root) == index_by_pybids(root)
 
 
+def read_by_pybids(name: str) -> dict[str, str]:
+    from bids.layout import Config, parse_file_entities
+
+    entities = list(Config.load(layout_config(Path("/"))).entities.values())
+    return {key: str(value) for key, value in parse_file_entities(f"/{name}", entities).items()}
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     folders=st.lists(st.sampled_from(["sub-01", "ses-a", "node-x y", "func", "a.b"]), max_size=3),
@@ -107,12 +114,8 @@ def test_files_and_entities_are_those_of_pybids(tmp_path: Path, seed: int) -> No
     end=st.sampled_from(["statmap.nii.gz", "mask.nii", "statmap.json", "statmap", ".nii"]),
 )
 def test_any_name_is_read_as_pybids_reads_it(folders: list[str], parts: list[str], end: str) -> None:
-    from bids.layout import Config, parse_file_entities
-
     name = "/".join([*folders, "_".join([*parts, end])])
-    entities = list(Config.load(layout_config(Path("/"))).entities.values())
-    theirs = {key: str(value) for key, value in parse_file_entities(f"/{name}", entities).items()}
-    assert parse_names([name]) == {name: theirs}
+    assert parse_names([name]) == {name: read_by_pybids(name)}
 
 
 NAMES = (
@@ -123,11 +126,7 @@ NAMES += " ses-1_sub-2_T1w.nii run-1_run-2_bold.nii.gz contrast-a_b.nii"
 
 @pytest.mark.parametrize("name", NAMES.split())
 def test_names_without_people_are_read_as_pybids_reads_them(name: str) -> None:
-    from bids.layout import Config, parse_file_entities
-
-    entities = list(Config.load(layout_config(Path("/"))).entities.values())
-    theirs = {key: str(value) for key, value in parse_file_entities(f"/{name}", entities).items()}
-    assert parse_names([name]) == {name: theirs}
+    assert parse_names([name]) == {name: read_by_pybids(name)}
 
 
 def test_every_entity_of_pybids_is_known() -> None:
