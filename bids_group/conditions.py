@@ -68,18 +68,18 @@ class Condition:
     holds: Judge
 
 
-def parse_condition(
-    text: str, columns: Mapping[str, Asked], *, what: str = "condition", as_pandas: bool = False
-) -> Condition:
-    """Read a condition; names with odd characters stand in backticks; messages call it ``what``.
+def parse_condition(text: str, columns: Mapping[str, Asked], *, as_pandas: bool = False) -> Condition:
+    """Read a condition; names with odd characters stand in backticks.
 
-    ``as_pandas``: ``&``, ``|`` and ``~`` may stand for ``and``, ``or`` and ``not``, and text has an order.
+    ``as_pandas``: ``&``, ``|`` and ``~`` may stand for ``and``, ``or`` and ``not``, text has an order, and
+    messages call it a query.
 
     Raises
     ------
     UsageError
         Syntax, unknown columns or levels, text compared with numbers, or anything but a comparison.
     """
+    what = "query" if as_pandas else "condition"
     tree, quoted = _parse_tree(text, what)
     reader = _Reader(text=text, what=what, as_pandas=as_pandas, columns=columns, quoted=quoted)
     judge = reader.read(tree)

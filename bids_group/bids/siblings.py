@@ -173,15 +173,6 @@ _NO_SPM = (
 _SAVE_AGAIN = "In MATLAB, in each such folder: load('SPM.mat'); save('SPM.mat', 'SPM', '-v7')"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _SpmDesign:
-    """What SPM.mat says: name and weights of each contrast, c'(X'X)⁻c as ``covariance``, and error dof."""
-
-    contrasts: tuple[tuple[str, npt.NDArray[np.float64]], ...]
-    covariance: npt.NDArray[np.float64]
-    dof: float
-
-
 def _beside_con(con: Path, number: int, name: str | None, *, is_cut: bool) -> Siblings:
     folder = con.parent
     endings = (".nii", ".img", ".nii.gz")
@@ -191,9 +182,9 @@ def _beside_con(con: Path, number: int, name: str | None, *, is_cut: bool) -> Si
     if not spm.is_file():
         return Siblings(name=name, mask=mask)
     try:
-        design = _read_spm(spm, spm.stat().st_mtime_ns, spm.stat().st_size)
-        said, weights = design.contrasts[number - 1]
-        scale = float(weights @ design.covariance @ weights)
+        contrasts, covariance, dof = _read_spm(spm, spm.stat().st_mtime_ns, spm.stat().st_size)
+        said, weights = contrasts[number - 1]
+        scale = float(weights @ covariance @ weights)
     except NotImplementedError:  # of MATLAB's version 7.3
         remark = f"{spm} is of MATLAB's format 7.3 (HDF5), which is not read, so there is no variance"
         return Siblings(name=name, mask=mask, remark=remark, fix=_SAVE_AGAIN)
@@ -209,13 +200,18 @@ def _beside_con(con: Path, number: int, name: str | None, *, is_cut: bool) -> Si
         mask=mask,
         variance=residual if has_variance else None,
         variance_scale=scale if has_variance else None,
-        dof=design.dof if math.isfinite(design.dof) and design.dof > 0 else None,
+        dof=dof if math.isfinite(dof) and dof > 0 else None,
     )
 
 
 @lru_cache(maxsize=2)
-def _read_spm(path: Path, mtime_ns: int, size: int) -> _SpmDesign:
-    """Read SPM.mat once for the contrasts of a person; time and size tell whether it is still the same."""
+def _read_spm(
+    path: Path, mtime_ns: int, size: int
+) -> tuple[list[tuple[str, npt.NDArray[np.float64]]], npt.NDArray[np.float64], float]:
+    """Read of SPM.mat name and weights of each contrast, (X'X)⁻ as covariance, and the error dof.
+
+    Once for all contrasts of a person; time and size tell whether it is still the same.
+    """
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
@@ -228,11 +224,8 @@ def _read_spm(path: Path, mtime_ns: int, size: int) -> _SpmDesign:
         for one in np.atleast_1d(spm.xCon)
     ]
     n = int(np.asarray(_dense(spm.xX.Bcov)).size ** 0.5)
-    return _SpmDesign(
-        contrasts=tuple((name, c.reshape(-1) if c.size == n else c) for name, c in contrasts),
-        covariance=np.asarray(_dense(spm.xX.Bcov), dtype=np.float64).reshape(n, n),
-        dof=float(spm.xX.erdf),
-    )
+    flat = [(name, c.reshape(-1) if c.size == n else c) for name, c in contrasts]
+    return flat, np.asarray(_dense(spm.xX.Bcov), dtype=np.float64).reshape(n, n), float(spm.xX.erdf)
 
 
 def _dense(values: Any) -> Any:

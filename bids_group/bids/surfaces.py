@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from bids_group.bids.index import parse_names
+from bids_group.bids.index import IndexedFile, parse_names
 from bids_group.elements import (
     BY_LETTER,
     FSAVERAGE5,
@@ -30,18 +29,6 @@ from bids_group.records import FirstLevelMap, Notice, note, warn
 from bids_group.words import and_more, counted, list_some
 
 _IN_FOLDERS = "*midthickness*.surf.gii*"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Candidate:
-    """A file that may be wanted; ``is_named``: not found in a folder. ``structure``: by its name."""
-
-    path: Path
-    is_named: bool
-    structure: str | None
-    subject: str | None
-    space: str | None
-    den: str | None
 
 
 def find_surfaces(
@@ -74,37 +61,32 @@ def find_surfaces(
         return {}, [told] if paths else []
     people = sorted({one.subject for one in maps})
     candidates = _list_files(paths, people)
-    found: dict[str, Surface] = {}
-    notices: dict[Notice, None] = {}
-    for structure, n_vertices in needed.items():
-        fitting = _fitting(candidates, structure, n_vertices, maps)
-        surface = _settle(structure, fitting, people)
-        if surface is not None:
-            found[structure] = surface
+    settled = {
+        structure: _settle(structure, _fitting(candidates, structure, n_vertices, maps, {*paths}), people)
+        for structure, n_vertices in needed.items()
+    }
+    found = {structure: surface for structure, surface in settled.items() if surface is not None}
     if candidates and not found:
         raise DataError(
             "No surface of --surfaces fits the maps.",
-            found=list_some(map(_say_vertices, candidates[:3]), 3) + and_more(len(candidates) - 3),
+            found=list_some(
+                f"{one.path} ({read_surface(one.path).mesh.n_vertices} vertices)" for one in candidates[:3]
+            )
+            + and_more(len(candidates) - 3),
             expected=f"midthickness surfaces of {', '.join(needed)} with {max(needed.values())} vertices, of "
             f"a template or of people who are analysed ({list_some((f'sub-{one}' for one in people), 2)})",
             fix="Give the surfaces of the space and density of the maps.",
         )
-    for structure, surface in _of_nilearn(needed, maps).items():
-        if structure not in found:
-            found[structure] = surface
-            sentence = "Neighbours are those of fsaverage5 (nilearn's, halfway between white and pial)."
-            notices[note("surfaces", sentence)] = None
-    for notice in _tell_areas(found, people):
-        notices[notice] = None
-    return found, list(notices)
+    of_nilearn = _of_nilearn(needed, maps)
+    sentence = "Neighbours are those of fsaverage5 (nilearn's, halfway between white and pial)."
+    said = [note("surfaces", sentence)] if {*of_nilearn} - {*found} else []
+    found = found | {name: surface for name, surface in of_nilearn.items() if name not in found}
+    return found, list(dict.fromkeys([*said, *_tell_areas(found, people)]))
 
 
-def _say_vertices(one: _Candidate) -> str:
-    return f"{one.path} ({read_surface(one.path).mesh.n_vertices} vertices)"
-
-
-def _list_files(paths: Iterable[Path], people: Collection[str]) -> list[_Candidate]:
-    files: dict[Path, bool] = {}
+def _list_files(paths: Iterable[Path], people: Collection[str]) -> list[IndexedFile]:
+    """List the files that may be wanted, with whose they are and the hemisphere, by their names."""
+    files: dict[Path, None] = {}
     for path in paths:
         inside = sorted(path.rglob(_IN_FOLDERS)) if path.is_dir() else []
         if path.is_dir() and not inside:
@@ -113,19 +95,13 @@ def _list_files(paths: Iterable[Path], people: Collection[str]) -> list[_Candida
                 expected="files named …_hemi-L_…_midthickness.surf.gii",
                 fix="Name the files themselves: --surfaces left.surf.gii right.surf.gii",
             )
-        files |= {one: False for one in inside if one not in files}
-        files |= {} if path.is_dir() else {path: True}
-    entities = parse_names(str(one) for one in files)
-    return [
-        _Candidate(
-            path=path,
-            is_named=is_named,
-            structure=BY_LETTER.get(hemi_of(path.name) or ""),
-            subject=entities[str(path)].get("subject") or _person_of(path, people),
-            **{name: entities[str(path)].get(name) for name in ("space", "den")},
-        )
-        for path, is_named in files.items()
-    ]
+        files |= dict.fromkeys(inside or [path])
+    candidates = []
+    for path, (_, entities) in zip(files, parse_names(map(str, files)).items(), strict=True):
+        more = {"hemi": hemi_of(path.name), "subject": entities.get("subject") or _person_of(path, people)}
+        own = {**entities, **more}
+        candidates.append(IndexedFile(path=path, entities={key: one for key, one in own.items() if one}))
+    return candidates
 
 
 def _person_of(path: Path, people: Collection[str]) -> str | None:
@@ -140,38 +116,43 @@ Fitting = Mapping[str | None, Sequence[SurfaceFile]]
 
 
 def _fitting(
-    candidates: Sequence[_Candidate], structure: str, n_vertices: int, maps: Sequence[FirstLevelMap]
+    candidates: Sequence[IndexedFile],
+    structure: str,
+    n_vertices: int,
+    maps: Sequence[FirstLevelMap],
+    named: Collection[Path],
 ) -> Fitting:
     """Read the surfaces of a structure, of each person those whose names fit the maps best.
 
-    What was found in a folder and has other vertices is another mesh's; what was named must fit.
+    What was found in a folder and has other vertices is another mesh's; what was ``named`` must fit.
     """
     spaces, densities = {one.space for one in maps}, {one.den for one in maps}
     people = {one.subject for one in maps}
-    chosen: dict[str | None, dict[tuple[bool, bool], list[_Candidate]]] = {}
+    chosen: dict[str | None, dict[tuple[bool, bool], list[Path]]] = {}
     for one in candidates:
-        if one.structure in (structure, None) and (one.subject is None or one.subject in people):
-            fits = (one.space in spaces, one.den in densities)
-            chosen.setdefault(one.subject, {}).setdefault(fits, []).append(one)
+        known, subject = BY_LETTER.get(one.entities.get("hemi", "")), one.entities.get("subject")
+        if known in (structure, None) and (subject is None or subject in people):
+            fits = (one.entities.get("space") in spaces, one.entities.get("den") in densities)
+            chosen.setdefault(subject, {}).setdefault(fits, []).append(one.path)
     found: dict[str | None, list[SurfaceFile]] = {}
     for subject, by_fit in chosen.items():
         for fits in sorted(by_fit, reverse=True):
-            kept = [file for one in by_fit[fits] if (file := _read(one, structure, n_vertices)) is not None]
-            if kept:
+            files = (_read(path, structure, n_vertices, is_named=path in named) for path in by_fit[fits])
+            if kept := [file for file in files if file is not None]:
                 found[subject] = kept
                 break
     return found
 
 
-def _read(one: _Candidate, structure: str, n_vertices: int) -> SurfaceFile | None:
-    file = read_surface(one.path)
-    if settle_structure(one.path, file.structure) != structure:
+def _read(path: Path, structure: str, n_vertices: int, *, is_named: bool) -> SurfaceFile | None:
+    file = read_surface(path)
+    if settle_structure(path, file.structure) != structure:
         return None
     if file.mesh.n_vertices != n_vertices:
-        if not one.is_named:
+        if not is_named:
             return None
         raise GridError(
-            f"The surface {one.path} is of another mesh than the maps.",
+            f"The surface {path} is of another mesh than the maps.",
             found=f"{file.mesh.n_vertices} vertices",
             expected=f"{n_vertices} vertices of {structure}, as the maps have",
             fix="Give the surface of the maps' own space and density (fsaverage and fsLR are different "

@@ -99,8 +99,8 @@ def test_other_encodings_are_named(three, encoding):
 
 
 @pytest.mark.parametrize("end", ["\r", "\r\n", "\n", "\t\t\r\n"])
-def test_line_ends_trailing_cells_and_rows_of_blanks_are_harmless(three, end):
-    lines = ["participant_id\tage", "sub-01\t20 ", "sub-02\t 30", "\t", "n/a\tn/a", "03\t40"]
+def test_byte_order_mark_line_ends_trailing_cells_and_rows_of_blanks_are_harmless(three, end):
+    lines = ["\ufeffparticipant_id\tage ", "sub-01\t20 ", "", "sub-02\t 30", "\t", "n/a\tn/a", "03\t40", ""]
     (three.raw / "participants.tsv").write_bytes(end.join(lines).encode())
     assert three.gather().tables[0].frame["age"].tolist() == [20.0, 30.0, 40.0]
 
@@ -136,11 +136,12 @@ def test_a_phenotype_whose_sessions_are_all_n_a_is_about_people(three):
 
 def test_tables_that_disagree_refuse_only_where_the_column_is_used_and_the_people_are_analysed(three):
     three.table("participant_id age\n sub-01 20\n sub-02 30\n sub-03 40")
-    path = three.table("participant_id age\n sub-01 20\n sub-02 33\n sub-03 40", "phenotype/again.tsv")
+    path = three.table("participant_id age\n sub-01 20\n sub-02 33\n sub-03 n/a", "phenotype/again.tsv")
     columns = three.gather({"phenotype": (path,)}, exclude_participant_labels=("02",)).tables[0].columns
     assert columns["age"].problem is None
-    with pytest.raises(UsageError, match="with other values"):
+    with pytest.raises(UsageError, match="with other values") as caught:
         three.gather({"phenotype": (path,)}).tables[0].columns["age"].check_usable()
+    assert "differ for 02" in caught.value.found
 
 
 def test_a_table_of_sessions_that_cannot_be_read_hinders_only_whom_it_is_about(visits, tmp_path):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from bids_group.bids.index import index_dataset, parse_names
+from bids_group.bids.index import index_dataset
 
 
 def names(root):
@@ -57,30 +55,3 @@ def test_folders_that_only_begin_like_code_are_indexed(study):
     folder = study.derivative()
     study.maps(folder, ["codeA/sub-01/sub-01_contrast-a", "models/sub-02/sub-02_contrast-a"], ("effect",))
     assert len(study.gather().maps) == 2
-
-
-@pytest.mark.parametrize(
-    "name, entities",
-    [
-        (
-            "func/sub-01_task-x_run-01_bold.nii.gz",
-            {"subject": "01", "task": "x", "run": "01", "suffix": "bold", "extension": ".nii.gz"},
-        ),
-        (
-            "ses-1/func/sub-01_ses-1_task-x_acq-hi_dir-AP_echo-2_bold.nii.gz",
-            {
-                "subject": "01",
-                "session": "1",
-                "session_folder": "1",
-                "task": "x",
-                "acquisition": "hi",
-                "direction": "AP",
-                "echo": "2",
-                "suffix": "bold",
-                "extension": ".nii.gz",
-            },
-        ),
-    ],
-)
-def test_names_in_scans_tables_are_read_alike(name, entities):
-    assert parse_names([name]) == {name: entities}

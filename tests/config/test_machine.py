@@ -25,24 +25,22 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def test_without_limits_it_is_the_machine(machine: Path) -> None:
-    assert granted_processes({}, machine) == 16
-    assert granted_memory_gb({}, machine) == 64.0
-
-
-def test_slurm_grants_less_than_the_machine_has(machine: Path) -> None:
-    granted = {"SLURM_CPUS_PER_TASK": "4", "SLURM_MEM_PER_NODE": "8192"}
-    assert granted_processes(granted, machine) == 4
-    assert granted_memory_gb(granted, machine) == 8.0
-
-
-def test_slurm_memory_per_processor_counts_the_processors_of_the_task(machine: Path) -> None:
-    assert granted_memory_gb({"SLURM_CPUS_PER_TASK": "4", "SLURM_MEM_PER_CPU": "2048"}, machine) == 8.0
-    assert granted_memory_gb({"SLURM_MEM_PER_CPU": "2048"}, machine) == 2.0
-
-
-def test_slurm_memory_0_is_no_limit(machine: Path) -> None:
-    assert granted_memory_gb({"SLURM_MEM_PER_NODE": "0"}, machine) == 64.0
+@pytest.mark.parametrize(
+    ("granted", "n_processes", "gigabytes"),
+    [
+        ({}, 16, 64.0),
+        ({"SLURM_CPUS_PER_TASK": "4", "SLURM_MEM_PER_NODE": "8192"}, 4, 8.0),
+        ({"SLURM_CPUS_PER_TASK": "4", "SLURM_MEM_PER_CPU": "2048"}, 4, 8.0),
+        ({"SLURM_MEM_PER_CPU": "2048"}, 16, 2.0),
+        ({"SLURM_MEM_PER_NODE": "0"}, 16, 64.0),  # no limit
+        ({"SLURM_CPUS_PER_TASK": "four"}, 16, 64.0),  # words are passed over
+    ],
+)
+def test_slurm_grants_less_than_the_machine_has(
+    machine: Path, granted: dict[str, str], n_processes: int, gigabytes: float
+) -> None:
+    assert granted_processes(granted, machine) == n_processes
+    assert granted_memory_gb(granted, machine) == gigabytes
 
 
 def test_affinity_below_slurm_wins(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,52 +48,49 @@ def test_affinity_below_slurm_wins(machine: Path, monkeypatch: pytest.MonkeyPatc
     assert granted_processes({"SLURM_CPUS_PER_TASK": "4"}, machine) == 2
 
 
-def test_a_version_2_group_above_the_process_counts(machine: Path) -> None:
-    write(machine / "proc/self/cgroup", "0::/slurm/job_7/step_0\n")
-    groups = machine / "sys/fs/cgroup"
-    write(groups / "slurm/job_7/step_0/memory.max", "max\n")
-    write(groups / "slurm/job_7/memory.max", f"{6 * GIB}\n")
-    write(groups / "slurm/job_7/cpu.max", "250000 100000\n")
-    write(groups / "slurm/job_7/step_0/cpu.max", "max 100000\n")
-    assert granted_processes({}, machine) == 2
-    assert granted_memory_gb({}, machine) == 6.0
+V1 = "5:memory:{0}\n3:cpu,cpuacct:{0}\n"
+GROUPS = {
+    "version 2, above the process": (
+        "0::/slurm/job_7/step_0\n",
+        {
+            "slurm/job_7/step_0/memory.max": "max\n",
+            "slurm/job_7/memory.max": f"{6 * GIB}\n",
+            "slurm/job_7/cpu.max": "250000 100000\n",
+            "slurm/job_7/step_0/cpu.max": "max 100000\n",
+        },
+        (2, 6.0),
+    ),
+    "version 2, the top inside a container": ("0::/\n", {"memory.max": f"{3 * GIB}\n"}, (16, 3.0)),
+    "half a processor": ("0::/\n", {"cpu.max": "50000 100000\n"}, (1, 64.0)),
+    "version 1": (
+        V1.format("/docker/abc") + "1:name=systemd:/x\n",
+        {
+            "memory/docker/abc/memory.limit_in_bytes": f"{5 * GIB}\n",
+            "cpu,cpuacct/docker/abc/cpu.cfs_quota_us": "300000\n",
+            "cpu,cpuacct/docker/abc/cpu.cfs_period_us": "100000\n",
+        },
+        (3, 5.0),
+    ),
+    "version 1 without limit": (
+        V1.format("/"),
+        {
+            "memory/memory.limit_in_bytes": "9223372036854771712\n",
+            "cpu,cpuacct/cpu.cfs_quota_us": "-1\n",
+            "cpu,cpuacct/cpu.cfs_period_us": "100000\n",
+        },
+        (16, 64.0),
+    ),
+}
 
 
-def test_a_version_2_group_inside_a_container_is_the_top(machine: Path) -> None:
-    write(machine / "proc/self/cgroup", "0::/\n")
-    write(machine / "sys/fs/cgroup/memory.max", f"{3 * GIB}\n")
-    assert granted_memory_gb({}, machine) == 3.0
-
-
-def test_version_1_groups_count(machine: Path) -> None:
-    write(
-        machine / "proc/self/cgroup", "5:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc\n1:name=systemd:/x\n"
-    )
-    groups = machine / "sys/fs/cgroup"
-    write(groups / "memory/docker/abc/memory.limit_in_bytes", f"{5 * GIB}\n")
-    write(groups / "cpu,cpuacct/docker/abc/cpu.cfs_quota_us", "300000\n")
-    write(groups / "cpu,cpuacct/docker/abc/cpu.cfs_period_us", "100000\n")
-    assert granted_processes({}, machine) == 3
-    assert granted_memory_gb({}, machine) == 5.0
-
-
-def test_version_1_without_limit_is_no_limit(machine: Path) -> None:
-    write(machine / "proc/self/cgroup", "5:memory:/\n3:cpu,cpuacct:/\n")
-    write(machine / "sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n")
-    write(machine / "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "-1\n")
-    write(machine / "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n")
-    assert granted_processes({}, machine) == 16
-    assert granted_memory_gb({}, machine) == 64.0
-
-
-def test_half_a_processor_is_one_process(machine: Path) -> None:
-    write(machine / "proc/self/cgroup", "0::/\n")
-    write(machine / "sys/fs/cgroup/cpu.max", "50000 100000\n")
-    assert granted_processes({}, machine) == 1
-
-
-def test_words_in_slurm_variables_are_passed_over(machine: Path) -> None:
-    assert granted_processes({"SLURM_CPUS_PER_TASK": "four"}, machine) == 16
+@pytest.mark.parametrize(("own", "files", "granted"), GROUPS.values(), ids=GROUPS)
+def test_control_groups_count(
+    machine: Path, own: str, files: dict[str, str], granted: tuple[int, float]
+) -> None:
+    write(machine / "proc/self/cgroup", own)
+    for name, text in files.items():
+        write(machine / "sys/fs/cgroup" / name, text)
+    assert (granted_processes({}, machine), granted_memory_gb({}, machine)) == granted
 
 
 def test_this_machine_grants_at_least_one_processor_and_some_memory() -> None:

@@ -9,15 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bids_group.config import (
-    CORRECTIONS,
-    AnalysisSpec,
-    ContrastRequest,
-    InferenceSpec,
-    Inputs,
-    RunConfig,
-    Selection,
-)
+from bids_group.config import AnalysisSpec, ContrastRequest, InferenceSpec, Inputs, RunConfig, Selection
 from bids_group.config.options import options_of
 from bids_group.config.stats_model import formula_names, write_model_json
 from bids_group.config.stats_model_reading import read_model
@@ -50,17 +42,34 @@ def config_of(path: Path | None, **changes: Any) -> RunConfig:
     return replace(base, **changes)
 
 
-labels = st.lists(st.sampled_from(["01", "02", "a"]), unique=True).map(tuple)
+OTHERS: dict[str, list[Any]] = {
+    "flag": [True, False],
+    "integer": [3],
+    "number": [0.25],
+    "text": ["a"],
+    "texts": [("02",), ("01", "a")],
+    "path": [Path("/files/a.nii.gz")],
+    "paths": [(Path("scl90"), Path("/tables/x.tsv"))],
+    "filter": [{"desc": None, "acquisition": ("a", 2, None)}],
+}
+"""Values of the fields of options, by kind, beside their default."""
 
 
-def make_analysis(*, min_coverage: float, inference: InferenceSpec, **others: Any) -> AnalysisSpec:
-    """Leave the coverage at 1 where corrections shuffle, as a request must."""
-    coverage = 1.0 if inference.needs_shuffling else min_coverage
-    return AnalysisSpec(min_coverage=coverage, inference=inference, **others)
+def any_of(record: Any, **special: Any) -> Any:
+    """Records of a request with any values of the options that a model file says, and ``special`` ones."""
+    fields_of_options: dict[str, Any] = {}
+    for one in options_of(record):
+        if one.choices and one.is_list:
+            values = st.lists(st.sampled_from(one.choices), unique=True, min_size=1).map(tuple)
+        else:
+            values = st.sampled_from([one.default, *(one.choices or OTHERS[one.kind])])
+        if one.stands and one.is_typed:
+            fields_of_options[one.attribute] = values
+    return st.builds(record, **{**fields_of_options, **special})
 
 
-analyses = st.builds(
-    make_analysis,
+analyses = any_of(
+    AnalysisSpec,
     formula=st.sampled_from(["~ 1", "~ group * age", "~ 0 + C(group) + `odd name`", "~ contrast + subject"]),
     contrasts=st.lists(
         st.builds(
@@ -73,57 +82,10 @@ analyses = st.builds(
         max_size=2,
     ).map(tuple),
     centering=st.sampled_from(["grand", "none", "within:group"]),
-    missing=st.sampled_from(["error", "drop"]),
-    pooling=st.sampled_from([None, "precision", "mean", "none"]),
-    mask=st.sampled_from([None, Path("/masks/grey.nii.gz")]),
-    min_coverage=st.sampled_from([1.0, 0.8]),
-    smoothing_fwhm_mm=st.sampled_from([0.0, 5.0]),
-    atlas=st.sampled_from([None, Path("/atlases/a.nii.gz")]),
-    inference=st.builds(
-        lambda blocks, **others: InferenceSpec(
-            exchangeability_blocks=blocks[0], block_scheme=blocks[1], **others
-        ),
-        blocks=st.sampled_from([(None, None), ("family", None), ("site", "within"), ("family", "whole")]),
-        alpha=st.sampled_from([0.05, 0.001]),
-        is_two_sided=st.booleans(),
-        corrections=st.lists(st.sampled_from(list(CORRECTIONS)), unique=True, min_size=1).map(tuple),
-        cluster_forming_p=st.sampled_from([0.001, 0.01]),
-        n_permutations=st.sampled_from([10_000, 500]),
-        random_seed=st.integers(0, 9),
-        connectivity=st.sampled_from([6, 18, 26]),
-        variance_groups=st.sampled_from([None, "site", "family"]),
-        shuffle=st.sampled_from(["auto", "flips"]),
-        familywise=st.sampled_from(["within-contrast", "across-contrasts"]),
-        has_tail_approximation=st.booleans(),
-        has_permutation_p=st.booleans(),
-        cluster_extent_mm3=st.sampled_from([None, 100.0, 250.5]),
-        has_log10_p=st.booleans(),
-    ),
+    inference=any_of(InferenceSpec),
 )
-selections = st.builds(
-    Selection,
-    participant_labels=labels,
-    exclude_participant_labels=labels,
-    session_labels=labels,
-    task_labels=labels,
-    run_labels=labels,
-    first_level_contrasts=labels,
-    space=st.sampled_from([None, "MNI152NLin2009cAsym"]),
-    res=st.sampled_from([None, "2"]),
-    den=st.sampled_from([None, "91k"]),
-    node=st.sampled_from([None, "run"]),
-    bids_filter=st.sampled_from([{}, {"desc": None, "acquisition": ("a", 2, None)}]),
-    exclude_where=st.sampled_from([None, 'fd_mean > 0.5 and site == "a"']),
-    input_stat=st.sampled_from(["effect", "z"]),
-)
-inputs = st.builds(
-    Inputs,
-    bids_dir=st.just(Path("/data")),
-    participants_tsv=st.sampled_from([None, Path("/tables/p.tsv")]),
-    phenotype=st.sampled_from([(), (Path("scl90"), Path("/tables/x.tsv"))]),
-    categorical=labels,
-    numeric=labels,
-)
+selections = any_of(Selection, input_suffix=st.just("statmap"))
+inputs = any_of(Inputs, bids_dir=st.just(Path("/data")))
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

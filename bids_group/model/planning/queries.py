@@ -16,7 +16,7 @@ def judge_rows(rows: pd.DataFrame, query: str) -> tuple[pd.Series, tuple[tuple[s
     the rows do not have, is a `UsageError`.
     """
     columns = {str(name): _Asked(column) for name, column in rows.items()}
-    condition = parse_condition(query, columns, what="query", as_pandas=True)
+    condition = parse_condition(query, columns, as_pandas=True)
     cells = rows[list(condition.columns)].astype(object)
     records: list[Any] = cells.where(cells.notna(), None).to_dict("records")
     is_kept = [condition.holds(record) is True for record in records]
