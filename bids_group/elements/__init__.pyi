@@ -1,138 +1,66 @@
-from .adjacency import Adjacency, Connectivity, build_adjacency
-from .analysed import Elements, check_same_space
-from .compression import checksum, gzip_bytes, inflate
-from .file_content import find_pointer
-from .geometry import (
-    CORTEX,
-    REGIONS,
-    SUBCORTEX,
-    VOLUME,
-    FamilyPart,
-    Geometry,
-    Mesh,
-    bare_patch,
-    join_patches,
-    mesh_patch,
-    volume_geometry,
-    voxel_patch,
-)
-from .image_files import (
-    FORMATS,
-    expand,
-    find_pair,
-    form_of,
-    hemi_of,
-    is_cifti_name,
-    is_label_name,
-    is_map_name,
-    is_volume_name,
-    join_pair,
-    locate,
-    split_volume,
-)
-from .loaded import LoadedMap, MapHeader
-from .masks import is_same_mask, observed, read_mask
-from .reading import hash_map, read_header, read_labels, read_map
-from .smoothing import Smoother
-from .space import (
-    BY_LETTER,
-    HEMISPHERES,
-    Form,
-    Grid,
-    Parcels,
-    Part,
-    Space,
-    Structures,
-    Vertices,
-    Voxels,
-    align,
-    fits,
-    join,
-    name_elements,
-    select,
-    structures,
-)
-from .structure_smoothing import StructureSmoother, build_smoother
-from .surface_files import FSAVERAGE5, SurfaceFile, read_fsaverage5, read_surface
-from .surfaces import (
-    Surface,
-    Surfaces,
-    build_geometry,
-    mean_surface,
-    template_surface,
-    without_surface,
-)
-
-__all__ = [
-    "BY_LETTER",
-    "CORTEX",
-    "FORMATS",
-    "FSAVERAGE5",
-    "HEMISPHERES",
-    "REGIONS",
-    "SUBCORTEX",
-    "VOLUME",
-    "Adjacency",
-    "Connectivity",
-    "Elements",
-    "FamilyPart",
-    "Form",
-    "Geometry",
-    "Grid",
-    "LoadedMap",
-    "MapHeader",
-    "Mesh",
-    "Parcels",
-    "Part",
-    "Smoother",
-    "Space",
-    "StructureSmoother",
-    "Structures",
-    "Surface",
-    "SurfaceFile",
-    "Surfaces",
-    "Vertices",
-    "Voxels",
-    "align",
-    "bare_patch",
-    "build_adjacency",
-    "build_geometry",
-    "build_smoother",
-    "check_same_space",
-    "checksum",
-    "expand",
-    "find_pair",
-    "find_pointer",
-    "fits",
-    "form_of",
-    "gzip_bytes",
-    "hash_map",
-    "hemi_of",
-    "inflate",
-    "is_cifti_name",
-    "is_label_name",
-    "is_map_name",
-    "is_same_mask",
-    "is_volume_name",
-    "join",
-    "join_pair",
-    "join_patches",
-    "locate",
-    "mean_surface",
-    "mesh_patch",
-    "name_elements",
-    "observed",
-    "read_fsaverage5",
-    "read_header",
-    "read_labels",
-    "read_map",
-    "read_mask",
-    "read_surface",
-    "select",
-    "split_volume",
-    "structures",
-    "template_surface",
-    "volume_geometry",
-    "voxel_patch",
-    "without_surface",
-]
+from .adjacency import Connectivity as Connectivity
+from .adjacency import build_adjacency as build_adjacency
+from .analysed import Elements as Elements
+from .analysed import check_same_space as check_same_space
+from .compression import checksum as checksum
+from .compression import gzip_bytes as gzip_bytes
+from .compression import inflate as inflate
+from .file_content import find_pointer as find_pointer
+from .geometry import CORTEX as CORTEX
+from .geometry import REGIONS as REGIONS
+from .geometry import SUBCORTEX as SUBCORTEX
+from .geometry import Geometry as Geometry
+from .geometry import Mesh as Mesh
+from .geometry import bare_patch as bare_patch
+from .geometry import join_patches as join_patches
+from .geometry import mesh_patch as mesh_patch
+from .geometry import voxel_patch as voxel_patch
+from .image_files import FORMATS as FORMATS
+from .image_files import expand as expand
+from .image_files import find_pair as find_pair
+from .image_files import form_of as form_of
+from .image_files import hemi_of as hemi_of
+from .image_files import is_label_name as is_label_name
+from .image_files import is_map_name as is_map_name
+from .image_files import is_volume_name as is_volume_name
+from .image_files import join_pair as join_pair
+from .image_files import locate as locate
+from .image_files import split_volume as split_volume
+from .loaded import LoadedMap as LoadedMap
+from .loaded import MapHeader as MapHeader
+from .masks import is_same_mask as is_same_mask
+from .masks import observed as observed
+from .masks import read_mask as read_mask
+from .reading import hash_map as hash_map
+from .reading import read_header as read_header
+from .reading import read_labels as read_labels
+from .reading import read_map as read_map
+from .smoothing import Smoother as Smoother
+from .space import BY_LETTER as BY_LETTER
+from .space import HEMISPHERES as HEMISPHERES
+from .space import Form as Form
+from .space import Grid as Grid
+from .space import Parcels as Parcels
+from .space import Part as Part
+from .space import Space as Space
+from .space import Structures as Structures
+from .space import Vertices as Vertices
+from .space import Voxels as Voxels
+from .space import align as align
+from .space import fits as fits
+from .space import join as join
+from .space import name_elements as name_elements
+from .space import select as select
+from .space import structures as structures
+from .structure_smoothing import StructureSmoother as StructureSmoother
+from .structure_smoothing import build_smoother as build_smoother
+from .surface_files import FSAVERAGE5 as FSAVERAGE5
+from .surface_files import SurfaceFile as SurfaceFile
+from .surface_files import read_fsaverage5 as read_fsaverage5
+from .surface_files import read_surface as read_surface
+from .surfaces import Surface as Surface
+from .surfaces import Surfaces as Surfaces
+from .surfaces import build_geometry as build_geometry
+from .surfaces import mean_surface as mean_surface
+from .surfaces import template_surface as template_surface
+from .surfaces import without_surface as without_surface
