@@ -30,11 +30,6 @@ class Adjacency:
     elements: Elements | None = None
     connectivity: Connectivity | None = None
 
-    @property
-    def n_elements(self) -> int:
-        """Number of elements."""
-        return int(self.indptr.size - 1)
-
 
 def build_adjacency(elements: Elements, connectivity: Connectivity) -> Adjacency:
     """Connect voxels that share a face (6), also an edge (18), also a corner (26)."""
@@ -42,7 +37,12 @@ def build_adjacency(elements: Elements, connectivity: Connectivity) -> Adjacency
     places = np.flatnonzero(padded)
     number_at = np.full(padded.size, -1, dtype=np.int32)
     number_at[places] = np.arange(elements.n_elements, dtype=np.int32)
-    steps = sorted(_flat_steps(padded.shape, connectivity))
+    strides = (padded.shape[1] * padded.shape[2], padded.shape[2], 1)
+    steps = sorted(  # between flat positions
+        int(np.dot(offset, strides))
+        for offset in product((-1, 0, 1), repeat=3)
+        if 0 < sum(map(abs, offset)) <= MAX_STEPS[connectivity]
+    )
     neighbours = np.empty((elements.n_elements, len(steps)), dtype=np.int32)
     for column, step in enumerate(steps):
         neighbours[:, column] = number_at[places + step]
@@ -52,13 +52,3 @@ def build_adjacency(elements: Elements, connectivity: Connectivity) -> Adjacency
     return Adjacency(
         indptr=indptr, indices=neighbours[is_neighbour], elements=elements, connectivity=connectivity
     )
-
-
-def _flat_steps(shape: tuple[int, ...], connectivity: Connectivity) -> list[int]:
-    """Differences of flat C-order positions between a voxel and its neighbours."""
-    strides = (shape[1] * shape[2], shape[2], 1)
-    return [
-        sum(step * stride for step, stride in zip(offset, strides, strict=True))
-        for offset in product((-1, 0, 1), repeat=3)
-        if 0 < sum(map(abs, offset)) <= MAX_STEPS[connectivity]
-    ]

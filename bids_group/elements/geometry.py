@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.elements.adjacency import MAX_STEPS, Adjacency, Connectivity, build_adjacency
+from bids_group.elements.adjacency import Adjacency, Connectivity, build_adjacency
 from bids_group.elements.analysed import Elements
+from bids_group.elements.space import Grid
 
 Doubles = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.integer]
@@ -145,25 +145,21 @@ def bare_patch(n_elements: int, part: FamilyPart) -> Patch:
 
 
 def voxel_patch(voxels: Numbers, affine: Doubles, connectivity: Connectivity) -> Patch:
-    """Connect the voxels ``(n, 3)`` of one structure, given by their indices in the grid of ``affine``."""
-    voxels = np.asarray(voxels, dtype=np.int64)
-    shifted = voxels - voxels.min(axis=0, initial=0) + 1 if voxels.size else voxels.reshape(0, 3)
-    shape = shifted.max(axis=0, initial=0) + 2
-    strides = np.array([shape[1] * shape[2], shape[2], 1])
-    number_at, here = np.full(int(shape.prod()), -1, dtype=np.intp), shifted @ strides
-    number_at[here] = np.arange(len(voxels))
-    ones, others = [], []
-    for offset in product((-1, 0, 1), repeat=3):
-        if 0 < sum(map(abs, offset)) <= MAX_STEPS[connectivity]:
-            there = number_at[here + int(np.dot(offset, strides))]
-            ones.append(np.flatnonzero(there >= 0))
-            others.append(there[there >= 0])
-    volume = float(abs(np.linalg.det(affine[:3, :3])))
+    """Connect the voxels ``(n, 3)`` of one structure, given by their indices in the grid of ``affine``.
+
+    They stand in C order.
+    """
+    voxels = np.asarray(voxels, dtype=np.intp).reshape(-1, 3)
+    x, y, z = (voxels.max(axis=0, initial=0) + 1).tolist()
+    grid, which = Grid(shape=(x, y, z), affine=affine), np.arange(len(voxels))
+    places = np.asarray(np.ravel_multi_index(tuple(voxels.T), grid.shape))
+    elements = Elements(space=grid, indices=places)
+    graph = build_adjacency(elements, connectivity)
     return Patch(
         part=SUBCORTEX,
-        weights=np.full(len(voxels), volume),
-        pairs=(np.concatenate(ones), np.concatenate(others)),
-        coordinates=voxels @ affine[:3, :3].T + affine[:3, 3],
+        weights=np.full(len(voxels), grid.element_mm3),
+        pairs=(np.repeat(which, np.diff(graph.indptr)), graph.indices.astype(np.intp)),
+        coordinates=elements.coordinates_mm(which),
     )
 
 

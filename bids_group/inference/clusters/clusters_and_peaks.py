@@ -11,6 +11,7 @@ from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 
 from bids_group.elements import Connectivity, Elements, Geometry
+from bids_group.elements.adjacency import MAX_STEPS
 
 Members = npt.NDArray[np.intp]
 
@@ -33,7 +34,7 @@ def find_clusters(
         return _find_in_graph(is_in, geometry)
     volume = np.zeros(elements.grid.shape, dtype=bool)
     volume.reshape(-1)[elements.indices] = is_in
-    structure = ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[connectivity])
+    structure = ndimage.generate_binary_structure(3, MAX_STEPS[connectivity])
     labels = ndimage.label(volume, structure)[0].reshape(-1)[elements.indices]
     inside = np.flatnonzero(labels)
     order = inside[np.argsort(labels[inside], kind="stable")]
