@@ -10,6 +10,7 @@ forms (SwE offers ones estimated at each element instead).
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,19 +120,17 @@ def _raise_to_zero(found: Doubles, group: int, places: dict[tuple[int, int, int]
     known = sorted({visit for own, visit, _ in places if own == group})
     n_visits = len(known)
     whole = np.zeros((found.shape[1], n_visits, n_visits))
-    for i, left in enumerate(known):
-        for j, right in enumerate(known[: i + 1]):
-            number = places.get((group, left, right))
-            if number is not None:
-                whole[:, i, j] = whole[:, j, i] = found[number]
+    pairs = itertools.combinations_with_replacement(range(n_visits), 2)
+    cells = [(i, j, places.get((group, known[i], known[j]))) for j, i in pairs]
+    for i, j, number in cells:
+        if number is not None:
+            whole[:, i, j] = whole[:, j, i] = found[number]
     bad = np.flatnonzero(np.linalg.eigvalsh(whole)[:, 0] < 0)
     sizes, vectors = np.linalg.eigh(whole[bad])
     raised = (vectors * np.maximum(sizes, 0.0)[:, None, :]) @ vectors.transpose(0, 2, 1)
-    for i, left in enumerate(known):
-        for j, right in enumerate(known[: i + 1]):
-            number = places.get((group, left, right))
-            if number is not None:
-                found[number, bad] = raised[:, i, j]
+    for i, j, number in cells:
+        if number is not None:
+            found[number, bad] = raised[:, i, j]
 
 
 def _moment(columns: Doubles, scale: Doubles, pairs: tuple[Pair, ...], shares: Doubles) -> float:

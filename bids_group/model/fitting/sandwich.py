@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -49,30 +49,13 @@ _LOST_HERE = (
     "Raise --min-coverage, or merge groups of few clusters.",
 )
 
-Residuals = Doubles
-Robust = Callable[[Basis, npt.NDArray[np.bool_]], "Covariances"]
-
-
-class Covariances(Protocol):
-    """What makes covariances of residuals: sums over clusters, with η and the lost share of each contrast."""
-
-    @property
-    def moments(self) -> tuple[float, ...]:
-        """η of each contrast."""
-
-    @property
-    def lost(self) -> tuple[float, ...]:
-        """Share of each contrast's variance in clusters that the model fits exactly."""
-
-    def of(self, residuals: Residuals) -> list[Doubles]:
-        """Give each contrast's covariance ``(n, q, q)`` in its directions, from residuals ``(n_obs, n)``."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Clustered:
     """Covariances by CR0 … CR3: ``rows`` ``(n_obs, Σq)`` weigh the residuals, in the ``order`` of clusters.
 
-    Cluster i has the rows ``order[starts[i]:starts[i + 1]]``; ``parts`` are the columns of each contrast.
+    Cluster i has the rows ``order[starts[i]:starts[i + 1]]``; ``parts`` are the columns of each contrast,
+    ``moments`` its η, ``lost`` the share of its variance in clusters that the model fits exactly.
     """
 
     order: Codes
@@ -96,8 +79,8 @@ class Clustered:
             lost=tuple(one.lost for one in made),
         )
 
-    def of(self, residuals: Residuals) -> list[Doubles]:
-        """Sum the products of a'e over the clusters."""
+    def of(self, residuals: Doubles) -> list[Doubles]:
+        """Give each contrast's covariance ``(n, q, q)`` in its directions, from residuals ``(n_obs, n)``."""
         places = [
             (left, right)
             for part in self.parts
@@ -115,6 +98,10 @@ class Clustered:
             found.append(covariance.transpose(2, 0, 1))
             done += len(lower[0])
         return found
+
+
+Covariances = Clustered | Homogeneous
+Robust = Callable[[Basis, npt.NDArray[np.bool_]], Covariances]
 
 
 @compiled()
