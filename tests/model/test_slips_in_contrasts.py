@@ -322,6 +322,8 @@ def test_a_vector_of_the_wrong_length_tells_the_columns(rows, analyse):
     with pytest.raises(ContrastError, match="one weight per column") as caught:
         build_design(analyse(rows, "~ group + age", "0 0 1 -1"))
     assert "Intercept, group[T.patient], age" in caught.value.expected
+    with pytest.raises(ContrastError, match="divides by zero"):
+        build_design(analyse(rows, "~ group + age", "1/0 0 -1"))
 
 
 def test_parts_of_other_contrasts_are_read_too(rows, analyse):

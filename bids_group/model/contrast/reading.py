@@ -21,9 +21,10 @@ from bids_group.model.contrast.weights import (
     term_rows,
     weigh_combination,
 )
+from bids_group.model.contrast.writing import write_meaning
 from bids_group.model.formula.coding import Array, CodedDesign
 from bids_group.records import Notice, note, warn
-from bids_group.words import counted, list_some, quote_column, quote_for_shell, say_number
+from bids_group.words import counted, list_some, quote_for_shell, say_number
 
 _ROUNDED = 1e-5
 """Share of the largest weight to which a sum is 0: thirds are written with six digits (0.333333)."""
@@ -107,11 +108,11 @@ def _without_name(request: ContrastRequest, design: CodedDesign) -> str | None:
 def _find_sides(name: str, lines: Sequence[str], design: CodedDesign) -> str | None:
     """Find the difference that ``patient = control`` means, where the name before the sign is a level too."""
     for factor, levels in design.levels.items():
-        means = {f"mean({quote_column(factor)}={level})": level for level in levels}
+        means = {write_meaning({factor: level}): level for level in levels}
         for line in (one for one in lines if one in means):
             sides = [one for one in levels if one.casefold() == name.strip(" '\"").casefold()]
             if sides and sides[0] != means[line]:
-                return f"mean({quote_column(factor)}={sides[0]}) - {line}"
+                return f"{write_meaning({factor: sides[0]})} - {line}"
     return None
 
 

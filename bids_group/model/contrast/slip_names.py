@@ -9,7 +9,7 @@ from typing import Literal
 
 from bids_group.model.contrast.regressor_names import find_regressor
 from bids_group.model.formula.coding import CodedDesign
-from bids_group.words import closest, quote_level
+from bids_group.words import closest
 from bids_group.words import quote_column as quote
 
 NO_COLUMN = "0 * Intercept"
@@ -22,12 +22,12 @@ _CONSTANT = ("intercept", "(intercept)", "const", "constant")
 class Part:
     """A name of the design that was found in a text, up to (not including) character number ``end``.
 
-    ``kind``: a level (of ``factor``), a covariate, a factor, a column of the design, or a place, which is
-    what stands in the brackets of a mean: ``group=patient``. ``is_column``: the level was written as columns
-    are named (``group[patient]``, ``grouppatient``). ``is_guess``: it is only near to what was typed.
+    ``kind``: a level of ``factor`` (or a value of a covariate), a covariate, a factor, or a column of the
+    design. ``is_column``: the level was written as columns are named (``group[patient]``, ``grouppatient``).
+    ``is_guess``: it is only near to what was typed.
     """
 
-    kind: Literal["level", "covariate", "factor", "column", "place"]
+    kind: Literal["level", "covariate", "factor", "column"]
     name: str
     factor: str = ""
     end: int = 0
@@ -102,19 +102,17 @@ class Names:
         """Read what stands in the brackets of a mean or slope."""
         part = self.part_at(argument, 0, is_all=True)
         if part is not None:
-            return part if part.kind != "level" else _place(part.factor, part.name)
+            return part
         name, *rest = re.split(r"\s*(?:==?|:)\s*", argument, maxsplit=1)
         value = rest[0] if rest else ""
         if not rest:
             guess = self.guess(argument)
-            if guess is not None and guess.kind == "level":
-                return _place(guess.factor, guess.name, is_guess=True)
             return None if guess is None or guess.kind == "column" else replace(guess, is_guess=True)
         covariate, factor = _same(name, self.design.covariates), _same(value, self.design.levels)
         if covariate is not None and re.fullmatch(r"[+-]?[\d.]+", value):
-            return _place(covariate, value)
+            return Part(kind="level", name=value, factor=covariate)
         if factor is not None and (level := _same(name, self.design.levels[factor])) is not None:
-            return _place(factor, level)  # mean(patient=group)
+            return Part(kind="level", name=level, factor=factor)  # mean(patient=group)
         return self.guess_place(name, value.strip(" '\"`"))
 
     def guess_place(self, name: str, value: str) -> Part | None:
@@ -127,7 +125,9 @@ class Names:
             return None
         known = self.design.levels[factor or str(owner)]
         level = _same(value, known) or closest(value, known)
-        return None if level is None else _place(factor or str(owner), level, is_guess=True)
+        if level is None:
+            return None
+        return Part(kind="level", name=level, factor=factor or str(owner), is_guess=True)
 
     def word(self, word: str) -> str | None:
         """Read a word that is a column in another case, the constant, or a call without its brackets."""
@@ -182,11 +182,6 @@ def _patterns(
 
 def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.IGNORECASE)
-
-
-def _place(factor: str, level: str, *, is_guess: bool = False) -> Part:
-    name = f"{quote(factor)}={quote_level(level)}"
-    return Part(kind="place", name=name, factor=factor, is_guess=is_guess)
 
 
 def _same(typed: str, known: Iterable[str]) -> str | None:

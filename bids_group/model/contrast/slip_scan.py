@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from bids_group.model.contrast.slip_names import NO_COLUMN, Names, Part
 from bids_group.model.contrast.weights import SEVERAL
+from bids_group.model.contrast.writing import write_meaning
 from bids_group.model.formula.tokens import find_closing
-from bids_group.words import closest, quote_level
+from bids_group.words import closest
 from bids_group.words import quote_column as quote
 
 _CALLS = {
@@ -126,11 +127,7 @@ class Scan:
 
     def say(self, levels: dict[str, str], covariate: str | None) -> tuple[str, str]:
         """Say a mean or slope, and the coefficient that it may be meant as."""
-        places = [f"{quote(factor)}={quote_level(level)}" for factor, level in levels.items()]
-        if covariate is None:
-            means = f"mean({', '.join(places)})"
-        else:
-            means = f"slope({', '.join([quote(covariate), *places])})"
+        means = write_meaning(levels, covariate)
         return means, self.names.as_column(levels, covariate) or means
 
     def take_term(self, parts: Sequence[Part], end: int, *, is_guess: bool) -> bool:
@@ -203,12 +200,12 @@ class Scan:
             if place is None:
                 return None
             self.is_guess |= place.is_guess
-            if place.kind == "place":
+            if place.kind == "level":
                 places.setdefault(place.factor, []).append(place.name)
             else:
                 (covariates if place.kind == "covariate" else factors).append(place.name)
         said = [
-            self.write_call(kind, list(each), covariates, factors)
+            self.write_call(kind, dict(zip(places, each, strict=True)), covariates, factors)
             for each in itertools.product(*places.values())
         ]
         if None in said or len(said) == 1:
@@ -217,14 +214,13 @@ class Scan:
         return f"({' + '.join(map(str, said))}) / {len(said)}"
 
     def write_call(
-        self, kind: str, places: list[str], covariates: list[str], factors: list[str]
+        self, kind: str, places: dict[str, str], covariates: list[str], factors: list[str]
     ) -> str | None:
         """Write a call in the grammar's order; of a factor without a level, what compares its levels."""
         if len(factors) == 1 and len(covariates) < 2 and not places:
             self.is_guess = True
             [factor], levels = factors, self.names.design.levels[factors[0]]
-            start = f"slope({quote(covariates[0])}, " if covariates else "mean("
-            calls = [f"{start}{quote(factor)}={quote_level(one)})" for one in levels]
+            calls = [write_meaning({factor: one}, *covariates) for one in levels]
             term = ":".join(map(quote, [factor, *covariates]))
             return f"{calls[1]} - {calls[0]}" if len(calls) == 2 else f"test({term})"
         if kind == "slope" and not covariates and len(self.names.design.covariates) == 1:
@@ -232,7 +228,7 @@ class Scan:
         if factors or len(covariates) > 1 or (kind == "slope" and not covariates):
             return None
         self.is_guess |= kind == "mean" and bool(covariates)  # mean(age): the maps have no mean there
-        return f"{'slope' if covariates else 'mean'}({', '.join([*map(quote, covariates), *places])})"
+        return write_meaning(places, *covariates)
 
     def take_word(self) -> bool:
         """Take a word that is no name: the constant, a column in another case, or what is nearest."""

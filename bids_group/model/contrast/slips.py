@@ -19,9 +19,9 @@ from bids_group.model.contrast.grammar import read_expression
 from bids_group.model.contrast.slip_names import Names
 from bids_group.model.contrast.slip_scan import scan_sum
 from bids_group.model.contrast.weights import mistakes_constant
+from bids_group.model.contrast.writing import write_meaning, write_sum
 from bids_group.model.formula.coding import CodedDesign
-from bids_group.words import quote_column as quote
-from bids_group.words import quote_level
+from bids_group.words import quote_column
 
 Weigh = Callable[[str], npt.NDArray[np.float64]]
 """Reads an expression and gives its rows of weights, or raises `ContrastError`."""
@@ -34,7 +34,7 @@ _COMPARED = re.compile(
     re.IGNORECASE,
 )
 _SESSION = re.compile(r"\b(?:session\s*==?\s*)?ses-([a-zA-Z0-9]+)")
-_NUMBERS = re.compile(r"[\[(]?\s*((?:[+-]?(?:\d++\.?\d*+|\.\d++)(?:/\d++)?+[\s,;]*+)+)[\])]?")
+_NUMBERS = re.compile(r"[\[(]?\s*((?:[+-]?(?:\d++\.?\d*+|\.\d++)(?:/0*+[1-9]\d*+)?+[\s,;]*+)+)[\])]?")
 _NOTHING = re.compile(r"(?:^|\s*[+-]\s*)(?:[\d./]+\s*\*\s*)?0 \* Intercept")
 _LEFT_OUT = re.compile(r"\s*[,/]\s*(?=[^\W\d])|(?<=[\w)\]])\s+(?=[\w'\"])")
 
@@ -155,7 +155,7 @@ def _hold_alike(line: str, design: CodedDesign) -> str | None:
         return None
     entries, is_uneven, is_changed = [], False, False
     for row in expression.rows:
-        said = ""
+        parts = []
         for weight, one in row:
             places = {place.name: place.value for place in one.places}
             alike = [other.places for _, other in row if (other.kind, other.name) == (one.kind, one.name)]
@@ -165,12 +165,10 @@ def _hold_alike(line: str, design: CodedDesign) -> str | None:
                 is_uneven = True
                 if len(values) == 1:
                     is_changed, places[name] = True, values.pop()
-            held = [f"{quote(name)}={quote_level(value)}" for name, value in places.items()]
-            own = [quote(one.name)] if one.kind == "slope" else []
-            call = quote(one.name) if one.kind == "coefficient" else f"{one.kind}({', '.join([*own, *held])})"
-            size = "" if abs(weight) == 1 else f"{abs(weight):.15g}*"
-            said += f" {'-' if weight < 0 else '+'} {size}{call}"
-        entries.append(said.removeprefix(" + ").lstrip())
+            is_column = one.kind == "coefficient"
+            said = quote_column(one.name) if is_column else write_meaning(places, one.name or None)
+            parts.append((f"{weight:.15g}", said))
+        entries.append(write_sum(parts))
     if not is_changed:
         return line if is_uneven else None
     return entries[0] if len(entries) == 1 else f"[{', '.join(entries)}]"
@@ -197,24 +195,21 @@ def _read_vector(numbers: str, design: CodedDesign) -> Readings:
     line = f"[{', '.join(one.removeprefix('+') for one in weights)}]"
     fractions = [one.partition("/") for one in weights]
     read = [float(above) / float(below or 1) for above, _, below in fractions]
-    of_groups = [
-        " ".join(_say_weighted(one, factor, level) for one, level in zip(read, levels, strict=True) if one)
+    lines = tuple(
+        write_sum(
+            (f"{weight:.12g}", write_meaning({factor: level}))
+            for weight, level in zip(read, levels, strict=True)
+            if weight
+        )
         for factor, levels in design.levels.items()
         if len(levels) == len(weights) and abs(sum(read)) <= 1e-9
-    ]
-    lines = tuple(one.removeprefix("+ ") for one in of_groups)
+    )
     if len(weights) != len(design.columns):
         lines = tuple(filter(None, lines))
         return Readings(lines=lines or (line,), is_certain=not lines)
     if not mistakes_constant(read, design.columns):
         return Readings(lines=(line,), is_certain=True)
     return Readings(lines=(*lines, line))
-
-
-def _say_weighted(weight: float, factor: str, level: str) -> str:
-    """Write a signed, weighted mean of one level: ``- 0.5*mean(group=a)``."""
-    size = "" if abs(weight) == 1 else f"{abs(weight):.12g}*"
-    return f"{'-' if weight < 0 else '+'} {size}mean({quote(factor)}={quote_level(level)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

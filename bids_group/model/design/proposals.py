@@ -10,19 +10,18 @@ from bids_group.config import ContrastRequest
 from bids_group.errors import BidsGroupError
 from bids_group.labels import camel_label
 from bids_group.model.contrast.build import build_contrast
+from bids_group.model.contrast.writing import write_meaning
 from bids_group.model.design.build import code_analysis
 from bids_group.model.formula.coding import CodedDesign
 from bids_group.model.formula.parser import Term
 from bids_group.records import Contrast, GroupAnalysis
-from bids_group.words import quote_column, quote_level
+from bids_group.words import quote_column
 
 _MOST_LEVELS = 3  # of a factor, beside its first
 _MOST_OF_TERM, _MOST = 7, 24
 
 Named = tuple[str, str]
 """A name and an expression."""
-Place = tuple[str, str]
-"""A factor and its level, or a covariate and its value."""
 
 
 def propose_contrasts(analysis: GroupAnalysis) -> tuple[Contrast, ...]:
@@ -71,31 +70,30 @@ def _of_term(term: Term, design: CodedDesign) -> Iterator[Named]:
 def _of_factor(factor: str, design: CodedDesign) -> Iterator[Named]:
     first, *others = design.levels[factor][: _MOST_LEVELS + 1]
     for level in others:
-        yield f"{level} minus {first}", f"{_mean((factor, level))} - {_mean((factor, first))}"
+        yield f"{level} minus {first}", _difference({factor: level}, {factor: first})
     for level in (first, *others):
-        yield f"mean {level}", _mean((factor, level))
+        yield f"mean {level}", write_meaning({factor: level})
 
 
 def _of_covariate(covariate: str, design: CodedDesign) -> Iterator[Named]:
-    yield f"slope {covariate}", _slope(covariate)
+    yield f"slope {covariate}", write_meaning({}, covariate)
     uses = [one for one in design.formula.factors if covariate in one.columns]
     if len(uses) > 1 or not uses[0].is_bare:  # a curve has other slopes elsewhere
         value = _value(covariate, design)
-        yield f"slope {covariate} at {value}", _slope(covariate, (covariate, value))
+        yield f"slope {covariate} at {value}", write_meaning({covariate: value}, covariate)
 
 
 def _of_slopes(factor: str, covariate: str, design: CodedDesign) -> Iterator[Named]:
     """Differences of slopes, the slope of each level, and a difference of levels at a high value."""
     first, *others = design.levels[factor][: _MOST_LEVELS + 1]
     for level in others:
-        slopes = f"{_slope(covariate, (factor, level))} - {_slope(covariate, (factor, first))}"
+        slopes = _difference({factor: level}, {factor: first}, covariate)
         yield f"slope {covariate} {level} minus {first}", slopes
     for level in (first, *others):
-        yield f"slope {covariate} {level}", _slope(covariate, (factor, level))
+        yield f"slope {covariate} {level}", write_meaning({factor: level}, covariate)
     value = _value(covariate, design)
     for level in others[:1]:
-        there = (covariate, value)
-        means = f"{_mean((factor, level), there)} - {_mean((factor, first), there)}"
+        means = _difference({factor: level, covariate: value}, {factor: first, covariate: value})
         yield f"{level} minus {first} at {covariate} {value}", means
 
 
@@ -105,7 +103,7 @@ def _of_cells(one: str, other: str, design: CodedDesign) -> Iterator[Named]:
     base, *more = design.levels[other][: _MOST_LEVELS + 1]
 
     def simple(level: str, place: str) -> str:
-        return f"{_mean((one, level), (other, place))} - {_mean((one, first), (other, place))}"
+        return _difference({one: level, other: place}, {one: first, other: place})
 
     for level in others:
         for place in more:
@@ -116,16 +114,8 @@ def _of_cells(one: str, other: str, design: CodedDesign) -> Iterator[Named]:
             yield f"{level} minus {first} in {place}", simple(level, place)
 
 
-def _mean(*places: Place) -> str:
-    return f"mean({_held(places)})"
-
-
-def _slope(covariate: str, *places: Place) -> str:
-    return f"slope({', '.join([quote_column(covariate), *([_held(places)] if places else [])])})"
-
-
-def _held(places: tuple[Place, ...]) -> str:
-    return ", ".join(f"{quote_column(name)}={quote_level(level)}" for name, level in places)
+def _difference(places: dict[str, str], others: dict[str, str], covariate: str | None = None) -> str:
+    return f"{write_meaning(places, covariate)} - {write_meaning(others, covariate)}"
 
 
 def _value(covariate: str, design: CodedDesign) -> str:

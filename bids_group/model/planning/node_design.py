@@ -16,6 +16,7 @@ from bids_group.config.stats_model import INTERCEPT, Node, Weight, formula_names
 from bids_group.config.typed import parse_contrast
 from bids_group.errors import ContrastError, UsageError
 from bids_group.labels import factor_word, natural_order
+from bids_group.model.contrast.writing import write_sum
 from bids_group.model.formula.coding import is_numeric, levels_of
 from bids_group.model.planning.node_maps import (
     ENTITIES,
@@ -248,13 +249,10 @@ def _expression(conditions: Sequence[str], weights: Sequence[Weight]) -> str:
     Names with brackets stay as they are: they are read tolerantly (``C(group)[T.b]`` is ``C(group)[b]`` where
     there is no constant).
     """
-    text = ""
+    parts = []
     for name, weight in zip(conditions, map(str, weights), strict=True):
-        if re.fullmatch(r"[+-]?0*\.?0*", weight):
-            continue
-        column = "Intercept" if name == INTERCEPT else name
-        column = column if column.isidentifier() or re.search(r"[\[(`]", column) else f"`{column}`"
-        sign, size = ("-", weight[1:]) if weight.startswith("-") else ("+", weight.removeprefix("+"))
-        times = "" if size in ("1", "1.0") else f"{size}*"
-        text += f" {sign} {times}{column}" if text else f"{sign.strip('+')}{times}{column}"
-    return text or "-"
+        if not re.fullmatch(r"[+-]?0*\.?0*", weight):
+            column = "Intercept" if name == INTERCEPT else name
+            is_as_it_is = column.isidentifier() or re.search(r"[\[(`]", column)
+            parts.append((weight, column if is_as_it_is else f"`{column}`"))
+    return write_sum(parts) or "-"
