@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy import special
 
-from bids_group.model.fitting.influence import find_strongest, tabulate_peaks
+from bids_group.model.fitting.influence import (
+    find_strongest,
+    leave_out,
+    statistics_without,
+    tabulate_peaks,
+)
 from bids_group.records import Contrast, ContrastResult, Design, GroupData
 from bids_group.row_space import RowSpace
 
 Array = npt.NDArray[np.float64]
 
 _MOST_DRAWS, _VALUES_OF_DRAWS = 2000, 4_000_000
-_GAP = 1e-9
-"""Eigenvalue of I − H at a person's rows below which the model fits that direction exactly."""
 
 
 def find_most_influential(data: GroupData, result: ContrastResult, *, is_two_sided: bool) -> str:
@@ -41,42 +42,11 @@ def find_most_influential(data: GroupData, result: ContrastResult, *, is_two_sid
 def _without_people(data: GroupData, table: pd.DataFrame, contrast: Contrast) -> Array:
     """Give t or F of least squares without all rows of the person of each row of a table of one peak."""
     space = RowSpace.of(data.design.matrix.loc[table["label"]].to_numpy(dtype=np.float64))
-    found = np.full(len(table), np.nan)
     if not space.is_estimable(contrast.weights).all():
-        return found
-    values, loadings = table["effect"].to_numpy(), space.weights_of_rows(contrast.weights)
-    errors = values - space.columns @ (space.columns.T @ values)
+        return np.full(len(table), np.nan)
+    loadings = space.weights_of_rows(contrast.weights)
     people = table["label"] if data.subjects is None else data.subjects.loc[table["label"]]
-    for rows, gaps, shares, left in _leave_out(space.columns, loadings, pd.factorize(people)[0]):
-        own, dof = errors[rows] @ left, len(values) - space.rank - gaps.size
-        noise = (errors @ errors - (own**2 / gaps).sum()) / max(dof, 1)
-        if dof < 1 or not noise > 0:
-            continue
-        effect = loadings @ values - (shares / gaps) @ own
-        covariance = loadings @ loadings.T + (shares / gaps) @ shares.T
-        if len(effect) == 1:
-            found[rows] = effect[0] / np.sqrt(noise * covariance[0, 0])
-        else:
-            found[rows] = effect @ np.linalg.solve(covariance, effect) / noise / len(effect)
-    return found
-
-
-def _leave_out(
-    basis: Array, loadings: Array, people: npt.NDArray[np.intp]
-) -> Iterator[tuple[npt.NDArray[np.intp], Array, Array, Array]]:
-    """Yield the rows of each person without whom a contrast ``(q, n_obs)`` can be estimated.
-
-    With H the projection on the ``basis`` ``(n_obs, rank)``, I − H at the person's rows has eigenvalues
-    ``gaps`` and eigenvectors ``left``; ``shares`` are the loadings along these. Without the rows the effect
-    is less by (shares / gaps) left'e, the residual sum of squares by Σ (left'e)² / gaps, and degrees of
-    freedom by the number of rows.
-    """
-    order = np.argsort(people, kind="stable")
-    for rows in np.split(order, np.cumsum(np.bincount(people))[:-1]):
-        gaps, left = np.linalg.eigh(np.eye(len(rows)) - basis[rows] @ basis[rows].T)
-        shares, is_left = loadings[:, rows] @ left, gaps > _GAP
-        if (shares[:, ~is_left] ** 2).sum() <= _GAP * (loadings**2).sum():
-            yield rows, gaps[is_left], shares[:, is_left], left[:, is_left]
+    return statistics_without(space.columns, loadings, table["effect"].to_numpy(), pd.factorize(people)[0])
 
 
 def share_lost(
@@ -108,7 +78,7 @@ def share_lost(
     errors -= (errors @ basis) @ basis.T
     errors *= np.sqrt(dof) / np.linalg.norm(errors, axis=1, keepdims=True)  # their variance is 1
     people, n_lost, worst, n_people = pd.factorize(subjects.reindex(design.matrix.index))[0], 0, None, 0
-    for rows, gaps, shares, left in _leave_out(basis, loadings[None], people):
+    for rows, gaps, shares, left in leave_out(basis, loadings[None], people):
         own, left_over = errors[:, rows] @ left, dof - gaps.size
         if left_over < 1:
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +24,8 @@ Float64 = npt.NDArray[np.float64]
 _MOST_DIRECTIONS = 20
 """Rank of a design up to which fitted lines of estimators that are not least squares have an interval."""
 _ENDLESS_DOF = 1e9
+_GAP = 1e-9
+"""Eigenvalue of I − H at a person's rows below which the model fits that direction exactly."""
 
 
 def find_strongest(result: ContrastResult, is_two_sided: bool) -> int:
@@ -243,57 +245,77 @@ def _influence(
     without = np.full(len(y), np.nan)
     reach = np.linalg.norm((_set_aside(matrix, nuisance) / space.norms) @ back, axis=1)
     end = stdtrit(dof if precision is None else _ENDLESS_DOF, 0.975) if dof > 0 else np.nan
+    is_alone = leverage > 1 - _GAP
     if space.is_estimable(weights).all():
-        C, is_meta = (weights / space.norms) @ back, precision is not None
-        without = _without_each(basis, C, scores, residual, leverage, dof, is_meta, groups)
+        loadings, is_known = (weights / space.norms) @ back @ basis.T, precision is not None
+        without = statistics_without(basis, loadings, y, np.arange(len(y)), is_known=is_known, groups=groups)
     return {
         "fitted": basis @ scores / root,
         "partial_residual": values - (aside - aside.mean()),
         "half": end * np.sqrt(noise) * reach,
-        "cooks_distance": np.where(leverage > 1 - 1e-9, np.nan, cook),
-        "statistic_without_row": without,
+        "cooks_distance": np.where(is_alone, np.nan, cook),
+        "statistic_without_row": np.where(is_alone, np.nan, without),
     }
 
 
-def _without_each(
+def statistics_without(
     basis: Float64,
-    weights: Float64,
-    scores: Float64,
-    residual: Float64,
-    leverage: Float64,
-    dof: int,
-    is_meta: bool,
-    groups: npt.NDArray[np.intp] | None,
+    loadings: Float64,
+    values: Float64,
+    people: npt.NDArray[np.intp],
+    *,
+    is_known: bool = False,
+    groups: npt.NDArray[np.intp] | None = None,
 ) -> Float64:
-    """Statistic without each row, along an orthonormal basis: rank-one update (Sherman & Morrison 1950)."""
-    statistic = np.full(len(residual), np.nan)
-    total = residual @ residual
-    for row in np.flatnonzero(leverage < 1 - 1e-9):
-        gap = 1 - leverage[row]
-        step = basis[row]
-        noise = 1.0 if is_meta else (total - residual[row] ** 2 / gap) / max(dof - 1, 1)
-        effect = weights @ (scores - step * residual[row] / gap)
-        inverse = np.eye(step.size) + np.outer(step, step) / gap
-        covariance = weights @ inverse @ weights.T * noise
+    """Give t or F of least squares without all rows of the person of each row; NaN where there is none.
+
+    ``basis`` ``(n_obs, rank)``: orthonormal, of the design; ``loadings`` ``(q, n_obs)``: the contrast as
+    weights of rows. ``is_known``: every row has variance 1; ``groups``: variance group of each row.
+    """
+    found, errors = np.full(len(values), np.nan), values - basis @ (basis.T @ values)
+    for rows, gaps, shares, left in leave_out(basis, loadings, people):
+        own, dof = errors[rows] @ left, len(values) - basis.shape[1] - gaps.size
+        effect = loadings @ values - (shares / gaps) @ own
+        covariance = loadings @ loadings.T + (shares / gaps) @ shares.T
         if groups is not None:
-            left = np.arange(len(residual)) != row
-            now = (residual + basis @ step * residual[row] / gap)[left]
-            covariance = _grouped_covariance(basis[left], inverse, weights, now, groups[left])
-            noise = float(covariance.trace())
-        if (not is_meta and dof < 2) or not noise > 0:
+            kept = np.delete(np.arange(len(values)), rows)
+            covariance = _grouped_covariance(basis[kept], loadings @ basis, values[kept], groups[kept])
+        elif not is_known:
+            covariance *= (errors @ errors - (own**2 / gaps).sum()) / max(dof, 1)
+        if (dof < 1 and not is_known) or not covariance.trace() > 0:
             continue
-        if len(weights) == 1:
-            statistic[row] = effect[0] / np.sqrt(covariance[0, 0])
+        if len(effect) == 1:
+            found[rows] = effect[0] / np.sqrt(covariance[0, 0])
         else:
-            statistic[row] = effect @ np.linalg.solve(covariance, effect) / len(weights)
-    return statistic
+            found[rows] = effect @ np.linalg.solve(covariance, effect) / len(effect)
+    return found
+
+
+def leave_out(
+    basis: Float64, loadings: Float64, people: npt.NDArray[np.intp]
+) -> Iterator[tuple[npt.NDArray[np.intp], Float64, Float64, Float64]]:
+    """Yield the rows of each person without whom a contrast ``(q, n_obs)`` can be estimated.
+
+    With H the projection on the ``basis`` ``(n_obs, rank)``, I − H at the person's rows has eigenvalues
+    ``gaps`` and eigenvectors ``left``; ``shares`` are the loadings along these. Without the rows the effect
+    is less by (shares / gaps) left'e, the residual sum of squares by Σ (left'e)² / gaps, and degrees of
+    freedom by the number of rows.
+    """
+    order = np.argsort(people, kind="stable")
+    for rows in np.split(order, np.cumsum(np.bincount(people))[:-1]):
+        gaps, left = np.linalg.eigh(np.eye(len(rows)) - basis[rows] @ basis[rows].T)
+        shares, is_left = loadings[:, rows] @ left, gaps > _GAP
+        if (shares[:, ~is_left] ** 2).sum() <= _GAP * (loadings**2).sum():
+            yield rows, gaps[is_left], shares[:, is_left], left[:, is_left]
 
 
 def _grouped_covariance(
-    basis: Float64, inverse: Float64, weights: Float64, residual: Float64, groups: npt.NDArray[np.intp]
+    basis: Float64, weights: Float64, values: Float64, groups: npt.NDArray[np.intp]
 ) -> Float64:
     """Covariance of an estimate whose rows have a variance by group; NaN where one that counts has none."""
+    inverse = np.linalg.pinv(basis.T @ basis, hermitian=True)
     loadings, gaps = weights @ inverse @ basis.T, 1 - np.einsum("ij,jk,ik->i", basis, inverse, basis)
+    residual = values - basis @ (inverse @ (basis.T @ values))
     covariance = np.zeros((len(weights), len(weights)))
     for group in np.unique(groups):
         here = groups == group
