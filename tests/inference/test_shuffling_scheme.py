@@ -118,23 +118,60 @@ def test_smallest_p_of_drawn_shuffles_is_not_counted_out(make_problem, monkeypat
 
 
 def refused(make_problem, error, pattern, matrix, weights, spec=VOXEL, test="t", **rows):
+    """Before any map is read, and where it is not asked before."""
     data, results = make_problem(matrix, [(test, weights)], **rows)
-    with pytest.raises(error, match=pattern):
-        check_inference(
-            data.design,
-            spec,
-            blocks=data.blocks,
-            variance_groups=data.variance_groups,
-            subjects=data.subjects,
-        )
-    with pytest.raises(error, match=pattern):
+    labels = {"blocks": data.blocks, "variance_groups": data.variance_groups, "subjects": data.subjects}
+    with pytest.raises(error, match=f"(?s){pattern}"):
+        check_inference(data.design, spec, **labels)
+    with pytest.raises(error, match=f"(?s){pattern}"):
         correct_group(data, results, spec)
 
 
-def test_four_people_are_too_few(make_problem):
-    refused(
-        make_problem, DataError, "(?s)too few ways.*'c0'.*smallest possible p is 0.125", np.ones((4, 1)), [1]
-    )
+SITES, KIND = np.repeat([0, 1, 2], 8), np.array([0, 1] * 8 + [2] * 8)
+UNEVEN, ALONE = np.array([0, 0, 0, 1, 1, 2, 3, 3, 4, 4, 5, 5]), np.r_[0, np.ones(11)]
+BY_BLOCK = np.column_stack([ONES, np.repeat(COVARIATE[:6], 2)])
+THREES = np.column_stack([np.ones(6), np.repeat([0.0, 1.0], 3)])
+REFUSED = {
+    "four people are too few": (
+        (DataError, "too few ways.*'c0'.*smallest possible p is 0.125", np.ones((4, 1)), [1]), {}
+    ),
+    "equal groups count their exchange": (
+        (DataError, "all 20 distinct ones; the smallest possible p is 0.1", THREES, [0, 1]), {}
+    ),
+    "too few permutations for alpha": (
+        (UsageError, "too few permutations.*at least 19", ONES[:, None], [1]),
+        {"spec": replace(VOXEL, n_permutations=18)},
+    ),
+    "whole blocks of unequal size": (
+        (DataError, "equal sizes.*blocks of 1, 2, 3 rows", np.c_[ONES, COVARIATE[UNEVEN]], [0, 1]),
+        {"spec": replace(VOXEL, block_scheme="whole"), "blocks": UNEVEN},
+    ),
+    "what does not vary within blocks": (
+        (DataError, "does not vary within blocks.*--whole-blocks", BY_BLOCK, [0, 1]),
+        {"spec": replace(VOXEL, block_scheme="within"), "blocks": PAIRS},
+    ),
+    "a joint F of which a part is constant in every block": (
+        (DataError, "within blocks cannot test all of .*'c0'", np.eye(3)[KIND], [[1, -1, 0], [0, 1, -1]]),
+        {"spec": replace(VOXEL, block_scheme="within"), "test": "F", "blocks": SITES},
+    ),
+    "permutations cannot test a mean": (
+        (DataError, "Permutations cannot test.*flips", ONES[:, None], [1]),
+        {"spec": replace(VOXEL, shuffle="permutations")},
+    ),
+    "a row without a block": (
+        (DataError, "'family'.*sub-01", ONES[:, None], [1]), {"blocks": [1.0, np.nan, *ONES[2:]]}
+    ),
+    "a variance group without degrees of freedom": (
+        (DataError, "0 residual degrees of freedom", np.column_stack([1 - ALONE, ALONE]), [-1, 1]),
+        {"groups": ALONE},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_shuffled_is_refused(make_problem, name):
+    asked, options = REFUSED[name]
+    refused(make_problem, *asked, **options)
 
 
 def test_six_people_are_too_few_for_two_sides_but_not_for_one(make_problem):
@@ -145,40 +182,9 @@ def test_six_people_are_too_few_for_two_sides_but_not_for_one(make_problem):
     assert verdict.p_corrected.min() >= np.float32(1 / 32)
 
 
-def test_equal_groups_count_their_exchange(make_problem):
-    matrix = np.column_stack([np.ones(6), np.repeat([0.0, 1.0], 3)])
-    refused(
-        make_problem, DataError, r"(?s)all 20 distinct ones; the smallest possible p is 0.1", matrix, [0, 1]
-    )
-
-
-def test_too_few_permutations_for_alpha(make_problem):
-    refused(
-        make_problem, UsageError, r"(?s)too few permutations.*at least 19", ONES[:, None], [1],
-        replace(VOXEL, n_permutations=18),
-    )  # fmt: skip
-
-
 def test_no_permutations_are_refused():
     with pytest.raises(UsageError, match="--n-permutations"):
         InferenceSpec(corrections=("fwe-voxel",), n_permutations=0)
-
-
-def test_whole_blocks_of_unequal_size(make_problem):
-    blocks = [0, 0, 0, *PAIRS[3:]]
-    matrix = np.column_stack(
-        [ONES, np.array([0.1, 0.2, -1, 2, 3, 5])[np.unique(blocks, return_inverse=True)[1]]]
-    )
-    spec = replace(VOXEL, exchangeability_blocks="family", block_scheme="whole")
-    refused(
-        make_problem,
-        DataError,
-        "(?s)equal sizes.*1, 2, 3 rows|equal sizes.*",
-        matrix,
-        [0, 1],
-        spec,
-        blocks=blocks,
-    )
 
 
 @pytest.mark.parametrize("row", ["sub-{}_ses-{}", "sub-{}_contrast-{}", "{}{}"])
@@ -195,46 +201,11 @@ def test_blocks_and_variance_groups_that_split_a_person(make_problem, row, kind,
     refused(
         make_problem,
         DataError,
-        f"(?s)'{column}' divides the rows of one person.*sub-01",
+        f"'{column}' divides the rows of one person.*sub-01",
         matrix,
         [0, 1],
         **rows,
     )
-
-
-def test_within_blocks_cannot_test_what_does_not_vary_there(make_problem):
-    matrix = np.column_stack([ONES, np.repeat(COVARIATE[:6], 2)])
-    spec = replace(VOXEL, exchangeability_blocks="family", block_scheme="within")
-    refused(
-        make_problem,
-        DataError,
-        "(?s)does not vary within blocks.*--whole-blocks",
-        matrix,
-        [0, 1],
-        spec,
-        blocks=PAIRS,
-    )
-
-
-def test_permutations_cannot_test_a_mean(make_problem):
-    refused(
-        make_problem, DataError, "(?s)Permutations cannot test.*flips", ONES[:, None], [1],
-        replace(VOXEL, shuffle="permutations"),
-    )  # fmt: skip
-
-
-def test_a_row_without_a_block_is_named(make_problem):
-    data, _ = make_problem(ONES[:, None], [("t", [1])], blocks=[1.0, np.nan, *ONES[2:]])
-    with pytest.raises(DataError, match=r"(?s)'family'.*sub-01"):
-        check_inference(data.design, VOXEL, blocks=data.blocks)
-
-
-def test_a_variance_group_without_degrees_of_freedom(make_problem):
-    group = np.r_[0, np.ones(11)]
-    matrix = np.column_stack([1 - group, group])
-    data, results = make_problem(matrix, [("t", [-1, 1])], groups=group)
-    with pytest.raises(DataError, match="0 residual degrees of freedom"):
-        correct_group(data, results, VOXEL)
 
 
 def test_weighted_models_are_refused(make_problem):
@@ -288,18 +259,6 @@ def test_elements_of_the_mask_alone_decide_what_is_flat():
     assert "along y and z: clusters are runs along a line" in notice.sentence
 
 
-SITES, KIND = np.repeat([0, 1, 2], 8), np.array([0, 1] * 8 + [2] * 8)
-
-
-def test_a_joint_f_of_which_a_part_is_constant_in_every_block_is_refused(make_problem):
-    spec = replace(VOXEL, block_scheme="within")
-    weights = [[1, -1, 0], [0, 1, -1]]
-    refused(
-        make_problem, DataError, "within blocks cannot test all of .*'c0'", np.eye(3)[KIND], weights, spec,
-        test="F", blocks=SITES,
-    )  # fmt: skip
-
-
 def test_a_contrast_that_varies_little_within_blocks_is_warned_of(make_problem):
     scheme = shuffling(make_problem, np.eye(3)[KIND], [-1, 0, 1], blocks=SITES)
     told, warned = scheme.notices
@@ -326,13 +285,6 @@ def test_more_people_are_the_way_out_where_all_shuffles_are_done(make_problem):
     with pytest.raises(DataError) as caught:
         check_inference(data.design, spec)
     assert caught.value.fix.startswith("Include more people")
-
-
-def test_a_variance_group_without_dof_is_refused_before_any_map_is_read(make_problem):
-    groups = [0, 1, 1, 1, 1, 1, 1, 1]
-    data, _ = make_problem(np.eye(2)[groups], [("t", [1, -1])], groups=groups)
-    with pytest.raises(DataError, match="0 residual degrees of freedom"):
-        check_inference(data.design, VOXEL, variance_groups=data.variance_groups)
 
 
 def test_single_precision_is_confessed_where_statistics_crowd(make_problem):
