@@ -1,8 +1,6 @@
 """Nodes below the group, by the numbers: pooled maps against least squares written out."""
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -11,20 +9,20 @@ import pytest
 
 from bids_group.errors import ContrastError, DataError, UsageError
 from bids_group.model import pool
-from bids_group.records import Cohort, FirstLevelMap
+from tests.model.plan.models import cohort_of, dataset_node, model_of, node_contrast
 
 DUMMY = {"DummyContrasts": {"Test": "t"}}
 SHAPE = (3, 2, 2)
 
 
 @pytest.fixture
-def numbers(cohort_of: Any, tmp_path: Path) -> tuple[Cohort, Any]:
+def numbers(tmp_path):
     """Maps of three people, two sessions of three runs, as files; and a function that looks them up."""
     people = pd.DataFrame({"age": [1.0, 2, 3]}, index=["01", "02", "03"])
     draw = np.random.default_rng(3)
-    values: dict[tuple[str, ...], tuple[Any, Any]] = {}
+    values = {}
 
-    def write(one: FirstLevelMap) -> FirstLevelMap:
+    def write(one):
         effect = draw.normal(size=SHAPE).astype(np.float32)
         variance = draw.gamma(3, size=SHAPE).astype(np.float32)
         values[one.subject, str(one.session), str(one.run)] = (effect, variance)
@@ -37,14 +35,14 @@ def numbers(cohort_of: Any, tmp_path: Path) -> tuple[Cohort, Any]:
     return replace(cohort, maps=tuple(write(one) for one in cohort.maps)), values
 
 
-def lower(write: Any, x: list[Any], contrasts: list[Any], steps: Any = (), **changes: Any) -> dict[str, Any]:
-    node = write.dataset_node(x, steps=steps, Name="lower", Level="Subject", Contrasts=contrasts)
+def lower(x, contrasts, steps=(), **changes):
+    node = dataset_node(x, steps=steps, Name="lower", Level="Subject", Contrasts=contrasts)
     node["GroupBy"] = changes.pop("GroupBy", ["subject", "contrast"])
     node["Model"] |= changes
     return node
 
 
-def regress(X: Any, effects: Any, weights: Any, inverse_variances: Any = None) -> Any:
+def regress(X, effects, weights, inverse_variances=None):
     """Solve the weighted normal equations at every element."""
     flat = np.stack([effect.ravel() for effect in effects]).astype(float)
     out = np.empty(flat.shape[1])
@@ -59,11 +57,11 @@ EARLY = {"Name": "Not", "Input": "late", "Output": "early"}
 SESSION = {"Name": "Factor", "Input": "session"}
 
 
-def test_a_slope_over_runs_by_ordinary_least_squares(bench: Any, write: Any, numbers: Any) -> None:
+def test_a_slope_over_runs_by_ordinary_least_squares(bench, numbers):
     cohort, values = numbers
     steps = [{"Name": "Sum", "Input": ["run"], "Output": "time"}]
-    node = lower(write, [1, "time"], [write.contrast("slope", ["time"], [2])], steps, Type="glm")
-    (analysis,) = bench.plan(write.model_of(node, write.dataset_node([1], **DUMMY)), cohort)
+    node = lower([1, "time"], [node_contrast("slope", ["time"], [2])], steps, Type="glm")
+    (analysis,) = bench.plan(model_of(node, dataset_node([1], **DUMMY)), cohort)
     X = np.column_stack([np.ones(6), np.tile([1.0, 2, 3], 2)])
     for row in analysis.observations:
         effects, variances = zip(*[values[row.subject, s, r] for s in "ab" for r in "123"], strict=True)
@@ -76,16 +74,15 @@ def test_a_slope_over_runs_by_ordinary_least_squares(bench: Any, write: Any, num
         np.testing.assert_allclose(pooled.variance, expected, rtol=1e-5)
 
 
-def test_conditions_by_precision_and_their_difference(bench: Any, write: Any, numbers: Any) -> None:
+def test_conditions_by_precision_and_their_difference(bench, numbers):
     cohort, values = numbers
     node = lower(
-        write,
         ["early", "late"],
-        [write.contrast("late-early", ["late", "early"], ["1/2", "-1/2"])],
+        [node_contrast("late-early", ["late", "early"], ["1/2", "-1/2"])],
         [LATE, EARLY],
         Type="meta",
     )
-    (analysis,) = bench.plan(write.model_of(node, write.dataset_node([1], **DUMMY)), cohort)
+    (analysis,) = bench.plan(model_of(node, dataset_node([1], **DUMMY)), cohort)
     late = np.tile([0.0, 0, 1], 2)
     X = np.column_stack([1 - late, late])
     for row in analysis.observations:
@@ -97,40 +94,29 @@ def test_conditions_by_precision_and_their_difference(bench: Any, write: Any, nu
         np.testing.assert_allclose(pool(row).variance.ravel(), sum(spread), rtol=1e-5)
 
 
-def test_a_constant_beside_a_condition_gives_the_same_difference(
-    bench: Any, write: Any, numbers: Any
-) -> None:
+def test_a_constant_beside_a_condition_gives_the_same_difference(bench, numbers):
     cohort, _ = numbers
     cells = lower(
-        write,
-        ["early", "late"],
-        [write.contrast("d", ["late", "early"], [1, -1])],
-        [LATE, EARLY],
-        Type="meta",
+        ["early", "late"], [node_contrast("d", ["late", "early"], [1, -1])], [LATE, EARLY], Type="meta"
     )
-    coded = lower(write, [1, "late"], [write.contrast("d", ["late"], [1])], [LATE], Type="meta")
-    by_formula = lower(
-        write, [1, "late"], [write.contrast("d", ["late"], [1])], [LATE], Type="meta", Formula="late"
-    )
+    coded = lower([1, "late"], [node_contrast("d", ["late"], [1])], [LATE], Type="meta")
+    by_formula = lower([1, "late"], [node_contrast("d", ["late"], [1])], [LATE], Type="meta", Formula="late")
     maps = []
     for node in (cells, coded, by_formula):
-        (analysis,) = bench.plan(write.model_of(node, write.dataset_node([1], **DUMMY)), cohort)
+        (analysis,) = bench.plan(model_of(node, dataset_node([1], **DUMMY)), cohort)
         maps.append(pool(analysis.observations[0]).effect)
     np.testing.assert_allclose(maps[1], maps[0], rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(maps[2], maps[1])
 
 
-def test_sessions_after_runs_then_their_difference(bench: Any, write: Any, numbers: Any) -> None:
+def test_sessions_after_runs_then_their_difference(bench, numbers):
     cohort, values = numbers
-    runs = lower(write, [1], [], GroupBy=["subject", "session", "contrast"], Type="meta")
+    runs = lower([1], [], GroupBy=["subject", "session", "contrast"], Type="meta")
     runs |= {"Level": "Session", "Name": "runs", **DUMMY}
     change = lower(
-        write,
-        ["session.a", "session.b"],
-        [write.contrast("change", ["session.b", "session.a"], [1, -1])],
-        [SESSION],
+        ["session.a", "session.b"], [node_contrast("change", ["session.b", "session.a"], [1, -1])], [SESSION]
     )
-    (analysis,) = bench.plan(write.model_of(runs, change, write.dataset_node([1], **DUMMY)), cohort)
+    (analysis,) = bench.plan(model_of(runs, change, dataset_node([1], **DUMMY)), cohort)
     assert [row.label for row in analysis.observations] == ["sub-01", "sub-02", "sub-03"]
     for row in analysis.observations:
         pooled = {}
@@ -141,12 +127,12 @@ def test_sessions_after_runs_then_their_difference(bench: Any, write: Any, numbe
         np.testing.assert_allclose(pool(row).effect, pooled["b"] - pooled["a"], rtol=1e-5, atol=1e-6)
 
 
-def test_the_weight_of_the_constant_scales_the_pooled_map(bench: Any, write: Any, numbers: Any) -> None:
+def test_the_weight_of_the_constant_scales_the_pooled_map(bench, numbers):
     cohort, _ = numbers
-    contrasts = [write.contrast("same", [1], [1]), write.contrast("negative", [1], [-2])]
-    node = lower(write, [1], contrasts, Type="meta")
+    contrasts = [node_contrast("same", [1], [1]), node_contrast("negative", [1], [-2])]
+    node = lower([1], contrasts, Type="meta")
     same, negative = sorted(
-        bench.plan(write.model_of(node, write.dataset_node([1], **DUMMY)), cohort),
+        bench.plan(model_of(node, dataset_node([1], **DUMMY)), cohort),
         key=lambda one: one.first_level_contrast == "negative",
     )
     assert same.observations[0].combine == "precision"
@@ -155,35 +141,30 @@ def test_the_weight_of_the_constant_scales_the_pooled_map(bench: Any, write: Any
     np.testing.assert_allclose(other.variance, 4 * one.variance, rtol=1e-6)
 
 
-def test_contrasts_across_first_level_contrasts(bench: Any, write: Any, cohort_of: Any) -> None:
+def test_contrasts_across_first_level_contrasts(bench):
     node = lower(
-        write,
-        ["gain", "loss"],
-        [write.contrast("gainGtLoss", ["gain", "loss"], [1, -1])],
-        GroupBy=["subject"],
+        ["gain", "loss"], [node_contrast("gainGtLoss", ["gain", "loss"], [1, -1])], GroupBy=["subject"]
     )
     cohort = cohort_of(contrasts=("gain", "loss"), runs=("1", "2"))
-    (analysis,) = bench.plan(write.model_of(node, write.dataset_node([1], **DUMMY)), cohort)
+    (analysis,) = bench.plan(model_of(node, dataset_node([1], **DUMMY)), cohort)
     assert analysis.first_level_contrast == "gainGtLoss"
     row = analysis.observations[0]
     shares = {(one.contrast, one.run): weight for one, weight in zip(row.sources, row.weights, strict=True)}
     assert shares == {("gain", "1"): 0.5, ("gain", "2"): 0.5, ("loss", "1"): -0.5, ("loss", "2"): -0.5}
 
 
-def test_new_contrasts_of_several_first_level_contrasts_keep_apart(
-    bench: Any, write: Any, cohort_of: Any
-) -> None:
-    node = lower(write, ["early", "late"], [write.contrast("d", ["late", "early"], [1, -1])], [LATE, EARLY])
+def test_new_contrasts_of_several_first_level_contrasts_keep_apart(bench):
+    node = lower(["early", "late"], [node_contrast("d", ["late", "early"], [1, -1])], [LATE, EARLY])
     edges = [{"Source": "lower", "Destination": "group", "Filter": {"contrast": ["d"]}}]
-    model = write.model_of(node, write.dataset_node([1], **DUMMY), edges=edges)
+    model = model_of(node, dataset_node([1], **DUMMY), edges=edges)
     analyses = bench.plan(model, cohort_of(contrasts=("gain", "loss")))
     assert [one.first_level_contrast for one in analyses] == ["gain d", "loss d"]
     assert {one.contrast for one in analyses[0].observations[0].maps} == {"gain"}
 
 
-def test_who_lacks_a_condition_is_named_or_left_out(bench: Any, write: Any, cohort_of: Any) -> None:
-    node = lower(write, ["early", "late"], [write.contrast("d", ["late", "early"], [1, -1])], [LATE, EARLY])
-    model = write.model_of(node, write.dataset_node([1], **DUMMY))
+def test_who_lacks_a_condition_is_named_or_left_out(bench):
+    node = lower(["early", "late"], [node_contrast("d", ["late", "early"], [1, -1])], [LATE, EARLY])
+    model = model_of(node, dataset_node([1], **DUMMY))
     cohort = cohort_of(without=[("05", None, "3")])
     with pytest.raises(DataError, match="The contrast 'd' cannot be estimated for subject 05"):
         bench.plan(model, cohort)
@@ -195,14 +176,12 @@ def test_who_lacks_a_condition_is_named_or_left_out(bench: Any, write: Any, coho
     }
 
 
-def test_who_lacks_a_value_below_the_group_is_named_or_left_out(
-    bench: Any, write: Any, cohort_of: Any, people: Any
-) -> None:
+def test_who_lacks_a_value_below_the_group_is_named_or_left_out(bench, people):
     index = pd.MultiIndex.from_product([people.index, ["a", "b"]])
     dose = pd.DataFrame({"dose": np.tile([0.0, 2], 8)}, index=index)
     dose.loc[("03", "b"), "dose"] = np.nan
-    node = lower(write, [1, "dose"], [write.contrast("slope", ["dose"], [1])])
-    model = write.model_of(node, write.dataset_node([1], **DUMMY))
+    node = lower([1, "dose"], [node_contrast("slope", ["dose"], [1])])
+    model = model_of(node, dataset_node([1], **DUMMY))
     cohort = cohort_of(runs=(None,), sessions=("a", "b"), session_table=dose)
     with pytest.raises(DataError, match="'lower' lacks a value of 'dose' for subject 03"):
         bench.plan(model, cohort)
@@ -248,13 +227,11 @@ def test_who_lacks_a_value_below_the_group_is_named_or_left_out(
         ),
     ],
 )
-def test_what_cannot_be_done_below_the_group_is_refused(
-    bench: Any, write: Any, cohort_of: Any, x: Any, contrasts: Any, changes: Any, kind: Any, sentence: str
-) -> None:
+def test_what_cannot_be_done_below_the_group_is_refused(bench, x, contrasts, changes, kind, sentence):
     steps = [{"Name": "Sum", "Input": ["run"], "Output": "time"}]
-    node = lower(write, x, [write.contrast(*one) for one in contrasts], steps, **changes)
+    node = lower(x, [node_contrast(*one) for one in contrasts], steps, **changes)
     with pytest.raises(kind, match=sentence):
-        bench.plan(write.model_of(node, write.dataset_node([1], **DUMMY)), cohort_of())
+        bench.plan(model_of(node, dataset_node([1], **DUMMY)), cohort_of())
 
 
 @pytest.mark.parametrize(
@@ -265,49 +242,43 @@ def test_what_cannot_be_done_below_the_group_is_refused(
         ("sex", '"X": ["sex.F", "sex.M"]'),
     ],
 )
-def test_categories_in_x_are_refused_below_the_group_too(
-    bench: Any, write: Any, cohort_of: Any, x: str, fix: str
-) -> None:
+def test_categories_in_x_are_refused_below_the_group_too(bench, x, fix):
     """The constant beside them would be the mean of their first level, not of all maps."""
-    node = lower(write, [1, x], [write.contrast("all", [1], [1])])
+    node = lower([1, x], [node_contrast("all", [1], [1])])
     with pytest.raises(UsageError, match=f"column '{x}', which holds categories: X takes numbers") as caught:
-        bench.plan(write.model_of(node, write.dataset_node([1], **DUMMY)), cohort_of(sessions=("a", "b")))
+        bench.plan(model_of(node, dataset_node([1], **DUMMY)), cohort_of(sessions=("a", "b")))
     assert fix in caught.value.fix
 
 
-def test_a_contrast_called_1_keeps_its_weight(bench: Any, write: Any, cohort_of: Any) -> None:
-    node = lower(write, [1], [write.contrast(1, [1], [-1])])
-    group = write.dataset_node([1, "age"], Contrasts=[write.contrast(1, ["age"], [1])])
-    (analysis,) = bench.plan(write.model_of(node, group), cohort_of())
+def test_a_contrast_called_1_keeps_its_weight(bench):
+    node = lower([1], [node_contrast(1, [1], [-1])])
+    group = dataset_node([1, "age"], Contrasts=[node_contrast(1, ["age"], [1])])
+    (analysis,) = bench.plan(model_of(node, group), cohort_of())
     assert {row.weights for row in analysis.observations} == {(-1.0,)}
     assert [(one.name, one.expression) for one in analysis.contrasts] == [("1", "age")]
 
 
 @pytest.mark.parametrize("x", [[1], [1, "age"]])
 @pytest.mark.parametrize("level", ["Subject", "Session"])
-def test_rows_left_out_below_the_group_are_refused_also_beside_the_constant(
-    bench: Any, write: Any, numbers: Any, x: list[Any], level: str
-) -> None:
+def test_rows_left_out_below_the_group_are_refused_also_beside_the_constant(bench, numbers, x, level):
     steps = [{"Name": "Filter", "Input": ["run"], "Query": "run == '1'"}]
-    node = lower(write, x, [write.contrast("mean", [1], [1])], steps, Type="glm")
+    node = lower(x, [node_contrast("mean", [1], [1])], steps, Type="glm")
     node |= {"Level": level, "GroupBy": ["subject", *(["session"] * (level == "Session")), "contrast"]}
     with pytest.raises(UsageError, match="leaves out rows below the group"):
-        bench.plan(write.model_of(node, write.dataset_node([1], **DUMMY)), numbers[0])
+        bench.plan(model_of(node, dataset_node([1], **DUMMY)), numbers[0])
 
 
-def test_a_query_below_the_group_that_finds_nothing_is_told(bench: Any, write: Any, numbers: Any) -> None:
+def test_a_query_below_the_group_that_finds_nothing_is_told(bench, numbers):
     steps = [{"Name": "Filter", "Input": ["session"], "Query": "session != 'c'"}]
-    node = lower(write, [1], [write.contrast("mean", [1], [1])], steps, Type="glm")
-    (analysis,) = bench.plan(write.model_of(node, write.dataset_node([1], **DUMMY)), numbers[0])
+    node = lower([1], [node_contrast("mean", [1], [1])], steps, Type="glm")
+    (analysis,) = bench.plan(model_of(node, dataset_node([1], **DUMMY)), numbers[0])
     assert any("'c'" in one.sentence for one in analysis.notices)
 
 
-def test_other_transformations_beside_the_constant_change_nothing(
-    bench: Any, write: Any, numbers: Any
-) -> None:
+def test_other_transformations_beside_the_constant_change_nothing(bench, numbers):
     """Of a person's own rows an age has no SD: they are transformed together, to be judged alone."""
-    node = lower(write, [1], [write.contrast("mean", [1], [1])], [{"Name": "Scale", "Input": ["age"]}])
-    (analysis,) = bench.plan(write.model_of(node, write.dataset_node([1], **DUMMY)), numbers[0])
-    plain = lower(write, [1], [write.contrast("mean", [1], [1])])
-    (same,) = bench.plan(write.model_of(plain, write.dataset_node([1], **DUMMY)), numbers[0])
+    node = lower([1], [node_contrast("mean", [1], [1])], [{"Name": "Scale", "Input": ["age"]}])
+    (analysis,) = bench.plan(model_of(node, dataset_node([1], **DUMMY)), numbers[0])
+    plain = lower([1], [node_contrast("mean", [1], [1])])
+    (same,) = bench.plan(model_of(plain, dataset_node([1], **DUMMY)), numbers[0])
     assert analysis.observations == same.observations

@@ -1,19 +1,17 @@
 """Each instruction by its definition, with a missing value in its way."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from bids_group.errors import BidsGroupError, DataError, UsageError
+from bids_group.errors import DataError, UsageError
 from bids_group.model.planning.transformations import INSTRUCTIONS, transform
 
 NAN = np.nan
 
 
 @pytest.fixture
-def rows() -> pd.DataFrame:
+def rows():
     index = [f"sub-{number}" for number in range(1, 7)]
     return pd.DataFrame(
         {
@@ -27,17 +25,17 @@ def rows() -> pd.DataFrame:
     )
 
 
-def do(rows: pd.DataFrame, *steps: dict[str, Any]) -> pd.DataFrame:
+def do(rows, *steps):
     return transform(rows, steps, "group").rows
 
 
-def expect(rows: pd.DataFrame, step: dict[str, Any], **columns: list[float]) -> None:
+def expect(rows, step, **columns):
     done = do(rows, step)
     for name, values in columns.items():
         np.testing.assert_allclose(done[name], values, err_msg=name)
 
 
-def test_factor_gives_a_column_per_level_and_keeps_missing_values(rows: pd.DataFrame) -> None:
+def test_factor_gives_a_column_per_level_and_keeps_missing_values(rows):
     done = do(rows, {"Name": "Factor", "Input": ["sex", "site"]})
     made = [name for name in done.columns if "." in name]
     assert made == ["sex.M", "sex.F", "sex.other", "site.1", "site.2", "site.10"]
@@ -46,7 +44,7 @@ def test_factor_gives_a_column_per_level_and_keeps_missing_values(rows: pd.DataF
     np.testing.assert_allclose(done["sex.other"], [0, 0, 0, 0, NAN, 0])
 
 
-def test_factor_can_leave_out_its_reference(rows: pd.DataFrame) -> None:
+def test_factor_can_leave_out_its_reference(rows):
     done = do(rows, {"Name": "Factor", "Input": "sex", "Constraint": "drop_one", "RefLevel": "F", "Sep": "_"})
     assert [name for name in done.columns if "_" in name] == ["sex_M", "sex_other"]
     done = do(rows, {"Name": "Factor", "Input": "sex", "Constraint": "mean_zero"})
@@ -56,7 +54,7 @@ def test_factor_can_leave_out_its_reference(rows: pd.DataFrame) -> None:
     np.testing.assert_allclose(done["site.10"], [-0.5, 0, 0, 1, -0.5, NAN])
 
 
-def test_demean_and_scale_use_the_values_that_are_there(rows: pd.DataFrame) -> None:
+def test_demean_and_scale_use_the_values_that_are_there(rows):
     x = np.array([1.0, 2, 3, 4, NAN, 6])
     expect(rows, {"Name": "Demean", "Input": ["x"]}, x=list(x - 3.2))
     sd = np.sqrt(((x - 3.2) ** 2)[~np.isnan(x)].sum() / 4)
@@ -65,7 +63,7 @@ def test_demean_and_scale_use_the_values_that_are_there(rows: pd.DataFrame) -> N
     expect(rows, {"Name": "Scale", "Input": ["x"], "Demean": False}, x=list(x / sd))
 
 
-def test_products_and_sums(rows: pd.DataFrame) -> None:
+def test_products_and_sums(rows):
     expect(rows, {"Name": "Product", "Input": ["x", "y"], "Output": "p"}, p=[2, -2, 0, 20, NAN, NAN])
     expect(rows, {"Name": "Sum", "Input": ["x", "y"], "Output": "s"}, s=[3, 1, 3, 9, NAN, NAN])
     weighted = {"Name": "Sum", "Input": ["x", "y"], "Output": "s", "Weights": [2, -1]}
@@ -83,17 +81,17 @@ def test_products_and_sums(rows: pd.DataFrame) -> None:
         ({"Threshold": -1, "Signed": False}, [2, 1, 0, 5, 1, NAN]),
     ],
 )
-def test_threshold(rows: pd.DataFrame, options: dict[str, Any], expected: list[float]) -> None:
+def test_threshold(rows, options, expected):
     expect(rows, {"Name": "Threshold", "Input": ["y"], **options}, y=expected)
 
 
-def test_logic_on_zero_and_what_is_not(rows: pd.DataFrame) -> None:
+def test_logic_on_zero_and_what_is_not(rows):
     expect(rows, {"Name": "And", "Input": ["x", "y"], "Output": "a"}, a=[1, 1, 0, 1, NAN, NAN])
     expect(rows, {"Name": "Or", "Input": ["y", "y"], "Output": "o"}, o=[1, 1, 0, 1, 1, NAN])
     expect(rows, {"Name": "Not", "Input": ["y"], "Output": ["n"]}, n=[0, 0, 1, 0, 0, NAN])
 
 
-def test_orthogonalize_leaves_nothing_of_the_others_and_keeps_the_mean(rows: pd.DataFrame) -> None:
+def test_orthogonalize_leaves_nothing_of_the_others_and_keeps_the_mean(rows):
     done = do(rows, {"Name": "Orthogonalize", "Input": ["x"], "Wrt": ["y"], "Output": ["r"]})
     known = rows["x"].notna() & rows["y"].notna()
     y, r = rows["y"][known], done["r"][known]
@@ -105,7 +103,7 @@ def test_orthogonalize_leaves_nothing_of_the_others_and_keeps_the_mean(rows: pd.
     pd.testing.assert_series_equal(as_pybids["r"], done["r"])
 
 
-def test_replace_changes_values_by_their_text(rows: pd.DataFrame) -> None:
+def test_replace_changes_values_by_their_text(rows):
     expect(
         rows,
         {"Name": "Replace", "Input": "site", "Replace": {"10": 3, "2": None}},
@@ -125,12 +123,12 @@ def test_replace_changes_values_by_their_text(rows: pd.DataFrame) -> None:
     assert mixed.cat.categories.tolist() == ["10", "2", "one"]
 
 
-def test_numbers_are_replaced_however_they_are_written(rows: pd.DataFrame) -> None:
+def test_numbers_are_replaced_however_they_are_written(rows):
     table = {"10.0": None, "1e0": 5, "2.00": 7}
     expect(rows, {"Name": "Replace", "Input": "site", "Replace": table}, site=[5, 7, 7, NAN, 5, NAN])
 
 
-def test_words_that_are_replaced_by_numbers_are_numbers(rows: pd.DataFrame) -> None:
+def test_words_that_are_replaced_by_numbers_are_numbers(rows):
     contrast_code = {"Name": "Replace", "Input": "sex", "Replace": {"F": -1, "M": 1}, "Output": "code"}
     expect(rows, contrast_code, code=[-1, 1, -1, 1, NAN, -1])
     words = do(rows, {**contrast_code, "Replace": {"F": "-1", "M": "1"}})["code"]
@@ -139,7 +137,7 @@ def test_words_that_are_replaced_by_numbers_are_numbers(rows: pd.DataFrame) -> N
     assert some.cat.categories.tolist() == ["M", "-1"]
 
 
-def test_columns_are_copied_renamed_selected_deleted_and_assigned(rows: pd.DataFrame) -> None:
+def test_columns_are_copied_renamed_selected_deleted_and_assigned(rows):
     copied = do(rows, {"Name": "Copy", "Input": ["x"], "Output": ["x2"]})
     pd.testing.assert_series_equal(copied["x2"], rows["x"], check_names=False)
     renamed = do(rows, {"Name": "Rename", "Input": ["x", "y"], "Output": ["y", "z"]})
@@ -165,15 +163,13 @@ def test_columns_are_copied_renamed_selected_deleted_and_assigned(rows: pd.DataF
         ("x > y", [2, 3]),
     ],
 )
-def test_filter_keeps_rows_of_which_the_query_is_true(
-    rows: pd.DataFrame, query: str, kept: list[int]
-) -> None:
+def test_filter_keeps_rows_of_which_the_query_is_true(rows, query, kept):
     done = transform(rows, [{"Name": "Filter", "Input": ["x"], "Query": query}], "group")
     assert list(done.rows.index) == [f"sub-{number}" for number in kept]
     assert set(done.dropped) == set(rows.index) - set(done.rows.index)
 
 
-def test_a_query_for_what_no_row_has_is_remarked_on(rows: pd.DataFrame) -> None:
+def test_a_query_for_what_no_row_has_is_remarked_on(rows):
     """Nobody is left out, which a slip of the pen looks like."""
     new = {"Name": "Replace", "Input": "sex", "Replace": {"F": "woman"}, "Output": "word"}
     queries = ["sex != 'f' and sex != 'other'", "subject != '7'", "word != 'man' and x > 0"]
@@ -185,13 +181,13 @@ def test_a_query_for_what_no_row_has_is_remarked_on(rows: pd.DataFrame) -> None:
     ]
 
 
-def test_dropna_leaves_out_rows_and_says_why(rows: pd.DataFrame) -> None:
+def test_dropna_leaves_out_rows_and_says_why(rows):
     done = transform(rows, [{"Name": "DropNa", "Input": ["x", "sex"]}], "group")
     assert list(done.rows.index) == ["sub-1", "sub-2", "sub-3", "sub-4", "sub-6"]
     assert done.dropped == {"sub-5": "no value (n/a) of x, sex (DropNA), node group"}
 
 
-def test_later_instructions_see_the_results_and_the_rows_of_earlier_ones(rows: pd.DataFrame) -> None:
+def test_later_instructions_see_the_results_and_the_rows_of_earlier_ones(rows):
     steps = [
         {"Name": "Filter", "Input": ["x"], "Query": "x <= 3"},
         {"Name": "Demean", "Input": "x", "Output": "d"},
@@ -200,11 +196,11 @@ def test_later_instructions_see_the_results_and_the_rows_of_earlier_ones(rows: p
     np.testing.assert_allclose(do(rows, *steps)["dd"], [1, 0, 1])
 
 
-def test_labels_that_are_numbers_count_as_numbers(rows: pd.DataFrame) -> None:
+def test_labels_that_are_numbers_count_as_numbers(rows):
     expect(rows, {"Name": "Sum", "Input": ["subject"], "Output": "number"}, number=[1, 2, 3, 4, 5, 6])
 
 
-def test_the_rows_given_are_left_as_they_are(rows: pd.DataFrame) -> None:
+def test_the_rows_given_are_left_as_they_are(rows):
     before = rows.copy(deep=True)
     do(rows, {"Name": "Demean", "Input": "x"}, {"Name": "Threshold", "Input": "y"})
     pd.testing.assert_frame_equal(rows, before)
@@ -287,20 +283,18 @@ def test_the_rows_given_are_left_as_they_are(rows: pd.DataFrame) -> None:
         ({"Name": "Filter", "Input": ["x"], "Query": f"{'~' * 2000}(x > 1)"}, UsageError, "levels deep"),
     ],
 )
-def test_what_cannot_be_done_is_refused_by_name(
-    rows: pd.DataFrame, step: dict[str, Any], kind: type[BidsGroupError], sentence: str
-) -> None:
+def test_what_cannot_be_done_is_refused_by_name(rows, step, kind, sentence):
     with pytest.raises(kind) as error:
         do(rows, step)
     assert sentence in str(error.value)
 
 
-def test_a_constant_cannot_be_scaled(rows: pd.DataFrame) -> None:
+def test_a_constant_cannot_be_scaled(rows):
     with pytest.raises(DataError, match="'x' cannot be scaled in the node 'group'"):
         do(rows.assign(x=2.0), {"Name": "Scale", "Input": ["x"]})
 
 
-def test_the_manual_lists_every_instruction() -> None:
+def test_the_manual_lists_every_instruction():
     from bids_group.model.planning import transformations
 
     assert all(f"``{name}``" in str(transformations.__doc__) for name in INSTRUCTIONS)
