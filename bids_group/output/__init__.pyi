@@ -12,6 +12,7 @@ from .disk.manifest import (
     finish_outputs,
     record_outputs,
 )
+from .disk.writing import json_text
 from .files.analysis import print_design, write_group
 from .files.contrasts import describe_sensitivity, spell_clusters
 from .files.dataset import (
@@ -20,9 +21,7 @@ from .files.dataset import (
     write_crash,
     write_dataset,
     write_ledger,
-    write_maps_table,
-    write_model,
-    write_options,
+    write_named,
     write_participants,
 )
 from .files.drafts import write_described
@@ -54,6 +53,7 @@ __all__ = [
     "find_other_analysis",
     "finish_outputs",
     "is_pooled",
+    "json_text",
     "marks_of",
     "model_path",
     "pooled_path",
@@ -71,9 +71,7 @@ __all__ = [
     "write_described",
     "write_group",
     "write_ledger",
-    "write_maps_table",
-    "write_model",
-    "write_options",
+    "write_named",
     "write_participants",
     "write_pooled",
     "write_surfaces",

@@ -13,25 +13,22 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 from bids_group import __version__, bids, inference, model, output
 from bids_group.config.corrections import CORRECTIONS
-from bids_group.config.typed import MAPS_FILE, file_of
-from bids_group.elements import hash_map
+from bids_group.config.typed import file_of
+from bids_group.elements import Grid, Parcels, hash_map
 from bids_group.output import report
-from bids_group.records import GroupData, Observation, PooledMap, Significance
+from bids_group.records import GroupData, Notice, Observation, PooledMap, Significance, warn
 from bids_group.records.sidecars import RunRecord
-from bids_group.words import counted
+from bids_group.words import counted, list_some
 from bids_group.workflow import sensitivity
-from bids_group.workflow.needs import work_folder
 from bids_group.workflow.one_analysis import fit_and_judge, stack, taking
 from bids_group.workflow.preparation import PlannedAnalysis, RunPlan, say
 from bids_group.workflow.progress import progress
-from bids_group.workflow.remarks import tell_absent
 
 LOGGER = logging.getLogger(__name__)
 
@@ -40,14 +37,12 @@ PACKAGES = ("numpy", "scipy", "pandas", "nibabel", "nilearn", "pybids", "formula
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Provenance:
-    """The start of a run, and what it noted of the files that it has read so far.
+    """What a run noted of the files that it has read so far.
 
     ``hashes``: by path; ``remarks`` on coverage and weights: by (subject label, first-level contrast);
     ``dominant``: the map on which a row stands nearly alone, and its share, by (row label, contrast).
     """
 
-    started: datetime = field(default_factory=lambda: datetime.now(UTC))
-    clock_s: float = field(default_factory=time.monotonic)
     hashes: dict[str, str] = field(default_factory=dict)
     remarks: dict[tuple[str, str], str] = field(default_factory=dict)
     dominant: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
@@ -76,8 +71,8 @@ class Provenance:
             container=os.environ.get("BIDS_GROUP_CONTAINER"),
             platform=f"{platform.system()} {platform.machine()}",
             random_seed=config.analysis.inference.random_seed,
-            start_time=self.started.isoformat(timespec="seconds"),
-            run_time_seconds=round(time.monotonic() - self.clock_s, 2),
+            start_time=plan.started.isoformat(timespec="seconds"),
+            run_time_seconds=round(time.monotonic() - plan.clock_s, 2),
             peak_memory_mb=round(peak / (1024**2 if sys.platform == "darwin" else 1024), 1),
             input_hashes=dict(sorted(self.hashes.items())),
             dataset=dataset,
@@ -85,9 +80,9 @@ class Provenance:
         )
 
 
-def pool_participants(plan: RunPlan, provenance: Provenance) -> None:
+def pool_participants(plan: RunPlan) -> None:
     """Pool every observation that is not in OUTPUT_DIR yet; safe beside other participant jobs."""
-    folder = plan.config.output_dir
+    folder, provenance = plan.config.output_dir, Provenance()
     output.write_dataset(folder, plan.cohort)
     marks = output.marks_of(plan.observations)
     output.record_outputs(folder, (), marks)
@@ -116,28 +111,19 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in PACKAGES}
 
 
-def names_of(plan: RunPlan) -> list[Path]:
-    """Name the files that a group run writes whatever its results are, relative to OUTPUT_DIR."""
-    names = [*output.TABLES, output.COMMAND, output.OPTION_FILE, output.model_path(plan.model_json)]
-    return names if plan.cohort.maps_tsv is None else [*names, MAPS_FILE]
-
-
-def analyse_group(plan: RunPlan, provenance: Provenance) -> None:
+def analyse_group(plan: RunPlan) -> None:
     """Fit every planned analysis and write its results; the work folder goes when all is done."""
-    config, folder = plan.config, plan.config.output_dir
+    config, folder, provenance = plan.config, plan.config.output_dir, Provenance()
     output.check_same_analysis(
         folder,
         plan.identity,
         is_overwrite=config.execution.is_overwrite,
-        planned=names_of(plan),
+        planned=plan.names,
         pooling=output.marks_of(plan.observations),
     )
     output.write_dataset(folder, plan.cohort)
-    output.write_model(folder, plan.model_json)
-    output.write_options(folder, config.options)
-    if plan.cohort.maps_tsv is not None:
-        output.write_maps_table(folder, plan.cohort.maps_tsv)
-    work_dir = work_folder(config)
+    for name, text in plan.texts.items():
+        output.write_named(folder, name, text)
     output.write_surfaces(folder, plan.surfaces, plan.cohort.maps, plan.cohort.dataset_names)
     of_surfaces = {one for surface in plan.surfaces.values() for one in surface.sources}
     provenance.hashes.update({str(one): hash_map(one) for one in of_surfaces})
@@ -148,28 +134,33 @@ def analyse_group(plan: RunPlan, provenance: Provenance) -> None:
     unused = [one for one in plan.observations if one not in used]
     _pool(plan, unused, provenance)  # whom models leave out too: as jobs of participants do
     for planned in plan.planned:
-        questions = _analyse(plan, planned, work_dir, provenance)
-        sensitivity.test_again(plan, planned, questions, work_dir)
+        questions = _analyse(plan, planned, provenance)
+        sensitivity.test_again(plan, planned, questions)
     ledger = bids.build_ledger(plan.cohort, plan.analyses, plan.exclusions, provenance.remarks)
     output.write_ledger(folder, ledger)
     output.write_participants(folder, plan.analyses)
     output.write_command(folder, provenance.finish(plan))
     output.finish_outputs(folder)
+    _remove_work(plan.work_dir, is_own_place=config.execution.work_dir is None)
+
+
+def _remove_work(work_dir: Path, *, is_own_place: bool) -> None:
+    """Remove the work folder, and the one around it where that is ours and nobody keeps something there."""
     shutil.rmtree(work_dir, ignore_errors=True)
     if work_dir.exists():
         LOGGER.warning("Not all of the work folder could be removed: %s.", work_dir)
-    if config.execution.work_dir is None:
-        with suppress(OSError):  # not empty: what others keep there stays
+    if is_own_place:
+        with suppress(OSError):  # not empty
             work_dir.parent.rmdir()
 
 
 def _analyse(
-    plan: RunPlan, planned: PlannedAnalysis, work_dir: Path, provenance: Provenance
+    plan: RunPlan, planned: PlannedAnalysis, provenance: Provenance
 ) -> tuple[sensitivity.Question, ...]:
     """Stack, fit and judge one analysis, write what came of it, and give what may hang on single people."""
     spec, analysis, is_two_sided = plan.spec, planned.analysis, plan.spec.inference.is_two_sided
-    stacked, data = stack(plan, planned, work_dir, provenance.note)
-    fit, significances = fit_and_judge(plan, planned, data, work_dir)
+    stacked, data = stack(plan, planned, plan.work_dir, provenance.note)
+    fit, significances = fit_and_judge(plan, planned, data, plan.work_dir)
     results, significances = inference.join_contrasts(
         data, fit.results, significances, spec.inference, n_contrasts=plan.n_contrasts
     )
@@ -179,7 +170,7 @@ def _analyse(
     numeric = [*model.tell_costs(stacked), *model.tell_units(data, quality), *told, *unequal]
     numeric += [*model.tell_heterogeneity(data), *model.tell_dominance(analysis, provenance.dominant)]
     numeric += [*fit.notices, *(one for each in results for one in each.notices)]
-    numeric += [*tell_absent(spec, stacked), *(one for each in significances for one in each.notices)]
+    numeric += [*_tell_absent(spec.mask, stacked), *(one for each in significances for one in each.notices)]
     say(numeric)
     regions = None
     if plan.atlas is not None and spec.atlas is not None:
@@ -207,6 +198,23 @@ def _analyse(
     _log(planned, data, significances)
     has_people = plan.config.execution.has_sensitivity
     return sensitivity.ask(context, fit.results, significances, quality) if has_people else ()
+
+
+def _tell_absent(mask: Path | None, stacked: model.StackedMaps) -> list[Notice]:
+    """Name structures and regions in which nobody is observed; a mask may leave them out."""
+    space = stacked.elements.space
+    if isinstance(space, Grid) or mask is not None:
+        return []
+    absent: list[str] = []
+    for part, place in zip(space.parts, space.slices, strict=True):
+        is_nowhere = stacked.coverage[place] == 0
+        if isinstance(part, Parcels):
+            absent += [name for name, nowhere in zip(part.names, is_nowhere, strict=True) if nowhere]
+        elif is_nowhere.all():
+            absent.append(str(part.structure))
+    sentence = f"Nobody has a number in {list_some(absent, 8)}: nothing is analysed there."
+    fix = "Look at these maps: n/a or NaN, 0 where that counts as missing, or variances that are not above 0."
+    return [warn("coverage", sentence, fix)] if absent else []
 
 
 def _log(planned: PlannedAnalysis, data: GroupData, significances: Sequence[Significance]) -> None:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TypeVar
 
 import numpy as np
 
 from bids_group import inference, output
-from bids_group.config import RunConfig
+from bids_group.config import Execution
 from bids_group.config.estimators import LEAST_SQUARES
 from bids_group.elements import (
     Elements,
-    Geometry,
     Grid,
     Smoother,
     align,
@@ -39,6 +35,19 @@ _PROGRAM_BYTES = 0.4e9
 """The program and its libraries, of each process; the report takes no more (0.2 GB at 1,000 people)."""
 _BYTES_AT_WORK = 48 * 2**21
 """What the fit of a tile takes."""
+_BYTES_OF_COUNT = 0.25
+"""What it takes to pack the number of maps at each element, beside an effect."""
+
+_FIT_PER_PRODUCTS = 1.5
+"""What a fit takes with the maps of its contrasts, in products of its tiles with the design and back."""
+
+_READING_PER_PARTS = 1.5
+"""What a map takes with hashes, checks, sidecars and its place in the stack, in the parts that are timed.
+
+Both were 1.2 to 1.7 for 300 and 1,000 maps at 2 mm.
+"""
+
+_NUMBERS_OF_TILE = 2**18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,15 +89,30 @@ def _spell(n_bytes: int) -> str:
     return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:.1f} MB"
 
 
-def work_folder(config: RunConfig) -> Path:
-    """Name a folder of this run's own, which is removed after success: never the one that the user named."""
-    own = config.execution.work_dir
-    if own is None:
-        return config.output_dir / ".work" / "bids_group"
-    return own / f"bids_group-{hashlib.sha256(os.fsencode(config.output_dir.resolve())).hexdigest()[:12]}"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a run will need: where the maps of each analysis will lie, and how long its parts will take.
+
+    ``refusal``: that the disk has no room for them, else None.
+    """
+
+    stored: Sequence[StoredMaps]
+    durations: output.Durations
+    refusal: BidsGroupError | None
 
 
-def expected_elements(plan: RunPlan) -> int:
+def foresee(plan: RunPlan) -> Needs:
+    """Foretell what a run will need, before it starts; warn of a budget that the work cannot keep."""
+    n_elements = _expected_elements(plan) if plan.planned else 0
+    stored = [_place_maps(plan, one, n_elements) for one in plan.planned]
+    _warn_of_memory(plan.config.execution, stored)
+    durations, n_bytes = _forecast(plan, n_elements), max((one.n_file_bytes for one in stored), default=0)
+    is_full = n_bytes > free_bytes(plan.work_dir)
+    refusal = no_room(plan.work_dir, n_bytes) if is_full else None
+    return Needs(stored=stored, durations=durations, refusal=refusal)
+
+
+def _expected_elements(plan: RunPlan) -> int:
     """Say how many elements are kept, about: those of the mask, else those that hold something in a map.
 
     Where not everybody need be observed, and there is no mask, it is all elements of the structures.
@@ -106,95 +130,47 @@ def expected_elements(plan: RunPlan) -> int:
     return int(np.count_nonzero(align(is_kept, space, kept, False)))
 
 
-def plan_storage(plan: RunPlan) -> list[StoredMaps]:
-    """Say for each analysis where its maps will lie; one analysis is done after the other."""
-    stored, folder = [], work_folder(plan.config)
-    n_elements = expected_elements(plan) if plan.planned else 0
-    for one in plan.planned:
-        n_rows = len(one.analysis.observations)
-        n_one = 4 * n_rows * n_elements
-        n_bytes = n_one * (2 if one.analysis.estimator.needs_variance else 1)
-        is_shuffled = plan.spec.inference.needs_shuffling
-        residuals = n_one * max(scheme.n_arrays for scheme in one.schemes) if is_shuffled else 0
-        is_held = plan.executor.can_hold(n_bytes + n_one * is_shuffled)
-        is_beside = plan.executor.can_hold(n_bytes * is_held + residuals)
-        stored.append(
-            StoredMaps(
-                first_level_contrast=one.analysis.first_level_contrast,
-                n_rows=n_rows,
-                n_elements=n_elements,
-                n_bytes=n_bytes,
-                n_residual_bytes=residuals,
-                folder=None if is_held else folder,
-                has_residuals_in_file=residuals > 0 and not is_beside,
-            )
-        )
-    return stored
+def _place_maps(plan: RunPlan, planned: PlannedAnalysis, n_elements: int) -> StoredMaps:
+    """Say where the maps of an analysis will lie; one analysis is done after the other."""
+    n_rows, is_shuffled = len(planned.analysis.observations), plan.spec.inference.needs_shuffling
+    n_one = 4 * n_rows * n_elements
+    n_bytes = n_one * (2 if planned.analysis.estimator.needs_variance else 1)
+    residuals = n_one * max(scheme.n_arrays for scheme in planned.schemes) if is_shuffled else 0
+    is_held = plan.executor.can_hold(n_bytes + n_one * is_shuffled)
+    is_beside = plan.executor.can_hold(n_bytes * is_held + residuals)
+    return StoredMaps(
+        first_level_contrast=planned.analysis.first_level_contrast,
+        n_rows=n_rows,
+        n_elements=n_elements,
+        n_bytes=n_bytes,
+        n_residual_bytes=residuals,
+        folder=None if is_held else plan.work_dir,
+        has_residuals_in_file=residuals > 0 and not is_beside,
+    )
 
 
-def _least_bytes(stored: list[StoredMaps], n_workers: int) -> float:
-    """Say what all processes hold at once: this one, which also reports, and workers of a cluster here."""
+def _warn_of_memory(execution: Execution, stored: Sequence[StoredMaps]) -> None:
+    """Warn of a budget that this process (which also reports), and workers of a cluster here, cannot keep."""
+    is_elsewhere = execution.dask_scheduler is not None or execution.dask_slurm is not None
+    if execution.mem_gb is None or not stored or is_elsewhere:
+        return
+    n_workers = execution.n_procs if execution.executor == "dask" else 0
     held = max(
         one.n_bytes * (one.folder is None) + one.n_residual_bytes * (not one.has_residuals_in_file)
         for one in stored
     )
     at_work = min(_BYTES_AT_WORK, 48 * max(one.n_bytes // 4 for one in stored))
-    return (1 + n_workers) * _PROGRAM_BYTES + max(n_workers, 1) * (held + at_work)
+    least_gb = ((1 + n_workers) * _PROGRAM_BYTES + max(n_workers, 1) * (held + at_work)) / 1e9
+    if least_gb > execution.mem_gb:
+        LOGGER.warning(
+            "The work needs about %.2f GB of memory, and --mem-gb is %.3g: it is done all the same, and "
+            "takes what it needs.",
+            least_gb,
+            execution.mem_gb,
+        )
 
 
-def check_room(plan: RunPlan, stored: list[StoredMaps]) -> BidsGroupError | None:
-    """Warn of a budget that the work cannot keep; return the refusal if the disk has no room."""
-    execution = plan.config.execution
-    is_elsewhere = execution.dask_scheduler is not None or execution.dask_slurm is not None
-    if execution.mem_gb is not None and stored and not is_elsewhere:
-        least = _least_bytes(stored, execution.n_procs if execution.executor == "dask" else 0) / 1e9
-        if least > execution.mem_gb:
-            LOGGER.warning(
-                "The work needs about %.2f GB of memory, and --mem-gb is %.3g: it is done all the same, and "
-                "takes what it needs.",
-                least,
-                execution.mem_gb,
-            )
-    folder, n_bytes = work_folder(plan.config), max((one.n_file_bytes for one in stored), default=0)
-    return no_room(folder, n_bytes) if n_bytes > free_bytes(folder) else None
-
-
-_BYTES_OF_COUNT = 0.25
-"""What it takes to pack the number of maps at each element, beside an effect."""
-
-_FIT_PER_PRODUCTS = 1.5
-"""What a fit takes with the maps of its contrasts, in products of its tiles with the design and back."""
-
-_READING_PER_PARTS = 1.5
-"""What a map takes with hashes, checks, sidecars and its place in the stack, in the parts that are timed.
-
-Both were 1.2 to 1.7 for 300 and 1,000 maps at 2 mm.
-"""
-
-_NUMBERS_OF_TILE = 2**18
-
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Needs:
-    """What a run will need: where the maps of each analysis will lie, and how long its parts will take.
-
-    ``refusal``: that the disk has no room for them, else None.
-    """
-
-    stored: Sequence[StoredMaps]
-    durations: output.Durations
-    refusal: BidsGroupError | None
-
-
-def foresee(plan: RunPlan) -> Needs:
-    """Foretell what a run will need, before it starts; warn of a budget that the work cannot keep."""
-    stored = plan_storage(plan)
-    return Needs(stored=stored, refusal=check_room(plan, stored), durations=forecast(plan, stored))
-
-
-def forecast(plan: RunPlan, stored: Sequence[StoredMaps]) -> output.Durations:
+def _forecast(plan: RunPlan, n_elements: int) -> output.Durations:
     """Measure one map, one tile of each design and a few shuffles, and multiply."""
     maps, folder = [m for one in plan.observations for m in one.maps], plan.config.output_dir
     there = {one.name for one in folder.glob("sub-*")}  # names of files are made for these people alone
@@ -205,16 +181,16 @@ def forecast(plan: RunPlan, stored: Sequence[StoredMaps]) -> output.Durations:
     with suppress(BidsGroupError):  # which the work itself will meet, and tell
         read, smooth, pack = _seconds_of_one(plan)
         parts = len(maps) * read + len(plan.observations) * smooth + n_new * pack
-        reading = _READING_PER_PARTS * parts / _n_workers(plan)
+        reading = _READING_PER_PARTS * parts / plan.n_workers
     is_known = all(one.analysis.estimator.name == LEAST_SQUARES.name for one in plan.planned)
-    fits = [_seconds_of_fit(one, held.n_elements) for one, held in zip(plan.planned, stored, strict=True)]
+    fits = [_seconds_of_fit(one, n_elements) for one in plan.planned]
     return output.Durations(
         n_maps=len(maps),
         n_rows=len(plan.observations),
         n_pooled=n_pooled,
         reading=reading,
-        fitting=sum(fits) / _n_workers(plan) if fits and is_known else None,
-        shuffling=seconds_of_shuffling(plan, plan.planned, stored[0].n_elements if stored else None),
+        fitting=sum(fits) / plan.n_workers if fits and is_known else None,
+        shuffling=_seconds_of_shuffling(plan, n_elements),
         n_again=MOST_LEFT_OUT if plan.config.execution.has_sensitivity else 0,
     )
 
@@ -246,44 +222,29 @@ def _seconds_of_fit(planned: PlannedAnalysis, n_elements: int) -> float:
     return _FIT_PER_PRODUCTS * _least_seconds(fit) * n_elements / n
 
 
-def seconds_of_shuffling(
-    plan: RunPlan,
-    planned: Iterable[PlannedAnalysis],
-    n_elements: int | None = None,
-    holes: tuple[int, float] | None = None,
-    geometry: Geometry | None = None,
-) -> float | None:
+def _seconds_of_shuffling(plan: RunPlan, n_elements: int) -> float | None:
     """Forecast the time that shuffling takes on this machine; None where nothing is shuffled.
 
-    Before the maps are read (``n_elements`` None) their elements are the `expected_elements`; of elements
-    that not everybody has (``holes``: how many, and the share of rows they lack) it is supposed that they are
-    a tenth, where there may be any, and lack half of what may be missing. ``geometry``: of maps that are no
-    plain volumes; it is made of the first map's where it is not given.
+    Of elements that not everybody has it is supposed that they are a tenth, where there may be any, and lack
+    half of what may be missing. Maps that are no plain volumes have the geometry of the first.
     """
-    spec, analyses = plan.spec, tuple(planned)
-    if not spec.inference.needs_shuffling or not analyses:
+    spec, geometry = plan.spec.inference, None
+    if not spec.needs_shuffling or not plan.planned:
         return None
-    n_elements = expected_elements(plan) if n_elements is None else n_elements
-    if holes is None:
-        share = (1 - spec.min_coverage) / 2
-        holes = (n_elements // 10 if share > 0 else 0, share)
-    if geometry is None and spec.inference.measures - {"voxel"}:
-        space = plan.cohort.spaces[plan.cohort.maps[0].effect]
-        if not isinstance(space, Grid):
-            elements = Elements(space=space, indices=np.arange(space.n_elements))
-            geometry = build_geometry(elements, plan.surfaces, spec.inference.connectivity)
+    share = (1 - plan.spec.min_coverage) / 2
+    holes = (n_elements // 10 if share > 0 else 0, share)
+    space = plan.cohort.spaces[plan.cohort.maps[0].effect]
+    if spec.measures - {"voxel"} and not isinstance(space, Grid):
+        elements = Elements(space=space, indices=np.arange(space.n_elements))
+        geometry = build_geometry(elements, plan.surfaces, spec.connectivity)
     seconds = [
-        inference.forecast_seconds(one.design, one.schemes, spec.inference, n_elements, holes, geometry)
-        for one in analyses
+        inference.forecast_seconds(one.design, one.schemes, spec, n_elements, holes, geometry)
+        for one in plan.planned
     ]
-    return sum(seconds) / _n_workers(plan)
+    return sum(seconds) / plan.n_workers
 
 
-def _n_workers(plan: RunPlan) -> int:
-    return max(min(plan.config.execution.n_procs, os.cpu_count() or 1), 1)
-
-
-def _least_seconds(do: Callable[[], Result]) -> float:
+def _least_seconds(do: Callable[[], object]) -> float:
     """Time of the faster of two goes: the first may load what is compiled."""
     taken = []
     for _ in range(2):

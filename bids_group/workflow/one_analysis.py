@@ -11,7 +11,6 @@ from pathlib import Path
 from bids_group import inference, model, output
 from bids_group.elements import Space, build_geometry, join
 from bids_group.records import GroupAnalysis, GroupData, GroupFit, Observation, PooledMap, Significance
-from bids_group.workflow.needs import seconds_of_shuffling
 from bids_group.workflow.preparation import PlannedAnalysis, RunPlan
 from bids_group.workflow.progress import progress
 
@@ -117,10 +116,12 @@ def fit_and_judge(
             has_bayes_factor=spec.has_bayes_factor and has_effect_sizes,
             on_progress=show,
         )
-    holes = inference.count_holes(data)
-    seconds = seconds_of_shuffling(plan, [planned], data.elements.n_elements, holes, data.geometry)
-    if seconds is not None:
-        LOGGER.info("Shuffling will take about %s.", output.spell_duration(seconds))
+    if spec.needs_shuffling:
+        n_elements, holes = data.elements.n_elements, inference.count_holes(data)
+        seconds = inference.forecast_seconds(
+            planned.design, planned.schemes, spec, n_elements, holes, data.geometry
+        )
+        LOGGER.info("Shuffling will take about %s.", output.spell_duration(seconds / plan.n_workers))
     with progress(f"Shuffles of {name}") as show:
         significances = inference.correct_group(
             data,

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
+import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bids_group import bids, inference, model, output
 from bids_group.config import AnalysisSpec, RunConfig
-from bids_group.config.corrections import UNCORRECTED
 from bids_group.config.stats_model import StatsModel, write_model_json
-from bids_group.config.stats_model_request import compile_request, settle_request
-from bids_group.elements import Surfaces, find_pair, name_elements
-from bids_group.errors import BidsGroupError, DataError, UsageError
-from bids_group.executor import Executor, Threads, choose_executor
-from bids_group.labels import is_adult_mni
+from bids_group.config.stats_model_request import settle_request
+from bids_group.config.typed import MAPS_FILE
+from bids_group.elements import Surfaces
+from bids_group.errors import BidsGroupError, UsageError
+from bids_group.executor import Executor, choose_executor
 from bids_group.output import report
-from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation, note, warn
+from bids_group.records import Cohort, Design, Exclusion, GroupAnalysis, Notice, Observation
 from bids_group.words import counted
-from bids_group.workflow.remarks import (
-    point_into_model,
-    tell_idle,
-    tell_lost_by_groups,
-    tell_mask,
-    tell_regions,
-)
-from bids_group.workflow.surfaces import settle_surfaces
+from bids_group.workflow.settling import settle, settle_places, settle_surfaces
 
 LOGGER = logging.getLogger(__name__)
 
@@ -38,6 +36,13 @@ MOST_LEFT_OUT = 3
 
 MOST_NAMED = 20
 """People out for one reason who are named in the log; more are counted."""
+
+_IN_MODEL = {
+    "--formula": "a formula is the Model.Formula of a node, its random terms bids_group.random_terms",
+    "--contrast": "such contrasts stand in Model.Software.bids_group.contrast, others in Contrasts (Name)",
+    "--pooling": "what is pooled is said by nodes of Level Session and Subject",
+}
+"""Options that a model file says otherwise; all others it may leave to the command line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,11 +63,11 @@ class RunPlan:
 
     ``analyses``: every group model with its rows, at the participant level also rows without a covariate;
     ``planned``: their designs, none at the participant level; ``observations``: what is pooled, each once,
-    also that of people whom a group model leaves out; ``surfaces``: those that vertices lie on, by structure.
+    also that of people whom a group model leaves out; ``surfaces``: those that vertices lie on, by structure;
+    ``started``, ``clock_s``: when the run began, and what its clock said then.
     """
 
     config: RunConfig
-    spec: AnalysisSpec
     model_json: dict[str, Any]
     cohort: Cohort
     analyses: tuple[GroupAnalysis, ...]
@@ -73,6 +78,13 @@ class RunPlan:
     atlas: report.Atlas | report.StructureAtlas | None
     surfaces: Surfaces
     executor: Executor
+    started: datetime
+    clock_s: float
+
+    @property
+    def spec(self) -> AnalysisSpec:
+        """What is done to the maps."""
+        return self.config.analysis
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -89,6 +101,32 @@ class RunPlan:
         """Number of contrasts that are fitted, of all group models."""
         return sum(len(one.design.contrasts) for one in self.planned)
 
+    @property
+    def n_workers(self) -> int:
+        """Number of processors that work at once."""
+        return max(min(self.config.execution.n_procs, os.cpu_count() or 1), 1)
+
+    @property
+    def work_dir(self) -> Path:
+        """A folder of this run's own, which is removed after success: never the one that the user named."""
+        own, output_dir = self.config.execution.work_dir, self.config.output_dir
+        if own is None:
+            return output_dir / ".work" / "bids_group"
+        return own / f"bids_group-{hashlib.sha256(os.fsencode(output_dir.resolve())).hexdigest()[:12]}"
+
+    @property
+    def texts(self) -> dict[Path, str]:
+        """What repeats a group run, by its place in OUTPUT_DIR: model, options, the table of a pattern."""
+        model_path, model_text = output.model_path(self.model_json), output.json_text(self.model_json)
+        texts = {model_path: model_text, output.OPTION_FILE: self.config.options}
+        return texts if self.cohort.maps_tsv is None else {**texts, MAPS_FILE: self.cohort.maps_tsv}
+
+    @property
+    def names(self) -> list[Path]:
+        """Files that a run writes whatever its results are, relative to OUTPUT_DIR."""
+        of_group = [output.COMMAND, *self.texts] if self.config.level == "group" else []
+        return [*output.TABLES, *of_group]
+
     def notices_of(self, planned: PlannedAnalysis) -> list[Notice]:
         """Give what is told of one group model: all but what belongs to others alone."""
         elsewhere = {notice for one in self.planned if one is not planned for notice in one.notices}
@@ -97,157 +135,89 @@ class RunPlan:
 
 def prepare(config: RunConfig) -> RunPlan:
     """Find people and maps, settle the model, and build and check every design."""
-    executor, is_group = choose_executor(config.execution, config.output_dir), config.level == "group"
-    asked, config = _settle_model_file(config)
-    threads = Threads(n_procs=config.execution.n_procs)  # headers are read here, wherever the work is done
-    cohort = bids.gather_cohort(config.inputs, config.selection, config.output_dir, threads)
-    config = _settle_design(config, cohort, asked)
-    spec, cohort, notices = settle_pooling(config.analysis, cohort)
-    stats_model = asked or compile_request(
-        config.analysis, config.selection, spec.pooling, config.inputs, cohort.cell_factors
-    )
-    spec, cohort, settled = _settle_extent_and_masks(spec, cohort, is_group=is_group)
+    started, clock_s, is_group = datetime.now(UTC), time.monotonic(), config.level == "group"
+    executor = choose_executor(config.execution, config.output_dir)
+    asked: StatsModel | None = None
+    if config.analysis.model_file is not None:
+        from bids_group.config.stats_model_reading import read_model
+
+        asked, config = settle_request(read_model(config.analysis.model_file), config)
+    config, stats_model, cohort = settle(config, asked)
+    spec = config.analysis
     pooling = model.plan_pooling(cohort, stats_model, spec)
-    cohort = _judge_complete_rows(cohort, stats_model, spec) if is_group else cohort
-    analyses = model.plan_analyses(cohort, stats_model, spec) if is_group else ()
-    planned, exclusions = _plan_designs(analyses, spec, cohort)
-    atlas, about_atlas = _settle_atlas(spec, cohort, is_used=not config.execution.is_dry_run)
-    people = {one.subject for each in planned for one in each.analysis.maps}
-    surfaces, about_surfaces = settle_surfaces(spec, cohort, people) if is_group else ({}, [])
+    analyses: tuple[GroupAnalysis, ...] = ()
+    with _telling_causes(cohort, spec):
+        if is_group:
+            cohort = _judge_complete_rows(cohort, stats_model, spec)
+            analyses = model.plan_analyses(cohort, stats_model, spec)
+        planned, exclusions, about_designs = _plan_designs(analyses, spec, cohort)
     observations = dict.fromkeys(one for each in (*pooling, *analyses) for one in each.observations)
     grids = [(one.analysis.maps, spec.mask) for one in planned]
     bids.check_spaces([*grids, *((one.maps, None) for one in observations)], cohort.spaces)
-    settled += [*tell_mask(spec), *tell_regions(spec, cohort)] if is_group else []
-    told = (*cohort.notices, *notices, *settled, *about_atlas, *about_surfaces, *tell_idle(spec, cohort))
-    told += (*tell_lost_by_groups(cohort, analyses), *(one for each in planned for one in each.notices))
+    people = {one.subject for each in planned for one in each.analysis.maps}
+    atlas, surfaces, about_places = settle_places(config, cohort, people)
     plan = RunPlan(
         config=config,
-        spec=spec,
         model_json=write_model_json(stats_model),
         cohort=cohort,
         analyses=tuple(one.analysis for one in planned) if is_group else pooling,
         planned=planned,
         observations=tuple(observations),
         exclusions=exclusions,
-        notices=tuple(dict.fromkeys(told)),
+        notices=tuple(dict.fromkeys([*cohort.notices, *about_places, *about_designs])),
         atlas=atlas,
         surfaces=surfaces,
         executor=executor,
+        started=started,
+        clock_s=clock_s,
     )
     output.check_output_names(plan.designs, plan.observations, output.model_path(plan.model_json))
     _log(plan)
     return plan
 
 
-def _settle_model_file(config: RunConfig) -> tuple[StatsModel | None, RunConfig]:
-    """Make one request of the command line and the model file, where there is one."""
-    if config.analysis.model_file is None:
-        return None, config
-    from bids_group.config.stats_model_reading import read_model
-
-    return settle_request(read_model(config.analysis.model_file), config)
-
-
-def _settle_design(config: RunConfig, cohort: Cohort, asked: StatsModel | None) -> RunConfig:
-    """Write a design matrix of the user's own as a formula of its columns; a model's must be the same."""
-    if cohort.design_matrix is None:
-        return config
-    formula = model.add_columns(cohort.design_matrix.columns)
-    for node in () if asked is None else asked.dataset_nodes:
-        if node.formula != formula or node.settings["center"] != "none":
-            raise UsageError(
-                f"The node {node.name!r} has another design than its design_matrix.",
-                found=f"the formula {node.formula or 'of X'}, centring {node.settings['center']}",
-                expected=f"{formula}, centring none",
-                fix="Leave design_matrix out of the model's settings, or mend its Formula.",
-            )
-    return replace(config, analysis=replace(config.analysis, formula=formula, centering="none"))
+@contextmanager
+def _telling_causes(cohort: Cohort, spec: AnalysisSpec) -> Iterator[None]:
+    """Say before a refused design what may be its cause, and where in a model file it is mended."""
+    try:
+        yield
+    except BidsGroupError as error:
+        for told in dict.fromkeys(getattr(error, "__notes__", ())):  # what was found of the columns
+            LOGGER.warning(told)
+        # a table that is not read or not used may be its cause
+        about = [one for one in cohort.notices if one.topic == "tables" and one.severity == "warning"]
+        about += [replace(one, severity="warning") for one in cohort.notices if one.topic == "idle"]
+        say(about)
+        places = [place for option, place in _IN_MODEL.items() if option in (error.fix or "")]
+        if places and spec.model_file is not None:
+            error.fix = f"{error.fix} In {spec.model_file.name}: {'; '.join(places)}."
+        raise
 
 
-def settle_pooling(spec: AnalysisSpec, cohort: Cohort) -> tuple[AnalysisSpec, Cohort, list[Notice]]:
-    """Precision where every map of the dataset has a variance, else the mean, with a warning.
+def _plan_designs(
+    analyses: Sequence[GroupAnalysis], spec: AnalysisSpec, cohort: Cohort
+) -> tuple[tuple[PlannedAnalysis, ...], tuple[Exclusion, ...], list[Notice]]:
+    """Build each design over its complete rows, then check what is asked of inference over all of them.
 
-    Precision that was asked for is precision: it needs the variances of the maps that are pooled, no others.
+    With them: who is out, and what is told of each design and of levels that are lost.
     """
-    by_session = spec.pooling == "none"
-    parts = [(one.subject, one.contrast, one.session if by_session else None) for one in cohort.maps]
-    n_together = Counter(parts)
-    pairs = zip(cohort.maps, parts, strict=True)
-    lacking = [one.effect for one, part in pairs if one.variance is None and n_together[part] > 1]
-    if spec.pooling == "precision":
-        if lacking:
-            raise DataError(
-                "Maps cannot be pooled by their precision (--pooling precision).",
-                found=f"no variance map for {lacking[0]}"
-                + (f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""),
-                expected="a variance map for every effect map that is pooled with others",
-                fix="Give the variance, leave the map out, or use --pooling mean.",
-            )
-        return spec, replace(cohort, has_variance_everywhere=True), []
-    if cohort.has_variance_everywhere or spec.pooling == "mean":
-        return replace(spec, pooling=spec.pooling or "precision"), cohort, []
-    sentence = "Not every effect has a variance map: maps of a participant are pooled by their plain mean."
-    fix = "Give variance maps for all runs, or say --pooling mean to silence this."
-    is_told = max(n_together.values(), default=0) > 1
-    return (
-        replace(spec, pooling=spec.pooling or "mean"),
-        cohort,
-        [warn("pooling", sentence, fix)] if is_told else [],
-    )
-
-
-def _settle_extent_and_masks(
-    spec: AnalysisSpec, cohort: Cohort, *, is_group: bool
-) -> tuple[AnalysisSpec, Cohort, list[Notice]]:
-    """Judge the height that a cluster extent belongs to; read the mask, and tell the maps their threshold.
-
-    The mask's grid is compared once there is a map beside it; at the participant level it is not used.
-    """
-    asked, notices = spec.inference, []
-    if asked.cluster_extent_mm3 is not None and UNCORRECTED.name not in asked.corrections:
-        sentence = (
-            f"--cluster-extent {asked.cluster_extent_mm3:g} belongs to the uncorrected height"
-            f" p ≤ {asked.cluster_forming_p:g}, which is shown beside {', '.join(asked.corrections)}."
-        )
-        notices.append(note("extent", sentence))
-        spec = replace(spec, inference=replace(asked, corrections=(*asked.corrections, UNCORRECTED.name)))
-    if spec.mask is not None and is_group:
-        spec = replace(spec, mask=find_pair(spec.mask))
-    if spec.mask_threshold is None:
-        return spec, cohort, notices
-    if spec.mask is None and all(one.mask is None for one in cohort.maps):
-        sentence = "--mask-threshold changes nothing: neither --mask nor a mask of a map is given."
-        notices.append(warn("mask", sentence))
-    maps = tuple(replace(one, mask_threshold=spec.mask_threshold) for one in cohort.maps)
-    return spec, replace(cohort, maps=maps), notices
-
-
-def _settle_atlas(
-    spec: AnalysisSpec, cohort: Cohort, *, is_used: bool
-) -> tuple[report.Atlas | report.StructureAtlas | None, list[Notice]]:
-    """Read the atlas before anything is computed; one of another space is used, with a warning.
-
-    Where none is given, maps in an adult MNI space have the one that comes with the app (if it ``is_used``).
-    """
-    is_volume = all(one.form == "volume" for one in cohort.maps)
-    if spec.atlas is None:
-        is_mni = is_volume and all(is_adult_mni(one.space) for one in cohort.maps)
-        return (report.read_atlas(report.OWN_ATLAS) if is_mni and is_used else None), []
-    first = cohort.spaces[cohort.maps[0].effect]
-    if name_elements(first) == "regions":
-        sentence = "--atlas names voxels and vertices, and the maps are of regions."
-        fix = "Leave out --atlas: the tables name the region."
-        raise UsageError(sentence, found=str(cohort.maps[0].effect), fix=fix)
-    atlas: report.Atlas | report.StructureAtlas
-    atlas = report.read_atlas(spec.atlas) if is_volume else report.read_structure_atlas(spec.atlas)
-    if isinstance(atlas, report.StructureAtlas):
-        atlas.check_fits(first)
-    spaces = {one.space for one in cohort.maps if one.space is not None}
-    if atlas.space is None or not spaces or atlas.space in spaces:
-        return atlas, []
-    sentence = f"The atlas lies in the space {atlas.space}, the maps in {', '.join(sorted(spaces))}."
-    fix = "Region names can be off by millimetres; take an atlas of the maps' space."
-    return atlas, [warn("atlas", sentence, fix)]
+    designs: list[tuple[GroupAnalysis, Design]] = []
+    exclusions: list[Exclusion] = []
+    rowless = bids.check_matrix_rows(analyses, cohort, spec.missing)
+    for analysis in analyses:
+        complete, left_out = _complete(analysis, spec, cohort)
+        exclusions.extend(complete.exclusions)
+        for one in left_out:
+            is_rowless = f"sub-{one.subject}{f'_ses-{one.session}' if one.session else ''}" in rowless
+            reason = "no row in the design matrix (--missing drop)" if is_rowless else one.reason
+            exclusions.append(replace(one, reason=reason))
+        model.check_variances(complete, spec)
+        complete = model.plan_scaling(complete, spec.scale_by)
+        designs.append((complete, model.build_design(complete)))
+    n_contrasts = sum(len(design.contrasts) for _, design in designs)
+    planned = tuple(_plan_inference(analysis, design, spec, n_contrasts) for analysis, design in designs)
+    told = [*_tell_lost_by_groups(cohort, analyses), *(one for each in planned for one in each.notices)]
+    return planned, tuple(dict.fromkeys(exclusions)), told
 
 
 def _needed(analysis: GroupAnalysis, spec: AnalysisSpec) -> tuple[str, ...]:
@@ -281,38 +251,6 @@ def _judge_complete_rows(cohort: Cohort, stats_model: StatsModel, spec: Analysis
     return replace(cohort, tables=cohort.tables_over(staying)) if staying else cohort
 
 
-def _plan_designs(
-    analyses: Sequence[GroupAnalysis], spec: AnalysisSpec, cohort: Cohort
-) -> tuple[tuple[PlannedAnalysis, ...], tuple[Exclusion, ...]]:
-    """Build each design over its complete rows, then check what is asked of inference over all of them."""
-    designs: list[tuple[GroupAnalysis, Design]] = []
-    exclusions: list[Exclusion] = []
-    rowless = bids.check_matrix_rows(analyses, cohort, spec.missing)
-    try:
-        for analysis in analyses:
-            complete, left_out = _complete(analysis, spec, cohort)
-            exclusions.extend(complete.exclusions)
-            for one in left_out:
-                is_rowless = f"sub-{one.subject}{f'_ses-{one.session}' if one.session else ''}" in rowless
-                reason = "no row in the design matrix (--missing drop)" if is_rowless else one.reason
-                exclusions.append(replace(one, reason=reason))
-            model.check_variances(complete, spec)
-            complete = model.plan_scaling(complete, spec.scale_by)
-            designs.append((complete, model.build_design(complete)))
-        n_contrasts = sum(len(design.contrasts) for _, design in designs)
-        planned = tuple(plan_inference(analysis, design, spec, n_contrasts) for analysis, design in designs)
-    except BidsGroupError as error:
-        for told in dict.fromkeys(getattr(error, "__notes__", ())):  # what was found of the columns
-            LOGGER.warning(told)
-        # a table that is not read or not used may be its cause
-        about = [one for one in cohort.notices if one.topic == "tables" and one.severity == "warning"]
-        about += [replace(one, severity="warning") for one in cohort.notices if one.topic == "idle"]
-        say(about)
-        point_into_model(error, spec)
-        raise
-    return planned, tuple(dict.fromkeys(exclusions))
-
-
 def _complete(
     analysis: GroupAnalysis, spec: AnalysisSpec, cohort: Cohort
 ) -> tuple[GroupAnalysis, tuple[Exclusion, ...]]:
@@ -329,7 +267,7 @@ def _complete(
     return replace(complete, notices=tuple(notices)), left_out
 
 
-def plan_inference(
+def _plan_inference(
     analysis: GroupAnalysis, design: Design, spec: AnalysisSpec, n_contrasts: int
 ) -> PlannedAnalysis:
     """Choose blocks (several rows per person are one by default) and variance groups, and check both."""
@@ -367,6 +305,35 @@ def plan_inference(
         schemes=schemes,
         notices=tuple(dict.fromkeys([*analysis.notices, *design.notices, *told])),
     )
+
+
+def _tell_lost_by_groups(cohort: Cohort, analyses: Sequence[GroupAnalysis]) -> list[Notice]:
+    """Warn of levels that GroupBy leaves out whole, as it does people who lack its value."""
+    staying = {one.subject for analysis in analyses for one in analysis.observations}
+    reason = "for GroupBy (--missing drop)"
+    left_out = {one.subject for each in analyses for one in each.exclusions if one.reason.endswith(reason)}
+    people = cohort.tables[0]
+    had = people.frame[people.frame.index.isin(staying | left_out)]
+    return bids.tell_lost_levels(had, had[had.index.isin(staying)], people.columns) if left_out else []
+
+
+def leave_out(
+    plan: RunPlan, planned: PlannedAnalysis, person: str, names: Collection[str]
+) -> tuple[RunPlan, PlannedAnalysis]:
+    """Plan an analysis without a person, with the contrasts of these names, as a run of its own would.
+
+    Where areas are the mean of people's surfaces they are that of those who stay.
+    """
+    if any(one.n_people for one in plan.surfaces.values()):
+        people = {one.subject for each in plan.planned for one in each.analysis.maps} - {person}
+        plan = replace(plan, surfaces=settle_surfaces(plan.spec, plan.cohort, people)[0])
+    whole = planned.analysis
+    staying = whole.rows.index[whole.rows["subject"].astype(str) != person]
+    analysis = model.plan_scaling(model.restrict(whole, list(staying)), plan.spec.scale_by)
+    design = model.build_design(analysis)
+    if plan.spec.inference.familywise == "within-contrast":
+        design = replace(design, contrasts=tuple(one for one in design.contrasts if one.name in names))
+    return plan, _plan_inference(analysis, design, plan.spec, plan.n_contrasts)
 
 
 def _log(plan: RunPlan) -> None:

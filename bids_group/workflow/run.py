@@ -8,6 +8,7 @@ import shlex
 import sys
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_group import model, output
@@ -18,7 +19,7 @@ from bids_group.output import report
 from bids_group.threads import one_thread_each
 
 if TYPE_CHECKING:
-    from bids_group.workflow.group import Provenance
+    from bids_group.workflow.needs import Needs
     from bids_group.workflow.preparation import RunPlan
 
 LOGGER = logging.getLogger(__name__)
@@ -36,36 +37,31 @@ def run(config: RunConfig) -> None:
         _report_again(config)
         return
     with without_collection():
-        from bids_group.workflow.preparation import prepare  # what a report does without
+        from bids_group.workflow.needs import foresee  # what a report does without
+        from bids_group.workflow.preparation import prepare
     output.check_output_dir(config.output_dir, config.inputs.bids_dir)
-    with one_thread_each():  # sums in one order, whatever the number of processors
-        if config.execution.is_dry_run:
-            with without_collection():
-                _show(prepare(config))
-            return
-        from bids_group.workflow.group import Provenance  # what a dry run does without
-
-        provenance = Provenance()
+    with one_thread_each(), ExitStack() as held:  # sums in one order, whatever the number of processors
         with without_collection():
             plan = prepare(config)
-        _work(plan, provenance)
+            if not config.execution.is_dry_run:
+                _claim(plan, held)
+            needs = foresee(plan)
+            _print_design(plan)
+            if config.execution.is_dry_run:
+                _show(plan, needs)
+                return
+        _work(plan, needs)
 
 
-def _show(plan: RunPlan) -> None:
+def _show(plan: RunPlan, needs: Needs) -> None:
     """Print the page of a dry run; refuse and warn of what the run would refuse in this OUTPUT_DIR."""
-    from bids_group.workflow.needs import foresee
-
-    config = plan.config
+    config, other = plan.config, None
     if config.output_dir.is_dir():
         _check_names(plan)
         if config.level == "group" and not config.execution.is_overwrite:
             other = output.find_other_analysis(config.output_dir, plan.identity)
-            if other is not None:
-                LOGGER.warning("The run would be refused. %s", other)
-    needs = foresee(plan)
-    if needs.refusal is not None:
-        LOGGER.warning("The run would be refused. %s", needs.refusal)
-    _print_design(plan)
+    for refusal in filter(None, (other, needs.refusal)):
+        LOGGER.warning("The run would be refused. %s", refusal)
     preview = output.Preview(
         cohort=plan.cohort,
         planned=plan.designs,
@@ -89,71 +85,69 @@ def _print_design(plan: RunPlan) -> None:
         LOGGER.info("The design: %s", execution.print_design)
 
 
-def _work(plan: RunPlan, provenance: Provenance) -> None:
+def _claim(plan: RunPlan, held: ExitStack) -> None:
+    """Hold OUTPUT_DIR and keep a log until ``held`` is closed; refuse to replace what others wrote."""
     config = plan.config
-    from bids_group.workflow.group import analyse_group, pool_participants
-    from bids_group.workflow.needs import foresee
-
-    with ExitStack() as log:
-        log.enter_context(output.claim_output(config.output_dir, config.inputs.bids_dir, level=config.level))
-        _check_names(plan)
-        _log_into(config, log)
-        log.callback(plan.executor.close)
-        needs = foresee(plan)
-        for one in needs.stored:
-            LOGGER.info("Memory, %s", one)
-        if needs.refusal is not None:
-            raise needs.refusal
-        LOGGER.info("Time on this machine: %s", "; ".join(needs.durations.words))
-        if config.level == "participant":
-            pool_participants(plan, provenance)
-            return
-        _print_design(plan)
-        analyse_group(plan, provenance)
-        has_report = config.execution.has_report
-        names = [output.REPORT, *output.CITATIONS] if has_report else output.CITATIONS
-        output.record_outputs(config.output_dir, names)
-        if has_report:
-            with without_collection():
-                page = report.build_report(config.output_dir, executor=_threads(config))
-            LOGGER.info("The report: %s", page)
-        else:
-            report.write_citations(config.output_dir)
-            LOGGER.info("Done: %s", config.output_dir)
-        output.finish_outputs(config.output_dir)
+    held.enter_context(output.claim_output(config.output_dir, config.inputs.bids_dir, level=config.level))
+    _check_names(plan)
+    _log_into(config, held)
+    held.callback(plan.executor.close)
 
 
 def _check_names(plan: RunPlan) -> None:
     """Refuse, before anything is written, to replace what others wrote."""
     folder, is_group = plan.config.output_dir, plan.config.level == "group"
-    from bids_group.workflow.group import names_of
-
     output.read_description(folder)
     output.check_pooled_names(folder, plan.observations)
-    names = [*output.TABLES]
-    if is_group:
-        names = [*names_of(plan), *output.CITATIONS]
-        names += [output.REPORT] if plan.config.execution.has_report else []
+    names = [*plan.names, *(_names_of_report(plan.config) if is_group else [])]
     output.check_names(folder, names, has_results=is_group)
+
+
+def _work(plan: RunPlan, needs: Needs) -> None:
+    """Pool the maps, or analyse them and report."""
+    from bids_group.workflow.group import analyse_group, pool_participants  # what a dry run does without
+
+    config = plan.config
+    for one in needs.stored:
+        LOGGER.info("Memory, %s", one)
+    if needs.refusal is not None:
+        raise needs.refusal
+    LOGGER.info("Time on this machine: %s", "; ".join(needs.durations.words))
+    if config.level == "participant":
+        pool_participants(plan)
+        return
+    analyse_group(plan)
+    output.record_outputs(config.output_dir, _names_of_report(config))
+    if config.execution.has_report:
+        _build_report(config)
+    else:
+        report.write_citations(config.output_dir)
+        LOGGER.info("Done: %s", config.output_dir)
+    output.finish_outputs(config.output_dir)
+
+
+def _names_of_report(config: RunConfig) -> list[Path]:
+    return [*output.CITATIONS, *([output.REPORT] if config.execution.has_report else [])]
 
 
 def _report_again(config: RunConfig) -> None:
     """Build the report of a folder that no run is writing into."""
     folder, names = config.output_dir, [output.REPORT, *output.CITATIONS]
     if not folder.is_dir():
-        report.build_report(folder, config.analysis.cut_coords_mm)  # says what is missing
+        report.build_report(folder)  # says what is missing
     with output.claim_output(folder, config.inputs.bids_dir, level="group"):
         output.check_names(folder, names, has_results=True)
         output.record_outputs(folder, names)
-        with without_collection():
-            page = report.build_report(folder, config.analysis.cut_coords_mm, _threads(config))
+        _build_report(config)
         output.confirm_outputs(folder)
-        LOGGER.info("The report: %s", page)
 
 
-def _threads(config: RunConfig) -> Threads:
-    """Make threads for the report: it is drawn here, also where a cluster did the rest."""
-    return Threads(n_procs=config.execution.n_procs, mem_gb=config.execution.mem_gb)
+def _build_report(config: RunConfig) -> None:
+    """Draw the page with threads of this process, also where a cluster did the rest."""
+    threads = Threads(n_procs=config.execution.n_procs, mem_gb=config.execution.mem_gb)
+    with without_collection():
+        page = report.build_report(config.output_dir, config.analysis.cut_coords_mm, threads)
+    LOGGER.info("The report: %s", page)
 
 
 class _RunLog(logging.FileHandler):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,10 @@ import pandas as pd
 from bids_group import model, output
 from bids_group.config.corrections import UNCORRECTED
 from bids_group.errors import BidsGroupError, DataError, UsageError
-from bids_group.records import Contrast, ContrastResult, Design, GroupAnalysis, GroupData, Significance
+from bids_group.records import Contrast, ContrastResult, Design, GroupData, Significance
 from bids_group.records.sidecars import Sidecar
 from bids_group.workflow.one_analysis import fit_and_judge, stack
-from bids_group.workflow.preparation import MOST_LEFT_OUT, PlannedAnalysis, RunPlan, plan_inference
-from bids_group.workflow.surfaces import settle_surfaces
+from bids_group.workflow.preparation import MOST_LEFT_OUT, PlannedAnalysis, RunPlan, leave_out
 
 LOGGER = logging.getLogger(__name__)
 
@@ -124,15 +123,13 @@ def _claims(data: GroupData, result: ContrastResult, found: Significance) -> Ite
     )
 
 
-def test_again(
-    plan: RunPlan, planned: PlannedAnalysis, questions: Sequence[Question], work_dir: Path
-) -> None:
+def test_again(plan: RunPlan, planned: PlannedAnalysis, questions: Sequence[Question]) -> None:
     """Leave each person out, test what may hang on them, and write a table for each contrast."""
     rows: dict[str, list[dict[str, object]]] = {one.contrast.name: [] for one in questions}
     for person in dict.fromkeys(person for one in questions for person in one.people):
         asked = [one for one in questions if person in one.people]
         LOGGER.info("Again without sub-%s: %s", person, ", ".join(one.contrast.name for one in asked))
-        folder = work_dir / f"without-{person}"
+        folder = plan.work_dir / f"without-{person}"
         folder.mkdir(parents=True, exist_ok=True)
         for name, row in _rows_of(plan, planned, person, asked, folder):
             rows[name].append(row)
@@ -148,7 +145,7 @@ def _rows_of(
     """Test contrasts without a person, and say of each claim what is left; maps are gone with the return."""
     without: _Without | BidsGroupError
     try:
-        without = _without(plan, planned, person, {one.contrast.name for one in asked}, folder)
+        without = _test_without(plan, planned, person, {one.contrast.name for one in asked}, folder)
     except (DataError, UsageError) as error:  # too few people for a level, a contrast, or any shuffles
         without = error
     return [
@@ -163,22 +160,12 @@ class _Without:
     significances: tuple[Significance, ...]
 
 
-def _without(plan: RunPlan, planned: PlannedAnalysis, person: str, names: set[str], folder: Path) -> _Without:
-    """Run the analysis without a person, with the contrasts of these names, as a run of its own would.
-
-    Where areas are the mean of people's surfaces they are that of those who stay.
-    """
-    if any(one.n_people for one in plan.surfaces.values()):
-        people = {one.subject for each in plan.planned for one in each.analysis.maps} - {person}
-        plan = replace(plan, surfaces=settle_surfaces(plan.spec, plan.cohort, people)[0])
-    whole: GroupAnalysis = planned.analysis
-    staying = whole.rows.index[whole.rows["subject"].astype(str) != person]
-    analysis = model.plan_scaling(model.restrict(whole, list(staying)), plan.spec.scale_by)
-    design = model.build_design(analysis)
-    if plan.spec.inference.familywise == "within-contrast":
-        design = replace(design, contrasts=tuple(one for one in design.contrasts if one.name in names))
-    again = plan_inference(analysis, design, plan.spec, plan.n_contrasts)
-    _, data = stack(plan, again, folder, on_map=None, whole=whole)
+def _test_without(
+    plan: RunPlan, planned: PlannedAnalysis, person: str, names: set[str], folder: Path
+) -> _Without:
+    """Run the analysis without a person, with the contrasts of these names, as a run of its own would."""
+    plan, again = leave_out(plan, planned, person, names)
+    _, data = stack(plan, again, folder, on_map=None, whole=planned.analysis)
     fit, significances = fit_and_judge(plan, again, data, folder, has_effect_sizes=False)
     return _Without(data, fit.results, significances)
 

@@ -12,7 +12,7 @@ from bids_group.output import (
     find_other_analysis,
     finish_outputs,
     record_outputs,
-    write_model,
+    write_named,
 )
 
 IDENTITY = {"Formula": "~ 1", "Inference": {"alpha": 0.05, "corrections": ["fdr"]}, "Labels": ["01", "02"]}
@@ -79,7 +79,7 @@ def test_the_order_of_settings_does_not_matter(tmp_path: Path) -> None:
 
 def test_overwriting_removes_the_earlier_run_below_group_and_nothing_else(tmp_path: Path) -> None:
     run(tmp_path, "a.nii.gz", "node-x/b.tsv", "figures/c.svg")
-    write_model(tmp_path, {"Name": "first"})
+    write_named(tmp_path, Path("code/model-first_smdl.json"), "{}")
     for name in ("group/notes.txt", "group/figures/mine.png", "sub-01/func/pooled.nii.gz", "report.html"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("stays")
@@ -113,7 +113,7 @@ def test_a_run_that_wrote_nothing_does_not_bind(tmp_path: Path) -> None:
 def test_a_run_that_stopped_before_its_first_result_does_not_bind(tmp_path: Path) -> None:
     """A mask that is not there is found after the model was written: the mended command just runs."""
     check_same_analysis(tmp_path, IDENTITY, is_overwrite=False)
-    write_model(tmp_path, {"Name": "first"})
+    write_named(tmp_path, Path("code/model-first_smdl.json"), "{}")
     run(tmp_path, "a.nii.gz", identity={**IDENTITY, "Mask": "m.nii"})
     assert below(tmp_path) == {"group/a.nii.gz"}
     assert not (tmp_path / "code/model-first_smdl.json").exists()

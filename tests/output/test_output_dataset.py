@@ -130,9 +130,8 @@ def test_commands_of_participant_jobs_keep_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "file"), [("my model", "myModel"), ("../../x", "x"), ("", "unnamed")])
-def test_the_model_is_named_after_its_name(tmp_path: Path, name: str, file: str) -> None:
-    output.write_model(tmp_path, {"Name": name, "Nodes": []})
-    assert read_json(tmp_path / f"code/model-{file}_smdl.json")["Name"] == name
+def test_the_model_is_named_after_its_name(name: str, file: str) -> None:
+    assert output.model_path({"Name": name, "Nodes": []}) == Path(f"code/model-{file}_smdl.json")
 
 
 def test_a_crash_report_that_cannot_be_written_does_not_hide_the_crash(tmp_path: Path) -> None:
@@ -194,7 +193,7 @@ def test_the_official_validator_finds_no_error(
     with output.claim_output(out, tmp_path / "raw", level="group"):
         output.check_same_analysis(out, {"Formula": "~ 1"}, is_overwrite=False)
         output.write_dataset(out, made.cohort)
-        output.write_model(out, {"Name": "slopes"})
+        output.write_named(out, output.model_path({"Name": "slopes"}), "{}")
         for label in ("01", "02"):
             pooled = make_pooled(label)
             output.write_pooled(out, pooled, "key", dataset_names=made.cohort.dataset_names)

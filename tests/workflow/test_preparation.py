@@ -7,7 +7,7 @@ import pytest
 from bids_group.config import AnalysisSpec
 from bids_group.errors import DataError
 from bids_group.records import Cohort, FirstLevelMap
-from bids_group.workflow.preparation import settle_pooling
+from bids_group.workflow.settling import settle_pooling
 
 
 def test_precision_that_was_asked_for_is_refused_where_a_pooled_map_lacks_its_variance(tmp_path):

@@ -13,11 +13,10 @@ from urllib.parse import quote
 import pandas as pd
 
 from bids_group import __version__
-from bids_group.config.typed import MAPS_FILE
 from bids_group.errors import BidsGroupError, OutputError
 from bids_group.json_files import read_json
 from bids_group.output.disk.lock import take_turn
-from bids_group.output.disk.manifest import COMMAND, OPTION_FILE, TABLES, record_outputs
+from bids_group.output.disk.manifest import COMMAND, TABLES, record_outputs
 from bids_group.output.disk.publishing import write_bytes
 from bids_group.output.disk.writing import (
     json_text,
@@ -26,7 +25,6 @@ from bids_group.output.disk.writing import (
     write_json,
     write_text,
 )
-from bids_group.output.files.names import model_path
 from bids_group.records import Cohort, GroupAnalysis
 from bids_group.records.sidecars import RunRecord
 
@@ -116,10 +114,10 @@ def write_ledger(output_dir: Path, ledger: pd.DataFrame, *, labels: Collection[s
         write_if_changed(path, table_text(ledger))
 
 
-def write_model(output_dir: Path, model: Mapping[str, Any]) -> None:
-    """Write the resolved BIDS Stats Model, which reproduces the run, to ``code/model-<Name>_smdl.json``."""
-    record_outputs(output_dir, [model_path(model)])
-    write_json(output_dir / model_path(model), model)
+def write_named(output_dir: Path, name: Path, text: str) -> None:
+    """Write a text whose file has a name of its own (relative to OUTPUT_DIR), which is noted before."""
+    record_outputs(output_dir, [name])
+    write_text(output_dir / name, text)
 
 
 def write_command(output_dir: Path, info: RunRecord, *, label: str | None = None) -> None:
@@ -131,18 +129,6 @@ def write_command(output_dir: Path, info: RunRecord, *, label: str | None = None
     if label is None:
         record_outputs(output_dir, [COMMAND])
     write_json(output_dir / (COMMAND if label is None else f"logs/command_{label}.json"), info)
-
-
-def write_options(output_dir: Path, text: str) -> None:
-    """Write the file of options that repeats a run, ``logs/config.toml``."""
-    record_outputs(output_dir, [OPTION_FILE])
-    write_text(output_dir / OPTION_FILE, text)
-
-
-def write_maps_table(output_dir: Path, text: str) -> None:
-    """Write the table that a pattern of ``--maps`` stood for, ``code/maps.tsv``."""
-    record_outputs(output_dir, [MAPS_FILE])
-    write_text(output_dir / MAPS_FILE, text)
 
 
 def write_crash(output_dir: Path, text: str) -> Path | None:
