@@ -115,13 +115,13 @@ def test_a_file_takes_its_place_on_the_disk_at_once(tmp_path, monkeypatch):
 def test_weighted_shuffles_take_what_was_said_an_array_for_each_direction(
     small, tmp_path, capsys, monkeypatch, mem_gb, places
 ):
-    made = {}
+    made, reserve = {}, work_files.reserve
 
-    def reserve(path, shape):
+    def note(path, shape):
         made[path.name] = 4 * int(np.prod(shape))
-        return work_files.reserve(path, shape)
+        return reserve(path, shape)
 
-    monkeypatch.setattr("bids_group.inference.shuffling.weighted_flips.reserve", reserve)
+    monkeypatch.setattr(work_files, "reserve", note)
     words = [
         str(small),
         str(tmp_path / "out"),
