@@ -48,8 +48,13 @@ def tell_labels(listed: set[Any], wanted: set[Any], source: object) -> Notice | 
         lacking = {row for row in lacking if row[0] in people} or lacking
         at = int(next(iter(lacking))[0] in people)  # else the labels of people differ
         key = "ses" if at else "sub"
-        pair = _of_same_people(lacking, others) if at else (lacking, others)
-        one, other, lacking, others = ({row[at] for row in some} for some in (*pair, lacking, others))
+        if at:  # sessions that are near to one of the same person on the other side
+            plain = [{(row[0], plain_label(row[1])) for row in rows} for rows in (lacking, others)]
+            both = plain[0] & plain[1]
+            one, other = (
+                {row for row in rows if (row[0], plain_label(row[1])) in both} for rows in (one, other)
+            )
+        one, other, lacking, others = ({row[at] for row in some} for some in (one, other, lacking, others))
         other = other if at else other - {person for person, _ in wanted}
     why = _say_near(one, other, key)
     if doubled := [f"{key}-{label}" for label in natural_order(others) if label.startswith(f"{key}-")]:
@@ -59,11 +64,3 @@ def tell_labels(listed: set[Any], wanted: set[Any], source: object) -> Notice | 
         why = f"No label of {source} ({named[0]}) is that of a map ({named[1]})."
     fix = f"Write the labels in {source} as they stand in the names of the maps."
     return None if why is None else warn("labels", why, fix)
-
-
-def _of_same_people(lacking: set[Any], others: set[Any]) -> tuple[set[Any], set[Any]]:
-    """Keep rows (person, session) whose session is near to one of that person on the other side."""
-    sides = (lacking, others)
-    one, other = ({(person, plain_label(session)) for person, session in rows} for rows in sides)
-    kept = [{row for row in rows if (row[0], plain_label(row[1])) in one & other} for rows in sides]
-    return kept[0], kept[1]

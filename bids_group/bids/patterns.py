@@ -99,7 +99,17 @@ def match_pattern(pattern: Path, bids_dir: Path) -> Matches:
             continue
         files = [one for file in found[0] for one in _name_volumes(file, volume)]
         if not files:
-            raise _no_such_volume(relative, found[0][0].path, volume)
+            first = found[0][0].path
+            labels = read_labels(first)
+            like = [
+                one.replace(one.split("#")[0], "{contrast}", 1) for one in labels if one.endswith("_Coef")
+            ]
+            raise SelectionError(
+                f"No sub-brick is like {volume} of the pattern of --maps: {relative}",
+                found=f"{first}: {list_some(labels, _SHOWN, none='sub-bricks without labels')}",
+                expected="the label of a sub-brick, in which {contrast} may stand",
+                fix=f'--maps "{str(relative).removesuffix(volume or "")}[{like[0]}]"' if like else None,
+            )
         files = sorted(_pair(files), key=lambda one: path_order(one.path))
         with_maps = {one.labels["subject"] for one in files}
         without = sorted({label for label in found[1] if label not in with_maps})
@@ -166,8 +176,14 @@ def _walk(base: Path, parts: Sequence[str]) -> tuple[list[PatternFile], set[str]
         is_last = depth == len(parts) - 1
         steps = (one for each in alive for one in _step(each, part, is_file=is_last))
         following = list(steps)
-        if not is_last:
-            _check_ways(following, part)
+        if not is_last and len(following) > _MANY_PLACES:
+            ways = Counter((found.st_dev, found.st_ino) for found in (one.path.stat() for one in following))
+            if max(ways.values()) > MOST_WAYS:
+                raise UsageError(
+                    f"By links the pattern of --maps leads to one place in more than {MOST_WAYS} ways.",
+                    found=f"{part}, such as {following[-1].path}",
+                    fix="Write more of the names in place of the *.",
+                )
         if not following:
             folder = alive[0].path
             return _DeadEnd(base=base, depth=depth, folder=folder, names=tuple(_list(folder)))
@@ -178,18 +194,6 @@ def _walk(base: Path, parts: Sequence[str]) -> tuple[list[PatternFile], set[str]
             else set()
         )
     return alive, people
-
-
-def _check_ways(places: Sequence[PatternFile], part: str) -> None:
-    """Refuse a pattern that leads to one folder in many ways, by links: there can be millions."""
-    if len(places) > _MANY_PLACES:
-        ways = Counter((found.st_dev, found.st_ino) for found in (one.path.stat() for one in places))
-        if max(ways.values()) > MOST_WAYS:
-            raise UsageError(
-                f"By links the pattern of --maps leads to one place in more than {MOST_WAYS} ways.",
-                found=f"{part}, such as {places[-1].path}",
-                fix="Write more of the names in place of the *.",
-            )
 
 
 def _step(here: PatternFile, part: str, *, is_file: bool) -> Iterator[PatternFile]:
@@ -274,18 +278,6 @@ def _name_volumes(file: PatternFile, volume: str | None) -> Iterator[PatternFile
             path = file.path.with_name(f"{name}[{label}]")
             labels = {**file.labels, **found.groupdict()}
             yield replace(file, path=path, labels=labels, volume=_mark(volume[1:-1], found))
-
-
-def _no_such_volume(pattern: Path, first: Path, volume: str | None) -> BidsGroupError:
-    labels = read_labels(first)
-    close = next((one for one in labels if one.endswith("_Coef")), None)
-    fixed = None if close is None else close.replace(close.split("#")[0], "{contrast}", 1)
-    return SelectionError(
-        f"No sub-brick is like {volume} of the pattern of --maps: {pattern}",
-        found=f"{first}: {list_some(labels, _SHOWN, none='sub-bricks without labels')}",
-        expected="the label of a sub-brick, in which {contrast} may stand",
-        fix=None if fixed is None else f'--maps "{str(pattern).removesuffix(volume or "")}[{fixed}]"',
-    )
 
 
 def _no_match(pattern: Path, parts: Sequence[str], ends: Sequence[_DeadEnd]) -> BidsGroupError:

@@ -77,10 +77,12 @@ def find_surfaces(
             f"a template or of people who are analysed ({list_some((f'sub-{one}' for one in people), 2)})",
             fix="Give the surfaces of the space and density of the maps.",
         )
-    of_nilearn = _of_nilearn(needed, maps)
+    is_fsaverage5 = {one.space for one in maps} <= {"fsaverage5", "fsaverage", None}
+    is_fsaverage5 &= {*needed.values()} == {FSAVERAGE5}  # by the name of their space, or by vertices alone
+    of_nilearn = read_fsaverage5() if is_fsaverage5 else {}
     sentence = "Neighbours are those of fsaverage5 (nilearn's, halfway between white and pial)."
     said = [note("surfaces", sentence)] if {*of_nilearn} - {*found} else []
-    found = found | {name: surface for name, surface in of_nilearn.items() if name not in found}
+    found |= {name: template_surface(mesh) for name, mesh in of_nilearn.items() if name not in found}
     return found, list(dict.fromkeys([*said, *_tell_areas(found, people)]))
 
 
@@ -189,13 +191,6 @@ def _settle(structure: str, fitting: Fitting, people: Sequence[str]) -> Surface 
                 fix="Give surfaces in the space of the maps (space-fsLR_den-32k), not each person's own.",
             )
     return mean_surface([one.mesh for one in own], [one.path for one in own], template)
-
-
-def _of_nilearn(needed: Mapping[str, int], maps: Sequence[FirstLevelMap]) -> Surfaces:
-    """Give fsaverage5 where the maps lie on it: by the name of their space, or by their vertices alone."""
-    names = {one.space for one in maps}
-    is_fsaverage = names <= {"fsaverage5", "fsaverage", None} and set(needed.values()) == {FSAVERAGE5}
-    return {name: template_surface(mesh) for name, mesh in read_fsaverage5().items()} if is_fsaverage else {}
 
 
 def _tell_areas(surfaces: Surfaces, people: Sequence[str]) -> Iterable[Notice]:

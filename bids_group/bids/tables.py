@@ -305,21 +305,22 @@ def describe_column(name: str, source: Path, entry: object = None) -> Column:
         remarks += [f"its Levels are {levels!r}, no object"] if levels else []
         levels = ()
     pairs = levels.items() if isinstance(levels, Mapping) else ((one, None) for one in levels)
-    named = {plain_level(compose(str(one).strip())): text for one, text in pairs if one is not None}
+    named = {
+        plain_level(compose(str(one).strip())): said.get("Description", "")
+        if isinstance(said, Mapping)
+        else said
+        for one, said in pairs
+        if one is not None
+    }
     is_unit = isinstance(units, str) and units.strip().lower() not in {"", "n/a", "na", "none"}
     return replace(
         column,
         levels=tuple(one for one in named if one not in {"", "n/a"}),
-        meanings={one: _meaning(text) for one, text in named.items() if text},
+        meanings={one: str(text) for one, text in named.items() if text},
         units=str(units).strip() if is_unit else None,
         description=str(entry["Description"]) if entry.get("Description") else None,
         notices=tuple(tell_unused(column, remark) for remark in remarks),
     )
-
-
-def _meaning(text: Any) -> str:
-    """Say what a level means: a text, or an object with a description."""
-    return str(text.get("Description", "") if isinstance(text, Mapping) else text)
 
 
 def tell_unused(column: Column, remark: str) -> Notice:

@@ -171,11 +171,7 @@ def _plain(node: Any, n_before: Iterator[int]) -> Any:
 
 
 def _is_path(option: Option) -> bool:
-    return option.kind in ("path", "paths", "filter") or _is_named(option)
-
-
-def _is_named(option: Option) -> bool:
-    return option.read is read_named_folders
+    return option.kind in ("path", "paths", "filter") or option.read is read_named_folders
 
 
 def _beside(folder: Path, value: Any, option: Option) -> Any:
@@ -184,7 +180,7 @@ def _beside(folder: Path, value: Any, option: Option) -> Any:
         return {name: _beside(folder, one, option) for name, one in value.items()}
     if isinstance(value, list):
         return [_beside(folder, one, option) for one in value]
-    name, place = part_name(str(value)) if _is_named(option) else (None, str(value))
+    name, place = part_name(str(value)) if option.read is read_named_folders else (None, str(value))
     path = folder / place
     if option.kind == "paths" and not file_of(path).is_file():
         return str(value)  # the name of a phenotype table in BIDS_DIR

@@ -25,10 +25,6 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
 """What JSON has for the kinds of fields."""
 
 
-def _inner(value: Any) -> list[Any]:
-    return [*value.values()] if isinstance(value, dict) else [None]
-
-
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 class JsonRecord:
     """An object of a JSON file.
@@ -92,8 +88,8 @@ class JsonRecord:
     def _is_like(cls, name: str, value: Any) -> bool:
         """Whether a value is of the kind of a field; what is in lists and objects is not looked at."""
         if (part := cls.parts.get(name)) is not None:
-            objects = value if isinstance(value, list) else _inner(value) if part.is_by_name else [value]
-            return all(isinstance(one, dict) for one in objects)
+            values = list(value.values()) if part.is_by_name and isinstance(value, dict) else value
+            return all(isinstance(one, dict) for one in (values if isinstance(values, list) else [value]))
         return isinstance(value, cls._kinds_of(name))
 
     @classmethod
