@@ -274,25 +274,26 @@ def test_people_whose_maps_differ_in_a_key_of_their_names_are_told(study, key, s
     assert (told.severity, f'{{"{key}": …}}' in told.fix) == (severity, True)
 
 
-def test_names_of_sessions_that_only_some_people_have_are_not_told(study):
+def visits(*sessions):
+    return [f"{{0}}/ses-{visit}/{{0}}_ses-{visit}_task-x_contrast-a_desc-{visit}" for visit in sessions]
+
+
+ALIKE = {
+    "sessions that only some people have": [visits("pre", "post")] * 2 + [visits("pre")] * 2,
+    "two people with names of their own": [[f"{{0}}/{{0}}_task-x_date-202{n}_contrast-a"] for n in (1, 2)],
+    "people who do not differ, or all do": [
+        [
+            f"{{0}}/{{0}}_task-x_dir-{way}_run-{run}_date-202{n}_contrast-a"
+            for run, way in (("1", "AP"), ("2", "PA"))
+        ]
+        for n in range(5)
+    ],
+}
+
+
+@pytest.mark.parametrize("names", ALIKE.values(), ids=ALIKE)
+def test_names_that_say_nothing_of_single_people_are_not_told(study, names):
     folder = study.derivative()
-    for label, visits in (("01", "pre post"), ("02", "pre post"), ("03", "pre"), ("04", "pre")):
-        for visit in visits.split():
-            name = f"sub-{label}_ses-{visit}_task-x_contrast-a_desc-{visit}"
-            study.maps(folder, [f"sub-{label}/ses-{visit}/{name}"])
-    assert not [one for one in study.gather().notices if "differ in" in one.sentence]
-
-
-def test_two_people_may_have_names_of_their_own(study):
-    for label in ("01", "02"):
-        study.maps(study.derivative(), [f"sub-{label}/sub-{label}_task-x_date-202{label}_contrast-a"])
-    assert not [one for one in study.gather().notices if "differ in" in one.sentence]
-
-
-def test_names_in_which_people_do_not_differ_or_all_differ_are_not_told(study):
-    folder = study.derivative()
-    for label in ("01", "02", "03", "04", "05"):
-        for run, way in (("1", "AP"), ("2", "PA")):
-            name = f"sub-{label}/sub-{label}_task-x_dir-{way}_run-{run}_date-202{label}_contrast-a"
-            study.maps(folder, [name])
+    for number, own in enumerate(names, start=1):
+        study.maps(folder, [name.format(f"sub-0{number}") for name in own])
     assert not [one for one in study.gather().notices if "differ in" in one.sentence]
