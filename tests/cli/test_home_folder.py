@@ -41,22 +41,19 @@ def test_the_second_run_finds_the_folder_of_the_first(temporary: Path) -> None:
     assert first == second
 
 
-def test_a_folder_that_others_can_write_to_is_not_used(temporary: Path) -> None:
+@pytest.mark.parametrize("is_link", [True, False])
+def test_a_link_or_a_folder_that_others_can_write_to_is_not_used(temporary: Path, is_link: bool) -> None:
     trap = temporary / f"bids-group-{os.getuid()}"
-    trap.mkdir()
-    trap.chmod(0o777)
+    if is_link:
+        (temporary / "elsewhere").mkdir()
+        trap.symlink_to(temporary / "elsewhere")
+    else:
+        trap.mkdir()
+        trap.chmod(0o777)
     environment: dict[str, str] = {}
     settle_home(environment)
     assert Path(environment["HOME"]) != trap
     assert Path(environment["HOME"]).is_dir()
-
-
-def test_a_link_in_its_place_is_not_followed(temporary: Path) -> None:
-    elsewhere = temporary / "elsewhere"
-    elsewhere.mkdir()
-    (temporary / f"bids-group-{os.getuid()}").symlink_to(elsewhere)
-    environment: dict[str, str] = {}
-    settle_home(environment)
     assert not Path(environment["HOME"]).is_symlink()
 
 
