@@ -64,13 +64,6 @@ def closest(typed: str, known: Iterable[str]) -> str | None:
     return by_plain[close[0]] if close else None
 
 
-def suggest_path(path: Path, there: Iterable[str], option: str) -> str | None:
-    """Write an option with the file or folder beside ``path`` that was probably meant, if one is close."""
-    close = difflib.get_close_matches(path.name, list(there), n=1)
-    said = option.partition(",")[0]
-    return f"Write {said} {quote_for_shell(str(path.with_name(close[0])))}." if close else None
-
-
 def _plain(name: str) -> str:
     return re.sub(r"[\W_]", "", name.casefold()) or name
 

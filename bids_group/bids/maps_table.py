@@ -45,15 +45,12 @@ def read_maps(inputs: Inputs, selection: Selection, output_dir: Path) -> tuple[M
     """Read the maps of ``--maps``: a table of them, or the one that a pattern stands for.
 
     Paths in a table are relative to its own folder. One with a column per region and no ``effect`` lists its
-    own lines. A column ``hemi`` joins two lines.
-    Columns: ``participant_id``, ``contrast``, ``effect``, and where wanted ``session``, ``run``, ``task``,
-    ``space``, ``res``, ``den``, ``variance``, ``variance_scale`` (a number that it is multiplied by), ``dof``
-    (a number or a file) and ``mask``. Other columns are covariates and factors of the maps. The suffix that
-    is selected says what the maps are, as their names say nothing.
-
-    Returns
-    -------
-    The source, the maps, and the text of the table that is kept with the results: that of a pattern.
+    own lines. A column ``hemi`` joins two lines. Columns: ``participant_id``, ``contrast``, ``effect``, and
+    where wanted ``session``, ``run``, ``task``, ``space``, ``res``, ``den``, ``variance``, ``variance_scale``
+    (a number that it is multiplied by), ``dof`` (a number or a file) and ``mask``; others are covariates and
+    factors of the maps. The suffix that is selected says what the maps are, as their names say nothing.
+    Given back are the source, the maps, and the text of the table that is kept with the results: that of a
+    pattern.
     """
     path, kept = inputs.maps_table, output_dir.absolute() / MAPS_FILE
     assert path is not None

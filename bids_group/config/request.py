@@ -29,7 +29,7 @@ from bids_group.config.typed import (
     read_point,
 )
 from bids_group.errors import MissingInputError, UsageError
-from bids_group.words import list_some, suggest_path
+from bids_group.words import closest, list_some, quote_for_shell
 
 LEVELS = ("participant", "group")
 
@@ -364,14 +364,10 @@ SETTINGS: Mapping[str, Option] = {
 
 
 def check_paths(config: RunConfig) -> None:
-    """Refuse a path that leads nowhere: at once, for what reads it takes seconds to be imported.
+    """Refuse (`MissingInputError`) BIDS_DIR, ``--derivatives`` and files of options that are not there.
 
-    A link that points nowhere is left to its reader, who knows how to fetch its content.
-
-    Raises
-    ------
-    MissingInputError
-        ``BIDS_DIR``, a folder of ``--derivatives`` or the file of an option is not there.
+    At once, for what reads them takes seconds to be imported. A link that points nowhere is left to its
+    reader, who knows how to fetch its content.
     """
     inputs = config.inputs
     if config.execution.is_reports_only:
@@ -396,5 +392,7 @@ def _check_path(path: Path, option: str, kind: str) -> None:
             there, found = [], f"{path.parent}: {error.strerror}"
         else:
             found = f"in {path.parent}: {list_some(there, none='nothing')}"
-        fix = suggest_path(path, there, option) or f"Check {option}."
+        meant = closest(path.name, there)
+        written = "" if meant is None else quote_for_shell(str(path.with_name(meant)))
+        fix = f"Write {option.partition(',')[0]} {written}." if written else f"Check {option}."
         raise MissingInputError(f"There is no {kind} {path}.", found=found, fix=fix)
