@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import cache
 from io import BufferedReader
 from pathlib import Path
+from xml.parsers.expat import ExpatError
 
 from bids_group.config.machine import granted_memory_gb
 from bids_group.elements.compression import GZIP, MOST_FOLD, inflate_start, longest_file
@@ -26,6 +27,11 @@ _PIECE_BYTES = 2**22
 _FARTHEST_BYTES = 2**20
 """How far into a gzip file a header may begin (it may have members, or much in front, that hold nothing)."""
 _CHECKSUM_BYTES = 8
+DAMAGED = (
+    *(EOFError, OSError, ValueError, OverflowError, LookupError, TypeError),
+    *(zlib.error, ExpatError),
+)
+"""What nibabel, zlib and the parser of XML raise where a file is damaged."""
 _POINTERS = {b"/annex/objects/": "git-annex", b"version https://git-lfs": "Git LFS"}
 
 

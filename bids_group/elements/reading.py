@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any, TypeVar
-from xml.parsers.expat import ExpatError
 
 import nibabel as nib
 import numpy as np
@@ -22,7 +20,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from bids_group.elements.compression import inflate
-from bids_group.elements.file_content import NIFTI2_SIZES, check_promise, read_bytes, read_start
+from bids_group.elements.file_content import DAMAGED, NIFTI2_SIZES, check_promise, read_bytes, read_start
 from bids_group.elements.image_files import FORMATS, ImageFiles, form_of, locate
 from bids_group.elements.loaded import LoadedMap, MapHeader, hash_bytes
 from bids_group.elements.narrowing import narrowed
@@ -149,7 +147,7 @@ def _structured(path: Path, files: ImageFiles, read: Callable[[Path, ImageFiles]
     """Read by a function for GIFTI, CIFTI and tables; what goes wrong becomes a `DataError`."""
     try:
         return read(path, files)
-    except (*_UNREADABLE, ExpatError) as error:
+    except _UNREADABLE as error:
         raise _unreadable(path, error) from error
 
 
@@ -330,10 +328,7 @@ def _zero_restored(stored: Any, data: npt.NDArray[np.float32]) -> npt.NDArray[np
     return np.where(np.abs(data) < 1e-2 * abs(slope), np.float32(0), data)
 
 
-_UNREADABLE = (
-    *(EOFError, OSError, ValueError, OverflowError, LookupError, TypeError, zlib.error),
-    *(ImageFileError, HeaderDataError, WrapStructError),
-)
+_UNREADABLE = (*DAMAGED, ImageFileError, HeaderDataError, WrapStructError)
 _UNITS = {1: "metres", 3: "micrometres"}
 _LARGEST_M = 0.1
 _LONGEST_HEADER = 2**24

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from xml.parsers.expat import ExpatError
 
 import numpy as np
 
+from bids_group.elements.file_content import DAMAGED
 from bids_group.elements.geometry import Mesh
 from bids_group.elements.gifti_files import POINTS, PRIMARY, TRIANGLES, name_structure, open_gifti, read_gifti
 from bids_group.errors import DataError, UsageError
 
 _NO_ANATOMY = ("inflated", "spherical", "sphere", "flat", "ellipsoid", "hull", "vinflated")
-
-_UNREADABLE = (
-    *(ExpatError, EOFError, OSError, ValueError, OverflowError, LookupError, TypeError, zlib.error),
-)
-"""What nibabel and zlib raise where a file is damaged."""
 FSAVERAGE5 = 10242
 """Vertices of each hemisphere of fsaverage5."""
 
@@ -55,7 +49,7 @@ def read_surface(path: Path) -> SurfaceFile:
         if points and triangles:
             corners = np.asarray(triangles[0].data, dtype=np.int32)
             mesh = Mesh(points=np.asarray(points[0].data, dtype=np.float64), triangles=corners)
-    except _UNREADABLE as error:
+    except DAMAGED as error:
         raise DataError(
             f"The surface {path} cannot be read.",
             found=str(error) or type(error).__name__,

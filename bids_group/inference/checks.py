@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bids_group.config import CORRECTIONS, InferenceSpec
+from bids_group.config.estimators import ESTIMATORS
 from bids_group.elements import Elements
 from bids_group.errors import DataError, UsageError
 from bids_group.inference.shuffling.partition import partition
@@ -69,13 +70,20 @@ def check_inference(
     if not spec.needs_shuffling:
         return tuple(notices), ()
     _check_people(blocks, subjects)
-    _check_request(spec, estimator)
-    if not is_complete:
-        _check_coverage(spec, variance_groups, estimator)
-    schemes = [
-        _choose_enough(design, contrast, spec, blocks, variance_groups, estimator, is_complete)
-        for contrast in design.contrasts
-    ]
+    _check_request(spec, estimator, variance_groups, is_complete=is_complete)
+    schemes = []
+    for contrast in design.contrasts:
+        scheme = choose_scheme(
+            design,
+            contrast,
+            spec,
+            blocks=blocks,
+            variance_groups=variance_groups,
+            estimator=estimator,
+            is_complete=is_complete,
+        )
+        _check_enough(scheme, contrast, spec)
+        schemes.append(scheme)
     if spec.familywise == "across-contrasts" and spec.is_judged_by_shuffling:
         _check_families(schemes, spec, max(n_contrasts or 1, len(schemes)))
     for contrast, scheme in zip(design.contrasts, schemes, strict=True):
@@ -164,25 +172,8 @@ def _check_evidence(
         )
 
 
-def _choose_enough(
-    design: Design,
-    contrast: Contrast,
-    spec: InferenceSpec,
-    blocks: pd.Series | None,
-    variance_groups: pd.Series | None,
-    estimator: Estimator,
-    is_complete: bool,
-) -> Scheme:
-    """Choose how rows are shuffled; refuse where no result could ever be significant."""
-    scheme = choose_scheme(
-        design,
-        contrast,
-        spec,
-        blocks=blocks,
-        variance_groups=variance_groups,
-        estimator=estimator,
-        is_complete=is_complete,
-    )
+def _check_enough(scheme: Scheme, contrast: Contrast, spec: InferenceSpec) -> None:
+    """Refuse where no result could ever be significant."""
     smallest = scheme.smallest_p(is_two_sided=spec.is_two_sided or contrast.test == "F")
     if spec.is_judged_by_shuffling and smallest > spec.alpha * (1 + 1e-9):
         raise DataError(
@@ -191,7 +182,6 @@ def _choose_enough(
             expected=f"a smallest possible p of at most alpha = {spec.alpha:g}",
             fix="Include more people, or use a correction without shuffling (fdr, bonferroni, ari).",
         )
-    return scheme
 
 
 def _check_families(schemes: Sequence[Scheme], spec: InferenceSpec, n_together: int) -> None:
@@ -209,8 +199,10 @@ def _check_families(schemes: Sequence[Scheme], spec: InferenceSpec, n_together: 
             )
 
 
-def _check_request(spec: InferenceSpec, estimator: Estimator) -> None:
-    """Refuse too few shuffles for alpha, and shuffles that the estimator does not allow."""
+def _check_request(
+    spec: InferenceSpec, estimator: Estimator, variance_groups: pd.Series | None, *, is_complete: bool
+) -> None:
+    """Refuse too few shuffles for alpha, and those that the estimator or missing people do not allow."""
     if spec.is_judged_by_shuffling and 1 / (spec.n_permutations + 1) > spec.alpha:
         raise UsageError(
             "There are too few permutations for this alpha.",
@@ -231,6 +223,13 @@ def _check_request(spec: InferenceSpec, estimator: Estimator) -> None:
             f"Weighted rows cannot change places: --shuffle {spec.shuffle} with {_who(estimator)}.",
             expected="sign flips",
             fix="Leave out --shuffle, or use --estimator ols.",
+        )
+    has_groups = variance_groups is not None and len(set(variance_groups)) > 1
+    if not is_complete and has_groups and estimator.has_one_variance:
+        raise UsageError(
+            "Shuffling with --variance-groups needs every participant at every element.",
+            found=f"--min-coverage below 1 with {', '.join(spec.shuffled)}",
+            fix="Leave --min-coverage at 1, leave out --variance-groups, or use fdr or bonferroni.",
         )
 
 
@@ -253,19 +252,9 @@ def _check_bootstrap(spec: InferenceSpec, estimator: Estimator) -> None:
         )
 
 
-def _check_coverage(spec: InferenceSpec, variance_groups: pd.Series | None, estimator: Estimator) -> None:
-    """Refuse to shuffle where people are missing at some elements, if the statistic needs all of them."""
-    if variance_groups is not None and len(set(variance_groups)) > 1 and estimator.has_one_variance:
-        raise UsageError(
-            "Shuffling with --variance-groups needs every participant at every element.",
-            found=f"--min-coverage below 1 with {', '.join(spec.shuffled)}",
-            fix="Leave --min-coverage at 1, leave out --variance-groups, or use fdr or bonferroni.",
-        )
-
-
 def _who(estimator: Estimator) -> str:
-    is_node = estimator.node_type != LEAST_SQUARES.node_type
-    return f"a weighted model (Type: {estimator.node_type})" if is_node else f"--estimator {estimator.name}"
+    is_option = estimator.name in ESTIMATORS
+    return f"--estimator {estimator.name}" if is_option else f"a weighted model (Type: {estimator.node_type})"
 
 
 def _check_people(labels: pd.Series | None, subjects: pd.Series | None) -> None:
@@ -291,8 +280,8 @@ def _check_variance_groups(
         return ()
     aligned, why_idle = groups.reindex(design.matrix.index), None
     if not estimator.has_one_variance:
-        is_node = estimator.node_type != LEAST_SQUARES.node_type
-        why_idle = f"the variances are known (Type: {estimator.node_type})" if is_node else estimator.name
+        is_option = estimator.name in ESTIMATORS
+        why_idle = estimator.name if is_option else f"the variances are known (Type: {estimator.node_type})"
         if estimator.has_clusters:
             if not has_weights(estimator.variant):
                 return ()

@@ -76,21 +76,15 @@ def _join_results(
     if "n" in parts[0].maps:
         maps["n"] = parts[0].maps["n"]
     smallest = [np.asarray(one.smallest_dof) for one in parts if one.smallest_dof is not None]
+    least = np.minimum.reduce(np.broadcast_arrays(*smallest)) if smallest else None
     dof = {one.dof for one in parts}
     return ContrastResult(
         contrast=contrast,
         dof=dof.pop() if len(dof) == 1 else None,
         dof_numerator=1,
         maps=maps,
-        smallest_dof=_smallest(smallest) if smallest else None,
+        smallest_dof=float(least) if least is not None and least.ndim == 0 else least,
     )
-
-
-def _smallest(dof: Sequence[npt.NDArray[np.float64]]) -> float | npt.NDArray[np.float64]:
-    """Smallest degrees of freedom of the parts: one number, or one for each element."""
-    least = np.broadcast_arrays(*dof)
-    found = np.asarray(np.min(least, axis=0))
-    return float(found) if found.ndim == 0 else found
 
 
 def _judge(question: Question, rule: Correction, parts: Sequence[Significance]) -> Significance:

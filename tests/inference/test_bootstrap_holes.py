@@ -50,7 +50,7 @@ def visits(make_problem, make_maps):
             MATRIX, contrasts, maps=take_out(maps, share, **more), shape=shape, blocks=PERSON
         )
         data = replace(data, is_complete=False, estimator=replace(SANDWICH, variant=variant))
-        return data, fit_group(data, is_two_sided=True).results
+        return data, fit_group(data).results
 
     return make
 
@@ -180,7 +180,7 @@ def test_where_everybody_is_observed_after_all_nothing_changes(visits):
     spec, found = InferenceSpec(corrections=("fwe-voxel", "fwe-mass"), n_permutations=50), []
     for is_complete in (False, True):
         each = replace(data, is_complete=is_complete)
-        found.append(correct_group(each, fit_group(each, is_two_sided=True).results, spec))
+        found.append(correct_group(each, fit_group(each).results, spec))
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one.p_corrected, other.p_corrected)
         assert one.details.shuffling == other.details.shuffling == "wild cluster bootstrap, 8 clusters"
@@ -195,7 +195,7 @@ def test_an_element_is_the_same_whoever_else_has_its_pattern(visits):
     found = []
     for shift in (0, 500):
         moved = replace(data, stack=replace(data.stack, data=np.roll(maps, shift, axis=1)))
-        results = fit_group(moved, is_two_sided=True).results
+        results = fit_group(moved).results
         found.append(np.roll(correct_group(moved, results, spec)[0].by_shuffling.p, -shift))
     assert np.abs(found[0] - found[1]).max() <= 1 / 101 + 1e-6
 
@@ -239,6 +239,6 @@ def test_findings_where_nothing_is_are_as_rare_as_alpha_says(make_problem, check
         )  # fmt: skip
         data = replace(data, estimator=SANDWICH, is_complete=False)
         spec = InferenceSpec(corrections=("fwe-voxel",), n_permutations=99, random_seed=seed)
-        results = fit_group(data, is_two_sided=True).results
+        results = fit_group(data).results
         p[seed] = [verdict.p_corrected.min() for verdict in correct_group(data, results, spec)]
     check_rare(p)

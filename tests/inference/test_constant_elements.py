@@ -21,7 +21,7 @@ def verdicts(make_problem, maps, matrix, contrast, groups):
         cluster_forming_p=0.05,
         variance_groups=groups and "scanner",
     )
-    return correct_group(data, fit_group(data, is_two_sided=True).results, spec)
+    return correct_group(data, fit_group(data).results, spec)
 
 
 @pytest.mark.parametrize("groups", [None, GROUP.tolist()], ids=["one variance", "variance groups"])

@@ -243,7 +243,7 @@ def test_an_element_that_never_varies_disturbs_nothing(make_problem, make_maps):
     constant = maps.copy()
     constant[:, 5] = 3.0
     data, _ = make_problem(matrix, [("t", [0, 1])], maps=constant)
-    (verdict,) = correct_group(data, fit_group(data, is_two_sided=True).results, spec)
+    (verdict,) = correct_group(data, fit_group(data).results, spec)
     assert verdict.p_corrected[5] == 1
     assert np.isfinite(verdict.null["voxel"]).all()
 

@@ -28,7 +28,7 @@ def test_fdr_and_bonferroni_take_the_smallest_dof_of_the_groups_that_count(make_
     maps = uneven(1)
     maps[:, :30] += 12 * CODES[:, None]
     data, _ = make_problem(*_t("difference"), maps=maps, shape=(7, 6, 5), groups=CODES)
-    (result,) = fit_group(data, is_two_sided=True).results
+    (result,) = fit_group(data).results
     fdr, bonferroni, ari = correct_group(data, [result], InferenceSpec(corrections=PARAMETRIC))
     p = 2 * stats.t.sf(np.abs(result.maps["t"].astype(float)), 5)
     np.testing.assert_allclose(fdr.p_corrected, false_discovery_control(p), rtol=1e-5)
@@ -55,14 +55,14 @@ def test_a_contrast_that_leaves_a_group_out_does_not_take_its_dof(make_problem):
     data, _ = make_problem(
         np.eye(3)[codes], [("t", [0, 1, -1])], maps=uneven(2, codes), shape=(7, 6, 5), groups=codes
     )
-    (result,) = fit_group(data, is_two_sided=True).results
+    (result,) = fit_group(data).results
     (verdict,) = correct_group(data, [result], InferenceSpec(corrections=("bonferroni",)))
     assert verdict.details.correction_degrees_of_freedom == pytest.approx(7)
 
 
 def test_none_marks_by_the_p_of_the_map(make_problem):
     data, _ = make_problem(*_t("difference"), maps=uneven(3), shape=(7, 6, 5), groups=CODES)
-    (result,) = fit_group(data, is_two_sided=True).results
+    (result,) = fit_group(data).results
     (verdict,) = correct_group(data, [result], InferenceSpec(corrections=("none",), cluster_forming_p=0.05))
     np.testing.assert_array_equal(verdict.is_significant, result.maps["p"] <= 0.05)
     assert verdict.details.correction_degrees_of_freedom is None
@@ -75,7 +75,7 @@ def test_p_of_uneven_groups_is_uniform_and_corrections_find_nothing_too_often(ma
     found = np.zeros(2, dtype=int)
     for seed in range(n_sets):
         data, pooled = make_problem(*_t(name), maps=uneven(seed), shape=(7, 6, 5), groups=CODES)
-        (result,) = fit_group(data, is_two_sided=True).results
+        (result,) = fit_group(data).results
         n_low += int((result.maps["p"] <= 0.05).sum())
         verdicts = correct_group(data, [result], InferenceSpec(corrections=("fdr", "bonferroni")))
         found += [one.is_significant.any() for one in verdicts]
@@ -95,7 +95,7 @@ def test_f_of_several_rows_is_judged_by_shuffling_alone(make_problem):
         shape=(7, 6, 5),
         groups=codes,
     )
-    results = fit_group(data, is_two_sided=True).results
+    results = fit_group(data).results
     for name in ("none", *PARAMETRIC):
         spec = InferenceSpec(corrections=("fwe-voxel", name), n_permutations=99)
         with pytest.raises(UsageError, match=rf"judged by shuffling only(.|\n)*--correction {name}"):
@@ -133,7 +133,7 @@ def test_a_group_of_one_on_which_nothing_depends_refuses_shuffling_alone(make_pr
         np.eye(3)[codes], [("t", [0, 1, -1])], maps=uneven(5, codes), shape=(7, 6, 5), groups=codes
     )
     assert check_inference(data.design, InferenceSpec(), variance_groups=data.variance_groups)[0] == ()
-    (result,) = fit_group(data, is_two_sided=True).results
+    (result,) = fit_group(data).results
     y = data.stack.data[:, 9].astype(float)
     welch = stats.ttest_ind(y[codes == 1], y[codes == 2], equal_var=False)
     assert result.maps["p"][9] == pytest.approx(welch.pvalue, rel=1e-4)

@@ -166,7 +166,7 @@ def test_p_by_every_shuffle_is_the_share_of_those_of_each_element_alone(case, ma
     spec = InferenceSpec(
         corrections=("fwe-voxel",), n_permutations=999, alpha=0.5, has_permutation_p=True, **options
     )
-    results = fit_group(data, is_two_sided=True).results
+    results = fit_group(data).results
     (verdict,) = correct_group(data, results, spec)
     is_tested, weights = results[0].maps["dof"] > 0, np.array(weights)
     if case == "one sample":
@@ -194,7 +194,7 @@ def test_neither_threads_nor_where_it_was_stopped_change_a_bit(make_problem, mak
     data, _ = make_problem(TWO_GROUPS, [("t", [0, 1, 0])], maps=maps, shape=SHAPE)
     data = as_incomplete(data)
     spec = InferenceSpec(corrections=("fwe-voxel", "fwe-tfce"), n_permutations=60, has_permutation_p=True)
-    results = fit_group(data, is_two_sided=True).results
+    results = fit_group(data).results
     whole = correct_group(data, results, spec)
     beside = correct_group(data, results, spec, executor=Threads(n_procs=2), work_dir=tmp_path)
     for number, kept in enumerate(sorted(tmp_path.glob("*/batch-*.npy"))):
@@ -226,10 +226,10 @@ def test_where_everybody_is_observed_after_all_nothing_changes(make_problem, mak
     maps = make_maps(12, SHAPE, seed=3)
     data, _ = make_problem(TWO_GROUPS, [("t", [0, 1, 0])], maps=maps, shape=SHAPE)
     spec = InferenceSpec(corrections=("fwe-voxel", "fwe-mass"), n_permutations=50)
-    results = fit_group(data, is_two_sided=True).results
+    results = fit_group(data).results
     for one, other in zip(
         correct_group(data, results, spec),
-        correct_group(as_incomplete(data), fit_group(as_incomplete(data), is_two_sided=True).results, spec),
+        correct_group(as_incomplete(data), fit_group(as_incomplete(data)).results, spec),
         strict=True,
     ):
         np.testing.assert_array_equal(one.p_corrected, other.p_corrected)
@@ -244,11 +244,11 @@ def test_one_pattern_or_many_it_is_the_same(make_problem, make_maps):
     data, _ = make_problem(TWO_GROUPS, [("t", [0, 1, 0])], maps=maps, shape=(13, 13, 13))
     spec = InferenceSpec(corrections=("fwe-voxel",), n_permutations=300, has_permutation_p=True)
     few = as_incomplete(data)
-    together = correct_group(few, fit_group(few, is_two_sided=True).results, spec)[0].by_shuffling.p
+    together = correct_group(few, fit_group(few).results, spec)[0].by_shuffling.p
     rolled = np.roll(maps, 700, axis=1)
     moved, _ = make_problem(TWO_GROUPS, [("t", [0, 1, 0])], maps=rolled, shape=(13, 13, 13))
     moved = as_incomplete(moved)
-    apart = correct_group(moved, fit_group(moved, is_two_sided=True).results, spec)[0].by_shuffling.p
+    apart = correct_group(moved, fit_group(moved).results, spec)[0].by_shuffling.p
     assert np.abs(np.roll(together, 700) - apart).max() <= 1 / 301 + 1e-6  # a tie in float32 at most
 
 
@@ -263,7 +263,7 @@ def test_findings_where_nothing_is_are_as_rare_as_alpha_says(
         maps = make_holes(make_maps(12, shape, seed), share, seed, n_complete=0)
         data = as_incomplete(make_problem(matrix, [(test, weights)], maps=maps, shape=shape)[0])
         spec = InferenceSpec(corrections=("fwe-voxel", "fwe-mass"), n_permutations=99, random_seed=seed)
-        results = fit_group(data, is_two_sided=True, has_effect_sizes=False).results
+        results = fit_group(data, has_effect_sizes=False).results
         p[seed] = [verdict.p_corrected.min() for verdict in correct_group(data, results, spec)]
     check_rare(p, is_exact=[0])
 

@@ -235,7 +235,7 @@ def test_elements_are_shuffled_exactly_where_the_fit_tests_them(make_problem, te
     maps[:, 160:170] = np.float32(1) / 3
     maps[:, 170:] += group[:, None]  # fitted exactly, though not by the nuisance part
     data, _ = make_problem(matrix, [(test, weights)], maps=maps, shape=(18, 10, 1))
-    (result,) = fit_group(data, is_two_sided=True).results
+    (result,) = fit_group(data).results
     (contrast,) = data.design.contrasts
     question = Question.about(data, result, InferenceSpec())
     assert question.is_tested.sum() == 160

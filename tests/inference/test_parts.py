@@ -267,7 +267,7 @@ def test_a_part_alone_is_judged_as_if_there_were_no_other(make_problem, mixed, c
             np.ones((14, 1)), [("t", [1.0])], maps=maps[:, columns], shape=(columns.size, 1, 1)
         )
         data = replace(data, geometry=geometry, is_complete=not has_holes)
-        return correct_group(data, fit_group(data, is_two_sided=True).results, replace(spec, **more))[0]
+        return correct_group(data, fit_group(data).results, replace(spec, **more))[0]
 
     whole = judge(np.arange(n), mixed)
     joint = judge(np.arange(n), mixed, familywise_parts="joint")

@@ -101,7 +101,7 @@ def test_the_notice_names_the_statistic_and_says_what_is_exact(make_problem):
     for case, kind in (("one sample", "exact"), ("difference of groups", "approximate")):
         matrix, test, weights, _ = CASES[case]
         data = build(make_problem, matrix, [(test, weights)])
-        for one in correct_group(data, fit_group(data, is_two_sided=True).results, spec):
+        for one in correct_group(data, fit_group(data).results, spec):
             (notice,) = [each for each in one.notices if each.topic == "variance"]
             assert "Knapp-Hartung" in notice.sentence
             assert f"sign flips are {kind}" in notice.sentence
@@ -112,7 +112,7 @@ def test_one_sample_flips_are_exact_whatever_the_variances(make_problem):
     """All 2^8 flips: under symmetry p is uniform on its steps, element by element."""
     data = build(make_problem, np.ones((8, 1)), [("t", [1.0])], shape=(20, 10, 10), seed=5)
     spec = InferenceSpec(corrections=("fwe-voxel",), n_permutations=255, has_permutation_p=True)
-    (verdict,) = correct_group(data, fit_group(data, is_two_sided=True).results, spec)
+    (verdict,) = correct_group(data, fit_group(data).results, spec)
     p = verdict.by_shuffling.p
     for alpha in (0.0625, 0.25, 0.5):
         low, high = binom.interval(0.999, p.size, alpha)
@@ -123,7 +123,7 @@ def test_flips_of_residuals_err_about_as_often_as_alpha_says(make_problem):
     matrix = np.column_stack([np.ones(16), np.repeat([0.0, 1], 8)])
     data = build(make_problem, matrix, [("t", [0, 1.0])], shape=(20, 10, 10), seed=6)
     spec = InferenceSpec(corrections=("fwe-voxel",), n_permutations=499, has_permutation_p=True)
-    (verdict,) = correct_group(data, fit_group(data, is_two_sided=True).results, spec)
+    (verdict,) = correct_group(data, fit_group(data).results, spec)
     assert 0.035 <= (verdict.by_shuffling.p <= 0.05).mean() <= 0.07
 
 
@@ -131,7 +131,7 @@ def test_neither_threads_nor_the_work_folder_change_a_bit(make_problem, tmp_path
     matrix, test, weights, _ = CASES["difference of groups"]
     data = build(make_problem, matrix, [(test, weights)], share=0.2)
     spec = InferenceSpec(corrections=("fwe-voxel", "fwe-mass"), n_permutations=60, alpha=0.1)
-    results = fit_group(data, is_two_sided=True).results
+    results = fit_group(data).results
     whole = correct_group(data, results, spec)
     other = correct_group(data, results, spec, executor=Threads(n_procs=2), work_dir=tmp_path)
     (kept, *_) = sorted(tmp_path.glob("*/batch-*.npy"))
@@ -147,7 +147,7 @@ def test_what_was_kept_for_other_variances_is_not_taken(make_problem, tmp_path):
     more = replace(data, stack=replace(data.stack, variance=data.stack.variance * np.float32(9)))
     spec = InferenceSpec(corrections=("fwe-voxel",), n_permutations=60)
     for each in (data, more):
-        correct_group(each, fit_group(each, is_two_sided=True).results, spec, work_dir=tmp_path)
+        correct_group(each, fit_group(each).results, spec, work_dir=tmp_path)
     assert len(list(tmp_path.glob("shuffles-*"))) == 2
 
 

@@ -31,7 +31,7 @@ BOTH = (("t", BETWEEN), ("F", JOINT))
 def sandwiched(problem, variant="CR2", **more):
     """The same data with the sandwich for estimator, and its fit."""
     data = replace(problem[0], estimator=replace(SANDWICH, variant=variant), **more)
-    return data, fit_group(data, is_two_sided=True).results
+    return data, fit_group(data).results
 
 
 def job_of(data, contrast, spec):
@@ -244,7 +244,7 @@ def test_maps_are_padded_to_whole_tiles_and_untested_elements_take_no_part(visit
     values[:, -300:] = 1e4
     data = replace(data, stack=replace(data.stack, data=values))
     spec = InferenceSpec(corrections=("fwe-voxel",), n_permutations=60)
-    (first, _) = correct_group(data, fit_group(data, is_two_sided=True).results, spec)
+    (first, _) = correct_group(data, fit_group(data).results, spec)
     assert (first.p_corrected[-300:] == 1).all()
     assert np.isfinite(first.null["voxel"]).all()
 

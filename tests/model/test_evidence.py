@@ -40,7 +40,7 @@ def fit(analysis, maps, **options):
         elements=Elements.from_mask(grid, np.ones(grid.shape, dtype=bool)),
         is_complete=bool(np.isfinite(maps).all()),
     )
-    results = fit_group(data, is_two_sided=True, **options).results
+    results = fit_group(data, **options).results
     return design, {one.contrast.name: one for one in results}
 
 

@@ -100,7 +100,7 @@ def test_who_carries_a_contrast_most_is_found_by_fitting_without_all_rows_of_eac
     design = make_design(X, [make_contrast(*rows)], labels=labels, variables=pd.DataFrame(index=labels))
     more = {"estimator": SANDWICH, "blocks": people} if is_sandwich else {}
     data = make_group(design, y[:, None], subjects=people.astype(str), **more)
-    (result,) = fit_group(data, is_two_sided=True).results
+    (result,) = fit_group(data).results
     C, left = np.array(rows, dtype=float), []
     for person in range(9):
         own, own_y = X[people != person], y[people != person]

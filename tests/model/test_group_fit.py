@@ -48,7 +48,7 @@ def by_nilearn(values, matrix, weights, test):
 def test_numbers_equal_second_level_model_by_hand(contrast):
     matrix, rng = random_design()
     values = rng.normal(0.5, 1, (20, 300)).astype(np.float32)
-    (result,) = fit_group(make_data(matrix, values, [contrast]), is_two_sided=True).results
+    (result,) = fit_group(make_data(matrix, values, [contrast])).results
     nilearn = by_nilearn(values, matrix, contrast.weights, contrast.test)
     np.testing.assert_allclose(result.maps[contrast.test], nilearn["stat"], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(result.maps["z"], nilearn["z_score"], rtol=1e-5, atol=1e-5)
@@ -83,9 +83,7 @@ def test_every_tile_is_fitted_by_second_level_model_as_on_image_files(tmp_path, 
     monkeypatch.setattr(SecondLevelModel, "compute_contrast", counted)
     monkeypatch.setattr("bids_group.model.fitting.group_fit._SMALLEST_TILE", 64)
     monkeypatch.setattr("bids_group.model.fitting.group_fit._LARGEST_TILE", 64)
-    results = fit_group(
-        make_data(matrix, values, CONTRASTS), is_two_sided=True, executor=Threads(n_procs=2)
-    ).results
+    results = fit_group(make_data(matrix, values, CONTRASTS), executor=Threads(n_procs=2)).results
     assert sorted(shapes) == [(44, 3), *[(64, 3)] * 4]
     ours = results[1].maps
     for name, stat in {"t": "stat", "effect": "effect_size", "variance": "effect_variance"}.items():
@@ -95,7 +93,7 @@ def test_every_tile_is_fitted_by_second_level_model_as_on_image_files(tmp_path, 
 def test_numbers_equal_statsmodels_on_single_elements():
     matrix, rng = random_design()
     values = rng.normal(0.5, 1, (20, 30)).astype(np.float32)
-    results = fit_group(make_data(matrix, values, CONTRASTS), is_two_sided=True).results
+    results = fit_group(make_data(matrix, values, CONTRASTS)).results
     for element in range(30):
         fitted = sm.OLS(values[:, element].astype(float), matrix).fit()
         for contrast, result in zip(CONTRASTS, results, strict=True):
@@ -112,7 +110,7 @@ def test_numbers_equal_statsmodels_on_single_elements():
 def test_a_joint_test_gives_effects_and_variances_by_row():
     matrix, rng = random_design()
     values = rng.normal(0.5, 1, (20, 5)).astype(np.float32)
-    result = fit_group(make_data(matrix, values, [CONTRASTS[2]]), is_two_sided=True).results[0]
+    result = fit_group(make_data(matrix, values, [CONTRASTS[2]])).results[0]
     assert result.maps["effect"].shape == result.maps["variance"].shape == (2, 5)
     fitted = sm.OLS(values[:, 3].astype(float), matrix).fit()
     np.testing.assert_allclose(result.maps["effect"][:, 3], fitted.params[1:], rtol=1e-5)
@@ -126,10 +124,7 @@ def test_badly_scaled_columns_do_not_disturb_the_numbers():
     unit = (volume - volume.mean()) / volume.std()
     well = np.column_stack([np.ones(40), unit, unit**2])
     values = rng.normal(size=(40, 50)) + unit[:, None] ** 2
-    bad, good = (
-        fit_group(make_data(m, values, [make_contrast([0, 0, 1])]), is_two_sided=True).results[0]
-        for m in (raw, well)
-    )
+    bad, good = (fit_group(make_data(m, values, [make_contrast([0, 0, 1])])).results[0] for m in (raw, well))
     np.testing.assert_allclose(bad.maps["t"], good.maps["t"], rtol=1e-5, atol=1e-5)
     assert np.abs(good.maps["t"]).max() > 4
 
@@ -142,8 +137,8 @@ def test_regressors_on_very_different_scales_do_not_disturb_any_test(is_complete
     well = np.column_stack([np.ones(40), unit, age + 0.5 * unit])
     values = rng.normal(size=(40, 50)) * 1e-4 + (age + unit)[:, None] * 3e-5
     asked = [make_contrast([0, 1, 0], [0, 0, 1]), make_contrast([0, 1, 0])]
-    of_raw = fit_group(make_data(raw, values, asked, is_complete=is_complete), is_two_sided=True).results
-    of_well = fit_group(make_data(well, values, asked, is_complete=is_complete), is_two_sided=True).results
+    of_raw = fit_group(make_data(raw, values, asked, is_complete=is_complete)).results
+    of_well = fit_group(make_data(well, values, asked, is_complete=is_complete)).results
     for left, right in zip(of_raw, of_well, strict=True):
         name = left.contrast.test
         np.testing.assert_allclose(left.maps[name], right.maps[name], rtol=1e-5, atol=1e-6)
@@ -161,8 +156,8 @@ def test_a_rank_deficient_design_gives_the_numbers_of_its_full_rank_form():
     asked = (make_contrast([0, 1, -1, 0]), make_contrast([0, 1, -1, 0], [0, 0, 0, 1]))
     same = (make_contrast([1, -1, 0]), make_contrast([1, -1, 0], [0, 0, 1]))
     for left, right in zip(
-        fit_group(make_data(redundant, values, asked), is_two_sided=True).results,
-        fit_group(make_data(plain, values, same), is_two_sided=True).results,
+        fit_group(make_data(redundant, values, asked)).results,
+        fit_group(make_data(plain, values, same)).results,
         strict=True,
     ):
         assert left.dof == right.dof == 17
@@ -190,7 +185,7 @@ def test_random_designs_and_estimable_contrasts_equal_the_pseudoinverse_form(
     weights = rng.normal(size=(q, 14)) @ matrix  # rows of the row space: estimable
     values = rng.normal(1, 1, (14, 6)).astype(np.float32)
     data = make_data(matrix, values, [make_contrast(*weights)], is_complete=is_complete)
-    (result,) = fit_group(data, is_two_sided=True).results
+    (result,) = fit_group(data).results
 
     basis = np.linalg.svd(columns, full_matrices=False)[0]
     residuals = values - basis @ (basis.T @ values.astype(float))
@@ -210,8 +205,8 @@ def test_random_designs_and_estimable_contrasts_equal_the_pseudoinverse_form(
 def test_rows_in_another_order_give_the_same_numbers():
     matrix, rng = random_design()
     values, order = rng.normal(size=(20, 50)).astype(np.float32), rng.permutation(20)
-    first = fit_group(make_data(matrix, values, CONTRASTS), is_two_sided=True).results
-    second = fit_group(make_data(matrix[order], values[order], CONTRASTS), is_two_sided=True).results
+    first = fit_group(make_data(matrix, values, CONTRASTS)).results
+    second = fit_group(make_data(matrix[order], values[order], CONTRASTS)).results
     for left, right in zip(first, second, strict=True):
         for name in left.maps:
             np.testing.assert_allclose(left.maps[name], right.maps[name], rtol=1e-4, atol=1e-5, err_msg=name)
@@ -219,7 +214,7 @@ def test_rows_in_another_order_give_the_same_numbers():
 
 def test_one_sample_t_over_several_tiles_equals_scipy():
     values = np.random.default_rng(6).normal(0.3, 1, (6, 70_000)).astype(np.float32)
-    (result,) = fit_group(make_data(np.ones((6, 1)), values, [make_contrast([1])]), is_two_sided=True).results
+    (result,) = fit_group(make_data(np.ones((6, 1)), values, [make_contrast([1])])).results
     reference = stats.ttest_1samp(values.astype(float), 0)
     np.testing.assert_allclose(result.maps["t"], reference.statistic, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(result.maps["p"], reference.pvalue, rtol=1e-4)
@@ -229,10 +224,10 @@ def test_one_sample_t_over_several_tiles_equals_scipy():
 def test_the_number_of_processes_and_the_memory_do_not_change_a_bit(settings):
     matrix, rng = random_design()
     data = make_data(matrix, rng.normal(size=(20, 70_000)), CONTRASTS, **settings)
-    one = fit_group(data, is_two_sided=True).results
+    one = fit_group(data).results
     for other in (
-        fit_group(data, is_two_sided=True, executor=Threads(n_procs=3)).results,
-        fit_group(data, is_two_sided=True, executor=Threads(n_procs=2, mem_gb=0.01)).results,
+        fit_group(data, executor=Threads(n_procs=3)).results,
+        fit_group(data, executor=Threads(n_procs=2, mem_gb=0.01)).results,
     ):
         for left, right in zip(one, other, strict=True):
             for name in left.maps:
@@ -251,7 +246,7 @@ def test_one_sided_p_is_the_upper_tail_and_z_does_not_change():
 def test_p_is_uniform_under_the_null():
     matrix, rng = random_design(12, seed=8)
     n = 20_000
-    results = fit_group(make_data(matrix, rng.normal(size=(12, n)), CONTRASTS), is_two_sided=True).results
+    results = fit_group(make_data(matrix, rng.normal(size=(12, n)), CONTRASTS)).results
     low, high = stats.binom.interval(0.999, n, 0.05)
     for result in results:
         assert low <= (result.maps["p"] < 0.05).sum() <= high
@@ -261,7 +256,7 @@ def test_a_constant_element_has_no_statistic_and_a_notice():
     matrix, rng = random_design()
     values = rng.normal(size=(20, 10)).astype(np.float32)
     values[:, 3], values[:, 7] = 2.7, 0.0
-    (result,) = fit_group(make_data(matrix, values, CONTRASTS[:1]), is_two_sided=True).results
+    (result,) = fit_group(make_data(matrix, values, CONTRASTS[:1])).results
     assert result.maps["t"][[3, 7]].tolist() == [0, 0]
     assert result.maps["p"][[3, 7]].tolist() == [1, 1]
     assert result.maps["effect"][3] == pytest.approx(2.7)
@@ -272,9 +267,7 @@ def test_a_constant_element_has_no_statistic_and_a_notice():
 def test_a_nearly_constant_element_is_still_tested():
     values = np.full((20, 1), 1.0, dtype=np.float32)
     values[::2] = np.nextafter(np.float32(1), np.float32(2))
-    (result,) = fit_group(
-        make_data(np.ones((20, 1)), values, [make_contrast([1])]), is_two_sided=True
-    ).results
+    (result,) = fit_group(make_data(np.ones((20, 1)), values, [make_contrast([1])])).results
     assert result.notices == ()
     assert result.maps["t"][0] > 1e6
     assert result.maps["p"][0] > 0
@@ -288,9 +281,7 @@ def test_the_units_of_the_maps_do_not_change_a_statistic(is_complete, scale):
     values = (rng.normal(0.5, 1, (20, 50)) * scale).astype(np.float32)
     data = make_data(matrix, values, CONTRASTS, is_complete=is_complete)
     plain = make_data(matrix, np.ldexp(values.astype(float), -np.frexp(scale)[1]), CONTRASTS)
-    for found, expected in zip(
-        fit_group(data, is_two_sided=True).results, fit_group(plain, is_two_sided=True).results, strict=True
-    ):
+    for found, expected in zip(fit_group(data).results, fit_group(plain).results, strict=True):
         for name in set(expected.maps) - {"effect", "variance"}:
             np.testing.assert_allclose(found.maps[name], expected.maps[name], rtol=1e-5, atol=1e-6)
         assert [notice.topic for notice in found.notices] == (["units"] if scale < 1e-20 else [])
@@ -305,11 +296,11 @@ def test_effects_whose_variance_no_map_can_hold_are_refused(is_complete):
         r"variance of the contrast 'c' is too large(.|\n)*1 of 10 elements; .*sub-007 there reach 1e\+30"
     )
     with pytest.raises(DataError, match=message):
-        fit_group(make_data(matrix, values, CONTRASTS, is_complete=is_complete), is_two_sided=True)
+        fit_group(make_data(matrix, values, CONTRASTS, is_complete=is_complete))
 
 
 def test_effect_sizes_are_left_out_where_nobody_asks():
     matrix, rng = random_design()
     data = make_data(matrix, rng.normal(size=(20, 5)), CONTRASTS)
-    for result in fit_group(data, is_two_sided=True, has_effect_sizes=False).results:
+    for result in fit_group(data, has_effect_sizes=False).results:
         assert set(result.maps) == {"effect", "variance", result.contrast.test, "z", "p"}

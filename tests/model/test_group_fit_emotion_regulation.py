@@ -57,7 +57,7 @@ def test_maps_equal_second_level_model_by_hand(stacked, covariate, has_covariate
     mask = nib.Nifti1Image(elements.mask.astype(np.int8), elements.grid.affine)
     frame = pd.DataFrame(matrix, columns=list("ab")[: matrix.shape[1]])
     model = SecondLevelModel(mask_img=mask).fit([str(path) for path in paths], design_matrix=frame)
-    results = fit_group(make_data(stacked, matrix, contrasts), is_two_sided=True).results
+    results = fit_group(make_data(stacked, matrix, contrasts)).results
     for contrast, result in zip(contrasts, results, strict=True):
         nilearn = {
             name: image.get_fdata()[elements.mask]
@@ -72,9 +72,7 @@ def test_maps_equal_second_level_model_by_hand(stacked, covariate, has_covariate
 
 
 def test_the_peak_of_the_mean_is_where_it_is_known_to_be(emoreg, stacked):
-    (result,) = fit_group(
-        make_data(stacked, np.ones((30, 1)), (make_contrast([1]),)), is_two_sided=True
-    ).results
+    (result,) = fit_group(make_data(stacked, np.ones((30, 1)), (make_contrast([1]),))).results
     peak = np.argmax(result.maps["t"])
     place = stacked[1].elements.coordinates_mm(np.array([peak]))[0]
     np.testing.assert_allclose(place, emoreg.peak_mm, atol=0.05)

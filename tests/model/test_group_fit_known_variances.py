@@ -34,7 +34,7 @@ CONTRASTS = (make_contrast([1, 0, 0]), make_contrast([0, 1, 0]), make_contrast([
 
 def test_a_mean_is_the_precision_weighted_mean():
     _, stack = random_stack()
-    (result,) = fit_group(make_data(np.ones((15, 1)), stack, [make_contrast([1])]), is_two_sided=True).results
+    (result,) = fit_group(make_data(np.ones((15, 1)), stack, [make_contrast([1])])).results
     e, v = stack.data.astype(float), stack.variance.astype(float)
     effect, variance = (e / v).sum(0) / (1 / v).sum(0), 1 / (1 / v).sum(0)
     np.testing.assert_allclose(result.maps["effect"], effect, rtol=1e-5)
@@ -48,7 +48,7 @@ def test_a_mean_is_the_precision_weighted_mean():
 
 def test_with_regressors_it_equals_weighted_least_squares_with_known_scale():
     matrix, stack = random_stack()
-    results = fit_group(make_data(matrix, stack, CONTRASTS), is_two_sided=True).results
+    results = fit_group(make_data(matrix, stack, CONTRASTS)).results
     for element in range(40):
         weights = 1 / stack.variance[:, element].astype(float)
         fitted = sm.WLS(stack.data[:, element].astype(float), matrix, weights=weights).fit(
@@ -70,7 +70,7 @@ def test_people_missing_at_an_element_have_no_weight():
     data = make_data(
         matrix, MapStack(labels=stack.labels, data=values, variance=variances), CONTRASTS, is_complete=False
     )
-    result = fit_group(data, is_two_sided=True).results[1]
+    result = fit_group(data).results[1]
     here = np.isfinite(values[:, 1])
     weights = 1 / variances[here, 1].astype(float)
     fitted = sm.WLS(values[here, 1].astype(float), matrix[here], weights=weights).fit(cov_type="fixed scale")
@@ -89,7 +89,7 @@ def test_people_who_do_not_determine_a_contrast_count_among_no_tests():
         [make_contrast([1, -1, 0]), make_contrast([1, -1, 0], [0, 1, -1]), make_contrast([0, 1, -1])],
         is_complete=False,
     )
-    results = fit_group(data, is_two_sided=True).results
+    results = fit_group(data).results
     for result in results[:2]:
         for name, one in result.maps.items():
             assert (one[..., :8] == {"p": 1, "n": 10}.get(name, 0)).all(), name
@@ -104,7 +104,7 @@ def test_people_who_do_not_determine_a_contrast_count_among_no_tests():
 
 def test_there_are_no_effect_sizes_without_a_residual_standard_deviation():
     matrix, stack = random_stack()
-    for result in fit_group(make_data(matrix, stack, CONTRASTS), is_two_sided=True).results:
+    for result in fit_group(make_data(matrix, stack, CONTRASTS)).results:
         assert not {"g", "partialR2"} & set(result.maps)
 
 
@@ -117,7 +117,7 @@ def test_the_normal_reference_holds_its_level():
     stack = MapStack(labels=labels, data=values, variance=variances)
     contrasts = [make_contrast([0, 1]), make_contrast([1, 0], [0, 1])]
     low, high = stats.binom.interval(0.999, 20_000, 0.05)
-    for result in fit_group(make_data(matrix, stack, contrasts), is_two_sided=True).results:
+    for result in fit_group(make_data(matrix, stack, contrasts)).results:
         assert low <= (result.maps["p"] < 0.05).sum() <= high
 
 
@@ -130,10 +130,8 @@ def test_the_units_of_the_maps_do_not_change_a_statistic(scale):
         data=(plain.data * scale).astype(np.float32),
         variance=variances.astype(np.float32),
     )
-    expected = fit_group(make_data(matrix, plain, CONTRASTS), is_two_sided=True).results
-    for found, one in zip(
-        fit_group(make_data(matrix, stack, CONTRASTS), is_two_sided=True).results, expected, strict=True
-    ):
+    expected = fit_group(make_data(matrix, plain, CONTRASTS)).results
+    for found, one in zip(fit_group(make_data(matrix, stack, CONTRASTS)).results, expected, strict=True):
         rtol = 1e-3 if scale == 1e-19 else 1e-5  # such variances are rounded in the files already
         for name in set(one.maps) - {"effect", "variance"}:
             np.testing.assert_allclose(found.maps[name], one.maps[name], rtol=rtol, atol=1e-5)
@@ -168,7 +166,7 @@ def test_real_variances_that_differ_by_orders_of_magnitude(pain21):
         needs_variance=True,
     )  # fmt: skip
     data = make_data(np.ones((len(labels), 1)), stacked.stack, [make_contrast([1])], stacked.elements)
-    (result,) = fit_group(data, is_two_sided=True).results
+    (result,) = fit_group(data).results
     mask = stacked.elements.mask
     e = np.array([nib.load(path).get_fdata()[mask] for path in paths])
     v = np.array(

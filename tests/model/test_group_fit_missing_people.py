@@ -26,8 +26,8 @@ CONTRASTS = (make_contrast([1, 40, 0.5]), make_contrast([0, 1, 0]), make_contras
 
 def test_with_everybody_there_it_equals_nilearns_fit():
     matrix, values = random_data(share=0)
-    own = fit_group(make_data(matrix, values, CONTRASTS), is_two_sided=True).results
-    nilearn = fit_group(make_data(matrix, values, CONTRASTS, is_complete=True), is_two_sided=True).results
+    own = fit_group(make_data(matrix, values, CONTRASTS)).results
+    nilearn = fit_group(make_data(matrix, values, CONTRASTS, is_complete=True)).results
     for left, right in zip(own, nilearn, strict=True):
         for name in right.maps:
             np.testing.assert_allclose(left.maps[name], right.maps[name], rtol=1e-5, atol=1e-7, err_msg=name)
@@ -39,7 +39,7 @@ def test_with_everybody_there_it_equals_nilearns_fit():
 
 def test_each_element_is_fitted_to_the_people_observed_there():
     matrix, values = random_data()
-    results = fit_group(make_data(matrix, values, CONTRASTS), is_two_sided=True).results
+    results = fit_group(make_data(matrix, values, CONTRASTS)).results
     for element in range(0, 400, 7):
         here = np.isfinite(values[:, element])
         fitted = sm.OLS(values[here, element].astype(float), matrix[here]).fit()
@@ -63,9 +63,7 @@ def test_half_the_people_missing_are_not_counted_as_zero():
     rng = np.random.default_rng(1)
     values = rng.normal(1.0, 0.1, (12, 3)).astype(np.float32)
     values[6:, 1] = np.nan
-    (result,) = fit_group(
-        make_data(np.ones((12, 1)), values, [make_contrast([1])]), is_two_sided=True
-    ).results
+    (result,) = fit_group(make_data(np.ones((12, 1)), values, [make_contrast([1])])).results
     assert result.maps["effect"][1] == pytest.approx(values[:6, 1].mean(), rel=1e-6)
     assert result.maps["n"].tolist() == [12, 6, 12]
     assert result.maps["dof"].tolist() == [11, 5, 11]
@@ -77,7 +75,7 @@ def test_a_group_that_is_not_there_makes_its_contrast_untestable_but_not_the_oth
     values = rng.normal(1, 1, (12, 4)).astype(np.float32)
     values[6:, 2] = np.nan
     difference, first = fit_group(
-        make_data(matrix, values, [make_contrast([1, -1]), make_contrast([1, 0])]), is_two_sided=True
+        make_data(matrix, values, [make_contrast([1, -1]), make_contrast([1, 0])])
     ).results
     assert difference.maps["t"][2] == 0
     assert difference.maps["effect"][2] == 0
@@ -97,9 +95,7 @@ def test_a_joint_test_that_lost_a_row_is_untestable():
     cells = np.kron(np.eye(3), np.ones((4, 1)))
     values = rng.normal(size=(12, 3)).astype(np.float32)
     values[8:, 0] = np.nan
-    (result,) = fit_group(
-        make_data(cells, values, [make_contrast([1, -1, 0], [0, 1, -1])]), is_two_sided=True
-    ).results
+    (result,) = fit_group(make_data(cells, values, [make_contrast([1, -1, 0], [0, 1, -1])])).results
     assert result.maps["F"][0] == 0
     assert result.maps["p"][0] == 1
     assert result.maps["z"][0] == 0
@@ -109,7 +105,7 @@ def test_a_joint_test_that_lost_a_row_is_untestable():
 def test_no_degree_of_freedom_left_is_untestable():
     matrix, values = random_data(n=4, share=0)
     values[3:, 1] = np.nan
-    results = fit_group(make_data(matrix, values, CONTRASTS), is_two_sided=True).results
+    results = fit_group(make_data(matrix, values, CONTRASTS)).results
     for result in results:
         assert result.maps["dof"][1] == 0
         assert result.maps["p"][1] == 1
@@ -122,7 +118,7 @@ def test_rank_is_that_of_the_people_observed():
     matrix = np.column_stack([np.ones(12), np.repeat([0.0, 1.0], 6), rng.normal(size=12)])
     values = rng.normal(size=(12, 2)).astype(np.float32)
     values[6:, 1] = np.nan
-    (result,) = fit_group(make_data(matrix, values, [make_contrast([0, 0, 1])]), is_two_sided=True).results
+    (result,) = fit_group(make_data(matrix, values, [make_contrast([0, 0, 1])])).results
     reference = sm.OLS(values[:6, 1].astype(float), matrix[:6][:, [0, 2]]).fit()
     assert result.maps["dof"][1] == 4
     assert result.maps["t"][1] == pytest.approx(reference.tvalues[1], rel=1e-5)
@@ -134,7 +130,7 @@ def test_nearly_collinear_and_far_from_zero_is_still_exact():
     matrix = np.column_stack([np.ones(30), age, age + rng.normal(0, 1e-3, 30)])
     values = rng.normal(1000, 1, (30, 20)).astype(np.float32)
     values[rng.random(values.shape) < 0.2] = np.nan
-    (result,) = fit_group(make_data(matrix, values, [make_contrast([0, 1, 1])]), is_two_sided=True).results
+    (result,) = fit_group(make_data(matrix, values, [make_contrast([0, 1, 1])])).results
     for element in range(20):
         here = np.isfinite(values[:, element])
         centred = matrix[here] - [0, *matrix[here][:, 1:].mean(axis=0)]
@@ -149,7 +145,7 @@ def test_people_whose_absence_leaves_regressors_nearly_collinear():
     matrix = np.column_stack([np.ones(30), x, x + apart])
     values = rng.normal(100, 1, (30, 40)).astype(np.float32)
     values[0, :] = np.nan
-    (result,) = fit_group(make_data(matrix, values, [make_contrast([0, 0, 1])]), is_two_sided=True).results
+    (result,) = fit_group(make_data(matrix, values, [make_contrast([0, 0, 1])])).results
     here = np.column_stack([np.ones(29), x[1:], apart[1:] * 1e6])
     for element in range(40):
         reference = sm.OLS(values[1:, element].astype(float), here).fit()
@@ -171,7 +167,7 @@ def test_a_contrast_within_people_is_not_tested_where_it_would_compare_people(tw
     subjects, is_after, values = two_sessions
     matrix = np.column_stack([np.ones(16), is_after])
     contrasts = [make_contrast([0, 1]), make_contrast([0, -3])]
-    results = fit_group(make_data(matrix, values, contrasts, subjects=subjects), is_two_sided=True).results
+    results = fit_group(make_data(matrix, values, contrasts, subjects=subjects)).results
     for result in results:
         assert (result.maps["t"] != 0).tolist() == [True, False, True, False, True]
         for name, value in (("effect", 0), ("z", 0), ("p", 1), ("variance", 0)):
@@ -188,7 +184,7 @@ def test_with_a_column_for_each_person_all_pairs_that_are_there_are_tested(two_s
     subjects, is_after, values = two_sessions
     matrix = np.column_stack([is_after, subjects[:, None] == np.arange(8)])
     data = make_data(matrix, values, [make_contrast([1, *[0] * 8])], subjects=subjects)
-    (result,) = fit_group(data, is_two_sided=True).results
+    (result,) = fit_group(data).results
     assert (result.maps["t"] != 0).tolist() == [True, True, True, False, True]
     (notice,) = result.notices
     assert "do not determine it" in notice.sentence
@@ -203,9 +199,7 @@ def test_a_joint_contrast_within_people_needs_all_its_rows_within():
     values = rng.normal(size=(18, 2)).astype(np.float32)
     values[4, 1] = np.nan
     contrasts = [make_contrast([1, -1, 0], [0, 1, -1]), make_contrast([1, 0, -1])]
-    joint, single = fit_group(
-        make_data(matrix, values, contrasts, subjects=subjects), is_two_sided=True
-    ).results
+    joint, single = fit_group(make_data(matrix, values, contrasts, subjects=subjects)).results
     assert (joint.maps["F"] != 0).tolist() == [True, False]
     assert (single.maps["t"] != 0).tolist() == [True, True]
 
@@ -215,7 +209,7 @@ def test_elements_of_a_few_rows_or_none_have_no_partial_r2(n_rows):
     """Three columns leave them no degree of freedom: statistic 0, p 1, and sizes of 0, without a warning."""
     matrix, values = random_data(n=5, share=0)
     values[n_rows:, 2] = np.nan
-    (fitted,) = fit_group(make_data(matrix, values, CONTRASTS[2:]), is_two_sided=True).results
+    (fitted,) = fit_group(make_data(matrix, values, CONTRASTS[2:])).results
     expected = {"F": 0, "z": 0, "p": 1, "partialR2": 0, "partialR2Lower": 0, "partialR2Upper": 0, "n": n_rows}
     assert {name: fitted.maps[name][2] for name in expected} == expected
     assert (fitted.maps["partialR2"][[0, 1, 3, 4]] > 0).all()

@@ -60,7 +60,7 @@ def test_metafor_finds_the_same_numbers(people, formula):
     exact = make_data(matrix, values, variances, contrasts, is_complete=False, dtype=np.float64)
     tile = weighted.prepare(exact)(slice(0, 20))
     rounded = make_data(matrix, values, variances, contrasts, is_complete=False)
-    results = fit_group(rounded, is_two_sided=True)
+    results = fit_group(rounded)
     by_element = answers.drop_duplicates("element")
     np.testing.assert_allclose(tile.maps["stat-tau2"], by_element["tau2"], rtol=1e-7, atol=1e-10)
     np.testing.assert_allclose(tile.maps["stat-I2"], by_element["I2"], rtol=1e-7, atol=1e-8)
@@ -103,7 +103,7 @@ def test_equal_variances_have_a_closed_form():
     variances = np.full_like(values, 0.75)
     rest = values - matrix @ np.linalg.lstsq(matrix, values.astype(float), rcond=None)[0]
     s2 = (rest**2).sum(axis=0) / 12
-    fit = fit_group(make_data(matrix, values, variances, [[0, 1, 0]]), is_two_sided=True)
+    fit = fit_group(make_data(matrix, values, variances, [[0, 1, 0]]))
     np.testing.assert_allclose(fit.maps["stat-tau2"], np.maximum(s2 - 0.75, 0), rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(
         fit.maps["stat-I2"], 100 * np.maximum(s2 - 0.75, 0) / np.maximum(s2, 0.75), rtol=1e-5, atol=1e-5
@@ -118,10 +118,8 @@ def test_where_people_differ_by_nothing_it_weighs_as_fixed_effects_do():
     """The effects are those of known variances; t is judged on N − rank, scaled also below 1."""
     matrix, values, variances = random_maps(between=0)
     values = values * np.float32(0.3)
-    fit = fit_group(make_data(matrix, values, variances, [[0, 1, 0]]), is_two_sided=True)
-    fixed = fit_group(
-        make_data(matrix, values, variances, [[0, 1, 0]], estimator=FIXED_EFFECTS), is_two_sided=True
-    )
+    fit = fit_group(make_data(matrix, values, variances, [[0, 1, 0]]))
+    fixed = fit_group(make_data(matrix, values, variances, [[0, 1, 0]], estimator=FIXED_EFFECTS))
     assert not fit.maps["stat-tau2"].any()
     assert not fit.maps["stat-I2"].any()
     one, other = fit.results[0].maps, fixed.results[0].maps
@@ -139,7 +137,7 @@ def test_holes_are_the_people_observed_there():
     variances[is_out] = np.nan
     values[matrix[:, 2] == 1, 7] = np.nan  # the group's difference is not determined
     contrasts = [[0, 1, 0], [0, 0, 1], [[0, 1, 0], [0, 0, 1]]]
-    fit = fit_group(make_data(matrix, values, variances, contrasts, is_complete=False), is_two_sided=True)
+    fit = fit_group(make_data(matrix, values, variances, contrasts, is_complete=False))
     for element in range(40):
         here = np.isfinite(values[:, element])
         alone = make_data(
@@ -148,7 +146,7 @@ def test_holes_are_the_people_observed_there():
             variances[here, element : element + 1],
             contrasts if element != 7 else [[0, 1]],
         )
-        own = fit_group(alone, is_two_sided=True)
+        own = fit_group(alone)
         np.testing.assert_allclose(fit.maps["stat-tau2"][element], own.maps["stat-tau2"][0], rtol=1e-6)
         for result, other in zip(fit.results, own.results, strict=False):
             for name in other.maps:
@@ -163,9 +161,9 @@ def test_a_variance_of_0_or_none_says_that_nothing_was_observed():
     matrix, values, variances = random_maps(n=4)
     variances[3, 0], variances[3, 1], variances[3, 2] = 0, -1, np.inf
     values[3, 3] = np.nan
-    fit = fit_group(make_data(matrix, values, variances, [[1, 0, 0]], is_complete=False), is_two_sided=True)
+    fit = fit_group(make_data(matrix, values, variances, [[1, 0, 0]], is_complete=False))
     gone = np.delete(np.arange(15), 3)
-    own = fit_group(make_data(matrix[gone], values[gone], variances[gone], [[1, 0, 0]]), is_two_sided=True)
+    own = fit_group(make_data(matrix[gone], values[gone], variances[gone], [[1, 0, 0]]))
     np.testing.assert_array_equal(fit.results[0].maps["n"], 14)
     np.testing.assert_allclose(fit.results[0].maps["t"], own.results[0].maps["t"], rtol=1e-5)
 
@@ -175,10 +173,8 @@ def test_variances_may_differ_without_bounds(ratio):
     """Who is that uncertain does not count for the effect of the others, but for the degrees of freedom."""
     _, values, variances = random_maps(between=0.5)
     more = np.vstack([variances, np.full((1, 40), ratio, np.float32)])
-    fit = fit_group(
-        make_data(np.ones((16, 1)), np.vstack([values, values[:1]]), more, [[1]]), is_two_sided=True
-    )
-    own = fit_group(make_data(np.ones((15, 1)), values, variances, [[1]]), is_two_sided=True)
+    fit = fit_group(make_data(np.ones((16, 1)), np.vstack([values, values[:1]]), more, [[1]]))
+    own = fit_group(make_data(np.ones((15, 1)), values, variances, [[1]]))
     one, other = fit.results[0].maps, own.results[0].maps
     np.testing.assert_allclose(fit.maps["stat-tau2"], own.maps["stat-tau2"], rtol=2 / ratio**0.5, atol=2e-3)
     np.testing.assert_allclose(one["effect"], other["effect"], atol=2e-3)
@@ -189,7 +185,7 @@ def test_variances_may_differ_without_bounds(ratio):
 def test_elements_without_variation_are_not_tested_and_nothing_is_nan():
     matrix, values, variances = random_maps()
     values[:, 0], values[:, 1], values[:, 2] = 0, 3.7, matrix[:, 2]
-    fit = fit_group(make_data(matrix, values, variances, [[0, 1, 0], [0, 0, 1]]), is_two_sided=True)
+    fit = fit_group(make_data(matrix, values, variances, [[0, 1, 0], [0, 0, 1]]))
     for result in fit.results:
         assert (result.maps["p"][:3] == 1).all()
         assert (result.maps["t"][:3] == 0).all()
@@ -201,10 +197,9 @@ def test_elements_without_variation_are_not_tested_and_nothing_is_nan():
 @pytest.mark.parametrize("scale", [1e-12, 1e-6, 1e12])
 def test_the_units_of_the_maps_do_not_change_a_statistic(scale):
     matrix, values, variances = random_maps()
-    plain = fit_group(make_data(matrix, values, variances, [[0, 1, 0]]), is_two_sided=True)
+    plain = fit_group(make_data(matrix, values, variances, [[0, 1, 0]]))
     scaled = fit_group(
         make_data(matrix, values.astype(float) * scale, variances.astype(float) * scale**2, [[0, 1, 0]]),
-        is_two_sided=True,
     )
     np.testing.assert_allclose(scaled.results[0].maps["t"], plain.results[0].maps["t"], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(scaled.maps["stat-I2"], plain.maps["stat-I2"], rtol=1e-4, atol=1e-4)
@@ -236,7 +231,5 @@ def test_p_is_uniform_where_nothing_is_there():
     values = rng.normal(0, np.sqrt(variances + 1))
     matrix = np.column_stack([np.ones(20), np.repeat([0, 1], 10)])
     low, high = stats.binom.interval(0.999, 4000, 0.05)
-    for result in fit_group(
-        make_data(matrix, values, variances, [[0, 1], np.eye(2)]), is_two_sided=True
-    ).results:
+    for result in fit_group(make_data(matrix, values, variances, [[0, 1], np.eye(2)])).results:
         assert low <= (result.maps["p"] < 0.05).sum() <= high

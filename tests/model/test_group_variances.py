@@ -39,9 +39,7 @@ def by_hand(y, X, c, codes):
 
 
 def fit(X, values, contrasts, codes, **more):
-    return fit_group(
-        make_data(X, values, contrasts, variance_groups=grouped(codes), **more), is_two_sided=True
-    ).results
+    return fit_group(make_data(X, values, contrasts, variance_groups=grouped(codes), **more)).results
 
 
 @pytest.mark.parametrize("coding", ["treatment", "means"])
@@ -133,7 +131,7 @@ def test_one_variance_group_is_the_pooled_fit_to_the_bit():
     rng = np.random.default_rng(4)
     X, values = np.column_stack([np.ones(12), rng.normal(size=12)]), rng.normal(size=(12, 40))
     (one,) = fit(X, values, [make_contrast([0, 1])], np.zeros(12, int))
-    (plain,) = fit_group(make_data(X, values, [make_contrast([0, 1])]), is_two_sided=True).results
+    (plain,) = fit_group(make_data(X, values, [make_contrast([0, 1])])).results
     assert all(one.maps[name].tobytes() == plain.maps[name].tobytes() for name in plain.maps)
 
 
@@ -157,5 +155,5 @@ def test_the_number_of_processes_does_not_change_a_bit():
     data = make_data(
         np.column_stack([np.ones(20), codes]), values, [make_contrast([0, 1])], variance_groups=grouped(codes)
     )
-    one, other = (fit_group(data, is_two_sided=True, executor=Threads(n_procs=n)).results[0] for n in (1, 3))
+    one, other = (fit_group(data, executor=Threads(n_procs=n)).results[0] for n in (1, 3))
     assert all(one.maps[name].tobytes() == other.maps[name].tobytes() for name in one.maps)

@@ -56,7 +56,7 @@ def _check_interval(data, X, table):
     rows = np.where([False, True, False, False], X.mean(axis=0), X)[:5]
     asked = [make_contrast(row, name=str(k)) for k, row in enumerate(rows)]
     design = replace(data.design, contrasts=(*data.design.contrasts, *asked))
-    slope, *lines = fit_group(replace(data, design=design), is_two_sided=True).results
+    slope, *lines = fit_group(replace(data, design=design)).results
     dof = slope.maps["dof"][ELEMENT] if "dof" in slope.maps else slope.dof
     effects, variances = (
         np.array([one.maps[name][ELEMENT] for one in lines]) for name in ("effect", "variance")
@@ -69,7 +69,7 @@ def _check_interval(data, X, table):
 @pytest.mark.parametrize("estimator", [MIXED, SANDWICH, WEIGHTED], ids=lambda one: one.name)
 def test_points_and_lines_are_those_of_the_estimator(estimator):
     data = make_data(estimator)
-    fit = fit_group(data, is_two_sided=True)
+    fit = fit_group(data)
     table = tabulate_peaks(data, data.design.contrasts[0], [0, ELEMENT]).query("peak == 2")
     X, y = data.design.matrix.to_numpy(), data.stack.data[:, ELEMENT].astype(float)
     weight = np.linalg.inv(covariance_of_rows(data, fit.maps))

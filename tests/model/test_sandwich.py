@@ -62,7 +62,7 @@ def test_it_equals_clubsandwich(design, variant):
     )
     estimates = dict(zip(asked, fit(data), strict=True))
     assert len(answers) == 2 * len(asked)
-    results = fit_group(data, is_two_sided=True).results
+    results = fit_group(data).results
     p = [result.maps["p"] for result in results]
     assert [result.dof for result in results] == [one.dof[0] for one in estimates.values()]
     for answer in answers.itertuples():
@@ -175,7 +175,7 @@ def test_an_element_without_residuals_is_not_tested():
     values[:, 2] = np.where(group == 1, 7, values[:, 2])  # one of the two groups does not vary
     matrix = np.column_stack([1 - group, group])
     results = fit_group(
-        make_data(matrix, values, [make_contrast([1, 0]), make_contrast([0, 1])], person), is_two_sided=True
+        make_data(matrix, values, [make_contrast([1, 0]), make_contrast([0, 1])], person)
     ).results
     assert [one.maps["p"][1] for one in results] == [1, 1]
     assert results[0].maps["p"][2] < 1
@@ -335,10 +335,10 @@ def test_elements_where_holes_leave_a_group_of_one_person_are_told():
     matrix = np.column_stack([1 - group, group, visit])
     asked = [make_contrast([0.9, 0.1, 0])]  # the patients count little
     values[:, 2:] += 0.1
-    whole = fit_group(make_data(matrix, values, asked, person), is_two_sided=True)
+    whole = fit_group(make_data(matrix, values, asked, person))
     assert not any("exactly" in one.sentence for one in whole.notices)
     values[person == 1, :3] = np.nan
-    found = fit_group(make_data(matrix, values, asked, person), is_two_sided=True)
+    found = fit_group(make_data(matrix, values, asked, person))
     (told,) = [one.sentence for one in found.notices if "exactly" in one.sentence]
     assert f"At 3 of {values.shape[1]} elements" in told
 

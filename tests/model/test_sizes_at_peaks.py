@@ -17,7 +17,7 @@ from bids_group.records import Cluster, Peak, Significance
 
 def sizes_of(data, elements=(0,)):
     """By contrast: the sizes at elements, by way of a significance that has them as peaks."""
-    fit = fit_group(data, is_two_sided=True)
+    fit = fit_group(data)
     found = {}
     for result in fit.results:
         peaks = tuple(

@@ -209,3 +209,20 @@ def test_a_worker_that_stays_smooths_along_the_surfaces_of_each_stack(make_spher
             smoother = StructureSmoother(space, surfaces, 12.0)
             expected = [smoother.smooth(row).copy() for row in rows]
             np.testing.assert_array_equal(stacked.stack.data, expected)
+
+
+def test_equal_numbers_of_two_people_are_refused_by_name(volumes):
+    volumes[2] = volumes[0]
+    with pytest.raises(DataError, match="sub-00 and sub-02 hold the same numbers"):
+        build(pooled(volumes))
+    volumes[2] = np.nextafter(volumes[0], np.float32(9))
+    assert build(pooled(volumes)).stack.data.shape == (N_OBS, 210)
+
+
+def test_an_equal_checksum_alone_makes_no_twins(volumes, monkeypatch):
+    monkeypatch.setattr("bids_group.model.fitting.stack.checksum", lambda content: 7)
+    volumes[:, 0, 0] = np.nan
+    assert build(pooled(volumes)).stack.data.shape == (N_OBS, 203)
+    twice = [*volumes[:3], np.asfortranarray(volumes[1])]
+    with pytest.raises(DataError, match="sub-01 and sub-03 hold the same numbers"):
+        build(pooled(twice))

@@ -107,12 +107,14 @@ def _check_groups(part: RandomPart, groups: pd.Series, outer_groups: pd.Series |
             if n_effects == 1
             else f"Leave out the slope: (1 | {quote_column(part.group)}).",
         )
-    if n_groups < FEWEST_LEVELS:
+    n_largest = n_groups if outer_groups is None else outer_groups.nunique()
+    if n_largest < FEWEST_LEVELS:
+        largest, *within = map(quote_column, part.grouping)
         raise DesignError(
             f"The random term {part.text} has too few groups for a variance between them.",
-            found=f"{n_groups} levels of {part.group}",
+            found=f"{n_largest} levels of {part.grouping[0]}",
             expected=f"at least {FEWEST_LEVELS}",
-            fix=f"Make it a fixed term: '+ {quote_column(part.group)}'.",
+            fix=f"Make it a fixed term: '+ {' + '.join([largest, *(f'(1 | {one})' for one in within)])}'.",
         )
 
 
@@ -133,13 +135,6 @@ def _check_outer(part: RandomPart, n_rows: int, n_groups: int, n_outer: int) -> 
             found=f"{n_outer} levels of {part.outer}, {n_groups} of {part.group}",
             expected=f"several levels of {part.group} in some of {part.outer}",
             fix=f"Write (1 | {group}).",
-        )
-    if n_outer < FEWEST_LEVELS:
-        raise DesignError(
-            f"The random term {part.text} has too few groups for a variance between them.",
-            found=f"{n_outer} levels of {part.outer}",
-            expected=f"at least {FEWEST_LEVELS}",
-            fix=f"Make it a fixed term: '+ {outer} + (1 | {group})'.",
         )
 
 

@@ -84,7 +84,7 @@ def prepare_fit(data: GroupData) -> Callable[[slice], TileFit]:
 def fit_group(
     data: GroupData,
     *,
-    is_two_sided: bool,
+    is_two_sided: bool = True,
     executor: Executor = ONE_THREAD,
     has_effect_sizes: bool = True,
     has_bayes_factor: bool = False,

@@ -80,22 +80,24 @@ def check_variances(analysis: GroupAnalysis, spec: AnalysisSpec) -> None:
     estimator, rows = analysis.estimator, analysis.observations
     if not estimator.needs_variance:
         return
+    who, instead = f"--estimator {estimator.name}", "--estimator ols"
+    if estimator.name not in ESTIMATORS:
+        who, instead = f"A node of Type {estimator.node_type}", "Type glm"
     if spec.smoothing_fwhm_mm > 0:
         raise UsageError(
-            f"{_who(estimator)} cannot be combined with smoothing.",
+            f"{who} cannot be combined with smoothing.",
             found=f"--smoothing-fwhm {spec.smoothing_fwhm_mm:g}",
             expected="0: the variance maps do not describe smoothed effects",
-            fix="Smooth before the first level, or use "
-            f"{'--estimator ols' if estimator.node_type == LEAST_SQUARES.node_type else 'Type glm'}.",
+            fix=f"Smooth before the first level, or use {instead}.",
         )
     lacking = [one.label for one in rows if any(each.variance is None for each in one.maps)]
     if lacking:
         raise DataError(
-            f"{_who(estimator)} needs the variance of every map.",
+            f"{who} needs the variance of every map.",
             found=f"no variance for {list_some(lacking)}",
             expected="a variance map (stat-variance) beside every effect map",
             fix="Give the variances of the first level (FSL: varcope), leave these people out, or use "
-            f"{'--estimator ols' if estimator.node_type == LEAST_SQUARES.node_type else 'Type glm'}.",
+            f"{instead}.",
         )
     several = [person for person, n in Counter(one.subject for one in rows).items() if n > 1]
     if several and estimator == WEIGHTED:
@@ -104,8 +106,3 @@ def check_variances(analysis: GroupAnalysis, spec: AnalysisSpec) -> None:
             found=f"several rows of {list_some([f'sub-{one}' for one in several])}",
             fix="Pool sessions (leave out --pooling none), or use --estimator sandwich or a random term.",
         )
-
-
-def _who(estimator: Estimator) -> str:
-    is_node = estimator.node_type != LEAST_SQUARES.node_type
-    return f"A node of Type {estimator.node_type}" if is_node else f"--estimator {estimator.name}"
