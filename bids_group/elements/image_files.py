@@ -105,14 +105,11 @@ def find_pair(path: Path) -> Path:
     hemi = hemi_of(path.name)
     if form_of(path.name) != "gifti" or hemi is None:
         return path
-    other = path.with_name(_HEMI.sub(_swap, path.name))
+    swap = str.maketrans("LRlr", "RLrl")
+    other = path.with_name(_HEMI.sub(lambda found: found[0].translate(swap), path.name))
     if not other.exists():
         return path
     return join_pair(path, other) if hemi == "L" else join_pair(other, path)
-
-
-def _swap(found: re.Match[str]) -> str:
-    return found[0].translate(str.maketrans("LRlr", "RLrl"))
 
 
 def is_label_name(name: str) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_group.elements.reading import read_map
-from bids_group.elements.space import Grid, Space
+from bids_group.elements.space import Space
 from bids_group.errors import DataError
 from bids_group.words import counted
 
@@ -26,11 +26,6 @@ class LoadedMask:
     inside: npt.NDArray[np.bool_]
     sha256: str
     words: str | None = None
-
-    @property
-    def grid(self) -> Grid:
-        """The grid of a plain volume."""
-        return self.space.grid
 
 
 def read_mask(path: Path, threshold: float | None = None, *, is_own: bool = False) -> LoadedMask:

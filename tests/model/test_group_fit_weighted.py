@@ -9,7 +9,7 @@ from scipy import stats
 
 from bids_group.config.estimators import FIXED_EFFECTS, WEIGHTED
 from bids_group.model import fit_group
-from bids_group.model.fitting import weighted
+from bids_group.model.fitting import known_variances
 from bids_group.variance_between import variance_between
 from tests.groups import make_contrast, make_design, make_group
 
@@ -58,7 +58,7 @@ def test_metafor_finds_the_same_numbers(people, formula):
         matrix = np.column_stack([matrix, people["group"], people["age"]])
         contrasts = [*np.eye(3), np.eye(3)[1:]]
     exact = make_data(matrix, values, variances, contrasts, is_complete=False, dtype=np.float64)
-    tile = weighted.prepare(exact)(slice(0, 20))
+    tile = known_variances.prepare(exact)(slice(0, 20))
     rounded = make_data(matrix, values, variances, contrasts, is_complete=False)
     results = fit_group(rounded)
     by_element = answers.drop_duplicates("element")

@@ -28,7 +28,8 @@ def judge_familywise(question: Question, null: Null, rule: Correction, measure: 
     By size and mass clusters are judged, above the cluster-forming threshold: elements have the p of their
     cluster, others 1. By the others elements are, and those that are significant are gathered into clusters.
     """
-    own_z = null.z if null.scheme.has_own_statistic else None
+    has_own_statistic = null.scheme.groups is not None or null.scheme.is_weighted
+    own_z = null.z if has_own_statistic else None
     if own_z is not None:
         question = replace(question, z=own_z)
     p_by = {name: _element_p(question, null, name) for name in ("voxel", "tfce") if name in null.maxima}

@@ -53,11 +53,6 @@ class Partition:
         """Number of rows of the design."""
         return int(self.tested.shape[0])
 
-    def is_nuisance(self, column: Doubles) -> bool:
-        """Whether a column ``(n_obs,)`` lies in the span of the nuisance part."""
-        rest = column - self.nuisance @ (self.nuisance.T @ column)
-        return bool(np.linalg.norm(rest) <= 1e-6 * np.linalg.norm(column))
-
 
 def partition(matrix: npt.ArrayLike, weights: Doubles, *, name: str = "contrast") -> Partition:
     """Split a design ``(n_obs, p)`` for a contrast ``(q, p)``, which it must be able to estimate."""

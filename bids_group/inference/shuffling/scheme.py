@@ -55,11 +55,6 @@ class Scheme:
         return both if self.is_weighted else 1
 
     @property
-    def has_own_statistic(self) -> bool:
-        """Whether shuffling judges another statistic than that of the fit."""
-        return self.groups is not None or self.is_weighted
-
-    @property
     def shared(self) -> tuple[Hashable, ...]:
         """What contrasts of the same rows whose shuffle number k is the same have in common."""
         units, shuffles = self.shuffles.units, self.shuffles
@@ -201,9 +196,12 @@ def _shuffle(units: Units, kinds: Codes, kind: str, spec: InferenceSpec) -> Shuf
 
 
 def _natural_kind(split: Partition, groups: Codes | None) -> str:
+    """Permute rows where the mean of each group lies in the span of the nuisance part, else flip signs."""
     together = np.zeros(split.n_obs, dtype=np.intp) if groups is None else groups
-    means = [(together == group).astype(np.float64) for group in np.unique(together)]
-    return "permutations" if all(map(split.is_nuisance, means)) else "flips"
+    means = (together[:, None] == np.unique(together)).astype(np.float64)
+    rest = means - split.nuisance @ (split.nuisance.T @ means)
+    is_nuisance = np.linalg.norm(rest, axis=0) <= 1e-6 * np.linalg.norm(means, axis=0)
+    return "permutations" if is_nuisance.all() else "flips"
 
 
 def _changing_more(build: Callable[[bool], Scheme], spec: InferenceSpec, contrast: Contrast) -> Scheme:

@@ -151,10 +151,6 @@ class Names:
         close = closest(word, known)
         return None if close is None else known[close]
 
-    def guess_term(self, typed: str) -> str | None:
-        """Guess a term of the formula that is misspelt."""
-        return closest(typed, [term.name for term in self.design.form.blocks if term.factors])
-
 
 def _patterns(
     design: CodedDesign, owners: Mapping[str, str]

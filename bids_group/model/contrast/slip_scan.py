@@ -171,7 +171,8 @@ class Scan:
             self.is_guess |= may_be_joint or "*" in inner
             return f"test({':'.join(dict.fromkeys(quote(part.name) for part in parts if part))})"
         self.is_guess = True
-        if guess := self.names.guess_term(inner):
+        terms = [term.name for term in self.names.design.form.blocks if term.factors]
+        if guess := closest(inner, terms):
             return f"test({guess})"
         scan = scan_sum(inner, self.names, is_whole=False)
         return None if scan is None else scan.means

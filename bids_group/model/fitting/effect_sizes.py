@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy import special
 
 from bids_group.model.fitting.sphericity import between_people, find_rows
-from bids_group.records import Cluster, Contrast, ContrastResult, GroupData, Peak, Significance
+from bids_group.records import Contrast, ContrastResult, GroupData, Peak, Significance
 from bids_group.row_space import TOLERANCE, Array, RowSpace
 from bids_group.work_files import read_columns
 
@@ -29,20 +29,17 @@ def add_effect_sizes(
     eqs. 7 and 10). ``standardised_slope``: slope · SD(covariate) / SD(effects); ``partial_r`` = t/√(t² + dof)
     with Fisher's limits. What cannot be had is left out.
     """
-    sizes = {one.contrast.name: _sizes_of(data, one) for one in results if one.contrast.test == "t"}
-    return tuple(
-        replace(
-            one,
-            clusters=tuple(_with_sizes(each, sizes[one.contrast]) for each in one.clusters),
-        )
-        if one.contrast in sizes
-        else one
-        for one in significances
-    )
-
-
-def _with_sizes(cluster: Cluster, sizes: Callable[[Peak], Sizes]) -> Cluster:
-    return replace(cluster, peaks=tuple(replace(peak, sizes=sizes(peak)) for peak in cluster.peaks))
+    measures = {one.contrast.name: _sizes_of(data, one) for one in results if one.contrast.test == "t"}
+    found = []
+    for one in significances:
+        clusters = one.clusters
+        if (sizes := measures.get(one.contrast)) is not None:
+            clusters = tuple(
+                replace(each, peaks=tuple(replace(peak, sizes=sizes(peak)) for peak in each.peaks))
+                for each in clusters
+            )
+        found.append(replace(one, clusters=clusters))
+    return tuple(found)
 
 
 def _sizes_of(data: GroupData, result: ContrastResult) -> Callable[[Peak], Sizes]:

@@ -1,4 +1,4 @@
-"""Fixed effects across people: rows weighted by known variances, and how much more people differ."""
+"""Rows weighted by known variances alone (fixed effects), or by how much people differ too (random)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from bids_group.model.fitting.least_squares import (
     TileFit,
     estimate,
     orthonormal_basis,
+    residual_variance,
 )
 from bids_group.records import GroupData, Notice, warn
-from bids_group.row_space import generalised_inverses
+from bids_group.row_space import generalised_inverses, group_by_pattern, invert_patterns
 from bids_group.work_files import read_columns
 
 _BLOCK = 1 << 12
@@ -25,25 +26,61 @@ Rows = npt.NDArray[np.float32]
 
 
 def prepare(data: GroupData) -> Callable[[slice], TileFit]:
-    """Fit tiles by weighted least squares with known variances: β = (X'WX)⁻X'We, W = diag(1/v).
+    """Fit tiles by weighted least squares: β = (X'WX)⁻X'We, W = diag(1/v), or diag(1/(v + τ²)).
 
-    The variance of Cβ is C(X'WX)⁻C' itself, nothing is estimated from residuals; the reference is the normal
-    distribution (χ²/q for several rows), dof = ∞: fixed effects across people (Hedges & Olkin 1985, ch. 8).
+    Fixed effects across people (Hedges & Olkin 1985, ch. 8) have the known variances v alone: the variance of
+    Cβ is C(X'WX)⁻C' itself, nothing is estimated from residuals; the reference is the normal distribution
+    (χ²/q for several rows), dof = ∞. Random effects are those of `_fit_between`.
     """
     basis, contrasts, maps = orthonormal_basis(data.design), data.design.contrasts, data.stack.data
     variances = data.stack.variance
     assert variances is not None
+    weigh = _fit_between if data.estimator.has_residual_variance else _fit_known
 
     def fit(tile: slice) -> TileFit:
-        solution, _, _ = solve(read_columns(maps, tile), read_columns(variances, tile), basis.columns)
-        one, dof = np.ones(solution.n_observed.shape), np.full(solution.n_observed.shape, np.inf)
+        weighed = weigh(read_columns(maps, tile), read_columns(variances, tile), basis.columns)
+        solution, variance, dof, own_maps = weighed
         estimates = [
-            estimate(basis, number, contrast.test, solution, one, dof)
+            estimate(basis, number, contrast.test, solution, variance, dof)
             for number, contrast in enumerate(contrasts)
         ]
-        return TileFit(estimates)
+        return TileFit(estimates, own_maps)
 
     return fit
+
+
+Weighed = tuple[Solution, Doubles, Doubles, dict[str, Doubles]]
+"""Coefficients, residual variance and degrees of freedom ``(n,)``, and maps that belong to no contrast."""
+
+
+def _fit_known(values: Rows, known: Rows, columns: Doubles) -> Weighed:
+    """Weigh rows by their known variances alone."""
+    solution, _, _ = solve(values, known, columns)
+    n_elements = solution.n_observed.shape
+    return solution, np.ones(n_elements), np.full(n_elements, np.inf), {}
+
+
+def _fit_between(values: Rows, known: Rows, columns: Doubles) -> Weighed:
+    """Weigh rows by 1/(v + τ²) too, τ² by REML at each element: how much people differ.
+
+    The variance of Cβ is s²·C(X'WX)⁻C' with s² = (e − Xβ)'W(e − Xβ)/(N − rank(X)) (Knapp & Hartung 2003,
+    doi:10.1002/sim.1482), also where s² is below 1; t and F have N − rank(X) degrees of freedom. A row is
+    observed where its variance is above 0. Maps: τ², and I² = 100·τ²/(τ² + s_v²) in percent with s_v² the
+    typical variance of a map (Higgins & Thompson 2002), as R's metafor says it.
+    """
+    from bids_group.variance_between import variance_between  # numba takes 0.2 s to import
+
+    is_observed = np.isfinite(values) & np.isfinite(known) & (known > 0)
+    between, typical = variance_between(values, known, columns)
+    filled = np.where(is_observed, values, np.nan)
+    solution, filled, weights = solve(filled, known.astype(np.float64) + between, columns)
+    residuals = filled - columns @ solution.coefficients.T
+    patterns, pattern = group_by_pattern(is_observed)
+    dof = solution.n_observed - invert_patterns(patterns, columns)[2][pattern]
+    scale = np.einsum("ij,ij,ij->j", weights, filled, filled)
+    variance = residual_variance(np.einsum("ij,ij,ij->j", weights, residuals, residuals), dof, scale)
+    share = 100 * between / np.where(typical > 0, between + typical, 1.0)
+    return solution, variance, dof, {"stat-tau2": between, "stat-I2": share}
 
 
 def solve(

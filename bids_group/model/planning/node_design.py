@@ -224,8 +224,9 @@ def check_conditions(node: Node) -> None:
             continue
         name, _, level = condition.rpartition(".")
         fix = "Add 1 to X." if condition == INTERCEPT else suggest(condition, node.x)
-        if name and any(one.startswith(f"{name}.") for one in node.x) and not _is_respelt(condition, node.x):
-            fix = f'Add "{condition}" to X.'
+        if name and any(one.startswith(f"{name}.") for one in node.x):
+            is_respelt = find_contrast(condition, node.x) is not None  # but for case, blanks and signs
+            fix = fix if is_respelt else f'Add "{condition}" to X.'
         if name and not any(one.startswith(f"{name}.") for one in node.x):
             siblings = dict.fromkeys(each for _, each in pairs)
             levels = [one.rpartition(".")[2] for one in siblings if one.rpartition(".")[0] == name]
@@ -236,11 +237,6 @@ def check_conditions(node: Node) -> None:
             found=list_some(node.x),
             fix=fix,
         )
-
-
-def _is_respelt(name: str, known: Collection[str]) -> bool:
-    """Whether a name is one of those known but for case, blanks and signs."""
-    return find_contrast(name, known) is not None
 
 
 def _expression(conditions: Sequence[str], weights: Sequence[Weight]) -> str:
