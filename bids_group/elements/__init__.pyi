@@ -14,6 +14,7 @@ from .geometry import Mesh as Mesh
 from .geometry import bare_patch as bare_patch
 from .geometry import join_patches as join_patches
 from .geometry import mesh_patch as mesh_patch
+from .geometry import points_of as points_of
 from .geometry import voxel_patch as voxel_patch
 from .image_files import FORMATS as FORMATS
 from .image_files import expand as expand

@@ -58,6 +58,12 @@ class Geometry:
         return np.array([one.extent_power for one in self.parts])
 
 
+def points_of(elements: Elements, geometry: Geometry | None, which: npt.NDArray[np.intp]) -> Doubles:
+    """Find elements in mm, ``(n, 3)``; NaN where no surface says where they lie."""
+    places = None if geometry is None else geometry.coordinates
+    return np.asarray(elements.coordinates_mm(which) if places is None else places[which])
+
+
 def volume_geometry(elements: Elements, connectivity: Connectivity) -> Geometry:
     """Take a plain volume: one part, in which every voxel counts 1."""
     n = elements.n_elements

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 
-from bids_group.elements import Connectivity, Elements, Geometry
+from bids_group.elements import Connectivity, Elements, Geometry, points_of
 from bids_group.elements.adjacency import MAX_STEPS
 
 Members = npt.NDArray[np.intp]
@@ -65,8 +65,7 @@ def find_peaks(
     for cluster, is_top in zip(clusters, np.split(is_peak, np.cumsum(sizes)[:-1]), strict=True):
         candidates = cluster[is_top]
         candidates = candidates[np.argsort(-heights[candidates], kind="stable")]
-        places = None if geometry is None else geometry.coordinates
-        points = elements.coordinates_mm(candidates) if places is None else places[candidates]
+        points = points_of(elements, geometry, candidates)
         kept: list[int] = []
         for number in range(candidates.size):
             gaps = np.linalg.norm(points[kept] - points[number], axis=1)

@@ -12,6 +12,7 @@ from scipy import special
 
 from bids_group.config import InferenceSpec
 from bids_group.config.corrections import Correction
+from bids_group.elements import points_of
 from bids_group.inference.clusters.clusters_and_peaks import Members, find_clusters, find_peaks
 from bids_group.records import Cluster, ContrastResult, GroupData, Peak, Significance
 from bids_group.records.sidecars import Sidecar
@@ -155,12 +156,8 @@ def gather(
 
 def _describe_peak(question: Question, element: int, p_corrected: Row | None) -> Peak:
     """Collect what is known at one element; effect sizes where the fit has them."""
-    geometry = question.data.geometry
-    if geometry is None or geometry.coordinates is None:
-        place = question.data.elements.coordinates_mm(np.array([element]))[0]
-    else:
-        place = geometry.coordinates[element]
-    x, y, z = (float(value) for value in place)
+    data = question.data
+    x, y, z = map(float, points_of(data.elements, data.geometry, np.array([element]))[0])
     maps = question.result.maps
 
     def read(row: Row | None) -> float | None:

@@ -60,19 +60,11 @@ def _of_term(term: Term, design: CodedDesign) -> Iterator[Named]:
     if not factors and len(covariates) == 1:
         yield from _of_covariate(covariates[0], design)
     elif len(factors) == 1 and len(covariates) == 1:
-        yield from _of_slopes(factors[0], covariates[0], design)
+        yield from _of_levels(factors[0], design, covariates[0])
     elif len(factors) == 2 and not covariates:
         yield from _of_cells(factors[0], factors[1], design)
     elif len(factors) == 1 and not covariates:
-        yield from _of_factor(factors[0], design)
-
-
-def _of_factor(factor: str, design: CodedDesign) -> Iterator[Named]:
-    first, *others = design.levels[factor][: _MOST_LEVELS + 1]
-    for level in others:
-        yield f"{level} minus {first}", _difference({factor: level}, {factor: first})
-    for level in (first, *others):
-        yield f"mean {level}", write_meaning({factor: level})
+        yield from _of_levels(factors[0], design)
 
 
 def _of_covariate(covariate: str, design: CodedDesign) -> Iterator[Named]:
@@ -83,18 +75,19 @@ def _of_covariate(covariate: str, design: CodedDesign) -> Iterator[Named]:
         yield f"slope {covariate} at {value}", write_meaning({covariate: value}, covariate)
 
 
-def _of_slopes(factor: str, covariate: str, design: CodedDesign) -> Iterator[Named]:
-    """Differences of slopes, the slope of each level, and a difference of levels at a high value."""
+def _of_levels(factor: str, design: CodedDesign, covariate: str | None = None) -> Iterator[Named]:
+    """Propose differences of means, or of slopes, those of each level, and a difference at a high value."""
     first, *others = design.levels[factor][: _MOST_LEVELS + 1]
+    slope = "" if covariate is None else f"slope {covariate} "
     for level in others:
-        slopes = _difference({factor: level}, {factor: first}, covariate)
-        yield f"slope {covariate} {level} minus {first}", slopes
+        yield f"{slope}{level} minus {first}", _difference({factor: level}, {factor: first}, covariate)
     for level in (first, *others):
-        yield f"slope {covariate} {level}", write_meaning({factor: level}, covariate)
-    value = _value(covariate, design)
-    for level in others[:1]:
-        means = _difference({factor: level, covariate: value}, {factor: first, covariate: value})
-        yield f"{level} minus {first} at {covariate} {value}", means
+        yield f"{slope or 'mean '}{level}", write_meaning({factor: level}, covariate)
+    if covariate is not None:
+        high = {covariate: _value(covariate, design)}
+        for level in others[:1]:
+            name = f"{level} minus {first} at {covariate} {high[covariate]}"
+            yield name, _difference({factor: level, **high}, {factor: first, **high})
 
 
 def _of_cells(one: str, other: str, design: CodedDesign) -> Iterator[Named]:

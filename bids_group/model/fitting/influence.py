@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from bids_group.config.corrections import UNCORRECTED
+from bids_group.elements import points_of
 from bids_group.model.fitting.group_fit import prepare_fit
 from bids_group.records import Contrast, ContrastResult, Design, GroupData, Significance
 from bids_group.row_space import RowSpace
@@ -77,7 +78,7 @@ def tabulate_peaks(data: GroupData, contrast: Contrast, elements: Sequence[int])
         those of least squares.
     """
     design, parts = data.design, []
-    own = _fit_directions(data, contrast, elements)
+    fit_directions = _prepare_directions(data, contrast)
     is_other = not data.estimator.has_one_variance and data.estimator.has_residual_variance
     nuisance = _nuisance_columns(design, contrast)
     places = data.elements.name_places(np.array(elements, dtype=np.intp))
@@ -97,13 +98,14 @@ def tabulate_peaks(data: GroupData, contrast: Contrast, elements: Sequence[int])
             groups = pd.factorize(data.variance_groups.reindex(design.matrix.index)[here])[0]
         matrix = design.matrix.to_numpy(dtype=np.float64)[here]
         influence = _influence(matrix, values[here], contrast.weights, precision, nuisance, groups)
-        if own is not None:
-            influence |= _of_estimator(own.at(number - 1), matrix, values[here], nuisance, is_other=is_other)
+        if fit_directions is not None:
+            own = fit_directions(element)
+            influence |= _of_estimator(own, matrix, values[here], nuisance, is_other=is_other)
         half, line = influence.pop("half"), influence["fitted"] - values[here] + influence["partial_residual"]
         influence |= {"line_lower": line - half, "line_upper": line + half}
         if contrast.bounds is not None:  # what is known without fitting anew is t against 0
             influence["statistic_without_row"] = np.full(len(matrix), np.nan)
-        x, y, z = _find_point(data, element)
+        x, y, z = points_of(data.elements, data.geometry, np.array([element]))[0]
         named = {name: cells[number - 1] for name, cells in places.items()}
         place = {"peak": number, **named, "x": x, "y": y, "z": z, "label": design.matrix.index[here]}
         table = pd.DataFrame({**place, "effect": values[here], **influence})
@@ -111,31 +113,18 @@ def tabulate_peaks(data: GroupData, contrast: Contrast, elements: Sequence[int])
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def _find_point(data: GroupData, element: int) -> npt.NDArray[np.float64]:
-    """Find an element in mm, ``(3,)``; NaN where no surface says where it lies."""
-    if data.geometry is None or data.geometry.coordinates is None:
-        return np.asarray(data.elements.coordinates_mm(np.array([element]))[0])
-    return np.asarray(data.geometry.coordinates[element])
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Directions:
-    """Effects along each direction of a design's column space, by an estimator; ``n`` elements last.
+    """Effects along each direction of a design's column space, by an estimator, at one element.
 
-    ``space``: of the design; ``effects`` ``(rank, n)`` with their ``covariance`` ``(rank, rank, n)`` (NaN
-    where it is not known); ``dof`` of the contrast ``(n,)``.
+    ``space``: of the design; ``effects`` ``(rank,)`` with their ``covariance`` ``(rank, rank)`` (NaN where it
+    is not known); ``dof`` of the contrast.
     """
 
     space: RowSpace
     effects: Float64
     covariance: Float64
-    dof: Float64
-
-    def at(self, number: int) -> _Directions:
-        """One element."""
-        return _Directions(
-            self.space, self.effects[:, number], self.covariance[:, :, number], self.dof[number]
-        )
+    dof: float
 
     @property
     def coefficients(self) -> Float64:
@@ -148,12 +137,12 @@ class _Directions:
         loads = (rows / self.space.norms) @ self.space.basis
         variance = np.einsum("ka,ab,kb->k", loads, self.covariance, loads)
         with np.errstate(invalid="ignore"):
-            half = stdtrit(min(float(self.dof), _ENDLESS_DOF), 0.975) * np.sqrt(variance)
+            half = stdtrit(min(self.dof, _ENDLESS_DOF), 0.975) * np.sqrt(variance)
         return np.where(known, half, np.nan)
 
 
-def _fit_directions(data: GroupData, contrast: Contrast, elements: Sequence[int]) -> _Directions | None:
-    """Fit the directions of a design where the estimator, or its variance, is not that of least squares.
+def _prepare_directions(data: GroupData, contrast: Contrast) -> Callable[[int], _Directions] | None:
+    """Prepare the fit of a design's directions at an element; None where it is that of least squares.
 
     Effects are as many as the design has rank, and where these are few also sums of two: their variances
     give the covariances.
@@ -170,22 +159,21 @@ def _fit_directions(data: GroupData, contrast: Contrast, elements: Sequence[int]
         for k, row in enumerate(rows)
     )
     fit = prepare_fit(replace(data, design=replace(data.design, contrasts=(*asked, contrast))))
-    found = [fit(slice(k, k + 1)).estimates for k in elements]
-    effects, variance, dofs = (
-        np.array(
-            [
-                [np.where(one.is_estimable, getattr(one, name), np.nan).flat[0] for one in each]
-                for each in found
-            ]
-        ).T
-        for name in ("effect", "variance", "dof")
-    )
-    covariance = np.full((rank, rank, len(elements)), np.nan)
-    if rank <= _MOST_DIRECTIONS:
-        covariance[np.arange(rank), np.arange(rank)] = variance[:rank]
-        for (a, b), both in zip(pairs, variance[rank:-1], strict=True):
-            covariance[a, b] = covariance[b, a] = (both - variance[a] - variance[b]) / 2
-    return _Directions(space, effects[:rank], covariance, dofs[-1])
+
+    def fit_at(element: int) -> _Directions:
+        estimates = fit(slice(element, element + 1)).estimates
+        effects, variance, dofs = (
+            np.array([np.where(one.is_estimable, getattr(one, name), np.nan).flat[0] for one in estimates])
+            for name in ("effect", "variance", "dof")
+        )
+        covariance = np.full((rank, rank), np.nan)
+        if rank <= _MOST_DIRECTIONS:
+            np.fill_diagonal(covariance, variance[:rank])
+            for (a, b), both in zip(pairs, variance[rank:-1], strict=True):
+                covariance[a, b] = covariance[b, a] = (both - variance[a] - variance[b]) / 2
+        return _Directions(space, effects[:rank], covariance, float(dofs[-1]))
+
+    return fit_at
 
 
 def _of_estimator(
