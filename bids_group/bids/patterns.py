@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bids_group.bids.index import MOST_WAYS, group_by, path_order, refuse_unlisted
+from bids_group.bids.index import MOST_WAYS, group_by, list_inside, path_order
 from bids_group.elements import is_volume_name, join_pair, read_labels, split_volume
 from bids_group.errors import BidsGroupError, MissingInputError, SelectionError, UsageError
 from bids_group.words import and_more, closest, list_some, suggest
@@ -234,12 +234,7 @@ def _mark(part: str, match: re.Match[str]) -> str:
 
 
 def _list(folder: Path) -> list[str]:
-    try:
-        return sorted(name for name in os.listdir(folder) if not name.startswith("."))  # noqa: PTH208
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise refuse_unlisted(folder, error.strerror or str(error)) from error
+    return sorted(one.name for those in list_inside(folder) for one in those)
 
 
 def _compile(part: str, bound: Labels, label: str, star: str = "[^/]*") -> re.Pattern[str]:
