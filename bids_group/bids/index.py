@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import re
@@ -12,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +23,27 @@ _NOT_MAPS = re.compile(
     r"\.(?:html?|svg|png|jpe?g|gif|pdf|tsv(?:\.gz)?|csv|txt|log|md|h5|mat|npz?|pkl|toml|ya?ml|bib)$",
     re.IGNORECASE,
 )
+FOLDER_ENTITIES = {
+    "subject_folder": "sub-([a-zA-Z0-9+]+)",
+    "session_folder": "ses-([a-zA-Z0-9+]+)",
+    "node": r"node-([^/\\]+)",
+}
+"""Entities of folders, and the patterns of their names."""
+
+FILE_ENTITIES = {
+    "subject": "sub", "session": "ses", "acquisition": "acq", "ceagent": "ce", "reconstruction": "rec",
+    "direction": "dir", "segmentation": "seg", "nucleus": "nuc", "volume": "voi", "staining": "stain",
+    "tracer": "trc", "modality": "mod",
+    **{name: name for name in ("sample", "task", "tracksys", "run", "echo", "part", "recording", "hemi")},
+    **{name: name for name in ("space", "res", "den", "label", "param", "desc", "feature", "setting")},
+    **{name: name for name in ("model", "taskcontrast", "contrast", "stat", "proc", "flip", "inv", "mt")},
+    **{name: name for name in ("chunk", "atlas", "roi", "from", "to", "mode", "subset")},
+}  # fmt: skip
+"""Entities of file names, and their keys there."""
+
+ALIASES = {key: name for name, key in FILE_ENTITIES.items()} | {"resolution": "res", "density": "den"}
+"""What else entities are called."""
+
 _IS_IMAGE = re.compile(r".+\.zarr|sub-[^_]+_.*(?:\.nii|\.nii\.gz|\.gii|_statmap\.tsv|\.json)")
 """Folders that count as files: images over many files, and those named like maps (their reader tells)."""
 
@@ -223,56 +242,43 @@ def _read_labels(rest: str) -> Mapping[str, str] | None:
     labels: dict[str, str] = {}
     for key, _, label in (part.partition("-") for part in regular[1].split("_")):
         labels.setdefault(key, label)
-    known = read_vocabulary()["file_entities"].items()
-    named = {entity: labels[key] for entity, key in known if key in labels}
+    named = {entity: labels[key] for entity, key in FILE_ENTITIES.items() if key in labels}
     return {**named, "suffix": regular[2], "extension": regular[3]}
 
 
 def _read_folders(below: str) -> dict[str, str]:
     """Read the entities of folders, ``sub-01/func``: of two that name the same one, the inner counts."""
-    patterns = read_vocabulary()["folder_entities"].items()
+    patterns = FOLDER_ENTITIES.items()
     parts = re.split(r"[/\\]", below)
     return {entity: match[1] for one in parts for entity, p in patterns if (match := re.fullmatch(p, one))}
-
-
-@cache
-def read_vocabulary() -> Mapping[str, Any]:
-    """Read the entities this program knows: ``file_entities``, ``folder_entities``, ``aliases``."""
-    text = files("bids_group.bids").joinpath("entities.json").read_text(encoding="utf-8")
-    vocabulary: Mapping[str, Any] = json.loads(text)
-    return vocabulary
 
 
 @cache
 def _patterns() -> list[tuple[str, re.Pattern[str]]]:
     """Compile pybids' patterns of file names: entity and regex."""
     home = os.environ.get("HOME")
-    os.environ["HOME"] = str(files("bids_group.bids"))  # pybids looks there for its settings when imported
+    os.environ["HOME"] = str(Path(__file__).parent)  # pybids looks there for its settings when imported
     try:
         from bids.layout import Config
     finally:
         del os.environ["HOME"]
         os.environ.update({} if home is None else {"HOME": home})
     every = Config.load(layout_config(Path("/"))).entities.values()
-    return [(one.name, one.regex) for one in every if one.name not in read_vocabulary()["folder_entities"]]
+    return [(one.name, one.regex) for one in every if one.name not in FOLDER_ENTITIES]
 
 
 def layout_config(root: Path) -> dict[str, Any]:
     """Spell our vocabulary as a configuration of pybids, for a dataset at ``root``."""
-    vocabulary = read_vocabulary()
     below = rf"^{re.escape(str(root).rstrip(os.sep))}[/\\](?:.*[/\\])?"
-    in_file = {
-        name: rf"(?:^|[_/\\]){key}-([a-zA-Z0-9+]+)(?=[^/\\]*$)"
-        for name, key in vocabulary["file_entities"].items()
-    }
+    in_file = {name: rf"(?:^|[_/\\]){key}-([a-zA-Z0-9+]+)(?=[^/\\]*$)" for name, key in FILE_ENTITIES.items()}
     rest = r"(?=(?:_[a-zA-Z0-9]+-[a-zA-Z0-9+]+)*_[a-zA-Z0-9]+\.[^/\\]+$)"  # a label cut short is no label
     for name in ("contrast", "taskcontrast"):
         in_file[name] = rf"(?:^|[_/\\]){name}-([a-zA-Z0-9+]+){rest}"
-    in_folder = {name: rf"{below}{pattern}[/\\]" for name, pattern in vocabulary["folder_entities"].items()}
+    in_folder = {name: rf"{below}{pattern}[/\\]" for name, pattern in FOLDER_ENTITIES.items()}
     whole = {"suffix": r"(?:^|[_/\\])([a-zA-Z0-9+]+)\.[^/\\]+$", "extension": r"[^./\\](\.[^/\\]+)$"}
     patterns = {**in_file, **in_folder, **whole}
     entities = [{"name": name, "pattern": pattern} for name, pattern in patterns.items()]
-    return {"name": vocabulary["name"], "entities": entities}
+    return {"name": "bids_group", "entities": entities}
 
 
 def path_order(path: Path) -> str:

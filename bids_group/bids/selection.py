@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bids_group.bids.index import (
+    ALIASES,
+    FILE_ENTITIES,
     WalkedFolder,
     group_by,
-    read_vocabulary,
     refuse_unlisted,
     same_label,
 )
@@ -125,11 +126,10 @@ def select_people(choice: Choice, selection: Selection, people: Iterable[str]) -
 
 def normal_filters(selection: Selection) -> dict[str, tuple[str | None, ...]]:
     """Give the filters the names and types of entities: tuples of labels, ``"*"`` (any) or None (absent)."""
-    vocabulary = read_vocabulary()
-    known = [*vocabulary["file_entities"], "node", "suffix", "extension"]
+    known = [*FILE_ENTITIES, "node", "suffix", "extension"]
     filters = {}
     for key, value in selection.bids_filter.items():
-        entity = vocabulary["aliases"].get(key, key)
+        entity = ALIASES.get(key, key)
         if entity not in known:
             raise UsageError(
                 f"The BIDS filter names an unknown entity '{key}'.",

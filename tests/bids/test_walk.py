@@ -14,11 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bids_group.bids.index import index_dataset, layout_config, parse_names, read_vocabulary, walk
+from bids_group.bids.index import FILE_ENTITIES, index_dataset, layout_config, parse_names, walk
 from bids_group.errors import BidsGroupError, MissingInputError
 
-VOCABULARY = read_vocabulary()
-KEYS = [*VOCABULARY["file_entities"].values(), "foo"]
+KEYS = [*FILE_ENTITIES.values(), "foo"]
 NOT_OF_NAMES = {"suffix", "extension", "datatype", "scans", "fmap"}
 
 
@@ -135,7 +134,7 @@ def test_every_entity_of_pybids_is_known() -> None:
     for config in ("bids", "derivatives"):
         for entity in Config.load(config).entities.values():
             if entity.name not in NOT_OF_NAMES:
-                key = VOCABULARY["file_entities"][entity.name]
+                key = FILE_ENTITIES[entity.name]
                 assert f"{key}-(" in entity.pattern
 
 
