@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bids_group.config.options import Option
 from bids_group.config.request import OPTIONS
 from bids_group.errors import UsageError
 from bids_group.words import closest, quote_for_shell, suggest
 
-_VALUE = re.compile(
-    r"argument (?:\S+/)?(?P<flag>--[\w-]+): (?:invalid \w+ value|invalid choice|expected)"
-    r"(?:: (?P<value>'[^']*'|\"[^\"]*\"|\S+))?"
-)
 _AMOUNT = re.compile(r"\s*(?P<number>[+-]?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?)\s*(?P<unit>%|[A-Za-z]*)\s*")
 
 _NAMES: Mapping[str, str] = {
@@ -42,27 +39,20 @@ _CHOICES: Mapping[str, str] = {
 """What values of other programs are called here."""
 
 
-def explain_value(message: str) -> UsageError | None:
-    """Say what is wrong with the value of an option, of which argparse says ``message``."""
-    said = _VALUE.match(message)
-    option = next((one for one in OPTIONS if said and one.flag == said["flag"]), None)
-    if said is None or option is None:
-        return None
-    if said["value"] is None:
-        example = '"~ group + age"' if option.name == "formula" else option.metavar or option.name.upper()
-        return UsageError(f"{option.flag} lacks its value.", fix=f"Write {option.flag} {example}.")
-    typed = said["value"].strip("'\"")
-    if option.choices:
-        return UsageError(
-            f"There is no {option.name} {typed!r}.",
-            expected=", ".join(map(str, option.choices)),
-            fix=guess_choice(option, typed),
-        )
-    return UsageError(
-        f"{option.flag} takes a number, not {typed!r}.",
-        expected=f"{'a whole number' if option.kind == 'integer' else 'a number'} {option.bounds}".rstrip(),
-        fix=_guess_number(option, typed),
-    )
+def read_word(option: Option, typed: str) -> Any:
+    """Read a word of the value of an option: a choice, or a number; others are refused (`UsageError`)."""
+    known = {str(one): one for one in option.choices}
+    if typed in known:
+        return known[typed]
+    if known:
+        fix = guess_choice(option, typed)
+        raise UsageError(f"There is no {option.name} {typed!r}.", expected=", ".join(known), fix=fix)
+    try:
+        return int(typed) if option.kind == "integer" else float(typed)
+    except ValueError as error:
+        what = f"{'a whole number' if option.kind == 'integer' else 'a number'} {option.bounds}".rstrip()
+        sentence = f"{option.flag} takes a number, not {typed!r}."
+        raise UsageError(sentence, expected=what, fix=_guess_number(option, typed)) from error
 
 
 def guess_choice(option: Option, typed: str) -> str | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NoReturn
 
 from bids_group import __version__
 from bids_group.cli.option_files import read_option_file, write_options
-from bids_group.cli.option_slips import explain_value, guess_choice, guess_option, join_words, order_words
+from bids_group.cli.option_slips import guess_option, join_words, order_words, read_word
 from bids_group.config import AnalysisSpec, Execution, InferenceSpec, Inputs, RunConfig, Selection
 from bids_group.config.options import SECTIONS, Option, options_of
 from bids_group.config.request import LEVELS, OPTIONS
@@ -52,9 +53,12 @@ class Parser(argparse.ArgumentParser):
             raise self._missing(missing[1].split(", "))
         if both := re.match(r"argument (\S+): not allowed with argument (\S+)", message):
             raise UsageError(f"{both[2]} and {both[1]} contradict each other.", fix="Leave one of them out.")
-        raise explain_value(message) or UsageError(
-            f"The command line cannot be read: {message}.", fix=f"See {self.prog} --help."
-        )
+        lacking = re.match(r"argument (?:\S+/)?(--[\w-]+): expected", message)
+        for one in (one for one in OPTIONS if lacking and one.flag == lacking[1]):
+            example = '"~ group + age"' if one.name == "formula" else one.metavar or one.name.upper()
+            raise UsageError(f"{one.flag} lacks its value.", fix=f"Write {one.flag} {example}.")
+        sentence = f"The command line cannot be read: {message}."
+        raise UsageError(sentence, fix=f"See {self.prog} --help.")
 
     def _unknown(self, word: str, words: str) -> UsageError:
         """Tell what the first unknown word is: an option (behind ``--``?), a column too many, or none."""
@@ -168,7 +172,8 @@ def _add_option(group: Any, option: Option) -> None:
     if option.kind == "count":
         group.add_argument(*spellings, action="count", help=option.help, **common)
         return
-    type_ = {"number": float, "integer": int}.get(option.kind)
+    is_read = option.choices or option.kind in ("number", "integer")
+    type_ = partial(read_word, option) if is_read else None
     several = {"nargs": "+", "action": "extend"} if option.is_list else {"choices": option.choices or None}
     metavar = option.metavar or ("L" if option.is_list else None)
     group.add_argument(*spellings, metavar=metavar, type=type_, help=option.help, **several, **common)
@@ -219,13 +224,7 @@ def _values(record: type, said: Mapping[str, Any]) -> dict[str, Any]:
             if option.grant is not None:
                 values[option.attribute] = option.grant()
             continue
-        typed = said[option.name]
-        for one in typed if option.is_list and option.choices else ():
-            if one not in option.choices:
-                fix = guess_choice(option, one)
-                known = ", ".join(option.choices)
-                raise UsageError(f"There is no {option.name} {one!r}.", expected=known, fix=fix)
-        values[option.attribute] = (option.read or option.convert)(typed)
+        values[option.attribute] = (option.read or option.convert)(said[option.name])
     return values
 
 

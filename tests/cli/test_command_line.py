@@ -8,6 +8,7 @@ import pytest
 
 from bids_group.cli import main
 from bids_group.cli.parser import build_parser, read_arguments, translate
+from bids_group.config.request import OPTIONS
 from bids_group.errors import AnalysisLevelError, UsageError
 
 
@@ -35,9 +36,9 @@ def test_help_and_version_do_not_import_the_numbers():
 )
 def test_every_option_has_both_spellings(option):
     dashed = next(a for a in build_parser()._actions if option in a.option_strings)
-    value = {} if dashed.nargs == 0 else {int: "6", float: "0.5"}.get(dashed.type)
-    if value is None:
-        value = dashed.choices[0] if dashed.choices else "x"
+    kind = next((one.kind for one in OPTIONS if one.flag == option), "text")
+    known = [one.choices[0] for one in OPTIONS if one.flag == option and one.choices]
+    value = str([*known, {"integer": "6", "number": "0.5"}.get(kind, "x")][0])
     typed = [value] if dashed.nargs != 0 else []
     plain = read_arguments(["a", "b", "group", option, *typed])
     underscored = read_arguments(["a", "b", "group", "--" + option[2:].replace("-", "_"), *typed])

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 import bids_group
 from bids_group.cli import main
 from bids_group.cli.notebook import spell_command
-from bids_group.cli.parser import build_parser, read_arguments, translate
+from bids_group.cli.parser import read_arguments, translate
+from bids_group.config.request import OPTIONS as EVERY_OPTION
 from bids_group.demo import write_demo
 from bids_group.errors import BidsGroupError, DataError, MissingInputError, SelectionError, UsageError
 from bids_group.workflow.progress import Lines, progress
@@ -220,13 +221,12 @@ def test_a_call_is_the_same_request_as_its_command_line(labels, formula, flag, n
 
 def test_every_option_of_the_command_line_can_be_said(tmp_path):
     (tmp_path / "options.toml").write_text("")
-    for action in build_parser()._actions:
-        if not action.option_strings or action.dest in ("help", "version"):
-            continue
-        name = action.option_strings[-1].removeprefix("--").replace("-", "_")
-        value = True if action.nargs == 0 else (action.choices or ["1"])[0]
-        value = tmp_path / "options.toml" if name == "config" else value
-        read_arguments(spell_command("data", "out", {name: value}))
+    for option in EVERY_OPTION:
+        for flag in option.spellings:
+            name = flag.removeprefix("--").replace("-", "_")
+            value = True if option.takes_none else [*option.choices, "1"][0]
+            value = tmp_path / "options.toml" if name == "config" else value
+            read_arguments(spell_command("data", "out", {name: value}))
     assert list(inspect.signature(bids_group.analyse).parameters)[:4] == [
         "bids_dir",
         "output_dir",

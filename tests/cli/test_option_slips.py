@@ -2,8 +2,10 @@
 
 import pytest
 
-from bids_group.cli.option_slips import explain_value, guess_choice, guess_option, join_words, order_words
+from bids_group.cli.option_slips import guess_choice, guess_option, join_words, order_words, read_word
+from bids_group.cli.parser import read_arguments
 from bids_group.config.request import OPTIONS
+from bids_group.errors import UsageError
 
 BY_FLAG = {one.flag: one for one in OPTIONS}
 
@@ -21,9 +23,10 @@ BY_FLAG = {one.flag: one for one in OPTIONS}
     ],
 )
 def test_a_number_with_a_unit_a_percent_sign_or_a_decimal_comma_is_read_for_the_fix(flag, typed, line):
-    said = explain_value(f"argument {flag}: invalid float value: '{typed}'")
-    assert f"takes a number, not '{typed.strip()}'" in said.sentence or typed in said.sentence
-    assert said.fix == (None if line is None else f"Write {line}.")
+    with pytest.raises(UsageError) as caught:
+        read_word(BY_FLAG[flag], typed)
+    assert caught.value.sentence == f"{flag} takes a number, not '{typed}'."
+    assert caught.value.fix == (None if line is None else f"Write {line}.")
 
 
 @pytest.mark.parametrize(
@@ -56,15 +59,14 @@ def test_every_name_of_another_program_leads_to_options_that_exist():
     assert guess_option("--fdr", [], "") == "Write --correction fdr."
 
 
-def test_an_option_without_its_value_shows_one():
-    assert (
-        explain_value("argument --formula: expected one argument").fix == 'Write --formula "~ group + age".'
-    )
-    assert (
-        explain_value("argument -w/--work-dir: expected one argument").sentence
-        == "--work-dir lacks its value."
-    )
-    assert explain_value("something else") is None
+@pytest.mark.parametrize(
+    ("option", "line"), [("--formula", '--formula "~ group + age"'), ("-w", "--work-dir DIR")]
+)
+def test_an_option_without_its_value_shows_one(option, line):
+    with pytest.raises(UsageError) as caught:
+        read_arguments(["data", "out", "group", option])
+    assert caught.value.sentence == f"{line.split()[0]} lacks its value."
+    assert caught.value.fix == f"Write {line}."
 
 
 def test_words_without_quotes_are_joined():
