@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from io import BytesIO, StringIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -28,8 +29,6 @@ from bids_group.elements.space import Grid, Space
 from bids_group.elements.sub_bricks import find_volume, labels_of, read_nifti_labels, statistic_of
 from bids_group.errors import DataError, UsageError
 
-_Read = TypeVar("_Read")
-
 
 def read_header(path: Path) -> MapHeader:
     """Read the header of an image alone: of a compressed file, its beginning.
@@ -43,10 +42,11 @@ def read_header(path: Path) -> MapHeader:
     if form_of(files.header.name) != "volume":
         from bids_group.elements.structured import read_structured_header
 
-        return _structured(path, files, read_structured_header)
+        with _telling_damage(path):
+            return read_structured_header(path, files)
     checksum = size = None
     is_one_file = files.data is files.header
-    try:
+    with _telling_damage(path):
         if is_one_file:
             start, checksum, size = read_start(files.header)
         else:
@@ -56,8 +56,6 @@ def read_header(path: Path) -> MapHeader:
             said = _interpret_start(kind, start[: kind.header_class.template_dtype.itemsize])
         else:
             said = _interpret(*_parse_header(files, start), files)
-    except _UNREADABLE as error:
-        raise _unreadable(path, error) from error
     _check_affine(path, said["space"])
     _check_unit(path, _unit_of(kind, start), said["space"])
     check_promise(files, said["n_bytes"], size=size, is_packed=checksum is not None)
@@ -124,10 +122,12 @@ def read_map(path: Path) -> LoadedMap:
     if form_of(files.header.name) != "volume":
         from bids_group.elements.structured import read_structured
 
-        return _structured(path, files, read_structured).load()
+        with _telling_damage(path):
+            found = read_structured(path, files)
+        return found.load()
     header = read_header(path)
     payloads = [read_bytes(one) for one in files.all]
-    try:
+    with _telling_damage(path, f"{sum(map(len, payloads))} bytes; "):
         parts = [inflate(one, max(header.n_bytes, _LONGEST_HEADER)) for one in payloads]
         image = _open(files, parts)
         shape = _trimmed(image.shape)
@@ -136,19 +136,23 @@ def read_map(path: Path) -> LoadedMap:
         if volume is not None and len(image.shape) > 3:
             numbers = numbers[(..., *map(int, np.unravel_index(volume, image.shape[3:], order="F")))]
         data = _zero_restored(image.dataobj, narrowed(np.asarray(numbers), path))
-    except _UNREADABLE as error:
-        raise _unreadable(path, error, sum(map(len, payloads))) from error
     data = data.reshape(shape if volume is None else shape[:3])
     grid = _grid(data.shape[:3], np.asarray(image.affine, dtype=np.float64).tobytes())
     return LoadedMap(path=path, space=grid, data=np.asfortranarray(data), sha256=hash_bytes(payloads))
 
 
-def _structured(path: Path, files: ImageFiles, read: Callable[[Path, ImageFiles], _Read]) -> _Read:
-    """Read by a function for GIFTI, CIFTI and tables; what goes wrong becomes a `DataError`."""
+@contextmanager
+def _telling_damage(path: Path, size: str = "") -> Iterator[None]:
+    """Make a `DataError` of what goes wrong where a file is read."""
     try:
-        return read(path, files)
+        yield
     except _UNREADABLE as error:
-        raise _unreadable(path, error) from error
+        raise DataError(
+            f"The image {path} cannot be read.",
+            found=f"{size}{str(error) or type(error).__name__}",
+            expected=f"a whole image: {FORMATS}",
+            fix="Copy or compute the file again.",
+        ) from error
 
 
 def hash_map(path: Path) -> str:
@@ -198,16 +202,6 @@ def _trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     return shape + (1,) * (3 - len(shape))
-
-
-def _unreadable(path: Path, error: Exception, n_bytes: int | None = None) -> DataError:
-    size = "" if n_bytes is None else f"{n_bytes} bytes; "
-    return DataError(
-        f"The image {path} cannot be read.",
-        found=f"{size}{str(error) or type(error).__name__}",
-        expected=f"a whole image: {FORMATS}",
-        fix="Copy or compute the file again.",
-    )
 
 
 # --------------------------------------------------------------------------------------------
