@@ -11,7 +11,7 @@ from bids_group.config import ContrastRequest
 from bids_group.elements import Elements, Grid
 from bids_group.model import build_design, join_maps
 from bids_group.model.fitting.stack import StackedMaps
-from bids_group.records import FirstLevelMap, GroupAnalysis, MapStack, Observation
+from bids_group.records import Design, FirstLevelMap, GroupAnalysis, MapStack, Observation
 
 Analyse = Callable[..., GroupAnalysis]
 
@@ -80,6 +80,12 @@ def analyse() -> Analyse:
         )
 
     return make
+
+
+@pytest.fixture
+def design_of(analyse: Analyse) -> Callable[..., Design]:
+    """Build the design of rows: ``design_of(rows, "~ age", "slope(age)", centering="none")``."""
+    return lambda *asked, **more: build_design(analyse(*asked, **more))
 
 
 def _request(text: str) -> ContrastRequest:

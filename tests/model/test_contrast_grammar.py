@@ -6,12 +6,11 @@ import pytest
 
 from bids_group.config import ContrastRequest
 from bids_group.errors import ContrastError
-from bids_group.model import build_design
 from bids_group.model.contrast.regressor_names import find_regressor
 
 
-def weights(analyse, people, formula, text, **more):
-    return build_design(analyse(people, formula, text, **more)).contrasts[0].weights
+def weights(design_of, people, formula, text, **more):
+    return design_of(people, formula, text, **more).contrasts[0].weights
 
 
 @pytest.mark.parametrize(
@@ -52,8 +51,8 @@ def weights(analyse, people, formula, text, **more):
         ("[[0, 0, 0, 1]]", [0, 0, 0, 1]),
     ],
 )  # fmt: skip
-def test_expression_means_these_weights(text, expected, people, analyse):
-    assert weights(analyse, people, "~ group + age", text) == pytest.approx(np.array([expected]), abs=1e-9)
+def test_expression_means_these_weights(text, expected, people, design_of):
+    assert weights(design_of, people, "~ group + age", text) == pytest.approx(np.array([expected]), abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -66,8 +65,8 @@ def test_expression_means_these_weights(text, expected, people, analyse):
         ("[mean(group=patient) - mean(group=control), slope(age)]", [[0, 1, 0, 0], [0, 0, 0, 1]]),
     ],
 )
-def test_list_is_a_joint_f_test_of_independent_rows(text, expected, people, analyse):
-    contrast = build_design(analyse(people, "~ group + age", text)).contrasts[0]
+def test_list_is_a_joint_f_test_of_independent_rows(text, expected, people, design_of):
+    contrast = design_of(people, "~ group + age", text).contrasts[0]
     assert contrast.test == "F"
     assert contrast.weights == pytest.approx(np.array(expected), abs=1e-9)
 
@@ -103,22 +102,22 @@ def test_list_is_a_joint_f_test_of_independent_rows(text, expected, people, anal
         ("~ `slope(age)`", "`slope(age)`", "slope(age)"),
     ],
 )
-def test_columns_are_found_by_their_printed_name_and_tolerantly(formula, text, column, people, analyse):
+def test_columns_are_found_by_their_printed_name_and_tolerantly(formula, text, column, people, design_of):
     rows = people.assign(**{"odd name": people["age"], "pre-post": people["age"], "mean": people["age"]})
     rows["slope(age)"] = rows["age"]
     rows["odd factor"] = people["sex"].cat.rename_categories({"F": "a: [x]", "M": "b (2)"})
-    design = build_design(analyse(rows, formula, text))
+    design = design_of(rows, formula, text)
     assert design.contrasts[0].weights.tolist() == [(design.matrix.columns == column).astype(float).tolist()]
 
 
-def test_tolerant_reading_of_a_difference_as_a_level_is_said(people, analyse):
-    design = build_design(analyse(people, "~ group + age", "group[patient]"))
+def test_tolerant_reading_of_a_difference_as_a_level_is_said(people, design_of):
+    design = design_of(people, "~ group + age", "group[patient]")
     [notice] = [notice for notice in design.notices if notice.topic == "names"]
     assert notice.sentence == (
         "'group[patient]' is read as the column 'group[T.patient]' of the design, "
         "a difference from the reference level."
     )
-    design = build_design(analyse(people, "~ group + age", "group[T.patient]"))
+    design = design_of(people, "~ group + age", "group[T.patient]")
     assert not [notice for notice in design.notices if notice.topic == "names"]
 
 
@@ -176,10 +175,10 @@ def test_longest_name_wins_and_the_exact_one_before_others():
         ("~ sex*half", "test(half:sex)", "(mean in M minus mean in F) in right minus in left"),
     ],
 )
-def test_words_say_what_is_tested_and_where(formula, text, words, people, analyse):
+def test_words_say_what_is_tested_and_where(formula, text, words, people, design_of):
     people["half"] = pd.Categorical(["left", "right"] * 18)
     people["age"] += 42.46 - people["age"].mean()
-    assert build_design(analyse(people, formula, text)).contrasts[0].words == words
+    assert design_of(people, formula, text).contrasts[0].words == words
 
 
 @pytest.mark.parametrize(
@@ -196,19 +195,19 @@ def test_words_say_what_is_tested_and_where(formula, text, words, people, analys
         (ContrastRequest(name="omni", expression="test(group)"), "Omni"),
     ],
 )
-def test_label_is_the_part_of_the_file_name(request_, label, people, analyse):
-    assert build_design(analyse(people, "~ group*age", request_)).contrasts[0].label == label
+def test_label_is_the_part_of_the_file_name(request_, label, people, design_of):
+    assert design_of(people, "~ group*age", request_).contrasts[0].label == label
 
 
-def test_requested_test_is_kept(people, analyse):
-    one = build_design(analyse(people, "~ age", ContrastRequest(expression="age", test="F"))).contrasts[0]
+def test_requested_test_is_kept(people, design_of):
+    one = design_of(people, "~ age", ContrastRequest(expression="age", test="F")).contrasts[0]
     assert (one.test, one.weights.shape) == ("F", (1, 2))
     with pytest.raises(ContrastError, match="which a t test cannot take"):
-        build_design(analyse(people, "~ age", ContrastRequest(expression="[age, Intercept]", test="t")))
+        design_of(people, "~ age", ContrastRequest(expression="[age, Intercept]", test="t"))
 
 
-def test_value_beyond_the_analysed_rows_is_warned_about(people, analyse):
-    design = build_design(analyse(people, "~ age", "mean(age=200)"))
+def test_value_beyond_the_analysed_rows_is_warned_about(people, design_of):
+    design = design_of(people, "~ age", "mean(age=200)")
     [notice] = [notice for notice in design.notices if notice.topic == "extrapolation"]
     assert notice.severity == "warning"
     assert notice.sentence.startswith("A contrast is evaluated at age = 200, beyond the analysed rows")

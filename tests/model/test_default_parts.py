@@ -6,7 +6,6 @@ import pytest
 import statsmodels.formula.api as smf
 
 from bids_group.errors import DesignError
-from bids_group.model import build_design
 
 
 def f_value(design, contrast, y) -> float:
@@ -18,10 +17,10 @@ def f_value(design, contrast, y) -> float:
     return float(value @ np.linalg.solve(C @ inverse @ inverse.T @ C.T, value) / len(C) / sigma2)
 
 
-def test_one_person_in_a_level_leaves_the_other_levels_to_be_compared(people, analyse):
+def test_one_person_in_a_level_leaves_the_other_levels_to_be_compared(people, design_of):
     """Sexes D, F, M with one F and a slope for each: means and slopes of D and M are what can be compared."""
     rows = people.assign(kind=pd.Categorical(["F"] + ["D", "M", "M"] * 11 + ["D", "D"]))
-    design = build_design(analyse(rows, "~ age * kind"))
+    design = design_of(rows, "~ age * kind")
     assert [contrast.name for contrast in design.contrasts] == ["test(kind)", "test(age:kind)"]
     y = np.random.default_rng(0).normal(size=len(rows))
     data = rows.assign(y=y, age=rows["age"] - rows["age"].mean())
@@ -36,13 +35,13 @@ def test_one_person_in_a_level_leaves_the_other_levels_to_be_compared(people, an
 
 
 @pytest.mark.filterwarnings("ignore:The design matrix is rank-deficient")
-def test_an_empty_cell_leaves_three_of_four_degrees_of_freedom(people, analyse):
+def test_an_empty_cell_leaves_three_of_four_degrees_of_freedom(people, design_of):
     rows = people.assign(other=pd.Categorical([["x", "y", "z"][i % 3] for i in range(len(people))]))
     rows = rows[~((rows["group"] == "relative") & (rows["other"] == "z"))].reset_index(drop=True)
     with pytest.raises(DesignError) as caught:
-        build_design(analyse(rows, "~ group * other", "test(group:other)"))
+        design_of(rows, "~ group * other", "test(group:other)")
     assert "3 of its 4 degrees of freedom" in caught.value.fix
-    design = build_design(analyse(rows, "~ group * other"))
+    design = design_of(rows, "~ group * other")
     y = np.random.default_rng(0).normal(size=len(rows))
     full, small = (  # statsmodels warns of the empty cell
         smf.ols(f"y ~ {model}", rows.assign(y=y)).fit() for model in ("C(group):C(other)", "group + other")
@@ -53,13 +52,11 @@ def test_an_empty_cell_leaves_three_of_four_degrees_of_freedom(people, analyse):
     assert f_value(design, contrast, y) == pytest.approx(expected, rel=1e-8)
 
 
-def test_what_compares_people_shows_its_weights_and_where_they_fall(pairs, analyse):
-    design = build_design(
-        analyse(pairs, "~ 0 + session:group + subject", "mean(session=post) - mean(session=pre)")
-    )
+def test_what_compares_people_shows_its_weights_and_where_they_fall(pairs, design_of):
+    design = design_of(pairs, "~ 0 + session:group + subject", "mean(session=post) - mean(session=pre)")
     n_columns = design.matrix.shape[1]
     vector = [1, -1] + [0] * (n_columns - 2)
     with pytest.raises(DesignError, match="compares people") as caught:
-        build_design(analyse(pairs, "~ 0 + session:group + subject", str(vector)))
+        design_of(pairs, "~ 0 + session:group + subject", str(vector))
     assert "coefficient subject[" in caught.value.found
     assert "fall on columns of subject" in caught.value.fix

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bids_group.errors import DesignError
-from bids_group.model import build_design
 from bids_group.row_space import RowSpace, independent
 
 
@@ -61,29 +60,29 @@ def test_large_numbers_beside_their_square_are_independent():
     assert RowSpace.of(X).rank == 3
 
 
-def test_rows_that_follow_from_others_are_left_out_of_a_joint_test(people, analyse):
+def test_rows_that_follow_from_others_are_left_out_of_a_joint_test(people, design_of):
     text = "[mean(group=patient) - mean(group=control), mean(group=relative) - mean(group=patient), " + (
         "mean(group=relative) - mean(group=control)]"
     )
-    contrast = build_design(analyse(people, "~ group", text)).contrasts[0]
+    contrast = design_of(people, "~ group", text).contrasts[0]
     assert contrast.weights.shape == (2, 3)
     assert contrast.test == "F"
 
 
-def test_contrast_that_cannot_be_estimated_is_refused_and_names_the_columns(people, analyse):
+def test_contrast_that_cannot_be_estimated_is_refused_and_names_the_columns(people, design_of):
     rows = people.assign(copy=people["age"] * 3)
     with pytest.raises(DesignError, match=r"'slope\(age\)' cannot be estimated") as caught:
-        build_design(analyse(rows, "~ sex + age + copy", "slope(age)"))
+        design_of(rows, "~ sex + age + copy", "slope(age)")
     assert "age, copy depend on each other" in caught.value.found
-    design = build_design(analyse(rows, "~ sex + age + copy", "mean(sex=M) - mean(sex=F)"))
+    design = design_of(rows, "~ sex + age + copy", "mean(sex=M) - mean(sex=F)")
     assert design.rank == 3
     [notice] = [notice for notice in design.notices if notice.topic == "rank"]
     assert notice.sentence == "The design has 4 columns but rank 3: age, copy depend on each other."
 
 
-def test_a_covariate_of_one_value_is_said_to_be_constant(people, analyse):
+def test_a_covariate_of_one_value_is_said_to_be_constant(people, design_of):
     with pytest.raises(DesignError, match=r"'slope\(age\)' cannot be estimated") as caught:
-        build_design(analyse(people.assign(age=30.0), "~ sex + age", "slope(age)"))
+        design_of(people.assign(age=30.0), "~ sex + age", "slope(age)")
     assert "age is 0 in every row" in caught.value.found
 
 

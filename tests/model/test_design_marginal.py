@@ -9,7 +9,6 @@ import statsmodels.formula.api as smf
 from scipy.interpolate import BSpline
 
 from bids_group.config import ContrastRequest
-from bids_group.model import build_design
 
 CODINGS = ["{}", "C({}, contr.sum)", "C({}, contr.helmert)", "C({}, contr.diff)"]
 
@@ -50,10 +49,10 @@ def response(people: pd.DataFrame) -> np.ndarray:
     return np.random.default_rng(7).normal(size=len(people)) + 0.1 * people["age"].to_numpy()
 
 
-def ours(analyse, people, formula: str, expression: str, coding: str, centering: str) -> float:
+def ours(design_of, people, formula: str, expression: str, coding: str, centering: str) -> float:
     for name in ("group", "sex", "site"):
         formula = formula.replace(name.upper(), coding.format(name))
-    design = build_design(analyse(people, formula, expression, centering=centering))
+    design = design_of(people, formula, expression, centering=centering)
     X = design.matrix.to_numpy()
     norms = np.linalg.norm(X, axis=0)
     beta = np.linalg.lstsq(X / norms, response(people), rcond=None)[0] / norms
@@ -90,17 +89,19 @@ def predicted_slope(people, fit, factors, covariates, fixed, covariate) -> float
 @pytest.mark.parametrize(("coding", "centering"), list(zip(CODINGS, ["grand", "none"] * 2, strict=True)))
 @pytest.mark.parametrize("name", DESIGNS)
 def test_marginal_means_equal_averaged_predictions_under_every_coding(
-    name, coding, centering, people, analyse
+    name, coding, centering, people, design_of
 ):
     formula, model, factors, covariates = DESIGNS[name]
     fixed = {"group": "patient"} if "group" in factors else {}
     expression = "mean(group=patient)" if fixed else "mean()"
     fit = fit_model(people, model)
     expected = predicted_mean(people, fit, factors, covariates, fixed)
-    assert ours(analyse, people, formula, expression, coding, centering) == pytest.approx(expected, abs=1e-8)
+    assert ours(design_of, people, formula, expression, coding, centering) == pytest.approx(
+        expected, abs=1e-8
+    )
     if factors:
         expected = predicted_mean(people, fit, factors, covariates, {})
-        assert ours(analyse, people, formula, "mean()", coding, centering) == pytest.approx(
+        assert ours(design_of, people, formula, "mean()", coding, centering) == pytest.approx(
             expected, abs=1e-8
         )
 
@@ -109,7 +110,7 @@ def test_marginal_means_equal_averaged_predictions_under_every_coding(
     ("coding", "centering"), list(zip(CODINGS[:3], ["none", "grand", "none"], strict=True))
 )
 @pytest.mark.parametrize("name", [n for n, d in DESIGNS.items() if d[3] and n not in ("spline", "logarithm")])
-def test_slopes_equal_differences_of_predictions_under_every_coding(name, coding, centering, people, analyse):
+def test_slopes_are_differences_of_predictions_under_every_coding(name, coding, centering, people, design_of):
     formula, model, factors, covariates = DESIGNS[name]
     covariate, fit = covariates[0], fit_model(people, model)
     place = {"group": "relative"} if "group" in factors else {}
@@ -117,38 +118,38 @@ def test_slopes_equal_differences_of_predictions_under_every_coding(name, coding
     for at in ({}, {covariate: float(people[covariate].quantile(0.3))}):
         text = f"slope({covariate}{place_text}{''.join(f', {k}={v!r}' for k, v in at.items())})"
         expected = predicted_slope(people, fit, factors, covariates, {**place, **at}, covariate)
-        value = ours(analyse, people, formula, text, coding, centering)
+        value = ours(design_of, people, formula, text, coding, centering)
         assert value == pytest.approx(expected, rel=1e-8, abs=1e-12)
 
 
 @pytest.mark.parametrize("coding", CODINGS[:3])
-def test_difference_of_slopes_is_the_same_under_every_coding_and_centring(coding, people, analyse):
+def test_difference_of_slopes_is_the_same_under_every_coding_and_centring(coding, people, design_of):
     expected = smf.ols("y ~ group*n_cigs + age", people.assign(y=response(people))).fit()
     text = "slope(n_cigs, group=patient) - slope(n_cigs, group=control)"
     for formula in ("~ GROUP*n_cigs + age", "~ 0 + GROUP + GROUP:n_cigs + age", "~ GROUP/n_cigs + age"):
         for centering in ("grand", "none", "within:group", "within:sex"):
-            value = ours(analyse, people, formula, text, coding, centering)
+            value = ours(design_of, people, formula, text, coding, centering)
             if centering != "within:sex":
                 assert value == pytest.approx(expected.params["group[T.patient]:n_cigs"], abs=1e-8)
 
 
 @pytest.mark.parametrize("expression", ["slope(volume)", "slope(volume, sex=M)", "mean(sex=M)", "mean()"])
-def test_centring_within_a_factor_of_the_formula_changes_no_mean_and_no_slope(expression, people, analyse):
+def test_centring_within_a_factor_of_the_formula_changes_no_mean_and_no_slope(expression, people, design_of):
     formula = DESIGNS["large numbers"][0]
-    grand = ours(analyse, people, formula, expression, "{}", "grand")
-    assert ours(analyse, people, formula, expression, "{}", "within:sex") == pytest.approx(grand, rel=1e-8)
+    grand = ours(design_of, people, formula, expression, "{}", "grand")
+    assert ours(design_of, people, formula, expression, "{}", "within:sex") == pytest.approx(grand, rel=1e-8)
 
 
-def test_slope_of_a_logarithm_is_its_coefficient_over_the_mean(people, analyse):
+def test_slope_of_a_logarithm_is_its_coefficient_over_the_mean(people, design_of):
     fit = smf.ols("y ~ group*np.log(age)", people.assign(y=response(people))).fit().params
     mean = people["age"].mean()
     expected = (fit["np.log(age)"] + fit["group[T.patient]:np.log(age)"]) / mean
-    value = ours(analyse, people, "~ GROUP*np.log(age)", "slope(age, group=patient)", "{}", "grand")
+    value = ours(design_of, people, "~ GROUP*np.log(age)", "slope(age, group=patient)", "{}", "grand")
     assert value == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("at", [None, 37.0, 45.5])
-def test_slope_of_a_spline_equals_the_derivative_of_scipys_spline(at, people, analyse):
+def test_slope_of_a_spline_equals_the_derivative_of_scipys_spline(at, people, design_of):
     """Same space of cubic splines, fitted and differentiated by scipy."""
     age, y = people["age"].to_numpy(), response(people)
     knots = np.r_[[age.min()] * 4, np.quantile(age, [1 / 3, 2 / 3]), [age.max()] * 4]
@@ -157,55 +158,55 @@ def test_slope_of_a_spline_equals_the_derivative_of_scipys_spline(at, people, an
     point = age.mean() if at is None else at
     expected = BSpline(knots, coefficients, 3).derivative()(point)
     text = "slope(age)" if at is None else f"slope(age, age={at})"
-    assert ours(analyse, people, "~ bs(age, df=5)", text, "{}", "none") == pytest.approx(expected, rel=1e-8)
+    assert ours(design_of, people, "~ bs(age, df=5)", text, "{}", "none") == pytest.approx(expected, rel=1e-8)
 
 
-def test_covariates_can_be_held_anywhere_in_a_mean(people, analyse):
+def test_covariates_can_be_held_anywhere_in_a_mean(people, design_of):
     formula, model, factors, covariates = DESIGNS["square"]
     fixed = {"group": "patient", "age": 33.0}
     expected = predicted_mean(people, fit_model(people, model), factors, covariates, fixed)
-    value = ours(analyse, people, formula, "mean(group=patient, age=33)", "{}", "grand")
+    value = ours(design_of, people, formula, "mean(group=patient, age=33)", "{}", "grand")
     assert value == pytest.approx(expected, abs=1e-8)
 
 
-def test_centring_within_a_factor_that_the_formula_lacks_compares_at_its_own_means(people, analyse):
+def test_centring_within_a_factor_that_the_formula_lacks_compares_at_its_own_means(people, design_of):
     """The covariate is then its deviation from the mean of its level, and a mean is at deviation zero."""
     deviations = people["age"] - people.groupby("sex", observed=True)["age"].transform("mean")
     data = people.assign(y=response(people), deviation=deviations)
     fit = smf.ols("y ~ group*deviation", data).fit()
     rows = pd.DataFrame({"group": ["patient"], "deviation": [0.0]})
-    value = ours(analyse, people, "~ GROUP*age", "mean(group=patient)", "{}", "within:sex")
+    value = ours(design_of, people, "~ GROUP*age", "mean(group=patient)", "{}", "within:sex")
     assert value == pytest.approx(float(fit.predict(rows).iloc[0]), abs=1e-10)
-    slope = ours(analyse, people, "~ GROUP*age", "slope(age, group=patient)", "{}", "within:sex")
+    slope = ours(design_of, people, "~ GROUP*age", "slope(age, group=patient)", "{}", "within:sex")
     expected = fit.params["deviation"] + fit.params["group[T.patient]:deviation"]
     assert slope == pytest.approx(expected, abs=1e-10)
 
 
-def test_slope_at_a_corner_is_refused(people, analyse):
+def test_slope_at_a_corner_is_refused(people, design_of):
     from bids_group.errors import ContrastError
 
     people = people.assign(age=np.linspace(20, 60, len(people)))
     request = ContrastRequest(expression="slope(age, age=40)")
     with pytest.raises(ContrastError, match="corner at age = 40"):
-        build_design(analyse(people, "~ I(abs(age - 40))", request))
+        design_of(people, "~ I(abs(age - 40))", request)
 
 
 @pytest.mark.parametrize("formula", ["~ I(abs(age - 40))", "~ bs(age, degree=1, knots=[40])"])
-def test_a_corner_beside_the_point_leaves_the_slope_right_or_is_refused(formula, people, analyse):
+def test_a_corner_beside_the_point_leaves_the_slope_right_or_is_refused(formula, people, design_of):
     """The derivative is a difference over four steps of a thousandth of an SD to either side."""
     from bids_group.errors import ContrastError
 
     people = people.assign(age=np.linspace(20, 60.5, len(people)))
     step = float(people["age"].std()) / 1000
-    left, right = (ours(analyse, people, formula, f"slope(age, age={at})", "{}", "none") for at in (39, 41))
+    left, right = (ours(design_of, people, formula, f"slope(age, age={at})", "{}", "none") for at in (39, 41))
     for steps in (0.3, 0.8, 1, 1.7, 2.5, 3.5, 4.5):
         for sign, expected in ((-1, left), (1, right)):
             text = f"slope(age, age={40 + sign * steps * step!r})"
             if steps < 4:
                 with pytest.raises(ContrastError, match="has a corner at age"):
-                    ours(analyse, people, formula, text, "{}", "none")
+                    ours(design_of, people, formula, text, "{}", "none")
             else:
-                value = ours(analyse, people, formula, text, "{}", "none")
+                value = ours(design_of, people, formula, text, "{}", "none")
                 assert value == pytest.approx(expected, abs=1e-3 * abs(right - left))
 
 
@@ -220,14 +221,14 @@ def test_a_corner_beside_the_point_leaves_the_slope_right_or_is_refused(formula,
         "~ cr(age, df=4)",
     ],
 )
-def test_the_slope_of_a_smooth_curve_is_not_taken_for_a_corner(formula, at, people, analyse):
+def test_the_slope_of_a_smooth_curve_is_not_taken_for_a_corner(formula, at, people, design_of):
     people = people.assign(age=np.linspace(20, 60, len(people)))
-    ours(analyse, people, formula, f"slope(age, age={at})", "{}", "none")
+    ours(design_of, people, formula, f"slope(age, age={at})", "{}", "none")
 
 
-def test_mean_does_not_depend_on_how_many_people_a_level_has(people, analyse):
+def test_mean_does_not_depend_on_how_many_people_a_level_has(people, design_of):
     """Equal weights for levels, not for people: the two differ in these unbalanced rows."""
-    design = build_design(analyse(people, "~ 0 + group", "mean()"))
+    design = design_of(people, "~ 0 + group", "mean()")
     assert design.contrasts[0].weights == pytest.approx(np.full((1, 3), 1 / 3))
 
 
@@ -253,10 +254,10 @@ def test_mean_does_not_depend_on_how_many_people_a_level_has(people, analyse):
         *("Helmert", "Diff", "contr.sum()", "Sum()"),
     ],
 )
-def test_every_coding_that_may_be_named_gives_the_same_difference(coding, people, analyse):
+def test_every_coding_that_may_be_named_gives_the_same_difference(coding, people, design_of):
     fit = smf.ols(
         "y ~ group*age", people.assign(y=response(people), age=people["age"] - people["age"].mean())
     ).fit()
     text = "mean(group=patient) - mean(group=control)"
-    value = ours(analyse, people, f"~ C(group, {coding})*age", text, "{}", "grand")
+    value = ours(design_of, people, f"~ C(group, {coding})*age", text, "{}", "grand")
     assert value == pytest.approx(fit.params["group[T.patient]"], abs=1e-8)

@@ -4,7 +4,7 @@ import pytest
 from formulaic import Formula as FormulaicFormula
 
 from bids_group.errors import FormulaError, UsageError
-from bids_group.model import build_design, needed_variables
+from bids_group.model import needed_variables
 from bids_group.model.formula.parser import read_formula
 
 COLUMNS = ("age", "group", "sex", "site", "my col", "C", "log", "a.b", "n_cigs", "groupe", "1st", "2*age")
@@ -175,22 +175,22 @@ def test_no_table_of_covariates_is_said(columns):
     assert caught.value.expected.endswith("(there is no participants.tsv, or it has no columns)")
 
 
-def test_column_called_like_a_function_does_not_shadow_it(people, analyse):
+def test_column_called_like_a_function_does_not_shadow_it(people, design_of):
     people["log"] = people["age"]
     people["C"] = people["group"]
     people["np"] = people["n_cigs"]
-    design = build_design(analyse(people, "~ C(C, contr.sum) + log(log) + np.sqrt(np)", "slope(log)"))
-    plain = build_design(analyse(people, "~ C(group, contr.sum) + log(age) + np.sqrt(n_cigs)", "slope(age)"))
+    design = design_of(people, "~ C(C, contr.sum) + log(log) + np.sqrt(np)", "slope(log)")
+    plain = design_of(people, "~ C(group, contr.sum) + log(age) + np.sqrt(n_cigs)", "slope(age)")
     assert (design.matrix.to_numpy() == plain.matrix.to_numpy()).all()
     assert list(design.matrix) == [
         "Intercept", "C(C, contr.sum)[S.control]", "C(C, contr.sum)[S.patient]", "log(log)", "np.sqrt(np)"
     ]  # fmt: skip
 
 
-def test_column_names_are_those_of_formulaic(people, analyse):
+def test_column_names_are_those_of_formulaic(people, design_of):
     people["my col"] = people["age"]
     formula = "~ 0 + group*`my col` + C(sex, contr.sum):age + I(age**2) + poly(n_cigs, 2) + C(`site`)"
-    design = build_design(analyse(people, formula))
+    design = design_of(people, formula)
     theirs = FormulaicFormula(formula).get_model_matrix(people)
     assert [name.replace("`", "") for name in design.matrix] == [name.replace("`", "") for name in theirs]
 
@@ -223,8 +223,8 @@ def test_functions_of_other_languages_are_answered_with_their_names_here(formula
     assert caught.value.fix == fix
 
 
-def test_formula_never_sees_the_callers_variables(people, analyse):
+def test_formula_never_sees_the_callers_variables(people, design_of):
     secret = [1.0] * len(people)
     with pytest.raises(FormulaError, match="'secret'"):
-        build_design(analyse(people, "~ secret"))
+        design_of(people, "~ secret")
     assert secret

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bids_group.config.typed import parse_contrast
-from bids_group.model import build_design, propose_contrasts
+from bids_group.model import propose_contrasts
 from bids_group.words import quote_for_shell
 
 ASKED = {
@@ -54,12 +54,12 @@ def test_what_a_formula_answers_is_proposed_with_what_it_asks(formula, asked, pe
 
 
 @pytest.mark.parametrize("formula", [*ASKED, *MORE])
-def test_all_that_is_proposed_can_be_pasted_together(formula, people, analyse):
+def test_all_that_is_proposed_can_be_pasted_together(formula, people, analyse, design_of):
     """The words of a shell are the contrasts again, each with a file name of its own."""
     proposed = propose_contrasts(analyse(people, formula))
     line = " ".join(f"--contrast {quote_for_shell(f'{one.name} = {one.expression}')}" for one in proposed)
     pasted = [parse_contrast(word) for word in shlex.split(line) if word != "--contrast"]
-    design = build_design(analyse(people, formula, *pasted))
+    design = design_of(people, formula, *pasted)
     assert len(design.contrasts) == len(proposed) > 0
     for made, one in zip(design.contrasts, proposed, strict=True):
         np.testing.assert_array_equal(made.weights, one.weights)
@@ -67,12 +67,12 @@ def test_all_that_is_proposed_can_be_pasted_together(formula, people, analyse):
         assert one.name.isalnum()
 
 
-def test_names_with_blanks_and_quotes_come_through_a_shell(people, analyse):
+def test_names_with_blanks_and_quotes_come_through_a_shell(people, analyse, design_of):
     rows = people.assign(**{"odd name": people["age"]})
     rows["group"] = rows["group"].cat.rename_categories({"patient": 'drug "A" (6 m)', "relative": "$HOME"})
     for one in propose_contrasts(analyse(rows, "~ group * `odd name`")):
         [word] = shlex.split(quote_for_shell(f"{one.name} = {one.expression}"))
-        [made] = build_design(analyse(rows, "~ group * `odd name`", parse_contrast(word))).contrasts
+        [made] = design_of(rows, "~ group * `odd name`", parse_contrast(word)).contrasts
         np.testing.assert_array_equal(made.weights, one.weights)
 
 

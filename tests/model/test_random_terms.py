@@ -8,7 +8,6 @@ from bids_group.config import AnalysisSpec
 from bids_group.config.estimators import ESTIMATORS, MIXED
 from bids_group.config.stats_model import Node, split_random
 from bids_group.errors import BidsGroupError, DesignError, FormulaError, UsageError
-from bids_group.model import build_design
 from bids_group.model.formula.parser import needed_variables, read_formula
 from bids_group.model.planning.estimators import choose_estimator
 
@@ -109,8 +108,8 @@ def families(visits):
         ("(1 | site/own)", "(1 | site/own)"),
     ],
 )
-def test_the_groups_of_each_row_are_those_of_both_columns(bars, text, families, analyse):
-    term = build_design(analyse(families, f"~ session + {bars}", estimator=MIXED)).random
+def test_the_groups_of_each_row_are_those_of_both_columns(bars, text, families, design_of):
+    term = design_of(families, f"~ session + {bars}", estimator=MIXED).random
     assert term is not None
     assert (term.text, term.outer) == (text, "site")
     assert list(term.outer_groups) == list(families["site"])
@@ -131,20 +130,20 @@ def test_the_groups_of_each_row_are_those_of_both_columns(bars, text, families, 
     ],
 )
 def test_groups_within_groups_that_the_rows_cannot_tell_apart_are_refused(
-    bars, change, words, families, analyse
+    bars, change, words, families, design_of
 ):
     rows = families
     for name, levels in change.items():
         rows = rows[rows[name].isin(levels)].drop(columns=name)
     with pytest.raises(BidsGroupError) as caught:
-        build_design(analyse(rows, f"~ 1 + {bars}", estimator=MIXED))
+        design_of(rows, f"~ 1 + {bars}", estimator=MIXED)
     said = " ".join(f"{caught.value} {caught.value.found} {caught.value.fix}".split())
     assert pd.Series(said).str.contains(words).all(), said
     assert caught.value.exit_code in (64, 65)
 
 
-def test_few_outer_groups_are_warned_of_and_symmetry_within_people_is_told(families, analyse):
-    notices = build_design(analyse(families, "~ time + (1 | site/subject)", estimator=MIXED)).notices
+def test_few_outer_groups_are_warned_of_and_symmetry_within_people_is_told(families, design_of):
+    notices = design_of(families, "~ time + (1 | site/subject)", estimator=MIXED).notices
     said = {one.sentence: one.fix for one in notices if one.severity == "warning" and one.topic == "random"}
     [few] = (sentence for sentence in said if "outer groups" in sentence)
     assert "(1 | site/subject) has 7 outer groups" in few
@@ -155,12 +154,12 @@ def test_few_outer_groups_are_warned_of_and_symmetry_within_people_is_told(famil
     assert "(1 + time" not in said[alike]
     assert len(said) == 2
     alone = families[(families["site"] != "a") | (families["own"] == "p1")]
-    notices = build_design(analyse(alone, "~ time + (1 | site/subject)", estimator=MIXED)).notices
+    notices = design_of(alone, "~ time + (1 | site/subject)", estimator=MIXED).notices
     assert not [one for one in notices if "one person is no group" in one.sentence]
 
 
-def test_the_design_has_the_random_term_with_slopes_centred_as_the_design(visits, analyse):
-    design = build_design(analyse(visits, "~ group * time + (1 + time | subject)", estimator=MIXED))
+def test_the_design_has_the_random_term_with_slopes_centred_as_the_design(visits, design_of):
+    design = design_of(visits, "~ group * time + (1 + time | subject)", estimator=MIXED)
     assert design.random is not None
     np.testing.assert_allclose(design.random.effects["time"], visits["time"] - visits["time"].mean())
     assert (design.random.effects["Intercept"] == 1).all()
@@ -168,9 +167,7 @@ def test_the_design_has_the_random_term_with_slopes_centred_as_the_design(visits
     assert [contrast.name for contrast in design.contrasts] == [
         "mean", "test(group)", "test(time)", "test(group:time)",
     ]  # fmt: skip
-    raw = build_design(
-        analyse(visits, "~ group * time + (1 + time | subject)", estimator=MIXED, centering="none")
-    )
+    raw = design_of(visits, "~ group * time + (1 + time | subject)", estimator=MIXED, centering="none")
     assert raw.random is not None
     np.testing.assert_allclose(raw.random.effects["time"], visits["time"])
 
@@ -191,16 +188,16 @@ def test_the_design_has_the_random_term_with_slopes_centred_as_the_design(visits
         ),
     ],
 )
-def test_rows_that_cannot_estimate_it_are_refused(formula, keep, words, visits, analyse):
+def test_rows_that_cannot_estimate_it_are_refused(formula, keep, words, visits, design_of):
     rows = visits if keep is None else visits[visits["session"] == keep].drop(columns="session")
     with pytest.raises(BidsGroupError) as caught:
-        build_design(analyse(rows, formula, estimator=MIXED))
+        design_of(rows, formula, estimator=MIXED)
     assert pd.Series(" ".join(f"{caught.value} {caught.value.fix}".split())).str.contains(words).all()
     assert caught.value.exit_code in (64, 65)
 
 
-def test_few_groups_and_groups_that_are_not_people_are_warned_of(visits, analyse):
-    notices = build_design(analyse(visits, "~ session + (1 | site)", estimator=MIXED)).notices
+def test_few_groups_and_groups_that_are_not_people_are_warned_of(visits, design_of):
+    notices = design_of(visits, "~ session + (1 | site)", estimator=MIXED).notices
     said = " ".join(one.sentence for one in notices if one.severity == "warning" and one.topic == "random")
     assert "has 7 groups" in said
     assert "People have several rows" in said
@@ -216,9 +213,9 @@ def test_few_groups_and_groups_that_are_not_people_are_warned_of(visits, analyse
         ("~ time + (1 | site)", None, ""),  # told otherwise
     ],
 )
-def test_compound_symmetry_is_told_where_tests_lean_on_it(formula, tests, fix, visits, analyse):
+def test_compound_symmetry_is_told_where_tests_lean_on_it(formula, tests, fix, visits, design_of):
     def told(rows):
-        notices = build_design(analyse(rows, formula, estimator=MIXED)).notices
+        notices = design_of(rows, formula, estimator=MIXED).notices
         return [one for one in notices if one.severity == "warning" and "equally alike" in one.sentence]
 
     found = told(visits)
@@ -230,26 +227,20 @@ def test_compound_symmetry_is_told_where_tests_lean_on_it(formula, tests, fix, v
         assert not told(two.assign(session=two["session"].cat.remove_unused_categories()))
 
 
-def test_who_missed_a_visit_is_tabulated_with_what_each_estimator_assumes(visits, analyse):
+def test_who_missed_a_visit_is_tabulated_with_what_each_estimator_assumes(visits, design_of):
     rows = visits.drop(index=visits.index[(visits["session"] == "post") & (visits["subject"] < "06")])
     for estimator, formula in ((MIXED, "~ group * session + (1 | subject)"), (None, "~ group * session")):
         chosen = ESTIMATORS["sandwich"] if estimator is None else estimator
-        [said] = [
-            one
-            for one in build_design(analyse(rows, formula, estimator=chosen)).notices
-            if one.topic == "missed"
-        ]
+        [said] = [one for one in design_of(rows, formula, estimator=chosen).notices if one.topic == "missed"]
         assert "ses-post: 3 of 7 control, 2 of 7 patient" in said.sentence
         assert "5 of 14 people" in said.sentence
         assert "completely at random" in said.sentence
         assert "mixed" in said.fix
 
 
-def test_a_contrast_between_people_names_both_ways_in_the_users_own_formula(visits, analyse):
+def test_a_contrast_between_people_names_both_ways_in_the_users_own_formula(visits, design_of):
     with pytest.raises(DesignError) as caught:
-        build_design(
-            analyse(visits, "~ group * session + subject", "mean(group=patient) - mean(group=control)")
-        )
+        design_of(visits, "~ group * session + subject", "mean(group=patient) - mean(group=control)")
     assert '"~ group * session + (1 | subject)"' in caught.value.fix
     assert '"~ group * session" --estimator sandwich' in caught.value.fix
 
@@ -300,8 +291,8 @@ def test_contradictions_of_estimator_formula_and_node_are_refused(formula, type_
 
 
 @pytest.mark.parametrize("bars", ["|", "||"])
-def test_effects_apart_are_told_where_they_are_uncorrelated(bars, visits, analyse):
-    design = build_design(analyse(visits, f"~ time + (1 + time {bars} subject)", estimator=MIXED))
+def test_effects_apart_are_told_where_they_are_uncorrelated(bars, visits, design_of):
+    design = design_of(visits, f"~ time + (1 + time {bars} subject)", estimator=MIXED)
     assert design.random is not None
     assert design.random.is_correlated == (bars == "|")
     said = " ".join(one.sentence for one in design.notices if one.topic == "random")

@@ -10,7 +10,6 @@ import pytest
 
 from bids_group.config.typed import parse_contrast
 from bids_group.errors import ContrastError
-from bids_group.model import build_design
 from bids_group.words import quote_for_shell
 
 MEANS = "mean(group=patient) - mean(group=control)"
@@ -179,9 +178,9 @@ def rows(people):
 
 
 @pytest.mark.parametrize(("formula", "typed", "line"), READ)
-def test_what_can_mean_one_thing_is_read_so_and_told(formula, typed, line, rows, analyse):
-    [right] = build_design(analyse(rows, formula, line)).contrasts
-    design = build_design(analyse(rows, formula, typed))
+def test_what_can_mean_one_thing_is_read_so_and_told(formula, typed, line, rows, design_of):
+    [right] = design_of(rows, formula, line).contrasts
+    design = design_of(rows, formula, typed)
     [read] = design.contrasts
     np.testing.assert_array_equal(read.weights, right.weights)
     assert (read.expression, read.words, read.test, read.name) == (line, right.words, right.test, typed)
@@ -192,14 +191,14 @@ def test_what_can_mean_one_thing_is_read_so_and_told(formula, typed, line, rows,
 
 @pytest.mark.parametrize(("formula", "typed", "lines"), REFUSED)
 def test_what_may_mean_more_or_is_guessed_is_refused_with_the_lines_to_paste(
-    formula, typed, lines, rows, analyse
+    formula, typed, lines, rows, design_of
 ):
     with pytest.raises(ContrastError) as caught:
-        build_design(analyse(rows, formula, parse_contrast(typed)))
+        design_of(rows, formula, parse_contrast(typed))
     pasted = re.findall(r"--contrast (\"[^\"]*\"|'[^']*')", caught.value.fix)
     assert [shlex.split(one)[0] for one in pasted] == lines
     for line in lines:  # each is read as it stands
-        [contrast] = build_design(analyse(rows, formula, parse_contrast(line))).contrasts
+        [contrast] = design_of(rows, formula, parse_contrast(line)).contrasts
         assert contrast.expression == parse_contrast(line).expression
 
 
@@ -224,11 +223,11 @@ def test_what_may_mean_more_or_is_guessed_is_refused_with_the_lines_to_paste(
         ),
     ],
 )
-def test_what_is_held_at_one_side_of_a_sum_alone_is_asked_about(typed, line, rows, analyse):
+def test_what_is_held_at_one_side_of_a_sum_alone_is_asked_about(typed, line, rows, design_of):
     with pytest.raises(ContrastError) as caught:
-        build_design(analyse(rows, "~ group * sex * age", parse_contrast(typed)))
+        design_of(rows, "~ group * sex * age", parse_contrast(typed))
     assert caught.value.fix.startswith(f"Write --contrast {quote_for_shell(line)}")
-    assert build_design(analyse(rows, "~ group * sex * age", line)).contrasts[0].expression == line
+    assert design_of(rows, "~ group * sex * age", line).contrasts[0].expression == line
 
 
 @pytest.mark.parametrize(
@@ -240,46 +239,42 @@ def test_what_is_held_at_one_side_of_a_sum_alone_is_asked_about(typed, line, row
         ("nice sex = F", "mean(sex=F)"),
     ],
 )
-def test_a_name_may_end_in_a_factor(typed, line, rows, analyse):
-    [contrast] = build_design(analyse(rows, "~ group * sex", parse_contrast(typed))).contrasts
+def test_a_name_may_end_in_a_factor(typed, line, rows, design_of):
+    [contrast] = design_of(rows, "~ group * sex", parse_contrast(typed)).contrasts
     assert (contrast.name, contrast.expression) == (typed.partition(" = ")[0], line)
 
 
-def test_differences_of_two_factors_in_one_mean_are_their_interaction(rows, analyse):
+def test_differences_of_two_factors_in_one_mean_are_their_interaction(rows, design_of):
     contrasts = "mean(group=patient - control, sex=F - M)", INTERACTION
-    read, wanted = build_design(analyse(rows, "~ group * sex", *contrasts)).contrasts
+    read, wanted = design_of(rows, "~ group * sex", *contrasts).contrasts
     np.testing.assert_allclose(read.weights, wanted.weights)
     assert read.expression == INTERACTION
 
 
-def test_a_coefficient_in_a_level_is_not_the_mean_there(rows, analyse):
+def test_a_coefficient_in_a_level_is_not_the_mean_there(rows, design_of):
     with pytest.raises(ContrastError):
-        build_design(analyse(rows, "~ group * sex", "group[T.patient] in F"))
+        design_of(rows, "~ group * sex", "group[T.patient] in F")
 
 
-def test_a_sign_says_that_both_directions_are_tested(rows, analyse):
-    [told] = [
-        one
-        for one in build_design(analyse(rows, "~ group", "patient > control")).notices
-        if one.topic == "names"
-    ]
+def test_a_sign_says_that_both_directions_are_tested(rows, design_of):
+    [told] = [one for one in design_of(rows, "~ group", "patient > control").notices if one.topic == "names"]
     assert told.sentence.endswith("; both directions are tested, unless --one-sided.")
 
 
-def test_columns_that_differ_from_means_where_a_covariate_is_zero_are_not_guessed(rows, analyse):
+def test_columns_that_differ_from_means_where_a_covariate_is_zero_are_not_guessed(rows, design_of):
     """``group[T.patient]`` is the difference at age 0 there; words for groups mean the groups."""
     with pytest.raises(ContrastError) as caught:
-        build_design(analyse(rows, "~ group * age", "group[patient] - group[control]", centering="none"))
+        design_of(rows, "~ group * age", "group[patient] - group[control]", centering="none")
     assert MEANS in caught.value.fix
     assert '"group[T.patient]"' in caught.value.fix
-    [contrast] = build_design(analyse(rows, "~ group * age", "patient - control", centering="none")).contrasts
+    [contrast] = design_of(rows, "~ group * age", "patient - control", centering="none").contrasts
     assert contrast.expression == MEANS
 
 
 @pytest.mark.parametrize("typed", ["test(group + age)", "test(group, age)", "test(group and age)"])
-def test_a_test_of_two_terms_is_never_that_of_one(typed, rows, analyse):
+def test_a_test_of_two_terms_is_never_that_of_one(typed, rows, design_of):
     with pytest.raises(ContrastError, match="names a term that the formula does not have") as caught:
-        build_design(analyse(rows, "~ group + age", typed))
+        design_of(rows, "~ group + age", typed)
     assert "[DIFFERENCE, SLOPE]" in caught.value.fix
 
 
@@ -299,51 +294,49 @@ def test_a_test_of_two_terms_is_never_that_of_one(typed, rows, analyse):
         ("1e-7*mean(group=patient) - 2e-7*mean(group=control)", "weights of the means in"),
     ],
 )
-def test_a_difference_whose_weights_do_not_sum_to_zero_is_warned_of(contrast, said, rows, analyse):
-    notices = build_design(analyse(rows, "~ group * age + site", contrast)).notices
+def test_a_difference_whose_weights_do_not_sum_to_zero_is_warned_of(contrast, said, rows, design_of):
+    notices = design_of(rows, "~ group * age + site", contrast).notices
     told = [one.sentence for one in notices if "both signs" in one.sentence]
     assert len(told) == (said is not None)
     assert said is None or said in told[0]
 
 
-def test_a_vector_that_takes_the_constant_for_a_group_is_warned_of(rows, analyse):
+def test_a_vector_that_takes_the_constant_for_a_group_is_warned_of(rows, design_of):
     """The first weight is of controls' mean, the second of the difference."""
-    design = build_design(analyse(rows, "~ group", "[1, -1]"))
+    design = design_of(rows, "~ group", "[1, -1]")
     [told] = [one for one in design.notices if one.topic == "names"]
     assert told.severity == "warning"
     assert "Intercept, group[T.patient], in this order" in told.sentence
     for formula, vector in (("~ group", "[0, 1]"), ("~ 0 + group", "[1, -1]"), ("~ age", "[1, -1]")):
-        assert not [
-            one for one in build_design(analyse(rows, formula, vector)).notices if one.topic == "names"
-        ]
+        assert not [one for one in design_of(rows, formula, vector).notices if one.topic == "names"]
 
 
-def test_a_vector_of_the_wrong_length_tells_the_columns(rows, analyse):
+def test_a_vector_of_the_wrong_length_tells_the_columns(rows, design_of):
     with pytest.raises(ContrastError, match="one weight per column") as caught:
-        build_design(analyse(rows, "~ group + age", "0 0 1 -1"))
+        design_of(rows, "~ group + age", "0 0 1 -1")
     assert "Intercept, group[T.patient], age" in caught.value.expected
     with pytest.raises(ContrastError, match="divides by zero"):
-        build_design(analyse(rows, "~ group + age", "1/0 0 -1"))
+        design_of(rows, "~ group + age", "1/0 0 -1")
 
 
-def test_parts_of_other_contrasts_are_read_too(rows, analyse):
-    design = build_design(analyse(rows, "~ group + age", "equivalent(patient - control, 0.3)"))
+def test_parts_of_other_contrasts_are_read_too(rows, design_of):
+    design = design_of(rows, "~ group + age", "equivalent(patient - control, 0.3)")
     assert design.contrasts[0].expression == f"equivalent({MEANS}, 0.3)"
     assert [one.sentence for one in design.notices if one.topic == "names"] == [
         f"The contrast 'patient - control' is read as '{MEANS}'."
     ]
-    design = build_design(analyse(rows, "~ group + age", "conjunction(patient > control, Age)"))
+    design = design_of(rows, "~ group + age", "conjunction(patient > control, Age)")
     assert [one.expression for one in design.contrasts] == [MEANS, "age"]
 
 
-def test_a_design_of_ones_own_has_columns_only(people, analyse):
+def test_a_design_of_ones_own_has_columns_only(people, design_of):
     matrix = people[["age", "n_cigs"]].assign(one=1.0)
     rows = people[["subject"]].join(matrix)
     asked = {"design_matrix": Path("design.tsv"), "centering": "none"}
-    design = build_design(analyse(rows, "~ 0 + one + age + n_cigs", "Age > N_cigs", **asked))
+    design = design_of(rows, "~ 0 + one + age + n_cigs", "Age > N_cigs", **asked)
     assert design.contrasts[0].expression == "age - n_cigs"
     with pytest.raises(ContrastError, match="not a column"):
-        build_design(analyse(rows, "~ 0 + one + age + n_cigs", "patient - control", **asked))
+        design_of(rows, "~ 0 + one + age + n_cigs", "patient - control", **asked)
 
 
 PAGE = (Path(__file__).parents[2] / "docs" / "contrasts.md").read_text(encoding="utf-8")
@@ -354,22 +347,22 @@ def rows_of_page(heading):
     return [re.findall(r"`([^`]+)`", line) for line in section.splitlines() if line.startswith("| `")]
 
 
-def test_the_page_of_what_is_understood_is_true(rows, analyse):
+def test_the_page_of_what_is_understood_is_true(rows, design_of):
     for *typed, line in rows_of_page("What is understood"):
         for text in (one for one in typed if one != "(Intercept)"):  # which is the column, in brackets
-            [contrast] = build_design(analyse(rows, "~ group * age", text)).contrasts
+            [contrast] = design_of(rows, "~ group * age", text).contrasts
             assert contrast.expression == line, text
 
 
-def test_the_page_of_what_is_refused_is_true(rows, analyse):
+def test_the_page_of_what_is_refused_is_true(rows, design_of):
     pages = {
         typed: [line for line in lines if "(" in line or "[" in line]
         for typed, *lines in rows_of_page("What is refused")
     }
     for typed in ("patient", "patient:age", "patient = control", "mean(age)", "patiens - control"):
         with pytest.raises(ContrastError) as caught:
-            build_design(analyse(rows, "~ group * age", parse_contrast(typed)))
+            design_of(rows, "~ group * age", parse_contrast(typed))
         assert all(f'"{line}"' in caught.value.fix for line in pages[typed])
     with pytest.raises(ContrastError) as caught:
-        build_design(analyse(rows, "~ group", "1 -1"))
+        design_of(rows, "~ group", "1 -1")
     assert all(f'"{line}"' in caught.value.fix for line in pages["1 -1"])

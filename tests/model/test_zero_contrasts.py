@@ -8,7 +8,6 @@ import pytest
 import statsmodels.formula.api as smf
 
 from bids_group.errors import BidsGroupError, ContrastError
-from bids_group.model import build_design
 
 CODINGS = ["{}", "C({}, contr.sum)", "C({}, contr.helmert)", "C({}, contr.diff)", "C({}, contr.poly)"]
 CENTRINGS = ["grand", "none", "within:sex", "within:group"]
@@ -46,7 +45,7 @@ def additive(draw, covariate: str, other: str, centering: str) -> str:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_a_difference_that_an_additive_formula_lacks_is_refused_and_answered(seed, people, analyse):
+def test_a_difference_that_an_additive_formula_lacks_is_refused_and_answered(seed, people, design_of):
     draw = np.random.default_rng(seed)
     covariate, other = draw.permutation(["age", "n_cigs"]) if seed % 3 else ("volume", "age")
     centering = str(draw.choice(CENTRINGS))
@@ -55,14 +54,14 @@ def test_a_difference_that_an_additive_formula_lacks_is_refused_and_answered(see
     text = DIFFERENCES[seed % len(DIFFERENCES)].replace("COV", covariate).replace("other", other)
     text = text.replace("AT2", f"{high:.6g}").replace("AT", f"{low:.6g}")
     with pytest.raises(ContrastError) as caught:
-        build_design(analyse(people, formula, text, centering=centering))
+        design_of(people, formula, text, centering=centering)
     if "0.1*mean" in text:
         assert "cancel each other" in caught.value.fix
         return
     assert "is always 0" in caught.value.sentence
     answer = caught.value.fix.split('--formula "')[1].rstrip('".')
     assert answer.startswith(formula)
-    design = build_design(analyse(people, answer, text, centering=centering))
+    design = design_of(people, answer, text, centering=centering)
     y = np.random.default_rng(1).normal(size=len(people))
     assert np.isfinite(t_value(design, y))
 
@@ -109,23 +108,23 @@ def test_a_difference_that_an_additive_formula_lacks_is_refused_and_answered(see
         ),
     ],
 )
-def test_the_refusal_says_why_and_shows_the_formula(formula, text, said, answer, people, analyse):
+def test_the_refusal_says_why_and_shows_the_formula(formula, text, said, answer, people, design_of):
     with pytest.raises(ContrastError) as caught:
-        build_design(analyse(people, formula, text))
+        design_of(people, formula, text)
     assert said in caught.value.sentence
     assert caught.value.fix == answer
 
 
-def test_a_zero_row_of_a_joint_test_is_named(people, analyse):
+def test_a_zero_row_of_a_joint_test_is_named(people, design_of):
     zero = "slope(age, group=patient) - slope(age, group=control)"
     cases = {f"[slope(age), {zero}]": 2, f"[{zero}, slope(age)]": 1, "[[0, 0, 0, 1], [0, 0, 0, 0]]": 2}
     for text, number in cases.items():
         with pytest.raises(ContrastError, match=f"^Row {number} of the contrast"):
-            build_design(analyse(people, "~ group + age", text))
+            design_of(people, "~ group + age", text)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_what_an_interaction_lets_differ_has_the_t_of_statsmodels(seed, people, analyse):
+def test_what_an_interaction_lets_differ_has_the_t_of_statsmodels(seed, people, design_of):
     draw = np.random.default_rng(100 + seed)
     coding, centering = str(draw.choice(CODINGS)), str(draw.choice(CENTRINGS[:2]))
     group, covariate = coding.format("group"), str(draw.choice(["age", "n_cigs", "volume"]))
@@ -134,7 +133,7 @@ def test_what_an_interaction_lets_differ_has_the_t_of_statsmodels(seed, people, 
     data = people.assign(y=draw.normal(size=len(people)), x=people[covariate] / people[covariate].std())
     fit = smf.ols("y ~ group*x + sex", data).fit()
     text = f"slope({covariate}, group=patient) - slope({covariate}, group=control)"
-    design = build_design(analyse(people, formula, text, centering=centering))
+    design = design_of(people, formula, text, centering=centering)
     assert t_value(design, data["y"].to_numpy()) == pytest.approx(fit.tvalues["group[T.patient]:x"], abs=1e-8)
     weights = np.abs(design.contrasts[0].weights[0])
     assert weights[weights > 0].min() > 1e-9
@@ -142,7 +141,7 @@ def test_what_an_interaction_lets_differ_has_the_t_of_statsmodels(seed, people, 
 
 @pytest.mark.parametrize("unit", [1e-12, 1e-9, 1e9, 1e12])
 @pytest.mark.parametrize("formula", ["~ group*x", "~ group*x + I(x**2)", "~ 0 + group + group:x + I(x**2)"])
-def test_small_weights_of_large_units_are_no_noise(unit, formula, people, analyse):
+def test_small_weights_of_large_units_are_no_noise(unit, formula, people, design_of):
     """Columns in units of a billion, and their squares, beside columns of ones."""
     people = people.assign(x=people["age"] * unit)
     y = np.random.default_rng(5).normal(size=len(people))
@@ -158,7 +157,7 @@ def test_small_weights_of_large_units_are_no_noise(unit, formula, people, analys
             "I(age ** 2)"
         ]
     for (text, expected), centering in itertools.product(texts.items(), ("grand", "none")):
-        value = t_value(build_design(analyse(people, formula, text, centering=centering)), y)
+        value = t_value(design_of(people, formula, text, centering=centering), y)
         if expected is None:
             row = np.zeros(len(fit.params))
             names = list(fit.params.index)
@@ -171,18 +170,18 @@ def test_small_weights_of_large_units_are_no_noise(unit, formula, people, analys
 
 
 @pytest.mark.parametrize("offset", [0.0, 2000.0, 1.7e9])
-def test_a_covariate_far_from_zero_keeps_its_slopes_and_loses_its_noise(offset, people, analyse):
+def test_a_covariate_far_from_zero_keeps_its_slopes_and_loses_its_noise(offset, people, design_of):
     people = people.assign(x=people["age"] + offset)
     y = np.random.default_rng(6).normal(size=len(people))
     data = people.assign(y=y, age=people["age"] - people["age"].mean())
     expected = smf.ols("y ~ group*age", data).fit().tvalues["group[T.patient]:age"]
     text = "slope(x, group=patient) - slope(x, group=control)"
     for centering in ("grand", "within:group"):
-        design = build_design(analyse(people, "~ group*x", text, centering=centering))
+        design = design_of(people, "~ group*x", text, centering=centering)
         assert np.count_nonzero(design.contrasts[0].weights) == 1
         assert t_value(design, y) == pytest.approx(expected, rel=1e-5)
         with pytest.raises(ContrastError, match="the same slope of x"):
-            build_design(analyse(people, "~ group + x", text, centering=centering))
+            design_of(people, "~ group + x", text, centering=centering)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +189,7 @@ def test_a_covariate_far_from_zero_keeps_its_slopes_and_loses_its_noise(offset, 
     ["~ group*age + sex", "~ 0 + group + sex:age", "~ group*sex*n_cigs + age", "~ 0 + group/volume + sex"],
 )
 @pytest.mark.parametrize("centering", CENTRINGS)
-def test_no_weight_of_rounding_size_stands_in_a_contrast(formula, centering, people, analyse):
+def test_no_weight_of_rounding_size_stands_in_a_contrast(formula, centering, people, design_of):
     """Beside the largest share that any column has in a contrast, nothing of 1e-9 and less."""
     covariate = next(name for name in ("n_cigs", "volume", "age") if name in formula)
     texts = [
@@ -207,7 +206,7 @@ def test_no_weight_of_rounding_size_stands_in_a_contrast(formula, centering, peo
         texts = texts[2:4] + texts[-1:]  # what holds a mean of a million holds its square beside a one
     for text in texts:
         try:
-            design = build_design(analyse(people, formula, text, centering=centering))
+            design = design_of(people, formula, text, centering=centering)
         except BidsGroupError:
             continue
         for contrast in design.contrasts:
@@ -216,7 +215,7 @@ def test_no_weight_of_rounding_size_stands_in_a_contrast(formula, centering, peo
             assert present.min() > 1e-9 * present.max()
 
 
-def test_the_test_of_a_term_that_says_the_same_as_another_is_refused(people, analyse):
+def test_the_test_of_a_term_that_says_the_same_as_another_is_refused(people, design_of):
     twin = people.assign(
         site=people["group"].cat.rename_categories({"control": "x"}), copy=3 * people["age"] - 7
     )
@@ -227,11 +226,11 @@ def test_the_test_of_a_term_that_says_the_same_as_another_is_refused(people, ana
         ("~ age + copy", "slope(copy)"),
     ):
         with pytest.raises(BidsGroupError) as caught:
-            build_design(analyse(twin, formula, text))
+            design_of(twin, formula, text)
         assert caught.value.exit_code == 65
 
 
-def test_a_slope_by_differences_is_exact_to_twelve_digits(people, analyse):
+def test_a_slope_by_differences_is_exact_to_twelve_digits(people, design_of):
     """Weights of curves against their derivatives by hand."""
     mean = float(people["age"].mean())
     cases = {
@@ -242,7 +241,7 @@ def test_a_slope_by_differences_is_exact_to_twelve_digits(people, analyse):
         "I(1/age)": lambda at: -1 / at**2,
     }
     for (function, derivative), at in itertools.product(cases.items(), (mean, 35.0, 48.25)):
-        design = build_design(analyse(people, f"~ {function}", f"slope(age, age={at!r})", centering="none"))
+        design = design_of(people, f"~ {function}", f"slope(age, age={at!r})", centering="none")
         weights = pd.Series(design.contrasts[0].weights[0], index=design.matrix.columns)
         assert weights.iloc[1] == pytest.approx(derivative(at), rel=1e-8 if function == "exp(age)" else 1e-11)
         assert weights.iloc[0] == 0
@@ -250,19 +249,19 @@ def test_a_slope_by_differences_is_exact_to_twelve_digits(people, analyse):
 
 @pytest.mark.parametrize("curve", ["I(n_cigs**2)", "n_cigs + I(n_cigs**2)", "poly(n_cigs, 3)"])
 @pytest.mark.parametrize("number", [0, 1, 4, 5])
-def test_a_curve_that_centring_shifts_between_groups_is_no_interaction(curve, number, people, analyse):
+def test_a_curve_that_centring_shifts_between_groups_is_no_interaction(curve, number, people, design_of):
     text = DIFFERENCES[number].replace("COV", "n_cigs").replace("AT2", "12").replace("AT", "6")
     with pytest.raises(ContrastError, match="the same") as caught:
-        build_design(analyse(people, f"~ group + age + {curve}", text, centering="within:group"))
+        design_of(people, f"~ group + age + {curve}", text, centering="within:group")
     assert "within:group only shifts its curve" in caught.value.found
     formula = caught.value.fix.split('"')[1]
-    assert build_design(analyse(people, formula, text, centering="within:group")).contrasts
+    assert design_of(people, formula, text, centering="within:group").contrasts
 
 
-def test_a_difference_on_the_flat_end_of_a_curve_is_no_rounding(people, analyse):
+def test_a_difference_on_the_flat_end_of_a_curve_is_no_rounding(people, design_of):
     people = people.assign(volume=np.linspace(20.0, 80.0, len(people)))
     text = "mean(volume=79) - mean(volume=70)"
-    design = build_design(analyse(people, "~ group + exp(-volume)", text))
+    design = design_of(people, "~ group + exp(-volume)", text)
     (row,) = design.contrasts[0].weights
     column = list(design.matrix.columns).index("exp(-volume)")
     np.testing.assert_allclose(row[column], np.exp(-79.0) - np.exp(-70.0), rtol=1e-9)
