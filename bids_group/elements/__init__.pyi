@@ -1,5 +1,3 @@
-from .adjacency import Connectivity as Connectivity
-from .adjacency import build_adjacency as build_adjacency
 from .analysed import Elements as Elements
 from .analysed import check_same_space as check_same_space
 from .compression import checksum as checksum
@@ -9,9 +7,11 @@ from .file_content import find_pointer as find_pointer
 from .geometry import CORTEX as CORTEX
 from .geometry import REGIONS as REGIONS
 from .geometry import SUBCORTEX as SUBCORTEX
+from .geometry import Connectivity as Connectivity
 from .geometry import Geometry as Geometry
 from .geometry import Mesh as Mesh
 from .geometry import bare_patch as bare_patch
+from .geometry import build_adjacency as build_adjacency
 from .geometry import join_patches as join_patches
 from .geometry import mesh_patch as mesh_patch
 from .geometry import points_of as points_of

@@ -23,8 +23,7 @@ from nibabel.wrapstruct import WrapStructError
 from bids_group.elements.compression import inflate
 from bids_group.elements.file_content import DAMAGED, NIFTI2_SIZES, check_promise, read_bytes, read_start
 from bids_group.elements.image_files import FORMATS, ImageFiles, form_of, locate
-from bids_group.elements.loaded import LoadedMap, MapHeader, hash_bytes
-from bids_group.elements.narrowing import narrowed
+from bids_group.elements.loaded import LoadedMap, MapHeader, hash_bytes, narrowed
 from bids_group.elements.space import Grid, Space
 from bids_group.elements.sub_bricks import find_volume, labels_of, read_nifti_labels, statistic_of
 from bids_group.errors import DataError, UsageError

@@ -16,8 +16,7 @@ from bids_group.elements.compression import inflate
 from bids_group.elements.file_content import check_promise, read_bytes, read_text
 from bids_group.elements.gifti_files import MOST_BYTES, parse_gifti, read_gifti, settle_structure
 from bids_group.elements.image_files import ImageFiles, form_of
-from bids_group.elements.loaded import LoadedMap, MapHeader, hash_bytes
-from bids_group.elements.narrowing import narrowed
+from bids_group.elements.loaded import LoadedMap, MapHeader, hash_bytes, narrowed
 from bids_group.elements.region_tables import parse_regions
 from bids_group.elements.space import Part, Structures, Vertices, structures
 from bids_group.elements.sub_bricks import find_volume

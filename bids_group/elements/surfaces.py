@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_group.elements.adjacency import Connectivity
 from bids_group.elements.analysed import Elements
 from bids_group.elements.geometry import (
     CORTEX,
     REGIONS,
+    Connectivity,
     Doubles,
     Geometry,
     Mesh,

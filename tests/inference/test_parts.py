@@ -9,8 +9,7 @@ from scipy.sparse import csgraph, csr_array
 
 from bids_group.config import InferenceSpec
 from bids_group.elements import join_patches, mesh_patch, voxel_patch
-from bids_group.elements.adjacency import Adjacency
-from bids_group.elements.geometry import CORTEX, SUBCORTEX, Geometry
+from bids_group.elements.geometry import CORTEX, SUBCORTEX, Adjacency, Geometry
 from bids_group.inference import correct_group
 from bids_group.inference.clusters.basins import BasinWorkspace, basin_maxima
 from bids_group.inference.clusters.clusters_and_peaks import find_clusters, find_peaks

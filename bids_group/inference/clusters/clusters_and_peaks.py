@@ -11,7 +11,7 @@ from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 
 from bids_group.elements import Connectivity, Elements, Geometry, points_of
-from bids_group.elements.adjacency import MAX_STEPS
+from bids_group.elements.geometry import MAX_STEPS
 
 Members = npt.NDArray[np.intp]
 
