@@ -37,6 +37,8 @@ from .reading import read_header as read_header
 from .reading import read_labels as read_labels
 from .reading import read_map as read_map
 from .smoothing import Smoother as Smoother
+from .smoothing import StructureSmoother as StructureSmoother
+from .smoothing import build_smoother as build_smoother
 from .space import BY_LETTER as BY_LETTER
 from .space import HEMISPHERES as HEMISPHERES
 from .space import Form as Form
@@ -53,8 +55,6 @@ from .space import join as join
 from .space import name_elements as name_elements
 from .space import select as select
 from .space import structures as structures
-from .structure_smoothing import StructureSmoother as StructureSmoother
-from .structure_smoothing import build_smoother as build_smoother
 from .surface_files import FSAVERAGE5 as FSAVERAGE5
 from .surface_files import SurfaceFile as SurfaceFile
 from .surface_files import read_fsaverage5 as read_fsaverage5
