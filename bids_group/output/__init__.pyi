@@ -1,78 +1,42 @@
-from .disk.lock import check_output_dir, claim_output
-from .disk.manifest import (
-    CITATIONS,
-    COMMAND,
-    OPTION_FILE,
-    REPORT,
-    TABLES,
-    check_names,
-    check_same_analysis,
-    confirm_outputs,
-    find_other_analysis,
-    finish_outputs,
-    record_outputs,
-)
-from .disk.writing import json_text
-from .files.analysis import print_design, write_group
-from .files.contrasts import describe_sensitivity, spell_clusters
-from .files.dataset import (
-    read_description,
-    write_command,
-    write_crash,
-    write_dataset,
-    write_ledger,
-    write_named,
-    write_participants,
-)
-from .files.drafts import write_described
-from .files.names import check_output_names, model_path, pooled_path
-from .files.pooled import check_pooled_names, is_pooled, marks_of, pooling_key, read_pooled, write_pooled
-from .files.sidecars import Context
-from .files.surfaces import write_surfaces
-from .preview.description import Durations, Preview, describe_dry_run, spell_duration
-from .preview.page import print_dry_run
-
-__all__ = [
-    "CITATIONS",
-    "COMMAND",
-    "OPTION_FILE",
-    "REPORT",
-    "TABLES",
-    "Context",
-    "Durations",
-    "Preview",
-    "check_names",
-    "check_output_dir",
-    "check_output_names",
-    "check_pooled_names",
-    "check_same_analysis",
-    "claim_output",
-    "confirm_outputs",
-    "describe_dry_run",
-    "describe_sensitivity",
-    "find_other_analysis",
-    "finish_outputs",
-    "is_pooled",
-    "json_text",
-    "marks_of",
-    "model_path",
-    "pooled_path",
-    "pooling_key",
-    "print_design",
-    "print_dry_run",
-    "read_description",
-    "read_pooled",
-    "record_outputs",
-    "spell_clusters",
-    "spell_duration",
-    "write_command",
-    "write_crash",
-    "write_dataset",
-    "write_described",
-    "write_group",
-    "write_ledger",
-    "write_named",
-    "write_participants",
-    "write_pooled",
-    "write_surfaces",
-]
+from .disk.lock import check_output_dir as check_output_dir
+from .disk.lock import claim_output as claim_output
+from .disk.manifest import CITATIONS as CITATIONS
+from .disk.manifest import COMMAND as COMMAND
+from .disk.manifest import OPTION_FILE as OPTION_FILE
+from .disk.manifest import REPORT as REPORT
+from .disk.manifest import TABLES as TABLES
+from .disk.manifest import check_names as check_names
+from .disk.manifest import check_same_analysis as check_same_analysis
+from .disk.manifest import confirm_outputs as confirm_outputs
+from .disk.manifest import find_other_analysis as find_other_analysis
+from .disk.manifest import finish_outputs as finish_outputs
+from .disk.manifest import record_outputs as record_outputs
+from .disk.writing import json_text as json_text
+from .files.analysis import print_design as print_design
+from .files.analysis import write_group as write_group
+from .files.contrasts import describe_sensitivity as describe_sensitivity
+from .files.contrasts import spell_clusters as spell_clusters
+from .files.dataset import read_description as read_description
+from .files.dataset import write_command as write_command
+from .files.dataset import write_crash as write_crash
+from .files.dataset import write_dataset as write_dataset
+from .files.dataset import write_ledger as write_ledger
+from .files.dataset import write_named as write_named
+from .files.dataset import write_participants as write_participants
+from .files.drafts import write_described as write_described
+from .files.names import check_output_names as check_output_names
+from .files.names import model_path as model_path
+from .files.names import pooled_path as pooled_path
+from .files.pooled import check_pooled_names as check_pooled_names
+from .files.pooled import is_pooled as is_pooled
+from .files.pooled import marks_of as marks_of
+from .files.pooled import pooling_key as pooling_key
+from .files.pooled import read_pooled as read_pooled
+from .files.pooled import write_pooled as write_pooled
+from .files.sidecars import Context as Context
+from .files.surfaces import write_surfaces as write_surfaces
+from .preview.description import Durations as Durations
+from .preview.description import Preview as Preview
+from .preview.description import describe_dry_run as describe_dry_run
+from .preview.description import spell_duration as spell_duration
+from .preview.page import print_dry_run as print_dry_run

@@ -1,16 +1,10 @@
-from .atlas import OWN_ATLAS, Atlas, StructureAtlas, read_atlas, read_structure_atlas, region_effects
-from .methods import citations, methods_text, write_citations
-from .page import build_report
-
-__all__ = [
-    "OWN_ATLAS",
-    "Atlas",
-    "StructureAtlas",
-    "build_report",
-    "citations",
-    "methods_text",
-    "read_atlas",
-    "read_structure_atlas",
-    "region_effects",
-    "write_citations",
-]
+from .atlas import OWN_ATLAS as OWN_ATLAS
+from .atlas import Atlas as Atlas
+from .atlas import StructureAtlas as StructureAtlas
+from .atlas import read_atlas as read_atlas
+from .atlas import read_structure_atlas as read_structure_atlas
+from .atlas import region_effects as region_effects
+from .methods import citations as citations
+from .methods import methods_text as methods_text
+from .methods import write_citations as write_citations
+from .page import build_report as build_report
