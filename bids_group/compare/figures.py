@@ -17,12 +17,11 @@ from bids_group.output.report.axes import Chart, Panel
 from bids_group.output.report.brains import Layers, Look, draw_mosaic
 from bids_group.output.report.canvas import Box, common_cuts, place, read_anatomy
 from bids_group.output.report.charts import ABOVE, BELOW, EDGE
-from bids_group.output.report.cortex import Cortex, read_cortex
 from bids_group.output.report.figures import Drawing, Picture
 from bids_group.output.report.folder import entities_of
 from bids_group.output.report.marks import FAINT, Cells, Line, Mark, Span
 from bids_group.output.report.sheet import Sheet, ramp, tint
-from bids_group.output.report.surfaces import draw_surfaces
+from bids_group.output.report.surfaces import Cortex, draw_surfaces, read_cortex
 from bids_group.output.report.tables import show_number
 
 N_BINS = 160
@@ -68,19 +67,16 @@ class Canvas:
     ) -> Sheet:
         """Draw signed values at the common elements, and an outline."""
         limit, elements = float(np.abs(values).max(initial=0.0)) or 1.0, self.ground.elements
+        look = Look(limit=limit, opaque_at=min(opaque_at or limit, limit), is_signed=True, name=name)
         if self.cortex is not None:
-            look = Look(limit=limit, opaque_at=min(opaque_at or limit, limit), is_signed=True, name=name)
             rows = (elements.unpack(values), elements.mask, elements.unpack(outlined.astype(np.float32)) > 0)
             return draw_surfaces(self.cortex.lay(*rows), look, ticks=ticks)
         layers = Layers(
+            look=look,
             mask=self.mask,
             statistic=place(elements.unpack(values), elements.grid),
             significant=place(elements.unpack(outlined.astype(np.float32)), elements.grid),
             anatomy=read_anatomy(self.pair.sides[0].space),
-            limit=limit,
-            opaque_at=min(opaque_at or limit, limit),
-            is_signed=True,
-            name=name,
         )
         return draw_mosaic(layers, [common_cuts(self.mask, axis, N_CUTS) for axis in range(3)], ticks)
 

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, product
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+from nibabel.gifti import GiftiDataArray, GiftiImage, GiftiMetaData
 
-from bids_group.demo.effects import Signal, build_variance, draw_noise
-from bids_group.demo.forms import save_regions, save_surfaces
-from bids_group.demo.kinds import CONTRAST, LABEL, SPACE, TASK, DemoTruth, Kind
-from bids_group.elements import Grid
-from bids_group.output.disk.writing import write_json
+from bids_group.demo.effects import Signal, build_sphere, build_variance, draw_noise
+from bids_group.demo.kinds import CENTRES, CONTRAST, LABEL, SPACE, TASK, DemoTruth, Kind
+from bids_group.elements import HEMISPHERES, Grid, read_fsaverage5
+from bids_group.output.disk.writing import write_json, write_table
 
 _RUN_SD = (0.35, 0.65)
 _MAP_DOF = 180
 _NOISE_FWHM_MM, _BETWEEN_FWHM_MM = 7.0, 10.0
 _COVERED_ABOVE_MM = -20.0
+_REGION_RADIUS_MM = 14.0
 
 Plan = tuple[str, str | None, str | None, bool]
 """One map to be written: subject, session, run, and whether it does not cover the whole brain."""
+Volumes = Mapping[str, npt.NDArray[np.floating]]
+"""Effect and variance, by stat."""
 
 
 def plan_maps(recipe: Kind, labels: Sequence[str]) -> Iterator[Plan]:
@@ -65,7 +69,7 @@ def write_maps(
             z_mm = grid.affine[2, 3] + grid.affine[2, 2] * np.arange(grid.shape[2])
             observed = signal.mask & (z_mm >= _COVERED_ABOVE_MM) if is_reduced else signal.mask
             if recipe.form != "volume":
-                save = save_surfaces if recipe.form == "surface" else save_regions
+                save = _save_surfaces if recipe.form == "surface" else _save_regions
                 save(stem, {"effect": effect, "variance": variance}, grid)
                 continue
             for stat, volume in (("effect", effect), ("variance", variance)):
@@ -101,3 +105,31 @@ def _save(path: Path, grid: Grid, volume: npt.NDArray[np.floating]) -> None:
     image.set_qform(grid.affine, code="mni")
     image.header.set_xyzt_units("mm")
     path.write_bytes(gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
+
+
+def _save_surfaces(stem: Path, volumes: Volumes, grid: Grid) -> None:
+    """Write each stat for both hemispheres, with the value of the voxel in which each vertex lies."""
+    inverse = np.linalg.inv(grid.affine)
+    for structure, mesh in read_fsaverage5().items():
+        places = np.rint(mesh.points @ inverse[:3, :3].T + inverse[:3, 3]).astype(np.intp)
+        at = tuple(np.clip(places, 0, np.array(grid.shape) - 1).T)
+        name = "".join(word.capitalize() for word in structure.split("_"))
+        for stat, volume in volumes.items():
+            image = GiftiImage(
+                darrays=[GiftiDataArray(volume[at].astype(np.float32))],
+                meta=GiftiMetaData({"AnatomicalStructurePrimary": name}),
+            )
+            file = stem.name.replace("_space-", f"_hemi-{HEMISPHERES[structure]}_space-")
+            nib.save(image, stem.with_name(f"{file}_stat-{stat}_statmap.func.gii"))
+
+
+def _save_regions(stem: Path, volumes: Volumes, grid: Grid) -> None:
+    """Write a table with the means over spheres: those of the effects, and the same on the other side."""
+    centres = {
+        name: sign * np.array([1, 0, 0]) * centre[0] + np.array([0, centre[1], centre[2]])
+        for region, centre in CENTRES.items()
+        for name, sign in ((region, 1), (f"{region}_mirrored", -1))
+    }
+    insides = [build_sphere(grid, (x, y, z), _REGION_RADIUS_MM) for x, y, z in centres.values()]
+    means = {stat: [float(volume[inside].mean()) for inside in insides] for stat, volume in volumes.items()}
+    write_table(stem.with_name(f"{stem.name}_statmap.tsv"), pd.DataFrame({"region": list(centres), **means}))

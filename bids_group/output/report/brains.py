@@ -79,6 +79,12 @@ class Look:
         colours = SIGNED if self.is_signed else _POSITIVE
         return Scale(-self.limit if self.is_signed else 0.0, self.limit, ramp(*colours), self.name)
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """What the viewers are told of it."""
+        names = ("name", "is_signed", "is_one_sided", "limit", "opaque_at")
+        return {name: getattr(self, name) for name in names}
+
     def opacity(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.floating]:
         """Opacity of values of the statistic, 0 to 1."""
         opacity = np.clip(np.abs(values) / self.opaque_at, 0, 1) ** 2
@@ -86,9 +92,10 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Layers(Look):
+class Layers:
     """What is drawn of a volume, from below: anatomy (or the mask), statistic, outline of what is found."""
 
+    look: Look
     mask: Box
     statistic: Box
     significant: Box
@@ -116,7 +123,7 @@ def draw_mosaic(
         [_cut(layers, axis, at_mm, width, has_sides=at_mm == cuts[axis][0]) for at_mm in cuts[axis]]
         for axis in (2, 1, 0)
     ]
-    return with_scale(_assemble(rows), layers, ticks)
+    return with_scale(_assemble(rows), layers.look, ticks)
 
 
 def draw_views(layers: Layers, at_mm: Sequence[float]) -> Sheet:
@@ -142,7 +149,8 @@ class Row(NamedTuple):
 def draw_rows(layers: Layers, rows: Sequence[Row], cuts: Sequence[float]) -> Sheet:
     """Draw a row of axial cuts for each correction: only what is significant under it."""
     (width, *_) = _widths([1.0] * len(cuts), _ASIDE)
-    shown = [replace(layers, significant=row.significant, is_thresholded=True) for row in rows]
+    look = replace(layers.look, is_thresholded=True)
+    shown = [replace(layers, look=look, significant=row.significant) for row in rows]
     sheet = _assemble([[_cut(one, 2, at_mm, width) for at_mm in cuts] for one in shown], _ASIDE)
     words, height = list(sheet.words), (len(sheet.pixels) - _BELOW) / len(rows)
     for at, row in enumerate(rows):
@@ -152,7 +160,7 @@ def draw_rows(layers: Layers, rows: Sequence[Row], cuts: Sequence[float]) -> She
             Words(x=12, y=y, text=line, colour=WORDS, size=15, anchor="lm")
             for y, line in zip(tops, lines, strict=True)
         ]
-    return with_scale(replace(sheet, words=words), replace(layers, is_thresholded=True))
+    return with_scale(replace(sheet, words=words), look)
 
 
 def draw_projection(layers: Layers) -> Sheet:
@@ -165,13 +173,13 @@ def draw_projection(layers: Layers) -> Sheet:
         strongest = np.abs(shown).argmax(axis=axis, keepdims=True)
         largest = np.take_along_axis(shown, strongest, axis=axis).squeeze(axis).T
         values = layers.statistic.pick(largest, pixels)
-        image[values != 0] = layers.scale.tint(values[values != 0])
+        image[values != 0] = layers.look.scale.tint(values[values != 0])
         if layers.anatomy is None:
             _outline(image, layers.mask.pick(layers.mask.data.max(axis=axis).T, pixels) > 0, 0.6)
         else:
             draw_outlines(image, pixels)
         tiles.append((image, _SIDES if axis else ()))
-    return with_scale(_assemble([tiles]), layers)
+    return with_scale(_assemble([tiles]), layers.look)
 
 
 def draw_amounts(
@@ -238,20 +246,15 @@ def _cut(layers: Layers, axis: int, at_mm: float, width: int, *, has_sides: bool
     return image, [_place(axis, at_mm), *(_SIDES if has_sides and axis != 0 else ())]
 
 
-def paint_slice(layers: Layers, pixels: Pixels, at_mm: float) -> Colours:
-    """Lay anatomy or mask, statistic and outline over each other: RGB from 0 to 1 by row and column."""
-    return _paint_found(_paint_grey(layers.anatomy, layers.mask, pixels, at_mm), layers, pixels, at_mm)
-
-
 def _paint_found(image: Colours, layers: Layers, pixels: Pixels, at_mm: float) -> Colours:
     """Lay the statistic and the outline over a slice of the anatomy."""
     is_in = layers.significant.sample(pixels, at_mm) > 0
-    statistic = layers.statistic
+    look, statistic = layers.look, layers.statistic
     values = statistic.cut(pixels.axis, at_mm)
-    if values is not None and (is_in.any() or not layers.is_thresholded):
-        opacity = np.asarray(layers.opacity(values), dtype=np.float32)  # of elements, which have many pixels
-        share = is_in if layers.is_thresholded else statistic.pick(opacity, pixels)
-        _paint(image, statistic.pick(layers.scale.tint(values), pixels), share)
+    if values is not None and (is_in.any() or not look.is_thresholded):
+        opacity = np.asarray(look.opacity(values), dtype=np.float32)  # of elements, which have many pixels
+        share = is_in if look.is_thresholded else statistic.pick(opacity, pixels)
+        _paint(image, statistic.pick(look.scale.tint(values), pixels), share)
     _outline(image, is_in)
     return image
 

@@ -174,7 +174,7 @@ def _rows(inputs: ContrastInputs, slices: Slices) -> Iterator[Row]:
 
     def row(title: str, is_in: npt.NDArray[np.bool_], n_clusters: str) -> Row:
         numbers = f"{counted(int(is_in.sum()), 'voxel')}, {n_clusters}"
-        return Row(words=(title, numbers), significant=slices.brain.place(is_in))
+        return Row(words=(title, numbers), significant=slices.brain.layout.place(is_in))
 
     if UNCORRECTED.label not in inputs.found and inputs.p is not None:
         from scipy import ndimage

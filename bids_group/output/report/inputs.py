@@ -20,7 +20,6 @@ from bids_group.output.files.contrasts import spell_clusters
 from bids_group.output.report.analysis_facts import gather_facts
 from bids_group.output.report.brains import Layers, Look
 from bids_group.output.report.canvas import Box, common_cuts, cuts_through, place, read_anatomy
-from bids_group.output.report.cortex import Cortex, read_cortex
 from bids_group.output.report.figures import Drawing, FigureStore, Picture
 from bids_group.output.report.folder import (
     UNCORRECTED,
@@ -34,7 +33,7 @@ from bids_group.output.report.folder import (
     read_table,
     sidecar_of,
 )
-from bids_group.output.report.surfaces import Hemisphere
+from bids_group.output.report.surfaces import Cortex, Hemisphere, read_cortex
 from bids_group.output.report.tables import PageTable, page_table
 from bids_group.records.sidecars import Sidecar
 
@@ -102,10 +101,6 @@ class Brain:
     anatomy: Box | None
     cuts: Sequence[Sequence[float]]
     cut_mm: Point | None
-
-    def place(self, values: npt.NDArray[Any]) -> Box:
-        """Turn numbers over the space of the analysis into a box."""
-        return self.layout.place(values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -305,6 +300,11 @@ class ContrastInputs(PageInputs):
     subcortex: Slices | None
     hemispheres: tuple[Hemisphere, ...]
 
+    @property
+    def outlined(self) -> str:
+        """Title of the correction whose result is outlined; empty where there is none."""
+        return self.analysis.rule(self.files.outlined).title if self.files.outlined else ""
+
 
 def read_contrast_inputs(analysis: AnalysisInputs, contrast: ContrastFiles) -> ContrastInputs:
     """Read the maps and cluster tables of a contrast, and lay the maps on top of each other."""
@@ -355,15 +355,11 @@ def _lay(
     x, y, z = apply_affine(grid.affine, np.unravel_index(int(strengths.argmax()), grid.shape))
     strongest = float(x), float(y), float(z)
     layers = Layers(
+        look=look,
         mask=brain.mask,
-        statistic=brain.place(statistic),
-        significant=brain.place(outlined),
+        statistic=brain.layout.place(statistic),
+        significant=brain.layout.place(outlined),
         anatomy=brain.anatomy,
-        limit=look.limit,
-        opaque_at=look.opaque_at,
-        is_signed=look.is_signed,
-        name=look.name,
-        is_one_sided=look.is_one_sided,
     )
     return Slices(
         brain=brain,

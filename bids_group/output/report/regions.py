@@ -112,7 +112,6 @@ def regions(inputs: ContrastInputs) -> Iterator[Picture]:
     if not has_intervals(inputs):
         return
     found = sort_regions(inputs)
-    title = inputs.analysis.rule(inputs.files.outlined).title if inputs.files.outlined else ""
     n = len(found.names)
     which = (
         f"the {n} of {found.n_analysed} regions with the largest |t|"
@@ -120,7 +119,9 @@ def regions(inputs: ContrastInputs) -> Iterator[Picture]:
         else "each region"
     )
     colours = (
-        f" In colour: significant ({title})." if found.is_significant.any() else " Nothing is significant."
+        f" In colour: significant ({inputs.outlined})."
+        if found.is_significant.any()
+        else " Nothing is significant."
     )
     yield inputs.picture(
         draw_regions(found, "significant"),

@@ -13,7 +13,6 @@ from bids_group.output.files.names import list_maps
 from bids_group.output.report import brains, charts
 from bids_group.output.report.canvas import pack_flags, pack_statistic
 from bids_group.output.report.corrections import answer, clusters, side_by_side
-from bids_group.output.report.cortex import strongest_half
 from bids_group.output.report.figures import Picture
 from bids_group.output.report.folder import read_numbers, read_table
 from bids_group.output.report.influence import influence
@@ -22,7 +21,7 @@ from bids_group.output.report.methods import OWN_TITLE
 from bids_group.output.report.regions import has_intervals, regions
 from bids_group.output.report.sections import Article, Details, Part, Report, Section, Shown
 from bids_group.output.report.sensitivity import sensitivity, sum_up_sensitivity
-from bids_group.output.report.surfaces import VIEWS, draw_surfaces, pack_map
+from bids_group.output.report.surfaces import VIEWS, draw_surfaces, pack_map, strongest_half
 from bids_group.output.report.tables import page_table
 from bids_group.output.report.variances import variances
 
@@ -82,9 +81,7 @@ def draw_contrast(inputs: ContrastInputs, *, is_one_of_many: bool) -> Article:
         thumbnail=_thumbnail(inputs),
         parts=[part for make in CONTRAST_PARTS for part in make(inputs)],
         volume=None if inputs.slices is None else _volume(inputs, inputs.slices),
-        surface=pack_map(inputs.hemispheres, inputs.look, _title_of_outlined(inputs))
-        if inputs.hemispheres
-        else None,
+        surface=pack_map(inputs.hemispheres, inputs.look, inputs.outlined) if inputs.hemispheres else None,
     )
 
 
@@ -109,7 +106,7 @@ def _thumbnail(inputs: ContrastInputs) -> Picture | None:
 def _outlined(inputs: ContrastInputs, n_significant: int, what: str) -> str:
     if not n_significant:
         return "nothing outlined: nothing is significant"
-    return f"{n_significant} {what} outlined ({inputs.analysis.rule(inputs.files.outlined).title})"
+    return f"{n_significant} {what} outlined ({inputs.outlined})"
 
 
 def _hemispheres(inputs: ContrastInputs) -> Iterator[Shown]:
@@ -158,8 +155,8 @@ def _mosaic(inputs: ContrastInputs) -> Iterator[Shown]:
         alt=f"Slices of the {test} map of {inputs.files.name}; {outlined}.",
         caption=(
             f"{whole} {test} map; {outlined}. {_say_opacity(inputs)}"
-            f"Colours end at {layers.limit:.1f}; cuts and scale are those of all {test} contrasts of this "
-            f"analysis. Left is left. {NO_ANATOMY if layers.anatomy is None else TEMPLATE}"
+            f"Colours end at {inputs.look.limit:.1f}; cuts and scale are those of all {test} contrasts of "
+            f"this analysis. Left is left. {NO_ANATOMY if layers.anatomy is None else TEMPLATE}"
         ),
     )
 
@@ -177,14 +174,13 @@ def _name_viewer(inputs: ContrastInputs) -> dict[str, str]:
 
 def _projection(inputs: ContrastInputs) -> Iterator[Picture]:
     if inputs.slices is not None and (inputs.slices.layers.significant.data > 0).any():
-        title = inputs.analysis.rule(inputs.files.outlined).title
         yield inputs.picture(
             brains.draw_projection(inputs.slices.layers),
             "desc-projection_statmap.png",
             alt=f"Significant {inputs.files.test} seen through the brain from the right, the back and above.",
             caption=(
-                f"Glass brain: the strongest significant voxel ({title}) along each line of sight; seen from "
-                "the right, from the back and from above."
+                f"Glass brain: the strongest significant voxel ({inputs.outlined}) along each line of sight; "
+                "seen from the right, from the back and from above."
             ),
         )
 
@@ -237,22 +233,14 @@ def _files(inputs: ContrastInputs) -> Iterator[Details]:
     yield Details("Files of this contrast", Part("files", [*paths, *inputs.figures]))
 
 
-def _title_of_outlined(inputs: ContrastInputs) -> str:
-    return inputs.analysis.rule(inputs.files.outlined).title if inputs.files.outlined else ""
-
-
 def _volume(inputs: ContrastInputs, slices: Slices) -> Mapping[str, Any]:
     layers = slices.layers
     return {
         "beside": list(_beside(inputs, slices.brain)),
-        "name": inputs.files.test,
-        "is_signed": layers.is_signed,
-        "is_one_sided": layers.is_one_sided,
-        "limit": layers.limit,
-        "opaque_at": layers.opaque_at,
+        **inputs.look.told,
         "strongest": list(slices.strongest_mm),
         "start": list(slices.focus_mm),
-        "correction": _title_of_outlined(inputs),
+        "correction": inputs.outlined,
         "statistic": pack_statistic(layers.statistic),
         "mask": pack_flags(layers.mask),
         "significant": pack_flags(layers.significant),
@@ -270,7 +258,7 @@ def _beside(inputs: ContrastInputs, brain: Brain) -> Iterator[Mapping[str, Any]]
             if np.allclose(volume[inside], factor * statistic, rtol=1e-4, atol=1e-6):
                 yield {"name": words, "factor": factor}
             else:
-                yield {"name": words, "volume": pack_statistic(brain.place(volume))}
+                yield {"name": words, "volume": pack_statistic(brain.layout.place(volume))}
 
 
 CONTRAST_PARTS: tuple[Callable[[ContrastInputs], Iterable[Shown]], ...] = (

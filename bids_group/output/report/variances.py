@@ -50,7 +50,7 @@ def variances(inputs: AnalysisInputs) -> Iterator[Shown]:
         rows.append({"what": what, **numbers, **zero})
         if stat in _SHARES and (brain := inputs.brain) is not None:
             limit, short, words = _SHARES[stat]
-            amounts, cuts = brain.place(np.where(inputs.inside, volume, 0)), brain.cuts[2]
+            amounts, cuts = brain.layout.place(np.where(inputs.inside, volume, 0)), brain.cuts[2]
             yield inputs.picture(
                 brains.draw_amounts(amounts, brain.mask, brain.anatomy, cuts, limit, short),
                 f"stat-{name}_statmap.png",

@@ -245,13 +245,11 @@ def test_a_slice_that_contrasts_share_is_not_painted_over() -> None:
         for _ in range(3)
     ]
     mask, *statistics = boxes
+    look = brains.Look(limit=3, opaque_at=2, is_signed=True, name="t")
     looks = [
-        brains.Layers(
-            limit=3, opaque_at=2, is_signed=True, name="t",
-            mask=mask, statistic=one, significant=one, anatomy=None,
-        )
+        brains.Layers(look=look, mask=mask, statistic=one, significant=one, anatomy=None)
         for one in statistics
-    ]  # fmt: skip
+    ]
     cuts = [(3.0, 12.0), (3.0, 12.0), (3.0, 12.0)]
     first, other, again = (brains.draw_mosaic(look, cuts).pixels for look in (*looks, looks[0]))
     assert (first != other).any()

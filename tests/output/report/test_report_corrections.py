@@ -89,16 +89,19 @@ def test_only_what_is_significant_is_drawn_on_the_scale_of_all(
 ) -> None:
     root = write_outputs(tmp_path / "out", n_people=8, corrections=("none",), space="T1w")
     inputs, rows, cuts = drawn(root, monkeypatch)
-    layers = replace(inputs.slices.layers, significant=rows[0].significant, is_thresholded=True)
+    look = replace(inputs.look, is_thresholded=True)
+    layers = replace(inputs.slices.layers, significant=rows[0].significant, look=look)
     x, y = (
         layers.mask.origin_mm[axis] + layers.mask.step_mm[axis] * np.arange(layers.mask.data.shape[axis])
         for axis in (0, 1)
     )
     for at_mm in cuts:
-        image = brains.paint_slice(layers, Pixels(2, x, y), at_mm)
+        pixels = Pixels(2, x, y)
+        ground = brains._paint_grey(layers.anatomy, layers.mask, pixels, at_mm)
+        image = brains._paint_found(ground, layers, pixels, at_mm)
         is_in = rows[0].significant.cut(2, at_mm) > 0
         values = layers.statistic.cut(2, at_mm)[is_in]
-        colours = [colour_of(value / layers.limit) for value in values]
+        colours = [colour_of(value / look.limit) for value in values]
         np.testing.assert_allclose(image[is_in], colours, atol=1 / 255)
         greys = image[~is_in & ~ndimage.binary_dilation(is_in)]
         assert {tuple(grey) for grey in greys.astype(float).round(3)} <= {

@@ -8,7 +8,7 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bids_group.output.report.flow import count_flow, lay_out
+from bids_group.output.report.participants import count_flow, lay_out
 
 COLUMNS = ["participant_id", "contrast", "file", "used", "reason"]
 

@@ -12,7 +12,7 @@ import pytest
 
 from bids_group.output.report import brains, build_report
 from bids_group.output.report.charts import draw_design
-from bids_group.output.report.flow import MAX_REASONS, count_flow, lay_out
+from bids_group.output.report.participants import MAX_REASONS, count_flow, lay_out
 from bids_group.output.report.quality import MAX_PEOPLE
 from bids_group.output.report.tables import MAX_COLUMNS, MAX_ROWS, page_table
 

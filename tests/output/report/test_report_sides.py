@@ -52,16 +52,16 @@ def test_the_strongest_is_that_of_the_test(planted: tuple) -> None:
 
 def test_the_scale_and_full_opacity_are_of_values_that_are_evidence(planted: tuple) -> None:
     is_two_sided, inputs = planted
-    layers = inputs.slices.layers
-    assert layers.limit == (12 if is_two_sided else POSITIVE[0])
-    assert layers.opaque_at == POSITIVE[0]
+    look = inputs.slices.layers.look
+    assert look.limit == (12 if is_two_sided else POSITIVE[0])
+    assert look.opaque_at == POSITIVE[0]
 
 
 def test_what_is_not_tested_stays_faint_at_any_size(planted: tuple) -> None:
     is_two_sided, inputs = planted
     values = np.array([-1e6, -POSITIVE[0], POSITIVE[0] / 2, POSITIVE[0], 1e6], dtype=np.float32)
     expected = [1, 1, 0.25, 1, 1] if is_two_sided else [0.3, 0.3, 0.25, 1, 1]
-    np.testing.assert_allclose(inputs.slices.layers.opacity(values), expected, rtol=1e-6)
+    np.testing.assert_allclose(inputs.slices.layers.look.opacity(values), expected, rtol=1e-6)
 
 
 def test_the_colour_scale_has_a_line_where_evidence_is_full_and_nowhere_else(planted: tuple) -> None:
@@ -70,6 +70,6 @@ def test_the_colour_scale_has_a_line_where_evidence_is_full_and_nowhere_else(pla
     pixels = draw_mosaic(inputs.slices.layers, inputs.analysis.brain.cuts).pixels
     lines = np.flatnonzero((pixels[:, 1420] == 255).all(axis=1))
     top, bottom = (round(share * len(pixels)) for share in (0.15, 0.85))
-    limit, shares = inputs.slices.layers.limit, (lines - top) / (bottom - 1 - top)
+    limit, shares = inputs.slices.layers.look.limit, (lines - top) / (bottom - 1 - top)
     expected = [-POSITIVE[0], POSITIVE[0]] if is_two_sided else [POSITIVE[0]]
     assert sorted(limit * (1 - 2 * shares)) == pytest.approx(expected, abs=limit / 100)
