@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from bids_group.compare.sources import Pair, Tested, find_map
 from bids_group.config.corrections import UNCORRECTED, find_correction
@@ -26,7 +25,7 @@ from bids_group.elements import (
 )
 from bids_group.errors import DataError, GridError
 from bids_group.output.files.sidecars import SHARED_STATS
-from bids_group.output.report.folder import alpha_of, read_table, sidecar_of
+from bids_group.output.report.inputs import mark_significant, read_clusters
 
 Row = npt.NDArray[np.float64]
 Values = npt.NDArray[np.float32]
@@ -262,19 +261,10 @@ def _find_map(one: Tested, stat: str) -> Path | None:
 def _judge(one: Tested, correction: str) -> tuple[Path | None, Flags]:
     """Find the map that a correction judged, and what it found, flat on the whole grid.
 
-    The map is that of corrected p, uncorrected p, or shares of true discoveries. Found are elements whose p
-    is at most alpha, else the clusters (or those with true discoveries).
+    The map is that of corrected p, uncorrected p, or shares of true discoveries.
     """
-    files, bounds_discoveries = one.contrast, find_correction(correction).bounds_discoveries
-    corrected = files.corrected.get(correction)
-    judged = corrected or (files.maps.get("p") if correction == UNCORRECTED.label else None)
-    if bounds_discoveries:
+    files, rule = one.contrast, find_correction(correction)
+    judged = files.corrected.get(correction) or (files.maps.get("p") if rule == UNCORRECTED else None)
+    if rule.bounds_discoveries:
         judged = find_map(one.root, files.stem, f"stat-tdp_desc-{correction}_statmap")
-    if corrected is not None:
-        return judged, (read_map(corrected).data <= alpha_of(sidecar_of(corrected))).reshape(-1)
-    labels = read_map(files.labels[correction]).data.reshape(-1)
-    if not bounds_discoveries:
-        return judged, labels > 0
-    table = read_table(files.clusters[correction])
-    proportions = pd.to_numeric(table["true_discovery_proportion"])
-    return judged, np.isin(labels, pd.to_numeric(table.loc[proportions > 0, "cluster"]).to_numpy())
+    return judged, mark_significant(files, read_clusters(files, rule)).reshape(-1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from bids_group.output.report.axes import Chart, Panel
 from bids_group.output.report.brains import Layers, Look, draw_mosaic
 from bids_group.output.report.canvas import Box, common_cuts, place, read_anatomy
 from bids_group.output.report.charts import ABOVE, BELOW, EDGE
-from bids_group.output.report.figures import Drawing, Picture
+from bids_group.output.report.figures import Drawing, FigureStore, Picture
 from bids_group.output.report.folder import entities_of
 from bids_group.output.report.marks import FAINT, Cells, Line, Mark, Span
 from bids_group.output.report.sheet import Sheet, ramp, tint
@@ -31,14 +31,14 @@ _DENSITY = "#7fb2de", BELOW, "#00284d"
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """What the pictures of a pair share; ``payloads``: figures that are drawn and not written yet.
+    """What the pictures of a pair share.
 
     Volumes are drawn as slices, surfaces where A has the mesh of its maps.
     """
 
     pair: Pair
     ground: Ground
-    payloads: dict[Path, bytes] = field(default_factory=dict)
+    store: FigureStore
 
     @cached_property
     def mask(self) -> Box:
@@ -83,9 +83,7 @@ class Canvas:
     def keep(self, drawn: Drawing, one: Comparison, kind: str, *, alt: str, caption: str) -> Picture:
         """Keep a figure of a map or correction as a file of a ``kind``: ``difference.png``."""
         ending = f"stat-{one.stat}" if one.correction is None else f"desc-{one.correction}"
-        path = Path("figures") / f"{self.pair.stem}_{ending}_{kind}"
-        self.payloads[path] = drawn.render()
-        return Picture.of(self.payloads[path], path, alt=alt, caption=caption, width=drawn.width)
+        return self.store.add(drawn, f"{self.pair.stem}_{ending}_{kind}", alt=alt, caption=caption)
 
 
 def show(value: float | None) -> str:

@@ -21,6 +21,7 @@ from bids_group.config.differences import find_differences
 from bids_group.errors import UsageError
 from bids_group.output.disk.writing import table_text
 from bids_group.output.report.analysis_facts import gather_facts
+from bids_group.output.report.figures import FigureStore
 from bids_group.output.report.markup import fill_template
 from bids_group.output.report.provenance import plain_command
 from bids_group.output.report.tables import PageTable, page_table
@@ -62,8 +63,8 @@ def compare_outputs(out_a: Path, out_b: Path, folder: Path, pairs: Sequence[str]
     sides = read_source("A", out_a), read_source("B", out_b)
     check_place(folder, out_a, out_b)
     matched = match_contrasts(*sides, pairs)
-    payloads: dict[Path, bytes] = {}
-    views = [_compare(pair, *sides, payloads) for pair in matched]
+    store = FigureStore(root=folder, folder=Path("figures"))
+    views = [_compare(pair, *sides, store) for pair in matched]
     table = pd.DataFrame([row for view in views for row in view["rows"]], dtype=object)
     used, page_sides, left_out = {pair.label for pair in matched}, [], []
     for one in sides:
@@ -81,13 +82,13 @@ def compare_outputs(out_a: Path, out_b: Path, folder: Path, pairs: Sequence[str]
         folder,
         table,
         fill_template("compare.html.j2", page=page, show=show),
-        payloads,
+        store.payloads,
         sources=(out_a, out_b),
         expectations={view["label"]: view["expectation"] for view in views},
     )
 
 
-def _compare(pair: Pair, a: Source, b: Source, payloads: dict[Path, bytes]) -> dict[str, Any]:
+def _compare(pair: Pair, a: Source, b: Source, store: FigureStore) -> dict[str, Any]:
     """Compare a pair of contrasts: its section of the page, with ``rows`` of comparison.tsv."""
     ground = find_ground(pair)
     maps = tuple(compare_maps(pair, ground))
@@ -95,7 +96,7 @@ def _compare(pair: Pair, a: Source, b: Source, payloads: dict[Path, bytes]) -> d
     settings = _tabulate_settings(pair, a, b, ground)
     is_same = settings["A"] == settings["B"]
     same = settings.loc[is_same, ["what", "A"]].rename(columns={"A": "A and B"})
-    canvas = Canvas(pair, ground, payloads)
+    canvas = Canvas(pair, ground, store)
     expectation, remarks = expect(pair, ground, maps), list(_say_remarks(ground, maps))
     notes = [] if canvas.can_draw else [_tell_undrawn(pair, ground)]
     for sentence in (*remarks, *([expectation.alarm] if expectation.alarm else [])):

@@ -56,14 +56,15 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FigureStore:
-    """Where the figures of a report go; ``payloads``: those that are drawn and not written yet."""
+    """Where the figures of a page go; ``payloads``: those that are drawn and not written yet."""
 
     root: Path
+    folder: Path = Path("group/figures")
     payloads: dict[Path, bytes] = field(default_factory=dict)
 
     def add(self, drawn: Drawing, name: str, *, alt: str, caption: str = "") -> Picture:
-        """Draw ``group/figures/<name>``: equal figures, equal bytes."""
-        path = Path("group") / "figures" / name
+        """Draw ``folder/name``: equal figures, equal bytes."""
+        path = self.folder / name
         self.payloads[path] = drawn.render()
         return Picture.of(self.payloads[path], path, alt=alt, caption=caption, width=drawn.width)
 

@@ -263,6 +263,14 @@ def read_clusters(contrast: ContrastFiles, rule: Correction) -> FoundClusters:
     )
 
 
+def mark_significant(contrast: ContrastFiles, found: FoundClusters) -> npt.NDArray[np.bool_]:
+    """Mark significant elements: those of the p map, or of the significant clusters where there is none."""
+    if path := contrast.corrected.get(found.rule.label):
+        return read_map(path).data <= alpha_of(sidecar_of(path))
+    labels = read_map(contrast.labels[found.rule.label]).data.astype(np.int32)
+    return np.isin(labels, pd.to_numeric(found.significant["cluster"]).unique()) & (labels > 0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Slices:
     """The maps of a contrast laid on top of each other, for slices.
@@ -312,7 +320,7 @@ def read_contrast_inputs(analysis: AnalysisInputs, contrast: ContrastFiles) -> C
     path = contrast.maps.get("p") or contrast.maps.get(UNCORRECTED)
     p = None if path is None else read_map(path).data
     found = {name: read_clusters(contrast, analysis.rule(name)) for name in contrast.corrections}
-    significant = {name: _significant(contrast, name, one) & analysis.inside for name, one in found.items()}
+    significant = {name: mark_significant(contrast, one) & analysis.inside for name, one in found.items()}
     outlined = significant.get(str(contrast.outlined), np.zeros_like(analysis.inside))
     strength, limit = _strength(contrast, statistic), analysis.limits[contrast.test]
     look = Look(
@@ -368,14 +376,6 @@ def _lay(
         focus_mm=brain.cut_mm or strongest,
         focus_words="the point asked for" if brain.cut_mm else f"the strongest {look.name}",
     )
-
-
-def _significant(contrast: ContrastFiles, correction: str, found: FoundClusters) -> npt.NDArray[np.bool_]:
-    """Mark significant elements: those of the p map, or of the significant clusters where there is none."""
-    if path := contrast.corrected.get(correction):
-        return read_map(path).data <= alpha_of(sidecar_of(path))
-    labels = read_map(contrast.labels[correction]).data.astype(np.int32)
-    return np.isin(labels, pd.to_numeric(found.significant["cluster"]).unique()) & (labels > 0)
 
 
 def _opaque_at(
