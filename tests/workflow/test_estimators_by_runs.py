@@ -3,21 +3,20 @@
 import json
 import shutil
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import optimize, stats
 
 from bids_group.cli import main
+from tests.visits import design_of, image, sidecar_of, write_visits
 
 SHAPE = (3, 3, 2)
-STEM = "task-rest_space-MNI"
 FORMULA = "~ group * months"
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory, write_visits):
+def study(tmp_path_factory):
     """Twenty people in two groups, three visits, some of them missed; the rows as a table, and their maps."""
     root = tmp_path_factory.mktemp("visits") / "data"
     draw = np.random.default_rng(20)
@@ -47,22 +46,8 @@ def run(study, folder, *options, code=0):
     return folder / "group"
 
 
-def image(group, stat, label="", desc=""):
-    path = group / f"{STEM}_contrast-go{label}_stat-{stat}{desc}_statmap.nii.gz"
-    return np.asarray(nib.load(path).dataobj, dtype=np.float64).ravel()
-
-
 def component(group, name):
     return image(group, "variance", desc=f"_desc-{name}")
-
-
-def sidecar(group, stat, label=""):
-    return json.loads((group / f"{STEM}_contrast-go{label}_stat-{stat}_statmap.json").read_text())
-
-
-def design_of(table):
-    months, is_patient = table["months"] - table["months"].mean(), (table["group"] == "patient").astype(float)
-    return np.column_stack([np.ones(len(table)), is_patient, months, is_patient * months])
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +89,7 @@ def test_p_and_z_of_a_mixed_model_come_from_its_own_dof_map(study, mixed):
     np.testing.assert_allclose(image(mixed, "p", "Group"), 2 * stats.t.sf(np.abs(t), dof), rtol=1e-4)
     assert 15 < np.median(dof) < 22  # people, not rows
     assert np.median(image(mixed, "dof", "GroupByMonths")) > 30  # rows within people
-    said = sidecar(mixed, "t", "Group")
+    said = sidecar_of(mixed, "t", "Group")
     assert (said["Estimator"], said["RandomTerms"]) == ("mixed", "(1 | subject)")
     assert said["DegreesOfFreedom"] == "differs between elements: see stat-dof"
     total = np.sqrt(
@@ -151,7 +136,7 @@ def test_the_sandwich_is_that_of_the_definition(study, tmp_path):
     t = (c @ inverse @ X.T @ effects) / np.sqrt(variance)
     np.testing.assert_allclose(image(group, "t", "GroupByMonths"), t, rtol=1e-5)
     assert np.ptp(image(group, "dof", "GroupByMonths")) == 0
-    assert sidecar(group, "t", "GroupByMonths")["EstimatorVariant"] == "CR1"
+    assert sidecar_of(group, "t", "GroupByMonths")["EstimatorVariant"] == "CR1"
 
 
 def test_known_variances_give_the_reml_estimate_and_knapp_hartungs_t(study, tmp_path):
@@ -178,7 +163,7 @@ def test_known_variances_give_the_reml_estimate_and_knapp_hartungs_t(study, tmp_
         assert image(group, "t", "Group")[element] == pytest.approx(t, rel=1e-4)
         assert image(group, "tau2")[element] == pytest.approx(tau2, abs=1e-4)
     assert ((image(group, "I2") >= 0) & (image(group, "I2") <= 100)).all()
-    assert sidecar(group, "t", "Group")["DegreesOfFreedom"] == len(y) - 2
+    assert sidecar_of(group, "t", "Group")["DegreesOfFreedom"] == len(y) - 2
 
 
 def test_weighted_rows_are_shuffled_by_signs_and_the_statistic_has_a_map_of_its_own(study, tmp_path):

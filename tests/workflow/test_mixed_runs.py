@@ -6,17 +6,16 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import optimize
 
 from bids_group.cli import main
+from tests.visits import design_of, image, reml, write_visits
 
 SHAPE = (3, 3, 2)
-STEM = "task-rest_space-MNI"
 HOLES = {(0, 0, 0): 3, (1, 2, 0): 5, (2, 1, 1): 46}
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory, write_visits):
+def study(tmp_path_factory):
     """Eighteen people, three visits each; at some elements not all rows are observed."""
     root = tmp_path_factory.mktemp("visits") / "data"
     draw = np.random.default_rng(4)
@@ -44,50 +43,13 @@ def run(study, folder, formula, *options):
     return folder / "group"
 
 
-def image(group, stat, label="", desc=""):
-    path = group / f"{STEM}_contrast-go{label}_stat-{stat}{desc}_statmap.nii.gz"
-    return np.asarray(nib.load(path).dataobj, dtype=np.float64).ravel()
-
-
-def reml(y, X, Z, people, n_parameters):
-    """Generalised least squares at the REML estimate, from dense matrices; Z has a column by effect."""
-    same = people[:, None] == people
-
-    def solve(roots):
-        H = np.eye(len(y)) + sum(root**2 * np.outer(z, z) * same for root, z in zip(roots, Z.T, strict=True))
-        inverse = np.linalg.inv(H)
-        A = X.T @ inverse @ X
-        beta = np.linalg.solve(A, X.T @ inverse @ y)
-        square = (y - X @ beta) @ inverse @ (y - X @ beta)
-        free = len(y) - X.shape[1]
-        deviance = np.linalg.slogdet(A)[1] + np.linalg.slogdet(H)[1] + free * np.log(square)
-        return deviance, beta, square / free * np.linalg.inv(A), square / free
-
-    starts = [np.full(n_parameters, 0.8), np.full(n_parameters, 0.1)]
-    options = {"xatol": 1e-9, "fatol": 1e-13, "maxiter": 4000}
-    best = min(
-        (
-            optimize.minimize(lambda one: solve(one)[0], start, method="Nelder-Mead", options=options)
-            for start in starts
-        ),
-        key=lambda one: one.fun,
-    )
-    _, beta, covariance, residual = solve(best.x)
-    return beta[-1] / np.sqrt(covariance[-1, -1]), best.x**2 * residual, residual
-
-
-def pieces(table):
-    months = table["months"].to_numpy() - table["months"].mean()
-    patient = (table["group"] == "patient").to_numpy(dtype=float)
-    X = np.column_stack([np.ones(len(table)), patient, months, patient * months])
-    return X, months, pd.factorize(table["participant_id"])[0]
-
-
 @pytest.mark.parametrize(("bars", "effects"), [("(1 | subject)", 1), ("(1 + months || subject)", 2)])
 def test_rows_missing_at_an_element_leave_the_model_of_those_observed(study, tmp_path, bars, effects):
     _, table, values = study
     group = run(study, tmp_path / "out", f"~ group * months + {bars}", "--min-coverage", "0.1")
-    X, months, people = pieces(table)
+    X, people = design_of(table), pd.factorize(table["participant_id"])[0]
+    Z = [np.ones(len(X)), X[:, 2]][:effects]
+    alike = [np.outer(z, z) * (people[:, None] == people) for z in Z]
     n, t = image(group, "n", "GroupByMonths"), image(group, "t", "GroupByMonths")
     untested = np.ravel_multi_index((2, 1, 1), SHAPE)
     assert (n[untested], t[untested], image(group, "p", "GroupByMonths")[untested]) == (8, 0, 1)
@@ -95,8 +57,10 @@ def test_rows_missing_at_an_element_leave_the_model_of_those_observed(study, tmp
     for element in (*few, 5, 11):
         here = np.isfinite(values[:, element])
         assert n[element] == here.sum()
-        Z = np.column_stack([np.ones(len(X)), months])[:, :effects]
-        own_t, own, residual = reml(values[here, element], X[here], Z[here], people[here], effects)
+        starts = [np.full(effects, 0.8), np.full(effects, 0.1)]
+        own_t, own, residual = reml(
+            values[here, element], X[here], [one[here][:, here] for one in alike], starts
+        )
         assert t[element] == pytest.approx(own_t, rel=1e-4, abs=1e-5)
         found = [image(group, "variance", desc="_desc-subjectIntercept")[element]]
         if effects == 2:

@@ -1,24 +1,22 @@
 """Whole runs of visits of people of families: maps, sidecars, the report's words, and what is refused."""
 
-import json
 import re
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import optimize
 
 from bids_group.cli import main
+from tests.visits import design_of, image, reml, sidecar_of, write_visits
 
 SHAPE = (3, 2, 2)
-STEM = "task-rest_space-MNI"
 HOLES = {(0, 0, 0): 4, (1, 1, 0): 7}
 FORMULA = "~ group * months + (1 | family/subject)"
+STARTS = ([0.8, 0.8], [0.1, 1.0], [1.0, 0.1])
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory, write_visits):
+def study(tmp_path_factory):
     """Nine families of one to three people with two or three visits; some elements lack rows."""
     root = tmp_path_factory.mktemp("families") / "data"
     draw = np.random.default_rng(16)
@@ -48,64 +46,29 @@ def output(study, tmp_path_factory):
     return folder
 
 
-def image(output, stat, label="", desc=""):
-    path = output / "group" / f"{STEM}_contrast-go{label}_stat-{stat}{desc}_statmap.nii.gz"
-    return np.asarray(nib.load(path).dataobj, dtype=np.float64).ravel()
-
-
-def sidecar(output, stat, desc="", label=""):
-    path = output / "group" / f"{STEM}_contrast-go{label}_stat-{stat}{desc}_statmap.json"
-    return json.loads(path.read_text())
-
-
-def reml(y, X, groups):
-    """t of the last column, and the variances, by REML from dense matrices."""
-    free = len(y) - X.shape[1]
-
-    def solve(roots):
-        pairs = zip(roots, groups, strict=True)
-        inverse = np.linalg.inv(np.eye(len(y)) + sum(r**2 * (of[:, None] == of) for r, of in pairs))
-        A = X.T @ inverse @ X
-        beta = np.linalg.solve(A, X.T @ inverse @ y)
-        square = (y - X @ beta) @ inverse @ (y - X @ beta)
-        deviance = np.linalg.slogdet(A)[1] - np.linalg.slogdet(inverse)[1] + free * np.log(square)
-        return deviance, beta, square / free * np.linalg.inv(A), square / free
-
-    options = {"xatol": 1e-9, "fatol": 1e-13, "maxiter": 4000}
-    starts = ([0.8, 0.8], [0.1, 1.0], [1.0, 0.1])
-    found = [
-        optimize.minimize(lambda at: solve(at)[0], start, method="Nelder-Mead", options=options)
-        for start in starts
-    ]
-    best = min(found, key=lambda one: one.fun).x
-    _, beta, covariance, residual = solve(best)
-    return beta[-1] / np.sqrt(covariance[-1, -1]), best**2 * residual, residual
-
-
 def test_maps_are_those_of_dense_matrices_over_the_rows_observed(study, output):
     _, table, values = study
-    months = table["months"].to_numpy() - table["months"].mean()
-    patient = (table["group"] == "patient").to_numpy(dtype=float)
-    X = np.column_stack([np.ones(len(table)), patient, months, patient * months])
-    groups = [pd.factorize(table[name])[0] for name in ("family", "participant_id")]
-    t, n = image(output, "t", "GroupByMonths"), image(output, "n", "GroupByMonths")
+    X, groups = design_of(table), [table[name].to_numpy() for name in ("family", "participant_id")]
+    t, n = image(output / "group", "t", "GroupByMonths"), image(output / "group", "n", "GroupByMonths")
     family, person, residual = (
-        image(output, "variance", desc=f"_desc-{name}")
+        image(output / "group", "variance", desc=f"_desc-{name}")
         for name in ("familyIntercept", "subjectIntercept", "residual")
     )
     for element in range(values.shape[1]):
         here = np.isfinite(values[:, element])
         assert n[element] == here.sum()
-        own_t, own, rest = reml(values[here, element], X[here], [one[here] for one in groups])
+        own_t, own, rest = reml(
+            values[here, element], X[here], [one[here, None] == one[here] for one in groups], STARTS
+        )
         assert t[element] == pytest.approx(own_t, rel=1e-4, abs=1e-5)
         np.testing.assert_allclose([family[element], person[element]], own, rtol=2e-3, atol=1e-5)
         assert residual[element] == pytest.approx(rest, rel=1e-4)
     total = family + person + residual
-    np.testing.assert_allclose(image(output, "icc", desc="_desc-family"), family / total, rtol=1e-5)
+    np.testing.assert_allclose(image(output / "group", "icc", desc="_desc-family"), family / total, rtol=1e-5)
     np.testing.assert_allclose(
-        image(output, "icc", desc="_desc-subject"), (family + person) / total, rtol=1e-5
+        image(output / "group", "icc", desc="_desc-subject"), (family + person) / total, rtol=1e-5
     )
-    assert (image(output, "dof", "GroupByMonths") > 2).all()
+    assert (image(output / "group", "dof", "GroupByMonths") > 2).all()
     stats = {
         path.name.split("_stat-")[1].split("_")[0] for path in (output / "group").glob("*ByMonths_stat*.gz")
     }
@@ -113,10 +76,13 @@ def test_maps_are_those_of_dense_matrices_over_the_rows_observed(study, output):
 
 
 def test_sidecars_and_the_report_name_both_levels(output):
-    said = sidecar(output, "t", label="GroupByMonths")
+    said = sidecar_of(output / "group", "t", "GroupByMonths")
     assert (said["Estimator"], said["RandomTerms"]) == ("mixed", "(1 | family/subject)")
-    assert "(rows of one family)" in sidecar(output, "icc", "_desc-family")["Description"]
-    assert "(familyIntercept)" in sidecar(output, "variance", "_desc-familyIntercept")["Description"]
+    assert "(rows of one family)" in sidecar_of(output / "group", "icc", desc="_desc-family")["Description"]
+    assert (
+        "(familyIntercept)"
+        in sidecar_of(output / "group", "variance", desc="_desc-familyIntercept")["Description"]
+    )
     page = (output / "report.html").read_text()
     assert f"linear mixed model '{FORMULA}'" in page.replace("&#39;", "'").replace("&#x27;", "'")
     for words in ("rows of one family", "rows of one subject", "variance of familyIntercept"):
@@ -133,7 +99,10 @@ def test_the_model_that_is_written_does_the_same_again(study, output, tmp_path):
     assert main([str(study[0]), str(tmp_path / "again"), "group", "--no-report", "--model", str(model)]) == 0
     for stat, label in (("t", "GroupByMonths"), ("dof", "GroupByMonths"), ("variance", "")):
         desc = "" if label else "_desc-familyIntercept"
-        assert (image(output, stat, label, desc) == image(tmp_path / "again", stat, label, desc)).all()
+        assert (
+            image(output / "group", stat, label, desc)
+            == image(tmp_path / "again" / "group", stat, label, desc)
+        ).all()
 
 
 def test_terms_apart_are_the_same_model_and_the_dry_run_says_which(study, output, tmp_path, capsys):
@@ -143,7 +112,9 @@ def test_terms_apart_are_the_same_model_and_the_dry_run_says_which(study, output
     assert "the random term (1 | family/subject)" in " ".join(capsys.readouterr().out.split())
     assert main([str(study[0]), str(folder), "group", "--no-report", *asked]) == 0
     for stat in ("t", "dof", "p"):
-        assert (image(output, stat, "GroupByMonths") == image(folder, stat, "GroupByMonths")).all()
+        assert (
+            image(output / "group", stat, "GroupByMonths") == image(folder / "group", stat, "GroupByMonths")
+        ).all()
 
 
 @pytest.mark.parametrize(

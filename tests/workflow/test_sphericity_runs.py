@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from bids_group.cli import main
+from tests.visits import write_visits
 
 N_PEOPLE, SHAPE = 14, (8, 8, 8)
 ROWS = ["--pooling", "none", "--contrast", "far = mean(session=c) - mean(session=b)",
@@ -16,7 +17,7 @@ ROWS = ["--pooling", "none", "--contrast", "far = mean(session=c) - mean(session
 
 
 @pytest.fixture(scope="module")
-def visits(write_visits, tmp_path_factory):
+def visits(tmp_path_factory):
     """Four sessions without effects; a and b, c and d are alike (r = 0.9), all variances equal."""
     folder = tmp_path_factory.mktemp("pairs") / "data"
     root = np.linalg.cholesky(np.kron(np.eye(2), [[1, 0.9], [0.9, 1]]))
