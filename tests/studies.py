@@ -58,3 +58,13 @@ def clusters(out, correction):
 
 def sidecar(out, ending):
     return json.loads(next(out.glob(f"group/*{ending}.json")).read_text())
+
+
+def inside(out, ending):
+    """Numbers of a map where the analysis has elements, and its sidecar."""
+    (path,), (mask,) = (
+        out.glob(f"group/*{ending}_statmap.nii.gz"),
+        out.glob("group/*_desc-analysis_mask.nii.gz"),
+    )
+    values = np.asarray(nib.load(path).dataobj, dtype=np.float64)
+    return values[np.asarray(nib.load(mask).dataobj) > 0], sidecar(out, f"{ending}_statmap")

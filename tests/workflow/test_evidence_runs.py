@@ -1,14 +1,13 @@
 """Whole runs of tests of equivalence, Bayes factors and conjunctions: files, sidecars, refusals."""
 
-import json
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
 from scipy import stats
 
 from bids_group.cli import main
+from tests.studies import inside
 
 QUIET = ["--no-report", "--no-sensitivity", "-q"]
 ASKED = [
@@ -26,14 +25,7 @@ def out(small, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def read(out):
-    def of(contrast, ending):
-        (path,) = (out / "group").glob(f"*_contrast-*{contrast}_stat-{ending}_statmap.nii.gz")
-        sidecar = json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text())
-        (mask,) = (out / "group").glob("*_desc-analysis_mask.nii.gz")
-        inside = np.asarray(nib.load(mask).dataobj) > 0
-        return np.asarray(nib.load(path).dataobj, dtype=np.float64)[inside], sidecar
-
-    return of
+    return lambda contrast, ending: inside(out, f"_contrast-*{contrast}_stat-{ending}")
 
 
 def test_equivalence_is_the_larger_of_two_one_sided_p(read):

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from nilearn.glm.second_level import SecondLevelModel
 
-from bids_group.cli import main
 from bids_group.demo import write_demo
 from bids_group.demo.effects import build_grid, build_sphere
 from bids_group.elements import Grid
 from bids_group.model import scale
 from bids_group.records import Observation, PooledMap, Scaling
+from tests.studies import run_group as run
 
 SUFFIX = ["--input-suffix", "probseg"]
 QUICK = ["--no-report", "--correction", "none"]
@@ -29,10 +29,6 @@ def vbm(tmp_path_factory):
 @pytest.fixture
 def copy(vbm, tmp_path):
     return shutil.copytree(vbm.bids_dir, tmp_path / "data")
-
-
-def run(data, out, *options):
-    return main([str(data), str(out), "group", "-q", *map(str, options)])
 
 
 def maps_of(folder):

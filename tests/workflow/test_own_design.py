@@ -11,6 +11,7 @@ import pytest
 
 from bids_group.cli import main
 from bids_group.demo import write_demo
+from tests.studies import run_group as run
 
 FORMULAS = {
     # name: (kind, options of the formula, contrasts: by meaning, and over columns)
@@ -48,10 +49,6 @@ def datasets(tmp_path_factory):
     for kind in ("factorial", "paired"):
         write_demo(folder / kind, kind=kind)
     return folder
-
-
-def run(data, out, *options):
-    return main([str(data), str(out), "group", "-q", *map(str, options)])
 
 
 def maps_of(out):

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bids_group.cli import main
 from bids_group.demo import write_demo
+from tests.studies import inside
+from tests.studies import run_group as run
 
 PAIRED = ["--pooling", "none", "--formula", "~ group*session", "--estimator", "sandwich"]
 QUICK = ["--no-report", "--n-permutations", "49"]
@@ -26,18 +27,6 @@ def paired(tmp_path_factory):
     people["family"] = np.repeat([f"f{number}" for number in range(7)], [3, 3, 2, 2, 2, 2, 2])
     people.to_csv(path, sep="\t", index=False)
     return folder
-
-
-def run(data, out, *options):
-    return main([str(data), str(out), "group", "-q", *map(str, options)])
-
-
-def read(out, name):
-    """Values inside the analysis mask, and the sidecar."""
-    (path,) = out.glob(f"group/*_contrast-facesVsHouses{name}_statmap.nii.gz")
-    mask = nib.load(next(out.glob("group/*_desc-analysis_mask.nii.gz"))).get_fdata() > 0
-    sidecar = json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text(encoding="utf-8"))
-    return nib.load(path).get_fdata()[mask], sidecar
 
 
 def pooled(data):
@@ -56,22 +45,22 @@ def test_groups_are_compared_on_several_rows_and_judged_by_the_bootstrap(paired,
         run(paired, out, *PAIRED, "--correction", "fdr", "fwe-voxel", "fwe-mass", "--permutation-p", *QUICK)
         == 0
     )
-    t, sidecar = read(out, "Group_stat-t")
+    t, sidecar = inside(out, "HousesGroup_stat-t")
     assert sidecar["Estimator"] == "sandwich"
     assert sidecar["EstimatorVariant"] == "CR2"
     mask = nib.load(next(out.glob("group/*_desc-analysis_mask.nii.gz"))).get_fdata() > 0
     control, treated = (maps[:, mask] for maps in pooled(paired))
     spread = control.var(axis=0, ddof=1) / len(control) + treated.var(axis=0, ddof=1) / len(treated)
     np.testing.assert_allclose(t, (treated.mean(axis=0) - control.mean(axis=0)) / np.sqrt(spread), rtol=1e-4)
-    dof, _ = read(out, "Group_stat-dof")
+    dof, _ = inside(out, "HousesGroup_stat-dof")
     assert dof.min() == pytest.approx(14, rel=1e-6)  # eight people in each group
     assert sidecar["DegreesOfFreedom"] == pytest.approx(14)
-    p, details = read(out, "GroupBySession_stat-p_desc-fweVoxel")
+    p, details = inside(out, "HousesGroupBySession_stat-p_desc-fweVoxel")
     assert details["Shuffling"] == "wild cluster bootstrap, 16 clusters"
     assert details["ExchangeabilityBlocks"] == "subject"
     assert "49 drawn at random (seed 0)" in details["ShufflingScheme"]
     assert p.min() == pytest.approx(1 / 50)
-    assert read(out, "Group_stat-p_desc-permutation")[0].min() >= 1 / 50 - 1e-6
+    assert inside(out, "HousesGroup_stat-p_desc-permutation")[0].min() >= 1 / 50 - 1e-6
 
 
 def test_the_bootstrap_takes_part_where_rows_are_not_observed(paired, tmp_path):
@@ -86,19 +75,19 @@ def test_the_bootstrap_takes_part_where_rows_are_not_observed(paired, tmp_path):
     asked = ["--min-coverage", "0.9", "--correction", "fwe-voxel", "fwe-size", "--permutation-p"]
     assert run(data, out, *PAIRED, *asked, "--dry-run") == 0
     assert run(data, out, *PAIRED, *asked, *QUICK) == 0
-    n, _ = read(out, "GroupBySession_stat-n")
-    p, details = read(out, "GroupBySession_stat-p_desc-fweVoxel")
+    n, _ = inside(out, "HousesGroupBySession_stat-n")
+    p, details = inside(out, "HousesGroupBySession_stat-p_desc-fweVoxel")
     assert ((n == 31) & (p < 1)).any()
     assert ((n == 32) & (p < 1)).any()
     assert details["Shuffling"].startswith("wild cluster bootstrap, 16 clusters, approximate where rows")
-    assert read(out, "Group_stat-p_desc-permutation")[0].min() >= 1 / 50 - 1e-6
+    assert inside(out, "HousesGroup_stat-p_desc-permutation")[0].min() >= 1 / 50 - 1e-6
 
 
 def test_people_of_one_family_are_one_cluster(paired, tmp_path):
     out = tmp_path / "out"
     families = ["--exchangeability-blocks", "family", "--sandwich", "CR3", "--correction", "fwe-voxel"]
     assert run(paired, out, *PAIRED, *families, *QUICK) == 0
-    _, details = read(out, "Group_stat-p_desc-fweVoxel")
+    _, details = inside(out, "HousesGroup_stat-p_desc-fweVoxel")
     assert details["Shuffling"] == "wild cluster bootstrap, 7 clusters"
     assert details["ExchangeabilityBlocks"] == "family"
     assert details["EstimatorVariant"] == "CR3"
@@ -116,10 +105,10 @@ def test_the_dry_run_says_that_clusters_are_few(paired, tmp_path, capsys):
 def test_with_complete_visits_the_homogeneous_form_is_the_classic_one(paired, tmp_path):
     options = [*PAIRED, "--sandwich", "homogeneous", "--correction", "fdr", "--no-report"]
     assert run(paired, tmp_path / "out", *options) == 0
-    homogeneous, sidecar = read(tmp_path / "out", "Session_stat-t")
+    homogeneous, sidecar = inside(tmp_path / "out", "HousesSession_stat-t")
     assert sidecar["EstimatorVariant"] == "homogeneous"
     assert run(paired, tmp_path / "classic", *PAIRED, "--correction", "fdr", "--no-report") == 0
-    classic, _ = read(tmp_path / "classic", "Session_stat-t")
+    classic, _ = inside(tmp_path / "classic", "HousesSession_stat-t")
     np.testing.assert_allclose(homogeneous, classic, rtol=1e-4)
 
 
@@ -144,7 +133,7 @@ def test_numbers_that_a_formula_takes_for_levels_are_groups_of_the_homogeneous_f
         formula = ("--formula", f"~ {name}*session", "--contrast", f"own = mean({term}={level})")
         options = [*asked, *formula, "--participants-tsv", path, "--no-report", "--no-sensitivity"]
         assert run(paired, tmp_path / term, *options) == 0
-        variances.append(read(tmp_path / term, "Own_stat-variance")[0])
+        variances.append(inside(tmp_path / term, "HousesOwn_stat-variance")[0])
     np.testing.assert_allclose(variances[1], variances[0], rtol=1e-5)
 
 
