@@ -215,7 +215,7 @@ def _prepare_own(folder: Path, n_procs: int) -> Callable[[], None]:
     from bids_group.elements import Grid, Smoother
     from bids_group.executor import Threads
     from bids_group.model import build_stack, fit_group, pool
-    from bids_group.output.disk.writing import write_volume
+    from bids_group.output.disk.map_files import write_map
     from bids_group.records import Contrast, Design, GroupData
 
     Smoother(Grid(shape=(1, 1, 1), affine=np.eye(4)), FWHM_MM).smooth(np.ones((1, 1, 1), np.float32))
@@ -250,7 +250,7 @@ def _prepare_own(folder: Path, n_procs: int) -> Callable[[], None]:
         for result in results:
             for stat, values in result.maps.items():
                 volume = data.elements.unpack(values)
-                write_volume(target / f"{result.contrast.name}_{stat}.nii.gz", volume, data.elements.grid)
+                write_map(target / f"{result.contrast.name}_{stat}.nii.gz", volume, data.elements.grid)
 
     return run
 

@@ -16,17 +16,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bids_group.elements import Grid
+from bids_group.elements import Grid, gzip_bytes
 from bids_group.errors import OutputError, RunError
-from bids_group.output.disk import lock, writing
-from bids_group.output.disk.writing import (
-    gzip_bytes,
-    json_text,
-    table_text,
-    write_bytes,
-    write_text,
-    write_volume,
-)
+from bids_group.output.disk import lock, map_files
+from bids_group.output.disk.map_files import write_map
+from bids_group.output.disk.publishing import write_bytes
+from bids_group.output.disk.writing import json_text, table_text, write_text
 
 GRID = Grid(shape=(4, 5, 6), affine=np.diag([2.0, 2, 2, 1]))
 
@@ -87,7 +82,7 @@ def test_compressed_bytes_are_plain_gzip_and_do_not_vary() -> None:
 def test_a_volume_comes_back_with_its_type_and_place(tmp_path: Path, dtype: type) -> None:
     affine = np.array([[-2.0, 0.1, 0, 90], [0.1, 2, 0, -126], [0, 0, 2.5, -72], [0, 0, 0, 1]])
     volume = (np.random.default_rng(0).random(GRID.shape) * 100).astype(dtype)
-    write_volume(tmp_path / "a.nii.gz", volume, Grid(shape=GRID.shape, affine=affine), space="MNI152Lin")
+    write_map(tmp_path / "a.nii.gz", volume, Grid(shape=GRID.shape, affine=affine), name="MNI152Lin")
     image = nib.load(tmp_path / "a.nii.gz")
     assert image.get_data_dtype() == dtype
     assert np.array_equal(np.asarray(image.dataobj), volume)
@@ -104,14 +99,14 @@ def test_a_volume_is_stored_as_nibabel_stores_it(tmp_path: Path, dtype: str, mor
     image.set_qform(GRID.affine, 2)
     image.header.set_xyzt_units("mm")
     for number, one in enumerate((volume, np.asfortranarray(volume))):
-        write_volume(tmp_path / f"{number}.nii.gz", one, GRID)
+        write_map(tmp_path / f"{number}.nii.gz", one, GRID)
         assert gzip.decompress((tmp_path / f"{number}.nii.gz").read_bytes()) == image.to_bytes()
 
 
 def test_the_same_volume_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     volume = np.random.default_rng(0).random(GRID.shape).astype(np.float32)
     for name in ("a", "another_name"):
-        write_volume(tmp_path / f"{name}.nii.gz", volume, GRID, intent=("t test", (4.0,)))
+        write_map(tmp_path / f"{name}.nii.gz", volume, GRID, intent=("t test", (4.0,)))
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "another_name.nii.gz").read_bytes()
 
 
@@ -119,21 +114,19 @@ def test_equal_counts_are_packed_once_and_others_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     n_packed = []
-    monkeypatch.setattr(writing, "gzip_bytes", lambda *a, **k: n_packed.append(0) or gzip_bytes(*a, **k))
+    monkeypatch.setattr(map_files, "gzip_bytes", lambda *a, **k: n_packed.append(0) or gzip_bytes(*a, **k))
     ones, moved = np.ones(GRID.shape, np.uint8), np.ones(GRID.shape, np.uint8)
     moved[1, 2, 3] = 2
     elsewhere = Grid(shape=GRID.shape, affine=np.diag([3.0, 2, 2, 1]))
     for name, counts, grid in (("a", ones, GRID), ("b", ones.copy(), GRID), ("c", moved, GRID)):
-        write_volume(tmp_path / f"{name}.nii.gz", counts, grid)
+        write_map(tmp_path / f"{name}.nii.gz", counts, grid)
         assert np.array_equal(np.asarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj), counts)
     assert len(n_packed) == 2
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
-    written = write_volume(tmp_path / "d.nii.gz", moved, elsewhere)
+    written = write_map(tmp_path / "d.nii.gz", moved, elsewhere)
     assert np.array_equal(nib.load(tmp_path / "d.nii.gz").affine, elsewhere.affine)
     assert written == hashlib.sha256((tmp_path / "d.nii.gz").read_bytes()).hexdigest()
-    assert (
-        write_volume(tmp_path / "e.nii.gz", moved, elsewhere, is_cache=True) == written
-    )  # small: packed alike
+    assert write_map(tmp_path / "e.nii.gz", moved, elsewhere, is_cache=True) == written  # small: packed alike
     assert len(n_packed) == 4
 
 

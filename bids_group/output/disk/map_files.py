@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
+import threading
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bids_group.elements import Grid, Mesh, Parcels, Part, Space, Vertices, expand
+from bids_group.elements import Grid, Mesh, Parcels, Part, Space, Vertices, expand, gzip_bytes
 from bids_group.elements.loaded import hash_bytes
 from bids_group.output.disk.publishing import Write, write_bytes
-from bids_group.output.disk.writing import table_text, write_volume
+from bids_group.output.disk.writing import table_text
 
 Intent = tuple[str, tuple[float, ...]]
 """What the numbers of a file are, for viewers, and the parameters of that."""
@@ -44,24 +47,100 @@ def write_map(
     table. Integers are labels or counts; labels of clusters go by their file's ending.
     """
     if isinstance(space, Grid):
-        return write_volume(
-            path, values, space, space=name, intent=intent, where=where, is_cache=is_cache, write=write
-        )
+        payloads = [_nifti(values, space, name, intent, where, is_cache)]
+    else:
+        payloads = _of_structures(path, values, space, intent, where)
+    for one, payload in zip(expand(path), payloads, strict=True):
+        write(one, payload)
+    return hash_bytes(payloads)
+
+
+def _of_structures(
+    path: Path,
+    values: npt.NDArray[Any],
+    space: Space,
+    intent: Intent | None,
+    where: npt.NDArray[np.bool_] | None,
+) -> list[bytes]:
     columns = values.reshape(space.n_elements, -1)
     if where is not None:
         outside = np.nan if space.form == "table" and columns.dtype.kind == "f" else 0
         columns = np.where(where[:, None], columns, columns.dtype.type(outside))
-    payloads: list[bytes]
     if space.form == "gifti":
         cut = zip(expand(path), space.parts, space.slices, strict=True)
-        payloads = [_gifti(one, columns[own], part, intent) for one, part, own in cut]
-    elif space.form == "table":
-        payloads = [_table(path, columns, space)]
-    else:
-        payloads = [_cifti(path, columns, space)]
-    for one, payload in zip(expand(path), payloads, strict=True):
-        write(one, payload)
-    return hash_bytes(payloads)
+        return [_gifti(one, columns[own], part, intent) for one, part, own in cut]
+    return [_table(path, columns, space) if space.form == "table" else _cifti(path, columns, space)]
+
+
+def _nifti(
+    volume: npt.NDArray[Any],
+    grid: Grid,
+    name: str | None,
+    intent: Intent | None,
+    where: npt.NDArray[np.bool_] | None,
+    is_cache: bool,
+) -> bytes:
+    """Make a NIfTI-1 file ``(x, y, z)`` or ``(x, y, z, q)`` in the volume's own dtype, gzipped.
+
+    The sform code says MNI where the space is one of MNI's, else "aligned". What is a cache is packed quickly
+    rather than small.
+    """
+    code = 4 if name is not None and name.upper().startswith("MNI") else 2
+    dtype = volume.dtype.newbyteorder("<")
+    header = _header(volume.shape, dtype, grid.affine.tobytes(), code, intent)
+    content = _scratch(len(header) + volume.nbytes)
+    content[: len(header)] = header
+    numbers = np.ndarray(volume.T.shape, dtype, buffer=content, offset=len(header))
+    if where is None:
+        np.copyto(numbers, volume.T)
+    else:  # bits times 0 or 1: NaN times 0 would be NaN
+        bits = f"<i{dtype.itemsize}"
+        np.multiply(volume.astype(dtype, copy=False).T.view(bits), where.T, out=numbers.view(bits))
+    return (_pack_counts if volume.dtype == np.uint8 else gzip_bytes)(content, is_cache=is_cache)
+
+
+def _pack_counts(content: memoryview, *, is_cache: bool) -> bytes:
+    """Pack small numbers, or take what this thread packed last: people of equal coverage share theirs."""
+    way, before, packed = getattr(_LOCAL, "counts", (False, b"", b""))
+    now = np.frombuffer(content, np.uint8)
+    if packed and way == is_cache and np.array_equal(np.frombuffer(before, np.uint8), now):
+        return bytes(packed)
+    packed = gzip_bytes(content, is_cache=is_cache)
+    if len(content) <= _LARGEST_KEPT:
+        _LOCAL.counts = (is_cache, bytes(content), packed)
+    return packed
+
+
+_LOCAL = threading.local()
+_LARGEST_KEPT = 64_000_000
+
+
+def _scratch(n_bytes: int) -> memoryview:
+    """Give memory for what is compressed, the same to the next file: fresh pages take time."""
+    scratch: bytearray = getattr(_LOCAL, "scratch", bytearray())
+    if len(scratch) < n_bytes:
+        scratch = bytearray(n_bytes)
+        _LOCAL.scratch = scratch if n_bytes <= _LARGEST_KEPT else bytearray()
+    return memoryview(scratch)[:n_bytes]
+
+
+@lru_cache(maxsize=64)
+def _header(
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    affine: bytes,
+    code: int,
+    intent: Intent | None,
+) -> bytes:
+    """Let nibabel make what stands before the numbers, which takes as long as compressing them."""
+    image = nib.Nifti1Image(np.broadcast_to(np.zeros((), dtype), shape), None)
+    image.set_sform(np.frombuffer(affine).reshape(4, 4), code)
+    image.set_qform(np.frombuffer(affine).reshape(4, 4), code)
+    image.header.set_xyzt_units("mm")
+    if intent is not None:
+        image.header.set_intent(*intent)
+    content: bytes = image.to_bytes()
+    return content[: len(content) - dtype.itemsize * math.prod(shape)]
 
 
 def _title(path: Path) -> str:

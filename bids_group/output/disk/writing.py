@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import threading
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import nibabel as nib
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from bids_group.elements import Grid, gzip_bytes
 from bids_group.output.disk.publishing import Write, write_bytes
 from bids_group.records.sidecars import JsonRecord
 
@@ -88,84 +82,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, (float, np.floating)):
         return str(value + 0.0).removesuffix(".0")  # + 0.0: no minus before zero
     return " ".join(str(value).split("\t")).replace("\r", " ").replace("\n", " ") or "n/a"
-
-
-def write_volume(
-    path: Path,
-    volume: npt.NDArray[Any],
-    grid: Grid,
-    *,
-    space: str | None = None,
-    intent: tuple[str, tuple[float, ...]] | None = None,
-    where: npt.NDArray[np.bool_] | None = None,
-    is_cache: bool = False,
-    write: Write = write_bytes,
-) -> str:
-    """Write a NIfTI-1 volume ``(x, y, z)`` or ``(x, y, z, q)`` in its own dtype, gzipped; return its SHA-256.
-
-    The sform code says MNI where the space is one of MNI's, else "aligned". Outside ``where`` 0 is written.
-    What is a cache is written quickly rather than small.
-    """
-    code = 4 if space is not None and space.upper().startswith("MNI") else 2
-    dtype = volume.dtype.newbyteorder("<")
-    header = _header(volume.shape, dtype, grid.affine.tobytes(), code, intent)
-    content = _scratch(len(header) + volume.nbytes)
-    content[: len(header)] = header
-    numbers = np.ndarray(volume.T.shape, dtype, buffer=content, offset=len(header))
-    if where is None:
-        np.copyto(numbers, volume.T)
-    else:  # bits times 0 or 1: NaN times 0 would be NaN
-        bits = f"<i{dtype.itemsize}"
-        np.multiply(volume.astype(dtype, copy=False).T.view(bits), where.T, out=numbers.view(bits))
-    payload, sha256 = (_pack_counts if volume.dtype == np.uint8 else _pack)(content, is_cache)
-    write(path, payload)
-    return sha256
-
-
-def _pack(content: memoryview, is_cache: bool) -> tuple[bytes, str]:
-    payload = gzip_bytes(content, is_cache=is_cache)
-    return payload, hashlib.sha256(payload).hexdigest()
-
-
-def _pack_counts(content: memoryview, is_cache: bool) -> tuple[bytes, str]:
-    """Pack small numbers, or take what this thread packed last: people of equal coverage share theirs."""
-    way, before, packed = getattr(_LOCAL, "counts", (False, b"", None))
-    now = np.frombuffer(content, np.uint8)
-    if packed is not None and way == is_cache and np.array_equal(np.frombuffer(before, np.uint8), now):
-        return cast("tuple[bytes, str]", packed)
-    packed = _pack(content, is_cache)
-    if len(content) <= _LARGEST_KEPT:
-        _LOCAL.counts = (is_cache, bytes(content), packed)
-    return packed
-
-
-_LOCAL = threading.local()
-_LARGEST_KEPT = 64_000_000
-
-
-def _scratch(n_bytes: int) -> memoryview:
-    """Give memory for what is compressed, the same to the next file: fresh pages take time."""
-    scratch: bytearray = getattr(_LOCAL, "scratch", bytearray())
-    if len(scratch) < n_bytes:
-        scratch = bytearray(n_bytes)
-        _LOCAL.scratch = scratch if n_bytes <= _LARGEST_KEPT else bytearray()
-    return memoryview(scratch)[:n_bytes]
-
-
-@lru_cache(maxsize=64)
-def _header(
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    affine: bytes,
-    code: int,
-    intent: tuple[str, tuple[float, ...]] | None,
-) -> bytes:
-    """Let nibabel make what stands before the numbers, which takes as long as compressing them."""
-    image = nib.Nifti1Image(np.broadcast_to(np.zeros((), dtype), shape), None)
-    image.set_sform(np.frombuffer(affine).reshape(4, 4), code)
-    image.set_qform(np.frombuffer(affine).reshape(4, 4), code)
-    image.header.set_xyzt_units("mm")
-    if intent is not None:
-        image.header.set_intent(*intent)
-    content: bytes = image.to_bytes()
-    return content[: len(content) - dtype.itemsize * math.prod(shape)]
