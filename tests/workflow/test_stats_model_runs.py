@@ -1,7 +1,6 @@
 """Whole runs of model files on synthetic maps, of the kinds in the public model zoo, by least squares."""
 
 import json
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -9,6 +8,7 @@ import pandas as pd
 import pytest
 
 from bids_group.cli import main
+from tests.studies import begin_study
 
 SHAPE = (4, 3, 3)
 PEOPLE = [f"{number:02d}" for number in range(1, 17)]
@@ -28,22 +28,9 @@ ORDINARY = {"Type": "glm"}
 def runs(tmp_path_factory):
     """Sixteen people, three runs, four contrasts, in the names of FitLins; and the numbers themselves."""
     root = tmp_path_factory.mktemp("runs") / "data"
-    folder = root / "derivatives" / "fitlins"
-    folder.mkdir(parents=True)
-    describe(root, {"Name": "raw", "BIDSVersion": "1.10.0"})
-    describe(
-        folder,
-        {
-            "Name": "fitlins",
-            "BIDSVersion": "1.10.0",
-            "DatasetType": "derivative",
-            "GeneratedBy": [{"Name": "fitlins"}],
-        },
-    )
     people = {"participant_id": [f"sub-{one}" for one in PEOPLE], "sex": SEX, "patient_grp": GROUP}
-    pd.DataFrame({**people, "age": AGE, "group": RANGE}).to_csv(
-        root / "participants.tsv", sep="\t", index=False
-    )
+    people = pd.DataFrame({**people, "age": AGE, "group": RANGE})
+    folder = begin_study(root, people, program="fitlins", name="fitlins")
     draw = np.random.default_rng(7)
     numbers = {}
     for person in PEOPLE:
@@ -59,10 +46,6 @@ def runs(tmp_path_factory):
                     image = nib.Nifti1Image(data, np.diag([3.0, 3, 3, 1]))
                     nib.save(image, place / f"{stem}_stat-{stat}_statmap.nii.gz")
     return root, numbers
-
-
-def describe(folder: Path, content: dict) -> None:
-    (folder / "dataset_description.json").write_text(json.dumps(content))
 
 
 def pooled(numbers, contrast, runs="123"):

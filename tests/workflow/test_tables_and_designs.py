@@ -7,21 +7,14 @@ import numpy as np
 import pytest
 
 from bids_group.cli import main
+from tests.studies import begin_study
 
 
 @pytest.fixture
 def dataset(tmp_path):
     """Make a dataset of twelve people from the rows of a table; returns a function that runs the program."""
-    raw, first = tmp_path / "raw", tmp_path / "raw" / "derivatives" / "first"
-    first.mkdir(parents=True)
-    (raw / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.8.0"}')
-    generated = {
-        "Name": "f",
-        "BIDSVersion": "1.8.0",
-        "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "f"}],
-    }
-    (first / "dataset_description.json").write_text(json.dumps(generated))
+    raw = tmp_path / "raw"
+    first = begin_study(raw, ())
 
     def run(columns, *options, sessions=(None,), is_dry=True):
         names = list(columns)

@@ -39,20 +39,6 @@ class Picture:
     markup: str = ""
     kind: ClassVar[str] = "picture"
 
-    @classmethod
-    def of(cls, payload: bytes, path: Path, *, alt: str, caption: str, width: int) -> Picture:
-        """Take the bytes of a ``.png`` (on dark ground) or ``.svg``."""
-        kind = {".png": "image/png", ".svg": "image/svg+xml"}[path.suffix]
-        return cls(
-            path=path,
-            source=f"data:{kind};base64,{base64.b64encode(payload).decode('ascii')}",
-            alt=alt,
-            caption=caption,
-            ground="dark" if path.suffix == ".png" else "page",
-            width=width,
-            markup=payload.decode() if b"<title>" in payload else "",
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FigureStore:
@@ -63,10 +49,19 @@ class FigureStore:
     payloads: dict[Path, bytes] = field(default_factory=dict)
 
     def add(self, drawn: Drawing, name: str, *, alt: str, caption: str = "") -> Picture:
-        """Draw ``folder/name``: equal figures, equal bytes."""
-        path = self.folder / name
-        self.payloads[path] = drawn.render()
-        return Picture.of(self.payloads[path], path, alt=alt, caption=caption, width=drawn.width)
+        """Draw ``folder/name``, a ``.png`` (on dark ground) or ``.svg``: equal figures, equal bytes."""
+        path, payload = self.folder / name, drawn.render()
+        self.payloads[path] = payload
+        kind = {".png": "image/png", ".svg": "image/svg+xml"}[path.suffix]
+        return Picture(
+            path=path,
+            source=f"data:{kind};base64,{base64.b64encode(payload).decode('ascii')}",
+            alt=alt,
+            caption=caption,
+            ground="dark" if path.suffix == ".png" else "page",
+            width=drawn.width,
+            markup=payload.decode() if b"<title>" in payload else "",
+        )
 
     def write(self) -> None:
         """Write all figures."""

@@ -1,6 +1,5 @@
 """The dot plot of regions: effects and limits by scipy, sorted, what is significant in colour."""
 
-import json
 import re
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 from scipy import stats
 
 from bids_group.cli import main
+from tests.studies import begin_study
 
 N, ALPHA = 9, 0.1
 PEOPLE = [f"sub-{number}" for number in range(1, N + 1)]
@@ -20,11 +20,7 @@ def draw(tmp_path):
 
     def run(numbers, *options):
         root, out = tmp_path / "data", tmp_path / "out"
-        root.mkdir()
-        described = {"Name": "x", "BIDSVersion": "1.10.0"}
-        (root / "dataset_description.json").write_text(json.dumps(described))
-        people = pd.DataFrame({"participant_id": PEOPLE, "group": ["a", "b", "c"] * (N // 3)})
-        people.to_csv(root / "participants.tsv", sep="\t", index=False)
+        begin_study(root, pd.DataFrame({"participant_id": PEOPLE, "group": ["a", "b", "c"] * (N // 3)}))
         table = pd.DataFrame(numbers, columns=[f"area {k}" for k in range(numbers.shape[1])])
         table.insert(0, "participant_id", PEOPLE)
         table.to_csv(root / "thickness.tsv", sep="\t", index=False)
