@@ -21,7 +21,10 @@ def sync_file(path: Path) -> None:
 
 def sync_files(paths: Collection[Path], sync: Callable[[Path], None] = sync_file) -> None:
     """Wait until the disk holds the content of each file: many at once take little longer than one."""
-    if paths:
+    if len(paths) < 2:
+        for path in paths:
+            sync(path)
+    else:
         with ThreadPoolExecutor(min(_SYNCED_AT_ONCE, len(paths))) as threads:
             list(threads.map(sync, paths))
 

@@ -16,31 +16,16 @@ Write = Callable[[Path, bytes], None]
 """Puts bytes in place: `write_bytes`, or the verb of a `Batch`."""
 
 
-def write_bytes(path: Path, payload: bytes, *, is_held: bool = True) -> None:
-    """Write a file whole: into a neighbour first, then moved into place; the earlier file stays till then.
-
-    On return the disk holds it under its name, whatever happens to the machine, where it ``is_held``.
-    """
-    part = part_of(path)
-    with _telling(path):
-        try:
-            changed = make_folder(path.parent)
-            part.write_bytes(payload)
-            if is_held:
-                sync_file(part)
-            part.replace(path)
-            if is_held:
-                for folder in {path.parent, *changed}:
-                    sync_folder(folder)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                part.unlink()
-            raise
+def write_bytes(path: Path, payload: bytes) -> None:
+    """Write a file whole: the earlier one stays till then, and the disk holds the new one on return."""
+    with Batch() as batch:
+        batch.write(path, payload)
 
 
 def write_cache(path: Path, payload: bytes) -> None:
     """Write a file whole; after a loss of power its name may stand there, and what was in it be lost."""
-    write_bytes(path, payload, is_held=False)
+    with Batch(is_held=False) as batch:
+        batch.write(path, payload)
 
 
 @contextlib.contextmanager
@@ -54,12 +39,12 @@ def _telling(path: Path) -> Iterator[None]:
 class Batch:
     """Files written beside their places, and moved there together once the disk holds them all.
 
-    To wait for many files at once takes little longer than for one. Nothing is moved where another run took
-    ``output_dir`` over meanwhile, or where something failed.
+    To wait for many files at once takes little longer than for one; what is not ``is_held`` is not waited
+    for. Nothing is moved where another run took ``output_dir`` over meanwhile, or where something failed.
     """
 
-    def __init__(self, output_dir: Path) -> None:
-        self._output_dir = output_dir
+    def __init__(self, output_dir: Path | None = None, *, is_held: bool = True) -> None:
+        self._output_dir, self._is_held = output_dir, is_held
         self._parts: dict[Path, Path] = {}
         self._changed: set[Path] = set()
 
@@ -89,12 +74,14 @@ class Batch:
             with _telling(path):
                 sync_file(self._parts[path])
 
-        sync_files(self._parts, sync)
-        check_claim(self._output_dir)
+        if self._is_held:
+            sync_files(self._parts, sync)
+        if self._output_dir is not None:
+            check_claim(self._output_dir)
         for path in list(self._parts):
             with _telling(path):
                 self._parts[path].replace(path)
             del self._parts[path]
-        for folder in sorted(self._changed):
+        for folder in sorted(self._changed) if self._is_held else ():
             with _telling(folder):
                 sync_folder(folder)
