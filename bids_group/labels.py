@@ -50,3 +50,10 @@ def upper_first(text: str) -> str:
 def is_adult_mni(space: str | None) -> bool:
     """Whether a space is one of the adult MNI templates, which agree to a few millimetres."""
     return space is not None and re.match(r"MNI(152|305|Colin27|ICBM152|$)", space) is not None
+
+
+def without_words(text: str, labels: Iterable[str | None]) -> str:
+    """Take labels, with their keys (``sub-``), out of the name of a map where they stand as words."""
+    for label in filter(None, labels):
+        text = re.sub(rf"(?<![A-Za-z0-9])(?:[a-z]+-)?{re.escape(label)}(?![A-Za-z0-9])", "", text)
+    return re.sub(r"[_.-]{2,}", "_", text).strip("_.- ")

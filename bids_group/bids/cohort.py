@@ -14,14 +14,13 @@ from bids_group.bids.index import group_by, index_dataset
 from bids_group.bids.ledger import add_mapless
 from bids_group.bids.map_files import (
     Headers,
-    check_native,
     check_statistics,
     check_twins,
     leave_many_volumes,
     read_headers,
+    tell_other_names,
     tell_rounded_effects,
 )
-from bids_group.bids.map_names import tell_other_names
 from bids_group.bids.near_labels import tell_labels
 from bids_group.bids.selection import (
     Choice,
@@ -36,6 +35,7 @@ from bids_group.bids.selection import (
     tell_mixed_names,
     wanted_labels,
 )
+from bids_group.bids.siblings import check_native
 from bids_group.bids.statmaps import Found, check_effects, check_found, pair_statmaps
 from bids_group.bids.structures import (
     check_hemispheres,

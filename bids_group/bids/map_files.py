@@ -13,10 +13,8 @@ import numpy as np
 
 from bids_group.bids.index import Item, group_by, path_order
 from bids_group.bids.selection import Choice
-from bids_group.bids.siblings import native_feat, read_registration
 from bids_group.bids.statmaps import InputStat
 from bids_group.config import Selection
-from bids_group.config.typed import is_pattern
 from bids_group.elements import (
     MapHeader,
     Space,
@@ -28,9 +26,10 @@ from bids_group.elements import (
     read_header,
     read_map,
 )
-from bids_group.errors import BidsGroupError, DataError, GridError, MissingInputError, UsageError
+from bids_group.errors import BidsGroupError, DataError, MissingInputError, UsageError
 from bids_group.executor import Executor
 from bids_group.input_files import has_disk_failed, open_file
+from bids_group.labels import without_words
 from bids_group.records import FirstLevelMap, Notice, warn
 from bids_group.words import counted, list_some, os_failure, plural
 
@@ -171,49 +170,6 @@ def check_spaces(
                 check_same_space(first, spaces[first], path, spaces[path], is_mask=path is m.mask)
         if mask is not None:
             check_same_space(first, spaces[first], mask, of_masks[mask], is_mask=True)
-
-
-def check_native(maps: Sequence[FirstLevelMap], headers: Headers, named: Path | None) -> list[Notice]:
-    """Refuse copes that FEAT left in the space of each person's own scan, before anything else is judged.
-
-    They are known by their grids, which differ; where these are the same, by the transforms beside them,
-    which differ, with a warning. ``named``: what ``--maps`` said.
-    """
-    feats = {m.effect: feat for m in maps if (feat := native_feat(m.effect)) is not None}
-    those = [m for m in maps if m.effect in feats]
-    others = [m for m in those if m.subject != those[0].subject]
-    if not others:
-        return []
-    first, grid = those[0], headers[those[0].effect].space
-    odd = next((m for m in others if not headers[m.effect].space.is_same(grid)), None)
-    have_standard = all(
-        (feat / "reg_standard" / "stats" / m.effect.name).exists()
-        for m in those
-        for feat in [feats[m.effect]]
-    )
-    line = "name those of reg_standard/stats"
-    if named is not None and is_pattern(named):
-        line = f'--maps "{str(named).replace(".feat/stats/", ".feat/reg_standard/stats/")}"'
-    fix = f"Take those in standard space: {line}"
-    if not have_standard:
-        fix = f"featregapply {feats[first.effect]} (and so for each person) writes reg_standard/stats; then "
-        fix += f"{line}. Or applywarp (flirt -applyxfm) each cope and varcope to the standard image."
-    if odd is not None:
-        raise GridError(
-            "The copes lie in the space of each person's own scan, not in standard space.",
-            found=f"{headers[odd.effect].space.describe()} in {odd.effect}; {grid.describe()} in "
-            f"{first.effect}",
-            expected="one grid in all people",
-            fix=fix,
-        )
-    read = [read_registration(feats[m.effect]) for m in (first, *others)]
-    transforms = [one for one in read if one is not None]
-    if any(not np.allclose(one, transforms[0], atol=1e-3) for one in transforms):
-        sentence = (
-            "The copes have one grid, but each person's FEAT folder has another transform to standard space: "
-        )
-        return [warn("maps", f"{sentence}they seem to lie in the space of each person's own scan.", fix)]
-    return []
 
 
 def check_twins(maps: Sequence[FirstLevelMap], headers: Headers) -> list[Notice]:
@@ -387,3 +343,29 @@ def tell_rounded_effects(maps: Sequence[FirstLevelMap], headers: Headers) -> lis
         for names, what in ((holes, rounded), (backgrounds, shifted))
         if names
     ]
+
+
+def tell_other_names(maps: Sequence[FirstLevelMap], headers: Headers) -> list[Notice]:
+    """Say where one number stands for maps of different names in people's files (``all.dscalar.nii,2``).
+
+    Labels of the person, session, run and task in a name do not count, nor names that tell people apart.
+    """
+
+    def name(m: FirstLevelMap) -> str:
+        texts = headers[m.effect].texts if headers[m.effect].labels else ()
+        return without_words("".join(texts[:1]), (m.subject, m.session, m.run, m.task))
+
+    numbered = [m for m in maps if isinstance(headers[m.effect].files.volume, int) and name(m)]
+    said = []
+    for contrast, those in group_by(numbered, lambda m: m.contrast).items():
+        if len({headers[m.effect].texts[0] for m in those}) == 1:
+            continue
+        names = group_by(those, name)
+        if 1 < len(names) <= max(2, len({m.subject for m in those}) // 2):
+            shown = list_some(
+                (f"'{one}' in sub-{found[0].subject} ({len(found)})" for one, found in names.items()), 3
+            )
+            sentence = f"The numbers of contrast {contrast} stand for maps of different names: {shown}."
+            fix = "Look at the order of the maps in these files, or choose by name: FILE[name]"
+            said.append(warn("maps", sentence, fix))
+    return said

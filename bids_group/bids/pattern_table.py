@@ -13,7 +13,6 @@ from pathlib import Path
 import pandas as pd
 
 from bids_group.bids.index import group_by
-from bids_group.bids.map_names import without_words
 from bids_group.bids.patterns import (
     KEYS,
     LABEL,
@@ -28,7 +27,7 @@ from bids_group.bids.siblings import Siblings, find_siblings
 from bids_group.config import Selection
 from bids_group.elements import locate, split_volume
 from bids_group.errors import DataError, UsageError
-from bids_group.labels import natural_order, run_key
+from bids_group.labels import natural_order, run_key, without_words
 from bids_group.records import Notice, warn
 from bids_group.words import counted, list_some, plural
 

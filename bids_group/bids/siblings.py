@@ -1,4 +1,4 @@
-"""What stands beside a map of SPM, FSL or AFNI: its variance, dof and mask, and the name of its contrast."""
+"""What stands beside a map of SPM, FSL or AFNI: variance, dof, mask, contrast, the way to standard space."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bids_group.elements import locate, read_header, split_volume
-from bids_group.errors import BidsGroupError
+from bids_group.config.typed import is_pattern
+from bids_group.elements import MapHeader, locate, read_header, split_volume
+from bids_group.errors import BidsGroupError, GridError
 from bids_group.input_files import has_disk_failed, read_file
+from bids_group.records import FirstLevelMap, Notice, warn
 from bids_group.words import os_failure
 
 _ENDING = r"(?P<ending>\.(?:nii|img|hdr)(?:\.gz)?)"
@@ -236,7 +238,48 @@ def _dense(values: Any) -> Any:
 # Native space
 
 
-def native_feat(effect: Path) -> Path | None:
+def check_native(
+    maps: Sequence[FirstLevelMap], headers: Mapping[Path, MapHeader], named: Path | None
+) -> list[Notice]:
+    """Refuse copes that FEAT left in the space of each person's own scan, before anything else is judged.
+
+    They are known by their grids, which differ; where these are the same, by the transforms beside them,
+    which differ, with a warning. ``named``: what ``--maps`` said.
+    """
+    feats = {m.effect: feat for m in maps if (feat := _native_feat(m.effect)) is not None}
+    those = [m for m in maps if m.effect in feats]
+    others = [m for m in those if m.subject != those[0].subject]
+    if not others:
+        return []
+    first, grid = those[0], headers[those[0].effect].space
+    odd = next((m for m in others if not headers[m.effect].space.is_same(grid)), None)
+    standard = (feats[m.effect] / "reg_standard" / "stats" / m.effect.name for m in those)
+    line = "name those of reg_standard/stats"
+    if named is not None and is_pattern(named):
+        line = f'--maps "{str(named).replace(".feat/stats/", ".feat/reg_standard/stats/")}"'
+    fix = f"Take those in standard space: {line}"
+    if not all(map(Path.exists, standard)):
+        fix = f"featregapply {feats[first.effect]} (and so for each person) writes reg_standard/stats; then "
+        fix += f"{line}. Or applywarp (flirt -applyxfm) each cope and varcope to the standard image."
+    if odd is not None:
+        raise GridError(
+            "The copes lie in the space of each person's own scan, not in standard space.",
+            found=f"{headers[odd.effect].space.describe()} in {odd.effect}; {grid.describe()} in "
+            f"{first.effect}",
+            expected="one grid in all people",
+            fix=fix,
+        )
+    read = [_read_registration(feats[m.effect]) for m in (first, *others)]
+    transforms = [one for one in read if one is not None]
+    if any(not np.allclose(one, transforms[0], atol=1e-3) for one in transforms):
+        sentence = (
+            "The copes have one grid, but each person's FEAT folder has another transform to standard space: "
+        )
+        return [warn("maps", f"{sentence}they seem to lie in the space of each person's own scan.", fix)]
+    return []
+
+
+def _native_feat(effect: Path) -> Path | None:
     """Find the first-level FEAT folder in whose own space a map lies; None elsewhere."""
     if f"{os.sep}stats{os.sep}" not in str(effect):  # nearly all
         return None
@@ -245,7 +288,7 @@ def native_feat(effect: Path) -> Path | None:
     return feat if is_native else None
 
 
-def read_registration(feat: Path) -> npt.NDArray[np.float64] | None:
+def _read_registration(feat: Path) -> npt.NDArray[np.float64] | None:
     """Read the transform of a FEAT folder to standard space, 4 × 4; None where there is none."""
     text = _read(feat / "reg" / "example_func2standard.mat")
     try:
