@@ -116,7 +116,7 @@ def is_nearly_numbers(name: str, cells: Sequence[str]) -> bool:
 
 
 def type_table(
-    level: Literal["subject", "session", "map"],
+    level: Literal["subject", "session", "scan", "map"],
     text: pd.DataFrame,
     described: Mapping[str, Column],
     kinds: Kinds,

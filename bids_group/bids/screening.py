@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
@@ -27,11 +27,6 @@ _FUNCTIONAL = ("_bold.nii", "_bold.nii.gz", "_cbv.nii", "_cbv.nii.gz", "_bold.dt
 _NOT_COMPARED = {"suffix", "extension", "space", "res", "den", "desc"}
 
 
-Home = tuple[Literal["participant", "session", "scan"], Table]
-Tables = Sequence[Home]
-"""Tables as conditions see them, the coarse first: rows by label, (label, session) or (label, file)."""
-
-
 def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
     """Leave out what a condition on participants, sessions or scans holds for.
 
@@ -41,12 +36,12 @@ def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
     """
     people = sorted({m.subject for m in choice.maps})
     tables = _gather_tables(text, study, bids_dir, people)
-    columns = {name: column for _, one in reversed(tables) for name, column in one.columns.items()}
+    columns = {name: column for one in reversed(tables) for name, column in one.columns.items()}
     condition = parse_condition(text, {name: _with_all_levels(one, study) for name, one in columns.items()})
-    homes = {name: home for home in reversed(tables) for name in home[1].columns}
+    homes = {name: one for one in reversed(tables) for name in one.columns}
     choice.notices += _say_odd(condition, homes)
-    used = [home for home in tables if any(home is homes[name] for name in condition.columns)]
-    finest = used[-1][0]
+    used = [one for one in tables if any(one is homes[name] for name in condition.columns)]
+    finest = used[-1].level
     lines = group_by(_join_lines(used, people), lambda line: line[0])
     reasons: dict[Path, str] = {}
     lacking: dict[str, str] = {}
@@ -68,7 +63,7 @@ def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
             names = [name for name in condition.columns if any(row[name] is None for row in is_open)]
             said = f"no value (n/a) of {', '.join(names)}"
             lacking[m.subject] = said if is_open else f"no row in the {finest}s table"
-    if finest == "participant":
+    if finest == "subject":
         choice.leave_people({m.subject: reasons[m.effect] for m in choice.maps if m.effect in reasons})
     else:
         choice.leave(reasons)
@@ -78,12 +73,11 @@ def screen(choice: Choice, text: str, study: Study, bids_dir: Path) -> None:
         choice.notices.append(_say_open(condition, lacking))
 
 
-def _say_odd(condition: Condition, homes: Mapping[str, Home]) -> Iterable[Notice]:
+def _say_odd(condition: Condition, homes: Mapping[str, Table]) -> Iterable[Notice]:
     """Tell what is odd about the columns, but for values that the condition itself names (``iq == 999``)."""
     told: dict[Notice, None] = {}
     for name in condition.columns:
-        table = homes[name][1]
-        column, cells = table.columns[name], table.frame[name]
+        column, cells = homes[name].columns[name], homes[name].frame[name]
         named = [value for asked, value in condition.named if asked == name]
         told |= dict.fromkeys(_notices_without(cells, column, named) if named else column.notices)
     return told
@@ -108,8 +102,8 @@ def _stands_on(named: Mapping[str, str], entities: Mapping[str, str]) -> bool:
     return all(same_label(e, named[e], entities[e]) for e in {*named} & {*entities} - _NOT_COMPARED)
 
 
-def _gather_tables(text: str, study: Study, bids_dir: Path, people: Sequence[str]) -> Tables:
-    """Gather the tables; scans are read only where the other tables lack a name of the condition.
+def _gather_tables(text: str, study: Study, bids_dir: Path, people: Sequence[str]) -> list[Table]:
+    """Gather the tables, the coarse first; scans only where the others lack a name of the condition.
 
     A column that two tables have is read from the coarser one. Columns are typed over these people alone.
     """
@@ -128,12 +122,7 @@ def _gather_tables(text: str, study: Study, bids_dir: Path, people: Sequence[str
     visits = {row for part in study.sessions for row in part.frame.index if row[0] in chosen}
     of_sessions = study.type_rows("session", visits, used=names)
     is_enough = names <= {name for one in (table, *of_sessions) for name in one.columns}
-    scans = [] if is_enough else _read_scans(bids_dir, people)
-    return [
-        ("participant", table),
-        *(("session", one) for one in of_sessions),
-        *(("scan", one) for one in scans),
-    ]
+    return [table, *of_sessions, *([] if is_enough else _read_scans(bids_dir, people))]
 
 
 def _read_scans(bids_dir: Path, people: Sequence[str]) -> list[Table]:
@@ -156,7 +145,7 @@ def _read_scans(bids_dir: Path, people: Sequence[str]) -> list[Table]:
         return []
     text = pd.concat(frames).astype(object)
     text = text.where(text.notna(), None)
-    return [type_table("session", text, {n: describe_column(n, source) for n in map(str, text.columns)}, {})]
+    return [type_table("scan", text, {n: describe_column(n, source) for n in map(str, text.columns)}, {})]
 
 
 def _with_all_levels(column: Column, study: Study) -> Column:
@@ -168,20 +157,20 @@ def _with_all_levels(column: Column, study: Study) -> Column:
     return replace(column, levels=(*column.levels, *natural_order(texts - {*column.levels})))
 
 
-def _join_lines(used: Tables, people: Sequence[str]) -> list[tuple[str, Mapping[str, str], Row]]:
+def _join_lines(used: Sequence[Table], people: Sequence[str]) -> list[tuple[str, Mapping[str, str], Row]]:
     """Give person, entities and cells of the rows of the finest table, with the cells of the coarser ones."""
     rows: dict[str, dict[tuple[str, ...], Any]] = {}
-    for kind, table in used:
+    for table in used:
         plain = table.frame.astype(object).where(table.frame.notna(), None)
         keys = [key if isinstance(key, tuple) else (key,) for key in plain.index]
-        rows[kind] = dict(zip(keys, plain.to_dict("records"), strict=True))
-    finest, chosen = used[-1][0], set(people)
+        rows[table.level] = dict(zip(keys, plain.to_dict("records"), strict=True))
+    finest, chosen = used[-1].level, set(people)
     scans = parse_names(key[1] for key in rows[finest]) if finest == "scan" else {}
     lines: list[tuple[str, Mapping[str, str], Row]] = []
     for key in (key for key in rows[finest] if key[0] in chosen):
         entities = {"session": key[1]} if finest == "session" else scans.get(key[-1], {})
-        own = {"participant": key[:1], "session": (key[0], entities.get("session", "")), "scan": key}
-        cells = [rows[kind].get(own[kind], dict.fromkeys(table.columns)) for kind, table in reversed(used)]
+        own = {"subject": key[:1], "session": (key[0], entities.get("session", "")), "scan": key}
+        cells = [rows[one.level].get(own[one.level], dict.fromkeys(one.columns)) for one in reversed(used)]
         lines.append((key[0], entities, {name: cell for row in cells for name, cell in row.items()}))
     return lines
 

@@ -107,14 +107,14 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Table:
-    """Covariates of people (or of their sessions, or of single maps).
+    """Covariates of people (or of their sessions, scans, or of single maps).
 
-    ``frame``: index = subject label, (subject, session) for ``level="session"``, or the path of the effect;
+    ``frame``: index = subject label, (subject, session), (subject, file) or the path of the effect, by level;
     categorical columns have pandas ``category`` dtype with the levels in their order (first = reference),
     numeric columns ``float64``; missing = NaN.
     """
 
-    level: Literal["subject", "session", "map"]
+    level: Literal["subject", "session", "scan", "map"]
     frame: pd.DataFrame
     columns: Mapping[str, Column]
 
