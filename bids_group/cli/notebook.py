@@ -46,7 +46,8 @@ def analyse(
 
     if contrasts is not None and "contrast" in options:
         raise UsageError("Contrasts are given twice.", found="contrasts and contrast", fix="Keep contrasts.")
-    typed = spell_command(bids_dir, output_dir, {"formula": formula, "contrast": contrasts} | options)
+    said = {"formula": formula, "contrast": contrasts} | options
+    typed = [str(bids_dir), str(output_dir), "group", *spell_options(said, more=("contrasts",))]
     arguments = read_arguments(typed)
     config = translate(arguments, typed)
     check_paths(config)
@@ -59,19 +60,6 @@ def analyse(
         except OSError as error:
             raise os_failure(error) from error
     return Results(output_dir=config.output_dir)
-
-
-def spell_command(bids_dir: str | Path, output_dir: str | Path, options: Mapping[str, Any]) -> list[str]:
-    """Write a call as the words of a command line.
-
-    Raises
-    ------
-    UsageError
-        There is no such option, or its value is of the wrong kind.
-    """
-    expected = "the options of bids-group --help, with underscores"
-    words = spell_options(options, expected=expected, more=("contrasts",))
-    return [str(bids_dir), str(output_dir), "group", *words]
 
 
 @contextmanager

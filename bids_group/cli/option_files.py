@@ -19,16 +19,11 @@ from bids_group.words import suggest
 _MOST_NODES = 100_000
 
 
-def spell_options(options: Mapping[str, Any], *, expected: str, more: tuple[str, ...] = ()) -> list[str]:
+def spell_options(options: Mapping[str, Any], *, more: tuple[str, ...] = ()) -> list[str]:
     """Write options, named with underscores or hyphens, as the words of a command line.
 
-    None and False say nothing. ``expected`` says in an error which names there are, ``more`` are further
-    names to guess from.
-
-    Raises
-    ------
-    UsageError
-        There is no such option, or its value is of the wrong kind.
+    None and False say nothing; ``more`` are further names to guess from. Refused (`UsageError`) is an option
+    that there is not, and a value of the wrong kind.
     """
     flags = [(flag, one) for one in OPTIONS for flag in one.spellings]
     known = {_key(flag): (flag, one) for flag, one in flags}
@@ -38,6 +33,7 @@ def spell_options(options: Mapping[str, Any], *, expected: str, more: tuple[str,
         name = typed.replace("-", "_")
         if name not in known:
             fix = suggest(name, [*known, *more])
+            expected = "the options of bids-group --help, with underscores or hyphens"
             raise UsageError(f"There is no option {typed!r}.", expected=expected, fix=fix)
         if name in seen:
             raise UsageError(f"The option {name!r} is said twice.", fix="Keep one of the two.")
@@ -104,9 +100,7 @@ def read_option_file(path: Path) -> list[str]:
     except ValueError as error:
         raise UsageError(f"The file of options {path} is no text.", found=str(error)) from error
     try:
-        return spell_options(
-            _read_content(path, text), expected="the options of bids-group --help, with - or _"
-        )
+        return spell_options(_read_content(path, text))
     except UsageError as error:
         raise error.within(path.name) from error
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import bids_group
 from bids_group.cli import main
-from bids_group.cli.notebook import spell_command
+from bids_group.cli.option_files import spell_options
 from bids_group.cli.parser import read_arguments, translate
 from bids_group.config.request import OPTIONS as EVERY_OPTION
 from bids_group.demo import write_demo
@@ -204,11 +204,8 @@ WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), m
 )
 def test_a_call_is_the_same_request_as_its_command_line(labels, formula, flag, number):
     """Whatever the text of a value is, dashes, equals signs, accents: it arrives whole."""
-    words = spell_command(
-        "data",
-        "out",
-        {"participant_label": labels, "formula": formula, "one_sided": flag, "n_permutations": number},
-    )
+    said = {"participant_label": labels, "formula": formula, "one_sided": flag, "n_permutations": number}
+    words = ["data", "out", "group", *spell_options(said)]
     config = translate(read_arguments(words), words)
     assert config.selection.participant_labels == tuple(
         dict.fromkeys(normalize("NFC", one).strip().removeprefix("sub-") for one in labels)
@@ -226,7 +223,7 @@ def test_every_option_of_the_command_line_can_be_said(tmp_path):
             name = flag.removeprefix("--").replace("-", "_")
             value = True if option.takes_none else [*option.choices, "1"][0]
             value = tmp_path / "options.toml" if name == "config" else value
-            read_arguments(spell_command("data", "out", {name: value}))
+            read_arguments(["data", "out", "group", *spell_options({name: value})])
     assert list(inspect.signature(bids_group.analyse).parameters)[:4] == [
         "bids_dir",
         "output_dir",
