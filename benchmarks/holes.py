@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 from bids_group.config import InferenceSpec
 from bids_group.inference import correct_group
 from bids_group.inference.checks import check_inference
-from bids_group.inference.shuffling.engine import Job, Scratch, build_statistic, do_shuffles, moves, weights
+from bids_group.inference.shuffling.engine import Job, Scratch, build_statistic, do_shuffles, spell_out
 from bids_group.inference.shuffling.holes import build_holes
 from bids_group.inference.shuffling.partition import build_residuals
 from bids_group.model import fit_group
@@ -119,7 +119,7 @@ def seconds_of_shuffle(scheme: Scheme, n_elements: int, n_missing: int) -> float
     scratch, taken = Scratch(job), []
     for start in range(0, 5 * job.batch_size, job.batch_size):
         begun = time.process_time()
-        do_shuffles(job, weights(job, start), job.batch_size, scratch, moves(job, start))
+        do_shuffles(job, spell_out(job, start), job.batch_size, scratch)
         taken.append((time.process_time() - begun) / job.batch_size)
     return min(taken[1:])
 

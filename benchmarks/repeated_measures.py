@@ -35,7 +35,7 @@ from bids_group.inference.shuffling.engine import (
     Scratch,
     build_statistic,
     do_shuffles,
-    weights,
+    spell_out,
 )
 from bids_group.inference.shuffling.partition import build_residuals
 from bids_group.inference.shuffling.scheme import choose_scheme
@@ -167,7 +167,7 @@ def bootstrap(data: GroupData, number: int, seed: int) -> float:
         statistic=build_statistic(scheme, contrast.test, is_two_sided=True),
         residuals=build_residuals(data.stack.data, scheme.partition),
     )
-    maxima = do_shuffles(job, weights(job, 0), job.n_shuffles, Scratch(job))[0][:, 0, 0]
+    maxima = do_shuffles(job, spell_out(job, 0), job.n_shuffles, Scratch(job))[0][:, 0, 0]
     return float((maxima >= maxima[0] * (1 - 1e-6)).mean() <= ALPHA)
 
 

@@ -15,7 +15,7 @@ from bids_group.inference.clusters.basins import BasinWorkspace, basin_maxima
 from bids_group.inference.clusters.forest import Heights
 from bids_group.inference.clusters.lattice import Lattice, LatticeWorkspace
 from bids_group.inference.clusters.saddles import lattice_maxima
-from bids_group.inference.shuffling.engine import Job, Scratch, build_job, do_shuffles, moves, weights
+from bids_group.inference.shuffling.engine import Job, Scratch, build_job, do_shuffles, spell_out
 from bids_group.inference.shuffling.partition import TILE
 from bids_group.inference.shuffling.scheme import Scheme
 from bids_group.records import Contrast, Design, GroupData
@@ -101,9 +101,9 @@ def _job_of_noise(contrast: Contrast, scheme: Scheme, spec: InferenceSpec, share
 def _seconds_of_products(job: Job, n_elements: int) -> float:
     """Time of one shuffle: of its order once, of products and statistics on each tile."""
     scratch, n_shuffles = Scratch(job), min(job.batch_size, job.n_shuffles)
-    rows, moved = weights(job, 0), moves(job, 0)
-    of_order = _mean_seconds(lambda: (weights(job, 0), moves(job, 0)))
-    of_tiles = _mean_seconds(lambda: do_shuffles(job, rows, n_shuffles, scratch, moved))
+    spelled = spell_out(job, 0)
+    of_order = _mean_seconds(lambda: spell_out(job, 0))
+    of_tiles = _mean_seconds(lambda: do_shuffles(job, spelled, n_shuffles, scratch))
     return (of_order + of_tiles * n_elements / (_TILES * TILE)) / n_shuffles
 
 

@@ -13,7 +13,7 @@ from bids_group.distributions import f_to_z, t_to_z
 from bids_group.errors import DataError, UsageError
 from bids_group.executor import Threads
 from bids_group.inference import check_inference, correct_group
-from bids_group.inference.shuffling.engine import Scratch, build_job, do_shuffles, observed_map, weights
+from bids_group.inference.shuffling.engine import Scratch, build_job, do_shuffles, observed_map, spell_out
 from bids_group.inference.shuffling.partition import TILE
 from bids_group.inference.shuffling.scheme import choose_scheme
 from bids_group.inference.shuffling.wild_bootstrap import sum_by_signs
@@ -98,7 +98,11 @@ def test_every_draw_equals_one_done_by_hand(visits, number, variant):
     job = job_of(data, contrast, InferenceSpec(n_permutations=600))
     scratch = Scratch(job)
     squares = job.statistic.multiply(
-        weights(job, 0), job.residuals.tiles[0], job.residuals.group_squares[0], scratch.products, scratch.own
+        spell_out(job, 0)[0],
+        job.residuals.tiles[0],
+        job.residuals.group_squares[0],
+        scratch.products,
+        scratch.own,
     )
     values = job.statistic.values(scratch.products, squares, scratch.room)[:, :120]
     signs = job.scheme.shuffles.batch(0, 256).signs[:, [np.flatnonzero(who == PERSON)[0] for who in range(9)]]
@@ -272,7 +276,7 @@ def test_findings_where_nothing_is_are_as_rare_as_alpha_says(make_problem):
         share += [(one.maps["p"] <= 0.05).mean() / n_datasets for one in results]
         for number, contrast in enumerate(data.design.contrasts):
             job = job_of(data, contrast, InferenceSpec(n_permutations=255, random_seed=seed))
-            maxima = do_shuffles(job, weights(job, 0), 256, Scratch(job))[0][:, 0, 0]
+            maxima = do_shuffles(job, spell_out(job, 0), 256, Scratch(job))[0][:, 0, 0]
             found[number] += (maxima >= maxima[0]).mean() <= 0.05
     low, high = binom.ppf([0.0005, 0.9995], n_datasets, 0.05)
     assert found.max() <= high

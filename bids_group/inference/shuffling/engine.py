@@ -265,7 +265,7 @@ def run_null(
 def observed_map(job: Job) -> Single:
     """Compute the statistic of the unshuffled data by place ``(n_elements,)``, as in the null."""
     with one_thread_each():
-        pieces = [values[0].copy() for _, values in _tiles(job, weights(job, 0), moves(job, 0), Scratch(job))]
+        pieces = [values[0].copy() for _, values in _tiles(job, spell_out(job, 0), Scratch(job))]
     limit = np.float32(job.statistic.largest_value)
     return np.asarray(np.clip(np.concatenate(pieces), -limit, limit))
 
@@ -294,22 +294,31 @@ def _batch(job: Job, lattice: Lattice | None, cache: BatchCache, start: int) -> 
         return maxima, counts
     if getattr(_LOCAL, "job", lambda: None)() is not job:  # this thread's buffers are made anew for each job
         _LOCAL.job, _LOCAL.scratch = weakref.ref(job), Scratch(job, lattice)
-    maxima, counts = do_shuffles(job, weights(job, start), n_shuffles, _LOCAL.scratch, moves(job, start))
+    maxima, counts = do_shuffles(job, spell_out(job, start), n_shuffles, _LOCAL.scratch)
     if is_counted:
         cache.write(f"{name}-tally", counts)
     cache.write(name, maxima)
     return maxima, counts
 
 
-def do_shuffles(
-    job: Job, rows: Single, n_shuffles: int, scratch: Scratch, moved: Moves | None = None
-) -> Found:
-    """Find maxima (and counts) of one batch over all tiles, from what `weights` and `moves` give."""
+Spelled = tuple[Single, Moves | None]
+"""A batch: what tiles are multiplied by, and what happens to rows where not all of them are observed."""
+
+
+def spell_out(job: Job, start: int) -> Spelled:
+    """Spell out the batch from shuffle number ``start`` on; one at the end is filled up with zeros."""
+    batch = job.scheme.shuffles.batch(start, start + job.batch_size)
+    moved = None if job.holes is None else job.holes.moves(batch, job.batch_size)
+    return job.statistic.weigh(batch, job.batch_size), moved
+
+
+def do_shuffles(job: Job, spelled: Spelled, n_shuffles: int, scratch: Scratch) -> Found:
+    """Find maxima (and counts) of one batch over all tiles."""
     maxima = np.zeros((job.batch_size, job.n_parts, len(job.measures)))
     largest: dict[tuple[int, float], npt.NDArray[np.int32]] = {}
     smallest = np.uint8 if job.batch_size < 2**8 else np.uint16  # finished batches are kept
     counts: npt.NDArray[np.unsignedinteger] = np.zeros(job.limits.size, smallest)
-    for places, values in _tiles(job, rows, moved, scratch):
+    for places, values in _tiles(job, spelled, scratch):
         z = scratch.z_of_holes[:, : values.shape[1]] if job.heights is None else scratch.z[:, places]
         if job.heights is not None or _have_own_dof(job, places):
             fill_z(job, values, places, z)
@@ -369,8 +378,9 @@ def _largest(job: Job, by_dof: Mapping[float, npt.NDArray[np.int32]]) -> Doubles
     return np.asarray(np.max(in_z, axis=0))
 
 
-def _tiles(job: Job, rows: Single, moved: Moves | None, scratch: Scratch) -> Iterator[tuple[slice, Single]]:
+def _tiles(job: Job, spelled: Spelled, scratch: Scratch) -> Iterator[tuple[slice, Single]]:
     """Yield the places of one tile after the other, and the values there ``(batch_size, n)``."""
+    rows, moved = spelled
     for number, tile in enumerate(job.residuals.tiles):
         given = job.residuals.group_squares[number]
         squares = job.statistic.multiply(rows, tile, given, scratch.products, scratch.own)
@@ -383,17 +393,3 @@ def _tiles(job: Job, rows: Single, moved: Moves | None, scratch: Scratch) -> Ite
         first = job.residuals.n_elements
         for here, values in job.holes.tiles(moved, scratch.of_holes):
             yield slice(first + here.start, first + here.stop), values
-
-
-def moves(job: Job, start: int) -> Moves | None:
-    """Spell out a batch for elements that are not observed in every row; None where there are none."""
-    if job.holes is None:
-        return None
-    batch = job.scheme.shuffles.batch(start, start + job.batch_size)
-    return job.holes.moves(batch, job.batch_size)
-
-
-def weights(job: Job, start: int) -> Single:
-    """Make what a batch multiplies tiles by; a batch at the end is filled up with zeros."""
-    batch = job.scheme.shuffles.batch(start, start + job.batch_size)
-    return job.statistic.weigh(batch, job.batch_size)
