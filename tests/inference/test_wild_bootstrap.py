@@ -97,13 +97,8 @@ def test_every_draw_equals_one_done_by_hand(visits, number, variant):
     contrast = data.design.contrasts[number]
     job = job_of(data, contrast, InferenceSpec(n_permutations=600))
     scratch = Scratch(job)
-    squares = job.statistic.multiply(
-        spell_out(job, 0)[0],
-        job.residuals.tiles[0],
-        job.residuals.group_squares[0],
-        scratch.products,
-        scratch.own,
-    )
+    tile, given = job.residuals.tiles[0], job.residuals.group_squares[0]
+    squares = job.statistic.multiply(spell_out(job, 0)[0], tile, given, scratch.products, scratch.own)
     values = job.statistic.values(scratch.products, squares, scratch.room)[:, :120]
     signs = job.scheme.shuffles.batch(0, 256).signs[:, [np.flatnonzero(who == PERSON)[0] for who in range(9)]]
     expected = by_hand(data.stack.data.astype(float), contrast.test, contrast.weights, signs, variant)
