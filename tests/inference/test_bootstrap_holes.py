@@ -132,7 +132,7 @@ def test_each_draw_is_that_of_each_element_alone(visits, number, variant, monkey
     test, C = BOTH[number]
     (job,), is_tested = jobs, results[0].maps["dof"] > 0
     assert isinstance(job.holes, BootstrapHoles)
-    assert job.holes.n_elements > 40
+    assert job.holes.residuals.n_elements > 40
     assert is_tested.sum() == 60 - (
         number == 1
     )  # where a whole visit is missing there is no joint test of visits

@@ -224,7 +224,7 @@ def _tell(question: Question, job: Job) -> Iterator[Notice]:
         n_elements = question.data.elements.n_elements
         yield note(
             "coverage",
-            f"At {job.holes.n_elements} of {n_elements} elements some rows are not observed: there "
+            f"At {job.holes.residuals.n_elements} of {n_elements} elements some rows are not observed: there "
             f"{kind} the rows observed, and each element has its own degrees "
             f"of freedom, so that '{contrast.name}' is judged as z. This is approximate.",
             "--min-coverage 1 analyses only elements that everybody has.",

@@ -48,11 +48,6 @@ class BootstrapHoles:
     has_permutations: ClassVar[bool] = False
     has_own_dof: ClassVar[bool] = True
 
-    @property
-    def n_elements(self) -> int:
-        """Number of elements."""
-        return self.residuals.n_elements
-
     def moves(self, batch: Batch, batch_size: int) -> Moves:
         """Give the signs of the clusters; the missing draws of the last batch are filled up with zeros."""
         signs, nothing = np.zeros((batch_size, self.first_rows.size), np.float32), np.empty((0, 0))
@@ -111,7 +106,7 @@ def _spread_holes(
     holes: Holes, clusters: Codes, variant: str, place: Callable[[int], Path | None]
 ) -> tuple[BootstrapHoles, Doubles]:
     """Sum weighted residuals over the rows of each cluster, pattern by pattern; also the dof of elements."""
-    q, p, n = holes.q, holes.columns.shape[1], holes.n_elements
+    q, p, n = holes.q, holes.columns.shape[1], holes.residuals.n_elements
     n_pairs, given = q * (q + 1) // 2, holes.residuals.tiles
     shape = (len(given), p * (1 + n_pairs), int(clusters.max()) + 1, TILE)
     tiles = make_zeros(shape, place(4 * int(np.prod(shape))), "clusters")

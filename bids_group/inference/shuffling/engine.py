@@ -121,7 +121,7 @@ class Job:
     @property
     def n_elements(self) -> int:
         """Number of elements."""
-        return self.residuals.n_elements + (0 if self.holes is None else self.holes.n_elements)
+        return self.residuals.n_elements + (0 if self.holes is None else self.holes.residuals.n_elements)
 
     @property
     def n_parts(self) -> int:

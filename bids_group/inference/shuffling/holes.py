@@ -96,11 +96,6 @@ class Holes:
     has_own_dof: ClassVar[bool] = False
     """Whether degrees of freedom are as good as different at every element: not so where they are counts."""
 
-    @property
-    def n_elements(self) -> int:
-        """Number of elements."""
-        return int(self.pattern.size)
-
     @cached_property
     def _exceptions(self) -> tuple[Codes, Codes]:
         """Rows of units that are not observed whole, one pattern after the other, and where each starts."""
