@@ -244,20 +244,17 @@ def _print_contrasts(
 ) -> None:
     """Show the contrasts, and what speaks for and against the design that they weigh."""
     _say(console, "\nContrasts", style="bold")
-    for one in design.contrasts:
-        files = f"  {one.test} test, estimable, files contrast-{contrast_label(analysis, one.label)}"
+    for one in (*design.contrasts, *design.conjunctions):
+        kind = f"conjunction of {', '.join(one.parts)}" if one.parts else f"{one.test} test, estimable"
+        files = f"  {kind}, files contrast-{contrast_label(analysis, one.label)}"
         _say(console, files, start=one.name, style="bold")
         _say(console, f"  {one.words}")
-        for weights in one.weights:  # spelled beside their columns: 0.5 · group[a] − 0.5 · group[b]
+        for weights in (
+            () if one.parts else one.weights
+        ):  # spelled beside their columns: 0.5 · group[a] − 0.5 · group[b]
             by_name = fold_weights(dict(zip(design.matrix.columns, weights, strict=True)), folded)
             parts = (f"{'−' if w < 0 else '+'} {_number(abs(w))} · {name}" for name, w in by_name.items())
             _say(console, f"  {' '.join(parts).removeprefix('+ ') or '0'}")
-    for one in design.conjunctions:
-        files = (
-            f"  conjunction of {', '.join(one.parts)}, files contrast-{contrast_label(analysis, one.label)}"
-        )
-        _say(console, files, start=one.name, style="bold")
-        _say(console, f"  {one.words}")
     rank, n_columns, details = design.rank, len(design.matrix.columns), design.details
     tied = ", ".join(fold_columns(details.get("dependent_columns", []), folded))
     verdict = "full" if rank == n_columns else f"deficient: {tied} depend on each other"
