@@ -14,7 +14,7 @@ import pandas as pd
 
 from bids_group import model, output
 from bids_group.config.corrections import UNCORRECTED
-from bids_group.errors import BidsGroupError, DataError, UsageError
+from bids_group.errors import DataError, UsageError
 from bids_group.records import Contrast, ContrastResult, Design, GroupData, Significance
 from bids_group.records.sidecars import Sidecar
 from bids_group.workflow.one_analysis import fit_and_judge, stack
@@ -143,37 +143,29 @@ def _rows_of(
     plan: RunPlan, planned: PlannedAnalysis, person: str, asked: Sequence[Question], folder: Path
 ) -> list[tuple[str, dict[str, object]]]:
     """Test contrasts without a person, and say of each claim what is left; maps are gone with the return."""
-    without: _Without | BidsGroupError
+    claims = [(one, claim) for one in asked for claim in one.claims]
+    left: list[Mapping[str, object]] = [{} for _ in claims]
+    note = "not among the contrasts without them"
     try:
-        without = _test_without(plan, planned, person, {one.contrast.name for one in asked}, folder)
+        smaller, again = leave_out(plan, planned, person, {one.contrast.name for one in asked})
+        _, data = stack(smaller, again, folder, on_map=None, whole=planned.analysis)
+        fit, found = fit_and_judge(smaller, again, data, folder, has_effect_sizes=False)
+        left = [_left(one.contrast.name, claim, data, fit.results, found) for one, claim in claims]
     except (DataError, UsageError) as error:  # too few people for a level, a contrast, or any shuffles
-        without = error
+        note = error.sentence
     return [
-        (one.contrast.name, _row(plan, one, claim, person, without)) for one in asked for claim in one.claims
+        (
+            one.contrast.name,
+            {**_tell(plan, one, claim, person, own or _NOTHING), "note": None if own else note},
+        )
+        for (one, claim), own in zip(claims, left, strict=True)
     ]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Without:
-    data: GroupData
-    results: tuple[ContrastResult, ...]
-    significances: tuple[Significance, ...]
-
-
-def _test_without(
-    plan: RunPlan, planned: PlannedAnalysis, person: str, names: set[str], folder: Path
-) -> _Without:
-    """Run the analysis without a person, with the contrasts of these names, as a run of its own would."""
-    plan, again = leave_out(plan, planned, person, names)
-    _, data = stack(plan, again, folder, on_map=None, whole=planned.analysis)
-    fit, significances = fit_and_judge(plan, again, data, folder, has_effect_sizes=False)
-    return _Without(data, fit.results, significances)
-
-
-def _row(
-    plan: RunPlan, question: Question, claim: Claim, person: str, without: _Without | BidsGroupError
+def _tell(
+    plan: RunPlan, question: Question, claim: Claim, person: str, left: Mapping[str, object]
 ) -> dict[str, object]:
-    """Say what is left of a claim without a person."""
+    """Say whom a claim was tested without, what it was, and what is left of it."""
     spec, why = plan.spec.inference, question.people[person]
     share = None
     if not question.has_own_dof:  # else p is not that of independent rows
@@ -186,32 +178,31 @@ def _row(
             is_two_sided=spec.is_two_sided,
             is_largest=why == _INFLUENTIAL,
         )
-    told: dict[str, object] = {
+    return {
         "left_out": f"sub-{person}",
         "reason": why,
         "correction": claim.correction,
         "p_all": claim.p,
         "effect_all": claim.effect,
         "n_elements_all": claim.n_elements,
+        **left,
+        "share_of_normal_data": share,
     }
-    left: Mapping[str, object] = _NOTHING
-    note: str | None = "not among the contrasts without them"
-    if isinstance(without, BidsGroupError):
-        note = without.sentence
-    elif found := _left(question.contrast.name, claim, without):
-        left, note = found, None
-    return {**told, **left, "share_of_normal_data": share, "note": note}
 
 
-def _left(name: str, claim: Claim, without: _Without) -> Mapping[str, object]:
+def _left(
+    name: str,
+    claim: Claim,
+    data: GroupData,
+    results: Sequence[ContrastResult],
+    significances: Sequence[Significance],
+) -> Mapping[str, object]:
     """Say what is left of a claim about the contrast ``name``; nothing where it was not tested."""
-    result = next((one for one in without.results if one.contrast.name == name), None)
-    found = next(
-        (o for o in without.significances if (o.contrast, o.correction) == (name, claim.correction)), None
-    )
+    result = next((one for one in results if one.contrast.name == name), None)
+    found = next((o for o in significances if (o.contrast, o.correction) == (name, claim.correction)), None)
     if result is None or found is None or found.p_corrected is None:
         return {}
-    indices = without.data.elements.indices
+    indices = data.elements.indices
     here, at_peak = np.isin(indices, claim.place), np.flatnonzero(indices == claim.peak)
     effect = result.maps.get("effect")
     has_effect = effect is not None and effect.ndim == 1 and at_peak.size > 0
