@@ -23,6 +23,9 @@ from tests.model.mixed_models import (
     random_values,
 )
 
+SYMMETRIC = np.array([[0, 1], [1, 2]])
+"""Where the parameters of two random effects stand in their covariance."""
+
 
 def answers_of(model):
     return pd.read_csv(ANSWERS / "mixed.csv").query("model == @model")
@@ -63,7 +66,7 @@ def test_the_deviance_of_slopes_is_never_above_that_of_lme4(model):
         groups = pd.factorize(VISITS["person"][here])[0]
         plan = plan_rows(np.ones(len(X), dtype=bool), orthonormal_basis(data.design), groups, effects,
                          model == "slope")  # fmt: skip
-        found = fit_pair(plan.classes, sum_up(plan, data.stack.data[plan.rows]), model == "slope")
+        found = fit_pair(plan.tables, sum_up(plan, data.stack.data[plan.rows]), model == "slope")
         free = len(X) - X.shape[1]
         constant = free * (1 + np.log(2 * np.pi / free)) + np.linalg.slogdet(X.T @ X)[1]
         assert found.has_converged[0]
@@ -176,7 +179,7 @@ def test_slopes_minimise_the_deviance_of_dense_matrices_from_any_start():
     effects = data.design.random.effects.to_numpy() * [1, 0.125]
     basis, person = orthonormal_basis(data.design), rows["person"].to_numpy()
     plan = plan_rows(np.ones(len(rows), dtype=bool), basis, person, effects, True)
-    found = fit_pair(plan.classes, sum_up(plan, values[plan.rows]), True)
+    found = fit_pair(plan.tables, sum_up(plan, values[plan.rows]), True)
     n_at_zero = 0
     for at in range(12):
         args = (values[:, at].astype(float), basis.columns, effects, person)
@@ -185,7 +188,7 @@ def test_slopes_minimise_the_deviance_of_dense_matrices_from_any_start():
             optimize.minimize(dense_deviance_of_slopes, start, args, method="L-BFGS-B").fun
             for start in starts
         )
-        own = plan.to_user @ found.relative[at] @ plan.to_user.T
+        own = plan.to_user @ found.parameters[at][SYMMETRIC] @ plan.to_user.T
         n_at_zero += np.linalg.eigvalsh(own)[0] < 1e-12
         factor = np.linalg.cholesky(own + 1e-15 * np.eye(2))
         dense = dense_deviance_of_slopes((factor[0, 0], factor[1, 0], factor[1, 1]), *args)
@@ -206,14 +209,14 @@ def test_a_search_that_starts_where_a_variance_is_zero_leaves_it(is_correlated, 
     plan = plan_rows(np.ones(len(rows), dtype=bool), orthonormal_basis(data.design),
                      rows["person"].to_numpy(), effects, is_correlated)  # fmt: skip
     sums = sum_up(plan, values[plan.rows].astype(np.float32))
-    usual = fit_pair(plan.classes, sums, is_correlated)
-    assert (np.linalg.eigvalsh(usual.relative)[:, 1] > 0).sum() >= 10
+    usual = fit_pair(plan.tables, sums, is_correlated)
+    assert (np.linalg.eigvalsh(usual.parameters[:, SYMMETRIC])[:, 1] > 0).sum() >= 10
     for start in ([0.0, 0, 0], [1.0, 0, 0], [0.0, 0, 1.0]):
         monkeypatch.setattr(mixed_pair, "_GRID", np.array([start]))
-        found = fit_pair(plan.classes, sums, is_correlated)
+        found = fit_pair(plan.tables, sums, is_correlated)
         assert found.has_converged.all()
         np.testing.assert_allclose(found.deviance, usual.deviance, atol=1e-8)
-        np.testing.assert_allclose(found.relative, usual.relative, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(found.parameters, usual.parameters, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("variant", ["satterthwaite", "kenward-roger"])
@@ -295,6 +298,28 @@ def test_far_from_zero_and_in_small_units_the_test_is_the_same():
         np.testing.assert_allclose(one.statistic, other.statistic, rtol=1e-7, atol=1e-8)
         np.testing.assert_allclose(one.statistic, tiny.statistic, rtol=1e-9)
         np.testing.assert_allclose(one.dof, other.dof, rtol=1e-6)
+
+
+@pytest.mark.parametrize("model", ["intercept", "slope", "apart"])
+def test_people_that_differ_hundreds_of_times_as_much_as_their_visits_are_fitted(model):
+    """To a 300th, the test within people is that with a regressor for each of them."""
+    rows = random_rows()
+    rng = np.random.default_rng(6)
+    person, month = rows["person"].to_numpy(), rows["month"].to_numpy(dtype=float)
+    values = 300 * rng.normal(size=(30, 60))[person] + rng.normal(size=(len(rows), 60))
+    one = fit(values.astype(np.float32), model, rows=rows).estimates
+    assert one[0].has_converged.all()
+    assert one[0].is_estimable.all()
+    if model == "intercept":
+        own = np.eye(30)[person]
+        X = np.column_stack([month, month * (rows["group"] == "patient"), own])
+        beta, square = np.linalg.lstsq(X, values.astype(np.float32), rcond=None)[:2]
+        weights = np.array([1, 0.5])
+        scale = weights @ np.linalg.inv(X.T @ X)[:2, :2] @ weights * square / (len(X) - 32)
+        np.testing.assert_allclose(
+            one[2].statistic, weights @ beta[:2] / np.sqrt(scale), rtol=0.01, atol=0.01
+        )
+        np.testing.assert_allclose(one[2].dof, len(X) - 32, rtol=1e-3)
 
 
 def test_a_rank_deficient_or_badly_scaled_design_gives_the_same_tests():

@@ -64,6 +64,19 @@ def random_values(rows, n=40, seed=4):
     return values.astype(np.float32)
 
 
+@pytest.mark.parametrize("spread", [(300, 0), (0, 300), (300, 300)])
+def test_families_or_people_that_differ_hundreds_of_times_as_much_as_visits_are_fitted(spread):
+    rows, rng = random_rows(), np.random.default_rng(6)
+    family, person = rows["family"].to_numpy(), rows["person"].to_numpy()
+    values = spread[0] * rng.normal(size=(family.max() + 1, 60))[family] + rng.normal(size=(len(rows), 60))
+    values += spread[1] * rng.normal(size=(person.max() + 1, 60))[person]
+    fitted = fit(values.astype(np.float32), rows=rows)
+    assert fitted.estimates[0].has_converged.all()
+    assert (np.median(fitted.maps[NAMES[0]]) > 1e4) == (spread[0] > 0)
+    assert (np.median(fitted.maps[NAMES[1]]) > 1e4) == (spread[1] > 0)
+    assert np.median(fitted.maps[RESIDUAL]) == pytest.approx(1, rel=0.1)
+
+
 @pytest.mark.parametrize("variant", ["satterthwaite", "kenward-roger"])
 def test_people_of_families_are_those_of_r(variant):
     fitted = fit(VISITS[MAPS], variant)

@@ -13,16 +13,16 @@ from typing import NamedTuple
 import numpy as np
 
 from bids_group.compiled import compiled, written_out
-from bids_group.model.fitting.least_squares import Doubles
-from bids_group.model.fitting.mixed_plan import Classes
-from bids_group.model.fitting.mixed_single import Fitted
+from bids_group.model.fitting.least_squares import Codes, Doubles
+from bids_group.model.fitting.mixed_likelihood import Fitted, Work, new_work, pack_twice
+from bids_group.model.fitting.mixed_plan import Tables
+from bids_group.model.fitting.mixed_weights import second, weigh
 from bids_group.model.fitting.small_matrices import (
-    copy,
     invert_positive,
     multiply,
-    shrinkage,
     trace,
     trace_of_product,
+    unpack,
 )
 
 _NEARLY_TWO = 0.01
@@ -70,153 +70,134 @@ class Adjusted(NamedTuple):
     uncertainty: Doubles
 
 
-def adjust(classes: Classes, structures: Doubles, fitted: Fitted) -> Adjusted:
-    """Kenward and Roger's covariance. ``structures`` ``(s, r, r)``: what each parameter adds to Λ."""
-    (n, rank), size = fitted.coefficients.shape, len(structures) + 1
-    made = Adjusted(np.empty((n, rank, rank)), np.empty((n, size, rank, rank)), np.empty((n, size, size)))
-    _adjust(classes, structures, fitted, made)
+class _Parts(NamedTuple):
+    """Scratch: rows of `mixed_weights` by the variances ``(rows, J)``, and what comes of them."""
+
+    weights: Doubles
+    logs: Doubles
+    traces: Doubles
+    slopes: Doubles
+    information: Doubles
+    factor: Doubles
+    share: Doubles
+    product: Doubles
+
+
+def adjust(tables: Tables, parameters: Codes, fitted: Fitted) -> Adjusted:
+    """Kenward and Roger's covariance, by those ``parameters`` of the relative covariance that the model has.
+
+    With A = X'V⁻¹X and V linear in the variances, P_r is the derivative of A and Q_rs + Q_sr its second one;
+    tr(V⁻¹G_r V⁻¹G_s) is that of −log|V|.
+    """
+    (n, rank), size, n_tables = fitted.coefficients.shape, len(parameters) + 1, len(tables.products)
+    n_rows, square = 1 + size + size * (size + 1) // 2, (rank, rank)
+    made = Adjusted(np.empty((n, *square)), np.empty((n, size, *square)), np.empty((n, size, size)))
+    parts = _Parts(
+        np.empty((n_rows, n_tables)), np.empty((n_rows, 1)), np.empty(n_tables), np.empty((size, *square)),
+        np.empty((size, size)), np.empty((size, size)), np.empty(square), np.empty(square),
+    )  # fmt: skip
+    _adjust(tables, parameters, fitted, parts, new_work(fitted.parameters.shape[1], tables), made)
     return made
 
 
-class _Between(NamedTuple):
-    """Parts of P_r and Q_rs by class: the matrices between Z'X and its transpose ``(k, …, a, b)``.
-
-    ``traces``: tr(H⁻¹G_r H⁻¹G_s).
-    """
-
-    first: Doubles
-    second: Doubles
-    traces: Doubles
-
-
-@compiled()
-def _adjust(classes: Classes, structures: Doubles, fitted: Fitted, made: Adjusted) -> None:
+@compiled(error_model="numpy")
+def _adjust(
+    tables: Tables, parameters: Codes, fitted: Fitted, parts: _Parts, work: Work, made: Adjusted
+) -> None:
     """Fill ``made`` element by element."""
-    (n, rank), (n_random, n_effects) = fitted.coefficients.shape, structures.shape[:2]
-    size, n_classes = n_random + 1, classes.counts.size
-    table = (n_effects, n_effects)
-    parts = _Between(
-        np.zeros((n_classes, size, *table)), np.zeros((n_classes, size, size, *table)), np.zeros((size, size))
-    )
-    information, factor = np.empty((size, size)), np.empty((size, size))
-    sums, share, product = np.empty((size, rank, rank)), np.empty((rank, rank)), np.empty((rank, rank))
-    small = np.zeros((7, *table))
-    for v in range(n):
-        covariance, uncertainty = fitted.covariance[v], made.uncertainty[v]
-        _fill(classes, structures, fitted.relative[v], parts, small)
-        _first_order(classes, parts, covariance, sums, made.pulls[v], product)
-        _information(classes, parts, covariance, sums, made.pulls[v], information)
-        invert_positive(information, factor, uncertainty)
-        _correction(classes, parts, uncertainty, share)
+    size, share, product = parameters.size + 1, parts.share, parts.product
+    for v in range(fitted.variance.size):
+        covariance, pulls, uncertainty = fitted.covariance[v], made.pulls[v], made.uncertainty[v]
+        weigh(fitted.parameters[v], tables, work.weights, work.logs)
+        _add_residual(work.weights, fitted.parameters[v], parameters, -1.0, parts.weights)
+        _add_residual(work.logs.reshape(-1, 1), fitted.parameters[v], parameters, 0.0, parts.logs)
+        parts.logs[size, 0] += tables.n_rows
+        parts.logs[second(size - 1, size - 1, size), 0] -= tables.n_rows
         for r in range(size):
-            multiply(sums[r], covariance, product)
+            _combine(parts.weights[1 + r], tables, work.packed)
+            unpack(work.packed, parts.slopes[r])
+            multiply(covariance, parts.slopes[r], product)
+            multiply(product, covariance, pulls[r])
+        _fill_information(tables, covariance, pulls, parts, work.packed)
+        invert_positive(parts.information, parts.factor, uncertainty)
+        for j in range(parts.traces.size):  # Σ W_rs Q_rs, a weighted sum of the tables
+            parts.traces[j] = 0
+            for r in range(size):
+                for s in range(size):
+                    parts.traces[j] += 0.5 * uncertainty[r, s] * parts.weights[second(r, s, size), j]
+        _combine(parts.traces, tables, work.packed)
+        unpack(work.packed, share)
+        for r in range(size):
+            multiply(parts.slopes[r], covariance, product)
             for s in range(size):
-                for a in range(rank):
-                    for b in range(rank):
-                        for c in range(rank):
-                            share[a, b] -= uncertainty[r, s] * product[a, c] * sums[s, c, b]
+                for a in range(tables.rank):
+                    for b in range(tables.rank):
+                        for c in range(tables.rank):
+                            share[a, b] -= uncertainty[r, s] * product[a, c] * parts.slopes[s, c, b]
         multiply(covariance, share, product)
         multiply(product, covariance, share)
-        for a in range(rank):
-            for b in range(rank):
+        for a in range(tables.rank):
+            for b in range(tables.rank):
                 made.covariance[v, a, b] = covariance[a, b] + 2 * share[a, b]
 
 
-@written_out()
-def _fill(classes: Classes, structures: Doubles, relative: Doubles, parts: _Between, small: Doubles) -> None:
-    """Fill the parts. With R = (I + Z'Z Λ)⁻¹ of a class: X'H⁻¹Z = X'Z R', Z'H⁻¹Z = R Z'Z, and X'H⁻²X is
-    X'X within groups + X'Z R'R'(Z'Z)⁻ Z'X.
-    """  # noqa: D205
-    n_random, n_effects = structures.shape[:2]
-    shrink, middle, squared, rest, product, pulled, other = small
-    parts.traces[:] = 0
-    parts.traces[n_random, n_random] = classes.n_rows
-    for k in range(classes.counts.size):
-        count = classes.counts[k]
-        shrinkage(classes.gram[k], relative, shrink)
-        multiply(shrink, classes.gram[k], middle)
-        multiply(shrink, shrink, squared)
-        multiply(shrink.T, classes.inverse[k], product)
-        multiply(shrink.T, product, rest)
-        for r in range(n_random):
-            multiply(shrink.T, structures[r], pulled)
-            multiply(pulled, shrink, parts.first[k, r])
-            multiply(pulled, squared, parts.second[k, r, n_random])
-            copy(parts.second[k, r, n_random].T, parts.second[k, n_random, r])
-            multiply(shrink, middle, product)
-            share = count * trace_of_product(structures[r], product)
-            parts.traces[r, n_random] += share
-            parts.traces[n_random, r] += share
-            multiply(pulled, middle, product)
-            multiply(middle, structures[r], pulled)
-            for s in range(n_random):
-                multiply(product, structures[s], other)
-                multiply(other, shrink, parts.second[k, r, s])
-                multiply(middle, structures[s], other)
-                parts.traces[r, s] += count * trace_of_product(pulled, other)
-        copy(rest, parts.first[k, n_random])
-        multiply(shrink.T, rest, parts.second[k, n_random, n_random])
-        for a in range(n_effects):
-            parts.traces[n_random, n_random] += count * (squared[a, a] - 1)
-
-
-@written_out()
-def _first_order(
-    classes: Classes, parts: _Between, covariance: Doubles, sums: Doubles, pulls: Doubles, product: Doubles
+@written_out(error_model="numpy")
+def _fill_information(
+    tables: Tables, covariance: Doubles, pulls: Doubles, parts: _Parts, packed: Doubles
 ) -> None:
-    """−P_r = X'H⁻¹G_r H⁻¹X into ``sums``, and Φ P_r Φ but for its sign into ``pulls``."""
-    sums[:] = 0
-    copy(classes.within, sums[sums.shape[0] - 1])
-    for k in range(classes.counts.size):
-        for r in range(sums.shape[0]):
-            for a in range(classes.gram.shape[1]):
-                for b in range(classes.gram.shape[1]):
-                    _add(sums[r], parts.first[k, r, a, b], classes.products[k, a, b])
-    for r in range(sums.shape[0]):
-        multiply(covariance, sums[r], product)
-        multiply(product, covariance, pulls[r])
-
-
-@compiled()
-def _add(total: Doubles, weight: float, part: Doubles) -> None:
-    for a in range(total.shape[0]):
-        for b in range(total.shape[1]):
-            total[a, b] += weight * part[a, b]
-
-
-@written_out()
-def _information(
-    classes: Classes, parts: _Between, covariance: Doubles, sums: Doubles, pulls: Doubles, table: Doubles
-) -> None:
-    """Write the expected information: tr(H⁻¹G_r H⁻¹G_s)/2 − tr(Φ Q_rs) + tr(Φ P_r Φ P_s)/2."""
-    size, n_effects = table.shape[0], classes.gram.shape[1]
+    """Write the expected information: tr(V⁻¹G_r V⁻¹G_s)/2 − tr(Φ Q_rs) + tr(Φ P_r Φ P_s)/2."""
+    size = parts.information.shape[0]
+    pack_twice(covariance, packed)
+    for j in range(parts.traces.size):
+        parts.traces[j] = 0
+        for place in range(packed.size):
+            parts.traces[j] += packed[place] * tables.products[j, place]
     for r in range(size):
         for s in range(size):
-            table[r, s] = 0.5 * (parts.traces[r, s] + trace_of_product(pulls[r], sums[s]))
-    table[size - 1, size - 1] -= trace_of_product(covariance, classes.within)
-    for k in range(classes.counts.size):
-        for a in range(n_effects):
-            for b in range(n_effects):
-                share = trace_of_product(covariance, classes.products[k, a, b])
-                for r in range(size):
-                    for s in range(size):
-                        table[r, s] -= parts.second[k, r, s, a, b] * share
+            row = second(r, s, size)
+            value = trace_of_product(pulls[r], parts.slopes[s]) - parts.logs[row, 0]
+            for j in range(parts.traces.size):
+                value -= parts.weights[row, j] * parts.traces[j]
+            parts.information[r, s] = 0.5 * value
 
 
-@written_out()
-def _correction(classes: Classes, parts: _Between, uncertainty: Doubles, share: Doubles) -> None:
-    """Σ W_rs Q_rs, over all pairs of parameters."""
-    size, n_effects = uncertainty.shape[0], classes.gram.shape[1]
-    share[:] = 0
-    _add(share, uncertainty[size - 1, size - 1], classes.within)
-    for k in range(classes.counts.size):
-        for a in range(n_effects):
-            for b in range(n_effects):
-                weight = 0.0
-                for r in range(size):
-                    for s in range(size):
-                        weight += uncertainty[r, s] * parts.second[k, r, s, a, b]
-                _add(share, weight, classes.products[k, a, b])
+@compiled(error_model="numpy")
+def _combine(weights: Doubles, tables: Tables, packed: Doubles) -> None:
+    """Σ of the tables of X, each by its weight."""
+    for place in range(packed.size):
+        packed[place] = 0
+    for j in range(weights.size):
+        for place in range(packed.size):
+            packed[place] += weights[j] * tables.products[j, place]
+
+
+@compiled(error_model="numpy")
+def _add_residual(given: Doubles, at: Doubles, parameters: Codes, degree: float, made: Doubles) -> None:
+    """Make derivatives by the variances themselves, the residual one e last, of those by the relative ones λ.
+
+    f(λ) is e^degree f(τ/e) of the variances τ = λ e; the derivatives are those at e = 1. ``given``
+    and ``made`` have functions in columns, and rows as `mixed_weights` has them.
+    """
+    n, size = at.size, parameters.size + 1
+    for j in range(given.shape[1]):
+        made[0, j] = given[0, j]
+        made[size, j] = degree * given[0, j]
+        by_e = degree * (degree - 1) * given[0, j]
+        for r in range(n):
+            made[size, j] -= at[r] * given[1 + r, j]
+            by_e -= 2 * (degree - 1) * at[r] * given[1 + r, j]
+            for s in range(n):
+                by_e += at[r] * at[s] * given[second(r, s, n), j]
+        made[second(size - 1, size - 1, size), j] = by_e
+        for r in range(size - 1):
+            own = parameters[r]
+            mixed = (degree - 1) * given[1 + own, j]
+            for s in range(n):
+                mixed -= at[s] * given[second(own, s, n), j]
+            made[1 + r, j] = given[1 + own, j]
+            made[second(r, size - 1, size), j] = mixed
+            for s in range(r + 1):
+                made[second(r, s, size), j] = given[second(own, parameters[s], n), j]
 
 
 @compiled()
@@ -231,6 +212,11 @@ def kenward_roger(fitted: Fitted, adjusted: Adjusted, directions: Doubles) -> tu
         np.empty((q, rank)),
     )
     for v in range(n):
+        multiply(directions, adjusted.covariance[v], product)
+        multiply(product, directions.T, spread)
+        if not np.isfinite(invert_positive(spread, factor, inverse)):  # groups differ beyond all accuracy
+            dof[v] = np.nan
+            continue
         multiply(directions, fitted.covariance[v], product)
         multiply(product, directions.T, spread)
         invert_positive(spread, factor, inverse)

@@ -1,9 +1,11 @@
 """Mixed models: groups of rows, such as the visits of a person, differ by effects of their own.
 
 y = Xβ + Zb + e by restricted maximum likelihood (REML) at every element, exactly: what an element needs are a
-few sums (`mixed_plan`). One random effect: `mixed_single`; two: `mixed_pair`; groups within groups:
-`mixed_nested`. t has Satterthwaite's degrees of freedom or Kenward and Roger's, F the latter (Satterthwaite's
-F depends on how the rows of a contrast are written): `degrees_of_freedom`.
+few sums (`mixed_plan`), weighed by functions of the covariance of the random effects (`mixed_weights`) in its
+likelihood (`mixed_likelihood`). The search is one for variances (`mixed_variances`), of one random effect or
+of groups within groups (`mixed_nested`), or for the covariance of two effects (`mixed_pair`). t has
+Satterthwaite's degrees of freedom or Kenward and Roger's, F the latter (Satterthwaite's F depends on how the
+rows of a contrast are written): `degrees_of_freedom`.
 """
 
 from __future__ import annotations
@@ -27,10 +29,11 @@ from bids_group.model.fitting.least_squares import (
     TileFit,
     orthonormal_basis,
 )
-from bids_group.model.fitting.mixed_nested import NestedPlan, adjust_nested, fit_nested, nest, sum_nested
+from bids_group.model.fitting.mixed_likelihood import Fitted
+from bids_group.model.fitting.mixed_nested import NestedPlan, nest, sum_nested
 from bids_group.model.fitting.mixed_pair import fit_pair
 from bids_group.model.fitting.mixed_plan import MixedPlan, Sums, plan_rows, sum_up
-from bids_group.model.fitting.mixed_single import Fitted, fit_single
+from bids_group.model.fitting.mixed_variances import fit_variances
 from bids_group.records import Contrast, GroupData, RandomTerm
 from bids_group.row_space import group_by_pattern
 from bids_group.work_files import read_columns
@@ -47,14 +50,6 @@ _NO_END = (
     "and their effect is that of least squares.",
     "Look at these elements (constant or extreme values?), or leave them out with --mask.",
 )
-
-_STRUCTURES = {
-    (1, True): [[[1.0]]],
-    (1, False): [[[1.0]]],
-    (2, True): [[[1.0, 0.0], [0.0, 0.0]], [[0.0, 1.0], [1.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]],
-    (2, False): [[[1.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]],
-}
-"""What each parameter adds to the covariance of random effects, by their number and whether correlated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -155,9 +150,7 @@ def _parts(
         members = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])
         parts = ((model.plan(pattern > 0), here) for pattern, here in zip(patterns, members, strict=True))
     for plan, elements in parts:
-        n_tables = plan.classes.counts.size * plan.effects.shape[1] ** 2
-        n_tables += len(plan.shared.tables) if isinstance(plan, NestedPlan) else 0
-        n_bytes = 8 * n_tables * (plan.classes.rank + 1)
+        n_bytes = 8 * len(plan.tables.products) * (plan.tables.rank + 1)
         size = max(1, min(_LARGEST_BATCH, _BYTES_AT_ONCE // max(n_bytes, 1)))
         for start in range(0, len(elements), size):
             yield plan, elements[start : start + size]
@@ -183,13 +176,13 @@ def _fit_part(model: _Model, plan: MixedPlan, values: npt.NDArray[np.float32]) -
 
     Where rows are fitted exactly within their groups there is no residual variance to judge anything by.
     """
-    sums, n = sum_up(plan, values), values.shape[1]
-    within = np.diag(plan.classes.within)
-    explained = (sums.within**2 / np.where(within > 0, within, np.inf)).sum(axis=1)
-    rounding = np.maximum(_ROUNDED * sums.square_within, EXACT_FIT * sums.scale)
-    is_varied = sums.square_within - explained > rounding
+    n = values.shape[1]
+    sums = sum_nested(plan, values) if isinstance(plan, NestedPlan) else sum_up(plan, values)
+    within, square = (plan.within**2).sum(axis=0), sums.squares[:, 0]
+    explained = (sums.products[:, 0] ** 2 / np.where(within > 0, within, np.inf)).sum(axis=1)
+    is_varied = square - explained > np.maximum(_ROUNDED * square, EXACT_FIT * sums.scale)
     here = np.flatnonzero(is_varied) if plan.can_be_fitted else np.zeros(0, dtype=np.intp)
-    fitted, adjusted = _fit_varied(model, plan, values[:, here], Sums(*(one[here] for one in sums)))
+    fitted, adjusted = _fit_varied(model, plan, Sums(*(one[here] for one in sums)))
     converged = (fitted.has_converged > 0) & np.isfinite(fitted.covariance).all(axis=(1, 2))
     has_converged = np.ones(n, dtype=bool)
     has_converged[here] = converged
@@ -198,18 +191,17 @@ def _fit_part(model: _Model, plan: MixedPlan, values: npt.NDArray[np.float32]) -
     return TileFit(estimates, _maps_of(model, found)), int((~converged).sum())
 
 
-def _fit_varied(
-    model: _Model, plan: MixedPlan, values: npt.NDArray[np.float32], sums: Sums
-) -> tuple[Fitted, Adjusted | None]:
+def _fit_varied(model: _Model, plan: MixedPlan, sums: Sums) -> tuple[Fitted, Adjusted | None]:
     """Fit elements with residual variance; adjust their covariance where Kenward and Roger's is needed."""
-    has_adjusted = model.is_kenward_roger or any(one.test == "F" for one in model.contrasts)
-    if isinstance(plan, NestedPlan):
-        fitted = fit_nested(plan, sum_nested(plan, values, sums))
-        return fitted, adjust_nested(plan, fitted) if has_adjusted else None
-    classes, n_effects = plan.classes, plan.effects.shape[1]
-    fitted = fit_single(classes, sums) if n_effects == 1 else fit_pair(classes, sums, model.is_correlated)
-    structures = np.array(_STRUCTURES[n_effects, model.is_correlated])
-    return fitted, adjust(classes, structures, fitted) if has_adjusted else None
+    if plan.effects.shape[1] == 2:
+        fitted = fit_pair(plan.tables, sums, model.is_correlated)
+        parameters = [0, 1, 2] if model.is_correlated else [0, 2]
+    else:
+        parameters = [0, 1] if isinstance(plan, NestedPlan) else [0]
+        fitted = fit_variances(plan.tables, sums, len(parameters))
+    if not (model.is_kenward_roger or any(one.test == "F" for one in model.contrasts)):
+        return fitted, None
+    return fitted, adjust(plan.tables, np.array(parameters), fitted)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -280,11 +272,21 @@ def _statistic(is_t: bool, effects: Doubles, spreads: Doubles, scale: Doubles) -
     return np.asarray(scale * (effects * solved).sum(axis=1) / effects.shape[1])
 
 
+def _relative(found: _Found) -> Doubles:
+    """Variances of the random effects over the residual one, in the user's units ``(n_fitted, r)``."""
+    at, to_user = found.fitted.parameters, found.plan.to_user
+    if len(to_user) == 1:
+        return np.asarray(at * to_user[0, 0] ** 2)
+    first, second = to_user.T
+    return np.asarray(
+        at[:, :1] * first**2 + 2 * at[:, 1:2] * first * second + at[:, 2:] * second**2
+    )  # the diagonal of T Λ T'
+
+
 def _total_sd(found: _Found, is_judged: Flags) -> Doubles:
     """√(σ_b² + σ_e²), and 1 where nothing is judged."""
     total = np.ones(len(found.coefficients))
-    between = found.fitted.relative[:, 0, 0] * found.plan.to_user[0, 0] ** 2
-    total[found.here] = np.sqrt(found.fitted.variance * (1 + between))
+    total[found.here] = np.sqrt(found.fitted.variance * (1 + _relative(found)[:, 0]))
     return np.where(is_judged, total, 1.0)
 
 
@@ -293,15 +295,14 @@ def _maps_of(model: _Model, found: _Found) -> dict[str, Doubles]:
 
     The correlation of rows of one inner group holds what these have in common as rows of an outer one.
     """
-    n, fitted, to_user = len(found.coefficients), found.fitted, found.plan.to_user
     kept = found.has_converged[found.here]
-    here, residual = found.here[kept], fitted.variance[kept]
-    relative = np.einsum("ab,nbc,dc->nad", to_user, fitted.relative[kept], to_user)
-    shares = {name: relative[:, a, a] * residual for a, name in enumerate(model.names)}
-    together = np.cumsum(np.diagonal(relative, axis1=1, axis2=2)[:, ::-1], axis=1)[:, ::-1]
+    residual, relative = found.fitted.variance[kept], _relative(found)[kept]
+    shares = {name: relative[:, a] * residual for a, name in enumerate(model.names)}
+    shares["stat-variance_desc-residual"] = residual
+    together = np.cumsum(relative[:, ::-1], axis=1)[:, ::-1]
     for level, name in enumerate(model.correlations):
         shares[name] = together[:, level] / (1 + together[:, 0])
-    maps = {name: np.zeros(n) for name in (*shares, "stat-variance_desc-residual")}
-    for name, values in (shares | {"stat-variance_desc-residual": residual}).items():
-        maps[name][here] = values
+    maps = {name: np.zeros(len(found.coefficients)) for name in shares}
+    for name, values in shares.items():
+        maps[name][found.here[kept]] = values
     return maps

@@ -1,7 +1,7 @@
 """Mixed models with two random effects, such as an intercept and a slope for each person: exact REML.
 
 The search starts at the best point of a grid of Λ, where A⁻¹ is common to all elements, and takes damped
-Newton steps with the exact Hessian (`mixed_pair_deviance`) in the Cholesky factor of Λ. The axes are turned
+Newton steps with the exact Hessian (`mixed_likelihood`) in the Cholesky factor of Λ. The axes are turned
 to those of Λ before each step: the larger variance comes first, so that the factor is never degenerate but
 where both are 0. At a variance of 0 the slope of the deviance decides (Karush–Kuhn–Tucker): where it falls
 from there, the search goes on.
@@ -13,27 +13,28 @@ import numpy as np
 
 from bids_group.compiled import compiled, written_out
 from bids_group.model.fitting.least_squares import Doubles
-from bids_group.model.fitting.mixed_pair_deviance import (
-    PairOwn,
-    PairShared,
-    PairWork,
+from bids_group.model.fitting.mixed_likelihood import (
+    NO_GAIN,
+    STANDS,
+    Fitted,
+    Grid,
     Point,
+    Work,
+    empty_fit,
     evaluate,
+    new_grid,
     new_point,
-    weigh_classes,
-    weigh_data,
+    new_work,
+    start,
+    take,
+    write,
 )
-from bids_group.model.fitting.mixed_plan import Classes, Sums
-from bids_group.model.fitting.mixed_single import Fitted, empty_fit
-from bids_group.model.fitting.small_matrices import copy, invert_positive, multiply, subtract_form
+from bids_group.model.fitting.mixed_plan import Sums, Tables
+from bids_group.model.fitting.small_matrices import copy, invert_positive, multiply, unpack
 
 _LEVELS = (0.02, 0.2, 0.8, 3.0, 15.0, 200.0)
 _GRID = np.array([[first, 0.0, second] for first in _LEVELS for second in _LEVELS])
 _MOST_STEPS = 300
-_NO_GAIN, _ROUNDING = 1e-13, 1e-15
-"""Decrease of the deviance, as a Newton step expects it, at which the search ends with that step: this, and
-this share of the deviance.
-"""
 _LITTLE = 1e-6
 """Damping that hardly shortens a step."""
 _AT_ZERO = 1e-6
@@ -44,82 +45,36 @@ _ROUNDED = 1e-13
 """Share of the larger variance below which the smaller one is what turning the axes makes of 0."""
 
 
-def fit_pair(classes: Classes, sums: Sums, is_correlated: bool) -> Fitted:
+def fit_pair(tables: Tables, sums: Sums, is_correlated: bool) -> Fitted:
     """Fit two random effects at each element; those without residual variance must not be among them."""
-    rank = classes.rank
-    lower = np.tril_indices(rank)
-    joined = classes.products[:, 0, 1] + classes.products[:, 1, 0]
-    blocks = np.stack([classes.products[:, 0, 0], joined, classes.products[:, 1, 1]], axis=1)
-    shared = PairShared(
-        classes.gram,
-        classes.inverse,
-        classes.counts,
-        np.ascontiguousarray(blocks[:, :, lower[0], lower[1]]),
-        np.ascontiguousarray(classes.within[lower]),
-        is_correlated,
-        classes.n_rows - rank,
-    )
-    products = np.stack(
-        [sums.products[:, :, 0, 0], sums.products[:, :, 0, 1] + sums.products[:, :, 1, 0],
-         sums.products[:, :, 1, 1]], axis=2,
-    )  # fmt: skip
-    squares = np.stack(
-        [sums.squares[:, :, 0, 0], 2 * sums.squares[:, :, 0, 1], sums.squares[:, :, 1, 1]], axis=2
-    )
-    fitted = empty_fit(len(sums.scale), 2, 3, rank)
-    _fit(shared, sums.within, products, sums.square_within, squares, _GRID, fitted)
+    fitted, work = empty_fit(len(sums.scale), 3, tables.rank), new_work(3, tables)
+    best, tried = new_point(3, tables.rank), new_point(3, tables.rank)
+    _fit(tables, sums, new_grid(_GRID, tables, work), is_correlated, best, tried, work, fitted)
     return fitted
 
 
 @compiled(error_model="numpy")
 def _fit(
-    shared: PairShared,
-    within: Doubles,
-    products: Doubles,
-    square: Doubles,
-    squares: Doubles,
-    grid: Doubles,
+    tables: Tables,
+    sums: Sums,
+    grid: Grid,
+    is_correlated: bool,
+    best: Point,
+    tried: Point,
+    work: Work,
     fitted: Fitted,
 ) -> None:
     """Find Λ of each element, and write what follows from it."""
-    rank, n_classes = within.shape[1], shared.counts.size
-    work = PairWork(
-        np.zeros(rank * (rank + 1) // 2), np.zeros(rank), np.zeros((rank, rank)), np.zeros((rank, rank)),
-        np.zeros((3, rank)), np.zeros((3, rank, rank)),
-        np.zeros((3, rank)), np.zeros((3, 3)), np.zeros((5, 3, 3)),
-    )  # fmt: skip
-    best, tried = new_point(rank), new_point(rank)
-    weights, scratch = np.zeros((grid.shape[0], n_classes, 3)), np.zeros((n_classes, 3))
-    inverses, logs = np.zeros((grid.shape[0], rank, rank)), np.zeros(grid.shape[0])
-    for place in range(grid.shape[0]):
-        logs[place] = weigh_classes(grid[place], shared, weights[place], work)
-        logs[place] += invert_positive(work.matrix, work.factor, inverses[place])
-    for v in range(square.size):
-        own = PairOwn(within[v], products[v], square[v], squares[v])
-        place = _best_of_grid(shared, own, weights, inverses, logs, work.sum)
-        for a in range(3):
-            best.at[a] = grid[place, a]
-        fitted.has_converged[v] = _optimise(shared, own, best, tried, scratch, work)
-        _write(shared, best, work, v, fitted)
+    n_free = tables.n_rows - tables.rank
+    for v in range(sums.scale.size):
+        start(grid, tables, sums.products[v], sums.squares[v], best, work)
+        fitted.has_converged[v] = _optimise(tables, is_correlated, best, tried, work)
+        write(best, n_free, fitted, v)
+        _write_factor(is_correlated, best, work, fitted.slopes[v], fitted.hessian[v])
 
 
 @written_out(error_model="numpy")
-def _best_of_grid(
-    shared: PairShared, own: PairOwn, weights: Doubles, inverses: Doubles, logs: Doubles, sums: Doubles
-) -> int:
-    """Index of the grid point with the smallest deviance."""
-    best, smallest = 0, np.inf
-    for place in range(logs.size):
-        total, inverse = weigh_data(weights[place], own, sums), inverses[place]
-        total = subtract_form(total, inverse, sums)
-        deviance = logs[place] + shared.n_free * np.log(total) if total > 0 else np.inf
-        if deviance < smallest:
-            best, smallest = place, deviance
-    return best
-
-
-@written_out(error_model="numpy")
-def _axes(point: Point, is_correlated: bool, work: PairWork) -> None:
+def _axes(point: Point, is_correlated: bool, work: Work) -> None:
     """Turn to the axes of Λ, or where it is 0 to those of the gradient.
 
     ``work.turn`` gets the matrix that takes the entries 11, 12 and 22 in these axes to those of Λ.
@@ -140,7 +95,7 @@ def _axes(point: Point, is_correlated: bool, work: PairWork) -> None:
 
 
 @compiled(error_model="numpy")
-def _in_factor(point: Point, is_correlated: bool, work: PairWork) -> None:
+def _in_factor(point: Point, is_correlated: bool, work: Work) -> None:
     """Give derivatives by the Cholesky factor θ (11, 21, 22) in the axes of Λ.
 
     ``work.small[0]`` gets θ in row 0 and the gradient by Λ in these axes in row 1; ``work.small[1]`` the
@@ -176,40 +131,43 @@ def _in_factor(point: Point, is_correlated: bool, work: PairWork) -> None:
 
 @written_out(error_model="numpy")
 def _optimise(
-    shared: PairShared, own: PairOwn, best: Point, tried: Point, weights: Doubles, work: PairWork
+    tables: Tables,
+    is_correlated: bool,
+    best: Point,
+    tried: Point,
+    work: Work,
 ) -> bool:
     """Bring ``best`` to the minimum; return whether the search converged."""
-    evaluate(shared, own, best, weights, work)
+    evaluate(tables, best, work)
     damping = 1e-3
     for _ in range(_MOST_STEPS):
         if not np.isfinite(best.numbers[0]):
             return False
-        gain, damping = _propose(best, tried, damping, shared.is_correlated, work)
-        limit = _NO_GAIN + _ROUNDING * abs(best.numbers[0])
+        gain, damping = _propose(best, tried, damping, is_correlated, work)
+        limit = NO_GAIN * tables.n_rows
         if gain < limit and damping > _LITTLE:  # it may be the damping that lets nothing be gained
-            gain, damping = _propose(best, tried, _LITTLE, shared.is_correlated, work)
-        if gain < limit:
-            evaluate(shared, own, tried, weights, work)
-            if tried.numbers[0] <= best.numbers[0] + limit:
-                _take(tried, best)
-            if _settle(shared, own, best, tried, weights, work):
-                return True
-            damping = 1e-3
-            continue
-        evaluate(shared, own, tried, weights, work)
-        if tried.numbers[0] <= best.numbers[0] + limit:
-            _take(tried, best)
+            gain, damping = _propose(best, tried, _LITTLE, is_correlated, work)
+        evaluate(tables, tried, work)
+        is_end = gain < limit
+        if tried.numbers[0] <= best.numbers[0] + (max(gain, limit) if gain < STANDS else limit):
+            take(tried, best)
             damping *= 0.1
+        elif gain < STANDS and damping <= _LITTLE:
+            is_end = True
         else:
             damping = max(8 * damping, 1e-3)
             if damping > 1e12:
                 return False
+        if is_end:
+            if _settle(tables, is_correlated, best, tried, work):
+                return True
+            damping = 1e-3
     return False
 
 
 @compiled(error_model="numpy")
 def _propose(
-    best: Point, tried: Point, damping: float, is_correlated: bool, work: PairWork
+    best: Point, tried: Point, damping: float, is_correlated: bool, work: Work
 ) -> tuple[float, float]:
     """Write a damped Newton step in the factor θ to ``tried.at``.
 
@@ -261,37 +219,28 @@ def _from_factor(theta: Doubles, turn: Doubles, at: Doubles) -> None:
         at[a] = turn[a, 0] * first + turn[a, 1] * mixed + turn[a, 2] * second
 
 
-@compiled(error_model="numpy")
-def _take(source: Point, target: Point) -> None:
-    """Copy a point."""
-    for a in range(3):
-        target.at[a], target.gradient[a], target.rise[a] = source.at[a], source.gradient[a], source.rise[a]
-    target.numbers[0], target.numbers[1] = source.numbers[0], source.numbers[1]
-    for a in range(source.solution.size):
-        target.solution[a] = source.solution[a]
-    copy(source.hessian, target.hessian)
-    copy(source.inverse, target.inverse)
-    copy(source.slopes, target.slopes)
-
-
 @written_out(error_model="numpy")
 def _settle(
-    shared: PairShared, own: PairOwn, best: Point, tried: Point, weights: Doubles, work: PairWork
+    tables: Tables,
+    is_correlated: bool,
+    best: Point,
+    tried: Point,
+    work: Work,
 ) -> bool:
     """At a stationary point: variances that are as good as 0 become 0; where one should leave 0, leave it.
 
     Gives whether the point stands.
     """
     for axis in (2, 0):
-        _in_factor(best, shared.is_correlated, work)
+        _in_factor(best, is_correlated, work)
         theta = work.small[0, 0]
         if 0 < theta[axis] ** 2 < _AT_ZERO:
             theta[axis] = 0
             _from_factor(theta, work.turn, tried.at)
-            evaluate(shared, own, tried, weights, work)
-            if tried.numbers[0] <= best.numbers[0] + 1e-10 + _ROUNDING * abs(best.numbers[0]):
-                _take(tried, best)
-    _in_factor(best, shared.is_correlated, work)
+            evaluate(tables, tried, work)
+            if tried.numbers[0] <= best.numbers[0] + 1e-10 + NO_GAIN * tables.n_rows:
+                take(tried, best)
+    _in_factor(best, is_correlated, work)
     for axis in (2, 0):
         theta, slope = work.small[0, 0], work.small[0, 1, axis]
         if theta[axis] > 0 or slope >= 0:
@@ -304,51 +253,34 @@ def _settle(
         while move > _AT_ZERO:
             theta[axis] = np.sqrt(move)
             _from_factor(theta, work.turn, tried.at)
-            evaluate(shared, own, tried, weights, work)
-            if tried.numbers[0] < best.numbers[0] - _LEAVES:
-                _take(tried, best)
+            evaluate(tables, tried, work)
+            if tried.numbers[0] < best.numbers[0] - max(_LEAVES, NO_GAIN * tables.n_rows):
+                take(tried, best)
                 return False
             move *= 0.2
-            _in_factor(best, shared.is_correlated, work)
+            _in_factor(best, is_correlated, work)
     return True
 
 
 @written_out(error_model="numpy")
-def _write(shared: PairShared, best: Point, work: PairWork, v: int, fitted: Fitted) -> None:
-    """Write an element; its parameters are the factor θ in the axes of Λ, those at 0 left out."""
-    rank, free = best.solution.size, shared.n_free
-    square = best.numbers[1]
-    for a in range(rank):
-        fitted.coefficients[v, a] = best.solution[a]
-    copy(best.inverse, fitted.covariance[v])
-    fitted.variance[v] = square / free
-    fitted.deviance[v] = best.numbers[0]
-    fitted.relative[v, 0, 0], fitted.relative[v, 1, 1] = best.at[0], best.at[2]
-    fitted.relative[v, 0, 1] = fitted.relative[v, 1, 0] = best.at[1]
-    for a in range(3):
-        for b in range(3):  # the residual variance is a parameter of its own here, not profiled out
-            best.hessian[a, b] += free * best.rise[a] * best.rise[b] / square**2
-    _in_factor(best, shared.is_correlated, work)
-    theta, hessian, jacobian, target = work.small[0, 0], work.small[1], work.small[2], fitted.hessian[v]
-    target[3, 3] = free
+def _write_factor(is_correlated: bool, best: Point, work: Work, slopes: Doubles, target: Doubles) -> None:
+    """Write slopes and Hessian of an element; its parameters are the factor θ, those at 0 left out."""
+    free, square = target[3, 3], best.numbers[1]
+    _in_factor(best, is_correlated, work)
+    theta, hessian, jacobian = work.small[0, 0], work.small[1], work.small[2]
     for row in range(3):
-        is_free = theta[row] > 0 if row != 1 else theta[0] > 0 and shared.is_correlated
         target[row, row] = 1.0
-        if not is_free:
+        if not (theta[row] > 0 if row != 1 else theta[0] > 0 and is_correlated):
             continue
         target[row, row] = hessian[row, row]
         for column in range(row):
-            is_other = theta[column] > 0 if column != 1 else theta[0] > 0 and shared.is_correlated
-            if is_other:
+            if theta[column] > 0 if column != 1 else theta[0] > 0 and is_correlated:
                 target[row, column] = target[column, row] = hessian[row, column]
+        for place in range(work.packed.size):
+            work.packed[place] = 0
         for a in range(3):
             target[3, row] -= free * jacobian[a, row] * best.rise[a] / square
-            place = 0
-            for b in range(rank):
-                for c in range(b + 1):
-                    fitted.slopes[v, row, b, c] += jacobian[a, row] * best.slopes[a, place]
-                    place += 1
+            for place in range(work.packed.size):
+                work.packed[place] += jacobian[a, row] * best.slopes[a, place]
+        unpack(work.packed, slopes[row])
         target[row, 3] = target[3, row]
-        for b in range(rank):
-            for c in range(b):
-                fitted.slopes[v, row, c, b] = fitted.slopes[v, row, b, c]

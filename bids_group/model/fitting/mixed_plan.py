@@ -2,9 +2,14 @@
 
 With R_i the rows of group i, H_i = I + Z_i Λ Z_i' and Λ the covariance of the random effects relative to the
 residual variance, everything that restricted maximum likelihood (REML) needs is a part within the groups
-(what Z_i leaves of the design and the data) and a part between them, by Z_i'X_i and Z_i'y_i. Groups with
-equal Z_i'Z_i belong to one class: their sums are added up, so that an element costs what its classes cost,
-however many rows there are.
+(what Z_i leaves of the design and the data) and a part between them, by Z_i'X_i and Z_i'y_i:
+
+    X'H⁻¹X = X'X within groups + Σ_i (Z_i'X_i)' D_i (Z_i'X_i),  D_i = (Z_i'Z_i + Z_i'Z_i Λ Z_i'Z_i)⁻¹.
+
+Groups with equal Z_i'Z_i belong to one class and have one D: their products are added up. So X'H⁻¹X, and
+alike X'H⁻¹y and y'H⁻¹y, are Σ_j φ_j M_j: tables M_j that do not depend on Λ, weighed by functions φ_j of it
+that do not depend on the element (`mixed_weights`). An element costs what its tables cost, however many rows
+it has.
 """
 
 from __future__ import annotations
@@ -29,35 +34,37 @@ _SAME = 1e-10
 LANES = 64
 
 
-class Classes(NamedTuple):
-    """Sums over the groups of each class; k runs over classes, a and b over random effects.
+class Tables(NamedTuple):
+    """What the elements share; k runs over classes, a and b over random effects, j over tables.
 
     ``gram``: Z_i'Z_i ``(k, a, b)``, ``inverse``: its pseudo-inverse; ``counts``: groups in each ``(k,)``;
-    ``products``: Σ (Z_i'X_i)_a (Z_i'X_i)_b' ``(k, a, b, p, p)``; ``within``: X'X within groups ``(p, p)``;
-    ``n_rows`` and ``rank``: rows, and columns p.
+    ``products``: packed lower halves of the tables M_j of X ``(J, P)``: X'X within groups; for each class
+    Σ (Z_i'X_i)_a (Z_i'X_i)_b' by pair a ≤ b, with its transpose where a < b; for each pair of outer groups
+    theirs. ``n_rows`` and ``rank``: rows, and columns p. Of groups within outer ones (`mixed_nested`):
+    ``members``: groups of each class in an outer one ``(c, k)``, c its kind; ``kinds``: outer groups of each
+    ``(c,)``; ``pairs``: kind and two classes of each of the last tables.
     """
 
     gram: Doubles
     inverse: Doubles
     counts: Doubles
     products: Doubles
-    within: Doubles
     n_rows: int
     rank: int
+    members: Doubles
+    kinds: Doubles
+    pairs: Codes
 
 
 class Sums(NamedTuple):
     """What an element adds, of the residuals of ordinary least squares: ``n`` elements first.
 
-    ``coefficients``: of least squares ``(n, p)``; ``within``: X'y within groups ``(n, p)``; ``products``:
-    Σ (Z_i'y_i)_b (Z_i'X_i)_a ``(n, k, a, b, p)``; ``square_within``: y'y within groups ``(n,)``;
-    ``squares``: Σ (Z_i'y_i)_a (Z_i'y_i)_b ``(n, k, a, b)``; ``scale``: Σ of the squared data ``(n,)``.
+    ``coefficients``: of least squares ``(n, p)``; ``products`` and ``squares``: the tables of X'y
+    ``(n, J, p)`` and y'y ``(n, J)``; ``scale``: Σ of the squared data ``(n,)``.
     """
 
     coefficients: Doubles
-    within: Doubles
     products: Doubles
-    square_within: Doubles
     squares: Doubles
     scale: Doubles
 
@@ -84,7 +91,7 @@ class MixedPlan:
     inverses: Doubles
     cross: Doubles
     class_of: Codes
-    classes: Classes
+    tables: Tables
     weights: tuple[Doubles, ...]
     directions: tuple[Doubles, ...]
     is_estimable: tuple[bool, ...]
@@ -120,7 +127,7 @@ def plan_rows(
     columns, within, squares = _split(left[:, :rank], scaled, starts, inverses)
     cross = _sum_by_group(scaled[:, :, None] * columns[:, None, :], starts)
     n_spanned = n_varied + int((squares > 0).sum())
-    classes, class_of = _classes(gram, inverses, cross, np.diag(squares), len(rows))
+    tables, class_of = _tables(gram, inverses, cross, squares, len(rows))
     to_basis = (right[:rank].T / sizes[:rank]) @ (left[:, :rank].T @ columns)
     lost = np.eye(right.shape[1]) - right[:rank].T @ right[:rank]
     n_random = scaled.shape[1] * (len(starts) - 1)
@@ -134,7 +141,7 @@ def plan_rows(
         inverses=inverses,
         cross=cross,
         class_of=class_of,
-        classes=classes,
+        tables=tables,
         weights=tuple(one @ to_basis for one in basis.weights),
         directions=tuple(one @ to_basis for one in basis.directions),
         is_estimable=tuple(
@@ -200,37 +207,37 @@ def _split(
     )
 
 
-def _classes(
+def _tables(
     gram: Doubles, inverses: Doubles, cross: Doubles, within: Doubles, n_rows: int
-) -> tuple[Classes, Codes]:
-    """Add up the groups with equal Z_i'Z_i."""
+) -> tuple[Tables, Codes]:
+    """Add up the groups with equal Z_i'Z_i; give the class of each group too."""
     n_groups, n_effects, rank = cross.shape
     flat = gram.reshape(n_groups, n_effects**2)
     flat = np.round(flat / max(float(np.abs(flat).max(initial=0.0)), np.finfo(np.float64).tiny), 13)
     _, first, class_of = np.unique(flat, axis=0, return_index=True, return_inverse=True)
     class_of = class_of.reshape(-1)
-    members = np.split(np.argsort(class_of, kind="stable"), np.cumsum(np.bincount(class_of))[:-1])
-    products = np.zeros((len(first), n_effects, n_effects, rank, rank))
-    for number, here in enumerate(members if n_groups else []):
-        own = cross[here].reshape(len(here), n_effects * rank)
-        table = (own.T @ own).reshape(n_effects, rank, n_effects, rank)
-        products[number] = table.transpose(0, 2, 1, 3)
-    counts = np.bincount(class_of, minlength=len(first)).astype(np.float64)
-    return Classes(gram[first], inverses[first], counts, products, within, n_rows, rank), class_of
+    counts = np.bincount(class_of, minlength=len(first))
+    members = np.split(np.argsort(class_of, kind="stable"), np.cumsum(counts)[:-1])
+    products = [np.diag(within)]
+    for here in members if n_groups else []:
+        for a in range(n_effects):
+            for b in range(a, n_effects):
+                both = cross[here, a].T @ cross[here, b]
+                products.append(both if a == b else both + both.T)
+    lower = np.tril_indices(rank)
+    packed = np.ascontiguousarray(np.array(products)[:, lower[0], lower[1]])
+    tables = Tables(
+        gram[first], inverses[first], counts.astype(np.float64), packed, n_rows, rank,
+        np.zeros((0, len(first))), np.zeros(0), np.zeros((0, 3), np.intp),
+    )  # fmt: skip
+    return tables, class_of
 
 
 def sum_up(plan: MixedPlan, values: npt.NDArray[np.float32]) -> Sums:
     """Sum up the data of elements ``(n_obs, n)``, whose rows are those of the plan in its order."""
-    n_elements, rank = values.shape[1], plan.classes.rank
-    n_classes, n_effects = plan.classes.gram.shape[:2]
-    sums = Sums(
-        coefficients=np.zeros((n_elements, rank)),
-        within=np.zeros((n_elements, rank)),
-        products=np.zeros((n_elements, n_classes, n_effects, n_effects, rank)),
-        square_within=np.zeros(n_elements),
-        squares=np.zeros((n_elements, n_classes, n_effects, n_effects)),
-        scale=np.zeros(n_elements),
-    )
+    (n_classes, n_effects), rank, n = plan.tables.gram.shape[:2], plan.tables.rank, values.shape[1]
+    n_tables = 1 + n_classes * n_effects * (n_effects + 1) // 2
+    sums = Sums(np.zeros((n, rank)), np.zeros((n, n_tables, rank)), np.zeros((n, n_tables)), np.zeros(n))
     shared = (plan.starts, plan.columns, plan.within, plan.effects, plan.inverses, plan.cross, plan.class_of)
     _sum_up(values, *shared, sums)
     return sums
@@ -249,51 +256,35 @@ def _sum_up(
     sums: Sums,
 ) -> None:
     """Take some elements at a time, in lanes: no sum runs across elements, so each is what it is alone."""
-    (n_classes, n_effects), rank = sums.squares.shape[1:3], columns.shape[1]
-    longest = 1
+    (n_tables, rank), n_effects, longest = sums.products.shape[1:], effects.shape[1], 1
     for group in range(class_of.size):
         longest = max(longest, starts[group + 1] - starts[group])
-    rest = np.empty((longest, LANES))
-    means = np.empty((n_effects, LANES))
-    totals = np.empty((n_effects, LANES))
+    rest, means, totals = (
+        np.empty((longest, LANES)),
+        np.empty((n_effects, LANES)),
+        np.empty((n_effects, LANES)),
+    )
     for first in range(0, values.shape[1], LANES):
         part = values[:, first : first + LANES]
         n = part.shape[1]
-        fitted, inner = np.zeros((rank, n)), np.zeros((rank, n))
-        square, scale = np.zeros(n), np.zeros(n)
-        products, squares = (
-            np.zeros((n_classes, n_effects, n_effects, rank, n)),
-            np.zeros((n_classes, n_effects, n_effects, n)),
-        )
+        fitted, scale = np.zeros((rank, n)), np.zeros(n)
+        products, squares = np.zeros((n_tables, rank, n)), np.zeros((n_tables, n))
         _fit_rows(part, columns, fitted, scale)
         for group in range(class_of.size):
-            start, k = starts[group], class_of[group]
+            start, table = starts[group], 1 + class_of[group] * (n_effects * (n_effects + 1) // 2)
             n_rows = starts[group + 1] - start
             take_residuals(part, start, n_rows, columns, fitted, rest)
             _project(rest, n_rows, effects[start:], inverses[group], totals, means, n)
-            _add_between(cross[group], totals, products[k], squares[k], n)
-            _add_within(rest, n_rows, within[start:], inner, square, n)
-        _write(sums, first, fitted, inner, products, squares)
-        for v in range(n):
-            sums.square_within[first + v], sums.scale[first + v] = square[v], scale[v]
-
-
-@written_out()
-def _write(
-    sums: Sums, first: int, fitted: Doubles, inner: Doubles, products: Doubles, squares: Doubles
-) -> None:
-    """Copy sums with elements last into `Sums`, where they are first."""
-    n_classes, n_effects, _, rank, n = products.shape
-    for v in range(n):
-        for a in range(rank):
-            sums.coefficients[first + v, a] = fitted[a, v]
-            sums.within[first + v, a] = inner[a, v]
-        for k in range(n_classes):
-            for a in range(n_effects):
-                for b in range(n_effects):
-                    sums.squares[first + v, k, a, b] = squares[k, a, b, v]
-                    for column in range(rank):
-                        sums.products[first + v, k, a, b, column] = products[k, a, b, column, v]
+            _add_between(cross[group], totals, products[table:], squares[table:], n)
+            _add_within(rest, n_rows, within[start:], products[0], squares[0], n)
+        for v in range(n):  # elements come first in what is kept
+            sums.scale[first + v] = scale[v]
+            for a in range(rank):
+                sums.coefficients[first + v, a] = fitted[a, v]
+            for j in range(n_tables):
+                sums.squares[first + v, j] = squares[j, v]
+                for a in range(rank):
+                    sums.products[first + v, j, a] = products[j, a, v]
 
 
 @written_out()
@@ -345,15 +336,18 @@ def _project(
 
 @written_out()
 def _add_between(cross: Doubles, totals: Doubles, products: Doubles, squares: Doubles, n: int) -> None:
-    """Add the products of a group's Z'X and Z'y, and of Z'y with itself, to those of its class."""
+    """Add the products of a group's Z'X and Z'y, and of Z'y with itself, to the tables of its class."""
+    place = 0
     for a in range(totals.shape[0]):
-        for b in range(totals.shape[0]):
+        for b in range(a, totals.shape[0]):
+            times = 1 if a == b else 2
             for v in range(n):
-                squares[a, b, v] += totals[a, v] * totals[b, v]
+                squares[place, v] += times * totals[a, v] * totals[b, v]
             for column in range(cross.shape[1]):
-                weight = cross[a, column]
+                left, right = cross[a, column], cross[b, column] if a < b else 0.0
                 for v in range(n):
-                    products[a, b, column, v] += weight * totals[b, v]
+                    products[place, column, v] += left * totals[b, v] + right * totals[a, v]
+            place += 1
 
 
 @written_out()

@@ -99,18 +99,3 @@ def trace_of_product(left: Doubles, right: Doubles) -> float:
         for j in range(left.shape[1]):
             total += left[i, j] * right[j, i]
     return total
-
-
-@compiled()
-def shrinkage(gram: Doubles, relative: Doubles, shrink: Doubles) -> None:
-    """Write R = (I + Z'Z Λ)⁻¹ for one or two random effects."""
-    if gram.shape[0] == 1:
-        shrink[0, 0] = 1 / (1 + gram[0, 0] * relative[0, 0])
-        return
-    multiply(gram, relative, shrink)
-    shrink[0, 0] += 1
-    shrink[1, 1] += 1
-    by = 1 / (shrink[0, 0] * shrink[1, 1] - shrink[0, 1] * shrink[1, 0])
-    shrink[0, 0], shrink[1, 1] = shrink[1, 1] * by, shrink[0, 0] * by
-    shrink[0, 1] *= -by
-    shrink[1, 0] *= -by
