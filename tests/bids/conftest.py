@@ -22,7 +22,7 @@ class Study:
     def __init__(self, root: Path) -> None:
         self.raw = root / "raw"
         self.output = root / "out"
-        self.raw.mkdir()
+        self.raw.mkdir(parents=True)
         self.describe(self.raw, Name="study", BIDSVersion="1.10.0")
         self._seed = 0
 
@@ -86,14 +86,3 @@ def three(study: Study) -> Study:
 def reason_of() -> Callable[[Cohort, str], list[str]]:
     """Reasons of the exclusions of a person."""
     return lambda cohort, subject: [e.reason for e in cohort.exclusions if e.subject == subject]
-
-
-@pytest.fixture
-def study_at() -> Callable[[Path], Study]:
-    """Make a study in a folder of one's own choice."""
-
-    def make(path: Path) -> Study:
-        path.mkdir()
-        return Study(path)
-
-    return make

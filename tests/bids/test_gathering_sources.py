@@ -17,6 +17,7 @@ from bids_group.config.request import check_paths
 from bids_group.elements import Grid
 from bids_group.errors import DataError, MissingInputError, NotBidsError, SelectionError, UsageError
 from bids_group.records import Observation, PooledMap
+from tests.bids.conftest import Study
 
 
 def test_a_folder_without_description_is_not_bids(study):
@@ -218,8 +219,8 @@ def test_maps_in_bids_dir_itself_are_found_when_named_and_hinted_at_otherwise(st
 
 
 @pytest.mark.parametrize("name", ["a b", "x[1]", "50%", "a#b", "q?x=1", "ü{}", "a+b", "c:d"])
-def test_odd_folder_names_above_a_dataset_do_no_harm(tmp_path, name, study_at):
-    odd = study_at(tmp_path / name)
+def test_odd_folder_names_above_a_dataset_do_no_harm(tmp_path, name):
+    odd = Study(tmp_path / name)
     odd.people(odd.derivative(), "01 02", task="x")
     maps = odd.gather().maps
     assert [(m.subject, m.task, m.variance is not None) for m in maps] == [

@@ -191,6 +191,13 @@ def left_alone(words, module="bids_group.cli", **streams):
     return done.returncode, done.stderr
 
 
+def unread():
+    """Open a pipe that nobody reads."""
+    nobody, pipe = os.pipe()
+    os.close(nobody)
+    return os.fdopen(pipe, "w")
+
+
 COMMANDS = {
     "help": (["--help"], (0, 141), []),  # argparse of newer Pythons passes over it
     "dry run": (["{data}", "{out}", "group", "-qq", "--dry-run"], (141,), []),
@@ -211,9 +218,7 @@ COMMANDS = {
 @pytest.mark.parametrize("kind", COMMANDS)
 def test_a_pipe_that_nobody_reads(kind, few, undisturbed, tmp_path):
     words, codes, left = COMMANDS[kind]
-    nobody, pipe = os.pipe()
-    os.close(nobody)
-    with os.fdopen(pipe, "w") as stream:
+    with unread() as stream:
         given = [one.format(data=few, out=tmp_path / "out") for one in words]
         code, said = left_alone(given, stdout=stream)
     assert code in codes
@@ -239,9 +244,7 @@ def test_streams_that_are_closed(numbers, few, undisturbed, tmp_path):
 
 @pytest.mark.parametrize("module", ["bids_group.demo", "bids_group.cli.compare"])
 def test_help_and_words_of_the_other_commands_that_nobody_reads(module, tmp_path):
-    nobody, pipe = os.pipe()
-    os.close(nobody)
-    with os.fdopen(pipe, "w") as stream:
+    with unread() as stream:
         code, said = left_alone(["--help"], module, stdout=stream)
     assert (code in (0, 141), said) == (True, "")
     for number in (1, 2):
@@ -250,13 +253,9 @@ def test_help_and_words_of_the_other_commands_that_nobody_reads(module, tmp_path
 
 
 def test_a_demo_whose_words_nobody_reads_is_whole(tmp_path):
-    nobody, pipe = os.pipe()
-    os.close(nobody)
-    with os.fdopen(pipe, "w") as stream:
-        assert left_alone([tmp_path / "demo", "--kind", "one-sample"], "bids_group.demo", stdout=stream) == (
-            141,
-            "",
-        )
+    with unread() as stream:
+        ended = left_alone([tmp_path / "demo", "--kind", "one-sample"], "bids_group.demo", stdout=stream)
+    assert ended == (141, "")
     write_demo(tmp_path / "again", kind="one-sample")
     assert contents(tmp_path / "demo") == contents(tmp_path / "again")
 
