@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from bids_group.bids.index import MOST_WAYS, group_by, list_inside, path_order
@@ -203,11 +204,12 @@ def _step(here: PatternFile, part: str, *, is_file: bool) -> Iterator[PatternFil
         if os.path.lexists(path) if is_file else path.is_dir():
             yield PatternFile(path=path, labels=here.labels, rest=part)
         return
-    strict, loose = (_compile(part, here.labels, label) for label in (LABEL, "[^/]+?"))
-    short = _compile(part, here.labels, LABEL, star="[^/]*?") if "*" in part else strict
+    bound, known = tuple(here.labels), "/".join([*here.labels.values(), ""])
+    strict, loose = (_compile(part, bound, label) for label in (LABEL, "[^/]+?"))
+    short = _compile(part, bound, LABEL, star="[^/]*?") if "*" in part else strict
     for name in _list(here.path):
-        if found := strict.fullmatch(name) or loose.fullmatch(name):
-            other = short.fullmatch(name)
+        if found := strict.fullmatch(known + name) or loose.fullmatch(known + name):
+            other = short.fullmatch(known + name)
             if other is not None and other.groupdict() != found.groupdict():
                 ways = (str(one.groupdict()).replace("'", "") for one in (found, other))
                 raise UsageError(
@@ -218,13 +220,12 @@ def _step(here: PatternFile, part: str, *, is_file: bool) -> Iterator[PatternFil
                 )
             path = here.path / name
             if is_file != path.is_dir() or (is_file and is_volume_name(name)):
-                labels = {**here.labels, **found.groupdict()}
-                yield PatternFile(path=path, labels=labels, rest=_mark(part, found))
+                yield PatternFile(path=path, labels=found.groupdict(), rest=_mark(part, found))
 
 
 def _mark(part: str, match: re.Match[str]) -> str:
     """Mark in a name that a part matches where its labels stood, and what stands for ``*`` and ``?``."""
-    texts = iter(match.groups())
+    texts = iter(match.groups()[-len(_PLACEHOLDER.findall(part)) :])
 
     def mark(found: re.Match[str]) -> str:
         text = next(texts)
@@ -237,12 +238,14 @@ def _list(folder: Path) -> list[str]:
     return sorted(one.name for those in list_inside(folder) for one in those)
 
 
-def _compile(part: str, bound: Labels, label: str, star: str = "[^/]*") -> re.Pattern[str]:
-    """Make a regular expression of a part, with a group for each placeholder.
+@lru_cache(maxsize=64)
+def _compile(part: str, bound: tuple[str, ...], label: str, star: str = "[^/]*") -> re.Pattern[str]:
+    """Make a regular expression of a part, one for all files, with a group for each placeholder.
 
-    ``bound`` labels stand for themselves, others for a ``label``.
+    It matches the labels that are ``bound``, each before a slash, and a name in which these stand again, and
+    a ``label`` for each of the others.
     """
-    text, at, seen = "", 0, set(bound)
+    text, at, seen = "".join(f"(?P<{name}>[^/]*)/" for name in bound), 0, set(bound)
     for found in _PLACEHOLDER.finditer(part):
         text += re.escape(part[at : found.start()])
         at, name = found.end(), found[1]
@@ -250,10 +253,7 @@ def _compile(part: str, bound: Labels, label: str, star: str = "[^/]*") -> re.Pa
             text += f"({star})" if found[2] else "([^/])"
             continue
         text += f"(?:{KEYS[name]}-)?" if KEYS[name] else ""
-        if name in bound:
-            text += f"({re.escape(bound[name])})"
-        else:
-            text += f"((?P={name}))" if name in seen else f"(?P<{name}>{label})"
+        text += f"((?P={name}))" if name in seen else f"(?P<{name}>{label})"
         seen.add(name)
     return re.compile(text + re.escape(part[at:]))
 
@@ -267,12 +267,11 @@ def _name_volumes(file: PatternFile, volume: str | None) -> Iterator[PatternFile
     if volume.startswith(",") or not _PLACEHOLDER.search(volume):
         yield replace(file, path=file.path.with_name(f"{name}{volume}"))
         return
-    wanted = _compile(volume[1:-1], file.labels, "[^/]+?")
+    wanted = _compile(volume[1:-1], tuple(file.labels), "[^/]+?")
     for label in read_labels(file.path):
-        if found := wanted.fullmatch(label):
-            path = file.path.with_name(f"{name}[{label}]")
-            labels = {**file.labels, **found.groupdict()}
-            yield replace(file, path=path, labels=labels, volume=_mark(volume[1:-1], found))
+        if found := wanted.fullmatch("/".join([*file.labels.values(), label])):
+            path, marks = file.path.with_name(f"{name}[{label}]"), _mark(volume[1:-1], found)
+            yield replace(file, path=path, labels=found.groupdict(), volume=marks)
 
 
 def _no_match(pattern: Path, parts: Sequence[str], ends: Sequence[_DeadEnd]) -> BidsGroupError:
@@ -301,12 +300,12 @@ def _guess(part: str, names: Sequence[str]) -> str | None:
     for one, other in ((".nii", ".img"), (".nii.gz", ".img"), (".img", ".nii"), (".img", ".nii.gz")):
         variants.append(part.replace(one, other))
     for variant in (one for one in variants if one != part):
-        if any(_compile(variant, {}, LABEL).fullmatch(name) for name in names):
+        if any(_compile(variant, (), LABEL).fullmatch(name) for name in names):
             return variant
     if _PLACEHOLDER.search(part) is None:
         return closest(part, names)
     for name in names:  # upper and lower case
-        if re.fullmatch(_compile(part, {}, LABEL).pattern, name, re.IGNORECASE):
+        if re.fullmatch(_compile(part, (), LABEL).pattern, name, re.IGNORECASE):
             literal = _PLACEHOLDER.split(part)[0]
             return name[: len(literal)] + part[len(literal) :]
     return None
